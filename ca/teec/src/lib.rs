@@ -1,0 +1,2 @@
+//! GP Client API.
+#![no_std]

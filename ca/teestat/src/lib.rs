@@ -1,0 +1,2 @@
+//! The tool people use.
+#![no_std]

@@ -1,0 +1,2 @@
+//! AArch64 EL1.
+#![no_std]

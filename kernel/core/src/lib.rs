@@ -1,0 +1,2 @@
+//! Portable kernel logic.
+#![no_std]

@@ -1,0 +1,2 @@
+//! TA loader.
+#![no_std]

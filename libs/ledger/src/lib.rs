@@ -1,0 +1,2 @@
+//! The accounting heap.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Pseudo trusted applications.
+#![no_std]

@@ -1,0 +1,2 @@
+//! What a Rust TA links.
+#![no_std]

@@ -1,0 +1,3 @@
+//! Build, run and test Tally.
+
+fn main() {}
