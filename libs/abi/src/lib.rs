@@ -1,2 +1,24 @@
-//! All that two sides of a boundary must agree on.
+//! All that two sides of a boundary must agree on: SMC ids, message layouts, TEE results, UUIDs,
+//! syscall numbers, statistics structs.
+//!
+//! **Invariant:** every number here is either OP-TEE's (its source is cited) or Tally's own (it
+//! says so); nothing is defined twice in the workspace.
+//! **Knows nothing of:** how either side of a boundary does its work.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod ldelf;
+pub mod msg;
+pub mod opteed;
+pub mod pta;
+pub mod result;
+pub mod rpc;
+pub mod shdr;
+pub mod sites;
+pub mod smc;
+pub mod ta;
+pub mod tee_uuid;
+pub mod virt;
+
+pub use result::{Origin, TeeResult};
+pub use tee_uuid::TeeUuid;

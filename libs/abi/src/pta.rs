@@ -1,0 +1,272 @@
+//! Pseudo trusted applications: OP-TEE's `stats` and `device`, Tally's `memleak` and `control`.
+//!
+//! All structures are little-endian, without implicit padding, and travel in memory references.
+//! A buffer too small gets `SHORT_BUFFER` and the size needed.
+
+use crate::TeeUuid;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Bytes of a pool's name (`TEE_ALLOCATOR_DESC_LENGTH`).
+pub const DESC_LEN: usize = 32;
+/// Most frames of a call stack that travel.
+pub const MAX_FRAMES: usize = 8;
+
+/// The stats pTA. Source: optee_os `lib/libutee/include/pta_stats.h`.
+pub mod stats {
+    use super::{DESC_LEN, FromBytes, Immutable, IntoBytes, KnownLayout, TeeUuid};
+
+    /// `STATS_UUID`.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0xd96a5b40_e2c7_b1af_8794_1002a5d5c61b);
+
+    /// `(value out, value out, value out, none)`: see the upstream header; no pager, so zeros
+    /// but for the page pool's size.
+    pub const CMD_PAGER_STATS: u32 = 0;
+    /// `(value in: a = [`alloc_id`], memref out: [`AllocStats`] array, none, none)`.
+    pub const CMD_ALLOC_STATS: u32 = 1;
+    /// `(none x 4)`: lists the kernel heap's live blocks on the secure console.
+    pub const CMD_MEMLEAK_STATS: u32 = 2;
+    /// `(memref out: [`TaStats`] array, none, none, none)`.
+    pub const CMD_TA_STATS: u32 = 3;
+    /// `(value out: REE seconds, ms; value out: TEE seconds, ms; none; none)`.
+    pub const CMD_GET_TIME: u32 = 4;
+    /// `(value in: a = driver type (0 clocks, 1 regulators), none, none, none)`.
+    pub const CMD_PRINT_DRIVER_INFO: u32 = 5;
+
+    /// Which pools [`CMD_ALLOC_STATS`] reports (`ALLOC_ID_*`).
+    pub mod alloc_id {
+        /// All of the below, in order.
+        pub const ALL: u32 = 0;
+        /// Kernel heap.
+        pub const HEAP: u32 = 1;
+        /// Public DDR (deprecated).
+        pub const PUBLIC_DDR: u32 = 2;
+        /// Memory for trusted applications.
+        pub const TA_RAM: u32 = 3;
+        /// Nexus heap.
+        pub const NEXUS_HEAP: u32 = 4;
+        /// RPMB.
+        pub const RPMB: u32 = 5;
+        /// How many ids `ALL` stands for.
+        pub const COUNT: u32 = 5;
+    }
+
+    /// `struct pta_stats_alloc`, 64 bytes.
+    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[repr(C)]
+    pub struct AllocStats {
+        /// Name, zero padded.
+        pub desc: [u8; DESC_LEN],
+        /// Sum of the squares of the free chunks' sizes.
+        pub free2_sum: u64,
+        /// Bytes allocated now.
+        pub allocated: u32,
+        /// Most bytes ever allocated at a time since the last reset.
+        pub max_allocated: u32,
+        /// Size of the pool in bytes.
+        pub size: u32,
+        /// Failed allocations.
+        pub num_alloc_fail: u32,
+        /// Size of the biggest failed allocation.
+        pub biggest_alloc_fail: u32,
+        /// Bytes allocated when it failed.
+        pub biggest_alloc_fail_used: u32,
+    }
+
+    /// `struct pta_stats_ta`, 88 bytes.
+    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[repr(C)]
+    pub struct TaStats {
+        /// Which TA.
+        pub uuid: TeeUuid,
+        /// 1 if it has panicked.
+        pub panicked: u32,
+        /// Open sessions.
+        pub sess_num: u32,
+        /// Its heap.
+        pub heap: AllocStats,
+    }
+}
+
+/// The device enumeration pTA. Source: optee_os `lib/libutee/include/pta_device.h`.
+pub mod device {
+    use super::TeeUuid;
+
+    /// `PTA_DEVICE_UUID`.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7011a688_ddde_4053_a5a9_7b3c4ddf13b8);
+    /// `(memref out: UUIDs as octets)`: devices without a supplicant.
+    pub const CMD_GET_DEVICES: u32 = 0;
+    /// As above, for those that need the supplicant.
+    pub const CMD_GET_DEVICES_SUPP: u32 = 1;
+}
+
+/// Tally's leak finder: mark, do the work, list what is still there.
+pub mod memleak {
+    use super::{FromBytes, Immutable, IntoBytes, KnownLayout, MAX_FRAMES, TeeUuid};
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0001);
+
+    /// `(value out: a = mark)`: every block allocated from now on is "since" this mark.
+    pub const CMD_MARK: u32 = 0;
+    /// `(value in: a = mark (0: all live blocks), b = [`list_flag`]s; memref out:
+    /// [`LeakRecord`] array, biggest first)`: live blocks since the mark, grouped by owner and
+    /// call stack, kernel heap and TA heaps.
+    pub const CMD_LIST: u32 = 1;
+    /// `(value in: a = low, b = high word of a kernel frame; memref out: text
+    /// "function file:line")`: names a frame of the kernel image; `ITEM_NOT_FOUND` if it has none.
+    pub const CMD_NAME: u32 = 2;
+
+    /// Flags of [`CMD_LIST`].
+    pub mod list_flag {
+        /// Only the kernel heap.
+        pub const KERNEL_ONLY: u32 = 1;
+        /// Only the heaps of TAs.
+        pub const TA_ONLY: u32 = 2;
+    }
+
+    /// Kinds of owners.
+    pub mod owner_kind {
+        /// A part of the kernel.
+        pub const KERNEL: u32 = 0;
+        /// A client machine's bookkeeping.
+        pub const GUEST: u32 = 1;
+        /// A TA instance.
+        pub const TA: u32 = 2;
+        /// A session.
+        pub const SESSION: u32 = 3;
+    }
+
+    /// Live blocks of one owner and one call stack, 136 bytes.
+    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[repr(C)]
+    pub struct LeakRecord {
+        /// Bytes asked for, all blocks together.
+        pub bytes: u64,
+        /// Blocks.
+        pub blocks: u32,
+        /// Size of each block if they are all the same, else 0.
+        pub block_size: u32,
+        /// One of [`owner_kind`].
+        pub owner_kind: u32,
+        /// Session id if the owner is a session, else 0.
+        pub session: u32,
+        /// TA that the owner belongs to, or nil.
+        pub owner: TeeUuid,
+        /// Name of the owner for people, zero padded.
+        pub label: [u8; 16],
+        /// Image that the frames lie in: nil for the kernel, else the TA's UUID.
+        pub image: TeeUuid,
+        /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
+        pub frames: [u64; MAX_FRAMES],
+    }
+}
+
+/// Tally's control: what OP-TEE's interfaces have no call for.
+pub mod control {
+    use super::{DESC_LEN, FromBytes, Immutable, IntoBytes, KnownLayout, TeeUuid, stats};
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0002);
+
+    /// `(memref out: [`MeminfoRow`] array)`: secure RAM by use; the rows add up to all of it.
+    pub const CMD_MEMINFO: u32 = 0;
+    /// `(memref in: UUID octets; value out: a = instances ended)`: ends every instance of a TA,
+    /// busy or not; its clients get `TARGET_DEAD`. `ITEM_NOT_FOUND` if none is loaded.
+    pub const CMD_KILL: u32 = 1;
+    /// `(memref out: [`PoolStats`] array)`: all pools, TA heaps included.
+    pub const CMD_POOLS: u32 = 2;
+    /// `(none x 4)`: restarts the maxima and failure figures of all pools.
+    pub const CMD_RESET: u32 = 3;
+    /// `(memref out: [`OwnerRow`] array)`: every owner with something to its name.
+    pub const CMD_OWNERS: u32 = 4;
+    /// `(memref out: text)`: the last out-of-memory report; `NO_DATA` if there was none.
+    pub const CMD_LAST_OOM: u32 = 5;
+    /// `(value in: a = [`fault`])`: breaks the kernel on purpose. Only in builds with test hooks,
+    /// else `NOT_SUPPORTED`.
+    pub const CMD_FAULT: u32 = 6;
+
+    /// What [`CMD_FAULT`] breaks.
+    pub mod fault {
+        /// A Rust panic.
+        pub const PANIC: u32 = 0;
+        /// A read of an unmapped address.
+        pub const BAD_READ: u32 = 1;
+        /// Overflow of a kernel stack.
+        pub const STACK_OVERFLOW: u32 = 2;
+        /// A write to kernel code.
+        pub const WRITE_CODE: u32 = 3;
+    }
+
+    /// One use of secure RAM, 48 bytes.
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
+    #[repr(C)]
+    pub struct MeminfoRow {
+        /// Name for people, zero padded.
+        pub label: [u8; DESC_LEN],
+        /// Bytes.
+        pub bytes: u64,
+        /// Pages of 4 KiB.
+        pub pages: u64,
+    }
+
+    /// One pool whole, 144 bytes.
+    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[repr(C)]
+    pub struct PoolStats {
+        /// As the stats pTA gives it.
+        pub alloc: stats::AllocStats,
+        /// The TA whose heap this is, or nil.
+        pub owner: TeeUuid,
+        /// Calls to allocate that succeeded.
+        pub num_get: u64,
+        /// Calls to free.
+        pub num_release: u64,
+        /// Largest free chunk in bytes.
+        pub largest_free: u64,
+        /// Live blocks.
+        pub live_blocks: u64,
+        /// Bytes of bookkeeping.
+        pub metadata: u64,
+        /// 1 if the pool's own bookkeeping did not add up (a TA can scribble over its own).
+        pub inconsistent: u32,
+        /// 1: first fit on linked_list_allocator; 0: the default strategy.
+        pub strategy: u32,
+        /// Unused, zero.
+        pub reserved: [u64; 2],
+    }
+
+    /// One owner's account, 56 bytes.
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
+    #[repr(C)]
+    pub struct OwnerRow {
+        /// Name for people, zero padded.
+        pub label: [u8; 16],
+        /// One of [`super::memleak::owner_kind`].
+        pub kind: u32,
+        /// Session id, or 0.
+        pub session: u32,
+        /// TA, or nil.
+        pub uuid: TeeUuid,
+        /// Kernel heap bytes.
+        pub heap_bytes: u32,
+        /// Kernel heap blocks.
+        pub heap_blocks: u32,
+        /// Secure pages.
+        pub pages: u32,
+        /// Unused, zero.
+        pub reserved: u32,
+    }
+}
+
+const _: () = {
+    assert!(size_of::<stats::AllocStats>() == 64);
+    assert!(size_of::<stats::TaStats>() == 88);
+    assert!(size_of::<memleak::LeakRecord>() == 136);
+    assert!(size_of::<control::MeminfoRow>() == 48);
+    assert!(size_of::<control::PoolStats>() == 144);
+    assert!(size_of::<control::OwnerRow>() == 56);
+};
