@@ -1,0 +1,1 @@
+//! Memory of the secure world: pages, translation tables, address spaces.
