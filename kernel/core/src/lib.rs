@@ -11,6 +11,12 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod fallible;
+pub mod image;
 pub mod machine;
 pub mod mem;
 pub mod owner;
+pub mod owners;
+pub mod rsa;
+pub mod shm;
+pub mod thread;
