@@ -12,11 +12,15 @@ extern crate alloc;
 
 pub mod addr;
 pub mod fallible;
+pub mod heap;
 pub mod image;
 pub mod machine;
 pub mod mem;
+pub mod message;
 pub mod owner;
 pub mod owners;
+pub mod pta_api;
+pub mod rpc;
 pub mod rsa;
 pub mod shm;
 pub mod thread;

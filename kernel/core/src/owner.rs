@@ -12,4 +12,6 @@ impl OwnerId {
     pub const KERNEL: Self = Self(0);
     /// The bookkeeping of the client machine (guest).
     pub const GUEST: Self = Self(1);
+    /// Buffers of the statistics themselves, which leak lists leave out.
+    pub const STATS: Self = Self(3);
 }

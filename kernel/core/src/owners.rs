@@ -45,7 +45,7 @@ impl OwnerTable {
         (OwnerId::KERNEL, "kernel"),
         (OwnerId(1), "guest"),
         (OwnerId(2), "crypto"),
-        (OwnerId(3), "console"),
+        (OwnerId::STATS, "statistics"),
     ];
 
     /// A table that has only the fixed owners.
@@ -72,6 +72,13 @@ impl OwnerTable {
         let free = self.names.iter().position(Option::is_none)?;
         self.names[free] = Some(name);
         Some(OwnerId(u16::try_from(free).ok()?))
+    }
+
+    /// Changes what an owner is.
+    pub fn rename(&mut self, id: OwnerId, kind: OwnerKind) {
+        if let Some(Some(name)) = self.names.get_mut(usize::from(id.0)) {
+            name.kind = kind;
+        }
     }
 
     /// Gives an id back. Fixed owners stay.

@@ -204,6 +204,14 @@ impl Shm {
         None
     }
 
+    /// Physical address of byte `offset` if `len` bytes from there lie one after another.
+    #[must_use]
+    pub fn contiguous_at(&self, offset: u64, len: u64) -> Option<PhysAddr> {
+        self.check(offset, len).ok()?;
+        let (pa, room) = self.locate(offset)?;
+        (room >= len).then_some(pa)
+    }
+
     /// Copies bytes out, each read once.
     ///
     /// # Errors
