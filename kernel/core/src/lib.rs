@@ -14,3 +14,5 @@ pub mod addr;
 pub mod machine;
 pub mod mem;
 pub mod owner;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
