@@ -58,7 +58,10 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { types: 0, items: [const { Arg::None }; NUM_PARAMS] }
+        Self {
+            types: 0,
+            items: [const { Arg::None }; NUM_PARAMS],
+        }
     }
 }
 
@@ -121,7 +124,11 @@ impl Args {
     /// Ends the use of shared memory.
     pub fn release(self, shm: &mut ShmTable) {
         for item in self.items {
-            if let Arg::Memref { memory: ArgMemory::Shm(shm_ref, _), .. } = item {
+            if let Arg::Memref {
+                memory: ArgMemory::Shm(shm_ref, _),
+                ..
+            } = item
+            {
                 shm.put(shm_ref);
             }
         }
@@ -161,19 +168,29 @@ fn parse(
         return Err(TeeResult::BAD_PARAMETERS);
     }
     let memref = |kind: u64, memory| {
-        let arg = Arg::Memref { memory, given: param.b, size: param.b };
+        let arg = Arg::Memref {
+            memory,
+            given: param.b,
+            size: param.b,
+        };
         (kind as u32, arg)
     };
     match kind {
         attr::NONE => Ok((param_type::NONE, Arg::None)),
         attr::VALUE_INPUT..=attr::VALUE_INOUT => {
             // An output value reads as zero until it is set.
-            let (a, b) = if kind == attr::VALUE_OUTPUT { (0, 0) } else { (param.a, param.b) };
+            let (a, b) = if kind == attr::VALUE_OUTPUT {
+                (0, 0)
+            } else {
+                (param.a, param.b)
+            };
             Ok((kind as u32, Arg::Value { a, b }))
         }
         attr::RMEM_INPUT..=attr::RMEM_INOUT => {
             let shm_ref = shm.get(param.c)?;
-            let fits = shm.object(&shm_ref).is_some_and(|o| o.check(param.a, param.b).is_ok());
+            let fits = shm
+                .object(&shm_ref)
+                .is_some_and(|o| o.check(param.a, param.b).is_ok());
             if !fits {
                 shm.put(shm_ref);
                 return Err(TeeResult::BAD_PARAMETERS);

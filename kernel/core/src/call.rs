@@ -28,7 +28,11 @@ impl<'k, M: Machine> Call<'k, M> {
     #[must_use]
     pub fn new(kernel: &'k Kernel<M>, rpc: RpcArg) -> Self {
         let thread = kernel.machine.thread_id();
-        Self { kernel, thread, rpc: RpcClient::new(rpc) }
+        Self {
+            kernel,
+            thread,
+            rpc: RpcClient::new(rpc),
+        }
     }
 
     /// Gives back what the call borrowed of the normal world.
@@ -39,7 +43,9 @@ impl<'k, M: Machine> Call<'k, M> {
     /// Lets the normal world handle its interrupts, then goes on.
     pub fn yield_to_normal(&self) {
         let thread = self.thread as u64;
-        self.kernel.machine.suspend([u64::from(smc::ret::RPC_FOREIGN_INTR), 0, 0, thread]);
+        self.kernel
+            .machine
+            .suspend([u64::from(smc::ret::RPC_FOREIGN_INTR), 0, 0, thread]);
     }
 
     /// Claims an instance for this call, waiting in the normal world while others have it.
@@ -77,7 +83,9 @@ impl<'k, M: Machine> Call<'k, M> {
     pub fn unclaim(&mut self, instance: InstanceRef) {
         let waiters = {
             let mut state = self.kernel.state();
-            let Some(found) = state.guest.instances.at_mut(instance) else { return };
+            let Some(found) = state.guest.instances.at_mut(instance) else {
+                return;
+            };
             let waiters = found.unclaim();
             if found.killed && found.life != Life::Dead {
                 self.bury(&mut state, instance);
@@ -87,11 +95,9 @@ impl<'k, M: Machine> Call<'k, M> {
         self.close_orphans(instance);
         self.drop_if_unused(instance);
         for thread in (0..u32::BITS).filter(|thread| waiters & 1 << thread != 0) {
-            let sent = self.rpc.notification(
-                &self.kernel.machine,
-                notification::SEND,
-                u64::from(thread),
-            );
+            let sent =
+                self.rpc
+                    .notification(&self.kernel.machine, notification::SEND, u64::from(thread));
             if let Err(err) = sent {
                 log::error!("cannot wake thread {thread}: {err}");
             }
@@ -101,12 +107,16 @@ impl<'k, M: Machine> Call<'k, M> {
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
         let heap = self.kernel.ta_heap_stats(state, instance);
-        let Some(found) = state.guest.instances.at_mut(instance) else { return };
+        let Some(found) = state.guest.instances.at_mut(instance) else {
+            return;
+        };
         found.life = Life::Dead;
         found.last_heap = heap;
         found.heap = None;
         let owner = found.owner;
-        let Some(space) = found.space.take() else { return };
+        let Some(space) = found.space.take() else {
+            return;
+        };
         let asid = space.root().asid;
         space.destroy(&mut mem(&mut state.pages, &self.kernel.machine));
         state.give_asid(asid);
@@ -133,7 +143,9 @@ impl<'k, M: Machine> Call<'k, M> {
                     .guest
                     .sessions
                     .iter()
-                    .find(|(_, session)| session.opener == Opener::Ta(instance) && session.uses == 0)
+                    .find(|(_, session)| {
+                        session.opener == Opener::Ta(instance) && session.uses == 0
+                    })
                     .map(|(_, session)| session.id)
             };
             let Some(id) = orphan else { return };
@@ -149,7 +161,9 @@ impl<'k, M: Machine> Call<'k, M> {
     pub fn drop_if_unused(&mut self, instance: InstanceRef) {
         {
             let mut state = self.kernel.state();
-            let Some(found) = state.guest.instances.at(instance) else { return };
+            let Some(found) = state.guest.instances.at(instance) else {
+                return;
+            };
             let unused = found.sessions == 0 && found.busy.is_none() && found.waiters == 0;
             let goes = found.life == Life::Dead || !found.stays();
             if !unused || !goes {
@@ -175,7 +189,11 @@ impl<M: Machine> Kernel<M> {
     pub fn release_owner(&self, state: &mut State, owner: crate::owner::OwnerId, what: &str) {
         let (bytes, blocks) = self.heap.account(owner);
         if blocks != 0 {
-            let uuid = state.owners.name(owner).map(|name| name.uuid).unwrap_or_default();
+            let uuid = state
+                .owners
+                .name(owner)
+                .map(|name| name.uuid)
+                .unwrap_or_default();
             log::error!("{what} of {uuid} ended and left {blocks} heap blocks, {bytes} bytes");
         }
         state.owners.release(owner);

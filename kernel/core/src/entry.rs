@@ -60,24 +60,29 @@ impl<M: Machine> Kernel<M> {
         match FunctionId(x[0] as u32) {
             FunctionId::CALLS_COUNT => [u64::from(smc::CALLS_COUNT), 0, 0, 0],
             FunctionId::CALLS_UID => words(smc::CALLS_UID),
-            FunctionId::CALLS_REVISION => {
-                [u64::from(smc::CALLS_REVISION[0]), u64::from(smc::CALLS_REVISION[1]), 0, 0]
-            }
+            FunctionId::CALLS_REVISION => [
+                u64::from(smc::CALLS_REVISION[0]),
+                u64::from(smc::CALLS_REVISION[1]),
+                0,
+                0,
+            ],
             FunctionId::GET_OS_UUID => words(smc::OS_UUID),
             FunctionId::GET_OS_REVISION => [OS_REVISION[0], OS_REVISION[1], 0, 0],
             FunctionId::EXCHANGE_CAPABILITIES => self.exchange_capabilities(x[1]),
             // There is no reserved shared memory.
             FunctionId::GET_SHM_CONFIG => reply(ret::ENOTAVAIL),
             // RPC memory lives for one call, so there is never any in a cache.
-            FunctionId::DISABLE_SHM_CACHE => {
-                reply(if self.threads.idle() { ret::ENOTAVAIL } else { ret::EBUSY })
-            }
-            FunctionId::ENABLE_SHM_CACHE => {
-                reply(if self.threads.idle() { ret::OK } else { ret::EBUSY })
-            }
-            FunctionId::GET_THREAD_COUNT => {
-                [u64::from(ret::OK), self.threads.count() as u64, 0, 0]
-            }
+            FunctionId::DISABLE_SHM_CACHE => reply(if self.threads.idle() {
+                ret::ENOTAVAIL
+            } else {
+                ret::EBUSY
+            }),
+            FunctionId::ENABLE_SHM_CACHE => reply(if self.threads.idle() {
+                ret::OK
+            } else {
+                ret::EBUSY
+            }),
+            FunctionId::GET_THREAD_COUNT => [u64::from(ret::OK), self.threads.count() as u64, 0, 0],
             FunctionId::ENABLE_ASYNC_NOTIF | FunctionId::GET_ASYNC_NOTIF_VALUE => {
                 reply(ret::ENOTAVAIL)
             }
@@ -93,7 +98,12 @@ impl<M: Machine> Kernel<M> {
             | sec_cap::DYNAMIC_SHM
             | sec_cap::MEMREF_NULL
             | sec_cap::RPC_ARG;
-        [u64::from(ret::OK), caps, MAX_NOTIFICATION, MAX_RPC_PARAMS as u64]
+        [
+            u64::from(ret::OK),
+            caps,
+            MAX_NOTIFICATION,
+            MAX_RPC_PARAMS as u64,
+        ]
     }
 
     /// Decides what a yielding call does. Interrupts are masked, no thread runs yet.
@@ -134,11 +144,21 @@ impl<M: Machine> Kernel<M> {
         let high_low = (x[1] & 0xffff_ffff) << 32 | x[2] & 0xffff_ffff;
         match FunctionId(x[0] as u32) {
             FunctionId::CALL_WITH_REGD_ARG => {
-                let shm_ref =
-                    self.state().guest.shm.get(high_low).map_err(|_| ret::EBADADDR)?;
-                Ok(Located { place: Where::Registered(shm_ref, x[3]), rpc: RpcArg::None })
+                let shm_ref = self
+                    .state()
+                    .guest
+                    .shm
+                    .get(high_low)
+                    .map_err(|_| ret::EBADADDR)?;
+                Ok(Located {
+                    place: Where::Registered(shm_ref, x[3]),
+                    rpc: RpcArg::None,
+                })
             }
-            _ => Ok(Located { place: Where::Physical(PhysAddr(high_low)), rpc: RpcArg::None }),
+            _ => Ok(Located {
+                place: Where::Physical(PhysAddr(high_low)),
+                rpc: RpcArg::None,
+            }),
         }
         .map(|located| Located {
             rpc: match FunctionId(x[0] as u32) {
@@ -178,7 +198,11 @@ impl<M: Machine> Kernel<M> {
             Where::Physical(pa) => Message::read(&self.machine, Place::Physical(*pa)),
             Where::Registered(shm_ref, offset) => {
                 let state = self.state();
-                let shm = state.guest.shm.object(shm_ref).ok_or(MessageError::BadAddress)?;
+                let shm = state
+                    .guest
+                    .shm
+                    .object(shm_ref)
+                    .ok_or(MessageError::BadAddress)?;
                 Message::read(&self.machine, Place::Registered(shm, *offset))
             }
         }
@@ -203,28 +227,29 @@ impl<M: Machine> Kernel<M> {
         header.ret = answer.outcome.result.0;
         header.ret_origin = answer.outcome.origin as u32;
         header.session = answer.session;
-        let write = |at: usize, data: &[u8]| match &located.place {
-            Where::Physical(pa) => pa
-                .checked_add(at as u64)
-                .is_some_and(|pa| self.machine.write_normal(pa, data)),
-            Where::Registered(shm_ref, offset) => {
-                let state = self.state();
-                state
-                    .guest
-                    .shm
-                    .object(shm_ref)
-                    .is_some_and(|shm| shm.write(&self.machine, offset + at as u64, data).is_ok())
-            }
-        };
+        let write =
+            |at: usize, data: &[u8]| match &located.place {
+                Where::Physical(pa) => pa
+                    .checked_add(at as u64)
+                    .is_some_and(|pa| self.machine.write_normal(pa, data)),
+                Where::Registered(shm_ref, offset) => {
+                    let state = self.state();
+                    state.guest.shm.object(shm_ref).is_some_and(|shm| {
+                        shm.write(&self.machine, offset + at as u64, data).is_ok()
+                    })
+                }
+            };
         // The words from `session` to `ret_origin`; the rest is the client's.
         let written = &header.as_bytes()[8..28];
         if !write(8, written) {
             return false;
         }
-        (0..answer.params.len()).filter(|&n| answer.changed & 1 << n != 0).all(|n| {
-            let at = size_of::<MsgHeader>() + n * size_of::<MsgParam>() + 8;
-            write(at, &answer.params[n].as_bytes()[8..])
-        })
+        (0..answer.params.len())
+            .filter(|&n| answer.changed & 1 << n != 0)
+            .all(|n| {
+                let at = size_of::<MsgHeader>() + n * size_of::<MsgParam>() + 8;
+                write(at, &answer.params[n].as_bytes()[8..])
+            })
     }
 }
 
@@ -242,7 +267,10 @@ impl Answer {
         let mut params = [MsgParam::default(); crate::message::MAX_PARAMS];
         params[..message.params().len()].copy_from_slice(message.params());
         Self {
-            outcome: Outcome { result: TeeResult::SUCCESS, origin: Origin::Tee },
+            outcome: Outcome {
+                result: TeeResult::SUCCESS,
+                origin: Origin::Tee,
+            },
             session: message.header.session,
             params,
             changed: 0,
@@ -319,7 +347,9 @@ impl<M: Machine> Call<'_, M> {
     }
 
     fn msg_register(&self, message: &Message) -> Outcome {
-        let [param] = message.params() else { return Outcome::tee(TeeResult::BAD_PARAMETERS) };
+        let [param] = message.params() else {
+            return Outcome::tee(TeeResult::BAD_PARAMETERS);
+        };
         let kind = param.attr & attr::TYPE_MASK;
         let tmem = (attr::TMEM_INPUT..=attr::TMEM_INOUT).contains(&kind);
         if !tmem || param.a == 0 || param.b == 0 || param.c == 0 {
@@ -340,7 +370,9 @@ impl<M: Machine> Call<'_, M> {
     }
 
     fn msg_unregister(&self, message: &Message) -> Outcome {
-        let [param] = message.params() else { return Outcome::tee(TeeResult::BAD_PARAMETERS) };
+        let [param] = message.params() else {
+            return Outcome::tee(TeeResult::BAD_PARAMETERS);
+        };
         let kind = param.attr & attr::TYPE_MASK;
         if !(attr::RMEM_INPUT..=attr::RMEM_INOUT).contains(&kind) {
             return Outcome::tee(TeeResult::BAD_PARAMETERS);

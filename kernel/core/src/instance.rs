@@ -180,12 +180,14 @@ impl Table<Instance> {
     /// The instance, unless it ended.
     #[must_use]
     pub fn at(&self, instance: InstanceRef) -> Option<&Instance> {
-        self.get(instance.slot).filter(|found| found.generation == instance.generation)
+        self.get(instance.slot)
+            .filter(|found| found.generation == instance.generation)
     }
 
     /// The instance, to change, unless it ended.
     pub fn at_mut(&mut self, instance: InstanceRef) -> Option<&mut Instance> {
-        self.get_mut(instance.slot).filter(|found| found.generation == instance.generation)
+        self.get_mut(instance.slot)
+            .filter(|found| found.generation == instance.generation)
     }
 
     /// A living instance of `uuid` that serves all sessions, or is being loaded.
@@ -201,6 +203,9 @@ impl Table<Instance> {
                         Life::Dead => false,
                     }
             })
-            .map(|(slot, found)| InstanceRef { slot, generation: found.generation })
+            .map(|(slot, found)| InstanceRef {
+                slot,
+                generation: found.generation,
+            })
     }
 }

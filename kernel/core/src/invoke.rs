@@ -35,7 +35,11 @@ impl<M: Machine> Call<'_, M> {
         cancel_id: u32,
         args: &mut Args,
     ) -> (Outcome, u32) {
-        let pseudo = self.kernel.ptas.iter().position(|pta| pta.uuid() == open.target);
+        let pseudo = self
+            .kernel
+            .ptas
+            .iter()
+            .position(|pta| pta.uuid() == open.target);
         if let Some(index) = pseudo {
             return match self.add_session(open, opener, Target::Pseudo(index), cancel_id) {
                 Ok(id) => {
@@ -58,7 +62,11 @@ impl<M: Machine> Call<'_, M> {
                 return (Outcome::tee(err), 0);
             }
         };
-        let call = TaCall { function: entry::OPEN_SESSION, session: id, command: 0 };
+        let call = TaCall {
+            function: entry::OPEN_SESSION,
+            session: id,
+            command: 0,
+        };
         let outcome = self.enter_ta(instance, call, args);
         self.end_use(id, opener);
         if outcome.result == TeeResult::SUCCESS {
@@ -98,8 +106,11 @@ impl<M: Machine> Call<'_, M> {
             Target::Pseudo(index) => self.invoke_pseudo(index, command, args),
             Target::Ta(instance) => match self.claim(instance) {
                 Ok(()) => {
-                    let call =
-                        TaCall { function: entry::INVOKE_COMMAND, session: id, command };
+                    let call = TaCall {
+                        function: entry::INVOKE_COMMAND,
+                        session: id,
+                        command,
+                    };
                     let outcome = self.enter_ta(instance, call, args);
                     self.unclaim(instance);
                     outcome
@@ -136,8 +147,11 @@ impl<M: Machine> Call<'_, M> {
                 // A dead TA is not told.
                 let claimed = self.claim(instance);
                 if claimed.is_ok() {
-                    let call =
-                        TaCall { function: entry::CLOSE_SESSION, session: id, command: 0 };
+                    let call = TaCall {
+                        function: entry::CLOSE_SESSION,
+                        session: id,
+                        command: 0,
+                    };
                     self.enter_ta(instance, call, &mut Args::default());
                 } else if claimed == Err(TeeResult::BUSY) {
                     return Outcome::tee(TeeResult::BUSY);
@@ -178,7 +192,11 @@ impl<M: Machine> Call<'_, M> {
     ) -> Result<u32, TeeResult> {
         let mut state = self.kernel.state();
         let State { owners, guest, .. } = &mut *state;
-        let name = OwnerName { kind: OwnerKind::Session(0), uuid: open.target, label: "session" };
+        let name = OwnerName {
+            kind: OwnerKind::Session(0),
+            uuid: open.target,
+            label: "session",
+        };
         let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
         let session = Session {
             id: 0,
@@ -192,7 +210,9 @@ impl<M: Machine> Call<'_, M> {
             cancelled: false,
             cancel_masked: true,
         };
-        let inserted = self.kernel.as_owner(owner, || guest.sessions.insert(session));
+        let inserted = self
+            .kernel
+            .as_owner(owner, || guest.sessions.insert(session));
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
@@ -225,8 +245,12 @@ impl<M: Machine> Call<'_, M> {
     /// Takes a session out, and off its instance's count.
     fn remove_session(&self, id: u32, opener: Opener) {
         let mut state = self.kernel.state();
-        let Ok(slot) = state.guest.sessions.find_idle(id, opener) else { return };
-        let Some(session) = state.guest.sessions.remove(slot) else { return };
+        let Ok(slot) = state.guest.sessions.find_idle(id, opener) else {
+            return;
+        };
+        let Some(session) = state.guest.sessions.remove(slot) else {
+            return;
+        };
         let (owner, target) = (session.owner, session.target);
         drop(session);
         if let Target::Ta(instance) = target
@@ -248,7 +272,9 @@ impl<M: Machine> Call<'_, M> {
     fn instance_for(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         loop {
             let shared = self.kernel.state().guest.instances.shared_instance(uuid);
-            let Some(instance) = shared else { return self.load_new(uuid) };
+            let Some(instance) = shared else {
+                return self.load_new(uuid);
+            };
             match self.claim(instance) {
                 Ok(()) => {}
                 // It ended, or failed to load, while this call waited for it.
@@ -280,7 +306,11 @@ impl<M: Machine> Call<'_, M> {
         let instance = {
             let mut state = self.kernel.state();
             let State { owners, guest, .. } = &mut *state;
-            let name = OwnerName { kind: OwnerKind::Ta, uuid, label: "ta" };
+            let name = OwnerName {
+                kind: OwnerKind::Ta,
+                uuid,
+                label: "ta",
+            };
             let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
             let generation = guest.instance_count;
             let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
@@ -319,7 +349,10 @@ impl<M: Machine> Call<'_, M> {
     /// Enters a TA that this call has claimed.
     fn enter_ta(&mut self, instance: InstanceRef, call: TaCall, args: &mut Args) -> Outcome {
         match self.run_ta(instance, call, args) {
-            Ok(result) => Outcome { result, origin: Origin::TrustedApp },
+            Ok(result) => Outcome {
+                result,
+                origin: Origin::TrustedApp,
+            },
             Err(err) => Outcome::tee(err),
         }
     }

@@ -136,6 +136,11 @@ impl<M: Machine> Kernel<M> {
         self.state.lock()
     }
 
+    /// The state, unless somebody has it locked: for crash reports.
+    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State>> {
+        self.state.try_lock()
+    }
+
     /// Runs `work` with heap blocks charged to `owner`.
     pub fn as_owner<R>(&self, owner: OwnerId, work: impl FnOnce() -> R) -> R {
         let previous = self.machine.set_owner(owner);

@@ -29,7 +29,11 @@ pub fn write<M: Machine>(
             "User mode {:?} abort at address {:#x} ({}), esr {:#x}",
             abort.access,
             abort.va,
-            if abort.translation { "nothing mapped" } else { "permission" },
+            if abort.translation {
+                "nothing mapped"
+            } else {
+                "permission"
+            },
             abort.esr
         ),
         Death::Fault(esr) => error!("User mode exception, esr {esr:#x}"),
@@ -38,7 +42,10 @@ pub fn write<M: Machine>(
     error!(" arch: aarch64  load address: {:#x}", instance.load_base);
     for row in (0..28).step_by(4) {
         let x = &context.x[row..];
-        error!(" x{row:<2} {:016x} {:016x} {:016x} {:016x}", x[0], x[1], x[2], x[3]);
+        error!(
+            " x{row:<2} {:016x} {:016x} {:016x} {:016x}",
+            x[0], x[1], x[2], x[3]
+        );
     }
     error!(
         " x28 {:016x} fp {:016x} lr {:016x} sp {:016x}",
@@ -57,7 +64,13 @@ pub fn status<M: Machine>(machine: &M, instance: &Instance) {
             Some(Target::Secure(pa) | Target::Normal(pa)) => pa.0,
             None => 0,
         };
-        let flag = |prot, letter| if region.prot().contains(prot) { letter } else { '-' };
+        let flag = |prot, letter| {
+            if region.prot().contains(prot) {
+                letter
+            } else {
+                '-'
+            }
+        };
         error!(
             " region {n:2}: va {:#x} pa {pa:#010x} size {:#08x} flags {}{}{} {:?}",
             region.va().0,
@@ -70,11 +83,7 @@ pub fn status<M: Machine>(machine: &M, instance: &Instance) {
     }
 }
 
-fn call_stack<M: Machine>(
-    machine: &M,
-    instance: &Instance,
-    context: &crate::machine::UserContext,
-) {
+fn call_stack<M: Machine>(machine: &M, instance: &Instance, context: &crate::machine::UserContext) {
     let Some(space) = &instance.space else { return };
     error!("Call stack:");
     let mut pc = context.pc;

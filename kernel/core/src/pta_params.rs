@@ -75,12 +75,17 @@ impl<M: Machine> Params for PtaParams<'_, M> {
             ArgMemory::Null => Ok(()),
             ArgMemory::Shm(shm_ref, base) => {
                 let state = self.kernel.state();
-                let shm = state.guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
+                let shm = state
+                    .guest
+                    .shm
+                    .object(shm_ref)
+                    .ok_or(TeeResult::BAD_PARAMETERS)?;
                 Ok(shm.read(&self.kernel.machine, base + offset, buf)?)
             }
             ArgMemory::Ta(instance, va) => {
                 let state = self.kernel.state();
-                self.kernel.read_ta(&state, *instance, UserVa(va.0 + offset), buf)
+                self.kernel
+                    .read_ta(&state, *instance, UserVa(va.0 + offset), buf)
             }
         }
     }
@@ -94,12 +99,17 @@ impl<M: Machine> Params for PtaParams<'_, M> {
             ArgMemory::Null => Ok(()),
             ArgMemory::Shm(shm_ref, base) => {
                 let state = self.kernel.state();
-                let shm = state.guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
+                let shm = state
+                    .guest
+                    .shm
+                    .object(shm_ref)
+                    .ok_or(TeeResult::BAD_PARAMETERS)?;
                 Ok(shm.write(&self.kernel.machine, base + offset, data)?)
             }
             ArgMemory::Ta(instance, va) => {
                 let mut state = self.kernel.state();
-                self.kernel.write_ta(&mut state, *instance, UserVa(va.0 + offset), data)
+                self.kernel
+                    .write_ta(&mut state, *instance, UserVa(va.0 + offset), data)
             }
         }
     }

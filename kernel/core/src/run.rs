@@ -137,7 +137,12 @@ impl<M: Machine> Call<'_, M> {
     /// Whether somebody asked for this instance's end.
     #[must_use]
     pub fn is_killed(&self, instance: InstanceRef) -> bool {
-        self.kernel.state().guest.instances.at(instance).is_none_or(|found| found.killed)
+        self.kernel
+            .state()
+            .guest
+            .instances
+            .at(instance)
+            .is_none_or(|found| found.killed)
     }
 
     /// Populates what the access may touch; false if it may not.
@@ -148,9 +153,19 @@ impl<M: Machine> Call<'_, M> {
         let kernel = self.kernel;
         let mut state = kernel.state();
         let State { pages, guest, .. } = &mut *state;
-        let Some(found) = guest.instances.at_mut(instance) else { return false };
-        let Some(space) = found.space.as_mut() else { return false };
-        space.fault(&mut mem(pages, &kernel.machine), UserVa(abort.va), abort.access).is_ok()
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return false;
+        };
+        let Some(space) = found.space.as_mut() else {
+            return false;
+        };
+        space
+            .fault(
+                &mut mem(pages, &kernel.machine),
+                UserVa(abort.va),
+                abort.access,
+            )
+            .is_ok()
     }
 
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
@@ -182,7 +197,10 @@ impl<M: Machine> Kernel<M> {
         args: &Args,
         mapped: &mut Mapped,
     ) -> Result<(UserContext, UserRoot), TeeResult> {
-        let mut params = UteeParams { types: u64::from(args.types), ..UteeParams::default() };
+        let mut params = UteeParams {
+            types: u64::from(args.types),
+            ..UteeParams::default()
+        };
         for (index, item) in args.items.iter().enumerate() {
             let (a, b) = match item {
                 Arg::None => (0, 0),
@@ -197,12 +215,23 @@ impl<M: Machine> Kernel<M> {
             params.vals[2 * index + 1] = b;
         }
         let State { pages, guest, .. } = state;
-        let found = guest.instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
         let sp = found.stack_top - PARAMS_BYTES;
         let entry = found.entry;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        space.write_user(&mut mem(pages, &self.machine), UserVa(sp), params.as_bytes())?;
-        let mut context = UserContext { sp, pc: entry, ..UserContext::default() };
+        space.write_user(
+            &mut mem(pages, &self.machine),
+            UserVa(sp),
+            params.as_bytes(),
+        )?;
+        let mut context = UserContext {
+            sp,
+            pc: entry,
+            ..UserContext::default()
+        };
         context.x[0] = call.function;
         context.x[1] = u64::from(call.session);
         context.x[2] = sp;
@@ -229,9 +258,16 @@ impl<M: Machine> Kernel<M> {
                 let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
                 let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
                 let count = page_count(first + given)?;
-                let found = guest.instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+                let found = guest
+                    .instances
+                    .at_mut(instance)
+                    .ok_or(TeeResult::TARGET_DEAD)?;
                 let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-                let prot = if is_output(kind) { Prot::READ_WRITE } else { Prot::READ };
+                let prot = if is_output(kind) {
+                    Prot::READ_WRITE
+                } else {
+                    Prot::READ
+                };
                 let va = space.map_normal(
                     &mut mem(pages, &self.machine),
                     shm.pages(*offset, given),
@@ -244,7 +280,10 @@ impl<M: Machine> Kernel<M> {
             }
             ArgMemory::Ta(caller, from) => {
                 let State { pages, guest, .. } = state;
-                let found = guest.instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+                let found = guest
+                    .instances
+                    .at_mut(instance)
+                    .ok_or(TeeResult::TARGET_DEAD)?;
                 let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
                 let va = space.map_zero(
                     &mut mem(pages, &self.machine),
@@ -254,7 +293,8 @@ impl<M: Machine> Kernel<M> {
                     place,
                 )?;
                 if is_input(kind)
-                    && let Err(err) = self.copy_between(state, (*caller, *from), (instance, va), given)
+                    && let Err(err) =
+                        self.copy_between(state, (*caller, *from), (instance, va), given)
                 {
                     let mut only = Mapped::default();
                     only[0] = Some(va);
@@ -296,8 +336,14 @@ impl<M: Machine> Kernel<M> {
         va: UserVa,
         buf: &mut [u8],
     ) -> Result<(), TeeResult> {
-        let space = state.guest.instances.at(instance).and_then(|found| found.space.as_ref());
-        Ok(space.ok_or(TeeResult::TARGET_DEAD)?.read_user(&self.machine, va, buf)?)
+        let space = state
+            .guest
+            .instances
+            .at(instance)
+            .and_then(|found| found.space.as_ref());
+        Ok(space
+            .ok_or(TeeResult::TARGET_DEAD)?
+            .read_user(&self.machine, va, buf)?)
     }
 
     /// Copies into a TA's memory, as far as the TA itself may write it.
@@ -312,7 +358,10 @@ impl<M: Machine> Kernel<M> {
         data: &[u8],
     ) -> Result<(), TeeResult> {
         let State { pages, guest, .. } = state;
-        let found = guest.instances.at_mut(instance).and_then(|found| found.space.as_mut());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .and_then(|found| found.space.as_mut());
         let space = found.ok_or(TeeResult::TARGET_DEAD)?;
         Ok(space.write_user(&mut mem(pages, &self.machine), va, data)?)
     }
@@ -341,7 +390,11 @@ impl<M: Machine> Kernel<M> {
                     *out_a = a & 0xffff_ffff;
                     *out_b = b & 0xffff_ffff;
                 }
-                Arg::Memref { memory, given, size } => {
+                Arg::Memref {
+                    memory,
+                    given,
+                    size,
+                } => {
                     *size = b;
                     if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, mapped[index]) {
                         let len = b.min(*given);
@@ -357,10 +410,16 @@ impl<M: Machine> Kernel<M> {
 
     fn unmap_params(&self, state: &mut State, instance: InstanceRef, mapped: &Mapped) {
         let State { pages, guest, .. } = state;
-        let Some(found) = guest.instances.at_mut(instance) else { return };
-        let Some(space) = found.space.as_mut() else { return };
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return;
+        };
+        let Some(space) = found.space.as_mut() else {
+            return;
+        };
         for va in mapped.iter().flatten() {
-            let Some(region) = space.region_at(*va).copied() else { continue };
+            let Some(region) = space.region_at(*va).copied() else {
+                continue;
+            };
             let undone = space.unmap(&mut mem(pages, &self.machine), region.va(), region.bytes());
             if let Err(err) = undone {
                 log::error!("parameter stays mapped: {err:?}");

@@ -85,7 +85,9 @@ impl Table<Session> {
     /// # Errors
     /// [`SessionError::NotFound`].
     pub fn find(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
-        let slot = (id & ((1 << SLOT_BITS) - 1)).checked_sub(1).ok_or(SessionError::NotFound)?;
+        let slot = (id & ((1 << SLOT_BITS) - 1))
+            .checked_sub(1)
+            .ok_or(SessionError::NotFound)?;
         let slot = slot as usize;
         match self.get(slot) {
             Some(session) if session.id == id && session.opener == opener => Ok(slot),
