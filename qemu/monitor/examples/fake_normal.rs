@@ -71,6 +71,12 @@ vectors:
         }
     }
 
+    /// Lets another virtual CPU run (QEMU's `wfe` never waits long).
+    fn relax() {
+        // SAFETY: a hint.
+        unsafe { asm!("wfe", options(nomem, nostack)) };
+    }
+
     fn check(number: u64, holds: bool) {
         if !holds {
             exit(number);
@@ -214,13 +220,13 @@ vectors:
             check(51, again == -4 || again == -5);
             GO.store(round, Ordering::Release);
             while SECOND.load(Ordering::Acquire) != round {
-                core::hint::spin_loop();
+                relax();
             }
             check(52, SECOND_CALL[0].load(Ordering::Relaxed) == 6);
             check(53, SECOND_CALL[1].load(Ordering::Relaxed) == 0x5e_c001);
             check(54, SECOND_CALL[2].load(Ordering::Relaxed) == 1);
             while psci(AFFINITY_INFO, 1, 0, 0) != OFF {
-                core::hint::spin_loop();
+                relax();
             }
         }
         exit(0)
@@ -256,7 +262,7 @@ vectors:
     #[unsafe(no_mangle)]
     extern "C" fn secondary(context_id: u64) -> ! {
         while GO.load(Ordering::Acquire) != context_id {
-            core::hint::spin_loop();
+            relax();
         }
         let result = smc([0x3200_0000, 1, 1, 1, 1, 1, 1, 0]);
         SECOND_CALL[0].store(result[0].wrapping_sub(0x3200_0000), Ordering::Relaxed);
