@@ -310,7 +310,7 @@ fn segment_smaller_in_memory_is_refused() {
 #[test]
 fn segment_whose_offset_and_address_disagree_is_refused() {
     assert_eq!(
-        refused(|e| e.headers[2].offset += 8),
+        refused(|e| e.headers[2].offset -= 8),
         LoadError::SegmentMisaligned
     );
 }
