@@ -67,7 +67,7 @@ pub enum RawParam<'a> {
 }
 
 /// Shared memory that a transport owns.
-pub trait SharedBytes {
+pub trait SharedBytes: Send {
     /// Size in bytes.
     fn len(&self) -> usize;
 
@@ -87,7 +87,7 @@ pub trait SharedBytes {
 }
 
 /// A way to the trusted OS.
-pub trait Transport {
+pub trait Transport: Sync {
     /// Opens a session and returns its id.
     ///
     /// # Errors

@@ -87,11 +87,11 @@ impl Services for Served {
     fn time(&self) -> (u64, u32) {
         (12, 34)
     }
-    fn wait(&self, _key: u64, _timeout_ms: u64) -> Result<(), TeeResult> {
+    fn wait(&self, _key: u64, _timeout_ms: u64, _call: &CallInfo) -> Result<(), TeeResult> {
         Err(TeeResult::TIMEOUT)
     }
     fn notify(&self, _key: u64) {}
-    fn suspend(&self, _millis: u64) {}
+    fn suspend(&self, _millis: u64, _call: &CallInfo) {}
     fn foreign_interrupt(&self, _call: &CallInfo) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
     }
@@ -384,7 +384,7 @@ fn requests_with_wild_counts_or_kinds_are_refused() {
             num_params,
             ..MsgHeader::default()
         });
-        t.serve_command(argument);
+        t.serve_command(argument, &CallInfo::default());
         TeeResult(argument.header().ret)
     };
     assert_eq!(

@@ -170,11 +170,11 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
         regs[0] = FunctionId::RETURN_FROM_RPC.0;
         match reason {
             ret::RPC_CMD => match argument {
-                Some(argument) => self.serve_command(argument),
+                Some(argument) => self.serve_command(argument, info),
                 None => {
                     let cookie = join(regs[1], regs[2]);
                     if let Some(shared) = self.find_shared(cookie) {
-                        self.serve_command(Message::at(&shared.pages, 0));
+                        self.serve_command(Message::at(&shared.pages, 0), info);
                     }
                 }
             },

@@ -40,13 +40,13 @@ pub trait Services: Sync {
     ///
     /// # Errors
     /// `TIMEOUT`.
-    fn wait(&self, key: u64, timeout_ms: u64) -> Result<(), TeeResult>;
+    fn wait(&self, key: u64, timeout_ms: u64, call: &CallInfo) -> Result<(), TeeResult>;
 
     /// Wakes the sleeper on `key`, or the next one to come.
     fn notify(&self, key: u64);
 
     /// Sleeps.
-    fn suspend(&self, millis: u64);
+    fn suspend(&self, millis: u64, call: &CallInfo);
 
     /// Whether shared memory of this kind and size may be had now.
     fn may_allocate(&self, _kind: u64, _bytes: u64) -> bool {
@@ -63,8 +63,8 @@ pub trait Services: Sync {
 struct Refused(TeeResult);
 
 impl<C: Conduit, S: Services> SmcTransport<C, S> {
-    /// Serves the request in `argument` and writes the answer there.
-    pub fn serve_command(&self, argument: Message<'_>) {
+    /// Serves the request in `argument`, made during `call`, and writes the answer there.
+    pub fn serve_command(&self, argument: Message<'_>, call: &CallInfo) {
         let header = argument.header();
         let n = header.num_params as usize;
         let result = if n > MAX_PARAMS {
@@ -74,7 +74,7 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
             for (i, param) in params.iter_mut().enumerate().take(n) {
                 *param = argument.param(i);
             }
-            self.serve(header.cmd, &mut params[..n]).map(|()| {
+            self.serve(header.cmd, &mut params[..n], call).map(|()| {
                 for (i, param) in params.iter().enumerate().take(n) {
                     argument.set_param(i, param);
                 }
@@ -87,7 +87,7 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
         argument.set_ret(code.0, Origin::Comms as u32);
     }
 
-    fn serve(&self, command: u32, params: &mut [MsgParam]) -> Result<(), Refused> {
+    fn serve(&self, command: u32, params: &mut [MsgParam], call: &CallInfo) -> Result<(), Refused> {
         match (command, params) {
             (cmd::LOAD_TA, [uuid, image]) => self.load_ta(uuid, image),
             (cmd::GET_TIME, [time]) => {
@@ -96,7 +96,7 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
                 Ok(())
             }
             (cmd::NOTIFICATION, [what]) => match what.a {
-                notification::WAIT => self.services.wait(what.b, what.c).map_err(Refused),
+                notification::WAIT => self.services.wait(what.b, what.c, call).map_err(Refused),
                 notification::SEND => {
                     self.services.notify(what.b);
                     Ok(())
@@ -104,7 +104,7 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
                 _ => Err(Refused(TeeResult::BAD_PARAMETERS)),
             },
             (cmd::SUSPEND, [time]) => {
-                self.services.suspend(time.a);
+                self.services.suspend(time.a, call);
                 Ok(())
             }
             (cmd::SHM_ALLOC, [what, ..]) => self.allocate(what),
