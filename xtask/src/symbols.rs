@@ -271,9 +271,7 @@ impl Module<'_> {
             Kind::Guess if self.follows_call(address) => 4,
             Kind::Guess => 0,
         };
-        if self.word(address - back).is_none() {
-            return None;
-        }
+        self.word(address - back)?;
         let dwarf = self
             .dwarf
             .get_or_insert_with(|| Dwarf::load(self.image).ok());
