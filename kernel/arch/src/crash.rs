@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::config::*;
 use crate::console::{self, ConsoleWriter};
 use crate::exception::CrashFrame;
+use crate::layout::{self, image_offset};
 use crate::{mmu, thread};
 
 /// Exit status of a machine whose kernel crashed (EX_SOFTWARE).
@@ -238,15 +239,16 @@ fn walk(mut fp: u64, mut visit: impl FnMut(u64)) {
     }
 }
 
-/// Offset in the image of an address in the kernel's text.
-fn image_offset(address: u64) -> Option<u64> {
-    let layout = crate::layout::text();
-    layout.contains(&address).then(|| address - layout.start)
-}
-
 fn report_address(report: &mut Report, address: u64) {
-    match image_offset(address) {
-        Some(offset) => report.line(format_args!(" kernel+{offset:#x}")),
-        None => report.line(format_args!(" {address:#018x}")),
+    let Some(offset) = image_offset(address) else {
+        report.line(format_args!(" {address:#018x}"));
+        return;
+    };
+    match layout::sites().and_then(|table| table.lookup(offset)) {
+        Some(site) => report.line(format_args!(
+            " kernel+{offset:#x} {} ({}:{})",
+            site.function, site.file, site.line
+        )),
+        None => report.line(format_args!(" kernel+{offset:#x}")),
     }
 }

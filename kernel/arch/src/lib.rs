@@ -45,7 +45,7 @@ pub use crate::console::{ConsoleWriter, write_user_line};
 #[cfg(target_os = "none")]
 pub use crate::crash::{backtrace, end_machine, panic};
 #[cfg(target_os = "none")]
-pub use crate::layout::{Layout, Region, Use, layout, sites, take_heap};
+pub use crate::layout::{Layout, Region, Use, image_offset, layout, sites, take_heap};
 #[cfg(target_os = "none")]
 pub use crate::lock::{IrqGuard, IrqLock};
 #[cfg(target_os = "none")]
