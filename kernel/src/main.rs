@@ -5,9 +5,10 @@
 fn main() {}
 
 #[cfg(target_os = "none")]
+mod roof;
+
+#[cfg(target_os = "none")]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {
-        core::hint::spin_loop();
-    }
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    tally_arch::panic(info)
 }

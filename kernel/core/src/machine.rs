@@ -1,0 +1,161 @@
+//! What the portable kernel asks of the machine: the seams at which host tests put a model.
+//!
+//! **Invariant:** implementations do no policy; they touch memory, registers and devices.
+//! **Knows nothing of:** sessions, TAs, messages.
+
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use crate::owner::OwnerId;
+
+/// Access to translation tables, which lie in secure pages.
+pub trait TableMemory {
+    /// Entry `index` (0..512) of the table in `table`.
+    fn read_entry(&self, table: PhysPage, index: usize) -> u64;
+    /// Sets entry `index` (0..512) of the table in `table`. Ordered before later walks of this
+    /// table by any CPU once [`Tlb`]'s or [`UserCpu`]'s functions are called.
+    fn write_entry(&self, table: PhysPage, index: usize, value: u64);
+}
+
+/// Access to the contents of secure pages through the kernel's own mapping.
+///
+/// The caller owns the pages it names; implementations refuse (panic on) addresses outside of
+/// secure RAM, which only a kernel bug can produce.
+pub trait SecureMemory {
+    /// Copies out of secure memory; `pa..pa + buf.len()` may cross pages that are adjacent.
+    fn read_secure(&self, pa: PhysAddr, buf: &mut [u8]);
+    /// Copies into secure memory.
+    fn write_secure(&self, pa: PhysAddr, data: &[u8]);
+    /// Fills a page with zeros.
+    fn zero_page(&self, page: PhysPage);
+    /// Lends a page's bytes, which the caller owns, for reading.
+    fn with_page<R>(&self, page: PhysPage, read: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R;
+    /// Makes instructions written to a page visible to instruction fetch.
+    fn sync_code(&self, page: PhysPage);
+}
+
+/// Access to memory of the normal world, which may change under our hands at any time.
+pub trait NormalMemory {
+    /// Whether all of `pa..pa + len` is normal-world RAM (never secure memory, never a device).
+    fn is_normal(&self, pa: PhysAddr, len: u64) -> bool;
+    /// Copies out, each byte read once. False, and nothing copied, unless [`Self::is_normal`].
+    fn read_normal(&self, pa: PhysAddr, buf: &mut [u8]) -> bool;
+    /// Copies in. False, and nothing copied, unless [`Self::is_normal`].
+    fn write_normal(&self, pa: PhysAddr, data: &[u8]) -> bool;
+}
+
+/// Invalidation of cached translations of TAs' address spaces, on all CPUs.
+pub trait Tlb {
+    /// Forgets one page of an address space.
+    fn flush_page(&self, asid: u16, va: u64);
+    /// Forgets an address space.
+    fn flush_asid(&self, asid: u16);
+}
+
+/// Registers of a TA between its runs.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
+pub struct UserContext {
+    /// x0..x30.
+    pub x: [u64; 31],
+    /// Stack pointer (SP_EL0).
+    pub sp: u64,
+    /// Program counter.
+    pub pc: u64,
+    /// Saved process state; flags only, mode and masks are set by the implementation.
+    pub pstate: u64,
+    /// Thread pointer (TPIDR_EL0).
+    pub tpidr: u64,
+}
+
+/// An address space as the hardware needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserRoot {
+    /// Top translation table (39-bit addresses, 4 KiB granule: level 1).
+    pub table: PhysPage,
+    /// Address space id, 1..=255.
+    pub asid: u16,
+}
+
+/// Why a TA stopped running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// `svc #0`.
+    Syscall,
+    /// A data or instruction access that translation refused.
+    Abort(Abort),
+    /// Anything else that ends it: undefined instruction, breakpoint, alignment, FP. ESR_EL1.
+    Fault {
+        /// Exception syndrome.
+        esr: u64,
+    },
+    /// An interrupt of the normal world is pending: suspend with `RPC_FOREIGN_INTR`.
+    ForeignInterrupt,
+}
+
+/// A refused access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// Address accessed.
+    pub va: u64,
+    /// Exception syndrome (ESR_EL1).
+    pub esr: u64,
+    /// What was tried.
+    pub access: Access,
+    /// Translation fault (nothing mapped) rather than a permission or other fault.
+    pub translation: bool,
+}
+
+/// Kinds of access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// Running TAs.
+pub trait UserCpu {
+    /// Runs at EL0 in `root` from `context` until a trap; interrupts of the normal world are
+    /// unmasked meanwhile. Must be called on a kernel thread. May return on another CPU only if
+    /// the caller suspends in between.
+    fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap;
+}
+
+/// The current kernel thread.
+pub trait ThreadControl {
+    /// Leaves for the normal world with x0..x3 = `out` and comes back, perhaps on another CPU,
+    /// with the x0..x7 of the resuming call. The caller holds no lock.
+    fn suspend(&self, out: [u64; 4]) -> [u64; 8];
+    /// Runs `work` with interrupts of the normal world let through: the thread may suspend and
+    /// resume in the middle. The caller holds no lock.
+    fn interruptible<R>(&self, work: impl FnOnce() -> R) -> R;
+    /// Number of the current thread.
+    fn thread_id(&self) -> usize;
+    /// Whom heap blocks allocated on this thread belong to; returns the previous owner.
+    fn set_owner(&self, owner: OwnerId) -> OwnerId;
+    /// Free bytes left on this thread's stack.
+    fn stack_left(&self) -> usize;
+}
+
+/// Time and chance.
+pub trait Clock {
+    /// Counter ticks since power-on.
+    fn ticks(&self) -> u64;
+    /// Ticks a second, never 0.
+    fn ticks_per_second(&self) -> u64;
+    /// Fills with unpredictable octets.
+    fn random(&self, buf: &mut [u8]);
+}
+
+/// All of it.
+pub trait Machine:
+    TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock
+{
+}
+
+impl<T> Machine for T where
+    T: TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock
+{
+}

@@ -1,0 +1,17 @@
+//! Who memory belongs to.
+//!
+//! **Invariant:** every page in use and every live heap block names exactly one owner.
+//! **Knows nothing of:** what an owner does with its memory.
+
+/// An owner of pages and heap blocks: an index into the kernel's owner table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct OwnerId(pub u16);
+
+impl OwnerId {
+    /// The kernel itself: boot, tables, whatever no one else is charged for.
+    pub const KERNEL: Self = Self(0);
+    /// The bookkeeping of the client machine (guest).
+    pub const GUEST: Self = Self(1);
+    /// Buffers of the statistics themselves, which leak lists leave out.
+    pub const STATS: Self = Self(3);
+}
