@@ -255,7 +255,7 @@ fn random_actions_never_unbalance_the_books() {
     let before: Account = account(&pages);
     let mut live = Vec::new();
     let mut promises: Vec<Reservation> = Vec::new();
-    for step in 0..if cfg!(miri) { 150 } else { 5_000 } {
+    for step in 0..if cfg!(miri) { 80 } else { 5_000 } {
         let random = splitmix(step);
         let pick = (random >> 8) as usize;
         let owner = OwnerId((random >> 32) as u16 % 4);

@@ -122,7 +122,7 @@ fn act(space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, model: &mut Mod
 
 #[test]
 fn whatever_is_done_the_space_agrees_with_a_model_of_it() {
-    let (rounds, steps) = if cfg!(miri) { (1, 120) } else { (24, 1_500) };
+    let (rounds, steps) = if cfg!(miri) { (1, 60) } else { (24, 1_500) };
     for round in 0..rounds {
         let machine = TestMachine::new(72, 16);
         let mut pages = machine.page_allocator();
