@@ -1,2 +1,26 @@
-//! TA loader.
+//! TA loader: turns the octets of an ELF file into a validated load plan, and applies it.
+//!
+//! **Invariant:** nothing in a file is believed before it is checked, and no octets whatsoever make
+//! this crate panic. A plan never has a page both writable and executable.
+//! **Knows nothing of:** system calls and address spaces. The EL0 program (`main.rs`) maps memory
+//! and hands it in as a slice; the tests on the host do the same with a vector.
 #![no_std]
+#![forbid(unsafe_code)]
+
+mod dynamic;
+mod error;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
+mod plan;
+mod raw;
+mod symbols;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::LoadError;
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz;
+pub use plan::{
+    LoadPlan, MAX_SEGMENTS, MAX_SPAN, MAX_STACK, PAGE, Prot, Protection, Segment, plan,
+};

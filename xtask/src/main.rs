@@ -1,3 +1,131 @@
-//! Build, run and test Tally.
+//! Build, run and test Tally: `cargo xtask help` lists what there is.
+//!
+//! **Invariant:** exit status 0 means that all went well; 1 a failure with its reason on
+//! standard error; 2 a wrong command line; `run` returns the guest's own.
+//! **Knows nothing of:** how a command does its work.
+#![deny(unsafe_code)]
 
-fn main() {}
+mod bench;
+mod elf;
+mod flash;
+mod fuzz;
+mod images;
+mod keys;
+mod lint;
+mod paths;
+mod qemu;
+mod run;
+mod setup;
+mod sign;
+mod sites;
+mod size;
+mod symbolize;
+mod symbols;
+mod test;
+mod tidy;
+mod tool;
+mod ui;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Build, run and test Tally
+#[derive(Debug, Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    disable_help_subcommand = false,
+    max_term_width = 100
+)]
+struct Cli {
+    /// Show cargo's own progress even when nobody watches
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot in QEMU: an interactive shell, the commands given after `--`, or a short tour
+    Run(run::Args),
+    /// Run every test on the host and in QEMU; closes with `N passed, N failed`
+    Test(test::Args),
+    /// Build all images without running them
+    Build {
+        /// Build the kernel with these cargo features
+        #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+        kernel_features: Vec<String>,
+    },
+    /// Check formatting and run clippy for the host and the guest
+    Lint,
+    /// Count instructions, beside OP-TEE's figures
+    Bench(bench::Args),
+    /// Sizes of all images in bytes
+    Size {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the rules of the house that no compiler checks
+    Tidy,
+    /// Run the fuzz targets
+    Fuzz(fuzz::Args),
+    /// Name the addresses in a pasted log
+    Symbolize(symbolize::Args),
+    /// Install what is missing on this machine
+    Setup,
+    /// Show what is missing on this machine
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    ui::set_verbose(cli.verbose);
+    match execute(&cli.command) {
+        Ok(status) => ExitCode::from(status),
+        Err(err) => {
+            ui::error(format_args!("{err:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: &Command) -> Result<u8> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Build { kernel_features } => {
+            let config = images::Config {
+                kernel_features: kernel_features.clone(),
+            };
+            let images = images::build(&config)?;
+            ui::step("Built", paths::shown(&images.flash));
+            Ok(0)
+        }
+        Command::Test(args) => test::run(args),
+        Command::Lint => {
+            images::build(&images::Config::default())?;
+            for mut check in lint::checks()? {
+                ui::step("Checking", check.name);
+                tool::run(&mut check.command)?;
+            }
+            Ok(0)
+        }
+        Command::Bench(args) => bench::run(args),
+        Command::Size { json } => size::run(*json),
+        Command::Tidy => {
+            let complaints = tidy::check()?;
+            for complaint in &complaints {
+                anstream::println!("{complaint}");
+            }
+            if complaints.is_empty() {
+                ui::step("Tidy", "nothing to complain about");
+            }
+            Ok(u8::from(!complaints.is_empty()))
+        }
+        Command::Fuzz(args) => fuzz::run(args),
+        Command::Symbolize(args) => symbolize::run(args),
+        Command::Setup => Ok(u8::from(!setup::doctor(true)?)),
+        Command::Doctor => Ok(u8::from(!setup::doctor(false)?)),
+    }
+}

@@ -1,0 +1,35 @@
+//! Sizes and places that the machine floor fixes at build time.
+//!
+//! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
+//! **Knows nothing of:** what the memory is used for.
+
+/// CPUs that can run the kernel; index = affinity level 0.
+pub const MAX_CPUS: usize = 4;
+/// Kernel threads: yielding calls in flight.
+pub const NUM_THREADS: usize = 8;
+/// Bytes of a kernel thread's stack.
+pub const THREAD_STACK_BYTES: usize = 16 * 1024;
+/// Bytes of the stack on which a CPU runs fast calls and switches threads.
+pub const CPU_STACK_BYTES: usize = 8 * 1024;
+/// Bytes of the stack on which a CPU reports a crash.
+pub const EMERGENCY_STACK_BYTES: usize = 8 * 1024;
+
+/// Virtual minus physical address of the kernel's image.
+pub const IMAGE_OFFSET: u64 = 0xffff_ffff_c000_0000;
+/// Virtual address of the first stack slot.
+pub const STACKS_BASE: u64 = 0xffff_ffff_d000_0000;
+/// Distance of stack slots: a stack lies at its slot's end, the rest of the slot is its guard.
+pub const STACK_SLOT_BYTES: u64 = 64 * 1024;
+/// Slots: threads, then CPU stacks, then emergency stacks.
+pub const STACK_SLOTS: usize = NUM_THREADS + 2 * MAX_CPUS;
+/// Virtual minus physical address of everything else (secure RAM, normal RAM, devices).
+pub const DIRECT_BASE: u64 = 0xffff_ff80_0000_0000;
+/// Physical addresses from here on cannot be mapped: the last GiB is the image's.
+pub const DIRECT_LIMIT: u64 = 511 << 30;
+/// Normal-world RAM assumed when no device tree is given.
+pub const DEFAULT_RAM_BYTES: u64 = 256 << 20;
+/// Ranges of normal-world RAM known at most.
+pub const MAX_RAM_RANGES: usize = 4;
+
+const _: () = assert!(STACK_SLOTS * STACK_SLOT_BYTES as usize <= 2 << 20);
+const _: () = assert!(THREAD_STACK_BYTES < STACK_SLOT_BYTES as usize);

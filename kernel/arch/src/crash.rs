@@ -1,0 +1,254 @@
+//! Crash reports: what is printed when the kernel itself fails, and the machine's end.
+//!
+//! **Invariant:** takes no lock and allocates nothing; a crash inside a report ends the machine
+//! without another report.
+//! **Knows nothing of:** the account of memory, which the roof prints.
+
+use core::arch::asm;
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::config::*;
+use crate::console::{self, ConsoleWriter};
+use crate::exception::CrashFrame;
+use crate::layout::{self, image_offset};
+use crate::{mmu, thread};
+
+/// Exit status of a machine whose kernel crashed (EX_SOFTWARE).
+pub(crate) const CRASH_STATUS: u32 = 70;
+
+/// Frames that a backtrace prints at most.
+const MAX_FRAMES: usize = 32;
+
+/// How many times a report was begun.
+static REPORTS: AtomicU32 = AtomicU32::new(0);
+
+/// Prints lines with the prefix of an error.
+struct Report(ConsoleWriter);
+
+impl Report {
+    fn line(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to the console cannot fail.
+        let _ = console::write_prefix(&mut self.0, 'E');
+        let _ = writeln!(self.0, "{text}");
+    }
+}
+
+/// Writes at most its buffer, for [`Report`]'s memory account: prefixes every line.
+struct Prefixed<'a> {
+    report: &'a mut Report,
+    at_start: bool,
+}
+
+impl Write for Prefixed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive('\n') {
+            if self.at_start {
+                console::write_prefix(&mut self.report.0, 'E')?;
+            }
+            self.report.0.write_str(piece)?;
+            self.at_start = piece.ends_with('\n');
+        }
+        Ok(())
+    }
+}
+
+/// Entered from the vectors, on the emergency stack.
+pub(crate) extern "C" fn crash_entry(frame: &CrashFrame, vector: u64) -> ! {
+    let mut report = begin();
+    let what = match (vector % 4, frame.esr >> 26 & 0x3f) {
+        (0, 0x25) if frame.esr & 1 << 6 != 0 => "bad write",
+        (0, 0x25) => "bad read",
+        (0, 0x21) => "bad jump",
+        (0, 0x26) => "misaligned stack pointer",
+        (0, 0x22) => "misaligned program counter",
+        (0, 0x3c) => "breakpoint",
+        (0, 0) => "undefined instruction",
+        (0, _) => "unexpected exception",
+        (3, _) => "system error",
+        _ => "unexpected interrupt",
+    };
+    report.line(format_args!(
+        "Kernel crash: {what} at address {:#x}",
+        frame.far
+    ));
+    if let Some(slot) = overflown(frame) {
+        let (kind, index) = stack_name(slot);
+        report.line(format_args!("Stack overflow: {kind} {index}"));
+    }
+    report.line(format_args!(
+        "esr {:#010x} far {:#018x} pc {:#018x} pstate {:#010x}",
+        frame.esr, frame.far, frame.pc, frame.pstate
+    ));
+    for (row, registers) in frame.x.chunks(4).enumerate() {
+        let mut out = Prefixed {
+            report: &mut report,
+            at_start: true,
+        };
+        for (column, value) in registers.iter().enumerate() {
+            let _ = write!(out, "x{:<2} {value:016x} ", row * 4 + column);
+        }
+        let _ = if row == 7 {
+            writeln!(out, "sp  {:016x}", frame.sp)
+        } else {
+            writeln!(out)
+        };
+    }
+    report.line(format_args!("Call stack:"));
+    // A bad jump leaves its origin in the link register.
+    report_address(&mut report, frame.pc);
+    if image_offset(frame.pc).is_none() {
+        report_address(&mut report, frame.x[30]);
+    }
+    walk(frame.x[29], |address| report_address(&mut report, address));
+    finish(&mut report)
+}
+
+/// Reports a Rust panic and ends the machine. For the roof's `#[panic_handler]`.
+pub fn panic(info: &PanicInfo<'_>) -> ! {
+    let mut report = begin();
+    match info.location() {
+        Some(place) => report.line(format_args!(
+            "Panic at {}:{}: {}",
+            place.file(),
+            place.line(),
+            info.message()
+        )),
+        None => report.line(format_args!("Panic: {}", info.message())),
+    }
+    report.line(format_args!("Call stack:"));
+    walk(frame_pointer(), |address| {
+        report_address(&mut report, address)
+    });
+    finish(&mut report)
+}
+
+/// Stores return addresses of the caller's stack, innermost first; returns how many.
+pub fn backtrace(addresses: &mut [u64]) -> usize {
+    let mut count = 0;
+    walk(frame_pointer(), |address| {
+        if let Some(place) = addresses.get_mut(count) {
+            *place = address;
+            count += 1;
+        }
+    });
+    count
+}
+
+fn begin() -> Report {
+    // SAFETY: masks everything.
+    unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
+    let hooks_running = REPORTS.fetch_add(1, Ordering::AcqRel);
+    let mut report = Report(ConsoleWriter);
+    match hooks_running {
+        0 => report,
+        1 => {
+            report.line(format_args!("Crash while reporting a crash"));
+            end_machine(CRASH_STATUS)
+        }
+        // The semihosting call itself: no debugger, or a real board.
+        _ => park(),
+    }
+}
+
+fn finish(report: &mut Report) -> ! {
+    let hooks = thread::park_all();
+    hooks.panic_account(&mut Prefixed {
+        report,
+        at_start: true,
+    });
+    end_machine(CRASH_STATUS)
+}
+
+/// Ends the machine with an exit status, by semihosting; where there is none, stops this CPU.
+pub fn end_machine(status: u32) -> ! {
+    const SYS_EXIT_EXTENDED: u64 = 0x20;
+    const APPLICATION_EXIT: u64 = 0x2_0026;
+    // An undefined instruction from here on must not begin another report.
+    REPORTS.fetch_add(2, Ordering::AcqRel);
+    let block = [APPLICATION_EXIT, u64::from(status)];
+    // SAFETY: the semihosting call reads `block`; without semihosting it is an exception.
+    unsafe {
+        asm!(
+            "hlt #0xf000",
+            inout("x0") SYS_EXIT_EXTENDED => _,
+            in("x1") &raw const block,
+            options(nostack),
+        );
+    }
+    park()
+}
+
+/// Stops this CPU for good.
+pub(crate) fn park() -> ! {
+    loop {
+        // SAFETY: masks everything and waits.
+        unsafe { asm!("msr daifset, #0xf", "wfi", options(nomem, nostack)) };
+    }
+}
+
+/// The slot whose guard the crash touched.
+fn overflown(frame: &CrashFrame) -> Option<usize> {
+    let in_guard = |address: u64| {
+        let slot = thread::slot_at(address)?;
+        let bottom = mmu::stack_top(slot) - mmu::stack_bytes(slot) as u64;
+        (address < bottom).then_some(slot)
+    };
+    in_guard(frame.far).or_else(|| in_guard(frame.sp))
+}
+
+fn stack_name(slot: usize) -> (&'static str, usize) {
+    if slot < NUM_THREADS {
+        ("thread", slot)
+    } else if slot < NUM_THREADS + MAX_CPUS {
+        ("CPU", slot - NUM_THREADS)
+    } else {
+        ("emergency stack of CPU", slot - NUM_THREADS - MAX_CPUS)
+    }
+}
+
+#[inline(always)]
+fn frame_pointer() -> u64 {
+    let fp;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags)) };
+    fp
+}
+
+/// Calls `visit` with the return address of each frame from frame pointer `fp` on, as long as
+/// frames ascend on one stack.
+fn walk(mut fp: u64, mut visit: impl FnMut(u64)) {
+    let Some(slot) = thread::slot_at(fp) else {
+        return;
+    };
+    let top = mmu::stack_top(slot);
+    let mut lowest = top - mmu::stack_bytes(slot) as u64;
+    for _ in 0..MAX_FRAMES {
+        if fp % 16 != 0 || fp < lowest || fp > top - 16 {
+            return;
+        }
+        // SAFETY: two words on a mapped stack, by the check above.
+        let [next, address] = unsafe { (fp as *const [u64; 2]).read_volatile() };
+        if address == 0 {
+            return;
+        }
+        visit(address);
+        lowest = fp + 16;
+        fp = next;
+    }
+}
+
+fn report_address(report: &mut Report, address: u64) {
+    let Some(offset) = image_offset(address) else {
+        report.line(format_args!(" {address:#018x}"));
+        return;
+    };
+    match layout::sites().and_then(|table| table.lookup(offset)) {
+        Some(site) => report.line(format_args!(
+            " kernel+{offset:#x} {} ({}:{})",
+            site.function, site.file, site.line
+        )),
+        None => report.line(format_args!(" kernel+{offset:#x}")),
+    }
+}

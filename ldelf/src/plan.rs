@@ -1,0 +1,395 @@
+//! The load plan: what goes where, with which permissions.
+//!
+//! **Invariant:** the segments of a plan are sorted, inside the file, inside `span`, and no page
+//! of it is both writable and executable; its header is for the TA asked for.
+//! **Knows nothing of:** where the image will lie; addresses are relative to link address 0.
+
+use crate::dynamic::Dynamic;
+use crate::{LoadError, raw, symbols};
+use goblin::elf64::header::{
+    EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_AARCH64, ET_DYN, EV_CURRENT,
+    Header,
+};
+use goblin::elf64::program_header::{
+    PF_W, PF_X, PT_DYNAMIC, PT_GNU_RELRO, PT_INTERP, PT_LOAD, PT_TLS, ProgramHeader,
+};
+use tally_abi::TeeUuid;
+use tally_abi::ldelf::prot;
+use tally_abi::ta::{DEPRECATED_ENTRY, TaHead, flags};
+use zerocopy::FromBytes;
+
+/// Size of a page in octets.
+pub const PAGE: u64 = 4096;
+/// Most loadable segments of an image.
+pub const MAX_SEGMENTS: usize = 8;
+/// Most octets from link address 0 to the end of the last segment.
+pub const MAX_SPAN: u64 = 64 << 20;
+/// Largest stack in octets.
+pub const MAX_STACK: u64 = 1 << 20;
+/// Most program headers looked at.
+const MAX_HEADERS: u16 = 64;
+
+/// Permissions of a segment; always readable, never writable and executable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prot {
+    /// Constants.
+    #[default]
+    Read,
+    /// Data.
+    Write,
+    /// Code.
+    Exec,
+}
+
+impl Prot {
+    /// As `SET_PROT` takes it, see [`tally_abi::ldelf::prot`].
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        match self {
+            Self::Read => prot::READ,
+            Self::Write => prot::WRITE,
+            Self::Exec => prot::EXEC,
+        }
+    }
+}
+
+/// One loadable segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// First address.
+    pub address: u64,
+    /// Octets in memory; those beyond the file's are zero.
+    pub mem_len: u64,
+    /// Where its octets begin in the file.
+    pub file_offset: u64,
+    /// Octets in the file.
+    pub file_len: u64,
+    /// Permissions.
+    pub prot: Prot,
+}
+
+impl Segment {
+    /// First address behind the segment. Cannot wrap: `plan` has checked.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.address + self.mem_len
+    }
+
+    /// Whether the `len` octets at `address` are among those from the file.
+    pub(crate) fn has_in_file(&self, address: u64, len: u64) -> bool {
+        match address.checked_sub(self.address) {
+            Some(offset) => offset <= self.file_len && len <= self.file_len - offset,
+            None => false,
+        }
+    }
+}
+
+/// Permissions of whole pages, to be set once the image is in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// First address, a multiple of [`PAGE`].
+    pub address: u64,
+    /// Octets, a multiple of [`PAGE`], not 0.
+    pub len: u64,
+    /// Permissions.
+    pub prot: Prot,
+}
+
+/// A validated plan.
+#[derive(Clone, Debug)]
+pub struct LoadPlan<'a> {
+    image: &'a [u8],
+    segments: [Segment; MAX_SEGMENTS],
+    n_segments: usize,
+    relro: Option<(u64, u64)>,
+    dynamic: Dynamic<'a>,
+    /// The TA's header.
+    pub head: TaHead,
+    /// Entry point, relative to link address 0.
+    pub entry: u64,
+    /// Octets of stack, a multiple of [`PAGE`].
+    pub stack_len: u64,
+    /// Octets from link address 0 to the end of the last segment, a multiple of [`PAGE`].
+    pub span: u64,
+}
+
+/// Makes a plan for the ELF file `image`, which must be the TA `uuid`.
+///
+/// Relocations are checked one by one when they are applied ([`LoadPlan::apply`]) or by
+/// [`LoadPlan::check_relocations`]; everything else is checked here.
+///
+/// # Errors
+/// The first reason to refuse the image.
+pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, LoadError> {
+    let header = file_header(image)?;
+    let mut plan = LoadPlan {
+        image,
+        segments: [Segment::default(); MAX_SEGMENTS],
+        n_segments: 0,
+        relro: None,
+        dynamic: Dynamic::default(),
+        head: TaHead {
+            uuid: TeeUuid::nil(),
+            stack_size: 0,
+            flags: 0,
+            depr_entry: 0,
+        },
+        entry: header.e_entry,
+        stack_len: 0,
+        span: 0,
+    };
+
+    let mut dynamic = None;
+    let mut relro = None;
+    for n in 0..u64::from(header.e_phnum) {
+        let offset = n * size_of::<ProgramHeader>() as u64;
+        let at = header.e_phoff.checked_add(offset);
+        let ph: ProgramHeader = at
+            .and_then(|at| raw::read(image, at))
+            .ok_or(LoadError::Truncated)?;
+        match ph.p_type {
+            PT_LOAD if ph.p_memsz == 0 && ph.p_filesz == 0 => {}
+            PT_LOAD => plan.add_segment(&ph)?,
+            PT_DYNAMIC => dynamic = Some((ph.p_vaddr, ph.p_filesz)),
+            PT_GNU_RELRO => relro = Some((ph.p_vaddr, ph.p_memsz)),
+            PT_INTERP => return Err(LoadError::NeedsInterpreter),
+            PT_TLS if ph.p_memsz != 0 => return Err(LoadError::NeedsTls),
+            _ => {}
+        }
+    }
+    let first = plan.segments().first().ok_or(LoadError::NoSegments)?;
+    if first.address >= PAGE {
+        return Err(LoadError::NotAtZero);
+    }
+    plan.relro = relro.and_then(|(address, len)| plan.relro_pages(address, len));
+    if let Some((address, len)) = dynamic {
+        let octets = plan
+            .file_octets(address, len)
+            .ok_or(LoadError::BadDynamic)?;
+        plan.dynamic = Dynamic::parse(octets, &plan)?;
+    }
+    plan.take_head(uuid)?;
+    if !plan.is_executable(plan.entry) {
+        return Err(LoadError::EntryNotExecutable);
+    }
+    Ok(plan)
+}
+
+fn file_header(image: &[u8]) -> Result<Header, LoadError> {
+    let header: Header = raw::read(image, 0).ok_or(LoadError::Truncated)?;
+    let ident = &header.e_ident;
+    if !ident.starts_with(ELFMAG)
+        || ident.get(EI_CLASS) != Some(&ELFCLASS64)
+        || ident.get(EI_DATA) != Some(&ELFDATA2LSB)
+        || ident.get(EI_VERSION) != Some(&EV_CURRENT)
+    {
+        return Err(LoadError::NotElf);
+    }
+    if header.e_machine != EM_AARCH64 {
+        return Err(LoadError::WrongMachine);
+    }
+    if header.e_type != ET_DYN {
+        return Err(LoadError::NotPositionIndependent);
+    }
+    if usize::from(header.e_phentsize) != size_of::<ProgramHeader>() || header.e_phnum > MAX_HEADERS
+    {
+        return Err(LoadError::BadProgramHeaders);
+    }
+    Ok(header)
+}
+
+const fn page_down(address: u64) -> u64 {
+    address & !(PAGE - 1)
+}
+
+/// Rounds up; the caller has bounded `address` well below the end of the address space.
+const fn page_up(address: u64) -> u64 {
+    page_down(address + (PAGE - 1))
+}
+
+impl<'a> LoadPlan<'a> {
+    /// The loadable segments, in ascending order.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        self.segments.get(..self.n_segments).unwrap_or(&[])
+    }
+
+    /// The permissions to set after [`LoadPlan::apply`] on memory that was writable until then;
+    /// pages that stay writable are not among them.
+    pub fn protections(&self) -> impl Iterator<Item = Protection> + '_ {
+        let fixed = self.segments().iter().filter(|s| s.prot != Prot::Write);
+        let segments = fixed.map(|segment| {
+            let address = page_down(segment.address);
+            Protection {
+                address,
+                len: page_up(segment.end()) - address,
+                prot: segment.prot,
+            }
+        });
+        let relro = self.relro.map(|(address, len)| Protection {
+            address,
+            len,
+            prot: Prot::Read,
+        });
+        segments.chain(relro)
+    }
+
+    /// Copies the image to `memory`, which will be seen at address `base` and reads as zero now,
+    /// and relocates it.
+    ///
+    /// # Errors
+    /// [`LoadError::MemoryTooSmall`] when `memory` is shorter than `span`, or the first bad
+    /// relocation. `memory` is then of no use.
+    pub fn apply(&self, memory: &mut [u8], base: u64) -> Result<(), LoadError> {
+        for segment in self.segments() {
+            let from = raw::slice(self.image, segment.file_offset, segment.file_len)
+                .ok_or(LoadError::SegmentOutsideFile)?;
+            let start = segment.address as usize;
+            let to = memory.get_mut(start..start + from.len());
+            to.ok_or(LoadError::MemoryTooSmall)?.copy_from_slice(from);
+        }
+        let mut last = Segment::default();
+        self.dynamic.relocations(self, |target, value, relative| {
+            if !last.has_in_file(target, 8) {
+                last = self.relocatable_segment(target)?;
+            }
+            let value = if relative {
+                value.wrapping_add(base)
+            } else {
+                value
+            };
+            let to = memory
+                .get_mut(target as usize..)
+                .and_then(|m| m.first_chunk_mut::<8>());
+            *to.ok_or(LoadError::MemoryTooSmall)? = value.to_le_bytes();
+            Ok(())
+        })
+    }
+
+    /// Checks every relocation without applying it.
+    ///
+    /// # Errors
+    /// The first bad relocation.
+    pub fn check_relocations(&self) -> Result<usize, LoadError> {
+        let mut n = 0;
+        self.dynamic.relocations(self, |target, _, _| {
+            n += 1;
+            self.relocatable_segment(target).map(|_| ())
+        })?;
+        Ok(n)
+    }
+
+    /// The `len` octets of the file that are loaded at `address`, if one segment has them all.
+    pub(crate) fn file_octets(&self, address: u64, len: u64) -> Option<&'a [u8]> {
+        let segment = self
+            .segments()
+            .iter()
+            .find(|s| s.has_in_file(address, len))?;
+        let offset = segment.file_offset + (address - segment.address);
+        raw::slice(self.image, offset, len)
+    }
+
+    /// The octets of the file from `address` to the end of its segment's part of the file.
+    pub(crate) fn file_octets_from(&self, address: u64) -> Option<&'a [u8]> {
+        let segment = self.segments().iter().find(|s| s.has_in_file(address, 0))?;
+        let skipped = address - segment.address;
+        raw::slice(
+            self.image,
+            segment.file_offset + skipped,
+            segment.file_len - skipped,
+        )
+    }
+
+    /// The writable segment whose file part holds the eight octets at `address`.
+    fn relocatable_segment(&self, address: u64) -> Result<Segment, LoadError> {
+        let mut segments = self.segments().iter();
+        segments
+            .find(|s| s.prot == Prot::Write && s.has_in_file(address, 8))
+            .copied()
+            .ok_or(LoadError::RelocationTarget)
+    }
+
+    fn add_segment(&mut self, ph: &ProgramHeader) -> Result<(), LoadError> {
+        raw::slice(self.image, ph.p_offset, ph.p_filesz).ok_or(LoadError::SegmentOutsideFile)?;
+        if ph.p_memsz < ph.p_filesz {
+            return Err(LoadError::SegmentShrinks);
+        }
+        if ph.p_offset % PAGE != ph.p_vaddr % PAGE {
+            return Err(LoadError::SegmentMisaligned);
+        }
+        match ph.p_vaddr.checked_add(ph.p_memsz) {
+            Some(end) if end <= MAX_SPAN => {}
+            _ => return Err(LoadError::TooBig),
+        }
+        let prot = match (ph.p_flags & PF_W != 0, ph.p_flags & PF_X != 0) {
+            (true, true) => return Err(LoadError::WritableAndExecutable),
+            (true, false) => Prot::Write,
+            (false, true) => Prot::Exec,
+            (false, false) => Prot::Read,
+        };
+        let segment = Segment {
+            address: ph.p_vaddr,
+            mem_len: ph.p_memsz,
+            file_offset: ph.p_offset,
+            file_len: ph.p_filesz,
+            prot,
+        };
+        if let Some(last) = self.segments().last() {
+            if segment.address < last.end() {
+                return Err(LoadError::Overlap);
+            }
+            if segment.prot != last.prot && page_down(segment.address) < page_up(last.end()) {
+                return Err(LoadError::SharedPage);
+            }
+        }
+        let slot = self.segments.get_mut(self.n_segments);
+        *slot.ok_or(LoadError::TooManySegments)? = segment;
+        self.n_segments += 1;
+        self.span = page_up(segment.end());
+        Ok(())
+    }
+
+    /// Whole pages of a "read-only after relocation" range, if it lies in a writable segment.
+    fn relro_pages(&self, address: u64, len: u64) -> Option<(u64, u64)> {
+        let end = page_down(address.checked_add(len)?);
+        let segment = self
+            .segments()
+            .iter()
+            .find(|s| s.prot == Prot::Write && s.address <= address && end <= page_up(s.end()))?;
+        let start = if address == segment.address {
+            page_down(address)
+        } else {
+            page_up(address)
+        };
+        (start < end).then(|| (start, end - start))
+    }
+
+    fn is_executable(&self, address: u64) -> bool {
+        let mut segments = self.segments().iter();
+        address % 4 == 0 && segments.any(|s| s.prot == Prot::Exec && s.has_in_file(address, 4))
+    }
+
+    /// Finds and checks the TA's header: at the symbol `ta_head` if the image exports one (as
+    /// OP-TEE's TA kit does), else at the lowest address.
+    fn take_head(&mut self, uuid: TeeUuid) -> Result<(), LoadError> {
+        let lowest = self.segments().first().map_or(0, |s| s.address);
+        let address = symbols::find(self, &self.dynamic, b"ta_head").unwrap_or(lowest);
+        let octets = self
+            .file_octets(address, size_of::<TaHead>() as u64)
+            .ok_or(LoadError::NoHead)?;
+        let head = TaHead::read_from_bytes(octets).map_err(|_| LoadError::NoHead)?;
+        if head.depr_entry != DEPRECATED_ENTRY || head.flags & !flags::MASK != 0 {
+            return Err(LoadError::BadHead);
+        }
+        if head.uuid != uuid {
+            return Err(LoadError::WrongUuid);
+        }
+        let stack_len = page_up(u64::from(head.stack_size));
+        if stack_len == 0 || stack_len > MAX_STACK {
+            return Err(LoadError::BadStack);
+        }
+        self.stack_len = stack_len;
+        self.head = head;
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! One CPU's state of both worlds, as the vectors lay it down.
+//!
+//! **Invariant:** the offsets that `asm/vectors.s` gets are this struct's own; all that it moves in
+//! pairs lies within `stp`'s reach (504 bytes).
+//! **Knows nothing of:** when a world runs.
+
+use core::mem::{offset_of, size_of};
+
+pub(crate) use crate::psci::MAX_CPUS;
+/// Bytes of secure RAM for each CPU: guard page, stack, context.
+pub(crate) const STACK_STRIDE: usize = 0x4000;
+/// Where the CPUs' stacks begin.
+pub(crate) const STACKS_BASE: usize = 0x0e02_0000;
+
+/// SCTLR_EL1 with only its RES1 bits: MMU, caches and checks off (Arm ARM DDI 0487, D19.2.127).
+const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
+/// SPSR: EL1 with its own stack pointer, D, A, I, F masked.
+pub(crate) const SPSR_EL1H_MASKED: u64 = 0x3c5;
+/// SPSR: EL2 with its own stack pointer, D, A, I, F masked.
+pub(crate) const SPSR_EL2H_MASKED: u64 = 0x3c9;
+
+/// Number of EL1 registers each world has a copy of.
+const N_SYS: usize = 14;
+/// Number of further EL1 registers kept for the normal world alone.
+const N_NORMAL_ONLY: usize = 6;
+
+/// EL1 registers that each world has for itself, in the order of `save_sys`: SCTLR, TCR, TTBR0,
+/// TTBR1, MAIR, VBAR, SP_EL0, SP_EL1, TPIDR_EL0, TPIDRRO_EL0, TPIDR_EL1, CONTEXTIDR, CPACR, CNTKCTL.
+///
+/// Not here: AMAIR, AFSR0, AFSR1 and ACTLR (constant zero on every QEMU CPU), timers, PMU, debug and
+/// pointer-authentication registers (the normal world's; the kernel leaves them alone).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SysRegs([u64; N_SYS]);
+
+impl SysRegs {
+    const RESET: Self = {
+        let mut regs = [0; N_SYS];
+        regs[0] = SCTLR_EL1_RESET;
+        Self(regs)
+    };
+}
+
+/// What the vectors save and load; lies at the top of the CPU's EL3 stack.
+#[repr(C, align(64))]
+pub(crate) struct CpuContext {
+    /// The kernel's vector table, or 0 while this CPU has no secure world.
+    pub(crate) secure_table: u64,
+    /// SCR_EL3 while the secure world runs.
+    secure_scr: u64,
+    /// The normal world's x4..x30.
+    normal_gp: [u64; 27],
+    /// The normal world's ELR_EL3.
+    normal_elr: u64,
+    normal_sys: SysRegs,
+    /// ELR, SPSR, ESR, FAR, PAR, CSSELR_EL1.
+    normal_only: [u64; N_NORMAL_ONLY],
+    secure_sys: SysRegs,
+    normal_spsr: u64,
+    normal_scr: u64,
+    /// The normal world's x0..x3: an SMC's arguments, then its results.
+    pub(crate) normal_args: [u64; 4],
+    /// EL3 stack pointer that waits in `enter_secure`, or 0.
+    monitor_sp: u64,
+    /// This CPU's number.
+    pub(crate) cpu: u64,
+}
+
+const _: () = assert!(offset_of!(CpuContext, secure_sys) + 96 <= 504);
+const _: () = assert!(size_of::<CpuContext>() == 576);
+
+impl CpuContext {
+    /// A CPU as after reset: no secure world yet, the normal world not started.
+    pub(crate) fn reset(cpu: u64, secure_scr: u64, normal_scr: u64) -> Self {
+        Self {
+            secure_table: 0,
+            secure_scr,
+            normal_gp: [0; 27],
+            normal_elr: 0,
+            normal_sys: SysRegs::RESET,
+            normal_only: [0; N_NORMAL_ONLY],
+            secure_sys: SysRegs::RESET,
+            normal_spsr: 0,
+            normal_scr,
+            normal_args: [0; 4],
+            monitor_sp: 0,
+            cpu,
+        }
+    }
+
+    /// Makes the normal world start at `entry` in the state that PSCI asks for (MMU off, interrupts
+    /// masked) with `x0`, at EL2 if there is one.
+    pub(crate) fn start_normal(&mut self, entry: u64, x0: u64, has_el2: bool) {
+        self.normal_gp = [0; 27];
+        self.normal_elr = entry;
+        self.normal_sys = SysRegs::RESET;
+        self.normal_only = [0; N_NORMAL_ONLY];
+        self.normal_spsr = if has_el2 {
+            SPSR_EL2H_MASKED
+        } else {
+            SPSR_EL1H_MASKED
+        };
+        self.normal_args = [x0, 0, 0, 0];
+    }
+}
+
+/// Offsets for `asm/vectors.s`.
+pub(crate) mod offset {
+    use super::{CpuContext, offset_of};
+
+    pub(crate) const SECURE_ENTRY: usize = offset_of!(CpuContext, secure_table);
+    pub(crate) const NORMAL_GP: usize = offset_of!(CpuContext, normal_gp);
+    pub(crate) const NORMAL_SYS: usize = offset_of!(CpuContext, normal_sys);
+    pub(crate) const NORMAL_ONLY: usize = offset_of!(CpuContext, normal_only);
+    pub(crate) const SECURE_SYS: usize = offset_of!(CpuContext, secure_sys);
+    pub(crate) const NORMAL_SPSR: usize = offset_of!(CpuContext, normal_spsr);
+    pub(crate) const NORMAL_SCR: usize = offset_of!(CpuContext, normal_scr);
+    pub(crate) const NORMAL_ARGS: usize = offset_of!(CpuContext, normal_args);
+    pub(crate) const MONITOR_SP: usize = offset_of!(CpuContext, monitor_sp);
+}

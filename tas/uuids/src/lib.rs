@@ -1,0 +1,259 @@
+//! Who the sample and test TAs are, and which commands they take.
+//!
+//! **Invariant:** a command's comment gives its four parameters; any other types get
+//! `BAD_PARAMETERS`, an unknown command `NOT_SUPPORTED`. "none" parameters are left out.
+//! **Knows nothing of:** how a TA does it. The normal world's tests read only this.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use tally_abi::TeeUuid;
+
+/// Values, memory references, time, random octets. Multi-instance, 32 KiB heap.
+pub mod hello {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0001_4c6e_8d01_5ec0de000001);
+
+    /// `(value inout)`: `a + 1`, `b + 2`, wrapping.
+    pub const CMD_INC: u32 = 0;
+    /// `(memref in, value out)`: `a` = sum of the octets (wrapping), `b` = their number.
+    pub const CMD_CHECKSUM: u32 = 1;
+    /// `(memref out, value in: a = octet, b = length)`: writes `b` octets `a`. Too small a buffer
+    /// gets `SHORT_BUFFER` and size `b`.
+    pub const CMD_FILL: u32 = 2;
+    /// `(memref inout)`: reverses the octets and turns ASCII letters to upper case.
+    pub const CMD_REVERSE: u32 = 3;
+    /// `(memref in, memref out)`: copies; `SHORT_BUFFER` and the size needed if too small.
+    pub const CMD_ECHO: u32 = 4;
+    /// `(memref in: UTF-8)`: a line on the secure console, `I/TA: hello: <text>`.
+    /// `BAD_FORMAT` when it is not UTF-8.
+    pub const CMD_LOG: u32 = 5;
+    /// `(value out: system seconds, ms; value out: REE seconds, ms)`.
+    pub const CMD_TIME: u32 = 6;
+    /// `(memref out)`: fills the buffer with random octets.
+    pub const CMD_RANDOM: u32 = 7;
+    /// `()`: nothing; for measuring.
+    pub const CMD_NOP: u32 = 8;
+    /// `(value in: a = access flags, b = [`place`]; value out: a = result code)`: asks the kernel
+    /// about 16 octets at a place. [`place::PARAM`] takes a third parameter, a memref of any
+    /// direction, and asks about all of it.
+    pub const CMD_CHECK_ACCESS: u32 = 9;
+    /// `(value in: a = ms)`: waits; `CANCEL` when cancelled.
+    pub const CMD_WAIT: u32 = 10;
+    /// `(value in x, value out, value inout y, memref in or none)`: out = `(x.a + y.a, x.b + y.b)`,
+    /// y = `(y.b, y.a)`.
+    pub const CMD_MIX: u32 = 11;
+    /// `(value in: a = octets)`: allocates and keeps them until the session closes.
+    pub const CMD_KEEP: u32 = 12;
+
+    /// Places that [`CMD_CHECK_ACCESS`] asks about.
+    pub mod place {
+        /// Address 0: `ACCESS_DENIED`.
+        pub const NULL: u32 = 0;
+        /// The TA's stack: readable, writable.
+        pub const STACK: u32 = 1;
+        /// The TA's code: readable, not writable.
+        pub const CODE: u32 = 2;
+        /// A kernel address: `ACCESS_DENIED`.
+        pub const KERNEL: u32 = 3;
+        /// A range that wraps around: `ACCESS_DENIED`.
+        pub const WRAPS: u32 = 4;
+        /// The third parameter's buffer.
+        pub const PARAM: u32 = 5;
+    }
+}
+
+/// Everything a heap can do. Single instance, multi session, 8 MiB heap.
+pub mod heap {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0002_4c6e_8d01_5ec0de000002);
+
+    /// Most blocks that a session holds through [`CMD_ALLOC`].
+    pub const MAX_HANDLES: u32 = 64;
+
+    /// `(value in: a = octets, value out: a = handle)`: allocates; `OUT_OF_MEMORY`.
+    pub const CMD_ALLOC: u32 = 0;
+    /// `(value in: a = handle)`: frees; `ITEM_NOT_FOUND`.
+    pub const CMD_FREE: u32 = 1;
+    /// `(value in: a = blocks, b = octets each)`: loses them, in the function
+    /// [`LEAK_FUNCTION`]. `OUT_OF_MEMORY` keeps what it lost so far.
+    pub const CMD_LEAK: u32 = 2;
+    /// `(value in: a = octets of each block, value out: a = octets, b = blocks)`: allocates until
+    /// refused, frees all again, and says how far it got. Succeeds.
+    pub const CMD_HOG: u32 = 3;
+    /// `(value in: a = octets)`: allocates, touches and frees one block of that size.
+    pub const CMD_GROW: u32 = 4;
+    /// `(value out: a = allocated, b = max; value out: a = size, b = failures; value out:
+    /// a = live blocks, b = biggest failure)`: the TA's own view of its pool.
+    pub const CMD_STATS: u32 = 5;
+    /// `(value in: a = live blocks (at most 10000), b = pairs; value in: a = [`strategy`])`:
+    /// fills the heap with blocks of 16 to 4096 octets, then frees and allocates one of them
+    /// `b` times between `hint #100` and `hint #101`, then frees all. An equal loop without the
+    /// heap runs between `hint #102` and `hint #103`, to be subtracted.
+    pub const CMD_BENCH: u32 = 6;
+    /// `(value out: a = octets held by this session's context)`.
+    pub const CMD_CONTEXT: u32 = 7;
+    /// `()`: frees all that the session holds through [`CMD_ALLOC`].
+    pub const CMD_FREE_ALL: u32 = 8;
+    /// `(value in: a = octets)`: an allocation that cannot report failure: ends the TA when it
+    /// does not fit (`TARGET_DEAD`).
+    pub const CMD_ALLOC_OR_DIE: u32 = 9;
+    /// `()`: allocates, frees the block twice: ends the TA (`TARGET_DEAD`).
+    pub const CMD_DOUBLE_FREE: u32 = 10;
+
+    /// The function that [`CMD_LEAK`]'s call stacks name.
+    pub const LEAK_FUNCTION: &str = "leak_in_this_function";
+
+    /// Which allocator [`CMD_BENCH`] measures.
+    pub mod strategy {
+        /// The TA's heap as built.
+        pub const DEFAULT: u32 = 0;
+        /// First fit on `linked_list_allocator`.
+        pub const FIRST_FIT: u32 = 1;
+    }
+}
+
+/// Crashes in every way. Multi-instance, 32 KiB heap.
+pub mod crash {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0003_4c6e_8d01_5ec0de000003);
+
+    /// `()`: reads address 0. `TARGET_DEAD`, as all up to [`CMD_PANIC`] but the loop.
+    pub const CMD_NULL_READ: u32 = 0;
+    /// `()`: writes to an unmapped address.
+    pub const CMD_WILD_WRITE: u32 = 1;
+    /// `()`: writes to its own code.
+    pub const CMD_WRITE_CODE: u32 = 2;
+    /// `()`: jumps to its own data.
+    pub const CMD_EXEC_DATA: u32 = 3;
+    /// `()`: recurses until the stack ends.
+    pub const CMD_STACK_OVERFLOW: u32 = 4;
+    /// `()`: divides by zero (a Rust panic: the instruction itself does not trap).
+    pub const CMD_DIVIDE: u32 = 5;
+    /// `()`: an undefined instruction.
+    pub const CMD_UNDEFINED: u32 = 6;
+    /// `()`: a breakpoint instruction.
+    pub const CMD_BREAKPOINT: u32 = 7;
+    /// `()`: never returns; must be killed or cancelled from outside.
+    pub const CMD_LOOP: u32 = 8;
+    /// `()`: a Rust panic with a message.
+    pub const CMD_PANIC: u32 = 9;
+    /// `()`: reads and writes unaligned memory, which is allowed: succeeds.
+    pub const CMD_UNALIGNED: u32 = 10;
+    /// `(value out: a = result)`: system calls that do not exist; `a` = what the kernel said
+    /// (`NOT_SUPPORTED` or `NOT_IMPLEMENTED`). `GENERIC` when they disagree. Succeeds.
+    pub const CMD_BAD_SYSCALL: u32 = 11;
+    /// `(value out: a = calls made, b = calls not refused)`: system calls with null, kernel and
+    /// wrapping pointers; each must get an error code. Succeeds; `b` must be 0.
+    pub const CMD_BAD_POINTERS: u32 = 12;
+    /// `()`: reads a kernel address.
+    pub const CMD_KERNEL_READ: u32 = 13;
+    /// `()`: reads an EL1 system register.
+    pub const CMD_SYSREG: u32 = 14;
+    /// `()`: an `hvc`/`smc` instruction.
+    pub const CMD_SMC: u32 = 15;
+    /// `()`: `TEE_Panic` with a code of its own.
+    pub const CMD_TEE_PANIC: u32 = 16;
+    /// `(value in: a = depth)`: panics `a` calls deep, with blocks allocated.
+    pub const CMD_PANIC_HOLDING: u32 = 17;
+    /// `()`: nothing.
+    pub const CMD_NOP: u32 = 18;
+    /// `(memref in)`: writes to a buffer given for reading. `TARGET_DEAD` when the kernel maps
+    /// it read-only (a temporary copy in the TA otherwise).
+    pub const CMD_WRITE_INPUT: u32 = 19;
+
+    /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
+    pub mod on_open {
+        /// Nothing special.
+        pub const FINE: u32 = 0;
+        /// Refuses with `ACCESS_DENIED`.
+        pub const REFUSE: u32 = 1;
+        /// Panics in the open session entry.
+        pub const PANIC: u32 = 2;
+        /// Loops for ever in the open session entry.
+        pub const LOOP: u32 = 3;
+    }
+}
+
+/// Fails in its create entry. Multi-instance.
+pub mod stillborn {
+    use super::TeeUuid;
+
+    /// Tally's own. Every session gets `TARGET_DEAD`: its create entry panics.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0007_4c6e_8d01_5ec0de000007);
+}
+
+/// Calls other TAs. Multi-instance, 32 KiB heap.
+pub mod chain {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0004_4c6e_8d01_5ec0de000004);
+
+    /// Deepest [`CMD_NEST`].
+    pub const MAX_DEPTH: u32 = 4;
+
+    /// `(value inout)`: passes it to hello's `CMD_INC`.
+    pub const CMD_INC: u32 = 0;
+    /// `(memref in, memref out)`: passes the client's buffers to hello's `CMD_ECHO`.
+    pub const CMD_ECHO: u32 = 1;
+    /// `(value out: a = octets, b = kernel heap allocated)`: asks the stats pTA for the kernel
+    /// heap (`a` = size of the answer).
+    pub const CMD_STATS: u32 = 2;
+    /// `(value in: a = depth, value out: a = instances reached)`: opens a session to itself,
+    /// `depth` times over. `BAD_PARAMETERS` above [`MAX_DEPTH`].
+    pub const CMD_NEST: u32 = 3;
+    /// `(memref inout)`: passes a buffer on its own heap (a copy) to hello's `CMD_REVERSE`.
+    pub const CMD_REVERSE: u32 = 4;
+    /// `(memref in: UUID octets, value in: a = command; value out: a = result, b = origin)`: opens
+    /// a session to that TA and invokes the command without parameters. Succeeds whatever the
+    /// other TA answers.
+    pub const CMD_CALL: u32 = 5;
+    /// `(memref in, memref out)`: asks hello's `CMD_FILL` for one octet more than fits:
+    /// `SHORT_BUFFER`, size passed on.
+    pub const CMD_SHORT: u32 = 6;
+    /// `()`: opens a session to hello and keeps it; it must end with this instance.
+    pub const CMD_KEEP_SESSION: u32 = 7;
+}
+
+/// Survives its sessions. Single instance, multi session, keep-alive, 32 KiB heap.
+pub mod keepalive {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0005_4c6e_8d01_5ec0de000005);
+
+    /// `(value out: a = counter after adding 1, b = sessions open now)`.
+    pub const CMD_COUNT: u32 = 0;
+    /// `(value in: a = octets, value out: a = octets held)`: replaces the block that the instance
+    /// holds by one of `a` octets (0: none).
+    pub const CMD_HOLD: u32 = 1;
+    /// `(value out: a = octets held, b = 1 if its contents are intact)`.
+    pub const CMD_HELD: u32 = 2;
+    /// `()`: panics, which ends the instance.
+    pub const CMD_PANIC: u32 = 3;
+    /// `(value out: a = times created, b = sessions ever opened)`.
+    pub const CMD_LIVES: u32 = 4;
+}
+
+/// One session at a time. Single instance, no multi session, 32 KiB heap.
+pub mod solo {
+    use super::TeeUuid;
+
+    /// Tally's own. A second session gets `BUSY` while one is open.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0006_4c6e_8d01_5ec0de000006);
+
+    /// `()`: nothing.
+    pub const CMD_NOP: u32 = 0;
+    /// `(value in: a = ms)`: waits; `CANCEL` when cancelled.
+    pub const CMD_WAIT: u32 = 1;
+    /// `()`: spins until the cancellation flag is set, then returns `CANCEL`.
+    pub const CMD_SPIN_UNTIL_CANCELLED: u32 = 2;
+    /// `(value in: a = ms, value out: a = ms that passed)`: computes for that long, unmasked.
+    pub const CMD_SPIN: u32 = 3;
+}

@@ -1,0 +1,249 @@
+//! Images out of linked ELF files: raw images, stripped copies, sizes.
+//!
+//! **Invariant:** a raw image begins at the lowest load address and ends with the last byte that
+//! the file holds for a loaded segment; zero-initialised memory behind it is not part of it.
+//! **Knows nothing of:** what the image is for.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use object::elf::{self, FileHeader64};
+use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
+use zerocopy::FromBytes as _;
+
+/// One loaded segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    /// Address while running.
+    pub(crate) vaddr: u64,
+    /// Address it is loaded at.
+    pub(crate) paddr: u64,
+    /// Where its bytes are in the file.
+    pub(crate) offset: u64,
+    /// Bytes in the file.
+    pub(crate) file_len: u64,
+    /// Bytes in memory.
+    pub(crate) mem_len: u64,
+    /// Whether it is executable.
+    pub(crate) exec: bool,
+}
+
+/// A linked program, read whole.
+pub(crate) struct Image {
+    /// Where it came from.
+    pub(crate) path: PathBuf,
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
+    /// Loaded segments by load address.
+    pub(crate) segments: Vec<Segment>,
+    symbols: HashMap<String, u64>,
+}
+
+/// Bytes by kind of section.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sizes {
+    /// Code.
+    pub(crate) text: u64,
+    /// Constants.
+    pub(crate) rodata: u64,
+    /// Initialised data.
+    pub(crate) data: u64,
+    /// Zero-initialised memory, stacks and reserved holes.
+    pub(crate) bss: u64,
+}
+
+impl Image {
+    /// Reads an AArch64 ELF file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(path, bytes).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let file = ElfFile64::<LittleEndian>::parse(&*bytes)?;
+        let header = FileHeader64::<LittleEndian>::parse(&*bytes)?;
+        let endian = header.endian()?;
+        ensure!(
+            header.e_machine(endian) == elf::EM_AARCH64,
+            "not an AArch64 program"
+        );
+        let mut segments: Vec<Segment> = header
+            .program_headers(endian, &*bytes)?
+            .iter()
+            .filter(|ph| ph.p_type(endian) == elf::PT_LOAD && ph.p_memsz(endian) > 0)
+            .map(|ph| Segment {
+                vaddr: ph.p_vaddr(endian),
+                paddr: ph.p_paddr(endian),
+                offset: ph.p_offset(endian),
+                file_len: ph.p_filesz(endian),
+                mem_len: ph.p_memsz(endian),
+                exec: ph.p_flags(endian) & elf::PF_X != elf::ProgramFlags(0),
+            })
+            .collect();
+        segments.sort_by_key(|segment| segment.paddr);
+        let symbols = file
+            .symbols()
+            .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
+            .collect();
+        Ok(Self {
+            path: path.to_path_buf(),
+            segments,
+            symbols,
+            bytes,
+        })
+    }
+
+    /// Lowest load address.
+    pub(crate) fn base(&self) -> Result<u64> {
+        match self.segments.first() {
+            Some(segment) => Ok(segment.paddr),
+            None => bail!(
+                "{} has nothing to load: no linker script?",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// Bytes from the lowest load address to the end of the last segment in memory.
+    pub(crate) fn mem_len(&self) -> u64 {
+        let end = self
+            .segments
+            .iter()
+            .map(|s| s.paddr + s.mem_len)
+            .max()
+            .unwrap_or(0);
+        end - self.segments.first().map_or(0, |s| s.paddr)
+    }
+
+    /// Address of a symbol.
+    pub(crate) fn symbol(&self, name: &str) -> Option<u64> {
+        self.symbols.get(name).copied()
+    }
+
+    /// Offset in the raw image of the running address `vaddr`.
+    pub(crate) fn image_offset(&self, vaddr: u64) -> Option<u64> {
+        let base = self.segments.first()?.paddr;
+        let segment = self
+            .segments
+            .iter()
+            .find(|s| vaddr >= s.vaddr && vaddr - s.vaddr <= s.mem_len)?;
+        Some(vaddr - segment.vaddr + segment.paddr - base)
+    }
+
+    /// Running address of an offset in the raw image, inside executable segments only.
+    pub(crate) fn code_address(&self, image_offset: u64) -> Option<u64> {
+        let paddr = self.segments.first()?.paddr.checked_add(image_offset)?;
+        let segment = self
+            .segments
+            .iter()
+            .find(|s| s.exec && paddr >= s.paddr && paddr - s.paddr < s.mem_len)?;
+        Some(paddr - segment.paddr + segment.vaddr)
+    }
+
+    /// The raw image.
+    pub(crate) fn flatten(&self) -> Result<Vec<u8>> {
+        let base = self.base()?;
+        let mut raw = Vec::new();
+        for segment in self.segments.iter().filter(|s| s.file_len > 0) {
+            let at = usize::try_from(segment.paddr - base)?;
+            let end = at + usize::try_from(segment.file_len)?;
+            ensure!(
+                end < 64 << 20,
+                "{}: segment at {:#x} is {} MiB away from the first; check the linker script",
+                self.path.display(),
+                segment.paddr,
+                at >> 20
+            );
+            if raw.len() < end {
+                raw.resize(end, 0);
+            }
+            raw[at..end].copy_from_slice(self.segment_bytes(segment)?);
+        }
+        Ok(raw)
+    }
+
+    /// A copy of the file without sections: headers and all that segments refer to.
+    pub(crate) fn stripped(&self) -> Result<Vec<u8>> {
+        let header = FileHeader64::<LittleEndian>::parse(&*self.bytes)?;
+        let endian = header.endian()?;
+        let end = header
+            .program_headers(endian, &*self.bytes)?
+            .iter()
+            .map(|ph| ph.p_offset(endian) + ph.p_filesz(endian))
+            .max()
+            .unwrap_or(0);
+        let mut out = self.bytes[..usize::try_from(end)?].to_vec();
+        // e_shoff; then e_shentsize, e_shnum, e_shstrndx.
+        out[0x28..0x30].fill(0);
+        out[0x3a..0x40].fill(0);
+        Ok(out)
+    }
+
+    /// The head of a trusted application: section `.ta_head`, else the lowest address.
+    pub(crate) fn ta_head(&self) -> Result<TaHead> {
+        let file = ElfFile64::<LittleEndian>::parse(&*self.bytes)?;
+        let bytes = match file.section_by_name(".ta_head") {
+            Some(section) => section.data()?,
+            None => match self.segments.first() {
+                Some(segment) => self.segment_bytes(segment)?,
+                None => bail!("{} has nothing to load", self.path.display()),
+            },
+        };
+        match TaHead::read_from_prefix(bytes) {
+            Ok((head, _)) if head.depr_entry == DEPRECATED_ENTRY => Ok(head),
+            _ => bail!("{} does not begin with a ta_head", self.path.display()),
+        }
+    }
+
+    /// Executable sections as (running address, bytes).
+    pub(crate) fn code(&self) -> Result<Vec<(u64, Vec<u8>)>> {
+        let file = ElfFile64::<LittleEndian>::parse(&*self.bytes)?;
+        let mut out = Vec::new();
+        for section in file.sections() {
+            if let object::SectionFlags::Elf { sh_flags, .. } = section.flags()
+                && sh_flags.0 & elf::SHF_EXECINSTR.0 != 0
+            {
+                out.push((section.address(), section.data()?.to_vec()));
+            }
+        }
+        out.sort_by_key(|(address, _)| *address);
+        Ok(out)
+    }
+
+    /// Bytes by kind.
+    pub(crate) fn sizes(&self) -> Result<Sizes> {
+        let file = ElfFile64::<LittleEndian>::parse(&*self.bytes)?;
+        let mut sizes = Sizes::default();
+        for section in file.sections() {
+            let object::SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+                continue;
+            };
+            let has = |flag: elf::SectionFlags| sh_flags.0 & flag.0 != 0;
+            if !has(elf::SHF_ALLOC) {
+                continue;
+            }
+            let kind = if section.kind() == object::SectionKind::UninitializedData {
+                &mut sizes.bss
+            } else if has(elf::SHF_EXECINSTR) {
+                &mut sizes.text
+            } else if has(elf::SHF_WRITE) {
+                &mut sizes.data
+            } else {
+                &mut sizes.rodata
+            };
+            *kind += section.size();
+        }
+        Ok(sizes)
+    }
+
+    fn segment_bytes(&self, segment: &Segment) -> Result<&[u8]> {
+        let at = usize::try_from(segment.offset)?;
+        let end = at + usize::try_from(segment.file_len)?;
+        self.bytes
+            .get(at..end)
+            .context("segment lies outside the file")
+    }
+}

@@ -1,0 +1,331 @@
+//! From sources to what QEMU boots.
+//!
+//! **Invariant:** the three cargo calls see the same flags from every command of xtask, so that
+//! nothing is built twice; every output lies in `target/tally`.
+//! **Knows nothing of:** QEMU.
+
+use crate::elf::Image;
+use crate::keys::DevKey;
+use crate::paths::{self, GUEST_TARGET};
+use crate::{flash, setup, sign, sites, tool, ui};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tally_abi::TeeUuid;
+
+/// What may differ between builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Cargo features of the kernel.
+    pub(crate) kernel_features: Vec<String>,
+}
+
+/// One trusted application.
+pub(crate) struct Ta {
+    /// Package name.
+    pub(crate) name: String,
+    /// From its head.
+    pub(crate) uuid: TeeUuid,
+    /// As linked, with debug information.
+    pub(crate) elf: Image,
+    /// Bytes of the signed container.
+    pub(crate) signed_len: usize,
+    /// Bytes of the call-site table.
+    pub(crate) sites_len: usize,
+}
+
+/// All images of a build.
+pub(crate) struct Images {
+    /// EL3 firmware.
+    pub(crate) monitor: Image,
+    /// Secure kernel.
+    pub(crate) kernel: Image,
+    /// Loader at EL0, part of the kernel's image.
+    pub(crate) ldelf: Image,
+    /// Normal world.
+    pub(crate) ree: Image,
+    /// Trusted applications by package name.
+    pub(crate) tas: Vec<Ta>,
+    /// For `-bios`.
+    pub(crate) flash: PathBuf,
+    /// Raw normal world.
+    pub(crate) ree_raw: PathBuf,
+    /// TA archive.
+    pub(crate) archive: PathBuf,
+    /// Bytes of the kernel's raw image, with its call-site table.
+    pub(crate) kernel_raw_len: usize,
+    /// Bytes of the kernel's call-site table.
+    pub(crate) kernel_sites_len: usize,
+}
+
+/// Builds everything.
+pub(crate) fn build(config: &Config) -> Result<Images> {
+    setup::ensure(setup::Part::Target)?;
+    let key = DevKey::load()?;
+    let out = paths::out();
+    std::fs::create_dir_all(&out)?;
+
+    ui::step("Building", "ldelf, kernel, monitor, normal world and TAs");
+    let ldelf = Image::read(&single(guest(&["ldelf"], &[], &[])?, "ldelf")?)?;
+    let ldelf_blob = out.join("ldelf.bin");
+    let mut ldelf_raw = ldelf.flatten()?;
+    // Whole pages, zeroed memory included: the kernel copies it as it is.
+    let ldelf_len = usize::try_from(ldelf.mem_len())?.next_multiple_of(4096);
+    ldelf_raw.resize(ldelf_len, 0);
+    write_if_changed(&ldelf_blob, &ldelf_raw)?;
+
+    let env = [
+        ("TALLY_LDELF", ldelf_blob),
+        ("TALLY_TA_PUBKEY", DevKey::modulus_path()),
+    ];
+    let features: Vec<&str> = config.kernel_features.iter().map(String::as_str).collect();
+    let kernel = guest(&["tally-kernel"], &features, &env)?;
+    let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
+
+    let ta_names = ta_packages()?;
+    let mut names = vec!["tally-monitor", "tally-ree"];
+    names.extend(ta_names.iter().map(String::as_str));
+    let programs = guest(&names, &[], &[])?;
+    let program = |name: &str| -> Result<Image> {
+        Image::read(
+            programs
+                .get(name)
+                .with_context(|| format!("{name} built no program"))?,
+        )
+    };
+    let monitor = program("tally-monitor")?;
+    let ree = program("tally-ree")?;
+
+    let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
+    write_if_changed(&out.join("kernel.bin"), &kernel_raw)?;
+    let monitor_raw = monitor.flatten()?;
+    write_if_changed(&out.join("monitor.bin"), &monitor_raw)?;
+    let flash_path = out.join("flash.bin");
+    write_if_changed(&flash_path, &flash::flash(&monitor_raw, &kernel_raw)?)?;
+    let ree_raw = out.join("ree.bin");
+    write_if_changed(&ree_raw, &ree.flatten()?)?;
+
+    let mut tas = Vec::new();
+    let mut files = Vec::new();
+    for name in &ta_names {
+        let elf = program(name)?;
+        if elf.ta_head().is_err() {
+            ui::warn(format_args!("{name} has no ta_head yet and is left out"));
+            continue;
+        }
+        let ta = package_ta(&key, name, elf, &mut files)?;
+        if let Some(twin) = tas.iter().find(|other: &&Ta| other.uuid == ta.uuid) {
+            bail!(
+                "TAs {} and {name} have the same UUID {}",
+                twin.name,
+                ta.uuid
+            );
+        }
+        tas.push(ta);
+    }
+    let archive = out.join("tas.cpio");
+    write_if_changed(&archive, &flash::cpio(&files)?)?;
+    remove_stale_tas(&files)?;
+
+    Ok(Images {
+        kernel_raw_len: kernel_raw.len(),
+        kernel_sites_len,
+        monitor,
+        kernel,
+        ldelf,
+        ree,
+        tas,
+        flash: flash_path,
+        ree_raw,
+        archive,
+    })
+}
+
+/// The packages below `tas/`, sorted.
+pub(crate) fn ta_packages() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(paths::root().join("tas"))? {
+        let dir = entry?.path();
+        if !dir.join("src").join("main.rs").exists() {
+            // Shared definitions, not a TA.
+            continue;
+        }
+        let manifest = dir.join("Cargo.toml");
+        let Ok(text) = std::fs::read_to_string(&manifest) else {
+            continue;
+        };
+        let name = text.lines().find_map(|line| {
+            line.strip_prefix("name")?
+                .trim_start()
+                .strip_prefix('=')?
+                .trim()
+                .split('"')
+                .nth(1)
+        });
+        let name = name.with_context(|| format!("no package name in {}", manifest.display()))?;
+        names.push(name.to_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Flags that make paths in images independent of the machine: registry crates are named
+/// `crate-version/src/..`, the workspace's own files relative to its root.
+pub(crate) fn remap_config() -> String {
+    let mut flags = vec![remap(&paths::root(), "")];
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    if let Some(registry) = home.map(|home| home.join("registry").join("src"))
+        && let Ok(entries) = std::fs::read_dir(registry)
+    {
+        let mut sources: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        sources.sort();
+        flags.extend(sources.iter().map(|source| remap(source, "")));
+    }
+    let list: Vec<String> = flags
+        .iter()
+        .map(|flag| serde_json::Value::from(flag.as_str()).to_string())
+        .collect();
+    format!("target.{GUEST_TARGET}.rustflags=[{}]", list.join(","))
+}
+
+fn remap(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
+}
+
+/// Builds programs for the guest; returns target name -> ELF file.
+fn guest(
+    packages: &[&str],
+    features: &[&str],
+    env: &[(&str, PathBuf)],
+) -> Result<HashMap<String, PathBuf>> {
+    let mut cargo = tool::cargo();
+    cargo.args(["build", "--release", "--bins", "--target", GUEST_TARGET]);
+    cargo.args([
+        "--message-format",
+        "json-render-diagnostics",
+        "--config",
+        &remap_config(),
+    ]);
+    if !ui::verbose() {
+        cargo.arg("--quiet");
+    }
+    for package in packages {
+        cargo.args(["-p", package]);
+    }
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
+    }
+    cargo.envs(env.iter().map(|(name, value)| (name, value)));
+    let out = cargo
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{}`", tool::line(&cargo)))?;
+    if !out.status.success() {
+        bail!(
+            "building {} for the guest failed; the messages are above",
+            packages.join(", ")
+        );
+    }
+    let mut programs = HashMap::new();
+    for line in String::from_utf8_lossy(&out.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        if message["reason"] == "compiler-artifact"
+            && let Some(path) = message["executable"].as_str()
+            && let Some(name) = message["target"]["name"].as_str()
+        {
+            programs.insert(name.to_owned(), PathBuf::from(path));
+        }
+    }
+    Ok(programs)
+}
+
+fn single(programs: HashMap<String, PathBuf>, package: &str) -> Result<PathBuf> {
+    let mut paths: Vec<PathBuf> = programs.into_values().collect();
+    ensure!(
+        paths.len() == 1,
+        "{package} must build one program, not {}",
+        paths.len()
+    );
+    Ok(paths.remove(0))
+}
+
+/// The kernel's raw image with its call-site table in the hole kept for it.
+fn kernel_raw(kernel: &Image) -> Result<(Vec<u8>, usize)> {
+    let mut raw = kernel.flatten()?;
+    let (Some(start), Some(end)) = (kernel.symbol("__sites_start"), kernel.symbol("__sites_end"))
+    else {
+        ui::warn("the kernel's linker script keeps no room for call sites (__sites_start)");
+        return Ok((raw, 0));
+    };
+    let table = sites::table(kernel)?;
+    let room = end.saturating_sub(start);
+    ensure!(
+        table.len() as u64 <= room,
+        "the kernel's call-site table has {} bytes, its hole {room}: \
+         enlarge `.sites` in linker/kernel.ld",
+        table.len()
+    );
+    let at = kernel
+        .image_offset(start)
+        .context("__sites_start lies in no segment")?;
+    let at = usize::try_from(at)?;
+    if raw.len() < at + table.len() {
+        raw.resize(at + table.len(), 0);
+    }
+    raw[at..at + table.len()].copy_from_slice(&table);
+    Ok((raw, table.len()))
+}
+
+fn package_ta(
+    key: &DevKey,
+    name: &str,
+    elf: Image,
+    files: &mut Vec<(String, Vec<u8>)>,
+) -> Result<Ta> {
+    let uuid = elf.ta_head()?.uuid;
+    let sites = sites::table(&elf)?;
+    let dir = paths::out().join("lib").join("optee_armtz");
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join(format!("{uuid}.ta"));
+    // PSS signatures are salted: sign again only when the ELF file has changed, so that the
+    // same sources keep giving the same archive.
+    let stripped = elf.stripped()?;
+    let signed = match std::fs::read(&path) {
+        Ok(old) if sign::is_signed_by(key, uuid, &stripped, &old) => old,
+        _ => sign::sign_ta(key, uuid, &stripped)?,
+    };
+    write_if_changed(&path, &signed)?;
+    let ta = Ta {
+        name: name.to_owned(),
+        uuid,
+        elf,
+        signed_len: signed.len(),
+        sites_len: sites.len(),
+    };
+    files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
+    files.push((format!("lib/optee_armtz/{uuid}.sites"), sites));
+    Ok(ta)
+}
+
+fn remove_stale_tas(files: &[(String, Vec<u8>)]) -> Result<()> {
+    for entry in std::fs::read_dir(paths::out().join("lib").join("optee_armtz"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !files.iter().any(|(file, _)| file.ends_with(&name)) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+    if std::fs::read(path).ok().as_deref() != Some(bytes) {
+        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The two consoles of a run, on their way to the person.
+//!
+//! **Invariant:** secure lines are shown whole and never in the middle of a normal line; both
+//! consoles are recorded in full.
+//! **Knows nothing of:** what the lines say.
+
+use super::Output;
+use crate::ui;
+use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+
+/// Records and shows.
+pub(crate) struct Console {
+    output: Output,
+    show_secure: bool,
+    terminal: bool,
+    normal: Vec<u8>,
+    secure: Vec<u8>,
+    secure_line: Vec<u8>,
+    at_line_start: bool,
+}
+
+impl Console {
+    pub(crate) fn new(output: Output, show_secure: bool) -> Self {
+        Self {
+            output,
+            show_secure,
+            terminal: std::io::stdout().is_terminal(),
+            normal: Vec::new(),
+            secure: Vec::new(),
+            secure_line: Vec::new(),
+            at_line_start: true,
+        }
+    }
+
+    /// Takes output of the normal world. Carriage returns are the serial line's affair: they
+    /// are dropped unless a terminal shows them.
+    pub(crate) fn normal(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let plain: Vec<u8> = bytes.iter().copied().filter(|&b| b != b'\r').collect();
+        let shown = if self.output == Output::Interactive {
+            bytes
+        } else {
+            &plain
+        };
+        if self.output != Output::Captured {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(shown)?;
+            stdout.flush()?;
+        }
+        if let Some(&last) = plain.last() {
+            self.at_line_start = last == b'\n';
+        }
+        self.normal.extend_from_slice(&plain);
+        Ok(())
+    }
+
+    /// Takes output of the secure world.
+    pub(crate) fn secure(&mut self, bytes: &[u8]) {
+        for &byte in bytes.iter().filter(|&&b| b != b'\r') {
+            self.secure.push(byte);
+            if byte == b'\n' {
+                self.show_secure_line();
+            } else {
+                self.secure_line.push(byte);
+            }
+        }
+    }
+
+    /// The recorded consoles, normal and secure.
+    pub(crate) fn finish(mut self) -> (String, String) {
+        if !self.secure_line.is_empty() {
+            self.show_secure_line();
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&self.normal), text(&self.secure))
+    }
+
+    fn show_secure_line(&mut self) {
+        let line = std::mem::take(&mut self.secure_line);
+        if !self.show_secure || self.output == Output::Captured {
+            return;
+        }
+        let line = String::from_utf8_lossy(&line);
+        if !self.at_line_start {
+            anstream::println!();
+            self.at_line_start = true;
+        }
+        let style = ui::SECURE;
+        let mark = if self.terminal { "" } else { "secure| " };
+        anstream::println!("{style}{mark}{line}{style:#}");
+    }
+}
+
+/// Follows the file that QEMU writes the secure console to.
+pub(crate) struct SecureTail {
+    path: PathBuf,
+    offset: u64,
+}
+
+impl SecureTail {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, offset: 0 }
+    }
+
+    /// Hands over what is new; returns whether there was something.
+    pub(crate) fn poll(&mut self, console: &mut Console) -> bool {
+        let Ok(mut file) = std::fs::File::open(&self.path) else {
+            return false;
+        };
+        let mut bytes = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(self.offset))
+            .and_then(|_| file.read_to_end(&mut bytes));
+        let Ok(n @ 1..) = read else { return false };
+        self.offset += n as u64;
+        console.secure(&bytes);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_consoles_have_plain_line_ends() {
+        let mut console = Console::new(Output::Captured, false);
+        console.normal(b"one\r\ntwo\r\n").unwrap();
+        console.secure(b"I/TC: up\r\npart");
+        let (normal, secure) = console.finish();
+        assert_eq!(normal, "one\ntwo\n");
+        assert_eq!(secure, "I/TC: up\npart");
+    }
+}

@@ -1,0 +1,456 @@
+//! The one place that starts QEMU.
+//!
+//! **Invariant:** no QEMU outlives its [`Run`]: it dies with this process (parent-death signal),
+//! on every error path (kill on drop), on signals, and when the guest is silent for too long.
+//! **Knows nothing of:** what the guest's output means.
+
+mod console;
+mod hang;
+mod qmp;
+mod terminal;
+
+use crate::images::Images;
+use crate::symbols::Symbols;
+use crate::{paths, setup, ui};
+use anyhow::{Context as _, Result};
+use console::{Console, SecureTail};
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+use tally_abi::virt;
+
+/// xtask's exit status for a guest that went silent (as `timeout(1)` does it).
+pub(crate) const STATUS_HUNG: u8 = 124;
+/// xtask's exit status after ctrl-C.
+pub(crate) const STATUS_INTERRUPTED: u8 = 130;
+/// The guest's exit status after a kernel panic.
+pub(crate) const STATUS_KERNEL_PANIC: u8 = 70;
+/// The guest's exit status after a crash of the monitor.
+pub(crate) const STATUS_MONITOR_CRASH: u8 = 71;
+
+/// Where the normal world's console goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// The caller's terminal, both ways.
+    Interactive,
+    /// Standard output.
+    Shown,
+    /// Only into the outcome.
+    Captured,
+}
+
+/// A run to be made.
+pub(crate) struct Run<'a> {
+    /// What to boot.
+    pub(crate) images: &'a Images,
+    /// Name of the directory for logs.
+    pub(crate) label: &'a str,
+    /// Commands for the shell, separated by `;` or newlines; none: interactive.
+    pub(crate) command: Option<&'a str>,
+    /// Where output goes.
+    pub(crate) output: Output,
+    /// Whether the secure console is shown between the lines of the normal one.
+    pub(crate) secure_console: bool,
+    /// Longest silence of both consoles.
+    pub(crate) silence: Duration,
+    /// Host file for results, written by the guest.
+    pub(crate) results: Option<PathBuf>,
+    /// Virtual CPUs.
+    pub(crate) cpus: u32,
+    /// More arguments for QEMU.
+    pub(crate) extra: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// QEMU ended with this status, which the guest chose.
+    Exit(u8),
+    /// Silent for too long; where each CPU was.
+    Hung(String),
+    /// Ctrl-C or a signal to xtask.
+    Interrupted,
+    /// QEMU itself died of this signal.
+    Killed(i32),
+}
+
+/// What a run left behind.
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) ending: Ending,
+    /// The normal world's console.
+    pub(crate) normal: String,
+    /// The secure world's console.
+    pub(crate) secure: String,
+    /// File with the secure world's console.
+    pub(crate) secure_path: PathBuf,
+    /// What QEMU printed on standard error.
+    pub(crate) qemu_log: String,
+    /// Host time from start to end.
+    pub(crate) time: Duration,
+    /// Host time from start to the normal world's first output.
+    pub(crate) first_output: Option<Duration>,
+}
+
+impl Outcome {
+    /// The status for xtask to exit with.
+    pub(crate) fn status(&self) -> u8 {
+        match self.ending {
+            Ending::Exit(status) => status,
+            Ending::Hung(_) => STATUS_HUNG,
+            Ending::Interrupted => STATUS_INTERRUPTED,
+            Ending::Killed(_) => 1,
+        }
+    }
+
+    /// One or more lines on what went wrong, with addresses named; none when the guest ended on
+    /// its own account with a status of its own choice.
+    pub(crate) fn trouble(&self, images: &Images) -> Option<String> {
+        let what = match &self.ending {
+            Ending::Exit(STATUS_KERNEL_PANIC) => "the kernel panicked".to_owned(),
+            Ending::Exit(STATUS_MONITOR_CRASH) => "the monitor crashed".to_owned(),
+            Ending::Exit(_) | Ending::Interrupted => {
+                let qemu_failed = self.status() == 1 && !self.qemu_log.is_empty();
+                return qemu_failed.then(|| format!("QEMU says: {}", self.qemu_log.trim_end()));
+            }
+            Ending::Killed(signal) => {
+                format!("QEMU died of signal {signal}\n{}", self.qemu_log.trim_end())
+            }
+            Ending::Hung(report) => report.clone(),
+        };
+        let lines: Vec<&str> = self.secure.lines().collect();
+        let tail = lines[lines.len().saturating_sub(60)..].join("\n");
+        let tail = Symbols::new(images).annotate(&tail);
+        Some(format!(
+            "{what}\nend of the secure console ({}):\n{tail}",
+            paths::shown(&self.secure_path)
+        ))
+    }
+}
+
+enum Event {
+    Normal(Vec<u8>),
+    NormalEnd,
+    Input(Vec<u8>),
+    Signal,
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+impl Run<'_> {
+    /// Boots, serves the consoles, and waits for the end.
+    pub(crate) fn start(self) -> Result<Outcome> {
+        setup::ensure(setup::Part::Qemu)?;
+        watch_signals()?;
+        let dir = paths::run_dir(self.label)?;
+        let secure_path = dir.join("secure.log");
+        let socket = qmp::socket_path();
+        let mut command = self.command_line(&dir, &socket)?;
+        std::fs::write(dir.join("command-line"), crate::tool::line(&command))?;
+
+        let started = Instant::now();
+        let mut machine = Machine::spawn(&mut command, socket)?;
+        let (sender, events) = mpsc::channel();
+        let reader = read_output(&mut machine, sender.clone())?;
+        let qemu_log = collect_stderr(&mut machine)?;
+        let mut input = machine.child.stdin.take();
+        let _raw = if self.output == Output::Interactive {
+            read_input(sender);
+            Some(terminal::Raw::enter()?)
+        } else {
+            None
+        };
+
+        let mut serving = Serving {
+            console: Console::new(self.output, self.secure_console),
+            tail: SecureTail::new(secure_path.clone()),
+            silence: self.silence,
+            idle_is_fine: self.output == Output::Interactive,
+            first_output: None,
+            started,
+        };
+        let ending = match serving.serve(&events, &mut input)? {
+            Some(Stop::Interrupted) => Ending::Interrupted,
+            Some(Stop::Silent) => {
+                Ending::Hung(hang::report(&machine.socket, self.images, self.silence))
+            }
+            None => {
+                let status = machine.child.wait()?;
+                match (status.code(), status.signal()) {
+                    (Some(code), _) => Ending::Exit(u8::try_from(code).unwrap_or(1)),
+                    (None, signal) => Ending::Killed(signal.unwrap_or(0)),
+                }
+            }
+        };
+        drop(machine);
+        drop(reader);
+        serving.tail.poll(&mut serving.console);
+        let (normal, secure) = serving.console.finish();
+        std::fs::write(dir.join("normal.log"), &normal)?;
+        Ok(Outcome {
+            ending,
+            normal,
+            secure,
+            secure_path,
+            qemu_log: qemu_log.join().unwrap_or_default(),
+            time: started.elapsed(),
+            first_output: serving.first_output,
+        })
+    }
+
+    fn command_line(&self, dir: &std::path::Path, socket: &std::path::Path) -> Result<Command> {
+        let mut qemu = Command::new(setup::QEMU);
+        // A device tree without random seeds keeps instruction counts the same run by run.
+        qemu.args([
+            "-M",
+            "virt,secure=on,gic-version=3,dtb-randomness=off",
+            "-cpu",
+            "max",
+        ]);
+        qemu.args(["-smp", &self.cpus.to_string(), "-m", "256"]);
+        qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+        qemu.args([
+            "-chardev",
+            "stdio,id=normal,signal=off",
+            "-serial",
+            "chardev:normal",
+        ]);
+        let secure = format!(
+            "file,id=secure,path={}",
+            option_path(&dir.join("secure.log"))
+        );
+        qemu.args(["-chardev", &secure, "-serial", "chardev:secure"]);
+        qemu.arg("-bios").arg(&self.images.flash);
+        for (file, address) in [
+            (&self.images.ree_raw, virt::NORMAL_BASE),
+            (&self.images.archive, virt::TA_ARCHIVE_BASE),
+        ] {
+            let file = option_path(file);
+            qemu.args([
+                "-device",
+                &format!("loader,file={file},addr={address:#x},force-raw=on"),
+            ]);
+        }
+        qemu.args(["-semihosting-config", "enable=on,target=native"]);
+        qemu.args([
+            "-qmp",
+            &format!("unix:{},server=on,wait=off", option_path(socket)),
+        ]);
+        if let Some(text) = self.command {
+            let file = dir.join("command");
+            std::fs::write(&file, text)?;
+            qemu.args(["-fw_cfg", &fw_cfg(virt::FW_CFG_COMMAND, &file)]);
+        }
+        if let Some(results) = &self.results {
+            let file = dir.join("results-path");
+            std::fs::write(&file, results.as_os_str().as_encoded_bytes())?;
+            qemu.args(["-fw_cfg", &fw_cfg(virt::FW_CFG_RESULTS, &file)]);
+        }
+        qemu.args(&self.extra);
+        Ok(qemu)
+    }
+}
+
+fn fw_cfg(name: &str, file: &std::path::Path) -> String {
+    format!("name={name},file={}", option_path(file))
+}
+
+/// A path inside a QEMU option: commas are doubled.
+fn option_path(path: &std::path::Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// The QEMU process; killed and its socket removed on drop.
+struct Machine {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Machine {
+    #[expect(
+        unsafe_code,
+        reason = "the parent-death signal is set between fork and exec"
+    )]
+    fn spawn(command: &mut Command, socket: PathBuf) -> Result<Self> {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // Its own process group: the terminal's ctrl-C reaches xtask alone, which ends QEMU.
+        command.process_group(0);
+        let parent = rustix::process::getpid();
+        // SAFETY:
+        // 1. The closure runs between fork and exec and makes two system calls that are
+        //    async-signal-safe; it neither allocates nor takes locks.
+        unsafe {
+            command.pre_exec(move || {
+                rustix::process::set_parent_process_death_signal(Some(
+                    rustix::process::Signal::KILL,
+                ))?;
+                if rustix::process::getppid() == Some(parent) {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::from(std::io::ErrorKind::NotConnected))
+                }
+            });
+        }
+        let child = command.spawn().context("cannot start QEMU")?;
+        Ok(Self { child, socket })
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Errors mean that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+enum Stop {
+    Interrupted,
+    Silent,
+}
+
+struct Serving {
+    console: Console,
+    tail: SecureTail,
+    silence: Duration,
+    /// Interactive: only silence after input counts.
+    idle_is_fine: bool,
+    first_output: Option<Duration>,
+    started: Instant,
+}
+
+impl Serving {
+    /// Until QEMU closes its console (`None`) or something else ends the run.
+    fn serve(
+        &mut self,
+        events: &Receiver<Event>,
+        input: &mut Option<std::process::ChildStdin>,
+    ) -> Result<Option<Stop>> {
+        const CTRL_C: u8 = 3;
+        let mut last_sign = Instant::now();
+        let mut waiting = true;
+        loop {
+            match events.recv_timeout(Duration::from_millis(20)) {
+                Ok(Event::Normal(bytes)) => {
+                    self.first_output
+                        .get_or_insert_with(|| self.started.elapsed());
+                    self.console.normal(&bytes)?;
+                    last_sign = Instant::now();
+                    waiting = !self.idle_is_fine;
+                }
+                Ok(Event::NormalEnd) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Ok(Event::Input(bytes)) if bytes.contains(&CTRL_C) => {
+                    return Ok(Some(Stop::Interrupted));
+                }
+                Ok(Event::Input(bytes)) => {
+                    if let Some(pipe) = input {
+                        // A closed pipe shows as the end of output, too.
+                        let _ = pipe.write_all(&bytes).and_then(|()| pipe.flush());
+                    }
+                    if !waiting {
+                        waiting = true;
+                        last_sign = Instant::now();
+                    }
+                }
+                Ok(Event::Signal) => return Ok(Some(Stop::Interrupted)),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                return Ok(Some(Stop::Interrupted));
+            }
+            if self.tail.poll(&mut self.console) {
+                last_sign = Instant::now();
+            }
+            if waiting && last_sign.elapsed() > self.silence {
+                return Ok(Some(Stop::Silent));
+            }
+        }
+    }
+}
+
+fn read_output(
+    machine: &mut Machine,
+    sender: Sender<Event>,
+) -> Result<std::thread::JoinHandle<()>> {
+    let mut stdout = machine
+        .child
+        .stdout
+        .take()
+        .context("QEMU has no standard output")?;
+    Ok(std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = stdout.read(&mut buffer) {
+            if sender.send(Event::Normal(buffer[..n].to_vec())).is_err() {
+                return;
+            }
+        }
+        // The receiver may be gone first.
+        let _ = sender.send(Event::NormalEnd);
+    }))
+}
+
+fn collect_stderr(machine: &mut Machine) -> Result<std::thread::JoinHandle<String>> {
+    let mut stderr = machine
+        .child
+        .stderr
+        .take()
+        .context("QEMU has no standard error")?;
+    Ok(std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is still worth showing.
+        let _ = stderr.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }))
+}
+
+/// Forwards the terminal's bytes; the thread ends with the process.
+fn read_input(sender: Sender<Event>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        while let Ok(n @ 1..) = std::io::stdin().lock().read(&mut buffer) {
+            if sender.send(Event::Input(buffer[..n].to_vec())).is_err() {
+                return;
+            }
+        }
+        // End of input on a terminal that went away.
+        let _ = sender.send(Event::Signal);
+    });
+}
+
+fn watch_signals() -> Result<()> {
+    static ONCE: OnceLock<Result<(), String>> = OnceLock::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let installed = ONCE.get_or_init(|| {
+        ctrlc::set_handler(|| {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+            // The second one does not wait for anything; QEMU gets its parent-death signal.
+            if COUNT.fetch_add(1, Ordering::Relaxed) > 0 {
+                terminal::restore();
+                std::process::exit(i32::from(STATUS_INTERRUPTED));
+            }
+        })
+        .map_err(|err| err.to_string())
+    });
+    match installed {
+        Ok(()) => Ok(()),
+        Err(err) => anyhow::bail!("cannot watch signals: {err}"),
+    }
+}
+
+/// Prints where the secure console goes.
+pub(crate) fn announce(label: &str) {
+    let path = paths::out().join("runs").join(label).join("secure.log");
+    ui::step(
+        "Booting",
+        format_args!("QEMU virt; secure console in {}", paths::shown(&path)),
+    );
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask run`.
+//!
+//! **Invariant:** the exit status is the guest's, unless the guest did not choose one.
+//! **Knows nothing of:** what commands the guest's shell has, but for `tour`.
+
+use crate::images::{self, Config};
+use crate::qemu::{self, Ending, Output, Run};
+use crate::{paths, ui};
+use anyhow::Result;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show the secure world's console between the lines of the normal one
+    #[arg(long)]
+    secure_console: bool,
+    /// End a guest that has been silent for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Say how long the machine ran
+    #[arg(long)]
+    time: bool,
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    cpus: u32,
+    /// Build the kernel with these cargo features
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    kernel_features: Vec<String>,
+    /// More arguments for QEMU, split at spaces
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    qemu_args: Option<String>,
+    /// Commands for the guest's shell, separated by `;`; without any, an interactive shell on a
+    /// terminal, or a short tour
+    #[arg(last = true, value_name = "COMMANDS")]
+    commands: Vec<String>,
+}
+
+/// Builds, boots, and returns the guest's status.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let images = images::build(&Config {
+        kernel_features: args.kernel_features.clone(),
+    })?;
+    let given = args.commands.join(" ");
+    let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
+    let command = match (interactive, given.trim()) {
+        (true, _) => None,
+        (false, "") => Some("tour"),
+        (false, text) => Some(text),
+    };
+    qemu::announce("run");
+    if interactive {
+        ui::step("Shell", "type `help`; ctrl-C ends the machine");
+    }
+    let outcome = Run {
+        images: &images,
+        label: "run",
+        command,
+        output: if interactive {
+            Output::Interactive
+        } else {
+            Output::Shown
+        },
+        secure_console: args.secure_console,
+        silence: Duration::from_secs(args.timeout),
+        results: None,
+        cpus: args.cpus,
+        extra: args
+            .qemu_args
+            .iter()
+            .flat_map(|text| text.split_whitespace())
+            .map(str::to_owned)
+            .collect(),
+    }
+    .start()?;
+    if args.time {
+        ui::step(
+            "Ended",
+            format_args!("after {:.2} s", outcome.time.as_secs_f64()),
+        );
+    }
+    if outcome.ending == Ending::Interrupted {
+        anstream::eprintln!();
+        ui::step("Ended", "by ctrl-C");
+    } else if let Some(trouble) = outcome.trouble(&images) {
+        ui::error(trouble);
+    } else if outcome.status() != 0 {
+        ui::warn(format_args!(
+            "the guest ended with status {}; secure console in {}",
+            outcome.status(),
+            paths::shown(&outcome.secure_path)
+        ));
+    }
+    Ok(outcome.status())
+}

@@ -1,0 +1,178 @@
+//! What must be on the machine, and how it gets there.
+//!
+//! **Invariant:** nothing is installed that is there already; what cannot be installed is named
+//! together with the one line to type.
+//! **Knows nothing of:** what is built or run afterwards.
+
+use crate::paths::GUEST_TARGET;
+use crate::{tool, ui};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// QEMU's program.
+pub(crate) const QEMU: &str = "qemu-system-aarch64";
+const QEMU_LINE: &str =
+    "apt-get update && apt-get install -y --no-install-recommends qemu-system-arm";
+
+/// What can be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The guest's standard library.
+    Target,
+    /// The machine emulator.
+    Qemu,
+    /// rustfmt and clippy.
+    Lints,
+    /// Miri on a nightly toolchain.
+    Miri,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Target => "rust target aarch64-unknown-none-softfloat",
+            Self::Qemu => "qemu-system-aarch64",
+            Self::Lints => "rustfmt and clippy",
+            Self::Miri => "miri on nightly",
+        }
+    }
+
+    /// Whether it is there.
+    pub(crate) fn present(self) -> bool {
+        match self {
+            Self::Target => rust_target_installed(),
+            Self::Qemu => tool::works(QEMU, "--version"),
+            Self::Lints => {
+                tool::works("cargo-fmt", "--version") && tool::works("cargo-clippy", "--version")
+            }
+            Self::Miri => {
+                let mut cargo = tool::cargo_nightly();
+                tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
+            }
+        }
+    }
+
+    fn install(self) -> Result<()> {
+        match self {
+            Self::Target => rustup(&["target", "add", GUEST_TARGET]),
+            Self::Lints => rustup(&["component", "add", "rustfmt", "clippy"]),
+            Self::Qemu => install_qemu(),
+            Self::Miri => install_miri(),
+        }
+    }
+}
+
+/// Installs `part` when it is missing.
+pub(crate) fn ensure(part: Part) -> Result<()> {
+    if part.present() {
+        return Ok(());
+    }
+    ui::step("Installing", part.name());
+    part.install()?;
+    if !part.present() {
+        bail!(
+            "{} was installed but does not work; `cargo xtask doctor` shows more",
+            part.name()
+        );
+    }
+    Ok(())
+}
+
+/// Prints what is there; installs what is missing when `fix`. Returns whether all is well.
+pub(crate) fn doctor(fix: bool) -> Result<bool> {
+    let mut well = true;
+    for part in [Part::Target, Part::Lints, Part::Qemu, Part::Miri] {
+        let mut present = part.present();
+        if !present && fix {
+            match ensure(part) {
+                Ok(()) => present = true,
+                Err(err) => ui::warn(format_args!("{err:#}")),
+            }
+        }
+        let (style, word) = if present {
+            (ui::GOOD, "ok")
+        } else {
+            (ui::BAD, "missing")
+        };
+        let note = match part {
+            Part::Miri if !present => " (only the Miri tests need it)",
+            _ => "",
+        };
+        anstream::println!("{style}{word:>8}{style:#}  {}{note}", part.name());
+        well &= present || part == Part::Miri;
+    }
+    Ok(well)
+}
+
+fn rust_target_installed() -> bool {
+    // rustup knows; without rustup, look for the library itself.
+    let mut rustup = Command::new("rustup");
+    rustup
+        .args(["target", "list", "--installed"])
+        .current_dir(crate::paths::root());
+    if let Ok((true, text)) = tool::captured(&mut rustup) {
+        return text.lines().any(|line| line.trim() == GUEST_TARGET);
+    }
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", GUEST_TARGET]);
+    rustc.current_dir(crate::paths::root());
+    tool::captured(&mut rustc)
+        .is_ok_and(|(ok, text)| ok && std::path::Path::new(text.trim()).is_dir())
+}
+
+fn rustup(args: &[&str]) -> Result<()> {
+    if !tool::works("rustup", "--version") {
+        bail!("rustup is not installed; get it from https://rustup.rs and run this again");
+    }
+    tool::run(
+        Command::new("rustup")
+            .args(args)
+            .current_dir(crate::paths::root()),
+    )
+}
+
+fn install_qemu() -> Result<()> {
+    if !tool::works("apt-get", "--version") {
+        bail!("{QEMU} is missing; install QEMU 7.2 or newer with AArch64 system emulation");
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("{QEMU} is missing; as root, type:\n  {QEMU_LINE}");
+    }
+    let noninteractive = ("DEBIAN_FRONTEND", "noninteractive");
+    let mut update = Command::new("apt-get");
+    tool::run(
+        update
+            .args(["update", "-qq"])
+            .env(noninteractive.0, noninteractive.1),
+    )?;
+    let mut install = Command::new("apt-get");
+    install.args([
+        "install",
+        "-y",
+        "-qq",
+        "--no-install-recommends",
+        "qemu-system-arm",
+    ]);
+    tool::run(install.env(noninteractive.0, noninteractive.1))
+}
+
+fn install_miri() -> Result<()> {
+    let mut list = Command::new("rustup");
+    let (_, toolchains) = tool::captured(list.args(["toolchain", "list"]))?;
+    let mut add = Command::new("rustup");
+    if toolchains.lines().any(|line| line.starts_with("nightly-")) {
+        add.args(["+nightly", "component", "add", "miri", "rust-src"]);
+    } else {
+        add.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
+        add.args(["--component", "miri", "--component", "rust-src"]);
+    }
+    let (ok, text) = tool::captured(&mut add)?;
+    if !ok {
+        let last = text
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("no message");
+        bail!("`{}` failed: {last}", tool::line(&add));
+    }
+    Ok(())
+}

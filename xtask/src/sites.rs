@@ -1,0 +1,328 @@
+//! Writes call-site tables (`tally_abi::sites`) from an image's debug information.
+//!
+//! **Invariant:** every return address of the image's code is in its table, and what is written
+//! reads back.
+//! **Knows nothing of:** who looks sites up.
+
+use crate::elf::Image;
+use crate::symbols::{Dwarf, Frame};
+use anyhow::{Context as _, Result, ensure};
+use std::collections::HashMap;
+use tally_abi::sites::{
+    BLOCK_SITES, DISTANCE_MASK, HEADER_BYTES, MAGIC, SAME_FUNCTION, SAME_LINE, Table,
+};
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Site {
+    pc_offset: u32,
+    function: String,
+    file: String,
+    line: u32,
+}
+
+/// The table of an image.
+pub(crate) fn table(image: &Image) -> Result<Vec<u8>> {
+    let dwarf = Dwarf::load(image)?;
+    let mut sites = Vec::new();
+    for (address, code) in image.code()? {
+        for (call, word) in (address..).step_by(4).zip(code.chunks_exact(4)) {
+            if !is_call(word) {
+                continue;
+            }
+            let frames = dwarf.frames(call);
+            let Some(frame) = useful(&frames) else {
+                continue;
+            };
+            let offset = image
+                .image_offset(call + 4)
+                .context("code outside all segments")?;
+            sites.push(Site {
+                pc_offset: u32::try_from(offset)?,
+                function: short_name(&frame.function),
+                file: frame.file.clone(),
+                line: frame.line,
+            });
+        }
+    }
+    sites.sort_by_key(|site| site.pc_offset);
+    sites.dedup_by_key(|site| site.pc_offset);
+    encode(&sites)
+}
+
+/// Whether an instruction leaves a return address in the link register: BL or BLR.
+pub(crate) fn is_call(word: &[u8]) -> bool {
+    let Some(word) = word.first_chunk() else {
+        return false;
+    };
+    let word = u32::from_le_bytes(*word);
+    word & 0xfc00_0000 == 0x9400_0000 || word & 0xffff_fc1f == 0xd63f_0000
+}
+
+/// The innermost frame that is not the standard library's; its outermost one when all are.
+fn useful(frames: &[Frame]) -> Option<&Frame> {
+    let own = |frame: &&Frame| !is_std(&frame.file);
+    frames
+        .iter()
+        .filter(|frame| frame.line > 0)
+        .find(own)
+        .or(frames.last())
+}
+
+fn is_std(file: &str) -> bool {
+    ["core/src/", "alloc/src/", "std/src/", "compiler_builtins/"]
+        .iter()
+        .any(|prefix| file.starts_with(prefix))
+        || file.starts_with("compiler_builtins-")
+}
+
+/// The last two segments of a function's path, without generic arguments:
+/// `<tally_core::Table<T> as core::fmt::Debug>::fmt` becomes `Table::fmt`.
+fn short_name(name: &str) -> String {
+    let name = match name
+        .strip_prefix('<')
+        .and_then(|rest| split_at_closing(rest))
+    {
+        Some((inside, after)) => {
+            let own_type = split_top_level(inside, " as ").unwrap_or(inside);
+            format!("{}{after}", own_type.trim_start_matches(['&', '*']))
+        }
+        None => name.to_owned(),
+    };
+    let mut plain = String::new();
+    let mut depth = 0u32;
+    for c in name.replace("->", "").chars() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => plain.push(c),
+            _ => {}
+        }
+    }
+    let plain = plain
+        .replace("::{{closure}}", "{}")
+        .replace("::{closure#0}", "{}");
+    let segments: Vec<&str> = plain.split("::").filter(|s| !s.is_empty()).collect();
+    let mut short = segments[segments.len().saturating_sub(2)..].join("::");
+    while short.len() > usize::from(u8::MAX) {
+        short.pop();
+    }
+    short
+}
+
+/// Splits behind the `>` that closes an opened `<`.
+fn split_at_closing(text: &str) -> Option<(&str, &str)> {
+    let mut depth = 1;
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if !text[..at].ends_with('-') => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some((&text[..at], &text[at + 1..]));
+        }
+    }
+    None
+}
+
+/// What stands before `mark` outside of angle brackets.
+fn split_top_level<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth -= 1,
+            _ if depth == 0 && text[at..].starts_with(mark) => return Some(&text[..at]),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn encode(sites: &[Site]) -> Result<Vec<u8>> {
+    let mut files = Strings::default();
+    let mut functions = Vec::new();
+    let mut known: HashMap<(&str, &str), (u32, u32)> = HashMap::new();
+    let mut index = Vec::new();
+    let mut records = Vec::new();
+    let mut last: Option<(&Site, u32)> = None;
+    for (n, site) in sites.iter().enumerate() {
+        let (function, base_line) = match known.get(&(&*site.function, &*site.file)) {
+            Some(&found) => found,
+            None => {
+                let at = u32::try_from(functions.len())?;
+                unsigned(&mut functions, files.offset(&site.file)?);
+                unsigned(&mut functions, site.line);
+                text(&mut functions, &site.function)?;
+                known.insert((&site.function, &site.file), (at, site.line));
+                (at, site.line)
+            }
+        };
+        match last {
+            Some((before, before_function)) if !n.is_multiple_of(BLOCK_SITES) => {
+                let distance = (site.pc_offset - before.pc_offset) / 4;
+                let short = u8::try_from(distance).ok().filter(|&d| d <= DISTANCE_MASK);
+                let mut tag = short.unwrap_or(0);
+                if function == before_function {
+                    tag |= SAME_FUNCTION;
+                    if site.line == before.line {
+                        tag |= SAME_LINE;
+                    }
+                }
+                records.push(tag);
+                if short.is_none() {
+                    unsigned(&mut records, distance);
+                }
+                if tag & SAME_FUNCTION == 0 {
+                    signed(&mut records, function, before_function);
+                    signed(&mut records, site.line, base_line);
+                } else if tag & SAME_LINE == 0 {
+                    signed(&mut records, site.line, before.line);
+                }
+            }
+            _ => {
+                index.extend_from_slice(&site.pc_offset.to_le_bytes());
+                index.extend_from_slice(&u32::try_from(records.len())?.to_le_bytes());
+                unsigned(&mut records, function);
+                signed(&mut records, site.line, base_line);
+            }
+        }
+        last = Some((site, function));
+    }
+    let parts = [&index, &records, &functions, &files.bytes];
+    let total = HEADER_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut out = Vec::with_capacity(total);
+    let header = [
+        total,
+        sites.len(),
+        records.len(),
+        functions.len(),
+        files.bytes.len(),
+    ];
+    out.extend_from_slice(&MAGIC.to_le_bytes());
+    for word in header {
+        out.extend_from_slice(&u32::try_from(word)?.to_le_bytes());
+    }
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    let table = Table::parse(&out).context("the call-site table does not read back")?;
+    ensure!(table.validate(), "the call-site table does not validate");
+    Ok(out)
+}
+
+#[derive(Default)]
+struct Strings {
+    bytes: Vec<u8>,
+    known: HashMap<String, u32>,
+}
+
+impl Strings {
+    fn offset(&mut self, string: &str) -> Result<u32> {
+        if let Some(&at) = self.known.get(string) {
+            return Ok(at);
+        }
+        let at = u32::try_from(self.bytes.len())?;
+        text(&mut self.bytes, string)?;
+        self.known.insert(string.to_owned(), at);
+        Ok(at)
+    }
+}
+
+fn text(out: &mut Vec<u8>, string: &str) -> Result<()> {
+    out.push(u8::try_from(string.len()).with_context(|| format!("name too long: {string}"))?);
+    out.extend_from_slice(string.as_bytes());
+    Ok(())
+}
+
+fn unsigned(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn signed(out: &mut Vec<u8>, value: u32, base: u32) {
+    let delta = value.wrapping_sub(base).cast_signed();
+    unsigned(out, (delta << 1 ^ delta >> 31).cast_unsigned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(pc_offset: u32, function: &str, line: u32) -> Site {
+        Site {
+            pc_offset,
+            function: function.into(),
+            file: "a/b.rs".into(),
+            line,
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let sites: Vec<Site> = (1..1000u32)
+            .map(|n| {
+                site(
+                    n * 4 + n / 7 * 400,
+                    &format!("f{}", n * 7 % 50),
+                    1000 - n % 17 * 31,
+                )
+            })
+            .collect();
+        let bytes = encode(&sites).unwrap();
+        let table = Table::parse(&bytes).unwrap();
+        assert_eq!(table.n_sites(), sites.len());
+        for site in &sites {
+            let found = table.lookup(u64::from(site.pc_offset)).unwrap();
+            assert_eq!(
+                (found.function, found.file, found.line),
+                (&*site.function, &*site.file, site.line)
+            );
+        }
+        assert!(table.lookup(4 * 1000 + 1).is_none());
+    }
+
+    #[test]
+    fn empty_table_reads_back() {
+        let bytes = encode(&[]).unwrap();
+        assert!(Table::parse(&bytes).unwrap().lookup(0).is_none());
+    }
+
+    #[test]
+    fn short_names_keep_type_and_method() {
+        let cases = [
+            ("main", "main"),
+            ("tally_core::session::Table<4>::open", "Table::open"),
+            (
+                "<tally_core::Table<T> as core::fmt::Debug>::fmt",
+                "Table::fmt",
+            ),
+            ("<&T as core::fmt::Debug>::fmt", "T::fmt"),
+            ("a::b::c::{{closure}}", "b::c{}"),
+            ("a::call::<fn(u8) -> u8>", "a::call"),
+        ];
+        for (name, short) in cases {
+            assert_eq!(short_name(name), short);
+        }
+    }
+
+    #[test]
+    fn library_frames_give_way_to_ours() {
+        let frame = |function: &str, file: &str| Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 1,
+        };
+        let frames = [
+            frame("push", "alloc/src/vec/mod.rs"),
+            frame("ours", "kernel/src/main.rs"),
+            frame("outer", "kernel/src/main.rs"),
+        ];
+        assert_eq!(useful(&frames).unwrap().function, "ours");
+        assert_eq!(useful(&frames[..1]).unwrap().function, "push");
+    }
+}

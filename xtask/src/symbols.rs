@@ -1,0 +1,398 @@
+//! Names for addresses in any image of a build.
+//!
+//! **Invariant:** file names never show where the checkout or cargo's registry lie.
+//! **Knows nothing of:** where addresses come from.
+
+use crate::elf::Image;
+use crate::images::Images;
+use crate::sites;
+use anyhow::Result;
+use gimli::{EndianArcSlice, LittleEndian};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+type Slice = EndianArcSlice<LittleEndian>;
+
+/// A function at an address: one of several where functions are inlined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Full path, demangled.
+    pub(crate) function: String,
+    /// Source file; empty when unknown.
+    pub(crate) file: String,
+    /// Line in it; 0 when unknown.
+    pub(crate) line: u32,
+}
+
+/// Debug information of one image.
+pub(crate) struct Dwarf {
+    context: addr2line::Context<Slice>,
+    symbols: Vec<(u64, String)>,
+}
+
+impl Dwarf {
+    /// Reads it.
+    pub(crate) fn load(image: &Image) -> Result<Self> {
+        let file = object::File::parse(&*image.bytes)?;
+        let dwarf = gimli::Dwarf::load(|id| -> Result<Slice, gimli::Error> {
+            let data = file
+                .section_by_name(id.name())
+                .and_then(|section| section.data().ok());
+            Ok(Slice::new(
+                Arc::from(data.unwrap_or_default()),
+                LittleEndian,
+            ))
+        })?;
+        let mut symbols: Vec<(u64, String)> = file
+            .symbols()
+            .filter(|symbol| {
+                symbol.is_definition()
+                    && matches!(
+                        symbol.kind(),
+                        SymbolKind::Text | SymbolKind::Label | SymbolKind::Unknown
+                    )
+            })
+            .filter_map(|symbol| {
+                let name = symbol
+                    .name()
+                    .ok()
+                    .filter(|name| !name.is_empty() && !name.starts_with('$'))?;
+                Some((symbol.address(), name.to_owned()))
+            })
+            .collect();
+        symbols.sort();
+        Ok(Self {
+            context: addr2line::Context::from_dwarf(dwarf)?,
+            symbols,
+        })
+    }
+
+    /// The functions at `address`, innermost first; by the symbol table where debug information
+    /// has none (assembly).
+    pub(crate) fn frames(&self, address: u64) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        if let Ok(mut found) = self.context.find_frames(address).skip_all_loads() {
+            while let Ok(Some(frame)) = found.next() {
+                let function = frame
+                    .function
+                    .as_ref()
+                    .and_then(|name| Some(name.demangle().ok()?.into_owned()));
+                let (file, line) = frame.location.map_or((String::new(), 0), |location| {
+                    (
+                        location.file.map(shown_source).unwrap_or_default(),
+                        location.line.unwrap_or(0),
+                    )
+                });
+                if let Some(function) = function {
+                    frames.push(Frame {
+                        function: without_hash(&function),
+                        file,
+                        line,
+                    });
+                }
+            }
+        }
+        if frames.is_empty()
+            && let Some((_, name)) =
+                self.symbols[..self.symbols.partition_point(|(start, _)| *start <= address)].last()
+        {
+            let function = without_hash(&rustc_demangle::demangle(name).to_string());
+            frames.push(Frame {
+                function,
+                file: String::new(),
+                line: 0,
+            });
+        }
+        frames
+    }
+}
+
+fn without_hash(name: &str) -> String {
+    match name.rsplit_once("::h") {
+        Some((rest, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            rest.to_owned()
+        }
+        _ => name.to_owned(),
+    }
+}
+
+/// A source path as people want it: relative to the checkout, `crate-version/src/..` for
+/// registry crates, `core/src/..` for the standard library.
+pub(crate) fn shown_source(path: &str) -> String {
+    let root = crate::paths::root();
+    if let Ok(inside) = Path::new(path).strip_prefix(&root) {
+        return inside.display().to_string();
+    }
+    for mark in ["/rustlib/src/rust/library/", "/registry/src/"] {
+        if let Some((_, rest)) = path.split_once(mark) {
+            let cut = if mark.contains("registry") {
+                rest.split_once('/')
+            } else {
+                None
+            };
+            return cut.map_or(rest, |(_, inside)| inside).to_owned();
+        }
+    }
+    if let Some(rest) = path.strip_prefix("/rustc/") {
+        let inside = rest.split_once('/').map_or(rest, |(_, inside)| inside);
+        return inside.strip_prefix("library/").unwrap_or(inside).to_owned();
+    }
+    path.trim_start_matches("./")
+        .trim_start_matches('/')
+        .to_owned()
+}
+
+/// What an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An instruction.
+    Exact,
+    /// The instruction behind a call.
+    Return,
+    /// Whichever of the two the code there suggests.
+    Guess,
+}
+
+/// All images of a build, read when first needed.
+pub(crate) struct Symbols<'a> {
+    modules: Vec<Module<'a>>,
+}
+
+struct Module<'a> {
+    /// How `name+0x..` calls it.
+    name: String,
+    image: &'a Image,
+    /// Position-independent: its addresses say nothing without a base.
+    relative: bool,
+    code: Option<Vec<(u64, Vec<u8>)>>,
+    dwarf: Option<Option<Dwarf>>,
+}
+
+impl<'a> Symbols<'a> {
+    /// Of these images.
+    pub(crate) fn new(images: &'a Images) -> Self {
+        let module = |name: String, image: &'a Image, relative: bool| Module {
+            name,
+            image,
+            relative,
+            code: None,
+            dwarf: None,
+        };
+        let mut modules = vec![
+            module("monitor".into(), &images.monitor, false),
+            module("kernel".into(), &images.kernel, false),
+            module("ree".into(), &images.ree, false),
+            module("ldelf".into(), &images.ldelf, true),
+        ];
+        let ta = |ta: &'a crate::images::Ta| module(ta.uuid.to_string(), &ta.elf, true);
+        modules.extend(images.tas.iter().map(ta));
+        Self { modules }
+    }
+
+    /// Names an absolute address. `None` when no image has code there.
+    pub(crate) fn describe(&mut self, address: u64, kind: Kind) -> Option<String> {
+        self.modules
+            .iter_mut()
+            .filter(|module| !module.relative)
+            .find_map(|module| module.describe_absolute(address, kind))
+    }
+
+    /// Names `module+offset`, where the module is an image's name or a TA's UUID.
+    pub(crate) fn describe_relative(
+        &mut self,
+        module: &str,
+        offset: u64,
+        kind: Kind,
+    ) -> Option<String> {
+        let module = self
+            .modules
+            .iter_mut()
+            .find(|m| m.name.eq_ignore_ascii_case(module))?;
+        let address = module.image.code_address(offset)?;
+        module.describe_at(address, kind)
+    }
+
+    /// Adds names behind every line of `text` that has addresses of code in it.
+    pub(crate) fn annotate(&mut self, text: &str) -> String {
+        let mut out = String::new();
+        for line in text.lines() {
+            out.push_str(line);
+            let names: Vec<(String, String)> = tokens(line)
+                .into_iter()
+                .filter_map(|token| {
+                    let name = match &token {
+                        Token::Absolute(address) => self.describe(*address, Kind::Guess),
+                        Token::Relative(module, offset) => {
+                            self.describe_relative(module, *offset, Kind::Guess)
+                        }
+                    }?;
+                    Some((token.to_string(), name))
+                })
+                .collect();
+            match &names[..] {
+                [] => {}
+                [(_, name)] => {
+                    let _ = write!(out, "  <{name}>");
+                }
+                _ => {
+                    for (token, name) in &names {
+                        let _ = write!(out, "\n    {token} <{name}>");
+                    }
+                }
+            }
+            out.push('\n');
+        }
+        out
+    }
+}
+
+impl Module<'_> {
+    fn describe_absolute(&mut self, address: u64, kind: Kind) -> Option<String> {
+        // Running addresses first; an image that moves itself is also met at its load address.
+        let segments = &self.image.segments;
+        let running = segments
+            .iter()
+            .any(|s| s.exec && address >= s.vaddr && address - s.vaddr < s.mem_len);
+        let address = if running {
+            address
+        } else {
+            let base = segments.first()?.paddr;
+            self.image.code_address(address.checked_sub(base)?)?
+        };
+        self.describe_at(address, kind)
+    }
+
+    fn describe_at(&mut self, address: u64, kind: Kind) -> Option<String> {
+        let back = match kind {
+            Kind::Exact => 0,
+            Kind::Return => 4,
+            Kind::Guess if self.follows_call(address) => 4,
+            Kind::Guess => 0,
+        };
+        let at = address.checked_sub(back)?;
+        self.word(at)?;
+        let dwarf = self
+            .dwarf
+            .get_or_insert_with(|| Dwarf::load(self.image).ok());
+        let frames = dwarf.as_ref()?.frames(at);
+        if frames.is_empty() {
+            return None;
+        }
+        let texts: Vec<String> = frames
+            .iter()
+            .map(|frame| match (&*frame.file, frame.line) {
+                ("", _) => frame.function.clone(),
+                (file, line) => format!("{} at {file}:{line}", frame.function),
+            })
+            .collect();
+        Some(format!("{}: {}", self.name, texts.join(", inlined in ")))
+    }
+
+    fn follows_call(&mut self, address: u64) -> bool {
+        address
+            .checked_sub(4)
+            .and_then(|call| self.word(call))
+            .is_some_and(|w| sites::is_call(&w))
+    }
+
+    fn word(&mut self, address: u64) -> Option<[u8; 4]> {
+        let code = self
+            .code
+            .get_or_insert_with(|| self.image.code().unwrap_or_default());
+        let (start, bytes) = code
+            .iter()
+            .find(|(start, bytes)| address >= *start && address - start < bytes.len() as u64)?;
+        bytes
+            .get(usize::try_from(address - start).ok()?..)?
+            .first_chunk()
+            .copied()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Absolute(u64),
+    Relative(String, u64),
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absolute(address) => write!(f, "{address:#x}"),
+            Self::Relative(module, offset) => write!(f, "{module}+{offset:#x}"),
+        }
+    }
+}
+
+/// Addresses in a line: `0x...`, 16 bare hexadecimal digits, `name+0x...`.
+fn tokens(line: &str) -> Vec<Token> {
+    line.split(|c: char| !(c.is_ascii_alphanumeric() || "+-_".contains(c)))
+        .filter_map(|word| {
+            if let Some((module, offset)) = word.split_once('+') {
+                let offset = u64::from_str_radix(offset.strip_prefix("0x")?, 16).ok()?;
+                return Some(Token::Relative(module.to_owned(), offset));
+            }
+            let digits = match word.strip_prefix("0x") {
+                Some(digits) => digits,
+                None if word.len() == 16 => word,
+                None => return None,
+            };
+            u64::from_str_radix(digits, 16)
+                .ok()
+                .filter(|&a| a > 0xff)
+                .map(Token::Absolute)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_log_lines_are_found() {
+        let uuid = "d96a5b40-e2c7-b1af-8794-1002a5d5c61b";
+        let line = format!("E/TC:0 00  #1 0xffffff800e101234 kernel+0x1234 [{uuid}+0x20] 42 lr");
+        assert_eq!(
+            tokens(&line),
+            [
+                Token::Absolute(0xffff_ff80_0e10_1234),
+                Token::Relative("kernel".into(), 0x1234),
+                Token::Relative(uuid.into(), 0x20),
+            ]
+        );
+        assert_eq!(
+            tokens("ELR 0000000042001000"),
+            [Token::Absolute(0x4200_1000)]
+        );
+    }
+
+    #[test]
+    fn sources_are_shown_without_the_machine() {
+        let cases = [
+            (
+                "/rustc/abc/library/core/src/fmt/mod.rs",
+                "core/src/fmt/mod.rs",
+            ),
+            (
+                "/home/me/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs",
+                "alloc/src/vec/mod.rs",
+            ),
+            (
+                "/home/me/.cargo/registry/src/index-1/goblin-0.10.7/src/elf/mod.rs",
+                "goblin-0.10.7/src/elf/mod.rs",
+            ),
+            ("kernel/src/main.rs", "kernel/src/main.rs"),
+        ];
+        for (path, shown) in cases {
+            assert_eq!(shown_source(path), shown);
+        }
+        let own = crate::paths::root().join("kernel/src/main.rs");
+        assert_eq!(
+            shown_source(&own.display().to_string()),
+            "kernel/src/main.rs"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! What a person sees of xtask's work: one line a step, on standard error.
+//!
+//! **Invariant:** results go to standard output, progress to standard error; colour only where
+//! the stream is a terminal (anstream decides).
+//! **Knows nothing of:** the steps.
+
+use anstyle::{AnsiColor, Style};
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// For things that went well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// For things that failed.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// For things one should look at.
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
+/// For the secure world's console.
+pub(crate) const SECURE: Style = AnsiColor::Cyan.on_default().dimmed();
+
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Makes cargo's own progress visible.
+pub(crate) fn set_verbose(on: bool) {
+    VERBOSE.store(on, Ordering::Relaxed);
+}
+
+/// Whether cargo's own progress is visible: asked for, or somebody is watching.
+pub(crate) fn verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed) || std::io::stderr().is_terminal()
+}
+
+/// Reports a step, aligned with cargo's own lines.
+pub(crate) fn step(verb: &str, what: impl std::fmt::Display) {
+    anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {what}");
+}
+
+/// Reports something worth a look that does not stop the work.
+pub(crate) fn warn(what: impl std::fmt::Display) {
+    anstream::eprintln!("{WARN}{:>12}{WARN:#} {what}", "Warning");
+}
+
+/// Reports what ended the work.
+pub(crate) fn error(what: impl std::fmt::Display) {
+    anstream::eprintln!("{BAD}error:{BAD:#} {what}");
+}
+
+/// Groups the digits of `n` by thousands.
+pub(crate) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_groups_from_the_right() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (12_345_678, "12,345,678"),
+        ];
+        for (n, text) in cases {
+            assert_eq!(thousands(n), text);
+        }
+    }
+}
