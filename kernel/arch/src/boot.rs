@@ -110,6 +110,8 @@ tally_enable_mmu:
     msr     ttbr1_el1, x9
     msr     cpacr_el1, xzr
     msr     cntkctl_el1, xzr
+    msr     mdscr_el1, xzr
+    msr     tpidrro_el0, xzr
     dsb     sy
     isb
     tlbi    vmalle1
