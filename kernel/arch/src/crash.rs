@@ -238,7 +238,7 @@ fn walk(mut fp: u64, mut visit: impl FnMut(u64)) {
     let top = mmu::stack_top(slot);
     let mut lowest = top - mmu::stack_bytes(slot) as u64;
     for _ in 0..MAX_FRAMES {
-        if fp % 16 != 0 || fp < lowest || fp > top - 16 {
+        if !fp.is_multiple_of(16) || fp < lowest || fp > top - 16 {
             return;
         }
         // SAFETY: two words on a mapped stack, by the check above.
