@@ -214,9 +214,11 @@ impl<'a> LoadPlan<'a> {
         self.segments.get(..self.n_segments).unwrap_or(&[])
     }
 
-    /// The permissions to set after [`LoadPlan::apply`], on memory that was writable until then.
+    /// The permissions to set after [`LoadPlan::apply`] on memory that was writable until then;
+    /// pages that stay writable are not among them.
     pub fn protections(&self) -> impl Iterator<Item = Protection> + '_ {
-        let segments = self.segments().iter().map(|segment| {
+        let fixed = self.segments().iter().filter(|s| s.prot != Prot::Write);
+        let segments = fixed.map(|segment| {
             let address = page_down(segment.address);
             Protection {
                 address,

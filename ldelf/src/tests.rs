@@ -1,1 +1,651 @@
+//! Tests on files built by hand, each broken in one way.
+//!
+//! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
+//! **Knows nothing of:** linkers.
+extern crate std;
 
+use crate::{LoadError, PAGE, Prot, Protection, plan};
+use std::vec;
+use std::vec::Vec;
+use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
+use tally_abi::{TeeResult, TeeUuid};
+use zerocopy::IntoBytes;
+
+const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0001_4c6e_8d01_5ec0de000001);
+const BASE: u64 = 0x4000_0000;
+
+const LOAD: u32 = 1;
+const DYNAMIC: u32 = 2;
+const INTERP: u32 = 3;
+const TLS: u32 = 7;
+const RELRO: u32 = 0x6474_e552;
+const R: u32 = 4;
+const RX: u32 = 5;
+const RW: u32 = 6;
+
+const RELATIVE: u64 = 1027;
+const ABS64: u64 = 257;
+const GLOB_DAT: u64 = 1025;
+
+/// Where the fine image's data segment, its dynamic section and its tables lie.
+const DATA: u64 = 0x2000;
+const TABLES: u64 = 0x100;
+const SYMBOLS: u64 = 0x400;
+const DYN: u64 = DATA + 0x100;
+
+#[derive(Clone, Copy)]
+struct Ph {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: u64,
+    file_len: u64,
+    mem_len: u64,
+}
+
+/// A file in the making: tables at 0, code at 0x1000, data at 0x2000 (and one page of zeros).
+struct Elf {
+    headers: Vec<Ph>,
+    head: TaHead,
+    machine: u16,
+    kind: u16,
+    class: u8,
+    entry: u64,
+    phentsize: u16,
+    dynamic: Vec<(u64, u64)>,
+    rela: Vec<(u64, u64, u64)>,
+    /// Name offset, section, binding, value.
+    symbols: Vec<(u32, u16, u8, u64)>,
+    truncate_to: usize,
+}
+
+impl Elf {
+    fn fine() -> Self {
+        let ph = |kind, flags, address, file_len, mem_len| Ph {
+            kind,
+            flags,
+            offset: PAGE + address,
+            address,
+            file_len,
+            mem_len,
+        };
+        Self {
+            headers: vec![
+                ph(LOAD, R, 0, 0x800, 0x800),
+                ph(LOAD, RX, 0x1000, 0x400, 0x400),
+                ph(LOAD, RW, DATA, 0x1000, 0x1800),
+                ph(DYNAMIC, RW, DYN, 0x100, 0x100),
+            ],
+            head: TaHead {
+                uuid: UUID,
+                stack_size: 2048,
+                flags: 0,
+                depr_entry: DEPRECATED_ENTRY,
+            },
+            machine: 183,
+            kind: 3,
+            class: 2,
+            entry: 0x1010,
+            phentsize: 56,
+            dynamic: vec![],
+            rela: vec![(DATA, RELATIVE, 0x1234)],
+            symbols: vec![(0, 0, 0, 0), (1, 1, 1, 0x2008), (1, 0, 1, 0), (1, 0, 2, 0)],
+            truncate_to: usize::MAX,
+        }
+    }
+
+    fn build(&self) -> Vec<u8> {
+        let mut file = vec![0_u8; 4 * PAGE as usize];
+        let mut put = |at: u64, octets: &[u8]| {
+            let at = at as usize;
+            file[at..at + octets.len()].copy_from_slice(octets);
+        };
+        put(0, &[0x7f, b'E', b'L', b'F', self.class, 1, 1]);
+        put(16, &self.kind.to_le_bytes());
+        put(18, &self.machine.to_le_bytes());
+        put(24, &self.entry.to_le_bytes());
+        put(32, &64_u64.to_le_bytes());
+        put(54, &self.phentsize.to_le_bytes());
+        put(56, &(self.headers.len() as u16).to_le_bytes());
+        for (n, h) in self.headers.iter().enumerate() {
+            let at = 64 + 56 * n as u64;
+            put(at, &h.kind.to_le_bytes());
+            put(at + 4, &h.flags.to_le_bytes());
+            let words = [h.offset, h.address, h.address, h.file_len, h.mem_len, PAGE];
+            put(at + 8, words.as_bytes());
+        }
+        put(PAGE, self.head.as_bytes());
+        for (n, &(offset, info, addend)) in self.rela.iter().enumerate() {
+            put(
+                PAGE + TABLES + 24 * n as u64,
+                [offset, info, addend].as_bytes(),
+            );
+        }
+        for (n, &(name, section, binding, value)) in self.symbols.iter().enumerate() {
+            let at = PAGE + SYMBOLS + 24 * n as u64;
+            put(at, &name.to_le_bytes());
+            put(at + 4, &[binding << 4, 0]);
+            put(at + 6, &section.to_le_bytes());
+            put(at + 8, &value.to_le_bytes());
+        }
+        let mut dynamic = vec![
+            (7, TABLES),
+            (8, 24 * self.rela.len() as u64),
+            (9, 24),
+            (6, SYMBOLS),
+        ];
+        dynamic.extend(&self.dynamic);
+        dynamic.push((0, 0));
+        for (n, &(tag, value)) in dynamic.iter().enumerate() {
+            put(PAGE + DYN + 16 * n as u64, [tag, value].as_bytes());
+        }
+        put(PAGE + DATA + 0x800, b"data");
+        file.truncate(self.truncate_to);
+        file
+    }
+
+    /// Everything that the loader does.
+    fn load(&self) -> Result<Vec<u8>, LoadError> {
+        let file = self.build();
+        let plan = plan(&file, UUID)?;
+        let mut memory = vec![0; plan.span as usize];
+        let checked = plan.check_relocations().map(|_| ());
+        let applied = plan.apply(&mut memory, BASE);
+        assert_eq!(checked, applied);
+        applied.map(|()| memory)
+    }
+}
+
+/// A fine file, changed.
+fn with(change: impl FnOnce(&mut Elf)) -> Elf {
+    let mut elf = Elf::fine();
+    change(&mut elf);
+    elf
+}
+
+fn refused(change: impl FnOnce(&mut Elf)) -> LoadError {
+    with(change).load().expect_err("must be refused")
+}
+
+fn word(memory: &[u8], at: u64) -> u64 {
+    u64::from_le_bytes(*memory[at as usize..].first_chunk().unwrap())
+}
+
+#[test]
+fn fine_file_is_loaded() {
+    let memory = Elf::fine().load().unwrap();
+    assert_eq!(memory.len(), 0x4000);
+    assert_eq!(word(&memory, DATA), BASE + 0x1234);
+    assert_eq!(&memory[0x2800..0x2804], b"data");
+    assert!(memory[0x3000..].iter().all(|o| *o == 0));
+}
+
+#[test]
+fn plan_names_entry_stack_and_protections() {
+    let file = Elf::fine().build();
+    let plan = plan(&file, UUID).unwrap();
+    assert_eq!(
+        (plan.entry, plan.stack_len, plan.span),
+        (0x1010, PAGE, 0x4000)
+    );
+    let protections: Vec<_> = plan.protections().collect();
+    let pages = |address, prot| Protection {
+        address,
+        len: PAGE,
+        prot,
+    };
+    assert_eq!(
+        protections,
+        [pages(0, Prot::Read), pages(0x1000, Prot::Exec)]
+    );
+}
+
+#[test]
+fn relro_pages_become_read_only_and_others_stay_writable() {
+    let file = with(|e| {
+        e.headers.push(Ph {
+            kind: RELRO,
+            flags: R,
+            offset: PAGE + DATA,
+            address: DATA,
+            file_len: 0x1000,
+            mem_len: 0x1000,
+        });
+    })
+    .build();
+    let plan = plan(&file, UUID).unwrap();
+    let last = plan.protections().last();
+    assert_eq!(
+        last,
+        Some(Protection {
+            address: DATA,
+            len: PAGE,
+            prot: Prot::Read
+        })
+    );
+}
+
+#[test]
+fn empty_file_is_truncated() {
+    assert_eq!(refused(|e| e.truncate_to = 0), LoadError::Truncated);
+}
+
+#[test]
+fn file_that_ends_in_its_program_headers_is_truncated() {
+    assert_eq!(refused(|e| e.truncate_to = 100), LoadError::Truncated);
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let whole = Elf::fine().build();
+    for len in 0..(PAGE + DATA + 0x1000) as usize {
+        assert!(plan(&whole[..len], UUID).is_err(), "{len}");
+    }
+}
+
+#[test]
+fn elf_of_32_bits_is_refused() {
+    assert_eq!(refused(|e| e.class = 1), LoadError::NotElf);
+}
+
+#[test]
+fn other_machine_is_refused() {
+    assert_eq!(refused(|e| e.machine = 62), LoadError::WrongMachine);
+}
+
+#[test]
+fn fixed_position_is_refused() {
+    assert_eq!(refused(|e| e.kind = 2), LoadError::NotPositionIndependent);
+}
+
+#[test]
+fn program_headers_of_odd_size_are_refused() {
+    assert_eq!(refused(|e| e.phentsize = 57), LoadError::BadProgramHeaders);
+}
+
+#[test]
+fn file_without_segments_is_refused() {
+    assert_eq!(refused(|e| e.headers.clear()), LoadError::NoSegments);
+}
+
+#[test]
+fn nine_segments_are_too_many() {
+    let why = refused(|e| {
+        e.headers.truncate(3);
+        for n in 1..=6 {
+            let h = e.headers[2];
+            e.headers.push(Ph {
+                address: h.address + 0x2000 * n,
+                ..h
+            });
+        }
+    });
+    assert_eq!(why, LoadError::TooManySegments);
+}
+
+#[test]
+fn segment_beyond_the_file_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[2].file_len = 1 << 40),
+        LoadError::SegmentOutsideFile
+    );
+}
+
+#[test]
+fn segment_whose_offset_wraps_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[2].offset = u64::MAX - 15),
+        LoadError::SegmentOutsideFile
+    );
+}
+
+#[test]
+fn segment_smaller_in_memory_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[2].mem_len = 0xfff),
+        LoadError::SegmentShrinks
+    );
+}
+
+#[test]
+fn segment_whose_offset_and_address_disagree_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[2].offset -= 8),
+        LoadError::SegmentMisaligned
+    );
+}
+
+#[test]
+fn oversized_segment_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[2].mem_len = 65 << 20),
+        LoadError::TooBig
+    );
+}
+
+#[test]
+fn segment_that_wraps_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[2].mem_len = u64::MAX),
+        LoadError::TooBig
+    );
+}
+
+#[test]
+fn overlapping_segments_are_refused() {
+    assert_eq!(
+        refused(|e| e.headers[0].mem_len = 0x1001),
+        LoadError::Overlap
+    );
+}
+
+#[test]
+fn segments_out_of_order_are_refused() {
+    assert_eq!(refused(|e| e.headers.swap(0, 1)), LoadError::Overlap);
+}
+
+#[test]
+fn segments_with_different_permissions_on_one_page_are_refused() {
+    let why = refused(|e| {
+        e.headers[1].address = 0x800;
+        e.headers[1].offset = PAGE + 0x800;
+    });
+    assert_eq!(why, LoadError::SharedPage);
+}
+
+#[test]
+fn segments_with_equal_permissions_may_share_a_page() {
+    let elf = with(|e| {
+        e.headers[0].mem_len = 0x700;
+        e.headers[0].file_len = 0x700;
+        e.headers.insert(
+            1,
+            Ph {
+                address: 0x700,
+                offset: PAGE + 0x700,
+                ..e.headers[0]
+            },
+        );
+        e.headers[1].file_len = 0x100;
+        e.headers[1].mem_len = 0x100;
+    });
+    assert!(elf.load().is_ok());
+}
+
+#[test]
+fn writable_and_executable_segment_is_refused() {
+    let why = refused(|e| e.headers[2].flags = 7);
+    assert_eq!(why, LoadError::WritableAndExecutable);
+    assert_eq!(TeeResult::from(why), TeeResult::SECURITY);
+}
+
+#[test]
+fn image_not_linked_at_zero_is_refused() {
+    assert_eq!(refused(|e| drop(e.headers.remove(0))), LoadError::NotAtZero);
+}
+
+#[test]
+fn too_short_a_first_segment_has_no_head() {
+    let why = refused(|e| {
+        e.headers.truncate(3);
+        e.headers[0].file_len = 31;
+    });
+    assert_eq!(why, LoadError::NoHead);
+}
+
+#[test]
+fn old_entry_point_in_the_head_is_refused() {
+    assert_eq!(refused(|e| e.head.depr_entry = 0x1000), LoadError::BadHead);
+}
+
+#[test]
+fn unknown_flags_in_the_head_are_refused() {
+    assert_eq!(refused(|e| e.head.flags = 1 << 20), LoadError::BadHead);
+}
+
+#[test]
+fn another_uuid_is_a_security_error() {
+    let why = refused(|e| e.head.uuid = TeeUuid::nil());
+    assert_eq!(why, LoadError::WrongUuid);
+    assert_eq!(TeeResult::from(why), TeeResult::SECURITY);
+}
+
+#[test]
+fn no_stack_is_refused() {
+    assert_eq!(refused(|e| e.head.stack_size = 0), LoadError::BadStack);
+}
+
+#[test]
+fn enormous_stack_is_refused() {
+    assert_eq!(
+        refused(|e| e.head.stack_size = u32::MAX),
+        LoadError::BadStack
+    );
+}
+
+#[test]
+fn entry_in_data_is_refused() {
+    assert_eq!(refused(|e| e.entry = DATA), LoadError::EntryNotExecutable);
+}
+
+#[test]
+fn entry_at_the_very_end_of_code_is_refused() {
+    assert_eq!(refused(|e| e.entry = 0x1400), LoadError::EntryNotExecutable);
+}
+
+#[test]
+fn dynamic_section_outside_segments_is_refused() {
+    assert_eq!(
+        refused(|e| e.headers[3].address = 0x9000),
+        LoadError::BadDynamic
+    );
+}
+
+#[test]
+fn relocations_outside_segments_are_refused() {
+    assert_eq!(
+        refused(|e| e.dynamic.push((7, 0x9000))),
+        LoadError::BadDynamic
+    );
+}
+
+#[test]
+fn relocation_table_of_odd_length_is_refused() {
+    assert_eq!(refused(|e| e.dynamic.push((8, 23))), LoadError::BadDynamic);
+}
+
+#[test]
+fn relocations_without_addends_are_refused() {
+    assert_eq!(
+        refused(|e| e.dynamic.push((17, 0x100))),
+        LoadError::UnknownRelocation
+    );
+}
+
+#[test]
+fn packed_relative_relocations_are_refused() {
+    assert_eq!(
+        refused(|e| e.dynamic.push((35, 8))),
+        LoadError::UnknownRelocation
+    );
+}
+
+#[test]
+fn relocation_of_code_is_a_security_error() {
+    let why = refused(|e| e.rela.push((0x1000, RELATIVE, 0)));
+    assert_eq!(why, LoadError::RelocationTarget);
+    assert_eq!(TeeResult::from(why), TeeResult::SECURITY);
+}
+
+#[test]
+fn relocation_beyond_the_files_octets_is_refused() {
+    assert_eq!(
+        refused(|e| e.rela.push((0x2ff9, RELATIVE, 0))),
+        LoadError::RelocationTarget
+    );
+}
+
+#[test]
+fn relocation_at_the_end_of_the_address_space_is_refused() {
+    assert_eq!(
+        refused(|e| e.rela.push((u64::MAX, RELATIVE, 0))),
+        LoadError::RelocationTarget
+    );
+}
+
+#[test]
+fn relocation_of_unknown_kind_is_refused() {
+    assert_eq!(
+        refused(|e| e.rela.push((DATA, 1028, 0))),
+        LoadError::UnknownRelocation
+    );
+}
+
+#[test]
+fn relocations_against_defined_symbols_are_applied() {
+    let memory = with(|e| {
+        e.rela = vec![
+            (DATA, 1 << 32 | ABS64, 4),
+            (DATA + 8, 1 << 32 | GLOB_DAT, 0),
+            (DATA + 16, 3 << 32 | GLOB_DAT, 0),
+            (DATA + 24, 0, 0),
+        ];
+    })
+    .load()
+    .unwrap();
+    assert_eq!(word(&memory, DATA), BASE + 0x200c);
+    assert_eq!(word(&memory, DATA + 8), BASE + 0x2008);
+    assert_eq!(word(&memory, DATA + 16), 0, "a weak symbol nobody defines");
+    assert_eq!(word(&memory, DATA + 24), 0, "nothing to do");
+}
+
+#[test]
+fn relocation_against_an_undefined_symbol_is_refused() {
+    assert_eq!(
+        refused(|e| e.rela.push((DATA, 2 << 32 | GLOB_DAT, 0))),
+        LoadError::UndefinedSymbol
+    );
+}
+
+#[test]
+fn symbol_outside_the_table_is_refused() {
+    assert_eq!(
+        refused(|e| e.rela.push((DATA, 0xffff_ffff << 32 | GLOB_DAT, 0))),
+        LoadError::BadDynamic
+    );
+}
+
+#[test]
+fn plt_relocations_are_applied_too() {
+    let memory = with(|e| {
+        e.rela = vec![(DATA, RELATIVE, 1), (DATA + 8, 1 << 32 | 1026, 0)];
+        e.dynamic = vec![(8, 24), (20, 7), (23, TABLES + 24), (2, 24)];
+    })
+    .load()
+    .unwrap();
+    assert_eq!(word(&memory, DATA), BASE + 1);
+    assert_eq!(word(&memory, DATA + 8), BASE + 0x2008);
+}
+
+#[test]
+fn shared_libraries_are_not_supported() {
+    let why = refused(|e| e.dynamic.push((1, 0)));
+    assert_eq!(why, LoadError::NeedsLibrary);
+    assert_eq!(TeeResult::from(why), TeeResult::NOT_SUPPORTED);
+}
+
+#[test]
+fn interpreters_are_not_supported() {
+    assert_eq!(
+        refused(|e| e.headers[3].kind = INTERP),
+        LoadError::NeedsInterpreter
+    );
+}
+
+#[test]
+fn thread_local_storage_is_not_supported() {
+    assert_eq!(refused(|e| e.headers[3].kind = TLS), LoadError::NeedsTls);
+}
+
+#[test]
+fn memory_shorter_than_the_plan_is_refused() {
+    let file = Elf::fine().build();
+    let plan = plan(&file, UUID).unwrap();
+    assert_eq!(
+        plan.apply(&mut [0; 0x1200], BASE),
+        Err(LoadError::MemoryTooSmall)
+    );
+}
+
+/// A header elsewhere, named by the symbol `ta_head`, in a System V hash table of one bucket.
+#[test]
+fn header_is_found_by_its_symbol() {
+    let mut elf = Elf::fine();
+    elf.symbols = vec![(0, 0, 0, 0), (1, 1, 1, 0x700)];
+    elf.dynamic = vec![(5, 0x600), (4, 0x640)];
+    elf.head.uuid = TeeUuid::nil();
+    let mut file = elf.build();
+    let mut put = |at: u64, octets: &[u8]| {
+        let at = (PAGE + at) as usize;
+        file[at..at + octets.len()].copy_from_slice(octets);
+    };
+    put(0x600, b"\0ta_head\0");
+    put(0x640, [1_u32, 2, 1, 0, 0].as_bytes());
+    let head = TaHead {
+        uuid: UUID,
+        ..elf.head
+    };
+    put(0x700, head.as_bytes());
+    assert_eq!(plan(&file, UUID).unwrap().head.uuid, UUID);
+}
+
+/// The same by a GNU hash table of one bucket.
+#[test]
+fn header_is_found_by_its_symbol_in_a_gnu_table() {
+    let mut elf = Elf::fine();
+    elf.symbols = vec![(0, 0, 0, 0), (1, 1, 1, 0x700)];
+    elf.dynamic = vec![(5, 0x600), (0x6fff_fef5, 0x640)];
+    elf.head.uuid = TeeUuid::nil();
+    let mut file = elf.build();
+    let mut put = |at: u64, octets: &[u8]| {
+        let at = (PAGE + at) as usize;
+        file[at..at + octets.len()].copy_from_slice(octets);
+    };
+    let hash = b"ta_head".iter().fold(5381_u32, |h, c| {
+        h.wrapping_mul(33).wrapping_add(u32::from(*c))
+    });
+    put(0x600, b"\0ta_head\0");
+    put(0x640, [1_u32, 1, 1, 0, 0, 0, 1, hash | 1].as_bytes());
+    let head = TaHead {
+        uuid: UUID,
+        ..elf.head
+    };
+    put(0x700, head.as_bytes());
+    assert_eq!(plan(&file, UUID).unwrap().head.uuid, UUID);
+}
+
+/// A cheap stand-in for the fuzz target: no octet of the interesting parts may cause a panic.
+#[test]
+fn no_single_changed_octet_causes_a_panic() {
+    let fine = Elf::fine().build();
+    let page = PAGE as usize;
+    let interesting = [
+        0..64 + 56 * 4,
+        page..page + 0x20,
+        page + 0x100..page + 0x118,
+    ];
+    let tables = [page + 0x400..page + 0x460, page + 0x2100..page + 0x2160];
+    for at in interesting.into_iter().chain(tables).flatten() {
+        for value in [0, 1, 2, 0x7f, 0x80, 0xff] {
+            let mut file = fine.clone();
+            file[at] = value;
+            if let Ok(plan) = plan(&file, UUID)
+                && plan.span < 1 << 16
+            {
+                let mut memory = vec![0; plan.span as usize];
+                let applied = plan.apply(&mut memory, BASE).is_ok();
+                assert_eq!(applied, plan.check_relocations().is_ok());
+            }
+        }
+    }
+}

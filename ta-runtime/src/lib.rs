@@ -1,2 +1,43 @@
-//! What a Rust TA links.
+//! What a Rust TA links: entry points, parameters, heap, log, time, random octets, sessions to
+//! other TAs, under the names that the Teaclave SDK's `optee_utee` has.
+//!
+//! **Invariant:** a TA without `unsafe` of its own cannot harm itself through this crate; whatever
+//! goes wrong ends the TA alone. The binary interface is OP-TEE's ([`tally_abi::ta`]).
+//! **Knows nothing of:** the kernel's inside, and which TAs there are.
+//!
+//! A TA is a binary crate with `#![no_std]` and `#![no_main]`, [`properties!`], functions marked
+//! [`ta_invoke_command`] and, as needed, [`ta_create`], [`ta_open_session`], [`ta_close_session`]
+//! and [`ta_destroy`], linked with `linker/ta.ld`.
 #![no_std]
+
+extern crate alloc;
+
+pub mod error;
+pub mod parameter;
+pub mod properties;
+pub mod session;
+pub mod syscall;
+pub mod time;
+pub mod trace;
+pub mod uuid;
+
+#[cfg(target_os = "none")]
+mod capi;
+#[cfg(target_os = "none")]
+mod entry;
+#[cfg(target_os = "none")]
+pub mod heap;
+#[cfg(target_os = "none")]
+mod panic;
+
+#[cfg(target_os = "none")]
+core::arch::global_asm!(include_str!("mem.s"));
+
+pub use error::{Error, ErrorKind, ErrorOrigin, Result};
+pub use log;
+pub use parameter::{ParamMemref, ParamType, ParamTypes, ParamValue, Parameter, Parameters};
+pub use session::{Param, ParamIndex, TaSession, TaSessionBuilder, TeeParams};
+pub use ta_macros::{ta_close_session, ta_create, ta_destroy, ta_invoke_command, ta_open_session};
+pub use tally_abi as abi;
+pub use time::{Random, Time};
+pub use uuid::Uuid;

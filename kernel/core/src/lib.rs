@@ -11,6 +11,33 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod args;
+pub mod call;
+pub mod entry;
+pub mod fallible;
+pub mod guest;
+pub mod heap;
+pub mod image;
+pub mod instance;
+pub mod invoke;
+pub mod kernel;
+pub mod loader;
 pub mod machine;
 pub mod mem;
+pub mod message;
+pub mod obituary;
 pub mod owner;
+pub mod owners;
+pub mod pta_api;
+pub mod pta_params;
+pub mod rpc;
+pub mod rsa;
+pub mod run;
+pub mod services;
+pub mod session;
+pub mod shm;
+pub mod syscall;
+pub mod ta_heap;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod thread;

@@ -10,4 +10,8 @@ pub struct OwnerId(pub u16);
 impl OwnerId {
     /// The kernel itself: boot, tables, whatever no one else is charged for.
     pub const KERNEL: Self = Self(0);
+    /// The bookkeeping of the client machine (guest).
+    pub const GUEST: Self = Self(1);
+    /// Buffers of the statistics themselves, which leak lists leave out.
+    pub const STATS: Self = Self(3);
 }

@@ -1,2 +1,41 @@
-//! The accounting heap.
+//! The accounting heap: every block has an owner, a call site and an epoch.
+//!
+//! A pool is one contiguous window of addresses `[base, base + reserved)`, of which the first
+//! `committed` bytes are usable; [`Pool::grow_to`] extends it. All figures lie inside the window at
+//! offsets that the header at `base` names, so that a reader who has only the memory can read
+//! them ([`view::View`]) without the help of the program whose heap it is.
+//!
+//! Two strategies share one accounting: [`Strategy::Segregated`] (default; slabs and
+//! segregated runs, constant time) and [`Strategy::FirstFit`] (`linked_list_allocator`).
+//!
+//! **Invariant:** the sum of all owners' accounts, the sum of all call sites' counters and the sum
+//! over all live blocks are the same number of bytes and blocks ([`Pool::check`] proves it).
+//! **Knows nothing of:** locks, page tables, TAs, sessions, names of functions.
 #![no_std]
+
+#[cfg(any(test, feature = "fuzzing"))]
+extern crate std;
+
+mod capture;
+mod check;
+mod classes;
+mod entry;
+mod first_fit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod layout;
+mod pool;
+mod runs;
+mod sites;
+mod slabs;
+mod stats;
+#[cfg(test)]
+mod tests;
+pub mod view;
+mod window;
+
+pub use capture::{CallStack, MAX_DEPTH, StackBounds, capture};
+pub use check::Damage;
+pub use layout::{Config, CreateError, EPOCH_OFFSET, MAGIC, Strategy, VERSION, metadata_bytes};
+pub use pool::{AllocError, FreeError, Freed, GrowError, OwnMemory, Pool, ReallocError};
+pub use stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};

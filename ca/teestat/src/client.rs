@@ -1,0 +1,388 @@
+//! Calls to the pseudo-TAs `stats`, `memleak` and `control`.
+//!
+//! **Invariant:** answers are checked for size before they are read.
+//! **Knows nothing of:** how anything is printed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use tally_abi::TeeUuid;
+use tally_abi::pta::control::{self, MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::memleak::{self, LeakRecord};
+use tally_abi::pta::stats::{self, AllocStats, TaStats};
+use teec::{
+    Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
+    ParamValue, Session,
+};
+use zerocopy::FromBytes;
+
+/// How often a table that grows while it is fetched is asked for again.
+const RETRIES: usize = 10;
+
+/// Why a figure cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// The session could not be opened.
+    Open(&'static str, Error),
+    /// The command failed.
+    Invoke(&'static str, Error),
+    /// The answer's size is no multiple of its records'.
+    BadSize(&'static str, usize),
+    /// This side has no memory for the answer.
+    NoMemory,
+}
+
+impl ClientError {
+    /// What the other side said, if it did.
+    #[must_use]
+    pub const fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Open(_, error) | Self::Invoke(_, error) => Some(error.kind()),
+            Self::BadSize(..) | Self::NoMemory => None,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(who, error) => write!(f, "cannot open a session with {who}: {error}"),
+            Self::Invoke(what, error) => write!(f, "{what}: {error}"),
+            Self::BadSize(what, size) => write!(f, "{what}: {size} bytes are no whole records"),
+            Self::NoMemory => f.write_str("out of memory in the normal world"),
+        }
+    }
+}
+
+impl core::error::Error for ClientError {}
+
+type Result<T> = core::result::Result<T, ClientError>;
+
+/// Pager statistics; there is no pager, but the questions can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pager {
+    /// Unlocked pages.
+    pub unlocked: u32,
+    /// Page pool size.
+    pub pool: u32,
+    /// Faults on read-only pages.
+    pub read_only_faults: u32,
+    /// Faults on writable pages.
+    pub read_write_faults: u32,
+    /// Hidden faults.
+    pub hidden_faults: u32,
+    /// Zero-initialised pages released.
+    pub released: u32,
+}
+
+/// Time of both worlds: seconds and milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// The normal world's.
+    pub ree: (u32, u32),
+    /// The secure world's.
+    pub tee: (u32, u32),
+}
+
+fn open<'t>(context: &Context<'t>, who: &'static str, uuid: TeeUuid) -> Result<Session<'t>> {
+    context
+        .open_session(uuid)
+        .map_err(|error| ClientError::Open(who, error))
+}
+
+fn stats_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
+    open(context, "the stats pTA", stats::UUID)
+}
+
+fn memleak_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
+    open(context, "the memleak pTA", memleak::UUID)
+}
+
+fn control_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
+    open(context, "the control pTA", control::UUID)
+}
+
+const fn value_out() -> ParamValue {
+    ParamValue::new(0, 0, ParamType::ValueOutput)
+}
+
+/// Fetches octets whose number only the other side knows. `first` goes with the memory
+/// reference, before it if there is one.
+fn fetch<P: Param + Clone>(
+    session: &mut Session<'_>,
+    what: &'static str,
+    command: u32,
+    first: Option<P>,
+    spare: usize,
+) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    for _ in 0..RETRIES {
+        let memory = if buffer.is_empty() {
+            ParamTmpRef::new_null(Direction::Output)
+        } else {
+            ParamTmpRef::new_output(&mut buffer)
+        };
+        let (result, size) = match first.clone() {
+            Some(first) => {
+                let mut op = Operation::new(0, first, memory, ParamNone, ParamNone);
+                let result = session.invoke_command(command, &mut op);
+                (result, op.parameters().1.updated_size())
+            }
+            None => {
+                let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
+                let result = session.invoke_command(command, &mut op);
+                (result, op.parameters().0.updated_size())
+            }
+        };
+        match result {
+            Ok(()) => {
+                buffer.truncate(size);
+                return Ok(buffer);
+            }
+            Err(error) if error.kind() == ErrorKind::ShortBuffer => {
+                if size == 0 {
+                    return Ok(Vec::new());
+                }
+                let wanted = size.saturating_add(spare);
+                buffer.clear();
+                buffer
+                    .try_reserve_exact(wanted)
+                    .map_err(|_| ClientError::NoMemory)?;
+                buffer.resize(wanted, 0);
+            }
+            Err(error) => return Err(ClientError::Invoke(what, error)),
+        }
+    }
+    let short = Error::new(ErrorKind::ShortBuffer);
+    Err(ClientError::Invoke(what, short))
+}
+
+fn fetch_records<T: FromBytes, P: Param + Clone>(
+    session: &mut Session<'_>,
+    what: &'static str,
+    command: u32,
+    first: Option<P>,
+) -> Result<Vec<T>> {
+    // Two records more, in case the table grows meanwhile.
+    let bytes = fetch(session, what, command, first, 2 * size_of::<T>())?;
+    if !bytes.len().is_multiple_of(size_of::<T>()) {
+        return Err(ClientError::BadSize(what, bytes.len()));
+    }
+    bytes
+        .chunks_exact(size_of::<T>())
+        .map(|chunk| T::read_from_bytes(chunk).map_err(|_| ClientError::BadSize(what, chunk.len())))
+        .collect()
+}
+
+/// Statistics of the kernel's pools.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn alloc_stats(context: &Context<'_>) -> Result<Vec<AllocStats>> {
+    let all = ParamValue::new(stats::alloc_id::ALL, 0, ParamType::ValueInput);
+    fetch_records(
+        &mut stats_session(context)?,
+        "pool statistics",
+        stats::CMD_ALLOC_STATS,
+        Some(all),
+    )
+}
+
+/// Statistics of the loaded TAs.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn ta_stats(context: &Context<'_>) -> Result<Vec<TaStats>> {
+    fetch_records(
+        &mut stats_session(context)?,
+        "TA statistics",
+        stats::CMD_TA_STATS,
+        None::<ParamNone>,
+    )
+}
+
+/// Has the kernel list its live blocks on the secure console.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn memleak_to_console(context: &Context<'_>) -> Result<()> {
+    stats_session(context)?
+        .invoke_plain(stats::CMD_MEMLEAK_STATS)
+        .map_err(|error| ClientError::Invoke("list of live blocks", error))
+}
+
+/// Pager statistics.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn pager(context: &Context<'_>) -> Result<Pager> {
+    let mut op = Operation::new(0, value_out(), value_out(), value_out(), ParamNone);
+    stats_session(context)?
+        .invoke_command(stats::CMD_PAGER_STATS, &mut op)
+        .map_err(|error| ClientError::Invoke("pager statistics", error))?;
+    let (p0, p1, p2, _) = op.parameters();
+    Ok(Pager {
+        unlocked: p0.a(),
+        pool: p0.b(),
+        read_only_faults: p1.a(),
+        read_write_faults: p1.b(),
+        hidden_faults: p2.a(),
+        released: p2.b(),
+    })
+}
+
+/// Time of both worlds.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn times(context: &Context<'_>) -> Result<Times> {
+    let mut op = Operation::new(0, value_out(), value_out(), ParamNone, ParamNone);
+    stats_session(context)?
+        .invoke_command(stats::CMD_GET_TIME, &mut op)
+        .map_err(|error| ClientError::Invoke("time", error))?;
+    let (ree, tee, _, _) = op.parameters();
+    Ok(Times {
+        ree: (ree.a(), ree.b()),
+        tee: (tee.a(), tee.b()),
+    })
+}
+
+/// Secure RAM by use.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn meminfo(context: &Context<'_>) -> Result<Vec<MeminfoRow>> {
+    fetch_records(
+        &mut control_session(context)?,
+        "meminfo",
+        control::CMD_MEMINFO,
+        None::<ParamNone>,
+    )
+}
+
+/// Every pool in full.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn pools(context: &Context<'_>) -> Result<Vec<PoolStats>> {
+    fetch_records(
+        &mut control_session(context)?,
+        "pools",
+        control::CMD_POOLS,
+        None::<ParamNone>,
+    )
+}
+
+/// Every owner with something to its name.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn owners(context: &Context<'_>) -> Result<Vec<OwnerRow>> {
+    fetch_records(
+        &mut control_session(context)?,
+        "owners",
+        control::CMD_OWNERS,
+        None::<ParamNone>,
+    )
+}
+
+/// Ends every instance of a TA and says how many there were.
+///
+/// # Errors
+/// [`ClientError`]; `ItemNotFound` if none is loaded.
+pub fn kill(context: &Context<'_>, uuid: TeeUuid) -> Result<u32> {
+    let octets = uuid.to_octets();
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_input(&octets),
+        value_out(),
+        ParamNone,
+        ParamNone,
+    );
+    control_session(context)?
+        .invoke_command(control::CMD_KILL, &mut op)
+        .map_err(|error| ClientError::Invoke("kill", error))?;
+    Ok(op.parameters().1.a())
+}
+
+/// Restarts maxima and failure figures of all pools.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn reset(context: &Context<'_>) -> Result<()> {
+    control_session(context)?
+        .invoke_plain(control::CMD_RESET)
+        .map_err(|error| ClientError::Invoke("reset", error))
+}
+
+/// The last out-of-memory report.
+///
+/// # Errors
+/// [`ClientError`]; `NoData` if there was none.
+pub fn last_oom(context: &Context<'_>) -> Result<String> {
+    let bytes = fetch(
+        &mut control_session(context)?,
+        "out-of-memory report",
+        control::CMD_LAST_OOM,
+        None::<ParamNone>,
+        0,
+    )?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Breaks the kernel on purpose ([`control::fault`]).
+///
+/// # Errors
+/// [`ClientError`]; on success it does not come back.
+pub fn fault(context: &Context<'_>, kind: u32) -> Result<()> {
+    let kind = ParamValue::new(kind, 0, ParamType::ValueInput);
+    let mut op = Operation::new(0, kind, ParamNone, ParamNone, ParamNone);
+    control_session(context)?
+        .invoke_command(control::CMD_FAULT, &mut op)
+        .map_err(|error| ClientError::Invoke("fault", error))
+}
+
+/// Sets a mark.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn mark(context: &Context<'_>) -> Result<u32> {
+    let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
+    memleak_session(context)?
+        .invoke_command(memleak::CMD_MARK, &mut op)
+        .map_err(|error| ClientError::Invoke("mark", error))?;
+    Ok(op.parameters().0.a())
+}
+
+/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`].
+///
+/// # Errors
+/// [`ClientError`].
+pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRecord>> {
+    let which = ParamValue::new(mark, flags, ParamType::ValueInput);
+    fetch_records(
+        &mut memleak_session(context)?,
+        "live blocks",
+        memleak::CMD_LIST,
+        Some(which),
+    )
+}
+
+/// Names a frame of the kernel image.
+///
+/// # Errors
+/// [`ClientError`]; `ItemNotFound` if it has no name.
+pub fn kernel_frame(context: &Context<'_>, frame: u64) -> Result<String> {
+    let which = ParamValue::new(frame as u32, (frame >> 32) as u32, ParamType::ValueInput);
+    let bytes = fetch(
+        &mut memleak_session(context)?,
+        "name of a frame",
+        memleak::CMD_NAME,
+        Some(which),
+        0,
+    )?;
+    Ok(String::from_utf8_lossy(&bytes)
+        .trim_end_matches('\0')
+        .into())
+}

@@ -1,0 +1,266 @@
+//! What programs read: one JSON object a run.
+//!
+//! **Invariant:** strings are escaped (RFC 8259), numbers are integers.
+//! **Knows nothing of:** where the figures come from.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Display, Write};
+
+use tally_abi::TeeUuid;
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::memleak::LeakRecord;
+use tally_abi::pta::stats::{AllocStats, TaStats};
+
+use crate::client::{Pager, Times};
+use crate::text::{Label, fragmentation, kind_name, meminfo_sum};
+use crate::{Names, SECURE_RAM_BYTES};
+
+/// A string in quotes.
+struct Quoted<T>(T);
+
+struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for Escape<'_, '_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for c in s.chars() {
+            match c {
+                '"' => self.0.write_str("\\\"")?,
+                '\\' => self.0.write_str("\\\\")?,
+                '\n' => self.0.write_str("\\n")?,
+                c if c < ' ' => write!(self.0, "\\u{:04x}", u32::from(c))?,
+                c => self.0.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T: Display> Display for Quoted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        write!(Escape(f), "{}", self.0)?;
+        f.write_char('"')
+    }
+}
+
+/// Writes `{"KEY":[...]` (left open), one element by `each`.
+fn array<T>(
+    out: &mut dyn Write,
+    key: &str,
+    items: &[T],
+    mut each: impl FnMut(&mut dyn Write, usize, &T) -> fmt::Result,
+) -> fmt::Result {
+    write!(out, "{{\"{key}\":[")?;
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.write_char(',')?;
+        }
+        each(out, i, item)?;
+    }
+    out.write_char(']')
+}
+
+/// Fields of a pool, without braces.
+fn pool_fields(out: &mut dyn Write, pool: &AllocStats) -> fmt::Result {
+    write!(
+        out,
+        "\"pool\":{},\"allocated\":{},\"max_allocated\":{},\"size\":{},\"num_alloc_fail\":{},\
+         \"biggest_alloc_fail\":{},\"biggest_alloc_fail_used\":{},\"free2_sum\":{}",
+        Quoted(Label(&pool.desc)),
+        pool.allocated,
+        pool.max_allocated,
+        pool.size,
+        pool.num_alloc_fail,
+        pool.biggest_alloc_fail,
+        pool.biggest_alloc_fail_used,
+        pool.free2_sum
+    )?;
+    match fragmentation(pool) {
+        Some(percent) => write!(out, ",\"fragmentation_percent\":{percent}"),
+        None => Ok(()),
+    }
+}
+
+/// Fields `"uuid"` and, if known, `"name"`, with a leading comma; nothing for the nil UUID.
+fn uuid_fields(out: &mut dyn Write, uuid: TeeUuid, names: &dyn Names) -> fmt::Result {
+    if uuid == TeeUuid::nil() {
+        return Ok(());
+    }
+    write!(out, ",\"uuid\":\"{uuid}\"")?;
+    match names.name_of(uuid) {
+        Some(name) => write!(out, ",\"name\":{}", Quoted(name)),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn alloc(out: &mut dyn Write, stats: &[AllocStats]) -> fmt::Result {
+    array(out, "pools", stats, |out, _, pool| {
+        out.write_char('{')?;
+        pool_fields(out, pool)?;
+        out.write_char('}')
+    })?;
+    writeln!(out, "}}")
+}
+
+pub(crate) fn ta(out: &mut dyn Write, stats: &[TaStats], names: &dyn Names) -> fmt::Result {
+    array(out, "tas", stats, |out, _, ta| {
+        write!(
+            out,
+            "{{\"panicked\":{},\"sessions\":{}",
+            ta.panicked, ta.sess_num
+        )?;
+        uuid_fields(out, ta.uuid, names)?;
+        out.write_str(",\"heap\":{")?;
+        pool_fields(out, &ta.heap)?;
+        out.write_str("}}")
+    })?;
+    writeln!(out, "}}")
+}
+
+pub(crate) fn pager(out: &mut dyn Write, p: &Pager) -> fmt::Result {
+    writeln!(
+        out,
+        "{{\"unlocked\":{},\"pool\":{},\"read_only_faults\":{},\"read_write_faults\":{},\
+         \"hidden_faults\":{},\"released\":{}}}",
+        p.unlocked, p.pool, p.read_only_faults, p.read_write_faults, p.hidden_faults, p.released
+    )
+}
+
+pub(crate) fn times(out: &mut dyn Write, t: &Times) -> fmt::Result {
+    writeln!(
+        out,
+        "{{\"ree\":{{\"seconds\":{},\"millis\":{}}},\"tee\":{{\"seconds\":{},\"millis\":{}}}}}",
+        t.ree.0, t.ree.1, t.tee.0, t.tee.1
+    )
+}
+
+pub(crate) fn meminfo(
+    out: &mut dyn Write,
+    rows: &[MeminfoRow],
+) -> core::result::Result<bool, fmt::Error> {
+    array(out, "rows", rows, |out, _, row| {
+        write!(
+            out,
+            "{{\"use\":{},\"bytes\":{},\"pages\":{}}}",
+            Quoted(Label(&row.label)),
+            row.bytes,
+            row.pages
+        )
+    })?;
+    let sum = meminfo_sum(rows);
+    let adds_up = sum == SECURE_RAM_BYTES;
+    writeln!(
+        out,
+        ",\"sum\":{sum},\"secure_ram\":{SECURE_RAM_BYTES},\"adds_up\":{adds_up}}}"
+    )?;
+    Ok(adds_up)
+}
+
+pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names) -> fmt::Result {
+    array(out, "pools", pools, |out, _, pool| {
+        out.write_char('{')?;
+        pool_fields(out, &pool.alloc)?;
+        uuid_fields(out, pool.owner, names)?;
+        write!(
+            out,
+            ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\
+             \"metadata\":{},\"consistent\":{},\"strategy\":\"{}\"}}",
+            pool.num_get,
+            pool.num_release,
+            pool.largest_free,
+            pool.live_blocks,
+            pool.metadata,
+            pool.inconsistent == 0,
+            if pool.strategy == 1 {
+                "first fit"
+            } else {
+                "default"
+            }
+        )
+    })?;
+    writeln!(out, "}}")
+}
+
+pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) -> fmt::Result {
+    array(out, "owners", rows, |out, _, row| {
+        write!(
+            out,
+            "{{\"kind\":\"{}\",\"owner\":{},\"session\":{},\"heap_bytes\":{},\
+             \"heap_blocks\":{},\"pages\":{}",
+            kind_name(row.kind),
+            Quoted(Label(&row.label)),
+            row.session,
+            row.heap_bytes,
+            row.heap_blocks,
+            row.pages
+        )?;
+        uuid_fields(out, row.uuid, names)?;
+        out.write_char('}')
+    })?;
+    writeln!(out, "}}")
+}
+
+pub(crate) fn leaks(
+    out: &mut dyn Write,
+    mark: u32,
+    records: &[LeakRecord],
+    stacks: &[Vec<String>],
+    names: &dyn Names,
+) -> fmt::Result {
+    array(out, "leaks", records, |out, i, record| {
+        write!(
+            out,
+            "{{\"bytes\":{},\"blocks\":{},\"block_size\":{},\"kind\":\"{}\",\"owner\":{},\
+             \"session\":{}",
+            record.bytes,
+            record.blocks,
+            record.block_size,
+            kind_name(record.owner_kind),
+            Quoted(Label(&record.label)),
+            record.session
+        )?;
+        uuid_fields(out, record.owner, names)?;
+        out.write_str(",\"stack\":[")?;
+        for (depth, name) in stacks.get(i).into_iter().flatten().enumerate() {
+            let comma = if depth == 0 { "" } else { "," };
+            write!(out, "{comma}{}", Quoted(name))?;
+        }
+        out.write_str("]}")
+    })?;
+    writeln!(out, ",\"mark\":{mark}}}")
+}
+
+pub(crate) fn oom(out: &mut dyn Write, report: Option<&str>) -> fmt::Result {
+    match report {
+        Some(report) => writeln!(out, "{{\"report\":{}}}", Quoted(report)),
+        None => writeln!(out, "{{\"report\":null}}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped() {
+        let quoted = alloc::format!("{}", Quoted("a\"b\\c\n\u{1}"));
+        assert_eq!(quoted, "\"a\\\"b\\\\c\\n\\u0001\"");
+    }
+
+    #[test]
+    fn meminfo_is_one_object() {
+        let row = MeminfoRow {
+            bytes: SECURE_RAM_BYTES,
+            pages: 4096,
+            ..MeminfoRow::default()
+        };
+        let mut out = String::new();
+        assert_eq!(meminfo(&mut out, &[row]), Ok(true));
+        assert_eq!(
+            out,
+            "{\"rows\":[{\"use\":\"\",\"bytes\":16777216,\"pages\":4096}],\"sum\":16777216,\
+             \"secure_ram\":16777216,\"adds_up\":true}\n"
+        );
+    }
+}

@@ -1,0 +1,500 @@
+//! What people read.
+//!
+//! [`alloc`], [`ta`], [`pager`] and [`times`] follow optee_test `host/xtest/stats.c` to the byte:
+//! its tabs, its spelling, its missing newline.
+//!
+//! **Invariant:** prints what it is given, whatever that is: names are cut at their first zero
+//! and made printable.
+//! **Knows nothing of:** where the figures come from.
+
+use alloc::string::String;
+use core::fmt::{self, Display, Write};
+
+use tally_abi::TeeUuid;
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+use tally_abi::pta::stats::{AllocStats, TaStats};
+
+use crate::client::{Pager, Times};
+use crate::{Names, SECURE_RAM_BYTES};
+
+/// A zero-padded name.
+pub(crate) struct Label<'a>(pub(crate) &'a [u8]);
+
+impl Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        for &byte in self.0.iter().take_while(|&&b| b != 0) {
+            let shown = byte.is_ascii_graphic() || byte == b' ';
+            text.push(if shown { char::from(byte) } else { '?' });
+        }
+        f.pad(&text)
+    }
+}
+
+/// A UUID with its short name, if it has one.
+pub(crate) struct Named<'a>(pub(crate) TeeUuid, pub(crate) &'a dyn Names);
+
+impl Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1.name_of(self.0) {
+            Some(name) => write!(f, "{name} ({})", self.0),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Percentage of the free memory that is not in one piece, as the C text computes it; `None` if
+/// it prints none.
+pub(crate) fn fragmentation(stats: &AllocStats) -> Option<u32> {
+    if stats.free2_sum == 0 || stats.size == stats.allocated {
+        return None;
+    }
+    let free_sum = f64::from(stats.size.wrapping_sub(stats.allocated));
+    let free_quote = libm::sqrt(stats.free2_sum as f64) / free_sum;
+    let fragmentation = 1.0 - free_quote * free_quote;
+    Some((fragmentation * 100.0) as u32)
+}
+
+/// Unsigned on the wire, printed as C's `%d`.
+const fn signed(value: u32) -> i32 {
+    value as i32
+}
+
+pub(crate) fn alloc(out: &mut dyn Write, stats: &[AllocStats]) -> fmt::Result {
+    for (n, pool) in stats.iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "Pool:                {}", Label(&pool.desc))?;
+        writeln!(
+            out,
+            "Bytes allocated:                       {}",
+            signed(pool.allocated)
+        )?;
+        if let Some(percent) = fragmentation(pool) {
+            writeln!(out, "Fragmentation:\t\t\t       {percent} %")?;
+        }
+        figures(out, "", pool)?;
+    }
+    Ok(())
+}
+
+/// The lines that `--alloc` and `--ta` have in common.
+fn figures(out: &mut dyn Write, indent: &str, pool: &AllocStats) -> fmt::Result {
+    let rows = [
+        (
+            "Max bytes allocated:                   ",
+            pool.max_allocated,
+        ),
+        ("Size of pool:                          ", pool.size),
+        (
+            "Number of failed allocations:          ",
+            pool.num_alloc_fail,
+        ),
+        (
+            "Size of larges allocation failure:     ",
+            pool.biggest_alloc_fail,
+        ),
+        (
+            "Total bytes allocated at that failure: ",
+            pool.biggest_alloc_fail_used,
+        ),
+    ];
+    for (label, value) in rows {
+        writeln!(out, "{indent}{label}{}", signed(value))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn ta(out: &mut dyn Write, stats: &[TaStats]) -> fmt::Result {
+    if stats.is_empty() {
+        // No newline: neither has xtest.
+        return out.write_str("No loaded TA found");
+    }
+    for (n, ta) in stats.iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        let u = &ta.uuid;
+        write!(
+            out,
+            "ta({:08x}-{:04x}-{:04x}-",
+            u.time_low, u.time_mid, u.time_hi_and_version
+        )?;
+        for octet in u.clock_seq_and_node {
+            write!(out, "{octet:02x}")?;
+        }
+        writeln!(out, ")")?;
+        writeln!(
+            out,
+            "\tpanicked({}) -- True if TA has panicked",
+            signed(ta.panicked)
+        )?;
+        writeln!(out, "\tsession number({})", signed(ta.sess_num))?;
+        writeln!(out, "\tHeap Status:")?;
+        writeln!(
+            out,
+            "\t\tBytes allocated:                       {}",
+            signed(ta.heap.allocated)
+        )?;
+        figures(out, "\t\t", &ta.heap)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn pager(out: &mut dyn Write, pager: &Pager) -> fmt::Result {
+    writeln!(out, "Pager statistics (Number of):")?;
+    writeln!(out, "Unlocked pages:     {}", signed(pager.unlocked))?;
+    writeln!(out, "Page pool size:     {}", signed(pager.pool))?;
+    writeln!(
+        out,
+        "R/O faults:         {}",
+        signed(pager.read_only_faults)
+    )?;
+    writeln!(
+        out,
+        "R/W faults:         {}",
+        signed(pager.read_write_faults)
+    )?;
+    writeln!(out, "Hidden faults:      {}", signed(pager.hidden_faults))?;
+    writeln!(out, "Zi pages released:  {}", signed(pager.released))
+}
+
+pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {
+    for (label, (seconds, millis)) in [("REE", times.ree), ("TEE", times.tee)] {
+        writeln!(
+            out,
+            "{label} time: {} seconds, {} milliseconds",
+            signed(seconds),
+            signed(millis)
+        )?;
+    }
+    Ok(())
+}
+
+/// Prints secure RAM by use; says, and returns, whether it adds up.
+pub(crate) fn meminfo(
+    out: &mut dyn Write,
+    rows: &[MeminfoRow],
+) -> core::result::Result<bool, fmt::Error> {
+    writeln!(out, "{:<32} {:>10} {:>6}", "use", "bytes", "pages")?;
+    for row in rows {
+        writeln!(
+            out,
+            "{:<32} {:>10} {:>6}",
+            Label(&row.label),
+            row.bytes,
+            row.pages
+        )?;
+    }
+    let sum = meminfo_sum(rows);
+    let pages = rows.iter().fold(0_u64, |n, row| n.wrapping_add(row.pages));
+    writeln!(out, "{:<32} {sum:>10} {pages:>6}", "sum")?;
+    if sum == SECURE_RAM_BYTES {
+        writeln!(out, "adds up to the {} MiB of secure RAM", sum >> 20)?;
+        return Ok(true);
+    }
+    let (word, by) = if sum < SECURE_RAM_BYTES {
+        ("missing", SECURE_RAM_BYTES - sum)
+    } else {
+        ("too many", sum - SECURE_RAM_BYTES)
+    };
+    writeln!(
+        out,
+        "does NOT add up to the {SECURE_RAM_BYTES} bytes of secure RAM: {by} {word}"
+    )?;
+    Ok(false)
+}
+
+pub(crate) fn meminfo_sum(rows: &[MeminfoRow]) -> u64 {
+    rows.iter()
+        .fold(0, |sum, row| sum.saturating_add(row.bytes))
+}
+
+pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names) -> fmt::Result {
+    for (n, pool) in pools.iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        write!(out, "{}", Label(&pool.alloc.desc))?;
+        if pool.owner != TeeUuid::nil() {
+            write!(out, ", heap of {}", Named(pool.owner, names))?;
+        }
+        writeln!(out)?;
+        let a = &pool.alloc;
+        let strategy = if pool.strategy == 1 {
+            "first fit"
+        } else {
+            "default"
+        };
+        writeln!(
+            out,
+            "  {} of {} bytes allocated in {} blocks, at most {}",
+            a.allocated, a.size, pool.live_blocks, a.max_allocated
+        )?;
+        writeln!(
+            out,
+            "  {} calls to allocate, {} to free; largest free chunk {}, bookkeeping {}",
+            pool.num_get, pool.num_release, pool.largest_free, pool.metadata
+        )?;
+        writeln!(
+            out,
+            "  {} failures, the biggest of {} bytes with {} allocated; strategy {strategy}",
+            a.num_alloc_fail, a.biggest_alloc_fail, a.biggest_alloc_fail_used
+        )?;
+        if pool.inconsistent != 0 {
+            writeln!(
+                out,
+                "  its bookkeeping does not add up: figures are not to be trusted"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) const fn kind_name(kind: u32) -> &'static str {
+    match kind {
+        owner_kind::KERNEL => "kernel",
+        owner_kind::GUEST => "guest",
+        owner_kind::TA => "TA",
+        owner_kind::SESSION => "session",
+        _ => "unknown",
+    }
+}
+
+pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) -> fmt::Result {
+    writeln!(
+        out,
+        "{:<8} {:<16} {:>7} {:>10} {:>7} {:>6}  TA",
+        "kind", "owner", "session", "heap", "blocks", "pages"
+    )?;
+    for row in rows {
+        write!(
+            out,
+            "{:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
+            kind_name(row.kind),
+            Label(&row.label),
+            row.session,
+            row.heap_bytes,
+            row.heap_blocks,
+            row.pages
+        )?;
+        if row.uuid != TeeUuid::nil() {
+            write!(out, "  {}", Named(row.uuid, names))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn leaks(
+    out: &mut dyn Write,
+    mark: u32,
+    records: &[LeakRecord],
+    stacks: &[alloc::vec::Vec<String>],
+    names: &dyn Names,
+) -> fmt::Result {
+    let bytes = records
+        .iter()
+        .fold(0_u64, |sum, r| sum.saturating_add(r.bytes));
+    let blocks = records
+        .iter()
+        .fold(0_u64, |sum, r| sum.saturating_add(u64::from(r.blocks)));
+    let since = if mark == 0 {
+        String::from("live now")
+    } else {
+        alloc::format!("live and allocated since mark {mark}")
+    };
+    let places = records.len();
+    writeln!(
+        out,
+        "{since}: {bytes} bytes in {blocks} blocks from {places} places"
+    )?;
+    for (record, stack) in records.iter().zip(stacks) {
+        write!(out, "\n{} bytes in {} blocks", record.bytes, record.blocks)?;
+        if record.block_size != 0 {
+            write!(out, " of {}", record.block_size)?;
+        }
+        let kind = kind_name(record.owner_kind);
+        write!(out, ", {kind} {}", Label(&record.label))?;
+        if record.session != 0 {
+            write!(out, " {}", record.session)?;
+        }
+        if record.owner != TeeUuid::nil() {
+            write!(out, " of {}", Named(record.owner, names))?;
+        }
+        writeln!(out)?;
+        for (depth, name) in stack.iter().enumerate() {
+            writeln!(out, "  #{depth} {name}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoNames;
+    use tally_abi::pta::DESC_LEN;
+
+    fn desc(text: &str) -> [u8; DESC_LEN] {
+        let mut desc = [0; DESC_LEN];
+        desc[..text.len()].copy_from_slice(text.as_bytes());
+        desc
+    }
+
+    fn heap() -> AllocStats {
+        AllocStats {
+            desc: desc("Heap"),
+            free2_sum: 180_620 * 180_620 / 2,
+            allocated: 22_688,
+            max_allocated: 30_000,
+            size: 203_312,
+            num_alloc_fail: 1,
+            biggest_alloc_fail: 4_000_000_000,
+            biggest_alloc_fail_used: 7,
+        }
+    }
+
+    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
+        let mut out = String::new();
+        f(&mut out).expect("strings take everything");
+        out
+    }
+
+    #[test]
+    fn alloc_prints_what_xtest_prints() {
+        let full = AllocStats {
+            desc: desc("Secure DDR"),
+            allocated: 4096,
+            size: 4096,
+            free2_sum: 5,
+            ..AllocStats::default()
+        };
+        assert_eq!(
+            print(|out| alloc(out, &[heap(), full])),
+            "Pool:                Heap\n\
+             Bytes allocated:                       22688\n\
+             Fragmentation:\t\t\t       50 %\n\
+             Max bytes allocated:                   30000\n\
+             Size of pool:                          203312\n\
+             Number of failed allocations:          1\n\
+             Size of larges allocation failure:     -294967296\n\
+             Total bytes allocated at that failure: 7\n\
+             \n\
+             Pool:                Secure DDR\n\
+             Bytes allocated:                       4096\n\
+             Max bytes allocated:                   0\n\
+             Size of pool:                          4096\n\
+             Number of failed allocations:          0\n\
+             Size of larges allocation failure:     0\n\
+             Total bytes allocated at that failure: 0\n"
+        );
+    }
+
+    #[test]
+    fn fragmentation_follows_the_doubles_of_the_c_text() {
+        let of = |free2_sum, free: u32| {
+            fragmentation(&AllocStats {
+                free2_sum,
+                size: free,
+                ..AllocStats::default()
+            })
+        };
+        assert_eq!(of(0, 100), None);
+        assert_eq!(of(5, 0), None);
+        assert_eq!(of(10_000, 100), Some(0), "one chunk");
+        assert_eq!(of(100, 100), Some(99), "a hundred chunks");
+        assert_eq!(
+            of(40_000, 100),
+            Some(0),
+            "figures that contradict themselves"
+        );
+    }
+
+    #[test]
+    fn ta_prints_what_xtest_prints() {
+        let ta_stats = TaStats {
+            uuid: TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff),
+            panicked: 0,
+            sess_num: 2,
+            heap: heap(),
+        };
+        let one = "ta(00112233-4455-6677-8899aabbccddeeff)\n\
+             \tpanicked(0) -- True if TA has panicked\n\
+             \tsession number(2)\n\
+             \tHeap Status:\n\
+             \t\tBytes allocated:                       22688\n\
+             \t\tMax bytes allocated:                   30000\n\
+             \t\tSize of pool:                          203312\n\
+             \t\tNumber of failed allocations:          1\n\
+             \t\tSize of larges allocation failure:     -294967296\n\
+             \t\tTotal bytes allocated at that failure: 7\n";
+        assert_eq!(
+            print(|out| ta(out, &[ta_stats, ta_stats])),
+            alloc::format!("{one}\n{one}")
+        );
+        assert_eq!(print(|out| ta(out, &[])), "No loaded TA found");
+    }
+
+    #[test]
+    fn pager_and_time_print_what_xtest_prints() {
+        let figures = Pager {
+            pool: 3_840,
+            ..Pager::default()
+        };
+        assert_eq!(
+            print(|out| pager(out, &figures)),
+            "Pager statistics (Number of):\n\
+             Unlocked pages:     0\n\
+             Page pool size:     3840\n\
+             R/O faults:         0\n\
+             R/W faults:         0\n\
+             Hidden faults:      0\n\
+             Zi pages released:  0\n"
+        );
+        let figures = Times {
+            ree: (1, 2),
+            tee: (3, 4),
+        };
+        assert_eq!(
+            print(|out| times(out, &figures)),
+            "REE time: 1 seconds, 2 milliseconds\nTEE time: 3 seconds, 4 milliseconds\n"
+        );
+    }
+
+    #[test]
+    fn meminfo_says_whether_it_adds_up() {
+        let row = |bytes| MeminfoRow {
+            label: desc("free"),
+            bytes,
+            pages: bytes / 4096,
+        };
+        let mut out = String::new();
+        assert_eq!(meminfo(&mut out, &[row(15 << 20), row(1 << 20)]), Ok(true));
+        assert!(out.ends_with("adds up to the 16 MiB of secure RAM\n"));
+        let mut out = String::new();
+        assert_eq!(meminfo(&mut out, &[row(15 << 20)]), Ok(false));
+        assert!(out.ends_with("1048576 missing\n"));
+    }
+
+    #[test]
+    fn leaks_name_owner_and_stack() {
+        let record = LeakRecord {
+            bytes: 280,
+            blocks: 10,
+            block_size: 28,
+            owner_kind: owner_kind::TA,
+            label: *b"heap\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..LeakRecord::default()
+        };
+        let stack = alloc::vec![String::from("lose main.rs:7")];
+        assert_eq!(
+            print(|out| leaks(out, 3, &[record], &[stack], &NoNames)),
+            "live and allocated since mark 3: 280 bytes in 10 blocks from 1 places\n\
+             \n\
+             280 bytes in 10 blocks of 28, TA heap\n  #0 lose main.rs:7\n"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! One yielding call: its thread, its line to the normal world, and the instances it claims.
+//!
+//! **Invariant:** an instance claimed by a call is let go by the same call, whatever happens in
+//! between.
+//! **Knows nothing of:** what the call is for.
+
+use crate::instance::{Instance, InstanceError, InstanceRef, Life};
+use crate::kernel::{Kernel, State, mem};
+use crate::machine::Machine;
+use crate::message::Outcome;
+use crate::rpc::{RpcArg, RpcClient};
+use crate::session::Opener;
+use tally_abi::rpc::notification;
+use tally_abi::{TeeResult, smc};
+
+/// A yielding call.
+pub struct Call<'k, M: Machine + 'static> {
+    /// The kernel.
+    pub kernel: &'k Kernel<M>,
+    /// Number of the thread it runs on.
+    pub thread: usize,
+    /// Its line to the normal world.
+    pub rpc: RpcClient,
+}
+
+impl<'k, M: Machine> Call<'k, M> {
+    /// A call on the current thread.
+    #[must_use]
+    pub fn new(kernel: &'k Kernel<M>, rpc: RpcArg) -> Self {
+        let thread = kernel.machine.thread_id();
+        Self {
+            kernel,
+            thread,
+            rpc: RpcClient::new(rpc),
+        }
+    }
+
+    /// Gives back what the call borrowed of the normal world.
+    pub fn finish(&mut self) {
+        self.rpc.finish(&self.kernel.machine);
+    }
+
+    /// Lets the normal world handle its interrupts, then goes on.
+    pub fn yield_to_normal(&self) {
+        let thread = self.thread as u64;
+        self.kernel
+            .machine
+            .suspend([u64::from(smc::ret::RPC_FOREIGN_INTR), 0, 0, thread]);
+    }
+
+    /// Claims an instance for this call, waiting in the normal world while others have it.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
+    pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
+        loop {
+            let claimed = match self.kernel.state().guest.instances.at_mut(instance) {
+                Some(found) => found.claim(self.thread),
+                None => Err(InstanceError::Dead),
+            };
+            match claimed {
+                Ok(()) => return Ok(()),
+                Err(InstanceError::Wait) => self.wait()?,
+                Err(err @ (InstanceError::Dead | InstanceError::Deadlock)) => {
+                    return Err(err.into());
+                }
+            }
+        }
+    }
+
+    /// Waits until somebody wakes this thread.
+    ///
+    /// # Errors
+    /// `BUSY` when the normal world cannot wait.
+    pub fn wait(&mut self) -> Result<(), TeeResult> {
+        self.rpc
+            .notification(&self.kernel.machine, notification::WAIT, self.thread as u64)
+            .map_err(|_| TeeResult::BUSY)
+    }
+
+    /// Lets go of an instance: wakes who waits, buries it if it was killed meanwhile, and ends it
+    /// if nobody needs it any more.
+    pub fn unclaim(&mut self, instance: InstanceRef) {
+        let waiters = {
+            let mut state = self.kernel.state();
+            let Some(found) = state.guest.instances.at_mut(instance) else {
+                return;
+            };
+            let waiters = found.unclaim();
+            if found.killed && found.life != Life::Dead {
+                self.bury(&mut state, instance);
+            }
+            waiters
+        };
+        self.close_orphans(instance);
+        self.drop_if_unused(instance);
+        for thread in (0..u32::BITS).filter(|thread| waiters & 1 << thread != 0) {
+            let sent =
+                self.rpc
+                    .notification(&self.kernel.machine, notification::SEND, u64::from(thread));
+            if let Err(err) = sent {
+                log::error!("cannot wake thread {thread}: {err}");
+            }
+        }
+    }
+
+    /// Makes an instance dead: its memory goes, its entry stays for its sessions.
+    pub fn bury(&self, state: &mut State, instance: InstanceRef) {
+        let heap = self.kernel.ta_heap_stats(state, instance);
+        let Some(found) = state.guest.instances.at_mut(instance) else {
+            return;
+        };
+        found.life = Life::Dead;
+        found.last_heap = heap;
+        found.heap = None;
+        let owner = found.owner;
+        let Some(space) = found.space.take() else {
+            return;
+        };
+        let asid = space.root().asid;
+        space.destroy(&mut mem(&mut state.pages, &self.kernel.machine));
+        state.give_asid(asid);
+        let left = state.pages.owned_by(owner);
+        if left != 0 {
+            log::error!("a TA ended and left {left} pages behind");
+        }
+    }
+
+    /// Closes what a dead instance had opened.
+    fn close_orphans(&mut self, instance: InstanceRef) {
+        loop {
+            let orphan = {
+                let state = self.kernel.state();
+                let ended = state
+                    .guest
+                    .instances
+                    .at(instance)
+                    .is_none_or(|found| found.life == Life::Dead);
+                if !ended {
+                    return;
+                }
+                state
+                    .guest
+                    .sessions
+                    .iter()
+                    .find(|(_, session)| {
+                        session.opener == Opener::Ta(instance) && session.uses == 0
+                    })
+                    .map(|(_, session)| session.id)
+            };
+            let Some(id) = orphan else { return };
+            let Outcome { result, .. } = self.close_session(id, Opener::Ta(instance));
+            if result != TeeResult::SUCCESS && result != TeeResult::TARGET_DEAD {
+                log::error!("session {id:#x} of an ended TA does not close: {result}");
+                return;
+            }
+        }
+    }
+
+    /// Removes an instance that has no sessions, unless it stays; a dead one always goes.
+    pub fn drop_if_unused(&mut self, instance: InstanceRef) {
+        {
+            let mut state = self.kernel.state();
+            let Some(found) = state.guest.instances.at(instance) else {
+                return;
+            };
+            let unused = found.sessions == 0 && found.busy.is_none() && found.waiters == 0;
+            let goes = found.life == Life::Dead || !found.stays();
+            if !unused || !goes {
+                return;
+            }
+            if found.life != Life::Dead {
+                self.bury(&mut state, instance);
+            }
+        }
+        self.close_orphans(instance);
+        let mut state = self.kernel.state();
+        // The entry's heap block goes here; its account must be empty then.
+        let removed = state.guest.instances.remove(instance.slot);
+        if let Some(owner) = removed.as_deref().map(|found: &Instance| found.owner) {
+            drop(removed);
+            self.kernel.release_owner(&mut state, owner, "TA instance");
+        }
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Gives an owner's id back; what it still holds is a leak, said at once.
+    pub fn release_owner(&self, state: &mut State, owner: crate::owner::OwnerId, what: &str) {
+        let (bytes, blocks) = self.heap.account(owner);
+        if blocks != 0 {
+            let uuid = state
+                .owners
+                .name(owner)
+                .map(|name| name.uuid)
+                .unwrap_or_default();
+            log::error!("{what} of {uuid} ended and left {blocks} heap blocks, {bytes} bytes");
+        }
+        state.owners.release(owner);
+    }
+}

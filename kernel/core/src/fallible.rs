@@ -1,0 +1,153 @@
+//! Heap values whose allocation may fail.
+//!
+//! **Invariant:** nothing here aborts; an exhausted heap is an `Err`.
+//! **Knows nothing of:** who is charged for the memory (the allocator stamps that).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+use tally_abi::TeeResult;
+
+/// The kernel heap could not serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapExhausted;
+
+impl From<HeapExhausted> for TeeResult {
+    fn from(_: HeapExhausted) -> Self {
+        Self::OUT_OF_MEMORY
+    }
+}
+
+/// A box whose creation can fail: stable Rust has no `Box::try_new`, but a boxed slice of length
+/// one built in an exactly reserved vector is the same allocation.
+#[derive(Debug)]
+pub struct TryBox<T>(Box<[T]>);
+
+impl<T> TryBox<T> {
+    /// Moves `value` to the heap.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`]; `value` is dropped.
+    pub fn new(value: T) -> Result<Self, HeapExhausted> {
+        let mut one = vec_with_capacity(1)?;
+        one.push(value);
+        Ok(Self(one.into_boxed_slice()))
+    }
+}
+
+impl<T> Deref for TryBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0[0]
+    }
+}
+
+impl<T> DerefMut for TryBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0[0]
+    }
+}
+
+/// An empty vector with room for exactly `capacity` items.
+///
+/// # Errors
+/// [`HeapExhausted`].
+pub fn vec_with_capacity<T>(capacity: usize) -> Result<Vec<T>, HeapExhausted> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(capacity).map_err(|_| HeapExhausted)?;
+    Ok(vec)
+}
+
+/// Appends, growing if there is no room.
+///
+/// # Errors
+/// [`HeapExhausted`]; `vec` is as before.
+pub fn try_push<T>(vec: &mut Vec<T>, value: T) -> Result<(), HeapExhausted> {
+    vec.try_reserve(1).map_err(|_| HeapExhausted)?;
+    vec.push(value);
+    Ok(())
+}
+
+/// A table of boxed entries with a fixed number of slots, named by small numbers.
+///
+/// The slots are allocated once, so that inserting and removing leaves the heap as it was but
+/// for the entry itself.
+#[derive(Debug)]
+pub struct Table<T> {
+    slots: Vec<Option<TryBox<T>>>,
+}
+
+impl<T> Table<T> {
+    /// A table with `capacity` empty slots.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
+        let mut slots = vec_with_capacity(capacity)?;
+        slots.resize_with(capacity, || None);
+        Ok(Self { slots })
+    }
+
+    /// Puts `value` into the first empty slot and returns its number.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`] when every slot is taken or the heap is exhausted.
+    pub fn insert(&mut self, value: T) -> Result<usize, HeapExhausted> {
+        let free = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .ok_or(HeapExhausted)?;
+        self.slots[free] = Some(TryBox::new(value)?);
+        Ok(free)
+    }
+
+    /// Takes the entry out.
+    pub fn remove(&mut self, index: usize) -> Option<TryBox<T>> {
+        self.slots.get_mut(index)?.take()
+    }
+
+    /// The entry in slot `index`.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.slots.get(index)?.as_deref()
+    }
+
+    /// The entry in slot `index`, to change.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.slots.get_mut(index)?.as_deref_mut()
+    }
+
+    /// All entries with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, slot)| Some((i, slot.as_deref()?)))
+    }
+
+    /// All entries with their numbers, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(i, slot)| Some((i, slot.as_deref_mut()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn a_full_table_refuses_and_keeps_what_it_has() {
+        let mut table = Table::new(2).unwrap();
+        assert_eq!(table.insert('a'), Ok(0));
+        assert_eq!(table.insert('b'), Ok(1));
+        assert!(table.insert('c').is_err());
+        assert_eq!(table.remove(0).as_deref(), Some(&'a'));
+        assert_eq!(table.insert('d'), Ok(0));
+        assert_eq!(table.iter().map(|(_, c)| *c).collect::<String>(), "db");
+    }
+}

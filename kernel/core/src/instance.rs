@@ -1,0 +1,211 @@
+//! TA instances: a loaded image, its address space, and whether it is loading, ready or dead.
+//!
+//! **Invariant:** an instance that is busy belongs to one thread; a dead one has no memory but
+//! its entry here, which goes with its last session.
+//! **Knows nothing of:** messages, how a TA is entered.
+
+use crate::addr::UserVa;
+use crate::fallible::Table;
+use crate::machine::UserRoot;
+use crate::mem::space::AddressSpace;
+use crate::owner::OwnerId;
+use tally_abi::pta::stats::AllocStats;
+use tally_abi::ta::flags;
+use tally_abi::{TeeResult, TeeUuid};
+
+/// Names an instance; goes stale when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceRef {
+    /// Slot in the guest's table.
+    pub slot: usize,
+    /// Which use of the slot.
+    pub generation: u32,
+}
+
+/// Where an instance is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Being loaded by the thread it is busy with.
+    Loading,
+    /// Can be entered.
+    Ready,
+    /// Panicked, crashed or killed.
+    Dead,
+}
+
+/// A TA instance.
+#[derive(Debug)]
+pub struct Instance {
+    /// Which TA.
+    pub uuid: TeeUuid,
+    /// Which use of its slot.
+    pub generation: u32,
+    /// Whom its memory is charged to.
+    pub owner: OwnerId,
+    /// `TaHead::flags`.
+    pub flags: u32,
+    /// Its address space, while it has one.
+    pub space: Option<AddressSpace>,
+    /// Entry point.
+    pub entry: u64,
+    /// Initial stack pointer.
+    pub stack_top: u64,
+    /// Bytes of stack.
+    pub stack_len: u64,
+    /// Where link address 0 lies.
+    pub load_base: u64,
+    /// Bytes from there to the end of the image.
+    pub load_len: u64,
+    /// Start of its heap, once it reserved one.
+    pub heap: Option<UserVa>,
+    /// Mark that was last when it was created.
+    pub birth_mark: u16,
+    /// Where it is in its life.
+    pub life: Life,
+    /// Thread that runs it.
+    pub busy: Option<usize>,
+    /// Threads that wait for it, a bit each.
+    pub waiters: u32,
+    /// Shall end at the next chance.
+    pub killed: bool,
+    /// Open sessions.
+    pub sessions: u32,
+    /// Its heap's figures when it died.
+    pub last_heap: Option<AllocStats>,
+    /// Difference of its own time to the system's, in milliseconds, once set.
+    pub time_offset_millis: Option<i64>,
+}
+
+/// Why an instance cannot be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceError {
+    /// It ended.
+    Dead,
+    /// This very thread is in it already.
+    Deadlock,
+    /// Another thread is in it; wait for a notification.
+    Wait,
+}
+
+impl From<InstanceError> for TeeResult {
+    fn from(err: InstanceError) -> Self {
+        match err {
+            InstanceError::Dead => Self::TARGET_DEAD,
+            InstanceError::Deadlock | InstanceError::Wait => Self::BUSY,
+        }
+    }
+}
+
+impl Instance {
+    /// A new instance of `uuid`, being loaded by `thread`.
+    #[must_use]
+    pub const fn loading(
+        uuid: TeeUuid,
+        generation: u32,
+        owner: OwnerId,
+        mark: u16,
+        thread: usize,
+    ) -> Self {
+        Self {
+            uuid,
+            generation,
+            owner,
+            flags: 0,
+            space: None,
+            entry: 0,
+            stack_top: 0,
+            stack_len: 0,
+            load_base: 0,
+            load_len: 0,
+            heap: None,
+            birth_mark: mark,
+            life: Life::Loading,
+            busy: Some(thread),
+            waiters: 0,
+            killed: false,
+            sessions: 0,
+            last_heap: None,
+            time_offset_millis: None,
+        }
+    }
+
+    /// Whether all of `wanted` ([`flags`]) are set.
+    #[must_use]
+    pub const fn has(&self, wanted: u32) -> bool {
+        self.flags & wanted == wanted
+    }
+
+    /// Whether it stays when its last session closes.
+    #[must_use]
+    pub const fn stays(&self) -> bool {
+        self.has(flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE)
+    }
+
+    /// Its address space as the hardware needs it.
+    #[must_use]
+    pub fn root(&self) -> Option<UserRoot> {
+        self.space.as_ref().map(AddressSpace::root)
+    }
+
+    /// Claims it for `thread`, or notes that `thread` waits.
+    ///
+    /// # Errors
+    /// [`InstanceError`].
+    pub fn claim(&mut self, thread: usize) -> Result<(), InstanceError> {
+        if self.life == Life::Dead || self.killed {
+            return Err(InstanceError::Dead);
+        }
+        match self.busy {
+            None => {
+                self.busy = Some(thread);
+                Ok(())
+            }
+            Some(holder) if holder == thread => Err(InstanceError::Deadlock),
+            Some(_) => {
+                self.waiters |= 1 << thread;
+                Err(InstanceError::Wait)
+            }
+        }
+    }
+
+    /// Lets go of it; returns the threads that wait, a bit each.
+    #[must_use]
+    pub const fn unclaim(&mut self) -> u32 {
+        self.busy = None;
+        core::mem::replace(&mut self.waiters, 0)
+    }
+}
+
+impl Table<Instance> {
+    /// The instance, unless it ended.
+    #[must_use]
+    pub fn at(&self, instance: InstanceRef) -> Option<&Instance> {
+        self.get(instance.slot)
+            .filter(|found| found.generation == instance.generation)
+    }
+
+    /// The instance, to change, unless it ended.
+    pub fn at_mut(&mut self, instance: InstanceRef) -> Option<&mut Instance> {
+        self.get_mut(instance.slot)
+            .filter(|found| found.generation == instance.generation)
+    }
+
+    /// A living instance of `uuid` that serves all sessions, or is being loaded.
+    #[must_use]
+    pub fn shared_instance(&self, uuid: TeeUuid) -> Option<InstanceRef> {
+        self.iter()
+            .find(|(_, found)| {
+                found.uuid == uuid
+                    && !found.killed
+                    && match found.life {
+                        Life::Loading => true,
+                        Life::Ready => found.has(flags::SINGLE_INSTANCE),
+                        Life::Dead => false,
+                    }
+            })
+            .map(|(slot, found)| InstanceRef {
+                slot,
+                generation: found.generation,
+            })
+    }
+}

@@ -1,0 +1,359 @@
+//! Opening, invoking, closing and cancelling sessions, for clients in the normal world and TAs.
+//!
+//! **Invariant:** an operation that fails leaves no session, no instance and no use behind.
+//! **Knows nothing of:** where the parameters come from.
+
+use crate::args::Args;
+use crate::call::Call;
+use crate::instance::{Instance, InstanceRef, Life};
+use crate::kernel::State;
+use crate::machine::Machine;
+use crate::message::{OpenSession, Outcome};
+use crate::owners::{OwnerKind, OwnerName};
+use crate::pta_params::PtaParams;
+use crate::session::{Opener, Session, Target, session_id};
+use tally_abi::ta::{entry, flags};
+use tally_abi::{Origin, TeeResult, TeeUuid};
+
+/// What to enter a TA with.
+#[derive(Clone, Copy, Debug)]
+pub struct TaCall {
+    /// One of [`entry`].
+    pub function: u64,
+    /// Session id as the TA knows it.
+    pub session: u32,
+    /// Command.
+    pub command: u32,
+}
+
+impl<M: Machine> Call<'_, M> {
+    /// Opens a session. Returns its id, or 0.
+    pub fn open_session(
+        &mut self,
+        open: &OpenSession,
+        opener: Opener,
+        cancel_id: u32,
+        args: &mut Args,
+    ) -> (Outcome, u32) {
+        let pseudo = self
+            .kernel
+            .ptas
+            .iter()
+            .position(|pta| pta.uuid() == open.target);
+        if let Some(index) = pseudo {
+            return match self.add_session(open, opener, Target::Pseudo(index), cancel_id) {
+                Ok(id) => {
+                    self.end_use(id, opener);
+                    (Outcome::app(TeeResult::SUCCESS), id)
+                }
+                Err(err) => (Outcome::tee(err), 0),
+            };
+        }
+        let instance = match self.instance_for(open.target) {
+            Ok(instance) => instance,
+            Err(err) => return (Outcome::tee(err), 0),
+        };
+        // The instance is claimed and counts this session from here on.
+        let id = match self.add_session(open, opener, Target::Ta(instance), cancel_id) {
+            Ok(id) => id,
+            Err(err) => {
+                self.uncount(instance);
+                self.unclaim(instance);
+                return (Outcome::tee(err), 0);
+            }
+        };
+        let call = TaCall {
+            function: entry::OPEN_SESSION,
+            session: id,
+            command: 0,
+        };
+        let outcome = self.enter_ta(instance, call, args);
+        self.end_use(id, opener);
+        if outcome.result == TeeResult::SUCCESS {
+            self.unclaim(instance);
+            (outcome, id)
+        } else {
+            self.remove_session(id, opener);
+            self.unclaim(instance);
+            (outcome, 0)
+        }
+    }
+
+    /// Invokes a command.
+    pub fn invoke(
+        &mut self,
+        id: u32,
+        opener: Opener,
+        command: u32,
+        cancel_id: u32,
+        args: &mut Args,
+    ) -> Outcome {
+        let target = {
+            let mut state = self.kernel.state();
+            let slot = match state.guest.sessions.find(id, opener) {
+                Ok(slot) => slot,
+                Err(err) => return Outcome::tee(err.into()),
+            };
+            let Some(session) = state.guest.sessions.get_mut(slot) else {
+                return Outcome::tee(TeeResult::BAD_PARAMETERS);
+            };
+            session.uses += 1;
+            session.cancel_id = Some(cancel_id);
+            session.cancelled = false;
+            session.target
+        };
+        let outcome = match target {
+            Target::Pseudo(index) => self.invoke_pseudo(index, command, args),
+            Target::Ta(instance) => match self.claim(instance) {
+                Ok(()) => {
+                    let call = TaCall {
+                        function: entry::INVOKE_COMMAND,
+                        session: id,
+                        command,
+                    };
+                    let outcome = self.enter_ta(instance, call, args);
+                    self.unclaim(instance);
+                    outcome
+                }
+                Err(err) => Outcome::tee(err),
+            },
+        };
+        self.end_use(id, opener);
+        outcome
+    }
+
+    fn invoke_pseudo(&mut self, index: usize, command: u32, args: &mut Args) -> Outcome {
+        let Some(pta) = self.kernel.ptas.get(index) else {
+            return Outcome::tee(TeeResult::ITEM_NOT_FOUND);
+        };
+        let services = self.services();
+        let mut params = PtaParams::new(self.kernel, args);
+        let result = pta.invoke(&services, command, &mut params);
+        self.rpc = services.into_rpc();
+        Outcome::app(TeeResult::from_result(result))
+    }
+
+    /// Closes a session.
+    pub fn close_session(&mut self, id: u32, opener: Opener) -> Outcome {
+        let target = {
+            let state = self.kernel.state();
+            match state.guest.sessions.find_idle(id, opener) {
+                Ok(slot) => state.guest.sessions.get(slot).map(|session| session.target),
+                Err(err) => return Outcome::tee(err.into()),
+            }
+        };
+        match target {
+            Some(Target::Ta(instance)) => {
+                // A dead TA is not told.
+                let claimed = self.claim(instance);
+                if claimed.is_ok() {
+                    let call = TaCall {
+                        function: entry::CLOSE_SESSION,
+                        session: id,
+                        command: 0,
+                    };
+                    self.enter_ta(instance, call, &mut Args::default());
+                } else if claimed == Err(TeeResult::BUSY) {
+                    return Outcome::tee(TeeResult::BUSY);
+                }
+                self.remove_session(id, opener);
+                if claimed.is_ok() {
+                    self.unclaim(instance);
+                } else {
+                    self.drop_if_unused(instance);
+                }
+            }
+            Some(Target::Pseudo(_)) | None => self.remove_session(id, opener),
+        }
+        Outcome::tee(TeeResult::SUCCESS)
+    }
+
+    /// Asks the operation `cancel_id` of a session to end.
+    pub fn cancel(&self, id: u32, cancel_id: u32) -> Outcome {
+        let mut state = self.kernel.state();
+        let slot = match state.guest.sessions.find(id, Opener::Normal) {
+            Ok(slot) => slot,
+            Err(err) => return Outcome::tee(err.into()),
+        };
+        if let Some(session) = state.guest.sessions.get_mut(slot)
+            && session.cancel_id == Some(cancel_id)
+        {
+            session.cancelled = true;
+        }
+        Outcome::tee(TeeResult::SUCCESS)
+    }
+
+    fn add_session(
+        &self,
+        open: &OpenSession,
+        opener: Opener,
+        target: Target,
+        cancel_id: u32,
+    ) -> Result<u32, TeeResult> {
+        let mut state = self.kernel.state();
+        let State { owners, guest, .. } = &mut *state;
+        let name = OwnerName {
+            kind: OwnerKind::Session(0),
+            uuid: open.target,
+            label: "session",
+        };
+        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let session = Session {
+            id: 0,
+            target,
+            opener,
+            login: open.login,
+            client: open.client,
+            owner,
+            uses: 1,
+            cancel_id: Some(cancel_id),
+            cancelled: false,
+            cancel_masked: true,
+        };
+        let inserted = self
+            .kernel
+            .as_owner(owner, || guest.sessions.insert(session));
+        let slot = match inserted {
+            Ok(slot) => slot,
+            Err(err) => {
+                owners.release(owner);
+                return Err(err.into());
+            }
+        };
+        let id = session_id(slot, guest.session_count);
+        guest.session_count = guest.session_count.wrapping_add(1);
+        if let Some(session) = guest.sessions.get_mut(slot) {
+            session.id = id;
+        }
+        owners.rename(owner, OwnerKind::Session(id));
+        Ok(id)
+    }
+
+    fn end_use(&self, id: u32, opener: Opener) {
+        let mut state = self.kernel.state();
+        if let Ok(slot) = state.guest.sessions.find(id, opener)
+            && let Some(session) = state.guest.sessions.get_mut(slot)
+        {
+            session.uses = session.uses.saturating_sub(1);
+            if session.uses == 0 {
+                session.cancel_id = None;
+                session.cancelled = false;
+            }
+        }
+    }
+
+    /// Takes a session out, and off its instance's count.
+    fn remove_session(&self, id: u32, opener: Opener) {
+        let mut state = self.kernel.state();
+        let Ok(slot) = state.guest.sessions.find_idle(id, opener) else {
+            return;
+        };
+        let Some(session) = state.guest.sessions.remove(slot) else {
+            return;
+        };
+        let (owner, target) = (session.owner, session.target);
+        drop(session);
+        if let Target::Ta(instance) = target
+            && let Some(found) = state.guest.instances.at_mut(instance)
+        {
+            found.sessions = found.sessions.saturating_sub(1);
+        }
+        self.kernel.release_owner(&mut state, owner, "session");
+    }
+
+    fn uncount(&self, instance: InstanceRef) {
+        if let Some(found) = self.kernel.state().guest.instances.at_mut(instance) {
+            found.sessions = found.sessions.saturating_sub(1);
+        }
+    }
+
+    /// An instance of `uuid` for one more session: the shared one or a new one, claimed and
+    /// counted.
+    fn instance_for(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
+        loop {
+            let shared = self.kernel.state().guest.instances.shared_instance(uuid);
+            let Some(instance) = shared else {
+                return self.load_new(uuid);
+            };
+            match self.claim(instance) {
+                Ok(()) => {}
+                // It ended, or failed to load, while this call waited for it.
+                Err(TeeResult::TARGET_DEAD) => continue,
+                Err(err) => return Err(err),
+            }
+            let mut state = self.kernel.state();
+            match state.guest.instances.at_mut(instance) {
+                // Loaded meanwhile, and it turned out to serve one client only.
+                Some(found) if !found.has(flags::SINGLE_INSTANCE) => {}
+                Some(found) if found.sessions > 0 && !found.has(flags::MULTI_SESSION) => {
+                    drop(state);
+                    self.unclaim(instance);
+                    return Err(TeeResult::BUSY);
+                }
+                Some(found) => {
+                    found.sessions += 1;
+                    return Ok(instance);
+                }
+                None => continue,
+            }
+            drop(state);
+            self.unclaim(instance);
+            return self.load_new(uuid);
+        }
+    }
+
+    fn load_new(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
+        let instance = {
+            let mut state = self.kernel.state();
+            let State { owners, guest, .. } = &mut *state;
+            let name = OwnerName {
+                kind: OwnerKind::Ta,
+                uuid,
+                label: "ta",
+            };
+            let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+            let generation = guest.instance_count;
+            let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
+            match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
+                Ok(slot) => {
+                    guest.instance_count = generation.wrapping_add(1);
+                    InstanceRef { slot, generation }
+                }
+                Err(err) => {
+                    owners.release(owner);
+                    return Err(err.into());
+                }
+            }
+        };
+        let loaded = self.load(instance, uuid);
+        {
+            let mut state = self.kernel.state();
+            match (state.guest.instances.at_mut(instance), &loaded) {
+                (Some(found), Ok(())) => {
+                    found.life = Life::Ready;
+                    found.sessions = 1;
+                }
+                (Some(_), Err(_)) => self.bury(&mut state, instance),
+                (None, _) => {}
+            }
+        }
+        match loaded {
+            Ok(()) => Ok(instance),
+            Err(err) => {
+                self.unclaim(instance);
+                Err(err)
+            }
+        }
+    }
+
+    /// Enters a TA that this call has claimed.
+    fn enter_ta(&mut self, instance: InstanceRef, call: TaCall, args: &mut Args) -> Outcome {
+        match self.run_ta(instance, call, args) {
+            Ok(result) => Outcome {
+                result,
+                origin: Origin::TrustedApp,
+            },
+            Err(err) => Outcome::tee(err),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The kernel as one value: what the roof builds at boot and every call works on.
+//!
+//! **Invariant:** the state lock is never held across a suspend, a run of a TA or an
+//! interruptible window.
+//! **Knows nothing of:** how calls enter (see [`crate::entry`]).
+
+use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::fallible::HeapExhausted;
+use crate::guest::Guest;
+use crate::heap::KernelHeap;
+use crate::machine::Machine;
+use crate::mem::Mem;
+use crate::mem::pages::PageAllocator;
+use crate::owner::OwnerId;
+use crate::owners::OwnerTable;
+use crate::pta_api::PseudoTa;
+use crate::rsa::PublicKey;
+use crate::thread::ThreadTable;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use tally_abi::TeeResult;
+
+/// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
+#[derive(Clone, Copy, Debug)]
+pub struct LdelfImage {
+    /// First of the adjacent secure pages that hold its code.
+    pub code: PhysPage,
+    /// Pages of code.
+    pub code_pages: u32,
+    /// Initial data.
+    pub data: &'static [u8],
+    /// Bytes of data, zeros behind `data` included.
+    pub data_len: usize,
+    /// Entry, from the start of the code.
+    pub entry_offset: u64,
+}
+
+/// What the roof gives to build a kernel.
+#[derive(Debug)]
+pub struct Parts<M> {
+    /// The machine.
+    pub machine: M,
+    /// Pages of secure RAM.
+    pub pages: PageAllocator,
+    /// How many threads the roof has stacks for.
+    pub threads: usize,
+    /// The loader.
+    pub ldelf: LdelfImage,
+    /// Key that TA images are signed with.
+    pub key: &'static PublicKey,
+    /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
+    pub fault: Option<fn(u32)>,
+}
+
+/// Everything behind the lock.
+#[derive(Debug)]
+pub struct State {
+    /// Pages of secure RAM.
+    pub pages: PageAllocator,
+    /// Names of owners.
+    pub owners: OwnerTable,
+    /// The one guest (without a hypervisor).
+    pub guest: Guest,
+    /// Address space ids in use, a bit each; id 0 is the kernel's.
+    asids: [u64; 4],
+}
+
+impl State {
+    /// Takes an address space id.
+    pub fn take_asid(&mut self) -> Option<u16> {
+        let word = self.asids.iter().position(|&word| word != u64::MAX)?;
+        let bit = self.asids[word].trailing_ones();
+        self.asids[word] |= 1 << bit;
+        u16::try_from(word as u32 * 64 + bit).ok()
+    }
+
+    /// Gives it back. The address space's translations were flushed.
+    pub fn give_asid(&mut self, asid: u16) {
+        if let Some(word) = self.asids.get_mut(usize::from(asid) / 64) {
+            *word &= !(1 << (asid % 64));
+        }
+    }
+}
+
+/// The kernel.
+pub struct Kernel<M: 'static> {
+    /// The machine.
+    pub machine: M,
+    /// The kernel heap.
+    pub heap: &'static dyn KernelHeap,
+    /// Threads.
+    pub threads: ThreadTable,
+    /// Pseudo-TAs.
+    pub ptas: &'static [&'static dyn PseudoTa],
+    /// The loader.
+    pub ldelf: LdelfImage,
+    /// Key that TA images are signed with.
+    pub key: &'static PublicKey,
+    /// Breaks the kernel on purpose.
+    pub fault: Option<fn(u32)>,
+    state: SpinMutex<State>,
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Builds the kernel.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(
+        parts: Parts<M>,
+        heap: &'static dyn KernelHeap,
+        ptas: &'static [&'static dyn PseudoTa],
+    ) -> Result<Self, HeapExhausted> {
+        let previous = parts.machine.set_owner(OwnerId::GUEST);
+        let guest = Guest::new();
+        parts.machine.set_owner(previous);
+        let state = State {
+            pages: parts.pages,
+            owners: OwnerTable::new(),
+            guest: guest?,
+            asids: [1, 0, 0, 0],
+        };
+        Ok(Self {
+            machine: parts.machine,
+            heap,
+            threads: ThreadTable::new(parts.threads),
+            ptas,
+            ldelf: parts.ldelf,
+            key: parts.key,
+            fault: parts.fault,
+            state: SpinMutex::new(state),
+        })
+    }
+
+    /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.
+    pub fn state(&self) -> SpinMutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The state, unless somebody has it locked: for crash reports.
+    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State>> {
+        self.state.try_lock()
+    }
+
+    /// Runs `work` with heap blocks charged to `owner`.
+    pub fn as_owner<R>(&self, owner: OwnerId, work: impl FnOnce() -> R) -> R {
+        let previous = self.machine.set_owner(owner);
+        let result = work();
+        self.machine.set_owner(previous);
+        result
+    }
+
+    /// An unpredictable number.
+    pub fn random_u64(&self) -> u64 {
+        let mut octets = [0; 8];
+        self.machine.random(&mut octets);
+        u64::from_le_bytes(octets)
+    }
+
+    /// Milliseconds since boot.
+    pub fn uptime_millis(&self) -> u64 {
+        let hz = self.machine.ticks_per_second();
+        let ticks = self.machine.ticks();
+        ticks / hz * 1000 + ticks % hz * 1000 / hz
+    }
+}
+
+/// Pages and machine together, as operations on address spaces want them.
+pub fn mem<'a, M>(pages: &'a mut PageAllocator, machine: &'a M) -> Mem<'a, M> {
+    Mem::new(pages, machine)
+}
+
+/// Bytes as a count of pages that fits the allocator's type.
+///
+/// # Errors
+/// `OUT_OF_MEMORY` when there can be no such number of pages.
+pub fn page_count(bytes: u64) -> Result<u32, TeeResult> {
+    u32::try_from(bytes.div_ceil(PAGE_SIZE as u64)).map_err(|_| TeeResult::OUT_OF_MEMORY)
+}

@@ -1,0 +1,111 @@
+//! The owner table: names for [`OwnerId`]s.
+//!
+//! **Invariant:** an id in use names one owner; an id is free only after its owner was released.
+//! **Knows nothing of:** how much an owner has (the heap and the page allocator count that).
+
+use crate::owner::OwnerId;
+use tally_abi::TeeUuid;
+
+/// How many owners there can be at a time.
+pub const MAX_OWNERS: usize = 256;
+
+/// What an owner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerKind {
+    /// A part of the kernel.
+    Kernel,
+    /// A client machine's bookkeeping.
+    Guest,
+    /// A TA instance.
+    Ta,
+    /// A session with this id.
+    Session(u32),
+}
+
+/// An owner's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerName {
+    /// What it is.
+    pub kind: OwnerKind,
+    /// TA it belongs to, or nil.
+    pub uuid: TeeUuid,
+    /// Name for people.
+    pub label: &'static str,
+}
+
+/// Every owner of the kernel.
+#[derive(Debug)]
+pub struct OwnerTable {
+    names: [Option<OwnerName>; MAX_OWNERS],
+}
+
+impl OwnerTable {
+    /// The fixed owners of the kernel: id and label.
+    pub const FIXED: [(OwnerId, &'static str); 4] = [
+        (OwnerId::KERNEL, "kernel"),
+        (OwnerId(1), "guest"),
+        (OwnerId(2), "crypto"),
+        (OwnerId::STATS, "statistics"),
+    ];
+
+    /// A table that has only the fixed owners.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut names = [None; MAX_OWNERS];
+        for (id, label) in Self::FIXED {
+            let kind = if id == OwnerId::GUEST {
+                OwnerKind::Guest
+            } else {
+                OwnerKind::Kernel
+            };
+            names[usize::from(id.0)] = Some(OwnerName {
+                kind,
+                uuid: TeeUuid::nil(),
+                label,
+            });
+        }
+        Self { names }
+    }
+
+    /// Takes a free id for a new owner, or `None` when all are taken.
+    pub fn create(&mut self, name: OwnerName) -> Option<OwnerId> {
+        let free = self.names.iter().position(Option::is_none)?;
+        self.names[free] = Some(name);
+        Some(OwnerId(u16::try_from(free).ok()?))
+    }
+
+    /// Changes what an owner is.
+    pub fn rename(&mut self, id: OwnerId, kind: OwnerKind) {
+        if let Some(Some(name)) = self.names.get_mut(usize::from(id.0)) {
+            name.kind = kind;
+        }
+    }
+
+    /// Gives an id back. Fixed owners stay.
+    pub fn release(&mut self, id: OwnerId) {
+        if usize::from(id.0) >= Self::FIXED.len()
+            && let Some(slot) = self.names.get_mut(usize::from(id.0))
+        {
+            *slot = None;
+        }
+    }
+
+    /// An owner's name.
+    #[must_use]
+    pub fn name(&self, id: OwnerId) -> Option<&OwnerName> {
+        self.names.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// All owners.
+    pub fn iter(&self) -> impl Iterator<Item = (OwnerId, &OwnerName)> {
+        (0_u16..)
+            .zip(&self.names)
+            .filter_map(|(id, name)| Some((OwnerId(id), name.as_ref()?)))
+    }
+}
+
+impl Default for OwnerTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}

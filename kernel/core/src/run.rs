@@ -1,0 +1,440 @@
+//! Entering a TA: parameters in, EL0 until it returns or dies, parameters out.
+//!
+//! **Invariant:** what was mapped for a call is unmapped when it ends; a TA that dies is buried
+//! before its client hears of it.
+//! **Knows nothing of:** sessions; what system calls do.
+
+use crate::addr::{PAGE_SIZE, UserVa};
+use crate::args::{Arg, ArgMemory, Args, is_input, is_memref, is_output};
+use crate::call::Call;
+use crate::instance::{Instance, InstanceRef, Life};
+use crate::invoke::TaCall;
+use crate::kernel::{Kernel, State, mem, page_count};
+use crate::machine::{Abort, Machine, Trap, UserContext, UserRoot};
+use crate::mem::region::{Place, Prot, RegionKind};
+use crate::syscall::Flow;
+use tally_abi::TeeResult;
+use tally_abi::ta::{NUM_PARAMS, UteeParams};
+use zerocopy::IntoBytes;
+
+/// Bytes below the initial stack pointer that hold [`UteeParams`], 16-byte aligned.
+const PARAMS_BYTES: u64 = (size_of::<UteeParams>() as u64).next_multiple_of(16);
+/// Bytes copied at a time between two TAs.
+const COPY_CHUNK: usize = 512;
+
+/// How a run at EL0 ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned this.
+    Return(u32),
+    /// It panicked, crashed or was killed.
+    Died,
+}
+
+/// Which table of system calls applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A TA, serving a session.
+    Ta(u32),
+    /// The loader.
+    Ldelf,
+}
+
+/// Where parameter n is mapped in the TA.
+type Mapped = [Option<UserVa>; NUM_PARAMS];
+
+impl<M: Machine> Call<'_, M> {
+    /// Enters a TA that this call has claimed. `Ok` is the TA's own code.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD` when it dies; `OUT_OF_MEMORY` and the like when its parameters cannot be
+    /// mapped.
+    pub fn run_ta(
+        &mut self,
+        instance: InstanceRef,
+        call: TaCall,
+        args: &mut Args,
+    ) -> Result<TeeResult, TeeResult> {
+        let kernel = self.kernel;
+        let mut mapped = Mapped::default();
+        let entered = {
+            let mut state = kernel.state();
+            let owner = match state.guest.instances.at(instance) {
+                Some(found) if found.life == Life::Ready && !found.killed => found.owner,
+                _ => return Err(TeeResult::TARGET_DEAD),
+            };
+            kernel.as_owner(owner, || {
+                let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
+                if entered.is_err() {
+                    kernel.unmap_params(&mut state, instance, &mapped);
+                }
+                entered
+            })
+        };
+        let (mut context, root) = entered?;
+        let params_va = UserVa(context.sp);
+        let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
+        let mut state = kernel.state();
+        match exit {
+            Exit::Return(code) => {
+                let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
+                kernel.unmap_params(&mut state, instance, &mapped);
+                back.map(|()| TeeResult(code))
+            }
+            Exit::Died => {
+                self.bury(&mut state, instance);
+                Err(TeeResult::TARGET_DEAD)
+            }
+        }
+    }
+
+    /// Runs at EL0 until it returns or dies.
+    pub fn run_user(
+        &mut self,
+        instance: InstanceRef,
+        context: &mut UserContext,
+        root: UserRoot,
+        mode: Mode,
+    ) -> Exit {
+        loop {
+            match self.kernel.machine.run_user(context, root) {
+                Trap::Syscall => {
+                    let flow = match mode {
+                        Mode::Ta(session) => self.syscall(instance, session, context),
+                        Mode::Ldelf => self.ldelf_syscall(instance, context),
+                    };
+                    match flow {
+                        Flow::Continue => {}
+                        Flow::Return(code) => return Exit::Return(code),
+                        Flow::Panic(code) => {
+                            self.report(instance, context, &Death::Panic(code));
+                            return Exit::Died;
+                        }
+                        Flow::Killed => return Exit::Died,
+                    }
+                }
+                Trap::Abort(abort) => {
+                    if !self.fault(instance, abort) {
+                        self.report(instance, context, &Death::Abort(abort));
+                        return Exit::Died;
+                    }
+                }
+                Trap::Fault { esr } => {
+                    self.report(instance, context, &Death::Fault(esr));
+                    return Exit::Died;
+                }
+                Trap::ForeignInterrupt => {
+                    self.yield_to_normal();
+                    if self.is_killed(instance) {
+                        log::error!("TA was killed while it ran");
+                        return Exit::Died;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether somebody asked for this instance's end.
+    #[must_use]
+    pub fn is_killed(&self, instance: InstanceRef) -> bool {
+        self.kernel
+            .state()
+            .guest
+            .instances
+            .at(instance)
+            .is_none_or(|found| found.killed)
+    }
+
+    /// Populates what the access may touch; false if it may not.
+    fn fault(&self, instance: InstanceRef, abort: Abort) -> bool {
+        if !abort.translation {
+            return false;
+        }
+        let kernel = self.kernel;
+        let mut state = kernel.state();
+        let State { pages, guest, .. } = &mut *state;
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return false;
+        };
+        let Some(space) = found.space.as_mut() else {
+            return false;
+        };
+        space
+            .fault(
+                &mut mem(pages, &kernel.machine),
+                UserVa(abort.va),
+                abort.access,
+            )
+            .is_ok()
+    }
+
+    fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
+        let state = self.kernel.state();
+        if let Some(found) = state.guest.instances.at(instance) {
+            crate::obituary::write(&self.kernel.machine, found, context, death);
+        }
+    }
+}
+
+/// Why a TA died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// It panicked with this code.
+    Panic(u32),
+    /// It touched what it may not.
+    Abort(Abort),
+    /// Another exception, with this syndrome.
+    Fault(u64),
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Maps the parameters and makes the registers to enter with.
+    fn prepare(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        call: TaCall,
+        args: &Args,
+        mapped: &mut Mapped,
+    ) -> Result<(UserContext, UserRoot), TeeResult> {
+        let mut params = UteeParams {
+            types: u64::from(args.types),
+            ..UteeParams::default()
+        };
+        for (index, item) in args.items.iter().enumerate() {
+            let (a, b) = match item {
+                Arg::None => (0, 0),
+                Arg::Value { a, b } => (*a, *b),
+                Arg::Memref { memory, given, .. } => {
+                    let va = self.map_param(state, instance, args.kind(index), memory, *given)?;
+                    mapped[index] = va;
+                    (va.map_or(0, |va| va.0), *given)
+                }
+            };
+            params.vals[2 * index] = a;
+            params.vals[2 * index + 1] = b;
+        }
+        let State { pages, guest, .. } = state;
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
+        let sp = found.stack_top - PARAMS_BYTES;
+        let entry = found.entry;
+        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        space.write_user(
+            &mut mem(pages, &self.machine),
+            UserVa(sp),
+            params.as_bytes(),
+        )?;
+        let mut context = UserContext {
+            sp,
+            pc: entry,
+            ..UserContext::default()
+        };
+        context.x[0] = call.function;
+        context.x[1] = u64::from(call.session);
+        context.x[2] = sp;
+        context.x[3] = u64::from(call.command);
+        Ok((context, space.root()))
+    }
+
+    fn map_param(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        kind: u32,
+        memory: &ArgMemory,
+        given: u64,
+    ) -> Result<Option<UserVa>, TeeResult> {
+        if given == 0 {
+            return Ok(None);
+        }
+        let place = Place::random(self.random_u64());
+        match memory {
+            ArgMemory::Null => Ok(None),
+            ArgMemory::Shm(shm_ref, offset) => {
+                let State { pages, guest, .. } = state;
+                let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
+                let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
+                let count = page_count(first + given)?;
+                let found = guest
+                    .instances
+                    .at_mut(instance)
+                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+                let prot = if is_output(kind) {
+                    Prot::READ_WRITE
+                } else {
+                    Prot::READ
+                };
+                let va = space.map_normal(
+                    &mut mem(pages, &self.machine),
+                    shm.pages(*offset, given),
+                    count,
+                    first as usize,
+                    prot,
+                    place,
+                )?;
+                Ok(Some(va))
+            }
+            ArgMemory::Ta(caller, from) => {
+                let State { pages, guest, .. } = state;
+                let found = guest
+                    .instances
+                    .at_mut(instance)
+                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+                let va = space.map_zero(
+                    &mut mem(pages, &self.machine),
+                    RegionKind::Param,
+                    given.next_multiple_of(PAGE_SIZE as u64),
+                    Prot::READ_WRITE,
+                    place,
+                )?;
+                if is_input(kind)
+                    && let Err(err) =
+                        self.copy_between(state, (*caller, *from), (instance, va), given)
+                {
+                    let mut only = Mapped::default();
+                    only[0] = Some(va);
+                    self.unmap_params(state, instance, &only);
+                    return Err(err);
+                }
+                Ok(Some(va))
+            }
+        }
+    }
+
+    /// Copies between two TAs' address spaces.
+    fn copy_between(
+        &self,
+        state: &mut State,
+        from: (InstanceRef, UserVa),
+        to: (InstanceRef, UserVa),
+        len: u64,
+    ) -> Result<(), TeeResult> {
+        let mut chunk = [0; COPY_CHUNK];
+        let mut done = 0;
+        while done < len {
+            let piece = &mut chunk[..(len - done).min(COPY_CHUNK as u64) as usize];
+            self.read_ta(state, from.0, UserVa(from.1.0 + done), piece)?;
+            self.write_ta(state, to.0, UserVa(to.1.0 + done), piece)?;
+            done += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Copies out of a TA's memory, as far as the TA itself may read it.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD`, `ACCESS_DENIED`.
+    pub fn read_ta(
+        &self,
+        state: &State,
+        instance: InstanceRef,
+        va: UserVa,
+        buf: &mut [u8],
+    ) -> Result<(), TeeResult> {
+        let space = state
+            .guest
+            .instances
+            .at(instance)
+            .and_then(|found| found.space.as_ref());
+        Ok(space
+            .ok_or(TeeResult::TARGET_DEAD)?
+            .read_user(&self.machine, va, buf)?)
+    }
+
+    /// Copies into a TA's memory, as far as the TA itself may write it.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD`, `ACCESS_DENIED`, `OUT_OF_MEMORY`.
+    pub fn write_ta(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        va: UserVa,
+        data: &[u8],
+    ) -> Result<(), TeeResult> {
+        let State { pages, guest, .. } = state;
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .and_then(|found| found.space.as_mut());
+        let space = found.ok_or(TeeResult::TARGET_DEAD)?;
+        Ok(space.write_user(&mut mem(pages, &self.machine), va, data)?)
+    }
+
+    /// Takes back what the TA put out.
+    fn collect(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        params_va: UserVa,
+        args: &mut Args,
+        mapped: &Mapped,
+    ) -> Result<(), TeeResult> {
+        let mut params = UteeParams::default();
+        self.read_ta(state, instance, params_va, params.as_mut_bytes())?;
+        for index in 0..NUM_PARAMS {
+            let kind = args.kind(index);
+            if !is_output(kind) {
+                continue;
+            }
+            let [a, b] = [params.vals[2 * index], params.vals[2 * index + 1]];
+            match &mut args.items[index] {
+                Arg::None => {}
+                // Values are 32 bits wide on the TA's side.
+                Arg::Value { a: out_a, b: out_b } => {
+                    *out_a = a & 0xffff_ffff;
+                    *out_b = b & 0xffff_ffff;
+                }
+                Arg::Memref {
+                    memory,
+                    given,
+                    size,
+                } => {
+                    *size = b;
+                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, mapped[index]) {
+                        let len = b.min(*given);
+                        let (caller, to) = (*caller, *to);
+                        self.copy_between(state, (instance, from), (caller, to), len)?;
+                    }
+                }
+            }
+            debug_assert!(is_memref(kind) || mapped[index].is_none());
+        }
+        Ok(())
+    }
+
+    fn unmap_params(&self, state: &mut State, instance: InstanceRef, mapped: &Mapped) {
+        let State { pages, guest, .. } = state;
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return;
+        };
+        let Some(space) = found.space.as_mut() else {
+            return;
+        };
+        for va in mapped.iter().flatten() {
+            let Some(region) = space.region_at(*va).copied() else {
+                continue;
+            };
+            let undone = space.unmap(&mut mem(pages, &self.machine), region.va(), region.bytes());
+            if let Err(err) = undone {
+                log::error!("parameter stays mapped: {err:?}");
+            }
+        }
+    }
+}
+
+impl Instance {
+    /// An address as an offset in the TA's image, if it lies in it.
+    #[must_use]
+    pub const fn image_offset(&self, va: u64) -> Option<u64> {
+        match va.checked_sub(self.load_base) {
+            Some(offset) if offset < self.load_len => Some(offset),
+            _ => None,
+        }
+    }
+}

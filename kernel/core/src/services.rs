@@ -1,0 +1,381 @@
+//! What the kernel does for pseudo-TAs: figures, leaks, kills, time.
+//!
+//! **Invariant:** figures of a TA are read from outside; the TA is never entered for them, and
+//! what it scribbled over its own books shows as "inconsistent", nothing else.
+//! **Knows nothing of:** the pseudo-TAs' commands.
+
+use crate::addr::PAGE_SIZE;
+use crate::call::Call;
+use crate::heap::LiveGroup;
+use crate::instance::{Instance, InstanceRef, Life};
+use crate::kernel::{Kernel, State};
+use crate::machine::Machine;
+use crate::mem::pages::PageUse;
+use crate::owner::OwnerId;
+use crate::owners::OwnerKind;
+use crate::pta_api::Services;
+use crate::rpc::{RpcArg, RpcClient};
+use crate::syscall::time_of;
+use crate::ta_heap;
+use core::cell::RefCell;
+use core::fmt;
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
+use tally_abi::ta::TeeTime;
+use tally_abi::{TeeResult, TeeUuid};
+
+/// The services of one call.
+pub struct CallServices<'k, M: Machine + 'static> {
+    kernel: &'k Kernel<M>,
+    thread: usize,
+    rpc: RefCell<RpcClient>,
+}
+
+impl<'k, M: Machine> Call<'k, M> {
+    /// Lends the call's line to the normal world to services; [`CallServices::into_rpc`] gives it
+    /// back.
+    pub fn services(&mut self) -> CallServices<'k, M> {
+        let rpc = core::mem::replace(&mut self.rpc, RpcClient::new(RpcArg::None));
+        CallServices {
+            kernel: self.kernel,
+            thread: self.thread,
+            rpc: RefCell::new(rpc),
+        }
+    }
+}
+
+impl<M: Machine> CallServices<'_, M> {
+    /// Gives the line back.
+    #[must_use]
+    pub fn into_rpc(self) -> RpcClient {
+        self.rpc.into_inner()
+    }
+}
+
+/// A name as a zero-padded field.
+#[must_use]
+pub fn label<const N: usize>(text: &str) -> [u8; N] {
+    let mut field = [0; N];
+    let len = text.len().min(N - 1);
+    field[..len].copy_from_slice(&text.as_bytes()[..len]);
+    field
+}
+
+fn clamp(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Living and dead instances that a client can have heard of.
+fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
+    state
+        .guest
+        .instances
+        .iter()
+        .filter(|(_, found)| found.life != Life::Loading)
+        .nth(index)
+        .map(|(slot, found)| {
+            (
+                InstanceRef {
+                    slot,
+                    generation: found.generation,
+                },
+                found,
+            )
+        })
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Figures of a TA's heap, read from outside; its last ones if it is dead.
+    #[must_use]
+    pub fn ta_heap_stats(&self, state: &State, instance: InstanceRef) -> Option<AllocStats> {
+        let found = state.guest.instances.at(instance)?;
+        Some(self.ta_pool(found).alloc)
+    }
+
+    fn ta_pool(&self, found: &Instance) -> PoolStats {
+        let mut pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::stats(&self.machine, space, heap),
+            _ => PoolStats {
+                alloc: found.last_heap.unwrap_or_default(),
+                ..PoolStats::default()
+            },
+        };
+        pool.owner = found.uuid;
+        pool.alloc.desc = label("TA heap");
+        pool
+    }
+
+    /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
+    fn ta_ram(&self, state: &State) -> PoolStats {
+        let figures = state.pages.figures();
+        PoolStats {
+            alloc: AllocStats {
+                desc: label("Secure DDR"),
+                free2_sum: figures.free2_sum,
+                allocated: clamp(figures.allocated),
+                max_allocated: clamp(figures.max_allocated),
+                size: clamp(figures.size),
+                num_alloc_fail: figures.failures,
+                biggest_alloc_fail: clamp(figures.biggest_failure),
+                biggest_alloc_fail_used: clamp(figures.biggest_failure_used),
+            },
+            num_get: figures.gets,
+            num_release: figures.releases,
+            largest_free: figures.largest_free,
+            live_blocks: figures.allocated / PAGE_SIZE as u64,
+            ..PoolStats::default()
+        }
+    }
+}
+
+impl<M: Machine> Services for CallServices<'_, M> {
+    fn alloc_stats(&self, id: u32) -> AllocStats {
+        match id {
+            alloc_id::HEAP => self.kernel.heap.stats().alloc,
+            alloc_id::TA_RAM => self.kernel.ta_ram(&self.kernel.state()).alloc,
+            _ => AllocStats::default(),
+        }
+    }
+
+    fn pool(&self, index: usize) -> Option<PoolStats> {
+        let state = self.kernel.state();
+        match index {
+            0 => Some(self.kernel.heap.stats()),
+            1 => Some(self.kernel.ta_ram(&state)),
+            _ => shown(&state, index - 2).map(|(_, found)| self.kernel.ta_pool(found)),
+        }
+    }
+
+    fn ta(&self, index: usize) -> Option<TaStats> {
+        let state = self.kernel.state();
+        shown(&state, index).map(|(_, found)| TaStats {
+            uuid: found.uuid,
+            panicked: u32::from(found.life == Life::Dead),
+            sess_num: found.sessions,
+            heap: self.kernel.ta_pool(found).alloc,
+        })
+    }
+
+    fn meminfo(&self, index: usize) -> Option<MeminfoRow> {
+        let state = self.kernel.state();
+        let usage = PageUse::ALL.get(index)?;
+        let pages = u64::from(state.pages.used_for(*usage));
+        Some(MeminfoRow {
+            label: label(usage.label()),
+            bytes: pages * PAGE_SIZE as u64,
+            pages,
+        })
+    }
+
+    fn owner(&self, index: usize) -> Option<OwnerRow> {
+        let state = self.kernel.state();
+        let rows = state.owners.iter().map(|(id, name)| {
+            let (heap_bytes, heap_blocks) = self.kernel.heap.account(id);
+            let (kind, session) = wire_kind(name.kind);
+            OwnerRow {
+                label: label(name.label),
+                kind,
+                session,
+                uuid: name.uuid,
+                heap_bytes,
+                heap_blocks,
+                pages: state.pages.owned_by(id),
+                reserved: 0,
+            }
+        });
+        rows.filter(|row| row.heap_blocks != 0 || row.pages != 0)
+            .nth(index)
+    }
+
+    fn kill(&self, uuid: TeeUuid) -> u32 {
+        let mut killed = 0;
+        loop {
+            // One at a time: ending an instance may enter others.
+            let next = {
+                let mut state = self.kernel.state();
+                let found = state.guest.instances.iter_mut().find(|(_, found)| {
+                    found.uuid == uuid && !found.killed && found.life != Life::Dead
+                });
+                let Some((slot, found)) = found else { break };
+                found.killed = true;
+                let instance = InstanceRef {
+                    slot,
+                    generation: found.generation,
+                };
+                // A busy one ends on its own thread, at the next interrupt or wait.
+                if found.busy.is_none() {
+                    Some(instance)
+                } else {
+                    None
+                }
+            };
+            killed += 1;
+            if let Some(instance) = next {
+                let rpc = self.rpc.replace(RpcClient::new(RpcArg::None));
+                let mut call = Call {
+                    kernel: self.kernel,
+                    thread: self.thread,
+                    rpc,
+                };
+                call.unclaim(instance);
+                self.rpc.replace(call.rpc);
+            }
+        }
+        killed
+    }
+
+    fn mark(&self) -> Result<u16, TeeResult> {
+        let mut state = self.kernel.state();
+        let mark = state.guest.mark.checked_add(1).ok_or(TeeResult::OVERFLOW)?;
+        state.guest.mark = mark;
+        self.kernel.heap.set_epoch(mark);
+        for (_, found) in state.guest.instances.iter() {
+            if let (Some(space), Some(heap)) = (&found.space, found.heap) {
+                ta_heap::set_epoch(&self.kernel.machine, space, heap, mark);
+            }
+        }
+        Ok(mark)
+    }
+
+    fn kernel_leaks(&self, since: u16, groups: &mut [LiveGroup]) -> usize {
+        self.kernel.heap.live_groups(since, groups)
+    }
+
+    fn ta_leaks(&self, index: usize, since: u16, groups: &mut [LiveGroup]) -> Option<usize> {
+        let state = self.kernel.state();
+        let (_, found) = shown(&state, index)?;
+        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
+            return Some(0);
+        };
+        // All blocks of a TA that is younger than the mark are since the mark.
+        let since = if found.birth_mark >= since { 0 } else { since };
+        let count = ta_heap::live_groups(&self.kernel.machine, space, heap, since, groups);
+        let kept = count.min(groups.len());
+        for group in &mut groups[..kept] {
+            for frame in &mut group.frames {
+                // Addresses outside of the image say nothing to anybody.
+                *frame = found.image_offset(*frame).unwrap_or(0);
+            }
+        }
+        Some(count)
+    }
+
+    fn leak_record(&self, group: &LiveGroup, ta: Option<usize>) -> LeakRecord {
+        let state = self.kernel.state();
+        let mut record = LeakRecord {
+            bytes: group.bytes,
+            blocks: group.blocks,
+            block_size: group.block_size,
+            frames: group.frames,
+            ..LeakRecord::default()
+        };
+        match ta.and_then(|index| shown(&state, index)) {
+            Some((_, found)) => {
+                record.image = found.uuid;
+                record.owner = found.uuid;
+                // A TA's own owners are the ids of its sessions, cut to 16 bits.
+                let session = state.guest.sessions.iter().find(|(_, session)| {
+                    group.owner != OwnerId::KERNEL && session.id as u16 == group.owner.0
+                });
+                record.session = session.map_or(0, |(_, session)| session.id);
+                record.owner_kind = if record.session == 0 {
+                    owner_kind::TA
+                } else {
+                    owner_kind::SESSION
+                };
+                record.label = label("ta");
+            }
+            None => {
+                if let Some(name) = state.owners.name(group.owner) {
+                    (record.owner_kind, record.session) = wire_kind(name.kind);
+                    record.owner = name.uuid;
+                    record.label = label(name.label);
+                }
+            }
+        }
+        record
+    }
+
+    fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {
+        self.kernel.heap.name_site(offset, out)
+    }
+
+    fn reset_stats(&self) {
+        self.kernel.heap.reset();
+        self.kernel.state().pages.reset_figures();
+    }
+
+    fn dump_heap(&self) {
+        struct Lines;
+        impl fmt::Write for Lines {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                for line in text.lines().filter(|line| !line.is_empty()) {
+                    log::info!("{line}");
+                }
+                Ok(())
+            }
+        }
+        self.kernel.heap.dump(&mut Lines);
+    }
+
+    fn ree_time(&self) -> Result<TeeTime, TeeResult> {
+        self.rpc.borrow_mut().time(&self.kernel.machine)
+    }
+
+    fn system_time(&self) -> TeeTime {
+        time_of(self.kernel.uptime_millis())
+    }
+
+    fn last_oom(&self, out: &mut dyn fmt::Write) -> bool {
+        self.kernel.heap.last_oom(out)
+    }
+
+    fn fault(&self, kind: u32) -> TeeResult {
+        match self.kernel.fault {
+            Some(fault) => {
+                fault(kind);
+                TeeResult::BAD_PARAMETERS
+            }
+            None => TeeResult::NOT_SUPPORTED,
+        }
+    }
+}
+
+const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
+    match kind {
+        OwnerKind::Kernel => (owner_kind::KERNEL, 0),
+        OwnerKind::Guest => (owner_kind::GUEST, 0),
+        OwnerKind::Ta => (owner_kind::TA, 0),
+        OwnerKind::Session(id) => (owner_kind::SESSION, id),
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Writes the account of memory, for a crash report. Skips what another CPU holds locked.
+    pub fn panic_account(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Some(state) = self.try_state() else {
+            return writeln!(out, "memory: locked by a CPU in the middle of a change");
+        };
+        for usage in PageUse::ALL {
+            let pages = state.pages.used_for(*usage);
+            if pages != 0 {
+                writeln!(
+                    out,
+                    "{:<24} {:>10} bytes",
+                    usage.label(),
+                    pages as usize * PAGE_SIZE
+                )?;
+            }
+        }
+        writeln!(
+            out,
+            "{} TA instances, {} sessions, {} shared memory objects, {} of {} threads in use",
+            state.guest.instances.iter().count(),
+            state.guest.sessions.iter().count(),
+            state.guest.shm.len(),
+            self.threads.in_use(),
+            self.threads.count()
+        )
+    }
+}

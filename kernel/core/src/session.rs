@@ -1,0 +1,109 @@
+//! Sessions: who talks to whom.
+//!
+//! **Invariant:** a session with calls in flight (`uses` > 0) is never removed; only its opener
+//! can name it.
+//! **Knows nothing of:** how a target runs.
+
+use crate::fallible::Table;
+use crate::instance::InstanceRef;
+use crate::owner::OwnerId;
+use tally_abi::{TeeResult, TeeUuid};
+
+/// Bits of an id that are the slot number plus one; the rest counts.
+const SLOT_BITS: u32 = 8;
+
+/// What a session talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A pseudo-TA, by its place in the roof's list.
+    Pseudo(usize),
+    /// A TA instance.
+    Ta(InstanceRef),
+}
+
+/// Who opened a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opener {
+    /// A client in the normal world.
+    Normal,
+    /// A TA instance.
+    Ta(InstanceRef),
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name to its opener.
+    pub id: u32,
+    /// What it talks to.
+    pub target: Target,
+    /// Who opened it.
+    pub opener: Opener,
+    /// Client identity: login class.
+    pub login: u32,
+    /// Client identity: UUID.
+    pub client: TeeUuid,
+    /// Whom its memory is charged to.
+    pub owner: OwnerId,
+    /// Calls in flight.
+    pub uses: u32,
+    /// Cancel id of the operation in flight.
+    pub cancel_id: Option<u32>,
+    /// Somebody asked to cancel it.
+    pub cancelled: bool,
+    /// The TA does not want to hear of it.
+    pub cancel_masked: bool,
+}
+
+/// Why a session cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionError {
+    /// No such session, or not yours.
+    NotFound,
+    /// Calls are in flight.
+    Busy,
+}
+
+impl From<SessionError> for TeeResult {
+    fn from(err: SessionError) -> Self {
+        match err {
+            SessionError::NotFound => Self::BAD_PARAMETERS,
+            SessionError::Busy => Self::BUSY,
+        }
+    }
+}
+
+/// The id of the session in `slot`, when `count` sessions were opened before it.
+#[must_use]
+pub const fn session_id(slot: usize, count: u32) -> u32 {
+    count << SLOT_BITS | (slot as u32 + 1)
+}
+
+impl Table<Session> {
+    /// Slot of the session that `opener` calls `id`.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`].
+    pub fn find(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
+        let slot = (id & ((1 << SLOT_BITS) - 1))
+            .checked_sub(1)
+            .ok_or(SessionError::NotFound)?;
+        let slot = slot as usize;
+        match self.get(slot) {
+            Some(session) if session.id == id && session.opener == opener => Ok(slot),
+            _ => Err(SessionError::NotFound),
+        }
+    }
+
+    /// As [`Self::find`], for closing: nothing may be in flight.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn find_idle(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
+        let slot = self.find(id, opener)?;
+        match self.get(slot) {
+            Some(session) if session.uses == 0 => Ok(slot),
+            _ => Err(SessionError::Busy),
+        }
+    }
+}

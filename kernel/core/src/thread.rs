@@ -1,0 +1,119 @@
+//! State of the kernel's threads.
+//!
+//! **Invariant:** a thread is started only from `Free`, resumed only from `Suspended`, and each
+//! of those transitions has one winner.
+//! **Knows nothing of:** stacks and registers.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// Most threads a table can have.
+pub const MAX_THREADS: usize = 16;
+
+const FREE: u8 = 0;
+const ACTIVE: u8 = 1;
+const SUSPENDED: u8 = 2;
+
+/// Which threads are free, active on some CPU, or suspended to the normal world.
+#[derive(Debug)]
+pub struct ThreadTable {
+    states: [AtomicU8; MAX_THREADS],
+    count: usize,
+}
+
+impl ThreadTable {
+    /// A table of `count` free threads (at most [`MAX_THREADS`]).
+    #[must_use]
+    pub const fn new(count: usize) -> Self {
+        let count = if count > MAX_THREADS {
+            MAX_THREADS
+        } else {
+            count
+        };
+        Self {
+            states: [const { AtomicU8::new(FREE) }; MAX_THREADS],
+            count,
+        }
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Claims a free thread for a new call, or `None` when all are taken.
+    pub fn start(&self) -> Option<usize> {
+        (0..self.count).find(|&thread| self.step(thread, FREE, ACTIVE))
+    }
+
+    /// Claims a suspended thread to resume; false if `thread` is not suspended.
+    pub fn resume(&self, thread: u64) -> bool {
+        usize::try_from(thread)
+            .is_ok_and(|thread| thread < self.count && self.step(thread, SUSPENDED, ACTIVE))
+    }
+
+    /// The active `thread` has left its stack and may be resumed anywhere.
+    pub fn suspended(&self, thread: usize) {
+        self.step(thread, ACTIVE, SUSPENDED);
+    }
+
+    /// The active `thread` has ended.
+    pub fn done(&self, thread: usize) {
+        self.step(thread, ACTIVE, FREE);
+    }
+
+    /// Whether no thread is active or suspended.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.states
+            .iter()
+            .all(|state| state.load(Ordering::Acquire) == FREE)
+    }
+
+    /// Threads that are active or suspended.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.states
+            .iter()
+            .filter(|state| state.load(Ordering::Acquire) != FREE)
+            .count()
+    }
+
+    fn step(&self, thread: usize, from: u8, to: u8) -> bool {
+        self.states.get(thread).is_some_and(|state| {
+            state
+                .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ThreadTable;
+
+    #[test]
+    fn a_thread_is_resumed_only_when_suspended() {
+        let table = ThreadTable::new(2);
+        assert!(!table.resume(0));
+        assert_eq!(table.start(), Some(0));
+        assert!(!table.resume(0));
+        table.suspended(0);
+        assert!(table.resume(0));
+        assert!(!table.resume(0));
+        table.done(0);
+        assert!(table.idle());
+    }
+
+    #[test]
+    fn the_limit_is_the_table_not_the_array() {
+        let table = ThreadTable::new(2);
+        assert_eq!(
+            (table.start(), table.start(), table.start()),
+            (Some(0), Some(1), None)
+        );
+        assert!(!table.resume(2));
+        assert!(!table.resume(u64::MAX));
+        assert_eq!(table.in_use(), 2);
+    }
+}

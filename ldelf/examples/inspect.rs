@@ -1,0 +1,66 @@
+//! Prints the load plan of TA files, and fails when one is refused.
+//!
+//! **Invariant:** sees what the loader at EL0 sees.
+//! **Knows nothing of:** containers; it takes bare ELF files.
+
+use std::process::ExitCode;
+use tally_abi::TeeUuid;
+use tally_abi::ta::TaHead;
+use zerocopy::FromBytes;
+
+fn main() -> ExitCode {
+    let mut failed = false;
+    for path in std::env::args().skip(1) {
+        if let Err(why) = inspect(&path) {
+            eprintln!("{path}: {why}");
+            failed = true;
+        }
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn inspect(path: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let image = std::fs::read(path)?;
+    let uuid = uuid_of(&image).unwrap_or_default();
+    let plan = ldelf::plan(&image, uuid)?;
+    let n_relocations = plan.check_relocations()?;
+    println!("{path}: {uuid}, {} octets", image.len());
+    println!(
+        "  entry {:#x}, span {:#x}, stack {}",
+        plan.entry, plan.span, plan.stack_len
+    );
+    println!(
+        "  flags {:#x}, {n_relocations} relocations",
+        plan.head.flags
+    );
+    for s in plan.segments() {
+        let (start, end) = (s.address, s.end());
+        println!(
+            "  {:?} {start:#x}..{end:#x}, {} from the file",
+            s.prot, s.file_len
+        );
+    }
+    for p in plan.protections() {
+        println!(
+            "  protect {:#x}..{:#x} {:?}",
+            p.address,
+            p.address + p.len,
+            p.prot
+        );
+    }
+    let mut memory = vec![0; plan.span as usize];
+    plan.apply(&mut memory, 0x4000_0000)?;
+    Ok(())
+}
+
+/// Whatever UUID the header at the first segment's start names.
+fn uuid_of(image: &[u8]) -> Option<TeeUuid> {
+    let word = |at: usize| Some(u64::from_le_bytes(*image.get(at..)?.first_chunk()?));
+    let first_segment = word(32)? as usize;
+    let head = word(first_segment + 8)? as usize;
+    Some(TaHead::read_from_prefix(image.get(head..)?).ok()?.0.uuid)
+}

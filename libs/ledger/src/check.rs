@@ -1,0 +1,224 @@
+//! Walks a whole pool and proves its invariants.
+//!
+//! **Invariant:** changes nothing, ends whatever the tables hold.
+//! **Knows nothing of:** what a block holds.
+
+use crate::classes::{CLASSES, TABLE};
+use crate::entry::{self, BIG_MANY, BIG_ONE, FREE, INSIDE, LENGTH, NONE, SLAB, TAIL};
+use crate::layout::BINS;
+use crate::pool::Pool;
+use crate::runs::bin;
+use crate::stats::{OwnerId, SiteId};
+
+/// First thing found wrong with a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The header or the block walk makes no sense, or does not add up to the header's figures.
+    Walk,
+    /// A unit's entry is not what its neighbours say.
+    Unit(u32),
+    /// Two free runs touch at this unit.
+    Unjoined(u32),
+    /// The list of this bin is broken.
+    Bin(u32),
+    /// The list of this class of slabs is broken.
+    Class(u32),
+    /// An owner's account is not the sum of its blocks.
+    Owner(OwnerId),
+    /// A site's counters are not the sum of its blocks.
+    Site(SiteId),
+    /// The first-fit list has other free bytes than lie between the blocks.
+    FreeBytes,
+}
+
+/// Sums kept at a time.
+const BATCH: usize = 32;
+
+impl Pool {
+    /// Walks everything and returns the first inconsistency. Takes time: blocks times (owners
+    /// and sites) / 32.
+    ///
+    /// # Errors
+    /// See [`Damage`].
+    pub fn check(&self) -> Result<(), Damage> {
+        let stats = self.stats().map_err(|_| Damage::Walk)?;
+        match self.heap_free() {
+            Some(free) => {
+                if free as u64 != stats.free_bytes {
+                    return Err(Damage::FreeBytes);
+                }
+            }
+            None => {
+                let (runs, partial) = self.check_units()?;
+                self.check_bins(runs)?;
+                self.check_classes(&partial)?;
+            }
+        }
+        self.check_accounts()
+    }
+
+    /// Returns the number of free runs, and of slabs with a free block for each class.
+    fn check_units(&self) -> Result<(u32, [u32; CLASSES]), Damage> {
+        let window = self.window();
+        let (mut runs, mut partial, mut empty) = (0, [0; CLASSES], [0; CLASSES]);
+        let (mut unit, mut after_free) = (0, false);
+        while unit < window.units() {
+            let entry = window.unit(unit);
+            let damage = Damage::Unit(unit);
+            let mut inside = 1..1;
+            let units = match entry::kind(entry) {
+                FREE => {
+                    if after_free {
+                        return Err(Damage::Unjoined(unit));
+                    }
+                    runs += 1;
+                    let len = entry::len(entry);
+                    if len > 1 {
+                        let last = window.unit(unit + len - 1);
+                        if entry::kind(last) != TAIL || entry::len(last) != len {
+                            return Err(damage);
+                        }
+                        inside = 1..len - 1;
+                    }
+                    len
+                }
+                BIG_ONE => 1,
+                BIG_MANY => {
+                    let second = window.unit(unit + 1);
+                    if entry::kind(second) != LENGTH || entry::len(second) < 2 {
+                        return Err(damage);
+                    }
+                    inside = 2..entry::len(second);
+                    entry::len(second)
+                }
+                SLAB => {
+                    let class = entry::class(entry);
+                    let params = TABLE.get(class).ok_or(damage)?;
+                    for part in 0..params.units {
+                        let piece = window.unit(unit + part);
+                        if entry::kind(piece) != SLAB
+                            || entry::part(piece) != part
+                            || entry::class(piece) != class
+                        {
+                            return Err(Damage::Unit(unit + part));
+                        }
+                    }
+                    let mask = entry::free_mask(entry);
+                    partial[class] += u32::from(mask != 0);
+                    empty[class] += u32::from(mask == params.all_free);
+                    if empty[class] > 1 {
+                        return Err(Damage::Class(class as u32));
+                    }
+                    params.units
+                }
+                _ => return Err(damage),
+            };
+            for part in inside {
+                if window.unit(unit + part) != INSIDE {
+                    return Err(Damage::Unit(unit + part));
+                }
+            }
+            after_free = entry::kind(entry) == FREE;
+            unit += units.max(1);
+        }
+        Ok((runs, partial))
+    }
+
+    fn check_bins(&self, runs: u32) -> Result<(), Damage> {
+        let window = self.window();
+        let header = window.header();
+        let mut seen = 0;
+        for (n, &head) in header.bins.iter().enumerate().take(BINS) {
+            let damage = Damage::Bin(n as u32);
+            if (head != NONE) != (header.bin_mask >> n & 1 != 0) {
+                return Err(damage);
+            }
+            let (mut unit, mut prev) = (head, NONE);
+            while unit != NONE {
+                let entry = window.unit(unit);
+                seen += 1;
+                if entry::kind(entry) != FREE
+                    || entry::prev(entry) != prev
+                    || bin(entry::len(entry)) != n as u32
+                    || seen > runs
+                {
+                    return Err(damage);
+                }
+                (prev, unit) = (unit, entry::next(entry));
+            }
+        }
+        if seen == runs {
+            Ok(())
+        } else {
+            Err(Damage::Bin(NONE))
+        }
+    }
+
+    fn check_classes(&self, partial: &[u32; CLASSES]) -> Result<(), Damage> {
+        let window = self.window();
+        for (class, (&head, &expected)) in window.header().partial.iter().zip(partial).enumerate() {
+            let damage = Damage::Class(class as u32);
+            let (mut unit, mut prev, mut seen) = (head, NONE, 0);
+            while unit != NONE {
+                let (entry, links) = (window.unit(unit), window.unit(unit + 1));
+                seen += 1;
+                if entry::kind(entry) != SLAB
+                    || entry::class(entry) != class
+                    || entry::free_mask(entry) == 0
+                    || entry::prev(links) != prev
+                    || seen > expected
+                {
+                    return Err(damage);
+                }
+                (prev, unit) = (unit, entry::next(links));
+            }
+            if seen != expected {
+                return Err(damage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sums the blocks of 32 owners (then sites) in each walk.
+    fn check_accounts(&self) -> Result<(), Damage> {
+        let view = self.view().map_err(|_| Damage::Walk)?;
+        let sums = |first: usize, key: fn(&crate::Block) -> u16, limit: u16| {
+            let mut sums = [0u64; BATCH];
+            for block in view.live_blocks() {
+                let block = block.map_err(|_| Damage::Walk)?;
+                let id = if key(&block) < limit { key(&block) } else { 0 };
+                if let Some(sum) = sums.get_mut((id as usize).wrapping_sub(first)) {
+                    *sum += 1 << 32 | block.size as u64;
+                }
+            }
+            Ok(sums)
+        };
+        for first in (0..view.owners() as usize).step_by(BATCH) {
+            let sums = sums(first, |block| block.owner.0, view.owners())?;
+            for (n, &sum) in sums.iter().enumerate().take(view.owners() as usize - first) {
+                let owner = OwnerId((first + n) as u16);
+                let (bytes, blocks) = view.account(owner).map_err(|_| Damage::Walk)?;
+                if sum != u64::from(blocks) << 32 | u64::from(bytes) {
+                    return Err(Damage::Owner(owner));
+                }
+            }
+        }
+        for first in (0..view.sites() as usize).step_by(BATCH) {
+            let sums = sums(first, |block| block.site.0, view.sites())?;
+            for (n, &sum) in sums.iter().enumerate().take(view.sites() as usize - first) {
+                let id = SiteId((first + n) as u16);
+                let (live, peak) = match view.site(id) {
+                    Ok(site) => (
+                        u64::from(site.live_blocks) << 32 | u64::from(site.live_bytes),
+                        site.peak_bytes,
+                    ),
+                    Err(_) => (0, 0), // Not in use.
+                };
+                if sum != live || (live as u32) > peak {
+                    return Err(Damage::Site(id));
+                }
+            }
+        }
+        Ok(())
+    }
+}

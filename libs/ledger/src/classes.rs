@@ -1,0 +1,123 @@
+//! Size classes of the segregated strategy: four a doubling, from 16 bytes to 384.
+//!
+//! **Invariant:** a slab of a class holds its records at the front and its blocks at the end, with
+//! at least eight unused bytes before the records. A class's size is a multiple of every
+//! alignment that [`class_of`] was asked for when it chose the class.
+//! **Knows nothing of:** where slabs lie.
+
+/// Bytes of a unit, the granule of runs.
+pub(crate) const UNIT: usize = 256;
+/// Number of classes.
+pub(crate) const CLASSES: usize = 13;
+/// Largest size that a slab serves; above it blocks are runs of units.
+const LARGEST: usize = 384;
+/// No class: the request takes a run.
+const RUN: u8 = u8::MAX;
+
+/// One size class.
+pub(crate) struct Class {
+    /// Bytes of a block.
+    pub(crate) size: u32,
+    /// Units of a slab, at least two.
+    pub(crate) units: u32,
+    /// Blocks of a slab, at most 32.
+    pub(crate) blocks: u32,
+    /// Offset of the first record from the slab's start.
+    pub(crate) records: u32,
+    /// `2^20 / size`, rounded up: `distance * reciprocal >> 20` is `distance / size`.
+    pub(crate) reciprocal: u32,
+    /// Free mask of an empty slab.
+    pub(crate) all_free: u32,
+}
+
+const fn class(size: u32, units: u32) -> Class {
+    let room = units * UNIT as u32 - 8;
+    let blocks = room / (size + 8);
+    assert!(blocks >= 2 && blocks <= 32 && units >= 2 && units <= 8);
+    Class {
+        size,
+        units,
+        blocks,
+        records: units * UNIT as u32 - blocks * (size + 8),
+        reciprocal: (1 << 20) / size + 1,
+        all_free: (1 << blocks) - 1,
+    }
+}
+
+/// All classes, by size.
+pub(crate) static TABLE: [Class; CLASSES] = [
+    class(16, 2),
+    class(32, 2),
+    class(48, 2),
+    class(64, 2),
+    class(80, 3),
+    class(96, 3),
+    class(112, 2),
+    class(128, 4),
+    class(160, 2),
+    class(192, 4),
+    class(224, 3),
+    class(320, 4),
+    class(384, 5),
+];
+
+/// Class by size in sixteenths, rounded up.
+static BY_SIZE: [u8; LARGEST / 16 + 1] = {
+    let sizes = [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 320, 384];
+    let mut table = [RUN; LARGEST / 16 + 1];
+    let mut i = 0;
+    while i < table.len() {
+        let mut c = 0;
+        while c < CLASSES && sizes[c] < i * 16 {
+            c += 1;
+        }
+        // One unit serves 225 to 256 bytes exactly.
+        if i != 15 && i != 16 {
+            table[i] = c as u8;
+        }
+        i += 1;
+    }
+    table
+};
+
+/// The class that serves `size` bytes at alignment `align`, or `None` for a run.
+#[inline(always)]
+pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
+    // A multiple of the alignment always falls into a class that is a multiple of it as well.
+    let padded = if align <= 16 {
+        size
+    } else {
+        size.max(1).checked_next_multiple_of(align)?
+    };
+    let index = padded.wrapping_add(15) >> 4;
+    match BY_SIZE.get(index) {
+        Some(&class) if class != RUN => Some(class as usize),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_suits_every_alignment_that_chose_it() {
+        for align in [1, 2, 4, 8, 16, 32, 64, 128, 256] {
+            for size in 0..=LARGEST {
+                if let Some(class) = class_of(size, align) {
+                    let block = TABLE[class].size as usize;
+                    assert!(block >= size && block % align == 0, "{size} at {align}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_reciprocal_divides_exactly() {
+        for class in &TABLE {
+            for distance in 0..=class.units * UNIT as u32 {
+                assert_eq!(distance * class.reciprocal >> 20, distance / class.size);
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Lists of actions on a pool, beside a model that knows what must be true.
+//!
+//! [`run`] takes any bytes; the fuzz target `heap` and the random tests both call it. It panics when
+//! the pool and the model disagree.
+//!
+//! **Invariant:** deterministic: the same bytes do the same.
+//! **Knows nothing of:** libFuzzer.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::alloc::{alloc_zeroed, dealloc};
+use std::vec::Vec;
+
+use crate::pool::ReallocError;
+use crate::view::{Reader, View};
+use crate::{
+    CallStack, Config, CreateError, FreeError, Group, OwnerId, Pool, SiteInfo, Strategy,
+    metadata_bytes,
+};
+
+/// Memory for a pool, zeroed, aligned to a page.
+pub struct Memory {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Memory {
+    /// `bytes` of memory.
+    pub fn new(bytes: usize) -> Self {
+        let layout = Layout::from_size_align(bytes.max(1), 4096).expect("a size that fits");
+        // SAFETY: the layout's size is not zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("host memory");
+        Self { base, layout }
+    }
+
+    /// Where it begins.
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Makes a pool of the memory.
+    ///
+    /// # Errors
+    /// As [`Pool::create`].
+    ///
+    /// # Safety
+    /// One pool at a time, and it is not used after the memory was dropped.
+    pub unsafe fn pool(&self, committed: usize, cfg: &Config) -> Result<Pool, CreateError> {
+        // SAFETY: the memory is zeroed and ours; the rest is our contract.
+        unsafe { Pool::create(self.base, self.layout.size(), committed, cfg) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `new`.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// Bytes as a pool's memory, for views.
+impl Reader for &[u8] {
+    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        match offset
+            .checked_add(buf.len())
+            .and_then(|end| self.get(offset..end))
+        {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+struct Live {
+    ptr: NonNull<u8>,
+    size: usize,
+    align: usize,
+    owner: u16,
+    fill: u8,
+    epoch: u16,
+}
+
+impl Live {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: a live block of the pool, `size` bytes, all written by `fill`.
+        unsafe { core::slice::from_raw_parts(self.ptr.as_ptr(), self.size) }
+    }
+
+    fn fill(&self, from: usize) {
+        if from < self.size {
+            // SAFETY: a live block of the pool, `size` bytes, that only the model writes.
+            unsafe {
+                self.ptr
+                    .as_ptr()
+                    .add(from)
+                    .write_bytes(self.fill, self.size - from)
+            };
+        }
+    }
+}
+
+/// Runs the actions that `data` stands for, checking the whole pool after each `check_every`th.
+pub fn run(data: &[u8], check_every: usize) {
+    let (&[kind, size, grow, shape], actions) = (match data.split_first_chunk() {
+        Some(split) => split,
+        None => return,
+    });
+    let cfg = Config {
+        strategy: if kind & 1 == 0 {
+            Strategy::Segregated
+        } else {
+            Strategy::FirstFit
+        },
+        owners: 1 + u16::from(shape & 7),
+        sites: 1 << (shape >> 3 & 7),
+        depth: shape >> 6,
+    };
+    let body = 512 + usize::from(size) * 256;
+    let reserved = 8192 + body + usize::from(grow) * 1024;
+    let committed = metadata_bytes(reserved, &cfg) + body;
+    let memory = Memory::new(reserved.max(committed));
+    // SAFETY: the only pool of this memory, dropped before it.
+    let Ok(mut pool) = (unsafe { memory.pool(committed.min(reserved), &cfg) }) else {
+        return;
+    };
+
+    let mut live: Vec<Live> = Vec::new();
+    let mut gone: Vec<NonNull<u8>> = Vec::new();
+    let (mut gets, mut releases, mut epoch) = (0u64, 0u64, 0u16);
+    for (n, &[op, a, b, c]) in actions.as_chunks().0.iter().enumerate() {
+        let number = usize::from(a) | usize::from(b) << 8;
+        let owner = u16::from(c & 15);
+        let stack = CallStack::from_frames(&[0x1000 + u64::from(c), 0x2000, 0x3000]);
+        let wanted = match c >> 6 {
+            0 | 1 => number % 600,
+            2 => number % 5000,
+            _ => number,
+        };
+        let pick = if live.is_empty() {
+            None
+        } else {
+            Some(number % live.len())
+        };
+        match (op % 16, pick) {
+            (0..=6, _) => {
+                let align = 1
+                    << if op & 0x70 == 0 {
+                        op >> 7
+                    } else {
+                        (op >> 4) % 13
+                    };
+                let layout = Layout::from_size_align(wanted, align).expect("small");
+                match pool.alloc(layout, OwnerId(owner), &stack) {
+                    Ok(ptr) => {
+                        assert!(ptr.addr().get().is_multiple_of(align), "alignment");
+                        let block = pool.block(ptr).expect("new block");
+                        assert!(block.size == wanted && block.usable >= wanted);
+                        assert_eq!(block.owner, OwnerId(owner));
+                        let (lo, hi) = (ptr.addr().get(), ptr.addr().get() + block.usable);
+                        for other in &live {
+                            let at = other.ptr.addr().get();
+                            assert!(hi <= at || at + other.size.max(1) <= lo, "overlap");
+                        }
+                        let new = Live {
+                            ptr,
+                            size: wanted,
+                            align,
+                            owner,
+                            fill: a ^ n as u8,
+                            epoch,
+                        };
+                        new.fill(0);
+                        gone.retain(|&other| other != ptr);
+                        live.push(new);
+                        gets += 1;
+                    }
+                    Err(err) => {
+                        assert_eq!((err.requested, err.owner), (wanted, OwnerId(owner)));
+                        let waste = if align > 16 { 2 * align } else { 0 };
+                        assert!(
+                            err.largest_free < wanted.next_multiple_of(256) + 16 + waste,
+                            "{err:?} though it would fit"
+                        );
+                    }
+                }
+            }
+            (7..=10, Some(pick)) => {
+                let old = live.swap_remove(pick);
+                assert!(old.bytes().iter().all(|&byte| byte == old.fill), "contents");
+                // SAFETY: the model forgets the block.
+                let freed = unsafe { pool.free(old.ptr) }.expect("live block");
+                assert_eq!((freed.owner, freed.size), (OwnerId(old.owner), old.size));
+                gone.push(old.ptr);
+                releases += 1;
+            }
+            (11 | 12, Some(pick)) => {
+                let Some(old) = live.get_mut(pick) else {
+                    continue;
+                };
+                let before = pool.allocated();
+                // SAFETY: the model uses the new address only.
+                match unsafe { pool.realloc(old.ptr, old.align, wanted, OwnerId(owner), &stack) } {
+                    Ok(ptr) => {
+                        assert!(ptr.addr().get().is_multiple_of(old.align), "alignment");
+                        let kept = old.size.min(wanted);
+                        if ptr != old.ptr {
+                            gone.push(old.ptr);
+                            gone.retain(|&other| other != ptr);
+                        }
+                        (old.ptr, old.size) = (ptr, kept);
+                        assert!(old.bytes().iter().all(|&byte| byte == old.fill), "contents");
+                        (old.size, old.owner, old.epoch) = (wanted, owner, epoch);
+                        old.fill(kept);
+                        gets += 1;
+                        releases += 1;
+                    }
+                    Err(ReallocError::Alloc(_)) => {
+                        assert!(wanted > old.size, "shrinking failed");
+                        assert_eq!(pool.allocated(), before);
+                    }
+                    Err(ReallocError::Free(err)) => panic!("live block: {err:?}"),
+                }
+            }
+            (13, _) => {
+                // Wild pointers: freed blocks, insides of blocks, anything in the window.
+                let wild = match (c & 3, pick) {
+                    (0, _) if !gone.is_empty() => gone[number % gone.len()],
+                    (1, Some(pick)) => {
+                        let inside = live[pick].ptr;
+                        inside.map_addr(|at| at.saturating_add(1 + usize::from(a)))
+                    }
+                    _ => memory.base().map_addr(|at| at.saturating_add(number * 7)),
+                };
+                if live.iter().all(|block| block.ptr != wild) {
+                    // SAFETY: not a live block.
+                    let err = unsafe { pool.free(wild) }.expect_err("not a block");
+                    assert!(matches!(err, FreeError::NotABlock | FreeError::DoubleFree));
+                }
+            }
+            (14, _) => match c & 3 {
+                0 => {
+                    let more = (pool.committed() + number % 4096).min(pool.reserved());
+                    // SAFETY: the memory is ours up to `reserved`, and zeroed.
+                    unsafe { pool.grow_to(more) }.expect("inside the window");
+                }
+                1 => pool.trim(),
+                2 => pool.reset(),
+                _ => {
+                    epoch = number as u16;
+                    pool.set_epoch(epoch);
+                }
+            },
+            _ => check_view(&pool, epoch),
+        }
+        assert_eq!(
+            pool.allocated(),
+            live.iter().map(|block| block.size).sum::<usize>()
+        );
+        if n % check_every == 0 {
+            check(&pool, &live, gets, releases);
+        }
+    }
+    check(&pool, &live, gets, releases);
+    for block in live.drain(..) {
+        assert!(
+            block.bytes().iter().all(|&byte| byte == block.fill),
+            "contents at the end"
+        );
+        // SAFETY: the model forgets the block.
+        unsafe { pool.free(block.ptr) }.expect("live block");
+    }
+    check_empty(&pool);
+}
+
+fn check(pool: &Pool, live: &[Live], gets: u64, releases: u64) {
+    pool.check().unwrap_or_else(|damage| panic!("{damage:?}"));
+    let stats = pool.stats().expect("checked");
+    assert_eq!((stats.num_get, stats.num_release), (gets, releases));
+    assert_eq!(stats.live_blocks, live.len() as u64);
+    assert!(stats.max_allocated >= stats.allocated);
+    assert!(stats.size == stats.usable + stats.free_bytes + stats.block_metadata);
+    let mut marks: Vec<u16> = pool
+        .live_blocks()
+        .map(|block| block.expect("sound").epoch)
+        .collect();
+    let mut expected: Vec<u16> = live.iter().map(|block| block.epoch).collect();
+    marks.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(marks, expected);
+}
+
+fn check_view(pool: &Pool, epoch: u16) {
+    let mut groups = [Group::default(); 4];
+    let all = pool.group(None, &mut groups).expect("sound");
+    assert_eq!(all.bytes, pool.allocated() as u64);
+    let grouped: u64 = groups
+        .iter()
+        .take(all.groups)
+        .map(|group| u64::from(group.blocks))
+        .sum();
+    assert_eq!(grouped + all.dropped_blocks, all.blocks);
+    pool.group(Some(epoch), &mut groups).expect("sound");
+    let mut sites = [SiteInfo::default(); 4];
+    let n = pool.top_sites(&mut sites);
+    assert!(
+        sites
+            .iter()
+            .take(n)
+            .is_sorted_by(|a, b| a.live_bytes >= b.live_bytes)
+    );
+}
+
+fn check_empty(pool: &Pool) {
+    pool.check().unwrap_or_else(|damage| panic!("{damage:?}"));
+    let stats = pool.stats().expect("checked");
+    assert_eq!(
+        (stats.allocated, stats.live_blocks, stats.block_metadata),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        stats.largest_free, stats.size,
+        "all free memory is one chunk again"
+    );
+    assert_eq!(stats.free2_sum, stats.size * stats.size);
+}
+
+/// Reads everything there is to read in memory that need not hold a sound pool. Must not
+/// panic nor take long.
+pub fn read_all(memory: &[u8]) {
+    let Ok(view) = View::open(memory, memory.len()) else {
+        return;
+    };
+    let _ = view.figures();
+    let _ = view.stats();
+    let mut groups = [Group::default(); 8];
+    let _ = view.group(None, &mut groups);
+    let _ = view.group(Some(3), &mut groups);
+    let mut sites = [SiteInfo::default(); 8];
+    let _ = view.top_sites(&mut sites);
+    let mut n = 0;
+    for block in view.live_blocks().map_while(Result::ok) {
+        assert!(block.offset < memory.len());
+        n += 1;
+    }
+    assert!(n <= memory.len() / 16);
+}

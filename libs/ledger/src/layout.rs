@@ -1,0 +1,207 @@
+//! Where everything lies inside a pool's window.
+//!
+//! ```text
+//! base                                                                        base + reserved
+//! | header | owners' accounts | call sites | unit table or start bitmap | body ...         |
+//! ```
+//!
+//! All tables are sized for the whole reserved window and touched only as far as the body has
+//! been used: 8 bytes for each 256 of body (segregated) or one bit for each 16 (first fit).
+//!
+//! **Invariant:** every offset is a multiple of 8, tables do not overlap, the body starts at a
+//! multiple of 256 from `base`. The header's fields are little-endian and never move in a version.
+//! **Knows nothing of:** strategies.
+
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::AtomicU16;
+
+use crate::capture::MAX_DEPTH;
+use crate::classes::{CLASSES, UNIT};
+use crate::entry::MAX_UNITS;
+
+/// First word of every pool: `"TALYHEAP"` read as little-endian.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
+/// Version of the layout.
+pub const VERSION: u32 = 1;
+/// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
+/// outside at any time; blocks allocated from then on carry it.
+pub const EPOCH_OFFSET: usize = offset_of!(Header, epoch);
+/// Number of bins for free runs: four a doubling of units.
+pub(crate) const BINS: usize = 64;
+
+/// How a pool finds free memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Slabs for blocks up to 384 bytes, segregated runs of 256-byte units above. Constant time.
+    /// Records beside the blocks.
+    #[default]
+    Segregated,
+    /// First fit on `linked_list_allocator`. Time grows with the number of free chunks. A
+    /// 16-byte record stands before each block; block starts are kept in a bitmap apart.
+    FirstFit,
+}
+
+/// What a pool is created with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How free memory is found.
+    pub strategy: Strategy,
+    /// How many owners have an account, at least 1. Owner 0 also gets what belongs to ids outside.
+    pub owners: u16,
+    /// How many call sites are told apart (rounded up to a power of two, at most 32768). Site 0 gets
+    /// what the table has no room for.
+    pub sites: u16,
+    /// Frames kept of each call stack, 0 (sites off) to [`MAX_DEPTH`].
+    pub depth: u8,
+}
+
+impl Config {
+    /// For a kernel heap: 256 owners, 256 sites of 4 frames.
+    pub const KERNEL: Self = Self {
+        strategy: Strategy::Segregated,
+        owners: 256,
+        sites: 256,
+        depth: 4,
+    };
+    /// For the heap of a TA: 16 owners, 64 sites of 4 frames.
+    pub const TA: Self = Self {
+        strategy: Strategy::Segregated,
+        owners: 16,
+        sites: 64,
+        depth: 4,
+    };
+}
+
+/// Why a pool could not be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateError {
+    /// The base is no multiple of 256.
+    Misaligned,
+    /// `committed` does not hold the metadata ([`metadata_bytes`]) and one unit of body.
+    TooSmall,
+    /// `reserved` is beyond 32 MiB, or smaller than `committed`.
+    TooLarge,
+    /// No owners, or more frames than [`MAX_DEPTH`].
+    BadConfig,
+}
+
+/// The words at a pool's base.
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: u64,
+    pub(crate) version: u32,
+    pub(crate) header_bytes: u32,
+    /// 0 segregated, 1 first fit.
+    pub(crate) strategy: u32,
+    pub(crate) depth: u32,
+    pub(crate) owners: u32,
+    /// Power of two.
+    pub(crate) sites: u32,
+    pub(crate) reserved: u64,
+    pub(crate) committed: u64,
+    pub(crate) owners_offset: u64,
+    pub(crate) sites_offset: u64,
+    /// Unit table or start bitmap.
+    pub(crate) map_offset: u64,
+    pub(crate) body_offset: u64,
+    /// Usable bytes of the body, a multiple of 256.
+    pub(crate) body_bytes: u64,
+    pub(crate) epoch: AtomicU16,
+    pub(crate) unused: [u16; 3],
+    /// Live bytes in the low half, live blocks in the high half.
+    pub(crate) live: u64,
+    pub(crate) max_allocated: u64,
+    pub(crate) num_release: u64,
+    pub(crate) num_alloc_fail: u64,
+    pub(crate) biggest_alloc_fail: u64,
+    pub(crate) biggest_alloc_fail_used: u64,
+    pub(crate) sites_used: u64,
+    /// Bins that hold a run.
+    pub(crate) bin_mask: u64,
+    pub(crate) bins: [u32; BINS],
+    /// First slab of each class with a free block.
+    pub(crate) partial: [u32; CLASSES],
+    /// A slab of each class that was the last to become empty.
+    pub(crate) empty: [u32; CLASSES],
+}
+
+/// A call site's counters; its frames follow.
+#[repr(C)]
+pub(crate) struct SiteEntry {
+    /// Live bytes in the low half, live blocks in the high half.
+    pub(crate) live: u64,
+    /// Allocations ever.
+    pub(crate) total: u64,
+    /// Most live bytes ever.
+    pub(crate) peak: u32,
+    /// Frames that follow.
+    pub(crate) frames: u32,
+    /// Hash of the frames; 0 is a free entry.
+    pub(crate) key: u64,
+}
+
+/// Offsets of the tables of a pool, in bytes from its base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) owners: usize,
+    pub(crate) owners_offset: usize,
+    pub(crate) sites: usize,
+    pub(crate) depth: usize,
+    pub(crate) sites_offset: usize,
+    pub(crate) site_bytes: usize,
+    pub(crate) map_offset: usize,
+    /// Entries (segregated) or words (first fit) of the map.
+    pub(crate) map_words: usize,
+    pub(crate) body_offset: usize,
+}
+
+impl Geometry {
+    pub(crate) const fn new(reserved: usize, cfg: &Config) -> Result<Self, CreateError> {
+        if cfg.owners == 0 || cfg.depth as usize > MAX_DEPTH || cfg.sites > 1 << 15 {
+            return Err(CreateError::BadConfig);
+        }
+        if reserved > MAX_UNITS * UNIT {
+            return Err(CreateError::TooLarge);
+        }
+        let sites = if cfg.depth == 0 || cfg.sites == 0 {
+            1
+        } else {
+            (cfg.sites as usize).next_power_of_two()
+        };
+        let depth = if sites == 1 { 0 } else { cfg.depth as usize };
+        let map_words = match cfg.strategy {
+            Strategy::Segregated => reserved / UNIT,
+            Strategy::FirstFit => reserved.div_ceil(16 * 64),
+        };
+        let owners_offset = size_of::<Header>().next_multiple_of(8);
+        let sites_offset = owners_offset + cfg.owners as usize * 8;
+        let site_bytes = size_of::<SiteEntry>() + depth * 8;
+        let map_offset = sites_offset + sites * site_bytes;
+        let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
+        Ok(Self {
+            owners: cfg.owners as usize,
+            owners_offset,
+            sites,
+            depth,
+            sites_offset,
+            site_bytes,
+            map_offset,
+            map_words,
+            body_offset,
+        })
+    }
+
+    /// Usable body of a window with `committed` bytes, a multiple of the unit.
+    pub(crate) const fn body_bytes(&self, committed: usize) -> usize {
+        committed.saturating_sub(self.body_offset) / UNIT * UNIT
+    }
+}
+
+/// Bytes at the start of a window of `reserved` bytes that the pool's own tables take; what is
+/// committed beyond them serves blocks. 0 if the configuration is no good.
+pub const fn metadata_bytes(reserved: usize, cfg: &Config) -> usize {
+    match Geometry::new(reserved, cfg) {
+        Ok(geometry) => geometry.body_offset,
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,670 @@
+//! The pool: allocation, release and the accounts, over either strategy.
+//!
+//! **Invariant:** a block is credited to its owner and site exactly when it comes to be and debited
+//! exactly when it ends; what is debited is what its record says, not what the caller says.
+//! **Knows nothing of:** locks. The caller holds the lock.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use linked_list_allocator::Heap;
+
+use crate::capture::CallStack;
+use crate::classes::{UNIT, class_of};
+use crate::entry::{self, BIG_MANY, BIG_ONE, INSIDE, SLAB};
+use crate::first_fit::{self, Chunk};
+use crate::layout::{Config, CreateError, Strategy};
+use crate::slabs::Slot;
+use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
+use crate::view::{Inconsistent, Reader, View, ViewBlocks};
+use crate::window::Window;
+
+/// Largest alignment.
+pub(crate) const MAX_ALIGN: usize = 4096;
+
+/// An allocation that could not be made, with what a report needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllocError {
+    /// Bytes asked for.
+    pub requested: usize,
+    /// Alignment asked for.
+    pub align: usize,
+    /// Who asked.
+    pub owner: OwnerId,
+    /// Bytes allocated in the pool.
+    pub allocated: usize,
+    /// Size of the pool's body.
+    pub size: usize,
+    /// Largest free chunk.
+    pub largest_free: usize,
+}
+
+/// A block that could not be freed. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreeError {
+    /// No live block begins at this address (one may have, before the memory around it was
+    /// joined or reused).
+    NotABlock,
+    /// The block was freed already.
+    DoubleFree,
+    /// The block's own header was overwritten (first fit only).
+    Damaged,
+}
+
+/// A block that could not be resized. It is as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReallocError {
+    /// It is no block.
+    Free(FreeError),
+    /// No memory.
+    Alloc(AllocError),
+}
+
+/// The pool cannot grow to this size: less than now, or more than reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrowError;
+
+/// What was freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freed {
+    /// Whose account was debited.
+    pub owner: OwnerId,
+    /// Bytes that had been asked for.
+    pub size: usize,
+}
+
+/// A heap over a window of memory.
+pub struct Pool {
+    window: Window,
+    /// The free list of the first-fit strategy, else `None`.
+    heap: Option<Heap>,
+}
+
+/// A live block, found by its address.
+enum Found {
+    Slot(Slot, u64),
+    Run { unit: u32, units: u32, entry: u64 },
+    Chunk(Chunk),
+}
+
+impl Found {
+    fn record(&self) -> u64 {
+        match self {
+            Self::Slot(_, record) => *record,
+            Self::Run { entry, .. } => *entry,
+            Self::Chunk(chunk) => chunk.record,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Slot(_, record) => entry::record_low(*record) as usize,
+            Self::Run { units, entry, .. } => {
+                *units as usize * UNIT - entry::slack(*entry) as usize
+            }
+            Self::Chunk(chunk) => chunk.size,
+        }
+    }
+
+    fn usable(&self) -> usize {
+        match self {
+            Self::Slot(slot, _) => slot.usable(),
+            Self::Run { units, .. } => *units as usize * UNIT,
+            Self::Chunk(chunk) => chunk.usable,
+        }
+    }
+}
+
+impl Pool {
+    /// Makes a pool of `[base, base + reserved)`, of which `committed` bytes are usable.
+    /// [`crate::metadata_bytes`] of them are taken by tables.
+    ///
+    /// # Errors
+    /// See [`CreateError`]. Nothing is written then.
+    ///
+    /// # Safety
+    /// 1. `[base, base + committed)` is readable and writable and nobody else's while the pool lives,
+    ///    but for readers from outside and writers of the epoch at [`crate::EPOCH_OFFSET`].
+    /// 2. It reads as zero (it may be populated lazily: pages are touched when they are needed).
+    pub unsafe fn create(
+        base: NonNull<u8>,
+        reserved: usize,
+        committed: usize,
+        cfg: &Config,
+    ) -> Result<Self, CreateError> {
+        // SAFETY: our contract is the same.
+        let mut window = unsafe { Window::new(base, reserved, committed, cfg)? };
+        let heap = match cfg.strategy {
+            Strategy::Segregated => {
+                window.insert_run(0, window.units());
+                None
+            }
+            Strategy::FirstFit => Some(first_fit::create(&window)),
+        };
+        Ok(Self { window, heap })
+    }
+
+    /// Allocates a block for `owner`, charged to the call site `stack`. Alignments up to 4096.
+    ///
+    /// # Errors
+    /// No memory, or an alignment above 4096; the failure is counted.
+    #[inline]
+    pub fn alloc(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<NonNull<u8>, AllocError> {
+        match self.try_alloc(layout, owner, stack) {
+            Some(block) => Ok(block),
+            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
+        }
+    }
+
+    /// As [`Pool::alloc`], but `None` is no failure yet: the caller will grow the pool and ask
+    /// again, and counts what fails for good by [`Pool::alloc`].
+    #[inline]
+    pub fn try_alloc(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Option<NonNull<u8>> {
+        let (size, align) = (layout.size(), layout.align());
+        let site = self.window.intern(stack);
+        let record = entry::record(0, owner.0, site, self.window.epoch());
+        if self.heap.is_none() {
+            if let Some(class) = class_of(size, align) {
+                if let Some((block, at)) = self.window.take_slot(class) {
+                    self.window.set_body_word(at, record | size as u64);
+                    self.credit(record, size);
+                    return Some(self.window.body_ptr(block));
+                }
+            } else if align <= UNIT
+                && let Some(units) = units_of(size)
+                && let Some(unit) = self.window.take_run(units)
+            {
+                return Some(self.finish_run(unit, units, size, record));
+            }
+        }
+        self.alloc_slowly(layout, record)
+    }
+
+    /// Frees a block.
+    ///
+    /// # Errors
+    /// See [`FreeError`]; whatever the pointer is, the pool stays sound.
+    ///
+    /// # Safety
+    /// If `ptr` is a live block, nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
+        let found = self.find(ptr)?;
+        let (record, size) = (found.record(), found.size());
+        match found {
+            Found::Slot(slot, _) => self.window.release_slot(&slot),
+            Found::Run { unit, units, .. } => {
+                if units > 1 {
+                    self.window.set_unit(unit + 1, INSIDE);
+                }
+                self.window.release_run(unit, units);
+            }
+            Found::Chunk(chunk) => {
+                if let Some(heap) = &mut self.heap {
+                    first_fit::release(&mut self.window, heap, &chunk);
+                }
+            }
+        }
+        self.debit(record, size);
+        Ok(Freed {
+            owner: OwnerId(entry::record_owner(record)),
+            size,
+        })
+    }
+
+    /// Changes a block's size, in place where it can, keeping its contents and alignment `align`
+    /// (which must be what it was allocated with). The block is then `owner`'s, of site `stack`
+    /// and the current epoch; it counts as one release and one allocation.
+    ///
+    /// # Errors
+    /// See [`ReallocError`]; the block is as before.
+    ///
+    /// # Safety
+    /// If `ptr` is a live block, nobody uses it under its old address any more if this succeeds.
+    pub unsafe fn realloc(
+        &mut self,
+        ptr: NonNull<u8>,
+        align: usize,
+        new_size: usize,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<NonNull<u8>, ReallocError> {
+        // SAFETY: our contract is the same.
+        match unsafe { self.try_realloc(ptr, align, new_size, owner, stack) } {
+            Ok(Some(to)) => Ok(to),
+            Ok(None) => Err(ReallocError::Alloc(self.failure(new_size, align, owner.0))),
+            Err(err) => Err(ReallocError::Free(err)),
+        }
+    }
+
+    /// As [`Pool::realloc`], but `None` is no failure yet, as in [`Pool::try_alloc`].
+    ///
+    /// # Errors
+    /// It is no block.
+    ///
+    /// # Safety
+    /// As [`Pool::realloc`].
+    pub unsafe fn try_realloc(
+        &mut self,
+        ptr: NonNull<u8>,
+        align: usize,
+        new_size: usize,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<Option<NonNull<u8>>, FreeError> {
+        let found = self.find(ptr)?;
+        let (old_record, old_size) = (found.record(), found.size());
+        let site = self.window.intern(stack);
+        let record = entry::record(0, owner.0, site, self.window.epoch());
+        if self.resize_in_place(&found, align, new_size, record, false) {
+            self.debit(old_record, old_size);
+            self.credit(record, new_size);
+            return Ok(Some(ptr));
+        }
+        let to = match Layout::from_size_align(new_size, align) {
+            Ok(layout) => self.try_alloc(layout, owner, stack),
+            Err(_) => None,
+        };
+        match to {
+            Some(to) => {
+                let (from_at, to_at) = (
+                    self.window.body_offset_of(ptr),
+                    self.window.body_offset_of(to),
+                );
+                self.window
+                    .copy_body(from_at, to_at, old_size.min(new_size));
+                // SAFETY: the block is live (`find` found it), and its user goes on with the new one.
+                unsafe { self.free(ptr) }?;
+                Ok(Some(to))
+            }
+            // Smaller always succeeds.
+            None if self.resize_in_place(&found, align, new_size, record, true) => {
+                self.debit(old_record, old_size);
+                self.credit(record, new_size);
+                Ok(Some(ptr))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Extends the usable part of the window to `committed` bytes from its base.
+    ///
+    /// # Errors
+    /// Less than now, or more than reserved.
+    ///
+    /// # Safety
+    /// As [`Pool::create`], for the bytes that are new.
+    pub unsafe fn grow_to(&mut self, committed: usize) -> Result<(), GrowError> {
+        if committed < self.window.committed() || committed > self.window.reserved() {
+            return Err(GrowError);
+        }
+        // SAFETY: checked above; the memory is usable by our contract.
+        let old = unsafe { self.window.extend(committed) };
+        let more = self.window.units() - old;
+        if more > 0 {
+            match &mut self.heap {
+                Some(heap) => first_fit::extend(heap, more as usize * UNIT),
+                None => self.window.release_run(old, more),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes committed now.
+    pub fn committed(&self) -> usize {
+        self.window.committed()
+    }
+
+    /// Bytes the window can grow to.
+    pub fn reserved(&self) -> usize {
+        self.window.reserved()
+    }
+
+    /// Bytes that blocks hold now.
+    pub fn allocated(&self) -> usize {
+        self.window.header().live as u32 as usize
+    }
+
+    /// Frames worth capturing for this pool.
+    pub fn depth(&self) -> usize {
+        self.window.geometry().depth
+    }
+
+    /// Current epoch.
+    pub fn epoch(&self) -> u16 {
+        self.window.epoch()
+    }
+
+    /// Stamps blocks from now on with `epoch`.
+    pub fn set_epoch(&mut self, epoch: u16) {
+        self.window.header().epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Bytes and blocks charged to an owner.
+    pub fn account(&self, owner: OwnerId) -> (u32, u32) {
+        self.view()
+            .ok()
+            .and_then(|view| view.account(owner).ok())
+            .unwrap_or((0, 0))
+    }
+
+    /// All figures. Walks the pool.
+    ///
+    /// # Errors
+    /// The bookkeeping does not add up.
+    pub fn stats(&self) -> Result<Stats, Inconsistent> {
+        self.view()?.stats()
+    }
+
+    /// Restarts the maximum and the failure figures.
+    pub fn reset(&mut self) {
+        let header = self.window.header_mut();
+        header.max_allocated = u64::from(header.live as u32);
+        header.num_alloc_fail = 0;
+        header.biggest_alloc_fail = 0;
+        header.biggest_alloc_fail_used = 0;
+    }
+
+    /// Gives memory that is kept for speed back to the common free runs (empty slabs).
+    pub fn trim(&mut self) {
+        if self.heap.is_none() {
+            self.window.release_empty_slabs();
+        }
+    }
+
+    /// Live blocks in the order of their addresses.
+    pub fn live_blocks(&self) -> ViewBlocks<OwnMemory<'_>> {
+        ViewBlocks::of(self.view())
+    }
+
+    /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site.
+    ///
+    /// # Errors
+    /// The bookkeeping does not add up.
+    pub fn group(
+        &self,
+        since: Option<u16>,
+        out: &mut [Group],
+    ) -> Result<GroupTotals, Inconsistent> {
+        self.view()?.group(since, out)
+    }
+
+    /// A call site, if it is in use.
+    pub fn site(&self, id: SiteId) -> Option<SiteInfo> {
+        self.view().ok()?.site(id).ok()
+    }
+
+    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
+    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
+        self.view().map_or(0, |view| view.top_sites(out))
+    }
+
+    /// The block at `ptr`.
+    ///
+    /// # Errors
+    /// None begins there.
+    pub fn block(&self, ptr: NonNull<u8>) -> Result<Block, FreeError> {
+        let found = self.find(ptr)?;
+        let record = found.record();
+        Ok(Block {
+            offset: self.window.geometry().body_offset + self.window.body_offset_of(ptr),
+            size: found.size(),
+            usable: found.usable(),
+            owner: OwnerId(entry::record_owner(record)),
+            site: SiteId(entry::record_site(record)),
+            epoch: entry::record_epoch(record),
+        })
+    }
+
+    /// Bytes the block at `ptr` can hold.
+    pub fn usable_size(&self, ptr: NonNull<u8>) -> Option<usize> {
+        self.find(ptr).ok().map(|found| found.usable())
+    }
+
+    /// Bytes that were asked for.
+    pub fn requested_size(&self, ptr: NonNull<u8>) -> Option<usize> {
+        self.find(ptr).ok().map(|found| found.size())
+    }
+
+    /// Whose the block at `ptr` is.
+    pub fn owner_of(&self, ptr: NonNull<u8>) -> Option<OwnerId> {
+        self.find(ptr)
+            .ok()
+            .map(|found| OwnerId(entry::record_owner(found.record())))
+    }
+
+    /// The pool as a reader from outside sees it.
+    ///
+    /// # Errors
+    /// The header makes no sense.
+    pub fn view(&self) -> Result<View<OwnMemory<'_>>, Inconsistent> {
+        View::open(OwnMemory(&self.window), self.window.committed())
+    }
+
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub(crate) fn heap_free(&self) -> Option<usize> {
+        self.heap.as_ref().map(Heap::free)
+    }
+
+    #[inline(always)]
+    fn find(&self, ptr: NonNull<u8>) -> Result<Found, FreeError> {
+        let offset = self.window.body_offset_of(ptr);
+        if offset >= self.window.body_bytes() {
+            return Err(FreeError::NotABlock);
+        }
+        if self.heap.is_some() {
+            return self.find_chunk(offset);
+        }
+        let unit = (offset / UNIT) as u32;
+        let entry = self.window.unit(unit);
+        if entry::kind(entry) == SLAB {
+            let slot = self
+                .window
+                .slot_at(offset, entry)
+                .ok_or(FreeError::NotABlock)?;
+            if slot.is_free() {
+                return Err(FreeError::DoubleFree);
+            }
+            let record = self.window.body_word(slot.record);
+            return Ok(Found::Slot(slot, record));
+        }
+        if !offset.is_multiple_of(UNIT) {
+            return Err(FreeError::NotABlock);
+        }
+        let units = match entry::kind(entry) {
+            BIG_ONE => 1,
+            BIG_MANY => entry::len(self.window.unit(unit + 1)),
+            _ => return Err(FreeError::NotABlock),
+        };
+        Ok(Found::Run { unit, units, entry })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_chunk(&self, offset: usize) -> Result<Found, FreeError> {
+        match first_fit::find(&self.window, offset) {
+            Ok(Some(chunk)) => Ok(Found::Chunk(chunk)),
+            Ok(None) => Err(FreeError::NotABlock),
+            Err(()) => Err(FreeError::Damaged),
+        }
+    }
+
+    #[inline(always)]
+    fn finish_run(&mut self, unit: u32, units: u32, size: usize, record: u64) -> NonNull<u8> {
+        let slack = units * UNIT as u32 - size as u32;
+        self.window.set_unit(unit, entry::big(units, slack, record));
+        if units > 1 {
+            self.window.set_unit(unit + 1, entry::length(units));
+        }
+        self.credit(record, size);
+        self.window.body_ptr(unit as usize * UNIT)
+    }
+
+    /// First fit, large alignments, and the verge of failure.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slowly(&mut self, layout: Layout, record: u64) -> Option<NonNull<u8>> {
+        let (size, align) = (layout.size(), layout.align());
+        if align <= MAX_ALIGN {
+            if let Some(heap) = &mut self.heap {
+                if let Some(at) = first_fit::take(&mut self.window, heap, size, align, record) {
+                    self.credit(record, size);
+                    return Some(first_fit::pointer(&self.window, at));
+                }
+            } else if let Some((block, at)) = self.window.take_larger_slot(size, align) {
+                self.window.set_body_word(at, record | size as u64);
+                self.credit(record, size);
+                return Some(self.window.body_ptr(block));
+            } else if let Some(units) = units_of(size) {
+                // Also a small block that found no room for a whole slab.
+                let align = align.div_ceil(UNIT) as u32;
+                let mut unit = self.window.search_run(units, align);
+                if unit.is_none() {
+                    self.window.release_empty_slabs();
+                    unit = self.window.search_run(units, align);
+                }
+                if let Some(unit) = unit {
+                    return Some(self.finish_run(unit, units, size, record));
+                }
+            }
+        }
+        None
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failure(&mut self, requested: usize, align: usize, owner: u16) -> AllocError {
+        let allocated = self.allocated();
+        let header = self.window.header_mut();
+        header.num_alloc_fail += 1;
+        if requested as u64 > header.biggest_alloc_fail {
+            header.biggest_alloc_fail = requested as u64;
+            header.biggest_alloc_fail_used = allocated as u64;
+        }
+        AllocError {
+            requested,
+            align,
+            owner: OwnerId(owner),
+            allocated,
+            size: self.window.body_bytes(),
+            largest_free: self.stats().map_or(0, |stats| stats.largest_free as usize),
+        }
+    }
+
+    /// Resizes without moving and writes the new record; the accounts are the caller's. With
+    /// `stay` a block may keep more memory than its size asks for.
+    fn resize_in_place(
+        &mut self,
+        found: &Found,
+        align: usize,
+        size: usize,
+        record: u64,
+        stay: bool,
+    ) -> bool {
+        match found {
+            Found::Slot(slot, _) => {
+                let fits = class_of(size, align) == Some(slot.class);
+                if fits || stay && size <= slot.usable() {
+                    self.window.set_body_word(slot.record, record | size as u64);
+                    return true;
+                }
+                false
+            }
+            &Found::Run {
+                unit, units: had, ..
+            } => {
+                let Some(units) = units_of(size) else {
+                    return false;
+                };
+                if class_of(size, align).is_some() && !stay {
+                    return false;
+                }
+                if units > had && !self.window.take_run_at(unit + had, units - had) {
+                    return false;
+                }
+                let slack = units * UNIT as u32 - size as u32;
+                if had > 1 {
+                    self.window.set_unit(unit + 1, INSIDE);
+                }
+                self.window.set_unit(unit, entry::big(units, slack, record));
+                if units > 1 {
+                    self.window.set_unit(unit + 1, entry::length(units));
+                }
+                if units < had {
+                    self.window.release_run(unit + units, had - units);
+                }
+                true
+            }
+            Found::Chunk(chunk) => {
+                let Some(heap) = &mut self.heap else {
+                    return false;
+                };
+                first_fit::shrink(&mut self.window, heap, chunk, size, record)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn credit(&mut self, record: u64, size: usize) {
+        let delta = size as u64 | 1 << 32;
+        let header = self.window.header_mut();
+        header.live = header.live.wrapping_add(delta);
+        let allocated = header.live & 0xffff_ffff;
+        if allocated > header.max_allocated {
+            header.max_allocated = allocated;
+        }
+        let account = self.window.account_mut(entry::record_owner(record));
+        *account = account.wrapping_add(delta);
+        let site = self.window.site_mut(entry::record_site(record));
+        site.live = site.live.wrapping_add(delta);
+        site.total += 1;
+        if site.live as u32 > site.peak {
+            site.peak = site.live as u32;
+        }
+    }
+
+    #[inline(always)]
+    fn debit(&mut self, record: u64, size: usize) {
+        let delta = size as u64 | 1 << 32;
+        let header = self.window.header_mut();
+        header.live = header.live.wrapping_sub(delta);
+        header.num_release += 1;
+        let account = self.window.account_mut(entry::record_owner(record));
+        *account = account.wrapping_sub(delta);
+        let site = self.window.site_mut(entry::record_site(record));
+        site.live = site.live.wrapping_sub(delta);
+    }
+}
+
+/// Units that hold `size` bytes, at least one; `None` if no pool is that large.
+#[inline(always)]
+fn units_of(size: usize) -> Option<u32> {
+    if size > entry::MAX_UNITS * UNIT {
+        return None;
+    }
+    Some((size.max(1).div_ceil(UNIT)) as u32)
+}
+
+/// A pool's own memory, for reading it as from outside.
+#[derive(Clone, Copy)]
+pub struct OwnMemory<'a>(&'a Window);
+
+impl Reader for OwnMemory<'_> {
+    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        self.0.read(offset, buf)
+    }
+}

@@ -1,0 +1,207 @@
+//! Runs of units: segregated free lists, split on allocation, joined on release.
+//!
+//! **Invariant:** no two free runs touch; a free run of `n` units is in the list of bin `bin(n)`; its
+//! first entry says `FREE`, its last `TAIL` (if it has two), all between are `INSIDE`.
+//! **Knows nothing of:** slabs, owners, bytes.
+
+use crate::entry::{self, FREE, INSIDE, NONE, TAIL};
+use crate::layout::BINS;
+use crate::window::Window;
+
+/// Bin that a run of `len >= 1` units is kept in: four a doubling.
+#[inline(always)]
+pub(crate) fn bin(len: u32) -> u32 {
+    if len < 4 {
+        return len;
+    }
+    let log = 31 - len.leading_zeros();
+    (log - 1) * 4 + (len >> (log - 2) & 3)
+}
+
+/// First bin all of whose runs have at least `len` units.
+#[inline(always)]
+fn bin_at_least(len: u32) -> u32 {
+    if len < 8 {
+        return bin(len);
+    }
+    let log = 31 - len.leading_zeros();
+    bin(len + (1 << (log - 2)) - 1)
+}
+
+impl Window {
+    fn head_of(&self, bin: u32) -> u32 {
+        self.header()
+            .bins
+            .get(bin as usize)
+            .copied()
+            .unwrap_or(NONE)
+    }
+
+    #[inline(always)]
+    fn set_head_of(&mut self, bin: u32, unit: u32) {
+        let header = self.header_mut();
+        if let Some(head) = header.bins.get_mut(bin as usize) {
+            *head = unit;
+            if unit == NONE {
+                header.bin_mask &= !(1 << bin);
+            } else {
+                header.bin_mask |= 1 << bin;
+            }
+        }
+    }
+
+    /// Puts a free run, whose neighbours are not free, into its list.
+    #[inline(always)]
+    pub(crate) fn insert_run(&mut self, unit: u32, len: u32) {
+        let bin = bin(len);
+        let next = self.head_of(bin);
+        self.set_unit(unit, entry::free(len, next));
+        if len > 1 {
+            self.set_unit(unit + len - 1, entry::tail(len));
+        }
+        if next != NONE {
+            let entry = self.unit(next);
+            self.set_unit(next, entry::with_prev(entry, unit));
+        }
+        self.set_head_of(bin, unit);
+    }
+
+    /// Takes a free run out of its list. Its entries stay as they are.
+    #[inline(always)]
+    fn remove_run(&mut self, free: u64) {
+        let (prev, next) = (entry::prev(free), entry::next(free));
+        if next != NONE {
+            let entry = self.unit(next);
+            self.set_unit(next, entry::with_prev(entry, prev));
+        }
+        if prev != NONE {
+            let entry = self.unit(prev);
+            self.set_unit(prev, entry::with_next(entry, next));
+        } else {
+            self.set_head_of(bin(entry::len(free)), next);
+        }
+    }
+
+    /// Takes `len >= 1` units from the front of a free run that has at least as many.
+    #[inline(always)]
+    fn split_run(&mut self, unit: u32, free: u64, len: u32) {
+        let had = entry::len(free);
+        self.remove_run(free);
+        if had > len {
+            self.insert_run(unit + len, had - len);
+        } else {
+            self.set_unit(unit + had - 1, INSIDE);
+        }
+    }
+
+    /// Takes `len` units from the lists in constant time. May find nothing though a run that is
+    /// barely long enough exists: see [`Window::search_run`].
+    #[inline(always)]
+    pub(crate) fn take_run(&mut self, len: u32) -> Option<u32> {
+        let bin = bin_at_least(len);
+        if bin >= BINS as u32 {
+            return None;
+        }
+        let fitting = self.header().bin_mask & (u64::MAX << bin);
+        if fitting == 0 {
+            return None;
+        }
+        let unit = self.head_of(fitting.trailing_zeros());
+        let free = self.unit(unit);
+        if entry::kind(free) != FREE || entry::len(free) < len {
+            return None; // Damaged.
+        }
+        self.split_run(unit, free, len);
+        Some(unit)
+    }
+
+    /// Finds `len` units at an alignment (in units, of addresses) by looking at the free runs one after
+    /// the other. For the verge of failure and for alignments above a unit.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn search_run(&mut self, len: u32, align: u32) -> Option<u32> {
+        let first_unit = self.body_addr() / crate::classes::UNIT;
+        let mut bins = self.header().bin_mask & (u64::MAX << bin(len).min(63));
+        let mut budget = self.units();
+        while bins != 0 {
+            let mut unit = self.head_of(bins.trailing_zeros());
+            while unit != NONE && budget > 0 {
+                let free = self.unit(unit);
+                let past = (first_unit + unit as usize) % align as usize;
+                let front = if past == 0 { 0 } else { align - past as u32 };
+                if entry::kind(free) == FREE && entry::len(free) >= front + len {
+                    self.split_run(unit, free, front + len);
+                    if front > 0 {
+                        self.insert_run(unit, front);
+                    }
+                    return Some(unit + front);
+                }
+                unit = entry::next(free);
+                budget -= 1;
+            }
+            bins &= bins - 1;
+        }
+        None
+    }
+
+    /// Gives back a run whose entries, other than the first, are `INSIDE`.
+    #[inline(always)]
+    pub(crate) fn release_run(&mut self, unit: u32, len: u32) {
+        let (mut unit, mut len) = (unit, len);
+        self.set_unit(unit, INSIDE);
+        let right = self.unit(unit + len);
+        if entry::kind(right) == FREE {
+            self.remove_run(right);
+            self.set_unit(unit + len, INSIDE);
+            len += entry::len(right);
+        }
+        if unit > 0 {
+            let left = self.unit(unit - 1);
+            let left_len = match entry::kind(left) {
+                TAIL => entry::len(left),
+                FREE => 1,
+                _ => 0,
+            };
+            if left_len > 0 && left_len <= unit {
+                let free = self.unit(unit - left_len);
+                self.remove_run(free);
+                self.set_unit(unit - 1, INSIDE);
+                unit -= left_len;
+                len += left_len;
+            }
+        }
+        self.insert_run(unit, len);
+    }
+
+    /// Takes `more` units off the free run that begins at `unit`, if it has them.
+    pub(crate) fn take_run_at(&mut self, unit: u32, more: u32) -> bool {
+        let free = self.unit(unit);
+        if entry::kind(free) != FREE || entry::len(free) < more {
+            return false;
+        }
+        self.split_run(unit, free, more);
+        self.set_unit(unit, INSIDE);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_grow_with_length_and_the_next_bin_always_fits() {
+        for len in 1..5000 {
+            assert!(bin(len) <= bin(len + 1));
+            let enough = bin_at_least(len);
+            assert!(enough == bin(len) || enough == bin(len) + 1);
+            if len > 1 {
+                assert!(
+                    bin(len - 1) < enough,
+                    "bin {enough} holds runs shorter than {len}"
+                );
+            }
+        }
+        assert_eq!(bin(entry::MAX_UNITS as u32), BINS as u32 - 1);
+    }
+}

@@ -1,0 +1,479 @@
+//! Tests of whole pools, each over both strategies.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::vec::Vec;
+
+use crate::fuzzing::{self, Memory};
+use crate::pool::ReallocError;
+use crate::view::{Inconsistent, View, Writer};
+use crate::*;
+
+const MIRI: bool = cfg!(miri);
+const A: OwnerId = OwnerId(1);
+const B: OwnerId = OwnerId(2);
+
+/// Runs a test over both strategies, on a pool with `body` bytes; checks it afterwards.
+fn each(body: usize, test: impl Fn(&mut Pool)) {
+    for strategy in [Strategy::Segregated, Strategy::FirstFit] {
+        let cfg = Config {
+            strategy,
+            owners: 8,
+            sites: 16,
+            depth: 2,
+        };
+        let reserved = body * 2 + 8192;
+        let memory = Memory::new(reserved);
+        let committed = metadata_bytes(reserved, &cfg) + body;
+        // SAFETY: the only pool of this memory, dropped before it.
+        let mut pool = unsafe { memory.pool(committed, &cfg) }.unwrap();
+        test(&mut pool);
+        assert_eq!(pool.check(), Ok(()), "{strategy:?}");
+    }
+}
+
+fn get(pool: &mut Pool, size: usize) -> NonNull<u8> {
+    get_at(pool, size, A, 0x1000)
+}
+
+fn get_at(pool: &mut Pool, size: usize, owner: OwnerId, frame: u64) -> NonNull<u8> {
+    let layout = Layout::from_size_align(size, 8).unwrap();
+    pool.alloc(layout, owner, &CallStack::from_frames(&[frame]))
+        .unwrap()
+}
+
+fn put(pool: &mut Pool, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
+    // SAFETY: no test uses a block after freeing it.
+    unsafe { pool.free(ptr) }
+}
+
+#[test]
+fn a_block_is_credited_and_debited_to_its_recorded_owner() {
+    each(16384, |pool| {
+        let (a, b) = (get_at(pool, 100, A, 1), get_at(pool, 1000, B, 2));
+        assert_eq!((pool.account(A), pool.account(B)), ((100, 1), (1000, 1)));
+        assert_eq!(pool.owner_of(b), Some(B));
+        assert_eq!(pool.requested_size(b), Some(1000));
+        assert_eq!(
+            put(pool, a),
+            Ok(Freed {
+                owner: A,
+                size: 100
+            })
+        );
+        assert_eq!(
+            put(pool, b),
+            Ok(Freed {
+                owner: B,
+                size: 1000
+            })
+        );
+        assert_eq!((pool.account(A), pool.account(B)), ((0, 0), (0, 0)));
+    });
+}
+
+#[test]
+fn owners_beyond_the_table_are_charged_to_owner_zero() {
+    each(16384, |pool| {
+        let ptr = get_at(pool, 50, OwnerId(900), 1);
+        assert_eq!(pool.account(OwnerId(0)), (50, 1));
+        assert_eq!(
+            put(pool, ptr),
+            Ok(Freed {
+                owner: OwnerId(900),
+                size: 50
+            })
+        );
+        assert_eq!(pool.account(OwnerId(0)), (0, 0));
+    });
+}
+
+#[test]
+fn a_block_freed_twice_is_an_error_and_changes_nothing() {
+    each(16384, |pool| {
+        for size in [16, 100, 256, 700, 3000] {
+            let (ptr, other) = (get(pool, size), get(pool, size));
+            put(pool, ptr).unwrap();
+            let before = pool.stats().unwrap();
+            assert!(put(pool, ptr).is_err());
+            assert_eq!(pool.stats().unwrap(), before);
+            put(pool, other).unwrap();
+            assert!(put(pool, other).is_err());
+        }
+    });
+}
+
+#[test]
+fn a_wild_pointer_is_not_a_block() {
+    each(16384, |pool| {
+        let blocks = [get(pool, 48), get(pool, 48), get(pool, 600)];
+        let base = blocks[0].map_addr(|_| core::num::NonZero::new(8).unwrap());
+        assert_eq!(put(pool, base), Err(FreeError::NotABlock));
+        for ptr in blocks {
+            for inside in [1, 8, 16, 24] {
+                let wild = ptr.map_addr(|at| at.saturating_add(inside));
+                assert_eq!(put(pool, wild), Err(FreeError::NotABlock));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_block_can_be_as_large_as_the_pool() {
+    each(16384, |pool| {
+        let largest = pool.stats().unwrap().largest_free as usize;
+        assert_eq!(largest, 16384);
+        let ptr = get(pool, largest - 16);
+        put(pool, ptr).unwrap();
+        assert_eq!(pool.stats().unwrap().largest_free, 16384);
+    });
+}
+
+#[test]
+fn all_alignments_up_to_a_page_are_served() {
+    each(65536, |pool| {
+        for log in 0..=12 {
+            for size in [1, 40, 400, 5000] {
+                let layout = Layout::from_size_align(size, 1 << log).unwrap();
+                let ptr = pool.alloc(layout, A, &CallStack::EMPTY).unwrap();
+                assert!(ptr.addr().get().is_multiple_of(1 << log), "{size} at {log}");
+                put(pool, ptr).unwrap();
+            }
+        }
+        let layout = Layout::from_size_align(1, 8192).unwrap();
+        assert!(pool.alloc(layout, A, &CallStack::EMPTY).is_err());
+    });
+}
+
+#[test]
+fn failure_reports_what_was_asked_and_what_is_free() {
+    each(8192, |pool| {
+        let ptr = get(pool, 4000);
+        let layout = Layout::from_size_align(6000, 8).unwrap();
+        let err = pool.alloc(layout, B, &CallStack::EMPTY).unwrap_err();
+        assert_eq!((err.requested, err.owner, err.allocated), (6000, B, 4000));
+        assert!(
+            err.largest_free > 4000 && err.largest_free < 4200,
+            "{err:?}"
+        );
+        let stats = pool.stats().unwrap();
+        assert_eq!((stats.num_alloc_fail, stats.biggest_alloc_fail), (1, 6000));
+        assert_eq!(stats.biggest_alloc_fail_used, 4000);
+        pool.reset();
+        let stats = pool.stats().unwrap();
+        assert_eq!((stats.num_alloc_fail, stats.biggest_alloc_fail), (0, 0));
+        assert_eq!(stats.max_allocated, 4000);
+        put(pool, ptr).unwrap();
+    });
+}
+
+#[test]
+fn the_maximum_outlives_the_blocks_until_reset() {
+    each(8192, |pool| {
+        let ptr = get(pool, 3000);
+        put(pool, ptr).unwrap();
+        assert_eq!(pool.stats().unwrap().max_allocated, 3000);
+        pool.reset();
+        assert_eq!(pool.stats().unwrap().max_allocated, 0);
+    });
+}
+
+#[test]
+fn free_memory_becomes_one_chunk_again() {
+    each(32768, |pool| {
+        let mut blocks: Vec<_> = (1..60).map(|n| get(pool, n * 9)).collect();
+        while let Some(ptr) = (!blocks.is_empty()).then(|| blocks.swap_remove(blocks.len() / 2)) {
+            put(pool, ptr).unwrap();
+        }
+        let stats = pool.stats().unwrap();
+        assert_eq!(
+            (stats.largest_free, stats.free2_sum),
+            (32768, 32768 * 32768)
+        );
+    });
+}
+
+#[test]
+fn growing_joins_the_new_memory_to_the_old() {
+    each(8192, |pool| {
+        let more = pool.committed() + 8192;
+        // SAFETY: the memory behind the pool is twice as large.
+        unsafe { pool.grow_to(more) }.unwrap();
+        assert_eq!(pool.stats().unwrap().largest_free, 16384);
+        // SAFETY: refused.
+        assert_eq!(unsafe { pool.grow_to(more - 1) }, Err(GrowError));
+        let ptr = get(pool, 16000);
+        put(pool, ptr).unwrap();
+    });
+}
+
+#[test]
+fn a_resized_block_keeps_its_contents() {
+    each(32768, |pool| {
+        let mut ptr = get(pool, 10);
+        // SAFETY: ten bytes, ours.
+        unsafe { ptr.as_ptr().write_bytes(7, 10) };
+        for size in [12, 100, 300, 5000, 600, 20, 11, 10] {
+            // SAFETY: only the new pointer is used.
+            ptr = unsafe { pool.realloc(ptr, 8, size, B, &CallStack::EMPTY) }.unwrap();
+            // SAFETY: the block has at least ten bytes, all written.
+            assert_eq!(
+                unsafe { core::slice::from_raw_parts(ptr.as_ptr(), 10) },
+                [7; 10]
+            );
+            assert_eq!(pool.account(B), (size as u32, 1));
+            assert_eq!(pool.check(), Ok(()));
+        }
+        // SAFETY: as above.
+        let err = unsafe { pool.realloc(ptr, 8, 1 << 20, B, &CallStack::EMPTY) };
+        assert!(matches!(err, Err(ReallocError::Alloc(_))));
+        assert_eq!(pool.account(B), (10, 1));
+    });
+}
+
+#[test]
+fn sites_count_live_and_total_blocks() {
+    each(16384, |pool| {
+        let first = get_at(pool, 100, A, 0xaaaa);
+        let second = get_at(pool, 50, A, 0xaaaa);
+        let other = get_at(pool, 60, A, 0xbbbb);
+        put(pool, second).unwrap();
+        let mut sites = [SiteInfo::default(); 4];
+        assert_eq!(pool.top_sites(&mut sites), 2);
+        let top = sites[0];
+        assert_eq!((top.frames[0], top.depth), (0xaaaa, 1));
+        assert_eq!((top.live_blocks, top.live_bytes), (1, 100));
+        assert_eq!((top.total, top.peak_bytes), (2, 150));
+        assert_eq!(sites[1].frames[0], 0xbbbb);
+        assert_eq!(pool.block(first).unwrap().site, top.id);
+        assert_eq!(pool.site(top.id), Some(top));
+        put(pool, first).unwrap();
+        put(pool, other).unwrap();
+    });
+}
+
+#[test]
+fn a_full_site_table_counts_the_rest_at_site_zero() {
+    each(65536, |pool| {
+        for n in 0..100 {
+            get_at(pool, 10, A, 0x1_0000 + n * 4);
+        }
+        let total: u64 = (0..16)
+            .filter_map(|id| pool.site(SiteId(id)))
+            .map(|site| site.total)
+            .sum();
+        assert_eq!(total, 100);
+        assert!(pool.site(SiteId(0)).unwrap().total >= 100 - 15);
+        assert_eq!(pool.stats().unwrap().sites_used, 15);
+    });
+}
+
+#[test]
+fn blocks_since_an_epoch_are_grouped_by_owner_and_site() {
+    each(16384, |pool| {
+        get_at(pool, 500, A, 0x10);
+        pool.set_epoch(7);
+        for _ in 0..3 {
+            get_at(pool, 28, A, 0x20);
+        }
+        get_at(pool, 32, B, 0x20);
+        get_at(pool, 33, B, 0x20);
+        let mut groups = [Group::default(); 4];
+        let totals = pool.group(Some(7), &mut groups).unwrap();
+        assert_eq!(
+            (totals.groups, totals.blocks, totals.bytes),
+            (2, 5, 28 * 3 + 65)
+        );
+        assert_eq!(
+            (groups[0].owner, groups[0].blocks, groups[0].block_size),
+            (A, 3, 28)
+        );
+        assert_eq!(
+            (groups[1].owner, groups[1].blocks, groups[1].block_size),
+            (B, 2, 0)
+        );
+        let totals = pool.group(None, &mut groups[..1]).unwrap();
+        assert_eq!(
+            (totals.blocks, totals.groups, totals.dropped_blocks),
+            (6, 1, 5)
+        );
+    });
+}
+
+#[test]
+fn epochs_may_wrap() {
+    each(16384, |pool| {
+        pool.set_epoch(65534);
+        get(pool, 1);
+        pool.set_epoch(65535);
+        get(pool, 2);
+        pool.set_epoch(1);
+        get(pool, 4);
+        let totals = pool.group(Some(65535), &mut []).unwrap();
+        assert_eq!((totals.blocks, totals.bytes), (2, 6));
+    });
+}
+
+#[test]
+fn a_small_pool_serves_many_sizes() {
+    // A TA heap of 32 KiB with 25 different sizes: most of it must be usable.
+    each(32768 - 2048, |pool| {
+        let sizes = [
+            16, 24, 32, 40, 48, 56, 64, 80, 96, 100, 112, 128, 144, 160, 192, 200, 224, 256, 300,
+            320, 384, 400, 512, 600, 1024,
+        ];
+        let mut wanted = 0;
+        'full: loop {
+            for size in sizes {
+                let layout = Layout::from_size_align(size, 8).unwrap();
+                if pool.alloc(layout, A, &CallStack::EMPTY).is_err() {
+                    break 'full;
+                }
+                wanted += size;
+            }
+        }
+        assert!(wanted > (32768 - 2048) * 3 / 4, "only {wanted} bytes");
+    });
+}
+
+#[test]
+fn a_view_of_the_bytes_sees_what_the_pool_says() {
+    each(16384, |pool| {
+        let blocks: Vec<_> = (1..40)
+            .map(|n| get_at(pool, n * 7, A, n as u64 & 3))
+            .collect();
+        put(pool, blocks[5]).unwrap();
+        let bytes = snapshot(pool);
+        let view = View::open(bytes.as_slice(), bytes.len()).unwrap();
+        assert_eq!(view.stats(), pool.stats());
+        assert_eq!(view.account(A).unwrap(), pool.account(A));
+        let outside: Vec<_> = view.live_blocks().collect();
+        let inside: Vec<_> = pool.live_blocks().collect();
+        assert_eq!(outside, inside);
+        assert_eq!(outside.len(), 38);
+        let first = pool.block(blocks[0]).unwrap();
+        assert!(outside.contains(&Ok(first)));
+        assert!(View::open(bytes.as_slice(), bytes.len() - 1).is_err());
+    });
+}
+
+#[test]
+fn the_epoch_can_be_set_from_outside() {
+    struct Poke(Vec<u8>);
+    impl Writer for Poke {
+        fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
+            self.0[offset..offset + bytes.len()].copy_from_slice(bytes);
+            true
+        }
+    }
+    each(16384, |pool| {
+        let mut memory = Poke(snapshot(pool));
+        assert!(view::set_epoch(&mut memory, 99));
+        let view = View::open(memory.0.as_slice(), memory.0.len()).unwrap();
+        assert_eq!(view.figures().epoch, 99);
+    });
+}
+
+#[test]
+fn damaged_memory_is_inconsistent_or_readable_but_never_a_panic() {
+    each(16384, |pool| {
+        for n in 1..40 {
+            get_at(pool, n * 7, A, n as u64 & 3);
+        }
+        let sound = snapshot(pool);
+        let mut random = Random(1);
+        for _ in 0..if MIRI { 20 } else { 20_000 } {
+            let mut bytes = sound.clone();
+            for _ in 0..1 + random.next() % 4 {
+                // Mostly in the tables.
+                let range = if random.next() % 4 == 0 {
+                    bytes.len()
+                } else {
+                    bytes.len() - 8192
+                };
+                let at = random.next() as usize % range;
+                bytes[at] = random.next() as u8;
+            }
+            fuzzing::read_all(&bytes);
+        }
+        let mut bytes = sound;
+        bytes[0] ^= 1;
+        assert_eq!(
+            View::open(bytes.as_slice(), bytes.len()).err(),
+            Some(Inconsistent)
+        );
+    });
+}
+
+#[test]
+fn random_actions_agree_with_the_model() {
+    for seed in 0..if MIRI { 4 } else { 300 } {
+        let mut random = Random(seed + 1);
+        let length = if MIRI { 200 } else { 4 * 600 };
+        let mut data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+        data[0] = seed as u8;
+        fuzzing::run(&data, 1);
+    }
+}
+
+#[test]
+fn a_large_pool_stays_sound_under_many_actions() {
+    for kind in 0..2 {
+        let mut random = Random(77);
+        let length = if MIRI { 400 } else { 4 * 20_000 };
+        let mut data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+        data[..4].copy_from_slice(&[kind, 255, 255, 0xbf]);
+        fuzzing::run(&data, 997);
+    }
+}
+
+#[test]
+fn a_pool_that_does_not_fit_is_refused() {
+    let memory = Memory::new(16384);
+    let cfg = Config::TA;
+    let refused = |base: NonNull<u8>, reserved, committed, cfg: &Config| {
+        // SAFETY: refused before anything is written.
+        unsafe { Pool::create(base, reserved, committed, cfg) }.err()
+    };
+    let base = memory.base();
+    let odd = base.map_addr(|at| at.saturating_add(16));
+    assert_eq!(
+        refused(odd, 16384, 16384, &cfg),
+        Some(CreateError::Misaligned)
+    );
+    assert_eq!(
+        refused(base, 16384, 1024, &cfg),
+        Some(CreateError::TooSmall)
+    );
+    assert_eq!(
+        refused(base, 8192, 16384, &cfg),
+        Some(CreateError::TooLarge)
+    );
+    assert_eq!(
+        refused(base, 1 << 26, 16384, &cfg),
+        Some(CreateError::TooLarge)
+    );
+    let none = Config { owners: 0, ..cfg };
+    assert_eq!(
+        refused(base, 16384, 16384, &none),
+        Some(CreateError::BadConfig)
+    );
+}
+
+fn snapshot(pool: &Pool) -> Vec<u8> {
+    let mut bytes = std::vec![0; pool.committed()];
+    assert!(pool.window().read(0, &mut bytes));
+    bytes
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    }
+}
