@@ -29,6 +29,8 @@ pub(crate) struct Window {
     committed: usize,
     /// Units of the body that are usable.
     units: u32,
+    /// Entries of the unit table: as many, or none if the strategy has no units.
+    entries: u32,
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -79,8 +81,8 @@ impl Window {
             body_bytes: body_bytes as u64,
             epoch: 0.into(),
             unused: [0; 3],
-            live: 0,
             max_allocated: 0,
+            live: 0,
             num_release: 0,
             num_alloc_fail: 0,
             biggest_alloc_fail: 0,
@@ -109,6 +111,10 @@ impl Window {
             reserved,
             committed,
             units: (body_bytes / UNIT) as u32,
+            entries: match cfg.strategy {
+                Strategy::Segregated => (body_bytes / UNIT) as u32,
+                Strategy::FirstFit => 0,
+            },
         })
     }
 
@@ -143,6 +149,9 @@ impl Window {
         let old = self.units;
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
+        if self.entries > 0 {
+            self.entries = self.units;
+        }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
         header.body_bytes = u64::from(units) * UNIT as u64;
@@ -171,10 +180,10 @@ impl Window {
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
-        if unit >= self.units {
+        if unit >= self.entries {
             return 0;
         }
-        // SAFETY: the map has an entry for each unit, before the body and thus committed; aligned
+        // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
         // to 8.
         unsafe { self.map.add(unit as usize).read() }
     }
@@ -182,7 +191,7 @@ impl Window {
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if unit < self.units {
+        if unit < self.entries {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
