@@ -208,7 +208,7 @@ impl Pool {
             }
             return Ok(freed);
         }
-        if kind == CACHED {
+        if kind == CACHED && offset.is_multiple_of(UNIT) {
             return Err(FreeError::DoubleFree);
         }
         self.free_chunk(offset)
