@@ -332,12 +332,25 @@ fn check_empty(pool: &Pool) {
 /// Makes a pool with some blocks, overwrites bytes of it as `data` says (three bytes of offset
 /// and one of value each), and reads all of it from outside.
 pub fn read_damaged(data: &[u8]) {
-    let Some((&kind, patches)) = data.split_first() else { return };
-    let strategy = if kind & 1 == 0 { Strategy::Segregated } else { Strategy::FirstFit };
-    let cfg = Config { strategy, owners: 4, sites: 8, depth: 2 };
+    let Some((&kind, patches)) = data.split_first() else {
+        return;
+    };
+    let strategy = if kind & 1 == 0 {
+        Strategy::Segregated
+    } else {
+        Strategy::FirstFit
+    };
+    let cfg = Config {
+        strategy,
+        owners: 4,
+        sites: 8,
+        depth: 2,
+    };
     let memory = Memory::new(32768);
     // SAFETY: the only pool of this memory, dropped before it.
-    let Ok(mut pool) = (unsafe { memory.pool(32768, &cfg) }) else { return };
+    let Ok(mut pool) = (unsafe { memory.pool(32768, &cfg) }) else {
+        return;
+    };
     for n in 0..60 {
         let layout = Layout::from_size_align(n * 11, 8).expect("small");
         let stack = CallStack::from_frames(&[n as u64 % 5, 2]);

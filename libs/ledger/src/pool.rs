@@ -173,7 +173,7 @@ impl Pool {
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
         // The common cases, without a call; what is cold gets the result passed through.
         let offset = self.window.body_offset_of(ptr);
-        let unit = u32::try_from(offset / UNIT).unwrap_or(u32::MAX);
+        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
         let entry = self.window.unit(unit); // 0 outside the body, and for first fit.
         let kind = entry::kind(entry);
         if kind == SLAB {

@@ -31,6 +31,10 @@ pub(crate) struct Window {
     units: u32,
     /// Entries of the unit table: as many, or none if the strategy has no units.
     entries: u32,
+    /// Number of sites, a power of two, less 1.
+    site_mask: usize,
+    site_bytes: usize,
+    owners: usize,
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -107,6 +111,9 @@ impl Window {
             sites: at(geometry.sites_offset),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
+            site_mask: geometry.sites - 1,
+            site_bytes: geometry.site_bytes,
+            owners: geometry.owners,
             geometry,
             reserved,
             committed,
@@ -116,6 +123,10 @@ impl Window {
                 Strategy::FirstFit => 0,
             },
         })
+    }
+
+    pub(crate) fn site_mask(&self) -> usize {
+        self.site_mask
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -218,7 +229,7 @@ impl Window {
     /// share account 0.
     #[inline(always)]
     pub(crate) fn account_mut(&mut self, owner: u16) -> &mut u64 {
-        let index = if (owner as usize) < self.geometry.owners {
+        let index = if (owner as usize) < self.owners {
             owner as usize
         } else {
             0
@@ -232,7 +243,7 @@ impl Window {
     /// Entry of a site; sites outside share the entries inside.
     #[inline(always)]
     pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let index = site as usize & (self.geometry.sites - 1);
+        let index = site as usize & self.site_mask;
         // SAFETY:
         // 1. The sites table has `sites` entries, a power of two, before the body and thus
         //    committed.
@@ -240,7 +251,7 @@ impl Window {
         // 3. Any bits are a valid `SiteEntry`.
         unsafe {
             self.sites
-                .add(index * self.geometry.site_bytes)
+                .add(index * self.site_bytes)
                 .cast()
                 .as_mut()
         }
