@@ -204,7 +204,7 @@ impl Image {
         let mut out = Vec::new();
         for section in file.sections() {
             if let object::SectionFlags::Elf { sh_flags, .. } = section.flags()
-                && u64::from(sh_flags.0) & u64::from(elf::SHF_EXECINSTR.0) != 0
+                && sh_flags.0 & elf::SHF_EXECINSTR.0 != 0
             {
                 out.push((section.address(), section.data()?.to_vec()));
             }

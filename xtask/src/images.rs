@@ -69,7 +69,11 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     ui::step("Building", "ldelf, kernel, monitor, normal world and TAs");
     let ldelf = Image::read(&single(guest(&["ldelf"], &[], &[])?, "ldelf")?)?;
     let ldelf_blob = out.join("ldelf.bin");
-    write_if_changed(&ldelf_blob, &ldelf.flatten()?)?;
+    let mut ldelf_raw = ldelf.flatten()?;
+    // Whole pages, zeroed memory included: the kernel copies it as it is.
+    let ldelf_len = usize::try_from(ldelf.mem_len())?.next_multiple_of(4096);
+    ldelf_raw.resize(ldelf_len, 0);
+    write_if_changed(&ldelf_blob, &ldelf_raw)?;
 
     let env = [
         ("TALLY_LDELF", ldelf_blob),
@@ -105,7 +109,12 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let mut tas = Vec::new();
     let mut files = Vec::new();
     for name in &ta_names {
-        let ta = package_ta(&key, name, program(name)?, &mut files)?;
+        let elf = program(name)?;
+        if elf.ta_head().is_err() {
+            ui::warn(format_args!("{name} has no ta_head yet and is left out"));
+            continue;
+        }
+        let ta = package_ta(&key, name, elf, &mut files)?;
         if let Some(twin) = tas.iter().find(|other: &&Ta| other.uuid == ta.uuid) {
             bail!(
                 "TAs {} and {name} have the same UUID {}",
@@ -137,7 +146,12 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
 pub(crate) fn ta_packages() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(paths::root().join("tas"))? {
-        let manifest = entry?.path().join("Cargo.toml");
+        let dir = entry?.path();
+        if !dir.join("src").join("main.rs").exists() {
+            // Shared definitions, not a TA.
+            continue;
+        }
+        let manifest = dir.join("Cargo.toml");
         let Ok(text) = std::fs::read_to_string(&manifest) else {
             continue;
         };

@@ -5,18 +5,24 @@
 //! **Knows nothing of:** how a command does its work.
 #![deny(unsafe_code)]
 
+mod bench;
 mod elf;
 mod flash;
+mod fuzz;
 mod images;
 mod keys;
+mod lint;
 mod paths;
 mod qemu;
 mod run;
 mod setup;
 mod sign;
 mod sites;
+mod size;
 mod symbolize;
 mod symbols;
+mod test;
+mod tidy;
 mod tool;
 mod ui;
 
@@ -43,12 +49,28 @@ struct Cli {
 enum Command {
     /// Boot in QEMU: an interactive shell, the commands given after `--`, or a short tour
     Run(run::Args),
+    /// Run every test on the host and in QEMU; closes with `N passed, N failed`
+    Test(test::Args),
     /// Build all images without running them
     Build {
         /// Build the kernel with these cargo features
         #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
         kernel_features: Vec<String>,
     },
+    /// Check formatting and run clippy for the host and the guest
+    Lint,
+    /// Count instructions, beside OP-TEE's figures
+    Bench(bench::Args),
+    /// Sizes of all images in bytes
+    Size {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the rules of the house that no compiler checks
+    Tidy,
+    /// Run the fuzz targets
+    Fuzz(fuzz::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
     /// Install what is missing on this machine
@@ -80,6 +102,28 @@ fn execute(command: &Command) -> Result<u8> {
             ui::step("Built", paths::shown(&images.flash));
             Ok(0)
         }
+        Command::Test(args) => test::run(args),
+        Command::Lint => {
+            images::build(&images::Config::default())?;
+            for mut check in lint::checks()? {
+                ui::step("Checking", check.name);
+                tool::run(&mut check.command)?;
+            }
+            Ok(0)
+        }
+        Command::Bench(args) => bench::run(args),
+        Command::Size { json } => size::run(*json),
+        Command::Tidy => {
+            let complaints = tidy::check()?;
+            for complaint in &complaints {
+                anstream::println!("{complaint}");
+            }
+            if complaints.is_empty() {
+                ui::step("Tidy", "nothing to complain about");
+            }
+            Ok(u8::from(!complaints.is_empty()))
+        }
+        Command::Fuzz(args) => fuzz::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),
         Command::Doctor => Ok(u8::from(!setup::doctor(false)?)),

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
+    /// Say how long the machine ran
+    #[arg(long)]
+    time: bool,
     /// Virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     cpus: u32,
@@ -71,6 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .collect(),
     }
     .start()?;
+    if args.time {
+        ui::step(
+            "Ended",
+            format_args!("after {:.2} s", outcome.time.as_secs_f64()),
+        );
+    }
     if outcome.ending == Ending::Interrupted {
         anstream::eprintln!();
         ui::step("Ended", "by ctrl-C");

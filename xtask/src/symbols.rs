@@ -271,13 +271,12 @@ impl Module<'_> {
             Kind::Guess if self.follows_call(address) => 4,
             Kind::Guess => 0,
         };
-        if self.word(address - back).is_none() {
-            return None;
-        }
+        let at = address.checked_sub(back)?;
+        self.word(at)?;
         let dwarf = self
             .dwarf
             .get_or_insert_with(|| Dwarf::load(self.image).ok());
-        let frames = dwarf.as_ref()?.frames(address - back);
+        let frames = dwarf.as_ref()?.frames(at);
         if frames.is_empty() {
             return None;
         }

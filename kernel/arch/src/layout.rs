@@ -5,9 +5,9 @@
 //! **Knows nothing of:** who takes the free pages.
 
 use core::mem::MaybeUninit;
-use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use tally_abi::sites::Table;
 use tally_abi::virt;
 use tally_core::addr::{PAGE_SIZE, PhysAddr};
 
@@ -90,7 +90,8 @@ static HEAP_END: AtomicU64 = AtomicU64::new(0);
 pub fn layout() -> Layout {
     let sites_start = symbol!(__sites_start);
     let sites_end = symbol!(__sites_end);
-    let sites_used = (sites_start + sites().len() as u64).next_multiple_of(PAGE_SIZE as u64);
+    let sites_used = (sites_start + sites().map_or(0, |table| table.len_bytes() as u64))
+        .next_multiple_of(PAGE_SIZE as u64);
     let image_end = symbol!(__image_end);
     let heap_end = HEAP_END.load(Ordering::Acquire).max(image_end);
     let ends = [
@@ -118,26 +119,36 @@ pub fn layout() -> Layout {
     Layout { regions }
 }
 
-/// The table of call sites that was appended to the image: empty if there is none.
+/// The table of call sites that was appended to the image; `None` if there is none. Offsets are
+/// those of [`image_offset`].
 #[must_use]
-pub fn sites() -> &'static [u8] {
-    let start = &raw const __sites_start;
+pub fn sites() -> Option<Table<'static>> {
     let hole = (symbol!(__sites_end) - symbol!(__sites_start)) as usize;
     // SAFETY:
-    // 1. The hole is mapped, read-only, for good. What is behind the table may be used otherwise
-    //    (through the direct map), but the slice ends with the table.
-    // 2. Eight bytes always fit.
-    let header = unsafe { core::slice::from_raw_parts(start, 8) };
-    let bytes = table_bytes(header)
-        .filter(|&bytes| bytes <= hole)
-        .unwrap_or(0);
-    // SAFETY: as above.
-    unsafe { core::slice::from_raw_parts(start, bytes) }
+    // 1. The hole is mapped, read-only, for good.
+    // 2. What lies behind the table may be in other use through the direct map, but the table
+    //    keeps no reference to it: it is cut to its own length.
+    Table::parse(unsafe { core::slice::from_raw_parts(&raw const __sites_start, hole) })
 }
 
-/// Size of the table that starts with `header`.
-fn table_bytes(_header: &[u8]) -> Option<usize> {
-    None
+/// Offset of an address in the kernel's text from the image's start: what call stacks are printed
+/// and stored as. `None` elsewhere.
+#[must_use]
+pub fn image_offset(address: u64) -> Option<u64> {
+    let text = &raw const __image_start as u64..&raw const __text_end as u64;
+    text.contains(&address).then(|| address - text.start)
+}
+
+/// Physical address of something that lies in the kernel's image.
+#[must_use]
+pub fn image_address(item: *const u8) -> PhysAddr {
+    PhysAddr(mmu::image_pa(item))
+}
+
+/// Physical address of something in memory that [`take_heap`] gave.
+#[must_use]
+pub fn direct_address(item: *const u8) -> PhysAddr {
+    PhysAddr((item as u64).wrapping_sub(mmu::direct(0)))
 }
 
 /// Takes the kernel heap from the start of the free pages: `bytes` (whole pages), zeroed or not.
@@ -146,7 +157,7 @@ fn table_bytes(_header: &[u8]) -> Option<usize> {
 pub fn take_heap(bytes: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
     let start = symbol!(__image_end);
     let end = start.checked_add(bytes as u64)?;
-    if bytes % PAGE_SIZE != 0 || end > virt::SECURE_RAM_END {
+    if !bytes.is_multiple_of(PAGE_SIZE) || end > virt::SECURE_RAM_END {
         return None;
     }
     HEAP_END
@@ -157,11 +168,6 @@ pub fn take_heap(bytes: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
     // 1. Mapped writable by the direct map.
     // 2. Given out once, by the exchange; `layout` no longer calls it free.
     Some(unsafe { core::slice::from_raw_parts_mut(pointer, bytes) })
-}
-
-/// Virtual addresses of the kernel's text.
-pub(crate) fn text() -> Range<u64> {
-    &raw const __image_start as u64..&raw const __text_end as u64
 }
 
 /// First physical address that the direct map has of secure RAM.

@@ -116,16 +116,9 @@ fn hooks() -> &'static (dyn Hooks + Sync) {
     unsafe { *HOOKS.load(Ordering::Acquire) }
 }
 
-/// Checks what the assembler assumes.
-///
-/// # Safety
-/// Called once at boot.
-pub(crate) unsafe fn init() {
-    const { assert!(SWITCH_FRAME_BYTES % 16 == 0) };
-}
-
 /// Bytes of arguments (64) and answer (32) at the top of a stack.
 const SWITCH_FRAME_BYTES: u64 = 96;
+const _: () = assert!(SWITCH_FRAME_BYTES.is_multiple_of(16));
 
 global_asm!(
     r#"
@@ -365,6 +358,15 @@ pub fn current_owner() -> OwnerId {
         None => &percpu::this().owner,
     };
     OwnerId(owner.load(Ordering::Relaxed))
+}
+
+/// The running stack from here up to its top, as addresses: what a walk by frame pointers may read.
+#[inline(always)]
+#[must_use]
+pub fn stack_bounds() -> (usize, usize) {
+    let sp = stack_pointer();
+    // A stack lies at the end of its slot, and slots are aligned to their size.
+    (sp as usize, ((sp | (STACK_SLOT_BYTES - 1)) + 1) as usize)
 }
 
 /// Sets whom heap blocks belong to that this CPU allocates outside of threads; returns the

@@ -8,23 +8,130 @@ use crate::addr::UserVa;
 use crate::heap::LiveGroup;
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
+use crate::owner::OwnerId;
 use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::stats::AllocStats;
+use tally_ledger::view::{Reader, View};
+use tally_ledger::{EPOCH_OFFSET, Group, Stats, Strategy};
 
-/// All figures of the heap at `heap`.
-pub fn stats<M: Machine>(_machine: &M, _space: &AddressSpace, _heap: UserVa) -> PoolStats {
-    PoolStats::default()
+/// Most groups that are told apart in one TA's heap.
+const MAX_GROUPS: usize = 32;
+
+/// A TA's heap as memory to read.
+struct HeapMemory<'a, M> {
+    machine: &'a M,
+    space: &'a AddressSpace,
+    base: UserVa,
+}
+
+impl<M: Machine> Reader for HeapMemory<'_, M> {
+    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        self.base
+            .checked_add(offset as u64)
+            .is_some_and(|va| self.space.peek(self.machine, va, buf))
+    }
+}
+
+fn open<'a, M: Machine>(
+    machine: &'a M,
+    space: &'a AddressSpace,
+    base: UserVa,
+) -> Option<View<HeapMemory<'a, M>>> {
+    let committed = space.heap()?.committed;
+    View::open(
+        HeapMemory {
+            machine,
+            space,
+            base,
+        },
+        usize::try_from(committed).ok()?,
+    )
+    .ok()
+}
+
+/// All figures of the heap at `heap`; what is left of them, marked, if they do not add up.
+pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
+    let inconsistent = PoolStats {
+        inconsistent: 1,
+        ..PoolStats::default()
+    };
+    let Some(view) = open(machine, space, heap) else {
+        // A TA that has not used its heap yet has nothing that could be wrong.
+        let untouched = space.heap().is_none_or(|heap| heap.committed == 0);
+        return if untouched {
+            PoolStats::default()
+        } else {
+            inconsistent
+        };
+    };
+    match view.stats() {
+        Ok(stats) => pool_stats(&stats),
+        Err(_) => PoolStats {
+            inconsistent: 1,
+            ..pool_stats(&view.figures())
+        },
+    }
+}
+
+/// A pool's figures as clients get them.
+#[must_use]
+pub fn pool_stats(stats: &Stats) -> PoolStats {
+    let clamp = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    PoolStats {
+        alloc: AllocStats {
+            desc: [0; 32],
+            free2_sum: stats.free2_sum,
+            allocated: clamp(stats.allocated),
+            max_allocated: clamp(stats.max_allocated),
+            size: clamp(stats.size),
+            num_alloc_fail: clamp(stats.num_alloc_fail),
+            biggest_alloc_fail: clamp(stats.biggest_alloc_fail),
+            biggest_alloc_fail_used: clamp(stats.biggest_alloc_fail_used),
+        },
+        num_get: stats.num_get,
+        num_release: stats.num_release,
+        largest_free: stats.largest_free,
+        live_blocks: stats.live_blocks,
+        metadata: stats.metadata,
+        strategy: u32::from(stats.strategy == Strategy::FirstFit),
+        ..PoolStats::default()
+    }
 }
 
 /// Has blocks allocated from now on carry `epoch`.
-pub fn set_epoch<M: Machine>(_machine: &M, _space: &AddressSpace, _heap: UserVa, _epoch: u16) {}
+pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, epoch: u16) {
+    // Fails only where the heap was never touched: its first blocks will be younger anyway.
+    let _ = heap
+        .checked_add(EPOCH_OFFSET as u64)
+        .is_some_and(|va| space.poke_u16(machine, va, epoch));
+}
 
-/// Groups the live blocks since an epoch; how many groups there are.
+/// Groups the live blocks since an epoch (0: all) by owner and call stack; how many groups.
 pub fn live_groups<M: Machine>(
-    _machine: &M,
-    _space: &AddressSpace,
-    _heap: UserVa,
-    _since: u16,
-    _groups: &mut [LiveGroup],
+    machine: &M,
+    space: &AddressSpace,
+    heap: UserVa,
+    since: u16,
+    groups: &mut [LiveGroup],
 ) -> usize {
-    0
+    let Some(view) = open(machine, space, heap) else {
+        return 0;
+    };
+    let mut found = [Group::default(); MAX_GROUPS];
+    let Ok(totals) = view.group((since != 0).then_some(since), &mut found) else {
+        return 0;
+    };
+    for (group, out) in found[..totals.groups].iter().zip(groups.iter_mut()) {
+        *out = LiveGroup {
+            owner: OwnerId(group.owner.0),
+            blocks: group.blocks,
+            bytes: group.bytes,
+            block_size: group.block_size,
+            frames: view
+                .site(group.site)
+                .map(|site| site.frames)
+                .unwrap_or_default(),
+        };
+    }
+    totals.groups
 }

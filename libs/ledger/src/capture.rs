@@ -1,8 +1,10 @@
 //! Call stacks by frame pointers.
 //!
-//! **Invariant:** the walk reads only inside the bounds it was given, and only upwards, so it ends
-//! after at most [`MAX_DEPTH`] frames whatever the stack holds.
+//! **Invariant:** the walk reads only inside the bounds it was given and ends after at most
+//! [`MAX_DEPTH`] frames, whatever the stack holds.
 //! **Knows nothing of:** symbols, images, which stack is the current one.
+
+use core::mem::MaybeUninit;
 
 /// Most frames of a call stack.
 pub const MAX_DEPTH: usize = 8;
@@ -17,9 +19,10 @@ pub struct StackBounds {
 }
 
 /// Return addresses, innermost first, and their hash.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct CallStack {
-    frames: [u64; MAX_DEPTH],
+    /// The first `len` are initialised.
+    frames: [MaybeUninit<u64>; MAX_DEPTH],
     len: usize,
     key: u64,
 }
@@ -27,23 +30,39 @@ pub struct CallStack {
 impl CallStack {
     /// No frames: counted at site 0.
     pub const EMPTY: Self = Self {
-        frames: [0; MAX_DEPTH],
+        frames: [MaybeUninit::uninit(); MAX_DEPTH],
         len: 0,
         key: 0,
     };
 
+    /// No frames, to be captured in place.
+    #[inline(always)]
+    pub fn new() -> Self {
+        // Not `EMPTY`, whose unused frames would be copied.
+        Self {
+            frames: [const { MaybeUninit::uninit() }; MAX_DEPTH],
+            len: 0,
+            key: 0,
+        }
+    }
+
     /// A stack of the given return addresses; those beyond [`MAX_DEPTH`] are dropped.
     pub fn from_frames(frames: &[u64]) -> Self {
         let mut stack = Self::EMPTY;
-        for &frame in frames {
-            stack.push(frame);
+        for (slot, &frame) in stack.frames.iter_mut().zip(frames) {
+            slot.write(frame);
+            stack.key = mix(stack.key, frame);
+            stack.len += 1;
         }
+        stack.key |= u64::from(stack.len > 0);
         stack
     }
 
     /// The return addresses, innermost first.
     pub fn frames(&self) -> &[u64] {
-        self.frames.get(..self.len).unwrap_or(&[])
+        let frames = self.frames.get(..self.len).unwrap_or(&[]);
+        // SAFETY: `from_frames` and `capture` initialised the first `len` frames.
+        unsafe { frames.assume_init_ref() }
     }
 
     /// Hash of the frames; 0 if and only if there are none.
@@ -52,14 +71,29 @@ impl CallStack {
         self.key
     }
 
+    /// Captures the call stack of the function this is inlined into: see [`capture`]. Where the
+    /// stack is made in place, nothing need be copied.
     #[inline(always)]
-    fn push(&mut self, frame: u64) {
-        if let Some(slot) = self.frames.get_mut(self.len) {
-            *slot = frame;
-            self.len += 1;
-            // Bit 0 keeps the key from being 0.
-            self.key = (self.key.rotate_left(23) ^ frame).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    pub fn capture(&mut self, depth: usize, bounds: StackBounds) {
+        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+        aarch64::capture(self, depth, bounds);
+        #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+        {
+            let _ = (depth, bounds);
+            (self.len, self.key) = (0, 0);
         }
+    }
+}
+
+/// Adds a frame to a hash.
+#[inline(always)]
+fn mix(key: u64, frame: u64) -> u64 {
+    (key.rotate_left(23) ^ frame).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl core::fmt::Debug for CallStack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.frames()).finish()
     }
 }
 
@@ -77,51 +111,56 @@ impl Default for CallStack {
 /// stack is empty.
 #[inline(always)]
 pub fn capture(depth: usize, bounds: StackBounds) -> CallStack {
-    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
-    {
-        aarch64::capture(depth, bounds)
-    }
-    #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
-    {
-        let _ = (depth, bounds);
-        CallStack::EMPTY
-    }
+    let mut stack = CallStack::new();
+    stack.capture(depth, bounds);
+    stack
 }
 
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 mod aarch64 {
-    use super::{CallStack, StackBounds};
-    use core::mem::MaybeUninit;
+    use super::{CallStack, MAX_DEPTH, StackBounds, mix};
 
     #[inline(always)]
-    pub(super) fn capture(depth: usize, bounds: StackBounds) -> CallStack {
+    pub(super) fn capture(stack: &mut CallStack, depth: usize, bounds: StackBounds) {
         let mut fp: usize;
         // SAFETY: reads x29 into a register and touches nothing else.
         unsafe {
-            core::arch::asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags))
-        };
-        let mut stack = CallStack::EMPTY;
-        let last = bounds.hi.wrapping_sub(16);
-        let mut lo = bounds.lo;
-        for _ in 0..depth {
-            // A frame record is two words, 8-byte aligned at least.
-            if fp < lo || fp > last || fp & 7 != 0 || last > bounds.hi {
-                break;
-            }
-            let record = core::ptr::with_exposed_provenance::<[MaybeUninit<u64>; 2]>(fp);
-            // SAFETY:
-            // 1. `lo <= fp` and `fp + 16 <= hi`, and the caller gave bounds of readable memory.
-            // 2. `fp` is aligned to 8. Any bits are a valid frame: they are used as numbers only.
-            let [next, ret] = unsafe { core::ptr::read_volatile(record) };
-            // SAFETY: stack memory that was read is as initialised as the hardware knows.
-            let (next, ret) = unsafe { (next.assume_init(), ret.assume_init()) };
-            if ret == 0 {
-                break;
-            }
-            stack.push(ret);
-            lo = fp + 16;
-            fp = next as usize;
+            core::arch::asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags));
         }
-        stack
+        let (mut key, mut len) = (0, 0);
+        // Offset of the last frame record that there can be, in units of 16 bytes.
+        let Some(last) = bounds
+            .hi
+            .checked_sub(bounds.lo)
+            .and_then(|len| len.checked_sub(16))
+        else {
+            (stack.key, stack.len) = (0, 0);
+            return;
+        };
+        let last = last >> 4;
+        for slot in stack.frames.iter_mut().take(depth.min(MAX_DEPTH)) {
+            // A frame record is aligned to 16 as the stack is: what is not, is beyond any bound
+            // when its low bits are rotated to the top.
+            if fp.wrapping_sub(bounds.lo).rotate_right(4) > last {
+                break;
+            }
+            let (next, ret): (usize, u64);
+            // SAFETY:
+            // 1. `lo <= fp` and `fp + 16 <= hi`, and the caller gave bounds of readable memory
+            //    of the running stack. `fp` is as aligned as `lo`.
+            // 2. What was read is used as numbers only, and checked before the next step.
+            unsafe {
+                core::arch::asm!(
+                    "ldp {next}, {ret}, [{fp}]",
+                    fp = in(reg) fp, next = out(reg) next, ret = out(reg) ret,
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            slot.write(ret);
+            key = mix(key, ret);
+            len += 1;
+            fp = next;
+        }
+        (stack.key, stack.len) = (key | u64::from(len > 0), len);
     }
 }

@@ -12,17 +12,29 @@ use core::sync::atomic::Ordering;
 
 use crate::classes::UNIT;
 use crate::layout::{
-    BINS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION,
+    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy,
+    VERSION,
 };
 
 /// A window of memory that is this value's alone.
 pub(crate) struct Window {
     base: NonNull<u8>,
+    /// The tables and the body, derived from `base`.
+    accounts: NonNull<u64>,
+    sites: NonNull<u8>,
+    map: NonNull<u64>,
+    body: NonNull<u8>,
     geometry: Geometry,
     reserved: usize,
     committed: usize,
     /// Units of the body that are usable.
     units: u32,
+    /// Entries of the unit table: as many, or none if the strategy has no units.
+    entries: u32,
+    /// Number of sites, a power of two, less 1.
+    site_mask: usize,
+    site_bytes: usize,
+    owners: usize,
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -73,8 +85,8 @@ impl Window {
             body_bytes: body_bytes as u64,
             epoch: 0.into(),
             unused: [0; 3],
-            live: 0,
             max_allocated: 0,
+            live: 0,
             num_release: 0,
             num_alloc_fail: 0,
             biggest_alloc_fail: 0,
@@ -82,6 +94,7 @@ impl Window {
             sites_used: 0,
             bin_mask: 0,
             bins: [crate::entry::NONE; BINS],
+            cached: [crate::entry::NONE; CACHED_LENGTHS],
             partial: [crate::entry::NONE; crate::classes::CLASSES],
             empty: [crate::entry::NONE; crate::classes::CLASSES],
         };
@@ -90,13 +103,30 @@ impl Window {
         // 2. `base` is a multiple of 256, hence aligned for the header.
         // 3. The memory is ours by contract 1.
         unsafe { base.cast::<Header>().write(header) };
+        // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
+        let at = |offset| unsafe { base.add(offset) };
         Ok(Self {
             base,
+            accounts: at(geometry.owners_offset).cast(),
+            sites: at(geometry.sites_offset),
+            map: at(geometry.map_offset).cast(),
+            body: at(geometry.body_offset),
+            site_mask: geometry.sites - 1,
+            site_bytes: geometry.site_bytes,
+            owners: geometry.owners,
             geometry,
             reserved,
             committed,
             units: (body_bytes / UNIT) as u32,
+            entries: match cfg.strategy {
+                Strategy::Segregated => (body_bytes / UNIT) as u32,
+                Strategy::FirstFit => 0,
+            },
         })
+    }
+
+    pub(crate) fn site_mask(&self) -> usize {
+        self.site_mask
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -130,6 +160,9 @@ impl Window {
         let old = self.units;
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
+        if self.entries > 0 {
+            self.entries = self.units;
+        }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
         header.body_bytes = u64::from(units) * UNIT as u64;
@@ -155,34 +188,23 @@ impl Window {
         self.header().epoch.load(Ordering::Relaxed)
     }
 
-    /// A pointer to `offset` bytes behind the base. Does not access anything.
-    #[inline(always)]
-    fn at(&self, offset: usize) -> NonNull<u8> {
-        self.base.map_addr(|base| base.saturating_add(offset))
-    }
-
-    #[inline(always)]
-    fn map_at(&self, index: u32) -> NonNull<u64> {
-        self.at(self.geometry.map_offset + index as usize * 8)
-            .cast()
-    }
-
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
-        if unit >= self.units {
+        if unit >= self.entries {
             return 0;
         }
-        // SAFETY: the map has an entry for each unit, before the body and thus committed; aligned to 8.
-        unsafe { self.map_at(unit).read() }
+        // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
+        // to 8.
+        unsafe { self.map.add(unit as usize).read() }
     }
 
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if unit < self.units {
+        if unit < self.entries {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
-            unsafe { self.map_at(unit).write(entry) };
+            unsafe { self.map.add(unit as usize).write(entry) };
         }
     }
 
@@ -192,14 +214,14 @@ impl Window {
             return 0;
         }
         // SAFETY: the map has `map_words` words, before the body and thus committed; aligned to 8.
-        unsafe { self.map_at(index as u32).read() }
+        unsafe { self.map.add(index).read() }
     }
 
     /// Writes word `index` of the start bitmap.
     pub(crate) fn set_map_word(&mut self, index: usize, word: u64) {
         if index < self.geometry.map_words {
             // SAFETY: as in `map_word`, and `self` is borrowed mutably.
-            unsafe { self.map_at(index as u32).write(word) };
+            unsafe { self.map.add(index).write(word) };
         }
     }
 
@@ -207,84 +229,86 @@ impl Window {
     /// share account 0.
     #[inline(always)]
     pub(crate) fn account_mut(&mut self, owner: u16) -> &mut u64 {
-        let index = if (owner as usize) < self.geometry.owners {
+        let index = if (owner as usize) < self.owners {
             owner as usize
         } else {
             0
         };
         // SAFETY:
         // 1. The accounts table has `owners >= 1` words, before the body and thus committed.
-        // 2. Its offset is a multiple of 8. It is borrowed through `self`, mutably.
+        // 2. It is aligned to 8. It is borrowed through `self`, mutably.
+        unsafe { self.accounts.add(index).as_mut() }
+    }
+
+    /// Entry of a site; sites outside share the entries inside.
+    #[inline(always)]
+    pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
+        let index = site as usize & self.site_mask;
+        // SAFETY:
+        // 1. The sites table has `sites` entries, a power of two, before the body and thus
+        //    committed.
+        // 2. Table and stride are aligned to 8. It is borrowed through `self`, mutably.
+        // 3. Any bits are a valid `SiteEntry`.
         unsafe {
-            self.at(self.geometry.owners_offset + index * 8)
+            self.sites
+                .add(index * self.site_bytes)
                 .cast()
                 .as_mut()
         }
     }
 
-    /// Entry of a site; sites outside share entry 0.
-    #[inline(always)]
-    pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let index = site as usize & (self.geometry.sites - 1);
-        let offset = self.geometry.sites_offset + index * self.geometry.site_bytes;
-        // SAFETY:
-        // 1. The sites table has `sites` entries, a power of two, before the body and thus committed.
-        // 2. Offset and stride are multiples of 8. It is borrowed through `self`, mutably.
-        // 3. Any bits are a valid `SiteEntry`.
-        unsafe { self.at(offset).cast().as_mut() }
-    }
-
     /// Frames that follow a site's entry.
     pub(crate) fn site_frames_mut(&mut self, site: u16) -> &mut [u64] {
         let index = site as usize & (self.geometry.sites - 1);
-        let offset = self.geometry.sites_offset + index * self.geometry.site_bytes;
-        let frames = self.at(offset + size_of::<SiteEntry>()).cast();
+        let offset = index * self.geometry.site_bytes + size_of::<SiteEntry>();
         // SAFETY: as in `site_mut`; `site_bytes` has room for `depth` words behind the entry.
-        unsafe { NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut() }
+        unsafe {
+            let frames = self.sites.add(offset).cast();
+            NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
+        }
     }
 
-    /// Word at `offset` bytes into the body; 0 outside.
+    /// Word `index` of the body; 0 outside.
     #[inline(always)]
-    pub(crate) fn body_word(&self, offset: usize) -> u64 {
-        if offset & 7 != 0 || offset >= self.body_bytes() {
+    pub(crate) fn body_word(&self, index: usize) -> u64 {
+        if index >= self.units as usize * (UNIT / 8) {
             return 0;
         }
-        // SAFETY: inside the committed body, whose size and the offset are multiples of 8.
-        unsafe { self.at(self.geometry.body_offset + offset).cast().read() }
+        // SAFETY: inside the committed body, whose size is a multiple of 8 and which is aligned.
+        unsafe { self.body.cast::<u64>().add(index).read() }
     }
 
-    /// Writes the word at `offset` bytes into the body.
+    /// Writes word `index` of the body.
     #[inline(always)]
-    pub(crate) fn set_body_word(&mut self, offset: usize, word: u64) {
-        if offset & 7 == 0 && offset < self.body_bytes() {
+    pub(crate) fn set_body_word(&mut self, index: usize, word: u64) {
+        if index < self.units as usize * (UNIT / 8) {
             // SAFETY: as in `body_word`. Callers name words of slab records and block headers
-            // only, which no block's user can reach through a pointer we gave out.
-            unsafe {
-                self.at(self.geometry.body_offset + offset)
-                    .cast()
-                    .write(word)
-            };
+            // only, which no block's user may reach through a pointer we gave out.
+            unsafe { self.body.cast::<u64>().add(index).write(word) };
         }
     }
 
     /// Offset of an address into the body. Large if outside.
     #[inline(always)]
     pub(crate) fn body_offset_of(&self, ptr: NonNull<u8>) -> usize {
-        ptr.addr()
-            .get()
-            .wrapping_sub(self.base.addr().get())
-            .wrapping_sub(self.geometry.body_offset)
+        ptr.addr().get().wrapping_sub(self.body.addr().get())
     }
 
-    /// Pointer to `offset` bytes into the body.
+    /// Pointer to `offset` bytes into the body; to its start if that is outside.
     #[inline(always)]
     pub(crate) fn body_ptr(&self, offset: usize) -> NonNull<u8> {
-        self.at(self.geometry.body_offset + offset)
+        let offset = if offset < self.body_bytes() {
+            offset
+        } else {
+            0
+        };
+        // SAFETY: inside the committed body.
+        unsafe { self.body.add(offset) }
     }
 
     /// Address of the body's start.
     pub(crate) fn body_addr(&self) -> usize {
-        self.base.addr().get() + self.geometry.body_offset
+        self.body.addr().get()
     }
 
     /// Copies `bytes` from one place in the body to another; nothing if either lies outside.
@@ -309,8 +333,11 @@ impl Window {
         }
         // SAFETY: the range is committed; `out` is a Rust slice, which no part of the window is.
         unsafe {
-            core::ptr::copy_nonoverlapping(self.at(offset).as_ptr(), out.as_mut_ptr(), out.len());
-        };
+            self.base
+                .add(offset)
+                .as_ptr()
+                .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());
+        }
         true
     }
 }

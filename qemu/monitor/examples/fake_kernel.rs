@@ -3,7 +3,7 @@
 //!
 //! Fast calls: 0xb2000001 adds one to each of x1..x3; 0xb2000002 raises secure SGI 8, which comes in
 //! as FIQ once the normal world runs; 0xb2000003 returns what a senseless SMC of its own gave;
-//! 0xb2000004 overwrites the EL1 registers that only the normal world has kept. A yielding call
+//! 0xb2000004 overwrites EL1 registers of the normal world; 0xb2000005 returns ISR_EL1. A yielding call
 //! returns the sum of x0..x7, TPIDR_EL1 and how many FIQs this CPU has had.
 //!
 //! **Invariant:** a check that fails ends in an undefined instruction at S-EL1, with no vectors: the
@@ -113,6 +113,8 @@ fast:
     b.eq    3f
     cmp     w9, #4
     b.eq    4f
+    cmp     w9, #5
+    b.eq    5f
     mov     x1, #0x55
     return_id 5
 1:  add     x1, x1, #1
@@ -154,9 +156,12 @@ fast:
     msr     spsr_el1, x9
     adr     x9, table
     at      s1e1r, x9
+    isb
     msr     tpidr_el0, x9
     msr     tpidrro_el0, x9
     mov     x1, #0
+    return_id 5
+5:  mrs     x1, isr_el1
     return_id 5
 cpu_on:
     check_masked

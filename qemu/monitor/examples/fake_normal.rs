@@ -1,8 +1,12 @@
 //! A normal world that tests the monitor together with `fake_kernel`, on two CPUs.
 //!
 //! Needs two CPUs and semihosting. The word at 0x4700_0000 (a loader device) says what to do: 0 all checks,
-//! exit status 0 or the number of the check that failed; 1 SYSTEM_OFF; 2 SYSTEM_RESET; 3 fast calls
-//! in a loop, for counting instructions; 4 a secure access, which ends with the monitor's crash status or an abort here.
+//! exit status 0 or the number of the check that failed; 1 SYSTEM_OFF (QEMU's status 0); 2
+//! SYSTEM_RESET (the same with `-no-reboot`); 3 fast calls in a loop, for counting instructions (exit
+//! status: instructions of a round); 4 reads secure RAM (exit status 99: it gets an abort).
+//!
+//! Flash is the monitor with `fake_kernel`'s raw image in place of the kernel's; this image's raw
+//! bytes go to `NORMAL_BASE`.
 //!
 //! **Invariant:** runs with the MMU off, so all accesses are aligned; no formatting.
 //! **Knows nothing of:** the real kernel's calls.
@@ -19,7 +23,10 @@ mod guest {
 
     /// Physical address of the mode word.
     const MODE: usize = 0x4700_0000;
+    /// Where the second CPU starts.
     const ENTRY_2: u64 = 0x4200_0040;
+    /// Where the first comes back from a power-down suspend.
+    const ENTRY_RESUMED: u64 = 0x4200_0080;
 
     global_asm!(
         r#"
@@ -42,6 +49,14 @@ payload_entry:
     adr     x1, vectors
     msr     vbar_el1, x1
     bl      secondary
+    .balign 64
+    // 0x42000080: first CPU, resumed
+    ldr     x1, =0x46010000
+    mov     sp, x1
+    adr     x1, vectors
+    msr     vbar_el1, x1
+    mrs     x1, sctlr_el1
+    bl      resumed
 .ltorg
 .balign 2048
 vectors:
@@ -150,7 +165,7 @@ vectors:
         check(12, psci(0x8000_0001, 0x8000_0000, 0, 0) == 0);
         check(13, psci(0x8000_0001, 0x8000_8000, 0, 0) == -1);
         check(14, psci(0xc300_0000, 0, 0, 0) == -1);
-        check(15, psci(0xbe00_0005, 1, 2, 3) == 0x55); // Owner 62: the kernel's to refuse.
+        check(15, psci(0xbe00_0006, 1, 2, 3) == 0x55); // Owner 62: the kernel's to refuse.
         check(16, psci(0x8400_000a, CPU_ON, 0, 0) == 0);
         check(17, psci(0x8400_0006, 0, 0, 0) == 2);
 
@@ -201,6 +216,17 @@ vectors:
         );
         check(30, gp_survive());
 
+        // Floating point and, where there is some, SVE are this world's to use.
+        write_sys!("cpacr_el1", 3u64 << 20 | 3 << 16);
+        let has_sve = (read_sys!("id_aa64pfr0_el1") >> 32) & 0xf != 0;
+        // SAFETY: fmov d0, #1.0; ptrue p0.b; no compiled code here uses these registers.
+        unsafe {
+            asm!("isb", ".inst 0x1e6e1000");
+            if has_sve {
+                asm!(".inst 0x2518e3e0");
+            }
+        }
+
         // A secure interrupt while this world runs.
         check(31, call(0xb200_0002, 0, 0, 0)[0] == 0);
         check(32, smc([0x3200_0004, 0, 0, 0, 0, 0, 0, 0])[2] == 1);
@@ -229,6 +255,42 @@ vectors:
                 relax();
             }
         }
+        interrupts()
+    }
+
+    /// The normal world's own interrupts: it can set them up, they wake it from a suspend, and the
+    /// secure world sees them as FIQ.
+    fn interrupts() -> ! {
+        /// Virtual timer, interrupt id 27; the first redistributor's GICR_ISENABLER0.
+        const TIMER: u32 = 27;
+        const ENABLE: usize = 0x080a_0000 + 0x1_0000 + 0x100;
+        const PRIORITY: usize = 0x080a_0000 + 0x1_0000 + 0x400 + TIMER as usize;
+        check(60, call(0xb200_0005, 0, 0, 0)[0] == 0);
+        // SAFETY: this world's part of the GIC.
+        unsafe {
+            ptr::write_volatile(ENABLE as *mut u32, 0xffff_ffff);
+            // The secure SGIs' bits are not this world's to see.
+            check(61, ptr::read_volatile(ENABLE as *const u32) & 0xff00 == 0);
+            ptr::write_volatile(ENABLE.wrapping_add(0x80) as *mut u32, !(1 << TIMER));
+            ptr::write_volatile(PRIORITY as *mut u8, 0x80);
+        }
+        write_sys!("S3_0_C12_C12_5", 7u64); // ICC_SRE_EL1
+        write_sys!("S3_0_C4_C6_0", 0xf0u64); // ICC_PMR_EL1
+        write_sys!("S3_0_C12_C12_7", 1u64); // ICC_IGRPEN1_EL1
+        write_sys!("cntv_tval_el0", 100_000u64);
+        write_sys!("cntv_ctl_el0", 1u64);
+        check(62, psci(0xc400_0001, 1, 0, 0) == 0);
+        check(63, read_sys!("isr_el1") == 1 << 7);
+        check(64, call(0xb200_0005, 0, 0, 0)[0] == 1 << 6);
+        write_sys!("tpidr_el1", 0x77u64);
+        psci(0xc400_0001, 1 << 30, ENTRY_RESUMED, 0x1234);
+        exit(65)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn resumed(context_id: u64, sctlr: u64) -> ! {
+        check(66, context_id == 0x1234 && sctlr & 1 == 0);
+        check(67, call(0xb200_0001, 1, 0, 0)[0] == 2);
         exit(0)
     }
 

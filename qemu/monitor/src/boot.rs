@@ -12,7 +12,7 @@ use tally_abi::opteed::{Vector, ret};
 use tally_abi::virt;
 
 use crate::context::CpuContext;
-use crate::package::{self, HEADER_BYTES};
+use crate::package::{self, HEADER_BYTES, LINE_BYTES};
 use crate::psci::Cpus;
 use crate::{console, crash, gic, sysreg, world};
 
@@ -20,9 +20,6 @@ use crate::{console, crash, gic, sysreg, world};
 pub(crate) static CPUS: Cpus = Cpus::new();
 /// Physical address of the kernel's vector table, once CPU 0 has it.
 static VECTOR_TABLE: AtomicU64 = AtomicU64::new(0);
-
-/// Smallest data cache line that QEMU's CPUs have, in bytes.
-const CACHE_LINE: u64 = 64;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn monitor_primary(context: *mut CpuContext, cpu: u64) -> ! {
@@ -42,7 +39,7 @@ unsafe extern "C" fn monitor_primary(context: *mut CpuContext, cpu: u64) -> ! {
         unsafe { *((virt::FLASH_BASE + virt::PACKAGE_OFFSET) as *const [u8; HEADER_BYTES]) };
     let kernel = match package::find_kernel(header) {
         Ok(range) => range,
-        Err(error) => crash::refuse(format_args!("{}", error.text())),
+        Err(error) => crash::refuse(format_args!("{error}")),
     };
     load(&kernel);
 
@@ -108,13 +105,11 @@ unsafe fn take<'a>(context: *mut CpuContext, cpu: u64) -> &'a mut CpuContext {
 
 /// Copies the image to where the kernel is linked, and makes it visible to a CPU with caches off.
 fn load(image: &Range<u64>) {
-    let size = (image.end - image.start).next_multiple_of(CACHE_LINE);
+    let size = (image.end - image.start).next_multiple_of(LINE_BYTES);
     let end = virt::KERNEL_BASE + size;
     // SAFETY:
     // 1. `find_kernel` has checked that the image lies in flash and fits the kernel's RAM, both
-    //    mapped; rounding up to a line reads at most 63 bytes on, which both have room for: the
-    //    RAM's size is a multiple of a line, and beyond flash's end lies no mapped byte only if the
-    //    image ends there, which a multiple of 16 at most 64 MiB rounds to.
+    //    mapped; both ends are multiples of a line, so rounding the size up stays within them.
     // 2. Nobody uses the kernel's RAM yet.
     unsafe {
         asm!(

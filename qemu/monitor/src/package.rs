@@ -4,16 +4,19 @@
 //! where the kernel is linked.
 //! **Knows nothing of:** what is in the image.
 
+use core::fmt;
 use core::ops::Range;
 
 use tally_abi::virt;
 
 /// Size of the header in bytes: magic (u64), offset (u32), size (u32), little-endian.
 pub(crate) const HEADER_BYTES: usize = 16;
+/// What the image is copied in: one cache line of QEMU's CPUs, in bytes.
+pub(crate) const LINE_BYTES: u64 = 64;
 /// Size of secure flash on QEMU virt.
 const FLASH_BYTES: u64 = 64 << 20;
 
-/// Why there is no kernel to load.
+/// Why there is no kernel to load. `Display` is what to tell on the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PackageError {
     /// The header does not begin with `PACKAGE_MAGIC`.
@@ -24,18 +27,17 @@ pub(crate) enum PackageError {
     TooLarge,
 }
 
-impl PackageError {
-    /// What to tell on the console.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
+impl fmt::Display for PackageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::NoMagic => "no package header",
             Self::BadBounds => "kernel image out of bounds",
             Self::TooLarge => "kernel image larger than secure RAM",
-        }
+        })
     }
 }
 
-/// Checks `header` and returns the image's address range in flash (16-byte aligned start).
+/// Checks `header` and returns the image's address range in flash (start aligned to [`LINE_BYTES`]).
 pub(crate) fn find_kernel(header: [u8; HEADER_BYTES]) -> Result<Range<u64>, PackageError> {
     let [
         m0,
@@ -62,7 +64,7 @@ pub(crate) fn find_kernel(header: [u8; HEADER_BYTES]) -> Result<Range<u64>, Pack
     let size = u64::from(u32::from_le_bytes([s0, s1, s2, s3]));
     let end = offset + size;
     let first = virt::PACKAGE_OFFSET + HEADER_BYTES as u64;
-    if size == 0 || offset < first || !offset.is_multiple_of(16) || end > FLASH_BYTES {
+    if size == 0 || offset < first || !offset.is_multiple_of(LINE_BYTES) || end > FLASH_BYTES {
         return Err(PackageError::BadBounds);
     }
     if size > virt::SECURE_RAM_END - virt::KERNEL_BASE {
@@ -99,7 +101,7 @@ mod tests {
             (0x4_1000, 0),
             (0, 0x100),
             (0x4_0000, 0x100),
-            (0x4_1008, 0x100),
+            (0x4_1010, 0x100),
             (0xffff_fff0, 0xffff_ffff),
             (0x03ff_fff0, 0x20),
         ] {

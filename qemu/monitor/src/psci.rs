@@ -255,6 +255,9 @@ mod tests {
             error(ErrorCode::AlreadyOn)
         );
         assert_eq!(cpus.call(&[AFFINITY_INFO, 1, 0, 0]), Outcome::Return(0));
+        cpus.set_off(1);
+        assert_eq!(cpus.call(&[AFFINITY_INFO, 1, 0, 0]), Outcome::Return(1));
+        assert_eq!(cpus.call(&[CPU_ON, 1, 0x4200_0000, 9]), Outcome::Wake(1));
     }
 
     #[test]

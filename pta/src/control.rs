@@ -1,0 +1,83 @@
+//! Tally's control pTA: what OP-TEE's interfaces have no call for.
+//!
+//! **Invariant:** layouts are [`tally_abi::pta::control`]'s.
+//! **Knows nothing of:** how the figures come about.
+
+use crate::list::{self, Text};
+use core::fmt::Write;
+use tally_abi::pta::control::{
+    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, UUID,
+};
+use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
+use tally_abi::{TeeResult, TeeUuid};
+use tally_core::pta_api::{Params, PseudoTa, Services};
+
+pub(crate) struct Control;
+
+impl PseudoTa for Control {
+    fn uuid(&self) -> TeeUuid {
+        UUID
+    }
+
+    fn name(&self) -> &'static str {
+        "control"
+    }
+
+    fn invoke(
+        &self,
+        services: &dyn Services,
+        command: u32,
+        params: &mut dyn Params,
+    ) -> Result<(), TeeResult> {
+        const LIST: [u32; 4] = [MEMREF_OUTPUT, NONE, NONE, NONE];
+        match command {
+            CMD_MEMINFO => {
+                list::expect(params, LIST)?;
+                list::write(params, 0, |index| services.meminfo(index))
+            }
+            CMD_POOLS => {
+                list::expect(params, LIST)?;
+                list::write(params, 0, |index| services.pool(index))
+            }
+            CMD_OWNERS => {
+                list::expect(params, LIST)?;
+                list::write(params, 0, |index| services.owner(index))
+            }
+            CMD_KILL => kill(services, params),
+            CMD_RESET => {
+                list::expect(params, [NONE; 4])?;
+                services.reset_stats();
+                Ok(())
+            }
+            CMD_LAST_OOM => {
+                list::expect(params, LIST)?;
+                let mut text = Text::new(params, 0);
+                if !services.last_oom(&mut text as &mut dyn Write) {
+                    return Err(TeeResult::NO_DATA);
+                }
+                text.finish()
+            }
+            CMD_FAULT => {
+                list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+                services.fault(params.value(0).0).ok()
+            }
+            _ => Err(TeeResult::NOT_SUPPORTED),
+        }
+    }
+}
+
+fn kill(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+    list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+    let mut octets = [0; 16];
+    if params.memref_len(0) != octets.len() as u64 {
+        return Err(TeeResult::BAD_PARAMETERS);
+    }
+    params.read(0, 0, &mut octets)?;
+    let killed = services.kill(TeeUuid::from_octets(octets));
+    params.set_value(1, killed, 0);
+    if killed == 0 {
+        Err(TeeResult::ITEM_NOT_FOUND)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,398 @@
+//! `cargo xtask bench`.
+//!
+//! The guest executes the measures between markers and writes their names and iteration counts,
+//! in the same order, to its results file; the TCG plugin `tools/insn-count` writes the counts.
+//!
+//! **Invariant:** figures are instructions under `-icount shift=0` on one CPU: the same sources
+//! give the same figures on every machine. The names in the JSON object do not change.
+//! **Knows nothing of:** how the guest does the measures.
+
+use crate::images::{self, Config, Images};
+use crate::qemu::{Ending, Output, Run};
+use crate::ui::thousands;
+use crate::{paths, setup, tool, ui};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How to report.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// End a guest that has been silent for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+}
+
+/// OP-TEE's figures: release build, same QEMU, same CPU model; instructions in the secure world
+/// above EL3, without the firmware's.
+const OPTEE: &[(&str, f64)] = &[
+    ("pta_invoke", 8_900.0),
+    ("ta_invoke", 36_800.0),
+    ("ta_load_32k", 37_600_000.0),
+    ("ta_load_8m", 85_700_000.0),
+    ("memref_1m", 116_000.0),
+    ("heap_pair 10", 434.0),
+    ("heap_pair 100", 989.0),
+    ("heap_pair 1000", 5_947.0),
+    ("heap_pair 10000", 9_686.0),
+];
+const OPTEE_FIRMWARE: f64 = 950.0;
+const OPTEE_BOOT: f64 = 6_500_000.0;
+const OPTEE_IMAGE: f64 = 451_000.0;
+
+const WORLDS: [&str; 4] = ["monitor", "kernel", "ta", "normal"];
+
+/// Instructions by world, in the order of [`WORLDS`].
+type Counts = [u64; 4];
+
+/// One measure: what the guest called it, and counts for one iteration.
+#[derive(Clone, Debug, PartialEq)]
+struct Measure {
+    name: String,
+    strategy: Option<String>,
+    live: Option<u64>,
+    iterations: u64,
+    counts: Counts,
+}
+
+impl Measure {
+    fn each(&self, world: usize) -> u64 {
+        let n = self.iterations.max(1);
+        (self.counts[world] + n / 2) / n
+    }
+
+    fn secure(&self) -> u64 {
+        self.each(1) + self.each(2)
+    }
+
+    fn label(&self) -> String {
+        match self.live {
+            Some(live) => format!("{} {live}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// Measures and prints.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    setup::ensure(setup::Part::Qemu)?;
+    let images = images::build(&Config::default())?;
+    let plugin = plugin()?;
+    let silence = Duration::from_secs(args.timeout);
+    let (boot, measures) = measure(&images, &plugin, silence)?;
+    let facts = Facts::of(&images, boot, silence)?;
+    if args.json {
+        anstream::println!("{}", object(&facts, &measures));
+    } else {
+        print_table(&facts, &measures);
+    }
+    Ok(0)
+}
+
+/// What is not a measure of the guest.
+struct Facts {
+    boot: Counts,
+    kernel_image: u64,
+    kernel_sites: u64,
+    kernel_ram: u64,
+    monitor_image: u64,
+    archive: u64,
+    to_shell: Option<Duration>,
+}
+
+impl Facts {
+    fn of(images: &Images, boot: Counts, silence: Duration) -> Result<Self> {
+        ui::step("Measuring", "host time to the shell");
+        let outcome = Run {
+            images,
+            label: "bench-shell",
+            command: Some("help"),
+            output: Output::Captured,
+            secure_console: false,
+            silence,
+            results: None,
+            cpus: 2,
+            extra: Vec::new(),
+        }
+        .start()?;
+        Ok(Self {
+            boot,
+            kernel_image: (images.kernel_raw_len - images.kernel_sites_len) as u64,
+            kernel_sites: images.kernel_sites_len as u64,
+            kernel_ram: images.kernel.mem_len(),
+            monitor_image: images.monitor.flatten()?.len() as u64,
+            archive: std::fs::metadata(&images.archive)?.len(),
+            to_shell: outcome.first_output,
+        })
+    }
+}
+
+/// Builds the plugin.
+fn plugin() -> Result<PathBuf> {
+    let version = tool::output(std::process::Command::new(setup::QEMU).arg("--version"))?;
+    let major: u32 = version
+        .split_whitespace()
+        .find_map(|word| word.split_once('.')?.0.parse().ok())
+        .with_context(|| format!("cannot read QEMU's version from: {version}"))?;
+    let mut cargo = tool::cargo();
+    cargo.args(["build", "--quiet", "-p", "insn-count"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    if major >= 9 {
+        cargo.args(["--features", "insn-count/qemu-10"]);
+    }
+    for line in tool::output(&mut cargo)?.lines() {
+        let message: Value = serde_json::from_str(line).unwrap_or_default();
+        if message["target"]["name"] == "insn_count"
+            && let Some(file) = message["filenames"][0].as_str()
+        {
+            return Ok(file.into());
+        }
+    }
+    bail!("cargo built no plugin")
+}
+
+fn measure(images: &Images, plugin: &Path, silence: Duration) -> Result<(Counts, Vec<Measure>)> {
+    ui::step(
+        "Measuring",
+        "instructions in QEMU, one CPU, -icount shift=0",
+    );
+    let out = paths::out();
+    let counts = out.join("insn-count.jsonl");
+    let results = out.join("bench.jsonl");
+    for file in [&counts, &results] {
+        // Files of an earlier run must not speak for this one.
+        let _ = std::fs::remove_file(file);
+    }
+    let plugin = format!("{},out={}", plugin.display(), counts.display());
+    let extra = [
+        "-accel",
+        "tcg,thread=single",
+        "-icount",
+        "shift=0",
+        "-plugin",
+        &plugin,
+    ];
+    let outcome = Run {
+        images,
+        label: "bench",
+        command: Some("bench"),
+        output: Output::Captured,
+        secure_console: false,
+        silence,
+        results: Some(results.clone()),
+        cpus: 1,
+        extra: extra.map(str::to_owned).to_vec(),
+    }
+    .start()?;
+    if outcome.ending != Ending::Exit(0) {
+        let trouble = outcome.trouble(images).unwrap_or(outcome.normal.clone());
+        bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
+    }
+    let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
+    let results =
+        std::fs::read_to_string(&results).context("the guest wrote no names of measures")?;
+    pair(&counts, &results)
+}
+
+/// Puts the plugin's counts and the guest's names together.
+fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>)> {
+    let parse = |text: &str| -> Result<Vec<Value>> {
+        text.lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+            .collect()
+    };
+    let read = |value: &Value| -> Counts { WORLDS.map(|w| value[w].as_u64().unwrap_or(0)) };
+    let mut boot = None;
+    let mut measured = Vec::new();
+    for line in parse(counts)? {
+        if line["boot"].is_object() {
+            boot = Some(read(&line["boot"]));
+        } else if line["measure"].is_u64() {
+            measured.push(read(&line["counts"]));
+        }
+    }
+    let names: Vec<Value> = parse(results)?
+        .into_iter()
+        .filter(|line| line["bench"].is_string())
+        .collect();
+    ensure!(
+        names.len() == measured.len(),
+        "the guest names {} measures, the plugin counted {}",
+        names.len(),
+        measured.len()
+    );
+    let measures = names
+        .iter()
+        .zip(measured)
+        .map(|(name, counts)| Measure {
+            name: name["bench"].as_str().unwrap_or_default().to_owned(),
+            strategy: name["strategy"].as_str().map(str::to_owned),
+            live: name["live"].as_u64(),
+            iterations: name["iterations"].as_u64().unwrap_or(1),
+            counts,
+        })
+        .collect();
+    Ok((
+        boot.context("the normal world was never reached")?,
+        measures,
+    ))
+}
+
+fn object(facts: &Facts, measures: &[Measure]) -> Value {
+    let mut object = Map::new();
+    let mut heap = Map::new();
+    for measure in measures {
+        if let Some(live) = measure.live {
+            let strategy = measure.strategy.clone().unwrap_or_else(|| "default".into());
+            let by_live = heap.entry(strategy).or_insert_with(|| json!({}));
+            by_live[live.to_string()] = json!({"kernel": measure.each(1), "ta": measure.each(2)});
+        } else {
+            let worlds: Map<String, Value> = WORLDS
+                .iter()
+                .enumerate()
+                .map(|(n, world)| ((*world).to_owned(), json!(measure.each(n))))
+                .collect();
+            object.insert(measure.name.clone(), Value::Object(worlds));
+        }
+    }
+    object.insert("heap_pair".into(), Value::Object(heap));
+    object.insert(
+        "boot".into(),
+        json!({"monitor": facts.boot[0], "kernel": facts.boot[1]}),
+    );
+    object.insert(
+        "image".into(),
+        json!({
+            "kernel": facts.kernel_image,
+            "kernel_sites": facts.kernel_sites,
+            "monitor": facts.monitor_image,
+            "ta_archive": facts.archive,
+        }),
+    );
+    object.insert("ram".into(), json!({"kernel_static": facts.kernel_ram}));
+    Value::Object(object)
+}
+
+fn print_table(facts: &Facts, measures: &[Measure]) {
+    let line = |cells: [String; 8]| {
+        let [name, rest @ ..] = cells;
+        let rest: String = rest.iter().map(|cell| format!("{cell:>12}")).collect();
+        anstream::println!("{name:<26}{rest}");
+    };
+    line(
+        [
+            "",
+            "monitor",
+            "kernel",
+            "TA",
+            "normal",
+            "secure OS",
+            "OP-TEE",
+            "of OP-TEE",
+        ]
+        .map(str::to_owned),
+    );
+    let ratio = |ours: u64, theirs: Option<f64>| {
+        theirs.map_or(String::new(), |theirs| {
+            format!("{:.1} %", ours as f64 * 100.0 / theirs)
+        })
+    };
+    for measure in measures {
+        let theirs = OPTEE
+            .iter()
+            .find(|(name, _)| *name == measure.label())
+            .map(|(_, n)| *n);
+        let name = match &measure.strategy {
+            Some(strategy) => format!("{} ({strategy})", measure.label()),
+            None => measure.label(),
+        };
+        line([
+            name,
+            thousands(measure.each(0)),
+            thousands(measure.each(1)),
+            thousands(measure.each(2)),
+            thousands(measure.each(3)),
+            thousands(measure.secure()),
+            theirs.map_or(String::new(), |n| thousands(n as u64)),
+            ratio(measure.secure(), theirs),
+        ]);
+    }
+    anstream::println!();
+    let fact = |name: &str, ours: u64, theirs: Option<f64>| {
+        let shown = theirs.map_or(String::new(), |n| thousands(n as u64));
+        anstream::println!(
+            "{name:<50}{:>12}{shown:>14}{:>12}",
+            thousands(ours),
+            ratio(ours, theirs)
+        );
+    };
+    if let Some(pta) = measures.iter().find(|measure| measure.name == "pta_invoke") {
+        fact(
+            "firmware, pTA invoke (instructions)",
+            pta.each(0),
+            Some(OPTEE_FIRMWARE),
+        );
+    }
+    fact(
+        "kernel's own start (instructions)",
+        facts.boot[1],
+        Some(OPTEE_BOOT),
+    );
+    fact("firmware's own start (instructions)", facts.boot[0], None);
+    fact(
+        "kernel's raw image (bytes)",
+        facts.kernel_image,
+        Some(OPTEE_IMAGE),
+    );
+    fact(
+        "  its table of call sites (bytes)",
+        facts.kernel_sites,
+        None,
+    );
+    fact(
+        "kernel's image in memory, stacks included (bytes)",
+        facts.kernel_ram,
+        None,
+    );
+    fact("firmware's raw image (bytes)", facts.monitor_image, None);
+    fact("TA archive (bytes)", facts.archive, None);
+    if let Some(time) = facts.to_shell {
+        anstream::println!(
+            "{:<50}{:>10.2} s",
+            "host time from reset to the shell",
+            time.as_secs_f64()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: &str = "{\"boot\":{\"monitor\":5,\"kernel\":6,\"ta\":0,\"normal\":0}}\n\
+        {\"measure\":0,\"counts\":{\"monitor\":10,\"kernel\":20,\"ta\":0,\"normal\":40}}\n\
+        {\"measure\":1,\"counts\":{\"monitor\":0,\"kernel\":9,\"ta\":300,\"normal\":0}}\n";
+
+    #[test]
+    fn counts_and_names_pair_up_in_order() {
+        let names = "{\"bench\":\"pta_invoke\",\"iterations\":10}\n\
+            {\"bench\":\"heap_pair\",\"iterations\":3,\"strategy\":\"slabs\",\"live\":10}\n";
+        let (boot, measures) = pair(COUNTS, names).unwrap();
+        assert_eq!(boot, [5, 6, 0, 0]);
+        assert_eq!((measures[0].each(0), measures[0].each(3)), (1, 4));
+        assert_eq!(
+            (measures[1].secure(), measures[1].label()),
+            (103, "heap_pair 10".into())
+        );
+    }
+
+    #[test]
+    fn missing_name_is_an_error() {
+        assert!(pair(COUNTS, "{\"bench\":\"a\",\"iterations\":1}\n").is_err());
+    }
+}

@@ -1,0 +1,204 @@
+//! Paired tests in QEMU: the guest's own, and runs that are meant to die.
+//!
+//! **Invariant:** results come from the file that the guest writes, never from its console; a
+//! run without the closing record has failed.
+//! **Knows nothing of:** what the guest tests.
+
+use super::Report;
+use crate::images::Images;
+use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
+use crate::{paths, ui};
+use anyhow::Result;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Commands after which the kernel must have panicked.
+const FATAL: &[&str] = &["fault panic", "fault null", "fault stack"];
+
+/// Runs them all.
+pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
+    ui::step("Testing", "in QEMU");
+    selftest(report, images, silence);
+    for command in FATAL {
+        let name = format!("qemu: `{command}` ends in a kernel panic with a named account");
+        report.check(&name, || {
+            let label = command.replace(' ', "-");
+            match start(images, &label, command, silence, None) {
+                Ok(outcome) => died_well(images, &outcome),
+                Err(err) => Err(format!("{err:#}")),
+            }
+        });
+    }
+}
+
+fn start(
+    images: &Images,
+    label: &str,
+    command: &str,
+    silence: Duration,
+    results: Option<PathBuf>,
+) -> Result<Outcome> {
+    Run {
+        images,
+        label,
+        command: Some(command),
+        output: Output::Captured,
+        secure_console: false,
+        silence,
+        results,
+        cpus: 2,
+        extra: Vec::new(),
+    }
+    .start()
+}
+
+fn selftest(report: &mut Report, images: &Images, silence: Duration) {
+    if report
+        .filter()
+        .is_some_and(|f| "tidylintfuzzbuildmiri".contains(f))
+    {
+        return;
+    }
+    let results = paths::out().join("selftest.jsonl");
+    // A stale file must not speak for this run.
+    let _ = std::fs::remove_file(&results);
+    let begun = Instant::now();
+    let outcome = match start(
+        images,
+        "selftest",
+        "selftest",
+        silence,
+        Some(results.clone()),
+    ) {
+        Ok(outcome) => outcome,
+        Err(err) => return report.record("qemu: selftest", None, Err(format!("{err:#}"))),
+    };
+    let time = begun.elapsed();
+    let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
+    for test in &parsed.tests {
+        let name = format!("qemu: {}", test.name);
+        if report.wants(&name) {
+            let result = if test.ok {
+                Ok(())
+            } else {
+                Err(test.detail.clone())
+            };
+            report.record(&name, test.time, result);
+        }
+    }
+    let whole = closing(&parsed).and_then(|()| match outcome.ending {
+        Ending::Exit(0) => Ok(()),
+        // A failed test is its own record; the guest says so by its status, too.
+        Ending::Exit(1) if parsed.tests.iter().any(|test| !test.ok) => Ok(()),
+        Ending::Exit(status) => Err(format!("the guest ended with status {status}")),
+        Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) => {
+            Err("the guest did not end by itself".into())
+        }
+    });
+    let whole = whole.map_err(|why| match outcome.trouble(images) {
+        Some(trouble) => format!("{why}\n{trouble}"),
+        None => format!(
+            "{why}\nend of the normal console:\n{}",
+            tail(&outcome.normal, 30)
+        ),
+    });
+    if whole.is_err() || report.wants("qemu: selftest") {
+        report.record("qemu: selftest ran to its end", Some(time), whole);
+    }
+}
+
+/// Status of a panic, and on the secure console registers, a named backtrace and the account.
+fn died_well(images: &Images, outcome: &Outcome) -> Result<(), String> {
+    let secure = &outcome.secure;
+    let lower = secure.to_lowercase();
+    let complaint = if outcome.ending != Ending::Exit(STATUS_KERNEL_PANIC) {
+        format!(
+            "ended with {:?}, not with status {STATUS_KERNEL_PANIC}",
+            outcome.ending
+        )
+    } else if !lower.contains("panic") && !lower.contains("abort") {
+        "the secure console does not speak of a panic".to_owned()
+    } else if !secure.contains(".rs:") {
+        "the backtrace has no file:line".to_owned()
+    } else if !lower.contains("heap") && !lower.contains("memory") {
+        "the account of memory is missing".to_owned()
+    } else {
+        return Ok(());
+    };
+    let end = outcome.trouble(images).unwrap_or_else(|| tail(secure, 40));
+    Err(format!("{complaint}\n{end}"))
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Results {
+    tests: Vec<GuestTest>,
+    done: Option<u64>,
+    broken: Vec<String>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct GuestTest {
+    name: String,
+    ok: bool,
+    detail: String,
+    time: Option<Duration>,
+}
+
+/// Reads the guest's results: one JSON object a line.
+fn parse(text: &str) -> Results {
+    let mut results = Results::default();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let Ok(object) = serde_json::from_str::<Value>(line) else {
+            results.broken.push(line.to_owned());
+            continue;
+        };
+        if let Some(done) = object["done"].as_u64() {
+            results.done = Some(done);
+        } else if let (Some(name), Some(ok)) = (object["name"].as_str(), object["ok"].as_bool()) {
+            results.tests.push(GuestTest {
+                name: name.to_owned(),
+                ok,
+                detail: object["detail"].as_str().unwrap_or_default().to_owned(),
+                time: object["ms"].as_u64().map(Duration::from_millis),
+            });
+        }
+    }
+    results
+}
+
+fn closing(results: &Results) -> Result<(), String> {
+    let n = results.tests.len() as u64;
+    if let Some(line) = results.broken.first() {
+        return Err(format!("not a result: {line}"));
+    }
+    match results.done {
+        Some(done) if done == n && n > 0 => Ok(()),
+        Some(done) => Err(format!("the guest says {done} tests, its results have {n}")),
+        None => Err(format!("the guest ended in the middle, after {n} tests")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_count_only_when_closed() {
+        let open =
+            "{\"name\":\"a\",\"ok\":true}\n{\"name\":\"b\",\"ok\":false,\"detail\":\"why\"}\n";
+        let results = parse(open);
+        assert_eq!(results.tests.len(), 2);
+        assert_eq!(results.tests[1].detail, "why");
+        assert!(closing(&results).is_err());
+        assert!(closing(&parse(&format!("{open}{{\"done\":2}}\n"))).is_ok());
+        assert!(closing(&parse(&format!("{open}{{\"done\":3}}\n"))).is_err());
+        assert!(closing(&parse("{\"done\":0}")).is_err());
+        assert!(closing(&parse("{\"name\":\"a\",\"ok\":true}\n{\"na")).is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! `cargo xtask tidy`: rules of the house that no compiler checks.
+//!
+//! **Invariant:** every rule is a function from text to complaints, tested as such; only
+//! [`check`] reads files.
+//! **Knows nothing of:** what the code does.
+
+use crate::{paths, tool};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+const MAX_LINES: usize = 700;
+
+/// Which workspace crates a crate may use, by package name: the floors of the house.
+/// A crate that is not here may use none.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("tally-abi", &[]),
+    ("tally-ledger", &["tally-abi"]),
+    ("tally-core", &["tally-abi", "tally-ledger"]),
+    ("tally-arch", &["tally-abi", "tally-ledger", "tally-core"]),
+    ("tally-pta", &["tally-abi", "tally-ledger", "tally-core"]),
+    (
+        "tally-kernel",
+        &[
+            "tally-abi",
+            "tally-ledger",
+            "tally-core",
+            "tally-arch",
+            "tally-pta",
+        ],
+    ),
+    ("ldelf", &["tally-abi", "tally-ledger"]),
+    ("ta-macros", &[]),
+    ("ta-runtime", &["tally-abi", "tally-ledger", "ta-macros"]),
+    ("ta-*", &["tally-abi", "ta-runtime"]),
+    ("teec", &["tally-abi"]),
+    ("teestat", &["tally-abi", "teec"]),
+    ("tally-monitor", &["tally-abi"]),
+    ("tally-ree", &["tally-abi", "teec", "teestat"]),
+    ("insn-count", &[]),
+    (
+        "tally-fuzz",
+        &["tally-abi", "tally-ledger", "tally-core", "ldelf"],
+    ),
+    ("xtask", &["tally-abi"]),
+];
+
+/// Packages whose `static` items are counted.
+const KERNEL_DIRS: &[&str] = &["kernel/", "pta/", "libs/ledger/"];
+
+/// Reads the checkout and returns the complaints, sorted.
+pub(crate) fn check() -> Result<Vec<String>> {
+    let root = paths::root();
+    let mut files = Vec::new();
+    walk(&root, &mut files)?;
+    files.sort();
+    let allowed_path = root.join("xtask").join("statics.txt");
+    let allowed = std::fs::read_to_string(&allowed_path).unwrap_or_default();
+    let mut complaints = Vec::new();
+    let mut statics = Vec::new();
+    for path in &files {
+        let name = path
+            .strip_prefix(&root)
+            .unwrap_or(path)
+            .display()
+            .to_string();
+        // Binary files have no lines.
+        let Ok(text) = std::fs::read_to_string(path) else {
+            continue;
+        };
+        if name != "xtask/src/tidy.rs" {
+            complaints.extend(machine_paths(&name, &text));
+        }
+        if name.ends_with(".rs") {
+            complaints.extend(head(&name, &text));
+            complaints.extend(length(&name, &text));
+            if KERNEL_DIRS.iter().any(|dir| name.starts_with(dir)) && !is_test_file(&name) {
+                statics.extend(
+                    statics_in(&text)
+                        .into_iter()
+                        .map(|item| (name.clone(), item)),
+                );
+            }
+        }
+    }
+    complaints.extend(static_list(&statics, &allowed));
+    let metadata = metadata()?;
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        complaints.extend(edges(package));
+        let manifest = package["manifest_path"].as_str().unwrap_or_default();
+        let text =
+            std::fs::read_to_string(manifest).with_context(|| format!("cannot read {manifest}"))?;
+        complaints.extend(lints(&paths::shown(Path::new(manifest)), &text));
+    }
+    complaints.sort();
+    complaints.dedup();
+    Ok(complaints)
+}
+
+fn metadata() -> Result<Value> {
+    let mut cargo = tool::cargo();
+    cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
+    Ok(serde_json::from_str(&tool::output(&mut cargo)?)?)
+}
+
+fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == "target" || name == ".git" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            walk(&entry.path(), files)?;
+        } else if entry.file_type()?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn is_test_file(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("/testing.rs")
+}
+
+/// A module begins with `//!` (behind a shebang or a licence comment at most).
+fn head(name: &str, text: &str) -> Option<String> {
+    let first = text.lines().find(|line| {
+        let line = line.trim();
+        !line.is_empty() && (line.starts_with("//!") || !line.starts_with("//"))
+    });
+    let has_head = first.is_some_and(|line| line.starts_with("//!"));
+    (!has_head).then(|| format!("{name}: begins without `//!`: say what the module is"))
+}
+
+fn length(name: &str, text: &str) -> Option<String> {
+    let lines = text.lines().count();
+    (lines > MAX_LINES)
+        .then(|| format!("{name}: {lines} lines, more than {MAX_LINES}: split the module"))
+}
+
+fn lints(name: &str, manifest: &str) -> Option<String> {
+    let mut in_lints = false;
+    let inherits = manifest.lines().map(str::trim).any(|line| {
+        if line.starts_with('[') {
+            in_lints = line == "[lints]";
+        }
+        in_lints && line.replace(' ', "") == "workspace=true"
+    });
+    (!inherits).then(|| format!("{name}: lacks `[lints] workspace = true`"))
+}
+
+fn machine_paths(name: &str, text: &str) -> Vec<String> {
+    let marks = ["/home/", "/root/", "/work/", "/Users/"];
+    let mut complaints = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        // Only where a path begins: not `docs/work/` or a URL's tail.
+        let found = marks.iter().find(|mark| {
+            line.match_indices(**mark).any(|(at, _)| {
+                let before = line[..at].chars().next_back();
+                before.is_none_or(|c| !(c.is_alphanumeric() || "._-})*".contains(c)))
+            })
+        });
+        if let Some(mark) = found {
+            complaints.push(format!(
+                "{name}:{}: a path of one machine ({mark}..)",
+                n + 1
+            ));
+        }
+    }
+    complaints
+}
+
+fn edges(package: &Value) -> Vec<String> {
+    let name = package["name"].as_str().unwrap_or_default();
+    let exact = FLOORS.iter().find(|(floor, _)| *floor == name);
+    let pattern = || {
+        FLOORS.iter().find(|(floor, _)| {
+            floor
+                .strip_suffix('*')
+                .is_some_and(|start| name.starts_with(start))
+        })
+    };
+    let allowed = exact
+        .or_else(pattern)
+        .map_or(&[][..], |(_, allowed)| allowed);
+    package["dependencies"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        // Workspace crates have a path; what tests use does not ship.
+        .filter(|dep| dep["path"].is_string() && dep["kind"] != "dev")
+        .filter_map(|dep| dep["name"].as_str())
+        .filter(|dep| !allowed.contains(dep))
+        .map(|dep| format!("{name}: must not depend on {dep} (floors: docs/ARCHITECTURE.md)"))
+        .collect()
+}
+
+/// Names of the `static` items outside test modules.
+fn statics_in(text: &str) -> Vec<String> {
+    let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    shipped
+        .lines()
+        .map(str::trim_start)
+        .filter_map(|line| {
+            let line = match line.strip_prefix("pub") {
+                // `pub`, `pub(crate)` and so on.
+                Some(rest) => rest.split_once(' ')?.1,
+                None => line,
+            };
+            let rest = line.strip_prefix("static ")?;
+            let rest = rest.strip_prefix("mut ").unwrap_or(rest);
+            let end = rest.find(':')?;
+            Some(rest[..end].trim().to_owned())
+        })
+        .collect()
+}
+
+/// Compares what there is with the list: `FILE NAME why`, `#` begins a comment.
+fn static_list(found: &[(String, String)], list: &str) -> Vec<String> {
+    let allowed: Vec<(&str, &str, bool)> = list
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let file = words.next().unwrap_or_default();
+            let name = words.next().unwrap_or_default();
+            (file, name, words.next().is_some())
+        })
+        .collect();
+    let mut complaints = Vec::new();
+    for (file, name) in found {
+        if !allowed.iter().any(|(f, n, _)| f == file && n == name) {
+            complaints.push(format!(
+                "{file}: new static {name}: put it into a context value, \
+                 or give its reason in xtask/statics.txt"
+            ));
+        }
+    }
+    for (file, name, reasoned) in allowed {
+        if !found.iter().any(|(f, n)| f == file && n == name) {
+            complaints.push(format!(
+                "xtask/statics.txt: {file} has no static {name} any more"
+            ));
+        }
+        if !reasoned {
+            complaints.push(format!("xtask/statics.txt: {file} {name} has no reason"));
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn module_without_a_head_is_found() {
+        assert!(head("a.rs", "use b;\n//! late\n").is_some());
+        assert!(head("a.rs", "").is_some());
+        assert!(head("a.rs", "//! What it is.\n").is_none());
+        assert!(head("a.rs", "// SPDX\n\n//! What it is.\n").is_none());
+    }
+
+    #[test]
+    fn long_file_is_found() {
+        assert!(length("a.rs", &"x\n".repeat(701)).is_some());
+        assert!(length("a.rs", &"x\n".repeat(700)).is_none());
+    }
+
+    #[test]
+    fn member_must_inherit_lints() {
+        assert!(lints("Cargo.toml", "[lints]\nworkspace = true\n").is_none());
+        assert!(lints("Cargo.toml", "[package]\nworkspace = true\n[lints]\n").is_some());
+    }
+
+    #[test]
+    fn paths_of_a_machine_are_found() {
+        let bad = format!("see {}me/x", "/home/");
+        assert_eq!(machine_paths("a", &bad).len(), 1);
+        assert!(machine_paths("a", "docs/work/x and ${CARGO}/root/").is_empty());
+    }
+
+    #[test]
+    fn edge_upwards_is_found() {
+        let package = |name: &str, dep: &str, kind: Value| json!({"name": name, "dependencies": [{"name": dep, "path": "x", "kind": kind}]});
+        assert_eq!(
+            edges(&package("tally-pta", "tally-arch", Value::Null)).len(),
+            1
+        );
+        assert_eq!(
+            edges(&package("unheard-of", "tally-abi", Value::Null)).len(),
+            1
+        );
+        assert!(edges(&package("tally-pta", "tally-core", Value::Null)).is_empty());
+        assert!(edges(&package("tally-abi", "ldelf", json!("dev"))).is_empty());
+        assert!(edges(&package("ta-hello", "ta-runtime", Value::Null)).is_empty());
+        assert_eq!(
+            edges(&package("ta-macros", "ta-runtime", Value::Null)).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn statics_are_listed_with_a_reason() {
+        let text = "static A: u8 = 0;\n    pub(crate) static mut B: u8 = 0;\nfn f(x: &'static str) {}\n\
+                    #[cfg(test)]\nmod tests { static C: u8 = 0; }";
+        assert_eq!(statics_in(text), ["A", "B"]);
+        let found = [("k.rs".to_owned(), "A".to_owned())];
+        assert!(static_list(&found, "# head\nk.rs A because\n").is_empty());
+        assert_eq!(static_list(&found, "").len(), 1);
+        assert_eq!(static_list(&found, "k.rs A\n").len(), 1);
+        assert_eq!(static_list(&[], "k.rs A because\n").len(), 1);
+    }
+}
