@@ -210,18 +210,16 @@ impl State {
     /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
     fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
         let max = window_bytes();
-        // Room for the block, for its slab's neighbours, and for aligning it.
-        let needed = size.checked_add(align).ok_or(TeeResult::OUT_OF_MEMORY)?;
         let metadata = tally_ledger::metadata_bytes(max, &CONFIG);
         let committed = self.pool.as_ref().map_or(metadata, Pool::committed);
-        let step = needed.max((committed - metadata) / 2).max(STEP);
-        let wanted = committed
-            .checked_add(step)
-            .and_then(|to| to.checked_next_multiple_of(PAGE))
-            .map_or(max, |to| to.min(max));
-        if wanted <= committed || wanted - committed < size {
+        // Room for the block and for aligning it.
+        let needed = size.checked_add(align).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        if size > max - metadata || committed >= max {
             return Err(TeeResult::OUT_OF_MEMORY);
         }
+        let step = needed.max((committed - metadata) / 2).max(STEP);
+        // Less than `needed` may do as well: the end of the pool may be free already.
+        let wanted = (committed + step).next_multiple_of(PAGE).min(max);
         if self.pool.is_none() && self.base == 0 {
             self.base = syscall::heap_reserve(max)?;
         }

@@ -34,6 +34,22 @@ impl Trace {
         trace.flush();
     }
 
+    /// Adds to the line, sending it whenever the buffer is full.
+    fn write_piece(&mut self, mut text: &[u8]) {
+        while !text.is_empty() {
+            if self.len == LINE_BYTES {
+                self.flush();
+            }
+            let room = self.buffer.get_mut(self.len..).unwrap_or_default();
+            let (now, later) = text.split_at(text.len().min(room.len()));
+            for (to, from) in room.iter_mut().zip(now) {
+                *to = *from;
+            }
+            self.len += now.len();
+            text = later;
+        }
+    }
+
     fn flush(&mut self) {
         if let Some(text) = self.buffer.get(..self.len)
             && !text.is_empty()
@@ -52,15 +68,9 @@ impl Default for Trace {
 
 impl Write for Trace {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &octet in text.as_bytes() {
-            if self.len == LINE_BYTES {
-                self.flush();
-            }
-            if let Some(slot) = self.buffer.get_mut(self.len) {
-                *slot = octet;
-                self.len += 1;
-            }
-            if octet == b'\n' {
+        for line in text.as_bytes().split_inclusive(|octet| *octet == b'\n') {
+            self.write_piece(line);
+            if line.ends_with(b"\n") {
                 self.flush();
             }
         }
