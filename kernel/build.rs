@@ -1,10 +1,14 @@
-//! Hands the kernel's linker script to the linker.
+//! Hands the kernel's linker script to the linker, and the loader and the key to the kernel.
 
-use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// Bytes of an RSA-2048 modulus.
+const MODULUS_BYTES: usize = 256;
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let script = root.join("../linker/kernel.ld");
     println!("cargo:rerun-if-changed={}", script.display());
     println!("cargo:rerun-if-changed=build.rs");
@@ -12,4 +16,24 @@ fn main() {
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
         println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
     }
+    // Without xtask there is no loader and a key that nobody has: such a kernel loads no TA.
+    embed("TALLY_LDELF", &out.join("ldelf.bin"), &[0; 16]);
+    embed(
+        "TALLY_TA_PUBKEY",
+        &out.join("ta_pubkey.bin"),
+        &[0xff; MODULUS_BYTES],
+    );
+}
+
+/// Copies the file that the environment variable names, or `otherwise`.
+fn embed(variable: &str, to: &Path, otherwise: &[u8]) {
+    println!("cargo:rerun-if-env-changed={variable}");
+    let content = match env::var_os(variable) {
+        Some(path) => {
+            println!("cargo:rerun-if-changed={}", Path::new(&path).display());
+            fs::read(&path).unwrap_or_else(|err| panic!("{variable}: {}: {err}", path.display()))
+        }
+        None => otherwise.to_vec(),
+    };
+    fs::write(to, content).unwrap_or_else(|err| panic!("{}: {err}", to.display()));
 }

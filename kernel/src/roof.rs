@@ -1,97 +1,180 @@
-//! What the kernel does until its real parts are wired: fast calls and an echo.
+//! Boot order and wiring.
 //!
-//! **Invariant:** none worth the name; for bringing up the machine floor.
-//! **Knows nothing of:** messages.
+//! **Invariant:** everything is built before the first call comes in; nothing is built after.
+//! **Knows nothing of:** how anything works.
 
+use crate::embedded;
+use crate::heap::HEAP;
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering};
-
+use core::mem::MaybeUninit;
+use core::ops::Range;
 use log::info;
-use tally_abi::smc::{self, FunctionId, ret};
+use spin::Once;
+use tally_abi::virt;
 use tally_arch::config::NUM_THREADS;
-use tally_arch::{Arm, BootInfo, Entry, Hooks};
-use tally_core::machine::ThreadControl;
+use tally_arch::{Arm, BootInfo, Entry, Hooks, Use};
+use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_core::entry::Entry as CoreEntry;
+use tally_core::kernel::{Kernel, Parts};
+use tally_core::machine::SecureMemory;
+use tally_core::mem::pages::{PageAllocator, PageRecord, PageUse};
+use tally_core::owner::OwnerId;
 
 tally_arch::entry!(main);
 
-const FREE: u8 = 0;
-const RUNNING: u8 = 1;
-const SUSPENDED: u8 = 2;
+/// Bytes of the kernel heap.
+const HEAP_BYTES: usize = 192 * 1024;
+/// Pages of secure RAM, the firmware's included.
+const PAGES: usize = ((virt::SECURE_RAM_END - virt::SECURE_RAM_BASE) as usize) / PAGE_SIZE;
+/// Bytes of the page allocator's records, in whole pages.
+const RECORD_BYTES: usize = (PAGES * size_of::<PageRecord>()).next_multiple_of(PAGE_SIZE);
 
-struct Roof {
-    threads: [AtomicU8; NUM_THREADS],
-}
+static ROOF: Roof = Roof(Once::new());
 
-static ROOF: Roof = Roof {
-    threads: [const { AtomicU8::new(FREE) }; NUM_THREADS],
-};
+struct Roof(Once<Kernel<Arm>>);
 
-fn main(boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
-    info!("device tree at {:?}", boot.device_tree);
+fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
+    let Some(memory) = tally_arch::take_heap(HEAP_BYTES + RECORD_BYTES) else {
+        panic!("no memory for the kernel heap");
+    };
+    let (heap, records) = memory.split_at_mut(HEAP_BYTES);
+    let heap_pages = zero(heap);
+    let record_pages = zero(records);
+    assert!(HEAP.init(heap), "the kernel heap cannot be made");
+
+    let records = page_records(records);
+    let mut pages = PageAllocator::new(
+        PhysPage::containing(PhysAddr(virt::SECURE_RAM_BASE)),
+        records,
+    );
+    claim(&mut pages, &heap_pages, &record_pages);
+
+    #[cfg(feature = "test-hooks")]
+    let fault: Option<fn(u32)> = Some(crate::faults::fault);
+    #[cfg(not(feature = "test-hooks"))]
+    let fault = None;
+
+    let parts = Parts {
+        machine: Arm,
+        pages,
+        threads: NUM_THREADS,
+        ldelf: embedded::ldelf(),
+        key: &embedded::KEY,
+        fault,
+    };
+    match Kernel::new(parts, &HEAP, &tally_pta::ALL) {
+        Ok(kernel) => {
+            let kernel = ROOF.0.call_once(|| kernel);
+            let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
+            info!(
+                "{NUM_THREADS} threads, {} KiB heap, {free} KiB for TAs",
+                HEAP_BYTES / 1024
+            );
+        }
+        Err(_) => panic!("the kernel heap is too small to boot"),
+    }
     &ROOF
 }
 
-fn code(value: u32) -> [u64; 4] {
-    [u64::from(value), 0, 0, 0]
+/// Zeroes memory that the machine gave at boot; its pages.
+fn zero(memory: &mut [MaybeUninit<u8>]) -> Range<PhysPage> {
+    let start = PhysPage::containing(tally_arch::direct_address(memory.as_ptr().cast()));
+    let pages = (memory.len() / PAGE_SIZE) as u64;
+    for n in 0..pages {
+        Arm.zero_page(start.offset(n));
+    }
+    start..start.offset(pages)
+}
+
+fn page_records(memory: &'static mut [MaybeUninit<u8>]) -> &'static mut [PageRecord] {
+    let records = memory.as_mut_ptr().cast::<MaybeUninit<PageRecord>>();
+    // SAFETY:
+    // 1. The memory is exclusive, lives for good, and is page-aligned.
+    // 2. `RECORD_BYTES` holds `PAGES` records.
+    let records = unsafe { core::slice::from_raw_parts_mut(records, PAGES) };
+    for record in &mut *records {
+        record.write(PageRecord::FREE);
+    }
+    // SAFETY: every record was just written.
+    unsafe { &mut *(core::ptr::from_mut(records) as *mut [PageRecord]) }
+}
+
+/// Enters what boot has used into the page allocator.
+fn claim(pages: &mut PageAllocator, heap: &Range<PhysPage>, records: &Range<PhysPage>) {
+    let page = |address: u64| PhysPage::containing(PhysAddr(address));
+    let mut claim = |range: Range<PhysPage>, usage| {
+        if range.start < range.end
+            && let Err(err) = pages.claim(range, usage, OwnerId::KERNEL)
+        {
+            panic!("{usage:?} pages cannot be claimed: {err:?}");
+        }
+    };
+    claim(
+        page(virt::SECURE_RAM_BASE)..page(virt::KERNEL_BASE),
+        PageUse::Firmware,
+    );
+    for region in &tally_arch::layout().regions {
+        let range = page(region.start.0)..page(region.end.0);
+        match region.usage {
+            Use::Text => claim(range, PageUse::KernelText),
+            Use::Rodata => {
+                let (first, count) = embedded::ldelf_pages();
+                let end = first.offset(u64::from(count));
+                claim(range.start..first, PageUse::KernelRodata);
+                claim(first..end, PageUse::LdelfImage);
+                claim(end..range.end, PageUse::KernelRodata);
+            }
+            Use::Data | Use::Bss => claim(range, PageUse::KernelData),
+            Use::Sites => claim(range, PageUse::KernelSites),
+            Use::Tables => claim(range, PageUse::KernelPageTable),
+            Use::Stacks => claim(range, PageUse::KernelStack),
+            Use::Heap => {
+                claim(heap.clone(), PageUse::KernelHeap);
+                claim(records.clone(), PageUse::PageRecords);
+            }
+            Use::FreeHole | Use::Free => {}
+        }
+    }
+}
+
+impl Roof {
+    fn kernel(&self) -> &Kernel<Arm> {
+        match self.0.get() {
+            Some(kernel) => kernel,
+            None => panic!("a call came in before the kernel was built"),
+        }
+    }
 }
 
 impl Hooks for Roof {
     fn fast_call(&self, args: &[u64; 8]) -> [u64; 4] {
-        match FunctionId(args[0] as u32) {
-            FunctionId::CALLS_UID => smc::CALLS_UID.map(u64::from),
-            FunctionId::CALLS_COUNT => code(smc::CALLS_COUNT),
-            FunctionId::GET_THREAD_COUNT => [u64::from(ret::OK), NUM_THREADS as u64, 0, 0],
-            _ => code(ret::UNKNOWN_FUNCTION),
-        }
+        self.kernel().fast_call(args)
     }
 
     fn yield_entry(&self, args: &[u64; 8]) -> Entry {
-        let claim = |thread: usize, from| {
-            self.threads[thread]
-                .compare_exchange(from, RUNNING, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-        };
-        if FunctionId(args[0] as u32) == FunctionId::RETURN_FROM_RPC {
-            let thread = args[3] as usize;
-            if thread < NUM_THREADS && claim(thread, SUSPENDED) {
-                return Entry::Resume(thread);
-            }
-            return Entry::Reply(code(ret::ERESUME));
-        }
-        match (0..NUM_THREADS).find(|&thread| claim(thread, FREE)) {
-            Some(thread) => Entry::Start(thread),
-            None => Entry::Reply(code(ret::ETHREAD_LIMIT)),
+        match self.kernel().yield_entry(args) {
+            CoreEntry::Reply(regs) => Entry::Reply(regs),
+            CoreEntry::Start(thread) => Entry::Start(thread),
+            CoreEntry::Resume(thread) => Entry::Resume(thread),
         }
     }
 
-    fn thread_main(&self, thread: usize, args: &[u64; 8]) -> [u64; 4] {
-        let back = Arm.suspend([u64::from(ret::RPC_CMD), args[1], args[2], thread as u64]);
-        [0, args[1], args[2], back[1]]
+    fn thread_main(&self, _thread: usize, args: &[u64; 8]) -> [u64; 4] {
+        self.kernel().yielding_call(args)
     }
 
     fn thread_done(&self, thread: usize) {
-        self.threads[thread].store(FREE, Ordering::Release);
+        self.kernel().threads.done(thread);
     }
 
     fn thread_suspended(&self, thread: usize) {
-        self.threads[thread].store(SUSPENDED, Ordering::Release);
+        self.kernel().threads.suspended(thread);
     }
 
     fn panic_account(&self, out: &mut dyn fmt::Write) {
-        let _ = writeln!(out, "no account yet");
+        if let Some(kernel) = self.0.get() {
+            // The console takes everything.
+            let _ = kernel.panic_account(out);
+        }
     }
 }
-
-/// No heap yet.
-struct NoHeap;
-
-// SAFETY: never gives memory out.
-unsafe impl core::alloc::GlobalAlloc for NoHeap {
-    unsafe fn alloc(&self, _: core::alloc::Layout) -> *mut u8 {
-        core::ptr::null_mut()
-    }
-    unsafe fn dealloc(&self, _: *mut u8, _: core::alloc::Layout) {}
-}
-
-#[global_allocator]
-static HEAP: NoHeap = NoHeap;

@@ -1,29 +1,33 @@
-//! The TA's heap: starts small, grows by pages up to what the TA asked for.
+//! The TA's heap: an accounting pool that starts small and grows by pages up to what the TA asked
+//! for.
 //!
 //! **Invariant:** nothing is reserved before the first allocation; a refusal leaves all as it was.
+//! The pool's header is at the base of the reservation, where the kernel reads it. The account of
+//! a block is the session being served when it was allocated, 0 for the instance itself.
 //! **Knows nothing of:** the kernel's view of the same memory.
 
 use crate::{properties, syscall};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use linked_list_allocator::Heap;
+use tally_abi::TeeResult;
+use tally_ledger::{CallStack, Config, OwnerId, Pool, StackBounds, Stats, capture};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 16 << 10;
 const PAGE: usize = 4096;
+/// How the pool keeps its accounts.
+pub const CONFIG: Config = Config::TA;
 
 struct State {
-    owner: u32,
-    stack_top: usize,
-    /// Base of the reservation; 0 before there is one.
+    owner: u16,
+    stack: StackBounds,
     base: usize,
-    committed: usize,
-    heap: Heap,
+    pool: Option<Pool>,
 }
 
 /// The global allocator.
-pub struct TaHeap(UnsafeCell<State>);
+struct TaHeap(UnsafeCell<State>);
 
 // SAFETY: the kernel lets one call at a time into an instance.
 unsafe impl Sync for TaHeap {}
@@ -31,10 +35,9 @@ unsafe impl Sync for TaHeap {}
 #[global_allocator]
 static HEAP: TaHeap = TaHeap(UnsafeCell::new(State {
     owner: 0,
-    stack_top: 0,
+    stack: StackBounds { lo: 0, hi: 0 },
     base: 0,
-    committed: 0,
-    heap: Heap::empty(),
+    pool: None,
 }));
 
 impl TaHeap {
@@ -49,65 +52,219 @@ impl TaHeap {
 }
 
 /// A call for session `owner` begins, with its stack ending at `stack_top`.
+#[inline(always)]
 pub(crate) fn begin_call(owner: u32, stack_top: usize) {
     let state = HEAP.state();
-    state.owner = owner;
-    state.stack_top = stack_top;
+    state.owner = owner as u16;
+    state.stack = StackBounds {
+        lo: stack_top.saturating_sub(properties::head().stack_size as usize),
+        hi: stack_top,
+    };
 }
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
 pub(crate) fn set_owner(owner: u32) {
-    HEAP.state().owner = owner;
+    HEAP.state().owner = owner as u16;
+}
+
+/// The call stack of the function that this is inlined into, as allocations record it.
+#[inline(always)]
+#[must_use]
+pub fn call_stack() -> CallStack {
+    capture(usize::from(CONFIG.depth), HEAP.state().stack)
+}
+
+/// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
+#[must_use]
+pub fn stats() -> Option<Stats> {
+    HEAP.state().pool.as_ref()?.stats().ok()
+}
+
+/// Octets charged to the session being served.
+#[must_use]
+pub fn session_bytes() -> u32 {
+    let state = HEAP.state();
+    let owner = OwnerId(state.owner);
+    state.pool.as_ref().map_or(0, |pool| pool.account(owner).0)
+}
+
+/// A block of `layout`, or null.
+#[inline(always)]
+pub(crate) fn allocate(layout: Layout, stack: &CallStack) -> *mut u8 {
+    let state = HEAP.state();
+    let owner = OwnerId(state.owner);
+    if let Some(pool) = &mut state.pool
+        && let Some(block) = pool.try_alloc(layout, owner, stack)
+    {
+        return block.as_ptr();
+    }
+    allocate_slowly(state, layout, stack)
+}
+
+/// Frees a block. A pointer that is no live block ends the TA: its heap cannot be trusted.
+///
+/// # Safety
+/// If `block` is a live block, nobody uses it any more.
+#[inline(always)]
+pub(crate) unsafe fn free(block: NonNull<u8>) {
+    // SAFETY: our contract is the same.
+    let freed = match &mut HEAP.state().pool {
+        Some(pool) => unsafe { pool.free(block) }.is_ok(),
+        None => false,
+    };
+    if !freed {
+        bad_free(block);
+    }
+}
+
+/// As [`allocate`], one copy for all callers that are not in a hurry.
+#[inline(never)]
+pub(crate) fn allocate_shared(layout: Layout, stack: &CallStack) -> *mut u8 {
+    allocate(layout, stack)
+}
+
+/// As [`free`], one copy for all callers that are not in a hurry.
+///
+/// # Safety
+/// As [`free`].
+#[inline(never)]
+pub(crate) unsafe fn free_shared(block: NonNull<u8>) {
+    // SAFETY: our contract is the same.
+    unsafe { free(block) };
+}
+
+/// Changes a block's size; null leaves it as it was.
+///
+/// # Safety
+/// If `block` is a live block, it was allocated with `align`, and nobody uses it under its old
+/// address any more unless this gives null.
+#[inline(never)]
+pub(crate) unsafe fn reallocate(
+    block: NonNull<u8>,
+    align: usize,
+    size: usize,
+    stack: &CallStack,
+) -> *mut u8 {
+    let state = HEAP.state();
+    let owner = OwnerId(state.owner);
+    loop {
+        let Some(pool) = &mut state.pool else {
+            bad_free(block);
+        };
+        // SAFETY: our contract is the same.
+        match unsafe { pool.try_realloc(block, align, size, owner, stack) } {
+            Ok(Some(moved)) => return moved.as_ptr(),
+            Ok(None) => {}
+            Err(_) => bad_free(block),
+        }
+        if state.grow(size, align).is_err() {
+            break;
+        }
+    }
+    // For good: this time it counts as a failure.
+    let Some(pool) = &mut state.pool else {
+        bad_free(block);
+    };
+    // SAFETY: our contract is the same.
+    let last = unsafe { pool.realloc(block, align, size, owner, stack) };
+    last.map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+#[cold]
+#[inline(never)]
+fn bad_free(block: NonNull<u8>) -> ! {
+    log::error!("free of {block:p}, which is no live block");
+    syscall::panic(TeeResult::BAD_PARAMETERS.0)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_slowly(state: &mut State, layout: Layout, stack: &CallStack) -> *mut u8 {
+    let owner = OwnerId(state.owner);
+    loop {
+        let grown = state.grow(layout.size(), layout.align());
+        let Some(pool) = &mut state.pool else {
+            return ptr::null_mut();
+        };
+        if grown.is_err() {
+            // For good: this time it counts as a failure.
+            let last = pool.alloc(layout, owner, stack);
+            return last.map_or(ptr::null_mut(), NonNull::as_ptr);
+        }
+        if let Some(block) = pool.try_alloc(layout, owner, stack) {
+            return block.as_ptr();
+        }
+    }
+}
+
+/// What is reserved: what the TA asked for, and the pool's own tables.
+fn window_bytes() -> usize {
+    let blocks = properties::heap_size();
+    // The tables describe themselves too, hence the second round.
+    let tables = tally_ledger::metadata_bytes(blocks, &CONFIG);
+    let tables = tally_ledger::metadata_bytes(blocks + tables + PAGE, &CONFIG);
+    (blocks + tables).next_multiple_of(PAGE)
 }
 
 impl State {
-    fn grow(&mut self, needed: usize) -> Option<()> {
-        if self.base == 0 {
-            self.base = syscall::heap_reserve(properties::heap_size()).ok()?;
+    /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
+    fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
+        let max = window_bytes();
+        // Room for the block, for its slab's neighbours, and for aligning it.
+        let needed = size.checked_add(align).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let metadata = tally_ledger::metadata_bytes(max, &CONFIG);
+        let committed = self.pool.as_ref().map_or(metadata, Pool::committed);
+        let step = needed.max((committed - metadata) / 2).max(STEP);
+        let wanted = committed
+            .checked_add(step)
+            .and_then(|to| to.checked_next_multiple_of(PAGE))
+            .map_or(max, |to| to.min(max));
+        if wanted <= committed || wanted - committed < size {
+            return Err(TeeResult::OUT_OF_MEMORY);
         }
-        let step = needed.max(self.committed / 2).max(STEP).checked_add(PAGE)? & !(PAGE - 1);
-        let max = properties::heap_size();
-        let to = self.committed.checked_add(step)?.min(max);
-        if to < self.committed.checked_add(needed)? {
-            return None;
+        if self.pool.is_none() && self.base == 0 {
+            self.base = syscall::heap_reserve(max)?;
         }
-        syscall::heap_grow(to).ok()?;
-        let by = to - self.committed;
-        // SAFETY: the kernel has given us `[base, base + to)`.
-        unsafe {
-            if self.committed == 0 {
-                self.heap.init(self.base as *mut u8, to);
-            } else {
-                self.heap.extend(by);
+        syscall::heap_grow(wanted)?;
+        match &mut self.pool {
+            Some(pool) => {
+                // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed.
+                unsafe { pool.grow_to(wanted) }.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+            }
+            None => {
+                let base = NonNull::new(ptr::with_exposed_provenance_mut(self.base));
+                let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
+                // SAFETY: as above; the memory is nobody else's until the TA ends.
+                let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
+                self.pool = Some(pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?);
             }
         }
-        self.committed = to;
-        Some(())
-    }
-
-    fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        if self.committed != 0
-            && let Ok(block) = self.heap.allocate_first_fit(layout)
-        {
-            return Some(block);
-        }
-        self.grow(layout.size() + layout.align() + 64)?;
-        self.heap.allocate_first_fit(layout).ok()
+        Ok(())
     }
 }
 
-// SAFETY: `linked_list_allocator` gives out disjoint blocks of the layout asked for.
+// SAFETY: the pool gives out disjoint blocks of the layout asked for; a block lives until it is
+// freed, and a failed `realloc` leaves it alone.
 unsafe impl GlobalAlloc for TaHeap {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.state()
-            .allocate(layout)
-            .map_or(ptr::null_mut(), NonNull::as_ptr)
+        allocate(layout, &call_stack())
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+    #[inline(never)]
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
         if let Some(block) = NonNull::new(block) {
-            // SAFETY: the caller gives back a block that `alloc` gave with this layout.
-            unsafe { self.state().heap.deallocate(block, layout) };
+            // SAFETY: the caller gives the block back.
+            unsafe { free(block) };
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match NonNull::new(block) {
+            // SAFETY: the caller's block, allocated with this layout.
+            Some(block) => unsafe { reallocate(block, layout.align(), size, &call_stack()) },
+            None => ptr::null_mut(),
         }
     }
 }

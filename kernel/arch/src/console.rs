@@ -17,6 +17,9 @@ use tally_abi::virt;
 use crate::lock::IrqLock;
 use crate::{mmu, percpu, thread};
 
+/// Records with this target are a TA's own lines, written as they are.
+const USER_TARGET: &str = "ta";
+
 struct Logger(IrqLock<()>);
 
 static LOGGER: Logger = Logger(IrqLock::new(()));
@@ -92,7 +95,11 @@ impl Log for Logger {
         let _guard = self.0.lock();
         let mut out = ConsoleWriter;
         // Writing to the console cannot fail.
-        let _ = write_record(&mut out, record);
+        let _ = if record.target() == USER_TARGET {
+            out.write_fmt(*record.args())
+        } else {
+            write_record(&mut out, record)
+        };
     }
 
     fn flush(&self) {}

@@ -139,6 +139,18 @@ pub fn image_offset(address: u64) -> Option<u64> {
     text.contains(&address).then(|| address - text.start)
 }
 
+/// Physical address of something that lies in the kernel's image.
+#[must_use]
+pub fn image_address(item: *const u8) -> PhysAddr {
+    PhysAddr(mmu::image_pa(item))
+}
+
+/// Physical address of something in memory that [`take_heap`] gave.
+#[must_use]
+pub fn direct_address(item: *const u8) -> PhysAddr {
+    PhysAddr((item as u64).wrapping_sub(mmu::direct(0)))
+}
+
 /// Takes the kernel heap from the start of the free pages: `bytes` (whole pages), zeroed or not.
 /// `None` if it was taken before or does not fit.
 #[must_use]

@@ -45,12 +45,14 @@ pub use crate::console::{ConsoleWriter, write_user_line};
 #[cfg(target_os = "none")]
 pub use crate::crash::{backtrace, end_machine, panic};
 #[cfg(target_os = "none")]
-pub use crate::layout::{Layout, Region, Use, image_offset, layout, sites, take_heap};
+pub use crate::layout::{
+    Layout, Region, Use, direct_address, image_address, image_offset, layout, sites, take_heap,
+};
 #[cfg(target_os = "none")]
 pub use crate::lock::{IrqGuard, IrqLock};
 #[cfg(target_os = "none")]
 pub use crate::thread::{
-    Entry, Hooks, current_owner, current_thread, set_default_owner, stack_deepest,
+    Entry, Hooks, current_owner, current_thread, set_default_owner, stack_bounds, stack_deepest,
 };
 
 /// The machine: implements every trait of [`tally_core::machine`].

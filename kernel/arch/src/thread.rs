@@ -367,6 +367,15 @@ pub fn current_owner() -> OwnerId {
     OwnerId(owner.load(Ordering::Relaxed))
 }
 
+/// The running stack from here up to its top, as addresses: what a walk by frame pointers may read.
+#[inline(always)]
+#[must_use]
+pub fn stack_bounds() -> (usize, usize) {
+    let sp = stack_pointer();
+    // A stack lies at the end of its slot, and slots are aligned to their size.
+    (sp as usize, ((sp | (STACK_SLOT_BYTES - 1)) + 1) as usize)
+}
+
 /// Sets whom heap blocks belong to that this CPU allocates outside of threads; returns the
 /// previous owner. Not for threads.
 pub fn set_default_owner(owner: OwnerId) -> OwnerId {

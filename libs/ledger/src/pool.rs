@@ -156,6 +156,21 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, AllocError> {
+        match self.try_alloc(layout, owner, stack) {
+            Some(block) => Ok(block),
+            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
+        }
+    }
+
+    /// As [`Pool::alloc`], but `None` is no failure yet: the caller will grow the pool and ask
+    /// again, and counts what fails for good by [`Pool::alloc`].
+    #[inline]
+    pub fn try_alloc(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Option<NonNull<u8>> {
         let (size, align) = (layout.size(), layout.align());
         let site = self.window.intern(stack);
         let record = entry::record(0, owner.0, site, self.window.epoch());
@@ -164,13 +179,13 @@ impl Pool {
                 if let Some((block, at)) = self.window.take_slot(class) {
                     self.window.set_body_word(at, record | size as u64);
                     self.credit(record, size);
-                    return Ok(self.window.body_ptr(block));
+                    return Some(self.window.body_ptr(block));
                 }
             } else if align <= UNIT
                 && let Some(units) = units_of(size)
                 && let Some(unit) = self.window.take_run(units)
             {
-                return Ok(self.finish_run(unit, units, size, record));
+                return Some(self.finish_run(unit, units, size, record));
             }
         }
         self.alloc_slowly(layout, record)
@@ -225,21 +240,44 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, ReallocError> {
-        let found = self.find(ptr).map_err(ReallocError::Free)?;
+        // SAFETY: our contract is the same.
+        match unsafe { self.try_realloc(ptr, align, new_size, owner, stack) } {
+            Ok(Some(to)) => Ok(to),
+            Ok(None) => Err(ReallocError::Alloc(self.failure(new_size, align, owner.0))),
+            Err(err) => Err(ReallocError::Free(err)),
+        }
+    }
+
+    /// As [`Pool::realloc`], but `None` is no failure yet, as in [`Pool::try_alloc`].
+    ///
+    /// # Errors
+    /// It is no block.
+    ///
+    /// # Safety
+    /// As [`Pool::realloc`].
+    pub unsafe fn try_realloc(
+        &mut self,
+        ptr: NonNull<u8>,
+        align: usize,
+        new_size: usize,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<Option<NonNull<u8>>, FreeError> {
+        let found = self.find(ptr)?;
         let (old_record, old_size) = (found.record(), found.size());
         let site = self.window.intern(stack);
         let record = entry::record(0, owner.0, site, self.window.epoch());
         if self.resize_in_place(&found, align, new_size, record, false) {
             self.debit(old_record, old_size);
             self.credit(record, new_size);
-            return Ok(ptr);
+            return Ok(Some(ptr));
         }
         let to = match Layout::from_size_align(new_size, align) {
-            Ok(layout) => self.alloc(layout, owner, stack),
-            Err(_) => Err(self.failure(new_size, align, owner.0)),
+            Ok(layout) => self.try_alloc(layout, owner, stack),
+            Err(_) => None,
         };
         match to {
-            Ok(to) => {
+            Some(to) => {
                 let (from_at, to_at) = (
                     self.window.body_offset_of(ptr),
                     self.window.body_offset_of(to),
@@ -247,16 +285,16 @@ impl Pool {
                 self.window
                     .copy_body(from_at, to_at, old_size.min(new_size));
                 // SAFETY: the block is live (`find` found it), and its user goes on with the new one.
-                unsafe { self.free(ptr) }.map_err(ReallocError::Free)?;
-                Ok(to)
+                unsafe { self.free(ptr) }?;
+                Ok(Some(to))
             }
             // Smaller always succeeds.
-            Err(_) if self.resize_in_place(&found, align, new_size, record, true) => {
+            None if self.resize_in_place(&found, align, new_size, record, true) => {
                 self.debit(old_record, old_size);
                 self.credit(record, new_size);
-                Ok(ptr)
+                Ok(Some(ptr))
             }
-            Err(err) => Err(ReallocError::Alloc(err)),
+            None => Ok(None),
         }
     }
 
@@ -479,18 +517,18 @@ impl Pool {
     /// First fit, large alignments, and the verge of failure.
     #[cold]
     #[inline(never)]
-    fn alloc_slowly(&mut self, layout: Layout, record: u64) -> Result<NonNull<u8>, AllocError> {
+    fn alloc_slowly(&mut self, layout: Layout, record: u64) -> Option<NonNull<u8>> {
         let (size, align) = (layout.size(), layout.align());
         if align <= MAX_ALIGN {
             if let Some(heap) = &mut self.heap {
                 if let Some(at) = first_fit::take(&mut self.window, heap, size, align, record) {
                     self.credit(record, size);
-                    return Ok(first_fit::pointer(&self.window, at));
+                    return Some(first_fit::pointer(&self.window, at));
                 }
             } else if let Some((block, at)) = self.window.take_larger_slot(size, align) {
                 self.window.set_body_word(at, record | size as u64);
                 self.credit(record, size);
-                return Ok(self.window.body_ptr(block));
+                return Some(self.window.body_ptr(block));
             } else if let Some(units) = units_of(size) {
                 // Also a small block that found no room for a whole slab.
                 let align = align.div_ceil(UNIT) as u32;
@@ -500,11 +538,11 @@ impl Pool {
                     unit = self.window.search_run(units, align);
                 }
                 if let Some(unit) = unit {
-                    return Ok(self.finish_run(unit, units, size, record));
+                    return Some(self.finish_run(unit, units, size, record));
                 }
             }
         }
-        Err(self.failure(size, align, entry::record_owner(record)))
+        None
     }
 
     #[cold]

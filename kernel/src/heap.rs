@@ -1,0 +1,308 @@
+//! The kernel heap: a ledger pool behind the global allocator.
+//!
+//! **Invariant:** every block carries the owner that the current thread works for and the call
+//! stack that asked for it; a refused request is reported where it happens and kept for clients.
+//! **Knows nothing of:** what blocks are for.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt::{self, Write};
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use tally_abi::pta::MAX_FRAMES;
+use tally_abi::pta::control::PoolStats;
+use tally_arch::{IrqLock, current_owner, image_offset, sites, stack_bounds};
+use tally_core::heap::{KernelHeap, LiveGroup};
+use tally_core::owner::OwnerId;
+use tally_core::services::label;
+use tally_core::ta_heap::pool_stats;
+use tally_ledger::{
+    AllocError, CallStack, Config, Group, Pool, SiteInfo, StackBounds, Strategy, capture,
+};
+
+/// Frames kept of each call stack.
+const DEPTH: usize = Config::KERNEL.depth as usize;
+/// Call sites named in an out-of-memory report.
+const TOP_SITES: usize = 5;
+/// Bytes kept of the last out-of-memory report.
+const REPORT_BYTES: usize = 1024;
+/// Groups that one list of live blocks tells apart.
+const MAX_GROUPS: usize = 32;
+
+/// The global allocator.
+pub(crate) struct Heap {
+    pool: IrqLock<Option<Pool>>,
+    last_oom: IrqLock<Report>,
+}
+
+#[global_allocator]
+pub(crate) static HEAP: Heap = Heap {
+    pool: IrqLock::new(None),
+    last_oom: IrqLock::new(Report::EMPTY),
+};
+
+impl Heap {
+    /// Makes the pool from zeroed memory. False if it is no good for one, or there is one already.
+    pub(crate) fn init(&self, memory: &'static mut [MaybeUninit<u8>]) -> bool {
+        let strategy = if cfg!(feature = "first-fit") {
+            Strategy::FirstFit
+        } else {
+            Strategy::Segregated
+        };
+        let config = Config {
+            strategy,
+            ..Config::KERNEL
+        };
+        let mut pool = self.pool.lock();
+        let Some(base) = NonNull::new(memory.as_mut_ptr().cast::<u8>()) else {
+            return false;
+        };
+        if pool.is_some() {
+            return false;
+        }
+        // SAFETY:
+        // 1. `memory` is exclusive and lives for good, by its type.
+        // 2. The caller zeroed it.
+        *pool = unsafe { Pool::create(base, memory.len(), memory.len(), &config) }.ok();
+        pool.is_some()
+    }
+
+    fn with<R>(&self, read: impl FnOnce(&mut Pool) -> R) -> Option<R> {
+        self.pool.lock().as_mut().map(read)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, error: &AllocError, stack: &CallStack) {
+        let mut top = [SiteInfo::default(); TOP_SITES];
+        let count = self.with(|pool| pool.top_sites(&mut top)).unwrap_or(0);
+        let mut report = Report::EMPTY;
+        // A report that is cut is still a report.
+        let _ = write_report(&mut report, error, stack, &top[..count]);
+        for line in report.text().lines() {
+            log::error!("{line}");
+        }
+        *self.last_oom.lock() = report;
+    }
+}
+
+fn write_report(
+    out: &mut Report,
+    error: &AllocError,
+    stack: &CallStack,
+    top: &[SiteInfo],
+) -> fmt::Result {
+    writeln!(
+        out,
+        "Memory allocation failed: size {} align {} pool Heap owner {}",
+        error.requested, error.align, error.owner.0
+    )?;
+    writeln!(
+        out,
+        "  {} of {} bytes allocated, largest free chunk {}",
+        error.allocated, error.size, error.largest_free
+    )?;
+    writeln!(out, "Call stack:")?;
+    for frame in stack.frames() {
+        write!(out, " ")?;
+        write_frame(out, *frame)?;
+    }
+    writeln!(out, "Biggest call sites:")?;
+    for site in top {
+        write!(
+            out,
+            " {} bytes in {} blocks ",
+            site.live_bytes, site.live_blocks
+        )?;
+        write_frame(out, own_frame(&site.frames))?;
+    }
+    Ok(())
+}
+
+/// The first frame that has a name, which the table of sites gives to the kernel's own code.
+fn own_frame(frames: &[u64]) -> u64 {
+    let named = frames
+        .iter()
+        .copied()
+        .find(|frame| name_of(*frame).is_some_and(is_own));
+    named.unwrap_or(frames.first().copied().unwrap_or(0))
+}
+
+/// Whether a name says more than "the allocator".
+fn is_own(name: tally_abi::sites::SiteName<'_>) -> bool {
+    !name.file.starts_with("alloc/")
+        && !name.file.starts_with("core/")
+        && !name.file.ends_with("kernel/src/heap.rs")
+        && !name.file.ends_with("kernel/core/src/fallible.rs")
+}
+
+fn name_of(address: u64) -> Option<tally_abi::sites::SiteName<'static>> {
+    sites()?.lookup(image_offset(address)?)
+}
+
+fn write_frame(out: &mut dyn Write, address: u64) -> fmt::Result {
+    match (name_of(address), image_offset(address)) {
+        (Some(name), _) => writeln!(out, "{} {}:{}", name.function, name.file, name.line),
+        (None, Some(offset)) => writeln!(out, "kernel+{offset:#x}"),
+        (None, None) => writeln!(out, "{address:#x}"),
+    }
+}
+
+fn here() -> CallStack {
+    let (lo, hi) = stack_bounds();
+    capture(DEPTH, StackBounds { lo, hi })
+}
+
+// SAFETY:
+// 1. The pool gives out blocks of the layout asked for, which overlap nothing else.
+// 2. A lock guards it, with interrupts masked, so that no thread is suspended while it holds it.
+unsafe impl GlobalAlloc for Heap {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let stack = here();
+        let owner = tally_ledger::OwnerId(current_owner().0);
+        match self.with(|pool| pool.alloc(layout, owner, &stack)) {
+            Some(Ok(block)) => block.as_ptr(),
+            Some(Err(error)) => {
+                self.refused(&error, &stack);
+                core::ptr::null_mut()
+            }
+            None => core::ptr::null_mut(),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, _layout: Layout) {
+        let Some(block) = NonNull::new(ptr) else {
+            return;
+        };
+        // SAFETY: the caller gives the block up.
+        let freed = self.with(|pool| unsafe { pool.free(block) });
+        if let Some(Err(error)) = freed {
+            panic!("kernel heap: {error:?} at {ptr:p}");
+        }
+    }
+}
+
+impl KernelHeap for Heap {
+    fn stats(&self) -> PoolStats {
+        let stats = self.with(|pool| pool.stats());
+        let mut stats = match stats {
+            Some(Ok(stats)) => pool_stats(&stats),
+            Some(Err(_)) | None => PoolStats {
+                inconsistent: 1,
+                ..PoolStats::default()
+            },
+        };
+        stats.alloc.desc = label("Heap");
+        stats
+    }
+
+    fn reset(&self) {
+        self.with(Pool::reset);
+    }
+
+    fn set_epoch(&self, epoch: u16) {
+        self.with(|pool| pool.set_epoch(epoch));
+    }
+
+    fn account(&self, owner: OwnerId) -> (u32, u32) {
+        self.with(|pool| pool.account(tally_ledger::OwnerId(owner.0)))
+            .unwrap_or((0, 0))
+    }
+
+    fn live_groups(&self, since: u16, groups: &mut [LiveGroup]) -> usize {
+        let mut found = [Group::default(); MAX_GROUPS];
+        self.with(|pool| {
+            let since = (since != 0).then_some(since);
+            let Ok(totals) = pool.group(since, &mut found) else {
+                return 0;
+            };
+            for (group, out) in found[..totals.groups].iter().zip(groups.iter_mut()) {
+                let mut frames = pool
+                    .site(group.site)
+                    .map_or([0; MAX_FRAMES], |site| site.frames);
+                for frame in &mut frames {
+                    *frame = image_offset(*frame).unwrap_or(0);
+                }
+                *out = LiveGroup {
+                    owner: OwnerId(group.owner.0),
+                    blocks: group.blocks,
+                    bytes: group.bytes,
+                    block_size: group.block_size,
+                    frames,
+                };
+            }
+            totals.groups
+        })
+        .unwrap_or(0)
+    }
+
+    fn dump(&self, out: &mut dyn Write) {
+        // One block at a time, so that no other CPU waits for the console.
+        for n in 0.. {
+            let block = self.with(|pool| {
+                let block = pool.live_blocks().nth(n)?.ok()?;
+                Some((block.size, pool.site(block.site).map(|site| site.frames)))
+            });
+            let Some(Some((size, frames))) = block else {
+                break;
+            };
+            let frame = own_frame(&frames.unwrap_or_default());
+            let line = match name_of(frame) {
+                Some(name) => writeln!(out, "buffer: {size} bytes {}:{}", name.file, name.line),
+                None => writeln!(out, "buffer: {size} bytes {frame:#x}"),
+            };
+            if line.is_err() {
+                break;
+            }
+        }
+    }
+
+    fn name_site(&self, offset: u64, out: &mut dyn Write) -> bool {
+        let Some(name) = sites().and_then(|sites| sites.lookup(offset)) else {
+            return false;
+        };
+        write!(out, "{} {}:{}", name.function, name.file, name.line).is_ok()
+    }
+
+    fn last_oom(&self, out: &mut dyn Write) -> bool {
+        let report = *self.last_oom.lock();
+        !report.text().is_empty() && out.write_str(report.text()).is_ok()
+    }
+}
+
+/// Text of bounded length.
+#[derive(Clone, Copy)]
+struct Report {
+    octets: [u8; REPORT_BYTES],
+    len: usize,
+}
+
+impl Report {
+    const EMPTY: Self = Self {
+        octets: [0; REPORT_BYTES],
+        len: 0,
+    };
+
+    fn text(&self) -> &str {
+        let octets = self.octets.get(..self.len).unwrap_or_default();
+        octets
+            .utf8_chunks()
+            .next()
+            .map_or("", |chunk| chunk.valid())
+    }
+}
+
+impl Write for Report {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.octets.get_mut(self.len..).unwrap_or_default();
+        let len = text.len().min(room.len());
+        room[..len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len += len;
+        if len == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! CPUs: which one this is, starting the other, calls to the firmware, time.
+//!
+//! **Invariant:** the second CPU is started at most once.
+//! **Knows nothing of:** what the CPUs do.
+
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, MPIDR_EL1, Readable};
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::boot;
+use teec::smc::Conduit;
+
+/// Number of this CPU.
+pub(crate) fn index() -> usize {
+    (MPIDR_EL1.get() & 0xff) as usize
+}
+
+static SECOND_STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Starts the second CPU; `false` if the firmware will not (or there is none).
+pub(crate) fn start_second() -> bool {
+    if SECOND_STARTED.swap(true, Ordering::Relaxed) {
+        return true;
+    }
+    let started = smccc::psci::cpu_on::<smccc::Smc>(1, boot::secondary_entry(), 0).is_ok();
+    SECOND_STARTED.store(started, Ordering::Relaxed);
+    started
+}
+
+/// Whether the second CPU was started.
+pub(crate) fn second_started() -> bool {
+    SECOND_STARTED.load(Ordering::Relaxed)
+}
+
+/// Has the firmware power the machine off. Comes back only if it refuses.
+pub(crate) fn system_off() {
+    // Nothing to be done about a refusal: the caller has another way out.
+    let _ = smccc::psci::system_off::<smccc::Smc>();
+}
+
+/// Microseconds since the counter began.
+pub(crate) fn micros() -> u64 {
+    let frequency = CNTFRQ_EL0.get().max(1);
+    (u128::from(CNTPCT_EL0.get()) * 1_000_000 / u128::from(frequency)) as u64
+}
+
+/// Waits for an interrupt or a [`wake`] of the other CPU.
+pub(crate) fn doze() {
+    aarch64_cpu::asm::wfe();
+}
+
+/// Wakes the other CPU from [`doze`].
+pub(crate) fn wake() {
+    // SAFETY: a barrier and a hint; they touch no memory and no register.
+    unsafe { asm!("dsb ishst", "sev", options(nostack, preserves_flags)) }
+}
+
+/// Marks a point in the instruction stream for measurement: `hint #N` has no effect on the CPU.
+#[inline(always)]
+pub(crate) fn mark<const N: u32>() {
+    // SAFETY: hints above 31 that are not allocated execute as no-ops (Arm ARM DDI 0487, C6.2).
+    unsafe { asm!("hint #{n}", n = const N, options(nostack, preserves_flags)) }
+}
+
+/// The secure monitor call instruction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Smc;
+
+impl Conduit for Smc {
+    #[inline]
+    fn smc(&self, regs: [u32; 8]) -> [u32; 8] {
+        let [function, args @ ..] = regs;
+        smccc::smc32(function, args)
+    }
+}

@@ -1,0 +1,101 @@
+//! Interrupts: a periodic tick on each CPU, so that the secure world is interrupted for real.
+//!
+//! **Invariant:** the handler takes no lock and only counts.
+//! **Knows nothing of:** who waits for ticks.
+
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_TVAL_EL0, DAIF, Readable, Writeable};
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicV3};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Mutex;
+use tally_abi::virt;
+
+/// EL1 physical timer (Arm BSA: INTID 30, a PPI).
+const TIMER: IntId = IntId::ppi(14);
+const CPUS: usize = 2;
+/// Ticks a second unless a test wants more.
+pub(crate) const USUAL_HERTZ: u64 = 100;
+
+static GIC: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
+static HERTZ: AtomicU64 = AtomicU64::new(USUAL_HERTZ);
+static TICKS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
+
+/// Sets the controller up, on CPU 0.
+pub(crate) fn init_first() {
+    let pointers = (
+        NonNull::new(core::ptr::with_exposed_provenance_mut::<Gicd>(
+            virt::GICD as usize,
+        )),
+        NonNull::new(core::ptr::with_exposed_provenance_mut::<GicrSgi>(
+            virt::GICR as usize,
+        )),
+    );
+    let (Some(gicd), Some(gicr)) = pointers else {
+        unreachable!("neither is at address 0");
+    };
+    // SAFETY:
+    // 1. Both register blocks are there, mapped as device memory, for two CPUs.
+    // 2. This is the only instance of the driver in this world.
+    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, CPUS) };
+    if let Ok(mut gic) = gic {
+        gic.setup(0);
+        for cpu in 0..CPUS {
+            // A CPU that is not there has no redistributor and needs no timer.
+            let _ = gic.set_interrupt_priority(TIMER, Some(cpu), 0x80);
+            let _ = gic.enable_interrupt(TIMER, Some(cpu), true);
+        }
+        *GIC.lock() = Some(gic);
+    }
+    start_ticking();
+}
+
+/// Sets this CPU's interface up, on CPU 1.
+pub(crate) fn init_second() {
+    if let Some(gic) = GIC.lock().as_mut() {
+        gic.init_cpu(1);
+    }
+    GicCpuInterface::enable_group1(true);
+    start_ticking();
+}
+
+fn start_ticking() {
+    GicCpuInterface::set_priority_mask(0xff);
+    rearm();
+    DAIF.write(DAIF::D::Masked + DAIF::A::Masked + DAIF::I::Unmasked + DAIF::F::Unmasked);
+}
+
+fn rearm() {
+    match HERTZ.load(Ordering::Relaxed) {
+        0 => CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::CLEAR),
+        hertz => {
+            CNTP_TVAL_EL0.set(CNTFRQ_EL0.get() / hertz);
+            CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::SET);
+        }
+    }
+}
+
+/// Sets how often ticks come, now on this CPU and at its next tick on the other; 0 stops them
+/// (the other CPU keeps stopped until it is restarted itself).
+pub(crate) fn set_hertz(hertz: u64) {
+    HERTZ.store(hertz, Ordering::Relaxed);
+    rearm();
+}
+
+/// Ticks that CPU `cpu` has had.
+pub(crate) fn ticks(cpu: usize) -> u64 {
+    TICKS.get(cpu).map_or(0, |n| n.load(Ordering::Relaxed))
+}
+
+/// Handles what is pending; called from the vector.
+pub(super) fn handle() {
+    GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |id| {
+        if id == TIMER {
+            rearm();
+            if let Some(n) = TICKS.get(super::cpu::index()) {
+                n.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+}

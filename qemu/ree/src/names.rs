@@ -1,0 +1,57 @@
+//! Names of TAs and of functions in them.
+//!
+//! **Invariant:** a short name stands for one TA.
+//! **Knows nothing of:** the kernel's names; the kernel gives those.
+
+use alloc::string::{String, ToString};
+use ta_uuids as tas;
+use tally_abi::TeeUuid;
+use tally_abi::pta::{control, device, memleak, stats};
+use teestat::Names;
+
+/// TAs and pseudo-TAs that have a short name here.
+pub(crate) const KNOWN: [(&str, TeeUuid); 11] = [
+    ("hello", tas::hello::UUID),
+    ("heap", tas::heap::UUID),
+    ("crash", tas::crash::UUID),
+    ("chain", tas::chain::UUID),
+    ("keepalive", tas::keepalive::UUID),
+    ("solo", tas::solo::UUID),
+    ("stillborn", tas::stillborn::UUID),
+    ("stats", stats::UUID),
+    ("memleak", memleak::UUID),
+    ("control", control::UUID),
+    ("device", device::UUID),
+];
+
+/// The names this machine has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MachineNames;
+
+impl Names for MachineNames {
+    fn name_of(&self, uuid: TeeUuid) -> Option<String> {
+        let (name, _) = KNOWN.iter().find(|(_, known)| *known == uuid)?;
+        Some((*name).to_string())
+    }
+
+    fn uuid_of(&self, name: &str) -> Option<TeeUuid> {
+        let (_, uuid) = KNOWN.iter().find(|(known, _)| *known == name)?;
+        Some(*uuid)
+    }
+
+    fn site(&self, _image: TeeUuid, _offset: u64) -> Option<String> {
+        None
+    }
+}
+
+/// A TA by short name or UUID.
+pub(crate) fn resolve(name: &str) -> Option<TeeUuid> {
+    MachineNames.uuid_of(name).or_else(|| name.parse().ok())
+}
+
+/// Short name of a TA, or its UUID.
+pub(crate) fn name_of(uuid: TeeUuid) -> String {
+    MachineNames
+        .name_of(uuid)
+        .unwrap_or_else(|| uuid.to_string())
+}

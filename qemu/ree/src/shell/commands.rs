@@ -1,0 +1,377 @@
+//! The shell's commands.
+//!
+//! **Invariant:** a command returns 0 (done), 1 (it failed) or 2 (not understood), or a status of
+//! its own.
+//! **Knows nothing of:** lines and keys.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use spin::Mutex;
+use tally_abi::pta::control::fault;
+use tally_abi::smc::{FunctionId, sec_cap};
+use teec::smc::Conduit;
+use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
+
+use super::tas;
+use crate::machine::console::Console;
+use crate::machine::{cpu, semihosting};
+use crate::names::{KNOWN, MachineNames};
+use crate::{bench, jobs, selftest, supplicant, tee, tour};
+
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    run: fn(&[&str]) -> Result<u8, String>,
+}
+
+const fn command(
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    run: fn(&[&str]) -> Result<u8, String>,
+) -> Command {
+    Command {
+        name,
+        arguments,
+        help,
+        run,
+    }
+}
+
+static COMMANDS: [Command; 18] = [
+    command(
+        "teestat",
+        "COMMAND",
+        "statistics, leaks, accounts: see `teestat help`",
+        teestat_command,
+    ),
+    command(
+        "tour",
+        "",
+        "a short tour: two TAs, their figures, a leak and how it is found",
+        |_| Ok(tour::run()),
+    ),
+    command(
+        "selftest",
+        "[FILTER]",
+        "the paired tests, or those whose name contains FILTER",
+        |args| Ok(selftest::run(args.first().copied().unwrap_or(""))),
+    ),
+    command(
+        "bench",
+        "[FILTER]",
+        "the measured loops, marked in the instruction stream",
+        |args| bench::run(args.first().copied().unwrap_or("")),
+    ),
+    command("tas", "", "list the TA archive", |_| list_archive()),
+    command(
+        "open",
+        "NAME|UUID",
+        "open a session and print its handle",
+        tas::open,
+    ),
+    command(
+        "invoke",
+        "HANDLE COMMAND [ARGS]",
+        "invoke a command in an open session",
+        tas::invoke,
+    ),
+    command("close", "HANDLE", "close a session", tas::close),
+    command("sessions", "", "list open sessions", |_| tas::list()),
+    command("jobs", "", "list jobs on the second CPU", |_| list_jobs()),
+    command("wait", "", "wait until all jobs are done", |_| wait_jobs()),
+    command("sleep", "MILLISECONDS", "do nothing for a while", sleep),
+    command("caps", "", "what the trusted OS says about itself", |_| {
+        capabilities()
+    }),
+    command(
+        "fault",
+        "KIND",
+        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code",
+        break_kernel,
+    ),
+    command("echo", "WORDS", "print words", |args| {
+        print(format_args!("{}\n", args.join(" ")));
+        Ok(STATUS_OK)
+    }),
+    command("status", "", "status of the last command", |_| {
+        print(format_args!("{}\n", super::interactive::last_status()));
+        Ok(STATUS_OK)
+    }),
+    command("poweroff", "[STATUS]", "switch the machine off", power_off),
+    command("help", "[COMMAND]", "this list, or one command", help),
+];
+
+/// Prints to the console.
+pub(super) fn print(what: fmt::Arguments<'_>) {
+    // The console takes everything.
+    let _ = Console.write_fmt(what);
+}
+
+/// Runs one command.
+pub(super) fn run(words: &[&str]) -> u8 {
+    let Some((&name, args)) = words.split_first() else {
+        return STATUS_OK;
+    };
+    let result = if let Some(command) = COMMANDS.iter().find(|c| c.name == name) {
+        (command.run)(args)
+    } else if tas::is_ta(name) {
+        tas::one_shot(name, args)
+    } else {
+        Err(format!("no command `{name}`; `help` lists them"))
+    };
+    match result {
+        Ok(status) => status,
+        Err(why) => {
+            print(format_args!("{why}\n"));
+            STATUS_FAILED
+        }
+    }
+}
+
+/// Words that could stand in place of the last one.
+pub(super) fn complete(words: &[&str]) -> Vec<String> {
+    let (typed, before) = match words.split_last() {
+        Some((typed, before)) => (*typed, before),
+        None => ("", &[][..]),
+    };
+    let starting = |candidates: &mut dyn Iterator<Item = &str>| -> Vec<String> {
+        candidates
+            .filter(|c| c.starts_with(typed))
+            .map(ToString::to_string)
+            .collect()
+    };
+    match before {
+        [] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
+        ["help"] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
+        ["teestat"] => starting(
+            &mut [
+                "alloc", "ta", "memleak", "pager", "time", "meminfo", "pools", "owners", "leaks",
+                "kill", "reset", "oom", "help",
+            ]
+            .into_iter(),
+        ),
+        ["teestat", "leaks"] => starting(&mut ["mark", "diff", "list"].into_iter()),
+        ["teestat", "kill"] | ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
+        ["fault"] => starting(&mut FAULTS.iter().map(|(name, _)| *name)),
+        [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
+        _ => Vec::new(),
+    }
+}
+
+fn help(args: &[&str]) -> Result<u8, String> {
+    match args {
+        [] => {
+            for c in &COMMANDS {
+                let left = format!("{} {}", c.name, c.arguments);
+                print(format_args!("  {left:<30} {}\n", c.help));
+            }
+            print(format_args!(
+                "  {:<30} {}\n  {:<30} {}\n",
+                "TA COMMAND [ARGS]",
+                "open a session, invoke, close; TAs are:",
+                "",
+                tas::names().collect::<Vec<_>>().join(" "),
+            ));
+            print(format_args!(
+                "Commands are separated by `;`. `COMMAND &` runs on the second CPU. ctrl-C cancels \
+                 a call,\nand ends the TA when typed again. `help COMMAND` and `help TA` say more.\n"
+            ));
+            Ok(STATUS_OK)
+        }
+        [name, ..] if tas::is_ta(name) => {
+            tas::help(name);
+            Ok(STATUS_OK)
+        }
+        ["teestat", ..] => {
+            print(format_args!("{}", teestat::HELP));
+            Ok(STATUS_OK)
+        }
+        [name, ..] => {
+            let c = COMMANDS
+                .iter()
+                .find(|c| c.name == *name)
+                .ok_or_else(|| format!("no command `{name}`"))?;
+            print(format_args!("{} {}\n  {}\n", c.name, c.arguments, c.help));
+            Ok(STATUS_OK)
+        }
+    }
+}
+
+static MEMORY: Mutex<Memory> = Mutex::new(Memory { last_mark: None });
+
+fn teestat_command(args: &[&str]) -> Result<u8, String> {
+    let context = tee::context()?;
+    let mut memory = *MEMORY.lock();
+    let status = teestat::run(
+        args,
+        &context,
+        &mut Console,
+        &mut Console,
+        &MachineNames,
+        &mut memory,
+    );
+    *MEMORY.lock() = memory;
+    if args == ["ta"] {
+        // What xtest prints may end without a newline; the prompt wants one.
+        end_line_if_needed(&context);
+    }
+    Ok(status)
+}
+
+fn end_line_if_needed(context: &teec::Context<'_>) {
+    if teestat::client::ta_stats(context).is_ok_and(|tas| tas.is_empty()) {
+        print(format_args!("\n"));
+    }
+}
+
+fn list_archive() -> Result<u8, String> {
+    let mut n = 0;
+    for file in supplicant::archive().files() {
+        let stem = file.name.rsplit('/').next().unwrap_or(file.name);
+        let uuid = stem.split('.').next().and_then(|s| s.parse().ok());
+        let name = uuid.map(crate::names::name_of).unwrap_or_default();
+        print(format_args!(
+            "{:>9}  {:<10} {}\n",
+            file.bytes.len(),
+            name,
+            file.name
+        ));
+        n += 1;
+    }
+    if n == 0 {
+        return Err("there is no TA archive in memory".to_string());
+    }
+    Ok(STATUS_OK)
+}
+
+fn list_jobs() -> Result<u8, String> {
+    for job in jobs::list() {
+        let state = match (job.status, job.begun) {
+            (Some(status), _) => format!("done, status {status}"),
+            (None, true) => "running".to_string(),
+            (None, false) => "queued".to_string(),
+        };
+        print(format_args!("[{}] {state}: {}\n", job.id, job.title));
+    }
+    Ok(STATUS_OK)
+}
+
+fn wait_jobs() -> Result<u8, String> {
+    let mut failed = STATUS_OK;
+    loop {
+        let list = jobs::list();
+        if list.is_empty() {
+            return Ok(failed);
+        }
+        for job in list {
+            if let Some(status) = jobs::collect(job.id) {
+                print(format_args!(
+                    "[{}] done, status {status}: {}\n",
+                    job.id, job.title
+                ));
+                if status != 0 {
+                    failed = status;
+                }
+            }
+        }
+        if crate::machine::console::poll_byte() == Some(3) {
+            return Err("^C".to_string());
+        }
+        cpu::doze();
+    }
+}
+
+fn sleep(args: &[&str]) -> Result<u8, String> {
+    let Some(millis) = args.first().and_then(|a| a.parse::<u64>().ok()) else {
+        return Err("usage: sleep MILLISECONDS".to_string());
+    };
+    let until = cpu::micros().saturating_add(millis.saturating_mul(1000));
+    while cpu::micros() < until {
+        cpu::doze();
+    }
+    Ok(STATUS_OK)
+}
+
+fn capabilities() -> Result<u8, String> {
+    let tee = tee::get()?;
+    let ask = |function: FunctionId| tee.conduit().smc([function.0, 0, 0, 0, 0, 0, 0, 0]);
+    let uid = ask(FunctionId::CALLS_UID);
+    print(format_args!(
+        "message protocol  {:08x} {:08x} {:08x} {:08x}\n",
+        uid[0], uid[1], uid[2], uid[3]
+    ));
+    let revision = ask(FunctionId::CALLS_REVISION);
+    print(format_args!(
+        "revision          {}.{}, {} calls\n",
+        revision[0],
+        revision[1],
+        ask(FunctionId::CALLS_COUNT)[0]
+    ));
+    let os = ask(FunctionId::GET_OS_UUID);
+    let version = ask(FunctionId::GET_OS_REVISION);
+    print(format_args!(
+        "trusted OS        {:08x} {:08x} {:08x} {:08x}, version {}.{} ({:x})\n",
+        os[0], os[1], os[2], os[3], version[0], version[1], version[2]
+    ));
+    print(format_args!(
+        "threads           {}\n",
+        ask(FunctionId::GET_THREAD_COUNT)[1]
+    ));
+    let caps = tee.capabilities();
+    print(format_args!("capabilities      {:#x}\n", caps.bits));
+    let names = [
+        (sec_cap::HAVE_RESERVED_SHM, "reserved shared memory"),
+        (
+            sec_cap::UNREGISTERED_SHM,
+            "arguments in unregistered memory",
+        ),
+        (sec_cap::DYNAMIC_SHM, "dynamic shared memory"),
+        (sec_cap::VIRTUALIZATION, "guests"),
+        (sec_cap::MEMREF_NULL, "null memory references"),
+        (sec_cap::ASYNC_NOTIF, "asynchronous notifications"),
+        (sec_cap::RPC_ARG, "RPC arguments behind messages"),
+    ];
+    for (bit, name) in names {
+        let has = if u64::from(caps.bits) & bit != 0 {
+            "yes"
+        } else {
+            "no"
+        };
+        print(format_args!("  {has:<4} {name}\n"));
+    }
+    print(format_args!("RPC parameters    {}\n", caps.rpc_params));
+    Ok(STATUS_OK)
+}
+
+const FAULTS: [(&str, u32); 4] = [
+    ("panic", fault::PANIC),
+    ("bad-read", fault::BAD_READ),
+    ("stack-overflow", fault::STACK_OVERFLOW),
+    ("write-code", fault::WRITE_CODE),
+];
+
+fn break_kernel(args: &[&str]) -> Result<u8, String> {
+    let kind = args.first().copied().unwrap_or("");
+    let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
+        print(format_args!(
+            "usage: fault panic|bad-read|stack-overflow|write-code\n"
+        ));
+        return Ok(STATUS_USAGE);
+    };
+    teestat::client::fault(&tee::context()?, *number).map_err(|e| e.to_string())?;
+    Err("the kernel came back".to_string())
+}
+
+fn power_off(args: &[&str]) -> Result<u8, String> {
+    let status = match args {
+        [] => 0,
+        [status, ..] => status
+            .parse()
+            .map_err(|_| format!("`{status}` is no status (0 to 255)"))?,
+    };
+    semihosting::exit(status)
+}

@@ -1,0 +1,407 @@
+//! Commands of trusted applications by name, with arguments from the command line.
+//!
+//! **Invariant:** a handle stands for one open session until it is closed.
+//! **Knows nothing of:** what the commands do; `ta_uuids` says which parameters they take.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use spin::Mutex;
+use ta_uuids::{chain, crash, heap, hello, keepalive, solo, stillborn};
+use tally_abi::TeeUuid;
+use teec::{Direction, RawParam, Session, TempMemory};
+use teestat::STATUS_OK;
+
+use super::commands::print;
+use crate::{names, supplicant, tee};
+
+/// One parameter, and how many words of the command line make it.
+#[derive(Clone, Copy)]
+enum Spec {
+    /// Value in, of one or two numbers.
+    In(usize),
+    /// Value out.
+    Out,
+    /// Value in and out, of two numbers.
+    Inout,
+    /// Memory in: a text, or `@N` for N octets of a pattern.
+    MemIn,
+    /// Memory out: its size.
+    MemOut,
+    /// Memory in and out: as `MemIn`.
+    MemInout,
+    /// Memory in: octets of a UUID, by name.
+    Uuid,
+}
+
+struct TaCommand {
+    ta: &'static str,
+    name: &'static str,
+    number: u32,
+    params: &'static [Spec],
+    arguments: &'static str,
+}
+
+macro_rules! commands {
+    ($($ta:ident $name:literal $number:ident [$($spec:expr),*] $arguments:literal;)*) => {
+        static COMMANDS: &[TaCommand] = &[$(TaCommand {
+            ta: stringify!($ta),
+            name: $name,
+            number: $ta::$number,
+            params: &[$($spec),*],
+            arguments: $arguments,
+        },)*];
+    };
+}
+
+use Spec::{In, Inout, MemIn, MemInout, MemOut, Out, Uuid};
+
+commands! {
+    hello "inc" CMD_INC [Inout] "A B";
+    hello "checksum" CMD_CHECKSUM [MemIn, Out] "TEXT|@N";
+    hello "fill" CMD_FILL [MemOut, In(2)] "SIZE OCTET LENGTH";
+    hello "reverse" CMD_REVERSE [MemInout] "TEXT";
+    hello "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
+    hello "log" CMD_LOG [MemIn] "TEXT";
+    hello "time" CMD_TIME [Out, Out] "";
+    hello "random" CMD_RANDOM [MemOut] "SIZE";
+    hello "nop" CMD_NOP [] "";
+    hello "wait" CMD_WAIT [In(1)] "MILLISECONDS";
+    hello "mix" CMD_MIX [In(2), Out, Inout] "A B C D";
+    hello "keep" CMD_KEEP [In(1)] "OCTETS";
+    heap "alloc" CMD_ALLOC [In(1), Out] "OCTETS";
+    heap "free" CMD_FREE [In(1)] "HANDLE";
+    heap "leak" CMD_LEAK [In(2)] "BLOCKS OCTETS";
+    heap "hog" CMD_HOG [In(1), Out] "OCTETS";
+    heap "grow" CMD_GROW [In(1)] "OCTETS";
+    heap "stats" CMD_STATS [Out, Out, Out] "";
+    heap "bench" CMD_BENCH [In(2), In(1)] "LIVE PAIRS STRATEGY";
+    heap "context" CMD_CONTEXT [Out] "";
+    heap "free-all" CMD_FREE_ALL [] "";
+    heap "alloc-or-die" CMD_ALLOC_OR_DIE [In(1)] "OCTETS";
+    heap "double-free" CMD_DOUBLE_FREE [] "";
+    crash "null-read" CMD_NULL_READ [] "";
+    crash "wild-write" CMD_WILD_WRITE [] "";
+    crash "write-code" CMD_WRITE_CODE [] "";
+    crash "exec-data" CMD_EXEC_DATA [] "";
+    crash "stack-overflow" CMD_STACK_OVERFLOW [] "";
+    crash "divide" CMD_DIVIDE [] "";
+    crash "undefined" CMD_UNDEFINED [] "";
+    crash "breakpoint" CMD_BREAKPOINT [] "";
+    crash "loop" CMD_LOOP [] "";
+    crash "panic" CMD_PANIC [] "";
+    crash "unaligned" CMD_UNALIGNED [] "";
+    crash "bad-syscall" CMD_BAD_SYSCALL [Out] "";
+    crash "bad-pointers" CMD_BAD_POINTERS [Out] "";
+    crash "kernel-read" CMD_KERNEL_READ [] "";
+    crash "sysreg" CMD_SYSREG [] "";
+    crash "smc" CMD_SMC [] "";
+    crash "tee-panic" CMD_TEE_PANIC [] "";
+    crash "panic-holding" CMD_PANIC_HOLDING [In(1)] "DEPTH";
+    crash "nop" CMD_NOP [] "";
+    crash "write-input" CMD_WRITE_INPUT [MemIn] "TEXT";
+    chain "inc" CMD_INC [Inout] "A B";
+    chain "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
+    chain "stats" CMD_STATS [Out] "";
+    chain "nest" CMD_NEST [In(1), Out] "DEPTH";
+    chain "reverse" CMD_REVERSE [MemInout] "TEXT";
+    chain "call" CMD_CALL [Uuid, In(1), Out] "TA COMMAND-NUMBER";
+    chain "short" CMD_SHORT [MemIn, MemOut] "TEXT SIZE";
+    chain "keep-session" CMD_KEEP_SESSION [] "";
+    keepalive "count" CMD_COUNT [Out] "";
+    keepalive "hold" CMD_HOLD [In(1), Out] "OCTETS";
+    keepalive "held" CMD_HELD [Out] "";
+    keepalive "panic" CMD_PANIC [] "";
+    keepalive "lives" CMD_LIVES [Out] "";
+    solo "nop" CMD_NOP [] "";
+    solo "wait" CMD_WAIT [In(1)] "MILLISECONDS";
+    solo "spin-until-cancelled" CMD_SPIN_UNTIL_CANCELLED [] "";
+    solo "spin" CMD_SPIN [In(1), Out] "MILLISECONDS";
+}
+
+const TAS: [(&str, TeeUuid); 7] = [
+    ("hello", hello::UUID),
+    ("heap", heap::UUID),
+    ("crash", crash::UUID),
+    ("chain", chain::UUID),
+    ("keepalive", keepalive::UUID),
+    ("solo", solo::UUID),
+    ("stillborn", stillborn::UUID),
+];
+
+struct Open {
+    handle: u32,
+    uuid: TeeUuid,
+    session: Session<'static>,
+}
+
+static SESSIONS: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+/// Whether a TA of this name has commands here.
+pub(super) fn is_ta(name: &str) -> bool {
+    TAS.iter().any(|(ta, _)| *ta == name)
+}
+
+/// Names of the TAs.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TAS.iter().map(|(name, _)| *name)
+}
+
+/// Names of a TA's commands.
+pub(super) fn commands_of(ta: &str) -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().filter(move |c| c.ta == ta).map(|c| c.name)
+}
+
+/// Lists a TA's commands.
+pub(super) fn help(ta: &str) {
+    for c in COMMANDS.iter().filter(|c| c.ta == ta) {
+        print(format_args!("  {ta} {} {}\n", c.name, c.arguments));
+    }
+}
+
+/// Opens a session, invokes one command, closes the session.
+pub(super) fn one_shot(ta: &str, args: &[&str]) -> Result<u8, String> {
+    let uuid = names::resolve(ta).ok_or("no such TA")?;
+    let Some((name, args)) = args.split_first() else {
+        help(ta);
+        return Ok(teestat::STATUS_USAGE);
+    };
+    let call = Call::parse(ta, name, args)?;
+    let context = tee::context()?;
+    supplicant::set_foreground(Some(uuid));
+    let session = context
+        .open_session(uuid)
+        .map_err(|error| format!("{ta}: cannot open a session: {error}"))?;
+    let result = call.invoke(&session);
+    drop(session);
+    result
+}
+
+/// `open NAME`.
+pub(super) fn open(args: &[&str]) -> Result<u8, String> {
+    let [name] = args else {
+        return Err("usage: open NAME|UUID".to_string());
+    };
+    let uuid = names::resolve(name)
+        .ok_or_else(|| format!("`{name}` is neither the name of a known TA nor a UUID"))?;
+    let context = tee::context()?;
+    supplicant::set_foreground(Some(uuid));
+    let session = context
+        .open_session(uuid)
+        .map_err(|error| format!("{name}: cannot open a session: {error}"))?;
+    let mut sessions = SESSIONS.lock();
+    let handle = sessions.iter().map(|s| s.handle).max().unwrap_or(0) + 1;
+    print(format_args!(
+        "handle {handle} (session {}) of {name}\n",
+        session.id()
+    ));
+    sessions.push(Open {
+        handle,
+        uuid,
+        session,
+    });
+    Ok(STATUS_OK)
+}
+
+fn take(handle: &str) -> Result<Open, String> {
+    let mut sessions = SESSIONS.lock();
+    let at = handle
+        .parse()
+        .ok()
+        .and_then(|n: u32| sessions.iter().position(|s| s.handle == n))
+        .ok_or_else(|| format!("`{handle}` is no handle of an open session (or it is in use)"))?;
+    Ok(sessions.remove(at))
+}
+
+/// `invoke HANDLE COMMAND ARGS`.
+pub(super) fn invoke(args: &[&str]) -> Result<u8, String> {
+    let [handle, name, args @ ..] = args else {
+        return Err("usage: invoke HANDLE COMMAND [ARGS]".to_string());
+    };
+    let open = take(handle)?;
+    let ta = names::name_of(open.uuid);
+    supplicant::set_foreground(Some(open.uuid));
+    let result = Call::parse(&ta, name, args).and_then(|call| call.invoke(&open.session));
+    SESSIONS.lock().push(open);
+    result
+}
+
+/// `close HANDLE`.
+pub(super) fn close(args: &[&str]) -> Result<u8, String> {
+    let [handle] = args else {
+        return Err("usage: close HANDLE".to_string());
+    };
+    take(handle)?
+        .session
+        .close()
+        .map_err(|error| format!("close: {error}"))?;
+    Ok(STATUS_OK)
+}
+
+/// `sessions`.
+pub(super) fn list() -> Result<u8, String> {
+    for open in SESSIONS.lock().iter() {
+        print(format_args!(
+            "handle {} (session {}) of {}\n",
+            open.handle,
+            open.session.id(),
+            names::name_of(open.uuid)
+        ));
+    }
+    Ok(STATUS_OK)
+}
+
+/// A parameter with its memory.
+struct Argument {
+    spec: Spec,
+    a: u32,
+    b: u32,
+    bytes: Vec<u8>,
+    size: usize,
+}
+
+impl Argument {
+    fn raw(&mut self) -> RawParam<'_> {
+        let direction = match self.spec {
+            In(_) | MemIn | Uuid => Direction::Input,
+            Out | MemOut => Direction::Output,
+            Inout | MemInout => Direction::Inout,
+        };
+        match self.spec {
+            In(_) | Out | Inout => RawParam::Value {
+                direction,
+                a: &mut self.a,
+                b: &mut self.b,
+            },
+            MemIn | Uuid => RawParam::Temp {
+                memory: TempMemory::Input(&self.bytes),
+                size: &mut self.size,
+            },
+            MemOut => RawParam::Temp {
+                memory: TempMemory::Output(&mut self.bytes),
+                size: &mut self.size,
+            },
+            MemInout => RawParam::Temp {
+                memory: TempMemory::Inout(&mut self.bytes),
+                size: &mut self.size,
+            },
+        }
+    }
+
+    fn show(&self) {
+        match self.spec {
+            In(_) | MemIn | Uuid => {}
+            Out | Inout => print(format_args!("a = {} b = {}\n", self.a, self.b)),
+            MemOut | MemInout => {
+                let bytes = &self.bytes[..self.size.min(self.bytes.len())];
+                let text = core::str::from_utf8(bytes)
+                    .ok()
+                    .filter(|t| t.chars().all(|c| !c.is_control()));
+                match text {
+                    Some(text) => print(format_args!("{} octets: {text}\n", self.size)),
+                    None => {
+                        print(format_args!("{} octets:", self.size));
+                        for byte in bytes.iter().take(64) {
+                            print(format_args!(" {byte:02x}"));
+                        }
+                        print(format_args!("\n"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Call {
+    title: String,
+    number: u32,
+    arguments: Vec<Argument>,
+}
+
+impl Call {
+    fn parse(ta: &str, name: &str, args: &[&str]) -> Result<Self, String> {
+        let command = COMMANDS
+            .iter()
+            .find(|c| c.ta == ta && c.name == name)
+            .ok_or_else(|| format!("{ta} has no command `{name}`; `help {ta}` lists them"))?;
+        let usage = || format!("usage: {ta} {name} {}", command.arguments);
+        let mut rest = args.iter();
+        let mut next = || rest.next().copied().ok_or_else(usage);
+        let mut arguments = Vec::new();
+        for &spec in command.params {
+            let (mut a, mut b, mut bytes) = (0, 0, Vec::new());
+            match spec {
+                In(n) => {
+                    a = number(next()?)?;
+                    if n > 1 {
+                        b = number(next()?)?;
+                    }
+                }
+                Inout => (a, b) = (number(next()?)?, number(next()?)?),
+                Out => {}
+                MemIn | MemInout => bytes = memory(next()?)?,
+                MemOut => bytes.resize(number(next()?)? as usize, 0),
+                Uuid => {
+                    let uuid = names::resolve(next()?).ok_or("no such TA")?;
+                    bytes = uuid.to_octets().to_vec();
+                }
+            }
+            arguments.push(Argument {
+                spec,
+                a,
+                b,
+                size: bytes.len(),
+                bytes,
+            });
+        }
+        if rest.next().is_some() {
+            return Err(usage());
+        }
+        Ok(Self {
+            title: format!("{ta} {name}"),
+            number: command.number,
+            arguments,
+        })
+    }
+
+    fn invoke(mut self, session: &Session<'_>) -> Result<u8, String> {
+        let transport = tee::get()?;
+        let mut arguments = self.arguments.iter_mut();
+        let mut params: [RawParam<'_>; 4] =
+            core::array::from_fn(|_| arguments.next().map_or(RawParam::None, Argument::raw));
+        let result = teec::Transport::invoke(transport, session.id(), self.number, 0, &mut params);
+        match result {
+            Ok(()) => {
+                self.arguments.iter().for_each(Argument::show);
+                Ok(STATUS_OK)
+            }
+            Err(error) => {
+                let mut said = format!("{}: {error}", self.title);
+                if error.kind() == teec::ErrorKind::ShortBuffer
+                    && let Some(memory) = self.arguments.iter().find(|a| matches!(a.spec, MemOut))
+                {
+                    said.push_str(&format!("; {} octets are needed", memory.size));
+                }
+                Err(said)
+            }
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("`{text}` is not a number"))
+}
+
+fn memory(text: &str) -> Result<Vec<u8>, String> {
+    match text.strip_prefix('@') {
+        Some(size) => {
+            let n = number(size)? as usize;
+            Ok((0..n).map(|i| i as u8).collect())
+        }
+        None => Ok(text.into()),
+    }
+}

@@ -1,0 +1,211 @@
+//! What a normal world does for the secure one: TA images, time, waiting, memory.
+//!
+//! Tests can have it lie: see [`Lie`].
+//!
+//! **Invariant:** a wait ends: by its key, its timeout, or a cancel from the console.
+//! **Knows nothing of:** message layouts.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use spin::Mutex;
+use tally_abi::{TeeResult, TeeUuid};
+use teec::Transport;
+use teec::smc::{CallInfo, Services};
+
+use crate::archive::Archive;
+use crate::machine::{self, console, cpu};
+
+/// How the supplicant misbehaves, for tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Flips a bit of the image's byte at this offset (from the end if negative).
+    Flip(isize),
+    /// Cuts the image to so many bytes, and says so.
+    Cut(usize),
+    /// Gives other bytes instead of the image.
+    Replace(Vec<u8>),
+    /// Says this size when asked for the size, whatever the image's is.
+    Size(usize),
+    /// Says one size first and gives this much more of the image's own bytes afterwards.
+    Grow(usize),
+    /// Fails with this code.
+    Fail(TeeResult),
+    /// Refuses all shared memory.
+    NoMemory,
+    /// Answers the size, then fails with this code when asked for the image.
+    FailLater(TeeResult),
+}
+
+static LIE: Mutex<Option<Lie>> = Mutex::new(None);
+static SENT: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
+static TURNED_AWAY: AtomicU64 = AtomicU64::new(0);
+static CANCELS: AtomicU32 = AtomicU32::new(0);
+static IN_FRONT: Mutex<Option<TeeUuid>> = Mutex::new(None);
+
+/// Sets or ends misbehaviour.
+pub(crate) fn set_lie(lie: Option<Lie>) {
+    *LIE.lock() = lie;
+}
+
+/// Image requests served so far.
+pub(crate) fn requests() -> u64 {
+    REQUESTS.load(Ordering::Relaxed)
+}
+
+/// Times that a call came out for an interrupt.
+pub(crate) fn interrupted() -> u64 {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Times that a call was turned away for want of a thread.
+pub(crate) fn turned_away() -> u64 {
+    TURNED_AWAY.load(Ordering::Relaxed)
+}
+
+/// Says which TA the foreground command on CPU 0 talks to, so that ctrl-C can end it.
+pub(crate) fn set_foreground(uuid: Option<TeeUuid>) {
+    CANCELS.store(0, Ordering::Relaxed);
+    *IN_FRONT.lock() = uuid;
+}
+
+/// Whether ctrl-C was typed since the foreground command began.
+pub(crate) fn ctrl_c_seen() -> bool {
+    CANCELS.load(Ordering::Relaxed) > 0
+}
+
+/// The archive of TA images.
+pub(crate) fn archive() -> Archive<'static> {
+    Archive::new(machine::archive_bytes())
+}
+
+/// The signed image of `uuid` as it lies in the archive.
+pub(crate) fn image(uuid: TeeUuid) -> Option<&'static [u8]> {
+    archive().file(&format!("lib/optee_armtz/{uuid}.ta"))
+}
+
+/// The supplicant of this machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Supplicant;
+
+impl Services for Supplicant {
+    fn ta_size(&self, uuid: TeeUuid) -> Result<usize, TeeResult> {
+        REQUESTS.fetch_add(1, Ordering::Relaxed);
+        let image = image(uuid).ok_or(TeeResult::ITEM_NOT_FOUND);
+        match &*LIE.lock() {
+            Some(Lie::Fail(code)) => Err(*code),
+            Some(Lie::Size(size)) => Ok(*size),
+            Some(Lie::Cut(size)) => Ok(image?.len().min(*size)),
+            Some(Lie::Replace(bytes)) => Ok(bytes.len()),
+            Some(Lie::Flip(_) | Lie::Grow(_) | Lie::NoMemory | Lie::FailLater(_)) | None => {
+                Ok(image?.len())
+            }
+        }
+    }
+
+    fn ta_image(&self, uuid: TeeUuid) -> Result<Cow<'_, [u8]>, TeeResult> {
+        REQUESTS.fetch_add(1, Ordering::Relaxed);
+        let image = image(uuid).ok_or(TeeResult::ITEM_NOT_FOUND);
+        match &*LIE.lock() {
+            Some(Lie::Fail(code) | Lie::FailLater(code)) => Err(*code),
+            Some(Lie::Cut(size)) => {
+                let image = image?;
+                Ok(Cow::Borrowed(&image[..image.len().min(*size)]))
+            }
+            Some(Lie::Replace(bytes)) => Ok(Cow::Owned(bytes.clone())),
+            Some(Lie::Flip(offset)) => {
+                let mut image = image?.to_vec();
+                let at = if *offset < 0 {
+                    image.len().wrapping_add_signed(*offset)
+                } else {
+                    offset.unsigned_abs()
+                };
+                if let Some(byte) = image.get_mut(at) {
+                    *byte ^= 1;
+                }
+                Ok(Cow::Owned(image))
+            }
+            Some(Lie::Grow(by)) => {
+                let mut image = image?.to_vec();
+                image.resize(image.len() + by, 0);
+                Ok(Cow::Owned(image))
+            }
+            Some(Lie::Size(_) | Lie::NoMemory) | None => Ok(Cow::Borrowed(image?)),
+        }
+    }
+
+    fn time(&self) -> (u64, u32) {
+        let micros = cpu::micros();
+        (micros / 1_000_000, (micros % 1_000_000) as u32 * 1000)
+    }
+
+    fn wait(&self, key: u64, timeout_ms: u64, call: &CallInfo) -> Result<(), TeeResult> {
+        let start = cpu::micros();
+        loop {
+            let mut sent = SENT.lock();
+            if let Some(at) = sent.iter().position(|&k| k == key) {
+                sent.swap_remove(at);
+                return Ok(());
+            }
+            drop(sent);
+            if timeout_ms != 0 && cpu::micros() - start >= timeout_ms * 1000 {
+                return Err(TeeResult::TIMEOUT);
+            }
+            poll_ctrl_c(call);
+            cpu::doze();
+        }
+    }
+
+    fn notify(&self, key: u64) {
+        SENT.lock().push(key);
+        cpu::wake();
+    }
+
+    fn suspend(&self, millis: u64, call: &CallInfo) {
+        let until = cpu::micros().saturating_add(millis.saturating_mul(1000));
+        while cpu::micros() < until {
+            poll_ctrl_c(call);
+            cpu::doze();
+        }
+    }
+
+    fn may_allocate(&self, _kind: u64, _bytes: u64) -> bool {
+        *LIE.lock() != Some(Lie::NoMemory)
+    }
+
+    fn foreign_interrupt(&self, call: &CallInfo) {
+        INTERRUPTED.fetch_add(1, Ordering::Relaxed);
+        poll_ctrl_c(call);
+    }
+
+    fn thread_limit(&self) {
+        TURNED_AWAY.fetch_add(1, Ordering::Relaxed);
+        cpu::doze();
+    }
+}
+
+/// Cancels `call` when ctrl-C was typed; the second time, ends the TA it is in.
+fn poll_ctrl_c(call: &CallInfo) {
+    const CTRL_C: u8 = 3;
+    if cpu::index() != 0 || console::poll_byte() != Some(CTRL_C) {
+        return;
+    }
+    let (Some(tee), Some(session)) = (crate::tee::found(), call.session) else {
+        return;
+    };
+    let before = CANCELS.fetch_add(1, Ordering::Relaxed);
+    console::emergency(format_args!("^C\n"));
+    if before == 0 {
+        // If there is nothing to cancel any more, the call is about to return anyway.
+        let _ = tee.cancel(session, call.cancel_id);
+        return;
+    }
+    let front = *IN_FRONT.lock();
+    if let Some(uuid) = front {
+        // As above.
+        let _ = teestat::client::kill(&teec::Context::new(tee), uuid);
+    }
+}

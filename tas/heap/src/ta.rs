@@ -1,0 +1,175 @@
+//! The commands.
+//!
+//! **Invariant:** but for what it leaks on purpose, a session's blocks end with the session.
+//! **Knows nothing of:** the kernel's view of the heap.
+extern crate alloc;
+
+use crate::bench;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::hint::black_box;
+use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};
+use ta_runtime::abi::ta::flags;
+use ta_runtime::{
+    Error, ErrorKind, Parameters, Result, heap as own_heap, ta_close_session, ta_invoke_command,
+    ta_open_session,
+};
+use ta_uuids::heap;
+
+ta_runtime::properties! {
+    uuid: heap::UUID,
+    flags: flags::SINGLE_INSTANCE | flags::MULTI_SESSION,
+    stack_size: 16 << 10,
+    heap_size: 8 << 20,
+}
+
+/// What a session keeps.
+#[derive(Default)]
+struct Session {
+    blocks: Vec<Option<Vec<u8>>>,
+}
+
+#[ta_open_session]
+fn open_session(_params: &mut Parameters, _session: &mut Session) -> Result<()> {
+    Ok(())
+}
+
+#[ta_close_session]
+fn close_session(_session: &mut Session) {}
+
+#[ta_invoke_command]
+fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) -> Result<()> {
+    match command {
+        heap::CMD_ALLOC => allocate(session, params),
+        heap::CMD_FREE => free(session, params),
+        heap::CMD_LEAK => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            leak_in_this_function(value.a(), value.b() as usize)
+        }
+        heap::CMD_HOG => hog(params),
+        heap::CMD_GROW => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let len = params.0.as_value()?.a() as usize;
+            black_box(filled(len)?);
+            Ok(())
+        }
+        heap::CMD_STATS => stats(params),
+        heap::CMD_BENCH => {
+            params.expect([ValueInput, ValueInput, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            bench::run(value.a(), value.b(), params.1.as_value()?.a())
+        }
+        heap::CMD_CONTEXT => {
+            params.expect([ValueOutput, Unused, Unused, Unused])?;
+            params.0.as_value()?.set_a(own_heap::session_bytes());
+            Ok(())
+        }
+        heap::CMD_FREE_ALL => {
+            session.blocks = Vec::new();
+            Ok(())
+        }
+        heap::CMD_ALLOC_OR_DIE => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let len = params.0.as_value()?.a() as usize;
+            drop(black_box(Vec::<u8>::with_capacity(len)));
+            Ok(())
+        }
+        heap::CMD_DOUBLE_FREE => {
+            double_free();
+            Ok(())
+        }
+        _ => Err(Error::new(ErrorKind::NotSupported)),
+    }
+}
+
+/// A block of `len` octets, every one written.
+fn filled(len: usize) -> Result<Vec<u8>> {
+    let mut block = Vec::new();
+    block.try_reserve_exact(len)?;
+    block.resize(len, 0xa5);
+    Ok(block)
+}
+
+fn allocate(session: &mut Session, params: &mut Parameters) -> Result<()> {
+    params.expect([ValueInput, ValueOutput, Unused, Unused])?;
+    let block = filled(params.0.as_value()?.a() as usize)?;
+    let handle = match session.blocks.iter().position(Option::is_none) {
+        Some(free) => free,
+        None if session.blocks.len() >= heap::MAX_HANDLES as usize => {
+            return Err(Error::new(ErrorKind::OutOfMemory));
+        }
+        None => {
+            session.blocks.try_reserve(1)?;
+            session.blocks.push(None);
+            session.blocks.len() - 1
+        }
+    };
+    if let Some(slot) = session.blocks.get_mut(handle) {
+        *slot = Some(block);
+    }
+    params.1.as_value()?.set_a(handle as u32);
+    Ok(())
+}
+
+fn free(session: &mut Session, params: &mut Parameters) -> Result<()> {
+    params.expect([ValueInput, Unused, Unused, Unused])?;
+    let handle = params.0.as_value()?.a() as usize;
+    let block = session.blocks.get_mut(handle).and_then(Option::take);
+    block.map(drop).ok_or(Error::new(ErrorKind::ItemNotFound))
+}
+
+/// Loses `blocks` blocks of `len` octets. Its name is what a leak report must show.
+#[inline(never)]
+fn leak_in_this_function(blocks: u32, len: usize) -> Result<()> {
+    for _ in 0..blocks {
+        let mut block = Vec::<u8>::new();
+        block.try_reserve_exact(len)?;
+        core::mem::forget(block);
+    }
+    Ok(())
+}
+
+fn hog(params: &mut Parameters) -> Result<()> {
+    params.expect([ValueInput, ValueOutput, Unused, Unused])?;
+    let len = params.0.as_value()?.a() as usize;
+    // When the vector that remembers the blocks cannot grow, the heap is full as well.
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    while blocks.try_reserve(1).is_ok() {
+        let mut block = Vec::new();
+        if block.try_reserve_exact(len).is_err() {
+            break;
+        }
+        blocks.push(block);
+    }
+    let n_blocks = blocks.len();
+    drop(blocks);
+    let mut value = params.1.as_value()?;
+    value.set_a((n_blocks * len) as u32);
+    value.set_b(n_blocks as u32);
+    Ok(())
+}
+
+fn stats(params: &mut Parameters) -> Result<()> {
+    params.expect([ValueOutput, ValueOutput, ValueOutput, Unused])?;
+    let stats = own_heap::stats().ok_or(Error::new(ErrorKind::NoData))?;
+    let mut value = params.0.as_value()?;
+    value.set_a(stats.allocated as u32);
+    value.set_b(stats.max_allocated as u32);
+    let mut value = params.1.as_value()?;
+    value.set_a(stats.size as u32);
+    value.set_b(stats.num_alloc_fail as u32);
+    let mut value = params.2.as_value()?;
+    value.set_a(stats.live_blocks as u32);
+    value.set_b(stats.biggest_alloc_fail as u32);
+    Ok(())
+}
+
+fn double_free() {
+    let block = Box::into_raw(Box::new(black_box(7_u64)));
+    // SAFETY: not sound at all: the second one ends the TA.
+    unsafe {
+        drop(Box::from_raw(block));
+        drop(Box::from_raw(black_box(block)));
+    }
+}
