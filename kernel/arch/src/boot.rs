@@ -110,6 +110,8 @@ tally_enable_mmu:
     msr     ttbr1_el1, x9
     msr     cpacr_el1, xzr
     msr     cntkctl_el1, xzr
+    msr     mdscr_el1, xzr
+    msr     tpidrro_el0, xzr
     dsb     sy
     isb
     tlbi    vmalle1
@@ -253,10 +255,7 @@ tally_cpu_on_high:
 /// Boots the kernel; returns the physical address of the dispatcher's vector table.
 extern "C" fn start(device_tree: u64, entry_ticks: u64) -> u64 {
     // SAFETY: the first code to run with the MMU on, on the only CPU.
-    unsafe {
-        percpu::init();
-        thread::init();
-    }
+    unsafe { percpu::init() };
     gic::init_cpu();
     console::init();
     info!("Tally {}", env!("CARGO_PKG_VERSION"));
@@ -296,7 +295,7 @@ fn find_ram(device_tree: u64) {
 fn read_device_tree(pa: u64) -> Option<[Range<u64>; MAX_RAM_RANGES]> {
     const HEADER_BYTES: u64 = 8;
     const MAX_BYTES: u64 = 4 << 20;
-    if pa == 0 || pa % 8 != 0 {
+    if pa == 0 || !pa.is_multiple_of(8) {
         return None;
     }
     // SAFETY: on the boot CPU, before any other runs.

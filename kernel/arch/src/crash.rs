@@ -13,7 +13,8 @@ use crate::config::*;
 use crate::console::{self, ConsoleWriter};
 use crate::exception::CrashFrame;
 use crate::layout::{self, image_offset};
-use crate::{mmu, thread};
+use crate::thread::{self, Hooks};
+use crate::{mmu, percpu};
 
 /// Exit status of a machine whose kernel crashed (EX_SOFTWARE).
 pub(crate) const CRASH_STATUS: u32 = 70;
@@ -21,33 +22,39 @@ pub(crate) const CRASH_STATUS: u32 = 70;
 /// Frames that a backtrace prints at most.
 const MAX_FRAMES: usize = 32;
 
-/// How many times a report was begun.
-static REPORTS: AtomicU32 = AtomicU32::new(0);
+/// The CPU that reports a crash, plus 1.
+static REPORTER: AtomicU32 = AtomicU32::new(NOBODY);
+const NOBODY: u32 = 0;
+const ENDING: u32 = u32::MAX;
 
 /// Prints lines with the prefix of an error.
-struct Report(ConsoleWriter);
+struct Report {
+    out: ConsoleWriter,
+    /// The hooks that were registered when the crash came.
+    hooks: &'static (dyn Hooks + Sync),
+}
 
 impl Report {
     fn line(&mut self, text: fmt::Arguments<'_>) {
         // Writing to the console cannot fail.
-        let _ = console::write_prefix(&mut self.0, 'E');
-        let _ = writeln!(self.0, "{text}");
+        let _ = console::write_prefix(&mut self.out, 'E');
+        let _ = writeln!(self.out, "{text}");
     }
 }
 
-/// Writes at most its buffer, for [`Report`]'s memory account: prefixes every line.
-struct Prefixed<'a> {
-    report: &'a mut Report,
+/// Gives every line the prefix of an error.
+struct Prefixed {
+    out: ConsoleWriter,
     at_start: bool,
 }
 
-impl Write for Prefixed<'_> {
+impl Write for Prefixed {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for piece in text.split_inclusive('\n') {
             if self.at_start {
-                console::write_prefix(&mut self.report.0, 'E')?;
+                console::write_prefix(&mut self.out, 'E')?;
             }
-            self.report.0.write_str(piece)?;
+            self.out.write_str(piece)?;
             self.at_start = piece.ends_with('\n');
         }
         Ok(())
@@ -83,7 +90,7 @@ pub(crate) extern "C" fn crash_entry(frame: &CrashFrame, vector: u64) -> ! {
     ));
     for (row, registers) in frame.x.chunks(4).enumerate() {
         let mut out = Prefixed {
-            report: &mut report,
+            out: report.out,
             at_start: true,
         };
         for (column, value) in registers.iter().enumerate() {
@@ -136,26 +143,32 @@ pub fn backtrace(addresses: &mut [u64]) -> usize {
     count
 }
 
+/// Claims the report for this CPU. CPUs that enter from now on, or crash as well, stop.
 fn begin() -> Report {
     // SAFETY: masks everything.
     unsafe { asm!("msr daifset, #0xf", options(nostack, preserves_flags)) };
-    let hooks_running = REPORTS.fetch_add(1, Ordering::AcqRel);
-    let mut report = Report(ConsoleWriter);
-    match hooks_running {
-        0 => report,
-        1 => {
+    let me = percpu::index() as u32 + 1;
+    match REPORTER.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Report {
+            out: ConsoleWriter,
+            hooks: thread::park_all(),
+        },
+        Err(reporter) if reporter == me => {
+            let mut report = Report {
+                out: ConsoleWriter,
+                hooks: thread::park_all(),
+            };
             report.line(format_args!("Crash while reporting a crash"));
             end_machine(CRASH_STATUS)
         }
-        // The semihosting call itself: no debugger, or a real board.
-        _ => park(),
+        // Another CPU reports, or this is the semihosting call itself on a real board.
+        Err(_) => park(),
     }
 }
 
 fn finish(report: &mut Report) -> ! {
-    let hooks = thread::park_all();
-    hooks.panic_account(&mut Prefixed {
-        report,
+    report.hooks.panic_account(&mut Prefixed {
+        out: report.out,
         at_start: true,
     });
     end_machine(CRASH_STATUS)
@@ -166,7 +179,7 @@ pub fn end_machine(status: u32) -> ! {
     const SYS_EXIT_EXTENDED: u64 = 0x20;
     const APPLICATION_EXIT: u64 = 0x2_0026;
     // An undefined instruction from here on must not begin another report.
-    REPORTS.fetch_add(2, Ordering::AcqRel);
+    REPORTER.store(ENDING, Ordering::Release);
     let block = [APPLICATION_EXIT, u64::from(status)];
     // SAFETY: the semihosting call reads `block`; without semihosting it is an exception.
     unsafe {
@@ -225,7 +238,7 @@ fn walk(mut fp: u64, mut visit: impl FnMut(u64)) {
     let top = mmu::stack_top(slot);
     let mut lowest = top - mmu::stack_bytes(slot) as u64;
     for _ in 0..MAX_FRAMES {
-        if fp % 16 != 0 || fp < lowest || fp > top - 16 {
+        if !fp.is_multiple_of(16) || fp < lowest || fp > top - 16 {
             return;
         }
         // SAFETY: two words on a mapped stack, by the check above.

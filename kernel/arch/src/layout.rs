@@ -157,7 +157,7 @@ pub fn direct_address(item: *const u8) -> PhysAddr {
 pub fn take_heap(bytes: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
     let start = symbol!(__image_end);
     let end = start.checked_add(bytes as u64)?;
-    if bytes % PAGE_SIZE != 0 || end > virt::SECURE_RAM_END {
+    if !bytes.is_multiple_of(PAGE_SIZE) || end > virt::SECURE_RAM_END {
         return None;
     }
     HEAP_END

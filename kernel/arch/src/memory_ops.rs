@@ -15,8 +15,30 @@ global_asm!(
 memcpy:
 tally_copy:
     mov     x3, x0
-    subs    x2, x2, #64
-    b.lo    2f
+    subs    x2, x2, #128
+    b.lo    10f
+8:  ldp     x4, x5, [x1]
+    ldp     x6, x7, [x1, #16]
+    ldp     x8, x9, [x1, #32]
+    ldp     x10, x11, [x1, #48]
+    ldp     x12, x13, [x1, #64]
+    ldp     x14, x15, [x1, #80]
+    stp     x4, x5, [x3]
+    stp     x6, x7, [x3, #16]
+    ldp     x4, x5, [x1, #96]
+    ldp     x6, x7, [x1, #112]
+    add     x1, x1, #128
+    stp     x8, x9, [x3, #32]
+    stp     x10, x11, [x3, #48]
+    stp     x12, x13, [x3, #64]
+    stp     x14, x15, [x3, #80]
+    stp     x4, x5, [x3, #96]
+    stp     x6, x7, [x3, #112]
+    add     x3, x3, #128
+    subs    x2, x2, #128
+    b.hs    8b
+10: adds    x2, x2, #64
+    b.mi    2f
 1:  ldp     x4, x5, [x1]
     ldp     x6, x7, [x1, #16]
     ldp     x8, x9, [x1, #32]
@@ -130,11 +152,24 @@ memset:
     sub     x5, x4, x3
     sub     x2, x2, x5
     mov     x3, x4
-    subs    x2, x2, #64
+    subs    x2, x2, #256
+    b.lo    12f
 4:  dc      zva, x3
+    add     x4, x3, #64
+    dc      zva, x4
+    add     x4, x3, #128
+    dc      zva, x4
+    add     x4, x3, #192
+    dc      zva, x4
+    add     x3, x3, #256
+    subs    x2, x2, #256
+    b.hs    4b
+12: adds    x2, x2, #192
+    b.lo    5f
+13: dc      zva, x3
     add     x3, x3, #64
     subs    x2, x2, #64
-    b.hs    4b
+    b.hs    13b
 5:  tbz     x2, #5, 6f
     stp     x1, x1, [x3]
     stp     x1, x1, [x3, #16]

@@ -116,16 +116,9 @@ fn hooks() -> &'static (dyn Hooks + Sync) {
     unsafe { *HOOKS.load(Ordering::Acquire) }
 }
 
-/// Checks what the assembler assumes.
-///
-/// # Safety
-/// Called once at boot.
-pub(crate) unsafe fn init() {
-    const { assert!(SWITCH_FRAME_BYTES % 16 == 0) };
-}
-
 /// Bytes of arguments (64) and answer (32) at the top of a stack.
 const SWITCH_FRAME_BYTES: u64 = 96;
+const _: () = assert!(SWITCH_FRAME_BYTES.is_multiple_of(16));
 
 global_asm!(
     r#"
