@@ -33,7 +33,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ta-macros", &[]),
     ("ta-runtime", &["tally-abi", "tally-ledger", "ta-macros"]),
     ("ta-uuids", &["tally-abi"]),
-    ("ta-*", &["tally-abi", "ta-runtime", "ta-uuids"]),
+    (
+        "ta-*",
+        &["tally-abi", "tally-ledger", "ta-runtime", "ta-uuids"],
+    ),
     ("teec", &["tally-abi"]),
     ("teestat", &["tally-abi", "teec"]),
     ("tally-monitor", &["tally-abi"]),
@@ -122,7 +125,10 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn is_test_file(name: &str) -> bool {
-    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("/testing.rs")
+    name.contains("/tests/")
+        || name.contains("/examples/")
+        || name.ends_with("/tests.rs")
+        || name.ends_with("/testing.rs")
 }
 
 /// A module begins with `//!` (behind a shebang or a licence comment at most).
