@@ -99,11 +99,8 @@ mod bare {
 
     #[inline(never)]
     fn malloc(heap: &mut Heap, size: usize) -> Option<NonNull<u8>> {
-        let stack = if heap.depth == 0 {
-            CallStack::EMPTY
-        } else {
-            capture(heap.depth, heap.bounds)
-        };
+        let mut stack = CallStack::new();
+        stack.capture(heap.depth, heap.bounds);
         // SAFETY: 16 is a power of two, and sizes are small.
         let layout = unsafe { Layout::from_size_align_unchecked(size, 16) };
         heap.pool.alloc(layout, OwnerId(3), &stack).ok()

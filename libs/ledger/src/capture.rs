@@ -1,7 +1,7 @@
 //! Call stacks by frame pointers.
 //!
-//! **Invariant:** the walk reads only inside the bounds it was given, and only upwards, so it ends
-//! after at most [`MAX_DEPTH`] frames whatever the stack holds.
+//! **Invariant:** the walk reads only inside the bounds it was given and ends after at most
+//! [`MAX_DEPTH`] frames, whatever the stack holds.
 //! **Knows nothing of:** symbols, images, which stack is the current one.
 
 use core::mem::MaybeUninit;
@@ -35,19 +35,33 @@ impl CallStack {
         key: 0,
     };
 
+    /// No frames, to be captured in place.
+    #[inline(always)]
+    pub fn new() -> Self {
+        // Not `EMPTY`, whose unused frames would be copied.
+        Self {
+            frames: [const { MaybeUninit::uninit() }; MAX_DEPTH],
+            len: 0,
+            key: 0,
+        }
+    }
+
     /// A stack of the given return addresses; those beyond [`MAX_DEPTH`] are dropped.
     pub fn from_frames(frames: &[u64]) -> Self {
         let mut stack = Self::EMPTY;
-        for &frame in frames {
-            stack.push(frame);
+        for (slot, &frame) in stack.frames.iter_mut().zip(frames) {
+            slot.write(frame);
+            stack.key = mix(stack.key, frame);
+            stack.len += 1;
         }
+        stack.key |= u64::from(stack.len > 0);
         stack
     }
 
     /// The return addresses, innermost first.
     pub fn frames(&self) -> &[u64] {
         let frames = self.frames.get(..self.len).unwrap_or(&[]);
-        // SAFETY: `push` and `capture` initialised the first `len` frames.
+        // SAFETY: `from_frames` and `capture` initialised the first `len` frames.
         unsafe { frames.assume_init_ref() }
     }
 
@@ -69,21 +83,12 @@ impl CallStack {
             (self.len, self.key) = (0, 0);
         }
     }
-
-    #[inline(always)]
-    fn push(&mut self, frame: u64) {
-        if let Some(slot) = self.frames.get_mut(self.len) {
-            slot.write(frame);
-            self.len += 1;
-            self.key = mix(self.key, frame);
-        }
-    }
 }
 
-/// Adds a frame to a hash. Bit 0 keeps it from being 0.
+/// Adds a frame to a hash.
 #[inline(always)]
 fn mix(key: u64, frame: u64) -> u64 {
-    (key.rotate_left(23) ^ frame).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+    (key.rotate_left(23) ^ frame).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl core::fmt::Debug for CallStack {
@@ -106,7 +111,7 @@ impl Default for CallStack {
 /// stack is empty.
 #[inline(always)]
 pub fn capture(depth: usize, bounds: StackBounds) -> CallStack {
-    let mut stack = CallStack::EMPTY;
+    let mut stack = CallStack::new();
     stack.capture(depth, bounds);
     stack
 }
@@ -123,16 +128,26 @@ mod aarch64 {
             core::arch::asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags));
         }
         let (mut key, mut len) = (0, 0);
-        let (mut lo, last) = (bounds.lo, bounds.hi.saturating_sub(16));
+        // Offset of the last frame record that there can be, in units of 16 bytes.
+        let Some(last) = bounds
+            .hi
+            .checked_sub(bounds.lo)
+            .and_then(|len| len.checked_sub(16))
+        else {
+            (stack.key, stack.len) = (0, 0);
+            return;
+        };
+        let last = last >> 4;
         for slot in stack.frames.iter_mut().take(depth.min(MAX_DEPTH)) {
-            // A frame record is two words.
-            if fp < lo || fp > last || fp & 7 != 0 {
+            // A frame record is aligned to 16 as the stack is: what is not, is beyond any bound
+            // when its low bits are rotated to the top.
+            if fp.wrapping_sub(bounds.lo).rotate_right(4) > last {
                 break;
             }
             let (next, ret): (usize, u64);
             // SAFETY:
             // 1. `lo <= fp` and `fp + 16 <= hi`, and the caller gave bounds of readable memory
-            //    of the running stack. `fp` is aligned to 8.
+            //    of the running stack. `fp` is as aligned as `lo`.
             // 2. What was read is used as numbers only, and checked before the next step.
             unsafe {
                 core::arch::asm!(
@@ -141,15 +156,11 @@ mod aarch64 {
                     options(readonly, nostack, preserves_flags),
                 );
             }
-            if ret == 0 {
-                break;
-            }
             slot.write(ret);
             key = mix(key, ret);
             len += 1;
-            lo = fp + 16;
             fp = next;
         }
-        (stack.key, stack.len) = (key, len);
+        (stack.key, stack.len) = (key | u64::from(len > 0), len);
     }
 }

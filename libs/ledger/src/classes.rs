@@ -19,27 +19,50 @@ pub(crate) struct Class {
     /// Bytes of a block.
     pub(crate) size: u16,
     /// Units of a slab, at least two.
-    pub(crate) units: u16,
-    /// Blocks of a slab, at most 32.
-    pub(crate) blocks: u16,
+    pub(crate) units: u8,
+    /// Blocks of a slab, less than 32.
+    pub(crate) blocks: u8,
     /// Offset of the first record from the slab's start, in words of 8 bytes.
-    pub(crate) records: u16,
-    /// `2^20 / size`, rounded up: `distance * reciprocal >> 20` is `distance / size`.
-    pub(crate) reciprocal: u32,
+    pub(crate) records: u8,
+    /// The power of two in the size.
+    shift: u8,
+    /// Inverse of the odd part of the size, modulo 2^32.
+    inverse: u32,
     /// Free mask of an empty slab.
     pub(crate) all_free: u32,
+}
+
+impl Class {
+    /// `distance / size` if that leaves no rest, else more than any slab has blocks.
+    ///
+    /// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9.
+    #[inline(always)]
+    pub(crate) fn exactly(&self, distance: u32) -> u32 {
+        distance
+            .wrapping_mul(self.inverse)
+            .rotate_right(self.shift.into())
+    }
 }
 
 const fn class(size: u32, units: u32) -> Class {
     let room = units * UNIT as u32 - 8;
     let blocks = room / (size + 8);
     assert!(blocks >= 2 && blocks < 32 && units >= 2 && units <= 8);
+    let odd = size >> size.trailing_zeros();
+    // Newton's iteration doubles the number of correct bits, of which an odd number has three.
+    let mut inverse = odd;
+    let mut i = 0;
+    while i < 4 {
+        inverse = inverse.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(inverse)));
+        i += 1;
+    }
     Class {
         size: size as u16,
-        units: units as u16,
-        blocks: blocks as u16,
-        records: ((units * UNIT as u32 - blocks * (size + 8)) / 8) as u16,
-        reciprocal: (1 << 20) / size + 1,
+        units: units as u8,
+        blocks: blocks as u8,
+        records: ((units * UNIT as u32 - blocks * (size + 8)) / 8) as u8,
+        shift: size.trailing_zeros() as u8,
+        inverse,
         all_free: (1 << blocks) - 1,
     }
 }
@@ -50,7 +73,8 @@ const UNUSED: Class = Class {
     units: 2,
     blocks: 0,
     records: 0,
-    reciprocal: 0,
+    shift: 0,
+    inverse: 1,
     all_free: 0,
 };
 
@@ -129,11 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn the_reciprocal_divides_exactly() {
+    fn only_multiples_of_the_size_divide_exactly() {
         for class in TABLE.iter().filter(|class| class.blocks > 0) {
+            let size = u32::from(class.size);
             for distance in 0..=u32::from(class.units) * UNIT as u32 {
-                let quotient = distance * class.reciprocal >> 20;
-                assert_eq!(quotient, distance / u32::from(class.size));
+                let quotient = class.exactly(distance);
+                if distance.is_multiple_of(size) {
+                    assert_eq!(quotient, distance / size);
+                } else {
+                    assert!(quotient > u32::from(class.blocks));
+                }
             }
         }
     }

@@ -137,6 +137,8 @@ pub fn run(data: &[u8], check_every: usize) {
         let wanted = match c >> 6 {
             0 | 1 => number % 600,
             2 => number % 5000,
+            // Miri takes its time for each byte.
+            _ if cfg!(miri) => number % 2000,
             _ => number,
         };
         let pick = if live.is_empty() {
@@ -325,6 +327,50 @@ fn check_empty(pool: &Pool) {
         "all free memory is one chunk again"
     );
     assert_eq!(stats.free2_sum, stats.size * stats.size);
+}
+
+/// Makes a pool with some blocks, overwrites bytes of it as `data` says (three bytes of offset
+/// and one of value each), and reads all of it from outside.
+pub fn read_damaged(data: &[u8]) {
+    let Some((&kind, patches)) = data.split_first() else {
+        return;
+    };
+    let strategy = if kind & 1 == 0 {
+        Strategy::Segregated
+    } else {
+        Strategy::FirstFit
+    };
+    let cfg = Config {
+        strategy,
+        owners: 4,
+        sites: 8,
+        depth: 2,
+    };
+    let memory = Memory::new(32768);
+    // SAFETY: the only pool of this memory, dropped before it.
+    let Ok(mut pool) = (unsafe { memory.pool(32768, &cfg) }) else {
+        return;
+    };
+    for n in 0..60 {
+        let layout = Layout::from_size_align(n * 11, 8).expect("small");
+        let stack = CallStack::from_frames(&[n as u64 % 5, 2]);
+        if let Ok(ptr) = pool.alloc(layout, OwnerId(n as u16 % 4), &stack)
+            && n % 3 == 0
+        {
+            // SAFETY: nobody uses the block.
+            let _ = unsafe { pool.free(ptr) };
+        }
+    }
+    let mut bytes = std::vec![0; pool.committed()];
+    assert!(pool.window().read(0, &mut bytes));
+    for &[a, b, c, value] in patches.as_chunks().0 {
+        let at = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+        let len = bytes.len();
+        if let Some(byte) = bytes.get_mut(at % len) {
+            *byte = value;
+        }
+    }
+    read_all(&bytes);
 }
 
 /// Reads everything there is to read in memory that need not hold a sound pool. Must not

@@ -110,9 +110,9 @@ pub(crate) struct Header {
     pub(crate) body_bytes: u64,
     pub(crate) epoch: AtomicU16,
     pub(crate) unused: [u16; 3],
+    pub(crate) max_allocated: u64,
     /// Live bytes in the low half, live blocks in the high half.
     pub(crate) live: u64,
-    pub(crate) max_allocated: u64,
     pub(crate) num_release: u64,
     pub(crate) num_alloc_fail: u64,
     pub(crate) biggest_alloc_fail: u64,

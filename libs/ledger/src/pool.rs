@@ -12,7 +12,7 @@ use linked_list_allocator::Heap;
 
 use crate::capture::CallStack;
 use crate::classes::{UNIT, class_of};
-use crate::entry::{self, BIG_MANY, BIG_ONE, INSIDE, SLAB};
+use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, INSIDE, SLAB};
 use crate::first_fit::{self, Chunk};
 use crate::layout::{CACHED_LENGTHS, Config, CreateError, Strategy};
 use crate::slabs::Slot;
@@ -101,7 +101,7 @@ impl Found {
         match self {
             Self::Slot(_, record) => entry::record_low(*record) as usize,
             Self::Run { units, entry, .. } => {
-                *units as usize * UNIT - entry::slack(*entry) as usize
+                (*units as usize * UNIT).wrapping_sub(entry::slack(*entry) as usize)
             }
             Self::Chunk(chunk) => chunk.size,
         }
@@ -171,31 +171,47 @@ impl Pool {
     /// If `ptr` is a live block, nobody uses it any more.
     #[inline]
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
-        let found = self.find(ptr)?;
-        let (record, size) = (found.record(), found.size());
-        let freed = Freed {
-            owner: OwnerId(entry::record_owner(record)),
-            size,
-        };
-        self.debit(record, size);
-        // What follows the common cases is cold and gets the result passed through.
-        Ok(match found {
-            Found::Slot(slot, _) => {
-                if self.window.release_slot(&slot) {
-                    self.release_slowly(&found, freed)
-                } else {
-                    freed
-                }
+        // The common cases, without a call; what is cold gets the result passed through.
+        let offset = self.window.body_offset_of(ptr);
+        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
+        let entry = self.window.unit(unit); // 0 outside the body, and for first fit.
+        let kind = entry::kind(entry);
+        if kind == SLAB {
+            let slot = self
+                .window
+                .slot_at(offset, entry)
+                .ok_or(FreeError::NotABlock)?;
+            if slot.is_free() {
+                return Err(FreeError::DoubleFree);
             }
-            Found::Run { unit, units, .. } => {
-                if self.window.cache_run(unit, units) {
-                    freed
-                } else {
-                    self.release_slowly(&found, freed)
-                }
+            let record = self.window.body_word(slot.record);
+            let freed = freed(record, entry::record_low(record) as usize);
+            self.debit(record, freed.size);
+            if self.window.release_slot(&slot) {
+                return Ok(self.slab_became_empty(slot.unit, slot.class, freed));
             }
-            Found::Chunk(_) => self.release_slowly(&found, freed),
-        })
+            return Ok(freed);
+        }
+        if matches!(kind, BIG_ONE | BIG_MANY) && offset.is_multiple_of(UNIT) {
+            let units = if kind == BIG_ONE {
+                1
+            } else {
+                entry::len(self.window.unit(unit + 1))
+            };
+            let freed = freed(
+                entry,
+                (units as usize * UNIT).wrapping_sub(entry::slack(entry) as usize),
+            );
+            self.debit(entry, freed.size);
+            if !self.window.cache_run(unit, units) {
+                return Ok(self.release_block(unit, units, freed));
+            }
+            return Ok(freed);
+        }
+        if kind == CACHED && offset.is_multiple_of(UNIT) {
+            return Err(FreeError::DoubleFree);
+        }
+        self.free_chunk(offset)
     }
 
     /// Changes a block's size, in place where it can, keeping its contents and alignment `align`
@@ -412,14 +428,17 @@ impl Pool {
         self.heap.as_ref().map(Heap::free)
     }
 
-    #[inline(always)]
     fn find(&self, ptr: NonNull<u8>) -> Result<Found, FreeError> {
         let offset = self.window.body_offset_of(ptr);
         if offset >= self.window.body_bytes() {
             return Err(FreeError::NotABlock);
         }
         if self.heap.is_some() {
-            return self.find_chunk(offset);
+            return match first_fit::find(&self.window, offset) {
+                Ok(Some(chunk)) => Ok(Found::Chunk(chunk)),
+                Ok(None) => Err(FreeError::NotABlock),
+                Err(()) => Err(FreeError::Damaged),
+            };
         }
         let unit = (offset / UNIT) as u32;
         let entry = self.window.unit(unit);
@@ -440,19 +459,10 @@ impl Pool {
         let units = match entry::kind(entry) {
             BIG_ONE => 1,
             BIG_MANY => entry::len(self.window.unit(unit + 1)),
+            CACHED => return Err(FreeError::DoubleFree),
             _ => return Err(FreeError::NotABlock),
         };
         Ok(Found::Run { unit, units, entry })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn find_chunk(&self, offset: usize) -> Result<Found, FreeError> {
-        match first_fit::find(&self.window, offset) {
-            Ok(Some(chunk)) => Ok(Found::Chunk(chunk)),
-            Ok(None) => Err(FreeError::NotABlock),
-            Err(()) => Err(FreeError::Damaged),
-        }
     }
 
     /// The common cases, without a call: a known site; a slab with room, or a run that is kept.
@@ -463,9 +473,7 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        if self.heap.is_some() {
-            return None;
-        }
+        // First fit has no slabs and keeps no runs, so it is never found here.
         let (size, align) = (layout.size(), layout.align());
         let site = self.window.known_site(stack)?;
         let record = entry::record(0, owner.0, site, self.window.epoch());
@@ -551,17 +559,34 @@ impl Pool {
 
     #[cold]
     #[inline(never)]
-    fn release_slowly(&mut self, found: &Found, freed: Freed) -> Freed {
-        match found {
-            Found::Slot(slot, _) => self.window.slab_became_empty(slot.unit, slot.class),
-            Found::Run { unit, units, .. } => self.window.release_block(*unit, *units),
-            Found::Chunk(chunk) => {
-                if let Some(heap) = &mut self.heap {
-                    first_fit::release(&mut self.window, heap, chunk);
-                }
-            }
-        }
+    fn slab_became_empty(&mut self, unit: u32, class: usize, freed: Freed) -> Freed {
+        self.window.slab_became_empty(unit, class);
         freed
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_block(&mut self, unit: u32, units: u32, freed: Freed) -> Freed {
+        self.window.release_block(unit, units);
+        freed
+    }
+
+    /// Frees a block of the first-fit strategy.
+    #[cold]
+    #[inline(never)]
+    fn free_chunk(&mut self, offset: usize) -> Result<Freed, FreeError> {
+        let Some(heap) = &mut self.heap else {
+            return Err(FreeError::NotABlock);
+        };
+        match first_fit::find(&self.window, offset) {
+            Ok(Some(chunk)) => {
+                first_fit::release(&mut self.window, heap, &chunk);
+                self.debit(chunk.record, chunk.size);
+                Ok(freed(chunk.record, chunk.size))
+            }
+            Ok(None) => Err(FreeError::NotABlock),
+            Err(()) => Err(FreeError::Damaged),
+        }
     }
 
     #[cold]
@@ -662,6 +687,14 @@ impl Pool {
         *account = account.wrapping_sub(delta);
         let site = self.window.site_mut(entry::record_site(record));
         site.live = site.live.wrapping_sub(delta);
+    }
+}
+
+#[inline(always)]
+fn freed(record: u64, size: usize) -> Freed {
+    Freed {
+        owner: OwnerId(entry::record_owner(record)),
+        size,
     }
 }
 

@@ -30,7 +30,7 @@ impl Window {
 
     #[inline(always)]
     fn place(&self, key: u64) -> u16 {
-        (key >> 48) as u16 & (self.geometry().sites - 1) as u16
+        (key >> 48) as u16 & self.site_mask() as u16
     }
 
     fn intern_slowly(&mut self, stack: &CallStack) -> u16 {

@@ -19,6 +19,7 @@ pub(crate) struct Slot {
     /// Entry of the first unit.
     pub(crate) head: u64,
     pub(crate) class: usize,
+    pub(crate) params: &'static Class,
     /// Number of the block, counted from the slab's end.
     pub(crate) index: u32,
     /// Its record, a word of the body.
@@ -28,7 +29,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// Bytes of the block.
     pub(crate) fn usable(&self) -> usize {
-        TABLE.get(self.class).map_or(0, |class| class.size.into())
+        self.params.size.into()
     }
 
     #[inline(always)]
@@ -83,20 +84,21 @@ impl Window {
         let head = self.unit(unit);
         let class = entry::class(head);
         let params = TABLE.get(class)?;
-        // The last block ends where the slab ends. Inside a slab the distance is below 2^11.
+        // The last block ends where the slab ends.
         let end = unit
             .wrapping_add(params.units.into())
             .wrapping_mul(UNIT as u32);
-        let distance = end.wrapping_sub(offset as u32);
-        let nth = distance.wrapping_mul(params.reciprocal) >> 20;
-        let index = nth.wrapping_sub(1);
-        if index >= params.blocks.into() || nth * u32::from(params.size) != distance {
+        let index = params
+            .exactly(end.wrapping_sub(offset as u32))
+            .wrapping_sub(1);
+        if index >= params.blocks.into() {
             return None;
         }
         Some(Slot {
             unit,
             head,
             class,
+            params,
             index,
             record: record_word(params, unit, index),
         })
@@ -112,11 +114,9 @@ impl Window {
         if mask == 0 {
             self.link_slab(slot.unit, slot.class);
         }
-        let header = self.header();
-        TABLE
-            .get(slot.class)
-            .is_some_and(|class| now == class.all_free)
-            && header
+        now == slot.params.all_free
+            && self
+                .header()
                 .empty
                 .get(slot.class)
                 .is_some_and(|&kept| kept != slot.unit)

@@ -29,6 +29,12 @@ pub(crate) struct Window {
     committed: usize,
     /// Units of the body that are usable.
     units: u32,
+    /// Entries of the unit table: as many, or none if the strategy has no units.
+    entries: u32,
+    /// Number of sites, a power of two, less 1.
+    site_mask: usize,
+    site_bytes: usize,
+    owners: usize,
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -79,8 +85,8 @@ impl Window {
             body_bytes: body_bytes as u64,
             epoch: 0.into(),
             unused: [0; 3],
-            live: 0,
             max_allocated: 0,
+            live: 0,
             num_release: 0,
             num_alloc_fail: 0,
             biggest_alloc_fail: 0,
@@ -105,11 +111,22 @@ impl Window {
             sites: at(geometry.sites_offset),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
+            site_mask: geometry.sites - 1,
+            site_bytes: geometry.site_bytes,
+            owners: geometry.owners,
             geometry,
             reserved,
             committed,
             units: (body_bytes / UNIT) as u32,
+            entries: match cfg.strategy {
+                Strategy::Segregated => (body_bytes / UNIT) as u32,
+                Strategy::FirstFit => 0,
+            },
         })
+    }
+
+    pub(crate) fn site_mask(&self) -> usize {
+        self.site_mask
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -143,6 +160,9 @@ impl Window {
         let old = self.units;
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
+        if self.entries > 0 {
+            self.entries = self.units;
+        }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
         header.body_bytes = u64::from(units) * UNIT as u64;
@@ -171,10 +191,10 @@ impl Window {
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
-        if unit >= self.units {
+        if unit >= self.entries {
             return 0;
         }
-        // SAFETY: the map has an entry for each unit, before the body and thus committed; aligned
+        // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
         // to 8.
         unsafe { self.map.add(unit as usize).read() }
     }
@@ -182,7 +202,7 @@ impl Window {
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if unit < self.units {
+        if unit < self.entries {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
@@ -209,7 +229,7 @@ impl Window {
     /// share account 0.
     #[inline(always)]
     pub(crate) fn account_mut(&mut self, owner: u16) -> &mut u64 {
-        let index = if (owner as usize) < self.geometry.owners {
+        let index = if (owner as usize) < self.owners {
             owner as usize
         } else {
             0
@@ -223,7 +243,7 @@ impl Window {
     /// Entry of a site; sites outside share the entries inside.
     #[inline(always)]
     pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let index = site as usize & (self.geometry.sites - 1);
+        let index = site as usize & self.site_mask;
         // SAFETY:
         // 1. The sites table has `sites` entries, a power of two, before the body and thus
         //    committed.
@@ -231,7 +251,7 @@ impl Window {
         // 3. Any bits are a valid `SiteEntry`.
         unsafe {
             self.sites
-                .add(index * self.geometry.site_bytes)
+                .add(index * self.site_bytes)
                 .cast()
                 .as_mut()
         }
