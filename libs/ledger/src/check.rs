@@ -4,8 +4,8 @@
 //! **Knows nothing of:** what a block holds.
 
 use crate::classes::{CLASSES, TABLE};
-use crate::entry::{self, BIG_MANY, BIG_ONE, FREE, INSIDE, LENGTH, NONE, SLAB, TAIL};
-use crate::layout::BINS;
+use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, INSIDE, LENGTH, NONE, SLAB, TAIL};
+use crate::layout::{BINS, CACHED_LENGTHS};
 use crate::pool::Pool;
 use crate::runs::bin;
 use crate::stats::{OwnerId, SiteId};
@@ -21,6 +21,8 @@ pub enum Damage {
     Unjoined(u32),
     /// The list of this bin is broken.
     Bin(u32),
+    /// The list of kept runs of this length is broken.
+    Cached(u32),
     /// The list of this class of slabs is broken.
     Class(u32),
     /// An owner's account is not the sum of its blocks.
@@ -60,7 +62,8 @@ impl Pool {
     /// Returns the number of free runs, and of slabs with a free block for each class.
     fn check_units(&self) -> Result<(u32, [u32; CLASSES]), Damage> {
         let window = self.window();
-        let (mut runs, mut partial, mut empty) = (0, [0; CLASSES], [0; CLASSES]);
+        let (mut runs, mut cached) = (0, 0);
+        let (mut partial, mut empty) = ([0; CLASSES], [0; CLASSES]);
         let (mut unit, mut after_free) = (0, false);
         while unit < window.units() {
             let entry = window.unit(unit);
@@ -82,6 +85,16 @@ impl Pool {
                     }
                     len
                 }
+                CACHED => {
+                    cached += 1;
+                    let len = entry::len(entry);
+                    let second = window.unit(unit + 1);
+                    if len == 0 || len > 1 && second != entry::length(len) {
+                        return Err(damage);
+                    }
+                    inside = 2..len.max(2);
+                    len
+                }
                 BIG_ONE => 1,
                 BIG_MANY => {
                     let second = window.unit(unit + 1);
@@ -94,7 +107,7 @@ impl Pool {
                 SLAB => {
                     let class = entry::class(entry);
                     let params = TABLE.get(class).ok_or(damage)?;
-                    for part in 0..params.units {
+                    for part in 0..u32::from(params.units) {
                         let piece = window.unit(unit + part);
                         if entry::kind(piece) != SLAB
                             || entry::part(piece) != part
@@ -109,7 +122,7 @@ impl Pool {
                     if empty[class] > 1 {
                         return Err(Damage::Class(class as u32));
                     }
-                    params.units
+                    u32::from(params.units)
                 }
                 _ => return Err(damage),
             };
@@ -121,7 +134,42 @@ impl Pool {
             after_free = entry::kind(entry) == FREE;
             unit += units.max(1);
         }
+        self.check_cached(cached)?;
         Ok((runs, partial))
+    }
+
+    fn check_cached(&self, expected: u32) -> Result<(), Damage> {
+        let window = self.window();
+        let mut seen = 0;
+        for (len, &head) in window
+            .header()
+            .cached
+            .iter()
+            .enumerate()
+            .take(CACHED_LENGTHS)
+        {
+            let (mut unit, mut depth) = (head, None);
+            while unit != NONE {
+                let entry = window.unit(unit);
+                seen += 1;
+                if entry::kind(entry) != CACHED
+                    || entry::len(entry) != len as u32
+                    || depth.is_some_and(|depth| entry::prev(entry) + 1 != depth)
+                    || seen > expected
+                {
+                    return Err(Damage::Cached(len as u32));
+                }
+                (depth, unit) = (Some(entry::prev(entry)), entry::next(entry));
+            }
+            if depth.is_some_and(|depth| depth != 1) {
+                return Err(Damage::Cached(len as u32));
+            }
+        }
+        if seen == expected {
+            Ok(())
+        } else {
+            Err(Damage::Cached(NONE))
+        }
     }
 
     fn check_bins(&self, runs: u32) -> Result<(), Damage> {
@@ -165,7 +213,7 @@ impl Pool {
                 if entry::kind(entry) != SLAB
                     || entry::class(entry) != class
                     || entry::free_mask(entry) == 0
-                    || entry::prev(links) != prev
+                    || prev != NONE && entry::prev(links) != prev
                     || seen > expected
                 {
                     return Err(damage);

@@ -7,23 +7,23 @@
 
 /// Bytes of a unit, the granule of runs.
 pub(crate) const UNIT: usize = 256;
-/// Number of classes.
-pub(crate) const CLASSES: usize = 13;
+/// Places for classes: as many as four bits can name, so that an index needs no check.
+pub(crate) const CLASSES: usize = 16;
 /// Largest size that a slab serves; above it blocks are runs of units.
 const LARGEST: usize = 384;
 /// No class: the request takes a run.
 const RUN: u8 = u8::MAX;
 
-/// One size class.
+/// One size class, 16 bytes.
 pub(crate) struct Class {
     /// Bytes of a block.
-    pub(crate) size: u32,
+    pub(crate) size: u16,
     /// Units of a slab, at least two.
-    pub(crate) units: u32,
+    pub(crate) units: u16,
     /// Blocks of a slab, at most 32.
-    pub(crate) blocks: u32,
-    /// Offset of the first record from the slab's start.
-    pub(crate) records: u32,
+    pub(crate) blocks: u16,
+    /// Offset of the first record from the slab's start, in words of 8 bytes.
+    pub(crate) records: u16,
     /// `2^20 / size`, rounded up: `distance * reciprocal >> 20` is `distance / size`.
     pub(crate) reciprocal: u32,
     /// Free mask of an empty slab.
@@ -33,16 +33,26 @@ pub(crate) struct Class {
 const fn class(size: u32, units: u32) -> Class {
     let room = units * UNIT as u32 - 8;
     let blocks = room / (size + 8);
-    assert!(blocks >= 2 && blocks <= 32 && units >= 2 && units <= 8);
+    assert!(blocks >= 2 && blocks < 32 && units >= 2 && units <= 8);
     Class {
-        size,
-        units,
-        blocks,
-        records: units * UNIT as u32 - blocks * (size + 8),
+        size: size as u16,
+        units: units as u16,
+        blocks: blocks as u16,
+        records: ((units * UNIT as u32 - blocks * (size + 8)) / 8) as u16,
         reciprocal: (1 << 20) / size + 1,
         all_free: (1 << blocks) - 1,
     }
 }
+
+/// No class: without blocks, nothing is ever found in it.
+const UNUSED: Class = Class {
+    size: 16,
+    units: 2,
+    blocks: 0,
+    records: 0,
+    reciprocal: 0,
+    all_free: 0,
+};
 
 /// All classes, by size.
 pub(crate) static TABLE: [Class; CLASSES] = [
@@ -59,6 +69,9 @@ pub(crate) static TABLE: [Class; CLASSES] = [
     class(224, 3),
     class(320, 4),
     class(384, 5),
+    UNUSED,
+    UNUSED,
+    UNUSED,
 ];
 
 /// Class by size in sixteenths, rounded up.
@@ -68,7 +81,7 @@ static BY_SIZE: [u8; LARGEST / 16 + 1] = {
     let mut i = 0;
     while i < table.len() {
         let mut c = 0;
-        while c < CLASSES && sizes[c] < i * 16 {
+        while c < sizes.len() && sizes[c] < i * 16 {
             c += 1;
         }
         // One unit serves 225 to 256 bytes exactly.
@@ -91,7 +104,7 @@ pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
     };
     let index = padded.wrapping_add(15) >> 4;
     match BY_SIZE.get(index) {
-        Some(&class) if class != RUN => Some(class as usize),
+        Some(&class) if class != RUN => Some(class as usize % CLASSES),
         _ => None,
     }
 }
@@ -106,7 +119,10 @@ mod tests {
             for size in 0..=LARGEST {
                 if let Some(class) = class_of(size, align) {
                     let block = TABLE[class].size as usize;
-                    assert!(block >= size && block % align == 0, "{size} at {align}");
+                    assert!(
+                        block >= size && block.is_multiple_of(align),
+                        "{size} at {align}"
+                    );
                 }
             }
         }
@@ -114,9 +130,10 @@ mod tests {
 
     #[test]
     fn the_reciprocal_divides_exactly() {
-        for class in &TABLE {
-            for distance in 0..=class.units * UNIT as u32 {
-                assert_eq!(distance * class.reciprocal >> 20, distance / class.size);
+        for class in TABLE.iter().filter(|class| class.blocks > 0) {
+            for distance in 0..=u32::from(class.units) * UNIT as u32 {
+                let quotient = distance * class.reciprocal >> 20;
+                assert_eq!(quotient, distance / u32::from(class.size));
             }
         }
     }

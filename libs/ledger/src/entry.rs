@@ -6,6 +6,7 @@
 //! tail    2      length <4..24>
 //! big     3/4    slack <4..16>, owner <16..32>, site <32..48>, epoch <48..64>
 //! length  5      length <4..24>                  second unit of a block of several units
+//! cached  7      length <4..24>                  depth   next    second unit stays as it was
 //! slab    6      part    class                   free mask <32..64> in part 0, links in part 1
 //! ```
 //!
@@ -25,6 +26,7 @@ pub(crate) const BIG_ONE: u64 = 3;
 pub(crate) const BIG_MANY: u64 = 4;
 pub(crate) const LENGTH: u64 = 5;
 pub(crate) const SLAB: u64 = 6;
+pub(crate) const CACHED: u64 = 7;
 
 const LINK: u64 = 0xf_ffff;
 
@@ -38,6 +40,12 @@ pub(crate) fn free(len: u32, next: u32) -> u64 {
     FREE | u64::from(len) << 4 | u64::from(NONE) << 24 | u64::from(next) << 44
 }
 
+/// A freed run kept as it is, with `depth` such runs from here to the end of its list.
+#[inline(always)]
+pub(crate) fn cached(len: u32, depth: u32, next: u32) -> u64 {
+    CACHED | u64::from(len) << 4 | u64::from(depth) << 24 | u64::from(next) << 44
+}
+
 #[inline(always)]
 pub(crate) fn tail(len: u32) -> u64 {
     TAIL | u64::from(len) << 4
@@ -48,7 +56,7 @@ pub(crate) fn length(len: u32) -> u64 {
     LENGTH | u64::from(len) << 4
 }
 
-/// Length of a `FREE`, `TAIL` or `LENGTH` entry.
+/// Length of a `FREE`, `TAIL`, `CACHED` or `LENGTH` entry.
 #[inline(always)]
 pub(crate) fn len(entry: u64) -> u32 {
     (entry >> 4 & LINK) as u32

@@ -10,7 +10,6 @@
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
 use core::alloc::Layout;
-use core::ptr::NonNull;
 
 use linked_list_allocator::Heap;
 
@@ -102,8 +101,8 @@ pub(crate) fn take(
 
 /// Writes the two words before a block.
 pub(crate) fn set_head(window: &mut Window, offset: usize, record: u64, size: usize) {
-    window.set_body_word(offset - 16, record);
-    window.set_body_word(offset - 8, size as u64);
+    window.set_body_word(offset / 8 - 2, record);
+    window.set_body_word(offset / 8 - 1, size as u64);
 }
 
 /// The block that begins at `offset`: `Ok(None)` if none does, `Err` if its header is damaged.
@@ -112,7 +111,8 @@ pub(crate) fn find(window: &Window, offset: usize) -> Result<Option<Chunk>, ()> 
     {
         return Ok(None);
     }
-    let (record, size) = (window.body_word(offset - 16), window.body_word(offset - 8));
+    let word = |before: usize| window.body_word((offset / 8).wrapping_sub(before));
+    let (record, size) = (word(2), word(1));
     let chunk = Chunk::parse(offset, record, size, window.body_bytes()).ok_or(())?;
     // A damaged size must not swallow the next block.
     let (from, to) = (offset / GRANULE + 1, (offset + chunk.usable) / GRANULE);
@@ -160,11 +160,6 @@ pub(crate) fn shrink(
         unsafe { heap.deallocate(start, layout) };
     }
     true
-}
-
-/// The pointer of a block.
-pub(crate) fn pointer(window: &Window, offset: usize) -> NonNull<u8> {
-    window.body_ptr(offset)
 }
 
 fn is_start(window: &Window, offset: usize) -> bool {

@@ -104,10 +104,10 @@ impl Live {
 
 /// Runs the actions that `data` stands for, checking the whole pool after each `check_every`th.
 pub fn run(data: &[u8], check_every: usize) {
-    let (&[kind, size, grow, shape], actions) = (match data.split_first_chunk() {
+    let (&[kind, size, grow, shape], actions) = match data.split_first_chunk() {
         Some(split) => split,
         None => return,
-    });
+    };
     let cfg = Config {
         strategy: if kind & 1 == 0 {
             Strategy::Segregated

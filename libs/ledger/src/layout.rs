@@ -28,6 +28,8 @@ pub const VERSION: u32 = 1;
 pub const EPOCH_OFFSET: usize = offset_of!(Header, epoch);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
+/// Freed runs shorter than this many units are kept for a while before they are joined.
+pub(crate) const CACHED_LENGTHS: usize = 17;
 
 /// How a pool finds free memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +121,8 @@ pub(crate) struct Header {
     /// Bins that hold a run.
     pub(crate) bin_mask: u64,
     pub(crate) bins: [u32; BINS],
+    /// First of the runs of each length that are kept for the next allocation of that length.
+    pub(crate) cached: [u32; CACHED_LENGTHS],
     /// First slab of each class with a free block.
     pub(crate) partial: [u32; CLASSES],
     /// A slab of each class that was the last to become empty.

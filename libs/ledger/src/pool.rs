@@ -14,7 +14,7 @@ use crate::capture::CallStack;
 use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BIG_MANY, BIG_ONE, INSIDE, SLAB};
 use crate::first_fit::{self, Chunk};
-use crate::layout::{Config, CreateError, Strategy};
+use crate::layout::{CACHED_LENGTHS, Config, CreateError, Strategy};
 use crate::slabs::Slot;
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
 use crate::view::{Inconsistent, Reader, View, ViewBlocks};
@@ -156,39 +156,10 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, AllocError> {
-        match self.try_alloc(layout, owner, stack) {
-            Some(block) => Ok(block),
-            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
+        match self.alloc_fast(layout, owner, stack) {
+            Some(ptr) => Ok(ptr),
+            None => self.alloc_slowly(layout, owner, stack),
         }
-    }
-
-    /// As [`Pool::alloc`], but `None` is no failure yet: the caller will grow the pool and ask
-    /// again, and counts what fails for good by [`Pool::alloc`].
-    #[inline]
-    pub fn try_alloc(
-        &mut self,
-        layout: Layout,
-        owner: OwnerId,
-        stack: &CallStack,
-    ) -> Option<NonNull<u8>> {
-        let (size, align) = (layout.size(), layout.align());
-        let site = self.window.intern(stack);
-        let record = entry::record(0, owner.0, site, self.window.epoch());
-        if self.heap.is_none() {
-            if let Some(class) = class_of(size, align) {
-                if let Some((block, at)) = self.window.take_slot(class) {
-                    self.window.set_body_word(at, record | size as u64);
-                    self.credit(record, size);
-                    return Some(self.window.body_ptr(block));
-                }
-            } else if align <= UNIT
-                && let Some(units) = units_of(size)
-                && let Some(unit) = self.window.take_run(units)
-            {
-                return Some(self.finish_run(unit, units, size, record));
-            }
-        }
-        self.alloc_slowly(layout, record)
     }
 
     /// Frees a block.
@@ -202,24 +173,28 @@ impl Pool {
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
         let found = self.find(ptr)?;
         let (record, size) = (found.record(), found.size());
-        match found {
-            Found::Slot(slot, _) => self.window.release_slot(&slot),
-            Found::Run { unit, units, .. } => {
-                if units > 1 {
-                    self.window.set_unit(unit + 1, INSIDE);
-                }
-                self.window.release_run(unit, units);
-            }
-            Found::Chunk(chunk) => {
-                if let Some(heap) = &mut self.heap {
-                    first_fit::release(&mut self.window, heap, &chunk);
-                }
-            }
-        }
-        self.debit(record, size);
-        Ok(Freed {
+        let freed = Freed {
             owner: OwnerId(entry::record_owner(record)),
             size,
+        };
+        self.debit(record, size);
+        // What follows the common cases is cold and gets the result passed through.
+        Ok(match found {
+            Found::Slot(slot, _) => {
+                if self.window.release_slot(&slot) {
+                    self.release_slowly(&found, freed)
+                } else {
+                    freed
+                }
+            }
+            Found::Run { unit, units, .. } => {
+                if self.window.cache_run(unit, units) {
+                    freed
+                } else {
+                    self.release_slowly(&found, freed)
+                }
+            }
+            Found::Chunk(_) => self.release_slowly(&found, freed),
         })
     }
 
@@ -240,44 +215,21 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, ReallocError> {
-        // SAFETY: our contract is the same.
-        match unsafe { self.try_realloc(ptr, align, new_size, owner, stack) } {
-            Ok(Some(to)) => Ok(to),
-            Ok(None) => Err(ReallocError::Alloc(self.failure(new_size, align, owner.0))),
-            Err(err) => Err(ReallocError::Free(err)),
-        }
-    }
-
-    /// As [`Pool::realloc`], but `None` is no failure yet, as in [`Pool::try_alloc`].
-    ///
-    /// # Errors
-    /// It is no block.
-    ///
-    /// # Safety
-    /// As [`Pool::realloc`].
-    pub unsafe fn try_realloc(
-        &mut self,
-        ptr: NonNull<u8>,
-        align: usize,
-        new_size: usize,
-        owner: OwnerId,
-        stack: &CallStack,
-    ) -> Result<Option<NonNull<u8>>, FreeError> {
-        let found = self.find(ptr)?;
+        let found = self.find(ptr).map_err(ReallocError::Free)?;
         let (old_record, old_size) = (found.record(), found.size());
         let site = self.window.intern(stack);
         let record = entry::record(0, owner.0, site, self.window.epoch());
         if self.resize_in_place(&found, align, new_size, record, false) {
             self.debit(old_record, old_size);
             self.credit(record, new_size);
-            return Ok(Some(ptr));
+            return Ok(ptr);
         }
         let to = match Layout::from_size_align(new_size, align) {
-            Ok(layout) => self.try_alloc(layout, owner, stack),
-            Err(_) => None,
+            Ok(layout) => self.alloc(layout, owner, stack),
+            Err(_) => Err(self.failure(new_size, align, owner.0)),
         };
         match to {
-            Some(to) => {
+            Ok(to) => {
                 let (from_at, to_at) = (
                     self.window.body_offset_of(ptr),
                     self.window.body_offset_of(to),
@@ -285,16 +237,16 @@ impl Pool {
                 self.window
                     .copy_body(from_at, to_at, old_size.min(new_size));
                 // SAFETY: the block is live (`find` found it), and its user goes on with the new one.
-                unsafe { self.free(ptr) }?;
-                Ok(Some(to))
+                unsafe { self.free(ptr) }.map_err(ReallocError::Free)?;
+                Ok(to)
             }
             // Smaller always succeeds.
-            None if self.resize_in_place(&found, align, new_size, record, true) => {
+            Err(_) if self.resize_in_place(&found, align, new_size, record, true) => {
                 self.debit(old_record, old_size);
                 self.credit(record, new_size);
-                Ok(Some(ptr))
+                Ok(ptr)
             }
-            None => Ok(None),
+            Err(err) => Err(ReallocError::Alloc(err)),
         }
     }
 
@@ -376,10 +328,10 @@ impl Pool {
         header.biggest_alloc_fail_used = 0;
     }
 
-    /// Gives memory that is kept for speed back to the common free runs (empty slabs).
+    /// Gives memory that is kept for speed back to the common free runs (empty slabs, freed runs).
     pub fn trim(&mut self) {
         if self.heap.is_none() {
-            self.window.release_empty_slabs();
+            self.window.release_kept();
         }
     }
 
@@ -503,46 +455,113 @@ impl Pool {
         }
     }
 
+    /// The common cases, without a call: a known site; a slab with room, or a run that is kept.
     #[inline(always)]
-    fn finish_run(&mut self, unit: u32, units: u32, size: usize, record: u64) -> NonNull<u8> {
+    fn alloc_fast(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Option<NonNull<u8>> {
+        if self.heap.is_some() {
+            return None;
+        }
+        let (size, align) = (layout.size(), layout.align());
+        let site = self.window.known_site(stack)?;
+        let record = entry::record(0, owner.0, site, self.window.epoch());
+        let block = if let Some(class) = class_of(size, align) {
+            let (block, at) = self.window.take_slot(class)?;
+            self.window.set_body_word(at, record | size as u64);
+            block
+        } else if align <= UNIT && size < CACHED_LENGTHS * UNIT {
+            let units = size.max(1).div_ceil(UNIT) as u32;
+            let unit = self.window.take_cached_run(units)?;
+            let slack = units * UNIT as u32 - size as u32;
+            self.window.set_unit(unit, entry::big(units, slack, record));
+            unit as usize * UNIT
+        } else {
+            return None;
+        };
+        self.credit(record, size);
+        Some(self.window.body_ptr(block))
+    }
+
+    /// Everything else: new sites, slabs and runs, large alignments, first fit, failure.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slowly(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let (size, align) = (layout.size(), layout.align());
+        let site = self.window.intern(stack);
+        let record = entry::record(0, owner.0, site, self.window.epoch());
+        if align <= MAX_ALIGN
+            && let Some(block) = self.find_room(size, align, record)
+        {
+            self.credit(record, size);
+            return Ok(self.window.body_ptr(block));
+        }
+        Err(self.failure(size, align, owner.0))
+    }
+
+    /// Makes a block with its record; returns its offset.
+    fn find_room(&mut self, size: usize, align: usize, record: u64) -> Option<usize> {
+        if let Some(heap) = &mut self.heap {
+            return first_fit::take(&mut self.window, heap, size, align, record);
+        }
+        if let Some(class) = class_of(size, align) {
+            let mut slot = self.window.take_slot(class);
+            if slot.is_none() && self.window.new_slab(class).is_some() {
+                slot = self.window.take_slot(class);
+            }
+            if let Some((block, at)) = slot.or_else(|| self.window.take_larger_slot(size, align)) {
+                self.window.set_body_word(at, record | size as u64);
+                return Some(block);
+            }
+        }
+        // A small block that found no room in a slab may take a run as well.
+        let units = units_of(size)?;
+        let align_units = align.div_ceil(UNIT) as u32;
+        let mut unit = None;
+        if align_units == 1 {
+            unit = self.window.take_cached_run(units);
+            unit = unit.or_else(|| self.window.take_run(units));
+        }
+        let unit = match unit.or_else(|| self.window.search_run(units, align_units)) {
+            Some(unit) => unit,
+            None => {
+                self.window.release_kept();
+                self.window.search_run(units, align_units)?
+            }
+        };
+        self.set_run(unit, units, size, record);
+        Some(unit as usize * UNIT)
+    }
+
+    fn set_run(&mut self, unit: u32, units: u32, size: usize, record: u64) {
         let slack = units * UNIT as u32 - size as u32;
         self.window.set_unit(unit, entry::big(units, slack, record));
         if units > 1 {
             self.window.set_unit(unit + 1, entry::length(units));
         }
-        self.credit(record, size);
-        self.window.body_ptr(unit as usize * UNIT)
     }
 
-    /// First fit, large alignments, and the verge of failure.
     #[cold]
     #[inline(never)]
-    fn alloc_slowly(&mut self, layout: Layout, record: u64) -> Option<NonNull<u8>> {
-        let (size, align) = (layout.size(), layout.align());
-        if align <= MAX_ALIGN {
-            if let Some(heap) = &mut self.heap {
-                if let Some(at) = first_fit::take(&mut self.window, heap, size, align, record) {
-                    self.credit(record, size);
-                    return Some(first_fit::pointer(&self.window, at));
-                }
-            } else if let Some((block, at)) = self.window.take_larger_slot(size, align) {
-                self.window.set_body_word(at, record | size as u64);
-                self.credit(record, size);
-                return Some(self.window.body_ptr(block));
-            } else if let Some(units) = units_of(size) {
-                // Also a small block that found no room for a whole slab.
-                let align = align.div_ceil(UNIT) as u32;
-                let mut unit = self.window.search_run(units, align);
-                if unit.is_none() {
-                    self.window.release_empty_slabs();
-                    unit = self.window.search_run(units, align);
-                }
-                if let Some(unit) = unit {
-                    return Some(self.finish_run(unit, units, size, record));
+    fn release_slowly(&mut self, found: &Found, freed: Freed) -> Freed {
+        match found {
+            Found::Slot(slot, _) => self.window.slab_became_empty(slot.unit, slot.class),
+            Found::Run { unit, units, .. } => self.window.release_block(*unit, *units),
+            Found::Chunk(chunk) => {
+                if let Some(heap) = &mut self.heap {
+                    first_fit::release(&mut self.window, heap, chunk);
                 }
             }
         }
-        None
+        freed
     }
 
     #[cold]
@@ -596,14 +615,10 @@ impl Pool {
                 if units > had && !self.window.take_run_at(unit + had, units - had) {
                     return false;
                 }
-                let slack = units * UNIT as u32 - size as u32;
                 if had > 1 {
                     self.window.set_unit(unit + 1, INSIDE);
                 }
-                self.window.set_unit(unit, entry::big(units, slack, record));
-                if units > 1 {
-                    self.window.set_unit(unit + 1, entry::length(units));
-                }
+                self.set_run(unit, units, size, record);
                 if units < had {
                     self.window.release_run(unit + units, had - units);
                 }

@@ -1,11 +1,13 @@
 //! Runs of units: segregated free lists, split on allocation, joined on release.
 //!
 //! **Invariant:** no two free runs touch; a free run of `n` units is in the list of bin `bin(n)`; its
-//! first entry says `FREE`, its last `TAIL` (if it has two), all between are `INSIDE`.
+//! first entry says `FREE`, its last `TAIL` (if it has two), all between are `INSIDE`. Runs that were
+//! freed and are kept for the next block of their length say `CACHED` and may touch anything.
 //! **Knows nothing of:** slabs, owners, bytes.
 
-use crate::entry::{self, FREE, INSIDE, NONE, TAIL};
-use crate::layout::BINS;
+use crate::entry::{self, CACHED, FREE, INSIDE, NONE, TAIL};
+use crate::layout::{BINS, CACHED_LENGTHS};
+
 use crate::window::Window;
 
 /// Bin that a run of `len >= 1` units is kept in: four a doubling.
@@ -28,7 +30,57 @@ fn bin_at_least(len: u32) -> u32 {
     bin(len + (1 << (log - 2)) - 1)
 }
 
+/// Runs kept of each length.
+const CACHED_RUNS: u32 = 8;
+
 impl Window {
+    /// Takes a run that was kept when it was freed; its second entry says its length still.
+    #[inline(always)]
+    pub(crate) fn take_cached_run(&mut self, len: u32) -> Option<u32> {
+        let unit = *self.header().cached.get(len as usize)?;
+        let entry = self.unit(unit); // 0 for `NONE`.
+        if entry::kind(entry) != CACHED {
+            return None;
+        }
+        *self.header_mut().cached.get_mut(len as usize)? = entry::next(entry);
+        Some(unit)
+    }
+
+    /// Keeps an allocated run of a common length for the next block of that length; false if
+    /// enough are kept.
+    #[inline(always)]
+    pub(crate) fn cache_run(&mut self, unit: u32, len: u32) -> bool {
+        let Some(&next) = self.header().cached.get(len as usize) else {
+            return false;
+        };
+        let depth = entry::prev(self.unit(next)) + 1; // 1 for `NONE`.
+        if depth > CACHED_RUNS {
+            return false;
+        }
+        self.set_unit(unit, entry::cached(len, depth, next));
+        if let Some(first) = self.header_mut().cached.get_mut(len as usize) {
+            *first = unit;
+        }
+        true
+    }
+
+    /// Joins all runs that are kept to the others.
+    pub(crate) fn release_cached_runs(&mut self) {
+        for len in 0..CACHED_LENGTHS as u32 {
+            while let Some(unit) = self.take_cached_run(len) {
+                self.release_block(unit, len);
+            }
+        }
+    }
+
+    /// Gives back the run of a block.
+    pub(crate) fn release_block(&mut self, unit: u32, len: u32) {
+        if len > 1 {
+            self.set_unit(unit + 1, INSIDE);
+        }
+        self.release_run(unit, len);
+    }
+
     fn head_of(&self, bin: u32) -> u32 {
         self.header()
             .bins
@@ -37,7 +89,6 @@ impl Window {
             .unwrap_or(NONE)
     }
 
-    #[inline(always)]
     fn set_head_of(&mut self, bin: u32, unit: u32) {
         let header = self.header_mut();
         if let Some(head) = header.bins.get_mut(bin as usize) {
@@ -51,7 +102,6 @@ impl Window {
     }
 
     /// Puts a free run, whose neighbours are not free, into its list.
-    #[inline(always)]
     pub(crate) fn insert_run(&mut self, unit: u32, len: u32) {
         let bin = bin(len);
         let next = self.head_of(bin);
@@ -67,7 +117,6 @@ impl Window {
     }
 
     /// Takes a free run out of its list. Its entries stay as they are.
-    #[inline(always)]
     fn remove_run(&mut self, free: u64) {
         let (prev, next) = (entry::prev(free), entry::next(free));
         if next != NONE {
@@ -83,7 +132,6 @@ impl Window {
     }
 
     /// Takes `len >= 1` units from the front of a free run that has at least as many.
-    #[inline(always)]
     fn split_run(&mut self, unit: u32, free: u64, len: u32) {
         let had = entry::len(free);
         self.remove_run(free);
@@ -96,7 +144,6 @@ impl Window {
 
     /// Takes `len` units from the lists in constant time. May find nothing though a run that is
     /// barely long enough exists: see [`Window::search_run`].
-    #[inline(always)]
     pub(crate) fn take_run(&mut self, len: u32) -> Option<u32> {
         let bin = bin_at_least(len);
         if bin >= BINS as u32 {
@@ -117,8 +164,6 @@ impl Window {
 
     /// Finds `len` units at an alignment (in units, of addresses) by looking at the free runs one after
     /// the other. For the verge of failure and for alignments above a unit.
-    #[cold]
-    #[inline(never)]
     pub(crate) fn search_run(&mut self, len: u32, align: u32) -> Option<u32> {
         let first_unit = self.body_addr() / crate::classes::UNIT;
         let mut bins = self.header().bin_mask & (u64::MAX << bin(len).min(63));
@@ -145,7 +190,6 @@ impl Window {
     }
 
     /// Gives back a run whose entries, other than the first, are `INSIDE`.
-    #[inline(always)]
     pub(crate) fn release_run(&mut self, unit: u32, len: u32) {
         let (mut unit, mut len) = (unit, len);
         self.set_unit(unit, INSIDE);

@@ -11,18 +11,20 @@ use crate::window::Window;
 const PROBES: u16 = 16;
 
 impl Window {
-    /// Id of a call stack.
+    /// Id of a call stack that is where its hash says, else `None`.
     #[inline(always)]
-    pub(crate) fn intern(&mut self, stack: &CallStack) -> u16 {
+    pub(crate) fn known_site(&mut self, stack: &CallStack) -> Option<u16> {
         let key = stack.key();
-        if key == 0 {
-            return 0;
-        }
         let place = self.place(key);
-        if self.site_mut(place).key == key {
-            place
-        } else {
-            self.intern_slowly(stack)
+        // Without frames the key is 0, and so is the place; site 0 has no key either.
+        (self.site_mut(place).key == key).then_some(place)
+    }
+
+    /// Id of a call stack, interned if there is room.
+    pub(crate) fn intern(&mut self, stack: &CallStack) -> u16 {
+        match self.known_site(stack) {
+            Some(site) => site,
+            None => self.intern_slowly(stack),
         }
     }
 
@@ -31,9 +33,10 @@ impl Window {
         (key >> 48) as u16 & (self.geometry().sites - 1) as u16
     }
 
-    #[cold]
-    #[inline(never)]
     fn intern_slowly(&mut self, stack: &CallStack) -> u16 {
+        if stack.key() == 0 {
+            return 0;
+        }
         let mask = (self.geometry().sites - 1) as u16;
         let first = self.place(stack.key());
         for probe in 0..PROBES.min(mask) {

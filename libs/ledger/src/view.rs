@@ -8,11 +8,11 @@
 use core::mem::{offset_of, size_of};
 
 use crate::capture::MAX_DEPTH;
-use crate::classes::{CLASSES, TABLE, UNIT};
-use crate::entry::{self, BIG_MANY, BIG_ONE, FREE, LENGTH, SLAB};
+use crate::classes::{TABLE, UNIT};
+use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, LENGTH, SLAB};
 use crate::first_fit::{Chunk, GRANULE};
 use crate::layout::{Config, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
-use crate::slabs::{block_offset, record_offset};
+use crate::slabs::{block_offset, record_word};
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
 
 /// Access to a pool's memory.
@@ -62,7 +62,7 @@ impl<R: Reader> View<R> {
         let u32_at = |at: usize| {
             head.get(at..at + 4)
                 .and_then(|bytes| bytes.try_into().ok())
-                .map_or(0, |bytes| u32::from_le_bytes(bytes))
+                .map_or(0, u32::from_le_bytes)
         };
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let usize_at = |at: usize| usize::try_from(u64_at(at)).unwrap_or(usize::MAX);
@@ -426,7 +426,7 @@ impl<V: AsView> Pieces<V> {
             return Ok(Piece::Slot { bytes });
         }
         let view = self.view.view();
-        let at = view.geometry.body_offset + record_offset(params, slab.unit, index);
+        let at = view.geometry.body_offset + record_word(params, slab.unit, index) * 8;
         let [record] = view.words(at)?;
         let size = entry::record_low(record) as usize;
         if size > bytes {
@@ -440,7 +440,7 @@ impl<V: AsView> Pieces<V> {
         let room = (self.view.view().body_bytes - self.at) / UNIT;
         let entry = self.map(unit)?;
         let (units, piece) = match entry::kind(entry) {
-            FREE => {
+            FREE | CACHED => {
                 let units = entry::len(entry) as usize;
                 (
                     units,
@@ -453,7 +453,7 @@ impl<V: AsView> Pieces<V> {
                 let class = entry::class(entry);
                 let params = TABLE.get(class).ok_or(Inconsistent)?;
                 let free = entry::free_mask(entry);
-                if class >= CLASSES || entry::part(entry) != 0 || free & !params.all_free != 0 {
+                if params.blocks == 0 || entry::part(entry) != 0 || free & !params.all_free != 0 {
                     return Err(Inconsistent);
                 }
                 let units = params.units as usize;
@@ -471,9 +471,10 @@ impl<V: AsView> Pieces<V> {
                         unit: unit as u32,
                         class,
                         free,
-                        left: params.blocks,
+                        left: u32::from(params.blocks),
                     });
-                    let bytes = units * UNIT - (params.blocks * params.size) as usize;
+                    let bytes =
+                        units * UNIT - usize::from(params.blocks) * usize::from(params.size);
                     (units, Piece::Overhead { bytes })
                 }
             }

@@ -12,12 +12,18 @@ use core::sync::atomic::Ordering;
 
 use crate::classes::UNIT;
 use crate::layout::{
-    BINS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION,
+    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy,
+    VERSION,
 };
 
 /// A window of memory that is this value's alone.
 pub(crate) struct Window {
     base: NonNull<u8>,
+    /// The tables and the body, derived from `base`.
+    accounts: NonNull<u64>,
+    sites: NonNull<u8>,
+    map: NonNull<u64>,
+    body: NonNull<u8>,
     geometry: Geometry,
     reserved: usize,
     committed: usize,
@@ -82,6 +88,7 @@ impl Window {
             sites_used: 0,
             bin_mask: 0,
             bins: [crate::entry::NONE; BINS],
+            cached: [crate::entry::NONE; CACHED_LENGTHS],
             partial: [crate::entry::NONE; crate::classes::CLASSES],
             empty: [crate::entry::NONE; crate::classes::CLASSES],
         };
@@ -90,8 +97,14 @@ impl Window {
         // 2. `base` is a multiple of 256, hence aligned for the header.
         // 3. The memory is ours by contract 1.
         unsafe { base.cast::<Header>().write(header) };
+        // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
+        let at = |offset| unsafe { base.add(offset) };
         Ok(Self {
             base,
+            accounts: at(geometry.owners_offset).cast(),
+            sites: at(geometry.sites_offset),
+            map: at(geometry.map_offset).cast(),
+            body: at(geometry.body_offset),
             geometry,
             reserved,
             committed,
@@ -155,26 +168,15 @@ impl Window {
         self.header().epoch.load(Ordering::Relaxed)
     }
 
-    /// A pointer to `offset` bytes behind the base. Does not access anything.
-    #[inline(always)]
-    fn at(&self, offset: usize) -> NonNull<u8> {
-        self.base.map_addr(|base| base.saturating_add(offset))
-    }
-
-    #[inline(always)]
-    fn map_at(&self, index: u32) -> NonNull<u64> {
-        self.at(self.geometry.map_offset + index as usize * 8)
-            .cast()
-    }
-
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
         if unit >= self.units {
             return 0;
         }
-        // SAFETY: the map has an entry for each unit, before the body and thus committed; aligned to 8.
-        unsafe { self.map_at(unit).read() }
+        // SAFETY: the map has an entry for each unit, before the body and thus committed; aligned
+        // to 8.
+        unsafe { self.map.add(unit as usize).read() }
     }
 
     /// Writes the entry of unit `unit`.
@@ -182,7 +184,7 @@ impl Window {
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
         if unit < self.units {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
-            unsafe { self.map_at(unit).write(entry) };
+            unsafe { self.map.add(unit as usize).write(entry) };
         }
     }
 
@@ -192,14 +194,14 @@ impl Window {
             return 0;
         }
         // SAFETY: the map has `map_words` words, before the body and thus committed; aligned to 8.
-        unsafe { self.map_at(index as u32).read() }
+        unsafe { self.map.add(index).read() }
     }
 
     /// Writes word `index` of the start bitmap.
     pub(crate) fn set_map_word(&mut self, index: usize, word: u64) {
         if index < self.geometry.map_words {
             // SAFETY: as in `map_word`, and `self` is borrowed mutably.
-            unsafe { self.map_at(index as u32).write(word) };
+            unsafe { self.map.add(index).write(word) };
         }
     }
 
@@ -214,77 +216,79 @@ impl Window {
         };
         // SAFETY:
         // 1. The accounts table has `owners >= 1` words, before the body and thus committed.
-        // 2. Its offset is a multiple of 8. It is borrowed through `self`, mutably.
+        // 2. It is aligned to 8. It is borrowed through `self`, mutably.
+        unsafe { self.accounts.add(index).as_mut() }
+    }
+
+    /// Entry of a site; sites outside share the entries inside.
+    #[inline(always)]
+    pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
+        let index = site as usize & (self.geometry.sites - 1);
+        // SAFETY:
+        // 1. The sites table has `sites` entries, a power of two, before the body and thus
+        //    committed.
+        // 2. Table and stride are aligned to 8. It is borrowed through `self`, mutably.
+        // 3. Any bits are a valid `SiteEntry`.
         unsafe {
-            self.at(self.geometry.owners_offset + index * 8)
+            self.sites
+                .add(index * self.geometry.site_bytes)
                 .cast()
                 .as_mut()
         }
     }
 
-    /// Entry of a site; sites outside share entry 0.
-    #[inline(always)]
-    pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let index = site as usize & (self.geometry.sites - 1);
-        let offset = self.geometry.sites_offset + index * self.geometry.site_bytes;
-        // SAFETY:
-        // 1. The sites table has `sites` entries, a power of two, before the body and thus committed.
-        // 2. Offset and stride are multiples of 8. It is borrowed through `self`, mutably.
-        // 3. Any bits are a valid `SiteEntry`.
-        unsafe { self.at(offset).cast().as_mut() }
-    }
-
     /// Frames that follow a site's entry.
     pub(crate) fn site_frames_mut(&mut self, site: u16) -> &mut [u64] {
         let index = site as usize & (self.geometry.sites - 1);
-        let offset = self.geometry.sites_offset + index * self.geometry.site_bytes;
-        let frames = self.at(offset + size_of::<SiteEntry>()).cast();
+        let offset = index * self.geometry.site_bytes + size_of::<SiteEntry>();
         // SAFETY: as in `site_mut`; `site_bytes` has room for `depth` words behind the entry.
-        unsafe { NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut() }
+        unsafe {
+            let frames = self.sites.add(offset).cast();
+            NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
+        }
     }
 
-    /// Word at `offset` bytes into the body; 0 outside.
+    /// Word `index` of the body; 0 outside.
     #[inline(always)]
-    pub(crate) fn body_word(&self, offset: usize) -> u64 {
-        if offset & 7 != 0 || offset >= self.body_bytes() {
+    pub(crate) fn body_word(&self, index: usize) -> u64 {
+        if index >= self.units as usize * (UNIT / 8) {
             return 0;
         }
-        // SAFETY: inside the committed body, whose size and the offset are multiples of 8.
-        unsafe { self.at(self.geometry.body_offset + offset).cast().read() }
+        // SAFETY: inside the committed body, whose size is a multiple of 8 and which is aligned.
+        unsafe { self.body.cast::<u64>().add(index).read() }
     }
 
-    /// Writes the word at `offset` bytes into the body.
+    /// Writes word `index` of the body.
     #[inline(always)]
-    pub(crate) fn set_body_word(&mut self, offset: usize, word: u64) {
-        if offset & 7 == 0 && offset < self.body_bytes() {
+    pub(crate) fn set_body_word(&mut self, index: usize, word: u64) {
+        if index < self.units as usize * (UNIT / 8) {
             // SAFETY: as in `body_word`. Callers name words of slab records and block headers
-            // only, which no block's user can reach through a pointer we gave out.
-            unsafe {
-                self.at(self.geometry.body_offset + offset)
-                    .cast()
-                    .write(word)
-            };
+            // only, which no block's user may reach through a pointer we gave out.
+            unsafe { self.body.cast::<u64>().add(index).write(word) };
         }
     }
 
     /// Offset of an address into the body. Large if outside.
     #[inline(always)]
     pub(crate) fn body_offset_of(&self, ptr: NonNull<u8>) -> usize {
-        ptr.addr()
-            .get()
-            .wrapping_sub(self.base.addr().get())
-            .wrapping_sub(self.geometry.body_offset)
+        ptr.addr().get().wrapping_sub(self.body.addr().get())
     }
 
-    /// Pointer to `offset` bytes into the body.
+    /// Pointer to `offset` bytes into the body; to its start if that is outside.
     #[inline(always)]
     pub(crate) fn body_ptr(&self, offset: usize) -> NonNull<u8> {
-        self.at(self.geometry.body_offset + offset)
+        let offset = if offset < self.body_bytes() {
+            offset
+        } else {
+            0
+        };
+        // SAFETY: inside the committed body.
+        unsafe { self.body.add(offset) }
     }
 
     /// Address of the body's start.
     pub(crate) fn body_addr(&self) -> usize {
-        self.base.addr().get() + self.geometry.body_offset
+        self.body.addr().get()
     }
 
     /// Copies `bytes` from one place in the body to another; nothing if either lies outside.
@@ -309,8 +313,11 @@ impl Window {
         }
         // SAFETY: the range is committed; `out` is a Rust slice, which no part of the window is.
         unsafe {
-            core::ptr::copy_nonoverlapping(self.at(offset).as_ptr(), out.as_mut_ptr(), out.len());
-        };
+            self.base
+                .add(offset)
+                .as_ptr()
+                .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());
+        }
         true
     }
 }

@@ -10,6 +10,8 @@ pub mod pages;
 pub mod region;
 pub mod space;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
 use pages::PageAllocator;
