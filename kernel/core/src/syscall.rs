@@ -107,6 +107,7 @@ impl<M: Machine> Call<'_, M> {
     /// # Errors
     /// `ACCESS_DENIED`.
     pub fn sys_log(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
+        self.sys_check_access(instance, access::READ | access::ANY_OWNER, va, len)?;
         let mut text = [0; MAX_LOG];
         let text = &mut text[..len.min(MAX_LOG as u64) as usize];
         self.take(instance, va, text)?;
@@ -225,6 +226,8 @@ impl<M: Machine> Call<'_, M> {
     /// # Errors
     /// `ACCESS_DENIED`.
     pub fn sys_random(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
+        // All of it or nothing: not one octet goes to a buffer that is too long.
+        self.sys_check_access(instance, access::WRITE | access::ANY_OWNER, va, len)?;
         let mut done = 0;
         while done < len {
             let mut chunk = [0; RANDOM_CHUNK];

@@ -163,7 +163,8 @@ fn bad_syscall(params: &mut Parameters) -> Result<()> {
 
 fn bad_pointers(params: &mut Parameters) -> Result<()> {
     params.expect([ValueOutput, Unused, Unused, Unused])?;
-    let good = ptr::from_mut(&mut [0_u64; 16]) as u64;
+    let mut room = [0_u64; 16];
+    let good = room.as_mut_ptr() as u64;
     let mut calls = 0;
     let mut accepted = 0;
     let kernel = KERNEL as u64;
