@@ -3,11 +3,15 @@
 //! **Invariant:** a short name stands for one TA.
 //! **Knows nothing of:** the kernel's names; the kernel gives those.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
 use tally_abi::pta::{control, device, memleak, stats};
+use tally_abi::sites::Table;
 use teestat::Names;
+
+use crate::supplicant;
 
 /// TAs and pseudo-TAs that have a short name here.
 pub(crate) const KNOWN: [(&str, TeeUuid); 11] = [
@@ -39,8 +43,11 @@ impl Names for MachineNames {
         Some(*uuid)
     }
 
-    fn site(&self, _image: TeeUuid, _offset: u64) -> Option<String> {
-        None
+    fn site(&self, image: TeeUuid, offset: u64) -> Option<String> {
+        let file = format!("lib/optee_armtz/{image}.sites");
+        let table = Table::parse(supplicant::archive().file(&file)?)?;
+        let site = table.lookup(offset)?;
+        Some(format!("{} {}:{}", site.function, site.file, site.line))
     }
 }
 

@@ -40,9 +40,7 @@ pub(crate) enum Lie {
 
 static LIE: Mutex<Option<Lie>> = Mutex::new(None);
 static SENT: Mutex<Vec<u64>> = Mutex::new(Vec::new());
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
-static TURNED_AWAY: AtomicU64 = AtomicU64::new(0);
 static CANCELS: AtomicU32 = AtomicU32::new(0);
 static IN_FRONT: Mutex<Option<TeeUuid>> = Mutex::new(None);
 
@@ -51,30 +49,15 @@ pub(crate) fn set_lie(lie: Option<Lie>) {
     *LIE.lock() = lie;
 }
 
-/// Image requests served so far.
-pub(crate) fn requests() -> u64 {
-    REQUESTS.load(Ordering::Relaxed)
-}
-
 /// Times that a call came out for an interrupt.
 pub(crate) fn interrupted() -> u64 {
     INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// Times that a call was turned away for want of a thread.
-pub(crate) fn turned_away() -> u64 {
-    TURNED_AWAY.load(Ordering::Relaxed)
 }
 
 /// Says which TA the foreground command on CPU 0 talks to, so that ctrl-C can end it.
 pub(crate) fn set_foreground(uuid: Option<TeeUuid>) {
     CANCELS.store(0, Ordering::Relaxed);
     *IN_FRONT.lock() = uuid;
-}
-
-/// Whether ctrl-C was typed since the foreground command began.
-pub(crate) fn ctrl_c_seen() -> bool {
-    CANCELS.load(Ordering::Relaxed) > 0
 }
 
 /// The archive of TA images.
@@ -93,7 +76,6 @@ pub(crate) struct Supplicant;
 
 impl Services for Supplicant {
     fn ta_size(&self, uuid: TeeUuid) -> Result<usize, TeeResult> {
-        REQUESTS.fetch_add(1, Ordering::Relaxed);
         let image = image(uuid).ok_or(TeeResult::ITEM_NOT_FOUND);
         match &*LIE.lock() {
             Some(Lie::Fail(code)) => Err(*code),
@@ -107,7 +89,6 @@ impl Services for Supplicant {
     }
 
     fn ta_image(&self, uuid: TeeUuid) -> Result<Cow<'_, [u8]>, TeeResult> {
-        REQUESTS.fetch_add(1, Ordering::Relaxed);
         let image = image(uuid).ok_or(TeeResult::ITEM_NOT_FOUND);
         match &*LIE.lock() {
             Some(Lie::Fail(code) | Lie::FailLater(code)) => Err(*code),
@@ -182,7 +163,6 @@ impl Services for Supplicant {
     }
 
     fn thread_limit(&self) {
-        TURNED_AWAY.fetch_add(1, Ordering::Relaxed);
         cpu::doze();
     }
 }

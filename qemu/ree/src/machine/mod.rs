@@ -57,11 +57,6 @@ fn init_heap() {
     unsafe { HEAP.0.lock().init(start.cast_mut(), len) }
 }
 
-/// Bytes of heap in use.
-pub(crate) fn heap_used() -> usize {
-    HEAP.0.lock().used()
-}
-
 /// The memory where the TA archive is loaded.
 pub(crate) fn archive_bytes() -> &'static [u8] {
     let start = core::ptr::with_exposed_provenance(virt::TA_ARCHIVE_BASE as usize);

@@ -1,0 +1,110 @@
+//! Accounts of the secure world, to be compared.
+//!
+//! **Invariant:** two accounts of the same state are equal: what taking an account itself changes
+//! (session numbers, maxima, counters of calls) is left out.
+//! **Knows nothing of:** what happened between two accounts.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use tally_abi::pta::control::{MeminfoRow, OwnerRow};
+use teestat::client::{self, ClientError};
+
+use super::{Bench, Outcome};
+
+/// Who holds what.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Account {
+    meminfo: Vec<MeminfoRow>,
+    owners: Vec<OwnerRow>,
+    /// Name, owner, bytes, blocks.
+    pools: Vec<(String, String, u32, u64)>,
+    /// Shared memories that this side keeps.
+    shared: usize,
+}
+
+fn label(bytes: &[u8]) -> String {
+    let text = bytes.iter().take_while(|&&b| b != 0);
+    text.map(|&b| char::from(b)).collect()
+}
+
+impl Account {
+    pub(super) fn take(bench: &Bench) -> Result<Self, String> {
+        let told = |error: ClientError| format!("account: {error}");
+        let mut owners = client::owners(&bench.context).map_err(told)?;
+        for owner in &mut owners {
+            owner.session = 0;
+        }
+        owners.sort_by_key(|o| (o.label, o.kind, o.uuid));
+        let pools = client::pools(&bench.context).map_err(told)?;
+        let pools = pools.iter().map(|pool| {
+            (
+                label(&pool.alloc.desc),
+                pool.owner.to_string(),
+                pool.alloc.allocated,
+                pool.live_blocks,
+            )
+        });
+        Ok(Self {
+            meminfo: client::meminfo(&bench.context).map_err(told)?,
+            owners,
+            pools: pools.collect(),
+            shared: bench.tee.shared_count(),
+        })
+    }
+
+    /// Secure RAM must add up.
+    pub(super) fn adds_up(&self) -> Outcome {
+        let sum: u64 = self.meminfo.iter().map(|row| row.bytes).sum();
+        super::equal(
+            sum,
+            teestat::SECURE_RAM_BYTES,
+            "secure RAM by use adds up to",
+        )
+    }
+
+    pub(super) fn same_as(&self, after: &Self) -> Outcome {
+        if self == after {
+            return Ok(());
+        }
+        let mut said = String::from("accounts differ:");
+        let mut tell = |before: Option<String>, now: Option<String>| {
+            if before != now {
+                let before = before.unwrap_or_else(|| "nothing".to_string());
+                let now = now.unwrap_or_else(|| "nothing".to_string());
+                said.push_str(&format!(" [{before} -> {now}]"));
+            }
+        };
+        let row = |r: &MeminfoRow| format!("{} {}", label(&r.label), r.bytes);
+        for i in 0..self.meminfo.len().max(after.meminfo.len()) {
+            tell(self.meminfo.get(i).map(row), after.meminfo.get(i).map(row));
+        }
+        let owner = |o: &OwnerRow| {
+            format!(
+                "{} {}: {} bytes {} blocks {} pages",
+                label(&o.label),
+                o.uuid,
+                o.heap_bytes,
+                o.heap_blocks,
+                o.pages
+            )
+        };
+        for i in 0..self.owners.len().max(after.owners.len()) {
+            tell(
+                self.owners.get(i).map(owner),
+                after.owners.get(i).map(owner),
+            );
+        }
+        let pool = |p: &(String, String, u32, u64)| format!("{p:?}");
+        for i in 0..self.pools.len().max(after.pools.len()) {
+            tell(self.pools.get(i).map(pool), after.pools.get(i).map(pool));
+        }
+        if self.shared != after.shared {
+            tell(
+                Some(format!("{} shared memories", self.shared)),
+                Some(format!("{}", after.shared)),
+            );
+        }
+        Err(said)
+    }
+}

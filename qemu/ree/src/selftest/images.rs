@@ -1,0 +1,220 @@
+//! Images of TAs that must not run: altered, cut, lied about.
+//!
+//! **Invariant:** the supplicant tells the truth again after every case.
+//! **Knows nothing of:** how images are checked.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use ta_uuids::{hello, stillborn};
+use tally_abi::TeeResult;
+use teec::ErrorKind;
+
+use super::{Bench, Outcome, Test, holds, works};
+use crate::supplicant::{self, Lie};
+
+pub(super) const TESTS: &[Test] = &[
+    ("an altered image is refused", altered),
+    ("a cut image is refused", cut),
+    ("an unsigned image is refused", unsigned),
+    ("another TA's image is refused", other_image),
+    ("a wild header is refused", wild_headers),
+    ("a size that is a lie is refused", size_lies),
+    ("a supplicant that fails is believed", failures),
+    ("no shared memory for an image", no_memory),
+    (
+        "a TA that cannot be created gives all back",
+        cannot_be_created,
+    ),
+];
+
+/// Sizes in the signed header (optee_os signed_hdr.h): fixed part, then the bootstrap header.
+const HEADER: usize = 20;
+const BOOTSTRAP: usize = 20;
+
+fn image() -> Result<&'static [u8], &'static str> {
+    supplicant::image(hello::UUID).ok_or("hello is not in the archive")
+}
+
+/// Where the ELF file begins.
+fn elf_offset(image: &[u8]) -> Option<usize> {
+    let u16_at = |at: usize| Some(u16::from_le_bytes(image.get(at..at + 2)?.try_into().ok()?));
+    Some(HEADER + usize::from(u16_at(16)?) + usize::from(u16_at(18)?) + BOOTSTRAP)
+}
+
+/// With this lie, hello must be refused, as insecure or ill-formed (or as given), and load well
+/// afterwards.
+fn refused(bench: &Bench, lie: Lie, kinds: &[ErrorKind]) -> Outcome {
+    let what = format!("{lie:?}");
+    let what = &what[..what.len().min(40)];
+    supplicant::set_lie(Some(lie));
+    let result = bench.context.open_session(hello::UUID);
+    supplicant::set_lie(None);
+    match result {
+        Ok(_) => Err(format!("{what}: loaded all the same")),
+        Err(error) if kinds.contains(&error.kind()) => Ok(()),
+        Err(error) => Err(format!("{what}: {error}")),
+    }
+}
+
+const BAD: &[ErrorKind] = &[ErrorKind::Security, ErrorKind::BadFormat];
+
+fn loads_well(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    works(session.invoke_plain(hello::CMD_NOP))
+}
+
+fn altered(bench: &Bench) -> Outcome {
+    let image = image()?;
+    let elf = elf_offset(image).ok_or("hello's image is too short")?;
+    let places = [
+        0,
+        4,
+        8,
+        12,
+        HEADER,
+        HEADER + 40,
+        elf - BOOTSTRAP,
+        elf - 4,
+        elf,
+        elf + 24,
+        elf + 100,
+        image.len() / 2,
+        image.len() - 1,
+    ];
+    for place in places {
+        refused(bench, Lie::Flip(place as isize), BAD)?;
+    }
+    loads_well(bench)
+}
+
+fn cut(bench: &Bench) -> Outcome {
+    let image = image()?;
+    let elf = elf_offset(image).ok_or("hello's image is too short")?;
+    for size in [
+        1,
+        HEADER - 1,
+        HEADER,
+        HEADER + 32,
+        elf,
+        elf + 64,
+        image.len() - 1,
+    ] {
+        refused(bench, Lie::Cut(size), BAD)?;
+    }
+    refused(bench, Lie::Grow(4096), BAD).or_else(|_| {
+        refused(
+            bench,
+            Lie::Grow(4096),
+            &[
+                ErrorKind::ShortBuffer,
+                ErrorKind::Communication,
+                ErrorKind::OutOfMemory,
+                ErrorKind::Generic,
+            ],
+        )
+    })?;
+    loads_well(bench)
+}
+
+fn unsigned(bench: &Bench) -> Outcome {
+    let image = image()?;
+    let elf = elf_offset(image).ok_or("hello's image is too short")?;
+    // The ELF file alone, and with a signature of zeros.
+    refused(bench, Lie::Replace(image[elf..].to_vec()), BAD)?;
+    let mut zeros = image.to_vec();
+    zeros[HEADER + 32..elf - BOOTSTRAP].fill(0);
+    refused(bench, Lie::Replace(zeros), BAD)?;
+    loads_well(bench)
+}
+
+fn other_image(bench: &Bench) -> Outcome {
+    let other = supplicant::image(ta_uuids::solo::UUID).ok_or("solo is not in the archive")?;
+    refused(bench, Lie::Replace(other.to_vec()), BAD)
+}
+
+fn wild_headers(bench: &Bench) -> Outcome {
+    let image = image()?;
+    // Fields of the header: type, size, algorithm, sizes of hash and signature.
+    let fields: [(usize, &[u8]); 9] = [
+        (4, &[0, 0, 0, 0]),
+        (4, &[9, 0, 0, 0]),
+        (8, &[0xff, 0xff, 0xff, 0xff]),
+        (8, &[0, 0, 0, 0]),
+        (12, &[0, 0, 0, 0]),
+        (16, &[0, 0]),
+        (16, &[0xff, 0xff]),
+        (18, &[0, 0]),
+        (18, &[0xff, 0xff]),
+    ];
+    for (at, bytes) in fields {
+        let mut wild = image.to_vec();
+        wild[at..at + bytes.len()].copy_from_slice(bytes);
+        refused(bench, Lie::Replace(wild), BAD)?;
+    }
+    refused(bench, Lie::Replace(vec![0; 100_000]), BAD)?;
+    refused(bench, Lie::Replace(vec![0xff; 5000]), BAD)?;
+    let text: Vec<u8> = b"HSTO".repeat(1000);
+    refused(bench, Lie::Replace(text), BAD)?;
+    loads_well(bench)
+}
+
+fn size_lies(bench: &Bench) -> Outcome {
+    let kinds = &[
+        ErrorKind::Security,
+        ErrorKind::BadFormat,
+        ErrorKind::OutOfMemory,
+        ErrorKind::ShortBuffer,
+        ErrorKind::Communication,
+        ErrorKind::Generic,
+        ErrorKind::BadParameters,
+        ErrorKind::ExcessData,
+    ];
+    for size in [0, 1, 4096, 64 << 20, 1 << 32, usize::MAX] {
+        refused(bench, Lie::Size(size), kinds)?;
+    }
+    loads_well(bench)
+}
+
+fn failures(bench: &Bench) -> Outcome {
+    refused(
+        bench,
+        Lie::Fail(TeeResult::ITEM_NOT_FOUND),
+        &[ErrorKind::ItemNotFound],
+    )?;
+    let kinds = &[
+        ErrorKind::Generic,
+        ErrorKind::ItemNotFound,
+        ErrorKind::OutOfMemory,
+        ErrorKind::Communication,
+        ErrorKind::AccessDenied,
+    ];
+    for code in [
+        TeeResult::GENERIC,
+        TeeResult::OUT_OF_MEMORY,
+        TeeResult::ACCESS_DENIED,
+    ] {
+        refused(bench, Lie::Fail(code), kinds)?;
+        refused(bench, Lie::FailLater(code), kinds)?;
+    }
+    refused(bench, Lie::FailLater(TeeResult::ITEM_NOT_FOUND), kinds)?;
+    loads_well(bench)
+}
+
+fn no_memory(bench: &Bench) -> Outcome {
+    refused(bench, Lie::NoMemory, &[ErrorKind::OutOfMemory])?;
+    loads_well(bench)
+}
+
+fn cannot_be_created(bench: &Bench) -> Outcome {
+    for _ in 0..5 {
+        bench.refused(stillborn::UUID, ErrorKind::TargetDead)?;
+    }
+    holds(
+        teestat::client::ta_stats(&bench.context)
+            .map_err(|e| format!("{e}"))?
+            .iter()
+            .all(|ta| ta.uuid != stillborn::UUID),
+        "a TA that could not be created is listed",
+    )
+}

@@ -1,0 +1,378 @@
+//! Memory references of every kind.
+//!
+//! **Invariant:** what is registered here is unregistered here.
+//! **Knows nothing of:** how the kernel maps it.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use ta_uuids::hello;
+use tally_abi::msg::PAGE_SIZE;
+use teec::smc::{Conduit, PageList, Pages};
+use teec::{
+    Direction, ErrorKind, Operation, Param, ParamNone, ParamRegisteredMem, ParamTmpRef, ParamType,
+    ParamValue, Session, SharedMemory,
+};
+
+use super::{Bench, Outcome, Test, equal, fails, holds, works};
+
+pub(super) const TESTS: &[Test] = &[
+    ("values go in and come out", values),
+    ("four parameters travel together", four_params),
+    ("wrong parameter types are refused", wrong_types),
+    ("a short buffer gets the size needed", short_buffer),
+    ("temporary memory of every size and offset", temporary),
+    ("memory in, out and both ways", directions),
+    ("null and empty references", null_references),
+    ("registered memory, whole and in part", registered),
+    (
+        "parts beyond registered memory are refused",
+        beyond_registered,
+    ),
+    ("pages in any order, over several list pages", scattered),
+    ("registering and unregistering leaks nothing", register_many),
+    ("sixteen MiB in one reference", large),
+];
+
+fn values(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    for (a, b) in [(0, 0), (41, 7), (u32::MAX, u32::MAX - 1)] {
+        let mut op = Operation::new(
+            0,
+            ParamValue::new(a, b, ParamType::ValueInout),
+            ParamNone,
+            ParamNone,
+            ParamNone,
+        );
+        works(session.invoke_command(hello::CMD_INC, &mut op))?;
+        let p = op.parameters().0;
+        equal(
+            (p.a(), p.b()),
+            (a.wrapping_add(1), b.wrapping_add(2)),
+            "increment",
+        )?;
+    }
+    Ok(())
+}
+
+fn four_params(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    let mut op = Operation::new(
+        0,
+        ParamValue::new(1, 2, ParamType::ValueInput),
+        ParamValue::new(0, 0, ParamType::ValueOutput),
+        ParamValue::new(30, 40, ParamType::ValueInout),
+        ParamTmpRef::new_input(b"fourth"),
+    );
+    works(session.invoke_command(hello::CMD_MIX, &mut op))?;
+    let (_, out, inout, _) = op.parameters();
+    equal(
+        (out.a(), out.b(), inout.a(), inout.b()),
+        (31, 42, 40, 30),
+        "mix",
+    )
+}
+
+fn wrong_types(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    fails(
+        session.invoke_plain(hello::CMD_INC),
+        ErrorKind::BadParameters,
+    )?;
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_input(b"text"),
+        ParamNone,
+        ParamNone,
+        ParamNone,
+    );
+    fails(
+        session.invoke_command(hello::CMD_INC, &mut op),
+        ErrorKind::BadParameters,
+    )?;
+    fails(session.invoke_plain(9999), ErrorKind::NotSupported)?;
+    let mut stats = bench.open(tally_abi::pta::stats::UUID)?;
+    fails(
+        stats.invoke_plain(tally_abi::pta::stats::CMD_ALLOC_STATS),
+        ErrorKind::BadParameters,
+    )
+}
+
+fn fill(session: &mut Session<'_>, buffer: impl Param, n: u32) -> (teec::Result<()>, usize) {
+    let mut op = Operation::new(
+        0,
+        buffer,
+        ParamValue::new(0x5a, n, ParamType::ValueInput),
+        ParamNone,
+        ParamNone,
+    );
+    let result = session.invoke_command(hello::CMD_FILL, &mut op);
+    let size = match op.parameters_mut().0.raw() {
+        teec::RawParam::Temp { size, .. } | teec::RawParam::Registered { size, .. } => *size,
+        teec::RawParam::None | teec::RawParam::Value { .. } => 0,
+    };
+    (result, size)
+}
+
+fn short_buffer(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    let mut buffer = [0; 100];
+    let (result, size) = fill(&mut session, ParamTmpRef::new_output(&mut buffer), 101);
+    fails(result, ErrorKind::ShortBuffer)?;
+    equal(size, 101, "size needed")?;
+    let (result, size) = fill(&mut session, ParamTmpRef::new_null(Direction::Output), 77);
+    fails(result, ErrorKind::ShortBuffer)?;
+    equal(size, 77, "size needed for a null reference")?;
+    let (result, size) = fill(&mut session, ParamTmpRef::new_output(&mut buffer), 40);
+    works(result)?;
+    equal(size, 40, "size written")?;
+    holds(
+        buffer[..40].iter().all(|&b| b == 0x5a) && buffer[40..].iter().all(|&b| b == 0),
+        "the buffer holds something else",
+    )
+}
+
+fn checksum(session: &mut Session<'_>, memory: impl Param) -> teec::Result<(u32, u32)> {
+    let mut op = Operation::new(
+        0,
+        memory,
+        ParamValue::new(0, 0, ParamType::ValueOutput),
+        ParamNone,
+        ParamNone,
+    );
+    session.invoke_command(hello::CMD_CHECKSUM, &mut op)?;
+    Ok((op.parameters().1.a(), op.parameters().1.b()))
+}
+
+fn sum(bytes: &[u8]) -> (u32, u32) {
+    let sum = bytes
+        .iter()
+        .fold(0_u32, |sum, &b| sum.wrapping_add(u32::from(b)));
+    (sum, bytes.len() as u32)
+}
+
+fn pattern(n: usize) -> Vec<u8> {
+    (0..n).map(|i| (i * 7 + i / 256) as u8).collect()
+}
+
+fn temporary(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    let bytes = pattern(600 * PAGE_SIZE);
+    // One page, page ends, several pages, more than one list page (511 entries).
+    let sizes = [
+        1,
+        7,
+        4095,
+        4096,
+        4097,
+        12_288,
+        65_537,
+        511 * 4096,
+        512 * 4096 + 1,
+    ];
+    for offset in [0, 1, 8, 4095] {
+        for size in sizes {
+            let part = &bytes[offset..offset + size];
+            let got = works(checksum(&mut session, ParamTmpRef::new_input(part)))?;
+            equal(got, sum(part), &format!("{size} bytes at {offset}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn directions(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    let mut text = *b"Tally counts every byte";
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_inout(&mut text),
+        ParamNone,
+        ParamNone,
+        ParamNone,
+    );
+    works(session.invoke_command(hello::CMD_REVERSE, &mut op))?;
+    equal(&text, b"ETYB YREVE STNUOC YLLAT", "reversed")?;
+    let input = pattern(10_000);
+    let mut output = vec![0; 10_100];
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_input(&input),
+        ParamTmpRef::new_output(&mut output),
+        ParamNone,
+        ParamNone,
+    );
+    works(session.invoke_command(hello::CMD_ECHO, &mut op))?;
+    equal(op.parameters().1.updated_size(), 10_000, "size of the echo")?;
+    holds(
+        output[..10_000] == input && output[10_000..].iter().all(|&b| b == 0),
+        "the echo differs",
+    )?;
+    let mut random = vec![0; 5000];
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_output(&mut random),
+        ParamNone,
+        ParamNone,
+        ParamNone,
+    );
+    works(session.invoke_command(hello::CMD_RANDOM, &mut op))?;
+    holds(
+        random.chunks(500).all(|part| part.iter().any(|&b| b != 0)),
+        "random octets are zero",
+    )
+}
+
+fn null_references(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    for _ in 0..2 {
+        let null = ParamTmpRef::new_null(Direction::Input);
+        equal(
+            works(checksum(&mut session, null))?,
+            (0, 0),
+            "checksum of nothing",
+        )?;
+        equal(
+            works(checksum(&mut session, ParamTmpRef::new_input(&[])))?,
+            (0, 0),
+            "checksum of an empty buffer",
+        )?;
+    }
+    let (result, size) = fill(&mut session, ParamTmpRef::new_null(Direction::Output), 0);
+    works(result)?;
+    equal(size, 0, "size of nothing")
+}
+
+fn registered(bench: &Bench) -> Outcome {
+    let memory = works(SharedMemory::allocate(&bench.context, 3 * PAGE_SIZE + 100))?;
+    let bytes = pattern(memory.len());
+    memory.write(0, &bytes);
+    let mut session = bench.open(hello::UUID)?;
+    let parts = [
+        (0, memory.len()),
+        (1, 1),
+        (4090, 20),
+        (PAGE_SIZE, 2 * PAGE_SIZE),
+        (memory.len() - 1, 1),
+        (17, 0),
+    ];
+    for (offset, size) in parts {
+        let part = ParamRegisteredMem::part(&memory, Direction::Input, offset, size);
+        let got = works(checksum(&mut session, part))?;
+        equal(
+            got,
+            sum(&bytes[offset..offset + size]),
+            &format!("{size} bytes at {offset}"),
+        )?;
+    }
+    let part = ParamRegisteredMem::part(&memory, Direction::Output, 4000, 200);
+    let (result, size) = fill(&mut session, part, 150);
+    works(result)?;
+    equal(size, 150, "size written")?;
+    let mut got = vec![0; memory.len()];
+    memory.read(0, &mut got);
+    let mut wanted = bytes;
+    wanted[4000..4150].fill(0x5a);
+    holds(got == wanted, "other bytes were written")?;
+    works(memory.release())
+}
+
+fn beyond_registered(bench: &Bench) -> Outcome {
+    let memory = works(SharedMemory::allocate(&bench.context, 5000))?;
+    let mut session = bench.open(hello::UUID)?;
+    let parts = [
+        (0, 8193),
+        (1, 8192),
+        (1 << 20, 1),
+        (usize::MAX, 1),
+        (1, usize::MAX),
+        (usize::MAX, usize::MAX),
+    ];
+    for (offset, size) in parts {
+        let part = ParamRegisteredMem::part(&memory, Direction::Input, offset, size);
+        holds(
+            checksum(&mut session, part).is_err(),
+            &format!("{size} bytes at {offset} of 5000 were taken"),
+        )?;
+    }
+    let unknown = ParamRegisteredMem::from_cookie(0xdead_beef, Direction::Input, 0, 16);
+    holds(
+        checksum(&mut session, unknown).is_err(),
+        "an unknown cookie was taken",
+    )?;
+    works(session.invoke_plain(hello::CMD_NOP))
+}
+
+/// Every other page of a buffer, last first, as one shared memory.
+fn scattered(bench: &Bench) -> Outcome {
+    const N: usize = 1100;
+    const COOKIE: u64 = 0x7000_0002;
+    let pages = Pages::allocate(2 * N).ok_or("no memory")?;
+    let physical = |va: usize| bench.tee.conduit().physical(va);
+    let place = |i: usize| 2 * (N - 1 - i) * PAGE_SIZE;
+    let addresses = (0..N).map(|i| physical(pages.address() + place(i)));
+    let list = PageList::build(addresses, 0, physical).ok_or("no memory")?;
+    let bytes = pattern(N * PAGE_SIZE);
+    for (i, page) in bytes.chunks(PAGE_SIZE).enumerate() {
+        pages.write(place(i), page);
+    }
+    works(bench.tee.register(COOKIE, list.buf_ptr(), N * PAGE_SIZE))?;
+    let mut session = bench.open(hello::UUID)?;
+    let check = |session: &mut Session<'_>, offset: usize, size: usize| {
+        let part = ParamRegisteredMem::from_cookie(COOKIE, Direction::Input, offset, size);
+        let got = works(checksum(session, part))?;
+        equal(
+            got,
+            sum(&bytes[offset..offset + size]),
+            &format!("{size} scattered bytes at {offset}"),
+        )
+    };
+    let result = check(&mut session, 0, N * PAGE_SIZE)
+        .and_then(|()| check(&mut session, 511 * PAGE_SIZE - 3, 6))
+        .and_then(|()| check(&mut session, 1021 * PAGE_SIZE + 5, 2 * PAGE_SIZE));
+    works(bench.tee.unregister(COOKIE))?;
+    result
+}
+
+fn register_many(bench: &Bench) -> Outcome {
+    for round in 0..20 {
+        let mut kept = Vec::new();
+        for n in 0..8 {
+            let len = 1 + (round * 8 + n) * 977 % 50_000;
+            kept.push(works(SharedMemory::allocate(&bench.context, len))?);
+        }
+        for memory in kept {
+            works(memory.release())?;
+        }
+    }
+    let pages = Pages::allocate(1).ok_or("no memory")?;
+    let physical = |va: usize| bench.tee.conduit().physical(va);
+    let list = PageList::of_range(pages.address(), PAGE_SIZE, physical).ok_or("no memory")?;
+    const COOKIE: u64 = 0x7000_0003;
+    works(bench.tee.register(COOKIE, list.buf_ptr(), PAGE_SIZE))?;
+    let again = bench.tee.register(COOKIE, list.buf_ptr(), PAGE_SIZE);
+    works(bench.tee.unregister(COOKIE))?;
+    holds(again.is_err(), "a cookie was registered twice")?;
+    holds(
+        bench.tee.unregister(COOKIE).is_err(),
+        "a cookie was unregistered twice",
+    )?;
+    // No bytes at all.
+    holds(
+        bench.tee.register(COOKIE, 0, 0).is_err() || bench.tee.unregister(COOKIE).is_ok(),
+        "an empty memory can be registered, and not unregistered",
+    )
+}
+
+fn large(bench: &Bench) -> Outcome {
+    let bytes = pattern(16 << 20);
+    let mut session = bench.open(hello::UUID)?;
+    let first = checksum(&mut session, ParamTmpRef::new_input(&bytes));
+    match first {
+        Ok(got) => equal(got, sum(&bytes), "checksum"),
+        // A limit is allowed, if it says so and the session goes on.
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+            works(session.invoke_plain(hello::CMD_NOP))
+        }
+        Err(error) => Err(format!("{error}")),
+    }
+}

@@ -1,0 +1,194 @@
+//! The paired tests: this world against the secure one, with accounts before and after.
+//!
+//! **Invariant:** after every test secure RAM adds up, and every account is as it was before, to
+//! the byte; the test fails otherwise.
+//! **Knows nothing of:** the secure world's insides.
+
+mod account;
+mod calls;
+mod crashes;
+mod heaps;
+mod images;
+mod memory;
+mod raw;
+mod sessions;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::{Debug, Write};
+use teec::{Context, ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
+
+use crate::machine::console::Console;
+use crate::machine::cpu;
+use crate::tee::{self, Tee};
+use crate::{results, supplicant};
+use account::Account;
+
+/// What a test says: nothing, or what was wrong.
+type Outcome = Result<(), String>;
+
+/// One test: its name, a sentence, and what it does.
+type Test = (&'static str, fn(&Bench) -> Outcome);
+
+/// What every test gets.
+struct Bench {
+    tee: &'static Tee,
+    context: Context<'static>,
+}
+
+impl Bench {
+    fn open(&self, uuid: tally_abi::TeeUuid) -> Result<Session<'static>, String> {
+        self.context
+            .open_session(uuid)
+            .map_err(|error| format!("open {}: {error}", crate::names::name_of(uuid)))
+    }
+
+    /// Opening a session with `uuid` must fail as `kind`.
+    fn refused(&self, uuid: tally_abi::TeeUuid, kind: ErrorKind) -> Outcome {
+        fails(self.context.open_session(uuid).map(drop), kind)
+    }
+}
+
+/// `result` must be an error of `kind`.
+fn fails<T>(result: teec::Result<T>, kind: ErrorKind) -> Outcome {
+    match result {
+        Ok(_) => Err(format!("succeeded instead of {kind:?}")),
+        Err(error) if error.kind() == kind => Ok(()),
+        Err(error) => Err(format!("{error} instead of {kind:?}")),
+    }
+}
+
+/// `result` must be a success.
+fn works<T>(result: teec::Result<T>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+fn equal<T: PartialEq + Debug>(got: T, wanted: T, what: &str) -> Outcome {
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(format!("{what}: {got:?} instead of {wanted:?}"))
+    }
+}
+
+fn holds(condition: bool, what: &str) -> Outcome {
+    if condition {
+        Ok(())
+    } else {
+        Err(what.to_string())
+    }
+}
+
+/// Invokes with one value in, and one value out (given back).
+fn value_call(session: &mut Session<'_>, command: u32, a: u32, b: u32) -> teec::Result<(u32, u32)> {
+    let mut op = Operation::new(
+        0,
+        ParamValue::new(a, b, ParamType::ValueInput),
+        ParamValue::new(0, 0, ParamType::ValueOutput),
+        ParamNone,
+        ParamNone,
+    );
+    session.invoke_command(command, &mut op)?;
+    Ok((op.parameters().1.a(), op.parameters().1.b()))
+}
+
+/// Invokes with one value in.
+fn value_in(session: &mut Session<'_>, command: u32, a: u32, b: u32) -> teec::Result<()> {
+    let mut op = Operation::new(
+        0,
+        ParamValue::new(a, b, ParamType::ValueInput),
+        ParamNone,
+        ParamNone,
+        ParamNone,
+    );
+    session.invoke_command(command, &mut op)
+}
+
+/// Invokes with one value out.
+fn value_out(session: &mut Session<'_>, command: u32) -> teec::Result<(u32, u32)> {
+    let mut op = Operation::new(
+        0,
+        ParamValue::new(0, 0, ParamType::ValueOutput),
+        ParamNone,
+        ParamNone,
+        ParamNone,
+    );
+    session.invoke_command(command, &mut op)?;
+    Ok((op.parameters().0.a(), op.parameters().0.b()))
+}
+
+fn say(text: &str) {
+    // The console takes everything.
+    let _ = Console.write_str(text);
+}
+
+/// Runs the tests whose name contains `filter`; 0 if none failed.
+pub(crate) fn run(filter: &str) -> u8 {
+    let tee = match tee::get() {
+        Ok(tee) => tee,
+        Err(why) => {
+            say(&format!("selftest: {why}\n"));
+            return 1;
+        }
+    };
+    let bench = Bench {
+        tee,
+        context: Context::new(tee),
+    };
+    let (mut ran, mut failed) = (0, 0);
+    let groups = [
+        calls::TESTS,
+        memory::TESTS,
+        sessions::TESTS,
+        images::TESTS,
+        heaps::TESTS,
+        crashes::TESTS,
+    ];
+    warm_up(&bench);
+    for (name, test) in groups.into_iter().flatten() {
+        if !name.contains(filter) {
+            continue;
+        }
+        ran += 1;
+        let start = cpu::micros();
+        let result = run_one(&bench, *test);
+        let millis = (cpu::micros() - start) / 1000;
+        let (ok, detail) = match result {
+            Ok(()) => (true, String::new()),
+            Err(why) => (false, why),
+        };
+        results::write(&format!(
+            "{{\"name\":{},\"ok\":{ok},\"detail\":{},\"ms\":{millis}}}",
+            results::quoted(name),
+            results::quoted(&detail)
+        ));
+        if ok {
+            say(&format!("ok      {name}\n"));
+        } else {
+            failed += 1;
+            say(&format!("FAILED  {name}: {detail}\n"));
+        }
+    }
+    results::write(&format!("{{\"done\":{ran}}}"));
+    say(&format!("{} passed, {failed} failed\n", ran - failed));
+    u8::from(failed != 0)
+}
+
+/// What the kernel allocates once, it allocates now.
+fn warm_up(bench: &Bench) {
+    for uuid in [ta_uuids::hello::UUID, ta_uuids::keepalive::UUID] {
+        // If this does not work, the tests will say so.
+        let _ = bench.context.open_session(uuid);
+        let _ = teestat::client::kill(&bench.context, uuid);
+    }
+}
+
+fn run_one(bench: &Bench, test: fn(&Bench) -> Outcome) -> Outcome {
+    let before = Account::take(bench)?;
+    let result = test(bench);
+    supplicant::set_lie(None);
+    result?;
+    let after = Account::take(bench)?;
+    after.adds_up()?;
+    before.same_as(&after)
+}
