@@ -51,7 +51,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     qemu::announce("run");
     if interactive {
-        ui::step("Shell", "type `help`; ctrl-C ends the machine");
+        ui::step(
+            "Shell",
+            "type `help`; ctrl-C ends the machine (while a command runs: three times)",
+        );
     }
     let outcome = Run {
         images: &images,

@@ -1,7 +1,7 @@
 //! A QEMU TCG plugin that counts instructions by world between markers in the guest's code.
 //!
-//! `-plugin libinsn_count.so,out=FILE`: the normal world executes `hint #100` to begin a measure
-//! and `hint #101` to end it; both are no-operations of the architecture. FILE gets one JSON
+//! `-plugin libinsn_count.so,out=FILE`: the normal world or a TA executes `hint #100` to begin a
+//! measure and `hint #101` to end it; both are no-operations of the architecture. FILE gets one JSON
 //! object a line: `{"boot":{..}}` with the counts from reset to the first normal-world
 //! instruction, then `{"measure":n,"counts":{..}}` for each measure.
 //!
@@ -130,8 +130,8 @@ extern "C" fn on_translate(_id: PluginId, tb: *mut c_void) {
         };
         let world = classify(vaddr, host);
         let (callback, data): (ExecCallback, *mut c_void) = match word {
-            BEGIN if world == NORMAL => (on_begin, std::ptr::null_mut()),
-            END if world == NORMAL => (on_end, std::ptr::null_mut()),
+            BEGIN if may_mark(world) => (on_begin, std::ptr::null_mut()),
+            END if may_mark(world) => (on_end, std::ptr::null_mut()),
             _ => (on_insn, std::ptr::without_provenance_mut(world)),
         };
         // SAFETY:
@@ -139,6 +139,11 @@ extern "C" fn on_translate(_id: PluginId, tb: *mut c_void) {
         // 2. `data` is not dereferenced by anyone.
         unsafe { qemu_plugin_register_vcpu_insn_exec_cb(insn, callback, NO_REGS, data) };
     }
+}
+
+/// Measures begin and end in the normal world or, for what happens inside of one, in a TA.
+fn may_mark(world: usize) -> bool {
+    world == NORMAL || world == TA
 }
 
 /// The instruction's encoding.

@@ -336,6 +336,11 @@ impl Serving {
         input: &mut Option<std::process::ChildStdin>,
     ) -> Result<Option<Stop>> {
         const CTRL_C: u8 = 3;
+        // At the prompt ctrl-C ends the machine. The first two while a command runs are the
+        // guest's: they cancel the call and end the TA.
+        const BREAKS: usize = 3;
+        const BREAKS_WITHIN: Duration = Duration::from_secs(3);
+        let mut breaks = Vec::new();
         let mut last_sign = Instant::now();
         let mut waiting = true;
         loop {
@@ -348,10 +353,14 @@ impl Serving {
                     waiting = !self.idle_is_fine;
                 }
                 Ok(Event::NormalEnd) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Ok(Event::Input(bytes)) if bytes.contains(&CTRL_C) => {
-                    return Ok(Some(Stop::Interrupted));
-                }
                 Ok(Event::Input(bytes)) => {
+                    if bytes.contains(&CTRL_C) {
+                        breaks.retain(|at: &Instant| at.elapsed() < BREAKS_WITHIN);
+                        breaks.push(Instant::now());
+                        if self.console.at_prompt() || breaks.len() >= BREAKS {
+                            return Ok(Some(Stop::Interrupted));
+                        }
+                    }
                     if let Some(pipe) = input {
                         // A closed pipe shows as the end of output, too.
                         let _ = pipe.write_all(&bytes).and_then(|()| pipe.flush());
