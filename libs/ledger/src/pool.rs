@@ -158,6 +158,21 @@ impl Pool {
     ) -> Result<NonNull<u8>, AllocError> {
         match self.alloc_fast(layout, owner, stack) {
             Some(ptr) => Ok(ptr),
+            None => self.alloc_or_fail(layout, owner, stack),
+        }
+    }
+
+    /// As [`Pool::alloc`], but `None` is no failure yet: the caller will grow the pool and ask
+    /// again, and lets [`Pool::alloc`] count what fails for good.
+    #[inline]
+    pub fn try_alloc(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Option<NonNull<u8>> {
+        match self.alloc_fast(layout, owner, stack) {
+            Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
     }
@@ -231,21 +246,44 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, ReallocError> {
-        let found = self.find(ptr).map_err(ReallocError::Free)?;
+        // SAFETY: our contract is the same.
+        match unsafe { self.try_realloc(ptr, align, new_size, owner, stack) } {
+            Ok(Some(to)) => Ok(to),
+            Ok(None) => Err(ReallocError::Alloc(self.failure(new_size, align, owner.0))),
+            Err(err) => Err(ReallocError::Free(err)),
+        }
+    }
+
+    /// As [`Pool::realloc`], but `None` is no failure yet, as in [`Pool::try_alloc`].
+    ///
+    /// # Errors
+    /// It is no block.
+    ///
+    /// # Safety
+    /// As [`Pool::realloc`].
+    pub unsafe fn try_realloc(
+        &mut self,
+        ptr: NonNull<u8>,
+        align: usize,
+        new_size: usize,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<Option<NonNull<u8>>, FreeError> {
+        let found = self.find(ptr)?;
         let (old_record, old_size) = (found.record(), found.size());
         let site = self.window.intern(stack);
         let record = entry::record(0, owner.0, site, self.window.epoch());
         if self.resize_in_place(&found, align, new_size, record, false) {
             self.debit(old_record, old_size);
             self.credit(record, new_size);
-            return Ok(ptr);
+            return Ok(Some(ptr));
         }
         let to = match Layout::from_size_align(new_size, align) {
-            Ok(layout) => self.alloc(layout, owner, stack),
-            Err(_) => Err(self.failure(new_size, align, owner.0)),
+            Ok(layout) => self.try_alloc(layout, owner, stack),
+            Err(_) => None,
         };
         match to {
-            Ok(to) => {
+            Some(to) => {
                 let (from_at, to_at) = (
                     self.window.body_offset_of(ptr),
                     self.window.body_offset_of(to),
@@ -253,16 +291,16 @@ impl Pool {
                 self.window
                     .copy_body(from_at, to_at, old_size.min(new_size));
                 // SAFETY: the block is live (`find` found it), and its user goes on with the new one.
-                unsafe { self.free(ptr) }.map_err(ReallocError::Free)?;
-                Ok(to)
+                unsafe { self.free(ptr) }?;
+                Ok(Some(to))
             }
             // Smaller always succeeds.
-            Err(_) if self.resize_in_place(&found, align, new_size, record, true) => {
+            None if self.resize_in_place(&found, align, new_size, record, true) => {
                 self.debit(old_record, old_size);
                 self.credit(record, new_size);
-                Ok(ptr)
+                Ok(Some(ptr))
             }
-            Err(err) => Err(ReallocError::Alloc(err)),
+            None => Ok(None),
         }
     }
 
@@ -494,7 +532,21 @@ impl Pool {
         Some(self.window.body_ptr(block))
     }
 
-    /// Everything else: new sites, slabs and runs, large alignments, first fit, failure.
+    #[cold]
+    #[inline(never)]
+    fn alloc_or_fail(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<NonNull<u8>, AllocError> {
+        match self.alloc_slowly(layout, owner, stack) {
+            Some(ptr) => Ok(ptr),
+            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
+        }
+    }
+
+    /// Everything else: new sites, slabs and runs, large alignments, first fit.
     #[cold]
     #[inline(never)]
     fn alloc_slowly(
@@ -502,7 +554,7 @@ impl Pool {
         layout: Layout,
         owner: OwnerId,
         stack: &CallStack,
-    ) -> Result<NonNull<u8>, AllocError> {
+    ) -> Option<NonNull<u8>> {
         let (size, align) = (layout.size(), layout.align());
         let site = self.window.intern(stack);
         let record = entry::record(0, owner.0, site, self.window.epoch());
@@ -510,9 +562,9 @@ impl Pool {
             && let Some(block) = self.find_room(size, align, record)
         {
             self.credit(record, size);
-            return Ok(self.window.body_ptr(block));
+            return Some(self.window.body_ptr(block));
         }
-        Err(self.failure(size, align, owner.0))
+        None
     }
 
     /// Makes a block with its record; returns its offset.
