@@ -193,9 +193,19 @@ impl<'a> Symbols<'a> {
 
     /// Names an absolute address. `None` when no image has code there.
     pub(crate) fn describe(&mut self, address: u64, kind: Kind) -> Option<String> {
+        self.describe_in(|_| true, address, kind)
+    }
+
+    /// Names an absolute address in the images whose name `fits`.
+    pub(crate) fn describe_in(
+        &mut self,
+        fits: impl Fn(&str) -> bool,
+        address: u64,
+        kind: Kind,
+    ) -> Option<String> {
         self.modules
             .iter_mut()
-            .filter(|module| !module.relative)
+            .filter(|module| !module.relative && fits(&module.name))
             .find_map(|module| module.describe_absolute(address, kind))
     }
 
@@ -377,11 +387,11 @@ mod tests {
                 "core/src/fmt/mod.rs",
             ),
             (
-                "/home/me/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs",
+                "/h/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs",
                 "alloc/src/vec/mod.rs",
             ),
             (
-                "/home/me/.cargo/registry/src/index-1/goblin-0.10.7/src/elf/mod.rs",
+                "/h/.cargo/registry/src/index-1/goblin-0.10.7/src/elf/mod.rs",
                 "goblin-0.10.7/src/elf/mod.rs",
             ),
             ("kernel/src/main.rs", "kernel/src/main.rs"),

@@ -203,7 +203,15 @@ tally_start_high:
     mov     x0, x20
     mov     x1, x21
     bl      {start}
-    mov     x1, x0
+    // The thread stacks begin zeroed; boot ran on their memory.
+    mov     x19, x0
+    mrs     x9, tpidr_el1
+    ldr     x9, [x9, #{cpu_stack}]
+    mov     sp, x9
+    ldr     x0, ={boot_stack} - {boot_stack_bytes}
+    ldr     x1, ={boot_stack_bytes}
+    bl      tally_zero
+    mov     x1, x19
     ldr     x0, ={entry_done}
     smc     #0
     b       .
@@ -246,7 +254,8 @@ tally_cpu_on_high:
     percpu = sym percpu::ALL,
     percpu_size = const percpu::SIZE,
     cpu_stack = const percpu::CPU_STACK,
-    boot_stack = const mmu::stack_top(0),
+    boot_stack = const STACKS_END,
+    boot_stack_bytes = const BOOT_STACK_BYTES,
     start = sym start,
     start_secondary = sym start_secondary,
     entry_done = const ret::ENTRY_DONE,

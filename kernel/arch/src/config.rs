@@ -31,5 +31,11 @@ pub const DEFAULT_RAM_BYTES: u64 = 256 << 20;
 /// Ranges of normal-world RAM known at most.
 pub const MAX_RAM_RANGES: usize = 4;
 
-const _: () = assert!(STACK_SLOTS * STACK_SLOT_BYTES as usize <= 2 << 20);
+/// Bytes of the stack on which the kernel boots: the memory of all thread stacks, mapped a second
+/// time in one piece, and zeroed when boot is over.
+pub const BOOT_STACK_BYTES: usize = NUM_THREADS * THREAD_STACK_BYTES;
+/// End of the stacks' address range, where the boot stack begins to grow down.
+pub const STACKS_END: u64 = STACKS_BASE + (2 << 20);
+
+const _: () = assert!((STACK_SLOTS + 1) * STACK_SLOT_BYTES as usize + BOOT_STACK_BYTES <= 2 << 20);
 const _: () = assert!(THREAD_STACK_BYTES < STACK_SLOT_BYTES as usize);

@@ -9,12 +9,12 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::config::*;
 use crate::console::{self, ConsoleWriter};
 use crate::exception::CrashFrame;
 use crate::layout::{self, image_offset};
+use crate::mmu::{self, StackKind};
+use crate::percpu;
 use crate::thread::{self, Hooks};
-use crate::{mmu, percpu};
 
 /// Exit status of a machine whose kernel crashed (EX_SOFTWARE).
 pub(crate) const CRASH_STATUS: u32 = 70;
@@ -80,9 +80,18 @@ pub(crate) extern "C" fn crash_entry(frame: &CrashFrame, vector: u64) -> ! {
         "Kernel crash: {what} at address {:#x}",
         frame.far
     ));
-    if let Some(slot) = overflown(frame) {
-        let (kind, index) = stack_name(slot);
-        report.line(format_args!("Stack overflow: {kind} {index}"));
+    match overflown(frame) {
+        Some(StackKind::Thread(index)) => {
+            report.line(format_args!("Stack overflow: thread {index}"));
+        }
+        Some(StackKind::Cpu(index)) => report.line(format_args!("Stack overflow: CPU {index}")),
+        Some(StackKind::Emergency(index)) => {
+            report.line(format_args!(
+                "Stack overflow: emergency stack of CPU {index}"
+            ));
+        }
+        Some(StackKind::Boot) => report.line(format_args!("Stack overflow: boot")),
+        None => {}
     }
     report.line(format_args!(
         "esr {:#010x} far {:#018x} pc {:#018x} pstate {:#010x}",
@@ -201,24 +210,13 @@ pub(crate) fn park() -> ! {
     }
 }
 
-/// The slot whose guard the crash touched.
-fn overflown(frame: &CrashFrame) -> Option<usize> {
+/// The stack whose guard the crash touched.
+fn overflown(frame: &CrashFrame) -> Option<StackKind> {
     let in_guard = |address: u64| {
-        let slot = thread::slot_at(address)?;
-        let bottom = mmu::stack_top(slot) - mmu::stack_bytes(slot) as u64;
-        (address < bottom).then_some(slot)
+        let (kind, stack) = mmu::stack_at(address)?;
+        (address < stack.start).then_some(kind)
     };
     in_guard(frame.far).or_else(|| in_guard(frame.sp))
-}
-
-fn stack_name(slot: usize) -> (&'static str, usize) {
-    if slot < NUM_THREADS {
-        ("thread", slot)
-    } else if slot < NUM_THREADS + MAX_CPUS {
-        ("CPU", slot - NUM_THREADS)
-    } else {
-        ("emergency stack of CPU", slot - NUM_THREADS - MAX_CPUS)
-    }
 }
 
 #[inline(always)]
@@ -232,13 +230,12 @@ fn frame_pointer() -> u64 {
 /// Calls `visit` with the return address of each frame from frame pointer `fp` on, as long as
 /// frames ascend on one stack.
 fn walk(mut fp: u64, mut visit: impl FnMut(u64)) {
-    let Some(slot) = thread::slot_at(fp) else {
+    let Some((_, stack)) = mmu::stack_at(fp) else {
         return;
     };
-    let top = mmu::stack_top(slot);
-    let mut lowest = top - mmu::stack_bytes(slot) as u64;
+    let mut lowest = stack.start;
     for _ in 0..MAX_FRAMES {
-        if !fp.is_multiple_of(16) || fp < lowest || fp > top - 16 {
+        if !fp.is_multiple_of(16) || fp < lowest || fp > stack.end - 16 {
             return;
         }
         // SAFETY: two words on a mapped stack, by the check above.

@@ -69,7 +69,7 @@ pub fn cpu_index() -> usize {
 }
 
 /// Names the function that boots the roof: `fn(&BootInfo) -> &'static (dyn Hooks + Sync)`, called
-/// once on the first CPU, on thread 0's stack, before the normal world starts.
+/// once on the first CPU, on a stack of [`config::BOOT_STACK_BYTES`], before the normal world starts.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {

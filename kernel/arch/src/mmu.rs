@@ -227,6 +227,16 @@ pub(crate) unsafe extern "C" fn build_tables() {
             slot += 1;
         }
 
+        let boot_stack = BOOT_STACK_BYTES as u64;
+        let first = (STACKS_END - boot_stack) >> 12;
+        set_pages(
+            &raw const STACKS_L3,
+            first,
+            tables_end,
+            tables_end + boot_stack,
+            WRITABLE,
+        );
+
         // The direct map: free secure RAM (and the hole, whose tail is free) and the devices.
         set(&raw const KERNEL_L1, 0, addr_of!(DIRECT_L2) as u64 | TABLE);
         set(
@@ -301,6 +311,41 @@ pub(crate) static STACKS: Stacks = Stacks(UnsafeCell::new([0; ALL_STACK_BYTES]))
 /// Address just above the stack in `slot`.
 pub(crate) const fn stack_top(slot: usize) -> u64 {
     STACKS_BASE + (slot as u64 + 1) * STACK_SLOT_BYTES
+}
+
+/// What a stack is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StackKind {
+    /// A kernel thread's.
+    Thread(usize),
+    /// A CPU's, for fast calls and thread switches.
+    Cpu(usize),
+    /// A CPU's, for crash reports.
+    Emergency(usize),
+    /// The first CPU's at boot.
+    Boot,
+}
+
+/// The stack in whose slot, guard included, an address lies.
+pub(crate) fn stack_at(address: u64) -> Option<(StackKind, Range<u64>)> {
+    if !(STACKS_BASE..STACKS_END).contains(&address) {
+        return None;
+    }
+    let slot = ((address - STACKS_BASE) / STACK_SLOT_BYTES) as usize;
+    let kind = if slot < NUM_THREADS {
+        StackKind::Thread(slot)
+    } else if slot < NUM_THREADS + MAX_CPUS {
+        StackKind::Cpu(slot - NUM_THREADS)
+    } else if slot < STACK_SLOTS {
+        StackKind::Emergency(slot - NUM_THREADS - MAX_CPUS)
+    } else {
+        return Some((
+            StackKind::Boot,
+            STACKS_END - BOOT_STACK_BYTES as u64..STACKS_END,
+        ));
+    };
+    let top = stack_top(slot);
+    Some((kind, top - stack_bytes(slot) as u64..top))
 }
 
 /// Address of a physical address in the direct map.

@@ -333,17 +333,12 @@ fn stack_pointer() -> u64 {
     sp
 }
 
-/// The stack slot that holds an address.
-pub(crate) fn slot_at(address: u64) -> Option<usize> {
-    let slot = (address.wrapping_sub(STACKS_BASE) / STACK_SLOT_BYTES) as usize;
-    (slot < STACK_SLOTS).then_some(slot)
-}
-
 fn thread_at(address: u64) -> Option<usize> {
-    slot_at(address).filter(|&slot| slot < NUM_THREADS)
+    let slot = (address.wrapping_sub(STACKS_BASE) / STACK_SLOT_BYTES) as usize;
+    (slot < NUM_THREADS).then_some(slot)
 }
 
-/// The thread that runs this; `None` in fast calls, entries and crash reports. At boot, thread 0.
+/// The thread that runs this; `None` at boot, in fast calls, entries and crash reports.
 #[must_use]
 pub fn current_thread() -> Option<usize> {
     thread_at(stack_pointer())
@@ -423,8 +418,6 @@ impl ThreadControl for Arm {
 
     fn stack_left(&self) -> usize {
         let sp = stack_pointer();
-        let Some(slot) = slot_at(sp) else { return 0 };
-        let bottom = mmu::stack_top(slot) - mmu::stack_bytes(slot) as u64;
-        sp.saturating_sub(bottom) as usize
+        mmu::stack_at(sp).map_or(0, |(_, stack)| sp.saturating_sub(stack.start) as usize)
     }
 }

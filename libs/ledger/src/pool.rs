@@ -16,8 +16,7 @@ use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, INSIDE, SLAB};
 use crate::first_fit::{self, Chunk};
 use crate::layout::{CACHED_LENGTHS, Config, CreateError, Strategy};
 use crate::slabs::Slot;
-use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
-use crate::view::{Inconsistent, Reader, View, ViewBlocks};
+use crate::stats::OwnerId;
 use crate::window::Window;
 
 /// Largest alignment.
@@ -82,14 +81,14 @@ pub struct Pool {
 }
 
 /// A live block, found by its address.
-enum Found {
+pub(crate) enum Found {
     Slot(Slot, u64),
     Run { unit: u32, units: u32, entry: u64 },
     Chunk(Chunk),
 }
 
 impl Found {
-    fn record(&self) -> u64 {
+    pub(crate) fn record(&self) -> u64 {
         match self {
             Self::Slot(_, record) => *record,
             Self::Run { entry, .. } => *entry,
@@ -97,7 +96,7 @@ impl Found {
         }
     }
 
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Slot(_, record) => entry::record_low(*record) as usize,
             Self::Run { units, entry, .. } => {
@@ -107,7 +106,7 @@ impl Found {
         }
     }
 
-    fn usable(&self) -> usize {
+    pub(crate) fn usable(&self) -> usize {
         match self {
             Self::Slot(slot, _) => slot.usable(),
             Self::Run { units, .. } => *units as usize * UNIT,
@@ -156,14 +155,14 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, AllocError> {
-        match self.alloc_fast(layout, owner, stack) {
-            Some(ptr) => Ok(ptr),
-            None => self.alloc_or_fail(layout, owner, stack),
+        match self.try_alloc(layout, owner, stack) {
+            Some(block) => Ok(block),
+            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
         }
     }
 
     /// As [`Pool::alloc`], but `None` is no failure yet: the caller will grow the pool and ask
-    /// again, and lets [`Pool::alloc`] count what fails for good.
+    /// again, and counts what fails for good by [`Pool::alloc`].
     #[inline]
     pub fn try_alloc(
         &mut self,
@@ -327,50 +326,9 @@ impl Pool {
         Ok(())
     }
 
-    /// Bytes committed now.
-    pub fn committed(&self) -> usize {
-        self.window.committed()
-    }
-
-    /// Bytes the window can grow to.
-    pub fn reserved(&self) -> usize {
-        self.window.reserved()
-    }
-
-    /// Bytes that blocks hold now.
-    pub fn allocated(&self) -> usize {
-        self.window.header().live as u32 as usize
-    }
-
-    /// Frames worth capturing for this pool.
-    pub fn depth(&self) -> usize {
-        self.window.geometry().depth
-    }
-
-    /// Current epoch.
-    pub fn epoch(&self) -> u16 {
-        self.window.epoch()
-    }
-
     /// Stamps blocks from now on with `epoch`.
     pub fn set_epoch(&mut self, epoch: u16) {
         self.window.header().epoch.store(epoch, Ordering::Relaxed);
-    }
-
-    /// Bytes and blocks charged to an owner.
-    pub fn account(&self, owner: OwnerId) -> (u32, u32) {
-        self.view()
-            .ok()
-            .and_then(|view| view.account(owner).ok())
-            .unwrap_or((0, 0))
-    }
-
-    /// All figures. Walks the pool.
-    ///
-    /// # Errors
-    /// The bookkeeping does not add up.
-    pub fn stats(&self) -> Result<Stats, Inconsistent> {
-        self.view()?.stats()
     }
 
     /// Restarts the maximum and the failure figures.
@@ -389,75 +347,6 @@ impl Pool {
         }
     }
 
-    /// Live blocks in the order of their addresses.
-    pub fn live_blocks(&self) -> ViewBlocks<OwnMemory<'_>> {
-        ViewBlocks::of(self.view())
-    }
-
-    /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site.
-    ///
-    /// # Errors
-    /// The bookkeeping does not add up.
-    pub fn group(
-        &self,
-        since: Option<u16>,
-        out: &mut [Group],
-    ) -> Result<GroupTotals, Inconsistent> {
-        self.view()?.group(since, out)
-    }
-
-    /// A call site, if it is in use.
-    pub fn site(&self, id: SiteId) -> Option<SiteInfo> {
-        self.view().ok()?.site(id).ok()
-    }
-
-    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
-    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
-        self.view().map_or(0, |view| view.top_sites(out))
-    }
-
-    /// The block at `ptr`.
-    ///
-    /// # Errors
-    /// None begins there.
-    pub fn block(&self, ptr: NonNull<u8>) -> Result<Block, FreeError> {
-        let found = self.find(ptr)?;
-        let record = found.record();
-        Ok(Block {
-            offset: self.window.geometry().body_offset + self.window.body_offset_of(ptr),
-            size: found.size(),
-            usable: found.usable(),
-            owner: OwnerId(entry::record_owner(record)),
-            site: SiteId(entry::record_site(record)),
-            epoch: entry::record_epoch(record),
-        })
-    }
-
-    /// Bytes the block at `ptr` can hold.
-    pub fn usable_size(&self, ptr: NonNull<u8>) -> Option<usize> {
-        self.find(ptr).ok().map(|found| found.usable())
-    }
-
-    /// Bytes that were asked for.
-    pub fn requested_size(&self, ptr: NonNull<u8>) -> Option<usize> {
-        self.find(ptr).ok().map(|found| found.size())
-    }
-
-    /// Whose the block at `ptr` is.
-    pub fn owner_of(&self, ptr: NonNull<u8>) -> Option<OwnerId> {
-        self.find(ptr)
-            .ok()
-            .map(|found| OwnerId(entry::record_owner(found.record())))
-    }
-
-    /// The pool as a reader from outside sees it.
-    ///
-    /// # Errors
-    /// The header makes no sense.
-    pub fn view(&self) -> Result<View<OwnMemory<'_>>, Inconsistent> {
-        View::open(OwnMemory(&self.window), self.window.committed())
-    }
-
     pub(crate) fn window(&self) -> &Window {
         &self.window
     }
@@ -466,7 +355,8 @@ impl Pool {
         self.heap.as_ref().map(Heap::free)
     }
 
-    fn find(&self, ptr: NonNull<u8>) -> Result<Found, FreeError> {
+    /// The live block that begins at `ptr`.
+    pub(crate) fn find(&self, ptr: NonNull<u8>) -> Result<Found, FreeError> {
         let offset = self.window.body_offset_of(ptr);
         if offset >= self.window.body_bytes() {
             return Err(FreeError::NotABlock);
@@ -532,21 +422,7 @@ impl Pool {
         Some(self.window.body_ptr(block))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn alloc_or_fail(
-        &mut self,
-        layout: Layout,
-        owner: OwnerId,
-        stack: &CallStack,
-    ) -> Result<NonNull<u8>, AllocError> {
-        match self.alloc_slowly(layout, owner, stack) {
-            Some(ptr) => Ok(ptr),
-            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
-        }
-    }
-
-    /// Everything else: new sites, slabs and runs, large alignments, first fit.
+    /// Everything else: new sites, slabs and runs, large alignments, first fit, failure.
     #[cold]
     #[inline(never)]
     fn alloc_slowly(
@@ -757,14 +633,4 @@ fn units_of(size: usize) -> Option<u32> {
         return None;
     }
     Some((size.max(1).div_ceil(UNIT)) as u32)
-}
-
-/// A pool's own memory, for reading it as from outside.
-#[derive(Clone, Copy)]
-pub struct OwnMemory<'a>(&'a Window);
-
-impl Reader for OwnMemory<'_> {
-    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
-        self.0.read(offset, buf)
-    }
 }

@@ -217,10 +217,8 @@ fn a_resized_block_keeps_its_contents() {
             // SAFETY: only the new pointer is used.
             ptr = unsafe { pool.realloc(ptr, 8, size, B, &CallStack::EMPTY) }.unwrap();
             // SAFETY: the block has at least ten bytes, all written.
-            assert_eq!(
-                unsafe { core::slice::from_raw_parts(ptr.as_ptr(), 10) },
-                [7; 10]
-            );
+            let bytes = unsafe { core::slice::from_raw_parts(ptr.as_ptr(), 10) };
+            assert_eq!(bytes, [7; 10]);
             assert_eq!(pool.account(B), (size as u32, 1));
             assert_eq!(pool.check(), Ok(()));
         }

@@ -249,12 +249,7 @@ impl Window {
         //    committed.
         // 2. Table and stride are aligned to 8. It is borrowed through `self`, mutably.
         // 3. Any bits are a valid `SiteEntry`.
-        unsafe {
-            self.sites
-                .add(index * self.site_bytes)
-                .cast()
-                .as_mut()
-        }
+        unsafe { self.sites.add(index * self.site_bytes).cast().as_mut() }
     }
 
     /// Frames that follow a site's entry.

@@ -36,7 +36,7 @@ fn cpus(socket: &Path, images: &Images) -> Result<String> {
         let _ = write!(text, "\n  CPU {} at {}", cpu.index, cpu.level);
         let mut line = |address: u64, kind: Kind| {
             let name = symbols
-                .describe(address, kind)
+                .describe_in(|image| cpu.may_run(image), address, kind)
                 .unwrap_or_else(|| "no known code".into());
             let _ = write!(text, "\n    {address:#018x} {name}");
         };
@@ -85,6 +85,17 @@ struct Cpu {
     lr: u64,
     fp: u64,
     level: String,
+}
+
+impl Cpu {
+    /// Whether code of this image can run at the CPU's exception level.
+    fn may_run(&self, image: &str) -> bool {
+        match image {
+            "monitor" => self.level.starts_with("EL3"),
+            "ree" => self.level.starts_with("normal"),
+            _ => self.level.starts_with("secure"),
+        }
+    }
 }
 
 /// Reads `info registers -a`.

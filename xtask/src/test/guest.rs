@@ -14,7 +14,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Commands after which the kernel must have panicked.
-const FATAL: &[&str] = &["fault panic", "fault null", "fault stack"];
+const FATAL: &[&str] = &[
+    "fault panic",
+    "fault bad-read",
+    "fault stack-overflow",
+    "fault write-code",
+];
 
 /// Runs them all.
 pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {

@@ -19,6 +19,7 @@ const PORTABLE: &[&str] = &[
     "teec",
     "teestat",
     "xtask",
+    "tally-fuzz",
 ];
 
 const UNDER_MIRI: &[&str] = &["tally-ledger", "tally-core"];

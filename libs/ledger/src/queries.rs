@@ -1,0 +1,134 @@
+//! What a pool can be asked, without changing it.
+//!
+//! **Invariant:** figures come from the same walk that a reader from outside uses.
+//! **Knows nothing of:** how blocks are found room.
+
+use core::ptr::NonNull;
+
+use crate::entry;
+use crate::pool::{FreeError, Pool};
+use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
+use crate::view::{Inconsistent, Reader, View, ViewBlocks};
+use crate::window::Window;
+
+impl Pool {
+    /// Bytes committed now.
+    pub fn committed(&self) -> usize {
+        self.window().committed()
+    }
+
+    /// Bytes the window can grow to.
+    pub fn reserved(&self) -> usize {
+        self.window().reserved()
+    }
+
+    /// Bytes that blocks hold now.
+    pub fn allocated(&self) -> usize {
+        self.window().header().live as u32 as usize
+    }
+
+    /// Frames worth capturing for this pool.
+    pub fn depth(&self) -> usize {
+        self.window().geometry().depth
+    }
+
+    /// Current epoch.
+    pub fn epoch(&self) -> u16 {
+        self.window().epoch()
+    }
+
+    /// Bytes and blocks charged to an owner.
+    pub fn account(&self, owner: OwnerId) -> (u32, u32) {
+        self.view()
+            .ok()
+            .and_then(|view| view.account(owner).ok())
+            .unwrap_or((0, 0))
+    }
+
+    /// All figures. Walks the pool.
+    ///
+    /// # Errors
+    /// The bookkeeping does not add up.
+    pub fn stats(&self) -> Result<Stats, Inconsistent> {
+        self.view()?.stats()
+    }
+
+    /// Live blocks in the order of their addresses.
+    pub fn live_blocks(&self) -> ViewBlocks<OwnMemory<'_>> {
+        ViewBlocks::of(self.view())
+    }
+
+    /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site.
+    ///
+    /// # Errors
+    /// The bookkeeping does not add up.
+    pub fn group(
+        &self,
+        since: Option<u16>,
+        out: &mut [Group],
+    ) -> Result<GroupTotals, Inconsistent> {
+        self.view()?.group(since, out)
+    }
+
+    /// A call site, if it is in use.
+    pub fn site(&self, id: SiteId) -> Option<SiteInfo> {
+        self.view().ok()?.site(id).ok()
+    }
+
+    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
+    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
+        self.view().map_or(0, |view| view.top_sites(out))
+    }
+
+    /// The block at `ptr`.
+    ///
+    /// # Errors
+    /// None begins there.
+    pub fn block(&self, ptr: NonNull<u8>) -> Result<Block, FreeError> {
+        let found = self.find(ptr)?;
+        let record = found.record();
+        Ok(Block {
+            offset: self.window().geometry().body_offset + self.window().body_offset_of(ptr),
+            size: found.size(),
+            usable: found.usable(),
+            owner: OwnerId(entry::record_owner(record)),
+            site: SiteId(entry::record_site(record)),
+            epoch: entry::record_epoch(record),
+        })
+    }
+
+    /// Bytes the block at `ptr` can hold.
+    pub fn usable_size(&self, ptr: NonNull<u8>) -> Option<usize> {
+        self.find(ptr).ok().map(|found| found.usable())
+    }
+
+    /// Bytes that were asked for.
+    pub fn requested_size(&self, ptr: NonNull<u8>) -> Option<usize> {
+        self.find(ptr).ok().map(|found| found.size())
+    }
+
+    /// Whose the block at `ptr` is.
+    pub fn owner_of(&self, ptr: NonNull<u8>) -> Option<OwnerId> {
+        self.find(ptr)
+            .ok()
+            .map(|found| OwnerId(entry::record_owner(found.record())))
+    }
+
+    /// The pool as a reader from outside sees it.
+    ///
+    /// # Errors
+    /// The header makes no sense.
+    pub fn view(&self) -> Result<View<OwnMemory<'_>>, Inconsistent> {
+        View::open(OwnMemory(self.window()), self.window().committed())
+    }
+}
+
+/// A pool's own memory, for reading it as from outside.
+#[derive(Clone, Copy)]
+pub struct OwnMemory<'a>(&'a Window);
+
+impl Reader for OwnMemory<'_> {
+    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        self.0.read(offset, buf)
+    }
+}
