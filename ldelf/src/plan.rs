@@ -366,7 +366,8 @@ impl<'a> LoadPlan<'a> {
 
     fn is_executable(&self, address: u64) -> bool {
         let mut segments = self.segments().iter();
-        address.is_multiple_of(4) && segments.any(|s| s.prot == Prot::Exec && s.has_in_file(address, 4))
+        address.is_multiple_of(4)
+            && segments.any(|s| s.prot == Prot::Exec && s.has_in_file(address, 4))
     }
 
     /// Finds and checks the TA's header: at the symbol `ta_head` if the image exports one (as

@@ -171,7 +171,6 @@ impl From<alloc::collections::TryReserveError> for Error {
 /// Which layer an error comes from (`TEE_ORIGIN_*`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u32)]
-#[expect(clippy::upper_case_acronyms, reason = "the SDK's names")]
 pub enum ErrorOrigin {
     /// The API's implementation.
     API = 1,

@@ -107,8 +107,8 @@ pub(crate) fn allocate(layout: Layout, stack: &CallStack) -> *mut u8 {
 /// If `block` is a live block, nobody uses it any more.
 #[inline(always)]
 pub(crate) unsafe fn free(block: NonNull<u8>) {
-    // SAFETY: our contract is the same.
     let freed = match &mut HEAP.state().pool {
+        // SAFETY: our contract is the same.
         Some(pool) => unsafe { pool.free(block) }.is_ok(),
         None => false,
     };

@@ -69,7 +69,7 @@ impl Param<'_> {
         }
     }
 
-    fn to_raw(&mut self) -> (ParamType, [u64; 2]) {
+    fn raw(&mut self) -> (ParamType, [u64; 2]) {
         let memory = |address: *const u8, len: usize| [address as u64, len as u64];
         match &mut self.content {
             Content::None => (ParamType::None, [0, 0]),
@@ -152,12 +152,12 @@ impl<'a> TeeParams<'a> {
         self.with(index, Content::Value(ParamType::ValueInout, a, b))
     }
 
-    fn to_raw(&mut self) -> UteeParams {
+    fn raw(&mut self) -> UteeParams {
         let mut raw = UteeParams::default();
         let mut types = [0; 4];
         let pairs = raw.vals.chunks_exact_mut(2);
         for ((param, pair), packed) in self.params.iter_mut().zip(pairs).zip(&mut types) {
-            let (param_type, values) = param.to_raw();
+            let (param_type, values) = param.raw();
             pair.copy_from_slice(&values);
             *packed = param_type as u32;
         }
@@ -249,7 +249,7 @@ impl<'a> TaSessionBuilder<'a> {
     /// # Errors
     /// Whatever the kernel or the other TA says, with its origin.
     pub fn build(mut self) -> Result<TaSession> {
-        let mut raw = self.params.to_raw();
+        let mut raw = self.params.raw();
         let opened = syscall::open_session(self.target.raw(), self.timeout, &mut raw);
         let id = opened.map_err(from_other)?;
         Ok(TaSession { id })
@@ -281,7 +281,7 @@ impl TaSession {
         params: &mut TeeParams<'_>,
         timeout: u32,
     ) -> Result<()> {
-        let mut raw = params.to_raw();
+        let mut raw = params.raw();
         match syscall::invoke(self.id, timeout, command_id, &mut raw) {
             Ok(()) => params.update(&raw, false),
             Err((code, origin)) => {

@@ -193,6 +193,7 @@ pub fn mask_cancellation(masked: bool) -> bool {
 ///
 /// # Errors
 /// `BAD_STATE` the second time, `OUT_OF_MEMORY` above the TA's quota.
+#[cfg(target_os = "none")]
 pub(crate) fn heap_reserve(max_bytes: usize) -> Result<usize, TeeResult> {
     let mut base = 0_u64;
     let args = [max_bytes as u64, &raw mut base as u64, 0, 0, 0];
@@ -204,6 +205,7 @@ pub(crate) fn heap_reserve(max_bytes: usize) -> Result<usize, TeeResult> {
 ///
 /// # Errors
 /// `OUT_OF_MEMORY` when the reservation, the quota or secure RAM does not allow it.
+#[cfg(target_os = "none")]
 pub(crate) fn heap_grow(bytes: usize) -> Result<(), TeeResult> {
     call(svc::tally::HEAP_GROW, [bytes as u64, 0, 0, 0, 0]).ok()
 }

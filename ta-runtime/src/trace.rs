@@ -5,6 +5,7 @@
 
 use crate::syscall;
 use core::fmt::{self, Write};
+#[cfg(target_os = "none")]
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// Octets of the line buffer.
@@ -79,8 +80,10 @@ impl Write for Trace {
 }
 
 /// The `log` crate's logger: `I/TA: message`, other levels with their origin as OP-TEE does.
+#[cfg(target_os = "none")]
 struct Logger;
 
+#[cfg(target_os = "none")]
 impl Log for Logger {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
@@ -108,6 +111,7 @@ impl Log for Logger {
 }
 
 /// Makes `log`'s macros print.
+#[cfg(target_os = "none")]
 pub(crate) fn init() {
     static LOGGER: Logger = Logger;
     // An error means that the TA has installed its own: that one stays.
