@@ -453,28 +453,54 @@ impl Pool {
             if slot.is_none() && self.window.new_slab(class).is_some() {
                 slot = self.window.take_slot(class);
             }
-            if let Some((block, at)) = slot.or_else(|| self.window.take_larger_slot(size, align)) {
+            if let Some((block, at)) = slot {
                 self.window.set_body_word(at, record | size as u64);
                 return Some(block);
             }
         }
-        // A small block that found no room in a slab may take a run as well.
+        // A small block that found no room in its own class takes a place in another class.
+        if let Some((block, at)) = self.take_any(size, align) {
+            return match at {
+                Some(at) => {
+                    self.window.set_body_word(at, record | size as u64);
+                    Some(block)
+                }
+                None => {
+                    let units = units_of(size)?;
+                    self.set_run((block / UNIT) as u32, units, size, record);
+                    Some(block)
+                }
+            };
+        }
+        None
+    }
+
+    /// Room of any kind: a run, else a free block of a larger class. Returns the offset, and
+    /// the record's word if it is in a slab.
+    fn take_any(&mut self, size: usize, align: usize) -> Option<(usize, Option<usize>)> {
         let units = units_of(size)?;
         let align_units = align.div_ceil(UNIT) as u32;
+        let small = class_of(size, align).is_some();
+        if small && let Some((block, at)) = self.window.take_larger_slot(size, align) {
+            return Some((block, Some(at)));
+        }
         let mut unit = None;
         if align_units == 1 {
             unit = self.window.take_cached_run(units);
             unit = unit.or_else(|| self.window.take_run(units));
         }
-        let unit = match unit.or_else(|| self.window.search_run(units, align_units)) {
-            Some(unit) => unit,
+        unit = unit.or_else(|| self.window.search_run(units, align_units));
+        if unit.is_none() {
+            self.window.release_kept();
+            unit = self.window.search_run(units, align_units);
+        }
+        match unit {
+            Some(unit) => Some((unit as usize * UNIT, None)),
             None => {
-                self.window.release_kept();
-                self.window.search_run(units, align_units)?
+                let (block, at) = self.window.take_larger_slot(size, align)?;
+                Some((block, Some(at)))
             }
-        };
-        self.set_run(unit, units, size, record);
-        Some(unit as usize * UNIT)
+        }
     }
 
     fn set_run(&mut self, unit: u32, units: u32, size: usize, record: u64) {
