@@ -41,11 +41,7 @@ pub(crate) fn init_first() {
     let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, CPUS) };
     if let Ok(mut gic) = gic {
         gic.setup(0);
-        for cpu in 0..CPUS {
-            // A CPU that is not there has no redistributor and needs no timer.
-            let _ = gic.set_interrupt_priority(TIMER, Some(cpu), 0x80);
-            let _ = gic.enable_interrupt(TIMER, Some(cpu), true);
-        }
+        enable_timer(&mut gic, 0);
         *GIC.lock() = Some(gic);
     }
     start_ticking();
@@ -55,9 +51,17 @@ pub(crate) fn init_first() {
 pub(crate) fn init_second() {
     if let Some(gic) = GIC.lock().as_mut() {
         gic.init_cpu(1);
+        // Again: the firmware sets the redistributor up when it starts a CPU.
+        enable_timer(gic, 1);
     }
     GicCpuInterface::enable_group1(true);
     start_ticking();
+}
+
+fn enable_timer(gic: &mut GicV3<'_>, cpu: usize) {
+    // A CPU that runs has a redistributor, so neither can fail.
+    let _ = gic.set_interrupt_priority(TIMER, Some(cpu), 0x80);
+    let _ = gic.enable_interrupt(TIMER, Some(cpu), true);
 }
 
 fn start_ticking() {
