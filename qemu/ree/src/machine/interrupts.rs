@@ -51,7 +51,7 @@ pub(crate) fn init_first() {
 pub(crate) fn init_second() {
     if let Some(gic) = GIC.lock().as_mut() {
         gic.init_cpu(1);
-        // Not before: the firmware gives a CPU's private interrupts to this world when it starts.
+        // Again: the firmware sets the redistributor up when it starts a CPU.
         enable_timer(gic, 1);
     }
     GicCpuInterface::enable_group1(true);
@@ -59,7 +59,7 @@ pub(crate) fn init_second() {
 }
 
 fn enable_timer(gic: &mut GicV3<'_>, cpu: usize) {
-    // A CPU that is not there has no redistributor and needs no timer.
+    // A CPU that runs has a redistributor, so neither can fail.
     let _ = gic.set_interrupt_priority(TIMER, Some(cpu), 0x80);
     let _ = gic.enable_interrupt(TIMER, Some(cpu), true);
 }
