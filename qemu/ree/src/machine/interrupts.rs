@@ -36,9 +36,9 @@ pub(crate) fn init_first() {
         unreachable!("neither is at address 0");
     };
     // SAFETY:
-    // 1. Both register blocks are there, mapped as device memory, for two CPUs.
+    // 1. Both register blocks are there, mapped as device memory, for each CPU.
     // 2. This is the only instance of the driver in this world.
-    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, CPUS) };
+    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, super::cpu::count()) };
     if let Ok(mut gic) = gic {
         gic.setup(0);
         enable_timer(&mut gic, 0);
