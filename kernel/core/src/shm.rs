@@ -142,7 +142,13 @@ impl Shm {
                         Some(run) if run.first.offset(u64::from(run.count)) == page => {
                             run.count += 1;
                         }
-                        _ => try_push(&mut runs, Run { first: page, count: 1 })?,
+                        _ => try_push(
+                            &mut runs,
+                            Run {
+                                first: page,
+                                count: 1,
+                            },
+                        )?,
                     }
                 }
                 at += entries.len();
