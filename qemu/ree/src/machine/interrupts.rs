@@ -38,7 +38,7 @@ pub(crate) fn init_first() {
     // SAFETY:
     // 1. Both register blocks are there, mapped as device memory, for two CPUs.
     // 2. This is the only instance of the driver in this world.
-    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, CPUS) };
+    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, redistributors()) };
     if let Ok(mut gic) = gic {
         gic.setup(0);
         for cpu in 0..CPUS {
@@ -49,6 +49,19 @@ pub(crate) fn init_first() {
         *GIC.lock() = Some(gic);
     }
     start_ticking();
+}
+
+/// How many CPUs the machine has, up to [`CPUS`]: `GICR_TYPER.Last` of the first redistributor
+/// (Arm GIC architecture, IHI 0069) is set when it is the only one.
+fn redistributors() -> usize {
+    const TYPER: usize = 8;
+    const LAST: u64 = 1 << 4;
+    let typer = core::ptr::with_exposed_provenance::<u64>(virt::GICR as usize + TYPER);
+    // SAFETY:
+    // 1. The first redistributor is always there, mapped as device memory; the register is
+    //    readable at any time and 8-byte aligned.
+    let typer = unsafe { typer.read_volatile() };
+    if typer & LAST == 0 { CPUS } else { 1 }
 }
 
 /// Sets this CPU's interface up, on CPU 1.
