@@ -233,6 +233,11 @@ impl<'a> Symbols<'a> {
                 .into_iter()
                 .filter_map(|token| {
                     let name = match &token {
+                        // The monitor lies at the bottom of memory, where small numbers are
+                        // mostly no addresses.
+                        Token::Absolute(address) if *address < LOWEST && !line.contains("M/") => {
+                            None
+                        }
                         Token::Absolute(address) => self.describe(*address, Kind::Guess),
                         Token::Relative(module, offset) => {
                             self.describe_relative(module, *offset, Kind::Guess)
@@ -320,6 +325,9 @@ impl Module<'_> {
             .copied()
     }
 }
+
+/// Below, only lines of the monitor's own console have addresses of code.
+const LOWEST: u64 = 0x0e00_0000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
