@@ -141,7 +141,7 @@ fn fetch<P: Param + Clone>(
                 return Ok(buffer);
             }
             Err(error) if error.kind() == ErrorKind::ShortBuffer => {
-                if size == 0 {
+                if size == 0 && spare == 0 {
                     return Ok(Vec::new());
                 }
                 let wanted = size.saturating_add(spare);
@@ -348,25 +348,46 @@ pub fn fault(context: &Context<'_>, kind: u32) -> Result<()> {
 /// # Errors
 /// [`ClientError`].
 pub fn mark(context: &Context<'_>) -> Result<u32> {
+    mark_in(&mut memleak_session(context)?)
+}
+
+fn mark_in(session: &mut Session<'_>) -> Result<u32> {
     let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
-    memleak_session(context)?
+    session
         .invoke_command(memleak::CMD_MARK, &mut op)
         .map_err(|error| ClientError::Invoke("mark", error))?;
     Ok(op.parameters().0.a())
 }
 
-/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`].
+/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`]. What asking for
+/// them takes is left out.
 ///
 /// # Errors
 /// [`ClientError`].
 pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRecord>> {
-    let which = ParamValue::new(mark, flags, ParamType::ValueInput);
-    fetch_records(
-        &mut memleak_session(context)?,
-        "live blocks",
-        memleak::CMD_LIST,
-        Some(which),
-    )
+    let mut session = memleak_session(context)?;
+    let list = |session: &mut Session<'_>, mark| {
+        let which = ParamValue::new(mark, flags, ParamType::ValueInput);
+        fetch_records(session, "live blocks", memleak::CMD_LIST, Some(which))
+    };
+    let now = mark_in(&mut session)?;
+    let own = list(&mut session, now)?;
+    let mut found: Vec<LeakRecord> = list(&mut session, mark)?;
+    let session = session.id();
+    for record in &mut found {
+        let Some(own) = own.iter().find(|own| same_place(own, record)) else {
+            continue;
+        };
+        record.blocks = record.blocks.saturating_sub(own.blocks);
+        record.bytes = record.bytes.saturating_sub(own.bytes);
+    }
+    found.retain(|r| r.blocks > 0 && !(r.owner == memleak::UUID && r.session == session));
+    Ok(found)
+}
+
+fn same_place(a: &LeakRecord, b: &LeakRecord) -> bool {
+    let key = |r: &LeakRecord| (r.owner_kind, r.session, r.owner, r.image, r.frames);
+    key(a) == key(b)
 }
 
 /// Names a frame of the kernel image.

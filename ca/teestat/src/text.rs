@@ -307,9 +307,10 @@ pub(crate) fn leaks(
         alloc::format!("live and allocated since mark {mark}")
     };
     let places = records.len();
+    let plural = if places == 1 { "" } else { "s" };
     writeln!(
         out,
-        "{since}: {bytes} bytes in {blocks} blocks from {places} places"
+        "{since}: {bytes} bytes in {blocks} blocks from {places} place{plural}"
     )?;
     for (record, stack) in records.iter().zip(stacks) {
         write!(out, "\n{} bytes in {} blocks", record.bytes, record.blocks)?;
@@ -317,7 +318,11 @@ pub(crate) fn leaks(
             write!(out, " of {}", record.block_size)?;
         }
         let kind = kind_name(record.owner_kind);
-        write!(out, ", {kind} {}", Label(&record.label))?;
+        write!(out, ", {kind}")?;
+        let label = alloc::format!("{}", Label(&record.label));
+        if !label.is_empty() && !label.eq_ignore_ascii_case(kind) && label != "ta" {
+            write!(out, " {label}")?;
+        }
         if record.session != 0 {
             write!(out, " {}", record.session)?;
         }
@@ -492,7 +497,7 @@ mod tests {
         let stack = alloc::vec![String::from("lose main.rs:7")];
         assert_eq!(
             print(|out| leaks(out, 3, &[record], &[stack], &NoNames)),
-            "live and allocated since mark 3: 280 bytes in 10 blocks from 1 places\n\
+            "live and allocated since mark 3: 280 bytes in 10 blocks from 1 place\n\
              \n\
              280 bytes in 10 blocks of 28, TA heap\n  #0 lose main.rs:7\n"
         );

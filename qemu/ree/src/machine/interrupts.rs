@@ -36,41 +36,32 @@ pub(crate) fn init_first() {
         unreachable!("neither is at address 0");
     };
     // SAFETY:
-    // 1. Both register blocks are there, mapped as device memory, for two CPUs.
+    // 1. Both register blocks are there, mapped as device memory, for each CPU.
     // 2. This is the only instance of the driver in this world.
-    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, redistributors()) };
+    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, super::cpu::count()) };
     if let Ok(mut gic) = gic {
         gic.setup(0);
-        for cpu in 0..CPUS {
-            // A CPU that is not there has no redistributor and needs no timer.
-            let _ = gic.set_interrupt_priority(TIMER, Some(cpu), 0x80);
-            let _ = gic.enable_interrupt(TIMER, Some(cpu), true);
-        }
+        enable_timer(&mut gic, 0);
         *GIC.lock() = Some(gic);
     }
     start_ticking();
-}
-
-/// How many CPUs the machine has, up to [`CPUS`]: `GICR_TYPER.Last` of the first redistributor
-/// (Arm GIC architecture, IHI 0069) is set when it is the only one.
-fn redistributors() -> usize {
-    const TYPER: usize = 8;
-    const LAST: u64 = 1 << 4;
-    let typer = core::ptr::with_exposed_provenance::<u64>(virt::GICR as usize + TYPER);
-    // SAFETY:
-    // 1. The first redistributor is always there, mapped as device memory; the register is
-    //    readable at any time and 8-byte aligned.
-    let typer = unsafe { typer.read_volatile() };
-    if typer & LAST == 0 { CPUS } else { 1 }
 }
 
 /// Sets this CPU's interface up, on CPU 1.
 pub(crate) fn init_second() {
     if let Some(gic) = GIC.lock().as_mut() {
         gic.init_cpu(1);
+        // Again: the firmware sets the redistributor up when it starts a CPU.
+        enable_timer(gic, 1);
     }
     GicCpuInterface::enable_group1(true);
     start_ticking();
+}
+
+fn enable_timer(gic: &mut GicV3<'_>, cpu: usize) {
+    // A CPU that runs has a redistributor, so neither can fail.
+    let _ = gic.set_interrupt_priority(TIMER, Some(cpu), 0x80);
+    let _ = gic.enable_interrupt(TIMER, Some(cpu), true);
 }
 
 fn start_ticking() {

@@ -203,6 +203,11 @@ fn help(args: &[&str]) -> Result<u8, String> {
 
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { last_mark: None });
 
+/// The last mark that `teestat leaks mark` set.
+pub(crate) fn last_mark() -> Option<u32> {
+    MEMORY.lock().last_mark
+}
+
 fn teestat_command(args: &[&str]) -> Result<u8, String> {
     let context = tee::context()?;
     let mut memory = *MEMORY.lock();

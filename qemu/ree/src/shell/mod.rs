@@ -14,6 +14,8 @@ mod tas;
 mod words;
 
 #[cfg(target_os = "none")]
+pub(crate) use commands::last_mark;
+#[cfg(target_os = "none")]
 pub(crate) use interactive::{execute, main};
 
 #[cfg(target_os = "none")]
