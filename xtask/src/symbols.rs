@@ -99,10 +99,16 @@ impl Dwarf {
                 self.symbols[..self.symbols.partition_point(|(start, _)| *start <= address)].last()
         {
             let function = without_hash(&rustc_demangle::demangle(name).to_string());
+            // Some functions have lines but no entry of their own.
+            let location = self.context.find_location(address).ok().flatten();
+            let (file, line) = location.map_or((String::new(), 0), |location| {
+                let file = location.file.map(shown_source).unwrap_or_default();
+                (file, location.line.unwrap_or(0))
+            });
             frames.push(Frame {
                 function,
-                file: String::new(),
-                line: 0,
+                file,
+                line,
             });
         }
         frames
