@@ -352,12 +352,14 @@ impl<M: Machine> Call<'_, M> {
                 .map_err(Limit::from)
         };
         grown.map(drop).map_err(|limit| {
-            let refusal = Refusal {
-                size,
-                wanted: bytes,
-                limit,
-            };
-            *last_oom = oom::report(&kernel.machine, pages, found, &refusal);
+            if size != 0 {
+                let refusal = Refusal {
+                    size,
+                    wanted: bytes,
+                    limit,
+                };
+                *last_oom = oom::report(&kernel.machine, pages, found, &refusal);
+            }
             TeeResult::OUT_OF_MEMORY
         })
     }

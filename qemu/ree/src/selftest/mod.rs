@@ -10,6 +10,7 @@ mod crashes;
 mod heaps;
 mod images;
 mod memory;
+mod races;
 mod raw;
 mod sessions;
 
@@ -143,6 +144,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         images::TESTS,
         heaps::TESTS,
         crashes::TESTS,
+        races::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
