@@ -7,6 +7,7 @@
 mod account;
 mod calls;
 mod crashes;
+mod figures;
 mod heaps;
 mod images;
 mod memory;
@@ -145,6 +146,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         heaps::TESTS,
         crashes::TESTS,
         races::TESTS,
+        figures::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
