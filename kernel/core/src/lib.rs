@@ -26,6 +26,7 @@ pub mod machine;
 pub mod mem;
 pub mod message;
 pub mod obituary;
+pub mod oom;
 pub mod owner;
 pub mod owners;
 pub mod pta_api;
@@ -40,4 +41,5 @@ pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod text;
 pub mod thread;
