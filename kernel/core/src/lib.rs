@@ -40,4 +40,6 @@ pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod thread;
