@@ -15,6 +15,7 @@ use tally_core::heap::{KernelHeap, LiveGroup};
 use tally_core::owner::OwnerId;
 use tally_core::services::label;
 use tally_core::ta_heap::pool_stats;
+use tally_core::text::TextBuffer;
 use tally_ledger::{
     AllocError, CallStack, Config, Group, Pool, SiteInfo, StackBounds, Strategy, capture,
 };
@@ -27,6 +28,8 @@ const TOP_SITES: usize = 5;
 const REPORT_BYTES: usize = 1024;
 /// Groups that one list of live blocks tells apart.
 const MAX_GROUPS: usize = 32;
+
+type Report = TextBuffer<REPORT_BYTES>;
 
 /// The global allocator.
 pub(crate) struct Heap {
@@ -217,7 +220,15 @@ impl KernelHeap for Heap {
             let Ok(totals) = pool.group(since, &mut found) else {
                 return 0;
             };
-            for (group, out) in found[..totals.groups].iter().zip(groups.iter_mut()) {
+            // What the question itself takes is no answer.
+            let lasting =
+                |group: &&Group| ![OwnerId::CALL.0, OwnerId::STATS.0].contains(&group.owner.0);
+            let mut count = 0;
+            for group in found[..totals.groups].iter().filter(lasting) {
+                let Some(out) = groups.get_mut(count) else {
+                    break;
+                };
+                count += 1;
                 let mut frames = pool
                     .site(group.site)
                     .map_or([0; MAX_FRAMES], |site| site.frames);
@@ -232,7 +243,7 @@ impl KernelHeap for Heap {
                     frames,
                 };
             }
-            totals.groups
+            count
         })
         .unwrap_or(0)
     }
@@ -268,41 +279,5 @@ impl KernelHeap for Heap {
     fn last_oom(&self, out: &mut dyn Write) -> bool {
         let report = *self.last_oom.lock();
         !report.text().is_empty() && out.write_str(report.text()).is_ok()
-    }
-}
-
-/// Text of bounded length.
-#[derive(Clone, Copy)]
-struct Report {
-    octets: [u8; REPORT_BYTES],
-    len: usize,
-}
-
-impl Report {
-    const EMPTY: Self = Self {
-        octets: [0; REPORT_BYTES],
-        len: 0,
-    };
-
-    fn text(&self) -> &str {
-        let octets = self.octets.get(..self.len).unwrap_or_default();
-        octets
-            .utf8_chunks()
-            .next()
-            .map_or("", |chunk| chunk.valid())
-    }
-}
-
-impl Write for Report {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.octets.get_mut(self.len..).unwrap_or_default();
-        let len = text.len().min(room.len());
-        room[..len].copy_from_slice(&text.as_bytes()[..len]);
-        self.len += len;
-        if len == text.len() {
-            Ok(())
-        } else {
-            Err(fmt::Error)
-        }
     }
 }

@@ -214,16 +214,18 @@ impl State {
         let committed = self.pool.as_ref().map_or(metadata, Pool::committed);
         // Room for the block and for aligning it.
         let needed = size.checked_add(align).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        if self.pool.is_none() && self.base == 0 {
+            self.base = syscall::heap_reserve(max)?;
+        }
         if size > max - metadata || committed >= max {
+            // Hopeless; the kernel is asked all the same, so that it reports the refusal.
+            syscall::heap_grow(max.saturating_add(needed), size)?;
             return Err(TeeResult::OUT_OF_MEMORY);
         }
         let step = needed.max((committed - metadata) / 2).max(STEP);
         // Less than `needed` may do as well: the end of the pool may be free already.
         let wanted = (committed + step).next_multiple_of(PAGE).min(max);
-        if self.pool.is_none() && self.base == 0 {
-            self.base = syscall::heap_reserve(max)?;
-        }
-        syscall::heap_grow(wanted)?;
+        syscall::heap_grow(wanted, size)?;
         match &mut self.pool {
             Some(pool) => {
                 // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed.

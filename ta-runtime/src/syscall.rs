@@ -206,6 +206,6 @@ pub(crate) fn heap_reserve(max_bytes: usize) -> Result<usize, TeeResult> {
 /// # Errors
 /// `OUT_OF_MEMORY` when the reservation, the quota or secure RAM does not allow it.
 #[cfg(target_os = "none")]
-pub(crate) fn heap_grow(bytes: usize) -> Result<(), TeeResult> {
-    call(svc::tally::HEAP_GROW, [bytes as u64, 0, 0, 0, 0]).ok()
+pub(crate) fn heap_grow(bytes: usize, size: usize) -> Result<(), TeeResult> {
+    call(svc::tally::HEAP_GROW, [bytes as u64, size as u64, 0, 0, 0]).ok()
 }

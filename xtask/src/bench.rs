@@ -237,6 +237,7 @@ fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>)> {
             counts,
         })
         .collect();
+    subtract_call(&mut measures);
     Ok((
         boot.context("the normal world was never reached")?,
         measures,

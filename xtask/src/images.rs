@@ -98,10 +98,11 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let ree = program("tally-ree")?;
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
-    write_if_changed(&out.join("kernel.bin"), &kernel_raw)?;
+    let variant: String = features.iter().map(|name| format!("-{name}")).collect();
+    write_if_changed(&out.join(format!("kernel{variant}.bin")), &kernel_raw)?;
     let monitor_raw = monitor.flatten()?;
     write_if_changed(&out.join("monitor.bin"), &monitor_raw)?;
-    let flash_path = out.join("flash.bin");
+    let flash_path = out.join(format!("flash{variant}.bin"));
     write_if_changed(&flash_path, &flash::flash(&monitor_raw, &kernel_raw)?)?;
     let ree_raw = out.join("ree.bin");
     write_if_changed(&ree_raw, &ree.flatten()?)?;

@@ -99,10 +99,16 @@ impl Dwarf {
                 self.symbols[..self.symbols.partition_point(|(start, _)| *start <= address)].last()
         {
             let function = without_hash(&rustc_demangle::demangle(name).to_string());
+            // Some functions have lines but no entry of their own.
+            let location = self.context.find_location(address).ok().flatten();
+            let (file, line) = location.map_or((String::new(), 0), |location| {
+                let file = location.file.map(shown_source).unwrap_or_default();
+                (file, location.line.unwrap_or(0))
+            });
             frames.push(Frame {
                 function,
-                file: String::new(),
-                line: 0,
+                file,
+                line,
             });
         }
         frames
@@ -233,6 +239,11 @@ impl<'a> Symbols<'a> {
                 .into_iter()
                 .filter_map(|token| {
                     let name = match &token {
+                        // The monitor lies at the bottom of memory, where small numbers are
+                        // mostly no addresses.
+                        Token::Absolute(address) if *address < LOWEST && !line.contains("M/") => {
+                            None
+                        }
                         Token::Absolute(address) => self.describe(*address, Kind::Guess),
                         Token::Relative(module, offset) => {
                             self.describe_relative(module, *offset, Kind::Guess)
@@ -320,6 +331,9 @@ impl Module<'_> {
             .copied()
     }
 }
+
+/// Below, only lines of the monitor's own console have addresses of code.
+const LOWEST: u64 = 0x0e00_0000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {

@@ -19,6 +19,8 @@ use zerocopy::FromBytes;
 
 /// How often a table that grows while it is fetched is asked for again.
 const RETRIES: usize = 10;
+/// Leak records that there is room for at first.
+const LEAK_RECORDS: usize = 32;
 
 /// Why a figure cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,18 @@ fn fetch<P: Param + Clone>(
     first: Option<P>,
     spare: usize,
 ) -> Result<Vec<u8>> {
-    let mut buffer = Vec::new();
+    fetch_into(Vec::new(), session, what, command, first, spare)
+}
+
+/// As [`fetch`], trying `buffer` first.
+fn fetch_into<P: Param + Clone>(
+    mut buffer: Vec<u8>,
+    session: &mut Session<'_>,
+    what: &'static str,
+    command: u32,
+    first: Option<P>,
+    spare: usize,
+) -> Result<Vec<u8>> {
     for _ in 0..RETRIES {
         let memory = if buffer.is_empty() {
             ParamTmpRef::new_null(Direction::Output)
@@ -166,6 +179,10 @@ fn fetch_records<T: FromBytes, P: Param + Clone>(
 ) -> Result<Vec<T>> {
     // Two records more, in case the table grows meanwhile.
     let bytes = fetch(session, what, command, first, 2 * size_of::<T>())?;
+    records(what, &bytes)
+}
+
+fn records<T: FromBytes>(what: &'static str, bytes: &[u8]) -> Result<Vec<T>> {
     if !bytes.len().is_multiple_of(size_of::<T>()) {
         return Err(ClientError::BadSize(what, bytes.len()));
     }
@@ -368,10 +385,20 @@ pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRec
     let mut session = memleak_session(context)?;
     let list = |session: &mut Session<'_>, mark| {
         let which = ParamValue::new(mark, flags, ParamType::ValueInput);
-        fetch_records(session, "live blocks", memleak::CMD_LIST, Some(which))
+        let what = "live blocks";
+        // With a buffer from the first, both lists are asked for in the same way.
+        let size = size_of::<LeakRecord>();
+        let mut buffer = Vec::new();
+        buffer
+            .try_reserve_exact(LEAK_RECORDS * size)
+            .map_err(|_| ClientError::NoMemory)?;
+        buffer.resize(LEAK_RECORDS * size, 0);
+        let command = memleak::CMD_LIST;
+        let bytes = fetch_into(buffer, session, what, command, Some(which), 2 * size)?;
+        records(what, &bytes)
     };
     let now = mark_in(&mut session)?;
-    let own = list(&mut session, now)?;
+    let own: Vec<LeakRecord> = list(&mut session, now)?;
     let mut found: Vec<LeakRecord> = list(&mut session, mark)?;
     let session = session.id();
     for record in &mut found {

@@ -308,14 +308,38 @@ impl Tool<'_, '_> {
             })?,
             _ => return Err(Failure::Usage(String::from("leaks mark, diff or list?"))),
         };
-        let records = client::leaks(self.context, mark, 0)?;
-        let stacks: Vec<Vec<String>> = records.iter().map(|r| self.name_frames(r)).collect();
+        let (records, stacks) = self.named_leaks(mark)?;
         if self.as_json {
             json::leaks(self.out, mark, &records, &stacks, self.names)?;
         } else {
             text::leaks(self.out, mark, &records, &stacks, self.names)?;
         }
         Ok(STATUS_OK)
+    }
+
+    /// Leaks with named stacks. Groups that read the same (a loop that the compiler unrolled has
+    /// several call sites in one line) become one.
+    fn named_leaks(&self, mark: u32) -> Result<(Vec<LeakRecord>, Vec<Vec<String>>), Failure> {
+        let mut records: Vec<LeakRecord> = Vec::new();
+        let mut stacks: Vec<Vec<String>> = Vec::new();
+        for record in client::leaks(self.context, mark, 0)? {
+            let stack = self.name_frames(&record);
+            let same = records.iter_mut().zip(&stacks).find(|(other, others)| {
+                let key = |r: &LeakRecord| (r.owner_kind, r.session, r.owner, r.label, r.image);
+                key(other) == key(&record) && **others == stack
+            });
+            if let Some((other, _)) = same {
+                other.bytes = other.bytes.saturating_add(record.bytes);
+                other.blocks = other.blocks.saturating_add(record.blocks);
+                if other.block_size != record.block_size {
+                    other.block_size = 0;
+                }
+            } else {
+                records.push(record);
+                stacks.push(stack);
+            }
+        }
+        Ok((records, stacks))
     }
 
     fn name_frames(&self, record: &LeakRecord) -> Vec<String> {

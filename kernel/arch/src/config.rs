@@ -8,7 +8,7 @@ pub const MAX_CPUS: usize = 4;
 /// Kernel threads: yielding calls in flight.
 pub const NUM_THREADS: usize = 8;
 /// Bytes of a kernel thread's stack.
-pub const THREAD_STACK_BYTES: usize = 16 * 1024;
+pub const THREAD_STACK_BYTES: usize = 32 * 1024;
 /// Bytes of the stack on which a CPU runs fast calls and switches threads.
 pub const CPU_STACK_BYTES: usize = 8 * 1024;
 /// Bytes of the stack on which a CPU reports a crash.

@@ -341,7 +341,7 @@ impl<M: Machine> Call<'_, M> {
 
     fn args_from(&self, params: &[MsgParam]) -> Result<Args, TeeResult> {
         let machine = &self.kernel.machine;
-        self.kernel.as_owner(OwnerId::GUEST, || {
+        self.kernel.as_owner(OwnerId::CALL, || {
             Args::from_message(&mut self.kernel.state().guest.shm, machine, params)
         })
     }

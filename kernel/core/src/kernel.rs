@@ -11,6 +11,7 @@ use crate::heap::KernelHeap;
 use crate::machine::Machine;
 use crate::mem::Mem;
 use crate::mem::pages::PageAllocator;
+use crate::oom::Report;
 use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
@@ -60,6 +61,8 @@ pub struct State {
     pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
     pub guest: Guest,
+    /// The last refusal of a TA's allocation.
+    pub last_oom: Report,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
@@ -117,6 +120,7 @@ impl<M: Machine> Kernel<M> {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
+            last_oom: Report::EMPTY,
             asids: [1, 0, 0, 0],
         };
         Ok(Self {

@@ -26,6 +26,7 @@ pub mod machine;
 pub mod mem;
 pub mod message;
 pub mod obituary;
+pub mod oom;
 pub mod owner;
 pub mod owners;
 pub mod pta_api;
@@ -40,6 +41,10 @@ pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+<<<<<<< HEAD
 #[cfg(test)]
 mod tests;
+=======
+pub mod text;
+>>>>>>> main
 pub mod thread;

@@ -12,6 +12,8 @@ impl OwnerId {
     pub const KERNEL: Self = Self(0);
     /// The bookkeeping of the client machine (guest).
     pub const GUEST: Self = Self(1);
+    /// What a call in flight has borrowed for its own duration; leak lists leave it out.
+    pub const CALL: Self = Self(2);
     /// Buffers of the statistics themselves, which leak lists leave out.
     pub const STATS: Self = Self(3);
 }

@@ -44,7 +44,7 @@ impl OwnerTable {
     pub const FIXED: [(OwnerId, &'static str); 4] = [
         (OwnerId::KERNEL, "kernel"),
         (OwnerId(1), "guest"),
-        (OwnerId(2), "crypto"),
+        (OwnerId::CALL, "calls in flight"),
         (OwnerId::STATS, "statistics"),
     ];
 

@@ -328,7 +328,10 @@ impl<M: Machine> Services for CallServices<'_, M> {
     }
 
     fn last_oom(&self, out: &mut dyn fmt::Write) -> bool {
-        self.kernel.heap.last_oom(out)
+        // Both pools' last ones: the kernel heap's, then the TAs'.
+        let kernel = self.kernel.heap.last_oom(out);
+        let report = self.kernel.state().last_oom;
+        kernel | (!report.text().is_empty() && out.write_str(report.text()).is_ok())
     }
 
     fn fault(&self, kind: u32) -> TeeResult {

@@ -15,6 +15,11 @@ use zerocopy::IntoBytes;
 /// Most pages of one object: 64 MiB.
 const MAX_PAGES: u64 = 16384;
 
+/// Entries of a page list copied at a time: little, since kernel stacks are small.
+const LIST_CHUNK: usize = 64;
+/// Bytes of an entry of a page list.
+const ENTRY_BYTES: u64 = size_of::<u64>() as u64;
+
 /// Pages that lie one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
@@ -121,31 +126,41 @@ impl Shm {
         let mut runs: Vec<Run> = Vec::new();
         let mut list_page = list.page_base();
         while left > 0 {
-            // Each list page is copied once; only the copy is looked at.
-            let take = left.min(PAGE_LIST_ENTRIES as u64) as usize;
-            let more = left > PAGE_LIST_ENTRIES as u64;
-            let mut entries = [0_u64; PAGE_LIST_ENTRIES + 1];
-            let wanted = if more { entries.len() } else { take };
-            if !memory.read_normal(list_page, entries[..wanted].as_mut_bytes()) {
-                return Err(ShmError::BadAddress);
-            }
-            for &entry in &entries[..take] {
-                let page = PhysPage::at(PhysAddr(entry)).ok_or(ShmError::BadAddress)?;
-                match runs.last_mut() {
-                    Some(run) if run.first.offset(u64::from(run.count)) == page => run.count += 1,
-                    _ => try_push(
-                        &mut runs,
-                        Run {
-                            first: page,
-                            count: 1,
-                        },
-                    )?,
+            let in_page = left.min(PAGE_LIST_ENTRIES as u64) as usize;
+            let mut at = 0;
+            while at < in_page {
+                // Every entry is copied once; only the copy is looked at.
+                let mut entries = [0_u64; LIST_CHUNK];
+                let entries = &mut entries[..(in_page - at).min(LIST_CHUNK)];
+                let pa = PhysAddr(list_page.0 + at as u64 * ENTRY_BYTES);
+                if !memory.read_normal(pa, entries.as_mut_bytes()) {
+                    return Err(ShmError::BadAddress);
                 }
+                for &entry in &*entries {
+                    let page = PhysPage::at(PhysAddr(entry)).ok_or(ShmError::BadAddress)?;
+                    match runs.last_mut() {
+                        Some(run) if run.first.offset(u64::from(run.count)) == page => {
+                            run.count += 1;
+                        }
+                        _ => try_push(
+                            &mut runs,
+                            Run {
+                                first: page,
+                                count: 1,
+                            },
+                        )?,
+                    }
+                }
+                at += entries.len();
             }
-            left -= take as u64;
-            list_page = PhysAddr(entries[PAGE_LIST_ENTRIES]);
-            if more && list_page.page_offset() != 0 {
-                return Err(ShmError::BadAddress);
+            left -= in_page as u64;
+            if left > 0 {
+                let mut next = 0_u64;
+                let pa = PhysAddr(list_page.0 + PAGE_LIST_ENTRIES as u64 * ENTRY_BYTES);
+                if !memory.read_normal(pa, next.as_mut_bytes()) || next % PAGE_SIZE as u64 != 0 {
+                    return Err(ShmError::BadAddress);
+                }
+                list_page = PhysAddr(next);
             }
         }
         let all_normal = runs

@@ -11,6 +11,7 @@ use crate::instance::InstanceRef;
 use crate::kernel::{State, mem};
 use crate::machine::{Access, Machine, UserContext};
 use crate::message::{OpenSession, Outcome};
+use crate::oom::{self, Limit, Refusal};
 use crate::session::{Opener, Session};
 use log::Level;
 use tally_abi::msg::login;
@@ -26,6 +27,8 @@ const MAX_LOG: usize = 512;
 const WAIT_SLICE_MILLIS: u64 = 10;
 /// Octets of randomness made between chances for an interrupt.
 const RANDOM_CHUNK: usize = 256;
+/// Bytes of kernel stack that opening a session takes at most, loading a TA included.
+const NESTED_STACK_BYTES: usize = 14 * 1024;
 /// Largest heap a TA can set aside addresses for.
 const MAX_HEAP: u64 = 1 << 30;
 
@@ -83,7 +86,7 @@ impl<M: Machine> Call<'_, M> {
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::CACHE_OPERATION => self.sys_cache(instance, UserVa(x[0]), x[1], x[2]),
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
-            svc::tally::HEAP_GROW => self.sys_heap_grow(instance, x[0]),
+            svc::tally::HEAP_GROW => self.sys_heap_grow(instance, x[0], x[1]),
             _ => Err(TeeResult::NOT_SUPPORTED),
         };
         context.x[0] = u64::from(TeeResult::from_result(result).0);
@@ -320,37 +323,56 @@ impl<M: Machine> Call<'_, M> {
         kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
     }
 
-    fn sys_heap_grow(&self, instance: InstanceRef, bytes: u64) -> Result<(), TeeResult> {
+    fn sys_heap_grow(&self, instance: InstanceRef, bytes: u64, size: u64) -> Result<(), TeeResult> {
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let State {
+            pages,
+            guest,
+            last_oom,
+            ..
+        } = &mut *state;
         let found = guest
             .instances
             .at_mut(instance)
             .ok_or(TeeResult::TARGET_DEAD)?;
-        let uuid = found.uuid;
+        let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         let heap = space.heap().ok_or(TeeResult::BAD_STATE)?;
-        if bytes > heap.max {
-            return Err(TeeResult::OUT_OF_MEMORY);
-        }
         let more = bytes.saturating_sub(heap.committed);
         if more == 0 {
             return Ok(());
         }
-        let grown = space.heap_grow(&mut mem(pages, &kernel.machine), more);
-        grown.map(drop).map_err(|err| {
-            log::error!(
-                "TA {uuid}: heap does not grow to {bytes} bytes: {err:?} ({} of {} pages charged, {} pages free)",
-                space.charged_pages(),
-                space.limit_pages(),
-                pages.available()
-            );
-            err.into()
+        let grown = if bytes > heap.max {
+            Err(Limit::HeapSize)
+        } else {
+            let mut memory = mem(pages, &kernel.machine);
+            kernel
+                .as_owner(owner, || space.heap_grow(&mut memory, more))
+                .map_err(Limit::from)
+        };
+        grown.map(drop).map_err(|limit| {
+            let refusal = Refusal {
+                size,
+                wanted: bytes,
+                limit,
+            };
+            *last_oom = oom::report(&kernel.machine, pages, found, &refusal);
+            TeeResult::OUT_OF_MEMORY
         })
     }
 
+    /// Refuses a TA's call to another when too little is left of the kernel stack, on which each
+    /// TA of a chain takes its part.
+    fn check_stack(&self) -> Result<(), TeeResult> {
+        if self.kernel.machine.stack_left() < NESTED_STACK_BYTES {
+            return Err(TeeResult::OUT_OF_MEMORY);
+        }
+        Ok(())
+    }
+
     fn sys_open(&mut self, instance: InstanceRef, x: &[u64; 31]) -> Result<(), TeeResult> {
+        self.check_stack()?;
         let mut target = TeeUuid::nil();
         self.take(instance, UserVa(x[0]), target.as_mut_bytes())?;
         let mut args = self.args_from_ta(instance, UserVa(x[2]))?;
@@ -377,6 +399,7 @@ impl<M: Machine> Call<'_, M> {
     }
 
     fn sys_invoke(&mut self, instance: InstanceRef, x: &[u64; 31]) -> Result<(), TeeResult> {
+        self.check_stack()?;
         let mut args = self.args_from_ta(instance, UserVa(x[3]))?;
         self.sys_check_access(instance, access::WRITE | access::ANY_OWNER, UserVa(x[4]), 4)?;
         let outcome = self.invoke(x[0] as u32, Opener::Ta(instance), x[2] as u32, 0, &mut args);

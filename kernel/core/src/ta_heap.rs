@@ -12,7 +12,7 @@ use crate::owner::OwnerId;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::view::{Reader, View};
-use tally_ledger::{EPOCH_OFFSET, Group, Stats, Strategy};
+use tally_ledger::{EPOCH_OFFSET, Group, SiteInfo, Stats, Strategy};
 
 /// Most groups that are told apart in one TA's heap.
 const MAX_GROUPS: usize = 32;
@@ -134,4 +134,14 @@ pub fn live_groups<M: Machine>(
         };
     }
     totals.groups
+}
+
+/// The call sites that hold most bytes, biggest first; how many.
+pub fn top_sites<M: Machine>(
+    machine: &M,
+    space: &AddressSpace,
+    heap: UserVa,
+    sites: &mut [SiteInfo],
+) -> usize {
+    open(machine, space, heap).map_or(0, |view| view.top_sites(sites))
 }

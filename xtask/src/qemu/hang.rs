@@ -10,6 +10,8 @@ use anyhow::Result;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
+use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
+use zerocopy::FromBytes as _;
 
 const MAX_FRAMES: usize = 16;
 
@@ -34,15 +36,25 @@ fn cpus(socket: &Path, images: &Images) -> Result<String> {
     let mut text = String::new();
     for cpu in parse(&qmp.human("info registers -a", 0)?) {
         let _ = write!(text, "\n  CPU {} at {}", cpu.index, cpu.level);
+        let ta = cpu
+            .level
+            .starts_with("secure world EL0")
+            .then(|| find_ta(&mut qmp, &cpu));
+        let ta = ta.flatten();
         let mut line = |address: u64, kind: Kind| {
-            let name = symbols
-                .describe_in(|image| cpu.may_run(image), address, kind)
-                .unwrap_or_else(|| "no known code".into());
+            let name = match &ta {
+                Some((uuid, base)) => {
+                    let offset = address.wrapping_sub(*base);
+                    symbols.describe_relative(uuid, offset, kind)
+                }
+                None => symbols.describe_in(|image| cpu.may_run(image), address, kind),
+            };
+            let name = name.unwrap_or_else(|| "no known code".into());
             let _ = write!(text, "\n    {address:#018x} {name}");
         };
         line(cpu.pc, Kind::Exact);
         let frames = walk(&mut qmp, &cpu);
-        if frames.first() != Some(&cpu.lr) {
+        if cpu.lr != 0 && frames.first() != Some(&cpu.lr) {
             line(cpu.lr, Kind::Return);
         }
         for address in frames {
@@ -50,6 +62,32 @@ fn cpus(socket: &Path, images: &Images) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// The TA that a CPU executes and where it was loaded: the page that begins with its head lies
+/// below the code.
+fn find_ta(qmp: &mut Qmp, cpu: &Cpu) -> Option<(String, u64)> {
+    const MAX_PAGES: u64 = 256;
+    let page = cpu.pc & !0xfff;
+    (0..MAX_PAGES)
+        .map_while(|n| page.checked_sub(n << 12))
+        .find_map(|base| {
+            let words = words(&qmp.human(&format!("x/8wx {base:#x}"), cpu.index).ok()?);
+            let bytes: Vec<u8> = words
+                .iter()
+                .flat_map(|&word| (word as u32).to_le_bytes())
+                .collect();
+            let head = TaHead::read_from_bytes(&bytes).ok()?;
+            (head.depr_entry == DEPRECATED_ENTRY).then(|| (head.uuid.to_string(), base))
+        })
+}
+
+/// The values in an answer such as "ffff000012345678: 0x... 0x...".
+fn words(answer: &str) -> Vec<u64> {
+    answer
+        .split_whitespace()
+        .filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok())
+        .collect()
 }
 
 /// Return addresses by the frame pointer chain.
@@ -60,11 +98,7 @@ fn walk(qmp: &mut Qmp, cpu: &Cpu) -> Vec<u64> {
         let Ok(answer) = qmp.human(&format!("x/2gx {fp:#x}"), cpu.index) else {
             break;
         };
-        // "ffff000012345678: 0x... 0x..."
-        let words: Vec<u64> = answer
-            .split_whitespace()
-            .filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok())
-            .collect();
+        let words = words(&answer);
         let [next, address] = words[..] else { break };
         if address == 0 {
             break;

@@ -17,16 +17,6 @@ pub(crate) fn index() -> usize {
 
 static SECOND_STARTED: AtomicBool = AtomicBool::new(false);
 
-/// How many CPUs this world uses: two, or one if the firmware knows no second.
-pub(crate) fn count() -> usize {
-    let lowest_level = smccc::psci::LowestAffinityLevel::All;
-    if smccc::psci::affinity_info::<smccc::Smc>(1, lowest_level).is_ok() {
-        2
-    } else {
-        1
-    }
-}
-
 /// Starts the second CPU; `false` if the firmware will not (or there is none).
 pub(crate) fn start_second() -> bool {
     if SECOND_STARTED.swap(true, Ordering::Relaxed) {

@@ -36,10 +36,13 @@ pub(crate) fn init_first() {
         unreachable!("neither is at address 0");
     };
     // SAFETY:
-    // 1. Both register blocks are there, mapped as device memory, for each CPU.
-    // 2. This is the only instance of the driver in this world.
-    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, super::cpu::count()) };
-    if let Ok(mut gic) = gic {
+    // 1. Both register blocks are there, mapped as device memory; the first redistributor always.
+    // 2. This is the only instance of the driver in this world: one is gone before the next.
+    let driver = |cpus| unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, cpus) };
+    let alone = driver(1)
+        .and_then(|mut gic| gic.gicr_typer(0))
+        .is_ok_and(|typer| typer.last_redistributor());
+    if let Ok(mut gic) = driver(if alone { 1 } else { CPUS }) {
         gic.setup(0);
         enable_timer(&mut gic, 0);
         *GIC.lock() = Some(gic);

@@ -156,10 +156,11 @@ fn open_without_meta(bench: &Bench) -> Outcome {
     for param in &mut plain {
         param.attr &= !attr::META;
     }
-    let mut cases: Vec<Vec<MsgParam>> = Vec::new();
-    cases.push(Vec::new());
-    cases.push(open_params(stats::UUID)[..1].to_vec());
-    cases.push(plain.to_vec());
+    let cases: [Vec<MsgParam>; 3] = [
+        Vec::new(),
+        open_params(stats::UUID)[..1].to_vec(),
+        plain.to_vec(),
+    ];
     for mut params in cases {
         let n = params.len() as u32;
         let answer = works(bench.tee.call_raw(header(n), &mut params))?;

@@ -38,7 +38,7 @@ fn hog(bench: &Bench) -> Outcome {
     for size in [65_536, 1000] {
         let (octets, blocks) = works(value_call(&mut session, heap::CMD_HOG, size, 0))?;
         holds(
-            blocks > 0 && octets <= LIMIT && octets >= LIMIT / 2,
+            blocks > 0 && (LIMIT / 2..=LIMIT).contains(&octets),
             &format!("{octets} octets in {blocks} blocks of {size}"),
         )?;
         works(neighbour.invoke_plain(hello::CMD_NOP))?;

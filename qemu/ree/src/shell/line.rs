@@ -26,7 +26,7 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escape {
     None,
-    Escape,
+    Begun,
     Csi(u8),
 }
 
@@ -72,6 +72,7 @@ impl Editor {
     }
 
     /// The history, oldest first.
+    #[cfg(target_os = "none")]
     pub(crate) fn history(&self) -> impl Iterator<Item = String> {
         self.history.iter().map(|line| text(line))
     }
@@ -85,11 +86,11 @@ impl Editor {
     ) -> Result<Event, fmt::Error> {
         let after_cr = core::mem::replace(&mut self.last_was_cr, byte == b'\r');
         match (self.escape, byte) {
-            (Escape::Escape, b'[' | b'O') => {
+            (Escape::Begun, b'[' | b'O') => {
                 self.escape = Escape::Csi(0);
                 return Ok(Event::None);
             }
-            (Escape::Escape, _) => {
+            (Escape::Begun, _) => {
                 self.escape = Escape::None;
                 return Ok(Event::None);
             }
@@ -115,7 +116,7 @@ impl Editor {
                 return Ok(Event::Line(self.enter()));
             }
             0x1b => {
-                self.escape = Escape::Escape;
+                self.escape = Escape::Begun;
                 return Ok(Event::None);
             }
             3 => {

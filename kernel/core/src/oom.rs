@@ -1,0 +1,143 @@
+//! What is said when a TA's heap may not grow: which limit it met, and who has the memory.
+//!
+//! **Invariant:** names the pool, the owner, the limit and the biggest call sites; reads the TA's
+//! heap from outside.
+//! **Knows nothing of:** what the TA does about it.
+
+use crate::instance::Instance;
+use crate::machine::Machine;
+use crate::mem::pages::PageAllocator;
+use crate::mem::space::SpaceError;
+use crate::ta_heap;
+use crate::text::TextBuffer;
+use core::fmt::{self, Write};
+use tally_ledger::SiteInfo;
+
+/// Octets of a report.
+const REPORT_BYTES: usize = 1024;
+/// Call sites that are named.
+const TOP_SITES: usize = 5;
+
+/// The last report.
+pub type Report = TextBuffer<REPORT_BYTES>;
+
+/// Why a heap does not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// What the TA itself reserved.
+    HeapSize,
+    /// What one TA may have.
+    Quota,
+    /// All of secure RAM.
+    SecureRam,
+    /// The kernel's own bookkeeping.
+    KernelHeap,
+}
+
+impl Limit {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::HeapSize => "the heap size that the TA declares",
+            Self::Quota => "the TA's page quota",
+            Self::SecureRam => "secure RAM (pool \"Secure DDR\")",
+            Self::KernelHeap => "the kernel heap (pool \"Heap\")",
+        }
+    }
+}
+
+impl From<SpaceError> for Limit {
+    fn from(err: SpaceError) -> Self {
+        match err {
+            SpaceError::QuotaExceeded => Self::Quota,
+            SpaceError::OutOfMemory => Self::SecureRam,
+            SpaceError::Heap
+            | SpaceError::NoSpace
+            | SpaceError::Overlap
+            | SpaceError::BadRange
+            | SpaceError::NotMapped
+            | SpaceError::Protection
+            | SpaceError::BadMemory => Self::HeapSize,
+            SpaceError::TooManyRegions => Self::KernelHeap,
+        }
+    }
+}
+
+/// A refused request.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// Bytes of the allocation, 0 if the TA did not say.
+    pub size: u64,
+    /// Bytes that the heap was to grow to.
+    pub wanted: u64,
+    /// What stood in the way.
+    pub limit: Limit,
+}
+
+/// Writes the report on the console and returns it for clients.
+#[must_use]
+pub fn report<M: Machine>(
+    machine: &M,
+    pages: &PageAllocator,
+    instance: &Instance,
+    refusal: &Refusal,
+) -> Report {
+    let mut report = Report::EMPTY;
+    // A report that is cut is still a report.
+    let _ = write(&mut report, machine, pages, instance, refusal);
+    for line in report.text().lines() {
+        log::error!("{line}");
+    }
+    report
+}
+
+fn write<M: Machine>(
+    out: &mut Report,
+    machine: &M,
+    pages: &PageAllocator,
+    instance: &Instance,
+    refusal: &Refusal,
+) -> fmt::Result {
+    let uuid = instance.uuid;
+    writeln!(
+        out,
+        "Memory allocation failed: size {} pool TA heap owner TA {uuid}",
+        refusal.size
+    )?;
+    writeln!(out, "  the limit is {}", refusal.limit.text())?;
+    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
+        return Ok(());
+    };
+    let stats = ta_heap::stats(machine, space, heap);
+    let max = space.heap().map_or(0, |heap| heap.max);
+    writeln!(
+        out,
+        "  {} of {} bytes allocated, largest free chunk {}, to grow to {} of at most {max}",
+        stats.alloc.allocated, stats.alloc.size, stats.largest_free, refusal.wanted
+    )?;
+    writeln!(
+        out,
+        "  {} of {} pages charged to the TA, {} pages of secure RAM left",
+        space.charged_pages(),
+        space.limit_pages(),
+        pages.available()
+    )?;
+    writeln!(out, "Biggest call sites:")?;
+    let mut sites = [SiteInfo::default(); TOP_SITES];
+    let count = ta_heap::top_sites(machine, space, heap, &mut sites);
+    for site in &sites[..count] {
+        write!(
+            out,
+            " {} bytes in {} blocks",
+            site.live_bytes, site.live_blocks
+        )?;
+        for frame in site
+            .frames
+            .iter()
+            .filter_map(|frame| instance.image_offset(*frame))
+        {
+            write!(out, " {uuid}+{frame:#x}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
