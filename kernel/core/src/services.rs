@@ -19,7 +19,7 @@ use crate::syscall::time_of;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::cell::RefCell;
-use core::fmt::{self, Write};
+use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::memleak::{LeakRecord, owner_kind};
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
