@@ -175,6 +175,10 @@ impl<'k, M: Machine> Call<'k, M> {
         }
         self.close_orphans(instance);
         let mut state = self.kernel.state();
+        // Closing suspends: somebody else may have taken the entry out, and the slot be reused.
+        if state.guest.instances.at(instance).is_none() {
+            return;
+        }
         // The entry's heap block goes here; its account must be empty then.
         let removed = state.guest.instances.remove(instance.slot);
         if let Some(owner) = removed.as_deref().map(|found: &Instance| found.owner) {

@@ -41,10 +41,7 @@ pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-<<<<<<< HEAD
 #[cfg(test)]
 mod tests;
-=======
 pub mod text;
->>>>>>> main
 pub mod thread;
