@@ -9,7 +9,7 @@ use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
 use crate::message::Outcome;
 use crate::rpc::{RpcArg, RpcClient};
-use crate::session::Opener;
+use crate::session::{Opener, Phase};
 use tally_abi::rpc::notification;
 use tally_abi::{TeeResult, smc};
 
@@ -144,7 +144,9 @@ impl<'k, M: Machine> Call<'k, M> {
                     .sessions
                     .iter()
                     .find(|(_, session)| {
-                        session.opener == Opener::Ta(instance) && session.uses == 0
+                        session.opener == Opener::Ta(instance)
+                            && session.uses == 0
+                            && session.phase == Phase::Open
                     })
                     .map(|(_, session)| session.id)
             };
