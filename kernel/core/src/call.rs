@@ -152,9 +152,10 @@ impl<'k, M: Machine> Call<'k, M> {
             };
             let Some(id) = orphan else { return };
             let Outcome { result, .. } = self.close_session(id, Opener::Ta(instance));
-            if result != TeeResult::SUCCESS && result != TeeResult::TARGET_DEAD {
+            if result != TeeResult::SUCCESS {
+                // Its target is this call's caller, or waiting is hopeless: it goes untold.
                 log::error!("session {id:#x} of an ended TA does not close: {result}");
-                return;
+                self.forget_session(id, Opener::Ta(instance));
             }
         }
     }

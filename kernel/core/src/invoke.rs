@@ -181,6 +181,21 @@ impl<M: Machine> Call<'_, M> {
         Outcome::tee(TeeResult::SUCCESS)
     }
 
+    /// Removes a session whose target cannot be told.
+    pub fn forget_session(&mut self, id: u32, opener: Opener) {
+        let target = {
+            let state = self.kernel.state();
+            let slot = state.guest.sessions.find_idle(id, opener);
+            slot.ok()
+                .and_then(|slot| state.guest.sessions.get(slot))
+                .map(|session| session.target)
+        };
+        self.remove_session(id, opener);
+        if let Some(Target::Ta(instance)) = target {
+            self.drop_if_unused(instance);
+        }
+    }
+
     /// Asks the operation `cancel_id` of a session to end.
     pub fn cancel(&self, id: u32, cancel_id: u32) -> Outcome {
         let mut state = self.kernel.state();

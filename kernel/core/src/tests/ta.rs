@@ -1,8 +1,13 @@
 //! TAs: loaded, entered, killed, and gone.
 
 use super::*;
+use crate::addr::PhysAddr;
 use crate::machine::Trap;
-use crate::testing::world::Event;
+use crate::testing::world::{CLIENT, Event, memref, value};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tally_abi::msg::attr;
+use tally_abi::ta::svc;
+use zerocopy::IntoBytes;
 
 #[test]
 fn a_ta_opens_answers_and_goes_with_its_session() {
@@ -63,4 +68,97 @@ fn a_session_is_closed_once_and_not_used_meanwhile() {
         assert_eq!(world.close(session), TeeResult::SUCCESS);
         assert_eq!(world.close(session), TeeResult::BAD_PARAMETERS);
     });
+}
+
+/// Has the TA that runs next open a session to `target`; its id goes to `id`.
+fn ta_opens(world: &World, target: TeeUuid, id: &Arc<AtomicU32>) {
+    let id = id.clone();
+    world.ta(move |run| {
+        let (uuid, out) = (run.stack(0), run.stack(16));
+        run.store(uuid, target.as_bytes());
+        run.store(out, &[0; 8]);
+        run.call(svc::OPEN_TA_SESSION, &[uuid, 0, 0, out, out + 4])
+    });
+    // The target's own entry, then the opener again.
+    world.ta(|run| run.exit(TeeResult::SUCCESS));
+    world.ta(move |run| {
+        assert_eq!(run.result(), TeeResult::SUCCESS);
+        let out = run.stack(16);
+        id.store(run.load_u32(out), Relaxed);
+        run.exit(TeeResult::SUCCESS)
+    });
+}
+
+/// Has the TA that runs next invoke a session of its own.
+fn ta_invokes(world: &World, id: &Arc<AtomicU32>) {
+    let id = id.clone();
+    world.ta(move |run| {
+        let origin = run.stack(0);
+        let id = u64::from(id.load(Relaxed));
+        run.call(svc::INVOKE_TA_COMMAND, &[id, 0, 0, 0, origin])
+    });
+}
+
+#[test]
+fn sessions_that_a_dead_ta_had_opened_are_closed() {
+    leaves_nothing(|world| {
+        let (session, inner) = (world.opened(SHARED), Arc::default());
+        ta_opens(world, KEPT, &inner);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        world.ta(|run| {
+            assert_eq!(run.context.x[0], tally_abi::ta::entry::CLOSE_SESSION);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        kill(world, KEPT);
+    });
+}
+
+#[test]
+fn a_dead_tas_session_to_its_own_caller_goes_too() {
+    // Bug: the caller is in use by the same thread, so the session could not be closed, and
+    // stayed with its target for ever.
+    leaves_nothing(|world| {
+        let (caller, callee) = (world.opened(SHARED), world.opened(KEPT));
+        let (down, up) = (Arc::default(), Arc::default());
+        ta_opens(world, KEPT, &down);
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        ta_opens(world, SHARED, &up);
+        assert_eq!(world.invoke(callee, 0, &[]).result, TeeResult::SUCCESS);
+        // Now the caller enters the callee, which dies.
+        ta_invokes(world, &down);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::TARGET_DEAD);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(callee), TeeResult::SUCCESS);
+        assert_eq!(world.close(caller), TeeResult::SUCCESS);
+    });
+}
+
+/// Kills all instances of a TA.
+fn kill(world: &World, uuid: TeeUuid) {
+    assert_eq!(kills(world, uuid), 1);
+}
+
+/// Kills all instances of a TA; how many there were.
+fn kills(world: &World, uuid: TeeUuid) -> u64 {
+    let echo = world.opened(ECHO);
+    let at = PhysAddr(CLIENT.0 + 0x3_f000);
+    world.write(at, &uuid.to_octets());
+    let reply = world.invoke(
+        echo,
+        2,
+        &[
+            memref(attr::TMEM_INPUT, at.0, 16, 0),
+            value(attr::VALUE_OUTPUT, 0, 0),
+        ],
+    );
+    assert_eq!(reply.result, TeeResult::SUCCESS);
+    assert_eq!(world.close(echo), TeeResult::SUCCESS);
+    reply.params[1].a
 }
