@@ -309,9 +309,17 @@ impl<M: Machine> Call<'_, M> {
     /// counted.
     fn instance_for(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         loop {
-            let shared = self.kernel.state().guest.instances.shared_instance(uuid);
-            let Some(instance) = shared else {
-                return self.load_new(uuid);
+            // Looked for and added under one lock, so that two calls do not both add one.
+            let shared = {
+                let mut state = self.kernel.state();
+                match state.guest.instances.shared_instance(uuid) {
+                    Some(instance) => Ok(instance),
+                    None => Err(self.add_instance(&mut state, uuid)?),
+                }
+            };
+            let instance = match shared {
+                Ok(instance) => instance,
+                Err(new) => return self.load_new(new, uuid),
             };
             match self.claim(instance) {
                 Ok(()) => {}
@@ -336,33 +344,35 @@ impl<M: Machine> Call<'_, M> {
             }
             drop(state);
             self.unclaim(instance);
-            return self.load_new(uuid);
+            let added = self.add_instance(&mut self.kernel.state(), uuid);
+            return self.load_new(added?, uuid);
         }
     }
 
-    fn load_new(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
-        let instance = {
-            let mut state = self.kernel.state();
-            let State { owners, guest, .. } = &mut *state;
-            let name = OwnerName {
-                kind: OwnerKind::Ta,
-                uuid,
-                label: "ta",
-            };
-            let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
-            let generation = guest.instance_count;
-            let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
-            match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
-                Ok(slot) => {
-                    guest.instance_count = generation.wrapping_add(1);
-                    InstanceRef { slot, generation }
-                }
-                Err(err) => {
-                    owners.release(owner);
-                    return Err(err.into());
-                }
-            }
+    /// Adds an instance that this thread is about to load.
+    fn add_instance(&self, state: &mut State, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
+        let State { owners, guest, .. } = state;
+        let name = OwnerName {
+            kind: OwnerKind::Ta,
+            uuid,
+            label: "ta",
         };
+        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let generation = guest.instance_count;
+        let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
+        match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
+            Ok(slot) => {
+                guest.instance_count = generation.wrapping_add(1);
+                Ok(InstanceRef { slot, generation })
+            }
+            Err(err) => {
+                owners.release(owner);
+                Err(err.into())
+            }
+        }
+    }
+
+    fn load_new(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         let loaded = self.load(instance, uuid);
         {
             let mut state = self.kernel.state();
