@@ -54,13 +54,29 @@ impl<'k, M: Machine> Call<'k, M> {
     /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
     pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
         loop {
-            let claimed = match self.kernel.state().guest.instances.at_mut(instance) {
-                Some(found) => found.claim(self.thread),
-                None => Err(InstanceError::Dead),
+            let claimed = {
+                let mut state = self.kernel.state();
+                let instances = &mut state.guest.instances;
+                let claimed = match instances.at_mut(instance) {
+                    Some(found) => found.claim(self.thread),
+                    None => Err(InstanceError::Dead),
+                };
+                if claimed == Err(InstanceError::Wait) && instances.waits_in_a_ring(self.thread) {
+                    instances.stop_waiting(instance, self.thread);
+                    Err(InstanceError::Deadlock)
+                } else {
+                    claimed
+                }
             };
             match claimed {
                 Ok(()) => return Ok(()),
-                Err(InstanceError::Wait) => self.wait()?,
+                Err(InstanceError::Wait) => {
+                    if let Err(err) = self.wait() {
+                        let mut state = self.kernel.state();
+                        state.guest.instances.stop_waiting(instance, self.thread);
+                        return Err(err);
+                    }
+                }
                 Err(err @ (InstanceError::Dead | InstanceError::Deadlock)) => {
                     return Err(err.into());
                 }

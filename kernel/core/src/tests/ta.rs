@@ -162,3 +162,82 @@ fn kills(world: &World, uuid: TeeUuid) -> u64 {
     assert_eq!(world.close(echo), TeeResult::SUCCESS);
     reply.params[1].a
 }
+
+#[test]
+fn two_tas_that_wait_for_each_other_are_told_busy() {
+    // Bug: with a thread in each, both waited for ever.
+    leaves_nothing(|world| {
+        let (first, second) = (world.opened(SHARED), world.opened(KEPT));
+        let (down, up) = (Arc::default(), Arc::default());
+        ta_opens(world, KEPT, &down);
+        assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
+        ta_opens(world, SHARED, &up);
+        assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::SUCCESS);
+
+        // Thread 0 is in the first and lets thread 1 into the second, which calls the first and
+        // waits; meanwhile thread 0 calls the second. On the model's one stack thread 1 has to
+        // be the one that closes the ring.
+        world.ta(|_| Trap::ForeignInterrupt);
+        let other = up.clone();
+        world.on(Event::Interrupt, move |world| {
+            // The first's wait for the second, as if it had come before.
+            let mut state = world.kernel.state();
+            let (_, kept) = state
+                .guest
+                .instances
+                .iter_mut()
+                .find(|(_, found)| found.uuid == KEPT)
+                .unwrap();
+            kept.waiters |= 1;
+            drop(state);
+            ta_invokes(world, &other);
+            world.ta(|run| {
+                assert_eq!(run.result(), TeeResult::BUSY);
+                run.exit(TeeResult::SUCCESS)
+            });
+            assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::SUCCESS);
+        });
+        assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(second), TeeResult::SUCCESS);
+        assert_eq!(world.close(first), TeeResult::SUCCESS);
+        kill(world, KEPT);
+    });
+}
+
+#[test]
+fn a_session_whose_results_have_nowhere_to_go_is_not_opened() {
+    // Bug: with parameters that the TA cannot write, the call failed and the session stayed.
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        world.ta(|run| {
+            let (uuid, out) = (run.stack(0), run.stack(16));
+            run.store(uuid, SHARED.as_bytes());
+            // The TA's code, which reads as parameters with an output.
+            let code = run.context.pc & !0xfff;
+            run.call(svc::OPEN_TA_SESSION, &[uuid, 0, code, out, out + 4])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::ACCESS_DENIED);
+            assert_eq!(run.world.kernel.state().guest.sessions.iter().count(), 1);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_null_reference_is_null_whatever_its_size() {
+    // Bug: refused with BAD_PARAMETERS, where OP-TEE takes it as empty.
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        world.ta(|run| {
+            let params = run.params();
+            assert_eq!(params.vals[..2], [0, 0]);
+            run.exit(TeeResult::SUCCESS)
+        });
+        let params = [memref(attr::TMEM_INOUT, 0, 100, 0)];
+        assert_eq!(world.invoke(session, 0, &params).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
