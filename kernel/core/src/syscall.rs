@@ -314,6 +314,9 @@ impl<M: Machine> Call<'_, M> {
             .instances
             .at_mut(instance)
             .ok_or(TeeResult::TARGET_DEAD)?;
+        if found.heap.is_some() {
+            return Err(TeeResult::BAD_STATE);
+        }
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.check_access(out, size_of::<u64>() as u64, Access::Write)?;

@@ -3,9 +3,9 @@
 use super::*;
 use crate::addr::PhysAddr;
 use crate::machine::Trap;
-use crate::testing::world::{CLIENT, Event, memref, value};
+use crate::testing::world::{CLIENT, Event, Run, header, memref, value};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use tally_abi::msg::attr;
+use tally_abi::msg::{MsgHeader, attr, cmd};
 use tally_abi::ta::svc;
 use zerocopy::IntoBytes;
 
@@ -27,7 +27,7 @@ fn a_ta_opens_answers_and_goes_with_its_session() {
 }
 
 /// The id of the only session there is.
-fn only_session(world: &World) -> u32 {
+pub(super) fn only_session(world: &World) -> u32 {
     let state = world.kernel.state();
     let ids: Vec<u32> = state.guest.sessions.iter().map(|(_, s)| s.id).collect();
     assert_eq!(ids.len(), 1);
@@ -146,7 +146,7 @@ fn kill(world: &World, uuid: TeeUuid) {
 }
 
 /// Kills all instances of a TA; how many there were.
-fn kills(world: &World, uuid: TeeUuid) -> u64 {
+pub(super) fn kills(world: &World, uuid: TeeUuid) -> u64 {
     let echo = world.opened(ECHO);
     let at = PhysAddr(CLIENT.0 + 0x3_f000);
     world.write(at, &uuid.to_octets());
@@ -239,5 +239,191 @@ fn a_null_reference_is_null_whatever_its_size() {
         let params = [memref(attr::TMEM_INOUT, 0, 100, 0)];
         assert_eq!(world.invoke(session, 0, &params).result, TeeResult::SUCCESS);
         assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_second_thread_waits_for_a_busy_ta_and_is_woken() {
+    leaves_nothing(|world| {
+        let (first, second) = (world.opened(SHARED), world.opened(SHARED));
+        let _ = world.take_events();
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, move |world| {
+            // The model has one stack: the first ends its wait by a failure, and gets BUSY.
+            world.fail_event(Some(0));
+            assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::BUSY);
+            // A wait that goes on: it is noted, and sent for when the TA is let go.
+            let mut state = world.kernel.state();
+            for (_, found) in state.guest.instances.iter_mut() {
+                assert_eq!(found.waiters, 0, "a failed wait is not waiting");
+                found.waiters |= 1 << 3;
+            }
+        });
+        world.ta(|run| run.exit(TeeResult::SUCCESS));
+        assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.take_woken(), [3]);
+        assert_eq!(world.close(first), TeeResult::SUCCESS);
+        assert_eq!(world.close(second), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_single_session_ta_is_busy_for_a_second_one_and_for_itself() {
+    leaves_nothing(|world| {
+        let session = world.opened(SINGLE);
+        assert_eq!(world.open(SINGLE, &[]).result, TeeResult::BUSY);
+        world.ta(|run| {
+            let (uuid, out) = (run.stack(0), run.stack(16));
+            run.store(uuid, SINGLE.as_bytes());
+            run.call(svc::OPEN_TA_SESSION, &[uuid, 0, 0, out, out + 4])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::BUSY);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_kept_ta_lives_on_and_is_fresh_after_it_died() {
+    leaves_nothing(|world| {
+        let generation = |world: &World| {
+            let state = world.kernel.state();
+            state
+                .guest
+                .instances
+                .iter()
+                .map(|(_, found)| found.generation)
+                .max()
+        };
+        let session = world.opened(KEPT);
+        let first = generation(world);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        assert_eq!(generation(world), first);
+        let session = world.opened(KEPT);
+        assert_eq!(generation(world), first);
+        world.ta(|run| run.call(svc::PANIC, &[0]));
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        let fresh = world.opened(KEPT);
+        assert_ne!(generation(world), first);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        assert_eq!(world.close(fresh), TeeResult::SUCCESS);
+        kill(world, KEPT);
+    });
+}
+
+#[test]
+fn a_ta_killed_while_idle_busy_or_loading_is_gone() {
+    leaves_nothing(|world| {
+        // Idle, with a session.
+        let session = world.opened(SHARED);
+        kill(world, SHARED);
+        assert_eq!(kills(world, SHARED), 0);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        // Busy: it ends when it would go on.
+        let session = world.opened(SHARED);
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, |world| kill(world, SHARED));
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        // Asleep in a system call.
+        let session = world.opened(SHARED);
+        world.ta(|run| run.call(svc::WAIT, &[u64::from(u32::MAX)]));
+        world.on(Event::Command(tally_abi::rpc::cmd::SUSPEND), |world| {
+            kill(world, SHARED);
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        // Loading, at each of the calls that it takes.
+        for skip in 0..4 {
+            for (n, command) in [0, 6, 0, 7].into_iter().enumerate() {
+                let here = n == skip;
+                world.on(Event::Command(command), move |world| {
+                    if here {
+                        kill(world, MULTI);
+                    }
+                });
+            }
+            assert_eq!(world.open(MULTI, &[]).result, TeeResult::TARGET_DEAD);
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_operation_hears_of_it_once_it_unmasks() {
+    leaves_nothing(|world| {
+        let session = world.opened(SHARED);
+        let cancel = move |world: &World, cancel_id| {
+            let message = MsgHeader {
+                cancel_id,
+                ..header(cmd::CANCEL, session, 0)
+            };
+            assert_eq!(world.send(message, &[]).result, TeeResult::SUCCESS);
+        };
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, move |world| {
+            cancel(world, 4);
+            cancel(world, 5);
+        });
+        let flag = |run: &mut Run<'_>| {
+            let at = run.stack(0);
+            run.call(svc::GET_CANCELLATION_FLAG, &[at])
+        };
+        world.ta(flag);
+        world.ta(|run| {
+            let at = run.stack(0);
+            assert_eq!(run.load_u32(at), 0, "cancellation begins masked");
+            run.call(svc::UNMASK_CANCELLATION, &[at])
+        });
+        world.ta(move |run| {
+            let at = run.stack(0);
+            assert_eq!(run.load_u32(at), 1, "it was masked");
+            flag(run)
+        });
+        world.ta(|run| {
+            let at = run.stack(0);
+            assert_eq!(run.load_u32(at), 1, "it was cancelled");
+            run.call(svc::WAIT, &[1000])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::CANCEL);
+            run.exit(TeeResult::CANCEL)
+        });
+        let message = MsgHeader {
+            cancel_id: 5,
+            ..header(cmd::INVOKE_COMMAND, session, 0)
+        };
+        assert_eq!(world.send(message, &[]).result, TeeResult::CANCEL);
+        // The next operation is not cancelled.
+        world.ta(|run| run.call(svc::WAIT, &[25]));
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::SUCCESS);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn instances_run_out_and_come_back() {
+    leaves_nothing(|world| {
+        // Small ones, as many as secure RAM has room for: refused for want of one or the other.
+        let mut sessions = Vec::new();
+        let refused = loop {
+            let reply = world.open(MULTI, &[]);
+            if reply.result != TeeResult::SUCCESS {
+                break reply.result;
+            }
+            sessions.push(reply.session);
+        };
+        assert_eq!(refused, TeeResult::OUT_OF_MEMORY);
+        assert!(sessions.len() <= crate::guest::MAX_INSTANCES);
+        for session in sessions {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
     });
 }
