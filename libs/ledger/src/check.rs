@@ -112,12 +112,14 @@ impl Pool {
                         if entry::kind(piece) != SLAB
                             || entry::part(piece) != part
                             || entry::class(piece) != class
+                            || entry::left_bytes(piece) != (u32::from(params.units) - part) << 8
                         {
                             return Err(Damage::Unit(unit + part));
                         }
                     }
                     let mask = entry::free_mask(entry);
-                    partial[class] += u32::from(mask != 0);
+                    let first = window.header().partial.get(class) == Some(&unit);
+                    partial[class] += u32::from(mask != 0 || first);
                     empty[class] += u32::from(mask == params.all_free);
                     if empty[class] > 1 {
                         return Err(Damage::Class(class as u32));
@@ -212,7 +214,7 @@ impl Pool {
                 seen += 1;
                 if entry::kind(entry) != SLAB
                     || entry::class(entry) != class
-                    || entry::free_mask(entry) == 0
+                    || entry::free_mask(entry) == 0 && prev != NONE
                     || prev != NONE && entry::prev(links) != prev
                     || seen > expected
                 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! base                                                                        base + reserved
-//! | header | owners' accounts | call sites | unit table or start bitmap | body ...         |
+//! | header | owners' accounts | call sites | their frames | unit table or start bitmap | body ... |
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
@@ -22,7 +22,7 @@ use crate::entry::MAX_UNITS;
 /// First word of every pool: `"TALYHEAP"` read as little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, epoch);
@@ -103,6 +103,7 @@ pub(crate) struct Header {
     pub(crate) committed: u64,
     pub(crate) owners_offset: u64,
     pub(crate) sites_offset: u64,
+    pub(crate) frames_offset: u64,
     /// Unit table or start bitmap.
     pub(crate) map_offset: u64,
     pub(crate) body_offset: u64,
@@ -111,37 +112,45 @@ pub(crate) struct Header {
     pub(crate) epoch: AtomicU16,
     pub(crate) unused: [u16; 3],
     pub(crate) max_allocated: u64,
-    /// Live bytes in the low half, live blocks in the high half.
-    pub(crate) live: u64,
-    pub(crate) num_release: u64,
+    /// What is live falls short of `max_allocated` by this: the two change together only when
+    /// a maximum is reached.
+    pub(crate) room: u64,
     pub(crate) num_alloc_fail: u64,
     pub(crate) biggest_alloc_fail: u64,
     pub(crate) biggest_alloc_fail_used: u64,
     pub(crate) sites_used: u64,
     /// Bins that hold a run.
     pub(crate) bin_mask: u64,
+    /// Stands for the entry of a slab without a free block, where a class has none.
+    pub(crate) no_slab: u64,
     pub(crate) bins: [u32; BINS],
     /// First of the runs of each length that are kept for the next allocation of that length.
     pub(crate) cached: [u32; CACHED_LENGTHS],
-    /// First slab of each class with a free block.
+    /// First slab of each class with a free block, but for this first one, which may be full.
     pub(crate) partial: [u32; CLASSES],
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; CLASSES],
 }
 
-/// A call site's counters; its frames follow.
+/// A call site's counters.
 #[repr(C)]
 pub(crate) struct SiteEntry {
-    /// Live bytes in the low half, live blocks in the high half.
-    pub(crate) live: u64,
+    /// Live blocks in the low half; in the high half by how much the live bytes fall short
+    /// of `peak`.
+    pub(crate) room: u64,
     /// Allocations ever.
     pub(crate) total: u64,
-    /// Most live bytes ever.
-    pub(crate) peak: u32,
-    /// Frames that follow.
-    pub(crate) frames: u32,
     /// Hash of the frames; 0 is a free entry.
     pub(crate) key: u64,
+    /// Most live bytes ever.
+    pub(crate) peak: u32,
+    /// How many frames there are.
+    pub(crate) frames: u32,
+}
+
+/// Places in the table of sites: two at least, so that a place has at least one bit.
+pub(crate) const fn site_places(sites: usize) -> usize {
+    if sites < 2 { 2 } else { sites }
 }
 
 /// Offsets of the tables of a pool, in bytes from its base.
@@ -152,7 +161,7 @@ pub(crate) struct Geometry {
     pub(crate) sites: usize,
     pub(crate) depth: usize,
     pub(crate) sites_offset: usize,
-    pub(crate) site_bytes: usize,
+    pub(crate) frames_offset: usize,
     pub(crate) map_offset: usize,
     /// Entries (segregated) or words (first fit) of the map.
     pub(crate) map_words: usize,
@@ -179,8 +188,8 @@ impl Geometry {
         };
         let owners_offset = size_of::<Header>().next_multiple_of(8);
         let sites_offset = owners_offset + cfg.owners as usize * 8;
-        let site_bytes = size_of::<SiteEntry>() + depth * 8;
-        let map_offset = sites_offset + sites * site_bytes;
+        let frames_offset = sites_offset + site_places(sites) * size_of::<SiteEntry>();
+        let map_offset = frames_offset + sites * depth * 8;
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
             owners: cfg.owners as usize,
@@ -188,7 +197,7 @@ impl Geometry {
             sites,
             depth,
             sites_offset,
-            site_bytes,
+            frames_offset,
             map_offset,
             map_words,
             body_offset,

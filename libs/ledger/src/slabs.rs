@@ -3,45 +3,19 @@
 //! A slab's class, its free mask and its links are in the unit table; the slab itself holds only the
 //! records (8 bytes a block) and the blocks, which end where the slab ends.
 //!
-//! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if and only if it has a free block; at most one
-//! slab of a class is empty.
+//! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if it has a
+//! free block; the first slab may be full, the others of the list are not. At most one slab of a class
+//! is empty.
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
-use crate::classes::{CLASSES, Class, TABLE, UNIT};
+use crate::classes::{CLASSES, Class, RECORDS, TABLE, UNIT};
 use crate::entry::{self, INSIDE, NONE, SLAB};
-use crate::window::Window;
-
-/// A block in a slab.
-#[derive(Clone, Copy)]
-pub(crate) struct Slot {
-    /// First unit of the slab.
-    pub(crate) unit: u32,
-    /// Entry of the first unit.
-    pub(crate) head: u64,
-    pub(crate) class: usize,
-    pub(crate) params: &'static Class,
-    /// Number of the block, counted from the slab's end.
-    pub(crate) index: u32,
-    /// Its record, a word of the body.
-    pub(crate) record: usize,
-}
-
-impl Slot {
-    /// Bytes of the block.
-    pub(crate) fn usable(&self) -> usize {
-        self.params.size.into()
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_free(&self) -> bool {
-        entry::free_mask(self.head) >> self.index & 1 != 0
-    }
-}
+use crate::window::{Taken, Window};
 
 /// Record `index` of the slab at `unit`, as a word of the body.
 #[inline(always)]
-pub(crate) fn record_word(class: &Class, unit: u32, index: u32) -> usize {
-    unit as usize * (UNIT / 8) + usize::from(class.records) + index as usize
+pub(crate) fn record_word(unit: u32, index: u32) -> usize {
+    unit as usize * (UNIT / 8) + RECORDS + index as usize
 }
 
 /// Offset in the body of block `index` of the slab at `unit`.
@@ -52,74 +26,32 @@ pub(crate) fn block_offset(class: &Class, unit: u32, index: u32) -> usize {
 }
 
 impl Window {
-    /// Takes a block from the first slab of a class's list, if it has any. Returns the block's offset and
-    /// its record's word.
-    #[inline(always)]
-    pub(crate) fn take_slot(&mut self, class: usize) -> Option<(usize, usize)> {
-        let params = TABLE.get(class)?;
-        let unit = *self.header().partial.get(class)?;
-        let head = self.unit(unit); // 0 for `NONE`.
-        let mask = entry::free_mask(head);
-        if mask == 0 {
-            return None;
+    /// Takes a block of a class from the slabs that there are.
+    pub(crate) fn find_slot(&mut self, class: usize) -> Option<Taken> {
+        if let Some(taken) = self.take_slot(class) {
+            return Some(taken);
         }
-        let index = mask.trailing_zeros();
-        let rest = mask & (mask - 1);
-        self.set_unit(unit, entry::with_free_mask(head, rest));
-        if rest == 0 {
-            let next = entry::next(self.unit(unit + 1));
-            *self.header_mut().partial.get_mut(class)? = next;
-        }
-        Some((
-            block_offset(params, unit, index),
-            record_word(params, unit, index),
-        ))
+        self.drop_full_slab(class);
+        self.take_slot(class)
     }
 
-    /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
-    /// of that unit) is part of.
-    #[inline(always)]
-    pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
-        let unit = ((offset / UNIT) as u32).wrapping_sub(entry::part(part));
-        let head = self.unit(unit);
-        let class = entry::class(head);
-        let params = TABLE.get(class)?;
-        // The last block ends where the slab ends.
-        let end = unit
-            .wrapping_add(params.units.into())
-            .wrapping_mul(UNIT as u32);
-        let index = params
-            .exactly(end.wrapping_sub(offset as u32))
-            .wrapping_sub(1);
-        if index >= params.blocks.into() {
-            return None;
+    /// Takes the first slab off its class's list if it is full.
+    fn drop_full_slab(&mut self, class: usize) {
+        let Some(&first) = self.header().partial.get(class) else {
+            return;
+        };
+        if first != NONE && entry::free_mask(self.unit(first)) == 0 {
+            self.set_first_slab(class, entry::next(self.unit(first + 1)));
         }
-        Some(Slot {
-            unit,
-            head,
-            class,
-            params,
-            index,
-            record: record_word(params, unit, index),
-        })
     }
 
-    /// Gives a block back. True if its slab is now empty and must be handed to
-    /// [`Window::slab_became_empty`].
-    #[inline(always)]
-    pub(crate) fn release_slot(&mut self, slot: &Slot) -> bool {
-        let mask = entry::free_mask(slot.head);
-        let now = mask | 1 << slot.index;
-        self.set_unit(slot.unit, entry::with_free_mask(slot.head, now));
-        if mask == 0 {
-            self.link_slab(slot.unit, slot.class);
+    /// Puts a slab that was full back on its class's list, unless it is the first still.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn relink_slab(&mut self, unit: u32, class: usize) {
+        if self.header().partial.get(class) != Some(&unit) {
+            self.link_slab(unit, class);
         }
-        now == slot.params.all_free
-            && self
-                .header()
-                .empty
-                .get(slot.class)
-                .is_some_and(|&kept| kept != slot.unit)
     }
 
     /// Makes a slab of a class, which then is the first of its list.
@@ -134,23 +66,23 @@ impl Window {
             }
         };
         for part in 0..units {
-            self.set_unit(unit + part, entry::slab(part, class));
+            self.set_unit(unit + part, entry::slab(part, units - part, class));
         }
         self.set_unit(
             unit,
-            entry::with_free_mask(entry::slab(0, class), params.all_free),
+            entry::with_free_mask(entry::slab(0, units, class), params.all_free),
         );
         self.link_slab(unit, class);
         Some(())
     }
 
     /// A free block of any class that is large enough, from the slabs that there are.
-    pub(crate) fn take_larger_slot(&mut self, size: usize, align: usize) -> Option<(usize, usize)> {
+    pub(crate) fn take_larger_slot(&mut self, size: usize, align: usize) -> Option<Taken> {
         for class in 0..CLASSES {
             let block = TABLE.get(class).map_or(0, |class| class.size.into());
             if block >= size
                 && block.is_multiple_of(align)
-                && let Some(slot) = self.take_slot(class)
+                && let Some(slot) = self.find_slot(class)
             {
                 return Some(slot);
             }
@@ -159,27 +91,25 @@ impl Window {
     }
 
     /// Puts a slab at the front of its class's list.
-    #[inline(always)]
     fn link_slab(&mut self, unit: u32, class: usize) {
-        let Some(first) = self.header_mut().partial.get_mut(class) else {
+        self.drop_full_slab(class);
+        let Some(&next) = self.header().partial.get(class) else {
             return;
         };
-        let next = core::mem::replace(first, unit);
-        self.set_unit(unit + 1, entry::with_next(entry::slab(1, class), next));
+        let links = self.unit(unit + 1);
+        self.set_unit(unit + 1, entry::with_next(links, next));
         if next != NONE {
             let entry = self.unit(next + 1);
             self.set_unit(next + 1, entry::with_prev(entry, unit));
         }
+        self.set_first_slab(class, unit);
     }
 
     fn unlink_slab(&mut self, unit: u32, class: usize) {
         let links = self.unit(unit + 1);
         let (prev, next) = (entry::prev(links), entry::next(links));
-        let Some(first) = self.header_mut().partial.get_mut(class) else {
-            return;
-        };
-        if *first == unit {
-            *first = next;
+        if self.header().partial.get(class) == Some(&unit) {
+            self.set_first_slab(class, next);
             return;
         }
         if next != NONE {

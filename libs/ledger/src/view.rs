@@ -89,26 +89,23 @@ impl<R: Reader> View<R> {
         let body_bytes = geometry.body_bytes(committed);
         let places_match = usize_at(offset_of!(Header, owners_offset)) == geometry.owners_offset
             && usize_at(offset_of!(Header, sites_offset)) == geometry.sites_offset
+            && usize_at(offset_of!(Header, frames_offset)) == geometry.frames_offset
             && usize_at(offset_of!(Header, map_offset)) == geometry.map_offset
             && usize_at(offset_of!(Header, body_offset)) == geometry.body_offset
             && usize_at(offset_of!(Header, body_bytes)) == body_bytes;
         if !places_match || committed > len || committed > reserved || body_bytes == 0 {
             return Err(Inconsistent);
         }
-        let live = u64_at(offset_of!(Header, live));
-        let (allocated, live_blocks) = (live & 0xffff_ffff, live >> 32);
-        let num_release = u64_at(offset_of!(Header, num_release));
+        let max_allocated = u64_at(offset_of!(Header, max_allocated));
+        let allocated = max_allocated.wrapping_sub(u64_at(offset_of!(Header, room)));
         let figures = Stats {
             strategy: cfg.strategy,
             allocated,
-            max_allocated: u64_at(offset_of!(Header, max_allocated)),
+            max_allocated,
             size: body_bytes as u64,
             num_alloc_fail: u64_at(offset_of!(Header, num_alloc_fail)),
             biggest_alloc_fail: u64_at(offset_of!(Header, biggest_alloc_fail)),
             biggest_alloc_fail_used: u64_at(offset_of!(Header, biggest_alloc_fail_used)),
-            num_get: num_release.wrapping_add(live_blocks),
-            num_release,
-            live_blocks,
             metadata: geometry.body_offset as u64,
             committed: committed as u64,
             reserved: reserved as u64,
@@ -124,10 +121,18 @@ impl<R: Reader> View<R> {
         })
     }
 
-    /// What the header alone says, without a walk: all but the free chunks and the sizes with
+    /// What header and call sites say, without a walk: all but the free chunks and the sizes with
     /// rounding, which are zero. For pools whose walk fails.
     pub fn figures(&self) -> Stats {
-        self.figures
+        let mut stats = self.figures;
+        for site in 0..self.geometry.sites {
+            let at = self.geometry.sites_offset + site * size_of::<SiteEntry>();
+            let [room, total] = self.words(at).unwrap_or_default();
+            stats.live_blocks += room & 0xffff_ffff;
+            stats.num_get = stats.num_get.wrapping_add(total);
+        }
+        stats.num_release = stats.num_get.wrapping_sub(stats.live_blocks);
+        stats
     }
 
     /// All figures. Walks the pool.
@@ -135,7 +140,7 @@ impl<R: Reader> View<R> {
     /// # Errors
     /// The walk does not add up to what the header says.
     pub fn stats(&self) -> Result<Stats, Inconsistent> {
-        let mut stats = self.figures;
+        let mut stats = self.figures();
         let (mut blocks, mut bytes, mut run) = (0u64, 0u64, 0u64);
         let add_free = |stats: &mut Stats, bytes: u64| {
             stats.free_bytes += bytes;
@@ -225,23 +230,25 @@ impl<R: Reader> View<R> {
         if id.0 as usize >= self.geometry.sites {
             return Err(Inconsistent);
         }
-        let at = self.geometry.sites_offset + id.0 as usize * self.geometry.site_bytes;
-        let [live, total, peak_and_frames, key] = self.words(at)?;
+        let at = self.geometry.sites_offset + usize::from(id.0) * size_of::<SiteEntry>();
+        let [room, total, key, peak_and_frames] = self.words(at)?;
+        let peak_bytes = peak_and_frames as u32;
         let depth = (peak_and_frames >> 32) as usize;
         if depth > self.geometry.depth || (key == 0 && id.0 != 0) {
             return Err(Inconsistent);
         }
         let mut info = SiteInfo {
             id,
-            live_blocks: (live >> 32) as u32,
-            live_bytes: live as u32,
-            peak_bytes: peak_and_frames as u32,
+            live_blocks: room as u32,
+            live_bytes: peak_bytes.wrapping_sub((room >> 32) as u32),
+            peak_bytes,
             total,
             depth,
             frames: [0; MAX_DEPTH],
         };
+        let at = self.geometry.frames_offset + usize::from(id.0) * self.geometry.depth * 8;
         for (n, frame) in info.frames.iter_mut().enumerate().take(depth) {
-            [*frame] = self.words(at + size_of::<SiteEntry>() + n * 8)?;
+            [*frame] = self.words(at + n * 8)?;
         }
         Ok(info)
     }
@@ -422,11 +429,11 @@ impl<V: AsView> Pieces<V> {
         slab.left = index;
         self.slab = (index > 0).then_some(slab);
         let bytes = params.size as usize;
-        if slab.free >> index & 1 != 0 {
+        if slab.free >> (31 - index) & 1 != 0 {
             return Ok(Piece::Slot { bytes });
         }
         let view = self.view.view();
-        let at = view.geometry.body_offset + record_word(params, slab.unit, index) * 8;
+        let at = view.geometry.body_offset + record_word(slab.unit, index) * 8;
         let [record] = view.words(at)?;
         let size = entry::record_low(record) as usize;
         if size > bytes {

@@ -1,20 +1,89 @@
 //! The pool's memory: the only module that reads and writes the window.
 //!
-//! **Invariant:** every access lies inside `[base, base + committed)`, whatever the indices and
-//! whatever the tables hold: reads outside give zero, writes outside do nothing. So damaged
-//! bookkeeping can give wrong figures, never an access outside the pool. All pointers derive from the
-//! base pointer.
+//! **Invariant:** every access lies inside `[base, base + committed)`, whatever the indices: reads
+//! outside give zero, writes outside do nothing. What stands in the body, which a block's user may
+//! overrun, is never trusted; the unit table, which only this crate writes, is trusted where it says
+//! that something is a slab. All pointers derive from the base pointer.
 //! **Knows nothing of:** what the entries mean.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use crate::classes::UNIT;
+use crate::capture::SPREAD;
+use crate::classes::{self, CLASSES, RECORDS, TABLE, UNIT};
+use crate::entry::{self, NONE, SLAB};
 use crate::layout::{
     BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy,
-    VERSION,
+    VERSION, site_places,
 };
+
+/// A class as allocation and release need it.
+#[repr(align(64))]
+struct Class {
+    /// Entry of the first slab in the class's list; the header's `no_slab` if there is none.
+    head: NonNull<u64>,
+    /// That slab's block 0, its last: the others lie before it.
+    block: NonNull<u8>,
+    /// That slab's records.
+    records: NonNull<u64>,
+    size: usize,
+    inverse: u32,
+    shift: u32,
+    blocks: u32,
+    all_free: u32,
+}
+
+/// A block taken from a slab, and its record.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    block: NonNull<u8>,
+    record: NonNull<u64>,
+}
+
+/// A site in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct SitePlace(NonNull<SiteEntry>);
+
+/// A block in a slab.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    /// First unit of the slab.
+    pub(crate) unit: u32,
+    pub(crate) class: usize,
+    /// Entry of the first unit.
+    head: u64,
+    /// Its place.
+    entry: NonNull<u64>,
+    /// The block's bit in the entry.
+    bit: u64,
+    record: NonNull<u64>,
+}
+
+impl Slot {
+    /// Bytes of the block.
+    pub(crate) fn usable(&self) -> usize {
+        TABLE.get(self.class).map_or(0, |class| class.size.into())
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.head & self.bit != 0
+    }
+}
+
+/// What there is to do after a block went back to its slab.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    Done,
+    /// The slab was full: [`Window::relink_slab`].
+    WasFull,
+    /// The slab is empty: [`Window::slab_became_empty`].
+    Empty,
+}
+
+/// Bit of block 0.
+const FIRST_BLOCK: u64 = 1 << 63;
 
 /// A window of memory that is this value's alone.
 pub(crate) struct Window {
@@ -31,10 +100,13 @@ pub(crate) struct Window {
     units: u32,
     /// Entries of the unit table: as many, or none if the strategy has no units.
     entries: u32,
-    /// Number of sites, a power of two, less 1.
+    /// Places for sites, a power of two, less 1.
     site_mask: usize,
-    site_bytes: usize,
+    /// Shifts a hash so that a place is left.
+    site_shift: u32,
+    /// Owners with an account, 0 if none is kept.
     owners: usize,
+    classes: [Class; CLASSES],
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -80,19 +152,20 @@ impl Window {
             committed: committed as u64,
             owners_offset: geometry.owners_offset as u64,
             sites_offset: geometry.sites_offset as u64,
+            frames_offset: geometry.frames_offset as u64,
             map_offset: geometry.map_offset as u64,
             body_offset: geometry.body_offset as u64,
             body_bytes: body_bytes as u64,
             epoch: 0.into(),
             unused: [0; 3],
             max_allocated: 0,
-            live: 0,
-            num_release: 0,
+            room: 0,
             num_alloc_fail: 0,
             biggest_alloc_fail: 0,
             biggest_alloc_fail_used: 0,
             sites_used: 0,
             bin_mask: 0,
+            no_slab: SLAB,
             bins: [crate::entry::NONE; BINS],
             cached: [crate::entry::NONE; CACHED_LENGTHS],
             partial: [crate::entry::NONE; crate::classes::CLASSES],
@@ -111,9 +184,19 @@ impl Window {
             sites: at(geometry.sites_offset),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
-            site_mask: geometry.sites - 1,
-            site_bytes: geometry.site_bytes,
+            site_mask: site_places(geometry.sites) - 1,
+            site_shift: 64 - site_places(geometry.sites).trailing_zeros(),
             owners: geometry.owners,
+            classes: core::array::from_fn(|class| Class {
+                head: at(offset_of!(Header, no_slab)).cast(),
+                block: base,
+                records: base.cast(),
+                size: TABLE.get(class).map_or(0, |class| class.size.into()),
+                inverse: TABLE.get(class).map_or(0, |class| class.inverse),
+                shift: TABLE.get(class).map_or(0, |class| class.shift.into()),
+                blocks: TABLE.get(class).map_or(0, |class| class.blocks.into()),
+                all_free: TABLE.get(class).map_or(0, |class| class.all_free),
+            }),
             geometry,
             reserved,
             committed,
@@ -123,10 +206,6 @@ impl Window {
                 Strategy::FirstFit => 0,
             },
         })
-    }
-
-    pub(crate) fn site_mask(&self) -> usize {
-        self.site_mask
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -225,10 +304,18 @@ impl Window {
         }
     }
 
+    /// Bytes that blocks hold now.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.header().max_allocated.wrapping_sub(self.header().room)
+    }
+
     /// Account of an owner, bytes in the low half, blocks in the high half. Owners outside
-    /// share account 0.
+    /// share account 0. `None` if no accounts are kept.
     #[inline(always)]
-    pub(crate) fn account_mut(&mut self, owner: u16) -> &mut u64 {
+    fn account_mut(&mut self, owner: u16) -> Option<&mut u64> {
+        if self.owners == 0 {
+            return None;
+        }
         let index = if (owner as usize) < self.owners {
             owner as usize
         } else {
@@ -237,28 +324,208 @@ impl Window {
         // SAFETY:
         // 1. The accounts table has `owners >= 1` words, before the body and thus committed.
         // 2. It is aligned to 8. It is borrowed through `self`, mutably.
-        unsafe { self.accounts.add(index).as_mut() }
+        Some(unsafe { self.accounts.add(index).as_mut() })
+    }
+
+    /// Where the hash of a call stack says that its site is.
+    #[inline(always)]
+    pub(crate) fn site_place(&self, key: u64) -> usize {
+        (key.wrapping_mul(SPREAD) >> self.site_shift) as usize
+    }
+
+    /// The site of a call stack's hash, if it is where the hash says.
+    #[inline(always)]
+    pub(crate) fn known_site(&self, key: u64) -> Option<(u16, SitePlace)> {
+        let place = self.site_place(key);
+        // SAFETY: `site_shift` leaves so many bits that there are as many places.
+        let entry = unsafe { self.sites.cast::<SiteEntry>().add(place) };
+        // SAFETY: inside the table, which is committed and aligned; any bits are valid.
+        let found = unsafe { (*entry.as_ptr()).key } == key;
+        found.then_some((place as u16, SitePlace(entry)))
     }
 
     /// Entry of a site; sites outside share the entries inside.
     #[inline(always)]
     pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let index = site as usize & self.site_mask;
         // SAFETY:
-        // 1. The sites table has `sites` entries, a power of two, before the body and thus
-        //    committed.
-        // 2. Table and stride are aligned to 8. It is borrowed through `self`, mutably.
-        // 3. Any bits are a valid `SiteEntry`.
-        unsafe { self.sites.add(index * self.site_bytes).cast().as_mut() }
+        // 1. The place is inside the table, committed and aligned to 8. It is borrowed through
+        //    `self`, mutably.
+        // 2. Any bits are a valid `SiteEntry`.
+        unsafe { self.place_of(site).0.as_mut() }
     }
 
-    /// Frames that follow a site's entry.
+    #[inline(always)]
+    pub(crate) fn place_of(&self, site: u16) -> SitePlace {
+        let index = site as usize & self.site_mask;
+        // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
+        SitePlace(unsafe { self.sites.cast::<SiteEntry>().add(index) })
+    }
+
+    /// Adds a block to the accounts.
+    #[inline(always)]
+    pub(crate) fn credit(&mut self, owner: u16, mut place: SitePlace, size: usize) {
+        let size = size as u64;
+        let header = self.header_mut();
+        match header.room.checked_sub(size) {
+            Some(room) => header.room = room,
+            None => new_maximum(header, size),
+        }
+        if let Some(account) = self.account_mut(owner) {
+            *account = account.wrapping_add(1 << 32).wrapping_add(size);
+        }
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { place.0.as_mut() };
+        site.total = site.total.wrapping_add(1);
+        let room = site.room.wrapping_add(1);
+        match room.checked_sub(size << 32) {
+            Some(room) => site.room = room,
+            None => new_peak(site, size),
+        }
+    }
+
+    /// Takes a block, of which the record is as it was made, off the accounts.
+    #[inline(always)]
+    pub(crate) fn debit(&mut self, record: u64, size: usize) {
+        let size = size as u64;
+        let header = self.header_mut();
+        header.room = header.room.wrapping_add(size);
+        if let Some(account) = self.account_mut(entry::record_owner(record)) {
+            *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
+        }
+        let site = self.site_mut(entry::record_site(record));
+        site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
+    }
+
+    /// Makes a slab, or none, the first of its class's list.
+    pub(crate) fn set_first_slab(&mut self, class: usize, unit: u32) {
+        let Some(first) = self.header_mut().partial.get_mut(class) else {
+            return;
+        };
+        *first = unit;
+        let (base, map, body) = (self.base, self.map, self.body);
+        let entries = self.entries;
+        let (Some(hot), Some(params)) = (self.classes.get_mut(class), TABLE.get(class)) else {
+            return;
+        };
+        let units = u32::from(params.units);
+        let fits = unit.checked_add(units).is_some_and(|end| end <= entries);
+        if unit == NONE || !fits {
+            // SAFETY: a field of the header.
+            hot.head = unsafe { base.byte_add(offset_of!(Header, no_slab)) }.cast();
+            return;
+        }
+        // SAFETY:
+        // 1. `fits`: the units have entries, and lie in the committed body.
+        // 2. A slab's records and block 0 lie inside its units, by the table of classes.
+        unsafe {
+            hot.head = map.add(unit as usize);
+            hot.records = body.add(unit as usize * UNIT).cast().add(RECORDS);
+            hot.block = body.add((unit + units) as usize * UNIT - hot.size);
+        }
+    }
+
+    /// Takes a block from the first slab of a class's list, if it has any.
+    #[inline(always)]
+    pub(crate) fn take_slot(&mut self, class: usize) -> Option<Taken> {
+        let hot = self.classes.get(class)?;
+        // SAFETY: `set_first_slab` made it point to an entry, or to the header's `no_slab`.
+        let head = unsafe { hot.head.read() };
+        // The kind of a slab is below the mask, so this is less than 64.
+        let index = head.leading_zeros();
+        if index & 32 != 0 {
+            return None;
+        }
+        // SAFETY:
+        // 1. As above.
+        // 2. A slab's free mask has bits for blocks that it has only, so block and record lie inside
+        //    the slab.
+        unsafe {
+            hot.head.write(head ^ FIRST_BLOCK >> index);
+            Some(Taken {
+                block: hot.block.sub(index as usize * hot.size),
+                record: hot.records.add(index as usize),
+            })
+        }
+    }
+
+    /// Writes the record of a block from a slab.
+    #[inline(always)]
+    pub(crate) fn record_slot(&mut self, taken: Taken, record: u64) -> NonNull<u8> {
+        // SAFETY: `take_slot` made it point to a record, which no block's user may reach.
+        unsafe { taken.record.write(record) };
+        taken.block
+    }
+
+    /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
+    /// of that unit) is part of.
+    #[inline(always)]
+    pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
+        let class = entry::class(part);
+        let params = self.classes.get(class)?;
+        // Block 0 ends where the slab ends.
+        let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
+        let index = classes::exactly(distance, params.inverse, params.shift).wrapping_sub(1);
+        if index >= params.blocks {
+            return None;
+        }
+        let unit = offset / UNIT - entry::part(part) as usize;
+        // SAFETY:
+        // 1. The entry of a unit says that it is part of a slab, of which the first unit is so
+        //    many before it and is a unit as well.
+        // 2. Its records lie inside the slab.
+        unsafe {
+            let entry = self.map.add(unit);
+            let records = self.body.add(unit * UNIT).cast::<u64>();
+            Some(Slot {
+                unit: unit as u32,
+                class,
+                head: entry.read(),
+                entry,
+                bit: FIRST_BLOCK >> index,
+                record: records.add(RECORDS + index as usize),
+            })
+        }
+    }
+
+    /// Record of a slot.
+    #[inline(always)]
+    pub(crate) fn slot_record(&self, slot: &Slot) -> u64 {
+        // SAFETY: inside a slab by `slot_at`.
+        unsafe { slot.record.read() }
+    }
+
+    /// Writes the record of a slot.
+    pub(crate) fn set_slot_record(&mut self, slot: &Slot, record: u64) {
+        // SAFETY: inside a slab by `slot_at`.
+        unsafe { slot.record.write(record) };
+    }
+
+    /// Gives a block back.
+    #[inline(always)]
+    pub(crate) fn release_slot(&mut self, slot: &Slot) -> Released {
+        let now = slot.head | slot.bit;
+        // SAFETY: `slot_at` made it point to the slab's entry.
+        unsafe { slot.entry.write(now) };
+        if entry::free_mask(slot.head) == 0 {
+            return Released::WasFull;
+        }
+        let all_free = self.classes.get(slot.class).map_or(0, |class| class.all_free);
+        if entry::free_mask(now) == all_free
+            && self.header().empty.get(slot.class) != Some(&slot.unit)
+        {
+            return Released::Empty;
+        }
+        Released::Done
+    }
+
+    /// Frames of a site.
     pub(crate) fn site_frames_mut(&mut self, site: u16) -> &mut [u64] {
         let index = site as usize & (self.geometry.sites - 1);
-        let offset = index * self.geometry.site_bytes + size_of::<SiteEntry>();
-        // SAFETY: as in `site_mut`; `site_bytes` has room for `depth` words behind the entry.
+        let offset = self.geometry.frames_offset + index * self.geometry.depth * 8;
+        // SAFETY: the table has `depth` words for each of `sites` sites, is aligned to 8 and lies
+        // before the body.
         unsafe {
-            let frames = self.sites.add(offset).cast();
+            let frames = self.base.add(offset).cast();
             NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
         }
     }
@@ -335,4 +602,20 @@ impl Window {
         }
         true
     }
+}
+
+#[cold]
+#[inline(never)]
+fn new_maximum(header: &mut Header, size: u64) {
+    header.max_allocated = header.max_allocated.wrapping_add(size - header.room);
+    header.room = 0;
+}
+
+/// A block more, of `size` bytes, which are more than the peak leaves room for.
+#[cold]
+#[inline(never)]
+fn new_peak(site: &mut SiteEntry, size: u64) {
+    let room = site.room >> 32;
+    site.peak = site.peak.wrapping_add(size.wrapping_sub(room) as u32);
+    site.room = (site.room & 0xffff_ffff).wrapping_add(1);
 }
