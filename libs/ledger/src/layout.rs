@@ -28,6 +28,8 @@ pub const VERSION: u32 = 2;
 pub const EPOCH_OFFSET: usize = offset_of!(Header, epoch);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
+/// Most blocks kept of a class, and one.
+pub(crate) const KEPT_PLACES: usize = 17;
 /// Freed runs shorter than this many units are kept for a while before they are joined.
 pub(crate) const CACHED_LENGTHS: usize = 17;
 
@@ -87,6 +89,16 @@ pub enum CreateError {
     BadConfig,
 }
 
+/// A block of a slab that is free but not in the slab's free mask.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Kept {
+    /// Offset in the body.
+    pub(crate) block: u32,
+    /// Its record, a word of the body; never 0.
+    pub(crate) record: u32,
+}
+
 /// The words at a pool's base.
 #[repr(C)]
 pub(crate) struct Header {
@@ -121,8 +133,6 @@ pub(crate) struct Header {
     pub(crate) sites_used: u64,
     /// Bins that hold a run.
     pub(crate) bin_mask: u64,
-    /// Stands for the entry of a slab without a free block, where a class has none.
-    pub(crate) no_slab: u64,
     pub(crate) bins: [u32; BINS],
     /// First of the runs of each length that are kept for the next allocation of that length.
     pub(crate) cached: [u32; CACHED_LENGTHS],
@@ -130,6 +140,9 @@ pub(crate) struct Header {
     pub(crate) partial: [u32; CLASSES],
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; CLASSES],
+    /// Blocks of each class that are kept for the next allocations, as stacks above a first
+    /// place that stays empty.
+    pub(crate) kept: [[Kept; KEPT_PLACES]; CLASSES],
 }
 
 /// A call site's counters.

@@ -14,9 +14,9 @@ use crate::capture::{CallStack, Caller};
 use crate::classes::{UNIT, class_by_size, class_of};
 use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, INSIDE, SLAB};
 use crate::first_fit::{self, Chunk};
-use crate::layout::{CACHED_LENGTHS, Config, CreateError, Strategy};
+use crate::layout::{CACHED_LENGTHS, Config, CreateError, Kept, Strategy};
 use crate::stats::OwnerId;
-use crate::window::{Released, Slot, Taken, Window};
+use crate::window::{Slot, Window};
 
 /// Largest alignment.
 pub(crate) const MAX_ALIGN: usize = 4096;
@@ -81,14 +81,14 @@ pub struct Pool {
 
 /// Room for a block.
 enum Room {
-    Slot(Taken),
+    Slot(Kept),
     /// First unit and number of units.
     Run(u32, u32),
 }
 
 /// A live block, found by its address.
 pub(crate) enum Found {
-    Slot(Slot, u64),
+    Slot(Slot),
     Run { unit: u32, units: u32, entry: u64 },
     Chunk(Chunk),
 }
@@ -96,7 +96,7 @@ pub(crate) enum Found {
 impl Found {
     pub(crate) fn record(&self) -> u64 {
         match self {
-            Self::Slot(_, record) => *record,
+            Self::Slot(slot) => slot.record,
             Self::Run { entry, .. } => *entry,
             Self::Chunk(chunk) => chunk.record,
         }
@@ -104,7 +104,7 @@ impl Found {
 
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Slot(_, record) => entry::record_low(*record) as usize,
+            Self::Slot(slot) => entry::record_low(slot.record) as usize,
             Self::Run { units, entry, .. } => {
                 (*units as usize * UNIT).wrapping_sub(entry::slack(*entry) as usize)
             }
@@ -114,7 +114,7 @@ impl Found {
 
     pub(crate) fn usable(&self) -> usize {
         match self {
-            Self::Slot(slot, _) => slot.usable(),
+            Self::Slot(slot) => slot.usable(),
             Self::Run { units, .. } => *units as usize * UNIT,
             Self::Chunk(chunk) => chunk.usable,
         }
@@ -183,7 +183,7 @@ impl Pool {
     }
 
     /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment
-    /// of at most 16, a slab with room. `None` says nothing: ask [`Pool::try_alloc`].
+    /// of at most 16, a small block that is kept. `None` says nothing: ask [`Pool::try_alloc`].
     #[inline(always)]
     pub fn alloc_known(
         &mut self,
@@ -217,13 +217,11 @@ impl Pool {
         if slot.is_free() {
             return Err(FreeError::DoubleFree);
         }
-        let record = self.window.slot_record(&slot);
-        let freed = freed(record, entry::record_low(record) as usize);
-        self.window.debit(record, freed.size);
-        match self.window.release_slot(&slot) {
-            Released::Done => {}
-            Released::WasFull => self.window.relink_slab(slot.unit, slot.class),
-            Released::Empty => self.window.slab_became_empty(slot.unit, slot.class),
+        let freed = freed(slot.record, entry::record_low(slot.record) as usize);
+        self.window.record_kept(slot.kept, entry::KEPT);
+        self.window.debit(slot.record, freed.size);
+        if !self.window.keep(slot.class, slot.kept) {
+            self.window.keep_newest(slot.class, slot.kept);
         }
         Ok(freed)
     }
@@ -407,8 +405,7 @@ impl Pool {
             if slot.is_free() {
                 return Err(FreeError::DoubleFree);
             }
-            let record = self.window.slot_record(&slot);
-            return Ok(Found::Slot(slot, record));
+            return Ok(Found::Slot(slot));
         }
         if !offset.is_multiple_of(UNIT) {
             return Err(FreeError::NotABlock);
@@ -422,7 +419,7 @@ impl Pool {
         Ok(Found::Run { unit, units, entry })
     }
 
-    /// A known site, and a slab with room.
+    /// A known site, and a block that is kept.
     #[inline(always)]
     fn alloc_fast(&mut self, layout: Layout, owner: OwnerId, key: u64) -> Option<NonNull<u8>> {
         // First fit has no slabs, so it is never found here.
@@ -431,10 +428,10 @@ impl Pool {
             return None;
         }
         let size = layout.size();
-        let taken = self.window.take_slot(class_by_size(size)?)?;
+        let kept = self.window.take_kept(class_by_size(size)?)?;
         let record = entry::record(size as u16, owner.0, site, self.window.epoch());
         self.window.credit(owner.0, place, size);
-        Some(self.window.record_slot(taken, record))
+        Some(self.window.record_kept(kept, record))
     }
 
     /// A run that is kept, for a known site.
@@ -483,20 +480,20 @@ impl Pool {
             return first_fit::take(&mut self.window, heap, size, align, record);
         }
         if let Some(class) = class_of(size, align) {
-            let mut slot = self.window.find_slot(class);
+            let mut slot = self.window.refill(class);
             if slot.is_none() && self.window.new_slab(class).is_some() {
-                slot = self.window.take_slot(class);
+                slot = self.window.refill(class);
             }
             if let Some(slot) = slot {
-                let block = self.window.record_slot(slot, record | size as u64);
-                return Some(self.window.body_offset_of(block));
+                self.window.record_kept(slot, record | size as u64);
+                return Some(slot.block as usize);
             }
         }
         // A small block that found no room in its own class takes a place in another class.
         Some(match self.take_any(size, align)? {
             Room::Slot(slot) => {
-                let block = self.window.record_slot(slot, record | size as u64);
-                self.window.body_offset_of(block)
+                self.window.record_kept(slot, record | size as u64);
+                slot.block as usize
             }
             Room::Run(unit, units) => {
                 self.set_run(unit, units, size, record);
@@ -589,10 +586,10 @@ impl Pool {
         stay: bool,
     ) -> bool {
         match found {
-            Found::Slot(slot, _) => {
+            Found::Slot(slot) => {
                 let fits = class_of(size, align) == Some(slot.class);
                 if fits || stay && size <= slot.usable() {
-                    self.window.set_slot_record(slot, record | size as u64);
+                    self.window.record_kept(slot.kept, record | size as u64);
                     return true;
                 }
                 false

@@ -429,17 +429,31 @@ impl<V: AsView> Pieces<V> {
         slab.left = index;
         self.slab = (index > 0).then_some(slab);
         let bytes = params.size as usize;
-        if slab.free >> (31 - index) & 1 != 0 {
-            return Ok(Piece::Slot { bytes });
-        }
         let view = self.view.view();
         let at = view.geometry.body_offset + record_word(slab.unit, index) * 8;
         let [record] = view.words(at)?;
+        if record & entry::KEPT != 0 {
+            return Ok(Piece::Slot { bytes });
+        }
         let size = entry::record_low(record) as usize;
-        if size > bytes {
+        // What the mask says is free has no other record.
+        if size > bytes || slab.free >> (31 - index) & 1 != 0 {
             return Err(Inconsistent);
         }
         Ok(self.block(block_offset(params, slab.unit, index), size, bytes, record))
+    }
+
+    /// Whether no block of a slab is live.
+    fn none_live(&self, unit: u32, blocks: u8) -> Result<bool, Inconsistent> {
+        let view = self.view.view();
+        for index in 0..u32::from(blocks) {
+            let [record] =
+                view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
+            if record & entry::KEPT == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn next_unit(&mut self) -> Result<Piece, Inconsistent> {
@@ -464,7 +478,7 @@ impl<V: AsView> Pieces<V> {
                     return Err(Inconsistent);
                 }
                 let units = params.units as usize;
-                if free == params.all_free {
+                if free == params.all_free || self.none_live(unit as u32, params.blocks)? {
                     (
                         units,
                         Piece::Run {

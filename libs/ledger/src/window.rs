@@ -11,34 +11,23 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use crate::capture::SPREAD;
-use crate::classes::{self, CLASSES, RECORDS, TABLE, UNIT};
-use crate::entry::{self, NONE, SLAB};
+use crate::classes::{self, CLASSES, TABLE, UNIT};
+use crate::entry;
 use crate::layout::{
-    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy,
+    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, KEPT_PLACES, Kept, MAGIC, SiteEntry,
+    Strategy,
     VERSION, site_places,
 };
 
 /// A class as allocation and release need it.
-#[repr(align(64))]
 struct Class {
-    /// Entry of the first slab in the class's list; the header's `no_slab` if there is none.
-    head: NonNull<u64>,
-    /// That slab's block 0, its last: the others lie before it.
-    block: NonNull<u8>,
-    /// That slab's records.
-    records: NonNull<u64>,
-    size: usize,
+    /// Behind the last block that is kept, in the header's stack of the class.
+    top: NonNull<Kept>,
+    /// Where `top` is when the stack is full.
+    end: NonNull<Kept>,
     inverse: u32,
     shift: u32,
     blocks: u32,
-    all_free: u32,
-}
-
-/// A block taken from a slab, and its record.
-#[derive(Clone, Copy)]
-pub(crate) struct Taken {
-    block: NonNull<u8>,
-    record: NonNull<u64>,
 }
 
 /// A site in the table.
@@ -48,16 +37,10 @@ pub(crate) struct SitePlace(NonNull<SiteEntry>);
 /// A block in a slab.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
-    /// First unit of the slab.
-    pub(crate) unit: u32,
     pub(crate) class: usize,
-    /// Entry of the first unit.
-    head: u64,
-    /// Its place.
-    entry: NonNull<u64>,
-    /// The block's bit in the entry.
-    bit: u64,
-    record: NonNull<u64>,
+    pub(crate) kept: Kept,
+    /// Who allocated it; [`entry::KEPT`] if nobody.
+    pub(crate) record: u64,
 }
 
 impl Slot {
@@ -68,22 +51,9 @@ impl Slot {
 
     #[inline(always)]
     pub(crate) fn is_free(&self) -> bool {
-        self.head & self.bit != 0
+        self.record & entry::KEPT != 0
     }
 }
-
-/// What there is to do after a block went back to its slab.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Released {
-    Done,
-    /// The slab was full: [`Window::relink_slab`].
-    WasFull,
-    /// The slab is empty: [`Window::slab_became_empty`].
-    Empty,
-}
-
-/// Bit of block 0.
-const FIRST_BLOCK: u64 = 1 << 63;
 
 /// A window of memory that is this value's alone.
 pub(crate) struct Window {
@@ -165,11 +135,11 @@ impl Window {
             biggest_alloc_fail_used: 0,
             sites_used: 0,
             bin_mask: 0,
-            no_slab: SLAB,
             bins: [crate::entry::NONE; BINS],
             cached: [crate::entry::NONE; CACHED_LENGTHS],
             partial: [crate::entry::NONE; crate::classes::CLASSES],
             empty: [crate::entry::NONE; crate::classes::CLASSES],
+            kept: [[Kept::default(); KEPT_PLACES]; CLASSES],
         };
         // SAFETY:
         // 1. `body_bytes > 0`, so the tables, of which the header is the first, lie inside `committed`.
@@ -187,15 +157,18 @@ impl Window {
             site_mask: site_places(geometry.sites) - 1,
             site_shift: 64 - site_places(geometry.sites).trailing_zeros(),
             owners: geometry.owners,
-            classes: core::array::from_fn(|class| Class {
-                head: at(offset_of!(Header, no_slab)).cast(),
-                block: base,
-                records: base.cast(),
-                size: TABLE.get(class).map_or(0, |class| class.size.into()),
-                inverse: TABLE.get(class).map_or(0, |class| class.inverse),
-                shift: TABLE.get(class).map_or(0, |class| class.shift.into()),
-                blocks: TABLE.get(class).map_or(0, |class| class.blocks.into()),
-                all_free: TABLE.get(class).map_or(0, |class| class.all_free),
+            classes: core::array::from_fn(|class| {
+                let stack = at(offset_of!(Header, kept) + class * size_of::<[Kept; KEPT_PLACES]>());
+                let params = TABLE.get(class);
+                // SAFETY: the stacks lie in the header; the first place stays empty.
+                let place = |n| unsafe { stack.cast::<Kept>().add(n) };
+                Class {
+                    top: place(1),
+                    end: place(KEPT_PLACES),
+                    inverse: params.map_or(0, |class| class.inverse),
+                    shift: params.map_or(0, |class| class.shift.into()),
+                    blocks: params.map_or(0, |class| class.blocks.into()),
+                }
             }),
             geometry,
             reserved,
@@ -396,64 +369,53 @@ impl Window {
         site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
     }
 
-    /// Makes a slab, or none, the first of its class's list.
-    pub(crate) fn set_first_slab(&mut self, class: usize, unit: u32) {
-        let Some(first) = self.header_mut().partial.get_mut(class) else {
-            return;
-        };
-        *first = unit;
-        let (base, map, body) = (self.base, self.map, self.body);
-        let entries = self.entries;
-        let (Some(hot), Some(params)) = (self.classes.get_mut(class), TABLE.get(class)) else {
-            return;
-        };
-        let units = u32::from(params.units);
-        let fits = unit.checked_add(units).is_some_and(|end| end <= entries);
-        if unit == NONE || !fits {
-            // SAFETY: a field of the header.
-            hot.head = unsafe { base.byte_add(offset_of!(Header, no_slab)) }.cast();
-            return;
+    /// Takes a block of a class that is kept, if there is any.
+    #[inline(always)]
+    pub(crate) fn take_kept(&mut self, class: usize) -> Option<Kept> {
+        let hot = self.classes.get_mut(class)?;
+        // SAFETY: `top` is above the first place of the stack, so that this is a place of it.
+        let (top, kept) = unsafe { (hot.top.sub(1), hot.top.sub(1).read()) };
+        if kept.record == 0 {
+            return None; // The first place.
         }
-        // SAFETY:
-        // 1. `fits`: the units have entries, and lie in the committed body.
-        // 2. A slab's records and block 0 lie inside its units, by the table of classes.
-        unsafe {
-            hot.head = map.add(unit as usize);
-            hot.records = body.add(unit as usize * UNIT).cast().add(RECORDS);
-            hot.block = body.add((unit + units) as usize * UNIT - hot.size);
-        }
+        hot.top = top;
+        Some(kept)
     }
 
-    /// Takes a block from the first slab of a class's list, if it has any.
-    #[inline(always)]
-    pub(crate) fn take_slot(&mut self, class: usize) -> Option<Taken> {
-        let hot = self.classes.get(class)?;
-        // SAFETY: `set_first_slab` made it point to an entry, or to the header's `no_slab`.
-        let head = unsafe { hot.head.read() };
-        // The kind of a slab is below the mask, so this is less than 64.
-        let index = head.leading_zeros();
-        if index & 32 != 0 {
-            return None;
-        }
-        // SAFETY:
-        // 1. As above.
-        // 2. A slab's free mask has bits for blocks that it has only, so block and record lie inside
-        //    the slab.
-        unsafe {
-            hot.head.write(head ^ FIRST_BLOCK >> index);
-            Some(Taken {
-                block: hot.block.sub(index as usize * hot.size),
-                record: hot.records.add(index as usize),
-            })
-        }
+    /// How many blocks of a class are kept.
+    pub(crate) fn count_kept(&self, class: usize) -> usize {
+        self.classes.get(class).map_or(0, |hot| {
+            let left = hot.end.addr().get() - hot.top.addr().get();
+            KEPT_PLACES - 1 - left / size_of::<Kept>()
+        })
     }
 
-    /// Writes the record of a block from a slab.
+    /// Keeps a block of a class; false if enough are kept.
     #[inline(always)]
-    pub(crate) fn record_slot(&mut self, taken: Taken, record: u64) -> NonNull<u8> {
-        // SAFETY: `take_slot` made it point to a record, which no block's user may reach.
-        unsafe { taken.record.write(record) };
-        taken.block
+    pub(crate) fn keep(&mut self, class: usize, kept: Kept) -> bool {
+        let Some(hot) = self.classes.get_mut(class) else {
+            return false;
+        };
+        if hot.top == hot.end {
+            return false;
+        }
+        // SAFETY: below the stack's end, hence a place of it.
+        unsafe {
+            hot.top.write(kept);
+            hot.top = hot.top.add(1);
+        }
+        true
+    }
+
+    /// Writes the record of a kept block, which then is somebody's.
+    #[inline(always)]
+    pub(crate) fn record_kept(&mut self, kept: Kept, record: u64) -> NonNull<u8> {
+        // SAFETY: only blocks of slabs are kept, so that block and record lie inside the body.
+        unsafe {
+            let records = self.body.cast::<u64>();
+            records.add(kept.record as usize).write(record);
+            self.body.add(kept.block as usize)
+        }
     }
 
     /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
@@ -464,58 +426,21 @@ impl Window {
         let params = self.classes.get(class)?;
         // Block 0 ends where the slab ends.
         let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
-        let index = classes::exactly(distance, params.inverse, params.shift).wrapping_sub(1);
-        if index >= params.blocks {
+        let number = classes::exactly(distance, params.inverse, params.shift);
+        if number.wrapping_sub(1) >= params.blocks {
             return None;
         }
-        let unit = offset / UNIT - entry::part(part) as usize;
-        // SAFETY:
-        // 1. The entry of a unit says that it is part of a slab, of which the first unit is so
-        //    many before it and is a unit as well.
-        // 2. Its records lie inside the slab.
-        unsafe {
-            let entry = self.map.add(unit);
-            let records = self.body.add(unit * UNIT).cast::<u64>();
-            Some(Slot {
-                unit: unit as u32,
-                class,
-                head: entry.read(),
-                entry,
-                bit: FIRST_BLOCK >> index,
-                record: records.add(RECORDS + index as usize),
-            })
-        }
-    }
-
-    /// Record of a slot.
-    #[inline(always)]
-    pub(crate) fn slot_record(&self, slot: &Slot) -> u64 {
-        // SAFETY: inside a slab by `slot_at`.
-        unsafe { slot.record.read() }
-    }
-
-    /// Writes the record of a slot.
-    pub(crate) fn set_slot_record(&mut self, slot: &Slot, record: u64) {
-        // SAFETY: inside a slab by `slot_at`.
-        unsafe { slot.record.write(record) };
-    }
-
-    /// Gives a block back.
-    #[inline(always)]
-    pub(crate) fn release_slot(&mut self, slot: &Slot) -> Released {
-        let now = slot.head | slot.bit;
-        // SAFETY: `slot_at` made it point to the slab's entry.
-        unsafe { slot.entry.write(now) };
-        if entry::free_mask(slot.head) == 0 {
-            return Released::WasFull;
-        }
-        let all_free = self.classes.get(slot.class).map_or(0, |class| class.all_free);
-        if entry::free_mask(now) == all_free
-            && self.header().empty.get(slot.class) != Some(&slot.unit)
-        {
-            return Released::Empty;
-        }
-        Released::Done
+        let unit = (offset / UNIT) as u32 - entry::part(part);
+        // `RECORDS` is the one that the number is more than the index.
+        let record = unit * (UNIT / 8) as u32 + number;
+        let block = offset as u32;
+        Some(Slot {
+            class,
+            kept: Kept { block, record },
+            // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is
+            // so many before it. Its records lie inside.
+            record: unsafe { self.body.cast::<u64>().add(record as usize).read() },
+        })
     }
 
     /// Frames of a site.
