@@ -9,8 +9,8 @@ use core::mem::MaybeUninit;
 /// Most frames of a call stack.
 pub const MAX_DEPTH: usize = 8;
 
-/// Odd, with its bits well mixed: 2^64 over the golden ratio.
-pub(crate) const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd, with its bits well mixed: 2^32 over the golden ratio.
+pub(crate) const SPREAD: u32 = 0x9e37_79b1;
 
 /// Addresses `lo..hi` of the stack that the walk may read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl CallStack {
 /// Adds a frame to a hash: a polynomial of the frames.
 #[inline(always)]
 fn mix(key: u64, frame: u64) -> u64 {
-    key.wrapping_mul(SPREAD).wrapping_add(frame)
+    key.wrapping_mul(SPREAD as u64).wrapping_add(frame)
 }
 
 impl core::fmt::Debug for CallStack {
@@ -230,9 +230,14 @@ pub fn capture(depth: usize, bounds: StackBounds) -> CallStack {
 #[inline(always)]
 fn frame_pointer() -> usize {
     let fp: usize;
-    // SAFETY: reads x29 into a register and touches nothing else.
+    // SAFETY: reads x29 into a register and touches nothing else. As x30 is said to change, the
+    // function has saved it, and has made its frame record, before this.
     unsafe {
-        core::arch::asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags));
+        core::arch::asm!(
+            "mov {}, x29",
+            out(reg) fp, out("x30") _,
+            options(nomem, nostack, preserves_flags),
+        );
     }
     fp
 }

@@ -101,10 +101,13 @@ pub(crate) static TABLE: [Class; CLASSES] = [
     UNUSED,
 ];
 
+/// Entries of [`BY_SIZE`].
+pub(crate) const SIZES: usize = LARGEST / 16 + 1;
+
 /// Class by size in sixteenths, rounded up.
-static BY_SIZE: [u8; LARGEST / 16 + 1] = {
+pub(crate) static BY_SIZE: [u8; SIZES] = {
     let sizes = [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 320, 384];
-    let mut table = [RUN; LARGEST / 16 + 1];
+    let mut table = [RUN; SIZES];
     let mut i = 0;
     while i < table.len() {
         let mut c = 0;
@@ -120,14 +123,11 @@ static BY_SIZE: [u8; LARGEST / 16 + 1] = {
     table
 };
 
-/// The class for `size` bytes at an alignment of up to 16, which may be one without blocks; `None`
+/// The class by `by_size` for `size` bytes at an alignment of up to 16, which may be one without blocks; `None`
 /// for larger sizes.
 #[inline(always)]
-pub(crate) fn class_by_size(size: usize) -> Option<usize> {
-    let class = *BY_SIZE.get(size.wrapping_add(15) >> 4)? as usize;
-    // SAFETY: `BY_SIZE` holds nothing above `RUN`.
-    unsafe { core::hint::assert_unchecked(class < CLASSES) };
-    Some(class)
+pub(crate) fn class_by_size(by_size: &[u8; SIZES], size: usize) -> Option<usize> {
+    Some(*by_size.get(size.wrapping_add(15) >> 4)? as usize)
 }
 
 /// The class that serves `size` bytes at alignment `align`, or `None` for a run.
@@ -139,7 +139,7 @@ pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
     } else {
         size.max(1).checked_next_multiple_of(align)?
     };
-    class_by_size(padded).filter(|&class| class < RUN.into())
+    class_by_size(&BY_SIZE, padded).filter(|&class| class < RUN.into())
 }
 
 #[cfg(test)]

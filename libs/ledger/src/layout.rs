@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! base                                                                        base + reserved
-//! | header | owners' accounts | call sites | their frames | unit table or start bitmap | body ... |
+//! | header | call sites | their frames | owners' accounts | unit table or start bitmap | body ... |
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
@@ -52,6 +52,9 @@ pub struct Config {
     pub strategy: Strategy,
     /// How many owners have an account, at least 1. Owner 0 also gets what belongs to ids outside.
     pub owners: u16,
+    /// Whether the accounts are kept with each allocation. If not, an account is found by a walk over all
+    /// blocks when somebody asks for it.
+    pub accounts: bool,
     /// How many call sites are told apart (rounded up to a power of two, at most 32768). Site 0 gets
     /// what the table has no room for.
     pub sites: u16,
@@ -64,13 +67,15 @@ impl Config {
     pub const KERNEL: Self = Self {
         strategy: Strategy::Segregated,
         owners: 256,
+        accounts: true,
         sites: 256,
         depth: 4,
     };
-    /// For the heap of a TA: 16 owners, 64 sites of 4 frames.
+    /// For the heap of a TA: 16 owners, whose accounts are sums over blocks, 64 sites of 4 frames.
     pub const TA: Self = Self {
         strategy: Strategy::Segregated,
         owners: 16,
+        accounts: false,
         sites: 64,
         depth: 4,
     };
@@ -122,7 +127,9 @@ pub(crate) struct Header {
     /// Usable bytes of the body, a multiple of 256.
     pub(crate) body_bytes: u64,
     pub(crate) epoch: AtomicU16,
-    pub(crate) unused: [u16; 3],
+    /// Whether owners' accounts are kept, 0 or 1.
+    pub(crate) accounts: u16,
+    pub(crate) unused: [u16; 2],
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when
     /// a maximum is reached.
@@ -170,6 +177,7 @@ pub(crate) const fn site_places(sites: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) owners: usize,
+    pub(crate) accounts: bool,
     pub(crate) owners_offset: usize,
     pub(crate) sites: usize,
     pub(crate) depth: usize,
@@ -199,13 +207,14 @@ impl Geometry {
             Strategy::Segregated => reserved / UNIT,
             Strategy::FirstFit => reserved.div_ceil(16 * 64),
         };
-        let owners_offset = size_of::<Header>().next_multiple_of(8);
-        let sites_offset = owners_offset + cfg.owners as usize * 8;
+        let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + site_places(sites) * size_of::<SiteEntry>();
-        let map_offset = frames_offset + sites * depth * 8;
+        let owners_offset = frames_offset + sites * depth * 8;
+        let map_offset = owners_offset + if cfg.accounts { cfg.owners as usize * 8 } else { 0 };
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
             owners: cfg.owners as usize,
+            accounts: cfg.accounts,
             owners_offset,
             sites,
             depth,

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use linked_list_allocator::Heap;
 
 use crate::capture::{CallStack, Caller};
-use crate::classes::{UNIT, class_by_size, class_of};
+use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, INSIDE, SLAB};
 use crate::first_fit::{self, Chunk};
 use crate::layout::{CACHED_LENGTHS, Config, CreateError, Kept, Strategy};
@@ -176,7 +176,7 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        match self.alloc_fast(layout, owner, stack.key()) {
+        match self.alloc_fast::<true>(layout, owner, stack.key()) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
@@ -184,14 +184,16 @@ impl Pool {
 
     /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment
     /// of at most 16, a small block that is kept. `None` says nothing: ask [`Pool::try_alloc`].
+    ///
+    /// `ACCOUNTS` is what the pool was made with ([`Config::accounts`]); `true` serves any pool.
     #[inline(always)]
-    pub fn alloc_known(
+    pub fn alloc_known<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
         owner: OwnerId,
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
-        self.alloc_fast(layout, owner, caller.key)
+        self.alloc_fast::<ACCOUNTS>(layout, owner, caller.key)
     }
 
     /// Frees a block.
@@ -205,8 +207,7 @@ impl Pool {
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
         // The common case, without a call; what is cold gets the result passed through.
         let offset = self.window.body_offset_of(ptr);
-        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
-        let part = self.window.unit(unit); // 0 outside the body, and for first fit.
+        let part = self.window.unit_at(offset / UNIT); // 0 outside the body, and for first fit.
         if part & SLAB == 0 {
             return self.free_run(offset);
         }
@@ -219,11 +220,36 @@ impl Pool {
         }
         let freed = freed(slot.record, entry::record_low(slot.record) as usize);
         self.window.record_kept(slot.kept, entry::KEPT);
-        self.window.debit(slot.record, freed.size);
+        self.window.debit::<true>(slot.record, freed.size);
         if !self.window.keep(slot.class, slot.kept) {
             self.window.keep_newest(slot.class, slot.kept);
         }
         Ok(freed)
+    }
+
+    /// The common case of [`Pool::free`], without a call: a small block, which is kept. False says
+    /// that nothing was done: ask [`Pool::free`].
+    ///
+    /// `ACCOUNTS` is as for [`Pool::alloc_known`].
+    ///
+    /// # Safety
+    /// As [`Pool::free`].
+    #[inline(always)]
+    pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
+        let offset = self.window.body_offset_of(ptr);
+        let part = self.window.unit_at(offset / UNIT);
+        if part & SLAB == 0 {
+            return false;
+        }
+        match self.window.slot_at(offset, part) {
+            Some(slot) if !slot.is_free() && !self.window.keeps_enough(slot.class) => {
+                self.window.record_kept(slot.kept, entry::KEPT);
+                let size = entry::record_low(slot.record) as usize;
+                self.window.debit::<ACCOUNTS>(slot.record, size);
+                self.window.keep(slot.class, slot.kept)
+            }
+            _ => false,
+        }
     }
 
     /// Frees what is in no slab.
@@ -242,7 +268,7 @@ impl Pool {
                 entry,
                 (units as usize * UNIT).wrapping_sub(entry::slack(entry) as usize),
             );
-            self.window.debit(entry, freed.size);
+            self.window.debit::<true>(entry, freed.size);
             if !self.window.cache_run(unit, units) {
                 self.window.release_block(unit, units);
             }
@@ -421,16 +447,21 @@ impl Pool {
 
     /// A known site, and a block that is kept.
     #[inline(always)]
-    fn alloc_fast(&mut self, layout: Layout, owner: OwnerId, key: u64) -> Option<NonNull<u8>> {
+    fn alloc_fast<const ACCOUNTS: bool>(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        key: u64,
+    ) -> Option<NonNull<u8>> {
         // First fit has no slabs, so it is never found here.
         let (site, place) = self.window.known_site(key)?;
         if layout.align() > 16 {
             return None;
         }
         let size = layout.size();
-        let kept = self.window.take_kept(class_by_size(size)?)?;
-        let record = entry::record(size as u16, owner.0, site, self.window.epoch());
-        self.window.credit(owner.0, place, size);
+        let kept = self.window.take_kept(self.window.class_by_size(size)?)?;
+        let record = entry::record(0, owner.0, site, self.window.epoch()) | size as u64;
+        self.window.credit::<ACCOUNTS>(owner.0, place, size);
         Some(self.window.record_kept(kept, record))
     }
 
@@ -446,7 +477,7 @@ impl Pool {
         let slack = units * UNIT as u32 - size as u32;
         let record = entry::record(0, owner.0, site, self.window.epoch());
         self.window.set_unit(unit, entry::big(units, slack, record));
-        self.window.credit(owner.0, place, size);
+        self.window.credit::<true>(owner.0, place, size);
         Some(self.window.body_ptr(unit as usize * UNIT))
     }
 
@@ -626,11 +657,11 @@ impl Pool {
 
     fn credit(&mut self, record: u64, size: usize) {
         let place = self.window.place_of(entry::record_site(record));
-        self.window.credit(entry::record_owner(record), place, size);
+        self.window.credit::<true>(entry::record_owner(record), place, size);
     }
 
     fn debit(&mut self, record: u64, size: usize) {
-        self.window.debit(record, size);
+        self.window.debit::<true>(record, size);
     }
 }
 

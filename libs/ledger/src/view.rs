@@ -80,6 +80,7 @@ impl<R: Reader> View<R> {
                 _ => return Err(Inconsistent),
             },
             owners: small(offset_of!(Header, owners))?,
+            accounts: u32_at(offset_of!(Header, epoch)) >> 16 == 1,
             sites: small(offset_of!(Header, sites))?,
             depth: u8::try_from(u32_at(offset_of!(Header, depth))).map_err(|_| Inconsistent)?,
         };
@@ -218,8 +219,25 @@ impl<R: Reader> View<R> {
         } else {
             0
         };
+        if !self.geometry.accounts {
+            return self.sum_of(index);
+        }
         let [word] = self.words(self.geometry.owners_offset + index * 8)?;
         Ok((word as u32, (word >> 32) as u32))
+    }
+
+    /// The account of an owner for which none is kept.
+    fn sum_of(&self, index: usize) -> Result<(u32, u32), Inconsistent> {
+        let (mut bytes, mut blocks) = (0u32, 0u32);
+        for block in self.live_blocks() {
+            let block = block?;
+            let owner = usize::from(block.owner.0);
+            if index == if owner < self.geometry.owners { owner } else { 0 } {
+                bytes = bytes.wrapping_add(block.size as u32);
+                blocks += 1;
+            }
+        }
+        Ok((bytes, blocks))
     }
 
     /// A call site that is in use (site 0 always is).

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use crate::capture::SPREAD;
-use crate::classes::{self, CLASSES, TABLE, UNIT};
+use crate::classes::{self, CLASSES, SIZES, TABLE, UNIT};
 use crate::entry;
 use crate::layout::{
     BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, KEPT_PLACES, Kept, MAGIC, SiteEntry,
@@ -56,27 +56,29 @@ impl Slot {
 }
 
 /// A window of memory that is this value's alone.
+#[repr(C)]
 pub(crate) struct Window {
     base: NonNull<u8>,
     /// The tables and the body, derived from `base`.
-    accounts: NonNull<u64>,
-    sites: NonNull<u8>,
-    map: NonNull<u64>,
     body: NonNull<u8>,
+    map: NonNull<u64>,
+    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    entries: usize,
+    /// Places for sites, a power of two, less 1.
+    site_mask: u32,
+    /// Shifts a hash so that a place is left.
+    site_shift: u32,
+    classes: [Class; CLASSES],
+    /// A copy of [`classes::BY_SIZE`], close at hand.
+    by_size: [u8; SIZES],
+    /// Units of the body that are usable.
+    units: u32,
+    accounts: NonNull<u64>,
+    /// Owners with an account, 0 if none is kept.
+    owners: usize,
     geometry: Geometry,
     reserved: usize,
     committed: usize,
-    /// Units of the body that are usable.
-    units: u32,
-    /// Entries of the unit table: as many, or none if the strategy has no units.
-    entries: u32,
-    /// Places for sites, a power of two, less 1.
-    site_mask: usize,
-    /// Shifts a hash so that a place is left.
-    site_shift: u32,
-    /// Owners with an account, 0 if none is kept.
-    owners: usize,
-    classes: [Class; CLASSES],
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -127,7 +129,8 @@ impl Window {
             body_offset: geometry.body_offset as u64,
             body_bytes: body_bytes as u64,
             epoch: 0.into(),
-            unused: [0; 3],
+            accounts: u16::from(geometry.accounts),
+            unused: [0; 2],
             max_allocated: 0,
             room: 0,
             num_alloc_fail: 0,
@@ -151,12 +154,16 @@ impl Window {
         Ok(Self {
             base,
             accounts: at(geometry.owners_offset).cast(),
-            sites: at(geometry.sites_offset),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
-            site_mask: site_places(geometry.sites) - 1,
-            site_shift: 64 - site_places(geometry.sites).trailing_zeros(),
-            owners: geometry.owners,
+            site_mask: site_places(geometry.sites) as u32 - 1,
+            by_size: classes::BY_SIZE,
+            site_shift: 32 - site_places(geometry.sites).trailing_zeros(),
+            owners: if geometry.accounts {
+                geometry.owners
+            } else {
+                0
+            },
             classes: core::array::from_fn(|class| {
                 let stack = at(offset_of!(Header, kept) + class * size_of::<[Kept; KEPT_PLACES]>());
                 let params = TABLE.get(class);
@@ -175,7 +182,7 @@ impl Window {
             committed,
             units: (body_bytes / UNIT) as u32,
             entries: match cfg.strategy {
-                Strategy::Segregated => (body_bytes / UNIT) as u32,
+                Strategy::Segregated => body_bytes / UNIT,
                 Strategy::FirstFit => 0,
             },
         })
@@ -213,7 +220,7 @@ impl Window {
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
         if self.entries > 0 {
-            self.entries = self.units;
+            self.entries = self.units as usize;
         }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
@@ -243,18 +250,33 @@ impl Window {
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
+        self.unit_at(unit as usize)
+    }
+
+    /// Entry of unit `unit`; 0 outside.
+    #[inline(always)]
+    pub(crate) fn unit_at(&self, unit: usize) -> u64 {
         if unit >= self.entries {
             return 0;
         }
         // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
         // to 8.
-        unsafe { self.map.add(unit as usize).read() }
+        unsafe { self.map.add(unit).read() }
+    }
+
+    /// The class of blocks for a size and an alignment of up to 16, which may be one without blocks.
+    #[inline(always)]
+    pub(crate) fn class_by_size(&self, size: usize) -> Option<usize> {
+        let class = classes::class_by_size(&self.by_size, size)?;
+        // SAFETY: `by_size` holds nothing above 15.
+        unsafe { core::hint::assert_unchecked(class < CLASSES) };
+        Some(class)
     }
 
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if unit < self.entries {
+        if (unit as usize) < self.entries {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
@@ -285,8 +307,9 @@ impl Window {
     /// Account of an owner, bytes in the low half, blocks in the high half. Owners outside
     /// share account 0. `None` if no accounts are kept.
     #[inline(always)]
-    fn account_mut(&mut self, owner: u16) -> Option<&mut u64> {
-        if self.owners == 0 {
+    fn account_mut<const ACCOUNTS: bool>(&mut self, owner: u16) -> Option<&mut u64> {
+        debug_assert!(ACCOUNTS || self.owners == 0);
+        if !ACCOUNTS || self.owners == 0 {
             return None;
         }
         let index = if (owner as usize) < self.owners {
@@ -303,7 +326,7 @@ impl Window {
     /// Where the hash of a call stack says that its site is.
     #[inline(always)]
     pub(crate) fn site_place(&self, key: u64) -> usize {
-        (key.wrapping_mul(SPREAD) >> self.site_shift) as usize
+        ((key as u32).wrapping_mul(SPREAD) >> self.site_shift) as usize
     }
 
     /// The site of a call stack's hash, if it is where the hash says.
@@ -311,7 +334,7 @@ impl Window {
     pub(crate) fn known_site(&self, key: u64) -> Option<(u16, SitePlace)> {
         let place = self.site_place(key);
         // SAFETY: `site_shift` leaves so many bits that there are as many places.
-        let entry = unsafe { self.sites.cast::<SiteEntry>().add(place) };
+        let entry = unsafe { self.site_table().add(place) };
         // SAFETY: inside the table, which is committed and aligned; any bits are valid.
         let found = unsafe { (*entry.as_ptr()).key } == key;
         found.then_some((place as u16, SitePlace(entry)))
@@ -329,21 +352,30 @@ impl Window {
 
     #[inline(always)]
     pub(crate) fn place_of(&self, site: u16) -> SitePlace {
-        let index = site as usize & self.site_mask;
+        let index = u32::from(site) & self.site_mask;
         // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
-        SitePlace(unsafe { self.sites.cast::<SiteEntry>().add(index) })
+        SitePlace(unsafe { self.site_table().add(index as usize) })
+    }
+
+    #[inline(always)]
+    fn site_table(&self) -> NonNull<SiteEntry> {
+        // SAFETY: the table follows the header.
+        unsafe { self.base.add(size_of::<Header>()).cast() }
     }
 
     /// Adds a block to the accounts.
     #[inline(always)]
-    pub(crate) fn credit(&mut self, owner: u16, mut place: SitePlace, size: usize) {
+    pub(crate) fn credit<const ACCOUNTS: bool>(&mut self, owner: u16, mut place: SitePlace, size: usize) {
         let size = size as u64;
         let header = self.header_mut();
         match header.room.checked_sub(size) {
             Some(room) => header.room = room,
-            None => new_maximum(header, size),
+            None => {
+                header.max_allocated = header.max_allocated.wrapping_add(size - header.room);
+                header.room = 0;
+            }
         }
-        if let Some(account) = self.account_mut(owner) {
+        if let Some(account) = self.account_mut::<ACCOUNTS>(owner) {
             *account = account.wrapping_add(1 << 32).wrapping_add(size);
         }
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
@@ -352,17 +384,21 @@ impl Window {
         let room = site.room.wrapping_add(1);
         match room.checked_sub(size << 32) {
             Some(room) => site.room = room,
-            None => new_peak(site, size),
+            None => {
+                let left = site.room >> 32;
+                site.peak = site.peak.wrapping_add(size.wrapping_sub(left) as u32);
+                site.room = room & 0xffff_ffff;
+            }
         }
     }
 
     /// Takes a block, of which the record is as it was made, off the accounts.
     #[inline(always)]
-    pub(crate) fn debit(&mut self, record: u64, size: usize) {
+    pub(crate) fn debit<const ACCOUNTS: bool>(&mut self, record: u64, size: usize) {
         let size = size as u64;
         let header = self.header_mut();
         header.room = header.room.wrapping_add(size);
-        if let Some(account) = self.account_mut(entry::record_owner(record)) {
+        if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
             *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
         }
         let site = self.site_mut(entry::record_site(record));
@@ -388,6 +424,12 @@ impl Window {
             let left = hot.end.addr().get() - hot.top.addr().get();
             KEPT_PLACES - 1 - left / size_of::<Kept>()
         })
+    }
+
+    /// Whether as many blocks of a class are kept as there is room for.
+    #[inline(always)]
+    pub(crate) fn keeps_enough(&self, class: usize) -> bool {
+        self.classes.get(class).is_none_or(|hot| hot.top == hot.end)
     }
 
     /// Keeps a block of a class; false if enough are kept.
@@ -527,20 +569,4 @@ impl Window {
         }
         true
     }
-}
-
-#[cold]
-#[inline(never)]
-fn new_maximum(header: &mut Header, size: u64) {
-    header.max_allocated = header.max_allocated.wrapping_add(size - header.room);
-    header.room = 0;
-}
-
-/// A block more, of `size` bytes, which are more than the peak leaves room for.
-#[cold]
-#[inline(never)]
-fn new_peak(site: &mut SiteEntry, size: u64) {
-    let room = site.room >> 32;
-    site.peak = site.peak.wrapping_add(size.wrapping_sub(room) as u32);
-    site.room = (site.room & 0xffff_ffff).wrapping_add(1);
 }
