@@ -11,17 +11,19 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{CallStack, Config, OwnerId, Pool, StackBounds, Stats, capture};
+use tally_ledger::{CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats, Walkable};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 16 << 10;
 const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
 pub const CONFIG: Config = Config::TA;
+/// Frames kept of each call stack.
+const DEPTH: usize = CONFIG.depth as usize;
 
 struct State {
     owner: u16,
-    stack: StackBounds,
+    stack: Walkable,
     base: usize,
     pool: Option<Pool>,
 }
@@ -35,7 +37,7 @@ unsafe impl Sync for TaHeap {}
 #[global_allocator]
 static HEAP: TaHeap = TaHeap(UnsafeCell::new(State {
     owner: 0,
-    stack: StackBounds { lo: 0, hi: 0 },
+    stack: Walkable::NOWHERE,
     base: 0,
     pool: None,
 }));
@@ -59,7 +61,8 @@ pub(crate) fn begin_call(owner: u32, stack_top: usize) {
     state.stack = StackBounds {
         lo: stack_top.saturating_sub(properties::head().stack_size as usize),
         hi: stack_top,
-    };
+    }
+    .walkable();
 }
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
@@ -71,7 +74,13 @@ pub(crate) fn set_owner(owner: u32) {
 #[inline(always)]
 #[must_use]
 pub fn call_stack() -> CallStack {
-    capture(usize::from(CONFIG.depth), HEAP.state().stack)
+    caller().origin().stack(DEPTH, HEAP.state().stack)
+}
+
+/// Where the function that this is inlined into was called from.
+#[inline(always)]
+fn caller() -> Caller {
+    Caller::capture(DEPTH, HEAP.state().stack)
 }
 
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
@@ -88,17 +97,18 @@ pub fn session_bytes() -> u32 {
     state.pool.as_ref().map_or(0, |pool| pool.account(owner).0)
 }
 
-/// A block of `layout`, or null.
+/// A block of `layout` for the caller of the function that this is inlined into, or null.
 #[inline(always)]
-pub(crate) fn allocate(layout: Layout, stack: &CallStack) -> *mut u8 {
+pub(crate) fn allocate(layout: Layout) -> *mut u8 {
+    let caller = caller();
     let state = HEAP.state();
     let owner = OwnerId(state.owner);
     if let Some(pool) = &mut state.pool
-        && let Some(block) = pool.try_alloc(layout, owner, stack)
+        && let Some(block) = pool.alloc_known::<{ CONFIG.accounts }>(layout, owner, &caller)
     {
         return block.as_ptr();
     }
-    allocate_slowly(state, layout, stack)
+    allocate_slowly(layout, caller.origin())
 }
 
 /// Frees a block. A pointer that is no live block ends the TA: its heap cannot be trusted.
@@ -107,8 +117,19 @@ pub(crate) fn allocate(layout: Layout, stack: &CallStack) -> *mut u8 {
 /// If `block` is a live block, nobody uses it any more.
 #[inline(always)]
 pub(crate) unsafe fn free(block: NonNull<u8>) {
-    let freed = match &mut HEAP.state().pool {
+    if let Some(pool) = &mut HEAP.state().pool
         // SAFETY: our contract is the same.
+        && unsafe { pool.free_known::<{ CONFIG.accounts }>(block) }
+    {
+        return;
+    }
+    free_slowly(block);
+}
+
+#[inline(never)]
+fn free_slowly(block: NonNull<u8>) {
+    let freed = match &mut HEAP.state().pool {
+        // SAFETY: the contract of `free`, the only caller.
         Some(pool) => unsafe { pool.free(block) }.is_ok(),
         None => false,
     };
@@ -117,10 +138,11 @@ pub(crate) unsafe fn free(block: NonNull<u8>) {
     }
 }
 
-/// As [`allocate`], one copy for all callers that are not in a hurry.
+/// As [`allocate`], one copy for all callers that are not in a hurry. The call stack begins with
+/// their caller.
 #[inline(never)]
 pub(crate) fn allocate_shared(layout: Layout, stack: &CallStack) -> *mut u8 {
-    allocate(layout, stack)
+    allocate_for(layout, stack)
 }
 
 /// As [`free`], one copy for all callers that are not in a hurry.
@@ -177,10 +199,21 @@ fn bad_free(block: NonNull<u8>) -> ! {
     syscall::panic(TeeResult::BAD_PARAMETERS.0)
 }
 
-#[cold]
+/// A call site that is new, a block that is large, or a heap that must grow.
 #[inline(never)]
-fn allocate_slowly(state: &mut State, layout: Layout, stack: &CallStack) -> *mut u8 {
+fn allocate_slowly(layout: Layout, origin: Origin) -> *mut u8 {
+    let stack = origin.stack(DEPTH, HEAP.state().stack);
+    allocate_for(layout, &stack)
+}
+
+fn allocate_for(layout: Layout, stack: &CallStack) -> *mut u8 {
+    let state = HEAP.state();
     let owner = OwnerId(state.owner);
+    if let Some(pool) = &mut state.pool
+        && let Some(block) = pool.try_alloc(layout, owner, stack)
+    {
+        return block.as_ptr();
+    }
     loop {
         let grown = state.grow(layout.size(), layout.align());
         let Some(pool) = &mut state.pool else {
@@ -246,7 +279,7 @@ impl State {
 unsafe impl GlobalAlloc for TaHeap {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        allocate(layout, &call_stack())
+        allocate(layout)
     }
 
     #[inline(never)]

@@ -99,18 +99,18 @@ mod bare {
     }
 
     #[inline(never)]
-    fn malloc<const DEPTH: usize>(heap: &mut Heap, size: usize) -> Option<NonNull<u8>> {
+    fn malloc<const DEPTH: usize, const ACCOUNTS: bool>(heap: &mut Heap, size: usize) -> Option<NonNull<u8>> {
         let caller = Caller::capture(DEPTH, heap.stack);
         // SAFETY: 16 is a power of two, and sizes are small.
         let layout = unsafe { Layout::from_size_align_unchecked(size, 16) };
-        match heap.pool.alloc_known(layout, OwnerId(3), &caller) {
+        match heap.pool.alloc_known::<ACCOUNTS>(layout, OwnerId(3), &caller) {
             Some(block) => Some(block),
-            None => malloc_slowly::<DEPTH>(heap, layout, caller.origin()),
+            None => malloc_slowly::<DEPTH, ACCOUNTS>(heap, layout, caller.origin()),
         }
     }
 
     #[inline(never)]
-    fn malloc_slowly<const DEPTH: usize>(
+    fn malloc_slowly<const DEPTH: usize, const ACCOUNTS: bool>(
         heap: &mut Heap,
         layout: Layout,
         origin: Origin,
@@ -120,7 +120,15 @@ mod bare {
     }
 
     #[inline(never)]
-    fn free(heap: &mut Heap, ptr: NonNull<u8>) {
+    fn free<const ACCOUNTS: bool>(heap: &mut Heap, ptr: NonNull<u8>) {
+        // SAFETY: the loop forgets the block.
+        if !unsafe { heap.pool.free_known::<ACCOUNTS>(ptr) } {
+            free_slowly(heap, ptr);
+        }
+    }
+
+    #[inline(never)]
+    fn free_slowly(heap: &mut Heap, ptr: NonNull<u8>) {
         // SAFETY: the loop forgets the block.
         if unsafe { heap.pool.free(ptr) }.is_err() {
             exit(2);
@@ -159,7 +167,7 @@ mod bare {
 
     /// Puts frames under the measured loop.
     #[inline(never)]
-    fn deeper<const DEPTH: usize>(
+    fn deeper<const DEPTH: usize, const ACCOUNTS: bool>(
         frames: usize,
         heap: &mut Heap,
         live: usize,
@@ -167,18 +175,18 @@ mod bare {
         idle: bool,
     ) -> u64 {
         if frames > 0 {
-            return black_box(deeper::<DEPTH>(frames - 1, heap, live, plan, idle));
+            return black_box(deeper::<DEPTH, ACCOUNTS>(frames - 1, heap, live, plan, idle));
         }
         // SAFETY: one CPU, and nobody else uses it.
         let blocks = unsafe { &mut BLOCKS[..live] };
         if idle {
             run(heap, blocks, plan, nothing, nothing_freed)
         } else {
-            run(heap, blocks, plan, malloc::<DEPTH>, free)
+            run(heap, blocks, plan, malloc::<DEPTH, ACCOUNTS>, free::<ACCOUNTS>)
         }
     }
 
-    fn measure<const DEPTH: usize>(strategy: Strategy, live: usize, steps: usize) -> Option<u64> {
+    fn measure<const DEPTH: usize, const ACCOUNTS: bool>(strategy: Strategy, live: usize, steps: usize) -> Option<u64> {
         unsafe extern "C" {
             static __stack_lo: u8;
             static __stack_hi: u8;
@@ -191,6 +199,7 @@ mod bare {
         let cfg = Config {
             strategy,
             depth: DEPTH as u8,
+            accounts: ACCOUNTS,
             ..Config::KERNEL
         };
         // Tables must read as zero.
@@ -207,7 +216,7 @@ mod bare {
         // SAFETY: one CPU, and nobody else uses it.
         let (blocks, plan) = unsafe { (&mut BLOCKS[..live], &mut PLAN[..steps]) };
         for block in blocks.iter_mut() {
-            *block = Some(malloc::<DEPTH>(&mut heap, random.size())?);
+            *block = Some(malloc::<DEPTH, ACCOUNTS>(&mut heap, random.size())?);
         }
         // Age the pool before measuring.
         for _ in 0..2 {
@@ -215,20 +224,20 @@ mod bare {
                 *step = ((random.next() as usize % live) as u16, random.size() as u16);
             }
             if !heap_is_slow(strategy, live) {
-                deeper::<DEPTH>(6, &mut heap, live, plan, false);
+                deeper::<DEPTH, ACCOUNTS>(6, &mut heap, live, plan, false);
             }
         }
-        let busy = deeper::<DEPTH>(6, &mut heap, live, plan, false);
+        let busy = deeper::<DEPTH, ACCOUNTS>(6, &mut heap, live, plan, false);
         if heap.pool.check().is_err() {
             exit(3);
         }
         for block in blocks.iter_mut() {
-            free(&mut heap, block.take()?);
+            free::<ACCOUNTS>(&mut heap, block.take()?);
         }
         for block in blocks.iter_mut() {
             *block = NonNull::new(core::ptr::with_exposed_provenance_mut(16));
         }
-        let idle = deeper::<DEPTH>(6, &mut heap, live, plan, true);
+        let idle = deeper::<DEPTH, ACCOUNTS>(6, &mut heap, live, plan, true);
         Some((busy - idle) * 16 / steps as u64)
     }
 
@@ -245,19 +254,23 @@ mod bare {
                 } else {
                     STEPS
                 };
-                let mut print = |depth, cost| match cost {
+                let mut print = |what, cost| match cost {
                     Some(cost) => {
                         let _ = writeln!(
                             out,
-                            "{strategy:?} live {live} depth {depth}: {cost} instructions a pair"
+                            "{strategy:?} live {live} {what}: {cost} instructions a pair"
                         );
                     }
                     None => exit(4),
                 };
-                print(4, measure::<4>(strategy, live, steps));
+                print("depth 4", measure::<4, false>(strategy, live, steps));
+                print(
+                    "depth 4, accounts",
+                    measure::<4, true>(strategy, live, steps),
+                );
                 if strategy == Strategy::Segregated {
-                    print(0, measure::<0>(strategy, live, steps));
-                    print(8, measure::<8>(strategy, live, steps));
+                    print("depth 0", measure::<0, false>(strategy, live, steps));
+                    print("depth 8", measure::<8, false>(strategy, live, steps));
                 }
             }
         }
