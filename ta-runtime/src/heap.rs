@@ -21,11 +21,13 @@ pub const CONFIG: Config = Config::TA;
 /// Frames kept of each call stack.
 const DEPTH: usize = CONFIG.depth as usize;
 
+// What each allocation reads is near the beginning.
+#[repr(C)]
 struct State {
-    owner: u16,
     stack: Walkable,
-    base: usize,
+    owner: u16,
     pool: Option<Pool>,
+    base: usize,
 }
 
 /// The global allocator.
@@ -80,7 +82,8 @@ pub fn call_stack() -> CallStack {
 /// Where the function that this is inlined into was called from.
 #[inline(always)]
 fn caller() -> Caller {
-    Caller::capture(DEPTH, HEAP.state().stack)
+    // SAFETY: what runs in the guest is compiled with frame pointers.
+    unsafe { Caller::capture(DEPTH, HEAP.state().stack) }
 }
 
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
@@ -136,23 +139,6 @@ fn free_slowly(block: NonNull<u8>) {
     if !freed {
         bad_free(block);
     }
-}
-
-/// As [`allocate`], one copy for all callers that are not in a hurry. The call stack begins with
-/// their caller.
-#[inline(never)]
-pub(crate) fn allocate_shared(layout: Layout, stack: &CallStack) -> *mut u8 {
-    allocate_for(layout, stack)
-}
-
-/// As [`free`], one copy for all callers that are not in a hurry.
-///
-/// # Safety
-/// As [`free`].
-#[inline(never)]
-pub(crate) unsafe fn free_shared(block: NonNull<u8>) {
-    // SAFETY: our contract is the same.
-    unsafe { free(block) };
 }
 
 /// Changes a block's size; null leaves it as it was.

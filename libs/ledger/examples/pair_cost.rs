@@ -93,14 +93,16 @@ mod bare {
         }
     }
 
+    #[repr(C)]
     struct Heap {
-        pool: Pool,
         stack: Walkable,
+        pool: Pool,
     }
 
     #[inline(never)]
     fn malloc<const DEPTH: usize, const ACCOUNTS: bool>(heap: &mut Heap, size: usize) -> Option<NonNull<u8>> {
-        let caller = Caller::capture(DEPTH, heap.stack);
+        // SAFETY: what runs in the guest is compiled with frame pointers.
+        let caller = unsafe { Caller::capture(DEPTH, heap.stack) };
         // SAFETY: 16 is a power of two, and sizes are small.
         let layout = unsafe { Layout::from_size_align_unchecked(size, 16) };
         match heap.pool.alloc_known::<ACCOUNTS>(layout, OwnerId(3), &caller) {

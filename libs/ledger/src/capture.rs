@@ -72,9 +72,13 @@ pub struct Origin {
 
 impl Caller {
     /// The caller of the function that this is inlined into, as [`capture`] would find it.
+    ///
+    /// # Safety
+    /// That function is compiled with frame pointers (`-C force-frame-pointers=yes`).
     #[inline(always)]
-    pub fn capture(depth: usize, stack: Walkable) -> Self {
-        let Some((next, ret)) = stack.record(frame_pointer()).filter(|_| depth > 0) else {
+    pub unsafe fn capture(depth: usize, stack: Walkable) -> Self {
+        // The function's own record lies on its stack: that needs no check.
+        let Some((next, ret)) = read_record(frame_pointer()).filter(|_| depth > 0) else {
             return Self::default();
         };
         let (mut key, mut fp) = (ret, next);
@@ -253,8 +257,9 @@ fn frame_pointer() -> usize {
 fn read_record(fp: usize) -> Option<(usize, u64)> {
     let (next, ret): (usize, u64);
     // SAFETY:
-    // 1. The only caller has checked `fp` against bounds that were given as readable memory of the
-    //    running stack. Being unaligned is no error: alignment checks are off but for `sp`.
+    // 1. `Walkable::record` has checked `fp` against bounds that were given as readable memory of the
+    //    running stack; `Caller::capture` gives the frame pointer, which its contract says is one.
+    //    Being unaligned is no error: alignment checks are off but for `sp`.
     // 2. What was read is used as numbers only, and checked before the next step.
     unsafe {
         core::arch::asm!(

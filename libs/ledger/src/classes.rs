@@ -33,17 +33,10 @@ pub(crate) struct Class {
     pub(crate) all_free: u32,
 }
 
-impl Class {
-    /// `distance / size` if that leaves no rest, else more than any slab has blocks.
-    ///
-    /// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9.
-    #[inline(always)]
-    pub(crate) fn exactly(&self, distance: u32) -> u32 {
-        exactly(distance, self.inverse, self.shift.into())
-    }
-}
-
-/// As [`Class::exactly`], of a class's numbers.
+/// `distance / size` if that leaves no rest, else more than any slab has blocks. `inverse` and `shift`
+/// are those of the size's class.
+///
+/// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9.
 #[inline(always)]
 pub(crate) fn exactly(distance: u32, inverse: u32, shift: u32) -> u32 {
     distance.wrapping_mul(inverse).rotate_right(shift)
@@ -167,7 +160,7 @@ mod tests {
         for class in TABLE.iter().take(few).filter(|class| class.blocks > 0) {
             let size = u32::from(class.size);
             for distance in 0..=u32::from(class.units) * UNIT as u32 {
-                let quotient = class.exactly(distance);
+                let quotient = exactly(distance, class.inverse, class.shift.into());
                 if distance.is_multiple_of(size) {
                     assert_eq!(quotient, distance / size);
                 } else {

@@ -460,7 +460,7 @@ impl Pool {
         }
         let size = layout.size();
         let kept = self.window.take_kept(self.window.class_by_size(size)?)?;
-        let record = entry::record(0, owner.0, site, self.window.epoch()) | size as u64;
+        let record = entry::record(0, owner.0, 0, self.window.epoch()) | size as u64 | (site as u64) << 32;
         self.window.credit::<ACCOUNTS>(owner.0, place, size);
         Some(self.window.record_kept(kept, record))
     }
@@ -475,7 +475,7 @@ impl Pool {
         let units = size.max(1).div_ceil(UNIT) as u32;
         let unit = self.window.take_cached_run(units)?;
         let slack = units * UNIT as u32 - size as u32;
-        let record = entry::record(0, owner.0, site, self.window.epoch());
+        let record = entry::record(0, owner.0, site as u16, self.window.epoch());
         self.window.set_unit(unit, entry::big(units, slack, record));
         self.window.credit::<true>(owner.0, place, size);
         Some(self.window.body_ptr(unit as usize * UNIT))

@@ -15,7 +15,7 @@ impl Window {
     pub(crate) fn intern(&mut self, stack: &CallStack) -> u16 {
         match self.known_site(stack.key()) {
             // Without frames the key is 0, and so is the place; site 0 has no key either.
-            Some((site, _)) => site,
+            Some((site, _)) => site as u16,
             None => self.intern_slowly(stack),
         }
     }

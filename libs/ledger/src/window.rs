@@ -26,8 +26,8 @@ struct Class {
     /// Where `top` is when the stack is full.
     end: NonNull<Kept>,
     inverse: u32,
-    shift: u32,
-    blocks: u32,
+    /// The shift in the low octet, above it the number of blocks.
+    shift_and_blocks: u32,
 }
 
 /// A site in the table.
@@ -58,16 +58,16 @@ impl Slot {
 /// A window of memory that is this value's alone.
 #[repr(C)]
 pub(crate) struct Window {
+    /// Places for sites, a power of two, less 1.
+    site_mask: usize,
     base: NonNull<u8>,
-    /// The tables and the body, derived from `base`.
-    body: NonNull<u8>,
-    map: NonNull<u64>,
+    /// Shifts a hash so that a place is left.
+    site_shift: usize,
     /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
     entries: usize,
-    /// Places for sites, a power of two, less 1.
-    site_mask: u32,
-    /// Shifts a hash so that a place is left.
-    site_shift: u32,
+    /// The body and the map, derived from `base`.
+    body: NonNull<u8>,
+    map: NonNull<u64>,
     classes: [Class; CLASSES],
     /// A copy of [`classes::BY_SIZE`], close at hand.
     by_size: [u8; SIZES],
@@ -156,9 +156,9 @@ impl Window {
             accounts: at(geometry.owners_offset).cast(),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
-            site_mask: site_places(geometry.sites) as u32 - 1,
+            site_mask: site_places(geometry.sites) - 1,
             by_size: classes::BY_SIZE,
-            site_shift: 32 - site_places(geometry.sites).trailing_zeros(),
+            site_shift: 32 - site_places(geometry.sites).trailing_zeros() as usize,
             owners: if geometry.accounts {
                 geometry.owners
             } else {
@@ -173,8 +173,9 @@ impl Window {
                     top: place(1),
                     end: place(KEPT_PLACES),
                     inverse: params.map_or(0, |class| class.inverse),
-                    shift: params.map_or(0, |class| class.shift.into()),
-                    blocks: params.map_or(0, |class| class.blocks.into()),
+                    shift_and_blocks: params.map_or(0, |class| {
+                        u32::from(class.shift) | u32::from(class.blocks) << 8
+                    }),
                 }
             }),
             geometry,
@@ -331,13 +332,13 @@ impl Window {
 
     /// The site of a call stack's hash, if it is where the hash says.
     #[inline(always)]
-    pub(crate) fn known_site(&self, key: u64) -> Option<(u16, SitePlace)> {
+    pub(crate) fn known_site(&self, key: u64) -> Option<(usize, SitePlace)> {
         let place = self.site_place(key);
         // SAFETY: `site_shift` leaves so many bits that there are as many places.
         let entry = unsafe { self.site_table().add(place) };
         // SAFETY: inside the table, which is committed and aligned; any bits are valid.
         let found = unsafe { (*entry.as_ptr()).key } == key;
-        found.then_some((place as u16, SitePlace(entry)))
+        found.then_some((place, SitePlace(entry)))
     }
 
     /// Entry of a site; sites outside share the entries inside.
@@ -352,9 +353,9 @@ impl Window {
 
     #[inline(always)]
     pub(crate) fn place_of(&self, site: u16) -> SitePlace {
-        let index = u32::from(site) & self.site_mask;
+        let index = usize::from(site) & self.site_mask;
         // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
-        SitePlace(unsafe { self.site_table().add(index as usize) })
+        SitePlace(unsafe { self.site_table().add(index) })
     }
 
     #[inline(always)]
@@ -380,16 +381,14 @@ impl Window {
         }
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
         let site = unsafe { place.0.as_mut() };
-        site.total = site.total.wrapping_add(1);
-        let room = site.room.wrapping_add(1);
-        match room.checked_sub(size << 32) {
-            Some(room) => site.room = room,
-            None => {
-                let left = site.room >> 32;
-                site.peak = site.peak.wrapping_add(size.wrapping_sub(left) as u32);
-                site.room = room & 0xffff_ffff;
-            }
+        let (total, room) = (site.total.wrapping_add(1), site.room.wrapping_add(1));
+        let (mut left, above) = room.overflowing_sub(size << 32);
+        if above {
+            let more = size.wrapping_sub(room >> 32) as u32;
+            site.peak = site.peak.wrapping_add(more);
+            left = room & 0xffff_ffff;
         }
+        (site.room, site.total) = (left, total);
     }
 
     /// Takes a block, of which the record is as it was made, off the accounts.
@@ -468,8 +467,9 @@ impl Window {
         let params = self.classes.get(class)?;
         // Block 0 ends where the slab ends.
         let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
-        let number = classes::exactly(distance, params.inverse, params.shift);
-        if number.wrapping_sub(1) >= params.blocks {
+        // A rotation looks at the low five bits only. The distance is at least 1, and so is this.
+        let number = classes::exactly(distance, params.inverse, params.shift_and_blocks);
+        if number > params.shift_and_blocks >> 8 {
             return None;
         }
         let unit = (offset / UNIT) as u32 - entry::part(part);
