@@ -11,7 +11,9 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats, Walkable};
+use tally_ledger::{
+    CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats, Walkable,
+};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 16 << 10;
@@ -59,7 +61,7 @@ impl TaHeap {
 #[inline(always)]
 pub(crate) fn begin_call(owner: u32, stack_top: usize) {
     let state = HEAP.state();
-    state.owner = owner as u16;
+    state.set_owner(owner);
     state.stack = StackBounds {
         lo: stack_top.saturating_sub(properties::head().stack_size as usize),
         hi: stack_top,
@@ -69,7 +71,7 @@ pub(crate) fn begin_call(owner: u32, stack_top: usize) {
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
 pub(crate) fn set_owner(owner: u32) {
-    HEAP.state().owner = owner as u16;
+    HEAP.state().set_owner(owner);
 }
 
 /// The call stack of the function that this is inlined into, as allocations record it.
@@ -104,10 +106,8 @@ pub fn session_bytes() -> u32 {
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     let caller = caller();
-    let state = HEAP.state();
-    let owner = OwnerId(state.owner);
-    if let Some(pool) = &mut state.pool
-        && let Some(block) = pool.alloc_known::<{ CONFIG.accounts }>(layout, owner, &caller)
+    if let Some(pool) = &mut HEAP.state().pool
+        && let Some(block) = pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
     {
         return block.as_ptr();
     }
@@ -226,6 +226,14 @@ fn window_bytes() -> usize {
 }
 
 impl State {
+    #[inline(always)]
+    fn set_owner(&mut self, owner: u32) {
+        self.owner = owner as u16;
+        if let Some(pool) = &mut self.pool {
+            pool.set_owner(OwnerId(self.owner));
+        }
+    }
+
     /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
     fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
         let max = window_bytes();
@@ -253,7 +261,10 @@ impl State {
                 let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
                 // SAFETY: as above; the memory is nobody else's until the TA ends.
                 let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
-                self.pool = Some(pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?);
+                let pool = self
+                    .pool
+                    .insert(pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?);
+                pool.set_owner(OwnerId(self.owner));
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ mod bare {
     use core::hint::black_box;
     use core::ptr::NonNull;
 
-    use tally_ledger::{Caller, Config, OwnerId, Origin, Pool, StackBounds, Strategy, Walkable};
+    use tally_ledger::{Caller, Config, Origin, OwnerId, Pool, StackBounds, Strategy, Walkable};
 
     core::arch::global_asm!(
         ".section .text.start, \"ax\"",
@@ -100,12 +100,15 @@ mod bare {
     }
 
     #[inline(never)]
-    fn malloc<const DEPTH: usize, const ACCOUNTS: bool>(heap: &mut Heap, size: usize) -> Option<NonNull<u8>> {
+    fn malloc<const DEPTH: usize, const ACCOUNTS: bool>(
+        heap: &mut Heap,
+        size: usize,
+    ) -> Option<NonNull<u8>> {
         // SAFETY: what runs in the guest is compiled with frame pointers.
         let caller = unsafe { Caller::capture(DEPTH, heap.stack) };
         // SAFETY: 16 is a power of two, and sizes are small.
         let layout = unsafe { Layout::from_size_align_unchecked(size, 16) };
-        match heap.pool.alloc_known::<ACCOUNTS>(layout, OwnerId(3), &caller) {
+        match heap.pool.alloc_known::<ACCOUNTS>(layout, &caller) {
             Some(block) => Some(block),
             None => malloc_slowly::<DEPTH, ACCOUNTS>(heap, layout, caller.origin()),
         }
@@ -177,18 +180,34 @@ mod bare {
         idle: bool,
     ) -> u64 {
         if frames > 0 {
-            return black_box(deeper::<DEPTH, ACCOUNTS>(frames - 1, heap, live, plan, idle));
+            return black_box(deeper::<DEPTH, ACCOUNTS>(
+                frames - 1,
+                heap,
+                live,
+                plan,
+                idle,
+            ));
         }
         // SAFETY: one CPU, and nobody else uses it.
         let blocks = unsafe { &mut BLOCKS[..live] };
         if idle {
             run(heap, blocks, plan, nothing, nothing_freed)
         } else {
-            run(heap, blocks, plan, malloc::<DEPTH, ACCOUNTS>, free::<ACCOUNTS>)
+            run(
+                heap,
+                blocks,
+                plan,
+                malloc::<DEPTH, ACCOUNTS>,
+                free::<ACCOUNTS>,
+            )
         }
     }
 
-    fn measure<const DEPTH: usize, const ACCOUNTS: bool>(strategy: Strategy, live: usize, steps: usize) -> Option<u64> {
+    fn measure<const DEPTH: usize, const ACCOUNTS: bool>(
+        strategy: Strategy,
+        live: usize,
+        steps: usize,
+    ) -> Option<u64> {
         unsafe extern "C" {
             static __stack_lo: u8;
             static __stack_hi: u8;
@@ -214,6 +233,7 @@ mod bare {
             pool,
             stack: bounds.walkable(),
         };
+        heap.pool.set_owner(OwnerId(3));
         let mut random = Random(42);
         // SAFETY: one CPU, and nobody else uses it.
         let (blocks, plan) = unsafe { (&mut BLOCKS[..live], &mut PLAN[..steps]) };

@@ -25,7 +25,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 pub const VERSION: u32 = 2;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
-pub const EPOCH_OFFSET: usize = offset_of!(Header, epoch);
+pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
 /// Most blocks kept of a class, and one.
@@ -104,6 +104,15 @@ pub(crate) struct Kept {
     pub(crate) record: u32,
 }
 
+/// A word of which the epoch may be written from outside.
+#[repr(C, align(8))]
+pub(crate) struct Stamp {
+    pub(crate) zero: u16,
+    pub(crate) owner: u16,
+    pub(crate) site: u16,
+    pub(crate) epoch: AtomicU16,
+}
+
 /// The words at a pool's base.
 #[repr(C)]
 pub(crate) struct Header {
@@ -126,14 +135,8 @@ pub(crate) struct Header {
     pub(crate) body_offset: u64,
     /// Usable bytes of the body, a multiple of 256.
     pub(crate) body_bytes: u64,
-    pub(crate) epoch: AtomicU16,
     /// Whether owners' accounts are kept, 0 or 1.
-    pub(crate) accounts: u16,
-    pub(crate) unused: [u16; 2],
-    pub(crate) max_allocated: u64,
-    /// What is live falls short of `max_allocated` by this: the two change together only when
-    /// a maximum is reached.
-    pub(crate) room: u64,
+    pub(crate) accounts: u64,
     pub(crate) num_alloc_fail: u64,
     pub(crate) biggest_alloc_fail: u64,
     pub(crate) biggest_alloc_fail_used: u64,
@@ -150,6 +153,13 @@ pub(crate) struct Header {
     /// Blocks of each class that are kept for the next allocations, as stacks above a first
     /// place that stays empty.
     pub(crate) kept: [[Kept; KEPT_PLACES]; CLASSES],
+    // What each allocation needs is next to the call sites.
+    pub(crate) max_allocated: u64,
+    /// What is live falls short of `max_allocated` by this: the two change together only when
+    /// a maximum is reached.
+    pub(crate) room: u64,
+    /// A record's owner and epoch, for those blocks that are allocated next.
+    pub(crate) stamp: Stamp,
 }
 
 /// A call site's counters.
@@ -210,7 +220,12 @@ impl Geometry {
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + site_places(sites) * size_of::<SiteEntry>();
         let owners_offset = frames_offset + sites * depth * 8;
-        let map_offset = owners_offset + if cfg.accounts { cfg.owners as usize * 8 } else { 0 };
+        let map_offset = owners_offset
+            + if cfg.accounts {
+                cfg.owners as usize * 8
+            } else {
+                0
+            };
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
             owners: cfg.owners as usize,

@@ -176,24 +176,31 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        match self.alloc_fast::<true>(layout, owner, stack.key()) {
+        let stamp = entry::record(0, owner.0, 0, self.window.epoch());
+        match self.alloc_fast::<true>(layout, stamp, stack.key()) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
     }
 
     /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment
-    /// of at most 16, a small block that is kept. `None` says nothing: ask [`Pool::try_alloc`].
+    /// of at most 16, a small block that is kept; the owner is that of [`Pool::set_owner`]. `None` says nothing: ask [`Pool::try_alloc`].
     ///
     /// `ACCOUNTS` is what the pool was made with ([`Config::accounts`]); `true` serves any pool.
     #[inline(always)]
     pub fn alloc_known<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
-        owner: OwnerId,
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
-        self.alloc_fast::<ACCOUNTS>(layout, owner, caller.key)
+        let stamp = self.window.stamp();
+        self.alloc_fast::<ACCOUNTS>(layout, stamp, caller.key)
+    }
+
+    /// Whose the blocks of [`Pool::alloc_known`] are from now on.
+    #[inline(always)]
+    pub fn set_owner(&mut self, owner: OwnerId) {
+        self.window.header_mut().stamp.owner = owner.0;
     }
 
     /// Frees a block.
@@ -380,7 +387,11 @@ impl Pool {
 
     /// Stamps blocks from now on with `epoch`.
     pub fn set_epoch(&mut self, epoch: u16) {
-        self.window.header().epoch.store(epoch, Ordering::Relaxed);
+        self.window
+            .header()
+            .stamp
+            .epoch
+            .store(epoch, Ordering::Relaxed);
     }
 
     /// Restarts the maximum and the failure figures.
@@ -445,12 +456,12 @@ impl Pool {
         Ok(Found::Run { unit, units, entry })
     }
 
-    /// A known site, and a block that is kept.
+    /// A known site, and a block that is kept. `stamp` has the record's owner and epoch.
     #[inline(always)]
     fn alloc_fast<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
-        owner: OwnerId,
+        stamp: u64,
         key: u64,
     ) -> Option<NonNull<u8>> {
         // First fit has no slabs, so it is never found here.
@@ -460,8 +471,9 @@ impl Pool {
         }
         let size = layout.size();
         let kept = self.window.take_kept(self.window.class_by_size(size)?)?;
-        let record = entry::record(0, owner.0, 0, self.window.epoch()) | size as u64 | (site as u64) << 32;
-        self.window.credit::<ACCOUNTS>(owner.0, place, size);
+        let record = stamp | size as u64 | (site as u64) << 32;
+        self.window
+            .credit::<ACCOUNTS>(entry::record_owner(stamp), place, size);
         Some(self.window.record_kept(kept, record))
     }
 
@@ -553,10 +565,7 @@ impl Pool {
         }
         match unit {
             Some(unit) => Some(Room::Run(unit, units)),
-            None => self
-                .window
-                .take_larger_slot(size, align)
-                .map(Room::Slot),
+            None => self.window.take_larger_slot(size, align).map(Room::Slot),
         }
     }
 
@@ -657,7 +666,8 @@ impl Pool {
 
     fn credit(&mut self, record: u64, size: usize) {
         let place = self.window.place_of(entry::record_site(record));
-        self.window.credit::<true>(entry::record_owner(record), place, size);
+        self.window
+            .credit::<true>(entry::record_owner(record), place, size);
     }
 
     fn debit(&mut self, record: u64, size: usize) {

@@ -11,7 +11,7 @@ use crate::capture::MAX_DEPTH;
 use crate::classes::{TABLE, UNIT};
 use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, LENGTH, SLAB};
 use crate::first_fit::{Chunk, GRANULE};
-use crate::layout::{Config, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
+use crate::layout::{Config, EPOCH_OFFSET, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
 use crate::slabs::{block_offset, record_word};
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
 
@@ -36,8 +36,8 @@ pub fn set_epoch(writer: &mut impl Writer, epoch: u16) -> bool {
     writer.write(crate::EPOCH_OFFSET, &epoch.to_le_bytes())
 }
 
-/// Bytes of the header that are read.
-const HEAD: usize = offset_of!(Header, bin_mask);
+/// Bytes of the header that are read: all.
+const HEAD: usize = size_of::<Header>();
 /// Words of the map read at a time.
 const BATCH: usize = 32;
 
@@ -80,7 +80,7 @@ impl<R: Reader> View<R> {
                 _ => return Err(Inconsistent),
             },
             owners: small(offset_of!(Header, owners))?,
-            accounts: u32_at(offset_of!(Header, epoch)) >> 16 == 1,
+            accounts: u32_at(offset_of!(Header, accounts)) == 1,
             sites: small(offset_of!(Header, sites))?,
             depth: u8::try_from(u32_at(offset_of!(Header, depth))).map_err(|_| Inconsistent)?,
         };
@@ -111,7 +111,7 @@ impl<R: Reader> View<R> {
             committed: committed as u64,
             reserved: reserved as u64,
             sites_used: u64_at(offset_of!(Header, sites_used)),
-            epoch: u32_at(offset_of!(Header, epoch)) as u16,
+            epoch: (u32_at(EPOCH_OFFSET - 2) >> 16) as u16,
             ..Stats::default()
         };
         Ok(Self {
@@ -232,7 +232,13 @@ impl<R: Reader> View<R> {
         for block in self.live_blocks() {
             let block = block?;
             let owner = usize::from(block.owner.0);
-            if index == if owner < self.geometry.owners { owner } else { 0 } {
+            if index
+                == if owner < self.geometry.owners {
+                    owner
+                } else {
+                    0
+                }
+            {
                 bytes = bytes.wrapping_add(block.size as u32);
                 blocks += 1;
             }
@@ -465,8 +471,7 @@ impl<V: AsView> Pieces<V> {
     fn none_live(&self, unit: u32, blocks: u8) -> Result<bool, Inconsistent> {
         let view = self.view.view();
         for index in 0..u32::from(blocks) {
-            let [record] =
-                view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
+            let [record] = view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
             if record & entry::KEPT == 0 {
                 return Ok(false);
             }

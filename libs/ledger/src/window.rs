@@ -14,12 +14,12 @@ use crate::capture::SPREAD;
 use crate::classes::{self, CLASSES, SIZES, TABLE, UNIT};
 use crate::entry;
 use crate::layout::{
-    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, KEPT_PLACES, Kept, MAGIC, SiteEntry,
-    Strategy,
-    VERSION, site_places,
+    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, KEPT_PLACES, Kept, MAGIC,
+    SiteEntry, Stamp, Strategy, VERSION, site_places,
 };
 
 /// A class as allocation and release need it.
+#[repr(align(32))]
 struct Class {
     /// Behind the last block that is kept, in the header's stack of the class.
     top: NonNull<Kept>,
@@ -60,7 +60,8 @@ impl Slot {
 pub(crate) struct Window {
     /// Places for sites, a power of two, less 1.
     site_mask: usize,
-    base: NonNull<u8>,
+    /// The table of sites; the pool's base is the size of the header before it.
+    sites: NonNull<SiteEntry>,
     /// Shifts a hash so that a place is left.
     site_shift: usize,
     /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
@@ -128,9 +129,13 @@ impl Window {
             map_offset: geometry.map_offset as u64,
             body_offset: geometry.body_offset as u64,
             body_bytes: body_bytes as u64,
-            epoch: 0.into(),
-            accounts: u16::from(geometry.accounts),
-            unused: [0; 2],
+            accounts: geometry.accounts.into(),
+            stamp: Stamp {
+                zero: 0,
+                owner: 0,
+                site: 0,
+                epoch: 0.into(),
+            },
             max_allocated: 0,
             room: 0,
             num_alloc_fail: 0,
@@ -152,7 +157,7 @@ impl Window {
         // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
         let at = |offset| unsafe { base.add(offset) };
         Ok(Self {
-            base,
+            sites: at(geometry.sites_offset).cast(),
             accounts: at(geometry.owners_offset).cast(),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
@@ -230,22 +235,37 @@ impl Window {
     }
 
     #[inline(always)]
+    fn base(&self) -> NonNull<u8> {
+        // SAFETY: the table of sites follows the header, which is at the base.
+        unsafe { self.sites.cast::<u8>().sub(size_of::<Header>()) }
+    }
+
+    #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY:
         // 1. `new` wrote a header at `base`, aligned, inside the committed part.
         // 2. It is borrowed through `self`; outside writers touch the atomic epoch only.
-        unsafe { self.base.cast::<Header>().as_ref() }
+        unsafe { self.base().cast::<Header>().as_ref() }
     }
 
     #[inline(always)]
     pub(crate) fn header_mut(&mut self) -> &mut Header {
         // SAFETY: as in `header`, and `self` is borrowed mutably.
-        unsafe { self.base.cast::<Header>().as_mut() }
+        unsafe { self.base().cast::<Header>().as_mut() }
     }
 
     #[inline(always)]
     pub(crate) fn epoch(&self) -> u16 {
-        self.header().epoch.load(Ordering::Relaxed)
+        self.header().stamp.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Owner and epoch of the next blocks, as bits of a record.
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> u64 {
+        let stamp = &raw const self.header().stamp;
+        // SAFETY: a word of the header, aligned to 8. It is read whole as the epoch may be written
+        // meanwhile, from outside; either epoch is right.
+        unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
     }
 
     /// Entry of unit `unit`; 0 outside.
@@ -327,7 +347,7 @@ impl Window {
     /// Where the hash of a call stack says that its site is.
     #[inline(always)]
     pub(crate) fn site_place(&self, key: u64) -> usize {
-        ((key as u32).wrapping_mul(SPREAD) >> self.site_shift) as usize
+        u64::from((key as u32).wrapping_mul(SPREAD)).wrapping_shr(self.site_shift as u32) as usize
     }
 
     /// The site of a call stack's hash, if it is where the hash says.
@@ -335,7 +355,7 @@ impl Window {
     pub(crate) fn known_site(&self, key: u64) -> Option<(usize, SitePlace)> {
         let place = self.site_place(key);
         // SAFETY: `site_shift` leaves so many bits that there are as many places.
-        let entry = unsafe { self.site_table().add(place) };
+        let entry = unsafe { self.sites.add(place) };
         // SAFETY: inside the table, which is committed and aligned; any bits are valid.
         let found = unsafe { (*entry.as_ptr()).key } == key;
         found.then_some((place, SitePlace(entry)))
@@ -353,20 +373,24 @@ impl Window {
 
     #[inline(always)]
     pub(crate) fn place_of(&self, site: u16) -> SitePlace {
-        let index = usize::from(site) & self.site_mask;
-        // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
-        SitePlace(unsafe { self.site_table().add(index) })
+        self.place_in_low_bits(site.into())
     }
 
     #[inline(always)]
-    fn site_table(&self) -> NonNull<SiteEntry> {
-        // SAFETY: the table follows the header.
-        unsafe { self.base.add(size_of::<Header>()).cast() }
+    fn place_in_low_bits(&self, site: u64) -> SitePlace {
+        let index = site as usize & self.site_mask;
+        // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
+        SitePlace(unsafe { self.sites.add(index) })
     }
 
     /// Adds a block to the accounts.
     #[inline(always)]
-    pub(crate) fn credit<const ACCOUNTS: bool>(&mut self, owner: u16, mut place: SitePlace, size: usize) {
+    pub(crate) fn credit<const ACCOUNTS: bool>(
+        &mut self,
+        owner: u16,
+        mut place: SitePlace,
+        size: usize,
+    ) {
         let size = size as u64;
         let header = self.header_mut();
         match header.room.checked_sub(size) {
@@ -400,7 +424,10 @@ impl Window {
         if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
             *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
         }
-        let site = self.site_mut(entry::record_site(record));
+        // Above the site is the epoch.
+        let mut place = self.place_in_low_bits(record >> 32);
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { place.0.as_mut() };
         site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
     }
 
@@ -492,7 +519,7 @@ impl Window {
         // SAFETY: the table has `depth` words for each of `sites` sites, is aligned to 8 and lies
         // before the body.
         unsafe {
-            let frames = self.base.add(offset).cast();
+            let frames = self.base().add(offset).cast();
             NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
         }
     }
@@ -562,7 +589,7 @@ impl Window {
         }
         // SAFETY: the range is committed; `out` is a Rust slice, which no part of the window is.
         unsafe {
-            self.base
+            self.base()
                 .add(offset)
                 .as_ptr()
                 .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());
