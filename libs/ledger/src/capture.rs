@@ -78,7 +78,7 @@ impl Caller {
     #[inline(always)]
     pub unsafe fn capture(depth: usize, stack: Walkable) -> Self {
         // The function's own record lies on its stack: that needs no check.
-        let Some((next, ret)) = read_record(frame_pointer()).filter(|_| depth > 0) else {
+        let Some((next, ret)) = own_record().filter(|_| depth > 0) else {
             return Self::default();
         };
         let (mut key, mut fp) = (ret, next);
@@ -251,6 +251,28 @@ fn frame_pointer() -> usize {
     0
 }
 
+/// Reads the frame record of the function this is inlined into, which must have one.
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[inline(always)]
+fn own_record() -> Option<(usize, u64)> {
+    let (next, ret): (usize, u64);
+    // SAFETY: the only caller, `Caller::capture`, demands frame pointers. As x30 is said to change,
+    // the function has saved it, and has made its frame record, before this.
+    unsafe {
+        core::arch::asm!(
+            "ldp {next}, {ret}, [x29]",
+            next = out(reg) next, ret = out(reg) ret, out("x30") _,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    Some((next, ret))
+}
+
+#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+fn own_record() -> Option<(usize, u64)> {
+    None
+}
+
 /// Reads a frame record inside the bounds of the stack.
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 #[inline(always)]
@@ -258,8 +280,7 @@ fn read_record(fp: usize) -> Option<(usize, u64)> {
     let (next, ret): (usize, u64);
     // SAFETY:
     // 1. `Walkable::record` has checked `fp` against bounds that were given as readable memory of the
-    //    running stack; `Caller::capture` gives the frame pointer, which its contract says is one.
-    //    Being unaligned is no error: alignment checks are off but for `sp`.
+    //    running stack. Being unaligned is no error: alignment checks are off but for `sp`.
     // 2. What was read is used as numbers only, and checked before the next step.
     unsafe {
         core::arch::asm!(

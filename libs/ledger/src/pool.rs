@@ -248,15 +248,20 @@ impl Pool {
         if part & SLAB == 0 {
             return false;
         }
-        match self.window.slot_at(offset, part) {
-            Some(slot) if !slot.is_free() && !self.window.keeps_enough(slot.class) => {
-                self.window.record_kept(slot.kept, entry::KEPT);
-                let size = entry::record_low(slot.record) as usize;
-                self.window.debit::<ACCOUNTS>(slot.record, size);
-                self.window.keep(slot.class, slot.kept)
-            }
-            _ => false,
+        let Some(slot) = self.window.slot_at(offset, part) else {
+            return false;
+        };
+        if slot.is_free() {
+            return false;
         }
+        let Some(place) = self.window.place_to_keep(slot.class) else {
+            return false;
+        };
+        self.window.keep_at(place, slot.kept);
+        self.window.record_kept(slot.kept, entry::KEPT);
+        let size = entry::record_low(slot.record) as usize;
+        self.window.debit::<ACCOUNTS>(slot.record, size);
+        true
     }
 
     /// Frees what is in no slab.

@@ -34,6 +34,10 @@ struct Class {
 #[derive(Clone, Copy)]
 pub(crate) struct SitePlace(NonNull<SiteEntry>);
 
+/// Room in the stack of a class.
+#[derive(Clone, Copy)]
+pub(crate) struct PlaceToKeep(usize, NonNull<Kept>);
+
 /// A block in a slab.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
@@ -452,27 +456,36 @@ impl Window {
         })
     }
 
-    /// Whether as many blocks of a class are kept as there is room for.
+    /// Where another block of a class can be kept, if there is room.
     #[inline(always)]
-    pub(crate) fn keeps_enough(&self, class: usize) -> bool {
-        self.classes.get(class).is_none_or(|hot| hot.top == hot.end)
+    pub(crate) fn place_to_keep(&self, class: usize) -> Option<PlaceToKeep> {
+        let hot = self.classes.get(class)?;
+        (hot.top != hot.end).then_some(PlaceToKeep(class, hot.top))
+    }
+
+    /// Keeps a block where [`Window::place_to_keep`] just said.
+    #[inline(always)]
+    pub(crate) fn keep_at(&mut self, place: PlaceToKeep, kept: Kept) {
+        let PlaceToKeep(class, top) = place;
+        if let Some(hot) = self.classes.get_mut(class) {
+            // SAFETY: below the stack's end, hence a place of it.
+            unsafe {
+                top.write(kept);
+                hot.top = top.add(1);
+            }
+        }
     }
 
     /// Keeps a block of a class; false if enough are kept.
     #[inline(always)]
     pub(crate) fn keep(&mut self, class: usize, kept: Kept) -> bool {
-        let Some(hot) = self.classes.get_mut(class) else {
-            return false;
-        };
-        if hot.top == hot.end {
-            return false;
+        match self.place_to_keep(class) {
+            Some(place) => {
+                self.keep_at(place, kept);
+                true
+            }
+            None => false,
         }
-        // SAFETY: below the stack's end, hence a place of it.
-        unsafe {
-            hot.top.write(kept);
-            hot.top = hot.top.add(1);
-        }
-        true
     }
 
     /// Writes the record of a kept block, which then is somebody's.
