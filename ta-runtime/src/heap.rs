@@ -251,8 +251,13 @@ impl State {
         }
         let step = needed.max((committed - metadata) / 2).max(STEP);
         // Less than `needed` may do as well: the end of the pool may be free already.
-        let wanted = (committed + step).next_multiple_of(PAGE).min(max);
-        syscall::heap_grow(wanted, size)?;
+        let least = (committed + needed).next_multiple_of(PAGE).min(max);
+        let mut wanted = (committed + step).next_multiple_of(PAGE).min(max);
+        // A generous step that does not fit is no failure: the least one may.
+        if wanted == least || syscall::heap_grow(wanted, 0).is_err() {
+            wanted = least;
+            syscall::heap_grow(wanted, size)?;
+        }
         match &mut self.pool {
             Some(pool) => {
                 // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed.

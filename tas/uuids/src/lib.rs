@@ -258,6 +258,31 @@ pub mod solo {
     pub const CMD_SPIN: u32 = 3;
 }
 
+/// Takes all the memory it can get. Multi-instance; its heap may grow beyond what the kernel lets
+/// one TA have.
+pub mod glutton {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0008_4c6e_8d01_5ec0de000008);
+
+    /// Heap that it declares: with code, stack and tables above the quota of 2560 pages.
+    pub const HEAP_BYTES: u32 = 9 << 20 | 672 << 10;
+
+    /// `()`: nothing.
+    pub const CMD_NOP: u32 = 0;
+    /// `(value in: a = octets of each block, value out: a = octets held, b = blocks)`: allocates
+    /// and touches blocks until refused, and keeps them. Succeeds.
+    pub const CMD_EAT: u32 = 1;
+    /// `()`: frees all.
+    pub const CMD_SPIT: u32 = 2;
+    /// `(value in: a = low, b = high word of octets; value out: a = result)`: the system call
+    /// that reserves a heap.
+    pub const CMD_RESERVE: u32 = 3;
+    /// As above, the one that grows the heap, which tells no size of an allocation.
+    pub const CMD_GROW: u32 = 4;
+}
+
 /// Signed images with one fault each, made from hello's by xtask.
 pub mod bad {
     use super::TeeUuid;
