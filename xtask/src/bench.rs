@@ -168,11 +168,17 @@ fn measure(images: &Images, plugin: &Path, silence: Duration) -> Result<(Counts,
         let _ = std::fs::remove_file(file);
     }
     let plugin = format!("{},out={}", plugin.display(), counts.display());
+    // With `-icount` time is a function of instructions; the seed fixes what RNDR returns, and
+    // the clock what time it is.
     let extra = [
         "-accel",
         "tcg,thread=single",
         "-icount",
         "shift=0",
+        "-seed",
+        "1",
+        "-rtc",
+        "base=2026-01-01T00:00:00,clock=vm",
         "-plugin",
         &plugin,
     ];

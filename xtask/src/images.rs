@@ -111,10 +111,6 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let mut files = Vec::new();
     for name in &ta_names {
         let elf = program(name)?;
-        if elf.ta_head().is_err() {
-            ui::warn(format_args!("{name} has no ta_head yet and is left out"));
-            continue;
-        }
         let ta = package_ta(&key, name, elf, &mut files)?;
         if let Some(twin) = tas.iter().find(|other: &&Ta| other.uuid == ta.uuid) {
             bail!(

@@ -40,7 +40,11 @@ pub(crate) fn table(image: &Image) -> Result<Vec<u8>> {
             sites.push(Site {
                 pc_offset: u32::try_from(offset)?,
                 function: short_name(&frame.function),
-                file: frame.file.clone(),
+                file: if frame.file.is_empty() {
+                    "assembly".into()
+                } else {
+                    frame.file.clone()
+                },
                 line: frame.line,
             });
         }

@@ -61,6 +61,30 @@ impl Write for Prefixed {
     }
 }
 
+impl Report {
+    /// The registers of a crash; of a panic, what the panicking function left in them.
+    fn registers(&mut self, frame: &CrashFrame) {
+        self.line(format_args!(
+            "esr {:#010x} far {:#018x} pc {:#018x} pstate {:#010x}",
+            frame.esr, frame.far, frame.pc, frame.pstate
+        ));
+        for (row, registers) in frame.x.chunks(4).enumerate() {
+            let mut out = Prefixed {
+                out: self.out,
+                at_start: true,
+            };
+            for (column, value) in registers.iter().enumerate() {
+                let _ = write!(out, "x{:<2} {value:016x} ", row * 4 + column);
+            }
+            let _ = if row == 7 {
+                writeln!(out, "sp  {:016x}", frame.sp)
+            } else {
+                writeln!(out)
+            };
+        }
+    }
+}
+
 /// Entered from the vectors, on the emergency stack.
 pub(crate) extern "C" fn crash_entry(frame: &CrashFrame, vector: u64) -> ! {
     let mut report = begin();
@@ -93,24 +117,7 @@ pub(crate) extern "C" fn crash_entry(frame: &CrashFrame, vector: u64) -> ! {
         Some(StackKind::Boot) => report.line(format_args!("Stack overflow: boot")),
         None => {}
     }
-    report.line(format_args!(
-        "esr {:#010x} far {:#018x} pc {:#018x} pstate {:#010x}",
-        frame.esr, frame.far, frame.pc, frame.pstate
-    ));
-    for (row, registers) in frame.x.chunks(4).enumerate() {
-        let mut out = Prefixed {
-            out: report.out,
-            at_start: true,
-        };
-        for (column, value) in registers.iter().enumerate() {
-            let _ = write!(out, "x{:<2} {value:016x} ", row * 4 + column);
-        }
-        let _ = if row == 7 {
-            writeln!(out, "sp  {:016x}", frame.sp)
-        } else {
-            writeln!(out)
-        };
-    }
+    report.registers(frame);
     report.line(format_args!("Call stack:"));
     // A bad jump leaves its origin in the link register.
     report_address(&mut report, frame.pc);
@@ -123,6 +130,7 @@ pub(crate) extern "C" fn crash_entry(frame: &CrashFrame, vector: u64) -> ! {
 
 /// Reports a Rust panic and ends the machine. For the roof's `#[panic_handler]`.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
+    let frame = CrashFrame::here();
     let mut report = begin();
     match info.location() {
         Some(place) => report.line(format_args!(
@@ -133,6 +141,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
         )),
         None => report.line(format_args!("Panic: {}", info.message())),
     }
+    report.registers(&frame);
     report.line(format_args!("Call stack:"));
     walk(frame_pointer(), |address| {
         report_address(&mut report, address)

@@ -5,7 +5,7 @@
 //! on the thread's stack; everything else goes to the emergency stack and never returns.
 //! **Knows nothing of:** what a trap means.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
 use crate::{crash, percpu, thread};
 
@@ -18,6 +18,61 @@ pub(crate) struct CrashFrame {
     pub(crate) pstate: u64,
     pub(crate) esr: u64,
     pub(crate) far: u64,
+}
+
+impl CrashFrame {
+    /// The registers here and now; `pc` is an address in this function's caller.
+    #[inline(always)]
+    pub(crate) fn here() -> Self {
+        let mut frame = Self {
+            x: [0; 31],
+            sp: 0,
+            pc: 0,
+            pstate: 0,
+            esr: 0,
+            far: 0,
+        };
+        let at = &raw mut frame;
+        // SAFETY:
+        // 1. Stores 32 words into `frame`, where `x` and then `sp` lie (repr(C)).
+        // 2. Changes nothing but the scratch registers that it names.
+        unsafe {
+            asm!(
+                "stp x0, x1, [{at}, #0]",
+                "stp x2, x3, [{at}, #16]",
+                "stp x4, x5, [{at}, #32]",
+                "stp x6, x7, [{at}, #48]",
+                "stp x8, x9, [{at}, #64]",
+                "stp x10, x11, [{at}, #80]",
+                "stp x12, x13, [{at}, #96]",
+                "stp x14, x15, [{at}, #112]",
+                "stp x16, x17, [{at}, #128]",
+                "stp x18, x19, [{at}, #144]",
+                "stp x20, x21, [{at}, #160]",
+                "stp x22, x23, [{at}, #176]",
+                "stp x24, x25, [{at}, #192]",
+                "stp x26, x27, [{at}, #208]",
+                "stp x28, x29, [{at}, #224]",
+                "mov {tmp}, sp",
+                "stp x30, {tmp}, [{at}, #240]",
+                at = in(reg) at,
+                tmp = out(reg) _,
+                options(nostack, preserves_flags),
+            );
+            asm!(
+                "adr {pc}, .",
+                "mrs {esr}, esr_el1",
+                "mrs {far}, far_el1",
+                "mrs {pstate}, daif",
+                pc = out(reg) frame.pc,
+                esr = out(reg) frame.esr,
+                far = out(reg) frame.far,
+                pstate = out(reg) frame.pstate,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        frame
+    }
 }
 
 const CRASH_FRAME_BYTES: usize = size_of::<CrashFrame>();

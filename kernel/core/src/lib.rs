@@ -41,5 +41,7 @@ pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod thread;

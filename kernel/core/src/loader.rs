@@ -103,6 +103,8 @@ impl<M: Machine> Call<'_, M> {
                 }
             };
             image.pages.push(page);
+            // Images can be long: let interrupts in between pages.
+            self.kernel.machine.interruptible(|| ());
             if let Err(err) = self.copy_page(from, n * PAGE_SIZE, len, page) {
                 self.free_image(image);
                 return Err(err);

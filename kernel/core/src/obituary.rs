@@ -95,7 +95,7 @@ fn call_stack<M: Machine>(machine: &M, instance: &Instance, context: &crate::mac
         }
         // A frame record: the caller's frame pointer and the return address.
         let mut record = [0_u64; 2];
-        let aligned = frame != 0 && frame % 8 == 0;
+        let aligned = frame != 0 && frame.is_multiple_of(8);
         if !aligned || !space.peek(machine, UserVa(frame), record.as_mut_bytes()) {
             break;
         }

@@ -5,7 +5,7 @@
 //! **Knows nothing of:** sessions; what system calls do.
 
 use crate::addr::{PAGE_SIZE, UserVa};
-use crate::args::{Arg, ArgMemory, Args, is_input, is_memref, is_output};
+use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::invoke::TaCall;
@@ -377,7 +377,7 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<(), TeeResult> {
         let mut params = UteeParams::default();
         self.read_ta(state, instance, params_va, params.as_mut_bytes())?;
-        for index in 0..NUM_PARAMS {
+        for (index, place) in mapped.iter().enumerate() {
             let kind = args.kind(index);
             if !is_output(kind) {
                 continue;
@@ -396,14 +396,13 @@ impl<M: Machine> Kernel<M> {
                     size,
                 } => {
                     *size = b;
-                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, mapped[index]) {
+                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, *place) {
                         let len = b.min(*given);
                         let (caller, to) = (*caller, *to);
                         self.copy_between(state, (instance, from), (caller, to), len)?;
                     }
                 }
             }
-            debug_assert!(is_memref(kind) || mapped[index].is_none());
         }
         Ok(())
     }

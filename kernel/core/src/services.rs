@@ -17,6 +17,7 @@ use crate::pta_api::Services;
 use crate::rpc::{RpcArg, RpcClient};
 use crate::syscall::time_of;
 use crate::ta_heap;
+use crate::text::TextBuffer;
 use core::cell::RefCell;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
@@ -307,16 +308,7 @@ impl<M: Machine> Services for CallServices<'_, M> {
     }
 
     fn dump_heap(&self) {
-        struct Lines;
-        impl fmt::Write for Lines {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                for line in text.lines().filter(|line| !line.is_empty()) {
-                    log::info!("{line}");
-                }
-                Ok(())
-            }
-        }
-        self.kernel.heap.dump(&mut Lines);
+        self.kernel.heap.dump(&mut ConsoleLines(TextBuffer::EMPTY));
     }
 
     fn ree_time(&self) -> Result<TeeTime, TeeResult> {
@@ -342,6 +334,23 @@ impl<M: Machine> Services for CallServices<'_, M> {
             }
             None => TeeResult::NOT_SUPPORTED,
         }
+    }
+}
+
+/// Text that goes to the secure console line by line.
+struct ConsoleLines(TextBuffer<160>);
+
+impl fmt::Write for ConsoleLines {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive('\n') {
+            // A longer line is cut.
+            let _ = self.0.write_str(piece.trim_end_matches('\n'));
+            if piece.ends_with('\n') {
+                log::info!("{}", self.0.text());
+                self.0 = TextBuffer::EMPTY;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -157,7 +157,9 @@ impl Shm {
             if left > 0 {
                 let mut next = 0_u64;
                 let pa = PhysAddr(list_page.0 + PAGE_LIST_ENTRIES as u64 * ENTRY_BYTES);
-                if !memory.read_normal(pa, next.as_mut_bytes()) || next % PAGE_SIZE as u64 != 0 {
+                if !memory.read_normal(pa, next.as_mut_bytes())
+                    || !next.is_multiple_of(PAGE_SIZE as u64)
+                {
                     return Err(ShmError::BadAddress);
                 }
                 list_page = PhysAddr(next);

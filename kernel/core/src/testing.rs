@@ -9,6 +9,8 @@
 //! A test makes a [`TestMachine`], scripts what TAs ([`TestMachine::on_user`]) and the normal
 //! world ([`TestMachine::on_suspend`]) will do, runs kernel code on it and looks at the outcome.
 
+pub mod world;
+
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
     Abort, Access, Clock, NormalMemory, SecureMemory, TableMemory, ThreadControl, Tlb, Trap,
@@ -20,6 +22,7 @@ use crate::mem::table::{Leaf, bits};
 use crate::owner::OwnerId;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -37,6 +40,13 @@ pub const DIRT: u8 = 0xd1;
 pub type UserStep = Box<dyn FnOnce(&TestMachine, &mut UserContext, UserRoot) -> Trap + Send>;
 /// What the normal world does while a thread is suspended: it gets x0..x3 and answers x0..x7.
 pub type SuspendStep = Box<dyn FnOnce(&TestMachine, [u64; 4]) -> [u64; 8] + Send>;
+
+/// What TAs do when no step is scripted.
+pub type UserModel = Arc<dyn Fn(&TestMachine, &mut UserContext, UserRoot) -> Trap + Send + Sync>;
+/// What the normal world does when no step is scripted.
+pub type SuspendModel = Arc<dyn Fn(&TestMachine, [u64; 4]) -> [u64; 8] + Send + Sync>;
+/// Looks on, or changes things, after a read of normal-world memory: address and length.
+pub type ReadHook = Arc<dyn Fn(&TestMachine, PhysAddr, usize) + Send + Sync>;
 
 /// One invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +67,9 @@ pub struct TestMachine {
     synced: Mutex<Vec<PhysPage>>,
     user_steps: Mutex<VecDeque<UserStep>>,
     suspend_steps: Mutex<VecDeque<SuspendStep>>,
+    user_model: Mutex<Option<UserModel>>,
+    suspend_model: Mutex<Option<SuspendModel>>,
+    read_hook: Mutex<Option<ReadHook>>,
     suspensions: Mutex<Vec<[u64; 4]>>,
     ticks: AtomicU64,
     random: AtomicU64,
@@ -86,6 +99,9 @@ impl TestMachine {
             synced: Mutex::default(),
             user_steps: Mutex::default(),
             suspend_steps: Mutex::default(),
+            user_model: Mutex::default(),
+            suspend_model: Mutex::default(),
+            read_hook: Mutex::default(),
             suspensions: Mutex::default(),
             ticks: AtomicU64::new(0),
             random: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
@@ -113,6 +129,17 @@ impl TestMachine {
     /// Appends what the normal world does the next time a thread is suspended.
     pub fn on_suspend(&self, step: impl FnOnce(&Self, [u64; 4]) -> [u64; 8] + Send + 'static) {
         self.suspend_steps.lock().push_back(Box::new(step));
+    }
+
+    /// Sets what TAs and the normal world do when no step is scripted.
+    pub fn set_models(&self, user: UserModel, suspend: SuspendModel) {
+        *self.user_model.lock() = Some(user);
+        *self.suspend_model.lock() = Some(suspend);
+    }
+
+    /// Sets what happens right after each read of normal-world memory.
+    pub fn set_read_hook(&self, hook: Option<ReadHook>) {
+        *self.read_hook.lock() = hook;
     }
 
     /// How many scripted steps of TAs and of the normal world were not taken yet.
@@ -343,6 +370,11 @@ impl NormalMemory for TestMachine {
             return false;
         };
         buf.copy_from_slice(&ram[offset..offset + buf.len()]);
+        drop(ram);
+        let hook = self.read_hook.lock().clone();
+        if let Some(hook) = hook {
+            hook(self, pa, buf.len());
+        }
         true
     }
 
@@ -371,9 +403,11 @@ impl Tlb for TestMachine {
 impl UserCpu for TestMachine {
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap {
         let step = self.user_steps.lock().pop_front();
-        match step {
-            Some(step) => step(self, context, root),
-            None => panic!(
+        let model = self.user_model.lock().clone();
+        match (step, model) {
+            (Some(step), _) => step(self, context, root),
+            (None, Some(model)) => model(self, context, root),
+            (None, None) => panic!(
                 "a TA runs (pc {:#x}) that no step was scripted for",
                 context.pc
             ),
@@ -385,9 +419,13 @@ impl ThreadControl for TestMachine {
     fn suspend(&self, out: [u64; 4]) -> [u64; 8] {
         self.suspensions.lock().push(out);
         let step = self.suspend_steps.lock().pop_front();
-        match step {
-            Some(step) => step(self, out),
-            None => panic!("a thread suspends with {out:x?}, which no step was scripted for"),
+        let model = self.suspend_model.lock().clone();
+        match (step, model) {
+            (Some(step), _) => step(self, out),
+            (None, Some(model)) => model(self, out),
+            (None, None) => {
+                panic!("a thread suspends with {out:x?}, which no step was scripted for")
+            }
         }
     }
 

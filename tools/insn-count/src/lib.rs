@@ -26,7 +26,9 @@ const END: u32 = HINT | 101 << 5;
 
 const FLASH_BYTES: usize = 0x0400_0000;
 const RAM_BASE: u64 = 0x4000_0000;
-const RAM_END: u64 = 0x8000_0000;
+/// As the runner gives the machine; other host memory may follow right behind.
+const RAM_BYTES: u64 = 256 << 20;
+const RAM_END: u64 = RAM_BASE + RAM_BYTES;
 const KERNEL_HIGH: u64 = 0xffff_0000_0000_0000;
 const SECURE_RAM: std::ops::Range<u64> = 0x0e00_0000..0x0f00_0000;
 
@@ -172,6 +174,9 @@ fn classify(vaddr: u64, host: usize) -> usize {
     if FLASH_HOST.load(Relaxed) == 0 {
         // The first block ever: the reset vector, at flash offset 0 or little above.
         FLASH_HOST.store(host.wrapping_sub(vaddr as usize), Relaxed);
+    }
+    if vaddr >= KERNEL_HIGH {
+        return KERNEL;
     }
     if host.wrapping_sub(FLASH_HOST.load(Relaxed)) < FLASH_BYTES {
         return MONITOR;

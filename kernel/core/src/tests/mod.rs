@@ -1,0 +1,99 @@
+//! Tests of the kernel through its entry points, on a model of the machine.
+//!
+//! **Invariant:** every test compares the accounts before and after.
+//! **Knows nothing of:** real hardware, real TAs.
+
+mod ta;
+
+use crate::owner::OwnerId;
+use crate::pta_api::{Params, PseudoTa, Services};
+use crate::testing::world::{Accounts, World};
+use std::sync::Arc;
+use tally_abi::ta::flags;
+use tally_abi::{TeeResult, TeeUuid};
+
+/// A TA with an instance for every session.
+const MULTI: TeeUuid = TeeUuid::from_u128(0x11);
+/// A single-instance TA for one session.
+const SINGLE: TeeUuid = TeeUuid::from_u128(0x22);
+/// A single-instance TA for several sessions.
+const SHARED: TeeUuid = TeeUuid::from_u128(0x33);
+/// A single-instance TA for several sessions that stays.
+const KEPT: TeeUuid = TeeUuid::from_u128(0x44);
+/// The pseudo-TA.
+const ECHO: TeeUuid = TeeUuid::from_u128(0x55);
+
+/// Copies its first parameter to its second.
+struct Echo;
+
+impl PseudoTa for Echo {
+    fn uuid(&self) -> TeeUuid {
+        ECHO
+    }
+
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn invoke(
+        &self,
+        services: &dyn Services,
+        command: u32,
+        params: &mut dyn Params,
+    ) -> Result<(), TeeResult> {
+        match command {
+            0 => {
+                let (a, b) = params.value(0);
+                params.set_value(1, b, a);
+                Ok(())
+            }
+            1 => {
+                let len = params.memref_len(0);
+                params.set_memref_len(1, len);
+                if params.memref_len(1) < len {
+                    return Err(TeeResult::SHORT_BUFFER);
+                }
+                let mut data = vec![0; len as usize];
+                params.read(0, 0, &mut data)?;
+                params.write(1, 0, &data)
+            }
+            2 => {
+                let mut octets = [0; 16];
+                params.read(0, 0, &mut octets)?;
+                params.set_value(1, services.kill(TeeUuid::from_octets(octets)), 0);
+                Ok(())
+            }
+            3 => params.read(0, params.memref_len(0), &mut [0]),
+            4 => services.ree_time().map(drop),
+            _ => Err(TeeResult::NOT_SUPPORTED),
+        }
+    }
+}
+
+/// A world with all of the TAs.
+fn world() -> Arc<World> {
+    let world = World::new(&[&Echo]);
+    world.install(MULTI, 0, 300);
+    world.install(SINGLE, flags::SINGLE_INSTANCE, 300);
+    world.install(SHARED, flags::SINGLE_INSTANCE | flags::MULTI_SESSION, 300);
+    world.install(
+        KEPT,
+        flags::SINGLE_INSTANCE | flags::MULTI_SESSION | flags::INSTANCE_KEEP_ALIVE,
+        300,
+    );
+    world
+}
+
+/// Runs `test` in a world and checks that everything is back afterwards.
+fn leaves_nothing(test: impl FnOnce(&Arc<World>)) {
+    let world = world();
+    let before = world.accounts();
+    test(&world);
+    same(&world, &before);
+    assert_eq!(world.ta_steps_left(), 0, "steps of TAs that were not taken");
+    assert_eq!(world.kernel.machine.owner(), OwnerId::KERNEL);
+}
+
+fn same(world: &World, before: &Accounts) {
+    assert_eq!(world.accounts(), *before);
+}
