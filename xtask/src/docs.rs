@@ -34,6 +34,8 @@ pub(crate) struct Args {
 enum Console {
     Normal,
     Secure,
+    /// With the names that xtask knows for addresses.
+    SecureNamed,
 }
 
 /// Output of shell commands that the documents show.
@@ -62,7 +64,7 @@ const CAPTURES: &[Capture] = &[
     normal("alloc", "teestat alloc"),
     normal(
         "ta",
-        "open heap; invoke 1 alloc 3000; open crash; invoke 2 panic; keepalive hold 5000; teestat ta",
+        "open heap; invoke 1 alloc 3000; open crash; invoke 2 panic-holding 3; keepalive hold 5000; teestat ta",
     ),
     normal(
         "leaks",
@@ -83,7 +85,7 @@ const CAPTURES: &[Capture] = &[
         name: "ta-crash",
         commands: "crash null-read",
         kernel_features: &[],
-        console: Console::Secure,
+        console: Console::SecureNamed,
         from: "E/TC",
     },
     Capture {
@@ -131,7 +133,11 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ),
     (
         "docs/THREAT_MODEL.md",
-        &["## Who is hostile", "## What is checked where", "## What is not defended"],
+        &[
+            "## Who is hostile",
+            "## What is checked where",
+            "## What is not defended",
+        ],
     ),
     ("docs/BENCHMARKS.md", &["<!-- bench:begin -->"]),
     ("docs/EXAMPLES.md", &["<!-- kernel-crash:begin -->"]),
@@ -159,9 +165,8 @@ fn document(name: &str) -> PathBuf {
 
 fn capture(only: &[String]) -> Result<()> {
     setup::ensure(setup::Part::Qemu)?;
-    let known = |name: &String| {
-        ALWAYS.contains(&name.as_str()) || CAPTURES.iter().any(|c| c.name == name)
-    };
+    let known =
+        |name: &String| ALWAYS.contains(&name.as_str()) || CAPTURES.iter().any(|c| c.name == name);
     if let Some(name) = only.iter().find(|name| !known(name)) {
         bail!("there is no capture `{name}`");
     }
@@ -220,14 +225,19 @@ fn take(capture: &Capture, images: &Images) -> Result<()> {
     let outcome = start(images, capture.commands)?;
     let text = match capture.console {
         Console::Normal => outcome.normal.clone(),
-        Console::Secure => Symbols::new(images).annotate(&outcome.secure),
+        Console::Secure => outcome.secure.clone(),
+        Console::SecureNamed => Symbols::new(images).annotate(&outcome.secure),
     };
     let text = presentable(&text);
     let lines: Vec<&str> = text
         .lines()
         .skip_while(|line| !line.contains(capture.from))
         .collect();
-    ensure!(!lines.is_empty(), "`{}` printed nothing to show", capture.commands);
+    ensure!(
+        !lines.is_empty(),
+        "`{}` printed nothing to show",
+        capture.commands
+    );
     let features: String = capture
         .kernel_features
         .iter()
@@ -235,7 +245,7 @@ fn take(capture: &Capture, images: &Images) -> Result<()> {
         .collect();
     let secure = match capture.console {
         Console::Normal => "",
-        Console::Secure => " --secure-console",
+        Console::Secure | Console::SecureNamed => " --secure-console",
     };
     let shown = format!(
         "$ cargo xtask run{features}{secure} -- '{}'\n{}",
@@ -253,7 +263,10 @@ fn bench() -> Result<String> {
     let table = tool::output(Command::new(std::env::current_exe()?).arg("bench"))?;
     Ok(format!(
         "{}\n{version}; `-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0`.\n",
-        fenced(&format!("$ cargo xtask bench\n{}", presentable(&table).trim_end()))
+        fenced(&format!(
+            "$ cargo xtask bench\n{}",
+            presentable(&table).trim_end()
+        ))
     ))
 }
 
@@ -275,19 +288,32 @@ fn fenced(text: &str) -> String {
     format!("```text\n{}\n```\n", text.trim_end())
 }
 
-/// The part of the tour that tells most: the account, the leak, the account again. Lines of the
-/// account that say zero, and the other chapters, are left out.
+/// The part of the tour that tells most: the account, the leak, the account again. What is left out of
+/// these chapters is lines of the account: those that say zero, and in the end all but the sum.
 fn telling(tour: &str) -> Vec<String> {
-    const CHAPTERS: &[&str] = &["# Secure RAM", "# Now a leak", "# What was", "# The sessions"];
+    const CHAPTERS: &[&str] = &["# Secure RAM", "# Now a leak", "# What was", LAST];
+    const LAST: &str = "# The sessions";
+    const LEFT_OUT: &str = "...";
     let mut lines: Vec<String> = Vec::new();
-    let mut wanted = false;
+    let mut chapter = "";
     for line in tour.lines() {
         if line.starts_with("# ") {
-            wanted = CHAPTERS.iter().any(|chapter| line.starts_with(chapter));
+            chapter = line;
         }
-        let is_zero = line.split_whitespace().rev().take(2).eq(["0", "0"]);
-        if wanted && !is_zero {
+        if !CHAPTERS.iter().any(|wanted| chapter.starts_with(wanted)) {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_row = words.len() > 2
+            && words[words.len() - 2..]
+                .iter()
+                .all(|w| w.parse::<u64>().is_ok());
+        let is_zero = is_row && words.ends_with(&["0", "0"]);
+        let is_detail = is_row && chapter.starts_with(LAST) && !["free", "sum"].contains(&words[0]);
+        if !is_zero && !is_detail {
             lines.push(line.to_owned());
+        } else if lines.last().is_some_and(|last| last != LEFT_OUT) {
+            lines.push(LEFT_OUT.to_owned());
         }
     }
     while lines.last().is_some_and(String::is_empty) {
@@ -337,7 +363,11 @@ fn check() -> Result<Vec<String>> {
     for file in DOCUMENTS {
         texts.push(std::fs::read_to_string(document(file)).unwrap_or_default());
     }
-    for name in ALWAYS.iter().copied().chain(CAPTURES.iter().map(|c| c.name)) {
+    for name in ALWAYS
+        .iter()
+        .copied()
+        .chain(CAPTURES.iter().map(|c| c.name))
+    {
         let filled = texts.iter().any(|text| {
             between(text, name).is_some_and(|(start, end)| !text[start..end].trim().is_empty())
         });
@@ -364,7 +394,10 @@ mod tests {
     #[test]
     fn telling_part_leaves_out_zeros_and_other_chapters() {
         let tour = "# Who answers?\nx\n\n# Secure RAM by use\nfree 8 2\nspare 0 0\nsum 8 2\n\n";
-        assert_eq!(telling(tour), ["# Secure RAM by use", "free 8 2", "sum 8 2"]);
+        assert_eq!(
+            telling(tour),
+            ["# Secure RAM by use", "free 8 2", "...", "sum 8 2"]
+        );
     }
 
     #[test]

@@ -15,7 +15,11 @@ const PROMPT: &str = "tally> ";
 
 /// Draws `lines` in a window.
 pub(super) fn draw(lines: &[String]) -> String {
-    let columns = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let columns = lines
+        .iter()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(0);
     let width = columns * CHAR_TENTH_PX / 10 + 2 * MARGIN_PX;
     let height = BAR_PX + lines.len() * LINE_PX + MARGIN_PX;
     let mut svg = String::new();
@@ -29,7 +33,10 @@ pub(super) fn draw(lines: &[String]) -> String {
     );
     for (n, colour) in ["#ff5f57", "#febc2e", "#28c840"].iter().enumerate() {
         let x = MARGIN_PX + n * 20;
-        let _ = writeln!(svg, "<circle cx=\"{x}\" cy=\"19\" r=\"6\" fill=\"{colour}\"/>");
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x}\" cy=\"19\" r=\"6\" fill=\"{colour}\"/>"
+        );
     }
     let _ = writeln!(
         svg,
@@ -41,7 +48,11 @@ pub(super) fn draw(lines: &[String]) -> String {
             continue;
         }
         let y = BAR_PX + n * LINE_PX + FONT_PX;
-        let _ = writeln!(svg, "<text x=\"{MARGIN_PX}\" y=\"{y}\">{}</text>", spans(line));
+        let _ = writeln!(
+            svg,
+            "<text x=\"{MARGIN_PX}\" y=\"{y}\">{}</text>",
+            spans(line)
+        );
     }
     svg.push_str("</g>\n</svg>\n");
     svg
