@@ -202,10 +202,13 @@ fn parse(
             let kind = kind - attr::TMEM_INPUT + attr::RMEM_INPUT;
             let pa = PhysAddr(param.a);
             if pa.0 == 0 {
-                if param.b != 0 {
-                    return Err(TeeResult::BAD_PARAMETERS);
-                }
-                return Ok(memref(kind, ArgMemory::Null));
+                // As OP-TEE has it, whatever size comes with it.
+                let arg = Arg::Memref {
+                    memory: ArgMemory::Null,
+                    given: 0,
+                    size: 0,
+                };
+                return Ok((kind as u32, arg));
             }
             let lent = if param.attr & attr::NONCONTIG != 0 {
                 Shm::from_page_list(memory, pa, param.b, None)?

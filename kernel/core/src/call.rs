@@ -9,7 +9,7 @@ use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
 use crate::message::Outcome;
 use crate::rpc::{RpcArg, RpcClient};
-use crate::session::Opener;
+use crate::session::{Opener, Phase};
 use tally_abi::rpc::notification;
 use tally_abi::{TeeResult, smc};
 
@@ -54,13 +54,29 @@ impl<'k, M: Machine> Call<'k, M> {
     /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
     pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
         loop {
-            let claimed = match self.kernel.state().guest.instances.at_mut(instance) {
-                Some(found) => found.claim(self.thread),
-                None => Err(InstanceError::Dead),
+            let claimed = {
+                let mut state = self.kernel.state();
+                let instances = &mut state.guest.instances;
+                let claimed = match instances.at_mut(instance) {
+                    Some(found) => found.claim(self.thread),
+                    None => Err(InstanceError::Dead),
+                };
+                if claimed == Err(InstanceError::Wait) && instances.waits_in_a_ring(self.thread) {
+                    instances.stop_waiting(instance, self.thread);
+                    Err(InstanceError::Deadlock)
+                } else {
+                    claimed
+                }
             };
             match claimed {
                 Ok(()) => return Ok(()),
-                Err(InstanceError::Wait) => self.wait()?,
+                Err(InstanceError::Wait) => {
+                    if let Err(err) = self.wait() {
+                        let mut state = self.kernel.state();
+                        state.guest.instances.stop_waiting(instance, self.thread);
+                        return Err(err);
+                    }
+                }
                 Err(err @ (InstanceError::Dead | InstanceError::Deadlock)) => {
                     return Err(err.into());
                 }
@@ -144,15 +160,18 @@ impl<'k, M: Machine> Call<'k, M> {
                     .sessions
                     .iter()
                     .find(|(_, session)| {
-                        session.opener == Opener::Ta(instance) && session.uses == 0
+                        session.opener == Opener::Ta(instance)
+                            && session.uses == 0
+                            && session.phase == Phase::Open
                     })
                     .map(|(_, session)| session.id)
             };
             let Some(id) = orphan else { return };
             let Outcome { result, .. } = self.close_session(id, Opener::Ta(instance));
-            if result != TeeResult::SUCCESS && result != TeeResult::TARGET_DEAD {
+            if result != TeeResult::SUCCESS {
+                // Its target is this call's caller, or waiting is hopeless: it goes untold.
                 log::error!("session {id:#x} of an ended TA does not close: {result}");
-                return;
+                self.forget_session(id, Opener::Ta(instance));
             }
         }
     }
@@ -175,6 +194,10 @@ impl<'k, M: Machine> Call<'k, M> {
         }
         self.close_orphans(instance);
         let mut state = self.kernel.state();
+        // Closing suspends: somebody else may have taken the entry out, and the slot be reused.
+        if state.guest.instances.at(instance).is_none() {
+            return;
+        }
         // The entry's heap block goes here; its account must be empty then.
         let removed = state.guest.instances.remove(instance.slot);
         if let Some(owner) = removed.as_deref().map(|found: &Instance| found.owner) {

@@ -9,6 +9,7 @@ use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
 use crate::owner::OwnerId;
+use crate::thread::MAX_THREADS;
 use tally_abi::pta::stats::AllocStats;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
@@ -188,6 +189,31 @@ impl Table<Instance> {
     pub fn at_mut(&mut self, instance: InstanceRef) -> Option<&mut Instance> {
         self.get_mut(instance.slot)
             .filter(|found| found.generation == instance.generation)
+    }
+
+    /// Whether `thread` waits for an instance whose thread waits, and so on, for `thread`.
+    #[must_use]
+    pub fn waits_in_a_ring(&self, thread: usize) -> bool {
+        let mut waiter = thread;
+        // A ring is no longer than there are threads.
+        for _ in 0..MAX_THREADS {
+            let awaited = self
+                .iter()
+                .find(|(_, found)| found.waiters & 1 << waiter != 0);
+            match awaited.and_then(|(_, found)| found.busy) {
+                Some(holder) if holder == thread => return true,
+                Some(holder) => waiter = holder,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// `thread` waits for `instance` no longer.
+    pub fn stop_waiting(&mut self, instance: InstanceRef, thread: usize) {
+        if let Some(found) = self.at_mut(instance) {
+            found.waiters &= !(1 << thread);
+        }
     }
 
     /// A living instance of `uuid` that serves all sessions, or is being loaded.

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::message::{OpenSession, Outcome};
 use crate::owners::{OwnerKind, OwnerName};
 use crate::pta_params::PtaParams;
-use crate::session::{Opener, Session, Target, session_id};
+use crate::session::{Opener, Phase, Session, Target, session_id};
 use tally_abi::ta::{entry, flags};
 use tally_abi::{Origin, TeeResult, TeeUuid};
 
@@ -43,6 +43,7 @@ impl<M: Machine> Call<'_, M> {
         if let Some(index) = pseudo {
             return match self.add_session(open, opener, Target::Pseudo(index), cancel_id) {
                 Ok(id) => {
+                    self.set_phase(id, opener, Phase::Open);
                     self.end_use(id, opener);
                     (Outcome::app(TeeResult::SUCCESS), id)
                 }
@@ -68,6 +69,9 @@ impl<M: Machine> Call<'_, M> {
             command: 0,
         };
         let outcome = self.enter_ta(instance, call, args);
+        if outcome.result == TeeResult::SUCCESS {
+            self.set_phase(id, opener, Phase::Open);
+        }
         self.end_use(id, opener);
         if outcome.result == TeeResult::SUCCESS {
             self.unclaim(instance);
@@ -90,7 +94,7 @@ impl<M: Machine> Call<'_, M> {
     ) -> Outcome {
         let target = {
             let mut state = self.kernel.state();
-            let slot = match state.guest.sessions.find(id, opener) {
+            let slot = match state.guest.sessions.find_open(id, opener) {
                 Ok(slot) => slot,
                 Err(err) => return Outcome::tee(err.into()),
             };
@@ -136,9 +140,17 @@ impl<M: Machine> Call<'_, M> {
     /// Closes a session.
     pub fn close_session(&mut self, id: u32, opener: Opener) -> Outcome {
         let target = {
-            let state = self.kernel.state();
-            match state.guest.sessions.find_idle(id, opener) {
-                Ok(slot) => state.guest.sessions.get(slot).map(|session| session.target),
+            let mut state = self.kernel.state();
+            let sessions = &mut state.guest.sessions;
+            let found = sessions
+                .find_idle(id, opener)
+                .and_then(|_| sessions.find_open(id, opener));
+            match found {
+                // From here on nobody else can use it, or close it a second time.
+                Ok(slot) => sessions.get_mut(slot).map(|session| {
+                    session.phase = Phase::Closing;
+                    session.target
+                }),
                 Err(err) => return Outcome::tee(err.into()),
             }
         };
@@ -154,6 +166,7 @@ impl<M: Machine> Call<'_, M> {
                     };
                     self.enter_ta(instance, call, &mut Args::default());
                 } else if claimed == Err(TeeResult::BUSY) {
+                    self.set_phase(id, opener, Phase::Open);
                     return Outcome::tee(TeeResult::BUSY);
                 }
                 self.remove_session(id, opener);
@@ -166,6 +179,21 @@ impl<M: Machine> Call<'_, M> {
             Some(Target::Pseudo(_)) | None => self.remove_session(id, opener),
         }
         Outcome::tee(TeeResult::SUCCESS)
+    }
+
+    /// Removes a session whose target cannot be told.
+    pub fn forget_session(&mut self, id: u32, opener: Opener) {
+        let target = {
+            let state = self.kernel.state();
+            let slot = state.guest.sessions.find_idle(id, opener);
+            slot.ok()
+                .and_then(|slot| state.guest.sessions.get(slot))
+                .map(|session| session.target)
+        };
+        self.remove_session(id, opener);
+        if let Some(Target::Ta(instance)) = target {
+            self.drop_if_unused(instance);
+        }
     }
 
     /// Asks the operation `cancel_id` of a session to end.
@@ -199,6 +227,7 @@ impl<M: Machine> Call<'_, M> {
         };
         let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
         let session = Session {
+            phase: Phase::Opening,
             id: 0,
             target,
             opener,
@@ -227,6 +256,15 @@ impl<M: Machine> Call<'_, M> {
         }
         owners.rename(owner, OwnerKind::Session(id));
         Ok(id)
+    }
+
+    fn set_phase(&self, id: u32, opener: Opener, phase: Phase) {
+        let mut state = self.kernel.state();
+        if let Ok(slot) = state.guest.sessions.find(id, opener)
+            && let Some(session) = state.guest.sessions.get_mut(slot)
+        {
+            session.phase = phase;
+        }
     }
 
     fn end_use(&self, id: u32, opener: Opener) {
@@ -271,9 +309,17 @@ impl<M: Machine> Call<'_, M> {
     /// counted.
     fn instance_for(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         loop {
-            let shared = self.kernel.state().guest.instances.shared_instance(uuid);
-            let Some(instance) = shared else {
-                return self.load_new(uuid);
+            // Looked for and added under one lock, so that two calls do not both add one.
+            let shared = {
+                let mut state = self.kernel.state();
+                match state.guest.instances.shared_instance(uuid) {
+                    Some(instance) => Ok(instance),
+                    None => Err(self.add_instance(&mut state, uuid)?),
+                }
+            };
+            let instance = match shared {
+                Ok(instance) => instance,
+                Err(new) => return self.load_new(new, uuid),
             };
             match self.claim(instance) {
                 Ok(()) => {}
@@ -298,33 +344,35 @@ impl<M: Machine> Call<'_, M> {
             }
             drop(state);
             self.unclaim(instance);
-            return self.load_new(uuid);
+            let added = self.add_instance(&mut self.kernel.state(), uuid);
+            return self.load_new(added?, uuid);
         }
     }
 
-    fn load_new(&mut self, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
-        let instance = {
-            let mut state = self.kernel.state();
-            let State { owners, guest, .. } = &mut *state;
-            let name = OwnerName {
-                kind: OwnerKind::Ta,
-                uuid,
-                label: "ta",
-            };
-            let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
-            let generation = guest.instance_count;
-            let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
-            match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
-                Ok(slot) => {
-                    guest.instance_count = generation.wrapping_add(1);
-                    InstanceRef { slot, generation }
-                }
-                Err(err) => {
-                    owners.release(owner);
-                    return Err(err.into());
-                }
-            }
+    /// Adds an instance that this thread is about to load.
+    fn add_instance(&self, state: &mut State, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
+        let State { owners, guest, .. } = state;
+        let name = OwnerName {
+            kind: OwnerKind::Ta,
+            uuid,
+            label: "ta",
         };
+        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let generation = guest.instance_count;
+        let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
+        match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
+            Ok(slot) => {
+                guest.instance_count = generation.wrapping_add(1);
+                Ok(InstanceRef { slot, generation })
+            }
+            Err(err) => {
+                owners.release(owner);
+                Err(err.into())
+            }
+        }
+    }
+
+    fn load_new(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         let loaded = self.load(instance, uuid);
         {
             let mut state = self.kernel.state();

@@ -290,7 +290,9 @@ impl<M: Machine> Call<'_, M> {
             .ok_or(TeeResult::TARGET_DEAD)?;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         is_laid_out(space, va)?;
-        let len = len.next_multiple_of(PAGE_SIZE as u64);
+        let len = len
+            .checked_next_multiple_of(PAGE_SIZE as u64)
+            .ok_or(TeeResult::BAD_PARAMETERS)?;
         Ok(space.protect(&mut mem(pages, &kernel.machine), va, len, prot)?)
     }
 }

@@ -63,6 +63,14 @@ pub fn label<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
+/// Figures of a pool that does not exist.
+fn absent(name: &str) -> AllocStats {
+    AllocStats {
+        desc: label(name),
+        ..AllocStats::default()
+    }
+}
+
 fn clamp(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
@@ -112,7 +120,7 @@ impl<M: Machine> Kernel<M> {
         let figures = state.pages.figures();
         PoolStats {
             alloc: AllocStats {
-                desc: label("Secure DDR"),
+                desc: label("Physical TA memory"),
                 free2_sum: figures.free2_sum,
                 allocated: clamp(figures.allocated),
                 max_allocated: clamp(figures.max_allocated),
@@ -135,6 +143,11 @@ impl<M: Machine> Services for CallServices<'_, M> {
         match id {
             alloc_id::HEAP => self.kernel.heap.stats().alloc,
             alloc_id::TA_RAM => self.kernel.ta_ram(&self.kernel.state()).alloc,
+            // Pools that Tally has not, named as optee_os `core/pta/stats.c` names those that a
+            // build leaves out.
+            alloc_id::PUBLIC_DDR => absent("Public DDR (deprecated)"),
+            alloc_id::NEXUS_HEAP => absent("KHeap (disabled)"),
+            alloc_id::RPMB => absent("RPMB secure storage (no data)"),
             _ => AllocStats::default(),
         }
     }

@@ -30,9 +30,22 @@ pub enum Opener {
     Ta(InstanceRef),
 }
 
+/// Where a session is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its target has not agreed to it yet.
+    Opening,
+    /// Can be used.
+    Open,
+    /// Its target is being told of its end.
+    Closing,
+}
+
 /// A session.
 #[derive(Debug)]
 pub struct Session {
+    /// Where it is in its life: only an open one can be used or closed.
+    pub phase: Phase,
     /// Its name to its opener.
     pub id: u32,
     /// What it talks to.
@@ -95,7 +108,19 @@ impl Table<Session> {
         }
     }
 
-    /// As [`Self::find`], for closing: nothing may be in flight.
+    /// As [`Self::find`], for invoking: its target agreed to it and was not told of its end.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`].
+    pub fn find_open(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
+        let slot = self.find(id, opener)?;
+        match self.get(slot) {
+            Some(session) if session.phase == Phase::Open => Ok(slot),
+            _ => Err(SessionError::NotFound),
+        }
+    }
+
+    /// As [`Self::find`], for removing: nothing may be in flight.
     ///
     /// # Errors
     /// [`SessionError`].

@@ -314,6 +314,9 @@ impl<M: Machine> Call<'_, M> {
             .instances
             .at_mut(instance)
             .ok_or(TeeResult::TARGET_DEAD)?;
+        if found.heap.is_some() {
+            return Err(TeeResult::BAD_STATE);
+        }
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
@@ -415,6 +418,11 @@ impl<M: Machine> Call<'_, M> {
         let mut params = UteeParams::default();
         self.take(instance, va, params.as_mut_bytes())?;
         args.types = params.types as u32;
+        if (0..NUM_PARAMS).any(|index| is_output(args.kind(index))) {
+            // What comes out must have somewhere to go before anything happens.
+            let len = size_of::<UteeParams>() as u64;
+            self.sys_check_access(instance, access::WRITE | access::ANY_OWNER, va, len)?;
+        }
         for index in 0..NUM_PARAMS {
             let kind = args.kind(index);
             let [a, b] = [params.vals[2 * index], params.vals[2 * index + 1]];

@@ -257,3 +257,51 @@ pub mod solo {
     /// `(value in: a = ms, value out: a = ms that passed)`: computes for that long, unmasked.
     pub const CMD_SPIN: u32 = 3;
 }
+
+/// Signed images with one fault each, made from hello's by xtask.
+pub mod bad {
+    use super::TeeUuid;
+
+    const fn uuid(n: u128) -> TeeUuid {
+        TeeUuid::from_u128(0x7a11e110_00bd_4c6e_8d01_5ec0de000000 + n)
+    }
+
+    /// Nothing: loads, and does what hello does.
+    pub const CONTROL: TeeUuid = uuid(0);
+    /// Data where code is.
+    pub const OVERLAP: TeeUuid = uuid(1);
+    /// Code begins in a page of constants.
+    pub const SHARED_PAGE: TeeUuid = uuid(2);
+    /// Data of 1 TiB.
+    pub const HUGE: TeeUuid = uuid(3);
+    /// Data of 20 MiB: well-formed, but more than a TA may have.
+    pub const ABOVE_QUOTA: TeeUuid = uuid(4);
+    /// Code that is writable.
+    pub const WRITE_EXEC: TeeUuid = uuid(5);
+    /// The entry point lies in data.
+    pub const ENTRY: TeeUuid = uuid(6);
+    /// The TA's head names another TA.
+    pub const OTHER_UUID: TeeUuid = uuid(7);
+    /// Data that the file does not have.
+    pub const BEYOND_FILE: TeeUuid = uuid(8);
+    /// A relocation outside of the image.
+    pub const RELOCATION_OUTSIDE: TeeUuid = uuid(9);
+    /// A relocation of code.
+    pub const RELOCATION_IN_CODE: TeeUuid = uuid(10);
+    /// A relocation of an unknown kind.
+    pub const RELOCATION_KIND: TeeUuid = uuid(11);
+    /// Needs a shared library.
+    pub const NEEDS_LIBRARY: TeeUuid = uuid(12);
+    /// Needs a program interpreter.
+    pub const NEEDS_INTERPRETER: TeeUuid = uuid(13);
+    /// Needs thread-local storage.
+    pub const NEEDS_TLS: TeeUuid = uuid(14);
+    /// For another processor.
+    pub const MACHINE: TeeUuid = uuid(15);
+    /// Not position-independent.
+    pub const NOT_PIE: TeeUuid = uuid(16);
+    /// A stack of no octets.
+    pub const NO_STACK: TeeUuid = uuid(17);
+    /// A stack of 4 GiB.
+    pub const HUGE_STACK: TeeUuid = uuid(18);
+}

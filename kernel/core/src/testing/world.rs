@@ -780,7 +780,8 @@ fn ldelf(run: &mut Run<'_>) -> Trap {
         1 => {
             let code = run.load_u64(word);
             run.context.x[21] = code;
-            run.store(code, b"code");
+            // Read as parameters: one value out.
+            run.store(code, &[2, 0, 0, 0]);
             run.call(
                 ldelf_svc::SET_PROT,
                 &[code, page, tally_abi::ldelf::prot::EXEC],

@@ -3,6 +3,9 @@
 //! **Invariant:** every test compares the accounts before and after.
 //! **Knows nothing of:** real hardware, real TAs.
 
+mod calls;
+mod failures;
+mod memory;
 mod ta;
 
 use crate::owner::OwnerId;

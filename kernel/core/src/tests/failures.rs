@@ -1,0 +1,177 @@
+//! Everything that can fail, failing in turn.
+
+use super::*;
+use crate::machine::Trap;
+use crate::testing::world::{CLIENT, Event, memref};
+use tally_abi::msg::attr;
+use tally_abi::ta::svc;
+
+/// A call of everything: load, open, invoke with shared memory and a heap, close.
+fn round(world: &World) -> bool {
+    world.clear_ta_steps();
+    world.ta(|run| run.exit(TeeResult::SUCCESS));
+    let reply = world.open(MULTI, &[]);
+    if reply.result != TeeResult::SUCCESS {
+        return false;
+    }
+    world.ta(|run| {
+        let out = run.stack(0);
+        run.store(out, &[0; 8]);
+        run.call(svc::tally::HEAP_RESERVE, &[1 << 16, out])
+    });
+    world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 14, 0]));
+    world.ta(|run| {
+        let result = run.result();
+        run.exit(result)
+    });
+    let params = [
+        memref(attr::TMEM_INOUT, CLIENT.0 + 100, 9000, 0),
+        memref(attr::TMEM_INPUT, CLIENT.0, 16, 0),
+    ];
+    let works = world.invoke(reply.session, 0, &params).result == TeeResult::SUCCESS;
+    world.clear_ta_steps();
+    assert_eq!(world.close(reply.session), TeeResult::SUCCESS);
+    works
+}
+
+#[test]
+fn whichever_page_is_refused_nothing_is_left_behind() {
+    let world = world();
+    let before = world.accounts();
+    let step = if cfg!(miri) { 5 } else { 1 };
+    for n in (0..200).step_by(step) {
+        world.kernel.state().pages.fail_nth(Some(n));
+        let works = round(&world);
+        let pending = world.kernel.state().pages.failure_pending();
+        world.kernel.state().pages.fail_nth(None);
+        same(&world, &before);
+        assert!(
+            works == pending,
+            "request {n} for pages was refused unnoticed"
+        );
+        if pending {
+            assert!(n > 5, "few requests for pages");
+            return;
+        }
+    }
+    panic!("no end of requests for pages");
+}
+
+#[test]
+fn whichever_answer_of_the_normal_world_fails_nothing_is_left_behind() {
+    let world = world();
+    let before = world.accounts();
+    for n in 0..20 {
+        world.fail_event(Some(n));
+        let works = round(&world);
+        let pending = world.failure_pending();
+        world.fail_event(None);
+        same(&world, &before);
+        // Giving memory back is all that may fail without harm.
+        let last = world
+            .take_events()
+            .iter()
+            .rposition(|e| *e == Event::Command(tally_abi::rpc::cmd::SHM_FREE));
+        assert!(works == (pending || last == Some(n)), "event {n}");
+        if pending {
+            assert!(n > 2, "few events");
+            return;
+        }
+    }
+    panic!("no end of events");
+}
+
+#[test]
+fn images_that_are_not_the_tas_or_not_signed_are_refused() {
+    leaves_nothing(|world| {
+        let good = crate::testing::world::signed_image(MULTI, &[0; 64]);
+        let refused = |image: Vec<u8>| {
+            world.install_image(MULTI, image);
+            world.open(MULTI, &[]).result
+        };
+        let step = if cfg!(miri) { 97 } else { 13 };
+        for at in (0..good.len()).step_by(step) {
+            let mut image = good.clone();
+            image[at] ^= 0x10;
+            assert_eq!(refused(image), TeeResult::SECURITY, "octet {at}");
+        }
+        for len in [1, 19, 20, 327, 328, good.len() - 1] {
+            assert_eq!(refused(good[..len].to_vec()), TeeResult::SECURITY, "{len}");
+        }
+        let mut longer = good.clone();
+        longer.push(0);
+        assert_eq!(refused(longer), TeeResult::SECURITY);
+        assert_eq!(refused(Vec::new()), TeeResult::BAD_FORMAT);
+        let other = crate::testing::world::signed_image(SHARED, &[0; 64]);
+        assert_eq!(refused(other), TeeResult::SECURITY);
+        let unknown = TeeUuid::from_u128(0x99);
+        assert_eq!(world.open(unknown, &[]).result, TeeResult::ITEM_NOT_FOUND);
+        assert_eq!(refused(good), TeeResult::SUCCESS);
+        assert_eq!(super::ta::kills(world, MULTI), 1);
+        let session = super::ta::only_session(world);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn an_image_that_shrinks_between_two_answers_is_refused() {
+    leaves_nothing(|world| {
+        let alloc = Event::Command(tally_abi::rpc::cmd::SHM_ALLOC);
+        for image in [Vec::new(), vec![1], vec![0; 100_000]] {
+            world.install(MULTI, 0, 300);
+            world.on(alloc, move |world| world.install_image(MULTI, image));
+            assert_ne!(world.open(MULTI, &[]).result, TeeResult::SUCCESS);
+        }
+    });
+}
+
+#[test]
+fn wherever_a_ta_dies_its_memory_goes_and_its_session_closes() {
+    for fault in [
+        |run: &mut crate::testing::world::Run<'_>| run.call(svc::PANIC, &[7]),
+        |_: &mut crate::testing::world::Run<'_>| Trap::Fault { esr: 1 },
+        |run: &mut crate::testing::world::Run<'_>| {
+            let mut octet = [0];
+            let machine = &run.world.kernel.machine;
+            match machine.user_load(run.root, 0x10_0000_0000, &mut octet) {
+                Err(abort) => Trap::Abort(abort),
+                Ok(()) => panic!("something is there"),
+            }
+        },
+    ] {
+        leaves_nothing(|world| {
+            // In its open entry.
+            world.ta(fault);
+            let reply = world.open(SHARED, &[]);
+            assert_eq!(reply.result, TeeResult::TARGET_DEAD);
+            assert_eq!(reply.origin, tally_abi::Origin::Tee as u32);
+            // In a command: the other session closes too, and a new one is served afresh.
+            world.ta(|run| run.exit(TeeResult::SUCCESS));
+            world.ta(|run| run.exit(TeeResult::SUCCESS));
+            let (first, second) = (world.opened(SHARED), world.opened(SHARED));
+            world.ta(fault);
+            assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::TARGET_DEAD);
+            assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::TARGET_DEAD);
+            world.ta(|run| run.exit(TeeResult::SUCCESS));
+            let third = world.opened(SHARED);
+            assert_eq!(world.kernel.state().guest.instances.iter().count(), 2);
+            for session in [first, second] {
+                assert_eq!(world.close(session), TeeResult::SUCCESS);
+            }
+            // While it is closed.
+            world.ta(fault);
+            assert_eq!(world.close(third), TeeResult::SUCCESS);
+        });
+    }
+}
+
+#[test]
+fn a_loader_that_dies_or_refuses_leaves_nothing() {
+    leaves_nothing(|world| {
+        // The loader asks for a stack that there is no quota for.
+        world.kernel.state().guest.ta_quota_pages = 5;
+        assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
+        world.kernel.state().guest.ta_quota_pages = 0;
+        assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
+    });
+}
