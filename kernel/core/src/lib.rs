@@ -15,6 +15,8 @@ pub mod args;
 pub mod call;
 pub mod entry;
 pub mod fallible;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod guest;
 pub mod heap;
 pub mod image;
@@ -39,7 +41,7 @@ pub mod session;
 pub mod shm;
 pub mod syscall;
 pub mod ta_heap;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", feature = "fuzzing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,11 @@ pub(crate) const TARGETS: &[Target] = &[
         samples: images,
     },
     Target {
+        name: "calls",
+        run: tally_core::fuzzing::calls,
+        samples: call_lists,
+    },
+    Target {
         name: "elf",
         run: ldelf::fuzz,
         samples: programs,
@@ -213,6 +218,21 @@ fn messages() -> Vec<Vec<u8>> {
             )],
         ),
     ]
+}
+
+/// Lists of calls to begin with: long ones, since random octets are calls as good as any.
+fn call_lists() -> Vec<Vec<u8>> {
+    (1..5u8)
+        .map(|seed| {
+            let mut state = u32::from(seed);
+            (0..900)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                })
+                .collect()
+        })
+        .collect()
 }
 
 const UUID: TeeUuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff);

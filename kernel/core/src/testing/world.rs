@@ -232,6 +232,8 @@ impl Run<'_> {
 #[derive(Default)]
 struct Normal {
     images: Vec<(TeeUuid, Vec<u8>)>,
+    /// Payloads of images that were not asked for yet.
+    unsigned: Vec<(TeeUuid, Vec<u8>)>,
     /// Physical address of each thread's RPC argument.
     rpc_arg: BTreeMap<usize, PhysAddr>,
     /// Pages lent by SHM_ALLOC and RPC_ALLOC, by cookie.
@@ -240,6 +242,12 @@ struct Normal {
     hooks: VecDeque<(Event, Hook)>,
     ta_steps: VecDeque<TaStep>,
     fail_event: Option<usize>,
+    /// Octets that the answer to this event from now on is overwritten with.
+    garble: Option<(usize, Vec<u8>)>,
+    /// Answers were garbled: what is freed need not have been lent.
+    garbled: bool,
+    /// Events that are answered; all after them are refused.
+    patience: Option<usize>,
     woken: Vec<u64>,
 }
 
@@ -356,13 +364,16 @@ impl World {
     pub fn install(&self, uuid: TeeUuid, flags: u32, len: usize) {
         let mut payload = vec![0x5a; len.max(4)];
         payload[..4].copy_from_slice(&flags.to_le_bytes());
-        self.install_image(uuid, signed_image(uuid, &payload));
+        self.install_image(uuid, Vec::new());
+        // Signed when it is asked for: that takes a while.
+        self.normal.lock().unsigned.push((uuid, payload));
     }
 
     /// Gives the supplicant any octets as image of `uuid`.
     pub fn install_image(&self, uuid: TeeUuid, image: Vec<u8>) {
         let mut normal = self.normal.lock();
         normal.images.retain(|(other, _)| *other != uuid);
+        normal.unsigned.retain(|(other, _)| *other != uuid);
         normal.images.push((uuid, image));
     }
 
@@ -390,6 +401,24 @@ impl World {
     /// Has the `n`-th event from now on be refused, once.
     pub fn fail_event(&self, n: Option<usize>) {
         self.normal.lock().fail_event = n;
+    }
+
+    /// Overwrites the answer to the `n`-th event from now on with `octets`.
+    pub fn garble_event(&self, n: usize, octets: Vec<u8>) {
+        self.normal.lock().garble = Some((n, octets));
+    }
+
+    /// Has the normal world refuse everything after so many events.
+    pub fn set_patience(&self, events: Option<usize>) {
+        self.normal.lock().patience = events;
+    }
+
+    /// Everything that the normal world lent and may have lost track of, forgotten.
+    pub fn forget_lent(&self) {
+        let mut normal = self.normal.lock();
+        normal.lent.clear();
+        normal.garble = None;
+        normal.hooks.clear();
     }
 
     /// Whether that is still to come.
@@ -584,21 +613,36 @@ impl World {
             self.normal.lock().rpc_arg.get(&thread).copied()
         } else {
             Some(PhysAddr(cookie))
-        };
+        }
+        .filter(|arg| self.kernel.machine.is_normal(*arg, arg_size(4) as u64));
         let event = match out[0] as u32 {
             ret::RPC_FOREIGN_INTR => Event::Interrupt,
             ret::RPC_ALLOC => Event::Alloc,
             ret::RPC_FREE => Event::Free,
             ret::RPC_CMD => Event::Command(match arg {
                 Some(arg) => u32::from_le_bytes(self.read(arg, 4).try_into().unwrap_or_default()),
-                None => panic!("an RPC without argument"),
+                // A garbled cookie names nothing.
+                None => return [0; 8],
             }),
             other => panic!("suspended for {other:#x}"),
         };
-        let (hook, fails) = {
+        let (hook, fails, garbage) = {
             let mut normal = self.normal.lock();
             normal.events.push(event);
-            let fails = normal.fail_event == Some(0);
+            let garbage = match normal.garble.take() {
+                Some((0, octets)) => {
+                    normal.garbled = true;
+                    Some(octets)
+                }
+                Some((n, octets)) => {
+                    normal.garble = Some((n - 1, octets));
+                    None
+                }
+                None => None,
+            };
+            let tired = normal.patience == Some(0);
+            normal.patience = normal.patience.map(|left| left.saturating_sub(1));
+            let fails = normal.fail_event == Some(0) || tired;
             normal.fail_event = match normal.fail_event {
                 Some(0) | None => None,
                 Some(n) => Some(n - 1),
@@ -607,7 +651,7 @@ impl World {
                 Some((wanted, _)) if *wanted == event => normal.hooks.pop_front(),
                 _ => None,
             };
-            (hook, fails)
+            (hook, fails, garbage)
         };
         if let Some((_, hook)) = hook {
             let machine = &self.kernel.machine;
@@ -628,7 +672,9 @@ impl World {
                 back[5] = back[2];
             }
             Event::Free => {
-                assert!(self.normal.lock().lent.remove(&cookie).is_some());
+                let mut normal = self.normal.lock();
+                let lent = normal.lent.remove(&cookie).is_some();
+                assert!(lent || normal.garbled, "freed what was not lent");
             }
             Event::Command(command) => {
                 let arg = arg.unwrap_or_default();
@@ -642,6 +688,17 @@ impl World {
                     self.answer(command, arg)
                 };
                 self.write(PhysAddr(arg.0 + 20), &result.0.to_le_bytes());
+                if let Some(octets) = &garbage {
+                    let len = octets.len().min(arg_size(4));
+                    self.write(arg, &octets[..len]);
+                }
+            }
+        }
+        if let (Event::Alloc, Some(octets)) = (event, &garbage) {
+            for (word, chunk) in back.iter_mut().zip(octets.chunks_exact(4)) {
+                *word = chunk
+                    .iter()
+                    .fold(0, |sum, octet| sum << 8 | u64::from(*octet));
             }
         }
         back
@@ -656,6 +713,9 @@ impl World {
                 break;
             }
             at = cookie + len;
+        }
+        if at + bytes > NORMAL_BASE.0 + (NORMAL_PAGES * PAGE_SIZE) as u64 {
+            at = SHM_BASE.0;
         }
         let len = bytes.next_multiple_of(PAGE_SIZE as u64);
         normal.lent.insert(at, len);
@@ -676,7 +736,9 @@ impl World {
                 TeeResult::SUCCESS
             }
             rpc::cmd::SHM_FREE => {
-                assert!(self.normal.lock().lent.remove(&first.b).is_some());
+                let mut normal = self.normal.lock();
+                let lent = normal.lent.remove(&first.b).is_some();
+                assert!(lent || normal.garbled, "freed what was not lent");
                 TeeResult::SUCCESS
             }
             rpc::cmd::GET_TIME => {
@@ -705,7 +767,13 @@ impl World {
     }
 
     fn load_ta(&self, uuid: TeeUuid, out: &mut MsgParam) -> TeeResult {
-        let normal = self.normal.lock();
+        let mut normal = self.normal.lock();
+        if let Some(at) = normal.unsigned.iter().position(|(other, _)| *other == uuid) {
+            let (_, payload) = normal.unsigned.swap_remove(at);
+            let image = signed_image(uuid, &payload);
+            normal.images.retain(|(other, _)| *other != uuid);
+            normal.images.push((uuid, image));
+        }
         let Some((_, image)) = normal.images.iter().find(|(other, _)| *other == uuid) else {
             return TeeResult::ITEM_NOT_FOUND;
         };
@@ -717,8 +785,11 @@ impl World {
         if room < image.len() as u64 {
             return TeeResult::SHORT_BUFFER;
         }
-        self.write(PhysAddr(out.c), image);
-        TeeResult::SUCCESS
+        if self.kernel.machine.write_normal(PhysAddr(out.c), image) {
+            TeeResult::SUCCESS
+        } else {
+            TeeResult::GENERIC
+        }
     }
 
     /// Answers a page fault of a TA as the kernel does.
