@@ -306,10 +306,9 @@ unsafe impl GlobalAlloc for TaHeap {
 
     #[inline(never)]
     unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        if let Some(block) = NonNull::new(block) {
-            // SAFETY: the caller gives the block back.
-            unsafe { free(block) };
-        }
+        // SAFETY: the caller gives the block back, which it got from us, so that it is not null. (If it
+        // is, that is no block, and ends the TA.)
+        unsafe { free(NonNull::new_unchecked(block)) };
     }
 
     #[inline(never)]
