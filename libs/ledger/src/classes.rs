@@ -127,8 +127,10 @@ pub(crate) fn class_by_layout(by_size: &[u8; SIZES], layout: Layout) -> Option<u
     if size | layout.align() << 4 >= 512 {
         return None;
     }
-    // At most (511 + 15) / 16, which is less than `SIZES`.
-    by_size.get((size + 15) >> 4).map(|&class| class.into())
+    let index = (size + 15) >> 4;
+    // SAFETY: at most (511 + 15) / 16, which is less than `SIZES`.
+    unsafe { core::hint::assert_unchecked(index < SIZES) };
+    by_size.get(index).map(|&class| class.into())
 }
 
 /// The class that serves `size` bytes at alignment `align`, or `None` for a run.
