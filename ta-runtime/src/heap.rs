@@ -133,7 +133,7 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     {
         return block.as_ptr();
     }
-    allocate_slowly(layout, caller.origin())
+    allocate_slowly(layout, caller.key(), caller.origin())
 }
 
 /// Frees a block. A pointer that is no live block ends the TA: its heap cannot be trusted.
@@ -209,7 +209,12 @@ fn bad_free(block: NonNull<u8>) -> ! {
 
 /// A call site that is new, a block that is large, or a heap that must grow.
 #[inline(never)]
-fn allocate_slowly(layout: Layout, origin: Origin) -> *mut u8 {
+fn allocate_slowly(layout: Layout, key: u64, origin: Origin) -> *mut u8 {
+    if let Some(pool) = &mut HEAP.state().pool
+        && let Some(block) = pool.alloc_known_run(layout, key)
+    {
+        return block.as_ptr();
+    }
     let stack = origin.stack(DEPTH, HEAP.state().stack);
     allocate_for(layout, &stack)
 }

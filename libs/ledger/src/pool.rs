@@ -197,6 +197,13 @@ impl Pool {
         self.alloc_fast::<ACCOUNTS>(layout, stamp, caller.key)
     }
 
+    /// The next common case, of the hash of a known call site ([`Caller::key`]): a block of up to 4 KiB
+    /// in a run that is kept. The rest is as for [`Pool::alloc_known`].
+    pub fn alloc_known_run(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
+        let owner = OwnerId(entry::record_owner(self.window.stamp()));
+        self.alloc_run(layout, owner, key)
+    }
+
     /// Whose the blocks of [`Pool::alloc_known`] are from now on.
     #[inline(always)]
     pub fn set_owner(&mut self, owner: OwnerId) {
