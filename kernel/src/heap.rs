@@ -17,7 +17,8 @@ use tally_core::services::label;
 use tally_core::ta_heap::pool_stats;
 use tally_core::text::TextBuffer;
 use tally_ledger::{
-    AllocError, CallStack, Config, Group, Pool, SiteInfo, StackBounds, Strategy, capture,
+    AllocError, CallStack, Caller, Config, Group, Origin, Pool, SiteInfo, StackBounds, Strategy,
+    Walkable,
 };
 
 /// Frames kept of each call stack.
@@ -150,9 +151,9 @@ fn write_frame(out: &mut dyn Write, address: u64) -> fmt::Result {
     }
 }
 
-fn here() -> CallStack {
+fn walkable() -> Walkable {
     let (lo, hi) = stack_bounds();
-    capture(DEPTH, StackBounds { lo, hi })
+    StackBounds { lo, hi }.walkable()
 }
 
 // SAFETY:
@@ -161,14 +162,16 @@ fn here() -> CallStack {
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let stack = here();
+        // SAFETY: the kernel is compiled with frame pointers.
+        let caller = unsafe { Caller::capture(DEPTH, walkable()) };
         let owner = tally_ledger::OwnerId(current_owner().0);
-        match self.with(|pool| pool.alloc(layout, owner, &stack)) {
-            Some(Ok(block)) => block.as_ptr(),
-            Some(Err(error)) => {
-                self.refused(&error, &stack);
-                core::ptr::null_mut()
-            }
+        let known = self.with(|pool| {
+            pool.set_owner(owner);
+            pool.alloc_known::<{ Config::KERNEL.accounts }>(layout, &caller)
+        });
+        match known {
+            Some(Some(block)) => block.as_ptr(),
+            Some(None) => self.alloc_slowly(layout, owner, caller.origin()),
             None => core::ptr::null_mut(),
         }
     }
@@ -179,9 +182,43 @@ unsafe impl GlobalAlloc for Heap {
             return;
         };
         // SAFETY: the caller gives the block up.
+        let known = self.with(|pool| unsafe {
+            pool.free_known::<{ Config::KERNEL.accounts }>(block)
+        });
+        if known == Some(false) {
+            self.free_slowly(block);
+        }
+    }
+}
+
+impl Heap {
+    /// Allocates for a call site that is new, or what is not at hand.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slowly(
+        &self,
+        layout: Layout,
+        owner: tally_ledger::OwnerId,
+        origin: Origin,
+    ) -> *mut u8 {
+        let stack = origin.stack(DEPTH, walkable());
+        match self.with(|pool| pool.alloc(layout, owner, &stack)) {
+            Some(Ok(block)) => block.as_ptr(),
+            Some(Err(error)) => {
+                self.refused(&error, &stack);
+                core::ptr::null_mut()
+            }
+            None => core::ptr::null_mut(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_slowly(&self, block: NonNull<u8>) {
+        // SAFETY: `dealloc`, the only caller, was given the block up.
         let freed = self.with(|pool| unsafe { pool.free(block) });
         if let Some(Err(error)) = freed {
-            panic!("kernel heap: {error:?} at {ptr:p}");
+            panic!("kernel heap: {error:?} at {block:p}");
         }
     }
 }

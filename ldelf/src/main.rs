@@ -15,6 +15,7 @@ mod el0 {
     use ldelf::LoadError;
     use tally_abi::TeeResult;
     use tally_abi::ldelf::{LdelfArg, map_flag, svc};
+    use tally_memops as _;
 
     global_asm!(
         ".section .text._start, \"ax\"",
@@ -25,7 +26,6 @@ mod el0 {
         "b {main}",
         main = sym start,
     );
-    global_asm!(include_str!("../../ta-runtime/src/mem.s"));
 
     /// Room kept free on both sides of the image.
     const GUARD: u64 = 4096;

@@ -16,7 +16,7 @@ const HINT_NO_FILL: u32 = 1;
 #[inline(always)]
 fn allocate(size: usize) -> *mut u8 {
     match Layout::from_size_align(size, ALIGN) {
-        Ok(layout) => heap::allocate_shared(layout, &heap::call_stack()),
+        Ok(layout) => heap::allocate(layout),
         Err(_) => ptr::null_mut(),
     }
 }
@@ -62,7 +62,7 @@ unsafe extern "C" fn tee_realloc(block: *mut u8, size: usize) -> *mut u8 {
 unsafe extern "C" fn tee_free(block: *mut u8) {
     if let Some(block) = NonNull::new(block) {
         // SAFETY: our contract is the same.
-        unsafe { heap::free_shared(block) };
+        unsafe { heap::free(block) };
     }
 }
 

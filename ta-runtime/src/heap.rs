@@ -11,19 +11,25 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{CallStack, Config, OwnerId, Pool, StackBounds, Stats, capture};
+use tally_ledger::{
+    CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats, Walkable,
+};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 16 << 10;
 const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
 pub const CONFIG: Config = Config::TA;
+/// Frames kept of each call stack.
+const DEPTH: usize = CONFIG.depth as usize;
 
+// What each allocation reads is near the beginning.
+#[repr(C)]
 struct State {
+    stack: Walkable,
     owner: u16,
-    stack: StackBounds,
-    base: usize,
     pool: Option<Pool>,
+    base: usize,
 }
 
 /// The global allocator.
@@ -35,7 +41,7 @@ unsafe impl Sync for TaHeap {}
 #[global_allocator]
 static HEAP: TaHeap = TaHeap(UnsafeCell::new(State {
     owner: 0,
-    stack: StackBounds { lo: 0, hi: 0 },
+    stack: Walkable::NOWHERE,
     base: 0,
     pool: None,
 }));
@@ -55,23 +61,31 @@ impl TaHeap {
 #[inline(always)]
 pub(crate) fn begin_call(owner: u32, stack_top: usize) {
     let state = HEAP.state();
-    state.owner = owner as u16;
+    state.set_owner(owner);
     state.stack = StackBounds {
         lo: stack_top.saturating_sub(properties::head().stack_size as usize),
         hi: stack_top,
-    };
+    }
+    .walkable();
 }
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
 pub(crate) fn set_owner(owner: u32) {
-    HEAP.state().owner = owner as u16;
+    HEAP.state().set_owner(owner);
 }
 
 /// The call stack of the function that this is inlined into, as allocations record it.
 #[inline(always)]
 #[must_use]
 pub fn call_stack() -> CallStack {
-    capture(usize::from(CONFIG.depth), HEAP.state().stack)
+    caller().origin().stack(DEPTH, HEAP.state().stack)
+}
+
+/// Where the function that this is inlined into was called from.
+#[inline(always)]
+fn caller() -> Caller {
+    // SAFETY: what runs in the guest is compiled with frame pointers.
+    unsafe { Caller::capture(DEPTH, HEAP.state().stack) }
 }
 
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
@@ -88,17 +102,16 @@ pub fn session_bytes() -> u32 {
     state.pool.as_ref().map_or(0, |pool| pool.account(owner).0)
 }
 
-/// A block of `layout`, or null.
+/// A block of `layout` for the caller of the function that this is inlined into, or null.
 #[inline(always)]
-pub(crate) fn allocate(layout: Layout, stack: &CallStack) -> *mut u8 {
-    let state = HEAP.state();
-    let owner = OwnerId(state.owner);
-    if let Some(pool) = &mut state.pool
-        && let Some(block) = pool.try_alloc(layout, owner, stack)
+pub(crate) fn allocate(layout: Layout) -> *mut u8 {
+    let caller = caller();
+    if let Some(pool) = &mut HEAP.state().pool
+        && let Some(block) = pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
     {
         return block.as_ptr();
     }
-    allocate_slowly(state, layout, stack)
+    allocate_slowly(layout, caller.origin())
 }
 
 /// Frees a block. A pointer that is no live block ends the TA: its heap cannot be trusted.
@@ -107,30 +120,25 @@ pub(crate) fn allocate(layout: Layout, stack: &CallStack) -> *mut u8 {
 /// If `block` is a live block, nobody uses it any more.
 #[inline(always)]
 pub(crate) unsafe fn free(block: NonNull<u8>) {
-    let freed = match &mut HEAP.state().pool {
+    if let Some(pool) = &mut HEAP.state().pool
         // SAFETY: our contract is the same.
+        && unsafe { pool.free_known::<{ CONFIG.accounts }>(block) }
+    {
+        return;
+    }
+    free_slowly(block);
+}
+
+#[inline(never)]
+fn free_slowly(block: NonNull<u8>) {
+    let freed = match &mut HEAP.state().pool {
+        // SAFETY: the contract of `free`, the only caller.
         Some(pool) => unsafe { pool.free(block) }.is_ok(),
         None => false,
     };
     if !freed {
         bad_free(block);
     }
-}
-
-/// As [`allocate`], one copy for all callers that are not in a hurry.
-#[inline(never)]
-pub(crate) fn allocate_shared(layout: Layout, stack: &CallStack) -> *mut u8 {
-    allocate(layout, stack)
-}
-
-/// As [`free`], one copy for all callers that are not in a hurry.
-///
-/// # Safety
-/// As [`free`].
-#[inline(never)]
-pub(crate) unsafe fn free_shared(block: NonNull<u8>) {
-    // SAFETY: our contract is the same.
-    unsafe { free(block) };
 }
 
 /// Changes a block's size; null leaves it as it was.
@@ -177,10 +185,21 @@ fn bad_free(block: NonNull<u8>) -> ! {
     syscall::panic(TeeResult::BAD_PARAMETERS.0)
 }
 
-#[cold]
+/// A call site that is new, a block that is large, or a heap that must grow.
 #[inline(never)]
-fn allocate_slowly(state: &mut State, layout: Layout, stack: &CallStack) -> *mut u8 {
+fn allocate_slowly(layout: Layout, origin: Origin) -> *mut u8 {
+    let stack = origin.stack(DEPTH, HEAP.state().stack);
+    allocate_for(layout, &stack)
+}
+
+fn allocate_for(layout: Layout, stack: &CallStack) -> *mut u8 {
+    let state = HEAP.state();
     let owner = OwnerId(state.owner);
+    if let Some(pool) = &mut state.pool
+        && let Some(block) = pool.try_alloc(layout, owner, stack)
+    {
+        return block.as_ptr();
+    }
     loop {
         let grown = state.grow(layout.size(), layout.align());
         let Some(pool) = &mut state.pool else {
@@ -207,6 +226,14 @@ fn window_bytes() -> usize {
 }
 
 impl State {
+    #[inline(always)]
+    fn set_owner(&mut self, owner: u32) {
+        self.owner = owner as u16;
+        if let Some(pool) = &mut self.pool {
+            pool.set_owner(OwnerId(self.owner));
+        }
+    }
+
     /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
     fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
         let max = window_bytes();
@@ -224,8 +251,13 @@ impl State {
         }
         let step = needed.max((committed - metadata) / 2).max(STEP);
         // Less than `needed` may do as well: the end of the pool may be free already.
-        let wanted = (committed + step).next_multiple_of(PAGE).min(max);
-        syscall::heap_grow(wanted, size)?;
+        let least = (committed + needed).next_multiple_of(PAGE).min(max);
+        let mut wanted = (committed + step).next_multiple_of(PAGE).min(max);
+        // A generous step that does not fit is no failure: the least one may.
+        if wanted == least || syscall::heap_grow(wanted, 0).is_err() {
+            wanted = least;
+            syscall::heap_grow(wanted, size)?;
+        }
         match &mut self.pool {
             Some(pool) => {
                 // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed.
@@ -236,7 +268,10 @@ impl State {
                 let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
                 // SAFETY: as above; the memory is nobody else's until the TA ends.
                 let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
-                self.pool = Some(pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?);
+                let pool = self
+                    .pool
+                    .insert(pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?);
+                pool.set_owner(OwnerId(self.owner));
             }
         }
         Ok(())
@@ -248,7 +283,7 @@ impl State {
 unsafe impl GlobalAlloc for TaHeap {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        allocate(layout, &call_stack())
+        allocate(layout)
     }
 
     #[inline(never)]

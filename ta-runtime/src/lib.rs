@@ -31,7 +31,7 @@ pub mod heap;
 mod panic;
 
 #[cfg(target_os = "none")]
-core::arch::global_asm!(include_str!("mem.s"));
+use tally_memops as _;
 
 pub use error::{Error, ErrorKind, ErrorOrigin, Result};
 pub use log;

@@ -7,7 +7,7 @@
 use crate::elf::Image;
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};
-use crate::{flash, setup, sign, sites, tool, ui};
+use crate::{bad, flash, setup, sign, sites, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -121,9 +121,12 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         }
         tas.push(ta);
     }
+    remove_stale_tas(&files)?;
+    if let Some(hello) = tas.iter().find(|ta| ta.uuid == ta_uuids::hello::UUID) {
+        files.extend(bad::files(&key, &hello.elf.stripped()?)?);
+    }
     let archive = out.join("tas.cpio");
     write_if_changed(&archive, &flash::cpio(&files)?)?;
-    remove_stale_tas(&files)?;
 
     Ok(Images {
         kernel_raw_len: kernel_raw.len(),

@@ -5,7 +5,9 @@
 //! **Knows nothing of:** how a command does its work.
 #![deny(unsafe_code)]
 
+mod bad;
 mod bench;
+mod docs;
 mod elf;
 mod flash;
 mod fuzz;
@@ -73,6 +75,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
+    /// Capture what README.md and docs/ show from runs
+    Docs(docs::Args),
     /// Install what is missing on this machine
     Setup,
     /// Show what is missing on this machine
@@ -125,6 +129,7 @@ fn execute(command: &Command) -> Result<u8> {
         }
         Command::Fuzz(args) => fuzz::run(args),
         Command::Symbolize(args) => symbolize::run(args),
+        Command::Docs(args) => docs::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),
         Command::Doctor => Ok(u8::from(!setup::doctor(false)?)),
     }

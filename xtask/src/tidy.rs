@@ -16,8 +16,12 @@ const MAX_LINES: usize = 700;
 const FLOORS: &[(&str, &[&str])] = &[
     ("tally-abi", &[]),
     ("tally-ledger", &["tally-abi"]),
+    ("tally-memops", &[]),
     ("tally-core", &["tally-abi", "tally-ledger"]),
-    ("tally-arch", &["tally-abi", "tally-ledger", "tally-core"]),
+    (
+        "tally-arch",
+        &["tally-abi", "tally-ledger", "tally-memops", "tally-core"],
+    ),
     ("tally-pta", &["tally-abi", "tally-ledger", "tally-core"]),
     (
         "tally-kernel",
@@ -29,9 +33,12 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-pta",
         ],
     ),
-    ("ldelf", &["tally-abi", "tally-ledger"]),
+    ("ldelf", &["tally-abi", "tally-ledger", "tally-memops"]),
     ("ta-macros", &[]),
-    ("ta-runtime", &["tally-abi", "tally-ledger", "ta-macros"]),
+    (
+        "ta-runtime",
+        &["tally-abi", "tally-ledger", "tally-memops", "ta-macros"],
+    ),
     ("ta-uuids", &["tally-abi"]),
     (
         "ta-*",

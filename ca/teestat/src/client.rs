@@ -19,8 +19,6 @@ use zerocopy::FromBytes;
 
 /// How often a table that grows while it is fetched is asked for again.
 const RETRIES: usize = 10;
-/// Leak records that there is room for at first.
-const LEAK_RECORDS: usize = 32;
 
 /// Why a figure cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,18 +116,7 @@ fn fetch<P: Param + Clone>(
     first: Option<P>,
     spare: usize,
 ) -> Result<Vec<u8>> {
-    fetch_into(Vec::new(), session, what, command, first, spare)
-}
-
-/// As [`fetch`], trying `buffer` first.
-fn fetch_into<P: Param + Clone>(
-    mut buffer: Vec<u8>,
-    session: &mut Session<'_>,
-    what: &'static str,
-    command: u32,
-    first: Option<P>,
-    spare: usize,
-) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
     for _ in 0..RETRIES {
         let memory = if buffer.is_empty() {
             ParamTmpRef::new_null(Direction::Output)
@@ -365,56 +352,26 @@ pub fn fault(context: &Context<'_>, kind: u32) -> Result<()> {
 /// # Errors
 /// [`ClientError`].
 pub fn mark(context: &Context<'_>) -> Result<u32> {
-    mark_in(&mut memleak_session(context)?)
-}
-
-fn mark_in(session: &mut Session<'_>) -> Result<u32> {
     let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
-    session
+    memleak_session(context)?
         .invoke_command(memleak::CMD_MARK, &mut op)
         .map_err(|error| ClientError::Invoke("mark", error))?;
     Ok(op.parameters().0.a())
 }
 
-/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`]. What asking for
-/// them takes is left out.
+/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`]. The session that
+/// asks is left out; the kernel leaves out what the call takes.
 ///
 /// # Errors
 /// [`ClientError`].
 pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRecord>> {
     let mut session = memleak_session(context)?;
-    let list = |session: &mut Session<'_>, mark| {
-        let which = ParamValue::new(mark, flags, ParamType::ValueInput);
-        let what = "live blocks";
-        // With a buffer from the first, both lists are asked for in the same way.
-        let size = size_of::<LeakRecord>();
-        let mut buffer = Vec::new();
-        buffer
-            .try_reserve_exact(LEAK_RECORDS * size)
-            .map_err(|_| ClientError::NoMemory)?;
-        buffer.resize(LEAK_RECORDS * size, 0);
-        let command = memleak::CMD_LIST;
-        let bytes = fetch_into(buffer, session, what, command, Some(which), 2 * size)?;
-        records(what, &bytes)
-    };
-    let now = mark_in(&mut session)?;
-    let own: Vec<LeakRecord> = list(&mut session, now)?;
-    let mut found: Vec<LeakRecord> = list(&mut session, mark)?;
-    let session = session.id();
-    for record in &mut found {
-        let Some(own) = own.iter().find(|own| same_place(own, record)) else {
-            continue;
-        };
-        record.blocks = record.blocks.saturating_sub(own.blocks);
-        record.bytes = record.bytes.saturating_sub(own.bytes);
-    }
-    found.retain(|r| r.blocks > 0 && !(r.owner == memleak::UUID && r.session == session));
+    let which = ParamValue::new(mark, flags, ParamType::ValueInput);
+    let mut found: Vec<LeakRecord> =
+        fetch_records(&mut session, "live blocks", memleak::CMD_LIST, Some(which))?;
+    let own = session.id();
+    found.retain(|r| r.blocks > 0 && !(r.owner == memleak::UUID && r.session == own));
     Ok(found)
-}
-
-fn same_place(a: &LeakRecord, b: &LeakRecord) -> bool {
-    let key = |r: &LeakRecord| (r.owner_kind, r.session, r.owner, r.image, r.frames);
-    key(a) == key(b)
 }
 
 /// Names a frame of the kernel image.

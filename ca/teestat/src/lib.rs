@@ -73,7 +73,7 @@ usage: teestat COMMAND [--json]
   memleak             list the kernel's live blocks on the secure console
   pager               pager statistics
   time                time of both worlds
-  meminfo             secure RAM by use, to the byte
+  meminfo [--all]     secure RAM by use, to the byte; unused rows too
   pools               every pool in full, TA heaps included
   owners              who holds kernel heap and pages
   leaks mark          set a mark and print its number
@@ -186,15 +186,8 @@ impl Tool<'_, '_> {
                 let times = client::times(self.context)?;
                 self.times(&times)?;
             }
-            ["meminfo"] => {
-                let rows = client::meminfo(self.context)?;
-                let adds_up = if self.as_json {
-                    json::meminfo(self.out, &rows)?
-                } else {
-                    text::meminfo(self.out, &rows)?
-                };
-                return Ok(if adds_up { STATUS_OK } else { STATUS_FAILED });
-            }
+            ["meminfo"] => return self.meminfo(false),
+            ["meminfo", "--all" | "-v"] => return self.meminfo(true),
             ["pools"] => {
                 let pools = client::pools(self.context)?;
                 if self.as_json {
@@ -230,6 +223,16 @@ impl Tool<'_, '_> {
             }
         }
         Ok(STATUS_OK)
+    }
+
+    fn meminfo(&mut self, all: bool) -> Result<u8, Failure> {
+        let rows = client::meminfo(self.context)?;
+        let adds_up = if self.as_json {
+            json::meminfo(self.out, &rows)?
+        } else {
+            text::meminfo(self.out, &rows, all)?
+        };
+        Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
     }
 
     fn pager(&mut self, pager: &Pager) -> fmt::Result {
@@ -344,9 +347,11 @@ impl Tool<'_, '_> {
 
     fn name_frames(&self, record: &LeakRecord) -> Vec<String> {
         let frames = record.frames.iter().take_while(|&&frame| frame != 0);
-        frames
+        let mut names: Vec<String> = frames
             .map(|&frame| frame_name(self.context, self.names, record.image, frame))
-            .collect()
+            .collect();
+        names.drain(..allocator_frames(&names));
+        names
     }
 
     fn oom(&mut self) -> Result<(), Failure> {
@@ -365,6 +370,25 @@ impl Tool<'_, '_> {
     }
 }
 
+/// How many frames at the start of a stack are only the way into the allocator. All but the last
+/// can be.
+fn allocator_frames(stack: &[String]) -> usize {
+    const FILES: [&str; 3] = [
+        "kernel/src/heap.rs:",
+        "kernel/core/src/fallible.rs:",
+        "ta-runtime/src/heap.rs:",
+    ];
+    let entry = |name: &String| {
+        let (function, file) = name.split_once(' ').unwrap_or((name, ""));
+        function.starts_with("__rust_")
+            || function.starts_with("alloc::")
+            || file.starts_with("alloc/src/")
+            || FILES.iter().any(|known| file.starts_with(known))
+    };
+    let leading = stack.iter().take_while(|name| entry(name)).count();
+    if leading < stack.len() { leading } else { 0 }
+}
+
 /// Name of a return address: "function file:line" if anyone knows, else image and offset.
 #[must_use]
 pub fn frame_name(context: &Context<'_>, names: &dyn Names, image: TeeUuid, frame: u64) -> String {
@@ -375,4 +399,56 @@ pub fn frame_name(context: &Context<'_>, names: &dyn Names, image: TeeUuid, fram
     names
         .site(image, frame)
         .unwrap_or_else(|| alloc::format!("{}+{frame:#x}", Named(image, names)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(stack: &[&str]) -> usize {
+        let stack: Vec<String> = stack.iter().map(|&name| String::from(name)).collect();
+        allocator_frames(&stack)
+    }
+
+    #[test]
+    fn the_way_into_the_allocator_is_hidden() {
+        assert_eq!(
+            shown(&[
+                "__rust_alloc kernel/src/heap.rs:41",
+                "try_allocate_in<u8> alloc/src/raw_vec/mod.rs:500",
+                "vec_with_capacity<u8> kernel/core/src/fallible.rs:55",
+                "register kernel/core/src/shm.rs:341",
+                "__rust_alloc kernel/src/heap.rs:41",
+            ]),
+            3
+        );
+        assert_eq!(
+            shown(&[
+                "__rust_alloc ta-runtime/src/heap.rs:36",
+                "leak_in_this_function tas/heap/src/ta.rs:127",
+            ]),
+            1
+        );
+    }
+
+    #[test]
+    fn a_stack_of_nothing_else_stays() {
+        assert_eq!(shown(&["__rust_alloc kernel/src/heap.rs:41"]), 0);
+        assert_eq!(
+            shown(&[
+                "__rust_alloc kernel/src/heap.rs:41",
+                "try_push kernel/core/src/fallible.rs:67",
+            ]),
+            0
+        );
+        assert_eq!(shown(&[]), 0);
+    }
+
+    #[test]
+    fn other_frames_are_not_hidden() {
+        assert_eq!(shown(&["kernel+0x1234", "kernel+0x99"]), 0);
+        assert_eq!(shown(&["hog tas/heap/src/ta.rs:130"]), 0);
+        assert_eq!(shown(&["new kernel/core/src/guest.rs:47"]), 0);
+        assert_eq!(shown(&["allocate tas/heap/src/heap.rs:1", "x y:1"]), 0);
+    }
 }

@@ -173,13 +173,15 @@ pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {
     Ok(())
 }
 
-/// Prints secure RAM by use; says, and returns, whether it adds up.
+/// Prints secure RAM by use, empty rows only if `all`; says, and returns, whether all rows add up.
 pub(crate) fn meminfo(
     out: &mut dyn Write,
     rows: &[MeminfoRow],
+    all: bool,
 ) -> core::result::Result<bool, fmt::Error> {
     writeln!(out, "{:<32} {:>10} {:>6}", "use", "bytes", "pages")?;
-    for row in rows {
+    let shown = |row: &&MeminfoRow| all || row.bytes != 0 || row.pages != 0;
+    for row in rows.iter().filter(shown) {
         writeln!(
             out,
             "{:<32} {:>10} {:>6}",
@@ -191,6 +193,11 @@ pub(crate) fn meminfo(
     let sum = meminfo_sum(rows);
     let pages = rows.iter().fold(0_u64, |n, row| n.wrapping_add(row.pages));
     writeln!(out, "{:<32} {sum:>10} {pages:>6}", "sum")?;
+    match rows.len() - rows.iter().filter(shown).count() {
+        0 => {}
+        1 => writeln!(out, "1 unused row hidden, --all shows it")?,
+        n => writeln!(out, "{n} unused rows hidden, --all shows them")?,
+    }
     if sum == SECURE_RAM_BYTES {
         writeln!(out, "adds up to the {} MiB of secure RAM", sum >> 20)?;
         return Ok(true);
@@ -477,11 +484,30 @@ mod tests {
             pages: bytes / 4096,
         };
         let mut out = String::new();
-        assert_eq!(meminfo(&mut out, &[row(15 << 20), row(1 << 20)]), Ok(true));
+        let rows = [row(15 << 20), row(1 << 20)];
+        assert_eq!(meminfo(&mut out, &rows, false), Ok(true));
         assert!(out.ends_with("adds up to the 16 MiB of secure RAM\n"));
         let mut out = String::new();
-        assert_eq!(meminfo(&mut out, &[row(15 << 20)]), Ok(false));
+        assert_eq!(meminfo(&mut out, &rows[..1], false), Ok(false));
         assert!(out.ends_with("1048576 missing\n"));
+    }
+
+    #[test]
+    fn meminfo_hides_empty_rows_unless_asked() {
+        let row = |bytes| MeminfoRow {
+            label: desc("row"),
+            bytes,
+            pages: bytes / 4096,
+        };
+        let rows = [row(0), row(16 << 20), row(0)];
+        let mut out = String::new();
+        assert_eq!(meminfo(&mut out, &rows, false), Ok(true));
+        assert_eq!(out.matches("row ").count(), 1);
+        assert!(out.contains("\n2 unused rows hidden, --all shows them\nadds up"));
+        let mut out = String::new();
+        assert_eq!(meminfo(&mut out, &rows, true), Ok(true));
+        assert_eq!(out.matches("row ").count(), 3);
+        assert!(!out.contains("hidden"));
     }
 
     #[test]

@@ -174,3 +174,11 @@ pub fn take_heap(bytes: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
 pub(crate) fn direct_start() -> u64 {
     symbol!(__sites_start)
 }
+
+/// Where `bytes` bytes at physical address `pa` are seen, if they are constants of the image. The
+/// loader at EL0 is among them, and its data is read on its behalf.
+pub(crate) fn constants_at(pa: u64, bytes: usize) -> Option<*const u8> {
+    let (start, end) = (symbol!(__text_end), symbol!(__rodata_end));
+    let inside = pa >= start && pa < end && bytes as u64 <= end - pa;
+    inside.then(|| (&raw const __text_end).wrapping_add((pa - start) as usize))
+}

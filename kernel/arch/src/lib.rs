@@ -28,8 +28,6 @@ mod lock;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
-mod memory_ops;
-#[cfg(target_os = "none")]
 mod mmu;
 #[cfg(target_os = "none")]
 mod percpu;
@@ -37,6 +35,9 @@ mod percpu;
 mod thread;
 #[cfg(target_os = "none")]
 mod user;
+
+#[cfg(target_os = "none")]
+use tally_memops as _;
 
 #[cfg(target_os = "none")]
 pub use crate::boot::{BootInfo, RoofMain};

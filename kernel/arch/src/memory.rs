@@ -1,7 +1,7 @@
 //! Memory of both worlds through the direct map, and TLB maintenance.
 //!
-//! **Invariant:** only free secure RAM and the normal world's RAM are reachable; an address
-//! outside is a kernel bug (secure) or refused (normal).
+//! **Invariant:** only free secure RAM, the normal world's RAM and, for reading, the constants of
+//! the image (which the loader is one of) are reachable; an address outside is a kernel bug (secure) or refused (normal).
 //! **Knows nothing of:** who owns which page.
 
 use core::arch::asm;
@@ -49,7 +49,10 @@ impl TableMemory for Arm {
 
 impl SecureMemory for Arm {
     fn read_secure(&self, pa: PhysAddr, buf: &mut [u8]) {
-        let from = secure(pa.0, buf.len());
+        let from = match layout::constants_at(pa.0, buf.len()) {
+            Some(constants) => constants,
+            None => secure(pa.0, buf.len()),
+        };
         // SAFETY: mapped; `buf` is not in the caller's own pages.
         unsafe { tally_copy(buf.as_mut_ptr(), from, buf.len()) };
     }

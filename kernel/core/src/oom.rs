@@ -39,7 +39,7 @@ impl Limit {
         match self {
             Self::HeapSize => "the heap size that the TA declares",
             Self::Quota => "the TA's page quota",
-            Self::SecureRam => "secure RAM (pool \"Secure DDR\")",
+            Self::SecureRam => "secure RAM (pool \"Physical TA memory\")",
             Self::KernelHeap => "the kernel heap (pool \"Heap\")",
         }
     }

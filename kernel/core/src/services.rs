@@ -17,6 +17,7 @@ use crate::pta_api::Services;
 use crate::rpc::{RpcArg, RpcClient};
 use crate::syscall::time_of;
 use crate::ta_heap;
+use crate::text::TextBuffer;
 use core::cell::RefCell;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
@@ -60,6 +61,14 @@ pub fn label<const N: usize>(text: &str) -> [u8; N] {
     let len = text.len().min(N - 1);
     field[..len].copy_from_slice(&text.as_bytes()[..len]);
     field
+}
+
+/// Figures of a pool that does not exist.
+fn absent(name: &str) -> AllocStats {
+    AllocStats {
+        desc: label(name),
+        ..AllocStats::default()
+    }
 }
 
 fn clamp(value: u64) -> u32 {
@@ -111,7 +120,7 @@ impl<M: Machine> Kernel<M> {
         let figures = state.pages.figures();
         PoolStats {
             alloc: AllocStats {
-                desc: label("Secure DDR"),
+                desc: label("Physical TA memory"),
                 free2_sum: figures.free2_sum,
                 allocated: clamp(figures.allocated),
                 max_allocated: clamp(figures.max_allocated),
@@ -134,6 +143,11 @@ impl<M: Machine> Services for CallServices<'_, M> {
         match id {
             alloc_id::HEAP => self.kernel.heap.stats().alloc,
             alloc_id::TA_RAM => self.kernel.ta_ram(&self.kernel.state()).alloc,
+            // Pools that Tally has not, named as optee_os `core/pta/stats.c` names those that a
+            // build leaves out.
+            alloc_id::PUBLIC_DDR => absent("Public DDR (deprecated)"),
+            alloc_id::NEXUS_HEAP => absent("KHeap (disabled)"),
+            alloc_id::RPMB => absent("RPMB secure storage (no data)"),
             _ => AllocStats::default(),
         }
     }
@@ -307,16 +321,7 @@ impl<M: Machine> Services for CallServices<'_, M> {
     }
 
     fn dump_heap(&self) {
-        struct Lines;
-        impl fmt::Write for Lines {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                for line in text.lines().filter(|line| !line.is_empty()) {
-                    log::info!("{line}");
-                }
-                Ok(())
-            }
-        }
-        self.kernel.heap.dump(&mut Lines);
+        self.kernel.heap.dump(&mut ConsoleLines(TextBuffer::EMPTY));
     }
 
     fn ree_time(&self) -> Result<TeeTime, TeeResult> {
@@ -342,6 +347,23 @@ impl<M: Machine> Services for CallServices<'_, M> {
             }
             None => TeeResult::NOT_SUPPORTED,
         }
+    }
+}
+
+/// Text that goes to the secure console line by line.
+struct ConsoleLines(TextBuffer<160>);
+
+impl fmt::Write for ConsoleLines {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive('\n') {
+            // A longer line is cut.
+            let _ = self.0.write_str(piece.trim_end_matches('\n'));
+            if piece.ends_with('\n') {
+                log::info!("{}", self.0.text());
+                self.0 = TextBuffer::EMPTY;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -194,7 +194,7 @@ pub mod svc {
         /// `BAD_STATE` when done before, `OUT_OF_MEMORY` when above the TA's quota.
         pub const HEAP_RESERVE: u64 = 0x7a00;
         /// `(bytes, size)`: grows the heap to `bytes` from its base (never shrinks), for an allocation
-        /// of `size` bytes (for the report of a refusal; 0 if there is none). Rounded up to
+        /// of `size` bytes (for the report of a refusal; 0: only a try, no report). Rounded up to
         /// pages, which read as zero and are populated when first touched.
         /// `OUT_OF_MEMORY` when the reservation, the TA's quota or secure RAM does not allow it.
         pub const HEAP_GROW: u64 = 0x7a01;

@@ -21,7 +21,7 @@ mod bare {
     use core::hint::black_box;
     use core::ptr::NonNull;
 
-    use tally_ledger::{CallStack, Config, OwnerId, Pool, StackBounds, Strategy};
+    use tally_ledger::{Caller, Config, Origin, OwnerId, Pool, StackBounds, Strategy, Walkable};
 
     core::arch::global_asm!(
         ".section .text.start, \"ax\"",
@@ -86,30 +86,54 @@ mod bare {
             self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
         }
 
-        /// 16 bytes to 4 KiB, each doubling as likely as the other.
+        /// 16 bytes to 4 KiB, half as likely with each doubling, as the heap test TA does.
         fn size(&mut self) -> usize {
-            let from = 16 << (self.next() % 8);
+            let from = 16 << self.next().trailing_zeros().min(7);
             from + self.next() as usize % from
         }
     }
 
+    #[repr(C)]
     struct Heap {
+        stack: Walkable,
         pool: Pool,
-        depth: usize,
-        bounds: StackBounds,
     }
 
     #[inline(never)]
-    fn malloc(heap: &mut Heap, size: usize) -> Option<NonNull<u8>> {
-        let mut stack = CallStack::new();
-        stack.capture(heap.depth, heap.bounds);
+    fn malloc<const DEPTH: usize, const ACCOUNTS: bool>(
+        heap: &mut Heap,
+        size: usize,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: what runs in the guest is compiled with frame pointers.
+        let caller = unsafe { Caller::capture(DEPTH, heap.stack) };
         // SAFETY: 16 is a power of two, and sizes are small.
         let layout = unsafe { Layout::from_size_align_unchecked(size, 16) };
-        heap.pool.alloc(layout, OwnerId(3), &stack).ok()
+        match heap.pool.alloc_known::<ACCOUNTS>(layout, &caller) {
+            Some(block) => Some(block),
+            None => malloc_slowly::<DEPTH, ACCOUNTS>(heap, layout, caller.origin()),
+        }
     }
 
     #[inline(never)]
-    fn free(heap: &mut Heap, ptr: NonNull<u8>) {
+    fn malloc_slowly<const DEPTH: usize, const ACCOUNTS: bool>(
+        heap: &mut Heap,
+        layout: Layout,
+        origin: Origin,
+    ) -> Option<NonNull<u8>> {
+        let stack = origin.stack(DEPTH, heap.stack);
+        heap.pool.try_alloc(layout, OwnerId(3), &stack)
+    }
+
+    #[inline(never)]
+    fn free<const ACCOUNTS: bool>(heap: &mut Heap, ptr: NonNull<u8>) {
+        // SAFETY: the loop forgets the block.
+        if !unsafe { heap.pool.free_known::<ACCOUNTS>(ptr) } {
+            free_slowly(heap, ptr);
+        }
+    }
+
+    #[inline(never)]
+    fn free_slowly(heap: &mut Heap, ptr: NonNull<u8>) {
         // SAFETY: the loop forgets the block.
         if unsafe { heap.pool.free(ptr) }.is_err() {
             exit(2);
@@ -148,20 +172,42 @@ mod bare {
 
     /// Puts frames under the measured loop.
     #[inline(never)]
-    fn deeper(frames: usize, heap: &mut Heap, live: usize, plan: &[(u16, u16)], idle: bool) -> u64 {
+    fn deeper<const DEPTH: usize, const ACCOUNTS: bool>(
+        frames: usize,
+        heap: &mut Heap,
+        live: usize,
+        plan: &[(u16, u16)],
+        idle: bool,
+    ) -> u64 {
         if frames > 0 {
-            return black_box(deeper(frames - 1, heap, live, plan, idle));
+            return black_box(deeper::<DEPTH, ACCOUNTS>(
+                frames - 1,
+                heap,
+                live,
+                plan,
+                idle,
+            ));
         }
         // SAFETY: one CPU, and nobody else uses it.
         let blocks = unsafe { &mut BLOCKS[..live] };
         if idle {
             run(heap, blocks, plan, nothing, nothing_freed)
         } else {
-            run(heap, blocks, plan, malloc, free)
+            run(
+                heap,
+                blocks,
+                plan,
+                malloc::<DEPTH, ACCOUNTS>,
+                free::<ACCOUNTS>,
+            )
         }
     }
 
-    fn measure(strategy: Strategy, live: usize, depth: usize, steps: usize) -> Option<u64> {
+    fn measure<const DEPTH: usize, const ACCOUNTS: bool>(
+        strategy: Strategy,
+        live: usize,
+        steps: usize,
+    ) -> Option<u64> {
         unsafe extern "C" {
             static __stack_lo: u8;
             static __stack_hi: u8;
@@ -173,7 +219,8 @@ mod bare {
         let base = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(WINDOW))?;
         let cfg = Config {
             strategy,
-            depth: depth as u8,
+            depth: DEPTH as u8,
+            accounts: ACCOUNTS,
             ..Config::KERNEL
         };
         // Tables must read as zero.
@@ -184,14 +231,14 @@ mod bare {
         let pool = unsafe { Pool::create(base, WINDOW_BYTES, WINDOW_BYTES, &cfg) }.ok()?;
         let mut heap = Heap {
             pool,
-            depth,
-            bounds,
+            stack: bounds.walkable(),
         };
+        heap.pool.set_owner(OwnerId(3));
         let mut random = Random(42);
         // SAFETY: one CPU, and nobody else uses it.
         let (blocks, plan) = unsafe { (&mut BLOCKS[..live], &mut PLAN[..steps]) };
         for block in blocks.iter_mut() {
-            *block = Some(malloc(&mut heap, random.size())?);
+            *block = Some(malloc::<DEPTH, ACCOUNTS>(&mut heap, random.size())?);
         }
         // Age the pool before measuring.
         for _ in 0..2 {
@@ -199,20 +246,20 @@ mod bare {
                 *step = ((random.next() as usize % live) as u16, random.size() as u16);
             }
             if !heap_is_slow(strategy, live) {
-                deeper(6, &mut heap, live, plan, false);
+                deeper::<DEPTH, ACCOUNTS>(6, &mut heap, live, plan, false);
             }
         }
-        let busy = deeper(6, &mut heap, live, plan, false);
+        let busy = deeper::<DEPTH, ACCOUNTS>(6, &mut heap, live, plan, false);
         if heap.pool.check().is_err() {
             exit(3);
         }
         for block in blocks.iter_mut() {
-            free(&mut heap, block.take()?);
+            free::<ACCOUNTS>(&mut heap, block.take()?);
         }
         for block in blocks.iter_mut() {
             *block = NonNull::new(core::ptr::with_exposed_provenance_mut(16));
         }
-        let idle = deeper(6, &mut heap, live, plan, true);
+        let idle = deeper::<DEPTH, ACCOUNTS>(6, &mut heap, live, plan, true);
         Some((busy - idle) * 16 / steps as u64)
     }
 
@@ -224,24 +271,28 @@ mod bare {
         let mut out = Console;
         for strategy in [Strategy::Segregated, Strategy::FirstFit] {
             for live in [1, 10, 100, 1000, 10_000] {
-                for depth in [0, 1, 4, 8] {
-                    let steps = if heap_is_slow(strategy, live) {
-                        512
-                    } else {
-                        STEPS
-                    };
-                    if strategy == Strategy::FirstFit && depth != 4 {
-                        continue;
+                let steps = if heap_is_slow(strategy, live) {
+                    512
+                } else {
+                    STEPS
+                };
+                let mut print = |what, cost| match cost {
+                    Some(cost) => {
+                        let _ = writeln!(
+                            out,
+                            "{strategy:?} live {live} {what}: {cost} instructions a pair"
+                        );
                     }
-                    match measure(strategy, live, depth, steps) {
-                        Some(cost) => {
-                            let _ = writeln!(
-                                out,
-                                "{strategy:?} live {live} depth {depth}: {cost} instructions a pair"
-                            );
-                        }
-                        None => exit(4),
-                    }
+                    None => exit(4),
+                };
+                print("depth 4", measure::<4, false>(strategy, live, steps));
+                print(
+                    "depth 4, accounts",
+                    measure::<4, true>(strategy, live, steps),
+                );
+                if strategy == Strategy::Segregated {
+                    print("depth 0", measure::<0, false>(strategy, live, steps));
+                    print("depth 8", measure::<8, false>(strategy, live, steps));
                 }
             }
         }

@@ -9,6 +9,9 @@ use core::mem::MaybeUninit;
 /// Most frames of a call stack.
 pub const MAX_DEPTH: usize = 8;
 
+/// Odd, with its bits well mixed: 2^32 over the golden ratio.
+pub(crate) const SPREAD: u32 = 0x9e37_79b1;
+
 /// Addresses `lo..hi` of the stack that the walk may read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StackBounds {
@@ -16,6 +19,99 @@ pub struct StackBounds {
     pub lo: usize,
     /// One past the highest address.
     pub hi: usize,
+}
+
+impl StackBounds {
+    /// Where frame records may begin.
+    #[inline(always)]
+    #[must_use]
+    pub const fn walkable(self) -> Walkable {
+        Walkable {
+            lo: self.lo,
+            len: self.hi.saturating_sub(self.lo).saturating_sub(15),
+        }
+    }
+}
+
+/// Addresses `lo..lo + len` at which a frame record of 16 bytes lies inside the stack. Kept by those
+/// who walk often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walkable {
+    lo: usize,
+    len: usize,
+}
+
+impl Walkable {
+    /// Nowhere.
+    pub const NOWHERE: Self = Self { lo: 0, len: 0 };
+
+    /// The frame record at `fp`: the caller's frame pointer, and where to return to.
+    #[inline(always)]
+    fn record(self, fp: usize) -> Option<(usize, u64)> {
+        if fp.wrapping_sub(self.lo) >= self.len {
+            return None;
+        }
+        read_record(fp)
+    }
+}
+
+/// Where a function was called from: the hash of its call stack, and enough to find the frames
+/// should they be needed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller {
+    pub(crate) key: u64,
+    origin: Origin,
+}
+
+/// A return address and the frame that it returns to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin {
+    ret: u64,
+    next: usize,
+}
+
+impl Caller {
+    /// The caller of the function that this is inlined into, as [`capture`] would find it.
+    ///
+    /// # Safety
+    /// That function is compiled with frame pointers (`-C force-frame-pointers=yes`).
+    #[inline(always)]
+    pub unsafe fn capture(depth: usize, stack: Walkable) -> Self {
+        // The function's own record lies on its stack: that needs no check.
+        let Some((next, ret)) = own_record().filter(|_| depth > 0) else {
+            return Self::default();
+        };
+        let (mut key, mut fp) = (ret, next);
+        for _ in 1..depth.min(MAX_DEPTH) {
+            let Some((next, ret)) = stack.record(fp) else {
+                break;
+            };
+            key = mix(key, ret);
+            fp = next;
+        }
+        let origin = Origin { ret, next };
+        Self { key, origin }
+    }
+
+    /// To find the frames later.
+    #[inline(always)]
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl Origin {
+    /// The frames, while the function that was called, or one that it calls, is running still.
+    #[must_use]
+    pub fn stack(self, depth: usize, stack: Walkable) -> CallStack {
+        let mut frames = CallStack::new();
+        if self.ret != 0 && depth > 0 {
+            frames.push(self.ret);
+            frames.walk(self.next, depth, stack);
+        }
+        frames
+    }
 }
 
 /// Return addresses, innermost first, and their hash.
@@ -54,7 +150,9 @@ impl CallStack {
             stack.key = mix(stack.key, frame);
             stack.len += 1;
         }
-        stack.key |= u64::from(stack.len > 0);
+        if stack.len > 0 && stack.key == 0 {
+            stack.key = 1;
+        }
         stack
     }
 
@@ -71,24 +169,39 @@ impl CallStack {
         self.key
     }
 
+    #[inline(always)]
+    fn push(&mut self, ret: u64) {
+        if let Some(slot) = self.frames.get_mut(self.len) {
+            slot.write(ret);
+            self.key = mix(self.key, ret);
+            self.len += 1;
+        }
+    }
+
+    /// Adds frames from `fp` on until there are `depth`.
+    #[inline(always)]
+    fn walk(&mut self, mut fp: usize, depth: usize, stack: Walkable) {
+        for _ in self.len..depth.min(MAX_DEPTH) {
+            let Some((next, ret)) = stack.record(fp) else {
+                break;
+            };
+            self.push(ret);
+            fp = next;
+        }
+    }
+
     /// Captures the call stack of the function this is inlined into: see [`capture`]. Where the
     /// stack is made in place, nothing need be copied.
     #[inline(always)]
     pub fn capture(&mut self, depth: usize, bounds: StackBounds) {
-        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
-        aarch64::capture(self, depth, bounds);
-        #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
-        {
-            let _ = (depth, bounds);
-            (self.len, self.key) = (0, 0);
-        }
+        self.walk(frame_pointer(), depth, bounds.walkable());
     }
 }
 
-/// Adds a frame to a hash.
+/// Adds a frame to a hash: a polynomial of the frames.
 #[inline(always)]
 fn mix(key: u64, frame: u64) -> u64 {
-    (key.rotate_left(23) ^ frame).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    key.wrapping_mul(SPREAD as u64).wrapping_add(frame)
 }
 
 impl core::fmt::Debug for CallStack {
@@ -116,51 +229,70 @@ pub fn capture(depth: usize, bounds: StackBounds) -> CallStack {
     stack
 }
 
+/// The frame pointer of the function this is inlined into.
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
-mod aarch64 {
-    use super::{CallStack, MAX_DEPTH, StackBounds, mix};
-
-    #[inline(always)]
-    pub(super) fn capture(stack: &mut CallStack, depth: usize, bounds: StackBounds) {
-        let mut fp: usize;
-        // SAFETY: reads x29 into a register and touches nothing else.
-        unsafe {
-            core::arch::asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags));
-        }
-        let (mut key, mut len) = (0, 0);
-        // Offset of the last frame record that there can be, in units of 16 bytes.
-        let Some(last) = bounds
-            .hi
-            .checked_sub(bounds.lo)
-            .and_then(|len| len.checked_sub(16))
-        else {
-            (stack.key, stack.len) = (0, 0);
-            return;
-        };
-        let last = last >> 4;
-        for slot in stack.frames.iter_mut().take(depth.min(MAX_DEPTH)) {
-            // A frame record is aligned to 16 as the stack is: what is not, is beyond any bound
-            // when its low bits are rotated to the top.
-            if fp.wrapping_sub(bounds.lo).rotate_right(4) > last {
-                break;
-            }
-            let (next, ret): (usize, u64);
-            // SAFETY:
-            // 1. `lo <= fp` and `fp + 16 <= hi`, and the caller gave bounds of readable memory
-            //    of the running stack. `fp` is as aligned as `lo`.
-            // 2. What was read is used as numbers only, and checked before the next step.
-            unsafe {
-                core::arch::asm!(
-                    "ldp {next}, {ret}, [{fp}]",
-                    fp = in(reg) fp, next = out(reg) next, ret = out(reg) ret,
-                    options(readonly, nostack, preserves_flags),
-                );
-            }
-            slot.write(ret);
-            key = mix(key, ret);
-            len += 1;
-            fp = next;
-        }
-        (stack.key, stack.len) = (key | u64::from(len > 0), len);
+#[inline(always)]
+fn frame_pointer() -> usize {
+    let fp: usize;
+    // SAFETY: reads x29 into a register and touches nothing else. As x30 is said to change, the
+    // function has saved it, and has made its frame record, before this.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, x29",
+            out(reg) fp, out("x30") _,
+            options(nomem, nostack, preserves_flags),
+        );
     }
+    fp
+}
+
+#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+fn frame_pointer() -> usize {
+    0
+}
+
+/// Reads the frame record of the function this is inlined into, which must have one.
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[inline(always)]
+fn own_record() -> Option<(usize, u64)> {
+    let (next, ret): (usize, u64);
+    // SAFETY: the only caller, `Caller::capture`, demands frame pointers. As x30 is said to change,
+    // the function has saved it, and has made its frame record, before this.
+    unsafe {
+        core::arch::asm!(
+            "ldp {next}, {ret}, [x29]",
+            next = out(reg) next, ret = out(reg) ret, out("x30") _,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    Some((next, ret))
+}
+
+#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+fn own_record() -> Option<(usize, u64)> {
+    None
+}
+
+/// Reads a frame record inside the bounds of the stack.
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[inline(always)]
+fn read_record(fp: usize) -> Option<(usize, u64)> {
+    let (next, ret): (usize, u64);
+    // SAFETY:
+    // 1. `Walkable::record` has checked `fp` against bounds that were given as readable memory of the
+    //    running stack. Being unaligned is no error: alignment checks are off but for `sp`.
+    // 2. What was read is used as numbers only, and checked before the next step.
+    unsafe {
+        core::arch::asm!(
+            "ldp {next}, {ret}, [{fp}]",
+            fp = in(reg) fp, next = lateout(reg) next, ret = lateout(reg) ret,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    Some((next, ret))
+}
+
+#[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+fn read_record(_: usize) -> Option<(usize, u64)> {
+    None
 }

@@ -1,7 +1,7 @@
 //! Size classes of the segregated strategy: four a doubling, from 16 bytes to 384.
 //!
-//! **Invariant:** a slab of a class holds its records at the front and its blocks at the end, with
-//! at least eight unused bytes before the records. A class's size is a multiple of every
+//! **Invariant:** a slab of a class holds its records at the front, behind eight unused bytes, and its
+//! blocks at the end. A class's size is a multiple of every
 //! alignment that [`class_of`] was asked for when it chose the class.
 //! **Knows nothing of:** where slabs lie.
 
@@ -11,10 +11,13 @@ pub(crate) const UNIT: usize = 256;
 pub(crate) const CLASSES: usize = 16;
 /// Largest size that a slab serves; above it blocks are runs of units.
 const LARGEST: usize = 384;
-/// No class: the request takes a run.
-const RUN: u8 = u8::MAX;
+/// The first class without blocks: the request takes a run.
+const RUN: u8 = 13;
 
-/// One size class, 16 bytes.
+/// Offset of the records from a slab's start, in words of 8 bytes.
+pub(crate) const RECORDS: usize = 1;
+
+/// One size class.
 pub(crate) struct Class {
     /// Bytes of a block.
     pub(crate) size: u16,
@@ -22,26 +25,21 @@ pub(crate) struct Class {
     pub(crate) units: u8,
     /// Blocks of a slab, less than 32.
     pub(crate) blocks: u8,
-    /// Offset of the first record from the slab's start, in words of 8 bytes.
-    pub(crate) records: u8,
     /// The power of two in the size.
-    shift: u8,
+    pub(crate) shift: u8,
     /// Inverse of the odd part of the size, modulo 2^32.
-    inverse: u32,
+    pub(crate) inverse: u32,
     /// Free mask of an empty slab.
     pub(crate) all_free: u32,
 }
 
-impl Class {
-    /// `distance / size` if that leaves no rest, else more than any slab has blocks.
-    ///
-    /// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9.
-    #[inline(always)]
-    pub(crate) fn exactly(&self, distance: u32) -> u32 {
-        distance
-            .wrapping_mul(self.inverse)
-            .rotate_right(self.shift.into())
-    }
+/// `distance / size` if that leaves no rest, else more than any slab has blocks. `inverse` and `shift`
+/// are those of the size's class.
+///
+/// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9.
+#[inline(always)]
+pub(crate) fn exactly(distance: u32, inverse: u32, shift: u32) -> u32 {
+    distance.wrapping_mul(inverse).rotate_right(shift)
 }
 
 const fn class(size: u32, units: u32) -> Class {
@@ -60,10 +58,9 @@ const fn class(size: u32, units: u32) -> Class {
         size: size as u16,
         units: units as u8,
         blocks: blocks as u8,
-        records: ((units * UNIT as u32 - blocks * (size + 8)) / 8) as u8,
         shift: size.trailing_zeros() as u8,
         inverse,
-        all_free: (1 << blocks) - 1,
+        all_free: u32::MAX << (32 - blocks),
     }
 }
 
@@ -72,7 +69,6 @@ const UNUSED: Class = Class {
     size: 16,
     units: 2,
     blocks: 0,
-    records: 0,
     shift: 0,
     inverse: 1,
     all_free: 0,
@@ -98,10 +94,13 @@ pub(crate) static TABLE: [Class; CLASSES] = [
     UNUSED,
 ];
 
+/// Entries of [`BY_SIZE`].
+pub(crate) const SIZES: usize = LARGEST / 16 + 1;
+
 /// Class by size in sixteenths, rounded up.
-static BY_SIZE: [u8; LARGEST / 16 + 1] = {
+pub(crate) static BY_SIZE: [u8; SIZES] = {
     let sizes = [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 320, 384];
-    let mut table = [RUN; LARGEST / 16 + 1];
+    let mut table = [RUN; SIZES];
     let mut i = 0;
     while i < table.len() {
         let mut c = 0;
@@ -117,6 +116,13 @@ static BY_SIZE: [u8; LARGEST / 16 + 1] = {
     table
 };
 
+/// The class by `by_size` for `size` bytes at an alignment of up to 16, which may be one without blocks; `None`
+/// for larger sizes.
+#[inline(always)]
+pub(crate) fn class_by_size(by_size: &[u8; SIZES], size: usize) -> Option<usize> {
+    Some(*by_size.get(size.wrapping_add(15) >> 4)? as usize)
+}
+
 /// The class that serves `size` bytes at alignment `align`, or `None` for a run.
 #[inline(always)]
 pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
@@ -126,11 +132,7 @@ pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
     } else {
         size.max(1).checked_next_multiple_of(align)?
     };
-    let index = padded.wrapping_add(15) >> 4;
-    match BY_SIZE.get(index) {
-        Some(&class) if class != RUN => Some(class as usize % CLASSES),
-        _ => None,
-    }
+    class_by_size(&BY_SIZE, padded).filter(|&class| class < RUN.into())
 }
 
 #[cfg(test)]
@@ -158,7 +160,7 @@ mod tests {
         for class in TABLE.iter().take(few).filter(|class| class.blocks > 0) {
             let size = u32::from(class.size);
             for distance in 0..=u32::from(class.units) * UNIT as u32 {
-                let quotient = class.exactly(distance);
+                let quotient = exactly(distance, class.inverse, class.shift.into());
                 if distance.is_multiple_of(size) {
                     assert_eq!(quotient, distance / size);
                 } else {

@@ -7,8 +7,11 @@
 //! big     3/4    slack <4..16>, owner <16..32>, site <32..48>, epoch <48..64>
 //! length  5      length <4..24>                  second unit of a block of several units
 //! cached  7      length <4..24>                  depth   next    second unit stays as it was
-//! slab    6      part    class                   free mask <32..64> in part 0, links in part 1
+//! slab    8      part    left    class <12..16>  free mask <32..64> in part 0, links in part 1
 //! ```
+//!
+//! Only a slab's kind has bit 3 set. `left` counts the units from this one to the slab's end; the free
+//! mask has block 0 at bit 63.
 //!
 //! **Invariant:** zero is "inside something that another entry describes", so that new memory,
 //! which reads as zero, is never mistaken for the start of a block.
@@ -25,7 +28,7 @@ pub(crate) const TAIL: u64 = 2;
 pub(crate) const BIG_ONE: u64 = 3;
 pub(crate) const BIG_MANY: u64 = 4;
 pub(crate) const LENGTH: u64 = 5;
-pub(crate) const SLAB: u64 = 6;
+pub(crate) const SLAB: u64 = 8;
 pub(crate) const CACHED: u64 = 7;
 
 const LINK: u64 = 0xf_ffff;
@@ -94,10 +97,17 @@ pub(crate) fn slack(entry: u64) -> u32 {
     (entry >> 4 & 0xfff) as u32
 }
 
-/// Part `part` of a slab of class `class`.
+/// Part `part` of a slab of class `class`, with `left` units from there on.
 #[inline(always)]
-pub(crate) fn slab(part: u32, class: usize) -> u64 {
-    SLAB | u64::from(part) << 4 | (class as u64) << 8
+pub(crate) fn slab(part: u32, left: u32, class: usize) -> u64 {
+    SLAB | u64::from(part) << 4 | u64::from(left) << 8 | (class as u64) << 12
+}
+
+/// Bytes from the start of this part to the slab's end.
+#[inline(always)]
+pub(crate) fn left_bytes(entry: u64) -> u32 {
+    // `left << 8` is `left` units.
+    (entry & 0xf00) as u32
 }
 
 #[inline(always)]
@@ -107,7 +117,7 @@ pub(crate) fn part(entry: u64) -> u32 {
 
 #[inline(always)]
 pub(crate) fn class(entry: u64) -> usize {
-    (entry >> 8 & 15) as usize
+    (entry >> 12 & 15) as usize
 }
 
 #[inline(always)]
@@ -119,6 +129,9 @@ pub(crate) fn free_mask(entry: u64) -> u32 {
 pub(crate) fn with_free_mask(entry: u64, mask: u32) -> u64 {
     entry & 0xffff_ffff | u64::from(mask) << 32
 }
+
+/// In the size of a slab's record: the block is free.
+pub(crate) const KEPT: u64 = 1 << 15;
 
 /// Who allocated a block: size (or other low half) `<0..16>`, owner `<16..32>`, site `<32..48>`,
 /// epoch `<48..64>`.

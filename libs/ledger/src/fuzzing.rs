@@ -115,6 +115,7 @@ pub fn run(data: &[u8], check_every: usize) {
             Strategy::FirstFit
         },
         owners: 1 + u16::from(shape & 7),
+        accounts: kind & 4 == 0,
         sites: 1 << (shape >> 3 & 7),
         depth: shape >> 6,
     };
@@ -343,6 +344,7 @@ pub fn read_damaged(data: &[u8]) {
     let cfg = Config {
         strategy,
         owners: 4,
+        accounts: kind & 4 == 0,
         sites: 8,
         depth: 2,
     };

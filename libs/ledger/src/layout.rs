@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! base                                                                        base + reserved
-//! | header | owners' accounts | call sites | unit table or start bitmap | body ...         |
+//! | header | call sites | their frames | owners' accounts | unit table or start bitmap | body ... |
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
@@ -22,12 +22,14 @@ use crate::entry::MAX_UNITS;
 /// First word of every pool: `"TALYHEAP"` read as little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
-pub const EPOCH_OFFSET: usize = offset_of!(Header, epoch);
+pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
+/// Most blocks kept of a class, and one.
+pub(crate) const KEPT_PLACES: usize = 17;
 /// Freed runs shorter than this many units are kept for a while before they are joined.
 pub(crate) const CACHED_LENGTHS: usize = 17;
 
@@ -50,6 +52,9 @@ pub struct Config {
     pub strategy: Strategy,
     /// How many owners have an account, at least 1. Owner 0 also gets what belongs to ids outside.
     pub owners: u16,
+    /// Whether the accounts are kept with each allocation. If not, an account is found by a walk over all
+    /// blocks when somebody asks for it.
+    pub accounts: bool,
     /// How many call sites are told apart (rounded up to a power of two, at most 32768). Site 0 gets
     /// what the table has no room for.
     pub sites: u16,
@@ -62,13 +67,15 @@ impl Config {
     pub const KERNEL: Self = Self {
         strategy: Strategy::Segregated,
         owners: 256,
+        accounts: true,
         sites: 256,
         depth: 4,
     };
-    /// For the heap of a TA: 16 owners, 64 sites of 4 frames.
+    /// For the heap of a TA: 16 owners, whose accounts are sums over blocks, 64 sites of 4 frames.
     pub const TA: Self = Self {
         strategy: Strategy::Segregated,
         owners: 16,
+        accounts: false,
         sites: 64,
         depth: 4,
     };
@@ -87,6 +94,25 @@ pub enum CreateError {
     BadConfig,
 }
 
+/// A block of a slab that is free but not in the slab's free mask.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Kept {
+    /// Offset in the body.
+    pub(crate) block: u32,
+    /// Its record, a word of the body; never 0.
+    pub(crate) record: u32,
+}
+
+/// A word of which the epoch may be written from outside.
+#[repr(C, align(8))]
+pub(crate) struct Stamp {
+    pub(crate) zero: u16,
+    pub(crate) owner: u16,
+    pub(crate) site: u16,
+    pub(crate) epoch: AtomicU16,
+}
+
 /// The words at a pool's base.
 #[repr(C)]
 pub(crate) struct Header {
@@ -103,17 +129,14 @@ pub(crate) struct Header {
     pub(crate) committed: u64,
     pub(crate) owners_offset: u64,
     pub(crate) sites_offset: u64,
+    pub(crate) frames_offset: u64,
     /// Unit table or start bitmap.
     pub(crate) map_offset: u64,
     pub(crate) body_offset: u64,
     /// Usable bytes of the body, a multiple of 256.
     pub(crate) body_bytes: u64,
-    pub(crate) epoch: AtomicU16,
-    pub(crate) unused: [u16; 3],
-    pub(crate) max_allocated: u64,
-    /// Live bytes in the low half, live blocks in the high half.
-    pub(crate) live: u64,
-    pub(crate) num_release: u64,
+    /// Whether owners' accounts are kept, 0 or 1.
+    pub(crate) accounts: u64,
     pub(crate) num_alloc_fail: u64,
     pub(crate) biggest_alloc_fail: u64,
     pub(crate) biggest_alloc_fail_used: u64,
@@ -123,36 +146,53 @@ pub(crate) struct Header {
     pub(crate) bins: [u32; BINS],
     /// First of the runs of each length that are kept for the next allocation of that length.
     pub(crate) cached: [u32; CACHED_LENGTHS],
-    /// First slab of each class with a free block.
+    /// First slab of each class with a free block, but for this first one, which may be full.
     pub(crate) partial: [u32; CLASSES],
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; CLASSES],
+    /// Blocks of each class that are kept for the next allocations, as stacks above a first
+    /// place that stays empty.
+    pub(crate) kept: [[Kept; KEPT_PLACES]; CLASSES],
+    // What each allocation needs is next to the call sites.
+    pub(crate) max_allocated: u64,
+    /// What is live falls short of `max_allocated` by this: the two change together only when
+    /// a maximum is reached.
+    pub(crate) room: u64,
+    /// A record's owner and epoch, for those blocks that are allocated next.
+    pub(crate) stamp: Stamp,
 }
 
-/// A call site's counters; its frames follow.
+/// A call site's counters.
 #[repr(C)]
 pub(crate) struct SiteEntry {
-    /// Live bytes in the low half, live blocks in the high half.
-    pub(crate) live: u64,
+    /// Live blocks in the low half; in the high half by how much the live bytes fall short
+    /// of `peak`.
+    pub(crate) room: u64,
     /// Allocations ever.
     pub(crate) total: u64,
-    /// Most live bytes ever.
-    pub(crate) peak: u32,
-    /// Frames that follow.
-    pub(crate) frames: u32,
     /// Hash of the frames; 0 is a free entry.
     pub(crate) key: u64,
+    /// Most live bytes ever.
+    pub(crate) peak: u32,
+    /// How many frames there are.
+    pub(crate) frames: u32,
+}
+
+/// Places in the table of sites: two at least, so that a place has at least one bit.
+pub(crate) const fn site_places(sites: usize) -> usize {
+    if sites < 2 { 2 } else { sites }
 }
 
 /// Offsets of the tables of a pool, in bytes from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) owners: usize,
+    pub(crate) accounts: bool,
     pub(crate) owners_offset: usize,
     pub(crate) sites: usize,
     pub(crate) depth: usize,
     pub(crate) sites_offset: usize,
-    pub(crate) site_bytes: usize,
+    pub(crate) frames_offset: usize,
     pub(crate) map_offset: usize,
     /// Entries (segregated) or words (first fit) of the map.
     pub(crate) map_words: usize,
@@ -177,18 +217,24 @@ impl Geometry {
             Strategy::Segregated => reserved / UNIT,
             Strategy::FirstFit => reserved.div_ceil(16 * 64),
         };
-        let owners_offset = size_of::<Header>().next_multiple_of(8);
-        let sites_offset = owners_offset + cfg.owners as usize * 8;
-        let site_bytes = size_of::<SiteEntry>() + depth * 8;
-        let map_offset = sites_offset + sites * site_bytes;
+        let sites_offset = size_of::<Header>();
+        let frames_offset = sites_offset + site_places(sites) * size_of::<SiteEntry>();
+        let owners_offset = frames_offset + sites * depth * 8;
+        let map_offset = owners_offset
+            + if cfg.accounts {
+                cfg.owners as usize * 8
+            } else {
+                0
+            };
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
             owners: cfg.owners as usize,
+            accounts: cfg.accounts,
             owners_offset,
             sites,
             depth,
             sites_offset,
-            site_bytes,
+            frames_offset,
             map_offset,
             map_words,
             body_offset,

@@ -35,7 +35,7 @@ mod tests;
 pub mod view;
 mod window;
 
-pub use capture::{CallStack, MAX_DEPTH, StackBounds, capture};
+pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, capture};
 pub use check::Damage;
 pub use layout::{Config, CreateError, EPOCH_OFFSET, MAGIC, Strategy, VERSION, metadata_bytes};
 pub use pool::{AllocError, FreeError, Freed, GrowError, Pool, ReallocError};

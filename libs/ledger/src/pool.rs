@@ -10,14 +10,13 @@ use core::sync::atomic::Ordering;
 
 use linked_list_allocator::Heap;
 
-use crate::capture::CallStack;
+use crate::capture::{CallStack, Caller};
 use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, INSIDE, SLAB};
 use crate::first_fit::{self, Chunk};
-use crate::layout::{CACHED_LENGTHS, Config, CreateError, Strategy};
-use crate::slabs::Slot;
+use crate::layout::{CACHED_LENGTHS, Config, CreateError, Kept, Strategy};
 use crate::stats::OwnerId;
-use crate::window::Window;
+use crate::window::{Slot, Window};
 
 /// Largest alignment.
 pub(crate) const MAX_ALIGN: usize = 4096;
@@ -80,9 +79,16 @@ pub struct Pool {
     heap: Option<Heap>,
 }
 
+/// Room for a block.
+enum Room {
+    Slot(Kept),
+    /// First unit and number of units.
+    Run(u32, u32),
+}
+
 /// A live block, found by its address.
 pub(crate) enum Found {
-    Slot(Slot, u64),
+    Slot(Slot),
     Run { unit: u32, units: u32, entry: u64 },
     Chunk(Chunk),
 }
@@ -90,7 +96,7 @@ pub(crate) enum Found {
 impl Found {
     pub(crate) fn record(&self) -> u64 {
         match self {
-            Self::Slot(_, record) => *record,
+            Self::Slot(slot) => slot.record,
             Self::Run { entry, .. } => *entry,
             Self::Chunk(chunk) => chunk.record,
         }
@@ -98,7 +104,7 @@ impl Found {
 
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Slot(_, record) => entry::record_low(*record) as usize,
+            Self::Slot(slot) => entry::record_low(slot.record) as usize,
             Self::Run { units, entry, .. } => {
                 (*units as usize * UNIT).wrapping_sub(entry::slack(*entry) as usize)
             }
@@ -108,7 +114,7 @@ impl Found {
 
     pub(crate) fn usable(&self) -> usize {
         match self {
-            Self::Slot(slot, _) => slot.usable(),
+            Self::Slot(slot) => slot.usable(),
             Self::Run { units, .. } => *units as usize * UNIT,
             Self::Chunk(chunk) => chunk.usable,
         }
@@ -170,10 +176,31 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        match self.alloc_fast(layout, owner, stack) {
+        let stamp = entry::record(0, owner.0, 0, self.window.epoch());
+        match self.alloc_fast::<true>(layout, stamp, stack.key()) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
+    }
+
+    /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment
+    /// of at most 16, a small block that is kept; the owner is that of [`Pool::set_owner`]. `None` says nothing: ask [`Pool::try_alloc`].
+    ///
+    /// `ACCOUNTS` is what the pool was made with ([`Config::accounts`]); `true` serves any pool.
+    #[inline(always)]
+    pub fn alloc_known<const ACCOUNTS: bool>(
+        &mut self,
+        layout: Layout,
+        caller: &Caller,
+    ) -> Option<NonNull<u8>> {
+        let stamp = self.window.stamp();
+        self.alloc_fast::<ACCOUNTS>(layout, stamp, caller.key)
+    }
+
+    /// Whose the blocks of [`Pool::alloc_known`] are from now on.
+    #[inline(always)]
+    pub fn set_owner(&mut self, owner: OwnerId) {
+        self.window.header_mut().stamp.owner = owner.0;
     }
 
     /// Frees a block.
@@ -185,27 +212,64 @@ impl Pool {
     /// If `ptr` is a live block, nobody uses it any more.
     #[inline]
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
-        // The common cases, without a call; what is cold gets the result passed through.
+        // The common case, without a call; what is cold gets the result passed through.
         let offset = self.window.body_offset_of(ptr);
-        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
-        let entry = self.window.unit(unit); // 0 outside the body, and for first fit.
-        let kind = entry::kind(entry);
-        if kind == SLAB {
-            let slot = self
-                .window
-                .slot_at(offset, entry)
-                .ok_or(FreeError::NotABlock)?;
-            if slot.is_free() {
-                return Err(FreeError::DoubleFree);
-            }
-            let record = self.window.body_word(slot.record);
-            let freed = freed(record, entry::record_low(record) as usize);
-            self.debit(record, freed.size);
-            if self.window.release_slot(&slot) {
-                return Ok(self.slab_became_empty(slot.unit, slot.class, freed));
-            }
-            return Ok(freed);
+        let part = self.window.unit_at(offset / UNIT); // 0 outside the body, and for first fit.
+        if part & SLAB == 0 {
+            return self.free_run(offset);
         }
+        let slot = self
+            .window
+            .slot_at(offset, part)
+            .ok_or(FreeError::NotABlock)?;
+        if slot.is_free() {
+            return Err(FreeError::DoubleFree);
+        }
+        let freed = freed(slot.record, entry::record_low(slot.record) as usize);
+        self.window.record_kept(slot.kept, entry::KEPT);
+        self.window.debit::<true>(slot.record, freed.size);
+        if !self.window.keep(slot.class, slot.kept) {
+            self.window.keep_newest(slot.class, slot.kept);
+        }
+        Ok(freed)
+    }
+
+    /// The common case of [`Pool::free`], without a call: a small block, which is kept. False says
+    /// that nothing was done: ask [`Pool::free`].
+    ///
+    /// `ACCOUNTS` is as for [`Pool::alloc_known`].
+    ///
+    /// # Safety
+    /// As [`Pool::free`].
+    #[inline(always)]
+    pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
+        let offset = self.window.body_offset_of(ptr);
+        let part = self.window.unit_at(offset / UNIT);
+        if part & SLAB == 0 {
+            return false;
+        }
+        let Some(slot) = self.window.slot_at(offset, part) else {
+            return false;
+        };
+        if slot.is_free() {
+            return false;
+        }
+        let Some(place) = self.window.place_to_keep(slot.class) else {
+            return false;
+        };
+        self.window.keep_at(place, slot.kept);
+        self.window.record_kept(slot.kept, entry::KEPT);
+        let size = entry::record_low(slot.record) as usize;
+        self.window.debit::<ACCOUNTS>(slot.record, size);
+        true
+    }
+
+    /// Frees what is in no slab.
+    #[inline(never)]
+    fn free_run(&mut self, offset: usize) -> Result<Freed, FreeError> {
+        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
+        let entry = self.window.unit(unit);
+        let kind = entry::kind(entry);
         if matches!(kind, BIG_ONE | BIG_MANY) && offset.is_multiple_of(UNIT) {
             let units = if kind == BIG_ONE {
                 1
@@ -216,9 +280,9 @@ impl Pool {
                 entry,
                 (units as usize * UNIT).wrapping_sub(entry::slack(entry) as usize),
             );
-            self.debit(entry, freed.size);
+            self.window.debit::<true>(entry, freed.size);
             if !self.window.cache_run(unit, units) {
-                return Ok(self.release_block(unit, units, freed));
+                self.window.release_block(unit, units);
             }
             return Ok(freed);
         }
@@ -328,13 +392,18 @@ impl Pool {
 
     /// Stamps blocks from now on with `epoch`.
     pub fn set_epoch(&mut self, epoch: u16) {
-        self.window.header().epoch.store(epoch, Ordering::Relaxed);
+        self.window
+            .header()
+            .stamp
+            .epoch
+            .store(epoch, Ordering::Relaxed);
     }
 
     /// Restarts the maximum and the failure figures.
     pub fn reset(&mut self) {
         let header = self.window.header_mut();
-        header.max_allocated = u64::from(header.live as u32);
+        header.max_allocated = header.max_allocated.wrapping_sub(header.room);
+        header.room = 0;
         header.num_alloc_fail = 0;
         header.biggest_alloc_fail = 0;
         header.biggest_alloc_fail_used = 0;
@@ -378,8 +447,7 @@ impl Pool {
             if slot.is_free() {
                 return Err(FreeError::DoubleFree);
             }
-            let record = self.window.body_word(slot.record);
-            return Ok(Found::Slot(slot, record));
+            return Ok(Found::Slot(slot));
         }
         if !offset.is_multiple_of(UNIT) {
             return Err(FreeError::NotABlock);
@@ -393,36 +461,44 @@ impl Pool {
         Ok(Found::Run { unit, units, entry })
     }
 
-    /// The common cases, without a call: a known site; a slab with room, or a run that is kept.
+    /// A known site, and a block that is kept. `stamp` has the record's owner and epoch.
     #[inline(always)]
-    fn alloc_fast(
+    fn alloc_fast<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
-        owner: OwnerId,
-        stack: &CallStack,
+        stamp: u64,
+        key: u64,
     ) -> Option<NonNull<u8>> {
-        // First fit has no slabs and keeps no runs, so it is never found here.
-        let (size, align) = (layout.size(), layout.align());
-        let site = self.window.known_site(stack)?;
-        let record = entry::record(0, owner.0, site, self.window.epoch());
-        let block = if let Some(class) = class_of(size, align) {
-            let (block, at) = self.window.take_slot(class)?;
-            self.window.set_body_word(at, record | size as u64);
-            block
-        } else if align <= UNIT && size < CACHED_LENGTHS * UNIT {
-            let units = size.max(1).div_ceil(UNIT) as u32;
-            let unit = self.window.take_cached_run(units)?;
-            let slack = units * UNIT as u32 - size as u32;
-            self.window.set_unit(unit, entry::big(units, slack, record));
-            unit as usize * UNIT
-        } else {
+        // First fit has no slabs, so it is never found here.
+        let (site, place) = self.window.known_site(key)?;
+        if layout.align() > 16 {
             return None;
-        };
-        self.credit(record, size);
-        Some(self.window.body_ptr(block))
+        }
+        let size = layout.size();
+        let kept = self.window.take_kept(self.window.class_by_size(size)?)?;
+        let record = stamp | size as u64 | (site as u64) << 32;
+        self.window
+            .credit::<ACCOUNTS>(entry::record_owner(stamp), place, size);
+        Some(self.window.record_kept(kept, record))
     }
 
-    /// Everything else: new sites, slabs and runs, large alignments, first fit, failure.
+    /// A run that is kept, for a known site.
+    fn alloc_run(&mut self, layout: Layout, owner: OwnerId, key: u64) -> Option<NonNull<u8>> {
+        let (size, align) = (layout.size(), layout.align());
+        if align > UNIT || size >= CACHED_LENGTHS * UNIT || class_of(size, align).is_some() {
+            return None;
+        }
+        let (site, place) = self.window.known_site(key)?;
+        let units = size.max(1).div_ceil(UNIT) as u32;
+        let unit = self.window.take_cached_run(units)?;
+        let slack = units * UNIT as u32 - size as u32;
+        let record = entry::record(0, owner.0, site as u16, self.window.epoch());
+        self.window.set_unit(unit, entry::big(units, slack, record));
+        self.window.credit::<true>(owner.0, place, size);
+        Some(self.window.body_ptr(unit as usize * UNIT))
+    }
+
+    /// Everything else: runs, new sites and slabs, large alignments, first fit, failure.
     #[cold]
     #[inline(never)]
     fn alloc_slowly(
@@ -431,6 +507,9 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
+        if let Some(block) = self.alloc_run(layout, owner, stack.key()) {
+            return Some(block);
+        }
         let (size, align) = (layout.size(), layout.align());
         let site = self.window.intern(stack);
         let record = entry::record(0, owner.0, site, self.window.epoch());
@@ -449,40 +528,35 @@ impl Pool {
             return first_fit::take(&mut self.window, heap, size, align, record);
         }
         if let Some(class) = class_of(size, align) {
-            let mut slot = self.window.take_slot(class);
+            let mut slot = self.window.refill(class);
             if slot.is_none() && self.window.new_slab(class).is_some() {
-                slot = self.window.take_slot(class);
+                slot = self.window.refill(class);
             }
-            if let Some((block, at)) = slot {
-                self.window.set_body_word(at, record | size as u64);
-                return Some(block);
+            if let Some(slot) = slot {
+                self.window.record_kept(slot, record | size as u64);
+                return Some(slot.block as usize);
             }
         }
         // A small block that found no room in its own class takes a place in another class.
-        if let Some((block, at)) = self.take_any(size, align) {
-            return match at {
-                Some(at) => {
-                    self.window.set_body_word(at, record | size as u64);
-                    Some(block)
-                }
-                None => {
-                    let units = units_of(size)?;
-                    self.set_run((block / UNIT) as u32, units, size, record);
-                    Some(block)
-                }
-            };
-        }
-        None
+        Some(match self.take_any(size, align)? {
+            Room::Slot(slot) => {
+                self.window.record_kept(slot, record | size as u64);
+                slot.block as usize
+            }
+            Room::Run(unit, units) => {
+                self.set_run(unit, units, size, record);
+                unit as usize * UNIT
+            }
+        })
     }
 
-    /// Room of any kind: a run, else a free block of a larger class. Returns the offset, and
-    /// the record's word if it is in a slab.
-    fn take_any(&mut self, size: usize, align: usize) -> Option<(usize, Option<usize>)> {
+    /// Room of any kind: a run, else a free block of a larger class.
+    fn take_any(&mut self, size: usize, align: usize) -> Option<Room> {
         let units = units_of(size)?;
         let align_units = align.div_ceil(UNIT) as u32;
         let small = class_of(size, align).is_some();
-        if small && let Some((block, at)) = self.window.take_larger_slot(size, align) {
-            return Some((block, Some(at)));
+        if small && let Some(slot) = self.window.take_larger_slot(size, align) {
+            return Some(Room::Slot(slot));
         }
         let mut unit = None;
         if align_units == 1 {
@@ -495,11 +569,8 @@ impl Pool {
             unit = self.window.search_run(units, align_units);
         }
         match unit {
-            Some(unit) => Some((unit as usize * UNIT, None)),
-            None => {
-                let (block, at) = self.window.take_larger_slot(size, align)?;
-                Some((block, Some(at)))
-            }
+            Some(unit) => Some(Room::Run(unit, units)),
+            None => self.window.take_larger_slot(size, align).map(Room::Slot),
         }
     }
 
@@ -509,20 +580,6 @@ impl Pool {
         if units > 1 {
             self.window.set_unit(unit + 1, entry::length(units));
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn slab_became_empty(&mut self, unit: u32, class: usize, freed: Freed) -> Freed {
-        self.window.slab_became_empty(unit, class);
-        freed
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn release_block(&mut self, unit: u32, units: u32, freed: Freed) -> Freed {
-        self.window.release_block(unit, units);
-        freed
     }
 
     /// Frees a block of the first-fit strategy.
@@ -574,10 +631,10 @@ impl Pool {
         stay: bool,
     ) -> bool {
         match found {
-            Found::Slot(slot, _) => {
+            Found::Slot(slot) => {
                 let fits = class_of(size, align) == Some(slot.class);
                 if fits || stay && size <= slot.usable() {
-                    self.window.set_body_word(slot.record, record | size as u64);
+                    self.window.record_kept(slot.kept, record | size as u64);
                     return true;
                 }
                 false
@@ -612,35 +669,14 @@ impl Pool {
         }
     }
 
-    #[inline(always)]
     fn credit(&mut self, record: u64, size: usize) {
-        let delta = size as u64 | 1 << 32;
-        let header = self.window.header_mut();
-        header.live = header.live.wrapping_add(delta);
-        let allocated = header.live & 0xffff_ffff;
-        if allocated > header.max_allocated {
-            header.max_allocated = allocated;
-        }
-        let account = self.window.account_mut(entry::record_owner(record));
-        *account = account.wrapping_add(delta);
-        let site = self.window.site_mut(entry::record_site(record));
-        site.live = site.live.wrapping_add(delta);
-        site.total += 1;
-        if site.live as u32 > site.peak {
-            site.peak = site.live as u32;
-        }
+        let place = self.window.place_of(entry::record_site(record));
+        self.window
+            .credit::<true>(entry::record_owner(record), place, size);
     }
 
-    #[inline(always)]
     fn debit(&mut self, record: u64, size: usize) {
-        let delta = size as u64 | 1 << 32;
-        let header = self.window.header_mut();
-        header.live = header.live.wrapping_sub(delta);
-        header.num_release += 1;
-        let account = self.window.account_mut(entry::record_owner(record));
-        *account = account.wrapping_sub(delta);
-        let site = self.window.site_mut(entry::record_site(record));
-        site.live = site.live.wrapping_sub(delta);
+        self.window.debit::<true>(record, size);
     }
 }
 

@@ -24,7 +24,7 @@ impl Pool {
 
     /// Bytes that blocks hold now.
     pub fn allocated(&self) -> usize {
-        self.window().header().live as u32 as usize
+        self.window().allocated() as usize
     }
 
     /// Frames worth capturing for this pool.

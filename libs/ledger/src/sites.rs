@@ -11,26 +11,13 @@ use crate::window::Window;
 const PROBES: u16 = 16;
 
 impl Window {
-    /// Id of a call stack that is where its hash says, else `None`.
-    #[inline(always)]
-    pub(crate) fn known_site(&mut self, stack: &CallStack) -> Option<u16> {
-        let key = stack.key();
-        let place = self.place(key);
-        // Without frames the key is 0, and so is the place; site 0 has no key either.
-        (self.site_mut(place).key == key).then_some(place)
-    }
-
     /// Id of a call stack, interned if there is room.
     pub(crate) fn intern(&mut self, stack: &CallStack) -> u16 {
-        match self.known_site(stack) {
-            Some(site) => site,
+        match self.known_site(stack.key()) {
+            // Without frames the key is 0, and so is the place; site 0 has no key either.
+            Some((site, _)) => site as u16,
             None => self.intern_slowly(stack),
         }
-    }
-
-    #[inline(always)]
-    fn place(&self, key: u64) -> u16 {
-        (key >> 48) as u16 & self.site_mask() as u16
     }
 
     fn intern_slowly(&mut self, stack: &CallStack) -> u16 {
@@ -38,7 +25,7 @@ impl Window {
             return 0;
         }
         let mask = (self.geometry().sites - 1) as u16;
-        let first = self.place(stack.key());
+        let first = self.site_place(stack.key()) as u16 & mask;
         for probe in 0..PROBES.min(mask) {
             let place = first.wrapping_add(probe) & mask;
             if place == 0 {

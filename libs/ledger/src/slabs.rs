@@ -1,47 +1,31 @@
 //! Slabs: small blocks of one size, their records at the slab's front.
 //!
+//! Freed blocks are kept in a short stack of their class, from which the next are taken; what it does
+//! not hold is in the free masks of the slabs.
+//!
 //! A slab's class, its free mask and its links are in the unit table; the slab itself holds only the
 //! records (8 bytes a block) and the blocks, which end where the slab ends.
 //!
-//! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if and only if it has a free block; at most one
-//! slab of a class is empty.
+//! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if it has a
+//! free block; the first slab may be full, the others of the list are not. At most one slab of a class
+//! is empty. The record of a block that is nobody's says so ([`entry::KEPT`]), be it kept or in the mask.
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
-use crate::classes::{CLASSES, Class, TABLE, UNIT};
+use crate::classes::{CLASSES, Class, RECORDS, TABLE, UNIT};
 use crate::entry::{self, INSIDE, NONE, SLAB};
+use crate::layout::{KEPT_PLACES, Kept};
 use crate::window::Window;
-
-/// A block in a slab.
-#[derive(Clone, Copy)]
-pub(crate) struct Slot {
-    /// First unit of the slab.
-    pub(crate) unit: u32,
-    /// Entry of the first unit.
-    pub(crate) head: u64,
-    pub(crate) class: usize,
-    pub(crate) params: &'static Class,
-    /// Number of the block, counted from the slab's end.
-    pub(crate) index: u32,
-    /// Its record, a word of the body.
-    pub(crate) record: usize,
-}
-
-impl Slot {
-    /// Bytes of the block.
-    pub(crate) fn usable(&self) -> usize {
-        self.params.size.into()
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_free(&self) -> bool {
-        entry::free_mask(self.head) >> self.index & 1 != 0
-    }
-}
 
 /// Record `index` of the slab at `unit`, as a word of the body.
 #[inline(always)]
-pub(crate) fn record_word(class: &Class, unit: u32, index: u32) -> usize {
-    unit as usize * (UNIT / 8) + usize::from(class.records) + index as usize
+pub(crate) fn record_word(unit: u32, index: u32) -> usize {
+    unit as usize * (UNIT / 8) + RECORDS + index as usize
+}
+
+/// Bit of block `index` in a free mask.
+#[inline(always)]
+fn bit(index: u32) -> u32 {
+    1u32.rotate_right(1).checked_shr(index).unwrap_or(0)
 }
 
 /// Offset in the body of block `index` of the slab at `unit`.
@@ -52,74 +36,103 @@ pub(crate) fn block_offset(class: &Class, unit: u32, index: u32) -> usize {
 }
 
 impl Window {
-    /// Takes a block from the first slab of a class's list, if it has any. Returns the block's offset and
-    /// its record's word.
-    #[inline(always)]
-    pub(crate) fn take_slot(&mut self, class: usize) -> Option<(usize, usize)> {
-        let params = TABLE.get(class)?;
-        let unit = *self.header().partial.get(class)?;
+    /// Takes a block of a class from the slabs that there are.
+    fn take_slot(&mut self, class: usize) -> Option<Kept> {
+        let mut unit = *self.header().partial.get(class)?;
+        if entry::free_mask(self.unit(unit)) == 0 {
+            self.drop_full_slab(class);
+            unit = *self.header().partial.get(class)?;
+        }
         let head = self.unit(unit); // 0 for `NONE`.
         let mask = entry::free_mask(head);
         if mask == 0 {
             return None;
         }
-        let index = mask.trailing_zeros();
-        let rest = mask & (mask - 1);
-        self.set_unit(unit, entry::with_free_mask(head, rest));
-        if rest == 0 {
-            let next = entry::next(self.unit(unit + 1));
-            *self.header_mut().partial.get_mut(class)? = next;
-        }
-        Some((
-            block_offset(params, unit, index),
-            record_word(params, unit, index),
-        ))
-    }
-
-    /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
-    /// of that unit) is part of.
-    #[inline(always)]
-    pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
-        let unit = ((offset / UNIT) as u32).wrapping_sub(entry::part(part));
-        let head = self.unit(unit);
-        let class = entry::class(head);
+        let index = mask.leading_zeros();
+        self.set_unit(unit, entry::with_free_mask(head, mask & !bit(index)));
         let params = TABLE.get(class)?;
-        // The last block ends where the slab ends.
-        let end = unit
-            .wrapping_add(params.units.into())
-            .wrapping_mul(UNIT as u32);
-        let index = params
-            .exactly(end.wrapping_sub(offset as u32))
-            .wrapping_sub(1);
-        if index >= params.blocks.into() {
-            return None;
-        }
-        Some(Slot {
-            unit,
-            head,
-            class,
-            params,
-            index,
-            record: record_word(params, unit, index),
+        Some(Kept {
+            block: block_offset(params, unit, index) as u32,
+            record: record_word(unit, index) as u32,
         })
     }
 
-    /// Gives a block back. True if its slab is now empty and must be handed to
-    /// [`Window::slab_became_empty`].
-    #[inline(always)]
-    pub(crate) fn release_slot(&mut self, slot: &Slot) -> bool {
-        let mask = entry::free_mask(slot.head);
-        let now = mask | 1 << slot.index;
-        self.set_unit(slot.unit, entry::with_free_mask(slot.head, now));
-        if mask == 0 {
-            self.link_slab(slot.unit, slot.class);
+    /// Keeps some blocks of a class, of the slabs that there are, and takes one of them.
+    pub(crate) fn refill(&mut self, class: usize) -> Option<Kept> {
+        if let Some(kept) = self.take_kept(class) {
+            return Some(kept);
         }
-        now == slot.params.all_free
-            && self
-                .header()
-                .empty
-                .get(slot.class)
-                .is_some_and(|&kept| kept != slot.unit)
+        for _ in 0..KEPT_PLACES / 2 {
+            let Some(slot) = self.take_slot(class) else {
+                break;
+            };
+            self.keep(class, slot);
+        }
+        self.take_kept(class)
+    }
+
+    /// Gives kept blocks of a class back to their slabs until at most `left` are kept.
+    fn give_back(&mut self, class: usize, left: usize) {
+        // The newest are the likeliest to be used again, but the oldest would have to be moved.
+        while self.count_kept(class) > left
+            && let Some(kept) = self.take_kept(class)
+        {
+            self.release_slot(class, kept);
+        }
+    }
+
+    /// Keeps a block though enough are kept, for which others go back to their slabs.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn keep_newest(&mut self, class: usize, kept: Kept) {
+        self.give_back(class, KEPT_PLACES / 2);
+        self.keep(class, kept);
+    }
+
+    fn release_slot(&mut self, class: usize, kept: Kept) {
+        let offset = kept.block as usize;
+        let part = self.unit((offset / UNIT) as u32);
+        let Some(params) = TABLE.get(class) else {
+            return;
+        };
+        if part & SLAB == 0 || entry::class(part) != class {
+            return; // Damaged.
+        }
+        let unit = (offset / UNIT) as u32 - entry::part(part);
+        let index = (kept.record as usize).wrapping_sub(record_word(unit, 0)) as u32;
+        let head = self.unit(unit);
+        let mask = entry::free_mask(head);
+        let now = mask | bit(index);
+        self.set_unit(unit, entry::with_free_mask(head, now));
+        if mask == 0 {
+            self.relink_slab(unit, class);
+        } else if now == params.all_free {
+            self.slab_became_empty(unit, class);
+        }
+    }
+
+    /// Takes the first slab off its class's list if it is full.
+    fn drop_full_slab(&mut self, class: usize) {
+        let Some(&first) = self.header().partial.get(class) else {
+            return;
+        };
+        if first != NONE && entry::free_mask(self.unit(first)) == 0 {
+            let next = entry::next(self.unit(first + 1));
+            self.set_first_slab(class, next);
+        }
+    }
+
+    fn set_first_slab(&mut self, class: usize, unit: u32) {
+        if let Some(first) = self.header_mut().partial.get_mut(class) {
+            *first = unit;
+        }
+    }
+
+    /// Puts a slab that was full back on its class's list, unless it is the first still.
+    fn relink_slab(&mut self, unit: u32, class: usize) {
+        if self.header().partial.get(class) != Some(&unit) {
+            self.link_slab(unit, class);
+        }
     }
 
     /// Makes a slab of a class, which then is the first of its list.
@@ -134,23 +147,26 @@ impl Window {
             }
         };
         for part in 0..units {
-            self.set_unit(unit + part, entry::slab(part, class));
+            self.set_unit(unit + part, entry::slab(part, units - part, class));
         }
         self.set_unit(
             unit,
-            entry::with_free_mask(entry::slab(0, class), params.all_free),
+            entry::with_free_mask(entry::slab(0, units, class), params.all_free),
         );
+        for index in 0..u32::from(params.blocks) {
+            self.set_body_word(record_word(unit, index), entry::KEPT);
+        }
         self.link_slab(unit, class);
         Some(())
     }
 
     /// A free block of any class that is large enough, from the slabs that there are.
-    pub(crate) fn take_larger_slot(&mut self, size: usize, align: usize) -> Option<(usize, usize)> {
+    pub(crate) fn take_larger_slot(&mut self, size: usize, align: usize) -> Option<Kept> {
         for class in 0..CLASSES {
             let block = TABLE.get(class).map_or(0, |class| class.size.into());
             if block >= size
                 && block.is_multiple_of(align)
-                && let Some(slot) = self.take_slot(class)
+                && let Some(slot) = self.refill(class)
             {
                 return Some(slot);
             }
@@ -159,27 +175,25 @@ impl Window {
     }
 
     /// Puts a slab at the front of its class's list.
-    #[inline(always)]
     fn link_slab(&mut self, unit: u32, class: usize) {
-        let Some(first) = self.header_mut().partial.get_mut(class) else {
+        self.drop_full_slab(class);
+        let Some(&next) = self.header().partial.get(class) else {
             return;
         };
-        let next = core::mem::replace(first, unit);
-        self.set_unit(unit + 1, entry::with_next(entry::slab(1, class), next));
+        let links = self.unit(unit + 1);
+        self.set_unit(unit + 1, entry::with_next(links, next));
         if next != NONE {
             let entry = self.unit(next + 1);
             self.set_unit(next + 1, entry::with_prev(entry, unit));
         }
+        self.set_first_slab(class, unit);
     }
 
     fn unlink_slab(&mut self, unit: u32, class: usize) {
         let links = self.unit(unit + 1);
         let (prev, next) = (entry::prev(links), entry::next(links));
-        let Some(first) = self.header_mut().partial.get_mut(class) else {
-            return;
-        };
-        if *first == unit {
-            *first = next;
+        if self.header().partial.get(class) == Some(&unit) {
+            self.set_first_slab(class, next);
             return;
         }
         if next != NONE {
@@ -202,7 +216,7 @@ impl Window {
     }
 
     /// Keeps one empty slab of a class and gives further ones back.
-    pub(crate) fn slab_became_empty(&mut self, unit: u32, class: usize) {
+    fn slab_became_empty(&mut self, unit: u32, class: usize) {
         let Some(&kept) = self.header().empty.get(class) else {
             return;
         };
@@ -222,8 +236,11 @@ impl Window {
         self.release_run(unit, units);
     }
 
-    /// Gives back every empty slab and every run that is kept.
+    /// Gives back every block, every empty slab and every run that is kept.
     pub(crate) fn release_kept(&mut self) {
+        for class in 0..CLASSES {
+            self.give_back(class, 0);
+        }
         for class in 0..CLASSES {
             let Some(empty) = self.header_mut().empty.get_mut(class) else {
                 return;

@@ -15,10 +15,12 @@ const B: OwnerId = OwnerId(2);
 
 /// Runs a test over both strategies, on a pool with `body` bytes; checks it afterwards.
 fn each(body: usize, test: impl Fn(&mut Pool)) {
-    for strategy in [Strategy::Segregated, Strategy::FirstFit] {
+    let both = [Strategy::Segregated, Strategy::FirstFit];
+    for (strategy, accounts) in both.into_iter().flat_map(|it| [(it, true), (it, false)]) {
         let cfg = Config {
             strategy,
             owners: 8,
+            accounts,
             sites: 16,
             depth: 2,
         };

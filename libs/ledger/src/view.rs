@@ -11,7 +11,7 @@ use crate::capture::MAX_DEPTH;
 use crate::classes::{TABLE, UNIT};
 use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, LENGTH, SLAB};
 use crate::first_fit::{Chunk, GRANULE};
-use crate::layout::{Config, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
+use crate::layout::{Config, EPOCH_OFFSET, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
 use crate::slabs::{block_offset, record_word};
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
 
@@ -36,8 +36,8 @@ pub fn set_epoch(writer: &mut impl Writer, epoch: u16) -> bool {
     writer.write(crate::EPOCH_OFFSET, &epoch.to_le_bytes())
 }
 
-/// Bytes of the header that are read.
-const HEAD: usize = offset_of!(Header, bin_mask);
+/// Bytes of the header that are read: all.
+const HEAD: usize = size_of::<Header>();
 /// Words of the map read at a time.
 const BATCH: usize = 32;
 
@@ -80,6 +80,7 @@ impl<R: Reader> View<R> {
                 _ => return Err(Inconsistent),
             },
             owners: small(offset_of!(Header, owners))?,
+            accounts: u32_at(offset_of!(Header, accounts)) == 1,
             sites: small(offset_of!(Header, sites))?,
             depth: u8::try_from(u32_at(offset_of!(Header, depth))).map_err(|_| Inconsistent)?,
         };
@@ -89,31 +90,28 @@ impl<R: Reader> View<R> {
         let body_bytes = geometry.body_bytes(committed);
         let places_match = usize_at(offset_of!(Header, owners_offset)) == geometry.owners_offset
             && usize_at(offset_of!(Header, sites_offset)) == geometry.sites_offset
+            && usize_at(offset_of!(Header, frames_offset)) == geometry.frames_offset
             && usize_at(offset_of!(Header, map_offset)) == geometry.map_offset
             && usize_at(offset_of!(Header, body_offset)) == geometry.body_offset
             && usize_at(offset_of!(Header, body_bytes)) == body_bytes;
         if !places_match || committed > len || committed > reserved || body_bytes == 0 {
             return Err(Inconsistent);
         }
-        let live = u64_at(offset_of!(Header, live));
-        let (allocated, live_blocks) = (live & 0xffff_ffff, live >> 32);
-        let num_release = u64_at(offset_of!(Header, num_release));
+        let max_allocated = u64_at(offset_of!(Header, max_allocated));
+        let allocated = max_allocated.wrapping_sub(u64_at(offset_of!(Header, room)));
         let figures = Stats {
             strategy: cfg.strategy,
             allocated,
-            max_allocated: u64_at(offset_of!(Header, max_allocated)),
+            max_allocated,
             size: body_bytes as u64,
             num_alloc_fail: u64_at(offset_of!(Header, num_alloc_fail)),
             biggest_alloc_fail: u64_at(offset_of!(Header, biggest_alloc_fail)),
             biggest_alloc_fail_used: u64_at(offset_of!(Header, biggest_alloc_fail_used)),
-            num_get: num_release.wrapping_add(live_blocks),
-            num_release,
-            live_blocks,
             metadata: geometry.body_offset as u64,
             committed: committed as u64,
             reserved: reserved as u64,
             sites_used: u64_at(offset_of!(Header, sites_used)),
-            epoch: u32_at(offset_of!(Header, epoch)) as u16,
+            epoch: (u32_at(EPOCH_OFFSET - 2) >> 16) as u16,
             ..Stats::default()
         };
         Ok(Self {
@@ -124,10 +122,18 @@ impl<R: Reader> View<R> {
         })
     }
 
-    /// What the header alone says, without a walk: all but the free chunks and the sizes with
+    /// What header and call sites say, without a walk: all but the free chunks and the sizes with
     /// rounding, which are zero. For pools whose walk fails.
     pub fn figures(&self) -> Stats {
-        self.figures
+        let mut stats = self.figures;
+        for site in 0..self.geometry.sites {
+            let at = self.geometry.sites_offset + site * size_of::<SiteEntry>();
+            let [room, total] = self.words(at).unwrap_or_default();
+            stats.live_blocks += room & 0xffff_ffff;
+            stats.num_get = stats.num_get.wrapping_add(total);
+        }
+        stats.num_release = stats.num_get.wrapping_sub(stats.live_blocks);
+        stats
     }
 
     /// All figures. Walks the pool.
@@ -135,7 +141,7 @@ impl<R: Reader> View<R> {
     /// # Errors
     /// The walk does not add up to what the header says.
     pub fn stats(&self) -> Result<Stats, Inconsistent> {
-        let mut stats = self.figures;
+        let mut stats = self.figures();
         let (mut blocks, mut bytes, mut run) = (0u64, 0u64, 0u64);
         let add_free = |stats: &mut Stats, bytes: u64| {
             stats.free_bytes += bytes;
@@ -213,8 +219,31 @@ impl<R: Reader> View<R> {
         } else {
             0
         };
+        if !self.geometry.accounts {
+            return self.sum_of(index);
+        }
         let [word] = self.words(self.geometry.owners_offset + index * 8)?;
         Ok((word as u32, (word >> 32) as u32))
+    }
+
+    /// The account of an owner for which none is kept.
+    fn sum_of(&self, index: usize) -> Result<(u32, u32), Inconsistent> {
+        let (mut bytes, mut blocks) = (0u32, 0u32);
+        for block in self.live_blocks() {
+            let block = block?;
+            let owner = usize::from(block.owner.0);
+            if index
+                == if owner < self.geometry.owners {
+                    owner
+                } else {
+                    0
+                }
+            {
+                bytes = bytes.wrapping_add(block.size as u32);
+                blocks += 1;
+            }
+        }
+        Ok((bytes, blocks))
     }
 
     /// A call site that is in use (site 0 always is).
@@ -225,23 +254,25 @@ impl<R: Reader> View<R> {
         if id.0 as usize >= self.geometry.sites {
             return Err(Inconsistent);
         }
-        let at = self.geometry.sites_offset + id.0 as usize * self.geometry.site_bytes;
-        let [live, total, peak_and_frames, key] = self.words(at)?;
+        let at = self.geometry.sites_offset + usize::from(id.0) * size_of::<SiteEntry>();
+        let [room, total, key, peak_and_frames] = self.words(at)?;
+        let peak_bytes = peak_and_frames as u32;
         let depth = (peak_and_frames >> 32) as usize;
         if depth > self.geometry.depth || (key == 0 && id.0 != 0) {
             return Err(Inconsistent);
         }
         let mut info = SiteInfo {
             id,
-            live_blocks: (live >> 32) as u32,
-            live_bytes: live as u32,
-            peak_bytes: peak_and_frames as u32,
+            live_blocks: room as u32,
+            live_bytes: peak_bytes.wrapping_sub((room >> 32) as u32),
+            peak_bytes,
             total,
             depth,
             frames: [0; MAX_DEPTH],
         };
+        let at = self.geometry.frames_offset + usize::from(id.0) * self.geometry.depth * 8;
         for (n, frame) in info.frames.iter_mut().enumerate().take(depth) {
-            [*frame] = self.words(at + size_of::<SiteEntry>() + n * 8)?;
+            [*frame] = self.words(at + n * 8)?;
         }
         Ok(info)
     }
@@ -422,17 +453,30 @@ impl<V: AsView> Pieces<V> {
         slab.left = index;
         self.slab = (index > 0).then_some(slab);
         let bytes = params.size as usize;
-        if slab.free >> index & 1 != 0 {
+        let view = self.view.view();
+        let at = view.geometry.body_offset + record_word(slab.unit, index) * 8;
+        let [record] = view.words(at)?;
+        if record & entry::KEPT != 0 {
             return Ok(Piece::Slot { bytes });
         }
-        let view = self.view.view();
-        let at = view.geometry.body_offset + record_word(params, slab.unit, index) * 8;
-        let [record] = view.words(at)?;
         let size = entry::record_low(record) as usize;
-        if size > bytes {
+        // What the mask says is free has no other record.
+        if size > bytes || slab.free >> (31 - index) & 1 != 0 {
             return Err(Inconsistent);
         }
         Ok(self.block(block_offset(params, slab.unit, index), size, bytes, record))
+    }
+
+    /// Whether no block of a slab is live.
+    fn none_live(&self, unit: u32, blocks: u8) -> Result<bool, Inconsistent> {
+        let view = self.view.view();
+        for index in 0..u32::from(blocks) {
+            let [record] = view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
+            if record & entry::KEPT == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn next_unit(&mut self) -> Result<Piece, Inconsistent> {
@@ -457,7 +501,7 @@ impl<V: AsView> Pieces<V> {
                     return Err(Inconsistent);
                 }
                 let units = params.units as usize;
-                if free == params.all_free {
+                if free == params.all_free || self.none_live(unit as u32, params.blocks)? {
                     (
                         units,
                         Piece::Run {

@@ -1,40 +1,89 @@
 //! The pool's memory: the only module that reads and writes the window.
 //!
-//! **Invariant:** every access lies inside `[base, base + committed)`, whatever the indices and
-//! whatever the tables hold: reads outside give zero, writes outside do nothing. So damaged
-//! bookkeeping can give wrong figures, never an access outside the pool. All pointers derive from the
-//! base pointer.
+//! **Invariant:** every access lies inside `[base, base + committed)`, whatever the indices: reads
+//! outside give zero, writes outside do nothing. What stands in the body, which a block's user may
+//! overrun, is never trusted; the unit table, which only this crate writes, is trusted where it says
+//! that something is a slab. All pointers derive from the base pointer.
 //! **Knows nothing of:** what the entries mean.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use crate::classes::UNIT;
+use crate::capture::SPREAD;
+use crate::classes::{self, CLASSES, SIZES, TABLE, UNIT};
+use crate::entry;
 use crate::layout::{
-    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, MAGIC, SiteEntry, Strategy,
-    VERSION,
+    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, KEPT_PLACES, Kept, MAGIC,
+    SiteEntry, Stamp, Strategy, VERSION, site_places,
 };
 
+/// A class as allocation and release need it.
+#[repr(align(32))]
+struct Class {
+    /// Behind the last block that is kept, in the header's stack of the class.
+    top: NonNull<Kept>,
+    /// Where `top` is when the stack is full.
+    end: NonNull<Kept>,
+    inverse: u32,
+    /// The shift in the low octet, above it the number of blocks.
+    shift_and_blocks: u32,
+}
+
+/// A site in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct SitePlace(NonNull<SiteEntry>);
+
+/// Room in the stack of a class.
+#[derive(Clone, Copy)]
+pub(crate) struct PlaceToKeep(usize, NonNull<Kept>);
+
+/// A block in a slab.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) class: usize,
+    pub(crate) kept: Kept,
+    /// Who allocated it; [`entry::KEPT`] if nobody.
+    pub(crate) record: u64,
+}
+
+impl Slot {
+    /// Bytes of the block.
+    pub(crate) fn usable(&self) -> usize {
+        TABLE.get(self.class).map_or(0, |class| class.size.into())
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.record & entry::KEPT != 0
+    }
+}
+
 /// A window of memory that is this value's alone.
+#[repr(C)]
 pub(crate) struct Window {
-    base: NonNull<u8>,
-    /// The tables and the body, derived from `base`.
-    accounts: NonNull<u64>,
-    sites: NonNull<u8>,
-    map: NonNull<u64>,
+    /// Places for sites, a power of two, less 1.
+    site_mask: usize,
+    /// The table of sites; the pool's base is the size of the header before it.
+    sites: NonNull<SiteEntry>,
+    /// Shifts a hash so that a place is left.
+    site_shift: usize,
+    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    entries: usize,
+    /// The body and the map, derived from `base`.
     body: NonNull<u8>,
+    map: NonNull<u64>,
+    classes: [Class; CLASSES],
+    /// A copy of [`classes::BY_SIZE`], close at hand.
+    by_size: [u8; SIZES],
+    /// Units of the body that are usable.
+    units: u32,
+    accounts: NonNull<u64>,
+    /// Owners with an account, 0 if none is kept.
+    owners: usize,
     geometry: Geometry,
     reserved: usize,
     committed: usize,
-    /// Units of the body that are usable.
-    units: u32,
-    /// Entries of the unit table: as many, or none if the strategy has no units.
-    entries: u32,
-    /// Number of sites, a power of two, less 1.
-    site_mask: usize,
-    site_bytes: usize,
-    owners: usize,
 }
 
 // SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
@@ -80,14 +129,19 @@ impl Window {
             committed: committed as u64,
             owners_offset: geometry.owners_offset as u64,
             sites_offset: geometry.sites_offset as u64,
+            frames_offset: geometry.frames_offset as u64,
             map_offset: geometry.map_offset as u64,
             body_offset: geometry.body_offset as u64,
             body_bytes: body_bytes as u64,
-            epoch: 0.into(),
-            unused: [0; 3],
+            accounts: geometry.accounts.into(),
+            stamp: Stamp {
+                zero: 0,
+                owner: 0,
+                site: 0,
+                epoch: 0.into(),
+            },
             max_allocated: 0,
-            live: 0,
-            num_release: 0,
+            room: 0,
             num_alloc_fail: 0,
             biggest_alloc_fail: 0,
             biggest_alloc_fail_used: 0,
@@ -97,6 +151,7 @@ impl Window {
             cached: [crate::entry::NONE; CACHED_LENGTHS],
             partial: [crate::entry::NONE; crate::classes::CLASSES],
             empty: [crate::entry::NONE; crate::classes::CLASSES],
+            kept: [[Kept::default(); KEPT_PLACES]; CLASSES],
         };
         // SAFETY:
         // 1. `body_bytes > 0`, so the tables, of which the header is the first, lie inside `committed`.
@@ -106,27 +161,41 @@ impl Window {
         // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
         let at = |offset| unsafe { base.add(offset) };
         Ok(Self {
-            base,
+            sites: at(geometry.sites_offset).cast(),
             accounts: at(geometry.owners_offset).cast(),
-            sites: at(geometry.sites_offset),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
-            site_mask: geometry.sites - 1,
-            site_bytes: geometry.site_bytes,
-            owners: geometry.owners,
+            site_mask: site_places(geometry.sites) - 1,
+            by_size: classes::BY_SIZE,
+            site_shift: 32 - site_places(geometry.sites).trailing_zeros() as usize,
+            owners: if geometry.accounts {
+                geometry.owners
+            } else {
+                0
+            },
+            classes: core::array::from_fn(|class| {
+                let stack = at(offset_of!(Header, kept) + class * size_of::<[Kept; KEPT_PLACES]>());
+                let params = TABLE.get(class);
+                // SAFETY: the stacks lie in the header; the first place stays empty.
+                let place = |n| unsafe { stack.cast::<Kept>().add(n) };
+                Class {
+                    top: place(1),
+                    end: place(KEPT_PLACES),
+                    inverse: params.map_or(0, |class| class.inverse),
+                    shift_and_blocks: params.map_or(0, |class| {
+                        u32::from(class.shift) | u32::from(class.blocks) << 8
+                    }),
+                }
+            }),
             geometry,
             reserved,
             committed,
             units: (body_bytes / UNIT) as u32,
             entries: match cfg.strategy {
-                Strategy::Segregated => (body_bytes / UNIT) as u32,
+                Strategy::Segregated => body_bytes / UNIT,
                 Strategy::FirstFit => 0,
             },
         })
-    }
-
-    pub(crate) fn site_mask(&self) -> usize {
-        self.site_mask
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -161,7 +230,7 @@ impl Window {
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
         if self.entries > 0 {
-            self.entries = self.units;
+            self.entries = self.units as usize;
         }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
@@ -170,39 +239,69 @@ impl Window {
     }
 
     #[inline(always)]
+    fn base(&self) -> NonNull<u8> {
+        // SAFETY: the table of sites follows the header, which is at the base.
+        unsafe { self.sites.cast::<u8>().sub(size_of::<Header>()) }
+    }
+
+    #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY:
         // 1. `new` wrote a header at `base`, aligned, inside the committed part.
         // 2. It is borrowed through `self`; outside writers touch the atomic epoch only.
-        unsafe { self.base.cast::<Header>().as_ref() }
+        unsafe { self.base().cast::<Header>().as_ref() }
     }
 
     #[inline(always)]
     pub(crate) fn header_mut(&mut self) -> &mut Header {
         // SAFETY: as in `header`, and `self` is borrowed mutably.
-        unsafe { self.base.cast::<Header>().as_mut() }
+        unsafe { self.base().cast::<Header>().as_mut() }
     }
 
     #[inline(always)]
     pub(crate) fn epoch(&self) -> u16 {
-        self.header().epoch.load(Ordering::Relaxed)
+        self.header().stamp.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Owner and epoch of the next blocks, as bits of a record.
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> u64 {
+        let stamp = &raw const self.header().stamp;
+        // SAFETY: a word of the header, aligned to 8. It is read whole as the epoch may be written
+        // meanwhile, from outside; either epoch is right.
+        unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
     }
 
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
+        self.unit_at(unit as usize)
+    }
+
+    /// Entry of unit `unit`; 0 outside.
+    #[inline(always)]
+    pub(crate) fn unit_at(&self, unit: usize) -> u64 {
         if unit >= self.entries {
             return 0;
         }
         // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
         // to 8.
-        unsafe { self.map.add(unit as usize).read() }
+        unsafe { self.map.add(unit).read() }
+    }
+
+    /// The class of blocks for a size and an alignment of up to 16, which may be one without blocks.
+    #[inline(always)]
+    pub(crate) fn class_by_size(&self, size: usize) -> Option<usize> {
+        let class = classes::class_by_size(&self.by_size, size)?;
+        // SAFETY: `by_size` holds nothing above 15.
+        unsafe { core::hint::assert_unchecked(class < CLASSES) };
+        Some(class)
     }
 
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if unit < self.entries {
+        if (unit as usize) < self.entries {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
@@ -225,10 +324,19 @@ impl Window {
         }
     }
 
+    /// Bytes that blocks hold now.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.header().max_allocated.wrapping_sub(self.header().room)
+    }
+
     /// Account of an owner, bytes in the low half, blocks in the high half. Owners outside
-    /// share account 0.
+    /// share account 0. `None` if no accounts are kept.
     #[inline(always)]
-    pub(crate) fn account_mut(&mut self, owner: u16) -> &mut u64 {
+    fn account_mut<const ACCOUNTS: bool>(&mut self, owner: u16) -> Option<&mut u64> {
+        debug_assert!(ACCOUNTS || self.owners == 0);
+        if !ACCOUNTS || self.owners == 0 {
+            return None;
+        }
         let index = if (owner as usize) < self.owners {
             owner as usize
         } else {
@@ -237,28 +345,194 @@ impl Window {
         // SAFETY:
         // 1. The accounts table has `owners >= 1` words, before the body and thus committed.
         // 2. It is aligned to 8. It is borrowed through `self`, mutably.
-        unsafe { self.accounts.add(index).as_mut() }
+        Some(unsafe { self.accounts.add(index).as_mut() })
+    }
+
+    /// Where the hash of a call stack says that its site is.
+    #[inline(always)]
+    pub(crate) fn site_place(&self, key: u64) -> usize {
+        u64::from((key as u32).wrapping_mul(SPREAD)).wrapping_shr(self.site_shift as u32) as usize
+    }
+
+    /// The site of a call stack's hash, if it is where the hash says.
+    #[inline(always)]
+    pub(crate) fn known_site(&self, key: u64) -> Option<(usize, SitePlace)> {
+        let place = self.site_place(key);
+        // SAFETY: `site_shift` leaves so many bits that there are as many places.
+        let entry = unsafe { self.sites.add(place) };
+        // SAFETY: inside the table, which is committed and aligned; any bits are valid.
+        let found = unsafe { (*entry.as_ptr()).key } == key;
+        found.then_some((place, SitePlace(entry)))
     }
 
     /// Entry of a site; sites outside share the entries inside.
     #[inline(always)]
     pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let index = site as usize & self.site_mask;
         // SAFETY:
-        // 1. The sites table has `sites` entries, a power of two, before the body and thus
-        //    committed.
-        // 2. Table and stride are aligned to 8. It is borrowed through `self`, mutably.
-        // 3. Any bits are a valid `SiteEntry`.
-        unsafe { self.sites.add(index * self.site_bytes).cast().as_mut() }
+        // 1. The place is inside the table, committed and aligned to 8. It is borrowed through
+        //    `self`, mutably.
+        // 2. Any bits are a valid `SiteEntry`.
+        unsafe { self.place_of(site).0.as_mut() }
     }
 
-    /// Frames that follow a site's entry.
+    #[inline(always)]
+    pub(crate) fn place_of(&self, site: u16) -> SitePlace {
+        self.place_in_low_bits(site.into())
+    }
+
+    #[inline(always)]
+    fn place_in_low_bits(&self, site: u64) -> SitePlace {
+        let index = site as usize & self.site_mask;
+        // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
+        SitePlace(unsafe { self.sites.add(index) })
+    }
+
+    /// Adds a block to the accounts.
+    #[inline(always)]
+    pub(crate) fn credit<const ACCOUNTS: bool>(
+        &mut self,
+        owner: u16,
+        mut place: SitePlace,
+        size: usize,
+    ) {
+        let size = size as u64;
+        let header = self.header_mut();
+        match header.room.checked_sub(size) {
+            Some(room) => header.room = room,
+            None => {
+                header.max_allocated = header.max_allocated.wrapping_add(size - header.room);
+                header.room = 0;
+            }
+        }
+        if let Some(account) = self.account_mut::<ACCOUNTS>(owner) {
+            *account = account.wrapping_add(1 << 32).wrapping_add(size);
+        }
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { place.0.as_mut() };
+        let (total, room) = (site.total.wrapping_add(1), site.room.wrapping_add(1));
+        let (mut left, above) = room.overflowing_sub(size << 32);
+        if above {
+            let more = size.wrapping_sub(room >> 32) as u32;
+            site.peak = site.peak.wrapping_add(more);
+            left = room & 0xffff_ffff;
+        }
+        (site.room, site.total) = (left, total);
+    }
+
+    /// Takes a block, of which the record is as it was made, off the accounts.
+    #[inline(always)]
+    pub(crate) fn debit<const ACCOUNTS: bool>(&mut self, record: u64, size: usize) {
+        let size = size as u64;
+        let header = self.header_mut();
+        header.room = header.room.wrapping_add(size);
+        if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
+            *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
+        }
+        // Above the site is the epoch.
+        let mut place = self.place_in_low_bits(record >> 32);
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { place.0.as_mut() };
+        site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
+    }
+
+    /// Takes a block of a class that is kept, if there is any.
+    #[inline(always)]
+    pub(crate) fn take_kept(&mut self, class: usize) -> Option<Kept> {
+        let hot = self.classes.get_mut(class)?;
+        // SAFETY: `top` is above the first place of the stack, so that this is a place of it.
+        let (top, kept) = unsafe { (hot.top.sub(1), hot.top.sub(1).read()) };
+        if kept.record == 0 {
+            return None; // The first place.
+        }
+        hot.top = top;
+        Some(kept)
+    }
+
+    /// How many blocks of a class are kept.
+    pub(crate) fn count_kept(&self, class: usize) -> usize {
+        self.classes.get(class).map_or(0, |hot| {
+            let left = hot.end.addr().get() - hot.top.addr().get();
+            KEPT_PLACES - 1 - left / size_of::<Kept>()
+        })
+    }
+
+    /// Where another block of a class can be kept, if there is room.
+    #[inline(always)]
+    pub(crate) fn place_to_keep(&self, class: usize) -> Option<PlaceToKeep> {
+        let hot = self.classes.get(class)?;
+        (hot.top != hot.end).then_some(PlaceToKeep(class, hot.top))
+    }
+
+    /// Keeps a block where [`Window::place_to_keep`] just said.
+    #[inline(always)]
+    pub(crate) fn keep_at(&mut self, place: PlaceToKeep, kept: Kept) {
+        let PlaceToKeep(class, top) = place;
+        if let Some(hot) = self.classes.get_mut(class) {
+            // SAFETY: below the stack's end, hence a place of it.
+            unsafe {
+                top.write(kept);
+                hot.top = top.add(1);
+            }
+        }
+    }
+
+    /// Keeps a block of a class; false if enough are kept.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, class: usize, kept: Kept) -> bool {
+        match self.place_to_keep(class) {
+            Some(place) => {
+                self.keep_at(place, kept);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Writes the record of a kept block, which then is somebody's.
+    #[inline(always)]
+    pub(crate) fn record_kept(&mut self, kept: Kept, record: u64) -> NonNull<u8> {
+        // SAFETY: only blocks of slabs are kept, so that block and record lie inside the body.
+        unsafe {
+            let records = self.body.cast::<u64>();
+            records.add(kept.record as usize).write(record);
+            self.body.add(kept.block as usize)
+        }
+    }
+
+    /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
+    /// of that unit) is part of.
+    #[inline(always)]
+    pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
+        let class = entry::class(part);
+        let params = self.classes.get(class)?;
+        // Block 0 ends where the slab ends.
+        let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
+        // A rotation looks at the low five bits only. The distance is at least 1, and so is this.
+        let number = classes::exactly(distance, params.inverse, params.shift_and_blocks);
+        if number > params.shift_and_blocks >> 8 {
+            return None;
+        }
+        let unit = (offset / UNIT) as u32 - entry::part(part);
+        // `RECORDS` is the one that the number is more than the index.
+        let record = unit * (UNIT / 8) as u32 + number;
+        let block = offset as u32;
+        Some(Slot {
+            class,
+            kept: Kept { block, record },
+            // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is
+            // so many before it. Its records lie inside.
+            record: unsafe { self.body.cast::<u64>().add(record as usize).read() },
+        })
+    }
+
+    /// Frames of a site.
     pub(crate) fn site_frames_mut(&mut self, site: u16) -> &mut [u64] {
         let index = site as usize & (self.geometry.sites - 1);
-        let offset = index * self.geometry.site_bytes + size_of::<SiteEntry>();
-        // SAFETY: as in `site_mut`; `site_bytes` has room for `depth` words behind the entry.
+        let offset = self.geometry.frames_offset + index * self.geometry.depth * 8;
+        // SAFETY: the table has `depth` words for each of `sites` sites, is aligned to 8 and lies
+        // before the body.
         unsafe {
-            let frames = self.sites.add(offset).cast();
+            let frames = self.base().add(offset).cast();
             NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
         }
     }
@@ -328,7 +602,7 @@ impl Window {
         }
         // SAFETY: the range is committed; `out` is a Rust slice, which no part of the window is.
         unsafe {
-            self.base
+            self.base()
                 .add(offset)
                 .as_ptr()
                 .copy_to_nonoverlapping(out.as_mut_ptr(), out.len());

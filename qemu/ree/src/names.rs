@@ -14,7 +14,7 @@ use teestat::Names;
 use crate::supplicant;
 
 /// TAs and pseudo-TAs that have a short name here.
-pub(crate) const KNOWN: [(&str, TeeUuid); 11] = [
+pub(crate) const KNOWN: [(&str, TeeUuid); 12] = [
     ("hello", tas::hello::UUID),
     ("heap", tas::heap::UUID),
     ("crash", tas::crash::UUID),
@@ -22,6 +22,7 @@ pub(crate) const KNOWN: [(&str, TeeUuid); 11] = [
     ("keepalive", tas::keepalive::UUID),
     ("solo", tas::solo::UUID),
     ("stillborn", tas::stillborn::UUID),
+    ("glutton", tas::glutton::UUID),
     ("stats", stats::UUID),
     ("memleak", memleak::UUID),
     ("control", control::UUID),

@@ -7,7 +7,6 @@ extern crate alloc;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::hint::black_box;
-use core::ptr;
 use ta_runtime::ParamType::{MemrefInput, None as Unused, ValueInput, ValueOutput};
 use ta_runtime::abi::TeeResult;
 use ta_runtime::abi::ta::svc;

@@ -257,3 +257,76 @@ pub mod solo {
     /// `(value in: a = ms, value out: a = ms that passed)`: computes for that long, unmasked.
     pub const CMD_SPIN: u32 = 3;
 }
+
+/// Takes all the memory it can get. Multi-instance; its heap may grow beyond what the kernel lets
+/// one TA have.
+pub mod glutton {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0008_4c6e_8d01_5ec0de000008);
+
+    /// Heap that it declares: with code, stack and tables above the quota of 2560 pages.
+    pub const HEAP_BYTES: u32 = 9 << 20 | 672 << 10;
+
+    /// `()`: nothing.
+    pub const CMD_NOP: u32 = 0;
+    /// `(value in: a = octets of each block, value out: a = octets held, b = blocks)`: allocates
+    /// and touches blocks until refused, and keeps them. Succeeds.
+    pub const CMD_EAT: u32 = 1;
+    /// `()`: frees all.
+    pub const CMD_SPIT: u32 = 2;
+    /// `(value in: a = low, b = high word of octets; value out: a = result)`: the system call
+    /// that reserves a heap.
+    pub const CMD_RESERVE: u32 = 3;
+    /// As above, the one that grows the heap, which tells no size of an allocation.
+    pub const CMD_GROW: u32 = 4;
+}
+
+/// Signed images with one fault each, made from hello's by xtask.
+pub mod bad {
+    use super::TeeUuid;
+
+    const fn uuid(n: u128) -> TeeUuid {
+        TeeUuid::from_u128(0x7a11e110_00bd_4c6e_8d01_5ec0de000000 + n)
+    }
+
+    /// Nothing: loads, and does what hello does.
+    pub const CONTROL: TeeUuid = uuid(0);
+    /// Data where code is.
+    pub const OVERLAP: TeeUuid = uuid(1);
+    /// Code begins in a page of constants.
+    pub const SHARED_PAGE: TeeUuid = uuid(2);
+    /// Data of 1 TiB.
+    pub const HUGE: TeeUuid = uuid(3);
+    /// Data of 20 MiB: well-formed, but more than a TA may have.
+    pub const ABOVE_QUOTA: TeeUuid = uuid(4);
+    /// Code that is writable.
+    pub const WRITE_EXEC: TeeUuid = uuid(5);
+    /// The entry point lies in data.
+    pub const ENTRY: TeeUuid = uuid(6);
+    /// The TA's head names another TA.
+    pub const OTHER_UUID: TeeUuid = uuid(7);
+    /// Data that the file does not have.
+    pub const BEYOND_FILE: TeeUuid = uuid(8);
+    /// A relocation outside of the image.
+    pub const RELOCATION_OUTSIDE: TeeUuid = uuid(9);
+    /// A relocation of code.
+    pub const RELOCATION_IN_CODE: TeeUuid = uuid(10);
+    /// A relocation of an unknown kind.
+    pub const RELOCATION_KIND: TeeUuid = uuid(11);
+    /// Needs a shared library.
+    pub const NEEDS_LIBRARY: TeeUuid = uuid(12);
+    /// Needs a program interpreter.
+    pub const NEEDS_INTERPRETER: TeeUuid = uuid(13);
+    /// Needs thread-local storage.
+    pub const NEEDS_TLS: TeeUuid = uuid(14);
+    /// For another processor.
+    pub const MACHINE: TeeUuid = uuid(15);
+    /// Not position-independent.
+    pub const NOT_PIE: TeeUuid = uuid(16);
+    /// A stack of no octets.
+    pub const NO_STACK: TeeUuid = uuid(17);
+    /// A stack of 4 GiB.
+    pub const HUGE_STACK: TeeUuid = uuid(18);
+}

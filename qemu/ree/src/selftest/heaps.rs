@@ -4,10 +4,11 @@
 //! **Knows nothing of:** the allocator.
 
 use alloc::format;
-use ta_uuids::{heap, hello};
-use tally_abi::TeeUuid;
+use alloc::string::String;
+use ta_uuids::{glutton, heap, hello};
 use tally_abi::pta::stats::TaStats;
-use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue};
+use tally_abi::{TeeResult, TeeUuid};
+use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::client;
 
 use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
@@ -21,11 +22,14 @@ pub(super) const TESTS: &[Test] = &[
     ("a leak is found with its function", leak),
     ("freeing twice ends the TA", double_free),
     ("a failed allocation is reported", oom_report),
+    ("a TA gets no more than its quota", quota),
+    ("secure RAM runs out for the TA that asks", secure_ram),
+    ("raw heap system calls keep to their limits", raw_heap),
 ];
 
 const LIMIT: u32 = 8 << 20;
 
-fn stats_of(bench: &Bench, uuid: TeeUuid) -> Result<TaStats, alloc::string::String> {
+fn stats_of(bench: &Bench, uuid: TeeUuid) -> Result<TaStats, String> {
     let tas = client::ta_stats(&bench.context).map_err(|e| format!("{e}"))?;
     tas.into_iter()
         .find(|ta| ta.uuid == uuid)
@@ -160,4 +164,120 @@ fn oom_report(bench: &Bench) -> Outcome {
         report.contains("77777777"),
         &format!("the report does not tell the size: {report}"),
     )
+}
+
+/// Its last request was refused for this reason, which the report names.
+fn limit_named(bench: &Bench, limit: &str) -> Outcome {
+    let report = client::last_oom(&bench.context).map_err(|e| format!("{e}"))?;
+    let line = format!("the limit is {limit}\n");
+    holds(
+        report.contains(&line),
+        &format!("the report does not say {line:?}: {report}"),
+    )
+}
+
+fn eat(session: &mut Session<'_>, octets: u32) -> Result<u32, String> {
+    Ok(works(value_call(session, glutton::CMD_EAT, octets, 0))?.0)
+}
+
+fn quota(bench: &Bench) -> Outcome {
+    let mut neighbour = bench.open(hello::UUID)?;
+    let mut other = bench.open(heap::UUID)?;
+    let mut session = bench.open(glutton::UUID)?;
+    let mut first = 0;
+    for octets in [65_536, 1000] {
+        let held = eat(&mut session, octets)?;
+        limit_named(bench, "the TA's page quota")?;
+        // Not all of it is blocks: code, stack and tables count as well.
+        holds(
+            (8 << 20..10 << 20).contains(&held),
+            &format!("held {held} octets at the quota"),
+        )?;
+        works(session.invoke_plain(glutton::CMD_NOP))?;
+        works(neighbour.invoke_plain(hello::CMD_NOP))?;
+        let (handle, _) = works(value_call(&mut other, heap::CMD_ALLOC, 1 << 20, 0))?;
+        works(value_in(&mut other, heap::CMD_FREE, handle, 0))?;
+        first = held;
+    }
+    works(session.invoke_plain(glutton::CMD_SPIT))?;
+    holds(
+        eat(&mut session, 1000)? >= first / 4 * 3,
+        "freed memory does not serve again",
+    )?;
+    // The other limit has another name.
+    fails(
+        value_call(&mut other, heap::CMD_ALLOC, 2 * LIMIT, 0),
+        ErrorKind::OutOfMemory,
+    )?;
+    limit_named(bench, "the heap size that the TA declares")
+}
+
+fn secure_ram(bench: &Bench) -> Outcome {
+    let mut neighbour = bench.open(hello::UUID)?;
+    let mut first = bench.open(glutton::UUID)?;
+    let mut second = bench.open(glutton::UUID)?;
+    eat(&mut first, 65_536)?;
+    limit_named(bench, "the TA's page quota")?;
+    let mut held = 0;
+    for octets in [65_536, 4096, 100] {
+        held = eat(&mut second, octets)?;
+        limit_named(bench, "secure RAM (pool \"Physical TA memory\")")?;
+    }
+    holds(held > 2 << 20, &format!("the second held {held} octets"))?;
+    bench.refused(glutton::UUID, ErrorKind::OutOfMemory)?;
+    for session in [&mut first, &mut second] {
+        works(session.invoke_plain(glutton::CMD_NOP))?;
+    }
+    works(neighbour.invoke_plain(hello::CMD_NOP))?;
+    // One goes, and another has room.
+    works(first.close())?;
+    let mut third = bench.open(glutton::UUID)?;
+    holds(
+        eat(&mut third, 65_536)? > 4 << 20,
+        "what was given back does not serve another",
+    )
+}
+
+fn raw_heap(bench: &Bench) -> Outcome {
+    let mut session = bench.open(glutton::UUID)?;
+    let mut asked = |command, octets: u64| {
+        let result = value_call(&mut session, command, octets as u32, (octets >> 32) as u32);
+        Ok::<_, String>(TeeResult(works(result)?.0))
+    };
+    let quota = 2560 * 4096;
+    for octets in [quota + 1, 1 << 30] {
+        equal(
+            asked(glutton::CMD_RESERVE, octets)?,
+            TeeResult::OUT_OF_MEMORY,
+            "reserving more than the quota",
+        )?;
+    }
+    for octets in [0, (1 << 30) + 1, 1 << 63, u64::MAX] {
+        equal(
+            asked(glutton::CMD_RESERVE, octets)?,
+            TeeResult::BAD_PARAMETERS,
+            "reserving nonsense",
+        )?;
+    }
+    // The runtime has its heap: the session's context lies in it.
+    equal(
+        asked(glutton::CMD_RESERVE, 4096)?,
+        TeeResult::BAD_STATE,
+        "reserving twice",
+    )?;
+    for octets in [quota + 1, 1 << 63, u64::MAX] {
+        equal(
+            asked(glutton::CMD_GROW, octets)?,
+            TeeResult::OUT_OF_MEMORY,
+            "growing beyond what was reserved",
+        )?;
+    }
+    for octets in [0, 4096, 1 << 20] {
+        equal(
+            asked(glutton::CMD_GROW, octets)?,
+            TeeResult::SUCCESS,
+            "growing",
+        )?;
+    }
+    works(session.invoke_plain(glutton::CMD_NOP))
 }

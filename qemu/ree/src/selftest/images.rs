@@ -6,15 +6,17 @@
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use ta_uuids::{hello, stillborn};
-use tally_abi::TeeResult;
+use ta_uuids::{bad, hello, stillborn};
+use tally_abi::{TeeResult, TeeUuid};
 use teec::ErrorKind;
 
+use super::account::Account;
 use super::{Bench, Outcome, Test, holds, works};
 use crate::supplicant::{self, Lie};
 
 pub(super) const TESTS: &[Test] = &[
     ("an altered image is refused", altered),
+    ("a signed image with a bad ELF file is refused", bad_elfs),
     ("a cut image is refused", cut),
     ("an unsigned image is refused", unsigned),
     ("another TA's image is refused", other_image),
@@ -84,6 +86,116 @@ fn altered(bench: &Bench) -> Outcome {
     ];
     for place in places {
         refused(bench, Lie::Flip(place as isize), BAD)?;
+    }
+    loads_well(bench)
+}
+
+/// What `ldelf` says to each fault (its `LoadError`).
+const FAULTS: &[(&str, TeeUuid, ErrorKind)] = &[
+    ("overlapping segments", bad::OVERLAP, ErrorKind::Security),
+    (
+        "segments sharing a page",
+        bad::SHARED_PAGE,
+        ErrorKind::Security,
+    ),
+    ("a segment of 1 TiB", bad::HUGE, ErrorKind::BadFormat),
+    (
+        "a segment above the quota",
+        bad::ABOVE_QUOTA,
+        ErrorKind::OutOfMemory,
+    ),
+    ("writable code", bad::WRITE_EXEC, ErrorKind::Security),
+    ("an entry in data", bad::ENTRY, ErrorKind::BadFormat),
+    ("another TA's head", bad::OTHER_UUID, ErrorKind::Security),
+    (
+        "a segment beyond the file",
+        bad::BEYOND_FILE,
+        ErrorKind::BadFormat,
+    ),
+    (
+        "a relocation outside",
+        bad::RELOCATION_OUTSIDE,
+        ErrorKind::Security,
+    ),
+    (
+        "a relocation in code",
+        bad::RELOCATION_IN_CODE,
+        ErrorKind::Security,
+    ),
+    (
+        "an unknown relocation",
+        bad::RELOCATION_KIND,
+        ErrorKind::NotSupported,
+    ),
+    (
+        "a needed library",
+        bad::NEEDS_LIBRARY,
+        ErrorKind::NotSupported,
+    ),
+    (
+        "an interpreter",
+        bad::NEEDS_INTERPRETER,
+        ErrorKind::NotSupported,
+    ),
+    (
+        "thread-local storage",
+        bad::NEEDS_TLS,
+        ErrorKind::NotSupported,
+    ),
+    ("another processor", bad::MACHINE, ErrorKind::BadFormat),
+    (
+        "an image for one address",
+        bad::NOT_PIE,
+        ErrorKind::BadFormat,
+    ),
+    ("no stack", bad::NO_STACK, ErrorKind::BadFormat),
+    ("a stack of 4 GiB", bad::HUGE_STACK, ErrorKind::BadFormat),
+];
+
+/// Hello's image with the changes of `bad/UUID.patch`: a signed header (u32 length, octets), then
+/// (u32 offset, u32 length, octets) of the ELF file.
+fn patched(uuid: TeeUuid) -> Option<Vec<u8>> {
+    fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+        let (octets, behind) = rest.split_at_checked(len)?;
+        *rest = behind;
+        Some(octets)
+    }
+    fn number(rest: &mut &[u8]) -> Option<usize> {
+        let octets = take(rest, 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(octets) as usize)
+    }
+    let hello = image().ok()?;
+    let mut elf = hello.get(elf_offset(hello)?..)?.to_vec();
+    let mut rest = supplicant::archive().file(&format!("bad/{uuid}.patch"))?;
+    let header_len = number(&mut rest)?;
+    let mut out = take(&mut rest, header_len)?.to_vec();
+    while !rest.is_empty() {
+        let at = number(&mut rest)?;
+        let len = number(&mut rest)?;
+        let octets = take(&mut rest, len)?;
+        elf.get_mut(at..at + len)?.copy_from_slice(octets);
+    }
+    out.extend(elf);
+    Some(out)
+}
+
+fn bad_elfs(bench: &Bench) -> Outcome {
+    let load = |uuid: TeeUuid| {
+        let bytes = patched(uuid).ok_or("the archive has no such image")?;
+        supplicant::set_lie(Some(Lie::Replace(bytes)));
+        let result = bench.context.open_session(uuid);
+        supplicant::set_lie(None);
+        Ok::<_, &str>(result)
+    };
+    // Signature and patch are fine: without a fault it loads and works.
+    let mut control = works(load(bad::CONTROL)?)?;
+    works(control.invoke_plain(hello::CMD_NOP))?;
+    works(control.close())?;
+    for &(what, uuid, kind) in FAULTS {
+        let before = Account::take(bench)?;
+        super::fails(load(uuid)?, kind).map_err(|why| format!("{what}: {why}"))?;
+        let same = before.same_as(&Account::take(bench)?);
+        same.map_err(|why| format!("{what}: {why}"))?;
     }
     loads_well(bench)
 }

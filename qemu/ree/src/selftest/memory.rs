@@ -4,6 +4,7 @@
 //! **Knows nothing of:** how the kernel maps it.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use ta_uuids::hello;
@@ -32,6 +33,8 @@ pub(super) const TESTS: &[Test] = &[
     ("pages in any order, over several list pages", scattered),
     ("registering and unregistering leaks nothing", register_many),
     ("sixteen MiB in one reference", large),
+    ("scattered memory until the kernel heap is full", heap_full),
+    ("shared memories until their table is full", table_full),
 ];
 
 fn values(bench: &Bench) -> Outcome {
@@ -375,4 +378,80 @@ fn large(bench: &Bench) -> Outcome {
         }
         Err(error) => Err(format!("{error}")),
     }
+}
+
+/// Registers the list again and again until refused, which must be for want of memory, at most
+/// `most` times. While there is no room, `meanwhile` runs. Returns how many there were.
+fn register_until_refused(
+    bench: &Bench,
+    list: u64,
+    len: usize,
+    most: u64,
+    meanwhile: impl FnOnce() -> Outcome,
+) -> Result<u64, String> {
+    const FIRST: u64 = 0x7100_0000;
+    let mut n = 0;
+    let refusal = loop {
+        match bench.tee.register(FIRST + n, list, len) {
+            Ok(()) if n == most => break Err(format!("{n} were taken")),
+            Ok(()) => n += 1,
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => break Ok(()),
+            Err(error) => break Err(format!("{error} instead of OutOfMemory")),
+        }
+    };
+    let result = refusal.and_then(|()| meanwhile());
+    for cookie in FIRST..FIRST + n {
+        works(bench.tee.unregister(cookie))?;
+    }
+    result.map(|()| n)
+}
+
+fn heap_full(bench: &Bench) -> Outcome {
+    const N: usize = 600;
+    let mut session = bench.open(hello::UUID)?;
+    let pages = Pages::allocate(2 * N).ok_or("no memory")?;
+    let physical = |va: usize| bench.tee.conduit().physical(va);
+    let addresses = (0..N).map(|i| physical(pages.address() + 2 * i * PAGE_SIZE));
+    let list = PageList::build(addresses, 0, physical).ok_or("no memory")?;
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        let n = register_until_refused(bench, list.buf_ptr(), N * PAGE_SIZE, 100, || {
+            // What needs no memory goes on; what does is refused, and no more than that.
+            works(session.invoke_plain(hello::CMD_NOP))?;
+            match bench.context.open_session(hello::UUID) {
+                Ok(mut other) => works(other.invoke_plain(hello::CMD_NOP)),
+                Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(()),
+                Err(error) => Err(format!("opening a session: {error}")),
+            }
+        })?;
+        rounds.push(n);
+    }
+    holds(
+        rounds[0] > 1 && rounds.iter().all(|&n| n == rounds[0]),
+        &format!("objects that fitted in each round: {rounds:?}"),
+    )?;
+    works(bench.open(hello::UUID)?.invoke_plain(hello::CMD_NOP))
+}
+
+fn table_full(bench: &Bench) -> Outcome {
+    let mut session = bench.open(hello::UUID)?;
+    let pages = Pages::allocate(1).ok_or("no memory")?;
+    let physical = |va: usize| bench.tee.conduit().physical(va);
+    let list = PageList::of_range(pages.address(), PAGE_SIZE, physical).ok_or("no memory")?;
+    let n = register_until_refused(bench, list.buf_ptr(), PAGE_SIZE, 1000, || {
+        works(session.invoke_plain(hello::CMD_NOP))?;
+        fails(
+            checksum(
+                &mut session,
+                ParamTmpRef::new_input(b"needs a place in the table"),
+            ),
+            ErrorKind::OutOfMemory,
+        )
+    })?;
+    holds(n >= 100, &format!("only {n} were taken"))?;
+    let got = works(checksum(
+        &mut session,
+        ParamTmpRef::new_input(b"room again"),
+    ))?;
+    equal(got, sum(b"room again"), "checksum")
 }

@@ -7,9 +7,11 @@
 mod account;
 mod calls;
 mod crashes;
+mod figures;
 mod heaps;
 mod images;
 mod memory;
+mod races;
 mod raw;
 mod sessions;
 
@@ -143,6 +145,8 @@ pub(crate) fn run(filter: &str) -> u8 {
         images::TESTS,
         heaps::TESTS,
         crashes::TESTS,
+        races::TESTS,
+        figures::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

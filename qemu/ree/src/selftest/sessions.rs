@@ -22,6 +22,8 @@ pub(super) const TESTS: &[Test] = &[
         multi_instance,
     ),
     ("many sessions at a time", many_sessions),
+    ("sessions until their table is full", sessions_full),
+    ("instances until their table is full", instances_full),
     (
         "a single-instance TA without multi session is busy",
         solo_is_busy,
@@ -81,6 +83,62 @@ fn many_sessions(bench: &Bench) -> Outcome {
     end(bench, keepalive::UUID)?;
     equal(ids.len(), 20, "distinct sessions")?;
     equal(found, (1, 20), "instances and sessions")
+}
+
+/// Opens sessions until refused, which must be for want of memory.
+fn open_all(
+    bench: &Bench,
+    uuid: tally_abi::TeeUuid,
+) -> Result<alloc::vec::Vec<Session<'static>>, String> {
+    let mut open = alloc::vec::Vec::new();
+    while open.len() < 1000 {
+        match bench.context.open_session(uuid) {
+            Ok(session) => open.push(session),
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => return Ok(open),
+            Err(error) => return Err(format!("after {} sessions: {error}", open.len())),
+        }
+    }
+    Err(String::from("there is no end"))
+}
+
+fn sessions_full(bench: &Bench) -> Outcome {
+    let mut open = open_all(bench, keepalive::UUID)?;
+    let n = open.len();
+    let rest = bench.refused(tally_abi::pta::stats::UUID, ErrorKind::OutOfMemory);
+    let rest = rest.and_then(|()| bench.refused(hello::UUID, ErrorKind::OutOfMemory));
+    let count = match open.last_mut() {
+        Some(last) => works(value_out(last, keepalive::CMD_COUNT)),
+        None => Ok((0, 0)),
+    };
+    // One place is enough to go on.
+    drop(open.pop());
+    let again = bench.open(hello::UUID).map(drop);
+    drop(open);
+    end(bench, keepalive::UUID)?;
+    rest?;
+    again?;
+    equal(n, 128, "sessions")?;
+    equal(count?, (1, 128), "counter and sessions")
+}
+
+fn instances_full(bench: &Bench) -> Outcome {
+    for _ in 0..2 {
+        let mut open = open_all(bench, hello::UUID)?;
+        let n = open.len();
+        equal(
+            sessions_of(bench, hello::UUID)?,
+            (n, n as u32),
+            "instances and sessions",
+        )?;
+        for session in &mut open {
+            works(session.invoke_plain(hello::CMD_NOP))?;
+        }
+        // Another session of a TA that is loaded needs no instance; here none is.
+        bench.refused(solo::UUID, ErrorKind::OutOfMemory)?;
+        drop(open);
+        equal(n, 32, "instances")?;
+    }
+    works(bench.open(solo::UUID)?.close())
 }
 
 fn end(bench: &Bench, uuid: tally_abi::TeeUuid) -> Outcome {

@@ -1,13 +1,4 @@
-//! memcpy, memmove and memset for this target: compiler_builtins' move 8 bytes at a time here.
-//!
-//! **Invariant:** normal memory only, as accesses may be unaligned and DC ZVA is used.
-//! **Knows nothing of:** anything.
-
-use core::arch::global_asm;
-
-global_asm!(
-    r#"
-    .pushsection .text.memory_ops, "ax"
+    .pushsection .text.memory_ops, "ax", %progbits
     // x0: to, x1: from, x2: bytes; returns x0.
     .balign 64
     .global memcpy
@@ -188,5 +179,3 @@ memset:
     strb    w1, [x3]
 9:  ret
     .popsection
-    "#
-);

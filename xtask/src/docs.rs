@@ -1,0 +1,407 @@
+//! `cargo xtask docs`: what the documentation shows is captured from runs, never typed.
+//!
+//! A capture goes between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in every document that
+//! has these markers.
+//!
+//! **Invariant:** text between markers comes from a run of this checkout; machine paths and
+//! xtask's own progress lines are left out, figures are as captured. `--check` runs nothing.
+//! **Knows nothing of:** what the documents say around the captures.
+
+mod picture;
+
+use crate::images::{self, Config, Images};
+use crate::qemu::{Outcome, Output, Run};
+use crate::symbols::Symbols;
+use crate::{paths, setup, tool, ui};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// What to do.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Run nothing: fail if a document, a section or a pair of markers is missing or empty
+    #[arg(long)]
+    check: bool,
+    /// Capture only these
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+/// Which console a capture is taken from.
+#[derive(Clone, Copy, PartialEq)]
+enum Console {
+    Normal,
+    Secure,
+    /// With the names that xtask knows for addresses.
+    SecureNamed,
+}
+
+/// Output of shell commands that the documents show.
+struct Capture {
+    name: &'static str,
+    commands: &'static str,
+    kernel_features: &'static [&'static str],
+    console: Console,
+    /// Only what follows the first line with this text, that line included.
+    from: &'static str,
+}
+
+const fn normal(name: &'static str, commands: &'static str) -> Capture {
+    Capture {
+        name,
+        commands,
+        kernel_features: &[],
+        console: Console::Normal,
+        from: "",
+    }
+}
+
+const CAPTURES: &[Capture] = &[
+    normal("help", "help"),
+    normal("teestat-help", "teestat help"),
+    normal("alloc", "teestat alloc"),
+    normal(
+        "ta",
+        "open heap; invoke 1 alloc 3000; open crash; invoke 2 panic-holding 3; keepalive hold 5000; teestat ta",
+    ),
+    normal(
+        "leaks",
+        "open heap; teestat leaks mark; invoke 1 leak 10 28; teestat leaks diff",
+    ),
+    normal(
+        "meminfo",
+        "open hello; open heap; invoke 2 alloc 100000; teestat meminfo",
+    ),
+    normal("owners", "open hello; open heap; teestat owners"),
+    normal("pools", "open heap; invoke 1 alloc 3000; teestat pools"),
+    normal("oom", "heap alloc 20000000; teestat oom"),
+    normal(
+        "kill",
+        "crash loop & sleep 200; teestat ta; teestat kill crash; wait; teestat owners",
+    ),
+    Capture {
+        name: "ta-crash",
+        commands: "crash null-read",
+        kernel_features: &[],
+        console: Console::SecureNamed,
+        from: "E/TC",
+    },
+    Capture {
+        name: "kernel-crash",
+        commands: "open hello; fault panic",
+        kernel_features: &["test-hooks"],
+        console: Console::Secure,
+        from: "E/TC",
+    },
+];
+
+const TOUR: &str = "tour";
+const BENCH: &str = "bench";
+const ALWAYS: &[&str] = &[TOUR, BENCH];
+/// Documents with markers.
+const DOCUMENTS: &[&str] = &["README.md", "docs/EXAMPLES.md", "docs/BENCHMARKS.md"];
+/// Documents and what they must have.
+const SECTIONS: &[(&str, &[&str])] = &[
+    (
+        "README.md",
+        &[
+            "docs/tour.svg",
+            "docs/tour.txt",
+            "## Run it",
+            "## Find a leak",
+            "## What works",
+            "## Write a TA",
+            "## Licence",
+            "<!-- tour:begin -->",
+        ],
+    ),
+    (
+        "docs/ARCHITECTURE.md",
+        &[
+            "## Boot",
+            "## Address spaces",
+            "## Worlds, interrupts, threads",
+            "## Life of a call",
+            "## Loading a TA",
+            "## The account of memory",
+            "## Locks",
+            "## Unsafe code",
+            "## Tests",
+        ],
+    ),
+    (
+        "docs/THREAT_MODEL.md",
+        &[
+            "## Who is hostile",
+            "## What is checked where",
+            "## What is not defended",
+        ],
+    ),
+    ("docs/BENCHMARKS.md", &["<!-- bench:begin -->"]),
+    ("docs/EXAMPLES.md", &["<!-- kernel-crash:begin -->"]),
+    ("docs/tour.txt", &["tally> teestat leaks diff"]),
+    ("docs/tour.svg", &["<svg"]),
+];
+
+/// Captures, or checks that there is something captured.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let complaints = if args.check {
+        check()?
+    } else {
+        capture(&args.only)?;
+        check()?
+    };
+    for complaint in &complaints {
+        anstream::println!("{complaint}");
+    }
+    Ok(u8::from(!complaints.is_empty()))
+}
+
+fn document(name: &str) -> PathBuf {
+    paths::root().join(name)
+}
+
+fn capture(only: &[String]) -> Result<()> {
+    setup::ensure(setup::Part::Qemu)?;
+    let known =
+        |name: &String| ALWAYS.contains(&name.as_str()) || CAPTURES.iter().any(|c| c.name == name);
+    if let Some(name) = only.iter().find(|name| !known(name)) {
+        bail!("there is no capture `{name}`");
+    }
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|other| other == name);
+    let images = images::build(&Config::default())?;
+    if wanted(TOUR) {
+        ui::step("Capturing", TOUR);
+        let tour = presentable(&start(&images, TOUR)?.normal);
+        std::fs::write(document("docs/tour.txt"), &tour)?;
+        std::fs::write(document("docs/tour.svg"), picture::draw(&telling(&tour)))?;
+        insert(TOUR, &fenced(&telling(&tour).join("\n")))?;
+    }
+    for capture in CAPTURES.iter().filter(|c| c.kernel_features.is_empty()) {
+        if wanted(capture.name) {
+            take(capture, &images)?;
+        }
+    }
+    if wanted(BENCH) {
+        insert(BENCH, &bench()?)?;
+    }
+    for capture in CAPTURES.iter().filter(|c| !c.kernel_features.is_empty()) {
+        if wanted(capture.name) {
+            let features = capture.kernel_features.iter().map(|&f| f.to_owned());
+            let config = Config {
+                kernel_features: features.collect(),
+            };
+            take(capture, &images::build(&config)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn start(images: &Images, commands: &str) -> Result<Outcome> {
+    let outcome = Run {
+        images,
+        label: "docs",
+        command: Some(commands),
+        output: Output::Captured,
+        secure_console: false,
+        silence: Duration::from_secs(60),
+        results: None,
+        cpus: 2,
+        extra: Vec::new(),
+    }
+    .start()?;
+    ensure!(
+        !outcome.normal.is_empty(),
+        "`{commands}` printed nothing; {:?}",
+        outcome.ending
+    );
+    Ok(outcome)
+}
+
+fn take(capture: &Capture, images: &Images) -> Result<()> {
+    ui::step("Capturing", capture.name);
+    let outcome = start(images, capture.commands)?;
+    let text = match capture.console {
+        Console::Normal => outcome.normal.clone(),
+        Console::Secure => outcome.secure.clone(),
+        Console::SecureNamed => Symbols::new(images).annotate(&outcome.secure),
+    };
+    let text = presentable(&text);
+    let lines: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.contains(capture.from))
+        .collect();
+    ensure!(
+        !lines.is_empty(),
+        "`{}` printed nothing to show",
+        capture.commands
+    );
+    let features: String = capture
+        .kernel_features
+        .iter()
+        .map(|feature| format!(" --kernel-features {feature}"))
+        .collect();
+    let secure = match capture.console {
+        Console::Normal => "",
+        Console::Secure | Console::SecureNamed => " --secure-console",
+    };
+    let shown = format!(
+        "$ cargo xtask run{features}{secure} -- '{}'\n{}",
+        capture.commands,
+        lines.join("\n")
+    );
+    insert(capture.name, &fenced(&shown))
+}
+
+/// The table of `cargo xtask bench` and what made it.
+fn bench() -> Result<String> {
+    ui::step("Capturing", BENCH);
+    let version = tool::output(Command::new(setup::QEMU).arg("--version"))?;
+    let version = version.lines().next().unwrap_or_default();
+    let table = tool::output(Command::new(std::env::current_exe()?).arg("bench"))?;
+    Ok(format!(
+        "{}\n{version}; `-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0`.\n",
+        fenced(&format!(
+            "$ cargo xtask bench\n{}",
+            presentable(&table).trim_end()
+        ))
+    ))
+}
+
+/// Without machine paths, colours, carriage returns, and blanks at line ends.
+fn presentable(text: &str) -> String {
+    let root = format!("{}/", paths::root().display());
+    let text = anstream::adapter::strip_str(text).to_string();
+    let lines: Vec<String> = text
+        .replace(&root, "")
+        .replace('\r', "")
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    let text = lines.join("\n");
+    format!("{}\n", text.trim_matches('\n'))
+}
+
+fn fenced(text: &str) -> String {
+    format!("```text\n{}\n```\n", text.trim_end())
+}
+
+/// The part of the tour that tells most: the account, the leak, the account again. What is left out of
+/// these chapters is lines of the account: those that say zero, and in the end all but the sum.
+fn telling(tour: &str) -> Vec<String> {
+    const CHAPTERS: &[&str] = &["# Secure RAM", "# Now a leak", "# What was", LAST];
+    const LAST: &str = "# The sessions";
+    const LEFT_OUT: &str = "...";
+    let mut lines: Vec<String> = Vec::new();
+    let mut chapter = "";
+    for line in tour.lines() {
+        if line.starts_with("# ") {
+            chapter = line;
+        }
+        if !CHAPTERS.iter().any(|wanted| chapter.starts_with(wanted)) {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_row = words.len() > 2
+            && words[words.len() - 2..]
+                .iter()
+                .all(|w| w.parse::<u64>().is_ok());
+        let is_zero = is_row && words.ends_with(&["0", "0"]);
+        let is_detail = is_row && chapter.starts_with(LAST) && !["free", "sum"].contains(&words[0]);
+        if !is_zero && !is_detail {
+            lines.push(line.to_owned());
+        } else if lines.last().is_some_and(|last| last != LEFT_OUT) {
+            lines.push(LEFT_OUT.to_owned());
+        }
+    }
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
+
+/// Puts `text` between the markers of `name`, wherever there are some.
+fn insert(name: &str, text: &str) -> Result<()> {
+    let mut places = 0;
+    for file in DOCUMENTS {
+        let path = document(file);
+        let old = std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+        if let Some((start, end)) = between(&old, name) {
+            places += 1;
+            let new = format!("{}\n{text}{}", &old[..start], &old[end..]);
+            std::fs::write(&path, new)?;
+        }
+    }
+    if places == 0 {
+        ui::warn(format_args!("no document has the markers of `{name}`"));
+    }
+    Ok(())
+}
+
+/// Where the text between the markers of `name` begins and ends.
+fn between(text: &str, name: &str) -> Option<(usize, usize)> {
+    let begin = format!("<!-- {name}:begin -->");
+    let start = text.find(&begin)? + begin.len();
+    let end = start + text[start..].find(&format!("<!-- {name}:end -->"))?;
+    Some((start, end))
+}
+
+fn check() -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for (file, needed) in SECTIONS {
+        let Ok(text) = std::fs::read_to_string(document(file)) else {
+            complaints.push(format!("{file}: is missing"));
+            continue;
+        };
+        for what in needed.iter().filter(|what| !text.contains(**what)) {
+            complaints.push(format!("{file}: has no `{what}`"));
+        }
+    }
+    let mut texts = Vec::new();
+    for file in DOCUMENTS {
+        texts.push(std::fs::read_to_string(document(file)).unwrap_or_default());
+    }
+    for name in ALWAYS
+        .iter()
+        .copied()
+        .chain(CAPTURES.iter().map(|c| c.name))
+    {
+        let filled = texts.iter().any(|text| {
+            between(text, name).is_some_and(|(start, end)| !text[start..end].trim().is_empty())
+        });
+        if !filled {
+            complaints.push(format!("capture `{name}`: shown nowhere"));
+        }
+    }
+    Ok(complaints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{between, telling};
+
+    #[test]
+    fn text_between_markers_is_found() {
+        let text = "a <!-- x:begin -->\nold\n<!-- x:end --> b";
+        let (start, end) = between(text, "x").unwrap();
+        assert_eq!(&text[start..end], "\nold\n");
+        assert_eq!(between(text, "y"), None);
+        assert_eq!(between("<!-- x:begin -->", "x"), None);
+    }
+
+    #[test]
+    fn telling_part_leaves_out_zeros_and_other_chapters() {
+        let tour = "# Who answers?\nx\n\n# Secure RAM by use\nfree 8 2\nspare 0 0\nsum 8 2\n\n";
+        assert_eq!(
+            telling(tour),
+            ["# Secure RAM by use", "free 8 2", "...", "sum 8 2"]
+        );
+    }
+
+    #[test]
+    fn documents_are_complete() {
+        assert_eq!(super::check().unwrap(), Vec::<String>::new());
+    }
+}
