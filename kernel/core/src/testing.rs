@@ -9,6 +9,9 @@
 //! A test makes a [`TestMachine`], scripts what TAs ([`TestMachine::on_user`]) and the normal
 //! world ([`TestMachine::on_suspend`]) will do, runs kernel code on it and looks at the outcome.
 
+mod heap;
+mod signing;
+mod ta;
 pub mod world;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};

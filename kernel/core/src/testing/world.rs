@@ -9,78 +9,33 @@
 //! flags that the image's payload begins with. TAs run the steps of [`World::ta`], in the order in
 //! which they run at all, and return success when there is none.
 
+use super::heap::NoHeap;
+pub use super::signing::{KEY, signed_image};
+pub use super::ta::Run;
+use super::ta::ldelf;
 use super::{NORMAL_BASE, TestMachine};
 use crate::addr::{PAGE_SIZE, PhysAddr};
 use crate::entry::Entry;
-use crate::heap::{KernelHeap, LiveGroup};
 use crate::kernel::{Kernel, LdelfImage, Parts};
 use crate::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
 use crate::mem::pages::PageUse;
 use crate::owner::OwnerId;
 use crate::pta_api::PseudoTa;
-use crate::rsa::{MODULUS_LEN, PublicKey};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
-use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{Odd, U2048};
-use sha2::{Digest, Sha256};
 use spin::Mutex;
-use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc};
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
-use tally_abi::pta::control::PoolStats;
-use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, algo, img_type};
 use tally_abi::smc::{FunctionId, ret};
-use tally_abi::ta::{UteeParams, svc};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use zerocopy::{FromZeros, IntoBytes};
-
-/// Modulus of the test key, whose private exponent is [`EXPONENT`]: no secret, signs tests only.
-const MODULUS: U2048 = U2048::from_be_hex(N);
-const N: &str = "9819a7d77a7efe4022f94fe9993935acf863a85432362eb29f4db9d17883a01d931a74d300d7e891\
-6c526309a89d4baca0ba51eeb2157b9f8d96fad408eacc5417e6e1303a17d1c434c55057b3e5b68e\
-a5fd3b4de18b8fbe16af9edac79662def1aa6befa58f575562cdd0ffa90dba6328751032d0663134\
-bef7e8e4c0d1e3709c6d1cfdbdc5136990d166f4cd7b2c76c9f0d50e2f989927d9f4c8833c880c52\
-3919072477c22d8c823702995b0c0c634fa5f8ae0e2b5d4858cb20380aa09d2ab77650886e5812f4\
-e023036d67369b050fd92f8f28b133bf8a029b4dcd0c62ed603feb89770fa2c885a147dd3054df32\
-b9d8ef3a2f3b09a85e97fe9805c98d59";
-/// Its private exponent.
-const EXPONENT: U2048 = U2048::from_be_hex(
-    "093f52118b3c8a57bae89e7facd5aa1a4495c687abefd861fac67e7c2a50125d89f28b54c2d1ddad\
-6dc10a8d6d4776f0dd6ac68d751d52414e99f5d10b63bf1d83c081436ddcc1dfa477b49d486e386d\
-aed0d918b0944c1e7a019e6e5dc11a6cc493a0715707027fc9fc8a6ee8c7d163b2f37f131fd17ebf\
-5eb6f2dd698db93ea8faf6265f592883ea4083fde5aff2866846ff22d5c874b7caf62987b01e1dfd\
-fae56e1272bff2b042e4c98125efc3c4b7c144d2bf3d422822bc6cc0385d945ec9d12ff5430ca10d\
-eafe717d5320642f217b2f37fb27e6a592d8ca2ecd922b4a1cb97575d785a961d05ef17f7347bcd6\
-307d91437391abcb101e323e4224d509",
-);
-/// The public half.
-pub const KEY: &PublicKey = &match PublicKey::from_modulus(&octets_of(N)) {
-    Some(key) => key,
-    None => panic!("an even modulus"),
-};
-
-const fn octets_of(hex: &str) -> [u8; MODULUS_LEN] {
-    const fn digit(c: u8) -> u8 {
-        if c < b'a' { c - b'0' } else { c - b'a' + 10 }
-    }
-    let hex = hex.as_bytes();
-    let mut octets = [0; MODULUS_LEN];
-    let mut n = 0;
-    while n < MODULUS_LEN {
-        octets[n] = digit(hex[2 * n]) << 4 | digit(hex[2 * n + 1]);
-        n += 1;
-    }
-    octets
-}
 
 /// Where `ldelf` begins in its code; tells its runs from a TA's.
 const LDELF_ENTRY: u64 = 0x40;
 /// Where a TA begins in its code.
-const TA_ENTRY: u64 = 0x100;
+pub(super) const TA_ENTRY: u64 = 0x100;
 /// Bytes of a TA's stack.
 pub const TA_STACK: u64 = 2 * PAGE_SIZE as u64;
 /// First of the normal world's pages that tests may use, [`CLIENT_PAGES`] of them.
@@ -92,39 +47,6 @@ pub const THREADS: usize = 4;
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
 const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 64;
 const SECURE_PAGES: usize = 160;
-
-/// A heap that counts nothing: the crate has no allocator of its own on the host.
-struct NoHeap;
-
-impl KernelHeap for NoHeap {
-    fn stats(&self) -> PoolStats {
-        PoolStats::default()
-    }
-    fn reset(&self) {}
-    fn set_epoch(&self, _: u16) {}
-    fn account(&self, _: OwnerId) -> (u32, u32) {
-        (0, 0)
-    }
-    fn live_groups(&self, _: u16, groups: &mut [LiveGroup]) -> usize {
-        if let Some(group) = groups.first_mut() {
-            *group = LiveGroup {
-                owner: OwnerId::GUEST,
-                blocks: 2,
-                bytes: 64,
-                block_size: 32,
-                ..LiveGroup::default()
-            };
-        }
-        1
-    }
-    fn dump(&self, _: &mut dyn fmt::Write) {}
-    fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {
-        offset == 0x40 && out.write_str("site kernel.rs:1").is_ok()
-    }
-    fn last_oom(&self, _: &mut dyn fmt::Write) -> bool {
-        false
-    }
-}
 
 /// Something that a thread is suspended for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,90 +65,6 @@ pub enum Event {
 pub type TaStep = Box<dyn FnOnce(&mut Run<'_>) -> Trap + Send>;
 /// What happens beside, while the normal world has the CPU.
 pub type Hook = Box<dyn FnOnce(&World) + Send>;
-
-/// A TA that runs.
-pub struct Run<'a> {
-    /// The world around it.
-    pub world: &'a World,
-    /// Its registers.
-    pub context: &'a mut UserContext,
-    /// Its address space.
-    pub root: UserRoot,
-}
-
-impl Run<'_> {
-    /// Returns `code` from the entry point.
-    pub fn exit(&mut self, code: TeeResult) -> Trap {
-        self.call(svc::RETURN, &[u64::from(code.0)])
-    }
-
-    /// Makes a system call.
-    pub fn call(&mut self, number: u64, args: &[u64]) -> Trap {
-        self.context.x[8] = number;
-        self.context.x[..args.len()].copy_from_slice(args);
-        Trap::Syscall
-    }
-
-    /// The result of the last system call.
-    #[must_use]
-    pub fn result(&self) -> TeeResult {
-        TeeResult(self.context.x[0] as u32)
-    }
-
-    /// The `n`-th free byte of its stack, upwards, 8-byte aligned places of 1 KiB in all.
-    #[must_use]
-    pub fn stack(&self, n: u64) -> u64 {
-        self.context.sp - 2048 + n
-    }
-
-    /// Loads as the TA would, with its page faults answered.
-    pub fn load(&mut self, va: u64, buf: &mut [u8]) {
-        let machine = &self.world.kernel.machine;
-        for (n, octet) in buf.iter_mut().enumerate() {
-            let octet = core::slice::from_mut(octet);
-            if let Err(abort) = machine.user_load(self.root, va + n as u64, octet) {
-                self.world.touch(self.root, abort);
-                let again = machine.user_load(self.root, va + n as u64, octet);
-                assert_eq!(again, Ok(()), "a load that faults for ever");
-            }
-        }
-    }
-
-    /// Stores as the TA would, with its page faults answered.
-    pub fn store(&mut self, va: u64, data: &[u8]) {
-        let machine = &self.world.kernel.machine;
-        for (n, octet) in data.iter().enumerate() {
-            let octet = core::slice::from_ref(octet);
-            if let Err(abort) = machine.user_store(self.root, va + n as u64, octet) {
-                self.world.touch(self.root, abort);
-                let again = machine.user_store(self.root, va + n as u64, octet);
-                assert_eq!(again, Ok(()), "a store that faults for ever");
-            }
-        }
-    }
-
-    /// A number in its memory.
-    pub fn load_u64(&mut self, va: u64) -> u64 {
-        let mut octets = [0; 8];
-        self.load(va, &mut octets);
-        u64::from_le_bytes(octets)
-    }
-
-    /// A number in its memory.
-    pub fn load_u32(&mut self, va: u64) -> u32 {
-        let mut octets = [0; 4];
-        self.load(va, &mut octets);
-        u32::from_le_bytes(octets)
-    }
-
-    /// Its parameters. At its entry only.
-    pub fn params(&mut self) -> UteeParams {
-        let mut params = UteeParams::default();
-        let at = self.context.x[2];
-        self.load(at, params.as_mut_bytes());
-        params
-    }
-}
 
 /// What the normal world has.
 #[derive(Default)]
@@ -793,7 +631,7 @@ impl World {
     }
 
     /// Answers a page fault of a TA as the kernel does.
-    fn touch(&self, root: UserRoot, abort: crate::machine::Abort) {
+    pub(super) fn touch(&self, root: UserRoot, abort: crate::machine::Abort) {
         assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
         let mut state = self.kernel.state();
         let crate::kernel::State { pages, guest, .. } = &mut *state;
@@ -830,59 +668,6 @@ impl World {
     }
 }
 
-/// The model of `ldelf`; x19 counts its steps.
-fn ldelf(run: &mut Run<'_>) -> Trap {
-    let step = run.context.x[19];
-    run.context.x[19] += 1;
-    if step == 0 {
-        run.context.x[20] = run.context.x[0];
-    } else if run.result() != TeeResult::SUCCESS {
-        let result = run.context.x[0];
-        return run.call(ldelf_svc::RETURN, &[result]);
-    }
-    let arg_va = run.context.x[20];
-    let word = arg_va - 64;
-    let page = PAGE_SIZE as u64;
-    match step {
-        0 => {
-            run.store(word, &[0; 8]);
-            run.call(ldelf_svc::MAP_ZI, &[word, page, 0, page, 0])
-        }
-        1 => {
-            let code = run.load_u64(word);
-            run.context.x[21] = code;
-            // Read as parameters: one value out.
-            run.store(code, &[2, 0, 0, 0]);
-            run.call(
-                ldelf_svc::SET_PROT,
-                &[code, page, tally_abi::ldelf::prot::EXEC],
-            )
-        }
-        2 => {
-            run.store(word, &[0; 8]);
-            run.call(
-                ldelf_svc::MAP_ZI,
-                &[word, TA_STACK, 0, 0, tally_abi::ldelf::map_flag::STACK],
-            )
-        }
-        _ => {
-            let stack = run.load_u64(word);
-            let mut arg = LdelfArg::default();
-            run.load(arg_va, arg.as_mut_bytes());
-            let mut flags = [0; 4];
-            run.load(arg.image_va, &mut flags);
-            arg.flags = u32::from_le_bytes(flags);
-            arg.load_base = run.context.x[21];
-            arg.load_len = page;
-            arg.entry = arg.load_base + TA_ENTRY;
-            arg.stack_ptr = stack + TA_STACK;
-            arg.stack_len = TA_STACK;
-            run.store(arg_va, arg.as_bytes());
-            run.call(ldelf_svc::RETURN, &[0])
-        }
-    }
-}
-
 /// The fixed part of a message.
 #[must_use]
 pub fn header(command: u32, session: u32, func: u32) -> MsgHeader {
@@ -892,55 +677,4 @@ pub fn header(command: u32, session: u32, func: u32) -> MsgHeader {
         session,
         ..MsgHeader::default()
     }
-}
-
-/// An image of `uuid` with this payload, signed with the test key.
-#[must_use]
-pub fn signed_image(uuid: TeeUuid, payload: &[u8]) -> Vec<u8> {
-    let shdr = SignedHeader {
-        magic: MAGIC,
-        img_type: img_type::BOOTSTRAP_TA,
-        img_size: payload.len() as u32,
-        algo: algo::RSASSA_PKCS1_V1_5_SHA256,
-        hash_size: 32,
-        sig_size: MODULUS_LEN as u16,
-    };
-    let bootstrap = BootstrapHeader {
-        uuid: uuid.to_octets(),
-        ta_version: 1,
-    };
-    let digest = Sha256::new()
-        .chain_update(shdr.as_bytes())
-        .chain_update(bootstrap.as_bytes())
-        .chain_update(payload)
-        .finalize();
-    let mut image = shdr.as_bytes().to_vec();
-    image.extend_from_slice(&digest);
-    image.extend_from_slice(&sign(&digest));
-    image.extend_from_slice(bootstrap.as_bytes());
-    image.extend_from_slice(payload);
-    image
-}
-
-/// RSASSA-PKCS1-v1_5 with the test key.
-fn sign(digest: &[u8]) -> Vec<u8> {
-    let info = [
-        0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
-        0x05, 0x00, 0x04, 0x20,
-    ];
-    let mut encoded = vec![0xff; MODULUS_LEN - info.len() - digest.len()];
-    encoded[..2].copy_from_slice(&[0, 1]);
-    if let Some(last) = encoded.last_mut() {
-        *last = 0;
-    }
-    encoded.extend_from_slice(&info);
-    encoded.extend_from_slice(digest);
-    let Some(odd) = Odd::new(MODULUS).into_option() else {
-        panic!("an even modulus");
-    };
-    let params = FixedMontyParams::new_vartime(odd);
-    let power = FixedMontyForm::new(&U2048::from_be_slice(&encoded), &params).pow(&EXPONENT);
-    let octets = power.retrieve().to_be_bytes();
-    let octets: &[u8] = octets.as_ref();
-    octets.to_vec()
 }

@@ -1,0 +1,149 @@
+//! Scripted TAs, and the model of `ldelf`.
+//!
+//! **Invariant:** touches memory only as EL0 can, with page faults answered by the kernel.
+//! **Knows nothing of:** who scripts them.
+
+use super::world::{TA_ENTRY, TA_STACK, World};
+use crate::addr::PAGE_SIZE;
+use crate::machine::{Trap, UserContext, UserRoot};
+use tally_abi::TeeResult;
+use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc};
+use tally_abi::ta::{UteeParams, svc};
+use zerocopy::IntoBytes;
+
+/// A TA that runs.
+pub struct Run<'a> {
+    /// The world around it.
+    pub world: &'a World,
+    /// Its registers.
+    pub context: &'a mut UserContext,
+    /// Its address space.
+    pub root: UserRoot,
+}
+
+impl Run<'_> {
+    /// Returns `code` from the entry point.
+    pub fn exit(&mut self, code: TeeResult) -> Trap {
+        self.call(svc::RETURN, &[u64::from(code.0)])
+    }
+
+    /// Makes a system call.
+    pub fn call(&mut self, number: u64, args: &[u64]) -> Trap {
+        self.context.x[8] = number;
+        self.context.x[..args.len()].copy_from_slice(args);
+        Trap::Syscall
+    }
+
+    /// The result of the last system call.
+    #[must_use]
+    pub fn result(&self) -> TeeResult {
+        TeeResult(self.context.x[0] as u32)
+    }
+
+    /// The `n`-th free byte of its stack, upwards, 8-byte aligned places of 1 KiB in all.
+    #[must_use]
+    pub fn stack(&self, n: u64) -> u64 {
+        self.context.sp - 2048 + n
+    }
+
+    /// Loads as the TA would, with its page faults answered.
+    pub fn load(&mut self, va: u64, buf: &mut [u8]) {
+        let machine = &self.world.kernel.machine;
+        for (n, octet) in buf.iter_mut().enumerate() {
+            let octet = core::slice::from_mut(octet);
+            if let Err(abort) = machine.user_load(self.root, va + n as u64, octet) {
+                self.world.touch(self.root, abort);
+                let again = machine.user_load(self.root, va + n as u64, octet);
+                assert_eq!(again, Ok(()), "a load that faults for ever");
+            }
+        }
+    }
+
+    /// Stores as the TA would, with its page faults answered.
+    pub fn store(&mut self, va: u64, data: &[u8]) {
+        let machine = &self.world.kernel.machine;
+        for (n, octet) in data.iter().enumerate() {
+            let octet = core::slice::from_ref(octet);
+            if let Err(abort) = machine.user_store(self.root, va + n as u64, octet) {
+                self.world.touch(self.root, abort);
+                let again = machine.user_store(self.root, va + n as u64, octet);
+                assert_eq!(again, Ok(()), "a store that faults for ever");
+            }
+        }
+    }
+
+    /// A number in its memory.
+    pub fn load_u64(&mut self, va: u64) -> u64 {
+        let mut octets = [0; 8];
+        self.load(va, &mut octets);
+        u64::from_le_bytes(octets)
+    }
+
+    /// A number in its memory.
+    pub fn load_u32(&mut self, va: u64) -> u32 {
+        let mut octets = [0; 4];
+        self.load(va, &mut octets);
+        u32::from_le_bytes(octets)
+    }
+
+    /// Its parameters. At its entry only.
+    pub fn params(&mut self) -> UteeParams {
+        let mut params = UteeParams::default();
+        let at = self.context.x[2];
+        self.load(at, params.as_mut_bytes());
+        params
+    }
+}
+
+/// The model of `ldelf`; x19 counts its steps.
+pub(super) fn ldelf(run: &mut Run<'_>) -> Trap {
+    let step = run.context.x[19];
+    run.context.x[19] += 1;
+    if step == 0 {
+        run.context.x[20] = run.context.x[0];
+    } else if run.result() != TeeResult::SUCCESS {
+        let result = run.context.x[0];
+        return run.call(ldelf_svc::RETURN, &[result]);
+    }
+    let arg_va = run.context.x[20];
+    let word = arg_va - 64;
+    let page = PAGE_SIZE as u64;
+    match step {
+        0 => {
+            run.store(word, &[0; 8]);
+            run.call(ldelf_svc::MAP_ZI, &[word, page, 0, page, 0])
+        }
+        1 => {
+            let code = run.load_u64(word);
+            run.context.x[21] = code;
+            // Read as parameters: one value out.
+            run.store(code, &[2, 0, 0, 0]);
+            run.call(
+                ldelf_svc::SET_PROT,
+                &[code, page, tally_abi::ldelf::prot::EXEC],
+            )
+        }
+        2 => {
+            run.store(word, &[0; 8]);
+            run.call(
+                ldelf_svc::MAP_ZI,
+                &[word, TA_STACK, 0, 0, tally_abi::ldelf::map_flag::STACK],
+            )
+        }
+        _ => {
+            let stack = run.load_u64(word);
+            let mut arg = LdelfArg::default();
+            run.load(arg_va, arg.as_mut_bytes());
+            let mut flags = [0; 4];
+            run.load(arg.image_va, &mut flags);
+            arg.flags = u32::from_le_bytes(flags);
+            arg.load_base = run.context.x[21];
+            arg.load_len = page;
+            arg.entry = arg.load_base + TA_ENTRY;
+            arg.stack_ptr = stack + TA_STACK;
+            arg.stack_len = TA_STACK;
+            run.store(arg_va, arg.as_bytes());
+            run.call(ldelf_svc::RETURN, &[0])
+        }
+    }
+}
