@@ -182,9 +182,8 @@ unsafe impl GlobalAlloc for Heap {
             return;
         };
         // SAFETY: the caller gives the block up.
-        let known = self.with(|pool| unsafe {
-            pool.free_known::<{ Config::KERNEL.accounts }>(block)
-        });
+        let known =
+            self.with(|pool| unsafe { pool.free_known::<{ Config::KERNEL.accounts }>(block) });
         if known == Some(false) {
             self.free_slowly(block);
         }

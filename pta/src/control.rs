@@ -8,6 +8,7 @@ use core::fmt::Write;
 use tally_abi::pta::control::{
     CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, UUID,
 };
+use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
@@ -46,7 +47,7 @@ impl PseudoTa for Control {
             CMD_KILL => kill(services, params),
             CMD_RESET => {
                 list::expect(params, [NONE; 4])?;
-                services.reset_stats();
+                services.reset_stats(alloc_id::ALL);
                 Ok(())
             }
             CMD_LAST_OOM => {

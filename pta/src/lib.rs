@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** no unsafe, no state; everything comes from [`Services`].
 //! **Knows nothing of:** the machine, the kernel's structures.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod control;
@@ -10,6 +10,8 @@ mod device;
 mod list;
 mod memleak;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use tally_core::pta_api::PseudoTa;
 

@@ -63,7 +63,7 @@ fn pager(params: &mut dyn Params) -> Result<(), TeeResult> {
 
 fn alloc(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-    let (id, _) = params.value(0);
+    let (id, reset) = params.value(0);
     match id {
         alloc_id::ALL => list::write(params, 1, |index| {
             let id = u32::try_from(index).ok()? + 1;
@@ -73,7 +73,11 @@ fn alloc(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResu
             (index == 0).then(|| services.alloc_stats(id))
         }),
         _ => Err(TeeResult::BAD_PARAMETERS),
+    }?;
+    if reset != 0 {
+        services.reset_stats(id);
     }
+    Ok(())
 }
 
 fn time(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {

@@ -9,6 +9,8 @@
 use crate::{properties, syscall};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
+use core::hint::black_box;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
 use tally_ledger::{
@@ -28,9 +30,18 @@ const DEPTH: usize = CONFIG.depth as usize;
 struct State {
     stack: Walkable,
     owner: u16,
-    pool: Option<Pool>,
+    /// In [`POOL`], once there is one: found by a pointer, so that allocation computes one address.
+    pool: Option<&'static mut Pool>,
     base: usize,
 }
+
+struct PoolPlace(UnsafeCell<MaybeUninit<Pool>>);
+
+// SAFETY: the kernel lets one call at a time into an instance.
+unsafe impl Sync for PoolPlace {}
+
+/// Where the pool is; used by [`State::grow`] once.
+static POOL: PoolPlace = PoolPlace(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// The global allocator.
 struct TaHeap(UnsafeCell<State>);
@@ -52,8 +63,17 @@ impl TaHeap {
         reason = "one call at a time is inside the instance"
     )]
     fn state(&self) -> &mut State {
+        let mut state = self.0.get();
+        // SAFETY: no instruction. The compiler is to keep the address in a register rather than compute
+        // each field's anew.
+        unsafe {
+            core::arch::asm!(
+                "/* {} */", inout(reg) state,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
         // SAFETY: no function of this module calls out to the TA while it has the state.
-        unsafe { &mut *self.0.get() }
+        unsafe { &mut *state }
     }
 }
 
@@ -105,13 +125,15 @@ pub fn session_bytes() -> u32 {
 /// A block of `layout` for the caller of the function that this is inlined into, or null.
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
-    let caller = caller();
-    if let Some(pool) = &mut HEAP.state().pool
+    let state = HEAP.state();
+    // SAFETY: what runs in the guest is compiled with frame pointers.
+    let caller = unsafe { Caller::capture(DEPTH, state.stack) };
+    if let Some(pool) = &mut state.pool
         && let Some(block) = pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
     {
         return block.as_ptr();
     }
-    allocate_slowly(layout, caller.origin())
+    allocate_slowly(layout, caller.key(), caller.origin())
 }
 
 /// Frees a block. A pointer that is no live block ends the TA: its heap cannot be trusted.
@@ -187,7 +209,12 @@ fn bad_free(block: NonNull<u8>) -> ! {
 
 /// A call site that is new, a block that is large, or a heap that must grow.
 #[inline(never)]
-fn allocate_slowly(layout: Layout, origin: Origin) -> *mut u8 {
+fn allocate_slowly(layout: Layout, key: u64, origin: Origin) -> *mut u8 {
+    if let Some(pool) = &mut HEAP.state().pool
+        && let Some(block) = pool.alloc_known_run(layout, key)
+    {
+        return block.as_ptr();
+    }
     let stack = origin.stack(DEPTH, HEAP.state().stack);
     allocate_for(layout, &stack)
 }
@@ -238,7 +265,7 @@ impl State {
     fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
         let max = window_bytes();
         let metadata = tally_ledger::metadata_bytes(max, &CONFIG);
-        let committed = self.pool.as_ref().map_or(metadata, Pool::committed);
+        let committed = self.pool.as_ref().map_or(metadata, |pool| pool.committed());
         // Room for the block and for aligning it.
         let needed = size.checked_add(align).ok_or(TeeResult::OUT_OF_MEMORY)?;
         if self.pool.is_none() && self.base == 0 {
@@ -268,9 +295,12 @@ impl State {
                 let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
                 // SAFETY: as above; the memory is nobody else's until the TA ends.
                 let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
-                let pool = self
-                    .pool
-                    .insert(pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?);
+                let pool = pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+                // The compiler must not know that it can be only there, or would compute each field's
+                // address anew.
+                // SAFETY: there was no pool, so that nobody has a reference to the place.
+                let pool = unsafe { &mut *black_box(POOL.0.get()) }.write(pool);
+                let pool = self.pool.insert(pool);
                 pool.set_owner(OwnerId(self.owner));
             }
         }
@@ -288,10 +318,9 @@ unsafe impl GlobalAlloc for TaHeap {
 
     #[inline(never)]
     unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        if let Some(block) = NonNull::new(block) {
-            // SAFETY: the caller gives the block back.
-            unsafe { free(block) };
-        }
+        // SAFETY: the caller gives the block back, which it got from us, so that it is not null. (If it
+        // is, that is no block, and ends the TA.)
+        unsafe { free(NonNull::new_unchecked(block)) };
     }
 
     #[inline(never)]

@@ -53,7 +53,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "tally-fuzz",
         &["tally-abi", "tally-ledger", "tally-core", "ldelf"],
     ),
-    ("xtask", &["tally-abi"]),
+    ("xtask", &["tally-abi", "ta-uuids"]),
 ];
 
 /// Packages whose `static` items are counted.

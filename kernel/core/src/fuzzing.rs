@@ -133,7 +133,7 @@ impl Input<'_> {
             };
         }
         let kind = u64::from(self.octet()) % 13;
-        let list = u64::from(self.octet() % 4 == 0) * attr::NONCONTIG;
+        let list = u64::from(self.octet().is_multiple_of(4)) * attr::NONCONTIG;
         let size = match self.octet() % 4 {
             0 => self.number(),
             _ => u64::from(self.octet()) * 64,
@@ -174,7 +174,7 @@ fn step(world: &World, input: &mut Input<'_>) {
         _ => world.ta(move |run: &mut Run<'_>| {
             let stack = run.stack(0);
             run.store(stack, &payload);
-            if payload[0] % 2 == 0 {
+            if payload[0].is_multiple_of(2) {
                 let (uuid, _) = TAS[usize::from(payload[1]) % TAS.len()];
                 run.store(stack + 128, uuid.as_bytes());
             }
@@ -271,7 +271,7 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
         10 => {
             let octets: [u8; 64] = input.octets();
             let mut octets = octets.to_vec();
-            if octets[0] % 2 == 0 {
+            if octets[0].is_multiple_of(2) {
                 // A header that says success, to have the rest looked at.
                 octets[20..24].fill(0);
             }

@@ -276,6 +276,8 @@ impl<M: Machine> Call<'_, M> {
             if session.uses == 0 {
                 session.cancel_id = None;
                 session.cancelled = false;
+                // Every operation begins with cancellation masked.
+                session.cancel_masked = true;
             }
         }
     }

@@ -105,7 +105,9 @@ impl<M: Machine> Call<'_, M> {
             image.pages.push(page);
             // Images can be long: let interrupts in between pages.
             self.kernel.machine.interruptible(|| ());
-            if let Err(err) = self.copy_page(from, n * PAGE_SIZE, len, page) {
+            let machine = &self.kernel.machine;
+            let copied = machine.interruptible(|| self.copy_page(from, n * PAGE_SIZE, len, page));
+            if let Err(err) = copied {
                 self.free_image(image);
                 return Err(err);
             }

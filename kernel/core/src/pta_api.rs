@@ -84,8 +84,8 @@ pub trait Services {
     fn leak_record(&self, group: &LiveGroup, ta: Option<usize>) -> LeakRecord;
     /// Writes "function file:line" for an offset in the kernel image; false if it has none.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
-    /// Restarts maxima and failure figures of all pools.
-    fn reset_stats(&self);
+    /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools.
+    fn reset_stats(&self, alloc_id: u32);
     /// Lists the kernel heap's live blocks on the secure console.
     fn dump_heap(&self);
     /// Time of the normal world.

@@ -315,9 +315,13 @@ impl<M: Machine> Services for CallServices<'_, M> {
         self.kernel.heap.name_site(offset, out)
     }
 
-    fn reset_stats(&self) {
-        self.kernel.heap.reset();
-        self.kernel.state().pages.reset_figures();
+    fn reset_stats(&self, id: u32) {
+        if matches!(id, alloc_id::ALL | alloc_id::HEAP) {
+            self.kernel.heap.reset();
+        }
+        if matches!(id, alloc_id::ALL | alloc_id::TA_RAM) {
+            self.kernel.state().pages.reset_figures();
+        }
     }
 
     fn dump_heap(&self) {

@@ -319,9 +319,6 @@ impl<M: Machine> Call<'_, M> {
         }
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        if space.heap().is_some() {
-            return Err(TeeResult::BAD_STATE);
-        }
         space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
         let max_bytes = max_bytes.next_multiple_of(crate::addr::PAGE_SIZE as u64);
         let base = kernel.as_owner(owner, || space.heap_reserve(max_bytes, random))?;

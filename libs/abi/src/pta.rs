@@ -21,7 +21,8 @@ pub mod stats {
     /// `(value out, value out, value out, none)`: see the upstream header; no pager, so zeros
     /// but for the page pool's size.
     pub const CMD_PAGER_STATS: u32 = 0;
-    /// `(value in: a = [`alloc_id`], memref out: [`AllocStats`] array, none, none)`.
+    /// `(value in: a = [`alloc_id`], b = 1 to reset the pool's maxima and failures after they are
+    /// read; memref out: [`AllocStats`] array, none, none)`.
     pub const CMD_ALLOC_STATS: u32 = 1;
     /// `(none x 4)`: lists the kernel heap's live blocks on the secure console.
     pub const CMD_MEMLEAK_STATS: u32 = 2;

@@ -93,6 +93,13 @@ impl Caller {
         Self { key, origin }
     }
 
+    /// Hash of the call stack.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// To find the frames later.
     #[inline(always)]
     #[must_use]

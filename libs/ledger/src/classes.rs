@@ -5,6 +5,8 @@
 //! alignment that [`class_of`] was asked for when it chose the class.
 //! **Knows nothing of:** where slabs lie.
 
+use core::alloc::Layout;
+
 /// Bytes of a unit, the granule of runs.
 pub(crate) const UNIT: usize = 256;
 /// Places for classes: as many as four bits can name, so that an index needs no check.
@@ -95,7 +97,7 @@ pub(crate) static TABLE: [Class; CLASSES] = [
 ];
 
 /// Entries of [`BY_SIZE`].
-pub(crate) const SIZES: usize = LARGEST / 16 + 1;
+pub(crate) const SIZES: usize = 512 / 16 + 1;
 
 /// Class by size in sixteenths, rounded up.
 pub(crate) static BY_SIZE: [u8; SIZES] = {
@@ -108,7 +110,7 @@ pub(crate) static BY_SIZE: [u8; SIZES] = {
             c += 1;
         }
         // One unit serves 225 to 256 bytes exactly.
-        if i != 15 && i != 16 {
+        if i != 15 && i != 16 && i <= LARGEST / 16 {
             table[i] = c as u8;
         }
         i += 1;
@@ -116,11 +118,19 @@ pub(crate) static BY_SIZE: [u8; SIZES] = {
     table
 };
 
-/// The class by `by_size` for `size` bytes at an alignment of up to 16, which may be one without blocks; `None`
-/// for larger sizes.
+/// The class by `by_size` for a size and an alignment of up to 16, which may be one without blocks;
+/// `None` for others.
 #[inline(always)]
-pub(crate) fn class_by_size(by_size: &[u8; SIZES], size: usize) -> Option<usize> {
-    Some(*by_size.get(size.wrapping_add(15) >> 4)? as usize)
+pub(crate) fn class_by_layout(by_size: &[u8; SIZES], layout: Layout) -> Option<usize> {
+    let size = layout.size();
+    // One comparison for both: 32 << 4 is 512, and so much is no small size either.
+    if size | layout.align() << 4 >= 512 {
+        return None;
+    }
+    let index = (size + 15) >> 4;
+    // SAFETY: at most (511 + 15) / 16, which is less than `SIZES`.
+    unsafe { core::hint::assert_unchecked(index < SIZES) };
+    by_size.get(index).map(|&class| class.into())
 }
 
 /// The class that serves `size` bytes at alignment `align`, or `None` for a run.
@@ -132,7 +142,10 @@ pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
     } else {
         size.max(1).checked_next_multiple_of(align)?
     };
-    class_by_size(&BY_SIZE, padded).filter(|&class| class < RUN.into())
+    match BY_SIZE.get(padded.wrapping_add(15) >> 4) {
+        Some(&class) if class < RUN => Some(class.into()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

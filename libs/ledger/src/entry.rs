@@ -130,8 +130,14 @@ pub(crate) fn with_free_mask(entry: u64, mask: u32) -> u64 {
     entry & 0xffff_ffff | u64::from(mask) << 32
 }
 
-/// In the size of a slab's record: the block is free.
-pub(crate) const KEPT: u64 = 1 << 15;
+/// In the low half of a slab's record, beside the size: the block is somebody's.
+pub(crate) const LIVE: u64 = 1 << 15;
+
+/// The size in a slab's record.
+#[inline(always)]
+pub(crate) fn slot_size(record: u64) -> u32 {
+    (record & (LIVE - 1)) as u32
+}
 
 /// Who allocated a block: size (or other low half) `<0..16>`, owner `<16..32>`, site `<32..48>`,
 /// epoch `<48..64>`.

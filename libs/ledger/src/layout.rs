@@ -107,7 +107,8 @@ pub(crate) struct Kept {
 /// A word of which the epoch may be written from outside.
 #[repr(C, align(8))]
 pub(crate) struct Stamp {
-    pub(crate) zero: u16,
+    /// [`crate::entry::LIVE`].
+    pub(crate) size: u16,
     pub(crate) owner: u16,
     pub(crate) site: u16,
     pub(crate) epoch: AtomicU16,

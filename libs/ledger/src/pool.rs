@@ -104,7 +104,7 @@ impl Found {
 
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Slot(slot) => entry::record_low(slot.record) as usize,
+            Self::Slot(slot) => entry::slot_size(slot.record) as usize,
             Self::Run { units, entry, .. } => {
                 (*units as usize * UNIT).wrapping_sub(entry::slack(*entry) as usize)
             }
@@ -176,7 +176,7 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        let stamp = entry::record(0, owner.0, 0, self.window.epoch());
+        let stamp = entry::record(entry::LIVE as u16, owner.0, 0, self.window.epoch());
         match self.alloc_fast::<true>(layout, stamp, stack.key()) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
@@ -195,6 +195,13 @@ impl Pool {
     ) -> Option<NonNull<u8>> {
         let stamp = self.window.stamp();
         self.alloc_fast::<ACCOUNTS>(layout, stamp, caller.key)
+    }
+
+    /// The next common case, of the hash of a known call site ([`Caller::key`]): a block of up to 4 KiB
+    /// in a run that is kept. The rest is as for [`Pool::alloc_known`].
+    pub fn alloc_known_run(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
+        let owner = OwnerId(entry::record_owner(self.window.stamp()));
+        self.alloc_run(layout, owner, key)
     }
 
     /// Whose the blocks of [`Pool::alloc_known`] are from now on.
@@ -225,8 +232,8 @@ impl Pool {
         if slot.is_free() {
             return Err(FreeError::DoubleFree);
         }
-        let freed = freed(slot.record, entry::record_low(slot.record) as usize);
-        self.window.record_kept(slot.kept, entry::KEPT);
+        let freed = freed(slot.record, entry::slot_size(slot.record) as usize);
+        self.window.set_slot_record(&slot, 0);
         self.window.debit::<true>(slot.record, freed.size);
         if !self.window.keep(slot.class, slot.kept) {
             self.window.keep_newest(slot.class, slot.kept);
@@ -258,8 +265,8 @@ impl Pool {
             return false;
         };
         self.window.keep_at(place, slot.kept);
-        self.window.record_kept(slot.kept, entry::KEPT);
-        let size = entry::record_low(slot.record) as usize;
+        self.window.set_slot_record(&slot, 0);
+        let size = entry::slot_size(slot.record) as usize;
         self.window.debit::<ACCOUNTS>(slot.record, size);
         true
     }
@@ -471,11 +478,10 @@ impl Pool {
     ) -> Option<NonNull<u8>> {
         // First fit has no slabs, so it is never found here.
         let (site, place) = self.window.known_site(key)?;
-        if layout.align() > 16 {
-            return None;
-        }
         let size = layout.size();
-        let kept = self.window.take_kept(self.window.class_by_size(size)?)?;
+        let kept = self
+            .window
+            .take_kept(self.window.class_by_layout(layout)?)?;
         let record = stamp | size as u64 | (site as u64) << 32;
         self.window
             .credit::<ACCOUNTS>(entry::record_owner(stamp), place, size);
@@ -533,14 +539,16 @@ impl Pool {
                 slot = self.window.refill(class);
             }
             if let Some(slot) = slot {
-                self.window.record_kept(slot, record | size as u64);
+                self.window
+                    .record_kept(slot, record | entry::LIVE | size as u64);
                 return Some(slot.block as usize);
             }
         }
         // A small block that found no room in its own class takes a place in another class.
         Some(match self.take_any(size, align)? {
             Room::Slot(slot) => {
-                self.window.record_kept(slot, record | size as u64);
+                self.window
+                    .record_kept(slot, record | entry::LIVE | size as u64);
                 slot.block as usize
             }
             Room::Run(unit, units) => {
@@ -634,7 +642,8 @@ impl Pool {
             Found::Slot(slot) => {
                 let fits = class_of(size, align) == Some(slot.class);
                 if fits || stay && size <= slot.usable() {
-                    self.window.record_kept(slot.kept, record | size as u64);
+                    self.window
+                        .set_slot_record(slot, record | entry::LIVE | size as u64);
                     return true;
                 }
                 false

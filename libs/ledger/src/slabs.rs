@@ -8,7 +8,7 @@
 //!
 //! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if it has a
 //! free block; the first slab may be full, the others of the list are not. At most one slab of a class
-//! is empty. The record of a block that is nobody's says so ([`entry::KEPT`]), be it kept or in the mask.
+//! is empty. The record of a block that is nobody's is not [`entry::LIVE`], be it kept or in the mask.
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
 use crate::classes::{CLASSES, Class, RECORDS, TABLE, UNIT};
@@ -154,7 +154,7 @@ impl Window {
             entry::with_free_mask(entry::slab(0, units, class), params.all_free),
         );
         for index in 0..u32::from(params.blocks) {
-            self.set_body_word(record_word(unit, index), entry::KEPT);
+            self.set_body_word(record_word(unit, index), 0);
         }
         self.link_slab(unit, class);
         Some(())

@@ -456,10 +456,10 @@ impl<V: AsView> Pieces<V> {
         let view = self.view.view();
         let at = view.geometry.body_offset + record_word(slab.unit, index) * 8;
         let [record] = view.words(at)?;
-        if record & entry::KEPT != 0 {
+        if record & entry::LIVE == 0 {
             return Ok(Piece::Slot { bytes });
         }
-        let size = entry::record_low(record) as usize;
+        let size = entry::slot_size(record) as usize;
         // What the mask says is free has no other record.
         if size > bytes || slab.free >> (31 - index) & 1 != 0 {
             return Err(Inconsistent);
@@ -472,7 +472,7 @@ impl<V: AsView> Pieces<V> {
         let view = self.view.view();
         for index in 0..u32::from(blocks) {
             let [record] = view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
-            if record & entry::KEPT == 0 {
+            if record & entry::LIVE != 0 {
                 return Ok(false);
             }
         }

@@ -6,6 +6,7 @@
 //! that something is a slab. All pointers derive from the base pointer.
 //! **Knows nothing of:** what the entries mean.
 
+use core::alloc::Layout;
 use core::mem::{offset_of, size_of};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -43,7 +44,9 @@ pub(crate) struct PlaceToKeep(usize, NonNull<Kept>);
 pub(crate) struct Slot {
     pub(crate) class: usize,
     pub(crate) kept: Kept,
-    /// Who allocated it; [`entry::KEPT`] if nobody.
+    /// Where its record is.
+    place: NonNull<u64>,
+    /// Who allocated it, if it has [`entry::LIVE`].
     pub(crate) record: u64,
 }
 
@@ -55,7 +58,7 @@ impl Slot {
 
     #[inline(always)]
     pub(crate) fn is_free(&self) -> bool {
-        self.record & entry::KEPT != 0
+        self.record & entry::LIVE == 0
     }
 }
 
@@ -135,7 +138,7 @@ impl Window {
             body_bytes: body_bytes as u64,
             accounts: geometry.accounts.into(),
             stamp: Stamp {
-                zero: 0,
+                size: entry::LIVE as u16,
                 owner: 0,
                 site: 0,
                 epoch: 0.into(),
@@ -289,10 +292,11 @@ impl Window {
         unsafe { self.map.add(unit).read() }
     }
 
-    /// The class of blocks for a size and an alignment of up to 16, which may be one without blocks.
+    /// The class of blocks for a size and an alignment of up to 16, which may be one without blocks;
+    /// `None` for others.
     #[inline(always)]
-    pub(crate) fn class_by_size(&self, size: usize) -> Option<usize> {
-        let class = classes::class_by_size(&self.by_size, size)?;
+    pub(crate) fn class_by_layout(&self, layout: Layout) -> Option<usize> {
+        let class = classes::class_by_layout(&self.by_size, layout)?;
         // SAFETY: `by_size` holds nothing above 15.
         unsafe { core::hint::assert_unchecked(class < CLASSES) };
         Some(class)
@@ -493,10 +497,18 @@ impl Window {
     pub(crate) fn record_kept(&mut self, kept: Kept, record: u64) -> NonNull<u8> {
         // SAFETY: only blocks of slabs are kept, so that block and record lie inside the body.
         unsafe {
+            let block = self.body.add(kept.block as usize);
             let records = self.body.cast::<u64>();
             records.add(kept.record as usize).write(record);
-            self.body.add(kept.block as usize)
+            block
         }
+    }
+
+    /// Writes the record of a slot.
+    #[inline(always)]
+    pub(crate) fn set_slot_record(&mut self, slot: &Slot, record: u64) {
+        // SAFETY: `slot_at` made it point to a record, inside a slab.
+        unsafe { slot.place.write(record) };
     }
 
     /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
@@ -516,12 +528,15 @@ impl Window {
         // `RECORDS` is the one that the number is more than the index.
         let record = unit * (UNIT / 8) as u32 + number;
         let block = offset as u32;
+        // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is so many
+        // before it. Its records lie inside.
+        let place = unsafe { self.body.cast::<u64>().add(record as usize) };
         Some(Slot {
             class,
             kept: Kept { block, record },
-            // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is
-            // so many before it. Its records lie inside.
-            record: unsafe { self.body.cast::<u64>().add(record as usize).read() },
+            place,
+            // SAFETY: as above.
+            record: unsafe { place.read() },
         })
     }
 

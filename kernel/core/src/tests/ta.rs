@@ -397,8 +397,16 @@ fn a_cancelled_operation_hears_of_it_once_it_unmasks() {
             ..header(cmd::INVOKE_COMMAND, session, 0)
         };
         assert_eq!(world.send(message, &[]).result, TeeResult::CANCEL);
-        // The next operation is not cancelled.
-        world.ta(|run| run.call(svc::WAIT, &[25]));
+        // The next operation is not cancelled, and begins masked again (bug: it did not).
+        world.ta(|run| {
+            let at = run.stack(0);
+            run.call(svc::MASK_CANCELLATION, &[at])
+        });
+        world.ta(|run| {
+            let at = run.stack(0);
+            assert_eq!(run.load_u32(at), 1);
+            run.call(svc::WAIT, &[25])
+        });
         world.ta(|run| {
             assert_eq!(run.result(), TeeResult::SUCCESS);
             run.exit(TeeResult::SUCCESS)

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use spin::Mutex;
-use ta_uuids::{chain, crash, heap, hello, keepalive, solo, stillborn};
+use ta_uuids::{chain, crash, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use teec::{Direction, RawParam, Session, TempMemory};
 use teestat::STATUS_OK;
@@ -117,9 +117,14 @@ commands! {
     solo "wait" CMD_WAIT [In(1)] "MILLISECONDS";
     solo "spin-until-cancelled" CMD_SPIN_UNTIL_CANCELLED [] "";
     solo "spin" CMD_SPIN [In(1), Out] "MILLISECONDS";
+    glutton "nop" CMD_NOP [] "";
+    glutton "eat" CMD_EAT [In(1), Out] "OCTETS";
+    glutton "spit" CMD_SPIT [] "";
+    glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH";
+    glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH";
 }
 
-const TAS: [(&str, TeeUuid); 7] = [
+const TAS: [(&str, TeeUuid); 8] = [
     ("hello", hello::UUID),
     ("heap", heap::UUID),
     ("crash", crash::UUID),
@@ -127,6 +132,7 @@ const TAS: [(&str, TeeUuid); 7] = [
     ("keepalive", keepalive::UUID),
     ("solo", solo::UUID),
     ("stillborn", stillborn::UUID),
+    ("glutton", glutton::UUID),
 ];
 
 struct Open {

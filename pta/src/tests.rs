@@ -1,0 +1,312 @@
+//! Tests of the pseudo-TAs as clients reach them, on a model of the machine.
+//!
+//! **Invariant:** every test compares the accounts before and after.
+//! **Knows nothing of:** the kernel heap's figures, which the model has none of.
+
+use std::sync::Arc;
+use tally_abi::msg::{MsgParam, attr};
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::memleak::LeakRecord;
+use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
+use tally_abi::pta::{control, device, memleak, stats};
+use tally_abi::ta::svc;
+use tally_abi::{TeeResult, TeeUuid};
+use tally_core::addr::PhysAddr;
+use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
+use zerocopy::FromBytes;
+
+const TA: TeeUuid = TeeUuid::from_u128(0x77);
+
+/// Runs `test` with a session to `pta` and checks that everything is back afterwards.
+fn with(pta: TeeUuid, test: impl FnOnce(&Arc<World>, u32)) {
+    let world = World::new(&crate::ALL);
+    world.install(TA, 0, 100);
+    let before = world.accounts();
+    let session = world.opened(pta);
+    test(&world, session);
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    assert_eq!(world.accounts(), before);
+}
+
+/// A buffer for output.
+fn out(len: u64) -> MsgParam {
+    memref(attr::TMEM_OUTPUT, CLIENT.0, len, 0)
+}
+
+/// The records that came to [`out`], of `len` bytes in all.
+fn records<T: FromBytes>(world: &World, len: u64) -> Vec<T> {
+    assert_eq!(len as usize % size_of::<T>(), 0);
+    world
+        .read(CLIENT, len as usize)
+        .chunks(size_of::<T>())
+        .map(|octets| T::read_from_bytes(octets).unwrap())
+        .collect()
+}
+
+/// Asks for a list twice: for its size with no room, and for the list itself.
+fn list<T: FromBytes>(world: &World, session: u32, command: u32, first: &[MsgParam]) -> Vec<T> {
+    let ask = |len| -> Reply {
+        let mut params = first.to_vec();
+        params.push(if len == 0 {
+            memref(attr::TMEM_OUTPUT, 0, 0, 0)
+        } else {
+            out(len)
+        });
+        world.invoke(session, command, &params)
+    };
+    let short = ask(0);
+    let size = short.params[first.len()].b;
+    if size == 0 {
+        assert_eq!(short.result, TeeResult::SUCCESS);
+        return Vec::new();
+    }
+    assert_eq!(short.result, TeeResult::SHORT_BUFFER);
+    let shorter = ask(size - 1);
+    assert_eq!(shorter.result, TeeResult::SHORT_BUFFER);
+    assert_eq!(shorter.params[first.len()].b, size);
+    let whole = ask(size);
+    assert_eq!(whole.result, TeeResult::SUCCESS);
+    assert_eq!(whole.params[first.len()].b, size);
+    records(world, size)
+}
+
+/// Opens a session to the TA, which reserves a heap and stores `octets` at its start.
+fn ta_with_heap(world: &World, octets: &'static [u8]) -> u32 {
+    let session = world.opened(TA);
+    world.ta(|run| {
+        let at = run.stack(0);
+        run.store(at, &[0; 8]);
+        run.call(svc::tally::HEAP_RESERVE, &[1 << 16, at])
+    });
+    world.ta(|run| run.call(svc::tally::HEAP_GROW, &[8192, 0]));
+    world.ta(move |run| {
+        let at = run.stack(0);
+        let heap = run.load_u64(at);
+        run.store(heap, octets);
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    session
+}
+
+#[test]
+fn pools_are_reported_one_or_all_with_the_size_needed() {
+    with(stats::UUID, |world, session| {
+        let id = |id| [value(attr::VALUE_INPUT, u64::from(id), 0)];
+        let all: Vec<AllocStats> = list(world, session, stats::CMD_ALLOC_STATS, &id(alloc_id::ALL));
+        assert_eq!(all.len(), 5);
+        assert!(all[2].desc.starts_with(b"Secure DDR\0"));
+        assert!(all[2].allocated <= all[2].max_allocated && all[2].allocated < all[2].size);
+        let one: Vec<AllocStats> = list(
+            world,
+            session,
+            stats::CMD_ALLOC_STATS,
+            &id(alloc_id::TA_RAM),
+        );
+        assert_eq!(one.len(), 1);
+        assert_eq!((one[0].desc, one[0].size), (all[2].desc, all[2].size));
+        let params = [id(6)[0], out(64)];
+        let reply = world.invoke(session, stats::CMD_ALLOC_STATS, &params);
+        assert_eq!(reply.result, TeeResult::BAD_PARAMETERS);
+    });
+}
+
+#[test]
+fn loaded_tas_are_listed_and_dead_ones_say_so() {
+    with(stats::UUID, |world, session| {
+        let tas = |world: &World| list::<TaStats>(world, session, stats::CMD_TA_STATS, &[]);
+        assert!(tas(world).is_empty());
+        let ta = world.opened(TA);
+        let listed = tas(world);
+        assert_eq!(listed.len(), 1);
+        let figures = (listed[0].uuid, listed[0].panicked, listed[0].sess_num);
+        assert_eq!(figures, (TA, 0, 1));
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(tas(world)[0].panicked, 1);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        assert!(tas(world).is_empty());
+    });
+}
+
+#[test]
+fn both_times_come_and_a_pager_there_is_none() {
+    with(stats::UUID, |world, session| {
+        world.kernel.machine.advance(3_250_000);
+        let value_out = value(attr::VALUE_OUTPUT, 0, 0);
+        let reply = world.invoke(session, stats::CMD_GET_TIME, &[value_out; 2]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        assert_eq!((reply.params[0].a, reply.params[0].b), (1_700_000_000, 5));
+        assert_eq!((reply.params[1].a, reply.params[1].b), (3, 250));
+        world.fail_event(Some(0));
+        let reply = world.invoke(session, stats::CMD_GET_TIME, &[value_out; 2]);
+        assert_eq!(reply.result, TeeResult::GENERIC);
+        let reply = world.invoke(session, stats::CMD_PAGER_STATS, &[value_out; 3]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        let reply = world.invoke(session, stats::CMD_MEMLEAK_STATS, &[]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn wrong_types_are_refused_by_every_command() {
+    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 8), (memleak::UUID, 4)] {
+        with(pta, |world, session| {
+            for command in 0..commands {
+                let params = [value(attr::VALUE_INOUT, 0, 0), out(64), out(64), out(64)];
+                let result = world.invoke(session, command, &params).result;
+                let refused = [TeeResult::BAD_PARAMETERS, TeeResult::NOT_SUPPORTED];
+                assert!(refused.contains(&result), "{command}: {result}");
+            }
+        });
+    }
+}
+
+#[test]
+fn memory_by_use_adds_up_to_all_of_it() {
+    with(control::UUID, |world, session| {
+        let total = |world: &World| -> u64 {
+            let rows: Vec<MeminfoRow> = list(world, session, control::CMD_MEMINFO, &[]);
+            assert!(rows.iter().all(|row| row.bytes == row.pages * 4096));
+            rows.iter().map(|row| row.pages).sum()
+        };
+        let pages = u64::from(world.kernel.state().pages.total_pages());
+        assert_eq!(total(world), pages);
+        let ta = world.opened(TA);
+        assert_eq!(total(world), pages);
+        let owners: Vec<OwnerRow> = list(world, session, control::CMD_OWNERS, &[]);
+        assert!(owners.iter().any(|row| row.uuid == TA && row.pages > 0));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        let owners: Vec<OwnerRow> = list(world, session, control::CMD_OWNERS, &[]);
+        assert!(owners.iter().all(|row| row.uuid != TA));
+    });
+}
+
+#[test]
+fn a_ta_that_scribbles_over_its_books_is_inconsistent_and_nothing_else() {
+    with(control::UUID, |world, session| {
+        let ta = ta_with_heap(world, &[0xa5; 4096]);
+        let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
+        assert_eq!(pools.len(), 3);
+        assert_eq!((pools[2].owner, pools[2].inconsistent), (TA, 1));
+        assert_eq!((pools[0].inconsistent, pools[1].inconsistent), (0, 0));
+        // Its death, and a list of its leaks, are as of any other.
+        let leaks = world.opened(memleak::UUID);
+        let since = [value(
+            attr::VALUE_INPUT,
+            0,
+            u64::from(memleak::list_flag::TA_ONLY),
+        )];
+        let records: Vec<LeakRecord> = list(world, leaks, memleak::CMD_LIST, &since);
+        assert!(records.is_empty());
+        assert_eq!(world.close(leaks), TeeResult::SUCCESS);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn kill_takes_a_uuid_that_is_loaded() {
+    with(control::UUID, |world, session| {
+        let kill = |octets: [u8; 16], len: u64| {
+            world.write(PhysAddr(CLIENT.0 + 4096), &octets);
+            let params = [
+                memref(attr::TMEM_INPUT, CLIENT.0 + 4096, len, 0),
+                value(attr::VALUE_OUTPUT, 0, 0),
+            ];
+            let reply = world.invoke(session, control::CMD_KILL, &params);
+            (reply.result, reply.params[1].a)
+        };
+        assert_eq!(kill(TA.to_octets(), 16), (TeeResult::ITEM_NOT_FOUND, 0));
+        assert_eq!(kill(TA.to_octets(), 15).0, TeeResult::BAD_PARAMETERS);
+        let sessions = [world.opened(TA), world.opened(TA)];
+        assert_eq!(kill(TA.to_octets(), 16), (TeeResult::SUCCESS, 2));
+        for ta in sessions {
+            assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        }
+    });
+}
+
+#[test]
+fn what_there_is_not_is_said() {
+    with(control::UUID, |world, session| {
+        let reply = world.invoke(session, control::CMD_LAST_OOM, &[out(1024)]);
+        assert_eq!(reply.result, TeeResult::NO_DATA);
+        let fault = [value(attr::VALUE_INPUT, 0, 0)];
+        let reply = world.invoke(session, control::CMD_FAULT, &fault);
+        assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
+        let reply = world.invoke(session, control::CMD_RESET, &[]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_refused_heap_is_reported_to_who_asks() {
+    with(control::UUID, |world, session| {
+        let ta = ta_with_heap(world, &[0]);
+        world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 20, 77]));
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::OUT_OF_MEMORY);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let short = world.invoke(session, control::CMD_LAST_OOM, &[out(4)]);
+        assert_eq!(short.result, TeeResult::SHORT_BUFFER);
+        let size = short.params[0].b;
+        let reply = world.invoke(session, control::CMD_LAST_OOM, &[out(size)]);
+        assert_eq!(
+            (reply.result, reply.params[0].b),
+            (TeeResult::SUCCESS, size)
+        );
+        let text = String::from_utf8(world.read(CLIENT, size as usize)).unwrap();
+        assert!(
+            text.contains("size 77") && text.contains(&TA.to_string()),
+            "{text}"
+        );
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn marks_count_and_leaks_are_listed_since_them() {
+    with(memleak::UUID, |world, session| {
+        let value_out = value(attr::VALUE_OUTPUT, 0, 0);
+        for mark in 1..3 {
+            let reply = world.invoke(session, memleak::CMD_MARK, &[value_out]);
+            assert_eq!(
+                (reply.result, reply.params[0].a),
+                (TeeResult::SUCCESS, mark)
+            );
+        }
+        let since = [value(attr::VALUE_INPUT, 1, 0)];
+        let leaks: Vec<LeakRecord> = list(world, session, memleak::CMD_LIST, &since);
+        assert_eq!(leaks.len(), 1);
+        assert_eq!((leaks[0].blocks, leaks[0].block_size), (2, 32));
+        let params = [value(attr::VALUE_INPUT, 0x1_0000, 0), out(136)];
+        let reply = world.invoke(session, memleak::CMD_LIST, &params);
+        assert_eq!(reply.result, TeeResult::BAD_PARAMETERS);
+        let name = |offset, len| {
+            let params = [value(attr::VALUE_INPUT, offset, 0), out(len)];
+            world.invoke(session, memleak::CMD_NAME, &params)
+        };
+        assert_eq!(name(0x40, 64).params[1].b, 16);
+        assert_eq!(world.read(CLIENT, 16), b"site kernel.rs:1");
+        assert_eq!(name(0x40, 3).result, TeeResult::SHORT_BUFFER);
+        assert_eq!(name(0x44, 64).result, TeeResult::ITEM_NOT_FOUND);
+    });
+}
+
+#[test]
+fn there_are_no_devices() {
+    with(device::UUID, |world, session| {
+        for command in [device::CMD_GET_DEVICES, device::CMD_GET_DEVICES_SUPP] {
+            assert!(list::<[u8; 16]>(world, session, command, &[]).is_empty());
+        }
+        assert_eq!(
+            world.invoke(session, 9, &[]).result,
+            TeeResult::NOT_IMPLEMENTED
+        );
+    });
+}
