@@ -95,7 +95,7 @@ fn pools_are_reported_one_or_all_with_the_size_needed() {
         let id = |id| [value(attr::VALUE_INPUT, u64::from(id), 0)];
         let all: Vec<AllocStats> = list(world, session, stats::CMD_ALLOC_STATS, &id(alloc_id::ALL));
         assert_eq!(all.len(), 5);
-        assert!(all[2].desc.starts_with(b"Secure DDR\0"));
+        assert!(all[2].desc.starts_with(b"Physical TA memory\0"));
         assert!(all[2].allocated <= all[2].max_allocated && all[2].allocated < all[2].size);
         let one: Vec<AllocStats> = list(
             world,
