@@ -213,7 +213,11 @@ fn edges(package: &Value) -> Vec<String> {
 
 /// Names of the `static` items outside test modules.
 fn statics_in(text: &str) -> Vec<String> {
-    let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    // Inline tests end a file; `mod tests;` may stand anywhere.
+    let shipped = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
     shipped
         .lines()
         .map(str::trim_start)
