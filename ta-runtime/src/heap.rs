@@ -18,7 +18,7 @@ use tally_ledger::{
 };
 
 /// First and smallest step of growth in octets.
-const STEP: usize = 16 << 10;
+const STEP: usize = 32 << 10;
 const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
 pub const CONFIG: Config = Config::TA;

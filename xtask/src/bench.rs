@@ -214,12 +214,19 @@ fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>)> {
     };
     let read = |value: &Value| -> Counts { WORLDS.map(|w| value[w].as_u64().unwrap_or(0)) };
     let mut boot = None;
-    let mut measured = Vec::new();
+    let mut measured: Vec<Counts> = Vec::new();
     for line in parse(counts)? {
         if line["boot"].is_object() {
             boot = Some(read(&line["boot"]));
         } else if line["measure"].is_u64() {
             measured.push(read(&line["counts"]));
+        } else if let Some(n) = line["overhead"].as_u64() {
+            // The loop around what is measured, measured by itself.
+            let whole = usize::try_from(n).ok().and_then(|n| measured.get_mut(n));
+            let whole = whole.context("the plugin counted the overhead of nothing")?;
+            for (count, off) in whole.iter_mut().zip(read(&line["counts"])) {
+                *count = count.saturating_sub(off);
+            }
         }
     }
     let names: Vec<Value> = parse(results)?
@@ -404,7 +411,8 @@ mod tests {
 
     const COUNTS: &str = "{\"boot\":{\"monitor\":5,\"kernel\":6,\"ta\":0,\"normal\":0}}\n\
         {\"measure\":0,\"counts\":{\"monitor\":10,\"kernel\":20,\"ta\":0,\"normal\":40}}\n\
-        {\"measure\":1,\"counts\":{\"monitor\":0,\"kernel\":9,\"ta\":300,\"normal\":0}}\n";
+        {\"measure\":1,\"counts\":{\"monitor\":0,\"kernel\":9,\"ta\":360,\"normal\":0}}\n\
+        {\"overhead\":1,\"counts\":{\"monitor\":0,\"kernel\":0,\"ta\":60,\"normal\":0}}\n";
 
     #[test]
     fn counts_and_names_pair_up_in_order() {

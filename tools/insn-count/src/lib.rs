@@ -2,8 +2,10 @@
 //!
 //! `-plugin libinsn_count.so,out=FILE`: the normal world or a TA executes `hint #100` to begin a
 //! measure and `hint #101` to end it; both are no-operations of the architecture. FILE gets one JSON
-//! object a line: `{"boot":{..}}` with the counts from reset to the first normal-world
-//! instruction, then `{"measure":n,"counts":{..}}` for each measure.
+//! object a line; `hint #102` and `#103` enclose what is to be taken off the measure before, such as
+//! its loop: `{"boot":{..}}` with the counts from reset to the first normal-world
+//! instruction, then `{"measure":n,"counts":{..}}` for each measure and
+//! `{"overhead":n,"counts":{..}}` for what is taken off measure n.
 //!
 //! Worlds are told apart by the host address of the code, since a TA may run at any virtual
 //! address: what executes from flash is the monitor, from normal RAM the normal world, from
@@ -23,6 +25,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 const HINT: u32 = 0xd503_201f;
 const BEGIN: u32 = HINT | 100 << 5;
 const END: u32 = HINT | 101 << 5;
+const OVERHEAD_BEGIN: u32 = HINT | 102 << 5;
+const OVERHEAD_END: u32 = HINT | 103 << 5;
 
 const FLASH_BYTES: usize = 0x0400_0000;
 const RAM_BASE: u64 = 0x4000_0000;
@@ -132,8 +136,9 @@ extern "C" fn on_translate(_id: PluginId, tb: *mut c_void) {
         };
         let world = classify(vaddr, host);
         let (callback, data): (ExecCallback, *mut c_void) = match word {
-            BEGIN if may_mark(world) => (on_begin, std::ptr::null_mut()),
+            BEGIN | OVERHEAD_BEGIN if may_mark(world) => (on_begin, std::ptr::null_mut()),
             END if may_mark(world) => (on_end, std::ptr::null_mut()),
+            OVERHEAD_END if may_mark(world) => (on_overhead_end, std::ptr::null_mut()),
             _ => (on_insn, std::ptr::without_provenance_mut(world)),
         };
         // SAFETY:
@@ -223,8 +228,23 @@ extern "C" fn on_end(_cpu: c_uint, _data: *mut c_void) {
         return;
     }
     let n = MEASURES.fetch_add(1, Relaxed);
-    let counts = json(|world| COUNTS[world].load(Relaxed) - AT_BEGIN[world].load(Relaxed));
-    write_line(&format!("{{\"measure\":{n},\"counts\":{counts}}}"));
+    write_line(&format!("{{\"measure\":{n},\"counts\":{}}}", since_begin()));
+}
+
+extern "C" fn on_overhead_end(_cpu: c_uint, _data: *mut c_void) {
+    if !MEASURING.swap(false, Relaxed) {
+        return;
+    }
+    if let Some(n) = MEASURES.load(Relaxed).checked_sub(1) {
+        write_line(&format!(
+            "{{\"overhead\":{n},\"counts\":{}}}",
+            since_begin()
+        ));
+    }
+}
+
+fn since_begin() -> String {
+    json(|world| COUNTS[world].load(Relaxed) - AT_BEGIN[world].load(Relaxed))
 }
 
 fn json(count: impl Fn(usize) -> u64) -> String {
