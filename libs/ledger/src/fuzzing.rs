@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use std::alloc::{alloc_zeroed, dealloc};
 use std::vec::Vec;
 
-use crate::pool::ReallocError;
+use crate::error::ReallocError;
 use crate::view::{Reader, View};
 use crate::{
     CallStack, Config, CreateError, FreeError, Group, OwnerId, Pool, SiteInfo, Strategy,

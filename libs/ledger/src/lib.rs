@@ -20,6 +20,7 @@ mod capture;
 mod check;
 mod classes;
 mod entry;
+mod error;
 mod first_fit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -37,7 +38,8 @@ mod window;
 
 pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, capture};
 pub use check::Damage;
+pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 pub use layout::{Config, CreateError, EPOCH_OFFSET, MAGIC, Strategy, VERSION, metadata_bytes};
-pub use pool::{AllocError, FreeError, Freed, GrowError, Pool, ReallocError};
+pub use pool::Pool;
 pub use queries::OwnMemory;
 pub use stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};

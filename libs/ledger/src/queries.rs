@@ -6,7 +6,8 @@
 use core::ptr::NonNull;
 
 use crate::entry;
-use crate::pool::{FreeError, Pool};
+use crate::error::FreeError;
+use crate::pool::Pool;
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
 use crate::view::{Inconsistent, Reader, View, ViewBlocks};
 use crate::window::Window;

@@ -4,8 +4,8 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::vec::Vec;
 
+use crate::error::ReallocError;
 use crate::fuzzing::{self, Memory};
-use crate::pool::ReallocError;
 use crate::view::{Inconsistent, View, Writer};
 use crate::*;
 
