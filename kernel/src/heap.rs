@@ -21,8 +21,18 @@ use tally_ledger::{
     Walkable,
 };
 
+/// How the pool is made. More frames than a TA's heap has: the way into the allocator takes some.
+const CONFIG: Config = Config {
+    strategy: if cfg!(feature = "first-fit") {
+        Strategy::FirstFit
+    } else {
+        Strategy::Segregated
+    },
+    depth: 6,
+    ..Config::KERNEL
+};
 /// Frames kept of each call stack.
-const DEPTH: usize = Config::KERNEL.depth as usize;
+const DEPTH: usize = CONFIG.depth as usize;
 /// Call sites named in an out-of-memory report.
 const TOP_SITES: usize = 5;
 /// Bytes kept of the last out-of-memory report.
@@ -47,15 +57,6 @@ pub(crate) static HEAP: Heap = Heap {
 impl Heap {
     /// Makes the pool from zeroed memory. False if it is no good for one, or there is one already.
     pub(crate) fn init(&self, memory: &'static mut [MaybeUninit<u8>]) -> bool {
-        let strategy = if cfg!(feature = "first-fit") {
-            Strategy::FirstFit
-        } else {
-            Strategy::Segregated
-        };
-        let config = Config {
-            strategy,
-            ..Config::KERNEL
-        };
         let mut pool = self.pool.lock();
         let Some(base) = NonNull::new(memory.as_mut_ptr().cast::<u8>()) else {
             return false;
@@ -66,7 +67,7 @@ impl Heap {
         // SAFETY:
         // 1. `memory` is exclusive and lives for good, by its type.
         // 2. The caller zeroed it.
-        *pool = unsafe { Pool::create(base, memory.len(), memory.len(), &config) }.ok();
+        *pool = unsafe { Pool::create(base, memory.len(), memory.len(), &CONFIG) }.ok();
         pool.is_some()
     }
 
@@ -167,7 +168,7 @@ unsafe impl GlobalAlloc for Heap {
         let owner = tally_ledger::OwnerId(current_owner().0);
         let known = self.with(|pool| {
             pool.set_owner(owner);
-            pool.alloc_known::<{ Config::KERNEL.accounts }>(layout, &caller)
+            pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
         });
         match known {
             Some(Some(block)) => block.as_ptr(),
@@ -182,8 +183,7 @@ unsafe impl GlobalAlloc for Heap {
             return;
         };
         // SAFETY: the caller gives the block up.
-        let known =
-            self.with(|pool| unsafe { pool.free_known::<{ Config::KERNEL.accounts }>(block) });
+        let known = self.with(|pool| unsafe { pool.free_known::<{ CONFIG.accounts }>(block) });
         if known == Some(false) {
             self.free_slowly(block);
         }

@@ -24,6 +24,11 @@ impl PseudoTa for Control {
         "control"
     }
 
+    /// TAs have no business with each other's lives and memory.
+    fn serves_tas(&self) -> bool {
+        false
+    }
+
     fn invoke(
         &self,
         services: &dyn Services,

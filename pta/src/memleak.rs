@@ -27,6 +27,11 @@ impl PseudoTa for Memleak {
         "memleak"
     }
 
+    /// TAs have no business with each other's lives and memory.
+    fn serves_tas(&self) -> bool {
+        false
+    }
+
     fn invoke(
         &self,
         services: &dyn Services,

@@ -354,6 +354,15 @@ impl Tool<'_, '_> {
         names
     }
 
+    /// A line of the kernel's, with names for the frames in it.
+    fn name_addresses(&self, line: &str) -> String {
+        let words = line.split(' ').map(|word| match written_frame(word) {
+            Some((image, frame)) => frame_name(self.context, self.names, image, frame),
+            None => word.into(),
+        });
+        words.collect::<Vec<String>>().join(" ")
+    }
+
     fn oom(&mut self) -> Result<(), Failure> {
         let report = match client::last_oom(self.context) {
             Ok(report) => Some(report),
@@ -364,10 +373,18 @@ impl Tool<'_, '_> {
             json::oom(self.out, report.as_deref())?;
         } else {
             let report = report.as_deref().unwrap_or("nothing has run out of memory");
-            writeln!(self.out, "{}", report.trim_end())?;
+            for line in report.trim_end().lines() {
+                writeln!(self.out, "{}", self.name_addresses(line))?;
+            }
         }
         Ok(())
     }
+}
+
+/// A frame as the kernel writes it: `UUID+0xOFFSET`.
+fn written_frame(word: &str) -> Option<(TeeUuid, u64)> {
+    let (uuid, offset) = word.split_once("+0x")?;
+    Some((uuid.parse().ok()?, u64::from_str_radix(offset, 16).ok()?))
 }
 
 /// How many frames at the start of a stack are only the way into the allocator. All but the last
@@ -408,6 +425,18 @@ mod tests {
     fn shown(stack: &[&str]) -> usize {
         let stack: Vec<String> = stack.iter().map(|&name| String::from(name)).collect();
         allocator_frames(&stack)
+    }
+
+    #[test]
+    fn frames_are_told_from_other_words() {
+        let uuid = "7a11e110-0002-4c6e-8d01-5ec0de000002";
+        let parsed = uuid.parse().unwrap();
+        assert_eq!(
+            written_frame(&alloc::format!("{uuid}+0x1f")),
+            Some((parsed, 0x1f))
+        );
+        assert_eq!(written_frame(uuid), None);
+        assert_eq!(written_frame("kernel+0x10"), None);
     }
 
     #[test]

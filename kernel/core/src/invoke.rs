@@ -41,6 +41,10 @@ impl<M: Machine> Call<'_, M> {
             .iter()
             .position(|pta| pta.uuid() == open.target);
         if let Some(index) = pseudo {
+            let from_ta = matches!(opener, Opener::Ta(_));
+            if from_ta && !self.kernel.ptas[index].serves_tas() {
+                return (Outcome::tee(TeeResult::ACCESS_DENIED), 0);
+            }
             return match self.add_session(open, opener, Target::Pseudo(index), cancel_id) {
                 Ok(id) => {
                     self.set_phase(id, opener, Phase::Open);

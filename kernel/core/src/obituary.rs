@@ -6,7 +6,7 @@
 
 use crate::addr::UserVa;
 use crate::instance::Instance;
-use crate::machine::Machine;
+use crate::machine::{Machine, UserContext};
 use crate::mem::region::Prot;
 use crate::mem::space::Target;
 use crate::run::Death;
@@ -17,12 +17,7 @@ use zerocopy::IntoBytes;
 const MAX_DEPTH: usize = 16;
 
 /// Writes it.
-pub fn write<M: Machine>(
-    machine: &M,
-    instance: &Instance,
-    context: &crate::machine::UserContext,
-    death: &Death,
-) {
+pub fn write<M: Machine>(machine: &M, instance: &Instance, context: &UserContext, death: &Death) {
     match death {
         Death::Panic(code) => error!("TA panicked with code {code:#x}"),
         Death::Abort(abort) => error!(
@@ -83,15 +78,31 @@ pub fn status<M: Machine>(machine: &M, instance: &Instance) {
     }
 }
 
-fn call_stack<M: Machine>(machine: &M, instance: &Instance, context: &crate::machine::UserContext) {
-    let Some(space) = &instance.space else { return };
+fn call_stack<M: Machine>(machine: &M, instance: &Instance, context: &UserContext) {
     error!("Call stack:");
-    let mut pc = context.pc;
-    let mut frame = context.x[29];
-    for _ in 0..MAX_DEPTH {
+    walk(machine, instance, context, |pc| {
         match instance.image_offset(pc) {
             Some(offset) => error!(" {}+{offset:#x}", instance.uuid),
             None => error!(" {pc:#x}"),
+        }
+        true
+    });
+}
+
+/// Walks a TA's stack by frame pointers from where it stands, innermost first, while `each` wants
+/// more. A TA's stack is what the TA makes of it: addresses may be anything.
+pub fn walk<M: Machine>(
+    machine: &M,
+    instance: &Instance,
+    context: &UserContext,
+    mut each: impl FnMut(u64) -> bool,
+) {
+    let Some(space) = &instance.space else { return };
+    let mut pc = context.pc;
+    let mut frame = context.x[29];
+    for _ in 0..MAX_DEPTH {
+        if !each(pc) {
+            break;
         }
         // A frame record: the caller's frame pointer and the return address.
         let mut record = [0_u64; 2];

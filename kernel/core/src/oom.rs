@@ -1,20 +1,23 @@
 //! What is said when a TA's heap may not grow: which limit it met, and who has the memory.
 //!
-//! **Invariant:** names the pool, the owner, the limit and the biggest call sites; reads the TA's
+//! **Invariant:** names the pool, the owner, the limit, the call stack and the biggest call sites; reads the TA's
 //! heap from outside.
 //! **Knows nothing of:** what the TA does about it.
 
 use crate::instance::Instance;
-use crate::machine::Machine;
+use crate::machine::{Machine, UserContext};
 use crate::mem::pages::PageAllocator;
 use crate::mem::space::SpaceError;
+use crate::obituary;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::fmt::{self, Write};
 use tally_ledger::SiteInfo;
 
 /// Octets of a report.
-const REPORT_BYTES: usize = 1024;
+const REPORT_BYTES: usize = 2048;
+/// Frames of the call stack that are shown.
+const MAX_FRAMES: usize = 8;
 /// Call sites that are named.
 const TOP_SITES: usize = 5;
 
@@ -79,11 +82,12 @@ pub fn report<M: Machine>(
     machine: &M,
     pages: &PageAllocator,
     instance: &Instance,
+    context: &UserContext,
     refusal: &Refusal,
 ) -> Report {
     let mut report = Report::EMPTY;
     // A report that is cut is still a report.
-    let _ = write(&mut report, machine, pages, instance, refusal);
+    let _ = write(&mut report, machine, pages, instance, context, refusal);
     for line in report.text().lines() {
         log::error!("{line}");
     }
@@ -95,6 +99,7 @@ fn write<M: Machine>(
     machine: &M,
     pages: &PageAllocator,
     instance: &Instance,
+    context: &UserContext,
     refusal: &Refusal,
 ) -> fmt::Result {
     let uuid = instance.uuid;
@@ -111,7 +116,7 @@ fn write<M: Machine>(
     let max = space.heap().map_or(0, |heap| heap.max);
     writeln!(
         out,
-        "  {} of {} bytes allocated, largest free chunk {}, to grow to {} of at most {max}",
+        "  {} of {} bytes allocated, largest free chunk {}, to grow to {}, at most {max}",
         stats.alloc.allocated, stats.alloc.size, stats.largest_free, refusal.wanted
     )?;
     writeln!(
@@ -121,6 +126,16 @@ fn write<M: Machine>(
         space.limit_pages(),
         pages.available()
     )?;
+    writeln!(out, "Call stack:")?;
+    let mut frames = 0;
+    obituary::walk(machine, instance, context, |pc| {
+        frames += 1;
+        let written = match instance.image_offset(pc) {
+            Some(offset) => writeln!(out, " {uuid}+{offset:#x}"),
+            None => Ok(()),
+        };
+        written.is_ok() && frames < MAX_FRAMES
+    });
     writeln!(out, "Biggest call sites:")?;
     let mut sites = [SiteInfo::default(); TOP_SITES];
     let count = ta_heap::top_sites(machine, space, heap, &mut sites);

@@ -20,6 +20,11 @@ pub trait PseudoTa: Sync {
     /// Its name for people.
     fn name(&self) -> &'static str;
 
+    /// Whether TAs may open sessions to it, or clients in the normal world only.
+    fn serves_tas(&self) -> bool {
+        true
+    }
+
     /// Invokes a command.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl<M: Machine> Call<'_, M> {
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::CACHE_OPERATION => self.sys_cache(instance, UserVa(x[0]), x[1], x[2]),
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
-            svc::tally::HEAP_GROW => self.sys_heap_grow(instance, x[0], x[1]),
+            svc::tally::HEAP_GROW => self.sys_heap_grow(instance, context),
             _ => Err(TeeResult::NOT_SUPPORTED),
         };
         context.x[0] = u64::from(TeeResult::from_result(result).0);
@@ -326,7 +326,8 @@ impl<M: Machine> Call<'_, M> {
         kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
     }
 
-    fn sys_heap_grow(&self, instance: InstanceRef, bytes: u64, size: u64) -> Result<(), TeeResult> {
+    fn sys_heap_grow(&self, instance: InstanceRef, context: &UserContext) -> Result<(), TeeResult> {
+        let [bytes, size] = [context.x[0], context.x[1]];
         let kernel = self.kernel;
         let mut state = kernel.state();
         let State {
@@ -361,7 +362,7 @@ impl<M: Machine> Call<'_, M> {
                     wanted: bytes,
                     limit,
                 };
-                *last_oom = oom::report(&kernel.machine, pages, found, &refusal);
+                *last_oom = oom::report(&kernel.machine, pages, found, context, &refusal);
             }
             TeeResult::OUT_OF_MEMORY
         })

@@ -17,6 +17,8 @@ pub(crate) struct Console {
     normal: Vec<u8>,
     secure: Vec<u8>,
     secure_line: Vec<u8>,
+    /// Secure lines that wait for the normal world to end its own.
+    waiting: Vec<String>,
     at_line_start: bool,
     /// First bytes since the last line end or carriage return.
     line_head: Vec<u8>,
@@ -34,6 +36,7 @@ impl Console {
             normal: Vec::new(),
             secure: Vec::new(),
             secure_line: Vec::new(),
+            waiting: Vec::new(),
             at_line_start: true,
             line_head: Vec::new(),
         }
@@ -69,6 +72,9 @@ impl Console {
             self.at_line_start = last == b'\n';
         }
         self.normal.extend_from_slice(&plain);
+        if self.at_line_start {
+            self.show_waiting();
+        }
         Ok(())
     }
 
@@ -89,6 +95,10 @@ impl Console {
         if !self.secure_line.is_empty() {
             self.show_secure_line();
         }
+        if !self.waiting.is_empty() && !self.at_line_start {
+            anstream::println!();
+        }
+        self.show_waiting();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&self.normal), text(&self.secure))
     }
@@ -98,14 +108,19 @@ impl Console {
         if !self.show_secure || self.output == Output::Captured {
             return;
         }
-        let line = String::from_utf8_lossy(&line);
-        if !self.at_line_start {
-            anstream::println!();
-            self.at_line_start = true;
+        self.waiting
+            .push(String::from_utf8_lossy(&line).into_owned());
+        if self.at_line_start {
+            self.show_waiting();
         }
+    }
+
+    fn show_waiting(&mut self) {
         let style = ui::SECURE;
         let mark = if self.terminal { "" } else { "secure| " };
-        anstream::println!("{style}{mark}{line}{style:#}");
+        for line in self.waiting.drain(..) {
+            anstream::println!("{style}{mark}{line}{style:#}");
+        }
     }
 }
 
