@@ -13,7 +13,7 @@ use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::addr::PhysAddr;
 use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
 
@@ -265,6 +265,53 @@ fn a_refused_heap_is_reported_to_who_asks() {
             text.contains("size 77") && text.contains(&TA.to_string()),
             "{text}"
         );
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn control_and_memleak_refuse_tas() {
+    with(stats::UUID, |world, _| {
+        let ta = world.opened(TA);
+        for (target, expected) in [
+            (control::UUID, TeeResult::ACCESS_DENIED),
+            (memleak::UUID, TeeResult::ACCESS_DENIED),
+            (stats::UUID, TeeResult::SUCCESS),
+        ] {
+            world.ta(move |run| {
+                let (uuid, out) = (run.stack(0), run.stack(16));
+                run.store(uuid, target.as_bytes());
+                run.store(out, &[0; 8]);
+                run.call(svc::OPEN_TA_SESSION, &[uuid, 0, 0, out, out + 4])
+            });
+            world.ta(move |run| {
+                assert_eq!(run.result(), expected, "{target}");
+                let id = run.load_u32(run.stack(16));
+                run.call(svc::CLOSE_TA_SESSION, &[u64::from(id)])
+            });
+            world.ta(|run| run.exit(TeeResult::SUCCESS));
+            assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        }
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_pool_is_reset_after_it_was_read_if_that_is_asked() {
+    with(stats::UUID, |world, session| {
+        let ta = world.opened(TA);
+        let ask = |reset| {
+            let which = value(attr::VALUE_INPUT, u64::from(alloc_id::TA_RAM), reset);
+            let size = size_of::<AllocStats>() as u64;
+            let reply = world.invoke(session, stats::CMD_ALLOC_STATS, &[which, out(size)]);
+            assert_eq!(reply.result, TeeResult::SUCCESS);
+            records::<AllocStats>(world, size)[0]
+        };
+        assert!(ask(0).max_allocated > ask(0).allocated, "loading took more");
+        let read = ask(1);
+        assert!(read.max_allocated > read.allocated, "read before the reset");
+        let after = ask(0);
+        assert_eq!(after.max_allocated, after.allocated);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
