@@ -22,8 +22,8 @@ pub(crate) struct Args {
     /// Say how long the machine ran
     #[arg(long)]
     time: bool,
-    /// Virtual CPUs
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    /// Virtual CPUs, as many as the kernel has stacks for at most
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
     cpus: u32,
     /// Build the kernel with these cargo features
     #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
