@@ -62,6 +62,10 @@ impl TaHeap {
         clippy::mut_from_ref,
         reason = "one call at a time is inside the instance"
     )]
+    #[expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "the block has no instruction, so it reads and writes nothing"
+    )]
     fn state(&self) -> &mut State {
         let mut state = self.0.get();
         // SAFETY: no instruction. The compiler is to keep the address in a register rather than compute
