@@ -56,18 +56,33 @@ pub(crate) fn miri(report: &mut Report) {
         }
         return;
     }
-    for package in wanted {
-        ui::step("Testing", format_args!("{package} under Miri"));
-        report.check(&format!("miri: {package}"), || {
-            let mut cargo = tool::cargo_nightly();
-            cargo.args(["miri", "test", "--quiet", "-p", package, "--lib"]);
-            cargo.env(
-                "MIRIFLAGS",
-                "-Zmiri-strict-provenance -Zmiri-disable-isolation",
-            );
-            succeeds(&mut cargo)
-        });
+    // Miri runs on one CPU, whatever a test's own threads do: each package has its own.
+    let runs: Vec<_> = wanted
+        .into_iter()
+        .map(|package| {
+            ui::step("Testing", format_args!("{package} under Miri"));
+            (package, std::thread::spawn(move || under_miri(package)))
+        })
+        .collect();
+    for (package, run) in runs {
+        let name = format!("miri: {package}");
+        match run.join() {
+            Ok((time, result)) => report.record(&name, Some(time), result),
+            Err(_) => report.record(&name, None, Err("the runner itself panicked".into())),
+        }
     }
+}
+
+fn under_miri(package: &str) -> (Duration, Result<(), String>) {
+    let start = Instant::now();
+    let mut cargo = tool::cargo_nightly();
+    cargo.args(["miri", "test", "--quiet", "-p", package, "--lib"]);
+    cargo.env(
+        "MIRIFLAGS",
+        "-Zmiri-strict-provenance -Zmiri-disable-isolation",
+    );
+    let result = succeeds(&mut cargo);
+    (start.elapsed(), result)
 }
 
 /// Runs one `cargo test` and reports its tests by `package path::of::test`.
