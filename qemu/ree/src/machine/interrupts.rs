@@ -8,7 +8,7 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Mutex;
 use tally_abi::virt;
 
@@ -18,6 +18,8 @@ const CPUS: usize = 2;
 /// Ticks a second unless a test wants more.
 pub(crate) const USUAL_HERTZ: u64 = 100;
 
+/// Whether the interrupt controller says that there is only one CPU.
+static ALONE: AtomicBool = AtomicBool::new(false);
 static GIC: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
 static HERTZ: AtomicU64 = AtomicU64::new(USUAL_HERTZ);
 static TICKS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
@@ -42,12 +44,18 @@ pub(crate) fn init_first() {
     let alone = driver(1)
         .and_then(|mut gic| gic.gicr_typer(0))
         .is_ok_and(|typer| typer.last_redistributor());
+    ALONE.store(alone, Ordering::Relaxed);
     if let Ok(mut gic) = driver(if alone { 1 } else { CPUS }) {
         gic.setup(0);
         enable_timer(&mut gic, 0);
         *GIC.lock() = Some(gic);
     }
     start_ticking();
+}
+
+/// Whether the machine has a second CPU, whatever the firmware says.
+pub(crate) fn second_exists() -> bool {
+    !ALONE.load(Ordering::Relaxed)
 }
 
 /// Sets this CPU's interface up, on CPU 1.

@@ -15,7 +15,7 @@ use teec::ErrorKind;
 use teec::smc::{Conduit, Message, Pages};
 
 use super::raw::{RawCall, open_params, result_of};
-use super::{Bench, Outcome, Test, equal, holds, works};
+use super::{Bench, Outcome, Test, equal, holds, second_cpu, works};
 use crate::jobs;
 use crate::machine::cpu;
 
@@ -294,7 +294,7 @@ fn thread_exhaustion(bench: &Bench) -> Outcome {
 }
 
 fn resume_elsewhere(bench: &Bench) -> Outcome {
-    if !cpu::start_second() {
+    if !second_cpu()? {
         return Ok(());
     }
     let mut call = RawCall::open(bench, hello::UUID)?;

@@ -11,7 +11,7 @@ use ta_uuids::crash;
 use teec::{ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 use teestat::client;
 
-use super::{Bench, Outcome, Test, equal, fails, holds, value_in, value_out, works};
+use super::{Bench, Outcome, Test, equal, fails, holds, second_cpu, value_in, value_out, works};
 use crate::jobs;
 use crate::machine::{cpu, interrupts};
 
@@ -130,7 +130,7 @@ fn on_open(bench: &Bench) -> Outcome {
 
 /// Loops on the second CPU; this one stays alive, sees ticks, and ends it.
 fn endless_loop(bench: &Bench) -> Outcome {
-    if !cpu::start_second() {
+    if !second_cpu()? {
         return Ok(());
     }
     let context = bench.context;

@@ -21,7 +21,7 @@ use core::fmt::{Debug, Write};
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 
 use crate::machine::console::Console;
-use crate::machine::cpu;
+use crate::machine::{cpu, interrupts};
 use crate::tee::{self, Tee};
 use crate::{results, supplicant};
 use account::Account;
@@ -70,6 +70,15 @@ fn equal<T: PartialEq + Debug>(got: T, wanted: T, what: &str) -> Outcome {
         Ok(())
     } else {
         Err(format!("{what}: {got:?} instead of {wanted:?}"))
+    }
+}
+
+/// Starts the second CPU for a test that needs two; false on a machine that has one.
+fn second_cpu() -> Result<bool, String> {
+    match (cpu::start_second(), interrupts::second_exists()) {
+        (true, _) => Ok(true),
+        (false, false) => Ok(false),
+        (false, true) => Err("the second CPU is there but does not start".into()),
     }
 }
 

@@ -13,7 +13,7 @@ use tally_abi::smc::{FunctionId, ret};
 use tally_abi::{TeeResult, virt};
 use teec::smc::{CallInfo, Conduit, Message, Pages};
 
-use super::{Bench, Outcome, Test, equal, holds, works};
+use super::{Bench, Outcome, Test, equal, holds, second_cpu, works};
 use crate::jobs;
 use crate::machine::cpu;
 
@@ -239,7 +239,7 @@ fn spoiled_calls(bench: &Bench) -> Outcome {
     for word in 0..PAGE_SIZE / 8 {
         arena.canary.set(word, 0x0c0f_fee0 + word as u64);
     }
-    if !cpu::start_second() {
+    if !second_cpu()? {
         return Ok(());
     }
     let stop = Arc::new(AtomicBool::new(false));

@@ -12,7 +12,9 @@ use tally_abi::TeeResult;
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 use teestat::client;
 
-use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, value_out, works};
+use super::{
+    Bench, Outcome, Test, equal, fails, holds, second_cpu, value_call, value_in, value_out, works,
+};
 use crate::jobs;
 use crate::machine::{cpu, interrupts};
 
@@ -258,7 +260,7 @@ fn two_cpus(bench: &Bench) -> Outcome {
 /// A call of `command` with one value, cancelled from the other CPU.
 fn cancelled(bench: &Bench, uuid: tally_abi::TeeUuid, command: u32, with_value: bool) -> Outcome {
     const STARTED: u32 = 0x1234;
-    if !cpu::start_second() {
+    if !second_cpu()? {
         return Ok(());
     }
     let mut session = bench.open(uuid)?;
