@@ -6,6 +6,8 @@
 use crate::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub mod inspect;
+
 /// Bytes of a pool's name (`TEE_ALLOCATOR_DESC_LENGTH`).
 pub const DESC_LEN: usize = 32;
 /// Most frames of a call stack that travel.
