@@ -147,15 +147,17 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
     match before {
         [] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
         ["help"] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
-        ["teestat"] => starting(
-            &mut [
-                "alloc", "ta", "memleak", "pager", "time", "meminfo", "pools", "owners", "leaks",
-                "kill", "reset", "oom", "help",
-            ]
-            .into_iter(),
-        ),
-        ["teestat", "leaks"] => starting(&mut ["mark", "diff", "list"].into_iter()),
-        ["teestat", "kill"] | ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
+        ["teestat"] => starting(&mut teestat::commands::all().map(|c| c.name)),
+        ["teestat", name, ..] => {
+            let command = teestat::commands::all().find(|c| c.name == *name);
+            match command.map_or(&[][..], |c| c.words) {
+                words if words == teestat::commands::A_TA => {
+                    starting(&mut KNOWN.iter().map(|(name, _)| *name))
+                }
+                words => starting(&mut words.iter().copied()),
+            }
+        }
+        ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
         ["fault"] => starting(&mut FAULTS.iter().map(|(name, _)| *name)),
         [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
         _ => Vec::new(),
@@ -186,9 +188,11 @@ fn help(args: &[&str]) -> Result<u8, String> {
             tas::help(name);
             Ok(STATUS_OK)
         }
-        ["teestat", ..] => {
-            print(format_args!("{}", teestat::HELP));
-            Ok(STATUS_OK)
+        ["teestat", rest @ ..] => {
+            let words: Vec<&str> = core::iter::once("help")
+                .chain(rest.iter().copied())
+                .collect();
+            teestat_command(&words)
         }
         [name, ..] => {
             let c = COMMANDS
