@@ -62,7 +62,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         key: &embedded::KEY,
         fault,
     };
-    match Kernel::new(parts, &HEAP, &tally_pta::ALL) {
+    match Kernel::new(parts, &HEAP, tally_pta::ALL) {
         Ok(kernel) => {
             let kernel = ROOF.0.call_once(|| kernel);
             let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;

@@ -5,20 +5,28 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "stats")]
 mod control;
 mod device;
 mod list;
+#[cfg(feature = "stats")]
 mod memleak;
+#[cfg(feature = "stats")]
+mod records;
+#[cfg(feature = "stats")]
 mod stats;
-#[cfg(test)]
+#[cfg(all(test, feature = "stats"))]
 mod tests;
 
 use tally_core::pta_api::PseudoTa;
 
-/// All of them.
-pub static ALL: [&dyn PseudoTa; 4] = [
-    &stats::Stats,
-    &memleak::Memleak,
-    &control::Control,
+/// All of this build.
+pub static ALL: &[&dyn PseudoTa] = &[
     &device::Device,
+    #[cfg(feature = "stats")]
+    &stats::Stats,
+    #[cfg(feature = "stats")]
+    &memleak::Memleak,
+    #[cfg(feature = "stats")]
+    &control::Control,
 ];

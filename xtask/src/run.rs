@@ -25,9 +25,8 @@ pub(crate) struct Args {
     /// Virtual CPUs, as many as the kernel has stacks for at most
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
     cpus: u32,
-    /// Build the kernel with these cargo features
-    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-    kernel_features: Vec<String>,
+    #[command(flatten)]
+    config: Config,
     /// More arguments for QEMU, split at spaces
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     qemu_args: Option<String>,
@@ -39,9 +38,7 @@ pub(crate) struct Args {
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let images = images::build(&Config {
-        kernel_features: args.kernel_features.clone(),
-    })?;
+    let images = images::build(&args.config)?;
     let given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
     let command = match (interactive, given.trim()) {

@@ -34,9 +34,7 @@ fn fatal(report: &mut Report, silence: Duration) {
         return;
     }
     // Only a kernel built for it can be broken on purpose.
-    let config = Config {
-        kernel_features: vec!["test-hooks".into()],
-    };
+    let config = Config::with(&["test-hooks"]);
     let images = match images::build(&config) {
         Ok(images) => images,
         Err(err) => {
