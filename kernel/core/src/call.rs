@@ -122,6 +122,7 @@ impl<'k, M: Machine> Call<'k, M> {
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
+        self.kernel.note_end(state, instance);
         let heap = self.kernel.ta_heap_stats(state, instance);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
@@ -129,6 +130,9 @@ impl<'k, M: Machine> Call<'k, M> {
         found.life = Life::Dead;
         found.last_heap = heap;
         found.heap = None;
+        if let Some(book) = found.scans.book.take() {
+            book.destroy(&mut state.pages);
+        }
         let owner = found.owner;
         let Some(space) = found.space.take() else {
             return;

@@ -16,6 +16,7 @@ use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
+use crate::scan::book::Scans;
 use crate::thread::ThreadTable;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
@@ -63,6 +64,8 @@ pub struct State {
     pub guest: Guest,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
+    /// Scans of the kernel heap.
+    pub scans: Scans,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
@@ -121,6 +124,7 @@ impl<M: Machine> Kernel<M> {
             owners: OwnerTable::new(),
             guest: guest?,
             last_oom: Report::EMPTY,
+            scans: Scans::default(),
             asids: [1, 0, 0, 0],
         };
         Ok(Self {

@@ -73,6 +73,7 @@ impl<M: Machine> Call<'_, M> {
         };
         let (mut context, root) = entered?;
         let params_va = UserVa(context.sp);
+        kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
         match exit {
@@ -97,7 +98,9 @@ impl<M: Machine> Call<'_, M> {
         mode: Mode,
     ) -> Exit {
         loop {
-            match self.kernel.machine.run_user(context, root) {
+            let trap = self.kernel.machine.run_user(context, root);
+            self.kernel.threads.note_user_sp(self.thread, context.sp);
+            match trap {
                 Trap::Syscall => {
                     let flow = match mode {
                         Mode::Ta(session) => self.syscall(instance, session, context),

@@ -16,7 +16,7 @@ pub mod world;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
-    Abort, Access, Clock, NormalMemory, SecureMemory, TableMemory, ThreadControl, Tlb, Trap,
+    Abort, Access, Clock, Here, KernelRoots, NormalMemory, SecureMemory, TableMemory, ThreadControl, Tlb, Trap,
     UserContext, UserCpu, UserRoot,
 };
 use crate::mem::pages::{PageAllocator, PageRecord};
@@ -29,6 +29,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 
@@ -447,6 +448,25 @@ impl ThreadControl for TestMachine {
 
     fn stack_left(&self) -> usize {
         16 * 1024
+    }
+}
+
+/// The model's kernel has no memory of its own: what it keeps, the host has.
+impl KernelRoots for TestMachine {
+    fn variables(&self, _: usize) -> Option<Range<u64>> {
+        None
+    }
+
+    fn stack_of(&self, _: usize, _: bool) -> Range<u64> {
+        0..0
+    }
+
+    fn here(&self) -> Here {
+        Here::default()
+    }
+
+    fn read_words(&self, _: u64, _: &mut [u64]) -> usize {
+        0
     }
 }
 
