@@ -144,6 +144,9 @@ fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResul
         (_, 0) => one_heap(params, 2)?,
         _ => return Err(TeeResult::BAD_PARAMETERS),
     };
+    if matches!(heaps, Heaps::Ta(_)) && services.heap_count(heaps) == 0 {
+        return Err(TeeResult::ITEM_NOT_FOUND);
+    }
     let mut list = Records::new(params, 3);
     services.diff(heaps, marks, &mut |record| list.put(record))?;
     list.finish()

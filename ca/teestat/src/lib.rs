@@ -14,11 +14,15 @@ extern crate alloc;
 pub mod client;
 pub mod commands;
 mod frames;
+mod growth;
 mod json;
+mod marks;
+mod terminal;
 mod text;
 mod tool;
 
 pub use frames::frame_name;
+pub use terminal::{NoTerminal, Terminal};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -84,6 +88,19 @@ pub fn run(
     names: &dyn Names,
     memory: &mut Memory,
 ) -> u8 {
+    run_on(&mut NoTerminal, args, context, out, err, names, memory)
+}
+
+/// As [`run`], with a terminal for commands that go on.
+pub fn run_on(
+    terminal: &mut dyn Terminal,
+    args: &[&str],
+    context: &Context<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    names: &dyn Names,
+    memory: &mut Memory,
+) -> u8 {
     let as_json = args.contains(&"--json");
     let words: Vec<&str> = args.iter().copied().filter(|&a| a != "--json").collect();
     let mut tool = Tool {
@@ -91,6 +108,7 @@ pub fn run(
         out,
         names,
         memory,
+        terminal,
         as_json,
     };
     let (status, said) = match dispatch(&mut tool, &words) {

@@ -11,7 +11,7 @@ use teec::Context;
 
 use crate::client::{self, ClientError};
 use crate::text::Named;
-use crate::{Memory, Names};
+use crate::{Memory, Names, Terminal};
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -46,6 +46,7 @@ pub(crate) struct Tool<'a, 'c> {
     pub(crate) out: &'a mut dyn Write,
     pub(crate) names: &'a dyn Names,
     pub(crate) memory: &'a mut Memory,
+    pub(crate) terminal: &'a mut dyn Terminal,
     pub(crate) as_json: bool,
 }
 

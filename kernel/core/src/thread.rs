@@ -4,6 +4,8 @@
 //! of those transitions has one winner.
 //! **Knows nothing of:** stacks and registers.
 
+use crate::machine::UserContext;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most threads a table can have.
@@ -30,6 +32,8 @@ pub struct ThreadTable {
     states: [AtomicU8; MAX_THREADS],
     /// Stack pointers of the TAs that threads run, as of their last trap.
     user_sp: [AtomicU64; MAX_THREADS],
+    /// Where threads keep the registers of the TAs that they run.
+    user_context: [AtomicU64; MAX_THREADS],
     count: usize,
 }
 
@@ -45,6 +49,7 @@ impl ThreadTable {
         Self {
             states: [const { AtomicU8::new(FREE) }; MAX_THREADS],
             user_sp: [const { AtomicU64::new(0) }; MAX_THREADS],
+            user_context: [const { AtomicU64::new(0) }; MAX_THREADS],
             count,
         }
     }
@@ -68,6 +73,22 @@ impl ThreadTable {
         self.user_sp
             .get(thread)
             .map_or(0, |noted| noted.load(Ordering::Relaxed))
+    }
+
+    /// Notes at which kernel address `thread` keeps the registers of the TA that it runs.
+    pub fn note_user_context(&self, thread: usize, context: &UserContext) {
+        if let Some(noted) = self.user_context.get(thread) {
+            let address = core::ptr::from_ref(context).addr() as u64;
+            noted.store(address, Ordering::Relaxed);
+        }
+    }
+
+    /// Kernel addresses of the registers of the TA that `thread` runs, as of its last trap.
+    #[must_use]
+    pub fn user_context(&self, thread: usize) -> Range<u64> {
+        let noted = self.user_context.get(thread);
+        let start = noted.map_or(0, |noted| noted.load(Ordering::Relaxed));
+        start..start + size_of::<UserContext>() as u64
     }
 
     /// Claims a free thread for a new call, or `None` when all are taken.

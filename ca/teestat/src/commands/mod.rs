@@ -6,6 +6,7 @@
 mod account;
 mod leaks;
 mod stock;
+pub(crate) mod top;
 
 use core::fmt::{self, Write};
 
@@ -28,7 +29,12 @@ pub struct Form(pub &'static str, pub &'static str);
 /// As [`Command::words`]: the name of a TA.
 pub const A_TA: &[&str] = &["TA"];
 
-const GROUPS: [&[Command]; 3] = [stock::COMMANDS, account::COMMANDS, leaks::COMMANDS];
+const GROUPS: [&[Command]; 4] = [
+    stock::COMMANDS,
+    account::COMMANDS,
+    leaks::COMMANDS,
+    top::COMMANDS,
+];
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {

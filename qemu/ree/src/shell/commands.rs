@@ -12,10 +12,10 @@ use spin::Mutex;
 use tally_abi::pta::control::fault;
 use tally_abi::smc::{FunctionId, sec_cap};
 use teec::smc::Conduit;
-use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
+use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE, Terminal};
 
 use super::tas;
-use crate::machine::console::Console;
+use crate::machine::console::{self, Console};
 use crate::machine::{cpu, semihosting};
 use crate::names::{KNOWN, MachineNames};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
@@ -215,7 +215,8 @@ pub(crate) fn last_mark() -> Option<u32> {
 fn teestat_command(args: &[&str]) -> Result<u8, String> {
     let context = tee::context()?;
     let mut memory = *MEMORY.lock();
-    let status = teestat::run(
+    let status = teestat::run_on(
+        &mut ShellTerminal,
         args,
         &context,
         &mut Console,
@@ -229,6 +230,26 @@ fn teestat_command(args: &[&str]) -> Result<u8, String> {
         end_line_if_needed(&context);
     }
     Ok(status)
+}
+
+/// The console, if somebody sits at it.
+struct ShellTerminal;
+
+impl Terminal for ShellTerminal {
+    fn is_terminal(&self) -> bool {
+        super::interactive::is_interactive()
+    }
+
+    fn pause(&mut self, millis: u32) -> bool {
+        let until = cpu::micros().saturating_add(u64::from(millis) * 1000);
+        while cpu::micros() < until {
+            if matches!(console::poll_byte(), Some(b'q' | 3)) {
+                return true;
+            }
+            cpu::doze();
+        }
+        false
+    }
 }
 
 fn end_line_if_needed(context: &teec::Context<'_>) {
@@ -287,7 +308,7 @@ fn wait_jobs() -> Result<u8, String> {
                 }
             }
         }
-        if crate::machine::console::poll_byte() == Some(3) {
+        if console::poll_byte() == Some(3) {
             return Err("^C".to_string());
         }
         cpu::doze();

@@ -24,7 +24,7 @@ mod interactive {
     use alloc::string::String;
     use alloc::vec::Vec;
     use core::fmt::Write;
-    use core::sync::atomic::{AtomicU8, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
     use tally_abi::virt;
 
     use super::line::{Editor, Event};
@@ -35,10 +35,16 @@ mod interactive {
     use crate::supplicant;
 
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
+    static INTERACTIVE: AtomicBool = AtomicBool::new(false);
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
         LAST_STATUS.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody types the commands.
+    pub(super) fn is_interactive() -> bool {
+        INTERACTIVE.load(Ordering::Relaxed)
     }
 
     /// What CPU 0 does after start.
@@ -46,6 +52,7 @@ mod interactive {
         if let Some(command) = fw_cfg::file(virt::FW_CFG_COMMAND) {
             semihosting::exit(execute(&command));
         }
+        INTERACTIVE.store(true, Ordering::Relaxed);
         banner();
         let mut editor = Editor::new();
         loop {
