@@ -1,4 +1,4 @@
-//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, `memleak` and `control` of Tally's own.
+//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, `memleak`, `control` and `inspect` of Tally's own.
 //!
 //! **Invariant:** no unsafe, no state; everything comes from [`Services`].
 //! **Knows nothing of:** the machine, the kernel's structures.
@@ -7,6 +7,7 @@
 
 mod control;
 mod device;
+mod inspect;
 mod list;
 mod memleak;
 mod stats;
@@ -16,9 +17,10 @@ mod tests;
 use tally_core::pta_api::PseudoTa;
 
 /// All of them.
-pub static ALL: [&dyn PseudoTa; 4] = [
+pub static ALL: [&dyn PseudoTa; 5] = [
     &stats::Stats,
     &memleak::Memleak,
     &control::Control,
+    &inspect::Inspector,
     &device::Device,
 ];
