@@ -7,14 +7,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
-use tally_abi::pta::{control, device, memleak, stats};
+use tally_abi::pta::{control, device, inspect, memleak, stats};
 use tally_abi::sites::Table;
 use teestat::Names;
 
 use crate::supplicant;
 
 /// TAs and pseudo-TAs that have a short name here.
-pub(crate) const KNOWN: [(&str, TeeUuid); 12] = [
+pub(crate) const KNOWN: [(&str, TeeUuid); 13] = [
     ("hello", tas::hello::UUID),
     ("heap", tas::heap::UUID),
     ("crash", tas::crash::UUID),
@@ -23,6 +23,7 @@ pub(crate) const KNOWN: [(&str, TeeUuid); 12] = [
     ("solo", tas::solo::UUID),
     ("stillborn", tas::stillborn::UUID),
     ("glutton", tas::glutton::UUID),
+    ("inspect", inspect::UUID),
     ("stats", stats::UUID),
     ("memleak", memleak::UUID),
     ("control", control::UUID),

@@ -4,6 +4,7 @@
 //! **Knows nothing of:** the questions' answers.
 
 mod account;
+mod inspect;
 mod leaks;
 mod stock;
 
@@ -28,7 +29,12 @@ pub struct Form(pub &'static str, pub &'static str);
 /// As [`Command::words`]: the name of a TA.
 pub const A_TA: &[&str] = &["TA"];
 
-const GROUPS: [&[Command]; 3] = [stock::COMMANDS, account::COMMANDS, leaks::COMMANDS];
+const GROUPS: [&[Command]; 4] = [
+    stock::COMMANDS,
+    account::COMMANDS,
+    inspect::COMMANDS,
+    leaks::COMMANDS,
+];
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {

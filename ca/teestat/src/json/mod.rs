@@ -3,6 +3,8 @@
 //! **Invariant:** strings are escaped (RFC 8259), numbers are integers.
 //! **Knows nothing of:** where the figures come from.
 
+pub(crate) mod inspect;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};

@@ -7,6 +7,8 @@
 //! and made printable.
 //! **Knows nothing of:** where the figures come from.
 
+pub(crate) mod inspect;
+
 use alloc::string::String;
 use core::fmt::{self, Display, Write};
 
