@@ -10,6 +10,7 @@ mod crashes;
 mod figures;
 mod heaps;
 mod images;
+mod inspect;
 mod memory;
 mod races;
 mod raw;
@@ -156,6 +157,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         crashes::TESTS,
         races::TESTS,
         figures::TESTS,
+        inspect::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
