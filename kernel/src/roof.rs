@@ -164,7 +164,7 @@ impl Hooks for Roof {
     }
 
     fn thread_done(&self, thread: usize) {
-        self.kernel().threads.done(thread);
+        self.kernel().thread_done(thread);
     }
 
     fn thread_suspended(&self, thread: usize) {

@@ -32,6 +32,8 @@ mod mmu;
 #[cfg(target_os = "none")]
 mod percpu;
 #[cfg(target_os = "none")]
+mod stacks;
+#[cfg(target_os = "none")]
 mod thread;
 #[cfg(target_os = "none")]
 mod user;
