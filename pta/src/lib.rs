@@ -1,4 +1,4 @@
-//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, `memleak` and `control` of Tally's own.
+//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, `memleak`, `control` and `inspect` of Tally's own.
 //!
 //! **Invariant:** no unsafe, no state; everything comes from [`Services`].
 //! **Knows nothing of:** the machine, the kernel's structures.
@@ -8,6 +8,8 @@
 #[cfg(feature = "stats")]
 mod control;
 mod device;
+#[cfg(feature = "stats")]
+mod inspect;
 mod list;
 #[cfg(feature = "stats")]
 mod memleak;
@@ -29,4 +31,6 @@ pub static ALL: &[&dyn PseudoTa] = &[
     &memleak::Memleak,
     #[cfg(feature = "stats")]
     &control::Control,
+    #[cfg(feature = "stats")]
+    &inspect::Inspector,
 ];

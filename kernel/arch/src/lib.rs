@@ -26,6 +26,8 @@ mod layout;
 #[cfg(target_os = "none")]
 mod lock;
 #[cfg(target_os = "none")]
+mod maps;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod mmu;

@@ -122,12 +122,13 @@ impl<'k, M: Machine> Call<'k, M> {
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let heap = self.kernel.ta_heap_stats(state, instance);
+        let remains = self.kernel.remains(state, instance);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
         found.life = Life::Dead;
-        found.last_heap = heap;
+        found.task = None;
+        found.remains = remains;
         found.heap = None;
         let owner = found.owner;
         let Some(space) = found.space.take() else {

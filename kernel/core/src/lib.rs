@@ -20,6 +20,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod heap;
 pub mod image;
+pub mod inspect;
 pub mod instance;
 pub mod invoke;
 pub mod kernel;

@@ -162,9 +162,39 @@ pub trait Clock {
     fn random(&self, buf: &mut [u8]);
 }
 
+/// A range of the kernel's own addresses, all of it mapped in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelMapping {
+    /// First virtual address.
+    pub va: u64,
+    /// First physical address; 0 if nothing is mapped.
+    pub pa: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// [`tally_abi::pta::inspect::prot`] bits; 0 for a guard, where nothing is mapped on purpose.
+    pub prot: u32,
+    /// What is there.
+    pub label: &'static str,
+}
+
+/// The kernel's own address space.
+pub trait KernelMap {
+    /// The first mapping, or guard of a stack, that ends behind the virtual address `from`, from there on.
+    /// What it tells comes from the tables that the hardware walks.
+    fn kernel_mapping(&self, from: u64) -> Option<KernelMapping>;
+}
+
 /// All of it.
 pub trait Machine:
-    TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + ThreadStacks + Clock
+    TableMemory
+    + SecureMemory
+    + NormalMemory
+    + Tlb
+    + UserCpu
+    + ThreadControl
+    + ThreadStacks
+    + Clock
+    + KernelMap
 {
 }
 
@@ -177,5 +207,6 @@ impl<T> Machine for T where
         + ThreadControl
         + ThreadStacks
         + Clock
+        + KernelMap
 {
 }

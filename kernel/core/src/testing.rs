@@ -16,8 +16,8 @@ pub mod world;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
-    Abort, Access, Clock, NormalMemory, STACK_PAGES, SecureMemory, TableMemory, ThreadControl,
-    ThreadStacks, Tlb, Trap, UserContext, UserCpu, UserRoot,
+    Abort, Access, Clock, KernelMap, KernelMapping, NormalMemory, STACK_PAGES, SecureMemory,
+    TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu, UserRoot,
 };
 use crate::mem::pages::{PageAllocator, PageRecord};
 use crate::mem::space::Target;
@@ -31,6 +31,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
+use tally_abi::pta::inspect::prot;
 
 /// Start of the model's secure RAM.
 pub const SECURE_BASE: PhysAddr = PhysAddr(0x0e10_0000);
@@ -478,6 +479,37 @@ impl ThreadStacks for TestMachine {
             Some(pages) => pages,
             None => panic!("thread {thread} has no stack"),
         }
+    }
+}
+
+impl KernelMap for TestMachine {
+    fn kernel_mapping(&self, from: u64) -> Option<KernelMapping> {
+        const MAPPINGS: [KernelMapping; 3] = [
+            KernelMapping {
+                va: 0xffff_0000,
+                pa: 0x1000,
+                bytes: 0x3000,
+                prot: prot::READ | prot::EXECUTE,
+                label: "text",
+            },
+            KernelMapping {
+                va: 0xffff_3000,
+                pa: 0,
+                bytes: 0x1000,
+                prot: 0,
+                label: "guard",
+            },
+            KernelMapping {
+                va: 0xffff_4000,
+                pa: 0x8000,
+                bytes: 0x1000,
+                prot: prot::READ | prot::WRITE,
+                label: "thread stack",
+            },
+        ];
+        MAPPINGS
+            .into_iter()
+            .find(|mapping| from < mapping.va + mapping.bytes)
     }
 }
 
