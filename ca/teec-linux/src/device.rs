@@ -60,13 +60,15 @@ impl Device {
     pub(crate) fn cancel(&self, session: u32, cancel_id: u32) -> io::Result<()> {
         let mut arg = Cancel { cancel_id, session };
         // SAFETY: TEE_IOC_CANCEL reads a `Cancel`.
-        Ok(unsafe { ioctl::ioctl(self.fd(), Updater::<CANCEL, Cancel>::new(&mut arg))? })
+        unsafe { ioctl::ioctl(self.fd(), Updater::<CANCEL, Cancel>::new(&mut arg)) }
+            .map_err(Into::into)
     }
 
     pub(crate) fn close_session(&self, session: u32) -> io::Result<()> {
         let mut arg = Close { session };
         // SAFETY: TEE_IOC_CLOSE_SESSION reads a `Close`.
-        Ok(unsafe { ioctl::ioctl(self.fd(), Updater::<CLOSE_SESSION, Close>::new(&mut arg))? })
+        unsafe { ioctl::ioctl(self.fd(), Updater::<CLOSE_SESSION, Close>::new(&mut arg)) }
+            .map_err(Into::into)
     }
 
     fn with_buffer<const OPCODE: Opcode, T: FromBytes + IntoBytes>(
@@ -81,7 +83,8 @@ impl Device {
         // 1. These requests take a `Buffer`, which names `arg`: exclusively borrowed during the
         //    call, of the size told.
         // 2. The driver reads and writes within it; any octets make a `T`.
-        Ok(unsafe { ioctl::ioctl(self.fd(), Updater::<OPCODE, Buffer>::new(&mut buffer))? })
+        unsafe { ioctl::ioctl(self.fd(), Updater::<OPCODE, Buffer>::new(&mut buffer)) }
+            .map_err(Into::into)
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
