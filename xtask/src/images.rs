@@ -204,7 +204,7 @@ pub(crate) fn ta_packages() -> Result<Vec<String>> {
 
 /// Flags that make paths in images independent of the machine: registry crates are named
 /// `crate-version/src/..`, the workspace's own files relative to its root.
-pub(crate) fn remap_config() -> String {
+fn remap_config(target: &str) -> String {
     let mut flags = vec![remap(&paths::root(), "")];
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -220,26 +220,36 @@ pub(crate) fn remap_config() -> String {
         .iter()
         .map(|flag| serde_json::Value::from(flag.as_str()).to_string())
         .collect();
-    format!("target.{GUEST_TARGET}.rustflags=[{}]", list.join(","))
+    format!("target.{target}.rustflags=[{}]", list.join(","))
 }
 
 fn remap(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
 }
 
-/// Builds programs for the guest; returns target name -> ELF file.
+/// Builds programs for the bare machine; returns target name -> ELF file.
 fn guest(
     packages: &[&str],
     args: &[String],
     env: &[(&str, PathBuf)],
 ) -> Result<HashMap<String, PathBuf>> {
+    programs(GUEST_TARGET, packages, features, env)
+}
+
+/// Builds programs for a target of the guest's; returns target name -> ELF file.
+pub(crate) fn programs(
+    target: &str,
+    packages: &[&str],
+    features: &[&str],
+    env: &[(&str, PathBuf)],
+) -> Result<HashMap<String, PathBuf>> {
     let mut cargo = tool::cargo();
-    cargo.args(["build", "--release", "--bins", "--target", GUEST_TARGET]);
+    cargo.args(["build", "--release", "--bins", "--target", target]);
     cargo.args([
         "--message-format",
         "json-render-diagnostics",
         "--config",
-        &remap_config(),
+        &remap_config(target),
     ]);
     if !ui::verbose() {
         cargo.arg("--quiet");
@@ -330,6 +340,7 @@ fn package_ta(
         _ => sign::sign_ta(key, uuid, &stripped)?,
     };
     write_if_changed(&path, &signed)?;
+    write_if_changed(&dir.join(format!("{uuid}.sites")), &sites)?;
     let ta = Ta {
         name: name.to_owned(),
         uuid,

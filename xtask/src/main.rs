@@ -14,6 +14,7 @@ mod fuzz;
 mod images;
 mod keys;
 mod lint;
+mod linux;
 mod paths;
 mod qemu;
 mod run;

@@ -17,7 +17,7 @@ use tally_core::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;
-use crate::{console, fdt, gic, mmu, percpu, thread};
+use crate::{console, gic, mmu, percpu, thread};
 
 /// What the firmware told us.
 #[derive(Clone, Copy, Debug)]
@@ -326,5 +326,5 @@ fn read_device_tree(pa: u64) -> Option<[Range<u64>; MAX_RAM_RANGES]> {
     }
     // SAFETY: as above; only as long as the slice is used here.
     let tree = unsafe { core::slice::from_raw_parts(pointer, total as usize) };
-    fdt::memory(tree).filter(|ranges| !ranges[0].is_empty())
+    tally_fdt::memory(tree).filter(|ranges| !ranges[0].is_empty())
 }

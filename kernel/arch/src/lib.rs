@@ -7,7 +7,6 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod config;
-pub mod fdt;
 
 #[cfg(target_os = "none")]
 mod boot;
