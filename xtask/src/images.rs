@@ -233,14 +233,14 @@ fn guest(
     args: &[String],
     env: &[(&str, PathBuf)],
 ) -> Result<HashMap<String, PathBuf>> {
-    programs(GUEST_TARGET, packages, features, env)
+    programs(GUEST_TARGET, packages, args, env)
 }
 
 /// Builds programs for a target of the guest's; returns target name -> ELF file.
 pub(crate) fn programs(
     target: &str,
     packages: &[&str],
-    features: &[&str],
+    args: &[String],
     env: &[(&str, PathBuf)],
 ) -> Result<HashMap<String, PathBuf>> {
     let mut cargo = tool::cargo();
