@@ -21,6 +21,8 @@ use tally_ledger::{
     Walkable,
 };
 
+/// Whether somebody can ask.
+const TELLS: bool = cfg!(feature = "stats");
 /// How the pool is made. More frames than a TA's heap has: the way into the allocator takes some.
 const CONFIG: Config = Config {
     strategy: if cfg!(feature = "first-fit") {
@@ -28,7 +30,8 @@ const CONFIG: Config = Config {
     } else {
         Strategy::Segregated
     },
-    depth: 6,
+    depth: if TELLS { 6 } else { 0 },
+    accounts: TELLS,
     ..Config::KERNEL
 };
 /// Frames kept of each call stack.
@@ -245,6 +248,9 @@ impl KernelHeap for Heap {
     }
 
     fn account(&self, owner: OwnerId) -> (u32, u32) {
+        if !TELLS {
+            return (0, 0);
+        }
         self.with(|pool| pool.account(tally_ledger::OwnerId(owner.0)))
             .unwrap_or((0, 0))
     }

@@ -66,7 +66,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
             contents: cfg!(feature = "block-bytes"),
         },
     };
-    match Kernel::new(parts, &HEAP, &tally_pta::ALL) {
+    match Kernel::new(parts, &HEAP, tally_pta::ALL) {
         Ok(kernel) => {
             let kernel = ROOF.0.call_once(|| kernel);
             let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
@@ -168,7 +168,7 @@ impl Hooks for Roof {
     }
 
     fn thread_done(&self, thread: usize) {
-        self.kernel().threads.done(thread);
+        self.kernel().thread_done(thread);
     }
 
     fn thread_suspended(&self, thread: usize) {

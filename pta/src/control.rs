@@ -3,7 +3,8 @@
 //! **Invariant:** layouts are [`tally_abi::pta::control`]'s.
 //! **Knows nothing of:** how the figures come about.
 
-use crate::list::{self, Text};
+use crate::list;
+use crate::records::{self, Text};
 use core::fmt::Write;
 use tally_abi::pta::control::{
     CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, UUID,
@@ -39,15 +40,15 @@ impl PseudoTa for Control {
         match command {
             CMD_MEMINFO => {
                 list::expect(params, LIST)?;
-                list::write(params, 0, |index| services.meminfo(index))
+                records::write(params, 0, |index| services.meminfo(index))
             }
             CMD_POOLS => {
                 list::expect(params, LIST)?;
-                list::write(params, 0, |index| services.pool(index))
+                records::write(params, 0, |index| services.pool(index))
             }
             CMD_OWNERS => {
                 list::expect(params, LIST)?;
-                list::write(params, 0, |index| services.owner(index))
+                records::write(params, 0, |index| services.owner(index))
             }
             CMD_KILL => kill(services, params),
             CMD_RESET => {

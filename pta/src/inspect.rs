@@ -4,7 +4,7 @@
 //! list is.
 //! **Knows nothing of:** how the figures come about.
 
-use crate::list;
+use crate::{list, records};
 use tally_abi::pta::inspect::{CMD_REGIONS, CMD_SESSIONS, CMD_STATUS, CMD_TAS, UUID};
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE};
 use tally_abi::{TeeResult, TeeUuid};
@@ -40,7 +40,7 @@ impl PseudoTa for Inspector {
                 list::expect(params, LIST)?;
                 let which = loaded(services, params)?;
                 let mut from = 0;
-                list::write(params, 1, |_| {
+                records::write(params, 1, |_| {
                     let (row, next) = services.ta_detail(which, from)?;
                     from = next;
                     Some(row)
@@ -54,7 +54,7 @@ impl PseudoTa for Inspector {
                 list::expect(params, LIST)?;
                 let which = loaded(services, params)?;
                 let mut from = 0;
-                list::write(params, 1, |_| {
+                records::write(params, 1, |_| {
                     let (row, next) = services.session(which, from)?;
                     from = next;
                     Some(row)
@@ -76,14 +76,14 @@ fn regions(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeRe
     let which = loaded(services, params)?;
     if which.uuid.is_some() {
         let mut cursor = RegionCursor::default();
-        return list::write(params, 1, |_| {
+        return records::write(params, 1, |_| {
             let (row, next) = services.ta_region(which, cursor)?;
             cursor = next;
             Some(row)
         });
     }
     let mut from = 0;
-    list::write(params, 1, |_| {
+    records::write(params, 1, |_| {
         let (row, next) = services.kernel_region(from)?;
         from = next;
         Some(row)

@@ -5,22 +5,32 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "stats")]
 mod control;
 mod device;
+#[cfg(feature = "stats")]
 mod inspect;
 mod list;
+#[cfg(feature = "stats")]
 mod memleak;
+#[cfg(feature = "stats")]
+mod records;
+#[cfg(feature = "stats")]
 mod stats;
-#[cfg(test)]
+#[cfg(all(test, feature = "stats"))]
 mod tests;
 
 use tally_core::pta_api::PseudoTa;
 
-/// All of them.
-pub static ALL: [&dyn PseudoTa; 5] = [
-    &stats::Stats,
-    &memleak::Memleak,
-    &control::Control,
-    &inspect::Inspector,
+/// All of this build.
+pub static ALL: &[&dyn PseudoTa] = &[
     &device::Device,
+    #[cfg(feature = "stats")]
+    &stats::Stats,
+    #[cfg(feature = "stats")]
+    &memleak::Memleak,
+    #[cfg(feature = "stats")]
+    &control::Control,
+    #[cfg(feature = "stats")]
+    &inspect::Inspector,
 ];

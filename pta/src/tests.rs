@@ -19,7 +19,7 @@ const TA: TeeUuid = TeeUuid::from_u128(0x77);
 
 /// Runs `test` with a session to `pta` and checks that everything is back afterwards.
 fn with(pta: TeeUuid, test: impl FnOnce(&Arc<World>, u32)) {
-    let world = World::new(&crate::ALL);
+    let world = World::new(crate::ALL);
     world.install(TA, 0, 100);
     let before = world.accounts();
     let session = world.opened(pta);

@@ -14,6 +14,7 @@ mod fuzz;
 mod images;
 mod keys;
 mod lint;
+mod linux;
 mod paths;
 mod qemu;
 mod run;
@@ -54,11 +55,7 @@ enum Command {
     /// Run every test on the host and in QEMU; closes with `N passed, N failed`
     Test(test::Args),
     /// Build all images without running them
-    Build {
-        /// Build the kernel with these cargo features
-        #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-        kernel_features: Vec<String>,
-    },
+    Build(images::Config),
     /// Check formatting and run clippy for the host and the guest
     Lint,
     /// Count instructions, beside OP-TEE's figures
@@ -98,11 +95,8 @@ fn main() -> ExitCode {
 fn execute(command: &Command) -> Result<u8> {
     match command {
         Command::Run(args) => run::run(args),
-        Command::Build { kernel_features } => {
-            let config = images::Config {
-                kernel_features: kernel_features.clone(),
-            };
-            let images = images::build(&config)?;
+        Command::Build(config) => {
+            let images = images::build(config)?;
             ui::step("Built", paths::shown(&images.flash));
             Ok(0)
         }

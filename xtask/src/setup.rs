@@ -5,7 +5,7 @@
 //! **Knows nothing of:** what is built or run afterwards.
 
 use crate::paths::GUEST_TARGET;
-use crate::{tool, ui};
+use crate::{linux, tool, ui};
 use anyhow::{Result, bail};
 use std::process::Command;
 
@@ -19,6 +19,8 @@ const QEMU_LINE: &str =
 pub(crate) enum Part {
     /// The guest's standard library.
     Target,
+    /// The standard library of programs for Linux.
+    LinuxTarget,
     /// The machine emulator.
     Qemu,
     /// rustfmt and clippy.
@@ -31,6 +33,7 @@ impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::Target => "rust target aarch64-unknown-none-softfloat",
+            Self::LinuxTarget => "rust target aarch64-unknown-linux-musl",
             Self::Qemu => "qemu-system-aarch64",
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
@@ -40,7 +43,8 @@ impl Part {
     /// Whether it is there.
     pub(crate) fn present(self) -> bool {
         match self {
-            Self::Target => rust_target_installed(),
+            Self::Target => rust_target_installed(GUEST_TARGET),
+            Self::LinuxTarget => rust_target_installed(linux::TARGET),
             Self::Qemu => tool::works(QEMU, "--version"),
             Self::Lints => {
                 tool::works("cargo-fmt", "--version") && tool::works("cargo-clippy", "--version")
@@ -55,6 +59,7 @@ impl Part {
     fn install(self) -> Result<()> {
         match self {
             Self::Target => rustup(&["target", "add", GUEST_TARGET]),
+            Self::LinuxTarget => rustup(&["target", "add", linux::TARGET]),
             Self::Lints => rustup(&["component", "add", "rustfmt", "clippy"]),
             Self::Qemu => install_qemu(),
             Self::Miri => install_miri(),
@@ -81,7 +86,13 @@ pub(crate) fn ensure(part: Part) -> Result<()> {
 /// Prints what is there; installs what is missing when `fix`. Returns whether all is well.
 pub(crate) fn doctor(fix: bool) -> Result<bool> {
     let mut well = true;
-    for part in [Part::Target, Part::Lints, Part::Qemu, Part::Miri] {
+    for part in [
+        Part::Target,
+        Part::LinuxTarget,
+        Part::Lints,
+        Part::Qemu,
+        Part::Miri,
+    ] {
         let mut present = part.present();
         if !present && fix {
             match ensure(part) {
@@ -96,25 +107,26 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         };
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
+            Part::LinuxTarget if !present => " (only --linux needs it)",
             _ => "",
         };
         anstream::println!("{style}{word:>8}{style:#}  {}{note}", part.name());
-        well &= present || part == Part::Miri;
+        well &= present || matches!(part, Part::Miri | Part::LinuxTarget);
     }
     Ok(well)
 }
 
-fn rust_target_installed() -> bool {
+fn rust_target_installed(target: &str) -> bool {
     // rustup knows; without rustup, look for the library itself.
     let mut rustup = Command::new("rustup");
     rustup
         .args(["target", "list", "--installed"])
         .current_dir(crate::paths::root());
     if let Ok((true, text)) = tool::captured(&mut rustup) {
-        return text.lines().any(|line| line.trim() == GUEST_TARGET);
+        return text.lines().any(|line| line.trim() == target);
     }
     let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", GUEST_TARGET]);
+    rustc.args(["--print", "target-libdir", "--target", target]);
     rustc.current_dir(crate::paths::root());
     tool::captured(&mut rustc)
         .is_ok_and(|(ok, text)| ok && std::path::Path::new(text.trim()).is_dir())

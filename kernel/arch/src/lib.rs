@@ -7,7 +7,6 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod config;
-pub mod fdt;
 
 #[cfg(target_os = "none")]
 mod boot;
@@ -33,6 +32,8 @@ mod memory;
 mod mmu;
 #[cfg(target_os = "none")]
 mod percpu;
+#[cfg(target_os = "none")]
+mod stacks;
 #[cfg(target_os = "none")]
 mod thread;
 #[cfg(target_os = "none")]

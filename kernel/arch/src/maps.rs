@@ -45,7 +45,7 @@ fn walk(va: u64) -> Walked {
         let entry = table.cast::<u64>().wrapping_add(index);
         // SAFETY:
         // 1. One of the kernel's tables, which lie in the image for good, and within it by the mask.
-        // 2. Nobody writes them once boot is over.
+        // 2. Once boot is over only the entries of lent stacks change, each as a whole.
         let entry = unsafe { read_volatile(entry) };
         let bytes = size - offset;
         if entry & VALID == 0 {

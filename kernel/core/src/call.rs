@@ -110,7 +110,7 @@ impl<'k, M: Machine> Call<'k, M> {
         };
         self.close_orphans(instance);
         self.drop_if_unused(instance);
-        for thread in (0..u32::BITS).filter(|thread| waiters & 1 << thread != 0) {
+        for thread in (0..u64::BITS).filter(|thread| waiters & 1 << thread != 0) {
             let sent =
                 self.rpc
                     .notification(&self.kernel.machine, notification::SEND, u64::from(thread));

@@ -94,7 +94,7 @@ pub struct Instance {
     /// Counter ticks when it was loaded.
     pub loaded_at: u64,
     /// Threads that wait for it, a bit each.
-    pub waiters: u32,
+    pub waiters: u64,
     /// Shall end at the next chance.
     pub killed: bool,
     /// Open sessions.
@@ -201,7 +201,7 @@ impl Instance {
 
     /// Lets go of it; returns the threads that wait, a bit each.
     #[must_use]
-    pub const fn unclaim(&mut self) -> u32 {
+    pub const fn unclaim(&mut self) -> u64 {
         self.busy = None;
         core::mem::replace(&mut self.waiters, 0)
     }

@@ -40,6 +40,7 @@ pub mod run;
 pub mod services;
 pub mod session;
 pub mod shm;
+mod stacks;
 pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing", feature = "fuzzing"))]

@@ -139,6 +139,19 @@ pub trait ThreadControl {
     fn stack_left(&self) -> usize;
 }
 
+/// Pages of a kernel thread's stack.
+pub const STACK_PAGES: usize = 8;
+
+/// Stacks of the kernel's threads. Some threads always have one; the others are lent one for a call.
+pub trait ThreadStacks {
+    /// Threads below this number always have a stack.
+    fn resident_threads(&self) -> usize;
+    /// Gives `thread`, which is not resident and has no stack, one of these zeroed pages.
+    fn lend_stack(&self, thread: usize, pages: &[PhysPage; STACK_PAGES]);
+    /// Takes the stack of `thread`, which does not run, away on all CPUs; returns its pages.
+    fn return_stack(&self, thread: usize) -> [PhysPage; STACK_PAGES];
+}
+
 /// Time and chance.
 pub trait Clock {
     /// Counter ticks since power-on.
@@ -173,7 +186,15 @@ pub trait KernelMap {
 
 /// All of it.
 pub trait Machine:
-    TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock + KernelMap
+    TableMemory
+    + SecureMemory
+    + NormalMemory
+    + Tlb
+    + UserCpu
+    + ThreadControl
+    + ThreadStacks
+    + Clock
+    + KernelMap
 {
 }
 
@@ -184,6 +205,7 @@ impl<T> Machine for T where
         + Tlb
         + UserCpu
         + ThreadControl
+        + ThreadStacks
         + Clock
         + KernelMap
 {

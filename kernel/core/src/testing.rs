@@ -16,8 +16,8 @@ pub mod world;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
-    Abort, Access, Clock, KernelMap, KernelMapping, NormalMemory, SecureMemory, TableMemory,
-    ThreadControl, Tlb, Trap, UserContext, UserCpu, UserRoot,
+    Abort, Access, Clock, KernelMap, KernelMapping, NormalMemory, STACK_PAGES, SecureMemory,
+    TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu, UserRoot,
 };
 use crate::mem::pages::{PageAllocator, PageRecord};
 use crate::mem::space::Target;
@@ -80,6 +80,9 @@ pub struct TestMachine {
     owner: AtomicU16,
     thread: AtomicUsize,
     interruptible: AtomicUsize,
+    resident_threads: AtomicUsize,
+    /// Stacks that are lent, by thread.
+    stacks: Mutex<BTreeMap<usize, [PhysPage; STACK_PAGES]>>,
 }
 
 impl fmt::Debug for TestMachine {
@@ -112,7 +115,14 @@ impl TestMachine {
             owner: AtomicU16::new(0),
             thread: AtomicUsize::new(0),
             interruptible: AtomicUsize::new(0),
+            resident_threads: AtomicUsize::new(usize::MAX),
+            stacks: Mutex::default(),
         }
+    }
+
+    /// From now on only threads below `count` have a stack of their own.
+    pub fn set_resident_threads(&self, count: usize) {
+        self.resident_threads.store(count, Ordering::Relaxed);
     }
 
     /// A page allocator over all of its secure RAM.
@@ -448,6 +458,27 @@ impl ThreadControl for TestMachine {
 
     fn stack_left(&self) -> usize {
         16 * 1024
+    }
+}
+
+impl ThreadStacks for TestMachine {
+    fn resident_threads(&self) -> usize {
+        self.resident_threads.load(Ordering::Relaxed)
+    }
+
+    fn lend_stack(&self, thread: usize, pages: &[PhysPage; STACK_PAGES]) {
+        for page in pages {
+            self.with_page(*page, |bytes| assert!(bytes.iter().all(|&b| b == 0)));
+        }
+        let before = self.stacks.lock().insert(thread, *pages);
+        assert!(before.is_none(), "thread {thread} has a stack already");
+    }
+
+    fn return_stack(&self, thread: usize) -> [PhysPage; STACK_PAGES] {
+        match self.stacks.lock().remove(&thread) {
+            Some(pages) => pages,
+            None => panic!("thread {thread} has no stack"),
+        }
     }
 }
 

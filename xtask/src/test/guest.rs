@@ -34,9 +34,7 @@ fn fatal(report: &mut Report, silence: Duration) {
         return;
     }
     // Only a kernel built for it can be broken on purpose.
-    let config = Config {
-        kernel_features: vec!["test-hooks".into()],
-    };
+    let config = Config::with(&["test-hooks"]);
     let images = match images::build(&config) {
         Ok(images) => images,
         Err(err) => {
@@ -116,7 +114,7 @@ fn selftest(report: &mut Report, images: &Images, silence: Duration) {
         // A failed test is its own record; the guest says so by its status, too.
         Ending::Exit(1) if parsed.tests.iter().any(|test| !test.ok) => Ok(()),
         Ending::Exit(status) => Err(format!("the guest ended with status {status}")),
-        Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) => {
+        Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) | Ending::Silent => {
             Err("the guest did not end by itself".into())
         }
     });

@@ -360,7 +360,7 @@ impl World {
         assert!(self.kernel.try_state().is_some(), "a call keeps the lock");
         machine.set_owner(owner);
         machine.set_thread_id(before);
-        self.kernel.threads.done(thread);
+        self.kernel.thread_done(thread);
         out
     }
 
