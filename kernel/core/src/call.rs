@@ -122,7 +122,7 @@ impl<'k, M: Machine> Call<'k, M> {
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let remains = self.kernel.remains(state, instance);
+        let remains = self.kernel.note_end(state, instance);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
@@ -219,6 +219,10 @@ impl<M: Machine> Kernel<M> {
                 .map(|name| name.uuid)
                 .unwrap_or_default();
             log::error!("{what} of {uuid} ended and left {blocks} heap blocks, {bytes} bytes");
+        }
+        if let Some(name) = state.owners.name(owner) {
+            self.heap
+                .with_failures(&mut |failures| failures.settle(owner, name));
         }
         state.owners.release(owner);
     }

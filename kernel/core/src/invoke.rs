@@ -249,7 +249,7 @@ impl<M: Machine> Call<'_, M> {
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
-                owners.release(owner);
+                self.kernel.release_owner(&mut state, owner, "session");
                 return Err(err.into());
             }
         };
@@ -372,7 +372,7 @@ impl<M: Machine> Call<'_, M> {
                 Ok(InstanceRef { slot, generation })
             }
             Err(err) => {
-                owners.release(owner);
+                self.kernel.release_owner(state, owner, "TA instance");
                 Err(err.into())
             }
         }

@@ -8,7 +8,8 @@ use crate::addr::{PAGE_SIZE, PhysPage};
 use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
-use crate::machine::Machine;
+use crate::inspect::history::History;
+use crate::machine::{Machine, millis};
 use crate::mem::Mem;
 use crate::mem::pages::PageAllocator;
 use crate::oom::Report;
@@ -72,6 +73,8 @@ pub struct State {
     pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
     pub guest: Guest,
+    /// What TAs used that have ended.
+    pub history: History,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
@@ -133,6 +136,7 @@ impl<M: Machine> Kernel<M> {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
+            history: History::new(),
             last_oom: Report::EMPTY,
             asids: [1, 0, 0, 0],
         };
@@ -181,8 +185,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Milliseconds since boot at a reading of the counter.
     pub fn millis_at(&self, ticks: u64) -> u64 {
-        let hz = self.machine.ticks_per_second();
-        ticks / hz * 1000 + ticks % hz * 1000 / hz
+        millis(ticks, self.machine.ticks_per_second())
     }
 }
 

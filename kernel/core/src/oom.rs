@@ -4,14 +4,18 @@
 //! heap from outside.
 //! **Knows nothing of:** what the TA does about it.
 
+use crate::addr::PAGE_SIZE;
 use crate::instance::Instance;
 use crate::machine::{Machine, UserContext};
 use crate::mem::pages::PageAllocator;
 use crate::mem::space::SpaceError;
 use crate::obituary;
+use crate::services::label;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::fmt::{self, Write};
+use tally_abi::pta::inspect::{FailureRow, failed_pool};
+use tally_abi::pta::memleak::owner_kind;
 use tally_ledger::SiteInfo;
 
 /// Octets of a report.
@@ -38,7 +42,9 @@ pub enum Limit {
 }
 
 impl Limit {
-    const fn text(self) -> &'static str {
+    /// What it is called.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
         match self {
             Self::HeapSize => "the heap size that the TA declares",
             Self::Quota => "the TA's page quota",
@@ -74,6 +80,79 @@ pub struct Refusal {
     pub wanted: u64,
     /// What stood in the way.
     pub limit: Limit,
+}
+
+/// The refusal as it is logged; the time is the caller's to set.
+#[must_use]
+pub fn failure_row<M: Machine>(
+    machine: &M,
+    pages: &PageAllocator,
+    instance: &Instance,
+    context: &UserContext,
+    refusal: &Refusal,
+) -> FailureRow {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let mut row = FailureRow {
+        size: refusal.size,
+        owner_kind: owner_kind::TA,
+        owner: instance.uuid,
+        session: instance.task.map_or(0, |task| task.session),
+        label: label("ta"),
+        image: instance.uuid,
+        ..FailureRow::default()
+    };
+    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
+        return row;
+    };
+    let figures = ta_heap::figures(machine, space, heap);
+    match refusal.limit {
+        // The kernel heap tells the rest itself.
+        Limit::KernelHeap => row.pool = failed_pool::KERNEL_HEAP,
+        Limit::HeapSize => {
+            row.pool = failed_pool::TA_HEAP;
+            row.used = figures.alloc.allocated.into();
+            row.pool_size = space.heap().map_or(0, |heap| heap.max);
+            row.largest_free = figures.largest_free;
+        }
+        Limit::Quota => {
+            row.pool = failed_pool::TA_QUOTA;
+            row.used = u64::from(space.charged_pages()) * PAGE;
+            row.pool_size = u64::from(space.limit_pages()) * PAGE;
+            row.largest_free = row.pool_size.saturating_sub(row.used);
+        }
+        Limit::SecureRam => {
+            let all = pages.figures();
+            row.pool = failed_pool::TA_RAM;
+            row.used = all.allocated;
+            row.pool_size = all.size;
+            row.largest_free = u64::from(pages.available()) * PAGE;
+        }
+    }
+    let mut frames = row.frames.iter_mut();
+    obituary::walk(machine, instance, context, |pc| {
+        // What is not in the image says nothing to anybody.
+        match (instance.image_offset(pc), frames.as_slice().is_empty()) {
+            (_, true) => false,
+            (None, false) => true,
+            (Some(offset), false) => {
+                if let Some(frame) = frames.next() {
+                    *frame = offset;
+                }
+                true
+            }
+        }
+    });
+    let mut sites = [SiteInfo::default(); 4];
+    let count = ta_heap::top_sites(machine, space, heap, &mut sites);
+    for (place, site) in row.top.iter_mut().zip(&sites[..count]) {
+        let frame = site
+            .frames
+            .iter()
+            .find_map(|frame| instance.image_offset(*frame));
+        *place = [frame.unwrap_or(0), site.live_bytes.into()];
+        row.tops += 1;
+    }
+    row
 }
 
 /// Writes the report on the console and returns it for clients.

@@ -67,7 +67,10 @@ impl<M: Machine> Call<'_, M> {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
                 match entered {
                     Ok(_) => kernel.set_task(&mut state, instance, Some(call)),
-                    Err(_) => kernel.unmap_params(&mut state, instance, &mapped),
+                    Err(_) => {
+                        kernel.unmap_params(&mut state, instance, &mapped);
+                        kernel.report_refused_pages(&mut state, instance);
+                    }
                 }
                 entered
             })
@@ -77,9 +80,9 @@ impl<M: Machine> Call<'_, M> {
         kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
-        kernel.set_task(&mut state, instance, None);
         match exit {
             Exit::Return(code) => {
+                kernel.set_task(&mut state, instance, None);
                 let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
                 kernel.unmap_params(&mut state, instance, &mapped);
                 back.map(|()| TeeResult(code))

@@ -7,10 +7,10 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{self, RegionRow, SessionRow, TaDetail};
-use teec::{Context, Operation, ParamNone, ParamTmpRef, Session};
+use tally_abi::pta::inspect::{self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail};
+use teec::{Context, ErrorKind, Operation, ParamNone, ParamTmpRef, Session};
 
-use super::{ClientError, Result, fetch_with, open, records};
+use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};
 
 /// Whom a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,49 @@ pub fn status_to_console(context: &Context<'_>, uuid: TeeUuid) -> Result<()> {
     session(context)?
         .invoke_command(inspect::CMD_STATUS, &mut op)
         .map_err(|error| ClientError::Invoke("status", error))
+}
+
+/// The last refused allocations, oldest first.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn failures(context: &Context<'_>) -> Result<Vec<FailureRow>> {
+    fetch_records(
+        &mut session(context)?,
+        "refused allocations",
+        inspect::CMD_FAILURES,
+        None::<ParamNone>,
+    )
+}
+
+/// What TAs used that have ended, latest first, and how many rows the kernel had to give up.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn history(context: &Context<'_>) -> Result<(Vec<HistoryRow>, u32)> {
+    const WHAT: &str = "ended TAs";
+    let mut session = session(context)?;
+    let mut buffer: Vec<u8> = Vec::new();
+    let mut wanted = 16 * size_of::<HistoryRow>();
+    loop {
+        buffer
+            .try_reserve(wanted.saturating_sub(buffer.len()))
+            .map_err(|_| ClientError::NoMemory)?;
+        buffer.resize(wanted, 0);
+        let memory = ParamTmpRef::new_output(&mut buffer);
+        let mut op = Operation::new(0, memory, value_out(), ParamNone, ParamNone);
+        let result = session.invoke_command(inspect::CMD_HISTORY, &mut op);
+        let (size, dropped) = (op.parameters().0.updated_size(), op.parameters().1.a());
+        match result {
+            Ok(()) => {
+                buffer.truncate(size);
+                return Ok((records(WHAT, &buffer)?, dropped));
+            }
+            // The table only grows, and only up to its end.
+            Err(error) if error.kind() == ErrorKind::ShortBuffer && size > wanted => wanted = size,
+            Err(error) => return Err(ClientError::Invoke(WHAT, error)),
+        }
+    }
 }
 
 fn list<T: zerocopy::FromBytes>(

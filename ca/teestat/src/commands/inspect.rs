@@ -1,4 +1,4 @@
-//! Looking into TAs and the kernel: `ta -v`, `maps`, `status`.
+//! Looking into TAs and the kernel: `ta -v`, `maps`, `status`, `failures`, `history`.
 //!
 //! **Invariant:** a TA that is not loaded is answered with those that are.
 //! **Knows nothing of:** where the figures come from.
@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::{Command, Form};
 use crate::client::inspect::{self as client, Subject};
+use crate::frames::frame_name;
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, json, text};
 
@@ -29,9 +30,52 @@ pub(super) const COMMANDS: &[Command] = &[
         words: super::A_TA,
         run: |tool, words| tool.status(words),
     },
+    Command {
+        name: "failures",
+        forms: &[Form("", "the last refused allocations, of every pool")],
+        words: &[],
+        run: |tool, words| tool.failures(words),
+    },
+    Command {
+        name: "history",
+        forms: &[Form("", "what TAs used that have ended")],
+        words: &[],
+        run: |tool, words| tool.history(words),
+    },
 ];
 
 impl Tool<'_, '_> {
+    fn failures(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let rows = client::failures(self.context)?;
+        let mut named = Vec::new();
+        for row in rows {
+            let stack = self.name_frames(row.image, &row.frames);
+            let tops = row.top.iter().take(row.tops as usize);
+            let tops = tops
+                .map(|[frame, _]| frame_name(self.context, self.names, row.image, *frame))
+                .collect();
+            named.push((row, stack, tops));
+        }
+        if self.as_json {
+            json::inspect::failures(self.out, &named, self.names)?;
+        } else {
+            text::inspect::failures(self.out, &named, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn history(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let (rows, dropped) = client::history(self.context)?;
+        if self.as_json {
+            json::inspect::history(self.out, &rows, dropped, self.names)?;
+        } else {
+            text::inspect::history(self.out, &rows, dropped, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
     /// `ta -v` and `ta UUID|NAME`.
     pub(super) fn ta_whole(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let who = match words {

@@ -5,12 +5,12 @@
 
 use core::fmt::{self, Display, Write};
 
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, prot, state};
+use tally_abi::pta::inspect::{HistoryRow, RegionRow, SessionRow, TaDetail, prot, state};
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
-use crate::text::Label;
-use crate::text::inspect::{FlagNames, function_name, state_name};
+use crate::text::inspect::{FlagNames, NamedFailure, failed_pool_name, function_name, state_name};
+use crate::text::{Label, kind_name};
 
 /// A number, or `null` for zero.
 struct OrNull(u64);
@@ -163,4 +163,70 @@ pub(crate) fn status(
         region(out, row, names)?;
     }
     out.write_str("]}")
+}
+
+pub(crate) fn failures(
+    out: &mut dyn Write,
+    rows: &[NamedFailure],
+    names: &dyn Names,
+) -> fmt::Result {
+    array(out, "failures", rows, |out, _, (row, stack, tops)| {
+        write!(
+            out,
+            "{{\"number\":{},\"at_ms\":{},\"pool\":\"{}\",\"size\":{},\"used\":{},\
+             \"pool_size\":{},\"largest_free\":{},\"kind\":\"{}\",\"owner\":{},\"session\":{}",
+            row.number,
+            row.at_ms,
+            failed_pool_name(row.pool),
+            row.size,
+            row.used,
+            row.pool_size,
+            row.largest_free,
+            kind_name(row.owner_kind),
+            Quoted(Label(&row.label)),
+            row.session
+        )?;
+        uuid_fields(out, row.owner, names)?;
+        out.write_str(",\"stack\":[")?;
+        for (n, name) in stack.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(out, "{comma}{}", Quoted(name))?;
+        }
+        out.write_str("],\"held\":[")?;
+        for (n, ([_, bytes], name)) in row.top.iter().zip(tops).enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(
+                out,
+                "{comma}{{\"bytes\":{bytes},\"site\":{}}}",
+                Quoted(name)
+            )?;
+        }
+        out.write_str("]}")
+    })?;
+    writeln!(out, "}}")
+}
+
+pub(crate) fn history(
+    out: &mut dyn Write,
+    rows: &[HistoryRow],
+    dropped: u32,
+    names: &dyn Names,
+) -> fmt::Result {
+    array(out, "tas", rows, |out, _, row| {
+        write!(out, "{{\"ended\":{},\"died\":{}", row.ended, row.died)?;
+        uuid_fields(out, row.uuid, names)?;
+        write!(
+            out,
+            ",\"heap_max\":{},\"heap_size\":{},\"stack_max\":{},\"stack_size\":{},\
+             \"charged_max\":{},\"unfreed_blocks\":{},\"unfreed_bytes\":{}}}",
+            row.heap_max,
+            row.heap_size,
+            row.stack_max,
+            row.stack_size,
+            row.charged_max,
+            row.unfreed_blocks,
+            row.unfreed_bytes
+        )
+    })?;
+    writeln!(out, ",\"dropped\":{dropped}}}")
 }

@@ -3,13 +3,17 @@
 //! **Invariant:** hidden addresses are shown as such, never as zero.
 //! **Knows nothing of:** where the figures come from.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, prot, state};
+use tally_abi::pta::inspect::{
+    FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
+};
 use tally_abi::ta::{entry, flags};
 
-use super::{Label, Named, fragmentation};
+use super::{Label, Named, fragmentation, kind_name};
 use crate::Names;
 
 /// `TA_FLAG_*` by name.
@@ -351,4 +355,97 @@ impl Display for Hidden {
             write!(f, "{address:#0width$x}")
         }
     }
+}
+
+/// A refused allocation with its call stack, and the places that held most, named.
+pub(crate) type NamedFailure = (FailureRow, Vec<String>, Vec<String>);
+
+pub(crate) const fn failed_pool_name(pool: u32) -> &'static str {
+    match pool {
+        failed_pool::KERNEL_HEAP => "kernel heap",
+        failed_pool::TA_RAM => "TA memory",
+        failed_pool::TA_HEAP => "TA heap",
+        failed_pool::TA_QUOTA => "TA quota",
+        _ => "unknown pool",
+    }
+}
+
+pub(crate) fn failures(
+    out: &mut dyn Write,
+    rows: &[NamedFailure],
+    names: &dyn Names,
+) -> fmt::Result {
+    if rows.is_empty() {
+        return writeln!(out, "nothing was refused");
+    }
+    for (n, (row, stack, tops)) in rows.iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        write!(
+            out,
+            "#{} at {}: {} bytes of {} refused, {} {}",
+            row.number,
+            Seconds(row.at_ms),
+            row.size,
+            failed_pool_name(row.pool),
+            kind_name(row.owner_kind),
+            Label(&row.label)
+        )?;
+        if row.session != 0 {
+            write!(out, ", session {:#x}", row.session)?;
+        }
+        if row.owner != TeeUuid::nil() {
+            write!(out, " of {}", Named(row.owner, names))?;
+        }
+        writeln!(out)?;
+        writeln!(
+            out,
+            "  {} of {} bytes in use, largest free {}",
+            row.used, row.pool_size, row.largest_free
+        )?;
+        for (depth, name) in stack.iter().enumerate() {
+            writeln!(out, "  #{depth} {name}")?;
+        }
+        for ([_, bytes], name) in row.top.iter().zip(tops) {
+            writeln!(out, "  {bytes} bytes held by {name}")?;
+        }
+    }
+    let first = rows.first().map_or(1, |(row, _, _)| row.number);
+    if first > 1 {
+        writeln!(out, "\n{} older ones are forgotten", first - 1)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn history(
+    out: &mut dyn Write,
+    rows: &[HistoryRow],
+    dropped: u32,
+    names: &dyn Names,
+) -> fmt::Result {
+    writeln!(
+        out,
+        "{:>5} {:>5} {:>17} {:>15} {:>8} {:>8} {:>8}  TA",
+        "ended", "died", "heap most/of", "stack most/of", "memory", "unfreed", "bytes"
+    )?;
+    for row in rows {
+        let pair = |most, of| alloc::format!("{most}/{of}");
+        writeln!(
+            out,
+            "{:>5} {:>5} {:>17} {:>15} {:>8} {:>8} {:>8}  {}",
+            row.ended,
+            row.died,
+            pair(row.heap_max, row.heap_size),
+            pair(row.stack_max, row.stack_size),
+            row.charged_max,
+            row.unfreed_blocks,
+            row.unfreed_bytes,
+            Named(row.uuid, names)
+        )?;
+    }
+    if dropped > 0 {
+        writeln!(out, "{dropped} rows had no room and are forgotten")?;
+    }
+    Ok(())
 }

@@ -39,7 +39,8 @@ pub const CMD_BLOCK_BYTES: u32 = 7;
 pub const CMD_STATUS: u32 = 8;
 /// `(memref out: [`FailureRow`] array)`: the last refused allocations, oldest first.
 pub const CMD_FAILURES: u32 = 9;
-/// `(memref out: [`HistoryRow`] array)`: what TAs used that have ended, by UUID.
+/// `(memref out: [`HistoryRow`] array; value out: a = rows given up)`: what TAs used that have ended, by
+/// UUID, latest first.
 pub const CMD_HISTORY: u32 = 10;
 /// `(memref in: UUID octets; memref out: [`CommandRow`] array)`: a TA's commands, calls and growth.
 pub const CMD_COMMANDS: u32 = 11;
