@@ -17,6 +17,8 @@ mod records;
 mod stats;
 #[cfg(all(test, feature = "stats"))]
 mod tests;
+#[cfg(feature = "stats")]
+mod watch;
 
 use tally_core::pta_api::PseudoTa;
 
@@ -29,4 +31,6 @@ pub static ALL: &[&dyn PseudoTa] = &[
     &memleak::Memleak,
     #[cfg(feature = "stats")]
     &control::Control,
+    #[cfg(feature = "stats")]
+    &watch::Watch,
 ];

@@ -16,6 +16,7 @@ use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
+use crate::snapshot::Snapshots;
 use crate::thread::ThreadTable;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
@@ -61,6 +62,8 @@ pub struct State {
     pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
     pub guest: Guest,
+    /// Snapshots and watchpoints.
+    pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
@@ -120,6 +123,7 @@ impl<M: Machine> Kernel<M> {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
+            snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
             asids: [1, 0, 0, 0],
         };

@@ -39,6 +39,7 @@ pub mod run;
 pub mod services;
 pub mod session;
 pub mod shm;
+pub mod snapshot;
 pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing", feature = "fuzzing"))]

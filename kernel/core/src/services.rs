@@ -4,6 +4,8 @@
 //! what it scribbled over its own books shows as "inconsistent", nothing else.
 //! **Knows nothing of:** the pseudo-TAs' commands.
 
+mod watch;
+
 use crate::addr::PAGE_SIZE;
 use crate::call::Call;
 use crate::heap::LiveGroup;

@@ -3,6 +3,10 @@
 //! **Invariant:** answers are checked for size before they are read.
 //! **Knows nothing of:** how anything is printed.
 
+mod watch;
+
+pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;

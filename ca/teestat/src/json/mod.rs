@@ -3,6 +3,10 @@
 //! **Invariant:** strings are escaped (RFC 8259), numbers are integers.
 //! **Knows nothing of:** where the figures come from.
 
+mod watch;
+
+pub(crate) use watch::saved;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
