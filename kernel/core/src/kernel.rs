@@ -5,6 +5,8 @@
 //! **Knows nothing of:** how calls enter (see [`crate::entry`]).
 
 use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::audit::Audit;
+use crate::buffers::Buffers;
 use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
@@ -62,6 +64,10 @@ pub struct State {
     pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
     pub guest: Guest,
+    /// What was done in the wrong order.
+    pub audit: Audit,
+    /// Buffers that pseudo-TAs mapped into TAs.
+    pub buffers: Buffers,
     /// Snapshots and watchpoints.
     pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
@@ -118,11 +124,16 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<Self, HeapExhausted> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
         let guest = Guest::new();
+        let buffers = Buffers::new();
+        parts.machine.set_owner(OwnerId::STATS);
+        let audit = Audit::new();
         parts.machine.set_owner(previous);
         let state = State {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
+            audit: audit?,
+            buffers: buffers?,
             snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
             asids: [1, 0, 0, 0],

@@ -12,6 +12,8 @@ extern crate alloc;
 
 pub mod addr;
 pub mod args;
+pub mod audit;
+pub mod buffers;
 pub mod call;
 pub mod entry;
 pub mod fallible;
@@ -48,3 +50,4 @@ pub mod testing;
 mod tests;
 pub mod text;
 pub mod thread;
+pub mod undo;

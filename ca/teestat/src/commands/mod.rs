@@ -4,9 +4,12 @@
 //! **Knows nothing of:** the questions' answers.
 
 mod account;
+mod audit;
 mod leaks;
 mod snapshot;
 mod stock;
+
+pub(crate) use audit::NamedStack;
 
 use core::fmt::{self, Write};
 
@@ -34,6 +37,7 @@ const GROUPS: &[&[Command]] = &[
     account::COMMANDS,
     leaks::COMMANDS,
     snapshot::COMMANDS,
+    audit::COMMANDS,
 ];
 
 /// All commands, in the order of the help.

@@ -14,8 +14,8 @@ pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0
 pub const CMD_HELD: u32 = 0;
 /// `(memref out: [`EventRow`] array)`: the last events, oldest first.
 pub const CMD_EVENTS: u32 = 1;
-/// `(value out: a = events ever, b = events dropped; value out: a = things held, b = call stacks
-/// that had no room)`.
+/// `(value out: a = events ever, b = events that the ring has no more; value out: a = call stacks that
+/// had no room)`.
 pub const CMD_TOTALS: u32 = 2;
 /// `(value in: a = 1 on, 0 off)`: the test-only fault: closing a channel leaves its mappings behind,
 /// with their kernel objects. Only in builds with test hooks, else `NOT_SUPPORTED`.
