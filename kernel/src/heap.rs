@@ -318,6 +318,16 @@ impl KernelHeap for Heap {
         write!(out, "{} {}:{}", name.function, name.file, name.line).is_ok()
     }
 
+    fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]) {
+        // SAFETY: the kernel is compiled with frame pointers.
+        let caller = unsafe { Caller::capture(MAX_FRAMES, walkable()) };
+        let stack = caller.origin().stack(MAX_FRAMES, walkable());
+        // The first one is the caller's own.
+        for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
+            *frame = image_offset(*address).unwrap_or(0);
+        }
+    }
+
     fn last_oom(&self, out: &mut dyn Write) -> bool {
         let report = *self.last_oom.lock();
         !report.text().is_empty() && out.write_str(report.text()).is_ok()

@@ -11,7 +11,7 @@ use teec::Context;
 
 use crate::client::{self, ClientError};
 use crate::text::Named;
-use crate::{Memory, Names};
+use crate::{Files, Memory, Names};
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -45,6 +45,7 @@ pub(crate) struct Tool<'a, 'c> {
     pub(crate) context: &'a Context<'c>,
     pub(crate) out: &'a mut dyn Write,
     pub(crate) names: &'a dyn Names,
+    pub(crate) files: &'a dyn Files,
     pub(crate) memory: &'a mut Memory,
     pub(crate) as_json: bool,
 }

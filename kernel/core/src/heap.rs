@@ -40,6 +40,8 @@ pub trait KernelHeap: Sync {
     fn dump(&self, out: &mut dyn fmt::Write);
     /// Writes "function file:line" for an offset in the kernel image; false if it has no name.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
+    /// Fills in from where the caller was called: return addresses as in [`LiveGroup::frames`].
+    fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]);
     /// Writes the last out-of-memory report; false if there was none.
     fn last_oom(&self, out: &mut dyn fmt::Write) -> bool;
 }

@@ -12,6 +12,8 @@ extern crate alloc;
 
 pub mod addr;
 pub mod args;
+pub mod audit;
+pub mod buffers;
 pub mod call;
 pub mod entry;
 pub mod fallible;
@@ -41,6 +43,7 @@ pub mod services;
 pub mod session;
 pub mod shm;
 mod stacks;
+pub mod snapshot;
 pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing", feature = "fuzzing"))]
@@ -49,3 +52,4 @@ pub mod testing;
 mod tests;
 pub mod text;
 pub mod thread;
+pub mod undo;

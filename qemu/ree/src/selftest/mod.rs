@@ -11,6 +11,7 @@ mod figures;
 mod heaps;
 mod images;
 mod memory;
+mod order;
 mod races;
 mod raw;
 mod sessions;
@@ -156,6 +157,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         crashes::TESTS,
         races::TESTS,
         figures::TESTS,
+        order::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
