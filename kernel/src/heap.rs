@@ -116,7 +116,10 @@ fn failure_row(error: &AllocError, stack: &CallStack, top: &[SiteInfo]) -> Failu
         *frame = offset(*address);
     }
     for (place, site) in row.top.iter_mut().zip(top) {
-        *place = [offset(own_frame(&site.frames)), site.live_bytes.into()];
+        place.bytes = site.live_bytes.into();
+        for (frame, address) in place.frames.iter_mut().zip(way_in(&site.frames)) {
+            *frame = offset(*address);
+        }
         row.tops += 1;
     }
     row
@@ -162,6 +165,13 @@ fn own_frame(frames: &[u64]) -> u64 {
         .copied()
         .find(|frame| name_of(*frame).is_some_and(is_own));
     named.unwrap_or(frames.first().copied().unwrap_or(0))
+}
+
+/// The frames from the one on that [`own_frame`] chooses.
+fn way_in(frames: &[u64]) -> &[u64] {
+    let own = own_frame(frames);
+    let at = frames.iter().position(|frame| *frame == own);
+    frames.get(at.unwrap_or(0)..).unwrap_or_default()
 }
 
 /// Whether a name says more than "the allocator".
@@ -351,7 +361,8 @@ impl KernelHeap for Heap {
         // SAFETY: the kernel is compiled with frame pointers.
         let caller = unsafe { Caller::capture(MAX_FRAMES, walkable()) };
         let stack = caller.origin().stack(MAX_FRAMES, walkable());
-        for (frame, address) in frames.iter_mut().zip(stack.frames()) {
+        // The first one is the caller's own.
+        for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
             *frame = image_offset(*address).unwrap_or(0);
         }
     }

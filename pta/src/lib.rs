@@ -1,10 +1,12 @@
-//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, `memleak`, `control` and `inspect` of Tally's own.
+//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, and Tally's own.
 //!
 //! **Invariant:** no unsafe, no state; everything comes from [`Services`].
 //! **Knows nothing of:** the machine, the kernel's structures.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "stats")]
+mod audit;
 #[cfg(feature = "stats")]
 mod control;
 mod device;
@@ -19,12 +21,18 @@ mod records;
 mod stats;
 #[cfg(all(test, feature = "stats"))]
 mod tests;
+mod vdec;
+#[cfg(feature = "stats")]
+mod watch;
 
 use tally_core::pta_api::PseudoTa;
 
 /// All of this build.
 pub static ALL: &[&dyn PseudoTa] = &[
     &device::Device,
+    &vdec::Vdec,
+    #[cfg(feature = "stats")]
+    &audit::Audit,
     #[cfg(feature = "stats")]
     &stats::Stats,
     #[cfg(feature = "stats")]
@@ -33,4 +41,6 @@ pub static ALL: &[&dyn PseudoTa] = &[
     &control::Control,
     #[cfg(feature = "stats")]
     &inspect::Inspector,
+    #[cfg(feature = "stats")]
+    &watch::Watch,
 ];

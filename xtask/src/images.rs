@@ -49,7 +49,9 @@ impl Config {
     /// Tells the outputs of different builds apart.
     fn suffix(&self) -> String {
         let plain = self.kernel_no_default_features.then_some("plain");
-        let parts = plain.into_iter().chain(self.kernel_features.iter().map(String::as_str));
+        let parts = plain
+            .into_iter()
+            .chain(self.kernel_features.iter().map(String::as_str));
         parts.map(|part| format!("-{part}")).collect()
     }
 }
@@ -86,6 +88,8 @@ pub(crate) struct Images {
     pub(crate) ree_raw: PathBuf,
     /// TA archive.
     pub(crate) archive: PathBuf,
+    /// The kernel's raw image.
+    pub(crate) kernel_raw: PathBuf,
     /// Bytes of the kernel's raw image, with its call-site table.
     pub(crate) kernel_raw_len: usize,
     /// Bytes of the kernel's call-site table.
@@ -131,7 +135,8 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
     let variant = config.suffix();
-    write_if_changed(&out.join(format!("kernel{variant}.bin")), &kernel_raw)?;
+    let kernel_path = out.join(format!("kernel{variant}.bin"));
+    write_if_changed(&kernel_path, &kernel_raw)?;
     let monitor_raw = monitor.flatten()?;
     write_if_changed(&out.join("monitor.bin"), &monitor_raw)?;
     let flash_path = out.join(format!("flash{variant}.bin"));
@@ -161,6 +166,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     write_if_changed(&archive, &flash::cpio(&files)?)?;
 
     Ok(Images {
+        kernel_raw: kernel_path,
         kernel_raw_len: kernel_raw.len(),
         kernel_sites_len,
         monitor,

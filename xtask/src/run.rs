@@ -5,9 +5,11 @@
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
+use crate::tfa::Tfa;
 use crate::{linux, paths, ui};
 use anyhow::Result;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to run.
@@ -16,6 +18,9 @@ pub(crate) struct Args {
     /// Boot Debian's Linux as the normal world; COMMANDS are its shell's
     #[arg(long)]
     linux: bool,
+    /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
+    tfa: Option<Option<PathBuf>>,
     /// Show the secure world's console between the lines of the normal one
     #[arg(long)]
     secure_console: bool,
@@ -51,6 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (false, text) => Some(text),
     };
     let linux = args.linux.then(|| linux::prepare(&images)).transpose()?;
+    let tfa = match &args.tfa {
+        Some(Some(dir)) => Some(Tfa::in_dir(dir)?),
+        Some(None) => Some(Tfa::debian()?),
+        None => None,
+    };
     qemu::announce("run");
     if interactive {
         let help = if args.linux {
@@ -83,9 +93,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .map(str::to_owned)
             .collect(),
     };
-    let outcome = match &linux {
-        Some(linux) => run.start_linux(linux)?,
-        None => run.start()?,
+    let outcome = match (&linux, &tfa) {
+        (Some(linux), _) => run.start_linux(linux)?,
+        (None, Some(tfa)) => run.start_under(tfa)?,
+        (None, None) => run.start()?,
     };
     if args.time {
         ui::step(

@@ -12,7 +12,7 @@ use teec::{Context, ErrorKind};
 use crate::client::inspect::Subject;
 use crate::client::{self, ClientError};
 use crate::text::Named;
-use crate::{Memory, Names};
+use crate::{Files, Memory, Names};
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -46,6 +46,7 @@ pub(crate) struct Tool<'a, 'c> {
     pub(crate) context: &'a Context<'c>,
     pub(crate) out: &'a mut dyn Write,
     pub(crate) names: &'a dyn Names,
+    pub(crate) files: &'a dyn Files,
     pub(crate) memory: &'a mut Memory,
     pub(crate) as_json: bool,
 }

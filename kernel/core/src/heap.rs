@@ -41,7 +41,7 @@ pub trait KernelHeap: Sync {
     fn dump(&self, out: &mut dyn fmt::Write);
     /// Writes "function file:line" for an offset in the kernel image; false if it has no name.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
-    /// Fills in where the kernel stands: return addresses as in [`LiveGroup::frames`].
+    /// Fills in from where the caller was called: return addresses as in [`LiveGroup::frames`].
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]);
     /// Works on the log of refused allocations. Nothing may be allocated meanwhile.
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures));

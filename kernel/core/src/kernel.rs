@@ -5,6 +5,8 @@
 //! **Knows nothing of:** how calls enter (see [`crate::entry`]).
 
 use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::audit::Audit;
+use crate::buffers::Buffers;
 use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
@@ -17,6 +19,7 @@ use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
+use crate::snapshot::Snapshots;
 use crate::thread::ThreadTable;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
@@ -75,6 +78,12 @@ pub struct State {
     pub guest: Guest,
     /// What TAs used that have ended.
     pub history: History,
+    /// What was done in the wrong order.
+    pub audit: Audit,
+    /// Buffers that pseudo-TAs mapped into TAs.
+    pub buffers: Buffers,
+    /// Snapshots and watchpoints.
+    pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
@@ -131,12 +140,18 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<Self, HeapExhausted> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
         let guest = Guest::new();
+        let buffers = Buffers::new();
+        parts.machine.set_owner(OwnerId::STATS);
+        let audit = Audit::new();
         parts.machine.set_owner(previous);
         let state = State {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
             history: History::new(),
+            audit: audit?,
+            buffers: buffers?,
+            snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
             asids: [1, 0, 0, 0],
         };

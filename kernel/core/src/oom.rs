@@ -128,28 +128,32 @@ pub fn failure_row<M: Machine>(
             row.largest_free = u64::from(pages.available()) * PAGE;
         }
     }
-    let mut frames = row.frames.iter_mut();
+    // The first is where the system call was made, which is no return address.
+    let mut is_first = true;
+    let mut used = 0;
     obituary::walk(machine, instance, context, |pc| {
-        // What is not in the image says nothing to anybody.
-        match (instance.image_offset(pc), frames.as_slice().is_empty()) {
-            (_, true) => false,
-            (None, false) => true,
-            (Some(offset), false) => {
-                if let Some(frame) = frames.next() {
-                    *frame = offset;
-                }
-                true
+        let offset = instance.image_offset(pc).filter(|_| !is_first);
+        is_first = false;
+        match (offset, row.frames.get_mut(used)) {
+            (_, None) => return false,
+            // What is not in the image says nothing to anybody.
+            (None, Some(_)) => {}
+            (Some(offset), Some(frame)) => {
+                *frame = offset;
+                used += 1;
             }
         }
+        true
     });
     let mut sites = [SiteInfo::default(); 4];
     let count = ta_heap::top_sites(machine, space, heap, &mut sites);
     for (place, site) in row.top.iter_mut().zip(&sites[..count]) {
-        let frame = site
-            .frames
-            .iter()
-            .find_map(|frame| instance.image_offset(*frame));
-        *place = [frame.unwrap_or(0), site.live_bytes.into()];
+        place.bytes = site.live_bytes.into();
+        let frames = site.frames.iter();
+        let offsets = frames.filter_map(|frame| instance.image_offset(*frame));
+        for (frame, offset) in place.frames.iter_mut().zip(offsets) {
+            *frame = offset;
+        }
         row.tops += 1;
     }
     row

@@ -4,10 +4,13 @@
 //! what it scribbled over its own books shows as "inconsistent", nothing else.
 //! **Knows nothing of:** the pseudo-TAs' commands.
 
+mod audit;
+mod buffers;
 mod inspect;
+mod watch;
 
 use crate::addr::PAGE_SIZE;
-use crate::call::Call;
+use crate::call::{Call, Caller};
 use crate::heap::LiveGroup;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
@@ -33,6 +36,8 @@ pub struct CallServices<'k, M: Machine + 'static> {
     kernel: &'k Kernel<M>,
     thread: usize,
     rpc: RefCell<RpcClient>,
+    /// The TA that asks, if one does.
+    caller: Option<Caller>,
 }
 
 impl<'k, M: Machine> Call<'k, M> {
@@ -44,6 +49,7 @@ impl<'k, M: Machine> Call<'k, M> {
             kernel: self.kernel,
             thread: self.thread,
             rpc: RefCell::new(rpc),
+            caller: self.caller,
         }
     }
 }
@@ -252,6 +258,7 @@ impl<M: Machine> Services for CallServices<'_, M> {
                     kernel: self.kernel,
                     thread: self.thread,
                     rpc,
+                    caller: None,
                 };
                 call.unclaim(instance);
                 self.rpc.replace(call.rpc);

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use cpio::Archive;
 use std::path::{Path, PathBuf};
 
-pub(crate) use packages::Unreachable;
+pub(crate) use packages::{Unreachable, upstream_source};
 
 /// The Rust target of programs for Linux.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";

@@ -3,7 +3,12 @@
 //! **Invariant:** answers are checked for size before they are read.
 //! **Knows nothing of:** how anything is printed.
 
+mod audit;
 pub mod inspect;
+mod watch;
+
+pub use audit::{AuditTotals, audit_events, audit_totals, held, set_buffer_fault};
+pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
 
 use alloc::string::String;
 use alloc::vec::Vec;

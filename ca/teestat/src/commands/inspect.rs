@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use super::{Command, Form};
 use crate::client::inspect::{self as client, Subject};
-use crate::frames::frame_name;
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, json, text};
 
@@ -53,7 +52,8 @@ impl Tool<'_, '_> {
             let stack = self.name_frames(row.image, &row.frames);
             let tops = row.top.iter().take(row.tops as usize);
             let tops = tops
-                .map(|[frame, _]| frame_name(self.context, self.names, row.image, *frame))
+                .map(|top| self.name_frames(row.image, &top.frames))
+                .map(|names| names.into_iter().next().unwrap_or_default())
                 .collect();
             named.push((row, stack, tops));
         }

@@ -193,11 +193,12 @@ pub(crate) fn failures(
             write!(out, "{comma}{}", Quoted(name))?;
         }
         out.write_str("],\"held\":[")?;
-        for (n, ([_, bytes], name)) in row.top.iter().zip(tops).enumerate() {
+        for (n, (top, name)) in row.top.iter().zip(tops).enumerate() {
             let comma = if n == 0 { "" } else { "," };
             write!(
                 out,
-                "{comma}{{\"bytes\":{bytes},\"site\":{}}}",
+                "{comma}{{\"bytes\":{},\"site\":{}}}",
+                top.bytes,
                 Quoted(name)
             )?;
         }

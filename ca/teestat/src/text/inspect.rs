@@ -407,8 +407,8 @@ pub(crate) fn failures(
         for (depth, name) in stack.iter().enumerate() {
             writeln!(out, "  #{depth} {name}")?;
         }
-        for ([_, bytes], name) in row.top.iter().zip(tops) {
-            writeln!(out, "  {bytes} bytes held by {name}")?;
+        for (top, name) in row.top.iter().zip(tops) {
+            writeln!(out, "  {} bytes held by {name}", top.bytes)?;
         }
     }
     let first = rows.first().map_or(1, |(row, _, _)| row.number);

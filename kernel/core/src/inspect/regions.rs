@@ -36,6 +36,7 @@ fn kind_name(region: &Region) -> &'static str {
         RegionKind::Stack => "stack",
         RegionKind::Heap => "heap",
         RegionKind::Param => "parameter",
+        RegionKind::Buffer => "buffer",
     }
 }
 

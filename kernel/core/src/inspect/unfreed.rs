@@ -18,7 +18,7 @@ const TOP_SITES: usize = 4;
 
 impl<M: Machine> Kernel<M> {
     /// Notes the end of an instance that is about to lose its memory; what it leaves.
-    pub fn note_end(&self, state: &mut State, instance: InstanceRef) -> Option<Remains> {
+    pub fn note_ended(&self, state: &mut State, instance: InstanceRef) -> Option<Remains> {
         let remains = self.remains(state, instance)?;
         let found = state.guest.instances.at(instance)?;
         // What never could be entered has used nothing.

@@ -79,6 +79,10 @@ page_uses! {
     TaHeap = "TA heaps",
     /// Secure memory passed between TAs.
     TaParam = "TA parameters",
+    /// Buffers that pseudo-TAs map into TAs.
+    SecureBuffer = "secure buffers",
+    /// Snapshots of the account.
+    Snapshot = "snapshots",
     /// Anything else, kept for later.
     Spare = "spare",
 }

@@ -12,6 +12,7 @@ mod heaps;
 mod images;
 mod inspect;
 mod memory;
+mod order;
 mod races;
 mod raw;
 mod sessions;
@@ -158,6 +159,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        order::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
