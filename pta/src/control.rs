@@ -75,12 +75,7 @@ impl PseudoTa for Control {
 
 fn kill(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-    let mut octets = [0; 16];
-    if params.memref_len(0) != octets.len() as u64 {
-        return Err(TeeResult::BAD_PARAMETERS);
-    }
-    params.read(0, 0, &mut octets)?;
-    let killed = services.kill(TeeUuid::from_octets(octets));
+    let killed = services.kill(list::uuid(params, 0)?);
     params.set_value(1, killed, 0);
     if killed == 0 {
         Err(TeeResult::ITEM_NOT_FOUND)

@@ -4,6 +4,8 @@
 //! **Knows nothing of:** what the answers say.
 
 use tally_abi::TeeResult;
+#[cfg(feature = "stats")]
+use tally_abi::TeeUuid;
 use tally_core::pta_api::Params;
 
 /// Reports the size of what was, or would have been, written.
@@ -30,4 +32,18 @@ pub(crate) fn expect(params: &dyn Params, types: [u32; 4]) -> Result<(), TeeResu
     } else {
         Err(TeeResult::BAD_PARAMETERS)
     }
+}
+
+/// The UUID in memory reference `param`.
+///
+/// # Errors
+/// `BAD_PARAMETERS` if it is of another size.
+#[cfg(feature = "stats")]
+pub(crate) fn uuid(params: &dyn Params, param: usize) -> Result<TeeUuid, TeeResult> {
+    let mut octets = [0; 16];
+    if params.memref_len(param) != octets.len() as u64 {
+        return Err(TeeResult::BAD_PARAMETERS);
+    }
+    params.read(param, 0, &mut octets)?;
+    Ok(TeeUuid::from_octets(octets))
 }

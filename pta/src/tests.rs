@@ -3,6 +3,8 @@
 //! **Invariant:** every test compares the accounts before and after.
 //! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
+mod watch;
+
 use std::sync::Arc;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};

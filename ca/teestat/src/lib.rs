@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod client;
 pub mod commands;
+mod files;
 mod frames;
 mod growth;
 mod json;
@@ -21,6 +22,7 @@ mod terminal;
 mod text;
 mod tool;
 
+pub use files::{FileSink, Files, NoFiles};
 pub use frames::frame_name;
 pub use terminal::{NoTerminal, Terminal};
 
@@ -49,6 +51,20 @@ pub trait Names {
     fn site(&self, image: TeeUuid, offset: u64) -> Option<String>;
 }
 
+/// What the tool needs of where it runs.
+pub trait Host {
+    /// Names for people.
+    fn names(&self) -> &dyn Names;
+
+    /// Where files are written.
+    fn files(&self) -> &dyn Files;
+
+    /// Who watches the output.
+    fn terminal(&self) -> &dyn Terminal {
+        &NoTerminal
+    }
+}
+
 /// No names at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
@@ -62,6 +78,16 @@ impl Names for NoNames {
     }
     fn site(&self, _: TeeUuid, _: u64) -> Option<String> {
         None
+    }
+}
+
+impl Host for NoNames {
+    fn names(&self) -> &dyn Names {
+        self
+    }
+
+    fn files(&self) -> &dyn Files {
+        &NoFiles
     }
 }
 
@@ -85,20 +111,7 @@ pub fn run(
     context: &Context<'_>,
     out: &mut dyn Write,
     err: &mut dyn Write,
-    names: &dyn Names,
-    memory: &mut Memory,
-) -> u8 {
-    run_on(&mut NoTerminal, args, context, out, err, names, memory)
-}
-
-/// As [`run`], with a terminal for commands that go on.
-pub fn run_on(
-    terminal: &mut dyn Terminal,
-    args: &[&str],
-    context: &Context<'_>,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-    names: &dyn Names,
+    host: &dyn Host,
     memory: &mut Memory,
 ) -> u8 {
     let as_json = args.contains(&"--json");
@@ -106,9 +119,10 @@ pub fn run_on(
     let mut tool = Tool {
         context,
         out,
-        names,
+        names: host.names(),
+        files: host.files(),
+        terminal: host.terminal(),
         memory,
-        terminal,
         as_json,
     };
     let (status, said) = match dispatch(&mut tool, &words) {

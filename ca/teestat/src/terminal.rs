@@ -9,7 +9,7 @@ pub trait Terminal {
     fn is_terminal(&self) -> bool;
 
     /// Waits; true if the person asked to end (`q`, ctrl-C), or nobody can wait here.
-    fn pause(&mut self, millis: u32) -> bool;
+    fn pause(&self, millis: u32) -> bool;
 }
 
 /// Output that nobody watches.
@@ -21,7 +21,7 @@ impl Terminal for NoTerminal {
         false
     }
 
-    fn pause(&mut self, _: u32) -> bool {
+    fn pause(&self, _: u32) -> bool {
         true
     }
 }

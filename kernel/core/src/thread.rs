@@ -9,7 +9,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most threads a table can have.
-pub const MAX_THREADS: usize = 16;
+pub const MAX_THREADS: usize = 64;
 
 const FREE: u8 = 0;
 const ACTIVE: u8 = 1;

@@ -8,51 +8,12 @@ use alloc::vec::Vec;
 use tally_abi::TeeUuid;
 use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow};
 use tally_abi::pta::memleak::{self, LeakRecord};
-use teec::{
-    Context, Direction, Error, ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue,
-};
+use teec::{Context, Direction, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue};
 
-use super::{ClientError, RETRIES, Result, memleak_session, records, value_out};
+use super::{ClientError, Result, fetch_by, memleak_session, records, value_out};
 
 /// Octets that are kept free for records that come while a list is fetched.
 const SPARE: usize = 512;
-
-/// Fetches octets whose number only the other side knows. `call` gets the memory to put them in and
-/// returns the size it was told.
-fn fetch(
-    what: &'static str,
-    mut call: impl FnMut(ParamTmpRef<'_>) -> (teec::Result<()>, usize),
-) -> Result<Vec<u8>> {
-    let mut buffer = Vec::new();
-    for _ in 0..RETRIES {
-        let memory = if buffer.is_empty() {
-            ParamTmpRef::new_null(Direction::Output)
-        } else {
-            ParamTmpRef::new_output(&mut buffer)
-        };
-        match call(memory) {
-            (Ok(()), size) => {
-                buffer.truncate(size);
-                return Ok(buffer);
-            }
-            (Err(error), size) if error.kind() == ErrorKind::ShortBuffer => {
-                buffer = zeros(size.saturating_add(SPARE))?;
-            }
-            (Err(error), _) => return Err(ClientError::Invoke(what, error)),
-        }
-    }
-    let short = Error::new(ErrorKind::ShortBuffer);
-    Err(ClientError::Invoke(what, short))
-}
-
-fn zeros(len: usize) -> Result<Vec<u8>> {
-    let mut buffer = Vec::new();
-    buffer
-        .try_reserve_exact(len)
-        .map_err(|_| ClientError::NoMemory)?;
-    buffer.resize(len, 0);
-    Ok(buffer)
-}
 
 /// Sets a mark with a name (empty: without one) and returns its number.
 ///
@@ -77,7 +38,7 @@ pub fn mark_named(context: &Context<'_>, name: &str) -> Result<u32> {
 pub fn marks(context: &Context<'_>) -> Result<(Vec<MarkRow>, u32)> {
     let mut session = memleak_session(context)?;
     let mut dropped = 0;
-    let bytes = fetch("marks", |memory| {
+    let bytes = fetch_by("marks", SPARE, &mut |memory| {
         let mut op = Operation::new(0, value_out(), memory, ParamNone, ParamNone);
         let result = session.invoke_command(memleak::CMD_MARKS, &mut op);
         dropped = op.parameters().0.b();
@@ -99,7 +60,7 @@ pub fn diff(
 ) -> Result<Vec<LeakRecord>> {
     let mut session = memleak_session(context)?;
     let octets = ta.map(TeeUuid::to_octets);
-    let bytes = fetch("live blocks", |memory| {
+    let bytes = fetch_by("live blocks", SPARE, &mut |memory| {
         let which = match &octets {
             Some(octets) => ParamTmpRef::new_input(octets),
             None => ParamTmpRef::new_null(Direction::Input),
@@ -123,7 +84,7 @@ pub fn diff(
 pub fn ended(context: &Context<'_>, since: u32) -> Result<(Vec<EndedRow>, u32)> {
     let mut session = memleak_session(context)?;
     let mut dropped = 0;
-    let bytes = fetch("ended instances", |memory| {
+    let bytes = fetch_by("ended instances", SPARE, &mut |memory| {
         let since = ParamValue::new(since, 0, ParamType::ValueInput);
         let mut op = Operation::new(0, since, value_out(), memory, ParamNone);
         let result = session.invoke_command(memleak::CMD_ENDED, &mut op);
@@ -141,7 +102,7 @@ pub fn ended(context: &Context<'_>, since: u32) -> Result<(Vec<EndedRow>, u32)> 
 pub fn scan(context: &Context<'_>, heap: TeeUuid) -> Result<Vec<ScanRow>> {
     let mut session = memleak_session(context)?;
     let octets = heap.to_octets();
-    let bytes = fetch("scan", |memory| {
+    let bytes = fetch_by("scan", SPARE, &mut |memory| {
         let which = ParamTmpRef::new_input(&octets);
         let mut op = Operation::new(0, which, memory, ParamNone, ParamNone);
         let result = session.invoke_command(memleak::CMD_SCAN, &mut op);
@@ -157,7 +118,7 @@ pub fn scan(context: &Context<'_>, heap: TeeUuid) -> Result<Vec<ScanRow>> {
 pub fn suspects(context: &Context<'_>, heap: TeeUuid) -> Result<Vec<SuspectRow>> {
     let mut session = memleak_session(context)?;
     let octets = heap.to_octets();
-    let bytes = fetch("suspects", |memory| {
+    let bytes = fetch_by("suspects", SPARE, &mut |memory| {
         let which = ParamTmpRef::new_input(&octets);
         let mut op = Operation::new(0, which, memory, ParamNone, ParamNone);
         let result = session.invoke_command(memleak::CMD_SUSPECTS, &mut op);

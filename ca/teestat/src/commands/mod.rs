@@ -4,9 +4,14 @@
 //! **Knows nothing of:** the questions' answers.
 
 mod account;
+mod audit;
+mod inspect;
 mod leaks;
+mod snapshot;
 mod stock;
 pub(crate) mod top;
+
+pub(crate) use audit::NamedStack;
 
 use core::fmt::{self, Write};
 
@@ -29,16 +34,19 @@ pub struct Form(pub &'static str, pub &'static str);
 /// As [`Command::words`]: the name of a TA.
 pub const A_TA: &[&str] = &["TA"];
 
-const GROUPS: [&[Command]; 4] = [
+const GROUPS: &[&[Command]] = &[
     stock::COMMANDS,
     account::COMMANDS,
+    inspect::COMMANDS,
     leaks::COMMANDS,
+    snapshot::COMMANDS,
+    audit::COMMANDS,
     top::COMMANDS,
 ];
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    GROUPS.into_iter().flatten()
+    GROUPS.iter().copied().flatten()
 }
 
 /// The command of this name.

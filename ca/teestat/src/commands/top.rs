@@ -7,11 +7,11 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use tally_abi::TeeUuid;
 use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::memleak::owner_kind;
+use tally_abi::pta::inspect::TaDetail;
 
 use super::{Command, Form};
+use crate::client::inspect::{self, Subject};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, client, json, text};
 
@@ -43,24 +43,6 @@ pub(crate) enum Sort {
     Name,
 }
 
-/// One TA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) uuid: TeeUuid,
-    /// Tells instances of one TA apart; 0 where they are not told apart.
-    pub(crate) instance: u32,
-    pub(crate) state: &'static str,
-    pub(crate) sessions: u32,
-    /// Heap bytes allocated.
-    pub(crate) heap: u64,
-    /// Most that ever were.
-    pub(crate) peak: u64,
-    /// Secure memory that it has.
-    pub(crate) rss: u64,
-    /// Kernel heap bytes on its behalf.
-    pub(crate) kernel: u64,
-}
-
 /// One round.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
@@ -68,15 +50,16 @@ pub(crate) struct Round {
     pub(crate) ram: (u64, u64),
     /// Kernel heap, and what of it is taken.
     pub(crate) kernel_heap: (u64, u64),
-    pub(crate) rows: Vec<Row>,
+    /// Every instance.
+    pub(crate) tas: Vec<TaDetail>,
 }
 
 impl Round {
-    /// By how many bytes a TA's heap grew since the round before; `None` if it was not there.
-    pub(crate) fn growth_of(&self, row: &Row) -> Option<i64> {
-        let key = |r: &Row| (r.uuid, r.instance);
-        let before = self.rows.iter().find(|other| key(other) == key(row))?;
-        Some(row.heap as i64 - before.heap as i64)
+    /// By how many bytes a TA's heap has grown since this round; `None` if it was not there.
+    pub(crate) fn growth_of(&self, ta: &TaDetail) -> Option<i64> {
+        let key = |ta: &TaDetail| (ta.uuid, ta.instance);
+        let before = self.tas.iter().find(|other| key(other) == key(ta))?;
+        Some(i64::from(ta.heap.alloc.allocated) - i64::from(before.heap.alloc.allocated))
     }
 }
 
@@ -155,61 +138,30 @@ impl Tool<'_, '_> {
 
     fn round(&self) -> Result<Round, Failure> {
         let pools = client::pools(self.context)?;
-        let owners = client::owners(self.context)?;
-        let loaded = client::ta_stats(self.context)?;
         let taken = |index: usize| {
             let pool: Option<&PoolStats> = pools.get(index);
             pool.map_or((0, 0), |pool| {
                 (u64::from(pool.alloc.size), u64::from(pool.alloc.allocated))
             })
         };
-        let mut rows: Vec<Row> = Vec::new();
-        for ta in &loaded {
-            let at = rows.iter().position(|row| row.uuid == ta.uuid);
-            let at = at.unwrap_or_else(|| {
-                rows.push(Row {
-                    uuid: ta.uuid,
-                    state: "loaded",
-                    ..Row::default()
-                });
-                rows.len() - 1
-            });
-            let row = &mut rows[at];
-            row.sessions += ta.sess_num;
-            row.heap += u64::from(ta.heap.allocated);
-            row.peak += u64::from(ta.heap.max_allocated);
-            if ta.panicked != 0 {
-                row.state = "dead";
-            }
-        }
-        for row in &mut rows {
-            let own = owners.iter().filter(|owner| {
-                owner.uuid == row.uuid
-                    && [owner_kind::TA, owner_kind::SESSION].contains(&owner.kind)
-            });
-            for owner in own {
-                row.rss += u64::from(owner.pages) * 4096;
-                row.kernel += u64::from(owner.heap_bytes);
-            }
-        }
         Ok(Round {
             kernel_heap: taken(0),
             ram: taken(1),
-            rows,
+            tas: inspect::tas(self.context, &Subject::NOBODY)?,
         })
     }
 
     fn sort(&self, round: &mut Round, by: Sort) {
-        let name = |row: &Row| (self.names.name_of(row.uuid), row.uuid, row.instance);
-        round.rows.sort_by_key(|row| name(row));
-        let figure = |row: &Row| match by {
-            Sort::Heap => row.heap,
-            Sort::Rss => row.rss,
-            Sort::Kernel => row.kernel,
+        let name = |ta: &TaDetail| (self.names.name_of(ta.uuid), ta.uuid, ta.instance);
+        round.tas.sort_by_key(|ta| name(ta));
+        let figure = |ta: &TaDetail| match by {
+            Sort::Heap => u64::from(ta.heap.alloc.allocated),
+            Sort::Rss => ta.rss,
+            Sort::Kernel => ta.kernel_heap,
             Sort::Name => 0,
         };
         // Stable: equal ones stay in the order of their names.
-        round.rows.sort_by_key(|row| core::cmp::Reverse(figure(row)));
+        round.tas.sort_by_key(|ta| core::cmp::Reverse(figure(ta)));
     }
 }
 
@@ -243,13 +195,16 @@ mod tests {
 
     #[test]
     fn growth_is_that_of_the_same_instance() {
-        let row = |instance, heap| Row {
-            instance,
-            heap,
-            ..Row::default()
+        let row = |instance, heap| {
+            let mut ta = TaDetail {
+                instance,
+                ..TaDetail::default()
+            };
+            ta.heap.alloc.allocated = heap;
+            ta
         };
         let before = Round {
-            rows: Vec::from([row(1, 100), row(2, 500)]),
+            tas: Vec::from([row(1, 100), row(2, 500)]),
             ..Round::default()
         };
         assert_eq!(before.growth_of(&row(2, 450)), Some(-50));

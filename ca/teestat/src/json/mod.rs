@@ -3,8 +3,14 @@
 //! **Invariant:** strings are escaped (RFC 8259), numbers are integers.
 //! **Knows nothing of:** where the figures come from.
 
+mod audit;
+pub(crate) mod inspect;
 pub(crate) mod leaks;
 pub(crate) mod top;
+mod watch;
+
+pub(crate) use audit::{events, held};
+pub(crate) use watch::saved;
 
 use core::fmt::{self, Display, Write};
 

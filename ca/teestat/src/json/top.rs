@@ -5,9 +5,12 @@
 
 use core::fmt::{self, Write};
 
+use tally_abi::pta::inspect::state;
+
 use super::{array, uuid_fields};
 use crate::Names;
 use crate::commands::top::Round;
+use crate::text::inspect::state_name;
 
 pub(crate) fn round(
     out: &mut dyn Write,
@@ -15,17 +18,26 @@ pub(crate) fn round(
     before: &Round,
     names: &dyn Names,
 ) -> fmt::Result {
-    array(out, "tas", &round.rows, |out, _, row| {
+    array(out, "tas", &round.tas, |out, _, ta| {
         write!(
             out,
             "{{\"instance\":{},\"state\":\"{}\",\"sessions\":{},\"heap\":{},\"peak\":{},\"rss\":{},\
              \"kernel_heap\":{}",
-            row.instance, row.state, row.sessions, row.heap, row.peak, row.rss, row.kernel
+            ta.instance,
+            state_name(ta.state),
+            ta.sessions,
+            ta.heap.alloc.allocated,
+            ta.heap.alloc.max_allocated,
+            ta.rss,
+            ta.kernel_heap
         )?;
-        if let Some(growth) = before.growth_of(row) {
+        if ta.state == state::BUSY {
+            write!(out, ",\"command\":{}", ta.command)?;
+        }
+        if let Some(growth) = before.growth_of(ta) {
             write!(out, ",\"growth\":{growth}")?;
         }
-        uuid_fields(out, row.uuid, names)?;
+        uuid_fields(out, ta.uuid, names)?;
         out.write_char('}')
     })?;
     writeln!(

@@ -6,7 +6,7 @@
 
 use super::CallServices;
 use super::heaps::{Groups, HeapRef, to_the_end};
-use crate::instance::{InstanceRef, Life};
+use crate::instance::{InstanceRef, Life, Remains};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
 use crate::marks::{Ended, Mark, MarkName};
@@ -57,20 +57,25 @@ impl<M: Machine> CallServices<'_, M> {
 impl<M: Machine> Kernel<M> {
     /// Notes that an instance ends, with what its heap still holds. One that was never ready is no
     /// instance to anybody.
-    pub(crate) fn note_end(&self, state: &mut State, instance: InstanceRef) {
+    pub(crate) fn note_instance_end(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        remains: Option<&Remains>,
+    ) {
         let Some(found) = state.guest.instances.at(instance) else {
             return;
         };
         if found.life != Life::Ready {
             return;
         }
-        let heap = self.ta_pool(found);
+        let heap = remains.map(|remains| remains.heap).unwrap_or_default();
         let ended = Ended {
             uuid: found.uuid,
             at_ms: self.uptime_millis(),
             mark: state.guest.marks.last(),
             born: found.birth_mark,
-            died: found.killed || found.sessions > 0,
+            died: found.killed || found.task.is_some(),
             bytes: u64::from(heap.alloc.allocated),
             blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
         };

@@ -12,7 +12,7 @@ use spin::Mutex;
 use tally_abi::pta::control::fault;
 use tally_abi::smc::{FunctionId, sec_cap};
 use teec::smc::Conduit;
-use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE, Terminal};
+use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
 use crate::machine::console::{self, Console};
@@ -90,7 +90,7 @@ static COMMANDS: [Command; 18] = [
     command(
         "fault",
         "KIND",
-        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code",
+        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, early-close, off",
         break_kernel,
     ),
     command("echo", "WORDS", "print words", |args| {
@@ -158,7 +158,12 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
             }
         }
         ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
-        ["fault"] => starting(&mut FAULTS.iter().map(|(name, _)| *name)),
+        ["fault"] => starting(
+            &mut FAULTS
+                .iter()
+                .map(|(name, _)| *name)
+                .chain(["early-close", "off"]),
+        ),
         [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
         _ => Vec::new(),
     }
@@ -215,8 +220,7 @@ pub(crate) fn last_mark() -> Option<u32> {
 fn teestat_command(args: &[&str]) -> Result<u8, String> {
     let context = tee::context()?;
     let mut memory = *MEMORY.lock();
-    let status = teestat::run_on(
-        &mut ShellTerminal,
+    let status = teestat::run(
         args,
         &context,
         &mut Console,
@@ -230,26 +234,6 @@ fn teestat_command(args: &[&str]) -> Result<u8, String> {
         end_line_if_needed(&context);
     }
     Ok(status)
-}
-
-/// The console, if somebody sits at it.
-struct ShellTerminal;
-
-impl Terminal for ShellTerminal {
-    fn is_terminal(&self) -> bool {
-        super::interactive::is_interactive()
-    }
-
-    fn pause(&mut self, millis: u32) -> bool {
-        let until = cpu::micros().saturating_add(u64::from(millis) * 1000);
-        while cpu::micros() < until {
-            if matches!(console::poll_byte(), Some(b'q' | 3)) {
-                return true;
-            }
-            cpu::doze();
-        }
-        false
-    }
 }
 
 fn end_line_if_needed(context: &teec::Context<'_>) {
@@ -386,9 +370,14 @@ const FAULTS: [(&str, u32); 4] = [
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");
+    if let "early-close" | "off" = kind {
+        let on = kind == "early-close";
+        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(|e| e.to_string())?;
+        return Ok(STATUS_OK);
+    }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
         print(format_args!(
-            "usage: fault panic|bad-read|stack-overflow|write-code\n"
+            "usage: fault panic|bad-read|stack-overflow|write-code|early-close|off\n"
         ));
         return Ok(STATUS_USAGE);
     };

@@ -10,6 +10,8 @@ mod commands;
 mod line;
 #[cfg(target_os = "none")]
 mod tas;
+#[cfg(target_os = "none")]
+mod terminal;
 #[cfg(any(target_os = "none", test))]
 mod words;
 
@@ -17,6 +19,8 @@ mod words;
 pub(crate) use commands::last_mark;
 #[cfg(target_os = "none")]
 pub(crate) use interactive::{execute, main};
+#[cfg(target_os = "none")]
+pub(crate) use terminal::ShellTerminal;
 
 #[cfg(target_os = "none")]
 mod interactive {
