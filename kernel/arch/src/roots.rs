@@ -10,7 +10,9 @@ use core::ops::Range;
 
 use tally_core::machine::{Here, KernelRoots};
 
-use crate::{Arm, layout, mmu, thread};
+use crate::config::RESIDENT_THREADS;
+use crate::mmu::StackKind;
+use crate::{Arm, layout, mmu, stacks, thread};
 
 /// Stores the stack pointer and x19..x28, as the caller has them.
 ///
@@ -37,6 +39,20 @@ const _: () = {
     assert!(size_of::<Here>() == 88);
 };
 
+/// Where what `at` names can be read, and how many bytes from there on; `None` if that is no variable,
+/// stack or heap.
+fn place_of(at: u64) -> Option<(u64, u64)> {
+    let mut places = layout::variables().into_iter().chain([layout::heap()]);
+    if let Some(place) = places.find(|place| place.contains(&at)) {
+        return Some((at, place.end - at));
+    }
+    let (kind, stack) = mmu::stack_at(at).filter(|(_, stack)| stack.contains(&at))?;
+    match kind {
+        StackKind::Thread(thread) if thread >= RESIDENT_THREADS => stacks::in_direct_map(at),
+        _ => Some((at, stack.end - at)),
+    }
+}
+
 impl KernelRoots for Arm {
     fn variables(&self, index: usize) -> Option<Range<u64>> {
         layout::variables().get(index).cloned()
@@ -61,17 +77,13 @@ impl KernelRoots for Arm {
     }
 
     fn read_words(&self, at: u64, words: &mut [u64]) -> usize {
-        let mut places = layout::variables().into_iter().chain([layout::heap()]);
-        let place = places
-            .find(|place| place.contains(&at))
-            .or_else(|| mmu::stack_at(at).map(|(_, stack)| stack));
-        let Some(place) = place.filter(|place| place.contains(&at) && at.is_multiple_of(8)) else {
+        let Some((from, bytes)) = place_of(at).filter(|_| at.is_multiple_of(8)) else {
             return 0;
         };
-        let count = words.len().min(((place.end - at) / 8) as usize);
-        let from = at as *const u64;
+        let count = words.len().min((bytes / 8) as usize);
+        let from = from as *const u64;
         for (n, word) in words.iter_mut().take(count).enumerate() {
-            // SAFETY: mapped for good and aligned. Other CPUs may write it; the number is only
+            // SAFETY: mapped for good, and aligned as `at` is. Other CPUs may write it; the number is only
             // compared, whatever it is.
             *word = unsafe { from.add(n).read_volatile() };
         }
