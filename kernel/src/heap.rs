@@ -23,8 +23,8 @@ use tally_core::ta_heap::pool_stats;
 use tally_core::text::TextBuffer;
 use tally_ledger::view::Inconsistent;
 use tally_ledger::{
-    AllocError, Block, CallStack, Caller, Config, Origin, Pool, SiteId, SiteInfo, StackBounds, Strategy,
-    Walkable,
+    AllocError, Block, CallStack, Caller, Config, Origin, Pool, SiteId, SiteInfo, StackBounds,
+    Strategy, Walkable,
 };
 
 /// Whether somebody can ask.
@@ -305,11 +305,7 @@ impl KernelHeap for Heap {
         base..base + bytes as u64
     }
 
-    fn blocks(
-        &self,
-        cursor: u64,
-        out: &mut [Block],
-    ) -> Result<(usize, Option<u64>), Inconsistent> {
+    fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent> {
         self.with(|pool| {
             let mut count = 0;
             for block in pool.live_blocks().skip(cursor as usize) {
@@ -326,8 +322,7 @@ impl KernelHeap for Heap {
 
     fn block_at(&self, offset: u64) -> Option<Block> {
         let offset = offset as usize;
-        let around =
-            |block: &Block| block.offset <= offset && offset < block.offset + block.usable;
+        let around = |block: &Block| block.offset <= offset && offset < block.offset + block.usable;
         self.with(|pool| pool.live_blocks().filter_map(Result::ok).find(around))?
     }
 

@@ -166,13 +166,25 @@ mod tests {
         growth.add(group(0, 4, 28), stack("open"), None);
         growth.add(group(0, 4, 28), stack("elsewhere"), None);
         growth.sort();
-        assert_eq!(growth.total(), Amount { blocks: 6, bytes: 384 });
+        assert_eq!(
+            growth.total(),
+            Amount {
+                blocks: 6,
+                bytes: 384
+            }
+        );
         let [cache, open] = &growth.places[..] else {
             panic!("{:?}", growth.places);
         };
         assert_eq!((cache.stack[0].as_str(), cache.steady()), ("cache", None));
         assert_eq!(cache.percent(), None);
-        assert_eq!(open.steady(), Some(Amount { blocks: 1, bytes: 28 }));
+        assert_eq!(
+            open.steady(),
+            Some(Amount {
+                blocks: 1,
+                bytes: 28
+            })
+        );
         assert_eq!((open.record.blocks, open.record.block_size), (3, 28));
         assert_eq!(open.percent(), Some(75));
     }

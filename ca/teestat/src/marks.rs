@@ -156,7 +156,10 @@ mod tests {
              (`leaks marks` lists all)"
         );
         let none = Marks(Vec::new());
-        assert!(none.named("x").is_err_and(|why| why.contains("no mark is set")));
+        assert!(
+            none.named("x")
+                .is_err_and(|why| why.contains("no mark is set"))
+        );
         assert!(none.last().is_err());
     }
 

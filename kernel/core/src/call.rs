@@ -141,7 +141,8 @@ impl<'k, M: Machine> Call<'k, M> {
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
         let remains = self.kernel.note_ended(state, instance);
-        self.kernel.note_instance_end(state, instance, remains.as_ref());
+        self.kernel
+            .note_instance_end(state, instance, remains.as_ref());
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };

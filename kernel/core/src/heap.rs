@@ -28,11 +28,7 @@ pub trait KernelHeap: Sync {
     ///
     /// # Errors
     /// [`Inconsistent`].
-    fn blocks(
-        &self,
-        cursor: u64,
-        out: &mut [Block],
-    ) -> Result<(usize, Option<u64>), Inconsistent>;
+    fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent>;
     /// The live block that the byte at `offset` from the pool's base belongs to.
     fn block_at(&self, offset: u64) -> Option<Block>;
     /// The call stack of a site: return addresses, innermost first, as offsets from the image's

@@ -174,10 +174,19 @@ mod tests {
 
     #[test]
     fn a_name_is_visible_and_fits() {
-        assert_eq!(MarkName::new(b"before-switch").unwrap().octets()[..6], *b"before");
+        assert_eq!(
+            MarkName::new(b"before-switch").unwrap().octets()[..6],
+            *b"before"
+        );
         assert!(MarkName::new(b"fifteen-octets!").is_some());
         assert!(MarkName::new(b"sixteen-octets!!").is_none());
-        for bad in [&b"two words"[..], b"tab\t", b"\x1b[2J", b"zero\0", "\u{e9}".as_bytes()] {
+        for bad in [
+            &b"two words"[..],
+            b"tab\t",
+            b"\x1b[2J",
+            b"zero\0",
+            "\u{e9}".as_bytes(),
+        ] {
             assert!(MarkName::new(bad).is_none(), "{bad:?}");
         }
         assert_eq!(MarkName::new(b""), Some(MarkName::default()));

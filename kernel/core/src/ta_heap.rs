@@ -5,9 +5,9 @@
 //! **Knows nothing of:** whether the TA runs meanwhile.
 
 use crate::addr::UserVa;
-use crate::services::heaps::HeapError;
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
+use crate::services::heaps::HeapError;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::view::{Reader, View};
@@ -71,10 +71,7 @@ pub(crate) fn blocks<M: Machine>(
 }
 
 /// The live block that the byte at `offset` from the pool's base belongs to.
-pub(crate) fn block_at<M: Machine>(
-    view: &View<HeapMemory<'_, M>>,
-    offset: u64,
-) -> Option<Block> {
+pub(crate) fn block_at<M: Machine>(view: &View<HeapMemory<'_, M>>, offset: u64) -> Option<Block> {
     let offset = offset as usize;
     let mut blocks = view.live_blocks().filter_map(Result::ok);
     blocks.find(|block| block.offset <= offset && offset < block.offset + block.usable)

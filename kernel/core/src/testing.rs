@@ -17,7 +17,8 @@ pub mod world;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
     Abort, Access, Clock, Here, KernelMap, KernelMapping, KernelRoots, NormalMemory, STACK_PAGES,
-    SecureMemory, TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu, UserRoot,
+    SecureMemory, TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu,
+    UserRoot,
 };
 use crate::mem::pages::{PageAllocator, PageRecord};
 use crate::mem::space::Target;

@@ -268,11 +268,29 @@ impl Tool<'_, '_> {
     }
 
     fn found(&self, heaps: &[TeeUuid]) -> Result<Vec<(SuspectRow, Vec<String>)>, Failure> {
-        let mut found = Vec::new();
+        let mut found: Vec<(SuspectRow, Vec<String>)> = Vec::new();
         for &heap in heaps {
             for row in self.about(heaps, calls::suspects(self.context, heap))? {
                 let stack = self.name_frames(row.leak.image, &row.leak.frames);
-                found.push((row, stack));
+                let key = |r: &SuspectRow| {
+                    let leak = &r.leak;
+                    let owner = (leak.owner_kind, leak.session, leak.owner, leak.label);
+                    (owner, leak.image, r.first_scan)
+                };
+                let same = |(other, others): &&mut (SuspectRow, Vec<String>)| {
+                    key(other) == key(&row) && *others == stack
+                };
+                match found.iter_mut().find(same) {
+                    Some((other, _)) => {
+                        let total = &mut other.leak;
+                        total.bytes = total.bytes.saturating_add(row.leak.bytes);
+                        total.blocks = total.blocks.saturating_add(row.leak.blocks);
+                        if total.block_size != row.leak.block_size {
+                            total.block_size = 0;
+                        }
+                    }
+                    None => found.push((row, stack)),
+                }
             }
         }
         found.sort_by_key(|(row, _)| core::cmp::Reverse(row.leak.bytes));

@@ -189,7 +189,10 @@ mod tests {
             &["-d", "100000"],
             &["heap"],
         ] {
-            assert!(matches!(options(words), Err(Failure::Usage(_))), "{words:?}");
+            assert!(
+                matches!(options(words), Err(Failure::Usage(_))),
+                "{words:?}"
+            );
         }
     }
 

@@ -168,11 +168,7 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
         }
     }
     if growth.from.is_some() && growth.ended_dropped > 0 && !growth.ended.is_empty() {
-        writeln!(
-            out,
-            "  {} earlier ends are not kept",
-            growth.ended_dropped
-        )?;
+        writeln!(out, "  {} earlier ends are not kept", growth.ended_dropped)?;
     }
     Ok(())
 }

@@ -61,8 +61,12 @@ pub trait LeakServices {
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`, or `put`'s.
-    fn diff(&self, heaps: Heaps, marks: MarkRange, put: Put<'_, LeakRecord>)
-    -> Result<(), TeeResult>;
+    fn diff(
+        &self,
+        heaps: Heaps,
+        marks: MarkRange,
+        put: Put<'_, LeakRecord>,
+    ) -> Result<(), TeeResult>;
 
     /// How many heaps these are now.
     fn heap_count(&self, heaps: Heaps) -> usize;

@@ -315,16 +315,24 @@ fn a_book_tells_blocks_by_place_and_age() {
         (0xf_fff0, Finding::Suspect(9999)),
         (0x8_0000, Finding::Cleared),
     ] {
-        book.add(&machine, &mut pages, &block(offset, 4), finding).unwrap();
+        book.add(&machine, &mut pages, &block(offset, 4), finding)
+            .unwrap();
     }
     assert_eq!(book.findings(), 4);
     assert_eq!(pages.free_pages(), free - 3, "only pages with codes");
     assert_eq!(book.get(&machine, &block(0, 4)), Finding::Suspect(1));
     assert_eq!(book.get(&machine, &block(16, 0)), Finding::Suspect(253));
-    assert_eq!(book.get(&machine, &block(0xf_fff0, 4)), Finding::Suspect(254));
+    assert_eq!(
+        book.get(&machine, &block(0xf_fff0, 4)),
+        Finding::Suspect(254)
+    );
     assert_eq!(book.get(&machine, &block(0x8_0000, 4)), Finding::Cleared);
     assert_eq!(book.get(&machine, &block(0x4_0000, 4)), Finding::Unknown);
-    assert_eq!(book.get(&machine, &block(0, 5)), Finding::Unknown, "another block");
+    assert_eq!(
+        book.get(&machine, &block(0, 5)),
+        Finding::Unknown,
+        "another block"
+    );
     assert!(book.clear(&machine, &block(0, 4)));
     assert!(!book.clear(&machine, &block(0, 4)));
     assert!(!book.clear(&machine, &block(16, 5)));
@@ -344,8 +352,14 @@ fn a_book_without_pages_to_have_says_so() {
     let mut book = Book::new(1 << 20, 5).unwrap();
     let found = Finding::Suspect(1);
     assert!(book.add(&machine, &mut pages, &block(0), found).is_ok());
-    assert!(book.add(&machine, &mut pages, &block(1 << 19), found).is_err());
-    assert!(book.add(&machine, &mut pages, &block(2 << 20), found).is_err());
+    assert!(
+        book.add(&machine, &mut pages, &block(1 << 19), found)
+            .is_err()
+    );
+    assert!(
+        book.add(&machine, &mut pages, &block(2 << 20), found)
+            .is_err()
+    );
     assert_eq!(book.findings(), 1);
     book.destroy(&mut pages);
     assert_eq!(pages.free_pages(), 1);

@@ -82,7 +82,9 @@ impl<M: Machine> CallServices<'_, M> {
         let outcome = kernel.fill(&mut words, words_for(bytes)).and_then(|()| {
             let mut state = kernel.state();
             let epoch = self.advance_mark(&mut state)?;
-            let before = kernel.scans(&mut state, heap).map_or(0, |scans| scans.count);
+            let before = kernel
+                .scans(&mut state, heap)
+                .map_or(0, |scans| scans.count);
             Ok(Scan {
                 kernel,
                 heap,
@@ -236,8 +238,7 @@ impl<M: Machine> Scan<'_, M> {
         let kernel = self.kernel;
         let mut row = self.row;
         let number = self.before + 1;
-        let mut book =
-            kernel.as_owner(OwnerId::STATS, || Book::new(marks.bytes(), self.epoch))?;
+        let mut book = kernel.as_owner(OwnerId::STATS, || Book::new(marks.bytes(), self.epoch))?;
         let written = self.each_old_block(|block, finding| {
             row.blocks += 1;
             let finding = match finding {

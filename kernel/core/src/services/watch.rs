@@ -157,7 +157,10 @@ impl<M: Machine> CallServices<'_, M> {
         let (mark, secure_ram) = {
             let state = self.kernel.state();
             let pages = u64::from(state.pages.total_pages());
-            (state.guest.marks.last(), pages * crate::addr::PAGE_SIZE as u64)
+            (
+                state.guest.marks.last(),
+                pages * crate::addr::PAGE_SIZE as u64,
+            )
         };
         let mut header = Header {
             magic: MAGIC,

@@ -11,6 +11,7 @@ mod figures;
 mod heaps;
 mod images;
 mod inspect;
+mod leaks;
 mod memory;
 mod order;
 mod races;
@@ -159,6 +160,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        leaks::TESTS,
         order::TESTS,
     ];
     warm_up(&bench);
