@@ -68,13 +68,30 @@ impl<M: Machine> Call<'_, M> {
                 if entered.is_err() {
                     kernel.unmap_params(&mut state, instance, &mapped);
                 }
-                entered
+                let (context, root) = entered?;
+                let State {
+                    guest, commands, ..
+                } = &mut *state;
+                let found = guest.instances.at_mut(instance);
+                let begun = found
+                    .map(|found| commands.enter(&kernel.machine, found, context.sp))
+                    .unwrap_or_default();
+                Ok::<_, TeeResult>((context, root, begun))
             })
         };
-        let (mut context, root) = entered?;
+        let (mut context, root, begun) = entered?;
         let params_va = UserVa(context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
+        let failed = exit != Exit::Return(TeeResult::SUCCESS.0);
+        {
+            let State {
+                guest, commands, ..
+            } = &mut *state;
+            if let Some(found) = guest.instances.at_mut(instance) {
+                commands.leave(&kernel.machine, found, call, &begun, failed);
+            }
+        }
         match exit {
             Exit::Return(code) => {
                 let back = kernel.collect(&mut state, instance, params_va, args, &mapped);

@@ -117,6 +117,8 @@ impl<M: Machine> Kernel<M> {
                 ..PoolStats::default()
             },
         };
+        // Its maximum restarts with each command.
+        pool.alloc.max_allocated = found.remembered.maximum(pool.alloc.max_allocated);
         pool.owner = found.uuid;
         pool.alloc.desc = label("TA heap");
         pool

@@ -6,6 +6,7 @@
 mod account;
 mod audit;
 mod leaks;
+mod ledger;
 mod snapshot;
 mod stock;
 
@@ -38,6 +39,7 @@ const GROUPS: &[&[Command]] = &[
     leaks::COMMANDS,
     snapshot::COMMANDS,
     audit::COMMANDS,
+    ledger::COMMANDS,
 ];
 
 /// All commands, in the order of the help.

@@ -4,9 +4,11 @@
 //! **Knows nothing of:** where the figures come from.
 
 mod audit;
+mod ledger;
 mod watch;
 
 pub(crate) use audit::{events, held};
+pub(crate) use ledger::commands;
 pub(crate) use watch::saved;
 
 use alloc::string::String;

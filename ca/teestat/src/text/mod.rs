@@ -8,8 +8,10 @@
 //! **Knows nothing of:** where the figures come from.
 
 mod audit;
+mod ledger;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
+pub(crate) use ledger::commands;
 
 use alloc::string::String;
 use core::fmt::{self, Display, Write};
