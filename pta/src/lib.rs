@@ -10,6 +10,8 @@ mod audit;
 #[cfg(feature = "stats")]
 mod control;
 mod device;
+#[cfg(feature = "stats")]
+mod inspect;
 mod list;
 #[cfg(feature = "stats")]
 mod memleak;
@@ -37,6 +39,8 @@ pub static ALL: &[&dyn PseudoTa] = &[
     &memleak::Memleak,
     #[cfg(feature = "stats")]
     &control::Control,
+    #[cfg(feature = "stats")]
+    &inspect::Inspector,
     #[cfg(feature = "stats")]
     &watch::Watch,
 ];

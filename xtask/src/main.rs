@@ -7,6 +7,7 @@
 
 mod bad;
 mod bench;
+mod bl32;
 mod docs;
 mod elf;
 mod flash;
@@ -14,6 +15,7 @@ mod fuzz;
 mod images;
 mod keys;
 mod lint;
+mod linux;
 mod paths;
 mod qemu;
 mod run;
@@ -24,6 +26,7 @@ mod size;
 mod symbolize;
 mod symbols;
 mod test;
+mod tfa;
 mod tidy;
 mod tool;
 mod ui;
@@ -55,6 +58,8 @@ enum Command {
     Test(test::Args),
     /// Build all images without running them
     Build(images::Config),
+    /// Write the kernel for another firmware
+    Image(bl32::Args),
     /// Check formatting and run clippy for the host and the guest
     Lint,
     /// Count instructions, beside OP-TEE's figures
@@ -99,6 +104,7 @@ fn execute(command: &Command) -> Result<u8> {
             ui::step("Built", paths::shown(&images.flash));
             Ok(0)
         }
+        Command::Image(args) => bl32::run(args),
         Command::Test(args) => test::run(args),
         Command::Lint => {
             images::build(&images::Config::default())?;

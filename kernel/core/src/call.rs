@@ -128,7 +128,7 @@ impl<'k, M: Machine> Call<'k, M> {
         };
         self.close_orphans(instance);
         self.drop_if_unused(instance);
-        for thread in (0..u32::BITS).filter(|thread| waiters & 1 << thread != 0) {
+        for thread in (0..u64::BITS).filter(|thread| waiters & 1 << thread != 0) {
             let sent =
                 self.rpc
                     .notification(&self.kernel.machine, notification::SEND, u64::from(thread));
@@ -140,12 +140,13 @@ impl<'k, M: Machine> Call<'k, M> {
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let heap = self.kernel.ta_heap_stats(state, instance);
+        let remains = self.kernel.remains(state, instance);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
         found.life = Life::Dead;
-        found.last_heap = heap;
+        found.task = None;
+        found.remains = remains;
         found.heap = None;
         let owner = found.owner;
         let Some(space) = found.space.take() else {

@@ -68,7 +68,8 @@ impl Peak {
 /// What was so when a command was entered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Entered {
-    ticks: u64,
+    /// Ticks of the system counter.
+    pub ticks: u64,
     /// Heap bytes, and the most that ever were, if there was a heap.
     peak: Option<Peak>,
     detail: Option<Detail>,

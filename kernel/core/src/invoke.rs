@@ -388,6 +388,7 @@ impl<M: Machine> Call<'_, M> {
             match (state.guest.instances.at_mut(instance), &loaded) {
                 (Some(found), Ok(())) => {
                     found.life = Life::Ready;
+                    found.loaded_at = self.kernel.machine.ticks();
                     found.sessions = 1;
                 }
                 (Some(_), Err(_)) => self.bury(&mut state, instance),

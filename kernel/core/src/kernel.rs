@@ -54,6 +54,17 @@ pub struct Parts<M> {
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
     pub fault: Option<fn(u32)>,
+    /// What the normal world may see.
+    pub shown: Shown,
+}
+
+/// What of the secure world's memory the normal world may see, besides figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Virtual and physical addresses; offsets are always shown.
+    pub addresses: bool,
+    /// What is in blocks of heaps.
+    pub contents: bool,
 }
 
 /// Everything behind the lock.
@@ -112,6 +123,8 @@ pub struct Kernel<M: 'static> {
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32)>,
+    /// What the normal world may see.
+    pub shown: Shown,
     state: SpinMutex<State>,
 }
 
@@ -151,6 +164,7 @@ impl<M: Machine> Kernel<M> {
             ldelf: parts.ldelf,
             key: parts.key,
             fault: parts.fault,
+            shown: parts.shown,
             state: SpinMutex::new(state),
         })
     }
@@ -182,8 +196,12 @@ impl<M: Machine> Kernel<M> {
 
     /// Milliseconds since boot.
     pub fn uptime_millis(&self) -> u64 {
+        self.millis_at(self.machine.ticks())
+    }
+
+    /// Milliseconds since boot at a reading of the counter.
+    pub fn millis_at(&self, ticks: u64) -> u64 {
         let hz = self.machine.ticks_per_second();
-        let ticks = self.machine.ticks();
         ticks / hz * 1000 + ticks % hz * 1000 / hz
     }
 }

@@ -69,6 +69,12 @@ impl AddressSpace {
         })
     }
 
+    /// The physical page that `va` is in, if there is one now.
+    #[must_use]
+    pub fn resident<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<Target> {
+        self.tables.get(machine, page_number(va)?).map(target)
+    }
+
     /// Whether the TA could access all of a range in this way. An empty range always can be.
     ///
     /// # Errors

@@ -141,6 +141,8 @@ pub struct AddressSpace {
     /// Pages of regions with [`Backing::Zero`], populated or promised.
     own_pages: u32,
     limit_pages: u32,
+    /// Most pages that it was ever charged for.
+    charged_max: u32,
     pub(super) asid: u16,
     pub(super) owner: OwnerId,
 }
@@ -170,6 +172,7 @@ impl AddressSpace {
             promised,
             own_pages: 0,
             limit_pages,
+            charged_max: 1,
             asid,
             owner,
         })
@@ -302,6 +305,7 @@ impl AddressSpace {
         }
         region.resident = pages;
         self.regions.insert(region);
+        self.note_charge();
         Ok(region.va())
     }
 
@@ -476,6 +480,12 @@ impl AddressSpace {
         self.own_pages + self.tables.pages()
     }
 
+    /// Most pages that it was ever charged for.
+    #[must_use]
+    pub fn charged_max(&self) -> u32 {
+        self.charged_max
+    }
+
     /// Most pages it may be charged for.
     #[must_use]
     pub fn limit_pages(&self) -> u32 {
@@ -499,6 +509,10 @@ impl AddressSpace {
             kind.resident_bytes += region.resident_bytes();
         }
         figures
+    }
+
+    fn note_charge(&mut self) {
+        self.charged_max = self.charged_max.max(self.charged_pages());
     }
 
     /// A region that can be inserted once its memory is there.
@@ -549,6 +563,7 @@ impl AddressSpace {
         }
         self.promised.merge(promise);
         self.own_pages += pages;
+        self.note_charge();
         Ok(())
     }
 
