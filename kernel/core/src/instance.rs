@@ -5,6 +5,7 @@
 //! **Knows nothing of:** messages, how a TA is entered.
 
 use crate::addr::UserVa;
+use crate::commands::Remembered;
 use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
@@ -103,6 +104,8 @@ pub struct Instance {
     pub remains: Option<Remains>,
     /// Difference of its own time to the system's, in milliseconds, once set.
     pub time_offset_millis: Option<i64>,
+    /// For the table of commands.
+    pub remembered: Remembered,
 }
 
 /// Why an instance cannot be entered.
@@ -157,6 +160,7 @@ impl Instance {
             sessions: 0,
             remains: None,
             time_offset_millis: None,
+            remembered: Remembered::NEW,
         }
     }
 
