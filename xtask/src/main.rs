@@ -8,7 +8,6 @@
 mod bad;
 mod bench;
 mod docs;
-mod elf;
 mod flash;
 mod fuzz;
 mod images;
