@@ -6,8 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod flame;
 pub mod growth;
+pub mod json;
 pub mod names;
+pub mod openmetrics;
+pub mod pprof;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
+pub mod shown;
 pub mod snapshot;
