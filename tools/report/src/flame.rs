@@ -99,12 +99,22 @@ pub struct Look<'a> {
 /// Draws folded text as SVG.
 ///
 /// # Errors
-/// Nothing is live.
+/// Nothing is live, or more than 2^63 bytes.
 pub fn draw(folded: &str, look: &Look<'_>) -> Result<String> {
-    let live = folded
+    let last = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+    ensure!(
+        folded.lines().filter_map(last).any(|bytes| bytes > 0),
+        "nothing is live: there is no flame to draw"
+    );
+    // inferno adds up without checks, the amounts before and after alike.
+    let numbers = folded
         .lines()
-        .any(|line| !line.ends_with(" 0") && line.contains(' '));
-    ensure!(live, "nothing is live: there is no flame to draw");
+        .flat_map(|line| line.rsplit(' ').map_while(|word| word.parse::<u64>().ok()));
+    let sum = numbers.map(u128::from).sum::<u128>();
+    ensure!(
+        i64::try_from(sum).is_ok(),
+        "more is live than any machine has: the snapshot is damaged"
+    );
     let mut options = Options::default();
     look.title.clone_into(&mut options.title);
     options.subtitle = (!look.subtitle.is_empty()).then(|| look.subtitle.to_owned());
@@ -195,5 +205,6 @@ mod tests {
         };
         assert!(draw("", &look).is_err());
         assert!(draw("a;b 5 0\n", &look).is_err());
+        assert!(draw(&format!("a {0}\nb {0}\n", u64::MAX), &look).is_err());
     }
 }

@@ -6,9 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod advice;
 pub mod flame;
 pub mod growth;
+pub mod html;
 pub mod json;
+pub mod listing;
 pub mod names;
 pub mod openmetrics;
 pub mod pprof;

@@ -181,11 +181,7 @@ fn live(cycle: u64) -> Vec<LeakRecord> {
         let mut record = LeakRecord {
             bytes,
             blocks: blocks as u32,
-            block_size: if blocks > 0 {
-                (bytes / blocks) as u32
-            } else {
-                0
-            },
+            block_size: bytes.checked_div(blocks).unwrap_or(0) as u32,
             owner_kind: kind,
             session: if kind == owner_kind::SESSION { 770 } else { 0 },
             owner,
