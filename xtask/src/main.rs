@@ -7,6 +7,7 @@
 
 mod bad;
 mod bench;
+mod browser;
 mod docs;
 mod flash;
 mod fuzz;

@@ -7,12 +7,12 @@
 use crate::paths::GUEST_TARGET;
 use crate::{tool, ui};
 use anyhow::{Result, bail};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// QEMU's program.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
-const QEMU_LINE: &str =
-    "apt-get update && apt-get install -y --no-install-recommends qemu-system-arm";
+/// The browser's program.
+pub(crate) const CHROMIUM: &str = "chromium";
 
 /// What can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +25,35 @@ pub(crate) enum Part {
     Lints,
     /// Miri on a nightly toolchain.
     Miri,
+    /// The browser that looks at reports.
+    Chromium,
 }
 
+const PARTS: [Part; 5] = [
+    Part::Target,
+    Part::Lints,
+    Part::Qemu,
+    Part::Miri,
+    Part::Chromium,
+];
+
 impl Part {
+    /// Who alone needs it; none if everything does.
+    fn needed_by(self) -> Option<&'static str> {
+        match self {
+            Self::Target | Self::Qemu | Self::Lints => None,
+            Self::Miri => Some("the Miri tests need it"),
+            Self::Chromium => Some("the test and the picture of report pages need it"),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Target => "rust target aarch64-unknown-none-softfloat",
             Self::Qemu => "qemu-system-aarch64",
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
+            Self::Chromium => "chromium",
         }
     }
 
@@ -49,6 +69,7 @@ impl Part {
                 let mut cargo = tool::cargo_nightly();
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
+            Self::Chromium => tool::works(CHROMIUM, "--version"),
         }
     }
 
@@ -56,7 +77,8 @@ impl Part {
         match self {
             Self::Target => rustup(&["target", "add", GUEST_TARGET]),
             Self::Lints => rustup(&["component", "add", "rustfmt", "clippy"]),
-            Self::Qemu => install_qemu(),
+            Self::Qemu => apt_install(QEMU, "qemu-system-arm"),
+            Self::Chromium => apt_install(CHROMIUM, "chromium"),
             Self::Miri => install_miri(),
         }
     }
@@ -81,7 +103,7 @@ pub(crate) fn ensure(part: Part) -> Result<()> {
 /// Prints what is there; installs what is missing when `fix`. Returns whether all is well.
 pub(crate) fn doctor(fix: bool) -> Result<bool> {
     let mut well = true;
-    for part in [Part::Target, Part::Lints, Part::Qemu, Part::Miri] {
+    for part in PARTS {
         let mut present = part.present();
         if !present && fix {
             match ensure(part) {
@@ -94,12 +116,12 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         } else {
             (ui::BAD, "missing")
         };
-        let note = match part {
-            Part::Miri if !present => " (only the Miri tests need it)",
-            _ => "",
+        let note = match part.needed_by() {
+            Some(who) if !present => format!(" (only {who})"),
+            _ => String::new(),
         };
         anstream::println!("{style}{word:>8}{style:#}  {}{note}", part.name());
-        well &= present || part == Part::Miri;
+        well &= present || part.needed_by().is_some();
     }
     Ok(well)
 }
@@ -131,29 +153,24 @@ fn rustup(args: &[&str]) -> Result<()> {
     )
 }
 
-fn install_qemu() -> Result<()> {
+/// Installs Debian's `package` for the sake of `program`.
+fn apt_install(program: &str, package: &str) -> Result<()> {
     if !tool::works("apt-get", "--version") {
-        bail!("{QEMU} is missing; install QEMU 7.2 or newer with AArch64 system emulation");
+        bail!("{program} is missing; Debian has it in the package {package}");
     }
+    let install = ["install", "-y", "-qq", "--no-install-recommends", package];
     if !rustix::process::geteuid().is_root() {
-        bail!("{QEMU} is missing; as root, type:\n  {QEMU_LINE}");
+        bail!(
+            "{program} is missing; as root, type:\n  apt-get update && apt-get {}",
+            install.join(" ").replace(" -qq", "")
+        );
     }
-    let noninteractive = ("DEBIAN_FRONTEND", "noninteractive");
-    let mut update = Command::new("apt-get");
-    tool::run(
-        update
-            .args(["update", "-qq"])
-            .env(noninteractive.0, noninteractive.1),
-    )?;
-    let mut install = Command::new("apt-get");
-    install.args([
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "qemu-system-arm",
-    ]);
-    tool::run(install.env(noninteractive.0, noninteractive.1))
+    for args in [&["update", "-qq"][..], &install] {
+        let mut apt = Command::new("apt-get");
+        apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        tool::run(apt.stdout(Stdio::null()))?;
+    }
+    Ok(())
 }
 
 fn install_miri() -> Result<()> {
