@@ -13,11 +13,13 @@ extern crate alloc;
 
 pub mod client;
 pub mod commands;
+mod files;
 mod frames;
 mod json;
 mod text;
 mod tool;
 
+pub use files::{FileSink, Files, NoFiles};
 pub use frames::frame_name;
 
 use alloc::string::String;
@@ -45,6 +47,15 @@ pub trait Names {
     fn site(&self, image: TeeUuid, offset: u64) -> Option<String>;
 }
 
+/// What the tool needs of where it runs.
+pub trait Host {
+    /// Names for people.
+    fn names(&self) -> &dyn Names;
+
+    /// Where files are written.
+    fn files(&self) -> &dyn Files;
+}
+
 /// No names at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
@@ -58,6 +69,16 @@ impl Names for NoNames {
     }
     fn site(&self, _: TeeUuid, _: u64) -> Option<String> {
         None
+    }
+}
+
+impl Host for NoNames {
+    fn names(&self) -> &dyn Names {
+        self
+    }
+
+    fn files(&self) -> &dyn Files {
+        &NoFiles
     }
 }
 
@@ -81,7 +102,7 @@ pub fn run(
     context: &Context<'_>,
     out: &mut dyn Write,
     err: &mut dyn Write,
-    names: &dyn Names,
+    host: &dyn Host,
     memory: &mut Memory,
 ) -> u8 {
     let as_json = args.contains(&"--json");
@@ -89,7 +110,8 @@ pub fn run(
     let mut tool = Tool {
         context,
         out,
-        names,
+        names: host.names(),
+        files: host.files(),
         memory,
         as_json,
     };

@@ -7,7 +7,7 @@
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
-use crate::instance::{Instance, InstanceRef, Life};
+use crate::instance::{Instance, InstanceRef, Life, Task};
 use crate::invoke::TaCall;
 use crate::kernel::{Kernel, State, mem, page_count};
 use crate::machine::{Abort, Machine, Trap, UserContext, UserRoot};
@@ -65,18 +65,24 @@ impl<M: Machine> Call<'_, M> {
             };
             kernel.as_owner(owner, || {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
-                if entered.is_err() {
-                    kernel.unmap_params(&mut state, instance, &mapped);
+                match entered {
+                    Ok(_) => kernel.set_task(&mut state, instance, Some(call)),
+                    Err(_) => {
+                        kernel.unmap_params(&mut state, instance, &mapped);
+                        kernel.report_refused_pages(&mut state, instance);
+                    }
                 }
                 entered
             })
         };
         let (mut context, root) = entered?;
         let params_va = UserVa(context.sp);
+        kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
         match exit {
             Exit::Return(code) => {
+                kernel.set_task(&mut state, instance, None);
                 let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
                 kernel.unmap_params(&mut state, instance, &mapped);
                 back.map(|()| TeeResult(code))
@@ -97,7 +103,9 @@ impl<M: Machine> Call<'_, M> {
         mode: Mode,
     ) -> Exit {
         loop {
-            match self.kernel.machine.run_user(context, root) {
+            let trap = self.kernel.machine.run_user(context, root);
+            self.kernel.threads.note_user_sp(self.thread, context.sp);
+            match trap {
                 Trap::Syscall => {
                     let flow = match mode {
                         Mode::Ta(session) => self.syscall(instance, session, context),
@@ -188,6 +196,18 @@ pub enum Death {
 }
 
 impl<M: Machine> Kernel<M> {
+    /// Notes what an instance is entered for, for those who ask meanwhile.
+    fn set_task(&self, state: &mut State, instance: InstanceRef, call: Option<TaCall>) {
+        if let Some(found) = state.guest.instances.at_mut(instance) {
+            found.task = call.map(|call| Task {
+                function: call.function as u32,
+                command: call.command,
+                session: call.session,
+                since: self.machine.ticks(),
+            });
+        }
+    }
+
     /// Maps the parameters and makes the registers to enter with.
     fn prepare(
         &self,

@@ -431,6 +431,7 @@ fn failure() -> FailureRow {
         ..FailureRow::default()
     };
     failure.frames[..2].copy_from_slice(&[0x1304, 0x1108]);
-    failure.top[0] = [0x1304, 3000];
+    failure.top[0].bytes = 3000;
+    failure.top[0].frames[0] = 0x1304;
     failure
 }

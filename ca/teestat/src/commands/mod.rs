@@ -4,8 +4,13 @@
 //! **Knows nothing of:** the questions' answers.
 
 mod account;
+mod audit;
+mod inspect;
 mod leaks;
+mod snapshot;
 mod stock;
+
+pub(crate) use audit::NamedStack;
 
 use core::fmt::{self, Write};
 
@@ -28,11 +33,18 @@ pub struct Form(pub &'static str, pub &'static str);
 /// As [`Command::words`]: the name of a TA.
 pub const A_TA: &[&str] = &["TA"];
 
-const GROUPS: [&[Command]; 3] = [stock::COMMANDS, account::COMMANDS, leaks::COMMANDS];
+const GROUPS: &[&[Command]] = &[
+    stock::COMMANDS,
+    account::COMMANDS,
+    inspect::COMMANDS,
+    leaks::COMMANDS,
+    snapshot::COMMANDS,
+    audit::COMMANDS,
+];
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    GROUPS.into_iter().flatten()
+    GROUPS.iter().copied().flatten()
 }
 
 /// The command of this name.

@@ -7,6 +7,11 @@
 //! and made printable.
 //! **Knows nothing of:** where the figures come from.
 
+mod audit;
+pub(crate) mod inspect;
+
+pub(crate) use audit::{event_name, event_steps, events, held, held_name};
+
 use alloc::string::String;
 use core::fmt::{self, Display, Write};
 

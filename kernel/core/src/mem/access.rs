@@ -69,6 +69,12 @@ impl AddressSpace {
         })
     }
 
+    /// The physical page that `va` is in, if there is one now.
+    #[must_use]
+    pub fn resident<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<Target> {
+        self.tables.get(machine, page_number(va)?).map(target)
+    }
+
     /// Whether the TA could access all of a range in this way. An empty range always can be.
     ///
     /// # Errors
@@ -97,12 +103,12 @@ impl AddressSpace {
         Err(FaultError::NotMapped)
     }
 
-    /// Whether no part of a range belongs to a parameter in shared memory.
+    /// Whether no part of a range belongs to a parameter in shared memory or to a pseudo-TA's buffer.
     #[must_use]
     pub fn is_private(&self, va: UserVa, len: u64) -> bool {
         let end = va.0.saturating_add(len);
         self.regions().iter().all(|region| {
-            region.kind != RegionKind::Param
+            !matches!(region.kind, RegionKind::Param | RegionKind::Buffer)
                 || end <= region.va().0
                 || region.va().0 + region.bytes() <= va.0
         })
@@ -248,6 +254,7 @@ fn page_use(kind: RegionKind) -> PageUse {
         RegionKind::Stack => PageUse::TaStack,
         RegionKind::Heap => PageUse::TaHeap,
         RegionKind::Param => PageUse::TaParam,
+        RegionKind::Buffer => PageUse::SecureBuffer,
     }
 }
 

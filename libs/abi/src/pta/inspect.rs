@@ -1,5 +1,8 @@
 //! Tally's inspector: TAs, regions, blocks, call sites and classes, each in full.
 //!
+//! Where a command takes "UUID octets", the number of one of its instances ([`TaDetail::instance`])
+//! may follow as four octets; the first instance is meant otherwise.
+//!
 //! **Invariant:** answers never need the TA's help. Addresses are zero unless the kernel was built
 //! to show them; offsets (in an image, in a pool) are always given.
 //! **Knows nothing of:** how the figures come about.
@@ -13,7 +16,8 @@ pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0
 /// `(memref in: UUID octets, nil for all; memref out: [`TaDetail`] array)`: loaded TA instances.
 /// `ITEM_NOT_FOUND` if the one asked for is not loaded.
 pub const CMD_TAS: u32 = 0;
-/// `(memref in: UUID octets, nil for the kernel; memref out: [`RegionRow`] array)`.
+/// `(memref in: UUID octets, nil for the kernel; memref out: [`RegionRow`] array)`: of all instances.
+/// `ITEM_NOT_FOUND` if the TA asked for is not loaded.
 pub const CMD_REGIONS: u32 = 1;
 /// `(memref in: UUID octets, nil for the kernel heap; value inout: a, b = cursor, 0 at first and
 /// after the last; memref out: [`SiteRow`] array)`: as many call sites as fit.
@@ -35,10 +39,13 @@ pub const CMD_BLOCK_BYTES: u32 = 7;
 pub const CMD_STATUS: u32 = 8;
 /// `(memref out: [`FailureRow`] array)`: the last refused allocations, oldest first.
 pub const CMD_FAILURES: u32 = 9;
-/// `(memref out: [`HistoryRow`] array)`: what TAs used that have ended, by UUID.
+/// `(memref out: [`HistoryRow`] array; value out: a = rows given up)`: what TAs used that have ended, by
+/// UUID, latest first.
 pub const CMD_HISTORY: u32 = 10;
 /// `(memref in: UUID octets; memref out: [`CommandRow`] array)`: a TA's commands, calls and growth.
 pub const CMD_COMMANDS: u32 = 11;
+/// `(memref in: UUID octets, nil for all TAs; memref out: [`SessionRow`] array)`: open sessions.
+pub const CMD_SESSIONS: u32 = 12;
 
 /// Where an instance is in its life.
 pub mod state {
@@ -68,7 +75,7 @@ pub mod prot {
     pub const SHARED: u32 = 32;
 }
 
-/// One TA instance whole; sizes in bytes. 344 bytes.
+/// One TA instance whole; sizes in bytes. 352 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TaDetail {
@@ -88,8 +95,8 @@ pub struct TaDetail {
     pub sessions: u32,
     /// `TA_FLAG_*` ([`crate::ta::flags`]).
     pub flags: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+    /// Regions of its address space.
+    pub regions: u32,
     /// Milliseconds since boot when it was loaded.
     pub loaded_ms: u64,
     /// Milliseconds since boot when its call began, if busy.
@@ -102,6 +109,8 @@ pub struct TaDetail {
     pub stack: u64,
     /// Deepest use of the stack so far.
     pub stack_deepest: u64,
+    /// Stack pointer at its last trap, or where it begins; 0 if hidden.
+    pub stack_pointer: u64,
     /// Heap pages taken.
     pub heap_committed: u64,
     /// Heap addresses reserved.
@@ -120,19 +129,20 @@ pub struct TaDetail {
     pub charged: u64,
     /// Most that ever was.
     pub charged_max: u64,
-    /// Addresses mapped or promised.
+    /// Addresses mapped or set aside.
     pub vss: u64,
     /// Memory mapped, shared parts whole.
     pub rss: u64,
-    /// Memory mapped, shared parts divided by who shares them.
+    /// Memory mapped, shared parts divided by who shares them: the normal world, and every TA that has the
+    /// first page of the part mapped.
     pub pss: u64,
-    /// Memory that its end would free.
+    /// Memory mapped that nobody else has.
     pub uss: u64,
     /// Its heap.
     pub heap: PoolStats,
 }
 
-/// One region of an address space, 80 bytes.
+/// One region of an address space, 88 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RegionRow {
@@ -142,6 +152,8 @@ pub struct RegionRow {
     pub pa: u64,
     /// Bytes of addresses.
     pub bytes: u64,
+    /// Bytes of them that may be touched: all but in a heap, which grows.
+    pub usable: u64,
     /// Bytes of memory behind them.
     pub populated: u64,
     /// [`prot`] bits.
@@ -151,7 +163,29 @@ pub struct RegionRow {
     /// Whose.
     pub owner: TeeUuid,
     /// What for, zero padded.
-    pub label: [u8; 24],
+    pub label: [u8; 16],
+    /// Which instance of the TA.
+    pub instance: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+/// One session to a TA, 40 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SessionRow {
+    /// The TA.
+    pub uuid: TeeUuid,
+    /// Which instance of it.
+    pub instance: u32,
+    /// The session's id.
+    pub session: u32,
+    /// 0 if the normal world opened it, 1 if a TA did.
+    pub opener: u32,
+    /// 1 while a call is in flight.
+    pub busy: u32,
+    /// Kernel heap that it holds, in bytes.
+    pub kernel_heap: u64,
 }
 
 /// One call site of a pool, 128 bytes.
@@ -258,7 +292,7 @@ pub mod failed_pool {
     pub const TA_QUOTA: u32 = 3;
 }
 
-/// One refused allocation, 248 bytes.
+/// One refused allocation, 336 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FailureRow {
@@ -290,10 +324,18 @@ pub struct FailureRow {
     pub image: TeeUuid,
     /// Where it was asked for.
     pub frames: [u64; MAX_FRAMES],
-    /// The call sites that held most: innermost frame, bytes.
-    pub top: [[u64; 2]; 4],
-    /// Unused, zero.
-    pub reserved: u64,
+    /// The call sites that held most.
+    pub top: [TopSite; 4],
+}
+
+/// A call site that holds much, 40 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TopSite {
+    /// Live bytes.
+    pub bytes: u64,
+    /// Return addresses in the same image, innermost first; 0 ends.
+    pub frames: [u64; 4],
 }
 
 /// What a TA used in all its ended lives, 80 bytes.
@@ -353,13 +395,15 @@ pub struct CommandRow {
 }
 
 const _: () = {
-    assert!(size_of::<TaDetail>() == 344);
-    assert!(size_of::<RegionRow>() == 80);
+    assert!(size_of::<TaDetail>() == 352);
+    assert!(size_of::<RegionRow>() == 88);
+    assert!(size_of::<SessionRow>() == 40);
     assert!(size_of::<SiteRow>() == 128);
     assert!(size_of::<ClassRow>() == 56);
     assert!(size_of::<BlockRow>() == 40);
     assert!(size_of::<ChunkRow>() == 24);
-    assert!(size_of::<FailureRow>() == 248);
+    assert!(size_of::<FailureRow>() == 336);
+    assert!(size_of::<TopSite>() == 40);
     assert!(size_of::<HistoryRow>() == 80);
     assert!(size_of::<CommandRow>() == 96);
 };

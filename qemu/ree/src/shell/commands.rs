@@ -90,7 +90,7 @@ static COMMANDS: [Command; 18] = [
     command(
         "fault",
         "KIND",
-        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code",
+        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, early-close, off",
         break_kernel,
     ),
     command("echo", "WORDS", "print words", |args| {
@@ -158,7 +158,12 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
             }
         }
         ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
-        ["fault"] => starting(&mut FAULTS.iter().map(|(name, _)| *name)),
+        ["fault"] => starting(
+            &mut FAULTS
+                .iter()
+                .map(|(name, _)| *name)
+                .chain(["early-close", "off"]),
+        ),
         [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
         _ => Vec::new(),
     }
@@ -365,9 +370,14 @@ const FAULTS: [(&str, u32); 4] = [
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");
+    if let "early-close" | "off" = kind {
+        let on = kind == "early-close";
+        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(|e| e.to_string())?;
+        return Ok(STATUS_OK);
+    }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
         print(format_args!(
-            "usage: fault panic|bad-read|stack-overflow|write-code\n"
+            "usage: fault panic|bad-read|stack-overflow|write-code|early-close|off\n"
         ));
         return Ok(STATUS_USAGE);
     };
