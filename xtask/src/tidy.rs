@@ -49,11 +49,22 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-monitor", &["tally-abi"]),
     ("tally-ree", &["tally-abi", "teec", "teestat", "ta-uuids"]),
     ("insn-count", &[]),
+    ("tally-symbols", &["tally-abi"]),
+    ("tally-report", &["tally-abi", "tally-symbols"]),
     (
         "tally-fuzz",
-        &["tally-abi", "tally-ledger", "tally-core", "ldelf"],
+        &[
+            "tally-abi",
+            "tally-ledger",
+            "tally-core",
+            "ldelf",
+            "tally-report",
+        ],
     ),
-    ("xtask", &["tally-abi", "ta-uuids"]),
+    (
+        "xtask",
+        &["tally-abi", "ta-uuids", "tally-symbols", "tally-report"],
+    ),
 ];
 
 /// Packages whose `static` items are counted.

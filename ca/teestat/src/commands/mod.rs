@@ -7,6 +7,7 @@ mod account;
 mod audit;
 mod inspect;
 mod leaks;
+mod ledger;
 mod snapshot;
 mod stock;
 pub(crate) mod top;
@@ -42,6 +43,7 @@ const GROUPS: &[&[Command]] = &[
     snapshot::COMMANDS,
     audit::COMMANDS,
     top::COMMANDS,
+    ledger::COMMANDS,
 ];
 
 /// All commands, in the order of the help.

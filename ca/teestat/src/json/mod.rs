@@ -6,10 +6,12 @@
 mod audit;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
+mod ledger;
 pub(crate) mod top;
 mod watch;
 
 pub(crate) use audit::{events, held};
+pub(crate) use ledger::commands;
 pub(crate) use watch::saved;
 
 use core::fmt::{self, Display, Write};

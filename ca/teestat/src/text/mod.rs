@@ -10,9 +10,11 @@
 mod audit;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
+mod ledger;
 pub(crate) mod top;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
+pub(crate) use ledger::commands;
 
 use alloc::string::String;
 use core::fmt::{self, Display, Write};
