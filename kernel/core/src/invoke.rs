@@ -5,6 +5,7 @@
 
 use crate::args::Args;
 use crate::call::Call;
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::State;
 use crate::machine::Machine;
@@ -397,7 +398,7 @@ impl<M: Machine> Call<'_, M> {
                     found.loaded_at = self.kernel.machine.ticks();
                     found.sessions = 1;
                 }
-                (Some(_), Err(_)) => self.bury(&mut state, instance),
+                (Some(_), Err(_)) => self.bury(&mut state, instance, End::Died),
                 (None, _) => {}
             }
         }
