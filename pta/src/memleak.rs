@@ -4,7 +4,8 @@
 //! leaves out.
 //! **Knows nothing of:** how blocks are recorded.
 
-use crate::list::{self, Text};
+use crate::list;
+use crate::records::Text;
 use core::fmt::Write;
 use tally_abi::pta::memleak::{CMD_LIST, CMD_MARK, CMD_NAME, UUID, list_flag};
 use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};

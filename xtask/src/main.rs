@@ -7,6 +7,7 @@
 
 mod bad;
 mod bench;
+mod bl32;
 mod docs;
 mod elf;
 mod flash;
@@ -25,6 +26,7 @@ mod size;
 mod symbolize;
 mod symbols;
 mod test;
+mod tfa;
 mod tidy;
 mod tool;
 mod ui;
@@ -55,11 +57,9 @@ enum Command {
     /// Run every test on the host and in QEMU; closes with `N passed, N failed`
     Test(test::Args),
     /// Build all images without running them
-    Build {
-        /// Build the kernel with these cargo features
-        #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-        kernel_features: Vec<String>,
-    },
+    Build(images::Config),
+    /// Write the kernel for another firmware
+    Image(bl32::Args),
     /// Check formatting and run clippy for the host and the guest
     Lint,
     /// Count instructions, beside OP-TEE's figures
@@ -99,14 +99,12 @@ fn main() -> ExitCode {
 fn execute(command: &Command) -> Result<u8> {
     match command {
         Command::Run(args) => run::run(args),
-        Command::Build { kernel_features } => {
-            let config = images::Config {
-                kernel_features: kernel_features.clone(),
-            };
-            let images = images::build(&config)?;
+        Command::Build(config) => {
+            let images = images::build(config)?;
             ui::step("Built", paths::shown(&images.flash));
             Ok(0)
         }
+        Command::Image(args) => bl32::run(args),
         Command::Test(args) => test::run(args),
         Command::Lint => {
             images::build(&images::Config::default())?;

@@ -5,9 +5,11 @@
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
+use crate::tfa::Tfa;
 use crate::{linux, paths, ui};
 use anyhow::Result;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to run.
@@ -16,6 +18,9 @@ pub(crate) struct Args {
     /// Boot Debian's Linux as the normal world; COMMANDS are its shell's
     #[arg(long)]
     linux: bool,
+    /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
+    tfa: Option<Option<PathBuf>>,
     /// Show the secure world's console between the lines of the normal one
     #[arg(long)]
     secure_console: bool,
@@ -28,9 +33,8 @@ pub(crate) struct Args {
     /// Virtual CPUs, as many as the kernel has stacks for at most
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
     cpus: u32,
-    /// Build the kernel with these cargo features
-    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-    kernel_features: Vec<String>,
+    #[command(flatten)]
+    config: Config,
     /// More arguments for QEMU, split at spaces
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     qemu_args: Option<String>,
@@ -42,9 +46,7 @@ pub(crate) struct Args {
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let images = images::build(&Config {
-        kernel_features: args.kernel_features.clone(),
-    })?;
+    let images = images::build(&args.config)?;
     let given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
     let command = match (interactive, given.trim()) {
@@ -54,6 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (false, text) => Some(text),
     };
     let linux = args.linux.then(|| linux::prepare(&images)).transpose()?;
+    let tfa = match &args.tfa {
+        Some(Some(dir)) => Some(Tfa::in_dir(dir)?),
+        Some(None) => Some(Tfa::debian()?),
+        None => None,
+    };
     qemu::announce("run");
     if interactive {
         let help = if args.linux {
@@ -86,9 +93,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .map(str::to_owned)
             .collect(),
     };
-    let outcome = match &linux {
-        Some(linux) => run.start_linux(linux)?,
-        None => run.start()?,
+    let outcome = match (&linux, &tfa) {
+        (Some(linux), _) => run.start_linux(linux)?,
+        (None, Some(tfa)) => run.start_under(tfa)?,
+        (None, None) => run.start()?,
     };
     if args.time {
         ui::step(

@@ -11,8 +11,8 @@ use std::process::Command;
 
 /// QEMU's program.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
-const QEMU_LINE: &str =
-    "apt-get update && apt-get install -y --no-install-recommends qemu-system-arm";
+/// What the names of the cross compiler's programs begin with.
+pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
 /// What can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Part {
     LinuxTarget,
     /// The machine emulator.
     Qemu,
+    /// A C compiler for AArch64, and make.
+    CrossCompiler,
     /// rustfmt and clippy.
     Lints,
     /// Miri on a nightly toolchain.
@@ -35,6 +37,7 @@ impl Part {
             Self::Target => "rust target aarch64-unknown-none-softfloat",
             Self::LinuxTarget => "rust target aarch64-unknown-linux-musl",
             Self::Qemu => "qemu-system-aarch64",
+            Self::CrossCompiler => "aarch64-linux-gnu-gcc",
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
         }
@@ -46,6 +49,10 @@ impl Part {
             Self::Target => rust_target_installed(GUEST_TARGET),
             Self::LinuxTarget => rust_target_installed(linux::TARGET),
             Self::Qemu => tool::works(QEMU, "--version"),
+            Self::CrossCompiler => {
+                tool::works(&format!("{CROSS_COMPILE}gcc"), "--version")
+                    && tool::works("make", "--version")
+            }
             Self::Lints => {
                 tool::works("cargo-fmt", "--version") && tool::works("cargo-clippy", "--version")
             }
@@ -61,7 +68,11 @@ impl Part {
             Self::Target => rustup(&["target", "add", GUEST_TARGET]),
             Self::LinuxTarget => rustup(&["target", "add", linux::TARGET]),
             Self::Lints => rustup(&["component", "add", "rustfmt", "clippy"]),
-            Self::Qemu => install_qemu(),
+            Self::Qemu => debian_packages(QEMU, &["qemu-system-arm"]),
+            Self::CrossCompiler => debian_packages(
+                "a C compiler for AArch64",
+                &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "make"],
+            ),
             Self::Miri => install_miri(),
         }
     }
@@ -91,6 +102,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::LinuxTarget,
         Part::Lints,
         Part::Qemu,
+        Part::CrossCompiler,
         Part::Miri,
     ] {
         let mut present = part.present();
@@ -108,10 +120,11 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::LinuxTarget if !present => " (only --linux needs it)",
+            Part::CrossCompiler if !present => " (only stock TF-A and C clients need it)",
             _ => "",
         };
         anstream::println!("{style}{word:>8}{style:#}  {}{note}", part.name());
-        well &= present || matches!(part, Part::Miri | Part::LinuxTarget);
+        well &= present || matches!(part, Part::Miri | Part::LinuxTarget | Part::CrossCompiler);
     }
     Ok(well)
 }
@@ -143,29 +156,27 @@ fn rustup(args: &[&str]) -> Result<()> {
     )
 }
 
-fn install_qemu() -> Result<()> {
+/// Installs packages for the machine itself, of which `what` is missing.
+fn debian_packages(what: &str, packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
     if !tool::works("apt-get", "--version") {
-        bail!("{QEMU} is missing; install QEMU 7.2 or newer with AArch64 system emulation");
+        bail!("{what} is missing; install what Debian has in {names}");
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("{QEMU} is missing; as root, type:\n  {QEMU_LINE}");
+        bail!(
+            "{what} is missing; as root, type:\n  \
+             apt-get update && apt-get install -y --no-install-recommends {names}"
+        );
     }
-    let noninteractive = ("DEBIAN_FRONTEND", "noninteractive");
-    let mut update = Command::new("apt-get");
-    tool::run(
-        update
-            .args(["update", "-qq"])
-            .env(noninteractive.0, noninteractive.1),
-    )?;
-    let mut install = Command::new("apt-get");
-    install.args([
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "qemu-system-arm",
-    ]);
-    tool::run(install.env(noninteractive.0, noninteractive.1))
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        tool::run(&mut command)
+    };
+    apt(&["update", "-qq"])?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(packages);
+    apt(&install)
 }
 
 fn install_miri() -> Result<()> {

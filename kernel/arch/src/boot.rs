@@ -237,7 +237,7 @@ tally_cpu_on_high:
     .popsection
     "#,
     stacks = sym mmu::STACKS,
-    cpu_stack_end = const NUM_THREADS * THREAD_STACK_BYTES + CPU_STACK_BYTES,
+    cpu_stack_end = const RESIDENT_THREADS * THREAD_STACK_BYTES + CPU_STACK_BYTES,
     build_tables = sym mmu::build_tables,
     mair = const mmu::MAIR,
     tcr = const mmu::TCR,

@@ -25,11 +25,15 @@ mod layout;
 #[cfg(target_os = "none")]
 mod lock;
 #[cfg(target_os = "none")]
+mod maps;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod mmu;
 #[cfg(target_os = "none")]
 mod percpu;
+#[cfg(target_os = "none")]
+mod stacks;
 #[cfg(target_os = "none")]
 mod thread;
 #[cfg(target_os = "none")]

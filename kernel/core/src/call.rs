@@ -8,6 +8,8 @@ use crate::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
 use crate::message::Outcome;
+use crate::owner::OwnerId;
+use crate::owners::{OwnerName, OwnerTable};
 use crate::rpc::{RpcArg, RpcClient};
 use crate::session::{Opener, Phase};
 use tally_abi::rpc::notification;
@@ -21,6 +23,21 @@ pub struct Call<'k, M: Machine + 'static> {
     pub thread: usize,
     /// Its line to the normal world.
     pub rpc: RpcClient,
+    /// The TA that asks for a session's use, innermost of a chain.
+    pub caller: Option<Caller>,
+}
+
+/// A TA that uses a session of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The TA.
+    pub instance: InstanceRef,
+    /// The session that it serves: its client's.
+    pub session: u32,
+    /// The session that it uses.
+    pub target: u32,
+    /// Its frame pointer: an allegation.
+    pub frame: u64,
 }
 
 impl<'k, M: Machine> Call<'k, M> {
@@ -32,6 +49,7 @@ impl<'k, M: Machine> Call<'k, M> {
             kernel,
             thread,
             rpc: RpcClient::new(rpc),
+            caller: None,
         }
     }
 
@@ -131,8 +149,8 @@ impl<'k, M: Machine> Call<'k, M> {
     }
 
     /// Wakes threads, a bit each.
-    pub fn wake(&mut self, waiters: u32) {
-        for thread in (0..u32::BITS).filter(|thread| waiters & 1 << thread != 0) {
+    pub fn wake(&mut self, waiters: u64) {
+        for thread in (0..u64::BITS).filter(|thread| waiters & 1 << thread != 0) {
             let sent =
                 self.rpc
                     .notification(&self.kernel.machine, notification::SEND, u64::from(thread));
@@ -144,12 +162,13 @@ impl<'k, M: Machine> Call<'k, M> {
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let heap = self.kernel.ta_heap_stats(state, instance);
+        let remains = self.kernel.note_ended(state, instance);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
         found.life = Life::Dead;
-        found.last_heap = heap;
+        found.task = None;
+        found.remains = remains;
         found.heap = None;
         let owner = found.owner;
         let Some(space) = found.space.take() else {
@@ -158,6 +177,7 @@ impl<'k, M: Machine> Call<'k, M> {
         let asid = space.root().asid;
         space.destroy(&mut mem(&mut state.pages, &self.kernel.machine));
         state.give_asid(asid);
+        self.kernel.end_buffers_of(state, instance);
         let left = state.pages.owned_by(owner);
         if left != 0 {
             log::error!("a TA ended and left {left} pages behind");
@@ -230,8 +250,18 @@ impl<'k, M: Machine> Call<'k, M> {
 }
 
 impl<M: Machine> Kernel<M> {
+    /// An id for a new owner, or `None` when all are taken.
+    pub fn new_owner(&self, owners: &mut OwnerTable, name: OwnerName) -> Option<OwnerId> {
+        owners.sweep(|id| self.heap.account(id).1 != 0);
+        owners.create(name)
+    }
+
     /// Gives an owner's id back; what it still holds is a leak, said at once.
-    pub fn release_owner(&self, state: &mut State, owner: crate::owner::OwnerId, what: &str) {
+    pub fn release_owner(&self, state: &mut State, owner: OwnerId, what: &str) {
+        if let Some(name) = state.owners.name(owner) {
+            self.heap
+                .with_failures(&mut |failures| failures.settle(owner, name));
+        }
         let (bytes, blocks) = self.heap.account(owner);
         if blocks != 0 {
             let uuid = state
@@ -240,7 +270,9 @@ impl<M: Machine> Kernel<M> {
                 .map(|name| name.uuid)
                 .unwrap_or_default();
             log::error!("{what} of {uuid} ended and left {blocks} heap blocks, {bytes} bytes");
+            state.owners.end(owner);
+        } else {
+            state.owners.release(owner);
         }
-        state.owners.release(owner);
     }
 }

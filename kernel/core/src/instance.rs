@@ -5,12 +5,13 @@
 //! **Knows nothing of:** messages, how a TA is entered.
 
 use crate::addr::UserVa;
+use crate::commands::Remembered;
 use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
 use crate::owner::OwnerId;
 use crate::thread::MAX_THREADS;
-use tally_abi::pta::stats::AllocStats;
+use tally_abi::pta::control::PoolStats;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 
@@ -32,6 +33,30 @@ pub enum Life {
     Ready,
     /// Panicked, crashed or killed.
     Dead,
+}
+
+/// The call that an instance serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// One of [`tally_abi::ta::entry`].
+    pub function: u32,
+    /// Command, if the function is to invoke one.
+    pub command: u32,
+    /// Session that it is for.
+    pub session: u32,
+    /// Counter ticks when it began.
+    pub since: u64,
+}
+
+/// What is known of an instance that has no memory any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remains {
+    /// Its heap's last figures.
+    pub heap: PoolStats,
+    /// Deepest use of its stack, in bytes.
+    pub stack_deepest: u64,
+    /// Most pages that were charged to it.
+    pub charged_max: u32,
 }
 
 /// A TA instance.
@@ -65,16 +90,22 @@ pub struct Instance {
     pub life: Life,
     /// Thread that runs it.
     pub busy: Option<usize>,
+    /// What that thread runs in it, while it is entered.
+    pub task: Option<Task>,
+    /// Counter ticks when it was loaded.
+    pub loaded_at: u64,
     /// Threads that wait for it, a bit each.
-    pub waiters: u32,
+    pub waiters: u64,
     /// Shall end at the next chance.
     pub killed: bool,
     /// Open sessions.
     pub sessions: u32,
-    /// Its heap's figures when it died.
-    pub last_heap: Option<AllocStats>,
+    /// What is left of it, once it died.
+    pub remains: Option<Remains>,
     /// Difference of its own time to the system's, in milliseconds, once set.
     pub time_offset_millis: Option<i64>,
+    /// For the table of commands.
+    pub remembered: Remembered,
 }
 
 /// Why an instance cannot be entered.
@@ -122,11 +153,14 @@ impl Instance {
             birth_mark: mark,
             life: Life::Loading,
             busy: Some(thread),
+            task: None,
+            loaded_at: 0,
             waiters: 0,
             killed: false,
             sessions: 0,
-            last_heap: None,
+            remains: None,
             time_offset_millis: None,
+            remembered: Remembered::NEW,
         }
     }
 
@@ -177,7 +211,7 @@ impl Instance {
 
     /// Lets go of it; returns the threads that wait, a bit each.
     #[must_use]
-    pub const fn unclaim(&mut self) -> u32 {
+    pub const fn unclaim(&mut self) -> u64 {
         self.busy = None;
         core::mem::replace(&mut self.waiters, 0)
     }

@@ -229,7 +229,10 @@ impl<M: Machine> Call<'_, M> {
             uuid: open.target,
             label: "session",
         };
-        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let owner = self
+            .kernel
+            .new_owner(owners, name)
+            .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let session = Session {
             phase: Phase::Opening,
             id: 0,
@@ -249,7 +252,7 @@ impl<M: Machine> Call<'_, M> {
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
-                owners.release(owner);
+                self.kernel.release_owner(&mut state, owner, "session");
                 return Err(err.into());
             }
         };
@@ -297,10 +300,13 @@ impl<M: Machine> Call<'_, M> {
         };
         let (owner, target) = (session.owner, session.target);
         drop(session);
-        if let Target::Ta(instance) = target
-            && let Some(found) = state.guest.instances.at_mut(instance)
-        {
-            found.sessions = found.sessions.saturating_sub(1);
+        match target {
+            Target::Ta(instance) => {
+                if let Some(found) = state.guest.instances.at_mut(instance) {
+                    found.sessions = found.sessions.saturating_sub(1);
+                }
+            }
+            Target::Pseudo(_) => self.kernel.end_buffers_of_session(&mut state, id),
         }
         self.kernel.release_owner(&mut state, owner, "session");
     }
@@ -362,7 +368,10 @@ impl<M: Machine> Call<'_, M> {
             uuid,
             label: "ta",
         };
-        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let owner = self
+            .kernel
+            .new_owner(owners, name)
+            .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let generation = guest.instance_count;
         let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
         match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
@@ -371,7 +380,7 @@ impl<M: Machine> Call<'_, M> {
                 Ok(InstanceRef { slot, generation })
             }
             Err(err) => {
-                owners.release(owner);
+                self.kernel.release_owner(state, owner, "TA instance");
                 Err(err.into())
             }
         }
@@ -385,6 +394,7 @@ impl<M: Machine> Call<'_, M> {
             match (state.guest.instances.at_mut(instance), &loaded) {
                 (Some(found), Ok(())) => {
                     found.life = Life::Ready;
+                    found.loaded_at = self.kernel.machine.ticks();
                     found.sessions = 1;
                     if !found.may_be_shared() {
                         // Who waited to share it needs one of its own, and need not wait for this

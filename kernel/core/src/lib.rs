@@ -12,7 +12,10 @@ extern crate alloc;
 
 pub mod addr;
 pub mod args;
+pub mod audit;
+pub mod buffers;
 pub mod call;
+pub mod commands;
 pub mod entry;
 pub mod fallible;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,6 +23,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod heap;
 pub mod image;
+pub mod inspect;
 pub mod instance;
 pub mod invoke;
 pub mod kernel;
@@ -39,6 +43,8 @@ pub mod run;
 pub mod services;
 pub mod session;
 pub mod shm;
+pub mod snapshot;
+mod stacks;
 pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing", feature = "fuzzing"))]
@@ -47,3 +53,4 @@ pub mod testing;
 mod tests;
 pub mod text;
 pub mod thread;
+pub mod undo;

@@ -139,6 +139,19 @@ pub trait ThreadControl {
     fn stack_left(&self) -> usize;
 }
 
+/// Pages of a kernel thread's stack.
+pub const STACK_PAGES: usize = 8;
+
+/// Stacks of the kernel's threads. Some threads always have one; the others are lent one for a call.
+pub trait ThreadStacks {
+    /// Threads below this number always have a stack.
+    fn resident_threads(&self) -> usize;
+    /// Gives `thread`, which is not resident and has no stack, one of these zeroed pages.
+    fn lend_stack(&self, thread: usize, pages: &[PhysPage; STACK_PAGES]);
+    /// Takes the stack of `thread`, which does not run, away on all CPUs; returns its pages.
+    fn return_stack(&self, thread: usize) -> [PhysPage; STACK_PAGES];
+}
+
 /// Time and chance.
 pub trait Clock {
     /// Counter ticks since power-on.
@@ -149,13 +162,57 @@ pub trait Clock {
     fn random(&self, buf: &mut [u8]);
 }
 
+/// Milliseconds since power-on at a reading of the counter that has `hz` ticks a second.
+#[must_use]
+pub const fn millis(ticks: u64, hz: u64) -> u64 {
+    ticks / hz * 1000 + ticks % hz * 1000 / hz
+}
+
+/// A range of the kernel's own addresses, all of it mapped in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelMapping {
+    /// First virtual address.
+    pub va: u64,
+    /// First physical address; 0 if nothing is mapped.
+    pub pa: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// [`tally_abi::pta::inspect::prot`] bits; 0 for a guard, where nothing is mapped on purpose.
+    pub prot: u32,
+    /// What is there.
+    pub label: &'static str,
+}
+
+/// The kernel's own address space.
+pub trait KernelMap {
+    /// The first mapping, or guard of a stack, that ends behind the virtual address `from`, from there on.
+    /// What it tells comes from the tables that the hardware walks.
+    fn kernel_mapping(&self, from: u64) -> Option<KernelMapping>;
+}
+
 /// All of it.
 pub trait Machine:
-    TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock
+    TableMemory
+    + SecureMemory
+    + NormalMemory
+    + Tlb
+    + UserCpu
+    + ThreadControl
+    + ThreadStacks
+    + Clock
+    + KernelMap
 {
 }
 
 impl<T> Machine for T where
-    T: TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock
+    T: TableMemory
+        + SecureMemory
+        + NormalMemory
+        + Tlb
+        + UserCpu
+        + ThreadControl
+        + ThreadStacks
+        + Clock
+        + KernelMap
 {
 }

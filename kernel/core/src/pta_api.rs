@@ -4,6 +4,15 @@
 //! access.
 //! **Knows nothing of:** which pseudo-TAs there are.
 
+mod audit;
+mod buffers;
+pub mod inspect;
+mod watch;
+
+pub use audit::AuditServices;
+pub use buffers::BufferServices;
+pub use watch::WatchServices;
+
 use crate::heap::LiveGroup;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
@@ -62,7 +71,7 @@ pub trait Params {
 }
 
 /// What the kernel does for pseudo-TAs. Lists are asked item by item: `None` ends them.
-pub trait Services {
+pub trait Services: inspect::Inspect + AuditServices + BufferServices + WatchServices {
     /// Pool `alloc_id` as the stats pTA reports it; zeros for pools that do not exist.
     fn alloc_stats(&self, alloc_id: u32) -> AllocStats;
     /// Pools: kernel heap, TA RAM, then every TA's heap.

@@ -4,8 +4,13 @@
 //! what it scribbled over its own books shows as "inconsistent", nothing else.
 //! **Knows nothing of:** the pseudo-TAs' commands.
 
+mod audit;
+mod buffers;
+mod inspect;
+mod watch;
+
 use crate::addr::PAGE_SIZE;
-use crate::call::Call;
+use crate::call::{Call, Caller};
 use crate::heap::LiveGroup;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
@@ -31,6 +36,8 @@ pub struct CallServices<'k, M: Machine + 'static> {
     kernel: &'k Kernel<M>,
     thread: usize,
     rpc: RefCell<RpcClient>,
+    /// The TA that asks, if one does.
+    caller: Option<Caller>,
 }
 
 impl<'k, M: Machine> Call<'k, M> {
@@ -42,6 +49,7 @@ impl<'k, M: Machine> Call<'k, M> {
             kernel: self.kernel,
             thread: self.thread,
             rpc: RefCell::new(rpc),
+            caller: self.caller,
         }
     }
 }
@@ -75,6 +83,21 @@ fn clamp(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+fn last_pool(found: &Instance) -> PoolStats {
+    found
+        .remains
+        .map(|remains| remains.heap)
+        .unwrap_or_default()
+}
+
+fn named_pool(found: &Instance, mut pool: PoolStats) -> PoolStats {
+    // Its maximum restarts with each command.
+    pool.alloc.max_allocated = found.remembered.maximum(pool.alloc.max_allocated);
+    pool.owner = found.uuid;
+    pool.alloc.desc = label("TA heap");
+    pool
+}
+
 /// Living and dead instances that a client can have heard of.
 fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
     state
@@ -95,24 +118,30 @@ fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Figures of a TA's heap, read from outside; its last ones if it is dead.
-    #[must_use]
-    pub fn ta_heap_stats(&self, state: &State, instance: InstanceRef) -> Option<AllocStats> {
-        let found = state.guest.instances.at(instance)?;
-        Some(self.ta_pool(found).alloc)
+    fn ta_pool(&self, found: &Instance) -> PoolStats {
+        let pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::stats(&self.machine, space, heap),
+            _ => last_pool(found),
+        };
+        named_pool(found, pool)
     }
 
-    fn ta_pool(&self, found: &Instance) -> PoolStats {
-        let mut pool = match (&found.space, found.heap) {
-            (Some(space), Some(heap)) => ta_heap::stats(&self.machine, space, heap),
-            _ => PoolStats {
-                alloc: found.last_heap.unwrap_or_default(),
-                ..PoolStats::default()
-            },
+    /// What the books of a TA's heap say of it without a walk, read from outside: all but the free
+    /// chunks. Its last figures if it is dead.
+    #[must_use]
+    pub fn ta_pool_at_once(&self, found: &Instance) -> PoolStats {
+        let pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::figures(&self.machine, space, heap),
+            _ => last_pool(found),
         };
-        pool.owner = found.uuid;
-        pool.alloc.desc = label("TA heap");
-        pool
+        named_pool(found, pool)
+    }
+
+    /// All figures of a TA's heap; `None` if the instance is gone.
+    #[must_use]
+    pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
+        let state = self.state();
+        Some(self.ta_pool(state.guest.instances.at(instance)?))
     }
 
     /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
@@ -231,6 +260,7 @@ impl<M: Machine> Services for CallServices<'_, M> {
                     kernel: self.kernel,
                     thread: self.thread,
                     rpc,
+                    caller: None,
                 };
                 call.unclaim(instance);
                 self.rpc.replace(call.rpc);
@@ -371,7 +401,8 @@ impl fmt::Write for ConsoleLines {
     }
 }
 
-const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
+/// Kind and session of an owner, as clients get them.
+pub(crate) const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
     match kind {
         OwnerKind::Kernel => (owner_kind::KERNEL, 0),
         OwnerKind::Guest => (owner_kind::GUEST, 0),

@@ -73,6 +73,17 @@ pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> Poo
     }
 }
 
+/// What header and call sites say, without a walk.
+pub fn figures<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
+    match open(machine, space, heap) {
+        Some(view) => pool_stats(&view.figures()),
+        None => PoolStats {
+            inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
+            ..PoolStats::default()
+        },
+    }
+}
+
 /// A pool's figures as clients get them.
 #[must_use]
 pub fn pool_stats(stats: &Stats) -> PoolStats {

@@ -4,10 +4,10 @@
 //! of those transitions has one winner.
 //! **Knows nothing of:** stacks and registers.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most threads a table can have.
-pub const MAX_THREADS: usize = 16;
+pub const MAX_THREADS: usize = 64;
 
 const FREE: u8 = 0;
 const ACTIVE: u8 = 1;
@@ -17,6 +17,8 @@ const SUSPENDED: u8 = 2;
 #[derive(Debug)]
 pub struct ThreadTable {
     states: [AtomicU8; MAX_THREADS],
+    /// Stack pointers of the TAs that threads run, as of their last trap.
+    user_sp: [AtomicU64; MAX_THREADS],
     count: usize,
 }
 
@@ -31,6 +33,7 @@ impl ThreadTable {
         };
         Self {
             states: [const { AtomicU8::new(FREE) }; MAX_THREADS],
+            user_sp: [const { AtomicU64::new(0) }; MAX_THREADS],
             count,
         }
     }
@@ -39,6 +42,21 @@ impl ThreadTable {
     #[must_use]
     pub const fn count(&self) -> usize {
         self.count
+    }
+
+    /// Notes where the TA that `thread` runs has its stack pointer.
+    pub fn note_user_sp(&self, thread: usize, sp: u64) {
+        if let Some(noted) = self.user_sp.get(thread) {
+            noted.store(sp, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the TA that `thread` runs had its stack pointer at its last trap.
+    #[must_use]
+    pub fn user_sp(&self, thread: usize) -> u64 {
+        self.user_sp
+            .get(thread)
+            .map_or(0, |noted| noted.load(Ordering::Relaxed))
     }
 
     /// Claims a free thread for a new call, or `None` when all are taken.

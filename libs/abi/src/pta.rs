@@ -1,10 +1,15 @@
-//! Pseudo trusted applications: OP-TEE's `stats` and `device`, Tally's `memleak` and `control`.
+//! Pseudo trusted applications: OP-TEE's `stats` and `device`, and Tally's own.
 //!
 //! All structures are little-endian, without implicit padding, and travel in memory references.
 //! A buffer too small gets `SHORT_BUFFER` and the size needed.
 
 use crate::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub mod audit;
+pub mod inspect;
+pub mod vdec;
+pub mod watch;
 
 /// Bytes of a pool's name (`TEE_ALLOCATOR_DESC_LENGTH`).
 pub const DESC_LEN: usize = 32;

@@ -166,6 +166,8 @@ pub mod crash {
     /// `(memref in)`: writes to a buffer given for reading. `TARGET_DEAD` when the kernel maps
     /// it read-only (a temporary copy in the TA otherwise).
     pub const CMD_WRITE_INPUT: u32 = 19;
+    /// `()`: overwrites the books of its own heap. Succeeds; what it does with its heap afterwards ends it.
+    pub const CMD_SCRIBBLE: u32 = 20;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {
@@ -281,6 +283,36 @@ pub mod glutton {
     pub const CMD_RESERVE: u32 = 3;
     /// As above, the one that grows the heap, which tells no size of an allocation.
     pub const CMD_GROW: u32 = 4;
+}
+
+/// Plays protected streams: maps a decoder's buffers through the pseudo-TA `vdec`. Multi-instance,
+/// 32 KiB heap.
+pub mod drm {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0009_4c6e_8d01_5ec0de000009);
+
+    /// `(value in: a = switches, b = [`order`]; value out: a = switches, b = unmappings refused)`:
+    /// opens a channel, maps a buffer of [`BUFFER_BYTES`], unmaps it, closes the channel, so many
+    /// times.
+    pub const CMD_SWITCH: u32 = 0;
+    /// `(value in: a = octets)`: opens a channel and maps a buffer, and keeps both until the
+    /// session closes.
+    pub const CMD_HOLD: u32 = 1;
+
+    /// Bytes of a buffer of [`CMD_SWITCH`].
+    pub const BUFFER_BYTES: u32 = 4096;
+
+    /// In which order [`CMD_SWITCH`] ends a switch.
+    pub mod order {
+        /// Unmaps, then closes.
+        pub const RIGHT: u32 = 0;
+        /// Closes, then unmaps.
+        pub const WRONG: u32 = 1;
+        /// The right and the wrong order in turn, beginning with the right one.
+        pub const ALTERNATE: u32 = 2;
+    }
 }
 
 /// Signed images with one fault each, made from hello's by xtask.

@@ -15,7 +15,7 @@ use cpio::Archive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use packages::Unreachable;
+pub(crate) use packages::{Unreachable, upstream_source};
 
 /// The Rust target of programs for Linux.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";

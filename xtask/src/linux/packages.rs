@@ -51,7 +51,7 @@ pub(crate) fn unpacked() -> Result<PathBuf> {
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text.lines().next() == Some(&wanted)) {
         return Ok(root);
     }
-    let debs = Apt::new(&base.join("apt"))?.download()?;
+    let debs = Apt::new(&base.join("apt"), "deb")?.download()?;
     // Unpacked beside and moved: an interrupted run leaves no half of it.
     let fresh = base.join("root.new");
     for dir in [&fresh, &root] {
@@ -69,12 +69,45 @@ pub(crate) fn unpacked() -> Result<PathBuf> {
     Ok(root)
 }
 
+/// The upstream archive of a source package of Debian's, fetched if it is not there yet.
+///
+/// # Errors
+/// [`Unreachable`] when the machine has no package source or cannot reach it.
+pub(crate) fn upstream_source(package: &str) -> Result<PathBuf> {
+    let base = paths::out().join("debian").join(package);
+    let find = || -> Result<Option<PathBuf>> {
+        if !base.exists() {
+            return Ok(None);
+        }
+        let files = std::fs::read_dir(&base)?
+            .flatten()
+            .map(|entry| entry.path());
+        let is_upstream = |path: &PathBuf| {
+            file_name(path).is_some_and(|name| {
+                name.starts_with(&format!("{package}_")) && name.contains(".orig.tar.")
+            })
+        };
+        Ok(files.filter(is_upstream).max())
+    };
+    if let Some(archive) = find()? {
+        return Ok(archive);
+    }
+    ui::step("Fetching", format_args!("Debian's sources of {package}"));
+    let apt = Apt::new(&base.join("apt"), "deb-src")?;
+    apt.update()?;
+    let mut download = apt.command("apt-get");
+    download.current_dir(&base);
+    apt.fetch(download.args(["source", "--download-only", "-qq", package]))?;
+    find()?.with_context(|| format!("apt-get left no sources of {package}"))
+}
+
 struct Apt {
     dir: PathBuf,
 }
 
 impl Apt {
-    fn new(dir: &Path) -> Result<Self> {
+    /// `kind` of package: `deb` or `deb-src`.
+    fn new(dir: &Path, kind: &str) -> Result<Self> {
         if !tool::works("apt-get", "--version") || !tool::works("dpkg-deb", "--version") {
             bail!(Unreachable("this machine has no apt-get".into()));
         }
@@ -85,7 +118,11 @@ impl Apt {
         if sources.is_empty() {
             bail!(Unreachable("/etc/apt names no source of Debian".into()));
         }
-        std::fs::write(dir.join("sources.list"), sources.join("\n") + "\n")?;
+        let lines: String = sources
+            .iter()
+            .map(|source| format!("{kind} {source}\n"))
+            .collect();
+        std::fs::write(dir.join("sources.list"), lines)?;
         Ok(Self {
             dir: dir.to_path_buf(),
         })
@@ -120,10 +157,7 @@ impl Apt {
             "Fetching",
             "Debian's arm64 kernel, libteec, tee-supplicant, busybox",
         );
-        self.fetch(
-            self.command("apt-get")
-                .args(["update", "-qq", "--error-on=any"]),
-        )?;
+        self.update()?;
         let meta = self
             .command("apt-cache")
             .args(["show", KERNEL_META])
@@ -141,6 +175,11 @@ impl Apt {
             .chain(PACKAGES)
             .map(|package| newest(&debs, package))
             .collect()
+    }
+
+    fn update(&self) -> Result<()> {
+        let mut command = self.command("apt-get");
+        self.fetch(command.args(["update", "-qq", "--error-on=any"]))
     }
 
     fn fetch(&self, command: &mut Command) -> Result<()> {
@@ -184,7 +223,8 @@ fn kernel_package(record: &str) -> Option<String> {
     name.starts_with("linux-image-").then(|| name.to_owned())
 }
 
-/// One line a source for apt: the machine's own ones of Debian, for the release that we want.
+/// What follows the kind in one line a source for apt: the machine's own ones of Debian, for the
+/// release that we want.
 fn sources(etc: &Path) -> Vec<String> {
     let mut files = vec![etc.join("sources.list")];
     if let Ok(entries) = std::fs::read_dir(etc.join("sources.list.d")) {
@@ -249,7 +289,7 @@ fn source(uri: &str, key: Option<&str>) -> Option<String> {
     let options = key
         .map(|key| format!("[signed-by={key}] "))
         .unwrap_or_default();
-    Some(format!("deb {options}{uri} {suite} main"))
+    Some(format!("{options}{uri} {suite} main"))
 }
 
 #[cfg(test)]
@@ -262,14 +302,14 @@ mod tests {
                       Suites: trixie trixie-updates\nComponents: main\nSigned-By: /keys/debian.gpg";
         assert_eq!(
             from_stanza(stanza),
-            ["deb [signed-by=/keys/debian.gpg] http://mirror.example/debian bookworm main"]
+            ["[signed-by=/keys/debian.gpg] http://mirror.example/debian bookworm main"]
         );
         let other = "Types: deb\nURIs: https://mirror.example/node_20.x\nSuites: nodistro";
         assert!(from_stanza(other).is_empty());
         assert!(from_stanza(&stanza.replace("Types: deb", "Types: deb-src")).is_empty());
         assert_eq!(
             from_line("deb http://mirror.example/debian-security/ bookworm-security main"),
-            Some("deb http://mirror.example/debian-security bookworm-security main".into())
+            Some("http://mirror.example/debian-security bookworm-security main".into())
         );
         assert_eq!(
             from_line("# deb http://mirror.example/debian bookworm main"),

@@ -12,6 +12,7 @@ mod terminal;
 use crate::images::Images;
 use crate::linux::{self, Linux};
 use crate::symbols::Symbols;
+use crate::tfa::Tfa;
 use crate::{paths, setup, ui};
 use anyhow::{Context as _, Result};
 use console::{Console, SecureTail};
@@ -150,17 +151,26 @@ enum Event {
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// What runs in the normal world.
+/// Firmware and normal world.
 #[derive(Clone, Copy)]
-enum Normal<'a> {
-    BareMetal,
+enum Worlds<'a> {
+    /// Our firmware and our normal world.
+    Own,
+    /// Our firmware and Linux.
     Linux(&'a Linux),
+    /// TF-A and our normal world.
+    Tfa(&'a Tfa),
 }
 
 impl Run<'_> {
     /// Boots the bare-metal normal world, serves the consoles, and waits for the end.
     pub(crate) fn start(self) -> Result<Outcome> {
-        self.boot(Normal::BareMetal)
+        self.boot(Worlds::Own)
+    }
+
+    /// As [`Self::start`], with stock TF-A as the firmware.
+    pub(crate) fn start_under(self, tfa: &Tfa) -> Result<Outcome> {
+        self.boot(Worlds::Tfa(tfa))
     }
 
     /// Boots Linux; the command is a shell script. Its status is the outcome's.
@@ -171,7 +181,7 @@ impl Run<'_> {
         std::fs::create_dir_all(&dir)?;
         // A stale file must not speak for this run.
         let _ = std::fs::remove_file(&told);
-        let mut outcome = self.boot(Normal::Linux(linux))?;
+        let mut outcome = self.boot(Worlds::Linux(linux))?;
         if outcome.ending == Ending::Exit(0) {
             outcome.ending = match linux::told(&told).1 {
                 Some(status) => Ending::Exit(status),
@@ -181,13 +191,13 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn boot(self, normal: Normal<'_>) -> Result<Outcome> {
+    fn boot(self, worlds: Worlds<'_>) -> Result<Outcome> {
         setup::ensure(setup::Part::Qemu)?;
         watch_signals()?;
         let dir = paths::run_dir(self.label)?;
         let secure_path = dir.join("secure.log");
         let socket = qmp::socket_path();
-        let mut command = self.command_line(normal, &dir, &socket)?;
+        let mut command = self.command_line(worlds, &dir, &socket)?;
         std::fs::write(dir.join("command-line"), crate::tool::line(&command))?;
 
         let started = Instant::now();
@@ -242,7 +252,7 @@ impl Run<'_> {
 
     fn command_line(
         &self,
-        normal: Normal<'_>,
+        worlds: Worlds<'_>,
         dir: &std::path::Path,
         socket: &std::path::Path,
     ) -> Result<Command> {
@@ -262,15 +272,23 @@ impl Run<'_> {
             option_path(&dir.join("secure.log"))
         );
         qemu.args(["-chardev", &secure, "-serial", "chardev:secure"]);
-        qemu.arg("-bios").arg(&self.images.flash);
+        let flash = match worlds {
+            Worlds::Own | Worlds::Linux(_) => self.images.flash.clone(),
+            Worlds::Tfa(tfa) => {
+                // Where it looks for its other stages.
+                qemu.current_dir(dir);
+                tfa.install(self.images, dir)?
+            }
+        };
+        qemu.arg("-bios").arg(flash);
         qemu.args(["-semihosting-config", "enable=on,target=native"]);
         qemu.args([
             "-qmp",
             &format!("unix:{},server=on,wait=off", option_path(socket)),
         ]);
-        match normal {
-            Normal::BareMetal => self.bare_metal(&mut qemu, dir)?,
-            Normal::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
+        match worlds {
+            Worlds::Own | Worlds::Tfa(_) => self.bare_metal(&mut qemu, dir)?,
+            Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
         }
         qemu.args(&self.extra);
         Ok(qemu)

@@ -6,9 +6,10 @@
 
 use super::Report;
 use crate::images::{self, Config, Images};
+use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
+use crate::tfa::Tfa;
 use crate::{paths, ui};
-use anyhow::Result;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,8 +25,22 @@ const FATAL: &[&str] = &[
 /// Runs them all.
 pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     ui::step("Testing", "in QEMU");
-    selftest(report, images, silence);
+    selftest(report, images, silence, None);
+    under_tfa(report, images, silence);
     fatal(report, silence);
+}
+
+/// The same kernel under stock TF-A.
+fn under_tfa(report: &mut Report, images: &Images, silence: Duration) {
+    let name = "tf-a: selftest";
+    if !report.wants(name) {
+        return;
+    }
+    match Tfa::debian() {
+        Ok(tfa) => selftest(report, images, silence, Some(&tfa)),
+        Err(err) if err.is::<Unreachable>() => report.skip(name, &format!("{err:#}")),
+        Err(err) => report.record(name, None, Err(format!("{err:#}"))),
+    }
 }
 
 fn fatal(report: &mut Report, silence: Duration) {
@@ -34,9 +49,7 @@ fn fatal(report: &mut Report, silence: Duration) {
         return;
     }
     // Only a kernel built for it can be broken on purpose.
-    let config = Config {
-        kernel_features: vec!["test-hooks".into()],
-    };
+    let config = Config::with(&["test-hooks"]);
     let images = match images::build(&config) {
         Ok(images) => images,
         Err(err) => {
@@ -48,7 +61,7 @@ fn fatal(report: &mut Report, silence: Duration) {
     for command in FATAL {
         report.check(&name(command), || {
             let label = command.replace(' ', "-");
-            match start(images, &label, command, silence, None) {
+            match qemu_run(images, &label, command, silence, None).start() {
                 Ok(outcome) => died_well(images, &outcome),
                 Err(err) => Err(format!("{err:#}")),
             }
@@ -56,13 +69,13 @@ fn fatal(report: &mut Report, silence: Duration) {
     }
 }
 
-fn start(
-    images: &Images,
-    label: &str,
-    command: &str,
+fn qemu_run<'a>(
+    images: &'a Images,
+    label: &'a str,
+    command: &'a str,
     silence: Duration,
     results: Option<PathBuf>,
-) -> Result<Outcome> {
+) -> Run<'a> {
     Run {
         images,
         label,
@@ -74,34 +87,38 @@ fn start(
         cpus: 2,
         extra: Vec::new(),
     }
-    .start()
 }
 
-fn selftest(report: &mut Report, images: &Images, silence: Duration) {
+/// Runs the guest's own tests, under stock TF-A or our firmware.
+fn selftest(report: &mut Report, images: &Images, silence: Duration, tfa: Option<&Tfa>) {
+    let (label, group) = match tfa {
+        Some(_) => ("selftest-tfa", "tf-a"),
+        None => ("selftest", "qemu"),
+    };
     if report
         .filter()
         .is_some_and(|f| "tidylintfuzzbuildmiri".contains(f))
     {
         return;
     }
-    let results = paths::out().join("selftest.jsonl");
+    let results = paths::out().join(format!("{label}.jsonl"));
     // A stale file must not speak for this run.
     let _ = std::fs::remove_file(&results);
     let begun = Instant::now();
-    let outcome = match start(
-        images,
-        "selftest",
-        "selftest",
-        silence,
-        Some(results.clone()),
-    ) {
+    let run = qemu_run(images, label, "selftest", silence, Some(results.clone()));
+    let whole = format!("{group}: selftest");
+    let outcome = match tfa {
+        Some(tfa) => run.start_under(tfa),
+        None => run.start(),
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(err) => return report.record("qemu: selftest", None, Err(format!("{err:#}"))),
+        Err(err) => return report.record(&whole, None, Err(format!("{err:#}"))),
     };
     let time = begun.elapsed();
     let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
-    record(report, "qemu", &parsed);
-    let whole = closing(&parsed).and_then(|()| match outcome.ending {
+    record(report, group, &parsed);
+    let result = closing(&parsed).and_then(|()| match outcome.ending {
         Ending::Exit(0) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
         Ending::Exit(1) if parsed.failed() => Ok(()),
@@ -110,15 +127,15 @@ fn selftest(report: &mut Report, images: &Images, silence: Duration) {
             Err("the guest did not end by itself".into())
         }
     });
-    let whole = whole.map_err(|why| match outcome.trouble(images) {
+    let result = result.map_err(|why| match outcome.trouble(images) {
         Some(trouble) => format!("{why}\n{trouble}"),
         None => format!(
             "{why}\nend of the normal console:\n{}",
             tail(&outcome.normal, 30)
         ),
     });
-    if whole.is_err() || report.wants("qemu: selftest") {
-        report.record("qemu: selftest ran to its end", Some(time), whole);
+    if result.is_err() || report.wants(&whole) {
+        report.record(&format!("{whole} ran to its end"), Some(time), result);
     }
 }
 

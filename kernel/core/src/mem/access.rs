@@ -69,6 +69,12 @@ impl AddressSpace {
         })
     }
 
+    /// The physical page that `va` is in, if there is one now.
+    #[must_use]
+    pub fn resident<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<Target> {
+        self.tables.get(machine, page_number(va)?).map(target)
+    }
+
     /// Whether the TA could access all of a range in this way. An empty range always can be.
     ///
     /// # Errors
@@ -97,12 +103,12 @@ impl AddressSpace {
         Err(FaultError::NotMapped)
     }
 
-    /// Whether no part of a range belongs to a parameter in shared memory.
+    /// Whether no part of a range belongs to a parameter in shared memory or to a pseudo-TA's buffer.
     #[must_use]
     pub fn is_private(&self, va: UserVa, len: u64) -> bool {
         let end = va.0.saturating_add(len);
         self.regions().iter().all(|region| {
-            region.kind != RegionKind::Param
+            !matches!(region.kind, RegionKind::Param | RegionKind::Buffer)
                 || end <= region.va().0
                 || region.va().0 + region.bytes() <= va.0
         })
@@ -175,29 +181,30 @@ impl AddressSpace {
         self.read_user(machine, va, buf).is_ok()
     }
 
+    /// Where a writable page of the TA's own is that is populated, at `va`; good until it is unmapped.
+    #[must_use]
+    pub fn own_page<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<PhysAddr> {
+        let page = page_number(va)?;
+        let region = self.regions.get(self.regions.find(page)?);
+        if region.backing != Backing::Zero || !region.prot.contains(Prot::WRITE) {
+            return None;
+        }
+        let leaf = self.tables.get(machine, page)?;
+        leaf.frame().addr().checked_add(va.page_offset() as u64)
+    }
+
     /// Writes a number into a TA's memory from outside, little-endian. False, and nothing
     /// written, unless it lies in one page of its own that is populated and writable.
     #[must_use]
     pub fn poke_u16<M: SpaceMachine>(&self, machine: &M, va: UserVa, value: u16) -> bool {
         let data = value.to_le_bytes();
-        let offset = va.page_offset();
-        let Some(page) = page_number(va) else {
-            return false;
-        };
-        let Some(at) = self.regions.find(page) else {
-            return false;
-        };
-        let region = self.regions.get(at);
-        if region.backing != Backing::Zero
-            || !region.prot.contains(Prot::WRITE)
-            || offset + data.len() > PAGE_SIZE
-        {
+        if va.page_offset() + data.len() > PAGE_SIZE {
             return false;
         }
-        let Some(leaf) = self.tables.get(machine, page) else {
+        let Some(pa) = self.own_page(machine, va) else {
             return false;
         };
-        machine.write_secure(PhysAddr(leaf.frame().addr().0 + offset as u64), &data);
+        machine.write_secure(pa, &data);
         true
     }
 
@@ -248,6 +255,7 @@ fn page_use(kind: RegionKind) -> PageUse {
         RegionKind::Stack => PageUse::TaStack,
         RegionKind::Heap => PageUse::TaHeap,
         RegionKind::Param => PageUse::TaParam,
+        RegionKind::Buffer => PageUse::SecureBuffer,
     }
 }
 

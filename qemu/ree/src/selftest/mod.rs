@@ -10,7 +10,9 @@ mod crashes;
 mod figures;
 mod heaps;
 mod images;
+mod inspect;
 mod memory;
+mod order;
 mod races;
 mod raw;
 mod sessions;
@@ -156,6 +158,8 @@ pub(crate) fn run(filter: &str) -> u8 {
         crashes::TESTS,
         races::TESTS,
         figures::TESTS,
+        inspect::TESTS,
+        order::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

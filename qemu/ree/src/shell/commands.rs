@@ -90,7 +90,7 @@ static COMMANDS: [Command; 18] = [
     command(
         "fault",
         "KIND",
-        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code",
+        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, early-close, off",
         break_kernel,
     ),
     command("echo", "WORDS", "print words", |args| {
@@ -147,16 +147,23 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
     match before {
         [] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
         ["help"] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
-        ["teestat"] => starting(
-            &mut [
-                "alloc", "ta", "memleak", "pager", "time", "meminfo", "pools", "owners", "leaks",
-                "kill", "reset", "oom", "help",
-            ]
-            .into_iter(),
+        ["teestat"] => starting(&mut teestat::commands::all().map(|c| c.name)),
+        ["teestat", name, ..] => {
+            let command = teestat::commands::all().find(|c| c.name == *name);
+            match command.map_or(&[][..], |c| c.words) {
+                words if words == teestat::commands::A_TA => {
+                    starting(&mut KNOWN.iter().map(|(name, _)| *name))
+                }
+                words => starting(&mut words.iter().copied()),
+            }
+        }
+        ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
+        ["fault"] => starting(
+            &mut FAULTS
+                .iter()
+                .map(|(name, _)| *name)
+                .chain(["early-close", "off"]),
         ),
-        ["teestat", "leaks"] => starting(&mut ["mark", "diff", "list"].into_iter()),
-        ["teestat", "kill"] | ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
-        ["fault"] => starting(&mut FAULTS.iter().map(|(name, _)| *name)),
         [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
         _ => Vec::new(),
     }
@@ -186,9 +193,11 @@ fn help(args: &[&str]) -> Result<u8, String> {
             tas::help(name);
             Ok(STATUS_OK)
         }
-        ["teestat", ..] => {
-            print(format_args!("{}", teestat::HELP));
-            Ok(STATUS_OK)
+        ["teestat", rest @ ..] => {
+            let words: Vec<&str> = core::iter::once("help")
+                .chain(rest.iter().copied())
+                .collect();
+            teestat_command(&words)
         }
         [name, ..] => {
             let c = COMMANDS
@@ -361,9 +370,14 @@ const FAULTS: [(&str, u32); 4] = [
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");
+    if let "early-close" | "off" = kind {
+        let on = kind == "early-close";
+        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(|e| e.to_string())?;
+        return Ok(STATUS_OK);
+    }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
         print(format_args!(
-            "usage: fault panic|bad-read|stack-overflow|write-code\n"
+            "usage: fault panic|bad-read|stack-overflow|write-code|early-close|off\n"
         ));
         return Ok(STATUS_USAGE);
     };

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use spin::Mutex;
-use ta_uuids::{chain, crash, glutton, heap, hello, keepalive, solo, stillborn};
+use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use teec::{Direction, RawParam, Session, TempMemory};
 use teestat::STATUS_OK;
@@ -100,6 +100,7 @@ commands! {
     crash "panic-holding" CMD_PANIC_HOLDING [In(1)] "DEPTH";
     crash "nop" CMD_NOP [] "";
     crash "write-input" CMD_WRITE_INPUT [MemIn] "TEXT";
+    crash "scribble" CMD_SCRIBBLE [] "";
     chain "inc" CMD_INC [Inout] "A B";
     chain "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
     chain "stats" CMD_STATS [Out] "";
@@ -122,9 +123,11 @@ commands! {
     glutton "spit" CMD_SPIT [] "";
     glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH";
     glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH";
+    drm "switch" CMD_SWITCH [In(2), Out] "COUNT ORDER";
+    drm "hold" CMD_HOLD [In(1)] "OCTETS";
 }
 
-const TAS: [(&str, TeeUuid); 8] = [
+const TAS: [(&str, TeeUuid); 9] = [
     ("hello", hello::UUID),
     ("heap", heap::UUID),
     ("crash", crash::UUID),
@@ -133,6 +136,7 @@ const TAS: [(&str, TeeUuid); 8] = [
     ("solo", solo::UUID),
     ("stillborn", stillborn::UUID),
     ("glutton", glutton::UUID),
+    ("drm", drm::UUID),
 ];
 
 struct Open {

@@ -3,6 +3,15 @@
 //! **Invariant:** strings are escaped (RFC 8259), numbers are integers.
 //! **Knows nothing of:** where the figures come from.
 
+mod audit;
+pub(crate) mod inspect;
+mod ledger;
+mod watch;
+
+pub(crate) use audit::{events, held};
+pub(crate) use ledger::commands;
+pub(crate) use watch::saved;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};

@@ -1,7 +1,16 @@
-//! Calls to the pseudo-TAs `stats`, `memleak` and `control`.
+//! Calls to the pseudo-TAs `stats`, `memleak` and `control`; [`inspect`] has its own file.
 //!
 //! **Invariant:** answers are checked for size before they are read.
 //! **Knows nothing of:** how anything is printed.
+
+mod audit;
+pub mod inspect;
+mod watch;
+
+pub use audit::{
+    AuditTotals, audit_events, audit_totals, commands, held, set_buffer_fault, set_ledger,
+};
+pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -116,6 +125,17 @@ fn fetch<P: Param + Clone>(
     first: Option<P>,
     spare: usize,
 ) -> Result<Vec<u8>> {
+    fetch_with(session, what, command, &mut || first.clone(), spare)
+}
+
+/// As [`fetch`], with `first` made anew for each attempt.
+fn fetch_with<P: Param>(
+    session: &mut Session<'_>,
+    what: &'static str,
+    command: u32,
+    first: &mut dyn FnMut() -> Option<P>,
+    spare: usize,
+) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     for _ in 0..RETRIES {
         let memory = if buffer.is_empty() {
@@ -123,7 +143,7 @@ fn fetch<P: Param + Clone>(
         } else {
             ParamTmpRef::new_output(&mut buffer)
         };
-        let (result, size) = match first.clone() {
+        let (result, size) = match first() {
             Some(first) => {
                 let mut op = Operation::new(0, first, memory, ParamNone, ParamNone);
                 let result = session.invoke_command(command, &mut op);
