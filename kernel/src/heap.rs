@@ -10,8 +10,11 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
-use tally_arch::{IrqLock, current_owner, image_offset, sites, stack_bounds};
+use tally_abi::pta::inspect::{FailureRow, failed_pool};
+use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds};
 use tally_core::heap::{KernelHeap, LiveGroup};
+use tally_core::inspect::failures::Failures;
+use tally_core::machine::{Clock, millis};
 use tally_core::owner::OwnerId;
 use tally_core::services::label;
 use tally_core::ta_heap::pool_stats;
@@ -49,12 +52,14 @@ type Report = TextBuffer<REPORT_BYTES>;
 pub(crate) struct Heap {
     pool: IrqLock<Option<Pool>>,
     last_oom: IrqLock<Report>,
+    failures: IrqLock<Failures>,
 }
 
 #[global_allocator]
 pub(crate) static HEAP: Heap = Heap {
     pool: IrqLock::new(None),
     last_oom: IrqLock::new(Report::EMPTY),
+    failures: IrqLock::new(Failures::EMPTY),
 };
 
 impl Heap {
@@ -90,7 +95,34 @@ impl Heap {
             log::error!("{line}");
         }
         *self.last_oom.lock() = report;
+        let owner = OwnerId(error.owner.0);
+        let row = failure_row(error, stack, &top[..count]);
+        self.failures.lock().note(row, Some(owner));
     }
+}
+
+fn failure_row(error: &AllocError, stack: &CallStack, top: &[SiteInfo]) -> FailureRow {
+    let offset = |address: u64| image_offset(address).unwrap_or(0);
+    let mut row = FailureRow {
+        at_ms: millis(Arm.ticks(), Arm.ticks_per_second()),
+        size: error.requested as u64,
+        used: error.allocated as u64,
+        pool_size: error.size as u64,
+        largest_free: error.largest_free as u64,
+        pool: failed_pool::KERNEL_HEAP,
+        ..FailureRow::default()
+    };
+    for (frame, address) in row.frames.iter_mut().zip(stack.frames()) {
+        *frame = offset(*address);
+    }
+    for (place, site) in row.top.iter_mut().zip(top) {
+        place.bytes = site.live_bytes.into();
+        for (frame, address) in place.frames.iter_mut().zip(way_in(&site.frames)) {
+            *frame = offset(*address);
+        }
+        row.tops += 1;
+    }
+    row
 }
 
 fn write_report(
@@ -133,6 +165,13 @@ fn own_frame(frames: &[u64]) -> u64 {
         .copied()
         .find(|frame| name_of(*frame).is_some_and(is_own));
     named.unwrap_or(frames.first().copied().unwrap_or(0))
+}
+
+/// The frames from the one on that [`own_frame`] chooses.
+fn way_in(frames: &[u64]) -> &[u64] {
+    let own = own_frame(frames);
+    let at = frames.iter().position(|frame| *frame == own);
+    frames.get(at.unwrap_or(0)..).unwrap_or_default()
 }
 
 /// Whether a name says more than "the allocator".
@@ -326,6 +365,10 @@ impl KernelHeap for Heap {
         for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
             *frame = image_offset(*address).unwrap_or(0);
         }
+    }
+
+    fn with_failures(&self, work: &mut dyn FnMut(&mut Failures)) {
+        work(&mut self.failures.lock());
     }
 
     fn last_oom(&self, out: &mut dyn Write) -> bool {

@@ -5,8 +5,10 @@
 //! **Knows nothing of:** how the figures come about.
 
 use crate::{list, records};
-use tally_abi::pta::inspect::{CMD_REGIONS, CMD_SESSIONS, CMD_STATUS, CMD_TAS, UUID};
-use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE};
+use tally_abi::pta::inspect::{
+    CMD_FAILURES, CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_STATUS, CMD_TAS, UUID,
+};
+use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::inspect::Which;
 use tally_core::inspect::regions::RegionCursor;
@@ -59,6 +61,20 @@ impl PseudoTa for Inspector {
                     from = next;
                     Some(row)
                 })
+            }
+            CMD_FAILURES => {
+                list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+                let mut from = 0;
+                records::write(params, 0, |_| {
+                    let row = services.failure(from)?;
+                    from = row.number + 1;
+                    Some(row)
+                })
+            }
+            CMD_HISTORY => {
+                list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+                params.set_value(1, services.history_dropped(), 0);
+                records::write(params, 0, |index| services.history(index))
             }
             CMD_STATUS => {
                 list::expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;

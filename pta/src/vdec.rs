@@ -4,9 +4,7 @@
 //! **Knows nothing of:** who opened a channel; the kernel does.
 
 use crate::list;
-use tally_abi::pta::vdec::{
-    CMD_CLOSE_CHANNEL, CMD_MAP, CMD_OPEN_CHANNEL, CMD_UNMAP, UUID,
-};
+use tally_abi::pta::vdec::{CMD_CLOSE_CHANNEL, CMD_MAP, CMD_OPEN_CHANNEL, CMD_UNMAP, UUID};
 use tally_abi::ta::param_type::{NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};

@@ -7,8 +7,9 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use teec::Context;
+use teec::{Context, ErrorKind};
 
+use crate::client::inspect::Subject;
 use crate::client::{self, ClientError};
 use crate::text::Named;
 use crate::{Files, Memory, Names};
@@ -56,14 +57,50 @@ impl Tool<'_, '_> {
         let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
         uuid.ok_or_else(|| {
             Failure::Usage(alloc::format!(
-                "`{who}` is neither a UUID nor the name of a known TA"
+                "`{who}` is neither a UUID nor the name of a known TA{}",
+                self.loaded()
             ))
         })
     }
 
+    /// Whom `who` names: `kernel`, or a TA by UUID or short name, perhaps with `#` and the number
+    /// of an instance.
+    pub(crate) fn subject(&self, who: &str) -> Result<Subject, Failure> {
+        if who == "kernel" {
+            return Ok(Subject::NOBODY);
+        }
+        match who.split_once('#') {
+            None => self.ta_named(who).map(Subject::ta),
+            Some((name, number)) => {
+                let uuid = self.ta_named(name)?;
+                let number = number.parse().map_err(|_| {
+                    Failure::Usage(alloc::format!("`{number}` is not an instance's number"))
+                })?;
+                Ok(Subject::instance(uuid, number))
+            }
+        }
+    }
+
+    /// What a question about a TA failed with; says which TAs are loaded if that one is not.
+    pub(crate) fn about_ta(&self, error: ClientError) -> Failure {
+        if error.kind() == Some(ErrorKind::ItemNotFound) {
+            self.not_loaded()
+        } else {
+            error.into()
+        }
+    }
+
     /// The TA asked for is not loaded; says which are.
     pub(crate) fn not_loaded(&self) -> Failure {
-        let mut said = String::from("no TA with this UUID is loaded");
+        Failure::Said(alloc::format!(
+            "no TA with this UUID is loaded{}",
+            self.loaded()
+        ))
+    }
+
+    /// Which TAs are loaded, as the end of a complaint.
+    fn loaded(&self) -> String {
+        let mut said = String::new();
         match client::ta_stats(self.context) {
             Ok(loaded) if loaded.is_empty() => said.push_str("; none is loaded"),
             Ok(loaded) => {
@@ -76,6 +113,6 @@ impl Tool<'_, '_> {
             }
             Err(_) => {}
         }
-        Failure::Said(said)
+        said
     }
 }

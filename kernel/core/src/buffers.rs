@@ -223,9 +223,7 @@ impl Buffers {
     #[must_use]
     pub fn channel(&self, id: u32, instance: InstanceRef, session: u32) -> Option<&Channel> {
         self.channels.iter().find(|channel| {
-            channel.id == id
-                && channel.instance == instance
-                && channel.who.pta_session == session
+            channel.id == id && channel.instance == instance && channel.who.pta_session == session
         })
     }
 

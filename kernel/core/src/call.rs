@@ -71,11 +71,28 @@ impl<'k, M: Machine> Call<'k, M> {
     /// # Errors
     /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
     pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
+        self.claim_while(instance, |_| true).map(drop)
+    }
+
+    /// As [`Self::claim`], for as long as the instance is one that this call can use; false when
+    /// it is not, or no longer.
+    ///
+    /// # Errors
+    /// As [`Self::claim`].
+    pub fn claim_while(
+        &mut self,
+        instance: InstanceRef,
+        usable: impl Fn(&Instance) -> bool,
+    ) -> Result<bool, TeeResult> {
         loop {
             let claimed = {
                 let mut state = self.kernel.state();
                 let instances = &mut state.guest.instances;
                 let claimed = match instances.at_mut(instance) {
+                    Some(found) if !usable(found) => {
+                        instances.stop_waiting(instance, self.thread);
+                        return Ok(false);
+                    }
                     Some(found) => found.claim(self.thread),
                     None => Err(InstanceError::Dead),
                 };
@@ -87,7 +104,7 @@ impl<'k, M: Machine> Call<'k, M> {
                 }
             };
             match claimed {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(InstanceError::Wait) => {
                     if let Err(err) = self.wait() {
                         let mut state = self.kernel.state();
@@ -128,6 +145,11 @@ impl<'k, M: Machine> Call<'k, M> {
         };
         self.close_orphans(instance);
         self.drop_if_unused(instance);
+        self.wake(waiters);
+    }
+
+    /// Wakes threads, a bit each.
+    pub fn wake(&mut self, waiters: u64) {
         for thread in (0..u64::BITS).filter(|thread| waiters & 1 << thread != 0) {
             let sent =
                 self.rpc
@@ -140,7 +162,7 @@ impl<'k, M: Machine> Call<'k, M> {
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let remains = self.kernel.remains(state, instance);
+        let remains = self.kernel.note_ended(state, instance);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
@@ -236,6 +258,10 @@ impl<M: Machine> Kernel<M> {
 
     /// Gives an owner's id back; what it still holds is a leak, said at once.
     pub fn release_owner(&self, state: &mut State, owner: OwnerId, what: &str) {
+        if let Some(name) = state.owners.name(owner) {
+            self.heap
+                .with_failures(&mut |failures| failures.settle(owner, name));
+        }
         let (bytes, blocks) = self.heap.account(owner);
         if blocks != 0 {
             let uuid = state

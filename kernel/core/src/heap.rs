@@ -3,6 +3,7 @@
 //! **Invariant:** none of these functions allocates from the heap it reports on.
 //! **Knows nothing of:** the strategy behind the heap.
 
+use crate::inspect::failures::Failures;
 use crate::owner::OwnerId;
 use core::fmt;
 use tally_abi::pta::MAX_FRAMES;
@@ -42,6 +43,8 @@ pub trait KernelHeap: Sync {
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
     /// Fills in from where the caller was called: return addresses as in [`LiveGroup::frames`].
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]);
+    /// Works on the log of refused allocations. Nothing may be allocated meanwhile.
+    fn with_failures(&self, work: &mut dyn FnMut(&mut Failures));
     /// Writes the last out-of-memory report; false if there was none.
     fn last_oom(&self, out: &mut dyn fmt::Write) -> bool;
 }

@@ -11,7 +11,8 @@ use crate::commands::Commands;
 use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
-use crate::machine::Machine;
+use crate::inspect::history::History;
+use crate::machine::{Machine, millis};
 use crate::mem::Mem;
 use crate::mem::pages::PageAllocator;
 use crate::oom::Report;
@@ -76,6 +77,8 @@ pub struct State {
     pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
     pub guest: Guest,
+    /// What TAs used that have ended.
+    pub history: History,
     /// What was done in the wrong order.
     pub audit: Audit,
     /// What TAs' commands cost.
@@ -149,6 +152,7 @@ impl<M: Machine> Kernel<M> {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
+            history: History::new(),
             audit: audit?,
             commands: commands?,
             buffers: buffers?,
@@ -201,8 +205,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Milliseconds since boot at a reading of the counter.
     pub fn millis_at(&self, ticks: u64) -> u64 {
-        let hz = self.machine.ticks_per_second();
-        ticks / hz * 1000 + ticks % hz * 1000 / hz
+        millis(ticks, self.machine.ticks_per_second())
     }
 }
 

@@ -43,8 +43,8 @@ pub mod run;
 pub mod services;
 pub mod session;
 pub mod shm;
-mod stacks;
 pub mod snapshot;
+mod stacks;
 pub mod syscall;
 pub mod ta_heap;
 #[cfg(any(test, feature = "testing", feature = "fuzzing"))]

@@ -162,6 +162,12 @@ pub trait Clock {
     fn random(&self, buf: &mut [u8]);
 }
 
+/// Milliseconds since power-on at a reading of the counter that has `hz` ticks a second.
+#[must_use]
+pub const fn millis(ticks: u64, hz: u64) -> u64 {
+    ticks / hz * 1000 + ticks % hz * 1000 / hz
+}
+
 /// A range of the kernel's own addresses, all of it mapped in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelMapping {

@@ -68,6 +68,7 @@ impl<M: Machine> Call<'_, M> {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
                 if entered.is_err() {
                     kernel.unmap_params(&mut state, instance, &mapped);
+                    kernel.report_refused_pages(&mut state, instance);
                 }
                 let (context, root) = entered?;
                 let begun = kernel.begin_task(&mut state, instance, call, context.sp);

@@ -401,7 +401,8 @@ impl fmt::Write for ConsoleLines {
     }
 }
 
-const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
+/// Kind and session of an owner, as clients get them.
+pub(crate) const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
     match kind {
         OwnerKind::Kernel => (owner_kind::KERNEL, 0),
         OwnerKind::Guest => (owner_kind::GUEST, 0),

@@ -367,6 +367,11 @@ impl<M: Machine> Call<'_, M> {
                 .map_err(Limit::from)
         };
         grown.map(drop).map_err(|limit| {
+            // Told here, and not again.
+            pages.take_refused();
+            if let Some(space) = &mut found.space {
+                space.take_refused();
+            }
             if size != 0 {
                 let refusal = Refusal {
                     size,
@@ -374,6 +379,9 @@ impl<M: Machine> Call<'_, M> {
                     limit,
                 };
                 *last_oom = oom::report(&kernel.machine, pages, found, context, &refusal);
+                let mut row = oom::failure_row(&kernel.machine, pages, found, context, &refusal);
+                row.at_ms = kernel.uptime_millis();
+                kernel.note_failure(&row, None);
             }
             TeeResult::OUT_OF_MEMORY
         })

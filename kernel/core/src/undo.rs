@@ -115,7 +115,9 @@ impl<M: Machine> Kernel<M> {
     pub fn end_buffers_of_session(&self, state: &mut State, session: u32) {
         while let Some(id) = state.buffers.channel_of_session(session) {
             let found = state.buffers.channels().iter().find(|c| c.id == id);
-            let said = found.copied().and_then(|channel| self.note_end(state, &channel));
+            let said = found
+                .copied()
+                .and_then(|channel| self.note_end(state, &channel));
             while let Some(at) = state.buffers.find_by_channel(id) {
                 let mapping = state.buffers.take(at);
                 self.undo(state, mapping);

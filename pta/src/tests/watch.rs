@@ -75,10 +75,7 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
         assert_eq!(records(section::POOLS).len(), 3);
         assert_eq!(records(section::LIVE).len(), 1);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
-        assert_eq!(
-            drop_it(world, session, number),
-            TeeResult::ITEM_NOT_FOUND
-        );
+        assert_eq!(drop_it(world, session, number), TeeResult::ITEM_NOT_FOUND);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
@@ -95,7 +92,11 @@ fn there_are_so_many_snapshots_at_a_time() {
             .collect();
         assert_eq!(take(world, session).0, TeeResult::OUT_OF_MEMORY);
         let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
-        assert!(rows.iter().map(|row| u64::from(row.number)).eq(numbers.iter().copied()));
+        assert!(
+            rows.iter()
+                .map(|row| u64::from(row.number))
+                .eq(numbers.iter().copied())
+        );
         assert!(rows.iter().all(|row| row.state == watch::state::TAKEN));
         for number in numbers {
             assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);

@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
-use tally_abi::pta::{audit, control, device, memleak, stats, vdec, watch};
+use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
 use teestat::{FileSink, Files, Host, Names};
 
@@ -16,7 +16,7 @@ use crate::machine::semihosting::HostFile;
 use crate::supplicant;
 
 /// TAs and pseudo-TAs that have a short name here.
-pub(crate) const KNOWN: [(&str, TeeUuid); 16] = [
+pub(crate) const KNOWN: [(&str, TeeUuid); 17] = [
     ("hello", tas::hello::UUID),
     ("heap", tas::heap::UUID),
     ("crash", tas::crash::UUID),
@@ -25,6 +25,7 @@ pub(crate) const KNOWN: [(&str, TeeUuid); 16] = [
     ("solo", tas::solo::UUID),
     ("stillborn", tas::stillborn::UUID),
     ("glutton", tas::glutton::UUID),
+    ("inspect", inspect::UUID),
     ("drm", tas::drm::UUID),
     ("stats", stats::UUID),
     ("memleak", memleak::UUID),

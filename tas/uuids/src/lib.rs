@@ -166,6 +166,8 @@ pub mod crash {
     /// `(memref in)`: writes to a buffer given for reading. `TARGET_DEAD` when the kernel maps
     /// it read-only (a temporary copy in the TA otherwise).
     pub const CMD_WRITE_INPUT: u32 = 19;
+    /// `()`: overwrites the books of its own heap. Succeeds; what it does with its heap afterwards ends it.
+    pub const CMD_SCRIBBLE: u32 = 20;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {

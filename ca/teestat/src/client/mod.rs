@@ -1,9 +1,10 @@
-//! Calls to the pseudo-TAs `stats`, `memleak` and `control`.
+//! Calls to the pseudo-TAs `stats`, `memleak` and `control`; [`inspect`] has its own file.
 //!
 //! **Invariant:** answers are checked for size before they are read.
 //! **Knows nothing of:** how anything is printed.
 
 mod audit;
+pub mod inspect;
 mod watch;
 
 pub use audit::{

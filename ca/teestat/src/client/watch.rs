@@ -7,9 +7,7 @@ use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::{self, SnapshotRow};
-use teec::{
-    Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session,
-};
+use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 
 use super::{ClientError, Result, fetch_records, open, value_out};
 

@@ -20,7 +20,10 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             "",
             "what each session mapped, registered or opened and has not undone",
         ),
-        Form("--events", "what was done in the wrong order, by whom and where"),
+        Form(
+            "--events",
+            "what was done in the wrong order, by whom and where",
+        ),
     ],
     words: &["--events"],
     run: |tool, words| tool.audit(words),

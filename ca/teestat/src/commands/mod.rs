@@ -5,6 +5,7 @@
 
 mod account;
 mod audit;
+mod inspect;
 mod leaks;
 mod ledger;
 mod snapshot;
@@ -36,6 +37,7 @@ pub const A_TA: &[&str] = &["TA"];
 const GROUPS: &[&[Command]] = &[
     stock::COMMANDS,
     account::COMMANDS,
+    inspect::COMMANDS,
     leaks::COMMANDS,
     snapshot::COMMANDS,
     audit::COMMANDS,

@@ -11,7 +11,10 @@ use crate::{STATUS_OK, client, json};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "snapshot",
-    forms: &[Form("FILE", "the whole account at this moment, into a file")],
+    forms: &[Form(
+        "FILE",
+        "the whole account at this moment, into a file",
+    )],
     words: &[],
     run: |tool, words| tool.snapshot(words),
 }];

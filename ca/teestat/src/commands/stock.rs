@@ -16,8 +16,12 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "ta",
-        forms: &[Form("", "loaded TAs: sessions and heaps")],
-        words: &[],
+        forms: &[
+            Form("", "loaded TAs: sessions and heaps"),
+            Form("-v", "each loaded TA whole"),
+            Form("UUID|NAME[#INSTANCE]", "one TA whole"),
+        ],
+        words: super::A_TA,
         run: |tool, words| tool.ta(words),
     },
     Command {
@@ -56,7 +60,9 @@ impl Tool<'_, '_> {
     }
 
     fn ta(&mut self, words: &[&str]) -> Result<u8, Failure> {
-        super::no_more(words)?;
+        if !words.is_empty() {
+            return self.ta_whole(words);
+        }
         let stats = client::ta_stats(self.context)?;
         if self.as_json {
             json::ta(self.out, &stats, self.names)?;

@@ -4,6 +4,7 @@
 //! **Knows nothing of:** where the figures come from.
 
 mod audit;
+pub(crate) mod inspect;
 mod ledger;
 mod watch;
 

@@ -8,6 +8,7 @@
 //! **Knows nothing of:** where the figures come from.
 
 mod audit;
+pub(crate) mod inspect;
 mod ledger;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};

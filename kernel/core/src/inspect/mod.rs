@@ -5,9 +5,12 @@
 //! **Knows nothing of:** who asks, and how it is printed.
 
 mod detail;
+pub mod failures;
+pub mod history;
 pub mod regions;
 mod stack;
 mod status;
+mod unfreed;
 
 use crate::guest::Guest;
 use crate::instance::{Instance, InstanceRef};

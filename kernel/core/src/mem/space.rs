@@ -143,6 +143,8 @@ pub struct AddressSpace {
     limit_pages: u32,
     /// Most pages that it was ever charged for.
     charged_max: u32,
+    /// Pages that the quota did not allow, until somebody asks.
+    refused: Option<u32>,
     pub(super) asid: u16,
     pub(super) owner: OwnerId,
 }
@@ -173,6 +175,7 @@ impl AddressSpace {
             own_pages: 0,
             limit_pages,
             charged_max: 1,
+            refused: None,
             asid,
             owner,
         })
@@ -486,6 +489,11 @@ impl AddressSpace {
         self.charged_max
     }
 
+    /// Pages of the last request that the quota did not allow since this was last asked.
+    pub fn take_refused(&mut self) -> Option<u32> {
+        self.refused.take()
+    }
+
     /// Most pages it may be charged for.
     #[must_use]
     pub fn limit_pages(&self) -> u32 {
@@ -554,6 +562,7 @@ impl AddressSpace {
         pages: u32,
     ) -> Result<(), SpaceError> {
         if pages > self.limit_pages.saturating_sub(self.charged_pages()) {
+            self.refused = Some(pages);
             return Err(SpaceError::QuotaExceeded);
         }
         let promise = mem.pages.reserve(pages)?;
@@ -578,7 +587,11 @@ impl AddressSpace {
         let budget = self
             .limit_pages
             .saturating_sub(self.charged_pages() + new_own);
-        Ok(self.tables.prepare(mem, first, pages, budget)?)
+        let prepared = self.tables.prepare(mem, first, pages, budget);
+        if prepared == Err(TableError::Quota) {
+            self.refused = Some(new_own + 1);
+        }
+        Ok(prepared?)
     }
 
     /// Undoes [`Self::commit`] or [`Self::map_targets`] for pages of `region`. The caller flushes.

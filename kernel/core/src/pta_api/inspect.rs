@@ -7,7 +7,7 @@
 use crate::inspect::Which;
 use crate::inspect::regions::RegionCursor;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail};
+use tally_abi::pta::inspect::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail};
 
 /// Looking into TAs and the kernel. Lists are asked item by item, each telling where to go on;
 /// `None` ends them.
@@ -24,4 +24,10 @@ pub trait Inspect {
     fn session(&self, which: Which, from: usize) -> Option<(SessionRow, usize)>;
     /// Writes the status of a TA's instances to the secure console; how many there are.
     fn print_status(&self, uuid: TeeUuid) -> usize;
+    /// The oldest refused allocation that is kept of this number or a later one.
+    fn failure(&self, number: u64) -> Option<FailureRow>;
+    /// What TAs used that have ended, latest first.
+    fn history(&self, index: usize) -> Option<HistoryRow>;
+    /// Rows of the history that were given up.
+    fn history_dropped(&self) -> u32;
 }

@@ -57,14 +57,8 @@ impl<M: Machine> CallServices<'_, M> {
             let mut memory = mem(allocator, &kernel.machine);
             let place = Place::random(kernel.random_u64());
             let kind = RegionKind::Buffer;
-            let va = space.map_borrowed(
-                &mut memory,
-                kind,
-                frames(),
-                pages,
-                Prot::READ_WRITE,
-                place,
-            )?;
+            let va =
+                space.map_borrowed(&mut memory, kind, frames(), pages, Prot::READ_WRITE, place)?;
             let node = RegionNode {
                 number: 0,
                 channel: channel.id,

@@ -9,7 +9,7 @@ use crate::inspect::regions::RegionCursor;
 use crate::machine::Machine;
 use crate::pta_api::inspect::Inspect;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail};
+use tally_abi::pta::inspect::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail};
 
 impl<M: Machine> Inspect for CallServices<'_, M> {
     fn is_loaded(&self, which: Which) -> bool {
@@ -34,5 +34,17 @@ impl<M: Machine> Inspect for CallServices<'_, M> {
 
     fn print_status(&self, uuid: TeeUuid) -> usize {
         self.kernel.print_status(uuid)
+    }
+
+    fn failure(&self, number: u64) -> Option<FailureRow> {
+        self.kernel.failure(number)
+    }
+
+    fn history(&self, index: usize) -> Option<HistoryRow> {
+        self.kernel.state().history.row(index)
+    }
+
+    fn history_dropped(&self) -> u32 {
+        self.kernel.state().history.dropped()
     }
 }

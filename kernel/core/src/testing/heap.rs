@@ -1,16 +1,25 @@
 //! A stand-in for the kernel heap.
 //!
-//! **Invariant:** answers the same, always.
+//! **Invariant:** answers the same, always, but for the log of refused allocations, which it keeps.
 //! **Knows nothing of:** allocations; the host's allocator serves them.
 
 use crate::heap::{KernelHeap, LiveGroup};
+use crate::inspect::failures::Failures;
 use crate::owner::OwnerId;
 use core::fmt;
+use spin::Mutex;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
 
 /// A heap that counts nothing: the crate has no allocator of its own on the host.
-pub(super) struct NoHeap;
+pub(super) struct NoHeap(Mutex<Failures>);
+
+impl NoHeap {
+    /// One of its own, with an empty log.
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(Failures::EMPTY))
+    }
+}
 
 impl KernelHeap for NoHeap {
     fn stats(&self) -> PoolStats {
@@ -39,6 +48,9 @@ impl KernelHeap for NoHeap {
     }
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]) {
         frames[0] = 0x40;
+    }
+    fn with_failures(&self, work: &mut dyn FnMut(&mut Failures)) {
+        work(&mut self.0.lock());
     }
     fn last_oom(&self, _: &mut dyn fmt::Write) -> bool {
         false

@@ -39,7 +39,8 @@ pub const CMD_BLOCK_BYTES: u32 = 7;
 pub const CMD_STATUS: u32 = 8;
 /// `(memref out: [`FailureRow`] array)`: the last refused allocations, oldest first.
 pub const CMD_FAILURES: u32 = 9;
-/// `(memref out: [`HistoryRow`] array)`: what TAs used that have ended, by UUID.
+/// `(memref out: [`HistoryRow`] array; value out: a = rows given up)`: what TAs used that have ended, by
+/// UUID, latest first.
 pub const CMD_HISTORY: u32 = 10;
 /// `(memref in: UUID octets, nil for all TAs; memref out: [`SessionRow`] array)`: open sessions.
 pub const CMD_SESSIONS: u32 = 12;
@@ -289,7 +290,7 @@ pub mod failed_pool {
     pub const TA_QUOTA: u32 = 3;
 }
 
-/// One refused allocation, 248 bytes.
+/// One refused allocation, 336 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FailureRow {
@@ -321,10 +322,18 @@ pub struct FailureRow {
     pub image: TeeUuid,
     /// Where it was asked for.
     pub frames: [u64; MAX_FRAMES],
-    /// The call sites that held most: innermost frame, bytes.
-    pub top: [[u64; 2]; 4],
-    /// Unused, zero.
-    pub reserved: u64,
+    /// The call sites that held most.
+    pub top: [TopSite; 4],
+}
+
+/// A call site that holds much, 40 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TopSite {
+    /// Live bytes.
+    pub bytes: u64,
+    /// Return addresses in the same image, innermost first; 0 ends.
+    pub frames: [u64; 4],
 }
 
 /// What a TA used in all its ended lives, 80 bytes.
@@ -391,7 +400,8 @@ const _: () = {
     assert!(size_of::<ClassRow>() == 56);
     assert!(size_of::<BlockRow>() == 40);
     assert!(size_of::<ChunkRow>() == 24);
-    assert!(size_of::<FailureRow>() == 248);
+    assert!(size_of::<FailureRow>() == 336);
+    assert!(size_of::<TopSite>() == 40);
     assert!(size_of::<HistoryRow>() == 80);
     assert!(size_of::<CommandRow>() == 96);
 };

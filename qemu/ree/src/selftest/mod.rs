@@ -11,6 +11,7 @@ mod crashes;
 mod figures;
 mod heaps;
 mod images;
+mod inspect;
 mod memory;
 mod order;
 mod races;
@@ -158,6 +159,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         crashes::TESTS,
         races::TESTS,
         figures::TESTS,
+        inspect::TESTS,
         order::TESTS,
         commands::TESTS,
     ];

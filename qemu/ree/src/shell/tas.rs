@@ -100,6 +100,7 @@ commands! {
     crash "panic-holding" CMD_PANIC_HOLDING [In(1)] "DEPTH";
     crash "nop" CMD_NOP [] "";
     crash "write-input" CMD_WRITE_INPUT [MemIn] "TEXT";
+    crash "scribble" CMD_SCRIBBLE [] "";
     chain "inc" CMD_INC [Inout] "A B";
     chain "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
     chain "stats" CMD_STATS [Out] "";
