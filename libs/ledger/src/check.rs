@@ -3,9 +3,9 @@
 //! **Invariant:** changes nothing, ends whatever the tables hold.
 //! **Knows nothing of:** what a block holds.
 
-use crate::classes::{CLASSES, TABLE};
-use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, INSIDE, LENGTH, NONE, SLAB, TAIL};
-use crate::layout::{BINS, CACHED_LENGTHS};
+use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
+use crate::entry::{self, BLOCK, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
+use crate::layout::BINS;
 use crate::pool::Pool;
 use crate::runs::bin;
 use crate::stats::{OwnerId, SiteId};
@@ -21,8 +21,8 @@ pub enum Damage {
     Unjoined(u32),
     /// The list of this bin is broken.
     Bin(u32),
-    /// The list of kept runs of this length is broken.
-    Cached(u32),
+    /// What is kept of this class is not what the tables say.
+    Kept(u32),
     /// The list of this class of slabs is broken.
     Class(u32),
     /// An owner's account is not the sum of its blocks.
@@ -60,10 +60,10 @@ impl Pool {
     }
 
     /// Returns the number of free runs, and of slabs with a free block for each class.
-    fn check_units(&self) -> Result<(u32, [u32; CLASSES]), Damage> {
+    fn check_units(&self) -> Result<(u32, [u32; SLAB_CLASSES]), Damage> {
         let window = self.window();
-        let (mut runs, mut cached) = (0, 0);
-        let (mut partial, mut empty) = ([0; CLASSES], [0; CLASSES]);
+        let (mut runs, mut kept) = (0, 0);
+        let (mut partial, mut empty) = ([0; SLAB_CLASSES], [0; SLAB_CLASSES]);
         let (mut unit, mut after_free) = (0, false);
         while unit < window.units() {
             let entry = window.unit(unit);
@@ -85,18 +85,17 @@ impl Pool {
                     }
                     len
                 }
-                CACHED => {
-                    cached += 1;
-                    let len = entry::len(entry);
-                    let second = window.unit(unit + 1);
-                    if len == 0 || len > 1 && second != entry::length(len) {
-                        return Err(damage);
-                    }
-                    inside = 2..len.max(2);
-                    len
+                KEPT => {
+                    kept += 1;
+                    inside = 1..entry::len(entry);
+                    entry::len(entry)
                 }
-                BIG_ONE => 1,
-                BIG_MANY => {
+                BLOCK => {
+                    let size = entry::record_size(entry).max(1);
+                    inside = 1..size.div_ceil(UNIT) as u32;
+                    inside.end
+                }
+                LARGE => {
                     let second = window.unit(unit + 1);
                     if entry::kind(second) != LENGTH || entry::len(second) < 2 {
                         return Err(damage);
@@ -136,41 +135,43 @@ impl Pool {
             after_free = entry::kind(entry) == FREE;
             unit += units.max(1);
         }
-        self.check_cached(cached)?;
+        self.check_kept(kept)?;
         Ok((runs, partial))
     }
 
-    fn check_cached(&self, expected: u32) -> Result<(), Damage> {
+    /// What is kept is free, in no free mask, and nothing is kept twice.
+    fn check_kept(&self, runs: u32) -> Result<(), Damage> {
         let window = self.window();
         let mut seen = 0;
-        for (len, &head) in window
-            .header()
-            .cached
-            .iter()
-            .enumerate()
-            .take(CACHED_LENGTHS)
-        {
-            let (mut unit, mut depth) = (head, None);
-            while unit != NONE {
+        for class in 0..CLASSES {
+            let damage = Damage::Kept(class as u32);
+            let kept = window.kept(class);
+            for (n, this) in kept.iter().enumerate() {
+                let offset = this.block as usize;
+                let unit = (offset / UNIT) as u32;
                 let entry = window.unit(unit);
-                seen += 1;
-                if entry::kind(entry) != CACHED
-                    || entry::len(entry) != len as u32
-                    || depth.is_some_and(|depth| entry::prev(entry) + 1 != depth)
-                    || seen > expected
-                {
-                    return Err(Damage::Cached(len as u32));
+                let is_right = match run_of_class(class) {
+                    0 => {
+                        entry::kind(entry) == SLAB
+                            && entry::class(entry) == class
+                            && window.slot_at(offset, entry).is_some_and(|slot| {
+                                slot.is_free() && slot.kept == *this && !window.in_mask(&slot)
+                            })
+                    }
+                    len => {
+                        seen += 1;
+                        entry == entry::kept(len) && *this == window.kept_run(unit as usize)
+                    }
+                };
+                if !is_right || kept.iter().take(n).any(|other| other == this) {
+                    return Err(damage);
                 }
-                (depth, unit) = (Some(entry::prev(entry)), entry::next(entry));
-            }
-            if depth.is_some_and(|depth| depth != 1) {
-                return Err(Damage::Cached(len as u32));
             }
         }
-        if seen == expected {
+        if seen == runs {
             Ok(())
         } else {
-            Err(Damage::Cached(NONE))
+            Err(Damage::Kept(NONE))
         }
     }
 
@@ -204,7 +205,7 @@ impl Pool {
         }
     }
 
-    fn check_classes(&self, partial: &[u32; CLASSES]) -> Result<(), Damage> {
+    fn check_classes(&self, partial: &[u32; SLAB_CLASSES]) -> Result<(), Damage> {
         let window = self.window();
         for (class, (&head, &expected)) in window.header().partial.iter().zip(partial).enumerate() {
             let damage = Damage::Class(class as u32);

@@ -16,22 +16,33 @@ use core::mem::{offset_of, size_of};
 use core::sync::atomic::AtomicU16;
 
 use crate::capture::MAX_DEPTH;
-use crate::classes::{CLASSES, UNIT};
+use crate::classes::{RUN_CLASSES, SLAB_CLASSES, UNIT};
 use crate::entry::MAX_UNITS;
 
 /// First word of every pool: `"TALYHEAP"` read as little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
-/// Most blocks kept of a class, and one.
-pub(crate) const KEPT_PLACES: usize = 17;
-/// Freed runs shorter than this many units are kept for a while before they are joined.
-pub(crate) const CACHED_LENGTHS: usize = 17;
+/// Most blocks kept of a class of slabs.
+pub(crate) const KEPT_BLOCKS: usize = 16;
+/// Most runs kept of a class.
+pub(crate) const KEPT_RUNS: usize = 4;
+/// Places for all that is kept. The first of each class stays empty.
+const KEPT_PLACES: usize = first_kept_place(SLAB_CLASSES + RUN_CLASSES);
+
+/// Where the places of a class begin.
+pub(crate) const fn first_kept_place(class: usize) -> usize {
+    if class < SLAB_CLASSES {
+        class * (KEPT_BLOCKS + 1)
+    } else {
+        SLAB_CLASSES * (KEPT_BLOCKS + 1) + (class - SLAB_CLASSES) * (KEPT_RUNS + 1)
+    }
+}
 
 /// How a pool finds free memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,21 +105,23 @@ pub enum CreateError {
     BadConfig,
 }
 
-/// A block of a slab that is free but not in the slab's free mask.
+/// A block that waits for the next allocation of its class: free, but not in its slab's free mask nor in
+/// a list of free runs.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// Offset in the body.
     pub(crate) block: u32,
-    /// Its record, a word of the body; never 0.
-    pub(crate) record: u32,
+    /// Where its record is, in words from the body's start: in the body for a block of a slab, before it
+    /// (in the unit table) for a run; never 0.
+    pub(crate) record: i32,
 }
 
 /// A word of which the epoch may be written from outside.
 #[repr(C, align(8))]
 pub(crate) struct Stamp {
-    /// [`crate::entry::LIVE`].
-    pub(crate) size: u16,
+    /// [`crate::entry::BLOCK`].
+    pub(crate) kind: u16,
     pub(crate) owner: u16,
     pub(crate) site: u16,
     pub(crate) epoch: AtomicU16,
@@ -145,15 +158,13 @@ pub(crate) struct Header {
     /// Bins that hold a run.
     pub(crate) bin_mask: u64,
     pub(crate) bins: [u32; BINS],
-    /// First of the runs of each length that are kept for the next allocation of that length.
-    pub(crate) cached: [u32; CACHED_LENGTHS],
     /// First slab of each class with a free block, but for this first one, which may be full.
-    pub(crate) partial: [u32; CLASSES],
+    pub(crate) partial: [u32; SLAB_CLASSES],
     /// A slab of each class that was the last to become empty.
-    pub(crate) empty: [u32; CLASSES],
+    pub(crate) empty: [u32; SLAB_CLASSES],
     /// Blocks of each class that are kept for the next allocations, as stacks above a first
     /// place that stays empty.
-    pub(crate) kept: [[Kept; KEPT_PLACES]; CLASSES],
+    pub(crate) kept: [Kept; KEPT_PLACES],
     // What each allocation needs is next to the call sites.
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when
@@ -179,11 +190,6 @@ pub(crate) struct SiteEntry {
     pub(crate) frames: u32,
 }
 
-/// Places in the table of sites: two at least, so that a place has at least one bit.
-pub(crate) const fn site_places(sites: usize) -> usize {
-    if sites < 2 { 2 } else { sites }
-}
-
 /// Offsets of the tables of a pool, in bytes from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -201,6 +207,20 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
+    /// Nothing.
+    pub(crate) const VOID: Self = Self {
+        owners: 0,
+        accounts: false,
+        owners_offset: 0,
+        sites: 0,
+        depth: 0,
+        sites_offset: 0,
+        frames_offset: 0,
+        map_offset: 0,
+        map_words: 0,
+        body_offset: 0,
+    };
+
     pub(crate) const fn new(reserved: usize, cfg: &Config) -> Result<Self, CreateError> {
         if cfg.owners == 0 || cfg.depth as usize > MAX_DEPTH || cfg.sites > 1 << 15 {
             return Err(CreateError::BadConfig);
@@ -219,7 +239,7 @@ impl Geometry {
             Strategy::FirstFit => reserved.div_ceil(16 * 64),
         };
         let sites_offset = size_of::<Header>();
-        let frames_offset = sites_offset + site_places(sites) * size_of::<SiteEntry>();
+        let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
         let owners_offset = frames_offset + sites * depth * 8;
         let map_offset = owners_offset
             + if cfg.accounts {

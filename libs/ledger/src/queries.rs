@@ -34,7 +34,11 @@ impl Pool {
     }
 
     /// Current epoch.
+    #[inline(always)]
     pub fn epoch(&self) -> u16 {
+        if self.is_void() {
+            return 0;
+        }
         self.window().epoch()
     }
 

@@ -9,7 +9,7 @@ use core::mem::{offset_of, size_of};
 
 use crate::capture::MAX_DEPTH;
 use crate::classes::{TABLE, UNIT};
-use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, LENGTH, SLAB};
+use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB};
 use crate::first_fit::{Chunk, GRANULE};
 use crate::layout::{Config, EPOCH_OFFSET, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
 use crate::slabs::{block_offset, record_word};
@@ -456,10 +456,10 @@ impl<V: AsView> Pieces<V> {
         let view = self.view.view();
         let at = view.geometry.body_offset + record_word(slab.unit, index) * 8;
         let [record] = view.words(at)?;
-        if record & entry::LIVE == 0 {
+        if !entry::is_live(record) {
             return Ok(Piece::Slot { bytes });
         }
-        let size = entry::slot_size(record) as usize;
+        let size = entry::record_size(record);
         // What the mask says is free has no other record.
         if size > bytes || slab.free >> (31 - index) & 1 != 0 {
             return Err(Inconsistent);
@@ -472,7 +472,7 @@ impl<V: AsView> Pieces<V> {
         let view = self.view.view();
         for index in 0..u32::from(blocks) {
             let [record] = view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
-            if record & entry::LIVE != 0 {
+            if entry::is_live(record) {
                 return Ok(false);
             }
         }
@@ -484,7 +484,7 @@ impl<V: AsView> Pieces<V> {
         let room = (self.view.view().body_bytes - self.at) / UNIT;
         let entry = self.map(unit)?;
         let (units, piece) = match entry::kind(entry) {
-            FREE | CACHED => {
+            FREE | KEPT => {
                 let units = entry::len(entry) as usize;
                 (
                     units,
@@ -497,7 +497,7 @@ impl<V: AsView> Pieces<V> {
                 let class = entry::class(entry);
                 let params = TABLE.get(class).ok_or(Inconsistent)?;
                 let free = entry::free_mask(entry);
-                if params.blocks == 0 || entry::part(entry) != 0 || free & !params.all_free != 0 {
+                if entry::part(entry) != 0 || free & !params.all_free != 0 {
                     return Err(Inconsistent);
                 }
                 let units = params.units as usize;
@@ -522,16 +522,17 @@ impl<V: AsView> Pieces<V> {
                     (units, Piece::Overhead { bytes })
                 }
             }
-            kind @ (BIG_ONE | BIG_MANY) => {
-                let units = if kind == BIG_ONE {
-                    1
-                } else {
-                    let second = self.map(unit + 1)?;
-                    if entry::kind(second) != LENGTH {
-                        return Err(Inconsistent);
-                    }
-                    entry::len(second) as usize
-                };
+            BLOCK => {
+                let size = entry::record_size(entry);
+                let units = size.max(1).div_ceil(UNIT);
+                (units, self.block(self.at, size, units * UNIT, entry))
+            }
+            LARGE => {
+                let second = self.map(unit + 1)?;
+                if entry::kind(second) != LENGTH {
+                    return Err(Inconsistent);
+                }
+                let units = entry::len(second) as usize;
                 let usable = units * UNIT;
                 let size = usable
                     .checked_sub(entry::slack(entry) as usize)
