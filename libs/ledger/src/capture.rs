@@ -73,8 +73,6 @@ impl Walkable {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller {
     key: u64,
-    /// [`SPREAD`], unless the key is 0.
-    spread: u64,
     origin: Origin,
 }
 
@@ -106,7 +104,6 @@ impl Caller {
         }
         Self {
             key,
-            spread: stack.spread,
             origin: Origin { ret, next },
         }
     }
@@ -116,12 +113,6 @@ impl Caller {
     #[must_use]
     pub fn key(&self) -> u64 {
         self.key
-    }
-
-    /// As [`CallStack::spread_key`].
-    #[inline(always)]
-    pub(crate) fn spread_key(&self) -> u64 {
-        self.key.wrapping_mul(self.spread)
     }
 
     /// To find the frames later.
@@ -198,12 +189,6 @@ impl CallStack {
     #[inline(always)]
     pub(crate) fn key(&self) -> u64 {
         self.key
-    }
-
-    /// The hash with the frames' differences in its middle bits, which say where the site is.
-    #[inline(always)]
-    pub(crate) fn spread_key(&self) -> u64 {
-        self.key.wrapping_mul(SPREAD)
     }
 
     #[inline(always)]

@@ -8,10 +8,10 @@
 //! large    8      slack <4..16>, owner <16..32>, site <32..48>, epoch <48..64>
 //! length   9      length <4..24>                  second unit of a large block
 //! kept     10     length <4..24>                  a freed run that waits for its next block
-//! slab     4      class <3..8>, left <8..12>, part <12..16>, free mask <32..64> in part 0, links in part 1
+//! slab     4      class   left    part <12..16>   free mask <32..64> in part 0, links in part 1
 //! ```
 //!
-//! Only a slab's kind has bit 2 set (bit 3 is part of its class). `left` counts the units from this one to
+//! Only a slab's kind has bit 2 set. `left` counts the units from this one to
 //! the slab's end; the free mask has block 0 at bit 63. A block of up to 4095 bytes has as many units as
 //! its size needs; a large one says its length in its second unit.
 //!
@@ -37,7 +37,7 @@ const LINK: u64 = 0xf_ffff;
 
 #[inline(always)]
 pub(crate) fn kind(entry: u64) -> u64 {
-    if entry & SLAB != 0 { SLAB } else { entry & 15 }
+    entry & 15
 }
 
 #[inline(always)]
@@ -104,7 +104,7 @@ pub(crate) fn slack(entry: u64) -> u32 {
 /// Part `part` of a slab of class `class`, with `left` units from there on.
 #[inline(always)]
 pub(crate) fn slab(part: u32, left: u32, class: usize) -> u64 {
-    SLAB | (class as u64) << 3 | u64::from(left) << 8 | u64::from(part) << 12
+    SLAB | (class as u64) << 4 | u64::from(left) << 8 | u64::from(part) << 12
 }
 
 /// Bytes from the start of this part to the slab's end.
@@ -121,19 +121,16 @@ pub(crate) fn part(entry: u64) -> u32 {
 
 #[inline(always)]
 pub(crate) fn class(entry: u64) -> usize {
-    (entry >> 3 & 31) as usize
+    (entry >> 4 & 15) as usize
 }
 
-/// Bytes of a class as allocation and release need it.
-pub(crate) const CLASS_BYTES: usize = 32;
 /// What [`class_offset`] gives too much.
-pub(crate) const CLASS_BIAS: usize = CLASS_BYTES * SLAB as usize / 8;
+pub(crate) const CLASS_BIAS: usize = SLAB as usize;
 
-/// Offset of a slab's class in an array of them, and [`CLASS_BIAS`]: the entry's low octet is eight times the
-/// class, and its kind.
+/// Offset of a slab's class in an array of classes of 16 bytes, and [`CLASS_BIAS`]: the low octet as it is.
 #[inline(always)]
 pub(crate) fn class_offset(entry: u64) -> usize {
-    (entry & 0xff) as usize * (CLASS_BYTES / 8)
+    (entry & 0xff) as usize
 }
 
 #[inline(always)]
@@ -158,10 +155,10 @@ pub(crate) fn record_size(record: u64) -> usize {
     (record >> 4 & 0xfff) as usize
 }
 
-/// Adds a size to a record that has none. It must be at most [`MAX_RECORD_SIZE`].
+/// A record with another size, at most [`MAX_RECORD_SIZE`].
 #[inline(always)]
 pub(crate) fn with_size(record: u64, size: usize) -> u64 {
-    record | (size as u64) << 4
+    record & !0xfff0 | (size as u64 & 0xfff) << 4
 }
 
 /// Who allocated a block: kind `<0..4>` ([`BLOCK`]), size `<4..16>` (0 yet), owner `<16..32>`, site

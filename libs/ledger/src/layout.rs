@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! base                                                                        base + reserved
-//! | header | call sites | their frames | owners' accounts | unit table or start bitmap | body ... |
+//! | header | call sites | their frames | owners' accounts | kept blocks | unit table or start bitmap | body ... |
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
@@ -28,19 +28,18 @@ pub const VERSION: u32 = 3;
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
-/// Most blocks kept of a class of slabs.
+/// Places for kept blocks of a class of slabs. The first stays empty.
 pub(crate) const KEPT_BLOCKS: usize = 16;
-/// Most runs kept of a class.
-pub(crate) const KEPT_RUNS: usize = 4;
-/// Places for all that is kept. The first of each class stays empty.
-const KEPT_PLACES: usize = first_kept_place(SLAB_CLASSES + RUN_CLASSES);
+/// Places for kept runs of a class. The first stays empty.
+pub(crate) const KEPT_RUNS: usize = 8;
 
-/// Where the places of a class begin.
+/// Where the places of a class begin: aligned in bytes to what they take, so that an address says whether
+/// it is behind the last one.
 pub(crate) const fn first_kept_place(class: usize) -> usize {
     if class < SLAB_CLASSES {
-        class * (KEPT_BLOCKS + 1)
+        class * KEPT_BLOCKS
     } else {
-        SLAB_CLASSES * (KEPT_BLOCKS + 1) + (class - SLAB_CLASSES) * (KEPT_RUNS + 1)
+        SLAB_CLASSES * KEPT_BLOCKS + (class - SLAB_CLASSES) * KEPT_RUNS
     }
 }
 
@@ -162,9 +161,6 @@ pub(crate) struct Header {
     pub(crate) partial: [u32; SLAB_CLASSES],
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; SLAB_CLASSES],
-    /// Blocks of each class that are kept for the next allocations, as stacks above a first
-    /// place that stays empty.
-    pub(crate) kept: [Kept; KEPT_PLACES],
     // What each allocation needs is next to the call sites.
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when
@@ -200,6 +196,8 @@ pub(crate) struct Geometry {
     pub(crate) depth: usize,
     pub(crate) sites_offset: usize,
     pub(crate) frames_offset: usize,
+    /// Stacks of kept blocks, a multiple of 128 (segregated).
+    pub(crate) kept_offset: usize,
     pub(crate) map_offset: usize,
     /// Entries (segregated) or words (first fit) of the map.
     pub(crate) map_words: usize,
@@ -216,6 +214,7 @@ impl Geometry {
         depth: 0,
         sites_offset: 0,
         frames_offset: 0,
+        kept_offset: 0,
         map_offset: 0,
         map_words: 0,
         body_offset: 0,
@@ -241,12 +240,13 @@ impl Geometry {
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
         let owners_offset = frames_offset + sites * depth * 8;
-        let map_offset = owners_offset
-            + if cfg.accounts {
-                cfg.owners as usize * 8
-            } else {
-                0
-            };
+        let accounts = if cfg.accounts { cfg.owners as usize } else { 0 };
+        let kept_offset = (owners_offset + accounts * 8).next_multiple_of(KEPT_BLOCKS * 8);
+        let kept_places = match cfg.strategy {
+            Strategy::Segregated => first_kept_place(SLAB_CLASSES + RUN_CLASSES),
+            Strategy::FirstFit => 0,
+        };
+        let map_offset = kept_offset + kept_places * size_of::<Kept>();
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
             owners: cfg.owners as usize,
@@ -256,6 +256,7 @@ impl Geometry {
             depth,
             sites_offset,
             frames_offset,
+            kept_offset,
             map_offset,
             map_words,
             body_offset,

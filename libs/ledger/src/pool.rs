@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use linked_list_allocator::Heap;
 
 use crate::capture::{CallStack, Caller};
-use crate::classes::{SLAB_CLASSES, UNIT, class_of};
+use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BLOCK, INSIDE, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 use crate::first_fit::{self, Chunk};
@@ -155,9 +155,8 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        let keys = (stack.key(), stack.spread_key());
         let stamp = |window: &Window| entry::record(owner.0, 0, window.epoch());
-        match self.alloc_fast::<true>(layout, keys, stamp) {
+        match self.alloc_fast::<true>(layout, stack.key(), stamp) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
@@ -174,8 +173,7 @@ impl Pool {
         layout: Layout,
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
-        let keys = (caller.key(), caller.spread_key());
-        self.alloc_fast::<ACCOUNTS>(layout, keys, Window::stamp)
+        self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::stamp)
     }
 
     /// Whose the blocks of [`Pool::alloc_known`] are from now on.
@@ -238,10 +236,10 @@ impl Pool {
         if slot.is_free() {
             return false;
         }
-        let Some(place) = self.window.place_to_keep(slot.class) else {
+        let Some(place) = self.window.place_for_slot(&slot) else {
             return false;
         };
-        self.window.keep_at(place, slot.kept);
+        place.keep(slot.kept);
         self.window.set_slot_record(&slot, 0);
         self.window
             .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
@@ -256,11 +254,12 @@ impl Pool {
         }
         // At most 15 more than one.
         let more = entry::record_size(entry).saturating_sub(1) / UNIT;
-        let Some(place) = self.window.place_to_keep(SLAB_CLASSES + more) else {
+        let unit = offset / UNIT;
+        let kept = self.window.kept_run(unit);
+        let Some(place) = self.window.place_for_run(more) else {
             return false;
         };
-        let unit = offset / UNIT;
-        self.window.keep_at(place, self.window.kept_run(unit));
+        place.keep(kept);
         self.window
             .set_unit(unit as u32, entry::kept(more as u32 + 1));
         self.window
@@ -491,13 +490,12 @@ impl Pool {
         }
     }
 
-    /// A site known by its hash, as it is and spread, and a block that is kept. `stamp` gives the record's
-    /// owner and epoch.
+    /// A site known by its hash, and a block that is kept. `stamp` gives the record's owner and epoch.
     #[inline(always)]
     fn alloc_fast<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
-        (key, spread_key): (u64, u64),
+        key: u64,
         stamp: impl FnOnce(&Window) -> u64,
     ) -> Option<NonNull<u8>> {
         // First fit keeps nothing, nor does a pool without memory, so they are never found here.
@@ -505,7 +503,7 @@ impl Pool {
         let newest = self
             .window
             .newest_kept(self.window.class_by_layout(layout)?)?;
-        let place = self.window.known_site(key, spread_key)?;
+        let place = self.window.known_site(key)?;
         let stamp = stamp(&self.window);
         let kept = self.window.take_newest(newest);
         self.window

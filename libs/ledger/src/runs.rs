@@ -58,11 +58,16 @@ impl Window {
     /// Keeps the run of a block for the next block of its length; false if enough are kept.
     pub(crate) fn keep_run(&mut self, unit: u32, len: u32) -> bool {
         let kept = self.kept_run(unit as usize);
-        let keeps = class_of_run(len).is_some_and(|class| self.keep(class, kept));
-        if keeps {
-            self.set_unit(unit, entry::kept(len));
-        }
-        keeps
+        let place = (len as usize)
+            .checked_sub(1)
+            .filter(|more| *more < RUN_CLASSES)
+            .and_then(|more| self.place_for_run(more));
+        let Some(place) = place else {
+            return false;
+        };
+        place.keep(kept);
+        self.set_unit(unit, entry::kept(len));
+        true
     }
 
     /// Joins all runs that are kept to the others.

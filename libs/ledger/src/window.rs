@@ -7,7 +7,7 @@
 //! **Knows nothing of:** what the entries mean.
 
 use core::alloc::Layout;
-use core::mem::{offset_of, size_of};
+use core::mem::size_of;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, 
 use crate::entry;
 use crate::layout::{
     BINS, Config, CreateError, Geometry, Header, Kept, MAGIC, SiteEntry, Stamp, Strategy, VERSION,
-    first_kept_place,
+    KEPT_BLOCKS, KEPT_RUNS, first_kept_place,
 };
 
 /// Logarithm of a site's size.
@@ -23,15 +23,25 @@ const SITE_SHIFT: u32 = size_of::<SiteEntry>().trailing_zeros();
 const _: () = assert!(size_of::<SiteEntry>() == 1 << SITE_SHIFT);
 
 /// A class as allocation and release need it.
-#[repr(align(32))]
+#[repr(C)]
 struct Class {
-    /// Behind the last block that is kept, in the header's stack of the class.
+    /// Behind the last block that is kept, in the class's stack.
     top: NonNull<Kept>,
-    /// Where `top` is when the stack is full.
-    end: NonNull<Kept>,
     inverse: u32,
     /// The shift in the low octet, above it the number of blocks.
     shift_and_blocks: u32,
+}
+
+/// The class at an offset that [`entry::class_offset`] gave.
+#[inline(always)]
+fn class_at(classes: NonNull<[Class; CLASSES]>, offset: usize) -> NonNull<Class> {
+    // SAFETY: the offset is that of a place in `classes` and a little more, which is taken off again.
+    unsafe {
+        classes
+            .cast::<Class>()
+            .byte_add(offset)
+            .byte_sub(entry::CLASS_BIAS)
+    }
 }
 
 /// Below the place of a class that has none.
@@ -47,7 +57,6 @@ impl Class {
         let top = unsafe { NonNull::from_ref(&NOTHING).add(1) };
         Self {
             top,
-            end: top,
             inverse: 1,
             shift_and_blocks: 0,
         }
@@ -56,7 +65,6 @@ impl Class {
     /// Never looked at.
     const DANGLING: Self = Self {
         top: NonNull::dangling(),
-        end: NonNull::dangling(),
         inverse: 1,
         shift_and_blocks: 0,
     };
@@ -85,13 +93,26 @@ impl SitePlace {
 pub(crate) struct NewestKept(usize, NonNull<Kept>, Kept);
 
 /// Room in the stack of a class.
-#[derive(Clone, Copy)]
-pub(crate) struct PlaceToKeep(usize, NonNull<Kept>);
+pub(crate) struct PlaceToKeep<'a>(&'a mut Class);
+
+impl PlaceToKeep<'_> {
+    /// Keeps a block here.
+    #[inline(always)]
+    pub(crate) fn keep(self, kept: Kept) {
+        let top = self.0.top;
+        // SAFETY: below the stack's end, hence a place of it.
+        unsafe {
+            top.write(kept);
+            self.0.top = top.add(1);
+        }
+    }
+}
 
 /// A block in a slab.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) class: usize,
+    class_offset: usize,
     pub(crate) kept: Kept,
     /// Where its record is.
     place: NonNull<u64>,
@@ -226,7 +247,6 @@ impl Window {
             bins: [crate::entry::NONE; BINS],
             partial: [crate::entry::NONE; SLAB_CLASSES],
             empty: [crate::entry::NONE; SLAB_CLASSES],
-            kept: [Kept::default(); _],
         };
         // SAFETY:
         // 1. `body_bytes > 0`, so the tables, of which the header is the first, lie inside `committed`.
@@ -248,16 +268,14 @@ impl Window {
                 0
             },
             classes: core::array::from_fn(|class| {
-                if class >= SLAB_CLASSES + RUN_CLASSES {
+                if class >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy == Strategy::FirstFit {
                     return Class::NONE;
                 }
-                let stacks = at(offset_of!(Header, kept)).cast::<Kept>();
-                // SAFETY: the stacks lie in the header; the first place of each stays empty.
-                let place = |n| unsafe { stacks.add(n) };
                 let params = TABLE.get(class);
+                let place = first_kept_place(class) + 1;
                 Class {
-                    top: place(first_kept_place(class) + 1),
-                    end: place(first_kept_place(class + 1)),
+                    // The first place stays empty.
+                    top: at(geometry.kept_offset + place * size_of::<Kept>()).cast(),
                     inverse: params.map_or(1, |class| class.inverse),
                     shift_and_blocks: params.map_or(0, |class| {
                         u32::from(class.shift) | u32::from(class.blocks) << 8
@@ -429,16 +447,17 @@ impl Window {
         Some(unsafe { self.accounts.add(index).as_mut() })
     }
 
-    /// Where the hash of a call stack, spread, says that its site is.
+    /// Where the hash of a call stack says that its site is.
     #[inline(always)]
-    pub(crate) fn site_place(&self, spread_key: u64) -> SitePlace {
-        self.place_in_bits(spread_key >> 32)
+    pub(crate) fn site_place(&self, key: u64) -> SitePlace {
+        // Addresses of instructions are multiples of 4, which leaves the low two bits without meaning.
+        self.place_in_bits(key << (SITE_SHIFT - 2))
     }
 
-    /// The site of a call stack's hash, if it is where the hash, spread, says.
+    /// The site of a call stack's hash, if it is where the hash says.
     #[inline(always)]
-    pub(crate) fn known_site(&self, key: u64, spread_key: u64) -> Option<SitePlace> {
-        let place = self.site_place(spread_key);
+    pub(crate) fn known_site(&self, key: u64) -> Option<SitePlace> {
+        let place = self.site_place(key);
         // SAFETY: inside the table, which is committed and aligned; any bits are valid.
         let found = unsafe { (*self.site_at(place).as_ptr()).key } == key;
         found.then_some(place)
@@ -552,41 +571,48 @@ impl Window {
         let Some(hot) = self.classes.get(class) else {
             return &[];
         };
-        if class >= SLAB_CLASSES + RUN_CLASSES {
+        if class >= SLAB_CLASSES + RUN_CLASSES || self.entries == 0 {
             return &[];
         }
-        let places = first_kept_place(class + 1) - first_kept_place(class) - 1;
-        let left = (hot.end.addr().get() - hot.top.addr().get()) / size_of::<Kept>();
-        // SAFETY: the stack's places, of which `left` are free, end at `end`; it is borrowed through `self`.
-        unsafe { NonNull::slice_from_raw_parts(hot.end.sub(places), places - left).as_ref() }
+        let first = self.geometry.kept_offset + (first_kept_place(class) + 1) * size_of::<Kept>();
+        // SAFETY: the second place of the stack, at which what is kept begins.
+        let first = unsafe { self.base().add(first) };
+        let n = (hot.top.addr().get() - first.addr().get()) / size_of::<Kept>();
+        // SAFETY: so many places are in use up to `top`; the stack is borrowed through `self`.
+        unsafe { NonNull::slice_from_raw_parts(first.cast(), n).as_ref() }
     }
 
-    /// Where another block of a class can be kept, if there is room.
+    /// Where another block of a class can be kept, if there is room. `RUNS` says whether it is a class of
+    /// runs.
     #[inline(always)]
-    pub(crate) fn place_to_keep(&self, class: usize) -> Option<PlaceToKeep> {
-        let hot = self.classes.get(class)?;
-        (hot.top != hot.end).then_some(PlaceToKeep(class, hot.top))
+    fn place_to_keep<const RUNS: bool>(class: &mut Class) -> Option<PlaceToKeep<'_>> {
+        let places = if RUNS { KEPT_RUNS } else { KEPT_BLOCKS };
+        // A stack is aligned to its size, so that only the end of it can be a multiple.
+        let is_full = class.top.addr().get() & (places * size_of::<Kept>() - 1) == 0;
+        (!is_full).then_some(PlaceToKeep(class))
     }
 
-    /// Keeps a block where [`Window::place_to_keep`] just said.
+    /// Where the block of a slot can be kept, if there is room.
     #[inline(always)]
-    pub(crate) fn keep_at(&mut self, place: PlaceToKeep, kept: Kept) {
-        let PlaceToKeep(class, top) = place;
-        if let Some(hot) = self.classes.get_mut(class) {
-            // SAFETY: below the stack's end, hence a place of it.
-            unsafe {
-                top.write(kept);
-                hot.top = top.add(1);
-            }
-        }
+    pub(crate) fn place_for_slot(&mut self, slot: &Slot) -> Option<PlaceToKeep<'_>> {
+        let mut class = class_at(NonNull::from_mut(&mut self.classes), slot.class_offset);
+        // SAFETY: a place of `classes`, which is borrowed mutably.
+        Self::place_to_keep::<false>(unsafe { class.as_mut() })
     }
 
-    /// Keeps a block of a class; false if enough are kept.
+    /// Where a run of `more` units and one can be kept, if there is room.
+    #[inline(always)]
+    pub(crate) fn place_for_run(&mut self, more: usize) -> Option<PlaceToKeep<'_>> {
+        Self::place_to_keep::<true>(self.classes.get_mut(SLAB_CLASSES + more)?)
+    }
+
+    /// Keeps a block of a class of slabs; false if enough are kept.
     #[inline(always)]
     pub(crate) fn keep(&mut self, class: usize, kept: Kept) -> bool {
-        match self.place_to_keep(class) {
+        let class = self.classes.get_mut(class);
+        match class.and_then(Self::place_to_keep::<false>) {
             Some(place) => {
-                self.keep_at(place, kept);
+                place.keep(kept);
                 true
             }
             None => false,
@@ -627,13 +653,9 @@ impl Window {
     /// of that unit) is part of.
     #[inline(always)]
     pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
-        // SAFETY: the offset of a place in `classes`, or a little beyond it, which is taken off again.
-        let params = unsafe {
-            let at = NonNull::from_ref(&self.classes).cast::<Class>();
-            at.byte_add(entry::class_offset(part))
-                .byte_sub(entry::CLASS_BIAS)
-                .as_ref()
-        };
+        let class_offset = entry::class_offset(part);
+        // SAFETY: a place of `classes`, which is borrowed.
+        let params = unsafe { class_at(NonNull::from_ref(&self.classes), class_offset).as_ref() };
         // Block 0 ends where the slab ends.
         let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
         // A rotation looks at the low five bits only. The distance is at least 1, and so is this.
@@ -650,6 +672,7 @@ impl Window {
         let place = unsafe { self.body.cast::<u64>().add(record as usize) };
         Some(Slot {
             class: entry::class(part),
+            class_offset,
             kept: Kept { block, record },
             place,
             // SAFETY: as above.
