@@ -11,9 +11,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{
-    CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats, Walkable,
-};
+use tally_ledger::{CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 32 << 10;
@@ -23,10 +21,9 @@ pub const CONFIG: Config = Config::TA;
 /// Frames kept of each call stack.
 const DEPTH: usize = CONFIG.depth as usize;
 
-// What each allocation reads is near the beginning.
+// The pool is at the beginning, so that allocation computes one address.
 #[repr(C)]
 struct State {
-    stack: Walkable,
     /// Without memory before the first allocation.
     pool: Pool,
     owner: u16,
@@ -41,7 +38,6 @@ unsafe impl Sync for TaHeap {}
 
 #[global_allocator]
 static HEAP: TaHeap = TaHeap(UnsafeCell::new(State {
-    stack: Walkable::NOWHERE,
     pool: Pool::VOID,
     owner: 0,
     base: 0,
@@ -76,11 +72,11 @@ impl TaHeap {
 pub(crate) fn begin_call(owner: u32, stack_top: usize) {
     let state = HEAP.state();
     state.set_owner(owner);
-    state.stack = StackBounds {
+    let stack = StackBounds {
         lo: stack_top.saturating_sub(properties::head().stack_size as usize),
         hi: stack_top,
-    }
-    .walkable();
+    };
+    state.pool.set_stack(stack.walkable());
 }
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
@@ -92,14 +88,9 @@ pub(crate) fn set_owner(owner: u32) {
 #[inline(always)]
 #[must_use]
 pub fn call_stack() -> CallStack {
-    caller().origin().stack(DEPTH, HEAP.state().stack)
-}
-
-/// Where the function that this is inlined into was called from.
-#[inline(always)]
-fn caller() -> Caller {
     // SAFETY: what runs in the guest is compiled with frame pointers.
-    unsafe { Caller::capture(DEPTH, HEAP.state().stack) }
+    let origin = unsafe { Origin::capture() };
+    origin.stack(DEPTH, HEAP.state().pool.stack())
 }
 
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
@@ -120,13 +111,14 @@ pub fn session_bytes() -> u32 {
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     let state = HEAP.state();
     // SAFETY: what runs in the guest is compiled with frame pointers.
-    let caller = unsafe { Caller::capture(DEPTH, state.stack) };
+    let caller = unsafe { Caller::capture(DEPTH, state.pool.stack()) };
     match state
         .pool
         .alloc_known::<{ CONFIG.accounts }>(layout, &caller)
     {
         Some(block) => block.as_ptr(),
-        None => allocate_slowly(layout, caller.origin()),
+        // SAFETY: as above.
+        None => allocate_slowly(layout, caller.key(), unsafe { Origin::capture() }),
     }
 }
 
@@ -189,11 +181,22 @@ fn bad_free(block: NonNull<u8>) -> ! {
     syscall::panic(TeeResult::BAD_PARAMETERS.0)
 }
 
-/// A call site that is new, a block that is large, or a heap that must grow.
+/// A block that is large, or none that is kept.
 #[inline(never)]
-fn allocate_slowly(layout: Layout, origin: Origin) -> *mut u8 {
+fn allocate_slowly(layout: Layout, key: u64, origin: Origin) -> *mut u8 {
+    if let Some(block) = HEAP.state().pool.alloc_at_known(layout, key) {
+        return block.as_ptr();
+    }
+    allocate_anew(layout, origin)
+}
+
+/// A call site that is new, or a heap that must grow.
+#[cold]
+#[inline(never)]
+fn allocate_anew(layout: Layout, origin: Origin) -> *mut u8 {
     let state = HEAP.state();
-    let (owner, stack) = (OwnerId(state.owner), origin.stack(DEPTH, state.stack));
+    let owner = OwnerId(state.owner);
+    let stack = origin.stack(DEPTH, state.pool.stack());
     loop {
         if let Some(block) = state.pool.try_alloc(layout, owner, &stack) {
             return block.as_ptr();
@@ -252,7 +255,9 @@ impl State {
             // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed; the memory is nobody else's
             // until the TA ends.
             let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
+            let stack = self.pool.stack();
             self.pool = pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+            self.pool.set_stack(stack);
             self.pool.set_owner(OwnerId(self.owner));
         } else {
             // SAFETY: as above.

@@ -68,15 +68,11 @@ impl Walkable {
     }
 }
 
-/// Where a function was called from: the hash of its call stack, and enough to find the frames
-/// should they be needed.
+/// Where a function was called from: the hash of its call stack.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Caller {
-    key: u64,
-    origin: Origin,
-}
+pub struct Caller(u64);
 
-/// A return address and the frame that it returns to.
+/// A return address and the frame that it returns to: enough to find the frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Origin {
     ret: u64,
@@ -102,28 +98,28 @@ impl Caller {
             key = mix(key, ret, stack.spread);
             fp = next;
         }
-        Self {
-            key,
-            origin: Origin { ret, next },
-        }
+        Self(key)
     }
 
     /// Hash of the call stack.
     #[inline(always)]
     #[must_use]
     pub fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// To find the frames later.
-    #[inline(always)]
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.origin
+        self.0
     }
 }
 
 impl Origin {
+    /// Where the function that this is inlined into was called from.
+    ///
+    /// # Safety
+    /// As [`Caller::capture`].
+    #[inline(always)]
+    pub unsafe fn capture() -> Self {
+        let (next, ret) = own_record().unwrap_or_default();
+        Self { ret, next }
+    }
+
     /// The frames, while the function that was called, or one that it calls, is running still.
     #[must_use]
     pub fn stack(self, depth: usize, stack: Walkable) -> CallStack {

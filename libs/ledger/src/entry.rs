@@ -155,6 +155,13 @@ pub(crate) fn record_size(record: u64) -> usize {
     (record >> 4 & 0xfff) as usize
 }
 
+/// A record that has neither with a site, given as a multiple of 32, and a size.
+#[inline(always)]
+pub(crate) fn with_site_and_size(record: u64, site_times_32: usize, size: usize) -> u64 {
+    // The rotation is a shift, as the topmost bits are zero; but it is taken in the same step as the `|`.
+    record | ((site_times_32 as u64) << 23 | size as u64).rotate_left(4)
+}
+
 /// A record with another size, at most [`MAX_RECORD_SIZE`].
 #[inline(always)]
 pub(crate) fn with_size(record: u64, size: usize) -> u64 {

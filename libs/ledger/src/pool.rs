@@ -10,19 +10,20 @@ use core::sync::atomic::Ordering;
 
 use linked_list_allocator::Heap;
 
-use crate::capture::{CallStack, Caller};
+use crate::capture::{CallStack, Caller, Walkable};
 use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BLOCK, INSIDE, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 use crate::first_fit::{self, Chunk};
 use crate::layout::{Config, CreateError, Kept, Strategy};
 use crate::stats::OwnerId;
-use crate::window::{Slot, Window};
+use crate::window::{SitePlace, Slot, Window};
 
 /// Largest alignment.
 pub(crate) const MAX_ALIGN: usize = 4096;
 
 /// A heap over a window of memory.
+#[repr(C)]
 pub struct Pool {
     window: Window,
     /// The free list of the first-fit strategy, else `None`.
@@ -174,6 +175,29 @@ impl Pool {
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
         self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::stamp)
+    }
+
+    /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
+    /// [`Pool::set_owner`]; `None` also if the site is not known.
+    pub fn alloc_at_known(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
+        if self.is_void() {
+            return None;
+        }
+        let place = self.window.known_site(key)?;
+        let record = place.in_record(self.window.stamp(), 0);
+        self.alloc_anywhere(layout, record, place)
+    }
+
+    /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
+    #[inline(always)]
+    pub fn stack(&self) -> Walkable {
+        self.window.stack()
+    }
+
+    /// Keeps `stack` at hand for [`Caller::capture`].
+    #[inline(always)]
+    pub fn set_stack(&mut self, stack: Walkable) {
+        self.window.set_stack(stack);
     }
 
     /// Whose the blocks of [`Pool::alloc_known`] are from now on.
@@ -508,7 +532,7 @@ impl Pool {
         let kept = self.window.take_newest(newest);
         self.window
             .credit::<ACCOUNTS>(entry::record_owner(stamp), place, size);
-        let record = entry::with_size(stamp | place.in_record(), size);
+        let record = place.in_record(stamp, size);
         Some(self.window.record_kept(kept, record))
     }
 
@@ -524,16 +548,25 @@ impl Pool {
         if self.is_void() {
             return None;
         }
-        let (size, align) = (layout.size(), layout.align());
         let site = self.window.intern(stack);
         let record = entry::record(owner.0, site, self.window.epoch());
-        if align <= MAX_ALIGN
-            && let Some(block) = self.find_room(size, align, record)
-        {
-            self.credit(record, size);
-            return Some(self.window.body_ptr(block));
+        self.alloc_anywhere(layout, record, self.window.place_of(site))
+    }
+
+    fn alloc_anywhere(
+        &mut self,
+        layout: Layout,
+        record: u64,
+        place: SitePlace,
+    ) -> Option<NonNull<u8>> {
+        let (size, align) = (layout.size(), layout.align());
+        if align > MAX_ALIGN {
+            return None;
         }
-        None
+        let block = self.find_room(size, align, record)?;
+        self.window
+            .credit::<true>(entry::record_owner(record), place, size);
+        Some(self.window.body_ptr(block))
     }
 
     /// Makes a block with its record; returns its offset.
@@ -547,14 +580,16 @@ impl Pool {
                 slot = self.window.refill(class);
             }
             if let Some(slot) = slot {
-                self.window.record_kept(slot, entry::with_size(record, size));
+                self.window
+                    .record_kept(slot, entry::with_size(record, size));
                 return Some(slot.block as usize);
             }
         }
         // A small block that found no room in its own class takes a place in another class.
         Some(match self.take_any(size, align)? {
             Room::Slot(slot) => {
-                self.window.record_kept(slot, entry::with_size(record, size));
+                self.window
+                    .record_kept(slot, entry::with_size(record, size));
                 slot.block as usize
             }
             Room::Run(unit, units) => {

@@ -11,11 +11,12 @@ use core::mem::size_of;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use crate::capture::Walkable;
 use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry;
 use crate::layout::{
-    BINS, Config, CreateError, Geometry, Header, Kept, MAGIC, SiteEntry, Stamp, Strategy, VERSION,
-    KEPT_BLOCKS, KEPT_RUNS, first_kept_place,
+    BINS, Config, CreateError, Geometry, Header, KEPT_BLOCKS, KEPT_RUNS, Kept, MAGIC, SiteEntry,
+    Stamp, Strategy, VERSION, first_kept_place,
 };
 
 /// Logarithm of a site's size.
@@ -75,10 +76,11 @@ impl Class {
 pub(crate) struct SitePlace(usize);
 
 impl SitePlace {
-    /// The site's number, as bits of a record.
+    /// A record that has neither with this site and a size.
     #[inline(always)]
-    pub(crate) fn in_record(self) -> u64 {
-        (self.0 as u64) << (32 - SITE_SHIFT)
+    pub(crate) fn in_record(self, record: u64, size: usize) -> u64 {
+        const { assert!(SITE_SHIFT == 5) };
+        entry::with_site_and_size(record, self.0, size)
     }
 
     /// The site's number.
@@ -135,6 +137,8 @@ impl Slot {
 /// A window of memory that is this value's alone.
 #[repr(C)]
 pub(crate) struct Window {
+    /// The stack on which blocks are asked for.
+    stack: Walkable,
     /// Places for sites, a power of two, less 1; times the size of a site.
     site_mask: usize,
     /// The table of sites; the pool's base is the size of the header before it.
@@ -164,6 +168,7 @@ unsafe impl Send for Window {}
 impl Window {
     /// No memory: nothing is ever kept, no address is inside.
     pub(crate) const VOID: Self = Self {
+        stack: Walkable::NOWHERE,
         site_mask: 0,
         sites: NonNull::dangling(),
         body: NonNull::dangling(),
@@ -256,6 +261,7 @@ impl Window {
         // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
         let at = |offset| unsafe { base.add(offset) };
         Ok(Self {
+            stack: Walkable::NOWHERE,
             sites: at(geometry.sites_offset).cast(),
             accounts: at(geometry.owners_offset).cast(),
             map: at(geometry.map_offset).cast(),
@@ -291,6 +297,16 @@ impl Window {
                 Strategy::FirstFit => 0,
             },
         })
+    }
+
+    #[inline(always)]
+    pub(crate) fn stack(&self) -> Walkable {
+        self.stack
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_stack(&mut self, stack: Walkable) {
+        self.stack = stack;
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -563,7 +579,8 @@ impl Window {
 
     /// Takes a block of a class that is kept, if there is any.
     pub(crate) fn take_kept(&mut self, class: usize) -> Option<Kept> {
-        self.newest_kept(class).map(|newest| self.take_newest(newest))
+        self.newest_kept(class)
+            .map(|newest| self.take_newest(newest))
     }
 
     /// What is kept of a class, oldest first.
