@@ -29,7 +29,7 @@ pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, ep
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
 /// Places for kept blocks of a class of slabs. The first stays empty.
-pub(crate) const KEPT_BLOCKS: usize = 16;
+pub(crate) const KEPT_BLOCKS: usize = 32;
 /// Places for kept runs of a class. The first stays empty.
 pub(crate) const KEPT_RUNS: usize = 8;
 
@@ -110,7 +110,7 @@ pub enum CreateError {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// Offset in the body.
-    pub(crate) block: u32,
+    pub(crate) block: i32,
     /// Where its record is, in words from the body's start: in the body for a block of a slab, before it
     /// (in the unit table) for a run; never 0.
     pub(crate) record: i32,

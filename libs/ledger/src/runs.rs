@@ -34,7 +34,7 @@ fn bin_at_least(len: u32) -> u32 {
 impl Window {
     /// First unit of a run that is kept.
     fn unit_of(kept: Kept) -> u32 {
-        kept.block / UNIT as u32
+        kept.block as u32 / UNIT as u32
     }
 
     /// Takes a run that was kept when it was freed.

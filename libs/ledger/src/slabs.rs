@@ -61,7 +61,7 @@ impl Window {
                 self.keep(
                     class,
                     Kept {
-                        block: block_offset(params, unit, index) as u32,
+                        block: block_offset(params, unit, index) as i32,
                         record: record_word(unit, index) as i32,
                     },
                 );
@@ -91,7 +91,7 @@ impl Window {
 
     /// Whether a slab's free mask has a block.
     pub(crate) fn in_mask(&self, slot: &Slot) -> bool {
-        let unit = slot.kept.block / UNIT as u32;
+        let unit = slot.kept.block as u32 / UNIT as u32;
         let unit = unit - entry::part(self.unit(unit));
         let index = (slot.kept.record as usize).wrapping_sub(record_word(unit, 0)) as u32;
         entry::free_mask(self.unit(unit)) & bit(index) != 0

@@ -33,6 +33,18 @@ struct Class {
     shift_and_blocks: u32,
 }
 
+/// A value that was read, in a register from here on: left alone, the compiler reads some later, one by one
+/// rather than together with their neighbours.
+#[inline(always)]
+fn settled(value: u64) -> u64 {
+    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+    // SAFETY: no instruction; the value is as it was.
+    unsafe {
+        core::arch::asm!("/* {} */", in(reg) value, options(nomem, nostack, preserves_flags));
+    }
+    value
+}
+
 /// The class at an offset that [`entry::class_offset`] gave.
 #[inline(always)]
 fn class_at(classes: NonNull<[Class; CLASSES]>, offset: usize) -> NonNull<Class> {
@@ -520,7 +532,7 @@ impl Window {
         let mut site = self.site_at(place);
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
         let site = unsafe { site.as_mut() };
-        let (site_room, total) = (site.room.wrapping_add(1), site.total.wrapping_add(1));
+        let (site_room, total) = (site.room.wrapping_add(1), settled(site.total) + 1);
         let header = self.header_mut();
         match header.room.checked_sub(size) {
             Some(room) => header.room = room,
@@ -563,6 +575,7 @@ impl Window {
         let hot = self.classes.get(class)?;
         // SAFETY: `top` is above the first place of the stack, so that this is a place of it.
         let (top, kept) = unsafe { (hot.top.sub(1), hot.top.sub(1).read()) };
+        settled(kept.block as u64);
         // The first place is empty.
         (kept.record != 0).then_some(NewestKept(class, top, kept))
     }
@@ -642,7 +655,7 @@ impl Window {
         // SAFETY: blocks of slabs lie inside the body with their records, runs inside the body with their
         // records in the unit table.
         unsafe {
-            let block = self.body.add(kept.block as usize);
+            let block = self.body.offset(kept.block as isize);
             let records = self.body.cast::<u64>();
             records.offset(kept.record as isize).write(record);
             block
@@ -654,7 +667,7 @@ impl Window {
     pub(crate) fn kept_run(&self, unit: usize) -> Kept {
         let bytes = self.map.addr().get() as isize - self.body.addr().get() as isize;
         Kept {
-            block: (unit * UNIT) as u32,
+            block: (unit * UNIT) as i32,
             record: (bytes / 8 + unit as isize) as i32,
         }
     }
@@ -683,7 +696,7 @@ impl Window {
         let unit = (offset / UNIT) as u32 - entry::part(part);
         // `RECORDS` is the one that the number is more than the index.
         let record = (unit * (UNIT / 8) as u32 + number) as i32;
-        let block = offset as u32;
+        let block = offset as i32;
         // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is so many
         // before it. Its records lie inside.
         let place = unsafe { self.body.cast::<u64>().add(record as usize) };
