@@ -1,7 +1,7 @@
 //! Slabs: small blocks of one size, their records at the slab's front.
 //!
 //! Freed blocks are kept in a short stack of their class, from which the next are taken; what it does
-//! not hold is in the free masks of the slabs. Blocks go to and fro by the half of a stack.
+//! not hold is in the free masks of the slabs. Blocks go to and fro by the quarter of a stack.
 //!
 //! A slab's class, its free mask and its links are in the unit table; the slab itself holds only the
 //! records (8 bytes a block) and the blocks, which end where the slab ends.
@@ -15,6 +15,9 @@ use crate::classes::{Class, RECORDS, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry::{self, INSIDE, NONE, SLAB};
 use crate::layout::{KEPT_BLOCKS, Kept};
 use crate::window::{Slot, Window};
+
+/// Blocks that go to or from the slabs at a time. That often they go in vain is rarest when they are few.
+const MOVED: usize = KEPT_BLOCKS / 4;
 
 /// Record `index` of the slab at `unit`, as a word of the body.
 #[inline(always)]
@@ -42,7 +45,7 @@ impl Window {
             return Some(kept);
         }
         let params = TABLE.get(class)?;
-        let mut left = KEPT_BLOCKS / 2;
+        let mut left = MOVED;
         while left > 0 {
             let mut unit = *self.header().partial.get(class)?;
             if entry::free_mask(self.unit(unit)) == 0 {
@@ -71,12 +74,13 @@ impl Window {
         self.take_kept(class)
     }
 
-    /// Gives kept blocks of a class back to their slabs until at most `left` are kept.
-    fn give_back(&mut self, class: usize, left: usize) {
+    /// Gives `n` kept blocks of a class back to their slabs, or as many as there are.
+    fn give_back(&mut self, class: usize, n: usize) {
         // The newest are the likeliest to be used again, but the oldest would have to be moved.
-        while self.kept(class).len() > left
-            && let Some(kept) = self.take_kept(class)
-        {
+        for _ in 0..n {
+            let Some(kept) = self.take_kept(class) else {
+                return;
+            };
             self.release_slot(class, kept);
         }
     }
@@ -85,7 +89,7 @@ impl Window {
     #[cold]
     #[inline(never)]
     pub(crate) fn keep_newest(&mut self, class: usize, kept: Kept) {
-        self.give_back(class, KEPT_BLOCKS / 2);
+        self.give_back(class, MOVED);
         self.keep(class, kept);
     }
 
@@ -247,7 +251,7 @@ impl Window {
     /// Gives back every block, every empty slab and every run that is kept.
     pub(crate) fn release_kept(&mut self) {
         for class in 0..SLAB_CLASSES {
-            self.give_back(class, 0);
+            self.give_back(class, KEPT_BLOCKS);
         }
         for class in 0..SLAB_CLASSES {
             let Some(empty) = self.header_mut().empty.get_mut(class) else {
