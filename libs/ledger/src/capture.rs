@@ -101,6 +101,12 @@ impl Caller {
         Self(key)
     }
 
+    /// The caller with a given call stack.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of(stack: &CallStack) -> Self {
+        Self(stack.key)
+    }
+
     /// Hash of the call stack.
     #[inline(always)]
     #[must_use]

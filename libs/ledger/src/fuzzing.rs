@@ -14,8 +14,8 @@ use std::vec::Vec;
 use crate::error::ReallocError;
 use crate::view::{Reader, View};
 use crate::{
-    CallStack, Config, CreateError, FreeError, Group, OwnerId, Pool, SiteInfo, Strategy,
-    metadata_bytes,
+    AllocError, CallStack, Caller, Config, CreateError, FreeError, Group, OwnerId, Pool, SiteInfo,
+    Strategy, metadata_bytes,
 };
 
 /// Memory for a pool, zeroed, aligned to a page.
@@ -156,7 +156,7 @@ pub fn run(data: &[u8], check_every: usize) {
                         (op >> 4) % 13
                     };
                 let layout = Layout::from_size_align(wanted, align).expect("small");
-                match pool.alloc(layout, OwnerId(owner), &stack) {
+                match allocate(&mut pool, layout, OwnerId(owner), &stack, c & 16 != 0) {
                     Ok(ptr) => {
                         assert!(ptr.addr().get().is_multiple_of(align), "alignment");
                         let block = pool.block(ptr).expect("new block");
@@ -194,8 +194,11 @@ pub fn run(data: &[u8], check_every: usize) {
                 let old = live.swap_remove(pick);
                 assert!(old.bytes().iter().all(|&byte| byte == old.fill), "contents");
                 // SAFETY: the model forgets the block.
-                let freed = unsafe { pool.free(old.ptr) }.expect("live block");
-                assert_eq!((freed.owner, freed.size), (OwnerId(old.owner), old.size));
+                if op & 16 == 0 || !unsafe { pool.free_known::<true>(old.ptr) } {
+                    // SAFETY: as above; nothing was done yet.
+                    let freed = unsafe { pool.free(old.ptr) }.expect("live block");
+                    assert_eq!((freed.owner, freed.size), (OwnerId(old.owner), old.size));
+                }
                 gone.push(old.ptr);
                 releases += 1;
             }
@@ -239,6 +242,8 @@ pub fn run(data: &[u8], check_every: usize) {
                 };
                 if live.iter().all(|block| block.ptr != wild) {
                     // SAFETY: not a live block.
+                    assert!(!unsafe { pool.free_known::<true>(wild) });
+                    // SAFETY: as above.
                     let err = unsafe { pool.free(wild) }.expect_err("not a block");
                     assert!(matches!(err, FreeError::NotABlock | FreeError::DoubleFree));
                 }
@@ -276,6 +281,25 @@ pub fn run(data: &[u8], check_every: usize) {
         unsafe { pool.free(block.ptr) }.expect("live block");
     }
     check_empty(&pool);
+}
+
+/// Allocates, with `known` by the common ways first.
+fn allocate(
+    pool: &mut Pool,
+    layout: Layout,
+    owner: OwnerId,
+    stack: &CallStack,
+    known: bool,
+) -> Result<NonNull<u8>, AllocError> {
+    if known {
+        pool.set_owner(owner);
+        let caller = Caller::of(stack);
+        let block = pool.alloc_known::<true>(layout, &caller);
+        if let Some(block) = block.or_else(|| pool.alloc_at_known(layout, caller.key())) {
+            return Ok(block);
+        }
+    }
+    pool.alloc(layout, owner, stack)
 }
 
 fn check(pool: &Pool, live: &[Live], gets: u64, releases: u64) {

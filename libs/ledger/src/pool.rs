@@ -156,7 +156,10 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        let stamp = |window: &Window| entry::record(owner.0, 0, window.epoch());
+        let stamp = |window: &Window| {
+            let stamp = entry::record(owner.0, 0, window.epoch());
+            (window.header().room, stamp)
+        };
         match self.alloc_fast::<true>(layout, stack.key(), stamp) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
@@ -174,7 +177,7 @@ impl Pool {
         layout: Layout,
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
-        self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::stamp)
+        self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::room_and_stamp)
     }
 
     /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
@@ -514,13 +517,14 @@ impl Pool {
         }
     }
 
-    /// A site known by its hash, and a block that is kept. `stamp` gives the record's owner and epoch.
+    /// A site known by its hash, and a block that is kept. `stamp` gives the header's room, and owner and
+    /// epoch of the record.
     #[inline(always)]
     fn alloc_fast<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
         key: u64,
-        stamp: impl FnOnce(&Window) -> u64,
+        stamp: impl FnOnce(&Window) -> (u64, u64),
     ) -> Option<NonNull<u8>> {
         // First fit keeps nothing, nor does a pool without memory, so they are never found here.
         let size = layout.size();
@@ -528,10 +532,11 @@ impl Pool {
             .window
             .newest_kept(self.window.class_by_layout(layout)?)?;
         let place = self.window.known_site(key)?;
-        let stamp = stamp(&self.window);
+        let (room, stamp) = stamp(&self.window);
         let kept = self.window.take_newest(newest);
+        let owner = entry::record_owner(stamp);
         self.window
-            .credit::<ACCOUNTS>(entry::record_owner(stamp), place, size);
+            .credit_from::<ACCOUNTS>(room, owner, place, size);
         let record = place.in_record(stamp, size);
         Some(self.window.record_kept(kept, record))
     }
@@ -564,8 +569,7 @@ impl Pool {
             return None;
         }
         let block = self.find_room(size, align, record)?;
-        self.window
-            .credit::<true>(entry::record_owner(record), place, size);
+        self.window.credit(entry::record_owner(record), place, size);
         Some(self.window.body_ptr(block))
     }
 
@@ -726,8 +730,7 @@ impl Pool {
 
     fn credit(&mut self, record: u64, size: usize) {
         let place = self.window.place_of(entry::record_site(record));
-        self.window
-            .credit::<true>(entry::record_owner(record), place, size);
+        self.window.credit(entry::record_owner(record), place, size);
     }
 
     fn debit(&mut self, record: u64, size: usize) {

@@ -7,6 +7,8 @@
 //! **Knows nothing of:** what the entries mean.
 
 use core::alloc::Layout;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+use core::mem::offset_of;
 use core::mem::size_of;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -396,6 +398,31 @@ impl Window {
         unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
     }
 
+    /// The header's room, and [`Window::stamp`].
+    #[inline(always)]
+    pub(crate) fn room_and_stamp(&self) -> (u64, u64) {
+        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+        {
+            const { assert!(offset_of!(Header, room) + 16 == size_of::<Header>()) };
+            const { assert!(offset_of!(Header, stamp) + 8 == size_of::<Header>()) };
+            let (room, stamp): (u64, u64);
+            // SAFETY:
+            // 1. The last two words of the header, which lies before the sites. A window that is void does
+            //    not get here, as nothing is kept.
+            // 2. As the machine reads them, each of the two is read whole: see `stamp`.
+            unsafe {
+                core::arch::asm!(
+                    "ldp {room}, {stamp}, [{sites}, #-16]",
+                    room = lateout(reg) room, stamp = lateout(reg) stamp, sites = in(reg) self.sites.as_ptr(),
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            (room, stamp)
+        }
+        #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+        (self.header().room, self.stamp())
+    }
+
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
@@ -521,9 +548,15 @@ impl Window {
     }
 
     /// Adds a block to the accounts.
+    pub(crate) fn credit(&mut self, owner: u16, place: SitePlace, size: usize) {
+        self.credit_from::<true>(self.header().room, owner, place, size);
+    }
+
+    /// Adds a block to the accounts; `room` is the header's, as it is now.
     #[inline(always)]
-    pub(crate) fn credit<const ACCOUNTS: bool>(
+    pub(crate) fn credit_from<const ACCOUNTS: bool>(
         &mut self,
+        room: u64,
         owner: u16,
         place: SitePlace,
         size: usize,
@@ -532,12 +565,12 @@ impl Window {
         let mut site = self.site_at(place);
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
         let site = unsafe { site.as_mut() };
-        let (site_room, total) = (site.room.wrapping_add(1), settled(site.total) + 1);
+        let (site_room, total) = (site.room.wrapping_add(1), settled(site.total));
         let header = self.header_mut();
-        match header.room.checked_sub(size) {
-            Some(room) => header.room = room,
+        match room.checked_sub(size) {
+            Some(left) => header.room = left,
             None => {
-                header.max_allocated = header.max_allocated.wrapping_add(size - header.room);
+                header.max_allocated = header.max_allocated.wrapping_add(size - room);
                 header.room = 0;
             }
         }
@@ -550,7 +583,7 @@ impl Window {
             site.peak = site.peak.wrapping_add(more);
             left = site_room & 0xffff_ffff;
         }
-        (site.room, site.total) = (left, total);
+        (site.room, site.total) = (left, total.wrapping_add(1));
     }
 
     /// Takes a block, of which the record is as it was made, off the accounts.
