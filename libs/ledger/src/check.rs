@@ -3,12 +3,16 @@
 //! **Invariant:** changes nothing, ends whatever the tables hold.
 //! **Knows nothing of:** what a block holds.
 
+use core::ops::Range;
+
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BLOCK, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
-use crate::layout::BINS;
+use crate::layout::{BINS, ClassCounts, Strategy};
 use crate::pool::Pool;
 use crate::runs::bin;
 use crate::stats::{OwnerId, SiteId};
+use crate::view::{Reader, View};
+use crate::window::Window;
 
 /// First thing found wrong with a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,156 @@ pub enum Damage {
     Site(SiteId),
     /// The first-fit list has other free bytes than lie between the blocks.
     FreeBytes,
+    /// The numbers of slabs, of free blocks or of free units are not what the tables say.
+    Counts,
+}
+
+/// Units looked at in one step of [`View::check`].
+const STEP_UNITS: u32 = 512;
+
+/// The unit table, as it can be read.
+trait Units {
+    /// How many there are.
+    fn units(&self) -> u32;
+    /// The entry of a unit; 0 outside.
+    fn unit(&self, unit: u32) -> Result<u64, Damage>;
+}
+
+impl Units for Window {
+    fn units(&self) -> u32 {
+        self.units()
+    }
+
+    fn unit(&self, unit: u32) -> Result<u64, Damage> {
+        Ok(self.unit(unit))
+    }
+}
+
+impl<R: Reader> Units for View<R> {
+    fn units(&self) -> u32 {
+        (self.body_bytes() / UNIT) as u32
+    }
+
+    fn unit(&self, unit: u32) -> Result<u64, Damage> {
+        if unit >= self.units() {
+            return Ok(0);
+        }
+        let at = self.geometry().map_offset + unit as usize * 8;
+        self.words(at)
+            .map(|[entry]| entry)
+            .map_err(|_| Damage::Walk)
+    }
+}
+
+/// Checks what begins at a unit, but for the units of a run between its ends; how many units it has, and
+/// which of them those are.
+fn check_ends(table: &impl Units, unit: u32) -> Result<(u32, Range<u32>), Damage> {
+    let entry = table.unit(unit)?;
+    let damage = Damage::Unit(unit);
+    let mut inside = 1..1;
+    let units = match entry::kind(entry) {
+        FREE => {
+            if unit > 0 && matches!(entry::kind(table.unit(unit - 1)?), FREE | TAIL) {
+                return Err(Damage::Unjoined(unit));
+            }
+            let len = entry::len(entry);
+            if len > 1 {
+                if table.unit(unit + len - 1)? != entry::tail(len) {
+                    return Err(damage);
+                }
+                inside = 1..len - 1;
+            }
+            len
+        }
+        KEPT => {
+            inside = 1..entry::len(entry);
+            entry::len(entry)
+        }
+        BLOCK => {
+            let size = entry::record_size(entry).max(1);
+            inside = 1..size.div_ceil(UNIT) as u32;
+            inside.end
+        }
+        LARGE => {
+            let second = table.unit(unit + 1)?;
+            if entry::kind(second) != LENGTH || entry::len(second) < 2 {
+                return Err(damage);
+            }
+            inside = 2..entry::len(second);
+            entry::len(second)
+        }
+        SLAB => {
+            let class = entry::class(entry);
+            let params = TABLE.get(class).ok_or(damage)?;
+            for part in 0..u32::from(params.units) {
+                let piece = table.unit(unit + part)?;
+                if entry::kind(piece) != SLAB
+                    || entry::part(piece) != part
+                    || entry::class(piece) != class
+                    || entry::left_bytes(piece) != (u32::from(params.units) - part) << 8
+                {
+                    return Err(Damage::Unit(unit + part));
+                }
+            }
+            u32::from(params.units)
+        }
+        _ => return Err(damage),
+    };
+    if units == 0 || units > table.units() - unit {
+        return Err(damage);
+    }
+    Ok((units, inside))
+}
+
+/// Checks a unit of the run that begins at `unit`, between its ends.
+fn check_inside(table: &impl Units, unit: u32, part: u32) -> Result<(), Damage> {
+    let (kind, at) = (entry::kind(table.unit(unit)?), unit + part);
+    let expected = if kind == LARGE && at.is_multiple_of(entry::BACK_STEP) {
+        entry::back(part)
+    } else {
+        INSIDE
+    };
+    if table.unit(at)? == expected {
+        Ok(())
+    } else {
+        Err(Damage::Unit(at))
+    }
+}
+
+impl<R: Reader> View<R> {
+    /// Checks some 512 units of the table from a cursor on (0: the start); the next cursor, 0 at the end.
+    /// The pool must not change between the calls. What does not show in one piece is not seen: sums
+    /// ([`View::stats`]), lists, what is kept ([`Pool::check`]).
+    ///
+    /// # Errors
+    /// See [`Damage`].
+    pub fn check(&self, cursor: u64) -> Result<u64, Damage> {
+        if self.strategy() != Strategy::Segregated {
+            let mut none = [];
+            return self
+                .blocks(cursor, &mut none)
+                .map_or(Err(Damage::Walk), |(_, next)| Ok(next));
+        }
+        // The head of a piece, and above it how far its inside has been looked at.
+        let (mut unit, mut from) = (cursor as u32, (cursor >> 32) as u32);
+        let mut steps = 0;
+        while unit < self.units() {
+            let (units, inside) = check_ends(self, unit)?;
+            steps += 1;
+            for part in inside.start.max(from)..inside.end {
+                if steps >= STEP_UNITS {
+                    return Ok(u64::from(part) << 32 | u64::from(unit));
+                }
+                check_inside(self, unit, part)?;
+                steps += 1;
+            }
+            (unit, from) = (unit + units, 0);
+            if steps >= STEP_UNITS && unit < self.units() {
+                return Ok(unit.into());
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// Sums kept at a time.
@@ -63,77 +217,40 @@ impl Pool {
     fn check_units(&self) -> Result<(u32, [u32; SLAB_CLASSES]), Damage> {
         let window = self.window();
         let (mut runs, mut kept) = (0, 0);
+        let mut counts = ClassCounts::default();
         let (mut partial, mut empty) = ([0; SLAB_CLASSES], [0; SLAB_CLASSES]);
-        let (mut unit, mut after_free) = (0, false);
+        let mut unit = 0;
         while unit < window.units() {
             let entry = window.unit(unit);
-            let damage = Damage::Unit(unit);
-            let mut inside = 1..1;
-            let units = match entry::kind(entry) {
+            let (units, inside) = check_ends(window, unit)?;
+            for part in inside {
+                check_inside(window, unit, part)?;
+            }
+            match entry::kind(entry) {
                 FREE => {
-                    if after_free {
-                        return Err(Damage::Unjoined(unit));
-                    }
                     runs += 1;
-                    let len = entry::len(entry);
-                    if len > 1 {
-                        let last = window.unit(unit + len - 1);
-                        if entry::kind(last) != TAIL || entry::len(last) != len {
-                            return Err(damage);
-                        }
-                        inside = 1..len - 1;
-                    }
-                    len
+                    counts.free_units += units;
                 }
-                KEPT => {
-                    kept += 1;
-                    inside = 1..entry::len(entry);
-                    entry::len(entry)
-                }
-                BLOCK => {
-                    let size = entry::record_size(entry).max(1);
-                    inside = 1..size.div_ceil(UNIT) as u32;
-                    inside.end
-                }
-                LARGE => {
-                    let second = window.unit(unit + 1);
-                    if entry::kind(second) != LENGTH || entry::len(second) < 2 {
-                        return Err(damage);
-                    }
-                    inside = 2..entry::len(second);
-                    entry::len(second)
-                }
+                KEPT => kept += 1,
                 SLAB => {
                     let class = entry::class(entry);
-                    let params = TABLE.get(class).ok_or(damage)?;
-                    for part in 0..u32::from(params.units) {
-                        let piece = window.unit(unit + part);
-                        if entry::kind(piece) != SLAB
-                            || entry::part(piece) != part
-                            || entry::class(piece) != class
-                            || entry::left_bytes(piece) != (u32::from(params.units) - part) << 8
-                        {
-                            return Err(Damage::Unit(unit + part));
-                        }
-                    }
+                    let params = TABLE.get(class).ok_or(Damage::Unit(unit))?;
                     let mask = entry::free_mask(entry);
                     let first = window.header().partial.get(class) == Some(&unit);
                     partial[class] += u32::from(mask != 0 || first);
                     empty[class] += u32::from(mask == params.all_free);
+                    counts.slabs[class] += 1;
+                    counts.free_slots[class] += mask.count_ones();
                     if empty[class] > 1 {
                         return Err(Damage::Class(class as u32));
                     }
-                    u32::from(params.units)
                 }
-                _ => return Err(damage),
-            };
-            for part in inside {
-                if window.unit(unit + part) != INSIDE {
-                    return Err(Damage::Unit(unit + part));
-                }
+                _ => {}
             }
-            after_free = entry::kind(entry) == FREE;
-            unit += units.max(1);
+            unit += units;
+        }
+        if counts != window.header().counts {
+            return Err(Damage::Counts);
         }
         self.check_kept(kept)?;
         Ok((runs, partial))
@@ -260,9 +377,13 @@ impl Pool {
                 }
             }
         }
-        for first in (0..view.sites() as usize).step_by(BATCH) {
-            let sums = sums(first, |block| block.site.0, view.sites())?;
-            for (n, &sum) in sums.iter().enumerate().take(view.sites() as usize - first) {
+        for first in (0..view.site_count() as usize).step_by(BATCH) {
+            let sums = sums(first, |block| block.site.0, view.site_count())?;
+            for (n, &sum) in sums
+                .iter()
+                .enumerate()
+                .take(view.site_count() as usize - first)
+            {
                 let id = SiteId((first + n) as u16);
                 let (live, peak) = match view.site(id) {
                     Ok(site) => (

@@ -8,12 +8,13 @@
 //! large    8      slack <4..16>, owner <16..32>, site <32..48>, epoch <48..64>
 //! length   9      length <4..24>                  second unit of a large block
 //! kept     10     length <4..24>                  a freed run that waits for its next block
+//! back     11     distance <4..24>                to the first unit of the large block that this is in
 //! slab     4      class   left    part <12..16>   free mask <32..64> in part 0, links in part 1
 //! ```
 //!
 //! Only a slab's kind has bit 2 set. `left` counts the units from this one to
 //! the slab's end; the free mask has block 0 at bit 63. A block of up to 4095 bytes has as many units as
-//! its size needs; a large one says its length in its second unit.
+//! its size needs; a large one says its length in its second unit, and in every 16th of the pool where it begins.
 //!
 //! **Invariant:** zero is "inside something that another entry describes", so that new memory,
 //! which reads as zero, is never mistaken for the start of a block.
@@ -32,6 +33,10 @@ pub(crate) const SLAB: u64 = 4;
 pub(crate) const LARGE: u64 = 8;
 pub(crate) const LENGTH: u64 = 9;
 pub(crate) const KEPT: u64 = 10;
+pub(crate) const BACK: u64 = 11;
+
+/// Of so many units of a large block one says where the block begins.
+pub(crate) const BACK_STEP: u32 = 16;
 
 const LINK: u64 = 0xf_ffff;
 
@@ -61,7 +66,12 @@ pub(crate) fn length(len: u32) -> u64 {
     LENGTH | u64::from(len) << 4
 }
 
-/// Length of a `FREE`, `TAIL`, `KEPT` or `LENGTH` entry.
+#[inline(always)]
+pub(crate) fn back(distance: u32) -> u64 {
+    BACK | u64::from(distance) << 4
+}
+
+/// Length of a `FREE`, `TAIL`, `KEPT` or `LENGTH` entry, distance of a `BACK` entry.
 #[inline(always)]
 pub(crate) fn len(entry: u64) -> u32 {
     (entry >> 4 & LINK) as u32

@@ -43,6 +43,17 @@ pub(crate) const fn first_kept_place(class: usize) -> usize {
     }
 }
 
+/// How many places a class has.
+pub(crate) const fn kept_places(class: usize) -> Option<usize> {
+    if class < SLAB_CLASSES {
+        Some(KEPT_BLOCKS)
+    } else if class < SLAB_CLASSES + RUN_CLASSES {
+        Some(KEPT_RUNS)
+    } else {
+        None
+    }
+}
+
 /// How a pool finds free memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
@@ -161,6 +172,7 @@ pub(crate) struct Header {
     pub(crate) partial: [u32; SLAB_CLASSES],
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; SLAB_CLASSES],
+    pub(crate) counts: ClassCounts,
     // What each allocation needs is next to the call sites.
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when
@@ -168,6 +180,20 @@ pub(crate) struct Header {
     pub(crate) room: u64,
     /// A record's owner and epoch, for those blocks that are allocated next.
     pub(crate) stamp: Stamp,
+}
+
+/// How much is in slabs and in free runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClassCounts {
+    /// Slabs of each class.
+    pub(crate) slabs: [u32; SLAB_CLASSES],
+    /// Blocks of each class in the free masks.
+    pub(crate) free_slots: [u32; SLAB_CLASSES],
+    /// Units in free runs.
+    pub(crate) free_units: u32,
+    /// 0.
+    pub(crate) padding: u32,
 }
 
 /// A call site's counters.

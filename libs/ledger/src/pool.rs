@@ -12,7 +12,7 @@ use linked_list_allocator::Heap;
 
 use crate::capture::{CallStack, Caller, Walkable};
 use crate::classes::{UNIT, class_of};
-use crate::entry::{self, BLOCK, INSIDE, KEPT, LARGE, SLAB};
+use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 use crate::first_fit::{self, Chunk};
 use crate::layout::{Config, CreateError, Kept, Strategy};
@@ -304,7 +304,7 @@ impl Pool {
         {
             self.window.debit::<true>(entry, size);
             if entry::kind(entry) == LARGE {
-                self.window.set_unit(unit + 1, INSIDE);
+                self.window.clear_large(unit, units);
             }
             if !self.window.keep_run(unit, units) {
                 self.window.release_run(unit, units);
@@ -631,7 +631,7 @@ impl Pool {
         } else {
             let slack = units * UNIT as u32 - size as u32;
             self.window.set_unit(unit, entry::large(slack, record));
-            self.window.set_unit(unit + 1, entry::length(units));
+            self.window.set_large(unit, units);
         }
     }
 
@@ -711,7 +711,7 @@ impl Pool {
                     return false;
                 }
                 if entry::kind(old) == LARGE {
-                    self.window.set_unit(unit + 1, INSIDE);
+                    self.window.clear_large(unit, had);
                 }
                 self.set_run(unit, units, size, record);
                 if units < had {

@@ -6,7 +6,7 @@
 //! **Knows nothing of:** slabs, owners, bytes.
 
 use crate::classes::{CLASSES, RUN_CLASSES, SLAB_CLASSES, UNIT, class_of_run, run_of_class};
-use crate::entry::{self, FREE, INSIDE, NONE, TAIL};
+use crate::entry::{self, BACK_STEP, FREE, INSIDE, NONE, TAIL};
 use crate::layout::{BINS, Kept};
 
 use crate::window::Window;
@@ -79,6 +79,27 @@ impl Window {
         }
     }
 
+    /// Writes what says where a large block begins and ends.
+    pub(crate) fn set_large(&mut self, unit: u32, len: u32) {
+        for inside in Self::signposts(unit, len) {
+            self.set_unit(inside, entry::back(inside - unit));
+        }
+        self.set_unit(unit + 1, entry::length(len));
+    }
+
+    /// Undoes [`Window::set_large`].
+    pub(crate) fn clear_large(&mut self, unit: u32, len: u32) {
+        for inside in Self::signposts(unit, len) {
+            self.set_unit(inside, INSIDE);
+        }
+        self.set_unit(unit + 1, INSIDE);
+    }
+
+    /// The units of a large block that say where it begins.
+    fn signposts(unit: u32, len: u32) -> impl Iterator<Item = u32> {
+        ((unit + 2).next_multiple_of(BACK_STEP)..unit + len).step_by(BACK_STEP as usize)
+    }
+
     fn head_of(&self, bin: u32) -> u32 {
         self.header()
             .bins
@@ -103,6 +124,7 @@ impl Window {
     pub(crate) fn insert_run(&mut self, unit: u32, len: u32) {
         let bin = bin(len);
         let next = self.head_of(bin);
+        self.header_mut().counts.free_units += len;
         self.set_unit(unit, entry::free(len, next));
         if len > 1 {
             self.set_unit(unit + len - 1, entry::tail(len));
@@ -117,6 +139,8 @@ impl Window {
     /// Takes a free run out of its list. Its entries stay as they are.
     fn remove_run(&mut self, free: u64) {
         let (prev, next) = (entry::prev(free), entry::next(free));
+        let counts = &mut self.header_mut().counts;
+        counts.free_units = counts.free_units.wrapping_sub(entry::len(free));
         if next != NONE {
             let entry = self.unit(next);
             self.set_unit(next, entry::with_prev(entry, prev));

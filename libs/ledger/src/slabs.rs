@@ -57,6 +57,7 @@ impl Window {
             if mask == 0 {
                 break;
             }
+            let before = left;
             while mask != 0 && left > 0 {
                 let index = mask.leading_zeros();
                 mask &= !bit(index);
@@ -70,8 +71,25 @@ impl Window {
                 );
             }
             self.set_unit(unit, entry::with_free_mask(head, mask));
+            self.count_free_slots(class, left.wrapping_sub(before) as u32);
         }
         self.take_kept(class)
+    }
+
+    /// Adds blocks, or takes some off if there are fewer, to those in the free masks.
+    fn count_free_slots(&mut self, class: usize, more: u32) {
+        if let Some(count) = self.header_mut().counts.free_slots.get_mut(class) {
+            *count = count.wrapping_add(more);
+        }
+    }
+
+    /// Adds to the slabs of a class, whose blocks are all free.
+    fn count_slabs(&mut self, class: usize, more: u32) {
+        if let Some(count) = self.header_mut().counts.slabs.get_mut(class) {
+            *count = count.wrapping_add(more);
+        }
+        let blocks = TABLE.get(class).map_or(0, |class| class.blocks);
+        self.count_free_slots(class, more.wrapping_mul(blocks.into()));
     }
 
     /// Gives `n` kept blocks of a class back to their slabs, or as many as there are.
@@ -116,6 +134,7 @@ impl Window {
         let mask = entry::free_mask(head);
         let now = mask | bit(index);
         self.set_unit(unit, entry::with_free_mask(head, now));
+        self.count_free_slots(class, 1);
         if mask == 0 {
             self.relink_slab(unit, class);
         } else if now == params.all_free {
@@ -168,6 +187,7 @@ impl Window {
         for index in 0..u32::from(params.blocks) {
             self.set_body_word(record_word(unit, index), 0);
         }
+        self.count_slabs(class, 1);
         self.link_slab(unit, class);
         Some(())
     }
@@ -241,6 +261,7 @@ impl Window {
 
     fn release_slab(&mut self, unit: u32, class: usize) {
         let units = TABLE.get(class).map_or(0, |class| class.units.into());
+        self.count_slabs(class, 1u32.wrapping_neg());
         self.unlink_slab(unit, class);
         for part in 0..units {
             self.set_unit(unit + part, INSIDE);

@@ -17,8 +17,8 @@ use crate::capture::Walkable;
 use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry;
 use crate::layout::{
-    BINS, Config, CreateError, Geometry, Header, KEPT_BLOCKS, KEPT_RUNS, Kept, MAGIC, SiteEntry,
-    Stamp, Strategy, VERSION, first_kept_place,
+    BINS, ClassCounts, Config, CreateError, Geometry, Header, KEPT_BLOCKS, KEPT_RUNS, Kept, MAGIC,
+    SiteEntry, Stamp, Strategy, VERSION, first_kept_place,
 };
 
 /// Logarithm of a site's size.
@@ -266,6 +266,7 @@ impl Window {
             bins: [crate::entry::NONE; BINS],
             partial: [crate::entry::NONE; SLAB_CLASSES],
             empty: [crate::entry::NONE; SLAB_CLASSES],
+            counts: ClassCounts::default(),
         };
         // SAFETY:
         // 1. `body_bytes > 0`, so the tables, of which the header is the first, lie inside `committed`.
