@@ -3,6 +3,8 @@
 //! **Invariant:** only in builds with the feature `test-hooks`.
 //! **Knows nothing of:** what the reports look like.
 
+extern crate alloc;
+
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::mem::ManuallyDrop;

@@ -20,7 +20,7 @@ use tally_abi::pta::memleak::{LeakRecord, owner_kind};
 use tally_ledger::{Block, SiteId};
 
 /// Blocks that one step looks at.
-pub(crate) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 32;
 /// Most groups of one heap that are told apart.
 const MAX_GROUPS: usize = 512;
 

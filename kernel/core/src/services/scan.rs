@@ -15,8 +15,8 @@
 use super::CallServices;
 use super::heaps::{Groups, HeapError, HeapRef, Stop, to_the_end};
 use crate::addr::{PAGE_SIZE, UserVa, pages_for};
-use crate::instance::Instance;
 use crate::heap::BlockAt;
+use crate::instance::Instance;
 use crate::kernel::{Kernel, State};
 use crate::machine::{Here, Machine, PRESERVED};
 use crate::mem::region::{Backing, Prot, Region, RegionKind};
@@ -56,6 +56,7 @@ struct Scan<'k, M: Machine + 'static> {
 }
 
 impl<M: Machine> CallServices<'_, M> {
+    #[inline(never)]
     pub(super) fn scan_heaps(&self, heaps: Heaps, put: Put<'_, ScanRow>) -> Result<(), TeeResult> {
         // What the callers of this function hold is a root; what it takes itself is none.
         let here = self.kernel.machine.here();
@@ -69,8 +70,8 @@ impl<M: Machine> CallServices<'_, M> {
         last.map(drop).ok_or(TeeResult::ITEM_NOT_FOUND)
     }
 
-    /// Scans one heap; `None` if it is gone. Never part of its caller, whose stack is a root: what
-    /// this one's frame was left by others may look like pointers.
+    /// Scans one heap; `None` if it is gone. Never part of its caller, whose frame is a root: in this
+    /// one's there may be left what looks like pointers.
     #[inline(never)]
     fn scan_heap(&self, heap: HeapRef, here: Here) -> Result<Option<ScanRow>, TeeResult> {
         let kernel = self.kernel;

@@ -455,7 +455,11 @@ fn kernel_lost(bench: &Bench) -> Outcome {
     let result = lost_block(bench);
     told(client::fault(&bench.context, fault::FREE_LOST))?;
     result?;
-    equal(scan(bench, TeeUuid::nil())?.suspects, 0, "suspects at the end")
+    equal(
+        scan(bench, TeeUuid::nil())?.suspects,
+        0,
+        "suspects at the end",
+    )
 }
 
 fn lost_block(bench: &Bench) -> Outcome {
@@ -468,7 +472,11 @@ fn lost_block(bench: &Bench) -> Outcome {
     let first = rows.first().map_or(0, |row| row.first_scan);
     let row = scan(bench, TeeUuid::nil())?;
     equal((row.suspects, row.new), (1, 0), "suspects, new ones")?;
-    equal(told(calls::clear(&bench.context, TeeUuid::nil()))?, 1, "cleared")?;
+    equal(
+        told(calls::clear(&bench.context, TeeUuid::nil()))?,
+        1,
+        "cleared",
+    )?;
     let row = scan(bench, TeeUuid::nil())?;
     equal((row.suspects, row.cleared), (0, 1), "suspects, hidden ones")?;
     equal(first + 2, row.number, "scans since it was found")
