@@ -20,6 +20,7 @@ use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
+use crate::scan::book::Scans;
 use crate::snapshot::Snapshots;
 use crate::thread::ThreadTable;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -89,6 +90,8 @@ pub struct State {
     pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
+    /// Scans of the kernel heap.
+    pub scans: Scans,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
@@ -158,6 +161,7 @@ impl<M: Machine> Kernel<M> {
             buffers: buffers?,
             snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
+            scans: Scans::default(),
             asids: [1, 0, 0, 0],
         };
         Ok(Self {

@@ -5,20 +5,16 @@
 //! **Knows nothing of:** whether the TA runs meanwhile.
 
 use crate::addr::UserVa;
-use crate::heap::LiveGroup;
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
-use crate::owner::OwnerId;
+use crate::services::heaps::HeapError;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::view::{Reader, View};
-use tally_ledger::{EPOCH_OFFSET, Group, SiteInfo, Stats, Strategy};
-
-/// Most groups that are told apart in one TA's heap.
-const MAX_GROUPS: usize = 32;
+use tally_ledger::{Block, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
 
 /// A TA's heap as memory to read.
-struct HeapMemory<'a, M> {
+pub(crate) struct HeapMemory<'a, M> {
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
@@ -32,21 +28,53 @@ impl<M: Machine> Reader for HeapMemory<'_, M> {
     }
 }
 
-fn open<'a, M: Machine>(
+/// Opens the heap at `base`.
+///
+/// # Errors
+/// [`HeapError`].
+pub(crate) fn open<'a, M: Machine>(
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
-) -> Option<View<HeapMemory<'a, M>>> {
-    let committed = space.heap()?.committed;
-    View::open(
-        HeapMemory {
-            machine,
-            space,
-            base,
-        },
-        usize::try_from(committed).ok()?,
-    )
-    .ok()
+) -> Result<View<HeapMemory<'a, M>>, HeapError> {
+    let committed = space.heap().map_or(0, |heap| heap.committed);
+    if committed == 0 {
+        return Err(HeapError::Gone);
+    }
+    let memory = HeapMemory {
+        machine,
+        space,
+        base,
+    };
+    let committed = usize::try_from(committed).map_err(|_| HeapError::Inconsistent)?;
+    View::open(memory, committed).map_err(|_| HeapError::Inconsistent)
+}
+
+/// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on.
+///
+/// # Errors
+/// [`HeapError::Inconsistent`].
+pub(crate) fn blocks<M: Machine>(
+    view: &View<HeapMemory<'_, M>>,
+    cursor: u64,
+    out: &mut [Block],
+) -> Result<(usize, Option<u64>), HeapError> {
+    let mut count = 0;
+    for block in view.live_blocks().skip(cursor as usize) {
+        let Some(slot) = out.get_mut(count) else {
+            return Ok((count, Some(cursor + count as u64)));
+        };
+        *slot = block.map_err(|_| HeapError::Inconsistent)?;
+        count += 1;
+    }
+    Ok((count, None))
+}
+
+/// The live block that the byte at `offset` from the pool's base belongs to.
+pub(crate) fn block_at<M: Machine>(view: &View<HeapMemory<'_, M>>, offset: u64) -> Option<Block> {
+    let offset = offset as usize;
+    let mut blocks = view.live_blocks().filter_map(Result::ok);
+    blocks.find(|block| block.offset <= offset && offset < block.offset + block.usable)
 }
 
 /// All figures of the heap at `heap`; what is left of them, marked, if they do not add up.
@@ -55,7 +83,7 @@ pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> Poo
         inconsistent: 1,
         ..PoolStats::default()
     };
-    let Some(view) = open(machine, space, heap) else {
+    let Ok(view) = open(machine, space, heap) else {
         // A TA that has not used its heap yet has nothing that could be wrong.
         let untouched = space.heap().is_none_or(|heap| heap.committed == 0);
         return if untouched {
@@ -76,8 +104,8 @@ pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> Poo
 /// What header and call sites say, without a walk.
 pub fn figures<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
     match open(machine, space, heap) {
-        Some(view) => pool_stats(&view.figures()),
-        None => PoolStats {
+        Ok(view) => pool_stats(&view.figures()),
+        Err(_) => PoolStats {
             inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
             ..PoolStats::default()
         },
@@ -115,36 +143,6 @@ pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, ep
     let _ = heap
         .checked_add(EPOCH_OFFSET as u64)
         .is_some_and(|va| space.poke_u16(machine, va, epoch));
-}
-
-/// Groups the live blocks since an epoch (0: all) by owner and call stack; how many groups.
-pub fn live_groups<M: Machine>(
-    machine: &M,
-    space: &AddressSpace,
-    heap: UserVa,
-    since: u16,
-    groups: &mut [LiveGroup],
-) -> usize {
-    let Some(view) = open(machine, space, heap) else {
-        return 0;
-    };
-    let mut found = [Group::default(); MAX_GROUPS];
-    let Ok(totals) = view.group((since != 0).then_some(since), &mut found) else {
-        return 0;
-    };
-    for (group, out) in found[..totals.groups].iter().zip(groups.iter_mut()) {
-        *out = LiveGroup {
-            owner: OwnerId(group.owner.0),
-            blocks: group.blocks,
-            bytes: group.bytes,
-            block_size: group.block_size,
-            frames: view
-                .site(group.site)
-                .map(|site| site.frames)
-                .unwrap_or_default(),
-        };
-    }
-    totals.groups
 }
 
 /// The call sites that hold most bytes, biggest first; how many.

@@ -15,7 +15,7 @@ use teec::smc::Conduit;
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
-use crate::machine::console::Console;
+use crate::machine::console::{self, Console};
 use crate::machine::{cpu, semihosting};
 use crate::names::{KNOWN, MachineNames};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
@@ -292,7 +292,7 @@ fn wait_jobs() -> Result<u8, String> {
                 }
             }
         }
-        if crate::machine::console::poll_byte() == Some(3) {
+        if console::poll_byte() == Some(3) {
             return Err("^C".to_string());
         }
         cpu::doze();
