@@ -14,7 +14,7 @@ use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds};
-use tally_core::heap::KernelHeap;
+use tally_core::heap::{BlockAt, KernelHeap};
 use tally_core::inspect::failures::Failures;
 use tally_core::machine::{Clock, millis};
 use tally_core::owner::OwnerId;
@@ -307,24 +307,16 @@ impl KernelHeap for Heap {
     }
 
     fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent> {
-        self.with(|pool| {
-            let mut count = 0;
-            for block in pool.live_blocks().skip(cursor as usize) {
-                let Some(slot) = out.get_mut(count) else {
-                    return Ok((count, Some(cursor + count as u64)));
-                };
-                *slot = block?;
-                count += 1;
-            }
-            Ok((count, None))
-        })
-        .unwrap_or(Ok((0, None)))
+        let listed = self.with(|pool| pool.blocks(cursor, out));
+        let (count, next) = listed.unwrap_or(Ok((0, 0)))?;
+        Ok((count, (next != 0).then_some(next)))
     }
 
-    fn block_at(&self, offset: u64) -> Option<Block> {
-        let offset = offset as usize;
-        let around = |block: &Block| block.offset <= offset && offset < block.offset + block.usable;
-        self.with(|pool| pool.live_blocks().filter_map(Result::ok).find(around))?
+    fn look_up(&self, work: &mut dyn FnMut(&BlockAt<'_>)) {
+        let pool = self.pool.lock();
+        let view = pool.as_ref().and_then(|pool| pool.view().ok());
+        // The kernel's own books make sense; where they do not, its next allocation says so.
+        work(&|offset| view.as_ref()?.block_at(offset as usize).ok().flatten());
     }
 
     fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES] {

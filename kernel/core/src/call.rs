@@ -165,7 +165,7 @@ impl<'k, M: Machine> Call<'k, M> {
     pub fn bury(&self, state: &mut State, instance: InstanceRef, end: End) {
         let remains = self.kernel.note_ended(state, instance, end);
         self.kernel
-            .note_instance_end(state, instance, remains.as_ref());
+            .note_instance_end(state, instance, end, remains.as_ref());
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };

@@ -12,6 +12,9 @@ use tally_abi::pta::control::PoolStats;
 use tally_ledger::view::Inconsistent;
 use tally_ledger::{Block, SiteId};
 
+/// Finds the block that has a byte.
+pub type BlockAt<'a> = dyn Fn(u64) -> Option<Block> + 'a;
+
 /// The kernel heap, as the roof made it.
 pub trait KernelHeap: Sync {
     /// All figures.
@@ -24,13 +27,15 @@ pub trait KernelHeap: Sync {
     fn account(&self, owner: OwnerId) -> (u32, u32);
     /// Address and length of the pool, its own tables included.
     fn range(&self) -> Range<u64>;
-    /// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on.
+    /// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on. Fewer
+    /// than there is room for do not mean the end.
     ///
     /// # Errors
     /// [`Inconsistent`].
     fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent>;
-    /// The live block that the byte at `offset` from the pool's base belongs to.
-    fn block_at(&self, offset: u64) -> Option<Block>;
+    /// Lets `work` ask for the live block that the byte at an offset from the pool's base belongs
+    /// to. Nothing may be allocated meanwhile.
+    fn look_up(&self, work: &mut dyn FnMut(&BlockAt<'_>));
     /// The call stack of a site: return addresses, innermost first, as offsets from the image's
     /// link base; 0 ends.
     fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES];

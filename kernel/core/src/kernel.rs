@@ -55,7 +55,7 @@ pub struct Parts<M> {
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
-    pub fault: Option<fn(u32)>,
+    pub fault: Option<fn(u32) -> bool>,
     /// What the normal world may see.
     pub shown: Shown,
 }
@@ -128,7 +128,7 @@ pub struct Kernel<M: 'static> {
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose.
-    pub fault: Option<fn(u32)>,
+    pub fault: Option<fn(u32) -> bool>,
     /// What the normal world may see.
     pub shown: Shown,
     state: SpinMutex<State>,

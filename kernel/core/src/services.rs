@@ -304,10 +304,8 @@ impl<M: Machine> Services for CallServices<'_, M> {
 
     fn fault(&self, kind: u32) -> TeeResult {
         match self.kernel.fault {
-            Some(fault) => {
-                fault(kind);
-                TeeResult::BAD_PARAMETERS
-            }
+            Some(fault) if fault(kind) => TeeResult::SUCCESS,
+            Some(_) => TeeResult::BAD_PARAMETERS,
             None => TeeResult::NOT_SUPPORTED,
         }
     }

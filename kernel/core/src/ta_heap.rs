@@ -4,27 +4,65 @@
 //! not add up is "inconsistent".
 //! **Knows nothing of:** whether the TA runs meanwhile.
 
-use crate::addr::UserVa;
+use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
 use crate::services::heaps::HeapError;
+use core::cell::Cell;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::view::{Reader, View};
 use tally_ledger::{Block, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
 
-/// A TA's heap as memory to read.
+/// Pages whose places are remembered while a heap is read.
+const PAGES: usize = 8;
+
+/// A TA's heap as memory to read, for as long as its address space does not change.
 pub(crate) struct HeapMemory<'a, M> {
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
+    committed: usize,
+    /// Pages by their number in the heap, counted from 1, and where they are.
+    pages: [Cell<(usize, PhysAddr)>; PAGES],
+}
+
+impl<M: Machine> HeapMemory<'_, M> {
+    /// Where page `number` of the heap is, if it was ever touched.
+    fn page(&self, number: usize) -> Option<PhysAddr> {
+        let slot = self.pages.get(number % PAGES)?;
+        let (known, place) = slot.get();
+        if known == number + 1 {
+            return Some(place);
+        }
+        let va = self.base.checked_add((number * PAGE_SIZE) as u64)?;
+        let place = self.space.own_page(self.machine, va)?;
+        slot.set((number + 1, place));
+        Some(place)
+    }
 }
 
 impl<M: Machine> Reader for HeapMemory<'_, M> {
     fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
-        self.base
-            .checked_add(offset as u64)
-            .is_some_and(|va| self.space.peek(self.machine, va, buf))
+        let end = offset.checked_add(buf.len());
+        if end.is_none_or(|end| end > self.committed) {
+            return false;
+        }
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let inside = at % PAGE_SIZE;
+            let len = rest.len().min(PAGE_SIZE - inside);
+            let (piece, more) = rest.split_at_mut(len);
+            match self.page(at / PAGE_SIZE) {
+                Some(page) => self
+                    .machine
+                    .read_secure(PhysAddr(page.0 + inside as u64), piece),
+                // Never touched.
+                None => piece.fill(0),
+            }
+            (at, rest) = (at + len, more);
+        }
+        true
     }
 }
 
@@ -41,12 +79,14 @@ pub(crate) fn open<'a, M: Machine>(
     if committed == 0 {
         return Err(HeapError::Gone);
     }
+    let committed = usize::try_from(committed).map_err(|_| HeapError::Inconsistent)?;
     let memory = HeapMemory {
         machine,
         space,
         base,
+        committed,
+        pages: [const { Cell::new((0, PhysAddr(0))) }; PAGES],
     };
-    let committed = usize::try_from(committed).map_err(|_| HeapError::Inconsistent)?;
     View::open(memory, committed).map_err(|_| HeapError::Inconsistent)
 }
 
@@ -59,22 +99,10 @@ pub(crate) fn blocks<M: Machine>(
     cursor: u64,
     out: &mut [Block],
 ) -> Result<(usize, Option<u64>), HeapError> {
-    let mut count = 0;
-    for block in view.live_blocks().skip(cursor as usize) {
-        let Some(slot) = out.get_mut(count) else {
-            return Ok((count, Some(cursor + count as u64)));
-        };
-        *slot = block.map_err(|_| HeapError::Inconsistent)?;
-        count += 1;
-    }
-    Ok((count, None))
-}
-
-/// The live block that the byte at `offset` from the pool's base belongs to.
-pub(crate) fn block_at<M: Machine>(view: &View<HeapMemory<'_, M>>, offset: u64) -> Option<Block> {
-    let offset = offset as usize;
-    let mut blocks = view.live_blocks().filter_map(Result::ok);
-    blocks.find(|block| block.offset <= offset && offset < block.offset + block.usable)
+    let (count, next) = view
+        .blocks(cursor, out)
+        .map_err(|_| HeapError::Inconsistent)?;
+    Ok((count, (next != 0).then_some(next)))
 }
 
 /// All figures of the heap at `heap`; what is left of them, marked, if they do not add up.

@@ -226,6 +226,10 @@ pub mod control {
         pub const STACK_OVERFLOW: u32 = 2;
         /// A write to kernel code.
         pub const WRITE_CODE: u32 = 3;
+        /// Not a crash: a block of the kernel heap that nothing points to.
+        pub const LOSE_BLOCK: u32 = 4;
+        /// Frees what [`LOSE_BLOCK`] lost.
+        pub const FREE_LOST: u32 = 5;
     }
 
     /// One use of secure RAM, 48 bytes.

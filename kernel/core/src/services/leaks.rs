@@ -6,6 +6,7 @@
 
 use super::CallServices;
 use super::heaps::{Groups, HeapRef, to_the_end};
+use crate::inspect::history::End;
 use crate::instance::{InstanceRef, Life, Remains};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
@@ -61,6 +62,7 @@ impl<M: Machine> Kernel<M> {
         &self,
         state: &mut State,
         instance: InstanceRef,
+        end: End,
         remains: Option<&Remains>,
     ) {
         let Some(found) = state.guest.instances.at(instance) else {
@@ -75,7 +77,7 @@ impl<M: Machine> Kernel<M> {
             at_ms: self.uptime_millis(),
             mark: state.guest.marks.last(),
             born: found.birth_mark,
-            died: found.killed || found.task.is_some(),
+            died: end == End::Died,
             bytes: u64::from(heap.alloc.allocated),
             blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
         };

@@ -16,6 +16,7 @@ use super::CallServices;
 use super::heaps::{Groups, HeapError, HeapRef, Stop, to_the_end};
 use crate::addr::{PAGE_SIZE, UserVa, pages_for};
 use crate::instance::Instance;
+use crate::heap::BlockAt;
 use crate::kernel::{Kernel, State};
 use crate::machine::{Here, Machine, PRESERVED};
 use crate::mem::region::{Backing, Prot, Region, RegionKind};
@@ -203,12 +204,18 @@ impl<M: Machine> Scan<'_, M> {
         let began = kernel.machine.ticks();
         let done = match self.heap {
             HeapRef::Kernel => {
-                let target = KernelTarget {
-                    kernel,
-                    here: self.here,
-                    base: kernel.heap.range().start,
-                };
-                pass.step(&target, marks, STEP)
+                let mut done = false;
+                let base = kernel.heap.range().start;
+                kernel.heap.look_up(&mut |block_at| {
+                    let target = KernelTarget {
+                        kernel,
+                        here: self.here,
+                        base,
+                        block_at,
+                    };
+                    done = pass.step(&target, marks, STEP);
+                });
+                done
             }
             HeapRef::Ta(instance) => {
                 let found = state.guest.instances.at(instance).ok_or(HeapError::Gone)?;
@@ -398,6 +405,7 @@ struct KernelTarget<'a, M: Machine + 'static> {
     kernel: &'a Kernel<M>,
     here: Here,
     base: u64,
+    block_at: &'a BlockAt<'a>,
 }
 
 impl<M: Machine> Target for KernelTarget<'_, M> {
@@ -406,7 +414,7 @@ impl<M: Machine> Target for KernelTarget<'_, M> {
     }
 
     fn block_at(&self, offset: u64) -> Option<Block> {
-        self.kernel.heap.block_at(offset)
+        (self.block_at)(offset)
     }
 
     fn root(&self, index: usize) -> Option<Range<u64>> {
@@ -497,7 +505,8 @@ impl<M: Machine> Target for TaTarget<'_, M> {
     }
 
     fn block_at(&self, offset: u64) -> Option<Block> {
-        ta_heap::block_at(&self.view, offset)
+        // What makes no sense is no block; the list of blocks says that something is wrong.
+        self.view.block_at(offset as usize).ok().flatten()
     }
 
     fn root(&self, index: usize) -> Option<Range<u64>> {

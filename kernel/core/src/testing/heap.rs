@@ -3,7 +3,7 @@
 //! **Invariant:** answers the same, always, but for the log of refused allocations, which it keeps.
 //! **Knows nothing of:** allocations; the host's allocator serves them.
 
-use crate::heap::KernelHeap;
+use crate::heap::{BlockAt, KernelHeap};
 use crate::inspect::failures::Failures;
 use crate::owner::OwnerId;
 use core::fmt;
@@ -56,8 +56,8 @@ impl KernelHeap for NoHeap {
         }
         Ok((count, None))
     }
-    fn block_at(&self, _: u64) -> Option<Block> {
-        None
+    fn look_up(&self, work: &mut dyn FnMut(&BlockAt<'_>)) {
+        work(&|_| None);
     }
     fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES] {
         let mut frames = [0; MAX_FRAMES];

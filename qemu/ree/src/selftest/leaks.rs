@@ -8,6 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use ta_uuids::{glutton, heap, hello};
 use tally_abi::TeeUuid;
+use tally_abi::pta::control::fault;
 use tally_abi::pta::inspect::state;
 use tally_abi::pta::leaks::{ScanRow, SuspectRow, ended};
 use teec::{ErrorKind, Session};
@@ -35,6 +36,7 @@ pub(super) const TESTS: &[Test] = &[
     ("a scan finds the leaks of a TA that loops", looping),
     ("a scan without pages is refused", no_pages),
     ("a scan of the kernel heap finds nothing", kernel_heap),
+    ("a scan finds what the kernel lost", kernel_lost),
     ("leaks ta tells live blocks and lost ones", leaks_ta),
     ("top lists TAs, and rounds follow each other", top),
 ];
@@ -442,6 +444,34 @@ fn kernel_heap(bench: &Bench) -> Outcome {
         )?;
     }
     equal(shown(bench, TeeUuid::nil())?.0, 0, "shown")
+}
+
+/// Only a kernel with test hooks can lose a block on purpose; `xtask test` runs this in one.
+fn kernel_lost(bench: &Bench) -> Outcome {
+    match client::fault(&bench.context, fault::LOSE_BLOCK) {
+        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => return Ok(()),
+        result => told(result)?,
+    }
+    let result = lost_block(bench);
+    told(client::fault(&bench.context, fault::FREE_LOST))?;
+    result?;
+    equal(scan(bench, TeeUuid::nil())?.suspects, 0, "suspects at the end")
+}
+
+fn lost_block(bench: &Bench) -> Outcome {
+    let row = scan(bench, TeeUuid::nil())?;
+    equal((row.suspects, row.new), (1, 1), "suspects, new ones")?;
+    let (blocks, bytes, rows) = shown(bench, TeeUuid::nil())?;
+    equal((blocks, bytes), (1, 40), "blocks and bytes shown")?;
+    let text = printed(bench, &["leaks", "show", "kernel"])?;
+    holds(text.contains("lose_block kernel/src/faults.rs:"), &text)?;
+    let first = rows.first().map_or(0, |row| row.first_scan);
+    let row = scan(bench, TeeUuid::nil())?;
+    equal((row.suspects, row.new), (1, 0), "suspects, new ones")?;
+    equal(told(calls::clear(&bench.context, TeeUuid::nil()))?, 1, "cleared")?;
+    let row = scan(bench, TeeUuid::nil())?;
+    equal((row.suspects, row.cleared), (0, 1), "suspects, hidden ones")?;
+    equal(first + 2, row.number, "scans since it was found")
 }
 
 fn leaks_ta(bench: &Bench) -> Outcome {

@@ -361,11 +361,13 @@ fn capabilities() -> Result<u8, String> {
     Ok(STATUS_OK)
 }
 
-const FAULTS: [(&str, u32); 4] = [
+const FAULTS: [(&str, u32); 6] = [
     ("panic", fault::PANIC),
     ("bad-read", fault::BAD_READ),
     ("stack-overflow", fault::STACK_OVERFLOW),
     ("write-code", fault::WRITE_CODE),
+    ("lose-block", fault::LOSE_BLOCK),
+    ("free-lost", fault::FREE_LOST),
 ];
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
@@ -377,11 +379,14 @@ fn break_kernel(args: &[&str]) -> Result<u8, String> {
     }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
         print(format_args!(
-            "usage: fault panic|bad-read|stack-overflow|write-code|early-close|off\n"
+            "usage: fault panic|bad-read|stack-overflow|write-code|lose-block|free-lost|early-close|off\n"
         ));
         return Ok(STATUS_USAGE);
     };
     teestat::client::fault(&tee::context()?, *number).map_err(|e| e.to_string())?;
+    if [fault::LOSE_BLOCK, fault::FREE_LOST].contains(number) {
+        return Ok(STATUS_OK);
+    }
     Err("the kernel came back".to_string())
 }
 
