@@ -153,7 +153,7 @@ fn both_times_come_and_a_pager_there_is_none() {
 
 #[test]
 fn wrong_types_are_refused_by_every_command() {
-    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 8), (memleak::UUID, 4)] {
+    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 8), (memleak::UUID, 10)] {
         with(pta, |world, session| {
             for command in 0..commands {
                 let params = [value(attr::VALUE_INOUT, 0, 0), out(64), out(64), out(64)];
