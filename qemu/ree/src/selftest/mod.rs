@@ -9,6 +9,7 @@ mod calls;
 mod crashes;
 mod figures;
 mod heaps;
+mod hindsight;
 mod images;
 mod inspect;
 mod memory;
@@ -159,6 +160,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        hindsight::TESTS,
         order::TESTS,
     ];
     warm_up(&bench);
