@@ -6,6 +6,7 @@
 
 mod account;
 mod calls;
+mod commands;
 mod crashes;
 mod figures;
 mod heaps;
@@ -162,6 +163,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         inspect::TESTS,
         hindsight::TESTS,
         order::TESTS,
+        commands::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
