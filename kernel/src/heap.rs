@@ -8,12 +8,14 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds};
 use tally_core::heap::{KernelHeap, LiveGroup};
 use tally_core::inspect::failures::Failures;
+use tally_core::inspect::pools::{PoolError, Question, Step, answer};
 use tally_core::machine::{Clock, millis};
 use tally_core::owner::OwnerId;
 use tally_core::services::label;
@@ -51,6 +53,8 @@ type Report = TextBuffer<REPORT_BYTES>;
 /// The global allocator.
 pub(crate) struct Heap {
     pool: IrqLock<Option<Pool>>,
+    /// Where the pool begins.
+    base: AtomicU64,
     last_oom: IrqLock<Report>,
     failures: IrqLock<Failures>,
 }
@@ -58,6 +62,7 @@ pub(crate) struct Heap {
 #[global_allocator]
 pub(crate) static HEAP: Heap = Heap {
     pool: IrqLock::new(None),
+    base: AtomicU64::new(0),
     last_oom: IrqLock::new(Report::EMPTY),
     failures: IrqLock::new(Failures::EMPTY),
 };
@@ -72,6 +77,7 @@ impl Heap {
         if pool.is_some() {
             return false;
         }
+        self.base.store(base.as_ptr() as u64, Ordering::Relaxed);
         // SAFETY:
         // 1. `memory` is exclusive and lives for good, by its type.
         // 2. The caller zeroed it.
@@ -366,6 +372,15 @@ impl KernelHeap for Heap {
         for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
             *frame = image_offset(*address).unwrap_or(0);
         }
+    }
+
+    fn ask(&self, cursor: u64, question: &mut Question<'_>) -> Result<Step, PoolError> {
+        self.with(|pool| answer(&pool.view()?, cursor, question, image_offset))
+            .unwrap_or(Err(PoolError::Inconsistent))
+    }
+
+    fn base(&self) -> u64 {
+        self.base.load(Ordering::Relaxed)
     }
 
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures)) {

@@ -18,7 +18,7 @@ use tally_ledger::{EPOCH_OFFSET, Group, SiteInfo, Stats, Strategy};
 const MAX_GROUPS: usize = 32;
 
 /// A TA's heap as memory to read.
-struct HeapMemory<'a, M> {
+pub(crate) struct HeapMemory<'a, M> {
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
@@ -32,7 +32,8 @@ impl<M: Machine> Reader for HeapMemory<'_, M> {
     }
 }
 
-fn open<'a, M: Machine>(
+/// The heap at `heap` for reading; `None` if its header makes no sense.
+pub(crate) fn open<'a, M: Machine>(
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
@@ -49,35 +50,12 @@ fn open<'a, M: Machine>(
     .ok()
 }
 
-/// All figures of the heap at `heap`; what is left of them, marked, if they do not add up.
-pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
-    let inconsistent = PoolStats {
-        inconsistent: 1,
-        ..PoolStats::default()
-    };
-    let Some(view) = open(machine, space, heap) else {
-        // A TA that has not used its heap yet has nothing that could be wrong.
-        let untouched = space.heap().is_none_or(|heap| heap.committed == 0);
-        return if untouched {
-            PoolStats::default()
-        } else {
-            inconsistent
-        };
-    };
-    match view.stats() {
-        Ok(stats) => pool_stats(&stats),
-        Err(_) => PoolStats {
-            inconsistent: 1,
-            ..pool_stats(&view.figures())
-        },
-    }
-}
-
 /// What header and call sites say, without a walk.
 pub fn figures<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
     match open(machine, space, heap) {
         Some(view) => pool_stats(&view.figures()),
         None => PoolStats {
+            // A TA that has not used its heap yet has nothing that could be wrong.
             inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
             ..PoolStats::default()
         },
