@@ -5,6 +5,7 @@
 
 mod audit;
 pub mod inspect;
+pub mod pools;
 mod watch;
 
 pub use audit::{

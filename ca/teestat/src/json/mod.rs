@@ -6,6 +6,7 @@
 mod audit;
 pub(crate) mod inspect;
 mod ledger;
+pub(crate) mod pools;
 mod watch;
 
 pub(crate) use audit::{events, held};

@@ -10,6 +10,7 @@
 mod audit;
 pub(crate) mod inspect;
 mod ledger;
+pub(crate) mod pools;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
 pub(crate) use ledger::commands;
