@@ -15,6 +15,7 @@ mod images;
 mod inspect;
 mod memory;
 mod order;
+mod pools;
 mod races;
 mod raw;
 mod sessions;
@@ -162,6 +163,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         figures::TESTS,
         inspect::TESTS,
         hindsight::TESTS,
+        pools::TESTS,
         order::TESTS,
         commands::TESTS,
     ];
