@@ -4,6 +4,7 @@
 //! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
 mod inspect;
+mod leaks;
 mod watch;
 
 use std::sync::Arc;

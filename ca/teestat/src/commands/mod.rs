@@ -11,6 +11,7 @@ mod ledger;
 mod pools;
 mod snapshot;
 mod stock;
+pub(crate) mod top;
 
 pub(crate) use audit::NamedStack;
 
@@ -43,6 +44,7 @@ const GROUPS: &[&[Command]] = &[
     leaks::COMMANDS,
     snapshot::COMMANDS,
     audit::COMMANDS,
+    top::COMMANDS,
     ledger::COMMANDS,
 ];
 

@@ -13,6 +13,7 @@ mod heaps;
 mod hindsight;
 mod images;
 mod inspect;
+mod leaks;
 mod memory;
 mod order;
 mod pools;
@@ -164,6 +165,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         inspect::TESTS,
         hindsight::TESTS,
         pools::TESTS,
+        leaks::TESTS,
         order::TESTS,
         commands::TESTS,
     ];
