@@ -16,6 +16,7 @@ use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds};
 use tally_core::heap::{BlockAt, KernelHeap};
 use tally_core::inspect::failures::Failures;
+use tally_core::inspect::pools::{PoolError, Question, Step, answer};
 use tally_core::machine::{Clock, millis};
 use tally_core::owner::OwnerId;
 use tally_core::services::label;
@@ -362,6 +363,15 @@ impl KernelHeap for Heap {
         for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
             *frame = image_offset(*address).unwrap_or(0);
         }
+    }
+
+    fn ask(&self, cursor: u64, question: &mut Question<'_>) -> Result<Step, PoolError> {
+        self.with(|pool| answer(&pool.view()?, cursor, question, image_offset))
+            .unwrap_or(Err(PoolError::Inconsistent))
+    }
+
+    fn base(&self) -> u64 {
+        self.base.load(Ordering::Relaxed)
     }
 
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures)) {

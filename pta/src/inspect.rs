@@ -1,4 +1,4 @@
-//! Tally's inspector: TAs, regions, sessions, status.
+//! Tally's inspector: TAs, regions, sessions, pools, what was refused, what has ended.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::inspect`]'s; memory it needs is on the stack, however long a
 //! list is.
@@ -6,13 +6,22 @@
 
 use crate::{list, records};
 use tally_abi::pta::inspect::{
-    CMD_FAILURES, CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_STATUS, CMD_TAS, UUID,
+    BlockRow, CMD_BLOCK, CMD_BLOCK_BYTES, CMD_BLOCKS, CMD_CHECK, CMD_CHUNKS, CMD_CLASSES,
+    CMD_FAILURES, CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_SITES, CMD_STATUS, CMD_TAS, ChunkRow,
+    ClassRow, SiteRow, UUID,
 };
-use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_OUTPUT};
+use tally_abi::ta::param_type::{
+    MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INOUT, VALUE_INPUT, VALUE_OUTPUT,
+};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::inspect::Which;
+use tally_core::inspect::pools::Step;
 use tally_core::inspect::regions::RegionCursor;
 use tally_core::pta_api::{Params, PseudoTa, Services};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Rows that a list of classes has at most.
+const MAX_CLASSES: usize = 32;
 
 pub(crate) struct Inspector;
 
@@ -76,6 +85,52 @@ impl PseudoTa for Inspector {
                 params.set_value(1, services.history_dropped(), 0);
                 records::write(params, 0, |index| services.history(index))
             }
+            CMD_SITES => stream(
+                services,
+                params,
+                |which, cursor, rows: &mut [SiteRow; 8]| services.pool_sites(which, cursor, rows),
+            ),
+            CMD_BLOCKS => stream(
+                services,
+                params,
+                |which, cursor, rows: &mut [BlockRow; 32]| {
+                    services.pool_blocks(which, cursor, rows)
+                },
+            ),
+            CMD_CHUNKS => stream(
+                services,
+                params,
+                |which, cursor, rows: &mut [ChunkRow; 32]| {
+                    services.pool_chunks(which, cursor, rows)
+                },
+            ),
+            CMD_CLASSES => {
+                list::expect(params, LIST)?;
+                let which = loaded(services, params)?;
+                let mut rows = [ClassRow::default(); MAX_CLASSES];
+                let count = services.pool_classes(which, &mut rows)?;
+                records::write(params, 1, |index| rows[..count].get(index).copied())
+            }
+            CMD_CHECK => {
+                list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+                let which = loaded(services, params)?;
+                let (damage, at) = services.pool_check(which)?;
+                params.set_value(1, damage, at);
+                Ok(())
+            }
+            CMD_BLOCK => {
+                list::expect(params, [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, NONE])?;
+                let which = loaded(services, params)?;
+                let row = services.pool_block(which, wide(params.value(1)))?;
+                records::write(params, 2, |index| (index == 0).then_some(row))
+            }
+            CMD_BLOCK_BYTES => {
+                list::expect(
+                    params,
+                    [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, VALUE_OUTPUT],
+                )?;
+                block_bytes(services, params)
+            }
             CMD_STATUS => {
                 list::expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;
                 match subject(params)?.uuid {
@@ -86,6 +141,60 @@ impl PseudoTa for Inspector {
             _ => Err(TeeResult::NOT_SUPPORTED),
         }
     }
+}
+
+const fn wide((low, high): (u32, u32)) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+/// As many rows from the cursor in value 1 on as memory reference 2 has room for, a step at a time.
+fn stream<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
+    services: &dyn Services,
+    params: &mut dyn Params,
+    mut ask: impl FnMut(Which, u64, &mut [T; N]) -> Result<Step, TeeResult>,
+) -> Result<(), TeeResult> {
+    list::expect(params, [MEMREF_INPUT, VALUE_INOUT, MEMREF_OUTPUT, NONE])?;
+    let which = loaded(services, params)?;
+    let step_bytes = (N * size_of::<T>()) as u64;
+    let room = params.memref_len(2);
+    if room < step_bytes {
+        params.set_memref_len(2, step_bytes);
+        return Err(TeeResult::SHORT_BUFFER);
+    }
+    let mut cursor = wide(params.value(1));
+    let mut rows = [T::default(); N];
+    let mut written = 0;
+    loop {
+        let step = ask(which, cursor, &mut rows)?;
+        let octets = rows[..step.count].as_bytes();
+        params.write(2, written, octets)?;
+        written += octets.len() as u64;
+        cursor = step.next;
+        if cursor == 0 || room - written < step_bytes {
+            break;
+        }
+    }
+    params.set_value(1, cursor as u32, (cursor >> 32) as u32);
+    params.set_memref_len(2, written);
+    Ok(())
+}
+
+fn block_bytes(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+    let which = loaded(services, params)?;
+    // Asked first, so that a build that does not show them says so whatever the offset.
+    services.pool_bytes(which, 0, &mut [])?;
+    let block = services.pool_block(which, wide(params.value(1)))?;
+    params.set_value(3, block.offset as u32, block.size as u32);
+    let room = params.memref_len(2).min(block.size);
+    let mut done = 0;
+    let mut chunk = [0; 256];
+    while done < room {
+        let piece = &mut chunk[..(room - done).min(256) as usize];
+        services.pool_bytes(which, block.offset + done, piece)?;
+        params.write(2, done, piece)?;
+        done += piece.len() as u64;
+    }
+    list::finish(params, 2, block.size)
 }
 
 fn regions(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {

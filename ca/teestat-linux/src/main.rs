@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let transport = OnDemand::default();
     let before = state::load();
-    let mut memory = before;
+    let mut memory = before.clone();
     let mut out = Stream(io::BufWriter::new(io::stdout().lock()));
     let mut status = teestat::run(
         &args,

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use teestat::Memory;
+use teestat::{Memory, SlabNote};
 
 /// `$XDG_RUNTIME_DIR/teestat/last-mark`, or below `/run` for services and root.
 fn path() -> PathBuf {
@@ -20,9 +20,23 @@ pub(crate) fn load() -> Memory {
 }
 
 fn parse(text: &str) -> Memory {
+    let mut lines = text.lines();
     Memory {
-        last_mark: text.trim().parse().ok(),
+        last_mark: lines.next().and_then(|line| line.trim().parse().ok()),
+        slabs: lines.filter_map(slab).collect(),
     }
+}
+
+/// Reads a size class: UUID of the pool, kind, size of a block, live blocks, bytes.
+fn slab(line: &str) -> Option<SlabNote> {
+    let mut words = line.split(' ');
+    Some(SlabNote {
+        pool: words.next()?.parse().ok()?,
+        kind: words.next()?.parse().ok()?,
+        block_size: words.next()?.parse().ok()?,
+        live: words.next()?.parse().ok()?,
+        bytes: words.next()?.parse().ok()?,
+    })
 }
 
 /// Writes the state.
@@ -31,13 +45,43 @@ pub(crate) fn save(memory: &Memory) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
+    std::fs::write(path, print(memory))
+}
+
+fn print(memory: &Memory) -> String {
     let mark = memory.last_mark.map(|mark| mark.to_string());
-    std::fs::write(path, mark.unwrap_or_default())
+    let mut text = mark.unwrap_or_default() + "\n";
+    for note in &memory.slabs {
+        text += &format!(
+            "{} {} {} {} {}\n",
+            note.pool, note.kind, note.block_size, note.live, note.bytes
+        );
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Memory, SlabNote, parse, print};
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let note = SlabNote {
+            kind: 1,
+            block_size: 48,
+            live: 3,
+            bytes: 4096,
+            ..SlabNote::default()
+        };
+        for last_mark in [None, Some(3)] {
+            let memory = Memory {
+                last_mark,
+                slabs: vec![note, note],
+            };
+            assert_eq!(parse(&print(&memory)), memory);
+        }
+        assert!(parse("1\nno slab at all\n").slabs.is_empty());
+    }
 
     #[test]
     fn only_a_number_is_a_mark() {

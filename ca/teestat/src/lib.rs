@@ -32,6 +32,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use tally_abi::TeeUuid;
+use tally_abi::pta::inspect::ClassRow;
 use teec::Context;
 
 use tool::{Failure, Tool, usage};
@@ -93,10 +94,52 @@ impl Host for NoNames {
 }
 
 /// What the tool remembers between runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The last mark that `leaks mark` set.
     pub last_mark: Option<u32>,
+    /// Size classes of pools when `slabinfo` was last asked.
+    pub slabs: Vec<SlabNote>,
+}
+
+impl Memory {
+    /// Nothing is remembered yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            last_mark: None,
+            slabs: Vec::new(),
+        }
+    }
+}
+
+/// A size class of a pool as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlabNote {
+    /// The TA whose heap this is, or nil.
+    pub pool: TeeUuid,
+    /// One of [`tally_abi::pta::inspect::class_kind`].
+    pub kind: u32,
+    /// Bytes that a block can hold.
+    pub block_size: u32,
+    /// Live blocks.
+    pub live: u32,
+    /// Bytes of memory.
+    pub bytes: u64,
+}
+
+impl SlabNote {
+    /// The note of a row.
+    #[must_use]
+    pub const fn of(row: &ClassRow) -> Self {
+        Self {
+            pool: row.pool,
+            kind: row.kind,
+            block_size: row.block_size,
+            live: row.live,
+            bytes: row.bytes,
+        }
+    }
 }
 
 /// Exit status: done.

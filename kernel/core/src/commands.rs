@@ -315,7 +315,7 @@ fn allocations<M: Machine>(machine: &M, instance: &Instance) -> Detail {
     let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
         return Detail::default();
     };
-    let stats = ta_heap::stats(machine, space, heap);
+    let stats = ta_heap::figures(machine, space, heap);
     Detail {
         allocations: stats.num_get,
         releases: stats.num_release,

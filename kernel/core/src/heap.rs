@@ -4,6 +4,7 @@
 //! **Knows nothing of:** the strategy behind the heap.
 
 use crate::inspect::failures::Failures;
+use crate::inspect::pools::{PoolError, Question, Step};
 use crate::owner::OwnerId;
 use core::fmt;
 use core::ops::Range;
@@ -45,6 +46,13 @@ pub trait KernelHeap: Sync {
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
     /// Fills in from where the caller was called: return addresses as in [`Self::frames`].
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]);
+    /// One step of an answer.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    fn ask(&self, cursor: u64, question: &mut Question<'_>) -> Result<Step, PoolError>;
+    /// Where the pool begins.
+    fn base(&self) -> u64;
     /// Works on the log of refused allocations. Nothing may be allocated meanwhile.
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures));
     /// Writes the last out-of-memory report; false if there was none.

@@ -14,6 +14,7 @@ use crate::services::label;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::fmt::{self, Write};
+use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_abi::pta::memleak::owner_kind;
 use tally_ledger::SiteInfo;
@@ -90,6 +91,7 @@ pub fn failure_row<M: Machine>(
     instance: &Instance,
     context: &UserContext,
     refusal: &Refusal,
+    pool: &PoolStats,
 ) -> FailureRow {
     const PAGE: u64 = PAGE_SIZE as u64;
     let mut row = FailureRow {
@@ -104,15 +106,14 @@ pub fn failure_row<M: Machine>(
     let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
         return row;
     };
-    let figures = ta_heap::figures(machine, space, heap);
     match refusal.limit {
         // The kernel heap tells the rest itself.
         Limit::KernelHeap => row.pool = failed_pool::KERNEL_HEAP,
         Limit::HeapSize => {
             row.pool = failed_pool::TA_HEAP;
-            row.used = figures.alloc.allocated.into();
+            row.used = pool.alloc.allocated.into();
             row.pool_size = space.heap().map_or(0, |heap| heap.max);
-            row.largest_free = figures.largest_free;
+            row.largest_free = pool.largest_free;
         }
         Limit::Quota => {
             row.pool = failed_pool::TA_QUOTA;
@@ -159,7 +160,7 @@ pub fn failure_row<M: Machine>(
     row
 }
 
-/// Writes the report on the console and returns it for clients.
+/// Writes the report on the console and returns it for clients. `pool`: the figures of the TA's heap.
 #[must_use]
 pub fn report<M: Machine>(
     machine: &M,
@@ -167,10 +168,19 @@ pub fn report<M: Machine>(
     instance: &Instance,
     context: &UserContext,
     refusal: &Refusal,
+    pool: &PoolStats,
 ) -> Report {
     let mut report = Report::EMPTY;
     // A report that is cut is still a report.
-    let _ = write(&mut report, machine, pages, instance, context, refusal);
+    let _ = write(
+        &mut report,
+        machine,
+        pages,
+        instance,
+        context,
+        refusal,
+        pool,
+    );
     for line in report.text().lines() {
         log::error!("{line}");
     }
@@ -184,6 +194,7 @@ fn write<M: Machine>(
     instance: &Instance,
     context: &UserContext,
     refusal: &Refusal,
+    pool: &PoolStats,
 ) -> fmt::Result {
     let uuid = instance.uuid;
     writeln!(
@@ -195,12 +206,11 @@ fn write<M: Machine>(
     let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
         return Ok(());
     };
-    let stats = ta_heap::stats(machine, space, heap);
     let max = space.heap().map_or(0, |heap| heap.max);
     writeln!(
         out,
         "  {} of {} bytes allocated, largest free chunk {}, to grow to {}, at most {max}",
-        stats.alloc.allocated, stats.alloc.size, stats.largest_free, refusal.wanted
+        pool.alloc.allocated, pool.alloc.size, pool.largest_free, refusal.wanted
     )?;
     writeln!(
         out,

@@ -119,14 +119,6 @@ fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
 }
 
 impl<M: Machine> Kernel<M> {
-    fn ta_pool(&self, found: &Instance) -> PoolStats {
-        let pool = match (&found.space, found.heap) {
-            (Some(space), Some(heap)) => ta_heap::stats(&self.machine, space, heap),
-            _ => last_pool(found),
-        };
-        named_pool(found, pool)
-    }
-
     /// What the books of a TA's heap say of it without a walk, read from outside: all but the free
     /// chunks. Its last figures if it is dead.
     #[must_use]
@@ -136,13 +128,6 @@ impl<M: Machine> Kernel<M> {
             _ => last_pool(found),
         };
         named_pool(found, pool)
-    }
-
-    /// All figures of a TA's heap; `None` if the instance is gone.
-    #[must_use]
-    pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
-        let state = self.state();
-        Some(self.ta_pool(state.guest.instances.at(instance)?))
     }
 
     /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
@@ -183,22 +168,32 @@ impl<M: Machine> Services for CallServices<'_, M> {
     }
 
     fn pool(&self, index: usize) -> Option<PoolStats> {
-        let state = self.kernel.state();
         match index {
             0 => Some(self.kernel.heap.stats()),
-            1 => Some(self.kernel.ta_ram(&state)),
-            _ => shown(&state, index - 2).map(|(_, found)| self.kernel.ta_pool(found)),
+            1 => Some(self.kernel.ta_ram(&self.kernel.state())),
+            _ => {
+                let instance = shown(&self.kernel.state(), index - 2)?.0;
+                // One that has just gone leaves a row without figures.
+                Some(self.kernel.ta_pool_in_steps(instance).unwrap_or_default())
+            }
         }
     }
 
     fn ta(&self, index: usize) -> Option<TaStats> {
-        let state = self.kernel.state();
-        shown(&state, index).map(|(_, found)| TaStats {
-            uuid: found.uuid,
-            panicked: u32::from(found.life == Life::Dead),
-            sess_num: found.sessions,
-            heap: self.kernel.ta_pool(found).alloc,
-        })
+        let (instance, mut stats) = {
+            let state = self.kernel.state();
+            let (instance, found) = shown(&state, index)?;
+            let stats = TaStats {
+                uuid: found.uuid,
+                panicked: u32::from(found.life == Life::Dead),
+                sess_num: found.sessions,
+                ..TaStats::default()
+            };
+            (instance, stats)
+        };
+        let pool = self.kernel.ta_pool_in_steps(instance);
+        stats.heap = pool.unwrap_or_default().alloc;
+        Some(stats)
     }
 
     fn meminfo(&self, index: usize) -> Option<MeminfoRow> {

@@ -339,14 +339,24 @@ impl<M: Machine> Call<'_, M> {
 
     fn sys_heap_grow(&self, instance: InstanceRef, context: &UserContext) -> Result<(), TeeResult> {
         let [bytes, size] = [context.x[0], context.x[1]];
+        let grown = self.grow_heap(instance, bytes)?;
+        grown.map_err(|limit| {
+            if size != 0 {
+                let refusal = Refusal {
+                    size,
+                    wanted: bytes,
+                    limit,
+                };
+                self.report_heap(instance, context, &refusal);
+            }
+            TeeResult::OUT_OF_MEMORY
+        })
+    }
+
+    fn grow_heap(&self, instance: InstanceRef, bytes: u64) -> Result<Result<(), Limit>, TeeResult> {
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State {
-            pages,
-            guest,
-            last_oom,
-            ..
-        } = &mut *state;
+        let State { pages, guest, .. } = &mut *state;
         let found = guest
             .instances
             .at_mut(instance)
@@ -359,35 +369,42 @@ impl<M: Machine> Call<'_, M> {
         }
         let more = bytes.saturating_sub(heap.committed);
         if more == 0 {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        let grown = if bytes > heap.max {
-            Err(Limit::HeapSize)
-        } else {
-            let mut memory = mem(pages, &kernel.machine);
-            kernel
-                .as_owner(owner, || space.heap_grow(&mut memory, more))
-                .map_err(Limit::from)
-        };
-        grown.map(drop).map_err(|limit| {
-            // Told here, and not again.
+        if bytes > heap.max {
+            return Ok(Err(Limit::HeapSize));
+        }
+        let mut memory = mem(pages, &kernel.machine);
+        let grown = kernel.as_owner(owner, || space.heap_grow(&mut memory, more));
+        if grown.is_err() {
+            // Told by the caller, and not again.
+            space.take_refused();
             pages.take_refused();
-            if let Some(space) = &mut found.space {
-                space.take_refused();
-            }
-            if size != 0 {
-                let refusal = Refusal {
-                    size,
-                    wanted: bytes,
-                    limit,
-                };
-                *last_oom = oom::report(&kernel.machine, pages, found, context, &refusal);
-                let mut row = oom::failure_row(&kernel.machine, pages, found, context, &refusal);
-                row.at_ms = kernel.uptime_millis();
-                kernel.note_failure(&row, None);
-            }
-            TeeResult::OUT_OF_MEMORY
-        })
+        }
+        Ok(grown.map(drop).map_err(Limit::from))
+    }
+
+    /// Says that a heap does not grow: on the console, in the log, and to who asks.
+    fn report_heap(&self, instance: InstanceRef, context: &UserContext, refusal: &Refusal) {
+        let kernel = self.kernel;
+        let machine = &kernel.machine;
+        let Some(pool) = kernel.ta_pool_in_steps(instance) else {
+            return;
+        };
+        let mut state = kernel.state();
+        let State {
+            pages,
+            guest,
+            last_oom,
+            ..
+        } = &mut *state;
+        let Some(found) = guest.instances.at(instance) else {
+            return;
+        };
+        *last_oom = oom::report(machine, pages, found, context, refusal, &pool);
+        let mut row = oom::failure_row(machine, pages, found, context, refusal, &pool);
+        row.at_ms = kernel.uptime_millis();
+        kernel.note_failure(&row, None);
     }
 
     /// Refuses a TA's call to another when too little is left of the kernel stack, on which each

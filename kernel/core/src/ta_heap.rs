@@ -105,35 +105,12 @@ pub(crate) fn blocks<M: Machine>(
     Ok((count, (next != 0).then_some(next)))
 }
 
-/// All figures of the heap at `heap`; what is left of them, marked, if they do not add up.
-pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
-    let inconsistent = PoolStats {
-        inconsistent: 1,
-        ..PoolStats::default()
-    };
-    let Ok(view) = open(machine, space, heap) else {
-        // A TA that has not used its heap yet has nothing that could be wrong.
-        let untouched = space.heap().is_none_or(|heap| heap.committed == 0);
-        return if untouched {
-            PoolStats::default()
-        } else {
-            inconsistent
-        };
-    };
-    match view.stats() {
-        Ok(stats) => pool_stats(&stats),
-        Err(_) => PoolStats {
-            inconsistent: 1,
-            ..pool_stats(&view.figures())
-        },
-    }
-}
-
 /// What header and call sites say, without a walk.
 pub fn figures<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
     match open(machine, space, heap) {
         Ok(view) => pool_stats(&view.figures()),
         Err(_) => PoolStats {
+            // A TA that has not used its heap yet has nothing that could be wrong.
             inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
             ..PoolStats::default()
         },

@@ -232,6 +232,16 @@ pub mod control {
         pub const FREE_LOST: u32 = 5;
     }
 
+    /// What [`PoolStats::inconsistent`] says.
+    pub mod consistency {
+        /// The figures add up.
+        pub const SOUND: u32 = 0;
+        /// The pool's own bookkeeping does not add up (a TA can scribble over its own).
+        pub const INCONSISTENT: u32 = 1;
+        /// Its owner changed it whenever it was read; the figures of free chunks are missing.
+        pub const CHANGING: u32 = 2;
+    }
+
     /// One use of secure RAM, 48 bytes.
     #[derive(
         Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -264,7 +274,7 @@ pub mod control {
         pub live_blocks: u64,
         /// Bytes of bookkeeping.
         pub metadata: u64,
-        /// 1 if the pool's own bookkeeping did not add up (a TA can scribble over its own).
+        /// One of [`consistency`].
         pub inconsistent: u32,
         /// 1: first fit on linked_list_allocator; 0: the default strategy.
         pub strategy: u32,

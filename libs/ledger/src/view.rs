@@ -124,6 +124,11 @@ impl<R: Reader> View<R> {
         })
     }
 
+    /// Copies bytes at `offset` from the pool's base, whatever they are; false if they cannot be read.
+    pub fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        self.reader.read(offset, buf)
+    }
+
     /// What header and call sites say, without a walk: all but the free chunks and the sizes with
     /// rounding, which are zero. For pools whose walk fails.
     pub fn figures(&self) -> Stats {

@@ -51,7 +51,7 @@ impl Subject {
         TeeUuid::from_octets(octets)
     }
 
-    fn octets(&self) -> &[u8] {
+    pub(super) fn octets(&self) -> &[u8] {
         &self.octets[..self.len]
     }
 }
@@ -145,7 +145,7 @@ pub fn history(context: &Context<'_>) -> Result<(Vec<HistoryRow>, u32)> {
     }
 }
 
-fn list<T: zerocopy::FromBytes>(
+pub(super) fn list<T: zerocopy::FromBytes>(
     context: &Context<'_>,
     what: &'static str,
     command: u32,

@@ -6,6 +6,7 @@
 mod audit;
 pub mod inspect;
 pub mod leaks;
+pub mod pools;
 mod watch;
 
 pub use audit::{

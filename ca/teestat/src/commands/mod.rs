@@ -8,6 +8,7 @@ mod audit;
 mod inspect;
 mod leaks;
 mod ledger;
+mod pools;
 mod snapshot;
 mod stock;
 pub(crate) mod top;
@@ -39,6 +40,7 @@ const GROUPS: &[&[Command]] = &[
     stock::COMMANDS,
     account::COMMANDS,
     inspect::COMMANDS,
+    pools::COMMANDS,
     leaks::COMMANDS,
     snapshot::COMMANDS,
     audit::COMMANDS,

@@ -7,6 +7,7 @@ mod audit;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
 mod ledger;
+pub(crate) mod pools;
 pub(crate) mod top;
 mod watch;
 

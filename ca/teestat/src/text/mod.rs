@@ -11,6 +11,7 @@ mod audit;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
 mod ledger;
+pub(crate) mod pools;
 pub(crate) mod top;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};

@@ -6,8 +6,11 @@
 
 mod detail;
 pub mod failures;
+mod figures;
 pub mod history;
+pub mod pools;
 pub mod regions;
+mod rows;
 mod stack;
 mod status;
 mod unfreed;

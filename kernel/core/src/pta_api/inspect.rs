@@ -5,9 +5,12 @@
 //! **Knows nothing of:** the pTA's commands.
 
 use crate::inspect::Which;
+use crate::inspect::pools::Step;
 use crate::inspect::regions::RegionCursor;
-use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail};
+use tally_abi::pta::inspect::{
+    BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
+};
+use tally_abi::{TeeResult, TeeUuid};
 
 /// Looking into TAs and the kernel. Lists are asked item by item, each telling where to go on;
 /// `None` ends them.
@@ -24,6 +27,52 @@ pub trait Inspect {
     fn session(&self, which: Which, from: usize) -> Option<(SessionRow, usize)>;
     /// Writes the status of a TA's instances to the secure console; how many there are.
     fn print_status(&self, uuid: TeeUuid) -> usize;
+    /// Call sites of a pool; no TA named: of the kernel heap.
+    ///
+    /// # Errors
+    /// `ITEM_NOT_FOUND` for a TA that is not loaded, `CORRUPT_OBJECT` for books that make no sense.
+    fn pool_sites(&self, which: Which, cursor: u64, out: &mut [SiteRow])
+    -> Result<Step, TeeResult>;
+    /// Live blocks, likewise.
+    ///
+    /// # Errors
+    /// As [`Self::pool_sites`].
+    fn pool_blocks(
+        &self,
+        which: Which,
+        cursor: u64,
+        out: &mut [BlockRow],
+    ) -> Result<Step, TeeResult>;
+    /// Chunks, likewise.
+    ///
+    /// # Errors
+    /// As [`Self::pool_sites`].
+    fn pool_chunks(
+        &self,
+        which: Which,
+        cursor: u64,
+        out: &mut [ChunkRow],
+    ) -> Result<Step, TeeResult>;
+    /// Size classes; how many.
+    ///
+    /// # Errors
+    /// As [`Self::pool_sites`].
+    fn pool_classes(&self, which: Which, out: &mut [ClassRow]) -> Result<usize, TeeResult>;
+    /// Checks a pool: one of [`tally_abi::pta::inspect::damage`], and where.
+    ///
+    /// # Errors
+    /// `BUSY` if it is changed all the while; as [`Self::pool_sites`].
+    fn pool_check(&self, which: Which) -> Result<(u32, u32), TeeResult>;
+    /// The live block that has the byte at an offset, or at an address where those are shown.
+    ///
+    /// # Errors
+    /// `ITEM_NOT_FOUND`, `ACCESS_DENIED`; as [`Self::pool_sites`].
+    fn pool_block(&self, which: Which, at: u64) -> Result<BlockRow, TeeResult>;
+    /// Copies what is in a pool.
+    ///
+    /// # Errors
+    /// `NOT_SUPPORTED` in builds that do not show it; as [`Self::pool_sites`].
+    fn pool_bytes(&self, which: Which, offset: u64, out: &mut [u8]) -> Result<(), TeeResult>;
     /// The oldest refused allocation that is kept of this number or a later one.
     fn failure(&self, number: u64) -> Option<FailureRow>;
     /// What TAs used that have ended, latest first.

@@ -5,11 +5,14 @@
 
 use super::CallServices;
 use crate::inspect::Which;
+use crate::inspect::pools::Step;
 use crate::inspect::regions::RegionCursor;
 use crate::machine::Machine;
 use crate::pta_api::inspect::Inspect;
-use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail};
+use tally_abi::pta::inspect::{
+    BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
+};
+use tally_abi::{TeeResult, TeeUuid};
 
 impl<M: Machine> Inspect for CallServices<'_, M> {
     fn is_loaded(&self, which: Which) -> bool {
@@ -34,6 +37,49 @@ impl<M: Machine> Inspect for CallServices<'_, M> {
 
     fn print_status(&self, uuid: TeeUuid) -> usize {
         self.kernel.print_status(uuid)
+    }
+
+    fn pool_sites(
+        &self,
+        which: Which,
+        cursor: u64,
+        out: &mut [SiteRow],
+    ) -> Result<Step, TeeResult> {
+        Ok(self.kernel.site_rows(which, cursor, out)?)
+    }
+
+    fn pool_blocks(
+        &self,
+        which: Which,
+        cursor: u64,
+        out: &mut [BlockRow],
+    ) -> Result<Step, TeeResult> {
+        Ok(self.kernel.block_rows(which, cursor, out)?)
+    }
+
+    fn pool_chunks(
+        &self,
+        which: Which,
+        cursor: u64,
+        out: &mut [ChunkRow],
+    ) -> Result<Step, TeeResult> {
+        Ok(self.kernel.chunk_rows(which, cursor, out)?)
+    }
+
+    fn pool_classes(&self, which: Which, out: &mut [ClassRow]) -> Result<usize, TeeResult> {
+        Ok(self.kernel.class_rows(which, out)?)
+    }
+
+    fn pool_check(&self, which: Which) -> Result<(u32, u32), TeeResult> {
+        self.kernel.check_pool(which)
+    }
+
+    fn pool_block(&self, which: Which, at: u64) -> Result<BlockRow, TeeResult> {
+        self.kernel.block_at(which, at)
+    }
+
+    fn pool_bytes(&self, which: Which, offset: u64, out: &mut [u8]) -> Result<(), TeeResult> {
+        self.kernel.pool_bytes(which, offset, out)
     }
 
     fn failure(&self, number: u64) -> Option<FailureRow> {

@@ -5,6 +5,7 @@
 
 use crate::heap::{BlockAt, KernelHeap};
 use crate::inspect::failures::Failures;
+use crate::inspect::pools::{PoolError, Question, Step};
 use crate::owner::OwnerId;
 use core::fmt;
 use core::ops::Range;
@@ -70,6 +71,12 @@ impl KernelHeap for NoHeap {
     }
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]) {
         frames[0] = 0x40;
+    }
+    fn ask(&self, _: u64, _: &mut Question<'_>) -> Result<Step, PoolError> {
+        Ok(Step::default())
+    }
+    fn base(&self) -> u64 {
+        0
     }
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures)) {
         work(&mut self.0.lock());

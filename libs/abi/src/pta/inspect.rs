@@ -22,18 +22,20 @@ pub const CMD_REGIONS: u32 = 1;
 /// `(memref in: UUID octets, nil for the kernel heap; value inout: a, b = cursor, 0 at first and
 /// after the last; memref out: [`SiteRow`] array)`: as many call sites as fit.
 pub const CMD_SITES: u32 = 2;
-/// `(memref in: UUID octets, nil for the kernel heap; memref out: [`ClassRow`] array)`.
+/// `(memref in: UUID octets, nil for the kernel heap; memref out: [`ClassRow`] array)`: they add up to the
+/// pool's size.
 pub const CMD_CLASSES: u32 = 3;
-/// As [`CMD_SITES`], with [`BlockRow`]s: live blocks.
+/// As [`CMD_SITES`], with [`BlockRow`]s: live blocks, but for what the kernel takes for calls in flight
+/// and for statistics.
 pub const CMD_BLOCKS: u32 = 4;
 /// As [`CMD_SITES`], with [`ChunkRow`]s: every chunk of a pool, free ones too.
 pub const CMD_CHUNKS: u32 = 5;
-/// `(memref in: UUID octets, nil for the kernel heap; value inout: a, b = cursor; value out: a =
-/// chunks looked at, b = chunks that are damaged)`: validates as much of a pool as one step may.
+/// `(memref in: UUID octets, nil for the kernel heap; value out: a = [`damage`], b = where)`: validates a
+/// whole pool, in steps. `BUSY` if it is changed all the while.
 pub const CMD_CHECK: u32 = 6;
 /// `(memref in: UUID octets, nil for the kernel heap; value in: a, b = offset in the pool; memref
-/// out: the block's bytes; value out: a = offset in the block, b = its size)`. Only in builds that
-/// show memory, else `NOT_SUPPORTED`.
+/// out: the bytes of the block that has it, from its start; value out: a = the block's offset, b = its
+/// size)`. Only in builds that show memory, else `NOT_SUPPORTED`; `ITEM_NOT_FOUND` if there is no block.
 pub const CMD_BLOCK_BYTES: u32 = 7;
 /// `(memref in: UUID octets; none; none; none)`: writes a TA's status to the secure console.
 pub const CMD_STATUS: u32 = 8;
@@ -44,6 +46,24 @@ pub const CMD_FAILURES: u32 = 9;
 pub const CMD_HISTORY: u32 = 10;
 /// `(memref in: UUID octets, nil for all TAs; memref out: [`SessionRow`] array)`: open sessions.
 pub const CMD_SESSIONS: u32 = 12;
+/// `(memref in: UUID octets, nil for the kernel heap; value in: a, b = offset in the pool, or an address where
+/// those are shown; memref out: one [`BlockRow`])`: the live block that has this byte. `ITEM_NOT_FOUND` if none
+/// has, `ACCESS_DENIED` for an address where those are hidden.
+pub const CMD_BLOCK: u32 = 13;
+
+/// What [`CMD_CHECK`] finds first.
+pub mod damage {
+    /// Nothing.
+    pub const NONE: u32 = 0;
+    /// The header makes no sense, or the walk over all blocks does not come to the pool's end.
+    pub const WALK: u32 = 1;
+    /// A unit of 256 bytes (its number is told) is not what its neighbours say.
+    pub const UNIT: u32 = 2;
+    /// Two free runs touch at a unit.
+    pub const UNJOINED: u32 = 3;
+    /// Something else.
+    pub const OTHER: u32 = 4;
+}
 
 /// Where an instance is in its life.
 pub mod state {
@@ -228,7 +248,7 @@ pub struct ClassRow {
     pub pool: TeeUuid,
     /// One of [`class_kind`].
     pub kind: u32,
-    /// Bytes a block, 0 if they differ.
+    /// Bytes a block can hold, 0 if they differ.
     pub block_size: u32,
     /// Slabs.
     pub slabs: u32,
@@ -272,10 +292,22 @@ pub struct ChunkRow {
     pub offset: u64,
     /// Bytes it takes.
     pub bytes: u64,
-    /// 0 free, 1 allocated, 2 kept for the next allocation, 3 the pool's own.
+    /// One of [`chunk_kind`].
     pub kind: u32,
     /// Unused, zero.
     pub reserved: u32,
+}
+
+/// Kinds of [`ChunkRow`].
+pub mod chunk_kind {
+    /// Free.
+    pub const FREE: u32 = 0;
+    /// A live block.
+    pub const BLOCK: u32 = 1;
+    /// Free, and kept for the next block of its size.
+    pub const KEPT: u32 = 2;
+    /// The pool's own: tables, records, padding.
+    pub const OWN: u32 = 3;
 }
 
 /// Which memory was refused.

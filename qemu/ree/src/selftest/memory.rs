@@ -406,25 +406,29 @@ fn register_until_refused(
     result.map(|()| n)
 }
 
-fn heap_full(bench: &Bench) -> Outcome {
+/// Registers scattered memory until the kernel heap refuses, and gives it back; how many fitted.
+pub(super) fn fill_heap(bench: &Bench) -> Result<u64, String> {
     const N: usize = 600;
     let mut session = bench.open(hello::UUID)?;
     let pages = Pages::allocate(2 * N).ok_or("no memory")?;
     let physical = |va: usize| bench.tee.conduit().physical(va);
     let addresses = (0..N).map(|i| physical(pages.address() + 2 * i * PAGE_SIZE));
     let list = PageList::build(addresses, 0, physical).ok_or("no memory")?;
+    register_until_refused(bench, list.buf_ptr(), N * PAGE_SIZE, 100, || {
+        // What needs no memory goes on; what does is refused, and no more than that.
+        works(session.invoke_plain(hello::CMD_NOP))?;
+        match bench.context.open_session(hello::UUID) {
+            Ok(mut other) => works(other.invoke_plain(hello::CMD_NOP)),
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(()),
+            Err(error) => Err(format!("opening a session: {error}")),
+        }
+    })
+}
+
+fn heap_full(bench: &Bench) -> Outcome {
     let mut rounds = Vec::new();
     for _ in 0..3 {
-        let n = register_until_refused(bench, list.buf_ptr(), N * PAGE_SIZE, 100, || {
-            // What needs no memory goes on; what does is refused, and no more than that.
-            works(session.invoke_plain(hello::CMD_NOP))?;
-            match bench.context.open_session(hello::UUID) {
-                Ok(mut other) => works(other.invoke_plain(hello::CMD_NOP)),
-                Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(()),
-                Err(error) => Err(format!("opening a session: {error}")),
-            }
-        })?;
-        rounds.push(n);
+        rounds.push(fill_heap(bench)?);
     }
     holds(
         rounds[0] > 1 && rounds.iter().all(|&n| n == rounds[0]),

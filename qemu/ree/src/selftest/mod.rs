@@ -10,11 +10,13 @@ mod commands;
 mod crashes;
 mod figures;
 mod heaps;
+mod hindsight;
 mod images;
 mod inspect;
 mod leaks;
 mod memory;
 mod order;
+mod pools;
 mod races;
 mod raw;
 mod sessions;
@@ -161,6 +163,8 @@ pub(crate) fn run(filter: &str) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        hindsight::TESTS,
+        pools::TESTS,
         leaks::TESTS,
         order::TESTS,
         commands::TESTS,

@@ -210,7 +210,7 @@ fn help(args: &[&str]) -> Result<u8, String> {
     }
 }
 
-static MEMORY: Mutex<Memory> = Mutex::new(Memory { last_mark: None });
+static MEMORY: Mutex<Memory> = Mutex::new(Memory::new());
 
 /// The last mark that `teestat leaks mark` set.
 pub(crate) fn last_mark() -> Option<u32> {
@@ -219,7 +219,7 @@ pub(crate) fn last_mark() -> Option<u32> {
 
 fn teestat_command(args: &[&str]) -> Result<u8, String> {
     let context = tee::context()?;
-    let mut memory = *MEMORY.lock();
+    let mut memory = MEMORY.lock().clone();
     let status = teestat::run(
         args,
         &context,

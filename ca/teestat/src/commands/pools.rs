@@ -1,0 +1,360 @@
+//! What is in a pool: `slabinfo`, `allocinfo`, `blocks`, `block`, `pool`.
+//!
+//! **Invariant:** lists of blocks and chunks are written as they come, never kept.
+//! **Knows nothing of:** where the figures come from.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use tally_abi::pta::inspect::{BlockRow, SiteRow, damage};
+use teec::ErrorKind;
+
+use super::{Command, Form};
+use crate::client::inspect::Subject;
+use crate::client::{self as client_calls, ClientError, pools as client};
+use crate::tool::{Failure, Tool, usage};
+use crate::{STATUS_FAILED, STATUS_OK, SlabNote, json, text};
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "slabinfo",
+        forms: &[Form(
+            "[POOL] [--diff]",
+            "size classes of a pool (kernel, or a TA's); what changed since it was last asked",
+        )],
+        words: super::A_TA,
+        run: |tool, words| tool.slabinfo(words),
+    },
+    Command {
+        name: "allocinfo",
+        forms: &[Form(
+            "[POOL] [--sort bytes|blocks|calls|peak] [--top N]",
+            "live bytes, blocks, allocations and peak per call site",
+        )],
+        words: super::A_TA,
+        run: |tool, words| tool.allocinfo(words),
+    },
+    Command {
+        name: "blocks",
+        forms: &[Form("[POOL]", "every live block with its call site")],
+        words: super::A_TA,
+        run: |tool, words| tool.blocks(words),
+    },
+    Command {
+        name: "block",
+        forms: &[Form(
+            "ADDRESS|OFFSET [POOL]",
+            "the block that has this byte, and what is in it",
+        )],
+        words: &[],
+        run: |tool, words| tool.block(words),
+    },
+    Command {
+        name: "pool",
+        forms: &[
+            Form("dump [POOL]", "every chunk of a pool, free ones too"),
+            Form("check [POOL]", "whether a pool's tables are sound"),
+        ],
+        words: &["dump", "check"],
+        run: |tool, words| tool.pool(words),
+    },
+];
+
+/// How call sites are sorted.
+#[derive(Clone, Copy)]
+enum Order {
+    Bytes,
+    Blocks,
+    Calls,
+    Peak,
+}
+
+impl Order {
+    fn key(self, row: &SiteRow) -> u64 {
+        match self {
+            Self::Bytes => row.live_bytes,
+            Self::Blocks => row.live_blocks,
+            Self::Calls => row.allocations,
+            Self::Peak => row.peak_bytes,
+        }
+    }
+}
+
+impl Tool<'_, '_> {
+    /// The pool that is named; the kernel heap if none is.
+    fn pool_named(&self, name: Option<&str>) -> Result<Subject, Failure> {
+        name.map_or(Ok(Subject::NOBODY), |name| self.subject(name))
+    }
+
+    /// What a question about a pool failed with.
+    fn about_pool(&self, error: ClientError) -> Failure {
+        match error.kind() {
+            Some(ErrorKind::CorruptObject) => {
+                Failure::Said(String::from("the pool's books make no sense: INCONSISTENT"))
+            }
+            Some(ErrorKind::Busy) => Failure::Said(String::from(
+                "the pool is changed whenever it is read; try again",
+            )),
+            _ => self.about_ta(error),
+        }
+    }
+
+    fn slabinfo(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let diff = words.contains(&"--diff");
+        let rest: Vec<&str> = words.iter().copied().filter(|w| *w != "--diff").collect();
+        super::no_more(rest.get(1..).unwrap_or_default())?;
+        let who = self.pool_named(rest.first().copied())?;
+        let rows = client::classes(self.context, &who).map_err(|error| self.about_pool(error))?;
+        let pool = who.uuid();
+        let before: Vec<SlabNote> = self
+            .memory
+            .slabs
+            .iter()
+            .filter(|note| note.pool == pool)
+            .copied()
+            .collect();
+        self.memory.slabs.retain(|note| note.pool != pool);
+        self.memory.slabs.extend(rows.iter().map(SlabNote::of));
+        if diff && before.is_empty() {
+            return Err(Failure::Said(String::from(
+                "there is nothing to compare with yet; from now on there is",
+            )));
+        }
+        let before = diff.then_some(&before[..]);
+        if self.as_json {
+            json::pools::classes(self.out, &rows, before)?;
+        } else {
+            text::pools::classes(self.out, &rows, before)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn allocinfo(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let (mut pool, mut order, mut top) = (None, Order::Bytes, usize::MAX);
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            match word {
+                "--sort" => {
+                    order = match words.next() {
+                        Some(&"bytes") => Order::Bytes,
+                        Some(&"blocks") => Order::Blocks,
+                        Some(&"calls") => Order::Calls,
+                        Some(&"peak") => Order::Peak,
+                        _ => return Err(usage("--sort by bytes, blocks, calls or peak?")),
+                    };
+                }
+                "--top" => {
+                    let number = words.next().and_then(|word| word.parse().ok());
+                    top = number.ok_or_else(|| usage("--top how many?"))?;
+                }
+                name if pool.is_none() => pool = Some(name),
+                other => return super::no_more(&[other]).map(|()| STATUS_OK),
+            }
+        }
+        let who = self.pool_named(pool)?;
+        let mut rows = client::sites(self.context, &who).map_err(|error| self.about_pool(error))?;
+        rows.sort_by_key(|row| core::cmp::Reverse(order.key(row)));
+        let all = rows.len();
+        rows.truncate(top);
+        let stacks: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| self.name_frames(row.pool, &row.frames))
+            .collect();
+        if self.as_json {
+            json::pools::sites(self.out, &rows, &stacks, all)?;
+        } else {
+            text::pools::sites(self.out, &rows, &stacks, all)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    /// Names of a pool's call sites, by number.
+    fn site_names(&self, who: &Subject) -> Result<Vec<(u32, String)>, Failure> {
+        let rows = client::sites(self.context, who).map_err(|error| self.about_pool(error))?;
+        let named = rows.iter().map(|row| {
+            let names = self.name_frames(row.pool, &row.frames);
+            let name = names.into_iter().next();
+            (row.site, name.unwrap_or_else(|| String::from("unknown")))
+        });
+        Ok(named.collect())
+    }
+
+    fn blocks(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words.get(1..).unwrap_or_default())?;
+        let who = self.pool_named(words.first().copied())?;
+        let names = self.site_names(&who)?;
+        let (context, as_json) = (self.context, self.as_json);
+        let out = &mut *self.out;
+        let mut totals = (0_u64, 0_u64);
+        if as_json {
+            out.write_str("{\"blocks\":[")?;
+        } else {
+            text::pools::blocks_head(out)?;
+        }
+        let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
+            let name = name_of(&names, row.site);
+            if as_json {
+                json::pools::block(out, row, name, totals.0 == 0)?;
+            } else {
+                text::pools::block(out, row, name)?;
+            }
+            totals = (totals.0 + 1, totals.1.saturating_add(row.size));
+            Ok::<(), Failure>(())
+        });
+        self.told(listed)?;
+        if as_json {
+            writeln!(
+                self.out,
+                "],\"count\":{},\"bytes\":{}}}",
+                totals.0, totals.1
+            )?;
+        } else {
+            writeln!(self.out, "{} blocks, {} bytes", totals.0, totals.1)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    /// A list's failure, with what the other side said made plain.
+    fn told(&self, result: Result<(), Failure>) -> Result<(), Failure> {
+        result.map_err(|failure| match failure {
+            Failure::Client(error) => self.about_pool(error),
+            failure => failure,
+        })
+    }
+
+    fn block(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let (at, pool) = match words {
+            [at] => (*at, None),
+            [at, pool] => (*at, Some(*pool)),
+            _ => return Err(usage("which block?")),
+        };
+        let number = at.strip_prefix("0x").map_or_else(
+            || at.parse().ok(),
+            |digits| u64::from_str_radix(digits, 16).ok(),
+        );
+        let number = number.ok_or_else(|| {
+            Failure::Usage(alloc::format!("`{at}` is neither an address nor an offset"))
+        })?;
+        let mut whose: Vec<Subject> = Vec::new();
+        whose.push(self.pool_named(pool)?);
+        if pool.is_none() && number > u64::from(u32::MAX) {
+            // An address tells by itself whose it is.
+            for ta in client_calls::inspect::tas(self.context, &Subject::NOBODY)? {
+                whose.push(Subject::instance(ta.uuid, ta.instance));
+            }
+        }
+        for who in &whose {
+            match client::block(self.context, who, number) {
+                Ok(row) => return self.show_block(who, &row, number),
+                Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {}
+                Err(error) if error.kind() == Some(ErrorKind::AccessDenied) => {
+                    return Err(Failure::Said(String::from(
+                        "addresses are hidden in this build of the kernel; offsets in a pool work: see `blocks`",
+                    )));
+                }
+                Err(error) => return Err(self.about_pool(error)),
+            }
+        }
+        Err(self.no_block(&whose[0], number))
+    }
+
+    fn show_block(&mut self, who: &Subject, row: &BlockRow, at: u64) -> Result<u8, Failure> {
+        let sites = client::sites(self.context, who)?;
+        let site = sites.iter().find(|site| site.site == row.site);
+        let stack = site.map_or_else(Vec::new, |site| self.name_frames(site.pool, &site.frames));
+        let bytes = client::block_bytes(self.context, who, row)?;
+        let base = if at < row.offset { row.va } else { row.offset };
+        let inside = at.saturating_sub(base);
+        if self.as_json {
+            json::pools::block_whole(self.out, row, &stack, inside, bytes.as_deref())?;
+        } else {
+            text::pools::block_whole(self.out, row, &stack, inside, bytes.as_deref())?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    /// No block has this byte; says which is nearest.
+    fn no_block(&self, who: &Subject, at: u64) -> Failure {
+        let mut nearest: Option<(u64, BlockRow)> = None;
+        let listed = client::blocks(self.context, who, &mut |row: &BlockRow| {
+            let start = if at > u64::from(u32::MAX) {
+                row.va
+            } else {
+                row.offset
+            };
+            let distance = start.abs_diff(at);
+            if nearest.is_none_or(|(least, _)| distance < least) {
+                nearest = Some((distance, *row));
+            }
+            Ok::<(), ClientError>(())
+        });
+        match (listed, nearest) {
+            (Err(error), _) => self.about_pool(error),
+            (Ok(()), None) => Failure::Said(String::from("the pool has no live block")),
+            (Ok(()), Some((_, row))) => Failure::Said(alloc::format!(
+                "no live block has the byte at {at:#x}; the nearest is of {} bytes at offset {:#x}",
+                row.size,
+                row.offset
+            )),
+        }
+    }
+
+    fn pool(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let (what, pool) = match words {
+            [what] => (*what, None),
+            [what, pool] => (*what, Some(*pool)),
+            _ => return Err(usage("pool dump or check?")),
+        };
+        let who = match what {
+            "dump" | "check" => self.pool_named(pool)?,
+            _ => return Err(usage("pool dump or check?")),
+        };
+        if what == "check" {
+            return self.check_pool(&who);
+        }
+        let (context, as_json) = (self.context, self.as_json);
+        let out = &mut *self.out;
+        let mut totals = text::pools::ChunkTotals::default();
+        if as_json {
+            out.write_str("{\"chunks\":[")?;
+        } else {
+            text::pools::chunks_head(out)?;
+        }
+        let listed = client::chunks(context, &who, &mut |row| {
+            if as_json {
+                json::pools::chunk(out, row, totals.count == 0)?;
+            } else {
+                text::pools::chunk(out, row)?;
+            }
+            totals.add(row);
+            Ok::<(), Failure>(())
+        });
+        self.told(listed)?;
+        if as_json {
+            json::pools::chunk_totals(self.out, &totals)?;
+        } else {
+            text::pools::chunk_totals(self.out, &totals)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn check_pool(&mut self, who: &Subject) -> Result<u8, Failure> {
+        let checked = client::check(self.context, who);
+        let (found, at) = checked.map_err(|error| self.about_pool(error))?;
+        if self.as_json {
+            json::pools::checked(self.out, found, at)?;
+        } else {
+            text::pools::checked(self.out, found, at)?;
+        }
+        Ok(if found == damage::NONE {
+            STATUS_OK
+        } else {
+            STATUS_FAILED
+        })
+    }
+}
+
+fn name_of(names: &[(u32, String)], site: u32) -> &str {
+    let found = names.iter().find(|(number, _)| *number == site);
+    found.map_or("unknown", |(_, name)| name)
+}

@@ -1,0 +1,157 @@
+//! What is in a pool, for programs.
+//!
+//! **Invariant:** long lists are written item by item.
+//! **Knows nothing of:** where the rows come from.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use tally_abi::pta::inspect::{BlockRow, ChunkRow, ClassRow, SiteRow, damage};
+
+use super::{Quoted, array};
+use crate::SlabNote;
+use crate::text::pools::{ChunkTotals, chunk_name, class_name, damage_text, note_of};
+
+pub(crate) fn classes(
+    out: &mut dyn Write,
+    rows: &[ClassRow],
+    before: Option<&[SlabNote]>,
+) -> fmt::Result {
+    array(out, "classes", rows, |out, _, row| {
+        write!(
+            out,
+            "{{\"class\":\"{}\",\"size\":{},\"slabs\":{},\"blocks\":{},\"live\":{},\"kept\":{},\
+             \"bytes\":{},\"requested\":{}",
+            class_name(row.kind),
+            row.block_size,
+            row.slabs,
+            row.blocks,
+            row.live,
+            row.kept,
+            row.bytes,
+            row.requested
+        )?;
+        if let Some(before) = before {
+            let note = note_of(before, row).copied().unwrap_or_default();
+            write!(
+                out,
+                ",\"live_change\":{},\"bytes_change\":{}",
+                i64::from(row.live) - i64::from(note.live),
+                row.bytes.wrapping_sub(note.bytes) as i64
+            )?;
+        }
+        out.write_char('}')
+    })?;
+    writeln!(out, "}}")
+}
+
+fn strings(out: &mut dyn Write, names: &[String]) -> fmt::Result {
+    for (n, name) in names.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        write!(out, "{comma}{}", Quoted(name))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn sites(
+    out: &mut dyn Write,
+    rows: &[SiteRow],
+    stacks: &[Vec<String>],
+    all: usize,
+) -> fmt::Result {
+    array(out, "sites", rows, |out, n, row| {
+        write!(
+            out,
+            "{{\"site\":{},\"bytes\":{},\"blocks\":{},\"calls\":{},\"peak\":{},\"stack\":[",
+            row.site, row.live_bytes, row.live_blocks, row.allocations, row.peak_bytes
+        )?;
+        strings(out, stacks.get(n).map_or(&[][..], |stack| stack))?;
+        out.write_str("]}")
+    })?;
+    writeln!(out, ",\"all\":{all}}}")
+}
+
+fn block_fields(out: &mut dyn Write, row: &BlockRow) -> fmt::Result {
+    write!(
+        out,
+        "\"offset\":{},\"size\":{},\"owner\":{},\"mark\":{}",
+        row.offset, row.size, row.owner, row.mark
+    )?;
+    match row.va {
+        0 => out.write_str(",\"address\":null"),
+        va => write!(out, ",\"address\":{va}"),
+    }
+}
+
+/// One block of a list.
+pub(crate) fn block(
+    out: &mut dyn Write,
+    row: &BlockRow,
+    name: &str,
+    is_first: bool,
+) -> fmt::Result {
+    out.write_str(if is_first { "{" } else { ",{" })?;
+    block_fields(out, row)?;
+    write!(out, ",\"site\":{}}}", Quoted(name))
+}
+
+pub(crate) fn block_whole(
+    out: &mut dyn Write,
+    row: &BlockRow,
+    stack: &[String],
+    inside: u64,
+    bytes: Option<&[u8]>,
+) -> fmt::Result {
+    out.write_char('{')?;
+    block_fields(out, row)?;
+    write!(out, ",\"byte\":{inside},\"stack\":[")?;
+    strings(out, stack)?;
+    out.write_str("],\"bytes\":")?;
+    match bytes {
+        None => out.write_str("null")?,
+        Some(bytes) => {
+            out.write_char('"')?;
+            for byte in bytes {
+                write!(out, "{byte:02x}")?;
+            }
+            out.write_char('"')?;
+        }
+    }
+    writeln!(out, "}}")
+}
+
+/// One chunk of a list.
+pub(crate) fn chunk(out: &mut dyn Write, row: &ChunkRow, is_first: bool) -> fmt::Result {
+    let comma = if is_first { "" } else { "," };
+    write!(
+        out,
+        "{comma}{{\"offset\":{},\"bytes\":{},\"kind\":\"{}\"}}",
+        row.offset,
+        row.bytes,
+        chunk_name(row.kind)
+    )
+}
+
+/// The end of a list of chunks.
+pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Result {
+    write!(out, "],\"count\":{}", totals.count)?;
+    for (kind, bytes) in (0..).zip(totals.bytes) {
+        write!(out, ",\"{}_bytes\":{bytes}", chunk_name(kind))?;
+    }
+    writeln!(out, "}}")
+}
+
+pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
+    writeln!(
+        out,
+        "{{\"sound\":{},\"said\":{},\"unit\":{}}}",
+        found == damage::NONE,
+        Quoted(damage_text(found)),
+        if matches!(found, damage::UNIT | damage::UNJOINED) {
+            i64::from(at)
+        } else {
+            -1
+        }
+    )
+}

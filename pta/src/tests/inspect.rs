@@ -1,0 +1,251 @@
+//! The inspector as clients reach it.
+//!
+//! **Invariant:** every test compares the accounts before and after.
+//! **Knows nothing of:** the normal world's tool.
+
+use super::*;
+use tally_abi::pta::inspect::{
+    self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
+};
+use tally_core::kernel::Shown;
+use tally_core::machine::Trap;
+use tally_core::testing::world::Event;
+
+/// Where a UUID is put for the inspector.
+const UUID_AT: PhysAddr = PhysAddr(CLIENT.0 + 16 * 4096);
+
+/// A parameter that names a TA (nil: none), and perhaps one instance of it.
+fn subject(world: &World, uuid: TeeUuid, instance: Option<u32>) -> MsgParam {
+    world.write(UUID_AT, &uuid.to_octets());
+    let mut len = 16;
+    if let Some(number) = instance {
+        world.write(PhysAddr(UUID_AT.0 + 16), &number.to_le_bytes());
+        len = 20;
+    }
+    memref(attr::TMEM_INPUT, UUID_AT.0, len, 0)
+}
+
+fn tas(world: &World, session: u32, uuid: TeeUuid) -> Vec<TaDetail> {
+    let who = [subject(world, uuid, None)];
+    list(world, session, inspect::CMD_TAS, &who)
+}
+
+fn regions(world: &World, session: u32, uuid: TeeUuid) -> Vec<RegionRow> {
+    let who = [subject(world, uuid, None)];
+    list(world, session, inspect::CMD_REGIONS, &who)
+}
+
+#[test]
+fn a_ta_is_told_whole_while_it_is_idle() {
+    with(inspect::UUID, |world, session| {
+        assert!(tas(world, session, TeeUuid::nil()).is_empty());
+        let ta = ta_with_heap(world, &[0]);
+        let all = tas(world, session, TA);
+        assert_eq!(all.len(), 1);
+        let one = all[0];
+        assert_eq!((one.uuid, one.state, one.sessions), (TA, state::IDLE, 1));
+        assert_eq!((one.heap_committed, one.heap_reserved), (8192, 1 << 16));
+        assert_eq!(one.shared, 0);
+        assert!(one.uss > 0 && one.uss == one.pss && one.pss == one.rss && one.rss < one.vss);
+        assert!(one.charged <= one.charged_max && one.charged_max <= one.quota);
+        assert!(one.stack_deepest > 0 && one.stack_deepest <= one.stack);
+        assert_eq!(one.stack_pointer, 0, "hidden");
+        let rows = regions(world, session, TA);
+        assert_eq!(rows.len() as u32, one.regions);
+        assert_eq!(rows.iter().map(|row| row.populated).sum::<u64>(), one.rss);
+        assert_eq!(rows.iter().map(|row| row.bytes).sum::<u64>(), one.vss);
+        assert!(rows.iter().all(|row| (row.va, row.pa) == (0, 0)), "hidden");
+        let who = [subject(world, TA, Some(one.instance))];
+        let sessions: Vec<SessionRow> = list(world, session, inspect::CMD_SESSIONS, &who);
+        assert_eq!(sessions.len(), 1);
+        assert_eq!((sessions[0].session, sessions[0].opener), (ta, 0));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_ta_is_told_whole_while_it_is_busy() {
+    with(inspect::UUID, |world, session| {
+        let ta = world.opened(TA);
+        world.kernel.machine.advance(5_000_000);
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, move |world| {
+            let one = tas(world, session, TA)[0];
+            assert_eq!(one.state, state::BUSY);
+            assert_eq!((one.command, one.session), (77, ta));
+            assert_eq!(one.busy_since_ms, 5000);
+            // The client's buffer: shared with the normal world.
+            assert_eq!((one.shared, one.pss), (4096, one.uss + 2048));
+            let rows = regions(world, session, TA);
+            let shared = rows
+                .iter()
+                .find(|row| row.prot & prot::SHARED != 0)
+                .unwrap();
+            assert_eq!(shared.session, ta);
+            assert!(shared.prot & prot::NON_SECURE != 0);
+        });
+        let buffer = memref(attr::TMEM_INPUT, CLIENT.0 + 20 * 4096, 100, 0);
+        assert_eq!(world.invoke(ta, 77, &[buffer]).result, TeeResult::SUCCESS);
+        assert_eq!(tas(world, session, TA)[0].state, state::IDLE);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_dead_ta_keeps_its_last_figures() {
+    with(inspect::UUID, |world, session| {
+        let ta = world.opened(TA);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        let one = tas(world, session, TA)[0];
+        assert_eq!((one.state, one.sessions, one.rss), (state::DEAD, 1, 0));
+        assert!(one.stack_deepest > 0 && one.charged_max > 0);
+        assert!(regions(world, session, TA).is_empty());
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        let params = [out(2048), value(attr::VALUE_OUTPUT, 0, 0)];
+        let reply = world.invoke(session, inspect::CMD_HISTORY, &params);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        let rows: Vec<HistoryRow> = records(world, reply.params[0].b);
+        assert_eq!((rows.len(), reply.params[1].a), (1, 0));
+        assert_eq!((rows[0].uuid, rows[0].ended, rows[0].died), (TA, 1, 1));
+        assert_eq!(rows[0].stack_max, one.stack_deepest);
+    });
+}
+
+#[test]
+fn who_is_not_there_is_not_found() {
+    with(inspect::UUID, |world, session| {
+        let ta = world.opened(TA);
+        let ask = |command, who| {
+            let params = [who, out(4096)];
+            world.invoke(session, command, &params).result
+        };
+        let commands = [
+            inspect::CMD_TAS,
+            inspect::CMD_REGIONS,
+            inspect::CMD_SESSIONS,
+        ];
+        for command in commands {
+            let other = TeeUuid::from_u128(0x78);
+            assert_eq!(
+                ask(command, subject(world, other, None)),
+                TeeResult::ITEM_NOT_FOUND
+            );
+            assert_eq!(
+                ask(command, subject(world, TA, Some(99))),
+                TeeResult::ITEM_NOT_FOUND
+            );
+            for len in [0, 15, 17, 21] {
+                let wrong = memref(attr::TMEM_INPUT, UUID_AT.0, len, 0);
+                assert_eq!(ask(command, wrong), TeeResult::BAD_PARAMETERS);
+            }
+        }
+        let nobody = [subject(world, TeeUuid::nil(), None)];
+        let reply = world.invoke(session, inspect::CMD_STATUS, &nobody);
+        assert_eq!(reply.result, TeeResult::ITEM_NOT_FOUND);
+        let known = [subject(world, TA, None)];
+        let reply = world.invoke(session, inspect::CMD_STATUS, &known);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn the_kernels_mappings_come_with_their_guards() {
+    with(inspect::UUID, |world, session| {
+        let rows = regions(world, session, TeeUuid::nil());
+        let sizes: Vec<(u64, u64)> = rows.iter().map(|row| (row.bytes, row.populated)).collect();
+        assert_eq!(sizes, [(0x3000, 0x3000), (0x1000, 0), (0x1000, 0x1000)]);
+        assert!(rows.iter().all(|row| row.va == 0 && row.pa == 0), "hidden");
+    });
+}
+
+#[test]
+fn addresses_are_shown_by_a_build_that_shows_them() {
+    let shown = Shown {
+        addresses: true,
+        contents: false,
+    };
+    let world = World::showing(crate::ALL, shown);
+    world.install(TA, 0, 100);
+    let session = world.opened(inspect::UUID);
+    let ta = world.opened(TA);
+    assert!(
+        regions(&world, session, TeeUuid::nil())
+            .iter()
+            .all(|row| row.va != 0)
+    );
+    let rows = regions(&world, session, TA);
+    assert!(rows.iter().all(|row| row.va != 0));
+    assert!(
+        rows.windows(2)
+            .all(|two| two[0].va + two[0].bytes <= two[1].va)
+    );
+    assert!(tas(&world, session, TA)[0].stack_pointer != 0);
+    assert_eq!(world.close(ta), TeeResult::SUCCESS);
+}
+
+#[test]
+fn a_refused_heap_and_refused_pages_are_in_the_log() {
+    with(inspect::UUID, |world, session| {
+        let log =
+            |world: &World| -> Vec<FailureRow> { list(world, session, inspect::CMD_FAILURES, &[]) };
+        assert!(log(world).is_empty());
+        let ta = ta_with_heap(world, &[0]);
+        world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 20, 77]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let rows = log(world);
+        assert_eq!(rows.len(), 1);
+        let last = rows[0];
+        assert_eq!(
+            (last.number, last.size, last.pool),
+            (1, 77, failed_pool::TA_HEAP)
+        );
+        assert_eq!(
+            (last.owner, last.session, last.pool_size),
+            (TA, ta, 1 << 16)
+        );
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        world.kernel.state().guest.ta_quota_pages = 5;
+        let reply = world.open(TA, &[]);
+        assert_eq!(reply.result, TeeResult::OUT_OF_MEMORY);
+        let rows = log(world);
+        assert_eq!(rows.len(), 2, "each refusal once");
+        assert_eq!((rows[1].number, rows[1].pool), (2, failed_pool::TA_QUOTA));
+        assert_eq!((rows[1].owner, rows[1].pool_size), (TA, 5 * 4096));
+    });
+}
+
+#[test]
+fn scribbled_books_are_refused_and_small_buffers_as_well() {
+    with(inspect::UUID, |world, session| {
+        let ta = ta_with_heap(world, &[0xa5; 4096]);
+        let ask = |command, len| {
+            let params = [
+                subject(world, TA, None),
+                value(attr::VALUE_INOUT, 0, 0),
+                out(len),
+            ];
+            let reply = world.invoke(session, command, &params);
+            (reply.result, reply.params[2].b)
+        };
+        for command in [inspect::CMD_SITES, inspect::CMD_BLOCKS, inspect::CMD_CHUNKS] {
+            let (result, needed) = ask(command, 8);
+            assert_eq!(result, TeeResult::SHORT_BUFFER);
+            assert_eq!(ask(command, needed).0, TeeResult::CORRUPT_OBJECT);
+        }
+        let params = [subject(world, TA, None), value(attr::VALUE_OUTPUT, 0, 0)];
+        let reply = world.invoke(session, inspect::CMD_CHECK, &params);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        assert_eq!(reply.params[1].a, u64::from(inspect::damage::WALK));
+        let params = [
+            subject(world, TA, None),
+            value(attr::VALUE_INPUT, 0, 0),
+            out(64),
+            value(attr::VALUE_OUTPUT, 0, 0),
+        ];
+        let reply = world.invoke(session, inspect::CMD_BLOCK_BYTES, &params);
+        assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}

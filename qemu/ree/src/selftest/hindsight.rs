@@ -1,0 +1,255 @@
+//! What is known afterwards: refused allocations, ended TAs, what to set.
+//!
+//! **Invariant:** every test ends with the TA gone.
+//! **Knows nothing of:** how the figures come about.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ta_uuids::{crash, glutton, heap, hello};
+use tally_abi::TeeUuid;
+use tally_abi::pta::inspect::{FailureRow, HistoryRow, failed_pool};
+use teec::ErrorKind;
+use teestat::client::inspect;
+use teestat::{Memory, client};
+
+use super::figures::printed;
+use super::{Bench, Outcome, Test, equal, fails, holds, memory, value_call, value_in, works};
+use crate::names::MachineNames;
+
+pub(super) const TESTS: &[Test] = &[
+    ("a refused block of a TA's heap is in the log", heap_refused),
+    (
+        "refused pages are in the log, a TA's load too",
+        pages_refused,
+    ),
+    (
+        "a refused block of the kernel heap is in the log",
+        kernel_refused,
+    ),
+    ("what a TA did not free is told when it ends", not_freed),
+    ("what ended TAs used is known", what_they_used),
+    ("teestat advise names every setting", advice),
+];
+
+fn told(error: client::ClientError) -> String {
+    format!("{error}")
+}
+
+fn log(bench: &Bench) -> Result<Vec<FailureRow>, String> {
+    let log = inspect::failures(&bench.context).map_err(told)?;
+    let rising = log.windows(2).all(|two| two[0].number + 1 == two[1].number);
+    holds(rising && log.len() <= 16, "the log has a hole")?;
+    Ok(log)
+}
+
+/// The last refusal. It must be a new one since `before`.
+fn last(bench: &Bench, before: &[FailureRow]) -> Result<FailureRow, String> {
+    let number = |log: &[FailureRow]| log.last().map_or(0, |row| row.number);
+    let now = log(bench)?;
+    holds(number(&now) > number(before), "nothing new in the log")?;
+    now.last()
+        .copied()
+        .ok_or_else(|| String::from("an empty log"))
+}
+
+fn heap_refused(bench: &Bench) -> Outcome {
+    let before = log(bench)?;
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 2, 1000))?;
+    fails(
+        value_call(&mut session, heap::CMD_ALLOC, 77_777_777, 0),
+        ErrorKind::OutOfMemory,
+    )?;
+    let row = last(bench, &before)?;
+    equal(
+        (row.pool, row.size, row.owner, row.image, row.session),
+        (
+            failed_pool::TA_HEAP,
+            77_777_777,
+            heap::UUID,
+            heap::UUID,
+            session.id(),
+        ),
+        "pool, size, owner, image, session",
+    )?;
+    holds(
+        row.used >= 2000 && row.pool_size > 8 << 20,
+        &format!("{} of {} in use", row.used, row.pool_size),
+    )?;
+    let name = |frame: u64| teestat::frame_name(&bench.context, &MachineNames, row.image, frame);
+    let named = row
+        .frames
+        .iter()
+        .any(|frame| name(*frame).starts_with("allocate tas/heap/"));
+    holds(named, "the call stack does not name who asked")?;
+    let held = row.top.iter().any(|top| {
+        let leaks = |frame: &u64| name(*frame).contains(heap::LEAK_FUNCTION);
+        top.bytes >= 1000 && top.frames.iter().any(leaks)
+    });
+    holds(held && row.tops > 0, "it does not say who holds most")?;
+    let text = printed(bench, &["failures"], &mut Memory::default())?;
+    holds(text.contains("77777777 bytes of TA heap refused"), &text)?;
+    holds(text.contains(heap::LEAK_FUNCTION), &text)
+}
+
+fn pages_refused(bench: &Bench) -> Outcome {
+    let eat = |session: &mut _| works(value_call(session, glutton::CMD_EAT, 65_536, 0));
+    let before = log(bench)?;
+    let mut first = bench.open(glutton::UUID)?;
+    eat(&mut first)?;
+    let row = last(bench, &before)?;
+    equal(
+        (row.pool, row.owner, row.pool_size),
+        (failed_pool::TA_QUOTA, glutton::UUID, 2560 * 4096),
+        "pool, owner and size of the quota",
+    )?;
+    let before = log(bench)?;
+    let mut second = bench.open(glutton::UUID)?;
+    for octets in [65_536, 4096, 100] {
+        works(value_call(&mut second, glutton::CMD_EAT, octets, 0))?;
+    }
+    let row = last(bench, &before)?;
+    equal(
+        (row.pool, row.owner),
+        (failed_pool::TA_RAM, glutton::UUID),
+        "pool and owner",
+    )?;
+    let before = log(bench)?;
+    bench.refused(hello::UUID, ErrorKind::OutOfMemory)?;
+    let row = last(bench, &before)?;
+    equal(
+        (row.pool, row.owner, row.image),
+        (failed_pool::TA_RAM, hello::UUID, TeeUuid::nil()),
+        "pool, owner and image of a load that failed",
+    )?;
+    let named = row.frames.iter().any(|frame| {
+        client::kernel_frame(&bench.context, *frame)
+            .is_ok_and(|name| name.contains("kernel/core/src/loader.rs"))
+    });
+    holds(named, "the call stack does not lead to the loader")
+}
+
+fn kernel_refused(bench: &Bench) -> Outcome {
+    let before = log(bench)?;
+    holds(memory::fill_heap(bench)? > 0, "nothing fitted")?;
+    let row = last(bench, &before)?;
+    equal(
+        (row.pool, row.image),
+        (failed_pool::KERNEL_HEAP, TeeUuid::nil()),
+        "pool and image",
+    )?;
+    holds(
+        row.size > row.largest_free && row.used < row.pool_size && row.tops > 0,
+        &format!(
+            "{} of {} refused, {} free",
+            row.size, row.pool_size, row.largest_free
+        ),
+    )?;
+    let text = printed(bench, &["failures", "--json"], &mut Memory::default())?;
+    holds(text.contains("\"pool\":\"kernel heap\""), &text)?;
+    holds(text.contains("kernel/core/src/shm.rs"), &text)
+}
+
+fn history_of(bench: &Bench, uuid: TeeUuid) -> Result<HistoryRow, String> {
+    let (rows, _) = inspect::history(&bench.context).map_err(told)?;
+    Ok(rows
+        .into_iter()
+        .find(|row| row.uuid == uuid)
+        .unwrap_or_default())
+}
+
+fn not_freed(bench: &Bench) -> Outcome {
+    let before = history_of(bench, heap::UUID)?;
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 3, 28))?;
+    works(value_call(&mut session, heap::CMD_ALLOC, 5000, 0))?;
+    works(session.close())?;
+    let after = history_of(bench, heap::UUID)?;
+    equal(
+        (
+            after.ended - before.ended,
+            after.died - before.died,
+            after.unfreed_blocks - before.unfreed_blocks,
+            after.unfreed_bytes - before.unfreed_bytes,
+        ),
+        (1, 0, 3, 84),
+        "ended, died, blocks and bytes not freed",
+    )?;
+    // Who frees what it has is not blamed.
+    let mut session = bench.open(heap::UUID)?;
+    works(value_call(&mut session, heap::CMD_ALLOC, 5000, 0))?;
+    works(session.close())?;
+    let last = history_of(bench, heap::UUID)?;
+    equal(
+        (last.ended - after.ended, last.unfreed_blocks),
+        (1, after.unfreed_blocks),
+        "a TA that freed all",
+    )
+}
+
+fn what_they_used(bench: &Bench) -> Outcome {
+    let before = history_of(bench, crash::UUID)?;
+    let mut session = bench.open(crash::UUID)?;
+    fails(
+        value_in(&mut session, crash::CMD_PANIC_HOLDING, 3, 0),
+        ErrorKind::TargetDead,
+    )?;
+    drop(session);
+    let after = history_of(bench, crash::UUID)?;
+    equal(
+        (after.ended - before.ended, after.died - before.died),
+        (1, 1),
+        "ended and died",
+    )?;
+    holds(
+        after.heap_max > 0 && after.heap_max <= after.heap_size,
+        &format!("{} of {} bytes of heap", after.heap_max, after.heap_size),
+    )?;
+    holds(
+        after.stack_max > 0 && after.stack_max <= after.stack_size,
+        &format!("{} of {} bytes of stack", after.stack_max, after.stack_size),
+    )?;
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_GROW, 1 << 20, 0))?;
+    works(session.close())?;
+    let row = history_of(bench, heap::UUID)?;
+    holds(
+        row.heap_max >= 1 << 20 && row.charged_max >= 1 << 20,
+        &format!(
+            "{} bytes of heap, {} charged",
+            row.heap_max, row.charged_max
+        ),
+    )?;
+    // What was declared, and what rounding to pages added.
+    holds(
+        (8 << 20..=(8 << 20) + 4096).contains(&row.heap_size),
+        &format!("{} bytes of heap declared", row.heap_size),
+    )?;
+    let text = printed(bench, &["history"], &mut Memory::default())?;
+    holds(text.contains("heap (7a11e110-0002"), &text)
+}
+
+fn advice(bench: &Bench) -> Outcome {
+    let session = bench.open(hello::UUID)?;
+    let text = printed(bench, &["advise"], &mut Memory::default());
+    let as_json = printed(bench, &["advise", "--json"], &mut Memory::default());
+    drop(session);
+    let text = text?;
+    for setting in [
+        "HEAP_BYTES in kernel/src/roof.rs",
+        "SECURE_RAM_END in libs/abi/src/virt.rs",
+        "DEFAULT_TA_QUOTA_PAGES in kernel/core/src/guest.rs",
+        "heap_size in the TA's properties!",
+        "stack_size in the TA's properties!",
+    ] {
+        holds(
+            text.contains(setting),
+            &format!("nothing on {setting}: {text}"),
+        )?;
+    }
+    holds(
+        as_json?.starts_with("{\"advice\":[{\"what\":\"kernel heap\""),
+        "the JSON",
+    )
+}

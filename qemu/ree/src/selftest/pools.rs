@@ -1,0 +1,238 @@
+//! What is in pools: call sites, classes, blocks, chunks, checks.
+//!
+//! **Invariant:** every test ends with the TA gone.
+//! **Knows nothing of:** the allocator.
+
+use alloc::format;
+use alloc::string::String;
+use ta_uuids::{crash, heap};
+use tally_abi::TeeUuid;
+use tally_abi::pta::inspect::{BlockRow, ChunkRow, chunk_kind, damage};
+use teec::ErrorKind;
+use teestat::client::inspect::{self, Subject};
+use teestat::client::{self, ClientError, pools};
+use teestat::{Memory, STATUS_FAILED};
+
+use super::figures::printed;
+use super::{Bench, Outcome, Test, equal, holds, value_call, value_in, works};
+use crate::names::MachineNames;
+
+pub(super) const TESTS: &[Test] = &[
+    (
+        "a hundred thousand live blocks are listed, and the pool adds up",
+        many_blocks,
+    ),
+    (
+        "call sites and size classes of a pool are told",
+        sites_and_classes,
+    ),
+    ("a block is found by any of its bytes", one_block),
+    (
+        "a pool of the kernel is sound, a scribbled one is not",
+        checked,
+    ),
+    ("the chunks of the kernel heap add up to it", kernel_chunks),
+];
+
+fn told(error: ClientError) -> String {
+    format!("{error}")
+}
+
+/// Live blocks of a pool and their bytes; offsets must rise.
+fn count(bench: &Bench, who: &Subject) -> Result<(u64, u64), String> {
+    let (mut blocks, mut bytes, mut end) = (0, 0, 0);
+    let mut rising = true;
+    pools::blocks(&bench.context, who, &mut |row: &BlockRow| {
+        rising &= row.offset >= end;
+        end = row.offset + row.size;
+        blocks += 1;
+        bytes += row.size;
+        Ok::<(), ClientError>(())
+    })
+    .map_err(told)?;
+    holds(rising, "blocks overlap, or do not rise")?;
+    Ok((blocks, bytes))
+}
+
+/// Where the chunks of a pool end, and how many are blocks; they must add up.
+fn chunk_sum(bench: &Bench, who: &Subject) -> Result<(u64, u64), String> {
+    let (mut end, mut sum, mut blocks) = (0, 0, 0);
+    pools::chunks(&bench.context, who, &mut |row: &ChunkRow| {
+        end = end.max(row.offset + row.bytes);
+        sum += row.bytes;
+        blocks += u64::from(row.kind == chunk_kind::BLOCK);
+        Ok::<(), ClientError>(())
+    })
+    .map_err(told)?;
+    equal(sum, end, "bytes of all chunks, and where they end")?;
+    Ok((end, blocks))
+}
+
+fn many_blocks(bench: &Bench) -> Outcome {
+    const BLOCKS: u64 = 100_000;
+    let who = Subject::ta(heap::UUID);
+    let mut session = bench.open(heap::UUID)?;
+    let before = count(bench, &who)?;
+    works(value_in(&mut session, heap::CMD_LEAK, BLOCKS as u32, 20))?;
+    let meminfo = client::meminfo(&bench.context).map_err(told)?;
+    let after = count(bench, &who)?;
+    equal(
+        (after.0 - before.0, after.1 - before.1),
+        (BLOCKS, 20 * BLOCKS),
+        "blocks and bytes listed",
+    )?;
+    equal(
+        client::meminfo(&bench.context).map_err(told)?,
+        meminfo,
+        "secure memory before and after the list",
+    )?;
+    let ta = inspect::tas(&bench.context, &who).map_err(told)?;
+    let ta = ta.first().ok_or("it is not listed")?;
+    equal(
+        (
+            ta.heap.inconsistent,
+            ta.heap.live_blocks,
+            u64::from(ta.heap.alloc.allocated),
+        ),
+        (0, after.0, after.1),
+        "its figures",
+    )?;
+    let (end, blocks) = chunk_sum(bench, &who)?;
+    equal(
+        (end, blocks),
+        (ta.heap_committed, after.0),
+        "end of the pool, and blocks",
+    )?;
+    equal(
+        pools::check(&bench.context, &who).map_err(told)?.0,
+        damage::NONE,
+        "the check",
+    )
+}
+
+fn sites_and_classes(bench: &Bench) -> Outcome {
+    let who = Subject::ta(heap::UUID);
+    let mut memory = Memory::default();
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 5, 100))?;
+    printed(bench, &["slabinfo", "heap"], &mut memory)?;
+    let text = printed(bench, &["slabinfo", "heap", "--diff"], &mut memory)?;
+    holds(text.ends_with("nothing changed\n"), &text)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 40, 100))?;
+    let text = printed(bench, &["slabinfo", "heap", "--diff"], &mut memory)?;
+    holds(text.contains("+40"), &text)?;
+    let text = printed(bench, &["allocinfo", "heap", "--top", "1"], &mut memory)?;
+    holds(text.contains(heap::LEAK_FUNCTION), &text)?;
+    let sites = pools::sites(&bench.context, &who).map_err(told)?;
+    let live: u64 = sites.iter().map(|site| site.live_bytes).sum();
+    let ta = inspect::tas(&bench.context, &who).map_err(told)?;
+    let ta = ta.first().ok_or("it is not listed")?;
+    equal(live, ta.heap.alloc.allocated.into(), "bytes of all sites")?;
+    for pool in [who, Subject::NOBODY] {
+        let classes = pools::classes(&bench.context, &pool).map_err(told)?;
+        let bytes: u64 = classes.iter().map(|class| class.bytes).sum();
+        let all = client::pools(&bench.context).map_err(told)?;
+        let size = all
+            .iter()
+            .find(|one| one.owner == pool.uuid() && one.alloc.size > 0);
+        let size = size.map_or(0, |one| u64::from(one.alloc.size));
+        equal(bytes, size, "bytes of all classes")?;
+        let fits = |class: &tally_abi::pta::inspect::ClassRow| class.requested <= class.bytes;
+        holds(
+            classes.iter().all(fits),
+            "blocks asked for more than there is",
+        )?;
+    }
+    let ours = pools::classes(&bench.context, &who).map_err(told)?;
+    let requested: u64 = ours.iter().map(|class| class.requested).sum();
+    equal(requested, live, "what all classes' blocks asked for")
+}
+
+fn one_block(bench: &Bench) -> Outcome {
+    let who = Subject::ta(heap::UUID);
+    let mut session = bench.open(heap::UUID)?;
+    works(value_call(&mut session, heap::CMD_ALLOC, 5000, 0))?;
+    let mut found = None;
+    pools::blocks(&bench.context, &who, &mut |row: &BlockRow| {
+        if row.size == 5000 {
+            found = Some(*row);
+        }
+        Ok::<(), ClientError>(())
+    })
+    .map_err(told)?;
+    let wanted = found.ok_or("the block is not listed")?;
+    for byte in [0, 1, 2500, 4999] {
+        let row = pools::block(&bench.context, &who, wanted.offset + byte).map_err(told)?;
+        equal((row.offset, row.size), (wanted.offset, 5000), "the block")?;
+    }
+    let at = format!("{}", wanted.offset + 7);
+    let text = printed(bench, &["block", &at, "heap"], &mut Memory::default())?;
+    holds(text.contains("block of 5000 bytes at offset 0x"), &text)?;
+    holds(
+        text.contains("byte 7 of it") && text.contains("tas/heap/src/ta.rs:"),
+        &text,
+    )?;
+    // The books themselves are nobody's block.
+    match pools::block(&bench.context, &who, 8) {
+        Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {}
+        other => return Err(format!("the books: {other:?}")),
+    }
+    complains(bench, &["block", "8", "heap"], "the nearest is of")?;
+    complains(
+        bench,
+        &["block", "8", "nobody"],
+        "neither a UUID nor the name",
+    )
+}
+
+/// `teestat` must fail and say this.
+fn complains(bench: &Bench, args: &[&str], what: &str) -> Outcome {
+    let (mut out, mut err) = (String::new(), String::new());
+    let status = teestat::run(
+        args,
+        &bench.context,
+        &mut out,
+        &mut err,
+        &MachineNames,
+        &mut Memory::default(),
+    );
+    holds(
+        status >= STATUS_FAILED && err.contains(what),
+        &format!("teestat {args:?}: status {status}: {err}"),
+    )
+}
+
+fn checked(bench: &Bench) -> Outcome {
+    let text = printed(bench, &["pool", "check"], &mut Memory::default())?;
+    equal(text.as_str(), "the pool is sound\n", "the kernel heap")?;
+    let mut session = bench.open(crash::UUID)?;
+    works(session.invoke_plain(crash::CMD_SCRIBBLE))?;
+    let who = Subject::ta(crash::UUID);
+    let found = pools::check(&bench.context, &who).map_err(told)?;
+    holds(found.0 != damage::NONE, "scribbled books are called sound")?;
+    for args in [
+        &["blocks", "crash"],
+        &["allocinfo", "crash"],
+        &["slabinfo", "crash"],
+    ] {
+        complains(bench, args, "INCONSISTENT")?;
+    }
+    let killed = client::kill(&bench.context, crash::UUID).map_err(told)?;
+    equal(killed, 1, "instances ended")
+}
+
+fn kernel_chunks(bench: &Bench) -> Outcome {
+    let (end, blocks) = chunk_sum(bench, &Subject::NOBODY)?;
+    let all = client::pools(&bench.context).map_err(told)?;
+    let heap = all.iter().find(|pool| pool.owner == TeeUuid::nil());
+    let heap = heap.ok_or("no kernel heap")?;
+    holds(
+        end >= u64::from(heap.alloc.size) && blocks > 0,
+        &format!("chunks end at {end}, the pool has {}", heap.alloc.size),
+    )?;
+    let listed = count(bench, &Subject::NOBODY)?;
+    holds(
+        listed.0 > 0 && listed.0 <= blocks,
+        &format!("{} of {blocks} blocks are listed", listed.0),
+    )
+}
