@@ -36,17 +36,24 @@ fn class_at(classes: NonNull<[Class; CLASSES]>, offset: usize) -> NonNull<Class>
     }
 }
 
-/// Below the place of a class that has none.
-static NOTHING: Kept = Kept {
-    block: 0,
-    record: 0,
-};
+/// A stack that is empty and full.
+#[repr(C, align(256))]
+struct NoPlaces([Kept; KEPT_BLOCKS]);
+
+const _: () = assert!(size_of::<NoPlaces>() == 256 && KEPT_RUNS <= KEPT_BLOCKS);
+
+const NO_PLACES: &NoPlaces = &NoPlaces(
+    [Kept {
+        block: 0,
+        record: 0,
+    }; KEPT_BLOCKS],
+);
 
 impl Class {
-    /// Nothing is ever kept.
+    /// Nothing is ever kept: `top` is above an empty place, and where a full stack's is.
     pub(super) const NONE: Self = {
-        // SAFETY: just behind the static.
-        let top = unsafe { NonNull::from_ref(&NOTHING).add(1) };
+        // SAFETY: just behind the constant.
+        let top = unsafe { NonNull::from_ref(&NO_PLACES.0).cast().add(KEPT_BLOCKS) };
         Self {
             top,
             inverse: 1,
