@@ -118,6 +118,7 @@ pub fn run(data: &[u8], check_every: usize) {
         accounts: kind & 4 == 0,
         sites: 1 << (shape >> 3 & 7),
         depth: shape >> 6,
+        guard: kind & 8 != 0,
     };
     let body = 512 + usize::from(size) * 256;
     let reserved = 8192 + body + usize::from(grow) * 1024;
@@ -444,6 +445,7 @@ pub fn read_damaged(data: &[u8]) {
         accounts: kind & 4 == 0,
         sites: 8,
         depth: 2,
+        guard: kind & 8 != 0,
     };
     let memory = Memory::new(32768);
     // SAFETY: the only pool of this memory, dropped before it.

@@ -13,7 +13,7 @@
 //! **Knows nothing of:** strategies.
 
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::AtomicU16;
+use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use crate::capture::MAX_DEPTH;
 use crate::classes::{RUN_CLASSES, SLAB_CLASSES, UNIT};
@@ -26,6 +26,20 @@ pub const VERSION: u32 = 3;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
+/// Offset of the alarm, a `u64` that may be written from outside while no call is inside the pool: as soon
+/// as more bytes than that are live and that is a new maximum, the pool rings ([`ALARM_HIT_OFFSET`]) and
+/// sets the alarm to 0, which is none.
+///
+/// Only a new maximum rings. Whoever sets an alarm below the maximum restarts that first (at
+/// [`MAX_ALLOCATED_OFFSET`] and [`ROOM_OFFSET`]), as [`crate::view::Maximum`] does.
+pub const ALARM_OFFSET: usize = offset_of!(Header, alarm);
+/// Offset of the bytes that were live when the alarm rang, a `u64`; 0 if it has not.
+pub const ALARM_HIT_OFFSET: usize = offset_of!(Header, alarm_hit);
+/// Offset of the most bytes ever live, a `u64`. Written from outside only while no call is inside the pool,
+/// and together with [`ROOM_OFFSET`], so that their difference stays: it is what is live.
+pub const MAX_ALLOCATED_OFFSET: usize = offset_of!(Header, max_allocated);
+/// Offset of how far what is live falls short of the maximum, a `u64`.
+pub const ROOM_OFFSET: usize = offset_of!(Header, room);
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
 /// Places for kept blocks of a class of slabs. The first stays empty.
@@ -81,6 +95,9 @@ pub struct Config {
     pub sites: u16,
     /// Frames kept of each call stack, 0 (sites off) to [`MAX_DEPTH`].
     pub depth: u8,
+    /// Whether each block has bytes behind its end that are looked at when it is freed. Then there are no
+    /// short ways of allocation.
+    pub guard: bool,
 }
 
 impl Config {
@@ -91,6 +108,7 @@ impl Config {
         accounts: true,
         sites: 256,
         depth: 4,
+        guard: false,
     };
     /// For the heap of a TA: 16 owners, whose accounts are sums over blocks, 64 sites of 4 frames.
     pub const TA: Self = Self {
@@ -99,6 +117,7 @@ impl Config {
         accounts: false,
         sites: 64,
         depth: 4,
+        guard: false,
     };
 }
 
@@ -161,6 +180,12 @@ pub(crate) struct Header {
     pub(crate) body_bytes: u64,
     /// Whether owners' accounts are kept, 0 or 1.
     pub(crate) accounts: u64,
+    /// Fewest guard bytes of a block, 0 if there are none.
+    pub(crate) guard: u64,
+    /// Blocks whose guard bytes were found overwritten.
+    pub(crate) overruns: u64,
+    /// Live bytes when the alarm rang.
+    pub(crate) alarm_hit: u64,
     pub(crate) num_alloc_fail: u64,
     pub(crate) biggest_alloc_fail: u64,
     pub(crate) biggest_alloc_fail_used: u64,
@@ -173,6 +198,8 @@ pub(crate) struct Header {
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; SLAB_CLASSES],
     pub(crate) counts: ClassCounts,
+    /// More live bytes than this ring, 0 none.
+    pub(crate) alarm: AtomicU64,
     // What each allocation needs is next to the call sites.
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when

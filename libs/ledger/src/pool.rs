@@ -15,8 +15,9 @@ use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError};
 use crate::first_fit::{self, Chunk};
+use crate::guard::run_units;
 use crate::layout::{Config, CreateError, Kept, Strategy};
-use crate::stats::OwnerId;
+use crate::stats::{Overrun, OwnerId};
 use crate::window::{SitePlace, Slot, Window};
 
 mod fast;
@@ -31,6 +32,10 @@ pub struct Pool {
     window: Window,
     /// The free list of the first-fit strategy, else `None`.
     heap: Option<Heap>,
+    /// Found by [`Pool::inspect`].
+    overrun: Option<Overrun>,
+    /// Bytes that were live when the alarm rang.
+    alarm: Option<u64>,
 }
 
 /// Room for a block.
@@ -84,6 +89,8 @@ impl Pool {
     pub const VOID: Self = Self {
         window: Window::VOID,
         heap: None,
+        overrun: None,
+        alarm: None,
     };
 
     /// Whether the pool has no memory.
@@ -116,7 +123,11 @@ impl Pool {
             }
             Strategy::FirstFit => Some(first_fit::create(&window)),
         };
-        Ok(Self { window, heap })
+        Ok(Self {
+            window,
+            heap,
+            ..Self::VOID
+        })
     }
 
     /// Allocates a block for `owner`, charged to the call site `stack`. Alignments up to 4096.
@@ -178,9 +189,10 @@ impl Pool {
     /// If `ptr` is a live block, nobody uses it any more.
     #[inline]
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
-        // The common case, without a call; what is cold gets the result passed through.
+        self.inspect(ptr);
         let offset = self.window.body_offset_of(ptr);
-        let part = self.window.unit_at(offset / UNIT); // 0 outside the body, and for first fit.
+        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
+        let part = self.window.unit(unit); // 0 outside the body, and for first fit.
         if part & SLAB == 0 {
             return self.free_run(offset);
         }
@@ -228,7 +240,7 @@ impl Pool {
         match entry::kind(entry) {
             BLOCK => {
                 let size = entry::record_size(entry);
-                Some((size, size.max(1).div_ceil(UNIT) as u32))
+                Some((size, run_units(size, self.window.guard()) as u32))
             }
             LARGE => {
                 let units = entry::len(self.window.unit(unit + 1));
@@ -370,8 +382,10 @@ impl Pool {
             return None;
         }
         let block = self.find_room(size, align, record)?;
-        self.window.credit(entry::record_owner(record), place, size);
-        Some(self.window.body_ptr(block))
+        self.credit(record, place, size);
+        let block = self.window.body_ptr(block);
+        self.seal(block);
+        Some(block)
     }
 
     /// Makes a block with its record; returns its offset.
@@ -379,7 +393,8 @@ impl Pool {
         if let Some(heap) = &mut self.heap {
             return first_fit::take(&mut self.window, heap, size, align, record);
         }
-        if let Some(class) = class_of(size, align) {
+        let room = size.checked_add(self.window.guard())?;
+        if let Some(class) = class_of(room, align) {
             let mut slot = self.window.refill(class);
             if slot.is_none() && self.window.new_slab(class).is_some() {
                 slot = self.window.refill(class);
@@ -391,7 +406,7 @@ impl Pool {
             }
         }
         // A small block that found no room in its own class takes a place in another class.
-        Some(match self.take_any(size, align)? {
+        Some(match self.take_any(room, align)? {
             Room::Slot(slot) => {
                 self.window
                     .record_kept(slot, entry::with_size(record, size));
@@ -476,9 +491,37 @@ impl Pool {
         }
     }
 
-    fn credit(&mut self, record: u64, size: usize) {
-        let place = self.window.place_of(entry::record_site(record));
+    /// Credits a block to its owner and to the site at `place`; may ring the alarm.
+    fn credit(&mut self, record: u64, place: SitePlace, size: usize) {
         self.window.credit(entry::record_owner(record), place, size);
+        let header = self.window.header_mut();
+        let alarm = header.alarm.load(Ordering::Relaxed);
+        let live = header.max_allocated.wrapping_sub(header.room);
+        if alarm != 0 && live > alarm {
+            header.alarm.store(0, Ordering::Relaxed);
+            header.alarm_hit = live;
+            self.alarm = Some(live);
+        }
+    }
+
+    /// The bytes that were live when the alarm rang, if it did since this was last asked. See
+    /// [`crate::ALARM_OFFSET`].
+    pub fn take_alarm(&mut self) -> Option<u64> {
+        self.alarm.take()
+    }
+
+    /// The last block that was found to have been written past its end when it was freed or resized, if
+    /// any was since this was last asked. Only of pools with guard bytes ([`Config::guard`]).
+    pub fn take_overrun(&mut self) -> Option<Overrun> {
+        self.overrun.take()
+    }
+
+    pub(crate) fn keep_overrun(&mut self, overrun: Overrun) {
+        self.overrun = Some(overrun);
+    }
+
+    pub(crate) fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
     }
 
     fn debit(&mut self, record: u64, size: usize) {

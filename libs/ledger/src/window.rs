@@ -6,14 +6,13 @@
 //! that something is a slab. All pointers derive from the base pointer.
 //! **Knows nothing of:** what the entries mean.
 
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-use core::mem::offset_of;
 use core::mem::size_of;
 use core::ptr::NonNull;
 
 use crate::capture::Walkable;
 use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry;
+use crate::guard::GUARD;
 use crate::layout::{
     BINS, ClassCounts, Config, CreateError, Geometry, Header, Kept, MAGIC, SiteEntry, Stamp,
     Strategy, VERSION, first_kept_place,
@@ -38,7 +37,7 @@ pub(crate) struct Window {
     sites: NonNull<SiteEntry>,
     /// The body and the map, derived from `base`.
     body: NonNull<u8>,
-    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    /// Entries of the unit table that the common cases see: all, or none if blocks have guard bytes.
     entries: usize,
     map: NonNull<u64>,
     classes: [Class; CLASSES],
@@ -46,6 +45,10 @@ pub(crate) struct Window {
     by_size: [u8; SIZES],
     /// Units of the body that are usable.
     units: u32,
+    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    table: usize,
+    /// Fewest guard bytes of a block.
+    guard: usize,
     accounts: NonNull<u64>,
     /// Owners with an account, 0 if none is kept.
     owners: usize,
@@ -74,6 +77,8 @@ impl Window {
         },
         by_size: [NO_CLASS as u8; SIZES],
         units: 0,
+        table: 0,
+        guard: 0,
         accounts: NonNull::dangling(),
         owners: 0,
         geometry: Geometry::VOID,
@@ -109,6 +114,11 @@ impl Window {
         if body_bytes == 0 {
             return Err(CreateError::TooSmall);
         }
+        let guard = if cfg.guard { GUARD } else { 0 };
+        let table = match cfg.strategy {
+            Strategy::Segregated => body_bytes / UNIT,
+            Strategy::FirstFit => 0,
+        };
         let header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -129,6 +139,10 @@ impl Window {
             body_offset: geometry.body_offset as u64,
             body_bytes: body_bytes as u64,
             accounts: geometry.accounts.into(),
+            guard: guard as u64,
+            overruns: 0,
+            alarm_hit: 0,
+            alarm: 0.into(),
             stamp: Stamp {
                 kind: entry::BLOCK as u16,
                 owner: 0,
@@ -161,7 +175,11 @@ impl Window {
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
             site_mask: (geometry.sites - 1) << SITE_SHIFT,
-            by_size: classes::BY_SIZE,
+            by_size: if cfg.guard {
+                [NO_CLASS as u8; SIZES]
+            } else {
+                classes::BY_SIZE
+            },
             owners: if geometry.accounts {
                 geometry.owners
             } else {
@@ -186,10 +204,9 @@ impl Window {
             reserved,
             committed,
             units: (body_bytes / UNIT) as u32,
-            entries: match cfg.strategy {
-                Strategy::Segregated => body_bytes / UNIT,
-                Strategy::FirstFit => 0,
-            },
+            entries: if cfg.guard { 0 } else { table },
+            table,
+            guard,
         })
     }
 
@@ -215,6 +232,12 @@ impl Window {
         self.committed
     }
 
+    /// Fewest guard bytes of a block, 0 if there are none.
+    #[inline(always)]
+    pub(crate) fn guard(&self) -> usize {
+        self.guard
+    }
+
     /// Usable units of the body.
     #[inline(always)]
     pub(crate) fn units(&self) -> u32 {
@@ -234,8 +257,10 @@ impl Window {
         let old = self.units;
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
-        if self.entries > 0 {
-            self.entries = self.units as usize;
+        for entries in [&mut self.entries, &mut self.table] {
+            if *entries > 0 {
+                *entries = self.units as usize;
+            }
         }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
@@ -267,24 +292,29 @@ impl Window {
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
-        self.unit_at(unit as usize)
+        self.entry_below(self.table, unit as usize)
     }
 
-    /// Entry of unit `unit`; 0 outside.
+    /// Entry of unit `unit` for the common cases; 0 outside, and always if blocks have guard bytes.
     #[inline(always)]
-    pub(crate) fn unit_at(&self, unit: usize) -> u64 {
-        if unit >= self.entries {
+    pub(crate) fn known_unit(&self, unit: usize) -> u64 {
+        self.entry_below(self.entries, unit)
+    }
+
+    #[inline(always)]
+    fn entry_below(&self, end: usize, unit: usize) -> u64 {
+        if unit >= end {
             return 0;
         }
-        // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
-        // to 8.
+        // SAFETY: the unit table has `table` words, and `entries` is no more, before the body and thus
+        // committed; aligned to 8.
         unsafe { self.map.add(unit).read() }
     }
 
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if (unit as usize) < self.entries {
+        if (unit as usize) < self.table {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
@@ -360,6 +390,22 @@ impl Window {
             // SAFETY: both ranges lie inside the committed body; `copy` allows overlap.
             unsafe { self.body_ptr(from).copy_to(self.body_ptr(to), bytes) };
         }
+    }
+
+    /// Writes `byte` to `from..to` of the body; nothing if that is not all inside.
+    pub(crate) fn fill_body(&mut self, from: usize, to: usize, byte: u8) {
+        if from <= to && to <= self.body_bytes() {
+            // SAFETY: the range lies inside the committed body.
+            unsafe { self.body.add(from).write_bytes(byte, to - from) };
+        }
+    }
+
+    /// Writes a word of the header, as somebody does from outside.
+    #[cfg(test)]
+    pub(crate) fn poke(&mut self, offset: usize, word: u64) {
+        assert!(offset.is_multiple_of(8) && offset < size_of::<Header>());
+        // SAFETY: a word of the header, which is aligned to 8.
+        unsafe { self.base().add(offset).cast().write(word) };
     }
 
     /// Copies bytes at `offset` from the base into `out`; false if they are not all committed.

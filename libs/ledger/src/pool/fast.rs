@@ -34,7 +34,7 @@ impl Pool {
         if self.is_void() {
             return None;
         }
-        let place = self.window.known_site(key)?;
+        let place = self.window.find_site(key).ok()?;
         let record = place.in_record(self.window.stamp(), 0);
         self.alloc_anywhere(layout, record, place)
     }
@@ -70,7 +70,7 @@ impl Pool {
     #[inline(always)]
     pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
         let offset = self.window.body_offset_of(ptr);
-        let part = self.window.unit_at(offset / UNIT);
+        let part = self.window.known_unit(offset / UNIT);
         if part & SLAB == 0 {
             return self.free_known_run::<ACCOUNTS>(offset, part);
         }
@@ -127,6 +127,9 @@ impl Pool {
             .newest_kept(self.window.class_by_layout(layout)?)?;
         let place = self.window.known_site(key)?;
         let (room, stamp) = stamp(&self.window);
+        if room < size as u64 && self.window.rings(size as u64 - room) {
+            return None;
+        }
         let kept = self.window.take_newest(newest);
         let owner = entry::record_owner(stamp);
         self.window

@@ -62,12 +62,15 @@ impl Pool {
         stack: &CallStack,
     ) -> Result<Option<NonNull<u8>>, FreeError> {
         let found = self.find(ptr)?;
+        self.inspect(ptr);
         let (old_record, old_size) = (found.record(), found.size());
         let site = self.window.intern(stack);
         let record = entry::record(owner.0, site, self.window.epoch());
+        let place = self.window.place_of(site);
         if self.resize_in_place(&found, align, new_size, record, false) {
             self.debit(old_record, old_size);
-            self.credit(record, new_size);
+            self.credit(record, place, new_size);
+            self.seal(ptr);
             return Ok(Some(ptr));
         }
         let to = match Layout::from_size_align(new_size, align) {
@@ -89,7 +92,8 @@ impl Pool {
             // Smaller always succeeds.
             None if self.resize_in_place(&found, align, new_size, record, true) => {
                 self.debit(old_record, old_size);
-                self.credit(record, new_size);
+                self.credit(record, place, new_size);
+                self.seal(ptr);
                 Ok(Some(ptr))
             }
             None => Ok(None),
@@ -106,10 +110,13 @@ impl Pool {
         record: u64,
         stay: bool,
     ) -> bool {
+        let Some(room) = size.checked_add(self.window.guard()) else {
+            return false;
+        };
         match found {
             Found::Slot(slot) => {
-                let fits = class_of(size, align) == Some(slot.class);
-                if fits || stay && size <= slot.usable() {
+                let fits = class_of(room, align) == Some(slot.class);
+                if fits || stay && room <= slot.usable() {
                     self.window
                         .set_slot_record(slot, entry::with_size(record, size));
                     return true;
@@ -122,10 +129,10 @@ impl Pool {
                 entry: old,
                 ..
             } => {
-                let Some(units) = units_of(size) else {
+                let Some(units) = units_of(room) else {
                     return false;
                 };
-                if class_of(size, align).is_some() && !stay {
+                if class_of(room, align).is_some() && !stay {
                     return false;
                 }
                 if units > had && !self.window.take_run_at(unit + had, units - had) {

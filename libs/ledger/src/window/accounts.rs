@@ -129,9 +129,23 @@ impl Window {
     #[inline(always)]
     pub(crate) fn known_site(&self, key: u64) -> Option<SitePlace> {
         let place = self.site_place(key);
+        (self.site_key(place) == key).then_some(place)
+    }
+
+    /// The hash of the call stack whose site is at a place; 0 if none's is.
+    #[inline(always)]
+    pub(crate) fn site_key(&self, place: SitePlace) -> u64 {
         // SAFETY: inside the table, which is committed and aligned; any bits are valid.
-        let found = unsafe { (*self.site_at(place).as_ptr()).key } == key;
-        found.then_some(place)
+        unsafe { (*self.site_at(place).as_ptr()).key }
+    }
+
+    /// Whether a maximum that is higher by `more` rings the alarm.
+    #[inline(always)]
+    pub(crate) fn rings(&self, more: u64) -> bool {
+        let header = self.header();
+        // None is 0, and becomes the highest.
+        let alarm = header.alarm.load(Ordering::Relaxed).wrapping_sub(1);
+        header.max_allocated.wrapping_add(more) > alarm
     }
 
     /// Entry of a site; sites outside share the entries inside.

@@ -155,7 +155,7 @@ impl Window {
         let Some(hot) = self.classes.get(class) else {
             return &[];
         };
-        if class >= SLAB_CLASSES + RUN_CLASSES || self.entries == 0 {
+        if class >= SLAB_CLASSES + RUN_CLASSES || self.table == 0 {
             return &[];
         }
         let first = self.geometry.kept_offset + (first_kept_place(class) + 1) * size_of::<Kept>();
