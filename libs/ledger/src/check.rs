@@ -379,6 +379,9 @@ impl Pool {
 
     /// Sums the blocks of 32 owners (then sites) in each walk.
     fn check_accounts(&self) -> Result<(), Damage> {
+        if !self.window().has_stats() {
+            return Ok(());
+        }
         let (window, view) = (self.window(), self.view().map_err(|_| Damage::Walk)?);
         let sums = |first: usize, key: fn(&crate::Block) -> u16, limit: u16| {
             let mut sums = [0u64; BATCH];

@@ -98,6 +98,9 @@ pub struct Config {
     /// Whether each block has bytes behind its end that are looked at when it is freed. Then there are no
     /// short ways of allocation.
     pub guard: bool,
+    /// Whether accounts, maxima and call sites are kept. If not, a block has its size alone; what is
+    /// allocated is found by a walk, and what needs counting is 0.
+    pub stats: bool,
 }
 
 impl Config {
@@ -109,6 +112,7 @@ impl Config {
         sites: 256,
         depth: 4,
         guard: false,
+        stats: cfg!(feature = "stats"),
     };
     /// For the heap of a TA: 16 owners, whose accounts are sums over blocks, 64 sites of 4 frames.
     pub const TA: Self = Self {
@@ -118,6 +122,7 @@ impl Config {
         sites: 64,
         depth: 4,
         guard: false,
+        stats: cfg!(feature = "stats"),
     };
 }
 
@@ -182,6 +187,8 @@ pub(crate) struct Header {
     pub(crate) accounts: u64,
     /// Fewest guard bytes of a block, 0 if there are none.
     pub(crate) guard: u64,
+    /// Whether accounts, maxima and call sites are kept, 0 or 1.
+    pub(crate) stats: u64,
     /// Blocks whose guard bytes were found overwritten.
     pub(crate) overruns: u64,
     /// Live bytes when the alarm rang.
@@ -242,6 +249,7 @@ pub(crate) struct SiteEntry {
 /// Offsets of the tables of a pool, in bytes from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
+    pub(crate) stats: bool,
     pub(crate) owners: usize,
     pub(crate) accounts: bool,
     pub(crate) owners_offset: usize,
@@ -260,6 +268,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// Nothing.
     pub(crate) const VOID: Self = Self {
+        stats: false,
         owners: 0,
         accounts: false,
         owners_offset: 0,
@@ -280,7 +289,7 @@ impl Geometry {
         if reserved > MAX_UNITS * UNIT {
             return Err(CreateError::TooLarge);
         }
-        let sites = if cfg.depth == 0 || cfg.sites == 0 {
+        let sites = if cfg.depth == 0 || cfg.sites == 0 || !cfg.stats {
             1
         } else {
             (cfg.sites as usize).next_power_of_two()
@@ -293,7 +302,11 @@ impl Geometry {
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
         let owners_offset = frames_offset + sites * depth * 8;
-        let accounts = if cfg.accounts { cfg.owners as usize } else { 0 };
+        let accounts = if cfg.accounts && cfg.stats {
+            cfg.owners as usize
+        } else {
+            0
+        };
         let kept_offset = (owners_offset + accounts * 8).next_multiple_of(KEPT_BLOCKS * 8);
         let kept_places = match cfg.strategy {
             Strategy::Segregated => first_kept_place(SLAB_CLASSES + RUN_CLASSES),
@@ -302,8 +315,9 @@ impl Geometry {
         let map_offset = kept_offset + kept_places * size_of::<Kept>();
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
+            stats: cfg.stats,
             owners: cfg.owners as usize,
-            accounts: cfg.accounts,
+            accounts: cfg.accounts && cfg.stats,
             owners_offset,
             sites,
             depth,

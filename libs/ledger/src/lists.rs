@@ -227,10 +227,7 @@ impl<R: Reader> View<R> {
             return None;
         }
         // Of the runs all is known but which are blocks: what neither slabs nor other blocks are.
-        let (mut units, mut live) = (
-            (self.body_bytes() / UNIT) as u64,
-            self.figures().live_blocks,
-        );
+        let (mut units, mut live) = ((self.body_bytes() / UNIT) as u64, self.live_count());
         for class in 0..SLAB_CLASSES {
             let figures = self.slab_class(class)?;
             units = units.saturating_sub(figures.bytes / UNIT as u64);
@@ -252,6 +249,15 @@ impl<R: Reader> View<R> {
             bytes: used * UNIT as u64,
             kept_bytes: kept_units * UNIT as u64,
         })
+    }
+
+    fn live_count(&self) -> u64 {
+        if self.geometry().stats {
+            self.figures().live_blocks
+        } else {
+            // Nobody has counted.
+            self.live_blocks().filter(Result::is_ok).count() as u64
+        }
     }
 
     fn slab_class(&self, class: usize) -> Option<ClassFigures> {

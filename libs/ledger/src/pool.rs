@@ -170,6 +170,10 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
+        if !self.window.has_stats() {
+            let block = self.alloc_untracked(layout);
+            return block.or_else(|| self.alloc_slowly(layout, owner, stack));
+        }
         let stamp = |window: &Window| {
             let stamp = entry::record(owner.0, 0, window.epoch());
             (window.header().room, stamp)
@@ -205,7 +209,7 @@ impl Pool {
         }
         let freed = freed(slot.record, entry::record_size(slot.record));
         self.window.set_slot_record(&slot, 0);
-        self.window.debit::<true>(slot.record, freed.size);
+        self.debit(slot.record, freed.size);
         if !self.window.keep(slot.class, slot.kept) {
             self.window.keep_newest(slot.class, slot.kept);
         }
@@ -220,7 +224,7 @@ impl Pool {
         if let Some((size, units)) = self.run_of(unit, entry)
             && offset.is_multiple_of(UNIT)
         {
-            self.window.debit::<true>(entry, size);
+            self.debit(entry, size);
             if entry::kind(entry) == LARGE {
                 self.window.clear_large(unit, units);
             }
@@ -366,9 +370,19 @@ impl Pool {
         if self.is_void() {
             return None;
         }
+        let (record, place) = self.record_for(owner, stack);
+        self.alloc_anywhere(layout, record, place)
+    }
+
+    /// The record, without a size, of a block that is allocated now, and its site's place. Without statistics
+    /// it is the same for all.
+    fn record_for(&mut self, owner: OwnerId, stack: &CallStack) -> (u64, SitePlace) {
+        if !self.window.has_stats() {
+            return (entry::record(0, 0, 0), self.window.place_of(0));
+        }
         let site = self.window.intern(stack);
         let record = entry::record(owner.0, site, self.window.epoch());
-        self.alloc_anywhere(layout, record, self.window.place_of(site))
+        (record, self.window.place_of(site))
     }
 
     fn alloc_anywhere(
@@ -493,6 +507,9 @@ impl Pool {
 
     /// Credits a block to its owner and to the site at `place`; may ring the alarm.
     fn credit(&mut self, record: u64, place: SitePlace, size: usize) {
+        if !self.window.has_stats() {
+            return;
+        }
         self.window.credit(entry::record_owner(record), place, size);
         let header = self.window.header_mut();
         let alarm = header.alarm.load(Ordering::Relaxed);
@@ -525,7 +542,9 @@ impl Pool {
     }
 
     fn debit(&mut self, record: u64, size: usize) {
-        self.window.debit::<true>(record, size);
+        if self.window.has_stats() {
+            self.window.debit::<true>(record, size);
+        }
     }
 }
 

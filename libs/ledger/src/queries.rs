@@ -27,7 +27,11 @@ impl Pool {
 
     /// Bytes that blocks hold now.
     pub fn allocated(&self) -> usize {
-        self.window().allocated() as usize
+        if self.window().has_stats() {
+            self.window().allocated() as usize
+        } else {
+            self.stats().map_or(0, |stats| stats.allocated as usize)
+        }
     }
 
     /// Frames worth capturing for this pool.

@@ -29,6 +29,7 @@ fn each(body: usize, test: impl Fn(&mut Pool)) {
             sites: 16,
             depth: 2,
             guard,
+            stats: true,
         };
         let reserved = body * 2 + 8192;
         let memory = Memory::new(reserved);

@@ -170,6 +170,7 @@ impl<R: Reader> View<R> {
                 GUARD => true,
                 _ => return Err(Inconsistent),
             },
+            stats: u32_at(offset_of!(Header, stats)) == 1,
         };
         let reserved = usize_at(offset_of!(Header, reserved));
         let committed = usize_at(offset_of!(Header, committed));
@@ -261,6 +262,9 @@ impl<R: Reader> View<R> {
             add_free(&mut stats, run);
         }
         stats.metadata += stats.block_metadata;
+        if !self.geometry.stats {
+            (stats.live_blocks, stats.allocated) = (blocks, bytes);
+        }
         let adds_up = stats.usable + stats.free_bytes + stats.block_metadata == stats.size
             && blocks == stats.live_blocks
             && bytes == stats.allocated;

@@ -140,6 +140,7 @@ impl Window {
             body_bytes: body_bytes as u64,
             accounts: geometry.accounts.into(),
             guard: guard as u64,
+            stats: cfg.stats.into(),
             overruns: 0,
             alarm_hit: 0,
             alarm: 0.into(),

@@ -18,7 +18,8 @@ impl Pool {
     /// most 16, less than 4096 bytes, for which a block is kept; the owner is that of [`Pool::set_owner`].
     /// `None` says nothing: ask [`Pool::try_alloc`].
     ///
-    /// `ACCOUNTS` is what the pool was made with ([`Config::accounts`]); `true` serves any pool.
+    /// `ACCOUNTS` is what the pool was made with ([`crate::Config::accounts`]); `true` serves any pool that
+    /// keeps statistics.
     #[inline(always)]
     pub fn alloc_known<const ACCOUNTS: bool>(
         &mut self,
@@ -26,6 +27,26 @@ impl Pool {
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
         self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::room_and_stamp)
+    }
+
+    /// As [`Pool::alloc_known`] for a pool that keeps no statistics ([`crate::Config::stats`]).
+    #[inline(always)]
+    pub fn alloc_untracked(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let newest = self
+            .window
+            .newest_kept(self.window.class_by_layout(layout)?)?;
+        let kept = self.window.take_newest(newest);
+        let record = entry::with_size(BLOCK, layout.size());
+        Some(self.window.record_kept(kept, record))
+    }
+
+    /// As [`Pool::free_known`] for a pool that keeps no statistics.
+    ///
+    /// # Safety
+    /// As [`Pool::free`].
+    #[inline(always)]
+    pub unsafe fn free_untracked(&mut self, ptr: NonNull<u8>) -> bool {
+        self.free_fast::<false, false>(ptr)
     }
 
     /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
@@ -69,10 +90,15 @@ impl Pool {
     /// As [`Pool::free`].
     #[inline(always)]
     pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
+        self.free_fast::<ACCOUNTS, true>(ptr)
+    }
+
+    #[inline(always)]
+    fn free_fast<const ACCOUNTS: bool, const STATS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
         let offset = self.window.body_offset_of(ptr);
         let part = self.window.known_unit(offset / UNIT);
         if part & SLAB == 0 {
-            return self.free_known_run::<ACCOUNTS>(offset, part);
+            return self.free_run_fast::<ACCOUNTS, STATS>(offset, part);
         }
         let Some(slot) = self.window.slot_at(offset, part) else {
             return false;
@@ -85,14 +111,20 @@ impl Pool {
         };
         place.keep(slot.kept);
         self.window.set_slot_record(&slot, 0);
-        self.window
-            .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
+        if STATS {
+            self.window
+                .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
+        }
         true
     }
 
     /// A run of the common lengths, whose unit has `entry`.
     #[inline(always)]
-    fn free_known_run<const ACCOUNTS: bool>(&mut self, offset: usize, entry: u64) -> bool {
+    fn free_run_fast<const ACCOUNTS: bool, const STATS: bool>(
+        &mut self,
+        offset: usize,
+        entry: u64,
+    ) -> bool {
         if entry & 15 != BLOCK || !offset.is_multiple_of(UNIT) {
             return false;
         }
@@ -106,8 +138,10 @@ impl Pool {
         place.keep(kept);
         self.window
             .set_unit(unit as u32, entry::kept(more as u32 + 1));
-        self.window
-            .debit::<ACCOUNTS>(entry, entry::record_size(entry));
+        if STATS {
+            self.window
+                .debit::<ACCOUNTS>(entry, entry::record_size(entry));
+        }
         true
     }
 

@@ -64,9 +64,7 @@ impl Pool {
         let found = self.find(ptr)?;
         self.inspect(ptr);
         let (old_record, old_size) = (found.record(), found.size());
-        let site = self.window.intern(stack);
-        let record = entry::record(owner.0, site, self.window.epoch());
-        let place = self.window.place_of(site);
+        let (record, place) = self.record_for(owner, stack);
         if self.resize_in_place(&found, align, new_size, record, false) {
             self.debit(old_record, old_size);
             self.credit(record, place, new_size);

@@ -139,6 +139,11 @@ impl Window {
         unsafe { (*self.site_at(place).as_ptr()).key }
     }
 
+    /// Whether there are accounts, maxima and sites.
+    pub(crate) fn has_stats(&self) -> bool {
+        self.geometry.stats
+    }
+
     /// Whether a maximum that is higher by `more` rings the alarm.
     #[inline(always)]
     pub(crate) fn rings(&self, more: u64) -> bool {
