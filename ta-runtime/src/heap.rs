@@ -11,7 +11,9 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{CallStack, Caller, Config, Origin, Overrun, OwnerId, Pool, StackBounds, Stats};
+use tally_ledger::{
+    CallStack, Caller, Config, Origin, Overrun, OwnerId, Pool, StackBounds, Stats, Walkable,
+};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 32 << 10;
@@ -96,6 +98,12 @@ pub fn call_stack() -> CallStack {
     origin.stack(DEPTH, HEAP.state().pool.stack())
 }
 
+/// Where the frame records of the call being served may be.
+#[must_use]
+pub fn stack() -> Walkable {
+    HEAP.state().pool.stack()
+}
+
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
 #[must_use]
 pub fn stats() -> Option<Stats> {
@@ -113,6 +121,12 @@ pub fn session_bytes() -> u32 {
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     let state = HEAP.state();
+    if !CONFIG.stats {
+        return match state.pool.alloc_untracked(layout) {
+            Some(block) => block.as_ptr(),
+            None => allocate_anew(layout, Origin::default()),
+        };
+    }
     // SAFETY: what runs in the guest is compiled with frame pointers.
     let caller = unsafe { Caller::capture(DEPTH, state.pool.stack()) };
     match state
@@ -133,7 +147,14 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
 pub(crate) unsafe fn free(block: NonNull<u8>) {
     let pool = &mut HEAP.state().pool;
     // SAFETY: our contract is the same.
-    if !unsafe { pool.free_known::<{ CONFIG.accounts }>(block) } {
+    let known = unsafe {
+        if CONFIG.stats {
+            pool.free_known::<{ CONFIG.accounts }>(block)
+        } else {
+            pool.free_untracked(block)
+        }
+    };
+    if !known {
         free_slowly(block);
     }
 }
