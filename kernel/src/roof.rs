@@ -15,7 +15,7 @@ use tally_arch::config::NUM_THREADS;
 use tally_arch::{Arm, BootInfo, Entry, Hooks, Use};
 use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use tally_core::entry::Entry as CoreEntry;
-use tally_core::kernel::{Kernel, Parts};
+use tally_core::kernel::{Kernel, Parts, Shown};
 use tally_core::machine::SecureMemory;
 use tally_core::mem::pages::{PageAllocator, PageRecord, PageUse};
 use tally_core::owner::OwnerId;
@@ -50,7 +50,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     claim(&mut pages, &heap_pages, &record_pages);
 
     #[cfg(feature = "test-hooks")]
-    let fault: Option<fn(u32)> = Some(crate::faults::fault);
+    let fault: Option<fn(u32) -> bool> = Some(crate::faults::fault);
     #[cfg(not(feature = "test-hooks"))]
     let fault = None;
 
@@ -61,8 +61,12 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         ldelf: embedded::ldelf(),
         key: &embedded::KEY,
         fault,
+        shown: Shown {
+            addresses: cfg!(feature = "addresses"),
+            contents: cfg!(feature = "block-bytes"),
+        },
     };
-    match Kernel::new(parts, &HEAP, &tally_pta::ALL) {
+    match Kernel::new(parts, &HEAP, tally_pta::ALL) {
         Ok(kernel) => {
             let kernel = ROOF.0.call_once(|| kernel);
             let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
@@ -164,7 +168,7 @@ impl Hooks for Roof {
     }
 
     fn thread_done(&self, thread: usize) {
-        self.kernel().threads.done(thread);
+        self.kernel().thread_done(thread);
     }
 
     fn thread_suspended(&self, thread: usize) {

@@ -3,7 +3,8 @@
 //! **Invariant:** layouts are [`tally_abi::pta::control`]'s.
 //! **Knows nothing of:** how the figures come about.
 
-use crate::list::{self, Text};
+use crate::list;
+use crate::records::{self, Text};
 use core::fmt::Write;
 use tally_abi::pta::control::{
     CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, UUID,
@@ -39,15 +40,15 @@ impl PseudoTa for Control {
         match command {
             CMD_MEMINFO => {
                 list::expect(params, LIST)?;
-                list::write(params, 0, |index| services.meminfo(index))
+                records::write(params, 0, |index| services.meminfo(index))
             }
             CMD_POOLS => {
                 list::expect(params, LIST)?;
-                list::write(params, 0, |index| services.pool(index))
+                records::write(params, 0, |index| services.pool(index))
             }
             CMD_OWNERS => {
                 list::expect(params, LIST)?;
-                list::write(params, 0, |index| services.owner(index))
+                records::write(params, 0, |index| services.owner(index))
             }
             CMD_KILL => kill(services, params),
             CMD_RESET => {
@@ -74,12 +75,7 @@ impl PseudoTa for Control {
 
 fn kill(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-    let mut octets = [0; 16];
-    if params.memref_len(0) != octets.len() as u64 {
-        return Err(TeeResult::BAD_PARAMETERS);
-    }
-    params.read(0, 0, &mut octets)?;
-    let killed = services.kill(TeeUuid::from_octets(octets));
+    let killed = services.kill(list::uuid(params, 0)?);
     params.set_value(1, killed, 0);
     if killed == 0 {
         Err(TeeResult::ITEM_NOT_FOUND)

@@ -1,36 +1,12 @@
-//! Lists of fixed-size records into a client's buffer.
+//! What pseudo-TAs' commands have in common: parameter types and sizes.
 //!
-//! **Invariant:** the client learns the size of all records even where none fits.
-//! **Knows nothing of:** what the records say.
+//! **Invariant:** the client learns the size of the answer even where it does not fit.
+//! **Knows nothing of:** what the answers say.
 
 use tally_abi::TeeResult;
+#[cfg(feature = "stats")]
+use tally_abi::TeeUuid;
 use tally_core::pta_api::Params;
-use zerocopy::{Immutable, IntoBytes};
-
-/// More records than this are not listed, however many a changing system shows.
-const MAX_RECORDS: usize = 4096;
-
-/// Writes the records that `item` gives, from 0 until `None`, into memory reference `param`.
-///
-/// # Errors
-/// `SHORT_BUFFER` with the size needed.
-pub(crate) fn write<T: IntoBytes + Immutable>(
-    params: &mut dyn Params,
-    param: usize,
-    mut item: impl FnMut(usize) -> Option<T>,
-) -> Result<(), TeeResult> {
-    let room = params.memref_len(param);
-    let mut needed = 0;
-    for index in 0..MAX_RECORDS {
-        let Some(record) = item(index) else { break };
-        let octets = record.as_bytes();
-        if needed + octets.len() as u64 <= room {
-            params.write(param, needed, octets)?;
-        }
-        needed += octets.len() as u64;
-    }
-    finish(params, param, needed)
-}
 
 /// Reports the size of what was, or would have been, written.
 ///
@@ -58,37 +34,16 @@ pub(crate) fn expect(params: &dyn Params, types: [u32; 4]) -> Result<(), TeeResu
     }
 }
 
-/// Text that grows in a client's buffer.
-pub(crate) struct Text<'a> {
-    params: &'a mut dyn Params,
-    param: usize,
-    len: u64,
-}
-
-impl<'a> Text<'a> {
-    pub(crate) fn new(params: &'a mut dyn Params, param: usize) -> Self {
-        Self {
-            params,
-            param,
-            len: 0,
-        }
+/// The UUID in memory reference `param`.
+///
+/// # Errors
+/// `BAD_PARAMETERS` if it is of another size.
+#[cfg(feature = "stats")]
+pub(crate) fn uuid(params: &dyn Params, param: usize) -> Result<TeeUuid, TeeResult> {
+    let mut octets = [0; 16];
+    if params.memref_len(param) != octets.len() as u64 {
+        return Err(TeeResult::BAD_PARAMETERS);
     }
-
-    /// # Errors
-    /// `SHORT_BUFFER`.
-    pub(crate) fn finish(self) -> Result<(), TeeResult> {
-        finish(self.params, self.param, self.len)
-    }
-}
-
-impl core::fmt::Write for Text<'_> {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let end = self.len + text.len() as u64;
-        if end <= self.params.memref_len(self.param) {
-            let written = self.params.write(self.param, self.len, text.as_bytes());
-            written.map_err(|_| core::fmt::Error)?;
-        }
-        self.len = end;
-        Ok(())
-    }
+    params.read(param, 0, &mut octets)?;
+    Ok(TeeUuid::from_octets(octets))
 }

@@ -3,6 +3,9 @@
 //! **Invariant:** every test compares the accounts before and after.
 //! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
+mod leaks;
+mod watch;
+
 use std::sync::Arc;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
@@ -19,7 +22,7 @@ const TA: TeeUuid = TeeUuid::from_u128(0x77);
 
 /// Runs `test` with a session to `pta` and checks that everything is back afterwards.
 fn with(pta: TeeUuid, test: impl FnOnce(&Arc<World>, u32)) {
-    let world = World::new(&crate::ALL);
+    let world = World::new(crate::ALL);
     world.install(TA, 0, 100);
     let before = world.accounts();
     let session = world.opened(pta);

@@ -189,10 +189,7 @@ fn capture(only: &[String]) -> Result<()> {
     }
     for capture in CAPTURES.iter().filter(|c| !c.kernel_features.is_empty()) {
         if wanted(capture.name) {
-            let features = capture.kernel_features.iter().map(|&f| f.to_owned());
-            let config = Config {
-                kernel_features: features.collect(),
-            };
+            let config = Config::with(capture.kernel_features);
             take(capture, &images::build(&config)?)?;
         }
     }

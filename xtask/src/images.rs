@@ -4,7 +4,6 @@
 //! nothing is built twice; every output lies in `target/tally`.
 //! **Knows nothing of:** QEMU.
 
-use crate::elf::Image;
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};
 use crate::{bad, flash, setup, sign, sites, tool, ui};
@@ -13,12 +12,48 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tally_abi::TeeUuid;
+use tally_symbols::elf::Image;
 
 /// What may differ between builds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct Config {
-    /// Cargo features of the kernel.
+    /// Build the kernel with these cargo features
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
     pub(crate) kernel_features: Vec<String>,
+    /// Build the kernel without its default features, that is without statistics
+    #[arg(long)]
+    pub(crate) kernel_no_default_features: bool,
+}
+
+impl Config {
+    /// A kernel with these features beside the default ones.
+    pub(crate) fn with(features: &[&str]) -> Self {
+        Self {
+            kernel_features: features.iter().map(|&name| name.to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What cargo is told.
+    fn cargo_args(&self) -> Vec<String> {
+        let mut args = Vec::new();
+        if self.kernel_no_default_features {
+            args.push("--no-default-features".to_owned());
+        }
+        if !self.kernel_features.is_empty() {
+            args.extend(["--features".to_owned(), self.kernel_features.join(",")]);
+        }
+        args
+    }
+
+    /// Tells the outputs of different builds apart.
+    fn suffix(&self) -> String {
+        let plain = self.kernel_no_default_features.then_some("plain");
+        let parts = plain
+            .into_iter()
+            .chain(self.kernel_features.iter().map(String::as_str));
+        parts.map(|part| format!("-{part}")).collect()
+    }
 }
 
 /// One trusted application.
@@ -53,6 +88,8 @@ pub(crate) struct Images {
     pub(crate) ree_raw: PathBuf,
     /// TA archive.
     pub(crate) archive: PathBuf,
+    /// The kernel's raw image.
+    pub(crate) kernel_raw: PathBuf,
     /// Bytes of the kernel's raw image, with its call-site table.
     pub(crate) kernel_raw_len: usize,
     /// Bytes of the kernel's call-site table.
@@ -79,8 +116,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         ("TALLY_LDELF", ldelf_blob),
         ("TALLY_TA_PUBKEY", DevKey::modulus_path()),
     ];
-    let features: Vec<&str> = config.kernel_features.iter().map(String::as_str).collect();
-    let kernel = guest(&["tally-kernel"], &features, &env)?;
+    let kernel = guest(&["tally-kernel"], &config.cargo_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
 
     let ta_names = ta_packages()?;
@@ -98,8 +134,9 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let ree = program("tally-ree")?;
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
-    let variant: String = features.iter().map(|name| format!("-{name}")).collect();
-    write_if_changed(&out.join(format!("kernel{variant}.bin")), &kernel_raw)?;
+    let variant = config.suffix();
+    let kernel_path = out.join(format!("kernel{variant}.bin"));
+    write_if_changed(&kernel_path, &kernel_raw)?;
     let monitor_raw = monitor.flatten()?;
     write_if_changed(&out.join("monitor.bin"), &monitor_raw)?;
     let flash_path = out.join(format!("flash{variant}.bin"));
@@ -129,6 +166,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     write_if_changed(&archive, &flash::cpio(&files)?)?;
 
     Ok(Images {
+        kernel_raw: kernel_path,
         kernel_raw_len: kernel_raw.len(),
         kernel_sites_len,
         monitor,
@@ -172,7 +210,7 @@ pub(crate) fn ta_packages() -> Result<Vec<String>> {
 
 /// Flags that make paths in images independent of the machine: registry crates are named
 /// `crate-version/src/..`, the workspace's own files relative to its root.
-pub(crate) fn remap_config() -> String {
+fn remap_config(target: &str) -> String {
     let mut flags = vec![remap(&paths::root(), "")];
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -188,26 +226,36 @@ pub(crate) fn remap_config() -> String {
         .iter()
         .map(|flag| serde_json::Value::from(flag.as_str()).to_string())
         .collect();
-    format!("target.{GUEST_TARGET}.rustflags=[{}]", list.join(","))
+    format!("target.{target}.rustflags=[{}]", list.join(","))
 }
 
 fn remap(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
 }
 
-/// Builds programs for the guest; returns target name -> ELF file.
+/// Builds programs for the bare machine; returns target name -> ELF file.
 fn guest(
     packages: &[&str],
-    features: &[&str],
+    args: &[String],
+    env: &[(&str, PathBuf)],
+) -> Result<HashMap<String, PathBuf>> {
+    programs(GUEST_TARGET, packages, args, env)
+}
+
+/// Builds programs for a target of the guest's; returns target name -> ELF file.
+pub(crate) fn programs(
+    target: &str,
+    packages: &[&str],
+    args: &[String],
     env: &[(&str, PathBuf)],
 ) -> Result<HashMap<String, PathBuf>> {
     let mut cargo = tool::cargo();
-    cargo.args(["build", "--release", "--bins", "--target", GUEST_TARGET]);
+    cargo.args(["build", "--release", "--bins", "--target", target]);
     cargo.args([
         "--message-format",
         "json-render-diagnostics",
         "--config",
-        &remap_config(),
+        &remap_config(target),
     ]);
     if !ui::verbose() {
         cargo.arg("--quiet");
@@ -215,9 +263,7 @@ fn guest(
     for package in packages {
         cargo.args(["-p", package]);
     }
-    if !features.is_empty() {
-        cargo.args(["--features", &features.join(",")]);
-    }
+    cargo.args(args);
     cargo.envs(env.iter().map(|(name, value)| (name, value)));
     let out = cargo
         .stderr(Stdio::inherit())
@@ -300,6 +346,7 @@ fn package_ta(
         _ => sign::sign_ta(key, uuid, &stripped)?,
     };
     write_if_changed(&path, &signed)?;
+    write_if_changed(&dir.join(format!("{uuid}.sites")), &sites)?;
     let ta = Ta {
         name: name.to_owned(),
         uuid,

@@ -7,15 +7,18 @@
 
 mod bad;
 mod bench;
+mod bl32;
+mod browser;
 mod docs;
-mod elf;
 mod flash;
 mod fuzz;
 mod images;
 mod keys;
 mod lint;
+mod linux;
 mod paths;
 mod qemu;
+mod report;
 mod run;
 mod setup;
 mod sign;
@@ -24,6 +27,7 @@ mod size;
 mod symbolize;
 mod symbols;
 mod test;
+mod tfa;
 mod tidy;
 mod tool;
 mod ui;
@@ -54,11 +58,9 @@ enum Command {
     /// Run every test on the host and in QEMU; closes with `N passed, N failed`
     Test(test::Args),
     /// Build all images without running them
-    Build {
-        /// Build the kernel with these cargo features
-        #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-        kernel_features: Vec<String>,
-    },
+    Build(images::Config),
+    /// Write the kernel for another firmware
+    Image(bl32::Args),
     /// Check formatting and run clippy for the host and the guest
     Lint,
     /// Count instructions, beside OP-TEE's figures
@@ -73,6 +75,8 @@ enum Command {
     Tidy,
     /// Run the fuzz targets
     Fuzz(fuzz::Args),
+    /// Snapshots as one HTML page, flame graphs, pprof, OpenMetrics, JSON; what grew between two
+    Report(report::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
     /// Capture what README.md and docs/ show from runs
@@ -98,14 +102,12 @@ fn main() -> ExitCode {
 fn execute(command: &Command) -> Result<u8> {
     match command {
         Command::Run(args) => run::run(args),
-        Command::Build { kernel_features } => {
-            let config = images::Config {
-                kernel_features: kernel_features.clone(),
-            };
-            let images = images::build(&config)?;
+        Command::Build(config) => {
+            let images = images::build(config)?;
             ui::step("Built", paths::shown(&images.flash));
             Ok(0)
         }
+        Command::Image(args) => bl32::run(args),
         Command::Test(args) => test::run(args),
         Command::Lint => {
             images::build(&images::Config::default())?;
@@ -128,6 +130,7 @@ fn execute(command: &Command) -> Result<u8> {
             Ok(u8::from(!complaints.is_empty()))
         }
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Report(args) => report::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Docs(args) => docs::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),

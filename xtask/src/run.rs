@@ -5,14 +5,22 @@
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
-use crate::{paths, ui};
+use crate::tfa::Tfa;
+use crate::{linux, paths, ui};
 use anyhow::Result;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Boot Debian's Linux as the normal world; COMMANDS are its shell's
+    #[arg(long)]
+    linux: bool,
+    /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
+    tfa: Option<Option<PathBuf>>,
     /// Show the secure world's console between the lines of the normal one
     #[arg(long)]
     secure_console: bool,
@@ -25,9 +33,8 @@ pub(crate) struct Args {
     /// Virtual CPUs, as many as the kernel has stacks for at most
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
     cpus: u32,
-    /// Build the kernel with these cargo features
-    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-    kernel_features: Vec<String>,
+    #[command(flatten)]
+    config: Config,
     /// More arguments for QEMU, split at spaces
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     qemu_args: Option<String>,
@@ -39,24 +46,34 @@ pub(crate) struct Args {
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let images = images::build(&Config {
-        kernel_features: args.kernel_features.clone(),
-    })?;
+    let images = images::build(&args.config)?;
     let given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
     let command = match (interactive, given.trim()) {
         (true, _) => None,
+        (false, "") if args.linux => Some("teestat alloc; teestat ta"),
         (false, "") => Some("tour"),
         (false, text) => Some(text),
     };
+    let linux = args.linux.then(|| linux::prepare(&images)).transpose()?;
+    let tfa = match &args.tfa {
+        Some(Some(dir)) => Some(Tfa::in_dir(dir)?),
+        Some(None) => Some(Tfa::debian()?),
+        None => None,
+    };
     qemu::announce("run");
     if interactive {
+        let help = if args.linux {
+            "busybox and `teestat`"
+        } else {
+            "type `help`"
+        };
         ui::step(
             "Shell",
-            "type `help`; ctrl-C ends the machine (while a command runs: three times)",
+            format_args!("{help}; ctrl-C ends the machine (while a command runs: three times)"),
         );
     }
-    let outcome = Run {
+    let run = Run {
         images: &images,
         label: "run",
         command,
@@ -75,8 +92,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .flat_map(|text| text.split_whitespace())
             .map(str::to_owned)
             .collect(),
-    }
-    .start()?;
+    };
+    let outcome = match (&linux, &tfa) {
+        (Some(linux), _) => run.start_linux(linux)?,
+        (None, Some(tfa)) => run.start_under(tfa)?,
+        (None, None) => run.start()?,
+    };
     if args.time {
         ui::step(
             "Ended",

@@ -5,43 +5,67 @@
 //! **Knows nothing of:** what is built or run afterwards.
 
 use crate::paths::GUEST_TARGET;
-use crate::{tool, ui};
+use crate::{linux, tool, ui};
 use anyhow::{Result, bail};
 use std::process::Command;
 
 /// QEMU's program.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
-const QEMU_LINE: &str =
-    "apt-get update && apt-get install -y --no-install-recommends qemu-system-arm";
+/// The browser's program.
+pub(crate) const CHROMIUM: &str = "chromium";
+/// What the names of the cross compiler's programs begin with.
+pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
 /// What can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The guest's standard library.
     Target,
+    /// The standard library of programs for Linux.
+    LinuxTarget,
     /// The machine emulator.
     Qemu,
+    /// A C compiler for AArch64, and make.
+    CrossCompiler,
     /// rustfmt and clippy.
     Lints,
     /// Miri on a nightly toolchain.
     Miri,
+    /// The browser that looks at reports.
+    Chromium,
 }
 
 impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::Target => "rust target aarch64-unknown-none-softfloat",
+            Self::LinuxTarget => "rust target aarch64-unknown-linux-musl",
             Self::Qemu => "qemu-system-aarch64",
+            Self::CrossCompiler => "aarch64-linux-gnu-gcc",
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
+            Self::Chromium => CHROMIUM,
+        }
+    }
+
+    /// Whether building, running and testing in QEMU do without it.
+    fn is_optional(self) -> bool {
+        match self {
+            Self::Target | Self::Qemu | Self::Lints => false,
+            Self::Miri | Self::LinuxTarget | Self::CrossCompiler | Self::Chromium => true,
         }
     }
 
     /// Whether it is there.
     pub(crate) fn present(self) -> bool {
         match self {
-            Self::Target => rust_target_installed(),
+            Self::Target => rust_target_installed(GUEST_TARGET),
+            Self::LinuxTarget => rust_target_installed(linux::TARGET),
             Self::Qemu => tool::works(QEMU, "--version"),
+            Self::CrossCompiler => {
+                tool::works(&format!("{CROSS_COMPILE}gcc"), "--version")
+                    && tool::works("make", "--version")
+            }
             Self::Lints => {
                 tool::works("cargo-fmt", "--version") && tool::works("cargo-clippy", "--version")
             }
@@ -49,15 +73,22 @@ impl Part {
                 let mut cargo = tool::cargo_nightly();
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
+            Self::Chromium => tool::works(CHROMIUM, "--version"),
         }
     }
 
     fn install(self) -> Result<()> {
         match self {
             Self::Target => rustup(&["target", "add", GUEST_TARGET]),
+            Self::LinuxTarget => rustup(&["target", "add", linux::TARGET]),
             Self::Lints => rustup(&["component", "add", "rustfmt", "clippy"]),
-            Self::Qemu => install_qemu(),
+            Self::Qemu => debian_packages(QEMU, &["qemu-system-arm"]),
+            Self::CrossCompiler => debian_packages(
+                "a C compiler for AArch64",
+                &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "make"],
+            ),
             Self::Miri => install_miri(),
+            Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
         }
     }
 }
@@ -81,7 +112,15 @@ pub(crate) fn ensure(part: Part) -> Result<()> {
 /// Prints what is there; installs what is missing when `fix`. Returns whether all is well.
 pub(crate) fn doctor(fix: bool) -> Result<bool> {
     let mut well = true;
-    for part in [Part::Target, Part::Lints, Part::Qemu, Part::Miri] {
+    for part in [
+        Part::Target,
+        Part::LinuxTarget,
+        Part::Lints,
+        Part::Qemu,
+        Part::CrossCompiler,
+        Part::Miri,
+        Part::Chromium,
+    ] {
         let mut present = part.present();
         if !present && fix {
             match ensure(part) {
@@ -96,25 +135,28 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         };
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
+            Part::Chromium if !present => " (only the test and picture of reports need it)",
+            Part::LinuxTarget if !present => " (only --linux needs it)",
+            Part::CrossCompiler if !present => " (only stock TF-A and C clients need it)",
             _ => "",
         };
         anstream::println!("{style}{word:>8}{style:#}  {}{note}", part.name());
-        well &= present || part == Part::Miri;
+        well &= present || part.is_optional();
     }
     Ok(well)
 }
 
-fn rust_target_installed() -> bool {
+fn rust_target_installed(target: &str) -> bool {
     // rustup knows; without rustup, look for the library itself.
     let mut rustup = Command::new("rustup");
     rustup
         .args(["target", "list", "--installed"])
         .current_dir(crate::paths::root());
     if let Ok((true, text)) = tool::captured(&mut rustup) {
-        return text.lines().any(|line| line.trim() == GUEST_TARGET);
+        return text.lines().any(|line| line.trim() == target);
     }
     let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", GUEST_TARGET]);
+    rustc.args(["--print", "target-libdir", "--target", target]);
     rustc.current_dir(crate::paths::root());
     tool::captured(&mut rustc)
         .is_ok_and(|(ok, text)| ok && std::path::Path::new(text.trim()).is_dir())
@@ -131,29 +173,27 @@ fn rustup(args: &[&str]) -> Result<()> {
     )
 }
 
-fn install_qemu() -> Result<()> {
+/// Installs packages for the machine itself, of which `what` is missing.
+fn debian_packages(what: &str, packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
     if !tool::works("apt-get", "--version") {
-        bail!("{QEMU} is missing; install QEMU 7.2 or newer with AArch64 system emulation");
+        bail!("{what} is missing; install what Debian has in {names}");
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("{QEMU} is missing; as root, type:\n  {QEMU_LINE}");
+        bail!(
+            "{what} is missing; as root, type:\n  \
+             apt-get update && apt-get install -y --no-install-recommends {names}"
+        );
     }
-    let noninteractive = ("DEBIAN_FRONTEND", "noninteractive");
-    let mut update = Command::new("apt-get");
-    tool::run(
-        update
-            .args(["update", "-qq"])
-            .env(noninteractive.0, noninteractive.1),
-    )?;
-    let mut install = Command::new("apt-get");
-    install.args([
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "qemu-system-arm",
-    ]);
-    tool::run(install.env(noninteractive.0, noninteractive.1))
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        tool::run(&mut command)
+    };
+    apt(&["update", "-qq"])?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(packages);
+    apt(&install)
 }
 
 fn install_miri() -> Result<()> {

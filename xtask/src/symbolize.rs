@@ -15,9 +15,8 @@ pub(crate) struct Args {
     /// File with a log; `-` or nothing: standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The log's kernel was built with these cargo features
-    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
-    kernel_features: Vec<String>,
+    #[command(flatten)]
+    config: Config,
 }
 
 /// Prints the log with names.
@@ -32,9 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             bytes
         }
     };
-    let images = images::build(&Config {
-        kernel_features: args.kernel_features.clone(),
-    })?;
+    let images = images::build(&args.config)?;
     anstream::print!(
         "{}",
         Symbols::new(&images).annotate(&String::from_utf8_lossy(&text))

@@ -17,7 +17,7 @@ use tally_core::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;
-use crate::{console, fdt, gic, mmu, percpu, thread};
+use crate::{console, gic, mmu, percpu, thread};
 
 /// What the firmware told us.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +237,7 @@ tally_cpu_on_high:
     .popsection
     "#,
     stacks = sym mmu::STACKS,
-    cpu_stack_end = const NUM_THREADS * THREAD_STACK_BYTES + CPU_STACK_BYTES,
+    cpu_stack_end = const RESIDENT_THREADS * THREAD_STACK_BYTES + CPU_STACK_BYTES,
     build_tables = sym mmu::build_tables,
     mair = const mmu::MAIR,
     tcr = const mmu::TCR,
@@ -326,5 +326,5 @@ fn read_device_tree(pa: u64) -> Option<[Range<u64>; MAX_RAM_RANGES]> {
     }
     // SAFETY: as above; only as long as the slice is used here.
     let tree = unsafe { core::slice::from_raw_parts(pointer, total as usize) };
-    fdt::memory(tree).filter(|ranges| !ranges[0].is_empty())
+    tally_fdt::memory(tree).filter(|ranges| !ranges[0].is_empty())
 }

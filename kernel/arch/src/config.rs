@@ -3,12 +3,17 @@
 //! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
 //! **Knows nothing of:** what the memory is used for.
 
+use tally_core::machine::STACK_PAGES;
+use tally_core::thread::MAX_THREADS;
+
 /// CPUs that can run the kernel; index = affinity level 0.
 pub const MAX_CPUS: usize = 4;
 /// Kernel threads: yielding calls in flight.
-pub const NUM_THREADS: usize = 8;
+pub const NUM_THREADS: usize = 64;
+/// Of these, threads that always have a stack; the others are lent one for a call.
+pub const RESIDENT_THREADS: usize = 8;
 /// Bytes of a kernel thread's stack.
-pub const THREAD_STACK_BYTES: usize = 32 * 1024;
+pub const THREAD_STACK_BYTES: usize = STACK_PAGES * 4096;
 /// Bytes of the stack on which a CPU runs fast calls and switches threads.
 pub const CPU_STACK_BYTES: usize = 8 * 1024;
 /// Bytes of the stack on which a CPU reports a crash.
@@ -31,11 +36,17 @@ pub const DEFAULT_RAM_BYTES: u64 = 256 << 20;
 /// Ranges of normal-world RAM known at most.
 pub const MAX_RAM_RANGES: usize = 4;
 
-/// Bytes of the stack on which the kernel boots: the memory of all thread stacks, mapped a second
-/// time in one piece, and zeroed when boot is over.
-pub const BOOT_STACK_BYTES: usize = NUM_THREADS * THREAD_STACK_BYTES;
+/// Bytes of the stack on which the kernel boots: the memory of all resident threads' stacks, mapped
+/// a second time in one piece, and zeroed when boot is over.
+pub const BOOT_STACK_BYTES: usize = RESIDENT_THREADS * THREAD_STACK_BYTES;
+/// Level 3 tables of the stacks' address range.
+pub const STACK_TABLES: usize = 3;
 /// End of the stacks' address range, where the boot stack begins to grow down.
-pub const STACKS_END: u64 = STACKS_BASE + (2 << 20);
+pub const STACKS_END: u64 = STACKS_BASE + STACK_TABLES as u64 * (2 << 20);
 
-const _: () = assert!((STACK_SLOTS + 1) * STACK_SLOT_BYTES as usize + BOOT_STACK_BYTES <= 2 << 20);
+const _: () = assert!(
+    STACKS_BASE + (STACK_SLOTS as u64 + 1) * STACK_SLOT_BYTES + BOOT_STACK_BYTES as u64
+        <= STACKS_END
+);
+const _: () = assert!(RESIDENT_THREADS <= NUM_THREADS && NUM_THREADS <= MAX_THREADS);
 const _: () = assert!(THREAD_STACK_BYTES < STACK_SLOT_BYTES as usize);

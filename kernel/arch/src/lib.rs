@@ -7,7 +7,6 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod config;
-pub mod fdt;
 
 #[cfg(target_os = "none")]
 mod boot;
@@ -26,11 +25,17 @@ mod layout;
 #[cfg(target_os = "none")]
 mod lock;
 #[cfg(target_os = "none")]
+mod maps;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod mmu;
 #[cfg(target_os = "none")]
 mod percpu;
+#[cfg(target_os = "none")]
+mod roots;
+#[cfg(target_os = "none")]
+mod stacks;
 #[cfg(target_os = "none")]
 mod thread;
 #[cfg(target_os = "none")]

@@ -63,7 +63,8 @@ const REGISTERS: u64 = DEVICE | ACCESSED | UXN | PXN;
 #[repr(C, align(4096))]
 pub(crate) struct Table(UnsafeCell<[u64; 512]>);
 
-// SAFETY: tables are only written by the boot CPU before any other runs, through raw pointers.
+// SAFETY: written through raw pointers alone: by the boot CPU before any other runs, then only the
+// entries of a stack that is lent or returned, by the CPU that has claimed its thread.
 unsafe impl Sync for Table {}
 
 impl Table {
@@ -88,7 +89,6 @@ tables! {
     KERNEL_L1,
     IMAGE_L2,
     IMAGE_L3,
-    STACKS_L3,
     DIRECT_L2,
     DIRECT_L3,
     /// For GiBs of normal-world RAM that are not mapped whole.
@@ -96,6 +96,10 @@ tables! {
     RAM_L2_B,
     RAM_L2_C,
 }
+
+/// The stacks' pages, in ascending order.
+#[unsafe(link_section = ".bss.tally_tables")]
+pub(crate) static STACKS_L3: [Table; STACK_TABLES] = [const { Table::new() }; STACK_TABLES];
 
 unsafe extern "C" {
     static __image_start: u8;
@@ -181,11 +185,15 @@ pub(crate) unsafe extern "C" fn build_tables() {
             image >> 21,
             addr_of!(IMAGE_L3) as u64 | TABLE,
         );
-        set(
-            &raw const IMAGE_L2,
-            STACKS_BASE >> 21,
-            addr_of!(STACKS_L3) as u64 | TABLE,
-        );
+        let mut table = 0;
+        while table < STACK_TABLES as u64 {
+            set(
+                &raw const IMAGE_L2,
+                (STACKS_BASE >> 21) + table,
+                (addr_of!(STACKS_L3) as u64 + table * PAGE) | TABLE,
+            );
+            table += 1;
+        }
         set_pages(&raw const IMAGE_L3, index(image), image, text_end, CODE);
         set_pages(
             &raw const IMAGE_L3,
@@ -220,18 +228,21 @@ pub(crate) unsafe extern "C" fn build_tables() {
         let mut stack = tables_end;
         let mut slot = 0;
         while slot < STACK_SLOTS as u64 {
-            let bytes = stack_bytes(slot as usize) as u64;
-            let first = ((slot + 1) * STACK_SLOT_BYTES - bytes) >> 12;
-            set_pages(&raw const STACKS_L3, first, stack, stack + bytes, WRITABLE);
-            stack += bytes;
+            let lent = slot >= RESIDENT_THREADS as u64 && slot < NUM_THREADS as u64;
+            if !lent {
+                let bytes = stack_bytes(slot as usize) as u64;
+                let at = (slot + 1) * STACK_SLOT_BYTES - bytes;
+                set_pages(stacks_table(at), at >> 12, stack, stack + bytes, WRITABLE);
+                stack += bytes;
+            }
             slot += 1;
         }
 
         let boot_stack = BOOT_STACK_BYTES as u64;
-        let first = (STACKS_END - boot_stack) >> 12;
+        let at = STACKS_END - boot_stack - STACKS_BASE;
         set_pages(
-            &raw const STACKS_L3,
-            first,
+            stacks_table(at),
+            at >> 12,
             tables_end,
             tables_end + boot_stack,
             WRITABLE,
@@ -283,6 +294,13 @@ pub(crate) unsafe extern "C" fn build_tables() {
     }
 }
 
+/// The table of the stacks' address range that has `offset` bytes from its start.
+fn stacks_table(offset: u64) -> *const Table {
+    (&raw const STACKS_L3)
+        .cast::<Table>()
+        .wrapping_add((offset >> 21) as usize)
+}
+
 /// Bytes of the stack in `slot`.
 pub(crate) const fn stack_bytes(slot: usize) -> usize {
     if slot < NUM_THREADS {
@@ -296,9 +314,9 @@ pub(crate) const fn stack_bytes(slot: usize) -> usize {
 
 /// Bytes of all stacks.
 pub(crate) const ALL_STACK_BYTES: usize =
-    NUM_THREADS * THREAD_STACK_BYTES + MAX_CPUS * (CPU_STACK_BYTES + EMERGENCY_STACK_BYTES);
+    RESIDENT_THREADS * THREAD_STACK_BYTES + MAX_CPUS * (CPU_STACK_BYTES + EMERGENCY_STACK_BYTES);
 
-/// Memory of the stacks, in slot order.
+/// Memory of the stacks that are never lent, in slot order.
 #[repr(C, align(4096))]
 pub(crate) struct Stacks(UnsafeCell<[u8; ALL_STACK_BYTES]>);
 
@@ -346,6 +364,25 @@ pub(crate) fn stack_at(address: u64) -> Option<(StackKind, Range<u64>)> {
     };
     let top = stack_top(slot);
     Some((kind, top - stack_bytes(slot) as u64..top))
+}
+
+/// The leaf entry of an address in the stacks' range.
+pub(crate) fn stack_entry(va: u64) -> *mut u64 {
+    let offset = va - STACKS_BASE;
+    stacks_table(offset)
+        .cast::<u64>()
+        .cast_mut()
+        .wrapping_add((offset >> 12 & 511) as usize)
+}
+
+/// What a leaf entry says for a page of a stack.
+pub(crate) const fn stack_leaf(pa: u64) -> u64 {
+    pa | WRITABLE | LEAF_PAGE
+}
+
+/// The physical address in a leaf entry.
+pub(crate) const fn leaf_address(leaf: u64) -> u64 {
+    leaf & 0x0000_ffff_ffff_f000
 }
 
 /// Address of a physical address in the direct map.

@@ -4,10 +4,13 @@
 //! between.
 //! **Knows nothing of:** what the call is for.
 
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
 use crate::message::Outcome;
+use crate::owner::OwnerId;
+use crate::owners::{OwnerName, OwnerTable};
 use crate::rpc::{RpcArg, RpcClient};
 use crate::session::{Opener, Phase};
 use tally_abi::rpc::notification;
@@ -21,6 +24,21 @@ pub struct Call<'k, M: Machine + 'static> {
     pub thread: usize,
     /// Its line to the normal world.
     pub rpc: RpcClient,
+    /// The TA that asks for a session's use, innermost of a chain.
+    pub caller: Option<Caller>,
+}
+
+/// A TA that uses a session of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The TA.
+    pub instance: InstanceRef,
+    /// The session that it serves: its client's.
+    pub session: u32,
+    /// The session that it uses.
+    pub target: u32,
+    /// Its frame pointer: an allegation.
+    pub frame: u64,
 }
 
 impl<'k, M: Machine> Call<'k, M> {
@@ -32,6 +50,7 @@ impl<'k, M: Machine> Call<'k, M> {
             kernel,
             thread,
             rpc: RpcClient::new(rpc),
+            caller: None,
         }
     }
 
@@ -53,11 +72,28 @@ impl<'k, M: Machine> Call<'k, M> {
     /// # Errors
     /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
     pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
+        self.claim_while(instance, |_| true).map(drop)
+    }
+
+    /// As [`Self::claim`], for as long as the instance is one that this call can use; false when
+    /// it is not, or no longer.
+    ///
+    /// # Errors
+    /// As [`Self::claim`].
+    pub fn claim_while(
+        &mut self,
+        instance: InstanceRef,
+        usable: impl Fn(&Instance) -> bool,
+    ) -> Result<bool, TeeResult> {
         loop {
             let claimed = {
                 let mut state = self.kernel.state();
                 let instances = &mut state.guest.instances;
                 let claimed = match instances.at_mut(instance) {
+                    Some(found) if !usable(found) => {
+                        instances.stop_waiting(instance, self.thread);
+                        return Ok(false);
+                    }
                     Some(found) => found.claim(self.thread),
                     None => Err(InstanceError::Dead),
                 };
@@ -69,7 +105,7 @@ impl<'k, M: Machine> Call<'k, M> {
                 }
             };
             match claimed {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(InstanceError::Wait) => {
                     if let Err(err) = self.wait() {
                         let mut state = self.kernel.state();
@@ -104,13 +140,18 @@ impl<'k, M: Machine> Call<'k, M> {
             };
             let waiters = found.unclaim();
             if found.killed && found.life != Life::Dead {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Died);
             }
             waiters
         };
         self.close_orphans(instance);
         self.drop_if_unused(instance);
-        for thread in (0..u32::BITS).filter(|thread| waiters & 1 << thread != 0) {
+        self.wake(waiters);
+    }
+
+    /// Wakes threads, a bit each.
+    pub fn wake(&mut self, waiters: u64) {
+        for thread in (0..u64::BITS).filter(|thread| waiters & 1 << thread != 0) {
             let sent =
                 self.rpc
                     .notification(&self.kernel.machine, notification::SEND, u64::from(thread));
@@ -121,14 +162,20 @@ impl<'k, M: Machine> Call<'k, M> {
     }
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
-    pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let heap = self.kernel.ta_heap_stats(state, instance);
+    pub fn bury(&self, state: &mut State, instance: InstanceRef, end: End) {
+        let remains = self.kernel.note_ended(state, instance, end);
+        self.kernel
+            .note_instance_end(state, instance, end, remains.as_ref());
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
         found.life = Life::Dead;
-        found.last_heap = heap;
+        found.task = None;
+        found.remains = remains;
         found.heap = None;
+        if let Some(book) = found.scans.book.take() {
+            book.destroy(&mut state.pages);
+        }
         let owner = found.owner;
         let Some(space) = found.space.take() else {
             return;
@@ -136,6 +183,7 @@ impl<'k, M: Machine> Call<'k, M> {
         let asid = space.root().asid;
         space.destroy(&mut mem(&mut state.pages, &self.kernel.machine));
         state.give_asid(asid);
+        self.kernel.end_buffers_of(state, instance);
         let left = state.pages.owned_by(owner);
         if left != 0 {
             log::error!("a TA ended and left {left} pages behind");
@@ -189,7 +237,7 @@ impl<'k, M: Machine> Call<'k, M> {
                 return;
             }
             if found.life != Life::Dead {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Orderly);
             }
         }
         self.close_orphans(instance);
@@ -208,8 +256,18 @@ impl<'k, M: Machine> Call<'k, M> {
 }
 
 impl<M: Machine> Kernel<M> {
+    /// An id for a new owner, or `None` when all are taken.
+    pub fn new_owner(&self, owners: &mut OwnerTable, name: OwnerName) -> Option<OwnerId> {
+        owners.sweep(|id| self.heap.account(id).1 != 0);
+        owners.create(name)
+    }
+
     /// Gives an owner's id back; what it still holds is a leak, said at once.
-    pub fn release_owner(&self, state: &mut State, owner: crate::owner::OwnerId, what: &str) {
+    pub fn release_owner(&self, state: &mut State, owner: OwnerId, what: &str) {
+        if let Some(name) = state.owners.name(owner) {
+            self.heap
+                .with_failures(&mut |failures| failures.settle(owner, name));
+        }
         let (bytes, blocks) = self.heap.account(owner);
         if blocks != 0 {
             let uuid = state
@@ -218,7 +276,9 @@ impl<M: Machine> Kernel<M> {
                 .map(|name| name.uuid)
                 .unwrap_or_default();
             log::error!("{what} of {uuid} ended and left {blocks} heap blocks, {bytes} bytes");
+            state.owners.end(owner);
+        } else {
+            state.owners.release(owner);
         }
-        state.owners.release(owner);
     }
 }

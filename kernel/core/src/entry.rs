@@ -118,7 +118,7 @@ impl<M: Machine> Kernel<M> {
             }
             FunctionId::CALL_WITH_ARG
             | FunctionId::CALL_WITH_RPC_ARG
-            | FunctionId::CALL_WITH_REGD_ARG => match self.threads.start() {
+            | FunctionId::CALL_WITH_REGD_ARG => match self.start_thread() {
                 Some(thread) => Entry::Start(thread),
                 None => Entry::Reply(reply(ret::ETHREAD_LIMIT)),
             },

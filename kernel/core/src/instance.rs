@@ -5,12 +5,14 @@
 //! **Knows nothing of:** messages, how a TA is entered.
 
 use crate::addr::UserVa;
+use crate::commands::Remembered;
 use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
 use crate::owner::OwnerId;
+use crate::scan::book::Scans;
 use crate::thread::MAX_THREADS;
-use tally_abi::pta::stats::AllocStats;
+use tally_abi::pta::control::PoolStats;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 
@@ -32,6 +34,30 @@ pub enum Life {
     Ready,
     /// Panicked, crashed or killed.
     Dead,
+}
+
+/// The call that an instance serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// One of [`tally_abi::ta::entry`].
+    pub function: u32,
+    /// Command, if the function is to invoke one.
+    pub command: u32,
+    /// Session that it is for.
+    pub session: u32,
+    /// Counter ticks when it began.
+    pub since: u64,
+}
+
+/// What is known of an instance that has no memory any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remains {
+    /// Its heap's last figures.
+    pub heap: PoolStats,
+    /// Deepest use of its stack, in bytes.
+    pub stack_deepest: u64,
+    /// Most pages that were charged to it.
+    pub charged_max: u32,
 }
 
 /// A TA instance.
@@ -61,20 +87,30 @@ pub struct Instance {
     pub heap: Option<UserVa>,
     /// Mark that was last when it was created.
     pub birth_mark: u16,
+    /// Mark that was last when its heap got its first pages.
+    pub heap_mark: u16,
+    /// Scans of its heap.
+    pub scans: Scans,
     /// Where it is in its life.
     pub life: Life,
     /// Thread that runs it.
     pub busy: Option<usize>,
+    /// What that thread runs in it, while it is entered.
+    pub task: Option<Task>,
+    /// Counter ticks when it was loaded.
+    pub loaded_at: u64,
     /// Threads that wait for it, a bit each.
-    pub waiters: u32,
+    pub waiters: u64,
     /// Shall end at the next chance.
     pub killed: bool,
     /// Open sessions.
     pub sessions: u32,
-    /// Its heap's figures when it died.
-    pub last_heap: Option<AllocStats>,
+    /// What is left of it, once it died.
+    pub remains: Option<Remains>,
     /// Difference of its own time to the system's, in milliseconds, once set.
     pub time_offset_millis: Option<i64>,
+    /// For the table of commands.
+    pub remembered: Remembered,
 }
 
 /// Why an instance cannot be entered.
@@ -120,13 +156,21 @@ impl Instance {
             load_len: 0,
             heap: None,
             birth_mark: mark,
+            heap_mark: mark,
+            scans: Scans {
+                count: 0,
+                book: None,
+            },
             life: Life::Loading,
             busy: Some(thread),
+            task: None,
+            loaded_at: 0,
             waiters: 0,
             killed: false,
             sessions: 0,
-            last_heap: None,
+            remains: None,
             time_offset_millis: None,
+            remembered: Remembered::NEW,
         }
     }
 
@@ -140,6 +184,12 @@ impl Instance {
     #[must_use]
     pub const fn stays(&self) -> bool {
         self.has(flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE)
+    }
+
+    /// Whether it serves all sessions, or may turn out to: it is known when it is loaded.
+    #[must_use]
+    pub fn may_be_shared(&self) -> bool {
+        self.life == Life::Loading || self.has(flags::SINGLE_INSTANCE)
     }
 
     /// Its address space as the hardware needs it.
@@ -171,7 +221,7 @@ impl Instance {
 
     /// Lets go of it; returns the threads that wait, a bit each.
     #[must_use]
-    pub const fn unclaim(&mut self) -> u32 {
+    pub const fn unclaim(&mut self) -> u64 {
         self.busy = None;
         core::mem::replace(&mut self.waiters, 0)
     }
@@ -216,19 +266,20 @@ impl Table<Instance> {
         }
     }
 
-    /// A living instance of `uuid` that serves all sessions, or is being loaded.
+    /// A living instance of `uuid` that serves all sessions, or may turn out to. One that serves
+    /// one session tells that the others do so, too.
     #[must_use]
     pub fn shared_instance(&self, uuid: TeeUuid) -> Option<InstanceRef> {
+        let living =
+            |found: &Instance| found.uuid == uuid && !found.killed && found.life != Life::Dead;
+        if self
+            .iter()
+            .any(|(_, found)| living(found) && !found.may_be_shared())
+        {
+            return None;
+        }
         self.iter()
-            .find(|(_, found)| {
-                found.uuid == uuid
-                    && !found.killed
-                    && match found.life {
-                        Life::Loading => true,
-                        Life::Ready => found.has(flags::SINGLE_INSTANCE),
-                        Life::Dead => false,
-                    }
-            })
+            .find(|(_, found)| living(found))
             .map(|(slot, found)| InstanceRef {
                 slot,
                 generation: found.generation,

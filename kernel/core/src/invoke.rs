@@ -5,6 +5,7 @@
 
 use crate::args::Args;
 use crate::call::Call;
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::State;
 use crate::machine::Machine;
@@ -229,7 +230,10 @@ impl<M: Machine> Call<'_, M> {
             uuid: open.target,
             label: "session",
         };
-        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let owner = self
+            .kernel
+            .new_owner(owners, name)
+            .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let session = Session {
             phase: Phase::Opening,
             id: 0,
@@ -249,7 +253,7 @@ impl<M: Machine> Call<'_, M> {
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
-                owners.release(owner);
+                self.kernel.release_owner(&mut state, owner, "session");
                 return Err(err.into());
             }
         };
@@ -297,10 +301,13 @@ impl<M: Machine> Call<'_, M> {
         };
         let (owner, target) = (session.owner, session.target);
         drop(session);
-        if let Target::Ta(instance) = target
-            && let Some(found) = state.guest.instances.at_mut(instance)
-        {
-            found.sessions = found.sessions.saturating_sub(1);
+        match target {
+            Target::Ta(instance) => {
+                if let Some(found) = state.guest.instances.at_mut(instance) {
+                    found.sessions = found.sessions.saturating_sub(1);
+                }
+            }
+            Target::Pseudo(_) => self.kernel.end_buffers_of_session(&mut state, id),
         }
         self.kernel.release_owner(&mut state, owner, "session");
     }
@@ -327,16 +334,19 @@ impl<M: Machine> Call<'_, M> {
                 Ok(instance) => instance,
                 Err(new) => return self.load_new(new, uuid),
             };
-            match self.claim(instance) {
-                Ok(()) => {}
+            match self.claim_while(instance, Instance::may_be_shared) {
+                Ok(true) => {}
+                // Loaded meanwhile, and it turned out to serve one client only.
+                Ok(false) => {
+                    let added = self.add_instance(&mut self.kernel.state(), uuid);
+                    return self.load_new(added?, uuid);
+                }
                 // It ended, or failed to load, while this call waited for it.
                 Err(TeeResult::TARGET_DEAD) => continue,
                 Err(err) => return Err(err),
             }
             let mut state = self.kernel.state();
             match state.guest.instances.at_mut(instance) {
-                // Loaded meanwhile, and it turned out to serve one client only.
-                Some(found) if !found.has(flags::SINGLE_INSTANCE) => {}
                 Some(found) if found.sessions > 0 && !found.has(flags::MULTI_SESSION) => {
                     drop(state);
                     self.unclaim(instance);
@@ -346,12 +356,8 @@ impl<M: Machine> Call<'_, M> {
                     found.sessions += 1;
                     return Ok(instance);
                 }
-                None => continue,
+                None => {}
             }
-            drop(state);
-            self.unclaim(instance);
-            let added = self.add_instance(&mut self.kernel.state(), uuid);
-            return self.load_new(added?, uuid);
         }
     }
 
@@ -363,16 +369,19 @@ impl<M: Machine> Call<'_, M> {
             uuid,
             label: "ta",
         };
-        let owner = owners.create(name).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let owner = self
+            .kernel
+            .new_owner(owners, name)
+            .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let generation = guest.instance_count;
-        let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
+        let new = Instance::loading(uuid, generation, owner, guest.marks.last(), self.thread);
         match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
             Ok(slot) => {
                 guest.instance_count = generation.wrapping_add(1);
                 Ok(InstanceRef { slot, generation })
             }
             Err(err) => {
-                owners.release(owner);
+                self.kernel.release_owner(state, owner, "TA instance");
                 Err(err.into())
             }
         }
@@ -380,17 +389,25 @@ impl<M: Machine> Call<'_, M> {
 
     fn load_new(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         let loaded = self.load(instance, uuid);
+        let mut waiters = 0;
         {
             let mut state = self.kernel.state();
             match (state.guest.instances.at_mut(instance), &loaded) {
                 (Some(found), Ok(())) => {
                     found.life = Life::Ready;
+                    found.loaded_at = self.kernel.machine.ticks();
                     found.sessions = 1;
+                    if !found.may_be_shared() {
+                        // Who waited to share it needs one of its own, and need not wait for this
+                        // one's client to be done.
+                        waiters = core::mem::take(&mut found.waiters);
+                    }
                 }
-                (Some(_), Err(_)) => self.bury(&mut state, instance),
+                (Some(_), Err(_)) => self.bury(&mut state, instance, End::Died),
                 (None, _) => {}
             }
         }
+        self.wake(waiters);
         match loaded {
             Ok(()) => Ok(instance),
             Err(err) => {

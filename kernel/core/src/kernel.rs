@@ -5,10 +5,14 @@
 //! **Knows nothing of:** how calls enter (see [`crate::entry`]).
 
 use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::audit::Audit;
+use crate::buffers::Buffers;
+use crate::commands::Commands;
 use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
-use crate::machine::Machine;
+use crate::inspect::history::History;
+use crate::machine::{Machine, millis};
 use crate::mem::Mem;
 use crate::mem::pages::PageAllocator;
 use crate::oom::Report;
@@ -16,6 +20,8 @@ use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
+use crate::scan::book::Scans;
+use crate::snapshot::Snapshots;
 use crate::thread::ThreadTable;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
@@ -49,7 +55,18 @@ pub struct Parts<M> {
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
-    pub fault: Option<fn(u32)>,
+    pub fault: Option<fn(u32) -> bool>,
+    /// What the normal world may see.
+    pub shown: Shown,
+}
+
+/// What of the secure world's memory the normal world may see, besides figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Virtual and physical addresses; offsets are always shown.
+    pub addresses: bool,
+    /// What is in blocks of heaps.
+    pub contents: bool,
 }
 
 /// Everything behind the lock.
@@ -61,8 +78,20 @@ pub struct State {
     pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
     pub guest: Guest,
+    /// What TAs used that have ended.
+    pub history: History,
+    /// What was done in the wrong order.
+    pub audit: Audit,
+    /// What TAs' commands cost.
+    pub commands: Commands,
+    /// Buffers that pseudo-TAs mapped into TAs.
+    pub buffers: Buffers,
+    /// Snapshots and watchpoints.
+    pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
+    /// Scans of the kernel heap.
+    pub scans: Scans,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
@@ -99,7 +128,9 @@ pub struct Kernel<M: 'static> {
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose.
-    pub fault: Option<fn(u32)>,
+    pub fault: Option<fn(u32) -> bool>,
+    /// What the normal world may see.
+    pub shown: Shown,
     state: SpinMutex<State>,
 }
 
@@ -115,12 +146,22 @@ impl<M: Machine> Kernel<M> {
     ) -> Result<Self, HeapExhausted> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
         let guest = Guest::new();
+        let buffers = Buffers::new();
+        parts.machine.set_owner(OwnerId::STATS);
+        let audit = Audit::new();
+        let commands = Commands::new();
         parts.machine.set_owner(previous);
         let state = State {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
+            history: History::new(),
+            audit: audit?,
+            commands: commands?,
+            buffers: buffers?,
+            snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
+            scans: Scans::default(),
             asids: [1, 0, 0, 0],
         };
         Ok(Self {
@@ -131,6 +172,7 @@ impl<M: Machine> Kernel<M> {
             ldelf: parts.ldelf,
             key: parts.key,
             fault: parts.fault,
+            shown: parts.shown,
             state: SpinMutex::new(state),
         })
     }
@@ -162,9 +204,12 @@ impl<M: Machine> Kernel<M> {
 
     /// Milliseconds since boot.
     pub fn uptime_millis(&self) -> u64 {
-        let hz = self.machine.ticks_per_second();
-        let ticks = self.machine.ticks();
-        ticks / hz * 1000 + ticks % hz * 1000 / hz
+        self.millis_at(self.machine.ticks())
+    }
+
+    /// Milliseconds since boot at a reading of the counter.
+    pub fn millis_at(&self, ticks: u64) -> u64 {
+        millis(ticks, self.machine.ticks_per_second())
     }
 }
 

@@ -67,6 +67,7 @@ impl<M: Machine> Call<'_, M> {
         kernel.machine.set_owner(previous);
         if let Err(err) = loaded {
             log::error!("TA {uuid} is not loaded: {err}");
+            kernel.report_refused_pages(&mut kernel.state(), instance);
         }
         loaded
     }

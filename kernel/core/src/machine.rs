@@ -5,6 +5,7 @@
 
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use crate::owner::OwnerId;
+use core::ops::Range;
 
 /// Access to translation tables, which lie in secure pages.
 pub trait TableMemory {
@@ -139,6 +140,19 @@ pub trait ThreadControl {
     fn stack_left(&self) -> usize;
 }
 
+/// Pages of a kernel thread's stack.
+pub const STACK_PAGES: usize = 8;
+
+/// Stacks of the kernel's threads. Some threads always have one; the others are lent one for a call.
+pub trait ThreadStacks {
+    /// Threads below this number always have a stack.
+    fn resident_threads(&self) -> usize;
+    /// Gives `thread`, which is not resident and has no stack, one of these zeroed pages.
+    fn lend_stack(&self, thread: usize, pages: &[PhysPage; STACK_PAGES]);
+    /// Takes the stack of `thread`, which does not run, away on all CPUs; returns its pages.
+    fn return_stack(&self, thread: usize) -> [PhysPage; STACK_PAGES];
+}
+
 /// Time and chance.
 pub trait Clock {
     /// Counter ticks since power-on.
@@ -149,13 +163,86 @@ pub trait Clock {
     fn random(&self, buf: &mut [u8]);
 }
 
+/// Registers that functions preserve for their callers (AAPCS64: x19..x28).
+pub const PRESERVED: usize = 10;
+
+/// The running stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Here {
+    /// Address of the last word pushed.
+    pub stack_pointer: u64,
+    /// What the preserved registers hold.
+    pub registers: [u64; PRESERVED],
+}
+
+/// The kernel's own memory outside of its heap, where pointers into the heap may be.
+pub trait KernelRoots {
+    /// Addresses of the kernel's variables, range by range; `None` after the last.
+    fn variables(&self, index: usize) -> Option<Range<u64>>;
+    /// What of a thread's stack may hold something: from the stack pointer up if the thread is
+    /// suspended, else all of it.
+    fn stack_of(&self, thread: usize, suspended: bool) -> Range<u64>;
+    /// The running stack, as the caller has it.
+    fn here(&self) -> Here;
+    /// Reads words from `at`, a multiple of eight, in variables, stacks and the kernel heap.
+    /// Returns how many words could be read: 0 where nothing is. Others may write them meanwhile.
+    fn read_words(&self, at: u64, words: &mut [u64]) -> usize;
+}
+
+/// Milliseconds since power-on at a reading of the counter that has `hz` ticks a second.
+#[must_use]
+pub const fn millis(ticks: u64, hz: u64) -> u64 {
+    ticks / hz * 1000 + ticks % hz * 1000 / hz
+}
+
+/// A range of the kernel's own addresses, all of it mapped in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelMapping {
+    /// First virtual address.
+    pub va: u64,
+    /// First physical address; 0 if nothing is mapped.
+    pub pa: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// [`tally_abi::pta::inspect::prot`] bits; 0 for a guard, where nothing is mapped on purpose.
+    pub prot: u32,
+    /// What is there.
+    pub label: &'static str,
+}
+
+/// The kernel's own address space.
+pub trait KernelMap {
+    /// The first mapping, or guard of a stack, that ends behind the virtual address `from`, from there on.
+    /// What it tells comes from the tables that the hardware walks.
+    fn kernel_mapping(&self, from: u64) -> Option<KernelMapping>;
+}
+
 /// All of it.
 pub trait Machine:
-    TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock
+    TableMemory
+    + SecureMemory
+    + NormalMemory
+    + Tlb
+    + UserCpu
+    + ThreadControl
+    + ThreadStacks
+    + Clock
+    + KernelMap
+    + KernelRoots
 {
 }
 
 impl<T> Machine for T where
-    T: TableMemory + SecureMemory + NormalMemory + Tlb + UserCpu + ThreadControl + Clock
+    T: TableMemory
+        + SecureMemory
+        + NormalMemory
+        + Tlb
+        + UserCpu
+        + ThreadControl
+        + ThreadStacks
+        + Clock
+        + KernelMap
+        + KernelRoots
 {
 }

@@ -97,13 +97,20 @@ pub fn walk<M: Machine>(
     context: &UserContext,
     mut each: impl FnMut(u64) -> bool,
 ) {
+    if each(context.pc) {
+        walk_frames(machine, instance, context.x[29], each);
+    }
+}
+
+/// As [`walk`], from a frame pointer: only the addresses that are returned to.
+pub fn walk_frames<M: Machine>(
+    machine: &M,
+    instance: &Instance,
+    mut frame: u64,
+    mut each: impl FnMut(u64) -> bool,
+) {
     let Some(space) = &instance.space else { return };
-    let mut pc = context.pc;
-    let mut frame = context.x[29];
-    for _ in 0..MAX_DEPTH {
-        if !each(pc) {
-            break;
-        }
+    for _ in 1..MAX_DEPTH {
         // A frame record: the caller's frame pointer and the return address.
         let mut record = [0_u64; 2];
         let aligned = frame != 0 && frame.is_multiple_of(8);
@@ -113,6 +120,9 @@ pub fn walk<M: Machine>(
         if record[0] <= frame && record[0] != 0 || record[1] == 0 {
             break;
         }
-        [frame, pc] = record;
+        frame = record[0];
+        if !each(record[1]) {
+            break;
+        }
     }
 }

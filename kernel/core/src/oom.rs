@@ -4,14 +4,18 @@
 //! heap from outside.
 //! **Knows nothing of:** what the TA does about it.
 
+use crate::addr::PAGE_SIZE;
 use crate::instance::Instance;
 use crate::machine::{Machine, UserContext};
 use crate::mem::pages::PageAllocator;
 use crate::mem::space::SpaceError;
 use crate::obituary;
+use crate::services::label;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::fmt::{self, Write};
+use tally_abi::pta::inspect::{FailureRow, failed_pool};
+use tally_abi::pta::memleak::owner_kind;
 use tally_ledger::SiteInfo;
 
 /// Octets of a report.
@@ -38,7 +42,9 @@ pub enum Limit {
 }
 
 impl Limit {
-    const fn text(self) -> &'static str {
+    /// What it is called.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
         match self {
             Self::HeapSize => "the heap size that the TA declares",
             Self::Quota => "the TA's page quota",
@@ -74,6 +80,83 @@ pub struct Refusal {
     pub wanted: u64,
     /// What stood in the way.
     pub limit: Limit,
+}
+
+/// The refusal as it is logged; the time is the caller's to set.
+#[must_use]
+pub fn failure_row<M: Machine>(
+    machine: &M,
+    pages: &PageAllocator,
+    instance: &Instance,
+    context: &UserContext,
+    refusal: &Refusal,
+) -> FailureRow {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let mut row = FailureRow {
+        size: refusal.size,
+        owner_kind: owner_kind::TA,
+        owner: instance.uuid,
+        session: instance.task.map_or(0, |task| task.session),
+        label: label("ta"),
+        image: instance.uuid,
+        ..FailureRow::default()
+    };
+    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
+        return row;
+    };
+    let figures = ta_heap::figures(machine, space, heap);
+    match refusal.limit {
+        // The kernel heap tells the rest itself.
+        Limit::KernelHeap => row.pool = failed_pool::KERNEL_HEAP,
+        Limit::HeapSize => {
+            row.pool = failed_pool::TA_HEAP;
+            row.used = figures.alloc.allocated.into();
+            row.pool_size = space.heap().map_or(0, |heap| heap.max);
+            row.largest_free = figures.largest_free;
+        }
+        Limit::Quota => {
+            row.pool = failed_pool::TA_QUOTA;
+            row.used = u64::from(space.charged_pages()) * PAGE;
+            row.pool_size = u64::from(space.limit_pages()) * PAGE;
+            row.largest_free = row.pool_size.saturating_sub(row.used);
+        }
+        Limit::SecureRam => {
+            let all = pages.figures();
+            row.pool = failed_pool::TA_RAM;
+            row.used = all.allocated;
+            row.pool_size = all.size;
+            row.largest_free = u64::from(pages.available()) * PAGE;
+        }
+    }
+    // The first is where the system call was made, which is no return address.
+    let mut is_first = true;
+    let mut used = 0;
+    obituary::walk(machine, instance, context, |pc| {
+        let offset = instance.image_offset(pc).filter(|_| !is_first);
+        is_first = false;
+        match (offset, row.frames.get_mut(used)) {
+            (_, None) => return false,
+            // What is not in the image says nothing to anybody.
+            (None, Some(_)) => {}
+            (Some(offset), Some(frame)) => {
+                *frame = offset;
+                used += 1;
+            }
+        }
+        true
+    });
+    let mut sites = [SiteInfo::default(); 4];
+    let count = ta_heap::top_sites(machine, space, heap, &mut sites);
+    for (place, site) in row.top.iter_mut().zip(&sites[..count]) {
+        place.bytes = site.live_bytes.into();
+        let frames = site.frames.iter();
+        let offsets = frames.filter_map(|frame| instance.image_offset(*frame));
+        for (frame, offset) in place.frames.iter_mut().zip(offsets) {
+            *frame = offset;
+        }
+        row.tops += 1;
+    }
+    row
 }
 
 /// Writes the report on the console and returns it for clients.

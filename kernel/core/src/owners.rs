@@ -1,6 +1,7 @@
 //! The owner table: names for [`OwnerId`]s.
 //!
-//! **Invariant:** an id in use names one owner; an id is free only after its owner was released.
+//! **Invariant:** an id in use names one owner; an id is free only after its owner was released. One
+//! that left something behind keeps its id, and so its name, as long as there are others.
 //! **Knows nothing of:** how much an owner has (the heap and the page allocator count that).
 
 use crate::owner::OwnerId;
@@ -8,6 +9,9 @@ use tally_abi::TeeUuid;
 
 /// How many owners there can be at a time.
 pub const MAX_OWNERS: usize = 256;
+
+/// Label of an owner that ended and left something behind.
+const ENDED: &str = "ended";
 
 /// What an owner is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct OwnerName {
 #[derive(Debug)]
 pub struct OwnerTable {
     names: [Option<OwnerName>; MAX_OWNERS],
+    /// Owners that ended and left something behind.
+    ended: u32,
 }
 
 impl OwnerTable {
@@ -64,12 +70,21 @@ impl OwnerTable {
                 label,
             });
         }
-        Self { names }
+        Self { names, ended: 0 }
     }
 
-    /// Takes a free id for a new owner, or `None` when all are taken.
+    /// Takes a free id for a new owner, or `None` when all are taken. When only ended owners are in
+    /// the way, one of them loses its name.
     pub fn create(&mut self, name: OwnerName) -> Option<OwnerId> {
-        let free = self.names.iter().position(Option::is_none)?;
+        let free = self.names.iter().position(Option::is_none);
+        let free = match free {
+            Some(free) => free,
+            None => {
+                let ended = self.names.iter().flatten().position(|n| n.label == ENDED)?;
+                self.ended -= 1;
+                ended
+            }
+        };
         self.names[free] = Some(name);
         Some(OwnerId(u16::try_from(free).ok()?))
     }
@@ -87,6 +102,29 @@ impl OwnerTable {
             && let Some(slot) = self.names.get_mut(usize::from(id.0))
         {
             *slot = None;
+        }
+    }
+
+    /// Keeps the id of an owner that ended and left something behind. Fixed owners stay as they are.
+    pub fn end(&mut self, id: OwnerId) {
+        if usize::from(id.0) >= Self::FIXED.len()
+            && let Some(Some(name)) = self.names.get_mut(usize::from(id.0))
+        {
+            name.label = ENDED;
+            self.ended += 1;
+        }
+    }
+
+    /// Gives back the ids of ended owners of which nothing is left.
+    pub fn sweep(&mut self, has_something: impl Fn(OwnerId) -> bool) {
+        if self.ended == 0 {
+            return;
+        }
+        for (id, slot) in (0_u16..).zip(&mut self.names) {
+            if slot.is_some_and(|name| name.label == ENDED) && !has_something(OwnerId(id)) {
+                *slot = None;
+                self.ended -= 1;
+            }
         }
     }
 

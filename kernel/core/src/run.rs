@@ -7,7 +7,9 @@
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
-use crate::instance::{Instance, InstanceRef, Life};
+use crate::commands::Entered;
+use crate::inspect::history::End;
+use crate::instance::{Instance, InstanceRef, Life, Task};
 use crate::invoke::TaCall;
 use crate::kernel::{Kernel, State, mem, page_count};
 use crate::machine::{Abort, Machine, Trap, UserContext, UserRoot};
@@ -67,14 +69,19 @@ impl<M: Machine> Call<'_, M> {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
                 if entered.is_err() {
                     kernel.unmap_params(&mut state, instance, &mapped);
+                    kernel.report_refused_pages(&mut state, instance);
                 }
-                entered
+                let (context, root) = entered?;
+                let begun = kernel.begin_task(&mut state, instance, call, context.sp);
+                Ok::<_, TeeResult>((context, root, begun))
             })
         };
-        let (mut context, root) = entered?;
+        let (mut context, root, begun) = entered?;
         let params_va = UserVa(context.sp);
+        kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
+        kernel.end_task(&mut state, instance, call, &begun, exit);
         match exit {
             Exit::Return(code) => {
                 let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
@@ -82,7 +89,7 @@ impl<M: Machine> Call<'_, M> {
                 back.map(|()| TeeResult(code))
             }
             Exit::Died => {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Died);
                 Err(TeeResult::TARGET_DEAD)
             }
         }
@@ -97,7 +104,10 @@ impl<M: Machine> Call<'_, M> {
         mode: Mode,
     ) -> Exit {
         loop {
-            match self.kernel.machine.run_user(context, root) {
+            self.kernel.threads.note_user_context(self.thread, context);
+            let trap = self.kernel.machine.run_user(context, root);
+            self.kernel.threads.note_user_sp(self.thread, context.sp);
+            match trap {
                 Trap::Syscall => {
                     let flow = match mode {
                         Mode::Ta(session) => self.syscall(instance, session, context),
@@ -188,6 +198,49 @@ pub enum Death {
 }
 
 impl<M: Machine> Kernel<M> {
+    /// Notes what an instance is entered for, for those who ask meanwhile or afterwards.
+    fn begin_task(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        call: TaCall,
+        sp: u64,
+    ) -> Entered {
+        let State {
+            guest, commands, ..
+        } = state;
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return Entered::default();
+        };
+        let begun = commands.enter(&self.machine, found, sp);
+        found.task = Some(Task {
+            function: call.function as u32,
+            command: call.command,
+            session: call.session,
+            since: begun.ticks,
+        });
+        begun
+    }
+
+    /// Notes what came of it. A dead instance has its memory still.
+    fn end_task(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        call: TaCall,
+        begun: &Entered,
+        exit: Exit,
+    ) {
+        let State {
+            guest, commands, ..
+        } = state;
+        if let Some(found) = guest.instances.at_mut(instance) {
+            let failed = exit != Exit::Return(TeeResult::SUCCESS.0);
+            commands.leave(&self.machine, found, call, begun, failed);
+            found.task = None;
+        }
+    }
+
     /// Maps the parameters and makes the registers to enter with.
     fn prepare(
         &self,

@@ -4,14 +4,20 @@
 //! what it scribbled over its own books shows as "inconsistent", nothing else.
 //! **Knows nothing of:** the pseudo-TAs' commands.
 
+mod audit;
+mod buffers;
+pub(crate) mod heaps;
+mod inspect;
+mod leaks;
+mod scan;
+mod watch;
+
 use crate::addr::PAGE_SIZE;
-use crate::call::Call;
-use crate::heap::LiveGroup;
+use crate::call::{Call, Caller};
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
 use crate::mem::pages::PageUse;
-use crate::owner::OwnerId;
 use crate::owners::OwnerKind;
 use crate::pta_api::Services;
 use crate::rpc::{RpcArg, RpcClient};
@@ -21,7 +27,7 @@ use crate::text::TextBuffer;
 use core::cell::RefCell;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
@@ -31,6 +37,8 @@ pub struct CallServices<'k, M: Machine + 'static> {
     kernel: &'k Kernel<M>,
     thread: usize,
     rpc: RefCell<RpcClient>,
+    /// The TA that asks, if one does.
+    caller: Option<Caller>,
 }
 
 impl<'k, M: Machine> Call<'k, M> {
@@ -42,6 +50,7 @@ impl<'k, M: Machine> Call<'k, M> {
             kernel: self.kernel,
             thread: self.thread,
             rpc: RefCell::new(rpc),
+            caller: self.caller,
         }
     }
 }
@@ -75,6 +84,21 @@ fn clamp(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+fn last_pool(found: &Instance) -> PoolStats {
+    found
+        .remains
+        .map(|remains| remains.heap)
+        .unwrap_or_default()
+}
+
+fn named_pool(found: &Instance, mut pool: PoolStats) -> PoolStats {
+    // Its maximum restarts with each command.
+    pool.alloc.max_allocated = found.remembered.maximum(pool.alloc.max_allocated);
+    pool.owner = found.uuid;
+    pool.alloc.desc = label("TA heap");
+    pool
+}
+
 /// Living and dead instances that a client can have heard of.
 fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
     state
@@ -95,24 +119,30 @@ fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Figures of a TA's heap, read from outside; its last ones if it is dead.
-    #[must_use]
-    pub fn ta_heap_stats(&self, state: &State, instance: InstanceRef) -> Option<AllocStats> {
-        let found = state.guest.instances.at(instance)?;
-        Some(self.ta_pool(found).alloc)
+    fn ta_pool(&self, found: &Instance) -> PoolStats {
+        let pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::stats(&self.machine, space, heap),
+            _ => last_pool(found),
+        };
+        named_pool(found, pool)
     }
 
-    fn ta_pool(&self, found: &Instance) -> PoolStats {
-        let mut pool = match (&found.space, found.heap) {
-            (Some(space), Some(heap)) => ta_heap::stats(&self.machine, space, heap),
-            _ => PoolStats {
-                alloc: found.last_heap.unwrap_or_default(),
-                ..PoolStats::default()
-            },
+    /// What the books of a TA's heap say of it without a walk, read from outside: all but the free
+    /// chunks. Its last figures if it is dead.
+    #[must_use]
+    pub fn ta_pool_at_once(&self, found: &Instance) -> PoolStats {
+        let pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::figures(&self.machine, space, heap),
+            _ => last_pool(found),
         };
-        pool.owner = found.uuid;
-        pool.alloc.desc = label("TA heap");
-        pool
+        named_pool(found, pool)
+    }
+
+    /// All figures of a TA's heap; `None` if the instance is gone.
+    #[must_use]
+    pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
+        let state = self.state();
+        Some(self.ta_pool(state.guest.instances.at(instance)?))
     }
 
     /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
@@ -231,84 +261,13 @@ impl<M: Machine> Services for CallServices<'_, M> {
                     kernel: self.kernel,
                     thread: self.thread,
                     rpc,
+                    caller: None,
                 };
                 call.unclaim(instance);
                 self.rpc.replace(call.rpc);
             }
         }
         killed
-    }
-
-    fn mark(&self) -> Result<u16, TeeResult> {
-        let mut state = self.kernel.state();
-        let mark = state.guest.mark.checked_add(1).ok_or(TeeResult::OVERFLOW)?;
-        state.guest.mark = mark;
-        self.kernel.heap.set_epoch(mark);
-        for (_, found) in state.guest.instances.iter() {
-            if let (Some(space), Some(heap)) = (&found.space, found.heap) {
-                ta_heap::set_epoch(&self.kernel.machine, space, heap, mark);
-            }
-        }
-        Ok(mark)
-    }
-
-    fn kernel_leaks(&self, since: u16, groups: &mut [LiveGroup]) -> usize {
-        self.kernel.heap.live_groups(since, groups)
-    }
-
-    fn ta_leaks(&self, index: usize, since: u16, groups: &mut [LiveGroup]) -> Option<usize> {
-        let state = self.kernel.state();
-        let (_, found) = shown(&state, index)?;
-        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return Some(0);
-        };
-        // All blocks of a TA that is younger than the mark are since the mark.
-        let since = if found.birth_mark >= since { 0 } else { since };
-        let count = ta_heap::live_groups(&self.kernel.machine, space, heap, since, groups);
-        let kept = count.min(groups.len());
-        for group in &mut groups[..kept] {
-            for frame in &mut group.frames {
-                // Addresses outside of the image say nothing to anybody.
-                *frame = found.image_offset(*frame).unwrap_or(0);
-            }
-        }
-        Some(count)
-    }
-
-    fn leak_record(&self, group: &LiveGroup, ta: Option<usize>) -> LeakRecord {
-        let state = self.kernel.state();
-        let mut record = LeakRecord {
-            bytes: group.bytes,
-            blocks: group.blocks,
-            block_size: group.block_size,
-            frames: group.frames,
-            ..LeakRecord::default()
-        };
-        match ta.and_then(|index| shown(&state, index)) {
-            Some((_, found)) => {
-                record.image = found.uuid;
-                record.owner = found.uuid;
-                // A TA's own owners are the ids of its sessions, cut to 16 bits.
-                let session = state.guest.sessions.iter().find(|(_, session)| {
-                    group.owner != OwnerId::KERNEL && session.id as u16 == group.owner.0
-                });
-                record.session = session.map_or(0, |(_, session)| session.id);
-                record.owner_kind = if record.session == 0 {
-                    owner_kind::TA
-                } else {
-                    owner_kind::SESSION
-                };
-                record.label = label("ta");
-            }
-            None => {
-                if let Some(name) = state.owners.name(group.owner) {
-                    (record.owner_kind, record.session) = wire_kind(name.kind);
-                    record.owner = name.uuid;
-                    record.label = label(name.label);
-                }
-            }
-        }
-        record
     }
 
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {
@@ -345,10 +304,8 @@ impl<M: Machine> Services for CallServices<'_, M> {
 
     fn fault(&self, kind: u32) -> TeeResult {
         match self.kernel.fault {
-            Some(fault) => {
-                fault(kind);
-                TeeResult::BAD_PARAMETERS
-            }
+            Some(fault) if fault(kind) => TeeResult::SUCCESS,
+            Some(_) => TeeResult::BAD_PARAMETERS,
             None => TeeResult::NOT_SUPPORTED,
         }
     }
@@ -371,7 +328,8 @@ impl fmt::Write for ConsoleLines {
     }
 }
 
-const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
+/// Kind and session of an owner, as clients get them.
+pub(crate) const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
     match kind {
         OwnerKind::Kernel => (owner_kind::KERNEL, 0),
         OwnerKind::Guest => (owner_kind::GUEST, 0),

@@ -401,6 +401,12 @@ impl ShmTable {
         self.objects.iter().count()
     }
 
+    /// What is registered: cookie and bytes.
+    pub fn registered(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let objects = self.objects.iter();
+        objects.filter_map(|(_, shm)| Some((shm.cookie?, shm.size)))
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

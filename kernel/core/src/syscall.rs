@@ -6,7 +6,7 @@
 
 use crate::addr::UserVa;
 use crate::args::{Arg, ArgMemory, Args, is_memref, is_output};
-use crate::call::Call;
+use crate::call::{Call, Caller};
 use crate::instance::InstanceRef;
 use crate::kernel::{State, mem};
 use crate::machine::{Access, Machine, UserContext};
@@ -65,7 +65,18 @@ impl<M: Machine> Call<'_, M> {
                 .close_session(x[0] as u32, Opener::Ta(instance))
                 .result
                 .ok(),
-            svc::INVOKE_TA_COMMAND => self.sys_invoke(instance, &x),
+            svc::INVOKE_TA_COMMAND => {
+                let caller = Caller {
+                    instance,
+                    session,
+                    target: x[0] as u32,
+                    frame: x[29],
+                };
+                let outer = self.caller.replace(caller);
+                let result = self.sys_invoke(instance, &x);
+                self.caller = outer;
+                result
+            }
             svc::CHECK_ACCESS_RIGHTS => {
                 self.sys_check_access(instance, x[0] as u32, UserVa(x[1]), x[2])
             }
@@ -343,6 +354,9 @@ impl<M: Machine> Call<'_, M> {
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         let heap = space.heap().ok_or(TeeResult::BAD_STATE)?;
+        if heap.committed == 0 {
+            found.heap_mark = guest.marks.last();
+        }
         let more = bytes.saturating_sub(heap.committed);
         if more == 0 {
             return Ok(());
@@ -356,6 +370,11 @@ impl<M: Machine> Call<'_, M> {
                 .map_err(Limit::from)
         };
         grown.map(drop).map_err(|limit| {
+            // Told here, and not again.
+            pages.take_refused();
+            if let Some(space) = &mut found.space {
+                space.take_refused();
+            }
             if size != 0 {
                 let refusal = Refusal {
                     size,
@@ -363,6 +382,9 @@ impl<M: Machine> Call<'_, M> {
                     limit,
                 };
                 *last_oom = oom::report(&kernel.machine, pages, found, context, &refusal);
+                let mut row = oom::failure_row(&kernel.machine, pages, found, context, &refusal);
+                row.at_ms = kernel.uptime_millis();
+                kernel.note_failure(&row, None);
             }
             TeeResult::OUT_OF_MEMORY
         })

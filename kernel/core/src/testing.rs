@@ -16,8 +16,9 @@ pub mod world;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
-    Abort, Access, Clock, NormalMemory, SecureMemory, TableMemory, ThreadControl, Tlb, Trap,
-    UserContext, UserCpu, UserRoot,
+    Abort, Access, Clock, Here, KernelMap, KernelMapping, KernelRoots, NormalMemory, STACK_PAGES,
+    SecureMemory, TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu,
+    UserRoot,
 };
 use crate::mem::pages::{PageAllocator, PageRecord};
 use crate::mem::space::Target;
@@ -29,8 +30,10 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
+use tally_abi::pta::inspect::prot;
 
 /// Start of the model's secure RAM.
 pub const SECURE_BASE: PhysAddr = PhysAddr(0x0e10_0000);
@@ -79,6 +82,9 @@ pub struct TestMachine {
     owner: AtomicU16,
     thread: AtomicUsize,
     interruptible: AtomicUsize,
+    resident_threads: AtomicUsize,
+    /// Stacks that are lent, by thread.
+    stacks: Mutex<BTreeMap<usize, [PhysPage; STACK_PAGES]>>,
 }
 
 impl fmt::Debug for TestMachine {
@@ -111,7 +117,14 @@ impl TestMachine {
             owner: AtomicU16::new(0),
             thread: AtomicUsize::new(0),
             interruptible: AtomicUsize::new(0),
+            resident_threads: AtomicUsize::new(usize::MAX),
+            stacks: Mutex::default(),
         }
+    }
+
+    /// From now on only threads below `count` have a stack of their own.
+    pub fn set_resident_threads(&self, count: usize) {
+        self.resident_threads.store(count, Ordering::Relaxed);
     }
 
     /// A page allocator over all of its secure RAM.
@@ -447,6 +460,77 @@ impl ThreadControl for TestMachine {
 
     fn stack_left(&self) -> usize {
         16 * 1024
+    }
+}
+
+/// The model's kernel has no memory of its own: what it keeps, the host has.
+impl KernelRoots for TestMachine {
+    fn variables(&self, _: usize) -> Option<Range<u64>> {
+        None
+    }
+
+    fn stack_of(&self, _: usize, _: bool) -> Range<u64> {
+        0..0
+    }
+
+    fn here(&self) -> Here {
+        Here::default()
+    }
+
+    fn read_words(&self, _: u64, _: &mut [u64]) -> usize {
+        0
+    }
+}
+
+impl ThreadStacks for TestMachine {
+    fn resident_threads(&self) -> usize {
+        self.resident_threads.load(Ordering::Relaxed)
+    }
+
+    fn lend_stack(&self, thread: usize, pages: &[PhysPage; STACK_PAGES]) {
+        for page in pages {
+            self.with_page(*page, |bytes| assert!(bytes.iter().all(|&b| b == 0)));
+        }
+        let before = self.stacks.lock().insert(thread, *pages);
+        assert!(before.is_none(), "thread {thread} has a stack already");
+    }
+
+    fn return_stack(&self, thread: usize) -> [PhysPage; STACK_PAGES] {
+        match self.stacks.lock().remove(&thread) {
+            Some(pages) => pages,
+            None => panic!("thread {thread} has no stack"),
+        }
+    }
+}
+
+impl KernelMap for TestMachine {
+    fn kernel_mapping(&self, from: u64) -> Option<KernelMapping> {
+        const MAPPINGS: [KernelMapping; 3] = [
+            KernelMapping {
+                va: 0xffff_0000,
+                pa: 0x1000,
+                bytes: 0x3000,
+                prot: prot::READ | prot::EXECUTE,
+                label: "text",
+            },
+            KernelMapping {
+                va: 0xffff_3000,
+                pa: 0,
+                bytes: 0x1000,
+                prot: 0,
+                label: "guard",
+            },
+            KernelMapping {
+                va: 0xffff_4000,
+                pa: 0x8000,
+                bytes: 0x1000,
+                prot: prot::READ | prot::WRITE,
+                label: "thread stack",
+            },
+        ];
+        MAPPINGS
+            .into_iter()
+            .find(|mapping| from < mapping.va + mapping.bytes)
     }
 }
 

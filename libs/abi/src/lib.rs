@@ -16,6 +16,7 @@ pub mod rpc;
 pub mod shdr;
 pub mod sites;
 pub mod smc;
+pub mod snapshot;
 pub mod ta;
 pub mod tee_uuid;
 pub mod virt;

@@ -47,6 +47,18 @@ pub mod flags {
     pub const INSTANCE_KEEP_CRASHED: u32 = 1 << 13;
     /// All defined bits.
     pub const MASK: u32 = 0x3fff;
+    /// Names for people, by bit.
+    pub const NAMES: [(u32, &str); 9] = [
+        (SINGLE_INSTANCE, "SINGLE_INSTANCE"),
+        (MULTI_SESSION, "MULTI_SESSION"),
+        (INSTANCE_KEEP_ALIVE, "INSTANCE_KEEP_ALIVE"),
+        (SECURE_DATA_PATH, "SECURE_DATA_PATH"),
+        (CACHE_MAINTENANCE, "CACHE_MAINTENANCE"),
+        (CONCURRENT, "CONCURRENT"),
+        (DEVICE_ENUM, "DEVICE_ENUM"),
+        (DEVICE_ENUM_SUPP, "DEVICE_ENUM_SUPP"),
+        (INSTANCE_KEEP_CRASHED, "INSTANCE_KEEP_CRASHED"),
+    ];
 }
 
 /// First argument of the entry point (`enum utee_entry_func`). The entry gets x0 = function,

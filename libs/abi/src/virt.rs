@@ -31,6 +31,8 @@ pub const GICR: u64 = 0x080a_0000;
 pub const FW_CFG: u64 = 0x0902_0000;
 /// Normal-world RAM; QEMU writes the device tree at its start.
 pub const RAM_BASE: u64 = 0x4000_0000;
+/// Most bytes that the device tree may take there, with what the firmware adds to it.
+pub const DEVICE_TREE_MAX: u64 = 0x001f_f000;
 /// Where the bare-metal normal world is loaded and entered at EL1 (x0 = device tree).
 pub const NORMAL_BASE: u64 = 0x4200_0000;
 /// Where the TA archive (newc cpio, `lib/optee_armtz/UUID.ta`) is loaded.

@@ -26,20 +26,21 @@ pub const VERSION: u32 = 3;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
-/// Offset of the alarm, a `u64` that may be written from outside while no call is inside the pool: as soon
-/// as more bytes than that are live and that is a new maximum, the pool rings ([`ALARM_HIT_OFFSET`]) and
-/// sets the alarm to 0, which is none.
+/// Offset of the alarm, a `u64` that may be written from outside while nobody allocates: as soon as more
+/// bytes than that are live and that is a new maximum, the pool rings ([`ALARM_HIT_OFFSET`]) and sets
+/// the alarm to 0, which is none.
 ///
 /// Only a new maximum rings. Whoever sets an alarm below the maximum restarts that first (at
-/// [`MAX_ALLOCATED_OFFSET`] and [`ROOM_OFFSET`]), as [`crate::view::Maximum`] does.
+/// [`PEAK_OFFSET`]), as [`crate::view::Maximum`] does.
 pub const ALARM_OFFSET: usize = offset_of!(Header, alarm);
 /// Offset of the bytes that were live when the alarm rang, a `u64`; 0 if it has not.
 pub const ALARM_HIT_OFFSET: usize = offset_of!(Header, alarm_hit);
-/// Offset of the most bytes ever live, a `u64`. Written from outside only while no call is inside the pool,
-/// and together with [`ROOM_OFFSET`], so that their difference stays: it is what is live.
-pub const MAX_ALLOCATED_OFFSET: usize = offset_of!(Header, max_allocated);
-/// Offset of how far what is live falls short of the maximum, a `u64`.
-pub const ROOM_OFFSET: usize = offset_of!(Header, room);
+/// Offset from the pool's base of two little-endian `u64`: the most live bytes, and by how much the live
+/// bytes fall short of it. Readers from outside may restart the maximum while nobody allocates, by
+/// lowering both by the same amount.
+pub const PEAK_OFFSET: usize = offset_of!(Header, max_allocated);
+/// Largest pool.
+pub const MAX_POOL_BYTES: usize = MAX_UNITS * UNIT;
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
 /// Places for kept blocks of a class of slabs. The first stays empty.
@@ -215,6 +216,8 @@ pub(crate) struct Header {
     /// A record's owner and epoch, for those blocks that are allocated next.
     pub(crate) stamp: Stamp,
 }
+
+const _: () = assert!(offset_of!(Header, room) == PEAK_OFFSET + 8);
 
 /// How much is in slabs and in free runs.
 #[repr(C)]

@@ -11,7 +11,7 @@ use crate::capture::MAX_DEPTH;
 use crate::guard::GUARD;
 use crate::layout::{
     ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC,
-    MAX_ALLOCATED_OFFSET, ROOM_OFFSET, SiteEntry, Strategy, VERSION,
+    PEAK_OFFSET, SiteEntry, Strategy, VERSION,
 };
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
 
@@ -66,8 +66,8 @@ impl Maximum {
                 .then(|| u64::from_le_bytes(bytes))
         };
         Some(Self {
-            max: word(MAX_ALLOCATED_OFFSET)?,
-            room: word(ROOM_OFFSET)?,
+            max: word(PEAK_OFFSET)?,
+            room: word(PEAK_OFFSET + 8)?,
         })
     }
 
@@ -98,8 +98,8 @@ impl Maximum {
 
     /// Writes both words; false if that is impossible.
     pub fn write(self, writer: &mut impl Writer) -> bool {
-        writer.write(MAX_ALLOCATED_OFFSET, &self.max.to_le_bytes())
-            && writer.write(ROOM_OFFSET, &self.room.to_le_bytes())
+        writer.write(PEAK_OFFSET, &self.max.to_le_bytes())
+            && writer.write(PEAK_OFFSET + 8, &self.room.to_le_bytes())
     }
 }
 

@@ -14,7 +14,7 @@ use tally_abi::virt;
 use crate::context::CpuContext;
 use crate::package::{self, HEADER_BYTES, LINE_BYTES};
 use crate::psci::Cpus;
-use crate::{console, crash, gic, sysreg, world};
+use crate::{console, crash, gic, payload, sysreg, world};
 
 /// Power states of all CPUs.
 pub(crate) static CPUS: Cpus = Cpus::new();
@@ -53,12 +53,17 @@ unsafe extern "C" fn monitor_primary(context: *mut CpuContext, cpu: u64) -> ! {
     VECTOR_TABLE.store(done.value, Ordering::Release);
     context.secure_table = done.value;
     CPUS.set_on(cpu as usize);
+    let payload = match payload::load() {
+        Ok(payload) => payload,
+        Err(error) => crash::refuse(format_args!("{error}")),
+    };
     console::line(format_args!(
-        "kernel of {} bytes is up, entering the normal world at {:#x}",
+        "kernel of {} bytes is up, entering {} at {:#x}",
         kernel.end - kernel.start,
-        virt::NORMAL_BASE
+        payload.what,
+        payload.entry
     ));
-    context.start_normal(virt::NORMAL_BASE, virt::RAM_BASE, sysreg::has_el2());
+    context.start_normal(payload.entry, virt::RAM_BASE, sysreg::has_el2());
     world::enter_normal(context)
 }
 

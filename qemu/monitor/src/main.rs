@@ -1,5 +1,5 @@
-//! EL3 firmware for QEMU virt (`secure=on`, GICv3): cold boot, PSCI, the switch between worlds, and
-//! the OP-TEE dispatcher's protocol towards the secure kernel.
+//! EL3 firmware for QEMU virt (`secure=on`, GICv3): cold boot, loading Linux, PSCI, the switch between
+//! worlds, and the OP-TEE dispatcher's protocol towards the secure kernel.
 //!
 //! # Memory
 //! Code and constants stay in flash; `linker/monitor.ld` and `asm/tables.s` agree on fixed windows
@@ -21,10 +21,15 @@
 //!   secure world all interrupts go to S-EL1 itself.
 //! - Anything else: [`crash`].
 //!
-//! **Invariant:** no floating point at EL3, and no normal-world memory is mapped there.
+//! **Invariant:** no floating point at EL3. Of normal-world memory only the 2 MiB that begin with
+//! the device tree are mapped there; they are touched before the normal world runs, never after.
 //! **Knows nothing of:** messages, TAs, what the kernel does with a call.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+#[cfg(any(test, target_os = "none"))]
+mod device_tree;
+#[cfg(any(test, target_os = "none"))]
+mod image;
 #[cfg(any(test, target_os = "none"))]
 mod package;
 #[cfg(any(test, target_os = "none"))]
@@ -39,7 +44,11 @@ mod context;
 #[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
+mod fw_cfg;
+#[cfg(target_os = "none")]
 mod gic;
+#[cfg(target_os = "none")]
+mod payload;
 #[cfg(target_os = "none")]
 mod power;
 #[cfg(target_os = "none")]

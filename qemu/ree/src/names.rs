@@ -3,18 +3,21 @@
 //! **Invariant:** a short name stands for one TA.
 //! **Knows nothing of:** the kernel's names; the kernel gives those.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
-use tally_abi::pta::{control, device, memleak, stats};
+use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
-use teestat::Names;
+use teestat::{FileSink, Files, Host, Names, Terminal};
 
+use crate::machine::semihosting::HostFile;
+use crate::shell::ShellTerminal;
 use crate::supplicant;
 
 /// TAs and pseudo-TAs that have a short name here.
-pub(crate) const KNOWN: [(&str, TeeUuid); 12] = [
+pub(crate) const KNOWN: [(&str, TeeUuid); 17] = [
     ("hello", tas::hello::UUID),
     ("heap", tas::heap::UUID),
     ("crash", tas::crash::UUID),
@@ -23,10 +26,15 @@ pub(crate) const KNOWN: [(&str, TeeUuid); 12] = [
     ("solo", tas::solo::UUID),
     ("stillborn", tas::stillborn::UUID),
     ("glutton", tas::glutton::UUID),
+    ("inspect", inspect::UUID),
+    ("drm", tas::drm::UUID),
     ("stats", stats::UUID),
     ("memleak", memleak::UUID),
     ("control", control::UUID),
     ("device", device::UUID),
+    ("audit", audit::UUID),
+    ("watch", watch::UUID),
+    ("vdec", vdec::UUID),
 ];
 
 /// The names this machine has.
@@ -49,6 +57,39 @@ impl Names for MachineNames {
         let table = Table::parse(supplicant::archive().file(&file)?)?;
         let site = table.lookup(offset)?;
         Some(format!("{} {}:{}", site.function, site.file, site.line))
+    }
+}
+
+impl Files for MachineNames {
+    fn create(&self, path: &str) -> Result<Box<dyn FileSink>, String> {
+        match HostFile::create(path) {
+            Some(file) => Ok(Box::new(file)),
+            None => Err(format!("{path}: the host does not create it")),
+        }
+    }
+}
+
+impl FileSink for HostFile {
+    fn write(&mut self, data: &[u8]) -> Result<(), String> {
+        if self.append(data) {
+            Ok(())
+        } else {
+            Err("the host did not write all of it".to_string())
+        }
+    }
+}
+
+impl Host for MachineNames {
+    fn names(&self) -> &dyn Names {
+        self
+    }
+
+    fn files(&self) -> &dyn Files {
+        self
+    }
+
+    fn terminal(&self) -> &dyn Terminal {
+        &ShellTerminal
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn write(line: &str) {
     if let Some(file) = file {
         let mut whole = String::from(line);
         whole.push('\n');
-        if !file.lock().write(&whole) {
+        if !file.lock().append(whole.as_bytes()) {
             crate::machine::console::emergency(format_args!("cannot write the results file\n"));
         }
     }

@@ -10,6 +10,8 @@ fn main() {}
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod keep;
+#[cfg(target_os = "none")]
 mod pool;
 #[cfg(target_os = "none")]
 mod ta;

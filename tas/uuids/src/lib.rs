@@ -104,6 +104,25 @@ pub mod heap {
     /// `()`: allocates, frees the block twice: ends the TA (`TARGET_DEAD`).
     pub const CMD_DOUBLE_FREE: u32 = 10;
 
+    /// `(value in: a = [`keep`], b = octets)`: allocates a block and keeps one pointer to it, in
+    /// place of the one that was kept there before. `OUT_OF_MEMORY`.
+    pub const CMD_KEEP: u32 = 20;
+    /// `()`: frees all that [`CMD_KEEP`] keeps.
+    pub const CMD_FORGET: u32 = 21;
+    /// `(value in: a = octets)`: allocates a block, keeps the pointer to it on the stack, overwrites
+    /// what earlier calls have left on the stack below, and never returns; must be killed.
+    pub const CMD_HOLD_AND_LOOP: u32 = 22;
+
+    /// Where [`CMD_KEEP`] keeps the pointer.
+    pub mod keep {
+        /// In a static variable.
+        pub const STATIC: u32 = 0;
+        /// In the last of three nodes of a list, whose first a static variable points to.
+        pub const LIST: u32 = 1;
+        /// In a static variable, but to the block's middle.
+        pub const INSIDE: u32 = 2;
+    }
+
     /// The function that [`CMD_LEAK`]'s call stacks name.
     pub const LEAK_FUNCTION: &str = "leak_in_this_function";
 
@@ -174,6 +193,8 @@ pub mod crash {
     /// `(memref in)`: writes to a buffer given for reading. `TARGET_DEAD` when the kernel maps
     /// it read-only (a temporary copy in the TA otherwise).
     pub const CMD_WRITE_INPUT: u32 = 19;
+    /// `()`: overwrites the books of its own heap. Succeeds; what it does with its heap afterwards ends it.
+    pub const CMD_SCRIBBLE: u32 = 20;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {
@@ -289,6 +310,36 @@ pub mod glutton {
     pub const CMD_RESERVE: u32 = 3;
     /// As above, the one that grows the heap, which tells no size of an allocation.
     pub const CMD_GROW: u32 = 4;
+}
+
+/// Plays protected streams: maps a decoder's buffers through the pseudo-TA `vdec`. Multi-instance,
+/// 32 KiB heap.
+pub mod drm {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0009_4c6e_8d01_5ec0de000009);
+
+    /// `(value in: a = switches, b = [`order`]; value out: a = switches, b = unmappings refused)`:
+    /// opens a channel, maps a buffer of [`BUFFER_BYTES`], unmaps it, closes the channel, so many
+    /// times.
+    pub const CMD_SWITCH: u32 = 0;
+    /// `(value in: a = octets)`: opens a channel and maps a buffer, and keeps both until the
+    /// session closes.
+    pub const CMD_HOLD: u32 = 1;
+
+    /// Bytes of a buffer of [`CMD_SWITCH`].
+    pub const BUFFER_BYTES: u32 = 4096;
+
+    /// In which order [`CMD_SWITCH`] ends a switch.
+    pub mod order {
+        /// Unmaps, then closes.
+        pub const RIGHT: u32 = 0;
+        /// Closes, then unmaps.
+        pub const WRONG: u32 = 1;
+        /// The right and the wrong order in turn, beginning with the right one.
+        pub const ALTERNATE: u32 = 2;
+    }
 }
 
 /// Signed images with one fault each, made from hello's by xtask.

@@ -10,7 +10,9 @@ mod qmp;
 mod terminal;
 
 use crate::images::Images;
+use crate::linux::{self, Linux};
 use crate::symbols::Symbols;
+use crate::tfa::Tfa;
 use crate::{paths, setup, ui};
 use anyhow::{Context as _, Result};
 use console::{Console, SecureTail};
@@ -58,7 +60,7 @@ pub(crate) struct Run<'a> {
     pub(crate) secure_console: bool,
     /// Longest silence of both consoles.
     pub(crate) silence: Duration,
-    /// Host file for results, written by the guest.
+    /// Host file for results, written by the guest. With Linux its last line is the status.
     pub(crate) results: Option<PathBuf>,
     /// Virtual CPUs.
     pub(crate) cpus: u32,
@@ -77,6 +79,8 @@ pub(crate) enum Ending {
     Interrupted,
     /// QEMU itself died of this signal.
     Killed(i32),
+    /// Linux ended the machine without a status of its shell's.
+    Silent,
 }
 
 /// What a run left behind.
@@ -104,7 +108,7 @@ impl Outcome {
             Ending::Exit(status) => status,
             Ending::Hung(_) => STATUS_HUNG,
             Ending::Interrupted => STATUS_INTERRUPTED,
-            Ending::Killed(_) => 1,
+            Ending::Killed(_) | Ending::Silent => 1,
         }
     }
 
@@ -122,6 +126,11 @@ impl Outcome {
                 format!("QEMU died of signal {signal}\n{}", self.qemu_log.trim_end())
             }
             Ending::Hung(report) => report.clone(),
+            Ending::Silent => {
+                let lines: Vec<&str> = self.normal.lines().collect();
+                let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+                format!("Linux ended without a status; its last words:\n{tail}")
+            }
         };
         let lines: Vec<&str> = self.secure.lines().collect();
         let tail = lines[lines.len().saturating_sub(60)..].join("\n");
@@ -142,15 +151,53 @@ enum Event {
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// Firmware and normal world.
+#[derive(Clone, Copy)]
+enum Worlds<'a> {
+    /// Our firmware and our normal world.
+    Own,
+    /// Our firmware and Linux.
+    Linux(&'a Linux),
+    /// TF-A and our normal world.
+    Tfa(&'a Tfa),
+}
+
 impl Run<'_> {
-    /// Boots, serves the consoles, and waits for the end.
+    /// Boots the bare-metal normal world, serves the consoles, and waits for the end.
     pub(crate) fn start(self) -> Result<Outcome> {
+        self.boot(Worlds::Own)
+    }
+
+    /// As [`Self::start`], with stock TF-A as the firmware.
+    pub(crate) fn start_under(self, tfa: &Tfa) -> Result<Outcome> {
+        self.boot(Worlds::Tfa(tfa))
+    }
+
+    /// Boots Linux; the command is a shell script. Its status is the outcome's.
+    pub(crate) fn start_linux(mut self, linux: &Linux) -> Result<Outcome> {
+        let dir = paths::out().join("runs");
+        let told = dir.join(format!("{}.told", self.label));
+        let told = self.results.get_or_insert(told).clone();
+        std::fs::create_dir_all(&dir)?;
+        // A stale file must not speak for this run.
+        let _ = std::fs::remove_file(&told);
+        let mut outcome = self.boot(Worlds::Linux(linux))?;
+        if outcome.ending == Ending::Exit(0) {
+            outcome.ending = match linux::told(&told).1 {
+                Some(status) => Ending::Exit(status),
+                None => Ending::Silent,
+            };
+        }
+        Ok(outcome)
+    }
+
+    fn boot(self, worlds: Worlds<'_>) -> Result<Outcome> {
         setup::ensure(setup::Part::Qemu)?;
         watch_signals()?;
         let dir = paths::run_dir(self.label)?;
         let secure_path = dir.join("secure.log");
         let socket = qmp::socket_path();
-        let mut command = self.command_line(&dir, &socket)?;
+        let mut command = self.command_line(worlds, &dir, &socket)?;
         std::fs::write(dir.join("command-line"), crate::tool::line(&command))?;
 
         let started = Instant::now();
@@ -203,16 +250,16 @@ impl Run<'_> {
         })
     }
 
-    fn command_line(&self, dir: &std::path::Path, socket: &std::path::Path) -> Result<Command> {
+    fn command_line(
+        &self,
+        worlds: Worlds<'_>,
+        dir: &std::path::Path,
+        socket: &std::path::Path,
+    ) -> Result<Command> {
         let mut qemu = Command::new(setup::QEMU);
         // A device tree without random seeds keeps instruction counts the same run by run.
-        qemu.args([
-            "-M",
-            "virt,secure=on,gic-version=3,dtb-randomness=off",
-            "-cpu",
-            "max",
-        ]);
-        qemu.args(["-smp", &self.cpus.to_string(), "-m", "256"]);
+        qemu.args(["-M", "virt,secure=on,gic-version=3,dtb-randomness=off"]);
+        qemu.args(["-smp", &self.cpus.to_string()]);
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
         qemu.args([
             "-chardev",
@@ -225,7 +272,30 @@ impl Run<'_> {
             option_path(&dir.join("secure.log"))
         );
         qemu.args(["-chardev", &secure, "-serial", "chardev:secure"]);
-        qemu.arg("-bios").arg(&self.images.flash);
+        let flash = match worlds {
+            Worlds::Own | Worlds::Linux(_) => self.images.flash.clone(),
+            Worlds::Tfa(tfa) => {
+                // Where it looks for its other stages.
+                qemu.current_dir(dir);
+                tfa.install(self.images, dir)?
+            }
+        };
+        qemu.arg("-bios").arg(flash);
+        qemu.args(["-semihosting-config", "enable=on,target=native"]);
+        qemu.args([
+            "-qmp",
+            &format!("unix:{},server=on,wait=off", option_path(socket)),
+        ]);
+        match worlds {
+            Worlds::Own | Worlds::Tfa(_) => self.bare_metal(&mut qemu, dir)?,
+            Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
+        }
+        qemu.args(&self.extra);
+        Ok(qemu)
+    }
+
+    fn bare_metal(&self, qemu: &mut Command, dir: &std::path::Path) -> Result<()> {
+        qemu.args(["-cpu", "max", "-m", "256"]);
         for (file, address) in [
             (&self.images.ree_raw, virt::NORMAL_BASE),
             (&self.images.archive, virt::TA_ARCHIVE_BASE),
@@ -236,11 +306,6 @@ impl Run<'_> {
                 &format!("loader,file={file},addr={address:#x},force-raw=on"),
             ]);
         }
-        qemu.args(["-semihosting-config", "enable=on,target=native"]);
-        qemu.args([
-            "-qmp",
-            &format!("unix:{},server=on,wait=off", option_path(socket)),
-        ]);
         if let Some(text) = self.command {
             let file = dir.join("command");
             std::fs::write(&file, text)?;
@@ -251,8 +316,24 @@ impl Run<'_> {
             std::fs::write(&file, results.as_os_str().as_encoded_bytes())?;
             qemu.args(["-fw_cfg", &fw_cfg(virt::FW_CFG_RESULTS, &file)]);
         }
-        qemu.args(&self.extra);
-        Ok(qemu)
+        Ok(())
+    }
+
+    fn linux(&self, qemu: &mut Command, linux: &Linux, dir: &std::path::Path) -> Result<()> {
+        // Linux signs pointers all the time; QEMU's own algorithm is the fast one.
+        qemu.args(["-cpu", "max,pauth-impdef=on"]);
+        qemu.args(["-m", &linux::RAM_MIB.to_string()]);
+        let ramdisk = dir.join("ramdisk.cpio");
+        linux.write_ramdisk(&ramdisk, self.command)?;
+        qemu.arg("-kernel").arg(&linux.kernel);
+        qemu.arg("-initrd").arg(&ramdisk);
+        qemu.args(["-append", linux::BOOT_ARGUMENTS]);
+        if let Some(results) = &self.results {
+            let port = format!("file,id=told,path={}", option_path(results));
+            qemu.args(["-chardev", &port, "-device", "virtio-serial-device"]);
+            qemu.args(["-device", "virtserialport,chardev=told,nr=1"]);
+        }
+        Ok(())
     }
 }
 

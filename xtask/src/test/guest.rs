@@ -6,9 +6,10 @@
 
 use super::Report;
 use crate::images::{self, Config, Images};
+use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
+use crate::tfa::Tfa;
 use crate::{paths, ui};
-use anyhow::Result;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,11 +22,28 @@ const FATAL: &[&str] = &[
     "fault write-code",
 ];
 
+/// In the names of tests that need a kernel with test hooks, as one word.
+const HOOKED: &str = "lost";
+
 /// Runs them all.
 pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     ui::step("Testing", "in QEMU");
-    selftest(report, images, silence);
+    selftest(report, images, silence, None);
+    under_tfa(report, images, silence);
     fatal(report, silence);
+}
+
+/// The same kernel under stock TF-A.
+fn under_tfa(report: &mut Report, images: &Images, silence: Duration) {
+    let name = "tf-a: selftest";
+    if !report.wants(name) {
+        return;
+    }
+    match Tfa::debian() {
+        Ok(tfa) => selftest(report, images, silence, Some(&tfa)),
+        Err(err) if err.is::<Unreachable>() => report.skip(name, &format!("{err:#}")),
+        Err(err) => report.record(name, None, Err(format!("{err:#}"))),
+    }
 }
 
 fn fatal(report: &mut Report, silence: Duration) {
@@ -34,9 +52,7 @@ fn fatal(report: &mut Report, silence: Duration) {
         return;
     }
     // Only a kernel built for it can be broken on purpose.
-    let config = Config {
-        kernel_features: vec!["test-hooks".into()],
-    };
+    let config = Config::with(&["test-hooks"]);
     let images = match images::build(&config) {
         Ok(images) => images,
         Err(err) => {
@@ -45,10 +61,11 @@ fn fatal(report: &mut Report, silence: Duration) {
         }
     };
     let images = &images;
+    hooked(report, images, silence);
     for command in FATAL {
         report.check(&name(command), || {
             let label = command.replace(' ', "-");
-            match start(images, &label, command, silence, None) {
+            match qemu_run(images, &label, command, silence, None).start() {
                 Ok(outcome) => died_well(images, &outcome),
                 Err(err) => Err(format!("{err:#}")),
             }
@@ -56,13 +73,28 @@ fn fatal(report: &mut Report, silence: Duration) {
     }
 }
 
-fn start(
-    images: &Images,
-    label: &str,
-    command: &str,
+/// The guest's tests that a kernel without test hooks passes over.
+fn hooked(report: &mut Report, images: &Images, silence: Duration) {
+    let results = paths::out().join("hooked.jsonl");
+    // A stale file must not speak for this run.
+    let _ = std::fs::remove_file(&results);
+    let command = format!("selftest {HOOKED}");
+    let run = qemu_run(images, "hooked", &command, silence, Some(results.clone()));
+    let ended = run.start().map_err(|err| format!("{err:#}"));
+    let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
+    record(report, "test hooks", &parsed);
+    if let Err(why) = ended.and_then(|_| closing(&parsed)) {
+        report.record("test hooks: selftest", None, Err(why));
+    }
+}
+
+fn qemu_run<'a>(
+    images: &'a Images,
+    label: &'a str,
+    command: &'a str,
     silence: Duration,
     results: Option<PathBuf>,
-) -> Result<Outcome> {
+) -> Run<'a> {
     Run {
         images,
         label,
@@ -74,61 +106,55 @@ fn start(
         cpus: 2,
         extra: Vec::new(),
     }
-    .start()
 }
 
-fn selftest(report: &mut Report, images: &Images, silence: Duration) {
+/// Runs the guest's own tests, under stock TF-A or our firmware.
+fn selftest(report: &mut Report, images: &Images, silence: Duration, tfa: Option<&Tfa>) {
+    let (label, group) = match tfa {
+        Some(_) => ("selftest-tfa", "tf-a"),
+        None => ("selftest", "qemu"),
+    };
     if report
         .filter()
         .is_some_and(|f| "tidylintfuzzbuildmiri".contains(f))
     {
         return;
     }
-    let results = paths::out().join("selftest.jsonl");
+    let results = paths::out().join(format!("{label}.jsonl"));
     // A stale file must not speak for this run.
     let _ = std::fs::remove_file(&results);
     let begun = Instant::now();
-    let outcome = match start(
-        images,
-        "selftest",
-        "selftest",
-        silence,
-        Some(results.clone()),
-    ) {
+    let run = qemu_run(images, label, "selftest", silence, Some(results.clone()));
+    let whole = format!("{group}: selftest");
+    let outcome = match tfa {
+        Some(tfa) => run.start_under(tfa),
+        None => run.start(),
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(err) => return report.record("qemu: selftest", None, Err(format!("{err:#}"))),
+        Err(err) => return report.record(&whole, None, Err(format!("{err:#}"))),
     };
     let time = begun.elapsed();
     let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
-    for test in &parsed.tests {
-        let name = format!("qemu: {}", test.name);
-        if report.wants(&name) {
-            let result = if test.ok {
-                Ok(())
-            } else {
-                Err(test.detail.clone())
-            };
-            report.record(&name, test.time, result);
-        }
-    }
-    let whole = closing(&parsed).and_then(|()| match outcome.ending {
+    record(report, group, &parsed);
+    let result = closing(&parsed).and_then(|()| match outcome.ending {
         Ending::Exit(0) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
-        Ending::Exit(1) if parsed.tests.iter().any(|test| !test.ok) => Ok(()),
+        Ending::Exit(1) if parsed.failed() => Ok(()),
         Ending::Exit(status) => Err(format!("the guest ended with status {status}")),
-        Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) => {
+        Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) | Ending::Silent => {
             Err("the guest did not end by itself".into())
         }
     });
-    let whole = whole.map_err(|why| match outcome.trouble(images) {
+    let result = result.map_err(|why| match outcome.trouble(images) {
         Some(trouble) => format!("{why}\n{trouble}"),
         None => format!(
             "{why}\nend of the normal console:\n{}",
             tail(&outcome.normal, 30)
         ),
     });
-    if whole.is_err() || report.wants("qemu: selftest") {
-        report.record("qemu: selftest ran to its end", Some(time), whole);
+    if result.is_err() || report.wants(&whole) {
+        report.record(&format!("{whole} ran to its end"), Some(time), result);
     }
 }
 
@@ -154,16 +180,40 @@ fn died_well(images: &Images, outcome: &Outcome) -> Result<(), String> {
     Err(format!("{complaint}\n{end}"))
 }
 
-fn tail(text: &str, lines: usize) -> String {
+/// The last lines of a text.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Takes the results of the tests that were asked for.
+pub(crate) fn record(report: &mut Report, kind: &str, parsed: &Results) {
+    for test in &parsed.tests {
+        let name = format!("{kind}: {}", test.name);
+        if report.wants(&name) {
+            let result = if test.ok {
+                Ok(())
+            } else {
+                Err(test.detail.clone())
+            };
+            report.record(&name, test.time, result);
+        }
+    }
+}
+
+/// What a guest told.
 #[derive(Debug, Default, PartialEq)]
-struct Results {
+pub(crate) struct Results {
     tests: Vec<GuestTest>,
     done: Option<u64>,
     broken: Vec<String>,
+}
+
+impl Results {
+    /// Whether a test failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.tests.iter().any(|test| !test.ok)
+    }
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -175,7 +225,7 @@ struct GuestTest {
 }
 
 /// Reads the guest's results: one JSON object a line.
-fn parse(text: &str) -> Results {
+pub(crate) fn parse(text: &str) -> Results {
     let mut results = Results::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let Ok(object) = serde_json::from_str::<Value>(line) else {
@@ -196,7 +246,8 @@ fn parse(text: &str) -> Results {
     results
 }
 
-fn closing(results: &Results) -> Result<(), String> {
+/// Whether the results are whole.
+pub(crate) fn closing(results: &Results) -> Result<(), String> {
     let n = results.tests.len() as u64;
     if let Some(line) = results.broken.first() {
         return Err(format!("not a result: {line}"));

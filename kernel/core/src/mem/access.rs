@@ -14,6 +14,7 @@ use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Access;
 use core::ops::Range;
 use tally_abi::TeeResult;
+use zerocopy::IntoBytes;
 
 /// Why a TA's memory cannot be touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,12 @@ impl AddressSpace {
         })
     }
 
+    /// The physical page that `va` is in, if there is one now.
+    #[must_use]
+    pub fn resident<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<Target> {
+        self.tables.get(machine, page_number(va)?).map(target)
+    }
+
     /// Whether the TA could access all of a range in this way. An empty range always can be.
     ///
     /// # Errors
@@ -97,12 +104,12 @@ impl AddressSpace {
         Err(FaultError::NotMapped)
     }
 
-    /// Whether no part of a range belongs to a parameter in shared memory.
+    /// Whether no part of a range belongs to a parameter in shared memory or to a pseudo-TA's buffer.
     #[must_use]
     pub fn is_private(&self, va: UserVa, len: u64) -> bool {
         let end = va.0.saturating_add(len);
         self.regions().iter().all(|region| {
-            region.kind != RegionKind::Param
+            !matches!(region.kind, RegionKind::Param | RegionKind::Buffer)
                 || end <= region.va().0
                 || region.va().0 + region.bytes() <= va.0
         })
@@ -175,29 +182,48 @@ impl AddressSpace {
         self.read_user(machine, va, buf).is_ok()
     }
 
+    /// Reads words of one page of the TA's own memory from outside. False, and nothing read, unless
+    /// the page is populated.
+    #[must_use]
+    pub fn peek_words<M: SpaceMachine>(&self, machine: &M, va: UserVa, words: &mut [u64]) -> bool {
+        let offset = va.page_offset();
+        if offset + size_of_val(words) > PAGE_SIZE {
+            return false;
+        }
+        match page_number(va).and_then(|page| self.tables.get(machine, page)) {
+            Some(leaf) if !leaf.is_normal_world() => {
+                let pa = PhysAddr(leaf.frame().addr().0 + offset as u64);
+                machine.read_secure(pa, words.as_mut_bytes());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Where a writable page of the TA's own is that is populated, at `va`; good until it is unmapped.
+    #[must_use]
+    pub fn own_page<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<PhysAddr> {
+        let page = page_number(va)?;
+        let region = self.regions.get(self.regions.find(page)?);
+        if region.backing != Backing::Zero || !region.prot.contains(Prot::WRITE) {
+            return None;
+        }
+        let leaf = self.tables.get(machine, page)?;
+        leaf.frame().addr().checked_add(va.page_offset() as u64)
+    }
+
     /// Writes a number into a TA's memory from outside, little-endian. False, and nothing
     /// written, unless it lies in one page of its own that is populated and writable.
     #[must_use]
     pub fn poke_u16<M: SpaceMachine>(&self, machine: &M, va: UserVa, value: u16) -> bool {
         let data = value.to_le_bytes();
-        let offset = va.page_offset();
-        let Some(page) = page_number(va) else {
-            return false;
-        };
-        let Some(at) = self.regions.find(page) else {
-            return false;
-        };
-        let region = self.regions.get(at);
-        if region.backing != Backing::Zero
-            || !region.prot.contains(Prot::WRITE)
-            || offset + data.len() > PAGE_SIZE
-        {
+        if va.page_offset() + data.len() > PAGE_SIZE {
             return false;
         }
-        let Some(leaf) = self.tables.get(machine, page) else {
+        let Some(pa) = self.own_page(machine, va) else {
             return false;
         };
-        machine.write_secure(PhysAddr(leaf.frame().addr().0 + offset as u64), &data);
+        machine.write_secure(pa, &data);
         true
     }
 
@@ -248,6 +274,7 @@ fn page_use(kind: RegionKind) -> PageUse {
         RegionKind::Stack => PageUse::TaStack,
         RegionKind::Heap => PageUse::TaHeap,
         RegionKind::Param => PageUse::TaParam,
+        RegionKind::Buffer => PageUse::SecureBuffer,
     }
 }
 

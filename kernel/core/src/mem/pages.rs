@@ -79,6 +79,12 @@ page_uses! {
     TaHeap = "TA heaps",
     /// Secure memory passed between TAs.
     TaParam = "TA parameters",
+    /// What scans for leaks found, and their marks.
+    LeakScan = "leak scans",
+    /// Buffers that pseudo-TAs map into TAs.
+    SecureBuffer = "secure buffers",
+    /// Snapshots of the account.
+    Snapshot = "snapshots",
     /// Anything else, kept for later.
     Spare = "spare",
 }
@@ -235,6 +241,8 @@ pub struct PageAllocator {
     biggest_failure_used_pages: u32,
     gets: u64,
     releases: u64,
+    /// Pages of the last request that was refused, until somebody asks.
+    refused: Option<u32>,
     /// Requests until one is refused on purpose.
     fail_in: Option<u32>,
 }
@@ -264,6 +272,7 @@ impl PageAllocator {
             biggest_failure_used_pages: 0,
             gets: 0,
             releases: 0,
+            refused: None,
             fail_in: None,
         }
     }
@@ -486,11 +495,17 @@ impl PageAllocator {
 
     fn note_failure(&mut self, pages: u32) -> PageError {
         self.failures = self.failures.saturating_add(1);
+        self.refused = Some(pages);
         if pages > self.biggest_failure_pages {
             self.biggest_failure_pages = pages;
             self.biggest_failure_used_pages = self.committed();
         }
         PageError::OutOfPages
+    }
+
+    /// Pages of the last request that was refused since this was last asked.
+    pub fn take_refused(&mut self) -> Option<u32> {
+        self.refused.take()
     }
 
     fn note_maximum(&mut self) {

@@ -97,11 +97,13 @@ pub enum RegionKind {
     Heap,
     /// A parameter in shared memory.
     Param,
+    /// A buffer that a pseudo-TA mapped.
+    Buffer,
 }
 
 impl RegionKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::LdelfCode,
         Self::LdelfData,
         Self::Image,
@@ -109,6 +111,7 @@ impl RegionKind {
         Self::Stack,
         Self::Heap,
         Self::Param,
+        Self::Buffer,
     ];
 }
 

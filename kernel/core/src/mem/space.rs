@@ -141,6 +141,10 @@ pub struct AddressSpace {
     /// Pages of regions with [`Backing::Zero`], populated or promised.
     own_pages: u32,
     limit_pages: u32,
+    /// Most pages that it was ever charged for.
+    charged_max: u32,
+    /// Pages that the quota did not allow, until somebody asks.
+    refused: Option<u32>,
     pub(super) asid: u16,
     pub(super) owner: OwnerId,
 }
@@ -170,6 +174,8 @@ impl AddressSpace {
             promised,
             own_pages: 0,
             limit_pages,
+            charged_max: 1,
+            refused: None,
             asid,
             owner,
         })
@@ -302,6 +308,7 @@ impl AddressSpace {
         }
         region.resident = pages;
         self.regions.insert(region);
+        self.note_charge();
         Ok(region.va())
     }
 
@@ -476,6 +483,17 @@ impl AddressSpace {
         self.own_pages + self.tables.pages()
     }
 
+    /// Most pages that it was ever charged for.
+    #[must_use]
+    pub fn charged_max(&self) -> u32 {
+        self.charged_max
+    }
+
+    /// Pages of the last request that the quota did not allow since this was last asked.
+    pub fn take_refused(&mut self) -> Option<u32> {
+        self.refused.take()
+    }
+
     /// Most pages it may be charged for.
     #[must_use]
     pub fn limit_pages(&self) -> u32 {
@@ -499,6 +517,10 @@ impl AddressSpace {
             kind.resident_bytes += region.resident_bytes();
         }
         figures
+    }
+
+    fn note_charge(&mut self) {
+        self.charged_max = self.charged_max.max(self.charged_pages());
     }
 
     /// A region that can be inserted once its memory is there.
@@ -540,6 +562,7 @@ impl AddressSpace {
         pages: u32,
     ) -> Result<(), SpaceError> {
         if pages > self.limit_pages.saturating_sub(self.charged_pages()) {
+            self.refused = Some(pages);
             return Err(SpaceError::QuotaExceeded);
         }
         let promise = mem.pages.reserve(pages)?;
@@ -549,6 +572,7 @@ impl AddressSpace {
         }
         self.promised.merge(promise);
         self.own_pages += pages;
+        self.note_charge();
         Ok(())
     }
 
@@ -563,7 +587,11 @@ impl AddressSpace {
         let budget = self
             .limit_pages
             .saturating_sub(self.charged_pages() + new_own);
-        Ok(self.tables.prepare(mem, first, pages, budget)?)
+        let prepared = self.tables.prepare(mem, first, pages, budget);
+        if prepared == Err(TableError::Quota) {
+            self.refused = Some(new_own + 1);
+        }
+        Ok(prepared?)
     }
 
     /// Undoes [`Self::commit`] or [`Self::map_targets`] for pages of `region`. The caller flushes.

@@ -16,7 +16,7 @@ use super::ta::ldelf;
 use super::{NORMAL_BASE, TestMachine};
 use crate::addr::{PAGE_SIZE, PhysAddr};
 use crate::entry::Entry;
-use crate::kernel::{Kernel, LdelfImage, Parts};
+use crate::kernel::{Kernel, LdelfImage, Parts, Shown};
 use crate::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
 use crate::mem::pages::PageUse;
 use crate::owner::OwnerId;
@@ -155,6 +155,15 @@ impl World {
     /// If the host has no memory.
     #[must_use]
     pub fn new(ptas: &'static [&'static dyn PseudoTa]) -> Arc<Self> {
+        Self::showing(ptas, Shown::default())
+    }
+
+    /// A fresh one whose normal world may see this of the secure one.
+    ///
+    /// # Panics
+    /// If the host has no memory.
+    #[must_use]
+    pub fn showing(ptas: &'static [&'static dyn PseudoTa], shown: Shown) -> Arc<Self> {
         Arc::new_cyclic(|world: &Weak<Self>| {
             let machine = TestMachine::new(SECURE_PAGES, NORMAL_PAGES);
             let mut pages = machine.page_allocator();
@@ -186,8 +195,9 @@ impl World {
                 },
                 key: KEY,
                 fault: None,
+                shown,
             };
-            let kernel = match Kernel::new(parts, &NoHeap, ptas) {
+            let kernel = match Kernel::new(parts, Box::leak(Box::new(NoHeap::new())), ptas) {
                 Ok(kernel) => kernel,
                 Err(err) => panic!("{err:?}"),
             };
@@ -350,7 +360,7 @@ impl World {
         assert!(self.kernel.try_state().is_some(), "a call keeps the lock");
         machine.set_owner(owner);
         machine.set_thread_id(before);
-        self.kernel.threads.done(thread);
+        self.kernel.thread_done(thread);
         out
     }
 

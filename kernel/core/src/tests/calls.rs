@@ -3,7 +3,8 @@
 use super::*;
 use crate::addr::PhysAddr;
 use crate::entry::Entry;
-use crate::machine::NormalMemory;
+use crate::machine::{NormalMemory, STACK_PAGES};
+use crate::mem::pages::PageUse;
 use crate::testing::world::{CLIENT, CLIENT_PAGES, THREADS, header, memref, value};
 use crate::testing::{NORMAL_BASE, SECURE_BASE};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
@@ -47,6 +48,45 @@ fn fast_calls_answer_as_stock_linux_expects() {
             u64::from(ret::UNKNOWN_FUNCTION)
         );
     });
+}
+
+#[test]
+fn a_call_beyond_the_resident_threads_is_lent_a_stack_and_returns_it() {
+    let world = world();
+    let kernel = &world.kernel;
+    kernel.machine.set_resident_threads(1);
+    let start = [u64::from(FunctionId::CALL_WITH_ARG.0), 0, 0, 0, 0, 0, 0, 0];
+    let stacks = || kernel.state().pages.used_for(PageUse::KernelStack);
+    for thread in 0..THREADS {
+        assert_eq!(kernel.yield_entry(&start), Entry::Start(thread));
+        assert_eq!(stacks(), (thread * STACK_PAGES) as u32);
+    }
+    for thread in (0..THREADS).rev() {
+        kernel.thread_done(thread);
+        let left = thread.saturating_sub(1);
+        assert_eq!(stacks(), (left * STACK_PAGES) as u32);
+    }
+    assert!(kernel.threads.idle());
+}
+
+#[test]
+fn a_call_for_whose_stack_there_is_no_room_is_turned_away_and_keeps_nothing() {
+    let world = world();
+    let kernel = &world.kernel;
+    kernel.machine.set_resident_threads(1);
+    let start = [u64::from(FunctionId::CALL_WITH_ARG.0), 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(kernel.yield_entry(&start), Entry::Start(0));
+    let limit = [u64::from(ret::ETHREAD_LIMIT), 0, 0, 0];
+    for before in 0..STACK_PAGES as u32 {
+        let free = kernel.state().pages.free_pages();
+        kernel.state().pages.fail_nth(Some(before));
+        assert_eq!(kernel.yield_entry(&start), Entry::Reply(limit));
+        assert_eq!(kernel.state().pages.free_pages(), free);
+        assert_eq!(kernel.threads.in_use(), 1);
+    }
+    assert_eq!(kernel.yield_entry(&start), Entry::Start(1));
+    kernel.thread_done(1);
+    kernel.thread_done(0);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 // EL3's identity map: static, read-only, in flash. 4 KiB granule, 4 GiB of address space.
 //
-// Windows and rights (see linker/monitor.ld); whatever is not named is not mapped, normal-world
-// RAM included:
+// Windows and rights (see linker/monitor.ld); whatever is not named is not mapped:
 //   0x0000_0000  64 KiB   RX  monitor code
 //   0x0001_0000  rest of 64 MiB flash  R  constants, package
 //   0x0800_0000   2 MiB   RW  device: GIC
@@ -9,12 +8,14 @@
 //   0x0e00_0000  64 KiB   RW  data
 //   0x0e02_0000 128 KiB   RW  eight stacks of 16 KiB, lowest page of each unmapped
 //   0x0e10_0000  15 MiB   RW  the kernel's RAM, written once by the loader
+//   0x4000_0000   2 MiB   RW  normal-world RAM: the device tree, completed once at boot
 
 .set XN, 1 << 54
 .set NORMAL, 0x700              // MAIR index 0, inner shareable, access flag
 .set DEVICE, 0x404              // MAIR index 1, access flag
 .set RO, 0xc0                   // AP[2:1] = 0b11
 .set RW, 0x40                   // AP[2:1] = 0b01
+.set NS, 0x20                   // normal-world physical address space
 .set BLOCK, 1
 .set PAGE, 3
 
@@ -71,7 +72,12 @@ l3_ram:
     .quad at + (NORMAL | RW | XN | PAGE)
     .set at, at + 0x1000
     .endr
+.balign 4096
+l2_normal:
+    .quad 0x40000000 + (NORMAL | NS | RW | XN | BLOCK)
+    .fill 511, 8, 0
 .balign 64
 monitor_l1:
     .quad l2_low + 3
-    .fill 3, 8, 0
+    .quad l2_normal + 3
+    .fill 2, 8, 0

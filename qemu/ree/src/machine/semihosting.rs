@@ -11,8 +11,8 @@ const SYS_WRITE: u32 = 0x05;
 const SYS_EXIT_EXTENDED: u32 = 0x20;
 /// `ADP_Stopped_ApplicationExit`.
 const APPLICATION_EXIT: usize = 0x2_0026;
-/// `fopen` mode "w".
-const MODE_WRITE: usize = 4;
+/// `fopen` mode "wb".
+const MODE_WRITE: usize = 5;
 
 /// # Safety
 /// `block` must be what `operation` expects, and everything it points to must be live.
@@ -57,10 +57,10 @@ impl HostFile {
         (handle != usize::MAX).then_some(Self(handle))
     }
 
-    /// Appends `text`; `false` if not all of it was written.
-    pub(crate) fn write(&mut self, text: &str) -> bool {
-        let block = [self.0, text.as_ptr().expose_provenance(), text.len()];
-        // SAFETY: the block that SYS_WRITE expects; `text` is live.
+    /// Appends `data`; `false` if not all of it was written.
+    pub(crate) fn append(&mut self, data: &[u8]) -> bool {
+        let block = [self.0, data.as_ptr().expose_provenance(), data.len()];
+        // SAFETY: the block that SYS_WRITE expects; `data` is live.
         unsafe { call(SYS_WRITE, &block) == 0 }
     }
 }

@@ -39,7 +39,7 @@ const FIGURES: [&str; 5] = [
 ];
 
 /// Runs `teestat` and returns what it printed. It must succeed.
-fn printed(bench: &Bench, args: &[&str], memory: &mut Memory) -> Result<String, String> {
+pub(super) fn printed(bench: &Bench, args: &[&str], memory: &mut Memory) -> Result<String, String> {
     let (mut out, mut err) = (String::new(), String::new());
     let status = teestat::run(
         args,

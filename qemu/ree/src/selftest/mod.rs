@@ -6,11 +6,15 @@
 
 mod account;
 mod calls;
+mod commands;
 mod crashes;
 mod figures;
 mod heaps;
 mod images;
+mod inspect;
+mod leaks;
 mod memory;
+mod order;
 mod races;
 mod raw;
 mod sessions;
@@ -156,6 +160,10 @@ pub(crate) fn run(filter: &str) -> u8 {
         crashes::TESTS,
         races::TESTS,
         figures::TESTS,
+        inspect::TESTS,
+        leaks::TESTS,
+        order::TESTS,
+        commands::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

@@ -15,7 +15,7 @@ use teec::smc::Conduit;
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
-use crate::machine::console::Console;
+use crate::machine::console::{self, Console};
 use crate::machine::{cpu, semihosting};
 use crate::names::{KNOWN, MachineNames};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
@@ -90,7 +90,7 @@ static COMMANDS: [Command; 18] = [
     command(
         "fault",
         "KIND",
-        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code",
+        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, early-close, off",
         break_kernel,
     ),
     command("echo", "WORDS", "print words", |args| {
@@ -147,16 +147,23 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
     match before {
         [] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
         ["help"] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
-        ["teestat"] => starting(
-            &mut [
-                "alloc", "ta", "memleak", "pager", "time", "meminfo", "pools", "owners", "leaks",
-                "kill", "reset", "oom", "help",
-            ]
-            .into_iter(),
+        ["teestat"] => starting(&mut teestat::commands::all().map(|c| c.name)),
+        ["teestat", name, ..] => {
+            let command = teestat::commands::all().find(|c| c.name == *name);
+            match command.map_or(&[][..], |c| c.words) {
+                words if words == teestat::commands::A_TA => {
+                    starting(&mut KNOWN.iter().map(|(name, _)| *name))
+                }
+                words => starting(&mut words.iter().copied()),
+            }
+        }
+        ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
+        ["fault"] => starting(
+            &mut FAULTS
+                .iter()
+                .map(|(name, _)| *name)
+                .chain(["early-close", "off"]),
         ),
-        ["teestat", "leaks"] => starting(&mut ["mark", "diff", "list"].into_iter()),
-        ["teestat", "kill"] | ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
-        ["fault"] => starting(&mut FAULTS.iter().map(|(name, _)| *name)),
         [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
         _ => Vec::new(),
     }
@@ -186,9 +193,11 @@ fn help(args: &[&str]) -> Result<u8, String> {
             tas::help(name);
             Ok(STATUS_OK)
         }
-        ["teestat", ..] => {
-            print(format_args!("{}", teestat::HELP));
-            Ok(STATUS_OK)
+        ["teestat", rest @ ..] => {
+            let words: Vec<&str> = core::iter::once("help")
+                .chain(rest.iter().copied())
+                .collect();
+            teestat_command(&words)
         }
         [name, ..] => {
             let c = COMMANDS
@@ -283,7 +292,7 @@ fn wait_jobs() -> Result<u8, String> {
                 }
             }
         }
-        if crate::machine::console::poll_byte() == Some(3) {
+        if console::poll_byte() == Some(3) {
             return Err("^C".to_string());
         }
         cpu::doze();
@@ -352,22 +361,32 @@ fn capabilities() -> Result<u8, String> {
     Ok(STATUS_OK)
 }
 
-const FAULTS: [(&str, u32); 4] = [
+const FAULTS: [(&str, u32); 6] = [
     ("panic", fault::PANIC),
     ("bad-read", fault::BAD_READ),
     ("stack-overflow", fault::STACK_OVERFLOW),
     ("write-code", fault::WRITE_CODE),
+    ("lose-block", fault::LOSE_BLOCK),
+    ("free-lost", fault::FREE_LOST),
 ];
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");
+    if let "early-close" | "off" = kind {
+        let on = kind == "early-close";
+        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(|e| e.to_string())?;
+        return Ok(STATUS_OK);
+    }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
         print(format_args!(
-            "usage: fault panic|bad-read|stack-overflow|write-code\n"
+            "usage: fault panic|bad-read|stack-overflow|write-code|lose-block|free-lost|early-close|off\n"
         ));
         return Ok(STATUS_USAGE);
     };
     teestat::client::fault(&tee::context()?, *number).map_err(|e| e.to_string())?;
+    if [fault::LOSE_BLOCK, fault::FREE_LOST].contains(number) {
+        return Ok(STATUS_OK);
+    }
     Err("the kernel came back".to_string())
 }
 

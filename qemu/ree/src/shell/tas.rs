@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use spin::Mutex;
-use ta_uuids::{chain, crash, glutton, heap, hello, keepalive, solo, stillborn};
+use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use teec::{Direction, RawParam, Session, TempMemory};
 use teestat::STATUS_OK;
@@ -80,6 +80,9 @@ commands! {
     heap "free-all" CMD_FREE_ALL [] "";
     heap "alloc-or-die" CMD_ALLOC_OR_DIE [In(1)] "OCTETS";
     heap "double-free" CMD_DOUBLE_FREE [] "";
+    heap "keep" CMD_KEEP [In(2)] "PLACE OCTETS";
+    heap "forget" CMD_FORGET [] "";
+    heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "OCTETS";
     crash "null-read" CMD_NULL_READ [] "";
     crash "wild-write" CMD_WILD_WRITE [] "";
     crash "write-code" CMD_WRITE_CODE [] "";
@@ -100,6 +103,7 @@ commands! {
     crash "panic-holding" CMD_PANIC_HOLDING [In(1)] "DEPTH";
     crash "nop" CMD_NOP [] "";
     crash "write-input" CMD_WRITE_INPUT [MemIn] "TEXT";
+    crash "scribble" CMD_SCRIBBLE [] "";
     chain "inc" CMD_INC [Inout] "A B";
     chain "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
     chain "stats" CMD_STATS [Out] "";
@@ -122,9 +126,11 @@ commands! {
     glutton "spit" CMD_SPIT [] "";
     glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH";
     glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH";
+    drm "switch" CMD_SWITCH [In(2), Out] "COUNT ORDER";
+    drm "hold" CMD_HOLD [In(1)] "OCTETS";
 }
 
-const TAS: [(&str, TeeUuid); 8] = [
+const TAS: [(&str, TeeUuid); 9] = [
     ("hello", hello::UUID),
     ("heap", heap::UUID),
     ("crash", crash::UUID),
@@ -133,6 +139,7 @@ const TAS: [(&str, TeeUuid); 8] = [
     ("solo", solo::UUID),
     ("stillborn", stillborn::UUID),
     ("glutton", glutton::UUID),
+    ("drm", drm::UUID),
 ];
 
 struct Open {

@@ -1,7 +1,17 @@
-//! Calls to the pseudo-TAs `stats`, `memleak` and `control`.
+//! Calls to the pseudo-TAs `stats`, `memleak` and `control`; [`inspect`] has its own file.
 //!
 //! **Invariant:** answers are checked for size before they are read.
 //! **Knows nothing of:** how anything is printed.
+
+mod audit;
+pub mod inspect;
+pub mod leaks;
+mod watch;
+
+pub use audit::{
+    AuditTotals, audit_events, audit_totals, commands, held, set_buffer_fault, set_ledger,
+};
+pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -116,6 +126,37 @@ fn fetch<P: Param + Clone>(
     first: Option<P>,
     spare: usize,
 ) -> Result<Vec<u8>> {
+    fetch_with(session, what, command, &mut || first.clone(), spare)
+}
+
+/// As [`fetch`], with `first` made anew for each attempt.
+fn fetch_with<P: Param>(
+    session: &mut Session<'_>,
+    what: &'static str,
+    command: u32,
+    first: &mut dyn FnMut() -> Option<P>,
+    spare: usize,
+) -> Result<Vec<u8>> {
+    fetch_by(what, spare, &mut |memory| match first() {
+        Some(first) => {
+            let mut op = Operation::new(0, first, memory, ParamNone, ParamNone);
+            let result = session.invoke_command(command, &mut op);
+            (result, op.parameters().1.updated_size())
+        }
+        None => {
+            let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
+            let result = session.invoke_command(command, &mut op);
+            (result, op.parameters().0.updated_size())
+        }
+    })
+}
+
+/// Fetches octets by `call`, which gets the memory for them and returns the size that it was told.
+fn fetch_by(
+    what: &'static str,
+    spare: usize,
+    call: &mut dyn FnMut(ParamTmpRef<'_>) -> (teec::Result<()>, usize),
+) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     for _ in 0..RETRIES {
         let memory = if buffer.is_empty() {
@@ -123,24 +164,12 @@ fn fetch<P: Param + Clone>(
         } else {
             ParamTmpRef::new_output(&mut buffer)
         };
-        let (result, size) = match first.clone() {
-            Some(first) => {
-                let mut op = Operation::new(0, first, memory, ParamNone, ParamNone);
-                let result = session.invoke_command(command, &mut op);
-                (result, op.parameters().1.updated_size())
-            }
-            None => {
-                let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
-                let result = session.invoke_command(command, &mut op);
-                (result, op.parameters().0.updated_size())
-            }
-        };
-        match result {
-            Ok(()) => {
+        match call(memory) {
+            (Ok(()), size) => {
                 buffer.truncate(size);
                 return Ok(buffer);
             }
-            Err(error) if error.kind() == ErrorKind::ShortBuffer => {
+            (Err(error), size) if error.kind() == ErrorKind::ShortBuffer => {
                 if size == 0 && spare == 0 {
                     return Ok(Vec::new());
                 }
@@ -151,7 +180,7 @@ fn fetch<P: Param + Clone>(
                     .map_err(|_| ClientError::NoMemory)?;
                 buffer.resize(wanted, 0);
             }
-            Err(error) => return Err(ClientError::Invoke(what, error)),
+            (Err(error), _) => return Err(ClientError::Invoke(what, error)),
         }
     }
     let short = Error::new(ErrorKind::ShortBuffer);

@@ -1,0 +1,120 @@
+//! Calls to the pseudo-TA `audit`.
+//!
+//! **Invariant:** as in [`super`].
+//! **Knows nothing of:** what is right and what is wrong.
+
+use alloc::vec::Vec;
+
+use tally_abi::TeeUuid;
+use tally_abi::pta::audit::{self, EventRow, HeldRow};
+use tally_abi::pta::inspect::CommandRow;
+use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
+
+use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};
+
+/// How much the audit has seen and lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditTotals {
+    /// Events ever, repeated ones too.
+    pub events: u32,
+    /// Events that the ring has no more.
+    pub dropped: u32,
+    /// Call stacks that had no room.
+    pub stacks_dropped: u32,
+    /// Calls of commands that had no room.
+    pub commands_dropped: u32,
+}
+
+fn session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
+    open(context, "the audit pTA", audit::UUID)
+}
+
+/// What is mapped, registered or opened, and not undone.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn held(context: &Context<'_>) -> Result<Vec<HeldRow>> {
+    fetch_records(
+        &mut session(context)?,
+        "things held",
+        audit::CMD_HELD,
+        None::<ParamNone>,
+    )
+}
+
+/// What was done in the wrong order, oldest first.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn audit_events(context: &Context<'_>) -> Result<Vec<EventRow>> {
+    fetch_records(
+        &mut session(context)?,
+        "events",
+        audit::CMD_EVENTS,
+        None::<ParamNone>,
+    )
+}
+
+/// How much was seen and lost.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn audit_totals(context: &Context<'_>) -> Result<AuditTotals> {
+    let mut op = Operation::new(0, value_out(), value_out(), ParamNone, ParamNone);
+    session(context)?
+        .invoke_command(audit::CMD_TOTALS, &mut op)
+        .map_err(|error| ClientError::Invoke("events", error))?;
+    let (p0, p1, _, _) = op.parameters();
+    Ok(AuditTotals {
+        events: p0.a(),
+        dropped: p0.b(),
+        stacks_dropped: p1.a(),
+        commands_dropped: p1.b(),
+    })
+}
+
+/// Commands of a TA, or of all for the nil UUID.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn commands(context: &Context<'_>, uuid: TeeUuid) -> Result<Vec<CommandRow>> {
+    let octets = uuid.to_octets();
+    let octets = fetch_with(
+        &mut session(context)?,
+        "commands",
+        audit::CMD_COMMANDS,
+        &mut || Some(ParamTmpRef::new_input(&octets)),
+        2 * size_of::<CommandRow>(),
+    )?;
+    records("commands", &octets)
+}
+
+/// Does [`audit::ledger`] with a TA's commands.
+///
+/// # Errors
+/// [`ClientError`]; `OutOfMemory` when too many TAs are looked at in detail.
+pub fn set_ledger(context: &Context<'_>, uuid: TeeUuid, what: u32) -> Result<()> {
+    let octets = uuid.to_octets();
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_input(&octets),
+        ParamValue::new(what, 0, ParamType::ValueInput),
+        ParamNone,
+        ParamNone,
+    );
+    session(context)?
+        .invoke_command(audit::CMD_LEDGER, &mut op)
+        .map_err(|error| ClientError::Invoke("ledger", error))
+}
+
+/// Switches the test-only fault of the kernel that leaves behind what was closed too early.
+///
+/// # Errors
+/// [`ClientError`]; `NotSupported` unless the kernel has test hooks.
+pub fn set_buffer_fault(context: &Context<'_>, on: bool) -> Result<()> {
+    let on = ParamValue::new(u32::from(on), 0, ParamType::ValueInput);
+    let mut op = Operation::new(0, on, ParamNone, ParamNone, ParamNone);
+    session(context)?
+        .invoke_command(audit::CMD_FAULT, &mut op)
+        .map_err(|error| ClientError::Invoke("fault", error))
+}

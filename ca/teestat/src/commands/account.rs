@@ -1,0 +1,142 @@
+//! The account: `meminfo`, `pools`, `owners`; and what changes it: `kill`, `reset`, `oom`.
+//!
+//! **Invariant:** an account that does not add up makes the status 1.
+//! **Knows nothing of:** where the figures come from.
+
+use teec::ErrorKind;
+
+use super::{Command, Form};
+use crate::text::Named;
+use crate::tool::{Failure, Tool, usage};
+use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "meminfo",
+        forms: &[Form(
+            "[--all]",
+            "secure RAM by use, to the byte; unused rows too",
+        )],
+        words: &["--all"],
+        run: |tool, words| tool.meminfo(words),
+    },
+    Command {
+        name: "pools",
+        forms: &[Form("", "every pool in full, TA heaps included")],
+        words: &[],
+        run: |tool, words| tool.pools(words),
+    },
+    Command {
+        name: "owners",
+        forms: &[Form("", "who holds kernel heap and pages")],
+        words: &[],
+        run: |tool, words| tool.owners(words),
+    },
+    Command {
+        name: "kill",
+        forms: &[Form("UUID|NAME", "end a TA, busy or not")],
+        words: super::A_TA,
+        run: |tool, words| tool.kill(words),
+    },
+    Command {
+        name: "reset",
+        forms: &[Form("", "restart maxima and failure figures")],
+        words: &[],
+        run: |tool, words| tool.reset(words),
+    },
+    Command {
+        name: "oom",
+        forms: &[Form("", "the last out-of-memory report")],
+        words: &[],
+        run: |tool, words| tool.oom(words),
+    },
+];
+
+impl Tool<'_, '_> {
+    fn meminfo(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let all = match words {
+            [] => false,
+            ["--all" | "-v"] => true,
+            _ => return Err(usage("meminfo takes --all or nothing")),
+        };
+        let rows = client::meminfo(self.context)?;
+        let adds_up = if self.as_json {
+            json::meminfo(self.out, &rows)?
+        } else {
+            text::meminfo(self.out, &rows, all)?
+        };
+        Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
+    }
+
+    fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let pools = client::pools(self.context)?;
+        if self.as_json {
+            json::pools(self.out, &pools, self.names)?;
+        } else {
+            text::pools(self.out, &pools, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn owners(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let rows = client::owners(self.context)?;
+        if self.as_json {
+            json::owners(self.out, &rows, self.names)?;
+        } else {
+            text::owners(self.out, &rows, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn reset(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        client::reset(self.context)?;
+        if self.as_json {
+            writeln!(self.out, "{{}}")?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn kill(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let [who] = words else {
+            return Err(usage("kill which TA?"));
+        };
+        let uuid = self.ta_named(who)?;
+        match client::kill(self.context, uuid) {
+            Ok(n) if self.as_json => writeln!(self.out, "{{\"uuid\":\"{uuid}\",\"ended\":{n}}}")?,
+            Ok(n) => {
+                let plural = if n == 1 { "" } else { "s" };
+                writeln!(
+                    self.out,
+                    "ended {n} instance{plural} of {}",
+                    Named(uuid, self.names)
+                )?;
+            }
+            Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {
+                return Err(self.not_loaded());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn oom(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let report = match client::last_oom(self.context) {
+            Ok(report) => Some(report),
+            Err(error) if error.kind() == Some(ErrorKind::NoData) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if self.as_json {
+            json::oom(self.out, report.as_deref())?;
+        } else {
+            let report = report.as_deref().unwrap_or("nothing has run out of memory");
+            for line in report.trim_end().lines() {
+                writeln!(self.out, "{}", self.name_addresses(line))?;
+            }
+        }
+        Ok(STATUS_OK)
+    }
+}

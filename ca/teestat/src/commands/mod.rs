@@ -1,0 +1,89 @@
+//! The commands, one table: what they are called, what they take, what they do.
+//!
+//! **Invariant:** help and completion come from this table alone.
+//! **Knows nothing of:** the questions' answers.
+
+mod account;
+mod audit;
+mod inspect;
+mod leaks;
+mod ledger;
+mod snapshot;
+mod stock;
+pub(crate) mod top;
+
+pub(crate) use audit::NamedStack;
+
+use core::fmt::{self, Write};
+
+use crate::tool::{Failure, Tool, usage};
+
+/// One command.
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// The ways to say it.
+    pub forms: &'static [Form],
+    /// Words that may follow, for completion; [`A_TA`] where a TA may.
+    pub words: &'static [&'static str],
+    pub(crate) run: fn(&mut Tool<'_, '_>, &[&str]) -> Result<u8, Failure>,
+}
+
+/// One way to say a command: its arguments, and what it does.
+pub struct Form(pub &'static str, pub &'static str);
+
+/// As [`Command::words`]: the name of a TA.
+pub const A_TA: &[&str] = &["TA"];
+
+const GROUPS: &[&[Command]] = &[
+    stock::COMMANDS,
+    account::COMMANDS,
+    inspect::COMMANDS,
+    leaks::COMMANDS,
+    snapshot::COMMANDS,
+    audit::COMMANDS,
+    top::COMMANDS,
+    ledger::COMMANDS,
+];
+
+/// All commands, in the order of the help.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    GROUPS.iter().copied().flatten()
+}
+
+/// The command of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Command> {
+    all().find(|command| command.name == name)
+}
+
+/// Writes what `teestat help` prints.
+///
+/// # Errors
+/// `out`'s.
+pub fn help(out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "usage: teestat COMMAND [--json]")?;
+    for command in all() {
+        help_of(out, command)?;
+    }
+    writeln!(out, "  {:<28}this text, or one command's", "help [COMMAND]")
+}
+
+pub(crate) fn help_of(out: &mut dyn Write, command: &Command) -> fmt::Result {
+    for Form(arguments, help) in command.forms {
+        let said = alloc::format!("{} {arguments}", command.name);
+        if said.len() < 28 {
+            writeln!(out, "  {said:<28}{help}")?;
+        } else {
+            writeln!(out, "  {said}\n  {:<28}{help}", "")?;
+        }
+    }
+    Ok(())
+}
+
+/// Complains about words that a command does not take.
+fn no_more(words: &[&str]) -> Result<(), Failure> {
+    match words {
+        [] => Ok(()),
+        [word, ..] => Err(usage(&alloc::format!("`{word}` is not understood here"))),
+    }
+}

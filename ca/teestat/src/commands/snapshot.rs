@@ -1,0 +1,58 @@
+//! `snapshot`: the whole account at one moment, as one file.
+//!
+//! **Invariant:** what cannot be written whole is said; the kernel keeps no snapshot either way.
+//! **Knows nothing of:** what is in a snapshot but for its size.
+
+use alloc::string::String;
+
+use super::{Command, Form};
+use crate::tool::{Failure, Tool, usage};
+use crate::{STATUS_OK, client, json};
+
+pub(super) const COMMANDS: &[Command] = &[Command {
+    name: "snapshot",
+    forms: &[Form(
+        "FILE",
+        "the whole account at this moment, into a file",
+    )],
+    words: &[],
+    run: |tool, words| tool.snapshot(words),
+}];
+
+impl Tool<'_, '_> {
+    fn snapshot(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let path = match words {
+            [path] => *path,
+            [] => return Err(usage("which file?")),
+            [_, more @ ..] => {
+                super::no_more(more)?;
+                return Err(usage("one file"));
+            }
+        };
+        let (number, _) = client::take_snapshot(self.context)?;
+        let saved = self.save_snapshot(number, path);
+        let dropped = client::drop_snapshot(self.context, number);
+        let bytes = saved?;
+        dropped?;
+        if self.as_json {
+            json::saved(self.out, path, bytes)?;
+        } else {
+            writeln!(self.out, "{bytes} bytes in {path}")?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    /// Writes snapshot `number` into a file; its bytes.
+    pub(super) fn save_snapshot(&self, number: u32, path: &str) -> Result<usize, Failure> {
+        let mut file = self.files.create(path).map_err(Failure::Said)?;
+        let mut failed: Option<String> = None;
+        let bytes = client::read_snapshot(self.context, number, |piece| {
+            failed = file.write(piece).err();
+            failed.is_none()
+        })?;
+        match failed {
+            None => Ok(bytes),
+            Some(why) => Err(Failure::Said(why)),
+        }
+    }
+}

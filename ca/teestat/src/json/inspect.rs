@@ -1,0 +1,252 @@
+//! TAs whole, regions and status, for programs.
+//!
+//! **Invariant:** what is hidden is `null`.
+//! **Knows nothing of:** where the figures come from.
+
+use core::fmt::{self, Display, Write};
+
+use tally_abi::pta::inspect::{HistoryRow, RegionRow, SessionRow, TaDetail, prot, state};
+
+use super::{Quoted, array, pool_fields, uuid_fields};
+use crate::Names;
+use crate::advice::Advice;
+use crate::text::inspect::{FlagNames, NamedFailure, failed_pool_name, function_name, state_name};
+use crate::text::{Label, kind_name};
+
+/// A number, or `null` for zero.
+struct OrNull(u64);
+
+impl Display for OrNull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("null"),
+            number => write!(f, "{number}"),
+        }
+    }
+}
+
+pub(crate) fn tas(out: &mut dyn Write, tas: &[TaDetail], names: &dyn Names) -> fmt::Result {
+    array(out, "tas", tas, |out, _, ta| {
+        out.write_char('{')?;
+        ta_fields(out, ta, names)?;
+        out.write_char('}')
+    })?;
+    writeln!(out, "}}")
+}
+
+fn ta_fields(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
+    write!(
+        out,
+        "\"instance\":{},\"state\":\"{}\"",
+        ta.instance,
+        state_name(ta.state)
+    )?;
+    uuid_fields(out, ta.uuid, names)?;
+    if ta.state == state::BUSY {
+        write!(
+            out,
+            ",\"busy\":{{\"function\":\"{}\",\"command\":{},\"session\":{},\"since_ms\":{}}}",
+            function_name(ta.function),
+            ta.command,
+            ta.session,
+            ta.busy_since_ms
+        )?;
+    }
+    write!(
+        out,
+        ",\"loaded_ms\":{},\"sessions\":{},\"flags\":\"{}\"",
+        ta.loaded_ms,
+        ta.sessions,
+        FlagNames(ta.flags)
+    )?;
+    for (key, value) in [
+        ("code", ta.code),
+        ("data", ta.data),
+        ("stack", ta.stack),
+        ("stack_deepest", ta.stack_deepest),
+        ("heap_committed", ta.heap_committed),
+        ("heap_reserved", ta.heap_reserved),
+        ("page_tables", ta.tables),
+        ("kernel_heap", ta.kernel_heap),
+        ("kernel_blocks", ta.kernel_blocks),
+        ("shared", ta.shared),
+        ("quota", ta.quota),
+        ("charged", ta.charged),
+        ("charged_max", ta.charged_max),
+        ("vss", ta.vss),
+        ("rss", ta.rss),
+        ("pss", ta.pss),
+        ("uss", ta.uss),
+    ] {
+        write!(out, ",\"{key}\":{value}")?;
+    }
+    out.write_str(",\"heap\":{")?;
+    pool_fields(out, &ta.heap.alloc)?;
+    write!(
+        out,
+        ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\
+         \"metadata\":{},\"consistent\":{}}}",
+        ta.heap.num_get,
+        ta.heap.num_release,
+        ta.heap.largest_free,
+        ta.heap.live_blocks,
+        ta.heap.metadata,
+        ta.heap.inconsistent == 0
+    )
+}
+
+pub(crate) fn regions(out: &mut dyn Write, rows: &[RegionRow], names: &dyn Names) -> fmt::Result {
+    array(out, "regions", rows, |out, _, row| region(out, row, names))?;
+    writeln!(out, "}}")
+}
+
+fn region(out: &mut dyn Write, row: &RegionRow, names: &dyn Names) -> fmt::Result {
+    let has = |bit| row.prot & bit != 0;
+    write!(
+        out,
+        "{{\"what\":{},\"va\":{},\"pa\":{},\"bytes\":{},\"usable\":{},\"populated\":{},\
+         \"read\":{},\"write\":{},\"execute\":{},\"normal_world\":{},\"device\":{},\
+         \"shared\":{},\"instance\":{},\"session\":{}",
+        Quoted(Label(&row.label)),
+        OrNull(row.va),
+        OrNull(row.pa),
+        row.bytes,
+        row.usable,
+        row.populated,
+        has(prot::READ),
+        has(prot::WRITE),
+        has(prot::EXECUTE),
+        has(prot::NON_SECURE),
+        has(prot::DEVICE),
+        has(prot::SHARED),
+        row.instance,
+        row.session
+    )?;
+    uuid_fields(out, row.owner, names)?;
+    out.write_char('}')
+}
+
+/// One TA's status, an object.
+pub(crate) fn status(
+    out: &mut dyn Write,
+    ta: &TaDetail,
+    sessions: &[SessionRow],
+    regions: &[RegionRow],
+    names: &dyn Names,
+) -> fmt::Result {
+    write!(
+        out,
+        "{{\"arch\":\"aarch64\",\"instance\":{},\"flags\":\"{}\"",
+        ta.instance,
+        FlagNames(ta.flags)
+    )?;
+    uuid_fields(out, ta.uuid, names)?;
+    out.write_str(",\"sessions\":[")?;
+    for (n, session) in sessions.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        write!(out, "{comma}{}", session.session)?;
+    }
+    write!(
+        out,
+        "],\"stack_pointer\":{},\"stack\":{},\"stack_free\":{},\"memory_used\":{},\"regions\":[",
+        OrNull(ta.stack_pointer),
+        ta.stack,
+        ta.stack.saturating_sub(ta.stack_deepest),
+        regions
+            .iter()
+            .map(|row| row.usable)
+            .fold(0, u64::saturating_add)
+    )?;
+    for (n, row) in regions.iter().enumerate() {
+        if n > 0 {
+            out.write_char(',')?;
+        }
+        region(out, row, names)?;
+    }
+    out.write_str("]}")
+}
+
+pub(crate) fn failures(
+    out: &mut dyn Write,
+    rows: &[NamedFailure],
+    names: &dyn Names,
+) -> fmt::Result {
+    array(out, "failures", rows, |out, _, (row, stack, tops)| {
+        write!(
+            out,
+            "{{\"number\":{},\"at_ms\":{},\"pool\":\"{}\",\"size\":{},\"used\":{},\
+             \"pool_size\":{},\"largest_free\":{},\"kind\":\"{}\",\"owner\":{},\"session\":{}",
+            row.number,
+            row.at_ms,
+            failed_pool_name(row.pool),
+            row.size,
+            row.used,
+            row.pool_size,
+            row.largest_free,
+            kind_name(row.owner_kind),
+            Quoted(Label(&row.label)),
+            row.session
+        )?;
+        uuid_fields(out, row.owner, names)?;
+        out.write_str(",\"stack\":[")?;
+        for (n, name) in stack.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(out, "{comma}{}", Quoted(name))?;
+        }
+        out.write_str("],\"held\":[")?;
+        for (n, (top, name)) in row.top.iter().zip(tops).enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(
+                out,
+                "{comma}{{\"bytes\":{},\"site\":{}}}",
+                top.bytes,
+                Quoted(name)
+            )?;
+        }
+        out.write_str("]}")
+    })?;
+    writeln!(out, "}}")
+}
+
+pub(crate) fn history(
+    out: &mut dyn Write,
+    rows: &[HistoryRow],
+    dropped: u32,
+    names: &dyn Names,
+) -> fmt::Result {
+    array(out, "tas", rows, |out, _, row| {
+        write!(out, "{{\"ended\":{},\"died\":{}", row.ended, row.died)?;
+        uuid_fields(out, row.uuid, names)?;
+        write!(
+            out,
+            ",\"heap_max\":{},\"heap_size\":{},\"stack_max\":{},\"stack_size\":{},\
+             \"charged_max\":{},\"unfreed_blocks\":{},\"unfreed_bytes\":{}}}",
+            row.heap_max,
+            row.heap_size,
+            row.stack_max,
+            row.stack_size,
+            row.charged_max,
+            row.unfreed_blocks,
+            row.unfreed_bytes
+        )
+    })?;
+    writeln!(out, ",\"dropped\":{dropped}}}")
+}
+
+pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
+    array(out, "advice", advice, |out, _, one| {
+        write!(
+            out,
+            "{{\"what\":\"{}\",\"now\":{},\"most\":{},\"set\":{},\"setting\":{},\"refused\":{}",
+            one.what,
+            one.now,
+            one.most,
+            OrNull(one.set),
+            Quoted(one.setting),
+            one.refused
+        )?;
+        uuid_fields(out, one.uuid, names)?;
+        out.write_char('}')
+    })?;
+    writeln!(out, "}}")
+}

@@ -1,0 +1,67 @@
+//! Looking into the secure world: TAs whole, address spaces, what was refused, what has ended.
+//!
+//! **Invariant:** asks without the TA's help and changes nothing; work that grows with a TA's size is
+//! cut into steps, and the state is unlocked between them.
+//! **Knows nothing of:** who asks, and how it is printed.
+
+mod detail;
+pub mod failures;
+pub mod history;
+pub mod regions;
+mod stack;
+mod status;
+mod unfreed;
+
+use crate::guest::Guest;
+use crate::instance::{Instance, InstanceRef};
+use crate::session::Target;
+use tally_abi::TeeUuid;
+
+/// Which TA instances are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// Of this TA; of all if `None`.
+    pub uuid: Option<TeeUuid>,
+    /// Only the instance of this number.
+    pub instance: Option<u32>,
+}
+
+impl Which {
+    /// All instances of all TAs.
+    pub const ALL: Self = Self {
+        uuid: None,
+        instance: None,
+    };
+
+    fn names(&self, found: &Instance) -> bool {
+        self.uuid.is_none_or(|uuid| uuid == found.uuid)
+            && self
+                .instance
+                .is_none_or(|number| number == found.generation)
+    }
+}
+
+impl Guest {
+    /// The first instance meant by `which` in slot `from` or behind it.
+    #[must_use]
+    pub fn instance_from(&self, which: Which, from: usize) -> Option<(InstanceRef, &Instance)> {
+        self.instances
+            .iter()
+            .find(|(slot, found)| *slot >= from && which.names(found))
+            .map(|(slot, found)| {
+                let generation = found.generation;
+                (InstanceRef { slot, generation }, found)
+            })
+    }
+
+    /// The sessions that an instance serves.
+    pub fn sessions_of(
+        &self,
+        instance: InstanceRef,
+    ) -> impl Iterator<Item = &crate::session::Session> {
+        self.sessions
+            .iter()
+            .map(|(_, session)| session)
+            .filter(move |session| session.target == Target::Ta(instance))
+    }
+}

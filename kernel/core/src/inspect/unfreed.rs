@@ -1,0 +1,89 @@
+//! What is said and kept of an instance when it ends: dmalloc's "not freed".
+//!
+//! **Invariant:** bounded work, from the TA's books as they are.
+//! **Knows nothing of:** why the instance ends.
+
+use super::history::{End, Ended};
+use crate::addr::PAGE_SIZE;
+use crate::instance::{Instance, InstanceRef, Life, Remains};
+use crate::kernel::{Kernel, State};
+use crate::machine::Machine;
+use crate::mem::space::HeapRange;
+use crate::ta_heap;
+use crate::text::TextBuffer;
+use core::fmt::{self, Write};
+use tally_ledger::SiteInfo;
+
+/// Call sites that are named.
+const TOP_SITES: usize = 4;
+
+impl<M: Machine> Kernel<M> {
+    /// Notes the end of an instance that is about to lose its memory; what it leaves.
+    pub fn note_ended(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        end: End,
+    ) -> Option<Remains> {
+        let remains = self.remains(state, instance)?;
+        let found = state.guest.instances.at(instance)?;
+        // What never could be entered has used nothing.
+        if found.life == Life::Loading {
+            return Some(remains);
+        }
+        if end == End::Orderly && remains.heap.live_blocks != 0 {
+            self.print_unfreed(found, &remains);
+        }
+        let heap = found.space.as_ref().and_then(|space| space.heap());
+        let ended = Ended {
+            uuid: found.uuid,
+            end,
+            remains,
+            heap_size: heap.map_or(0, |heap| declared(heap, &remains)),
+            stack_size: found.stack_len,
+            charged_max: u64::from(remains.charged_max) * PAGE_SIZE as u64,
+        };
+        state.history.note(&ended);
+        Some(remains)
+    }
+
+    fn print_unfreed(&self, found: &Instance, remains: &Remains) {
+        log::error!(
+            "TA {} ended with {} bytes in {} blocks not freed",
+            found.uuid,
+            remains.heap.alloc.allocated,
+            remains.heap.live_blocks
+        );
+        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
+            return;
+        };
+        let mut sites = [SiteInfo::default(); TOP_SITES];
+        let count = ta_heap::top_sites(&self.machine, space, heap, &mut sites);
+        for site in &sites[..count] {
+            let mut line = TextBuffer::<320>::EMPTY;
+            // A line that is cut is still a line.
+            let _ = write_site(&mut line, found, site);
+            log::error!("{}", line.text());
+        }
+    }
+}
+
+/// What a TA declared as its heap: what it reserved, less the books.
+fn declared(heap: HeapRange, remains: &Remains) -> u64 {
+    let blocks = u64::from(remains.heap.alloc.size);
+    let books = heap.committed.saturating_sub(blocks);
+    heap.max.saturating_sub(books)
+}
+
+fn write_site(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Result {
+    write!(
+        out,
+        " {} bytes in {} blocks",
+        site.live_bytes, site.live_blocks
+    )?;
+    let frames = site.frames.iter().take_while(|frame| **frame != 0);
+    for offset in frames.filter_map(|frame| found.image_offset(*frame)) {
+        write!(out, " {}+{offset:#x}", found.uuid)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Taking snapshots: section by section, from the functions that answer pseudo-TAs.
+//!
+//! **Invariant:** the state lock is held for one record at a time, and the normal world's
+//! interrupts are let through between sections.
+//! **Knows nothing of:** where the bytes are kept.
+
+use super::CallServices;
+use crate::kernel::State;
+use crate::machine::Machine;
+use crate::owner::OwnerId;
+use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
+use crate::pta_api::{AuditServices, Services, WatchServices};
+use crate::snapshot::{SnapshotError, Watchpoint};
+use tally_abi::pta::watch::SnapshotRow;
+use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
+use tally_abi::{TeeResult, TeeUuid};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Most records of a section.
+const MAX_RECORDS: usize = 4096;
+/// Bytes of kernel stack that taking a snapshot takes at most.
+const STACK_BYTES: usize = 10 * 1024;
+
+/// A snapshot as it grows.
+struct Writer<'s, 'k, M: Machine + 'static> {
+    services: &'s CallServices<'k, M>,
+    number: u32,
+    offset: usize,
+}
+
+/// A section as it grows.
+struct Open {
+    at: usize,
+    header: Section,
+}
+
+impl<M: Machine> Writer<'_, '_, M> {
+    fn write(&self, offset: usize, data: &[u8]) -> Result<(), SnapshotError> {
+        let kernel = self.services.kernel;
+        let mut state = kernel.state();
+        let State {
+            snapshots, pages, ..
+        } = &mut *state;
+        kernel.as_owner(OwnerId::STATS, || {
+            snapshots.write(&kernel.machine, pages, self.number, offset, data)
+        })
+    }
+
+    fn append(&mut self, data: &[u8]) -> Result<(), SnapshotError> {
+        self.write(self.offset, data)?;
+        self.offset += data.len();
+        Ok(())
+    }
+
+    fn begin(&mut self, kind: u32, record_bytes: usize) -> Result<Open, SnapshotError> {
+        let open = Open {
+            at: self.offset,
+            header: Section {
+                kind,
+                record_bytes: record_bytes as u32,
+                ..Section::default()
+            },
+        };
+        self.append(open.header.as_bytes())?;
+        Ok(open)
+    }
+
+    /// Adds a record, or counts it as dropped.
+    fn record<T: IntoBytes + Immutable>(&mut self, open: &mut Open, record: &T) {
+        match self.append(record.as_bytes()) {
+            Ok(()) => open.header.count += 1,
+            Err(_) => {
+                self.services
+                    .kernel
+                    .state()
+                    .snapshots
+                    .drop_record(self.number);
+            }
+        }
+    }
+
+    fn end(&self, open: &Open) -> Result<(), SnapshotError> {
+        self.write(open.at, open.header.as_bytes())?;
+        // Interrupts of the normal world that came meanwhile.
+        self.services.kernel.machine.interruptible(|| {});
+        Ok(())
+    }
+
+    /// A section of the records that `item` gives, from 0 until `None`.
+    fn section<T: IntoBytes + Immutable>(
+        &mut self,
+        kind: u32,
+        item: impl Fn(usize) -> Option<T>,
+    ) -> Result<(), SnapshotError> {
+        let mut open = self.begin(kind, size_of::<T>())?;
+        for record in (0..MAX_RECORDS).map_while(item) {
+            self.record(&mut open, &record);
+        }
+        self.end(&open)
+    }
+
+    /// All live blocks by owner and call stack.
+    fn live(&mut self) -> Result<(), SnapshotError> {
+        let services = self.services;
+        let mut open = self.begin(
+            section::LIVE,
+            size_of::<tally_abi::pta::memleak::LeakRecord>(),
+        )?;
+        let listed = services.diff(Heaps::All, MarkRange::default(), &mut |record| {
+            self.record(&mut open, record);
+            Ok(())
+        });
+        listed.map_err(|_| SnapshotError::OutOfMemory)?;
+        self.end(&open)
+    }
+}
+
+impl<M: Machine> CallServices<'_, M> {
+    /// Fills the snapshot `number`, which is being taken, for this reason; its bytes. What fails
+    /// leaves no snapshot.
+    ///
+    /// # Errors
+    /// [`SnapshotError::OutOfMemory`].
+    pub fn fill_snapshot(
+        &self,
+        number: u32,
+        reason: u32,
+        subject: TeeUuid,
+        value: u64,
+    ) -> Result<usize, SnapshotError> {
+        let kernel = self.kernel;
+        let filled = if kernel.machine.stack_left() < STACK_BYTES {
+            Err(SnapshotError::OutOfMemory)
+        } else {
+            self.write_all(number, reason, subject, value)
+        };
+        let mut state = kernel.state();
+        let State {
+            snapshots, pages, ..
+        } = &mut *state;
+        match filled {
+            Ok(at_ms) => Ok(snapshots.taken(number, at_ms)),
+            Err(err) => {
+                snapshots.abandon(pages, number);
+                Err(err)
+            }
+        }
+    }
+
+    fn write_all(
+        &self,
+        number: u32,
+        reason: u32,
+        subject: TeeUuid,
+        value: u64,
+    ) -> Result<u64, SnapshotError> {
+        let (mark, secure_ram) = {
+            let state = self.kernel.state();
+            let pages = u64::from(state.pages.total_pages());
+            (
+                state.guest.marks.last(),
+                pages * crate::addr::PAGE_SIZE as u64,
+            )
+        };
+        let mut header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            header_bytes: size_of::<Header>() as u32,
+            at_ms: self.kernel.uptime_millis(),
+            mark: u32::from(mark),
+            reason,
+            subject,
+            value,
+            secure_ram,
+            ..Header::default()
+        };
+        let mut writer = Writer {
+            services: self,
+            number,
+            offset: 0,
+        };
+        writer.append(header.as_bytes())?;
+        writer.section(section::MEMINFO, |index| self.meminfo(index))?;
+        writer.section(section::POOLS, |index| self.pool(index))?;
+        writer.section(section::OWNERS, |index| self.owner(index))?;
+        writer.live()?;
+        writer.section(section::COMMANDS, |index| {
+            self.command(TeeUuid::nil(), index)
+        })?;
+        header.total_bytes = writer.offset as u64;
+        header.dropped = self.dropped(number);
+        writer.write(0, header.as_bytes())?;
+        Ok(header.at_ms)
+    }
+
+    fn dropped(&self, number: u32) -> u64 {
+        let state = self.kernel.state();
+        let mut rows = (0..).map_while(|index| state.snapshots.row(index));
+        rows.find(|row| row.number == number)
+            .map_or(0, |row| row.dropped)
+    }
+}
+
+impl<M: Machine> WatchServices for CallServices<'_, M> {
+    fn take_snapshot(&self) -> Result<(u32, u32), TeeResult> {
+        let number = self.kernel.state().snapshots.begin()?;
+        let bytes = self.fill_snapshot(number, reason::ASKED, TeeUuid::nil(), 0)?;
+        Ok((number, bytes as u32))
+    }
+
+    fn read_snapshot(&self, number: u32, offset: u32, buf: &mut [u8]) -> Result<usize, TeeResult> {
+        let state = self.kernel.state();
+        let machine = &self.kernel.machine;
+        Ok(state
+            .snapshots
+            .read(machine, number, offset as usize, buf)?)
+    }
+
+    fn drop_snapshot(&self, number: u32) -> Result<(), TeeResult> {
+        let mut state = self.kernel.state();
+        let State {
+            snapshots, pages, ..
+        } = &mut *state;
+        Ok(snapshots.forget(pages, number)?)
+    }
+
+    fn snapshot(&self, index: usize) -> Option<SnapshotRow> {
+        self.kernel.state().snapshots.row(index)
+    }
+
+    fn arm(&self, watchpoint: Watchpoint) -> Result<u32, TeeResult> {
+        Ok(self.kernel.state().snapshots.arm(watchpoint)?)
+    }
+}

@@ -1,0 +1,243 @@
+//! Tests of reading and of editing, on trees made here.
+//!
+//! **Invariant:** every edit is followed by a full check of the tree.
+//! **Knows nothing of:** real machines' trees.
+
+extern crate std;
+
+use std::vec::Vec;
+
+use crate::*;
+
+struct Tree {
+    structure: Vec<u8>,
+    strings: Vec<u8>,
+}
+
+impl Tree {
+    fn new() -> Self {
+        let mut tree = Self {
+            structure: Vec::new(),
+            strings: Vec::new(),
+        };
+        tree.begin("");
+        tree.prop("#address-cells", &[0, 0, 0, 2]);
+        tree.prop("#size-cells", &[0, 0, 0, 2]);
+        tree
+    }
+
+    fn word(&mut self, word: u32) {
+        self.structure.extend(word.to_be_bytes());
+    }
+
+    fn pad(&mut self) {
+        while !self.structure.len().is_multiple_of(4) {
+            self.structure.push(0);
+        }
+    }
+
+    fn begin(&mut self, name: &str) {
+        self.word(BEGIN_NODE);
+        self.structure.extend(name.bytes());
+        self.structure.push(0);
+        self.pad();
+    }
+
+    fn prop(&mut self, name: &str, value: &[u8]) {
+        self.word(PROP);
+        self.word(value.len() as u32);
+        self.word(self.strings.len() as u32);
+        self.strings.extend(name.bytes());
+        self.strings.push(0);
+        self.structure.extend(value);
+        self.pad();
+    }
+
+    fn memory(&mut self, status: Option<&str>, start: u64, bytes: u64) {
+        self.begin("memory");
+        self.prop("reg", &[start.to_be_bytes(), bytes.to_be_bytes()].concat());
+        if let Some(status) = status {
+            self.prop("status", status.as_bytes());
+        }
+        self.prop("device_type", b"memory\0");
+        self.word(END_NODE);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.word(END_NODE);
+        self.word(END);
+        let strings_at = 56 + self.structure.len() as u32;
+        let structure_bytes = self.structure.len() as u32;
+        let strings_bytes = self.strings.len() as u32;
+        let total = strings_at + strings_bytes;
+        let reservations = 40;
+        let mut bytes: Vec<u8> = [
+            MAGIC,
+            total,
+            56,
+            strings_at,
+            reservations,
+            17,
+            16,
+            0,
+            strings_bytes,
+            structure_bytes,
+        ]
+        .map(u32::to_be_bytes)
+        .concat();
+        bytes.extend([0; 16]);
+        bytes.extend(self.structure);
+        bytes.extend(self.strings);
+        bytes
+    }
+}
+
+#[test]
+fn enabled_memory_is_found_and_secure_memory_is_not() {
+    let mut tree = Tree::new();
+    tree.memory(Some("disabled\0"), 0x0e00_0000, 0x0100_0000);
+    tree.memory(None, 0x4000_0000, 0x1000_0000);
+    assert_eq!(
+        memory::<2>(&tree.finish()),
+        Some([0x4000_0000..0x5000_0000, 0..0])
+    );
+}
+
+#[test]
+fn every_truncation_is_refused_or_answered_without_a_panic() {
+    let mut tree = Tree::new();
+    tree.memory(None, 0x4000_0000, 0x1000_0000);
+    let bytes = tree.finish();
+    for length in 0..bytes.len() {
+        assert_eq!(memory::<2>(&bytes[..length]), None);
+    }
+    for at in 0..bytes.len() {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0xff;
+        let _ = memory::<2>(&bytes);
+    }
+}
+
+fn edited(bytes: &mut [u8]) -> Editor<'_> {
+    Editor::open(bytes).unwrap()
+}
+
+/// A tree with RAM and `room` bytes behind it.
+fn with_room(room: usize) -> Vec<u8> {
+    let mut tree = Tree::new();
+    tree.memory(None, 0x4000_0000, 0x1000_0000);
+    let mut bytes = tree.finish();
+    bytes.resize(bytes.len() + room, 0xaa);
+    bytes
+}
+
+#[test]
+fn nodes_and_properties_are_added_where_they_belong() {
+    let mut bytes = with_room(512);
+    let mut tree = edited(&mut bytes);
+    let root = tree.root();
+    let firmware = tree.ensure_node(root, "firmware").unwrap();
+    let optee = tree.ensure_node(firmware, "optee").unwrap();
+    tree.set_property(optee, "compatible", b"linaro,optee-tz\0")
+        .unwrap();
+    tree.set_property(optee, "method", b"smc\0").unwrap();
+    assert_eq!(tree.ensure_node(root, "firmware"), Ok(firmware));
+    let len = tree.len();
+
+    let tree = Editor::open(&mut bytes[..len]).unwrap();
+    let optee = tree.find("/firmware/optee").unwrap();
+    assert_eq!(tree.property(optee, "method"), Some(&b"smc\0"[..]));
+    assert_eq!(
+        tree.property(optee, "compatible"),
+        Some(&b"linaro,optee-tz\0"[..])
+    );
+    assert_eq!(
+        tree.name(tree.child_at(tree.root(), 0).unwrap()),
+        Some(&b"firmware"[..])
+    );
+    assert_eq!(tree.child_at(tree.root(), 2), None);
+    assert_eq!(memory::<2>(&bytes), Some([0x4000_0000..0x5000_0000, 0..0]));
+}
+
+#[test]
+fn a_property_changes_its_length_both_ways() {
+    let mut bytes = with_room(256);
+    let mut tree = edited(&mut bytes);
+    let before = tree.len();
+    let node = tree.find("/memory").unwrap();
+    for value in [
+        &b"a much longer value than before\0"[..],
+        b"",
+        b"abc\0",
+        b"memory\0",
+    ] {
+        tree.set_property(node, "device_type", value).unwrap();
+        assert_eq!(tree.property(node, "device_type"), Some(value));
+        assert_eq!(tree.check_for_test(), Some(()));
+    }
+    assert_eq!(tree.len(), before);
+    assert_eq!(memory::<2>(&bytes), Some([0x4000_0000..0x5000_0000, 0..0]));
+}
+
+#[test]
+fn an_edit_without_room_changes_nothing() {
+    for room in 0..64 {
+        let mut bytes = with_room(room);
+        let plenty = with_room(64);
+        let mut tree = edited(&mut bytes);
+        let root = tree.root();
+        let node = tree.find("/memory").unwrap();
+        let node_made = tree.ensure_node(root, "reserved-memory").is_ok();
+        let node = if node_made {
+            tree.find("/memory").unwrap()
+        } else {
+            node
+        };
+        let set = tree.set_property(node, "status", b"disabled\0").is_ok();
+        assert_eq!(tree.check_for_test(), Some(()));
+        assert_eq!(tree.find("/reserved-memory").is_some(), node_made, "{room}");
+        assert_eq!(tree.property(node, "status").is_some(), set, "{room}");
+        assert!(tree.len() <= plenty.len());
+    }
+}
+
+#[test]
+fn names_that_would_break_the_tree_are_refused() {
+    let mut bytes = with_room(64);
+    let mut tree = edited(&mut bytes);
+    let root = tree.root();
+    for name in ["", "a/b", "a\0b"] {
+        assert_eq!(tree.ensure_node(root, name), Err(EditError::BadName));
+    }
+    assert_eq!(
+        tree.set_property(root, "a\0b", b""),
+        Err(EditError::BadName)
+    );
+}
+
+#[test]
+fn damaged_trees_are_refused_or_edited_without_a_panic() {
+    let good = with_room(128);
+    for at in 0..good.len() - 128 {
+        for damage in [0x01, 0x80, 0xff] {
+            let mut bytes = good.clone();
+            bytes[at] ^= damage;
+            let Ok(mut tree) = Editor::open(&mut bytes) else {
+                continue;
+            };
+            let root = tree.root();
+            let made = tree.ensure_node(root, "psci");
+            if let Ok(node) = made {
+                assert_ne!(
+                    tree.set_property(node, "method", b"smc\0"),
+                    Err(EditError::Malformed)
+                );
+            }
+            assert_eq!(tree.check_for_test(), Some(()), "{at}");
+        }
+    }
+    for len in 0..good.len() - 128 {
+        let mut bytes = good[..len].to_vec();
+        assert_eq!(Editor::open(&mut bytes).err(), Some(EditError::Malformed));
+    }
+}

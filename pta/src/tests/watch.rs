@@ -1,0 +1,146 @@
+//! Snapshots as clients reach them.
+//!
+//! **Invariant:** every test compares the accounts before and after.
+//! **Knows nothing of:** the normal world's tool.
+
+use super::*;
+use tally_abi::pta::watch::{self, SnapshotRow};
+use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+
+const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
+
+fn take(world: &World, session: u32) -> (TeeResult, u64, u64) {
+    let reply = world.invoke(session, watch::CMD_TAKE, &[OUT]);
+    (reply.result, reply.params[0].a, reply.params[0].b)
+}
+
+fn drop_it(world: &World, session: u32, number: u64) -> TeeResult {
+    let which = [value(attr::VALUE_INPUT, number, 0)];
+    world.invoke(session, watch::CMD_DROP, &which).result
+}
+
+/// A whole snapshot, read in pieces of `piece` bytes.
+fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let from = value(attr::VALUE_INPUT, number, all.len() as u64);
+        let reply = world.invoke(session, watch::CMD_READ, &[from, out(piece)]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        let len = reply.params[1].b;
+        all.extend(world.read(CLIENT, len as usize));
+        if len < piece {
+            return all;
+        }
+    }
+}
+
+/// Kinds and records of the sections of a snapshot that must be well-formed.
+pub(super) fn sections(snapshot: &[u8]) -> Vec<(u32, Vec<Vec<u8>>)> {
+    let (header, mut rest) = Header::read_from_prefix(snapshot).unwrap();
+    assert_eq!((header.magic, header.version), (MAGIC, VERSION));
+    assert_eq!(header.header_bytes as usize, size_of::<Header>());
+    assert_eq!(header.total_bytes as usize, snapshot.len());
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (section, records) = Section::read_from_prefix(rest).unwrap();
+        let len = section.record_bytes as usize;
+        assert!(len.is_multiple_of(8));
+        let (records, behind) = records.split_at(len * section.count as usize);
+        let records = records.chunks(len).map(<[u8]>::to_vec).collect();
+        found.push((section.kind, records));
+        rest = behind;
+    }
+    found
+}
+
+#[test]
+fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
+    with(watch::UUID, |world, session| {
+        let ta = ta_with_heap(world, b"no heap at all");
+        let (result, number, bytes) = take(world, session);
+        assert_eq!(result, TeeResult::SUCCESS);
+        let snapshot = whole(world, session, number, 4096);
+        assert_eq!(snapshot.len() as u64, bytes);
+        for piece in [1 << 17, 40, 1000] {
+            assert_eq!(whole(world, session, number, piece), snapshot);
+        }
+        let sections = sections(&snapshot);
+        let records = |kind| &sections.iter().find(|s| s.0 == kind).unwrap().1;
+        let (header, _) = Header::read_from_prefix(&snapshot).unwrap();
+        let pages: u64 = records(section::MEMINFO)
+            .iter()
+            .map(|row| MeminfoRow::read_from_bytes(row).unwrap().bytes)
+            .sum();
+        assert_eq!(pages, header.secure_ram);
+        assert_eq!(records(section::POOLS).len(), 3);
+        assert_eq!(records(section::LIVE).len(), 1);
+        assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        assert_eq!(drop_it(world, session, number), TeeResult::ITEM_NOT_FOUND);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn there_are_so_many_snapshots_at_a_time() {
+    with(watch::UUID, |world, session| {
+        let numbers: Vec<u64> = (0..watch::SLOTS)
+            .map(|_| {
+                let (result, number, _) = take(world, session);
+                assert_eq!(result, TeeResult::SUCCESS);
+                number
+            })
+            .collect();
+        assert_eq!(take(world, session).0, TeeResult::OUT_OF_MEMORY);
+        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        assert!(
+            rows.iter()
+                .map(|row| u64::from(row.number))
+                .eq(numbers.iter().copied())
+        );
+        assert!(rows.iter().all(|row| row.state == watch::state::TAKEN));
+        for number in numbers {
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        }
+    });
+}
+
+#[test]
+fn what_is_no_snapshot_is_refused() {
+    with(watch::UUID, |world, session| {
+        let (_, number, bytes) = take(world, session);
+        let read = |number, offset| {
+            let from = value(attr::VALUE_INPUT, number, offset);
+            world.invoke(session, watch::CMD_READ, &[from, out(64)])
+        };
+        assert_eq!(read(number, bytes).result, TeeResult::SUCCESS);
+        assert_eq!(read(number, bytes).params[1].b, 0);
+        for offset in [bytes + 1, u64::from(u32::MAX)] {
+            assert_eq!(read(number, offset).result, TeeResult::BAD_PARAMETERS);
+        }
+        assert_eq!(read(number + 1, 0).result, TeeResult::ITEM_NOT_FOUND);
+        assert_eq!(drop_it(world, session, 0), TeeResult::ITEM_NOT_FOUND);
+        assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_snapshot_without_memory_leaves_nothing() {
+    with(watch::UUID, |world, session| {
+        for failing in 0.. {
+            world.kernel.state().pages.fail_nth(Some(failing));
+            let (result, number, _) = take(world, session);
+            let not_met = world.kernel.state().pages.failure_pending();
+            world.kernel.state().pages.fail_nth(None);
+            match result {
+                TeeResult::SUCCESS => {
+                    assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+                    if not_met {
+                        break;
+                    }
+                }
+                refused => assert_eq!(refused, TeeResult::OUT_OF_MEMORY),
+            }
+            assert!(list::<SnapshotRow>(world, session, watch::CMD_LIST, &[]).is_empty());
+        }
+    });
+}

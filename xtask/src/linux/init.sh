@@ -1,0 +1,37 @@
+#!/bin/busybox sh
+# First process of the test system: Debian's kernel, busybox, tee-supplicant, and what xtask put in.
+# With /etc/tally/command it runs that, tells its status to the host and powers off; else a shell.
+/bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /data/tee /var/lib/tee
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s /bin
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/ PS1='tally> '
+
+for module in virtio_mmio virtio_console tee optee; do
+    insmod "/lib/modules/$module.ko" || echo "init: $module.ko cannot be loaded"
+done
+# The port that the host listens on.
+results=/dev/vport0p1
+tries=0
+until [ -c "$results" ] || [ "$tries" -ge 50 ]; do
+    tries=$((tries + 1))
+    usleep 20000
+done
+if [ -c /dev/teepriv0 ]; then
+    tee-supplicant -d
+else
+    echo "init: optee.ko found no trusted OS; see dmesg"
+fi
+
+cd /
+if [ -f /etc/tally/command ]; then
+    sh /etc/tally/command
+else
+    setsid cttyhack sh
+fi
+status=$?
+# "Power down" is no output of the command.
+echo 0 >/proc/sys/kernel/printk
+echo "status $status" >"$results"
+poweroff -f

@@ -1,0 +1,188 @@
+//! Debian's Linux as the normal world: what QEMU gets to boot it, and how it tells its status.
+//!
+//! **Invariant:** kernel, modules, libraries and supplicant are Debian's, unmodified; a guest that
+//! told no status has failed.
+//! **Knows nothing of:** what runs in the shell.
+
+mod cpio;
+mod packages;
+pub(crate) mod tests;
+
+use crate::images::{self, Images};
+use crate::{paths, setup, tool, ui};
+use anyhow::{Context as _, Result, bail};
+use cpio::Archive;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tally_symbols::elf;
+
+pub(crate) use packages::{Unreachable, upstream_source};
+
+/// The Rust target of programs for Linux.
+pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
+/// RAM of a machine with Linux, in MiB.
+pub(crate) const RAM_MIB: u32 = 512;
+/// `quiet`: errors of the kernel are shown, its other messages are in `dmesg`.
+pub(crate) const BOOT_ARGUMENTS: &str = "console=ttyAMA0 quiet panic=-1";
+
+/// Modules of the kernel's package, in the order in which they are loaded.
+const MODULES: &[&str] = &[
+    "drivers/virtio/virtio_mmio.ko",
+    "drivers/char/virtio_console.ko",
+    "drivers/tee/tee.ko",
+    "drivers/tee/optee/optee.ko",
+];
+/// Files of other packages: where they are, and where the guest has them.
+const FILES: &[(&str, &str)] = &[
+    ("bin/busybox", "bin/busybox"),
+    ("usr/sbin/tee-supplicant", "usr/sbin/tee-supplicant"),
+    (
+        "lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+        "lib/ld-linux-aarch64.so.1",
+    ),
+    (
+        "lib/aarch64-linux-gnu/libc.so.6",
+        "lib/aarch64-linux-gnu/libc.so.6",
+    ),
+    (
+        "usr/lib/aarch64-linux-gnu/libteec.so.1",
+        "lib/aarch64-linux-gnu/libteec.so.1",
+    ),
+];
+
+/// A Linux to boot.
+pub(crate) struct Linux {
+    /// Debian's kernel.
+    pub(crate) kernel: PathBuf,
+    /// Everything in its RAM disk but the command.
+    ramdisk: Vec<u8>,
+    /// Whether the C client could be built.
+    pub(crate) has_c_client: bool,
+}
+
+/// Gets the packages, builds the programs, and makes the RAM disk.
+///
+/// # Errors
+/// [`Unreachable`] when the packages cannot be had.
+pub(crate) fn prepare(images: &Images) -> Result<Linux> {
+    let root = packages::unpacked()?;
+    let kernel = kernel(&root)?;
+    let mut archive = Archive::default();
+    archive.program("init", include_bytes!("init.sh"))?;
+    for directory in ["etc", "proc", "sys", "dev", "run", "tmp", "root"] {
+        archive.directory(directory)?;
+    }
+    let modules = modules(&root)?;
+    for module in MODULES {
+        let path = modules.join("kernel").join(module);
+        let name = module.rsplit('/').next().unwrap_or(module);
+        archive.file(&format!("lib/modules/{name}"), &read(&path)?)?;
+    }
+    for (from, to) in FILES {
+        archive.program(to, &read(&root.join(from))?)?;
+    }
+    for (name, program) in programs()? {
+        archive.program(&format!("bin/{name}"), &program)?;
+    }
+    let mut names = String::new();
+    for ta in &images.tas {
+        let name = ta.name.strip_prefix("ta-").unwrap_or(&ta.name);
+        names.push_str(&format!("{} {name}\n", ta.uuid));
+        for kind in ["ta", "sites"] {
+            let file = format!("lib/optee_armtz/{}.{kind}", ta.uuid);
+            archive.file(&file, &read(&paths::out().join(&file))?)?;
+        }
+    }
+    archive.file("lib/optee_armtz/names", names.as_bytes())?;
+    let c_client = c_client(&root)?;
+    if let Some(program) = &c_client {
+        archive.program("bin/hello-client", program)?;
+    }
+    Ok(Linux {
+        kernel,
+        ramdisk: archive.finish()?,
+        has_c_client: c_client.is_some(),
+    })
+}
+
+impl Linux {
+    /// Writes the RAM disk of one run; `command` is a shell script.
+    pub(crate) fn write_ramdisk(&self, path: &Path, command: Option<&str>) -> Result<()> {
+        let mut bytes = self.ramdisk.clone();
+        if let Some(command) = command {
+            let mut archive = Archive::default();
+            archive.file("etc/tally/command", format!("{command}\n").as_bytes())?;
+            bytes.extend(archive.finish()?);
+        }
+        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// What a guest told on its port: everything but the status, and the status.
+pub(crate) fn told(path: &Path) -> (Vec<String>, Option<u8>) {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let status = lines
+        .last()
+        .and_then(|line| line.strip_prefix("status ")?.parse().ok());
+    if status.is_some() {
+        lines.pop();
+    }
+    (lines, status)
+}
+
+fn kernel(root: &Path) -> Result<PathBuf> {
+    let boot = root.join("boot");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(&boot)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().contains("/vmlinuz-"))
+        .collect();
+    found.sort();
+    found.pop().context("the kernel's package has no kernel")
+}
+
+fn modules(root: &Path) -> Result<PathBuf> {
+    let all = root.join("lib").join("modules");
+    let first = std::fs::read_dir(all)?.flatten().next();
+    Ok(first.context("the kernel's package has no modules")?.path())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Our own programs for Linux, by name.
+fn programs() -> Result<Vec<(String, Vec<u8>)>> {
+    setup::ensure(setup::Part::LinuxTarget)?;
+    ui::step("Building", "teestat and tests for Linux");
+    let built = images::programs(TARGET, &["teestat-linux", "tally-linux"], &[], &[])?;
+    if built.is_empty() {
+        bail!("nothing was built for Linux");
+    }
+    let mut programs = Vec::new();
+    for (name, path) in built {
+        programs.push((name, elf::Image::read(&path)?.stripped()?));
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+/// The C client, built against Debian's headers and libteec; none without a compiler.
+fn c_client(root: &Path) -> Result<Option<Vec<u8>>> {
+    const COMPILER: &str = "aarch64-linux-gnu-gcc";
+    if !tool::works(COMPILER, "--version") {
+        return Ok(None);
+    }
+    let out = paths::out().join("hello-client");
+    let mut compile = Command::new(COMPILER);
+    compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-s", "-o"]);
+    compile.arg(&out);
+    compile.arg(paths::root().join("qemu/linux/client/hello.c"));
+    compile.arg("-I").arg(root.join("usr/include"));
+    compile
+        .arg("-L")
+        .arg(root.join("usr/lib/aarch64-linux-gnu"));
+    tool::run(compile.arg("-lteec"))?;
+    Ok(Some(read(&out)?))
+}

@@ -1,0 +1,334 @@
+//! Debian's arm64 packages: fetched with apt-get, kept below the target directory.
+//!
+//! apt gets a state folder of its own and the machine's own package source, asked for Debian 12 and
+//! arm64. It checks signatures and hashes; nothing is installed.
+//!
+//! **Invariant:** what [`unpacked`] returns was unpacked whole; what is there is not fetched again.
+//! **Knows nothing of:** what the packages' files are for.
+
+use crate::{paths, tool, ui};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Debian's release: Linux 6.1.
+const RELEASE: &str = "bookworm";
+/// Names the newest kernel.
+const KERNEL_META: &str = "linux-image-arm64";
+/// All else that is needed.
+const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "libc6",
+    "libteec1",
+    "optee-client-dev",
+    "tee-supplicant",
+];
+
+/// Why there are no packages: nothing is wrong with the code, the machine cannot get them.
+#[derive(Debug)]
+pub(crate) struct Unreachable(String);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Debian's packages cannot be had: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+/// The directory that all packages are unpacked in, fetched if they are not there yet.
+///
+/// # Errors
+/// [`Unreachable`] when the machine has no package source or cannot reach it.
+pub(crate) fn unpacked() -> Result<PathBuf> {
+    let base = paths::out().join("debian");
+    let root = base.join("root");
+    // Written last; says what is there.
+    let stamp = base.join("unpacked");
+    let wanted = PACKAGES.join(" ");
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text.lines().next() == Some(&wanted)) {
+        return Ok(root);
+    }
+    let debs = Apt::new(&base.join("apt"), "deb")?.download()?;
+    // Unpacked beside and moved: an interrupted run leaves no half of it.
+    let fresh = base.join("root.new");
+    for dir in [&fresh, &root] {
+        if dir.exists() {
+            std::fs::remove_dir_all(dir)?;
+        }
+    }
+    for deb in &debs {
+        let mut unpack = Command::new("dpkg-deb");
+        tool::run(unpack.arg("--extract").arg(deb).arg(&fresh))?;
+    }
+    std::fs::rename(&fresh, &root)?;
+    let names: Vec<String> = debs.iter().filter_map(|deb| file_name(deb)).collect();
+    std::fs::write(&stamp, format!("{wanted}\n{}\n", names.join("\n")))?;
+    Ok(root)
+}
+
+/// The upstream archive of a source package of Debian's, fetched if it is not there yet.
+///
+/// # Errors
+/// [`Unreachable`] when the machine has no package source or cannot reach it.
+pub(crate) fn upstream_source(package: &str) -> Result<PathBuf> {
+    let base = paths::out().join("debian").join(package);
+    let find = || -> Result<Option<PathBuf>> {
+        if !base.exists() {
+            return Ok(None);
+        }
+        let files = std::fs::read_dir(&base)?
+            .flatten()
+            .map(|entry| entry.path());
+        let is_upstream = |path: &PathBuf| {
+            file_name(path).is_some_and(|name| {
+                name.starts_with(&format!("{package}_")) && name.contains(".orig.tar.")
+            })
+        };
+        Ok(files.filter(is_upstream).max())
+    };
+    if let Some(archive) = find()? {
+        return Ok(archive);
+    }
+    ui::step("Fetching", format_args!("Debian's sources of {package}"));
+    let apt = Apt::new(&base.join("apt"), "deb-src")?;
+    apt.update()?;
+    let mut download = apt.command("apt-get");
+    download.current_dir(&base);
+    apt.fetch(download.args(["source", "--download-only", "-qq", package]))?;
+    find()?.with_context(|| format!("apt-get left no sources of {package}"))
+}
+
+struct Apt {
+    dir: PathBuf,
+}
+
+impl Apt {
+    /// `kind` of package: `deb` or `deb-src`.
+    fn new(dir: &Path, kind: &str) -> Result<Self> {
+        if !tool::works("apt-get", "--version") || !tool::works("dpkg-deb", "--version") {
+            bail!(Unreachable("this machine has no apt-get".into()));
+        }
+        for part in ["lists/partial", "cache/archives/partial", "debs"] {
+            std::fs::create_dir_all(dir.join(part))?;
+        }
+        let sources = sources(Path::new("/etc/apt"));
+        if sources.is_empty() {
+            bail!(Unreachable("/etc/apt names no source of Debian".into()));
+        }
+        let lines: String = sources
+            .iter()
+            .map(|source| format!("{kind} {source}\n"))
+            .collect();
+        std::fs::write(dir.join("sources.list"), lines)?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+        })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let own = |name: &str, path: &str| format!("-oDir::{name}={}/{path}", self.dir.display());
+        command.args([
+            own("State", ""),
+            own("State::Lists", "lists"),
+            own("Cache", "cache"),
+            own("Etc::SourceList", "sources.list"),
+        ]);
+        command.args([
+            "-oDir::State::status=/dev/null",
+            "-oDir::Etc::SourceParts=/dev/null",
+            "-oAPT::Architecture=arm64",
+            "-oAPT::Architectures=arm64",
+            "-oAPT::Sandbox::User=root",
+            "-oAcquire::Languages=none",
+            "-oAcquire::Retries=2",
+        ]);
+        // Messages are looked into: in English.
+        command.env("LC_ALL", "C");
+        command
+    }
+
+    /// Fetches all packages; returns their files.
+    fn download(&self) -> Result<Vec<PathBuf>> {
+        ui::step(
+            "Fetching",
+            "Debian's arm64 kernel, libteec, tee-supplicant, busybox",
+        );
+        self.update()?;
+        let meta = self
+            .command("apt-cache")
+            .args(["show", KERNEL_META])
+            .output()?;
+        let kernel = kernel_package(&String::from_utf8_lossy(&meta.stdout))
+            .with_context(|| format!("{KERNEL_META} names no kernel"))?;
+        let debs = self.dir.join("debs");
+        let mut download = self.command("apt-get");
+        download
+            .current_dir(&debs)
+            .args(["download", "-qq", &kernel]);
+        self.fetch(download.args(PACKAGES))?;
+        [kernel.as_str()]
+            .iter()
+            .chain(PACKAGES)
+            .map(|package| newest(&debs, package))
+            .collect()
+    }
+
+    fn update(&self) -> Result<()> {
+        let mut command = self.command("apt-get");
+        self.fetch(command.args(["update", "-qq", "--error-on=any"]))
+    }
+
+    fn fetch(&self, command: &mut Command) -> Result<()> {
+        let (ok, text) = tool::captured(command)?;
+        if !ok {
+            let why = text.lines().find(|line| line.starts_with("E: "));
+            let why = why.or(text.lines().last()).unwrap_or("apt-get failed");
+            bail!(Unreachable(why.trim_start_matches("E: ").to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// The file of `package` among those downloaded: the one written last.
+fn newest(debs: &Path, package: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(debs)? {
+        let path = entry?.path();
+        if file_name(&path).is_some_and(|name| name.starts_with(&format!("{package}_"))) {
+            found.push((std::fs::metadata(&path)?.modified()?, path));
+        }
+    }
+    found.sort();
+    let (_, path) = found
+        .pop()
+        .with_context(|| format!("apt-get left no file of {package}"))?;
+    ensure!(path.is_file(), "{} is no file", path.display());
+    Ok(path)
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+/// The kernel's package that the metapackage depends on.
+fn kernel_package(record: &str) -> Option<String> {
+    let depends = record
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends:"))?;
+    let name = depends.split([',', '(']).next()?.trim();
+    name.starts_with("linux-image-").then(|| name.to_owned())
+}
+
+/// What follows the kind in one line a source for apt: the machine's own ones of Debian, for the
+/// release that we want.
+fn sources(etc: &Path) -> Vec<String> {
+    let mut files = vec![etc.join("sources.list")];
+    if let Ok(entries) = std::fs::read_dir(etc.join("sources.list.d")) {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    files.sort();
+    let mut lines = BTreeSet::new();
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => lines.extend(text.lines().filter_map(from_line)),
+            Some("sources") => lines.extend(text.split("\n\n").flat_map(from_stanza)),
+            _ => {}
+        }
+    }
+    lines.into_iter().collect()
+}
+
+/// A line such as `deb [signed-by=KEY] URI SUITE main`.
+fn from_line(line: &str) -> Option<String> {
+    let rest = line.trim().strip_prefix("deb ")?.trim_start();
+    let (options, rest) = match rest.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => ("", rest),
+    };
+    let key = options
+        .split_whitespace()
+        .find_map(|option| option.strip_prefix("signed-by="));
+    source(rest.split_whitespace().next()?, key)
+}
+
+/// A stanza of a `.sources` file.
+fn from_stanza(stanza: &str) -> Vec<String> {
+    let field = |name: &str| {
+        stanza.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    };
+    if field("Types").is_none_or(|types| !types.split_whitespace().any(|t| t == "deb"))
+        || field("Enabled").is_some_and(|enabled| enabled.eq_ignore_ascii_case("no"))
+    {
+        return Vec::new();
+    }
+    let key = field("Signed-By").filter(|key| key.starts_with('/'));
+    let uris = field("URIs").unwrap_or_default();
+    uris.split_whitespace()
+        .filter_map(|uri| source(uri, key))
+        .collect()
+}
+
+/// Debian's archives are known by how their paths end.
+fn source(uri: &str, key: Option<&str>) -> Option<String> {
+    let uri = uri.trim_end_matches('/');
+    let suite = match uri.rsplit('/').next()? {
+        "debian" => RELEASE.to_owned(),
+        "debian-security" => format!("{RELEASE}-security"),
+        _ => return None,
+    };
+    let options = key
+        .map(|key| format!("[signed-by={key}] "))
+        .unwrap_or_default();
+    Some(format!("{options}{uri} {suite} main"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_s_sources_are_told_from_others() {
+        let stanza = "Types: deb\n# a remark\nURIs: http://mirror.example/debian\n\
+                      Suites: trixie trixie-updates\nComponents: main\nSigned-By: /keys/debian.gpg";
+        assert_eq!(
+            from_stanza(stanza),
+            ["[signed-by=/keys/debian.gpg] http://mirror.example/debian bookworm main"]
+        );
+        let other = "Types: deb\nURIs: https://mirror.example/node_20.x\nSuites: nodistro";
+        assert!(from_stanza(other).is_empty());
+        assert!(from_stanza(&stanza.replace("Types: deb", "Types: deb-src")).is_empty());
+        assert_eq!(
+            from_line("deb http://mirror.example/debian-security/ bookworm-security main"),
+            Some("http://mirror.example/debian-security bookworm-security main".into())
+        );
+        assert_eq!(
+            from_line("# deb http://mirror.example/debian bookworm main"),
+            None
+        );
+        assert_eq!(
+            from_line("deb https://mirror.example/apt stable main"),
+            None
+        );
+    }
+
+    #[test]
+    fn the_metapackage_names_the_kernel() {
+        let record =
+            "Package: linux-image-arm64\nDepends: linux-image-6.1.0-40-arm64 (= 6.1.1-1)\n";
+        assert_eq!(
+            kernel_package(record).as_deref(),
+            Some("linux-image-6.1.0-40-arm64")
+        );
+        assert_eq!(kernel_package("Depends: libc6\n"), None);
+    }
+}
