@@ -11,13 +11,18 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats};
+use tally_ledger::{
+    CallStack, Caller, Config, Origin, Overrun, OwnerId, Pool, StackBounds, Stats, Walkable,
+};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 32 << 10;
 const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
-pub const CONFIG: Config = Config::TA;
+pub const CONFIG: Config = Config {
+    guard: cfg!(feature = "debug-heap"),
+    ..Config::TA
+};
 /// Frames kept of each call stack.
 const DEPTH: usize = CONFIG.depth as usize;
 
@@ -93,6 +98,12 @@ pub fn call_stack() -> CallStack {
     origin.stack(DEPTH, HEAP.state().pool.stack())
 }
 
+/// Where the frame records of the call being served may be.
+#[must_use]
+pub fn stack() -> Walkable {
+    HEAP.state().pool.stack()
+}
+
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
 #[must_use]
 pub fn stats() -> Option<Stats> {
@@ -110,6 +121,12 @@ pub fn session_bytes() -> u32 {
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     let state = HEAP.state();
+    if !CONFIG.stats {
+        return match state.pool.alloc_untracked(layout) {
+            Some(block) => block.as_ptr(),
+            None => allocate_anew(layout, Origin::default()),
+        };
+    }
     // SAFETY: what runs in the guest is compiled with frame pointers.
     let caller = unsafe { Caller::capture(DEPTH, state.pool.stack()) };
     match state
@@ -130,17 +147,26 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
 pub(crate) unsafe fn free(block: NonNull<u8>) {
     let pool = &mut HEAP.state().pool;
     // SAFETY: our contract is the same.
-    if !unsafe { pool.free_known::<{ CONFIG.accounts }>(block) } {
+    let known = unsafe {
+        if CONFIG.stats {
+            pool.free_known::<{ CONFIG.accounts }>(block)
+        } else {
+            pool.free_untracked(block)
+        }
+    };
+    if !known {
         free_slowly(block);
     }
 }
 
 #[inline(never)]
 fn free_slowly(block: NonNull<u8>) {
+    let pool = &mut HEAP.state().pool;
     // SAFETY: the contract of `free`, the only caller.
-    if unsafe { HEAP.state().pool.free(block) }.is_err() {
+    if unsafe { pool.free(block) }.is_err() {
         bad_free(block);
     }
+    report_overrun(pool);
 }
 
 /// Changes a block's size; null leaves it as it was.
@@ -159,8 +185,13 @@ pub(crate) unsafe fn reallocate(
     let owner = OwnerId(state.owner);
     loop {
         // SAFETY: our contract is the same.
-        match unsafe { state.pool.try_realloc(block, align, size, owner, stack) } {
-            Ok(Some(moved)) => return moved.as_ptr(),
+        let moved = unsafe { state.pool.try_realloc(block, align, size, owner, stack) };
+        report_overrun(&mut state.pool);
+        match moved {
+            Ok(Some(moved)) => {
+                ring(&mut state.pool);
+                return moved.as_ptr();
+            }
             Ok(None) => {}
             Err(_) => bad_free(block),
         }
@@ -184,10 +215,37 @@ fn bad_free(block: NonNull<u8>) -> ! {
 /// A block that is large, or none that is kept.
 #[inline(never)]
 fn allocate_slowly(layout: Layout, key: u64, origin: Origin) -> *mut u8 {
-    if let Some(block) = HEAP.state().pool.alloc_at_known(layout, key) {
-        return block.as_ptr();
+    let pool = &mut HEAP.state().pool;
+    match pool.alloc_at_known(layout, key) {
+        Some(block) => {
+            ring(pool);
+            block.as_ptr()
+        }
+        None => allocate_anew(layout, origin),
     }
-    allocate_anew(layout, origin)
+}
+
+/// Tells the kernel if its alarm rang.
+fn ring(pool: &mut Pool) {
+    if let Some(live_bytes) = pool.take_alarm() {
+        syscall::heap_alarm(live_bytes);
+    }
+}
+
+/// Names a block that was found to have been written past its end.
+fn report_overrun(pool: &mut Pool) {
+    if !CONFIG.guard {
+        return;
+    }
+    let Some(Overrun { block, at }) = pool.take_overrun() else {
+        return;
+    };
+    let site = pool.site(block.site).unwrap_or_default();
+    log::error!(
+        "heap overrun: byte {at} of a block of {} bytes was written; it was allocated at {:#x?}",
+        block.size,
+        site.frames.get(..site.depth).unwrap_or_default(),
+    );
 }
 
 /// A call site that is new, or a heap that must grow.
@@ -199,6 +257,7 @@ fn allocate_anew(layout: Layout, origin: Origin) -> *mut u8 {
     let stack = origin.stack(DEPTH, state.pool.stack());
     loop {
         if let Some(block) = state.pool.try_alloc(layout, owner, &stack) {
+            ring(&mut state.pool);
             return block.as_ptr();
         }
         if state.grow(layout.size(), layout.align()).is_err() {

@@ -201,6 +201,13 @@ pub(crate) fn heap_reserve(max_bytes: usize) -> Result<usize, TeeResult> {
     Ok(base as usize)
 }
 
+/// Tells the kernel that the alarm rang that it had set in the heap's header. A kernel that did not hears
+/// it in vain.
+#[cfg(target_os = "none")]
+pub(crate) fn heap_alarm(live_bytes: u64) {
+    call(svc::tally::HEAP_ALARM, [live_bytes, 0, 0, 0, 0]);
+}
+
 /// Grows the heap to `bytes` from its base.
 ///
 /// # Errors

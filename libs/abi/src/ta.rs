@@ -210,5 +210,8 @@ pub mod svc {
         /// pages, which read as zero and are populated when first touched.
         /// `OUT_OF_MEMORY` when the reservation, the TA's quota or secure RAM does not allow it.
         pub const HEAP_GROW: u64 = 0x7a01;
+        /// `(live_bytes)`: the alarm rang that the kernel had set in the heap's header
+        /// (`tally_ledger::ALARM_OFFSET`): so many bytes are live. The result is ignored.
+        pub const HEAP_ALARM: u64 = 0x7a02;
     }
 }

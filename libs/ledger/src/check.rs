@@ -7,10 +7,11 @@ use core::ops::Range;
 
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BLOCK, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
+use crate::guard::run_units;
 use crate::layout::{BINS, ClassCounts, Strategy};
 use crate::pool::Pool;
 use crate::runs::bin;
-use crate::stats::{OwnerId, SiteId};
+use crate::stats::{Overrun, OwnerId, SiteId};
 use crate::view::{Reader, View};
 use crate::window::Window;
 
@@ -35,6 +36,8 @@ pub enum Damage {
     Site(SiteId),
     /// The first-fit list has other free bytes than lie between the blocks.
     FreeBytes,
+    /// Somebody wrote past the end of the block at this offset from the base.
+    Overrun(usize),
     /// The numbers of slabs, of free blocks or of free units are not what the tables say.
     Counts,
 }
@@ -48,6 +51,8 @@ trait Units {
     fn units(&self) -> u32;
     /// The entry of a unit; 0 outside.
     fn unit(&self, unit: u32) -> Result<u64, Damage>;
+    /// Fewest guard bytes of a block.
+    fn guard(&self) -> usize;
 }
 
 impl Units for Window {
@@ -57,6 +62,10 @@ impl Units for Window {
 
     fn unit(&self, unit: u32) -> Result<u64, Damage> {
         Ok(self.unit(unit))
+    }
+
+    fn guard(&self) -> usize {
+        self.guard()
     }
 }
 
@@ -73,6 +82,10 @@ impl<R: Reader> Units for View<R> {
         self.words(at)
             .map(|[entry]| entry)
             .map_err(|_| Damage::Walk)
+    }
+
+    fn guard(&self) -> usize {
+        self.guard()
     }
 }
 
@@ -101,8 +114,7 @@ fn check_ends(table: &impl Units, unit: u32) -> Result<(u32, Range<u32>), Damage
             entry::len(entry)
         }
         BLOCK => {
-            let size = entry::record_size(entry).max(1);
-            inside = 1..size.div_ceil(UNIT) as u32;
+            inside = 1..run_units(entry::record_size(entry), table.guard()) as u32;
             inside.end
         }
         LARGE => {
@@ -210,7 +222,25 @@ impl Pool {
                 self.check_classes(&partial)?;
             }
         }
-        self.check_accounts()
+        self.check_accounts()?;
+        self.check_guards()
+    }
+
+    fn check_guards(&self) -> Result<(), Damage> {
+        let view = self.view().map_err(|_| Damage::Walk)?;
+        let (mut found, mut cursor) = ([Overrun::default()], 0);
+        loop {
+            let (n, next) = view
+                .overruns(cursor, &mut found)
+                .map_err(|_| Damage::Walk)?;
+            if n > 0 {
+                return Err(Damage::Overrun(found[0].block.offset));
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
     }
 
     /// Returns the number of free runs, and of slabs with a free block for each class.
@@ -349,6 +379,9 @@ impl Pool {
 
     /// Sums the blocks of 32 owners (then sites) in each walk.
     fn check_accounts(&self) -> Result<(), Damage> {
+        if !self.window().has_stats() {
+            return Ok(());
+        }
         let (window, view) = (self.window(), self.view().map_err(|_| Damage::Walk)?);
         let sums = |first: usize, key: fn(&crate::Block) -> u16, limit: u16| {
             let mut sums = [0u64; BATCH];

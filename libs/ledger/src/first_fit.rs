@@ -32,15 +32,21 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Reads the two words before a block; `None` if they make no sense in a body of `body_bytes`.
-    pub(crate) fn parse(offset: usize, record: u64, size: u64, body_bytes: usize) -> Option<Self> {
+    /// Reads the two words before a block; `None` if they make no sense in a body of `body_bytes`, in which
+    /// blocks have `guard` bytes at least.
+    pub(crate) fn parse(
+        offset: usize,
+        record: u64,
+        size: u64,
+        (body_bytes, guard): (usize, usize),
+    ) -> Option<Self> {
         let log = entry::record_low(record);
         let size = usize::try_from(size).ok()?;
         if !(4..=12).contains(&log) || size > body_bytes {
             return None;
         }
         let front = 1 << log;
-        let usable = usable(size);
+        let usable = usable(size + guard);
         let fits = front <= offset && offset.checked_add(usable)? <= body_bytes;
         fits.then_some(Self {
             offset,
@@ -57,7 +63,9 @@ impl Chunk {
 }
 
 pub(crate) fn usable(size: usize) -> usize {
-    size.max(1).next_multiple_of(GRANULE)
+    size.max(1)
+        .checked_next_multiple_of(GRANULE)
+        .unwrap_or(usize::MAX)
 }
 
 /// An empty heap over the whole body.
@@ -86,7 +94,8 @@ pub(crate) fn take(
         return None;
     }
     let front = align.max(GRANULE);
-    let layout = Layout::from_size_align(front + usable(size), front).ok()?;
+    let size_and_guard = size + window.guard();
+    let layout = Layout::from_size_align(front + usable(size_and_guard), front).ok()?;
     let start = heap.allocate_first_fit(layout).ok()?;
     let offset = window.body_offset_of(start) + front;
     set_head(
@@ -113,7 +122,8 @@ pub(crate) fn find(window: &Window, offset: usize) -> Result<Option<Chunk>, ()> 
     }
     let word = |before: usize| window.body_word((offset / 8).wrapping_sub(before));
     let (record, size) = (word(2), word(1));
-    let chunk = Chunk::parse(offset, record, size, window.body_bytes()).ok_or(())?;
+    let pool = (window.body_bytes(), window.guard());
+    let chunk = Chunk::parse(offset, record, size, pool).ok_or(())?;
     // A damaged size must not swallow the next block.
     let (from, to) = (offset / GRANULE + 1, (offset + chunk.usable) / GRANULE);
     if any_start(window, from, to) {
@@ -143,12 +153,13 @@ pub(crate) fn shrink(
     size: usize,
     record: u64,
 ) -> bool {
-    if size > chunk.usable {
+    let kept = usable(size.saturating_add(window.guard()));
+    if kept > chunk.usable {
         return false;
     }
     let record = record & !0xffff | u64::from(entry::record_low(chunk.record));
     set_head(window, chunk.offset, record, size);
-    let (kept, rest) = (usable(size), chunk.usable - usable(size));
+    let rest = chunk.usable - kept;
     if let Ok(layout) = Layout::from_size_align(rest, GRANULE)
         && rest > 0
     {

@@ -139,6 +139,8 @@ pub fn run(data: &[u8], check_every: usize) {
         accounts: kind & 4 == 0,
         sites: 1 << (shape >> 3 & 7),
         depth: shape >> 6,
+        guard: kind & 8 != 0,
+        stats: kind & 48 != 48,
     };
     let body = 512 + usize::from(size) * 256;
     let reserved = 8192 + body + usize::from(grow) * 1024;
@@ -182,7 +184,7 @@ pub fn run(data: &[u8], check_every: usize) {
                         assert!(ptr.addr().get().is_multiple_of(align), "alignment");
                         let block = pool.block(ptr).expect("new block");
                         assert!(block.size == wanted && block.usable >= wanted);
-                        assert_eq!(block.owner, OwnerId(owner));
+                        assert_eq!(block.owner, by_stats(&pool, OwnerId(owner)));
                         let (lo, hi) = (ptr.addr().get(), ptr.addr().get() + block.usable);
                         for other in &live {
                             let at = other.ptr.addr().get();
@@ -215,10 +217,11 @@ pub fn run(data: &[u8], check_every: usize) {
                 let old = live.swap_remove(pick);
                 assert!(old.bytes().iter().all(|&byte| byte == old.fill), "contents");
                 // SAFETY: the model forgets the block.
-                if op & 16 == 0 || !unsafe { pool.free_known::<true>(old.ptr) } {
+                if op & 16 == 0 || !unsafe { free_by_common_ways(&mut pool, old.ptr) } {
                     // SAFETY: as above; nothing was done yet.
                     let freed = unsafe { pool.free(old.ptr) }.expect("live block");
-                    assert_eq!((freed.owner, freed.size), (OwnerId(old.owner), old.size));
+                    let owner = by_stats(&pool, OwnerId(old.owner));
+                    assert_eq!((freed.owner, freed.size), (owner, old.size));
                 }
                 gone.push(old.ptr);
                 releases += 1;
@@ -263,7 +266,7 @@ pub fn run(data: &[u8], check_every: usize) {
                 };
                 if live.iter().all(|block| block.ptr != wild) {
                     // SAFETY: not a live block.
-                    assert!(!unsafe { pool.free_known::<true>(wild) });
+                    assert!(!unsafe { free_by_common_ways(&mut pool, wild) });
                     // SAFETY: as above.
                     let err = unsafe { pool.free(wild) }.expect_err("not a block");
                     assert!(matches!(err, FreeError::NotABlock | FreeError::DoubleFree));
@@ -304,6 +307,30 @@ pub fn run(data: &[u8], check_every: usize) {
     check_empty(&pool);
 }
 
+/// Without statistics nobody owns a block, and it has no epoch.
+fn by_stats<T: Default>(pool: &Pool, value: T) -> T {
+    if pool.window().has_stats() {
+        value
+    } else {
+        T::default()
+    }
+}
+
+/// Frees by the common ways, if they can.
+///
+/// # Safety
+/// As [`Pool::free`].
+unsafe fn free_by_common_ways(pool: &mut Pool, block: NonNull<u8>) -> bool {
+    // SAFETY: our contract is the same.
+    unsafe {
+        if pool.window().has_stats() {
+            pool.free_known::<true>(block)
+        } else {
+            pool.free_untracked(block)
+        }
+    }
+}
+
 /// Allocates, with `known` by the common ways first.
 fn allocate(
     pool: &mut Pool,
@@ -312,7 +339,7 @@ fn allocate(
     stack: &CallStack,
     known: bool,
 ) -> Result<NonNull<u8>, AllocError> {
-    if known {
+    if known && pool.window().has_stats() {
         pool.set_owner(owner);
         let caller = Caller::of(stack);
         let block = pool.alloc_known::<true>(layout, &caller);
@@ -326,15 +353,19 @@ fn allocate(
 fn check(pool: &Pool, live: &[Live], gets: u64, releases: u64) {
     pool.check().unwrap_or_else(|damage| panic!("{damage:?}"));
     let stats = pool.stats().expect("checked");
-    assert_eq!((stats.num_get, stats.num_release), (gets, releases));
+    let expected = by_stats(pool, (gets, releases));
+    assert_eq!((stats.num_get, stats.num_release), expected);
     assert_eq!(stats.live_blocks, live.len() as u64);
-    assert!(stats.max_allocated >= stats.allocated);
+    assert!(stats.max_allocated >= by_stats(pool, stats.allocated));
     assert!(stats.size == stats.usable + stats.free_bytes + stats.block_metadata);
     let mut marks: Vec<u16> = pool
         .live_blocks()
         .map(|block| block.expect("sound").epoch)
         .collect();
-    let mut expected: Vec<u16> = live.iter().map(|block| block.epoch).collect();
+    let mut expected: Vec<u16> = live
+        .iter()
+        .map(|block| by_stats(pool, block.epoch))
+        .collect();
     marks.sort_unstable();
     expected.sort_unstable();
     assert_eq!(marks, expected);
@@ -465,6 +496,8 @@ pub fn read_damaged(data: &[u8]) {
         accounts: kind & 4 == 0,
         sites: 8,
         depth: 2,
+        guard: kind & 8 != 0,
+        stats: kind & 48 != 48,
     };
     let memory = Memory::new(32768);
     // SAFETY: the only pool of this memory, dropped before it.

@@ -13,7 +13,7 @@
 //! **Knows nothing of:** strategies.
 
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::AtomicU16;
+use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use crate::capture::MAX_DEPTH;
 use crate::classes::{RUN_CLASSES, SLAB_CLASSES, UNIT};
@@ -26,6 +26,15 @@ pub const VERSION: u32 = 3;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
+/// Offset of the alarm, a `u64` that may be written from outside while nobody allocates: as soon as more
+/// bytes than that are live and that is a new maximum, the pool rings ([`ALARM_HIT_OFFSET`]) and sets
+/// the alarm to 0, which is none.
+///
+/// Only a new maximum rings. Whoever sets an alarm below the maximum restarts that first (at
+/// [`PEAK_OFFSET`]), as [`crate::view::Maximum`] does.
+pub const ALARM_OFFSET: usize = offset_of!(Header, alarm);
+/// Offset of the bytes that were live when the alarm rang, a `u64`; 0 if it has not.
+pub const ALARM_HIT_OFFSET: usize = offset_of!(Header, alarm_hit);
 /// Offset from the pool's base of two little-endian `u64`: the most live bytes, and by how much the live
 /// bytes fall short of it. Readers from outside may restart the maximum while nobody allocates, by
 /// lowering both by the same amount.
@@ -87,6 +96,12 @@ pub struct Config {
     pub sites: u16,
     /// Frames kept of each call stack, 0 (sites off) to [`MAX_DEPTH`].
     pub depth: u8,
+    /// Whether each block has bytes behind its end that are looked at when it is freed. Then there are no
+    /// short ways of allocation.
+    pub guard: bool,
+    /// Whether accounts, maxima and call sites are kept. If not, a block has its size alone; what is
+    /// allocated is found by a walk, and what needs counting is 0.
+    pub stats: bool,
 }
 
 impl Config {
@@ -97,6 +112,8 @@ impl Config {
         accounts: true,
         sites: 256,
         depth: 4,
+        guard: false,
+        stats: cfg!(feature = "stats"),
     };
     /// For the heap of a TA: 16 owners, whose accounts are sums over blocks, 64 sites of 4 frames.
     pub const TA: Self = Self {
@@ -105,6 +122,8 @@ impl Config {
         accounts: false,
         sites: 64,
         depth: 4,
+        guard: false,
+        stats: cfg!(feature = "stats"),
     };
 }
 
@@ -167,6 +186,14 @@ pub(crate) struct Header {
     pub(crate) body_bytes: u64,
     /// Whether owners' accounts are kept, 0 or 1.
     pub(crate) accounts: u64,
+    /// Fewest guard bytes of a block, 0 if there are none.
+    pub(crate) guard: u64,
+    /// Whether accounts, maxima and call sites are kept, 0 or 1.
+    pub(crate) stats: u64,
+    /// Blocks whose guard bytes were found overwritten.
+    pub(crate) overruns: u64,
+    /// Live bytes when the alarm rang.
+    pub(crate) alarm_hit: u64,
     pub(crate) num_alloc_fail: u64,
     pub(crate) biggest_alloc_fail: u64,
     pub(crate) biggest_alloc_fail_used: u64,
@@ -179,6 +206,8 @@ pub(crate) struct Header {
     /// A slab of each class that was the last to become empty.
     pub(crate) empty: [u32; SLAB_CLASSES],
     pub(crate) counts: ClassCounts,
+    /// More live bytes than this ring, 0 none.
+    pub(crate) alarm: AtomicU64,
     // What each allocation needs is next to the call sites.
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when
@@ -223,6 +252,7 @@ pub(crate) struct SiteEntry {
 /// Offsets of the tables of a pool, in bytes from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
+    pub(crate) stats: bool,
     pub(crate) owners: usize,
     pub(crate) accounts: bool,
     pub(crate) owners_offset: usize,
@@ -241,6 +271,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// Nothing.
     pub(crate) const VOID: Self = Self {
+        stats: false,
         owners: 0,
         accounts: false,
         owners_offset: 0,
@@ -261,7 +292,7 @@ impl Geometry {
         if reserved > MAX_UNITS * UNIT {
             return Err(CreateError::TooLarge);
         }
-        let sites = if cfg.depth == 0 || cfg.sites == 0 {
+        let sites = if cfg.depth == 0 || cfg.sites == 0 || !cfg.stats {
             1
         } else {
             (cfg.sites as usize).next_power_of_two()
@@ -274,7 +305,11 @@ impl Geometry {
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
         let owners_offset = frames_offset + sites * depth * 8;
-        let accounts = if cfg.accounts { cfg.owners as usize } else { 0 };
+        let accounts = if cfg.accounts && cfg.stats {
+            cfg.owners as usize
+        } else {
+            0
+        };
         let kept_offset = (owners_offset + accounts * 8).next_multiple_of(KEPT_BLOCKS * 8);
         let kept_places = match cfg.strategy {
             Strategy::Segregated => first_kept_place(SLAB_CLASSES + RUN_CLASSES),
@@ -283,8 +318,9 @@ impl Geometry {
         let map_offset = kept_offset + kept_places * size_of::<Kept>();
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
+            stats: cfg.stats,
             owners: cfg.owners as usize,
-            accounts: cfg.accounts,
+            accounts: cfg.accounts && cfg.stats,
             owners_offset,
             sites,
             depth,

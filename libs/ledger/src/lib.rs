@@ -24,6 +24,7 @@ mod error;
 mod first_fit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod guard;
 mod layout;
 mod lists;
 mod pool;
@@ -41,10 +42,13 @@ mod window;
 pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, capture};
 pub use check::Damage;
 pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};
-pub use layout::{Config, CreateError, EPOCH_OFFSET, MAGIC, MAX_POOL_BYTES, PEAK_OFFSET, Strategy, VERSION, metadata_bytes};
+pub use layout::{
+    ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, EPOCH_OFFSET, MAGIC, MAX_POOL_BYTES,
+    PEAK_OFFSET, Strategy, VERSION, metadata_bytes,
+};
 pub use pool::Pool;
 pub use queries::OwnMemory;
 pub use stats::{
-    Block, Chunk, ChunkKind, ClassFigures, Group, GroupTotals, OwnerId, SiteFigures, SiteId,
-    SiteInfo, Stats,
+    Block, Chunk, ChunkKind, ClassFigures, Group, GroupTotals, Overrun, OwnerId, SiteFigures,
+    SiteId, SiteInfo, Stats,
 };

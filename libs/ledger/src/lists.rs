@@ -11,6 +11,7 @@ use core::mem::size_of;
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BACK, BLOCK, INSIDE, LARGE, LENGTH, SLAB};
 use crate::first_fit::{self, GRANULE};
+use crate::guard::run_units;
 use crate::layout::{Kept, Strategy, first_kept_place, kept_places};
 use crate::slabs::{block_offset, record_word};
 use crate::stats::{Block, Chunk, ChunkKind, ClassFigures, SiteId, SiteInfo};
@@ -57,7 +58,7 @@ impl<R: Reader> View<R> {
         })
     }
 
-    fn list<T>(
+    pub(crate) fn list<T>(
         &self,
         cursor: u64,
         out: &mut [T],
@@ -130,7 +131,7 @@ impl<R: Reader> View<R> {
                 }
                 BLOCK => {
                     let size = entry::record_size(entry);
-                    let usable = size.max(1).next_multiple_of(UNIT);
+                    let usable = run_units(size, self.guard()) * UNIT;
                     let inside = offset < unit * UNIT + usable;
                     let block = self.block_of(unit * UNIT, size, usable, entry);
                     return Ok(inside.then_some(block));
@@ -166,7 +167,8 @@ impl<R: Reader> View<R> {
         let start = (index * 64 + 63 - word.leading_zeros() as usize) * GRANULE;
         let head = (self.geometry().body_offset + start).checked_sub(16);
         let [record, size] = self.words(head.ok_or(Inconsistent)?)?;
-        let chunk = first_fit::Chunk::parse(start, record, size, self.body_bytes());
+        let pool = (self.body_bytes(), self.guard());
+        let chunk = first_fit::Chunk::parse(start, record, size, pool);
         let chunk = chunk.ok_or(Inconsistent)?;
         let block = self.block_of(start, chunk.size, chunk.usable, record);
         Ok((offset < start + chunk.usable).then_some(block))
@@ -225,10 +227,7 @@ impl<R: Reader> View<R> {
             return None;
         }
         // Of the runs all is known but which are blocks: what neither slabs nor other blocks are.
-        let (mut units, mut live) = (
-            (self.body_bytes() / UNIT) as u64,
-            self.figures().live_blocks,
-        );
+        let (mut units, mut live) = ((self.body_bytes() / UNIT) as u64, self.live_count());
         for class in 0..SLAB_CLASSES {
             let figures = self.slab_class(class)?;
             units = units.saturating_sub(figures.bytes / UNIT as u64);
@@ -250,6 +249,15 @@ impl<R: Reader> View<R> {
             bytes: used * UNIT as u64,
             kept_bytes: kept_units * UNIT as u64,
         })
+    }
+
+    fn live_count(&self) -> u64 {
+        if self.geometry().stats {
+            self.figures().live_blocks
+        } else {
+            // Nobody has counted.
+            self.live_blocks().filter(Result::is_ok).count() as u64
+        }
     }
 
     fn slab_class(&self, class: usize) -> Option<ClassFigures> {

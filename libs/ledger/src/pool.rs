@@ -10,14 +10,18 @@ use core::sync::atomic::Ordering;
 
 use linked_list_allocator::Heap;
 
-use crate::capture::{CallStack, Caller, Walkable};
+use crate::capture::CallStack;
 use crate::classes::{UNIT, class_of};
 use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
-use crate::error::{AllocError, FreeError, Freed, GrowError, ReallocError};
+use crate::error::{AllocError, FreeError, Freed, GrowError};
 use crate::first_fit::{self, Chunk};
+use crate::guard::run_units;
 use crate::layout::{Config, CreateError, Kept, Strategy};
-use crate::stats::OwnerId;
+use crate::stats::{Overrun, OwnerId};
 use crate::window::{SitePlace, Slot, Window};
+
+mod fast;
+mod resize;
 
 /// Largest alignment.
 pub(crate) const MAX_ALIGN: usize = 4096;
@@ -28,6 +32,10 @@ pub struct Pool {
     window: Window,
     /// The free list of the first-fit strategy, else `None`.
     heap: Option<Heap>,
+    /// Found by [`Pool::inspect`].
+    overrun: Option<Overrun>,
+    /// Bytes that were live when the alarm rang.
+    alarm: Option<u64>,
 }
 
 /// Room for a block.
@@ -81,6 +89,8 @@ impl Pool {
     pub const VOID: Self = Self {
         window: Window::VOID,
         heap: None,
+        overrun: None,
+        alarm: None,
     };
 
     /// Whether the pool has no memory.
@@ -113,7 +123,11 @@ impl Pool {
             }
             Strategy::FirstFit => Some(first_fit::create(&window)),
         };
-        Ok(Self { window, heap })
+        Ok(Self {
+            window,
+            heap,
+            ..Self::VOID
+        })
     }
 
     /// Allocates a block for `owner`, charged to the call site `stack`. Alignments up to 4096.
@@ -156,6 +170,10 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
+        if !self.window.has_stats() {
+            let block = self.alloc_untracked(layout);
+            return block.or_else(|| self.alloc_slowly(layout, owner, stack));
+        }
         let stamp = |window: &Window| {
             let stamp = entry::record(owner.0, 0, window.epoch());
             (window.header().room, stamp)
@@ -164,52 +182,6 @@ impl Pool {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
-    }
-
-    /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment of at
-    /// most 16, less than 4096 bytes, for which a block is kept; the owner is that of [`Pool::set_owner`].
-    /// `None` says nothing: ask [`Pool::try_alloc`].
-    ///
-    /// `ACCOUNTS` is what the pool was made with ([`Config::accounts`]); `true` serves any pool.
-    #[inline(always)]
-    pub fn alloc_known<const ACCOUNTS: bool>(
-        &mut self,
-        layout: Layout,
-        caller: &Caller,
-    ) -> Option<NonNull<u8>> {
-        self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::room_and_stamp)
-    }
-
-    /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
-    /// [`Pool::set_owner`]; `None` also if the site is not known.
-    pub fn alloc_at_known(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
-        if self.is_void() {
-            return None;
-        }
-        let place = self.window.known_site(key)?;
-        let record = place.in_record(self.window.stamp(), 0);
-        self.alloc_anywhere(layout, record, place)
-    }
-
-    /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
-    #[inline(always)]
-    pub fn stack(&self) -> Walkable {
-        self.window.stack()
-    }
-
-    /// Keeps `stack` at hand for [`Caller::capture`].
-    #[inline(always)]
-    pub fn set_stack(&mut self, stack: Walkable) {
-        self.window.set_stack(stack);
-    }
-
-    /// Whose the blocks of [`Pool::alloc_known`] are from now on.
-    #[inline(always)]
-    pub fn set_owner(&mut self, owner: OwnerId) {
-        if self.is_void() {
-            return;
-        }
-        self.window.header_mut().stamp.owner = owner.0;
     }
 
     /// Frees a block.
@@ -221,9 +193,10 @@ impl Pool {
     /// If `ptr` is a live block, nobody uses it any more.
     #[inline]
     pub unsafe fn free(&mut self, ptr: NonNull<u8>) -> Result<Freed, FreeError> {
-        // The common case, without a call; what is cold gets the result passed through.
+        self.inspect(ptr);
         let offset = self.window.body_offset_of(ptr);
-        let part = self.window.unit_at(offset / UNIT); // 0 outside the body, and for first fit.
+        let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
+        let part = self.window.unit(unit); // 0 outside the body, and for first fit.
         if part & SLAB == 0 {
             return self.free_run(offset);
         }
@@ -236,62 +209,11 @@ impl Pool {
         }
         let freed = freed(slot.record, entry::record_size(slot.record));
         self.window.set_slot_record(&slot, 0);
-        self.window.debit::<true>(slot.record, freed.size);
+        self.debit(slot.record, freed.size);
         if !self.window.keep(slot.class, slot.kept) {
             self.window.keep_newest(slot.class, slot.kept);
         }
         Ok(freed)
-    }
-
-    /// The common case of [`Pool::free`], without a call: a block of less than 4096 bytes, which is kept.
-    /// False says that nothing was done: ask [`Pool::free`].
-    ///
-    /// `ACCOUNTS` is as for [`Pool::alloc_known`].
-    ///
-    /// # Safety
-    /// As [`Pool::free`].
-    #[inline(always)]
-    pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
-        let offset = self.window.body_offset_of(ptr);
-        let part = self.window.unit_at(offset / UNIT);
-        if part & SLAB == 0 {
-            return self.free_known_run::<ACCOUNTS>(offset, part);
-        }
-        let Some(slot) = self.window.slot_at(offset, part) else {
-            return false;
-        };
-        if slot.is_free() {
-            return false;
-        }
-        let Some(place) = self.window.place_for_slot(&slot) else {
-            return false;
-        };
-        place.keep(slot.kept);
-        self.window.set_slot_record(&slot, 0);
-        self.window
-            .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
-        true
-    }
-
-    /// A run of the common lengths, whose unit has `entry`.
-    #[inline(always)]
-    fn free_known_run<const ACCOUNTS: bool>(&mut self, offset: usize, entry: u64) -> bool {
-        if entry & 15 != BLOCK || !offset.is_multiple_of(UNIT) {
-            return false;
-        }
-        // At most 15 more than one.
-        let more = entry::record_size(entry).saturating_sub(1) / UNIT;
-        let unit = offset / UNIT;
-        let kept = self.window.kept_run(unit);
-        let Some(place) = self.window.place_for_run(more) else {
-            return false;
-        };
-        place.keep(kept);
-        self.window
-            .set_unit(unit as u32, entry::kept(more as u32 + 1));
-        self.window
-            .debit::<ACCOUNTS>(entry, entry::record_size(entry));
-        true
     }
 
     /// Frees what is in no slab.
@@ -302,7 +224,7 @@ impl Pool {
         if let Some((size, units)) = self.run_of(unit, entry)
             && offset.is_multiple_of(UNIT)
         {
-            self.window.debit::<true>(entry, size);
+            self.debit(entry, size);
             if entry::kind(entry) == LARGE {
                 self.window.clear_large(unit, units);
             }
@@ -322,7 +244,7 @@ impl Pool {
         match entry::kind(entry) {
             BLOCK => {
                 let size = entry::record_size(entry);
-                Some((size, size.max(1).div_ceil(UNIT) as u32))
+                Some((size, run_units(size, self.window.guard()) as u32))
             }
             LARGE => {
                 let units = entry::len(self.window.unit(unit + 1));
@@ -330,87 +252,6 @@ impl Pool {
                 Some(((units as usize * UNIT).wrapping_sub(slack), units))
             }
             _ => None,
-        }
-    }
-
-    /// Changes a block's size, in place where it can, keeping its contents and alignment `align`
-    /// (which must be what it was allocated with). The block is then `owner`'s, of site `stack`
-    /// and the current epoch; it counts as one release and one allocation.
-    ///
-    /// # Errors
-    /// See [`ReallocError`]; the block is as before.
-    ///
-    /// # Safety
-    /// If `ptr` is a live block, nobody uses it under its old address any more if this succeeds.
-    pub unsafe fn realloc(
-        &mut self,
-        ptr: NonNull<u8>,
-        align: usize,
-        new_size: usize,
-        owner: OwnerId,
-        stack: &CallStack,
-    ) -> Result<NonNull<u8>, ReallocError> {
-        // SAFETY: our contract is the same.
-        let mut moved = unsafe { self.try_realloc(ptr, align, new_size, owner, stack) };
-        if moved == Ok(None) {
-            self.trim();
-            // SAFETY: as above; nothing was done yet.
-            moved = unsafe { self.try_realloc(ptr, align, new_size, owner, stack) };
-        }
-        match moved {
-            Ok(Some(to)) => Ok(to),
-            Ok(None) => Err(ReallocError::Alloc(self.failure(new_size, align, owner.0))),
-            Err(err) => Err(ReallocError::Free(err)),
-        }
-    }
-
-    /// As [`Pool::realloc`], but `None` is no failure yet, as in [`Pool::try_alloc`].
-    ///
-    /// # Errors
-    /// It is no block.
-    ///
-    /// # Safety
-    /// As [`Pool::realloc`].
-    pub unsafe fn try_realloc(
-        &mut self,
-        ptr: NonNull<u8>,
-        align: usize,
-        new_size: usize,
-        owner: OwnerId,
-        stack: &CallStack,
-    ) -> Result<Option<NonNull<u8>>, FreeError> {
-        let found = self.find(ptr)?;
-        let (old_record, old_size) = (found.record(), found.size());
-        let site = self.window.intern(stack);
-        let record = entry::record(owner.0, site, self.window.epoch());
-        if self.resize_in_place(&found, align, new_size, record, false) {
-            self.debit(old_record, old_size);
-            self.credit(record, new_size);
-            return Ok(Some(ptr));
-        }
-        let to = match Layout::from_size_align(new_size, align) {
-            Ok(layout) => self.try_alloc(layout, owner, stack),
-            Err(_) => None,
-        };
-        match to {
-            Some(to) => {
-                let (from_at, to_at) = (
-                    self.window.body_offset_of(ptr),
-                    self.window.body_offset_of(to),
-                );
-                self.window
-                    .copy_body(from_at, to_at, old_size.min(new_size));
-                // SAFETY: the block is live (`find` found it), and its user goes on with the new one.
-                unsafe { self.free(ptr) }?;
-                Ok(Some(to))
-            }
-            // Smaller always succeeds.
-            None if self.resize_in_place(&found, align, new_size, record, true) => {
-                self.debit(old_record, old_size);
-                self.credit(record, new_size);
-                Ok(Some(ptr))
-            }
-            None => Ok(None),
         }
     }
 
@@ -517,30 +358,6 @@ impl Pool {
         }
     }
 
-    /// A site known by its hash, and a block that is kept. `stamp` gives the header's room, and owner and
-    /// epoch of the record.
-    #[inline(always)]
-    fn alloc_fast<const ACCOUNTS: bool>(
-        &mut self,
-        layout: Layout,
-        key: u64,
-        stamp: impl FnOnce(&Window) -> (u64, u64),
-    ) -> Option<NonNull<u8>> {
-        // First fit keeps nothing, nor does a pool without memory, so they are never found here.
-        let size = layout.size();
-        let newest = self
-            .window
-            .newest_kept(self.window.class_by_layout(layout)?)?;
-        let place = self.window.known_site(key)?;
-        let (room, stamp) = stamp(&self.window);
-        let kept = self.window.take_newest(newest);
-        let owner = entry::record_owner(stamp);
-        self.window
-            .credit_from::<ACCOUNTS>(room, owner, place, size);
-        let record = place.in_record(stamp, size);
-        Some(self.window.record_kept(kept, record))
-    }
-
     /// Everything else: runs, new sites and slabs, large alignments, first fit, failure.
     #[cold]
     #[inline(never)]
@@ -553,9 +370,19 @@ impl Pool {
         if self.is_void() {
             return None;
         }
+        let (record, place) = self.record_for(owner, stack);
+        self.alloc_anywhere(layout, record, place)
+    }
+
+    /// The record, without a size, of a block that is allocated now, and its site's place. Without statistics
+    /// it is the same for all.
+    fn record_for(&mut self, owner: OwnerId, stack: &CallStack) -> (u64, SitePlace) {
+        if !self.window.has_stats() {
+            return (entry::record(0, 0, 0), self.window.place_of(0));
+        }
         let site = self.window.intern(stack);
         let record = entry::record(owner.0, site, self.window.epoch());
-        self.alloc_anywhere(layout, record, self.window.place_of(site))
+        (record, self.window.place_of(site))
     }
 
     fn alloc_anywhere(
@@ -569,8 +396,10 @@ impl Pool {
             return None;
         }
         let block = self.find_room(size, align, record)?;
-        self.window.credit(entry::record_owner(record), place, size);
-        Some(self.window.body_ptr(block))
+        self.credit(record, place, size);
+        let block = self.window.body_ptr(block);
+        self.seal(block);
+        Some(block)
     }
 
     /// Makes a block with its record; returns its offset.
@@ -578,7 +407,8 @@ impl Pool {
         if let Some(heap) = &mut self.heap {
             return first_fit::take(&mut self.window, heap, size, align, record);
         }
-        if let Some(class) = class_of(size, align) {
+        let room = size.checked_add(self.window.guard())?;
+        if let Some(class) = class_of(room, align) {
             let mut slot = self.window.refill(class);
             if slot.is_none() && self.window.new_slab(class).is_some() {
                 slot = self.window.refill(class);
@@ -590,7 +420,7 @@ impl Pool {
             }
         }
         // A small block that found no room in its own class takes a place in another class.
-        Some(match self.take_any(size, align)? {
+        Some(match self.take_any(room, align)? {
             Room::Slot(slot) => {
                 self.window
                     .record_kept(slot, entry::with_size(record, size));
@@ -675,66 +505,46 @@ impl Pool {
         }
     }
 
-    /// Resizes without moving and writes the new record; the accounts are the caller's. With
-    /// `stay` a block may keep more memory than its size asks for.
-    fn resize_in_place(
-        &mut self,
-        found: &Found,
-        align: usize,
-        size: usize,
-        record: u64,
-        stay: bool,
-    ) -> bool {
-        match found {
-            Found::Slot(slot) => {
-                let fits = class_of(size, align) == Some(slot.class);
-                if fits || stay && size <= slot.usable() {
-                    self.window
-                        .set_slot_record(slot, entry::with_size(record, size));
-                    return true;
-                }
-                false
-            }
-            &Found::Run {
-                unit,
-                units: had,
-                entry: old,
-                ..
-            } => {
-                let Some(units) = units_of(size) else {
-                    return false;
-                };
-                if class_of(size, align).is_some() && !stay {
-                    return false;
-                }
-                if units > had && !self.window.take_run_at(unit + had, units - had) {
-                    return false;
-                }
-                if entry::kind(old) == LARGE {
-                    self.window.clear_large(unit, had);
-                }
-                self.set_run(unit, units, size, record);
-                if units < had {
-                    self.window.release_run(unit + units, had - units);
-                }
-                true
-            }
-            Found::Chunk(chunk) => {
-                let Some(heap) = &mut self.heap else {
-                    return false;
-                };
-                first_fit::shrink(&mut self.window, heap, chunk, size, record)
-            }
+    /// Credits a block to its owner and to the site at `place`; may ring the alarm.
+    fn credit(&mut self, record: u64, place: SitePlace, size: usize) {
+        if !self.window.has_stats() {
+            return;
+        }
+        self.window.credit(entry::record_owner(record), place, size);
+        let header = self.window.header_mut();
+        let alarm = header.alarm.load(Ordering::Relaxed);
+        let live = header.max_allocated.wrapping_sub(header.room);
+        if alarm != 0 && live > alarm {
+            header.alarm.store(0, Ordering::Relaxed);
+            header.alarm_hit = live;
+            self.alarm = Some(live);
         }
     }
 
-    fn credit(&mut self, record: u64, size: usize) {
-        let place = self.window.place_of(entry::record_site(record));
-        self.window.credit(entry::record_owner(record), place, size);
+    /// The bytes that were live when the alarm rang, if it did since this was last asked. See
+    /// [`crate::ALARM_OFFSET`].
+    pub fn take_alarm(&mut self) -> Option<u64> {
+        self.alarm.take()
+    }
+
+    /// The last block that was found to have been written past its end when it was freed or resized, if
+    /// any was since this was last asked. Only of pools with guard bytes ([`Config::guard`]).
+    pub fn take_overrun(&mut self) -> Option<Overrun> {
+        self.overrun.take()
+    }
+
+    pub(crate) fn keep_overrun(&mut self, overrun: Overrun) {
+        self.overrun = Some(overrun);
+    }
+
+    pub(crate) fn window_mut(&mut self) -> &mut Window {
+        &mut self.window
     }
 
     fn debit(&mut self, record: u64, size: usize) {
-        self.window.debit::<true>(record, size);
+        if self.window.has_stats() {
+            self.window.debit::<true>(record, size);
+        }
     }
 }
 

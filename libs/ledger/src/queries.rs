@@ -9,7 +9,7 @@ use crate::entry;
 use crate::error::FreeError;
 use crate::pool::Pool;
 use crate::stats::{
-    Block, Chunk, ClassFigures, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats,
+    Block, Chunk, ClassFigures, Group, GroupTotals, Overrun, OwnerId, SiteId, SiteInfo, Stats,
 };
 use crate::view::{Inconsistent, Reader, View, ViewBlocks};
 use crate::window::Window;
@@ -27,7 +27,11 @@ impl Pool {
 
     /// Bytes that blocks hold now.
     pub fn allocated(&self) -> usize {
-        self.window().allocated() as usize
+        if self.window().has_stats() {
+            self.window().allocated() as usize
+        } else {
+            self.stats().map_or(0, |stats| stats.allocated as usize)
+        }
     }
 
     /// Frames worth capturing for this pool.
@@ -99,6 +103,14 @@ impl Pool {
         self.view()?.block_at(offset)
     }
 
+    /// Blocks past whose end somebody wrote, from a cursor on: see [`View::overruns`].
+    ///
+    /// # Errors
+    /// The bookkeeping makes no sense.
+    pub fn overruns(&self, cursor: u64, out: &mut [Overrun]) -> Result<(usize, u64), Inconsistent> {
+        self.view()?.overruns(cursor, out)
+    }
+
     /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site.
     ///
     /// # Errors
@@ -138,9 +150,14 @@ impl Pool {
         })
     }
 
-    /// Bytes the block at `ptr` can hold.
+    /// Bytes the block at `ptr` can hold: none but its own in a pool with guard bytes.
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Option<usize> {
-        self.find(ptr).ok().map(|found| found.usable())
+        let found = self.find(ptr).ok()?;
+        Some(if self.window().guard() == 0 {
+            found.usable()
+        } else {
+            found.size()
+        })
     }
 
     /// Bytes that were asked for.

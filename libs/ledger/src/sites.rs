@@ -5,7 +5,7 @@
 //! **Knows nothing of:** blocks.
 
 use crate::capture::CallStack;
-use crate::window::Window;
+use crate::window::{SitePlace, Window};
 
 /// Places looked at for one stack.
 const PROBES: u16 = 16;
@@ -13,41 +13,47 @@ const PROBES: u16 = 16;
 impl Window {
     /// Id of a call stack, interned if there is room.
     pub(crate) fn intern(&mut self, stack: &CallStack) -> u16 {
-        match self.known_site(stack.key()) {
-            // Without frames the key is 0, and so is the place; site 0 has no key either.
-            Some(place) => place.site(),
-            None => self.intern_slowly(stack),
+        match self.find_site(stack.key()) {
+            Ok(place) => place.site(),
+            Err(None) => 0,
+            Err(Some(place)) => {
+                self.enter_site(place.site(), stack);
+                place.site()
+            }
         }
     }
 
-    fn intern_slowly(&mut self, stack: &CallStack) -> u16 {
-        if stack.key() == 0 {
-            return 0;
+    /// The site of a call stack's hash, wherever it is; else where it can be, if there is room.
+    pub(crate) fn find_site(&self, key: u64) -> Result<SitePlace, Option<SitePlace>> {
+        // Without frames the key is 0, and so is the place; site 0 has no key either.
+        if let Some(place) = self.known_site(key) {
+            return Ok(place);
         }
         let mask = (self.geometry().sites - 1) as u16;
-        let first = self.site_place(stack.key()).site();
+        let first = self.site_place(key).site();
         for probe in 0..PROBES.min(mask) {
-            let place = first.wrapping_add(probe) & mask;
-            if place == 0 {
+            let place = self.place_of(first.wrapping_add(probe) & mask);
+            if place.site() == 0 {
                 continue; // Everyone else's.
             }
-            let site = self.site_mut(place);
-            if site.key == stack.key() {
-                return place;
-            }
-            if site.key == 0 {
-                site.key = stack.key();
-                let frames = self.site_frames_mut(place);
-                let mut n = 0;
-                for (to, &from) in frames.iter_mut().zip(stack.frames()) {
-                    *to = from;
-                    n += 1;
-                }
-                self.site_mut(place).frames = n;
-                self.header_mut().sites_used += 1;
-                return place;
+            match self.site_key(place) {
+                0 => return Err(Some(place)),
+                other if other == key => return Ok(place),
+                _ => {}
             }
         }
-        0
+        Err(None)
+    }
+
+    fn enter_site(&mut self, site: u16, stack: &CallStack) {
+        let frames = self.site_frames_mut(site);
+        let mut n = 0;
+        for (to, &from) in frames.iter_mut().zip(stack.frames()) {
+            *to = from;
+            n += 1;
+        }
+        let entry = self.site_mut(site);
+        (entry.key, entry.frames) = (stack.key(), n);
+        self.header_mut().sites_used += 1;
     }
 }

@@ -57,6 +57,8 @@ pub struct Stats {
     pub sites_used: u64,
     /// The current epoch.
     pub epoch: u16,
+    /// Blocks that had been written past their end when they were freed or resized, ever.
+    pub overruns: u64,
 }
 
 /// A live block.
@@ -118,6 +120,15 @@ pub struct ClassFigures {
     pub bytes: u64,
     /// What the blocks that wait take of that.
     pub kept_bytes: u64,
+}
+
+/// A block past whose end somebody wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrun {
+    /// The block.
+    pub block: Block,
+    /// Where the first byte is that was overwritten, from the block's start.
+    pub at: usize,
 }
 
 /// [`SiteInfo`] by another name.

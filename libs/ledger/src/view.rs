@@ -8,8 +8,10 @@
 use core::mem::{offset_of, size_of};
 
 use crate::capture::MAX_DEPTH;
+use crate::guard::GUARD;
 use crate::layout::{
-    ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION,
+    ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC,
+    PEAK_OFFSET, SiteEntry, Strategy, VERSION,
 };
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
 
@@ -38,6 +40,83 @@ pub fn set_epoch(writer: &mut impl Writer, epoch: u16) -> bool {
     writer.write(crate::EPOCH_OFFSET, &epoch.to_le_bytes())
 }
 
+/// The words of a pool from which its maximum comes: what to read and write to measure the peak of a piece of
+/// work from outside, while no call is inside the pool.
+///
+/// ```text
+/// before = Maximum::read(pool); before.restarted().write(pool);
+/// ... the work ...
+/// during = Maximum::read(pool); during.joined(before).write(pool);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maximum {
+    /// Most bytes ever live.
+    pub max: u64,
+    /// By how much fewer are live now.
+    pub room: u64,
+}
+
+impl Maximum {
+    /// Reads both words.
+    pub fn read(reader: &impl Reader) -> Option<Self> {
+        let word = |offset| {
+            let mut bytes = [0; 8];
+            reader
+                .read(offset, &mut bytes)
+                .then(|| u64::from_le_bytes(bytes))
+        };
+        Some(Self {
+            max: word(PEAK_OFFSET)?,
+            room: word(PEAK_OFFSET + 8)?,
+        })
+    }
+
+    /// Bytes that are live.
+    #[must_use]
+    pub fn live(self) -> u64 {
+        self.max.wrapping_sub(self.room)
+    }
+
+    /// With what is live for the maximum.
+    #[must_use]
+    pub fn restarted(self) -> Self {
+        Self {
+            max: self.live(),
+            room: 0,
+        }
+    }
+
+    /// With the higher of this and an earlier maximum.
+    #[must_use]
+    pub fn joined(self, earlier: Self) -> Self {
+        let max = self.max.max(earlier.max);
+        Self {
+            max,
+            room: max.wrapping_sub(self.live()),
+        }
+    }
+
+    /// Writes both words; false if that is impossible.
+    pub fn write(self, writer: &mut impl Writer) -> bool {
+        writer.write(PEAK_OFFSET, &self.max.to_le_bytes())
+            && writer.write(PEAK_OFFSET + 8, &self.room.to_le_bytes())
+    }
+}
+
+/// Has the pool ring when more than `live` bytes are, 0 never; see [`crate::ALARM_OFFSET`] for when this may
+/// be done, and for the maximum.
+pub fn set_alarm(writer: &mut impl Writer, live: u64) -> bool {
+    writer.write(ALARM_HIT_OFFSET, &[0; 8]) && writer.write(ALARM_OFFSET, &live.to_le_bytes())
+}
+
+/// The bytes that were live when the alarm rang; 0 if it has not.
+pub fn alarm_hit(reader: &impl Reader) -> Option<u64> {
+    let mut bytes = [0; 8];
+    reader
+        .read(ALARM_HIT_OFFSET, &mut bytes)
+        .then(|| u64::from_le_bytes(bytes))
+}
+
 /// Bytes of the header that are read: all.
 const HEAD: usize = size_of::<Header>();
 /// Words read at a time at most.
@@ -48,6 +127,7 @@ pub struct View<R> {
     reader: R,
     geometry: Geometry,
     body_bytes: usize,
+    guard: usize,
     figures: Stats,
 }
 
@@ -85,6 +165,12 @@ impl<R: Reader> View<R> {
             accounts: u32_at(offset_of!(Header, accounts)) == 1,
             sites: small(offset_of!(Header, sites))?,
             depth: u8::try_from(u32_at(offset_of!(Header, depth))).map_err(|_| Inconsistent)?,
+            guard: match usize_at(offset_of!(Header, guard)) {
+                0 => false,
+                GUARD => true,
+                _ => return Err(Inconsistent),
+            },
+            stats: u32_at(offset_of!(Header, stats)) == 1,
         };
         let reserved = usize_at(offset_of!(Header, reserved));
         let committed = usize_at(offset_of!(Header, committed));
@@ -114,12 +200,14 @@ impl<R: Reader> View<R> {
             reserved: reserved as u64,
             sites_used: u64_at(offset_of!(Header, sites_used)),
             epoch: (u32_at(EPOCH_OFFSET - 2) >> 16) as u16,
+            overruns: u64_at(offset_of!(Header, overruns)),
             ..Stats::default()
         };
         Ok(Self {
             reader,
             geometry,
             body_bytes,
+            guard: if cfg.guard { GUARD } else { 0 },
             figures,
         })
     }
@@ -179,6 +267,9 @@ impl<R: Reader> View<R> {
             add_free(&mut stats, run);
         }
         stats.metadata += stats.block_metadata;
+        if !self.geometry.stats {
+            (stats.live_blocks, stats.allocated) = (blocks, bytes);
+        }
         let adds_up = stats.usable + stats.free_bytes + stats.block_metadata == stats.size
             && blocks == stats.live_blocks
             && bytes == stats.allocated;
@@ -311,6 +402,15 @@ impl<R: Reader> View<R> {
 
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// Fewest guard bytes of a block, 0 if there are none.
+    pub(crate) fn guard(&self) -> usize {
+        self.guard
+    }
+
+    pub(crate) fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        self.reader.read(offset, buf)
     }
 
     pub(crate) fn body_bytes(&self) -> usize {

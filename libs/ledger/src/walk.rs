@@ -7,6 +7,7 @@
 use crate::classes::{Class, TABLE, UNIT};
 use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB};
 use crate::first_fit::{self, GRANULE};
+use crate::guard::run_units;
 use crate::layout::Strategy;
 use crate::slabs::{block_offset, record_word};
 use crate::stats::{Block, OwnerId, SiteId};
@@ -220,7 +221,7 @@ impl<V: AsView> Pieces<V> {
             SLAB => return self.enter_slab(unit, entry, self.at),
             BLOCK => {
                 let size = entry::record_size(entry);
-                let units = size.max(1).div_ceil(UNIT);
+                let units = run_units(size, self.view.view().guard());
                 let block = self.block(self.at, size, units * UNIT, entry);
                 (units, Piece::Block(block))
             }
@@ -303,8 +304,8 @@ impl<V: AsView> Pieces<V> {
             .checked_sub(16)
             .ok_or(Inconsistent)?;
         let [record, size] = view.words(head)?;
-        let chunk =
-            first_fit::Chunk::parse(offset, record, size, body_bytes).ok_or(Inconsistent)?;
+        let chunk = first_fit::Chunk::parse(offset, record, size, (body_bytes, view.guard()))
+            .ok_or(Inconsistent)?;
         let start = offset - chunk.front;
         if start > self.at {
             let bytes = start - self.at;

@@ -6,147 +6,25 @@
 //! that something is a slab. All pointers derive from the base pointer.
 //! **Knows nothing of:** what the entries mean.
 
-use core::alloc::Layout;
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
-use core::mem::offset_of;
 use core::mem::size_of;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
 
 use crate::capture::Walkable;
 use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry;
+use crate::guard::GUARD;
 use crate::layout::{
-    BINS, ClassCounts, Config, CreateError, Geometry, Header, KEPT_BLOCKS, KEPT_RUNS, Kept, MAGIC,
-    SiteEntry, Stamp, Strategy, VERSION, first_kept_place,
+    BINS, ClassCounts, Config, CreateError, Geometry, Header, Kept, MAGIC, SiteEntry, Stamp,
+    Strategy, VERSION, first_kept_place,
 };
 
-/// Logarithm of a site's size.
-const SITE_SHIFT: u32 = size_of::<SiteEntry>().trailing_zeros();
-const _: () = assert!(size_of::<SiteEntry>() == 1 << SITE_SHIFT);
+mod accounts;
+mod kept;
 
-/// A class as allocation and release need it.
-#[repr(C)]
-struct Class {
-    /// Behind the last block that is kept, in the class's stack.
-    top: NonNull<Kept>,
-    inverse: u32,
-    /// The shift in the low octet, above it the number of blocks.
-    shift_and_blocks: u32,
-}
-
-/// A value that was read, in a register from here on: left alone, the compiler reads some later, one by one
-/// rather than together with their neighbours.
-#[inline(always)]
-fn settled(value: u64) -> u64 {
-    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
-    // SAFETY: no instruction; the value is as it was.
-    unsafe {
-        core::arch::asm!("/* {} */", in(reg) value, options(nomem, nostack, preserves_flags));
-    }
-    value
-}
-
-/// The class at an offset that [`entry::class_offset`] gave.
-#[inline(always)]
-fn class_at(classes: NonNull<[Class; CLASSES]>, offset: usize) -> NonNull<Class> {
-    // SAFETY: the offset is that of a place in `classes` and a little more, which is taken off again.
-    unsafe {
-        classes
-            .cast::<Class>()
-            .byte_add(offset)
-            .byte_sub(entry::CLASS_BIAS)
-    }
-}
-
-/// Below the place of a class that has none.
-static NOTHING: Kept = Kept {
-    block: 0,
-    record: 0,
-};
-
-impl Class {
-    /// Nothing is ever kept.
-    const NONE: Self = {
-        // SAFETY: just behind the static.
-        let top = unsafe { NonNull::from_ref(&NOTHING).add(1) };
-        Self {
-            top,
-            inverse: 1,
-            shift_and_blocks: 0,
-        }
-    };
-
-    /// Never looked at.
-    const DANGLING: Self = Self {
-        top: NonNull::dangling(),
-        inverse: 1,
-        shift_and_blocks: 0,
-    };
-}
-
-/// Where a site is: bytes from the start of the table, inside it.
-#[derive(Clone, Copy)]
-pub(crate) struct SitePlace(usize);
-
-impl SitePlace {
-    /// A record that has neither with this site and a size.
-    #[inline(always)]
-    pub(crate) fn in_record(self, record: u64, size: usize) -> u64 {
-        const { assert!(SITE_SHIFT == 5) };
-        entry::with_site_and_size(record, self.0, size)
-    }
-
-    /// The site's number.
-    #[inline(always)]
-    pub(crate) fn site(self) -> u16 {
-        (self.0 >> SITE_SHIFT) as u16
-    }
-}
-
-/// A kept block: its class, where the class's stack ends without it, itself.
-#[derive(Clone, Copy)]
-pub(crate) struct NewestKept(usize, NonNull<Kept>, Kept);
-
-/// Room in the stack of a class.
-pub(crate) struct PlaceToKeep<'a>(&'a mut Class);
-
-impl PlaceToKeep<'_> {
-    /// Keeps a block here.
-    #[inline(always)]
-    pub(crate) fn keep(self, kept: Kept) {
-        let top = self.0.top;
-        // SAFETY: below the stack's end, hence a place of it.
-        unsafe {
-            top.write(kept);
-            self.0.top = top.add(1);
-        }
-    }
-}
-
-/// A block in a slab.
-#[derive(Clone, Copy)]
-pub(crate) struct Slot {
-    pub(crate) class: usize,
-    class_offset: usize,
-    pub(crate) kept: Kept,
-    /// Where its record is.
-    place: NonNull<u64>,
-    /// Who allocated it, if that is somebody.
-    pub(crate) record: u64,
-}
-
-impl Slot {
-    /// Bytes of the block.
-    pub(crate) fn usable(&self) -> usize {
-        TABLE.get(self.class).map_or(0, |class| class.size.into())
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_free(&self) -> bool {
-        !entry::is_live(self.record)
-    }
-}
+use accounts::SITE_SHIFT;
+pub(crate) use accounts::SitePlace;
+use kept::Class;
+pub(crate) use kept::Slot;
 
 /// A window of memory that is this value's alone.
 #[repr(C)]
@@ -159,7 +37,7 @@ pub(crate) struct Window {
     sites: NonNull<SiteEntry>,
     /// The body and the map, derived from `base`.
     body: NonNull<u8>,
-    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    /// Entries of the unit table that the common cases see: all, or none if blocks have guard bytes.
     entries: usize,
     map: NonNull<u64>,
     classes: [Class; CLASSES],
@@ -167,6 +45,10 @@ pub(crate) struct Window {
     by_size: [u8; SIZES],
     /// Units of the body that are usable.
     units: u32,
+    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    table: usize,
+    /// Fewest guard bytes of a block.
+    guard: usize,
     accounts: NonNull<u64>,
     /// Owners with an account, 0 if none is kept.
     owners: usize,
@@ -195,6 +77,8 @@ impl Window {
         },
         by_size: [NO_CLASS as u8; SIZES],
         units: 0,
+        table: 0,
+        guard: 0,
         accounts: NonNull::dangling(),
         owners: 0,
         geometry: Geometry::VOID,
@@ -230,6 +114,11 @@ impl Window {
         if body_bytes == 0 {
             return Err(CreateError::TooSmall);
         }
+        let guard = if cfg.guard { GUARD } else { 0 };
+        let table = match cfg.strategy {
+            Strategy::Segregated => body_bytes / UNIT,
+            Strategy::FirstFit => 0,
+        };
         let header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -250,6 +139,11 @@ impl Window {
             body_offset: geometry.body_offset as u64,
             body_bytes: body_bytes as u64,
             accounts: geometry.accounts.into(),
+            guard: guard as u64,
+            stats: cfg.stats.into(),
+            overruns: 0,
+            alarm_hit: 0,
+            alarm: 0.into(),
             stamp: Stamp {
                 kind: entry::BLOCK as u16,
                 owner: 0,
@@ -282,7 +176,11 @@ impl Window {
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
             site_mask: (geometry.sites - 1) << SITE_SHIFT,
-            by_size: classes::BY_SIZE,
+            by_size: if cfg.guard {
+                [NO_CLASS as u8; SIZES]
+            } else {
+                classes::BY_SIZE
+            },
             owners: if geometry.accounts {
                 geometry.owners
             } else {
@@ -307,10 +205,9 @@ impl Window {
             reserved,
             committed,
             units: (body_bytes / UNIT) as u32,
-            entries: match cfg.strategy {
-                Strategy::Segregated => body_bytes / UNIT,
-                Strategy::FirstFit => 0,
-            },
+            entries: if cfg.guard { 0 } else { table },
+            table,
+            guard,
         })
     }
 
@@ -336,6 +233,12 @@ impl Window {
         self.committed
     }
 
+    /// Fewest guard bytes of a block, 0 if there are none.
+    #[inline(always)]
+    pub(crate) fn guard(&self) -> usize {
+        self.guard
+    }
+
     /// Usable units of the body.
     #[inline(always)]
     pub(crate) fn units(&self) -> u32 {
@@ -355,8 +258,10 @@ impl Window {
         let old = self.units;
         self.committed = committed;
         self.units = (self.geometry.body_bytes(committed) / UNIT) as u32;
-        if self.entries > 0 {
-            self.entries = self.units as usize;
+        for entries in [&mut self.entries, &mut self.table] {
+            if *entries > 0 {
+                *entries = self.units as usize;
+            }
         }
         let (units, header) = (self.units, self.header_mut());
         header.committed = committed as u64;
@@ -385,75 +290,32 @@ impl Window {
         unsafe { self.base().cast::<Header>().as_mut() }
     }
 
-    #[inline(always)]
-    pub(crate) fn epoch(&self) -> u16 {
-        self.header().stamp.epoch.load(Ordering::Relaxed)
-    }
-
-    /// Owner and epoch of the next blocks, as bits of a record.
-    #[inline(always)]
-    pub(crate) fn stamp(&self) -> u64 {
-        let stamp = &raw const self.header().stamp;
-        // SAFETY: a word of the header, aligned to 8. It is read whole as the epoch may be written
-        // meanwhile, from outside; either epoch is right.
-        unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
-    }
-
-    /// The header's room, and [`Window::stamp`].
-    #[inline(always)]
-    pub(crate) fn room_and_stamp(&self) -> (u64, u64) {
-        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
-        {
-            const { assert!(offset_of!(Header, room) + 16 == size_of::<Header>()) };
-            const { assert!(offset_of!(Header, stamp) + 8 == size_of::<Header>()) };
-            let (room, stamp): (u64, u64);
-            // SAFETY:
-            // 1. The last two words of the header, which lies before the sites. A window that is void does
-            //    not get here, as nothing is kept.
-            // 2. As the machine reads them, each of the two is read whole: see `stamp`.
-            unsafe {
-                core::arch::asm!(
-                    "ldp {room}, {stamp}, [{sites}, #-16]",
-                    room = lateout(reg) room, stamp = lateout(reg) stamp, sites = in(reg) self.sites.as_ptr(),
-                    options(readonly, nostack, preserves_flags),
-                );
-            }
-            (room, stamp)
-        }
-        #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
-        (self.header().room, self.stamp())
-    }
-
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
-        self.unit_at(unit as usize)
+        self.entry_below(self.table, unit as usize)
     }
 
-    /// Entry of unit `unit`; 0 outside.
+    /// Entry of unit `unit` for the common cases; 0 outside, and always if blocks have guard bytes.
     #[inline(always)]
-    pub(crate) fn unit_at(&self, unit: usize) -> u64 {
-        if unit >= self.entries {
+    pub(crate) fn known_unit(&self, unit: usize) -> u64 {
+        self.entry_below(self.entries, unit)
+    }
+
+    #[inline(always)]
+    fn entry_below(&self, end: usize, unit: usize) -> u64 {
+        if unit >= end {
             return 0;
         }
-        // SAFETY: the unit table has `entries` words, before the body and thus committed; aligned
-        // to 8.
+        // SAFETY: the unit table has `table` words, and `entries` is no more, before the body and thus
+        // committed; aligned to 8.
         unsafe { self.map.add(unit).read() }
-    }
-
-    /// The class of blocks for a size and an alignment of up to 16; `None` for others.
-    #[inline(always)]
-    pub(crate) fn class_by_layout(&self, layout: Layout) -> Option<usize> {
-        let class = classes::class_by_layout(&self.by_size, layout)?;
-        // SAFETY: `by_size` holds nothing above 31.
-        unsafe { core::hint::assert_unchecked(class < CLASSES) };
-        Some(class)
     }
 
     /// Writes the entry of unit `unit`.
     #[inline(always)]
     pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
-        if (unit as usize) < self.entries {
+        if (unit as usize) < self.table {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
@@ -473,286 +335,6 @@ impl Window {
         if index < self.geometry.map_words {
             // SAFETY: as in `map_word`, and `self` is borrowed mutably.
             unsafe { self.map.add(index).write(word) };
-        }
-    }
-
-    /// Bytes that blocks hold now.
-    pub(crate) fn allocated(&self) -> u64 {
-        if self.is_void() {
-            return 0;
-        }
-        self.header().max_allocated.wrapping_sub(self.header().room)
-    }
-
-    /// Account of an owner, bytes in the low half, blocks in the high half. Owners outside
-    /// share account 0. `None` if no accounts are kept.
-    #[inline(always)]
-    fn account_mut<const ACCOUNTS: bool>(&mut self, owner: u16) -> Option<&mut u64> {
-        debug_assert!(ACCOUNTS || self.owners == 0);
-        if !ACCOUNTS || self.owners == 0 {
-            return None;
-        }
-        let index = if (owner as usize) < self.owners {
-            owner as usize
-        } else {
-            0
-        };
-        // SAFETY:
-        // 1. The accounts table has `owners >= 1` words, before the body and thus committed.
-        // 2. It is aligned to 8. It is borrowed through `self`, mutably.
-        Some(unsafe { self.accounts.add(index).as_mut() })
-    }
-
-    /// Where the hash of a call stack says that its site is.
-    #[inline(always)]
-    pub(crate) fn site_place(&self, key: u64) -> SitePlace {
-        // Addresses of instructions are multiples of 4, which leaves the low two bits without meaning.
-        self.place_in_bits(key << (SITE_SHIFT - 2))
-    }
-
-    /// The site of a call stack's hash, if it is where the hash says.
-    #[inline(always)]
-    pub(crate) fn known_site(&self, key: u64) -> Option<SitePlace> {
-        let place = self.site_place(key);
-        // SAFETY: inside the table, which is committed and aligned; any bits are valid.
-        let found = unsafe { (*self.site_at(place).as_ptr()).key } == key;
-        found.then_some(place)
-    }
-
-    /// Entry of a site; sites outside share the entries inside.
-    #[inline(always)]
-    pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
-        let mut entry = self.site_at(self.place_of(site));
-        // SAFETY:
-        // 1. The place is inside the table, committed and aligned to 8. It is borrowed through
-        //    `self`, mutably.
-        // 2. Any bits are a valid `SiteEntry`.
-        unsafe { entry.as_mut() }
-    }
-
-    #[inline(always)]
-    pub(crate) fn place_of(&self, site: u16) -> SitePlace {
-        self.place_in_bits(u64::from(site) << SITE_SHIFT)
-    }
-
-    /// The place that `bits`, of which those below and above a place's are ignored, name.
-    #[inline(always)]
-    fn place_in_bits(&self, bits: u64) -> SitePlace {
-        SitePlace(bits as usize & self.site_mask)
-    }
-
-    #[inline(always)]
-    fn site_at(&self, place: SitePlace) -> NonNull<SiteEntry> {
-        // SAFETY: a place was masked so that it is inside the table, which lies before the body and thus is
-        // committed.
-        unsafe { self.sites.byte_add(place.0) }
-    }
-
-    /// Adds a block to the accounts.
-    pub(crate) fn credit(&mut self, owner: u16, place: SitePlace, size: usize) {
-        self.credit_from::<true>(self.header().room, owner, place, size);
-    }
-
-    /// Adds a block to the accounts; `room` is the header's, as it is now.
-    #[inline(always)]
-    pub(crate) fn credit_from<const ACCOUNTS: bool>(
-        &mut self,
-        room: u64,
-        owner: u16,
-        place: SitePlace,
-        size: usize,
-    ) {
-        let size = size as u64;
-        let mut site = self.site_at(place);
-        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
-        let site = unsafe { site.as_mut() };
-        let (site_room, total) = (site.room.wrapping_add(1), settled(site.total));
-        let header = self.header_mut();
-        match room.checked_sub(size) {
-            Some(left) => header.room = left,
-            None => {
-                header.max_allocated = header.max_allocated.wrapping_add(size - room);
-                header.room = 0;
-            }
-        }
-        if let Some(account) = self.account_mut::<ACCOUNTS>(owner) {
-            *account = account.wrapping_add(1 << 32).wrapping_add(size);
-        }
-        let (mut left, above) = site_room.overflowing_sub(size << 32);
-        if above {
-            let more = size.wrapping_sub(site_room >> 32) as u32;
-            site.peak = site.peak.wrapping_add(more);
-            left = site_room & 0xffff_ffff;
-        }
-        (site.room, site.total) = (left, total.wrapping_add(1));
-    }
-
-    /// Takes a block, of which the record is as it was made, off the accounts.
-    #[inline(always)]
-    pub(crate) fn debit<const ACCOUNTS: bool>(&mut self, record: u64, size: usize) {
-        let size = size as u64;
-        let header = self.header_mut();
-        header.room = header.room.wrapping_add(size);
-        if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
-            *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
-        }
-        // Around the site are owner and epoch.
-        let mut site = self.site_at(self.place_in_bits(record >> (32 - SITE_SHIFT)));
-        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
-        let site = unsafe { site.as_mut() };
-        site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
-    }
-
-    /// The block of a class that was kept last, if there is any.
-    #[inline(always)]
-    pub(crate) fn newest_kept(&self, class: usize) -> Option<NewestKept> {
-        let hot = self.classes.get(class)?;
-        // SAFETY: `top` is above the first place of the stack, so that this is a place of it.
-        let (top, kept) = unsafe { (hot.top.sub(1), hot.top.sub(1).read()) };
-        settled(kept.block as u64);
-        // The first place is empty.
-        (kept.record != 0).then_some(NewestKept(class, top, kept))
-    }
-
-    /// Takes what [`Window::newest_kept`] just found.
-    #[inline(always)]
-    pub(crate) fn take_newest(&mut self, newest: NewestKept) -> Kept {
-        let NewestKept(class, top, kept) = newest;
-        if let Some(hot) = self.classes.get_mut(class) {
-            hot.top = top;
-        }
-        kept
-    }
-
-    /// Takes a block of a class that is kept, if there is any.
-    pub(crate) fn take_kept(&mut self, class: usize) -> Option<Kept> {
-        self.newest_kept(class)
-            .map(|newest| self.take_newest(newest))
-    }
-
-    /// What is kept of a class, oldest first.
-    pub(crate) fn kept(&self, class: usize) -> &[Kept] {
-        let Some(hot) = self.classes.get(class) else {
-            return &[];
-        };
-        if class >= SLAB_CLASSES + RUN_CLASSES || self.entries == 0 {
-            return &[];
-        }
-        let first = self.geometry.kept_offset + (first_kept_place(class) + 1) * size_of::<Kept>();
-        // SAFETY: the second place of the stack, at which what is kept begins.
-        let first = unsafe { self.base().add(first) };
-        let n = (hot.top.addr().get() - first.addr().get()) / size_of::<Kept>();
-        // SAFETY: so many places are in use up to `top`; the stack is borrowed through `self`.
-        unsafe { NonNull::slice_from_raw_parts(first.cast(), n).as_ref() }
-    }
-
-    /// Where another block of a class can be kept, if there is room. `RUNS` says whether it is a class of
-    /// runs.
-    #[inline(always)]
-    fn place_to_keep<const RUNS: bool>(class: &mut Class) -> Option<PlaceToKeep<'_>> {
-        let places = if RUNS { KEPT_RUNS } else { KEPT_BLOCKS };
-        // A stack is aligned to its size, so that only the end of it can be a multiple.
-        let is_full = class.top.addr().get() & (places * size_of::<Kept>() - 1) == 0;
-        (!is_full).then_some(PlaceToKeep(class))
-    }
-
-    /// Where the block of a slot can be kept, if there is room.
-    #[inline(always)]
-    pub(crate) fn place_for_slot(&mut self, slot: &Slot) -> Option<PlaceToKeep<'_>> {
-        let mut class = class_at(NonNull::from_mut(&mut self.classes), slot.class_offset);
-        // SAFETY: a place of `classes`, which is borrowed mutably.
-        Self::place_to_keep::<false>(unsafe { class.as_mut() })
-    }
-
-    /// Where a run of `more` units and one can be kept, if there is room.
-    #[inline(always)]
-    pub(crate) fn place_for_run(&mut self, more: usize) -> Option<PlaceToKeep<'_>> {
-        Self::place_to_keep::<true>(self.classes.get_mut(SLAB_CLASSES + more)?)
-    }
-
-    /// Keeps a block of a class of slabs; false if enough are kept.
-    #[inline(always)]
-    pub(crate) fn keep(&mut self, class: usize, kept: Kept) -> bool {
-        let class = self.classes.get_mut(class);
-        match class.and_then(Self::place_to_keep::<false>) {
-            Some(place) => {
-                place.keep(kept);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Writes the record of a kept block, which then is somebody's.
-    #[inline(always)]
-    pub(crate) fn record_kept(&mut self, kept: Kept, record: u64) -> NonNull<u8> {
-        // SAFETY: blocks of slabs lie inside the body with their records, runs inside the body with their
-        // records in the unit table.
-        unsafe {
-            let block = self.body.offset(kept.block as isize);
-            let records = self.body.cast::<u64>();
-            records.offset(kept.record as isize).write(record);
-            block
-        }
-    }
-
-    /// A run as it is kept.
-    #[inline(always)]
-    pub(crate) fn kept_run(&self, unit: usize) -> Kept {
-        let bytes = self.map.addr().get() as isize - self.body.addr().get() as isize;
-        Kept {
-            block: (unit * UNIT) as i32,
-            record: (bytes / 8 + unit as isize) as i32,
-        }
-    }
-
-    /// Writes the record of a slot.
-    #[inline(always)]
-    pub(crate) fn set_slot_record(&mut self, slot: &Slot, record: u64) {
-        // SAFETY: `slot_at` made it point to a record, inside a slab.
-        unsafe { slot.place.write(record) };
-    }
-
-    /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
-    /// of that unit) is part of.
-    #[inline(always)]
-    pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
-        let class_offset = entry::class_offset(part);
-        // SAFETY: a place of `classes`, which is borrowed.
-        let params = unsafe { class_at(NonNull::from_ref(&self.classes), class_offset).as_ref() };
-        // Block 0 ends where the slab ends.
-        let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
-        // A rotation looks at the low five bits only. The distance is at least 1, and so is this.
-        let number = classes::exactly(distance, params.inverse, params.shift_and_blocks);
-        if number > params.shift_and_blocks >> 8 {
-            return None;
-        }
-        let unit = (offset / UNIT) as u32 - entry::part(part);
-        // `RECORDS` is the one that the number is more than the index.
-        let record = (unit * (UNIT / 8) as u32 + number) as i32;
-        let block = offset as i32;
-        // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is so many
-        // before it. Its records lie inside.
-        let place = unsafe { self.body.cast::<u64>().add(record as usize) };
-        Some(Slot {
-            class: entry::class(part),
-            class_offset,
-            kept: Kept { block, record },
-            place,
-            // SAFETY: as above.
-            record: unsafe { place.read() },
-        })
-    }
-
-    /// Frames of a site.
-    pub(crate) fn site_frames_mut(&mut self, site: u16) -> &mut [u64] {
-        let index = site as usize & (self.geometry.sites - 1);
-        let offset = self.geometry.frames_offset + index * self.geometry.depth * 8;
-        // SAFETY: the table has `depth` words for each of `sites` sites, is aligned to 8 and lies
-        // before the body.
-        unsafe {
-            let frames = self.base().add(offset).cast();
-            NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
         }
     }
 
@@ -809,6 +391,22 @@ impl Window {
             // SAFETY: both ranges lie inside the committed body; `copy` allows overlap.
             unsafe { self.body_ptr(from).copy_to(self.body_ptr(to), bytes) };
         }
+    }
+
+    /// Writes `byte` to `from..to` of the body; nothing if that is not all inside.
+    pub(crate) fn fill_body(&mut self, from: usize, to: usize, byte: u8) {
+        if from <= to && to <= self.body_bytes() {
+            // SAFETY: the range lies inside the committed body.
+            unsafe { self.body.add(from).write_bytes(byte, to - from) };
+        }
+    }
+
+    /// Writes a word of the header, as somebody does from outside.
+    #[cfg(test)]
+    pub(crate) fn poke(&mut self, offset: usize, word: u64) {
+        assert!(offset.is_multiple_of(8) && offset < size_of::<Header>());
+        // SAFETY: a word of the header, which is aligned to 8.
+        unsafe { self.base().add(offset).cast().write(word) };
     }
 
     /// Copies bytes at `offset` from the base into `out`; false if they are not all committed.

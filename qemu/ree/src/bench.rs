@@ -169,6 +169,10 @@ fn heap_pairs(context: &Context<'_>) -> Result<(), String> {
     let strategies = [
         ("default", heap::strategy::DEFAULT),
         ("first_fit", heap::strategy::FIRST_FIT),
+        ("untracked", heap::strategy::UNTRACKED),
+        ("depth_1", heap::strategy::DEPTH_1),
+        ("depth_4", heap::strategy::DEPTH_4),
+        ("depth_8", heap::strategy::DEPTH_8),
     ];
     for (name, strategy) in strategies {
         for live in [10, 100, 1000, 10_000] {

@@ -6,6 +6,7 @@
 //! **Knows nothing of:** who counts instructions, and how.
 extern crate alloc;
 
+use crate::pool::Tracked;
 use alloc::alloc::{alloc, dealloc};
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -18,7 +19,7 @@ use tally_ledger::{Config, OwnerId, Pool, Strategy};
 
 /// Most live blocks.
 const MAX_BLOCKS: u32 = 10_000;
-/// Octets of the pool for the strategy that is not the heap's own.
+/// Octets of a pool that is not the TA's own heap.
 const OTHER_POOL_BYTES: usize = 3 << 20;
 /// Where a pool may begin.
 const POOL_ALIGN: usize = 4096;
@@ -55,7 +56,7 @@ macro_rules! marker {
 }
 
 /// What is measured.
-trait Heap {
+pub(crate) trait Heap {
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>>;
     fn free(&mut self, block: NonNull<u8>, layout: Layout);
 }
@@ -97,33 +98,51 @@ pub(crate) fn run(blocks: u32, pairs: u32, which: u32) -> Result<()> {
         return Err(Error::new(ErrorKind::BadParameters));
     }
     match which {
-        strategy::DEFAULT => measure(&mut OwnHeap, blocks, pairs),
-        strategy::FIRST_FIT => in_other_pool(blocks, pairs),
+        strategy::DEFAULT => measure_with(&mut OwnHeap, blocks, pairs),
+        strategy::FIRST_FIT => in_memory(|memory| first_fit(memory, blocks, pairs)),
+        strategy::UNTRACKED => in_memory(|memory| tracked::<0, false>(memory, blocks, pairs)),
+        strategy::DEPTH_1 => in_memory(|memory| tracked::<1, true>(memory, blocks, pairs)),
+        strategy::DEPTH_4 => in_memory(|memory| tracked::<4, true>(memory, blocks, pairs)),
+        strategy::DEPTH_8 => in_memory(|memory| tracked::<8, true>(memory, blocks, pairs)),
         _ => Err(Error::new(ErrorKind::BadParameters)),
     }
 }
 
-fn in_other_pool(blocks: u32, pairs: u32) -> Result<()> {
+/// Measures with memory for a pool.
+fn in_memory(measure: impl FnOnce(NonNull<u8>) -> Result<()>) -> Result<()> {
     let no_memory = || Error::new(ErrorKind::OutOfMemory);
     let layout = Layout::from_size_align(OTHER_POOL_BYTES, POOL_ALIGN).map_err(|_| no_memory())?;
     // SAFETY: the layout's size is not 0.
     let base = NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) }).ok_or_else(no_memory)?;
+    let measured = measure(base);
+    // SAFETY: the pool is gone.
+    unsafe { dealloc(base.as_ptr(), layout) };
+    measured
+}
+
+fn first_fit(base: NonNull<u8>, blocks: u32, pairs: u32) -> Result<()> {
     let config = Config {
         strategy: Strategy::FirstFit,
         ..own_heap::CONFIG
     };
     // SAFETY: the memory is zeroed, ours, and outlives the pool.
     let pool = unsafe { Pool::create(base, OTHER_POOL_BYTES, OTHER_POOL_BYTES, &config) };
-    let measured = match pool {
-        Ok(mut pool) => measure(&mut pool, blocks, pairs),
-        Err(_) => Err(Error::new(ErrorKind::BadState)),
-    };
-    // SAFETY: the pool is gone.
-    unsafe { dealloc(base.as_ptr(), layout) };
-    measured
+    let mut pool = pool.map_err(|_| Error::new(ErrorKind::BadState))?;
+    measure_with(&mut pool, blocks, pairs)
 }
 
-fn measure(heap: &mut impl Heap, blocks: u32, pairs: u32) -> Result<()> {
+fn tracked<const DEPTH: usize, const STATS: bool>(
+    base: NonNull<u8>,
+    blocks: u32,
+    pairs: u32,
+) -> Result<()> {
+    // SAFETY: the memory is zeroed, ours, and outlives the pool.
+    let pool = unsafe { Tracked::<DEPTH, STATS>::new(base, OTHER_POOL_BYTES) };
+    let mut pool = pool.map_err(|_| Error::new(ErrorKind::BadState))?;
+    measure_with(&mut pool, blocks, pairs)
+}
+
+fn measure_with(heap: &mut impl Heap, blocks: u32, pairs: u32) -> Result<()> {
     let mut lcg = Lcg(u64::from(blocks));
     let mut live: Vec<(NonNull<u8>, Layout)> = Vec::new();
     live.try_reserve_exact(blocks as usize)?;

@@ -12,4 +12,6 @@ mod bench;
 #[cfg(target_os = "none")]
 mod keep;
 #[cfg(target_os = "none")]
+mod pool;
+#[cfg(target_os = "none")]
 mod ta;

@@ -132,6 +132,14 @@ pub mod heap {
         pub const DEFAULT: u32 = 0;
         /// First fit on `linked_list_allocator`.
         pub const FIRST_FIT: u32 = 1;
+        /// As the heap, without accounts, maxima and call sites.
+        pub const UNTRACKED: u32 = 2;
+        /// As the heap, with call sites of one frame.
+        pub const DEPTH_1: u32 = 3;
+        /// As the heap, with call sites of four frames.
+        pub const DEPTH_4: u32 = 4;
+        /// As the heap, with call sites of eight frames.
+        pub const DEPTH_8: u32 = 5;
     }
 }
 

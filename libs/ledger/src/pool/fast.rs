@@ -1,0 +1,174 @@
+//! The common cases of allocation and release, short enough to be compiled into the caller.
+//!
+//! **Invariant:** what is done here is done as [`Pool::alloc`] and [`Pool::free`] would do it, or not at all.
+//! **Knows nothing of:** free runs, slabs that are not at hand, new call sites.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::Pool;
+use crate::capture::{Caller, Walkable};
+use crate::classes::UNIT;
+use crate::entry::{self, BLOCK, SLAB};
+use crate::stats::OwnerId;
+use crate::window::Window;
+
+impl Pool {
+    /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment of at
+    /// most 16, less than 4096 bytes, for which a block is kept; the owner is that of [`Pool::set_owner`].
+    /// `None` says nothing: ask [`Pool::try_alloc`].
+    ///
+    /// `ACCOUNTS` is what the pool was made with ([`crate::Config::accounts`]); `true` serves any pool that
+    /// keeps statistics.
+    #[inline(always)]
+    pub fn alloc_known<const ACCOUNTS: bool>(
+        &mut self,
+        layout: Layout,
+        caller: &Caller,
+    ) -> Option<NonNull<u8>> {
+        self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::room_and_stamp)
+    }
+
+    /// As [`Pool::alloc_known`] for a pool that keeps no statistics ([`crate::Config::stats`]).
+    #[inline(always)]
+    pub fn alloc_untracked(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let newest = self
+            .window
+            .newest_kept(self.window.class_by_layout(layout)?)?;
+        let kept = self.window.take_newest(newest);
+        let record = entry::with_size(BLOCK, layout.size());
+        Some(self.window.record_kept(kept, record))
+    }
+
+    /// As [`Pool::free_known`] for a pool that keeps no statistics.
+    ///
+    /// # Safety
+    /// As [`Pool::free`].
+    #[inline(always)]
+    pub unsafe fn free_untracked(&mut self, ptr: NonNull<u8>) -> bool {
+        self.free_fast::<false, false>(ptr)
+    }
+
+    /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
+    /// [`Pool::set_owner`]; `None` also if the site is not known.
+    pub fn alloc_at_known(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
+        if self.is_void() {
+            return None;
+        }
+        let place = self.window.find_site(key).ok()?;
+        let record = place.in_record(self.window.stamp(), 0);
+        self.alloc_anywhere(layout, record, place)
+    }
+
+    /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
+    #[inline(always)]
+    pub fn stack(&self) -> Walkable {
+        self.window.stack()
+    }
+
+    /// Keeps `stack` at hand for [`Caller::capture`].
+    #[inline(always)]
+    pub fn set_stack(&mut self, stack: Walkable) {
+        self.window.set_stack(stack);
+    }
+
+    /// Whose the blocks of [`Pool::alloc_known`] are from now on.
+    #[inline(always)]
+    pub fn set_owner(&mut self, owner: OwnerId) {
+        if self.is_void() {
+            return;
+        }
+        self.window.header_mut().stamp.owner = owner.0;
+    }
+
+    /// The common case of [`Pool::free`], without a call: a block of less than 4096 bytes, which is kept.
+    /// False says that nothing was done: ask [`Pool::free`].
+    ///
+    /// `ACCOUNTS` is as for [`Pool::alloc_known`].
+    ///
+    /// # Safety
+    /// As [`Pool::free`].
+    #[inline(always)]
+    pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
+        self.free_fast::<ACCOUNTS, true>(ptr)
+    }
+
+    #[inline(always)]
+    fn free_fast<const ACCOUNTS: bool, const STATS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
+        let offset = self.window.body_offset_of(ptr);
+        let part = self.window.known_unit(offset / UNIT);
+        if part & SLAB == 0 {
+            return self.free_run_fast::<ACCOUNTS, STATS>(offset, part);
+        }
+        let Some(slot) = self.window.slot_at(offset, part) else {
+            return false;
+        };
+        if slot.is_free() {
+            return false;
+        }
+        let Some(place) = self.window.place_for_slot(&slot) else {
+            return false;
+        };
+        place.keep(slot.kept);
+        self.window.set_slot_record(&slot, 0);
+        if STATS {
+            self.window
+                .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
+        }
+        true
+    }
+
+    /// A run of the common lengths, whose unit has `entry`.
+    #[inline(always)]
+    fn free_run_fast<const ACCOUNTS: bool, const STATS: bool>(
+        &mut self,
+        offset: usize,
+        entry: u64,
+    ) -> bool {
+        if entry & 15 != BLOCK || !offset.is_multiple_of(UNIT) {
+            return false;
+        }
+        // At most 15 more than one.
+        let more = entry::record_size(entry).saturating_sub(1) / UNIT;
+        let unit = offset / UNIT;
+        let kept = self.window.kept_run(unit);
+        let Some(place) = self.window.place_for_run(more) else {
+            return false;
+        };
+        place.keep(kept);
+        self.window
+            .set_unit(unit as u32, entry::kept(more as u32 + 1));
+        if STATS {
+            self.window
+                .debit::<ACCOUNTS>(entry, entry::record_size(entry));
+        }
+        true
+    }
+
+    /// A site known by its hash, and a block that is kept. `stamp` gives the header's room, and owner and
+    /// epoch of the record.
+    #[inline(always)]
+    pub(super) fn alloc_fast<const ACCOUNTS: bool>(
+        &mut self,
+        layout: Layout,
+        key: u64,
+        stamp: impl FnOnce(&Window) -> (u64, u64),
+    ) -> Option<NonNull<u8>> {
+        // First fit keeps nothing, nor does a pool without memory, so they are never found here.
+        let size = layout.size();
+        let newest = self
+            .window
+            .newest_kept(self.window.class_by_layout(layout)?)?;
+        let place = self.window.known_site(key)?;
+        let (room, stamp) = stamp(&self.window);
+        if room < size as u64 && self.window.rings(size as u64 - room) {
+            return None;
+        }
+        let kept = self.window.take_newest(newest);
+        let owner = entry::record_owner(stamp);
+        self.window
+            .credit_from::<ACCOUNTS>(room, owner, place, size);
+        let record = place.in_record(stamp, size);
+        Some(self.window.record_kept(kept, record))
+    }
+}

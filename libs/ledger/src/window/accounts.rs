@@ -1,0 +1,251 @@
+//! Credits and debits: what each allocation and each release writes besides the block's record.
+//!
+//! **Invariant:** a place names an entry of the table of sites, whatever bits it was made of.
+//! **Knows nothing of:** how blocks are found.
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+use core::mem::offset_of;
+use core::mem::size_of;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::Window;
+use crate::entry;
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+use crate::layout::Header;
+use crate::layout::SiteEntry;
+
+/// Logarithm of a site's size.
+pub(super) const SITE_SHIFT: u32 = size_of::<SiteEntry>().trailing_zeros();
+
+const _: () = assert!(size_of::<SiteEntry>() == 1 << SITE_SHIFT);
+
+/// Where a site is: bytes from the start of the table, inside it.
+#[derive(Clone, Copy)]
+pub(crate) struct SitePlace(usize);
+
+impl SitePlace {
+    /// A record that has neither with this site and a size.
+    #[inline(always)]
+    pub(crate) fn in_record(self, record: u64, size: usize) -> u64 {
+        const { assert!(SITE_SHIFT == 5) };
+        entry::with_site_and_size(record, self.0, size)
+    }
+
+    /// The site's number.
+    #[inline(always)]
+    pub(crate) fn site(self) -> u16 {
+        (self.0 >> SITE_SHIFT) as u16
+    }
+}
+
+/// A value that was read, in a register from here on: left alone, the compiler reads some later, one by one
+/// rather than together with their neighbours.
+#[inline(always)]
+pub(super) fn settled(value: u64) -> u64 {
+    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+    // SAFETY: no instruction; the value is as it was.
+    unsafe {
+        core::arch::asm!("/* {} */", in(reg) value, options(nomem, nostack, preserves_flags));
+    }
+    value
+}
+
+impl Window {
+    #[inline(always)]
+    pub(crate) fn epoch(&self) -> u16 {
+        self.header().stamp.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Owner and epoch of the next blocks, as bits of a record.
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> u64 {
+        let stamp = &raw const self.header().stamp;
+        // SAFETY: a word of the header, aligned to 8. It is read whole as the epoch may be written
+        // meanwhile, from outside; either epoch is right.
+        unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
+    }
+
+    /// The header's room, and [`Window::stamp`].
+    #[inline(always)]
+    pub(crate) fn room_and_stamp(&self) -> (u64, u64) {
+        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+        {
+            const { assert!(offset_of!(Header, room) + 16 == size_of::<Header>()) };
+            const { assert!(offset_of!(Header, stamp) + 8 == size_of::<Header>()) };
+            let (room, stamp): (u64, u64);
+            // SAFETY:
+            // 1. The last two words of the header, which lies before the sites. A window that is void does
+            //    not get here, as nothing is kept.
+            // 2. As the machine reads them, each of the two is read whole: see `stamp`.
+            unsafe {
+                core::arch::asm!(
+                    "ldp {room}, {stamp}, [{sites}, #-16]",
+                    room = lateout(reg) room, stamp = lateout(reg) stamp, sites = in(reg) self.sites.as_ptr(),
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            (room, stamp)
+        }
+        #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+        (self.header().room, self.stamp())
+    }
+
+    /// Bytes that blocks hold now.
+    pub(crate) fn allocated(&self) -> u64 {
+        if self.is_void() {
+            return 0;
+        }
+        self.header().max_allocated.wrapping_sub(self.header().room)
+    }
+
+    /// Account of an owner, bytes in the low half, blocks in the high half. Owners outside
+    /// share account 0. `None` if no accounts are kept.
+    #[inline(always)]
+    fn account_mut<const ACCOUNTS: bool>(&mut self, owner: u16) -> Option<&mut u64> {
+        debug_assert!(ACCOUNTS || self.owners == 0);
+        if !ACCOUNTS || self.owners == 0 {
+            return None;
+        }
+        let index = if (owner as usize) < self.owners {
+            owner as usize
+        } else {
+            0
+        };
+        // SAFETY:
+        // 1. The accounts table has `owners >= 1` words, before the body and thus committed.
+        // 2. It is aligned to 8. It is borrowed through `self`, mutably.
+        Some(unsafe { self.accounts.add(index).as_mut() })
+    }
+
+    /// Where the hash of a call stack says that its site is.
+    #[inline(always)]
+    pub(crate) fn site_place(&self, key: u64) -> SitePlace {
+        // Addresses of instructions are multiples of 4, which leaves the low two bits without meaning.
+        self.place_in_bits(key << (SITE_SHIFT - 2))
+    }
+
+    /// The site of a call stack's hash, if it is where the hash says.
+    #[inline(always)]
+    pub(crate) fn known_site(&self, key: u64) -> Option<SitePlace> {
+        let place = self.site_place(key);
+        (self.site_key(place) == key).then_some(place)
+    }
+
+    /// The hash of the call stack whose site is at a place; 0 if none's is.
+    #[inline(always)]
+    pub(crate) fn site_key(&self, place: SitePlace) -> u64 {
+        // SAFETY: inside the table, which is committed and aligned; any bits are valid.
+        unsafe { (*self.site_at(place).as_ptr()).key }
+    }
+
+    /// Whether there are accounts, maxima and sites.
+    pub(crate) fn has_stats(&self) -> bool {
+        self.geometry.stats
+    }
+
+    /// Whether a maximum that is higher by `more` rings the alarm.
+    #[inline(always)]
+    pub(crate) fn rings(&self, more: u64) -> bool {
+        let header = self.header();
+        // None is 0, and becomes the highest.
+        let alarm = header.alarm.load(Ordering::Relaxed).wrapping_sub(1);
+        header.max_allocated.wrapping_add(more) > alarm
+    }
+
+    /// Entry of a site; sites outside share the entries inside.
+    #[inline(always)]
+    pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
+        let mut entry = self.site_at(self.place_of(site));
+        // SAFETY:
+        // 1. The place is inside the table, committed and aligned to 8. It is borrowed through
+        //    `self`, mutably.
+        // 2. Any bits are a valid `SiteEntry`.
+        unsafe { entry.as_mut() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn place_of(&self, site: u16) -> SitePlace {
+        self.place_in_bits(u64::from(site) << SITE_SHIFT)
+    }
+
+    /// The place that `bits`, of which those below and above a place's are ignored, name.
+    #[inline(always)]
+    fn place_in_bits(&self, bits: u64) -> SitePlace {
+        SitePlace(bits as usize & self.site_mask)
+    }
+
+    #[inline(always)]
+    fn site_at(&self, place: SitePlace) -> NonNull<SiteEntry> {
+        // SAFETY: a place was masked so that it is inside the table, which lies before the body and thus is
+        // committed.
+        unsafe { self.sites.byte_add(place.0) }
+    }
+
+    /// Adds a block to the accounts.
+    pub(crate) fn credit(&mut self, owner: u16, place: SitePlace, size: usize) {
+        self.credit_from::<true>(self.header().room, owner, place, size);
+    }
+
+    /// Adds a block to the accounts; `room` is the header's, as it is now.
+    #[inline(always)]
+    pub(crate) fn credit_from<const ACCOUNTS: bool>(
+        &mut self,
+        room: u64,
+        owner: u16,
+        place: SitePlace,
+        size: usize,
+    ) {
+        let size = size as u64;
+        let mut site = self.site_at(place);
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { site.as_mut() };
+        let (site_room, total) = (site.room.wrapping_add(1), settled(site.total));
+        let header = self.header_mut();
+        match room.checked_sub(size) {
+            Some(left) => header.room = left,
+            None => {
+                header.max_allocated = header.max_allocated.wrapping_add(size - room);
+                header.room = 0;
+            }
+        }
+        if let Some(account) = self.account_mut::<ACCOUNTS>(owner) {
+            *account = account.wrapping_add(1 << 32).wrapping_add(size);
+        }
+        let (mut left, above) = site_room.overflowing_sub(size << 32);
+        if above {
+            let more = size.wrapping_sub(site_room >> 32) as u32;
+            site.peak = site.peak.wrapping_add(more);
+            left = site_room & 0xffff_ffff;
+        }
+        (site.room, site.total) = (left, total.wrapping_add(1));
+    }
+
+    /// Takes a block, of which the record is as it was made, off the accounts.
+    #[inline(always)]
+    pub(crate) fn debit<const ACCOUNTS: bool>(&mut self, record: u64, size: usize) {
+        let size = size as u64;
+        let header = self.header_mut();
+        header.room = header.room.wrapping_add(size);
+        if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
+            *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
+        }
+        // Around the site are owner and epoch.
+        let mut site = self.site_at(self.place_in_bits(record >> (32 - SITE_SHIFT)));
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { site.as_mut() };
+        site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
+    }
+
+    /// Frames of a site.
+    pub(crate) fn site_frames_mut(&mut self, site: u16) -> &mut [u64] {
+        let index = site as usize & (self.geometry.sites - 1);
+        let offset = self.geometry.frames_offset + index * self.geometry.depth * 8;
+        // SAFETY: the table has `depth` words for each of `sites` sites, is aligned to 8 and lies
+        // before the body.
+        unsafe {
+            let frames = self.base().add(offset).cast();
+            NonNull::slice_from_raw_parts(frames, self.geometry.depth).as_mut()
+        }
+    }
+}

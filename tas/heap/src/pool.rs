@@ -1,0 +1,136 @@
+//! A pool behind the ways that a TA's own heap takes, with as much bookkeeping as is asked for.
+//!
+//! **Invariant:** one such pool at a time, from [`Tracked::new`] to its drop.
+//! **Knows nothing of:** what is measured.
+
+use crate::bench::Heap;
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::ptr::{self, NonNull};
+use ta_runtime::heap as own_heap;
+use tally_ledger::{Caller, Config, CreateError, Origin, OwnerId, Pool};
+
+struct Place(UnsafeCell<Pool>);
+
+// SAFETY: the kernel lets one call at a time into an instance.
+unsafe impl Sync for Place {}
+
+/// Where the pool is: at a fixed address, as a TA's own heap.
+static PLACE: Place = Place(UnsafeCell::new(Pool::VOID));
+
+#[expect(
+    clippy::mut_from_ref,
+    reason = "one call at a time is inside the instance"
+)]
+#[expect(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "the block has no instruction, so it reads and writes nothing"
+)]
+fn pool() -> &'static mut Pool {
+    let mut pool = PLACE.0.get();
+    // SAFETY: no instruction. The compiler is to keep the address in a register, as `ta_runtime::heap` does.
+    unsafe {
+        core::arch::asm!(
+            "/* {} */", inout(reg) pool,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    // SAFETY: no function of this module calls another that uses the pool while it does.
+    unsafe { &mut *pool }
+}
+
+/// A pool that records `DEPTH` frames of each call stack, or without statistics.
+pub(crate) struct Tracked<const DEPTH: usize, const STATS: bool>(());
+
+impl<const DEPTH: usize, const STATS: bool> Tracked<DEPTH, STATS> {
+    /// Makes the pool of `bytes` at `base`.
+    ///
+    /// # Errors
+    /// As [`Pool::create`].
+    ///
+    /// # Safety
+    /// The memory is zeroed, and nobody else's until this is dropped.
+    pub(crate) unsafe fn new(base: NonNull<u8>, bytes: usize) -> Result<Self, CreateError> {
+        let config = Config {
+            depth: DEPTH as u8,
+            stats: STATS,
+            ..own_heap::CONFIG
+        };
+        // SAFETY: our contract is the same.
+        *pool() = unsafe { Pool::create(base, bytes, bytes, &config) }?;
+        pool().set_stack(own_heap::stack());
+        Ok(Self(()))
+    }
+}
+
+impl<const DEPTH: usize, const STATS: bool> Drop for Tracked<DEPTH, STATS> {
+    fn drop(&mut self) {
+        *pool() = Pool::VOID;
+    }
+}
+
+impl<const DEPTH: usize, const STATS: bool> Heap for Tracked<DEPTH, STATS> {
+    #[inline(always)]
+    fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        NonNull::new(allocate::<DEPTH, STATS>(layout))
+    }
+
+    #[inline(always)]
+    fn free(&mut self, block: NonNull<u8>, _: Layout) {
+        free::<STATS>(block);
+    }
+}
+
+#[inline(never)]
+fn allocate<const DEPTH: usize, const STATS: bool>(layout: Layout) -> *mut u8 {
+    let pool = pool();
+    if !STATS {
+        return match pool.alloc_untracked(layout) {
+            Some(block) => block.as_ptr(),
+            None => allocate_slowly(layout, 0, Origin::default(), DEPTH),
+        };
+    }
+    // SAFETY: what runs in the guest is compiled with frame pointers.
+    let caller = unsafe { Caller::capture(DEPTH, pool.stack()) };
+    match pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller) {
+        Some(block) => block.as_ptr(),
+        None => {
+            // SAFETY: as above.
+            let origin = unsafe { Origin::capture() };
+            allocate_slowly(layout, caller.key(), origin, DEPTH)
+        }
+    }
+}
+
+#[inline(never)]
+fn allocate_slowly(layout: Layout, key: u64, origin: Origin, depth: usize) -> *mut u8 {
+    let pool = pool();
+    if let Some(block) = pool.alloc_at_known(layout, key) {
+        return block.as_ptr();
+    }
+    let stack = origin.stack(depth, pool.stack());
+    pool.try_alloc(layout, OwnerId(0), &stack)
+        .map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+#[inline(never)]
+fn free<const STATS: bool>(block: NonNull<u8>) {
+    // SAFETY: the caller of `Heap::free` gives the block up.
+    let known = unsafe {
+        if STATS {
+            pool().free_known::<{ own_heap::CONFIG.accounts }>(block)
+        } else {
+            pool().free_untracked(block)
+        }
+    };
+    if !known {
+        free_slowly(block);
+    }
+}
+
+#[inline(never)]
+fn free_slowly(block: NonNull<u8>) {
+    // SAFETY: as in `free`.
+    let freed = unsafe { pool().free(block) };
+    assert!(freed.is_ok());
+}
