@@ -207,7 +207,7 @@ impl Report<'_> {
 }
 
 /// Writes a file, `-` to standard output.
-fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     if path == Path::new("-") {
         use std::io::Write as _;
         return Ok(std::io::stdout().lock().write_all(bytes)?);

@@ -175,7 +175,7 @@ fn tiles(page: &Page<'_>, out: &mut String) {
     tile(
         "Refused allocations",
         thousands(refused),
-        format!("{} loaded TAs", snapshot.tas.len()),
+        "since the last reset".to_owned(),
     );
 }
 

@@ -128,7 +128,7 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
     open(
         "owners",
         "Who has it",
-        "Areas are secure pages by owner; what belongs to nobody is free or the firmware's.",
+        "Areas are secure pages in use, by owner.",
         out,
     );
     let mut pages: BTreeMap<String, u64> = BTreeMap::new();
@@ -152,12 +152,7 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
         })
         .collect();
     parts.push(Part {
-        name: FREE.to_owned(),
-        bytes: free,
-        colour: "cfree".into(),
-    });
-    parts.push(Part {
-        name: "nobody's: firmware and what it keeps".to_owned(),
+        name: "nobody's: the firmware".to_owned(),
         bytes: total.saturating_sub(owned.saturating_add(free)),
         colour: "cother".into(),
     });
@@ -224,7 +219,7 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
         add("Secure RAM in use".into(), used);
         for pool in &snapshot.pools {
             let name = if pool.owner == TeeUuid::nil() {
-                text(&pool.alloc.desc)
+                format!("Kernel: {}", text(&pool.alloc.desc))
             } else {
                 format!("Heap of {}", account.ta(pool.owner))
             };
@@ -307,8 +302,10 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
 
 /// The function that a person looks for, with the whole stack behind it.
 fn stack_cell(stack: &Stack) -> Cell {
-    let frames: Vec<_> = stack.frames().cloned().collect();
-    let Some(first) = useful(&frames).or(frames.first()) else {
+    let frames = stack.shown();
+    let frames: Vec<_> = frames.iter().map(|shown| shown.frame.clone()).collect();
+    let known = useful(&frames).filter(|frame| frame.line > 0);
+    let Some(first) = known.or(frames.first()) else {
         return "no call stack".into();
     };
     let named = |frame: &tally_symbols::dwarf::Frame, inlined: bool| {
@@ -322,11 +319,8 @@ fn stack_cell(stack: &Stack) -> Cell {
         )
     };
     let mut html = format!("<details><summary>{}</summary><ol>", named(first, false));
-    for call in &stack.calls {
-        for (n, frame) in call.frames.iter().enumerate() {
-            let inlined = n + 1 < call.frames.len();
-            let _ = write!(html, "<li>{}</li>", named(frame, inlined));
-        }
+    for shown in stack.shown() {
+        let _ = write!(html, "<li>{}</li>", named(shown.frame, shown.inlined));
     }
     html.push_str("</ol></details>");
     Cell::Html(html, function(first))
