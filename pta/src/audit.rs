@@ -5,8 +5,10 @@
 
 use crate::list;
 use crate::records;
-use tally_abi::pta::audit::{CMD_EVENTS, CMD_FAULT, CMD_HELD, CMD_TOTALS, UUID};
-use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
+use tally_abi::pta::audit::{
+    CMD_COMMANDS, CMD_EVENTS, CMD_FAULT, CMD_HELD, CMD_LEDGER, CMD_TOTALS, UUID,
+};
+use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
@@ -50,8 +52,19 @@ impl PseudoTa for Audit {
                 list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
                 let totals = services.audit_totals();
                 params.set_value(0, clamp(totals.events), clamp(totals.dropped));
-                params.set_value(1, clamp(totals.stacks_dropped), 0);
+                let commands = clamp(services.commands_dropped());
+                params.set_value(1, clamp(totals.stacks_dropped), commands);
                 Ok(())
+            }
+            CMD_COMMANDS => {
+                list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+                let uuid = list::uuid(params, 0)?;
+                records::write(params, 1, |index| services.command(uuid, index))
+            }
+            CMD_LEDGER => {
+                list::expect(params, [MEMREF_INPUT, VALUE_INPUT, NONE, NONE])?;
+                let uuid = list::uuid(params, 0)?;
+                services.ledger(uuid, params.value(1).0)
             }
             CMD_FAULT => {
                 list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;

@@ -4,6 +4,7 @@
 //! between.
 //! **Knows nothing of:** what the call is for.
 
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
@@ -71,11 +72,28 @@ impl<'k, M: Machine> Call<'k, M> {
     /// # Errors
     /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
     pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
+        self.claim_while(instance, |_| true).map(drop)
+    }
+
+    /// As [`Self::claim`], for as long as the instance is one that this call can use; false when
+    /// it is not, or no longer.
+    ///
+    /// # Errors
+    /// As [`Self::claim`].
+    pub fn claim_while(
+        &mut self,
+        instance: InstanceRef,
+        usable: impl Fn(&Instance) -> bool,
+    ) -> Result<bool, TeeResult> {
         loop {
             let claimed = {
                 let mut state = self.kernel.state();
                 let instances = &mut state.guest.instances;
                 let claimed = match instances.at_mut(instance) {
+                    Some(found) if !usable(found) => {
+                        instances.stop_waiting(instance, self.thread);
+                        return Ok(false);
+                    }
                     Some(found) => found.claim(self.thread),
                     None => Err(InstanceError::Dead),
                 };
@@ -87,7 +105,7 @@ impl<'k, M: Machine> Call<'k, M> {
                 }
             };
             match claimed {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(InstanceError::Wait) => {
                     if let Err(err) = self.wait() {
                         let mut state = self.kernel.state();
@@ -122,12 +140,17 @@ impl<'k, M: Machine> Call<'k, M> {
             };
             let waiters = found.unclaim();
             if found.killed && found.life != Life::Dead {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Died);
             }
             waiters
         };
         self.close_orphans(instance);
         self.drop_if_unused(instance);
+        self.wake(waiters);
+    }
+
+    /// Wakes threads, a bit each.
+    pub fn wake(&mut self, waiters: u64) {
         for thread in (0..u64::BITS).filter(|thread| waiters & 1 << thread != 0) {
             let sent =
                 self.rpc
@@ -139,8 +162,8 @@ impl<'k, M: Machine> Call<'k, M> {
     }
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
-    pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let remains = self.kernel.note_ended(state, instance);
+    pub fn bury(&self, state: &mut State, instance: InstanceRef, end: End) {
+        let remains = self.kernel.note_ended(state, instance, end);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
@@ -209,7 +232,7 @@ impl<'k, M: Machine> Call<'k, M> {
                 return;
             }
             if found.life != Life::Dead {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Orderly);
             }
         }
         self.close_orphans(instance);

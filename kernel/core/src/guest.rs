@@ -11,9 +11,9 @@ use crate::shm::ShmTable;
 /// Most sessions at a time.
 pub const MAX_SESSIONS: usize = 128;
 /// Most TA instances at a time.
-pub const MAX_INSTANCES: usize = 32;
+pub const MAX_INSTANCES: usize = 96;
 /// Most shared memory objects at a time.
-pub const MAX_SHM: usize = 128;
+pub const MAX_SHM: usize = 512;
 /// Default quota of a TA: pages of 4 KiB for everything that it has, tables included.
 pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 

@@ -5,6 +5,7 @@
 //! **Knows nothing of:** messages, how a TA is entered.
 
 use crate::addr::UserVa;
+use crate::commands::Remembered;
 use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
@@ -103,6 +104,8 @@ pub struct Instance {
     pub remains: Option<Remains>,
     /// Difference of its own time to the system's, in milliseconds, once set.
     pub time_offset_millis: Option<i64>,
+    /// For the table of commands.
+    pub remembered: Remembered,
 }
 
 /// Why an instance cannot be entered.
@@ -157,6 +160,7 @@ impl Instance {
             sessions: 0,
             remains: None,
             time_offset_millis: None,
+            remembered: Remembered::NEW,
         }
     }
 
@@ -170,6 +174,12 @@ impl Instance {
     #[must_use]
     pub const fn stays(&self) -> bool {
         self.has(flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE)
+    }
+
+    /// Whether it serves all sessions, or may turn out to: it is known when it is loaded.
+    #[must_use]
+    pub fn may_be_shared(&self) -> bool {
+        self.life == Life::Loading || self.has(flags::SINGLE_INSTANCE)
     }
 
     /// Its address space as the hardware needs it.
@@ -246,19 +256,20 @@ impl Table<Instance> {
         }
     }
 
-    /// A living instance of `uuid` that serves all sessions, or is being loaded.
+    /// A living instance of `uuid` that serves all sessions, or may turn out to. One that serves
+    /// one session tells that the others do so, too.
     #[must_use]
     pub fn shared_instance(&self, uuid: TeeUuid) -> Option<InstanceRef> {
+        let living =
+            |found: &Instance| found.uuid == uuid && !found.killed && found.life != Life::Dead;
+        if self
+            .iter()
+            .any(|(_, found)| living(found) && !found.may_be_shared())
+        {
+            return None;
+        }
         self.iter()
-            .find(|(_, found)| {
-                found.uuid == uuid
-                    && !found.killed
-                    && match found.life {
-                        Life::Loading => true,
-                        Life::Ready => found.has(flags::SINGLE_INSTANCE),
-                        Life::Dead => false,
-                    }
-            })
+            .find(|(_, found)| living(found))
             .map(|(slot, found)| InstanceRef {
                 slot,
                 generation: found.generation,

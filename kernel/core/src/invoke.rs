@@ -5,6 +5,7 @@
 
 use crate::args::Args;
 use crate::call::Call;
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::State;
 use crate::machine::Machine;
@@ -333,16 +334,19 @@ impl<M: Machine> Call<'_, M> {
                 Ok(instance) => instance,
                 Err(new) => return self.load_new(new, uuid),
             };
-            match self.claim(instance) {
-                Ok(()) => {}
+            match self.claim_while(instance, Instance::may_be_shared) {
+                Ok(true) => {}
+                // Loaded meanwhile, and it turned out to serve one client only.
+                Ok(false) => {
+                    let added = self.add_instance(&mut self.kernel.state(), uuid);
+                    return self.load_new(added?, uuid);
+                }
                 // It ended, or failed to load, while this call waited for it.
                 Err(TeeResult::TARGET_DEAD) => continue,
                 Err(err) => return Err(err),
             }
             let mut state = self.kernel.state();
             match state.guest.instances.at_mut(instance) {
-                // Loaded meanwhile, and it turned out to serve one client only.
-                Some(found) if !found.has(flags::SINGLE_INSTANCE) => {}
                 Some(found) if found.sessions > 0 && !found.has(flags::MULTI_SESSION) => {
                     drop(state);
                     self.unclaim(instance);
@@ -352,12 +356,8 @@ impl<M: Machine> Call<'_, M> {
                     found.sessions += 1;
                     return Ok(instance);
                 }
-                None => continue,
+                None => {}
             }
-            drop(state);
-            self.unclaim(instance);
-            let added = self.add_instance(&mut self.kernel.state(), uuid);
-            return self.load_new(added?, uuid);
         }
     }
 
@@ -389,6 +389,7 @@ impl<M: Machine> Call<'_, M> {
 
     fn load_new(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         let loaded = self.load(instance, uuid);
+        let mut waiters = 0;
         {
             let mut state = self.kernel.state();
             match (state.guest.instances.at_mut(instance), &loaded) {
@@ -396,11 +397,17 @@ impl<M: Machine> Call<'_, M> {
                     found.life = Life::Ready;
                     found.loaded_at = self.kernel.machine.ticks();
                     found.sessions = 1;
+                    if !found.may_be_shared() {
+                        // Who waited to share it needs one of its own, and need not wait for this
+                        // one's client to be done.
+                        waiters = core::mem::take(&mut found.waiters);
+                    }
                 }
-                (Some(_), Err(_)) => self.bury(&mut state, instance),
+                (Some(_), Err(_)) => self.bury(&mut state, instance, End::Died),
                 (None, _) => {}
             }
         }
+        self.wake(waiters);
         match loaded {
             Ok(()) => Ok(instance),
             Err(err) => {

@@ -7,6 +7,7 @@
 use crate::addr::{PAGE_SIZE, PhysPage};
 use crate::audit::Audit;
 use crate::buffers::Buffers;
+use crate::commands::Commands;
 use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
@@ -80,6 +81,8 @@ pub struct State {
     pub history: History,
     /// What was done in the wrong order.
     pub audit: Audit,
+    /// What TAs' commands cost.
+    pub commands: Commands,
     /// Buffers that pseudo-TAs mapped into TAs.
     pub buffers: Buffers,
     /// Snapshots and watchpoints.
@@ -143,6 +146,7 @@ impl<M: Machine> Kernel<M> {
         let buffers = Buffers::new();
         parts.machine.set_owner(OwnerId::STATS);
         let audit = Audit::new();
+        let commands = Commands::new();
         parts.machine.set_owner(previous);
         let state = State {
             pages: parts.pages,
@@ -150,6 +154,7 @@ impl<M: Machine> Kernel<M> {
             guest: guest?,
             history: History::new(),
             audit: audit?,
+            commands: commands?,
             buffers: buffers?,
             snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,

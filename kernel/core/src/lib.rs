@@ -15,6 +15,7 @@ pub mod args;
 pub mod audit;
 pub mod buffers;
 pub mod call;
+pub mod commands;
 pub mod entry;
 pub mod fallible;
 #[cfg(any(test, feature = "fuzzing"))]

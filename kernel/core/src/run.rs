@@ -7,6 +7,8 @@
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
+use crate::commands::Entered;
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life, Task};
 use crate::invoke::TaCall;
 use crate::kernel::{Kernel, State, mem, page_count};
@@ -65,30 +67,29 @@ impl<M: Machine> Call<'_, M> {
             };
             kernel.as_owner(owner, || {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
-                match entered {
-                    Ok(_) => kernel.set_task(&mut state, instance, Some(call)),
-                    Err(_) => {
-                        kernel.unmap_params(&mut state, instance, &mapped);
-                        kernel.report_refused_pages(&mut state, instance);
-                    }
+                if entered.is_err() {
+                    kernel.unmap_params(&mut state, instance, &mapped);
+                    kernel.report_refused_pages(&mut state, instance);
                 }
-                entered
+                let (context, root) = entered?;
+                let begun = kernel.begin_task(&mut state, instance, call, context.sp);
+                Ok::<_, TeeResult>((context, root, begun))
             })
         };
-        let (mut context, root) = entered?;
+        let (mut context, root, begun) = entered?;
         let params_va = UserVa(context.sp);
         kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
+        kernel.end_task(&mut state, instance, call, &begun, exit);
         match exit {
             Exit::Return(code) => {
-                kernel.set_task(&mut state, instance, None);
                 let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
                 kernel.unmap_params(&mut state, instance, &mapped);
                 back.map(|()| TeeResult(code))
             }
             Exit::Died => {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Died);
                 Err(TeeResult::TARGET_DEAD)
             }
         }
@@ -196,15 +197,46 @@ pub enum Death {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Notes what an instance is entered for, for those who ask meanwhile.
-    fn set_task(&self, state: &mut State, instance: InstanceRef, call: Option<TaCall>) {
-        if let Some(found) = state.guest.instances.at_mut(instance) {
-            found.task = call.map(|call| Task {
-                function: call.function as u32,
-                command: call.command,
-                session: call.session,
-                since: self.machine.ticks(),
-            });
+    /// Notes what an instance is entered for, for those who ask meanwhile or afterwards.
+    fn begin_task(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        call: TaCall,
+        sp: u64,
+    ) -> Entered {
+        let State {
+            guest, commands, ..
+        } = state;
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return Entered::default();
+        };
+        let begun = commands.enter(&self.machine, found, sp);
+        found.task = Some(Task {
+            function: call.function as u32,
+            command: call.command,
+            session: call.session,
+            since: begun.ticks,
+        });
+        begun
+    }
+
+    /// Notes what came of it. A dead instance has its memory still.
+    fn end_task(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        call: TaCall,
+        begun: &Entered,
+        exit: Exit,
+    ) {
+        let State {
+            guest, commands, ..
+        } = state;
+        if let Some(found) = guest.instances.at_mut(instance) {
+            let failed = exit != Exit::Return(TeeResult::SUCCESS.0);
+            commands.leave(&self.machine, found, call, begun, failed);
+            found.task = None;
         }
     }
 

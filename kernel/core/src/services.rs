@@ -91,6 +91,8 @@ fn last_pool(found: &Instance) -> PoolStats {
 }
 
 fn named_pool(found: &Instance, mut pool: PoolStats) -> PoolStats {
+    // Its maximum restarts with each command.
+    pool.alloc.max_allocated = found.remembered.maximum(pool.alloc.max_allocated);
     pool.owner = found.uuid;
     pool.alloc.desc = label("TA heap");
     pool

@@ -26,6 +26,12 @@ pub const VERSION: u32 = 2;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
+/// Offset from the pool's base of two little-endian `u64`: the most live bytes, and by how much the live
+/// bytes fall short of it. Readers from outside may restart the maximum while nobody allocates, by
+/// lowering both by the same amount.
+pub const PEAK_OFFSET: usize = offset_of!(Header, max_allocated);
+/// Largest pool.
+pub const MAX_POOL_BYTES: usize = MAX_UNITS * UNIT;
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
 /// Most blocks kept of a class, and one.
@@ -162,6 +168,8 @@ pub(crate) struct Header {
     /// A record's owner and epoch, for those blocks that are allocated next.
     pub(crate) stamp: Stamp,
 }
+
+const _: () = assert!(offset_of!(Header, room) == PEAK_OFFSET + 8);
 
 /// A call site's counters.
 #[repr(C)]

@@ -6,12 +6,14 @@
 
 mod cpio;
 mod packages;
+pub(crate) mod tests;
 
 use crate::images::{self, Images};
-use crate::{paths, setup, ui};
+use crate::{paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail};
 use cpio::Archive;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tally_symbols::elf;
 
 pub(crate) use packages::{Unreachable, upstream_source};
@@ -54,8 +56,8 @@ pub(crate) struct Linux {
     pub(crate) kernel: PathBuf,
     /// Everything in its RAM disk but the command.
     ramdisk: Vec<u8>,
-    /// Debian's packages, unpacked.
-    pub(crate) root: PathBuf,
+    /// Whether the C client could be built.
+    pub(crate) has_c_client: bool,
 }
 
 /// Gets the packages, builds the programs, and makes the RAM disk.
@@ -92,10 +94,14 @@ pub(crate) fn prepare(images: &Images) -> Result<Linux> {
         }
     }
     archive.file("lib/optee_armtz/names", names.as_bytes())?;
+    let c_client = c_client(&root)?;
+    if let Some(program) = &c_client {
+        archive.program("bin/hello-client", program)?;
+    }
     Ok(Linux {
         kernel,
         ramdisk: archive.finish()?,
-        root,
+        has_c_client: c_client.is_some(),
     })
 }
 
@@ -149,8 +155,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// Our own programs for Linux, by name.
 fn programs() -> Result<Vec<(String, Vec<u8>)>> {
     setup::ensure(setup::Part::LinuxTarget)?;
-    ui::step("Building", "teestat for Linux");
-    let built = images::programs(TARGET, &["teestat-linux"], &[], &[])?;
+    ui::step("Building", "teestat and tests for Linux");
+    let built = images::programs(TARGET, &["teestat-linux", "tally-linux"], &[], &[])?;
     if built.is_empty() {
         bail!("nothing was built for Linux");
     }
@@ -160,4 +166,23 @@ fn programs() -> Result<Vec<(String, Vec<u8>)>> {
     }
     programs.sort();
     Ok(programs)
+}
+
+/// The C client, built against Debian's headers and libteec; none without a compiler.
+fn c_client(root: &Path) -> Result<Option<Vec<u8>>> {
+    const COMPILER: &str = "aarch64-linux-gnu-gcc";
+    if !tool::works(COMPILER, "--version") {
+        return Ok(None);
+    }
+    let out = paths::out().join("hello-client");
+    let mut compile = Command::new(COMPILER);
+    compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-s", "-o"]);
+    compile.arg(&out);
+    compile.arg(paths::root().join("qemu/linux/client/hello.c"));
+    compile.arg("-I").arg(root.join("usr/include"));
+    compile
+        .arg("-L")
+        .arg(root.join("usr/lib/aarch64-linux-gnu"));
+    tool::run(compile.arg("-lteec"))?;
+    Ok(Some(read(&out)?))
 }

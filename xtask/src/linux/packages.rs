@@ -101,13 +101,6 @@ pub(crate) fn upstream_source(package: &str) -> Result<PathBuf> {
     find()?.with_context(|| format!("apt-get left no sources of {package}"))
 }
 
-/// Names and versions of the packages that are there, one a line.
-pub(crate) fn versions() -> Vec<String> {
-    let stamp = paths::out().join("debian").join("unpacked");
-    let text = std::fs::read_to_string(stamp).unwrap_or_default();
-    text.lines().skip(1).map(str::to_owned).collect()
-}
-
 struct Apt {
     dir: PathBuf,
 }

@@ -117,21 +117,11 @@ fn selftest(report: &mut Report, images: &Images, silence: Duration, tfa: Option
     };
     let time = begun.elapsed();
     let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
-    for test in &parsed.tests {
-        let name = format!("{group}: {}", test.name);
-        if report.wants(&name) {
-            let result = if test.ok {
-                Ok(())
-            } else {
-                Err(test.detail.clone())
-            };
-            report.record(&name, test.time, result);
-        }
-    }
+    record(report, group, &parsed);
     let result = closing(&parsed).and_then(|()| match outcome.ending {
         Ending::Exit(0) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
-        Ending::Exit(1) if parsed.tests.iter().any(|test| !test.ok) => Ok(()),
+        Ending::Exit(1) if parsed.failed() => Ok(()),
         Ending::Exit(status) => Err(format!("the guest ended with status {status}")),
         Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) | Ending::Silent => {
             Err("the guest did not end by itself".into())
@@ -171,16 +161,40 @@ fn died_well(images: &Images, outcome: &Outcome) -> Result<(), String> {
     Err(format!("{complaint}\n{end}"))
 }
 
-fn tail(text: &str, lines: usize) -> String {
+/// The last lines of a text.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Takes the results of the tests that were asked for.
+pub(crate) fn record(report: &mut Report, kind: &str, parsed: &Results) {
+    for test in &parsed.tests {
+        let name = format!("{kind}: {}", test.name);
+        if report.wants(&name) {
+            let result = if test.ok {
+                Ok(())
+            } else {
+                Err(test.detail.clone())
+            };
+            report.record(&name, test.time, result);
+        }
+    }
+}
+
+/// What a guest told.
 #[derive(Debug, Default, PartialEq)]
-struct Results {
+pub(crate) struct Results {
     tests: Vec<GuestTest>,
     done: Option<u64>,
     broken: Vec<String>,
+}
+
+impl Results {
+    /// Whether a test failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.tests.iter().any(|test| !test.ok)
+    }
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -192,7 +206,7 @@ struct GuestTest {
 }
 
 /// Reads the guest's results: one JSON object a line.
-fn parse(text: &str) -> Results {
+pub(crate) fn parse(text: &str) -> Results {
     let mut results = Results::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let Ok(object) = serde_json::from_str::<Value>(line) else {
@@ -213,7 +227,8 @@ fn parse(text: &str) -> Results {
     results
 }
 
-fn closing(results: &Results) -> Result<(), String> {
+/// Whether the results are whole.
+pub(crate) fn closing(results: &Results) -> Result<(), String> {
     let n = results.tests.len() as u64;
     if let Some(line) = results.broken.first() {
         return Err(format!("not a result: {line}"));

@@ -4,13 +4,13 @@
 //! something could not be run; a test that did not report is a failed one.
 //! **Knows nothing of:** what the tests check.
 
-mod guest;
+pub(crate) mod guest;
 mod host;
 mod leaks;
 mod report;
 
 use crate::images::{self, Config};
-use crate::{fuzz, lint, tidy, tool, ui};
+use crate::{fuzz, lint, linux, tidy, tool, ui};
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Paired tests in QEMU
     #[arg(long)]
     qemu: bool,
+    /// Paired tests in Debian's Linux in QEMU
+    #[arg(long)]
+    linux: bool,
     /// Miri on the portable crates
     #[arg(long)]
     miri: bool,
@@ -126,10 +129,10 @@ impl Report {
 
 /// Runs what was asked for.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let all = !(args.host || args.qemu || args.miri);
+    let all = !(args.host || args.qemu || args.linux || args.miri);
     let mut report = Report::new(args.filter.clone());
     // Lint and QEMU need images; a build that fails is one failed test, and the rest still runs.
-    let images = if all || args.host || args.qemu {
+    let images = if all || args.host || args.qemu || args.linux {
         let start = Instant::now();
         match images::build(&Config::default()) {
             Ok(images) => {
@@ -164,6 +167,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 guest::run(&mut report, images, silence);
             }
             None => report.record("qemu: selftest", None, Err("there are no images".into())),
+        }
+    }
+    if all || args.linux {
+        match &images {
+            Some(images) => {
+                linux::tests::run(&mut report, images, Duration::from_secs(args.timeout))
+            }
+            None => report.record("linux", None, Err("there are no images".into())),
         }
     }
     Ok(report.close())

@@ -5,10 +5,12 @@
 
 use alloc::vec::Vec;
 
+use tally_abi::TeeUuid;
 use tally_abi::pta::audit::{self, EventRow, HeldRow};
-use teec::{Context, Operation, ParamNone, ParamType, ParamValue, Session};
+use tally_abi::pta::inspect::CommandRow;
+use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 
-use super::{ClientError, Result, fetch_records, open, value_out};
+use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};
 
 /// How much the audit has seen and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct AuditTotals {
     pub dropped: u32,
     /// Call stacks that had no room.
     pub stacks_dropped: u32,
+    /// Calls of commands that had no room.
+    pub commands_dropped: u32,
 }
 
 fn session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
@@ -65,7 +69,42 @@ pub fn audit_totals(context: &Context<'_>) -> Result<AuditTotals> {
         events: p0.a(),
         dropped: p0.b(),
         stacks_dropped: p1.a(),
+        commands_dropped: p1.b(),
     })
+}
+
+/// Commands of a TA, or of all for the nil UUID.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn commands(context: &Context<'_>, uuid: TeeUuid) -> Result<Vec<CommandRow>> {
+    let octets = uuid.to_octets();
+    let octets = fetch_with(
+        &mut session(context)?,
+        "commands",
+        audit::CMD_COMMANDS,
+        &mut || Some(ParamTmpRef::new_input(&octets)),
+        2 * size_of::<CommandRow>(),
+    )?;
+    records("commands", &octets)
+}
+
+/// Does [`audit::ledger`] with a TA's commands.
+///
+/// # Errors
+/// [`ClientError`]; `OutOfMemory` when too many TAs are looked at in detail.
+pub fn set_ledger(context: &Context<'_>, uuid: TeeUuid, what: u32) -> Result<()> {
+    let octets = uuid.to_octets();
+    let mut op = Operation::new(
+        0,
+        ParamTmpRef::new_input(&octets),
+        ParamValue::new(what, 0, ParamType::ValueInput),
+        ParamNone,
+        ParamNone,
+    );
+    session(context)?
+        .invoke_command(audit::CMD_LEDGER, &mut op)
+        .map_err(|error| ClientError::Invoke("ledger", error))
 }
 
 /// Switches the test-only fault of the kernel that leaves behind what was closed too early.

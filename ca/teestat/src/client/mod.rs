@@ -7,7 +7,9 @@ mod audit;
 pub mod inspect;
 mod watch;
 
-pub use audit::{AuditTotals, audit_events, audit_totals, held, set_buffer_fault};
+pub use audit::{
+    AuditTotals, audit_events, audit_totals, commands, held, set_buffer_fault, set_ledger,
+};
 pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
 
 use alloc::string::String;

@@ -7,6 +7,7 @@ mod account;
 mod audit;
 mod inspect;
 mod leaks;
+mod ledger;
 mod snapshot;
 mod stock;
 
@@ -40,6 +41,7 @@ const GROUPS: &[&[Command]] = &[
     leaks::COMMANDS,
     snapshot::COMMANDS,
     audit::COMMANDS,
+    ledger::COMMANDS,
 ];
 
 /// All commands, in the order of the help.

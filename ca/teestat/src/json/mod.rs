@@ -5,9 +5,11 @@
 
 mod audit;
 pub(crate) mod inspect;
+mod ledger;
 mod watch;
 
 pub(crate) use audit::{events, held};
+pub(crate) use ledger::commands;
 pub(crate) use watch::saved;
 
 use alloc::string::String;

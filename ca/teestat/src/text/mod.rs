@@ -9,8 +9,10 @@
 
 mod audit;
 pub(crate) mod inspect;
+mod ledger;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
+pub(crate) use ledger::commands;
 
 use alloc::string::String;
 use core::fmt::{self, Display, Write};

@@ -181,29 +181,30 @@ impl AddressSpace {
         self.read_user(machine, va, buf).is_ok()
     }
 
+    /// Where a writable page of the TA's own is that is populated, at `va`; good until it is unmapped.
+    #[must_use]
+    pub fn own_page<M: SpaceMachine>(&self, machine: &M, va: UserVa) -> Option<PhysAddr> {
+        let page = page_number(va)?;
+        let region = self.regions.get(self.regions.find(page)?);
+        if region.backing != Backing::Zero || !region.prot.contains(Prot::WRITE) {
+            return None;
+        }
+        let leaf = self.tables.get(machine, page)?;
+        leaf.frame().addr().checked_add(va.page_offset() as u64)
+    }
+
     /// Writes a number into a TA's memory from outside, little-endian. False, and nothing
     /// written, unless it lies in one page of its own that is populated and writable.
     #[must_use]
     pub fn poke_u16<M: SpaceMachine>(&self, machine: &M, va: UserVa, value: u16) -> bool {
         let data = value.to_le_bytes();
-        let offset = va.page_offset();
-        let Some(page) = page_number(va) else {
-            return false;
-        };
-        let Some(at) = self.regions.find(page) else {
-            return false;
-        };
-        let region = self.regions.get(at);
-        if region.backing != Backing::Zero
-            || !region.prot.contains(Prot::WRITE)
-            || offset + data.len() > PAGE_SIZE
-        {
+        if va.page_offset() + data.len() > PAGE_SIZE {
             return false;
         }
-        let Some(leaf) = self.tables.get(machine, page) else {
+        let Some(pa) = self.own_page(machine, va) else {
             return false;
         };
-        machine.write_secure(PhysAddr(leaf.frame().addr().0 + offset as u64), &data);
+        machine.write_secure(pa, &data);
         true
     }
 

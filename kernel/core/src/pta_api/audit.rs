@@ -4,8 +4,9 @@
 //! **Knows nothing of:** how things come to be held.
 
 use crate::audit::Totals;
-use tally_abi::TeeResult;
 use tally_abi::pta::audit::{EventRow, HeldRow};
+use tally_abi::pta::inspect::CommandRow;
+use tally_abi::{TeeResult, TeeUuid};
 
 /// What is not undone, and what was done in the wrong order.
 pub trait AuditServices {
@@ -15,6 +16,15 @@ pub trait AuditServices {
     fn audit_event(&self, index: usize) -> Option<EventRow>;
     /// Counts.
     fn audit_totals(&self) -> Totals;
+    /// Commands of a TA, or of all for nil, in the order of their first calls.
+    fn command(&self, uuid: TeeUuid, index: usize) -> Option<CommandRow>;
+    /// Calls of commands that the table had no room for.
+    fn commands_dropped(&self) -> u64;
+    /// Does what [`tally_abi::pta::audit::ledger`] says with a TA's commands.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY` when too many TAs are looked at in detail, `BAD_PARAMETERS`.
+    fn ledger(&self, uuid: TeeUuid, what: u32) -> Result<(), TeeResult>;
     /// Switches the test-only fault of early closes.
     ///
     /// # Errors

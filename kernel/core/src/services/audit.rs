@@ -10,8 +10,9 @@ use crate::kernel::State;
 use crate::machine::Machine;
 use crate::pta_api::AuditServices;
 use crate::session::{Opener, Session, Target};
-use tally_abi::TeeResult;
-use tally_abi::pta::audit::{EventRow, HeldRow, Who, held};
+use tally_abi::pta::audit::{EventRow, HeldRow, Who, held, ledger};
+use tally_abi::pta::inspect::CommandRow;
+use tally_abi::{TeeResult, TeeUuid};
 
 fn channel_row(state: &State, channel: &Channel) -> HeldRow {
     HeldRow {
@@ -87,6 +88,28 @@ impl<M: Machine> AuditServices for CallServices<'_, M> {
 
     fn audit_totals(&self) -> Totals {
         self.kernel.state().audit.totals()
+    }
+
+    fn command(&self, uuid: TeeUuid, index: usize) -> Option<CommandRow> {
+        self.kernel.state().commands.row(uuid, index).copied()
+    }
+
+    fn commands_dropped(&self) -> u64 {
+        self.kernel.state().commands.dropped()
+    }
+
+    fn ledger(&self, uuid: TeeUuid, what: u32) -> Result<(), TeeResult> {
+        let mut state = self.kernel.state();
+        match what {
+            ledger::DETAIL | ledger::PLAIN => {
+                if !state.commands.set_detail(uuid, what == ledger::DETAIL) {
+                    return Err(TeeResult::OUT_OF_MEMORY);
+                }
+            }
+            ledger::CLEAR => state.commands.clear(uuid),
+            _ => return Err(TeeResult::BAD_PARAMETERS),
+        }
+        Ok(())
     }
 
     fn set_buffer_fault(&self, on: bool) -> Result<(), TeeResult> {

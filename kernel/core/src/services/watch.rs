@@ -9,7 +9,7 @@ use crate::heap::LiveGroup;
 use crate::kernel::State;
 use crate::machine::Machine;
 use crate::owner::OwnerId;
-use crate::pta_api::{Services, WatchServices};
+use crate::pta_api::{AuditServices, Services, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
 use tally_abi::pta::watch::SnapshotRow;
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
@@ -192,6 +192,9 @@ impl<M: Machine> CallServices<'_, M> {
         writer.section(section::POOLS, |index| self.pool(index))?;
         writer.section(section::OWNERS, |index| self.owner(index))?;
         writer.live()?;
+        writer.section(section::COMMANDS, |index| {
+            self.command(TeeUuid::nil(), index)
+        })?;
         header.total_bytes = writer.offset as u64;
         header.dropped = self.dropped(number);
         writer.write(0, header.as_bytes())?;

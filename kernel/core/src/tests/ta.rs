@@ -435,3 +435,43 @@ fn instances_run_out_and_come_back() {
         }
     });
 }
+
+#[test]
+fn opening_a_ta_of_its_own_waits_for_no_other_one_s_loading() {
+    // Bug: whether a TA is shared is known once one is loaded, and still every loading was waited for.
+    leaves_nothing(|world| {
+        let first = world.opened(MULTI);
+        let third = Arc::new(AtomicU32::new(0));
+        let id = third.clone();
+        world.on(Event::Command(tally_abi::rpc::cmd::LOAD_TA), move |world| {
+            id.store(world.opened(MULTI), Relaxed);
+        });
+        let second = world.opened(MULTI);
+        let waited = Event::Command(tally_abi::rpc::cmd::NOTIFICATION);
+        assert!(!world.take_events().contains(&waited));
+        for session in [first, second, third.load(Relaxed)] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+    });
+}
+
+#[test]
+fn who_waited_for_a_loading_is_woken_before_the_ta_is_entered() {
+    // Bug: the waiter slept through the first client's calls, without end if they had none.
+    leaves_nothing(|world| {
+        const WAITER: u32 = 5;
+        world.on(Event::Command(tally_abi::rpc::cmd::LOAD_TA), |world| {
+            let mut state = world.kernel.state();
+            for (_, found) in state.guest.instances.iter_mut() {
+                found.waiters |= 1 << WAITER;
+            }
+        });
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, |world| {
+            assert_eq!(world.take_woken(), [u64::from(WAITER)]);
+        });
+        world.ta(|run| run.exit(TeeResult::SUCCESS));
+        let session = world.opened(MULTI);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}

@@ -15,11 +15,28 @@ pub const CMD_HELD: u32 = 0;
 /// `(memref out: [`EventRow`] array)`: the last events, oldest first.
 pub const CMD_EVENTS: u32 = 1;
 /// `(value out: a = events ever, b = events that the ring has no more; value out: a = call stacks that
-/// had no room)`.
+/// had no room, b = calls of commands that had none)`.
 pub const CMD_TOTALS: u32 = 2;
 /// `(value in: a = 1 on, 0 off)`: the test-only fault: closing a channel leaves its mappings behind,
 /// with their kernel objects. Only in builds with test hooks, else `NOT_SUPPORTED`.
 pub const CMD_FAULT: u32 = 3;
+
+/// `(memref in: UUID octets, nil for all; memref out: [`super::inspect::CommandRow`] array)`: commands
+/// in the order of their first calls.
+pub const CMD_COMMANDS: u32 = 4;
+/// `(memref in: UUID octets; value in: a = [`ledger`])`. `OUT_OF_MEMORY` when too many TAs are looked at
+/// in detail.
+pub const CMD_LEDGER: u32 = 5;
+
+/// What [`CMD_LEDGER`] does.
+pub mod ledger {
+    /// Looks at the TA's calls in detail from now on: allocations, releases, depth of the stack.
+    pub const DETAIL: u32 = 0;
+    /// No more.
+    pub const PLAIN: u32 = 1;
+    /// Forgets the TA's commands; all TAs', for the nil UUID.
+    pub const CLEAR: u32 = 2;
+}
 
 /// Kinds of things held.
 pub mod held {

@@ -42,8 +42,6 @@ pub const CMD_FAILURES: u32 = 9;
 /// `(memref out: [`HistoryRow`] array; value out: a = rows given up)`: what TAs used that have ended, by
 /// UUID, latest first.
 pub const CMD_HISTORY: u32 = 10;
-/// `(memref in: UUID octets; memref out: [`CommandRow`] array)`: a TA's commands, calls and growth.
-pub const CMD_COMMANDS: u32 = 11;
 /// `(memref in: UUID octets, nil for all TAs; memref out: [`SessionRow`] array)`: open sessions.
 pub const CMD_SESSIONS: u32 = 12;
 
@@ -378,20 +376,20 @@ pub struct CommandRow {
     pub calls: u64,
     /// Calls that did not succeed.
     pub failed: u64,
-    /// Allocations during them.
+    /// Allocations during those that were looked at in detail.
     pub allocations: u64,
-    /// Releases during them.
+    /// Releases during those that were looked at in detail.
     pub releases: u64,
     /// Heap bytes afterwards less before, all calls together.
     pub net_bytes: i64,
     /// Highest that the heap rose above where it was at an entry.
     pub heap_above_entry: u64,
-    /// Deepest stack.
+    /// Deepest stack of those that were looked at in detail.
     pub stack_deepest: u64,
     /// Ticks of the system counter spent, all calls together.
     pub ticks: u64,
-    /// Unused, zero.
-    pub reserved: u64,
+    /// Calls that were looked at in detail ([`crate::pta::audit::CMD_LEDGER`]).
+    pub detailed: u64,
 }
 
 const _: () = {

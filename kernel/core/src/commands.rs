@@ -1,0 +1,357 @@
+//! What each command of a TA costs: calls, growth, peak, ticks; kept from outside around its runs.
+//!
+//! Cheap figures are kept always: two words of the pool's header are read on the way in and on the way
+//! out, at a place that is looked up once an instance, and the maximum there is restarted. Allocations, releases and the
+//! depth of the stack take a walk over the pool's sites and over the stack; they are kept only for
+//! TAs that somebody asked it for ([`Commands::set_detail`]).
+//!
+//! **Invariant:** the table is bounded and counts what it drops. The TA's header is untrusted: what
+//! does not add up counts as nothing and is not written to.
+//! **Knows nothing of:** how a TA is entered.
+
+use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use crate::fallible::{HeapExhausted, vec_with_capacity};
+use crate::instance::Instance;
+use crate::invoke::TaCall;
+use crate::machine::Machine;
+use crate::mem::space::AddressSpace;
+use crate::ta_heap;
+use alloc::vec::Vec;
+use tally_abi::TeeUuid;
+use tally_abi::pta::inspect::CommandRow;
+use tally_abi::ta::entry;
+use tally_ledger::{MAX_POOL_BYTES, PEAK_OFFSET};
+use zerocopy::IntoBytes;
+
+/// Commands that are told apart.
+pub const MAX_ROWS: usize = 64;
+/// TAs whose calls are looked at in detail at a time.
+pub const MAX_DETAIL: usize = 4;
+/// Pages of a stack that are looked at.
+const MAX_STACK_PAGES: u64 = 64;
+
+/// The table.
+#[derive(Debug)]
+pub struct Commands {
+    rows: Vec<CommandRow>,
+    detail: [Option<TeeUuid>; MAX_DETAIL],
+    /// How many of them are set.
+    details: usize,
+    /// Calls of commands that had no row.
+    dropped: u64,
+}
+
+/// Two words of a pool's header: the most live bytes, and by how much the live bytes fall short of
+/// it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Peak {
+    max: u64,
+    room: u64,
+}
+
+impl Peak {
+    fn read<M: Machine>(machine: &M, at: PhysAddr) -> Option<Self> {
+        let mut words = [0_u64; 2];
+        machine.read_secure(at, words.as_mut_bytes());
+        let [max, room] = words;
+        let sane = max <= MAX_POOL_BYTES as u64 && room <= max;
+        sane.then_some(Self { max, room })
+    }
+
+    fn write<M: Machine>(self, machine: &M, at: PhysAddr) {
+        machine.write_secure(at, [self.max, self.room].as_bytes());
+    }
+
+    const fn live(self) -> u64 {
+        self.max - self.room
+    }
+}
+
+/// What was so when a command was entered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entered {
+    /// Ticks of the system counter.
+    pub ticks: u64,
+    /// Heap bytes.
+    live: u64,
+    detail: Option<Detail>,
+}
+
+/// What was so as well, if somebody asked for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Detail {
+    allocations: u64,
+    releases: u64,
+}
+
+/// What an instance remembers for the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Where the two words of its pool's header are, once found.
+    peak_at: Option<PhysAddr>,
+    /// Most live bytes ever: the pool's own maximum restarts with each command.
+    max: u64,
+    /// The row of its last command.
+    row: usize,
+}
+
+impl Remembered {
+    /// Nothing yet.
+    pub const NEW: Self = Self {
+        peak_at: None,
+        max: 0,
+        row: 0,
+    };
+
+    /// The most live bytes ever, given what the pool says.
+    #[must_use]
+    pub const fn maximum(&self, said: u32) -> u32 {
+        if self.max > said as u64 {
+            self.max as u32
+        } else {
+            said
+        }
+    }
+}
+
+impl Commands {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new() -> Result<Self, HeapExhausted> {
+        Ok(Self {
+            rows: vec_with_capacity(MAX_ROWS)?,
+            detail: [None; MAX_DETAIL],
+            details: 0,
+            dropped: 0,
+        })
+    }
+
+    /// Rows of a TA, or of all if `uuid` is nil, in the order of their first calls.
+    #[must_use]
+    pub fn row(&self, uuid: TeeUuid, index: usize) -> Option<&CommandRow> {
+        let of_ta = |row: &&CommandRow| uuid == TeeUuid::nil() || row.uuid == uuid;
+        self.rows.iter().filter(of_ta).nth(index)
+    }
+
+    /// Calls of commands that had no row.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Forgets the rows of a TA, or all if `uuid` is nil.
+    pub fn clear(&mut self, uuid: TeeUuid) {
+        self.rows
+            .retain(|row| uuid != TeeUuid::nil() && row.uuid != uuid);
+        if uuid == TeeUuid::nil() {
+            self.dropped = 0;
+        }
+    }
+
+    /// Looks at the calls of a TA in detail, or no more. False when there are too many such TAs.
+    pub fn set_detail(&mut self, uuid: TeeUuid, on: bool) -> bool {
+        for place in &mut self.detail {
+            if *place == Some(uuid) {
+                *place = None;
+            }
+        }
+        let free = self.detail.iter_mut().find(|place| place.is_none());
+        let done = match free {
+            Some(place) if on => {
+                *place = Some(uuid);
+                true
+            }
+            Some(_) => true,
+            None => !on,
+        };
+        self.details = self.detail.iter().flatten().count();
+        done
+    }
+
+    fn is_detailed(&self, uuid: TeeUuid) -> bool {
+        self.details != 0 && self.detail.contains(&Some(uuid))
+    }
+
+    /// A TA is about to be entered.
+    pub fn enter<M: Machine>(&self, machine: &M, instance: &mut Instance, sp: u64) -> Entered {
+        let mut live = 0;
+        if let Some(at) = find_peak(machine, instance)
+            && let Some(peak) = Peak::read(machine, at)
+        {
+            live = peak.live();
+            instance.remembered.max = instance.remembered.max.max(peak.max);
+            if peak.room != 0 {
+                let restarted = Peak { max: live, room: 0 };
+                restarted.write(machine, at);
+            }
+        }
+        let detail = if self.is_detailed(instance.uuid) {
+            Some(begin_detail(machine, instance, sp))
+        } else {
+            None
+        };
+        Entered {
+            ticks: machine.ticks(),
+            live,
+            detail,
+        }
+    }
+
+    /// A TA returned, or died: `failed`. Its memory is still there.
+    pub fn leave<M: Machine>(
+        &mut self,
+        machine: &M,
+        instance: &mut Instance,
+        call: TaCall,
+        entered: &Entered,
+        failed: bool,
+    ) {
+        let ticks = machine.ticks().wrapping_sub(entered.ticks);
+        let at = find_peak(machine, instance);
+        let after = at.and_then(|at| Peak::read(machine, at));
+        if let Some(after) = after {
+            instance.remembered.max = instance.remembered.max.max(after.max);
+        }
+        let detail = entered.detail.map(|detail| {
+            let now = allocations(machine, instance);
+            (
+                now.allocations.wrapping_sub(detail.allocations),
+                now.releases.wrapping_sub(detail.releases),
+                stack_depth(machine, instance),
+            )
+        });
+        let Some(row) = self.row_for(instance, call) else {
+            self.dropped += 1;
+            return;
+        };
+        row.calls += 1;
+        row.failed += u64::from(failed);
+        row.ticks = row.ticks.wrapping_add(ticks);
+        // A pool that was sane before and is not now says nothing.
+        if let Some(after) = after {
+            row.net_bytes = row
+                .net_bytes
+                .wrapping_add(after.live() as i64 - entered.live as i64);
+            let above = after.max.saturating_sub(entered.live);
+            row.heap_above_entry = row.heap_above_entry.max(above);
+        }
+        if let Some((allocations, releases, depth)) = detail {
+            row.detailed += 1;
+            row.allocations = row.allocations.wrapping_add(allocations);
+            row.releases = row.releases.wrapping_add(releases);
+            row.stack_deepest = row.stack_deepest.max(depth);
+        }
+    }
+
+    fn row_for(&mut self, instance: &mut Instance, call: TaCall) -> Option<&mut CommandRow> {
+        let function = call.function as u32;
+        let is_it = |row: &CommandRow| {
+            row.command == call.command && row.function == function && row.uuid == instance.uuid
+        };
+        let last = instance.remembered.row;
+        let at = if self.rows.get(last).is_some_and(is_it) {
+            last
+        } else if let Some(at) = self.rows.iter().position(is_it) {
+            at
+        } else if self.rows.len() < MAX_ROWS {
+            self.rows.push(CommandRow {
+                uuid: instance.uuid,
+                function,
+                command: call.command,
+                ..CommandRow::default()
+            });
+            self.rows.len() - 1
+        } else {
+            return None;
+        };
+        instance.remembered.row = at;
+        self.rows.get_mut(at)
+    }
+}
+
+/// Whether a call is one of a command's, as opposed to a session's beginning and end.
+#[must_use]
+pub const fn is_command(call: &TaCall) -> bool {
+    call.function == entry::INVOKE_COMMAND
+}
+
+/// Where the two words of an instance's pool are. A heap is never unmapped, so the place is good for
+/// as long as the instance has memory.
+fn find_peak<M: Machine>(machine: &M, instance: &mut Instance) -> Option<PhysAddr> {
+    if instance.remembered.peak_at.is_none() {
+        let va = instance.heap?.checked_add(PEAK_OFFSET as u64)?;
+        // Both words lie in one page.
+        if va.page_offset() + size_of::<Peak>() > PAGE_SIZE {
+            return None;
+        }
+        let space = instance.space.as_ref()?;
+        instance.remembered.peak_at = space.own_page(machine, va);
+    }
+    instance.remembered.peak_at
+}
+
+fn begin_detail<M: Machine>(machine: &M, instance: &Instance, sp: u64) -> Detail {
+    for_stack(instance, |space, page_va| {
+        let Some(page) = space.own_page(machine, page_va) else {
+            return true;
+        };
+        // What lies below the stack pointer is nobody's.
+        let unused = sp.saturating_sub(page_va.0).min(PAGE_SIZE as u64) as usize;
+        const ZEROS: [u8; 256] = [0; 256];
+        let mut done = 0;
+        while done < unused {
+            let piece = (unused - done).min(ZEROS.len());
+            machine.write_secure(PhysAddr(page.0 + done as u64), &ZEROS[..piece]);
+            done += piece;
+        }
+        true
+    });
+    allocations(machine, instance)
+}
+
+fn allocations<M: Machine>(machine: &M, instance: &Instance) -> Detail {
+    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
+        return Detail::default();
+    };
+    let stats = ta_heap::stats(machine, space, heap);
+    Detail {
+        allocations: stats.num_get,
+        releases: stats.num_release,
+    }
+}
+
+/// Bytes from the top of the stack down to the lowest word that is not zero.
+fn stack_depth<M: Machine>(machine: &M, instance: &Instance) -> u64 {
+    let mut depth = 0;
+    for_stack(instance, |space, page_va| {
+        let Some(page) = space.own_page(machine, page_va) else {
+            return true;
+        };
+        let mut chunk = [0_u64; 64];
+        for at in (0..PAGE_SIZE as u64).step_by(size_of_val(&chunk)) {
+            machine.read_secure(PhysAddr(page.0 + at), chunk.as_mut_bytes());
+            if let Some(word) = chunk.iter().position(|&word| word != 0) {
+                let lowest = page_va.0 + at + 8 * word as u64;
+                depth = instance.stack_top.saturating_sub(lowest);
+                return false;
+            }
+        }
+        true
+    });
+    depth
+}
+
+/// Calls `each` for the pages of a stack, from the lowest on, while it wants more.
+fn for_stack(instance: &Instance, mut each: impl FnMut(&AddressSpace, UserVa) -> bool) {
+    let Some(space) = &instance.space else { return };
+    let len = instance.stack_len.min(MAX_STACK_PAGES * PAGE_SIZE as u64);
+    let Some(low) = instance.stack_top.checked_sub(len) else {
+        return;
+    };
+    let mut page = UserVa(low).page_base();
+    while page.0 < instance.stack_top && each(space, page) {
+        page = UserVa(page.0 + PAGE_SIZE as u64);
+    }
+}

@@ -1,0 +1,39 @@
+//! The paired tests that run in Linux: stock driver, stock libraries, our kernel.
+//!
+//! `linux-tests RESULTS [FILTER]` runs them and writes one JSON object a line to RESULTS;
+//! `linux-tests child NAME` is what some tests start and kill.
+//!
+//! **Invariant:** after every test the secure world's account is what it was before, to the byte.
+//! **Knows nothing of:** the host, but for the port that RESULTS is.
+#![forbid(unsafe_code)]
+
+mod account;
+mod bench;
+mod children;
+mod results;
+mod tests;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["child", name] => children::run(name),
+        [results, ..] => {
+            let filter = args.get(1).copied().unwrap_or_default();
+            match tests::run(results, filter) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(why) => {
+                    eprintln!("linux-tests: {why}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        [] => {
+            eprintln!("usage: linux-tests RESULTS [FILTER]");
+            ExitCode::from(2)
+        }
+    }
+}

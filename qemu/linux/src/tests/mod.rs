@@ -1,0 +1,103 @@
+//! The list of tests, and how one is run.
+//!
+//! **Invariant:** a test that leaves something behind fails, and the next one starts from what is.
+//! **Knows nothing of:** what a test does.
+
+mod calls;
+mod cpus;
+mod driver;
+mod processes;
+
+use std::time::Instant;
+
+use teec::Context;
+
+use crate::account::Account;
+use crate::bench::{self, Outcome};
+use crate::results::Results;
+
+struct Test {
+    name: &'static str,
+    run: fn() -> Outcome,
+}
+
+const fn test(name: &'static str, run: fn() -> Outcome) -> Test {
+    Test { name, run }
+}
+
+static TESTS: &[Test] = &[
+    test(
+        "the driver probes without a warning",
+        driver::probes_quietly,
+    ),
+    test("teestat prints pools and TAs", calls::teestat_prints),
+    test(
+        "a TA is loaded by the supplicant and answers",
+        calls::hello_answers,
+    ),
+    test(
+        "memory references go both ways",
+        calls::memory_goes_both_ways,
+    ),
+    test("an unknown TA is not found", calls::unknown_ta_is_not_found),
+    test("time is the normal world's", calls::time_is_linux_s),
+    test("a C client over libteec", calls::c_client),
+    test("a cancelled call ends at once", calls::cancellation),
+    test("sixty-four clients at once", processes::many_clients),
+    test(
+        "a client killed while its call sleeps",
+        processes::killed_asleep,
+    ),
+    test(
+        "a client killed while it waits for a TA",
+        processes::killed_in_queue,
+    ),
+    test(
+        "a client killed while its TA loops",
+        processes::killed_in_loop,
+    ),
+    test(
+        "the supplicant killed in the middle of a request",
+        processes::supplicant_killed,
+    ),
+    test("Linux keeps its ticks while a TA loops", cpus::ticks_go_on),
+    test("every CPU is in a TA of its own", cpus::all_in_tas),
+    test("CPUs come and go while calls run", cpus::hotplug),
+    test("opened and closed five hundred times", calls::soak),
+    test("the driver is unloaded and loaded again", driver::reload),
+    test("the kernel's log has no warning in the end", driver::quiet),
+];
+
+/// Runs the tests whose name contains `filter`; whether all went well.
+pub(crate) fn run(results: &str, filter: &str) -> Result<bool, String> {
+    let mut results = Results::open(results).map_err(|error| format!("{results}: {error}"))?;
+    let mut well = true;
+    // What Linux keeps for itself once it was needed is there before the first account.
+    processes::many_clients()?;
+    for test in TESTS.iter().filter(|test| test.name.contains(filter)) {
+        let begun = Instant::now();
+        let result = checked(test.run);
+        well &= result.is_ok();
+        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("{word} {}", test.name);
+        results
+            .test(test.name, begun.elapsed(), &result)
+            .map_err(|error| format!("results: {error}"))?;
+    }
+    results
+        .close()
+        .map_err(|error| format!("results: {error}"))?;
+    Ok(well)
+}
+
+/// Runs a test between two accounts.
+fn checked(run: fn() -> Outcome) -> Outcome {
+    let before = account()?;
+    run()?;
+    before.same_as(&account()?)
+}
+
+fn account() -> Result<Account, String> {
+    let transport = bench::connect()?;
+    Account::take(&Context::new(&transport))
+}
