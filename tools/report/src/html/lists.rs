@@ -10,6 +10,10 @@ use super::table::{Cell, Table};
 use crate::account::Account;
 use crate::shown;
 use crate::snapshot::text;
+use tally_abi::snapshot::section;
+
+/// Of a section that the writer left out.
+const NOT_THERE: &str = "<p>The snapshot does not say.</p>";
 
 /// Cards, commands, and TAs that have ended.
 pub(super) fn tas(page: &Page<'_>, out: &mut String) {
@@ -22,7 +26,11 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
         out,
     );
     if snapshot.tas.is_empty() {
-        out.push_str("<p>None was loaded.</p>");
+        out.push_str(if snapshot.has(section::TAS) {
+            "<p>None was loaded.</p>"
+        } else {
+            NOT_THERE
+        });
     }
     cards::write(account, out);
     Table {
@@ -119,6 +127,9 @@ pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
         "Where heaps are allocated from: now, at most, and ever.",
         out,
     );
+    if !account.snapshot.has(section::SITES) && account.snapshot.sites.is_empty() {
+        out.push_str(NOT_THERE);
+    }
     let mut rows: Vec<_> = account.snapshot.sites.iter().zip(&account.sites).collect();
     rows.sort_by_key(|(site, _)| std::cmp::Reverse(site.live_bytes));
     Table {
@@ -178,7 +189,11 @@ pub(super) fn failures(page: &Page<'_>, out: &mut String) {
         })
         .collect();
     if rows.is_empty() {
-        out.push_str("<p>None is on record.</p>");
+        out.push_str(if account.snapshot.has(section::FAILURES) {
+            "<p>None is on record.</p>"
+        } else {
+            NOT_THERE
+        });
     }
     Table {
         id: "failure-rows",
