@@ -3,12 +3,26 @@
 //! **Invariant:** only in builds with the feature `test-hooks`.
 //! **Knows nothing of:** what the reports look like.
 
+use alloc::vec::Vec;
 use core::hint::black_box;
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use tally_abi::pta::control::fault;
+use tally_arch::Arm;
+use tally_core::machine::ThreadControl;
+use tally_core::owner::OwnerId;
 
-/// Breaks the kernel; returns if there is no such way.
-pub(crate) fn fault(kind: u32) {
+/// Bytes of the block that is lost.
+const LOST_BYTES: usize = 40;
+
+/// The address of the block that was lost, its bits inverted: no pointer to it. 0 if none was.
+static LOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Breaks the kernel; false if there is no such way.
+pub(crate) fn fault(kind: u32) -> bool {
     match kind {
+        fault::LOSE_BLOCK => return lose_block(),
+        fault::FREE_LOST => return free_lost(),
         fault::PANIC => panic!("asked for by the control pTA"),
         fault::BAD_READ => read_unmapped(),
         fault::STACK_OVERFLOW => {
@@ -17,6 +31,39 @@ pub(crate) fn fault(kind: u32) {
         fault::WRITE_CODE => write_code(),
         _ => {}
     }
+    false
+}
+
+/// Allocates for the kernel itself, and forgets it. False if there is one already, or no memory.
+#[inline(never)]
+fn lose_block() -> bool {
+    let mut block = Vec::<u8>::new();
+    let owner = Arm.set_owner(OwnerId::KERNEL);
+    let allocated = block.try_reserve_exact(LOST_BYTES).is_ok();
+    Arm.set_owner(owner);
+    let mut block = ManuallyDrop::new(block);
+    let hidden = !block.as_mut_ptr().expose_provenance();
+    let kept = allocated
+        && LOST
+            .compare_exchange(0, hidden, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+    if !kept {
+        drop(ManuallyDrop::into_inner(block));
+    }
+    kept
+}
+
+/// Frees it. False if there is none.
+fn free_lost() -> bool {
+    let hidden = LOST.swap(0, Ordering::Relaxed);
+    let block = core::ptr::with_exposed_provenance_mut::<u8>(!hidden);
+    if hidden == 0 {
+        return false;
+    }
+    // SAFETY: the vector that `lose_block` forgot, of this capacity and no octets; the swap has given it
+    // to us alone.
+    drop(unsafe { Vec::from_raw_parts(block, 0, LOST_BYTES) });
+    true
 }
 
 #[inline(never)]

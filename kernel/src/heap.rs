@@ -7,21 +7,24 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds};
-use tally_core::heap::{KernelHeap, LiveGroup};
+use tally_core::heap::{BlockAt, KernelHeap};
 use tally_core::inspect::failures::Failures;
 use tally_core::machine::{Clock, millis};
 use tally_core::owner::OwnerId;
 use tally_core::services::label;
 use tally_core::ta_heap::pool_stats;
 use tally_core::text::TextBuffer;
+use tally_ledger::view::Inconsistent;
 use tally_ledger::{
-    AllocError, CallStack, Caller, Config, Group, Origin, Pool, SiteInfo, StackBounds, Strategy,
-    Walkable,
+    AllocError, Block, CallStack, Caller, Config, Origin, Pool, SiteId, SiteInfo, StackBounds,
+    Strategy, Walkable,
 };
 
 /// Whether somebody can ask.
@@ -43,14 +46,14 @@ const DEPTH: usize = CONFIG.depth as usize;
 const TOP_SITES: usize = 5;
 /// Bytes kept of the last out-of-memory report.
 const REPORT_BYTES: usize = 1024;
-/// Groups that one list of live blocks tells apart.
-const MAX_GROUPS: usize = 32;
 
 type Report = TextBuffer<REPORT_BYTES>;
 
 /// The global allocator.
 pub(crate) struct Heap {
     pool: IrqLock<Option<Pool>>,
+    /// Address of the pool, 0 before there is one.
+    base: AtomicU64,
     last_oom: IrqLock<Report>,
     failures: IrqLock<Failures>,
 }
@@ -58,6 +61,7 @@ pub(crate) struct Heap {
 #[global_allocator]
 pub(crate) static HEAP: Heap = Heap {
     pool: IrqLock::new(None),
+    base: AtomicU64::new(0),
     last_oom: IrqLock::new(Report::EMPTY),
     failures: IrqLock::new(Failures::EMPTY),
 };
@@ -76,6 +80,7 @@ impl Heap {
         // 1. `memory` is exclusive and lives for good, by its type.
         // 2. The caller zeroed it.
         *pool = unsafe { Pool::create(base, memory.len(), memory.len(), &CONFIG) }.ok();
+        self.base.store(base.addr().get() as u64, Ordering::Relaxed);
         pool.is_some()
     }
 
@@ -295,39 +300,30 @@ impl KernelHeap for Heap {
             .unwrap_or((0, 0))
     }
 
-    fn live_groups(&self, since: u16, groups: &mut [LiveGroup]) -> usize {
-        let mut found = [Group::default(); MAX_GROUPS];
-        self.with(|pool| {
-            let since = (since != 0).then_some(since);
-            let Ok(totals) = pool.group(since, &mut found) else {
-                return 0;
-            };
-            // What the question itself takes is no answer.
-            let lasting =
-                |group: &&Group| ![OwnerId::CALL.0, OwnerId::STATS.0].contains(&group.owner.0);
-            let mut count = 0;
-            for group in found[..totals.groups].iter().filter(lasting) {
-                let Some(out) = groups.get_mut(count) else {
-                    break;
-                };
-                count += 1;
-                let mut frames = pool
-                    .site(group.site)
-                    .map_or([0; MAX_FRAMES], |site| site.frames);
-                for frame in &mut frames {
-                    *frame = image_offset(*frame).unwrap_or(0);
-                }
-                *out = LiveGroup {
-                    owner: OwnerId(group.owner.0),
-                    blocks: group.blocks,
-                    bytes: group.bytes,
-                    block_size: group.block_size,
-                    frames,
-                };
-            }
-            count
+    fn range(&self) -> Range<u64> {
+        let base = self.base.load(Ordering::Relaxed);
+        let bytes = self.with(|pool| pool.committed()).unwrap_or(0);
+        base..base + bytes as u64
+    }
+
+    fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent> {
+        let listed = self.with(|pool| pool.blocks(cursor, out));
+        let (count, next) = listed.unwrap_or(Ok((0, 0)))?;
+        Ok((count, (next != 0).then_some(next)))
+    }
+
+    fn look_up(&self, work: &mut dyn FnMut(&BlockAt<'_>)) {
+        let pool = self.pool.lock();
+        let view = pool.as_ref().and_then(|pool| pool.view().ok());
+        // The kernel's own books make sense; where they do not, its next allocation says so.
+        work(&|offset| view.as_ref()?.block_at(offset as usize).ok().flatten());
+    }
+
+    fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES] {
+        let site = self.with(|pool| pool.site(site)).flatten();
+        site.map_or([0; MAX_FRAMES], |site| {
+            site.frames.map(|frame| image_offset(frame).unwrap_or(0))
         })
-        .unwrap_or(0)
     }
 
     fn dump(&self, out: &mut dyn Write) {

@@ -50,7 +50,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     claim(&mut pages, &heap_pages, &record_pages);
 
     #[cfg(feature = "test-hooks")]
-    let fault: Option<fn(u32)> = Some(crate::faults::fault);
+    let fault: Option<fn(u32) -> bool> = Some(crate::faults::fault);
     #[cfg(not(feature = "test-hooks"))]
     let fault = None;
 

@@ -5,17 +5,17 @@
 //! **Knows nothing of:** how blocks are recorded.
 
 use crate::list;
-use crate::records::Text;
+use crate::records::{self, Records, Text};
 use core::fmt::Write;
-use tally_abi::pta::memleak::{CMD_LIST, CMD_MARK, CMD_NAME, UUID, list_flag};
-use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
+use tally_abi::pta::leaks::{MARK_NAME, ScanRow};
+use tally_abi::pta::memleak::{
+    CMD_CLEAR, CMD_DIFF, CMD_ENDED, CMD_LIST, CMD_MARK, CMD_MARK_NAMED, CMD_MARKS, CMD_NAME,
+    CMD_SCAN, CMD_SUSPECTS, UUID, list_flag,
+};
+use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::heap::LiveGroup;
+use tally_core::pta_api::leaks::{Heaps, MarkRange};
 use tally_core::pta_api::{Params, PseudoTa, Services};
-use zerocopy::IntoBytes;
-
-/// Most groups of one heap that are listed.
-const MAX_GROUPS: usize = 32;
 
 pub(crate) struct Memleak;
 
@@ -42,8 +42,36 @@ impl PseudoTa for Memleak {
         match command {
             CMD_MARK => {
                 list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
-                let mark = services.mark()?;
+                let mark = services.mark_named(b"")?;
                 params.set_value(0, u32::from(mark), 0);
+                Ok(())
+            }
+            CMD_MARK_NAMED => mark_named(services, params),
+            CMD_MARKS => {
+                list::expect(params, [VALUE_OUTPUT, MEMREF_OUTPUT, NONE, NONE])?;
+                let (last, dropped) = services.mark_counts();
+                params.set_value(0, last, dropped);
+                records::write(params, 1, |index| services.mark_row(index))
+            }
+            CMD_DIFF => diff(services, params),
+            CMD_ENDED => {
+                list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, MEMREF_OUTPUT, NONE])?;
+                let since = mark_number(params.value(0).0)?;
+                params.set_value(1, services.ended_dropped(), 0);
+                records::write(params, 2, |index| services.ended_row(since, index))
+            }
+            CMD_SCAN => scan(services, params),
+            CMD_SUSPECTS => {
+                list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+                let heaps = one_heap(params, 0)?;
+                let mut list = Records::new(params, 1);
+                services.suspects(heaps, &mut |row| list.put(row))?;
+                list.finish()
+            }
+            CMD_CLEAR => {
+                list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+                let cleared = services.clear(one_heap(params, 0)?)?;
+                params.set_value(1, cleared, 0);
                 Ok(())
             }
             CMD_LIST => list_leaks(services, params),
@@ -62,35 +90,95 @@ impl PseudoTa for Memleak {
     }
 }
 
+/// The number of a mark, or 0.
+fn mark_number(value: u32) -> Result<u16, TeeResult> {
+    u16::try_from(value).map_err(|_| TeeResult::BAD_PARAMETERS)
+}
+
+/// The heap that UUID octets name: nil is the kernel's.
+fn one_heap(params: &dyn Params, index: usize) -> Result<Heaps, TeeResult> {
+    let mut octets = [0; 16];
+    if params.memref_len(index) != octets.len() as u64 {
+        return Err(TeeResult::BAD_PARAMETERS);
+    }
+    params.read(index, 0, &mut octets)?;
+    let uuid = TeeUuid::from_octets(octets);
+    Ok(if uuid == TeeUuid::nil() {
+        Heaps::Kernel
+    } else {
+        Heaps::Ta(uuid)
+    })
+}
+
+fn mark_named(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+    list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+    let mut name = [0; MARK_NAME];
+    let len = usize::try_from(params.memref_len(0)).unwrap_or(usize::MAX);
+    let name = name.get_mut(..len).ok_or(TeeResult::BAD_PARAMETERS)?;
+    params.read(0, 0, name)?;
+    let mark = services.mark_named(name)?;
+    params.set_value(1, u32::from(mark), 0);
+    Ok(())
+}
+
+fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+    list::expect(
+        params,
+        [VALUE_INPUT, VALUE_INPUT, MEMREF_INPUT, MEMREF_OUTPUT],
+    )?;
+    let (from, until) = params.value(0);
+    let marks = MarkRange {
+        from: mark_number(from)?,
+        until: mark_number(until)?,
+    };
+    if ![marks.from, marks.until]
+        .iter()
+        .all(|&mark| mark == 0 || services.knows_mark(mark))
+    {
+        return Err(TeeResult::BAD_PARAMETERS);
+    }
+    let heaps = match (params.memref_len(2), params.value(1).0) {
+        (0, 0) => Heaps::All,
+        (0, list_flag::KERNEL_ONLY) => Heaps::Kernel,
+        (0, list_flag::TA_ONLY) => Heaps::Tas,
+        (_, 0) => one_heap(params, 2)?,
+        _ => return Err(TeeResult::BAD_PARAMETERS),
+    };
+    if matches!(heaps, Heaps::Ta(_)) && services.heap_count(heaps) == 0 {
+        return Err(TeeResult::ITEM_NOT_FOUND);
+    }
+    let mut list = Records::new(params, 3);
+    services.diff(heaps, marks, &mut |record| list.put(record))?;
+    list.finish()
+}
+
+fn scan(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+    list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+    let heaps = one_heap(params, 0)?;
+    let needed = services.heap_count(heaps) as u64 * size_of::<ScanRow>() as u64;
+    // Nothing is scanned for an answer that has no room.
+    if params.memref_len(1) < needed {
+        return list::finish(params, 1, needed);
+    }
+    let mut list = Records::new(params, 1);
+    services.scan(heaps, &mut |row| list.put(row))?;
+    list.finish()
+}
+
 fn list_leaks(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (mark, flags) = params.value(0);
-    let since = u16::try_from(mark).map_err(|_| TeeResult::BAD_PARAMETERS)?;
-    let room = params.memref_len(1);
-    let mut needed = 0;
-    let mut groups = [LiveGroup::default(); MAX_GROUPS];
-    let mut put = |params: &mut dyn Params, groups: &[LiveGroup], ta| {
-        for group in groups {
-            let record = services.leak_record(group, ta);
-            let octets = record.as_bytes();
-            if needed + octets.len() as u64 <= room {
-                params.write(1, needed, octets)?;
-            }
-            needed += octets.len() as u64;
-        }
-        Ok::<(), TeeResult>(())
+    let marks = MarkRange {
+        from: mark_number(mark)?,
+        until: 0,
     };
-    if flags & list_flag::TA_ONLY == 0 {
-        let count = services.kernel_leaks(since, &mut groups).min(MAX_GROUPS);
-        put(params, &groups[..count], None)?;
-    }
-    if flags & list_flag::KERNEL_ONLY == 0 {
-        for index in 0.. {
-            let Some(count) = services.ta_leaks(index, since, &mut groups) else {
-                break;
-            };
-            put(params, &groups[..count.min(MAX_GROUPS)], Some(index))?;
-        }
-    }
-    list::finish(params, 1, needed)
+    let heaps = match flags & (list_flag::KERNEL_ONLY | list_flag::TA_ONLY) {
+        0 => Heaps::All,
+        list_flag::KERNEL_ONLY => Heaps::Kernel,
+        list_flag::TA_ONLY => Heaps::Tas,
+        _ => return list::finish(params, 1, 0),
+    };
+    let mut list = Records::new(params, 1);
+    services.diff(heaps, marks, &mut |record| list.put(record))?;
+    list.finish()
 }

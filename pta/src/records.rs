@@ -33,6 +33,43 @@ pub(crate) fn write<T: IntoBytes + Immutable>(
     finish(params, param, needed)
 }
 
+/// Records that come one after the other.
+pub(crate) struct Records<'a> {
+    params: &'a mut dyn Params,
+    param: usize,
+    needed: u64,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(params: &'a mut dyn Params, param: usize) -> Self {
+        Self {
+            params,
+            param,
+            needed: 0,
+        }
+    }
+
+    /// Appends a record, or only counts it where it has no room.
+    ///
+    /// # Errors
+    /// What writing to the client's memory said.
+    pub(crate) fn put<T: IntoBytes + Immutable>(&mut self, record: &T) -> Result<(), TeeResult> {
+        let octets = record.as_bytes();
+        let end = self.needed + octets.len() as u64;
+        if end <= self.params.memref_len(self.param) {
+            self.params.write(self.param, self.needed, octets)?;
+        }
+        self.needed = end;
+        Ok(())
+    }
+
+    /// # Errors
+    /// `SHORT_BUFFER`.
+    pub(crate) fn finish(self) -> Result<(), TeeResult> {
+        finish(self.params, self.param, self.needed)
+    }
+}
+
 /// Text that grows in a client's buffer.
 pub(crate) struct Text<'a> {
     params: &'a mut dyn Params,

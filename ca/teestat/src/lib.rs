@@ -16,12 +16,16 @@ pub mod client;
 pub mod commands;
 mod files;
 mod frames;
+mod growth;
 mod json;
+mod marks;
+mod terminal;
 mod text;
 mod tool;
 
 pub use files::{FileSink, Files, NoFiles};
 pub use frames::frame_name;
+pub use terminal::{NoTerminal, Terminal};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -55,6 +59,11 @@ pub trait Host {
 
     /// Where files are written.
     fn files(&self) -> &dyn Files;
+
+    /// Who watches the output.
+    fn terminal(&self) -> &dyn Terminal {
+        &NoTerminal
+    }
 }
 
 /// No names at all.
@@ -113,6 +122,7 @@ pub fn run(
         out,
         names: host.names(),
         files: host.files(),
+        terminal: host.terminal(),
         memory,
         as_json,
     };

@@ -12,7 +12,7 @@ use teec::{Context, ErrorKind};
 use crate::client::inspect::Subject;
 use crate::client::{self, ClientError};
 use crate::text::Named;
-use crate::{Files, Memory, Names};
+use crate::{Files, Memory, Names, Terminal};
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -48,6 +48,7 @@ pub(crate) struct Tool<'a, 'c> {
     pub(crate) names: &'a dyn Names,
     pub(crate) files: &'a dyn Files,
     pub(crate) memory: &'a mut Memory,
+    pub(crate) terminal: &'a dyn Terminal,
     pub(crate) as_json: bool,
 }
 

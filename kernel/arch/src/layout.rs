@@ -5,6 +5,7 @@
 //! **Knows nothing of:** who takes the free pages.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use tally_abi::sites::Table;
@@ -168,6 +169,22 @@ pub fn take_heap(bytes: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
     // 1. Mapped writable by the direct map.
     // 2. Given out once, by the exchange; `layout` no longer calls it free.
     Some(unsafe { core::slice::from_raw_parts_mut(pointer, bytes) })
+}
+
+/// Addresses of the kernel's variables: those with an initial value, and those that start as zero.
+pub(crate) fn variables() -> [Range<u64>; 2] {
+    let address = |symbol: *const u8| symbol as u64;
+    [
+        address(&raw const __rodata_end)..address(&raw const __sites_start),
+        address(&raw const __stacks_end)..address(&raw const __image_end),
+    ]
+}
+
+/// Addresses of what [`take_heap`] gave.
+pub(crate) fn heap() -> Range<u64> {
+    let start = symbol!(__image_end);
+    let end = HEAP_END.load(Ordering::Acquire).max(start);
+    mmu::direct(start)..mmu::direct(end)
 }
 
 /// First physical address that the direct map has of secure RAM.

@@ -33,6 +33,8 @@ mod mmu;
 #[cfg(target_os = "none")]
 mod percpu;
 #[cfg(target_os = "none")]
+mod roots;
+#[cfg(target_os = "none")]
 mod stacks;
 #[cfg(target_os = "none")]
 mod thread;

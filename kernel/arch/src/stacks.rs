@@ -25,6 +25,16 @@ fn assert_lent(thread: usize) {
     );
 }
 
+/// Where a byte of a lent stack is in the direct map, and how many bytes of its page there are from there
+/// on. Its thread may end at any time: the page is somebody else's then, but mapped all the same.
+pub(crate) fn in_direct_map(address: u64) -> Option<(u64, u64)> {
+    // SAFETY: an entry of the stacks' tables, which exist for good; read as it is at this moment.
+    let leaf = unsafe { read_volatile(mmu::stack_entry(address)) };
+    let offset = address % PAGE_SIZE as u64;
+    let page = mmu::leaf_address(leaf);
+    (page != 0).then(|| (mmu::direct(page + offset), PAGE_SIZE as u64 - offset))
+}
+
 impl ThreadStacks for Arm {
     fn resident_threads(&self) -> usize {
         RESIDENT_THREADS

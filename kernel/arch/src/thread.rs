@@ -8,7 +8,7 @@
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::fmt;
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 
 use tally_abi::opteed::ret;
 use tally_abi::smc;
@@ -50,7 +50,7 @@ pub trait Hooks {
 /// A thread's state outside of its stack.
 struct Thread {
     /// Stack pointer while suspended.
-    saved_sp: UnsafeCell<u64>,
+    saved_sp: AtomicU64,
     /// Where the resuming call's arguments go, while suspended: on the thread's stack.
     resume_args: UnsafeCell<*mut [u64; 8]>,
     /// Owner of the heap blocks it allocates.
@@ -63,7 +63,7 @@ unsafe impl Sync for Thread {}
 
 static THREADS: [Thread; NUM_THREADS] = [const {
     Thread {
-        saved_sp: UnsafeCell::new(0),
+        saved_sp: AtomicU64::new(0),
         resume_args: UnsafeCell::new(core::ptr::null_mut()),
         owner: AtomicU16::new(OwnerId::KERNEL.0),
     }
@@ -279,7 +279,7 @@ extern "C" fn yielding_call(args: &[u64; 8], out: &mut [u64; 4]) -> Switch {
             unsafe {
                 (*thread.resume_args.get()).write(*args);
                 Switch {
-                    sp: *thread.saved_sp.get(),
+                    sp: thread.saved_sp.load(Ordering::Relaxed),
                     start: 0,
                 }
             }
@@ -321,9 +321,15 @@ fn suspend(out: [u64; 4]) -> [u64; 8] {
     // 2. `args` and `out` live on this stack until the thread is resumed.
     unsafe {
         *thread.resume_args.get() = &raw mut args;
-        tally_thread_suspend(&raw const out, thread.saved_sp.get());
+        tally_thread_suspend(&raw const out, thread.saved_sp.as_ptr());
     }
     args
+}
+
+/// Stack pointer of a thread that is suspended; of another one, where it was last.
+pub(crate) fn saved_stack_pointer(thread: usize) -> u64 {
+    let thread = THREADS.get(thread);
+    thread.map_or(0, |thread| thread.saved_sp.load(Ordering::Relaxed))
 }
 
 fn stack_pointer() -> u64 {

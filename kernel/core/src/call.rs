@@ -164,6 +164,8 @@ impl<'k, M: Machine> Call<'k, M> {
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State, instance: InstanceRef, end: End) {
         let remains = self.kernel.note_ended(state, instance, end);
+        self.kernel
+            .note_instance_end(state, instance, end, remains.as_ref());
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
@@ -171,6 +173,9 @@ impl<'k, M: Machine> Call<'k, M> {
         found.task = None;
         found.remains = remains;
         found.heap = None;
+        if let Some(book) = found.scans.book.take() {
+            book.destroy(&mut state.pages);
+        }
         let owner = found.owner;
         let Some(space) = found.space.take() else {
             return;

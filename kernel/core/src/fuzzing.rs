@@ -6,6 +6,7 @@
 
 use crate::addr::PhysAddr;
 use crate::machine::Trap;
+use crate::pta_api::leaks::{Heaps, MarkRange};
 use crate::pta_api::{Params, PseudoTa, Services};
 use crate::testing::world::{CLIENT, CLIENT_PAGES, Event, Run, World, header};
 use alloc::sync::Arc;
@@ -72,7 +73,12 @@ impl PseudoTa for Prober {
         if let Some((uuid, _)) = TAS.get(command as usize) {
             services.kill(*uuid);
         }
-        services.mark().map(drop)
+        // Whatever TAs have made of their heaps, questions about leaks have an answer or none.
+        let _ = services.scan(Heaps::All, &mut |_| Ok(()));
+        let _ = services.suspects(Heaps::All, &mut |_| Ok(()));
+        let _ = services.clear(Heaps::Tas);
+        let _ = services.diff(Heaps::All, MarkRange::default(), &mut |_| Ok(()));
+        services.mark_named(b"").map(drop)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::fallible::{HeapExhausted, Table};
 use crate::instance::Instance;
+use crate::marks::Marks;
 use crate::session::Session;
 use crate::shm::ShmTable;
 
@@ -26,8 +27,8 @@ pub struct Guest {
     pub sessions: Table<Session>,
     /// TA instances.
     pub instances: Table<Instance>,
-    /// Last leak mark; blocks carry the mark that was last when they were allocated.
-    pub mark: u16,
+    /// Leak marks; blocks carry the number that was last when they were allocated.
+    pub marks: Marks,
     /// Counts sessions, so that an id is not used again soon.
     pub session_count: u32,
     /// Counts instances, likewise.
@@ -46,7 +47,7 @@ impl Guest {
             shm: ShmTable::new(MAX_SHM)?,
             sessions: Table::new(MAX_SESSIONS)?,
             instances: Table::new(MAX_INSTANCES)?,
-            mark: 0,
+            marks: Marks::default(),
             session_count: 0,
             instance_count: 0,
             ta_quota_pages: DEFAULT_TA_QUOTA_PAGES,

@@ -6,23 +6,14 @@
 use crate::inspect::failures::Failures;
 use crate::owner::OwnerId;
 use core::fmt;
+use core::ops::Range;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
+use tally_ledger::view::Inconsistent;
+use tally_ledger::{Block, SiteId};
 
-/// Live blocks of one owner and one call stack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LiveGroup {
-    /// Whose.
-    pub owner: OwnerId,
-    /// Blocks.
-    pub blocks: u32,
-    /// Bytes asked for, all together.
-    pub bytes: u64,
-    /// Size of each, or 0 if they differ.
-    pub block_size: u32,
-    /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
-    pub frames: [u64; MAX_FRAMES],
-}
+/// Finds the block that has a byte.
+pub type BlockAt<'a> = dyn Fn(u64) -> Option<Block> + 'a;
 
 /// The kernel heap, as the roof made it.
 pub trait KernelHeap: Sync {
@@ -34,14 +25,25 @@ pub trait KernelHeap: Sync {
     fn set_epoch(&self, epoch: u16);
     /// Bytes and blocks that `owner` holds.
     fn account(&self, owner: OwnerId) -> (u32, u32);
-    /// Groups the live blocks with an epoch of at least `since` into `groups`, biggest first, and
-    /// returns how many groups there are (perhaps more than fit).
-    fn live_groups(&self, since: u16, groups: &mut [LiveGroup]) -> usize;
+    /// Address and length of the pool, its own tables included.
+    fn range(&self) -> Range<u64>;
+    /// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on. Fewer
+    /// than there is room for do not mean the end.
+    ///
+    /// # Errors
+    /// [`Inconsistent`].
+    fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent>;
+    /// Lets `work` ask for the live block that the byte at an offset from the pool's base belongs
+    /// to. Nothing may be allocated meanwhile.
+    fn look_up(&self, work: &mut dyn FnMut(&BlockAt<'_>));
+    /// The call stack of a site: return addresses, innermost first, as offsets from the image's
+    /// link base; 0 ends.
+    fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES];
     /// Writes a line for every live block, with its size and file:line.
     fn dump(&self, out: &mut dyn fmt::Write);
     /// Writes "function file:line" for an offset in the kernel image; false if it has no name.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
-    /// Fills in from where the caller was called: return addresses as in [`LiveGroup::frames`].
+    /// Fills in from where the caller was called: return addresses as in [`Self::frames`].
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]);
     /// Works on the log of refused allocations. Nothing may be allocated meanwhile.
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures));

@@ -10,6 +10,7 @@ use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
 use crate::owner::OwnerId;
+use crate::scan::book::Scans;
 use crate::thread::MAX_THREADS;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::ta::flags;
@@ -86,6 +87,10 @@ pub struct Instance {
     pub heap: Option<UserVa>,
     /// Mark that was last when it was created.
     pub birth_mark: u16,
+    /// Mark that was last when its heap got its first pages.
+    pub heap_mark: u16,
+    /// Scans of its heap.
+    pub scans: Scans,
     /// Where it is in its life.
     pub life: Life,
     /// Thread that runs it.
@@ -151,6 +156,11 @@ impl Instance {
             load_len: 0,
             heap: None,
             birth_mark: mark,
+            heap_mark: mark,
+            scans: Scans {
+                count: 0,
+                book: None,
+            },
             life: Life::Loading,
             busy: Some(thread),
             task: None,

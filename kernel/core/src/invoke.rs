@@ -374,7 +374,7 @@ impl<M: Machine> Call<'_, M> {
             .new_owner(owners, name)
             .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let generation = guest.instance_count;
-        let new = Instance::loading(uuid, generation, owner, guest.mark, self.thread);
+        let new = Instance::loading(uuid, generation, owner, guest.marks.last(), self.thread);
         match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
             Ok(slot) => {
                 guest.instance_count = generation.wrapping_add(1);

@@ -20,6 +20,7 @@ use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
+use crate::scan::book::Scans;
 use crate::snapshot::Snapshots;
 use crate::thread::ThreadTable;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -54,7 +55,7 @@ pub struct Parts<M> {
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
-    pub fault: Option<fn(u32)>,
+    pub fault: Option<fn(u32) -> bool>,
     /// What the normal world may see.
     pub shown: Shown,
 }
@@ -89,6 +90,8 @@ pub struct State {
     pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
     pub last_oom: Report,
+    /// Scans of the kernel heap.
+    pub scans: Scans,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
@@ -125,7 +128,7 @@ pub struct Kernel<M: 'static> {
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose.
-    pub fault: Option<fn(u32)>,
+    pub fault: Option<fn(u32) -> bool>,
     /// What the normal world may see.
     pub shown: Shown,
     state: SpinMutex<State>,
@@ -158,6 +161,7 @@ impl<M: Machine> Kernel<M> {
             buffers: buffers?,
             snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
+            scans: Scans::default(),
             asids: [1, 0, 0, 0],
         };
         Ok(Self {

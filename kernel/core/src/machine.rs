@@ -5,6 +5,7 @@
 
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use crate::owner::OwnerId;
+use core::ops::Range;
 
 /// Access to translation tables, which lie in secure pages.
 pub trait TableMemory {
@@ -162,6 +163,33 @@ pub trait Clock {
     fn random(&self, buf: &mut [u8]);
 }
 
+/// Registers that functions preserve for their callers (AAPCS64: x19..x28).
+pub const PRESERVED: usize = 10;
+
+/// The running stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Here {
+    /// Address of the last word pushed.
+    pub stack_pointer: u64,
+    /// What the preserved registers hold.
+    pub registers: [u64; PRESERVED],
+}
+
+/// The kernel's own memory outside of its heap, where pointers into the heap may be.
+pub trait KernelRoots {
+    /// Addresses of the kernel's variables, range by range; `None` after the last.
+    fn variables(&self, index: usize) -> Option<Range<u64>>;
+    /// What of a thread's stack may hold something: from the stack pointer up if the thread is
+    /// suspended, else all of it.
+    fn stack_of(&self, thread: usize, suspended: bool) -> Range<u64>;
+    /// The running stack, as the caller has it.
+    fn here(&self) -> Here;
+    /// Reads words from `at`, a multiple of eight, in variables, stacks and the kernel heap.
+    /// Returns how many words could be read: 0 where nothing is. Others may write them meanwhile.
+    fn read_words(&self, at: u64, words: &mut [u64]) -> usize;
+}
+
 /// Milliseconds since power-on at a reading of the counter that has `hz` ticks a second.
 #[must_use]
 pub const fn millis(ticks: u64, hz: u64) -> u64 {
@@ -201,6 +229,7 @@ pub trait Machine:
     + ThreadStacks
     + Clock
     + KernelMap
+    + KernelRoots
 {
 }
 
@@ -214,5 +243,6 @@ impl<T> Machine for T where
         + ThreadStacks
         + Clock
         + KernelMap
+        + KernelRoots
 {
 }

@@ -7,16 +7,15 @@
 mod audit;
 mod buffers;
 pub mod inspect;
+pub mod leaks;
 mod watch;
 
 pub use audit::AuditServices;
 pub use buffers::BufferServices;
 pub use watch::WatchServices;
 
-use crate::heap::LiveGroup;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
@@ -71,7 +70,9 @@ pub trait Params {
 }
 
 /// What the kernel does for pseudo-TAs. Lists are asked item by item: `None` ends them.
-pub trait Services: inspect::Inspect + AuditServices + BufferServices + WatchServices {
+pub trait Services:
+    inspect::Inspect + AuditServices + BufferServices + WatchServices + leaks::LeakServices
+{
     /// Pool `alloc_id` as the stats pTA reports it; zeros for pools that do not exist.
     fn alloc_stats(&self, alloc_id: u32) -> AllocStats;
     /// Pools: kernel heap, TA RAM, then every TA's heap.
@@ -84,18 +85,6 @@ pub trait Services: inspect::Inspect + AuditServices + BufferServices + WatchSer
     fn owner(&self, index: usize) -> Option<OwnerRow>;
     /// Ends all instances of a TA; how many there were.
     fn kill(&self, uuid: TeeUuid) -> u32;
-    /// Starts a new epoch and returns it.
-    ///
-    /// # Errors
-    /// `OVERFLOW` after 65,535 of them.
-    fn mark(&self) -> Result<u16, TeeResult>;
-    /// Collects the kernel heap's live groups since an epoch; returns how many there are.
-    fn kernel_leaks(&self, since: u16, groups: &mut [LiveGroup]) -> usize;
-    /// Collects TA number `index`'s live groups since an epoch, the TA untouched; returns how
-    /// many there are, or `None` after the last TA.
-    fn ta_leaks(&self, index: usize, since: u16, groups: &mut [LiveGroup]) -> Option<usize>;
-    /// Dresses a group for the client. `ta`: the index given to [`Self::ta_leaks`].
-    fn leak_record(&self, group: &LiveGroup, ta: Option<usize>) -> LeakRecord;
     /// Writes "function file:line" for an offset in the kernel image; false if it has none.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
     /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools.

@@ -104,6 +104,7 @@ impl<M: Machine> Call<'_, M> {
         mode: Mode,
     ) -> Exit {
         loop {
+            self.kernel.threads.note_user_context(self.thread, context);
             let trap = self.kernel.machine.run_user(context, root);
             self.kernel.threads.note_user_sp(self.thread, context.sp);
             match trap {

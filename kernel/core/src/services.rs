@@ -6,17 +6,18 @@
 
 mod audit;
 mod buffers;
+pub(crate) mod heaps;
 mod inspect;
+mod leaks;
+mod scan;
 mod watch;
 
 use crate::addr::PAGE_SIZE;
 use crate::call::{Call, Caller};
-use crate::heap::LiveGroup;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
 use crate::mem::pages::PageUse;
-use crate::owner::OwnerId;
 use crate::owners::OwnerKind;
 use crate::pta_api::Services;
 use crate::rpc::{RpcArg, RpcClient};
@@ -26,7 +27,7 @@ use crate::text::TextBuffer;
 use core::cell::RefCell;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
@@ -269,78 +270,6 @@ impl<M: Machine> Services for CallServices<'_, M> {
         killed
     }
 
-    fn mark(&self) -> Result<u16, TeeResult> {
-        let mut state = self.kernel.state();
-        let mark = state.guest.mark.checked_add(1).ok_or(TeeResult::OVERFLOW)?;
-        state.guest.mark = mark;
-        self.kernel.heap.set_epoch(mark);
-        for (_, found) in state.guest.instances.iter() {
-            if let (Some(space), Some(heap)) = (&found.space, found.heap) {
-                ta_heap::set_epoch(&self.kernel.machine, space, heap, mark);
-            }
-        }
-        Ok(mark)
-    }
-
-    fn kernel_leaks(&self, since: u16, groups: &mut [LiveGroup]) -> usize {
-        self.kernel.heap.live_groups(since, groups)
-    }
-
-    fn ta_leaks(&self, index: usize, since: u16, groups: &mut [LiveGroup]) -> Option<usize> {
-        let state = self.kernel.state();
-        let (_, found) = shown(&state, index)?;
-        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return Some(0);
-        };
-        // All blocks of a TA that is younger than the mark are since the mark.
-        let since = if found.birth_mark >= since { 0 } else { since };
-        let count = ta_heap::live_groups(&self.kernel.machine, space, heap, since, groups);
-        let kept = count.min(groups.len());
-        for group in &mut groups[..kept] {
-            for frame in &mut group.frames {
-                // Addresses outside of the image say nothing to anybody.
-                *frame = found.image_offset(*frame).unwrap_or(0);
-            }
-        }
-        Some(count)
-    }
-
-    fn leak_record(&self, group: &LiveGroup, ta: Option<usize>) -> LeakRecord {
-        let state = self.kernel.state();
-        let mut record = LeakRecord {
-            bytes: group.bytes,
-            blocks: group.blocks,
-            block_size: group.block_size,
-            frames: group.frames,
-            ..LeakRecord::default()
-        };
-        match ta.and_then(|index| shown(&state, index)) {
-            Some((_, found)) => {
-                record.image = found.uuid;
-                record.owner = found.uuid;
-                // A TA's own owners are the ids of its sessions, cut to 16 bits.
-                let session = state.guest.sessions.iter().find(|(_, session)| {
-                    group.owner != OwnerId::KERNEL && session.id as u16 == group.owner.0
-                });
-                record.session = session.map_or(0, |(_, session)| session.id);
-                record.owner_kind = if record.session == 0 {
-                    owner_kind::TA
-                } else {
-                    owner_kind::SESSION
-                };
-                record.label = label("ta");
-            }
-            None => {
-                if let Some(name) = state.owners.name(group.owner) {
-                    (record.owner_kind, record.session) = wire_kind(name.kind);
-                    record.owner = name.uuid;
-                    record.label = label(name.label);
-                }
-            }
-        }
-        record
-    }
-
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {
         self.kernel.heap.name_site(offset, out)
     }
@@ -375,10 +304,8 @@ impl<M: Machine> Services for CallServices<'_, M> {
 
     fn fault(&self, kind: u32) -> TeeResult {
         match self.kernel.fault {
-            Some(fault) => {
-                fault(kind);
-                TeeResult::BAD_PARAMETERS
-            }
+            Some(fault) if fault(kind) => TeeResult::SUCCESS,
+            Some(_) => TeeResult::BAD_PARAMETERS,
             None => TeeResult::NOT_SUPPORTED,
         }
     }

@@ -354,6 +354,9 @@ impl<M: Machine> Call<'_, M> {
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         let heap = space.heap().ok_or(TeeResult::BAD_STATE)?;
+        if heap.committed == 0 {
+            found.heap_mark = guest.marks.last();
+        }
         let more = bytes.saturating_sub(heap.committed);
         if more == 0 {
             return Ok(());

@@ -4,49 +4,105 @@
 //! not add up is "inconsistent".
 //! **Knows nothing of:** whether the TA runs meanwhile.
 
-use crate::addr::UserVa;
-use crate::heap::LiveGroup;
+use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
-use crate::owner::OwnerId;
+use crate::services::heaps::HeapError;
+use core::cell::Cell;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::view::{Reader, View};
-use tally_ledger::{EPOCH_OFFSET, Group, SiteInfo, Stats, Strategy};
+use tally_ledger::{Block, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
 
-/// Most groups that are told apart in one TA's heap.
-const MAX_GROUPS: usize = 32;
+/// Pages whose places are remembered while a heap is read.
+const PAGES: usize = 8;
 
-/// A TA's heap as memory to read.
-struct HeapMemory<'a, M> {
+/// A TA's heap as memory to read, for as long as its address space does not change.
+pub(crate) struct HeapMemory<'a, M> {
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
+    committed: usize,
+    /// Pages by their number in the heap, counted from 1, and where they are.
+    pages: [Cell<(usize, PhysAddr)>; PAGES],
+}
+
+impl<M: Machine> HeapMemory<'_, M> {
+    /// Where page `number` of the heap is, if it was ever touched.
+    fn page(&self, number: usize) -> Option<PhysAddr> {
+        let slot = self.pages.get(number % PAGES)?;
+        let (known, place) = slot.get();
+        if known == number + 1 {
+            return Some(place);
+        }
+        let va = self.base.checked_add((number * PAGE_SIZE) as u64)?;
+        let place = self.space.own_page(self.machine, va)?;
+        slot.set((number + 1, place));
+        Some(place)
+    }
 }
 
 impl<M: Machine> Reader for HeapMemory<'_, M> {
     fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
-        self.base
-            .checked_add(offset as u64)
-            .is_some_and(|va| self.space.peek(self.machine, va, buf))
+        let end = offset.checked_add(buf.len());
+        if end.is_none_or(|end| end > self.committed) {
+            return false;
+        }
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let inside = at % PAGE_SIZE;
+            let len = rest.len().min(PAGE_SIZE - inside);
+            let (piece, more) = rest.split_at_mut(len);
+            match self.page(at / PAGE_SIZE) {
+                Some(page) => self
+                    .machine
+                    .read_secure(PhysAddr(page.0 + inside as u64), piece),
+                // Never touched.
+                None => piece.fill(0),
+            }
+            (at, rest) = (at + len, more);
+        }
+        true
     }
 }
 
-fn open<'a, M: Machine>(
+/// Opens the heap at `base`.
+///
+/// # Errors
+/// [`HeapError`].
+pub(crate) fn open<'a, M: Machine>(
     machine: &'a M,
     space: &'a AddressSpace,
     base: UserVa,
-) -> Option<View<HeapMemory<'a, M>>> {
-    let committed = space.heap()?.committed;
-    View::open(
-        HeapMemory {
-            machine,
-            space,
-            base,
-        },
-        usize::try_from(committed).ok()?,
-    )
-    .ok()
+) -> Result<View<HeapMemory<'a, M>>, HeapError> {
+    let committed = space.heap().map_or(0, |heap| heap.committed);
+    if committed == 0 {
+        return Err(HeapError::Gone);
+    }
+    let committed = usize::try_from(committed).map_err(|_| HeapError::Inconsistent)?;
+    let memory = HeapMemory {
+        machine,
+        space,
+        base,
+        committed,
+        pages: [const { Cell::new((0, PhysAddr(0))) }; PAGES],
+    };
+    View::open(memory, committed).map_err(|_| HeapError::Inconsistent)
+}
+
+/// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on.
+///
+/// # Errors
+/// [`HeapError::Inconsistent`].
+pub(crate) fn blocks<M: Machine>(
+    view: &View<HeapMemory<'_, M>>,
+    cursor: u64,
+    out: &mut [Block],
+) -> Result<(usize, Option<u64>), HeapError> {
+    let (count, next) = view
+        .blocks(cursor, out)
+        .map_err(|_| HeapError::Inconsistent)?;
+    Ok((count, (next != 0).then_some(next)))
 }
 
 /// All figures of the heap at `heap`; what is left of them, marked, if they do not add up.
@@ -55,7 +111,7 @@ pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> Poo
         inconsistent: 1,
         ..PoolStats::default()
     };
-    let Some(view) = open(machine, space, heap) else {
+    let Ok(view) = open(machine, space, heap) else {
         // A TA that has not used its heap yet has nothing that could be wrong.
         let untouched = space.heap().is_none_or(|heap| heap.committed == 0);
         return if untouched {
@@ -76,8 +132,8 @@ pub fn stats<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> Poo
 /// What header and call sites say, without a walk.
 pub fn figures<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
     match open(machine, space, heap) {
-        Some(view) => pool_stats(&view.figures()),
-        None => PoolStats {
+        Ok(view) => pool_stats(&view.figures()),
+        Err(_) => PoolStats {
             inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
             ..PoolStats::default()
         },
@@ -115,36 +171,6 @@ pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, ep
     let _ = heap
         .checked_add(EPOCH_OFFSET as u64)
         .is_some_and(|va| space.poke_u16(machine, va, epoch));
-}
-
-/// Groups the live blocks since an epoch (0: all) by owner and call stack; how many groups.
-pub fn live_groups<M: Machine>(
-    machine: &M,
-    space: &AddressSpace,
-    heap: UserVa,
-    since: u16,
-    groups: &mut [LiveGroup],
-) -> usize {
-    let Some(view) = open(machine, space, heap) else {
-        return 0;
-    };
-    let mut found = [Group::default(); MAX_GROUPS];
-    let Ok(totals) = view.group((since != 0).then_some(since), &mut found) else {
-        return 0;
-    };
-    for (group, out) in found[..totals.groups].iter().zip(groups.iter_mut()) {
-        *out = LiveGroup {
-            owner: OwnerId(group.owner.0),
-            blocks: group.blocks,
-            bytes: group.bytes,
-            block_size: group.block_size,
-            frames: view
-                .site(group.site)
-                .map(|site| site.frames)
-                .unwrap_or_default(),
-        };
-    }
-    totals.groups
 }
 
 /// The call sites that hold most bytes, biggest first; how many.

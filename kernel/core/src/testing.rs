@@ -16,8 +16,9 @@ pub mod world;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
-    Abort, Access, Clock, KernelMap, KernelMapping, NormalMemory, STACK_PAGES, SecureMemory,
-    TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu, UserRoot,
+    Abort, Access, Clock, Here, KernelMap, KernelMapping, KernelRoots, NormalMemory, STACK_PAGES,
+    SecureMemory, TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu,
+    UserRoot,
 };
 use crate::mem::pages::{PageAllocator, PageRecord};
 use crate::mem::space::Target;
@@ -29,6 +30,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 use tally_abi::pta::inspect::prot;
@@ -458,6 +460,25 @@ impl ThreadControl for TestMachine {
 
     fn stack_left(&self) -> usize {
         16 * 1024
+    }
+}
+
+/// The model's kernel has no memory of its own: what it keeps, the host has.
+impl KernelRoots for TestMachine {
+    fn variables(&self, _: usize) -> Option<Range<u64>> {
+        None
+    }
+
+    fn stack_of(&self, _: usize, _: bool) -> Range<u64> {
+        0..0
+    }
+
+    fn here(&self) -> Here {
+        Here::default()
+    }
+
+    fn read_words(&self, _: u64, _: &mut [u64]) -> usize {
+        0
     }
 }
 

@@ -4,6 +4,8 @@
 //! of those transitions has one winner.
 //! **Knows nothing of:** stacks and registers.
 
+use crate::machine::UserContext;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most threads a table can have.
@@ -13,12 +15,25 @@ const FREE: u8 = 0;
 const ACTIVE: u8 = 1;
 const SUSPENDED: u8 = 2;
 
+/// What a thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It can be started.
+    Free,
+    /// It runs on some CPU.
+    Active,
+    /// It is suspended to the normal world.
+    Suspended,
+}
+
 /// Which threads are free, active on some CPU, or suspended to the normal world.
 #[derive(Debug)]
 pub struct ThreadTable {
     states: [AtomicU8; MAX_THREADS],
     /// Stack pointers of the TAs that threads run, as of their last trap.
     user_sp: [AtomicU64; MAX_THREADS],
+    /// Where threads keep the registers of the TAs that they run.
+    user_context: [AtomicU64; MAX_THREADS],
     count: usize,
 }
 
@@ -34,6 +49,7 @@ impl ThreadTable {
         Self {
             states: [const { AtomicU8::new(FREE) }; MAX_THREADS],
             user_sp: [const { AtomicU64::new(0) }; MAX_THREADS],
+            user_context: [const { AtomicU64::new(0) }; MAX_THREADS],
             count,
         }
     }
@@ -57,6 +73,22 @@ impl ThreadTable {
         self.user_sp
             .get(thread)
             .map_or(0, |noted| noted.load(Ordering::Relaxed))
+    }
+
+    /// Notes at which kernel address `thread` keeps the registers of the TA that it runs.
+    pub fn note_user_context(&self, thread: usize, context: &UserContext) {
+        if let Some(noted) = self.user_context.get(thread) {
+            let address = core::ptr::from_ref(context).addr() as u64;
+            noted.store(address, Ordering::Relaxed);
+        }
+    }
+
+    /// Kernel addresses of the registers of the TA that `thread` runs, as of its last trap.
+    #[must_use]
+    pub fn user_context(&self, thread: usize) -> Range<u64> {
+        let noted = self.user_context.get(thread);
+        let start = noted.map_or(0, |noted| noted.load(Ordering::Relaxed));
+        start..start + size_of::<UserContext>() as u64
     }
 
     /// Claims a free thread for a new call, or `None` when all are taken.
@@ -86,6 +118,17 @@ impl ThreadTable {
         self.states
             .iter()
             .all(|state| state.load(Ordering::Acquire) == FREE)
+    }
+
+    /// What a thread does at this moment.
+    #[must_use]
+    pub fn activity(&self, thread: usize) -> Activity {
+        let state = self.states.get(thread);
+        match state.map_or(FREE, |state| state.load(Ordering::Acquire)) {
+            ACTIVE => Activity::Active,
+            SUSPENDED => Activity::Suspended,
+            _ => Activity::Free,
+        }
     }
 
     /// Threads that are active or suspended.

@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub mod audit;
 pub mod inspect;
+pub mod leaks;
 pub mod vdec;
 pub mod watch;
 
@@ -121,6 +122,30 @@ pub mod memleak {
     /// `(value in: a = low, b = high word of a kernel frame; memref out: text
     /// "function file:line")`: names a frame of the kernel image; `ITEM_NOT_FOUND` if it has none.
     pub const CMD_NAME: u32 = 2;
+    /// `(memref in: a name of at most [`super::leaks::MARK_NAME`] - 1 printable octets, none for a
+    /// mark without a name; value out: a = mark)`: as [`CMD_MARK`]. A name that is in use goes over
+    /// to the new mark.
+    pub const CMD_MARK_NAMED: u32 = 3;
+    /// `(value out: a = last mark, b = marks that the table has dropped; memref out:
+    /// [`super::leaks::MarkRow`] array, oldest first)`: the marks that are known.
+    pub const CMD_MARKS: u32 = 4;
+    /// `(value in: a = from this mark, b = until that mark (0: now); value in: a = [`list_flag`]s;
+    /// memref in: octets of the one TA that is meant, or none; memref out: [`LeakRecord`] array,
+    /// biggest first)`: live blocks that were allocated since mark a and before mark b.
+    pub const CMD_DIFF: u32 = 5;
+    /// `(value in: a = from this mark; value out: a = instances dropped from the table; memref out:
+    /// [`super::leaks::EndedRow`] array, oldest first)`: TA instances that ended since.
+    pub const CMD_ENDED: u32 = 6;
+    /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::ScanRow`] array, one
+    /// an instance)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
+    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded.
+    pub const CMD_SCAN: u32 = 7;
+    /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::SuspectRow`] array,
+    /// biggest first)`: what the last scan found that is still there.
+    pub const CMD_SUSPECTS: u32 = 8;
+    /// `(memref in: UUID octets, nil for the kernel; value out: a = blocks)`: what was found so
+    /// far is not shown any more.
+    pub const CMD_CLEAR: u32 = 9;
 
     /// Flags of [`CMD_LIST`].
     pub mod list_flag {
@@ -201,6 +226,10 @@ pub mod control {
         pub const STACK_OVERFLOW: u32 = 2;
         /// A write to kernel code.
         pub const WRITE_CODE: u32 = 3;
+        /// Not a crash: a block of the kernel heap that nothing points to.
+        pub const LOSE_BLOCK: u32 = 4;
+        /// Frees what [`LOSE_BLOCK`] lost.
+        pub const FREE_LOST: u32 = 5;
     }
 
     /// One use of secure RAM, 48 bytes.

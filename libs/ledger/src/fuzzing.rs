@@ -51,6 +51,27 @@ impl Memory {
     }
 }
 
+/// The memory of a pool as TAs have them, of `bytes` bytes, with live blocks of these sizes; and the
+/// blocks.
+///
+/// # Panics
+/// If they do not fit.
+pub fn image(bytes: usize, sizes: &[usize]) -> (Vec<u8>, Vec<Block>) {
+    let memory = Memory::new(bytes);
+    // SAFETY: the only pool of `memory`, which lives longer.
+    let mut pool = unsafe { memory.pool(bytes, &Config::TA) }.expect("room for the tables");
+    let blocks = sizes.iter().map(|&size| {
+        let layout = Layout::from_size_align(size, 8).expect("a size that fits");
+        let block = pool.alloc(layout, OwnerId(0), &CallStack::EMPTY);
+        pool.block(block.expect("room for the block"))
+            .expect("a live block")
+    });
+    let blocks = blocks.collect();
+    // SAFETY: `bytes` bytes of `memory`, which the pool, not used any more, has initialised or left zero.
+    let octets = unsafe { core::slice::from_raw_parts(memory.base.as_ptr(), bytes) };
+    (octets.to_vec(), blocks)
+}
+
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout in `new`.

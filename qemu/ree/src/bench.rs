@@ -11,6 +11,7 @@ use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
+use teestat::client;
 
 use crate::machine::console::Console;
 use crate::machine::{cpu, interrupts};
@@ -114,10 +115,40 @@ fn run_all(context: &Context<'static>, filter: &str) -> Result<(), String> {
         let mut buffer = vec![0_u8; MIB];
         measure("memref_1m", 10, || fill_nothing(&mut session, &mut buffer))?;
     }
+    if wanted("scan_kernel") {
+        // Two more TAs than none, so that there is something to look at.
+        let _open = [
+            context.open_session(hello::UUID).map_err(told)?,
+            context.open_session(hello::UUID).map_err(told)?,
+        ];
+        measure("scan_kernel", 5, || scan(context, TeeUuid::nil()))?;
+    }
+    if wanted("scan_ta_1m") {
+        let mut session = context.open_session(heap::UUID).map_err(told)?;
+        // 16 blocks of 64 KiB that the session holds.
+        for _ in 0..16 {
+            let size = ParamValue::new(1 << 16, 0, ParamType::ValueInput);
+            let handle = ParamValue::new(0, 0, ParamType::ValueOutput);
+            let mut op = Operation::new(0, size, handle, ParamNone, ParamNone);
+            session
+                .invoke_command(heap::CMD_ALLOC, &mut op)
+                .map_err(told)?;
+        }
+        measure("scan_ta_1m", 5, || scan(context, heap::UUID))?;
+    }
     if wanted("heap_pair") {
         heap_pairs(context)?;
     }
     Ok(())
+}
+
+/// One scan, which must find nothing.
+fn scan(context: &Context<'_>, heap: TeeUuid) -> Result<(), String> {
+    let rows = client::leaks::scan(context, heap).map_err(|error| error.to_string())?;
+    match rows.iter().all(|row| row.suspects == 0) {
+        true => Ok(()),
+        false => Err("a scan found blocks that nothing points to".to_string()),
+    }
 }
 
 fn fill_nothing(session: &mut Session<'_>, buffer: &mut [u8]) -> Result<(), String> {

@@ -10,9 +10,10 @@ use ta_uuids as tas;
 use tally_abi::TeeUuid;
 use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
-use teestat::{FileSink, Files, Host, Names};
+use teestat::{FileSink, Files, Host, Names, Terminal};
 
 use crate::machine::semihosting::HostFile;
+use crate::shell::ShellTerminal;
 use crate::supplicant;
 
 /// TAs and pseudo-TAs that have a short name here.
@@ -85,6 +86,10 @@ impl Host for MachineNames {
 
     fn files(&self) -> &dyn Files {
         self
+    }
+
+    fn terminal(&self) -> &dyn Terminal {
+        &ShellTerminal
     }
 }
 

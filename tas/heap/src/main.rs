@@ -10,4 +10,6 @@ fn main() {}
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod keep;
+#[cfg(target_os = "none")]
 mod ta;

@@ -4,7 +4,7 @@
 //! **Knows nothing of:** the kernel's view of the heap.
 extern crate alloc;
 
-use crate::bench;
+use crate::{bench, keep};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -78,6 +78,19 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
         heap::CMD_DOUBLE_FREE => {
             double_free();
             Ok(())
+        }
+        heap::CMD_KEEP => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            keep::keep(value.a(), filled(value.b() as usize)?)
+        }
+        heap::CMD_FORGET => {
+            keep::forget();
+            Ok(())
+        }
+        heap::CMD_HOLD_AND_LOOP => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            keep::hold_and_loop(filled(params.0.as_value()?.a() as usize)?)
         }
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }

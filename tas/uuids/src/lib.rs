@@ -104,6 +104,25 @@ pub mod heap {
     /// `()`: allocates, frees the block twice: ends the TA (`TARGET_DEAD`).
     pub const CMD_DOUBLE_FREE: u32 = 10;
 
+    /// `(value in: a = [`keep`], b = octets)`: allocates a block and keeps one pointer to it, in
+    /// place of the one that was kept there before. `OUT_OF_MEMORY`.
+    pub const CMD_KEEP: u32 = 20;
+    /// `()`: frees all that [`CMD_KEEP`] keeps.
+    pub const CMD_FORGET: u32 = 21;
+    /// `(value in: a = octets)`: allocates a block, keeps the pointer to it on the stack, overwrites
+    /// what earlier calls have left on the stack below, and never returns; must be killed.
+    pub const CMD_HOLD_AND_LOOP: u32 = 22;
+
+    /// Where [`CMD_KEEP`] keeps the pointer.
+    pub mod keep {
+        /// In a static variable.
+        pub const STATIC: u32 = 0;
+        /// In the last of three nodes of a list, whose first a static variable points to.
+        pub const LIST: u32 = 1;
+        /// In a static variable, but to the block's middle.
+        pub const INSIDE: u32 = 2;
+    }
+
     /// The function that [`CMD_LEAK`]'s call stacks name.
     pub const LEAK_FUNCTION: &str = "leak_in_this_function";
 

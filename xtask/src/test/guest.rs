@@ -22,6 +22,9 @@ const FATAL: &[&str] = &[
     "fault write-code",
 ];
 
+/// In the names of tests that need a kernel with test hooks, as one word.
+const HOOKED: &str = "lost";
+
 /// Runs them all.
 pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     ui::step("Testing", "in QEMU");
@@ -58,6 +61,7 @@ fn fatal(report: &mut Report, silence: Duration) {
         }
     };
     let images = &images;
+    hooked(report, images, silence);
     for command in FATAL {
         report.check(&name(command), || {
             let label = command.replace(' ', "-");
@@ -66,6 +70,21 @@ fn fatal(report: &mut Report, silence: Duration) {
                 Err(err) => Err(format!("{err:#}")),
             }
         });
+    }
+}
+
+/// The guest's tests that a kernel without test hooks passes over.
+fn hooked(report: &mut Report, images: &Images, silence: Duration) {
+    let results = paths::out().join("hooked.jsonl");
+    // A stale file must not speak for this run.
+    let _ = std::fs::remove_file(&results);
+    let command = format!("selftest {HOOKED}");
+    let run = qemu_run(images, "hooked", &command, silence, Some(results.clone()));
+    let ended = run.start().map_err(|err| format!("{err:#}"));
+    let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
+    record(report, "test hooks", &parsed);
+    if let Err(why) = ended.and_then(|_| closing(&parsed)) {
+        report.record("test hooks: selftest", None, Err(why));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod audit;
 pub mod inspect;
+pub mod leaks;
 mod watch;
 
 pub use audit::{
@@ -136,6 +137,26 @@ fn fetch_with<P: Param>(
     first: &mut dyn FnMut() -> Option<P>,
     spare: usize,
 ) -> Result<Vec<u8>> {
+    fetch_by(what, spare, &mut |memory| match first() {
+        Some(first) => {
+            let mut op = Operation::new(0, first, memory, ParamNone, ParamNone);
+            let result = session.invoke_command(command, &mut op);
+            (result, op.parameters().1.updated_size())
+        }
+        None => {
+            let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
+            let result = session.invoke_command(command, &mut op);
+            (result, op.parameters().0.updated_size())
+        }
+    })
+}
+
+/// Fetches octets by `call`, which gets the memory for them and returns the size that it was told.
+fn fetch_by(
+    what: &'static str,
+    spare: usize,
+    call: &mut dyn FnMut(ParamTmpRef<'_>) -> (teec::Result<()>, usize),
+) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     for _ in 0..RETRIES {
         let memory = if buffer.is_empty() {
@@ -143,24 +164,12 @@ fn fetch_with<P: Param>(
         } else {
             ParamTmpRef::new_output(&mut buffer)
         };
-        let (result, size) = match first() {
-            Some(first) => {
-                let mut op = Operation::new(0, first, memory, ParamNone, ParamNone);
-                let result = session.invoke_command(command, &mut op);
-                (result, op.parameters().1.updated_size())
-            }
-            None => {
-                let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
-                let result = session.invoke_command(command, &mut op);
-                (result, op.parameters().0.updated_size())
-            }
-        };
-        match result {
-            Ok(()) => {
+        match call(memory) {
+            (Ok(()), size) => {
                 buffer.truncate(size);
                 return Ok(buffer);
             }
-            Err(error) if error.kind() == ErrorKind::ShortBuffer => {
+            (Err(error), size) if error.kind() == ErrorKind::ShortBuffer => {
                 if size == 0 && spare == 0 {
                     return Ok(Vec::new());
                 }
@@ -171,7 +180,7 @@ fn fetch_with<P: Param>(
                     .map_err(|_| ClientError::NoMemory)?;
                 buffer.resize(wanted, 0);
             }
-            Err(error) => return Err(ClientError::Invoke(what, error)),
+            (Err(error), _) => return Err(ClientError::Invoke(what, error)),
         }
     }
     let short = Error::new(ErrorKind::ShortBuffer);

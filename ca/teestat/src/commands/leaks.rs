@@ -1,86 +1,354 @@
-//! `leaks`: marks, and what was allocated since and is still there.
+//! `leaks`: marks, what was allocated between them and is still there, and what nothing points to.
 //!
-//! **Invariant:** groups that read the same are one group.
-//! **Knows nothing of:** how blocks are recorded.
+//! **Invariant:** groups that read the same are one group; an unknown mark or TA is answered with those
+//! that there are.
+//! **Knows nothing of:** how blocks are recorded and reached.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use tally_abi::TeeUuid;
+use tally_abi::pta::MAX_FRAMES;
+use tally_abi::pta::leaks::{MarkRow, ScanRow, SuspectRow};
 use tally_abi::pta::memleak::LeakRecord;
+use teec::ErrorKind;
 
 use super::{Command, Form};
+use crate::client::leaks as calls;
+use crate::growth::Growth;
+use crate::marks::Marks;
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, client, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "leaks",
     forms: &[
-        Form("mark", "set a mark and print its number"),
+        Form("mark [NAME]", "set a mark and print its number"),
+        Form("marks", "the marks that are set"),
         Form(
-            "diff [MARK]",
-            "what was allocated since the mark (the last one) and is still there",
+            "diff [A [B]]",
+            "what was allocated since mark A (the last one), before mark B, and is still there; \
+             per cycle if there are marks between",
         ),
         Form("list", "every live block, by owner and call stack"),
+        Form(
+            "scan [kernel|UUID|NAME]",
+            "look for blocks that nothing points to",
+        ),
+        Form(
+            "show [kernel|UUID|NAME]",
+            "what scans found that is still there",
+        ),
+        Form(
+            "clear [kernel|UUID|NAME]",
+            "hide what was found so far, to see what comes",
+        ),
+        Form(
+            "ta UUID|NAME",
+            "a TA's live blocks, and those nothing points to",
+        ),
     ],
-    words: &["mark", "diff", "list"],
+    words: &[
+        "mark", "marks", "diff", "list", "scan", "show", "clear", "ta",
+    ],
     run: |tool, words| tool.leaks(words),
 }];
 
+/// Names of stacks that were named already.
+#[derive(Default)]
+struct Stacks(Vec<(TeeUuid, [u64; MAX_FRAMES], Vec<String>)>);
+
 impl Tool<'_, '_> {
     fn leaks(&mut self, words: &[&str]) -> Result<u8, Failure> {
-        let mark = match words {
-            ["mark"] => {
-                let mark = client::mark(self.context)?;
-                self.memory.last_mark = Some(mark);
-                if self.as_json {
-                    writeln!(self.out, "{{\"mark\":{mark}}}")?;
-                } else {
-                    writeln!(self.out, "mark {mark}")?;
-                }
-                return Ok(STATUS_OK);
+        match words {
+            ["mark"] => self.mark(""),
+            ["mark", name] => self.mark(name),
+            ["marks"] => self.marks(),
+            ["list"] => self.live(None),
+            ["diff"] => {
+                let marks = self.known_marks()?;
+                let from = *marks.last().map_err(Failure::Said)?;
+                self.diff(&marks, from, None)
             }
-            ["list"] => 0,
-            ["diff"] => self.memory.last_mark.ok_or_else(|| {
-                Failure::Said(String::from(
-                    "no mark is set; `teestat leaks mark` sets one",
-                ))
-            })?,
-            ["diff", mark] => mark.parse().map_err(|_| {
-                Failure::Usage(alloc::format!("`{mark}` is not the number of a mark"))
-            })?,
-            _ => return Err(usage("leaks mark, diff or list?")),
+            ["diff", from] => {
+                let marks = self.known_marks()?;
+                let from = *marks.named(from).map_err(Failure::Said)?;
+                self.diff(&marks, from, None)
+            }
+            ["diff", from, until] => {
+                let marks = self.known_marks()?;
+                let from = *marks.named(from).map_err(Failure::Said)?;
+                let until = *marks.named(until).map_err(Failure::Said)?;
+                if until.number <= from.number {
+                    return Err(usage("the second mark must be younger than the first"));
+                }
+                self.diff(&marks, from, Some(until))
+            }
+            ["scan", which @ ..] => {
+                let heaps = self.heaps(which)?;
+                self.scan(&heaps)
+            }
+            ["show", which @ ..] => {
+                let heaps = self.heaps(which)?;
+                self.show(&heaps)
+            }
+            ["clear", which @ ..] => {
+                let heaps = self.heaps(which)?;
+                self.clear(&heaps)
+            }
+            ["ta", who] => {
+                let uuid = self.ta_named(who)?;
+                self.leaks_of(uuid)
+            }
+            _ => Err(usage(
+                "leaks mark, marks, diff, list, scan, show, clear or ta?",
+            )),
+        }
+    }
+
+    fn mark(&mut self, name: &str) -> Result<u8, Failure> {
+        let number = match calls::mark_named(self.context, name) {
+            Ok(number) => number,
+            Err(error) if error.kind() == Some(ErrorKind::BadParameters) => {
+                return Err(Failure::Usage(format!(
+                    "`{name}` is no name for a mark: at most 15 visible ASCII characters"
+                )));
+            }
+            Err(error) => return Err(error.into()),
         };
-        let (records, stacks) = self.named_leaks(mark)?;
+        self.memory.last_mark = Some(number);
         if self.as_json {
-            json::leaks(self.out, mark, &records, &stacks, self.names)?;
+            json::leaks::mark(self.out, number, name)?;
+        } else if name.is_empty() {
+            writeln!(self.out, "mark {number}")?;
         } else {
-            text::leaks(self.out, mark, &records, &stacks, self.names)?;
+            writeln!(self.out, "mark {number} `{name}`")?;
         }
         Ok(STATUS_OK)
     }
 
-    /// Leaks with named stacks. Groups that read the same (a loop that the compiler unrolled has
-    /// several call sites in one line) become one.
-    fn named_leaks(&self, mark: u32) -> Result<(Vec<LeakRecord>, Vec<Vec<String>>), Failure> {
-        let mut records: Vec<LeakRecord> = Vec::new();
-        let mut stacks: Vec<Vec<String>> = Vec::new();
-        for record in client::leaks(self.context, mark, 0)? {
-            let stack = self.name_frames(record.image, &record.frames);
-            let same = records.iter_mut().zip(&stacks).find(|(other, others)| {
-                let key = |r: &LeakRecord| (r.owner_kind, r.session, r.owner, r.label, r.image);
-                key(other) == key(&record) && **others == stack
-            });
-            if let Some((other, _)) = same {
-                other.bytes = other.bytes.saturating_add(record.bytes);
-                other.blocks = other.blocks.saturating_add(record.blocks);
-                if other.block_size != record.block_size {
-                    other.block_size = 0;
-                }
-            } else {
-                records.push(record);
-                stacks.push(stack);
+    fn known_marks(&self) -> Result<Marks, Failure> {
+        Ok(Marks(calls::marks(self.context)?.0))
+    }
+
+    fn marks(&mut self) -> Result<u8, Failure> {
+        let (marks, dropped) = calls::marks(self.context)?;
+        if self.as_json {
+            json::leaks::marks(self.out, &marks, dropped)?;
+        } else {
+            text::leaks::marks(self.out, &marks, dropped)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    /// Every live block, of one TA or of all and the kernel.
+    fn live(&mut self, ta: Option<TeeUuid>) -> Result<u8, Failure> {
+        let growth = self.growth(&[], (None, None), ta)?;
+        self.print_growth(&growth)?;
+        Ok(STATUS_OK)
+    }
+
+    fn diff(
+        &mut self,
+        marks: &Marks,
+        from: MarkRow,
+        until: Option<MarkRow>,
+    ) -> Result<u8, Failure> {
+        let end = until.map_or(0, |mark| mark.number);
+        let cycles = marks.between(from.number, end);
+        let mut growth = self.growth(&cycles, (Some(from), until), None)?;
+        let (ended, dropped) = calls::ended(self.context, from.number)?;
+        growth.ended = ended;
+        growth.ended.retain(|row| end == 0 || row.mark < end);
+        growth.ended_dropped = dropped;
+        self.print_growth(&growth)?;
+        Ok(STATUS_OK)
+    }
+
+    /// Asks for what is live, cycle by cycle.
+    fn growth(
+        &self,
+        cycles: &[u32],
+        (from, until): (Option<MarkRow>, Option<MarkRow>),
+        ta: Option<TeeUuid>,
+    ) -> Result<Growth, Failure> {
+        let mut stacks = Stacks::default();
+        let mut growth = Growth {
+            from,
+            until,
+            cycles: cycles.len().max(1),
+            ..Growth::default()
+        };
+        let end = until.map_or(0, |mark| mark.number);
+        let first = from.map_or(0, |mark| mark.number);
+        for cycle in 0..growth.cycles {
+            let begin = cycles.get(cycle).copied().unwrap_or(first);
+            let next = cycles.get(cycle + 1).copied().unwrap_or(end);
+            for record in calls::diff(self.context, (begin, next), ta)? {
+                let stack = self.named(&mut stacks, &record);
+                growth.add(record, stack, Some(cycle));
             }
         }
-        Ok((records, stacks))
+        if first != 0 {
+            for record in calls::diff(self.context, (0, first), ta)? {
+                let stack = self.named(&mut stacks, &record);
+                growth.add(record, stack, None);
+            }
+        }
+        growth.sort();
+        Ok(growth)
+    }
+
+    fn named(&self, stacks: &mut Stacks, record: &LeakRecord) -> Vec<String> {
+        let known = stacks
+            .0
+            .iter()
+            .find(|(image, frames, _)| *image == record.image && *frames == record.frames);
+        if let Some((_, _, stack)) = known {
+            return stack.clone();
+        }
+        let stack = self.name_frames(record.image, &record.frames);
+        let entry = (record.image, record.frames, stack.clone());
+        stacks.0.push(entry);
+        stack
+    }
+
+    fn print_growth(&mut self, growth: &Growth) -> Result<(), Failure> {
+        if self.as_json {
+            json::leaks::growth(self.out, growth, self.names)?;
+        } else {
+            text::leaks::growth(self.out, growth, self.names)?;
+        }
+        Ok(())
+    }
+
+    /// The heaps that are meant: one, or the kernel's and those of all loaded TAs.
+    fn heaps(&self, which: &[&str]) -> Result<Vec<TeeUuid>, Failure> {
+        match which {
+            [] => {
+                let mut heaps = Vec::from([TeeUuid::nil()]);
+                for ta in client::ta_stats(self.context)? {
+                    if ta.panicked == 0 && !heaps.contains(&ta.uuid) {
+                        heaps.push(ta.uuid);
+                    }
+                }
+                Ok(heaps)
+            }
+            ["kernel"] => Ok(Vec::from([TeeUuid::nil()])),
+            [who] => Ok(Vec::from([self.ta_named(who)?])),
+            [_, word, ..] => Err(usage(&format!("`{word}` is not understood here"))),
+        }
+    }
+
+    /// An answer about one of `heaps`: a TA that is not there is an error only if it was asked for.
+    fn about<T>(
+        &self,
+        heaps: &[TeeUuid],
+        answer: Result<Vec<T>, client::ClientError>,
+    ) -> Result<Vec<T>, Failure> {
+        match answer {
+            Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {
+                if heaps.len() == 1 {
+                    Err(self.not_loaded())
+                } else {
+                    Ok(Vec::new())
+                }
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    fn scanned(&self, heaps: &[TeeUuid]) -> Result<Vec<ScanRow>, Failure> {
+        let mut rows = Vec::new();
+        for &heap in heaps {
+            rows.extend(self.about(heaps, calls::scan(self.context, heap))?);
+        }
+        Ok(rows)
+    }
+
+    fn found(&self, heaps: &[TeeUuid]) -> Result<Vec<(SuspectRow, Vec<String>)>, Failure> {
+        let mut found: Vec<(SuspectRow, Vec<String>)> = Vec::new();
+        for &heap in heaps {
+            for row in self.about(heaps, calls::suspects(self.context, heap))? {
+                let stack = self.name_frames(row.leak.image, &row.leak.frames);
+                let key = |r: &SuspectRow| {
+                    let leak = &r.leak;
+                    let owner = (leak.owner_kind, leak.session, leak.owner, leak.label);
+                    (owner, leak.image, r.first_scan)
+                };
+                let same = |(other, others): &&mut (SuspectRow, Vec<String>)| {
+                    key(other) == key(&row) && *others == stack
+                };
+                match found.iter_mut().find(same) {
+                    Some((other, _)) => {
+                        let total = &mut other.leak;
+                        total.bytes = total.bytes.saturating_add(row.leak.bytes);
+                        total.blocks = total.blocks.saturating_add(row.leak.blocks);
+                        if total.block_size != row.leak.block_size {
+                            total.block_size = 0;
+                        }
+                    }
+                    None => found.push((row, stack)),
+                }
+            }
+        }
+        found.sort_by_key(|(row, _)| core::cmp::Reverse(row.leak.bytes));
+        Ok(found)
+    }
+
+    fn scan(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
+        let rows = self.scanned(heaps)?;
+        if self.as_json {
+            json::leaks::scans(self.out, &rows, self.names)?;
+        } else {
+            text::leaks::scans(self.out, &rows, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn show(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
+        let found = self.found(heaps)?;
+        if self.as_json {
+            json::leaks::suspects(self.out, &found, self.names)?;
+        } else {
+            text::leaks::suspects(self.out, &found, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn clear(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
+        let mut cleared = 0;
+        for &heap in heaps {
+            let blocks = calls::clear(self.context, heap).map(|blocks| Vec::from([blocks]));
+            cleared += self.about(heaps, blocks)?.iter().sum::<u32>();
+        }
+        if self.as_json {
+            writeln!(self.out, "{{\"cleared\":{cleared}}}")?;
+        } else {
+            let plural = if cleared == 1 { "" } else { "s" };
+            writeln!(self.out, "{cleared} block{plural} hidden")?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    /// `leaks ta`: all live blocks, a scan, and what it found.
+    fn leaks_of(&mut self, uuid: TeeUuid) -> Result<u8, Failure> {
+        let heaps = [uuid];
+        let growth = self.growth(&[], (None, None), Some(uuid));
+        let growth = match growth {
+            Err(Failure::Client(error)) if error.kind() == Some(ErrorKind::ItemNotFound) => {
+                return Err(self.not_loaded());
+            }
+            growth => growth?,
+        };
+        let rows = self.scanned(&heaps)?;
+        let found = self.found(&heaps)?;
+        if self.as_json {
+            json::leaks::ta(self.out, &growth, &rows, &found, self.names)?;
+        } else {
+            text::leaks::ta(self.out, &growth, &rows, &found, self.names)?;
+        }
+        Ok(STATUS_OK)
     }
 }

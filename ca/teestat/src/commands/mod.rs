@@ -10,6 +10,7 @@ mod leaks;
 mod ledger;
 mod snapshot;
 mod stock;
+pub(crate) mod top;
 
 pub(crate) use audit::NamedStack;
 
@@ -41,6 +42,7 @@ const GROUPS: &[&[Command]] = &[
     leaks::COMMANDS,
     snapshot::COMMANDS,
     audit::COMMANDS,
+    top::COMMANDS,
     ledger::COMMANDS,
 ];
 

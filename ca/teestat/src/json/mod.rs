@@ -5,20 +5,19 @@
 
 mod audit;
 pub(crate) mod inspect;
+pub(crate) mod leaks;
 mod ledger;
+pub(crate) mod top;
 mod watch;
 
 pub(crate) use audit::{events, held};
 pub(crate) use ledger::commands;
 pub(crate) use watch::saved;
 
-use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 
 use crate::client::{Pager, Times};
@@ -210,36 +209,6 @@ pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) 
     writeln!(out, "}}")
 }
 
-pub(crate) fn leaks(
-    out: &mut dyn Write,
-    mark: u32,
-    records: &[LeakRecord],
-    stacks: &[Vec<String>],
-    names: &dyn Names,
-) -> fmt::Result {
-    array(out, "leaks", records, |out, i, record| {
-        write!(
-            out,
-            "{{\"bytes\":{},\"blocks\":{},\"block_size\":{},\"kind\":\"{}\",\"owner\":{},\
-             \"session\":{}",
-            record.bytes,
-            record.blocks,
-            record.block_size,
-            kind_name(record.owner_kind),
-            Quoted(Label(&record.label)),
-            record.session
-        )?;
-        uuid_fields(out, record.owner, names)?;
-        out.write_str(",\"stack\":[")?;
-        for (depth, name) in stacks.get(i).into_iter().flatten().enumerate() {
-            let comma = if depth == 0 { "" } else { "," };
-            write!(out, "{comma}{}", Quoted(name))?;
-        }
-        out.write_str("]}")
-    })?;
-    writeln!(out, ",\"mark\":{mark}}}")
-}
-
 pub(crate) fn oom(out: &mut dyn Write, report: Option<&str>) -> fmt::Result {
     match report {
         Some(report) => writeln!(out, "{{\"report\":{}}}", Quoted(report)),
@@ -250,6 +219,7 @@ pub(crate) fn oom(out: &mut dyn Write, report: Option<&str>) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
 
     #[test]
     fn strings_are_escaped() {

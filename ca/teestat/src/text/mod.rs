@@ -9,7 +9,9 @@
 
 mod audit;
 pub(crate) mod inspect;
+pub(crate) mod leaks;
 mod ledger;
+pub(crate) mod top;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
 pub(crate) use ledger::commands;
@@ -19,7 +21,7 @@ use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 
 use crate::client::{Pager, Times};
@@ -302,59 +304,9 @@ pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) 
     Ok(())
 }
 
-pub(crate) fn leaks(
-    out: &mut dyn Write,
-    mark: u32,
-    records: &[LeakRecord],
-    stacks: &[alloc::vec::Vec<String>],
-    names: &dyn Names,
-) -> fmt::Result {
-    let bytes = records
-        .iter()
-        .fold(0_u64, |sum, r| sum.saturating_add(r.bytes));
-    let blocks = records
-        .iter()
-        .fold(0_u64, |sum, r| sum.saturating_add(u64::from(r.blocks)));
-    let since = if mark == 0 {
-        String::from("live now")
-    } else {
-        alloc::format!("live and allocated since mark {mark}")
-    };
-    let places = records.len();
-    let plural = if places == 1 { "" } else { "s" };
-    writeln!(
-        out,
-        "{since}: {bytes} bytes in {blocks} blocks from {places} place{plural}"
-    )?;
-    for (record, stack) in records.iter().zip(stacks) {
-        write!(out, "\n{} bytes in {} blocks", record.bytes, record.blocks)?;
-        if record.block_size != 0 {
-            write!(out, " of {}", record.block_size)?;
-        }
-        let kind = kind_name(record.owner_kind);
-        write!(out, ", {kind}")?;
-        let label = alloc::format!("{}", Label(&record.label));
-        if !label.is_empty() && !label.eq_ignore_ascii_case(kind) && label != "ta" {
-            write!(out, " {label}")?;
-        }
-        if record.session != 0 {
-            write!(out, " {}", record.session)?;
-        }
-        if record.owner != TeeUuid::nil() {
-            write!(out, " of {}", Named(record.owner, names))?;
-        }
-        writeln!(out)?;
-        for (depth, name) in stack.iter().enumerate() {
-            writeln!(out, "  #{depth} {name}")?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use tally_abi::pta::DESC_LEN;
 
     fn desc(text: &str) -> [u8; DESC_LEN] {
@@ -515,24 +467,5 @@ mod tests {
         assert_eq!(meminfo(&mut out, &rows, true), Ok(true));
         assert_eq!(out.matches("row ").count(), 3);
         assert!(!out.contains("hidden"));
-    }
-
-    #[test]
-    fn leaks_name_owner_and_stack() {
-        let record = LeakRecord {
-            bytes: 280,
-            blocks: 10,
-            block_size: 28,
-            owner_kind: owner_kind::TA,
-            label: *b"heap\0\0\0\0\0\0\0\0\0\0\0\0",
-            ..LeakRecord::default()
-        };
-        let stack = alloc::vec![String::from("lose main.rs:7")];
-        assert_eq!(
-            print(|out| leaks(out, 3, &[record], &[stack], &NoNames)),
-            "live and allocated since mark 3: 280 bytes in 10 blocks from 1 place\n\
-             \n\
-             280 bytes in 10 blocks of 28, TA heap\n  #0 lose main.rs:7\n"
-        );
     }
 }

@@ -14,6 +14,7 @@ use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Access;
 use core::ops::Range;
 use tally_abi::TeeResult;
+use zerocopy::IntoBytes;
 
 /// Why a TA's memory cannot be touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +180,24 @@ impl AddressSpace {
     #[must_use]
     pub fn peek<M: SpaceMachine>(&self, machine: &M, va: UserVa, buf: &mut [u8]) -> bool {
         self.read_user(machine, va, buf).is_ok()
+    }
+
+    /// Reads words of one page of the TA's own memory from outside. False, and nothing read, unless
+    /// the page is populated.
+    #[must_use]
+    pub fn peek_words<M: SpaceMachine>(&self, machine: &M, va: UserVa, words: &mut [u64]) -> bool {
+        let offset = va.page_offset();
+        if offset + size_of_val(words) > PAGE_SIZE {
+            return false;
+        }
+        match page_number(va).and_then(|page| self.tables.get(machine, page)) {
+            Some(leaf) if !leaf.is_normal_world() => {
+                let pa = PhysAddr(leaf.frame().addr().0 + offset as u64);
+                machine.read_secure(pa, words.as_mut_bytes());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Where a writable page of the TA's own is that is populated, at `va`; good until it is unmapped.

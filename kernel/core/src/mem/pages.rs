@@ -79,6 +79,8 @@ page_uses! {
     TaHeap = "TA heaps",
     /// Secure memory passed between TAs.
     TaParam = "TA parameters",
+    /// What scans for leaks found, and their marks.
+    LeakScan = "leak scans",
     /// Buffers that pseudo-TAs map into TAs.
     SecureBuffer = "secure buffers",
     /// Snapshots of the account.

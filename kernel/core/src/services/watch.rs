@@ -5,10 +5,10 @@
 //! **Knows nothing of:** where the bytes are kept.
 
 use super::CallServices;
-use crate::heap::LiveGroup;
 use crate::kernel::State;
 use crate::machine::Machine;
 use crate::owner::OwnerId;
+use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
 use crate::pta_api::{AuditServices, Services, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
 use tally_abi::pta::watch::SnapshotRow;
@@ -18,8 +18,6 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Most records of a section.
 const MAX_RECORDS: usize = 4096;
-/// Most groups of one heap.
-const MAX_GROUPS: usize = 32;
 /// Bytes of kernel stack that taking a snapshot takes at most.
 const STACK_BYTES: usize = 10 * 1024;
 
@@ -108,20 +106,11 @@ impl<M: Machine> Writer<'_, '_, M> {
             section::LIVE,
             size_of::<tally_abi::pta::memleak::LeakRecord>(),
         )?;
-        let mut groups = [LiveGroup::default(); MAX_GROUPS];
-        let mut put = |writer: &mut Self, groups: &[LiveGroup], ta| {
-            for group in groups.iter().filter(|group| group.blocks != 0) {
-                writer.record(&mut open, &services.leak_record(group, ta));
-            }
-        };
-        let count = services.kernel_leaks(0, &mut groups).min(MAX_GROUPS);
-        put(self, &groups[..count], None);
-        for index in 0.. {
-            let Some(count) = services.ta_leaks(index, 0, &mut groups) else {
-                break;
-            };
-            put(self, &groups[..count.min(MAX_GROUPS)], Some(index));
-        }
+        let listed = services.diff(Heaps::All, MarkRange::default(), &mut |record| {
+            self.record(&mut open, record);
+            Ok(())
+        });
+        listed.map_err(|_| SnapshotError::OutOfMemory)?;
         self.end(&open)
     }
 }
@@ -168,7 +157,10 @@ impl<M: Machine> CallServices<'_, M> {
         let (mark, secure_ram) = {
             let state = self.kernel.state();
             let pages = u64::from(state.pages.total_pages());
-            (state.guest.mark, pages * crate::addr::PAGE_SIZE as u64)
+            (
+                state.guest.marks.last(),
+                pages * crate::addr::PAGE_SIZE as u64,
+            )
         };
         let mut header = Header {
             magic: MAGIC,

@@ -3,13 +3,16 @@
 //! **Invariant:** answers the same, always, but for the log of refused allocations, which it keeps.
 //! **Knows nothing of:** allocations; the host's allocator serves them.
 
-use crate::heap::{KernelHeap, LiveGroup};
+use crate::heap::{BlockAt, KernelHeap};
 use crate::inspect::failures::Failures;
 use crate::owner::OwnerId;
 use core::fmt;
+use core::ops::Range;
 use spin::Mutex;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
+use tally_ledger::view::Inconsistent;
+use tally_ledger::{Block, SiteId};
 
 /// A heap that counts nothing: the crate has no allocator of its own on the host.
 pub(super) struct NoHeap(Mutex<Failures>);
@@ -30,17 +33,36 @@ impl KernelHeap for NoHeap {
     fn account(&self, _: OwnerId) -> (u32, u32) {
         (0, 0)
     }
-    fn live_groups(&self, _: u16, groups: &mut [LiveGroup]) -> usize {
-        if let Some(group) = groups.first_mut() {
-            *group = LiveGroup {
-                owner: OwnerId::GUEST,
-                blocks: 2,
-                bytes: 64,
-                block_size: 32,
-                ..LiveGroup::default()
-            };
+    fn range(&self) -> Range<u64> {
+        0..0
+    }
+    fn blocks(&self, _: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent> {
+        let first = Block {
+            offset: 4096,
+            size: 32,
+            usable: 32,
+            owner: tally_ledger::OwnerId(OwnerId::GUEST.0),
+            site: SiteId(1),
+            epoch: 1,
+        };
+        let second = Block {
+            offset: 4128,
+            ..first
+        };
+        let mut count = 0;
+        for (slot, block) in out.iter_mut().zip([first, second]) {
+            *slot = block;
+            count += 1;
         }
-        1
+        Ok((count, None))
+    }
+    fn look_up(&self, work: &mut dyn FnMut(&BlockAt<'_>)) {
+        work(&|_| None);
+    }
+    fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES] {
+        let mut frames = [0; MAX_FRAMES];
+        frames[0] = 0x40 * u64::from(site.0);
+        frames
     }
     fn dump(&self, _: &mut dyn fmt::Write) {}
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {

@@ -12,6 +12,7 @@ mod figures;
 mod heaps;
 mod images;
 mod inspect;
+mod leaks;
 mod memory;
 mod order;
 mod races;
@@ -160,6 +161,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        leaks::TESTS,
         order::TESTS,
         commands::TESTS,
     ];

@@ -15,7 +15,7 @@ use teec::smc::Conduit;
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
-use crate::machine::console::Console;
+use crate::machine::console::{self, Console};
 use crate::machine::{cpu, semihosting};
 use crate::names::{KNOWN, MachineNames};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
@@ -292,7 +292,7 @@ fn wait_jobs() -> Result<u8, String> {
                 }
             }
         }
-        if crate::machine::console::poll_byte() == Some(3) {
+        if console::poll_byte() == Some(3) {
             return Err("^C".to_string());
         }
         cpu::doze();
@@ -361,11 +361,13 @@ fn capabilities() -> Result<u8, String> {
     Ok(STATUS_OK)
 }
 
-const FAULTS: [(&str, u32); 4] = [
+const FAULTS: [(&str, u32); 6] = [
     ("panic", fault::PANIC),
     ("bad-read", fault::BAD_READ),
     ("stack-overflow", fault::STACK_OVERFLOW),
     ("write-code", fault::WRITE_CODE),
+    ("lose-block", fault::LOSE_BLOCK),
+    ("free-lost", fault::FREE_LOST),
 ];
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
@@ -377,11 +379,14 @@ fn break_kernel(args: &[&str]) -> Result<u8, String> {
     }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
         print(format_args!(
-            "usage: fault panic|bad-read|stack-overflow|write-code|early-close|off\n"
+            "usage: fault panic|bad-read|stack-overflow|write-code|lose-block|free-lost|early-close|off\n"
         ));
         return Ok(STATUS_USAGE);
     };
     teestat::client::fault(&tee::context()?, *number).map_err(|e| e.to_string())?;
+    if [fault::LOSE_BLOCK, fault::FREE_LOST].contains(number) {
+        return Ok(STATUS_OK);
+    }
     Err("the kernel came back".to_string())
 }
 

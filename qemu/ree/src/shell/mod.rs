@@ -10,6 +10,8 @@ mod commands;
 mod line;
 #[cfg(target_os = "none")]
 mod tas;
+#[cfg(target_os = "none")]
+mod terminal;
 #[cfg(any(target_os = "none", test))]
 mod words;
 
@@ -17,6 +19,8 @@ mod words;
 pub(crate) use commands::last_mark;
 #[cfg(target_os = "none")]
 pub(crate) use interactive::{execute, main};
+#[cfg(target_os = "none")]
+pub(crate) use terminal::ShellTerminal;
 
 #[cfg(target_os = "none")]
 mod interactive {
@@ -24,7 +28,7 @@ mod interactive {
     use alloc::string::String;
     use alloc::vec::Vec;
     use core::fmt::Write;
-    use core::sync::atomic::{AtomicU8, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
     use tally_abi::virt;
 
     use super::line::{Editor, Event};
@@ -35,10 +39,16 @@ mod interactive {
     use crate::supplicant;
 
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
+    static INTERACTIVE: AtomicBool = AtomicBool::new(false);
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
         LAST_STATUS.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody types the commands.
+    pub(super) fn is_interactive() -> bool {
+        INTERACTIVE.load(Ordering::Relaxed)
     }
 
     /// What CPU 0 does after start.
@@ -46,6 +56,7 @@ mod interactive {
         if let Some(command) = fw_cfg::file(virt::FW_CFG_COMMAND) {
             semihosting::exit(execute(&command));
         }
+        INTERACTIVE.store(true, Ordering::Relaxed);
         banner();
         let mut editor = Editor::new();
         loop {

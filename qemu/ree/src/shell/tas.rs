@@ -80,6 +80,9 @@ commands! {
     heap "free-all" CMD_FREE_ALL [] "";
     heap "alloc-or-die" CMD_ALLOC_OR_DIE [In(1)] "OCTETS";
     heap "double-free" CMD_DOUBLE_FREE [] "";
+    heap "keep" CMD_KEEP [In(2)] "PLACE OCTETS";
+    heap "forget" CMD_FORGET [] "";
+    heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "OCTETS";
     crash "null-read" CMD_NULL_READ [] "";
     crash "wild-write" CMD_WILD_WRITE [] "";
     crash "write-code" CMD_WRITE_CODE [] "";

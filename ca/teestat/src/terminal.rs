@@ -1,0 +1,27 @@
+//! What a command that goes on needs of whoever started it.
+//!
+//! **Invariant:** without a terminal nothing waits and no control sequence is written.
+//! **Knows nothing of:** keys' meaning to anybody else.
+
+/// Where the output goes, and who may end it.
+pub trait Terminal {
+    /// Whether the output is a terminal that understands ANSI sequences.
+    fn is_terminal(&self) -> bool;
+
+    /// Waits; true if the person asked to end (`q`, ctrl-C), or nobody can wait here.
+    fn pause(&self, millis: u32) -> bool;
+}
+
+/// Output that nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTerminal;
+
+impl Terminal for NoTerminal {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    fn pause(&self, _: u32) -> bool {
+        true
+    }
+}

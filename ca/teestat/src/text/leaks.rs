@@ -1,0 +1,457 @@
+//! Marks, growth between them, scans, for people.
+//!
+//! **Invariant:** prints what it is given; amounts agree with the records.
+//! **Knows nothing of:** where the figures come from.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use tally_abi::TeeUuid;
+use tally_abi::pta::leaks::{EndedRow, LATE_SCAN, MarkRow, ScanRow, SuspectRow, ended};
+use tally_abi::pta::memleak::LeakRecord;
+
+use super::{Label, Named, kind_name};
+use crate::Names;
+use crate::growth::{Amount, Growth, Place};
+use crate::marks;
+
+const fn s(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn blocks(count: u64) -> String {
+    format!("{count} block{}", s(count))
+}
+
+pub(crate) fn marks(out: &mut dyn Write, marks: &[MarkRow], dropped: u32) -> fmt::Result {
+    if marks.is_empty() {
+        return writeln!(out, "no mark is set; `teestat leaks mark` sets one");
+    }
+    writeln!(out, "{:>6}  {:<15}  set at", "mark", "name")?;
+    for mark in marks {
+        writeln!(
+            out,
+            "{:>6}  {:<15}  {}.{:03} s",
+            mark.number,
+            marks::name(mark),
+            mark.at_ms / 1000,
+            mark.at_ms % 1000
+        )?;
+    }
+    match dropped {
+        0 => Ok(()),
+        n => writeln!(out, "{n} older mark{} dropped", s(u64::from(n))),
+    }
+}
+
+pub(crate) fn growth(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> fmt::Result {
+    match (&growth.from, &growth.until) {
+        (None, _) => write!(out, "live now")?,
+        (Some(from), None) => {
+            write!(out, "live and allocated since mark {}", marks::title(from))?;
+        }
+        (Some(from), Some(until)) => write!(
+            out,
+            "live and allocated since mark {} and before mark {}",
+            marks::title(from),
+            marks::title(until)
+        )?,
+    }
+    if growth.cycles > 1 {
+        write!(out, ", {} cycles", growth.cycles)?;
+    }
+    let total = growth.total();
+    let places = growth.places.len() as u64;
+    writeln!(
+        out,
+        ": {} bytes in {} blocks from {places} place{}",
+        total.bytes,
+        total.blocks,
+        s(places)
+    )?;
+    for place in &growth.places {
+        writeln!(out)?;
+        holding(out, &place.record, names)?;
+        if growth.cycles > 1 {
+            writeln!(out, "  {}", per_cycle(place))?;
+        }
+        if growth.from.is_some() && place.before.blocks > 0 {
+            let percent = place.percent().unwrap_or(0);
+            writeln!(
+                out,
+                "  {percent} % more than the {} bytes before",
+                place.before.bytes
+            )?;
+        }
+        frames(out, &place.stack)?;
+    }
+    ended_instances(out, growth, names)
+}
+
+/// What a place leaves each cycle.
+fn per_cycle(place: &Place) -> String {
+    let cycles = place.cycles.len() as u64;
+    match place.steady() {
+        Some(Amount { blocks: n, bytes }) => format!(
+            "per cycle: {bytes} bytes in {}, exactly the same in each of {cycles}",
+            blocks(n)
+        ),
+        None => {
+            let bytes = place.cycles.iter().map(|cycle| cycle.bytes);
+            let least = bytes.clone().min().unwrap_or(0);
+            let most = bytes.max().unwrap_or(0);
+            let tenths = place.record.bytes.saturating_mul(10) / cycles.max(1);
+            let leaking = place.cycles.iter().filter(|cycle| cycle.blocks > 0).count();
+            format!(
+                "per cycle: {}.{} bytes, from {least} to {most}, in {leaking} of {cycles} cycles",
+                tenths / 10,
+                tenths % 10
+            )
+        }
+    }
+}
+
+fn holding(out: &mut dyn Write, record: &LeakRecord, names: &dyn Names) -> fmt::Result {
+    write!(out, "{} bytes in {} blocks", record.bytes, record.blocks)?;
+    if record.block_size != 0 {
+        write!(out, " of {}", record.block_size)?;
+    }
+    let kind = kind_name(record.owner_kind);
+    write!(out, ", {kind}")?;
+    let label = format!("{}", Label(&record.label));
+    if !label.is_empty() && !label.eq_ignore_ascii_case(kind) && label != "ta" {
+        write!(out, " {label}")?;
+    }
+    if record.session != 0 {
+        write!(out, " {}", record.session)?;
+    }
+    if record.owner != TeeUuid::nil() {
+        write!(out, " of {}", Named(record.owner, names))?;
+    }
+    writeln!(out)
+}
+
+fn frames(out: &mut dyn Write, stack: &[String]) -> fmt::Result {
+    for (depth, name) in stack.iter().enumerate() {
+        writeln!(out, "  #{depth} {name}")?;
+    }
+    Ok(())
+}
+
+fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> fmt::Result {
+    let mut rows: Vec<&EndedRow> = growth.ended.iter().collect();
+    if !rows.is_empty() {
+        writeln!(out, "\nended meanwhile, their heaps with them:")?;
+    }
+    while let Some(uuid) = rows.first().map(|row| row.uuid) {
+        let (same, rest): (Vec<&EndedRow>, Vec<&EndedRow>) =
+            rows.into_iter().partition(|row| row.uuid == uuid);
+        rows = rest;
+        let count = same.len() as u64;
+        let died = same.iter().filter(|row| row.how == ended::DIED).count();
+        let bytes: u64 = same.iter().map(|row| row.bytes).sum();
+        let held: u64 = same.iter().map(|row| u64::from(row.blocks)).sum();
+        write!(
+            out,
+            "  {}: {count} instance{}",
+            Named(uuid, names),
+            s(count)
+        )?;
+        if died > 0 {
+            write!(out, ", {died} of them died")?;
+        }
+        match held {
+            0 => writeln!(out, ", all freed")?,
+            n => writeln!(out, ", {bytes} bytes in {} not freed", blocks(n))?,
+        }
+    }
+    if growth.from.is_some() && growth.ended_dropped > 0 && !growth.ended.is_empty() {
+        writeln!(out, "  {} earlier ends are not kept", growth.ended_dropped)?;
+    }
+    Ok(())
+}
+
+/// Whose heap this is.
+fn heap_name(heap: TeeUuid, names: &dyn Names) -> String {
+    if heap == TeeUuid::nil() {
+        String::from("kernel heap")
+    } else {
+        format!("heap of {}", Named(heap, names))
+    }
+}
+
+/// Bytes as mebibytes with two digits behind the point.
+fn mebibytes(bytes: u64) -> String {
+    let hundredths = bytes.saturating_mul(100) >> 20;
+    format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
+}
+
+/// Ticks of the system counter as microseconds.
+fn micros(ticks: u64, row: &ScanRow) -> u64 {
+    let micros = u128::from(ticks) * 1_000_000 / u128::from(row.ticks_per_second.max(1));
+    u64::try_from(micros).unwrap_or(u64::MAX)
+}
+
+/// Microseconds for each MiB that was read; `None` if nothing was.
+pub(crate) fn micros_per_mebibyte(row: &ScanRow) -> Option<u64> {
+    let read = row.root_bytes + row.block_bytes;
+    let micros = u128::from(micros(row.ticks, row)) << 20;
+    u64::try_from(micros.checked_div(u128::from(read))?).ok()
+}
+
+pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt::Result {
+    for row in rows {
+        let heap = heap_name(row.heap, names);
+        if row.inconsistent != 0 {
+            writeln!(out, "{heap}: its bookkeeping does not add up, no scan")?;
+            continue;
+        }
+        write!(
+            out,
+            "{heap}: scan {}, {} looked at, ",
+            row.number,
+            blocks(u64::from(row.blocks))
+        )?;
+        match row.suspects {
+            0 => write!(out, "something points to each")?,
+            n => write!(
+                out,
+                "nothing points to {} ({} bytes, {} new)",
+                n, row.suspect_bytes, row.new
+            )?,
+        }
+        match row.cleared {
+            0 => writeln!(out)?,
+            n => writeln!(out, ", {n} hidden")?,
+        }
+        let read = row.root_bytes + row.block_bytes;
+        write!(
+            out,
+            "  {} read in {} pass{}, {} us",
+            mebibytes(read),
+            row.passes,
+            if row.passes == 1 { "" } else { "es" },
+            micros(row.ticks, row)
+        )?;
+        if let Some(each) = micros_per_mebibyte(row) {
+            write!(out, " ({each} us a MiB)")?;
+        }
+        writeln!(
+            out,
+            ", {} steps of at most {} us, {} pages for marks",
+            row.steps,
+            micros(row.longest_step, row),
+            row.pages
+        )?;
+    }
+    Ok(())
+}
+
+pub(crate) fn suspects(
+    out: &mut dyn Write,
+    found: &[(SuspectRow, Vec<String>)],
+    names: &dyn Names,
+) -> fmt::Result {
+    if found.is_empty() {
+        return writeln!(out, "nothing found; `teestat leaks scan` looks for more");
+    }
+    for (n, (row, stack)) in found.iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        holding(out, &row.leak, names)?;
+        let late = if row.first_scan >= LATE_SCAN {
+            " or later"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "  nothing points to them; first found by scan {}{late}, last scan {}",
+            row.first_scan, row.last_scan
+        )?;
+        frames(out, stack)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn ta(
+    out: &mut dyn Write,
+    live: &Growth,
+    rows: &[ScanRow],
+    found: &[(SuspectRow, Vec<String>)],
+    names: &dyn Names,
+) -> fmt::Result {
+    growth(out, live, names)?;
+    writeln!(out)?;
+    scans(out, rows, names)?;
+    if !found.is_empty() {
+        writeln!(out)?;
+        suspects(out, found, names)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoNames;
+    use tally_abi::pta::memleak::owner_kind;
+
+    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
+        let mut out = String::new();
+        f(&mut out).expect("strings take everything");
+        out
+    }
+
+    fn mark(number: u32, name: &str) -> MarkRow {
+        let mut row = MarkRow {
+            number,
+            at_ms: 1234,
+            ..MarkRow::default()
+        };
+        row.name[..name.len()].copy_from_slice(name.as_bytes());
+        row
+    }
+
+    fn record(blocks: u32) -> LeakRecord {
+        LeakRecord {
+            bytes: u64::from(blocks) * 28,
+            blocks,
+            block_size: 28,
+            owner_kind: owner_kind::TA,
+            label: *b"heap\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..LeakRecord::default()
+        }
+    }
+
+    fn stack() -> Vec<String> {
+        alloc::vec![String::from("lose main.rs:7")]
+    }
+
+    #[test]
+    fn leaks_name_owner_and_stack() {
+        let mut found = Growth {
+            from: Some(mark(3, "")),
+            cycles: 1,
+            ..Growth::default()
+        };
+        found.add(record(10), stack(), Some(0));
+        assert_eq!(
+            print(|out| growth(out, &found, &NoNames)),
+            "live and allocated since mark 3: 280 bytes in 10 blocks from 1 place\n\
+             \n\
+             280 bytes in 10 blocks of 28, TA heap\n  #0 lose main.rs:7\n"
+        );
+    }
+
+    #[test]
+    fn growth_tells_cycles_percent_and_what_ended() {
+        let mut found = Growth {
+            from: Some(mark(3, "start")),
+            until: Some(mark(9, "")),
+            cycles: 3,
+            ..Growth::default()
+        };
+        for cycle in 0..3 {
+            found.add(record(1), stack(), Some(cycle));
+        }
+        found.add(record(2), stack(), None);
+        let row = EndedRow {
+            bytes: 28,
+            blocks: 1,
+            how: ended::DIED,
+            ..EndedRow::default()
+        };
+        found.ended = alloc::vec![row, EndedRow::default()];
+        assert_eq!(
+            print(|out| growth(out, &found, &NoNames)),
+            "live and allocated since mark 3 `start` and before mark 9, 3 cycles: 84 bytes in 3 \
+             blocks from 1 place\n\
+             \n\
+             84 bytes in 3 blocks of 28, TA heap\n\
+             \x20 per cycle: 28 bytes in 1 block, exactly the same in each of 3\n\
+             \x20 150 % more than the 56 bytes before\n\
+             \x20 #0 lose main.rs:7\n\
+             \n\
+             ended meanwhile, their heaps with them:\n\
+             \x20 00000000-0000-0000-0000-000000000000: 2 instances, 1 of them died, 28 bytes in 1 \
+             block not freed\n"
+        );
+    }
+
+    #[test]
+    fn an_uneven_place_says_between_what() {
+        let mut found = Growth {
+            from: Some(mark(1, "")),
+            cycles: 4,
+            ..Growth::default()
+        };
+        found.add(record(1), stack(), Some(0));
+        found.add(record(2), stack(), Some(2));
+        assert_eq!(
+            per_cycle(&found.places[0]),
+            "per cycle: 21.0 bytes, from 0 to 56, in 2 of 4 cycles"
+        );
+    }
+
+    #[test]
+    fn marks_are_listed_with_name_and_time() {
+        assert_eq!(
+            print(|out| marks(out, &[mark(3, "start")], 2)),
+            "  mark  name             set at\n\
+             \x20    3  start            1.234 s\n\
+             2 older marks dropped\n"
+        );
+    }
+
+    #[test]
+    fn a_scan_tells_what_it_found_and_what_it_cost() {
+        let row = ScanRow {
+            number: 2,
+            passes: 2,
+            blocks: 40,
+            suspects: 3,
+            new: 1,
+            cleared: 4,
+            suspect_bytes: 84,
+            root_bytes: 1 << 20,
+            block_bytes: 1 << 19,
+            ticks: 62_500,
+            longest_step: 2500,
+            ticks_per_second: 62_500_000,
+            steps: 20,
+            pages: 3,
+            ..ScanRow::default()
+        };
+        assert_eq!(
+            print(|out| scans(out, &[row], &NoNames)),
+            "kernel heap: scan 2, 40 blocks looked at, nothing points to 3 (84 bytes, 1 new), 4 \
+             hidden\n\
+             \x20 1.50 MiB read in 2 passes, 1000 us (666 us a MiB), 20 steps of at most 40 us, 3 \
+             pages for marks\n"
+        );
+        let bad = ScanRow {
+            inconsistent: 1,
+            ..row
+        };
+        assert!(print(|out| scans(out, &[bad], &NoNames)).contains("does not add up"));
+    }
+
+    #[test]
+    fn what_was_found_says_since_when() {
+        let row = SuspectRow {
+            leak: record(2),
+            first_scan: 1,
+            last_scan: 3,
+        };
+        assert_eq!(
+            print(|out| suspects(out, &[(row, stack())], &NoNames)),
+            "56 bytes in 2 blocks of 28, TA heap\n\
+             \x20 nothing points to them; first found by scan 1, last scan 3\n\
+             \x20 #0 lose main.rs:7\n"
+        );
+    }
+}

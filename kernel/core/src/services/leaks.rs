@@ -1,0 +1,185 @@
+//! Marks, and what was allocated between two of them and is still there.
+//!
+//! **Invariant:** heaps are walked in steps, with no lock held between them; what the question
+//! takes is charged to an owner that its answer leaves out.
+//! **Knows nothing of:** parameters and buffers.
+
+use super::CallServices;
+use super::heaps::{Groups, HeapRef, to_the_end};
+use crate::inspect::history::End;
+use crate::instance::{InstanceRef, Life, Remains};
+use crate::kernel::{Kernel, State};
+use crate::machine::Machine;
+use crate::marks::{Ended, Mark, MarkName};
+use crate::owner::OwnerId;
+use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange, Put};
+use crate::ta_heap;
+use tally_abi::TeeResult;
+use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
+use tally_abi::pta::memleak::LeakRecord;
+use tally_ledger::Block;
+
+impl<M: Machine> CallServices<'_, M> {
+    /// Blocks carry a new number from now on.
+    pub(super) fn advance_mark(&self, state: &mut State) -> Result<u16, TeeResult> {
+        let mark = state.guest.marks.advance().ok_or(TeeResult::OVERFLOW)?;
+        self.kernel.heap.set_epoch(mark);
+        for (_, found) in state.guest.instances.iter() {
+            if let (Some(space), Some(heap)) = (&found.space, found.heap) {
+                ta_heap::set_epoch(&self.kernel.machine, space, heap, mark);
+            }
+        }
+        Ok(mark)
+    }
+
+    fn diff_of(
+        &self,
+        heap: HeapRef,
+        marks: MarkRange,
+        put: Put<'_, LeakRecord>,
+    ) -> Result<(), TeeResult> {
+        let mut groups = Groups::default();
+        let wanted = |block: &Block| {
+            block.epoch >= marks.from && (marks.until == 0 || block.epoch < marks.until)
+        };
+        to_the_end(self.kernel.each_block(heap, |block| {
+            if wanted(block) {
+                groups.add(block, 0)?;
+            }
+            Ok(())
+        }))?;
+        for group in groups.sorted() {
+            put(&self.kernel.dress(heap, group))?;
+        }
+        Ok(())
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Notes that an instance ends, with what its heap still holds. One that was never ready is no
+    /// instance to anybody.
+    pub(crate) fn note_instance_end(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        end: End,
+        remains: Option<&Remains>,
+    ) {
+        let Some(found) = state.guest.instances.at(instance) else {
+            return;
+        };
+        if found.life != Life::Ready {
+            return;
+        }
+        let heap = remains.map(|remains| remains.heap).unwrap_or_default();
+        let ended = Ended {
+            uuid: found.uuid,
+            at_ms: self.uptime_millis(),
+            mark: state.guest.marks.last(),
+            born: found.birth_mark,
+            died: end == End::Died,
+            bytes: u64::from(heap.alloc.allocated),
+            blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
+        };
+        state.guest.marks.ended.note(ended);
+    }
+}
+
+impl<M: Machine> LeakServices for CallServices<'_, M> {
+    fn mark_named(&self, name: &[u8]) -> Result<u16, TeeResult> {
+        let name = MarkName::new(name).ok_or(TeeResult::BAD_PARAMETERS)?;
+        let mut state = self.kernel.state();
+        let number = self.advance_mark(&mut state)?;
+        state.guest.marks.set.note(Mark {
+            number,
+            name,
+            at_ms: self.kernel.uptime_millis(),
+        });
+        Ok(number)
+    }
+
+    fn mark_row(&self, index: usize) -> Option<MarkRow> {
+        let state = self.kernel.state();
+        let mark = state.guest.marks.set.iter().nth(index)?;
+        Some(MarkRow {
+            at_ms: mark.at_ms,
+            number: u32::from(mark.number),
+            reserved: 0,
+            name: mark.name.octets(),
+        })
+    }
+
+    fn mark_counts(&self) -> (u32, u32) {
+        let state = self.kernel.state();
+        let set = &state.guest.marks.set;
+        let last = set.iter().last().map_or(0, |mark| mark.number);
+        (u32::from(last), set.dropped())
+    }
+
+    fn knows_mark(&self, number: u16) -> bool {
+        self.kernel.state().guest.marks.knows(number)
+    }
+
+    fn ended_row(&self, since: u16, index: usize) -> Option<EndedRow> {
+        let state = self.kernel.state();
+        let mut ended = state.guest.marks.ended.iter();
+        let found: &Ended = ended.by_ref().filter(|end| end.mark >= since).nth(index)?;
+        Some(EndedRow {
+            uuid: found.uuid,
+            at_ms: found.at_ms,
+            bytes: found.bytes,
+            blocks: found.blocks,
+            mark: u32::from(found.mark),
+            born: u32::from(found.born),
+            how: if found.died {
+                ended::DIED
+            } else {
+                ended::CLOSED
+            },
+        })
+    }
+
+    fn ended_dropped(&self) -> u32 {
+        self.kernel.state().guest.marks.ended.dropped()
+    }
+
+    fn diff(
+        &self,
+        heaps: Heaps,
+        marks: MarkRange,
+        put: Put<'_, LeakRecord>,
+    ) -> Result<(), TeeResult> {
+        self.kernel.as_owner(OwnerId::CALL, || {
+            let mut last = None;
+            while let Some(heap) = self.kernel.next_heap(heaps, last) {
+                last = Some(heap);
+                self.diff_of(heap, marks, put)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn heap_count(&self, heaps: Heaps) -> usize {
+        let mut last = None;
+        let mut count = 0;
+        while let Some(heap) = self.kernel.next_heap(heaps, last) {
+            last = Some(heap);
+            count += 1;
+        }
+        count
+    }
+
+    fn scan(&self, heaps: Heaps, put: Put<'_, ScanRow>) -> Result<(), TeeResult> {
+        self.kernel
+            .as_owner(OwnerId::CALL, || self.scan_heaps(heaps, put))
+    }
+
+    fn suspects(&self, heaps: Heaps, put: Put<'_, SuspectRow>) -> Result<(), TeeResult> {
+        self.kernel
+            .as_owner(OwnerId::CALL, || self.list_suspects(heaps, put))
+    }
+
+    fn clear(&self, heaps: Heaps) -> Result<u32, TeeResult> {
+        self.clear_suspects(heaps)
+    }
+}

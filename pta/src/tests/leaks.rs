@@ -1,0 +1,246 @@
+//! Marks and scans as clients reach them.
+//!
+//! **Invariant:** every test compares the accounts before and after.
+//! **Knows nothing of:** the normal world's tool.
+
+use super::*;
+use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
+use tally_core::machine::Trap;
+use tally_core::testing::world::Event;
+use tally_core::thread::Activity;
+use tally_ledger::Block;
+
+/// Bytes of the TA's heap.
+const HEAP: usize = 32 << 10;
+const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
+
+/// Puts `octets` where the client passes memory in.
+fn input(world: &World, octets: &[u8]) -> MsgParam {
+    let place = PhysAddr(CLIENT.0 + 8 * 4096);
+    world.write(place, octets);
+    memref(attr::TMEM_INPUT, place.0, octets.len() as u64, 0)
+}
+
+fn uuid(world: &World, uuid: TeeUuid) -> MsgParam {
+    input(world, &uuid.to_octets())
+}
+
+fn mark(world: &World, session: u32, name: &str) -> (TeeResult, u64) {
+    let params = [input(world, name.as_bytes()), OUT];
+    let reply = world.invoke(session, memleak::CMD_MARK_NAMED, &params);
+    (reply.result, reply.params[1].a)
+}
+
+/// Opens a session to the TA, whose heap is `heap` then, with the address of its start written over the
+/// words at these places that say an offset.
+fn ta_with_pool(world: &World, heap: Vec<u8>, pointers: &'static [usize]) -> u32 {
+    let session = world.opened(TA);
+    world.ta(|run| {
+        let at = run.stack(0);
+        run.store(at, &[0; 8]);
+        run.call(svc::tally::HEAP_RESERVE, &[1 << 16, at])
+    });
+    world.ta(|run| run.call(svc::tally::HEAP_GROW, &[HEAP as u64, 0]));
+    world.ta(move |run| {
+        let at = run.stack(0);
+        let base = run.load_u64(at);
+        run.store(base, &heap);
+        for &place in pointers {
+            let offset = run.load_u64(base + place as u64);
+            run.store(base + place as u64, &(base + offset).to_le_bytes());
+        }
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    session
+}
+
+fn scan(world: &World, session: u32, ta: TeeUuid) -> (TeeResult, Option<ScanRow>) {
+    let params = [uuid(world, ta), out(4 * size_of::<ScanRow>() as u64)];
+    let reply = world.invoke(session, memleak::CMD_SCAN, &params);
+    let rows = match reply.result {
+        TeeResult::SUCCESS => records(world, reply.params[1].b),
+        _ => Vec::new(),
+    };
+    (reply.result, rows.first().copied())
+}
+
+fn suspects(world: &World, session: u32) -> Vec<SuspectRow> {
+    let which = [uuid(world, TA)];
+    list(world, session, memleak::CMD_SUSPECTS, &which)
+}
+
+#[test]
+fn marks_have_names_and_the_table_counts_what_it_drops() {
+    with(memleak::UUID, |world, session| {
+        for n in 1..=70 {
+            assert_eq!(mark(world, session, "cycle"), (TeeResult::SUCCESS, n));
+        }
+        let marks: Vec<MarkRow> = list(world, session, memleak::CMD_MARKS, &[OUT]);
+        assert_eq!(
+            (marks.len(), marks[0].number, marks[63].number),
+            (64, 7, 70)
+        );
+        assert!(marks.iter().all(|mark| mark.name.starts_with(b"cycle\0")));
+        let params = [OUT, out(64 * 32)];
+        let counts = world.invoke(session, memleak::CMD_MARKS, &params).params[0];
+        assert_eq!((counts.a, counts.b), (70, 6));
+        for bad in ["sixteen-octets!!", "two words", "\u{7f}"] {
+            let refused = mark(world, session, bad).0;
+            assert_eq!(refused, TeeResult::BAD_PARAMETERS, "{bad}");
+        }
+        let diff = |from, until| {
+            let params = [
+                value(attr::VALUE_INPUT, from, until),
+                value(attr::VALUE_INPUT, 0, 0),
+                memref(attr::TMEM_INPUT, 0, 0, 0),
+                out(4096),
+            ];
+            world.invoke(session, memleak::CMD_DIFF, &params).result
+        };
+        assert_eq!(diff(7, 70), TeeResult::SUCCESS);
+        for (from, until) in [(6, 0), (71, 0), (7, 71), (0x1_0007, 0)] {
+            assert_eq!(diff(from, until), TeeResult::BAD_PARAMETERS);
+        }
+    });
+}
+
+#[test]
+fn instances_that_ended_since_a_mark_are_told() {
+    with(memleak::UUID, |world, session| {
+        let first = world.opened(TA);
+        assert_eq!(world.close(first), TeeResult::SUCCESS);
+        assert_eq!(mark(world, session, "").1, 1);
+        let (image, _) = tally_ledger::fuzzing::image(HEAP, &[100, 28]);
+        let second = ta_with_pool(world, image, &[]);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(second), TeeResult::SUCCESS);
+        let since = [value(attr::VALUE_INPUT, 1, 0), OUT];
+        let rows: Vec<EndedRow> = list(world, session, memleak::CMD_ENDED, &since);
+        assert_eq!(rows.len(), 1);
+        let row = rows[0];
+        assert_eq!((row.uuid, row.how, row.born), (TA, ended::DIED, 1));
+        assert_eq!((row.blocks, row.bytes), (2, 128));
+    });
+}
+
+/// A heap of four blocks, of which the first points into the second.
+fn four_blocks() -> (Vec<u8>, Vec<Block>, &'static [usize]) {
+    let (mut image, blocks) = tally_ledger::fuzzing::image(HEAP, &[64, 64, 64, 4000]);
+    let place = blocks[0].offset + 8;
+    let inside = (blocks[1].offset + 40) as u64;
+    image[place..place + 8].copy_from_slice(&inside.to_le_bytes());
+    (image, blocks, vec![place].leak())
+}
+
+#[test]
+fn a_scan_follows_pointers_from_the_stack_of_a_call_and_an_idle_stack_is_empty() {
+    with(memleak::UUID, |world, session| {
+        let (image, blocks, pointers) = four_blocks();
+        let ta = ta_with_pool(world, image, pointers);
+        let held = blocks[0].offset as u64;
+        let dead = blocks[3].offset as u64;
+        world.ta(move |run| {
+            let base = run.load_u64(run.stack(0));
+            let sp = run.context.sp;
+            run.store(sp + 48, &(base + held).to_le_bytes());
+            run.store(sp - 64, &(base + dead).to_le_bytes());
+            Trap::ForeignInterrupt
+        });
+        world.on(Event::Interrupt, move |world| {
+            assert_eq!(world.kernel.threads.activity(0), Activity::Active);
+            world.kernel.threads.suspended(0);
+            let row = scan(world, session, TA).1.unwrap();
+            assert_eq!((row.blocks, row.suspects, row.suspect_bytes), (4, 2, 4064));
+            assert_eq!((row.passes, row.inconsistent), (2, 0));
+            assert!(world.kernel.threads.resume(0));
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let rows = suspects(world, session);
+        let sum: u64 = rows.iter().map(|row| row.leak.bytes).sum();
+        assert_eq!(sum, 4064);
+        // The call is over: nothing points to the first, either.
+        let row = scan(world, session, TA).1.unwrap();
+        assert_eq!((row.number, row.suspects, row.new), (2, 4, 2));
+        let first: Vec<u32> = suspects(world, session)
+            .iter()
+            .map(|r| r.first_scan)
+            .collect();
+        assert_eq!(first, [1]);
+        let params = [uuid(world, TA), OUT];
+        let cleared = world.invoke(session, memleak::CMD_CLEAR, &params);
+        assert_eq!(
+            (cleared.result, cleared.params[1].a),
+            (TeeResult::SUCCESS, 4)
+        );
+        assert!(suspects(world, session).is_empty());
+        let row = scan(world, session, TA).1.unwrap();
+        assert_eq!((row.suspects, row.cleared, row.passes), (0, 4, 1));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_scan_of_scribbled_books_says_so_and_nothing_else() {
+    with(memleak::UUID, |world, session| {
+        let (mut image, _, _) = four_blocks();
+        // Not the head: units that are what no unit can be.
+        for octet in &mut image[12 << 10..14 << 10] {
+            *octet = 0xff;
+        }
+        for octet in &mut image[6 << 10..8 << 10] {
+            *octet ^= 0x5a;
+        }
+        let ta = ta_with_pool(world, image, &[]);
+        let (result, row) = scan(world, session, TA);
+        assert_eq!(result, TeeResult::SUCCESS);
+        let row = row.unwrap();
+        assert_eq!((row.inconsistent, row.suspects), (1, 0));
+        assert!(suspects(world, session).is_empty());
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_scan_that_gets_no_page_keeps_nothing() {
+    with(memleak::UUID, |world, session| {
+        let (image, _, pointers) = four_blocks();
+        let ta = ta_with_pool(world, image, pointers);
+        let before = world.accounts();
+        let mut refused = 0;
+        for n in 0.. {
+            world.kernel.state().pages.fail_nth(Some(n));
+            let (result, row) = scan(world, session, TA);
+            world.kernel.state().pages.fail_nth(None);
+            if let Some(row) = row {
+                assert_eq!((row.number, row.suspects), (1, 4));
+                break;
+            }
+            assert_eq!(result, TeeResult::OUT_OF_MEMORY);
+            assert_eq!(world.accounts(), before, "page {n}");
+            assert!(suspects(world, session).is_empty());
+            refused += 1;
+        }
+        assert!(refused >= 3, "marks and the book take pages");
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn too_small_an_answer_scans_nothing() {
+    with(memleak::UUID, |world, session| {
+        let ta = ta_with_pool(world, four_blocks().0, &[]);
+        let room = size_of::<ScanRow>() as u64;
+        let short = [uuid(world, TA), out(room - 1)];
+        let reply = world.invoke(session, memleak::CMD_SCAN, &short);
+        assert_eq!(reply.result, TeeResult::SHORT_BUFFER);
+        assert_eq!(reply.params[1].b, room);
+        assert_eq!(scan(world, session, TA).1.unwrap().number, 1);
+        let unknown = TeeUuid::from_u128(0x99);
+        assert_eq!(scan(world, session, unknown).0, TeeResult::ITEM_NOT_FOUND);
+        let kernel = scan(world, session, TeeUuid::nil()).1.unwrap();
+        assert_eq!(kernel.heap, TeeUuid::nil());
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}

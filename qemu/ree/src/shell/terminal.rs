@@ -1,0 +1,31 @@
+//! The console as commands of `teestat` that go on see it.
+//!
+//! **Invariant:** it is a terminal only while somebody types the commands.
+//! **Knows nothing of:** the commands.
+
+use crate::machine::{console, cpu};
+use teestat::Terminal;
+
+/// ctrl-C.
+const CANCEL: u8 = 3;
+
+/// The console, if somebody sits at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShellTerminal;
+
+impl Terminal for ShellTerminal {
+    fn is_terminal(&self) -> bool {
+        super::interactive::is_interactive()
+    }
+
+    fn pause(&self, millis: u32) -> bool {
+        let until = cpu::micros().saturating_add(u64::from(millis) * 1000);
+        while cpu::micros() < until {
+            if matches!(console::poll_byte(), Some(b'q' | CANCEL)) {
+                return true;
+            }
+            cpu::doze();
+        }
+        false
+    }
+}
