@@ -356,8 +356,8 @@ impl KernelHeap for Heap {
 
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]) {
         // SAFETY: the kernel is compiled with frame pointers.
-        let caller = unsafe { Caller::capture(MAX_FRAMES, walkable()) };
-        let stack = caller.origin().stack(MAX_FRAMES, walkable());
+        let origin = unsafe { Origin::capture() };
+        let stack = origin.stack(MAX_FRAMES, walkable());
         // The first one is the caller's own.
         for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
             *frame = image_offset(*address).unwrap_or(0);
