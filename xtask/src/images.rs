@@ -88,6 +88,8 @@ pub(crate) struct Images {
     pub(crate) ree_raw: PathBuf,
     /// TA archive.
     pub(crate) archive: PathBuf,
+    /// What is in it: path, contents.
+    pub(crate) archive_files: Vec<(String, Vec<u8>)>,
     /// The kernel's raw image.
     pub(crate) kernel_raw: PathBuf,
     /// Bytes of the kernel's raw image, with its call-site table.
@@ -177,6 +179,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         flash: flash_path,
         ree_raw,
         archive,
+        archive_files: files,
     })
 }
 

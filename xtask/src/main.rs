@@ -14,6 +14,7 @@ mod flash;
 mod fuzz;
 mod images;
 mod keys;
+mod leakcheck;
 mod lint;
 mod linux;
 mod paths;
@@ -24,6 +25,7 @@ mod setup;
 mod sign;
 mod sites;
 mod size;
+mod soak;
 mod symbolize;
 mod symbols;
 mod test;
@@ -77,6 +79,10 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Snapshots as one HTML page, flame graphs, pprof, OpenMetrics, JSON; what grew between two
     Report(report::Args),
+    /// Run a workload many times over; fails when any memory grew, with the call stacks
+    Leakcheck(leakcheck::Args),
+    /// Open, close, invoke, crash and kill every test TA for a time; nothing may grow
+    Soak(soak::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
     /// Capture what README.md and docs/ show from runs
@@ -131,6 +137,8 @@ fn execute(command: &Command) -> Result<u8> {
         }
         Command::Fuzz(args) => fuzz::run(args),
         Command::Report(args) => report::run(args),
+        Command::Leakcheck(args) => leakcheck::run(args),
+        Command::Soak(args) => soak::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Docs(args) => docs::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),

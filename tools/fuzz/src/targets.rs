@@ -61,6 +61,11 @@ pub(crate) const TARGETS: &[Target] = &[
         samples: device_tree::samples,
     },
     Target {
+        name: "snapshot",
+        run: crate::snapshot::run,
+        samples: crate::snapshot::samples,
+    },
+    Target {
         name: "sites",
         run: sites,
         samples: Vec::new,

@@ -7,8 +7,20 @@
 use crate::names::{Names, Stack};
 use crate::snapshot::{Snapshot, text};
 use std::collections::HashMap;
-use tally_abi::TeeUuid;
 use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+use tally_abi::{TeeUuid, pta};
+
+/// Pseudo-TAs, which are part of the kernel.
+const PSEUDO: [(&str, TeeUuid); 8] = [
+    ("pTA stats", pta::stats::UUID),
+    ("pTA device", pta::device::UUID),
+    ("pTA memleak", pta::memleak::UUID),
+    ("pTA control", pta::control::UUID),
+    ("pTA inspect", pta::inspect::UUID),
+    ("pTA audit", pta::audit::UUID),
+    ("pTA watch", pta::watch::UUID),
+    ("pTA vdec", pta::vdec::UUID),
+];
 
 /// A snapshot with names.
 #[derive(Clone, Debug, Default)]
@@ -73,12 +85,14 @@ impl Account {
         account
     }
 
-    /// A TA's short name, or its UUID.
+    /// A TA's or pseudo-TA's short name, or its UUID.
     #[must_use]
     pub fn ta(&self, uuid: TeeUuid) -> String {
-        match self.names.get(&uuid) {
-            Some(name) => name.clone(),
-            None => uuid.to_string(),
+        let pseudo = || PSEUDO.iter().find(|(_, known)| *known == uuid);
+        match (self.names.get(&uuid), pseudo()) {
+            (Some(name), _) => name.clone(),
+            (None, Some((name, _))) => (*name).to_owned(),
+            (None, None) => uuid.to_string(),
         }
     }
 
@@ -122,5 +136,40 @@ pub fn kind_name(kind: u32) -> &'static str {
         owner_kind::TA => "ta",
         owner_kind::SESSION => "session",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::NoNames;
+    use crate::sample;
+
+    #[test]
+    fn owners_are_named_for_people() {
+        let account = Account::new(sample::machine(1), "", &NoNames);
+        let nil = TeeUuid::nil();
+        let cases = [
+            (owner_kind::KERNEL, "kernel", nil, "kernel"),
+            (owner_kind::KERNEL, "", nil, "unnamed"),
+            (
+                owner_kind::SESSION,
+                "session",
+                pta::stats::UUID,
+                "sessions of pTA stats",
+            ),
+            (
+                owner_kind::SESSION,
+                "session",
+                nil,
+                "sessions of pseudo-TAs",
+            ),
+            (99, "odd", nil, "odd"),
+        ];
+        for (kind, label, uuid, shown) in cases {
+            assert_eq!(account.owner(kind, label.as_bytes(), uuid), shown);
+        }
+        assert_eq!(account.program(nil), "kernel");
+        assert_eq!(account.ta(sample::SOUND), sample::SOUND.to_string());
     }
 }

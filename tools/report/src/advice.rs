@@ -78,7 +78,8 @@ pub fn stack(ta: &TaDetail) -> Advice {
 /// The heap of a TA.
 #[must_use]
 pub fn heap(ta: &TaDetail) -> Advice {
-    let used = u64::from(ta.heap.alloc.max_allocated).saturating_add(ta.heap.metadata);
+    // Bookkeeping grows and shrinks with the heap's size; it is no use of it.
+    let used = u64::from(ta.heap.alloc.max_allocated);
     let refused = u64::from(ta.heap.alloc.num_alloc_fail);
     let largest = u64::from(ta.heap.alloc.biggest_alloc_fail);
     let used = if refused > 0 {

@@ -62,9 +62,9 @@ fn line(account: &Account, pool: TeeUuid, owner: &str, stack: &Stack) -> String 
         format!("heap of TA {}", account.ta(pool))
     };
     let mut parts = vec![plain(&pool), plain(owner)];
-    for frame in stack.frames().rev() {
-        let name = plain(&function(frame));
-        parts.push(match &*place(frame) {
+    for shown in stack.shown().iter().rev() {
+        let name = plain(&function(shown.frame));
+        parts.push(match &*place(shown.frame) {
             "" => name.replace(' ', "_"),
             place => format!("{name} ({})", plain(place)),
         });

@@ -1,14 +1,13 @@
 //! What grew from one snapshot to another, by owner and call stack.
 //!
-//! **Invariant:** the differences add up to the difference of the snapshots' live bytes.
-//! **Knows nothing of:** names of functions: a call stack is its offsets.
+//! **Invariant:** the differences add up to the difference of the snapshots' live bytes. Call stacks
+//! that read the same are one (a loop that was unrolled allocates at several addresses).
+//! **Knows nothing of:** where names come from.
 
 use crate::account::Account;
 use crate::names::Stack;
 use std::collections::BTreeMap;
 use tally_abi::TeeUuid;
-use tally_abi::pta::MAX_FRAMES;
-use tally_abi::pta::memleak::LeakRecord;
 
 /// Bytes and blocks at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +57,8 @@ pub fn difference(after: u64, before: u64) -> i64 {
     })
 }
 
-type Key = (TeeUuid, String, [u64; MAX_FRAMES]);
+/// Image, owner, functions with file and line.
+type Key = (TeeUuid, String, Vec<(String, String, u32)>);
 
 /// Everything that is live in either of them; what grew most comes first.
 #[must_use]
@@ -67,15 +67,13 @@ pub fn between(before: &Account, after: &Account) -> Vec<Change> {
     for (account, second) in [(before, false), (after, true)] {
         for (record, stack) in account.snapshot.live.iter().zip(&account.live) {
             let owner = account.owner_of(record);
-            let change = changes
-                .entry(key(record, &owner))
-                .or_insert_with(|| Change {
-                    image: record.image,
-                    owner,
-                    stack: stack.clone(),
-                    before: Amount::default(),
-                    after: Amount::default(),
-                });
+            let change = changes.entry(key(&owner, stack)).or_insert_with(|| Change {
+                image: stack.image,
+                owner,
+                stack: stack.clone(),
+                before: Amount::default(),
+                after: Amount::default(),
+            });
             let amount = if second {
                 &mut change.after
             } else {
@@ -90,12 +88,11 @@ pub fn between(before: &Account, after: &Account) -> Vec<Change> {
     changes
 }
 
-fn key(record: &LeakRecord, owner: &str) -> Key {
-    let mut frames = record.frames;
-    if let Some(end) = frames.iter().position(|&frame| frame == 0) {
-        frames[end..].fill(0);
-    }
-    (record.image, owner.to_owned(), frames)
+fn key(owner: &str, stack: &Stack) -> Key {
+    let frames = stack
+        .frames()
+        .map(|frame| (frame.function.clone(), frame.file.clone(), frame.line));
+    (stack.image, owner.to_owned(), frames.collect())
 }
 
 #[cfg(test)]

@@ -149,17 +149,22 @@ fn pool(account: &Account, pool: &PoolStats) -> Value {
     })
 }
 
+/// Innermost first; `allocator` marks the way into the allocator, which other formats leave out.
 fn stack(stack: &Stack) -> Value {
-    let calls = stack.calls.iter().flat_map(|call| {
-        call.frames.iter().enumerate().map(|(n, frame)| {
-            json!({
-                "offset": call.offset, "function": function(frame), "full": frame.function,
-                "file": frame.file, "line": frame.line,
-                "inlined": n + 1 < call.frames.len(),
-            })
+    let allocator = stack.allocator_frames();
+    let frames = stack.calls.iter().flat_map(|call| {
+        let last = call.frames.len().saturating_sub(1);
+        let frames = call.frames.iter().enumerate();
+        frames.map(move |(n, frame)| (call.offset, frame, n < last))
+    });
+    let values = frames.enumerate().map(|(n, (offset, frame, inlined))| {
+        json!({
+            "offset": offset, "function": function(frame), "full": frame.function,
+            "file": frame.file, "line": frame.line, "inlined": inlined,
+            "allocator": n < allocator,
         })
     });
-    Value::Array(calls.collect())
+    Value::Array(values.collect())
 }
 
 #[cfg(test)]

@@ -51,16 +51,11 @@ pub fn changes(before: &Account, after: &Account, changes: &[Change]) -> String 
 #[must_use]
 pub fn stack(stack: &Stack) -> String {
     let mut out = String::new();
-    for (depth, call) in stack.calls.iter().enumerate() {
-        for (n, frame) in call.frames.iter().enumerate() {
-            let inlined = if n + 1 < call.frames.len() {
-                " (inlined)"
-            } else {
-                ""
-            };
-            let line = format!("  #{depth} {} {}", function(frame), place(frame));
-            let _ = writeln!(out, "{}{inlined}", line.trim_end());
-        }
+    for shown in stack.shown() {
+        let inlined = if shown.inlined { " (inlined)" } else { "" };
+        let (name, place) = (function(shown.frame), place(shown.frame));
+        let line = format!("  #{} {name} {place}", shown.depth);
+        let _ = writeln!(out, "{}{inlined}", line.trim_end());
     }
     out
 }

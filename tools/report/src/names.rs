@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tally_abi::TeeUuid;
 use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
-use tally_symbols::short::short_name;
+use tally_symbols::short::{is_std, short_name};
 
 /// Who can name calls and programs.
 pub trait Names {
@@ -145,6 +145,47 @@ impl Stack {
     pub fn frames(&self) -> impl DoubleEndedIterator<Item = &Frame> {
         self.calls.iter().flat_map(|call| &call.frames)
     }
+
+    /// How many of the innermost functions are the way into the allocator: the standard library's
+    /// and the compiler's, through which every allocation goes. 0 if there is nothing else.
+    #[must_use]
+    pub fn allocator_frames(&self) -> usize {
+        let own = self.frames().position(|frame| !is_allocator(frame));
+        own.unwrap_or(0)
+    }
+
+    /// The functions without the way into the allocator, innermost first.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown<'_>> {
+        let all = self.calls.iter().enumerate().flat_map(|(depth, call)| {
+            let last = call.frames.len().saturating_sub(1);
+            call.frames.iter().enumerate().map(move |(n, frame)| Shown {
+                depth,
+                frame,
+                inlined: n < last,
+            })
+        });
+        all.skip(self.allocator_frames()).collect()
+    }
+}
+
+/// A function as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Call of the stack that it belongs to, 0 the innermost.
+    pub depth: usize,
+    /// The function.
+    pub frame: &'a Frame,
+    /// Whether it was inlined into the next one.
+    pub inlined: bool,
+}
+
+fn is_allocator(frame: &Frame) -> bool {
+    is_std(&frame.file)
+        || short_name(&frame.function)
+            .rsplit("::")
+            .next()
+            .is_some_and(|name| name.starts_with("__rust_"))
 }
 
 fn unnamed(names: &dyn Names, image: TeeUuid, offset: u64) -> Frame {
@@ -181,5 +222,67 @@ pub fn place(frame: &Frame) -> String {
         ("", _) => String::new(),
         (file, 0) => file.to_owned(),
         (file, line) => format!("{file}:{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: &str) -> Frame {
+        Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 7,
+        }
+    }
+
+    fn stack(calls: &[&[(&str, &str)]]) -> Stack {
+        let calls = calls.iter().map(|frames| Call {
+            offset: 4,
+            frames: frames.iter().map(|(f, file)| frame(f, file)).collect(),
+        });
+        Stack {
+            image: TeeUuid::nil(),
+            calls: calls.collect(),
+        }
+    }
+
+    #[test]
+    fn the_way_into_the_allocator_is_not_shown() {
+        let stack = stack(&[
+            &[
+                ("__rustc::__rust_alloc", "kernel/src/heap.rs"),
+                ("alloc::alloc::alloc", "alloc/src/alloc.rs"),
+            ],
+            &[("push", "alloc/src/vec/mod.rs"), ("ours", "a.rs")],
+            &[("core::ops::call", "core/src/ops.rs"), ("main", "a.rs")],
+        ]);
+        let shown: Vec<_> = stack
+            .shown()
+            .iter()
+            .map(|s| (s.depth, &*s.frame.function, s.inlined))
+            .collect();
+        let expected = [
+            (1, "ours", false),
+            (2, "core::ops::call", true),
+            (2, "main", false),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_stack_of_nothing_else_is_shown_whole() {
+        let stack = stack(&[&[("alloc::alloc::alloc", "alloc/src/alloc.rs")]]);
+        assert_eq!(stack.shown().len(), 1);
+        assert!(Stack::default().shown().is_empty());
+    }
+
+    #[test]
+    fn without_names_image_and_offset_are_shown() {
+        let stack = Stack::new(&NoNames, TeeUuid::nil(), &[0x10, 0x24, 0, 0x99]);
+        let names: Vec<String> = stack.frames().map(function).collect();
+        assert_eq!(names, ["kernel+0x10", "kernel+0x24"]);
+        assert_eq!(place(stack.frames().next().unwrap()), "");
     }
 }

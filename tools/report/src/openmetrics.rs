@@ -69,7 +69,8 @@ pub fn figures(account: &Account) -> String {
 pub fn change(account: &Account, changes: &[Change]) -> String {
     let mut sums: BTreeMap<[String; 3], [i64; 2]> = BTreeMap::new();
     for change in changes {
-        let stack: Vec<String> = change.stack.frames().map(function).collect();
+        let stack = change.stack.shown();
+        let stack: Vec<String> = stack.iter().map(|shown| function(shown.frame)).collect();
         let key = [
             account.program(change.image),
             change.owner.clone(),
@@ -377,7 +378,7 @@ fn owners(out: &mut Text, account: &Account) {
 fn sites(out: &mut Text, account: &Account) {
     let mut sums: BTreeMap<[String; 3], [u64; 3]> = BTreeMap::new();
     for (site, stack) in account.snapshot.sites.iter().zip(&account.sites) {
-        let innermost = stack.frames().next();
+        let innermost = stack.shown().first().map(|shown| shown.frame);
         let key = [
             account.program(site.pool),
             innermost.map_or_else(|| "no call stack".to_owned(), function),

@@ -17,6 +17,7 @@ use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use tally_abi::TeeUuid;
+use tally_symbols::dwarf::Frame;
 
 #[derive(Clone, PartialEq, Message)]
 struct Profile {
@@ -172,7 +173,8 @@ struct Builder {
     profile: Profile,
     strings: HashMap<String, i64>,
     mappings: HashMap<TeeUuid, usize>,
-    locations: HashMap<(TeeUuid, u64), u64>,
+    /// By image, return address, and how many of its functions are shown.
+    locations: HashMap<(TeeUuid, u64, usize), u64>,
     functions: HashMap<(i64, i64), u64>,
 }
 
@@ -220,9 +222,16 @@ impl Builder {
         if values == [0; 3] {
             return;
         }
-        let location_id = (0..stack.calls.len())
-            .map(|depth| self.location(account, stack, depth))
-            .collect();
+        // As Go's heap profiles do: the way into the allocator is left out.
+        let shown = stack.shown();
+        let mut location_id: Vec<u64> = Vec::new();
+        for depth in 0..stack.calls.len() {
+            let shown = shown.iter().filter(|shown| shown.depth == depth);
+            let frames: Vec<&Frame> = shown.map(|shown| shown.frame).collect();
+            if !frames.is_empty() {
+                location_id.push(self.location(account, stack, depth, &frames));
+            }
+        }
         let mut labels = vec![("pool", account.program(pool))];
         labels.extend(owner.map(|owner| ("owner", owner.to_owned())));
         let label = labels
@@ -239,9 +248,15 @@ impl Builder {
         });
     }
 
-    fn location(&mut self, account: &Account, stack: &Stack, depth: usize) -> u64 {
+    fn location(
+        &mut self,
+        account: &Account,
+        stack: &Stack,
+        depth: usize,
+        frames: &[&Frame],
+    ) -> u64 {
         let call = &stack.calls[depth];
-        let key = (stack.image, call.offset);
+        let key = (stack.image, call.offset, frames.len());
         if let Some(&id) = self.locations.get(&key) {
             return id;
         }
@@ -251,8 +266,7 @@ impl Builder {
         let entry = &mut self.profile.mapping[mapping];
         entry.memory_limit = entry.memory_limit.max(address.saturating_add(1));
         let mapping_id = entry.id;
-        let line = call
-            .frames
+        let line = frames
             .iter()
             .map(|frame| {
                 let name = self.string(&function(frame));

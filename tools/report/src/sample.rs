@@ -173,6 +173,7 @@ pub fn machine(cycle: u64) -> Snapshot {
         pools,
         tas,
         unknown_sections: 0,
+        kinds: Vec::new(),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub history: Vec<HistoryRow>,
     /// Sections of kinds that are not known here.
     pub unknown_sections: u32,
+    /// Kinds of the sections that are there, as they come.
+    pub kinds: Vec<u32>,
 }
 
 /// Why a file is not a snapshot that can be read.
@@ -125,6 +127,7 @@ impl Snapshot {
             return None;
         }
         let records = rest.get(..length)?;
+        self.kinds.push(head.kind);
         match head.kind {
             section::MEMINFO => read(records, record_bytes, &mut self.meminfo),
             section::POOLS => read(records, record_bytes, &mut self.pools),
@@ -140,6 +143,12 @@ impl Snapshot {
             _ => self.unknown_sections += 1,
         }
         at.checked_add(size_of::<Section>())?.checked_add(length)
+    }
+
+    /// Whether the writer had a section of this kind, empty or not.
+    #[must_use]
+    pub fn has(&self, kind: u32) -> bool {
+        self.kinds.contains(&kind)
     }
 
     /// Sum of the uses of secure RAM.

@@ -31,6 +31,7 @@ pub struct Segment {
 }
 
 /// A linked program, read whole.
+#[derive(Clone)]
 pub struct Image {
     /// Where it came from.
     pub path: PathBuf,

@@ -46,13 +46,13 @@ pub(crate) struct Args {
     /// Folded stacks, as inferno and FlameGraph read them
     #[arg(long, value_name = "FILE")]
     folded: Option<PathBuf>,
-    /// Profile for pprof: inuse_objects, inuse_space, alloc_objects
+    /// Profile of the last snapshot for pprof: inuse_objects, inuse_space, alloc_objects
     #[arg(long, value_name = "FILE")]
     pprof: Option<PathBuf>,
-    /// OpenMetrics text
+    /// OpenMetrics text of the last snapshot
     #[arg(long, value_name = "FILE")]
     openmetrics: Option<PathBuf>,
-    /// One JSON object
+    /// One JSON object of the last snapshot
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
@@ -207,7 +207,7 @@ impl Report<'_> {
 }
 
 /// Writes a file, `-` to standard output.
-fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     if path == Path::new("-") {
         use std::io::Write as _;
         return Ok(std::io::stdout().lock().write_all(bytes)?);

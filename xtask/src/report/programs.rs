@@ -4,7 +4,7 @@
 //! from the build that made it, if that is still the last one.
 //! **Knows nothing of:** snapshots.
 
-use crate::images::{self, Config};
+use crate::images::{self, Config, Images};
 use crate::paths::{self, GUEST_TARGET};
 use crate::{setup, ui};
 use anyhow::{Context as _, Result};
@@ -14,7 +14,7 @@ use tally_report::names::Programs;
 use tally_symbols::elf::Image;
 
 /// Files that were given on the command line.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Given {
     /// ELF file of the kernel that took the snapshots; without: the last one built
     #[arg(long, value_name = "ELF")]
@@ -50,8 +50,7 @@ pub(crate) fn load(given: &Given, taken: Option<SystemTime>) -> Result<Programs>
     for package in images::ta_packages()? {
         let path = linked(&package);
         if path.exists() {
-            let name = package.strip_prefix("ta-").unwrap_or(&package);
-            programs.add_ta(name, Image::read(&path)?)?;
+            programs.add_ta(short(&package), Image::read(&path)?)?;
         }
     }
     for path in &given.ta {
@@ -59,6 +58,21 @@ pub(crate) fn load(given: &Given, taken: Option<SystemTime>) -> Result<Programs>
         programs.add_ta(&name.to_string_lossy(), Image::read(path)?)?;
     }
     Ok(programs)
+}
+
+/// The programs of a build at hand.
+pub(crate) fn of(images: &Images) -> Result<Programs> {
+    let mut programs = Programs::new(&paths::root());
+    programs.add_kernel(images.kernel.clone());
+    for ta in &images.tas {
+        programs.add_ta(short(&ta.name), ta.elf.clone())?;
+    }
+    Ok(programs)
+}
+
+/// What people call the TA of a package.
+fn short(package: &str) -> &str {
+    package.strip_prefix("ta-").unwrap_or(package)
 }
 
 fn warn_if_newer(kernel: &Path, taken: Option<SystemTime>) {

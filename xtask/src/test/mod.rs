@@ -6,6 +6,7 @@
 
 pub(crate) mod guest;
 mod host;
+mod leaks;
 mod report;
 
 use crate::images::{self, Config};
@@ -160,7 +161,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     if all || args.qemu {
         match &images {
-            Some(images) => guest::run(&mut report, images, Duration::from_secs(args.timeout)),
+            Some(images) => {
+                let silence = Duration::from_secs(args.timeout);
+                leaks::run(&mut report, images, silence);
+                guest::run(&mut report, images, silence);
+            }
             None => report.record("qemu: selftest", None, Err("there are no images".into())),
         }
     }

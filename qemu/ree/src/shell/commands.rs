@@ -76,7 +76,7 @@ static COMMANDS: [Command; 18] = [
     command(
         "invoke",
         "HANDLE COMMAND [ARGS]",
-        "invoke a command in an open session",
+        "invoke a command in an open session; by number: in:A,B out mem:TEXT memout:SIZE",
         tas::invoke,
     ),
     command("close", "HANDLE", "close a session", tas::close),

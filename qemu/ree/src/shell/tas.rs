@@ -333,6 +333,9 @@ struct Call {
 
 impl Call {
     fn parse(ta: &str, name: &str, args: &[&str]) -> Result<Self, String> {
+        if let Ok(command) = number(name) {
+            return Self::by_number(ta, command, args);
+        }
         let command = COMMANDS
             .iter()
             .find(|c| c.ta == ta && c.name == name)
@@ -373,6 +376,50 @@ impl Call {
         Ok(Self {
             title: format!("{ta} {name}"),
             number: command.number,
+            arguments,
+        })
+    }
+
+    /// A command of any TA, by its number; each of `args` is one parameter.
+    fn by_number(ta: &str, command: u32, args: &[&str]) -> Result<Self, String> {
+        let usage = "parameters are in:A[,B] out inout:A[,B] mem:TEXT|@N memout:SIZE \
+                     meminout:TEXT|@N, four at most";
+        if args.len() > 4 {
+            return Err(usage.to_string());
+        }
+        let mut arguments = Vec::new();
+        for arg in args {
+            let (kind, value) = arg.split_once(':').unwrap_or((arg, ""));
+            let spec = match kind {
+                "in" => In(2),
+                "out" => Out,
+                "inout" => Inout,
+                "mem" => MemIn,
+                "memout" => MemOut,
+                "meminout" => MemInout,
+                _ => return Err(usage.to_string()),
+            };
+            let (mut a, mut b, mut bytes) = (0, 0, Vec::new());
+            match spec {
+                In(_) | Inout => {
+                    let (first, second) = value.split_once(',').unwrap_or((value, "0"));
+                    (a, b) = (number(first)?, number(second)?);
+                }
+                MemOut => bytes.resize(number(value)? as usize, 0),
+                MemIn | MemInout => bytes = memory(value)?,
+                Out | Uuid => {}
+            }
+            arguments.push(Argument {
+                spec,
+                a,
+                b,
+                size: bytes.len(),
+                bytes,
+            });
+        }
+        Ok(Self {
+            title: format!("{ta} {command}"),
+            number: command,
             arguments,
         })
     }

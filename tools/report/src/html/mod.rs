@@ -5,6 +5,7 @@
 //! **Knows nothing of:** files and browsers.
 
 mod cards;
+mod lists;
 mod picture;
 mod sections;
 mod table;
@@ -66,11 +67,11 @@ pub fn page(accounts: &[Account]) -> Option<String> {
     sections::over_time(&page, &mut out);
     sections::leaks(&page, &mut out);
     sections::flames(&page, &mut out);
-    sections::tas(&page, &mut out);
-    sections::call_sites(&page, &mut out);
-    sections::failures(&page, &mut out);
-    sections::pools(&page, &mut out);
-    sections::regions(&page, &mut out);
+    lists::tas(&page, &mut out);
+    lists::call_sites(&page, &mut out);
+    lists::failures(&page, &mut out);
+    lists::pools(&page, &mut out);
+    lists::regions(&page, &mut out);
     let _ = write!(
         out,
         "</main><footer><p>Made by <code>cargo xtask report</code>. Figures are the snapshot's, to \
@@ -175,7 +176,7 @@ fn tiles(page: &Page<'_>, out: &mut String) {
     tile(
         "Refused allocations",
         thousands(refused),
-        format!("{} loaded TAs", snapshot.tas.len()),
+        "since the last reset".to_owned(),
     );
 }
 

@@ -23,7 +23,7 @@ pub(super) fn colour(n: usize) -> String {
     format!("c{}", n % 12)
 }
 
-const COLUMNS: u64 = 128;
+const COLUMNS: u64 = 96;
 const CELL: f64 = 8.0;
 const PAGE: u64 = 4096;
 
@@ -315,7 +315,7 @@ mod tests {
             bytes,
             colour: colour(0),
         };
-        // 300 pages and 84: the second begins in the third row.
+        // 300 pages and 84: the second begins in the fourth row.
         let svg = memory_map(&[part(300 * PAGE), part(84 * PAGE)], "map");
         let sum: f64 = svg
             .split("<rect x=\"")

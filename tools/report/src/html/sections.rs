@@ -5,13 +5,13 @@
 
 use super::Page;
 use super::picture::{Part, Series, chart, colour, memory_map, treemap};
+use super::table;
 use super::table::{Cell, Table, escape};
-use super::{cards, table};
-use crate::account::{Account, kind_name};
+use crate::account::kind_name;
 use crate::flame::{self, Look};
 use crate::growth::difference;
 use crate::names::{Stack, function, place};
-use crate::shown::{self, percent, rough, signed};
+use crate::shown::{percent, rough, signed};
 use crate::snapshot::{Snapshot, text};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ pub(super) const CONTENTS: &[(&str, &str)] = &[
     ("regions", "Regions"),
 ];
 
-fn open(id: &str, title: &str, note: &str, out: &mut String) {
+pub(super) fn open(id: &str, title: &str, note: &str, out: &mut String) {
     // Writing to a string does not fail.
     let _ = write!(
         out,
@@ -42,7 +42,7 @@ fn open(id: &str, title: &str, note: &str, out: &mut String) {
     );
 }
 
-fn close(out: &mut String) {
+pub(super) fn close(out: &mut String) {
     out.push_str("</section>\n");
 }
 
@@ -128,7 +128,7 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
     open(
         "owners",
         "Who has it",
-        "Areas are secure pages by owner; what belongs to nobody is free or the firmware's.",
+        "Areas are secure pages in use, by owner.",
         out,
     );
     let mut pages: BTreeMap<String, u64> = BTreeMap::new();
@@ -152,12 +152,7 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
         })
         .collect();
     parts.push(Part {
-        name: FREE.to_owned(),
-        bytes: free,
-        colour: "cfree".into(),
-    });
-    parts.push(Part {
-        name: "nobody's: firmware and what it keeps".to_owned(),
+        name: "nobody's: the firmware".to_owned(),
         bytes: total.saturating_sub(owned.saturating_add(free)),
         colour: "cother".into(),
     });
@@ -224,7 +219,7 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
         add("Secure RAM in use".into(), used);
         for pool in &snapshot.pools {
             let name = if pool.owner == TeeUuid::nil() {
-                text(&pool.alloc.desc)
+                format!("Kernel: {}", text(&pool.alloc.desc))
             } else {
                 format!("Heap of {}", account.ta(pool.owner))
             };
@@ -306,9 +301,11 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
 }
 
 /// The function that a person looks for, with the whole stack behind it.
-fn stack_cell(stack: &Stack) -> Cell {
-    let frames: Vec<_> = stack.frames().cloned().collect();
-    let Some(first) = useful(&frames).or(frames.first()) else {
+pub(super) fn stack_cell(stack: &Stack) -> Cell {
+    let frames = stack.shown();
+    let frames: Vec<_> = frames.iter().map(|shown| shown.frame.clone()).collect();
+    let known = useful(&frames).filter(|frame| frame.line > 0);
+    let Some(first) = known.or(frames.first()) else {
         return "no call stack".into();
     };
     let named = |frame: &tally_symbols::dwarf::Frame, inlined: bool| {
@@ -322,11 +319,8 @@ fn stack_cell(stack: &Stack) -> Cell {
         )
     };
     let mut html = format!("<details><summary>{}</summary><ol>", named(first, false));
-    for call in &stack.calls {
-        for (n, frame) in call.frames.iter().enumerate() {
-            let inlined = n + 1 < call.frames.len();
-            let _ = write!(html, "<li>{}</li>", named(frame, inlined));
-        }
+    for shown in stack.shown() {
+        let _ = write!(html, "<li>{}</li>", named(shown.frame, shown.inlined));
     }
     html.push_str("</ol></details>");
     Cell::Html(html, function(first))
@@ -385,339 +379,4 @@ fn frames(svg: &str) -> Option<(&str, u32, u32)> {
         bottom = bottom.max(row);
     }
     (top <= bottom).then_some((inner, top, bottom - top + 18))
-}
-
-/// Cards, commands, and TAs that have ended.
-pub(super) fn tas(page: &Page<'_>, out: &mut String) {
-    let account = page.last();
-    let snapshot = &account.snapshot;
-    open(
-        "tas",
-        "Trusted applications",
-        "Figures are taken from outside, whatever the TA is doing.",
-        out,
-    );
-    if snapshot.tas.is_empty() {
-        out.push_str("<p>None was loaded.</p>");
-    }
-    cards::write(account, out);
-    Table {
-        id: "commands",
-        caption: "By command".into(),
-        columns: vec![
-            "TA",
-            "entry",
-            "calls",
-            "failed",
-            "allocations",
-            "releases",
-            "net bytes",
-            "heap above entry",
-            "deepest stack",
-            "ticks",
-        ],
-        rows: snapshot
-            .commands
-            .iter()
-            .map(|row| {
-                vec![
-                    account.ta(row.uuid).into(),
-                    shown::entry_name(row.function, row.command).into(),
-                    row.calls.into(),
-                    row.failed.into(),
-                    row.allocations.into(),
-                    row.releases.into(),
-                    Cell::Difference(row.net_bytes),
-                    row.heap_above_entry.into(),
-                    row.stack_deepest.into(),
-                    row.ticks.into(),
-                ]
-            })
-            .collect(),
-        sums: &[],
-        filter: false,
-    }
-    .write(out);
-    history(account, out);
-    close(out);
-}
-
-fn history(account: &Account, out: &mut String) {
-    Table {
-        id: "history",
-        caption: "TAs that have ended".into(),
-        columns: vec![
-            "TA",
-            "ended",
-            "died",
-            "heap most",
-            "heap size",
-            "stack deepest",
-            "stack size",
-            "charged most",
-            "blocks not freed",
-            "bytes not freed",
-            "advice",
-        ],
-        rows: account
-            .snapshot
-            .history
-            .iter()
-            .map(|row| {
-                let [stack, heap] = crate::advice::ended(row);
-                vec![
-                    account.ta(row.uuid).into(),
-                    row.ended.into(),
-                    row.died.into(),
-                    row.heap_max.into(),
-                    row.heap_size.into(),
-                    row.stack_max.into(),
-                    row.stack_size.into(),
-                    row.charged_max.into(),
-                    row.unfreed_blocks.into(),
-                    row.unfreed_bytes.into(),
-                    format!("{}; {}", heap.text, stack.text).into(),
-                ]
-            })
-            .collect(),
-        sums: &[],
-        filter: false,
-    }
-    .write(out);
-}
-
-/// Call sites of all pools.
-pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
-    let account = page.last();
-    open(
-        "sites",
-        "Call sites",
-        "Where heaps are allocated from: now, at most, and ever.",
-        out,
-    );
-    let mut rows: Vec<_> = account.snapshot.sites.iter().zip(&account.sites).collect();
-    rows.sort_by_key(|(site, _)| std::cmp::Reverse(site.live_bytes));
-    Table {
-        id: "site-rows",
-        caption: "Call sites".into(),
-        columns: vec![
-            "heap of",
-            "live bytes",
-            "live blocks",
-            "allocations",
-            "peak bytes",
-            "allocated in",
-        ],
-        rows: rows
-            .into_iter()
-            .map(|(site, stack)| {
-                vec![
-                    account.program(site.pool).into(),
-                    site.live_bytes.into(),
-                    site.live_blocks.into(),
-                    site.allocations.into(),
-                    site.peak_bytes.into(),
-                    stack_cell(stack),
-                ]
-            })
-            .collect(),
-        sums: &[1, 2, 3],
-        filter: true,
-    }
-    .write(out);
-    close(out);
-}
-
-/// Refused allocations.
-pub(super) fn failures(page: &Page<'_>, out: &mut String) {
-    let account = page.last();
-    open(
-        "failures",
-        "Refused allocations",
-        "Each with the pool that was short, and what that pool had then.",
-        out,
-    );
-    let rows = account.snapshot.failures.iter().zip(&account.failures);
-    let rows: Vec<_> = rows
-        .map(|(row, stack)| {
-            vec![
-                row.number.into(),
-                row.at_ms.into(),
-                shown::failed_pool_name(row.pool).into(),
-                account.owner(row.owner_kind, &row.label, row.owner).into(),
-                row.size.into(),
-                row.used.into(),
-                row.pool_size.into(),
-                row.largest_free.into(),
-                stack_cell(stack),
-            ]
-        })
-        .collect();
-    if rows.is_empty() {
-        out.push_str("<p>None is on record.</p>");
-    }
-    Table {
-        id: "failure-rows",
-        caption: "Refused allocations".into(),
-        columns: vec![
-            "number",
-            "at ms",
-            "what was short",
-            "owner",
-            "bytes asked for",
-            "in use",
-            "size",
-            "largest free",
-            "asked for in",
-        ],
-        rows,
-        sums: &[],
-        filter: false,
-    }
-    .write(out);
-    close(out);
-}
-
-/// Pools and their size classes.
-pub(super) fn pools(page: &Page<'_>, out: &mut String) {
-    let account = page.last();
-    open(
-        "pools",
-        "Pools and size classes",
-        "What blocks of each size take, records and free room included.",
-        out,
-    );
-    Table {
-        id: "pool-rows",
-        caption: "Pools".into(),
-        columns: vec![
-            "pool",
-            "of",
-            "allocated",
-            "most",
-            "size",
-            "blocks",
-            "largest free",
-            "bookkeeping",
-            "refused",
-            "allocations",
-            "releases",
-        ],
-        rows: account
-            .snapshot
-            .pools
-            .iter()
-            .map(|pool| {
-                vec![
-                    text(&pool.alloc.desc).into(),
-                    account.program(pool.owner).into(),
-                    pool.alloc.allocated.into(),
-                    pool.alloc.max_allocated.into(),
-                    pool.alloc.size.into(),
-                    pool.live_blocks.into(),
-                    pool.largest_free.into(),
-                    pool.metadata.into(),
-                    pool.alloc.num_alloc_fail.into(),
-                    pool.num_get.into(),
-                    pool.num_release.into(),
-                ]
-            })
-            .collect(),
-        sums: &[],
-        filter: false,
-    }
-    .write(out);
-    Table {
-        id: "classes",
-        caption: "Size classes".into(),
-        columns: vec![
-            "heap of",
-            "kind",
-            "block bytes",
-            "slabs",
-            "blocks",
-            "live",
-            "kept",
-            "bytes",
-            "bytes asked for",
-        ],
-        rows: account
-            .snapshot
-            .classes
-            .iter()
-            .map(|class| {
-                vec![
-                    account.program(class.pool).into(),
-                    shown::class_name(class.kind).into(),
-                    match class.block_size {
-                        0 => Cell::Empty,
-                        size => size.into(),
-                    },
-                    class.slabs.into(),
-                    class.blocks.into(),
-                    class.live.into(),
-                    class.kept.into(),
-                    class.bytes.into(),
-                    class.requested.into(),
-                ]
-            })
-            .collect(),
-        sums: &[],
-        filter: false,
-    }
-    .write(out);
-    close(out);
-}
-
-/// Regions of all address spaces.
-pub(super) fn regions(page: &Page<'_>, out: &mut String) {
-    let account = page.last();
-    if account.snapshot.regions.is_empty() {
-        return;
-    }
-    open(
-        "regions",
-        "Regions",
-        "Addresses are hidden unless the kernel was built to show them.",
-        out,
-    );
-    let address = |value: u64| match value {
-        0 => Cell::Empty,
-        value => Cell::Html(format!("<code>{value:#x}</code>"), value.to_string()),
-    };
-    Table {
-        id: "region-rows",
-        caption: "Regions".into(),
-        columns: vec![
-            "of",
-            "what for",
-            "bytes",
-            "populated",
-            "protection",
-            "va",
-            "pa",
-            "session",
-        ],
-        rows: account
-            .snapshot
-            .regions
-            .iter()
-            .map(|region| {
-                vec![
-                    account.program(region.owner).into(),
-                    text(&region.label).into(),
-                    region.bytes.into(),
-                    region.populated.into(),
-                    shown::protection(region.prot).into(),
-                    address(region.va),
-                    address(region.pa),
-                    region.session.into(),
-                ]
-            })
-            .collect(),
-        sums: &[],
-        filter: true,
-    }
-    .write(out);
-    close(out);
 }

@@ -99,7 +99,7 @@ fn what_does_not_add_up_is_said() {
 #[test]
 fn an_empty_snapshot_makes_a_page() {
     let html = page(&[account(Snapshot::default())]).unwrap();
-    assert!(html.contains("There is nothing to draw") && html.contains("None was loaded"));
+    assert!(html.contains("There is nothing to draw") && html.contains("does not say"));
     assert!(page(&[]).is_none());
 }
 

@@ -1,0 +1,362 @@
+//! The sections that are lists: TAs, call sites, failures, pools, regions.
+//!
+//! **Invariant:** each list has all its records; a section without records is left out or says so.
+//! **Knows nothing of:** how tables are written.
+
+use super::Page;
+use super::cards;
+use super::sections::{close, open, stack_cell};
+use super::table::{Cell, Table};
+use crate::account::Account;
+use crate::shown;
+use crate::snapshot::text;
+use tally_abi::snapshot::section;
+
+/// Of a section that the writer left out.
+const NOT_THERE: &str = "<p>The snapshot does not say.</p>";
+
+/// Cards, commands, and TAs that have ended.
+pub(super) fn tas(page: &Page<'_>, out: &mut String) {
+    let account = page.last();
+    let snapshot = &account.snapshot;
+    open(
+        "tas",
+        "Trusted applications",
+        "Figures are taken from outside, whatever the TA is doing.",
+        out,
+    );
+    if snapshot.tas.is_empty() {
+        out.push_str(if snapshot.has(section::TAS) {
+            "<p>None was loaded.</p>"
+        } else {
+            NOT_THERE
+        });
+    }
+    cards::write(account, out);
+    Table {
+        id: "commands",
+        caption: "By command".into(),
+        columns: vec![
+            "TA",
+            "entry",
+            "calls",
+            "failed",
+            "allocations",
+            "releases",
+            "net bytes",
+            "heap above entry",
+            "deepest stack",
+            "ticks",
+        ],
+        rows: snapshot
+            .commands
+            .iter()
+            .map(|row| {
+                vec![
+                    account.ta(row.uuid).into(),
+                    shown::entry_name(row.function, row.command).into(),
+                    row.calls.into(),
+                    row.failed.into(),
+                    row.allocations.into(),
+                    row.releases.into(),
+                    Cell::Difference(row.net_bytes),
+                    row.heap_above_entry.into(),
+                    row.stack_deepest.into(),
+                    row.ticks.into(),
+                ]
+            })
+            .collect(),
+        sums: &[],
+        filter: false,
+    }
+    .write(out);
+    history(account, out);
+    close(out);
+}
+
+fn history(account: &Account, out: &mut String) {
+    Table {
+        id: "history",
+        caption: "TAs that have ended".into(),
+        columns: vec![
+            "TA",
+            "ended",
+            "died",
+            "heap most",
+            "heap size",
+            "stack deepest",
+            "stack size",
+            "charged most",
+            "blocks not freed",
+            "bytes not freed",
+            "advice",
+        ],
+        rows: account
+            .snapshot
+            .history
+            .iter()
+            .map(|row| {
+                let [stack, heap] = crate::advice::ended(row);
+                vec![
+                    account.ta(row.uuid).into(),
+                    row.ended.into(),
+                    row.died.into(),
+                    row.heap_max.into(),
+                    row.heap_size.into(),
+                    row.stack_max.into(),
+                    row.stack_size.into(),
+                    row.charged_max.into(),
+                    row.unfreed_blocks.into(),
+                    row.unfreed_bytes.into(),
+                    format!("{}; {}", heap.text, stack.text).into(),
+                ]
+            })
+            .collect(),
+        sums: &[],
+        filter: false,
+    }
+    .write(out);
+}
+
+/// Call sites of all pools.
+pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
+    let account = page.last();
+    open(
+        "sites",
+        "Call sites",
+        "Where heaps are allocated from: now, at most, and ever.",
+        out,
+    );
+    if !account.snapshot.has(section::SITES) && account.snapshot.sites.is_empty() {
+        out.push_str(NOT_THERE);
+    }
+    let mut rows: Vec<_> = account.snapshot.sites.iter().zip(&account.sites).collect();
+    rows.sort_by_key(|(site, _)| std::cmp::Reverse(site.live_bytes));
+    Table {
+        id: "site-rows",
+        caption: "Call sites".into(),
+        columns: vec![
+            "heap of",
+            "live bytes",
+            "live blocks",
+            "allocations",
+            "peak bytes",
+            "allocated in",
+        ],
+        rows: rows
+            .into_iter()
+            .map(|(site, stack)| {
+                vec![
+                    account.program(site.pool).into(),
+                    site.live_bytes.into(),
+                    site.live_blocks.into(),
+                    site.allocations.into(),
+                    site.peak_bytes.into(),
+                    stack_cell(stack),
+                ]
+            })
+            .collect(),
+        sums: &[1, 2, 3],
+        filter: true,
+    }
+    .write(out);
+    close(out);
+}
+
+/// Refused allocations.
+pub(super) fn failures(page: &Page<'_>, out: &mut String) {
+    let account = page.last();
+    open(
+        "failures",
+        "Refused allocations",
+        "Each with the pool that was short, and what that pool had then.",
+        out,
+    );
+    let rows = account.snapshot.failures.iter().zip(&account.failures);
+    let rows: Vec<_> = rows
+        .map(|(row, stack)| {
+            vec![
+                row.number.into(),
+                row.at_ms.into(),
+                shown::failed_pool_name(row.pool).into(),
+                account.owner(row.owner_kind, &row.label, row.owner).into(),
+                row.size.into(),
+                row.used.into(),
+                row.pool_size.into(),
+                row.largest_free.into(),
+                stack_cell(stack),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        out.push_str(if account.snapshot.has(section::FAILURES) {
+            "<p>None is on record.</p>"
+        } else {
+            NOT_THERE
+        });
+    }
+    Table {
+        id: "failure-rows",
+        caption: "Refused allocations".into(),
+        columns: vec![
+            "number",
+            "at ms",
+            "what was short",
+            "owner",
+            "bytes asked for",
+            "in use",
+            "size",
+            "largest free",
+            "asked for in",
+        ],
+        rows,
+        sums: &[],
+        filter: false,
+    }
+    .write(out);
+    close(out);
+}
+
+/// Pools and their size classes.
+pub(super) fn pools(page: &Page<'_>, out: &mut String) {
+    let account = page.last();
+    open(
+        "pools",
+        "Pools and size classes",
+        "What blocks of each size take, records and free room included.",
+        out,
+    );
+    Table {
+        id: "pool-rows",
+        caption: "Pools".into(),
+        columns: vec![
+            "pool",
+            "of",
+            "allocated",
+            "most",
+            "size",
+            "blocks",
+            "largest free",
+            "bookkeeping",
+            "refused",
+            "allocations",
+            "releases",
+        ],
+        rows: account
+            .snapshot
+            .pools
+            .iter()
+            .map(|pool| {
+                vec![
+                    text(&pool.alloc.desc).into(),
+                    account.program(pool.owner).into(),
+                    pool.alloc.allocated.into(),
+                    pool.alloc.max_allocated.into(),
+                    pool.alloc.size.into(),
+                    pool.live_blocks.into(),
+                    pool.largest_free.into(),
+                    pool.metadata.into(),
+                    pool.alloc.num_alloc_fail.into(),
+                    pool.num_get.into(),
+                    pool.num_release.into(),
+                ]
+            })
+            .collect(),
+        sums: &[],
+        filter: false,
+    }
+    .write(out);
+    Table {
+        id: "classes",
+        caption: "Size classes".into(),
+        columns: vec![
+            "heap of",
+            "kind",
+            "block bytes",
+            "slabs",
+            "blocks",
+            "live",
+            "kept",
+            "bytes",
+            "bytes asked for",
+        ],
+        rows: account
+            .snapshot
+            .classes
+            .iter()
+            .map(|class| {
+                vec![
+                    account.program(class.pool).into(),
+                    shown::class_name(class.kind).into(),
+                    match class.block_size {
+                        0 => Cell::Empty,
+                        size => size.into(),
+                    },
+                    class.slabs.into(),
+                    class.blocks.into(),
+                    class.live.into(),
+                    class.kept.into(),
+                    class.bytes.into(),
+                    class.requested.into(),
+                ]
+            })
+            .collect(),
+        sums: &[],
+        filter: false,
+    }
+    .write(out);
+    close(out);
+}
+
+/// Regions of all address spaces.
+pub(super) fn regions(page: &Page<'_>, out: &mut String) {
+    let account = page.last();
+    if account.snapshot.regions.is_empty() {
+        return;
+    }
+    open(
+        "regions",
+        "Regions",
+        "Addresses are hidden unless the kernel was built to show them.",
+        out,
+    );
+    let address = |value: u64| match value {
+        0 => Cell::Empty,
+        value => Cell::Html(format!("<code>{value:#x}</code>"), value.to_string()),
+    };
+    Table {
+        id: "region-rows",
+        caption: "Regions".into(),
+        columns: vec![
+            "of",
+            "what for",
+            "bytes",
+            "populated",
+            "protection",
+            "va",
+            "pa",
+            "session",
+        ],
+        rows: account
+            .snapshot
+            .regions
+            .iter()
+            .map(|region| {
+                vec![
+                    account.program(region.owner).into(),
+                    text(&region.label).into(),
+                    region.bytes.into(),
+                    region.populated.into(),
+                    shown::protection(region.prot).into(),
+                    address(region.va),
+                    address(region.pa),
+                    region.session.into(),
+                ]
+            })
+            .collect(),
+        sums: &[],
+        filter: true,
+    }
+    .write(out);
+    close(out);
+}

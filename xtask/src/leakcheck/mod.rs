@@ -1,0 +1,296 @@
+//! `cargo xtask leakcheck`: a workload, many times over, must leave nothing behind.
+//!
+//! The script is run `--warmup` times, the whole account is taken, the script is run `--cycles`
+//! times, the account is taken again, and the two are compared.
+//!
+//! **Invariant:** 0 says that nothing grew; 1 that something did, with its call stacks; 2 that it
+//! cannot be told: the script failed, or the machine did not come to its end.
+//! **Knows nothing of:** what the TA does.
+
+mod output;
+mod script;
+mod verdict;
+
+use crate::images::{self, Config, Images};
+use crate::qemu::{Ending, Outcome, Output, Run};
+use crate::report::{self, programs};
+use crate::{flash, keys::DevKey, paths, setup, sign, sites, ui};
+use anyhow::{Context as _, Result, bail};
+use script::Script;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tally_abi::TeeUuid;
+use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
+use tally_report::account::Account;
+use tally_symbols::elf::Image;
+use verdict::Verdict;
+use zerocopy::FromBytes as _;
+
+/// Lines of the console that are shown of a script that failed.
+const FIRST_LINES: usize = 20;
+/// Exit status when something grew.
+const STATUS_GREW: u8 = 1;
+/// Exit status when it cannot be told.
+const STATUS_UNKNOWN: u8 = 2;
+
+const HELP: &str = "The script has shell commands, as `cargo xtask run -- '...'` takes them, a line or several each; \
+`#` begins a comment. Lines before a line `---` run once, at the beginning; the rest runs every cycle:
+
+  # leak.script
+  open heap
+  ---
+  invoke 1 leak 10 28
+
+Example:
+  cargo xtask build
+  cargo xtask leakcheck --ta target/tally/lib/optee_armtz/7a11e110-0002-4c6e-8d01-5ec0de000002.ta \\
+      --script leak.script --cycles 20 --junit leaks.xml
+
+A TA that is not in this workspace: `--ta FILE` takes its ELF file (signed with the development key, its \
+call stacks named) or its signed image; its commands go by number: `invoke 1 3 in:10,28 out`.
+
+Status: 0 nothing grew, 1 something grew (named), 2 the script failed or the machine did not end by itself.";
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The TA: an ELF file, or a signed image
+    #[arg(long, value_name = "FILE")]
+    ta: PathBuf,
+    /// Shell commands that use it
+    #[arg(long, value_name = "FILE")]
+    script: PathBuf,
+    /// How often the script runs between the two accounts
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    cycles: u64,
+    /// How often it runs before the first one, for what is made once
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    warmup: u64,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the result as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// End a guest that has been silent for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+}
+
+/// What is to be checked, and how the answer is called.
+pub(crate) struct Check<'a> {
+    /// Name for people.
+    pub(crate) name: &'a str,
+    /// The workload.
+    script: Script,
+    cycles: u64,
+    warmup: u64,
+    silence: Duration,
+}
+
+/// What came of a check.
+pub(crate) enum Answer {
+    /// Compared.
+    Told(Box<Verdict>),
+    /// Why it cannot be told.
+    Unknown(String),
+}
+
+impl Answer {
+    /// Exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Told(verdict) if verdict.grew() => STATUS_GREW,
+            Self::Told(_) => 0,
+            Self::Unknown(_) => STATUS_UNKNOWN,
+        }
+    }
+}
+
+/// Checks, prints and writes what came of it.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    setup::ensure(setup::Part::Qemu)?;
+    let text = std::fs::read_to_string(&args.script)
+        .with_context(|| format!("cannot read {}", args.script.display()))?;
+    let mut images = images::build(&Config::default())?;
+    let mut programs = programs::of(&images)?;
+    let uuid = install(&mut images, &args.ta, &mut programs)?;
+    let name = args.script.display().to_string();
+    let check = Check {
+        name: &name,
+        script: Script::parse(&text)?,
+        cycles: args.cycles,
+        warmup: args.warmup,
+        silence: Duration::from_secs(args.timeout),
+    };
+    ui::step(
+        "Checking",
+        format_args!("{uuid}, {} cycles of {name}", args.cycles),
+    );
+    let answer = check.answer(&images, &programs)?;
+    anstream::print!("{}", check.text(&answer));
+    if let Some(path) = &args.json {
+        let value = output::json(&check, &answer);
+        report::put(path, format!("{value:#}\n").as_bytes())?;
+    }
+    if let Some(path) = &args.junit {
+        report::put(path, output::junit(&check, &answer).as_bytes())?;
+    }
+    Ok(answer.status())
+}
+
+impl<'a> Check<'a> {
+    /// A check of `script` with TAs that are in the archive already.
+    pub(crate) fn new(name: &'a str, script: &str, cycles: u64) -> Result<Self> {
+        Ok(Self {
+            name,
+            script: Script::parse(script)?,
+            cycles,
+            warmup: 3,
+            silence: Duration::from_secs(60),
+        })
+    }
+
+    /// What came of it, for a terminal.
+    pub(crate) fn text(&self, answer: &Answer) -> String {
+        output::text(self, answer)
+    }
+
+    /// Runs it.
+    pub(crate) fn answer(
+        &self,
+        images: &Images,
+        names: &dyn tally_report::names::Names,
+    ) -> Result<Answer> {
+        let dir = paths::out().join("leakcheck");
+        std::fs::create_dir_all(&dir)?;
+        let files = ["before", "after"].map(|name| dir.join(format!("{name}.snap")));
+        for file in &files {
+            // A stale file must not speak for this run.
+            if file.exists() {
+                std::fs::remove_file(file)?;
+            }
+        }
+        let commands = self.script.commands(self.warmup, self.cycles, &files);
+        let outcome = Run {
+            images,
+            label: "leakcheck",
+            command: Some(&commands),
+            output: Output::Captured,
+            secure_console: false,
+            silence: self.silence,
+            results: None,
+            cpus: 2,
+            extra: Vec::new(),
+        }
+        .start()?;
+        if let Some(why) = failure(&outcome, images) {
+            return Ok(Answer::Unknown(why));
+        }
+        let account = |path: &Path, name: &str| -> Result<Account> {
+            Ok(Account::new(report::read(path)?, name, names))
+        };
+        let before = account(&files[0], "before")?;
+        let after = account(&files[1], "after")?;
+        let verdict = Verdict::between(&before, &after, self.cycles);
+        Ok(Answer::Told(Box::new(verdict)))
+    }
+}
+
+/// Why a run says nothing about leaks, if so.
+fn failure(outcome: &Outcome, images: &Images) -> Option<String> {
+    let said = |why: &str| {
+        let mut lines: Vec<&str> = outcome.normal.lines().collect();
+        lines.dedup();
+        lines.truncate(FIRST_LINES);
+        format!("{why}; the console begins with\n{}", lines.join("\n"))
+    };
+    match outcome.ending {
+        Ending::Exit(0) => None,
+        Ending::Exit(status) => Some(match outcome.trouble(images) {
+            Some(trouble) => trouble,
+            None => said(&format!(
+                "a command of the script failed with status {status}"
+            )),
+        }),
+        _ => Some(
+            outcome
+                .trouble(images)
+                .unwrap_or_else(|| "the machine was interrupted".to_owned()),
+        ),
+    }
+}
+
+/// Puts a TA into the archive, in place of one of the same UUID.
+fn install(
+    images: &mut Images,
+    path: &Path,
+    programs: &mut tally_report::names::Programs,
+) -> Result<TeeUuid> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path
+        .file_stem()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let mut files = Vec::new();
+    let uuid = if bytes.starts_with(b"\x7fELF") {
+        let elf = Image::read(path)?;
+        let uuid = elf.ta_head()?.uuid;
+        let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
+        files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
+        files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
+        let known = images.tas.iter().any(|ta| ta.uuid == uuid);
+        if !known {
+            programs.add_ta(&name, elf)?;
+        }
+        uuid
+    } else {
+        let uuid = signed_uuid(&bytes)
+            .with_context(|| format!("{}: neither an ELF file nor a signed TA", path.display()))?;
+        files.push((format!("lib/optee_armtz/{uuid}.ta"), bytes));
+        uuid
+    };
+    // Of a signed image in place of a built one, the old table of names would speak of the other.
+    let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+    let mut all: Vec<(String, Vec<u8>)> = images
+        .archive_files
+        .iter()
+        .filter(|(name, _)| !names.contains(&name))
+        .cloned()
+        .collect();
+    all.extend(files);
+    images.archive = paths::out().join("leakcheck.cpio");
+    std::fs::write(&images.archive, flash::cpio(&all)?)?;
+    Ok(uuid)
+}
+
+/// The UUID in a signed container's headers.
+fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
+    let (header, rest) = SignedHeader::read_from_prefix(bytes)
+        .ok()
+        .context("too short")?;
+    if header.magic != shdr::MAGIC {
+        bail!("no container");
+    }
+    let skip = usize::from(header.hash_size) + usize::from(header.sig_size);
+    let (bootstrap, _) = rest
+        .get(skip..)
+        .and_then(|rest| BootstrapHeader::read_from_prefix(rest).ok())
+        .context("cut short")?;
+    Ok(TeeUuid::from_octets(bootstrap.uuid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuid_of_a_signed_image_is_found() {
+        let uuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff);
+        let signed = sign::sign_ta(&DevKey::for_test(), uuid, b"elf").unwrap();
+        assert_eq!(signed_uuid(&signed).unwrap(), uuid);
+        assert!(signed_uuid(&signed[..40]).is_err());
+        assert!(signed_uuid(b"no such thing, but long enough for headers").is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! The answer as text, JSON and JUnit's XML.
+//!
+//! **Invariant:** all three say the same; what comes from the guest is escaped.
+//! **Knows nothing of:** files.
+
+use super::verdict::{Area, Figure, Verdict};
+use super::{Answer, Check};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use tally_report::growth::Change;
+use tally_report::listing;
+use tally_report::names::{function, place};
+use tally_report::shown::thousands;
+
+/// `280 a cycle`, or `about 14` when it is not the same each time.
+fn each(growth: u64, cycles: u64) -> String {
+    if growth.is_multiple_of(cycles) {
+        format!("{} a cycle", thousands(growth / cycles))
+    } else {
+        format!("{} in {cycles} cycles", thousands(growth))
+    }
+}
+
+fn figure_line(figure: &Figure, cycles: u64) -> String {
+    format!(
+        "{}: {} to {} {}, {}",
+        figure.what,
+        thousands(figure.before),
+        thousands(figure.after),
+        figure.unit,
+        each(figure.growth(), cycles)
+    )
+}
+
+fn stack_text(verdict: &Verdict, change: &Change, cycles: u64) -> String {
+    let (bytes, blocks) = amounts(change);
+    format!(
+        "{} bytes in {} blocks ({}), {}, heap of {}\n{}",
+        thousands(bytes),
+        thousands(blocks),
+        each(bytes, cycles),
+        change.owner,
+        verdict.after.program(change.image),
+        listing::stack(&change.stack)
+    )
+}
+
+fn amounts(change: &Change) -> (u64, u64) {
+    let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+    (positive(change.bytes()), positive(change.blocks()))
+}
+
+/// For a terminal.
+pub(super) fn text(check: &Check<'_>, answer: &Answer) -> String {
+    let cycles = check.cycles;
+    // Writing to a string does not fail.
+    let mut out = String::new();
+    match answer {
+        Answer::Unknown(why) => {
+            let _ = writeln!(out, "{}: cannot be told: {why}", check.name);
+        }
+        Answer::Told(verdict) if !verdict.grew() => {
+            let compared: usize = verdict.areas.iter().map(|area| area.compared).sum();
+            let _ = writeln!(
+                out,
+                "{}: nothing grew in {cycles} cycles ({compared} figures compared)",
+                check.name
+            );
+        }
+        Answer::Told(verdict) => {
+            let _ = writeln!(out, "{}: memory grew in {cycles} cycles", check.name);
+            for area in &verdict.areas {
+                for figure in &area.grown {
+                    let _ = writeln!(out, "  {}", figure_line(figure, cycles));
+                }
+            }
+            for change in &verdict.stacks {
+                let _ = write!(out, "\n{}", stack_text(verdict, change, cycles));
+            }
+        }
+    }
+    out
+}
+
+/// For programs.
+pub(super) fn json(check: &Check<'_>, answer: &Answer) -> Value {
+    let mut value = json!({
+        "script": check.name,
+        "cycles": check.cycles,
+        "warmup": check.warmup,
+        "status": answer.status(),
+        "result": match answer.status() {
+            0 => "nothing grew",
+            super::STATUS_GREW => "memory grew",
+            _ => "cannot be told",
+        },
+    });
+    match answer {
+        Answer::Unknown(why) => value["reason"] = json!(why),
+        Answer::Told(verdict) => {
+            let areas = verdict.areas.iter().map(|area| {
+                let grown: Vec<Value> = area.grown.iter().map(figure_json).collect();
+                json!({"area": area.name, "compared": area.compared, "grown": grown})
+            });
+            value["areas"] = areas.collect();
+            let stacks = verdict.stacks.iter().map(|change| {
+                let shown = change.stack.shown();
+                let frames: Vec<Value> = shown
+                    .iter()
+                    .map(|s| json!({"function": function(s.frame), "place": place(s.frame)}))
+                    .collect();
+                let (bytes, blocks) = amounts(change);
+                json!({
+                    "owner": change.owner, "heap": verdict.after.program(change.image),
+                    "bytes": bytes, "blocks": blocks, "stack": frames,
+                })
+            });
+            value["stacks"] = stacks.collect();
+        }
+    }
+    value
+}
+
+fn figure_json(figure: &Figure) -> Value {
+    json!({
+        "what": figure.what, "unit": figure.unit, "before": figure.before,
+        "after": figure.after, "growth": figure.growth(),
+    })
+}
+
+/// For CI: a test case an area, and one for the call stacks.
+pub(super) fn junit(check: &Check<'_>, answer: &Answer) -> String {
+    let mut cases = String::new();
+    let (mut failures, mut errors, mut tests) = (0, 0, 0);
+    let mut case = |name: &str, verdict: &str| {
+        tests += 1;
+        let _ = writeln!(
+            cases,
+            "    <testcase classname=\"leakcheck\" name=\"{}\">{verdict}</testcase>",
+            escape(name)
+        );
+    };
+    match answer {
+        Answer::Unknown(why) => {
+            errors += 1;
+            let error = format!(
+                "<error message=\"it cannot be told whether memory grew\">{}</error>",
+                escape(why)
+            );
+            case("the script runs", &error);
+        }
+        Answer::Told(verdict) => {
+            for area in &verdict.areas {
+                let failure = area_failure(area, check.cycles);
+                failures += u32::from(!failure.is_empty());
+                case(area.name, &failure);
+            }
+            let stacks: Vec<String> = verdict
+                .stacks
+                .iter()
+                .map(|change| stack_text(verdict, change, check.cycles))
+                .collect();
+            let failure = if stacks.is_empty() {
+                String::new()
+            } else {
+                failures += 1;
+                let message = format!("{} call stacks grew", stacks.len());
+                failure(&message, &stacks.join("\n"))
+            };
+            case("call stacks", &failure);
+        }
+    }
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"{}\" \
+         tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">\n{cases}  </testsuite>\n\
+         </testsuites>\n",
+        escape(check.name)
+    )
+}
+
+fn area_failure(area: &Area, cycles: u64) -> String {
+    if area.grown.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<String> = area
+        .grown
+        .iter()
+        .map(|figure| figure_line(figure, cycles))
+        .collect();
+    failure(&format!("{} grew", area.name), &lines.join("\n"))
+}
+
+fn failure(message: &str, text: &str) -> String {
+    format!(
+        "<failure message=\"{}\">{}</failure>",
+        escape(message),
+        escape(text)
+    )
+}
+
+/// Text for XML; what XML cannot hold becomes `?`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => out.push('?'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_report::account::Account;
+    use tally_report::names::NoNames;
+    use tally_report::sample;
+
+    fn told(before: u64, after: u64) -> Answer {
+        let account = |cycle| Account::new(sample::machine(cycle), "", &NoNames);
+        let verdict = Verdict::between(&account(before), &account(after), after - before + 1);
+        Answer::Told(Box::new(verdict))
+    }
+
+    fn check() -> Check<'static> {
+        Check::new("a <b>", "heap grow 1", 4).unwrap()
+    }
+
+    #[test]
+    fn all_forms_say_that_it_grew() {
+        let answer = told(1, 5);
+        assert_eq!(answer.status(), 1);
+        let said = text(&check(), &answer);
+        assert!(
+            said.contains("1,120 bytes in 40 blocks (280 a cycle)"),
+            "{said}"
+        );
+        let value = json(&check(), &answer);
+        assert_eq!(value["stacks"][0]["bytes"], 1120);
+        let xml = junit(&check(), &answer);
+        assert!(xml.contains("name=\"a &lt;b&gt;\" tests=\"5\""), "{xml}");
+        assert!(xml.contains("message=\"1 call stacks grew\"") && !xml.contains("failures=\"0\""));
+        assert_eq!(xml.matches("<testcase").count(), 5);
+    }
+
+    #[test]
+    fn all_forms_say_that_nothing_grew() {
+        let answer = told(2, 2);
+        assert_eq!(answer.status(), 0);
+        assert!(text(&check(), &answer).contains("nothing grew in 4 cycles"));
+        assert_eq!(json(&check(), &answer)["result"], "nothing grew");
+        assert!(junit(&check(), &answer).contains("failures=\"0\" errors=\"0\""));
+    }
+
+    #[test]
+    fn all_forms_say_that_it_cannot_be_told() {
+        let answer = Answer::Unknown("a command & <more>\u{1b}".into());
+        assert_eq!(answer.status(), 2);
+        assert!(text(&check(), &answer).contains("cannot be told: a command"));
+        assert_eq!(json(&check(), &answer)["status"], 2);
+        let xml = junit(&check(), &answer);
+        assert!(xml.contains("errors=\"1\"") && xml.contains("&lt;more&gt;?</error>"));
+    }
+}

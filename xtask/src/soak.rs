@@ -1,0 +1,65 @@
+//! `cargo xtask soak`: open, close, invoke, crash and kill of every test TA, for a time.
+//!
+//! **Invariant:** the guest's own `soak` command says whether any account grew; what is added here
+//! is the machine's end: a guest that hangs or panics has failed.
+//! **Knows nothing of:** what the guest does in a round.
+
+use crate::images::{self, Config};
+use crate::qemu::{self, Ending, Output, Run};
+use crate::{paths, ui};
+use anyhow::Result;
+use std::time::Duration;
+
+/// How long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How long, in minutes of the guest
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    minutes: u64,
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
+    cpus: u32,
+    /// End a guest that has been silent for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Soaks; the status is the guest's.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let images = images::build(&args.config)?;
+    qemu::announce("soak");
+    let command = format!("soak --seconds {}", args.minutes * 60);
+    let outcome = Run {
+        images: &images,
+        label: "soak",
+        command: Some(&command),
+        output: Output::Shown,
+        secure_console: false,
+        silence: Duration::from_secs(args.timeout),
+        results: None,
+        cpus: args.cpus,
+        extra: Vec::new(),
+    }
+    .start()?;
+    let time = outcome.time.as_secs();
+    let secure = paths::shown(&outcome.secure_path);
+    match (&outcome.ending, outcome.trouble(&images)) {
+        (Ending::Exit(0), _) => ui::step(
+            "Soaked",
+            format_args!(
+                "{} min {} s, and nothing grew; secure console in {secure}",
+                time / 60,
+                time % 60
+            ),
+        ),
+        (_, Some(trouble)) => ui::error(trouble),
+        (Ending::Exit(status), None) => ui::error(format_args!(
+            "the soak failed with status {status}; what grew is named above, secure console in \
+             {secure}"
+        )),
+        (ending, None) => ui::error(format_args!("the machine ended early: {ending:?}")),
+    }
+    Ok(outcome.status())
+}

@@ -1,0 +1,202 @@
+//! From a running machine to what people read: a real snapshot reported whole, leaks gated.
+//!
+//! **Invariant:** figures are compared with what the workload must have done, to the byte.
+//! **Knows nothing of:** how snapshots are taken.
+
+use super::{Report, report as pages};
+use crate::images::Images;
+use crate::leakcheck::{Answer, Check};
+use crate::qemu::{Ending, Output, Run};
+use crate::report::{self, programs};
+use crate::{paths, setup};
+use anyhow::{Context as _, Result, ensure};
+use std::time::Duration;
+use tally_abi::snapshot::section;
+use tally_report::account::Account;
+use tally_report::growth::{self, Change};
+use tally_report::names::Names;
+
+const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
+const LEAK_FUNCTION: &str = ta_uuids::heap::LEAK_FUNCTION;
+
+/// Name, script, status that it must have.
+const CHECKS: &[(&str, &str, u8)] = &[
+    (
+        "qemu: leakcheck names a leak",
+        "open heap\n---\ninvoke 1 leak 10 28\n",
+        1,
+    ),
+    (
+        "qemu: leakcheck passes a workload that gives all back",
+        "open heap\n---\ninvoke 1 alloc 3000\ninvoke 1 free-all\nhello inc 1 2\ninvoke 1 grow 9000\n",
+        0,
+    ),
+    (
+        "qemu: leakcheck cannot tell of a script that fails",
+        "open heap\n---\ninvoke 1 no-such-command\n",
+        2,
+    ),
+];
+const CYCLES: u64 = 10;
+
+/// Runs them.
+pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
+    let names = [REPORT_TEST].into_iter().chain(CHECKS.iter().map(|c| c.0));
+    if !names.into_iter().any(|name| report.wants(name)) {
+        return;
+    }
+    let programs = match programs::of(images) {
+        Ok(programs) => programs,
+        Err(err) => return report.record(REPORT_TEST, None, Err(format!("{err:#}"))),
+    };
+    report.check(REPORT_TEST, || {
+        snapshots(images, &programs, silence).map_err(|err| format!("{err:#}"))
+    });
+    for (name, script, status) in CHECKS {
+        report.check(name, || {
+            gate(images, &programs, script, *status).map_err(|err| format!("{err:#}"))
+        });
+    }
+}
+
+fn gate(images: &Images, names: &dyn Names, script: &str, status: u8) -> Result<()> {
+    let check = Check::new("test", script, CYCLES)?;
+    let answer = check.answer(images, names)?;
+    ensure!(
+        answer.status() == status,
+        "status {}, not {status}:\n{}",
+        answer.status(),
+        check.text(&answer)
+    );
+    if let Answer::Told(verdict) = &answer
+        && status == 1
+    {
+        let [leak] = &verdict.stacks[..] else {
+            anyhow::bail!("not one call stack:\n{}", check.text(&answer));
+        };
+        ensure!(
+            leak.bytes() == 280 * CYCLES as i64,
+            "{} bytes",
+            leak.bytes()
+        );
+        ensure!(
+            leak.blocks() == 10 * CYCLES as i64,
+            "{} blocks",
+            leak.blocks()
+        );
+        ensure!(
+            check
+                .text(&answer)
+                .contains(&format!("{LEAK_FUNCTION} tas/heap/src/ta.rs:")),
+            "the leak is not named:\n{}",
+            check.text(&answer)
+        );
+    }
+    Ok(())
+}
+
+fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()> {
+    let dir = paths::out().join("report-test");
+    std::fs::create_dir_all(&dir)?;
+    let files = ["real-1", "real-2"].map(|name| dir.join(format!("{name}.snap")));
+    for file in files.iter().filter(|file| file.exists()) {
+        std::fs::remove_file(file)?;
+    }
+    let command = format!(
+        "open heap; open hello; heap alloc 20000000; teestat leaks mark; teestat snapshot \"{}\"; \
+         invoke 1 leak 10 28; teestat snapshot \"{}\"",
+        files[0].display(),
+        files[1].display()
+    );
+    let outcome = Run {
+        images,
+        label: "snapshots",
+        command: Some(&command),
+        output: Output::Captured,
+        secure_console: false,
+        silence,
+        results: None,
+        cpus: 2,
+        extra: Vec::new(),
+    }
+    .start()?;
+    // The refused allocation is its only failure.
+    ensure!(
+        outcome.ending == Ending::Exit(1),
+        "the guest ended with {:?}:\n{}",
+        outcome.ending,
+        outcome.normal
+    );
+    let mut accounts = Vec::new();
+    for file in &files {
+        let snapshot = report::read(file)?;
+        ensure!(
+            snapshot.meminfo_sum() == snapshot.header.secure_ram,
+            "uses add up to {}",
+            snapshot.meminfo_sum()
+        );
+        ensure!(snapshot.header.dropped == 0 && snapshot.unknown_sections == 0);
+        accounts.push(Account::new(snapshot, "real", names));
+    }
+    let [before, after] = &accounts[..] else {
+        anyhow::bail!("two snapshots");
+    };
+    let changes = growth::between(before, after);
+    let leak = changes.first().context("nothing is live")?;
+    let sum: i64 = changes.iter().map(Change::bytes).sum();
+    ensure!(
+        leak.bytes() == 280 && leak.blocks() == 10 && sum == 280,
+        "the leak is {} bytes, the growth {sum}",
+        leak.bytes()
+    );
+    ensure!(
+        leak.stack
+            .frames()
+            .any(|frame| frame.function.contains(LEAK_FUNCTION) && frame.line > 0),
+        "the leak is not named: {:?}",
+        leak.stack
+    );
+    heaps_agree(after)?;
+    ensure!(
+        !after.snapshot.has(section::FAILURES)
+            || after
+                .snapshot
+                .failures
+                .iter()
+                .any(|failure| failure.size >= 20_000_000),
+        "the refused allocation is not on record"
+    );
+    if setup::ensure(setup::Part::Chromium).is_ok() {
+        pages::page(&accounts, "real")?;
+    }
+    Ok(())
+}
+
+/// A TA's live blocks are its heap's allocated bytes, and its call sites' live bytes.
+fn heaps_agree(account: &Account) -> Result<()> {
+    let snapshot = &account.snapshot;
+    for pool in snapshot
+        .pools
+        .iter()
+        .filter(|pool| pool.owner == ta_uuids::heap::UUID)
+    {
+        let live: u64 = snapshot
+            .live
+            .iter()
+            .filter(|record| record.image == pool.owner)
+            .map(|record| record.bytes)
+            .sum();
+        let sites: u64 = snapshot
+            .sites
+            .iter()
+            .filter(|site| site.pool == pool.owner)
+            .map(|site| site.live_bytes)
+            .sum();
+        let known = snapshot.has(section::SITES);
+        ensure!(
+            live > 0 && (live == sites || !known),
+            "heap: {live} bytes live by owner, {sites} by call site"
+        );
+    }
+    Ok(())
+}
