@@ -4,6 +4,7 @@
 //! told no status has failed.
 //! **Knows nothing of:** what runs in the shell.
 
+pub(crate) mod bench;
 mod cpio;
 mod packages;
 pub(crate) mod tests;
