@@ -65,6 +65,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("tally-ree", &["tally-abi", "teec", "teestat", "ta-uuids"]),
     ("insn-count", &[]),
+    ("tally-symbols", &["tally-abi"]),
+    ("tally-report", &["tally-abi", "tally-symbols"]),
     (
         "tally-fuzz",
         &[
@@ -73,9 +75,13 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-ledger",
             "tally-core",
             "ldelf",
+            "tally-report",
         ],
     ),
-    ("xtask", &["tally-abi", "ta-uuids"]),
+    (
+        "xtask",
+        &["tally-abi", "ta-uuids", "tally-symbols", "tally-report"],
+    ),
 ];
 
 /// Packages whose `static` items are counted.

@@ -1,7 +1,7 @@
 //! What each command of a TA costs: calls, growth, peak, ticks; kept from outside around its runs.
 //!
-//! Cheap figures are kept always: two words of the pool's header are read and written on the way in
-//! and on the way out, at a place that is looked up once an instance. Allocations, releases and the
+//! Cheap figures are kept always: two words of the pool's header are read on the way in and on the way
+//! out, at a place that is looked up once an instance, and the maximum there is restarted. Allocations, releases and the
 //! depth of the stack take a walk over the pool's sites and over the stack; they are kept only for
 //! TAs that somebody asked it for ([`Commands::set_detail`]).
 //!
@@ -35,6 +35,8 @@ const MAX_STACK_PAGES: u64 = 64;
 pub struct Commands {
     rows: Vec<CommandRow>,
     detail: [Option<TeeUuid>; MAX_DETAIL],
+    /// How many of them are set.
+    details: usize,
     /// Calls of commands that had no row.
     dropped: u64,
 }
@@ -70,8 +72,8 @@ impl Peak {
 pub struct Entered {
     /// Ticks of the system counter.
     pub ticks: u64,
-    /// Heap bytes, and the most that ever were, if there was a heap.
-    peak: Option<Peak>,
+    /// Heap bytes.
+    live: u64,
     detail: Option<Detail>,
 }
 
@@ -87,8 +89,8 @@ struct Detail {
 pub struct Remembered {
     /// Where the two words of its pool's header are, once found.
     peak_at: Option<PhysAddr>,
-    /// Most live bytes before the command that runs.
-    max_before: u64,
+    /// Most live bytes ever: the pool's own maximum restarts with each command.
+    max: u64,
     /// The row of its last command.
     row: usize,
 }
@@ -97,23 +99,18 @@ impl Remembered {
     /// Nothing yet.
     pub const NEW: Self = Self {
         peak_at: None,
-        max_before: 0,
+        max: 0,
         row: 0,
     };
 
-    /// The most live bytes ever, given what the pool says, whose maximum restarts with each command.
+    /// The most live bytes ever, given what the pool says.
     #[must_use]
     pub const fn maximum(&self, said: u32) -> u32 {
-        if self.max_before > said as u64 {
-            self.max_before as u32
+        if self.max > said as u64 {
+            self.max as u32
         } else {
             said
         }
-    }
-
-    /// The maxima were restarted.
-    pub const fn restart(&mut self) {
-        self.max_before = 0;
     }
 }
 
@@ -126,6 +123,7 @@ impl Commands {
         Ok(Self {
             rows: vec_with_capacity(MAX_ROWS)?,
             detail: [None; MAX_DETAIL],
+            details: 0,
             dropped: 0,
         })
     }
@@ -159,29 +157,36 @@ impl Commands {
                 *place = None;
             }
         }
-        if !on {
-            return true;
-        }
         let free = self.detail.iter_mut().find(|place| place.is_none());
-        free.map(|place| *place = Some(uuid)).is_some()
+        let done = match free {
+            Some(place) if on => {
+                *place = Some(uuid);
+                true
+            }
+            Some(_) => true,
+            None => !on,
+        };
+        self.details = self.detail.iter().flatten().count();
+        done
     }
 
     fn is_detailed(&self, uuid: TeeUuid) -> bool {
-        self.detail.contains(&Some(uuid))
+        self.details != 0 && self.detail.contains(&Some(uuid))
     }
 
     /// A TA is about to be entered.
     pub fn enter<M: Machine>(&self, machine: &M, instance: &mut Instance, sp: u64) -> Entered {
-        let peak = find_peak(machine, instance).and_then(|at| {
-            let peak = Peak::read(machine, at)?;
-            Peak {
-                max: peak.live(),
-                room: 0,
+        let mut live = 0;
+        if let Some(at) = find_peak(machine, instance)
+            && let Some(peak) = Peak::read(machine, at)
+        {
+            live = peak.live();
+            instance.remembered.max = instance.remembered.max.max(peak.max);
+            if peak.room != 0 {
+                let restarted = Peak { max: live, room: 0 };
+                restarted.write(machine, at);
             }
-            .write(machine, at);
-            Some(peak)
-        });
-        instance.remembered.max_before = peak.map_or(0, |peak| peak.max);
+        }
         let detail = if self.is_detailed(instance.uuid) {
             Some(begin_detail(machine, instance, sp))
         } else {
@@ -189,7 +194,7 @@ impl Commands {
         };
         Entered {
             ticks: machine.ticks(),
-            peak,
+            live,
             detail,
         }
     }
@@ -204,20 +209,11 @@ impl Commands {
         failed: bool,
     ) {
         let ticks = machine.ticks().wrapping_sub(entered.ticks);
-        let before = entered.peak.unwrap_or_default();
         let at = find_peak(machine, instance);
         let after = at.and_then(|at| Peak::read(machine, at));
-        if let (Some(at), Some(after)) = (at, after)
-            && before.max > after.max
-        {
-            // The maximum of its life again.
-            Peak {
-                max: before.max,
-                room: before.max - after.live(),
-            }
-            .write(machine, at);
+        if let Some(after) = after {
+            instance.remembered.max = instance.remembered.max.max(after.max);
         }
-        instance.remembered.max_before = 0;
         let detail = entered.detail.map(|detail| {
             let now = allocations(machine, instance);
             (
@@ -237,8 +233,8 @@ impl Commands {
         if let Some(after) = after {
             row.net_bytes = row
                 .net_bytes
-                .wrapping_add(after.live() as i64 - before.live() as i64);
-            let above = after.max.saturating_sub(before.live());
+                .wrapping_add(after.live() as i64 - entered.live as i64);
+            let above = after.max.saturating_sub(entered.live);
             row.heap_above_entry = row.heap_above_entry.max(above);
         }
         if let Some((allocations, releases, depth)) = detail {

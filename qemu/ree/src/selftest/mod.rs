@@ -6,6 +6,7 @@
 
 mod account;
 mod calls;
+mod commands;
 mod crashes;
 mod figures;
 mod heaps;
@@ -160,6 +161,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         figures::TESTS,
         inspect::TESTS,
         order::TESTS,
+        commands::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
