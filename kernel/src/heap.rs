@@ -214,7 +214,8 @@ unsafe impl GlobalAlloc for Heap {
         });
         match known {
             Some(Some(block)) => block.as_ptr(),
-            Some(None) => self.alloc_slowly(layout, owner, caller.origin()),
+            // SAFETY: as above.
+            Some(None) => self.alloc_slowly(layout, owner, unsafe { Origin::capture() }),
             None => core::ptr::null_mut(),
         }
     }

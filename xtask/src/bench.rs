@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// Only the measures whose names contain this
+    #[arg(value_name = "NAME", default_value = "")]
+    only: String,
 }
 
 /// OP-TEE's figures: release build, same QEMU, same CPU model; instructions in the secure world
@@ -89,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return linux::bench::run(&images, silence, args.json);
     }
     let plugin = plugin()?;
-    let (boot, measures) = measure(&images, &plugin, silence)?;
+    let (boot, measures) = measure(&images, &plugin, silence, &args.only)?;
     let facts = Facts::of(&images, boot, silence)?;
     if args.json {
         anstream::println!("{}", object(&facts, &measures));
@@ -174,7 +177,12 @@ pub(crate) fn plugin() -> Result<PathBuf> {
     bail!("cargo built no plugin")
 }
 
-fn measure(images: &Images, plugin: &Path, silence: Duration) -> Result<(Counts, Vec<Measure>)> {
+fn measure(
+    images: &Images,
+    plugin: &Path,
+    silence: Duration,
+    only: &str,
+) -> Result<(Counts, Vec<Measure>)> {
     ui::step(
         "Measuring",
         "instructions in QEMU, one CPU, -icount shift=0",
@@ -192,7 +200,7 @@ fn measure(images: &Images, plugin: &Path, silence: Duration) -> Result<(Counts,
     let outcome = Run {
         images,
         label: "bench",
-        command: Some("bench"),
+        command: Some(format!("bench {only}").trim_end()),
         output: Output::Captured,
         secure_console: false,
         silence,

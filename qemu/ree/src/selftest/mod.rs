@@ -10,6 +10,7 @@ mod commands;
 mod crashes;
 mod figures;
 mod heaps;
+pub(crate) mod hostile;
 mod images;
 mod inspect;
 mod memory;
@@ -17,6 +18,7 @@ mod order;
 mod races;
 mod raw;
 mod sessions;
+mod vocabulary;
 
 use alloc::format;
 use alloc::string::{String, ToString};
