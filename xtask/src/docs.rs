@@ -295,7 +295,11 @@ fn bench(args: &[&str]) -> Result<String> {
     ui::step("Capturing", BENCH);
     let version = tool::output(Command::new(setup::QEMU).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default();
-    let table = tool::output(Command::new(std::env::current_exe()?).arg("bench").args(args))?;
+    let table = tool::output(
+        Command::new(std::env::current_exe()?)
+            .arg("bench")
+            .args(args),
+    )?;
     Ok(format!(
         "{}\n{version}; `-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0`.\n",
         fenced(&format!(
