@@ -10,7 +10,7 @@
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Output, Run};
 use crate::ui::thousands;
-use crate::{paths, setup, tool, ui};
+use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Measure calls of a process in Debian's Linux
+    #[arg(long)]
+    linux: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
@@ -84,8 +87,11 @@ impl Measure {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     setup::ensure(setup::Part::Qemu)?;
     let images = images::build(&Config::default())?;
-    let plugin = plugin()?;
     let silence = Duration::from_secs(args.timeout);
+    if args.linux {
+        return linux::bench::run(&images, silence, args.json);
+    }
+    let plugin = plugin()?;
     let (boot, measures) = measure(&images, &plugin, silence, &args.only)?;
     let facts = Facts::of(&images, boot, silence)?;
     if args.json {
@@ -134,8 +140,21 @@ impl Facts {
     }
 }
 
+/// With `-icount` time is a function of instructions; the seed fixes what RNDR returns, and the clock
+/// what time it is.
+pub(crate) const DETERMINISTIC: [&str; 8] = [
+    "-accel",
+    "tcg,thread=single",
+    "-icount",
+    "shift=0",
+    "-seed",
+    "1",
+    "-rtc",
+    "base=2026-01-01T00:00:00,clock=vm",
+];
+
 /// Builds the plugin.
-fn plugin() -> Result<PathBuf> {
+pub(crate) fn plugin() -> Result<PathBuf> {
     let version = tool::output(std::process::Command::new(setup::QEMU).arg("--version"))?;
     let major: u32 = version
         .split_whitespace()
@@ -176,20 +195,8 @@ fn measure(
         let _ = std::fs::remove_file(file);
     }
     let plugin = format!("{},out={}", plugin.display(), counts.display());
-    // With `-icount` time is a function of instructions; the seed fixes what RNDR returns, and
-    // the clock what time it is.
-    let extra = [
-        "-accel",
-        "tcg,thread=single",
-        "-icount",
-        "shift=0",
-        "-seed",
-        "1",
-        "-rtc",
-        "base=2026-01-01T00:00:00,clock=vm",
-        "-plugin",
-        &plugin,
-    ];
+    let mut extra = DETERMINISTIC.map(str::to_owned).to_vec();
+    extra.extend(["-plugin".to_owned(), plugin]);
     let outcome = Run {
         images,
         label: "bench",
@@ -199,7 +206,7 @@ fn measure(
         silence,
         results: Some(results.clone()),
         cpus: 1,
-        extra: extra.map(str::to_owned).to_vec(),
+        extra,
     }
     .start()?;
     if outcome.ending != Ending::Exit(0) {

@@ -10,9 +10,9 @@
 mod picture;
 
 use crate::images::{self, Config, Images};
-use crate::qemu::{Outcome, Output, Run};
+use crate::qemu::{Ending, Outcome, Output, Run};
 use crate::symbols::Symbols;
-use crate::{paths, setup, tool, ui};
+use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -99,7 +99,13 @@ const CAPTURES: &[Capture] = &[
 
 const TOUR: &str = "tour";
 const BENCH: &str = "bench";
-const ALWAYS: &[&str] = &[TOUR, BENCH];
+/// In Debian's Linux: name, shell commands.
+const LINUX: (&str, &str) = (
+    "linux",
+    "uname -sr; teestat meminfo; linux-tests child loop & sleep 1; teestat pools --json | cut -c-200; teestat kill crash",
+);
+const BENCH_LINUX: &str = "bench-linux";
+const ALWAYS: &[&str] = &[TOUR, BENCH, LINUX.0, BENCH_LINUX];
 /// Documents with markers.
 const DOCUMENTS: &[&str] = &["README.md", "docs/EXAMPLES.md", "docs/BENCHMARKS.md"];
 /// Documents and what they must have.
@@ -184,8 +190,14 @@ fn capture(only: &[String]) -> Result<()> {
             take(capture, &images)?;
         }
     }
+    if wanted(LINUX.0) {
+        take_linux(&images)?;
+    }
     if wanted(BENCH) {
-        insert(BENCH, &bench()?)?;
+        insert(BENCH, &bench(&[])?)?;
+    }
+    if wanted(BENCH_LINUX) {
+        insert(BENCH_LINUX, &bench(&["--linux"])?)?;
     }
     for capture in CAPTURES.iter().filter(|c| !c.kernel_features.is_empty()) {
         if wanted(capture.name) {
@@ -196,8 +208,8 @@ fn capture(only: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn start(images: &Images, commands: &str) -> Result<Outcome> {
-    let outcome = Run {
+fn captured<'a>(images: &'a Images, commands: &'a str) -> Run<'a> {
+    Run {
         images,
         label: "docs",
         command: Some(commands),
@@ -208,7 +220,10 @@ fn start(images: &Images, commands: &str) -> Result<Outcome> {
         cpus: 2,
         extra: Vec::new(),
     }
-    .start()?;
+}
+
+fn start(images: &Images, commands: &str) -> Result<Outcome> {
+    let outcome = captured(images, commands).start()?;
     ensure!(
         !outcome.normal.is_empty(),
         "`{commands}` printed nothing; {:?}",
@@ -253,15 +268,43 @@ fn take(capture: &Capture, images: &Images) -> Result<()> {
 }
 
 /// The table of `cargo xtask bench` and what made it.
-fn bench() -> Result<String> {
+/// What a shell in Debian's Linux prints. Left as it is where the packages cannot be had.
+fn take_linux(images: &Images) -> Result<()> {
+    let (name, commands) = LINUX;
+    ui::step("Capturing", name);
+    let linux = match linux::prepare(images) {
+        Ok(linux) => linux,
+        Err(err) if err.is::<linux::Unreachable>() => {
+            ui::warn(format_args!("{name} stays as it is: {err:#}"));
+            return Ok(());
+        }
+        Err(err) => return Err(err),
+    };
+    let outcome = captured(images, commands).start_linux(&linux)?;
+    ensure!(
+        outcome.ending == Ending::Exit(0),
+        "`{commands}` in Linux ended with {:?}",
+        outcome.ending
+    );
+    let text = presentable(&outcome.normal);
+    let shown = format!("$ cargo xtask run --linux -- '{commands}'\n{text}");
+    insert(name, &fenced(&shown))
+}
+
+fn bench(args: &[&str]) -> Result<String> {
     ui::step("Capturing", BENCH);
     let version = tool::output(Command::new(setup::QEMU).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default();
-    let table = tool::output(Command::new(std::env::current_exe()?).arg("bench"))?;
+    let table = tool::output(
+        Command::new(std::env::current_exe()?)
+            .arg("bench")
+            .args(args),
+    )?;
     Ok(format!(
         "{}\n{version}; `-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0`.\n",
         fenced(&format!(
-            "$ cargo xtask bench\n{}",
+            "$ cargo xtask {}\n{}",
+            [&[BENCH], args].concat().join(" "),
             presentable(&table).trim_end()
         ))
     ))

@@ -2,14 +2,18 @@
 //!
 //! The targets are in `tools/fuzz`, a program of its own so that xtask does not wait for the
 //! crates under test. Its plain mode needs nothing but the toolchain: inputs are pseudo-random
-//! from a fixed seed and mutated from built-in samples.
+//! from a fixed seed and mutated from built-in samples. `--smc` is another thing: a hostile normal
+//! world in QEMU, against the kernel as it ships.
 //!
 //! **Invariant:** a failure names the target and the seed that repeats it.
 //! **Knows nothing of:** what the targets check.
 
-use crate::tool;
+use crate::images::{self, Config};
+use crate::qemu::{self, Output, Run};
+use crate::{tool, ui};
 use anyhow::Result;
 use std::process::Command;
+use std::time::Duration;
 
 /// What to fuzz.
 #[derive(Debug, clap::Args)]
@@ -20,6 +24,12 @@ pub(crate) struct Args {
     /// Only this target; without, all of them in turn
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
+    /// Random calls, shared pages that change in flight and wrong RPC answers, in QEMU
+    #[arg(long)]
+    smc: bool,
+    /// Calls to make at least, with --smc
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    calls: u64,
     /// Begin with another pseudo-random sequence
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -27,6 +37,9 @@ pub(crate) struct Args {
 
 /// Runs the targets; their messages go to the terminal.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    if args.smc {
+        return smc(args.calls, args.seed);
+    }
     let targets = match &args.target {
         Some(target) => vec![target.clone()],
         None => targets()?,
@@ -35,6 +48,29 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         tool::run(&mut command(&target, args.seconds, args.seed))?;
     }
     Ok(0)
+}
+
+/// Runs the hostile normal world of `qemu/ree`.
+fn smc(calls: u64, seed: u64) -> Result<u8> {
+    let images = images::build(&Config::default())?;
+    qemu::announce("fuzz-smc");
+    let command = format!("hostile {calls} {seed}");
+    let outcome = Run {
+        images: &images,
+        label: "fuzz-smc",
+        command: Some(&command),
+        output: Output::Shown,
+        secure_console: false,
+        silence: Duration::from_secs(120),
+        results: None,
+        cpus: 2,
+        extra: Vec::new(),
+    }
+    .start()?;
+    if let Some(trouble) = outcome.trouble(&images) {
+        ui::error(trouble);
+    }
+    Ok(outcome.status())
 }
 
 /// Names of all targets.

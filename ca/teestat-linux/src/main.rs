@@ -5,6 +5,7 @@
 //! **Knows nothing of:** commands and their text, which are the `teestat` crate's.
 #![forbid(unsafe_code)]
 
+mod host;
 mod names;
 mod on_demand;
 mod state;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use teec::Context;
 use teec_linux::DEVICE;
 
-use names::Directory;
+use host::Machine;
 use on_demand::OnDemand;
 
 /// Where tee-supplicant keeps trusted applications, and xtask their names.
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         &Context::new(&transport),
         &mut out,
         &mut Stream(io::stderr().lock()),
-        &Directory::new(APPLICATIONS),
+        &Machine::new(APPLICATIONS),
         &mut memory,
     );
     if let Some(error) = transport.trouble() {

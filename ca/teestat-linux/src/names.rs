@@ -10,16 +10,20 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::{control, device, memleak, stats};
+use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
 use teestat::Names;
 
 /// The pseudo-TAs that every kernel has.
-const PSEUDO: [(&str, TeeUuid); 4] = [
+const PSEUDO: [(&str, TeeUuid); 8] = [
     ("stats", stats::UUID),
     ("memleak", memleak::UUID),
     ("control", control::UUID),
     ("device", device::UUID),
+    ("inspect", inspect::UUID),
+    ("audit", audit::UUID),
+    ("watch", watch::UUID),
+    ("vdec", vdec::UUID),
 ];
 
 /// Names from a directory.

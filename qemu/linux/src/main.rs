@@ -1,15 +1,17 @@
 //! The paired tests that run in Linux: stock driver, stock libraries, our kernel.
 //!
 //! `linux-tests RESULTS [FILTER]` runs them and writes one JSON object a line to RESULTS;
-//! `linux-tests child NAME` is what some tests start and kill.
+//! `linux-tests bench RESULTS` runs the measured loops; `linux-tests child NAME` is what some tests
+//! start and kill.
 //!
 //! **Invariant:** after every test the secure world's account is what it was before, to the byte.
 //! **Knows nothing of:** the host, but for the port that RESULTS is.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod account;
 mod bench;
 mod children;
+mod measures;
 mod results;
 mod tests;
 
@@ -20,6 +22,13 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["child", name] => children::run(name),
+        ["bench", results] => match measures::run(results) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("linux-tests: {why}");
+                ExitCode::FAILURE
+            }
+        },
         [results, ..] => {
             let filter = args.get(1).copied().unwrap_or_default();
             match tests::run(results, filter) {
@@ -32,7 +41,7 @@ fn main() -> ExitCode {
             }
         }
         [] => {
-            eprintln!("usage: linux-tests RESULTS [FILTER]");
+            eprintln!("usage: linux-tests RESULTS [FILTER] | bench RESULTS");
             ExitCode::from(2)
         }
     }

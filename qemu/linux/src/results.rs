@@ -36,6 +36,13 @@ impl Results {
         self.line(&line.to_string())
     }
 
+    /// Writes what was measured.
+    pub(crate) fn measure(&mut self, name: &str, iterations: u32) -> io::Result<()> {
+        self.count += 1;
+        let line = json!({"bench": name, "iterations": iterations});
+        self.line(&line.to_string())
+    }
+
     /// Writes the last line.
     pub(crate) fn close(mut self) -> io::Result<()> {
         let line = json!({"done": self.count}).to_string();

@@ -1,6 +1,6 @@
 //! A QEMU TCG plugin that counts instructions by world between markers in the guest's code.
 //!
-//! `-plugin libinsn_count.so,out=FILE`: the normal world or a TA executes `hint #100` to begin a
+//! `-plugin libinsn_count.so,out=FILE[,linux=on]`: the normal world or a TA executes `hint #100` to begin a
 //! measure and `hint #101` to end it; both are no-operations of the architecture. FILE gets one JSON
 //! object a line; `hint #102` and `#103` enclose what is to be taken off the measure before, such as
 //! its loop: `{"boot":{..}}` with the counts from reset to the first normal-world
@@ -10,6 +10,8 @@
 //! Worlds are told apart by the host address of the code, since a TA may run at any virtual
 //! address: what executes from flash is the monitor, from normal RAM the normal world, from
 //! secure RAM the kernel (at its high addresses, or identity-mapped at its load address) or a TA.
+//! With `linux=on` the normal world is two: its kernel at high addresses, as `normal`, and its
+//! processes, as `client`.
 //!
 //! **Invariant:** markers themselves are not counted, and nothing that the guest can see
 //! changes. Counts are exact on one virtual CPU (`-smp 1`), where nothing runs concurrently.
@@ -30,9 +32,9 @@ const OVERHEAD_END: u32 = HINT | 103 << 5;
 
 const FLASH_BYTES: usize = 0x0400_0000;
 const RAM_BASE: u64 = 0x4000_0000;
-/// As the runner gives the machine; other host memory may follow right behind.
-const RAM_BYTES: u64 = 256 << 20;
-const RAM_END: u64 = RAM_BASE + RAM_BYTES;
+/// As the runner gives the machine, without and with Linux; other host memory may follow right
+/// behind.
+const RAM_BYTES: [u64; 2] = [256 << 20, 512 << 20];
 const KERNEL_HIGH: u64 = 0xffff_0000_0000_0000;
 const SECURE_RAM: std::ops::Range<u64> = 0x0e00_0000..0x0f00_0000;
 
@@ -40,9 +42,14 @@ const MONITOR: usize = 0;
 const KERNEL: usize = 1;
 const TA: usize = 2;
 const NORMAL: usize = 3;
+const CLIENT: usize = 4;
+/// As the counts are written.
+const WORLDS: [&str; 5] = ["monitor", "kernel", "ta", "normal", "client"];
 
-static COUNTS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
-static AT_BEGIN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+static COUNTS: [AtomicU64; WORLDS.len()] = [const { AtomicU64::new(0) }; WORLDS.len()];
+static AT_BEGIN: [AtomicU64; WORLDS.len()] = [const { AtomicU64::new(0) }; WORLDS.len()];
+/// Whether the normal world is Linux, whose processes are counted by themselves.
+static LINUX: AtomicBool = AtomicBool::new(false);
 /// Host address of flash offset 0, known from the reset vector.
 static FLASH_HOST: AtomicUsize = AtomicUsize::new(0);
 /// Host address that RAM at guest address 0 would have, known from the normal world's entry.
@@ -101,6 +108,9 @@ pub unsafe extern "C" fn qemu_plugin_install(
         if let Some(value) = arg.strip_prefix("out=") {
             path = Some(value.to_owned());
         }
+        if arg == "linux=on" {
+            LINUX.store(true, Relaxed);
+        }
     }
     let Some(path) = path else {
         eprintln!("insn-count: give a file: -plugin libinsn_count.so,out=FILE");
@@ -150,7 +160,7 @@ extern "C" fn on_translate(_id: PluginId, tb: *mut c_void) {
 
 /// Measures begin and end in the normal world or, for what happens inside of one, in a TA.
 fn may_mark(world: usize) -> bool {
-    world == NORMAL || world == TA
+    world == NORMAL || world == CLIENT || world == TA
 }
 
 /// The instruction's encoding.
@@ -180,28 +190,28 @@ fn classify(vaddr: u64, host: usize) -> usize {
         // The first block ever: the reset vector, at flash offset 0 or little above.
         FLASH_HOST.store(host.wrapping_sub(vaddr as usize), Relaxed);
     }
-    if vaddr >= KERNEL_HIGH {
-        return KERNEL;
-    }
     if host.wrapping_sub(FLASH_HOST.load(Relaxed)) < FLASH_BYTES {
         return MONITOR;
     }
-    let ram = RAM_HOST.load(Relaxed);
-    let in_ram_window = (RAM_BASE..RAM_END).contains(&vaddr);
-    if ram == 0 && in_ram_window {
+    let linux = LINUX.load(Relaxed);
+    let window = RAM_BASE..RAM_BASE + RAM_BYTES[usize::from(linux)];
+    let mut ram = RAM_HOST.load(Relaxed);
+    if ram == 0 && window.contains(&vaddr) {
         // No TA runs before the normal world does: this is its entry, identity-mapped.
-        RAM_HOST.store(host.wrapping_sub(vaddr as usize), Relaxed);
+        ram = host.wrapping_sub(vaddr as usize);
+        RAM_HOST.store(ram, Relaxed);
         write_line(&format!(
             "{{\"boot\":{}}}",
             json(|world| COUNTS[world].load(Relaxed))
         ));
-        return NORMAL;
     }
-    if ram != 0 {
-        let guest = host.wrapping_sub(ram) as u64;
-        if (RAM_BASE..RAM_END).contains(&guest) {
-            return NORMAL;
-        }
+    if ram != 0 && window.contains(&(host.wrapping_sub(ram) as u64)) {
+        // Linux's kernel runs at low addresses only until it has its own tables.
+        return if linux && vaddr < KERNEL_HIGH && !window.contains(&vaddr) {
+            CLIENT
+        } else {
+            NORMAL
+        };
     }
     if vaddr >= KERNEL_HIGH || SECURE_RAM.contains(&vaddr) {
         KERNEL
@@ -211,7 +221,7 @@ fn classify(vaddr: u64, host: usize) -> usize {
 }
 
 extern "C" fn on_insn(_cpu: c_uint, world: *mut c_void) {
-    let count = &COUNTS[world.addr() & 3];
+    let count = &COUNTS[world.addr() % WORLDS.len()];
     // One virtual CPU: nobody else writes.
     count.store(count.load(Relaxed) + 1, Relaxed);
 }
@@ -249,12 +259,7 @@ fn since_begin() -> String {
 
 fn json(count: impl Fn(usize) -> u64) -> String {
     let mut text = String::from("{");
-    for (world, name) in [
-        (MONITOR, "monitor"),
-        (KERNEL, "kernel"),
-        (TA, "ta"),
-        (NORMAL, "normal"),
-    ] {
+    for (world, name) in WORLDS.iter().enumerate() {
         let comma = if world == MONITOR { "" } else { "," };
         // Writing to a string cannot fail.
         let _ = write!(text, "{comma}\"{name}\":{}", count(world));

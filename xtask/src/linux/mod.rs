@@ -4,6 +4,7 @@
 //! told no status has failed.
 //! **Knows nothing of:** what runs in the shell.
 
+pub(crate) mod bench;
 mod cpio;
 mod packages;
 pub(crate) mod tests;
@@ -170,12 +171,12 @@ fn programs() -> Result<Vec<(String, Vec<u8>)>> {
 
 /// The C client, built against Debian's headers and libteec; none without a compiler.
 fn c_client(root: &Path) -> Result<Option<Vec<u8>>> {
-    const COMPILER: &str = "aarch64-linux-gnu-gcc";
-    if !tool::works(COMPILER, "--version") {
+    let compiler = format!("{}gcc", setup::CROSS_COMPILE);
+    if !tool::works(&compiler, "--version") {
         return Ok(None);
     }
     let out = paths::out().join("hello-client");
-    let mut compile = Command::new(COMPILER);
+    let mut compile = Command::new(&compiler);
     compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-s", "-o"]);
     compile.arg(&out);
     compile.arg(paths::root().join("qemu/linux/client/hello.c"));

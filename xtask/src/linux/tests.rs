@@ -7,6 +7,7 @@
 use super::{Linux, Unreachable, prepare};
 use crate::images::Images;
 use crate::qemu::{Ending, Output, Run};
+use crate::setup;
 use crate::test::{Report, guest};
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -24,13 +25,13 @@ pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     {
         return;
     }
+    let compiler = setup::ensure(setup::Part::CrossCompiler);
     match prepare(images) {
         Ok(linux) => {
-            if !linux.has_c_client {
-                report.skip(
-                    "linux: a C client over libteec",
-                    "there is no aarch64-linux-gnu-gcc",
-                );
+            if let Err(why) = &compiler
+                && !linux.has_c_client
+            {
+                report.skip("linux: a C client over libteec", &format!("{why:#}"));
             }
             if let Err(err) = boot(report, images, &linux, silence) {
                 report.record(WHOLE, None, Err(format!("{err:#}")));

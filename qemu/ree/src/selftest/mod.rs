@@ -11,6 +11,7 @@ mod crashes;
 mod figures;
 mod heaps;
 mod hindsight;
+pub(crate) mod hostile;
 mod images;
 mod inspect;
 mod leaks;
@@ -20,6 +21,7 @@ mod pools;
 mod races;
 mod raw;
 mod sessions;
+mod vocabulary;
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -41,7 +41,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 18] = [
+static COMMANDS: [Command; 19] = [
     command(
         "teestat",
         "COMMAND",
@@ -92,6 +92,12 @@ static COMMANDS: [Command; 18] = [
         "KIND",
         "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, early-close, off",
         break_kernel,
+    ),
+    command(
+        "hostile",
+        "CALLS [SEED]",
+        "random calls and answers, as a hostile normal world makes them",
+        hostile,
     ),
     command("echo", "WORDS", "print words", |args| {
         print(format_args!("{}\n", args.join(" ")));
@@ -369,6 +375,14 @@ const FAULTS: [(&str, u32); 6] = [
     ("lose-block", fault::LOSE_BLOCK),
     ("free-lost", fault::FREE_LOST),
 ];
+
+fn hostile(args: &[&str]) -> Result<u8, String> {
+    let number = |index: usize, otherwise: u64| match args.get(index) {
+        Some(word) => word.parse().map_err(|_| format!("`{word}` is no number")),
+        None => Ok(otherwise),
+    };
+    Ok(selftest::hostile::run(number(0, 100_000)?, number(1, 1)?))
+}
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");

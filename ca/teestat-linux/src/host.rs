@@ -1,0 +1,52 @@
+//! What the tool needs of Linux: names of applications, and files.
+//!
+//! **Invariant:** a file that cannot be written whole is an error that says why.
+//! **Knows nothing of:** what is written.
+
+use std::fs::File;
+use std::io::Write as _;
+
+use teestat::{FileSink, Files, Host, Names};
+
+use crate::names::Directory;
+
+/// This machine.
+pub(crate) struct Machine {
+    names: Directory,
+}
+
+impl Machine {
+    /// With names from the directory `applications`.
+    pub(crate) fn new(applications: &str) -> Self {
+        Self {
+            names: Directory::new(applications),
+        }
+    }
+}
+
+impl Host for Machine {
+    fn names(&self) -> &dyn Names {
+        &self.names
+    }
+
+    fn files(&self) -> &dyn Files {
+        self
+    }
+}
+
+impl Files for Machine {
+    fn create(&self, path: &str) -> Result<Box<dyn FileSink>, String> {
+        match File::create(path) {
+            Ok(file) => Ok(Box::new(Sink(file))),
+            Err(error) => Err(format!("{path}: {error}")),
+        }
+    }
+}
+
+struct Sink(File);
+
+impl FileSink for Sink {
+    fn write(&mut self, data: &[u8]) -> Result<(), String> {
+        self.0.write_all(data).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,256 @@
+//! Words that hostile messages are made of, by where they stand in a message or a page list.
+//!
+//! **Invariant:** no word names memory of this world outside of the arena: a size is either small enough
+//! for the slack behind the arena, or larger than all of RAM.
+//! **Knows nothing of:** calls.
+
+use ta_uuids::{chain, glutton, hello, keepalive, stillborn};
+use tally_abi::msg::{PAGE_SIZE, attr};
+use tally_abi::pta::{control, device, inspect, stats};
+use tally_abi::smc::FunctionId;
+use tally_abi::{TeeUuid, virt};
+use teec::smc::Pages;
+
+/// Calls in flight at most, a page each.
+pub(super) const SLOTS: usize = 12;
+const LISTS: usize = 4;
+const BUFFERS: usize = 24;
+/// Largest image that is delivered.
+pub(super) const IMAGE_PAGES: usize = 24;
+/// As large as the largest small size.
+const SLACK: usize = 16;
+
+const FIRST_LIST: usize = SLOTS;
+const FIRST_BUFFER: usize = FIRST_LIST + LISTS;
+/// Page that an image is delivered to.
+pub(super) const FIRST_IMAGE: usize = FIRST_BUFFER + BUFFERS;
+const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
+const WORDS: usize = PAGE_SIZE / 8;
+
+/// Who messages are for. None of them loops for ever.
+const TARGETS: [TeeUuid; 10] = [
+    hello::UUID,
+    hello::UUID,
+    keepalive::UUID,
+    chain::UUID,
+    glutton::UUID,
+    stillborn::UUID,
+    stats::UUID,
+    device::UUID,
+    control::UUID,
+    inspect::UUID,
+];
+/// User TAs among them, to be ended when a run is over.
+pub(super) const USER: [TeeUuid; 5] = [
+    hello::UUID,
+    keepalive::UUID,
+    chain::UUID,
+    glutton::UUID,
+    stillborn::UUID,
+];
+/// All that shared memory is ever registered under.
+pub(super) const COOKIES: core::ops::Range<u64> = 0x1000..0x1010;
+/// Function ids of the trusted OS's range, most of them real.
+const FUNCTIONS: [FunctionId; 14] = [
+    FunctionId::CALLS_COUNT,
+    FunctionId::CALLS_UID,
+    FunctionId::CALLS_REVISION,
+    FunctionId::GET_OS_UUID,
+    FunctionId::GET_OS_REVISION,
+    FunctionId::GET_SHM_CONFIG,
+    FunctionId::EXCHANGE_CAPABILITIES,
+    FunctionId::DISABLE_SHM_CACHE,
+    FunctionId::ENABLE_SHM_CACHE,
+    FunctionId::VM_CREATED,
+    FunctionId::VM_DESTROYED,
+    FunctionId::GET_THREAD_COUNT,
+    FunctionId::ENABLE_ASYNC_NOTIF,
+    FunctionId::GET_ASYNC_NOTIF_VALUE,
+];
+const ATTRIBUTES: [u64; 12] = [
+    attr::NONE,
+    attr::VALUE_INPUT,
+    attr::VALUE_OUTPUT,
+    attr::VALUE_INOUT,
+    attr::RMEM_INPUT,
+    attr::RMEM_OUTPUT,
+    attr::RMEM_INOUT,
+    attr::TMEM_INPUT,
+    attr::TMEM_OUTPUT,
+    attr::TMEM_INOUT,
+    4,
+    0x80,
+];
+const SIZES: [u64; 14] = [
+    0,
+    1,
+    8,
+    16,
+    64,
+    88,
+    1000,
+    4096,
+    5000,
+    0xffff,
+    1 << 28,
+    1 << 32,
+    1 << 63,
+    u64::MAX,
+];
+
+/// xorshift64*.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        // The high bits are the good ones.
+        (self.next() >> 16) as usize % n.max(1)
+    }
+
+    /// True once in `n` times.
+    pub(super) fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T], otherwise: T) -> T {
+        from.get(self.below(from.len()))
+            .copied()
+            .unwrap_or(otherwise)
+    }
+}
+
+/// Memory that both worlds write to.
+pub(super) struct Arena {
+    pub(super) pages: Pages,
+}
+
+impl Arena {
+    pub(super) fn new() -> Option<Self> {
+        Pages::allocate(PAGES).map(|pages| Self { pages })
+    }
+
+    /// Physical address of a page: this world has its RAM where it is.
+    pub(super) fn page(&self, index: usize) -> u64 {
+        (self.pages.address() + index * PAGE_SIZE) as u64
+    }
+
+    /// An address: mostly of a buffer.
+    pub(super) fn address(&self, random: &mut Random) -> u64 {
+        let offset = (random.next() % PAGE_SIZE as u64) & !7;
+        match random.below(16) {
+            0 => virt::SECURE_RAM_BASE + random.next() % (16 << 20),
+            1 => random.pick(
+                &[0, 8, virt::GICD, virt::SECURE_UART, virt::FLASH_BASE + 64],
+                0,
+            ),
+            2 => u64::MAX - offset,
+            3 => self.list(random) + offset,
+            4 => self.buffer(random) + offset + 1,
+            5..8 => self.buffer(random) + offset,
+            _ => self.buffer(random),
+        }
+    }
+
+    fn buffer(&self, random: &mut Random) -> u64 {
+        self.page(FIRST_BUFFER + random.below(BUFFERS))
+    }
+
+    fn list(&self, random: &mut Random) -> u64 {
+        self.page(FIRST_LIST + random.below(LISTS))
+    }
+
+    /// A word for place `word` of a message.
+    pub(super) fn message_word(&self, random: &mut Random, word: usize) -> u64 {
+        let pair = |low: u64, high: u64| low & 0xffff_ffff | high << 32;
+        let small = random.next() % 16;
+        match word {
+            // Command and function.
+            0 => pair(
+                random.next() % 9,
+                if random.once_in(8) {
+                    random.next()
+                } else {
+                    small
+                },
+            ),
+            // Session and operation.
+            1 => pair(random.next() % 0x400, small),
+            2 => random.next(),
+            // Origin, number of parameters.
+            3 => pair(
+                0,
+                if random.once_in(32) {
+                    random.next()
+                } else {
+                    small % 8
+                },
+            ),
+            _ => match word % 4 {
+                0 => self.attribute(random),
+                1 if random.once_in(4) => small,
+                1 => self.address(random),
+                2 if random.once_in(64) => random.next() | 1 << 40,
+                2 => random.pick(&SIZES, 0),
+                _ => self.cookie(random),
+            },
+        }
+    }
+
+    fn attribute(&self, random: &mut Random) -> u64 {
+        let flags = match random.below(8) {
+            0 => attr::META,
+            1..4 => attr::NONCONTIG,
+            _ => 0,
+        };
+        random.pick(&ATTRIBUTES, 0) | flags
+    }
+
+    pub(super) fn cookie(&self, random: &mut Random) -> u64 {
+        COOKIES.start + random.next() % (COOKIES.end - COOKIES.start)
+    }
+
+    /// Changes one word that the secure world may be reading.
+    pub(super) fn disturb(&self, random: &mut Random) {
+        if random.once_in(3) {
+            let page = FIRST_LIST + random.below(LISTS);
+            let word = random.below(WORDS);
+            let entry = match random.below(8) {
+                0 => self.address(random),
+                1 => self.list(random),
+                _ => self.buffer(random),
+            };
+            self.pages.set(page * WORDS + word, entry);
+        } else {
+            // Message and RPC argument.
+            let word = random.below(60);
+            let value = self.message_word(random, word);
+            self.pages.set(random.below(SLOTS) * WORDS + word, value);
+        }
+    }
+}
+
+/// Who a session is opened with.
+pub(super) fn target(random: &mut Random) -> TeeUuid {
+    random.pick(&TARGETS, hello::UUID)
+}
+
+/// A function id of the trusted OS's ranges.
+pub(super) fn function(random: &mut Random) -> u32 {
+    if random.once_in(4) {
+        const OWNERS: [u32; 4] = [0xb200_0000, 0xbf00_0000, 0x3200_0000, 0x7200_0000];
+        random.pick(&OWNERS, 0xb200_0000) | random.next() as u32 & 0xffff
+    } else {
+        random.pick(&FUNCTIONS, FunctionId::CALLS_UID).0
+    }
+}
