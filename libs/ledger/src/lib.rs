@@ -39,7 +39,10 @@ mod window;
 pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, capture};
 pub use check::Damage;
 pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};
-pub use layout::{Config, CreateError, EPOCH_OFFSET, MAGIC, MAX_POOL_BYTES, PEAK_OFFSET, Strategy, VERSION, metadata_bytes};
+pub use layout::{
+    Config, CreateError, EPOCH_OFFSET, MAGIC, MAX_POOL_BYTES, PEAK_OFFSET, Strategy, VERSION,
+    metadata_bytes,
+};
 pub use pool::Pool;
 pub use queries::OwnMemory;
 pub use stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};

@@ -5,7 +5,9 @@
 //! **Knows nothing of:** where the bytes are kept.
 
 use super::CallServices;
+use crate::call::Call;
 use crate::heap::LiveGroup;
+use crate::instance::InstanceRef;
 use crate::kernel::State;
 use crate::machine::Machine;
 use crate::owner::OwnerId;
@@ -127,8 +129,8 @@ impl<M: Machine> Writer<'_, '_, M> {
 }
 
 impl<M: Machine> CallServices<'_, M> {
-    /// Fills the snapshot `number`, which is being taken, for this reason; its bytes. What fails
-    /// leaves no snapshot.
+    /// Fills the snapshot `number`, which is being taken, for this reason; its bytes. One that
+    /// fails has no memory; one that was only asked for is forgotten.
     ///
     /// # Errors
     /// [`SnapshotError::OutOfMemory`].
@@ -152,7 +154,7 @@ impl<M: Machine> CallServices<'_, M> {
         match filled {
             Ok(at_ms) => Ok(snapshots.taken(number, at_ms)),
             Err(err) => {
-                snapshots.abandon(pages, number);
+                snapshots.fail(pages, number);
                 Err(err)
             }
         }
@@ -206,6 +208,33 @@ impl<M: Machine> CallServices<'_, M> {
         let mut rows = (0..).map_while(|index| state.snapshots.row(index));
         rows.find(|row| row.number == number)
             .map_or(0, |row| row.dropped)
+    }
+}
+
+impl<M: Machine> Call<'_, M> {
+    /// Takes the snapshot of the first watchpoint that waits for this to happen to a TA, if any does.
+    pub fn capture(&mut self, trigger: u32, instance: InstanceRef, value: u64) {
+        let (number, uuid) = {
+            let mut state = self.kernel.state();
+            let State {
+                guest, snapshots, ..
+            } = &mut *state;
+            let found = guest.instances.at(instance).map(|found| found.uuid);
+            let Some(uuid) = found else { return };
+            let Some(number) = snapshots.meet(trigger, uuid, value) else {
+                return;
+            };
+            (number, uuid)
+        };
+        // What a watchpoint waits for is why its snapshot is taken: the numbers are the same.
+        let reason = trigger;
+        let services = self.services();
+        let filled = services.fill_snapshot(number, reason, uuid, value);
+        self.rpc = services.into_rpc();
+        match filled {
+            Ok(bytes) => log::info!("watch {number}: snapshot of {bytes} bytes, TA {uuid}"),
+            Err(err) => log::error!("watch {number}: no snapshot, TA {uuid}: {err:?}"),
+        }
     }
 }
 

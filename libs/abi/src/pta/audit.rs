@@ -61,7 +61,9 @@ pub mod event {
 }
 
 /// A call stack: the TA's, and the kernel's below it; 128 bytes. Zeros if there was none, or no room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Stack {
     /// Frames in the TA's image, innermost first; 0 ends.
@@ -71,7 +73,9 @@ pub struct Stack {
 }
 
 /// Who did it, 48 bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Who {
     /// The TA.

@@ -172,11 +172,7 @@ fn faulty_series(bench: &Bench) -> Outcome {
         equal((close.len(), close[0].times), (1, 50), "closed too early")?;
     }
     let wrong = ROUNDS * ROUND / 2;
-    let records = told(client::leaks(
-        &bench.context,
-        mark,
-        list_flag::KERNEL_ONLY,
-    ))?;
+    let records = told(client::leaks(&bench.context, mark, list_flag::KERNEL_ONLY))?;
     for (size, function) in [(28, "new_region_node"), (32, "new_buffer_object")] {
         let (blocks, bytes) = lost(&records, bench, size, function);
         equal(blocks, wrong, "blocks lost")?;
