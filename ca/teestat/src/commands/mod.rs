@@ -10,6 +10,7 @@ mod leaks;
 mod ledger;
 mod snapshot;
 mod stock;
+mod watch;
 
 pub(crate) use audit::NamedStack;
 
@@ -40,6 +41,7 @@ const GROUPS: &[&[Command]] = &[
     inspect::COMMANDS,
     leaks::COMMANDS,
     snapshot::COMMANDS,
+    watch::COMMANDS,
     audit::COMMANDS,
     ledger::COMMANDS,
 ];

@@ -10,7 +10,7 @@ mod watch;
 
 pub(crate) use audit::{events, held};
 pub(crate) use ledger::commands;
-pub(crate) use watch::saved;
+pub(crate) use watch::{saved, snapshot, snapshots};
 
 use alloc::string::String;
 use alloc::vec::Vec;

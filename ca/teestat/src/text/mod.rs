@@ -10,9 +10,11 @@
 mod audit;
 pub(crate) mod inspect;
 mod ledger;
+mod watch;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
 pub(crate) use ledger::commands;
+pub(crate) use watch::{Snapshot, condition, section_name, snapshot, snapshot_state, snapshots};
 
 use alloc::string::String;
 use core::fmt::{self, Display, Write};

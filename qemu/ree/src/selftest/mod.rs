@@ -13,6 +13,7 @@ mod heaps;
 mod images;
 mod inspect;
 mod memory;
+mod moments;
 mod order;
 mod races;
 mod raw;
@@ -162,6 +163,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         inspect::TESTS,
         order::TESTS,
         commands::TESTS,
+        moments::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
