@@ -214,7 +214,8 @@ unsafe impl GlobalAlloc for Heap {
         });
         match known {
             Some(Some(block)) => block.as_ptr(),
-            Some(None) => self.alloc_slowly(layout, owner, caller.origin()),
+            // SAFETY: as above.
+            Some(None) => self.alloc_slowly(layout, owner, unsafe { Origin::capture() }),
             None => core::ptr::null_mut(),
         }
     }
@@ -359,8 +360,8 @@ impl KernelHeap for Heap {
 
     fn call_stack(&self, frames: &mut [u64; MAX_FRAMES]) {
         // SAFETY: the kernel is compiled with frame pointers.
-        let caller = unsafe { Caller::capture(MAX_FRAMES, walkable()) };
-        let stack = caller.origin().stack(MAX_FRAMES, walkable());
+        let origin = unsafe { Origin::capture() };
+        let stack = origin.stack(MAX_FRAMES, walkable());
         // The first one is the caller's own.
         for (frame, address) in frames.iter_mut().zip(stack.frames().iter().skip(1)) {
             *frame = image_offset(*address).unwrap_or(0);

@@ -9,13 +9,9 @@
 use crate::{properties, syscall};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
-use core::hint::black_box;
-use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
-use tally_ledger::{
-    CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats, Walkable,
-};
+use tally_ledger::{CallStack, Caller, Config, Origin, OwnerId, Pool, StackBounds, Stats};
 
 /// First and smallest step of growth in octets.
 const STEP: usize = 32 << 10;
@@ -25,23 +21,14 @@ pub const CONFIG: Config = Config::TA;
 /// Frames kept of each call stack.
 const DEPTH: usize = CONFIG.depth as usize;
 
-// What each allocation reads is near the beginning.
+// The pool is at the beginning, so that allocation computes one address.
 #[repr(C)]
 struct State {
-    stack: Walkable,
+    /// Without memory before the first allocation.
+    pool: Pool,
     owner: u16,
-    /// In [`POOL`], once there is one: found by a pointer, so that allocation computes one address.
-    pool: Option<&'static mut Pool>,
     base: usize,
 }
-
-struct PoolPlace(UnsafeCell<MaybeUninit<Pool>>);
-
-// SAFETY: the kernel lets one call at a time into an instance.
-unsafe impl Sync for PoolPlace {}
-
-/// Where the pool is; used by [`State::grow`] once.
-static POOL: PoolPlace = PoolPlace(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// The global allocator.
 struct TaHeap(UnsafeCell<State>);
@@ -51,10 +38,9 @@ unsafe impl Sync for TaHeap {}
 
 #[global_allocator]
 static HEAP: TaHeap = TaHeap(UnsafeCell::new(State {
+    pool: Pool::VOID,
     owner: 0,
-    stack: Walkable::NOWHERE,
     base: 0,
-    pool: None,
 }));
 
 impl TaHeap {
@@ -86,11 +72,11 @@ impl TaHeap {
 pub(crate) fn begin_call(owner: u32, stack_top: usize) {
     let state = HEAP.state();
     state.set_owner(owner);
-    state.stack = StackBounds {
+    let stack = StackBounds {
         lo: stack_top.saturating_sub(properties::head().stack_size as usize),
         hi: stack_top,
-    }
-    .walkable();
+    };
+    state.pool.set_stack(stack.walkable());
 }
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
@@ -102,28 +88,22 @@ pub(crate) fn set_owner(owner: u32) {
 #[inline(always)]
 #[must_use]
 pub fn call_stack() -> CallStack {
-    caller().origin().stack(DEPTH, HEAP.state().stack)
-}
-
-/// Where the function that this is inlined into was called from.
-#[inline(always)]
-fn caller() -> Caller {
     // SAFETY: what runs in the guest is compiled with frame pointers.
-    unsafe { Caller::capture(DEPTH, HEAP.state().stack) }
+    let origin = unsafe { Origin::capture() };
+    origin.stack(DEPTH, HEAP.state().pool.stack())
 }
 
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
 #[must_use]
 pub fn stats() -> Option<Stats> {
-    HEAP.state().pool.as_ref()?.stats().ok()
+    HEAP.state().pool.stats().ok()
 }
 
 /// Octets charged to the session being served.
 #[must_use]
 pub fn session_bytes() -> u32 {
     let state = HEAP.state();
-    let owner = OwnerId(state.owner);
-    state.pool.as_ref().map_or(0, |pool| pool.account(owner).0)
+    state.pool.account(OwnerId(state.owner)).0
 }
 
 /// A block of `layout` for the caller of the function that this is inlined into, or null.
@@ -131,13 +111,15 @@ pub fn session_bytes() -> u32 {
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     let state = HEAP.state();
     // SAFETY: what runs in the guest is compiled with frame pointers.
-    let caller = unsafe { Caller::capture(DEPTH, state.stack) };
-    if let Some(pool) = &mut state.pool
-        && let Some(block) = pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
+    let caller = unsafe { Caller::capture(DEPTH, state.pool.stack()) };
+    match state
+        .pool
+        .alloc_known::<{ CONFIG.accounts }>(layout, &caller)
     {
-        return block.as_ptr();
+        Some(block) => block.as_ptr(),
+        // SAFETY: as above.
+        None => allocate_slowly(layout, caller.key(), unsafe { Origin::capture() }),
     }
-    allocate_slowly(layout, caller.key(), caller.origin())
 }
 
 /// Frees a block. A pointer that is no live block ends the TA: its heap cannot be trusted.
@@ -146,23 +128,17 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
 /// If `block` is a live block, nobody uses it any more.
 #[inline(always)]
 pub(crate) unsafe fn free(block: NonNull<u8>) {
-    if let Some(pool) = &mut HEAP.state().pool
-        // SAFETY: our contract is the same.
-        && unsafe { pool.free_known::<{ CONFIG.accounts }>(block) }
-    {
-        return;
+    let pool = &mut HEAP.state().pool;
+    // SAFETY: our contract is the same.
+    if !unsafe { pool.free_known::<{ CONFIG.accounts }>(block) } {
+        free_slowly(block);
     }
-    free_slowly(block);
 }
 
 #[inline(never)]
 fn free_slowly(block: NonNull<u8>) {
-    let freed = match &mut HEAP.state().pool {
-        // SAFETY: the contract of `free`, the only caller.
-        Some(pool) => unsafe { pool.free(block) }.is_ok(),
-        None => false,
-    };
-    if !freed {
+    // SAFETY: the contract of `free`, the only caller.
+    if unsafe { HEAP.state().pool.free(block) }.is_err() {
         bad_free(block);
     }
 }
@@ -182,11 +158,8 @@ pub(crate) unsafe fn reallocate(
     let state = HEAP.state();
     let owner = OwnerId(state.owner);
     loop {
-        let Some(pool) = &mut state.pool else {
-            bad_free(block);
-        };
         // SAFETY: our contract is the same.
-        match unsafe { pool.try_realloc(block, align, size, owner, stack) } {
+        match unsafe { state.pool.try_realloc(block, align, size, owner, stack) } {
             Ok(Some(moved)) => return moved.as_ptr(),
             Ok(None) => {}
             Err(_) => bad_free(block),
@@ -196,11 +169,8 @@ pub(crate) unsafe fn reallocate(
         }
     }
     // For good: this time it counts as a failure.
-    let Some(pool) = &mut state.pool else {
-        bad_free(block);
-    };
     // SAFETY: our contract is the same.
-    let last = unsafe { pool.realloc(block, align, size, owner, stack) };
+    let last = unsafe { state.pool.realloc(block, align, size, owner, stack) };
     last.map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
@@ -211,38 +181,30 @@ fn bad_free(block: NonNull<u8>) -> ! {
     syscall::panic(TeeResult::BAD_PARAMETERS.0)
 }
 
-/// A call site that is new, a block that is large, or a heap that must grow.
+/// A block that is large, or none that is kept.
 #[inline(never)]
 fn allocate_slowly(layout: Layout, key: u64, origin: Origin) -> *mut u8 {
-    if let Some(pool) = &mut HEAP.state().pool
-        && let Some(block) = pool.alloc_known_run(layout, key)
-    {
+    if let Some(block) = HEAP.state().pool.alloc_at_known(layout, key) {
         return block.as_ptr();
     }
-    let stack = origin.stack(DEPTH, HEAP.state().stack);
-    allocate_for(layout, &stack)
+    allocate_anew(layout, origin)
 }
 
-fn allocate_for(layout: Layout, stack: &CallStack) -> *mut u8 {
+/// A call site that is new, or a heap that must grow.
+#[cold]
+#[inline(never)]
+fn allocate_anew(layout: Layout, origin: Origin) -> *mut u8 {
     let state = HEAP.state();
     let owner = OwnerId(state.owner);
-    if let Some(pool) = &mut state.pool
-        && let Some(block) = pool.try_alloc(layout, owner, stack)
-    {
-        return block.as_ptr();
-    }
+    let stack = origin.stack(DEPTH, state.pool.stack());
     loop {
-        let grown = state.grow(layout.size(), layout.align());
-        let Some(pool) = &mut state.pool else {
-            return ptr::null_mut();
-        };
-        if grown.is_err() {
-            // For good: this time it counts as a failure.
-            let last = pool.alloc(layout, owner, stack);
-            return last.map_or(ptr::null_mut(), NonNull::as_ptr);
-        }
-        if let Some(block) = pool.try_alloc(layout, owner, stack) {
+        if let Some(block) = state.pool.try_alloc(layout, owner, &stack) {
             return block.as_ptr();
+        }
+        if state.grow(layout.size(), layout.align()).is_err() {
+            // For good: this time it counts as a failure.
+            let last = state.pool.alloc(layout, owner, &stack);
+            return last.map_or(ptr::null_mut(), NonNull::as_ptr);
         }
     }
 }
@@ -260,19 +222,17 @@ impl State {
     #[inline(always)]
     fn set_owner(&mut self, owner: u32) {
         self.owner = owner as u16;
-        if let Some(pool) = &mut self.pool {
-            pool.set_owner(OwnerId(self.owner));
-        }
+        self.pool.set_owner(OwnerId(self.owner));
     }
 
     /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
     fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
         let max = window_bytes();
         let metadata = tally_ledger::metadata_bytes(max, &CONFIG);
-        let committed = self.pool.as_ref().map_or(metadata, |pool| pool.committed());
+        let committed = self.pool.committed().max(metadata);
         // Room for the block and for aligning it.
         let needed = size.checked_add(align).ok_or(TeeResult::OUT_OF_MEMORY)?;
-        if self.pool.is_none() && self.base == 0 {
+        if self.base == 0 {
             self.base = syscall::heap_reserve(max)?;
         }
         if size > max - metadata || committed >= max {
@@ -289,24 +249,19 @@ impl State {
             wanted = least;
             syscall::heap_grow(wanted, size)?;
         }
-        match &mut self.pool {
-            Some(pool) => {
-                // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed.
-                unsafe { pool.grow_to(wanted) }.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
-            }
-            None => {
-                let base = NonNull::new(ptr::with_exposed_provenance_mut(self.base));
-                let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
-                // SAFETY: as above; the memory is nobody else's until the TA ends.
-                let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
-                let pool = pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
-                // The compiler must not know that it can be only there, or would compute each field's
-                // address anew.
-                // SAFETY: there was no pool, so that nobody has a reference to the place.
-                let pool = unsafe { &mut *black_box(POOL.0.get()) }.write(pool);
-                let pool = self.pool.insert(pool);
-                pool.set_owner(OwnerId(self.owner));
-            }
+        if self.pool.is_void() {
+            let base = NonNull::new(ptr::with_exposed_provenance_mut(self.base));
+            let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
+            // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed; the memory is nobody else's
+            // until the TA ends.
+            let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
+            let stack = self.pool.stack();
+            self.pool = pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+            self.pool.set_stack(stack);
+            self.pool.set_owner(OwnerId(self.owner));
+        } else {
+            // SAFETY: as above.
+            unsafe { self.pool.grow_to(wanted) }.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
         }
         Ok(())
     }

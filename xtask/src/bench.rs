@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// Only the measures whose names contain this
+    #[arg(value_name = "NAME", default_value = "")]
+    only: String,
 }
 
 /// OP-TEE's figures: release build, same QEMU, same CPU model; instructions in the secure world
@@ -83,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let images = images::build(&Config::default())?;
     let plugin = plugin()?;
     let silence = Duration::from_secs(args.timeout);
-    let (boot, measures) = measure(&images, &plugin, silence)?;
+    let (boot, measures) = measure(&images, &plugin, silence, &args.only)?;
     let facts = Facts::of(&images, boot, silence)?;
     if args.json {
         anstream::println!("{}", object(&facts, &measures));
@@ -155,7 +158,12 @@ fn plugin() -> Result<PathBuf> {
     bail!("cargo built no plugin")
 }
 
-fn measure(images: &Images, plugin: &Path, silence: Duration) -> Result<(Counts, Vec<Measure>)> {
+fn measure(
+    images: &Images,
+    plugin: &Path,
+    silence: Duration,
+    only: &str,
+) -> Result<(Counts, Vec<Measure>)> {
     ui::step(
         "Measuring",
         "instructions in QEMU, one CPU, -icount shift=0",
@@ -185,7 +193,7 @@ fn measure(images: &Images, plugin: &Path, silence: Duration) -> Result<(Counts,
     let outcome = Run {
         images,
         label: "bench",
-        command: Some("bench"),
+        command: Some(format!("bench {only}").trim_end()),
         output: Output::Captured,
         secure_console: false,
         silence,

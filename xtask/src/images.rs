@@ -4,7 +4,6 @@
 //! nothing is built twice; every output lies in `target/tally`.
 //! **Knows nothing of:** QEMU.
 
-use crate::elf::Image;
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};
 use crate::{bad, flash, setup, sign, sites, tool, ui};
@@ -13,6 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tally_abi::TeeUuid;
+use tally_symbols::elf::Image;
 
 /// What may differ between builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]

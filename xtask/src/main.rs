@@ -8,8 +8,8 @@
 mod bad;
 mod bench;
 mod bl32;
+mod browser;
 mod docs;
-mod elf;
 mod flash;
 mod fuzz;
 mod images;
@@ -18,6 +18,7 @@ mod lint;
 mod linux;
 mod paths;
 mod qemu;
+mod report;
 mod run;
 mod setup;
 mod sign;
@@ -74,6 +75,8 @@ enum Command {
     Tidy,
     /// Run the fuzz targets
     Fuzz(fuzz::Args),
+    /// Snapshots as one HTML page, flame graphs, pprof, OpenMetrics, JSON; what grew between two
+    Report(report::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
     /// Capture what README.md and docs/ show from runs
@@ -127,6 +130,7 @@ fn execute(command: &Command) -> Result<u8> {
             Ok(u8::from(!complaints.is_empty()))
         }
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Report(args) => report::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Docs(args) => docs::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),

@@ -11,6 +11,8 @@ use std::process::Command;
 
 /// QEMU's program.
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
+/// The browser's program.
+pub(crate) const CHROMIUM: &str = "chromium";
 /// What the names of the cross compiler's programs begin with.
 pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
@@ -29,6 +31,8 @@ pub(crate) enum Part {
     Lints,
     /// Miri on a nightly toolchain.
     Miri,
+    /// The browser that looks at reports.
+    Chromium,
 }
 
 impl Part {
@@ -40,6 +44,15 @@ impl Part {
             Self::CrossCompiler => "aarch64-linux-gnu-gcc",
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
+            Self::Chromium => CHROMIUM,
+        }
+    }
+
+    /// Whether building, running and testing in QEMU do without it.
+    fn is_optional(self) -> bool {
+        match self {
+            Self::Target | Self::Qemu | Self::Lints => false,
+            Self::Miri | Self::LinuxTarget | Self::CrossCompiler | Self::Chromium => true,
         }
     }
 
@@ -60,6 +73,7 @@ impl Part {
                 let mut cargo = tool::cargo_nightly();
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
+            Self::Chromium => tool::works(CHROMIUM, "--version"),
         }
     }
 
@@ -74,6 +88,7 @@ impl Part {
                 &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "make"],
             ),
             Self::Miri => install_miri(),
+            Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
         }
     }
 }
@@ -104,6 +119,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::Qemu,
         Part::CrossCompiler,
         Part::Miri,
+        Part::Chromium,
     ] {
         let mut present = part.present();
         if !present && fix {
@@ -119,12 +135,13 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         };
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
+            Part::Chromium if !present => " (only the test and picture of reports need it)",
             Part::LinuxTarget if !present => " (only --linux needs it)",
             Part::CrossCompiler if !present => " (only stock TF-A and C clients need it)",
             _ => "",
         };
         anstream::println!("{style}{word:>8}{style:#}  {}{note}", part.name());
-        well &= present || matches!(part, Part::Miri | Part::LinuxTarget | Part::CrossCompiler);
+        well &= present || part.is_optional();
     }
     Ok(well)
 }

@@ -4,13 +4,14 @@
 //! reads back.
 //! **Knows nothing of:** who looks sites up.
 
-use crate::elf::Image;
-use crate::symbols::{Dwarf, Frame};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::HashMap;
 use tally_abi::sites::{
     BLOCK_SITES, DISTANCE_MASK, HEADER_BYTES, MAGIC, SAME_FUNCTION, SAME_LINE, Table,
 };
+use tally_symbols::dwarf::Dwarf;
+use tally_symbols::elf::Image;
+use tally_symbols::short::{short_name, useful};
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ struct Site {
 
 /// The table of an image.
 pub(crate) fn table(image: &Image) -> Result<Vec<u8>> {
-    let dwarf = Dwarf::load(image)?;
+    let dwarf = Dwarf::load(image, &crate::paths::root())?;
     let mut sites = Vec::new();
     for (address, code) in image.code()? {
         for (call, word) in (address..).step_by(4).zip(code.chunks_exact(4)) {
@@ -61,87 +62,6 @@ pub(crate) fn is_call(word: &[u8]) -> bool {
     };
     let word = u32::from_le_bytes(*word);
     word & 0xfc00_0000 == 0x9400_0000 || word & 0xffff_fc1f == 0xd63f_0000
-}
-
-/// The innermost frame that is not the standard library's; its outermost one when all are.
-fn useful(frames: &[Frame]) -> Option<&Frame> {
-    let own = |frame: &&Frame| !is_std(&frame.file);
-    frames
-        .iter()
-        .filter(|frame| frame.line > 0)
-        .find(own)
-        .or(frames.last())
-}
-
-fn is_std(file: &str) -> bool {
-    ["core/src/", "alloc/src/", "std/src/", "compiler_builtins/"]
-        .iter()
-        .any(|prefix| file.starts_with(prefix))
-        || file.starts_with("compiler_builtins-")
-}
-
-/// The last two segments of a function's path, without generic arguments:
-/// `<tally_core::Table<T> as core::fmt::Debug>::fmt` becomes `Table::fmt`.
-fn short_name(name: &str) -> String {
-    let name = match name
-        .strip_prefix('<')
-        .and_then(|rest| split_at_closing(rest))
-    {
-        Some((inside, after)) => {
-            let own_type = split_top_level(inside, " as ").unwrap_or(inside);
-            format!("{}{after}", own_type.trim_start_matches(['&', '*']))
-        }
-        None => name.to_owned(),
-    };
-    let mut plain = String::new();
-    let mut depth = 0u32;
-    for c in name.replace("->", "").chars() {
-        match c {
-            '<' => depth += 1,
-            '>' => depth = depth.saturating_sub(1),
-            _ if depth == 0 => plain.push(c),
-            _ => {}
-        }
-    }
-    let plain = plain
-        .replace("::{{closure}}", "{}")
-        .replace("::{closure#0}", "{}");
-    let segments: Vec<&str> = plain.split("::").filter(|s| !s.is_empty()).collect();
-    let mut short = segments[segments.len().saturating_sub(2)..].join("::");
-    while short.len() > usize::from(u8::MAX) {
-        short.pop();
-    }
-    short
-}
-
-/// Splits behind the `>` that closes an opened `<`.
-fn split_at_closing(text: &str) -> Option<(&str, &str)> {
-    let mut depth = 1;
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' => depth += 1,
-            '>' if !text[..at].ends_with('-') => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some((&text[..at], &text[at + 1..]));
-        }
-    }
-    None
-}
-
-/// What stands before `mark` outside of angle brackets.
-fn split_top_level<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
-    let mut depth = 0;
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' => depth += 1,
-            '>' => depth -= 1,
-            _ if depth == 0 && text[at..].starts_with(mark) => return Some(&text[..at]),
-            _ => {}
-        }
-    }
-    None
 }
 
 fn encode(sites: &[Site]) -> Result<Vec<u8>> {
@@ -294,39 +214,5 @@ mod tests {
     fn empty_table_reads_back() {
         let bytes = encode(&[]).unwrap();
         assert!(Table::parse(&bytes).unwrap().lookup(0).is_none());
-    }
-
-    #[test]
-    fn short_names_keep_type_and_method() {
-        let cases = [
-            ("main", "main"),
-            ("tally_core::session::Table<4>::open", "Table::open"),
-            (
-                "<tally_core::Table<T> as core::fmt::Debug>::fmt",
-                "Table::fmt",
-            ),
-            ("<&T as core::fmt::Debug>::fmt", "T::fmt"),
-            ("a::b::c::{{closure}}", "b::c{}"),
-            ("a::call::<fn(u8) -> u8>", "a::call"),
-        ];
-        for (name, short) in cases {
-            assert_eq!(short_name(name), short);
-        }
-    }
-
-    #[test]
-    fn library_frames_give_way_to_ours() {
-        let frame = |function: &str, file: &str| Frame {
-            function: function.into(),
-            file: file.into(),
-            line: 1,
-        };
-        let frames = [
-            frame("push", "alloc/src/vec/mod.rs"),
-            frame("ours", "kernel/src/main.rs"),
-            frame("outer", "kernel/src/main.rs"),
-        ];
-        assert_eq!(useful(&frames).unwrap().function, "ours");
-        assert_eq!(useful(&frames[..1]).unwrap().function, "push");
     }
 }

@@ -3,11 +3,11 @@
 //! **Invariant:** all numbers are bytes and come from the linked files and what was packed.
 //! **Knows nothing of:** limits.
 
-use crate::elf::Image;
 use crate::images::{self, Config, Images};
 use crate::ui::thousands;
 use anyhow::Result;
 use serde_json::{Value, json};
+use tally_symbols::elf::Image;
 
 /// Prints sizes of all images.
 pub(crate) fn run(as_json: bool) -> Result<u8> {

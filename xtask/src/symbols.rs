@@ -1,154 +1,13 @@
 //! Names for addresses in any image of a build.
 //!
-//! **Invariant:** file names never show where the checkout or cargo's registry lie.
+//! **Invariant:** an image's debug information is read when the first of its addresses is named.
 //! **Knows nothing of:** where addresses come from.
 
-use crate::elf::Image;
 use crate::images::Images;
 use crate::sites;
-use anyhow::Result;
-use gimli::{EndianArcSlice, LittleEndian};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::Arc;
-
-type Slice = EndianArcSlice<LittleEndian>;
-
-/// A function at an address: one of several where functions are inlined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    /// Full path, demangled.
-    pub(crate) function: String,
-    /// Source file; empty when unknown.
-    pub(crate) file: String,
-    /// Line in it; 0 when unknown.
-    pub(crate) line: u32,
-}
-
-/// Debug information of one image.
-pub(crate) struct Dwarf {
-    context: addr2line::Context<Slice>,
-    symbols: Vec<(u64, String)>,
-}
-
-impl Dwarf {
-    /// Reads it.
-    pub(crate) fn load(image: &Image) -> Result<Self> {
-        let file = object::File::parse(&*image.bytes)?;
-        let dwarf = gimli::Dwarf::load(|id| -> Result<Slice, gimli::Error> {
-            let data = file
-                .section_by_name(id.name())
-                .and_then(|section| section.data().ok());
-            Ok(Slice::new(
-                Arc::from(data.unwrap_or_default()),
-                LittleEndian,
-            ))
-        })?;
-        let mut symbols: Vec<(u64, String)> = file
-            .symbols()
-            .filter(|symbol| {
-                symbol.is_definition()
-                    && matches!(
-                        symbol.kind(),
-                        SymbolKind::Text | SymbolKind::Label | SymbolKind::Unknown
-                    )
-            })
-            .filter_map(|symbol| {
-                let name = symbol
-                    .name()
-                    .ok()
-                    .filter(|name| !name.is_empty() && !name.starts_with('$'))?;
-                Some((symbol.address(), name.to_owned()))
-            })
-            .collect();
-        symbols.sort();
-        Ok(Self {
-            context: addr2line::Context::from_dwarf(dwarf)?,
-            symbols,
-        })
-    }
-
-    /// The functions at `address`, innermost first; by the symbol table where debug information
-    /// has none (assembly).
-    pub(crate) fn frames(&self, address: u64) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        if let Ok(mut found) = self.context.find_frames(address).skip_all_loads() {
-            while let Ok(Some(frame)) = found.next() {
-                let function = frame
-                    .function
-                    .as_ref()
-                    .and_then(|name| Some(name.demangle().ok()?.into_owned()));
-                let (file, line) = frame.location.map_or((String::new(), 0), |location| {
-                    (
-                        location.file.map(shown_source).unwrap_or_default(),
-                        location.line.unwrap_or(0),
-                    )
-                });
-                if let Some(function) = function {
-                    frames.push(Frame {
-                        function: without_hash(&function),
-                        file,
-                        line,
-                    });
-                }
-            }
-        }
-        if frames.is_empty()
-            && let Some((_, name)) =
-                self.symbols[..self.symbols.partition_point(|(start, _)| *start <= address)].last()
-        {
-            let function = without_hash(&rustc_demangle::demangle(name).to_string());
-            // Some functions have lines but no entry of their own.
-            let location = self.context.find_location(address).ok().flatten();
-            let (file, line) = location.map_or((String::new(), 0), |location| {
-                let file = location.file.map(shown_source).unwrap_or_default();
-                (file, location.line.unwrap_or(0))
-            });
-            frames.push(Frame {
-                function,
-                file,
-                line,
-            });
-        }
-        frames
-    }
-}
-
-fn without_hash(name: &str) -> String {
-    match name.rsplit_once("::h") {
-        Some((rest, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            rest.to_owned()
-        }
-        _ => name.to_owned(),
-    }
-}
-
-/// A source path as people want it: relative to the checkout, `crate-version/src/..` for
-/// registry crates, `core/src/..` for the standard library.
-pub(crate) fn shown_source(path: &str) -> String {
-    let root = crate::paths::root();
-    if let Ok(inside) = Path::new(path).strip_prefix(&root) {
-        return inside.display().to_string();
-    }
-    for mark in ["/rustlib/src/rust/library/", "/registry/src/"] {
-        if let Some((_, rest)) = path.split_once(mark) {
-            let cut = if mark.contains("registry") {
-                rest.split_once('/')
-            } else {
-                None
-            };
-            return cut.map_or(rest, |(_, inside)| inside).to_owned();
-        }
-    }
-    if let Some(rest) = path.strip_prefix("/rustc/") {
-        let inside = rest.split_once('/').map_or(rest, |(_, inside)| inside);
-        return inside.strip_prefix("library/").unwrap_or(inside).to_owned();
-    }
-    path.trim_start_matches("./")
-        .trim_start_matches('/')
-        .to_owned()
-}
+use tally_symbols::dwarf::Dwarf;
+use tally_symbols::elf::Image;
 
 /// What an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,7 +155,7 @@ impl Module<'_> {
         self.word(at)?;
         let dwarf = self
             .dwarf
-            .get_or_insert_with(|| Dwarf::load(self.image).ok());
+            .get_or_insert_with(|| Dwarf::load(self.image, &crate::paths::root()).ok());
         let frames = dwarf.as_ref()?.frames(at);
         if frames.is_empty() {
             return None;
@@ -390,33 +249,6 @@ mod tests {
         assert_eq!(
             tokens("ELR 0000000042001000"),
             [Token::Absolute(0x4200_1000)]
-        );
-    }
-
-    #[test]
-    fn sources_are_shown_without_the_machine() {
-        let cases = [
-            (
-                "/rustc/abc/library/core/src/fmt/mod.rs",
-                "core/src/fmt/mod.rs",
-            ),
-            (
-                "/h/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs",
-                "alloc/src/vec/mod.rs",
-            ),
-            (
-                "/h/.cargo/registry/src/index-1/goblin-0.10.7/src/elf/mod.rs",
-                "goblin-0.10.7/src/elf/mod.rs",
-            ),
-            ("kernel/src/main.rs", "kernel/src/main.rs"),
-        ];
-        for (path, shown) in cases {
-            assert_eq!(shown_source(path), shown);
-        }
-        let own = crate::paths::root().join("kernel/src/main.rs");
-        assert_eq!(
-            shown_source(&own.display().to_string()),
-            "kernel/src/main.rs"
         );
     }
 }

@@ -15,12 +15,19 @@ const MAX_LINES: usize = 700;
 /// A crate that is not here may use none.
 const FLOORS: &[(&str, &[&str])] = &[
     ("tally-abi", &[]),
+    ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
     ("tally-core", &["tally-abi", "tally-ledger"]),
     (
         "tally-arch",
-        &["tally-abi", "tally-ledger", "tally-memops", "tally-core"],
+        &[
+            "tally-abi",
+            "tally-fdt",
+            "tally-ledger",
+            "tally-memops",
+            "tally-core",
+        ],
     ),
     ("tally-pta", &["tally-abi", "tally-ledger", "tally-core"]),
     (
@@ -45,15 +52,36 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["tally-abi", "tally-ledger", "ta-runtime", "ta-uuids"],
     ),
     ("teec", &["tally-abi"]),
+    ("teec-linux", &["tally-abi", "teec"]),
     ("teestat", &["tally-abi", "teec"]),
-    ("tally-monitor", &["tally-abi"]),
+    (
+        "teestat-linux",
+        &["tally-abi", "teec", "teec-linux", "teestat"],
+    ),
+    ("tally-monitor", &["tally-abi", "tally-fdt"]),
+    (
+        "tally-linux",
+        &["tally-abi", "teec", "teec-linux", "teestat", "ta-uuids"],
+    ),
     ("tally-ree", &["tally-abi", "teec", "teestat", "ta-uuids"]),
     ("insn-count", &[]),
+    ("tally-symbols", &["tally-abi"]),
+    ("tally-report", &["tally-abi", "tally-symbols"]),
     (
         "tally-fuzz",
-        &["tally-abi", "tally-ledger", "tally-core", "ldelf"],
+        &[
+            "tally-abi",
+            "tally-fdt",
+            "tally-ledger",
+            "tally-core",
+            "ldelf",
+            "tally-report",
+        ],
     ),
-    ("xtask", &["tally-abi", "ta-uuids"]),
+    (
+        "xtask",
+        &["tally-abi", "ta-uuids", "tally-symbols", "tally-report"],
+    ),
 ];
 
 /// Packages whose `static` items are counted.

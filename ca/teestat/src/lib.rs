@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod advice;
 pub mod client;
 pub mod commands;
 mod files;

@@ -4,6 +4,7 @@
 //! between.
 //! **Knows nothing of:** what the call is for.
 
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
@@ -139,7 +140,7 @@ impl<'k, M: Machine> Call<'k, M> {
             };
             let waiters = found.unclaim();
             if found.killed && found.life != Life::Dead {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Died);
             }
             waiters
         };
@@ -161,8 +162,8 @@ impl<'k, M: Machine> Call<'k, M> {
     }
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
-    pub fn bury(&self, state: &mut State, instance: InstanceRef) {
-        let remains = self.kernel.note_ended(state, instance);
+    pub fn bury(&self, state: &mut State, instance: InstanceRef, end: End) {
+        let remains = self.kernel.note_ended(state, instance, end);
         let Some(found) = state.guest.instances.at_mut(instance) else {
             return;
         };
@@ -236,7 +237,7 @@ impl<'k, M: Machine> Call<'k, M> {
                 return;
             }
             if found.life != Life::Dead {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Orderly);
             }
         }
         self.close_orphans(instance);

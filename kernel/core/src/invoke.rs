@@ -5,6 +5,7 @@
 
 use crate::args::Args;
 use crate::call::Call;
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::State;
 use crate::machine::Machine;
@@ -402,7 +403,7 @@ impl<M: Machine> Call<'_, M> {
                         waiters = core::mem::take(&mut found.waiters);
                     }
                 }
-                (Some(_), Err(_)) => self.bury(&mut state, instance),
+                (Some(_), Err(_)) => self.bury(&mut state, instance, End::Died),
                 (None, _) => {}
             }
         }

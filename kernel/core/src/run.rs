@@ -8,6 +8,7 @@ use crate::addr::{PAGE_SIZE, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
 use crate::commands::{Entered, is_command};
+use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life, Task};
 use crate::invoke::TaCall;
 use crate::kernel::{Kernel, State, mem, page_count};
@@ -98,7 +99,7 @@ impl<M: Machine> Call<'_, M> {
                 back.map(|()| TeeResult(code))
             }
             Exit::Died => {
-                self.bury(&mut state, instance);
+                self.bury(&mut state, instance, End::Died);
                 Err(TeeResult::TARGET_DEAD)
             }
         }

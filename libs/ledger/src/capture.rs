@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 pub const MAX_DEPTH: usize = 8;
 
 /// Odd, with its bits well mixed: 2^32 over the golden ratio.
-pub(crate) const SPREAD: u32 = 0x9e37_79b1;
+pub(crate) const SPREAD: u64 = 0x9e37_79b1;
 
 /// Addresses `lo..hi` of the stack that the walk may read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,21 +29,34 @@ impl StackBounds {
         Walkable {
             lo: self.lo,
             len: self.hi.saturating_sub(self.lo).saturating_sub(15),
+            spread: SPREAD,
         }
     }
 }
 
 /// Addresses `lo..lo + len` at which a frame record of 16 bytes lies inside the stack. Kept by those
 /// who walk often.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walkable {
     lo: usize,
     len: usize,
+    /// [`SPREAD`]: to load it with the rest takes less than to make it.
+    spread: u64,
+}
+
+impl Default for Walkable {
+    fn default() -> Self {
+        Self::NOWHERE
+    }
 }
 
 impl Walkable {
     /// Nowhere.
-    pub const NOWHERE: Self = Self { lo: 0, len: 0 };
+    pub const NOWHERE: Self = Self {
+        lo: 0,
+        len: 0,
+        spread: SPREAD,
+    };
 
     /// The frame record at `fp`: the caller's frame pointer, and where to return to.
     #[inline(always)]
@@ -55,15 +68,11 @@ impl Walkable {
     }
 }
 
-/// Where a function was called from: the hash of its call stack, and enough to find the frames
-/// should they be needed.
+/// Where a function was called from: the hash of its call stack.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Caller {
-    pub(crate) key: u64,
-    origin: Origin,
-}
+pub struct Caller(u64);
 
-/// A return address and the frame that it returns to.
+/// A return address and the frame that it returns to: enough to find the frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Origin {
     ret: u64,
@@ -86,29 +95,37 @@ impl Caller {
             let Some((next, ret)) = stack.record(fp) else {
                 break;
             };
-            key = mix(key, ret);
+            key = mix(key, ret, stack.spread);
             fp = next;
         }
-        let origin = Origin { ret, next };
-        Self { key, origin }
+        Self(key)
+    }
+
+    /// The caller with a given call stack.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of(stack: &CallStack) -> Self {
+        Self(stack.key)
     }
 
     /// Hash of the call stack.
     #[inline(always)]
     #[must_use]
     pub fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// To find the frames later.
-    #[inline(always)]
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.origin
+        self.0
     }
 }
 
 impl Origin {
+    /// Where the function that this is inlined into was called from.
+    ///
+    /// # Safety
+    /// As [`Caller::capture`].
+    #[inline(always)]
+    pub unsafe fn capture() -> Self {
+        let (next, ret) = own_record().unwrap_or_default();
+        Self { ret, next }
+    }
+
     /// The frames, while the function that was called, or one that it calls, is running still.
     #[must_use]
     pub fn stack(self, depth: usize, stack: Walkable) -> CallStack {
@@ -154,7 +171,7 @@ impl CallStack {
         let mut stack = Self::EMPTY;
         for (slot, &frame) in stack.frames.iter_mut().zip(frames) {
             slot.write(frame);
-            stack.key = mix(stack.key, frame);
+            stack.key = mix(stack.key, frame, SPREAD);
             stack.len += 1;
         }
         if stack.len > 0 && stack.key == 0 {
@@ -180,7 +197,7 @@ impl CallStack {
     fn push(&mut self, ret: u64) {
         if let Some(slot) = self.frames.get_mut(self.len) {
             slot.write(ret);
-            self.key = mix(self.key, ret);
+            self.key = mix(self.key, ret, SPREAD);
             self.len += 1;
         }
     }
@@ -205,10 +222,10 @@ impl CallStack {
     }
 }
 
-/// Adds a frame to a hash: a polynomial of the frames.
+/// Adds a frame to a hash: a polynomial of the frames, in [`SPREAD`].
 #[inline(always)]
-fn mix(key: u64, frame: u64) -> u64 {
-    key.wrapping_mul(SPREAD as u64).wrapping_add(frame)
+fn mix(key: u64, frame: u64, spread: u64) -> u64 {
+    key.wrapping_mul(spread).wrapping_add(frame)
 }
 
 impl core::fmt::Debug for CallStack {

@@ -3,12 +3,16 @@
 //! **Invariant:** changes nothing, ends whatever the tables hold.
 //! **Knows nothing of:** what a block holds.
 
-use crate::classes::{CLASSES, TABLE};
-use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, INSIDE, LENGTH, NONE, SLAB, TAIL};
-use crate::layout::{BINS, CACHED_LENGTHS};
+use core::ops::Range;
+
+use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
+use crate::entry::{self, BLOCK, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
+use crate::layout::{BINS, ClassCounts, Strategy};
 use crate::pool::Pool;
 use crate::runs::bin;
 use crate::stats::{OwnerId, SiteId};
+use crate::view::{Reader, View};
+use crate::window::Window;
 
 /// First thing found wrong with a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +25,8 @@ pub enum Damage {
     Unjoined(u32),
     /// The list of this bin is broken.
     Bin(u32),
-    /// The list of kept runs of this length is broken.
-    Cached(u32),
+    /// What is kept of this class is not what the tables say.
+    Kept(u32),
     /// The list of this class of slabs is broken.
     Class(u32),
     /// An owner's account is not the sum of its blocks.
@@ -31,6 +35,156 @@ pub enum Damage {
     Site(SiteId),
     /// The first-fit list has other free bytes than lie between the blocks.
     FreeBytes,
+    /// The numbers of slabs, of free blocks or of free units are not what the tables say.
+    Counts,
+}
+
+/// Units looked at in one step of [`View::check`].
+const STEP_UNITS: u32 = 512;
+
+/// The unit table, as it can be read.
+trait Units {
+    /// How many there are.
+    fn units(&self) -> u32;
+    /// The entry of a unit; 0 outside.
+    fn unit(&self, unit: u32) -> Result<u64, Damage>;
+}
+
+impl Units for Window {
+    fn units(&self) -> u32 {
+        self.units()
+    }
+
+    fn unit(&self, unit: u32) -> Result<u64, Damage> {
+        Ok(self.unit(unit))
+    }
+}
+
+impl<R: Reader> Units for View<R> {
+    fn units(&self) -> u32 {
+        (self.body_bytes() / UNIT) as u32
+    }
+
+    fn unit(&self, unit: u32) -> Result<u64, Damage> {
+        if unit >= self.units() {
+            return Ok(0);
+        }
+        let at = self.geometry().map_offset + unit as usize * 8;
+        self.words(at)
+            .map(|[entry]| entry)
+            .map_err(|_| Damage::Walk)
+    }
+}
+
+/// Checks what begins at a unit, but for the units of a run between its ends; how many units it has, and
+/// which of them those are.
+fn check_ends(table: &impl Units, unit: u32) -> Result<(u32, Range<u32>), Damage> {
+    let entry = table.unit(unit)?;
+    let damage = Damage::Unit(unit);
+    let mut inside = 1..1;
+    let units = match entry::kind(entry) {
+        FREE => {
+            if unit > 0 && matches!(entry::kind(table.unit(unit - 1)?), FREE | TAIL) {
+                return Err(Damage::Unjoined(unit));
+            }
+            let len = entry::len(entry);
+            if len > 1 {
+                if table.unit(unit + len - 1)? != entry::tail(len) {
+                    return Err(damage);
+                }
+                inside = 1..len - 1;
+            }
+            len
+        }
+        KEPT => {
+            inside = 1..entry::len(entry);
+            entry::len(entry)
+        }
+        BLOCK => {
+            let size = entry::record_size(entry).max(1);
+            inside = 1..size.div_ceil(UNIT) as u32;
+            inside.end
+        }
+        LARGE => {
+            let second = table.unit(unit + 1)?;
+            if entry::kind(second) != LENGTH || entry::len(second) < 2 {
+                return Err(damage);
+            }
+            inside = 2..entry::len(second);
+            entry::len(second)
+        }
+        SLAB => {
+            let class = entry::class(entry);
+            let params = TABLE.get(class).ok_or(damage)?;
+            for part in 0..u32::from(params.units) {
+                let piece = table.unit(unit + part)?;
+                if entry::kind(piece) != SLAB
+                    || entry::part(piece) != part
+                    || entry::class(piece) != class
+                    || entry::left_bytes(piece) != (u32::from(params.units) - part) << 8
+                {
+                    return Err(Damage::Unit(unit + part));
+                }
+            }
+            u32::from(params.units)
+        }
+        _ => return Err(damage),
+    };
+    if units == 0 || units > table.units() - unit {
+        return Err(damage);
+    }
+    Ok((units, inside))
+}
+
+/// Checks a unit of the run that begins at `unit`, between its ends.
+fn check_inside(table: &impl Units, unit: u32, part: u32) -> Result<(), Damage> {
+    let (kind, at) = (entry::kind(table.unit(unit)?), unit + part);
+    let expected = if kind == LARGE && at.is_multiple_of(entry::BACK_STEP) {
+        entry::back(part)
+    } else {
+        INSIDE
+    };
+    if table.unit(at)? == expected {
+        Ok(())
+    } else {
+        Err(Damage::Unit(at))
+    }
+}
+
+impl<R: Reader> View<R> {
+    /// Checks some 512 units of the table from a cursor on (0: the start); the next cursor, 0 at the end.
+    /// The pool must not change between the calls. What does not show in one piece is not seen: sums
+    /// ([`View::stats`]), lists, what is kept ([`Pool::check`]).
+    ///
+    /// # Errors
+    /// See [`Damage`].
+    pub fn check(&self, cursor: u64) -> Result<u64, Damage> {
+        if self.strategy() != Strategy::Segregated {
+            let mut none = [];
+            return self
+                .blocks(cursor, &mut none)
+                .map_or(Err(Damage::Walk), |(_, next)| Ok(next));
+        }
+        // The head of a piece, and above it how far its inside has been looked at.
+        let (mut unit, mut from) = (cursor as u32, (cursor >> 32) as u32);
+        let mut steps = 0;
+        while unit < self.units() {
+            let (units, inside) = check_ends(self, unit)?;
+            steps += 1;
+            for part in inside.start.max(from)..inside.end {
+                if steps >= STEP_UNITS {
+                    return Ok(u64::from(part) << 32 | u64::from(unit));
+                }
+                check_inside(self, unit, part)?;
+                steps += 1;
+            }
+            (unit, from) = (unit + units, 0);
+            if steps >= STEP_UNITS && unit < self.units() {
+                return Ok(unit.into());
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// Sums kept at a time.
@@ -60,117 +214,81 @@ impl Pool {
     }
 
     /// Returns the number of free runs, and of slabs with a free block for each class.
-    fn check_units(&self) -> Result<(u32, [u32; CLASSES]), Damage> {
+    fn check_units(&self) -> Result<(u32, [u32; SLAB_CLASSES]), Damage> {
         let window = self.window();
-        let (mut runs, mut cached) = (0, 0);
-        let (mut partial, mut empty) = ([0; CLASSES], [0; CLASSES]);
-        let (mut unit, mut after_free) = (0, false);
+        let (mut runs, mut kept) = (0, 0);
+        let mut counts = ClassCounts::default();
+        let (mut partial, mut empty) = ([0; SLAB_CLASSES], [0; SLAB_CLASSES]);
+        let mut unit = 0;
         while unit < window.units() {
             let entry = window.unit(unit);
-            let damage = Damage::Unit(unit);
-            let mut inside = 1..1;
-            let units = match entry::kind(entry) {
+            let (units, inside) = check_ends(window, unit)?;
+            for part in inside {
+                check_inside(window, unit, part)?;
+            }
+            match entry::kind(entry) {
                 FREE => {
-                    if after_free {
-                        return Err(Damage::Unjoined(unit));
-                    }
                     runs += 1;
-                    let len = entry::len(entry);
-                    if len > 1 {
-                        let last = window.unit(unit + len - 1);
-                        if entry::kind(last) != TAIL || entry::len(last) != len {
-                            return Err(damage);
-                        }
-                        inside = 1..len - 1;
-                    }
-                    len
+                    counts.free_units += units;
                 }
-                CACHED => {
-                    cached += 1;
-                    let len = entry::len(entry);
-                    let second = window.unit(unit + 1);
-                    if len == 0 || len > 1 && second != entry::length(len) {
-                        return Err(damage);
-                    }
-                    inside = 2..len.max(2);
-                    len
-                }
-                BIG_ONE => 1,
-                BIG_MANY => {
-                    let second = window.unit(unit + 1);
-                    if entry::kind(second) != LENGTH || entry::len(second) < 2 {
-                        return Err(damage);
-                    }
-                    inside = 2..entry::len(second);
-                    entry::len(second)
-                }
+                KEPT => kept += 1,
                 SLAB => {
                     let class = entry::class(entry);
-                    let params = TABLE.get(class).ok_or(damage)?;
-                    for part in 0..u32::from(params.units) {
-                        let piece = window.unit(unit + part);
-                        if entry::kind(piece) != SLAB
-                            || entry::part(piece) != part
-                            || entry::class(piece) != class
-                            || entry::left_bytes(piece) != (u32::from(params.units) - part) << 8
-                        {
-                            return Err(Damage::Unit(unit + part));
-                        }
-                    }
+                    let params = TABLE.get(class).ok_or(Damage::Unit(unit))?;
                     let mask = entry::free_mask(entry);
                     let first = window.header().partial.get(class) == Some(&unit);
                     partial[class] += u32::from(mask != 0 || first);
                     empty[class] += u32::from(mask == params.all_free);
+                    counts.slabs[class] += 1;
+                    counts.free_slots[class] += mask.count_ones();
                     if empty[class] > 1 {
                         return Err(Damage::Class(class as u32));
                     }
-                    u32::from(params.units)
                 }
-                _ => return Err(damage),
-            };
-            for part in inside {
-                if window.unit(unit + part) != INSIDE {
-                    return Err(Damage::Unit(unit + part));
-                }
+                _ => {}
             }
-            after_free = entry::kind(entry) == FREE;
-            unit += units.max(1);
+            unit += units;
         }
-        self.check_cached(cached)?;
+        if counts != window.header().counts {
+            return Err(Damage::Counts);
+        }
+        self.check_kept(kept)?;
         Ok((runs, partial))
     }
 
-    fn check_cached(&self, expected: u32) -> Result<(), Damage> {
+    /// What is kept is free, in no free mask, and nothing is kept twice.
+    fn check_kept(&self, runs: u32) -> Result<(), Damage> {
         let window = self.window();
         let mut seen = 0;
-        for (len, &head) in window
-            .header()
-            .cached
-            .iter()
-            .enumerate()
-            .take(CACHED_LENGTHS)
-        {
-            let (mut unit, mut depth) = (head, None);
-            while unit != NONE {
+        for class in 0..CLASSES {
+            let damage = Damage::Kept(class as u32);
+            let kept = window.kept(class);
+            for (n, this) in kept.iter().enumerate() {
+                let offset = this.block as usize;
+                let unit = (offset / UNIT) as u32;
                 let entry = window.unit(unit);
-                seen += 1;
-                if entry::kind(entry) != CACHED
-                    || entry::len(entry) != len as u32
-                    || depth.is_some_and(|depth| entry::prev(entry) + 1 != depth)
-                    || seen > expected
-                {
-                    return Err(Damage::Cached(len as u32));
+                let is_right = match run_of_class(class) {
+                    0 => {
+                        entry::kind(entry) == SLAB
+                            && entry::class(entry) == class
+                            && window.slot_at(offset, entry).is_some_and(|slot| {
+                                slot.is_free() && slot.kept == *this && !window.in_mask(&slot)
+                            })
+                    }
+                    len => {
+                        seen += 1;
+                        entry == entry::kept(len) && *this == window.kept_run(unit as usize)
+                    }
+                };
+                if !is_right || kept.iter().take(n).any(|other| other == this) {
+                    return Err(damage);
                 }
-                (depth, unit) = (Some(entry::prev(entry)), entry::next(entry));
-            }
-            if depth.is_some_and(|depth| depth != 1) {
-                return Err(Damage::Cached(len as u32));
             }
         }
-        if seen == expected {
+        if seen == runs {
             Ok(())
         } else {
-            Err(Damage::Cached(NONE))
+            Err(Damage::Kept(NONE))
         }
     }
 
@@ -204,7 +322,7 @@ impl Pool {
         }
     }
 
-    fn check_classes(&self, partial: &[u32; CLASSES]) -> Result<(), Damage> {
+    fn check_classes(&self, partial: &[u32; SLAB_CLASSES]) -> Result<(), Damage> {
         let window = self.window();
         for (class, (&head, &expected)) in window.header().partial.iter().zip(partial).enumerate() {
             let damage = Damage::Class(class as u32);
@@ -259,9 +377,13 @@ impl Pool {
                 }
             }
         }
-        for first in (0..view.sites() as usize).step_by(BATCH) {
-            let sums = sums(first, |block| block.site.0, view.sites())?;
-            for (n, &sum) in sums.iter().enumerate().take(view.sites() as usize - first) {
+        for first in (0..view.site_count() as usize).step_by(BATCH) {
+            let sums = sums(first, |block| block.site.0, view.site_count())?;
+            for (n, &sum) in sums
+                .iter()
+                .enumerate()
+                .take(view.site_count() as usize - first)
+            {
                 let id = SiteId((first + n) as u16);
                 let (live, peak) = match view.site(id) {
                     Ok(site) => (

@@ -1,4 +1,5 @@
-//! Size classes of the segregated strategy: four a doubling, from 16 bytes to 384.
+//! Size classes of the segregated strategy: slabs of four sizes a doubling, from 16 bytes to 384, and
+//! runs of 1 to 16 units.
 //!
 //! **Invariant:** a slab of a class holds its records at the front, behind eight unused bytes, and its
 //! blocks at the end. A class's size is a multiple of every
@@ -9,12 +10,29 @@ use core::alloc::Layout;
 
 /// Bytes of a unit, the granule of runs.
 pub(crate) const UNIT: usize = 256;
-/// Places for classes: as many as four bits can name, so that an index needs no check.
-pub(crate) const CLASSES: usize = 16;
+/// Places for classes: as many as five bits can name, so that an index needs no check.
+pub(crate) const CLASSES: usize = 32;
 /// Largest size that a slab serves; above it blocks are runs of units.
 const LARGEST: usize = 384;
-/// The first class without blocks: the request takes a run.
-const RUN: u8 = 13;
+/// How many classes are slabs; the classes above are runs of 1, 2, ... units.
+pub(crate) const SLAB_CLASSES: usize = 13;
+/// Longest run that is a class.
+pub(crate) const RUN_CLASSES: usize = 16;
+/// A place of which no class is made.
+pub(crate) const NO_CLASS: usize = CLASSES - 1;
+
+/// The class of a run, if it is short enough.
+#[inline(always)]
+pub(crate) fn class_of_run(units: u32) -> Option<usize> {
+    let class = SLAB_CLASSES + (units as usize).checked_sub(1)?;
+    (class < SLAB_CLASSES + RUN_CLASSES).then_some(class)
+}
+
+/// Units of a class's run; 0 for a slab.
+#[inline(always)]
+pub(crate) fn run_of_class(class: usize) -> u32 {
+    (class + 1).saturating_sub(SLAB_CLASSES) as u32
+}
 
 /// Offset of the records from a slab's start, in words of 8 bytes.
 pub(crate) const RECORDS: usize = 1;
@@ -66,18 +84,8 @@ const fn class(size: u32, units: u32) -> Class {
     }
 }
 
-/// No class: without blocks, nothing is ever found in it.
-const UNUSED: Class = Class {
-    size: 16,
-    units: 2,
-    blocks: 0,
-    shift: 0,
-    inverse: 1,
-    all_free: 0,
-};
-
-/// All classes, by size.
-pub(crate) static TABLE: [Class; CLASSES] = [
+/// Classes of slabs, by size.
+pub(crate) static TABLE: [Class; SLAB_CLASSES] = [
     class(16, 2),
     class(32, 2),
     class(48, 2),
@@ -91,49 +99,47 @@ pub(crate) static TABLE: [Class; CLASSES] = [
     class(224, 3),
     class(320, 4),
     class(384, 5),
-    UNUSED,
-    UNUSED,
-    UNUSED,
 ];
 
+/// Sizes below this have a class.
+const CLASSED: usize = 4096;
 /// Entries of [`BY_SIZE`].
-pub(crate) const SIZES: usize = 512 / 16 + 1;
+pub(crate) const SIZES: usize = CLASSED / 16 + 1;
 
 /// Class by size in sixteenths, rounded up.
 pub(crate) static BY_SIZE: [u8; SIZES] = {
-    let sizes = [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 320, 384];
-    let mut table = [RUN; SIZES];
+    let mut table = [0; SIZES];
     let mut i = 0;
     while i < table.len() {
-        let mut c = 0;
-        while c < sizes.len() && sizes[c] < i * 16 {
-            c += 1;
+        let mut class = 0;
+        while class < SLAB_CLASSES && (TABLE[class].size as usize) < i * 16 {
+            class += 1;
         }
         // One unit serves 225 to 256 bytes exactly.
-        if i != 15 && i != 16 && i <= LARGEST / 16 {
-            table[i] = c as u8;
+        if i == 15 || i == 16 || i > LARGEST / 16 {
+            class = SLAB_CLASSES + (i * 16).div_ceil(UNIT) - 1;
         }
+        table[i] = class as u8;
         i += 1;
     }
     table
 };
 
-/// The class by `by_size` for a size and an alignment of up to 16, which may be one without blocks;
-/// `None` for others.
+/// The class by `by_size` for a size and an alignment of up to 16; `None` for others.
 #[inline(always)]
 pub(crate) fn class_by_layout(by_size: &[u8; SIZES], layout: Layout) -> Option<usize> {
     let size = layout.size();
-    // One comparison for both: 32 << 4 is 512, and so much is no small size either.
-    if size | layout.align() << 4 >= 512 {
+    // One comparison for both: 32 << 7 is 4096, and so much is no classed size either.
+    if size | layout.align() << 7 >= CLASSED {
         return None;
     }
     let index = (size + 15) >> 4;
-    // SAFETY: at most (511 + 15) / 16, which is less than `SIZES`.
+    // SAFETY: at most (4095 + 15) / 16, which is less than `SIZES`.
     unsafe { core::hint::assert_unchecked(index < SIZES) };
     by_size.get(index).map(|&class| class.into())
 }
 
-/// The class that serves `size` bytes at alignment `align`, or `None` for a run.
+/// The class of slabs that serves `size` bytes at alignment `align`, or `None` for a run.
 #[inline(always)]
 pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
     // A multiple of the alignment always falls into a class that is a multiple of it as well.
@@ -143,7 +149,7 @@ pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
         size.max(1).checked_next_multiple_of(align)?
     };
     match BY_SIZE.get(padded.wrapping_add(15) >> 4) {
-        Some(&class) if class < RUN => Some(class.into()),
+        Some(&class) if usize::from(class) < SLAB_CLASSES => Some(class.into()),
         _ => None,
     }
 }
@@ -170,7 +176,7 @@ mod tests {
     #[test]
     fn only_multiples_of_the_size_divide_exactly() {
         let few = if cfg!(miri) { 2 } else { CLASSES };
-        for class in TABLE.iter().take(few).filter(|class| class.blocks > 0) {
+        for class in TABLE.iter().take(few) {
             let size = u32::from(class.size);
             for distance in 0..=u32::from(class.units) * UNIT as u32 {
                 let quotient = exactly(distance, class.inverse, class.shift.into());

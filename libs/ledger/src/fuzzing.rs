@@ -14,8 +14,8 @@ use std::vec::Vec;
 use crate::error::ReallocError;
 use crate::view::{Reader, View};
 use crate::{
-    CallStack, Config, CreateError, FreeError, Group, OwnerId, Pool, SiteInfo, Strategy,
-    metadata_bytes,
+    AllocError, Block, CallStack, Caller, Chunk, ChunkKind, Config, CreateError, FreeError, Group,
+    OwnerId, Pool, SiteInfo, Strategy, metadata_bytes,
 };
 
 /// Memory for a pool, zeroed, aligned to a page.
@@ -156,7 +156,7 @@ pub fn run(data: &[u8], check_every: usize) {
                         (op >> 4) % 13
                     };
                 let layout = Layout::from_size_align(wanted, align).expect("small");
-                match pool.alloc(layout, OwnerId(owner), &stack) {
+                match allocate(&mut pool, layout, OwnerId(owner), &stack, c & 16 != 0) {
                     Ok(ptr) => {
                         assert!(ptr.addr().get().is_multiple_of(align), "alignment");
                         let block = pool.block(ptr).expect("new block");
@@ -194,8 +194,11 @@ pub fn run(data: &[u8], check_every: usize) {
                 let old = live.swap_remove(pick);
                 assert!(old.bytes().iter().all(|&byte| byte == old.fill), "contents");
                 // SAFETY: the model forgets the block.
-                let freed = unsafe { pool.free(old.ptr) }.expect("live block");
-                assert_eq!((freed.owner, freed.size), (OwnerId(old.owner), old.size));
+                if op & 16 == 0 || !unsafe { pool.free_known::<true>(old.ptr) } {
+                    // SAFETY: as above; nothing was done yet.
+                    let freed = unsafe { pool.free(old.ptr) }.expect("live block");
+                    assert_eq!((freed.owner, freed.size), (OwnerId(old.owner), old.size));
+                }
                 gone.push(old.ptr);
                 releases += 1;
             }
@@ -239,6 +242,8 @@ pub fn run(data: &[u8], check_every: usize) {
                 };
                 if live.iter().all(|block| block.ptr != wild) {
                     // SAFETY: not a live block.
+                    assert!(!unsafe { pool.free_known::<true>(wild) });
+                    // SAFETY: as above.
                     let err = unsafe { pool.free(wild) }.expect_err("not a block");
                     assert!(matches!(err, FreeError::NotABlock | FreeError::DoubleFree));
                 }
@@ -278,6 +283,25 @@ pub fn run(data: &[u8], check_every: usize) {
     check_empty(&pool);
 }
 
+/// Allocates, with `known` by the common ways first.
+fn allocate(
+    pool: &mut Pool,
+    layout: Layout,
+    owner: OwnerId,
+    stack: &CallStack,
+    known: bool,
+) -> Result<NonNull<u8>, AllocError> {
+    if known {
+        pool.set_owner(owner);
+        let caller = Caller::of(stack);
+        let block = pool.alloc_known::<true>(layout, &caller);
+        if let Some(block) = block.or_else(|| pool.alloc_at_known(layout, caller.key())) {
+            return Ok(block);
+        }
+    }
+    pool.alloc(layout, owner, stack)
+}
+
 fn check(pool: &Pool, live: &[Live], gets: u64, releases: u64) {
     pool.check().unwrap_or_else(|damage| panic!("{damage:?}"));
     let stats = pool.stats().expect("checked");
@@ -306,6 +330,7 @@ fn check_view(pool: &Pool, epoch: u16) {
         .sum();
     assert_eq!(grouped + all.dropped_blocks, all.blocks);
     pool.group(Some(epoch), &mut groups).expect("sound");
+    check_lists(pool);
     let mut sites = [SiteInfo::default(); 4];
     let n = pool.top_sites(&mut sites);
     assert!(
@@ -314,6 +339,78 @@ fn check_view(pool: &Pool, epoch: u16) {
             .take(n)
             .is_sorted_by(|a, b| a.live_bytes >= b.live_bytes)
     );
+}
+
+/// The lists in pieces say what the walk in one go says.
+fn check_lists(pool: &Pool) {
+    let view = pool.view().expect("sound");
+    let mut expected = pool.live_blocks();
+    let (mut blocks, mut cursor) = ([Block::default(); 3], 0);
+    loop {
+        let (n, next) = view.blocks(cursor, &mut blocks).expect("sound");
+        for block in blocks.iter().take(n) {
+            assert_eq!(expected.next(), Some(Ok(*block)));
+            for inside in [0, block.size.saturating_sub(1), block.usable - 1] {
+                assert_eq!(view.block_at(block.offset + inside), Ok(Some(*block)));
+            }
+        }
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(expected.next(), None);
+    let stats = view.stats().expect("sound");
+    let (mut chunks, mut end) = ([Chunk::default(); 5], pool.committed());
+    let (mut free, mut live) = (0, 0);
+    loop {
+        let (n, next) = view.chunks(cursor, &mut chunks).expect("sound");
+        for chunk in chunks.iter().take(n) {
+            if cursor > 0 || free + live > 0 || end < pool.committed() {
+                assert_eq!(chunk.offset, end, "chunks touch");
+            }
+            end = chunk.offset + chunk.size;
+            match chunk.kind {
+                ChunkKind::Block(_) => live += 1,
+                ChunkKind::Free | ChunkKind::Kept => {
+                    free += chunk.size as u64;
+                    assert_eq!(view.block_at(chunk.offset + chunk.size / 2), Ok(None));
+                }
+                ChunkKind::Overhead => {}
+            }
+        }
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!((free, live), (stats.free_bytes, stats.live_blocks));
+    while let Ok(next @ 1..) = view.check(cursor) {
+        cursor = next;
+    }
+    assert_eq!(view.check(cursor), Ok(0));
+    cursor = 0;
+    let classes = (0..).map_while(|index| view.classes(index));
+    let (mut live, mut bytes) = (0, 0);
+    for class in classes {
+        assert!(class.live + class.kept <= class.blocks, "{class:?}");
+        live += class.live;
+        bytes += class.bytes;
+    }
+    if stats.strategy == Strategy::Segregated {
+        assert_eq!(live, stats.live_blocks);
+        assert!(bytes >= stats.usable + stats.block_metadata && bytes <= stats.size);
+    }
+    let (mut sites, mut total) = ([SiteInfo::default(); 3], 0);
+    loop {
+        let (n, next) = view.sites(cursor, &mut sites);
+        total += sites.iter().take(n).map(|site| site.total).sum::<u64>();
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(total, stats.num_get);
 }
 
 fn check_empty(pool: &Pool) {
@@ -388,6 +485,28 @@ pub fn read_all(memory: &[u8]) {
     let _ = view.group(Some(3), &mut groups);
     let mut sites = [SiteInfo::default(); 8];
     let _ = view.top_sites(&mut sites);
+    let (mut blocks, mut chunks) = ([Block::default(); 8], [Chunk::default(); 8]);
+    // A cursor may be anything, too.
+    for start in [0, 40, 256, 7777] {
+        let (mut cursor, mut calls) = (start, 0);
+        while let Ok((_, next @ 1..)) = view.blocks(cursor, &mut blocks) {
+            (cursor, calls) = (next, calls + 1);
+            assert!(calls <= memory.len() / 16, "goes on");
+        }
+        cursor = start;
+        while let Ok((_, next @ 1..)) = view.chunks(cursor, &mut chunks) {
+            (cursor, calls) = (next, calls + 1);
+            assert!(calls <= memory.len() / 8, "goes on");
+        }
+        cursor = start | start << 32;
+        while let Ok(next @ 1..) = view.check(cursor) {
+            (cursor, calls) = (next, calls + 1);
+            assert!(calls <= memory.len() / 8, "goes on");
+        }
+        let _ = view.sites(start, &mut sites);
+        let _ = view.block_at(start as usize * 3);
+        let _ = view.classes(start as usize % 16);
+    }
     let mut n = 0;
     for block in view.live_blocks().map_while(Result::ok) {
         assert!(block.offset < memory.len());

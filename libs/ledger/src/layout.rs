@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! base                                                                        base + reserved
-//! | header | call sites | their frames | owners' accounts | unit table or start bitmap | body ... |
+//! | header | call sites | their frames | owners' accounts | kept blocks | unit table or start bitmap | body ... |
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
@@ -16,13 +16,13 @@ use core::mem::{offset_of, size_of};
 use core::sync::atomic::AtomicU16;
 
 use crate::capture::MAX_DEPTH;
-use crate::classes::{CLASSES, UNIT};
+use crate::classes::{RUN_CLASSES, SLAB_CLASSES, UNIT};
 use crate::entry::MAX_UNITS;
 
 /// First word of every pool: `"TALYHEAP"` read as little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
@@ -34,10 +34,31 @@ pub const PEAK_OFFSET: usize = offset_of!(Header, max_allocated);
 pub const MAX_POOL_BYTES: usize = MAX_UNITS * UNIT;
 /// Number of bins for free runs: four a doubling of units.
 pub(crate) const BINS: usize = 64;
-/// Most blocks kept of a class, and one.
-pub(crate) const KEPT_PLACES: usize = 17;
-/// Freed runs shorter than this many units are kept for a while before they are joined.
-pub(crate) const CACHED_LENGTHS: usize = 17;
+/// Places for kept blocks of a class of slabs. The first stays empty.
+pub(crate) const KEPT_BLOCKS: usize = 32;
+/// Places for kept runs of a class. The first stays empty.
+pub(crate) const KEPT_RUNS: usize = 8;
+
+/// Where the places of a class begin: aligned in bytes to what they take, so that an address says whether
+/// it is behind the last one.
+pub(crate) const fn first_kept_place(class: usize) -> usize {
+    if class < SLAB_CLASSES {
+        class * KEPT_BLOCKS
+    } else {
+        SLAB_CLASSES * KEPT_BLOCKS + (class - SLAB_CLASSES) * KEPT_RUNS
+    }
+}
+
+/// How many places a class has.
+pub(crate) const fn kept_places(class: usize) -> Option<usize> {
+    if class < SLAB_CLASSES {
+        Some(KEPT_BLOCKS)
+    } else if class < SLAB_CLASSES + RUN_CLASSES {
+        Some(KEPT_RUNS)
+    } else {
+        None
+    }
+}
 
 /// How a pool finds free memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,21 +121,23 @@ pub enum CreateError {
     BadConfig,
 }
 
-/// A block of a slab that is free but not in the slab's free mask.
+/// A block that waits for the next allocation of its class: free, but not in its slab's free mask nor in
+/// a list of free runs.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// Offset in the body.
-    pub(crate) block: u32,
-    /// Its record, a word of the body; never 0.
-    pub(crate) record: u32,
+    pub(crate) block: i32,
+    /// Where its record is, in words from the body's start: in the body for a block of a slab, before it
+    /// (in the unit table) for a run; never 0.
+    pub(crate) record: i32,
 }
 
 /// A word of which the epoch may be written from outside.
 #[repr(C, align(8))]
 pub(crate) struct Stamp {
-    /// [`crate::entry::LIVE`].
-    pub(crate) size: u16,
+    /// [`crate::entry::BLOCK`].
+    pub(crate) kind: u16,
     pub(crate) owner: u16,
     pub(crate) site: u16,
     pub(crate) epoch: AtomicU16,
@@ -151,15 +174,11 @@ pub(crate) struct Header {
     /// Bins that hold a run.
     pub(crate) bin_mask: u64,
     pub(crate) bins: [u32; BINS],
-    /// First of the runs of each length that are kept for the next allocation of that length.
-    pub(crate) cached: [u32; CACHED_LENGTHS],
     /// First slab of each class with a free block, but for this first one, which may be full.
-    pub(crate) partial: [u32; CLASSES],
+    pub(crate) partial: [u32; SLAB_CLASSES],
     /// A slab of each class that was the last to become empty.
-    pub(crate) empty: [u32; CLASSES],
-    /// Blocks of each class that are kept for the next allocations, as stacks above a first
-    /// place that stays empty.
-    pub(crate) kept: [[Kept; KEPT_PLACES]; CLASSES],
+    pub(crate) empty: [u32; SLAB_CLASSES],
+    pub(crate) counts: ClassCounts,
     // What each allocation needs is next to the call sites.
     pub(crate) max_allocated: u64,
     /// What is live falls short of `max_allocated` by this: the two change together only when
@@ -170,6 +189,20 @@ pub(crate) struct Header {
 }
 
 const _: () = assert!(offset_of!(Header, room) == PEAK_OFFSET + 8);
+
+/// How much is in slabs and in free runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClassCounts {
+    /// Slabs of each class.
+    pub(crate) slabs: [u32; SLAB_CLASSES],
+    /// Blocks of each class in the free masks.
+    pub(crate) free_slots: [u32; SLAB_CLASSES],
+    /// Units in free runs.
+    pub(crate) free_units: u32,
+    /// 0.
+    pub(crate) padding: u32,
+}
 
 /// A call site's counters.
 #[repr(C)]
@@ -187,11 +220,6 @@ pub(crate) struct SiteEntry {
     pub(crate) frames: u32,
 }
 
-/// Places in the table of sites: two at least, so that a place has at least one bit.
-pub(crate) const fn site_places(sites: usize) -> usize {
-    if sites < 2 { 2 } else { sites }
-}
-
 /// Offsets of the tables of a pool, in bytes from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -202,6 +230,8 @@ pub(crate) struct Geometry {
     pub(crate) depth: usize,
     pub(crate) sites_offset: usize,
     pub(crate) frames_offset: usize,
+    /// Stacks of kept blocks, a multiple of 128 (segregated).
+    pub(crate) kept_offset: usize,
     pub(crate) map_offset: usize,
     /// Entries (segregated) or words (first fit) of the map.
     pub(crate) map_words: usize,
@@ -209,6 +239,21 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
+    /// Nothing.
+    pub(crate) const VOID: Self = Self {
+        owners: 0,
+        accounts: false,
+        owners_offset: 0,
+        sites: 0,
+        depth: 0,
+        sites_offset: 0,
+        frames_offset: 0,
+        kept_offset: 0,
+        map_offset: 0,
+        map_words: 0,
+        body_offset: 0,
+    };
+
     pub(crate) const fn new(reserved: usize, cfg: &Config) -> Result<Self, CreateError> {
         if cfg.owners == 0 || cfg.depth as usize > MAX_DEPTH || cfg.sites > 1 << 15 {
             return Err(CreateError::BadConfig);
@@ -227,14 +272,15 @@ impl Geometry {
             Strategy::FirstFit => reserved.div_ceil(16 * 64),
         };
         let sites_offset = size_of::<Header>();
-        let frames_offset = sites_offset + site_places(sites) * size_of::<SiteEntry>();
+        let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
         let owners_offset = frames_offset + sites * depth * 8;
-        let map_offset = owners_offset
-            + if cfg.accounts {
-                cfg.owners as usize * 8
-            } else {
-                0
-            };
+        let accounts = if cfg.accounts { cfg.owners as usize } else { 0 };
+        let kept_offset = (owners_offset + accounts * 8).next_multiple_of(KEPT_BLOCKS * 8);
+        let kept_places = match cfg.strategy {
+            Strategy::Segregated => first_kept_place(SLAB_CLASSES + RUN_CLASSES),
+            Strategy::FirstFit => 0,
+        };
+        let map_offset = kept_offset + kept_places * size_of::<Kept>();
         let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
         Ok(Self {
             owners: cfg.owners as usize,
@@ -244,6 +290,7 @@ impl Geometry {
             depth,
             sites_offset,
             frames_offset,
+            kept_offset,
             map_offset,
             map_words,
             body_offset,

@@ -25,6 +25,7 @@ mod first_fit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod layout;
+mod lists;
 mod pool;
 mod queries;
 mod runs;
@@ -34,6 +35,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod walk;
 mod window;
 
 pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, capture};
@@ -45,4 +47,7 @@ pub use layout::{
 };
 pub use pool::Pool;
 pub use queries::OwnMemory;
-pub use stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
+pub use stats::{
+    Block, Chunk, ChunkKind, ClassFigures, Group, GroupTotals, OwnerId, SiteFigures, SiteId,
+    SiteInfo, Stats,
+};

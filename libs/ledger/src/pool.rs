@@ -10,19 +10,20 @@ use core::sync::atomic::Ordering;
 
 use linked_list_allocator::Heap;
 
-use crate::capture::{CallStack, Caller};
+use crate::capture::{CallStack, Caller, Walkable};
 use crate::classes::{UNIT, class_of};
-use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, INSIDE, SLAB};
+use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 use crate::first_fit::{self, Chunk};
-use crate::layout::{CACHED_LENGTHS, Config, CreateError, Kept, Strategy};
+use crate::layout::{Config, CreateError, Kept, Strategy};
 use crate::stats::OwnerId;
-use crate::window::{Slot, Window};
+use crate::window::{SitePlace, Slot, Window};
 
 /// Largest alignment.
 pub(crate) const MAX_ALIGN: usize = 4096;
 
 /// A heap over a window of memory.
+#[repr(C)]
 pub struct Pool {
     window: Window,
     /// The free list of the first-fit strategy, else `None`.
@@ -39,7 +40,12 @@ enum Room {
 /// A live block, found by its address.
 pub(crate) enum Found {
     Slot(Slot),
-    Run { unit: u32, units: u32, entry: u64 },
+    Run {
+        unit: u32,
+        units: u32,
+        size: usize,
+        entry: u64,
+    },
     Chunk(Chunk),
 }
 
@@ -54,10 +60,8 @@ impl Found {
 
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Slot(slot) => entry::slot_size(slot.record) as usize,
-            Self::Run { units, entry, .. } => {
-                (*units as usize * UNIT).wrapping_sub(entry::slack(*entry) as usize)
-            }
+            Self::Slot(slot) => entry::record_size(slot.record),
+            Self::Run { size, .. } => *size,
             Self::Chunk(chunk) => chunk.size,
         }
     }
@@ -72,6 +76,18 @@ impl Found {
 }
 
 impl Pool {
+    /// A pool without memory: every allocation fails, no pointer is a block, it cannot grow. What holds a
+    /// pool before there is one, so that the common cases need not ask whether there is.
+    pub const VOID: Self = Self {
+        window: Window::VOID,
+        heap: None,
+    };
+
+    /// Whether the pool has no memory.
+    pub fn is_void(&self) -> bool {
+        self.window.is_void()
+    }
+
     /// Makes a pool of `[base, base + reserved)`, of which `committed` bytes are usable.
     /// [`crate::metadata_bytes`] of them are taken by tables.
     ///
@@ -113,12 +129,26 @@ impl Pool {
     ) -> Result<NonNull<u8>, AllocError> {
         match self.try_alloc(layout, owner, stack) {
             Some(block) => Ok(block),
-            None => Err(self.failure(layout.size(), layout.align(), owner.0)),
+            None => self.alloc_finally(layout, owner, stack),
         }
     }
 
+    /// With what is kept given back.
+    #[cold]
+    #[inline(never)]
+    fn alloc_finally(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+    ) -> Result<NonNull<u8>, AllocError> {
+        self.trim();
+        self.alloc_slowly(layout, owner, stack)
+            .ok_or_else(|| self.failure(layout.size(), layout.align(), owner.0))
+    }
+
     /// As [`Pool::alloc`], but `None` is no failure yet: the caller will grow the pool and ask
-    /// again, and counts what fails for good by [`Pool::alloc`].
+    /// again, and counts what fails for good by [`Pool::alloc`]. What is kept for speed stays kept.
     #[inline]
     pub fn try_alloc(
         &mut self,
@@ -126,15 +156,19 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        let stamp = entry::record(entry::LIVE as u16, owner.0, 0, self.window.epoch());
-        match self.alloc_fast::<true>(layout, stamp, stack.key()) {
+        let stamp = |window: &Window| {
+            let stamp = entry::record(owner.0, 0, window.epoch());
+            (window.header().room, stamp)
+        };
+        match self.alloc_fast::<true>(layout, stack.key(), stamp) {
             Some(ptr) => Some(ptr),
             None => self.alloc_slowly(layout, owner, stack),
         }
     }
 
-    /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment
-    /// of at most 16, a small block that is kept; the owner is that of [`Pool::set_owner`]. `None` says nothing: ask [`Pool::try_alloc`].
+    /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment of at
+    /// most 16, less than 4096 bytes, for which a block is kept; the owner is that of [`Pool::set_owner`].
+    /// `None` says nothing: ask [`Pool::try_alloc`].
     ///
     /// `ACCOUNTS` is what the pool was made with ([`Config::accounts`]); `true` serves any pool.
     #[inline(always)]
@@ -143,20 +177,38 @@ impl Pool {
         layout: Layout,
         caller: &Caller,
     ) -> Option<NonNull<u8>> {
-        let stamp = self.window.stamp();
-        self.alloc_fast::<ACCOUNTS>(layout, stamp, caller.key)
+        self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::room_and_stamp)
     }
 
-    /// The next common case, of the hash of a known call site ([`Caller::key`]): a block of up to 4 KiB
-    /// in a run that is kept. The rest is as for [`Pool::alloc_known`].
-    pub fn alloc_known_run(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
-        let owner = OwnerId(entry::record_owner(self.window.stamp()));
-        self.alloc_run(layout, owner, key)
+    /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
+    /// [`Pool::set_owner`]; `None` also if the site is not known.
+    pub fn alloc_at_known(&mut self, layout: Layout, key: u64) -> Option<NonNull<u8>> {
+        if self.is_void() {
+            return None;
+        }
+        let place = self.window.known_site(key)?;
+        let record = place.in_record(self.window.stamp(), 0);
+        self.alloc_anywhere(layout, record, place)
+    }
+
+    /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
+    #[inline(always)]
+    pub fn stack(&self) -> Walkable {
+        self.window.stack()
+    }
+
+    /// Keeps `stack` at hand for [`Caller::capture`].
+    #[inline(always)]
+    pub fn set_stack(&mut self, stack: Walkable) {
+        self.window.set_stack(stack);
     }
 
     /// Whose the blocks of [`Pool::alloc_known`] are from now on.
     #[inline(always)]
     pub fn set_owner(&mut self, owner: OwnerId) {
+        if self.is_void() {
+            return;
+        }
         self.window.header_mut().stamp.owner = owner.0;
     }
 
@@ -182,7 +234,7 @@ impl Pool {
         if slot.is_free() {
             return Err(FreeError::DoubleFree);
         }
-        let freed = freed(slot.record, entry::slot_size(slot.record) as usize);
+        let freed = freed(slot.record, entry::record_size(slot.record));
         self.window.set_slot_record(&slot, 0);
         self.window.debit::<true>(slot.record, freed.size);
         if !self.window.keep(slot.class, slot.kept) {
@@ -191,8 +243,8 @@ impl Pool {
         Ok(freed)
     }
 
-    /// The common case of [`Pool::free`], without a call: a small block, which is kept. False says
-    /// that nothing was done: ask [`Pool::free`].
+    /// The common case of [`Pool::free`], without a call: a block of less than 4096 bytes, which is kept.
+    /// False says that nothing was done: ask [`Pool::free`].
     ///
     /// `ACCOUNTS` is as for [`Pool::alloc_known`].
     ///
@@ -203,7 +255,7 @@ impl Pool {
         let offset = self.window.body_offset_of(ptr);
         let part = self.window.unit_at(offset / UNIT);
         if part & SLAB == 0 {
-            return false;
+            return self.free_known_run::<ACCOUNTS>(offset, part);
         }
         let Some(slot) = self.window.slot_at(offset, part) else {
             return false;
@@ -211,13 +263,34 @@ impl Pool {
         if slot.is_free() {
             return false;
         }
-        let Some(place) = self.window.place_to_keep(slot.class) else {
+        let Some(place) = self.window.place_for_slot(&slot) else {
             return false;
         };
-        self.window.keep_at(place, slot.kept);
+        place.keep(slot.kept);
         self.window.set_slot_record(&slot, 0);
-        let size = entry::slot_size(slot.record) as usize;
-        self.window.debit::<ACCOUNTS>(slot.record, size);
+        self.window
+            .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
+        true
+    }
+
+    /// A run of the common lengths, whose unit has `entry`.
+    #[inline(always)]
+    fn free_known_run<const ACCOUNTS: bool>(&mut self, offset: usize, entry: u64) -> bool {
+        if entry & 15 != BLOCK || !offset.is_multiple_of(UNIT) {
+            return false;
+        }
+        // At most 15 more than one.
+        let more = entry::record_size(entry).saturating_sub(1) / UNIT;
+        let unit = offset / UNIT;
+        let kept = self.window.kept_run(unit);
+        let Some(place) = self.window.place_for_run(more) else {
+            return false;
+        };
+        place.keep(kept);
+        self.window
+            .set_unit(unit as u32, entry::kept(more as u32 + 1));
+        self.window
+            .debit::<ACCOUNTS>(entry, entry::record_size(entry));
         true
     }
 
@@ -226,27 +299,38 @@ impl Pool {
     fn free_run(&mut self, offset: usize) -> Result<Freed, FreeError> {
         let unit = (offset / UNIT).min(u32::MAX as usize) as u32;
         let entry = self.window.unit(unit);
-        let kind = entry::kind(entry);
-        if matches!(kind, BIG_ONE | BIG_MANY) && offset.is_multiple_of(UNIT) {
-            let units = if kind == BIG_ONE {
-                1
-            } else {
-                entry::len(self.window.unit(unit + 1))
-            };
-            let freed = freed(
-                entry,
-                (units as usize * UNIT).wrapping_sub(entry::slack(entry) as usize),
-            );
-            self.window.debit::<true>(entry, freed.size);
-            if !self.window.cache_run(unit, units) {
-                self.window.release_block(unit, units);
+        if let Some((size, units)) = self.run_of(unit, entry)
+            && offset.is_multiple_of(UNIT)
+        {
+            self.window.debit::<true>(entry, size);
+            if entry::kind(entry) == LARGE {
+                self.window.clear_large(unit, units);
             }
-            return Ok(freed);
+            if !self.window.keep_run(unit, units) {
+                self.window.release_run(unit, units);
+            }
+            return Ok(freed(entry, size));
         }
-        if kind == CACHED && offset.is_multiple_of(UNIT) {
+        if entry::kind(entry) == KEPT && offset.is_multiple_of(UNIT) {
             return Err(FreeError::DoubleFree);
         }
         self.free_chunk(offset)
+    }
+
+    /// Bytes and units of the block that is a run beginning at a unit with `entry`, if any is.
+    fn run_of(&self, unit: u32, entry: u64) -> Option<(usize, u32)> {
+        match entry::kind(entry) {
+            BLOCK => {
+                let size = entry::record_size(entry);
+                Some((size, size.max(1).div_ceil(UNIT) as u32))
+            }
+            LARGE => {
+                let units = entry::len(self.window.unit(unit + 1));
+                let slack = entry::slack(entry) as usize;
+                Some(((units as usize * UNIT).wrapping_sub(slack), units))
+            }
+            _ => None,
+        }
     }
 
     /// Changes a block's size, in place where it can, keeping its contents and alignment `align`
@@ -267,7 +351,13 @@ impl Pool {
         stack: &CallStack,
     ) -> Result<NonNull<u8>, ReallocError> {
         // SAFETY: our contract is the same.
-        match unsafe { self.try_realloc(ptr, align, new_size, owner, stack) } {
+        let mut moved = unsafe { self.try_realloc(ptr, align, new_size, owner, stack) };
+        if moved == Ok(None) {
+            self.trim();
+            // SAFETY: as above; nothing was done yet.
+            moved = unsafe { self.try_realloc(ptr, align, new_size, owner, stack) };
+        }
+        match moved {
             Ok(Some(to)) => Ok(to),
             Ok(None) => Err(ReallocError::Alloc(self.failure(new_size, align, owner.0))),
             Err(err) => Err(ReallocError::Free(err)),
@@ -292,7 +382,7 @@ impl Pool {
         let found = self.find(ptr)?;
         let (old_record, old_size) = (found.record(), found.size());
         let site = self.window.intern(stack);
-        let record = entry::record(0, owner.0, site, self.window.epoch());
+        let record = entry::record(owner.0, site, self.window.epoch());
         if self.resize_in_place(&found, align, new_size, record, false) {
             self.debit(old_record, old_size);
             self.credit(record, new_size);
@@ -349,6 +439,9 @@ impl Pool {
 
     /// Stamps blocks from now on with `epoch`.
     pub fn set_epoch(&mut self, epoch: u16) {
+        if self.is_void() {
+            return;
+        }
         self.window
             .header()
             .stamp
@@ -358,6 +451,9 @@ impl Pool {
 
     /// Restarts the maximum and the failure figures.
     pub fn reset(&mut self) {
+        if self.is_void() {
+            return;
+        }
         let header = self.window.header_mut();
         header.max_allocated = header.max_allocated.wrapping_sub(header.room);
         header.room = 0;
@@ -368,7 +464,7 @@ impl Pool {
 
     /// Gives memory that is kept for speed back to the common free runs (empty slabs, freed runs).
     pub fn trim(&mut self) {
-        if self.heap.is_none() {
+        if self.heap.is_none() && !self.is_void() {
             self.window.release_kept();
         }
     }
@@ -409,49 +505,40 @@ impl Pool {
         if !offset.is_multiple_of(UNIT) {
             return Err(FreeError::NotABlock);
         }
-        let units = match entry::kind(entry) {
-            BIG_ONE => 1,
-            BIG_MANY => entry::len(self.window.unit(unit + 1)),
-            CACHED => return Err(FreeError::DoubleFree),
-            _ => return Err(FreeError::NotABlock),
-        };
-        Ok(Found::Run { unit, units, entry })
+        match self.run_of(unit, entry) {
+            Some((size, units)) => Ok(Found::Run {
+                unit,
+                units,
+                size,
+                entry,
+            }),
+            None if entry::kind(entry) == KEPT => Err(FreeError::DoubleFree),
+            None => Err(FreeError::NotABlock),
+        }
     }
 
-    /// A known site, and a block that is kept. `stamp` has the record's owner and epoch.
+    /// A site known by its hash, and a block that is kept. `stamp` gives the header's room, and owner and
+    /// epoch of the record.
     #[inline(always)]
     fn alloc_fast<const ACCOUNTS: bool>(
         &mut self,
         layout: Layout,
-        stamp: u64,
         key: u64,
+        stamp: impl FnOnce(&Window) -> (u64, u64),
     ) -> Option<NonNull<u8>> {
-        // First fit has no slabs, so it is never found here.
-        let (site, place) = self.window.known_site(key)?;
+        // First fit keeps nothing, nor does a pool without memory, so they are never found here.
         let size = layout.size();
-        let kept = self
+        let newest = self
             .window
-            .take_kept(self.window.class_by_layout(layout)?)?;
-        let record = stamp | size as u64 | (site as u64) << 32;
+            .newest_kept(self.window.class_by_layout(layout)?)?;
+        let place = self.window.known_site(key)?;
+        let (room, stamp) = stamp(&self.window);
+        let kept = self.window.take_newest(newest);
+        let owner = entry::record_owner(stamp);
         self.window
-            .credit::<ACCOUNTS>(entry::record_owner(stamp), place, size);
+            .credit_from::<ACCOUNTS>(room, owner, place, size);
+        let record = place.in_record(stamp, size);
         Some(self.window.record_kept(kept, record))
-    }
-
-    /// A run that is kept, for a known site.
-    fn alloc_run(&mut self, layout: Layout, owner: OwnerId, key: u64) -> Option<NonNull<u8>> {
-        let (size, align) = (layout.size(), layout.align());
-        if align > UNIT || size >= CACHED_LENGTHS * UNIT || class_of(size, align).is_some() {
-            return None;
-        }
-        let (site, place) = self.window.known_site(key)?;
-        let units = size.max(1).div_ceil(UNIT) as u32;
-        let unit = self.window.take_cached_run(units)?;
-        let slack = units * UNIT as u32 - size as u32;
-        let record = entry::record(0, owner.0, site as u16, self.window.epoch());
-        self.window.set_unit(unit, entry::big(units, slack, record));
-        self.window.credit::<true>(owner.0, place, size);
-        Some(self.window.body_ptr(unit as usize * UNIT))
     }
 
     /// Everything else: runs, new sites and slabs, large alignments, first fit, failure.
@@ -463,19 +550,27 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        if let Some(block) = self.alloc_run(layout, owner, stack.key()) {
-            return Some(block);
+        if self.is_void() {
+            return None;
         }
-        let (size, align) = (layout.size(), layout.align());
         let site = self.window.intern(stack);
-        let record = entry::record(0, owner.0, site, self.window.epoch());
-        if align <= MAX_ALIGN
-            && let Some(block) = self.find_room(size, align, record)
-        {
-            self.credit(record, size);
-            return Some(self.window.body_ptr(block));
+        let record = entry::record(owner.0, site, self.window.epoch());
+        self.alloc_anywhere(layout, record, self.window.place_of(site))
+    }
+
+    fn alloc_anywhere(
+        &mut self,
+        layout: Layout,
+        record: u64,
+        place: SitePlace,
+    ) -> Option<NonNull<u8>> {
+        let (size, align) = (layout.size(), layout.align());
+        if align > MAX_ALIGN {
+            return None;
         }
-        None
+        let block = self.find_room(size, align, record)?;
+        self.window.credit(entry::record_owner(record), place, size);
+        Some(self.window.body_ptr(block))
     }
 
     /// Makes a block with its record; returns its offset.
@@ -490,7 +585,7 @@ impl Pool {
             }
             if let Some(slot) = slot {
                 self.window
-                    .record_kept(slot, record | entry::LIVE | size as u64);
+                    .record_kept(slot, entry::with_size(record, size));
                 return Some(slot.block as usize);
             }
         }
@@ -498,7 +593,7 @@ impl Pool {
         Some(match self.take_any(size, align)? {
             Room::Slot(slot) => {
                 self.window
-                    .record_kept(slot, record | entry::LIVE | size as u64);
+                    .record_kept(slot, entry::with_size(record, size));
                 slot.block as usize
             }
             Room::Run(unit, units) => {
@@ -518,25 +613,25 @@ impl Pool {
         }
         let mut unit = None;
         if align_units == 1 {
-            unit = self.window.take_cached_run(units);
+            unit = self.window.take_kept_run(units);
             unit = unit.or_else(|| self.window.take_run(units));
+            unit = unit.or_else(|| self.window.split_kept_run(units));
         }
         unit = unit.or_else(|| self.window.search_run(units, align_units));
-        if unit.is_none() {
-            self.window.release_kept();
-            unit = self.window.search_run(units, align_units);
-        }
         match unit {
             Some(unit) => Some(Room::Run(unit, units)),
             None => self.window.take_larger_slot(size, align).map(Room::Slot),
         }
     }
 
+    /// Makes a block of a run, of which the entries but for the first are `INSIDE`.
     fn set_run(&mut self, unit: u32, units: u32, size: usize, record: u64) {
-        let slack = units * UNIT as u32 - size as u32;
-        self.window.set_unit(unit, entry::big(units, slack, record));
-        if units > 1 {
-            self.window.set_unit(unit + 1, entry::length(units));
+        if size <= entry::MAX_RECORD_SIZE {
+            self.window.set_unit(unit, entry::with_size(record, size));
+        } else {
+            let slack = units * UNIT as u32 - size as u32;
+            self.window.set_unit(unit, entry::large(slack, record));
+            self.window.set_large(unit, units);
         }
     }
 
@@ -562,11 +657,13 @@ impl Pool {
     #[inline(never)]
     fn failure(&mut self, requested: usize, align: usize, owner: u16) -> AllocError {
         let allocated = self.allocated();
-        let header = self.window.header_mut();
-        header.num_alloc_fail += 1;
-        if requested as u64 > header.biggest_alloc_fail {
-            header.biggest_alloc_fail = requested as u64;
-            header.biggest_alloc_fail_used = allocated as u64;
+        if !self.is_void() {
+            let header = self.window.header_mut();
+            header.num_alloc_fail += 1;
+            if requested as u64 > header.biggest_alloc_fail {
+                header.biggest_alloc_fail = requested as u64;
+                header.biggest_alloc_fail_used = allocated as u64;
+            }
         }
         AllocError {
             requested,
@@ -593,13 +690,16 @@ impl Pool {
                 let fits = class_of(size, align) == Some(slot.class);
                 if fits || stay && size <= slot.usable() {
                     self.window
-                        .set_slot_record(slot, record | entry::LIVE | size as u64);
+                        .set_slot_record(slot, entry::with_size(record, size));
                     return true;
                 }
                 false
             }
             &Found::Run {
-                unit, units: had, ..
+                unit,
+                units: had,
+                entry: old,
+                ..
             } => {
                 let Some(units) = units_of(size) else {
                     return false;
@@ -610,8 +710,8 @@ impl Pool {
                 if units > had && !self.window.take_run_at(unit + had, units - had) {
                     return false;
                 }
-                if had > 1 {
-                    self.window.set_unit(unit + 1, INSIDE);
+                if entry::kind(old) == LARGE {
+                    self.window.clear_large(unit, had);
                 }
                 self.set_run(unit, units, size, record);
                 if units < had {
@@ -630,8 +730,7 @@ impl Pool {
 
     fn credit(&mut self, record: u64, size: usize) {
         let place = self.window.place_of(entry::record_site(record));
-        self.window
-            .credit::<true>(entry::record_owner(record), place, size);
+        self.window.credit(entry::record_owner(record), place, size);
     }
 
     fn debit(&mut self, record: u64, size: usize) {

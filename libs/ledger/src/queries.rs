@@ -8,7 +8,9 @@ use core::ptr::NonNull;
 use crate::entry;
 use crate::error::FreeError;
 use crate::pool::Pool;
-use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats};
+use crate::stats::{
+    Block, Chunk, ClassFigures, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats,
+};
 use crate::view::{Inconsistent, Reader, View, ViewBlocks};
 use crate::window::Window;
 
@@ -34,7 +36,11 @@ impl Pool {
     }
 
     /// Current epoch.
+    #[inline(always)]
     pub fn epoch(&self) -> u16 {
+        if self.is_void() {
+            return 0;
+        }
         self.window().epoch()
     }
 
@@ -57,6 +63,40 @@ impl Pool {
     /// Live blocks in the order of their addresses.
     pub fn live_blocks(&self) -> ViewBlocks<OwnMemory<'_>> {
         ViewBlocks::of(self.view())
+    }
+
+    /// Live blocks from a cursor on: see [`View::blocks`].
+    ///
+    /// # Errors
+    /// The bookkeeping makes no sense.
+    pub fn blocks(&self, cursor: u64, out: &mut [Block]) -> Result<(usize, u64), Inconsistent> {
+        self.view()?.blocks(cursor, out)
+    }
+
+    /// All chunks from a cursor on: see [`View::chunks`].
+    ///
+    /// # Errors
+    /// The bookkeeping makes no sense.
+    pub fn chunks(&self, cursor: u64, out: &mut [Chunk]) -> Result<(usize, u64), Inconsistent> {
+        self.view()?.chunks(cursor, out)
+    }
+
+    /// Call sites from a cursor on: see [`View::sites`].
+    pub fn sites(&self, cursor: u64, out: &mut [SiteInfo]) -> (usize, u64) {
+        self.view().map_or((0, 0), |view| view.sites(cursor, out))
+    }
+
+    /// Figures of a class of blocks: see [`View::classes`].
+    pub fn classes(&self, index: usize) -> Option<ClassFigures> {
+        self.view().ok()?.classes(index)
+    }
+
+    /// The live block that has a byte: see [`View::block_at`].
+    ///
+    /// # Errors
+    /// The bookkeeping makes no sense.
+    pub fn block_at(&self, offset: usize) -> Result<Option<Block>, Inconsistent> {
+        self.view()?.block_at(offset)
     }
 
     /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site.

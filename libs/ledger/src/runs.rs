@@ -2,11 +2,12 @@
 //!
 //! **Invariant:** no two free runs touch; a free run of `n` units is in the list of bin `bin(n)`; its
 //! first entry says `FREE`, its last `TAIL` (if it has two), all between are `INSIDE`. Runs that were
-//! freed and are kept for the next block of their length say `CACHED` and may touch anything.
+//! freed and are kept for the next block of their length say `KEPT` and may touch anything.
 //! **Knows nothing of:** slabs, owners, bytes.
 
-use crate::entry::{self, CACHED, FREE, INSIDE, NONE, TAIL};
-use crate::layout::{BINS, CACHED_LENGTHS};
+use crate::classes::{CLASSES, RUN_CLASSES, SLAB_CLASSES, UNIT, class_of_run, run_of_class};
+use crate::entry::{self, BACK_STEP, FREE, INSIDE, NONE, TAIL};
+use crate::layout::{BINS, Kept};
 
 use crate::window::Window;
 
@@ -30,55 +31,73 @@ fn bin_at_least(len: u32) -> u32 {
     bin(len + (1 << (log - 2)) - 1)
 }
 
-/// Runs kept of each length.
-const CACHED_RUNS: u32 = 8;
-
 impl Window {
-    /// Takes a run that was kept when it was freed; its second entry says its length still.
-    #[inline(always)]
-    pub(crate) fn take_cached_run(&mut self, len: u32) -> Option<u32> {
-        let unit = *self.header().cached.get(len as usize)?;
-        let entry = self.unit(unit); // 0 for `NONE`.
-        if entry::kind(entry) != CACHED {
-            return None;
-        }
-        *self.header_mut().cached.get_mut(len as usize)? = entry::next(entry);
-        Some(unit)
+    /// First unit of a run that is kept.
+    fn unit_of(kept: Kept) -> u32 {
+        kept.block as u32 / UNIT as u32
     }
 
-    /// Keeps an allocated run of a common length for the next block of that length; false if
-    /// enough are kept.
-    #[inline(always)]
-    pub(crate) fn cache_run(&mut self, unit: u32, len: u32) -> bool {
-        let Some(&next) = self.header().cached.get(len as usize) else {
+    /// Takes a run that was kept when it was freed.
+    pub(crate) fn take_kept_run(&mut self, len: u32) -> Option<u32> {
+        self.take_kept(class_of_run(len)?).map(Self::unit_of)
+    }
+
+    /// Takes `len` units from a longer run that was kept; the others become free.
+    pub(crate) fn split_kept_run(&mut self, len: u32) -> Option<u32> {
+        for class in class_of_run(len + 1)?..SLAB_CLASSES + RUN_CLASSES {
+            if let Some(kept) = self.take_kept(class) {
+                let unit = Self::unit_of(kept);
+                self.set_unit(unit, INSIDE);
+                self.release_run(unit + len, run_of_class(class) - len);
+                return Some(unit);
+            }
+        }
+        None
+    }
+
+    /// Keeps the run of a block for the next block of its length; false if enough are kept.
+    pub(crate) fn keep_run(&mut self, unit: u32, len: u32) -> bool {
+        let kept = self.kept_run(unit as usize);
+        let place = (len as usize)
+            .checked_sub(1)
+            .filter(|more| *more < RUN_CLASSES)
+            .and_then(|more| self.place_for_run(more));
+        let Some(place) = place else {
             return false;
         };
-        let depth = entry::prev(self.unit(next)) + 1; // 1 for `NONE`.
-        if depth > CACHED_RUNS {
-            return false;
-        }
-        self.set_unit(unit, entry::cached(len, depth, next));
-        if let Some(first) = self.header_mut().cached.get_mut(len as usize) {
-            *first = unit;
-        }
+        place.keep(kept);
+        self.set_unit(unit, entry::kept(len));
         true
     }
 
     /// Joins all runs that are kept to the others.
-    pub(crate) fn release_cached_runs(&mut self) {
-        for len in 0..CACHED_LENGTHS as u32 {
-            while let Some(unit) = self.take_cached_run(len) {
-                self.release_block(unit, len);
+    pub(crate) fn release_kept_runs(&mut self) {
+        for class in SLAB_CLASSES..CLASSES {
+            while let Some(kept) = self.take_kept(class) {
+                self.release_run(Self::unit_of(kept), run_of_class(class));
             }
         }
     }
 
-    /// Gives back the run of a block.
-    pub(crate) fn release_block(&mut self, unit: u32, len: u32) {
-        if len > 1 {
-            self.set_unit(unit + 1, INSIDE);
+    /// Writes what says where a large block begins and ends.
+    pub(crate) fn set_large(&mut self, unit: u32, len: u32) {
+        for inside in Self::signposts(unit, len) {
+            self.set_unit(inside, entry::back(inside - unit));
         }
-        self.release_run(unit, len);
+        self.set_unit(unit + 1, entry::length(len));
+    }
+
+    /// Undoes [`Window::set_large`].
+    pub(crate) fn clear_large(&mut self, unit: u32, len: u32) {
+        for inside in Self::signposts(unit, len) {
+            self.set_unit(inside, INSIDE);
+        }
+        self.set_unit(unit + 1, INSIDE);
+    }
+
+    /// The units of a large block that say where it begins.
+    fn signposts(unit: u32, len: u32) -> impl Iterator<Item = u32> {
+        ((unit + 2).next_multiple_of(BACK_STEP)..unit + len).step_by(BACK_STEP as usize)
     }
 
     fn head_of(&self, bin: u32) -> u32 {
@@ -105,6 +124,7 @@ impl Window {
     pub(crate) fn insert_run(&mut self, unit: u32, len: u32) {
         let bin = bin(len);
         let next = self.head_of(bin);
+        self.header_mut().counts.free_units += len;
         self.set_unit(unit, entry::free(len, next));
         if len > 1 {
             self.set_unit(unit + len - 1, entry::tail(len));
@@ -119,6 +139,8 @@ impl Window {
     /// Takes a free run out of its list. Its entries stay as they are.
     fn remove_run(&mut self, free: u64) {
         let (prev, next) = (entry::prev(free), entry::next(free));
+        let counts = &mut self.header_mut().counts;
+        counts.free_units = counts.free_units.wrapping_sub(entry::len(free));
         if next != NONE {
             let entry = self.unit(next);
             self.set_unit(next, entry::with_prev(entry, prev));
@@ -165,7 +187,7 @@ impl Window {
     /// Finds `len` units at an alignment (in units, of addresses) by looking at the free runs one after
     /// the other. For the verge of failure and for alignments above a unit.
     pub(crate) fn search_run(&mut self, len: u32, align: u32) -> Option<u32> {
-        let first_unit = self.body_addr() / crate::classes::UNIT;
+        let first_unit = self.body_addr() / UNIT;
         let mut bins = self.header().bin_mask & (u64::MAX << bin(len).min(63));
         let mut budget = self.units();
         while bins != 0 {

@@ -15,7 +15,7 @@ impl Window {
     pub(crate) fn intern(&mut self, stack: &CallStack) -> u16 {
         match self.known_site(stack.key()) {
             // Without frames the key is 0, and so is the place; site 0 has no key either.
-            Some((site, _)) => site as u16,
+            Some(place) => place.site(),
             None => self.intern_slowly(stack),
         }
     }
@@ -25,7 +25,7 @@ impl Window {
             return 0;
         }
         let mask = (self.geometry().sites - 1) as u16;
-        let first = self.site_place(stack.key()) as u16 & mask;
+        let first = self.site_place(stack.key()).site();
         for probe in 0..PROBES.min(mask) {
             let place = first.wrapping_add(probe) & mask;
             if place == 0 {

@@ -1,20 +1,23 @@
 //! Slabs: small blocks of one size, their records at the slab's front.
 //!
 //! Freed blocks are kept in a short stack of their class, from which the next are taken; what it does
-//! not hold is in the free masks of the slabs.
+//! not hold is in the free masks of the slabs. Blocks go to and fro by the quarter of a stack.
 //!
 //! A slab's class, its free mask and its links are in the unit table; the slab itself holds only the
 //! records (8 bytes a block) and the blocks, which end where the slab ends.
 //!
 //! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if it has a
 //! free block; the first slab may be full, the others of the list are not. At most one slab of a class
-//! is empty. The record of a block that is nobody's is not [`entry::LIVE`], be it kept or in the mask.
+//! is empty. The record of a block that is nobody's is 0, be it kept or in the mask.
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
-use crate::classes::{CLASSES, Class, RECORDS, TABLE, UNIT};
+use crate::classes::{Class, RECORDS, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry::{self, INSIDE, NONE, SLAB};
-use crate::layout::{KEPT_PLACES, Kept};
-use crate::window::Window;
+use crate::layout::{KEPT_BLOCKS, Kept};
+use crate::window::{Slot, Window};
+
+/// Blocks that go to or from the slabs at a time. That often they go in vain is rarest when they are few.
+const MOVED: usize = KEPT_BLOCKS / 4;
 
 /// Record `index` of the slab at `unit`, as a word of the body.
 #[inline(always)]
@@ -36,47 +39,66 @@ pub(crate) fn block_offset(class: &Class, unit: u32, index: u32) -> usize {
 }
 
 impl Window {
-    /// Takes a block of a class from the slabs that there are.
-    fn take_slot(&mut self, class: usize) -> Option<Kept> {
-        let mut unit = *self.header().partial.get(class)?;
-        if entry::free_mask(self.unit(unit)) == 0 {
-            self.drop_full_slab(class);
-            unit = *self.header().partial.get(class)?;
-        }
-        let head = self.unit(unit); // 0 for `NONE`.
-        let mask = entry::free_mask(head);
-        if mask == 0 {
-            return None;
-        }
-        let index = mask.leading_zeros();
-        self.set_unit(unit, entry::with_free_mask(head, mask & !bit(index)));
-        let params = TABLE.get(class)?;
-        Some(Kept {
-            block: block_offset(params, unit, index) as u32,
-            record: record_word(unit, index) as u32,
-        })
-    }
-
     /// Keeps some blocks of a class, of the slabs that there are, and takes one of them.
     pub(crate) fn refill(&mut self, class: usize) -> Option<Kept> {
         if let Some(kept) = self.take_kept(class) {
             return Some(kept);
         }
-        for _ in 0..KEPT_PLACES / 2 {
-            let Some(slot) = self.take_slot(class) else {
+        let params = TABLE.get(class)?;
+        let mut left = MOVED;
+        while left > 0 {
+            let mut unit = *self.header().partial.get(class)?;
+            if entry::free_mask(self.unit(unit)) == 0 {
+                self.drop_full_slab(class);
+                unit = *self.header().partial.get(class)?;
+            }
+            let head = self.unit(unit); // 0 for `NONE`.
+            let mut mask = entry::free_mask(head);
+            if mask == 0 {
                 break;
-            };
-            self.keep(class, slot);
+            }
+            let before = left;
+            while mask != 0 && left > 0 {
+                let index = mask.leading_zeros();
+                mask &= !bit(index);
+                left -= 1;
+                self.keep(
+                    class,
+                    Kept {
+                        block: block_offset(params, unit, index) as i32,
+                        record: record_word(unit, index) as i32,
+                    },
+                );
+            }
+            self.set_unit(unit, entry::with_free_mask(head, mask));
+            self.count_free_slots(class, left.wrapping_sub(before) as u32);
         }
         self.take_kept(class)
     }
 
-    /// Gives kept blocks of a class back to their slabs until at most `left` are kept.
-    fn give_back(&mut self, class: usize, left: usize) {
+    /// Adds blocks, or takes some off if there are fewer, to those in the free masks.
+    fn count_free_slots(&mut self, class: usize, more: u32) {
+        if let Some(count) = self.header_mut().counts.free_slots.get_mut(class) {
+            *count = count.wrapping_add(more);
+        }
+    }
+
+    /// Adds to the slabs of a class, whose blocks are all free.
+    fn count_slabs(&mut self, class: usize, more: u32) {
+        if let Some(count) = self.header_mut().counts.slabs.get_mut(class) {
+            *count = count.wrapping_add(more);
+        }
+        let blocks = TABLE.get(class).map_or(0, |class| class.blocks);
+        self.count_free_slots(class, more.wrapping_mul(blocks.into()));
+    }
+
+    /// Gives `n` kept blocks of a class back to their slabs, or as many as there are.
+    fn give_back(&mut self, class: usize, n: usize) {
         // The newest are the likeliest to be used again, but the oldest would have to be moved.
-        while self.count_kept(class) > left
-            && let Some(kept) = self.take_kept(class)
-        {
+        for _ in 0..n {
+            let Some(kept) = self.take_kept(class) else {
+                return;
+            };
             self.release_slot(class, kept);
         }
     }
@@ -85,8 +107,16 @@ impl Window {
     #[cold]
     #[inline(never)]
     pub(crate) fn keep_newest(&mut self, class: usize, kept: Kept) {
-        self.give_back(class, KEPT_PLACES / 2);
+        self.give_back(class, MOVED);
         self.keep(class, kept);
+    }
+
+    /// Whether a slab's free mask has a block.
+    pub(crate) fn in_mask(&self, slot: &Slot) -> bool {
+        let unit = slot.kept.block as u32 / UNIT as u32;
+        let unit = unit - entry::part(self.unit(unit));
+        let index = (slot.kept.record as usize).wrapping_sub(record_word(unit, 0)) as u32;
+        entry::free_mask(self.unit(unit)) & bit(index) != 0
     }
 
     fn release_slot(&mut self, class: usize, kept: Kept) {
@@ -104,6 +134,7 @@ impl Window {
         let mask = entry::free_mask(head);
         let now = mask | bit(index);
         self.set_unit(unit, entry::with_free_mask(head, now));
+        self.count_free_slots(class, 1);
         if mask == 0 {
             self.relink_slab(unit, class);
         } else if now == params.all_free {
@@ -141,10 +172,10 @@ impl Window {
         let units = params.units.into();
         let unit = match self.take_run(units) {
             Some(unit) => unit,
-            None => {
-                self.release_kept();
-                self.search_run(units, 1)?
-            }
+            None => self
+                .take_kept_run(units)
+                .or_else(|| self.split_kept_run(units))
+                .or_else(|| self.search_run(units, 1))?,
         };
         for part in 0..units {
             self.set_unit(unit + part, entry::slab(part, units - part, class));
@@ -156,13 +187,14 @@ impl Window {
         for index in 0..u32::from(params.blocks) {
             self.set_body_word(record_word(unit, index), 0);
         }
+        self.count_slabs(class, 1);
         self.link_slab(unit, class);
         Some(())
     }
 
     /// A free block of any class that is large enough, from the slabs that there are.
     pub(crate) fn take_larger_slot(&mut self, size: usize, align: usize) -> Option<Kept> {
-        for class in 0..CLASSES {
+        for class in 0..SLAB_CLASSES {
             let block = TABLE.get(class).map_or(0, |class| class.size.into());
             if block >= size
                 && block.is_multiple_of(align)
@@ -229,6 +261,7 @@ impl Window {
 
     fn release_slab(&mut self, unit: u32, class: usize) {
         let units = TABLE.get(class).map_or(0, |class| class.units.into());
+        self.count_slabs(class, 1u32.wrapping_neg());
         self.unlink_slab(unit, class);
         for part in 0..units {
             self.set_unit(unit + part, INSIDE);
@@ -238,10 +271,10 @@ impl Window {
 
     /// Gives back every block, every empty slab and every run that is kept.
     pub(crate) fn release_kept(&mut self) {
-        for class in 0..CLASSES {
-            self.give_back(class, 0);
+        for class in 0..SLAB_CLASSES {
+            self.give_back(class, KEPT_BLOCKS);
         }
-        for class in 0..CLASSES {
+        for class in 0..SLAB_CLASSES {
             let Some(empty) = self.header_mut().empty.get_mut(class) else {
                 return;
             };
@@ -250,6 +283,6 @@ impl Window {
                 self.release_slab(unit, class);
             }
         }
-        self.release_cached_runs();
+        self.release_kept_runs();
     }
 }

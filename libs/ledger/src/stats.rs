@@ -76,6 +76,53 @@ pub struct Block {
     pub epoch: u16,
 }
 
+/// A part of a pool's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// Offset from the pool's base.
+    pub offset: usize,
+    /// Bytes it takes.
+    pub size: usize,
+    /// What it is.
+    pub kind: ChunkKind,
+}
+
+/// What a part of a pool's body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChunkKind {
+    /// Free.
+    #[default]
+    Free,
+    /// Free, and kept for the next block of its size.
+    Kept,
+    /// Records and padding of the blocks that follow.
+    Overhead,
+    /// A live block.
+    Block(Block),
+}
+
+/// Figures of the blocks of one size. Bytes unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassFigures {
+    /// Size of each block; 0 for runs, whose sizes differ.
+    pub block_size: u32,
+    /// Slabs, 0 for runs.
+    pub slabs: u64,
+    /// Blocks in all, live or not.
+    pub blocks: u64,
+    /// Live blocks.
+    pub live: u64,
+    /// Blocks that wait for the next allocation of their size.
+    pub kept: u64,
+    /// What slabs or runs take of the pool.
+    pub bytes: u64,
+    /// What the blocks that wait take of that.
+    pub kept_bytes: u64,
+}
+
+/// [`SiteInfo`] by another name.
+pub type SiteFigures = SiteInfo;
+
 /// Live blocks of one owner and one call site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Group {

@@ -435,6 +435,34 @@ fn a_block_of_one_unit_takes_a_free_place_in_a_slab_when_there_is_no_run() {
 }
 
 #[test]
+fn a_pool_without_memory_refuses_everything() {
+    let mut pool = Pool::VOID;
+    let layout = Layout::from_size_align(16, 8).unwrap();
+    let stack = CallStack::from_frames(&[1]);
+    pool.set_owner(A);
+    pool.set_epoch(3);
+    pool.reset();
+    pool.trim();
+    assert!(
+        pool.alloc_known::<true>(layout, &Caller::of(&stack))
+            .is_none()
+    );
+    assert!(
+        pool.alloc_at_known(layout, Caller::of(&stack).key())
+            .is_none()
+    );
+    let err = pool.alloc(layout, A, &stack).unwrap_err();
+    assert_eq!((err.allocated, err.size, err.largest_free), (0, 0, 0));
+    let wild = NonNull::from(&layout).cast();
+    // SAFETY: not a block.
+    assert!(!unsafe { pool.free_known::<true>(wild) });
+    assert_eq!(put(&mut pool, wild), Err(FreeError::NotABlock));
+    // SAFETY: refused.
+    assert_eq!(unsafe { pool.grow_to(4096) }, Err(GrowError));
+    assert!(pool.stats().is_err() && pool.live_blocks().next().is_none());
+}
+
+#[test]
 fn a_pool_that_does_not_fit_is_refused() {
     let memory = Memory::new(16384);
     let cfg = Config::TA;

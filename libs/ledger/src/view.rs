@@ -8,12 +8,14 @@
 use core::mem::{offset_of, size_of};
 
 use crate::capture::MAX_DEPTH;
-use crate::classes::{TABLE, UNIT};
-use crate::entry::{self, BIG_MANY, BIG_ONE, CACHED, FREE, LENGTH, SLAB};
-use crate::first_fit::{Chunk, GRANULE};
-use crate::layout::{Config, EPOCH_OFFSET, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION};
-use crate::slabs::{block_offset, record_word};
+use crate::layout::{
+    ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC, SiteEntry, Strategy, VERSION,
+};
 use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
+
+use crate::walk::{Piece, Pieces, only_block};
+
+pub use crate::walk::ViewBlocks;
 
 /// Access to a pool's memory.
 pub trait Reader {
@@ -38,7 +40,7 @@ pub fn set_epoch(writer: &mut impl Writer, epoch: u16) -> bool {
 
 /// Bytes of the header that are read: all.
 const HEAD: usize = size_of::<Header>();
-/// Words of the map read at a time.
+/// Words read at a time at most.
 const BATCH: usize = 32;
 
 /// A pool, read from outside. The figures of the header are those of the time it was opened.
@@ -150,7 +152,7 @@ impl<R: Reader> View<R> {
         };
         for piece in self.pieces() {
             // Free neighbours (an empty slab that is kept, and a run) are one chunk.
-            if let Ok(Piece::Run { bytes }) = piece {
+            if let Ok(Piece::Run { bytes, .. }) = piece {
                 run += bytes as u64;
                 continue;
             }
@@ -159,7 +161,7 @@ impl<R: Reader> View<R> {
             }
             match piece? {
                 Piece::Run { .. } => {}
-                Piece::Slot { bytes } => add_free(&mut stats, bytes as u64),
+                Piece::Slot { bytes, .. } => add_free(&mut stats, bytes as u64),
                 Piece::Overhead { bytes } => stats.block_metadata += bytes as u64,
                 Piece::Block(block) => {
                     blocks += 1;
@@ -205,7 +207,7 @@ impl<R: Reader> View<R> {
     }
 
     /// How many sites the table can hold, site 0 included.
-    pub fn sites(&self) -> u16 {
+    pub fn site_count(&self) -> u16 {
         self.geometry.sites as u16
     }
 
@@ -302,7 +304,52 @@ impl<R: Reader> View<R> {
         used
     }
 
-    fn words<const N: usize>(&self, offset: usize) -> Result<[u64; N], Inconsistent> {
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
+    pub(crate) fn strategy(&self) -> Strategy {
+        self.figures.strategy
+    }
+
+    pub(crate) fn class_counts(&self) -> Result<ClassCounts, Inconsistent> {
+        let mut words = [0; BATCH];
+        let at = offset_of!(Header, counts);
+        self.read_words(at, &mut words, size_of::<ClassCounts>() / 8)?;
+        let mut counts = ClassCounts::default();
+        let halves = words
+            .iter()
+            .flat_map(|word| [*word as u32, (word >> 32) as u32]);
+        let slabs = counts.slabs.iter_mut().chain(&mut counts.free_slots);
+        for (to, from) in slabs.chain([&mut counts.free_units]).zip(halves) {
+            *to = from;
+        }
+        Ok(counts)
+    }
+
+    /// Reads `len` words at `offset` from the base.
+    pub(crate) fn read_words(
+        &self,
+        offset: usize,
+        words: &mut [u64; BATCH],
+        len: usize,
+    ) -> Result<(), Inconsistent> {
+        let mut bytes = [0; BATCH * 8];
+        let buf = bytes.get_mut(..len * 8).ok_or(Inconsistent)?;
+        if !self.reader.read(offset, buf) {
+            return Err(Inconsistent);
+        }
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0).take(len) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn words<const N: usize>(&self, offset: usize) -> Result<[u64; N], Inconsistent> {
         let mut words = [0; N];
         for (n, word) in words.iter_mut().enumerate() {
             let mut bytes = [0; 8];
@@ -315,304 +362,6 @@ impl<R: Reader> View<R> {
     }
 
     fn pieces(&self) -> Pieces<&Self> {
-        Pieces::new(self)
-    }
-}
-
-fn only_block(piece: Result<Piece, Inconsistent>) -> Option<Result<Block, Inconsistent>> {
-    match piece {
-        Ok(Piece::Block(block)) => Some(Ok(block)),
-        Ok(Piece::Run { .. } | Piece::Slot { .. } | Piece::Overhead { .. }) => None,
-        Err(err) => Some(Err(err)),
-    }
-}
-
-/// What a pool consists of, in the order of addresses.
-#[derive(Clone, Copy, Debug)]
-enum Piece {
-    /// A free run or an empty slab; neighbours may follow.
-    Run { bytes: usize },
-    /// A free block in a slab.
-    Slot { bytes: usize },
-    /// Records and padding.
-    Overhead { bytes: usize },
-    /// A live block.
-    Block(Block),
-}
-
-/// Live blocks of a [`View`] that it owns. After an error there are no more.
-pub struct ViewBlocks<R>(Option<Pieces<View<R>>>);
-
-impl<R: Reader> ViewBlocks<R> {
-    pub(crate) fn of(view: Result<View<R>, Inconsistent>) -> Self {
-        Self(view.ok().map(Pieces::new))
-    }
-}
-
-impl<R: Reader> Iterator for ViewBlocks<R> {
-    type Item = Result<Block, Inconsistent>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.as_mut()?.find_map(only_block)
-    }
-}
-
-trait AsView {
-    type R: Reader;
-    fn view(&self) -> &View<Self::R>;
-}
-
-impl<R: Reader> AsView for View<R> {
-    type R = R;
-    fn view(&self) -> &View<R> {
-        self
-    }
-}
-
-impl<R: Reader> AsView for &View<R> {
-    type R = R;
-    fn view(&self) -> &View<R> {
-        self
-    }
-}
-
-/// The slab being walked.
-#[derive(Clone, Copy)]
-struct SlabWalk {
-    unit: u32,
-    class: usize,
-    free: u32,
-    /// Blocks still to come; they go by falling index, which is by rising address.
-    left: u32,
-}
-
-/// Walks the body from its start to its end.
-struct Pieces<V> {
-    view: V,
-    /// Next byte of the body.
-    at: usize,
-    /// A block that begins where the walk is (first fit).
-    pending: Option<Block>,
-    slab: Option<SlabWalk>,
-    batch: [u64; BATCH],
-    batch_start: usize,
-    batch_len: usize,
-}
-
-impl<V: AsView> Pieces<V> {
-    fn new(view: V) -> Self {
-        Self {
-            view,
-            at: 0,
-            pending: None,
-            slab: None,
-            batch: [0; BATCH],
-            batch_start: 0,
-            batch_len: 0,
-        }
-    }
-
-    /// Word of the map.
-    fn map(&mut self, index: usize) -> Result<u64, Inconsistent> {
-        let in_batch = index.wrapping_sub(self.batch_start);
-        if in_batch < self.batch_len {
-            return self.batch.get(in_batch).copied().ok_or(Inconsistent);
-        }
-        let view = self.view.view();
-        let len = BATCH.min(view.geometry.map_words.saturating_sub(index));
-        let mut bytes = [0; BATCH * 8];
-        let at = view.geometry.map_offset + index * 8;
-        if len == 0
-            || !bytes
-                .get_mut(..len * 8)
-                .is_some_and(|buf| view.reader.read(at, buf))
-        {
-            return Err(Inconsistent);
-        }
-        for (word, bytes) in self.batch.iter_mut().zip(bytes.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        (self.batch_start, self.batch_len) = (index, len);
-        self.batch.first().copied().ok_or(Inconsistent)
-    }
-
-    fn block(&self, offset: usize, size: usize, usable: usize, record: u64) -> Piece {
-        Piece::Block(Block {
-            offset: self.view.view().geometry.body_offset + offset,
-            size,
-            usable,
-            owner: OwnerId(entry::record_owner(record)),
-            site: SiteId(entry::record_site(record)),
-            epoch: entry::record_epoch(record),
-        })
-    }
-
-    fn next_in_slab(&mut self, mut slab: SlabWalk) -> Result<Piece, Inconsistent> {
-        let params = TABLE.get(slab.class).ok_or(Inconsistent)?;
-        let index = slab.left - 1;
-        slab.left = index;
-        self.slab = (index > 0).then_some(slab);
-        let bytes = params.size as usize;
-        let view = self.view.view();
-        let at = view.geometry.body_offset + record_word(slab.unit, index) * 8;
-        let [record] = view.words(at)?;
-        if record & entry::LIVE == 0 {
-            return Ok(Piece::Slot { bytes });
-        }
-        let size = entry::slot_size(record) as usize;
-        // What the mask says is free has no other record.
-        if size > bytes || slab.free >> (31 - index) & 1 != 0 {
-            return Err(Inconsistent);
-        }
-        Ok(self.block(block_offset(params, slab.unit, index), size, bytes, record))
-    }
-
-    /// Whether no block of a slab is live.
-    fn none_live(&self, unit: u32, blocks: u8) -> Result<bool, Inconsistent> {
-        let view = self.view.view();
-        for index in 0..u32::from(blocks) {
-            let [record] = view.words(view.geometry.body_offset + record_word(unit, index) * 8)?;
-            if record & entry::LIVE != 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn next_unit(&mut self) -> Result<Piece, Inconsistent> {
-        let unit = self.at / UNIT;
-        let room = (self.view.view().body_bytes - self.at) / UNIT;
-        let entry = self.map(unit)?;
-        let (units, piece) = match entry::kind(entry) {
-            FREE | CACHED => {
-                let units = entry::len(entry) as usize;
-                (
-                    units,
-                    Piece::Run {
-                        bytes: units * UNIT,
-                    },
-                )
-            }
-            SLAB => {
-                let class = entry::class(entry);
-                let params = TABLE.get(class).ok_or(Inconsistent)?;
-                let free = entry::free_mask(entry);
-                if params.blocks == 0 || entry::part(entry) != 0 || free & !params.all_free != 0 {
-                    return Err(Inconsistent);
-                }
-                let units = params.units as usize;
-                if free == params.all_free || self.none_live(unit as u32, params.blocks)? {
-                    (
-                        units,
-                        Piece::Run {
-                            bytes: units * UNIT,
-                        },
-                    )
-                } else if units > room {
-                    return Err(Inconsistent);
-                } else {
-                    self.slab = Some(SlabWalk {
-                        unit: unit as u32,
-                        class,
-                        free,
-                        left: u32::from(params.blocks),
-                    });
-                    let bytes =
-                        units * UNIT - usize::from(params.blocks) * usize::from(params.size);
-                    (units, Piece::Overhead { bytes })
-                }
-            }
-            kind @ (BIG_ONE | BIG_MANY) => {
-                let units = if kind == BIG_ONE {
-                    1
-                } else {
-                    let second = self.map(unit + 1)?;
-                    if entry::kind(second) != LENGTH {
-                        return Err(Inconsistent);
-                    }
-                    entry::len(second) as usize
-                };
-                let usable = units * UNIT;
-                let size = usable
-                    .checked_sub(entry::slack(entry) as usize)
-                    .ok_or(Inconsistent)?;
-                (units, self.block(self.at, size, usable, entry))
-            }
-            _ => return Err(Inconsistent),
-        };
-        if units == 0 || units > room {
-            return Err(Inconsistent);
-        }
-        self.at += units * UNIT;
-        Ok(piece)
-    }
-
-    /// Offset of the first block start at or after `from`.
-    fn next_start(&mut self, from: usize) -> Result<Option<usize>, Inconsistent> {
-        let bits = self.view.view().body_bytes / GRANULE;
-        let mut bit = from / GRANULE;
-        while bit < bits {
-            let word = self.map(bit / 64)? >> (bit % 64);
-            if word != 0 {
-                let found = bit + word.trailing_zeros() as usize;
-                return Ok((found < bits).then_some(found * GRANULE));
-            }
-            bit = (bit / 64 + 1) * 64;
-        }
-        Ok(None)
-    }
-
-    fn next_chunk(&mut self) -> Result<Piece, Inconsistent> {
-        let body_bytes = self.view.view().body_bytes;
-        let Some(offset) = self.next_start(self.at)? else {
-            let bytes = body_bytes - self.at;
-            self.at = body_bytes;
-            return Ok(Piece::Run { bytes });
-        };
-        let view = self.view.view();
-        let head = (view.geometry.body_offset + offset)
-            .checked_sub(16)
-            .ok_or(Inconsistent)?;
-        let [record, size] = view.words(head)?;
-        let chunk = Chunk::parse(offset, record, size, body_bytes).ok_or(Inconsistent)?;
-        let start = offset - chunk.front;
-        if start > self.at {
-            let bytes = start - self.at;
-            self.at = start;
-            return Ok(Piece::Run { bytes });
-        }
-        if start < self.at {
-            return Err(Inconsistent);
-        }
-        let Piece::Block(block) = self.block(offset, chunk.size, chunk.usable, record) else {
-            return Err(Inconsistent);
-        };
-        self.pending = Some(block);
-        self.at = offset + chunk.usable;
-        Ok(Piece::Overhead { bytes: chunk.front })
-    }
-}
-
-impl<V: AsView> Iterator for Pieces<V> {
-    type Item = Result<Piece, Inconsistent>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let piece = if let Some(block) = self.pending.take() {
-            Ok(Piece::Block(block))
-        } else if let Some(slab) = self.slab {
-            self.next_in_slab(slab)
-        } else if self.at >= self.view.view().body_bytes {
-            return None;
-        } else {
-            match self.view.view().figures.strategy {
-                Strategy::Segregated => self.next_unit(),
-                Strategy::FirstFit => self.next_chunk(),
-            }
-        };
-        if piece.is_err() {
-            self.at = self.view.view().body_bytes;
-            (self.slab, self.pending) = (None, None);
-        }
-        Some(piece)
+        Pieces::from(self, 0)
     }
 }

@@ -7,46 +7,132 @@
 //! **Knows nothing of:** what the entries mean.
 
 use core::alloc::Layout;
-use core::mem::{offset_of, size_of};
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+use core::mem::offset_of;
+use core::mem::size_of;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use crate::capture::SPREAD;
-use crate::classes::{self, CLASSES, SIZES, TABLE, UNIT};
+use crate::capture::Walkable;
+use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry;
 use crate::layout::{
-    BINS, CACHED_LENGTHS, Config, CreateError, Geometry, Header, KEPT_PLACES, Kept, MAGIC,
-    SiteEntry, Stamp, Strategy, VERSION, site_places,
+    BINS, ClassCounts, Config, CreateError, Geometry, Header, KEPT_BLOCKS, KEPT_RUNS, Kept, MAGIC,
+    SiteEntry, Stamp, Strategy, VERSION, first_kept_place,
 };
 
+/// Logarithm of a site's size.
+const SITE_SHIFT: u32 = size_of::<SiteEntry>().trailing_zeros();
+const _: () = assert!(size_of::<SiteEntry>() == 1 << SITE_SHIFT);
+
 /// A class as allocation and release need it.
-#[repr(align(32))]
+#[repr(C)]
 struct Class {
-    /// Behind the last block that is kept, in the header's stack of the class.
+    /// Behind the last block that is kept, in the class's stack.
     top: NonNull<Kept>,
-    /// Where `top` is when the stack is full.
-    end: NonNull<Kept>,
     inverse: u32,
     /// The shift in the low octet, above it the number of blocks.
     shift_and_blocks: u32,
 }
 
-/// A site in the table.
+/// A value that was read, in a register from here on: left alone, the compiler reads some later, one by one
+/// rather than together with their neighbours.
+#[inline(always)]
+fn settled(value: u64) -> u64 {
+    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+    // SAFETY: no instruction; the value is as it was.
+    unsafe {
+        core::arch::asm!("/* {} */", in(reg) value, options(nomem, nostack, preserves_flags));
+    }
+    value
+}
+
+/// The class at an offset that [`entry::class_offset`] gave.
+#[inline(always)]
+fn class_at(classes: NonNull<[Class; CLASSES]>, offset: usize) -> NonNull<Class> {
+    // SAFETY: the offset is that of a place in `classes` and a little more, which is taken off again.
+    unsafe {
+        classes
+            .cast::<Class>()
+            .byte_add(offset)
+            .byte_sub(entry::CLASS_BIAS)
+    }
+}
+
+/// Below the place of a class that has none.
+static NOTHING: Kept = Kept {
+    block: 0,
+    record: 0,
+};
+
+impl Class {
+    /// Nothing is ever kept.
+    const NONE: Self = {
+        // SAFETY: just behind the static.
+        let top = unsafe { NonNull::from_ref(&NOTHING).add(1) };
+        Self {
+            top,
+            inverse: 1,
+            shift_and_blocks: 0,
+        }
+    };
+
+    /// Never looked at.
+    const DANGLING: Self = Self {
+        top: NonNull::dangling(),
+        inverse: 1,
+        shift_and_blocks: 0,
+    };
+}
+
+/// Where a site is: bytes from the start of the table, inside it.
 #[derive(Clone, Copy)]
-pub(crate) struct SitePlace(NonNull<SiteEntry>);
+pub(crate) struct SitePlace(usize);
+
+impl SitePlace {
+    /// A record that has neither with this site and a size.
+    #[inline(always)]
+    pub(crate) fn in_record(self, record: u64, size: usize) -> u64 {
+        const { assert!(SITE_SHIFT == 5) };
+        entry::with_site_and_size(record, self.0, size)
+    }
+
+    /// The site's number.
+    #[inline(always)]
+    pub(crate) fn site(self) -> u16 {
+        (self.0 >> SITE_SHIFT) as u16
+    }
+}
+
+/// A kept block: its class, where the class's stack ends without it, itself.
+#[derive(Clone, Copy)]
+pub(crate) struct NewestKept(usize, NonNull<Kept>, Kept);
 
 /// Room in the stack of a class.
-#[derive(Clone, Copy)]
-pub(crate) struct PlaceToKeep(usize, NonNull<Kept>);
+pub(crate) struct PlaceToKeep<'a>(&'a mut Class);
+
+impl PlaceToKeep<'_> {
+    /// Keeps a block here.
+    #[inline(always)]
+    pub(crate) fn keep(self, kept: Kept) {
+        let top = self.0.top;
+        // SAFETY: below the stack's end, hence a place of it.
+        unsafe {
+            top.write(kept);
+            self.0.top = top.add(1);
+        }
+    }
+}
 
 /// A block in a slab.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) class: usize,
+    class_offset: usize,
     pub(crate) kept: Kept,
     /// Where its record is.
     place: NonNull<u64>,
-    /// Who allocated it, if it has [`entry::LIVE`].
+    /// Who allocated it, if that is somebody.
     pub(crate) record: u64,
 }
 
@@ -58,23 +144,23 @@ impl Slot {
 
     #[inline(always)]
     pub(crate) fn is_free(&self) -> bool {
-        self.record & entry::LIVE == 0
+        !entry::is_live(self.record)
     }
 }
 
 /// A window of memory that is this value's alone.
 #[repr(C)]
 pub(crate) struct Window {
-    /// Places for sites, a power of two, less 1.
+    /// The stack on which blocks are asked for.
+    stack: Walkable,
+    /// Places for sites, a power of two, less 1; times the size of a site.
     site_mask: usize,
     /// The table of sites; the pool's base is the size of the header before it.
     sites: NonNull<SiteEntry>,
-    /// Shifts a hash so that a place is left.
-    site_shift: usize,
-    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
-    entries: usize,
     /// The body and the map, derived from `base`.
     body: NonNull<u8>,
+    /// Entries of the unit table: as many as there are units, or none if the strategy has no units.
+    entries: usize,
     map: NonNull<u64>,
     classes: [Class; CLASSES],
     /// A copy of [`classes::BY_SIZE`], close at hand.
@@ -94,6 +180,33 @@ pub(crate) struct Window {
 unsafe impl Send for Window {}
 
 impl Window {
+    /// No memory: nothing is ever kept, no address is inside.
+    pub(crate) const VOID: Self = Self {
+        stack: Walkable::NOWHERE,
+        site_mask: 0,
+        sites: NonNull::dangling(),
+        body: NonNull::dangling(),
+        entries: 0,
+        map: NonNull::dangling(),
+        classes: {
+            let mut classes = [Class::DANGLING; CLASSES];
+            classes[NO_CLASS] = Class::NONE;
+            classes
+        },
+        by_size: [NO_CLASS as u8; SIZES],
+        units: 0,
+        accounts: NonNull::dangling(),
+        owners: 0,
+        geometry: Geometry::VOID,
+        reserved: 0,
+        committed: 0,
+    };
+
+    /// Whether this is [`Window::VOID`], which has no header and no tables.
+    pub(crate) fn is_void(&self) -> bool {
+        self.units == 0
+    }
+
     /// Takes over a window and writes an empty header.
     ///
     /// # Safety
@@ -138,7 +251,7 @@ impl Window {
             body_bytes: body_bytes as u64,
             accounts: geometry.accounts.into(),
             stamp: Stamp {
-                size: entry::LIVE as u16,
+                kind: entry::BLOCK as u16,
                 owner: 0,
                 site: 0,
                 epoch: 0.into(),
@@ -151,10 +264,9 @@ impl Window {
             sites_used: 0,
             bin_mask: 0,
             bins: [crate::entry::NONE; BINS],
-            cached: [crate::entry::NONE; CACHED_LENGTHS],
-            partial: [crate::entry::NONE; crate::classes::CLASSES],
-            empty: [crate::entry::NONE; crate::classes::CLASSES],
-            kept: [[Kept::default(); KEPT_PLACES]; CLASSES],
+            partial: [crate::entry::NONE; SLAB_CLASSES],
+            empty: [crate::entry::NONE; SLAB_CLASSES],
+            counts: ClassCounts::default(),
         };
         // SAFETY:
         // 1. `body_bytes > 0`, so the tables, of which the header is the first, lie inside `committed`.
@@ -164,27 +276,28 @@ impl Window {
         // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
         let at = |offset| unsafe { base.add(offset) };
         Ok(Self {
+            stack: Walkable::NOWHERE,
             sites: at(geometry.sites_offset).cast(),
             accounts: at(geometry.owners_offset).cast(),
             map: at(geometry.map_offset).cast(),
             body: at(geometry.body_offset),
-            site_mask: site_places(geometry.sites) - 1,
+            site_mask: (geometry.sites - 1) << SITE_SHIFT,
             by_size: classes::BY_SIZE,
-            site_shift: 32 - site_places(geometry.sites).trailing_zeros() as usize,
             owners: if geometry.accounts {
                 geometry.owners
             } else {
                 0
             },
             classes: core::array::from_fn(|class| {
-                let stack = at(offset_of!(Header, kept) + class * size_of::<[Kept; KEPT_PLACES]>());
+                if class >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy == Strategy::FirstFit {
+                    return Class::NONE;
+                }
                 let params = TABLE.get(class);
-                // SAFETY: the stacks lie in the header; the first place stays empty.
-                let place = |n| unsafe { stack.cast::<Kept>().add(n) };
+                let place = first_kept_place(class) + 1;
                 Class {
-                    top: place(1),
-                    end: place(KEPT_PLACES),
-                    inverse: params.map_or(0, |class| class.inverse),
+                    // The first place stays empty.
+                    top: at(geometry.kept_offset + place * size_of::<Kept>()).cast(),
+                    inverse: params.map_or(1, |class| class.inverse),
                     shift_and_blocks: params.map_or(0, |class| {
                         u32::from(class.shift) | u32::from(class.blocks) << 8
                     }),
@@ -199,6 +312,16 @@ impl Window {
                 Strategy::FirstFit => 0,
             },
         })
+    }
+
+    #[inline(always)]
+    pub(crate) fn stack(&self) -> Walkable {
+        self.stack
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_stack(&mut self, stack: Walkable) {
+        self.stack = stack;
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -250,7 +373,8 @@ impl Window {
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY:
-        // 1. `new` wrote a header at `base`, aligned, inside the committed part.
+        // 1. `new` wrote a header at `base`, aligned, inside the committed part. `Pool` asks nothing of
+        //    a window that is void but what needs no header.
         // 2. It is borrowed through `self`; outside writers touch the atomic epoch only.
         unsafe { self.base().cast::<Header>().as_ref() }
     }
@@ -275,6 +399,31 @@ impl Window {
         unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
     }
 
+    /// The header's room, and [`Window::stamp`].
+    #[inline(always)]
+    pub(crate) fn room_and_stamp(&self) -> (u64, u64) {
+        #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+        {
+            const { assert!(offset_of!(Header, room) + 16 == size_of::<Header>()) };
+            const { assert!(offset_of!(Header, stamp) + 8 == size_of::<Header>()) };
+            let (room, stamp): (u64, u64);
+            // SAFETY:
+            // 1. The last two words of the header, which lies before the sites. A window that is void does
+            //    not get here, as nothing is kept.
+            // 2. As the machine reads them, each of the two is read whole: see `stamp`.
+            unsafe {
+                core::arch::asm!(
+                    "ldp {room}, {stamp}, [{sites}, #-16]",
+                    room = lateout(reg) room, stamp = lateout(reg) stamp, sites = in(reg) self.sites.as_ptr(),
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            (room, stamp)
+        }
+        #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+        (self.header().room, self.stamp())
+    }
+
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
     pub(crate) fn unit(&self, unit: u32) -> u64 {
@@ -292,12 +441,11 @@ impl Window {
         unsafe { self.map.add(unit).read() }
     }
 
-    /// The class of blocks for a size and an alignment of up to 16, which may be one without blocks;
-    /// `None` for others.
+    /// The class of blocks for a size and an alignment of up to 16; `None` for others.
     #[inline(always)]
     pub(crate) fn class_by_layout(&self, layout: Layout) -> Option<usize> {
         let class = classes::class_by_layout(&self.by_size, layout)?;
-        // SAFETY: `by_size` holds nothing above 15.
+        // SAFETY: `by_size` holds nothing above 31.
         unsafe { core::hint::assert_unchecked(class < CLASSES) };
         Some(class)
     }
@@ -330,6 +478,9 @@ impl Window {
 
     /// Bytes that blocks hold now.
     pub(crate) fn allocated(&self) -> u64 {
+        if self.is_void() {
+            return 0;
+        }
         self.header().max_allocated.wrapping_sub(self.header().room)
     }
 
@@ -354,73 +505,86 @@ impl Window {
 
     /// Where the hash of a call stack says that its site is.
     #[inline(always)]
-    pub(crate) fn site_place(&self, key: u64) -> usize {
-        u64::from((key as u32).wrapping_mul(SPREAD)).wrapping_shr(self.site_shift as u32) as usize
+    pub(crate) fn site_place(&self, key: u64) -> SitePlace {
+        // Addresses of instructions are multiples of 4, which leaves the low two bits without meaning.
+        self.place_in_bits(key << (SITE_SHIFT - 2))
     }
 
     /// The site of a call stack's hash, if it is where the hash says.
     #[inline(always)]
-    pub(crate) fn known_site(&self, key: u64) -> Option<(usize, SitePlace)> {
+    pub(crate) fn known_site(&self, key: u64) -> Option<SitePlace> {
         let place = self.site_place(key);
-        // SAFETY: `site_shift` leaves so many bits that there are as many places.
-        let entry = unsafe { self.sites.add(place) };
         // SAFETY: inside the table, which is committed and aligned; any bits are valid.
-        let found = unsafe { (*entry.as_ptr()).key } == key;
-        found.then_some((place, SitePlace(entry)))
+        let found = unsafe { (*self.site_at(place).as_ptr()).key } == key;
+        found.then_some(place)
     }
 
     /// Entry of a site; sites outside share the entries inside.
     #[inline(always)]
     pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
+        let mut entry = self.site_at(self.place_of(site));
         // SAFETY:
         // 1. The place is inside the table, committed and aligned to 8. It is borrowed through
         //    `self`, mutably.
         // 2. Any bits are a valid `SiteEntry`.
-        unsafe { self.place_of(site).0.as_mut() }
+        unsafe { entry.as_mut() }
     }
 
     #[inline(always)]
     pub(crate) fn place_of(&self, site: u16) -> SitePlace {
-        self.place_in_low_bits(site.into())
+        self.place_in_bits(u64::from(site) << SITE_SHIFT)
+    }
+
+    /// The place that `bits`, of which those below and above a place's are ignored, name.
+    #[inline(always)]
+    fn place_in_bits(&self, bits: u64) -> SitePlace {
+        SitePlace(bits as usize & self.site_mask)
     }
 
     #[inline(always)]
-    fn place_in_low_bits(&self, site: u64) -> SitePlace {
-        let index = site as usize & self.site_mask;
-        // SAFETY: the sites table has `site_mask + 1` entries, before the body and thus committed.
-        SitePlace(unsafe { self.sites.add(index) })
+    fn site_at(&self, place: SitePlace) -> NonNull<SiteEntry> {
+        // SAFETY: a place was masked so that it is inside the table, which lies before the body and thus is
+        // committed.
+        unsafe { self.sites.byte_add(place.0) }
     }
 
     /// Adds a block to the accounts.
+    pub(crate) fn credit(&mut self, owner: u16, place: SitePlace, size: usize) {
+        self.credit_from::<true>(self.header().room, owner, place, size);
+    }
+
+    /// Adds a block to the accounts; `room` is the header's, as it is now.
     #[inline(always)]
-    pub(crate) fn credit<const ACCOUNTS: bool>(
+    pub(crate) fn credit_from<const ACCOUNTS: bool>(
         &mut self,
+        room: u64,
         owner: u16,
-        mut place: SitePlace,
+        place: SitePlace,
         size: usize,
     ) {
         let size = size as u64;
+        let mut site = self.site_at(place);
+        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
+        let site = unsafe { site.as_mut() };
+        let (site_room, total) = (site.room.wrapping_add(1), settled(site.total));
         let header = self.header_mut();
-        match header.room.checked_sub(size) {
-            Some(room) => header.room = room,
+        match room.checked_sub(size) {
+            Some(left) => header.room = left,
             None => {
-                header.max_allocated = header.max_allocated.wrapping_add(size - header.room);
+                header.max_allocated = header.max_allocated.wrapping_add(size - room);
                 header.room = 0;
             }
         }
         if let Some(account) = self.account_mut::<ACCOUNTS>(owner) {
             *account = account.wrapping_add(1 << 32).wrapping_add(size);
         }
-        // SAFETY: a place is inside the table of this window, which is borrowed mutably.
-        let site = unsafe { place.0.as_mut() };
-        let (total, room) = (site.total.wrapping_add(1), site.room.wrapping_add(1));
-        let (mut left, above) = room.overflowing_sub(size << 32);
+        let (mut left, above) = site_room.overflowing_sub(size << 32);
         if above {
-            let more = size.wrapping_sub(room >> 32) as u32;
+            let more = size.wrapping_sub(site_room >> 32) as u32;
             site.peak = site.peak.wrapping_add(more);
-            left = room & 0xffff_ffff;
+            left = site_room & 0xffff_ffff;
         }
-        (site.room, site.total) = (left, total);
+        (site.room, site.total) = (left, total.wrapping_add(1));
     }
 
     /// Takes a block, of which the record is as it was made, off the accounts.
@@ -432,60 +596,87 @@ impl Window {
         if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
             *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
         }
-        // Above the site is the epoch.
-        let mut place = self.place_in_low_bits(record >> 32);
+        // Around the site are owner and epoch.
+        let mut site = self.site_at(self.place_in_bits(record >> (32 - SITE_SHIFT)));
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
-        let site = unsafe { place.0.as_mut() };
+        let site = unsafe { site.as_mut() };
         site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
     }
 
-    /// Takes a block of a class that is kept, if there is any.
+    /// The block of a class that was kept last, if there is any.
     #[inline(always)]
-    pub(crate) fn take_kept(&mut self, class: usize) -> Option<Kept> {
-        let hot = self.classes.get_mut(class)?;
+    pub(crate) fn newest_kept(&self, class: usize) -> Option<NewestKept> {
+        let hot = self.classes.get(class)?;
         // SAFETY: `top` is above the first place of the stack, so that this is a place of it.
         let (top, kept) = unsafe { (hot.top.sub(1), hot.top.sub(1).read()) };
-        if kept.record == 0 {
-            return None; // The first place.
-        }
-        hot.top = top;
-        Some(kept)
+        settled(kept.block as u64);
+        // The first place is empty.
+        (kept.record != 0).then_some(NewestKept(class, top, kept))
     }
 
-    /// How many blocks of a class are kept.
-    pub(crate) fn count_kept(&self, class: usize) -> usize {
-        self.classes.get(class).map_or(0, |hot| {
-            let left = hot.end.addr().get() - hot.top.addr().get();
-            KEPT_PLACES - 1 - left / size_of::<Kept>()
-        })
-    }
-
-    /// Where another block of a class can be kept, if there is room.
+    /// Takes what [`Window::newest_kept`] just found.
     #[inline(always)]
-    pub(crate) fn place_to_keep(&self, class: usize) -> Option<PlaceToKeep> {
-        let hot = self.classes.get(class)?;
-        (hot.top != hot.end).then_some(PlaceToKeep(class, hot.top))
-    }
-
-    /// Keeps a block where [`Window::place_to_keep`] just said.
-    #[inline(always)]
-    pub(crate) fn keep_at(&mut self, place: PlaceToKeep, kept: Kept) {
-        let PlaceToKeep(class, top) = place;
+    pub(crate) fn take_newest(&mut self, newest: NewestKept) -> Kept {
+        let NewestKept(class, top, kept) = newest;
         if let Some(hot) = self.classes.get_mut(class) {
-            // SAFETY: below the stack's end, hence a place of it.
-            unsafe {
-                top.write(kept);
-                hot.top = top.add(1);
-            }
+            hot.top = top;
         }
+        kept
     }
 
-    /// Keeps a block of a class; false if enough are kept.
+    /// Takes a block of a class that is kept, if there is any.
+    pub(crate) fn take_kept(&mut self, class: usize) -> Option<Kept> {
+        self.newest_kept(class)
+            .map(|newest| self.take_newest(newest))
+    }
+
+    /// What is kept of a class, oldest first.
+    pub(crate) fn kept(&self, class: usize) -> &[Kept] {
+        let Some(hot) = self.classes.get(class) else {
+            return &[];
+        };
+        if class >= SLAB_CLASSES + RUN_CLASSES || self.entries == 0 {
+            return &[];
+        }
+        let first = self.geometry.kept_offset + (first_kept_place(class) + 1) * size_of::<Kept>();
+        // SAFETY: the second place of the stack, at which what is kept begins.
+        let first = unsafe { self.base().add(first) };
+        let n = (hot.top.addr().get() - first.addr().get()) / size_of::<Kept>();
+        // SAFETY: so many places are in use up to `top`; the stack is borrowed through `self`.
+        unsafe { NonNull::slice_from_raw_parts(first.cast(), n).as_ref() }
+    }
+
+    /// Where another block of a class can be kept, if there is room. `RUNS` says whether it is a class of
+    /// runs.
+    #[inline(always)]
+    fn place_to_keep<const RUNS: bool>(class: &mut Class) -> Option<PlaceToKeep<'_>> {
+        let places = if RUNS { KEPT_RUNS } else { KEPT_BLOCKS };
+        // A stack is aligned to its size, so that only the end of it can be a multiple.
+        let is_full = class.top.addr().get() & (places * size_of::<Kept>() - 1) == 0;
+        (!is_full).then_some(PlaceToKeep(class))
+    }
+
+    /// Where the block of a slot can be kept, if there is room.
+    #[inline(always)]
+    pub(crate) fn place_for_slot(&mut self, slot: &Slot) -> Option<PlaceToKeep<'_>> {
+        let mut class = class_at(NonNull::from_mut(&mut self.classes), slot.class_offset);
+        // SAFETY: a place of `classes`, which is borrowed mutably.
+        Self::place_to_keep::<false>(unsafe { class.as_mut() })
+    }
+
+    /// Where a run of `more` units and one can be kept, if there is room.
+    #[inline(always)]
+    pub(crate) fn place_for_run(&mut self, more: usize) -> Option<PlaceToKeep<'_>> {
+        Self::place_to_keep::<true>(self.classes.get_mut(SLAB_CLASSES + more)?)
+    }
+
+    /// Keeps a block of a class of slabs; false if enough are kept.
     #[inline(always)]
     pub(crate) fn keep(&mut self, class: usize, kept: Kept) -> bool {
-        match self.place_to_keep(class) {
+        let class = self.classes.get_mut(class);
+        match class.and_then(Self::place_to_keep::<false>) {
             Some(place) => {
-                self.keep_at(place, kept);
+                place.keep(kept);
                 true
             }
             None => false,
@@ -495,12 +686,23 @@ impl Window {
     /// Writes the record of a kept block, which then is somebody's.
     #[inline(always)]
     pub(crate) fn record_kept(&mut self, kept: Kept, record: u64) -> NonNull<u8> {
-        // SAFETY: only blocks of slabs are kept, so that block and record lie inside the body.
+        // SAFETY: blocks of slabs lie inside the body with their records, runs inside the body with their
+        // records in the unit table.
         unsafe {
-            let block = self.body.add(kept.block as usize);
+            let block = self.body.offset(kept.block as isize);
             let records = self.body.cast::<u64>();
-            records.add(kept.record as usize).write(record);
+            records.offset(kept.record as isize).write(record);
             block
+        }
+    }
+
+    /// A run as it is kept.
+    #[inline(always)]
+    pub(crate) fn kept_run(&self, unit: usize) -> Kept {
+        let bytes = self.map.addr().get() as isize - self.body.addr().get() as isize;
+        Kept {
+            block: (unit * UNIT) as i32,
+            record: (bytes / 8 + unit as isize) as i32,
         }
     }
 
@@ -515,8 +717,9 @@ impl Window {
     /// of that unit) is part of.
     #[inline(always)]
     pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
-        let class = entry::class(part);
-        let params = self.classes.get(class)?;
+        let class_offset = entry::class_offset(part);
+        // SAFETY: a place of `classes`, which is borrowed.
+        let params = unsafe { class_at(NonNull::from_ref(&self.classes), class_offset).as_ref() };
         // Block 0 ends where the slab ends.
         let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
         // A rotation looks at the low five bits only. The distance is at least 1, and so is this.
@@ -526,13 +729,14 @@ impl Window {
         }
         let unit = (offset / UNIT) as u32 - entry::part(part);
         // `RECORDS` is the one that the number is more than the index.
-        let record = unit * (UNIT / 8) as u32 + number;
-        let block = offset as u32;
+        let record = (unit * (UNIT / 8) as u32 + number) as i32;
+        let block = offset as i32;
         // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is so many
         // before it. Its records lie inside.
         let place = unsafe { self.body.cast::<u64>().add(record as usize) };
         Some(Slot {
-            class,
+            class: entry::class(part),
+            class_offset,
             kept: Kept { block, record },
             place,
             // SAFETY: as above.

@@ -7,6 +7,7 @@
 //! written down before the target sees it, so that a crash of any kind leaves it behind.
 //! **Knows nothing of:** what the targets check: they panic when something is wrong.
 
+mod device_tree;
 mod mutate;
 mod targets;
 

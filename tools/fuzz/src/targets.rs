@@ -3,6 +3,7 @@
 //! **Invariant:** a target takes any bytes and panics only where the code under test is wrong.
 //! **Knows nothing of:** where inputs come from.
 
+use crate::device_tree;
 use std::cell::RefCell;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
@@ -53,6 +54,11 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "heap",
         run: heap,
         samples: Vec::new,
+    },
+    Target {
+        name: "device-tree",
+        run: device_tree::run,
+        samples: device_tree::samples,
     },
     Target {
         name: "sites",

@@ -9,11 +9,12 @@ mod packages;
 pub(crate) mod tests;
 
 use crate::images::{self, Images};
-use crate::{elf, paths, setup, tool, ui};
+use crate::{paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail};
 use cpio::Archive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tally_symbols::elf;
 
 pub(crate) use packages::{Unreachable, upstream_source};
 

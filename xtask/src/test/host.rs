@@ -18,6 +18,8 @@ const PORTABLE: &[&str] = &[
     "ldelf",
     "teec",
     "teestat",
+    "tally-symbols",
+    "tally-report",
     "xtask",
     "tally-fuzz",
 ];

@@ -6,6 +6,7 @@
 
 pub(crate) mod guest;
 mod host;
+mod report;
 
 use crate::images::{self, Config};
 use crate::{fuzz, lint, linux, tidy, tool, ui};
@@ -151,6 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if all || args.host {
         host::unit_tests(&mut report);
         house(&mut report);
+        report::run(&mut report);
         fuzzing(&mut report);
     }
     if all || args.miri {

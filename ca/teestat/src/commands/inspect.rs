@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use super::{Command, Form};
+use crate::advice::advise;
 use crate::client::inspect::{self as client, Subject};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, json, text};
@@ -41,9 +42,32 @@ pub(super) const COMMANDS: &[Command] = &[
         words: &[],
         run: |tool, words| tool.history(words),
     },
+    Command {
+        name: "advise",
+        forms: &[Form(
+            "",
+            "sizes as they are, the most that was used, what to set",
+        )],
+        words: &[],
+        run: |tool, words| tool.advise(words),
+    },
 ];
 
 impl Tool<'_, '_> {
+    fn advise(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let pools = crate::client::pools(self.context)?;
+        let tas = client::tas(self.context, &Subject::NOBODY)?;
+        let (history, _) = client::history(self.context)?;
+        let advice = advise(&pools, &tas, &history);
+        if self.as_json {
+            json::inspect::advice(self.out, &advice, self.names)?;
+        } else {
+            text::inspect::advice(self.out, &advice, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
     fn failures(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let rows = client::failures(self.context)?;

@@ -9,6 +9,7 @@ use tally_abi::pta::inspect::{HistoryRow, RegionRow, SessionRow, TaDetail, prot,
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
+use crate::advice::Advice;
 use crate::text::inspect::{FlagNames, NamedFailure, failed_pool_name, function_name, state_name};
 use crate::text::{Label, kind_name};
 
@@ -230,4 +231,22 @@ pub(crate) fn history(
         )
     })?;
     writeln!(out, ",\"dropped\":{dropped}}}")
+}
+
+pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
+    array(out, "advice", advice, |out, _, one| {
+        write!(
+            out,
+            "{{\"what\":\"{}\",\"now\":{},\"most\":{},\"set\":{},\"setting\":{},\"refused\":{}",
+            one.what,
+            one.now,
+            one.most,
+            OrNull(one.set),
+            Quoted(one.setting),
+            one.refused
+        )?;
+        uuid_fields(out, one.uuid, names)?;
+        out.write_char('}')
+    })?;
+    writeln!(out, "}}")
 }

@@ -15,6 +15,7 @@ use tally_abi::ta::{entry, flags};
 
 use super::{Label, Named, fragmentation, kind_name};
 use crate::Names;
+use crate::advice::Advice;
 
 /// `TA_FLAG_*` by name.
 pub(crate) struct FlagNames(pub(crate) u32);
@@ -448,4 +449,36 @@ pub(crate) fn history(
         writeln!(out, "{dropped} rows had no room and are forgotten")?;
     }
     Ok(())
+}
+
+pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
+    writeln!(
+        out,
+        "{:<14} {:>10} {:>10} {:>10}  setting",
+        "what", "now", "most used", "set to"
+    )?;
+    let mut whose = TeeUuid::nil();
+    for one in advice {
+        if one.uuid != whose {
+            whose = one.uuid;
+            writeln!(out, "{}", Named(whose, names))?;
+        }
+        let set = match one.set {
+            0 => String::from("-"),
+            set => alloc::format!("{set}"),
+        };
+        write!(
+            out,
+            "{:<14} {:>10} {:>10} {set:>10}  {}",
+            one.what, one.now, one.most, one.setting
+        )?;
+        if one.refused > 0 {
+            write!(out, ", {} refused", one.refused)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(
+        out,
+        "most used since boot or `teestat reset`; set to: half as much again, in whole pages"
+    )
 }

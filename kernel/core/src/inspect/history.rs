@@ -29,7 +29,7 @@ pub struct Ended {
     pub end: End,
     /// What is left of it.
     pub remains: Remains,
-    /// Heap bytes reserved.
+    /// Heap bytes declared.
     pub heap_size: u64,
     /// Stack bytes.
     pub stack_size: u64,

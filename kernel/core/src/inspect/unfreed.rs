@@ -8,6 +8,7 @@ use crate::addr::PAGE_SIZE;
 use crate::instance::{Instance, InstanceRef, Life, Remains};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
+use crate::mem::space::HeapRange;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::fmt::{self, Write};
@@ -18,18 +19,18 @@ const TOP_SITES: usize = 4;
 
 impl<M: Machine> Kernel<M> {
     /// Notes the end of an instance that is about to lose its memory; what it leaves.
-    pub fn note_ended(&self, state: &mut State, instance: InstanceRef) -> Option<Remains> {
+    pub fn note_ended(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        end: End,
+    ) -> Option<Remains> {
         let remains = self.remains(state, instance)?;
         let found = state.guest.instances.at(instance)?;
         // What never could be entered has used nothing.
         if found.life == Life::Loading {
             return Some(remains);
         }
-        let end = if found.killed || found.task.is_some() {
-            End::Died
-        } else {
-            End::Orderly
-        };
         if end == End::Orderly && remains.heap.live_blocks != 0 {
             self.print_unfreed(found, &remains);
         }
@@ -38,7 +39,7 @@ impl<M: Machine> Kernel<M> {
             uuid: found.uuid,
             end,
             remains,
-            heap_size: heap.map_or(0, |heap| heap.max),
+            heap_size: heap.map_or(0, |heap| declared(heap, &remains)),
             stack_size: found.stack_len,
             charged_max: u64::from(remains.charged_max) * PAGE_SIZE as u64,
         };
@@ -65,6 +66,13 @@ impl<M: Machine> Kernel<M> {
             log::error!("{}", line.text());
         }
     }
+}
+
+/// What a TA declared as its heap: what it reserved, less the books.
+fn declared(heap: HeapRange, remains: &Remains) -> u64 {
+    let blocks = u64::from(remains.heap.alloc.size);
+    let books = heap.committed.saturating_sub(blocks);
+    heap.max.saturating_sub(books)
 }
 
 fn write_site(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Result {

@@ -7,10 +7,13 @@
 use super::CallServices;
 use crate::call::Call;
 use crate::heap::LiveGroup;
+use crate::inspect::Which;
+use crate::inspect::regions::RegionCursor;
 use crate::instance::InstanceRef;
 use crate::kernel::State;
 use crate::machine::Machine;
 use crate::owner::OwnerId;
+use crate::pta_api::inspect::Inspect;
 use crate::pta_api::{AuditServices, Services, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
 use tally_abi::pta::watch::SnapshotRow;
@@ -94,7 +97,7 @@ impl<M: Machine> Writer<'_, '_, M> {
     fn section<T: IntoBytes + Immutable>(
         &mut self,
         kind: u32,
-        item: impl Fn(usize) -> Option<T>,
+        item: impl FnMut(usize) -> Option<T>,
     ) -> Result<(), SnapshotError> {
         let mut open = self.begin(kind, size_of::<T>())?;
         for record in (0..MAX_RECORDS).map_while(item) {
@@ -125,6 +128,19 @@ impl<M: Machine> Writer<'_, '_, M> {
             put(self, &groups[..count.min(MAX_GROUPS)], Some(index));
         }
         self.end(&open)
+    }
+}
+
+/// A list that tells where to go on, from `start`, as one that is asked item by item.
+fn walk<C: Copy, T>(
+    start: C,
+    next: impl Fn(C) -> Option<(T, C)>,
+) -> impl FnMut(usize) -> Option<T> {
+    let mut at = Some(start);
+    move |_| {
+        let found = at.and_then(&next);
+        at = found.as_ref().map(|(_, behind)| *behind);
+        found.map(|(item, _)| item)
     }
 }
 
@@ -193,10 +209,29 @@ impl<M: Machine> CallServices<'_, M> {
         writer.section(section::MEMINFO, |index| self.meminfo(index))?;
         writer.section(section::POOLS, |index| self.pool(index))?;
         writer.section(section::OWNERS, |index| self.owner(index))?;
+        writer.section(
+            section::TAS,
+            walk(0, |from| self.ta_detail(Which::ALL, from)),
+        )?;
+        let mut kernel = walk(0, |from| self.kernel_region(from));
+        let mut tas = walk(RegionCursor::default(), |from| {
+            self.ta_region(Which::ALL, from)
+        });
+        writer.section(section::REGIONS, |index| {
+            kernel(index).or_else(|| tas(index))
+        })?;
         writer.live()?;
         writer.section(section::COMMANDS, |index| {
             self.command(TeeUuid::nil(), index)
         })?;
+        writer.section(
+            section::FAILURES,
+            walk(0, |from| {
+                let row = self.failure(from)?;
+                Some((row, row.number + 1))
+            }),
+        )?;
+        writer.section(section::HISTORY, |index| self.history(index))?;
         header.total_bytes = writer.offset as u64;
         header.dropped = self.dropped(number);
         writer.write(0, header.as_bytes())?;

@@ -195,6 +195,8 @@ fn snapshot(bench: &Bench) -> Outcome {
     for kind in [
         section::POOLS,
         section::OWNERS,
+        section::TAS,
+        section::REGIONS,
         section::LIVE,
         section::COMMANDS,
     ] {

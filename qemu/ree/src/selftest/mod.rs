@@ -18,6 +18,7 @@ mod order;
 mod races;
 mod raw;
 mod sessions;
+pub(crate) mod soak;
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -138,7 +138,7 @@ fn instances_full(bench: &Bench) -> Outcome {
         // Another session of a TA that is loaded needs no instance; here none is.
         bench.refused(solo::UUID, ErrorKind::OutOfMemory)?;
         drop(open);
-        equal(n, 32, "instances")?;
+        equal(n, 96, "instances")?;
     }
     works(bench.open(solo::UUID)?.close())
 }

@@ -15,48 +15,48 @@ use zerocopy::FromBytes as _;
 
 /// One loaded segment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
+pub struct Segment {
     /// Address while running.
-    pub(crate) vaddr: u64,
+    pub vaddr: u64,
     /// Address it is loaded at.
-    pub(crate) paddr: u64,
+    pub paddr: u64,
     /// Where its bytes are in the file.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// Bytes in the file.
-    pub(crate) file_len: u64,
+    pub file_len: u64,
     /// Bytes in memory.
-    pub(crate) mem_len: u64,
+    pub mem_len: u64,
     /// Whether it is executable.
-    pub(crate) exec: bool,
+    pub exec: bool,
 }
 
 /// A linked program, read whole.
-pub(crate) struct Image {
+pub struct Image {
     /// Where it came from.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// The file.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Loaded segments by load address.
-    pub(crate) segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
     symbols: HashMap<String, u64>,
 }
 
 /// Bytes by kind of section.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sizes {
+pub struct Sizes {
     /// Code.
-    pub(crate) text: u64,
+    pub text: u64,
     /// Constants.
-    pub(crate) rodata: u64,
+    pub rodata: u64,
     /// Initialised data.
-    pub(crate) data: u64,
+    pub data: u64,
     /// Zero-initialised memory, stacks and reserved holes.
-    pub(crate) bss: u64,
+    pub bss: u64,
 }
 
 impl Image {
     /// Reads an AArch64 ELF file.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(path, bytes).with_context(|| format!("in {}", path.display()))
@@ -97,7 +97,7 @@ impl Image {
     }
 
     /// Lowest load address.
-    pub(crate) fn base(&self) -> Result<u64> {
+    pub fn base(&self) -> Result<u64> {
         match self.segments.first() {
             Some(segment) => Ok(segment.paddr),
             None => bail!(
@@ -108,7 +108,7 @@ impl Image {
     }
 
     /// Bytes from the lowest load address to the end of the last segment in memory.
-    pub(crate) fn mem_len(&self) -> u64 {
+    pub fn mem_len(&self) -> u64 {
         let end = self
             .segments
             .iter()
@@ -119,12 +119,12 @@ impl Image {
     }
 
     /// Address of a symbol.
-    pub(crate) fn symbol(&self, name: &str) -> Option<u64> {
+    pub fn symbol(&self, name: &str) -> Option<u64> {
         self.symbols.get(name).copied()
     }
 
     /// Offset in the raw image of the running address `vaddr`.
-    pub(crate) fn image_offset(&self, vaddr: u64) -> Option<u64> {
+    pub fn image_offset(&self, vaddr: u64) -> Option<u64> {
         let base = self.segments.first()?.paddr;
         let segment = self
             .segments
@@ -134,7 +134,7 @@ impl Image {
     }
 
     /// Running address of an offset in the raw image, inside executable segments only.
-    pub(crate) fn code_address(&self, image_offset: u64) -> Option<u64> {
+    pub fn code_address(&self, image_offset: u64) -> Option<u64> {
         let paddr = self.segments.first()?.paddr.checked_add(image_offset)?;
         let segment = self
             .segments
@@ -144,7 +144,7 @@ impl Image {
     }
 
     /// The raw image.
-    pub(crate) fn flatten(&self) -> Result<Vec<u8>> {
+    pub fn flatten(&self) -> Result<Vec<u8>> {
         let base = self.base()?;
         let mut raw = Vec::new();
         for segment in self.segments.iter().filter(|s| s.file_len > 0) {
@@ -166,7 +166,7 @@ impl Image {
     }
 
     /// A copy of the file without sections: headers and all that segments refer to.
-    pub(crate) fn stripped(&self) -> Result<Vec<u8>> {
+    pub fn stripped(&self) -> Result<Vec<u8>> {
         let header = FileHeader64::<LittleEndian>::parse(&*self.bytes)?;
         let endian = header.endian()?;
         let end = header
@@ -183,7 +183,7 @@ impl Image {
     }
 
     /// The head of a trusted application: section `.ta_head`, else the lowest address.
-    pub(crate) fn ta_head(&self) -> Result<TaHead> {
+    pub fn ta_head(&self) -> Result<TaHead> {
         let file = ElfFile64::<LittleEndian>::parse(&*self.bytes)?;
         let bytes = match file.section_by_name(".ta_head") {
             Some(section) => section.data()?,
@@ -199,7 +199,7 @@ impl Image {
     }
 
     /// Executable sections as (running address, bytes).
-    pub(crate) fn code(&self) -> Result<Vec<(u64, Vec<u8>)>> {
+    pub fn code(&self) -> Result<Vec<(u64, Vec<u8>)>> {
         let file = ElfFile64::<LittleEndian>::parse(&*self.bytes)?;
         let mut out = Vec::new();
         for section in file.sections() {
@@ -214,7 +214,7 @@ impl Image {
     }
 
     /// Bytes by kind.
-    pub(crate) fn sizes(&self) -> Result<Sizes> {
+    pub fn sizes(&self) -> Result<Sizes> {
         let file = ElfFile64::<LittleEndian>::parse(&*self.bytes)?;
         let mut sizes = Sizes::default();
         for section in file.sections() {

@@ -1,0 +1,369 @@
+//! The walk over a pool's body, from its start or from where an earlier one stopped.
+//!
+//! **Invariant:** every step goes on by at least 16 bytes, so that a walk ends whatever the memory holds; it
+//! looks at the memory in the order of addresses, at each word once or twice.
+//! **Knows nothing of:** what the pieces add up to.
+
+use crate::classes::{Class, TABLE, UNIT};
+use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB};
+use crate::first_fit::{self, GRANULE};
+use crate::layout::Strategy;
+use crate::slabs::{block_offset, record_word};
+use crate::stats::{Block, OwnerId, SiteId};
+use crate::view::{Inconsistent, Reader, View};
+
+/// Words read at a time: of the map, and of a slab's records.
+const BATCH: usize = 32;
+
+/// What a pool consists of, in the order of addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece {
+    /// A free run or an empty slab; neighbours may follow. Kept runs are those that wait for a block.
+    Run { bytes: usize, kept: bool },
+    /// A free block in a slab.
+    Slot { bytes: usize, kept: bool },
+    /// Records and padding.
+    Overhead { bytes: usize },
+    /// A live block.
+    Block(Block),
+}
+
+pub(crate) fn only_block(
+    piece: Result<Piece, Inconsistent>,
+) -> Option<Result<Block, Inconsistent>> {
+    match piece {
+        Ok(Piece::Block(block)) => Some(Ok(block)),
+        Ok(Piece::Run { .. } | Piece::Slot { .. } | Piece::Overhead { .. }) => None,
+        Err(err) => Some(Err(err)),
+    }
+}
+
+/// Live blocks of a [`View`] that it owns. After an error there are no more.
+pub struct ViewBlocks<R>(Option<Pieces<View<R>>>);
+
+impl<R: Reader> ViewBlocks<R> {
+    pub(crate) fn of(view: Result<View<R>, Inconsistent>) -> Self {
+        Self(view.ok().map(|view| Pieces::from(view, 0)))
+    }
+}
+
+impl<R: Reader> Iterator for ViewBlocks<R> {
+    type Item = Result<Block, Inconsistent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.as_mut()?.find_map(only_block)
+    }
+}
+
+pub(crate) trait AsView {
+    type R: Reader;
+    fn view(&self) -> &View<Self::R>;
+}
+
+impl<R: Reader> AsView for View<R> {
+    type R = R;
+    fn view(&self) -> &View<R> {
+        self
+    }
+}
+
+impl<R: Reader> AsView for &View<R> {
+    type R = R;
+    fn view(&self) -> &View<R> {
+        self
+    }
+}
+
+/// The slab being walked.
+#[derive(Clone, Copy)]
+struct SlabWalk {
+    unit: u32,
+    class: &'static Class,
+    free: u32,
+    /// Blocks still to come; they go by falling index, which is by rising address.
+    left: u32,
+    records: [u64; BATCH],
+}
+
+/// Walks the body from some place to its end.
+pub(crate) struct Pieces<V> {
+    view: V,
+    /// Next byte of the body.
+    at: usize,
+    /// The walk begins where another one stopped, since when the pool may have changed.
+    resumed: bool,
+    /// A block that begins where the walk is (first fit).
+    pending: Option<Block>,
+    slab: Option<SlabWalk>,
+    batch: [u64; BATCH],
+    batch_start: usize,
+    batch_len: usize,
+}
+
+impl<V: AsView> Pieces<V> {
+    /// Walks from byte `at` of the body: 0, or what [`Pieces::position`] gave.
+    pub(crate) fn from(view: V, at: usize) -> Self {
+        Self {
+            view,
+            at,
+            resumed: at > 0,
+            pending: None,
+            slab: None,
+            batch: [0; BATCH],
+            batch_start: 0,
+            batch_len: 0,
+        }
+    }
+
+    /// Where another walk can go on.
+    pub(crate) fn position(&self) -> usize {
+        match (&self.slab, &self.pending) {
+            (_, Some(block)) => block.offset - self.view.view().geometry().body_offset,
+            (Some(slab), None) => block_offset(slab.class, slab.unit, slab.left - 1),
+            (None, None) => self.at,
+        }
+    }
+
+    /// Word of the map.
+    fn map(&mut self, index: usize) -> Result<u64, Inconsistent> {
+        let in_batch = index.wrapping_sub(self.batch_start);
+        if in_batch < self.batch_len {
+            return self.batch.get(in_batch).copied().ok_or(Inconsistent);
+        }
+        let view = self.view.view();
+        let len = BATCH.min(view.geometry().map_words.saturating_sub(index));
+        if len == 0 {
+            return Err(Inconsistent);
+        }
+        view.read_words(view.geometry().map_offset + index * 8, &mut self.batch, len)?;
+        (self.batch_start, self.batch_len) = (index, len);
+        self.batch.first().copied().ok_or(Inconsistent)
+    }
+
+    fn block(&self, offset: usize, size: usize, usable: usize, record: u64) -> Block {
+        self.view.view().block_of(offset, size, usable, record)
+    }
+
+    fn next_in_slab(&mut self, mut slab: SlabWalk) -> Result<Piece, Inconsistent> {
+        let index = slab.left - 1;
+        slab.left = index;
+        self.slab = (index > 0).then_some(slab);
+        let bytes = slab.class.size as usize;
+        let record = *slab.records.get(index as usize).ok_or(Inconsistent)?;
+        let in_mask = slab.free >> (31 - index) & 1 != 0;
+        if !entry::is_live(record) {
+            return Ok(Piece::Slot {
+                bytes,
+                kept: !in_mask,
+            });
+        }
+        let size = entry::record_size(record);
+        // What the mask says is free has no other record.
+        if size > bytes || in_mask {
+            return Err(Inconsistent);
+        }
+        let offset = block_offset(slab.class, slab.unit, index);
+        Ok(Piece::Block(self.block(offset, size, bytes, record)))
+    }
+
+    /// Begins to walk a slab whose first unit has `entry`, at its first block that does not begin before
+    /// `from`. A slab without a live block is one piece.
+    fn enter_slab(&mut self, unit: usize, entry: u64, from: usize) -> Result<Piece, Inconsistent> {
+        let class = TABLE.get(entry::class(entry)).ok_or(Inconsistent)?;
+        let (free, blocks) = (entry::free_mask(entry), usize::from(class.blocks));
+        if entry::part(entry) != 0 || free & !class.all_free != 0 {
+            return Err(Inconsistent);
+        }
+        let view = self.view.view();
+        let end = (unit + usize::from(class.units)) * UNIT;
+        if end > view.body_bytes() {
+            return Err(Inconsistent);
+        }
+        let mut records = [0; BATCH];
+        let at = view.geometry().body_offset + record_word(unit as u32, 0) * 8;
+        view.read_words(at, &mut records, blocks)?;
+        let begun_before = from > unit * UNIT;
+        self.at = end;
+        if !begun_before && !records.iter().any(|&record| entry::is_live(record)) {
+            return Ok(Piece::Run {
+                bytes: usize::from(class.units) * UNIT,
+                kept: true,
+            });
+        }
+        let slab = SlabWalk {
+            unit: unit as u32,
+            class,
+            free,
+            left: blocks.min(end.saturating_sub(from) / usize::from(class.size)) as u32,
+            records,
+        };
+        if begun_before && slab.left > 0 {
+            return self.next_in_slab(slab);
+        }
+        self.slab = (slab.left > 0).then_some(slab);
+        Ok(Piece::Overhead {
+            bytes: usize::from(class.units) * UNIT - blocks * usize::from(class.size),
+        })
+    }
+
+    fn next_unit(&mut self) -> Result<Piece, Inconsistent> {
+        let unit = self.at / UNIT;
+        let room = (self.view.view().body_bytes() - self.at) / UNIT;
+        let entry = self.map(unit)?;
+        let (units, piece) = match entry::kind(entry) {
+            kind @ (FREE | KEPT) => {
+                let units = entry::len(entry) as usize;
+                let bytes = units * UNIT;
+                let kept = kind == KEPT;
+                (units, Piece::Run { bytes, kept })
+            }
+            SLAB => return self.enter_slab(unit, entry, self.at),
+            BLOCK => {
+                let size = entry::record_size(entry);
+                let units = size.max(1).div_ceil(UNIT);
+                let block = self.block(self.at, size, units * UNIT, entry);
+                (units, Piece::Block(block))
+            }
+            LARGE => {
+                let second = self.map(unit + 1)?;
+                if entry::kind(second) != LENGTH {
+                    return Err(Inconsistent);
+                }
+                let units = entry::len(second) as usize;
+                let usable = units * UNIT;
+                let size = usable
+                    .checked_sub(entry::slack(entry) as usize)
+                    .ok_or(Inconsistent)?;
+                let block = self.block(self.at, size, usable, entry);
+                (units, Piece::Block(block))
+            }
+            _ => return Err(Inconsistent),
+        };
+        if units == 0 || units > room {
+            return Err(Inconsistent);
+        }
+        self.at += units * UNIT;
+        Ok(piece)
+    }
+
+    /// Goes to the next unit at which something begins, or to the slab that `at` is in.
+    fn resume_units(&mut self) -> Result<Piece, Inconsistent> {
+        let unit = self.at / UNIT;
+        let entry = self.map(unit)?;
+        match entry::kind(entry) {
+            SLAB => {
+                let first = unit
+                    .checked_sub(entry::part(entry) as usize)
+                    .ok_or(Inconsistent)?;
+                let head = self.map(first)?;
+                if entry::kind(head) != SLAB {
+                    return Err(Inconsistent);
+                }
+                self.resumed = false;
+                self.enter_slab(first, head, self.at)
+            }
+            FREE | KEPT | BLOCK | LARGE if self.at.is_multiple_of(UNIT) => {
+                self.resumed = false;
+                self.next_unit()
+            }
+            _ => {
+                // What was here is gone, and something else lies across.
+                let bytes = UNIT - self.at % UNIT;
+                self.at += bytes;
+                Ok(Piece::Overhead { bytes })
+            }
+        }
+    }
+
+    /// Offset of the first block start at or after `from`.
+    fn next_start(&mut self, from: usize) -> Result<Option<usize>, Inconsistent> {
+        let bits = self.view.view().body_bytes() / GRANULE;
+        let mut bit = from / GRANULE;
+        while bit < bits {
+            let word = self.map(bit / 64)? >> (bit % 64);
+            if word != 0 {
+                let found = bit + word.trailing_zeros() as usize;
+                return Ok((found < bits).then_some(found * GRANULE));
+            }
+            bit = (bit / 64 + 1) * 64;
+        }
+        Ok(None)
+    }
+
+    fn next_chunk(&mut self) -> Result<Piece, Inconsistent> {
+        let body_bytes = self.view.view().body_bytes();
+        let resumed = core::mem::take(&mut self.resumed);
+        let Some(offset) = self.next_start(self.at)? else {
+            let bytes = body_bytes - self.at;
+            self.at = body_bytes;
+            return Ok(Piece::Run { bytes, kept: false });
+        };
+        let view = self.view.view();
+        let head = (view.geometry().body_offset + offset)
+            .checked_sub(16)
+            .ok_or(Inconsistent)?;
+        let [record, size] = view.words(head)?;
+        let chunk =
+            first_fit::Chunk::parse(offset, record, size, body_bytes).ok_or(Inconsistent)?;
+        let start = offset - chunk.front;
+        if start > self.at {
+            let bytes = start - self.at;
+            self.at = start;
+            return Ok(Piece::Run { bytes, kept: false });
+        }
+        let (block, is_begun) = (
+            self.block(offset, chunk.size, chunk.usable, record),
+            start < self.at,
+        );
+        self.at = offset + chunk.usable;
+        if is_begun {
+            // The walk before this one has had the head.
+            return if resumed {
+                Ok(Piece::Block(block))
+            } else {
+                Err(Inconsistent)
+            };
+        }
+        self.pending = Some(block);
+        Ok(Piece::Overhead { bytes: chunk.front })
+    }
+}
+
+impl<R: Reader> View<R> {
+    /// The block at `offset` in the body, as its record says.
+    pub(crate) fn block_of(&self, offset: usize, size: usize, usable: usize, record: u64) -> Block {
+        Block {
+            offset: self.geometry().body_offset + offset,
+            size,
+            usable,
+            owner: OwnerId(entry::record_owner(record)),
+            site: SiteId(entry::record_site(record)),
+            epoch: entry::record_epoch(record),
+        }
+    }
+}
+
+impl<V: AsView> Iterator for Pieces<V> {
+    type Item = Result<Piece, Inconsistent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let piece = if let Some(block) = self.pending.take() {
+            Ok(Piece::Block(block))
+        } else if let Some(slab) = self.slab {
+            self.next_in_slab(slab)
+        } else if self.at >= self.view.view().body_bytes() {
+            return None;
+        } else {
+            match self.view.view().strategy() {
+                Strategy::Segregated if self.resumed => self.resume_units(),
+                Strategy::Segregated => self.next_unit(),
+                Strategy::FirstFit => self.next_chunk(),
+            }
+        };
+        if piece.is_err() {
+            self.at = self.view.view().body_bytes();
+            (self.slab, self.pending) = (None, None);
+        }
+        Some(piece)
+    }
+}

@@ -1,0 +1,126 @@
+//! A snapshot with names: who holds what, and where it was allocated.
+//!
+//! **Invariant:** every record of the snapshot is in here, in its order; nothing is added up or
+//! left out.
+//! **Knows nothing of:** how it is shown.
+
+use crate::names::{Names, Stack};
+use crate::snapshot::{Snapshot, text};
+use std::collections::HashMap;
+use tally_abi::TeeUuid;
+use tally_abi::pta::memleak::{LeakRecord, owner_kind};
+
+/// A snapshot with names.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// As read.
+    pub snapshot: Snapshot,
+    /// File it came from, for people.
+    pub file: String,
+    /// Stacks of `snapshot.live`, one for each.
+    pub live: Vec<Stack>,
+    /// Stacks of `snapshot.sites`, one for each.
+    pub sites: Vec<Stack>,
+    /// Stacks of `snapshot.failures`, one for each.
+    pub failures: Vec<Stack>,
+    names: HashMap<TeeUuid, String>,
+}
+
+impl Account {
+    /// Names everything in `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, file: &str, names: &dyn Names) -> Self {
+        let live = snapshot
+            .live
+            .iter()
+            .map(|record| Stack::new(names, record.image, &record.frames))
+            .collect();
+        let sites = snapshot
+            .sites
+            .iter()
+            .map(|site| Stack::new(names, site.pool, &site.frames))
+            .collect();
+        let failures = snapshot
+            .failures
+            .iter()
+            .map(|failure| Stack::new(names, failure.image, &failure.frames))
+            .collect();
+        let mut account = Self {
+            file: file.to_owned(),
+            live,
+            sites,
+            failures,
+            names: HashMap::new(),
+            snapshot: Snapshot::default(),
+        };
+        let uuids = (snapshot.live.iter().flat_map(|r| [r.owner, r.image]))
+            .chain(snapshot.tas.iter().map(|ta| ta.uuid))
+            .chain(snapshot.pools.iter().map(|pool| pool.owner))
+            .chain(snapshot.owners.iter().map(|owner| owner.uuid))
+            .chain(snapshot.sites.iter().map(|site| site.pool))
+            .chain(snapshot.classes.iter().map(|class| class.pool))
+            .chain(snapshot.regions.iter().map(|region| region.owner))
+            .chain(snapshot.commands.iter().map(|command| command.uuid))
+            .chain(snapshot.failures.iter().flat_map(|f| [f.owner, f.image]))
+            .chain(snapshot.history.iter().map(|row| row.uuid))
+            .chain([snapshot.header.subject]);
+        for uuid in uuids.filter(|&uuid| uuid != TeeUuid::nil()) {
+            if let Some(name) = names.program(uuid) {
+                account.names.insert(uuid, name);
+            }
+        }
+        account.snapshot = snapshot;
+        account
+    }
+
+    /// A TA's short name, or its UUID.
+    #[must_use]
+    pub fn ta(&self, uuid: TeeUuid) -> String {
+        match self.names.get(&uuid) {
+            Some(name) => name.clone(),
+            None => uuid.to_string(),
+        }
+    }
+
+    /// What a pool is called: the TA's name, or `kernel` for nil.
+    #[must_use]
+    pub fn program(&self, uuid: TeeUuid) -> String {
+        if uuid == TeeUuid::nil() {
+            "kernel".to_owned()
+        } else {
+            self.ta(uuid)
+        }
+    }
+
+    /// An owner for people, one session like any other of the same TA.
+    #[must_use]
+    pub fn owner(&self, kind: u32, label: &[u8], uuid: TeeUuid) -> String {
+        match kind {
+            owner_kind::TA => format!("TA {}", self.ta(uuid)),
+            owner_kind::SESSION if uuid == TeeUuid::nil() => "sessions of pseudo-TAs".to_owned(),
+            owner_kind::SESSION => format!("sessions of {}", self.ta(uuid)),
+            _ => match text(label) {
+                label if label.is_empty() => "unnamed".to_owned(),
+                label => label,
+            },
+        }
+    }
+
+    /// As [`Self::owner`].
+    #[must_use]
+    pub fn owner_of(&self, record: &LeakRecord) -> String {
+        self.owner(record.owner_kind, &record.label, record.owner)
+    }
+}
+
+/// Name of an owner's kind.
+#[must_use]
+pub fn kind_name(kind: u32) -> &'static str {
+    match kind {
+        owner_kind::KERNEL => "kernel",
+        owner_kind::GUEST => "guest",
+        owner_kind::TA => "ta",
+        owner_kind::SESSION => "session",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,173 @@
+//! One card a TA: what it is doing, what it has, and what its sizes should be.
+//!
+//! **Invariant:** every figure of [`TaDetail`] is on the card, to the byte.
+//! **Knows nothing of:** other TAs.
+
+use super::table::escape;
+use crate::account::Account;
+use crate::advice::{self, Advice, Verdict};
+use crate::shown::{self, percent, rough, thousands};
+use std::fmt::Write as _;
+use tally_abi::pta::inspect::{TaDetail, state};
+
+/// The cards of all TAs.
+pub(super) fn write(account: &Account, out: &mut String) {
+    out.push_str("<div class=\"cards\">");
+    for ta in &account.snapshot.tas {
+        card(account, ta, out);
+    }
+    out.push_str("</div>");
+}
+
+// Writing to a string does not fail.
+fn card(account: &Account, ta: &TaDetail, out: &mut String) {
+    let state = shown::state_name(ta.state);
+    let doing = if ta.state == state::BUSY {
+        let since = account
+            .snapshot
+            .header
+            .at_ms
+            .saturating_sub(ta.busy_since_ms);
+        format!(
+            "busy in {} of session {} for {} ms",
+            shown::entry_name(ta.function, ta.command),
+            ta.session,
+            thousands(since)
+        )
+    } else {
+        state.to_owned()
+    };
+    let sessions = if ta.sessions == 1 {
+        "session"
+    } else {
+        "sessions"
+    };
+    let _ = write!(
+        out,
+        "<article class=\"card\"><h3>{} <span class=\"badge {state}\">{}</span></h3>\
+         <p class=\"dim\"><code>{}</code> instance {}, {} {sessions}, loaded at {} ms</p>",
+        escape(&account.ta(ta.uuid)),
+        escape(&doing),
+        ta.uuid,
+        ta.instance,
+        ta.sessions,
+        thousands(ta.loaded_ms)
+    );
+    let whole = ta.vss.max(ta.rss).max(1);
+    for (name, help, bytes) in [
+        ("VSS", "addresses mapped or promised", ta.vss),
+        ("RSS", "memory mapped, shared parts whole", ta.rss),
+        ("PSS", "memory mapped, shared parts divided", ta.pss),
+        ("USS", "memory that its end would free", ta.uss),
+    ] {
+        meter(name, help, bytes, whole, "c2", out);
+    }
+    out.push_str("<h4>Heap</h4>");
+    let heap = &ta.heap.alloc;
+    let size = u64::from(heap.size).max(1);
+    meter(
+        "in use",
+        "allocated now",
+        heap.allocated.into(),
+        size,
+        "c4",
+        out,
+    );
+    meter(
+        "most",
+        "most allocated at a time",
+        heap.max_allocated.into(),
+        size,
+        "c4",
+        out,
+    );
+    let free = u64::from(heap.size.saturating_sub(heap.allocated));
+    let broken = free.saturating_sub(ta.heap.largest_free);
+    let _ = write!(
+        out,
+        "<p class=\"dim\">{} blocks; largest free chunk {} of {} free ({} % in smaller pieces); \
+         {} refused</p>",
+        thousands(ta.heap.live_blocks),
+        thousands(ta.heap.largest_free),
+        thousands(free),
+        percent(broken, free),
+        thousands(heap.num_alloc_fail.into())
+    );
+    if ta.heap.inconsistent != 0 {
+        out.push_str("<p class=\"warn\">the heap's own bookkeeping does not add up</p>");
+    }
+    advice(&advice::heap(ta), out);
+    out.push_str("<h4>Stack</h4>");
+    meter(
+        "deepest",
+        "deepest use so far",
+        ta.stack_deepest,
+        ta.stack.max(1),
+        "c6",
+        out,
+    );
+    advice(&advice::stack(ta), out);
+    figures(ta, out);
+    out.push_str("</article>");
+}
+
+fn figures(ta: &TaDetail, out: &mut String) {
+    out.push_str("<details><summary>All figures</summary><dl>");
+    for (name, figure) in [
+        ("code", ta.code),
+        ("data", ta.data),
+        ("stack", ta.stack),
+        ("stack deepest", ta.stack_deepest),
+        ("heap committed", ta.heap_committed),
+        ("heap reserved", ta.heap_reserved),
+        ("heap size", ta.heap.alloc.size.into()),
+        ("heap allocated", ta.heap.alloc.allocated.into()),
+        ("heap most", ta.heap.alloc.max_allocated.into()),
+        ("heap bookkeeping", ta.heap.metadata),
+        ("allocations", ta.heap.num_get),
+        ("releases", ta.heap.num_release),
+        ("page tables", ta.tables),
+        ("kernel heap for it", ta.kernel_heap),
+        ("kernel blocks for it", ta.kernel_blocks),
+        ("shared memory mapped", ta.shared),
+        ("charged", ta.charged),
+        ("charged at most", ta.charged_max),
+        ("quota", ta.quota),
+        ("VSS", ta.vss),
+        ("RSS", ta.rss),
+        ("PSS", ta.pss),
+        ("USS", ta.uss),
+    ] {
+        let _ = write!(
+            out,
+            "<div><dt>{name}</dt><dd data-v=\"{figure}\">{}</dd></div>",
+            thousands(figure)
+        );
+    }
+    out.push_str("</dl></details>");
+}
+
+fn meter(name: &str, help: &str, bytes: u64, whole: u64, colour: &str, out: &mut String) {
+    let share = percent(bytes.min(whole), whole);
+    let _ = write!(
+        out,
+        "<div class=\"meter\" title=\"{help}: {} bytes\"><span>{name}</span>\
+         <i class=\"{colour}\"><b style=\"width:{share}%\"></b></i><span class=\"n\">{}</span></div>",
+        thousands(bytes),
+        rough(bytes)
+    );
+}
+
+fn advice(advice: &Advice, out: &mut String) {
+    let class = match advice.verdict {
+        Verdict::Fits => "fits",
+        Verdict::Raise => "raise",
+        Verdict::Lower => "lower",
+        Verdict::Unknown => "dim",
+    };
+    let _ = write!(
+        out,
+        "<p class=\"advice {class}\">{}</p>",
+        escape(&advice.text)
+    );
+}

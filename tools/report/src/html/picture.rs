@@ -1,0 +1,349 @@
+//! Pictures to scale: memory as squares of a page each, areas by size, lines over time.
+//!
+//! **Invariant:** areas and heights are proportional to the figures; each figure is also there as
+//! text (a `<title>`), to the byte.
+//! **Knows nothing of:** what the figures mean.
+
+use super::table::escape;
+use crate::shown::{rough, thousands};
+use std::fmt::Write as _;
+
+/// One part of a whole.
+pub(super) struct Part {
+    /// What it is.
+    pub(super) name: String,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// CSS class of its colour.
+    pub(super) colour: String,
+}
+
+/// CSS class of the `n`th colour.
+pub(super) fn colour(n: usize) -> String {
+    format!("c{}", n % 12)
+}
+
+const COLUMNS: u64 = 128;
+const CELL: f64 = 8.0;
+const PAGE: u64 = 4096;
+
+/// Memory as a grid: one cell a page of 4 KiB (more, when there are very many), uses one after the
+/// other.
+pub(super) fn memory_map(parts: &[Part], label: &str) -> String {
+    let total = parts
+        .iter()
+        .fold(0u64, |sum, part| sum.saturating_add(part.bytes));
+    let cell_bytes = (total / 8192).max(PAGE);
+    let cells = |bytes: u64| bytes as f64 / cell_bytes as f64;
+    let rows = (cells(total) / COLUMNS as f64).ceil();
+    let (width, height) = (COLUMNS as f64 * CELL, rows * CELL);
+    let mut svg = format!(
+        "<svg class=\"map\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">\
+         <defs><pattern id=\"cells\" width=\"{CELL}\" height=\"{CELL}\" \
+         patternUnits=\"userSpaceOnUse\"><path d=\"M{CELL} 0H0V{CELL}\" class=\"grid\"/>\
+         </pattern></defs>",
+        escape(label)
+    );
+    let mut at = 0u64;
+    for part in parts.iter().filter(|part| part.bytes > 0) {
+        let (start, end) = (cells(at), cells(at.saturating_add(part.bytes)));
+        let _ = write!(
+            svg,
+            "<g class=\"{}\"><title>{}: {} bytes</title>",
+            part.colour,
+            escape(&part.name),
+            thousands(part.bytes)
+        );
+        runs(start, end, &mut svg);
+        svg.push_str("</g>");
+        at = at.saturating_add(part.bytes);
+    }
+    let _ = write!(
+        svg,
+        "<rect width=\"{width}\" height=\"{height}\" fill=\"url(#cells)\" pointer-events=\"none\"/></svg>"
+    );
+    svg
+}
+
+/// Rectangles for the cells from `start` to `end`: the rest of a row, whole rows, part of a row.
+fn runs(start: f64, end: f64, svg: &mut String) {
+    let columns = COLUMNS as f64;
+    let mut rect = |from: f64, to: f64, row: f64, rows: f64| {
+        if to > from && rows > 0.0 {
+            let _ = write!(
+                svg,
+                "<rect x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{:.2}\"/>",
+                from * CELL,
+                row * CELL,
+                (to - from) * CELL,
+                rows * CELL
+            );
+        }
+    };
+    let (first, last) = ((start / columns).floor(), (end / columns).floor());
+    if first == last {
+        rect(start - first * columns, end - last * columns, first, 1.0);
+        return;
+    }
+    let whole = if start > first * columns {
+        rect(start - first * columns, columns, first, 1.0);
+        first + 1.0
+    } else {
+        first
+    };
+    rect(0.0, columns, whole, last - whole);
+    rect(0.0, end - last * columns, last, 1.0);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Area {
+    x: f64,
+    y: f64,
+    w: f64,
+    h: f64,
+}
+
+const MAP_W: f64 = 1000.0;
+const MAP_H: f64 = 380.0;
+
+/// Parts as areas, the largest first.
+pub(super) fn treemap(mut parts: Vec<Part>, label: &str) -> String {
+    parts.retain(|part| part.bytes > 0);
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    let sizes: Vec<f64> = parts.iter().map(|part| part.bytes as f64).collect();
+    let areas = squarify(
+        &sizes,
+        Area {
+            x: 0.0,
+            y: 0.0,
+            w: MAP_W,
+            h: MAP_H,
+        },
+    );
+    let mut svg = format!(
+        "<svg class=\"treemap\" viewBox=\"0 0 {MAP_W} {MAP_H}\" role=\"img\" aria-label=\"{}\">",
+        escape(label)
+    );
+    for (part, area) in parts.iter().zip(areas) {
+        let Area { x, y, w, h } = area;
+        let name = escape(&part.name);
+        let _ = write!(
+            svg,
+            "<g class=\"{}\"><title>{name}: {} bytes</title><rect x=\"{x:.2}\" y=\"{y:.2}\" \
+             width=\"{w:.2}\" height=\"{h:.2}\"/>",
+            part.colour,
+            thousands(part.bytes)
+        );
+        let room = (w / 8.2) as usize;
+        if h > 20.0 && room >= 4 {
+            let _ = write!(
+                svg,
+                "<text x=\"{:.2}\" y=\"{:.2}\">{}</text>",
+                x + 6.0,
+                y + 17.0,
+                escape(&shortened(&part.name, room))
+            );
+            if h > 38.0 {
+                let _ = write!(
+                    svg,
+                    "<text class=\"dim\" x=\"{:.2}\" y=\"{:.2}\">{}</text>",
+                    x + 6.0,
+                    y + 34.0,
+                    rough(part.bytes)
+                );
+            }
+        }
+        svg.push_str("</g>");
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+fn shortened(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(1)).collect();
+    format!("{kept}\u{2026}")
+}
+
+/// Squarified layout (Bruls, Huizing, van Wijk): `sizes` in falling order fill `area`.
+fn squarify(sizes: &[f64], area: Area) -> Vec<Area> {
+    let total: f64 = sizes.iter().sum();
+    if total <= 0.0 {
+        return Vec::new();
+    }
+    let scale = area.w * area.h / total;
+    let scaled: Vec<f64> = sizes.iter().map(|size| size * scale).collect();
+    let mut out = Vec::with_capacity(sizes.len());
+    let (mut rest, mut from) = (area, 0);
+    while from < scaled.len() {
+        let side = rest.w.min(rest.h);
+        let mut to = from + 1;
+        while to < scaled.len() && worst(&scaled[from..=to], side) <= worst(&scaled[from..to], side)
+        {
+            to += 1;
+        }
+        let row: f64 = scaled[from..to].iter().sum();
+        let along_height = rest.w >= rest.h;
+        let thickness = if side > 0.0 { row / side } else { 0.0 };
+        let mut offset = 0.0;
+        for size in &scaled[from..to] {
+            let length = if thickness > 0.0 {
+                size / thickness
+            } else {
+                0.0
+            };
+            out.push(if along_height {
+                Area {
+                    x: rest.x,
+                    y: rest.y + offset,
+                    w: thickness,
+                    h: length,
+                }
+            } else {
+                Area {
+                    x: rest.x + offset,
+                    y: rest.y,
+                    w: length,
+                    h: thickness,
+                }
+            });
+            offset += length;
+        }
+        if along_height {
+            rest.x += thickness;
+            rest.w = (rest.w - thickness).max(0.0);
+        } else {
+            rest.y += thickness;
+            rest.h = (rest.h - thickness).max(0.0);
+        }
+        from = to;
+    }
+    out
+}
+
+/// The worst ratio of sides in a row of `sizes` along a side of length `side`.
+fn worst(sizes: &[f64], side: f64) -> f64 {
+    let sum: f64 = sizes.iter().sum();
+    let (mut low, mut high) = (f64::MAX, 0.0f64);
+    for &size in sizes {
+        low = low.min(size);
+        high = high.max(size);
+    }
+    (side * side * high / (sum * sum)).max(sum * sum / (side * side * low))
+}
+
+/// A line over time.
+pub(super) struct Series {
+    /// What it shows.
+    pub(super) name: String,
+    /// Milliseconds since boot, figure.
+    pub(super) points: Vec<(u64, u64)>,
+}
+
+const PLOT_W: f64 = 320.0;
+const PLOT_H: f64 = 96.0;
+
+/// A small chart from zero to the highest figure.
+pub(super) fn chart(series: &Series) -> String {
+    let times = || series.points.iter().map(|(at, _)| *at);
+    let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+    let high = series.points.iter().map(|(_, n)| *n).max().unwrap_or(0);
+    let span = last.saturating_sub(first).max(1) as f64;
+    let place = |(at, n): (u64, u64)| {
+        let x = 4.0 + (PLOT_W - 8.0) * (at - first) as f64 / span;
+        let y = PLOT_H - 4.0 - (PLOT_H - 12.0) * n as f64 / high.max(1) as f64;
+        (x, y)
+    };
+    let line: Vec<String> = series
+        .points
+        .iter()
+        .map(|&point| {
+            let (x, y) = place(point);
+            format!("{x:.1},{y:.1}")
+        })
+        .collect();
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {PLOT_W} {PLOT_H}\" role=\"img\" aria-label=\"{}\">\
+         <path class=\"axis\" d=\"M4 {}H{}\"/><polyline points=\"{}\"/>",
+        escape(&series.name),
+        PLOT_H - 4.0,
+        PLOT_W - 4.0,
+        line.join(" ")
+    );
+    for &point in &series.points {
+        let (x, y) = place(point);
+        let _ = write!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"><title>{} bytes at {} ms</title></circle>",
+            thousands(point.1),
+            thousands(point.0)
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_are_to_scale_and_fill_the_map() {
+        let sizes = [600.0, 300.0, 60.0, 30.0, 9.0, 1.0];
+        let whole = Area {
+            x: 0.0,
+            y: 0.0,
+            w: MAP_W,
+            h: MAP_H,
+        };
+        let areas = squarify(&sizes, whole);
+        for (size, area) in sizes.iter().zip(&areas) {
+            let expected = size * MAP_W * MAP_H / 1000.0;
+            assert!((area.w * area.h - expected).abs() < 1e-6 * MAP_W * MAP_H);
+            assert!(area.x + area.w <= MAP_W + 1e-6 && area.y + area.h <= MAP_H + 1e-6);
+        }
+        assert_eq!(areas.len(), sizes.len());
+        assert!(squarify(&[], whole).is_empty());
+    }
+
+    #[test]
+    fn cells_of_the_map_are_to_scale() {
+        let part = |bytes| Part {
+            name: "x".into(),
+            bytes,
+            colour: colour(0),
+        };
+        // 300 pages and 84: the second begins in the third row.
+        let svg = memory_map(&[part(300 * PAGE), part(84 * PAGE)], "map");
+        let sum: f64 = svg
+            .split("<rect x=\"")
+            .skip(1)
+            .map(|rect| {
+                let field = |name: &str| -> f64 {
+                    let at = rect.find(name).unwrap() + name.len() + 2;
+                    rect[at..].split('"').next().unwrap().parse().unwrap()
+                };
+                field("width") * field("height")
+            })
+            .sum();
+        assert!((sum - 384.0 * CELL * CELL).abs() < 1e-6);
+    }
+
+    #[test]
+    fn wild_figures_draw_something_bounded() {
+        let part = |bytes| Part {
+            name: "x".into(),
+            bytes,
+            colour: colour(3),
+        };
+        assert!(memory_map(&[part(u64::MAX), part(u64::MAX)], "m").len() < 10_000);
+        assert!(treemap(vec![part(u64::MAX), part(1)], "m").len() < 10_000);
+        let series = Series {
+            name: "s".into(),
+            points: vec![(u64::MAX, 0), (0, u64::MAX)],
+        };
+        assert!(chart(&series).contains("polyline"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Tables: sortable, filterable, with a sum that is computed from the rows it stands under.
+//!
+//! **Invariant:** a number's exact value is in `data-v` of its cell; what is text is escaped.
+//! **Knows nothing of:** what the rows mean.
+
+use crate::shown::{signed, thousands};
+use std::fmt::Write as _;
+
+/// Text as HTML, safe in elements and in quoted attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// One cell.
+pub(super) enum Cell {
+    /// Text, escaped when written.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// A difference.
+    Difference(i64),
+    /// HTML, and what it sorts by.
+    Html(String, String),
+    /// Nothing.
+    Empty,
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+/// A table.
+pub(super) struct Table {
+    /// Its id in the page.
+    pub(super) id: &'static str,
+    /// What is in it.
+    pub(super) caption: String,
+    /// Headings.
+    pub(super) columns: Vec<&'static str>,
+    /// Rows, as long as `columns`.
+    pub(super) rows: Vec<Vec<Cell>>,
+    /// Whether a last row adds up these columns.
+    pub(super) sums: &'static [usize],
+    /// Whether it has a field to filter by.
+    pub(super) filter: bool,
+}
+
+impl Table {
+    /// Appends it to `out`; nothing without rows.
+    pub(super) fn write(&self, out: &mut String) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let id = self.id;
+        // Writing to a string does not fail.
+        if self.filter {
+            let _ = write!(
+                out,
+                "<p class=\"filter\"><label>Filter <input type=\"search\" data-filter=\"{id}\" \
+                 placeholder=\"function, file, owner\"></label> \
+                 <output data-count=\"{id}\">{} rows</output></p>",
+                self.rows.len()
+            );
+        }
+        let _ = write!(
+            out,
+            "<div class=\"scroll\"><table id=\"{id}\"><caption>{}</caption><thead><tr>",
+            escape(&self.caption)
+        );
+        for (n, column) in self.columns.iter().enumerate() {
+            let number = matches!(
+                self.rows[0].get(n),
+                Some(Cell::Number(_) | Cell::Difference(_))
+            );
+            let class = if number { " class=\"n\"" } else { "" };
+            let _ = write!(
+                out,
+                "<th scope=\"col\"{class}><button type=\"button\">{column}</button></th>"
+            );
+        }
+        out.push_str("</tr></thead><tbody>");
+        for row in &self.rows {
+            out.push_str("<tr>");
+            for cell in row {
+                cell.write(out);
+            }
+            out.push_str("</tr>\n");
+        }
+        out.push_str("</tbody>");
+        if !self.sums.is_empty() {
+            self.write_sums(out);
+        }
+        out.push_str("</table></div>\n");
+    }
+
+    fn write_sums(&self, out: &mut String) {
+        out.push_str("<tfoot><tr>");
+        for n in 0..self.columns.len() {
+            if n == 0 {
+                out.push_str("<th scope=\"row\">sum</th>");
+            } else if self.sums.contains(&n) {
+                self.sum(n).write(out);
+            } else {
+                out.push_str("<td></td>");
+            }
+        }
+        out.push_str("</tr></tfoot>");
+    }
+
+    fn sum(&self, column: usize) -> Cell {
+        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        let mut total = 0u64;
+        let mut difference = None;
+        for cell in cells {
+            match cell {
+                Cell::Number(n) => total = total.saturating_add(*n),
+                Cell::Difference(n) => {
+                    difference = Some(difference.unwrap_or(0i64).saturating_add(*n));
+                }
+                _ => {}
+            }
+        }
+        difference.map_or(Cell::Number(total), Cell::Difference)
+    }
+}
+
+impl Cell {
+    fn write(&self, out: &mut String) {
+        let _ = match self {
+            Self::Text(text) => write!(out, "<td>{}</td>", escape(text)),
+            Self::Number(n) => {
+                write!(out, "<td class=\"n\" data-v=\"{n}\">{}</td>", thousands(*n))
+            }
+            Self::Difference(n) => {
+                let class = match n {
+                    1.. => "n up",
+                    0 => "n",
+                    _ => "n down",
+                };
+                write!(
+                    out,
+                    "<td class=\"{class}\" data-v=\"{n}\">{}</td>",
+                    signed(*n)
+                )
+            }
+            Self::Html(html, key) => write!(out, "<td data-v=\"{}\">{html}</td>", escape(key)),
+            Self::Empty => write!(out, "<td></td>"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_and_sums_are_the_rows() {
+        let table = Table {
+            id: "t",
+            caption: "a < b".into(),
+            columns: vec!["what", "bytes", "growth"],
+            rows: vec![
+                vec!["<script>".into(), 7u64.into(), Cell::Difference(-2)],
+                vec!["\"'&".into(), 1000u64.into(), Cell::Difference(5)],
+            ],
+            sums: &[1, 2],
+            filter: true,
+        };
+        let mut out = String::new();
+        table.write(&mut out);
+        assert!(!out.contains("<script") && out.contains("&lt;script&gt;"));
+        assert!(out.contains("&quot;&#39;&amp;") && out.contains("a &lt; b"));
+        assert!(out.contains("data-v=\"1007\">1,007<"));
+        assert!(out.contains("data-v=\"3\">+3<"));
+    }
+
+    #[test]
+    fn an_empty_table_is_not_there() {
+        let mut out = String::new();
+        let table = Table {
+            id: "t",
+            caption: String::new(),
+            columns: vec!["a"],
+            rows: Vec::new(),
+            sums: &[],
+            filter: true,
+        };
+        table.write(&mut out);
+        assert!(out.is_empty());
+    }
+}

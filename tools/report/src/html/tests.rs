@@ -1,0 +1,122 @@
+//! The page, looked at as text.
+//!
+//! **Invariant:** figures are compared with the snapshot's own.
+//! **Knows nothing of:** browsers; `cargo xtask test` has one look at the page.
+
+use super::page;
+use crate::account::Account;
+use crate::names::NoNames;
+use crate::sample;
+use crate::snapshot::Snapshot;
+
+fn account(snapshot: Snapshot) -> Account {
+    Account::new(snapshot, "before & after.snap", &NoNames)
+}
+
+/// The `data-v` values in column `column` of the table `id`, without its sum.
+fn column(html: &str, id: &str, column: usize) -> Vec<i64> {
+    let begin = html.find(&format!("<table id=\"{id}\">")).expect(id);
+    let table = &html[begin..];
+    let body = &table[table.find("<tbody>").unwrap()..table.find("</tbody>").unwrap()];
+    body.split("<tr>")
+        .skip(1)
+        .map(|row| {
+            let cell = row.split("<td").nth(column + 1).unwrap();
+            let value = cell.split("data-v=\"").nth(1).unwrap();
+            value.split('"').next().unwrap().parse().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn tables_add_up_to_the_snapshot() {
+    let account = account(sample::machine(3));
+    let html = page(std::slice::from_ref(&account)).unwrap();
+    let snapshot = &account.snapshot;
+    let ram = i64::try_from(snapshot.header.secure_ram).unwrap();
+    assert_eq!(column(&html, "uses", 1).iter().sum::<i64>(), ram);
+    let live: i64 = snapshot.live.iter().map(|r| r.bytes as i64).sum();
+    assert_eq!(column(&html, "live", 2).iter().sum::<i64>(), live);
+    assert_eq!(column(&html, "site-rows", 1).iter().sum::<i64>(), live);
+    let pages: i64 = snapshot.owners.iter().map(|o| i64::from(o.pages)).sum();
+    assert_eq!(column(&html, "owner-rows", 3).iter().sum::<i64>(), pages);
+    for id in [
+        "failure-rows",
+        "pool-rows",
+        "classes",
+        "commands",
+        "history",
+        "region-rows",
+    ] {
+        assert!(html.contains(&format!("<table id=\"{id}\">")), "{id}");
+    }
+}
+
+#[test]
+fn growth_of_several_snapshots_comes_first() {
+    let accounts = [1, 2, 5].map(|n| account(sample::machine(n)));
+    let html = page(&accounts).unwrap();
+    let growth = column(&html, "live", 4);
+    assert_eq!(growth[0], 4 * sample::LEAK_BYTES as i64);
+    assert_eq!(growth.iter().sum::<i64>(), growth[0]);
+    assert!(html.contains("id=\"time\"") && html.contains("<polyline"));
+}
+
+#[test]
+fn nothing_is_fetched_and_names_are_escaped() {
+    let accounts = [account(sample::machine(1)), account(sample::machine(2))];
+    let html = page(&accounts).unwrap();
+    assert!(html.contains("before &amp; after.snap"));
+    for mark in [
+        " src=",
+        "@import",
+        "url(http",
+        "<link",
+        "javascript:",
+        "<iframe",
+    ] {
+        assert!(!html.contains(mark), "{mark} in the page");
+    }
+    // Only the names of XML's vocabularies look like addresses.
+    let addresses = html.match_indices("http").count();
+    let names = html
+        .matches("=\"http://github.com/jonhoo/inferno\"")
+        .count();
+    let policy = html.matches("http-equiv").count();
+    assert_eq!(addresses, names + policy);
+}
+
+#[test]
+fn what_does_not_add_up_is_said() {
+    let mut snapshot = sample::machine(1);
+    snapshot.meminfo[0].bytes -= 4096;
+    snapshot.header.dropped = 3;
+    let html = page(&[account(snapshot)]).unwrap();
+    assert!(html.contains("The uses add up to 16,773,120 bytes"));
+    assert!(html.contains("3 records had no room"));
+}
+
+#[test]
+fn an_empty_snapshot_makes_a_page() {
+    let html = page(&[account(Snapshot::default())]).unwrap();
+    assert!(html.contains("There is nothing to draw") && html.contains("None was loaded"));
+    assert!(page(&[]).is_none());
+}
+
+#[test]
+fn wild_figures_make_a_page() {
+    let mut snapshot = sample::machine(1);
+    for row in &mut snapshot.meminfo {
+        row.bytes = u64::MAX;
+    }
+    for record in &mut snapshot.live {
+        record.bytes = u64::MAX;
+    }
+    for ta in &mut snapshot.tas {
+        (ta.vss, ta.stack, ta.stack_deepest) = (u64::MAX, u64::MAX, u64::MAX);
+        ta.heap.alloc.max_allocated = u32::MAX;
+        ta.heap.metadata = u64::MAX;
+    }
+    snapshot.header.at_ms = u64::MAX;
+    assert!(page(&[account(snapshot.clone()), account(snapshot)]).is_some());
+}

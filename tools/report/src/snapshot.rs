@@ -1,0 +1,286 @@
+//! Reads `tally_abi::snapshot`.
+//!
+//! **Invariant:** no bytes make [`Snapshot::parse`] panic, or allocate more than a small multiple
+//! of the file's length. Sections that are not known are skipped and counted; of a record longer than known
+//! the beginning is read, in a shorter one the missing fields are zero.
+//! **Knows nothing of:** names.
+
+use std::fmt;
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::inspect::{
+    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail,
+};
+use tally_abi::pta::memleak::LeakRecord;
+use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Longest record of any section that is believed.
+const MAX_RECORD_BYTES: usize = 1 << 16;
+
+/// The whole account at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When, why, of whom.
+    pub header: Header,
+    /// Secure RAM by use.
+    pub meminfo: Vec<MeminfoRow>,
+    /// Pools.
+    pub pools: Vec<PoolStats>,
+    /// Owners of kernel heap and pages.
+    pub owners: Vec<OwnerRow>,
+    /// TA instances.
+    pub tas: Vec<TaDetail>,
+    /// Regions of the kernel and of TAs.
+    pub regions: Vec<RegionRow>,
+    /// Call sites of all pools.
+    pub sites: Vec<SiteRow>,
+    /// Live blocks by owner and call stack.
+    pub live: Vec<LeakRecord>,
+    /// Size classes of all pools.
+    pub classes: Vec<ClassRow>,
+    /// Commands of TAs.
+    pub commands: Vec<CommandRow>,
+    /// Refused allocations.
+    pub failures: Vec<FailureRow>,
+    /// TAs that have ended.
+    pub history: Vec<HistoryRow>,
+    /// Sections of kinds that are not known here.
+    pub unknown_sections: u32,
+}
+
+/// Why a file is not a snapshot that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Shorter than a header, or without the magic.
+    NotASnapshot,
+    /// Of a version that is not known; the one it has.
+    Version(u32),
+    /// The header's lengths contradict the file's; bytes that the header promises.
+    Length(u64),
+    /// A section at this offset does not fit in the file.
+    Section(usize),
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotASnapshot => write!(f, "not a snapshot (`teestat snapshot FILE` writes one)"),
+            Self::Version(found) => write!(
+                f,
+                "a snapshot of version {found}, and this tool reads version {VERSION}"
+            ),
+            Self::Length(promised) => write!(
+                f,
+                "the snapshot is cut short or damaged: its header speaks of {promised} bytes"
+            ),
+            Self::Section(at) => write!(f, "the snapshot is damaged: section at offset {at:#x}"),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Reads a whole file. Bytes behind the length that the header gives are not looked at.
+    ///
+    /// # Errors
+    /// [`Error`]: nothing is read of a file that is damaged anywhere.
+    pub fn parse(file: &[u8]) -> Result<Self, Error> {
+        if !file.starts_with(&MAGIC) {
+            return Err(Error::NotASnapshot);
+        }
+        // A later version may have a longer header, not a shorter one.
+        let (header, _) = Header::read_from_prefix(file).map_err(|_| Error::NotASnapshot)?;
+        if header.version != VERSION {
+            return Err(Error::Version(header.version));
+        }
+        let wrong_length = Error::Length(header.total_bytes);
+        let total = usize::try_from(header.total_bytes).map_err(|_| wrong_length)?;
+        let begin = usize::try_from(header.header_bytes).map_err(|_| wrong_length)?;
+        let bytes = file.get(..total).ok_or(wrong_length)?;
+        if begin < size_of::<Header>() || begin > total {
+            return Err(wrong_length);
+        }
+        let mut snapshot = Self {
+            header,
+            ..Self::default()
+        };
+        let mut at = begin;
+        while at < bytes.len() {
+            at = snapshot.section(bytes, at).ok_or(Error::Section(at))?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Reads the section at `at`; returns where the next one begins.
+    fn section(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let (head, rest) = Section::read_from_prefix(bytes.get(at..)?).ok()?;
+        let record_bytes = usize::try_from(head.record_bytes).ok()?;
+        let length = usize::try_from(head.count)
+            .ok()?
+            .checked_mul(record_bytes)?;
+        // Every part is a multiple of 8 bytes; only an empty section may say 0.
+        let odd = !record_bytes.is_multiple_of(8) || record_bytes > MAX_RECORD_BYTES;
+        if odd || record_bytes == 0 && head.count > 0 {
+            return None;
+        }
+        let records = rest.get(..length)?;
+        match head.kind {
+            section::MEMINFO => read(records, record_bytes, &mut self.meminfo),
+            section::POOLS => read(records, record_bytes, &mut self.pools),
+            section::OWNERS => read(records, record_bytes, &mut self.owners),
+            section::TAS => read(records, record_bytes, &mut self.tas),
+            section::REGIONS => read(records, record_bytes, &mut self.regions),
+            section::SITES => read(records, record_bytes, &mut self.sites),
+            section::LIVE => read(records, record_bytes, &mut self.live),
+            section::CLASSES => read(records, record_bytes, &mut self.classes),
+            section::COMMANDS => read(records, record_bytes, &mut self.commands),
+            section::FAILURES => read(records, record_bytes, &mut self.failures),
+            section::HISTORY => read(records, record_bytes, &mut self.history),
+            _ => self.unknown_sections += 1,
+        }
+        at.checked_add(size_of::<Section>())?.checked_add(length)
+    }
+
+    /// Sum of the uses of secure RAM.
+    #[must_use]
+    pub fn meminfo_sum(&self) -> u64 {
+        self.meminfo
+            .iter()
+            .fold(0, |sum, row| sum.saturating_add(row.bytes))
+    }
+}
+
+/// Appends the records of a section. A record may be longer or shorter than `T`.
+fn read<T: FromBytes + IntoBytes>(bytes: &[u8], record_bytes: usize, out: &mut Vec<T>) {
+    if record_bytes == 0 {
+        return;
+    }
+    let known = record_bytes.min(size_of::<T>());
+    out.extend(bytes.chunks_exact(record_bytes).map(|chunk| {
+        let mut record = T::new_zeroed();
+        record.as_mut_bytes()[..known].copy_from_slice(&chunk[..known]);
+        record
+    }));
+}
+
+/// A zero-padded name as text that is safe to show: what is not printable ASCII becomes `?`.
+#[must_use]
+pub fn text(padded: &[u8]) -> String {
+    padded
+        .iter()
+        .take_while(|&&byte| byte != 0)
+        .map(|&byte| {
+            if byte.is_ascii_graphic() || byte == b' ' {
+                char::from(byte)
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn what_a_builder_writes_reads_back() {
+        let bytes = sample::machine(1).to_bytes();
+        let snapshot = Snapshot::parse(&bytes).unwrap();
+        assert_eq!(snapshot.header.at_ms, sample::machine(1).header.at_ms);
+        assert_eq!(snapshot.meminfo_sum(), snapshot.header.secure_ram);
+        assert_eq!(snapshot.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn unknown_sections_are_skipped_and_records_read_by_prefix() {
+        let whole = sample::machine(1);
+        let mut bytes = whole.to_bytes();
+        // A section of a later version, then owners of 64 bytes each instead of 56.
+        let later = Section {
+            kind: 77,
+            record_bytes: 24,
+            count: 2,
+            reserved: 0,
+        };
+        bytes.extend_from_slice(later.as_bytes());
+        bytes.extend_from_slice(&[0xaa; 48]);
+        let owners = Section {
+            kind: section::OWNERS,
+            record_bytes: 64,
+            count: 1,
+            reserved: 0,
+        };
+        bytes.extend_from_slice(owners.as_bytes());
+        bytes.extend_from_slice(whole.owners[0].as_bytes());
+        bytes.extend_from_slice(&[0xff; 8]);
+        sample::fix_length(&mut bytes);
+        let read = Snapshot::parse(&bytes).unwrap();
+        assert_eq!(read.unknown_sections, 1);
+        assert_eq!(read.owners.len(), whole.owners.len() + 1);
+        assert_eq!(read.owners.last(), whole.owners.first());
+    }
+
+    #[test]
+    fn shorter_records_of_an_older_writer_have_zeros_at_their_end() {
+        let mut bytes = Snapshot::default().to_bytes();
+        let older = Section {
+            kind: section::MEMINFO,
+            record_bytes: 40,
+            count: 1,
+            reserved: 0,
+        };
+        bytes.extend_from_slice(older.as_bytes());
+        let row = MeminfoRow {
+            bytes: 4096,
+            pages: 1,
+            ..MeminfoRow::default()
+        };
+        bytes.extend_from_slice(&row.as_bytes()[..40]);
+        sample::fix_length(&mut bytes);
+        let read = Snapshot::parse(&bytes).unwrap();
+        assert_eq!((read.meminfo[0].bytes, read.meminfo[0].pages), (4096, 0));
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        let bytes = sample::machine(0).to_bytes();
+        for end in 0..bytes.len() {
+            assert!(Snapshot::parse(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        // Cut, and the header's length made to agree: refused unless between two sections.
+        let mut whole = 0;
+        for end in size_of::<Header>()..bytes.len() {
+            let mut cut = bytes[..end].to_vec();
+            sample::fix_length(&mut cut);
+            whole += usize::from(Snapshot::parse(&cut).is_ok());
+        }
+        assert!(whole <= 11, "{whole} cuts went unnoticed");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let good = sample::machine(0).to_bytes();
+        assert_eq!(Snapshot::parse(b"ELF").unwrap_err(), Error::NotASnapshot);
+        let mut other = good.clone();
+        other[8] = 9;
+        assert_eq!(Snapshot::parse(&other).unwrap_err(), Error::Version(9));
+        let mut long = good.clone();
+        long[16] ^= 1;
+        assert!(matches!(Snapshot::parse(&long), Err(Error::Length(_))));
+        let mut wild = good;
+        wild[size_of::<Header>() + 8..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(
+            Snapshot::parse(&wild).unwrap_err(),
+            Error::Section(size_of::<Header>())
+        );
+    }
+
+    #[test]
+    fn names_are_made_printable() {
+        assert_eq!(text(b"ta\0xx"), "ta");
+        assert_eq!(text(b"a\x1b[2J<\xff"), "a?[2J<?");
+    }
+}

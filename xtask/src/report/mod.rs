@@ -1,0 +1,226 @@
+//! `cargo xtask report`: snapshots as a page, as graphs, as metrics.
+//!
+//! **Invariant:** every output is written whole or not at all; standard output has nothing but
+//! what was asked for there.
+//! **Knows nothing of:** how the formats are made (`tally_report`).
+
+pub(crate) mod programs;
+
+use crate::{paths, ui};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use tally_report::account::Account;
+use tally_report::flame::Look;
+use tally_report::growth::{self, Change};
+use tally_report::names::Names;
+use tally_report::snapshot::Snapshot;
+use tally_report::{flame, html, json, listing, openmetrics, pprof};
+
+/// Longest file that is read; a snapshot of a machine with 16 MiB has some ten KiB.
+const MAX_BYTES: u64 = 64 << 20;
+
+const EXAMPLES: &str = "Examples:
+  cargo xtask run -- 'open heap; teestat snapshot a.snap; invoke 1 leak 10 28; teestat snapshot b.snap'
+  cargo xtask report a.snap b.snap              one HTML page, offline, with growth over time
+  cargo xtask report --diff a.snap b.snap       what grew, as text
+  cargo xtask report b.snap --pprof b.pb.gz     for `go tool pprof`, speedscope and the like
+  cargo xtask report --diff a.snap b.snap --flamegraph grown.svg";
+
+/// What to report.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Files of `teestat snapshot`, in any order
+    #[arg(required = true, value_name = "SNAPSHOT")]
+    snapshots: Vec<PathBuf>,
+    /// The HTML page; `-` is standard output [default: target/tally/report.html, unless another
+    /// format is asked for]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Compare two snapshots, the first with the second as given; alone it prints what grew
+    #[arg(long)]
+    diff: bool,
+    /// Flame graph of live bytes (SVG); of a comparison, red grew and blue shrank
+    #[arg(long, value_name = "FILE")]
+    flamegraph: Option<PathBuf>,
+    /// Folded stacks, as inferno and FlameGraph read them
+    #[arg(long, value_name = "FILE")]
+    folded: Option<PathBuf>,
+    /// Profile for pprof: inuse_objects, inuse_space, alloc_objects
+    #[arg(long, value_name = "FILE")]
+    pprof: Option<PathBuf>,
+    /// OpenMetrics text
+    #[arg(long, value_name = "FILE")]
+    openmetrics: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    programs: programs::Given,
+}
+
+/// Writes what was asked for.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    let oldest = args
+        .snapshots
+        .iter()
+        .filter_map(|path| path.metadata().ok()?.modified().ok())
+        .min();
+    let mut snapshots = Vec::new();
+    for path in &args.snapshots {
+        snapshots.push((read(path)?, name(path)));
+    }
+    if args.diff {
+        ensure!(
+            snapshots.len() == 2,
+            "--diff compares two snapshots, not {}",
+            snapshots.len()
+        );
+    } else {
+        snapshots.sort_by_key(|(snapshot, _)| snapshot.header.at_ms);
+    }
+    let programs = programs::load(&args.programs, oldest)?;
+    let accounts = named(snapshots, &programs);
+    Report {
+        accounts: &accounts,
+        changes: growth::between(&accounts[0], &accounts[accounts.len() - 1]),
+    }
+    .write(args)?;
+    Ok(0)
+}
+
+/// Reads a snapshot.
+pub(crate) fn read(path: &Path) -> Result<Snapshot> {
+    let shown = path.display();
+    let length = path
+        .metadata()
+        .with_context(|| format!("cannot read {shown}"))?
+        .len();
+    ensure!(length <= MAX_BYTES, "{shown} is too long for a snapshot");
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    Snapshot::parse(&bytes).with_context(|| format!("in {shown}"))
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn named(snapshots: Vec<(Snapshot, String)>, names: &dyn Names) -> Vec<Account> {
+    snapshots
+        .into_iter()
+        .map(|(snapshot, file)| Account::new(snapshot, &file, names))
+        .collect()
+}
+
+struct Report<'a> {
+    accounts: &'a [Account],
+    changes: Vec<Change>,
+}
+
+impl Report<'_> {
+    fn write(&self, args: &Args) -> Result<()> {
+        let last = &self.accounts[self.accounts.len() - 1];
+        let first = &self.accounts[0];
+        let diff = args.diff;
+        if let Some(path) = &args.flamegraph {
+            let title = if diff {
+                "Growth of live bytes"
+            } else {
+                "Live bytes"
+            };
+            let subtitle = if diff {
+                format!("{} to {}", first.file, last.file)
+            } else {
+                last.file.clone()
+            };
+            let look = Look {
+                title,
+                subtitle: &subtitle,
+                embedded: false,
+            };
+            put(path, flame::draw(&self.folded(diff), &look)?.as_bytes())?;
+        }
+        if let Some(path) = &args.folded {
+            put(path, self.folded(diff).as_bytes())?;
+        }
+        if let Some(path) = &args.pprof {
+            let profile = if diff {
+                pprof::change(first, last, &self.changes)?
+            } else {
+                pprof::profile(last)?
+            };
+            put(path, &profile)?;
+        }
+        if let Some(path) = &args.openmetrics {
+            let text = if diff {
+                openmetrics::change(last, &self.changes)
+            } else {
+                openmetrics::figures(last)
+            };
+            put(path, text.as_bytes())?;
+        }
+        if let Some(path) = &args.json {
+            let value = if diff {
+                json::change(first, last, &self.changes)
+            } else {
+                json::snapshot(last)
+            };
+            put(path, format!("{value:#}\n").as_bytes())?;
+        }
+        self.page(args)
+    }
+
+    fn folded(&self, diff: bool) -> String {
+        let last = &self.accounts[self.accounts.len() - 1];
+        if diff {
+            flame::folded_change(last, &self.changes)
+        } else {
+            flame::folded(last)
+        }
+    }
+
+    fn page(&self, args: &Args) -> Result<()> {
+        let other = [
+            &args.flamegraph,
+            &args.folded,
+            &args.pprof,
+            &args.openmetrics,
+            &args.json,
+        ];
+        let path = match &args.output {
+            Some(path) => path.clone(),
+            None if other.iter().any(|format| format.is_some()) => return Ok(()),
+            None if args.diff => {
+                let [first, .., last] = self.accounts else {
+                    bail!("nothing to compare");
+                };
+                anstream::print!("{}", listing::changes(first, last, &self.changes));
+                return Ok(());
+            }
+            None => paths::out().join("report.html"),
+        };
+        let page = html::page(self.accounts).context("there is no snapshot")?;
+        put(&path, page.as_bytes())
+    }
+}
+
+/// Writes a file, `-` to standard output.
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    if path == Path::new("-") {
+        use std::io::Write as _;
+        return Ok(std::io::stdout().lock().write_all(bytes)?);
+    }
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir)?;
+    }
+    // A reader never sees half a file.
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".part");
+    std::fs::write(&draft, bytes)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    ui::step("Wrote", paths::shown(path));
+    Ok(())
+}
