@@ -37,7 +37,7 @@ pub mod trigger {
     pub const ENTRY: u32 = 1;
     /// A command of the TA returned.
     pub const EXIT: u32 = 2;
-    /// The TA's heap rises above so many bytes.
+    /// The TA's heap rises above so many bytes. `NOT_SUPPORTED` while no pool tells when it does.
     pub const HEAP: u32 = 3;
     /// An allocation of the TA is refused.
     pub const FAILURE: u32 = 4;
