@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts before and after.
 //! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
+mod order;
 mod watch;
 
 use std::sync::Arc;
