@@ -5,6 +5,7 @@
 
 mod inspect;
 mod leaks;
+mod order;
 mod watch;
 
 use std::sync::Arc;

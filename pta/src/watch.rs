@@ -58,8 +58,11 @@ impl PseudoTa for Watch {
                 list::expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
                 let uuid = list::uuid(params, 0)?;
                 let (trigger, wanted) = params.value(1);
-                if !(trigger::ENTRY..=trigger::FAILURE).contains(&trigger) {
-                    return Err(TeeResult::BAD_PARAMETERS);
+                match trigger {
+                    trigger::ENTRY | trigger::EXIT | trigger::FAILURE => {}
+                    // No pool tells when it rises above a size.
+                    trigger::HEAP => return Err(TeeResult::NOT_SUPPORTED),
+                    _ => return Err(TeeResult::BAD_PARAMETERS),
                 }
                 let number = services.arm(Watchpoint {
                     trigger,

@@ -180,10 +180,15 @@ impl<'k, M: Machine> Call<'k, M> {
         let Some(space) = found.space.take() else {
             return;
         };
+        let uuid = found.uuid;
         let asid = space.root().asid;
         space.destroy(&mut mem(&mut state.pages, &self.kernel.machine));
         state.give_asid(asid);
         self.kernel.end_buffers_of(state, instance);
+        let mut others = state.guest.instances.iter();
+        if !others.any(|(_, other)| other.uuid == uuid && other.life != Life::Dead) {
+            state.snapshots.ended(uuid);
+        }
         let left = state.pages.owned_by(owner);
         if left != 0 {
             log::error!("a TA ended and left {left} pages behind");

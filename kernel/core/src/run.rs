@@ -7,7 +7,7 @@
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
-use crate::commands::Entered;
+use crate::commands::{Entered, is_command};
 use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life, Task};
 use crate::invoke::TaCall;
@@ -16,6 +16,7 @@ use crate::machine::{Abort, Machine, Trap, UserContext, UserRoot};
 use crate::mem::region::{Place, Prot, RegionKind};
 use crate::syscall::Flow;
 use tally_abi::TeeResult;
+use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
 use zerocopy::IntoBytes;
 
@@ -73,14 +74,23 @@ impl<M: Machine> Call<'_, M> {
                 }
                 let (context, root) = entered?;
                 let begun = kernel.begin_task(&mut state, instance, call, context.sp);
-                Ok::<_, TeeResult>((context, root, begun))
+                let watched = state.snapshots.watches();
+                Ok::<_, TeeResult>((context, root, begun, watched))
             })
         };
-        let (mut context, root, begun) = entered?;
+        let (mut context, root, begun, watched) = entered?;
+        if watched && is_command(&call) {
+            self.capture(trigger::ENTRY, instance, u64::from(call.command));
+        }
         let params_va = UserVa(context.sp);
         kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
+        if state.snapshots.watches() && is_command(&call) {
+            drop(state);
+            self.capture(trigger::EXIT, instance, u64::from(call.command));
+            state = kernel.state();
+        }
         kernel.end_task(&mut state, instance, call, &begun, exit);
         match exit {
             Exit::Return(code) => {

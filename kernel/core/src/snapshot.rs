@@ -20,7 +20,7 @@ pub enum SnapshotError {
     Full,
     /// There is none of this number.
     NotFound,
-    /// Its watchpoint waits.
+    /// Its watchpoint waits, waited in vain, or was met when there was no memory.
     NotTaken,
     /// It is being taken.
     Busy,
@@ -69,6 +69,7 @@ enum Phase {
     Taking,
     Taken,
     Ended,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -243,7 +244,7 @@ impl Snapshots {
         match slot.phase {
             Phase::Taken => {}
             Phase::Taking => return Err(SnapshotError::Busy),
-            Phase::Armed | Phase::Ended => return Err(SnapshotError::NotTaken),
+            Phase::Armed | Phase::Ended | Phase::Failed => return Err(SnapshotError::NotTaken),
         }
         let left = slot.len.checked_sub(offset);
         let len = left.ok_or(SnapshotError::OutOfRange)?.min(buf.len());
@@ -266,14 +267,29 @@ impl Snapshots {
             None => Err(SnapshotError::NotFound),
             Some(slot) if slot.phase == Phase::Taking => Err(SnapshotError::Busy),
             Some(_) => {
-                self.abandon(allocator, number);
+                self.remove(allocator, number);
                 Ok(())
             }
         }
     }
 
-    /// Forgets a snapshot, even one that is being taken: for its taker.
-    pub fn abandon(&mut self, allocator: &mut PageAllocator, number: u32) {
+    /// A snapshot cannot be taken: its memory goes back. A watchpoint's stays to tell so.
+    pub fn fail(&mut self, allocator: &mut PageAllocator, number: u32) {
+        let Some(slot) = self.find_mut(number) else {
+            return;
+        };
+        if slot.watchpoint == Watchpoint::ASKED {
+            self.remove(allocator, number);
+            return;
+        }
+        slot.phase = Phase::Failed;
+        slot.len = 0;
+        for page in core::mem::take(&mut slot.pages) {
+            free(allocator, page);
+        }
+    }
+
+    fn remove(&mut self, allocator: &mut PageAllocator, number: u32) {
         for place in &mut self.slots {
             if let Some(slot) = place.take_if(|slot| slot.number == number) {
                 self.armed -= u32::from(slot.phase == Phase::Armed);
@@ -300,6 +316,7 @@ impl Snapshots {
                 Phase::Taking => state::TAKING,
                 Phase::Taken => state::TAKEN,
                 Phase::Ended => state::ENDED,
+                Phase::Failed => state::FAILED,
             },
             trigger: slot.watchpoint.trigger,
             reserved: 0,

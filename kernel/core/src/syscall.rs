@@ -15,6 +15,7 @@ use crate::oom::{self, Limit, Refusal};
 use crate::session::{Opener, Session};
 use log::Level;
 use tally_abi::msg::login;
+use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{
     NUM_PARAMS, TeeTime, UteeParams, access, flags, param_type, propset, svc, time_category,
 };
@@ -97,7 +98,14 @@ impl<M: Machine> Call<'_, M> {
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::CACHE_OPERATION => self.sys_cache(instance, UserVa(x[0]), x[1], x[2]),
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
-            svc::tally::HEAP_GROW => self.sys_heap_grow(instance, context),
+            svc::tally::HEAP_GROW => {
+                let grown = self.sys_heap_grow(instance, context);
+                // A size is told once all was tried: that is a refused allocation of the TA's.
+                if grown == Err(TeeResult::OUT_OF_MEMORY) && x[1] != 0 {
+                    self.capture(trigger::FAILURE, instance, x[1]);
+                }
+                grown
+            }
             _ => Err(TeeResult::NOT_SUPPORTED),
         };
         context.x[0] = u64::from(TeeResult::from_result(result).0);

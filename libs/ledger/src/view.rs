@@ -409,10 +409,6 @@ impl<R: Reader> View<R> {
         self.guard
     }
 
-    pub(crate) fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
-        self.reader.read(offset, buf)
-    }
-
     pub(crate) fn body_bytes(&self) -> usize {
         self.body_bytes
     }

@@ -8,8 +8,8 @@ use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};
 use ta_runtime::abi::pta::vdec;
 use ta_runtime::abi::ta::access;
 use ta_runtime::{
-    Error, ErrorKind, Parameters, Result, TaSession, TaSessionBuilder, TeeParams, Uuid,
-    syscall, ta_close_session, ta_invoke_command, ta_open_session,
+    Error, ErrorKind, Parameters, Result, TaSession, TaSessionBuilder, TeeParams, Uuid, syscall,
+    ta_close_session, ta_invoke_command, ta_open_session,
 };
 use ta_uuids::drm;
 

@@ -18,7 +18,10 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             "UUID|NAME",
             "per command: calls, growth, peak heap, ticks; in detail also allocations and stack",
         ),
-        Form("UUID|NAME --detail", "look at this TA in detail from now on"),
+        Form(
+            "UUID|NAME --detail",
+            "look at this TA in detail from now on",
+        ),
         Form("UUID|NAME --plain", "no more"),
         Form("UUID|NAME --clear", "begin anew"),
     ],
@@ -65,7 +68,11 @@ impl Tool<'_, '_> {
             let mut last = uuid;
             for row in called.iter().filter(|row| row.uuid != uuid) {
                 if row.uuid != last {
-                    let first = if last == uuid { "; called were: " } else { ", " };
+                    let first = if last == uuid {
+                        "; called were: "
+                    } else {
+                        ", "
+                    };
                     said.push_str(first);
                     said.push_str(&alloc::format!("{}", Named(row.uuid, self.names)));
                     last = row.uuid;

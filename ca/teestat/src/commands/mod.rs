@@ -12,6 +12,7 @@ mod pools;
 mod snapshot;
 mod stock;
 pub(crate) mod top;
+mod watch;
 
 pub(crate) use audit::NamedStack;
 
@@ -43,6 +44,7 @@ const GROUPS: &[&[Command]] = &[
     pools::COMMANDS,
     leaks::COMMANDS,
     snapshot::COMMANDS,
+    watch::COMMANDS,
     audit::COMMANDS,
     top::COMMANDS,
     ledger::COMMANDS,

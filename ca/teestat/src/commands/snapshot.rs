@@ -34,12 +34,18 @@ impl Tool<'_, '_> {
         let dropped = client::drop_snapshot(self.context, number);
         let bytes = saved?;
         dropped?;
+        self.saved(path, bytes)?;
+        Ok(STATUS_OK)
+    }
+
+    /// Says that a snapshot is in a file.
+    pub(super) fn saved(&mut self, path: &str, bytes: usize) -> Result<(), Failure> {
         if self.as_json {
             json::saved(self.out, path, bytes)?;
         } else {
             writeln!(self.out, "{bytes} bytes in {path}")?;
         }
-        Ok(STATUS_OK)
+        Ok(())
     }
 
     /// Writes snapshot `number` into a file; its bytes.

@@ -13,7 +13,7 @@ mod watch;
 
 pub(crate) use audit::{events, held};
 pub(crate) use ledger::commands;
-pub(crate) use watch::saved;
+pub(crate) use watch::{saved, snapshot, snapshots};
 
 use core::fmt::{self, Display, Write};
 

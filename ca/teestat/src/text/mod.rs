@@ -13,9 +13,11 @@ pub(crate) mod leaks;
 mod ledger;
 pub(crate) mod pools;
 pub(crate) mod top;
+mod watch;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
 pub(crate) use ledger::commands;
+pub(crate) use watch::{Snapshot, condition, section_name, snapshot, snapshot_state, snapshots};
 
 use alloc::string::String;
 use core::fmt::{self, Display, Write};

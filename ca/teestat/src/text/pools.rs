@@ -255,6 +255,7 @@ pub(crate) const fn damage_text(found: u32) -> &'static str {
         damage::WALK => "the pool's books make no sense: INCONSISTENT",
         damage::UNIT => "a unit's entry is not what its neighbours say",
         damage::UNJOINED => "two free runs touch",
+        damage::OVERRUN => "somebody wrote past the end of a block",
         _ => "the pool is damaged",
     }
 }
@@ -267,6 +268,9 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
             ": unit {at}, {} bytes into the blocks",
             u64::from(at) * 256
         )?;
+    }
+    if found == damage::OVERRUN {
+        write!(out, ": at offset {at:#x} of the pool")?;
     }
     writeln!(out)
 }

@@ -299,6 +299,7 @@ const fn wire_damage(found: Damage) -> (u32, u32) {
         Damage::Walk => (damage::WALK, 0),
         Damage::Unit(unit) => (damage::UNIT, unit),
         Damage::Unjoined(unit) => (damage::UNJOINED, unit),
+        Damage::Overrun(offset) => (damage::OVERRUN, offset as u32),
         Damage::Bin(_)
         | Damage::Kept(_)
         | Damage::Class(_)

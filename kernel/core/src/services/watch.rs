@@ -5,9 +5,14 @@
 //! **Knows nothing of:** where the bytes are kept.
 
 use super::CallServices;
+use crate::call::Call;
+use crate::inspect::Which;
+use crate::inspect::regions::RegionCursor;
+use crate::instance::InstanceRef;
 use crate::kernel::State;
 use crate::machine::Machine;
 use crate::owner::OwnerId;
+use crate::pta_api::inspect::Inspect;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
 use crate::pta_api::{AuditServices, Services, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
@@ -90,7 +95,7 @@ impl<M: Machine> Writer<'_, '_, M> {
     fn section<T: IntoBytes + Immutable>(
         &mut self,
         kind: u32,
-        item: impl Fn(usize) -> Option<T>,
+        item: impl FnMut(usize) -> Option<T>,
     ) -> Result<(), SnapshotError> {
         let mut open = self.begin(kind, size_of::<T>())?;
         for record in (0..MAX_RECORDS).map_while(item) {
@@ -115,9 +120,22 @@ impl<M: Machine> Writer<'_, '_, M> {
     }
 }
 
+/// A list that tells where to go on, from `start`, as one that is asked item by item.
+fn walk<C: Copy, T>(
+    start: C,
+    next: impl Fn(C) -> Option<(T, C)>,
+) -> impl FnMut(usize) -> Option<T> {
+    let mut at = Some(start);
+    move |_| {
+        let found = at.and_then(&next);
+        at = found.as_ref().map(|(_, behind)| *behind);
+        found.map(|(item, _)| item)
+    }
+}
+
 impl<M: Machine> CallServices<'_, M> {
-    /// Fills the snapshot `number`, which is being taken, for this reason; its bytes. What fails
-    /// leaves no snapshot.
+    /// Fills the snapshot `number`, which is being taken, for this reason; its bytes. One that
+    /// fails has no memory; one that was only asked for is forgotten.
     ///
     /// # Errors
     /// [`SnapshotError::OutOfMemory`].
@@ -141,7 +159,7 @@ impl<M: Machine> CallServices<'_, M> {
         match filled {
             Ok(at_ms) => Ok(snapshots.taken(number, at_ms)),
             Err(err) => {
-                snapshots.abandon(pages, number);
+                snapshots.fail(pages, number);
                 Err(err)
             }
         }
@@ -183,10 +201,29 @@ impl<M: Machine> CallServices<'_, M> {
         writer.section(section::MEMINFO, |index| self.meminfo(index))?;
         writer.section(section::POOLS, |index| self.pool(index))?;
         writer.section(section::OWNERS, |index| self.owner(index))?;
+        writer.section(
+            section::TAS,
+            walk(0, |from| self.ta_detail(Which::ALL, from)),
+        )?;
+        let mut kernel = walk(0, |from| self.kernel_region(from));
+        let mut tas = walk(RegionCursor::default(), |from| {
+            self.ta_region(Which::ALL, from)
+        });
+        writer.section(section::REGIONS, |index| {
+            kernel(index).or_else(|| tas(index))
+        })?;
         writer.live()?;
         writer.section(section::COMMANDS, |index| {
             self.command(TeeUuid::nil(), index)
         })?;
+        writer.section(
+            section::FAILURES,
+            walk(0, |from| {
+                let row = self.failure(from)?;
+                Some((row, row.number + 1))
+            }),
+        )?;
+        writer.section(section::HISTORY, |index| self.history(index))?;
         header.total_bytes = writer.offset as u64;
         header.dropped = self.dropped(number);
         writer.write(0, header.as_bytes())?;
@@ -198,6 +235,33 @@ impl<M: Machine> CallServices<'_, M> {
         let mut rows = (0..).map_while(|index| state.snapshots.row(index));
         rows.find(|row| row.number == number)
             .map_or(0, |row| row.dropped)
+    }
+}
+
+impl<M: Machine> Call<'_, M> {
+    /// Takes the snapshot of the first watchpoint that waits for this to happen to a TA, if any does.
+    pub fn capture(&mut self, trigger: u32, instance: InstanceRef, value: u64) {
+        let (number, uuid) = {
+            let mut state = self.kernel.state();
+            let State {
+                guest, snapshots, ..
+            } = &mut *state;
+            let found = guest.instances.at(instance).map(|found| found.uuid);
+            let Some(uuid) = found else { return };
+            let Some(number) = snapshots.meet(trigger, uuid, value) else {
+                return;
+            };
+            (number, uuid)
+        };
+        // What a watchpoint waits for is why its snapshot is taken: the numbers are the same.
+        let reason = trigger;
+        let services = self.services();
+        let filled = services.fill_snapshot(number, reason, uuid, value);
+        self.rpc = services.into_rpc();
+        match filled {
+            Ok(bytes) => log::info!("watch {number}: snapshot of {bytes} bytes, TA {uuid}"),
+            Err(err) => log::error!("watch {number}: no snapshot, TA {uuid}: {err:?}"),
+        }
     }
 }
 

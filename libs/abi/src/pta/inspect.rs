@@ -63,6 +63,8 @@ pub mod damage {
     pub const UNJOINED: u32 = 3;
     /// Something else.
     pub const OTHER: u32 = 4;
+    /// Somebody wrote past the end of the block at this offset from the pool's base.
+    pub const OVERRUN: u32 = 5;
 }
 
 /// Where an instance is in its life.

@@ -12,7 +12,7 @@ pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0
 /// taken or no memory is left.
 pub const CMD_TAKE: u32 = 0;
 /// `(value in: a = number, b = offset; memref out)`: bytes of a snapshot from an offset, as many as
-/// fit. `ITEM_NOT_FOUND` if there is none of this number, `NO_DATA` while it is not taken yet.
+/// fit. `ITEM_NOT_FOUND` if there is none of this number, `NO_DATA` if it is not taken.
 pub const CMD_READ: u32 = 1;
 /// `(value in: a = number)`: forgets a snapshot, or disarms a watchpoint. `ITEM_NOT_FOUND`, or `BUSY`
 /// while it is being taken.
@@ -29,7 +29,7 @@ pub const SLOTS: usize = 8;
 /// Most bytes of a snapshot; records beyond are counted.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// What a watchpoint waits for.
+/// What a watchpoint waits for; the same numbers as [`crate::snapshot::reason`].
 pub mod trigger {
     /// Nothing: somebody asked for the snapshot.
     pub const ASKED: u32 = 0;
@@ -37,7 +37,7 @@ pub mod trigger {
     pub const ENTRY: u32 = 1;
     /// A command of the TA returned.
     pub const EXIT: u32 = 2;
-    /// The TA's heap rises above so many bytes.
+    /// The TA's heap rises above so many bytes. `NOT_SUPPORTED` while no pool tells when it does.
     pub const HEAP: u32 = 3;
     /// An allocation of the TA is refused.
     pub const FAILURE: u32 = 4;
@@ -53,6 +53,8 @@ pub mod state {
     pub const TAKEN: u32 = 2;
     /// The TA ended before the watchpoint was met.
     pub const ENDED: u32 = 3;
+    /// The watchpoint was met, and there was no memory for a snapshot.
+    pub const FAILED: u32 = 4;
 }
 
 /// A snapshot, or the watchpoint that waits for it. 72 bytes.
@@ -81,4 +83,10 @@ pub struct SnapshotRow {
     pub dropped: u64,
 }
 
-const _: () = assert!(size_of::<SnapshotRow>() == 72);
+const _: () = {
+    use crate::snapshot::reason;
+    assert!(size_of::<SnapshotRow>() == 72);
+    assert!(trigger::ASKED == reason::ASKED && trigger::ENTRY == reason::ENTRY);
+    assert!(trigger::EXIT == reason::EXIT && trigger::HEAP == reason::HEAP);
+    assert!(trigger::FAILURE == reason::FAILURE);
+};

@@ -46,7 +46,11 @@ fn invoked(bench: &Bench, command: u32) -> Result<CommandRow, String> {
 }
 
 fn commands(bench: &Bench) -> Outcome {
-    told(client::set_ledger(&bench.context, TeeUuid::nil(), ledger::CLEAR))?;
+    told(client::set_ledger(
+        &bench.context,
+        TeeUuid::nil(),
+        ledger::CLEAR,
+    ))?;
     let mut session = bench.open(heap::UUID)?;
     let (handle, _) = works(value_call(&mut session, heap::CMD_ALLOC, 5000, 0))?;
     let (other, _) = works(value_call(&mut session, heap::CMD_ALLOC, 700, 0))?;
@@ -98,9 +102,9 @@ fn detail(bench: &Bench) -> Outcome {
     )?;
     // So many TAs at a time, and no more.
     let others = (1..=4_u128).map(TeeUuid::from_u128);
-    let all = others.clone().try_for_each(|uuid| {
-        told(client::set_ledger(context, uuid, ledger::DETAIL))
-    });
+    let all = others
+        .clone()
+        .try_for_each(|uuid| told(client::set_ledger(context, uuid, ledger::DETAIL)));
     let more = client::set_ledger(context, hello::UUID, ledger::DETAIL);
     for uuid in others {
         told(client::set_ledger(context, uuid, ledger::PLAIN))?;
@@ -114,7 +118,11 @@ fn detail(bench: &Bench) -> Outcome {
 }
 
 fn deadly(bench: &Bench) -> Outcome {
-    told(client::set_ledger(&bench.context, TeeUuid::nil(), ledger::CLEAR))?;
+    told(client::set_ledger(
+        &bench.context,
+        TeeUuid::nil(),
+        ledger::CLEAR,
+    ))?;
     let mut session = bench.open(crash::UUID)?;
     works(session.invoke_plain(crash::CMD_NOP))?;
     fails(
@@ -168,7 +176,9 @@ fn snapshot(bench: &Bench) -> Outcome {
     told(client::drop_snapshot(&bench.context, number))?;
     let bytes = bytes?;
     equal(bytes.len(), len as usize, "bytes")?;
-    let pages = charged.iter().find(|row| row.label.starts_with(b"snapshots"));
+    let pages = charged
+        .iter()
+        .find(|row| row.label.starts_with(b"snapshots"));
     holds(
         pages.is_some_and(|row| row.bytes as usize >= bytes.len()),
         "its memory is not accounted for",
@@ -185,6 +195,8 @@ fn snapshot(bench: &Bench) -> Outcome {
     for kind in [
         section::POOLS,
         section::OWNERS,
+        section::TAS,
+        section::REGIONS,
         section::LIVE,
         section::COMMANDS,
     ] {

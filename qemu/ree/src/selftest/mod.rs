@@ -16,12 +16,14 @@ mod images;
 mod inspect;
 mod leaks;
 mod memory;
+mod moments;
 mod order;
 mod pools;
 mod races;
 mod raw;
 mod sessions;
 mod vocabulary;
+pub(crate) mod soak;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -170,6 +172,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         leaks::TESTS,
         order::TESTS,
         commands::TESTS,
+        moments::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

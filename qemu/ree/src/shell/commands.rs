@@ -41,7 +41,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 19] = [
+static COMMANDS: [Command; 20] = [
     command(
         "teestat",
         "COMMAND",
@@ -59,6 +59,12 @@ static COMMANDS: [Command; 19] = [
         "[FILTER]",
         "the paired tests, or those whose name contains FILTER",
         |args| Ok(selftest::run(args.first().copied().unwrap_or(""))),
+    ),
+    command(
+        "soak",
+        "--rounds N | --seconds N",
+        "open, use, close, crash and kill TAs at random; nothing may grow",
+        selftest::soak::run,
     ),
     command(
         "bench",

@@ -1,0 +1,169 @@
+//! Watchpoints: snapshots of the very moment.
+//!
+//! **Invariant:** every test leaves no watchpoint and no snapshot.
+//! **Knows nothing of:** how the moment is noticed.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use ta_uuids::{heap, hello};
+use tally_abi::TeeUuid;
+use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::watch::{SLOTS, SnapshotRow, state, trigger};
+use tally_abi::snapshot::{reason, section};
+use teec::ErrorKind;
+use teestat::client::{self, ClientError};
+use zerocopy::FromBytes;
+
+use super::commands::{read, sections};
+use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
+
+pub(super) const TESTS: &[Test] = &[
+    ("a watchpoint takes a snapshot on entry and on exit", around),
+    ("a watchpoint takes a snapshot of a refusal", refusal),
+    ("several TAs are watched, and their ends disarm", several),
+    ("there are so many watchpoints and no more", full),
+];
+
+fn told<T>(result: Result<T, ClientError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+fn arm(bench: &Bench, uuid: TeeUuid, kind: u32, wanted: u32) -> Result<u32, String> {
+    told(client::arm(&bench.context, uuid, kind, wanted))
+}
+
+fn row(bench: &Bench, number: u32) -> Result<SnapshotRow, String> {
+    let rows = told(client::snapshots(&bench.context))?;
+    let found = rows.iter().find(|row| row.number == number);
+    found.copied().ok_or_else(|| format!("no row {number}"))
+}
+
+/// Drops all that are there, so that a test that fails leaves nothing.
+fn drop_all(bench: &Bench) -> Outcome {
+    for row in told(client::snapshots(&bench.context))? {
+        told(client::drop_snapshot(&bench.context, row.number))?;
+    }
+    Ok(())
+}
+
+/// Runs a test, and drops what is left then.
+fn tidily(bench: &Bench, test: impl FnOnce() -> Outcome) -> Outcome {
+    let result = test();
+    drop_all(bench)?;
+    result
+}
+
+/// The heap of a TA as a snapshot has it, whose reason and subject must be these.
+fn heap_in(bench: &Bench, number: u32, why: u32, uuid: TeeUuid) -> Result<PoolStats, String> {
+    equal(row(bench, number)?.state, state::TAKEN, "state")?;
+    let bytes = read(bench, number)?;
+    let (header, sections) = sections(&bytes)?;
+    equal(header.reason, why, "reason")?;
+    equal(header.subject, uuid, "subject")?;
+    let pools = sections.iter().find(|(s, _)| s.kind == section::POOLS);
+    let (_, records) = pools.ok_or("no pools")?;
+    let pools: Vec<PoolStats> = records
+        .chunks(size_of::<PoolStats>())
+        .filter_map(|record| PoolStats::read_from_bytes(record).ok())
+        .collect();
+    let found = pools.iter().find(|pool| pool.owner == uuid);
+    found.copied().ok_or_else(|| "no heap".to_string())
+}
+
+fn around(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        let mut session = bench.open(heap::UUID)?;
+        let entry = arm(bench, heap::UUID, trigger::ENTRY, heap::CMD_LEAK)?;
+        let exit = arm(bench, heap::UUID, trigger::EXIT, heap::CMD_LEAK)?;
+        works(session.invoke_plain(heap::CMD_FREE_ALL))?;
+        equal(row(bench, entry)?.state, state::ARMED, "before the command")?;
+        for _ in 0..2 {
+            works(value_in(&mut session, heap::CMD_LEAK, 10, 100))?;
+        }
+        let before = heap_in(bench, entry, reason::ENTRY, heap::UUID)?;
+        let after = heap_in(bench, exit, reason::EXIT, heap::UUID)?;
+        let grown = after.alloc.allocated - before.alloc.allocated;
+        equal(grown, 1000, "bytes that the first call leaked")?;
+        equal(after.live_blocks - before.live_blocks, 10, "blocks of it")
+    })
+}
+
+fn refusal(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        let mut session = bench.open(heap::UUID)?;
+        let number = arm(bench, heap::UUID, trigger::FAILURE, 0)?;
+        works(value_in(&mut session, heap::CMD_GROW, 100_000, 0))?;
+        equal(
+            row(bench, number)?.state,
+            state::ARMED,
+            "before the refusal",
+        )?;
+        fails(
+            value_call(&mut session, heap::CMD_ALLOC, 77_777_777, 0),
+            ErrorKind::OutOfMemory,
+        )?;
+        heap_in(bench, number, reason::FAILURE, heap::UUID)?;
+        let bytes = read(bench, number)?;
+        let (header, _) = sections(&bytes)?;
+        equal(header.value, 77_777_777, "bytes refused")
+    })
+}
+
+fn several(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        let never = arm(bench, heap::UUID, trigger::ENTRY, 9999)?;
+        let nop = arm(bench, hello::UUID, trigger::ENTRY, hello::CMD_NOP)?;
+        let other = arm(bench, hello::UUID, trigger::EXIT, hello::CMD_INC)?;
+        let mut first = bench.open(heap::UUID)?;
+        let mut second = bench.open(hello::UUID)?;
+        works(first.invoke_plain(heap::CMD_FREE_ALL))?;
+        works(second.invoke_plain(hello::CMD_NOP))?;
+        equal(row(bench, nop)?.state, state::TAKEN, "the one that was met")?;
+        for number in [never, other] {
+            equal(row(bench, number)?.state, state::ARMED, "the others")?;
+        }
+        works(first.close())?;
+        works(second.close())?;
+        for number in [never, other] {
+            equal(row(bench, number)?.state, state::ENDED, "their TAs ended")?;
+            equal(row(bench, number)?.memory, 0, "memory without a snapshot")?;
+        }
+        // What was disarmed stays so.
+        let mut third = bench.open(hello::UUID)?;
+        works(third.invoke_plain(hello::CMD_NOP))?;
+        equal(
+            row(bench, other)?.state,
+            state::ENDED,
+            "with another instance",
+        )?;
+        let taken = row(bench, nop)?;
+        holds(
+            taken.memory >= taken.bytes && taken.bytes > 0,
+            "a snapshot without memory",
+        )
+    })
+}
+
+fn full(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        for n in 0..SLOTS as u32 {
+            arm(bench, heap::UUID, trigger::ENTRY, n)?;
+        }
+        let more = client::arm(&bench.context, heap::UUID, trigger::ENTRY, 0);
+        equal(
+            more.err().and_then(|error| error.kind()),
+            Some(ErrorKind::OutOfMemory),
+            "one more",
+        )?;
+        for kind in [trigger::ASKED, trigger::FAILURE + 1, u32::MAX] {
+            let refused = client::arm(&bench.context, heap::UUID, kind, 0);
+            equal(
+                refused.err().and_then(|error| error.kind()),
+                Some(ErrorKind::BadParameters),
+                "no such condition",
+            )?;
+        }
+        Ok(())
+    })
+}
