@@ -54,7 +54,7 @@ struct Used {
     biggest: u64,
 }
 
-fn used_by<'a>(used: &'a mut Vec<Used>, uuid: TeeUuid) -> Option<&'a mut Used> {
+fn used_by(used: &mut Vec<Used>, uuid: TeeUuid) -> Option<&mut Used> {
     if let Some(at) = used.iter().position(|one| one.uuid == uuid) {
         return used.get_mut(at);
     }

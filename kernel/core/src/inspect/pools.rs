@@ -152,7 +152,8 @@ impl<M: Machine> Kernel<M> {
         if space.heap().is_none_or(|heap| heap.committed == 0) {
             return Ok(Step::default());
         }
-        let view = ta_heap::open(&self.machine, space, heap).map_err(|_| PoolError::Inconsistent)?;
+        let view =
+            ta_heap::open(&self.machine, space, heap).map_err(|_| PoolError::Inconsistent)?;
         answer(&view, cursor, question, |address| {
             found.image_offset(address)
         })

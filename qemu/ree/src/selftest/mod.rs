@@ -22,8 +22,8 @@ mod pools;
 mod races;
 mod raw;
 mod sessions;
-mod vocabulary;
 pub(crate) mod soak;
+mod vocabulary;
 
 use alloc::format;
 use alloc::string::{String, ToString};
