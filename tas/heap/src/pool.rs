@@ -19,10 +19,6 @@ unsafe impl Sync for Place {}
 static PLACE: Place = Place(UnsafeCell::new(Pool::VOID));
 
 #[expect(
-    clippy::mut_from_ref,
-    reason = "one call at a time is inside the instance"
-)]
-#[expect(
     clippy::pointers_in_nomem_asm_block,
     reason = "the block has no instruction, so it reads and writes nothing"
 )]

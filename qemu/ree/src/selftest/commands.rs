@@ -135,8 +135,11 @@ fn deadly(bench: &Bench) -> Outcome {
     equal((deadly.calls, deadly.failed), (1, 1), "the deadly command")
 }
 
-/// Kinds and records of a snapshot's sections.
-pub(super) fn sections(bytes: &[u8]) -> Result<(Header, Vec<(Section, &[u8])>), String> {
+/// A section of a snapshot, with its records.
+pub(super) type Records<'a> = (Section, &'a [u8]);
+
+/// A snapshot's header, and its sections.
+pub(super) fn sections(bytes: &[u8]) -> Result<(Header, Vec<Records<'_>>), String> {
     let (header, mut rest) =
         Header::read_from_prefix(bytes).map_err(|_| "it has no header".to_string())?;
     equal(header.magic, MAGIC, "magic")?;
