@@ -1,4 +1,4 @@
-//! Headless Chromium: what a page becomes.
+//! Headless Chromium: what a page becomes, and what it looks like.
 //!
 //! **Invariant:** a run has a profile of its own, which is gone afterwards; a browser that does
 //! not come back is ended.
@@ -80,6 +80,16 @@ pub(crate) fn open(page: &Path) -> Result<Seen> {
         .map(str::to_owned)
         .collect();
     Ok(Seen { document, console })
+}
+
+/// Takes a picture of the top of `page`.
+pub(crate) fn picture(page: &Path, width: u32, height: u32, to: &Path) -> Result<()> {
+    let profile = profile()?;
+    let mut chromium = command(&profile);
+    chromium.arg(format!("--window-size={width},{height}"));
+    chromium.arg(format!("--screenshot={}", to.display()));
+    finish(chromium.arg(url(page)?))?;
+    Ok(())
 }
 
 /// Both streams of a browser that ended by itself.

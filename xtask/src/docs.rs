@@ -7,13 +7,16 @@
 //! xtask's own progress lines are left out, figures are as captured. `--check` runs nothing.
 //! **Knows nothing of:** what the documents say around the captures.
 
+mod captures;
 mod picture;
+mod report;
 
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Outcome, Output, Run};
 use crate::symbols::Symbols;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
+use captures::{CAPTURES, Capture, Console};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -29,74 +32,6 @@ pub(crate) struct Args {
     only: Vec<String>,
 }
 
-/// Which console a capture is taken from.
-#[derive(Clone, Copy, PartialEq)]
-enum Console {
-    Normal,
-    Secure,
-    /// With the names that xtask knows for addresses.
-    SecureNamed,
-}
-
-/// Output of shell commands that the documents show.
-struct Capture {
-    name: &'static str,
-    commands: &'static str,
-    kernel_features: &'static [&'static str],
-    console: Console,
-    /// Only what follows the first line with this text, that line included.
-    from: &'static str,
-}
-
-const fn normal(name: &'static str, commands: &'static str) -> Capture {
-    Capture {
-        name,
-        commands,
-        kernel_features: &[],
-        console: Console::Normal,
-        from: "",
-    }
-}
-
-const CAPTURES: &[Capture] = &[
-    normal("help", "help"),
-    normal("teestat-help", "teestat help"),
-    normal("alloc", "teestat alloc"),
-    normal(
-        "ta",
-        "open heap; invoke 1 alloc 3000; open crash; invoke 2 panic-holding 3; keepalive hold 5000; teestat ta",
-    ),
-    normal(
-        "leaks",
-        "open heap; teestat leaks mark; invoke 1 leak 10 28; teestat leaks diff",
-    ),
-    normal(
-        "meminfo",
-        "open hello; open heap; invoke 2 alloc 100000; teestat meminfo",
-    ),
-    normal("owners", "open hello; open heap; teestat owners"),
-    normal("pools", "open heap; invoke 1 alloc 3000; teestat pools"),
-    normal("oom", "heap alloc 20000000; teestat oom"),
-    normal(
-        "kill",
-        "crash loop & sleep 200; teestat ta; teestat kill crash; wait; teestat owners",
-    ),
-    Capture {
-        name: "ta-crash",
-        commands: "crash null-read",
-        kernel_features: &[],
-        console: Console::SecureNamed,
-        from: "E/TC",
-    },
-    Capture {
-        name: "kernel-crash",
-        commands: "open hello; fault panic",
-        kernel_features: &["test-hooks"],
-        console: Console::Secure,
-        from: "E/TC",
-    },
-];
-
 const TOUR: &str = "tour";
 const BENCH: &str = "bench";
 /// In Debian's Linux: name, shell commands.
@@ -104,8 +39,7 @@ const LINUX: (&str, &str) = (
     "linux",
     "uname -sr; teestat meminfo; linux-tests child loop & sleep 1; teestat pools --json | cut -c-200; teestat kill crash",
 );
-const BENCH_LINUX: &str = "bench-linux";
-const ALWAYS: &[&str] = &[TOUR, BENCH, LINUX.0, BENCH_LINUX];
+const ALWAYS: &[&str] = &[TOUR, BENCH, LINUX.0];
 /// Documents with markers.
 const DOCUMENTS: &[&str] = &["README.md", "docs/EXAMPLES.md", "docs/BENCHMARKS.md"];
 /// Documents and what they must have.
@@ -115,6 +49,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "docs/tour.svg",
             "docs/tour.txt",
+            report::PICTURE,
             "## Run it",
             "## Find a leak",
             "## What works",
@@ -165,15 +100,22 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!complaints.is_empty()))
 }
 
+/// Everything that can be captured.
+fn names() -> impl Iterator<Item = &'static str> {
+    let captures = CAPTURES.iter().map(|capture| capture.name);
+    ALWAYS.iter().chain(report::NAMES).copied().chain(captures)
+}
+
 fn document(name: &str) -> PathBuf {
     paths::root().join(name)
 }
 
 fn capture(only: &[String]) -> Result<()> {
     setup::ensure(setup::Part::Qemu)?;
-    let known =
-        |name: &String| ALWAYS.contains(&name.as_str()) || CAPTURES.iter().any(|c| c.name == name);
-    if let Some(name) = only.iter().find(|name| !known(name)) {
+    if let Some(name) = only
+        .iter()
+        .find(|name| !names().any(|known| known == *name))
+    {
         bail!("there is no capture `{name}`");
     }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|other| other == name);
@@ -193,11 +135,11 @@ fn capture(only: &[String]) -> Result<()> {
     if wanted(LINUX.0) {
         take_linux(&images)?;
     }
+    for name in report::NAMES.iter().filter(|name| wanted(name)) {
+        report::capture(name, &images)?;
+    }
     if wanted(BENCH) {
         insert(BENCH, &bench(&[])?)?;
-    }
-    if wanted(BENCH_LINUX) {
-        insert(BENCH_LINUX, &bench(&["--linux"])?)?;
     }
     for capture in CAPTURES.iter().filter(|c| !c.kernel_features.is_empty()) {
         if wanted(capture.name) {
@@ -403,11 +345,7 @@ fn check() -> Result<Vec<String>> {
     for file in DOCUMENTS {
         texts.push(std::fs::read_to_string(document(file)).unwrap_or_default());
     }
-    for name in ALWAYS
-        .iter()
-        .copied()
-        .chain(CAPTURES.iter().map(|c| c.name))
-    {
+    for name in names() {
         let filled = texts.iter().any(|text| {
             between(text, name).is_some_and(|(start, end)| !text[start..end].trim().is_empty())
         });

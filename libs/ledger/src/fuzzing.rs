@@ -12,6 +12,7 @@ use std::alloc::{alloc_zeroed, dealloc};
 use std::vec::Vec;
 
 use crate::error::ReallocError;
+use crate::guard::GUARD;
 use crate::view::{Reader, View};
 use crate::{
     AllocError, Block, CallStack, Caller, Chunk, ChunkKind, Config, CreateError, FreeError, Group,
@@ -206,8 +207,9 @@ pub fn run(data: &[u8], check_every: usize) {
                     Err(err) => {
                         assert_eq!((err.requested, err.owner), (wanted, OwnerId(owner)));
                         let waste = if align > 16 { 2 * align } else { 0 };
+                        let guarded = wanted.max(1) + if cfg.guard { GUARD } else { 0 };
                         assert!(
-                            err.largest_free < wanted.max(1).next_multiple_of(256) + 16 + waste,
+                            err.largest_free < guarded.next_multiple_of(256) + 16 + waste,
                             "{err:?} though it would fit"
                         );
                     }

@@ -95,7 +95,10 @@ fn a_ta_is_told_whole_while_it_is_busy() {
 fn a_dead_ta_keeps_its_last_figures() {
     with(inspect::UUID, |world, session| {
         let ta = world.opened(TA);
-        world.ta(|run| run.call(svc::PANIC, &[1]));
+        world.ta(|run| {
+            run.store(run.stack(0), &[1; 16]);
+            run.call(svc::PANIC, &[1])
+        });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
         let one = tas(world, session, TA)[0];
         assert_eq!((one.state, one.sessions, one.rss), (state::DEAD, 1, 0));

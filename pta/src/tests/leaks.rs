@@ -185,13 +185,10 @@ fn a_scan_follows_pointers_from_the_stack_of_a_call_and_an_idle_stack_is_empty()
 fn a_scan_of_scribbled_books_says_so_and_nothing_else() {
     with(memleak::UUID, |world, session| {
         let (mut image, _, _) = four_blocks();
-        // Not the head: units that are what no unit can be.
-        for octet in &mut image[12 << 10..14 << 10] {
-            *octet = 0xff;
-        }
-        for octet in &mut image[6 << 10..8 << 10] {
-            *octet ^= 0x5a;
-        }
+        // The head stays, which says where the units' table lies: units become what no unit can be.
+        let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap()) as usize;
+        let (table, body) = (word(72), word(80));
+        image[table..body].fill(0xff);
         let ta = ta_with_pool(world, image, &[]);
         let (result, row) = scan(world, session, TA);
         assert_eq!(result, TeeResult::SUCCESS);

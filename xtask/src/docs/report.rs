@@ -1,0 +1,102 @@
+//! What the documents show of snapshots: a comparison, a picture of the page, a leak gate.
+//!
+//! **Invariant:** text and picture come from the same run of this checkout.
+//! **Knows nothing of:** the documents around them.
+
+use super::{document, fenced, insert, presentable, start};
+use crate::images::Images;
+use crate::{browser, paths, setup, tool, ui};
+use anyhow::{Result, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What can be captured here.
+pub(super) const NAMES: &[&str] = &["report", "leakcheck"];
+/// The picture of the page.
+pub(super) const PICTURE: &str = "docs/report.png";
+/// The script of the leak gate.
+const SCRIPT: &str = "docs/leak.script";
+/// Longest file of the picture.
+const PICTURE_BYTES: u64 = 200_000;
+const WIDTH: u32 = 1280;
+const HEIGHT: u32 = 1480;
+
+/// Captures `name`, one of [`NAMES`].
+pub(super) fn capture(name: &str, images: &Images) -> Result<()> {
+    ui::step("Capturing", name);
+    if name == "leakcheck" {
+        return leakcheck();
+    }
+    let dir = paths::out().join("docs");
+    std::fs::create_dir_all(&dir)?;
+    let file = |name: &str| dir.join(format!("{name}.snap"));
+    let (a, b) = (file("a"), file("b"));
+    let commands = format!(
+        "open hello; open heap; invoke 2 alloc 30000; heap alloc 20000000; \
+         teestat snapshot {}; invoke 2 leak 10 28; teestat snapshot {}",
+        a.display(),
+        b.display()
+    );
+    let outcome = start(images, &commands)?;
+    let snapshots = [&a, &b].map(|path| path.display().to_string());
+    let compared = xtask(&["report", "--diff", &snapshots[0], &snapshots[1]])?;
+    let shown = format!(
+        "$ cargo xtask run -- '{commands}'\n{}\n$ cargo xtask report --diff {} {}\n{compared}",
+        outcome.normal.trim_end(),
+        snapshots[0],
+        snapshots[1],
+    );
+    insert(name, &fenced(&presentable(&shown)))?;
+    let page = dir.join("report.html");
+    let to = page.display().to_string();
+    xtask(&["report", &snapshots[0], &snapshots[1], "-o", &to])?;
+    picture(&page)
+}
+
+fn picture(page: &PathBuf) -> Result<()> {
+    if let Err(err) = setup::ensure(setup::Part::Chromium) {
+        ui::warn(format_args!("{PICTURE} stays as it is: {err:#}"));
+        return Ok(());
+    }
+    let path = document(PICTURE);
+    browser::picture(page, WIDTH, HEIGHT, &path)?;
+    let bytes = path.metadata()?.len();
+    ensure!(
+        bytes < PICTURE_BYTES,
+        "{PICTURE} has {bytes} bytes, more than {PICTURE_BYTES}"
+    );
+    Ok(())
+}
+
+fn leakcheck() -> Result<()> {
+    let ta = paths::target()
+        .join(paths::GUEST_TARGET)
+        .join("release")
+        .join("ta-heap");
+    let ta = ta.display().to_string();
+    let args = [
+        "leakcheck",
+        "--ta",
+        &ta,
+        "--script",
+        SCRIPT,
+        "--cycles",
+        "20",
+    ];
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args).current_dir(paths::root());
+    let out = command.output()?;
+    let script = std::fs::read_to_string(document(SCRIPT))?;
+    let shown = format!(
+        "$ cat {SCRIPT}\n{script}$ cargo xtask {}\n{}$ echo $?\n{}",
+        args.join(" "),
+        String::from_utf8_lossy(&out.stdout),
+        out.status.code().unwrap_or(-1)
+    );
+    insert("leakcheck", &fenced(&presentable(&shown)))
+}
+
+fn xtask(args: &[&str]) -> Result<String> {
+    let mut command = Command::new(std::env::current_exe()?);
+    tool::output(command.args(args).current_dir(paths::root()))
+}
