@@ -144,15 +144,6 @@ impl Window {
         self.geometry.stats
     }
 
-    /// Whether a maximum that is higher by `more` rings the alarm.
-    #[inline(always)]
-    pub(crate) fn rings(&self, more: u64) -> bool {
-        let header = self.header();
-        // None is 0, and becomes the highest.
-        let alarm = header.alarm.load(Ordering::Relaxed).wrapping_sub(1);
-        header.max_allocated.wrapping_add(more) > alarm
-    }
-
     /// Entry of a site; sites outside share the entries inside.
     #[inline(always)]
     pub(crate) fn site_mut(&mut self, site: u16) -> &mut SiteEntry {
