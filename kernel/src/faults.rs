@@ -39,10 +39,10 @@ pub(crate) fn fault(kind: u32) -> bool {
 /// Allocates for the kernel itself, and forgets it. False if there is one already, or no memory.
 #[inline(never)]
 fn lose_block() -> bool {
-    let mut block = Vec::<u8>::new();
     let owner = Arm.set_owner(OwnerId::KERNEL);
-    let allocated = block.try_reserve_exact(LOST_BYTES).is_ok();
+    let block = block_to_lose();
     Arm.set_owner(owner);
+    let allocated = block.capacity() != 0;
     let mut block = ManuallyDrop::new(block);
     let hidden = !block.as_mut_ptr().expose_provenance();
     let kept = allocated
@@ -53,6 +53,16 @@ fn lose_block() -> bool {
         drop(ManuallyDrop::into_inner(block));
     }
     kept
+}
+
+/// A function of its own, so that a call stack begins in its caller. Empty without memory.
+#[inline(never)]
+fn block_to_lose() -> Vec<u8> {
+    let mut block = Vec::new();
+    match block.try_reserve_exact(LOST_BYTES) {
+        Ok(()) => block,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Frees it. False if there is none.
@@ -77,7 +87,7 @@ fn read_unmapped() {
 
 #[inline(never)]
 fn write_code() {
-    let code = fault as fn(u32) as usize as *mut u32;
+    let code = fault as fn(u32) -> bool as usize as *mut u32;
     // SAFETY: meant to end the machine; code is not writable.
     unsafe { code.write_volatile(0) };
 }
