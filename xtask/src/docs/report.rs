@@ -53,7 +53,7 @@ pub(super) fn capture(name: &str, images: &Images) -> Result<()> {
     picture(&page)
 }
 
-fn picture(page: &PathBuf) -> Result<()> {
+fn picture(page: &std::path::Path) -> Result<()> {
     if let Err(err) = setup::ensure(setup::Part::Chromium) {
         ui::warn(format_args!("{PICTURE} stays as it is: {err:#}"));
         return Ok(());
