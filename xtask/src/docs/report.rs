@@ -7,7 +7,6 @@ use super::{document, fenced, insert, presentable, start};
 use crate::images::Images;
 use crate::{browser, paths, setup, tool, ui};
 use anyhow::{Result, ensure};
-use std::path::PathBuf;
 use std::process::Command;
 
 /// What can be captured here.
