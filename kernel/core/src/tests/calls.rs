@@ -202,6 +202,8 @@ fn a_page_list_over_several_pages_follows_its_links() {
     });
 }
 
+// So many objects take Miri minutes.
+#[cfg(not(miri))]
 #[test]
 fn shared_memory_can_be_exhausted_and_is_all_there_afterwards() {
     leaves_nothing(|world| {
