@@ -18,7 +18,18 @@ use tally_ledger::{Block, SiteId};
 /// A heap that counts nothing: the crate has no allocator of its own on the host.
 pub(super) struct NoHeap(Mutex<Failures>);
 
+/// All heaps of models: a kernel's lives for good, and these are not lost.
+static FOR_GOOD: Mutex<Vec<&'static NoHeap>> = Mutex::new(Vec::new());
+
 impl NoHeap {
+    /// A heap that lives for good, as a kernel's does.
+    #[must_use]
+    pub(super) fn for_good() -> &'static Self {
+        let heap: &'static Self = Box::leak(Box::new(Self::new()));
+        FOR_GOOD.lock().push(heap);
+        heap
+    }
+
     /// One of its own, with an empty log.
     pub(super) const fn new() -> Self {
         Self(Mutex::new(Failures::EMPTY))

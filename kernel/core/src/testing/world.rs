@@ -197,7 +197,7 @@ impl World {
                 fault: None,
                 shown,
             };
-            let kernel = match Kernel::new(parts, Box::leak(Box::new(NoHeap::new())), ptas) {
+            let kernel = match Kernel::new(parts, NoHeap::for_good(), ptas) {
                 Ok(kernel) => kernel,
                 Err(err) => panic!("{err:?}"),
             };
