@@ -3,7 +3,10 @@
 //!
 //! **Invariant:** nothing but the measured calls runs between the hints in this process.
 //! **Knows nothing of:** how instructions are counted.
-#![allow(unsafe_code, reason = "the hints are instructions")]
+#![cfg_attr(
+    target_arch = "aarch64",
+    expect(unsafe_code, reason = "the hints are instructions")
+)]
 
 use ta_uuids::{hello, keepalive};
 use tally_abi::TeeUuid;
