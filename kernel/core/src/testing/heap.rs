@@ -7,6 +7,8 @@ use crate::heap::{BlockAt, KernelHeap};
 use crate::inspect::failures::Failures;
 use crate::inspect::pools::{PoolError, Question, Step};
 use crate::owner::OwnerId;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use spin::Mutex;
