@@ -59,9 +59,7 @@ impl PseudoTa for Watch {
                 let uuid = list::uuid(params, 0)?;
                 let (trigger, wanted) = params.value(1);
                 match trigger {
-                    trigger::ENTRY | trigger::EXIT | trigger::FAILURE => {}
-                    // No pool tells when it rises above a size.
-                    trigger::HEAP => return Err(TeeResult::NOT_SUPPORTED),
+                    trigger::ENTRY | trigger::EXIT | trigger::FAILURE | trigger::HEAP => {}
                     _ => return Err(TeeResult::BAD_PARAMETERS),
                 }
                 let number = services.arm(Watchpoint {

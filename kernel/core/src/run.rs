@@ -15,6 +15,7 @@ use crate::kernel::{Kernel, State, mem, page_count};
 use crate::machine::{Abort, Machine, Trap, UserContext, UserRoot};
 use crate::mem::region::{Place, Prot, RegionKind};
 use crate::syscall::Flow;
+use crate::ta_heap;
 use tally_abi::TeeResult;
 use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
@@ -217,12 +218,22 @@ impl<M: Machine> Kernel<M> {
         sp: u64,
     ) -> Entered {
         let State {
-            guest, commands, ..
+            guest,
+            commands,
+            snapshots,
+            ..
         } = state;
         let Some(found) = guest.instances.at_mut(instance) else {
             return Entered::default();
         };
         let begun = commands.enter(&self.machine, found, sp);
+        if snapshots.watches()
+            && let Some(bytes) = snapshots.heap_alarm(found.uuid)
+            && let (Some(space), Some(heap)) = (&found.space, found.heap)
+        {
+            // The maximum has just been restarted, so that rising above `bytes` is a new one.
+            ta_heap::set_alarm(&self.machine, space, heap, bytes);
+        }
         found.task = Some(Task {
             function: call.function as u32,
             command: call.command,

@@ -106,6 +106,10 @@ impl<M: Machine> Call<'_, M> {
                 }
                 grown
             }
+            svc::tally::HEAP_ALARM => {
+                self.capture(trigger::HEAP, instance, x[0]);
+                Ok(())
+            }
             _ => Err(TeeResult::NOT_SUPPORTED),
         };
         context.x[0] = u64::from(TeeResult::from_result(result).0);

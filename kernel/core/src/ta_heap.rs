@@ -12,7 +12,7 @@ use core::cell::Cell;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::view::{Reader, View};
-use tally_ledger::{Block, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
+use tally_ledger::{ALARM_OFFSET, Block, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
 
 /// Pages whose places are remembered while a heap is read.
 const PAGES: usize = 8;
@@ -147,7 +147,15 @@ pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, ep
     // Fails only where the heap was never touched: its first blocks will be younger anyway.
     let _ = heap
         .checked_add(EPOCH_OFFSET as u64)
-        .is_some_and(|va| space.poke_u16(machine, va, epoch));
+        .is_some_and(|va| space.poke(machine, va, &epoch.to_le_bytes()));
+}
+
+/// Has the pool ring when more than `bytes` are live, which is a new maximum of its own.
+pub fn set_alarm<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, bytes: u64) {
+    // Fails only where the heap was never touched; the next call finds it.
+    let _ = heap
+        .checked_add(ALARM_OFFSET as u64)
+        .is_some_and(|va| space.poke(machine, va, &bytes.to_le_bytes()));
 }
 
 /// The call sites that hold most bytes, biggest first; how many.

@@ -215,15 +215,14 @@ impl AddressSpace {
     /// Writes a number into a TA's memory from outside, little-endian. False, and nothing
     /// written, unless it lies in one page of its own that is populated and writable.
     #[must_use]
-    pub fn poke_u16<M: SpaceMachine>(&self, machine: &M, va: UserVa, value: u16) -> bool {
-        let data = value.to_le_bytes();
+    pub fn poke<M: SpaceMachine>(&self, machine: &M, va: UserVa, data: &[u8]) -> bool {
         if va.page_offset() + data.len() > PAGE_SIZE {
             return false;
         }
         let Some(pa) = self.own_page(machine, va) else {
             return false;
         };
-        machine.write_secure(pa, &data);
+        machine.write_secure(pa, data);
         true
     }
 

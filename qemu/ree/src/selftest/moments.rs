@@ -21,6 +21,7 @@ use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, wor
 pub(super) const TESTS: &[Test] = &[
     ("a watchpoint takes a snapshot on entry and on exit", around),
     ("a watchpoint takes a snapshot of a refusal", refusal),
+    ("a watchpoint takes a snapshot when a heap rises", rising),
     ("several TAs are watched, and their ends disarm", several),
     ("there are so many watchpoints and no more", full),
 ];
@@ -107,6 +108,22 @@ fn refusal(bench: &Bench) -> Outcome {
         let bytes = read(bench, number)?;
         let (header, _) = sections(&bytes)?;
         equal(header.value, 77_777_777, "bytes refused")
+    })
+}
+
+fn rising(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        let mut session = bench.open(heap::UUID)?;
+        let number = arm(bench, heap::UUID, trigger::HEAP, 5000)?;
+        works(value_in(&mut session, heap::CMD_LEAK, 4, 1000))?;
+        equal(row(bench, number)?.state, state::ARMED, "below")?;
+        // In the middle of this command, not at its end.
+        works(value_in(&mut session, heap::CMD_LEAK, 10, 1000))?;
+        let then = heap_in(bench, number, reason::HEAP, heap::UUID)?;
+        holds(
+            (5001..=6000).contains(&then.alloc.allocated),
+            &format!("{} bytes were live", then.alloc.allocated),
+        )
     })
 }
 

@@ -55,10 +55,10 @@ fn reading_populates_nothing() {
 fn a_poke_reaches_populated_pages_of_the_tas_own_only() {
     with_space(|space, mem| {
         let va = zeroed(space, mem, RegionKind::Heap, 2);
-        assert!(!space.poke_u16(mem.machine, va, 7));
+        assert!(!space.poke(mem.machine, va, &[7, 0]));
         space.fault(mem, va, Access::Read).unwrap();
-        assert!(space.poke_u16(mem.machine, plus(va, 8), 0x1234));
-        assert!(!space.poke_u16(mem.machine, plus(va, PAGE - 1), 7));
+        assert!(space.poke(mem.machine, plus(va, 8), &0x1234_u16.to_le_bytes()));
+        assert!(!space.poke(mem.machine, plus(va, PAGE - 1), &[7, 0]));
         let mut octets = [0; 2];
         assert!(space.peek(mem.machine, plus(va, 8), &mut octets));
         assert_eq!(u16::from_le_bytes(octets), 0x1234);
@@ -67,8 +67,8 @@ fn a_poke_reaches_populated_pages_of_the_tas_own_only() {
         let param = space
             .map_normal(mem, frames, 1, 0, Prot::READ_WRITE, anywhere())
             .unwrap();
-        assert!(!space.poke_u16(mem.machine, param, 7));
-        assert!(!space.poke_u16(mem.machine, UserVa(0), 7));
+        assert!(!space.poke(mem.machine, param, &[7, 0]));
+        assert!(!space.poke(mem.machine, UserVa(0), &[7, 0]));
     });
 }
 
