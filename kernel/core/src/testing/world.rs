@@ -45,7 +45,8 @@ pub const CLIENT_PAGES: usize = 64;
 /// Threads of the kernel.
 pub const THREADS: usize = 4;
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
-const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 64;
+/// Pages of the normal world, those of its own messages and shared memory included.
+pub const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 160;
 const SECURE_PAGES: usize = 160;
 
 /// Something that a thread is suspended for.
@@ -86,6 +87,8 @@ struct Normal {
     garbled: bool,
     /// Events that are answered; all after them are refused.
     patience: Option<usize>,
+    /// Most bytes that SHM_ALLOC lends at a time.
+    shm_limit: Option<u64>,
     woken: Vec<u64>,
 }
 
@@ -259,6 +262,11 @@ impl World {
     /// Has the normal world refuse everything after so many events.
     pub fn set_patience(&self, events: Option<usize>) {
         self.normal.lock().patience = events;
+    }
+
+    /// Has the normal world refuse to lend more than so many bytes at a time.
+    pub fn set_shm_limit(&self, bytes: Option<u64>) {
+        self.normal.lock().shm_limit = bytes;
     }
 
     /// Everything that the normal world lent and may have lost track of, forgotten.
@@ -577,6 +585,15 @@ impl World {
         let [first, second] = &mut params;
         let result = match command {
             rpc::cmd::LOAD_TA => self.load_ta(TeeUuid::from_value_pair(first.a, first.b), second),
+            rpc::cmd::SHM_ALLOC
+                if self
+                    .normal
+                    .lock()
+                    .shm_limit
+                    .is_some_and(|most| first.b > most) =>
+            {
+                TeeResult::OUT_OF_MEMORY
+            }
             rpc::cmd::SHM_ALLOC => {
                 let size = first.b;
                 let pa = self.lend(size);

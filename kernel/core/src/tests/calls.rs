@@ -5,7 +5,7 @@ use crate::addr::PhysAddr;
 use crate::entry::Entry;
 use crate::machine::{NormalMemory, STACK_PAGES};
 use crate::mem::pages::PageUse;
-use crate::testing::world::{CLIENT, CLIENT_PAGES, THREADS, header, memref, value};
+use crate::testing::world::{CLIENT, CLIENT_PAGES, NORMAL_PAGES, THREADS, header, memref, value};
 use crate::testing::{NORMAL_BASE, SECURE_BASE};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
@@ -237,7 +237,7 @@ fn a_message_elsewhere_than_in_normal_memory_is_refused() {
                 0,
                 !7,
                 NORMAL_BASE.0 - 8,
-                NORMAL_BASE.0 + 144 * PAGE - 8,
+                NORMAL_BASE.0 + NORMAL_PAGES as u64 * PAGE - 8,
             ] {
                 let x = [
                     u64::from(function.0),
