@@ -2,50 +2,75 @@
 //! flight, and RPC answers of every wrong kind.
 //!
 //! **Invariant:** after every round nothing of it is left: calls, sessions, TAs and shared memory are
-//! gone, and every account is as it was before, to the byte.
-//! **Knows nothing of:** what the kernel should answer; it must only stay alive and tidy.
+//! gone, and every account is as it was before, to the byte. A round that fails says how to repeat it.
+//! **Knows nothing of:** what the kernel should answer to a message; it must stay alive and tidy, and
+//! resume no call but a suspended one.
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
+use tally_abi::pta::control::{self, OwnerRow};
 use tally_abi::pta::memleak::owner_kind;
 use tally_abi::smc::{FunctionId, ret};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use teec::smc::{Conduit, Message};
-use teec::{Context, Transport};
+use teec::{Context, Operation, ParamNone, ParamTmpRef, Session, Transport};
+use zerocopy::FromBytes;
 
 use super::account::Account;
 use super::raw::{RawCall, open_params};
-use super::vocabulary::{self, Arena, COOKIES, FIRST_IMAGE, IMAGE_PAGES, Random, SLOTS};
+use super::vocabulary::{
+    self, Arena, COOKIES, FIRST_IMAGE, IMAGE_PAGES, Random, SLOTS, SPARE_SLOT,
+};
 use super::{Bench, Outcome, say};
 use crate::machine::cpu;
 use crate::{jobs, supplicant, tee};
 
 /// Calls of a round.
-const ROUND: u64 = 50_000;
+const ROUND: u64 = 20_000;
 /// Resumptions after which a round's calls must have ended.
-const PATIENCE: u64 = 100_000;
+const PATIENCE: usize = 100_000;
+/// Calls after which it is asked which sessions there are.
+const REVIEW: u64 = 500;
+/// Sessions from which on more are closed than opened.
+const MANY_SESSIONS: usize = 48;
+/// Owners that the kernel has at most.
+const OWNERS: usize = 256;
 const WORDS: usize = PAGE_SIZE / 8;
 /// Where a call without an RPC argument of its own gets one.
 const ARGUMENT: usize = 2048;
+/// More threads than the secure world has.
+const THREADS: u32 = 64;
 
-/// A suspended call.
+/// A suspended call: the registers that it came out with.
 #[derive(Clone, Copy)]
 struct Suspended {
     regs: [u32; 8],
 }
 
+impl Suspended {
+    const fn thread(&self) -> u32 {
+        self.regs[3]
+    }
+}
+
 struct Hostile<'a> {
     bench: &'a Bench,
+    /// A session with `control` from before: when no more can be opened, it still answers.
+    observer: &'a mut Session<'static>,
     arena: &'static Arena,
     random: Random,
-    calls: [Option<Suspended>; SLOTS],
+    /// By the page of the call's message.
+    calls: [Option<Suspended>; SLOTS + 1],
     /// Whose image lies in the arena.
     image: Option<TeeUuid>,
+    many_sessions: bool,
     sent: u64,
 }
 
@@ -65,7 +90,7 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
             0
         }
         Err(why) => {
-            say(&format!("hostile calls, seed {seed}: {why}\n"));
+            say(&format!("hostile calls: {why}\n"));
             1
         }
     }
@@ -73,35 +98,44 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
 
 fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result<u64, String> {
     super::warm_up(bench);
+    let mut observer = bench.open(control::UUID)?;
     let before = Account::take(bench)?;
+    let start = cpu::micros();
     let mut sent = 0;
     let mut round = 0;
     while sent < count {
+        let seed = seed.wrapping_add(round);
+        // Said first, for the case that this round is the last one.
+        say(&format!("round {round}, seed {seed}: "));
+        let again = |why| {
+            format!("round {round}: {why}\nagain: cargo xtask fuzz --smc --calls 1 --seed {seed}")
+        };
         let mut hostile = Hostile {
             bench,
+            observer: &mut observer,
             arena,
-            random: Random::new(seed.wrapping_add(round)),
-            calls: [None; SLOTS],
+            random: Random::new(seed),
+            calls: [None; SLOTS + 1],
             image: None,
+            many_sessions: false,
             sent: 0,
         };
-        hostile
-            .round()
-            .map_err(|why| format!("round {round}: {why}"))?;
-        let after = Account::take(bench)?;
-        after.adds_up()?;
-        before
-            .same_as(&after)
-            .map_err(|why| format!("round {round}: {why}"))?;
+        hostile.round().map_err(again)?;
         sent += hostile.sent;
+        let after = Account::take(bench).map_err(again)?;
+        after.adds_up().map_err(again)?;
+        before.same_as(&after).map_err(again)?;
         round += 1;
-        say(&format!("{sent} calls\n"));
+        let rate = sent * 1_000_000 / (cpu::micros() - start).max(1);
+        say(&format!("{sent} calls, {rate} a second\n"));
     }
     Ok(sent)
 }
 
 impl Hostile<'_> {
     fn round(&mut self) -> Outcome {
+        self.arena.write_lists(&mut self.random);
+        self.arena.know_sessions(&[]);
         let stop = Arc::new(AtomicBool::new(false));
         let (arena, seed) = (self.arena, self.random.next());
         let stopped = Arc::clone(&stop);
@@ -116,8 +150,9 @@ impl Hostile<'_> {
             }
             0
         });
-        while self.sent < ROUND {
-            self.step();
+        let mut result = Ok(());
+        while self.sent < ROUND && result.is_ok() {
+            result = self.step();
         }
         stop.store(true, Ordering::Relaxed);
         if let Some(job) = disturber {
@@ -125,15 +160,25 @@ impl Hostile<'_> {
                 cpu::doze();
             }
         }
+        result?;
         self.clean_up()
     }
 
     /// One call, new or resumed.
-    fn step(&mut self) {
-        let slot = self.random.below(SLOTS);
+    fn step(&mut self) -> Outcome {
+        if self.sent.is_multiple_of(REVIEW)
+            && let Ok(open) = self.sessions()
+        {
+            self.arena.know_sessions(&open);
+            self.many_sessions = open.len() > MANY_SESSIONS;
+        }
         if self.random.once_in(8) {
             self.arena.disturb(&mut self.random);
         }
+        if self.random.once_in(24) {
+            return self.stray();
+        }
+        let slot = self.random.below(SLOTS);
         match self.calls[slot] {
             Some(call) => self.resume(slot, call, false),
             None if self.random.once_in(16) => {
@@ -142,22 +187,59 @@ impl Hostile<'_> {
                 for reg in &mut regs[1..] {
                     *reg = self.random.next() as u32;
                 }
-                self.call(slot, regs);
+                self.call(slot, regs)
             }
             None => self.message(slot),
         }
     }
 
+    /// Resumes without an answer: a thread of some call with any registers, or one that no call waits on.
+    fn stray(&mut self) -> Outcome {
+        let mut regs = [0; 8];
+        for reg in &mut regs {
+            *reg = self.random.next() as u32;
+        }
+        regs[0] = FunctionId::RETURN_FROM_RPC.0;
+        if self.random.once_in(2) {
+            // One that ended, perhaps, or never began.
+            regs[3] %= THREADS;
+        }
+        let slot = self.random.below(SLOTS);
+        if let Some(call) = self.calls[slot]
+            && self.random.once_in(2)
+        {
+            regs[3] = call.thread();
+        }
+        let waiting = |call: &Option<Suspended>| call.is_some_and(|c| c.thread() == regs[3]);
+        match self.calls.iter().position(waiting) {
+            Some(slot) => {
+                self.calls[slot] = None;
+                self.call(slot, regs)
+            }
+            None => {
+                let code = self.bench.tee.conduit().smc(regs)[0];
+                self.sent += 1;
+                super::equal(code, ret::ERESUME, "a call that does not wait was resumed")
+            }
+        }
+    }
+
     /// Sends a message of the slot's page.
-    fn message(&mut self, slot: usize) {
+    fn message(&mut self, slot: usize) -> Outcome {
         let Self { arena, random, .. } = self;
         for word in 0..arg_size(6) / 8 {
             let value = arena.message_word(random, word);
             arena.pages.set(slot * WORDS + word, value);
         }
         let message = Message::at(&arena.pages, slot * PAGE_SIZE);
-        if random.once_in(3) {
-            let header = message.header();
+        let header = message.header();
+        if self.many_sessions && random.once_in(2) {
+            message.set_header(&MsgHeader {
+                cmd: cmd::CLOSE_SESSION,
+                num_params: 0,
+                ..header
+            });
+        } else if random.once_in(3) {
             message.set_header(&MsgHeader {
                 cmd: cmd::OPEN_SESSION,
                 num_params: 2 + random.below(5) as u32,
@@ -169,32 +251,26 @@ impl Hostile<'_> {
         }
         let address = arena.page(slot);
         let mut regs = [0; 8];
-        [regs[1], regs[2]] = [(address >> 32) as u32, address as u32];
+        [regs[1], regs[2]] = split(address);
         regs[0] = match random.below(16) {
             0 => {
-                let cookie = arena.cookie(random);
                 let offset = (random.next() & 0xff8) as u32;
-                [regs[1], regs[2], regs[3]] = [(cookie >> 32) as u32, cookie as u32, offset];
+                [regs[1], regs[2]] = split(arena.cookie(random));
+                regs[3] = offset;
                 FunctionId::CALL_WITH_REGD_ARG.0
             }
             1 | 2 => FunctionId::CALL_WITH_ARG.0,
             3 => {
-                let address = arena.address(random);
-                [regs[1], regs[2]] = [(address >> 32) as u32, address as u32];
+                [regs[1], regs[2]] = split(arena.address(random));
                 FunctionId::CALL_WITH_RPC_ARG.0
-            }
-            4 => {
-                // A thread that no call of ours is on.
-                regs[3] = 64 + random.next() as u32 % 1000;
-                FunctionId::RETURN_FROM_RPC.0
             }
             _ => FunctionId::CALL_WITH_RPC_ARG.0,
         };
-        self.call(slot, regs);
+        self.call(slot, regs)
     }
 
     /// Answers what a call was suspended for and goes on with it; `honestly`: so that it ends.
-    fn resume(&mut self, slot: usize, call: Suspended, honestly: bool) {
+    fn resume(&mut self, slot: usize, call: Suspended, honestly: bool) -> Outcome {
         let mut regs = call.regs;
         regs[0] = FunctionId::RETURN_FROM_RPC.0;
         match call.regs[0] {
@@ -204,9 +280,8 @@ impl Hostile<'_> {
                 } else {
                     self.arena.page(slot) + ARGUMENT as u64
                 };
-                let cookie = self.arena.cookie(&mut self.random);
-                [regs[1], regs[2]] = [(address >> 32) as u32, address as u32];
-                [regs[4], regs[5]] = [(cookie >> 32) as u32, cookie as u32];
+                [regs[1], regs[2]] = split(address);
+                [regs[4], regs[5]] = split(self.arena.cookie(&mut self.random));
             }
             ret::RPC_CMD => {
                 let first = Message::at(&self.arena.pages, slot * PAGE_SIZE);
@@ -221,7 +296,7 @@ impl Hostile<'_> {
             _ => {}
         }
         self.calls[slot] = None;
-        self.call(slot, regs);
+        self.call(slot, regs)
     }
 
     /// Answers the RPC argument at `at`, if there is one.
@@ -294,39 +369,139 @@ impl Hostile<'_> {
         }
     }
 
-    fn call(&mut self, slot: usize, regs: [u32; 8]) {
+    /// Makes a call, and notes what came of it.
+    fn call(&mut self, slot: usize, regs: [u32; 8]) -> Outcome {
+        let function = regs[0];
         let regs = self.bench.tee.conduit().smc(regs);
         self.sent += 1;
-        if ret::is_rpc(regs[0]) {
+        let code = regs[0];
+        if ret::is_rpc(code) {
             self.calls[slot] = Some(Suspended { regs });
+            return Ok(());
+        }
+        if function == FunctionId::RETURN_FROM_RPC.0 && code == ret::ERESUME {
+            return Err("a call that waits is not resumed".to_string());
+        }
+        if !FunctionId(function).is_fast() {
+            return self.ended(slot, code);
+        }
+        Ok(())
+    }
+
+    /// A yielding call ended with `code`.
+    fn ended(&mut self, slot: usize, code: u32) -> Outcome {
+        match code {
+            ret::OK => {
+                let message = Message::at(&self.arena.pages, slot * PAGE_SIZE);
+                let header = message.header();
+                // If it still says so: other calls and another CPU write there, too.
+                if header.cmd == cmd::OPEN_SESSION && header.ret == TeeResult::SUCCESS.0 {
+                    self.arena.know_session(header.session, &mut self.random);
+                }
+                Ok(())
+            }
+            ret::UNKNOWN_FUNCTION
+            | ret::ETHREAD_LIMIT
+            | ret::EBUSY
+            | ret::EBADADDR
+            | ret::EBADCMD
+            | ret::ENOMEM => Ok(()),
+            _ => Err(format!("a call ended with {code:#x}")),
         }
     }
 
     /// Ends everything, as one who may.
     fn clean_up(&mut self) -> Outcome {
-        self.end_tas();
         for n in 0.. {
-            let slot = n as usize % SLOTS;
+            if n % 500 == 0 {
+                // Those that loop, and those that were loaded meanwhile.
+                for uuid in vocabulary::USER {
+                    self.kill(uuid)?;
+                }
+            }
+            let slot = n % self.calls.len();
             if let Some(call) = self.calls[slot] {
-                self.resume(slot, call, true);
+                self.resume(slot, call, true)?;
             } else if self.calls.iter().all(Option::is_none) {
                 break;
-            }
-            if n % 1000 == 999 {
-                // One that was loaded meanwhile.
-                self.end_tas();
             }
             if n > PATIENCE {
                 return Err("a call does not end".into());
             }
         }
-        let owners = teestat::client::owners(&self.bench.context);
-        let owners = owners.map_err(|error| format!("owners: {error}"))?;
-        for owner in owners.iter().filter(|row| row.kind == owner_kind::SESSION) {
-            // The one of the question itself is closed already.
-            let _ = self.bench.tee.close_session(owner.session);
+        for session in self.sessions()? {
+            // An answer to the closing of a session whose TA was killed above tells nothing.
+            let _ = self.bench.tee.close_session(session);
         }
-        self.end_tas();
+        for uuid in vocabulary::USER {
+            // Those that are not loaded are none to end.
+            let _ = teestat::client::kill(&self.bench.context, uuid);
+        }
+        self.unregister()?;
+        self.drop_snapshots()?;
+        let idle = [FunctionId::DISABLE_SHM_CACHE.0, 0, 0, 0, 0, 0, 0, 0];
+        let code = self.bench.tee.conduit().smc(idle)[0];
+        super::equal(code, ret::ENOTAVAIL, "a thread is still in use")
+    }
+
+    /// Kills a TA by a call like others, which waits for nobody.
+    fn kill(&mut self, uuid: TeeUuid) -> Outcome {
+        if self.calls[SPARE_SLOT].is_some() {
+            return Ok(());
+        }
+        let at = SPARE_SLOT * PAGE_SIZE;
+        let octets_at = at + PAGE_SIZE - size_of::<TeeUuid>();
+        self.arena.pages.write(octets_at, &uuid.to_octets());
+        let message = Message::at(&self.arena.pages, at);
+        let (session, address) = (self.observer.id(), self.arena.page(SPARE_SLOT));
+        let params = [
+            MsgParam {
+                attr: attr::TMEM_INPUT,
+                a: address + (octets_at - at) as u64,
+                b: size_of::<TeeUuid>() as u64,
+                c: 0,
+            },
+            MsgParam {
+                attr: attr::VALUE_OUTPUT,
+                ..MsgParam::default()
+            },
+        ];
+        message.set_header(&MsgHeader {
+            cmd: cmd::INVOKE_COMMAND,
+            func: control::CMD_KILL,
+            session,
+            num_params: params.len() as u32,
+            ..MsgHeader::default()
+        });
+        for (index, param) in params.iter().enumerate() {
+            message.set_param(index, param);
+        }
+        let [high, low] = split(address);
+        let regs = [FunctionId::CALL_WITH_RPC_ARG.0, high, low, 0, 0, 0, 0, 0];
+        self.call(SPARE_SLOT, regs)
+    }
+
+    /// All sessions but the observer's own.
+    fn sessions(&mut self) -> Result<Vec<u32>, String> {
+        let mut rows = vec![0; OWNERS * size_of::<OwnerRow>()];
+        let memory = ParamTmpRef::new_output(&mut rows);
+        let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
+        let asked = self
+            .observer
+            .invoke_command(control::CMD_OWNERS, &mut op)
+            .map_err(|error| format!("owners: {error}"));
+        let len = op.parameters().0.updated_size();
+        asked?;
+        let own = self.observer.id();
+        Ok(rows[..len.min(rows.len())]
+            .chunks_exact(size_of::<OwnerRow>())
+            .filter_map(|row| OwnerRow::read_from_bytes(row).ok())
+            .filter(|row| row.kind == owner_kind::SESSION && row.session != own)
+            .map(|row| row.session)
+            .collect())
+    }
+
+    fn unregister(&self) -> Outcome {
         for cookie in COOKIES {
             let param = MsgParam {
                 attr: attr::RMEM_INPUT,
@@ -344,10 +519,17 @@ impl Hostile<'_> {
         Ok(())
     }
 
-    fn end_tas(&self) {
-        for uuid in vocabulary::USER {
-            // Those that are not loaded are none to end.
-            let _ = teestat::client::kill(&self.bench.context, uuid);
+    fn drop_snapshots(&self) -> Outcome {
+        let told = |error: teestat::client::ClientError| format!("snapshots: {error}");
+        let context = &self.bench.context;
+        for row in teestat::client::snapshots(context).map_err(told)? {
+            teestat::client::drop_snapshot(context, row.number).map_err(told)?;
         }
+        Ok(())
     }
+}
+
+/// High and low half, as registers have them.
+const fn split(value: u64) -> [u32; 2] {
+    [(value >> 32) as u32, value as u32]
 }

@@ -4,23 +4,29 @@
 //! for the slack behind the arena, or larger than all of RAM.
 //! **Knows nothing of:** calls.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use ta_uuids::{chain, glutton, hello, keepalive, stillborn};
-use tally_abi::msg::{PAGE_SIZE, attr};
-use tally_abi::pta::{control, device, inspect, stats};
+use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
+use tally_abi::pta::{audit, control, device, inspect, stats, watch};
 use tally_abi::smc::FunctionId;
 use tally_abi::{TeeUuid, virt};
 use teec::smc::Pages;
 
 /// Calls in flight at most, a page each.
 pub(super) const SLOTS: usize = 12;
+/// One more page for a call that cleans up.
+pub(super) const SPARE_SLOT: usize = SLOTS;
 const LISTS: usize = 4;
 const BUFFERS: usize = 24;
 /// Largest image that is delivered.
 pub(super) const IMAGE_PAGES: usize = 24;
-/// As large as the largest small size.
-const SLACK: usize = 16;
+/// Larger than the largest small size.
+const SLACK: usize = 520;
+/// A size for which a page list needs a second page.
+const TWO_LISTS: u64 = (PAGE_LIST_ENTRIES as u64 + 2) * PAGE_SIZE as u64;
 
-const FIRST_LIST: usize = SLOTS;
+const FIRST_LIST: usize = SPARE_SLOT + 1;
 const FIRST_BUFFER: usize = FIRST_LIST + LISTS;
 /// Page that an image is delivered to.
 pub(super) const FIRST_IMAGE: usize = FIRST_BUFFER + BUFFERS;
@@ -28,7 +34,7 @@ const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
 const WORDS: usize = PAGE_SIZE / 8;
 
 /// Who messages are for. None of them loops for ever.
-const TARGETS: [TeeUuid; 10] = [
+const TARGETS: [TeeUuid; 12] = [
     hello::UUID,
     hello::UUID,
     keepalive::UUID,
@@ -39,6 +45,8 @@ const TARGETS: [TeeUuid; 10] = [
     device::UUID,
     control::UUID,
     inspect::UUID,
+    audit::UUID,
+    watch::UUID,
 ];
 /// User TAs among them, to be ended when a run is over.
 pub(super) const USER: [TeeUuid; 5] = [
@@ -81,7 +89,7 @@ const ATTRIBUTES: [u64; 12] = [
     4,
     0x80,
 ];
-const SIZES: [u64; 14] = [
+const SIZES: [u64; 15] = [
     0,
     1,
     8,
@@ -92,6 +100,7 @@ const SIZES: [u64; 14] = [
     4096,
     5000,
     0xffff,
+    TWO_LISTS,
     1 << 28,
     1 << 32,
     1 << 63,
@@ -130,14 +139,64 @@ impl Random {
     }
 }
 
-/// Memory that both worlds write to.
+/// Sessions that are known at a time.
+const SESSIONS: usize = 64;
+
+/// Memory that both worlds write to, and names for messages that are written there.
 pub(super) struct Arena {
     pub(super) pages: Pages,
+    /// Sessions that are open, as far as is known; 0 is none.
+    sessions: [AtomicU32; SESSIONS],
 }
 
 impl Arena {
     pub(super) fn new() -> Option<Self> {
-        Pages::allocate(PAGES).map(|pages| Self { pages })
+        let pages = Pages::allocate(PAGES)?;
+        Some(Self {
+            pages,
+            sessions: [const { AtomicU32::new(0) }; SESSIONS],
+        })
+    }
+
+    /// Makes all page lists good ones, each linked to the next.
+    pub(super) fn write_lists(&self, random: &mut Random) {
+        for list in 0..LISTS {
+            let at = (FIRST_LIST + list) * WORDS;
+            for entry in 0..PAGE_LIST_ENTRIES {
+                self.pages.set(at + entry, self.buffer(random));
+            }
+            let next = self.page(FIRST_LIST + (list + 1) % LISTS);
+            self.pages.set(at + PAGE_LIST_ENTRIES, next);
+        }
+    }
+
+    /// Knows these sessions only.
+    pub(super) fn know_sessions(&self, open: &[u32]) {
+        for (index, known) in self.sessions.iter().enumerate() {
+            known.store(open.get(index).copied().unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    /// Knows `session`, too, in place of another one.
+    pub(super) fn know_session(&self, session: u32, random: &mut Random) {
+        let free = self
+            .sessions
+            .iter()
+            .position(|known| known.load(Ordering::Relaxed) == 0);
+        let index = free.unwrap_or_else(|| random.below(SESSIONS));
+        self.sessions[index].store(session, Ordering::Relaxed);
+    }
+
+    /// A session: mostly one that is open.
+    pub(super) fn session(&self, random: &mut Random) -> u32 {
+        /// Numbers that no session has for a long time, so that none is hit which is to stay.
+        const NOBODY: u32 = 1 << 31;
+        let known = self.sessions[random.below(SESSIONS)].load(Ordering::Relaxed);
+        if known == 0 || random.once_in(8) {
+            random.next() as u32 | NOBODY
+        } else {
+            known
+        }
     }
 
     /// Physical address of a page: this world has its RAM where it is.
@@ -185,7 +244,7 @@ impl Arena {
                 },
             ),
             // Session and operation.
-            1 => pair(random.next() % 0x400, small),
+            1 => pair(u64::from(self.session(random)), small),
             2 => random.next(),
             // Origin, number of parameters.
             3 => pair(
@@ -224,11 +283,18 @@ impl Arena {
     pub(super) fn disturb(&self, random: &mut Random) {
         if random.once_in(3) {
             let page = FIRST_LIST + random.below(LISTS);
-            let word = random.below(WORDS);
-            let entry = match random.below(8) {
-                0 => self.address(random),
-                1 => self.list(random),
-                _ => self.buffer(random),
+            let (word, entry) = if random.once_in(8) {
+                // The link, to a list or somewhere.
+                let link = if random.once_in(4) {
+                    self.address(random)
+                } else {
+                    self.list(random)
+                };
+                (PAGE_LIST_ENTRIES, link)
+            } else if random.once_in(16) {
+                (random.below(PAGE_LIST_ENTRIES), self.address(random))
+            } else {
+                (random.below(PAGE_LIST_ENTRIES), self.buffer(random))
             };
             self.pages.set(page * WORDS + word, entry);
         } else {
