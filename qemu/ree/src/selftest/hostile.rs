@@ -12,6 +12,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
@@ -24,9 +25,9 @@ use teec::{Context, Operation, ParamNone, ParamTmpRef, Session, Transport};
 use zerocopy::FromBytes;
 
 use super::account::Account;
-use super::raw::{RawCall, open_params};
+use super::raw::RawCall;
 use super::vocabulary::{
-    self, Arena, COOKIES, FIRST_IMAGE, IMAGE_PAGES, Random, SLOTS, SPARE_SLOT,
+    self, Arena, COOKIES, FIRST_IMAGE, IMAGE_PAGES, Random, SLOTS, SPARE_SLOT, WORDS,
 };
 use super::{Bench, Outcome, say};
 use crate::machine::cpu;
@@ -37,12 +38,11 @@ const ROUND: u64 = 20_000;
 /// Resumptions after which a round's calls must have ended.
 const PATIENCE: usize = 100_000;
 /// Calls after which it is asked which sessions there are.
-const REVIEW: u64 = 500;
+const REVIEW: u64 = 200;
 /// Sessions from which on more are closed than opened.
 const MANY_SESSIONS: usize = 48;
 /// Owners that the kernel has at most.
 const OWNERS: usize = 256;
-const WORDS: usize = PAGE_SIZE / 8;
 /// Where a call without an RPC argument of its own gets one.
 const ARGUMENT: usize = 2048;
 /// More threads than the secure world has.
@@ -60,6 +60,42 @@ impl Suspended {
     }
 }
 
+/// How far hostile calls came, so that one sees that they came anywhere.
+#[derive(Default)]
+struct Reached {
+    /// Calls that the secure world answered with a message.
+    answered: u64,
+    /// Sessions opened, commands that succeeded, sessions closed.
+    opened: u64,
+    invoked: u64,
+    closed: u64,
+    /// Shared memory registered.
+    registered: u64,
+    /// Suspensions, and images delivered in them.
+    suspended: u64,
+    images: u64,
+    /// Resumptions that were refused, as they had to be.
+    refused: u64,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} messages answered: {} sessions opened, {} commands done, {} sessions closed, {} memories \
+             registered; {} suspensions, {} images delivered, {} wrong resumptions",
+            self.answered,
+            self.opened,
+            self.invoked,
+            self.closed,
+            self.registered,
+            self.suspended,
+            self.images,
+            self.refused
+        )
+    }
+}
+
 struct Hostile<'a> {
     bench: &'a Bench,
     /// A session with `control` from before: when no more can be opened, it still answers.
@@ -72,6 +108,7 @@ struct Hostile<'a> {
     image: Option<TeeUuid>,
     many_sessions: bool,
     sent: u64,
+    reached: &'a mut Reached,
 }
 
 /// Makes at least `count` calls; 0 if the secure world was as before after each round.
@@ -100,6 +137,7 @@ fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result
     super::warm_up(bench);
     let mut observer = bench.open(control::UUID)?;
     let before = Account::take(bench)?;
+    let mut reached = Reached::default();
     let start = cpu::micros();
     let mut sent = 0;
     let mut round = 0;
@@ -119,6 +157,7 @@ fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result
             image: None,
             many_sessions: false,
             sent: 0,
+            reached: &mut reached,
         };
         hostile.round().map_err(again)?;
         sent += hostile.sent;
@@ -129,6 +168,7 @@ fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result
         let rate = sent * 1_000_000 / (cpu::micros() - start).max(1);
         say(&format!("{sent} calls, {rate} a second\n"));
     }
+    say(&format!("{reached}\n"));
     Ok(sent)
 }
 
@@ -219,6 +259,7 @@ impl Hostile<'_> {
             None => {
                 let code = self.bench.tee.conduit().smc(regs)[0];
                 self.sent += 1;
+                self.reached.refused += 1;
                 super::equal(code, ret::ERESUME, "a call that does not wait was resumed")
             }
         }
@@ -227,28 +268,7 @@ impl Hostile<'_> {
     /// Sends a message of the slot's page.
     fn message(&mut self, slot: usize) -> Outcome {
         let Self { arena, random, .. } = self;
-        for word in 0..arg_size(6) / 8 {
-            let value = arena.message_word(random, word);
-            arena.pages.set(slot * WORDS + word, value);
-        }
-        let message = Message::at(&arena.pages, slot * PAGE_SIZE);
-        let header = message.header();
-        if self.many_sessions && random.once_in(2) {
-            message.set_header(&MsgHeader {
-                cmd: cmd::CLOSE_SESSION,
-                num_params: 0,
-                ..header
-            });
-        } else if random.once_in(3) {
-            message.set_header(&MsgHeader {
-                cmd: cmd::OPEN_SESSION,
-                num_params: 2 + random.below(5) as u32,
-                ..header
-            });
-            for (index, param) in open_params(vocabulary::target(random)).iter().enumerate() {
-                message.set_param(index, param);
-            }
-        }
+        arena.write_message(slot, self.many_sessions, random);
         let address = arena.page(slot);
         let mut regs = [0; 8];
         [regs[1], regs[2]] = split(address);
@@ -341,6 +361,7 @@ impl Hostile<'_> {
                     self.arena.pages.set(at, self.random.next());
                     self.image = None;
                 }
+                self.reached.images += 1;
                 TeeResult::SUCCESS
             }
             rpc::cmd::SHM_ALLOC if first.b <= (IMAGE_PAGES * PAGE_SIZE) as u64 => {
@@ -377,6 +398,7 @@ impl Hostile<'_> {
         let code = regs[0];
         if ret::is_rpc(code) {
             self.calls[slot] = Some(Suspended { regs });
+            self.reached.suspended += 1;
             return Ok(());
         }
         if function == FunctionId::RETURN_FROM_RPC.0 && code == ret::ERESUME {
@@ -395,8 +417,13 @@ impl Hostile<'_> {
                 let message = Message::at(&self.arena.pages, slot * PAGE_SIZE);
                 let header = message.header();
                 // If it still says so: other calls and another CPU write there, too.
-                if header.cmd == cmd::OPEN_SESSION && header.ret == TeeResult::SUCCESS.0 {
-                    self.arena.know_session(header.session, &mut self.random);
+                self.reached.answered += 1;
+                match (header.cmd, header.ret) {
+                    (cmd::OPEN_SESSION, 0) => self.reached.opened += 1,
+                    (cmd::INVOKE_COMMAND, 0) => self.reached.invoked += 1,
+                    (cmd::CLOSE_SESSION, 0) => self.reached.closed += 1,
+                    (cmd::REGISTER_SHM, 0) => self.reached.registered += 1,
+                    _ => {}
                 }
                 Ok(())
             }
@@ -429,7 +456,7 @@ impl Hostile<'_> {
                 return Err("a call does not end".into());
             }
         }
-        for session in self.sessions()? {
+        for (session, _) in self.sessions()? {
             // An answer to the closing of a session whose TA was killed above tells nothing.
             let _ = self.bench.tee.close_session(session);
         }
@@ -481,8 +508,8 @@ impl Hostile<'_> {
         self.call(SPARE_SLOT, regs)
     }
 
-    /// All sessions but the observer's own.
-    fn sessions(&mut self) -> Result<Vec<u32>, String> {
+    /// All sessions but the observer's own, and who they are with.
+    fn sessions(&mut self) -> Result<Vec<(u32, TeeUuid)>, String> {
         let mut rows = vec![0; OWNERS * size_of::<OwnerRow>()];
         let memory = ParamTmpRef::new_output(&mut rows);
         let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
@@ -497,7 +524,7 @@ impl Hostile<'_> {
             .chunks_exact(size_of::<OwnerRow>())
             .filter_map(|row| OwnerRow::read_from_bytes(row).ok())
             .filter(|row| row.kind == owner_kind::SESSION && row.session != own)
-            .map(|row| row.session)
+            .map(|row| (row.session, row.uuid))
             .collect())
     }
 

@@ -18,6 +18,7 @@ mod leaks;
 mod memory;
 mod moments;
 mod order;
+mod phrases;
 mod pools;
 mod races;
 mod raw;

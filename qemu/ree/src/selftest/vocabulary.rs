@@ -2,11 +2,11 @@
 //!
 //! **Invariant:** no word names memory of this world outside of the arena: a size is either small enough
 //! for the slack behind the arena, or larger than all of RAM.
-//! **Knows nothing of:** calls.
+//! **Knows nothing of:** calls; which words make sense together ([`super::phrases`]).
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use ta_uuids::{chain, glutton, hello, keepalive, stillborn};
+use ta_uuids::{chain, drm, glutton, hello, keepalive, stillborn};
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
 use tally_abi::pta::{audit, control, device, inspect, stats, watch};
 use tally_abi::smc::FunctionId;
@@ -26,20 +26,23 @@ const SLACK: usize = 520;
 /// A size for which a page list needs a second page.
 const TWO_LISTS: u64 = (PAGE_LIST_ENTRIES as u64 + 2) * PAGE_SIZE as u64;
 
-const FIRST_LIST: usize = SPARE_SLOT + 1;
+/// Page with the octets of all targets' UUIDs.
+const NAMES: usize = SPARE_SLOT + 1;
+const FIRST_LIST: usize = NAMES + 1;
 const FIRST_BUFFER: usize = FIRST_LIST + LISTS;
 /// Page that an image is delivered to.
 pub(super) const FIRST_IMAGE: usize = FIRST_BUFFER + BUFFERS;
 const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
-const WORDS: usize = PAGE_SIZE / 8;
+pub(super) const WORDS: usize = PAGE_SIZE / 8;
 
 /// Who messages are for. None of them loops for ever.
-const TARGETS: [TeeUuid; 12] = [
+pub(super) const TARGETS: [TeeUuid; 13] = [
     hello::UUID,
     hello::UUID,
     keepalive::UUID,
     chain::UUID,
     glutton::UUID,
+    drm::UUID,
     stillborn::UUID,
     stats::UUID,
     device::UUID,
@@ -49,11 +52,12 @@ const TARGETS: [TeeUuid; 12] = [
     watch::UUID,
 ];
 /// User TAs among them, to be ended when a run is over.
-pub(super) const USER: [TeeUuid; 5] = [
+pub(super) const USER: [TeeUuid; 6] = [
     hello::UUID,
     keepalive::UUID,
     chain::UUID,
     glutton::UUID,
+    drm::UUID,
     stillborn::UUID,
 ];
 /// All that shared memory is ever registered under.
@@ -145,17 +149,34 @@ const SESSIONS: usize = 64;
 /// Memory that both worlds write to, and names for messages that are written there.
 pub(super) struct Arena {
     pub(super) pages: Pages,
-    /// Sessions that are open, as far as is known; 0 is none.
-    sessions: [AtomicU32; SESSIONS],
+    /// Sessions that are open, as far as is known: id, and above it who it is with. 0 is none.
+    sessions: [AtomicU64; SESSIONS],
+}
+
+/// A session: its id, and who it is with, if it is one that is known.
+#[derive(Clone, Copy)]
+pub(super) struct Named {
+    pub(super) id: u32,
+    pub(super) uuid: Option<TeeUuid>,
 }
 
 impl Arena {
     pub(super) fn new() -> Option<Self> {
         let pages = Pages::allocate(PAGES)?;
+        for (index, uuid) in TARGETS.iter().enumerate() {
+            let at = NAMES * PAGE_SIZE + index * size_of::<TeeUuid>();
+            pages.write(at, &uuid.to_octets());
+        }
         Some(Self {
             pages,
-            sessions: [const { AtomicU32::new(0) }; SESSIONS],
+            sessions: [const { AtomicU64::new(0) }; SESSIONS],
         })
+    }
+
+    /// Address of the octets of a target's UUID, or of the nil UUID.
+    pub(super) fn name(&self, random: &mut Random) -> u64 {
+        let index = random.below(TARGETS.len() + 1);
+        self.page(NAMES) + (index * size_of::<TeeUuid>()) as u64
     }
 
     /// Makes all page lists good ones, each linked to the next.
@@ -171,31 +192,31 @@ impl Arena {
     }
 
     /// Knows these sessions only.
-    pub(super) fn know_sessions(&self, open: &[u32]) {
+    pub(super) fn know_sessions(&self, open: &[(u32, TeeUuid)]) {
         for (index, known) in self.sessions.iter().enumerate() {
-            known.store(open.get(index).copied().unwrap_or(0), Ordering::Relaxed);
+            let word = open.get(index).map_or(0, |(id, uuid)| {
+                let target = TARGETS.iter().position(|target| target == uuid);
+                u64::from(*id) | (target.unwrap_or(TARGETS.len()) as u64) << 32
+            });
+            known.store(word, Ordering::Relaxed);
         }
     }
 
-    /// Knows `session`, too, in place of another one.
-    pub(super) fn know_session(&self, session: u32, random: &mut Random) {
-        let free = self
-            .sessions
-            .iter()
-            .position(|known| known.load(Ordering::Relaxed) == 0);
-        let index = free.unwrap_or_else(|| random.below(SESSIONS));
-        self.sessions[index].store(session, Ordering::Relaxed);
-    }
-
     /// A session: mostly one that is open.
-    pub(super) fn session(&self, random: &mut Random) -> u32 {
+    pub(super) fn session(&self, random: &mut Random) -> Named {
         /// Numbers that no session has for a long time, so that none is hit which is to stay.
         const NOBODY: u32 = 1 << 31;
         let known = self.sessions[random.below(SESSIONS)].load(Ordering::Relaxed);
         if known == 0 || random.once_in(8) {
-            random.next() as u32 | NOBODY
+            Named {
+                id: random.next() as u32 | NOBODY,
+                uuid: None,
+            }
         } else {
-            known
+            Named {
+                id: known as u32,
+                uuid: TARGETS.get((known >> 32) as usize).copied(),
+            }
         }
     }
 
@@ -221,11 +242,11 @@ impl Arena {
         }
     }
 
-    fn buffer(&self, random: &mut Random) -> u64 {
+    pub(super) fn buffer(&self, random: &mut Random) -> u64 {
         self.page(FIRST_BUFFER + random.below(BUFFERS))
     }
 
-    fn list(&self, random: &mut Random) -> u64 {
+    pub(super) fn list(&self, random: &mut Random) -> u64 {
         self.page(FIRST_LIST + random.below(LISTS))
     }
 
@@ -244,7 +265,7 @@ impl Arena {
                 },
             ),
             // Session and operation.
-            1 => pair(u64::from(self.session(random)), small),
+            1 => pair(u64::from(self.session(random).id), small),
             2 => random.next(),
             // Origin, number of parameters.
             3 => pair(
@@ -264,6 +285,10 @@ impl Arena {
                 _ => self.cookie(random),
             },
         }
+    }
+
+    pub(super) fn size(random: &mut Random) -> u64 {
+        random.pick(&SIZES, 0)
     }
 
     fn attribute(&self, random: &mut Random) -> u64 {
@@ -304,11 +329,6 @@ impl Arena {
             self.pages.set(random.below(SLOTS) * WORDS + word, value);
         }
     }
-}
-
-/// Who a session is opened with.
-pub(super) fn target(random: &mut Random) -> TeeUuid {
-    random.pick(&TARGETS, hello::UUID)
 }
 
 /// A function id of the trusted OS's ranges.
