@@ -5,6 +5,7 @@
 //! **Knows nothing of:** the secure world's insides.
 
 mod account;
+mod caller;
 mod calls;
 mod commands;
 mod crashes;

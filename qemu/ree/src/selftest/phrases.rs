@@ -131,20 +131,20 @@ fn phrase(uuid: Option<TeeUuid>, random: &mut Random) -> &'static Phrase {
 }
 
 impl Arena {
-    /// Writes a message into a slot's page: any words, or one that has its sense, most of the time.
-    pub(super) fn write_message(&self, slot: usize, many_sessions: bool, random: &mut Random) {
-        let first = slot * WORDS;
+    /// Writes a message into a page: any words, or one that has its sense, most of the time.
+    pub(super) fn write_message(&self, page: usize, random: &mut Random) {
+        let first = page * WORDS;
         for word in 0..arg_size(MOST_PARAMS) / 8 {
             let value = self.message_word(random, word);
             self.pages.set(first + word, value);
         }
-        let message = Message::at(&self.pages, slot * PAGE_SIZE);
+        let message = Message::at(&self.pages, page * PAGE_SIZE);
         let header = |command, num_params| MsgHeader {
             cmd: command,
             num_params,
             ..message.header()
         };
-        let closes = if many_sessions { 8 } else { 1 };
+        let closes = if self.has_many_sessions() { 8 } else { 1 };
         match random.below(19 + closes) {
             0..3 => return,
             3..8 => {

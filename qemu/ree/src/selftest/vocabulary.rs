@@ -4,7 +4,7 @@
 //! for the slack behind the arena, or larger than all of RAM.
 //! **Knows nothing of:** calls; which words make sense together ([`super::phrases`]).
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ta_uuids::{chain, drm, glutton, hello, keepalive, stillborn};
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
@@ -13,10 +13,14 @@ use tally_abi::smc::FunctionId;
 use tally_abi::{TeeUuid, virt};
 use teec::smc::Pages;
 
-/// Calls in flight at most, a page each.
-pub(super) const SLOTS: usize = 12;
-/// One more page for a call that cleans up.
+/// Calls that a caller has in flight at most, a page each.
+pub(super) const SLOTS: usize = 8;
+/// One more for a call that cleans up.
 pub(super) const SPARE_SLOT: usize = SLOTS;
+/// Pages of a caller.
+pub(super) const CALLER_PAGES: usize = SPARE_SLOT + 1;
+/// One on each CPU.
+const CALLERS: usize = 2;
 const LISTS: usize = 4;
 const BUFFERS: usize = 24;
 /// Largest image that is delivered.
@@ -27,7 +31,7 @@ const SLACK: usize = 520;
 const TWO_LISTS: u64 = (PAGE_LIST_ENTRIES as u64 + 2) * PAGE_SIZE as u64;
 
 /// Page with the octets of all targets' UUIDs.
-const NAMES: usize = SPARE_SLOT + 1;
+const NAMES: usize = CALLERS * CALLER_PAGES;
 const FIRST_LIST: usize = NAMES + 1;
 const FIRST_BUFFER: usize = FIRST_LIST + LISTS;
 /// Page that an image is delivered to.
@@ -143,14 +147,17 @@ impl Random {
     }
 }
 
+/// Sessions from which on more are closed than opened.
+const MANY_SESSIONS: usize = 48;
 /// Sessions that are known at a time.
 const SESSIONS: usize = 64;
 
 /// Memory that both worlds write to, and names for messages that are written there.
 pub(super) struct Arena {
     pub(super) pages: Pages,
-    /// Sessions that are open, as far as is known: id, and above it who it is with. 0 is none.
+    /// Sessions that are open, as far as is known: id, and above it who it is with; 0 is none.
     sessions: [AtomicU64; SESSIONS],
+    many_sessions: AtomicBool,
 }
 
 /// A session: its id, and who it is with, if it is one that is known.
@@ -170,6 +177,7 @@ impl Arena {
         Some(Self {
             pages,
             sessions: [const { AtomicU64::new(0) }; SESSIONS],
+            many_sessions: AtomicBool::new(false),
         })
     }
 
@@ -193,6 +201,8 @@ impl Arena {
 
     /// Knows these sessions only.
     pub(super) fn know_sessions(&self, open: &[(u32, TeeUuid)]) {
+        let many = open.len() > MANY_SESSIONS;
+        self.many_sessions.store(many, Ordering::Relaxed);
         for (index, known) in self.sessions.iter().enumerate() {
             let word = open.get(index).map_or(0, |(id, uuid)| {
                 let target = TARGETS.iter().position(|target| target == uuid);
@@ -200,6 +210,11 @@ impl Arena {
             });
             known.store(word, Ordering::Relaxed);
         }
+    }
+
+    /// Whether more should be closed than opened.
+    pub(super) fn has_many_sessions(&self) -> bool {
+        self.many_sessions.load(Ordering::Relaxed)
     }
 
     /// A session: mostly one that is open.
@@ -326,7 +341,8 @@ impl Arena {
             // Message and RPC argument.
             let word = random.below(60);
             let value = self.message_word(random, word);
-            self.pages.set(random.below(SLOTS) * WORDS + word, value);
+            self.pages
+                .set(random.below(CALLERS * CALLER_PAGES) * WORDS + word, value);
         }
     }
 }
