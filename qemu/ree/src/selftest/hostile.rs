@@ -32,7 +32,7 @@ use crate::machine::cpu;
 use crate::{jobs, tee};
 
 /// Calls of a round, by this CPU.
-const ROUND: u64 = 20_000;
+const ROUND: u64 = 10_000;
 /// Times that suspended calls are resumed until they must have ended.
 const PATIENCE: u32 = 5_000;
 /// Calls after which it is asked which sessions there are.

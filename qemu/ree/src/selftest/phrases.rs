@@ -147,7 +147,7 @@ impl Arena {
         let closes = if self.has_many_sessions() { 8 } else { 1 };
         match random.below(19 + closes) {
             0..3 => return,
-            3..8 => {
+            3..6 => {
                 let more = if random.once_in(3) {
                     random.below(5) as u32
                 } else {
@@ -159,7 +159,7 @@ impl Arena {
                     message.set_param(index, param);
                 }
             }
-            8..16 => {
+            6..16 => {
                 let session = self.session(random);
                 let phrase = phrase(session.uuid, random);
                 message.set_header(&MsgHeader {
