@@ -229,6 +229,7 @@ impl<M: Machine> Services for CallServices<'_, M> {
 
     fn kill(&self, uuid: TeeUuid) -> u32 {
         let mut killed = 0;
+        let mut busy = false;
         loop {
             // One at a time: ending an instance may enter others.
             let next = {
@@ -242,7 +243,8 @@ impl<M: Machine> Services for CallServices<'_, M> {
                     slot,
                     generation: found.generation,
                 };
-                // A busy one ends on its own thread, at the next interrupt or wait.
+                // A busy one ends on its own thread: at its next wait, or by the interrupt sent below.
+                busy |= found.busy.is_some();
                 if found.busy.is_none() {
                     Some(instance)
                 } else {
@@ -261,6 +263,9 @@ impl<M: Machine> Services for CallServices<'_, M> {
                 call.unclaim(instance);
                 self.rpc.replace(call.rpc);
             }
+        }
+        if busy {
+            self.kernel.machine.interrupt_others();
         }
         killed
     }

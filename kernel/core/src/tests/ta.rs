@@ -330,6 +330,23 @@ fn a_ta_killed_while_idle_busy_or_loading_is_gone() {
         world.on(Event::Interrupt, |world| kill(world, SHARED));
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
         assert_eq!(world.close(session), TeeResult::SUCCESS);
+        // Busy on another CPU, which is called out of the TA (bug: it ended with its next interrupt only).
+        let session = world.opened(SHARED);
+        world.ta(|run| {
+            let machine = &run.world.kernel.machine;
+            let before = machine.interrupted_others();
+            kill(run.world, SHARED);
+            assert_eq!(machine.interrupted_others(), before + 1);
+            Trap::SecureInterrupt
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        // One that comes for somebody else does nothing.
+        let session = world.opened(SHARED);
+        world.ta(|_| Trap::SecureInterrupt);
+        world.ta(|run| run.exit(TeeResult::SUCCESS));
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
         // Asleep in a system call.
         let session = world.opened(SHARED);
         world.ta(|run| run.call(svc::WAIT, &[u64::from(u32::MAX)]));
