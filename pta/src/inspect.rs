@@ -17,11 +17,9 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_core::inspect::Which;
 use tally_core::inspect::pools::Step;
 use tally_core::inspect::regions::RegionCursor;
+use tally_core::inspect::rows::MAX_CLASSES;
 use tally_core::pta_api::{Params, PseudoTa, Services};
 use zerocopy::{Immutable, IntoBytes};
-
-/// Rows that a list of classes has at most.
-const MAX_CLASSES: usize = 32;
 
 pub(crate) struct Inspector;
 
