@@ -73,7 +73,11 @@ pub(super) const CAPTURES: &[Capture] = &[
     ),
     normal(
         "slabinfo",
-        "open heap; teestat slabinfo heap; invoke 1 leak 100 28; teestat slabinfo heap --diff; teestat pool check heap; teestat pool dump heap",
+        "open heap; invoke 1 alloc 3000; teestat slabinfo heap; invoke 1 leak 100 28; teestat slabinfo heap --diff",
+    ),
+    normal(
+        "pool",
+        "open heap; invoke 1 alloc 5000; teestat pool check heap; teestat pool dump heap",
     ),
     normal(
         "block",

@@ -15,7 +15,7 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_ledger::{Block, Chunk, ChunkKind, ClassFigures, Damage, Overrun, SiteInfo, Stats};
 
 /// Items of one step.
-const STEP: usize = 32;
+const STEP: usize = 24;
 /// Sites of one step.
 pub const SITES_STEP: usize = 8;
 /// Rows that the classes of a pool take at most.
@@ -152,6 +152,7 @@ impl<M: Machine> Kernel<M> {
             let Some(class) = class else { break };
             taken += class.bytes;
             rows.add_class(&class);
+            self.breathe();
         }
         if rows.used == 0 {
             // First fit has no classes: one row for all blocks.

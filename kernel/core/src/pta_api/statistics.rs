@@ -41,6 +41,8 @@ pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {
     fn system_time(&self) -> TeeTime;
     /// Writes the last out-of-memory report; false if there was none.
     fn last_oom(&self, out: &mut dyn fmt::Write) -> bool;
+    /// Lets interrupts of the normal world through: to be called between the parts of a long answer.
+    fn breathe(&self);
     /// Breaks the kernel on purpose, in builds that can.
     fn fault(&self, kind: u32) -> TeeResult;
 }

@@ -220,6 +220,10 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
         kernel | (!report.text().is_empty() && out.write_str(report.text()).is_ok())
     }
 
+    fn breathe(&self) {
+        self.kernel.breathe();
+    }
+
     fn fault(&self, kind: u32) -> TeeResult {
         match self.kernel.fault {
             Some(fault) if fault(kind) => TeeResult::SUCCESS,

@@ -1,7 +1,7 @@
 //! Taking snapshots: section by section, from the functions that answer pseudo-TAs.
 //!
 //! **Invariant:** the state lock is held for one record at a time, and the normal world's
-//! interrupts are let through between sections.
+//! interrupts are let through between records.
 //! **Knows nothing of:** where the bytes are kept.
 
 use super::CallServices;
@@ -86,13 +86,11 @@ impl<M: Machine> Writer<'_, '_, M> {
                     .drop_record(self.number);
             }
         }
+        self.services.kernel.breathe();
     }
 
     fn end(&self, open: &Open) -> Result<(), SnapshotError> {
-        self.write(open.at, open.header.as_bytes())?;
-        // Interrupts of the normal world that came meanwhile.
-        self.services.kernel.machine.interruptible(|| {});
-        Ok(())
+        self.write(open.at, open.header.as_bytes())
     }
 
     /// A section of the records that `item` gives, from 0 until `None`.
@@ -147,7 +145,6 @@ impl<M: Machine> Writer<'_, '_, M> {
                 if cursor == 0 {
                     break;
                 }
-                kernel.breathe();
             }
         }
         self.end(&open)
