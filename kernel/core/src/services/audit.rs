@@ -45,7 +45,7 @@ impl<M: Machine> CallServices<'_, M> {
         };
         let opener = state.guest.instances.at(instance);
         let target = match session.target {
-            Target::Pseudo(index) => self.kernel.ptas.get(index).map(|pta| pta.uuid()),
+            Target::Pseudo(index) => self.kernel.ptas.get(index).map(|pta| pta.uuid),
             Target::Ta(target) => state.guest.instances.at(target).map(|found| found.uuid),
         };
         Some(HeldRow {
