@@ -218,7 +218,7 @@ impl Arena {
                 c: 0,
             },
             Kind::Value => value(attr::VALUE_INPUT, small, random.next() % 64),
-            Kind::Block => value(attr::VALUE_INPUT, 1 << 14 | random.next() % (1 << 16), 0),
+            Kind::Block => value(attr::VALUE_INPUT, 16_384 + random.next() % 65_536, 0),
             Kind::Answer => value(attr::VALUE_OUTPUT, 0, 0),
             Kind::Both => value(attr::VALUE_INOUT, small, 0),
         }
