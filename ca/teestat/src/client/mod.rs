@@ -404,20 +404,41 @@ pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRec
     Ok(found)
 }
 
-/// Names a frame of the kernel image.
+/// Names frames of the kernel image.
+pub struct FrameNames<'t>(Session<'t>);
+
+impl<'t> FrameNames<'t> {
+    /// Opens a session for any number of names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn open(context: &Context<'t>) -> Result<Self> {
+        memleak_session(context).map(Self)
+    }
+
+    /// Names a frame.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `ItemNotFound` if it has no name.
+    pub fn name(&mut self, frame: u64) -> Result<String> {
+        let which = ParamValue::new(frame as u32, (frame >> 32) as u32, ParamType::ValueInput);
+        let bytes = fetch(
+            &mut self.0,
+            "name of a frame",
+            memleak::CMD_NAME,
+            Some(which),
+            0,
+        )?;
+        Ok(String::from_utf8_lossy(&bytes)
+            .trim_end_matches('\0')
+            .into())
+    }
+}
+
+/// Names one frame of the kernel image.
 ///
 /// # Errors
-/// [`ClientError`]; `ItemNotFound` if it has no name.
+/// As [`FrameNames::name`].
 pub fn kernel_frame(context: &Context<'_>, frame: u64) -> Result<String> {
-    let which = ParamValue::new(frame as u32, (frame >> 32) as u32, ParamType::ValueInput);
-    let bytes = fetch(
-        &mut memleak_session(context)?,
-        "name of a frame",
-        memleak::CMD_NAME,
-        Some(which),
-        0,
-    )?;
-    Ok(String::from_utf8_lossy(&bytes)
-        .trim_end_matches('\0')
-        .into())
+    FrameNames::open(context)?.name(frame)
 }

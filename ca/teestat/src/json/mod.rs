@@ -70,6 +70,11 @@ fn array<T>(
     out.write_char(']')
 }
 
+/// Text for programs that take JSON only.
+pub(crate) fn metrics(out: &mut dyn Write, text: &str) -> fmt::Result {
+    writeln!(out, "{{\"openmetrics\":{}}}", Quoted(text))
+}
+
 /// Fields of a pool, without braces.
 fn pool_fields(out: &mut dyn Write, pool: &AllocStats) -> fmt::Result {
     write!(
