@@ -56,7 +56,9 @@ pub(super) fn parse(head: &[u8]) -> Result<Request<'_>, Status> {
     let [method, target, version] = first[..] else {
         return Err(bad);
     };
-    if !is_token(method) || !target.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic())
+    if !is_token(method)
+        || !target.starts_with('/')
+        || !target.bytes().all(|b| b.is_ascii_graphic())
     {
         return Err(bad);
     }
@@ -163,7 +165,10 @@ mod tests {
         ] {
             assert_eq!(parse(head.as_bytes()), Err(Status::BadRequest), "{head:?}");
         }
-        assert_eq!(parse(b"GET /\xff HTTP/1.1\r\n\r\n"), Err(Status::BadRequest));
+        assert_eq!(
+            parse(b"GET /\xff HTTP/1.1\r\n\r\n"),
+            Err(Status::BadRequest)
+        );
         assert_eq!(head_end(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
     }
 

@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn options_are_understood_in_any_order() {
-        let words = ["--label", "rack=7", "--listen", "[::]:80", "--label", "a=b=c"];
+        let words = [
+            "--label", "rack=7", "--listen", "[::]:80", "--label", "a=b=c",
+        ];
         let found = options(&words).ok();
         let label = |name: &str, value: &str| (String::from(name), String::from(value));
         let labels = Vec::from([label("rack", "7"), label("a", "b=c")]);
