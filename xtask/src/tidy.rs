@@ -57,7 +57,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("teestat", &["tally-abi", "tally-metrics", "teec"]),
     (
         "teestat-linux",
-        &["tally-abi", "tally-metrics", "teec", "teec-linux", "teestat"],
+        &[
+            "tally-abi",
+            "tally-metrics",
+            "teec",
+            "teec-linux",
+            "teestat",
+        ],
     ),
     ("tally-monitor", &["tally-abi", "tally-fdt"]),
     (
