@@ -42,11 +42,11 @@ impl PseudoTa for Audit {
         match command {
             CMD_HELD => {
                 list::expect(params, LIST)?;
-                records::write(params, 0, |index| services.held(index))
+                records::write(services, params, 0, |index| services.held(index))
             }
             CMD_EVENTS => {
                 list::expect(params, LIST)?;
-                records::write(params, 0, |index| services.audit_event(index))
+                records::write(services, params, 0, |index| services.audit_event(index))
             }
             CMD_TOTALS => {
                 list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
@@ -59,7 +59,7 @@ impl PseudoTa for Audit {
             CMD_COMMANDS => {
                 list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
                 let uuid = list::uuid(params, 0)?;
-                records::write(params, 1, |index| services.command(uuid, index))
+                records::write(services, params, 1, |index| services.command(uuid, index))
             }
             CMD_LEDGER => {
                 list::expect(params, [MEMREF_INPUT, VALUE_INPUT, NONE, NONE])?;

@@ -40,15 +40,15 @@ impl PseudoTa for Control {
         match command {
             CMD_MEMINFO => {
                 list::expect(params, LIST)?;
-                records::write(params, 0, |index| services.meminfo(index))
+                records::write(services, params, 0, |index| services.meminfo(index))
             }
             CMD_POOLS => {
                 list::expect(params, LIST)?;
-                records::write(params, 0, |index| services.pool(index))
+                records::write(services, params, 0, |index| services.pool(index))
             }
             CMD_OWNERS => {
                 list::expect(params, LIST)?;
-                records::write(params, 0, |index| services.owner(index))
+                records::write(services, params, 0, |index| services.owner(index))
             }
             CMD_KILL => kill(services, params),
             CMD_RESET => {

@@ -17,11 +17,9 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_core::inspect::Which;
 use tally_core::inspect::pools::Step;
 use tally_core::inspect::regions::RegionCursor;
+use tally_core::inspect::rows::MAX_CLASSES;
 use tally_core::pta_api::{Params, PseudoTa, Services};
 use zerocopy::{Immutable, IntoBytes};
-
-/// Rows that a list of classes has at most.
-const MAX_CLASSES: usize = 32;
 
 pub(crate) struct Inspector;
 
@@ -51,7 +49,7 @@ impl PseudoTa for Inspector {
                 list::expect(params, LIST)?;
                 let which = loaded(services, params)?;
                 let mut from = 0;
-                records::write(params, 1, |_| {
+                records::write(services, params, 1, |_| {
                     let (row, next) = services.ta_detail(which, from)?;
                     from = next;
                     Some(row)
@@ -65,7 +63,7 @@ impl PseudoTa for Inspector {
                 list::expect(params, LIST)?;
                 let which = loaded(services, params)?;
                 let mut from = 0;
-                records::write(params, 1, |_| {
+                records::write(services, params, 1, |_| {
                     let (row, next) = services.session(which, from)?;
                     from = next;
                     Some(row)
@@ -74,7 +72,7 @@ impl PseudoTa for Inspector {
             CMD_FAILURES => {
                 list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
                 let mut from = 0;
-                records::write(params, 0, |_| {
+                records::write(services, params, 0, |_| {
                     let row = services.failure(from)?;
                     from = row.number + 1;
                     Some(row)
@@ -83,7 +81,7 @@ impl PseudoTa for Inspector {
             CMD_HISTORY => {
                 list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
                 params.set_value(1, services.history_dropped(), 0);
-                records::write(params, 0, |index| services.history(index))
+                records::write(services, params, 0, |index| services.history(index))
             }
             CMD_SITES => stream(
                 services,
@@ -109,7 +107,9 @@ impl PseudoTa for Inspector {
                 let which = loaded(services, params)?;
                 let mut rows = [ClassRow::default(); MAX_CLASSES];
                 let count = services.pool_classes(which, &mut rows)?;
-                records::write(params, 1, |index| rows[..count].get(index).copied())
+                records::write(services, params, 1, |index| {
+                    rows[..count].get(index).copied()
+                })
             }
             CMD_CHECK => {
                 list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
@@ -122,7 +122,7 @@ impl PseudoTa for Inspector {
                 list::expect(params, [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, NONE])?;
                 let which = loaded(services, params)?;
                 let row = services.pool_block(which, wide(params.value(1)))?;
-                records::write(params, 2, |index| (index == 0).then_some(row))
+                records::write(services, params, 2, |index| (index == 0).then_some(row))
             }
             CMD_BLOCK_BYTES => {
                 list::expect(
@@ -170,6 +170,7 @@ fn stream<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
         params.write(2, written, octets)?;
         written += octets.len() as u64;
         cursor = step.next;
+        services.breathe();
         if cursor == 0 || room - written < step_bytes {
             break;
         }
@@ -201,14 +202,14 @@ fn regions(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeRe
     let which = loaded(services, params)?;
     if which.uuid.is_some() {
         let mut cursor = RegionCursor::default();
-        return records::write(params, 1, |_| {
+        return records::write(services, params, 1, |_| {
             let (row, next) = services.ta_region(which, cursor)?;
             cursor = next;
             Some(row)
         });
     }
     let mut from = 0;
-    records::write(params, 1, |_| {
+    records::write(services, params, 1, |_| {
         let (row, next) = services.kernel_region(from)?;
         from = next;
         Some(row)

@@ -51,14 +51,16 @@ impl PseudoTa for Memleak {
                 list::expect(params, [VALUE_OUTPUT, MEMREF_OUTPUT, NONE, NONE])?;
                 let (last, dropped) = services.mark_counts();
                 params.set_value(0, last, dropped);
-                records::write(params, 1, |index| services.mark_row(index))
+                records::write(services, params, 1, |index| services.mark_row(index))
             }
             CMD_DIFF => diff(services, params),
             CMD_ENDED => {
                 list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, MEMREF_OUTPUT, NONE])?;
                 let since = mark_number(params.value(0).0)?;
                 params.set_value(1, services.ended_dropped(), 0);
-                records::write(params, 2, |index| services.ended_row(since, index))
+                records::write(services, params, 2, |index| {
+                    services.ended_row(since, index)
+                })
             }
             CMD_SCAN => scan(services, params),
             CMD_SUSPECTS => {

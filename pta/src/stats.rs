@@ -39,7 +39,7 @@ impl PseudoTa for Stats {
             }
             CMD_TA_STATS => {
                 list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                records::write(params, 0, |index| services.ta(index))
+                records::write(services, params, 0, |index| services.ta(index))
             }
             CMD_GET_TIME => time(services, params),
             // Tally drives no clocks and no regulators, so there is nothing to print.
@@ -65,11 +65,11 @@ fn alloc(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResu
     list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (id, reset) = params.value(0);
     match id {
-        alloc_id::ALL => records::write(params, 1, |index| {
+        alloc_id::ALL => records::write(services, params, 1, |index| {
             let id = u32::try_from(index).ok()? + 1;
             (id <= alloc_id::COUNT).then(|| services.alloc_stats(id))
         }),
-        1..=alloc_id::COUNT => records::write(params, 1, |index| {
+        1..=alloc_id::COUNT => records::write(services, params, 1, |index| {
             (index == 0).then(|| services.alloc_stats(id))
         }),
         _ => Err(TeeResult::BAD_PARAMETERS),

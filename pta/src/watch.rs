@@ -52,7 +52,7 @@ impl PseudoTa for Watch {
             }
             CMD_LIST => {
                 list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                records::write(params, 0, |index| services.snapshot(index))
+                records::write(services, params, 0, |index| services.snapshot(index))
             }
             CMD_ARM => {
                 list::expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
