@@ -30,6 +30,7 @@ pub fn metrics(
     labels: &Labels,
 ) -> Result<String, ClientError> {
     let (seconds, millis) = client::times(context)?.tee;
+    let threads = client::threads(context)?;
     let meminfo = client::meminfo(context)?;
     let pools = client::pools(context)?;
     let owners = client::owners(context)?;
@@ -38,6 +39,7 @@ pub fn metrics(
     let figures = Figures {
         uptime_ms: u64::from(seconds) * 1000 + u64::from(millis),
         secure_ram: SECURE_RAM_BYTES,
+        threads: Some(threads),
         meminfo: &meminfo,
         pools: &pools,
         owners: &owners,

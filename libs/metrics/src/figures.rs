@@ -44,6 +44,8 @@ pub struct Figures<'a> {
     pub uptime_ms: u64,
     /// Bytes of secure RAM.
     pub secure_ram: u64,
+    /// Threads for calls, where that is known.
+    pub threads: Option<Threads>,
     /// Secure RAM by use.
     pub meminfo: &'a [MeminfoRow],
     /// Pools.
@@ -54,6 +56,17 @@ pub struct Figures<'a> {
     pub tas: &'a [TaDetail],
     /// Call sites; those that read the same are added up.
     pub sites: &'a [Site],
+}
+
+/// Kernel threads, one for each call inside.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Threads {
+    /// How many there are.
+    pub count: u32,
+    /// How many serve a call.
+    pub in_use: u32,
+    /// Calls that were turned away for want of one.
+    pub turned_away: u32,
 }
 
 /// A call site.
@@ -92,6 +105,9 @@ pub fn write(out: &mut Text<'_>, figures: &Figures<'_>, names: &dyn Names) -> fm
         let labels = [("use", naming::printable(&row.label))];
         out.sample(by_use, &labels, row.bytes)?;
     }
+    if let Some(threads) = figures.threads {
+        families(out, THREADS, &[threads], &[Vec::new()])?;
+    }
     pools(out, figures.pools, names)?;
     owners(out, figures.owners, names)?;
     tas(out, figures.tas, names)?;
@@ -106,6 +122,26 @@ type Family<T> = (
     &'static str,
     fn(&T) -> u64,
 );
+
+const THREADS: &[Family<Threads>] = &[
+    ("tally_threads", "gauge", "", "Threads for calls", |t| {
+        t.count.into()
+    }),
+    (
+        "tally_threads_in_use",
+        "gauge",
+        "",
+        "Threads that serve a call, that of the scrape included",
+        |t| t.in_use.into(),
+    ),
+    (
+        "tally_calls_turned_away",
+        "counter",
+        "",
+        "Calls that found no thread",
+        |t| t.turned_away.into(),
+    ),
+];
 
 const POOLS: &[Family<PoolStats>] = &[
     (

@@ -42,6 +42,8 @@ fn write_figures(mut out: Text<'_>, account: &Account) -> fmt::Result {
     let figures = Figures {
         uptime_ms: header.at_ms,
         secure_ram: header.secure_ram,
+        // Snapshots have no such section.
+        threads: None,
         meminfo: &snapshot.meminfo,
         pools: &snapshot.pools,
         owners: &snapshot.owners,

@@ -22,6 +22,7 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::control::{self, MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::memleak::{self, LeakRecord};
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
+use tally_metrics::figures::Threads;
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
     ParamValue, Session,
@@ -279,6 +280,23 @@ pub fn times(context: &Context<'_>) -> Result<Times> {
     Ok(Times {
         ree: (ree.a(), ree.b()),
         tee: (tee.a(), tee.b()),
+    })
+}
+
+/// Threads for calls; that of the question is in use.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn threads(context: &Context<'_>) -> Result<Threads> {
+    let mut op = Operation::new(0, value_out(), value_out(), ParamNone, ParamNone);
+    control_session(context)?
+        .invoke_command(control::CMD_THREADS, &mut op)
+        .map_err(|error| ClientError::Invoke("threads", error))?;
+    let (threads, calls, _, _) = op.parameters();
+    Ok(Threads {
+        count: threads.a(),
+        in_use: threads.b(),
+        turned_away: calls.a(),
     })
 }
 
