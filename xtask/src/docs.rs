@@ -43,7 +43,7 @@ const LINUX: &[(&str, &str)] = &[
     ),
     (
         "serve",
-        "teestat serve --label device=bench-7 & sleep 1; linux-tests child busy & sleep 1; wget -qO- http://127.0.0.1:9644/metrics | grep -E '^(# TYPE tally_(secure|ta)|tally_secure_(ram|memory)|tally_ta_(rss|heap_com|busy))'; kill %1; wait %1; echo \"status $?\"",
+        "teestat serve --label device=bench-7 & linux-tests child loop & sleep 1; wget -qSO- http://127.0.0.1:9644/metrics 2>&1 | grep -E \"HTTP|Content|^tally_(secure|ta_(rss|charged|busy)|threads|calls)|EOF\" | grep -v \" 0$\"; teestat kill crash; kill %1; wait %1; echo status $?",
     ),
 ];
 const ALWAYS: &[&str] = &[TOUR, BENCH, BENCH_LINUX];
@@ -240,8 +240,7 @@ fn take_linux(images: &Images, wanted: impl Fn(&str) -> bool) -> Result<()> {
             outcome.ending
         );
         let text = presentable(&outcome.normal);
-        let quote = if commands.contains('\'') { '"' } else { '\'' };
-        let shown = format!("$ cargo xtask run --linux -- {quote}{commands}{quote}\n{text}");
+        let shown = format!("$ cargo xtask run --linux -- '{commands}'\n{text}");
         insert(name, &fenced(&shown))?;
     }
     if wanted(BENCH_LINUX) {

@@ -73,7 +73,7 @@ fn sessions() -> Result<u64, String> {
     let object = account::teestat(&Context::new(&transport), "ta")?;
     let tas = object["tas"].as_array().ok_or("teestat ta lists none")?;
     tas.iter()
-        .map(|ta| ta["sess_num"].as_u64())
+        .map(|ta| ta["sessions"].as_u64())
         .sum::<Option<u64>>()
         .ok_or_else(|| format!("teestat ta: {object}"))
 }
@@ -86,12 +86,14 @@ fn killed_in_call(child: &str, slack: Duration) -> Outcome {
     };
     let before = account()?;
     let child = bench::child(child)?;
-    instances(1)?;
-    thread::sleep(Duration::from_millis(200));
-    bench::equal(sessions()?, 1, "sessions while the client lives")?;
+    let inside = instances(1).and_then(|()| {
+        thread::sleep(Duration::from_millis(200));
+        bench::equal(sessions()?, 1, "sessions while the client lives")
+    });
     let begun = Instant::now();
     bench::end(child)?;
     let took = begun.elapsed();
+    inside?;
     bench::equal(sessions()?, 0, "sessions when it is gone")?;
     println!("   the client was gone {took:?} after SIGKILL");
     if took > slack {
