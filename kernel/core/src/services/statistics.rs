@@ -207,6 +207,15 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
         self.kernel.heap.dump(&mut ConsoleLines(TextBuffer::EMPTY));
     }
 
+    fn threads(&self) -> [u32; 3] {
+        let threads = &self.kernel.threads;
+        [
+            threads.count() as u32,
+            threads.in_use() as u32,
+            threads.turned_away(),
+        ]
+    }
+
     fn ree_time(&self) -> Result<TeeTime, TeeResult> {
         self.rpc.borrow_mut().time(&self.kernel.machine)
     }

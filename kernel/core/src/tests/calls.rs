@@ -101,6 +101,7 @@ fn a_call_for_whose_stack_there_is_no_room_is_turned_away_and_keeps_nothing() {
         assert_eq!(kernel.yield_entry(&start), Entry::Reply(limit));
         assert_eq!(kernel.state().pages.free_pages(), free);
         assert_eq!(kernel.threads.in_use(), 1);
+        assert_eq!(kernel.threads.turned_away(), before + 1);
     }
     assert_eq!(kernel.yield_entry(&start), Entry::Start(1));
     kernel.thread_done(1);
@@ -115,7 +116,9 @@ fn a_call_too_many_is_turned_away_and_a_thread_not_suspended_is_not_resumed() {
         assert_eq!(world.kernel.yield_entry(&start), Entry::Start(thread));
     }
     let limit = [u64::from(ret::ETHREAD_LIMIT), 0, 0, 0];
+    assert_eq!(world.kernel.threads.turned_away(), 0);
     assert_eq!(world.kernel.yield_entry(&start), Entry::Reply(limit));
+    assert_eq!(world.kernel.threads.turned_away(), 1);
     assert_eq!(
         fast(&world, FunctionId::DISABLE_SHM_CACHE, 0)[0],
         u64::from(ret::EBUSY)
