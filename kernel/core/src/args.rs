@@ -7,7 +7,8 @@
 
 use crate::addr::{PhysAddr, UserVa};
 use crate::instance::InstanceRef;
-use crate::machine::NormalMemory;
+use crate::large::take_in_list;
+use crate::machine::{NormalMemory, ThreadControl};
 use crate::shm::{Shm, ShmRef, ShmTable};
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
@@ -83,6 +84,36 @@ pub const fn is_memref(kind: u32) -> bool {
     kind >= param_type::MEMREF_INPUT && kind <= param_type::MEMREF_INOUT
 }
 
+/// Memory that parameters of a message lend for one call; none for those that lend none, or a null
+/// reference. Taken in before anything is locked, since reading a page list takes a while.
+#[derive(Debug, Default)]
+pub struct Lent([Option<Shm>; NUM_PARAMS]);
+
+impl Lent {
+    /// Takes in the memory of these parameters, of which those beyond the fourth are left out.
+    ///
+    /// # Errors
+    /// `BAD_PARAMETERS` for memory that is not the normal world's; `OUT_OF_MEMORY`.
+    pub fn take_in(
+        machine: &(impl NormalMemory + ThreadControl),
+        params: &[MsgParam],
+    ) -> Result<Self, TeeResult> {
+        let mut lent = Self::default();
+        for (slot, param) in lent.0.iter_mut().zip(params) {
+            let kind = param.attr & attr::TYPE_MASK;
+            let pa = PhysAddr(param.a);
+            if (attr::TMEM_INPUT..=attr::TMEM_INOUT).contains(&kind) && pa.0 != 0 {
+                *slot = Some(if param.attr & attr::NONCONTIG != 0 {
+                    take_in_list(machine, pa, param.b, None)?
+                } else {
+                    Shm::contiguous(machine, pa, param.b, None)?
+                });
+            }
+        }
+        Ok(lent)
+    }
+}
+
 impl Args {
     /// Type of parameter `index`.
     #[must_use]
@@ -90,14 +121,14 @@ impl Args {
         param_type::get(self.types, index)
     }
 
-    /// From the application's parameters of a message.
+    /// From the application's parameters of a message, and the memory that they lend.
     ///
     /// # Errors
     /// `BAD_PARAMETERS` for unknown types, more than four, or memory that is not the normal
     /// world's; `OUT_OF_MEMORY`. Nothing stays in use then.
     pub fn from_message(
         shm: &mut ShmTable,
-        memory: &impl NormalMemory,
+        mut lent: Lent,
         params: &[MsgParam],
     ) -> Result<Self, TeeResult> {
         if params.len() > NUM_PARAMS {
@@ -106,7 +137,7 @@ impl Args {
         let mut args = Self::default();
         let mut kinds = [param_type::NONE; NUM_PARAMS];
         for (index, param) in params.iter().enumerate() {
-            match parse(shm, memory, param) {
+            match parse(shm, lent.0[index].take(), param) {
                 Ok((kind, item)) => {
                     kinds[index] = kind;
                     args.items[index] = item;
@@ -157,11 +188,7 @@ impl Args {
     }
 }
 
-fn parse(
-    shm: &mut ShmTable,
-    memory: &impl NormalMemory,
-    param: &MsgParam,
-) -> Result<(u32, Arg), TeeResult> {
+fn parse(shm: &mut ShmTable, lent: Option<Shm>, param: &MsgParam) -> Result<(u32, Arg), TeeResult> {
     const KNOWN: u64 = attr::TYPE_MASK | attr::NONCONTIG;
     let kind = param.attr & attr::TYPE_MASK;
     if param.attr & !KNOWN != 0 {
@@ -200,8 +227,7 @@ fn parse(
         attr::TMEM_INPUT..=attr::TMEM_INOUT => {
             // Same order of in, out and both as registered memory.
             let kind = kind - attr::TMEM_INPUT + attr::RMEM_INPUT;
-            let pa = PhysAddr(param.a);
-            if pa.0 == 0 {
+            let Some(lent) = lent else {
                 // As OP-TEE has it, whatever size comes with it.
                 let arg = Arg::Memref {
                     memory: ArgMemory::Null,
@@ -209,11 +235,6 @@ fn parse(
                     size: 0,
                 };
                 return Ok((kind as u32, arg));
-            }
-            let lent = if param.attr & attr::NONCONTIG != 0 {
-                Shm::from_page_list(memory, pa, param.b, None)?
-            } else {
-                Shm::contiguous(memory, pa, param.b, None)?
             };
             Ok(memref(kind, ArgMemory::Shm(shm.lend(lent)?, 0)))
         }
