@@ -87,6 +87,9 @@ pub struct Chunk {
     pub size: usize,
     /// What it is.
     pub kind: ChunkKind,
+    /// Whether it is free for any size, so that it is one chunk with neighbours that are, too. (A free
+    /// block in a slab serves its own size.)
+    pub joins: bool,
 }
 
 /// What a part of a pool's body is.

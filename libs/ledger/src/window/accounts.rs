@@ -222,7 +222,8 @@ impl Window {
             *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
         }
         // Around the site are owner and epoch.
-        let mut site = self.site_at(self.place_in_bits(record >> (32 - SITE_SHIFT)));
+        const { assert!(SITE_SHIFT == 5) };
+        let mut site = self.site_at(self.place_in_bits(entry::site_times_32(record)));
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
         let site = unsafe { site.as_mut() };
         site.room = site.room.wrapping_add(size << 32).wrapping_sub(1);
