@@ -23,6 +23,8 @@ mod entry;
 mod error;
 mod first_fit;
 #[cfg(any(test, feature = "fuzzing"))]
+pub mod footprint;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod guard;
 mod layout;

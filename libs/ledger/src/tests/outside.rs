@@ -247,7 +247,7 @@ fn the_second_unit_of_a_block_is_never_taken_for_a_block() {
     let memory = fuzzing::Memory::new(1 << 18);
     // SAFETY: the only pool of this memory, dropped before it.
     let mut pool = unsafe { memory.pool(1 << 18, &cfg) }.unwrap();
-    for n in 0..if MIRI { 20 } else { 200 } {
+    for n in 0..if MIRI { 20u16 } else { 200 } {
         pool.set_epoch(n.wrapping_mul(331));
         let block = get_at(&mut pool, 1000, OwnerId(n), 0x1000 + u64::from(n) * 4);
         for past in [512, 1024] {
