@@ -17,129 +17,111 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_core::inspect::Which;
 use tally_core::inspect::pools::Step;
 use tally_core::inspect::regions::RegionCursor;
+use tally_core::inspect::rows::MAX_CLASSES;
 use tally_core::pta_api::{Params, PseudoTa, Services};
 use zerocopy::{Immutable, IntoBytes};
 
-/// Rows that a list of classes has at most.
-const MAX_CLASSES: usize = 32;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "inspect",
+    // TAs have no business with each other's memory.
+    serves_tas: false,
+    invoke,
+};
 
-pub(crate) struct Inspector;
-
-impl PseudoTa for Inspector {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "inspect"
-    }
-
-    /// TAs have no business with each other's memory.
-    fn serves_tas(&self) -> bool {
-        false
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        const LIST: [u32; 4] = [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE];
-        match command {
-            CMD_TAS => {
-                list::expect(params, LIST)?;
-                let which = loaded(services, params)?;
-                let mut from = 0;
-                records::write(params, 1, |_| {
-                    let (row, next) = services.ta_detail(which, from)?;
-                    from = next;
-                    Some(row)
-                })
-            }
-            CMD_REGIONS => {
-                list::expect(params, LIST)?;
-                regions(services, params)
-            }
-            CMD_SESSIONS => {
-                list::expect(params, LIST)?;
-                let which = loaded(services, params)?;
-                let mut from = 0;
-                records::write(params, 1, |_| {
-                    let (row, next) = services.session(which, from)?;
-                    from = next;
-                    Some(row)
-                })
-            }
-            CMD_FAILURES => {
-                list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                let mut from = 0;
-                records::write(params, 0, |_| {
-                    let row = services.failure(from)?;
-                    from = row.number + 1;
-                    Some(row)
-                })
-            }
-            CMD_HISTORY => {
-                list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
-                params.set_value(1, services.history_dropped(), 0);
-                records::write(params, 0, |index| services.history(index))
-            }
-            CMD_SITES => stream(
-                services,
-                params,
-                |which, cursor, rows: &mut [SiteRow; 8]| services.pool_sites(which, cursor, rows),
-            ),
-            CMD_BLOCKS => stream(
-                services,
-                params,
-                |which, cursor, rows: &mut [BlockRow; 32]| {
-                    services.pool_blocks(which, cursor, rows)
-                },
-            ),
-            CMD_CHUNKS => stream(
-                services,
-                params,
-                |which, cursor, rows: &mut [ChunkRow; 32]| {
-                    services.pool_chunks(which, cursor, rows)
-                },
-            ),
-            CMD_CLASSES => {
-                list::expect(params, LIST)?;
-                let which = loaded(services, params)?;
-                let mut rows = [ClassRow::default(); MAX_CLASSES];
-                let count = services.pool_classes(which, &mut rows)?;
-                records::write(params, 1, |index| rows[..count].get(index).copied())
-            }
-            CMD_CHECK => {
-                list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-                let which = loaded(services, params)?;
-                let (damage, at) = services.pool_check(which)?;
-                params.set_value(1, damage, at);
-                Ok(())
-            }
-            CMD_BLOCK => {
-                list::expect(params, [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, NONE])?;
-                let which = loaded(services, params)?;
-                let row = services.pool_block(which, wide(params.value(1)))?;
-                records::write(params, 2, |index| (index == 0).then_some(row))
-            }
-            CMD_BLOCK_BYTES => {
-                list::expect(
-                    params,
-                    [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, VALUE_OUTPUT],
-                )?;
-                block_bytes(services, params)
-            }
-            CMD_STATUS => {
-                list::expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;
-                match subject(params)?.uuid {
-                    Some(uuid) if services.print_status(uuid) > 0 => Ok(()),
-                    _ => Err(TeeResult::ITEM_NOT_FOUND),
-                }
-            }
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    const LIST: [u32; 4] = [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE];
+    match command {
+        CMD_TAS => {
+            list::expect(params, LIST)?;
+            let which = loaded(services, params)?;
+            let mut from = 0;
+            records::write(services, params, 1, |_| {
+                let (row, next) = services.ta_detail(which, from)?;
+                from = next;
+                Some(row)
+            })
         }
+        CMD_REGIONS => {
+            list::expect(params, LIST)?;
+            regions(services, params)
+        }
+        CMD_SESSIONS => {
+            list::expect(params, LIST)?;
+            let which = loaded(services, params)?;
+            let mut from = 0;
+            records::write(services, params, 1, |_| {
+                let (row, next) = services.session(which, from)?;
+                from = next;
+                Some(row)
+            })
+        }
+        CMD_FAILURES => {
+            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            let mut from = 0;
+            records::write(services, params, 0, |_| {
+                let row = services.failure(from)?;
+                from = row.number + 1;
+                Some(row)
+            })
+        }
+        CMD_HISTORY => {
+            list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+            params.set_value(1, services.history_dropped(), 0);
+            records::write(services, params, 0, |index| services.history(index))
+        }
+        CMD_SITES => stream(
+            services,
+            params,
+            |which, cursor, rows: &mut [SiteRow; 8]| services.pool_sites(which, cursor, rows),
+        ),
+        CMD_BLOCKS => stream(
+            services,
+            params,
+            |which, cursor, rows: &mut [BlockRow; 32]| services.pool_blocks(which, cursor, rows),
+        ),
+        CMD_CHUNKS => stream(
+            services,
+            params,
+            |which, cursor, rows: &mut [ChunkRow; 32]| services.pool_chunks(which, cursor, rows),
+        ),
+        CMD_CLASSES => {
+            list::expect(params, LIST)?;
+            let which = loaded(services, params)?;
+            let mut rows = [ClassRow::default(); MAX_CLASSES];
+            let count = services.pool_classes(which, &mut rows)?;
+            records::write(services, params, 1, |index| {
+                rows[..count].get(index).copied()
+            })
+        }
+        CMD_CHECK => {
+            list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+            let which = loaded(services, params)?;
+            let (damage, at) = services.pool_check(which)?;
+            params.set_value(1, damage, at);
+            Ok(())
+        }
+        CMD_BLOCK => {
+            list::expect(params, [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, NONE])?;
+            let which = loaded(services, params)?;
+            let row = services.pool_block(which, wide(params.value(1)))?;
+            records::write(services, params, 2, |index| (index == 0).then_some(row))
+        }
+        CMD_BLOCK_BYTES => {
+            list::expect(
+                params,
+                [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, VALUE_OUTPUT],
+            )?;
+            block_bytes(services, params)
+        }
+        CMD_STATUS => {
+            list::expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;
+            match subject(params)?.uuid {
+                Some(uuid) if services.print_status(uuid) > 0 => Ok(()),
+                _ => Err(TeeResult::ITEM_NOT_FOUND),
+            }
+        }
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 
@@ -170,6 +152,7 @@ fn stream<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
         params.write(2, written, octets)?;
         written += octets.len() as u64;
         cursor = step.next;
+        services.breathe();
         if cursor == 0 || room - written < step_bytes {
             break;
         }
@@ -201,14 +184,14 @@ fn regions(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeRe
     let which = loaded(services, params)?;
     if which.uuid.is_some() {
         let mut cursor = RegionCursor::default();
-        return records::write(params, 1, |_| {
+        return records::write(services, params, 1, |_| {
             let (row, next) = services.ta_region(which, cursor)?;
             cursor = next;
             Some(row)
         });
     }
     let mut from = 0;
-    records::write(params, 1, |_| {
+    records::write(services, params, 1, |_| {
         let (row, next) = services.kernel_region(from)?;
         from = next;
         Some(row)

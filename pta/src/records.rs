@@ -5,17 +5,19 @@
 
 use crate::list::finish;
 use tally_abi::TeeResult;
-use tally_core::pta_api::Params;
+use tally_core::pta_api::{Params, Services};
 use zerocopy::{Immutable, IntoBytes};
 
 /// More records than this are not listed, however many a changing system shows.
 const MAX_RECORDS: usize = 4096;
 
-/// Writes the records that `item` gives, from 0 until `None`, into memory reference `param`.
+/// Writes the records that `item` gives, from 0 until `None`, into memory reference `param`. Interrupts of the
+/// normal world come through between them.
 ///
 /// # Errors
 /// `SHORT_BUFFER` with the size needed.
 pub(crate) fn write<T: IntoBytes + Immutable>(
+    services: &dyn Services,
     params: &mut dyn Params,
     param: usize,
     mut item: impl FnMut(usize) -> Option<T>,
@@ -29,6 +31,7 @@ pub(crate) fn write<T: IntoBytes + Immutable>(
             params.write(param, needed, octets)?;
         }
         needed += octets.len() as u64;
+        services.breathe();
     }
     finish(params, param, needed)
 }

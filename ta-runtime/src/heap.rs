@@ -9,6 +9,7 @@
 use crate::{properties, syscall};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
+use core::fmt::{self, Display};
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
 use tally_ledger::{
@@ -242,10 +243,22 @@ fn report_overrun(pool: &mut Pool) {
     };
     let site = pool.site(block.site).unwrap_or_default();
     log::error!(
-        "heap overrun: byte {at} of a block of {} bytes was written; it was allocated at {:#x?}",
+        "heap overrun: byte {at} of a block of {} bytes was written; it was allocated at{}",
         block.size,
-        site.frames.get(..site.depth).unwrap_or_default(),
+        Places(site.frames.get(..site.depth).unwrap_or_default()),
     );
+}
+
+/// Return addresses as the kernel writes them: UUID and offset in the image.
+struct Places<'a>(&'a [u64]);
+
+impl Display for Places<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = properties::head();
+        let base = ptr::from_ref(head).addr() as u64;
+        let mut offsets = self.0.iter().map(|frame| frame.wrapping_sub(base));
+        offsets.try_for_each(|offset| write!(f, " {}+{offset:#x}", head.uuid))
+    }
 }
 
 /// A call site that is new, or a heap that must grow.

@@ -7,6 +7,8 @@
 //! give the same figures on every machine. The names in the JSON object do not change.
 //! **Knows nothing of:** how the guest does the measures.
 
+mod waits;
+
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Output, Run};
 use crate::ui::thousands;
@@ -15,6 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use waits::Wait;
 
 /// How to report.
 #[derive(Debug, clap::Args)]
@@ -92,12 +95,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         return linux::bench::run(&images, silence, args.json);
     }
     let plugin = plugin()?;
-    let (boot, measures) = measure(&images, &plugin, silence, &args.only)?;
+    let (boot, measures, waits) = measure(&images, &plugin, silence, &args.only)?;
     let facts = Facts::of(&images, boot, silence)?;
     if args.json {
-        anstream::println!("{}", object(&facts, &measures));
+        anstream::println!("{}", object(&facts, &measures, &waits));
     } else {
         print_table(&facts, &measures);
+        waits::print(&waits);
     }
     Ok(0)
 }
@@ -182,7 +186,7 @@ fn measure(
     plugin: &Path,
     silence: Duration,
     only: &str,
-) -> Result<(Counts, Vec<Measure>)> {
+) -> Result<(Counts, Vec<Measure>, Vec<Wait>)> {
     ui::step(
         "Measuring",
         "instructions in QEMU, one CPU, -icount shift=0",
@@ -216,7 +220,8 @@ fn measure(
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
     let results =
         std::fs::read_to_string(&results).context("the guest wrote no names of measures")?;
-    pair(&counts, &results)
+    let (boot, measures) = pair(&counts, &results)?;
+    Ok((boot, measures, waits::parse(&results)))
 }
 
 /// Puts the plugin's counts and the guest's names together.
@@ -293,7 +298,7 @@ fn subtract_call(measures: &mut [Measure]) {
     }
 }
 
-fn object(facts: &Facts, measures: &[Measure]) -> Value {
+fn object(facts: &Facts, measures: &[Measure], waits: &[Wait]) -> Value {
     let mut object = Map::new();
     let mut heap = Map::new();
     for measure in measures {
@@ -311,6 +316,7 @@ fn object(facts: &Facts, measures: &[Measure]) -> Value {
         }
     }
     object.insert("heap_pair".into(), Value::Object(heap));
+    object.insert("longest_wait_us".into(), waits::object(waits));
     object.insert(
         "boot".into(),
         json!({"monitor": facts.boot[0], "kernel": facts.boot[1]}),

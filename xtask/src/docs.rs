@@ -209,7 +209,6 @@ fn take(capture: &Capture, images: &Images) -> Result<()> {
     insert(capture.name, &fenced(&shown))
 }
 
-/// The table of `cargo xtask bench` and what made it.
 /// What a shell in Debian's Linux prints. Left as it is where the packages cannot be had.
 fn take_linux(images: &Images) -> Result<()> {
     let (name, commands) = LINUX;
@@ -233,6 +232,7 @@ fn take_linux(images: &Images) -> Result<()> {
     insert(name, &fenced(&shown))
 }
 
+/// The table of `cargo xtask bench` and what made it.
 fn bench(args: &[&str]) -> Result<String> {
     ui::step("Capturing", BENCH);
     let version = tool::output(Command::new(setup::QEMU).arg("--version"))?;

@@ -23,6 +23,10 @@ pub(crate) struct Config {
     /// Build the kernel without its default features, that is without statistics
     #[arg(long)]
     pub(crate) kernel_no_default_features: bool,
+    /// Build the TAs with guard bytes behind each block of their heaps, so that who writes past a
+    /// block's end is named on the secure console
+    #[arg(long)]
+    pub(crate) debug_heap: bool,
 }
 
 impl Config {
@@ -53,6 +57,11 @@ impl Config {
             .into_iter()
             .chain(self.kernel_features.iter().map(String::as_str));
         parts.map(|part| format!("-{part}")).collect()
+    }
+
+    /// Likewise, for what only depends on how the TAs are built.
+    fn ta_suffix(&self) -> &'static str {
+        if self.debug_heap { "-debug-heap" } else { "" }
     }
 }
 
@@ -123,8 +132,16 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
 
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
-    names.extend(ta_names.iter().map(String::as_str));
-    let programs = guest(&names, &[], &[])?;
+    let tas = ta_names.iter().map(String::as_str);
+    let programs = if config.debug_heap {
+        let mut programs = guest(&names, &[], &[])?;
+        let guarded = ["--features", "ta-runtime/debug-heap"].map(str::to_owned);
+        programs.extend(guest(&tas.collect::<Vec<_>>(), &guarded, &[])?);
+        programs
+    } else {
+        names.extend(tas);
+        guest(&names, &[], &[])?
+    };
     let program = |name: &str| -> Result<Image> {
         Image::read(
             programs
@@ -146,11 +163,15 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let ree_raw = out.join("ree.bin");
     write_if_changed(&ree_raw, &ree.flatten()?)?;
 
+    let lib = out
+        .join(format!("lib{}", config.ta_suffix()))
+        .join("optee_armtz");
+    std::fs::create_dir_all(&lib)?;
     let mut tas = Vec::new();
     let mut files = Vec::new();
     for name in &ta_names {
         let elf = program(name)?;
-        let ta = package_ta(&key, name, elf, &mut files)?;
+        let ta = package_ta(&key, name, elf, &lib, &mut files)?;
         if let Some(twin) = tas.iter().find(|other: &&Ta| other.uuid == ta.uuid) {
             bail!(
                 "TAs {} and {name} have the same UUID {}",
@@ -160,11 +181,11 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         }
         tas.push(ta);
     }
-    remove_stale_tas(&files)?;
+    remove_stale_tas(&lib, &files)?;
     if let Some(hello) = tas.iter().find(|ta| ta.uuid == ta_uuids::hello::UUID) {
         files.extend(bad::files(&key, &hello.elf.stripped()?)?);
     }
-    let archive = out.join("tas.cpio");
+    let archive = out.join(format!("tas{}.cpio", config.ta_suffix()));
     write_if_changed(&archive, &flash::cpio(&files)?)?;
 
     Ok(Images {
@@ -334,12 +355,11 @@ fn package_ta(
     key: &DevKey,
     name: &str,
     elf: Image,
+    dir: &Path,
     files: &mut Vec<(String, Vec<u8>)>,
 ) -> Result<Ta> {
     let uuid = elf.ta_head()?.uuid;
     let sites = sites::table(&elf)?;
-    let dir = paths::out().join("lib").join("optee_armtz");
-    std::fs::create_dir_all(&dir)?;
     let path = dir.join(format!("{uuid}.ta"));
     // PSS signatures are salted: sign again only when the ELF file has changed, so that the
     // same sources keep giving the same archive.
@@ -362,8 +382,8 @@ fn package_ta(
     Ok(ta)
 }
 
-fn remove_stale_tas(files: &[(String, Vec<u8>)]) -> Result<()> {
-    for entry in std::fs::read_dir(paths::out().join("lib").join("optee_armtz"))? {
+fn remove_stale_tas(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !files.iter().any(|(file, _)| file.ends_with(&name)) {

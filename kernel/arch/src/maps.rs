@@ -8,7 +8,7 @@ use core::ptr::read_volatile;
 
 use tally_abi::pta::inspect::prot;
 use tally_abi::virt;
-use tally_core::machine::{KernelMap, KernelMapping};
+use tally_core::machine::{KernelMap, KernelMapping, ThreadControl as _};
 
 use crate::Arm;
 use crate::config::{DIRECT_BASE, IMAGE_OFFSET, STACKS_BASE, STACKS_END};
@@ -17,6 +17,8 @@ use crate::mmu::{self, StackKind, Table};
 
 /// First address that TTBR1 translates (39 bits).
 const FIRST: u64 = DIRECT_BASE;
+/// Descriptors looked at between two moments at which interrupts come through.
+const STEPS: u32 = 256;
 /// Bytes that an entry of level 1, 2 and 3 stands for.
 const SIZES: [u64; 3] = [1 << 30, 2 << 20, 4096];
 const VALID: u64 = 1;
@@ -136,7 +138,13 @@ impl KernelMap for Arm {
             };
             let (label_here, limit) = label(&layout, va, pa);
             let mut bytes = walked.bytes.min(limit);
-            while bytes < limit {
+            for steps in 1_u32.. {
+                if bytes >= limit {
+                    break;
+                }
+                if steps.is_multiple_of(STEPS) {
+                    self.interruptible(|| ());
+                }
                 let (Some(next_va), Some(next_pa)) = (va.checked_add(bytes), pa.checked_add(bytes))
                 else {
                     break;

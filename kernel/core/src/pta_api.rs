@@ -4,45 +4,38 @@
 //! access.
 //! **Knows nothing of:** which pseudo-TAs there are.
 
+#[cfg(feature = "stats")]
 mod audit;
 mod buffers;
+#[cfg(feature = "stats")]
 pub mod inspect;
+#[cfg(feature = "stats")]
 pub mod leaks;
+#[cfg_attr(not(feature = "stats"), path = "pta_api/no_statistics.rs")]
+mod statistics;
+#[cfg(feature = "stats")]
 mod watch;
 
+#[cfg(feature = "stats")]
 pub use audit::AuditServices;
 pub use buffers::BufferServices;
+pub use statistics::Statistics;
+#[cfg(feature = "stats")]
 pub use watch::WatchServices;
 
-use core::fmt;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::stats::{AllocStats, TaStats};
-use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
 
 /// A pseudo-TA: kernel code behind a UUID. Concurrent calls are possible.
-pub trait PseudoTa: Sync {
+#[derive(Clone, Copy, Debug)]
+pub struct PseudoTa {
     /// Its UUID.
-    fn uuid(&self) -> TeeUuid;
-
+    pub uuid: TeeUuid,
     /// Its name for people.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// Whether TAs may open sessions to it, or clients in the normal world only.
-    fn serves_tas(&self) -> bool {
-        true
-    }
-
-    /// Invokes a command.
-    ///
-    /// # Errors
-    /// Whatever the client shall see.
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult>;
+    pub serves_tas: bool,
+    /// Invokes a command: services, its number, its parameters. The error is what the client shall see.
+    pub invoke: fn(&dyn Services, u32, &mut dyn Params) -> Result<(), TeeResult>,
 }
 
 /// The four parameters of a call.
@@ -69,37 +62,5 @@ pub trait Params {
     fn write(&mut self, index: usize, offset: u64, data: &[u8]) -> Result<(), TeeResult>;
 }
 
-/// What the kernel does for pseudo-TAs. Lists are asked item by item: `None` ends them.
-pub trait Services:
-    inspect::Inspect + AuditServices + BufferServices + WatchServices + leaks::LeakServices
-{
-    /// Pool `alloc_id` as the stats pTA reports it; zeros for pools that do not exist.
-    fn alloc_stats(&self, alloc_id: u32) -> AllocStats;
-    /// Pools: kernel heap, TA RAM, then every TA's heap.
-    fn pool(&self, index: usize) -> Option<PoolStats>;
-    /// Loaded TAs, dead ones with open sessions included.
-    fn ta(&self, index: usize) -> Option<TaStats>;
-    /// Secure RAM by use; the rows add up to all of it.
-    fn meminfo(&self, index: usize) -> Option<MeminfoRow>;
-    /// Owners with something to their name.
-    fn owner(&self, index: usize) -> Option<OwnerRow>;
-    /// Ends all instances of a TA; how many there were.
-    fn kill(&self, uuid: TeeUuid) -> u32;
-    /// Writes "function file:line" for an offset in the kernel image; false if it has none.
-    fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
-    /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools.
-    fn reset_stats(&self, alloc_id: u32);
-    /// Lists the kernel heap's live blocks on the secure console.
-    fn dump_heap(&self);
-    /// Time of the normal world.
-    ///
-    /// # Errors
-    /// What the normal world answered.
-    fn ree_time(&self) -> Result<TeeTime, TeeResult>;
-    /// Time since boot.
-    fn system_time(&self) -> TeeTime;
-    /// Writes the last out-of-memory report; false if there was none.
-    fn last_oom(&self, out: &mut dyn fmt::Write) -> bool;
-    /// Breaks the kernel on purpose, in builds that can.
-    fn fault(&self, kind: u32) -> TeeResult;
-}
+/// What the kernel does for pseudo-TAs.
+pub trait Services: BufferServices + Statistics {}

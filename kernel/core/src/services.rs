@@ -1,40 +1,46 @@
-//! What the kernel does for pseudo-TAs: figures, leaks, kills, time.
+//! What the kernel does for pseudo-TAs: buffers, figures, leaks, kills, time.
 //!
-//! **Invariant:** figures of a TA are read from outside; the TA is never entered for them, and
-//! what it scribbled over its own books shows as "inconsistent", nothing else.
+//! **Invariant:** none but those of its parts.
 //! **Knows nothing of:** the pseudo-TAs' commands.
 
+#[cfg(feature = "stats")]
 mod audit;
 mod buffers;
+#[cfg(feature = "stats")]
 pub(crate) mod heaps;
+#[cfg(feature = "stats")]
 mod inspect;
+#[cfg(feature = "stats")]
 mod leaks;
+#[cfg(feature = "stats")]
 mod scan;
+#[cfg_attr(not(feature = "stats"), path = "services/no_statistics.rs")]
+mod statistics;
+#[cfg(feature = "stats")]
 mod watch;
 
 use crate::addr::PAGE_SIZE;
 use crate::call::{Call, Caller};
-use crate::instance::{Instance, InstanceRef, Life};
-use crate::kernel::{Kernel, State};
+use crate::instance::Instance;
+use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::mem::pages::PageUse;
 use crate::owners::OwnerKind;
 use crate::pta_api::Services;
 use crate::rpc::{RpcArg, RpcClient};
-use crate::syscall::time_of;
 use crate::ta_heap;
-use crate::text::TextBuffer;
 use core::cell::RefCell;
 use core::fmt;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::memleak::owner_kind;
-use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
-use tally_abi::ta::TeeTime;
-use tally_abi::{TeeResult, TeeUuid};
 
 /// The services of one call.
 pub struct CallServices<'k, M: Machine + 'static> {
     kernel: &'k Kernel<M>,
+    #[cfg_attr(
+        not(feature = "stats"),
+        expect(dead_code, reason = "only a kill enters TAs")
+    )]
     thread: usize,
     rpc: RefCell<RpcClient>,
     /// The TA that asks, if one does.
@@ -72,18 +78,6 @@ pub fn label<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-/// Figures of a pool that does not exist.
-fn absent(name: &str) -> AllocStats {
-    AllocStats {
-        desc: label(name),
-        ..AllocStats::default()
-    }
-}
-
-fn clamp(value: u64) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
-}
-
 fn last_pool(found: &Instance) -> PoolStats {
     found
         .remains
@@ -99,25 +93,6 @@ fn named_pool(found: &Instance, mut pool: PoolStats) -> PoolStats {
     pool
 }
 
-/// Living and dead instances that a client can have heard of.
-fn shown(state: &State, index: usize) -> Option<(InstanceRef, &Instance)> {
-    state
-        .guest
-        .instances
-        .iter()
-        .filter(|(_, found)| found.life != Life::Loading)
-        .nth(index)
-        .map(|(slot, found)| {
-            (
-                InstanceRef {
-                    slot,
-                    generation: found.generation,
-                },
-                found,
-            )
-        })
-}
-
 impl<M: Machine> Kernel<M> {
     /// What the books of a TA's heap say of it without a walk, read from outside: all but the free
     /// chunks. Its last figures if it is dead.
@@ -129,199 +104,9 @@ impl<M: Machine> Kernel<M> {
         };
         named_pool(found, pool)
     }
-
-    /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
-    fn ta_ram(&self, state: &State) -> PoolStats {
-        let figures = state.pages.figures();
-        PoolStats {
-            alloc: AllocStats {
-                desc: label("Physical TA memory"),
-                free2_sum: figures.free2_sum,
-                allocated: clamp(figures.allocated),
-                max_allocated: clamp(figures.max_allocated),
-                size: clamp(figures.size),
-                num_alloc_fail: figures.failures,
-                biggest_alloc_fail: clamp(figures.biggest_failure),
-                biggest_alloc_fail_used: clamp(figures.biggest_failure_used),
-            },
-            num_get: figures.gets,
-            num_release: figures.releases,
-            largest_free: figures.largest_free,
-            live_blocks: figures.allocated / PAGE_SIZE as u64,
-            ..PoolStats::default()
-        }
-    }
 }
 
-impl<M: Machine> Services for CallServices<'_, M> {
-    fn alloc_stats(&self, id: u32) -> AllocStats {
-        match id {
-            alloc_id::HEAP => self.kernel.heap.stats().alloc,
-            alloc_id::TA_RAM => self.kernel.ta_ram(&self.kernel.state()).alloc,
-            // Pools that Tally has not, named as optee_os `core/pta/stats.c` names those that a
-            // build leaves out.
-            alloc_id::PUBLIC_DDR => absent("Public DDR (deprecated)"),
-            alloc_id::NEXUS_HEAP => absent("KHeap (disabled)"),
-            alloc_id::RPMB => absent("RPMB secure storage (no data)"),
-            _ => AllocStats::default(),
-        }
-    }
-
-    fn pool(&self, index: usize) -> Option<PoolStats> {
-        match index {
-            0 => Some(self.kernel.heap.stats()),
-            1 => Some(self.kernel.ta_ram(&self.kernel.state())),
-            _ => {
-                let instance = shown(&self.kernel.state(), index - 2)?.0;
-                // One that has just gone leaves a row without figures.
-                Some(self.kernel.ta_pool_in_steps(instance).unwrap_or_default())
-            }
-        }
-    }
-
-    fn ta(&self, index: usize) -> Option<TaStats> {
-        let (instance, mut stats) = {
-            let state = self.kernel.state();
-            let (instance, found) = shown(&state, index)?;
-            let stats = TaStats {
-                uuid: found.uuid,
-                panicked: u32::from(found.life == Life::Dead),
-                sess_num: found.sessions,
-                ..TaStats::default()
-            };
-            (instance, stats)
-        };
-        let pool = self.kernel.ta_pool_in_steps(instance);
-        stats.heap = pool.unwrap_or_default().alloc;
-        Some(stats)
-    }
-
-    fn meminfo(&self, index: usize) -> Option<MeminfoRow> {
-        let state = self.kernel.state();
-        let usage = PageUse::ALL.get(index)?;
-        let pages = u64::from(state.pages.used_for(*usage));
-        Some(MeminfoRow {
-            label: label(usage.label()),
-            bytes: pages * PAGE_SIZE as u64,
-            pages,
-        })
-    }
-
-    fn owner(&self, index: usize) -> Option<OwnerRow> {
-        let state = self.kernel.state();
-        let rows = state.owners.iter().map(|(id, name)| {
-            let (heap_bytes, heap_blocks) = self.kernel.heap.account(id);
-            let (kind, session) = wire_kind(name.kind);
-            OwnerRow {
-                label: label(name.label),
-                kind,
-                session,
-                uuid: name.uuid,
-                heap_bytes,
-                heap_blocks,
-                pages: state.pages.owned_by(id),
-                reserved: 0,
-            }
-        });
-        rows.filter(|row| row.heap_blocks != 0 || row.pages != 0)
-            .nth(index)
-    }
-
-    fn kill(&self, uuid: TeeUuid) -> u32 {
-        let mut killed = 0;
-        loop {
-            // One at a time: ending an instance may enter others.
-            let next = {
-                let mut state = self.kernel.state();
-                let found = state.guest.instances.iter_mut().find(|(_, found)| {
-                    found.uuid == uuid && !found.killed && found.life != Life::Dead
-                });
-                let Some((slot, found)) = found else { break };
-                found.killed = true;
-                let instance = InstanceRef {
-                    slot,
-                    generation: found.generation,
-                };
-                // A busy one ends on its own thread, at the next interrupt or wait.
-                if found.busy.is_none() {
-                    Some(instance)
-                } else {
-                    None
-                }
-            };
-            killed += 1;
-            if let Some(instance) = next {
-                let rpc = self.rpc.replace(RpcClient::new(RpcArg::None));
-                let mut call = Call {
-                    kernel: self.kernel,
-                    thread: self.thread,
-                    rpc,
-                    caller: None,
-                };
-                call.unclaim(instance);
-                self.rpc.replace(call.rpc);
-            }
-        }
-        killed
-    }
-
-    fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {
-        self.kernel.heap.name_site(offset, out)
-    }
-
-    fn reset_stats(&self, id: u32) {
-        if matches!(id, alloc_id::ALL | alloc_id::HEAP) {
-            self.kernel.heap.reset();
-        }
-        if matches!(id, alloc_id::ALL | alloc_id::TA_RAM) {
-            self.kernel.state().pages.reset_figures();
-        }
-    }
-
-    fn dump_heap(&self) {
-        self.kernel.heap.dump(&mut ConsoleLines(TextBuffer::EMPTY));
-    }
-
-    fn ree_time(&self) -> Result<TeeTime, TeeResult> {
-        self.rpc.borrow_mut().time(&self.kernel.machine)
-    }
-
-    fn system_time(&self) -> TeeTime {
-        time_of(self.kernel.uptime_millis())
-    }
-
-    fn last_oom(&self, out: &mut dyn fmt::Write) -> bool {
-        // Both pools' last ones: the kernel heap's, then the TAs'.
-        let kernel = self.kernel.heap.last_oom(out);
-        let report = self.kernel.state().last_oom;
-        kernel | (!report.text().is_empty() && out.write_str(report.text()).is_ok())
-    }
-
-    fn fault(&self, kind: u32) -> TeeResult {
-        match self.kernel.fault {
-            Some(fault) if fault(kind) => TeeResult::SUCCESS,
-            Some(_) => TeeResult::BAD_PARAMETERS,
-            None => TeeResult::NOT_SUPPORTED,
-        }
-    }
-}
-
-/// Text that goes to the secure console line by line.
-struct ConsoleLines(TextBuffer<160>);
-
-impl fmt::Write for ConsoleLines {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for piece in text.split_inclusive('\n') {
-            // A longer line is cut.
-            let _ = self.0.write_str(piece.trim_end_matches('\n'));
-            if piece.ends_with('\n') {
-                log::info!("{}", self.0.text());
-                self.0 = TextBuffer::EMPTY;
-            }
-        }
-        Ok(())
-    }
-}
+impl<M: Machine> Services for CallServices<'_, M> {}
 
 /// Kind and session of an owner, as clients get them.
 pub(crate) const fn wire_kind(kind: OwnerKind) -> (u32, u32) {

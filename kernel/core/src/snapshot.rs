@@ -130,7 +130,7 @@ impl Snapshots {
     /// Whether any watchpoint waits.
     #[must_use]
     pub const fn watches(&self) -> bool {
-        self.armed != 0
+        cfg!(feature = "stats") && self.armed != 0
     }
 
     /// Begins the snapshot of the first watchpoint that waits for this and is met; its number.

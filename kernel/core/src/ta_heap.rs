@@ -7,12 +7,22 @@
 use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
-use crate::services::heaps::HeapError;
 use core::cell::Cell;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::stats::AllocStats;
+#[cfg(feature = "stats")]
+use tally_ledger::Block;
 use tally_ledger::view::{Reader, View};
-use tally_ledger::{ALARM_OFFSET, Block, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
+use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
+
+/// Why a heap cannot be walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeapError {
+    /// Its TA ended, or has no heap yet.
+    Gone,
+    /// Its bookkeeping does not add up.
+    Inconsistent,
+}
 
 /// Pages whose places are remembered while a heap is read.
 const PAGES: usize = 8;
@@ -94,6 +104,7 @@ pub(crate) fn open<'a, M: Machine>(
 ///
 /// # Errors
 /// [`HeapError::Inconsistent`].
+#[cfg(feature = "stats")]
 pub(crate) fn blocks<M: Machine>(
     view: &View<HeapMemory<'_, M>>,
     cursor: u64,

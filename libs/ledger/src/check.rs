@@ -43,7 +43,7 @@ pub enum Damage {
 }
 
 /// Units looked at in one step of [`View::check`].
-const STEP_UNITS: u32 = 512;
+const STEP_UNITS: u32 = 128;
 
 /// The unit table, as it can be read.
 trait Units {

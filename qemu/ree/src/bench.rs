@@ -4,6 +4,8 @@
 //! **Invariant:** nothing but the measured calls runs between the hints; the tick is off.
 //! **Knows nothing of:** how instructions are counted.
 
+mod waits;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -138,6 +140,9 @@ fn run_all(context: &Context<'static>, filter: &str) -> Result<(), String> {
     }
     if wanted("heap_pair") {
         heap_pairs(context)?;
+    }
+    if wanted("wait") {
+        waits::run(context)?;
     }
     Ok(())
 }

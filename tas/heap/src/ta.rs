@@ -92,6 +92,7 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
             params.expect([ValueInput, Unused, Unused, Unused])?;
             keep::hold_and_loop(filled(params.0.as_value()?.a() as usize)?)
         }
+        heap::CMD_OVERRUN => overrun(session, params),
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }
 }
@@ -130,6 +131,23 @@ fn free(session: &mut Session, params: &mut Parameters) -> Result<()> {
     let handle = params.0.as_value()?.a() as usize;
     let block = session.blocks.get_mut(handle).and_then(Option::take);
     block.map(drop).ok_or(Error::new(ErrorKind::ItemNotFound))
+}
+
+/// Writes where a block has ended. A size class leaves at least as much room as this needs.
+fn overrun(session: &mut Session, params: &mut Parameters) -> Result<()> {
+    params.expect([ValueInput, ValueOutput, Unused, Unused])?;
+    let value = params.0.as_value()?;
+    let (handle, position) = (value.a() as usize, value.b() as usize);
+    let block = session.blocks.get_mut(handle).and_then(Option::as_mut);
+    let block = block.ok_or(Error::new(ErrorKind::ItemNotFound))?;
+    if position >= block.len().next_multiple_of(16) {
+        return Err(Error::new(ErrorKind::BadParameters));
+    }
+    // SAFETY: not sound, on purpose; blocks are whole multiples of 16 octets, so that the octet
+    // belongs to nobody else.
+    unsafe { block.as_mut_ptr().add(position).write_volatile(0x5a) };
+    params.1.as_value()?.set_a(own_heap::CONFIG.guard.into());
+    Ok(())
 }
 
 /// Loses `blocks` blocks of `len` octets. Its name is what a leak report must show.

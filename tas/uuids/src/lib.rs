@@ -113,6 +113,11 @@ pub mod heap {
     /// what earlier calls have left on the stack below, and never returns; must be killed.
     pub const CMD_HOLD_AND_LOOP: u32 = 22;
 
+    /// `(value in: a = handle, b = position, value out: a = 1 if this build's blocks have guard
+    /// octets)`: writes one octet at that position of a block, which may lie behind its end but not
+    /// behind its last 16 octets. `ITEM_NOT_FOUND`, `BAD_PARAMETERS`.
+    pub const CMD_OVERRUN: u32 = 23;
+
     /// Where [`CMD_KEEP`] keeps the pointer.
     pub mod keep {
         /// In a static variable.

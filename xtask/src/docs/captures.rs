@@ -59,7 +59,7 @@ pub(super) const CAPTURES: &[Capture] = &[
         "ta-whole",
         "open heap; invoke 1 alloc 3000; teestat ta heap",
     ),
-    normal("maps", "open heap; teestat maps heap"),
+    normal("maps", "open heap; teestat maps heap; teestat maps kernel"),
     normal("status", "open heap; teestat status heap"),
     normal("failures", "heap alloc 20000000; teestat failures"),
     normal("history", "heap leak 3 100; crash panic; teestat history"),
@@ -67,7 +67,42 @@ pub(super) const CAPTURES: &[Capture] = &[
         "advise",
         "open heap; invoke 1 alloc 30000; open hello; invoke 2 inc 1 2; teestat advise",
     ),
-    normal("audit", "open hello; open heap; teestat audit"),
+    normal(
+        "allocinfo",
+        "open heap; invoke 1 alloc 3000; invoke 1 leak 10 28; teestat allocinfo heap --sort calls --top 4",
+    ),
+    normal(
+        "slabinfo",
+        "open heap; invoke 1 alloc 3000; teestat slabinfo heap; invoke 1 leak 100 28; teestat slabinfo heap --diff",
+    ),
+    normal(
+        "pool",
+        "open heap; invoke 1 alloc 5000; teestat pool check heap; teestat pool dump heap",
+    ),
+    normal(
+        "block",
+        "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat block 282000 heap",
+    ),
+    normal(
+        "cycles",
+        "open heap; teestat leaks mark before; invoke 1 leak 1 28; teestat leaks mark; invoke 1 leak 1 28; teestat leaks mark; invoke 1 leak 1 28; teestat leaks mark after; teestat leaks diff before after",
+    ),
+    normal(
+        "scan",
+        "open heap; invoke 1 alloc 3000; invoke 1 leak 3 100; teestat leaks scan heap; teestat leaks show heap; teestat leaks clear heap; teestat leaks ta heap",
+    ),
+    normal(
+        "audit",
+        "open drm; invoke 1 hold 8192; teestat audit; invoke 1 switch 2 1; teestat audit --events",
+    ),
+    normal(
+        "watch",
+        "teestat watch heap --on heap>50000; open heap; invoke 1 alloc 60000; teestat watch list; teestat watch show 1",
+    ),
+    normal(
+        "top",
+        "crash loop & sleep 200; open heap; invoke 1 alloc 30000; teestat top -n 1; teestat kill crash",
+    ),
     normal(
         "ledger",
         "open heap; teestat ledger heap --detail; invoke 1 alloc 3000; invoke 1 leak 10 28; teestat ledger heap",

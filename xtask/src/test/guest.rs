@@ -22,12 +22,80 @@ const FATAL: &[&str] = &[
     "fault write-code",
 ];
 
+/// Group of the tests on a kernel with test hooks.
+const HOOKED: &str = "test hooks";
+
 /// Runs them all.
 pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     ui::step("Testing", "in QEMU");
     selftest(report, images, silence, None);
     under_tfa(report, images, silence);
     fatal(report, silence);
+    guarded(report, silence);
+    plain(report, silence);
+}
+
+/// Without statistics TAs are served as ever, and nothing is told.
+fn plain(report: &mut Report, silence: Duration) {
+    report.check(
+        "qemu: a kernel without statistics serves TAs and tells nothing",
+        || {
+            let config = Config {
+                kernel_no_default_features: true,
+                ..Config::default()
+            };
+            let command =
+                "open heap; invoke 1 alloc 3000; invoke 1 hog 4096; hello inc 1 2; teestat alloc";
+            let told = || {
+                let images = images::build(&config)?;
+                qemu_run(&images, "plain", command, silence, None).start()
+            };
+            let outcome = told().map_err(|err| format!("{err:#}"))?;
+            // The last command alone fails.
+            let refused = "cannot open a session with the stats pTA: ITEM_NOT_FOUND";
+            let served = outcome.normal.contains("a = 2 b = 4") && outcome.normal.contains(refused);
+            match outcome.ending {
+                Ending::Exit(1) if served => Ok(()),
+                _ => Err(format!(
+                    "ended with {:?}\n{}",
+                    outcome.ending, outcome.normal
+                )),
+            }
+        },
+    );
+}
+
+/// TAs with guard bytes in their heaps: who writes past a block's end is named twice, when the block is
+/// freed and when the TA ends.
+fn guarded(report: &mut Report, silence: Duration) {
+    report.check(
+        "qemu: writes past a block's end are named on the secure console",
+        || {
+            let config = Config {
+                debug_heap: true,
+                ..Config::default()
+            };
+            let told = || {
+                let images = images::build(&config)?;
+                let test = "selftest \"past a block's end\"";
+                qemu_run(&images, "guarded", test, silence, None).start()
+            };
+            let outcome = told().map_err(|err| format!("{err:#}"))?;
+            let names = [
+                "heap overrun: byte 28 of a block of 28 bytes was written; it was allocated at",
+                "wrote past the end of a block: byte 28 of 28, allocated at",
+            ];
+            let missing = names.iter().find(|name| !outcome.secure.contains(**name));
+            match missing {
+                None if outcome.ending == Ending::Exit(0) => Ok(()),
+                None => Err(format!(
+                    "ended with {:?}\n{}",
+                    outcome.ending, outcome.normal
+                )),
+                Some(name) => Err(format!("not told: {name}\n{}", tail(&outcome.secure, 30))),
+            }
+        },
+    );
 }
 
 /// The same kernel under stock TF-A.
@@ -45,11 +113,12 @@ fn under_tfa(report: &mut Report, images: &Images, silence: Duration) {
 
 fn fatal(report: &mut Report, silence: Duration) {
     let name = |command| format!("qemu: `{command}` ends in a kernel panic with a named account");
-    if !FATAL.iter().any(|command| report.wants(&name(command))) {
+    let fatal_wanted = FATAL.iter().any(|command| report.wants(&name(command)));
+    if !fatal_wanted && !report.filter().is_some_and(|f| f.starts_with(HOOKED)) {
         return;
     }
-    // Only a kernel built for it can be broken on purpose.
-    let config = Config::with(&["test-hooks"]);
+    // Only a kernel built for it can be broken on purpose, or shows addresses and memory.
+    let config = Config::with(&["test-hooks", "addresses", "block-bytes"]);
     let images = match images::build(&config) {
         Ok(images) => images,
         Err(err) => {
@@ -59,6 +128,7 @@ fn fatal(report: &mut Report, silence: Duration) {
     };
     let images = &images;
     hooked(report, images, silence);
+    shown(report, images, silence);
     for command in FATAL {
         report.check(&name(command), || {
             let label = command.replace(' ', "-");
@@ -78,10 +148,29 @@ fn hooked(report: &mut Report, images: &Images, silence: Duration) {
     let run = qemu_run(images, "hooked", "selftest", silence, Some(results.clone()));
     let ended = run.start().map_err(|err| format!("{err:#}"));
     let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
-    record(report, "test hooks", &parsed);
+    record(report, HOOKED, &parsed);
     if let Err(why) = ended.and_then(|_| closing(&parsed)) {
         report.record("test hooks: selftest", None, Err(why));
     }
+}
+
+/// That it is such a kernel on which the guest's tests have looked at addresses and memory.
+fn shown(report: &mut Report, images: &Images, silence: Duration) {
+    report.check("test hooks: a block's address and bytes are shown", || {
+        let command =
+            "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat maps heap --json";
+        let run = qemu_run(images, "shown", command, silence, None);
+        let outcome = run.start().map_err(|err| format!("{err:#}"))?;
+        let json = outcome.normal.lines().find(|line| line.starts_with('{'));
+        let told: Value = serde_json::from_str(json.unwrap_or_default())
+            .map_err(|err| format!("{err}\n{}", outcome.normal))?;
+        let regions = told["regions"].as_array().map_or(&[][..], Vec::as_slice);
+        let with_address = |region: &&Value| region["va"].as_u64().is_some();
+        match regions.iter().filter(with_address).count() {
+            0 => Err(format!("no addresses:\n{}", outcome.normal)),
+            _ => Ok(()),
+        }
+    });
 }
 
 fn qemu_run<'a>(

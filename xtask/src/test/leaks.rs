@@ -11,6 +11,7 @@ use crate::report::{self, programs};
 use crate::{paths, setup};
 use anyhow::{Context as _, Result, ensure};
 use std::time::Duration;
+use tally_abi::TeeUuid;
 use tally_abi::snapshot::section;
 use tally_report::account::Account;
 use tally_report::growth::{self, Change};
@@ -172,9 +173,23 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
     Ok(())
 }
 
-/// A TA's live blocks are its heap's allocated bytes, and its call sites' live bytes.
+/// A TA's live blocks are its heap's allocated bytes, and its call sites' live bytes; size classes add
+/// up to their heap.
 fn heaps_agree(account: &Account) -> Result<()> {
     let snapshot = &account.snapshot;
+    // The first is the kernel heap; secure RAM, of no TA either, is pages and no heap.
+    let heaps = snapshot.pools.iter().enumerate();
+    let heaps = heaps.filter(|(index, pool)| *index == 0 || pool.owner != TeeUuid::nil());
+    for (_, pool) in heaps {
+        let classes = snapshot.classes.iter().filter(|row| row.pool == pool.owner);
+        let sum: u64 = classes.map(|row| row.bytes).sum();
+        let size = u64::from(pool.alloc.size);
+        ensure!(
+            sum == size,
+            "classes of {} add up to {sum} of {size} bytes",
+            pool.owner
+        );
+    }
     for pool in snapshot
         .pools
         .iter()
@@ -192,9 +207,8 @@ fn heaps_agree(account: &Account) -> Result<()> {
             .filter(|site| site.pool == pool.owner)
             .map(|site| site.live_bytes)
             .sum();
-        let known = snapshot.has(section::SITES);
         ensure!(
-            live > 0 && (live == sites || !known),
+            live > 0 && live == sites,
             "heap: {live} bytes live by owner, {sites} by call site"
         );
     }

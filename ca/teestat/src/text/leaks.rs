@@ -240,8 +240,9 @@ pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) ->
         }
         writeln!(
             out,
-            ", {} steps of at most {} us, {} pages for marks",
+            ", {} step{} of at most {} us, {} pages for marks",
             row.steps,
+            if row.steps == 1 { "" } else { "s" },
             micros(row.longest_step, row),
             row.pages
         )?;

@@ -64,10 +64,14 @@ pub(crate) fn classes(
         Some(_) => writeln!(out, " {:>8} {:>9}", "live +-", "bytes +-")?,
         None => writeln!(out)?,
     }
-    let mut shown = 0;
+    let (mut shown, mut empty) = (0, 0);
     for row in rows {
         let note = before.map(|before| note_of(before, row).copied().unwrap_or_default());
         if note.is_some_and(|note| note.live == row.live && note.bytes == row.bytes) {
+            continue;
+        }
+        if note.is_none() && row.bytes == 0 {
+            empty += 1;
             continue;
         }
         shown += 1;
@@ -108,7 +112,12 @@ pub(crate) fn classes(
         sum(|row| row.kept.into()),
         sum(|row| row.bytes),
         sum(|row| row.requested)
-    )
+    )?;
+    match empty {
+        0 => Ok(()),
+        1 => writeln!(out, "1 empty class is left out"),
+        _ => writeln!(out, "{empty} empty classes are left out"),
+    }
 }
 
 /// Call sites; `all`: how many there are besides those shown.
@@ -313,6 +322,12 @@ mod tests {
              slab           32      2      24      10      3      1024       280\n\
              free            0      0       0       0      0      3072         0\n\
              all                    2      24      10      3      4096       280\n"
+        );
+        let with_empty = [slab(10), ClassRow::default(), free];
+        let text_with = print(|out| classes(out, &with_empty, None));
+        assert_eq!(
+            text_with,
+            alloc::format!("{text}1 empty class is left out\n")
         );
         let widths: Vec<usize> = text.lines().map(str::len).collect();
         assert!(widths.windows(2).all(|two| two[0] == two[1]), "{text}");

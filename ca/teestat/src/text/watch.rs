@@ -141,11 +141,13 @@ pub(crate) fn snapshot(
     let header = &snapshot.header;
     write!(
         out,
-        "{} bytes, taken {} ms after boot, on {}",
-        header.total_bytes,
-        header.at_ms,
-        condition(header.reason, header.value)
+        "{} bytes, taken {} ms after boot, ",
+        header.total_bytes, header.at_ms,
     )?;
+    match header.reason {
+        trigger::HEAP => write!(out, "the heap at {} bytes", header.value)?,
+        reason => write!(out, "on {}", condition(reason, header.value))?,
+    }
     if header.subject != TeeUuid::nil() {
         write!(out, " of {}", Named(header.subject, names))?;
     }

@@ -10,13 +10,15 @@ mod figures;
 pub mod history;
 pub mod pools;
 pub mod regions;
-mod rows;
+pub mod rows;
 mod stack;
 mod status;
 mod unfreed;
 
 use crate::guest::Guest;
 use crate::instance::{Instance, InstanceRef};
+use crate::kernel::Kernel;
+use crate::machine::Machine;
 use crate::session::Target;
 use tally_abi::TeeUuid;
 
@@ -41,6 +43,19 @@ impl Which {
             && self
                 .instance
                 .is_none_or(|number| number == found.generation)
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// The instance in slot `from` or behind it that `which` means, by its number, and where to go on.
+    pub fn instance_from(&self, which: Which, from: usize) -> Option<(Which, usize)> {
+        let state = self.state();
+        let (instance, found) = state.guest.instance_from(which, from)?;
+        let meant = Which {
+            uuid: Some(found.uuid),
+            instance: Some(instance.generation),
+        };
+        Some((meant, instance.slot + 1))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::ta_heap;
 use tally_abi::TeeResult;
 use tally_ledger::view::{Inconsistent, Reader, View};
-use tally_ledger::{Block, Chunk, ClassFigures, Damage, SiteInfo, Stats};
+use tally_ledger::{Block, Chunk, ClassFigures, Damage, Overrun, SiteInfo, Stats};
 
 /// A question, and where the answer goes.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Question<'a> {
     Class(&'a mut Option<ClassFigures>),
     /// Whether the tables are sound.
     Check,
+    /// Live blocks past whose end somebody wrote.
+    Overruns(&'a mut [Overrun]),
     /// The live block that has the byte whose offset is the cursor.
     BlockAt(&'a mut Option<Block>),
     /// The bytes from the offset that is the cursor on.
@@ -98,6 +100,7 @@ pub fn answer<R: Reader>(
             (usize::from(out.is_some()), 0)
         }
         Question::Check => (0, view.check(cursor).map_err(PoolError::Damaged)?),
+        Question::Overruns(out) => view.overruns(cursor, out)?,
         Question::BlockAt(out) => {
             **out = view.block_at(offset()?)?;
             (usize::from(out.is_some()), 0)

@@ -12,14 +12,14 @@ use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
 };
 use tally_abi::{TeeResult, TeeUuid};
-use tally_ledger::{Block, Chunk, ChunkKind, ClassFigures, Damage, SiteInfo, Stats};
+use tally_ledger::{Block, Chunk, ChunkKind, ClassFigures, Damage, Overrun, SiteInfo, Stats};
 
 /// Items of one step.
-const STEP: usize = 32;
+const STEP: usize = 24;
 /// Sites of one step.
-const SITES_STEP: usize = 8;
-/// Classes that a pool has at most.
-const MAX_CLASSES: usize = 32;
+pub const SITES_STEP: usize = 8;
+/// Rows that the classes of a pool take at most.
+pub const MAX_CLASSES: usize = 32;
 /// How often a check is begun anew because the pool was changed meanwhile.
 const TRIES: usize = 5;
 /// Offsets are below this, addresses are not.
@@ -152,6 +152,7 @@ impl<M: Machine> Kernel<M> {
             let Some(class) = class else { break };
             taken += class.bytes;
             rows.add_class(&class);
+            self.breathe();
         }
         if rows.used == 0 {
             // First fit has no classes: one row for all blocks.
@@ -233,13 +234,26 @@ impl<M: Machine> Kernel<M> {
         loop {
             let mut chunks = [Chunk::default(); STEP];
             match self.ask_pool(which, cursor, &mut Question::Chunks(&mut chunks)) {
-                Ok(step) if step.next == 0 => return Ok((damage::NONE, 0)),
+                Ok(step) if step.next == 0 => break,
                 Ok(step) => cursor = step.next,
                 Err(PoolError::NotLoaded) => return Err(PoolError::NotLoaded),
                 Err(PoolError::Inconsistent | PoolError::Damaged(_)) => {
                     return Ok((damage::WALK, 0));
                 }
             }
+            self.breathe();
+        }
+        cursor = 0;
+        loop {
+            let mut first = [Overrun::default()];
+            let step = self.ask_pool(which, cursor, &mut Question::Overruns(&mut first))?;
+            if step.count > 0 {
+                return Ok(wire_damage(Damage::Overrun(first[0].block.offset)));
+            }
+            if step.next == 0 {
+                return Ok((damage::NONE, 0));
+            }
+            cursor = step.next;
             self.breathe();
         }
     }

@@ -8,14 +8,19 @@ use crate::addr::PAGE_SIZE;
 use crate::instance::{Instance, InstanceRef, Life, Remains};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
+use crate::marks;
 use crate::mem::space::HeapRange;
 use crate::ta_heap;
 use crate::text::TextBuffer;
 use core::fmt::{self, Write};
-use tally_ledger::SiteInfo;
+use tally_ledger::{Overrun, SiteInfo};
 
 /// Call sites that are named.
 const TOP_SITES: usize = 4;
+/// Overwritten blocks that are named.
+const MAX_OVERRUNS: usize = 4;
+/// Steps of the search for them, a millisecond at most: the state is locked. Only heaps for debugging have any.
+const OVERRUN_STEPS: usize = 64;
 
 impl<M: Machine> Kernel<M> {
     /// Notes the end of an instance that is about to lose its memory; what it leaves.
@@ -34,6 +39,7 @@ impl<M: Machine> Kernel<M> {
         if end == End::Orderly && remains.heap.live_blocks != 0 {
             self.print_unfreed(found, &remains);
         }
+        self.print_overruns(found);
         let heap = found.space.as_ref().and_then(|space| space.heap());
         let ended = Ended {
             uuid: found.uuid,
@@ -45,6 +51,34 @@ impl<M: Machine> Kernel<M> {
         };
         state.history.note(&ended);
         Some(remains)
+    }
+
+    /// Notes that an instance ends, with what its heap still holds. One that was never ready is no
+    /// instance to anybody.
+    pub(crate) fn note_instance_end(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        end: End,
+        remains: Option<&Remains>,
+    ) {
+        let Some(found) = state.guest.instances.at(instance) else {
+            return;
+        };
+        if found.life != Life::Ready {
+            return;
+        }
+        let heap = remains.map(|remains| remains.heap).unwrap_or_default();
+        let ended = marks::Ended {
+            uuid: found.uuid,
+            at_ms: self.uptime_millis(),
+            mark: state.guest.marks.last(),
+            born: found.birth_mark,
+            died: end == End::Died,
+            bytes: u64::from(heap.alloc.allocated),
+            blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
+        };
+        state.guest.marks.ended.note(ended);
     }
 
     fn print_unfreed(&self, found: &Instance, remains: &Remains) {
@@ -68,6 +102,50 @@ impl<M: Machine> Kernel<M> {
     }
 }
 
+impl<M: Machine> Kernel<M> {
+    /// Names live blocks past whose end the TA wrote, if its heap has guard bytes.
+    fn print_overruns(&self, found: &Instance) {
+        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
+            return;
+        };
+        let Ok(view) = ta_heap::open(&self.machine, space, heap) else {
+            return;
+        };
+        let mut overruns = [Overrun::default(); MAX_OVERRUNS];
+        let mut cursor = 0;
+        for _ in 0..OVERRUN_STEPS {
+            let Ok((count, next)) = view.overruns(cursor, &mut overruns) else {
+                return;
+            };
+            for overrun in &overruns[..count] {
+                let site = view.site(overrun.block.site).unwrap_or_default();
+                let mut line = TextBuffer::<320>::EMPTY;
+                // A line that is cut is still a line.
+                let _ = write_overrun(&mut line, found, overrun, &site);
+                log::error!("{}", line.text());
+            }
+            cursor = next;
+            if count != 0 || cursor == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn write_overrun(
+    out: &mut dyn Write,
+    found: &Instance,
+    overrun: &Overrun,
+    site: &SiteInfo,
+) -> fmt::Result {
+    write!(
+        out,
+        "TA {} wrote past the end of a block: byte {} of {}, allocated at",
+        found.uuid, overrun.at, overrun.block.size
+    )?;
+    write_frames(out, found, site)
+}
+
 /// What a TA declared as its heap: what it reserved, less the books.
 fn declared(heap: HeapRange, remains: &Remains) -> u64 {
     let blocks = u64::from(remains.heap.alloc.size);
@@ -81,6 +159,10 @@ fn write_site(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Re
         " {} bytes in {} blocks",
         site.live_bytes, site.live_blocks
     )?;
+    write_frames(out, found, site)
+}
+
+fn write_frames(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Result {
     let frames = site.frames.iter().take_while(|frame| **frame != 0);
     for offset in frames.filter_map(|frame| found.image_offset(*frame)) {
         write!(out, " {}+{offset:#x}", found.uuid)?;

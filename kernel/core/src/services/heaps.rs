@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::owner::OwnerId;
 use crate::pta_api::leaks::Heaps;
 use crate::services::label;
-use crate::ta_heap;
+use crate::ta_heap::{self, HeapError};
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::pta::MAX_FRAMES;
@@ -31,15 +31,6 @@ pub(crate) enum HeapRef {
     Kernel,
     /// A TA's.
     Ta(InstanceRef),
-}
-
-/// Why a heap cannot be walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeapError {
-    /// Its TA ended, or has no heap yet.
-    Gone,
-    /// Its bookkeeping does not add up.
-    Inconsistent,
 }
 
 /// Why a walk ends early.

@@ -6,9 +6,7 @@
 
 use super::CallServices;
 use super::heaps::{Groups, HeapRef, to_the_end};
-use crate::inspect::history::End;
-use crate::instance::{InstanceRef, Life, Remains};
-use crate::kernel::{Kernel, State};
+use crate::kernel::State;
 use crate::machine::Machine;
 use crate::marks::{Ended, Mark, MarkName};
 use crate::owner::OwnerId;
@@ -52,36 +50,6 @@ impl<M: Machine> CallServices<'_, M> {
             put(&self.kernel.dress(heap, group))?;
         }
         Ok(())
-    }
-}
-
-impl<M: Machine> Kernel<M> {
-    /// Notes that an instance ends, with what its heap still holds. One that was never ready is no
-    /// instance to anybody.
-    pub(crate) fn note_instance_end(
-        &self,
-        state: &mut State,
-        instance: InstanceRef,
-        end: End,
-        remains: Option<&Remains>,
-    ) {
-        let Some(found) = state.guest.instances.at(instance) else {
-            return;
-        };
-        if found.life != Life::Ready {
-            return;
-        }
-        let heap = remains.map(|remains| remains.heap).unwrap_or_default();
-        let ended = Ended {
-            uuid: found.uuid,
-            at_ms: self.uptime_millis(),
-            mark: state.guest.marks.last(),
-            born: found.birth_mark,
-            died: end == End::Died,
-            bytes: u64::from(heap.alloc.allocated),
-            blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
-        };
-        state.guest.marks.ended.note(ended);
     }
 }
 

@@ -13,7 +13,7 @@
 //! **Knows nothing of:** how blocks are reached (see [`crate::scan`]).
 
 use super::CallServices;
-use super::heaps::{Groups, HeapError, HeapRef, Stop, to_the_end};
+use super::heaps::{Groups, HeapRef, Stop, to_the_end};
 use crate::addr::{PAGE_SIZE, UserVa, pages_for};
 use crate::heap::BlockAt;
 use crate::instance::Instance;
@@ -26,6 +26,7 @@ use crate::pta_api::leaks::{Heaps, Put};
 use crate::scan::book::{Book, Finding, Scans};
 use crate::scan::marks::{GRANULE, Marks, PageWords, words_for};
 use crate::scan::{Pass, REGISTERS, STEP, Target};
+use crate::ta_heap::HeapError;
 use crate::ta_heap::{self, HeapMemory};
 use crate::thread::Activity;
 use core::ops::Range;

@@ -1,20 +1,22 @@
 //! Taking snapshots: section by section, from the functions that answer pseudo-TAs.
 //!
 //! **Invariant:** the state lock is held for one record at a time, and the normal world's
-//! interrupts are let through between sections.
+//! interrupts are let through between records.
 //! **Knows nothing of:** where the bytes are kept.
 
 use super::CallServices;
 use crate::call::Call;
 use crate::inspect::Which;
+use crate::inspect::pools::{PoolError, Step};
 use crate::inspect::regions::RegionCursor;
+use crate::inspect::rows::{MAX_CLASSES, SITES_STEP};
 use crate::instance::InstanceRef;
 use crate::kernel::State;
 use crate::machine::Machine;
 use crate::owner::OwnerId;
 use crate::pta_api::inspect::Inspect;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
-use crate::pta_api::{AuditServices, Services, WatchServices};
+use crate::pta_api::{AuditServices, Statistics, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
 use tally_abi::pta::watch::SnapshotRow;
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
@@ -23,6 +25,8 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Most records of a section.
 const MAX_RECORDS: usize = 4096;
+/// How questions about pools name the kernel heap.
+const KERNEL_HEAP: Which = Which::ALL;
 /// Bytes of kernel stack that taking a snapshot takes at most.
 const STACK_BYTES: usize = 10 * 1024;
 
@@ -82,13 +86,11 @@ impl<M: Machine> Writer<'_, '_, M> {
                     .drop_record(self.number);
             }
         }
+        self.services.kernel.breathe();
     }
 
     fn end(&self, open: &Open) -> Result<(), SnapshotError> {
-        self.write(open.at, open.header.as_bytes())?;
-        // Interrupts of the normal world that came meanwhile.
-        self.services.kernel.machine.interruptible(|| {});
-        Ok(())
+        self.write(open.at, open.header.as_bytes())
     }
 
     /// A section of the records that `item` gives, from 0 until `None`.
@@ -116,6 +118,35 @@ impl<M: Machine> Writer<'_, '_, M> {
             Ok(())
         });
         listed.map_err(|_| SnapshotError::OutOfMemory)?;
+        self.end(&open)
+    }
+
+    /// A section of what `ask` tells of each heap, the kernel's and those of TAs, `N` records a step.
+    /// A heap that ends meanwhile, or whose books make no sense, has no more.
+    fn heaps<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
+        &mut self,
+        kind: u32,
+        ask: impl Fn(Which, u64, &mut [T]) -> Result<Step, PoolError>,
+    ) -> Result<(), SnapshotError> {
+        let kernel = self.services.kernel;
+        let mut open = self.begin(kind, size_of::<T>())?;
+        let instances = walk(0, |from| kernel.instance_from(Which::ALL, from));
+        for which in [KERNEL_HEAP].into_iter().chain((0..).map_while(instances)) {
+            let mut cursor = 0;
+            loop {
+                let mut rows = [T::default(); N];
+                let Ok(step) = ask(which, cursor, &mut rows) else {
+                    break;
+                };
+                for row in &rows[..step.count] {
+                    self.record(&mut open, row);
+                }
+                cursor = step.next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
         self.end(&open)
     }
 }
@@ -212,7 +243,14 @@ impl<M: Machine> CallServices<'_, M> {
         writer.section(section::REGIONS, |index| {
             kernel(index).or_else(|| tas(index))
         })?;
+        writer.heaps::<_, SITES_STEP>(section::SITES, |which, cursor, out| {
+            self.kernel.site_rows(which, cursor, out)
+        })?;
         writer.live()?;
+        writer.heaps::<_, MAX_CLASSES>(section::CLASSES, |which, _, out| {
+            let count = self.kernel.class_rows(which, out)?;
+            Ok(Step { count, next: 0 })
+        })?;
         writer.section(section::COMMANDS, |index| {
             self.command(TeeUuid::nil(), index)
         })?;

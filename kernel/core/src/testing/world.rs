@@ -154,7 +154,7 @@ impl World {
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn new(ptas: &'static [&'static dyn PseudoTa]) -> Arc<Self> {
+    pub fn new(ptas: &'static [PseudoTa]) -> Arc<Self> {
         Self::showing(ptas, Shown::default())
     }
 
@@ -163,7 +163,7 @@ impl World {
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn showing(ptas: &'static [&'static dyn PseudoTa], shown: Shown) -> Arc<Self> {
+    pub fn showing(ptas: &'static [PseudoTa], shown: Shown) -> Arc<Self> {
         Arc::new_cyclic(|world: &Weak<Self>| {
             let machine = TestMachine::new(SECURE_PAGES, NORMAL_PAGES);
             let mut pages = machine.page_allocator();

@@ -3,7 +3,9 @@
 //! **Invariant:** the handler takes no lock and only counts.
 //! **Knows nothing of:** who waits for ticks.
 
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_TVAL_EL0, DAIF, Readable, Writeable};
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, CNTPCT_EL0, DAIF, Readable, Writeable,
+};
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
@@ -23,6 +25,8 @@ static ALONE: AtomicBool = AtomicBool::new(false);
 static GIC: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
 static HERTZ: AtomicU64 = AtomicU64::new(USUAL_HERTZ);
 static TICKS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
+/// Longest that a tick has waited for its handler, in ticks of the system counter.
+static LONGEST_WAIT: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the controller up, on CPU 0.
 pub(crate) fn init_first() {
@@ -103,10 +107,17 @@ pub(crate) fn ticks(cpu: usize) -> u64 {
     TICKS.get(cpu).map_or(0, |n| n.load(Ordering::Relaxed))
 }
 
+/// The longest that a tick has waited for its handler since this was last asked, in microseconds.
+pub(crate) fn longest_wait_micros() -> u64 {
+    LONGEST_WAIT.swap(0, Ordering::Relaxed) * 1_000_000 / CNTFRQ_EL0.get().max(1)
+}
+
 /// Handles what is pending; called from the vector.
 pub(super) fn handle() {
     GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |id| {
         if id == TIMER {
+            let waited = CNTPCT_EL0.get().saturating_sub(CNTP_CVAL_EL0.get());
+            LONGEST_WAIT.fetch_max(waited, Ordering::Relaxed);
             rearm();
             if let Some(n) = TICKS.get(super::cpu::index()) {
                 n.fetch_add(1, Ordering::Relaxed);

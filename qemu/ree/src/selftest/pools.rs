@@ -32,6 +32,14 @@ pub(super) const TESTS: &[Test] = &[
         checked,
     ),
     ("the chunks of the kernel heap add up to it", kernel_chunks),
+    (
+        "addresses and bytes of blocks are shown by builds that do, and only by those",
+        shown,
+    ),
+    (
+        "a write past a block's end is found where there are guard octets",
+        overrun,
+    ),
 ];
 
 fn told(error: ClientError) -> String {
@@ -185,6 +193,45 @@ fn one_block(bench: &Bench) -> Outcome {
     )
 }
 
+fn shown(bench: &Bench) -> Outcome {
+    const OCTETS: usize = 5000;
+    let who = Subject::ta(heap::UUID);
+    let mut session = bench.open(heap::UUID)?;
+    works(value_call(&mut session, heap::CMD_ALLOC, OCTETS as u32, 0))?;
+    let mut found = None;
+    pools::blocks(&bench.context, &who, &mut |row: &BlockRow| {
+        if row.size == OCTETS as u64 {
+            found = Some(*row);
+        }
+        Ok::<(), ClientError>(())
+    })
+    .map_err(told)?;
+    let block = found.ok_or("the block is not listed")?;
+    let regions = inspect::regions(&bench.context, &who).map_err(told)?;
+    let addresses = regions.iter().filter(|row| row.va != 0 || row.pa != 0);
+    let bytes = pools::block_bytes(&bench.context, &who, &block).map_err(told)?;
+    if block.va == 0 {
+        equal(addresses.count(), 0, "regions with addresses")?;
+        // An address in the heap of a TA, if that is where it lies.
+        return complains(
+            bench,
+            &["block", "0x123456789a", "heap"],
+            "addresses are hidden",
+        );
+    }
+    equal(addresses.count(), regions.len(), "regions with addresses")?;
+    let again = pools::block(&bench.context, &who, block.va + 7).map_err(told)?;
+    equal(again.offset, block.offset, "the block at its own address")?;
+    match bytes {
+        Some(bytes) => holds(
+            bytes.len() == OCTETS && bytes.iter().all(|octet| *octet == 0xa5),
+            "its bytes are not what the TA wrote",
+        ),
+        // The other feature.
+        None => Ok(()),
+    }
+}
+
 /// `teestat` must fail and say this.
 fn complains(bench: &Bench, args: &[&str], what: &str) -> Outcome {
     let (mut out, mut err) = (String::new(), String::new());
@@ -218,6 +265,44 @@ fn checked(bench: &Bench) -> Outcome {
         complains(bench, args, "INCONSISTENT")?;
     }
     let killed = client::kill(&bench.context, crash::UUID).map_err(told)?;
+    equal(killed, 1, "instances ended")
+}
+
+fn overrun(bench: &Bench) -> Outcome {
+    const OCTETS: u32 = 28;
+    let who = Subject::ta(heap::UUID);
+    let checked = || pools::check(&bench.context, &who).map_err(told);
+    let mut session = bench.open(heap::UUID)?;
+    let handle = works(value_call(&mut session, heap::CMD_ALLOC, OCTETS, 0))?.0;
+    works(value_call(
+        &mut session,
+        heap::CMD_OVERRUN,
+        handle,
+        OCTETS - 1,
+    ))?;
+    equal(
+        checked()?.0,
+        damage::NONE,
+        "after a write to the last octet",
+    )?;
+    let guard = works(value_call(&mut session, heap::CMD_OVERRUN, handle, OCTETS))?.0;
+    let expected = if guard == 0 {
+        damage::NONE
+    } else {
+        damage::OVERRUN
+    };
+    let (found, offset) = checked()?;
+    equal(found, expected, "after a write behind it")?;
+    if guard != 0 {
+        let block = pools::block(&bench.context, &who, offset.into()).map_err(told)?;
+        equal(block.size, OCTETS.into(), "size of the block that is named")?;
+    }
+    works(value_in(&mut session, heap::CMD_FREE, handle, 0))?;
+    equal(checked()?.0, damage::NONE, "after the block was freed")?;
+    // Another one is still there when the TA ends.
+    let handle = works(value_call(&mut session, heap::CMD_ALLOC, OCTETS, 0))?.0;
+    works(value_call(&mut session, heap::CMD_OVERRUN, handle, OCTETS))?;
+    let killed = client::kill(&bench.context, heap::UUID).map_err(told)?;
     equal(killed, 1, "instances ended")
 }
 

@@ -82,6 +82,7 @@ commands! {
     heap "double-free" CMD_DOUBLE_FREE [] "";
     heap "keep" CMD_KEEP [In(2)] "PLACE OCTETS";
     heap "forget" CMD_FORGET [] "";
+    heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION";
     heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "OCTETS";
     crash "null-read" CMD_NULL_READ [] "";
     crash "wild-write" CMD_WILD_WRITE [] "";

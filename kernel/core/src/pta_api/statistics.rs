@@ -1,0 +1,48 @@
+//! What the kernel tells pseudo-TAs of memory, time and itself.
+//!
+//! **Invariant:** figures only, but for [`Statistics::kill`] and [`Statistics::fault`].
+//! **Knows nothing of:** who asks. A build without the feature `stats` has `no_statistics` in its place.
+
+use super::inspect::Inspect;
+use super::leaks::LeakServices;
+use super::{AuditServices, WatchServices};
+use core::fmt;
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::stats::{AllocStats, TaStats};
+use tally_abi::ta::TeeTime;
+use tally_abi::{TeeResult, TeeUuid};
+
+/// What there is to tell. Lists are asked item by item: `None` ends them.
+pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {
+    /// Pool `alloc_id` as the stats pTA reports it; zeros for pools that do not exist.
+    fn alloc_stats(&self, alloc_id: u32) -> AllocStats;
+    /// Pools: kernel heap, TA RAM, then every TA's heap.
+    fn pool(&self, index: usize) -> Option<PoolStats>;
+    /// Loaded TAs, dead ones with open sessions included.
+    fn ta(&self, index: usize) -> Option<TaStats>;
+    /// Secure RAM by use; the rows add up to all of it.
+    fn meminfo(&self, index: usize) -> Option<MeminfoRow>;
+    /// Owners with something to their name.
+    fn owner(&self, index: usize) -> Option<OwnerRow>;
+    /// Ends all instances of a TA; how many there were.
+    fn kill(&self, uuid: TeeUuid) -> u32;
+    /// Writes "function file:line" for an offset in the kernel image; false if it has none.
+    fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
+    /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools.
+    fn reset_stats(&self, alloc_id: u32);
+    /// Lists the kernel heap's live blocks on the secure console.
+    fn dump_heap(&self);
+    /// Time of the normal world.
+    ///
+    /// # Errors
+    /// What the normal world answered.
+    fn ree_time(&self) -> Result<TeeTime, TeeResult>;
+    /// Time since boot.
+    fn system_time(&self) -> TeeTime;
+    /// Writes the last out-of-memory report; false if there was none.
+    fn last_oom(&self, out: &mut dyn fmt::Write) -> bool;
+    /// Lets interrupts of the normal world through: to be called between the parts of a long answer.
+    fn breathe(&self);
+    /// Breaks the kernel on purpose, in builds that can.
+    fn fault(&self, kind: u32) -> TeeResult;
+}
