@@ -80,7 +80,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "xtask",
-        &["tally-abi", "ta-uuids", "tally-symbols", "tally-report"],
+        &[
+            "tally-abi",
+            "tally-ledger",
+            "ta-uuids",
+            "tally-symbols",
+            "tally-report",
+        ],
     ),
 ];
 

@@ -340,6 +340,14 @@ impl Geometry {
     }
 }
 
+/// What of [`metadata_bytes`] does not grow with the window.
+pub const fn fixed_metadata_bytes(cfg: &Config) -> usize {
+    match Geometry::new(0, cfg) {
+        Ok(geometry) => geometry.map_offset,
+        Err(_) => 0,
+    }
+}
+
 /// Bytes at the start of a window of `reserved` bytes that the pool's own tables take; what is
 /// committed beyond them serves blocks. 0 if the configuration is no good.
 pub const fn metadata_bytes(reserved: usize, cfg: &Config) -> usize {
