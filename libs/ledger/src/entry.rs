@@ -112,7 +112,7 @@ pub(crate) fn len(entry: u32) -> u32 {
 /// A unit of the slab of class `class` that begins at unit `first`.
 #[inline(always)]
 pub(crate) fn slab(first: u32, class: usize) -> u32 {
-    SLAB | (class as u32) << 3 | first * UNIT as u32
+    SLAB | (class as u32) << 3 | (first * UNIT as u32)
 }
 
 /// Offset in the body of the slab that a unit is part of.

@@ -52,6 +52,13 @@ pub(super) fn settled(value: u64) -> u64 {
 }
 
 /// A pointer, in a register from here on: left alone, the compiler computes it anew where it is used.
+#[cfg_attr(
+    all(target_arch = "aarch64", target_os = "none"),
+    expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "the block has no instruction, so it reads and writes nothing"
+    )
+)]
 #[inline(always)]
 fn held(entry: NonNull<SiteEntry>) -> NonNull<SiteEntry> {
     #[cfg(all(target_arch = "aarch64", target_os = "none"))]

@@ -29,6 +29,13 @@ pub(super) struct Class {
 const _: () = assert!(size_of::<Class>() == 32);
 
 /// The class of the slab that `part` is an entry of.
+#[cfg_attr(
+    all(target_arch = "aarch64", target_os = "none"),
+    expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "the block adds to a pointer and reads and writes nothing"
+    )
+)]
 #[inline(always)]
 fn class_at(window: NonNull<Window>, part: u32) -> NonNull<Class> {
     #[cfg(all(target_arch = "aarch64", target_os = "none"))]
