@@ -8,7 +8,8 @@ use crate::records::{self, Text};
 use core::fmt::Write;
 use tally_abi::TeeResult;
 use tally_abi::pta::control::{
-    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, UUID,
+    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, CMD_THREADS,
+    UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
@@ -54,6 +55,13 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
         CMD_FAULT => {
             list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
             services.fault(params.value(0).0).ok()
+        }
+        CMD_THREADS => {
+            list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+            let [threads, in_use, turned_away] = services.threads();
+            params.set_value(0, threads, in_use);
+            params.set_value(1, turned_away, 0);
+            Ok(())
         }
         _ => Err(TeeResult::NOT_SUPPORTED),
     }

@@ -150,13 +150,16 @@ impl Facts {
     }
 }
 
+/// A nanosecond an instruction.
+pub(crate) const ICOUNT: &str = "shift=0";
+
 /// With `-icount` time is a function of instructions; the seed fixes what RNDR returns, and the clock
 /// what time it is.
 pub(crate) const DETERMINISTIC: [&str; 8] = [
     "-accel",
     "tcg,thread=single",
     "-icount",
-    "shift=0",
+    ICOUNT,
     "-seed",
     "1",
     "-rtc",

@@ -34,12 +34,19 @@ pub(crate) struct Args {
 
 const TOUR: &str = "tour";
 const BENCH: &str = "bench";
+const BENCH_LINUX: &str = "bench-linux";
 /// In Debian's Linux: name, shell commands.
-const LINUX: (&str, &str) = (
-    "linux",
-    "uname -sr; teestat meminfo; linux-tests child loop & sleep 1; teestat pools --json | cut -c-200; teestat kill crash",
-);
-const ALWAYS: &[&str] = &[TOUR, BENCH, LINUX.0];
+const LINUX: &[(&str, &str)] = &[
+    (
+        "linux",
+        "uname -sr; teestat meminfo; linux-tests child loop & sleep 1; teestat pools --json | cut -c-200; teestat kill crash",
+    ),
+    (
+        "serve",
+        "teestat serve --label device=bench-7 & linux-tests child loop & sleep 1; wget -qSO- http://127.0.0.1:9644/metrics 2>&1 | grep -E \"HTTP|Content|^tally_(secure|ta_(rss|charged|busy)|threads|calls)|EOF\" | grep -v \" 0$\"; teestat kill crash; kill %1; wait %1; echo status $?",
+    ),
+];
+const ALWAYS: &[&str] = &[TOUR, BENCH, BENCH_LINUX];
 /// Documents with markers.
 const DOCUMENTS: &[&str] = &["README.md", "docs/EXAMPLES.md", "docs/BENCHMARKS.md"];
 /// Documents and what they must have.
@@ -103,7 +110,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// Everything that can be captured.
 fn names() -> impl Iterator<Item = &'static str> {
     let captures = CAPTURES.iter().map(|capture| capture.name);
-    ALWAYS.iter().chain(report::NAMES).copied().chain(captures)
+    let in_linux = LINUX.iter().map(|(name, _)| *name);
+    let always = ALWAYS.iter().chain(report::NAMES).copied();
+    always.chain(in_linux).chain(captures)
 }
 
 fn document(name: &str) -> PathBuf {
@@ -132,14 +141,13 @@ fn capture(only: &[String]) -> Result<()> {
             take(capture, &images)?;
         }
     }
-    if wanted(LINUX.0) {
-        take_linux(&images)?;
-    }
+    take_linux(&images, wanted)?;
     for name in report::NAMES.iter().filter(|name| wanted(name)) {
         report::capture(name, &images)?;
     }
     if wanted(BENCH) {
-        insert(BENCH, &bench(&[])?)?;
+        let machine = "-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0";
+        insert(BENCH, &bench(&[], machine)?)?;
     }
     for capture in CAPTURES.iter().filter(|c| !c.kernel_features.is_empty()) {
         if wanted(capture.name) {
@@ -209,32 +217,43 @@ fn take(capture: &Capture, images: &Images) -> Result<()> {
     insert(capture.name, &fenced(&shown))
 }
 
-/// What a shell in Debian's Linux prints. Left as it is where the packages cannot be had.
-fn take_linux(images: &Images) -> Result<()> {
-    let (name, commands) = LINUX;
-    ui::step("Capturing", name);
+/// What Debian's Linux shows. Left as it is where the packages cannot be had.
+fn take_linux(images: &Images, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let shells: Vec<_> = LINUX.iter().filter(|(name, _)| wanted(name)).collect();
+    if shells.is_empty() && !wanted(BENCH_LINUX) {
+        return Ok(());
+    }
     let linux = match linux::prepare(images) {
         Ok(linux) => linux,
         Err(err) if err.is::<linux::Unreachable>() => {
-            ui::warn(format_args!("{name} stays as it is: {err:#}"));
+            ui::warn(format_args!("what Linux shows stays as it is: {err:#}"));
             return Ok(());
         }
         Err(err) => return Err(err),
     };
-    let outcome = captured(images, commands).start_linux(&linux)?;
-    ensure!(
-        outcome.ending == Ending::Exit(0),
-        "`{commands}` in Linux ended with {:?}",
-        outcome.ending
-    );
-    let text = presentable(&outcome.normal);
-    let shown = format!("$ cargo xtask run --linux -- '{commands}'\n{text}");
-    insert(name, &fenced(&shown))
+    for (name, commands) in shells {
+        ui::step("Capturing", name);
+        let outcome = captured(images, commands).start_linux(&linux)?;
+        ensure!(
+            outcome.ending == Ending::Exit(0),
+            "`{commands}` in Linux ended with {:?}",
+            outcome.ending
+        );
+        let text = presentable(&outcome.normal);
+        let shown = format!("$ cargo xtask run --linux -- '{commands}'\n{text}");
+        insert(name, &fenced(&shown))?;
+    }
+    if wanted(BENCH_LINUX) {
+        let machine =
+            "-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 512 -icount shift=0,sleep=off";
+        insert(BENCH_LINUX, &bench(&["--linux"], machine)?)?;
+    }
+    Ok(())
 }
 
 /// The table of `cargo xtask bench` and what made it.
-fn bench(args: &[&str]) -> Result<String> {
-    ui::step("Capturing", BENCH);
+fn bench(args: &[&str], machine: &str) -> Result<String> {
+    ui::step("Capturing", format_args!("{BENCH} {}", args.join(" ")));
     let version = tool::output(Command::new(setup::QEMU).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default();
     let table = tool::output(
@@ -243,7 +262,7 @@ fn bench(args: &[&str]) -> Result<String> {
             .args(args),
     )?;
     Ok(format!(
-        "{}\n{version}; `-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0`.\n",
+        "{}\n{version}; `{machine}`.\n",
         fenced(&format!(
             "$ cargo xtask {}\n{}",
             [&[BENCH], args].concat().join(" "),

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
+    ("tally-metrics", &["tally-abi"]),
     ("tally-core", &["tally-abi", "tally-ledger"]),
     (
         "tally-arch",
@@ -53,10 +54,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("teec", &["tally-abi"]),
     ("teec-linux", &["tally-abi", "teec"]),
-    ("teestat", &["tally-abi", "teec"]),
+    ("teestat", &["tally-abi", "tally-metrics", "teec"]),
     (
         "teestat-linux",
-        &["tally-abi", "teec", "teec-linux", "teestat"],
+        &[
+            "tally-abi",
+            "tally-metrics",
+            "teec",
+            "teec-linux",
+            "teestat",
+        ],
     ),
     ("tally-monitor", &["tally-abi", "tally-fdt"]),
     (
@@ -66,7 +73,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-ree", &["tally-abi", "teec", "teestat", "ta-uuids"]),
     ("insn-count", &[]),
     ("tally-symbols", &["tally-abi"]),
-    ("tally-report", &["tally-abi", "tally-symbols"]),
+    (
+        "tally-report",
+        &["tally-abi", "tally-metrics", "tally-symbols"],
+    ),
     (
         "tally-fuzz",
         &[
@@ -83,6 +93,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "tally-abi",
             "tally-ledger",
+            "tally-metrics",
             "ta-uuids",
             "tally-symbols",
             "tally-report",

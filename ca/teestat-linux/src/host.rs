@@ -1,4 +1,4 @@
-//! What the tool needs of Linux: names of applications, and files.
+//! What the tool needs of Linux: names of applications, files, and a network.
 //!
 //! **Invariant:** a file that cannot be written whole is an error that says why.
 //! **Knows nothing of:** what is written.
@@ -6,13 +6,15 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use teestat::{FileSink, Files, Host, Names};
+use teestat::{FileSink, Files, Host, Names, Server};
 
 use crate::names::Directory;
+use crate::serve;
 
 /// This machine.
 pub(crate) struct Machine {
     names: Directory,
+    applications: String,
 }
 
 impl Machine {
@@ -20,6 +22,7 @@ impl Machine {
     pub(crate) fn new(applications: &str) -> Self {
         Self {
             names: Directory::new(applications),
+            applications: applications.to_owned(),
         }
     }
 }
@@ -31,6 +34,16 @@ impl Host for Machine {
 
     fn files(&self) -> &dyn Files {
         self
+    }
+
+    fn server(&self) -> &dyn Server {
+        self
+    }
+}
+
+impl Server for Machine {
+    fn serve(&self, listen: &str, labels: &[(String, String)]) -> Result<(), String> {
+        serve::serve(listen, labels, &self.applications)
     }
 }
 

@@ -8,6 +8,7 @@
 mod host;
 mod names;
 mod on_demand;
+mod serve;
 mod state;
 
 use std::fmt;

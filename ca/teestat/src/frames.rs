@@ -4,6 +4,7 @@
 //! stack is shown.
 //! **Knows nothing of:** what is done with the names.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,12 +18,8 @@ use crate::{Names, client};
 impl Tool<'_, '_> {
     /// Names of the frames of a stack (0 ends it), without the way into the allocator.
     pub(crate) fn name_frames(&self, image: TeeUuid, frames: &[u64]) -> Vec<String> {
-        let frames = frames.iter().take_while(|&&frame| frame != 0);
-        let mut names: Vec<String> = frames
-            .map(|&frame| frame_name(self.context, self.names, image, frame))
-            .collect();
-        names.drain(..allocator_frames(&names));
-        names
+        let mut kernel = KernelNames::new(self.context);
+        name_frames(&mut kernel, self.names, image, frames)
     }
 
     /// A line of the kernel's, with names for the frames in it.
@@ -32,6 +29,61 @@ impl Tool<'_, '_> {
             None => word.into(),
         });
         words.collect::<Vec<String>>().join(" ")
+    }
+}
+
+/// As [`Tool::name_frames`], for stacks of which many have the same frames.
+pub(crate) fn name_frames(
+    kernel: &mut KernelNames<'_, '_>,
+    names: &dyn Names,
+    image: TeeUuid,
+    frames: &[u64],
+) -> Vec<String> {
+    let frames = frames.iter().take_while(|&&frame| frame != 0);
+    let mut named: Vec<String> = frames
+        .map(|&frame| {
+            if image == TeeUuid::nil() {
+                kernel.name(frame)
+            } else {
+                site_name(names, image, frame)
+            }
+        })
+        .collect();
+    named.drain(..allocator_frames(&named));
+    named
+}
+
+/// Names of kernel frames, each asked for once.
+pub(crate) struct KernelNames<'a, 'c> {
+    context: &'a Context<'c>,
+    session: Option<client::FrameNames<'c>>,
+    known: BTreeMap<u64, String>,
+}
+
+impl<'a, 'c> KernelNames<'a, 'c> {
+    /// None is known yet.
+    pub(crate) const fn new(context: &'a Context<'c>) -> Self {
+        Self {
+            context,
+            session: None,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn name(&mut self, frame: u64) -> String {
+        if let Some(name) = self.known.get(&frame) {
+            return name.clone();
+        }
+        if self.session.is_none() {
+            self.session = client::FrameNames::open(self.context).ok();
+        }
+        let asked = self.session.as_mut().map(|session| session.name(frame));
+        let name = match asked {
+            Some(Ok(name)) => name,
+            Some(Err(_)) | None => alloc::format!("kernel+{frame:#x}"),
+        };
+        self.known.insert(frame, name.clone());
+        name
     }
 }
 
@@ -64,9 +116,13 @@ fn allocator_frames(stack: &[String]) -> usize {
 #[must_use]
 pub fn frame_name(context: &Context<'_>, names: &dyn Names, image: TeeUuid, frame: u64) -> String {
     if image == TeeUuid::nil() {
-        return client::kernel_frame(context, frame)
-            .unwrap_or_else(|_| alloc::format!("kernel+{frame:#x}"));
+        KernelNames::new(context).name(frame)
+    } else {
+        site_name(names, image, frame)
     }
+}
+
+fn site_name(names: &dyn Names, image: TeeUuid, frame: u64) -> String {
     names
         .site(image, frame)
         .unwrap_or_else(|| alloc::format!("{}+{frame:#x}", Named(image, names)))

@@ -19,12 +19,16 @@ mod frames;
 mod growth;
 mod json;
 mod marks;
+mod metrics;
+mod server;
 mod terminal;
 mod text;
 mod tool;
 
 pub use files::{FileSink, Files, NoFiles};
 pub use frames::frame_name;
+pub use metrics::metrics;
+pub use server::{Labels, NoServer, Server};
 pub use terminal::{NoTerminal, Terminal};
 
 use alloc::string::String;
@@ -64,6 +68,11 @@ pub trait Host {
     /// Who watches the output.
     fn terminal(&self) -> &dyn Terminal {
         &NoTerminal
+    }
+
+    /// How figures are served.
+    fn server(&self) -> &dyn Server {
+        &NoServer
     }
 }
 
@@ -166,6 +175,7 @@ pub fn run(
         names: host.names(),
         files: host.files(),
         terminal: host.terminal(),
+        server: host.server(),
         memory,
         as_json,
     };

@@ -12,7 +12,7 @@ use teec::{Context, ErrorKind};
 use crate::client::inspect::Subject;
 use crate::client::{self, ClientError};
 use crate::text::Named;
-use crate::{Files, Memory, Names, Terminal};
+use crate::{Files, Memory, Names, Server, Terminal};
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -49,6 +49,7 @@ pub(crate) struct Tool<'a, 'c> {
     pub(crate) files: &'a dyn Files,
     pub(crate) memory: &'a mut Memory,
     pub(crate) terminal: &'a dyn Terminal,
+    pub(crate) server: &'a dyn Server,
     pub(crate) as_json: bool,
 }
 

@@ -1,7 +1,8 @@
 //! The counter, and random numbers.
 //!
 //! **Invariant:** random octets come out of SHA-256 over a seed that is never given out; where
-//! the CPU has RNDR, every seed comes from it.
+//! the CPU has RNDR, every seed comes from it. No octet is given out twice, and none that was given
+//! out is kept.
 //! **Knows nothing of:** what they are for.
 
 use core::arch::asm;
@@ -19,11 +20,19 @@ use crate::lock::IrqLock;
 struct Generator {
     seeded: bool,
     state: [u8; 32],
+    /// Output that nobody has had yet: the last `left` octets. Most requests are small.
+    reserve: [u8; BLOCK],
+    left: usize,
 }
+
+/// Octets that are made at a time.
+const BLOCK: usize = 32;
 
 static GENERATOR: IrqLock<Generator> = IrqLock::new(Generator {
     seeded: false,
     state: [0; 32],
+    reserve: [0; BLOCK],
+    left: 0,
 });
 
 /// Samples of the counter that a seed is made of where there is no RNDR.
@@ -41,9 +50,11 @@ impl Clock for Arm {
 
     fn random(&self, buf: &mut [u8]) {
         let mut generator = GENERATOR.lock();
-        generator.stir();
-        for chunk in buf.chunks_mut(32) {
-            chunk.copy_from_slice(&generator.next()[..chunk.len()]);
+        if buf.len() > generator.left {
+            generator.stir();
+        }
+        for chunk in buf.chunks_mut(BLOCK) {
+            generator.give(chunk);
         }
     }
 }
@@ -77,8 +88,21 @@ impl Generator {
         self.state = hash.finalize().into();
     }
 
-    /// Next 32 octets; the state moves on, so that earlier output cannot be told from it.
-    fn next(&mut self) -> [u8; 32] {
+    /// Fills `out`, of at most [`BLOCK`] octets.
+    fn give(&mut self, out: &mut [u8]) {
+        if out.len() > self.left {
+            self.reserve = self.next();
+            self.left = BLOCK;
+        }
+        let begin = BLOCK - self.left;
+        let given = &mut self.reserve[begin..begin + out.len()];
+        out.copy_from_slice(given);
+        given.fill(0);
+        self.left -= out.len();
+    }
+
+    /// Next octets; the state moves on, so that earlier output cannot be told from it.
+    fn next(&mut self) -> [u8; BLOCK] {
         let output = Sha256::new_with_prefix(self.state)
             .chain_update(b"out")
             .finalize();

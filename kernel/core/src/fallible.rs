@@ -72,10 +72,13 @@ pub fn try_push<T>(vec: &mut Vec<T>, value: T) -> Result<(), HeapExhausted> {
 /// A table of boxed entries with a fixed number of slots, named by small numbers.
 ///
 /// The slots are allocated once, so that inserting and removing leaves the heap as it was but
-/// for the entry itself.
+/// for the entry itself. What is looked for is looked for up to the last entry only, and entries
+/// are put in front.
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Vec<Option<TryBox<T>>>,
+    /// All slots from here on are empty.
+    end: usize,
 }
 
 impl<T> Table<T> {
@@ -86,7 +89,7 @@ impl<T> Table<T> {
     pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
         let mut slots = vec_with_capacity(capacity)?;
         slots.resize_with(capacity, || None);
-        Ok(Self { slots })
+        Ok(Self { slots, end: 0 })
     }
 
     /// Puts `value` into the first empty slot and returns its number.
@@ -94,18 +97,23 @@ impl<T> Table<T> {
     /// # Errors
     /// [`HeapExhausted`] when every slot is taken or the heap is exhausted.
     pub fn insert(&mut self, value: T) -> Result<usize, HeapExhausted> {
-        let free = self
-            .slots
-            .iter()
-            .position(Option::is_none)
-            .ok_or(HeapExhausted)?;
-        self.slots[free] = Some(TryBox::new(value)?);
+        let used = &self.slots[..self.end];
+        let free = used.iter().position(Option::is_none).unwrap_or(self.end);
+        let slot = self.slots.get_mut(free).ok_or(HeapExhausted)?;
+        *slot = Some(TryBox::new(value)?);
+        self.end = self.end.max(free + 1);
         Ok(free)
     }
 
     /// Takes the entry out.
     pub fn remove(&mut self, index: usize) -> Option<TryBox<T>> {
-        self.slots.get_mut(index)?.take()
+        let taken = self.slots.get_mut(index)?.take();
+        let used = &self.slots[..self.end];
+        self.end = used
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
+        taken
     }
 
     /// The entry in slot `index`.
@@ -121,7 +129,7 @@ impl<T> Table<T> {
 
     /// All entries with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        self.slots
+        self.slots[..self.end]
             .iter()
             .enumerate()
             .filter_map(|(i, slot)| Some((i, slot.as_deref()?)))
@@ -129,7 +137,7 @@ impl<T> Table<T> {
 
     /// All entries with their numbers, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
-        self.slots
+        self.slots[..self.end]
             .iter_mut()
             .enumerate()
             .filter_map(|(i, slot)| Some((i, slot.as_deref_mut()?)))
@@ -149,5 +157,26 @@ mod tests {
         assert_eq!(table.remove(0).as_deref(), Some(&'a'));
         assert_eq!(table.insert('d'), Ok(0));
         assert_eq!(table.iter().map(|(_, c)| *c).collect::<String>(), "db");
+    }
+
+    #[test]
+    fn entries_are_found_whatever_was_removed_around_them() {
+        let mut table = Table::new(4).unwrap();
+        let all = |table: &Table<char>| table.iter().map(|(_, c)| *c).collect::<String>();
+        for c in "abcd".chars() {
+            table.insert(c).unwrap();
+        }
+        table.remove(3);
+        table.remove(1);
+        assert_eq!(all(&table), "ac");
+        table.remove(2);
+        table.remove(2);
+        assert_eq!((all(&table), table.end), ("a".into(), 1));
+        assert_eq!(table.insert('e'), Ok(1));
+        table.remove(0);
+        assert_eq!((all(&table), table.insert('f')), ("e".into(), Ok(0)));
+        table.remove(0);
+        table.remove(1);
+        assert_eq!((all(&table), table.end), (String::new(), 0));
     }
 }

@@ -14,11 +14,13 @@ impl<M: Machine> Kernel<M> {
     /// Claims a free thread and sees to its stack. `None` when all threads are taken, or secure RAM has
     /// no room for one more stack.
     pub fn start_thread(&self) -> Option<usize> {
-        let thread = self.threads.start()?;
-        if thread < self.machine.resident_threads() || self.lend_stack(thread) {
-            return Some(thread);
+        if let Some(thread) = self.threads.start() {
+            if thread < self.machine.resident_threads() || self.lend_stack(thread) {
+                return Some(thread);
+            }
+            self.threads.done(thread);
         }
-        self.threads.done(thread);
+        self.threads.turn_away();
         None
     }
 

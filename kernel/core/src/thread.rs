@@ -6,7 +6,7 @@
 
 use crate::machine::UserContext;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Most threads a table can have.
 pub const MAX_THREADS: usize = 64;
@@ -35,6 +35,7 @@ pub struct ThreadTable {
     /// Where threads keep the registers of the TAs that they run.
     user_context: [AtomicU64; MAX_THREADS],
     count: usize,
+    turned_away: AtomicU32,
 }
 
 impl ThreadTable {
@@ -51,6 +52,7 @@ impl ThreadTable {
             user_sp: [const { AtomicU64::new(0) }; MAX_THREADS],
             user_context: [const { AtomicU64::new(0) }; MAX_THREADS],
             count,
+            turned_away: AtomicU32::new(0),
         }
     }
 
@@ -94,6 +96,17 @@ impl ThreadTable {
     /// Claims a free thread for a new call, or `None` when all are taken.
     pub fn start(&self) -> Option<usize> {
         (0..self.count).find(|&thread| self.step(thread, FREE, ACTIVE))
+    }
+
+    /// Notes a call that could not be given a thread with a stack.
+    pub fn turn_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls that could not be given one.
+    #[must_use]
+    pub fn turned_away(&self) -> u32 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// Claims a suspended thread to resume; false if `thread` is not suspended.

@@ -215,6 +215,9 @@ pub mod control {
     /// `(value in: a = [`fault`])`: breaks the kernel on purpose. Only in builds with test hooks,
     /// else `NOT_SUPPORTED`.
     pub const CMD_FAULT: u32 = 6;
+    /// `(value out: a = threads for calls, b = of them in use; value out: a = calls that were turned
+    /// away for want of a thread, b = 0)`.
+    pub const CMD_THREADS: u32 = 7;
 
     /// What [`CMD_FAULT`] breaks.
     pub mod fault {

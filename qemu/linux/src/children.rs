@@ -1,6 +1,6 @@
 //! What tests run in a process of its own, mostly to kill it.
 //!
-//! **Invariant:** a child that is left alone ends by itself, or is one that loops in a TA.
+//! **Invariant:** a child that is left alone ends by itself, or is one that loops.
 //! **Knows nothing of:** who kills it.
 
 use std::process::ExitCode;
@@ -43,6 +43,14 @@ fn child(name: &str) -> Outcome {
                 .invoke_plain(crash::CMD_LOOP)
                 .map_err(|error| error.to_string())
         }
+        // In no TA at all.
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
+        // Loads a TA, again and again.
+        "reload" => loop {
+            bench::open(&context, hello::UUID)?;
+        },
         // In a TA for a while, holding the instance that others wait for.
         "busy" => {
             let mut session = bench::open(&context, heap::UUID)?;

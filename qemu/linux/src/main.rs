@@ -11,6 +11,7 @@
 mod account;
 mod bench;
 mod children;
+mod lateness;
 mod measures;
 mod results;
 mod tests;

@@ -9,6 +9,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::lateness::Lateness;
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// An open results file.
 pub(crate) struct Results {
     file: File,
@@ -36,11 +42,34 @@ impl Results {
         self.line(&line.to_string())
     }
 
-    /// Writes what was measured.
-    pub(crate) fn measure(&mut self, name: &str, iterations: u32) -> io::Result<()> {
+    /// Writes what was measured, and how long it took.
+    pub(crate) fn measure(
+        &mut self,
+        name: &str,
+        iterations: u32,
+        time: Duration,
+    ) -> io::Result<()> {
         self.count += 1;
-        let line = json!({"bench": name, "iterations": iterations});
+        let line = json!({"bench": name, "iterations": iterations, "ns": nanos(time)});
         self.line(&line.to_string())
+    }
+
+    /// Writes how late a sleeper was.
+    pub(crate) fn lateness(&mut self, name: &str, lateness: &Lateness) -> io::Result<()> {
+        self.count += 1;
+        let line = json!({
+            "lateness": name,
+            "sleeps": lateness.sleeps,
+            "median_ns": nanos(lateness.median),
+            "worst_ns": nanos(lateness.worst),
+        });
+        self.line(&line.to_string())
+    }
+
+    /// Writes a figure that is no measure.
+    pub(crate) fn fact(&mut self, name: &str, figure: u64) -> io::Result<()> {
+        self.count += 1;
+        self.line(&json!({"fact": name, "figure": figure}).to_string())
     }
 
     /// Writes the last line.

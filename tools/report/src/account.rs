@@ -5,22 +5,11 @@
 //! **Knows nothing of:** how it is shown.
 
 use crate::names::{Names, Stack};
-use crate::snapshot::{Snapshot, text};
+use crate::snapshot::Snapshot;
 use std::collections::HashMap;
-use tally_abi::pta::memleak::{LeakRecord, owner_kind};
-use tally_abi::{TeeUuid, pta};
-
-/// Pseudo-TAs, which are part of the kernel.
-const PSEUDO: [(&str, TeeUuid); 8] = [
-    ("pTA stats", pta::stats::UUID),
-    ("pTA device", pta::device::UUID),
-    ("pTA memleak", pta::memleak::UUID),
-    ("pTA control", pta::control::UUID),
-    ("pTA inspect", pta::inspect::UUID),
-    ("pTA audit", pta::audit::UUID),
-    ("pTA watch", pta::watch::UUID),
-    ("pTA vdec", pta::vdec::UUID),
-];
+use tally_abi::TeeUuid;
+use tally_abi::pta::memleak::LeakRecord;
+use tally_metrics::naming;
 
 /// A snapshot with names.
 #[derive(Clone, Debug, Default)]
@@ -88,36 +77,19 @@ impl Account {
     /// A TA's or pseudo-TA's short name, or its UUID.
     #[must_use]
     pub fn ta(&self, uuid: TeeUuid) -> String {
-        let pseudo = || PSEUDO.iter().find(|(_, known)| *known == uuid);
-        match (self.names.get(&uuid), pseudo()) {
-            (Some(name), _) => name.clone(),
-            (None, Some((name, _))) => (*name).to_owned(),
-            (None, None) => uuid.to_string(),
-        }
+        naming::ta(self, uuid)
     }
 
     /// What a pool is called: the TA's name, or `kernel` for nil.
     #[must_use]
     pub fn program(&self, uuid: TeeUuid) -> String {
-        if uuid == TeeUuid::nil() {
-            "kernel".to_owned()
-        } else {
-            self.ta(uuid)
-        }
+        naming::program(self, uuid)
     }
 
     /// An owner for people, one session like any other of the same TA.
     #[must_use]
     pub fn owner(&self, kind: u32, label: &[u8], uuid: TeeUuid) -> String {
-        match kind {
-            owner_kind::TA => format!("TA {}", self.ta(uuid)),
-            owner_kind::SESSION if uuid == TeeUuid::nil() => "sessions of pseudo-TAs".to_owned(),
-            owner_kind::SESSION => format!("sessions of {}", self.ta(uuid)),
-            _ => match text(label) {
-                label if label.is_empty() => "unnamed".to_owned(),
-                label => label,
-            },
-        }
+        naming::owner(self, kind, label, uuid)
     }
 
     /// As [`Self::owner`].
@@ -127,15 +99,9 @@ impl Account {
     }
 }
 
-/// Name of an owner's kind.
-#[must_use]
-pub fn kind_name(kind: u32) -> &'static str {
-    match kind {
-        owner_kind::KERNEL => "kernel",
-        owner_kind::GUEST => "guest",
-        owner_kind::TA => "ta",
-        owner_kind::SESSION => "session",
-        _ => "unknown",
+impl naming::Names for Account {
+    fn name_of(&self, uuid: TeeUuid) -> Option<String> {
+        self.names.get(&uuid).cloned()
     }
 }
 
@@ -146,30 +112,9 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn owners_are_named_for_people() {
+    fn without_names_a_ta_is_its_uuid() {
         let account = Account::new(sample::machine(1), "", &NoNames);
-        let nil = TeeUuid::nil();
-        let cases = [
-            (owner_kind::KERNEL, "kernel", nil, "kernel"),
-            (owner_kind::KERNEL, "", nil, "unnamed"),
-            (
-                owner_kind::SESSION,
-                "session",
-                pta::stats::UUID,
-                "sessions of pTA stats",
-            ),
-            (
-                owner_kind::SESSION,
-                "session",
-                nil,
-                "sessions of pseudo-TAs",
-            ),
-            (99, "odd", nil, "odd"),
-        ];
-        for (kind, label, uuid, shown) in cases {
-            assert_eq!(account.owner(kind, label.as_bytes(), uuid), shown);
-        }
-        assert_eq!(account.program(nil), "kernel");
+        assert_eq!(account.program(TeeUuid::nil()), "kernel");
         assert_eq!(account.ta(sample::SOUND), sample::SOUND.to_string());
     }
 }

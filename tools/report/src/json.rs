@@ -4,14 +4,14 @@
 //! not.
 //! **Knows nothing of:** who reads it.
 
-use crate::account::{Account, kind_name};
+use crate::account::Account;
 use crate::growth::Change;
 use crate::names::{Stack, function};
 use crate::shown;
-use crate::snapshot::text;
 use serde_json::{Value, json};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::PoolStats;
+use tally_metrics::naming::{kind_name, printable};
 
 /// A snapshot.
 #[must_use]
@@ -30,11 +30,11 @@ pub fn snapshot(account: &Account) -> Value {
         "secure_ram": header.secure_ram,
         "meminfo_sum": s.meminfo_sum(),
         "meminfo": list(&s.meminfo, |row| json!({
-            "use": text(&row.label), "bytes": row.bytes, "pages": row.pages,
+            "use": printable(&row.label), "bytes": row.bytes, "pages": row.pages,
         })),
         "pools": list(&s.pools, |pool| self::pool(account, pool)),
         "owners": list(&s.owners, |row| json!({
-            "kind": kind_name(row.kind), "label": text(&row.label), "session": row.session,
+            "kind": kind_name(row.kind), "label": printable(&row.label), "session": row.session,
             "uuid": uuid(row.uuid), "owner": account.owner(row.kind, &row.label, row.uuid),
             "heap_bytes": row.heap_bytes, "heap_blocks": row.heap_blocks, "pages": row.pages,
         })),
@@ -53,7 +53,7 @@ pub fn snapshot(account: &Account) -> Value {
             "uss": ta.uss, "heap": self::pool(account, &ta.heap),
         })),
         "regions": list(&s.regions, |region| json!({
-            "owner": account.program(region.owner), "label": text(&region.label),
+            "owner": account.program(region.owner), "label": printable(&region.label),
             "va": region.va, "pa": region.pa, "bytes": region.bytes,
             "populated": region.populated, "prot": shown::protection(region.prot),
             "session": region.session,
@@ -136,7 +136,7 @@ fn uuid(uuid: TeeUuid) -> Value {
 
 fn pool(account: &Account, pool: &PoolStats) -> Value {
     json!({
-        "pool": text(&pool.alloc.desc), "program": account.program(pool.owner),
+        "pool": printable(&pool.alloc.desc), "program": account.program(pool.owner),
         "uuid": uuid(pool.owner), "allocated": pool.alloc.allocated,
         "max_allocated": pool.alloc.max_allocated, "size": pool.alloc.size,
         "num_alloc_fail": pool.alloc.num_alloc_fail,

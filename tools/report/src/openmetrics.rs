@@ -1,67 +1,69 @@
-//! OpenMetrics text (github.com/prometheus/OpenMetrics, version 1.0).
+//! A snapshot as OpenMetrics text.
 //!
-//! **Invariant:** every family has HELP, TYPE and, where its name ends with one, UNIT; no two
-//! samples have the same name and labels; label values are escaped; the text ends with `# EOF`.
+//! **Invariant:** families are those that the device writes itself (`tally_metrics`), and the
+//! snapshot's own; no two samples have the same name and labels.
 //! **Knows nothing of:** who scrapes it.
 
-use crate::account::{Account, kind_name};
+use crate::account::Account;
 use crate::growth::Change;
-use crate::names::{function, place};
-use crate::snapshot::text;
+use crate::names::{Stack, function, place};
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
-use tally_abi::TeeUuid;
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::{TaDetail, state};
+use std::fmt;
+use tally_abi::pta::inspect::SiteRow;
+use tally_metrics::figures::{self as families, Figures, Site};
+use tally_metrics::text::Text;
 
 /// A snapshot's figures.
 #[must_use]
 pub fn figures(account: &Account) -> String {
-    let mut out = Text::default();
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_figures(Text::new(&mut text, &[]), account);
+    text
+}
+
+fn write_figures(mut out: Text<'_>, account: &Account) -> fmt::Result {
     let snapshot = &account.snapshot;
-    out.family(
-        "tally_snapshot",
-        "info",
-        "",
-        "The snapshot behind these figures",
-    );
     let header = &snapshot.header;
+    let help = "The snapshot behind these figures";
+    out.family("tally_snapshot", "info", "", help)?;
     let labels = [
         ("file", account.file.clone()),
         ("reason", crate::shown::reason(header.reason).to_owned()),
         ("mark", header.mark.to_string()),
     ];
-    out.sample("tally_snapshot_info", &labels, 1);
-    out.family(
-        "tally_uptime_seconds",
-        "gauge",
-        "seconds",
-        "Time since boot",
-    );
-    let (seconds, millis) = (header.at_ms / 1000, header.at_ms % 1000);
-    out.sample(
-        "tally_uptime_seconds",
-        &[],
-        format_args!("{seconds}.{millis:03}"),
-    );
-    let ram = "tally_secure_ram_bytes";
-    out.family(ram, "gauge", "bytes", "Secure RAM in all");
-    out.sample(ram, &[], header.secure_ram);
-    let by_use = "tally_secure_memory_bytes";
-    out.family(
-        by_use,
-        "gauge",
-        "bytes",
-        "Secure RAM by use; adds up to all of it",
-    );
-    for row in &snapshot.meminfo {
-        out.sample(by_use, &[("use", text(&row.label))], row.bytes);
-    }
-    pools(&mut out, account);
-    owners(&mut out, account);
-    tas(&mut out, account);
-    sites(&mut out, account);
+    out.sample("tally_snapshot_info", &labels, 1)?;
+    let sites: Vec<Site> = snapshot
+        .sites
+        .iter()
+        .zip(&account.sites)
+        .map(|(row, stack)| site(row, stack))
+        .collect();
+    let figures = Figures {
+        uptime_ms: header.at_ms,
+        secure_ram: header.secure_ram,
+        // Snapshots have no such section.
+        threads: None,
+        meminfo: &snapshot.meminfo,
+        pools: &snapshot.pools,
+        owners: &snapshot.owners,
+        tas: &snapshot.tas,
+        sites: &sites,
+    };
+    families::write(&mut out, &figures, account)?;
     out.end()
+}
+
+fn site(row: &SiteRow, stack: &Stack) -> Site {
+    let innermost = stack.shown().first().map(|shown| shown.frame);
+    Site {
+        pool: row.pool,
+        function: innermost.map_or_else(|| "no call stack".to_owned(), function),
+        place: innermost.map(place).unwrap_or_default(),
+        live_bytes: row.live_bytes,
+        live_blocks: row.live_blocks,
+        allocations: row.allocations,
+    }
 }
 
 /// What grew between two snapshots.
@@ -80,7 +82,13 @@ pub fn change(account: &Account, changes: &[Change]) -> String {
         *bytes = bytes.saturating_add(change.bytes());
         *blocks = blocks.saturating_add(change.blocks());
     }
-    let mut out = Text::default();
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_change(Text::new(&mut text, &[]), &sums);
+    text
+}
+
+fn write_change(mut out: Text<'_>, sums: &BTreeMap<[String; 3], [i64; 2]>) -> fmt::Result {
     for (n, (name, unit, help)) in [
         ("tally_growth_bytes", "bytes", "Growth of live bytes"),
         ("tally_growth_blocks", "blocks", "Growth of live blocks"),
@@ -89,410 +97,17 @@ pub fn change(account: &Account, changes: &[Change]) -> String {
     .enumerate()
     {
         let help = format!("{help} between two snapshots, by pool, owner and call stack");
-        out.family(name, "gauge", unit, &help);
-        for ([pool, owner, stack], growth) in &sums {
+        out.family(name, "gauge", unit, &help)?;
+        for ([pool, owner, stack], growth) in sums {
             let labels = [
                 ("pool", pool.clone()),
                 ("owner", owner.clone()),
                 ("stack", stack.clone()),
             ];
-            out.sample(name, &labels, growth[n]);
+            out.sample(name, &labels, growth[n])?;
         }
     }
     out.end()
-}
-
-/// Name, type, unit, help, figure.
-type Family<T> = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&T) -> u64,
-);
-
-const POOLS: &[Family<PoolStats>] = &[
-    (
-        "tally_pool_allocated_bytes",
-        "gauge",
-        "bytes",
-        "Bytes allocated",
-        |p| p.alloc.allocated.into(),
-    ),
-    (
-        "tally_pool_max_allocated_bytes",
-        "gauge",
-        "bytes",
-        "Most bytes allocated at a time",
-        |p| p.alloc.max_allocated.into(),
-    ),
-    (
-        "tally_pool_size_bytes",
-        "gauge",
-        "bytes",
-        "Size of the pool",
-        |p| p.alloc.size.into(),
-    ),
-    (
-        "tally_pool_largest_free_bytes",
-        "gauge",
-        "bytes",
-        "Largest free chunk",
-        |p| p.largest_free,
-    ),
-    (
-        "tally_pool_metadata_bytes",
-        "gauge",
-        "bytes",
-        "Bookkeeping of the pool",
-        |p| p.metadata,
-    ),
-    (
-        "tally_pool_tables_bytes",
-        "gauge",
-        "bytes",
-        "Bookkeeping that the pool has whatever is allocated",
-        |p| p.tables,
-    ),
-    (
-        "tally_pool_records_bytes",
-        "gauge",
-        "bytes",
-        "Records of blocks in the pool",
-        |p| p.records,
-    ),
-    (
-        "tally_pool_live_blocks",
-        "gauge",
-        "blocks",
-        "Live blocks",
-        |p| p.live_blocks,
-    ),
-    (
-        "tally_pool_allocations",
-        "counter",
-        "",
-        "Allocations that succeeded",
-        |p| p.num_get,
-    ),
-    ("tally_pool_releases", "counter", "", "Releases", |p| {
-        p.num_release
-    }),
-    (
-        "tally_pool_failed_allocations",
-        "counter",
-        "",
-        "Allocations that were refused",
-        |p| p.alloc.num_alloc_fail.into(),
-    ),
-    (
-        "tally_pool_inconsistent",
-        "gauge",
-        "",
-        "1 if the pool's bookkeeping does not add up",
-        |p| u64::from(p.inconsistent != 0),
-    ),
-];
-
-fn pools(out: &mut Text, account: &Account) {
-    let labels: Vec<_> = account
-        .snapshot
-        .pools
-        .iter()
-        .enumerate()
-        .map(|(n, pool)| {
-            vec![
-                ("pool", text(&pool.alloc.desc)),
-                ("ta", some(account, pool.owner)),
-                // Instances of one TA have pools of the same name.
-                ("index", n.to_string()),
-            ]
-        })
-        .collect();
-    families(out, POOLS, &account.snapshot.pools, &labels);
-}
-
-const TAS: &[Family<TaDetail>] = &[
-    (
-        "tally_ta_vss_bytes",
-        "gauge",
-        "bytes",
-        "Addresses mapped or promised",
-        |t| t.vss,
-    ),
-    (
-        "tally_ta_rss_bytes",
-        "gauge",
-        "bytes",
-        "Memory mapped, shared parts whole",
-        |t| t.rss,
-    ),
-    (
-        "tally_ta_pss_bytes",
-        "gauge",
-        "bytes",
-        "Memory mapped, shared parts divided",
-        |t| t.pss,
-    ),
-    (
-        "tally_ta_uss_bytes",
-        "gauge",
-        "bytes",
-        "Memory that its end would free",
-        |t| t.uss,
-    ),
-    (
-        "tally_ta_charged_bytes",
-        "gauge",
-        "bytes",
-        "Secure memory charged to its quota",
-        |t| t.charged,
-    ),
-    (
-        "tally_ta_quota_bytes",
-        "gauge",
-        "bytes",
-        "Most secure memory it may have",
-        |t| t.quota,
-    ),
-    (
-        "tally_ta_stack_bytes",
-        "gauge",
-        "bytes",
-        "Stack as reserved",
-        |t| t.stack,
-    ),
-    (
-        "tally_ta_stack_deepest_bytes",
-        "gauge",
-        "bytes",
-        "Deepest use of the stack",
-        |t| t.stack_deepest,
-    ),
-    (
-        "tally_ta_heap_committed_bytes",
-        "gauge",
-        "bytes",
-        "Heap pages taken",
-        |t| t.heap_committed,
-    ),
-    (
-        "tally_ta_heap_reserved_bytes",
-        "gauge",
-        "bytes",
-        "Heap addresses reserved",
-        |t| t.heap_reserved,
-    ),
-    (
-        "tally_ta_page_table_bytes",
-        "gauge",
-        "bytes",
-        "Page tables",
-        |t| t.tables,
-    ),
-    (
-        "tally_ta_kernel_heap_bytes",
-        "gauge",
-        "bytes",
-        "Kernel heap on its behalf",
-        |t| t.kernel_heap,
-    ),
-    (
-        "tally_ta_shared_bytes",
-        "gauge",
-        "bytes",
-        "Normal-world memory mapped",
-        |t| t.shared,
-    ),
-    ("tally_ta_sessions", "gauge", "", "Open sessions", |t| {
-        t.sessions.into()
-    }),
-    (
-        "tally_ta_busy",
-        "gauge",
-        "",
-        "1 while it runs a command",
-        |t| u64::from(t.state == state::BUSY),
-    ),
-    (
-        "tally_ta_dead",
-        "gauge",
-        "",
-        "1 after it panicked, crashed or was killed",
-        |t| u64::from(t.state == state::DEAD),
-    ),
-];
-
-fn tas(out: &mut Text, account: &Account) {
-    let labels: Vec<_> = account
-        .snapshot
-        .tas
-        .iter()
-        .enumerate()
-        .map(|(n, ta)| {
-            vec![
-                ("ta", account.ta(ta.uuid)),
-                ("uuid", ta.uuid.to_string()),
-                ("instance", ta.instance.to_string()),
-                ("index", n.to_string()),
-            ]
-        })
-        .collect();
-    families(out, TAS, &account.snapshot.tas, &labels);
-}
-
-fn families<T>(out: &mut Text, families: &[Family<T>], rows: &[T], labels: &[Vec<(&str, String)>]) {
-    for (name, kind, unit, help, figure) in families {
-        out.family(name, kind, unit, help);
-        let suffix = if *kind == "counter" { "_total" } else { "" };
-        for (row, labels) in rows.iter().zip(labels) {
-            out.sample(&format!("{name}{suffix}"), labels, figure(row));
-        }
-    }
-}
-
-fn owners(out: &mut Text, account: &Account) {
-    let mut sums: BTreeMap<[String; 2], [u64; 3]> = BTreeMap::new();
-    for row in &account.snapshot.owners {
-        let owner = account.owner(row.kind, &row.label, row.uuid);
-        let sum = sums
-            .entry([kind_name(row.kind).to_owned(), owner])
-            .or_default();
-        for (sum, figure) in sum
-            .iter_mut()
-            .zip([row.heap_bytes, row.heap_blocks, row.pages])
-        {
-            *sum = sum.saturating_add(figure.into());
-        }
-    }
-    for (n, (name, unit, help)) in [
-        (
-            "tally_owner_kernel_heap_bytes",
-            "bytes",
-            "Kernel heap by owner",
-        ),
-        (
-            "tally_owner_kernel_heap_blocks",
-            "blocks",
-            "Kernel heap blocks by owner",
-        ),
-        ("tally_owner_secure_pages", "pages", "Secure pages by owner"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        out.family(name, "gauge", unit, help);
-        for ([kind, owner], figures) in &sums {
-            let labels = [("kind", kind.clone()), ("owner", owner.clone())];
-            out.sample(name, &labels, figures[n]);
-        }
-    }
-}
-
-fn sites(out: &mut Text, account: &Account) {
-    let mut sums: BTreeMap<[String; 3], [u64; 3]> = BTreeMap::new();
-    for (site, stack) in account.snapshot.sites.iter().zip(&account.sites) {
-        let innermost = stack.shown().first().map(|shown| shown.frame);
-        let key = [
-            account.program(site.pool),
-            innermost.map_or_else(|| "no call stack".to_owned(), function),
-            innermost.map(place).unwrap_or_default(),
-        ];
-        let sum = sums.entry(key).or_default();
-        for (sum, figure) in
-            sum.iter_mut()
-                .zip([site.live_bytes, site.live_blocks, site.allocations])
-        {
-            *sum = sum.saturating_add(figure);
-        }
-    }
-    for (n, (name, kind, unit, help)) in [
-        (
-            "tally_site_live_bytes",
-            "gauge",
-            "bytes",
-            "Live bytes by call site",
-        ),
-        (
-            "tally_site_live_blocks",
-            "gauge",
-            "blocks",
-            "Live blocks by call site",
-        ),
-        (
-            "tally_site_allocations",
-            "counter",
-            "",
-            "Allocations by call site",
-        ),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        out.family(name, kind, unit, help);
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        for ([pool, function, place], figures) in &sums {
-            let labels = [
-                ("pool", pool.clone()),
-                ("function", function.clone()),
-                ("place", place.clone()),
-            ];
-            out.sample(&format!("{name}{suffix}"), &labels, figures[n]);
-        }
-    }
-}
-
-/// A TA's name; empty for nil.
-fn some(account: &Account, uuid: TeeUuid) -> String {
-    if uuid == TeeUuid::nil() {
-        String::new()
-    } else {
-        account.ta(uuid)
-    }
-}
-
-#[derive(Default)]
-struct Text(String);
-
-// Writing to a string does not fail.
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, unit: &str, help: &str) {
-        let _ = writeln!(self.0, "# TYPE {name} {kind}");
-        if !unit.is_empty() {
-            let _ = writeln!(self.0, "# UNIT {name} {unit}");
-        }
-        let _ = writeln!(self.0, "# HELP {name} {}", escaped(help));
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, String)], value: impl Display) {
-        self.0.push_str(name);
-        for (n, (label, text)) in labels.iter().enumerate() {
-            let begin = if n == 0 { '{' } else { ',' };
-            let _ = write!(self.0, "{begin}{label}=\"{}\"", escaped(text));
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {value}");
-    }
-
-    fn end(mut self) -> String {
-        self.0.push_str("# EOF\n");
-        self.0
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

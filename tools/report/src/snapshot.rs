@@ -173,22 +173,6 @@ fn read<T: FromBytes + IntoBytes>(bytes: &[u8], record_bytes: usize, out: &mut V
     }));
 }
 
-/// A zero-padded name as text that is safe to show: what is not printable ASCII becomes `?`.
-#[must_use]
-pub fn text(padded: &[u8]) -> String {
-    padded
-        .iter()
-        .take_while(|&&byte| byte != 0)
-        .map(|&byte| {
-            if byte.is_ascii_graphic() || byte == b' ' {
-                char::from(byte)
-            } else {
-                '?'
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,11 +269,5 @@ mod tests {
             Snapshot::parse(&wild).unwrap_err(),
             Error::Section(size_of::<Header>())
         );
-    }
-
-    #[test]
-    fn names_are_made_printable() {
-        assert_eq!(text(b"ta\0xx"), "ta");
-        assert_eq!(text(b"a\x1b[2J<\xff"), "a?[2J<?");
     }
 }

@@ -6,9 +6,10 @@
 //! **Knows nothing of:** how the accounts were made, and who reads the verdict.
 
 use std::collections::BTreeMap;
+use tally_metrics::naming::printable;
 use tally_report::account::Account;
 use tally_report::growth::{self, Change};
-use tally_report::snapshot::{Snapshot, text};
+use tally_report::snapshot::Snapshot;
 
 /// Memory that is nobody's shrinks when something else grows.
 const FREE: &str = "free";
@@ -125,7 +126,7 @@ fn add(figures: &mut Figures, what: String, unit: &'static str, amount: u64) {
 fn uses(account: &Account) -> Figures {
     let mut figures = Figures::new();
     for row in &account.snapshot.meminfo {
-        let what = text(&row.label);
+        let what = printable(&row.label);
         if what != FREE {
             add(&mut figures, what, "bytes", row.bytes);
         }

@@ -12,6 +12,7 @@ use crate::{bench, paths};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
+use tally_abi::virt;
 
 const WORLDS: [&str; 5] = ["monitor", "kernel", "ta", "normal", "client"];
 
@@ -28,6 +29,16 @@ const OPTEE_LOAD: (&str, u64) = ("ta_load", 37_600_000);
 /// Its own start, and its raw image in bytes.
 const OPTEE_BOOT: u64 = 6_500_000;
 const OPTEE_IMAGE: u64 = 451_000;
+/// What it has for TAs of the same 16 MiB (`xtest --stats`, pool "Secure DDR").
+const OPTEE_SECURE_FREE: u64 = 13 << 20;
+/// Normal-world RAM that Linux keeps for it (`CFG_SHMEM_SIZE` of its platform for QEMU).
+const OPTEE_NORMAL_RESERVED: u64 = 2 << 20;
+/// Ours: memory is shared where it lies.
+const NORMAL_RESERVED: u64 = 0;
+/// Instructions between a look at the clock and the mark, and the clock's grain of 16 ns.
+const MAX_DIFFERENCE: u64 = 2_000;
+/// Secure RAM of the machine.
+const SECURE_RAM: u64 = virt::SECURE_RAM_END - virt::SECURE_RAM_BASE;
 
 type Counts = [u64; WORLDS.len()];
 
@@ -36,6 +47,25 @@ struct Measure {
     name: String,
     iterations: u64,
     counts: Counts,
+    /// Nanoseconds by the guest's clock, all iterations together.
+    ns: u64,
+}
+
+/// How late a sleeper of a millisecond woke, in nanoseconds.
+struct Lateness {
+    name: String,
+    sleeps: u64,
+    median_ns: u64,
+    worst_ns: u64,
+}
+
+/// What a run has told.
+struct Told {
+    boot: Counts,
+    measures: Vec<Measure>,
+    lateness: Vec<Lateness>,
+    /// Bytes of secure RAM that are free before a TA is loaded.
+    secure_free: u64,
 }
 
 impl Measure {
@@ -51,6 +81,19 @@ impl Measure {
 
     fn all(&self) -> u64 {
         (0..WORLDS.len()).map(|world| self.each(world)).sum()
+    }
+
+    /// One instruction takes a nanosecond of the guest's clock: both must agree, or something was
+    /// counted for the wrong world, or not at all.
+    fn check(&self) -> Result<()> {
+        let counted: u64 = self.counts.iter().sum();
+        ensure!(
+            counted.abs_diff(self.ns) <= MAX_DIFFERENCE,
+            "{}: {counted} instructions counted in {} ns",
+            self.name,
+            self.ns
+        );
+        Ok(())
     }
 
     fn optee(&self) -> (Option<u64>, Option<u64>) {
@@ -74,7 +117,13 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
     let results = paths::out().join("linux-bench.jsonl");
     let _ = std::fs::remove_file(&counts);
     let plugin = format!("{},out={},linux=on", plugin.display(), counts.display());
-    let mut extra: Vec<String> = bench::DETERMINISTIC.map(str::to_owned).to_vec();
+    // An idle CPU jumps to the next timer, else it waits for the host's clock.
+    let mut extra: Vec<String> = bench::DETERMINISTIC
+        .map(|word| match word {
+            bench::ICOUNT => format!("{word},sleep=off"),
+            word => word.to_owned(),
+        })
+        .to_vec();
     extra.extend(["-plugin".to_owned(), plugin]);
     let outcome = Run {
         images,
@@ -93,18 +142,18 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
         bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
-    let (boot, measures) = pair(&counts, &super::told(&results).0)?;
-    let image = images.kernel_raw_len as u64;
+    let told = pair(&counts, &super::told(&results).0)?;
+    let image = (images.kernel_raw_len - images.kernel_sites_len) as u64;
     if as_json {
-        anstream::println!("{}", object(&boot, &measures, image));
+        anstream::println!("{}", object(&told, image));
     } else {
-        print(&boot, &measures, image);
+        print(&told, image);
     }
     Ok(0)
 }
 
-/// Puts the plugin's counts and the guest's names together.
-fn pair(counts: &str, names: &[String]) -> Result<(Counts, Vec<Measure>)> {
+/// Puts the plugin's counts and what the guest says together.
+fn pair(counts: &str, lines: &[String]) -> Result<Told> {
     let parse = |line: &str| -> Result<Value> {
         serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))
     };
@@ -119,88 +168,175 @@ fn pair(counts: &str, names: &[String]) -> Result<(Counts, Vec<Measure>)> {
             measured.push(read(&line["counts"]));
         }
     }
-    let mut measures = Vec::new();
-    for line in names {
+    let mut told = Told {
+        boot: boot.context("Linux was never reached")?,
+        measures: Vec::new(),
+        lateness: Vec::new(),
+        secure_free: 0,
+    };
+    for line in lines {
         let line = parse(line)?;
-        if let (Some(name), Some(iterations)) =
-            (line["bench"].as_str(), line["iterations"].as_u64())
-        {
-            let counts = measured.get(measures.len()).copied();
-            measures.push(Measure {
+        let number = |field: &str| line[field].as_u64().unwrap_or(0);
+        if let Some(name) = line["bench"].as_str() {
+            let counts = measured.get(told.measures.len()).copied();
+            let measure = Measure {
                 name: name.to_owned(),
-                iterations,
+                iterations: number("iterations"),
                 counts: counts.with_context(|| format!("the plugin did not count {name}"))?,
+                ns: number("ns"),
+            };
+            measure.check()?;
+            told.measures.push(measure);
+        } else if let Some(name) = line["lateness"].as_str() {
+            told.lateness.push(Lateness {
+                name: name.to_owned(),
+                sleeps: number("sleeps"),
+                median_ns: number("median_ns"),
+                worst_ns: number("worst_ns"),
             });
+        } else if line["fact"] == "secure_free" {
+            told.secure_free = number("figure");
         }
     }
     ensure!(
-        measures.len() == measured.len() && !measures.is_empty(),
+        told.measures.len() == measured.len() && !told.measures.is_empty(),
         "the guest names {} measures, the plugin counted {}",
-        measures.len(),
+        told.measures.len(),
         measured.len()
     );
-    Ok((boot.context("Linux was never reached")?, measures))
+    Ok(told)
 }
 
-fn object(boot: &Counts, measures: &[Measure], image: u64) -> Value {
+fn object(told: &Told, image: u64) -> Value {
     let mut object = Map::new();
-    for measure in measures {
+    for measure in &told.measures {
         let worlds = WORLDS.iter().enumerate();
         let worlds: Map<String, Value> = worlds
             .map(|(n, world)| ((*world).to_owned(), json!(measure.each(n))))
             .collect();
         object.insert(measure.name.clone(), Value::Object(worlds));
     }
+    let lateness = told.lateness.iter().map(|late| {
+        let figures = json!({
+            "sleeps": late.sleeps,
+            "median_ns": late.median_ns,
+            "worst_ns": late.worst_ns,
+        });
+        (late.name.clone(), figures)
+    });
+    object.insert("lateness".into(), Value::Object(lateness.collect()));
     object.insert(
         "boot".into(),
-        json!({"monitor": boot[0], "kernel": boot[1]}),
+        json!({"monitor": told.boot[0], "kernel": told.boot[1]}),
     );
     object.insert("image".into(), json!({"kernel": image}));
+    object.insert(
+        "ram".into(),
+        json!({"secure_free": told.secure_free, "normal_reserved": NORMAL_RESERVED}),
+    );
     Value::Object(object)
 }
 
-fn print(boot: &Counts, measures: &[Measure], image: u64) {
-    let line = |cells: [String; 10]| {
+fn print(told: &Told, image: u64) {
+    let line = |cells: [String; 11]| {
         let [name, rest @ ..] = cells;
-        let rest: String = rest.iter().map(|cell| format!("{cell:>12}")).collect();
-        anstream::println!("{name:<22}{rest}");
+        let rest: String = rest.iter().map(|cell| format!("{cell:>11}")).collect();
+        anstream::println!("{name:<21}{}", rest.trim_end());
     };
     let head = [
-        "", "monitor", "kernel", "TA", "Linux", "client", "secure", "OP-TEE", "all", "OP-TEE",
+        "",
+        "monitor",
+        "kernel",
+        "TA",
+        "Linux",
+        "client",
+        "secure",
+        "OP-TEE",
+        "of OP-TEE",
+        "all",
+        "OP-TEE",
     ];
     line(head.map(str::to_owned));
     let or_none = |n: Option<u64>| n.map_or(String::new(), thousands);
-    for measure in measures {
+    for measure in &told.measures {
         let (secure, all) = measure.optee();
+        let [monitor, kernel, ta, linux, client] =
+            std::array::from_fn(|world| thousands(measure.each(world)));
         line([
             measure.name.clone(),
-            thousands(measure.each(0)),
-            thousands(measure.each(1)),
-            thousands(measure.each(2)),
-            thousands(measure.each(3)),
-            thousands(measure.each(4)),
+            monitor,
+            kernel,
+            ta,
+            linux,
+            client,
             thousands(measure.secure()),
             or_none(secure),
+            percent(measure.secure(), secure),
             thousands(measure.all()),
             or_none(all),
         ]);
     }
     anstream::println!();
-    for (name, ours, theirs) in [
-        (
-            "kernel's own start (instructions)",
-            boot[1],
-            Some(OPTEE_BOOT),
-        ),
-        ("firmware's own start (instructions)", boot[0], None),
-        (
-            "kernel's raw image with call sites (bytes)",
-            image,
-            Some(OPTEE_IMAGE),
-        ),
-    ] {
-        anstream::println!("{name:<46}{:>12}{:>12}", thousands(ours), or_none(theirs));
+    let fact = |name: &str, ours: u64, theirs: Option<u64>| {
+        let line = format!(
+            "{name:<54}{:>11}{:>11}{:>11}",
+            thousands(ours),
+            or_none(theirs),
+            percent(ours, theirs)
+        );
+        anstream::println!("{}", line.trim_end());
+    };
+    fact(
+        "secure kernel, reset to Linux (instructions)",
+        told.boot[1],
+        Some(OPTEE_BOOT),
+    );
+    fact(
+        "firmware, reset to Linux (instructions)",
+        told.boot[0],
+        None,
+    );
+    fact("kernel's raw image (bytes)", image, Some(OPTEE_IMAGE));
+    fact(
+        "secure RAM that TAs cannot have (bytes)",
+        SECURE_RAM - told.secure_free,
+        Some(SECURE_RAM - OPTEE_SECURE_FREE),
+    );
+    fact(
+        "normal RAM that Linux cannot have (bytes)",
+        NORMAL_RESERVED,
+        Some(OPTEE_NORMAL_RESERVED),
+    );
+    anstream::println!();
+    anstream::println!(
+        "{:<54}{:>11}{:>11}{:>11}",
+        "how late a sleeper wakes on the one CPU (us)",
+        "sleeps",
+        "median",
+        "worst"
+    );
+    let micros = |ns: u64| format!("{:.1}", ns as f64 / 1000.0);
+    for late in &told.lateness {
+        let what = match late.name.as_str() {
+            "idle" => "while nothing else runs",
+            "linux_loop" => "while a process of Linux loops",
+            "ta_load" => "while another client loads a TA again and again",
+            "ta_loop" => "while another client's TA loops",
+            other => other,
+        };
+        anstream::println!(
+            "{what:<54}{:>11}{:>11}{:>11}",
+            thousands(late.sleeps),
+            micros(late.median_ns),
+            micros(late.worst_ns)
+        );
     }
+}
+
+fn percent(ours: u64, theirs: Option<u64>) -> String {
+    theirs.map_or(String::new(), |theirs| {
+        format!("{:.1} %", ours as f64 * 100.0 / theirs as f64)
+    })
 }
 
 #[cfg(test)]
@@ -210,25 +346,34 @@ mod tests {
     const COUNTS: &str = "{\"boot\":{\"monitor\":5,\"kernel\":6}}\n\
         {\"measure\":0,\"counts\":{\"monitor\":10,\"kernel\":20,\"ta\":30,\"normal\":40,\"client\":50}}\n";
 
+    fn line(name: &str, ns: u64) -> String {
+        format!("{{\"bench\":\"{name}\",\"iterations\":10,\"ns\":{ns}}}")
+    }
+
     #[test]
     fn counts_are_for_one_iteration() {
-        let names = [
-            "{\"bench\":\"ta_invoke\",\"iterations\":10}".to_owned(),
-            "{\"done\":1}".to_owned(),
-        ];
-        let (boot, measures) = pair(COUNTS, &names).unwrap();
-        assert_eq!(boot[1], 6);
-        assert_eq!((measures[0].secure(), measures[0].all()), (6, 15));
-        assert_eq!(measures[0].optee(), (Some(36_800), Some(51_400)));
+        let late = "{\"lateness\":\"idle\",\"sleeps\":9,\"median_ns\":1,\"worst_ns\":2}";
+        let fact = "{\"fact\":\"secure_free\",\"figure\":77}";
+        let lines = [fact, &line("ta_invoke", 160), late, "{\"done\":3}"].map(str::to_owned);
+        let told = pair(COUNTS, &lines).unwrap();
+        assert_eq!((told.boot[1], told.secure_free), (6, 77));
+        let measure = &told.measures[0];
+        assert_eq!((measure.secure(), measure.all()), (6, 15));
+        assert_eq!(measure.optee(), (Some(36_800), Some(51_400)));
+        assert_eq!((told.lateness[0].sleeps, told.lateness[0].worst_ns), (9, 2));
     }
 
     #[test]
     fn a_measure_that_one_side_lacks_is_an_error() {
         assert!(pair(COUNTS, &[]).is_err());
-        let two = [
-            "{\"bench\":\"a\",\"iterations\":1}".to_owned(),
-            "{\"bench\":\"b\",\"iterations\":1}".to_owned(),
-        ];
-        assert!(pair(COUNTS, &two).is_err());
+        assert!(pair(COUNTS, &[line("a", 160), line("b", 160)]).is_err());
+    }
+
+    #[test]
+    fn counts_that_contradict_the_clock_are_an_error() {
+        assert!(pair(COUNTS, &[line("a", 150 + MAX_DIFFERENCE)]).is_ok());
+        assert!(pair(COUNTS, &[line("a", 151 + MAX_DIFFERENCE)]).is_err());
+        let many = COUNTS.replace("10", "5000");
+        assert!(pair(&many, &[line("a", 160)]).is_err());
     }
 }

@@ -7,6 +7,7 @@
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/ PS1='tally> '
+ip link set lo up
 
 for module in virtio_mmio virtio_console tee optee; do
     insmod "/lib/modules/$module.ko" || echo "init: $module.ko cannot be loaded"

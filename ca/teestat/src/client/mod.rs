@@ -22,6 +22,7 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::control::{self, MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::memleak::{self, LeakRecord};
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
+use tally_metrics::figures::Threads;
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
     ParamValue, Session,
@@ -282,6 +283,23 @@ pub fn times(context: &Context<'_>) -> Result<Times> {
     })
 }
 
+/// Threads for calls; that of the question is in use.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn threads(context: &Context<'_>) -> Result<Threads> {
+    let mut op = Operation::new(0, value_out(), value_out(), ParamNone, ParamNone);
+    control_session(context)?
+        .invoke_command(control::CMD_THREADS, &mut op)
+        .map_err(|error| ClientError::Invoke("threads", error))?;
+    let (threads, calls, _, _) = op.parameters();
+    Ok(Threads {
+        count: threads.a(),
+        in_use: threads.b(),
+        turned_away: calls.a(),
+    })
+}
+
 /// Secure RAM by use.
 ///
 /// # Errors
@@ -404,20 +422,41 @@ pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRec
     Ok(found)
 }
 
-/// Names a frame of the kernel image.
+/// Names frames of the kernel image.
+pub struct FrameNames<'t>(Session<'t>);
+
+impl<'t> FrameNames<'t> {
+    /// Opens a session for any number of names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn open(context: &Context<'t>) -> Result<Self> {
+        memleak_session(context).map(Self)
+    }
+
+    /// Names a frame.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `ItemNotFound` if it has no name.
+    pub fn name(&mut self, frame: u64) -> Result<String> {
+        let which = ParamValue::new(frame as u32, (frame >> 32) as u32, ParamType::ValueInput);
+        let bytes = fetch(
+            &mut self.0,
+            "name of a frame",
+            memleak::CMD_NAME,
+            Some(which),
+            0,
+        )?;
+        Ok(String::from_utf8_lossy(&bytes)
+            .trim_end_matches('\0')
+            .into())
+    }
+}
+
+/// Names one frame of the kernel image.
 ///
 /// # Errors
-/// [`ClientError`]; `ItemNotFound` if it has no name.
+/// As [`FrameNames::name`].
 pub fn kernel_frame(context: &Context<'_>, frame: u64) -> Result<String> {
-    let which = ParamValue::new(frame as u32, (frame >> 32) as u32, ParamType::ValueInput);
-    let bytes = fetch(
-        &mut memleak_session(context)?,
-        "name of a frame",
-        memleak::CMD_NAME,
-        Some(which),
-        0,
-    )?;
-    Ok(String::from_utf8_lossy(&bytes)
-        .trim_end_matches('\0')
-        .into())
+    FrameNames::open(context)?.name(frame)
 }

@@ -1,4 +1,4 @@
-//! The account: `meminfo`, `pools`, `owners`; and what changes it: `kill`, `reset`, `oom`.
+//! The account: `meminfo`, `pools`, `owners`, `threads`; and what changes it: `kill`, `reset`, `oom`.
 //!
 //! **Invariant:** an account that does not add up makes the status 1.
 //! **Knows nothing of:** where the figures come from.
@@ -31,6 +31,12 @@ pub(super) const COMMANDS: &[Command] = &[
         forms: &[Form("", "who holds kernel heap and pages")],
         words: &[],
         run: |tool, words| tool.owners(words),
+    },
+    Command {
+        name: "threads",
+        forms: &[Form("", "threads for calls; calls that got none")],
+        words: &[],
+        run: |tool, words| tool.threads(words),
     },
     Command {
         name: "kill",
@@ -89,6 +95,17 @@ impl Tool<'_, '_> {
             json::owners(self.out, &rows, self.names)?;
         } else {
             text::owners(self.out, &rows, self.names)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn threads(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        super::no_more(words)?;
+        let threads = client::threads(self.context)?;
+        if self.as_json {
+            json::threads(self.out, &threads)?;
+        } else {
+            text::threads(self.out, &threads)?;
         }
         Ok(STATUS_OK)
     }

@@ -8,6 +8,7 @@ mod audit;
 mod inspect;
 mod leaks;
 mod ledger;
+mod metrics;
 mod pools;
 mod snapshot;
 mod stock;
@@ -48,6 +49,7 @@ const GROUPS: &[&[Command]] = &[
     audit::COMMANDS,
     top::COMMANDS,
     ledger::COMMANDS,
+    metrics::COMMANDS,
 ];
 
 /// All commands, in the order of the help.

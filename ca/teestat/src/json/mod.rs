@@ -20,6 +20,7 @@ use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::stats::{AllocStats, TaStats};
+use tally_metrics::figures::Threads;
 
 use crate::client::{Pager, Times};
 use crate::text::{Hundredths, Label, Tables, fragmentation, kind_name, meminfo_sum};
@@ -68,6 +69,11 @@ fn array<T>(
         each(out, i, item)?;
     }
     out.write_char(']')
+}
+
+/// Text for programs that take JSON only.
+pub(crate) fn metrics(out: &mut dyn Write, text: &str) -> fmt::Result {
+    writeln!(out, "{{\"openmetrics\":{}}}", Quoted(text))
 }
 
 /// Fields of a pool, without braces.
@@ -133,6 +139,14 @@ pub(crate) fn pager(out: &mut dyn Write, p: &Pager) -> fmt::Result {
         "{{\"unlocked\":{},\"pool\":{},\"read_only_faults\":{},\"read_write_faults\":{},\
          \"hidden_faults\":{},\"released\":{}}}",
         p.unlocked, p.pool, p.read_only_faults, p.read_write_faults, p.hidden_faults, p.released
+    )
+}
+
+pub(crate) fn threads(out: &mut dyn Write, t: &Threads) -> fmt::Result {
+    writeln!(
+        out,
+        "{{\"threads\":{},\"in_use\":{},\"turned_away\":{}}}",
+        t.count, t.in_use, t.turned_away
     )
 }
 

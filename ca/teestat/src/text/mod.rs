@@ -26,6 +26,7 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats};
+use tally_metrics::figures::Threads;
 
 use crate::client::{Pager, Times};
 use crate::{Names, SECURE_RAM_BYTES};
@@ -171,6 +172,12 @@ pub(crate) fn pager(out: &mut dyn Write, pager: &Pager) -> fmt::Result {
     )?;
     writeln!(out, "Hidden faults:      {}", signed(pager.hidden_faults))?;
     writeln!(out, "Zi pages released:  {}", signed(pager.released))
+}
+
+pub(crate) fn threads(out: &mut dyn Write, threads: &Threads) -> fmt::Result {
+    writeln!(out, "threads for calls:      {}", threads.count)?;
+    writeln!(out, "in use, with this one:  {}", threads.in_use)?;
+    writeln!(out, "calls turned away:      {}", threads.turned_away)
 }
 
 pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {

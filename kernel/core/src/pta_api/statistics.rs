@@ -32,6 +32,8 @@ pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {
     fn reset_stats(&self, alloc_id: u32);
     /// Lists the kernel heap's live blocks on the secure console.
     fn dump_heap(&self);
+    /// Threads for calls, those of them in use, and calls turned away for want of one.
+    fn threads(&self) -> [u32; 3];
     /// Time of the normal world.
     ///
     /// # Errors

@@ -165,7 +165,7 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
                     slot,
                     generation: found.generation,
                 };
-                // A busy one ends on its own thread, at the next interrupt or wait.
+                // A busy one ends on its own thread: at its next wait, or by the interrupt sent below.
                 if found.busy.is_none() {
                     Some(instance)
                 } else {
@@ -173,17 +173,19 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
                 }
             };
             killed += 1;
-            if let Some(instance) = next {
-                let rpc = self.rpc.replace(RpcClient::new(RpcArg::None));
-                let mut call = Call {
-                    kernel: self.kernel,
-                    thread: self.thread,
-                    rpc,
-                    caller: None,
-                };
-                call.unclaim(instance);
-                self.rpc.replace(call.rpc);
-            }
+            let Some(instance) = next else {
+                self.kernel.machine.interrupt_others();
+                continue;
+            };
+            let rpc = self.rpc.replace(RpcClient::new(RpcArg::None));
+            let mut call = Call {
+                kernel: self.kernel,
+                thread: self.thread,
+                rpc,
+                caller: None,
+            };
+            call.unclaim(instance);
+            self.rpc.replace(call.rpc);
         }
         killed
     }
@@ -203,6 +205,15 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
 
     fn dump_heap(&self) {
         self.kernel.heap.dump(&mut ConsoleLines(TextBuffer::EMPTY));
+    }
+
+    fn threads(&self) -> [u32; 3] {
+        let threads = &self.kernel.threads;
+        [
+            threads.count() as u32,
+            threads.in_use() as u32,
+            threads.turned_away(),
+        ]
     }
 
     fn ree_time(&self) -> Result<TeeTime, TeeResult> {

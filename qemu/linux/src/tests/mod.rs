@@ -7,6 +7,7 @@ mod calls;
 mod cpus;
 mod driver;
 mod processes;
+mod serve;
 
 use std::path::Path;
 use std::time::Instant;
@@ -54,10 +55,17 @@ static TESTS: &[Test] = &[
         needs: Some(calls::C_CLIENT),
     },
     test("a cancelled call ends at once", calls::cancellation),
-    test("sixty-four clients at once", processes::many_clients),
+    test(
+        "sixty-four clients at once, and none is turned away",
+        processes::nobody_is_turned_away,
+    ),
     test(
         "a client killed while its call sleeps",
         processes::killed_asleep,
+    ),
+    test(
+        "a client killed while its TA is busy for a while",
+        processes::killed_while_busy,
     ),
     test(
         "a client killed while it waits for a TA",
@@ -74,6 +82,11 @@ static TESTS: &[Test] = &[
     test("Linux keeps its ticks while a TA loops", cpus::ticks_go_on),
     test("every CPU is in a TA of its own", cpus::all_in_tas),
     test("CPUs come and go while calls run", cpus::hotplug),
+    test("figures are served over HTTP", serve::figures_are_served),
+    test(
+        "requests are answered as they deserve",
+        serve::requests_are_answered_as_they_deserve,
+    ),
     test("opened and closed five hundred times", calls::soak),
     test("the driver is unloaded and loaded again", driver::reload),
     test("the kernel's log has no warning in the end", driver::quiet),

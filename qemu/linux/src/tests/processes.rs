@@ -4,17 +4,33 @@
 //! **Knows nothing of:** CPUs.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use ta_uuids::{crash, hello};
 use teec::Context;
 
-use crate::account;
+use crate::account::{self, Account};
 use crate::bench::{self, Outcome};
 
 /// What OP-TEE turned 1,829 calls away for.
 const CLIENTS: u32 = 64;
+
+/// Calls that found no thread since the secure world's start.
+fn turned_away() -> Result<u64, String> {
+    let transport = bench::connect()?;
+    let object = account::teestat(&Context::new(&transport), "threads")?;
+    let count = object["turned_away"].as_u64();
+    count.ok_or_else(|| format!("teestat threads: {object}"))
+}
+
+pub(super) fn nobody_is_turned_away() -> Outcome {
+    let before = turned_away()?;
+    many_clients()?;
+    let count = turned_away()? - before;
+    println!("   calls of {CLIENTS} clients turned away for want of a thread: {count}");
+    bench::equal(count, 0, "calls turned away")
+}
 
 pub(crate) fn many_clients() -> Outcome {
     thread::scope(|scope| {
@@ -51,11 +67,48 @@ fn instances(count: usize) -> Outcome {
     })
 }
 
+/// Sessions to TAs, of all clients.
+fn sessions() -> Result<u64, String> {
+    let transport = bench::connect()?;
+    let object = account::teestat(&Context::new(&transport), "ta")?;
+    let tas = object["tas"].as_array().ok_or("teestat ta lists none")?;
+    tas.iter()
+        .map(|ta| ta["sessions"].as_u64())
+        .sum::<Option<u64>>()
+        .ok_or_else(|| format!("teestat ta: {object}"))
+}
+
+/// Kills a client in the middle of its call. When it is gone, so is its session.
+fn killed_in_call(child: &str, slack: Duration) -> Outcome {
+    let account = || -> Result<Account, String> {
+        let transport = bench::connect()?;
+        Account::take(&Context::new(&transport))
+    };
+    let before = account()?;
+    let child = bench::child(child)?;
+    let inside = instances(1).and_then(|()| {
+        thread::sleep(Duration::from_millis(200));
+        bench::equal(sessions()?, 1, "sessions while the client lives")
+    });
+    let begun = Instant::now();
+    bench::end(child)?;
+    let took = begun.elapsed();
+    inside?;
+    bench::equal(sessions()?, 0, "sessions when it is gone")?;
+    println!("   the client was gone {took:?} after SIGKILL");
+    if took > slack {
+        return Err(format!("the killed client went {took:?} later"));
+    }
+    before.same_as(&account()?)
+}
+
 pub(super) fn killed_asleep() -> Outcome {
-    let child = bench::child("wait")?;
-    instances(1)?;
-    thread::sleep(Duration::from_millis(200));
-    bench::end(child)
+    // The call sleeps three seconds, of which some are left.
+    killed_in_call("wait", Duration::from_secs(5))
+}
+
+pub(super) fn killed_while_busy() -> Outcome {
+    killed_in_call("busy", Duration::from_secs(60))
 }
 
 pub(super) fn killed_in_queue() -> Outcome {

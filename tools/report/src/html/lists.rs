@@ -9,8 +9,8 @@ use super::sections::{close, open, stack_cell};
 use super::table::{Cell, Table};
 use crate::account::Account;
 use crate::shown;
-use crate::snapshot::text;
 use tally_abi::snapshot::section;
+use tally_metrics::naming::printable;
 
 /// Of a section that the writer left out.
 const NOT_THERE: &str = "<p>The snapshot does not say.</p>";
@@ -248,7 +248,7 @@ pub(super) fn pools(page: &Page<'_>, out: &mut String) {
             .iter()
             .map(|pool| {
                 vec![
-                    text(&pool.alloc.desc).into(),
+                    printable(&pool.alloc.desc).into(),
                     account.program(pool.owner).into(),
                     pool.alloc.allocated.into(),
                     pool.alloc.max_allocated.into(),
@@ -344,7 +344,7 @@ pub(super) fn regions(page: &Page<'_>, out: &mut String) {
             .map(|region| {
                 vec![
                     account.program(region.owner).into(),
-                    text(&region.label).into(),
+                    printable(&region.label).into(),
                     region.bytes.into(),
                     region.populated.into(),
                     shown::protection(region.prot).into(),

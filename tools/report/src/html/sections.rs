@@ -7,15 +7,15 @@ use super::Page;
 use super::picture::{Part, Series, chart, colour, memory_map, treemap};
 use super::table;
 use super::table::{Cell, Table, escape};
-use crate::account::kind_name;
 use crate::flame::{self, Look};
 use crate::growth::difference;
 use crate::names::{Stack, function, place};
 use crate::shown::{percent, rough, signed};
-use crate::snapshot::{Snapshot, text};
+use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use tally_abi::TeeUuid;
+use tally_metrics::naming::{kind_name, printable};
 use tally_symbols::short::useful;
 
 /// What unused memory is called in `meminfo`.
@@ -51,7 +51,7 @@ pub(super) fn free_bytes(snapshot: &Snapshot) -> u64 {
     snapshot
         .meminfo
         .iter()
-        .filter(|row| text(&row.label) == FREE)
+        .filter(|row| printable(&row.label) == FREE)
         .fold(0, |sum, row| sum.saturating_add(row.bytes))
 }
 
@@ -67,7 +67,7 @@ pub(super) fn memory(page: &Page<'_>, out: &mut String) {
     let mut parts = Vec::new();
     let mut free = None;
     for row in &snapshot.meminfo {
-        let name = text(&row.label);
+        let name = printable(&row.label);
         let bytes = row.bytes;
         if name == FREE {
             free = Some(Part {
@@ -219,7 +219,7 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
         add("Secure RAM in use".into(), used);
         for pool in &snapshot.pools {
             let name = if pool.owner == TeeUuid::nil() {
-                format!("Kernel: {}", text(&pool.alloc.desc))
+                format!("Kernel: {}", printable(&pool.alloc.desc))
             } else {
                 format!("Heap of {}", account.ta(pool.owner))
             };

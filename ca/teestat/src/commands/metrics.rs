@@ -1,0 +1,139 @@
+//! `metrics`: the account as OpenMetrics text; `serve`: the same for whoever scrapes it.
+//!
+//! **Invariant:** labels that families or scrapers use for something else are refused.
+//! **Knows nothing of:** families and requests.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use tally_metrics::text::is_free_label;
+
+use super::{Command, Form};
+use crate::tool::{Failure, Tool, usage};
+use crate::{STATUS_OK, json, metrics};
+
+/// Where figures are served, unless said otherwise: to this machine alone.
+const LISTEN: &str = "127.0.0.1:9644";
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "metrics",
+        forms: &[Form(
+            "[--label NAME=VALUE]",
+            "all figures as OpenMetrics text",
+        )],
+        words: &["--label"],
+        run: |tool, words| tool.metrics(words),
+    },
+    Command {
+        name: "serve",
+        forms: &[Form(
+            "[--listen ADDRESS:PORT] [--label NAME=VALUE]",
+            "the same over HTTP, at 127.0.0.1:9644/metrics (in Linux)",
+        )],
+        words: &["--listen", "--label"],
+        run: |tool, words| tool.serve(words),
+    },
+];
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options<'a> {
+    listen: Option<&'a str>,
+    labels: Vec<(String, String)>,
+}
+
+fn options<'a>(words: &[&'a str]) -> Result<Options<'a>, Failure> {
+    let mut options = Options::default();
+    let mut rest = words;
+    loop {
+        rest = match rest {
+            [] => return Ok(options),
+            ["--listen", listen, rest @ ..] if options.listen.is_none() => {
+                options.listen = Some(listen);
+                rest
+            }
+            ["--label", label, rest @ ..] => {
+                options.labels.push(free_label(label, &options.labels)?);
+                rest
+            }
+            ["--listen"] => return Err(usage("which address and port?")),
+            ["--label"] => return Err(usage("which label? NAME=VALUE")),
+            [word, ..] => return Err(usage(&format!("`{word}` is not understood here"))),
+        };
+    }
+}
+
+fn free_label(word: &str, others: &[(String, String)]) -> Result<(String, String), Failure> {
+    let (name, value) = word
+        .split_once('=')
+        .ok_or_else(|| usage(&format!("`{word}` is no label: NAME=VALUE")))?;
+    if !is_free_label(name) || others.iter().any(|(other, _)| other == name) {
+        return Err(usage(&format!(
+            "`{name}` cannot be a label's name, or is another one's"
+        )));
+    }
+    Ok((name.into(), value.into()))
+}
+
+impl Tool<'_, '_> {
+    fn metrics(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let options = options(words)?;
+        if options.listen.is_some() {
+            return Err(usage("`teestat serve` listens"));
+        }
+        let text = metrics::metrics(self.context, self.names, &options.labels)?;
+        if self.as_json {
+            json::metrics(self.out, &text)?;
+        } else {
+            self.out.write_str(&text)?;
+        }
+        Ok(STATUS_OK)
+    }
+
+    fn serve(&mut self, words: &[&str]) -> Result<u8, Failure> {
+        let options = options(words)?;
+        let listen = options.listen.unwrap_or(LISTEN);
+        let served = self.server.serve(listen, &options.labels);
+        served.map_err(Failure::Said)?;
+        if self.as_json {
+            writeln!(self.out, "{{}}")?;
+        }
+        Ok(STATUS_OK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_understood_in_any_order() {
+        let words = [
+            "--label", "rack=7", "--listen", "[::]:80", "--label", "a=b=c",
+        ];
+        let found = options(&words).ok();
+        let label = |name: &str, value: &str| (String::from(name), String::from(value));
+        let labels = Vec::from([label("rack", "7"), label("a", "b=c")]);
+        let listen = Some("[::]:80");
+        assert_eq!(found, Some(Options { listen, labels }));
+        assert_eq!(options(&[]).ok(), Some(Options::default()));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for words in [
+            &["--listen"][..],
+            &["--listen", "a:1", "--listen", "b:1"],
+            &["--label"],
+            &["--label", "rack"],
+            &["--label", "=7"],
+            &["--label", "use=7"],
+            &["--label", "a=1", "--label", "a=2"],
+            &["now"],
+        ] {
+            let refused = matches!(options(words), Err(Failure::Usage(_)));
+            assert!(refused, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The account as OpenMetrics: which families there are, what they are called, and how they are
+//! written. The report of a snapshot and the tool on the device write the same.
+//!
+//! **Invariant:** a figure has one name, wherever it is written.
+//! **Knows nothing of:** where figures come from, and who scrapes them.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod figures;
+pub mod naming;
+pub mod text;
