@@ -7,7 +7,8 @@ use crate::list;
 use crate::records::{self, Text};
 use core::fmt::Write;
 use tally_abi::pta::control::{
-    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, CMD_THREADS, UUID,
+    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, CMD_THREADS,
+    UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};

@@ -109,7 +109,10 @@ impl<T> Table<T> {
     pub fn remove(&mut self, index: usize) -> Option<TryBox<T>> {
         let taken = self.slots.get_mut(index)?.take();
         let used = &self.slots[..self.end];
-        self.end = used.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.end = used
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
         taken
     }
 

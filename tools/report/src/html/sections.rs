@@ -15,8 +15,8 @@ use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use tally_abi::TeeUuid;
-use tally_symbols::short::useful;
 use tally_metrics::naming::{kind_name, printable};
+use tally_symbols::short::useful;
 
 /// What unused memory is called in `meminfo`.
 pub(super) const FREE: &str = "free";
