@@ -6,78 +6,64 @@
 use crate::list;
 use crate::records::{self, Text};
 use core::fmt::Write;
+use tally_abi::TeeResult;
 use tally_abi::pta::control::{
     CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, CMD_THREADS,
     UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
-pub(crate) struct Control;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "control",
+    // TAs have no business with each other's lives and memory.
+    serves_tas: false,
+    invoke,
+};
 
-impl PseudoTa for Control {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "control"
-    }
-
-    /// TAs have no business with each other's lives and memory.
-    fn serves_tas(&self) -> bool {
-        false
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        const LIST: [u32; 4] = [MEMREF_OUTPUT, NONE, NONE, NONE];
-        match command {
-            CMD_MEMINFO => {
-                list::expect(params, LIST)?;
-                records::write(services, params, 0, |index| services.meminfo(index))
-            }
-            CMD_POOLS => {
-                list::expect(params, LIST)?;
-                records::write(services, params, 0, |index| services.pool(index))
-            }
-            CMD_OWNERS => {
-                list::expect(params, LIST)?;
-                records::write(services, params, 0, |index| services.owner(index))
-            }
-            CMD_KILL => kill(services, params),
-            CMD_RESET => {
-                list::expect(params, [NONE; 4])?;
-                services.reset_stats(alloc_id::ALL);
-                Ok(())
-            }
-            CMD_LAST_OOM => {
-                list::expect(params, LIST)?;
-                let mut text = Text::new(params, 0);
-                if !services.last_oom(&mut text as &mut dyn Write) {
-                    return Err(TeeResult::NO_DATA);
-                }
-                text.finish()
-            }
-            CMD_FAULT => {
-                list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
-                services.fault(params.value(0).0).ok()
-            }
-            CMD_THREADS => {
-                list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
-                let [threads, in_use, turned_away] = services.threads();
-                params.set_value(0, threads, in_use);
-                params.set_value(1, turned_away, 0);
-                Ok(())
-            }
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    const LIST: [u32; 4] = [MEMREF_OUTPUT, NONE, NONE, NONE];
+    match command {
+        CMD_MEMINFO => {
+            list::expect(params, LIST)?;
+            records::write(services, params, 0, |index| services.meminfo(index))
         }
+        CMD_POOLS => {
+            list::expect(params, LIST)?;
+            records::write(services, params, 0, |index| services.pool(index))
+        }
+        CMD_OWNERS => {
+            list::expect(params, LIST)?;
+            records::write(services, params, 0, |index| services.owner(index))
+        }
+        CMD_KILL => kill(services, params),
+        CMD_RESET => {
+            list::expect(params, [NONE; 4])?;
+            services.reset_stats(alloc_id::ALL);
+            Ok(())
+        }
+        CMD_LAST_OOM => {
+            list::expect(params, LIST)?;
+            let mut text = Text::new(params, 0);
+            if !services.last_oom(&mut text as &mut dyn Write) {
+                return Err(TeeResult::NO_DATA);
+            }
+            text.finish()
+        }
+        CMD_FAULT => {
+            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            services.fault(params.value(0).0).ok()
+        }
+        CMD_THREADS => {
+            list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+            let [threads, in_use, turned_away] = services.threads();
+            params.set_value(0, threads, in_use);
+            params.set_value(1, turned_away, 0);
+            Ok(())
+        }
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 

@@ -5,34 +5,28 @@
 //! **Knows nothing of:** user TAs.
 
 use crate::list;
+use tally_abi::TeeResult;
 use tally_abi::pta::device::{CMD_GET_DEVICES, CMD_GET_DEVICES_SUPP, UUID};
 use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE};
-use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
-pub(crate) struct Device;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "device.ta",
+    serves_tas: true,
+    invoke,
+};
 
-impl PseudoTa for Device {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "device.ta"
-    }
-
-    fn invoke(
-        &self,
-        _services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        match command {
-            CMD_GET_DEVICES | CMD_GET_DEVICES_SUPP => {
-                list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                list::finish(params, 0, 0)
-            }
-            _ => Err(TeeResult::NOT_IMPLEMENTED),
+fn invoke(
+    _services: &dyn Services,
+    command: u32,
+    params: &mut dyn Params,
+) -> Result<(), TeeResult> {
+    match command {
+        CMD_GET_DEVICES | CMD_GET_DEVICES_SUPP => {
+            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            list::finish(params, 0, 0)
         }
+        _ => Err(TeeResult::NOT_IMPLEMENTED),
     }
 }

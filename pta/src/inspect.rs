@@ -21,125 +21,107 @@ use tally_core::inspect::rows::MAX_CLASSES;
 use tally_core::pta_api::{Params, PseudoTa, Services};
 use zerocopy::{Immutable, IntoBytes};
 
-pub(crate) struct Inspector;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "inspect",
+    // TAs have no business with each other's memory.
+    serves_tas: false,
+    invoke,
+};
 
-impl PseudoTa for Inspector {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "inspect"
-    }
-
-    /// TAs have no business with each other's memory.
-    fn serves_tas(&self) -> bool {
-        false
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        const LIST: [u32; 4] = [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE];
-        match command {
-            CMD_TAS => {
-                list::expect(params, LIST)?;
-                let which = loaded(services, params)?;
-                let mut from = 0;
-                records::write(services, params, 1, |_| {
-                    let (row, next) = services.ta_detail(which, from)?;
-                    from = next;
-                    Some(row)
-                })
-            }
-            CMD_REGIONS => {
-                list::expect(params, LIST)?;
-                regions(services, params)
-            }
-            CMD_SESSIONS => {
-                list::expect(params, LIST)?;
-                let which = loaded(services, params)?;
-                let mut from = 0;
-                records::write(services, params, 1, |_| {
-                    let (row, next) = services.session(which, from)?;
-                    from = next;
-                    Some(row)
-                })
-            }
-            CMD_FAILURES => {
-                list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                let mut from = 0;
-                records::write(services, params, 0, |_| {
-                    let row = services.failure(from)?;
-                    from = row.number + 1;
-                    Some(row)
-                })
-            }
-            CMD_HISTORY => {
-                list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
-                params.set_value(1, services.history_dropped(), 0);
-                records::write(services, params, 0, |index| services.history(index))
-            }
-            CMD_SITES => stream(
-                services,
-                params,
-                |which, cursor, rows: &mut [SiteRow; 8]| services.pool_sites(which, cursor, rows),
-            ),
-            CMD_BLOCKS => stream(
-                services,
-                params,
-                |which, cursor, rows: &mut [BlockRow; 32]| {
-                    services.pool_blocks(which, cursor, rows)
-                },
-            ),
-            CMD_CHUNKS => stream(
-                services,
-                params,
-                |which, cursor, rows: &mut [ChunkRow; 32]| {
-                    services.pool_chunks(which, cursor, rows)
-                },
-            ),
-            CMD_CLASSES => {
-                list::expect(params, LIST)?;
-                let which = loaded(services, params)?;
-                let mut rows = [ClassRow::default(); MAX_CLASSES];
-                let count = services.pool_classes(which, &mut rows)?;
-                records::write(services, params, 1, |index| {
-                    rows[..count].get(index).copied()
-                })
-            }
-            CMD_CHECK => {
-                list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-                let which = loaded(services, params)?;
-                let (damage, at) = services.pool_check(which)?;
-                params.set_value(1, damage, at);
-                Ok(())
-            }
-            CMD_BLOCK => {
-                list::expect(params, [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, NONE])?;
-                let which = loaded(services, params)?;
-                let row = services.pool_block(which, wide(params.value(1)))?;
-                records::write(services, params, 2, |index| (index == 0).then_some(row))
-            }
-            CMD_BLOCK_BYTES => {
-                list::expect(
-                    params,
-                    [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, VALUE_OUTPUT],
-                )?;
-                block_bytes(services, params)
-            }
-            CMD_STATUS => {
-                list::expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;
-                match subject(params)?.uuid {
-                    Some(uuid) if services.print_status(uuid) > 0 => Ok(()),
-                    _ => Err(TeeResult::ITEM_NOT_FOUND),
-                }
-            }
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    const LIST: [u32; 4] = [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE];
+    match command {
+        CMD_TAS => {
+            list::expect(params, LIST)?;
+            let which = loaded(services, params)?;
+            let mut from = 0;
+            records::write(services, params, 1, |_| {
+                let (row, next) = services.ta_detail(which, from)?;
+                from = next;
+                Some(row)
+            })
         }
+        CMD_REGIONS => {
+            list::expect(params, LIST)?;
+            regions(services, params)
+        }
+        CMD_SESSIONS => {
+            list::expect(params, LIST)?;
+            let which = loaded(services, params)?;
+            let mut from = 0;
+            records::write(services, params, 1, |_| {
+                let (row, next) = services.session(which, from)?;
+                from = next;
+                Some(row)
+            })
+        }
+        CMD_FAILURES => {
+            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            let mut from = 0;
+            records::write(services, params, 0, |_| {
+                let row = services.failure(from)?;
+                from = row.number + 1;
+                Some(row)
+            })
+        }
+        CMD_HISTORY => {
+            list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+            params.set_value(1, services.history_dropped(), 0);
+            records::write(services, params, 0, |index| services.history(index))
+        }
+        CMD_SITES => stream(
+            services,
+            params,
+            |which, cursor, rows: &mut [SiteRow; 8]| services.pool_sites(which, cursor, rows),
+        ),
+        CMD_BLOCKS => stream(
+            services,
+            params,
+            |which, cursor, rows: &mut [BlockRow; 32]| services.pool_blocks(which, cursor, rows),
+        ),
+        CMD_CHUNKS => stream(
+            services,
+            params,
+            |which, cursor, rows: &mut [ChunkRow; 32]| services.pool_chunks(which, cursor, rows),
+        ),
+        CMD_CLASSES => {
+            list::expect(params, LIST)?;
+            let which = loaded(services, params)?;
+            let mut rows = [ClassRow::default(); MAX_CLASSES];
+            let count = services.pool_classes(which, &mut rows)?;
+            records::write(services, params, 1, |index| {
+                rows[..count].get(index).copied()
+            })
+        }
+        CMD_CHECK => {
+            list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+            let which = loaded(services, params)?;
+            let (damage, at) = services.pool_check(which)?;
+            params.set_value(1, damage, at);
+            Ok(())
+        }
+        CMD_BLOCK => {
+            list::expect(params, [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, NONE])?;
+            let which = loaded(services, params)?;
+            let row = services.pool_block(which, wide(params.value(1)))?;
+            records::write(services, params, 2, |index| (index == 0).then_some(row))
+        }
+        CMD_BLOCK_BYTES => {
+            list::expect(
+                params,
+                [MEMREF_INPUT, VALUE_INPUT, MEMREF_OUTPUT, VALUE_OUTPUT],
+            )?;
+            block_bytes(services, params)
+        }
+        CMD_STATUS => {
+            list::expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;
+            match subject(params)?.uuid {
+                Some(uuid) if services.print_status(uuid) > 0 => Ok(()),
+                _ => Err(TeeResult::ITEM_NOT_FOUND),
+            }
+        }
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 

@@ -28,19 +28,19 @@ mod watch;
 use tally_core::pta_api::PseudoTa;
 
 /// All of this build.
-pub static ALL: &[&dyn PseudoTa] = &[
-    &device::Device,
-    &vdec::Vdec,
+pub static ALL: &[PseudoTa] = &[
+    device::PTA,
+    vdec::PTA,
     #[cfg(feature = "stats")]
-    &audit::Audit,
+    audit::PTA,
     #[cfg(feature = "stats")]
-    &stats::Stats,
+    stats::PTA,
     #[cfg(feature = "stats")]
-    &memleak::Memleak,
+    memleak::PTA,
     #[cfg(feature = "stats")]
-    &control::Control,
+    control::PTA,
     #[cfg(feature = "stats")]
-    &inspect::Inspector,
+    inspect::PTA,
     #[cfg(feature = "stats")]
-    &watch::Watch,
+    watch::PTA,
 ];

@@ -17,78 +17,64 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::leaks::{Heaps, MarkRange};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
-pub(crate) struct Memleak;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "memleak",
+    // TAs have no business with each other's lives and memory.
+    serves_tas: false,
+    invoke,
+};
 
-impl PseudoTa for Memleak {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "memleak"
-    }
-
-    /// TAs have no business with each other's lives and memory.
-    fn serves_tas(&self) -> bool {
-        false
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        match command {
-            CMD_MARK => {
-                list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
-                let mark = services.mark_named(b"")?;
-                params.set_value(0, u32::from(mark), 0);
-                Ok(())
-            }
-            CMD_MARK_NAMED => mark_named(services, params),
-            CMD_MARKS => {
-                list::expect(params, [VALUE_OUTPUT, MEMREF_OUTPUT, NONE, NONE])?;
-                let (last, dropped) = services.mark_counts();
-                params.set_value(0, last, dropped);
-                records::write(services, params, 1, |index| services.mark_row(index))
-            }
-            CMD_DIFF => diff(services, params),
-            CMD_ENDED => {
-                list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, MEMREF_OUTPUT, NONE])?;
-                let since = mark_number(params.value(0).0)?;
-                params.set_value(1, services.ended_dropped(), 0);
-                records::write(services, params, 2, |index| {
-                    services.ended_row(since, index)
-                })
-            }
-            CMD_SCAN => scan(services, params),
-            CMD_SUSPECTS => {
-                list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-                let heaps = one_heap(params, 0)?;
-                let mut list = Records::new(params, 1);
-                services.suspects(heaps, &mut |row| list.put(row))?;
-                list.finish()
-            }
-            CMD_CLEAR => {
-                list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-                let cleared = services.clear(one_heap(params, 0)?)?;
-                params.set_value(1, cleared, 0);
-                Ok(())
-            }
-            CMD_LIST => list_leaks(services, params),
-            CMD_NAME => {
-                list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-                let (low, high) = params.value(0);
-                let offset = u64::from(high) << 32 | u64::from(low);
-                let mut text = Text::new(params, 1);
-                if !services.name_site(offset, &mut text as &mut dyn Write) {
-                    return Err(TeeResult::ITEM_NOT_FOUND);
-                }
-                text.finish()
-            }
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    match command {
+        CMD_MARK => {
+            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            let mark = services.mark_named(b"")?;
+            params.set_value(0, u32::from(mark), 0);
+            Ok(())
         }
+        CMD_MARK_NAMED => mark_named(services, params),
+        CMD_MARKS => {
+            list::expect(params, [VALUE_OUTPUT, MEMREF_OUTPUT, NONE, NONE])?;
+            let (last, dropped) = services.mark_counts();
+            params.set_value(0, last, dropped);
+            records::write(services, params, 1, |index| services.mark_row(index))
+        }
+        CMD_DIFF => diff(services, params),
+        CMD_ENDED => {
+            list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, MEMREF_OUTPUT, NONE])?;
+            let since = mark_number(params.value(0).0)?;
+            params.set_value(1, services.ended_dropped(), 0);
+            records::write(services, params, 2, |index| {
+                services.ended_row(since, index)
+            })
+        }
+        CMD_SCAN => scan(services, params),
+        CMD_SUSPECTS => {
+            list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+            let heaps = one_heap(params, 0)?;
+            let mut list = Records::new(params, 1);
+            services.suspects(heaps, &mut |row| list.put(row))?;
+            list.finish()
+        }
+        CMD_CLEAR => {
+            list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+            let cleared = services.clear(one_heap(params, 0)?)?;
+            params.set_value(1, cleared, 0);
+            Ok(())
+        }
+        CMD_LIST => list_leaks(services, params),
+        CMD_NAME => {
+            list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+            let (low, high) = params.value(0);
+            let offset = u64::from(high) << 32 | u64::from(low);
+            let mut text = Text::new(params, 1);
+            if !services.name_site(offset, &mut text as &mut dyn Write) {
+                return Err(TeeResult::ITEM_NOT_FOUND);
+            }
+            text.finish()
+        }
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 

@@ -4,51 +4,41 @@
 //! **Knows nothing of:** how the figures come about.
 
 use crate::{list, records};
+use tally_abi::TeeResult;
 use tally_abi::pta::stats::{
     CMD_ALLOC_STATS, CMD_GET_TIME, CMD_MEMLEAK_STATS, CMD_PAGER_STATS, CMD_PRINT_DRIVER_INFO,
     CMD_TA_STATS, UUID, alloc_id,
 };
 use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
-pub(crate) struct Stats;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "stats.ta",
+    serves_tas: true,
+    invoke,
+};
 
-impl PseudoTa for Stats {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "stats.ta"
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        match command {
-            CMD_PAGER_STATS => pager(params),
-            CMD_ALLOC_STATS => alloc(services, params),
-            CMD_MEMLEAK_STATS => {
-                list::expect(params, [NONE; 4])?;
-                services.dump_heap();
-                Ok(())
-            }
-            CMD_TA_STATS => {
-                list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                records::write(services, params, 0, |index| services.ta(index))
-            }
-            CMD_GET_TIME => time(services, params),
-            // Tally drives no clocks and no regulators, so there is nothing to print.
-            CMD_PRINT_DRIVER_INFO => {
-                list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
-                Err(TeeResult::NOT_SUPPORTED)
-            }
-            _ => Err(TeeResult::BAD_PARAMETERS),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    match command {
+        CMD_PAGER_STATS => pager(params),
+        CMD_ALLOC_STATS => alloc(services, params),
+        CMD_MEMLEAK_STATS => {
+            list::expect(params, [NONE; 4])?;
+            services.dump_heap();
+            Ok(())
         }
+        CMD_TA_STATS => {
+            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            records::write(services, params, 0, |index| services.ta(index))
+        }
+        CMD_GET_TIME => time(services, params),
+        // Tally drives no clocks and no regulators, so there is nothing to print.
+        CMD_PRINT_DRIVER_INFO => {
+            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            Err(TeeResult::NOT_SUPPORTED)
+        }
+        _ => Err(TeeResult::BAD_PARAMETERS),
     }
 }
 

@@ -4,53 +4,43 @@
 //! **Knows nothing of:** who opened a channel; the kernel does.
 
 use crate::list;
+use tally_abi::TeeResult;
 use tally_abi::pta::vdec::{CMD_CLOSE_CHANNEL, CMD_MAP, CMD_OPEN_CHANNEL, CMD_UNMAP, UUID};
 use tally_abi::ta::param_type::{NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
-pub(crate) struct Vdec;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "vdec",
+    serves_tas: true,
+    invoke,
+};
 
-impl PseudoTa for Vdec {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "vdec"
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        match command {
-            CMD_OPEN_CHANNEL => {
-                list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
-                let channel = services.open_channel()?;
-                params.set_value(0, channel, 0);
-                Ok(())
-            }
-            CMD_CLOSE_CHANNEL => {
-                list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
-                services.close_channel(params.value(0).0)
-            }
-            CMD_MAP => {
-                list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-                let (channel, bytes) = params.value(0);
-                let va = services.map_buffer(channel, bytes)?;
-                params.set_value(1, va as u32, (va >> 32) as u32);
-                Ok(())
-            }
-            CMD_UNMAP => {
-                list::expect(params, [VALUE_INPUT, VALUE_INPUT, NONE, NONE])?;
-                let (low, high) = params.value(1);
-                let va = u64::from(high) << 32 | u64::from(low);
-                services.unmap_buffer(params.value(0).0, va)
-            }
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    match command {
+        CMD_OPEN_CHANNEL => {
+            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            let channel = services.open_channel()?;
+            params.set_value(0, channel, 0);
+            Ok(())
         }
+        CMD_CLOSE_CHANNEL => {
+            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            services.close_channel(params.value(0).0)
+        }
+        CMD_MAP => {
+            list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+            let (channel, bytes) = params.value(0);
+            let va = services.map_buffer(channel, bytes)?;
+            params.set_value(1, va as u32, (va >> 32) as u32);
+            Ok(())
+        }
+        CMD_UNMAP => {
+            list::expect(params, [VALUE_INPUT, VALUE_INPUT, NONE, NONE])?;
+            let (low, high) = params.value(1);
+            let va = u64::from(high) << 32 | u64::from(low);
+            services.unmap_buffer(params.value(0).0, va)
+        }
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }

@@ -5,73 +5,59 @@
 
 use crate::list;
 use crate::records;
+use tally_abi::TeeResult;
 use tally_abi::pta::watch::{
     CMD_ARM, CMD_DROP, CMD_LIST, CMD_READ, CMD_TAKE, MAX_BYTES, UUID, trigger,
 };
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 use tally_core::snapshot::Watchpoint;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 512;
 
-pub(crate) struct Watch;
+pub(crate) const PTA: PseudoTa = PseudoTa {
+    uuid: UUID,
+    name: "watch",
+    // A snapshot tells of every TA.
+    serves_tas: false,
+    invoke,
+};
 
-impl PseudoTa for Watch {
-    fn uuid(&self) -> TeeUuid {
-        UUID
-    }
-
-    fn name(&self) -> &'static str {
-        "watch"
-    }
-
-    /// A snapshot tells of every TA.
-    fn serves_tas(&self) -> bool {
-        false
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        match command {
-            CMD_TAKE => {
-                list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
-                let (number, bytes) = services.take_snapshot()?;
-                params.set_value(0, number, bytes);
-                Ok(())
-            }
-            CMD_READ => read(services, params),
-            CMD_DROP => {
-                list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
-                services.drop_snapshot(params.value(0).0)
-            }
-            CMD_LIST => {
-                list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-                records::write(services, params, 0, |index| services.snapshot(index))
-            }
-            CMD_ARM => {
-                list::expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
-                let uuid = list::uuid(params, 0)?;
-                let (trigger, wanted) = params.value(1);
-                match trigger {
-                    trigger::ENTRY | trigger::EXIT | trigger::FAILURE | trigger::HEAP => {}
-                    _ => return Err(TeeResult::BAD_PARAMETERS),
-                }
-                let number = services.arm(Watchpoint {
-                    trigger,
-                    uuid,
-                    wanted: u64::from(wanted),
-                })?;
-                params.set_value(2, number, 0);
-                Ok(())
-            }
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    match command {
+        CMD_TAKE => {
+            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            let (number, bytes) = services.take_snapshot()?;
+            params.set_value(0, number, bytes);
+            Ok(())
         }
+        CMD_READ => read(services, params),
+        CMD_DROP => {
+            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            services.drop_snapshot(params.value(0).0)
+        }
+        CMD_LIST => {
+            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            records::write(services, params, 0, |index| services.snapshot(index))
+        }
+        CMD_ARM => {
+            list::expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
+            let uuid = list::uuid(params, 0)?;
+            let (trigger, wanted) = params.value(1);
+            match trigger {
+                trigger::ENTRY | trigger::EXIT | trigger::FAILURE | trigger::HEAP => {}
+                _ => return Err(TeeResult::BAD_PARAMETERS),
+            }
+            let number = services.arm(Watchpoint {
+                trigger,
+                uuid,
+                wanted: u64::from(wanted),
+            })?;
+            params.set_value(2, number, 0);
+            Ok(())
+        }
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 

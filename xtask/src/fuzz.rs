@@ -9,7 +9,7 @@
 //! **Knows nothing of:** what the targets check.
 
 use crate::images::{self, Config};
-use crate::qemu::{self, Output, Run};
+use crate::qemu::{self, Ending, Output, Run};
 use crate::{tool, ui};
 use anyhow::Result;
 use std::process::Command;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 fn smc(calls: u64, seed: u64) -> Result<u8> {
     let images = images::build(&Config::default())?;
     qemu::announce("fuzz-smc");
-    let command = format!("hostile {calls} {seed}");
+    let command = smc_command(calls, seed);
     let outcome = Run {
         images: &images,
         label: "fuzz-smc",
@@ -67,10 +67,25 @@ fn smc(calls: u64, seed: u64) -> Result<u8> {
         extra: Vec::new(),
     }
     .start()?;
-    if let Some(trouble) = outcome.trouble(&images) {
-        ui::error(trouble);
+    let time = outcome.time.as_secs();
+    match (&outcome.ending, outcome.trouble(&images)) {
+        (Ending::Exit(0), _) => ui::step(
+            "Fuzzed",
+            format_args!(
+                "{} min {} s, and every account is as before",
+                time / 60,
+                time % 60
+            ),
+        ),
+        (_, Some(trouble)) => ui::error(trouble),
+        (_, None) => ui::error("the last round above failed; its seed repeats it"),
     }
     Ok(outcome.status())
+}
+
+/// The command of `qemu/ree` that makes hostile calls.
+pub(crate) fn smc_command(calls: u64, seed: u64) -> String {
+    format!("hostile {calls} {seed}")
 }
 
 /// Names of all targets.

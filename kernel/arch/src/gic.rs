@@ -1,7 +1,7 @@
 //! The GICv3 CPU interface as the secure world sees it.
 //!
-//! **Invariant:** nothing secure is enabled yet; a secure interrupt that comes nevertheless is
-//! acknowledged, completed and logged.
+//! **Invariant:** the one secure interrupt is the SGI by which CPUs call each other out of their TAs; any
+//! other one that comes is acknowledged, completed and logged.
 //! **Knows nothing of:** distributor and redistributors, which the firmware set up.
 //!
 //! Source: GIC architecture specification IHI 0069, chapter 12.
@@ -14,6 +14,10 @@ use tock_registers::interfaces::Readable;
 
 /// Interrupt ids from here on mean that nothing is pending.
 const SPECIAL: u64 = 1020;
+
+/// Calls another CPU out of the TA that it runs. The firmware gives SGIs 8 to 14 to secure group 1 and
+/// enables them (TF-A: those up to 15).
+const LEAVE_SGI: u64 = 8;
 
 /// Whether the CPU interface's system registers exist.
 fn present() -> bool {
@@ -44,6 +48,29 @@ pub(crate) fn init_cpu() {
     }
 }
 
+/// Sends [`LEAVE_SGI`] to all CPUs but this one.
+pub(crate) fn interrupt_others() {
+    /// ICC_SGI1R_EL1: interrupt id from this bit on.
+    const INTID_SHIFT: u64 = 24;
+    /// ICC_SGI1R_EL1.IRM: to all but this CPU.
+    const ALL_OTHERS: u64 = 1 << 40;
+    if !present() {
+        return;
+    }
+    // SAFETY:
+    // 1. Generates an interrupt of the current security state, which each CPU handles as below.
+    // 2. The barrier has it come after what was written before.
+    unsafe {
+        asm!(
+            "dsb ishst",
+            "msr icc_sgi1r_el1, {value}",
+            "isb",
+            value = in(reg) ALL_OTHERS | LEAVE_SGI << INTID_SHIFT,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// Takes a secure interrupt.
 pub(crate) fn handle_native() {
     if !present() {
@@ -62,7 +89,9 @@ pub(crate) fn handle_native() {
     if id & 0xff_ffff >= SPECIAL {
         return;
     }
-    warn!("unexpected secure interrupt {id}");
+    if id & 0xff_ffff != LEAVE_SGI {
+        warn!("unexpected secure interrupt {id}");
+    }
     // SAFETY: completes what was acknowledged above.
     unsafe {
         asm!(

@@ -30,18 +30,23 @@ impl UserCpu for Arm {
     #[inline]
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap {
         let ttbr0 = root.table.addr().0 | u64::from(root.asid) << 48;
-        loop {
-            // SAFETY:
-            // 1. `context` is ours for the time of the call.
-            // 2. The table translates addresses of TTBR0 only, which the kernel never uses.
-            // 3. The caller keeps the table alive.
-            match unsafe { tally_run_user(context, ttbr0) } {
-                kind::SYNC => return sync_trap(),
-                kind::IRQ => gic::handle_native(),
-                kind::FIQ => return Trap::ForeignInterrupt,
-                _ => return Trap::Fault { esr: ESR_EL1.get() },
+        // SAFETY:
+        // 1. `context` is ours for the time of the call.
+        // 2. The table translates addresses of TTBR0 only, which the kernel never uses.
+        // 3. The caller keeps the table alive.
+        match unsafe { tally_run_user(context, ttbr0) } {
+            kind::SYNC => sync_trap(),
+            kind::IRQ => {
+                gic::handle_native();
+                Trap::SecureInterrupt
             }
+            kind::FIQ => Trap::ForeignInterrupt,
+            _ => Trap::Fault { esr: ESR_EL1.get() },
         }
+    }
+
+    fn interrupt_others(&self) {
+        gic::interrupt_others();
     }
 }
 

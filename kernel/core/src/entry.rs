@@ -83,9 +83,7 @@ impl<M: Machine> Kernel<M> {
                 ret::EBUSY
             }),
             FunctionId::GET_THREAD_COUNT => [u64::from(ret::OK), self.threads.count() as u64, 0, 0],
-            FunctionId::ENABLE_ASYNC_NOTIF | FunctionId::GET_ASYNC_NOTIF_VALUE => {
-                reply(ret::ENOTAVAIL)
-            }
+            // Asynchronous notifications are not offered: their functions are unknown, as to OP-TEE without them.
             _ => reply(ret::UNKNOWN_FUNCTION),
         }
     }

@@ -37,49 +37,39 @@ const TAS: [(TeeUuid, u32); 3] = [
 ];
 
 /// Touches all of its parameters and kills whom it is told to.
-struct Prober;
+const PROBER: PseudoTa = PseudoTa {
+    uuid: PTA,
+    name: "prober",
+    serves_tas: true,
+    invoke,
+};
 
-impl PseudoTa for Prober {
-    fn uuid(&self) -> TeeUuid {
-        PTA
-    }
-
-    fn name(&self) -> &'static str {
-        "prober"
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        for index in 0..5 {
-            let (a, b) = params.value(index);
-            params.set_value(index, b, a);
-            let len = params.memref_len(index);
-            let mut octets = [0; 16];
-            for offset in [0, len.wrapping_sub(16), len, u64::MAX] {
-                // Refusals are as good as anything.
-                let _ = params.read(index, offset, &mut octets);
-                let _ = params.write(index, offset, &octets);
-            }
-            params.set_memref_len(index, len / 2);
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    for index in 0..5 {
+        let (a, b) = params.value(index);
+        params.set_value(index, b, a);
+        let len = params.memref_len(index);
+        let mut octets = [0; 16];
+        for offset in [0, len.wrapping_sub(16), len, u64::MAX] {
+            // Refusals are as good as anything.
+            let _ = params.read(index, offset, &mut octets);
+            let _ = params.write(index, offset, &octets);
         }
-        for index in 0..8 {
-            let _ = (services.pool(index), services.ta(index));
-            let _ = (services.owner(index), services.meminfo(index));
-        }
-        if let Some((uuid, _)) = TAS.get(command as usize) {
-            services.kill(*uuid);
-        }
-        // Whatever TAs have made of their heaps, questions about leaks have an answer or none.
-        let _ = services.scan(Heaps::All, &mut |_| Ok(()));
-        let _ = services.suspects(Heaps::All, &mut |_| Ok(()));
-        let _ = services.clear(Heaps::Tas);
-        let _ = services.diff(Heaps::All, MarkRange::default(), &mut |_| Ok(()));
-        services.mark_named(b"").map(drop)
+        params.set_memref_len(index, len / 2);
     }
+    for index in 0..8 {
+        let _ = (services.pool(index), services.ta(index));
+        let _ = (services.owner(index), services.meminfo(index));
+    }
+    if let Some((uuid, _)) = TAS.get(command as usize) {
+        services.kill(*uuid);
+    }
+    // Whatever TAs have made of their heaps, questions about leaks have an answer or none.
+    let _ = services.scan(Heaps::All, &mut |_| Ok(()));
+    let _ = services.suspects(Heaps::All, &mut |_| Ok(()));
+    let _ = services.clear(Heaps::Tas);
+    let _ = services.diff(Heaps::All, MarkRange::default(), &mut |_| Ok(()));
+    services.mark_named(b"").map(drop)
 }
 
 /// Takes an input apart; zeros follow its end.
@@ -318,7 +308,7 @@ pub fn calls(data: &[u8]) {
 }
 
 fn new_world() -> Arc<World> {
-    let world = World::new(&[&Prober]);
+    let world = World::new(&[PROBER]);
     for (uuid, flags) in TAS {
         world.install(uuid, flags, 4);
     }

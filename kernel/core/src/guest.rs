@@ -4,6 +4,7 @@
 //! **Knows nothing of:** other guests, CPUs, locks.
 
 use crate::fallible::{HeapExhausted, Table};
+use crate::image_sizes::ImageSizes;
 use crate::instance::Instance;
 use crate::marks::Marks;
 use crate::session::Session;
@@ -27,6 +28,8 @@ pub struct Guest {
     pub sessions: Table<Session>,
     /// TA instances.
     pub instances: Table<Instance>,
+    /// How large TAs' images were.
+    pub image_sizes: ImageSizes,
     /// Leak marks; blocks carry the number that was last when they were allocated.
     pub marks: Marks,
     /// Counts sessions, so that an id is not used again soon.
@@ -47,6 +50,7 @@ impl Guest {
             shm: ShmTable::new(MAX_SHM)?,
             sessions: Table::new(MAX_SESSIONS)?,
             instances: Table::new(MAX_INSTANCES)?,
+            image_sizes: ImageSizes::new(),
             marks: Marks::default(),
             session_count: 0,
             instance_count: 0,

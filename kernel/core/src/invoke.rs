@@ -40,10 +40,10 @@ impl<M: Machine> Call<'_, M> {
             .kernel
             .ptas
             .iter()
-            .position(|pta| pta.uuid() == open.target);
+            .position(|pta| pta.uuid == open.target);
         if let Some(index) = pseudo {
             let from_ta = matches!(opener, Opener::Ta(_));
-            if from_ta && !self.kernel.ptas[index].serves_tas() {
+            if from_ta && !self.kernel.ptas[index].serves_tas {
                 return (Outcome::tee(TeeResult::ACCESS_DENIED), 0);
             }
             return match self.add_session(open, opener, Target::Pseudo(index), cancel_id) {
@@ -137,7 +137,7 @@ impl<M: Machine> Call<'_, M> {
         };
         let services = self.services();
         let mut params = PtaParams::new(self.kernel, args);
-        let result = pta.invoke(&services, command, &mut params);
+        let result = (pta.invoke)(&services, command, &mut params);
         self.rpc = services.into_rpc();
         Outcome::app(TeeResult::from_result(result))
     }

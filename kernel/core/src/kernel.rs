@@ -122,7 +122,7 @@ pub struct Kernel<M: 'static> {
     /// Threads.
     pub threads: ThreadTable,
     /// Pseudo-TAs.
-    pub ptas: &'static [&'static dyn PseudoTa],
+    pub ptas: &'static [PseudoTa],
     /// The loader.
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with.
@@ -142,7 +142,7 @@ impl<M: Machine> Kernel<M> {
     pub fn new(
         parts: Parts<M>,
         heap: &'static dyn KernelHeap,
-        ptas: &'static [&'static dyn PseudoTa],
+        ptas: &'static [PseudoTa],
     ) -> Result<Self, HeapExhausted> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
         let guest = Guest::new();

@@ -23,6 +23,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod heap;
 pub mod image;
+pub mod image_sizes;
 pub mod inspect;
 pub mod instance;
 pub mod invoke;

@@ -38,6 +38,25 @@ struct Image {
     len: usize,
 }
 
+/// Why an image did not come.
+enum FetchError {
+    /// It has this many bytes, which is more than there was room for.
+    TooLarge(u64),
+    /// The normal world has no memory to put it into.
+    NoRoom,
+    /// What the supplicant says, or what is said of its answer.
+    Refused(TeeResult),
+}
+
+/// `size`, if an image can have it.
+const fn plausible(size: u64) -> Result<u64, TeeResult> {
+    if size == 0 || size > MAX_IMAGE {
+        Err(TeeResult::BAD_FORMAT)
+    } else {
+        Ok(size)
+    }
+}
+
 impl<M: Machine> Call<'_, M> {
     /// Loads `uuid` into an instance that this call has claimed. After an error the caller
     /// buries the instance.
@@ -61,6 +80,10 @@ impl<M: Machine> Call<'_, M> {
             let laid_out = self
                 .verify(&image, uuid)
                 .and_then(|elf_offset| self.lay_out(instance, uuid, &image, elf_offset));
+            if laid_out.is_ok() {
+                let len = image.len as u64;
+                kernel.state().guest.image_sizes.remember(uuid, len);
+            }
             self.free_image(image);
             laid_out
         });
@@ -74,15 +97,42 @@ impl<M: Machine> Call<'_, M> {
 
     /// Copies the image from the normal world.
     fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, TeeResult> {
+        let kernel = self.kernel;
+        let guess = kernel.state().guest.image_sizes.room_for(uuid);
+        let size = match self.fetch_into(uuid, guess, owner) {
+            Err(FetchError::TooLarge(size)) => size,
+            // There may still be as much as it takes.
+            Err(FetchError::NoRoom) => plausible(self.rpc.ta_size(&kernel.machine, uuid)?)?,
+            Err(FetchError::Refused(err)) => return Err(err),
+            Ok(image) => return Ok(image),
+        };
+        self.fetch_into(uuid, size, owner).map_err(|err| match err {
+            FetchError::TooLarge(_) => TeeResult::SHORT_BUFFER,
+            FetchError::NoRoom => TeeResult::OUT_OF_MEMORY,
+            FetchError::Refused(err) => err,
+        })
+    }
+
+    /// As [`Self::fetch`], by way of at least `room` bytes of shared memory.
+    fn fetch_into(
+        &mut self,
+        uuid: TeeUuid,
+        room: u64,
+        owner: OwnerId,
+    ) -> Result<Image, FetchError> {
         let machine = &self.kernel.machine;
-        let size = self.rpc.ta_size(machine, uuid)?;
-        if size == 0 || size > MAX_IMAGE {
-            return Err(TeeResult::BAD_FORMAT);
-        }
-        let shm = self.rpc.shm_alloc(machine, size)?;
-        let image = match self.rpc.load_ta(machine, uuid, &shm) {
-            Ok(actual) => self.copy_image(&shm, actual.min(size), owner),
-            Err(err) => Err(err),
+        let shm = match self.rpc.shm_alloc(machine, room) {
+            Ok(shm) => shm,
+            Err(TeeResult::OUT_OF_MEMORY) => return Err(FetchError::NoRoom),
+            Err(err) => return Err(FetchError::Refused(err)),
+        };
+        let size = self.rpc.load_ta(machine, uuid, &shm).and_then(plausible);
+        let image = match size {
+            Ok(size) if size > shm.shm.size() => Err(FetchError::TooLarge(size)),
+            Ok(size) => self
+                .copy_image(&shm, size, owner)
+                .map_err(FetchError::Refused),
+            Err(err) => Err(FetchError::Refused(err)),
         };
         self.rpc.shm_free(machine, shm);
         image

@@ -90,6 +90,8 @@ pub enum Trap {
     },
     /// An interrupt of the normal world is pending: suspend with `RPC_FOREIGN_INTR`.
     ForeignInterrupt,
+    /// An interrupt of the secure world came and is dealt with: another CPU may want something.
+    SecureInterrupt,
 }
 
 /// A refused access.
@@ -122,6 +124,10 @@ pub trait UserCpu {
     /// unmasked meanwhile. Must be called on a kernel thread. May return on another CPU only if
     /// the caller suspends in between.
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap;
+
+    /// Has every other CPU that runs a TA leave it at once with [`Trap::SecureInterrupt`]. What was written
+    /// before is seen there.
+    fn interrupt_others(&self);
 }
 
 /// The current kernel thread.

@@ -26,28 +26,16 @@ pub use watch::WatchServices;
 use tally_abi::{TeeResult, TeeUuid};
 
 /// A pseudo-TA: kernel code behind a UUID. Concurrent calls are possible.
-pub trait PseudoTa: Sync {
+#[derive(Clone, Copy, Debug)]
+pub struct PseudoTa {
     /// Its UUID.
-    fn uuid(&self) -> TeeUuid;
-
+    pub uuid: TeeUuid,
     /// Its name for people.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// Whether TAs may open sessions to it, or clients in the normal world only.
-    fn serves_tas(&self) -> bool {
-        true
-    }
-
-    /// Invokes a command.
-    ///
-    /// # Errors
-    /// Whatever the client shall see.
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult>;
+    pub serves_tas: bool,
+    /// Invokes a command: services, its number, its parameters. The error is what the client shall see.
+    pub invoke: fn(&dyn Services, u32, &mut dyn Params) -> Result<(), TeeResult>,
 }
 
 /// The four parameters of a call.

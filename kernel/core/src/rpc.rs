@@ -219,10 +219,11 @@ impl RpcClient {
         }
     }
 
-    /// Has a TA's image put into `shm`; returns its size.
+    /// Has a TA's image put into `shm`; returns its size. If there is no room for so much, nothing was put
+    /// there.
     ///
     /// # Errors
-    /// The supplicant's code; `SHORT_BUFFER` when it claims more than there is room for.
+    /// The supplicant's code.
     pub fn load_ta<M: ThreadControl + NormalMemory>(
         &mut self,
         machine: &M,
@@ -244,11 +245,12 @@ impl RpcClient {
                 c: shm.cookie,
             },
         ];
-        self.command(machine, rpc::cmd::LOAD_TA, &mut params)?;
-        if params[1].b > shm.shm.size() {
-            return Err(TeeResult::SHORT_BUFFER);
+        match self.command(machine, rpc::cmd::LOAD_TA, &mut params) {
+            Ok(()) => Ok(params[1].b),
+            // Linux's supplicant has this code with the size, others succeed.
+            Err(TeeResult::SHORT_BUFFER) if params[1].b > shm.shm.size() => Ok(params[1].b),
+            Err(err) => Err(err),
         }
-        Ok(params[1].b)
     }
 
     /// Time of the normal world.

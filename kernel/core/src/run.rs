@@ -144,8 +144,10 @@ impl<M: Machine> Call<'_, M> {
                     self.report(instance, context, &Death::Fault(esr));
                     return Exit::Died;
                 }
-                Trap::ForeignInterrupt => {
-                    self.yield_to_normal();
+                Trap::ForeignInterrupt | Trap::SecureInterrupt => {
+                    if trap == Trap::ForeignInterrupt {
+                        self.yield_to_normal();
+                    }
                     if self.is_killed(instance) {
                         log::error!("TA was killed while it ran");
                         return Exit::Died;

@@ -82,6 +82,7 @@ pub struct TestMachine {
     owner: AtomicU16,
     thread: AtomicUsize,
     interruptible: AtomicUsize,
+    interrupted_others: AtomicUsize,
     resident_threads: AtomicUsize,
     /// Stacks that are lent, by thread.
     stacks: Mutex<BTreeMap<usize, [PhysPage; STACK_PAGES]>>,
@@ -117,6 +118,7 @@ impl TestMachine {
             owner: AtomicU16::new(0),
             thread: AtomicUsize::new(0),
             interruptible: AtomicUsize::new(0),
+            interrupted_others: AtomicUsize::new(0),
             resident_threads: AtomicUsize::new(usize::MAX),
             stacks: Mutex::default(),
         }
@@ -197,6 +199,12 @@ impl TestMachine {
     #[must_use]
     pub fn interruptible_calls(&self) -> usize {
         self.interruptible.load(Ordering::Relaxed)
+    }
+
+    /// How often [`UserCpu::interrupt_others`] was called.
+    #[must_use]
+    pub fn interrupted_others(&self) -> usize {
+        self.interrupted_others.load(Ordering::Relaxed)
     }
 
     /// The current owner of heap blocks.
@@ -428,6 +436,10 @@ impl UserCpu for TestMachine {
                 context.pc
             ),
         }
+    }
+
+    fn interrupt_others(&self) {
+        self.interrupted_others.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -8,7 +8,7 @@
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 use tally_abi::{TeeResult, TeeUuid};
 use teec::Transport;
@@ -26,19 +26,24 @@ pub(crate) enum Lie {
     Cut(usize),
     /// Gives other bytes instead of the image.
     Replace(Vec<u8>),
-    /// Says this size when asked for the size, whatever the image's is.
+    /// Says this size, whatever the image's is.
     Size(usize),
-    /// Says one size first and gives this much more of the image's own bytes afterwards.
+    /// Says so many bytes first, and so many more each time that it is asked again.
     Grow(usize),
     /// Fails with this code.
     Fail(TeeResult),
     /// Refuses all shared memory.
     NoMemory,
-    /// Answers the size, then fails with this code when asked for the image.
+    /// Says a size that needs more room, then fails with this code when there is.
     FailLater(TeeResult),
 }
 
+/// More than anybody has room for before he was told.
+const MUCH: usize = 1 << 20;
+
 static LIE: Mutex<Option<Lie>> = Mutex::new(None);
+/// How often a size was asked for since the last lie was set.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
 static SENT: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
 static CANCELS: AtomicU32 = AtomicU32::new(0);
@@ -46,6 +51,7 @@ static IN_FRONT: Mutex<Option<TeeUuid>> = Mutex::new(None);
 
 /// Sets or ends misbehaviour.
 pub(crate) fn set_lie(lie: Option<Lie>) {
+    ASKED.store(0, Ordering::Relaxed);
     *LIE.lock() = lie;
 }
 
@@ -77,21 +83,23 @@ pub(crate) struct Supplicant;
 impl Services for Supplicant {
     fn ta_size(&self, uuid: TeeUuid) -> Result<usize, TeeResult> {
         let image = image(uuid).ok_or(TeeResult::ITEM_NOT_FOUND);
+        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
         match &*LIE.lock() {
             Some(Lie::Fail(code)) => Err(*code),
+            Some(Lie::FailLater(code)) if asked > 0 => Err(*code),
+            Some(Lie::FailLater(_)) => Ok(MUCH),
             Some(Lie::Size(size)) => Ok(*size),
+            Some(Lie::Grow(by)) => Ok(by * (asked + 1)),
             Some(Lie::Cut(size)) => Ok(image?.len().min(*size)),
             Some(Lie::Replace(bytes)) => Ok(bytes.len()),
-            Some(Lie::Flip(_) | Lie::Grow(_) | Lie::NoMemory | Lie::FailLater(_)) | None => {
-                Ok(image?.len())
-            }
+            Some(Lie::Flip(_) | Lie::NoMemory) | None => Ok(image?.len()),
         }
     }
 
     fn ta_image(&self, uuid: TeeUuid) -> Result<Cow<'_, [u8]>, TeeResult> {
         let image = image(uuid).ok_or(TeeResult::ITEM_NOT_FOUND);
         match &*LIE.lock() {
-            Some(Lie::Fail(code) | Lie::FailLater(code)) => Err(*code),
+            Some(Lie::Fail(code)) => Err(*code),
             Some(Lie::Cut(size)) => {
                 let image = image?;
                 Ok(Cow::Borrowed(&image[..image.len().min(*size)]))
@@ -109,12 +117,9 @@ impl Services for Supplicant {
                 }
                 Ok(Cow::Owned(image))
             }
-            Some(Lie::Grow(by)) => {
-                let mut image = image?.to_vec();
-                image.resize(image.len() + by, 0);
-                Ok(Cow::Owned(image))
+            Some(Lie::Size(_) | Lie::Grow(_) | Lie::NoMemory | Lie::FailLater(_)) | None => {
+                Ok(Cow::Borrowed(image?))
             }
-            Some(Lie::Size(_) | Lie::NoMemory) | None => Ok(Cow::Borrowed(image?)),
         }
     }
 

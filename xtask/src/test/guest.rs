@@ -9,7 +9,7 @@ use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
 use crate::tfa::Tfa;
-use crate::{paths, ui};
+use crate::{fuzz, paths, ui};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ const HOOKED: &str = "test hooks";
 pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     ui::step("Testing", "in QEMU");
     selftest(report, images, silence, None);
+    hostile(report, images, silence);
     under_tfa(report, images, silence);
     fatal(report, silence);
     guarded(report, silence);
@@ -96,6 +97,24 @@ fn guarded(report: &mut Report, silence: Duration) {
             }
         },
     );
+}
+
+/// Hostile calls of the same two rounds each time: pages change in flight in one, both CPUs call in the other.
+fn hostile(report: &mut Report, images: &Images, silence: Duration) {
+    const CALLS: u64 = 20_000;
+    let name = "qemu: hostile calls, answers and pages leave nothing behind";
+    report.check(name, || {
+        let command = fuzz::smc_command(CALLS, 1);
+        let outcome = qemu_run(images, "hostile", &command, silence, None)
+            .start()
+            .map_err(|err| format!("{err:#}"))?;
+        if outcome.ending == Ending::Exit(0) {
+            return Ok(());
+        }
+        // The last round and its seed, and what the secure world said.
+        let trouble = outcome.trouble(images).unwrap_or_default();
+        Err(format!("{}\n{trouble}", tail(&outcome.normal, 10)))
+    });
 }
 
 /// The same kernel under stock TF-A.

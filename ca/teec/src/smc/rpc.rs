@@ -133,15 +133,19 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
             return Err(Refused(TeeResult::BAD_PARAMETERS));
         }
         let uuid = TeeUuid::from_value_pair(uuid.a, uuid.b);
-        let Some((buffer, offset, size)) = self.buffer_of(image)? else {
-            image.b = self.services.ta_size(uuid).map_err(Refused)? as u64;
-            return Ok(());
-        };
-        let bytes = self.services.ta_image(uuid).map_err(Refused)?;
-        if bytes.len() <= size {
-            buffer.write(offset, &bytes);
+        let buffer = self.buffer_of(image)?;
+        let size = self.services.ta_size(uuid).map_err(Refused)?;
+        if let Some((buffer, offset, room)) = buffer
+            && size <= room
+        {
+            let bytes = self.services.ta_image(uuid).map_err(Refused)?;
+            // It may have changed since its size was told.
+            if bytes.len() <= room {
+                buffer.write(offset, &bytes);
+            }
         }
-        image.b = bytes.len() as u64;
+        // If that is more than there is room for, the other side asks again.
+        image.b = size as u64;
         Ok(())
     }
 

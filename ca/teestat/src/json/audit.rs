@@ -59,6 +59,8 @@ pub(crate) fn held(
         )?;
         match row.kind {
             held::SHARED_MEMORY => write!(out, ",\"cookie\":{}", row.place)?,
+            held::MAPPING if row.place != 0 => write!(out, ",\"va\":{}", row.place)?,
+            held::MAPPING => write!(out, ",\"va\":null")?,
             held::SESSION => write!(out, ",\"target\":\"{}\"", row.target)?,
             _ => {}
         }

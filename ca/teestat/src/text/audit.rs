@@ -128,11 +128,17 @@ pub(crate) fn held(
         writeln!(out)?;
         match row.kind {
             held::CHANNEL => writeln!(out, "channel {} since {} ms", row.handle, row.at_ms)?,
-            held::MAPPING => writeln!(
-                out,
-                "mapping of {} bytes through channel {} since {} ms",
-                row.bytes, row.handle, row.at_ms
-            )?,
+            held::MAPPING => {
+                write!(out, "mapping of {} bytes", row.bytes)?;
+                if row.place != 0 {
+                    write!(out, " at {:#x}", row.place)?;
+                }
+                writeln!(
+                    out,
+                    " through channel {} since {} ms",
+                    row.handle, row.at_ms
+                )?;
+            }
             held::SHARED_MEMORY => writeln!(
                 out,
                 "shared memory of {} bytes, cookie {:#x}, registered by the normal world",

@@ -26,26 +26,27 @@ fn channel_row(state: &State, channel: &Channel) -> HeldRow {
     }
 }
 
-fn mapping_row(state: &State, mapping: &Mapping) -> HeldRow {
-    HeldRow {
-        kind: held::MAPPING,
-        handle: mapping.node().channel,
-        who: mapping.who,
-        bytes: mapping.bytes(),
-        at_ms: mapping.object().at_ms,
-        stack: state.audit.stack(mapping.stack),
-        ..HeldRow::default()
-    }
-}
-
 impl<M: Machine> CallServices<'_, M> {
+    fn mapping_row(&self, state: &State, mapping: &Mapping) -> HeldRow {
+        HeldRow {
+            kind: held::MAPPING,
+            handle: mapping.node().channel,
+            who: mapping.who,
+            bytes: mapping.bytes(),
+            place: self.kernel.shown_address(mapping.va().0),
+            at_ms: mapping.object().at_ms,
+            stack: state.audit.stack(mapping.stack),
+            ..HeldRow::default()
+        }
+    }
+
     fn session_row(&self, state: &State, session: &Session) -> Option<HeldRow> {
         let Opener::Ta(instance) = session.opener else {
             return None;
         };
         let opener = state.guest.instances.at(instance);
         let target = match session.target {
-            Target::Pseudo(index) => self.kernel.ptas.get(index).map(|pta| pta.uuid()),
+            Target::Pseudo(index) => self.kernel.ptas.get(index).map(|pta| pta.uuid),
             Target::Ta(target) => state.guest.instances.at(target).map(|found| found.uuid),
         };
         Some(HeldRow {
@@ -76,7 +77,7 @@ impl<M: Machine> AuditServices for CallServices<'_, M> {
         let sessions = state.guest.sessions.iter();
         channels
             .map(|channel| channel_row(&state, channel))
-            .chain(mappings.map(|mapping| mapping_row(&state, mapping)))
+            .chain(mappings.map(|mapping| self.mapping_row(&state, mapping)))
             .chain(shared)
             .chain(sessions.filter_map(|(_, session)| self.session_row(&state, session)))
             .nth(index)

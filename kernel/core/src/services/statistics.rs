@@ -165,7 +165,7 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
                     slot,
                     generation: found.generation,
                 };
-                // A busy one ends on its own thread, at the next interrupt or wait.
+                // A busy one ends on its own thread: at its next wait, or by the interrupt sent below.
                 if found.busy.is_none() {
                     Some(instance)
                 } else {
@@ -173,17 +173,19 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
                 }
             };
             killed += 1;
-            if let Some(instance) = next {
-                let rpc = self.rpc.replace(RpcClient::new(RpcArg::None));
-                let mut call = Call {
-                    kernel: self.kernel,
-                    thread: self.thread,
-                    rpc,
-                    caller: None,
-                };
-                call.unclaim(instance);
-                self.rpc.replace(call.rpc);
-            }
+            let Some(instance) = next else {
+                self.kernel.machine.interrupt_others();
+                continue;
+            };
+            let rpc = self.rpc.replace(RpcClient::new(RpcArg::None));
+            let mut call = Call {
+                kernel: self.kernel,
+                thread: self.thread,
+                rpc,
+                caller: None,
+            };
+            call.unclaim(instance);
+            self.rpc.replace(call.rpc);
         }
         killed
     }

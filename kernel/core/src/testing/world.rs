@@ -9,6 +9,8 @@
 //! flags that the image's payload begins with. TAs run the steps of [`World::ta`], in the order in
 //! which they run at all, and return success when there is none.
 
+mod supplicant;
+
 use super::heap::NoHeap;
 pub use super::signing::{KEY, signed_image};
 pub use super::ta::Run;
@@ -45,7 +47,8 @@ pub const CLIENT_PAGES: usize = 64;
 /// Threads of the kernel.
 pub const THREADS: usize = 4;
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
-const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 64;
+/// Pages of the normal world, those of its own messages and shared memory included.
+pub const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 160;
 const SECURE_PAGES: usize = 160;
 
 /// Something that a thread is suspended for.
@@ -86,6 +89,8 @@ struct Normal {
     garbled: bool,
     /// Events that are answered; all after them are refused.
     patience: Option<usize>,
+    /// Most bytes that SHM_ALLOC lends at a time.
+    shm_limit: Option<u64>,
     woken: Vec<u64>,
 }
 
@@ -154,7 +159,7 @@ impl World {
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn new(ptas: &'static [&'static dyn PseudoTa]) -> Arc<Self> {
+    pub fn new(ptas: &'static [PseudoTa]) -> Arc<Self> {
         Self::showing(ptas, Shown::default())
     }
 
@@ -163,7 +168,7 @@ impl World {
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn showing(ptas: &'static [&'static dyn PseudoTa], shown: Shown) -> Arc<Self> {
+    pub fn showing(ptas: &'static [PseudoTa], shown: Shown) -> Arc<Self> {
         Arc::new_cyclic(|world: &Weak<Self>| {
             let machine = TestMachine::new(SECURE_PAGES, NORMAL_PAGES);
             let mut pages = machine.page_allocator();
@@ -259,6 +264,11 @@ impl World {
     /// Has the normal world refuse everything after so many events.
     pub fn set_patience(&self, events: Option<usize>) {
         self.normal.lock().patience = events;
+    }
+
+    /// Has the normal world refuse to lend more than so many bytes at a time.
+    pub fn set_shm_limit(&self, bytes: Option<u64>) {
+        self.normal.lock().shm_limit = bytes;
     }
 
     /// Everything that the normal world lent and may have lost track of, forgotten.
@@ -550,94 +560,6 @@ impl World {
             }
         }
         back
-    }
-
-    /// Pages for so many bytes; their address is their cookie.
-    fn lend(&self, bytes: u64) -> u64 {
-        let mut normal = self.normal.lock();
-        let mut at = SHM_BASE.0;
-        for (cookie, len) in &normal.lent {
-            if at + bytes <= *cookie {
-                break;
-            }
-            at = cookie + len;
-        }
-        if at + bytes > NORMAL_BASE.0 + (NORMAL_PAGES * PAGE_SIZE) as u64 {
-            at = SHM_BASE.0;
-        }
-        let len = bytes.next_multiple_of(PAGE_SIZE as u64);
-        normal.lent.insert(at, len);
-        at
-    }
-
-    fn answer(&self, command: u32, arg: PhysAddr) -> TeeResult {
-        let at = PhysAddr(arg.0 + size_of::<MsgHeader>() as u64);
-        let mut params = [MsgParam::default(); 2];
-        assert!(self.kernel.machine.read_normal(at, params.as_mut_bytes()));
-        let [first, second] = &mut params;
-        let result = match command {
-            rpc::cmd::LOAD_TA => self.load_ta(TeeUuid::from_value_pair(first.a, first.b), second),
-            rpc::cmd::SHM_ALLOC => {
-                let size = first.b;
-                let pa = self.lend(size);
-                *first = memref(attr::TMEM_OUTPUT, pa, size, pa);
-                TeeResult::SUCCESS
-            }
-            rpc::cmd::SHM_FREE => {
-                let mut normal = self.normal.lock();
-                let lent = normal.lent.remove(&first.b).is_some();
-                assert!(lent || normal.garbled, "freed what was not lent");
-                TeeResult::SUCCESS
-            }
-            rpc::cmd::GET_TIME => {
-                *first = value(attr::VALUE_OUTPUT, 1_700_000_000, 5_000_000);
-                TeeResult::SUCCESS
-            }
-            rpc::cmd::SUSPEND => {
-                self.kernel.machine.advance(first.a * 1000);
-                TeeResult::SUCCESS
-            }
-            rpc::cmd::NOTIFICATION => {
-                if first.a == rpc::notification::SEND {
-                    self.normal.lock().woken.push(first.b);
-                }
-                TeeResult::SUCCESS
-            }
-            _ => TeeResult::NOT_SUPPORTED,
-        };
-        if command != rpc::cmd::NOTIFICATION {
-            self.write(at, params[..1].as_bytes());
-        }
-        if command == rpc::cmd::LOAD_TA {
-            self.write(at, params.as_bytes());
-        }
-        result
-    }
-
-    fn load_ta(&self, uuid: TeeUuid, out: &mut MsgParam) -> TeeResult {
-        let mut normal = self.normal.lock();
-        if let Some(at) = normal.unsigned.iter().position(|(other, _)| *other == uuid) {
-            let (_, payload) = normal.unsigned.swap_remove(at);
-            let image = signed_image(uuid, &payload);
-            normal.images.retain(|(other, _)| *other != uuid);
-            normal.images.push((uuid, image));
-        }
-        let Some((_, image)) = normal.images.iter().find(|(other, _)| *other == uuid) else {
-            return TeeResult::ITEM_NOT_FOUND;
-        };
-        let room = out.b;
-        out.b = image.len() as u64;
-        if out.attr & attr::TYPE_MASK == attr::TMEM_OUTPUT {
-            return TeeResult::SHORT_BUFFER;
-        }
-        if room < image.len() as u64 {
-            return TeeResult::SHORT_BUFFER;
-        }
-        if self.kernel.machine.write_normal(PhysAddr(out.c), image) {
-            TeeResult::SUCCESS
-        } else {
-            TeeResult::GENERIC
-        }
     }
 
     /// Answers a page fault of a TA as the kernel does.

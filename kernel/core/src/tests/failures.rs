@@ -4,6 +4,7 @@ use super::*;
 use crate::machine::Trap;
 use crate::testing::world::{CLIENT, Event, memref};
 use tally_abi::msg::attr;
+use tally_abi::rpc::cmd;
 use tally_abi::ta::svc;
 
 /// A call of everything: load, open, invoke with shared memory and a heap, close.
@@ -111,13 +112,69 @@ fn images_that_are_not_the_tas_or_not_signed_are_refused() {
     });
 }
 
+/// More than is asked for when nothing is known of an image.
+const LARGE: usize = 150_000;
+
+/// The requests that opening a TA takes.
+fn requests(world: &World) -> Vec<u32> {
+    let _ = world.take_events();
+    let session = world.opened(MULTI);
+    let events = world.take_events();
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    let command = |event: &Event| match event {
+        Event::Command(command) => *command,
+        other => panic!("{other:?}"),
+    };
+    events.iter().map(command).collect()
+}
+
 #[test]
-fn an_image_that_shrinks_between_two_answers_is_refused() {
+fn a_ta_comes_by_three_requests() {
+    const THREE: [u32; 3] = [cmd::SHM_ALLOC, cmd::LOAD_TA, cmd::SHM_FREE];
     leaves_nothing(|world| {
-        let alloc = Event::Command(tally_abi::rpc::cmd::SHM_ALLOC);
-        for image in [Vec::new(), vec![1], vec![0; 100_000]] {
-            world.install(MULTI, 0, 300);
-            world.on(alloc, move |world| world.install_image(MULTI, image));
+        assert_eq!(requests(world), THREE, "the first time");
+        assert_eq!(requests(world), THREE, "the second time");
+    });
+    leaves_nothing(|world| {
+        world.install(MULTI, 0, LARGE);
+        assert_eq!(requests(world), [THREE, THREE].concat(), "a large one");
+        assert_eq!(requests(world), THREE, "once its size is known");
+        world.install(MULTI, 0, LARGE + 5000);
+        assert_eq!(requests(world), [THREE, THREE].concat(), "when it grew");
+        world.install(MULTI, 0, 300);
+        assert_eq!(requests(world), THREE, "when it shrank");
+    });
+}
+
+#[test]
+fn where_there_is_no_room_for_a_guess_there_may_be_for_an_image() {
+    leaves_nothing(|world| {
+        world.set_shm_limit(Some(1000));
+        assert_eq!(
+            requests(world),
+            [
+                cmd::SHM_ALLOC,
+                cmd::LOAD_TA,
+                cmd::SHM_ALLOC,
+                cmd::LOAD_TA,
+                cmd::SHM_FREE
+            ]
+        );
+        world.set_shm_limit(Some(100));
+        world.install(MULTI, 0, 300);
+        assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
+    });
+}
+
+#[test]
+fn an_image_that_changes_between_two_answers_is_refused() {
+    leaves_nothing(|world| {
+        let larger = vec![0; LARGE + 10_000];
+        for image in [Vec::new(), vec![1], vec![0; 100_000], larger] {
+            world.install(MULTI, 0, LARGE);
+            world.on(Event::Command(cmd::SHM_FREE), move |world| {
+                world.install_image(MULTI, image);
+            });
             assert_ne!(world.open(MULTI, &[]).result, TeeResult::SUCCESS);
         }
     });

@@ -31,55 +31,45 @@ const KEPT: TeeUuid = TeeUuid::from_u128(0x44);
 const ECHO: TeeUuid = TeeUuid::from_u128(0x55);
 
 /// Copies its first parameter to its second.
-struct Echo;
+const ECHO_TA: PseudoTa = PseudoTa {
+    uuid: ECHO,
+    name: "echo",
+    serves_tas: true,
+    invoke,
+};
 
-impl PseudoTa for Echo {
-    fn uuid(&self) -> TeeUuid {
-        ECHO
-    }
-
-    fn name(&self) -> &'static str {
-        "echo"
-    }
-
-    fn invoke(
-        &self,
-        services: &dyn Services,
-        command: u32,
-        params: &mut dyn Params,
-    ) -> Result<(), TeeResult> {
-        match command {
-            0 => {
-                let (a, b) = params.value(0);
-                params.set_value(1, b, a);
-                Ok(())
-            }
-            1 => {
-                let len = params.memref_len(0);
-                params.set_memref_len(1, len);
-                if params.memref_len(1) < len {
-                    return Err(TeeResult::SHORT_BUFFER);
-                }
-                let mut data = vec![0; len as usize];
-                params.read(0, 0, &mut data)?;
-                params.write(1, 0, &data)
-            }
-            2 => {
-                let mut octets = [0; 16];
-                params.read(0, 0, &mut octets)?;
-                params.set_value(1, services.kill(TeeUuid::from_octets(octets)), 0);
-                Ok(())
-            }
-            3 => params.read(0, params.memref_len(0), &mut [0]),
-            4 => services.ree_time().map(drop),
-            _ => Err(TeeResult::NOT_SUPPORTED),
+fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+    match command {
+        0 => {
+            let (a, b) = params.value(0);
+            params.set_value(1, b, a);
+            Ok(())
         }
+        1 => {
+            let len = params.memref_len(0);
+            params.set_memref_len(1, len);
+            if params.memref_len(1) < len {
+                return Err(TeeResult::SHORT_BUFFER);
+            }
+            let mut data = vec![0; len as usize];
+            params.read(0, 0, &mut data)?;
+            params.write(1, 0, &data)
+        }
+        2 => {
+            let mut octets = [0; 16];
+            params.read(0, 0, &mut octets)?;
+            params.set_value(1, services.kill(TeeUuid::from_octets(octets)), 0);
+            Ok(())
+        }
+        3 => params.read(0, params.memref_len(0), &mut [0]),
+        4 => services.ree_time().map(drop),
+        _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 
 /// A world with all of the TAs.
 fn world() -> Arc<World> {
-    let world = World::new(&[&Echo]);
+    let world = World::new(&[ECHO_TA]);
     world.install(MULTI, 0, 300);
     world.install(SINGLE, flags::SINGLE_INSTANCE, 300);
     world.install(SHARED, flags::SINGLE_INSTANCE | flags::MULTI_SESSION, 300);

@@ -23,6 +23,10 @@ pub(super) const TESTS: &[Test] = &[
     ("fast calls answer exactly", fast_calls),
     ("capabilities are what Linux needs", capabilities),
     ("unknown functions are unknown", unknown_functions),
+    (
+        "asynchronous notifications are not offered",
+        no_notifications,
+    ),
     ("an unknown UUID is not found", unknown_uuid),
     ("unknown message commands are refused", unknown_commands),
     (
@@ -105,6 +109,28 @@ fn unknown_functions(bench: &Bench) -> Outcome {
     for function in [0xb200_1234, 0xb200_0011 + 0x100, 0x3200_1234, 0xbf00_ff02] {
         let regs = ask(bench, function, [0; 3]);
         equal(regs[0], ret::UNKNOWN_FUNCTION, &format!("{function:#x}"))?;
+    }
+    Ok(())
+}
+
+fn no_notifications(bench: &Bench) -> Outcome {
+    let offered = u64::from(bench.tee.capabilities().bits) & sec_cap::ASYNC_NOTIF;
+    equal(offered, 0, "capability")?;
+    for function in [
+        FunctionId::ENABLE_ASYNC_NOTIF,
+        FunctionId::GET_ASYNC_NOTIF_VALUE,
+    ] {
+        let regs = ask(bench, function.0, [0; 3]);
+        equal(regs[0], ret::UNKNOWN_FUNCTION, "the function's answer")?;
+    }
+    for command in [cmd::DO_BOTTOM_HALF, cmd::STOP_ASYNC_NOTIF] {
+        let header = MsgHeader {
+            cmd: command,
+            ..MsgHeader::default()
+        };
+        let mut call = RawCall::new(bench, header, &[])?;
+        let code = call.step_past_interrupts(bench.tee);
+        equal(code, ret::EBADCMD, "the message's answer")?;
     }
     Ok(())
 }

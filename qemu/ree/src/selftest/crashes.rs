@@ -29,6 +29,7 @@ macro_rules! crash_tests {
             ("writing to input memory", write_input),
             ("refusing and panicking when opened", on_open),
             ("an endless loop is ended from the other CPU", endless_loop),
+            ("an endless loop without interrupts is ended at once", loop_without_ticks),
             ("killing what is not loaded is refused", kill_nobody),
             ("killing an idle TA closes its sessions", kill_idle),
         ];
@@ -133,6 +134,51 @@ fn endless_loop(bench: &Bench) -> Outcome {
     if !second_cpu()? {
         return Ok(());
     }
+    let (job, code) = loop_elsewhere(bench)?;
+    let result = watch_and_kill(bench);
+    while jobs::collect(job).is_none() {
+        cpu::doze();
+    }
+    result?;
+    was_killed(&code)
+}
+
+/// As [`endless_loop`], but nothing interrupts the second CPU.
+fn loop_without_ticks(bench: &Bench) -> Outcome {
+    /// Long for a call, but a machine may be busy with other things.
+    const AT_ONCE_MICROS: u64 = 1_000_000;
+    if !second_cpu()? {
+        return Ok(());
+    }
+    let (job, code) = loop_elsewhere(bench)?;
+    // The other CPU's tick stops with its next one.
+    interrupts::set_hertz(0);
+    let looping = begins_to_loop(bench);
+    let before = interrupts::ticks(1);
+    let ended = client::kill(&bench.context, crash::UUID).map_err(|e| format!("{e}"));
+    let killed = cpu::micros();
+    let mut done = None;
+    while done.is_none() && cpu::micros() - killed < AT_ONCE_MICROS {
+        done = jobs::collect(job);
+    }
+    let ticks = interrupts::ticks(1) - before;
+    interrupts::set_hertz(interrupts::USUAL_HERTZ);
+    holds(done.is_some(), "the loop goes on")?;
+    let restart = jobs::start("tick", || {
+        interrupts::set_hertz(interrupts::USUAL_HERTZ);
+        0
+    });
+    while restart.is_some_and(|job| jobs::collect(job).is_none()) {
+        cpu::doze();
+    }
+    looping?;
+    equal(ended?, 1, "instances ended")?;
+    equal(ticks, 0, "ticks that may have ended the loop")?;
+    was_killed(&code)
+}
+
+/// Has the second CPU run a TA that loops: the job, and where it says what that came back with.
+fn loop_elsewhere(bench: &Bench) -> Result<(u32, Arc<AtomicU32>), String> {
     let context = bench.context;
     let code = Arc::new(AtomicU32::new(0));
     let there = code.clone();
@@ -149,13 +195,11 @@ fn endless_loop(bench: &Bench) -> Outcome {
             there.store(error.raw_code(), Ordering::Relaxed);
             1
         }
-    })
-    .ok_or("no second CPU")?;
-    let result = watch_and_kill(bench);
-    while jobs::collect(job).is_none() {
-        cpu::doze();
-    }
-    result?;
+    });
+    Ok((job.ok_or("no second CPU")?, code))
+}
+
+fn was_killed(code: &AtomicU32) -> Outcome {
     equal(
         tally_abi::TeeResult(code.load(Ordering::Relaxed)),
         tally_abi::TeeResult::TARGET_DEAD,
@@ -163,31 +207,32 @@ fn endless_loop(bench: &Bench) -> Outcome {
     )
 }
 
-fn watch_and_kill(bench: &Bench) -> Outcome {
-    let told = |e| format!("{e}");
+/// Waits until the TA loops, and then a while longer.
+fn begins_to_loop(bench: &Bench) -> Outcome {
     let start = cpu::micros();
-    let before = interrupts::ticks(0);
-    // Until it loops, and then a while longer.
     let mut looping = false;
-    while cpu::micros() - start < 10_000_000 {
-        let tas = client::ta_stats(&bench.context).map_err(told)?;
-        if tas
+    while !looping && cpu::micros() - start < 10_000_000 {
+        let tas = client::ta_stats(&bench.context).map_err(|e| format!("{e}"))?;
+        looping = tas
             .iter()
-            .any(|ta| ta.uuid == crash::UUID && ta.sess_num > 0)
-        {
-            looping = true;
-            break;
-        }
+            .any(|ta| ta.uuid == crash::UUID && ta.sess_num > 0);
         cpu::doze();
     }
     let again = cpu::micros();
     while cpu::micros() - again < 100_000 {
         cpu::doze();
     }
+    holds(looping, "the loop never began")
+}
+
+fn watch_and_kill(bench: &Bench) -> Outcome {
+    let told = |e| format!("{e}");
+    let before = interrupts::ticks(0);
+    let looping = begins_to_loop(bench);
     let ticks = interrupts::ticks(0) - before;
     let other = interrupts::ticks(1);
     let ended = client::kill(&bench.context, crash::UUID).map_err(told)?;
-    holds(looping, "the loop never began")?;
+    looping?;
     holds(ticks > 0 && other > 0, "no ticks while the TA looped")?;
     equal(ended, 1, "instances ended")
 }

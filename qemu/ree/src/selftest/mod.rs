@@ -5,6 +5,7 @@
 //! **Knows nothing of:** the secure world's insides.
 
 mod account;
+mod caller;
 mod calls;
 mod commands;
 mod crashes;
@@ -18,6 +19,7 @@ mod leaks;
 mod memory;
 mod moments;
 mod order;
+mod phrases;
 mod pools;
 mod races;
 mod raw;

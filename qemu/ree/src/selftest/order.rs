@@ -11,6 +11,7 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::audit::{EventRow, HeldRow, Stack, event, held};
 use tally_abi::pta::memleak::{LeakRecord, list_flag};
 use teec::{ErrorKind, Session};
+use teestat::client::inspect::{self, Subject};
 use teestat::client::{self, ClientError};
 
 use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
@@ -79,6 +80,11 @@ fn listed(bench: &Bench) -> Outcome {
     let row = &mappings[0];
     equal(row.bytes, 8192, "bytes, in whole pages")?;
     equal(row.who.session, session.id(), "session")?;
+    let regions = inspect::regions(&bench.context, &Subject::ta(drm::UUID));
+    holds(
+        told(regions)?.iter().any(|region| region.va == row.place),
+        "no region begins where the mapping does (both are hidden, or neither)",
+    )?;
     passes(bench, &row.stack, "map_buffer", "map_buffer")?;
     let channels = held_by_drm(bench, held::CHANNEL)?;
     equal(channels.len(), 1, "channels")?;

@@ -136,6 +136,11 @@ impl RawCall {
         }
     }
 
+    /// What it ended with.
+    pub(super) fn answer(&self) -> MsgHeader {
+        self.message().header()
+    }
+
     /// The resume information: thread.
     pub(super) fn thread(&self) -> u32 {
         self.regs[3]

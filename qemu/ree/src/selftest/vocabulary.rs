@@ -2,50 +2,66 @@
 //!
 //! **Invariant:** no word names memory of this world outside of the arena: a size is either small enough
 //! for the slack behind the arena, or larger than all of RAM.
-//! **Knows nothing of:** calls.
+//! **Knows nothing of:** calls; which words make sense together ([`super::phrases`]).
 
-use ta_uuids::{chain, glutton, hello, keepalive, stillborn};
-use tally_abi::msg::{PAGE_SIZE, attr};
-use tally_abi::pta::{control, device, inspect, stats};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ta_uuids::{chain, drm, glutton, hello, keepalive, stillborn};
+use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
+use tally_abi::pta::{audit, control, device, inspect, stats, watch};
 use tally_abi::smc::FunctionId;
 use tally_abi::{TeeUuid, virt};
 use teec::smc::Pages;
 
-/// Calls in flight at most, a page each.
-pub(super) const SLOTS: usize = 12;
+/// Calls that a caller has in flight at most, a page each.
+pub(super) const SLOTS: usize = 8;
+/// One more for a call that cleans up.
+pub(super) const SPARE_SLOT: usize = SLOTS;
+/// Pages of a caller.
+pub(super) const CALLER_PAGES: usize = SPARE_SLOT + 1;
+/// One on each CPU.
+const CALLERS: usize = 2;
 const LISTS: usize = 4;
 const BUFFERS: usize = 24;
 /// Largest image that is delivered.
 pub(super) const IMAGE_PAGES: usize = 24;
-/// As large as the largest small size.
-const SLACK: usize = 16;
+/// Larger than the largest small size.
+const SLACK: usize = 520;
+/// A size for which a page list needs a second page.
+const TWO_LISTS: u64 = (PAGE_LIST_ENTRIES as u64 + 2) * PAGE_SIZE as u64;
 
-const FIRST_LIST: usize = SLOTS;
+/// Page with the octets of all targets' UUIDs.
+const NAMES: usize = CALLERS * CALLER_PAGES;
+const FIRST_LIST: usize = NAMES + 1;
 const FIRST_BUFFER: usize = FIRST_LIST + LISTS;
 /// Page that an image is delivered to.
 pub(super) const FIRST_IMAGE: usize = FIRST_BUFFER + BUFFERS;
 const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
-const WORDS: usize = PAGE_SIZE / 8;
+pub(super) const WORDS: usize = PAGE_SIZE / 8;
 
 /// Who messages are for. None of them loops for ever.
-const TARGETS: [TeeUuid; 10] = [
+pub(super) const TARGETS: [TeeUuid; 13] = [
     hello::UUID,
     hello::UUID,
     keepalive::UUID,
     chain::UUID,
     glutton::UUID,
+    drm::UUID,
     stillborn::UUID,
     stats::UUID,
     device::UUID,
     control::UUID,
     inspect::UUID,
+    audit::UUID,
+    watch::UUID,
 ];
 /// User TAs among them, to be ended when a run is over.
-pub(super) const USER: [TeeUuid; 5] = [
+pub(super) const USER: [TeeUuid; 6] = [
     hello::UUID,
     keepalive::UUID,
     chain::UUID,
     glutton::UUID,
+    drm::UUID,
     stillborn::UUID,
 ];
 /// All that shared memory is ever registered under.
@@ -81,7 +97,7 @@ const ATTRIBUTES: [u64; 12] = [
     4,
     0x80,
 ];
-const SIZES: [u64; 14] = [
+const SIZES: [u64; 15] = [
     0,
     1,
     8,
@@ -92,6 +108,7 @@ const SIZES: [u64; 14] = [
     4096,
     5000,
     0xffff,
+    TWO_LISTS,
     1 << 28,
     1 << 32,
     1 << 63,
@@ -130,14 +147,92 @@ impl Random {
     }
 }
 
-/// Memory that both worlds write to.
+/// Sessions from which on more are closed than opened.
+const MANY_SESSIONS: usize = 48;
+/// Sessions that are known at a time.
+const SESSIONS: usize = 64;
+
+/// Memory that both worlds write to, and names for messages that are written there.
 pub(super) struct Arena {
     pub(super) pages: Pages,
+    /// Sessions that are open, as far as is known: id, and above it who it is with; 0 is none.
+    sessions: [AtomicU64; SESSIONS],
+    many_sessions: AtomicBool,
+}
+
+/// A session: its id, and who it is with, if it is one that is known.
+#[derive(Clone, Copy)]
+pub(super) struct Named {
+    pub(super) id: u32,
+    pub(super) uuid: Option<TeeUuid>,
 }
 
 impl Arena {
     pub(super) fn new() -> Option<Self> {
-        Pages::allocate(PAGES).map(|pages| Self { pages })
+        let pages = Pages::allocate(PAGES)?;
+        for (index, uuid) in TARGETS.iter().enumerate() {
+            let at = NAMES * PAGE_SIZE + index * size_of::<TeeUuid>();
+            pages.write(at, &uuid.to_octets());
+        }
+        Some(Self {
+            pages,
+            sessions: [const { AtomicU64::new(0) }; SESSIONS],
+            many_sessions: AtomicBool::new(false),
+        })
+    }
+
+    /// Address of the octets of a target's UUID, or of the nil UUID.
+    pub(super) fn name(&self, random: &mut Random) -> u64 {
+        let index = random.below(TARGETS.len() + 1);
+        self.page(NAMES) + (index * size_of::<TeeUuid>()) as u64
+    }
+
+    /// Makes all page lists good ones, each linked to the next.
+    pub(super) fn write_lists(&self, random: &mut Random) {
+        for list in 0..LISTS {
+            let at = (FIRST_LIST + list) * WORDS;
+            for entry in 0..PAGE_LIST_ENTRIES {
+                self.pages.set(at + entry, self.buffer(random));
+            }
+            let next = self.page(FIRST_LIST + (list + 1) % LISTS);
+            self.pages.set(at + PAGE_LIST_ENTRIES, next);
+        }
+    }
+
+    /// Knows these sessions only.
+    pub(super) fn know_sessions(&self, open: &[(u32, TeeUuid)]) {
+        let many = open.len() > MANY_SESSIONS;
+        self.many_sessions.store(many, Ordering::Relaxed);
+        for (index, known) in self.sessions.iter().enumerate() {
+            let word = open.get(index).map_or(0, |(id, uuid)| {
+                let target = TARGETS.iter().position(|target| target == uuid);
+                u64::from(*id) | (target.unwrap_or(TARGETS.len()) as u64) << 32
+            });
+            known.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether more should be closed than opened.
+    pub(super) fn has_many_sessions(&self) -> bool {
+        self.many_sessions.load(Ordering::Relaxed)
+    }
+
+    /// A session: mostly one that is open.
+    pub(super) fn session(&self, random: &mut Random) -> Named {
+        /// Numbers that no session has for a long time, so that none is hit which is to stay.
+        const NOBODY: u32 = 1 << 31;
+        let known = self.sessions[random.below(SESSIONS)].load(Ordering::Relaxed);
+        if known == 0 || random.once_in(8) {
+            Named {
+                id: random.next() as u32 | NOBODY,
+                uuid: None,
+            }
+        } else {
+            Named {
+                id: known as u32,
+                uuid: TARGETS.get((known >> 32) as usize).copied(),
+            }
+        }
     }
 
     /// Physical address of a page: this world has its RAM where it is.
@@ -162,11 +257,11 @@ impl Arena {
         }
     }
 
-    fn buffer(&self, random: &mut Random) -> u64 {
+    pub(super) fn buffer(&self, random: &mut Random) -> u64 {
         self.page(FIRST_BUFFER + random.below(BUFFERS))
     }
 
-    fn list(&self, random: &mut Random) -> u64 {
+    pub(super) fn list(&self, random: &mut Random) -> u64 {
         self.page(FIRST_LIST + random.below(LISTS))
     }
 
@@ -185,7 +280,7 @@ impl Arena {
                 },
             ),
             // Session and operation.
-            1 => pair(random.next() % 0x400, small),
+            1 => pair(u64::from(self.session(random).id), small),
             2 => random.next(),
             // Origin, number of parameters.
             3 => pair(
@@ -207,6 +302,10 @@ impl Arena {
         }
     }
 
+    pub(super) fn size(random: &mut Random) -> u64 {
+        random.pick(&SIZES, 0)
+    }
+
     fn attribute(&self, random: &mut Random) -> u64 {
         let flags = match random.below(8) {
             0 => attr::META,
@@ -224,25 +323,28 @@ impl Arena {
     pub(super) fn disturb(&self, random: &mut Random) {
         if random.once_in(3) {
             let page = FIRST_LIST + random.below(LISTS);
-            let word = random.below(WORDS);
-            let entry = match random.below(8) {
-                0 => self.address(random),
-                1 => self.list(random),
-                _ => self.buffer(random),
+            let (word, entry) = if random.once_in(8) {
+                // The link, to a list or somewhere.
+                let link = if random.once_in(4) {
+                    self.address(random)
+                } else {
+                    self.list(random)
+                };
+                (PAGE_LIST_ENTRIES, link)
+            } else if random.once_in(16) {
+                (random.below(PAGE_LIST_ENTRIES), self.address(random))
+            } else {
+                (random.below(PAGE_LIST_ENTRIES), self.buffer(random))
             };
             self.pages.set(page * WORDS + word, entry);
         } else {
             // Message and RPC argument.
             let word = random.below(60);
             let value = self.message_word(random, word);
-            self.pages.set(random.below(SLOTS) * WORDS + word, value);
+            self.pages
+                .set(random.below(CALLERS * CALLER_PAGES) * WORDS + word, value);
         }
     }
-}
-
-/// Who a session is opened with.
-pub(super) fn target(random: &mut Random) -> TeeUuid {
-    random.pick(&TARGETS, hello::UUID)
 }
 
 /// A function id of the trusted OS's ranges.

@@ -41,7 +41,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 20] = [
+static COMMANDS: [Command; 21] = [
     command(
         "teestat",
         "COMMAND",
@@ -114,6 +114,7 @@ static COMMANDS: [Command; 20] = [
         Ok(STATUS_OK)
     }),
     command("poweroff", "[STATUS]", "switch the machine off", power_off),
+    command("exit", "[STATUS]", "the same as `poweroff`", power_off),
     command("help", "[COMMAND]", "this list, or one command", help),
 ];
 

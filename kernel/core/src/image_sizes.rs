@@ -1,0 +1,95 @@
+//! How much memory to ask for before a TA's image is asked for.
+//!
+//! An image comes by three requests (memory, the image, memory back) if there is room for it, and by six if
+//! not. Asking for the size first would make four of them, always. Too much room is not for nothing either:
+//! Linux takes and zeroes every page of it.
+//!
+//! **Invariant:** what is remembered is the size of an image that was loaded; a full table forgets the
+//! oldest.
+//! **Knows nothing of:** how images come.
+
+use crate::addr::PAGE_SIZE;
+use tally_abi::TeeUuid;
+
+/// Room for an image of which nothing is known, in bytes. TAs in Rust or C without large tables are of 50 to
+/// 110 KiB with their signatures; the pages that are too many then cost less than a request to a supplicant.
+const UNKNOWN: u64 = 128 << 10;
+
+/// Images remembered.
+const REMEMBERED: usize = 32;
+
+/// Sizes of images that were loaded.
+#[derive(Debug)]
+pub struct ImageSizes {
+    sizes: [(TeeUuid, u64); REMEMBERED],
+    /// The oldest.
+    next: usize,
+}
+
+impl ImageSizes {
+    /// None is known.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            sizes: [(TeeUuid::nil(), 0); REMEMBERED],
+            next: 0,
+        }
+    }
+
+    /// Bytes to ask for before the image of `uuid` is asked for.
+    #[must_use]
+    pub fn room_for(&self, uuid: TeeUuid) -> u64 {
+        self.sizes
+            .iter()
+            .find(|(known, len)| *known == uuid && *len != 0)
+            .map_or(UNKNOWN, |(_, len)| len.next_multiple_of(PAGE_SIZE as u64))
+    }
+
+    /// The image of `uuid` had `len` bytes.
+    pub fn remember(&mut self, uuid: TeeUuid, len: u64) {
+        let known = self.sizes.iter().position(|(known, _)| *known == uuid);
+        let at = known.unwrap_or(self.next);
+        if known.is_none() {
+            self.next = (at + 1) % REMEMBERED;
+        }
+        self.sizes[at] = (uuid, len);
+    }
+}
+
+impl Default for ImageSizes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ImageSizes, REMEMBERED, UNKNOWN};
+    use tally_abi::TeeUuid;
+
+    #[test]
+    fn room_is_in_pages_and_the_last_size_counts() {
+        let mut sizes = ImageSizes::new();
+        let uuid = TeeUuid::from_u128(7);
+        assert_eq!(sizes.room_for(uuid), UNKNOWN);
+        sizes.remember(uuid, 5000);
+        assert_eq!(sizes.room_for(uuid), 8192);
+        sizes.remember(uuid, 4096);
+        assert_eq!(sizes.room_for(uuid), 4096);
+        assert_eq!(sizes.room_for(TeeUuid::nil()), UNKNOWN);
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_oldest() {
+        let mut sizes = ImageSizes::new();
+        for n in 0..=REMEMBERED as u128 {
+            sizes.remember(TeeUuid::from_u128(n + 1), 1);
+        }
+        assert_eq!(sizes.room_for(TeeUuid::from_u128(1)), UNKNOWN);
+        assert_eq!(sizes.room_for(TeeUuid::from_u128(2)), 4096);
+        assert_eq!(
+            sizes.room_for(TeeUuid::from_u128(REMEMBERED as u128 + 1)),
+            4096
+        );
+    }
+}
