@@ -6,10 +6,12 @@
 //! **Knows nothing of:** who calls whom.
 
 use crate::addr::{PhysAddr, UserVa};
+use crate::fallible::try_push;
 use crate::instance::InstanceRef;
-use crate::large::take_in_list;
+use crate::large::{is_large, take_in_list};
 use crate::machine::{NormalMemory, ThreadControl};
 use crate::shm::{Shm, ShmRef, ShmTable};
+use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::ta::{NUM_PARAMS, param_type};
@@ -84,13 +86,13 @@ pub const fn is_memref(kind: u32) -> bool {
     kind >= param_type::MEMREF_INPUT && kind <= param_type::MEMREF_INOUT
 }
 
-/// Memory that parameters of a message lend for one call; none for those that lend none, or a null
-/// reference. Taken in before anything is locked, since reading a page list takes a while.
+/// Much memory that parameters of a message lend for one call, by the parameters' numbers. Taken in before
+/// anything is locked, since reading a long page list takes a while; little memory is taken in with the rest.
 #[derive(Debug, Default)]
-pub struct Lent([Option<Shm>; NUM_PARAMS]);
+pub struct Lent(Vec<(usize, Shm)>);
 
 impl Lent {
-    /// Takes in the memory of these parameters, of which those beyond the fourth are left out.
+    /// Takes in what these parameters lend by long page lists.
     ///
     /// # Errors
     /// `BAD_PARAMETERS` for memory that is not the normal world's; `OUT_OF_MEMORY`.
@@ -99,19 +101,26 @@ impl Lent {
         params: &[MsgParam],
     ) -> Result<Self, TeeResult> {
         let mut lent = Self::default();
-        for (slot, param) in lent.0.iter_mut().zip(params) {
-            let kind = param.attr & attr::TYPE_MASK;
-            let pa = PhysAddr(param.a);
-            if (attr::TMEM_INPUT..=attr::TMEM_INOUT).contains(&kind) && pa.0 != 0 {
-                *slot = Some(if param.attr & attr::NONCONTIG != 0 {
-                    take_in_list(machine, pa, param.b, None)?
-                } else {
-                    Shm::contiguous(machine, pa, param.b, None)?
-                });
+        for (index, param) in params.iter().enumerate() {
+            if is_large(param.b) && param.attr & attr::NONCONTIG != 0 && lends(param) {
+                let shm = take_in_list(machine, PhysAddr(param.a), param.b, None)?;
+                try_push(&mut lent.0, (index, shm))?;
             }
         }
         Ok(lent)
     }
+
+    /// What parameter `index` lends, if it was taken in.
+    fn take(&mut self, index: usize) -> Option<Shm> {
+        let at = self.0.iter().position(|(number, _)| *number == index)?;
+        Some(self.0.swap_remove(at).1)
+    }
+}
+
+/// Whether a parameter lends memory for one call.
+const fn lends(param: &MsgParam) -> bool {
+    let kind = param.attr & attr::TYPE_MASK;
+    kind >= attr::TMEM_INPUT && kind <= attr::TMEM_INOUT && param.a != 0
 }
 
 impl Args {
@@ -128,6 +137,7 @@ impl Args {
     /// world's; `OUT_OF_MEMORY`. Nothing stays in use then.
     pub fn from_message(
         shm: &mut ShmTable,
+        memory: &impl NormalMemory,
         mut lent: Lent,
         params: &[MsgParam],
     ) -> Result<Self, TeeResult> {
@@ -137,7 +147,7 @@ impl Args {
         let mut args = Self::default();
         let mut kinds = [param_type::NONE; NUM_PARAMS];
         for (index, param) in params.iter().enumerate() {
-            match parse(shm, lent.0[index].take(), param) {
+            match parse(shm, memory, lent.take(index), param) {
                 Ok((kind, item)) => {
                     kinds[index] = kind;
                     args.items[index] = item;
@@ -188,7 +198,12 @@ impl Args {
     }
 }
 
-fn parse(shm: &mut ShmTable, lent: Option<Shm>, param: &MsgParam) -> Result<(u32, Arg), TeeResult> {
+fn parse(
+    shm: &mut ShmTable,
+    memory: &impl NormalMemory,
+    lent: Option<Shm>,
+    param: &MsgParam,
+) -> Result<(u32, Arg), TeeResult> {
     const KNOWN: u64 = attr::TYPE_MASK | attr::NONCONTIG;
     let kind = param.attr & attr::TYPE_MASK;
     if param.attr & !KNOWN != 0 {
@@ -227,7 +242,8 @@ fn parse(shm: &mut ShmTable, lent: Option<Shm>, param: &MsgParam) -> Result<(u32
         attr::TMEM_INPUT..=attr::TMEM_INOUT => {
             // Same order of in, out and both as registered memory.
             let kind = kind - attr::TMEM_INPUT + attr::RMEM_INPUT;
-            let Some(lent) = lent else {
+            let pa = PhysAddr(param.a);
+            if pa.0 == 0 {
                 // As OP-TEE has it, whatever size comes with it.
                 let arg = Arg::Memref {
                     memory: ArgMemory::Null,
@@ -235,6 +251,13 @@ fn parse(shm: &mut ShmTable, lent: Option<Shm>, param: &MsgParam) -> Result<(u32
                     size: 0,
                 };
                 return Ok((kind as u32, arg));
+            }
+            let lent = match lent {
+                Some(large) => large,
+                None if param.attr & attr::NONCONTIG != 0 => {
+                    Shm::from_page_list(memory, pa, param.b, None)?
+                }
+                None => Shm::contiguous(memory, pa, param.b, None)?,
             };
             Ok(memref(kind, ArgMemory::Shm(shm.lend(lent)?, 0)))
         }

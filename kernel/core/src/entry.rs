@@ -342,7 +342,7 @@ impl<M: Machine> Call<'_, M> {
         let machine = &self.kernel.machine;
         self.kernel.as_owner(OwnerId::CALL, || {
             let lent = Lent::take_in(machine, params)?;
-            Args::from_message(&mut self.kernel.state().guest.shm, lent, params)
+            Args::from_message(&mut self.kernel.state().guest.shm, machine, lent, params)
         })
     }
 

@@ -20,6 +20,12 @@ const STEP_PAGES: u64 = 512;
 /// Bytes of a step.
 const STEP_BYTES: u64 = STEP_PAGES * PAGE_SIZE as u64;
 
+/// Whether so many bytes are too many for one step.
+#[must_use]
+pub const fn is_large(bytes: u64) -> bool {
+    bytes > STEP_BYTES
+}
+
 /// Takes in the pages of a list at `list`, with interrupts let through if there are many.
 ///
 /// # Errors
@@ -31,7 +37,7 @@ pub fn take_in_list(
     cookie: Option<u64>,
 ) -> Result<Shm, ShmError> {
     let take_in = || Shm::from_page_list(machine, list, size, cookie);
-    if size > STEP_BYTES {
+    if is_large(size) {
         machine.interruptible(take_in)
     } else {
         take_in()
@@ -55,7 +61,7 @@ impl<M: Machine> Call<'_, M> {
                 given,
                 ..
             } = item
-                && *given > STEP_BYTES
+                && is_large(*given)
             {
                 let prot = if is_output(args.kind(index)) {
                     Prot::READ_WRITE

@@ -161,8 +161,8 @@ fn message(data: &[u8]) {
         }
     }
     let before = table.len();
-    if let Ok(args) =
-        Lent::take_in(&memory, params).and_then(|lent| Args::from_message(&mut table, lent, params))
+    if let Ok(args) = Lent::take_in(&memory, params)
+        .and_then(|lent| Args::from_message(&mut table, &memory, lent, params))
     {
         for (index, param) in params.iter().enumerate() {
             let mut param = *param;
