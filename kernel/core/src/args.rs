@@ -124,6 +124,19 @@ const fn lends(param: &MsgParam) -> bool {
 }
 
 impl Args {
+    /// Whether one is a reference to more shared memory than is mapped at one go.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        self.items.iter().any(|item| match item {
+            Arg::Memref {
+                memory: ArgMemory::Shm(..),
+                given,
+                ..
+            } => is_large(*given),
+            Arg::Memref { .. } | Arg::Value { .. } | Arg::None => false,
+        })
+    }
+
     /// Type of parameter `index`.
     #[must_use]
     pub const fn kind(&self, index: usize) -> u32 {

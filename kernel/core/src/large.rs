@@ -49,6 +49,7 @@ impl<M: Machine> Call<'_, M> {
     ///
     /// # Errors
     /// `TARGET_DEAD` when the instance ended, `OUT_OF_MEMORY` and the like when there is no room.
+    #[cold]
     pub(crate) fn map_large(
         &self,
         instance: InstanceRef,

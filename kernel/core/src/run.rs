@@ -61,7 +61,9 @@ impl<M: Machine> Call<'_, M> {
     ) -> Result<TeeResult, TeeResult> {
         let kernel = self.kernel;
         let mut mapped = Mapped::default();
-        self.map_large(instance, args, &mut mapped)?;
+        if args.has_large() {
+            self.map_large(instance, args, &mut mapped)?;
+        }
         let entered = {
             let mut state = kernel.state();
             let owner = match state.guest.instances.at(instance) {
