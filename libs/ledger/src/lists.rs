@@ -8,9 +8,9 @@
 
 use core::mem::size_of;
 
+use crate::chunks::{self, GRANULE};
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BACK, BLOCK, DETAIL, INSIDE, LARGE, LENGTH, SLAB, SlabHead};
-use crate::first_fit::{self, GRANULE};
 use crate::guard::run_units;
 use crate::layout::{Kept, Strategy, first_kept_place, kept_places};
 use crate::slabs::{block_offset, head_word, record_word};
@@ -112,7 +112,7 @@ impl<R: Reader> View<R> {
         };
         match self.strategy() {
             Strategy::Segregated => self.block_at_unit(offset),
-            Strategy::FirstFit => self.block_before(offset),
+            Strategy::FirstFit | Strategy::BestFit => self.block_before(offset),
         }
     }
 
@@ -169,7 +169,7 @@ impl<R: Reader> View<R> {
         Ok(None)
     }
 
-    /// As [`View::block_at`] for first fit: looks back for where a block begins, as far as need be.
+    /// As [`View::block_at`] without units: looks back for where a block begins, as far as need be.
     fn block_before(&self, offset: usize) -> Result<Option<Block>, Inconsistent> {
         let bit = offset / GRANULE;
         let mut index = bit / 64;
@@ -185,7 +185,7 @@ impl<R: Reader> View<R> {
         let head = (self.geometry().body_offset + start).checked_sub(16);
         let [record, size] = self.words(head.ok_or(Inconsistent)?)?;
         let pool = (self.body_bytes(), self.guard());
-        let chunk = first_fit::Chunk::parse(start, record, size, pool);
+        let chunk = chunks::Chunk::parse(start, record, size, pool);
         let chunk = chunk.ok_or(Inconsistent)?;
         let block = self.block_of(start, chunk.size, chunk.usable, record);
         Ok((offset < start + chunk.usable).then_some(block))
