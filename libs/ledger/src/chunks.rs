@@ -35,13 +35,13 @@ pub(crate) enum Chunks {
 }
 
 impl Chunks {
-    /// All of the body free.
-    pub(crate) fn create(window: &mut Window, strategy: Strategy) -> Self {
-        match strategy {
+    /// All of the body free; `None` if the strategy is not built in.
+    pub(crate) fn create(window: &mut Window, strategy: Strategy) -> Option<Self> {
+        Some(match strategy {
             Strategy::Segregated => Self::Units,
             Strategy::FirstFit => Self::FirstFit(first_fit::create(window)),
-            Strategy::BestFit => Self::BestFit(Tree::create(window)),
-        }
+            Strategy::BestFit => Self::BestFit(Tree::create(window)?),
+        })
     }
 
     pub(crate) fn are_units(&self) -> bool {

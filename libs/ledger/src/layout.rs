@@ -80,7 +80,7 @@ pub enum Strategy {
     /// 16-byte record stands before each block; block starts are kept in a bitmap apart.
     FirstFit,
     /// Best fit: the smallest free chunk that is large enough, from a tree by size in the free chunks. Time is
-    /// bounded by the bits of a size. Records and bitmap as of first fit.
+    /// bounded by the bits of a size. Records and bitmap as of first fit. Built in by the feature `best-fit`.
     BestFit,
 }
 
@@ -141,6 +141,8 @@ pub enum CreateError {
     TooLarge,
     /// No owners, or more frames than [`MAX_DEPTH`].
     BadConfig,
+    /// The strategy is not built in ([`Strategy::BestFit`] without the feature `best-fit`).
+    NotBuilt,
 }
 
 /// A block that waits for the next allocation of its class: free, but not in its slab's free mask nor in

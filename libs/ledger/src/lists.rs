@@ -312,7 +312,7 @@ impl<R: Reader> View<R> {
                 return Some(n as u64);
             };
             let waits = match run_of_class(class) {
-                0 => self.slot_waits(class, offset, entry).unwrap_or(false),
+                0 => self.slot_waits(class, word, entry).unwrap_or(false),
                 len => entry == entry::kept(len),
             };
             if !waits {
@@ -322,8 +322,9 @@ impl<R: Reader> View<R> {
         Some(stack.len() as u64)
     }
 
-    /// Whether the block of a slab at `offset` is neither somebody's nor in the slab's free mask.
-    fn slot_waits(&self, class: usize, offset: usize, part: u32) -> Option<bool> {
+    /// Whether the block of a slab that `word` of a stack names is neither somebody's nor in the slab's free mask.
+    fn slot_waits(&self, class: usize, word: u64, part: u32) -> Option<bool> {
+        let offset = (word & 0xffff_ffff) as usize;
         if entry::kind(part) != SLAB || entry::class(part) != class {
             return Some(false);
         }
@@ -335,6 +336,9 @@ impl<R: Reader> View<R> {
         let [head] = self.words(head).ok()?;
         let in_mask = SlabHead::of(head).free_mask << index.min(31) >> 31 != 0;
         let at = record_word(unit as u32, index as u32) * 8;
+        if at as u64 != word >> 32 || block_offset(params, unit as u32, index as u32) != offset {
+            return Some(false); // Was a block of another slab that lay here.
+        }
         let [record] = self.words(self.geometry().body_offset + at).ok()?;
         Some(!in_mask && !entry::is_live(record))
     }

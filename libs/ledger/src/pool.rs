@@ -100,7 +100,7 @@ impl Pool {
     /// [`crate::metadata_bytes`] of them are taken by tables.
     ///
     /// # Errors
-    /// See [`CreateError`]. Nothing is written then.
+    /// See [`CreateError`]. Nothing is written then, but for a strategy that is not built in.
     ///
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's while the pool lives,
@@ -114,7 +114,7 @@ impl Pool {
     ) -> Result<Self, CreateError> {
         // SAFETY: our contract is the same.
         let mut window = unsafe { Window::new(base, reserved, committed, cfg)? };
-        let chunks = Chunks::create(&mut window, cfg.strategy);
+        let chunks = Chunks::create(&mut window, cfg.strategy).ok_or(CreateError::NotBuilt)?;
         if chunks.are_units() {
             window.insert_run(0, window.units());
         }

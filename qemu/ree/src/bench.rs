@@ -174,7 +174,6 @@ fn heap_pairs(context: &Context<'_>) -> Result<(), String> {
     let strategies = [
         ("default", heap::strategy::DEFAULT),
         ("first_fit", heap::strategy::FIRST_FIT),
-        ("best_fit", heap::strategy::BEST_FIT),
         ("untracked", heap::strategy::UNTRACKED),
         ("depth_1", heap::strategy::DEPTH_1),
         ("depth_4", heap::strategy::DEPTH_4),

@@ -99,10 +99,7 @@ pub(crate) fn run(blocks: u32, pairs: u32, which: u32) -> Result<()> {
     }
     match which {
         strategy::DEFAULT => measure_with(&mut OwnHeap, blocks, pairs),
-        strategy::FIRST_FIT => {
-            in_memory(|memory| chunks(Strategy::FirstFit, memory, blocks, pairs))
-        }
-        strategy::BEST_FIT => in_memory(|memory| chunks(Strategy::BestFit, memory, blocks, pairs)),
+        strategy::FIRST_FIT => in_memory(|memory| first_fit(memory, blocks, pairs)),
         strategy::UNTRACKED => in_memory(|memory| tracked::<0, false>(memory, blocks, pairs)),
         strategy::DEPTH_1 => in_memory(|memory| tracked::<1, true>(memory, blocks, pairs)),
         strategy::DEPTH_4 => in_memory(|memory| tracked::<4, true>(memory, blocks, pairs)),
@@ -123,9 +120,9 @@ fn in_memory(measure: impl FnOnce(NonNull<u8>) -> Result<()>) -> Result<()> {
     measured
 }
 
-fn chunks(strategy: Strategy, base: NonNull<u8>, blocks: u32, pairs: u32) -> Result<()> {
+fn first_fit(base: NonNull<u8>, blocks: u32, pairs: u32) -> Result<()> {
     let config = Config {
-        strategy,
+        strategy: Strategy::FirstFit,
         ..own_heap::CONFIG
     };
     // SAFETY: the memory is zeroed, ours, and outlives the pool.

@@ -145,8 +145,6 @@ pub mod heap {
         pub const DEPTH_4: u32 = 4;
         /// As the heap, with call sites of eight frames.
         pub const DEPTH_8: u32 = 5;
-        /// A pool of the best-fit strategy.
-        pub const BEST_FIT: u32 = 6;
     }
 }
 
