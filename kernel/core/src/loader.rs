@@ -42,8 +42,6 @@ struct Image {
 enum FetchError {
     /// It has this many bytes, which is more than there was room for.
     TooLarge(u64),
-    /// The normal world has no memory to put it into.
-    NoRoom,
     /// What the supplicant says, or what is said of its answer.
     Refused(TeeResult),
 }
@@ -101,14 +99,11 @@ impl<M: Machine> Call<'_, M> {
         let guess = kernel.state().guest.image_sizes.room_for(uuid);
         let size = match self.fetch_into(uuid, guess, owner) {
             Err(FetchError::TooLarge(size)) => size,
-            // There may still be as much as it takes.
-            Err(FetchError::NoRoom) => plausible(self.rpc.ta_size(&kernel.machine, uuid)?)?,
             Err(FetchError::Refused(err)) => return Err(err),
             Ok(image) => return Ok(image),
         };
         self.fetch_into(uuid, size, owner).map_err(|err| match err {
             FetchError::TooLarge(_) => TeeResult::SHORT_BUFFER,
-            FetchError::NoRoom => TeeResult::OUT_OF_MEMORY,
             FetchError::Refused(err) => err,
         })
     }
@@ -121,11 +116,10 @@ impl<M: Machine> Call<'_, M> {
         owner: OwnerId,
     ) -> Result<Image, FetchError> {
         let machine = &self.kernel.machine;
-        let shm = match self.rpc.shm_alloc(machine, room) {
-            Ok(shm) => shm,
-            Err(TeeResult::OUT_OF_MEMORY) => return Err(FetchError::NoRoom),
-            Err(err) => return Err(FetchError::Refused(err)),
-        };
+        // Linux says that there is no memory, too, when its supplicant ends meanwhile: asking for anything
+        // else would wait for the next one.
+        let shm = self.rpc.shm_alloc(machine, room);
+        let shm = shm.map_err(FetchError::Refused)?;
         let size = self.rpc.load_ta(machine, uuid, &shm).and_then(plausible);
         let image = match size {
             Ok(size) if size > shm.shm.size() => Err(FetchError::TooLarge(size)),

@@ -10,14 +10,16 @@ use crate::qemu::{Ending, Output, Run};
 use crate::report::{self, programs};
 use crate::{paths, setup};
 use anyhow::{Context as _, Result, ensure};
+use std::path::Path;
 use std::time::Duration;
-use tally_abi::TeeUuid;
 use tally_abi::snapshot::section;
+use tally_abi::{TeeUuid, virt};
 use tally_report::account::Account;
 use tally_report::growth::{self, Change};
 use tally_report::names::Names;
 
 const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
+const METRICS_TEST: &str = "qemu: a machine's own OpenMetrics, read and added up";
 const LEAK_FUNCTION: &str = ta_uuids::heap::LEAK_FUNCTION;
 
 /// Name, script, status that it must have.
@@ -42,7 +44,8 @@ const CYCLES: u64 = 10;
 
 /// Runs them.
 pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
-    let names = [REPORT_TEST].into_iter().chain(CHECKS.iter().map(|c| c.0));
+    let own = [REPORT_TEST, METRICS_TEST];
+    let names = own.into_iter().chain(CHECKS.iter().map(|c| c.0));
     if !names.into_iter().any(|name| report.wants(name)) {
         return;
     }
@@ -53,11 +56,52 @@ pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
     report.check(REPORT_TEST, || {
         snapshots(images, &programs, silence).map_err(|err| format!("{err:#}"))
     });
+    if report.wants(METRICS_TEST) {
+        match pages::python() {
+            Ok(python) => report.check(METRICS_TEST, || {
+                metrics(images, &python, silence).map_err(|err| format!("{err:#}"))
+            }),
+            Err(err) => report.skip(METRICS_TEST, &pages::one_line(&err)),
+        }
+    }
     for (name, script, status) in CHECKS {
         report.check(name, || {
             gate(images, &programs, script, *status).map_err(|err| format!("{err:#}"))
         });
     }
+}
+
+fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
+    let outcome = Run {
+        images,
+        label: "metrics",
+        command: Some("open heap; invoke 1 alloc 3000; teestat metrics --label device=here"),
+        output: Output::Captured,
+        secure_console: false,
+        silence,
+        results: None,
+        cpus: 2,
+        extra: Vec::new(),
+    }
+    .start()?;
+    ensure!(
+        outcome.ending == Ending::Exit(0),
+        "the guest ended with {:?}",
+        outcome.ending
+    );
+    let text = outcome.normal.replace('\r', "");
+    let begin = text.find("# TYPE ").context("there are no metrics")?;
+    let figures = pages::live_metrics(python, &text[begin..])?;
+    let secure_ram = virt::SECURE_RAM_END - virt::SECURE_RAM_BASE;
+    ensure!(figures["uses"] == secure_ram, "uses: {}", figures["uses"]);
+    let block = "place=\"tas/heap/src/ta.rs:";
+    let held = text.lines().any(|line| {
+        line.starts_with("tally_site_live_bytes{device=\"here\",pool=\"heap\"")
+            && line.contains(block)
+            && line.ends_with("} 3000")
+    });
+    ensure!(held, "no site in heap holds 3000 bytes:\n{text}");
+    Ok(())
 }
 
 fn gate(images: &Images, names: &dyn Names, script: &str, status: u8) -> Result<()> {

@@ -7,6 +7,7 @@ use super::Report;
 use crate::{browser, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tally_report::account::Account;
@@ -51,7 +52,7 @@ fn said(result: Result<()>) -> Result<(), String> {
     result.map_err(|err| format!("{err:#}"))
 }
 
-fn one_line(err: &anyhow::Error) -> String {
+pub(super) fn one_line(err: &anyhow::Error) -> String {
     format!("{err:#}").replace('\n', " ")
 }
 
@@ -129,7 +130,7 @@ fn expected(accounts: &[Account]) -> Vec<(&'static str, Value)> {
 }
 
 /// Where `prometheus_client` lies, installed if need be.
-fn python() -> Result<PathBuf> {
+pub(super) fn python() -> Result<PathBuf> {
     let modules = paths::out().join("python");
     let works = |modules: &Path| {
         let mut python = Command::new("python3");
@@ -169,18 +170,41 @@ print(json.dumps({
 }))
 ";
 
+/// What `prometheus_client` finds in a text, which goes into the file `name`.
+fn read_metrics(modules: &Path, name: &str, text: &str) -> Result<Value> {
+    let path = dir()?.join(name);
+    std::fs::write(&path, text)?;
+    let mut python = Command::new("python3");
+    python.args(["-c", METRICS_READER]).arg(&path);
+    let (ok, text) = tool::captured(python.env("PYTHONPATH", modules))?;
+    ensure!(ok, "{text}");
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Checks what a machine says of itself by `teestat metrics`: it is read, it adds up, and its families
+/// are those of a report, but for what is a snapshot's alone or the machine's.
+pub(super) fn live_metrics(python: &Path, text: &str) -> Result<Value> {
+    let figures = read_metrics(python, "live.txt", text)?;
+    let families = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let own = ["tally_snapshot", "tally_threads", "tally_calls"];
+        lines
+            .filter(|line| !own.iter().any(|prefix| line.starts_with(prefix)))
+            .map(str::to_owned)
+            .collect()
+    };
+    let account = Account::new(sample::machine(1), "", &NoNames);
+    let reported = families(&openmetrics::figures(&account));
+    let live = families(text);
+    let differ: Vec<_> = reported.symmetric_difference(&live).collect();
+    ensure!(differ.is_empty(), "in one of them only: {differ:?}");
+    Ok(figures)
+}
+
 fn metrics(accounts: &[Account], modules: &Path) -> Result<()> {
     let (first, last) = (&accounts[0], &accounts[accounts.len() - 1]);
     let snapshot = &last.snapshot;
-    let read = |name: &str, text: &str| -> Result<Value> {
-        let path = dir()?.join(name);
-        std::fs::write(&path, text)?;
-        let mut python = Command::new("python3");
-        python.args(["-c", METRICS_READER]).arg(&path);
-        let (ok, text) = tool::captured(python.env("PYTHONPATH", modules))?;
-        ensure!(ok, "{text}");
-        Ok(serde_json::from_str(&text)?)
-    };
+    let read = |name: &str, text: &str| read_metrics(modules, name, text);
     let figures = read("figures.txt", &openmetrics::figures(last))?;
     let live: u64 = snapshot.sites.iter().map(|site| site.live_bytes).sum();
     let allocations: u64 = snapshot.pools.iter().map(|pool| pool.num_get).sum();

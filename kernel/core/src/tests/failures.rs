@@ -147,22 +147,13 @@ fn a_ta_comes_by_three_requests() {
 }
 
 #[test]
-fn where_there_is_no_room_for_a_guess_there_may_be_for_an_image() {
+fn a_normal_world_without_memory_is_asked_once() {
+    // Bug: the size was asked for next, of a supplicant that had ended, which Linux tells in the same words.
     leaves_nothing(|world| {
         world.set_shm_limit(Some(1000));
-        assert_eq!(
-            requests(world),
-            [
-                cmd::SHM_ALLOC,
-                cmd::LOAD_TA,
-                cmd::SHM_ALLOC,
-                cmd::LOAD_TA,
-                cmd::SHM_FREE
-            ]
-        );
-        world.set_shm_limit(Some(100));
-        world.install(MULTI, 0, 300);
+        let _ = world.take_events();
         assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
+        assert_eq!(world.take_events(), [Event::Command(cmd::SHM_ALLOC)]);
     });
 }
 

@@ -14,8 +14,9 @@ use teec::Context;
 use crate::bench::{self, Outcome};
 use crate::{account, lateness};
 
-/// How late a sleeper may wake while a TA loops, emulated on a busy machine.
-const LATEST: Duration = Duration::from_millis(500);
+/// How late a sleeper may wake while a TA loops, where QEMU itself waits for a busy machine. What it is
+/// on a machine with exact time, `cargo xtask bench --linux` says.
+const LATEST: Duration = Duration::from_secs(2);
 
 fn count() -> usize {
     thread::available_parallelism().map_or(1, usize::from)

@@ -23,8 +23,8 @@ pub(super) const CALLER_PAGES: usize = SPARE_SLOT + 1;
 const CALLERS: usize = 2;
 const LISTS: usize = 4;
 const BUFFERS: usize = 24;
-/// Largest image that is delivered.
-pub(super) const IMAGE_PAGES: usize = 24;
+/// Largest image that is delivered: as much as is asked for when nothing is known of it.
+pub(super) const IMAGE_PAGES: usize = 32;
 /// Larger than the largest small size.
 const SLACK: usize = 520;
 /// A size for which a page list needs a second page.
