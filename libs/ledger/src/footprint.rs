@@ -128,7 +128,7 @@ fn holds(trace: &[Step], config: &Config, bytes: usize) -> bool {
             Step::Free(block) => {
                 let block = blocks.get_mut(block).and_then(Option::take);
                 // SAFETY: the trace forgets the block.
-                if !block.is_some_and(|block| unsafe { pool.free(block) }.is_ok()) {
+                if block.is_none_or(|block| unsafe { pool.free(block) }.is_err()) {
                     return false;
                 }
             }
