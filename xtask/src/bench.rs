@@ -7,6 +7,7 @@
 //! give the same figures on every machine. The names in the JSON object do not change.
 //! **Knows nothing of:** how the guest does the measures.
 
+mod footprint;
 mod waits;
 
 use crate::images::{self, Config, Images};
@@ -14,6 +15,7 @@ use crate::qemu::{Ending, Output, Run};
 use crate::ui::thousands;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
+use footprint::Footprint;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,11 +99,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let plugin = plugin()?;
     let (boot, measures, waits) = measure(&images, &plugin, silence, &args.only)?;
     let facts = Facts::of(&images, boot, silence)?;
+    let footprint = Footprint::measure(&images, silence)?;
     if args.json {
-        anstream::println!("{}", object(&facts, &measures, &waits));
+        let mut object = object(&facts, &measures, &waits);
+        object["bookkeeping"] = footprint.object();
+        anstream::println!("{object}");
     } else {
         print_table(&facts, &measures);
         waits::print(&waits);
+        footprint.print();
     }
     Ok(0)
 }

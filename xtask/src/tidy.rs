@@ -92,6 +92,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "xtask",
         &[
             "tally-abi",
+            "tally-ledger",
             "tally-metrics",
             "ta-uuids",
             "tally-symbols",

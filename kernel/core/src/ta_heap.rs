@@ -148,6 +148,8 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
         largest_free: stats.largest_free,
         live_blocks: stats.live_blocks,
         metadata: stats.metadata,
+        tables: stats.tables,
+        records: stats.records,
         strategy: u32::from(stats.strategy == Strategy::FirstFit),
         ..PoolStats::default()
     }

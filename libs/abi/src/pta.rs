@@ -275,14 +275,33 @@ pub mod control {
         pub largest_free: u64,
         /// Live blocks.
         pub live_blocks: u64,
-        /// Bytes of bookkeeping.
+        /// Bytes that serve no block: tables, records, padding.
         pub metadata: u64,
         /// One of [`consistency`].
         pub inconsistent: u32,
         /// 1: first fit on linked_list_allocator; 0: the default strategy.
         pub strategy: u32,
-        /// Unused, zero.
-        pub reserved: [u64; 2],
+        /// Bytes of its tables, which it has whatever is allocated.
+        pub tables: u64,
+        /// Bytes of records of blocks, in slabs those of free ones too.
+        pub records: u64,
+    }
+
+    impl PoolStats {
+        /// Bytes of records for each live block, in hundredths. `None` if there is no block.
+        #[must_use]
+        pub fn records_a_block(&self) -> Option<u64> {
+            self.records
+                .saturating_mul(100)
+                .checked_div(self.live_blocks)
+        }
+
+        /// Tables as hundredths of a percent of the pool, tables included. `None` without a pool.
+        #[must_use]
+        pub fn tables_per_myriad(&self) -> Option<u64> {
+            let pool = u64::from(self.alloc.size).saturating_add(self.tables);
+            self.tables.saturating_mul(10_000).checked_div(pool)
+        }
     }
 
     /// One owner's account, 56 bytes.

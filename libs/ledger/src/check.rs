@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
-use crate::entry::{self, BLOCK, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
+use crate::entry::{self, BLOCK, DETAIL, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
 use crate::guard::run_units;
 use crate::layout::{BINS, ClassCounts, Strategy};
 use crate::pool::Pool;
@@ -50,7 +50,7 @@ trait Units {
     /// How many there are.
     fn units(&self) -> u32;
     /// The entry of a unit; 0 outside.
-    fn unit(&self, unit: u32) -> Result<u64, Damage>;
+    fn unit(&self, unit: u32) -> Result<u32, Damage>;
     /// Fewest guard bytes of a block.
     fn guard(&self) -> usize;
 }
@@ -60,7 +60,7 @@ impl Units for Window {
         self.units()
     }
 
-    fn unit(&self, unit: u32) -> Result<u64, Damage> {
+    fn unit(&self, unit: u32) -> Result<u32, Damage> {
         Ok(self.unit(unit))
     }
 
@@ -74,14 +74,8 @@ impl<R: Reader> Units for View<R> {
         (self.body_bytes() / UNIT) as u32
     }
 
-    fn unit(&self, unit: u32) -> Result<u64, Damage> {
-        if unit >= self.units() {
-            return Ok(0);
-        }
-        let at = self.geometry().map_offset + unit as usize * 8;
-        self.words(at)
-            .map(|[entry]| entry)
-            .map_err(|_| Damage::Walk)
+    fn unit(&self, unit: u32) -> Result<u32, Damage> {
+        self.unit(unit as usize).map_err(|_| Damage::Walk)
     }
 
     fn guard(&self) -> usize {
@@ -114,27 +108,28 @@ fn check_ends(table: &impl Units, unit: u32) -> Result<(u32, Range<u32>), Damage
             entry::len(entry)
         }
         BLOCK => {
-            inside = 1..run_units(entry::record_size(entry), table.guard()) as u32;
+            if entry::kind(table.unit(unit + 1)?) != DETAIL {
+                return Err(Damage::Unit(unit + 1));
+            }
+            inside = 2..run_units(entry::record_size(entry.into()), table.guard()) as u32;
             inside.end
         }
         LARGE => {
-            let second = table.unit(unit + 1)?;
-            if entry::kind(second) != LENGTH || entry::len(second) < 2 {
+            let (second, third) = (table.unit(unit + 1)?, table.unit(unit + 2)?);
+            if entry::kind(second) != DETAIL
+                || entry::kind(third) != LENGTH
+                || entry::len(third) < 3
+            {
                 return Err(damage);
             }
-            inside = 2..entry::len(second);
-            entry::len(second)
+            inside = 3..entry::len(third);
+            entry::len(third)
         }
         SLAB => {
             let class = entry::class(entry);
             let params = TABLE.get(class).ok_or(damage)?;
             for part in 0..u32::from(params.units) {
-                let piece = table.unit(unit + part)?;
-                if entry::kind(piece) != SLAB
-                    || entry::part(piece) != part
-                    || entry::class(piece) != class
-                    || entry::left_bytes(piece) != (u32::from(params.units) - part) << 8
-                {
+                if table.unit(unit + part)? != entry::slab(unit, class) {
                     return Err(Damage::Unit(unit + part));
                 }
             }
@@ -265,7 +260,7 @@ impl Pool {
                 SLAB => {
                     let class = entry::class(entry);
                     let params = TABLE.get(class).ok_or(Damage::Unit(unit))?;
-                    let mask = entry::free_mask(entry);
+                    let mask = window.slab_head(unit, class).free_mask;
                     let first = window.header().partial.get(class) == Some(&unit);
                     partial[class] += u32::from(mask != 0 || first);
                     empty[class] += u32::from(mask == params.all_free);
@@ -331,18 +326,14 @@ impl Pool {
             if (head != NONE) != (header.bin_mask >> n & 1 != 0) {
                 return Err(damage);
             }
-            let (mut unit, mut prev) = (head, NONE);
+            let mut unit = head;
             while unit != NONE {
                 let entry = window.unit(unit);
                 seen += 1;
-                if entry::kind(entry) != FREE
-                    || entry::prev(entry) != prev
-                    || bin(entry::len(entry)) != n as u32
-                    || seen > runs
-                {
+                if entry::kind(entry) != FREE || bin(entry::len(entry)) != n as u32 || seen > runs {
                     return Err(damage);
                 }
-                (prev, unit) = (unit, entry::next(entry));
+                unit = window.next_run(unit).unwrap_or(NONE);
             }
         }
         if seen == runs {
@@ -358,17 +349,16 @@ impl Pool {
             let damage = Damage::Class(class as u32);
             let (mut unit, mut prev, mut seen) = (head, NONE, 0);
             while unit != NONE {
-                let (entry, links) = (window.unit(unit), window.unit(unit + 1));
+                let slab = window.slab_head(unit, class);
                 seen += 1;
-                if entry::kind(entry) != SLAB
-                    || entry::class(entry) != class
-                    || entry::free_mask(entry) == 0 && prev != NONE
-                    || prev != NONE && entry::prev(links) != prev
+                if window.unit(unit) != entry::slab(unit, class)
+                    || slab.free_mask == 0 && prev != NONE
+                    || prev != NONE && slab.prev != prev
                     || seen > expected
                 {
                     return Err(damage);
                 }
-                (prev, unit) = (unit, entry::next(links));
+                (prev, unit) = (unit, slab.next);
             }
             if seen != expected {
                 return Err(damage);

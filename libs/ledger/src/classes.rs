@@ -1,47 +1,55 @@
-//! Size classes of the segregated strategy: slabs of four sizes a doubling, from 16 bytes to 384, and
-//! runs of 1 to 16 units.
+//! Size classes of the segregated strategy: slabs of up to four sizes a doubling, from 16 bytes to 768, and
+//! runs of 2 to 8 units.
 //!
-//! **Invariant:** a slab of a class holds its records at the front, behind eight unused bytes, and its
+//! **Invariant:** a slab of a class holds its head and its records at the front, and its
 //! blocks at the end. A class's size is a multiple of every
 //! alignment that [`class_of`] was asked for when it chose the class.
 //! **Knows nothing of:** where slabs lie.
 
 use core::alloc::Layout;
 
+use crate::entry::MIN_BLOCK_UNITS;
+
 /// Bytes of a unit, the granule of runs.
-pub(crate) const UNIT: usize = 256;
+pub(crate) const UNIT: usize = 512;
 /// Places for classes: as many as five bits can name, so that an index needs no check.
 pub(crate) const CLASSES: usize = 32;
 /// Largest size that a slab serves; above it blocks are runs of units.
-const LARGEST: usize = 384;
-/// How many classes are slabs; the classes above are runs of 1, 2, ... units.
-pub(crate) const SLAB_CLASSES: usize = 13;
-/// Longest run that is a class.
-pub(crate) const RUN_CLASSES: usize = 16;
+const LARGEST: usize = 768;
+/// How many classes are slabs; the classes above are runs of 2, 3, ... units.
+pub(crate) const SLAB_CLASSES: usize = 18;
+/// How many classes are runs.
+pub(crate) const RUN_CLASSES: usize = 7;
 /// A place of which no class is made.
 pub(crate) const NO_CLASS: usize = CLASSES - 1;
 
 /// The class of a run, if it is short enough.
 #[inline(always)]
 pub(crate) fn class_of_run(units: u32) -> Option<usize> {
-    let class = SLAB_CLASSES + (units as usize).checked_sub(1)?;
+    let class = SLAB_CLASSES + units.checked_sub(MIN_BLOCK_UNITS)? as usize;
     (class < SLAB_CLASSES + RUN_CLASSES).then_some(class)
 }
 
 /// Units of a class's run; 0 for a slab.
 #[inline(always)]
 pub(crate) fn run_of_class(class: usize) -> u32 {
-    (class + 1).saturating_sub(SLAB_CLASSES) as u32
+    match class.checked_sub(SLAB_CLASSES) {
+        Some(more) => MIN_BLOCK_UNITS + more as u32,
+        None => 0,
+    }
 }
 
-/// Offset of the records from a slab's start, in words of 8 bytes.
+/// The class of which a slab is one unit with one block: what a single free unit can serve.
+pub(crate) const SINGLE: usize = 14;
+
+/// Offset of the records from a slab's start, in words of 8 bytes: behind its head.
 pub(crate) const RECORDS: usize = 1;
 
 /// One size class.
 pub(crate) struct Class {
     /// Bytes of a block.
     pub(crate) size: u16,
-    /// Units of a slab, at least two.
+    /// Units of a slab.
     pub(crate) units: u8,
     /// Blocks of a slab, less than 32.
     pub(crate) blocks: u8,
@@ -49,23 +57,27 @@ pub(crate) struct Class {
     pub(crate) shift: u8,
     /// Inverse of the odd part of the size, modulo 2^32.
     pub(crate) inverse: u32,
+    /// Bytes of a slab times the inverse.
+    pub(crate) end: u32,
     /// Free mask of an empty slab.
     pub(crate) all_free: u32,
 }
 
-/// `distance / size` if that leaves no rest, else more than any slab has blocks. `inverse` and `shift`
-/// are those of the size's class.
+/// How many blocks there are from `offset` in a slab to the slab's end, if that leaves no rest, else more
+/// than any slab has blocks. `inverse`, `end` and `shift` are those of the class.
 ///
-/// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9.
+/// Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 9. What is divided
+/// is the distance to the end, of which the slab's size has been multiplied before.
 #[inline(always)]
-pub(crate) fn exactly(distance: u32, inverse: u32, shift: u32) -> u32 {
-    distance.wrapping_mul(inverse).rotate_right(shift)
+pub(crate) fn blocks_to_end(offset: u32, inverse: u32, end: u32, shift: u32) -> u32 {
+    end.wrapping_sub(offset.wrapping_mul(inverse))
+        .rotate_right(shift)
 }
 
 const fn class(size: u32, units: u32) -> Class {
     let room = units * UNIT as u32 - 8;
     let blocks = room / (size + 8);
-    assert!(blocks >= 2 && blocks < 32 && units >= 2 && units <= 8);
+    assert!(blocks >= 1 && blocks < 32 && units <= 8);
     let odd = size >> size.trailing_zeros();
     // Newton's iteration doubles the number of correct bits, of which an odd number has three.
     let mut inverse = odd;
@@ -80,26 +92,34 @@ const fn class(size: u32, units: u32) -> Class {
         blocks: blocks as u8,
         shift: size.trailing_zeros() as u8,
         inverse,
+        end: (units * UNIT as u32).wrapping_mul(inverse),
         all_free: u32::MAX << (32 - blocks),
     }
 }
 
 /// Classes of slabs, by size.
 pub(crate) static TABLE: [Class; SLAB_CLASSES] = [
-    class(16, 2),
-    class(32, 2),
-    class(48, 2),
-    class(64, 2),
-    class(80, 3),
-    class(96, 3),
-    class(112, 2),
-    class(128, 4),
-    class(160, 2),
-    class(192, 4),
-    class(224, 3),
-    class(320, 4),
-    class(384, 5),
+    class(16, 1),
+    class(32, 1),
+    class(48, 1),
+    class(64, 1),
+    class(80, 1),
+    class(96, 2),
+    class(112, 1),
+    class(128, 2),
+    class(160, 1),
+    class(192, 2),
+    class(224, 1),
+    class(256, 3),
+    class(320, 2),
+    class(384, 4),
+    class(448, 1),
+    class(512, 5),
+    class(640, 4),
+    class(768, 5),
 ];
+
+const _: () = assert!(TABLE[SINGLE].units == 1 && TABLE[SINGLE].blocks == 1);
 
 /// Sizes below this have a class.
 const CLASSED: usize = 4096;
@@ -115,9 +135,8 @@ pub(crate) static BY_SIZE: [u8; SIZES] = {
         while class < SLAB_CLASSES && (TABLE[class].size as usize) < i * 16 {
             class += 1;
         }
-        // One unit serves 225 to 256 bytes exactly.
-        if i == 15 || i == 16 || i > LARGEST / 16 {
-            class = SLAB_CLASSES + (i * 16).div_ceil(UNIT) - 1;
+        if i > LARGEST / 16 {
+            class = SLAB_CLASSES + (i * 16).div_ceil(UNIT) - MIN_BLOCK_UNITS as usize;
         }
         table[i] = class as u8;
         i += 1;
@@ -154,6 +173,13 @@ pub(crate) fn class_of(size: usize, align: usize) -> Option<usize> {
     }
 }
 
+/// Whether blocks of a class of slabs can hold `size` bytes at an alignment.
+pub(crate) fn serves(class: usize, size: usize, align: usize) -> bool {
+    TABLE.get(class).is_some_and(|class| {
+        usize::from(class.size) >= size && usize::from(class.size).is_multiple_of(align)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,8 +204,10 @@ mod tests {
         let few = if cfg!(miri) { 2 } else { CLASSES };
         for class in TABLE.iter().take(few) {
             let size = u32::from(class.size);
-            for distance in 0..=u32::from(class.units) * UNIT as u32 {
-                let quotient = exactly(distance, class.inverse, class.shift.into());
+            let end = u32::from(class.units) * UNIT as u32;
+            for distance in 0..=end {
+                let (inverse, shift) = (class.inverse, class.shift.into());
+                let quotient = blocks_to_end(end - distance, inverse, class.end, shift);
                 if distance.is_multiple_of(size) {
                     assert_eq!(quotient, distance / size);
                 } else {

@@ -18,6 +18,8 @@ use crate::window::Window;
 
 /// Granule of block starts and sizes.
 pub(crate) const GRANULE: usize = 16;
+/// Bytes of a block's record and size, before it.
+pub(crate) const HEAD_BYTES: usize = 16;
 
 /// A block found by its header.
 #[derive(Clone, Copy)]

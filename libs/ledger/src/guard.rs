@@ -105,5 +105,6 @@ impl<R: Reader> View<R> {
 /// Units of a run that holds a block of `size` bytes and `guard` bytes behind it.
 #[inline(always)]
 pub(crate) fn run_units(size: usize, guard: usize) -> usize {
-    (size + guard).max(1).div_ceil(crate::classes::UNIT)
+    let units = (size + guard).div_ceil(crate::classes::UNIT);
+    units.max(crate::entry::MIN_BLOCK_UNITS as usize)
 }

@@ -6,10 +6,10 @@
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
-//! been used: 8 bytes for each 256 of body (segregated) or one bit for each 16 (first fit).
+//! been used: 4 bytes for each 512 of body (segregated) or one bit for each 16 (first fit), which is 0.8 %.
 //!
 //! **Invariant:** every offset is a multiple of 8, tables do not overlap, the body starts at a
-//! multiple of 256 from `base`. The header's fields are little-endian and never move in a version.
+//! multiple of 512 from `base`. The header's fields are little-endian and never move in a version.
 //! **Knows nothing of:** strategies.
 
 use core::mem::{offset_of, size_of};
@@ -17,12 +17,12 @@ use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use crate::capture::MAX_DEPTH;
 use crate::classes::{RUN_CLASSES, SLAB_CLASSES, UNIT};
-use crate::entry::MAX_UNITS;
+use crate::entry::{MAX_SITES, MAX_UNITS};
 
 /// First word of every pool: `"TALYHEAP"` read as little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it.
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
@@ -42,7 +42,7 @@ pub const PEAK_OFFSET: usize = offset_of!(Header, max_allocated);
 /// Largest pool.
 pub const MAX_POOL_BYTES: usize = MAX_UNITS * UNIT;
 /// Number of bins for free runs: four a doubling of units.
-pub(crate) const BINS: usize = 64;
+pub(crate) const BINS: usize = 60;
 /// Places for kept blocks of a class of slabs. The first stays empty.
 pub(crate) const KEPT_BLOCKS: usize = 32;
 /// Places for kept runs of a class. The first stays empty.
@@ -72,7 +72,7 @@ pub(crate) const fn kept_places(class: usize) -> Option<usize> {
 /// How a pool finds free memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Slabs for blocks up to 384 bytes, segregated runs of 256-byte units above. Constant time.
+    /// Slabs for blocks up to 768 bytes, segregated runs of 512-byte units above. Constant time.
     /// Records beside the blocks.
     #[default]
     Segregated,
@@ -91,7 +91,7 @@ pub struct Config {
     /// Whether the accounts are kept with each allocation. If not, an account is found by a walk over all
     /// blocks when somebody asks for it.
     pub accounts: bool,
-    /// How many call sites are told apart (rounded up to a power of two, at most 32768). Site 0 gets
+    /// How many call sites are told apart (rounded up to a power of two, at most 8192). Site 0 gets
     /// what the table has no room for.
     pub sites: u16,
     /// Frames kept of each call stack, 0 (sites off) to [`MAX_DEPTH`].
@@ -130,7 +130,7 @@ impl Config {
 /// Why a pool could not be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateError {
-    /// The base is no multiple of 256.
+    /// The base is no multiple of 512.
     Misaligned,
     /// `committed` does not hold the metadata ([`metadata_bytes`]) and one unit of body.
     TooSmall,
@@ -147,7 +147,7 @@ pub enum CreateError {
 pub(crate) struct Kept {
     /// Offset in the body.
     pub(crate) block: i32,
-    /// Where its record is, in words from the body's start: in the body for a block of a slab, before it
+    /// Where its record is, in bytes from the body's start: in the body for a block of a slab, before it
     /// (in the unit table) for a run; never 0.
     pub(crate) record: i32,
 }
@@ -158,6 +158,7 @@ pub(crate) struct Stamp {
     /// [`crate::entry::BLOCK`].
     pub(crate) kind: u16,
     pub(crate) owner: u16,
+    /// None, but [`crate::entry::DETAIL`].
     pub(crate) site: u16,
     pub(crate) epoch: AtomicU16,
 }
@@ -182,7 +183,7 @@ pub(crate) struct Header {
     /// Unit table or start bitmap.
     pub(crate) map_offset: u64,
     pub(crate) body_offset: u64,
-    /// Usable bytes of the body, a multiple of 256.
+    /// Usable bytes of the body, a multiple of 512.
     pub(crate) body_bytes: u64,
     /// Whether owners' accounts are kept, 0 or 1.
     pub(crate) accounts: u64,
@@ -263,8 +264,8 @@ pub(crate) struct Geometry {
     /// Stacks of kept blocks, a multiple of 128 (segregated).
     pub(crate) kept_offset: usize,
     pub(crate) map_offset: usize,
-    /// Entries (segregated) or words (first fit) of the map.
-    pub(crate) map_words: usize,
+    /// Bytes of the map, a multiple of 8: four for a unit (segregated), or a word for 64 granules.
+    pub(crate) map_bytes: usize,
     pub(crate) body_offset: usize,
 }
 
@@ -281,12 +282,12 @@ impl Geometry {
         frames_offset: 0,
         kept_offset: 0,
         map_offset: 0,
-        map_words: 0,
+        map_bytes: 0,
         body_offset: 0,
     };
 
     pub(crate) const fn new(reserved: usize, cfg: &Config) -> Result<Self, CreateError> {
-        if cfg.owners == 0 || cfg.depth as usize > MAX_DEPTH || cfg.sites > 1 << 15 {
+        if cfg.owners == 0 || cfg.depth as usize > MAX_DEPTH || cfg.sites > MAX_SITES {
             return Err(CreateError::BadConfig);
         }
         if reserved > MAX_UNITS * UNIT {
@@ -298,9 +299,9 @@ impl Geometry {
             (cfg.sites as usize).next_power_of_two()
         };
         let depth = if sites == 1 { 0 } else { cfg.depth as usize };
-        let map_words = match cfg.strategy {
-            Strategy::Segregated => reserved / UNIT,
-            Strategy::FirstFit => reserved.div_ceil(16 * 64),
+        let map_bytes = match cfg.strategy {
+            Strategy::Segregated => (reserved / UNIT * 4).next_multiple_of(8),
+            Strategy::FirstFit => reserved.div_ceil(16 * 64) * 8,
         };
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
@@ -316,7 +317,7 @@ impl Geometry {
             Strategy::FirstFit => 0,
         };
         let map_offset = kept_offset + kept_places * size_of::<Kept>();
-        let body_offset = (map_offset + map_words * 8).next_multiple_of(UNIT);
+        let body_offset = (map_offset + map_bytes).next_multiple_of(UNIT);
         Ok(Self {
             stats: cfg.stats,
             owners: cfg.owners as usize,
@@ -328,7 +329,7 @@ impl Geometry {
             frames_offset,
             kept_offset,
             map_offset,
-            map_words,
+            map_bytes,
             body_offset,
         })
     }
@@ -336,6 +337,14 @@ impl Geometry {
     /// Usable body of a window with `committed` bytes, a multiple of the unit.
     pub(crate) const fn body_bytes(&self, committed: usize) -> usize {
         committed.saturating_sub(self.body_offset) / UNIT * UNIT
+    }
+}
+
+/// What of [`metadata_bytes`] does not grow with the window.
+pub const fn fixed_metadata_bytes(cfg: &Config) -> usize {
+    match Geometry::new(0, cfg) {
+        Ok(geometry) => geometry.map_offset,
+        Err(_) => 0,
     }
 }
 

@@ -23,6 +23,8 @@ mod entry;
 mod error;
 mod first_fit;
 #[cfg(any(test, feature = "fuzzing"))]
+pub mod footprint;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod guard;
 mod layout;
@@ -44,7 +46,7 @@ pub use check::Damage;
 pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 pub use layout::{
     ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, EPOCH_OFFSET, MAGIC, MAX_POOL_BYTES,
-    PEAK_OFFSET, Strategy, VERSION, metadata_bytes,
+    PEAK_OFFSET, Strategy, VERSION, fixed_metadata_bytes, metadata_bytes,
 };
 pub use pool::Pool;
 pub use queries::OwnMemory;

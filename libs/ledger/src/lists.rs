@@ -9,11 +9,11 @@
 use core::mem::size_of;
 
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
-use crate::entry::{self, BACK, BLOCK, INSIDE, LARGE, LENGTH, SLAB};
+use crate::entry::{self, BACK, BLOCK, DETAIL, INSIDE, LARGE, LENGTH, SLAB, SlabHead};
 use crate::first_fit::{self, GRANULE};
 use crate::guard::run_units;
 use crate::layout::{Kept, Strategy, first_kept_place, kept_places};
-use crate::slabs::{block_offset, record_word};
+use crate::slabs::{block_offset, head_word, record_word};
 use crate::stats::{Block, Chunk, ChunkKind, ClassFigures, SiteId, SiteInfo};
 use crate::view::{Inconsistent, Reader, View};
 use crate::walk::{Piece, Pieces};
@@ -41,6 +41,7 @@ impl<R: Reader> View<R> {
     pub fn chunks(&self, cursor: u64, out: &mut [Chunk]) -> Result<(usize, u64), Inconsistent> {
         let body_offset = self.geometry().body_offset;
         self.list(cursor, out, |at, piece| {
+            let joins = matches!(piece, Piece::Run { .. });
             let (size, kind) = match piece {
                 Piece::Run { bytes, kept } | Piece::Slot { bytes, kept } => {
                     let kind = if kept {
@@ -54,7 +55,12 @@ impl<R: Reader> View<R> {
                 Piece::Block(block) => (block.usable, ChunkKind::Block(block)),
             };
             let offset = body_offset + at;
-            Some(Chunk { offset, size, kind })
+            Some(Chunk {
+                offset,
+                size,
+                kind,
+                joins,
+            })
         })
     }
 
@@ -110,9 +116,18 @@ impl<R: Reader> View<R> {
         }
     }
 
-    fn unit(&self, unit: usize) -> Result<u64, Inconsistent> {
-        let [entry] = self.words(self.geometry().map_offset + unit * 8)?;
-        Ok(entry)
+    /// Word of the map.
+    fn map(&self, index: usize) -> Result<u64, Inconsistent> {
+        let [word] = self.words(self.geometry().map_offset + index * 8)?;
+        Ok(word)
+    }
+
+    /// Entry of a unit; 0 outside.
+    pub(crate) fn unit(&self, unit: usize) -> Result<u32, Inconsistent> {
+        if unit >= self.body_bytes() / UNIT {
+            return Ok(0);
+        }
+        Ok((self.map(unit / 2)? >> (unit % 2 * 32)) as u32)
     }
 
     fn block_at_unit(&self, offset: usize) -> Result<Option<Block>, Inconsistent> {
@@ -123,25 +138,27 @@ impl<R: Reader> View<R> {
         }
         for _ in 0..entry::BACK_STEP + 3 {
             match entry::kind(entry) {
-                INSIDE => unit = unit.checked_sub(1).ok_or(Inconsistent)?,
+                INSIDE | DETAIL => unit = unit.checked_sub(1).ok_or(Inconsistent)?,
                 LENGTH => unit = unit.checked_sub(1).ok_or(Inconsistent)?,
                 BACK => {
                     let back = entry::len(entry) as usize;
                     unit = unit.checked_sub(back).ok_or(Inconsistent)?;
                 }
                 BLOCK => {
-                    let size = entry::record_size(entry);
+                    let record = entry::joined(entry, self.unit(unit + 1)?);
+                    let size = entry::record_size(record);
                     let usable = run_units(size, self.guard()) * UNIT;
                     let inside = offset < unit * UNIT + usable;
-                    let block = self.block_of(unit * UNIT, size, usable, entry);
+                    let block = self.block_of(unit * UNIT, size, usable, record);
                     return Ok(inside.then_some(block));
                 }
                 LARGE => {
-                    let usable = entry::len(self.unit(unit + 1)?) as usize * UNIT;
+                    let record = entry::joined(entry, self.unit(unit + 1)?);
+                    let usable = entry::len(self.unit(unit + 2)?) as usize * UNIT;
                     let size = usable.checked_sub(entry::slack(entry) as usize);
                     let size = size.ok_or(Inconsistent)?;
                     let inside = offset < unit * UNIT + usable;
-                    let block = self.block_of(unit * UNIT, size, usable, entry);
+                    let block = self.block_of(unit * UNIT, size, usable, record);
                     return Ok(inside.then_some(block));
                 }
                 _ => return Ok(None),
@@ -156,13 +173,13 @@ impl<R: Reader> View<R> {
     fn block_before(&self, offset: usize) -> Result<Option<Block>, Inconsistent> {
         let bit = offset / GRANULE;
         let mut index = bit / 64;
-        let mut word = self.unit(index)? << (63 - bit % 64) >> (63 - bit % 64);
+        let mut word = self.map(index)? << (63 - bit % 64) >> (63 - bit % 64);
         while word == 0 {
             let Some(before) = index.checked_sub(1) else {
                 return Ok(None);
             };
             index = before;
-            word = self.unit(index)?;
+            word = self.map(index)?;
         }
         let start = (index * 64 + 63 - word.leading_zeros() as usize) * GRANULE;
         let head = (self.geometry().body_offset + start).checked_sub(16);
@@ -174,10 +191,9 @@ impl<R: Reader> View<R> {
         Ok((offset < start + chunk.usable).then_some(block))
     }
 
-    fn block_in_slab(&self, offset: usize, entry: u64) -> Result<Option<Block>, Inconsistent> {
+    fn block_in_slab(&self, offset: usize, entry: u32) -> Result<Option<Block>, Inconsistent> {
         let class = TABLE.get(entry::class(entry)).ok_or(Inconsistent)?;
-        let unit = (offset / UNIT).checked_sub(entry::part(entry) as usize);
-        let unit = unit.ok_or(Inconsistent)?;
+        let unit = entry::slab_unit(entry) as usize;
         let end = (unit + usize::from(class.units)) * UNIT;
         let from_end = end.checked_sub(offset + 1).ok_or(Inconsistent)?;
         let index = (from_end / usize::from(class.size)) as u32;
@@ -307,16 +323,17 @@ impl<R: Reader> View<R> {
     }
 
     /// Whether the block of a slab at `offset` is neither somebody's nor in the slab's free mask.
-    fn slot_waits(&self, class: usize, offset: usize, part: u64) -> Option<bool> {
+    fn slot_waits(&self, class: usize, offset: usize, part: u32) -> Option<bool> {
         if entry::kind(part) != SLAB || entry::class(part) != class {
             return Some(false);
         }
         let params = TABLE.get(class)?;
-        let unit = (offset / UNIT).checked_sub(entry::part(part) as usize)?;
+        let unit = entry::slab_unit(part) as usize;
         let end = (unit + usize::from(params.units)) * UNIT;
         let index = end.checked_sub(offset + 1)? / usize::from(params.size);
-        let head = self.unit(unit).ok()?;
-        let in_mask = entry::free_mask(head) << index.min(31) >> 31 != 0;
+        let head = self.geometry().body_offset + head_word(unit as u32) * 8;
+        let [head] = self.words(head).ok()?;
+        let in_mask = SlabHead::of(head).free_mask << index.min(31) >> 31 != 0;
         let at = record_word(unit as u32, index as u32) * 8;
         let [record] = self.words(self.geometry().body_offset + at).ok()?;
         Some(!in_mask && !entry::is_live(record))

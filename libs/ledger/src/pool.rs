@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use linked_list_allocator::Heap;
 
 use crate::capture::CallStack;
-use crate::classes::{UNIT, class_of};
+use crate::classes::{SINGLE, UNIT, class_of, serves};
 use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError};
 use crate::first_fit::{self, Chunk};
@@ -52,7 +52,7 @@ pub(crate) enum Found {
         unit: u32,
         units: u32,
         size: usize,
-        entry: u64,
+        record: u64,
     },
     Chunk(Chunk),
 }
@@ -61,7 +61,7 @@ impl Found {
     pub(crate) fn record(&self) -> u64 {
         match self {
             Self::Slot(slot) => slot.record,
-            Self::Run { entry, .. } => *entry,
+            Self::Run { record, .. } => *record,
             Self::Chunk(chunk) => chunk.record,
         }
     }
@@ -224,14 +224,15 @@ impl Pool {
         if let Some((size, units)) = self.run_of(unit, entry)
             && offset.is_multiple_of(UNIT)
         {
-            self.debit(entry, size);
+            let record = self.run_record(unit);
+            self.debit(record, size);
             if entry::kind(entry) == LARGE {
                 self.window.clear_large(unit, units);
             }
             if !self.window.keep_run(unit, units) {
                 self.window.release_run(unit, units);
             }
-            return Ok(freed(entry, size));
+            return Ok(freed(record, size));
         }
         if entry::kind(entry) == KEPT && offset.is_multiple_of(UNIT) {
             return Err(FreeError::DoubleFree);
@@ -240,19 +241,24 @@ impl Pool {
     }
 
     /// Bytes and units of the block that is a run beginning at a unit with `entry`, if any is.
-    fn run_of(&self, unit: u32, entry: u64) -> Option<(usize, u32)> {
+    fn run_of(&self, unit: u32, entry: u32) -> Option<(usize, u32)> {
         match entry::kind(entry) {
             BLOCK => {
-                let size = entry::record_size(entry);
+                let size = entry::record_size(entry.into());
                 Some((size, run_units(size, self.window.guard()) as u32))
             }
             LARGE => {
-                let units = entry::len(self.window.unit(unit + 1));
+                let units = entry::len(self.window.unit(unit + 2));
                 let slack = entry::slack(entry) as usize;
                 Some(((units as usize * UNIT).wrapping_sub(slack), units))
             }
             _ => None,
         }
+    }
+
+    /// Who allocated the block that is a run beginning at a unit.
+    fn run_record(&self, unit: u32) -> u64 {
+        entry::joined(self.window.unit(unit), self.window.unit(unit + 1))
     }
 
     /// Extends the usable part of the window to `committed` bytes from its base.
@@ -351,7 +357,7 @@ impl Pool {
                 unit,
                 units,
                 size,
-                entry,
+                record: self.run_record(unit),
             }),
             None if entry::kind(entry) == KEPT => Err(FreeError::DoubleFree),
             None => Err(FreeError::NotABlock),
@@ -448,19 +454,23 @@ impl Pool {
             unit = unit.or_else(|| self.window.split_kept_run(units));
         }
         unit = unit.or_else(|| self.window.search_run(units, align_units));
-        match unit {
-            Some(unit) => Some(Room::Run(unit, units)),
-            None => self.window.take_larger_slot(size, align).map(Room::Slot),
+        if let Some(unit) = unit {
+            return Some(Room::Run(unit, units));
         }
+        if small && serves(SINGLE, size, align) {
+            // A run of one unit holds no block, but a slab that does.
+            self.window.new_slab(SINGLE);
+        }
+        self.window.take_larger_slot(size, align).map(Room::Slot)
     }
 
-    /// Makes a block of a run, of which the entries but for the first are `INSIDE`.
+    /// Makes a block of a run, of which the entries but for the first two are `INSIDE`.
     fn set_run(&mut self, unit: u32, units: u32, size: usize, record: u64) {
         if size <= entry::MAX_RECORD_SIZE {
-            self.window.set_unit(unit, entry::with_size(record, size));
+            self.window.set_units(unit, entry::with_size(record, size));
         } else {
             let slack = units * UNIT as u32 - size as u32;
-            self.window.set_unit(unit, entry::large(slack, record));
+            self.window.set_units(unit, entry::large(slack, record));
             self.window.set_large(unit, units);
         }
     }
@@ -556,11 +566,11 @@ fn freed(record: u64, size: usize) -> Freed {
     }
 }
 
-/// Units that hold `size` bytes, at least one; `None` if no pool is that large.
+/// Units of a block of `size` bytes that is a run; `None` if no pool is that large.
 #[inline(always)]
 fn units_of(size: usize) -> Option<u32> {
     if size > entry::MAX_UNITS * UNIT {
         return None;
     }
-    Some((size.max(1).div_ceil(UNIT)) as u32)
+    Some(run_units(size, 0) as u32)
 }

@@ -1,15 +1,26 @@
 //! Runs of units: segregated free lists, split on allocation, joined on release.
 //!
+//! A free run's links are in its first word, as nobody else needs it.
+//!
 //! **Invariant:** no two free runs touch; a free run of `n` units is in the list of bin `bin(n)`; its
 //! first entry says `FREE`, its last `TAIL` (if it has two), all between are `INSIDE`. Runs that were
-//! freed and are kept for the next block of their length say `KEPT` and may touch anything.
+//! freed and are kept for the next block of their length say `KEPT` and may touch anything. Where a free run is
+//! and how long it is, the unit table says alone: a link, which somebody may have overwritten who wrote to a
+//! block that was freed, leads to a free run or nowhere.
 //! **Knows nothing of:** slabs, owners, bytes.
 
 use crate::classes::{CLASSES, RUN_CLASSES, SLAB_CLASSES, UNIT, class_of_run, run_of_class};
-use crate::entry::{self, BACK_STEP, FREE, INSIDE, NONE, TAIL};
+use crate::entry::{self, BACK_STEP, FREE, INSIDE, MIN_BLOCK_UNITS, NONE, TAIL};
 use crate::layout::{BINS, Kept};
 
 use crate::window::Window;
+
+/// The runs before and behind a free run in its list.
+#[derive(Clone, Copy)]
+struct Links {
+    prev: u32,
+    next: u32,
+}
 
 /// Bin that a run of `len >= 1` units is kept in: four a doubling.
 #[inline(always)]
@@ -44,7 +55,7 @@ impl Window {
 
     /// Takes `len` units from a longer run that was kept; the others become free.
     pub(crate) fn split_kept_run(&mut self, len: u32) -> Option<u32> {
-        for class in class_of_run(len + 1)?..SLAB_CLASSES + RUN_CLASSES {
+        for class in class_of_run((len + 1).max(MIN_BLOCK_UNITS))?..SLAB_CLASSES + RUN_CLASSES {
             if let Some(kept) = self.take_kept(class) {
                 let unit = Self::unit_of(kept);
                 self.set_unit(unit, INSIDE);
@@ -59,14 +70,14 @@ impl Window {
     pub(crate) fn keep_run(&mut self, unit: u32, len: u32) -> bool {
         let kept = self.kept_run(unit as usize);
         let place = (len as usize)
-            .checked_sub(1)
+            .checked_sub(MIN_BLOCK_UNITS as usize)
             .filter(|more| *more < RUN_CLASSES)
             .and_then(|more| self.place_for_run(more));
         let Some(place) = place else {
             return false;
         };
         place.keep(kept);
-        self.set_unit(unit, entry::kept(len));
+        self.set_units(unit, entry::kept(len).into());
         true
     }
 
@@ -84,7 +95,7 @@ impl Window {
         for inside in Self::signposts(unit, len) {
             self.set_unit(inside, entry::back(inside - unit));
         }
-        self.set_unit(unit + 1, entry::length(len));
+        self.set_unit(unit + 2, entry::length(len));
     }
 
     /// Undoes [`Window::set_large`].
@@ -92,12 +103,12 @@ impl Window {
         for inside in Self::signposts(unit, len) {
             self.set_unit(inside, INSIDE);
         }
-        self.set_unit(unit + 1, INSIDE);
+        self.set_unit(unit + 2, INSIDE);
     }
 
     /// The units of a large block that say where it begins.
     fn signposts(unit: u32, len: u32) -> impl Iterator<Item = u32> {
-        ((unit + 2).next_multiple_of(BACK_STEP)..unit + len).step_by(BACK_STEP as usize)
+        ((unit + 3).next_multiple_of(BACK_STEP)..unit + len).step_by(BACK_STEP as usize)
     }
 
     fn head_of(&self, bin: u32) -> u32 {
@@ -120,43 +131,80 @@ impl Window {
         }
     }
 
+    /// The links of the free run at `unit`.
+    fn links(&self, unit: u32) -> Links {
+        let word = self.body_word(unit as usize * (UNIT / 8));
+        let checked = |link: u32| if self.is_free_run(link) { link } else { NONE };
+        Links {
+            prev: checked((word >> 32) as u32),
+            next: checked(word as u32),
+        }
+    }
+
+    fn set_links(&mut self, unit: u32, links: Links) {
+        let word = u64::from(links.prev) << 32 | u64::from(links.next);
+        self.set_body_word(unit as usize * (UNIT / 8), word);
+    }
+
+    fn is_free_run(&self, unit: u32) -> bool {
+        entry::is_free(self.unit(unit)) // Not `NONE`, which is no unit of any pool.
+    }
+
+    /// The run behind the free run at `unit` in its list, if both agree on that.
+    pub(crate) fn next_run(&self, unit: u32) -> Option<u32> {
+        let next = self.links(unit).next;
+        (next != NONE && self.links(next).prev == unit).then_some(next)
+    }
+
+    fn set_prev_run(&mut self, unit: u32, prev: u32) {
+        if self.is_free_run(unit) {
+            let word = self.body_word(unit as usize * (UNIT / 8));
+            let next = word as u32;
+            self.set_links(unit, Links { prev, next });
+        }
+    }
+
+    fn set_next_run(&mut self, unit: u32, next: u32) {
+        if self.is_free_run(unit) {
+            let word = self.body_word(unit as usize * (UNIT / 8));
+            let prev = (word >> 32) as u32;
+            self.set_links(unit, Links { prev, next });
+        }
+    }
+
     /// Puts a free run, whose neighbours are not free, into its list.
     pub(crate) fn insert_run(&mut self, unit: u32, len: u32) {
         let bin = bin(len);
         let next = self.head_of(bin);
-        self.header_mut().counts.free_units += len;
-        self.set_unit(unit, entry::free(len, next));
+        let counts = &mut self.header_mut().counts;
+        counts.free_units = counts.free_units.wrapping_add(len);
+        self.set_unit(unit, entry::free(len));
         if len > 1 {
             self.set_unit(unit + len - 1, entry::tail(len));
         }
-        if next != NONE {
-            let entry = self.unit(next);
-            self.set_unit(next, entry::with_prev(entry, unit));
-        }
+        self.set_links(unit, Links { prev: NONE, next });
+        self.set_prev_run(next, unit);
         self.set_head_of(bin, unit);
     }
 
-    /// Takes a free run out of its list. Its entries stay as they are.
-    fn remove_run(&mut self, free: u64) {
-        let (prev, next) = (entry::prev(free), entry::next(free));
+    /// Takes the free run at `unit`, which has the entry `free`, out of its list. Its entries stay as they are.
+    fn remove_run(&mut self, unit: u32, free: u32) {
+        let bin = bin(entry::len(free));
+        let Links { prev, next } = self.links(unit);
         let counts = &mut self.header_mut().counts;
         counts.free_units = counts.free_units.wrapping_sub(entry::len(free));
-        if next != NONE {
-            let entry = self.unit(next);
-            self.set_unit(next, entry::with_prev(entry, prev));
-        }
-        if prev != NONE {
-            let entry = self.unit(prev);
-            self.set_unit(prev, entry::with_next(entry, next));
+        self.set_prev_run(next, prev);
+        if self.head_of(bin) == unit {
+            self.set_head_of(bin, next);
         } else {
-            self.set_head_of(bin(entry::len(free)), next);
+            self.set_next_run(prev, next);
         }
     }
 
     /// Takes `len >= 1` units from the front of a free run that has at least as many.
-    fn split_run(&mut self, unit: u32, free: u64, len: u32) {
+    fn split_run(&mut self, unit: u32, free: u32, len: u32) {
         let had = entry::len(free);
-        self.remove_run(free);
+        self.remove_run(unit, free);
         if had > len {
             self.insert_run(unit + len, had - len);
         } else {
@@ -177,7 +225,7 @@ impl Window {
         }
         let unit = self.head_of(fitting.trailing_zeros());
         let free = self.unit(unit);
-        if entry::kind(free) != FREE || entry::len(free) < len {
+        if !entry::is_free(free) || entry::len(free) < len {
             return None; // Damaged.
         }
         self.split_run(unit, free, len);
@@ -188,7 +236,7 @@ impl Window {
     /// the other. For the verge of failure and for alignments above a unit.
     pub(crate) fn search_run(&mut self, len: u32, align: u32) -> Option<u32> {
         let first_unit = self.body_addr() / UNIT;
-        let mut bins = self.header().bin_mask & (u64::MAX << bin(len).min(63));
+        let mut bins = self.header().bin_mask & (u64::MAX << bin(len));
         let mut budget = self.units();
         while bins != 0 {
             let mut unit = self.head_of(bins.trailing_zeros());
@@ -196,14 +244,14 @@ impl Window {
                 let free = self.unit(unit);
                 let past = (first_unit + unit as usize) % align as usize;
                 let front = if past == 0 { 0 } else { align - past as u32 };
-                if entry::kind(free) == FREE && entry::len(free) >= front + len {
+                if entry::is_free(free) && entry::len(free) >= front + len {
                     self.split_run(unit, free, front + len);
                     if front > 0 {
                         self.insert_run(unit, front);
                     }
                     return Some(unit + front);
                 }
-                unit = entry::next(free);
+                unit = self.links(unit).next;
                 budget -= 1;
             }
             bins &= bins - 1;
@@ -211,26 +259,29 @@ impl Window {
         None
     }
 
-    /// Gives back a run whose entries, other than the first, are `INSIDE`.
+    /// Gives back a run whose entries, other than the first two, are `INSIDE`.
     pub(crate) fn release_run(&mut self, unit: u32, len: u32) {
         let (mut unit, mut len) = (unit, len);
         self.set_unit(unit, INSIDE);
+        if len > 1 {
+            self.set_unit(unit + 1, INSIDE);
+        }
         let right = self.unit(unit + len);
-        if entry::kind(right) == FREE {
-            self.remove_run(right);
+        if entry::is_free(right) {
+            self.remove_run(unit + len, right);
             self.set_unit(unit + len, INSIDE);
             len += entry::len(right);
         }
         if unit > 0 {
             let left = self.unit(unit - 1);
-            let left_len = match entry::kind(left) {
+            let left_len = match left & 0xff {
                 TAIL => entry::len(left),
                 FREE => 1,
                 _ => 0,
             };
             if left_len > 0 && left_len <= unit {
                 let free = self.unit(unit - left_len);
-                self.remove_run(free);
+                self.remove_run(unit - left_len, free);
                 self.set_unit(unit - 1, INSIDE);
                 unit -= left_len;
                 len += left_len;
@@ -242,7 +293,7 @@ impl Window {
     /// Takes `more` units off the free run that begins at `unit`, if it has them.
     pub(crate) fn take_run_at(&mut self, unit: u32, more: u32) -> bool {
         let free = self.unit(unit);
-        if entry::kind(free) != FREE || entry::len(free) < more {
+        if !entry::is_free(free) || entry::len(free) < more {
             return false;
         }
         self.split_run(unit, free, more);

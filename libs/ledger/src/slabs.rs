@@ -3,21 +3,23 @@
 //! Freed blocks are kept in a short stack of their class, from which the next are taken; what it does
 //! not hold is in the free masks of the slabs. Blocks go to and fro by the quarter of a stack.
 //!
-//! A slab's class, its free mask and its links are in the unit table; the slab itself holds only the
-//! records (8 bytes a block) and the blocks, which end where the slab ends.
+//! The unit table says where a slab begins and of which class it is. The slab holds its free mask and its
+//! links (a word), the records (8 bytes a block) and the blocks, which end where the slab ends.
 //!
 //! **Invariant:** a slab is in its class's list (whose first slab's link back means nothing) if it has a
 //! free block; the first slab may be full, the others of the list are not. At most one slab of a class
-//! is empty. The record of a block that is nobody's is 0, be it kept or in the mask.
+//! is empty. The record of a block that is nobody's is 0, be it kept or in the mask. What stands in a slab
+//! may have been overwritten by a block's user: a link leads to a slab of the same class or nowhere, and
+//! a block is free only if its record says so too.
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
-use crate::classes::{Class, RECORDS, SLAB_CLASSES, TABLE, UNIT};
-use crate::entry::{self, INSIDE, NONE, SLAB};
+use crate::classes::{Class, RECORDS, SLAB_CLASSES, TABLE, UNIT, serves};
+use crate::entry::{self, INSIDE, NONE, SLAB, SlabHead};
 use crate::layout::{KEPT_BLOCKS, Kept};
 use crate::window::{Slot, Window};
 
 /// Blocks that go to or from the slabs at a time. That often they go in vain is rarest when they are few.
-const MOVED: usize = KEPT_BLOCKS / 4;
+const MOVED: usize = KEPT_BLOCKS / 6;
 
 /// Record `index` of the slab at `unit`, as a word of the body.
 #[inline(always)]
@@ -31,6 +33,16 @@ fn bit(index: u32) -> u32 {
     1u32.rotate_right(1).checked_shr(index).unwrap_or(0)
 }
 
+/// The head of the slab at `unit`, as a word of the body.
+pub(crate) fn head_word(unit: u32) -> usize {
+    unit as usize * (UNIT / 8)
+}
+
+/// Index of a block of the slab at `unit`.
+fn index_of(kept: Kept, unit: u32) -> u32 {
+    (kept.record as usize / 8).wrapping_sub(record_word(unit, 0)) as u32
+}
+
 /// Offset in the body of block `index` of the slab at `unit`.
 #[inline(always)]
 pub(crate) fn block_offset(class: &Class, unit: u32, index: u32) -> usize {
@@ -39,6 +51,53 @@ pub(crate) fn block_offset(class: &Class, unit: u32, index: u32) -> usize {
 }
 
 impl Window {
+    /// The head of the slab of `class` that begins at `unit`; none free and no neighbours if there is no such slab.
+    pub(crate) fn slab_head(&self, unit: u32, class: usize) -> SlabHead {
+        let free_mask = self.free_mask(unit, class);
+        let head = SlabHead::of(self.body_word(head_word(unit)));
+        let checked = |link: u32| {
+            if self.is_slab(unit, class) && self.is_slab(link, class) {
+                link
+            } else {
+                NONE
+            }
+        };
+        SlabHead {
+            free_mask,
+            prev: checked(head.prev),
+            next: checked(head.next),
+        }
+    }
+
+    /// Whether a slab of `class` begins at `unit`.
+    #[inline]
+    fn is_slab(&self, unit: u32, class: usize) -> bool {
+        // `NONE` is no unit of any pool.
+        self.unit(unit) == entry::slab(unit, class)
+    }
+
+    /// The free mask of the slab of `class` that begins at `unit`; 0 if there is no such slab.
+    #[inline]
+    fn free_mask(&self, unit: u32, class: usize) -> u32 {
+        let all_free = TABLE.get(class).map_or(0, |class| class.all_free);
+        if self.is_slab(unit, class) {
+            (self.body_word(head_word(unit)) >> 32) as u32 & all_free
+        } else {
+            0
+        }
+    }
+
+    #[inline]
+    fn set_free_mask(&mut self, unit: u32, free_mask: u32) {
+        let word = self.body_word(head_word(unit));
+        let word = word & 0xffff_ffff | u64::from(free_mask) << 32;
+        self.set_body_word(head_word(unit), word);
+    }
+
+    fn set_slab_head(&mut self, unit: u32, head: SlabHead) {
+        self.set_body_word(head_word(unit), head.word());
+    }
+
     /// Keeps some blocks of a class, of the slabs that there are, and takes one of them.
     pub(crate) fn refill(&mut self, class: usize) -> Option<Kept> {
         if let Some(kept) = self.take_kept(class) {
@@ -48,30 +107,32 @@ impl Window {
         let mut left = MOVED;
         while left > 0 {
             let mut unit = *self.header().partial.get(class)?;
-            if entry::free_mask(self.unit(unit)) == 0 {
+            let mut mask = self.free_mask(unit, class);
+            if mask == 0 {
                 self.drop_full_slab(class);
                 unit = *self.header().partial.get(class)?;
+                mask = self.free_mask(unit, class);
             }
-            let head = self.unit(unit); // 0 for `NONE`.
-            let mut mask = entry::free_mask(head);
             if mask == 0 {
                 break;
             }
-            let before = left;
+            let mut taken = 0u32;
             while mask != 0 && left > 0 {
                 let index = mask.leading_zeros();
                 mask &= !bit(index);
+                taken += 1;
+                if self.body_word(record_word(unit, index)) != 0 {
+                    continue; // Damaged.
+                }
                 left -= 1;
-                self.keep(
-                    class,
-                    Kept {
-                        block: block_offset(params, unit, index) as i32,
-                        record: record_word(unit, index) as i32,
-                    },
-                );
+                let kept = Kept {
+                    block: block_offset(params, unit, index) as i32,
+                    record: (record_word(unit, index) * 8) as i32,
+                };
+                self.keep(class, kept);
             }
-            self.set_unit(unit, entry::with_free_mask(head, mask));
-            self.count_free_slots(class, left.wrapping_sub(before) as u32);
+            self.set_free_mask(unit, mask);
+            self.count_free_slots(class, taken.wrapping_neg());
         }
         self.take_kept(class)
     }
@@ -113,31 +174,27 @@ impl Window {
 
     /// Whether a slab's free mask has a block.
     pub(crate) fn in_mask(&self, slot: &Slot) -> bool {
-        let unit = slot.kept.block as u32 / UNIT as u32;
-        let unit = unit - entry::part(self.unit(unit));
-        let index = (slot.kept.record as usize).wrapping_sub(record_word(unit, 0)) as u32;
-        entry::free_mask(self.unit(unit)) & bit(index) != 0
+        let unit = entry::slab_unit(self.unit(slot.kept.block as u32 / UNIT as u32));
+        self.free_mask(unit, slot.class) & bit(index_of(slot.kept, unit)) != 0
     }
 
     fn release_slot(&mut self, class: usize, kept: Kept) {
-        let offset = kept.block as usize;
-        let part = self.unit((offset / UNIT) as u32);
+        let part = self.unit(kept.block as u32 / UNIT as u32);
         let Some(params) = TABLE.get(class) else {
             return;
         };
         if part & SLAB == 0 || entry::class(part) != class {
             return; // Damaged.
         }
-        let unit = (offset / UNIT) as u32 - entry::part(part);
-        let index = (kept.record as usize).wrapping_sub(record_word(unit, 0)) as u32;
-        let head = self.unit(unit);
-        let mask = entry::free_mask(head);
-        let now = mask | bit(index);
-        self.set_unit(unit, entry::with_free_mask(head, now));
+        let unit = entry::slab_unit(part);
+        let before = self.free_mask(unit, class);
+        let now = before | bit(index_of(kept, unit));
+        self.set_free_mask(unit, now);
         self.count_free_slots(class, 1);
-        if mask == 0 {
+        if before == 0 {
             self.relink_slab(unit, class);
-        } else if now == params.all_free {
+        }
+        if now == params.all_free {
             self.slab_became_empty(unit, class);
         }
     }
@@ -147,8 +204,8 @@ impl Window {
         let Some(&first) = self.header().partial.get(class) else {
             return;
         };
-        if first != NONE && entry::free_mask(self.unit(first)) == 0 {
-            let next = entry::next(self.unit(first + 1));
+        if first != NONE && self.free_mask(first, class) == 0 {
+            let next = self.slab_head(first, class).next;
             self.set_first_slab(class, next);
         }
     }
@@ -178,15 +235,17 @@ impl Window {
                 .or_else(|| self.search_run(units, 1))?,
         };
         for part in 0..units {
-            self.set_unit(unit + part, entry::slab(part, units - part, class));
+            self.set_unit(unit + part, entry::slab(unit, class));
         }
-        self.set_unit(
-            unit,
-            entry::with_free_mask(entry::slab(0, units, class), params.all_free),
-        );
         for index in 0..u32::from(params.blocks) {
             self.set_body_word(record_word(unit, index), 0);
         }
+        let head = SlabHead {
+            free_mask: params.all_free,
+            prev: NONE,
+            next: NONE,
+        };
+        self.set_slab_head(unit, head);
         self.count_slabs(class, 1);
         self.link_slab(unit, class);
         Some(())
@@ -195,9 +254,7 @@ impl Window {
     /// A free block of any class that is large enough, from the slabs that there are.
     pub(crate) fn take_larger_slot(&mut self, size: usize, align: usize) -> Option<Kept> {
         for class in 0..SLAB_CLASSES {
-            let block = TABLE.get(class).map_or(0, |class| class.size.into());
-            if block >= size
-                && block.is_multiple_of(align)
+            if serves(class, size, align)
                 && let Some(slot) = self.refill(class)
             {
                 return Some(slot);
@@ -212,39 +269,39 @@ impl Window {
         let Some(&next) = self.header().partial.get(class) else {
             return;
         };
-        let links = self.unit(unit + 1);
-        self.set_unit(unit + 1, entry::with_next(links, next));
-        if next != NONE {
-            let entry = self.unit(next + 1);
-            self.set_unit(next + 1, entry::with_prev(entry, unit));
-        }
+        self.set_next(unit, class, next);
+        self.set_prev(next, class, unit);
         self.set_first_slab(class, unit);
     }
 
     fn unlink_slab(&mut self, unit: u32, class: usize) {
-        let links = self.unit(unit + 1);
-        let (prev, next) = (entry::prev(links), entry::next(links));
+        let head = self.slab_head(unit, class);
         if self.header().partial.get(class) == Some(&unit) {
-            self.set_first_slab(class, next);
+            self.set_first_slab(class, head.next);
             return;
         }
-        if next != NONE {
-            let entry = self.unit(next + 1);
-            self.set_unit(next + 1, entry::with_prev(entry, prev));
+        self.set_prev(head.next, class, head.prev);
+        self.set_next(head.prev, class, head.next);
+    }
+
+    fn set_prev(&mut self, unit: u32, class: usize, prev: u32) {
+        if self.is_slab(unit, class) {
+            let head = SlabHead::of(self.body_word(head_word(unit)));
+            self.set_slab_head(unit, SlabHead { prev, ..head });
         }
-        let entry = self.unit(prev + 1);
-        self.set_unit(prev + 1, entry::with_next(entry, next));
+    }
+
+    fn set_next(&mut self, unit: u32, class: usize, next: u32) {
+        if self.is_slab(unit, class) {
+            let head = SlabHead::of(self.body_word(head_word(unit)));
+            self.set_slab_head(unit, SlabHead { next, ..head });
+        }
     }
 
     /// Whether `unit` is the first of an empty slab of `class`.
     fn is_empty_slab(&self, unit: u32, class: usize) -> bool {
-        let head = self.unit(unit);
-        entry::kind(head) == SLAB
-            && entry::part(head) == 0
-            && entry::class(head) == class
-            && TABLE
-                .get(class)
-                .is_some_and(|class| entry::free_mask(head) == class.all_free)
+        let all_free = TABLE.get(class).map(|class| class.all_free);
+        Some(self.free_mask(unit, class)) == all_free
     }
 
     /// Keeps one empty slab of a class and gives further ones back.

@@ -1,6 +1,7 @@
 //! The figures that a pool gives, and the names of owners and sites.
 //!
-//! **Invariant:** `size == usable + free_bytes + block_metadata` of a consistent pool.
+//! **Invariant:** `size == usable + free_bytes + block_metadata` of a consistent pool, and
+//! `committed >= size + tables`.
 //! **Knows nothing of:** how they are found.
 
 use crate::capture::MAX_DEPTH;
@@ -45,10 +46,14 @@ pub struct Stats {
     pub live_blocks: u64,
     /// Bytes of live blocks with rounding.
     pub usable: u64,
-    /// Records and padding inside the body.
+    /// What of the body is no block and cannot be one: records, heads of slabs, and padding.
     pub block_metadata: u64,
-    /// All bookkeeping: the tables at the window's start and `block_metadata`.
+    /// Records and heads of slabs in the body, those of free blocks too. (A run's record is in the tables.)
+    pub records: u64,
+    /// All bookkeeping: `tables` and `block_metadata`.
     pub metadata: u64,
+    /// Bookkeeping that there is whatever is allocated: all that lies before the body.
+    pub tables: u64,
     /// Bytes of the window that are usable now, metadata included.
     pub committed: u64,
     /// Bytes the window can grow to.
@@ -87,6 +92,9 @@ pub struct Chunk {
     pub size: usize,
     /// What it is.
     pub kind: ChunkKind,
+    /// Whether it is free for any size, so that it is one chunk with neighbours that are, too. (A free
+    /// block in a slab serves its own size.)
+    pub joins: bool,
 }
 
 /// What a part of a pool's body is.

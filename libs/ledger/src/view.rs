@@ -8,6 +8,8 @@
 use core::mem::{offset_of, size_of};
 
 use crate::capture::MAX_DEPTH;
+use crate::classes::{RECORDS, TABLE};
+use crate::first_fit::HEAD_BYTES;
 use crate::guard::GUARD;
 use crate::layout::{
     ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC,
@@ -196,6 +198,7 @@ impl<R: Reader> View<R> {
             biggest_alloc_fail: u64_at(offset_of!(Header, biggest_alloc_fail)),
             biggest_alloc_fail_used: u64_at(offset_of!(Header, biggest_alloc_fail_used)),
             metadata: geometry.body_offset as u64,
+            tables: geometry.body_offset as u64,
             committed: committed as u64,
             reserved: reserved as u64,
             sites_used: u64_at(offset_of!(Header, sites_used)),
@@ -228,7 +231,21 @@ impl<R: Reader> View<R> {
             stats.num_get = stats.num_get.wrapping_add(total);
         }
         stats.num_release = stats.num_get.wrapping_sub(stats.live_blocks);
+        stats.records = match self.strategy() {
+            Strategy::Segregated => self.slab_records(),
+            Strategy::FirstFit => stats.live_blocks.saturating_mul(HEAD_BYTES as u64),
+        };
         stats
+    }
+
+    /// Bytes of all slabs' heads and records.
+    fn slab_records(&self) -> u64 {
+        let counts = self.class_counts().unwrap_or_default();
+        let classes = counts.slabs.iter().zip(&TABLE);
+        let bytes = classes.map(|(&slabs, class)| {
+            u64::from(slabs) * (RECORDS as u64 + u64::from(class.blocks)) * 8
+        });
+        bytes.sum()
     }
 
     /// All figures. Walks the pool.
@@ -269,6 +286,9 @@ impl<R: Reader> View<R> {
         stats.metadata += stats.block_metadata;
         if !self.geometry.stats {
             (stats.live_blocks, stats.allocated) = (blocks, bytes);
+            if self.strategy() != Strategy::Segregated {
+                stats.records = blocks * HEAD_BYTES as u64;
+            }
         }
         let adds_up = stats.usable + stats.free_bytes + stats.block_metadata == stats.size
             && blocks == stats.live_blocks

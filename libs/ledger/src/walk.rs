@@ -5,11 +5,11 @@
 //! **Knows nothing of:** what the pieces add up to.
 
 use crate::classes::{Class, TABLE, UNIT};
-use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB};
+use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB, SlabHead};
 use crate::first_fit::{self, GRANULE};
 use crate::guard::run_units;
 use crate::layout::Strategy;
-use crate::slabs::{block_offset, record_word};
+use crate::slabs::{block_offset, head_word};
 use crate::stats::{Block, OwnerId, SiteId};
 use crate::view::{Inconsistent, Reader, View};
 
@@ -132,13 +132,19 @@ impl<V: AsView> Pieces<V> {
             return self.batch.get(in_batch).copied().ok_or(Inconsistent);
         }
         let view = self.view.view();
-        let len = BATCH.min(view.geometry().map_words.saturating_sub(index));
+        let len = BATCH.min((view.geometry().map_bytes / 8).saturating_sub(index));
         if len == 0 {
             return Err(Inconsistent);
         }
         view.read_words(view.geometry().map_offset + index * 8, &mut self.batch, len)?;
         (self.batch_start, self.batch_len) = (index, len);
         self.batch.first().copied().ok_or(Inconsistent)
+    }
+
+    /// Entry of a unit.
+    fn unit(&mut self, unit: usize) -> Result<u32, Inconsistent> {
+        let word = self.map(unit / 2)?;
+        Ok((word >> (unit % 2 * 32)) as u32)
     }
 
     fn block(&self, offset: usize, size: usize, usable: usize, record: u64) -> Block {
@@ -167,25 +173,29 @@ impl<V: AsView> Pieces<V> {
         Ok(Piece::Block(self.block(offset, size, bytes, record)))
     }
 
-    /// Begins to walk a slab whose first unit has `entry`, at its first block that does not begin before
+    /// Begins to walk the slab of which `entry` is one, at its first block that does not begin before
     /// `from`. A slab without a live block is one piece.
-    fn enter_slab(&mut self, unit: usize, entry: u64, from: usize) -> Result<Piece, Inconsistent> {
+    fn enter_slab(&mut self, entry: u32, from: usize) -> Result<Piece, Inconsistent> {
         let class = TABLE.get(entry::class(entry)).ok_or(Inconsistent)?;
-        let (free, blocks) = (entry::free_mask(entry), usize::from(class.blocks));
-        if entry::part(entry) != 0 || free & !class.all_free != 0 {
-            return Err(Inconsistent);
-        }
+        let (unit, blocks) = (entry::slab_unit(entry) as usize, usize::from(class.blocks));
         let view = self.view.view();
         let end = (unit + usize::from(class.units)) * UNIT;
-        if end > view.body_bytes() {
+        if end > view.body_bytes() || end <= from || from < unit * UNIT {
             return Err(Inconsistent);
         }
-        let mut records = [0; BATCH];
-        let at = view.geometry().body_offset + record_word(unit as u32, 0) * 8;
-        view.read_words(at, &mut records, blocks)?;
+        // The head, and behind it the records.
+        let mut words = [0; BATCH];
+        let at = view.geometry().body_offset + head_word(unit as u32) * 8;
+        view.read_words(at, &mut words, 1 + blocks)?;
+        let free = SlabHead::of(words[0]).free_mask;
+        if free & !class.all_free != 0 {
+            return Err(Inconsistent);
+        }
+        words.rotate_left(1);
+        let records = words;
         let begun_before = from > unit * UNIT;
         self.at = end;
-        if !begun_before && !records.iter().any(|&record| entry::is_live(record)) {
+        if !begun_before && !records.iter().take(blocks).any(|&it| entry::is_live(it)) {
             return Ok(Piece::Run {
                 bytes: usize::from(class.units) * UNIT,
                 kept: true,
@@ -210,7 +220,7 @@ impl<V: AsView> Pieces<V> {
     fn next_unit(&mut self) -> Result<Piece, Inconsistent> {
         let unit = self.at / UNIT;
         let room = (self.view.view().body_bytes() - self.at) / UNIT;
-        let entry = self.map(unit)?;
+        let entry = self.unit(unit)?;
         let (units, piece) = match entry::kind(entry) {
             kind @ (FREE | KEPT) => {
                 let units = entry::len(entry) as usize;
@@ -218,24 +228,27 @@ impl<V: AsView> Pieces<V> {
                 let kept = kind == KEPT;
                 (units, Piece::Run { bytes, kept })
             }
-            SLAB => return self.enter_slab(unit, entry, self.at),
+            SLAB if entry::slab_start(entry) as usize != self.at => return Err(Inconsistent),
+            SLAB => return self.enter_slab(entry, self.at),
             BLOCK => {
-                let size = entry::record_size(entry);
+                let record = entry::joined(entry, self.unit(unit + 1)?);
+                let size = entry::record_size(record);
                 let units = run_units(size, self.view.view().guard());
-                let block = self.block(self.at, size, units * UNIT, entry);
+                let block = self.block(self.at, size, units * UNIT, record);
                 (units, Piece::Block(block))
             }
             LARGE => {
-                let second = self.map(unit + 1)?;
-                if entry::kind(second) != LENGTH {
+                let record = entry::joined(entry, self.unit(unit + 1)?);
+                let third = self.unit(unit + 2)?;
+                if entry::kind(third) != LENGTH {
                     return Err(Inconsistent);
                 }
-                let units = entry::len(second) as usize;
+                let units = entry::len(third) as usize;
                 let usable = units * UNIT;
                 let size = usable
                     .checked_sub(entry::slack(entry) as usize)
                     .ok_or(Inconsistent)?;
-                let block = self.block(self.at, size, usable, entry);
+                let block = self.block(self.at, size, usable, record);
                 (units, Piece::Block(block))
             }
             _ => return Err(Inconsistent),
@@ -250,18 +263,11 @@ impl<V: AsView> Pieces<V> {
     /// Goes to the next unit at which something begins, or to the slab that `at` is in.
     fn resume_units(&mut self) -> Result<Piece, Inconsistent> {
         let unit = self.at / UNIT;
-        let entry = self.map(unit)?;
+        let entry = self.unit(unit)?;
         match entry::kind(entry) {
             SLAB => {
-                let first = unit
-                    .checked_sub(entry::part(entry) as usize)
-                    .ok_or(Inconsistent)?;
-                let head = self.map(first)?;
-                if entry::kind(head) != SLAB {
-                    return Err(Inconsistent);
-                }
                 self.resumed = false;
-                self.enter_slab(first, head, self.at)
+                self.enter_slab(entry, self.at)
             }
             FREE | KEPT | BLOCK | LARGE if self.at.is_multiple_of(UNIT) => {
                 self.resumed = false;

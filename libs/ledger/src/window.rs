@@ -39,7 +39,7 @@ pub(crate) struct Window {
     body: NonNull<u8>,
     /// Entries of the unit table that the common cases see: all, or none if blocks have guard bytes.
     entries: usize,
-    map: NonNull<u64>,
+    map: NonNull<u32>,
     classes: [Class; CLASSES],
     /// A copy of [`classes::BY_SIZE`], close at hand.
     by_size: [u8; SIZES],
@@ -147,7 +147,7 @@ impl Window {
             stamp: Stamp {
                 kind: entry::BLOCK as u16,
                 owner: 0,
-                site: 0,
+                site: entry::DETAIL as u16,
                 epoch: 0.into(),
             },
             max_allocated: 0,
@@ -190,16 +190,10 @@ impl Window {
                 if class >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy == Strategy::FirstFit {
                     return Class::NONE;
                 }
-                let params = TABLE.get(class);
+                // The first place stays empty.
                 let place = first_kept_place(class) + 1;
-                Class {
-                    // The first place stays empty.
-                    top: at(geometry.kept_offset + place * size_of::<Kept>()).cast(),
-                    inverse: params.map_or(1, |class| class.inverse),
-                    shift_and_blocks: params.map_or(0, |class| {
-                        u32::from(class.shift) | u32::from(class.blocks) << 8
-                    }),
-                }
+                let top = at(geometry.kept_offset + place * size_of::<Kept>()).cast();
+                Class::new(top, TABLE.get(class))
             }),
             geometry,
             reserved,
@@ -292,49 +286,62 @@ impl Window {
 
     /// Entry of unit `unit`; 0 outside.
     #[inline(always)]
-    pub(crate) fn unit(&self, unit: u32) -> u64 {
+    pub(crate) fn unit(&self, unit: u32) -> u32 {
         self.entry_below(self.table, unit as usize)
     }
 
     /// Entry of unit `unit` for the common cases; 0 outside, and always if blocks have guard bytes.
     #[inline(always)]
-    pub(crate) fn known_unit(&self, unit: usize) -> u64 {
+    pub(crate) fn known_unit(&self, unit: usize) -> u32 {
         self.entry_below(self.entries, unit)
     }
 
     #[inline(always)]
-    fn entry_below(&self, end: usize, unit: usize) -> u64 {
+    fn entry_below(&self, end: usize, unit: usize) -> u32 {
         if unit >= end {
             return 0;
         }
-        // SAFETY: the unit table has `table` words, and `entries` is no more, before the body and thus
-        // committed; aligned to 8.
+        // SAFETY: the unit table has `table` entries, and `entries` is no more, before the body and thus
+        // committed; aligned to 4.
         unsafe { self.map.add(unit).read() }
     }
 
     /// Writes the entry of unit `unit`.
     #[inline(always)]
-    pub(crate) fn set_unit(&mut self, unit: u32, entry: u64) {
+    pub(crate) fn set_unit(&mut self, unit: u32, entry: u32) {
         if (unit as usize) < self.table {
             // SAFETY: as in `unit`, and `self` is borrowed mutably.
             unsafe { self.map.add(unit as usize).write(entry) };
         }
     }
 
+    /// Writes the entries of a unit and of the next: a record.
+    pub(crate) fn set_units(&mut self, unit: u32, entries: u64) {
+        self.set_unit(unit, entries as u32);
+        self.set_unit(unit + 1, (entries >> 32) as u32);
+    }
+
+    /// Where the entry of a unit is, in bytes from the body's start.
+    #[inline(always)]
+    fn place_of_entry(&self, unit: usize) -> i32 {
+        let map = self.map.addr().get() as isize - self.body.addr().get() as isize;
+        (map + (unit * size_of::<u32>()) as isize) as i32
+    }
+
     /// Word `index` of the start bitmap; 0 outside.
     pub(crate) fn map_word(&self, index: usize) -> u64 {
-        if index >= self.geometry.map_words {
+        if index >= self.geometry.map_bytes / 8 {
             return 0;
         }
-        // SAFETY: the map has `map_words` words, before the body and thus committed; aligned to 8.
-        unsafe { self.map.add(index).read() }
+        // SAFETY: the map has so many bytes, before the body and thus committed; aligned to 8.
+        unsafe { self.map.cast::<u64>().add(index).read() }
     }
 
     /// Writes word `index` of the start bitmap.
     pub(crate) fn set_map_word(&mut self, index: usize, word: u64) {
-        if index < self.geometry.map_words {
+        if index < self.geometry.map_bytes / 8 {
             // SAFETY: as in `map_word`, and `self` is borrowed mutably.
-            unsafe { self.map.add(index).write(word) };
+            unsafe { self.map.cast::<u64>().add(index).write(word) };
         }
     }
 

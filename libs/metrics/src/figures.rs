@@ -180,6 +180,20 @@ const POOLS: &[Family<PoolStats>] = &[
         |p| p.metadata,
     ),
     (
+        "tally_pool_tables_bytes",
+        "gauge",
+        "bytes",
+        "Bookkeeping that the pool has whatever is allocated",
+        |p| p.tables,
+    ),
+    (
+        "tally_pool_records_bytes",
+        "gauge",
+        "bytes",
+        "Records of blocks in the pool",
+        |p| p.records,
+    ),
+    (
         "tally_pool_live_blocks",
         "gauge",
         "blocks",

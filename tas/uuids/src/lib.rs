@@ -301,7 +301,7 @@ pub mod glutton {
     pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0008_4c6e_8d01_5ec0de000008);
 
     /// Heap that it declares: with code, stack and tables above the quota of 2560 pages.
-    pub const HEAP_BYTES: u32 = 9 << 20 | 672 << 10;
+    pub const HEAP_BYTES: u32 = 9 << 20 | 896 << 10;
 
     /// `()`: nothing.
     pub const CMD_NOP: u32 = 0;

@@ -144,7 +144,7 @@ fn pool(account: &Account, pool: &PoolStats) -> Value {
         "biggest_alloc_fail_used": pool.alloc.biggest_alloc_fail_used,
         "free2_sum": pool.alloc.free2_sum, "num_get": pool.num_get,
         "num_release": pool.num_release, "largest_free": pool.largest_free,
-        "live_blocks": pool.live_blocks, "metadata": pool.metadata,
+        "live_blocks": pool.live_blocks, "metadata": pool.metadata, "tables": pool.tables, "records": pool.records,
         "consistent": pool.inconsistent == 0,
     })
 }

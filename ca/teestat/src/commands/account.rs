@@ -66,10 +66,13 @@ impl Tool<'_, '_> {
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
         let rows = client::meminfo(self.context)?;
+        let tables = text::Tables::of(&rows, &client::pools(self.context)?);
         let adds_up = if self.as_json {
-            json::meminfo(self.out, &rows)?
+            json::meminfo(self.out, &rows, tables)?
         } else {
-            text::meminfo(self.out, &rows, all)?
+            let adds_up = text::meminfo(self.out, &rows, all)?;
+            text::tables(self.out, tables)?;
+            adds_up
         };
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
     }

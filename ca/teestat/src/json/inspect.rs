@@ -85,12 +85,14 @@ fn ta_fields(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Resu
     write!(
         out,
         ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\
-         \"metadata\":{},\"consistent\":{}}}",
+         \"metadata\":{},\"tables\":{},\"records\":{},\"consistent\":{}}}",
         ta.heap.num_get,
         ta.heap.num_release,
         ta.heap.largest_free,
         ta.heap.live_blocks,
         ta.heap.metadata,
+        ta.heap.tables,
+        ta.heap.records,
         ta.heap.inconsistent == 0
     )
 }

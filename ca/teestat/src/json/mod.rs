@@ -23,7 +23,7 @@ use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 
 use crate::client::{Pager, Times};
-use crate::text::{Label, fragmentation, kind_name, meminfo_sum};
+use crate::text::{Hundredths, Label, Tables, fragmentation, kind_name, meminfo_sum};
 use crate::{Names, SECURE_RAM_BYTES};
 
 /// A string in quotes.
@@ -161,6 +161,7 @@ pub(crate) fn times(out: &mut dyn Write, t: &Times) -> fmt::Result {
 pub(crate) fn meminfo(
     out: &mut dyn Write,
     rows: &[MeminfoRow],
+    tables: Tables,
 ) -> core::result::Result<bool, fmt::Error> {
     array(out, "rows", rows, |out, _, row| {
         write!(
@@ -175,7 +176,11 @@ pub(crate) fn meminfo(
     let adds_up = sum == SECURE_RAM_BYTES;
     writeln!(
         out,
-        ",\"sum\":{sum},\"secure_ram\":{SECURE_RAM_BYTES},\"adds_up\":{adds_up}}}"
+        ",\"sum\":{sum},\"secure_ram\":{SECURE_RAM_BYTES},\"adds_up\":{adds_up},\
+         \"tables\":{{\"pages\":{},\"heaps\":{},\"percent\":{}}}}}",
+        tables.pages,
+        tables.heaps,
+        Hundredths(tables.per_myriad())
     )?;
     Ok(adds_up)
 }
@@ -188,12 +193,14 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         write!(
             out,
             ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\
-             \"metadata\":{},\"consistent\":{},\"strategy\":\"{}\"}}",
+             \"metadata\":{},\"tables\":{},\"records\":{},\"consistent\":{},\"strategy\":\"{}\"}}",
             pool.num_get,
             pool.num_release,
             pool.largest_free,
             pool.live_blocks,
             pool.metadata,
+            pool.tables,
+            pool.records,
             pool.inconsistent == 0,
             if pool.strategy == 1 {
                 "first fit"
@@ -250,11 +257,16 @@ mod tests {
             ..MeminfoRow::default()
         };
         let mut out = String::new();
-        assert_eq!(meminfo(&mut out, &[row]), Ok(true));
+        let tables = Tables {
+            pages: 4096,
+            heaps: 0,
+        };
+        assert_eq!(meminfo(&mut out, &[row], tables), Ok(true));
         assert_eq!(
             out,
             "{\"rows\":[{\"use\":\"\",\"bytes\":16777216,\"pages\":4096}],\"sum\":16777216,\
-             \"secure_ram\":16777216,\"adds_up\":true}\n"
+             \"secure_ram\":16777216,\"adds_up\":true,\
+             \"tables\":{\"pages\":4096,\"heaps\":0,\"percent\":0.02}}\n"
         );
     }
 }

@@ -233,6 +233,77 @@ pub(crate) fn meminfo(
     Ok(false)
 }
 
+/// What a pool's bookkeeping takes; nothing for a pool that has none of its own.
+fn bookkeeping(out: &mut dyn Write, pool: &PoolStats) -> fmt::Result {
+    if pool.metadata == 0 {
+        return Ok(());
+    }
+    write!(
+        out,
+        "  bookkeeping {}: tables {}",
+        pool.metadata, pool.tables
+    )?;
+    if let Some(share) = pool.tables_per_myriad() {
+        write!(out, " ({} % of the pool)", Hundredths(share))?;
+    }
+    write!(out, ", records {}", pool.records)?;
+    if let Some(each) = pool.records_a_block() {
+        write!(out, " ({} a block)", Hundredths(each))?;
+    }
+    writeln!(out)
+}
+
+/// A number with two digits behind the point.
+pub(crate) struct Hundredths(pub(crate) u64);
+
+impl fmt::Display for Hundredths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
+/// Memory that only describes memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tables {
+    /// Bytes of records of pages.
+    pub(crate) pages: u64,
+    /// Bytes of tables of all heaps.
+    pub(crate) heaps: u64,
+}
+
+impl Tables {
+    /// Name of the row of `meminfo` that has the records of pages.
+    const PAGES: &str = "page records";
+
+    pub(crate) fn of(rows: &[MeminfoRow], pools: &[PoolStats]) -> Self {
+        let pages = rows
+            .iter()
+            .find(|row| row.label.starts_with(Self::PAGES.as_bytes()));
+        Self {
+            pages: pages.map_or(0, |row| row.bytes),
+            heaps: pools
+                .iter()
+                .fold(0, |sum, pool| sum.saturating_add(pool.tables)),
+        }
+    }
+
+    /// Hundredths of a percent of the secure RAM.
+    pub(crate) fn per_myriad(self) -> u64 {
+        let bytes = self.pages.saturating_add(self.heaps);
+        bytes.saturating_mul(10_000) / SECURE_RAM_BYTES
+    }
+}
+
+pub(crate) fn tables(out: &mut dyn Write, tables: Tables) -> fmt::Result {
+    writeln!(
+        out,
+        "tables among it: {} bytes for pages, {} for heaps, {} % of the secure RAM",
+        tables.pages,
+        tables.heaps,
+        Hundredths(tables.per_myriad())
+    )
+}
+
 pub(crate) fn meminfo_sum(rows: &[MeminfoRow]) -> u64 {
     rows.iter()
         .fold(0, |sum, row| sum.saturating_add(row.bytes))
@@ -261,9 +332,10 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         )?;
         writeln!(
             out,
-            "  {} calls to allocate, {} to free; largest free chunk {}, bookkeeping {}",
-            pool.num_get, pool.num_release, pool.largest_free, pool.metadata
+            "  {} calls to allocate, {} to free; largest free chunk {}",
+            pool.num_get, pool.num_release, pool.largest_free
         )?;
+        bookkeeping(out, pool)?;
         writeln!(
             out,
             "  {} failures, the biggest of {} bytes with {} allocated; strategy {strategy}",
@@ -459,6 +531,48 @@ mod tests {
         let mut out = String::new();
         assert_eq!(meminfo(&mut out, &rows[..1], false), Ok(false));
         assert!(out.ends_with("1048576 missing\n"));
+    }
+
+    #[test]
+    fn tables_are_told_as_a_share_of_the_ram() {
+        let row = |label, bytes| MeminfoRow {
+            label: desc(label),
+            bytes,
+            pages: bytes / 4096,
+        };
+        let pool = |tables| PoolStats {
+            tables,
+            ..PoolStats::default()
+        };
+        let rows = [row("free", 16 << 20), row("page records", 32768)];
+        let found = Tables::of(&rows, &[pool(30_000), pool(10_000)]);
+        let mut out = String::new();
+        tables(&mut out, found).unwrap();
+        assert_eq!(
+            out,
+            "tables among it: 32768 bytes for pages, 40000 for heaps, 0.43 % of the secure RAM\n"
+        );
+    }
+
+    #[test]
+    fn bookkeeping_is_told_for_tables_and_for_each_block() {
+        let mut pool = PoolStats {
+            metadata: 1000,
+            tables: 100,
+            records: 720,
+            live_blocks: 80,
+            ..PoolStats::default()
+        };
+        pool.alloc.size = 9900;
+        let mut out = String::new();
+        bookkeeping(&mut out, &pool).unwrap();
+        assert_eq!(
+            out,
+            "  bookkeeping 1000: tables 100 (1.00 % of the pool), records 720 (9.00 a block)\n"
+        );
+        let mut out = String::new();
+        bookkeeping(&mut out, &PoolStats::default()).unwrap();
+        assert_eq!(out, "");
     }
 
     #[test]

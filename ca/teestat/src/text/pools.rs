@@ -275,7 +275,7 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
         write!(
             out,
             ": unit {at}, {} bytes into the blocks",
-            u64::from(at) * 256
+            u64::from(at) * 512
         )?;
     }
     if found == damage::OVERRUN {

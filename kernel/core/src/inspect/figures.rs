@@ -15,9 +15,6 @@ use tally_ledger::{Chunk, ChunkKind, Stats};
 
 /// Chunks looked at under one lock.
 const STEP: usize = 64;
-/// Free runs are whole units of this size and are one chunk with their neighbours. A free block in a slab,
-/// which serves its own size only, never is: no class has such a size.
-const RUN_UNIT: usize = 256;
 /// How often a walk is begun anew because the heap was changed meanwhile.
 const TRIES: usize = 3;
 
@@ -42,13 +39,12 @@ impl Walk {
         let size = chunk.size as u64;
         match chunk.kind {
             ChunkKind::Free | ChunkKind::Kept => {
-                let is_run = chunk.size.is_multiple_of(RUN_UNIT);
-                if !is_run || self.run_end != chunk.offset {
+                if !chunk.joins || self.run_end != chunk.offset {
                     self.end_run();
                 }
                 self.run += size;
                 self.run_end = chunk.offset + chunk.size;
-                if !is_run {
+                if !chunk.joins {
                     self.end_run();
                 }
             }

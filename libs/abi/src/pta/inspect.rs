@@ -57,7 +57,7 @@ pub mod damage {
     pub const NONE: u32 = 0;
     /// The header makes no sense, or the walk over all blocks does not come to the pool's end.
     pub const WALK: u32 = 1;
-    /// A unit of 256 bytes (its number is told) is not what its neighbours say.
+    /// A unit of 512 bytes (its number is told) is not what its neighbours say.
     pub const UNIT: u32 = 2;
     /// Two free runs touch at a unit.
     pub const UNJOINED: u32 = 3;

@@ -9,7 +9,8 @@ use core::ptr::NonNull;
 use super::Pool;
 use crate::capture::{Caller, Walkable};
 use crate::classes::UNIT;
-use crate::entry::{self, BLOCK, SLAB};
+use crate::entry::{self, MIN_BLOCK_UNITS, SLAB};
+use crate::guard::run_units;
 use crate::stats::OwnerId;
 use crate::window::Window;
 
@@ -36,7 +37,7 @@ impl Pool {
             .window
             .newest_kept(self.window.class_by_layout(layout)?)?;
         let kept = self.window.take_newest(newest);
-        let record = entry::with_size(BLOCK, layout.size());
+        let record = entry::with_size(entry::record(0, 0, 0), layout.size());
         Some(self.window.record_kept(kept, record))
     }
 
@@ -98,6 +99,8 @@ impl Pool {
         let offset = self.window.body_offset_of(ptr);
         let part = self.window.known_unit(offset / UNIT);
         if part & SLAB == 0 {
+            // Less common, and not to be in the way of what is.
+            core::hint::cold_path();
             return self.free_run_fast::<ACCOUNTS, STATS>(offset, part);
         }
         let Some(slot) = self.window.slot_at(offset, part) else {
@@ -123,24 +126,26 @@ impl Pool {
     fn free_run_fast<const ACCOUNTS: bool, const STATS: bool>(
         &mut self,
         offset: usize,
-        entry: u64,
+        entry: u32,
     ) -> bool {
-        if entry & 15 != BLOCK || !offset.is_multiple_of(UNIT) {
+        if !entry::is_block(entry) || !offset.is_multiple_of(UNIT) {
             return false;
         }
-        // At most 15 more than one.
-        let more = entry::record_size(entry).saturating_sub(1) / UNIT;
-        let unit = offset / UNIT;
-        let kept = self.window.kept_run(unit);
-        let Some(place) = self.window.place_for_run(more) else {
+        let unit = (offset / UNIT) as u32;
+        let record = entry::joined(entry, self.window.unit(unit + 1));
+        let units = run_units(entry::record_size(record), 0) as u32;
+        let kept = self.window.kept_run(unit as usize);
+        let Some(place) = self
+            .window
+            .place_for_run((units - MIN_BLOCK_UNITS) as usize)
+        else {
             return false;
         };
         place.keep(kept);
-        self.window
-            .set_unit(unit as u32, entry::kept(more as u32 + 1));
+        self.window.set_units(unit, entry::kept(units).into());
         if STATS {
             self.window
-                .debit::<ACCOUNTS>(entry, entry::record_size(entry));
+                .debit::<ACCOUNTS>(record, entry::record_size(record));
         }
         true
     }

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use super::{Found, Pool, units_of};
 use crate::capture::CallStack;
 use crate::classes::class_of;
-use crate::entry::{self, LARGE};
+use crate::entry;
 use crate::error::{FreeError, ReallocError};
 use crate::first_fit;
 use crate::stats::OwnerId;
@@ -122,10 +122,7 @@ impl Pool {
                 false
             }
             &Found::Run {
-                unit,
-                units: had,
-                entry: old,
-                ..
+                unit, units: had, ..
             } => {
                 let Some(units) = units_of(room) else {
                     return false;
@@ -136,7 +133,7 @@ impl Pool {
                 if units > had && !self.window.take_run_at(unit + had, units - had) {
                     return false;
                 }
-                if entry::kind(old) == LARGE {
+                if found.size() > entry::MAX_RECORD_SIZE {
                     self.window.clear_large(unit, had);
                 }
                 self.set_run(unit, units, size, record);

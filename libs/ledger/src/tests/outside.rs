@@ -209,7 +209,7 @@ fn a_list_of_many_blocks_comes_in_pieces() {
 fn classes_say_what_slabs_and_runs_hold() {
     each(32768, |pool| {
         let blocks: Vec<_> = (0..10).map(|_| get(pool, 30)).collect();
-        let large = [get(pool, 700), get(pool, 9000)];
+        let large = [get(pool, 1100), get(pool, 9000)];
         put(pool, blocks[3]).unwrap();
         put(pool, large[0]).unwrap();
         let classes: Vec<_> = (0..).map_while(|index| pool.classes(index)).collect();
@@ -229,10 +229,59 @@ fn classes_say_what_slabs_and_runs_hold() {
         assert!(class.kept >= 1 && class.blocks >= class.live + class.kept);
         let runs = classes.last().unwrap();
         assert_eq!((runs.block_size, runs.live), (0, 1));
-        // 700 bytes are three units, 9000 are 36.
-        assert_eq!((runs.kept, runs.kept_bytes), (1, 768));
-        assert_eq!(runs.bytes - runs.kept_bytes, 36 * 256);
+        // 1100 bytes are three units, 9000 are 18.
+        assert_eq!((runs.kept, runs.kept_bytes), (1, 3 * 512));
+        assert_eq!(runs.bytes - runs.kept_bytes, 18 * 512);
     });
+}
+
+#[test]
+fn the_second_unit_of_a_block_is_never_taken_for_a_block() {
+    // The high half of its record stands there; found by a pool with many sites.
+    let cfg = Config {
+        sites: 256,
+        depth: 1,
+        owners: 8,
+        ..Config::TA
+    };
+    let memory = fuzzing::Memory::new(1 << 18);
+    // SAFETY: the only pool of this memory, dropped before it.
+    let mut pool = unsafe { memory.pool(1 << 18, &cfg) }.unwrap();
+    for n in 0..if MIRI { 20u16 } else { 200 } {
+        pool.set_epoch(n.wrapping_mul(331));
+        let block = get_at(&mut pool, 1000, OwnerId(n), 0x1000 + u64::from(n) * 4);
+        for past in [512, 1024] {
+            let wild = block.map_addr(|at| at.saturating_add(past));
+            // SAFETY: not a block.
+            assert!(!unsafe { pool.free_known::<true>(wild) });
+            assert!(put(&mut pool, wild).is_err());
+        }
+        if n % 3 > 0 {
+            put(&mut pool, block).unwrap();
+        }
+    }
+    assert_eq!(pool.check(), Ok(()));
+}
+
+#[test]
+fn a_slab_whose_front_was_overwritten_gives_no_block_twice() {
+    let cfg = Config::TA;
+    let memory = fuzzing::Memory::new(1 << 16);
+    // SAFETY: the only pool of this memory, dropped before it.
+    let mut pool = unsafe { memory.pool(1 << 16, &cfg) }.unwrap();
+    let mut blocks: Vec<_> = (0..40).map(|_| get(&mut pool, 30)).collect();
+    // The word at a slab's start says which blocks are free.
+    let first = blocks.iter().map(|block| block.addr().get()).min().unwrap();
+    let head = blocks[0].map_addr(|_| core::num::NonZero::new(first & !511).unwrap());
+    // SAFETY: inside the pool's memory, aligned; what a block before it might overwrite.
+    unsafe { head.cast::<u64>().write(u64::MAX) };
+    assert!(pool.check().is_err());
+    blocks.extend((0..200).map(|_| get(&mut pool, 30)));
+    blocks.sort_unstable();
+    assert!(
+        blocks.is_sorted_by(|a, b| a < b),
+        "each is somebody's alone"
+    );
 }
 
 #[test]

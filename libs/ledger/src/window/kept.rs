@@ -5,7 +5,7 @@
 //! **Knows nothing of:** owners and sites: a record is 64 bits.
 
 use core::alloc::Layout;
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 use core::ptr::NonNull;
 
 use super::Window;
@@ -14,26 +14,51 @@ use crate::classes::{self, CLASSES, RUN_CLASSES, SLAB_CLASSES, TABLE, UNIT};
 use crate::entry;
 use crate::layout::{KEPT_BLOCKS, KEPT_RUNS, Kept, first_kept_place};
 
-/// A class as allocation and release need it.
-#[repr(C)]
+/// A class as allocation and release need it; what is needed together lies together.
+#[repr(C, align(32))]
 pub(super) struct Class {
     /// Behind the last block that is kept, in the class's stack.
-    pub(super) top: NonNull<Kept>,
-    pub(super) inverse: u32,
+    top: NonNull<Kept>,
     /// The shift in the low octet, above it the number of blocks.
-    pub(super) shift_and_blocks: u32,
+    shift_and_blocks: u64,
+    inverse: u32,
+    /// As in [`classes::Class::end`].
+    end: u32,
 }
 
-/// The class at an offset that [`entry::class_offset`] gave.
+const _: () = assert!(size_of::<Class>() == 32);
+
+/// The class of the slab that `part` is an entry of.
+#[cfg_attr(
+    all(target_arch = "aarch64", target_os = "none"),
+    expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "the block adds to a pointer and reads and writes nothing"
+    )
+)]
 #[inline(always)]
-fn class_at(classes: NonNull<[Class; CLASSES]>, offset: usize) -> NonNull<Class> {
-    // SAFETY: the offset is that of a place in `classes` and a little more, which is taken off again.
-    unsafe {
-        classes
-            .cast::<Class>()
-            .byte_add(offset)
-            .byte_sub(entry::CLASS_BIAS)
-    }
+fn class_at(window: NonNull<Window>, part: u32) -> NonNull<Class> {
+    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+    let biased = {
+        let biased: *mut u8;
+        // SAFETY: an addition. The compiler takes two steps for it.
+        unsafe {
+            core::arch::asm!(
+                "add {biased}, {window}, {part:w}, uxtb #2",
+                biased = lateout(reg) biased, window = in(reg) window.as_ptr(), part = in(reg) part,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        biased
+    };
+    #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+    let biased = window
+        .as_ptr()
+        .cast::<u8>()
+        .wrapping_add(entry::class_offset(part));
+    let class = biased.wrapping_add(offset_of!(Window, classes) - entry::CLASS_BIAS);
+    // SAFETY: what `part` gives are five bits, so many as `classes` has places, and the bias.
+    unsafe { NonNull::new_unchecked(class.cast()) }
 }
 
 /// A stack that is empty and full.
@@ -54,19 +79,29 @@ impl Class {
     pub(super) const NONE: Self = {
         // SAFETY: just behind the constant.
         let top = unsafe { NonNull::from_ref(&NO_PLACES.0).cast().add(KEPT_BLOCKS) };
-        Self {
-            top,
-            inverse: 1,
-            shift_and_blocks: 0,
-        }
+        Self::new(top, None)
     };
 
     /// Never looked at.
-    pub(super) const DANGLING: Self = Self {
-        top: NonNull::dangling(),
-        inverse: 1,
-        shift_and_blocks: 0,
-    };
+    pub(super) const DANGLING: Self = Self::new(NonNull::dangling(), None);
+
+    /// A class whose stack ends at `top`; `params` are a slab's.
+    pub(super) const fn new(top: NonNull<Kept>, params: Option<&classes::Class>) -> Self {
+        match params {
+            Some(params) => Self {
+                top,
+                shift_and_blocks: params.shift as u64 | (params.blocks as u64) << 8,
+                inverse: params.inverse,
+                end: params.end,
+            },
+            None => Self {
+                top,
+                shift_and_blocks: 0,
+                inverse: 1,
+                end: 0,
+            },
+        }
+    }
 }
 
 /// A kept block: its class, where the class's stack ends without it, itself.
@@ -93,7 +128,8 @@ impl PlaceToKeep<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) class: usize,
-    class_offset: usize,
+    /// The entry of its unit.
+    part: u32,
     pub(crate) kept: Kept,
     /// Where its record is.
     place: NonNull<u64>,
@@ -179,12 +215,12 @@ impl Window {
     /// Where the block of a slot can be kept, if there is room.
     #[inline(always)]
     pub(crate) fn place_for_slot(&mut self, slot: &Slot) -> Option<PlaceToKeep<'_>> {
-        let mut class = class_at(NonNull::from_mut(&mut self.classes), slot.class_offset);
+        let mut class = class_at(NonNull::from_mut(self), slot.part);
         // SAFETY: a place of `classes`, which is borrowed mutably.
         Self::place_to_keep::<false>(unsafe { class.as_mut() })
     }
 
-    /// Where a run of `more` units and one can be kept, if there is room.
+    /// Where a run of `more` units than the fewest can be kept, if there is room.
     #[inline(always)]
     pub(crate) fn place_for_run(&mut self, more: usize) -> Option<PlaceToKeep<'_>> {
         Self::place_to_keep::<true>(self.classes.get_mut(SLAB_CLASSES + more)?)
@@ -207,11 +243,10 @@ impl Window {
     #[inline(always)]
     pub(crate) fn record_kept(&mut self, kept: Kept, record: u64) -> NonNull<u8> {
         // SAFETY: blocks of slabs lie inside the body with their records, runs inside the body with their
-        // records in the unit table.
+        // records in the unit table, where a record is two entries.
         unsafe {
             let block = self.body.offset(kept.block as isize);
-            let records = self.body.cast::<u64>();
-            records.offset(kept.record as isize).write(record);
+            write_record(self.body, kept.record as isize, record);
             block
         }
     }
@@ -219,10 +254,9 @@ impl Window {
     /// A run as it is kept.
     #[inline(always)]
     pub(crate) fn kept_run(&self, unit: usize) -> Kept {
-        let bytes = self.map.addr().get() as isize - self.body.addr().get() as isize;
         Kept {
             block: (unit * UNIT) as i32,
-            record: (bytes / 8 + unit as isize) as i32,
+            record: self.place_of_entry(unit),
         }
     }
 
@@ -236,31 +270,51 @@ impl Window {
     /// The slot whose block begins at `offset` in the body, in the slab that `part` (the entry
     /// of that unit) is part of.
     #[inline(always)]
-    pub(crate) fn slot_at(&self, offset: usize, part: u64) -> Option<Slot> {
-        let class_offset = entry::class_offset(part);
+    pub(crate) fn slot_at(&self, offset: usize, part: u32) -> Option<Slot> {
         // SAFETY: a place of `classes`, which is borrowed.
-        let params = unsafe { class_at(NonNull::from_ref(&self.classes), class_offset).as_ref() };
-        // Block 0 ends where the slab ends.
-        let distance = entry::left_bytes(part).wrapping_sub((offset % UNIT) as u32);
-        // A rotation looks at the low five bits only. The distance is at least 1, and so is this.
-        let number = classes::exactly(distance, params.inverse, params.shift_and_blocks);
-        if number > params.shift_and_blocks >> 8 {
+        let params = unsafe { class_at(NonNull::from_ref(self), part).as_ref() };
+        let start = entry::slab_start(part);
+        let (inside, shift) = ((offset as u32).wrapping_sub(start), params.shift_and_blocks);
+        // A rotation looks at the low five bits only. The offset is inside the slab, so that this is at least 1.
+        let number = classes::blocks_to_end(inside, params.inverse, params.end, shift as u32);
+        if u64::from(number) > shift >> 8 {
             return None;
         }
-        let unit = (offset / UNIT) as u32 - entry::part(part);
-        // `RECORDS` is the one that the number is more than the index.
-        let record = (unit * (UNIT / 8) as u32 + number) as i32;
+        // The head is one word, which is the one that the number is more than the index.
+        let record = (start + number * 8) as i32;
         let block = offset as i32;
-        // SAFETY: the entry of a unit says that it is part of a slab, of which the first unit is so many
-        // before it. Its records lie inside.
-        let place = unsafe { self.body.cast::<u64>().add(record as usize) };
+        // SAFETY: the entry of a unit says of which slab it is part. Its records lie inside, each at a
+        // multiple of 8.
+        let place = unsafe { self.body.offset(record as isize).cast::<u64>() };
         Some(Slot {
             class: entry::class(part),
-            class_offset,
+            part,
             kept: Kept { block, record },
             place,
             // SAFETY: as above.
             record: unsafe { place.read() },
         })
+    }
+}
+
+/// Writes a record `at` bytes from the body's start.
+///
+/// # Safety
+/// 8 bytes there are a record's, in the body or in the unit table; at a multiple of 4.
+#[inline(always)]
+unsafe fn write_record(body: NonNull<u8>, at: isize, record: u64) {
+    #[cfg(all(target_arch = "aarch64", target_os = "none"))]
+    // SAFETY: our contract. Being at no multiple of 8 is no error: alignment checks are off but for `sp`.
+    unsafe {
+        core::arch::asm!(
+            "str {record}, [{body}, {at}]",
+            record = in(reg) record, body = in(reg) body.as_ptr(), at = in(reg) at,
+            options(nostack, preserves_flags),
+        );
+    }
+    #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
+    // SAFETY: our contract.
+    unsafe {
+        body.offset(at).cast::<u64>().write_unaligned(record);
     }
 }
