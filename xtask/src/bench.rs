@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// Measure calls of a process in Debian's Linux
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     linux: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

@@ -4,7 +4,8 @@
 //! measure and `hint #101` to end it; both are no-operations of the architecture. FILE gets one JSON
 //! object a line; `hint #102` and `#103` enclose what is to be taken off the measure before, such as
 //! its loop: `{"boot":{..}}` with the counts from reset to the first normal-world
-//! instruction, then `{"measure":n,"counts":{..}}` for each measure and
+//! instruction, then `{"measure":n,"counts":{..},"masked":n}` for each measure, with the longest way that
+//! the secure world had interrupts masked, and
 //! `{"overhead":n,"counts":{..}}` for what is taken off measure n.
 //!
 //! Worlds are told apart by the host address of the code, since a TA may run at any virtual
@@ -16,6 +17,8 @@
 //! **Invariant:** markers themselves are not counted, and nothing that the guest can see
 //! changes. Counts are exact on one virtual CPU (`-smp 1`), where nothing runs concurrently.
 //! **Knows nothing of:** what is measured.
+
+mod masked;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fmt::Write as _;
@@ -149,6 +152,15 @@ extern "C" fn on_translate(_id: PluginId, tb: *mut c_void) {
             BEGIN | OVERHEAD_BEGIN if may_mark(world) => (on_begin, std::ptr::null_mut()),
             END if may_mark(world) => (on_end, std::ptr::null_mut()),
             OVERHEAD_END if may_mark(world) => (on_overhead_end, std::ptr::null_mut()),
+            _ if world == MONITOR || world == KERNEL => {
+                let described = masked::describe(world, vaddr, word) as usize;
+                let run: ExecCallback = if world == KERNEL {
+                    on_kernel
+                } else {
+                    on_monitor
+                };
+                (run, std::ptr::without_provenance_mut(described))
+            }
             _ => (on_insn, std::ptr::without_provenance_mut(world)),
         };
         // SAFETY:
@@ -220,16 +232,32 @@ fn classify(vaddr: u64, host: usize) -> usize {
     }
 }
 
-extern "C" fn on_insn(_cpu: c_uint, world: *mut c_void) {
-    let count = &COUNTS[world.addr() % WORLDS.len()];
+fn count(world: usize) {
+    let count = &COUNTS[world % WORLDS.len()];
     // One virtual CPU: nobody else writes.
     count.store(count.load(Relaxed) + 1, Relaxed);
+}
+
+extern "C" fn on_insn(_cpu: c_uint, world: *mut c_void) {
+    count(world.addr());
+    masked::left(world.addr());
+}
+
+extern "C" fn on_monitor(_cpu: c_uint, described: *mut c_void) {
+    count(MONITOR);
+    masked::step(MONITOR, described.addr() as u64);
+}
+
+extern "C" fn on_kernel(_cpu: c_uint, described: *mut c_void) {
+    count(KERNEL);
+    masked::step(KERNEL, described.addr() as u64);
 }
 
 extern "C" fn on_begin(_cpu: c_uint, _data: *mut c_void) {
     for (begin, count) in AT_BEGIN.iter().zip(&COUNTS) {
         begin.store(count.load(Relaxed), Relaxed);
     }
+    masked::take_longest();
     MEASURING.store(true, Relaxed);
 }
 
@@ -238,7 +266,11 @@ extern "C" fn on_end(_cpu: c_uint, _data: *mut c_void) {
         return;
     }
     let n = MEASURES.fetch_add(1, Relaxed);
-    write_line(&format!("{{\"measure\":{n},\"counts\":{}}}", since_begin()));
+    let longest = masked::take_longest();
+    write_line(&format!(
+        "{{\"measure\":{n},\"counts\":{},\"masked\":{longest}}}",
+        since_begin()
+    ));
 }
 
 extern "C" fn on_overhead_end(_cpu: c_uint, _data: *mut c_void) {

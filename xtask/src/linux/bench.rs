@@ -47,6 +47,8 @@ struct Measure {
     name: String,
     iterations: u64,
     counts: Counts,
+    /// Longest way of firmware and kernel with interrupts masked, in instructions.
+    masked: u64,
     /// Nanoseconds by the guest's clock, all iterations together.
     ns: u64,
 }
@@ -165,7 +167,8 @@ fn pair(counts: &str, lines: &[String]) -> Result<Told> {
         if line["boot"].is_object() {
             boot = Some(read(&line["boot"]));
         } else if line["measure"].is_u64() {
-            measured.push(read(&line["counts"]));
+            let masked = line["masked"].as_u64().unwrap_or(0);
+            measured.push((read(&line["counts"]), masked));
         }
     }
     let mut told = Told {
@@ -178,11 +181,14 @@ fn pair(counts: &str, lines: &[String]) -> Result<Told> {
         let line = parse(line)?;
         let number = |field: &str| line[field].as_u64().unwrap_or(0);
         if let Some(name) = line["bench"].as_str() {
-            let counts = measured.get(told.measures.len()).copied();
+            let counted = measured.get(told.measures.len()).copied();
+            let (counts, masked) =
+                counted.with_context(|| format!("the plugin did not count {name}"))?;
             let measure = Measure {
                 name: name.to_owned(),
                 iterations: number("iterations"),
-                counts: counts.with_context(|| format!("the plugin did not count {name}"))?,
+                counts,
+                masked,
                 ns: number("ns"),
             };
             measure.check()?;
@@ -213,6 +219,7 @@ fn object(told: &Told, image: u64) -> Value {
         let worlds = WORLDS.iter().enumerate();
         let worlds: Map<String, Value> = worlds
             .map(|(n, world)| ((*world).to_owned(), json!(measure.each(n))))
+            .chain([("masked".to_owned(), json!(measure.masked))])
             .collect();
         object.insert(measure.name.clone(), Value::Object(worlds));
     }
@@ -238,7 +245,7 @@ fn object(told: &Told, image: u64) -> Value {
 }
 
 fn print(told: &Told, image: u64) {
-    let line = |cells: [String; 11]| {
+    let line = |cells: [String; 12]| {
         let [name, rest @ ..] = cells;
         let rest: String = rest.iter().map(|cell| format!("{cell:>11}")).collect();
         anstream::println!("{name:<21}{}", rest.trim_end());
@@ -255,6 +262,7 @@ fn print(told: &Told, image: u64) {
         "of OP-TEE",
         "all",
         "OP-TEE",
+        "masked",
     ];
     line(head.map(str::to_owned));
     let or_none = |n: Option<u64>| n.map_or(String::new(), thousands);
@@ -274,6 +282,7 @@ fn print(told: &Told, image: u64) {
             percent(measure.secure(), secure),
             thousands(measure.all()),
             or_none(all),
+            thousands(measure.masked),
         ]);
     }
     anstream::println!();
@@ -344,7 +353,7 @@ mod tests {
     use super::*;
 
     const COUNTS: &str = "{\"boot\":{\"monitor\":5,\"kernel\":6}}\n\
-        {\"measure\":0,\"counts\":{\"monitor\":10,\"kernel\":20,\"ta\":30,\"normal\":40,\"client\":50}}\n";
+        {\"measure\":0,\"counts\":{\"monitor\":10,\"kernel\":20,\"ta\":30,\"normal\":40,\"client\":50},\"masked\":7}\n";
 
     fn line(name: &str, ns: u64) -> String {
         format!("{{\"bench\":\"{name}\",\"iterations\":10,\"ns\":{ns}}}")
@@ -359,6 +368,7 @@ mod tests {
         assert_eq!((told.boot[1], told.secure_free), (6, 77));
         let measure = &told.measures[0];
         assert_eq!((measure.secure(), measure.all()), (6, 15));
+        assert_eq!(measure.masked, 7);
         assert_eq!(measure.optee(), (Some(36_800), Some(51_400)));
         assert_eq!((told.lateness[0].sleeps, told.lateness[0].worst_ns), (9, 2));
     }
