@@ -34,6 +34,31 @@ pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     fatal(report, silence);
     guarded(report, silence);
     plain(report, silence);
+    for strategy in ["first-fit", "best-fit"] {
+        other_strategy(report, silence, strategy);
+    }
+}
+
+/// A kernel heap of another strategy serves the tests that ask about heaps.
+fn other_strategy(report: &mut Report, silence: Duration, strategy: &str) {
+    let name = format!("qemu: the kernel heap by {strategy}");
+    report.check(&name, || {
+        let told = || {
+            let images = images::build(&Config::with(&[strategy]))?;
+            let command = "selftest heap; teestat pools; teestat pool check";
+            qemu_run(&images, strategy, command, silence, None).start()
+        };
+        let outcome = told().map_err(|err| format!("{err:#}"))?;
+        let named = format!("strategy {}", strategy.replace('-', " "));
+        let sound = outcome.normal.contains("the pool is sound");
+        match outcome.ending {
+            Ending::Exit(0) if sound && outcome.normal.contains(&named) => Ok(()),
+            _ => Err(format!(
+                "ended with {:?}\n{}",
+                outcome.ending, outcome.normal
+            )),
+        }
+    });
 }
 
 /// Without statistics TAs are served as ever, and nothing is told.
