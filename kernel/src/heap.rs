@@ -34,6 +34,8 @@ const TELLS: bool = cfg!(feature = "stats");
 const CONFIG: Config = Config {
     strategy: if cfg!(feature = "first-fit") {
         Strategy::FirstFit
+    } else if cfg!(feature = "best-fit") {
+        Strategy::BestFit
     } else {
         Strategy::Segregated
     },

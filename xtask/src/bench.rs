@@ -227,8 +227,10 @@ fn measure(
         bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
-    let results =
-        std::fs::read_to_string(&results).context("the guest wrote no names of measures")?;
+    // The guest begins the file with its first result.
+    let results = std::fs::read_to_string(&results).with_context(|| {
+        format!("no measure has `{only}` in its name; `cargo xtask bench` runs all of them")
+    })?;
     let (boot, measures) = pair(&counts, &results)?;
     Ok((boot, measures, waits::parse(&results)))
 }

@@ -6,9 +6,12 @@
 //! **Knows nothing of:** who calls whom.
 
 use crate::addr::{PhysAddr, UserVa};
+use crate::fallible::try_push;
 use crate::instance::InstanceRef;
-use crate::machine::NormalMemory;
+use crate::large::{is_large, take_in_list};
+use crate::machine::{NormalMemory, ThreadControl};
 use crate::shm::{Shm, ShmRef, ShmTable};
+use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::ta::{NUM_PARAMS, param_type};
@@ -83,14 +86,64 @@ pub const fn is_memref(kind: u32) -> bool {
     kind >= param_type::MEMREF_INPUT && kind <= param_type::MEMREF_INOUT
 }
 
+/// Much memory that parameters of a message lend for one call, by the parameters' numbers. Taken in before
+/// anything is locked, since reading a long page list takes a while; little memory is taken in with the rest.
+#[derive(Debug, Default)]
+pub struct Lent(Vec<(usize, Shm)>);
+
+impl Lent {
+    /// Takes in what these parameters lend by long page lists.
+    ///
+    /// # Errors
+    /// `BAD_PARAMETERS` for memory that is not the normal world's; `OUT_OF_MEMORY`.
+    pub fn take_in(
+        machine: &(impl NormalMemory + ThreadControl),
+        params: &[MsgParam],
+    ) -> Result<Self, TeeResult> {
+        let mut lent = Self::default();
+        for (index, param) in params.iter().enumerate() {
+            if is_large(param.b) && param.attr & attr::NONCONTIG != 0 && lends(param) {
+                let shm = take_in_list(machine, PhysAddr(param.a), param.b, None)?;
+                try_push(&mut lent.0, (index, shm))?;
+            }
+        }
+        Ok(lent)
+    }
+
+    /// What parameter `index` lends, if it was taken in.
+    fn take(&mut self, index: usize) -> Option<Shm> {
+        let at = self.0.iter().position(|(number, _)| *number == index)?;
+        Some(self.0.swap_remove(at).1)
+    }
+}
+
+/// Whether a parameter lends memory for one call.
+const fn lends(param: &MsgParam) -> bool {
+    let kind = param.attr & attr::TYPE_MASK;
+    kind >= attr::TMEM_INPUT && kind <= attr::TMEM_INOUT && param.a != 0
+}
+
 impl Args {
+    /// Whether one is a reference to more shared memory than is mapped at one go.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        self.items.iter().any(|item| match item {
+            Arg::Memref {
+                memory: ArgMemory::Shm(..),
+                given,
+                ..
+            } => is_large(*given),
+            Arg::Memref { .. } | Arg::Value { .. } | Arg::None => false,
+        })
+    }
+
     /// Type of parameter `index`.
     #[must_use]
     pub const fn kind(&self, index: usize) -> u32 {
         param_type::get(self.types, index)
     }
 
-    /// From the application's parameters of a message.
+    /// From the application's parameters of a message, and the memory that they lend.
     ///
     /// # Errors
     /// `BAD_PARAMETERS` for unknown types, more than four, or memory that is not the normal
@@ -98,6 +151,7 @@ impl Args {
     pub fn from_message(
         shm: &mut ShmTable,
         memory: &impl NormalMemory,
+        mut lent: Lent,
         params: &[MsgParam],
     ) -> Result<Self, TeeResult> {
         if params.len() > NUM_PARAMS {
@@ -106,7 +160,7 @@ impl Args {
         let mut args = Self::default();
         let mut kinds = [param_type::NONE; NUM_PARAMS];
         for (index, param) in params.iter().enumerate() {
-            match parse(shm, memory, param) {
+            match parse(shm, memory, lent.take(index), param) {
                 Ok((kind, item)) => {
                     kinds[index] = kind;
                     args.items[index] = item;
@@ -160,6 +214,7 @@ impl Args {
 fn parse(
     shm: &mut ShmTable,
     memory: &impl NormalMemory,
+    lent: Option<Shm>,
     param: &MsgParam,
 ) -> Result<(u32, Arg), TeeResult> {
     const KNOWN: u64 = attr::TYPE_MASK | attr::NONCONTIG;
@@ -210,10 +265,12 @@ fn parse(
                 };
                 return Ok((kind as u32, arg));
             }
-            let lent = if param.attr & attr::NONCONTIG != 0 {
-                Shm::from_page_list(memory, pa, param.b, None)?
-            } else {
-                Shm::contiguous(memory, pa, param.b, None)?
+            let lent = match lent {
+                Some(large) => large,
+                None if param.attr & attr::NONCONTIG != 0 => {
+                    Shm::from_page_list(memory, pa, param.b, None)?
+                }
+                None => Shm::contiguous(memory, pa, param.b, None)?,
             };
             Ok(memref(kind, ArgMemory::Shm(shm.lend(lent)?, 0)))
         }

@@ -5,9 +5,10 @@
 //! **Knows nothing of:** how TAs run.
 
 use crate::addr::PhysAddr;
-use crate::args::Args;
+use crate::args::{Args, Lent};
 use crate::call::Call;
 use crate::kernel::Kernel;
+use crate::large::take_in_list;
 use crate::machine::Machine;
 use crate::message::{Message, MessageError, Outcome, Place};
 use crate::owner::OwnerId;
@@ -340,7 +341,8 @@ impl<M: Machine> Call<'_, M> {
     fn args_from(&self, params: &[MsgParam]) -> Result<Args, TeeResult> {
         let machine = &self.kernel.machine;
         self.kernel.as_owner(OwnerId::CALL, || {
-            Args::from_message(&mut self.kernel.state().guest.shm, machine, params)
+            let lent = Lent::take_in(machine, params)?;
+            Args::from_message(&mut self.kernel.state().guest.shm, machine, lent, params)
         })
     }
 
@@ -357,7 +359,7 @@ impl<M: Machine> Call<'_, M> {
         let pa = PhysAddr(param.a);
         let register = || -> Result<(), ShmError> {
             let shm = if param.attr & attr::NONCONTIG != 0 {
-                Shm::from_page_list(machine, pa, param.b, Some(param.c))?
+                take_in_list(machine, pa, param.b, Some(param.c))?
             } else {
                 Shm::contiguous(machine, pa, param.b, Some(param.c))?
             };

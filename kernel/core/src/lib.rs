@@ -28,6 +28,7 @@ pub mod inspect;
 pub mod instance;
 pub mod invoke;
 pub mod kernel;
+pub mod large;
 pub mod loader;
 pub mod machine;
 pub mod marks;

@@ -45,7 +45,7 @@ pub enum Mode {
 }
 
 /// Where parameter n is mapped in the TA.
-type Mapped = [Option<UserVa>; NUM_PARAMS];
+pub(crate) type Mapped = [Option<UserVa>; NUM_PARAMS];
 
 impl<M: Machine> Call<'_, M> {
     /// Enters a TA that this call has claimed. `Ok` is the TA's own code.
@@ -61,10 +61,14 @@ impl<M: Machine> Call<'_, M> {
     ) -> Result<TeeResult, TeeResult> {
         let kernel = self.kernel;
         let mut mapped = Mapped::default();
+        if args.has_large() {
+            self.map_large(instance, args, &mut mapped)?;
+        }
         let entered = {
             let mut state = kernel.state();
             let owner = match state.guest.instances.at(instance) {
                 Some(found) if found.life == Life::Ready && !found.killed => found.owner,
+                // Buried with all that is mapped in it.
                 _ => return Err(TeeResult::TARGET_DEAD),
             };
             kernel.as_owner(owner, || {
@@ -282,7 +286,12 @@ impl<M: Machine> Kernel<M> {
                 Arg::None => (0, 0),
                 Arg::Value { a, b } => (*a, *b),
                 Arg::Memref { memory, given, .. } => {
-                    let va = self.map_param(state, instance, args.kind(index), memory, *given)?;
+                    let va = match mapped[index] {
+                        Some(large) => Some(large),
+                        None => {
+                            self.map_param(state, instance, args.kind(index), memory, *given)?
+                        }
+                    };
                     mapped[index] = va;
                     (va.map_or(0, |va| va.0), *given)
                 }
@@ -483,7 +492,7 @@ impl<M: Machine> Kernel<M> {
         Ok(())
     }
 
-    fn unmap_params(&self, state: &mut State, instance: InstanceRef, mapped: &Mapped) {
+    pub(crate) fn unmap_params(&self, state: &mut State, instance: InstanceRef, mapped: &Mapped) {
         let State { pages, guest, .. } = state;
         let Some(found) = guest.instances.at_mut(instance) else {
             return;

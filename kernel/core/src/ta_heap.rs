@@ -8,7 +8,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
 use core::cell::Cell;
-use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::control::{PoolStats, strategy};
 use tally_abi::pta::stats::AllocStats;
 #[cfg(feature = "stats")]
 use tally_ledger::Block;
@@ -150,7 +150,11 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
         metadata: stats.metadata,
         tables: stats.tables,
         records: stats.records,
-        strategy: u32::from(stats.strategy == Strategy::FirstFit),
+        strategy: match stats.strategy {
+            Strategy::Segregated => strategy::DEFAULT,
+            Strategy::FirstFit => strategy::FIRST_FIT,
+            Strategy::BestFit => strategy::BEST_FIT,
+        },
         ..PoolStats::default()
     }
 }

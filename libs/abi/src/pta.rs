@@ -259,6 +259,26 @@ pub mod control {
         pub pages: u64,
     }
 
+    /// How a pool finds free memory.
+    pub mod strategy {
+        /// Slabs, and runs by size.
+        pub const DEFAULT: u32 = 0;
+        /// First fit, on linked_list_allocator.
+        pub const FIRST_FIT: u32 = 1;
+        /// Best fit.
+        pub const BEST_FIT: u32 = 2;
+
+        /// Its name for people.
+        #[must_use]
+        pub const fn name(strategy: u32) -> &'static str {
+            match strategy {
+                FIRST_FIT => "first fit",
+                BEST_FIT => "best fit",
+                _ => "default",
+            }
+        }
+    }
+
     /// One pool whole, 144 bytes.
     #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
     #[repr(C)]
@@ -279,7 +299,7 @@ pub mod control {
         pub metadata: u64,
         /// One of [`consistency`].
         pub inconsistent: u32,
-        /// 1: first fit on linked_list_allocator; 0: the default strategy.
+        /// How free memory is found: one of [`strategy`].
         pub strategy: u32,
         /// Bytes of its tables, which it has whatever is allocated.
         pub tables: u64,

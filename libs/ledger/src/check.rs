@@ -5,6 +5,8 @@
 
 use core::ops::Range;
 
+use crate::best_fit::{BadChunk, Tree};
+use crate::chunks::Chunks;
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BLOCK, DETAIL, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
 use crate::guard::run_units;
@@ -13,6 +15,7 @@ use crate::pool::Pool;
 use crate::runs::bin;
 use crate::stats::{Overrun, OwnerId, SiteId};
 use crate::view::{Reader, View};
+use crate::walk::{Piece, Pieces};
 use crate::window::Window;
 
 /// First thing found wrong with a pool.
@@ -34,8 +37,11 @@ pub enum Damage {
     Owner(OwnerId),
     /// A site's counters are not the sum of its blocks.
     Site(SiteId),
-    /// The first-fit list has other free bytes than lie between the blocks.
+    /// The free list or tree has other free bytes than lie between the blocks.
     FreeBytes,
+    /// What is written of the free chunk at this offset in the body, or of the one before it, is not what lies
+    /// there.
+    Chunk(u32),
     /// Somebody wrote past the end of the block at this offset from the base.
     Overrun(usize),
     /// The numbers of slabs, of free blocks or of free units are not what the tables say.
@@ -205,10 +211,13 @@ impl Pool {
     /// See [`Damage`].
     pub fn check(&self) -> Result<(), Damage> {
         let stats = self.stats().map_err(|_| Damage::Walk)?;
-        match self.heap_free() {
+        match self.free_chunks().free_bytes() {
             Some(free) => {
                 if free as u64 != stats.free_bytes {
                     return Err(Damage::FreeBytes);
+                }
+                if let Chunks::BestFit(tree) = self.free_chunks() {
+                    self.check_tree(tree)?;
                 }
             }
             None => {
@@ -219,6 +228,28 @@ impl Pool {
         }
         self.check_accounts()?;
         self.check_guards()
+    }
+
+    /// All free chunks, in the order of addresses.
+    fn check_tree(&self, tree: &Tree) -> Result<(), Damage> {
+        let view = self.view().map_err(|_| Damage::Walk)?;
+        let mut pieces = Pieces::from(&view, 0);
+        let mut at = 0;
+        while let Some(piece) = pieces.next() {
+            let next = pieces.position();
+            let sound = match piece.map_err(|_| Damage::Walk)? {
+                Piece::Run { bytes, .. } => tree.check(self.window(), at, bytes),
+                Piece::Block(block) => {
+                    let body = self.window().geometry().body_offset;
+                    let end = block.offset - body + block.usable;
+                    tree.check_block(self.window(), end)
+                }
+                Piece::Slot { .. } | Piece::Overhead { .. } => Ok(()),
+            };
+            sound.map_err(|BadChunk| Damage::Chunk(at as u32))?;
+            at = next;
+        }
+        Ok(())
     }
 
     fn check_guards(&self) -> Result<(), Damage> {

@@ -124,6 +124,14 @@ impl Live {
     }
 }
 
+fn strategy_of(kind: u8) -> Strategy {
+    match (kind & 1, kind & 64) {
+        (0, _) => Strategy::Segregated,
+        (_, 0) => Strategy::FirstFit,
+        _ => Strategy::BestFit,
+    }
+}
+
 /// Runs the actions that `data` stands for, checking the whole pool after each `check_every`th.
 pub fn run(data: &[u8], check_every: usize) {
     let (&[kind, size, grow, shape], actions) = match data.split_first_chunk() {
@@ -131,11 +139,7 @@ pub fn run(data: &[u8], check_every: usize) {
         None => return,
     };
     let cfg = Config {
-        strategy: if kind & 1 == 0 {
-            Strategy::Segregated
-        } else {
-            Strategy::FirstFit
-        },
+        strategy: strategy_of(kind),
         owners: 1 + u16::from(shape & 7),
         accounts: kind & 4 == 0,
         sites: 1 << (shape >> 3 & 7),
@@ -494,11 +498,7 @@ pub fn read_damaged(data: &[u8]) {
     let Some((&kind, patches)) = data.split_first() else {
         return;
     };
-    let strategy = if kind & 1 == 0 {
-        Strategy::Segregated
-    } else {
-        Strategy::FirstFit
-    };
+    let strategy = strategy_of(kind);
     let cfg = Config {
         strategy,
         owners: 4,

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All tables are sized for the whole reserved window and touched only as far as the body has
-//! been used: 4 bytes for each 512 of body (segregated) or one bit for each 16 (first fit), which is 0.8 %.
+//! been used: 4 bytes for each 512 of body (segregated) or one bit for each 16 (first and best fit), which is 0.8 %.
 //!
 //! **Invariant:** every offset is a multiple of 8, tables do not overlap, the body starts at a
 //! multiple of 512 from `base`. The header's fields are little-endian and never move in a version.
@@ -79,6 +79,9 @@ pub enum Strategy {
     /// First fit on `linked_list_allocator`. Time grows with the number of free chunks. A
     /// 16-byte record stands before each block; block starts are kept in a bitmap apart.
     FirstFit,
+    /// Best fit: the smallest free chunk that is large enough, from a tree by size in the free chunks. Time is
+    /// bounded by the bits of a size. Records and bitmap as of first fit. Built in by the feature `best-fit`.
+    BestFit,
 }
 
 /// What a pool is created with.
@@ -138,6 +141,8 @@ pub enum CreateError {
     TooLarge,
     /// No owners, or more frames than [`MAX_DEPTH`].
     BadConfig,
+    /// The strategy is not built in ([`Strategy::BestFit`] without the feature `best-fit`).
+    NotBuilt,
 }
 
 /// A block that waits for the next allocation of its class: free, but not in its slab's free mask nor in
@@ -169,7 +174,7 @@ pub(crate) struct Header {
     pub(crate) magic: u64,
     pub(crate) version: u32,
     pub(crate) header_bytes: u32,
-    /// 0 segregated, 1 first fit.
+    /// 0 segregated, 1 first fit, 2 best fit.
     pub(crate) strategy: u32,
     pub(crate) depth: u32,
     pub(crate) owners: u32,
@@ -301,7 +306,7 @@ impl Geometry {
         let depth = if sites == 1 { 0 } else { cfg.depth as usize };
         let map_bytes = match cfg.strategy {
             Strategy::Segregated => (reserved / UNIT * 4).next_multiple_of(8),
-            Strategy::FirstFit => reserved.div_ceil(16 * 64) * 8,
+            Strategy::FirstFit | Strategy::BestFit => reserved.div_ceil(16 * 64) * 8,
         };
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
@@ -314,7 +319,7 @@ impl Geometry {
         let kept_offset = (owners_offset + accounts * 8).next_multiple_of(KEPT_BLOCKS * 8);
         let kept_places = match cfg.strategy {
             Strategy::Segregated => first_kept_place(SLAB_CLASSES + RUN_CLASSES),
-            Strategy::FirstFit => 0,
+            Strategy::FirstFit | Strategy::BestFit => 0,
         };
         let map_offset = kept_offset + kept_places * size_of::<Kept>();
         let body_offset = (map_offset + map_bytes).next_multiple_of(UNIT);

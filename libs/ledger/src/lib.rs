@@ -5,8 +5,9 @@
 //! offsets that the header at `base` names, so that a reader who has only the memory can read
 //! them ([`view::View`]) without the help of the program whose heap it is.
 //!
-//! Two strategies share one accounting: [`Strategy::Segregated`] (default; slabs and
-//! segregated runs, constant time) and [`Strategy::FirstFit`] (`linked_list_allocator`).
+//! Three strategies share one accounting: [`Strategy::Segregated`] (default; slabs and
+//! segregated runs, constant time), [`Strategy::FirstFit`] (`linked_list_allocator`) and
+//! [`Strategy::BestFit`] (a tree by size, bounded time).
 //!
 //! **Invariant:** the sum of all owners' accounts, the sum of all call sites' counters and the sum
 //! over all live blocks are the same number of bytes and blocks ([`Pool::check`] proves it).
@@ -16,8 +17,10 @@
 #[cfg(any(test, feature = "fuzzing"))]
 extern crate std;
 
+mod best_fit;
 mod capture;
 mod check;
+mod chunks;
 mod classes;
 mod entry;
 mod error;

@@ -8,9 +8,9 @@
 
 use core::mem::size_of;
 
+use crate::chunks::{self, GRANULE};
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BACK, BLOCK, DETAIL, INSIDE, LARGE, LENGTH, SLAB, SlabHead};
-use crate::first_fit::{self, GRANULE};
 use crate::guard::run_units;
 use crate::layout::{Kept, Strategy, first_kept_place, kept_places};
 use crate::slabs::{block_offset, head_word, record_word};
@@ -112,7 +112,7 @@ impl<R: Reader> View<R> {
         };
         match self.strategy() {
             Strategy::Segregated => self.block_at_unit(offset),
-            Strategy::FirstFit => self.block_before(offset),
+            Strategy::FirstFit | Strategy::BestFit => self.block_before(offset),
         }
     }
 
@@ -169,7 +169,7 @@ impl<R: Reader> View<R> {
         Ok(None)
     }
 
-    /// As [`View::block_at`] for first fit: looks back for where a block begins, as far as need be.
+    /// As [`View::block_at`] without units: looks back for where a block begins, as far as need be.
     fn block_before(&self, offset: usize) -> Result<Option<Block>, Inconsistent> {
         let bit = offset / GRANULE;
         let mut index = bit / 64;
@@ -185,7 +185,7 @@ impl<R: Reader> View<R> {
         let head = (self.geometry().body_offset + start).checked_sub(16);
         let [record, size] = self.words(head.ok_or(Inconsistent)?)?;
         let pool = (self.body_bytes(), self.guard());
-        let chunk = first_fit::Chunk::parse(start, record, size, pool);
+        let chunk = chunks::Chunk::parse(start, record, size, pool);
         let chunk = chunk.ok_or(Inconsistent)?;
         let block = self.block_of(start, chunk.size, chunk.usable, record);
         Ok((offset < start + chunk.usable).then_some(block))
@@ -312,7 +312,7 @@ impl<R: Reader> View<R> {
                 return Some(n as u64);
             };
             let waits = match run_of_class(class) {
-                0 => self.slot_waits(class, offset, entry).unwrap_or(false),
+                0 => self.slot_waits(class, word, entry).unwrap_or(false),
                 len => entry == entry::kept(len),
             };
             if !waits {
@@ -322,8 +322,9 @@ impl<R: Reader> View<R> {
         Some(stack.len() as u64)
     }
 
-    /// Whether the block of a slab at `offset` is neither somebody's nor in the slab's free mask.
-    fn slot_waits(&self, class: usize, offset: usize, part: u32) -> Option<bool> {
+    /// Whether the block of a slab that `word` of a stack names is neither somebody's nor in the slab's free mask.
+    fn slot_waits(&self, class: usize, word: u64, part: u32) -> Option<bool> {
+        let offset = (word & 0xffff_ffff) as usize;
         if entry::kind(part) != SLAB || entry::class(part) != class {
             return Some(false);
         }
@@ -335,6 +336,9 @@ impl<R: Reader> View<R> {
         let [head] = self.words(head).ok()?;
         let in_mask = SlabHead::of(head).free_mask << index.min(31) >> 31 != 0;
         let at = record_word(unit as u32, index as u32) * 8;
+        if at as u64 != word >> 32 || block_offset(params, unit as u32, index as u32) != offset {
+            return Some(false); // Was a block of another slab that lay here.
+        }
         let [record] = self.words(self.geometry().body_offset + at).ok()?;
         Some(!in_mask && !entry::is_live(record))
     }

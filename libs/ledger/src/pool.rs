@@ -8,15 +8,13 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use linked_list_allocator::Heap;
-
 use crate::capture::CallStack;
+use crate::chunks::{self, Chunk, Chunks};
 use crate::classes::{SINGLE, UNIT, class_of, serves};
 use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError};
-use crate::first_fit::{self, Chunk};
 use crate::guard::run_units;
-use crate::layout::{Config, CreateError, Kept, Strategy};
+use crate::layout::{Config, CreateError, Kept};
 use crate::stats::{Overrun, OwnerId};
 use crate::window::{SitePlace, Slot, Window};
 
@@ -30,8 +28,8 @@ pub(crate) const MAX_ALIGN: usize = 4096;
 #[repr(C)]
 pub struct Pool {
     window: Window,
-    /// The free list of the first-fit strategy, else `None`.
-    heap: Option<Heap>,
+    /// Free chunks of the strategies without units.
+    chunks: Chunks,
     /// Found by [`Pool::inspect`].
     overrun: Option<Overrun>,
     /// Bytes that were live when the alarm rang.
@@ -88,7 +86,7 @@ impl Pool {
     /// pool before there is one, so that the common cases need not ask whether there is.
     pub const VOID: Self = Self {
         window: Window::VOID,
-        heap: None,
+        chunks: Chunks::Units,
         overrun: None,
         alarm: None,
     };
@@ -102,7 +100,7 @@ impl Pool {
     /// [`crate::metadata_bytes`] of them are taken by tables.
     ///
     /// # Errors
-    /// See [`CreateError`]. Nothing is written then.
+    /// See [`CreateError`]. Nothing is written then, but for a strategy that is not built in.
     ///
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's while the pool lives,
@@ -116,16 +114,13 @@ impl Pool {
     ) -> Result<Self, CreateError> {
         // SAFETY: our contract is the same.
         let mut window = unsafe { Window::new(base, reserved, committed, cfg)? };
-        let heap = match cfg.strategy {
-            Strategy::Segregated => {
-                window.insert_run(0, window.units());
-                None
-            }
-            Strategy::FirstFit => Some(first_fit::create(&window)),
-        };
+        let chunks = Chunks::create(&mut window, cfg.strategy).ok_or(CreateError::NotBuilt)?;
+        if chunks.are_units() {
+            window.insert_run(0, window.units());
+        }
         Ok(Self {
             window,
-            heap,
+            chunks,
             ..Self::VOID
         })
     }
@@ -276,9 +271,10 @@ impl Pool {
         let old = unsafe { self.window.extend(committed) };
         let more = self.window.units() - old;
         if more > 0 {
-            match &mut self.heap {
-                Some(heap) => first_fit::extend(heap, more as usize * UNIT),
-                None => self.window.release_run(old, more),
+            if self.chunks.are_units() {
+                self.window.release_run(old, more);
+            } else {
+                self.chunks.extend(&mut self.window, more as usize * UNIT);
             }
         }
         Ok(())
@@ -311,7 +307,7 @@ impl Pool {
 
     /// Gives memory that is kept for speed back to the common free runs (empty slabs, freed runs).
     pub fn trim(&mut self) {
-        if self.heap.is_none() && !self.is_void() {
+        if self.chunks.are_units() && !self.is_void() {
             self.window.release_kept();
         }
     }
@@ -320,8 +316,8 @@ impl Pool {
         &self.window
     }
 
-    pub(crate) fn heap_free(&self) -> Option<usize> {
-        self.heap.as_ref().map(Heap::free)
+    pub(crate) fn free_chunks(&self) -> &Chunks {
+        &self.chunks
     }
 
     /// The live block that begins at `ptr`.
@@ -330,8 +326,8 @@ impl Pool {
         if offset >= self.window.body_bytes() {
             return Err(FreeError::NotABlock);
         }
-        if self.heap.is_some() {
-            return match first_fit::find(&self.window, offset) {
+        if !self.chunks.are_units() {
+            return match chunks::find(&self.window, offset) {
                 Ok(Some(chunk)) => Ok(Found::Chunk(chunk)),
                 Ok(None) => Err(FreeError::NotABlock),
                 Err(()) => Err(FreeError::Damaged),
@@ -410,8 +406,8 @@ impl Pool {
 
     /// Makes a block with its record; returns its offset.
     fn find_room(&mut self, size: usize, align: usize, record: u64) -> Option<usize> {
-        if let Some(heap) = &mut self.heap {
-            return first_fit::take(&mut self.window, heap, size, align, record);
+        if !self.chunks.are_units() {
+            return self.chunks.take(&mut self.window, size, align, record);
         }
         let room = size.checked_add(self.window.guard())?;
         if let Some(class) = class_of(room, align) {
@@ -475,16 +471,16 @@ impl Pool {
         }
     }
 
-    /// Frees a block of the first-fit strategy.
+    /// Frees a block of a strategy without units.
     #[cold]
     #[inline(never)]
     fn free_chunk(&mut self, offset: usize) -> Result<Freed, FreeError> {
-        let Some(heap) = &mut self.heap else {
+        if self.chunks.are_units() {
             return Err(FreeError::NotABlock);
-        };
-        match first_fit::find(&self.window, offset) {
+        }
+        match chunks::find(&self.window, offset) {
             Ok(Some(chunk)) => {
-                first_fit::release(&mut self.window, heap, &chunk);
+                self.chunks.release(&mut self.window, &chunk);
                 self.debit(chunk.record, chunk.size);
                 Ok(freed(chunk.record, chunk.size))
             }

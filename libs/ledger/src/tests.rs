@@ -1,4 +1,4 @@
-//! Tests of whole pools, each over both strategies.
+//! Tests of whole pools, each over all strategies.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -15,12 +15,11 @@ const MIRI: bool = cfg!(miri);
 const A: OwnerId = OwnerId(1);
 const B: OwnerId = OwnerId(2);
 
-/// Runs a test over both strategies, on a pool with `body` bytes; checks it afterwards.
+/// Runs a test over all strategies, on a pool with `body` bytes; checks it afterwards.
 fn each(body: usize, test: impl Fn(&mut Pool)) {
-    let both = [Strategy::Segregated, Strategy::FirstFit];
+    let all = [Strategy::Segregated, Strategy::FirstFit, Strategy::BestFit];
     let kinds = [(true, false), (false, false), (false, true)];
-    for (strategy, (accounts, guard)) in
-        both.into_iter().flat_map(|it| kinds.map(|kind| (it, kind)))
+    for (strategy, (accounts, guard)) in all.into_iter().flat_map(|it| kinds.map(|kind| (it, kind)))
     {
         let cfg = Config {
             strategy,
@@ -410,7 +409,7 @@ fn random_actions_agree_with_the_model() {
 
 #[test]
 fn a_large_pool_stays_sound_under_many_actions() {
-    for kind in 0..2 {
+    for kind in [0, 1, 65] {
         let mut random = Random(77);
         let length = if MIRI { 4 * 25 } else { 4 * 8_000 };
         let mut data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();

@@ -8,8 +8,8 @@
 use core::mem::{offset_of, size_of};
 
 use crate::capture::MAX_DEPTH;
+use crate::chunks::HEAD_BYTES;
 use crate::classes::{RECORDS, TABLE};
-use crate::first_fit::HEAD_BYTES;
 use crate::guard::GUARD;
 use crate::layout::{
     ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC,
@@ -161,6 +161,7 @@ impl<R: Reader> View<R> {
             strategy: match u32_at(offset_of!(Header, strategy)) {
                 0 => Strategy::Segregated,
                 1 => Strategy::FirstFit,
+                2 => Strategy::BestFit,
                 _ => return Err(Inconsistent),
             },
             owners: small(offset_of!(Header, owners))?,
@@ -233,7 +234,9 @@ impl<R: Reader> View<R> {
         stats.num_release = stats.num_get.wrapping_sub(stats.live_blocks);
         stats.records = match self.strategy() {
             Strategy::Segregated => self.slab_records(),
-            Strategy::FirstFit => stats.live_blocks.saturating_mul(HEAD_BYTES as u64),
+            Strategy::FirstFit | Strategy::BestFit => {
+                stats.live_blocks.saturating_mul(HEAD_BYTES as u64)
+            }
         };
         stats
     }

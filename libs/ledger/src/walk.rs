@@ -4,9 +4,9 @@
 //! looks at the memory in the order of addresses, at each word once or twice.
 //! **Knows nothing of:** what the pieces add up to.
 
+use crate::chunks::{Chunk, GRANULE};
 use crate::classes::{Class, TABLE, UNIT};
 use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB, SlabHead};
-use crate::first_fit::{self, GRANULE};
 use crate::guard::run_units;
 use crate::layout::Strategy;
 use crate::slabs::{block_offset, head_word};
@@ -93,7 +93,7 @@ pub(crate) struct Pieces<V> {
     at: usize,
     /// The walk begins where another one stopped, since when the pool may have changed.
     resumed: bool,
-    /// A block that begins where the walk is (first fit).
+    /// A block that begins where the walk is (of a strategy without units).
     pending: Option<Block>,
     slab: Option<SlabWalk>,
     batch: [u64; BATCH],
@@ -310,8 +310,8 @@ impl<V: AsView> Pieces<V> {
             .checked_sub(16)
             .ok_or(Inconsistent)?;
         let [record, size] = view.words(head)?;
-        let chunk = first_fit::Chunk::parse(offset, record, size, (body_bytes, view.guard()))
-            .ok_or(Inconsistent)?;
+        let chunk =
+            Chunk::parse(offset, record, size, (body_bytes, view.guard())).ok_or(Inconsistent)?;
         let start = offset - chunk.front;
         if start > self.at {
             let bytes = start - self.at;
@@ -364,7 +364,7 @@ impl<V: AsView> Iterator for Pieces<V> {
             match self.view.view().strategy() {
                 Strategy::Segregated if self.resumed => self.resume_units(),
                 Strategy::Segregated => self.next_unit(),
-                Strategy::FirstFit => self.next_chunk(),
+                Strategy::FirstFit | Strategy::BestFit => self.next_chunk(),
             }
         };
         if piece.is_err() {

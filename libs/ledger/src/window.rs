@@ -117,7 +117,7 @@ impl Window {
         let guard = if cfg.guard { GUARD } else { 0 };
         let table = match cfg.strategy {
             Strategy::Segregated => body_bytes / UNIT,
-            Strategy::FirstFit => 0,
+            Strategy::FirstFit | Strategy::BestFit => 0,
         };
         let header = Header {
             magic: MAGIC,
@@ -126,6 +126,7 @@ impl Window {
             strategy: match cfg.strategy {
                 Strategy::Segregated => 0,
                 Strategy::FirstFit => 1,
+                Strategy::BestFit => 2,
             },
             depth: geometry.depth as u32,
             owners: geometry.owners as u32,
@@ -187,7 +188,7 @@ impl Window {
                 0
             },
             classes: core::array::from_fn(|class| {
-                if class >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy == Strategy::FirstFit {
+                if class >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy != Strategy::Segregated {
                     return Class::NONE;
                 }
                 // The first place stays empty.

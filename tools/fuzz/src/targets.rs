@@ -10,10 +10,11 @@ use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_abi::sites::Table;
 use tally_abi::{TeeUuid, virt};
 use tally_core::addr::PhysAddr;
-use tally_core::args::Args;
+use tally_core::args::{Args, Lent};
 use tally_core::image::ImageHeader;
-use tally_core::machine::NormalMemory;
+use tally_core::machine::{NormalMemory, ThreadControl};
 use tally_core::message::{Message, Place};
+use tally_core::owner::OwnerId;
 use tally_core::rsa::{MODULUS_LEN, PublicKey};
 use tally_core::shm::{Shm, ShmTable};
 use zerocopy::IntoBytes as _;
@@ -107,6 +108,29 @@ impl NormalMemory for Flat {
     }
 }
 
+/// A normal world that has nothing to say, and no interrupts.
+impl ThreadControl for Flat {
+    fn suspend(&self, _out: [u64; 4]) -> [u64; 8] {
+        [0; 8]
+    }
+
+    fn interruptible<R>(&self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
+    fn thread_id(&self) -> usize {
+        0
+    }
+
+    fn set_owner(&self, _owner: OwnerId) -> OwnerId {
+        OwnerId::KERNEL
+    }
+
+    fn stack_left(&self) -> usize {
+        usize::MAX
+    }
+}
+
 /// Reads a message at the start of memory, and what its parameters refer to.
 fn message(data: &[u8]) {
     let mut bytes = data.to_vec();
@@ -137,7 +161,9 @@ fn message(data: &[u8]) {
         }
     }
     let before = table.len();
-    if let Ok(args) = Args::from_message(&mut table, &memory, params) {
+    if let Ok(args) = Lent::take_in(&memory, params)
+        .and_then(|lent| Args::from_message(&mut table, &memory, lent, params))
+    {
         for (index, param) in params.iter().enumerate() {
             let mut param = *param;
             let _ = args.update_param(index, &mut param);

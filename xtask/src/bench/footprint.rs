@@ -1,4 +1,4 @@
-//! What bookkeeping takes: of a block, of a heap, of the secure memory.
+//! What bookkeeping takes: of a block, of a heap, of the secure memory; and what is lost in fragments.
 //!
 //! **Invariant:** heaps' figures come from pools that are made here as a TA makes its own, and are the same
 //! there, as a pool's layout is; the secure memory's are the guest's own, from `teestat meminfo`.
@@ -9,8 +9,8 @@ use crate::qemu::{Ending, Output, Run};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
-use tally_ledger::Config;
-use tally_ledger::footprint::footprint;
+use tally_ledger::footprint::{footprint, most_live, phases, smallest_body};
+use tally_ledger::{Config, Strategy};
 
 /// Bytes of the heaps that are filled.
 const HEAP_BYTES: usize = 1 << 20;
@@ -31,6 +31,15 @@ const MIXES: [(&str, &[usize]); 5] = [
 const GUEST: &str = "open hello; open heap; invoke 2 alloc 100000; teestat --json meminfo";
 /// OP-TEE's debug heap keeps at least so many bytes a block.
 const OPTEE_BLOCK: f64 = 36.0;
+/// Phases, and steps of each, of the program whose heap is made as small as it can be.
+const PHASES: (usize, usize) = (8, 1500);
+/// To so many bytes.
+const STEP: usize = 1024;
+const STRATEGIES: [(&str, Strategy); 3] = [
+    ("default", Strategy::Segregated),
+    ("first_fit", Strategy::FirstFit),
+    ("best_fit", Strategy::BestFit),
+];
 /// Most that is wanted.
 const BLOCK_LIMIT: f64 = 16.0;
 const TABLES_LIMIT: f64 = 1.0;
@@ -51,6 +60,10 @@ pub(super) struct Footprint {
     fixed: usize,
     /// Tables for all pages and heaps in the guest: bytes, and % of the secure memory.
     secure: (u64, f64),
+    /// Most bytes that the program in phases has live.
+    live: usize,
+    /// Bytes of the smallest pools that serve it, in the order of [`STRATEGIES`].
+    smallest: Vec<usize>,
 }
 
 impl Footprint {
@@ -67,10 +80,18 @@ impl Footprint {
                 tables: (stats.tables as f64 - fixed as f64) * 100.0 / stats.committed as f64,
             });
         }
+        let trace = phases(PHASES.0, PHASES.1);
+        let smallest = STRATEGIES.map(|(name, strategy)| {
+            let config = Config { strategy, ..config };
+            smallest_body(&trace, &config, STEP)
+                .with_context(|| format!("no pool by {name} serves the program in phases"))
+        });
         Ok(Self {
             mixes,
             fixed,
             secure: in_guest(images, silence)?,
+            live: most_live(&trace),
+            smallest: smallest.into_iter().collect::<Result<_>>()?,
         })
     }
 
@@ -88,7 +109,14 @@ impl Footprint {
             "heap_tables_fixed": self.fixed,
             "secure_tables": self.secure.0,
             "secure_tables_percent": self.secure.1,
+            "phases_live": self.live,
+            "phases_smallest_pool": self.pools().collect::<Map<_, _>>(),
         })
+    }
+
+    fn pools(&self) -> impl Iterator<Item = (String, Value)> {
+        let named = STRATEGIES.iter().zip(&self.smallest);
+        named.map(|((name, _), bytes)| ((*name).to_owned(), json!(bytes)))
     }
 
     pub(super) fn print(&self) {
@@ -124,6 +152,20 @@ impl Footprint {
             format!("{:.2}", self.secure.1),
             format!("{TABLES_LIMIT}"),
         );
+        anstream::println!();
+        fact(
+            "program in phases, most live (bytes)",
+            crate::ui::thousands(self.live as u64),
+            String::new(),
+        );
+        for ((name, _), &bytes) in STRATEGIES.iter().zip(&self.smallest) {
+            let more = (bytes as f64 / self.live.max(1) as f64 - 1.0) * 100.0;
+            fact(
+                &format!("  smallest pool that serves it ({name})"),
+                crate::ui::thousands(bytes as u64),
+                format!("{more:.1} % more"),
+            );
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) use watch::{saved, snapshot, snapshots};
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy};
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 
@@ -202,11 +202,7 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
             pool.tables,
             pool.records,
             pool.inconsistent == 0,
-            if pool.strategy == 1 {
-                "first fit"
-            } else {
-                "default"
-            }
+            strategy::name(pool.strategy)
         )
     })?;
     writeln!(out, "}}")

@@ -23,7 +23,7 @@ use alloc::string::String;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy};
 use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
@@ -320,11 +320,7 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         }
         writeln!(out)?;
         let a = &pool.alloc;
-        let strategy = if pool.strategy == 1 {
-            "first fit"
-        } else {
-            "default"
-        };
+        let strategy = strategy::name(pool.strategy);
         writeln!(
             out,
             "  {} of {} bytes allocated in {} blocks, at most {}",

@@ -320,6 +320,7 @@ const fn wire_damage(found: Damage) -> (u32, u32) {
         | Damage::Owner(_)
         | Damage::Site(_)
         | Damage::FreeBytes
+        | Damage::Chunk(_)
         | Damage::Counts => (damage::OTHER, 0),
     }
 }

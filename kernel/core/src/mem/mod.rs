@@ -9,6 +9,7 @@ pub mod access;
 pub mod pages;
 pub mod region;
 pub mod space;
+mod steps;
 pub mod table;
 #[cfg(test)]
 mod tests;

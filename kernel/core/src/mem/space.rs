@@ -519,12 +519,12 @@ impl AddressSpace {
         figures
     }
 
-    fn note_charge(&mut self) {
+    pub(super) fn note_charge(&mut self) {
         self.charged_max = self.charged_max.max(self.charged_pages());
     }
 
     /// A region that can be inserted once its memory is there.
-    fn plan(
+    pub(super) fn plan(
         &mut self,
         kind: RegionKind,
         bytes: u64,
@@ -577,7 +577,7 @@ impl AddressSpace {
     }
 
     /// Makes tables, given that `new_own` pages will be charged besides.
-    fn prepare<M: SpaceMachine>(
+    pub(super) fn prepare<M: SpaceMachine>(
         &mut self,
         mem: &mut Mem<'_, M>,
         first: u32,

@@ -1,10 +1,10 @@
 //! Parameters, heaps and what TAs see of the world.
 
 use super::*;
-use crate::addr::PhysAddr;
+use crate::addr::{PAGE_SIZE, PhysAddr};
 use crate::machine::Trap;
-use crate::testing::world::{CLIENT, Run, memref, value};
-use tally_abi::msg::{MsgParam, attr};
+use crate::testing::world::{CLIENT, Run, header, memref, value};
+use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
 use tally_abi::ta::{param_type, propset, svc, time_category};
 use zerocopy::IntoBytes;
 
@@ -394,5 +394,95 @@ fn a_log_is_cut_and_may_be_any_octets() {
         world.ta(|run| run.call(svc::LOG, &[0, 0]));
         world.ta(|_| Trap::Fault { esr: 0 });
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+    });
+}
+
+/// Pages of a reference that is mapped in several steps.
+const MANY: u64 = 1300;
+/// Pages of the client that its page list names, over and over.
+const NAMED: u64 = 50;
+
+/// A list of [`MANY`] pages, each of which begins with its number modulo [`NAMED`]; where it is.
+fn long_list(world: &World) -> u64 {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let lists: Vec<u64> = (0..3).map(|n| CLIENT.0 + (NAMED + n) * PAGE).collect();
+    for n in 0..NAMED {
+        world.write(PhysAddr(CLIENT.0 + n * PAGE), &[n as u8]);
+    }
+    for (n, list) in (0_u64..).zip(&lists) {
+        let mut entries = [0_u64; PAGE_LIST_ENTRIES + 1];
+        for (entry, number) in (0..PAGE_LIST_ENTRIES as u64).zip(&mut entries) {
+            *number = CLIENT.0 + (n * PAGE_LIST_ENTRIES as u64 + entry) % NAMED * PAGE;
+        }
+        entries[PAGE_LIST_ENTRIES] = lists.get(n as usize + 1).copied().unwrap_or(0);
+        world.write(PhysAddr(*list), entries.as_bytes());
+    }
+    lists[0]
+}
+
+#[test]
+fn much_memory_is_taken_in_and_mapped_in_steps() {
+    // Bug: 64 MiB took millions of instructions with the state locked and interrupts masked.
+    const PAGE: u64 = PAGE_SIZE as u64;
+    with_session(|world, session| {
+        let list = long_list(world);
+        let windows = || world.kernel.machine.interruptible_calls();
+        let looks = |first: u64, pages: u64| {
+            world.ta(move |run| {
+                let va = run.params().vals[0];
+                for page in [0, 1, 511, 512, 513, pages - 1].map(|n| n.min(pages - 1)) {
+                    let mut octet = [0xff];
+                    run.load((va & !(PAGE - 1)) + page * PAGE, &mut octet);
+                    assert_eq!(u64::from(octet[0]), (first + page) % NAMED, "page {page}");
+                }
+                run.exit(TeeResult::SUCCESS)
+            });
+        };
+        let before = windows();
+        looks(0, MANY);
+        let lent = memref(attr::TMEM_INPUT | attr::NONCONTIG, list, MANY * PAGE, 0);
+        let reply = world.invoke(session, 0, &[lent]);
+        assert_eq!((reply.code, reply.result), (0, TeeResult::SUCCESS));
+        assert!(windows() >= before + 3, "interrupts have their turn");
+
+        let cookie = 0x77;
+        let whole = memref(
+            attr::TMEM_INOUT | attr::NONCONTIG,
+            list + 100,
+            MANY * PAGE - 200,
+            cookie,
+        );
+        let registered = world.send(header(cmd::REGISTER_SHM, 0, 0), &[whole]);
+        assert_eq!(registered.result, TeeResult::SUCCESS);
+        // From the middle of the eighth page on, 600 pages and a bit.
+        looks(7, 601);
+        let part = memref(attr::RMEM_INOUT, 7 * PAGE + 1000, 600 * PAGE, cookie);
+        assert_eq!(world.invoke(session, 0, &[part]).result, TeeResult::SUCCESS);
+        let param = memref(attr::RMEM_INOUT, 0, 0, cookie);
+        let gone = world.send(header(cmd::UNREGISTER_SHM, 0, 0), &[param]);
+        assert_eq!(gone.result, TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn whichever_page_is_refused_nothing_large_stays_mapped() {
+    with_session(|world, session| {
+        let list = long_list(world);
+        let len = MANY * PAGE_SIZE as u64;
+        let lent = memref(attr::TMEM_INPUT | attr::NONCONTIG, list, len, 0);
+        for n in 0..40 {
+            world.kernel.state().pages.fail_nth(Some(n));
+            let before = world.accounts();
+            let reply = world.invoke(session, 0, &[lent, lent]);
+            let pending = world.kernel.state().pages.failure_pending();
+            world.kernel.state().pages.fail_nth(None);
+            same(world, &before);
+            assert_eq!(reply.result == TeeResult::SUCCESS, pending, "page {n}");
+            if pending {
+                assert!(n > 4, "few requests for pages");
+                return;
+            }
+        }
+        panic!("no end of requests for pages");
     });
 }

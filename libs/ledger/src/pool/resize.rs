@@ -11,7 +11,6 @@ use crate::capture::CallStack;
 use crate::classes::class_of;
 use crate::entry;
 use crate::error::{FreeError, ReallocError};
-use crate::first_fit;
 use crate::stats::OwnerId;
 
 impl Pool {
@@ -142,12 +141,7 @@ impl Pool {
                 }
                 true
             }
-            Found::Chunk(chunk) => {
-                let Some(heap) = &mut self.heap else {
-                    return false;
-                };
-                first_fit::shrink(&mut self.window, heap, chunk, size, record)
-            }
+            Found::Chunk(chunk) => self.chunks.shrink(&mut self.window, chunk, size, record),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Reader for Poke<'_> {
 
 /// A pool with guard bytes for the test, over each strategy.
 fn guarded(test: impl Fn(&mut Pool)) {
-    for strategy in [Strategy::Segregated, Strategy::FirstFit] {
+    for strategy in [Strategy::Segregated, Strategy::FirstFit, Strategy::BestFit] {
         let cfg = Config {
             strategy,
             guard: true,
@@ -176,7 +176,7 @@ fn the_epoch_can_be_set_from_outside() {
 #[test]
 fn a_list_of_many_blocks_comes_in_pieces() {
     let count = if MIRI { 300 } else { 100_000 };
-    for strategy in [Strategy::Segregated, Strategy::FirstFit] {
+    for strategy in [Strategy::Segregated, Strategy::FirstFit, Strategy::BestFit] {
         let cfg = Config {
             strategy,
             ..Config::TA

@@ -8,14 +8,18 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use ta_uuids::hello;
-use tally_abi::msg::PAGE_SIZE;
+use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, attr, cmd};
+use tally_abi::smc::ret;
+use tally_abi::virt;
 use teec::smc::{Conduit, PageList, Pages};
 use teec::{
     Direction, ErrorKind, Operation, Param, ParamNone, ParamRegisteredMem, ParamTmpRef, ParamType,
     ParamValue, Session, SharedMemory,
 };
 
+use super::raw::RawCall;
 use super::{Bench, Outcome, Test, equal, fails, holds, works};
+use crate::machine::interrupts;
 
 pub(super) const TESTS: &[Test] = &[
     ("values go in and come out", values),
@@ -33,6 +37,10 @@ pub(super) const TESTS: &[Test] = &[
     ("pages in any order, over several list pages", scattered),
     ("registering and unregistering leaks nothing", register_many),
     ("sixteen MiB in one reference", large),
+    (
+        "interrupts have their turn while much memory is mapped",
+        turns,
+    ),
     ("scattered memory until the kernel heap is full", heap_full),
     ("shared memories until their table is full", table_full),
 ];
@@ -458,4 +466,50 @@ fn table_full(bench: &Bench) -> Outcome {
         ParamTmpRef::new_input(b"room again"),
     ))?;
     equal(got, sum(b"room again"), "checksum")
+}
+
+/// Four references of 64 MiB each: some seven million instructions, of which the TA has few.
+fn turns(bench: &Bench) -> Outcome {
+    const BYTES: usize = 64 << 20;
+    /// A tick for about 100,000 instructions of a slow machine.
+    const HERTZ: u64 = 5000;
+    /// Far fewer than there are ticks, and more than the TA's own run can see.
+    const FEW: u32 = 3;
+    let session = bench.open(hello::UUID)?;
+    // Nobody reads or writes it: the command looks at no parameters.
+    let pages = (0..BYTES / PAGE_SIZE).map(|n| virt::RAM_BASE + (n * PAGE_SIZE) as u64);
+    let list = PageList::build(pages, 0, |va| bench.tee.conduit().physical(va));
+    let list = list.ok_or("no memory for the list")?;
+    let param = MsgParam {
+        attr: attr::TMEM_INPUT | attr::NONCONTIG,
+        a: list.buf_ptr(),
+        b: BYTES as u64,
+        c: 0,
+    };
+    let header = MsgHeader {
+        cmd: cmd::INVOKE_COMMAND,
+        func: hello::CMD_NOP,
+        session: session.id(),
+        ..MsgHeader::default()
+    };
+    let mut call = RawCall::new(bench, header, &[param; 4])?;
+    interrupts::set_hertz(HERTZ);
+    let mut turns = 0;
+    let code = loop {
+        match call.step(bench.tee) {
+            ret::RPC_FOREIGN_INTR => {
+                turns += 1;
+                call.serve(bench.tee);
+            }
+            code => break code,
+        }
+    };
+    interrupts::set_hertz(interrupts::USUAL_HERTZ);
+    equal(code, ret::OK, "the call")?;
+    equal(
+        tally_abi::TeeResult(call.answer().ret),
+        tally_abi::TeeResult::SUCCESS,
+        "a command that looks at no parameters",
+    )?;
+    holds(turns > FEW, &format!("interrupts had {turns} turns"))
 }

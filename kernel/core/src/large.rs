@@ -1,0 +1,153 @@
+//! Memory references too large to be taken in, or mapped, at one go: in steps, between which interrupts and
+//! other CPUs have their turn.
+//!
+//! **Invariant:** no lock is held between two steps; whatever fails, nothing stays mapped or lent.
+//! **Knows nothing of:** what a TA does with the memory.
+
+use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use crate::args::{Arg, ArgMemory, Args, is_output};
+use crate::call::Call;
+use crate::instance::InstanceRef;
+use crate::kernel::{Kernel, State, mem, page_count};
+use crate::machine::{Machine, NormalMemory, ThreadControl};
+use crate::mem::region::{Place, Prot};
+use crate::run::Mapped;
+use crate::shm::{Shm, ShmError, ShmRef};
+use tally_abi::TeeResult;
+
+/// Pages mapped in a step: some 40,000 instructions at most.
+const STEP_PAGES: u64 = 512;
+/// Bytes of a step.
+const STEP_BYTES: u64 = STEP_PAGES * PAGE_SIZE as u64;
+
+/// Whether so many bytes are too many for one step.
+#[must_use]
+pub const fn is_large(bytes: u64) -> bool {
+    bytes > STEP_BYTES
+}
+
+/// Takes in the pages of a list at `list`, with interrupts let through if there are many.
+///
+/// # Errors
+/// As [`Shm::from_page_list`].
+pub fn take_in_list(
+    machine: &(impl NormalMemory + ThreadControl),
+    list: PhysAddr,
+    size: u64,
+    cookie: Option<u64>,
+) -> Result<Shm, ShmError> {
+    let take_in = || Shm::from_page_list(machine, list, size, cookie);
+    if is_large(size) {
+        machine.interruptible(take_in)
+    } else {
+        take_in()
+    }
+}
+
+impl<M: Machine> Call<'_, M> {
+    /// Maps those parameters that are too large for one step. After an error none of them is mapped.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD` when the instance ended, `OUT_OF_MEMORY` and the like when there is no room.
+    #[cold]
+    pub(crate) fn map_large(
+        &self,
+        instance: InstanceRef,
+        args: &Args,
+        mapped: &mut Mapped,
+    ) -> Result<(), TeeResult> {
+        for (index, item) in args.items.iter().enumerate() {
+            if let Arg::Memref {
+                memory: ArgMemory::Shm(shm_ref, offset),
+                given,
+                ..
+            } = item
+                && is_large(*given)
+            {
+                let prot = if is_output(args.kind(index)) {
+                    Prot::READ_WRITE
+                } else {
+                    Prot::READ
+                };
+                let part = (*offset, *given);
+                if let Err(err) = self.map_in_steps(instance, shm_ref, part, prot, index, mapped) {
+                    let mut state = self.kernel.state();
+                    self.kernel.unmap_params(&mut state, instance, mapped);
+                    self.kernel.report_refused_pages(&mut state, instance);
+                    return Err(err);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps bytes of an object, from the first one of `part` on and as many as its second says.
+    fn map_in_steps(
+        &self,
+        instance: InstanceRef,
+        shm_ref: &ShmRef,
+        (offset, len): (u64, u64),
+        prot: Prot,
+        index: usize,
+        mapped: &mut Mapped,
+    ) -> Result<(), TeeResult> {
+        let kernel = self.kernel;
+        let (owner, first) = {
+            let state = kernel.state();
+            let shm = state.guest.shm.object(shm_ref);
+            let found = state.guest.instances.at(instance);
+            let owner = found.ok_or(TeeResult::TARGET_DEAD)?.owner;
+            let shm = shm.ok_or(TeeResult::BAD_PARAMETERS)?;
+            let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
+            (owner, first)
+        };
+        let count = page_count(first + len)?;
+        let va = kernel.as_owner(owner, || {
+            let mut state = kernel.state();
+            let State { pages, guest, .. } = &mut *state;
+            let found = guest.instances.at_mut(instance);
+            let space = found.and_then(|found| found.space.as_mut());
+            let place = Place::random(kernel.random_u64());
+            let mut memory = mem(pages, &kernel.machine);
+            let space = space.ok_or(TeeResult::TARGET_DEAD)?;
+            let va = space.begin_normal(&mut memory, count, first as usize, prot, place)?;
+            Ok::<_, TeeResult>(va)
+        })?;
+        mapped[index] = Some(va);
+        let mut done = 0;
+        while done < len {
+            // Up to the end of a page, so that no page is in two steps.
+            let bytes = (len - done).min(STEP_BYTES - (first + done) % PAGE_SIZE as u64);
+            kernel.map_step(
+                &mut kernel.state(),
+                instance,
+                shm_ref,
+                (offset + done, bytes),
+                va,
+            )?;
+            done += bytes;
+            kernel.machine.interruptible(|| ());
+        }
+        Ok(())
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    fn map_step(
+        &self,
+        state: &mut State,
+        instance: InstanceRef,
+        shm_ref: &ShmRef,
+        (offset, len): (u64, u64),
+        va: UserVa,
+    ) -> Result<(), TeeResult> {
+        let State { pages, guest, .. } = state;
+        let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
+        let found = guest.instances.at_mut(instance);
+        let space = found.and_then(|found| found.space.as_mut());
+        let space = space.ok_or(TeeResult::TARGET_DEAD)?;
+        let count = page_count((shm.first_offset() as u64 + offset) % PAGE_SIZE as u64 + len)?;
+        let mut memory = mem(pages, &self.machine);
+        Ok(space.map_next(&mut memory, va, shm.pages(offset, len), count)?)
+    }
+}
