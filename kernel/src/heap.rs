@@ -95,16 +95,23 @@ impl Heap {
     #[inline(never)]
     fn refused(&self, error: &AllocError, stack: &CallStack) {
         let mut top = [SiteInfo::default(); TOP_SITES];
-        let count = self.with(|pool| pool.top_sites(&mut top)).unwrap_or(0);
+        let told = self.with(|pool| {
+            let largest_free = pool.stats().map_or(0, |stats| stats.largest_free);
+            (pool.top_sites(&mut top), largest_free)
+        });
+        let (count, largest_free) = told.unwrap_or_default();
         let mut report = Report::EMPTY;
         // A report that is cut is still a report.
-        let _ = write_report(&mut report, error, stack, &top[..count]);
+        let _ = write_report(&mut report, error, largest_free, stack, &top[..count]);
         for line in report.text().lines() {
             log::error!("{line}");
         }
         *self.last_oom.lock() = report;
         let owner = OwnerId(error.owner.0);
-        let row = failure_row(error, stack, &top[..count]);
+        let row = FailureRow {
+            largest_free,
+            ..failure_row(error, stack, &top[..count])
+        };
         self.failures.lock().note(row, Some(owner));
     }
 }
@@ -116,7 +123,6 @@ fn failure_row(error: &AllocError, stack: &CallStack, top: &[SiteInfo]) -> Failu
         size: error.requested as u64,
         used: error.allocated as u64,
         pool_size: error.size as u64,
-        largest_free: error.largest_free as u64,
         pool: failed_pool::KERNEL_HEAP,
         ..FailureRow::default()
     };
@@ -136,6 +142,7 @@ fn failure_row(error: &AllocError, stack: &CallStack, top: &[SiteInfo]) -> Failu
 fn write_report(
     out: &mut Report,
     error: &AllocError,
+    largest_free: u64,
     stack: &CallStack,
     top: &[SiteInfo],
 ) -> fmt::Result {
@@ -146,8 +153,8 @@ fn write_report(
     )?;
     writeln!(
         out,
-        "  {} of {} bytes allocated, largest free chunk {}",
-        error.allocated, error.size, error.largest_free
+        "  {} of {} bytes allocated, largest free chunk {largest_free}",
+        error.allocated, error.size
     )?;
     writeln!(out, "Call stack:")?;
     for frame in stack.frames() {

@@ -116,35 +116,39 @@ impl<'t> Editor<'t> {
     /// The child of `node` with this name.
     #[must_use]
     pub fn child(&self, node: Node, name: &str) -> Option<Node> {
-        (0..)
-            .map_while(|index| self.child_at(node, index))
+        self.children(node)
             .find(|&child| self.name(child) == Some(name.as_bytes()))
     }
 
     /// Child number `index` of `node`.
     #[must_use]
     pub fn child_at(&self, node: Node, index: usize) -> Option<Node> {
-        let mut at = self.inside(node)?;
+        self.children(node).nth(index)
+    }
+
+    /// The children of `node`, found in one walk.
+    fn children(&self, node: Node) -> impl Iterator<Item = Node> {
+        let mut at = self.inside(node);
         let mut depth = 0_usize;
-        let mut seen = 0;
-        loop {
-            let (item, next) = self.item(at)?;
-            match item {
-                Item::Begin(_) => {
-                    if depth == 0 {
-                        if seen == index {
-                            return Some(Node(at));
+        core::iter::from_fn(move || {
+            loop {
+                let here = at?;
+                let (item, next) = self.item(here)?;
+                at = Some(next);
+                match item {
+                    Item::Begin(_) => {
+                        depth += 1;
+                        if depth == 1 {
+                            return Some(Node(here));
                         }
-                        seen += 1;
                     }
-                    depth += 1;
+                    Item::End if depth > 0 => depth -= 1,
+                    // The end of the node itself, and of its children for good.
+                    Item::End | Item::Finish => at = None,
+                    Item::Property { .. } | Item::Nothing => {}
                 }
-                Item::End => depth = depth.checked_sub(1)?,
-                Item::Property { .. } | Item::Nothing => {}
-                Item::Finish => return None,
             }
-            at = next;
-        }
+        })
     }
 
     /// A node's name, with its unit address.

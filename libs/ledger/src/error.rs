@@ -14,12 +14,10 @@ pub struct AllocError {
     pub align: usize,
     /// Who asked.
     pub owner: OwnerId,
-    /// Bytes allocated in the pool.
+    /// Bytes allocated in the pool, 0 in one without statistics.
     pub allocated: usize,
     /// Size of the pool's body.
     pub size: usize,
-    /// Largest free chunk.
-    pub largest_free: usize,
 }
 
 /// A block that could not be freed. Nothing was changed.

@@ -219,9 +219,10 @@ pub fn run(data: &[u8], check_every: usize) {
                             1024
                         };
                         let least = guarded.next_multiple_of(512).max(least);
+                        let largest = pool.stats().unwrap().largest_free as usize;
                         assert!(
-                            err.largest_free < least + 16 + waste,
-                            "{err:?} though it would fit"
+                            largest < least + 16 + waste,
+                            "{err:?} though it would fit into {largest}"
                         );
                     }
                 }

@@ -492,8 +492,12 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn failure(&mut self, requested: usize, align: usize, owner: u16) -> AllocError {
-        let allocated = self.allocated();
+        // Nothing is walked here, so that programs that need no figures have no code for them.
+        let mut allocated = 0;
         if !self.is_void() {
+            if self.window.has_stats() {
+                allocated = self.window.allocated() as usize;
+            }
             let header = self.window.header_mut();
             header.num_alloc_fail += 1;
             if requested as u64 > header.biggest_alloc_fail {
@@ -507,7 +511,6 @@ impl Pool {
             owner: OwnerId(owner),
             allocated,
             size: self.window.body_bytes(),
-            largest_free: self.stats().map_or(0, |stats| stats.largest_free as usize),
         }
     }
 

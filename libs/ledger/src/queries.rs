@@ -60,6 +60,7 @@ impl Pool {
     ///
     /// # Errors
     /// The bookkeeping does not add up.
+    #[inline(never)]
     pub fn stats(&self) -> Result<Stats, Inconsistent> {
         self.view()?.stats()
     }

@@ -81,7 +81,7 @@ pub(super) const CAPTURES: &[Capture] = &[
     ),
     normal(
         "block",
-        "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat block 282000 heap",
+        "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat block 77000 heap",
     ),
     normal(
         "cycles",
