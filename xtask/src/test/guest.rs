@@ -4,7 +4,7 @@
 //! run without the closing record has failed.
 //! **Knows nothing of:** what the guest tests.
 
-use super::Report;
+use super::{Report, variants};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
@@ -32,96 +32,7 @@ pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
     hostile(report, images, silence);
     under_tfa(report, images, silence);
     fatal(report, silence);
-    guarded(report, silence);
-    plain(report, silence);
-    for strategy in ["first-fit", "best-fit"] {
-        other_strategy(report, silence, strategy);
-    }
-}
-
-/// A kernel heap of another strategy serves the tests that ask about heaps.
-fn other_strategy(report: &mut Report, silence: Duration, strategy: &str) {
-    let name = format!("qemu: the kernel heap by {strategy}");
-    report.check(&name, || {
-        let told = || {
-            let images = images::build(&Config::with(&[strategy]))?;
-            let command = "selftest heap; teestat pools; teestat pool check";
-            qemu_run(&images, strategy, command, silence, None).start()
-        };
-        let outcome = told().map_err(|err| format!("{err:#}"))?;
-        let named = format!("strategy {}", strategy.replace('-', " "));
-        let sound = outcome.normal.contains("the pool is sound");
-        match outcome.ending {
-            Ending::Exit(0) if sound && outcome.normal.contains(&named) => Ok(()),
-            _ => Err(format!(
-                "ended with {:?}\n{}",
-                outcome.ending, outcome.normal
-            )),
-        }
-    });
-}
-
-/// Without statistics TAs are served as ever, and nothing is told.
-fn plain(report: &mut Report, silence: Duration) {
-    report.check(
-        "qemu: a kernel without statistics serves TAs and tells nothing",
-        || {
-            let config = Config {
-                kernel_no_default_features: true,
-                ..Config::default()
-            };
-            let command =
-                "open heap; invoke 1 alloc 3000; invoke 1 hog 4096; hello inc 1 2; teestat alloc";
-            let told = || {
-                let images = images::build(&config)?;
-                qemu_run(&images, "plain", command, silence, None).start()
-            };
-            let outcome = told().map_err(|err| format!("{err:#}"))?;
-            // The last command alone fails.
-            let refused = "cannot open a session with the stats pTA: ITEM_NOT_FOUND";
-            let served = outcome.normal.contains("a = 2 b = 4") && outcome.normal.contains(refused);
-            match outcome.ending {
-                Ending::Exit(1) if served => Ok(()),
-                _ => Err(format!(
-                    "ended with {:?}\n{}",
-                    outcome.ending, outcome.normal
-                )),
-            }
-        },
-    );
-}
-
-/// TAs with guard bytes in their heaps: who writes past a block's end is named twice, when the block is
-/// freed and when the TA ends.
-fn guarded(report: &mut Report, silence: Duration) {
-    report.check(
-        "qemu: writes past a block's end are named on the secure console",
-        || {
-            let config = Config {
-                debug_heap: true,
-                ..Config::default()
-            };
-            let told = || {
-                let images = images::build(&config)?;
-                let test = "selftest \"past a block's end\"";
-                qemu_run(&images, "guarded", test, silence, None).start()
-            };
-            let outcome = told().map_err(|err| format!("{err:#}"))?;
-            let names = [
-                "heap overrun: byte 28 of a block of 28 bytes was written; it was allocated at",
-                "wrote past the end of a block: byte 28 of 28, allocated at",
-            ];
-            let missing = names.iter().find(|name| !outcome.secure.contains(**name));
-            match missing {
-                None if outcome.ending == Ending::Exit(0) => Ok(()),
-                None => Err(format!(
-                    "ended with {:?}\n{}",
-                    outcome.ending, outcome.normal
-                )),
-                Some(name) => Err(format!("not told: {name}\n{}", tail(&outcome.secure, 30))),
-            }
-        },
-    );
+    variants::run(report, silence);
 }
 
 /// Hostile calls of the same two rounds each time: pages change in flight in one, both CPUs call in the other.
@@ -217,7 +128,7 @@ fn shown(report: &mut Report, images: &Images, silence: Duration) {
     });
 }
 
-fn qemu_run<'a>(
+pub(super) fn qemu_run<'a>(
     images: &'a Images,
     label: &'a str,
     command: &'a str,

@@ -8,6 +8,7 @@ pub(crate) mod guest;
 mod host;
 mod leaks;
 mod report;
+mod variants;
 
 use crate::images::{self, Config};
 use crate::{fuzz, lint, linux, tidy, tool, ui};
