@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use std::vec::Vec;
 
 use crate::error::ReallocError;
+use crate::footprint::Random;
 use crate::fuzzing::{self, Memory};
 use crate::view::{Inconsistent, View, Writer};
 use crate::*;
@@ -494,16 +495,4 @@ fn snapshot(pool: &Pool) -> Vec<u8> {
     let mut bytes = std::vec![0; pool.committed()];
     assert!(pool.window().read(0, &mut bytes));
     bytes
-}
-
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
 }

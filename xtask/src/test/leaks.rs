@@ -3,10 +3,11 @@
 //! **Invariant:** figures are compared with what the workload must have done, to the byte.
 //! **Knows nothing of:** how snapshots are taken.
 
+use super::guest::qemu_run;
 use super::{Report, report as pages};
 use crate::images::Images;
 use crate::leakcheck::{Answer, Check};
-use crate::qemu::{Ending, Output, Run};
+use crate::qemu::Ending;
 use crate::report::{self, programs};
 use crate::{paths, setup};
 use anyhow::{Context as _, Result, ensure};
@@ -72,17 +73,13 @@ pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
 }
 
 fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
-    let outcome = Run {
+    let outcome = qemu_run(
         images,
-        label: "metrics",
-        command: Some("open heap; invoke 1 alloc 3000; teestat metrics --label device=here"),
-        output: Output::Captured,
-        secure_console: false,
+        "metrics",
+        "open heap; invoke 1 alloc 3000; teestat metrics --label device=here",
         silence,
-        results: None,
-        cpus: 2,
-        extra: Vec::new(),
-    }
+        None,
+    )
     .start()?;
     ensure!(
         outcome.ending == Ending::Exit(0),
@@ -153,18 +150,7 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
         files[0].display(),
         files[1].display()
     );
-    let outcome = Run {
-        images,
-        label: "snapshots",
-        command: Some(&command),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results: None,
-        cpus: 2,
-        extra: Vec::new(),
-    }
-    .start()?;
+    let outcome = qemu_run(images, "snapshots", &command, silence, None).start()?;
     // The refused allocation is its only failure.
     ensure!(
         outcome.ending == Ending::Exit(1),
