@@ -330,30 +330,40 @@ impl KernelHeap for Heap {
     }
 
     fn frames(&self, site: SiteId) -> [u64; MAX_FRAMES] {
-        let site = self.with(|pool| pool.site(site)).flatten();
-        site.map_or([0; MAX_FRAMES], |site| {
-            site.frames.map(|frame| image_offset(frame).unwrap_or(0))
+        let frames = self.with(|pool| pool.frames(site)).flatten();
+        frames.map_or([0; MAX_FRAMES], |frames| {
+            frames.map(|frame| image_offset(frame).unwrap_or(0))
         })
     }
 
     fn dump(&self, out: &mut dyn Write) {
         // One block at a time, so that no other CPU waits for the console.
-        for n in 0.. {
-            let block = self.with(|pool| {
-                let block = pool.live_blocks().nth(n)?.ok()?;
-                Some((block.size, pool.site(block.site).map(|site| site.frames)))
+        let mut cursor = 0;
+        loop {
+            let mut block = [Block::default()];
+            let step = self.with(|pool| {
+                let (count, next) = pool.blocks(cursor, &mut block).ok()?;
+                let [block] = block;
+                let found = (count == 1).then(|| (block.size, pool.frames(block.site)));
+                Some((found, next))
             });
-            let Some(Some((size, frames))) = block else {
+            let Some(Some((found, next))) = step else {
                 break;
             };
-            let frame = own_frame(&frames.unwrap_or_default());
-            let line = match name_of(frame) {
-                Some(name) => writeln!(out, "buffer: {size} bytes {}:{}", name.file, name.line),
-                None => writeln!(out, "buffer: {size} bytes {frame:#x}"),
-            };
-            if line.is_err() {
+            if let Some((size, frames)) = found {
+                let frame = own_frame(&frames.unwrap_or_default());
+                let line = match name_of(frame) {
+                    Some(name) => writeln!(out, "buffer: {size} bytes {}:{}", name.file, name.line),
+                    None => writeln!(out, "buffer: {size} bytes {frame:#x}"),
+                };
+                if line.is_err() {
+                    break;
+                }
+            }
+            if next == 0 {
                 break;
             }
+            cursor = next;
         }
     }
 

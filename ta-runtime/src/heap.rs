@@ -13,7 +13,8 @@ use core::fmt::{self, Display};
 use core::ptr::{self, NonNull};
 use tally_abi::TeeResult;
 use tally_ledger::{
-    CallStack, Caller, Config, Origin, Overrun, OwnerId, Pool, StackBounds, Stats, Walkable,
+    CallStack, Caller, Config, Origin, Overrun, OwnerId, Pool, StackBounds, Stats, Tracking,
+    Walkable,
 };
 
 /// First and smallest step of growth in octets.
@@ -22,6 +23,16 @@ const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
 pub const CONFIG: Config = Config {
     guard: cfg!(feature = "debug-heap"),
+    tracking: if cfg!(feature = "light-heap") {
+        Tracking::Light
+    } else {
+        Config::TA.tracking
+    },
+    depth: if cfg!(feature = "light-heap") {
+        1
+    } else {
+        Config::TA.depth
+    },
     ..Config::TA
 };
 /// Frames kept of each call stack.
@@ -122,7 +133,7 @@ pub fn session_bytes() -> u32 {
 #[inline(always)]
 pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     let state = HEAP.state();
-    if !CONFIG.stats {
+    if CONFIG.tracking == Tracking::Off {
         return match state.pool.alloc_untracked(layout) {
             Some(block) => block.as_ptr(),
             None => allocate_anew(layout, Origin::default()),
@@ -130,10 +141,13 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     }
     // SAFETY: what runs in the guest is compiled with frame pointers.
     let caller = unsafe { Caller::capture(DEPTH, state.pool.stack()) };
-    match state
-        .pool
-        .alloc_known::<{ CONFIG.accounts }>(layout, &caller)
-    {
+    let pool = &mut state.pool;
+    let block = if CONFIG.tracking == Tracking::Light {
+        pool.alloc_lightly(layout, &caller)
+    } else {
+        pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
+    };
+    match block {
         Some(block) => block.as_ptr(),
         // SAFETY: as above.
         None => allocate_slowly(layout, caller.key(), unsafe { Origin::capture() }),
@@ -149,10 +163,10 @@ pub(crate) unsafe fn free(block: NonNull<u8>) {
     let pool = &mut HEAP.state().pool;
     // SAFETY: our contract is the same.
     let known = unsafe {
-        if CONFIG.stats {
-            pool.free_known::<{ CONFIG.accounts }>(block)
-        } else {
-            pool.free_untracked(block)
+        match CONFIG.tracking {
+            Tracking::Off => pool.free_untracked(block),
+            Tracking::Light => pool.free_lightly(block),
+            Tracking::Full => pool.free_known::<{ CONFIG.accounts }>(block),
         }
     };
     if !known {
@@ -241,12 +255,18 @@ fn report_overrun(pool: &mut Pool) {
     let Some(Overrun { block, at }) = pool.take_overrun() else {
         return;
     };
-    let site = pool.site(block.site).unwrap_or_default();
+    let frames = pool.frames(block.site).unwrap_or_default();
+    let known = frames.iter().take_while(|frame| **frame != 0).count();
     log::error!(
         "heap overrun: byte {at} of a block of {} bytes was written; it was allocated at{}",
         block.size,
-        Places(site.frames.get(..site.depth).unwrap_or_default()),
+        Places(frames.get(..known).unwrap_or_default()),
     );
+}
+
+/// Where the TA's image begins.
+fn image_base() -> u64 {
+    ptr::from_ref(properties::head()).addr() as u64
 }
 
 /// Return addresses as the kernel writes them: UUID and offset in the image.
@@ -254,10 +274,9 @@ struct Places<'a>(&'a [u64]);
 
 impl Display for Places<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = properties::head();
-        let base = ptr::from_ref(head).addr() as u64;
-        let mut offsets = self.0.iter().map(|frame| frame.wrapping_sub(base));
-        offsets.try_for_each(|offset| write!(f, " {}+{offset:#x}", head.uuid))
+        let uuid = properties::head().uuid;
+        let mut offsets = self.0.iter().map(|frame| frame.wrapping_sub(image_base()));
+        offsets.try_for_each(|offset| write!(f, " {uuid}+{offset:#x}"))
     }
 }
 
@@ -329,6 +348,7 @@ impl State {
             let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
             let stack = self.pool.stack();
             self.pool = pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+            self.pool.set_code(image_base());
             self.pool.set_stack(stack);
             self.pool.set_owner(OwnerId(self.owner));
         } else {

@@ -27,6 +27,10 @@ pub(crate) struct Config {
     /// block's end is named on the secure console
     #[arg(long)]
     pub(crate) debug_heap: bool,
+    /// Build the TAs with heaps that write down where each live block was allocated, and keep no counters of
+    /// call sites: cheaper, and with smaller tables
+    #[arg(long)]
+    pub(crate) light_heap: bool,
 }
 
 impl Config {
@@ -60,8 +64,20 @@ impl Config {
     }
 
     /// Likewise, for what only depends on how the TAs are built.
-    fn ta_suffix(&self) -> &'static str {
-        if self.debug_heap { "-debug-heap" } else { "" }
+    fn ta_suffix(&self) -> String {
+        let features = self.ta_features();
+        features.map(|feature| format!("-{feature}")).collect()
+    }
+
+    /// Features of `ta-runtime`.
+    fn ta_features(&self) -> impl Iterator<Item = &'static str> {
+        let features = [
+            (self.debug_heap, "debug-heap"),
+            (self.light_heap, "light-heap"),
+        ];
+        features
+            .into_iter()
+            .filter_map(|(wanted, feature)| wanted.then_some(feature))
     }
 }
 
@@ -133,14 +149,18 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
     let tas = ta_names.iter().map(String::as_str);
-    let programs = if config.debug_heap {
-        let mut programs = guest(&names, &[], &[])?;
-        let guarded = ["--features", "ta-runtime/debug-heap"].map(str::to_owned);
-        programs.extend(guest(&tas.collect::<Vec<_>>(), &guarded, &[])?);
-        programs
-    } else {
+    let features: Vec<_> = config
+        .ta_features()
+        .map(|feature| format!("ta-runtime/{feature}"))
+        .collect();
+    let programs = if features.is_empty() {
         names.extend(tas);
         guest(&names, &[], &[])?
+    } else {
+        let mut programs = guest(&names, &[], &[])?;
+        let args = ["--features".to_owned(), features.join(",")];
+        programs.extend(guest(&tas.collect::<Vec<_>>(), &args, &[])?);
+        programs
     };
     let program = |name: &str| -> Result<Image> {
         Image::read(

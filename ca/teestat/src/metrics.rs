@@ -101,7 +101,7 @@ fn site(row: &SiteRow, names: Vec<String>) -> Site {
         place: place.into(),
         live_bytes: row.live_bytes,
         live_blocks: row.live_blocks,
-        allocations: row.allocations,
+        allocations: row.is_counted().then_some(row.allocations),
     }
 }
 

@@ -8,12 +8,12 @@ use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Machine;
 use crate::mem::space::AddressSpace;
 use core::cell::Cell;
-use tally_abi::pta::control::{PoolStats, strategy};
+use tally_abi::pta::control::{PoolStats, strategy, tracking};
 use tally_abi::pta::stats::AllocStats;
 #[cfg(feature = "stats")]
 use tally_ledger::Block;
 use tally_ledger::view::{Reader, View};
-use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy};
+use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy, Tracking};
 
 /// Why a heap cannot be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +155,11 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
             Strategy::FirstFit => strategy::FIRST_FIT,
             Strategy::BestFit => strategy::BEST_FIT,
         },
+        tracking: match stats.tracking {
+            Tracking::Full => tracking::FULL,
+            Tracking::Light => tracking::LIGHT,
+            Tracking::Off => tracking::OFF,
+        },
         ..PoolStats::default()
     }
 }
@@ -164,7 +169,7 @@ pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, ep
     // Fails only where the heap was never touched: its first blocks will be younger anyway.
     let _ = heap
         .checked_add(EPOCH_OFFSET as u64)
-        .is_some_and(|va| space.poke(machine, va, &epoch.to_le_bytes()));
+        .is_some_and(|va| space.poke(machine, va, &epoch.to_be_bytes()));
 }
 
 /// Has the pool ring when more than `bytes` are live, which is a new maximum of its own.

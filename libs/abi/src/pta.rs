@@ -262,19 +262,39 @@ pub mod control {
     /// How a pool finds free memory.
     pub mod strategy {
         /// Slabs, and runs by size.
-        pub const DEFAULT: u32 = 0;
+        pub const DEFAULT: u16 = 0;
         /// First fit, on linked_list_allocator.
-        pub const FIRST_FIT: u32 = 1;
+        pub const FIRST_FIT: u16 = 1;
         /// Best fit.
-        pub const BEST_FIT: u32 = 2;
+        pub const BEST_FIT: u16 = 2;
 
         /// Its name for people.
         #[must_use]
-        pub const fn name(strategy: u32) -> &'static str {
+        pub const fn name(strategy: u16) -> &'static str {
             match strategy {
                 FIRST_FIT => "first fit",
                 BEST_FIT => "best fit",
                 _ => "default",
+            }
+        }
+    }
+
+    /// What a pool writes down besides sizes.
+    pub mod tracking {
+        /// Owners and call sites, with exact counters.
+        pub const FULL: u16 = 0;
+        /// Owner and call site of each live block.
+        pub const LIGHT: u16 = 1;
+        /// Nothing.
+        pub const OFF: u16 = 2;
+
+        /// Its name for people.
+        #[must_use]
+        pub const fn name(tracking: u16) -> &'static str {
+            match tracking {
+                LIGHT => "light",
+                OFF => "off",
+                _ => "full",
             }
         }
     }
@@ -300,7 +320,9 @@ pub mod control {
         /// One of [`consistency`].
         pub inconsistent: u32,
         /// How free memory is found: one of [`strategy`].
-        pub strategy: u32,
+        pub strategy: u16,
+        /// What is written down: one of [`tracking`].
+        pub tracking: u16,
         /// Bytes of its tables, which it has whatever is allocated.
         pub tables: u64,
         /// Bytes of records of blocks, in slabs those of free ones too.

@@ -281,13 +281,16 @@ fn frame_pointer() -> usize {
 fn own_record() -> Option<(usize, u64)> {
     let (next, ret): (usize, u64);
     // SAFETY: the only caller, `Caller::capture`, demands frame pointers. As x30 is said to change,
-    // the function has saved it, and has made its frame record, before this.
+    // the function has saved it, and has made its frame record, before this. The frame record holds an address of
+    // an instruction.
     unsafe {
         core::arch::asm!(
             "ldp {next}, {ret}, [x29]",
             next = out(reg) next, ret = out(reg) ret, out("x30") _,
             options(readonly, nostack, preserves_flags),
         );
+        // Instructions are aligned to 4, and so is where the function returns to (Arm ARM, "PC alignment checking").
+        core::hint::assert_unchecked(ret % 4 == 0);
     }
     Some((next, ret))
 }

@@ -10,7 +10,7 @@ use crate::chunks::Chunks;
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BLOCK, DETAIL, FREE, INSIDE, KEPT, LARGE, LENGTH, NONE, SLAB, TAIL};
 use crate::guard::run_units;
-use crate::layout::{BINS, ClassCounts, Strategy};
+use crate::layout::{BINS, ClassCounts, Strategy, Tracking};
 use crate::pool::Pool;
 use crate::runs::bin;
 use crate::stats::{Overrun, OwnerId, SiteId};
@@ -400,15 +400,20 @@ impl Pool {
 
     /// Sums the blocks of 32 owners (then sites) in each walk.
     fn check_accounts(&self) -> Result<(), Damage> {
-        if !self.window().has_stats() {
+        // With light tracking only blocks are counted, which the walk has compared.
+        if self.window().tracking() != Tracking::Full {
             return Ok(());
         }
         let (window, view) = (self.window(), self.view().map_err(|_| Damage::Walk)?);
-        let sums = |first: usize, key: fn(&crate::Block) -> u16, limit: u16| {
+        let sums = |first: usize, key: fn(&crate::Block) -> u32, limit: u16| {
             let mut sums = [0u64; BATCH];
             for block in view.live_blocks() {
                 let block = block.map_err(|_| Damage::Walk)?;
-                let id = if key(&block) < limit { key(&block) } else { 0 };
+                let id = if key(&block) < limit.into() {
+                    key(&block)
+                } else {
+                    0
+                };
                 if let Some(sum) = sums.get_mut((id as usize).wrapping_sub(first)) {
                     *sum += 1 << 32 | block.size as u64;
                 }
@@ -422,7 +427,7 @@ impl Pool {
             0
         };
         for first in (0..owners).step_by(BATCH) {
-            let sums = sums(first, |block| block.owner.0, view.owners())?;
+            let sums = sums(first, |block| block.owner.0.into(), view.owners())?;
             for (n, &sum) in sums.iter().enumerate().take(view.owners() as usize - first) {
                 let owner = OwnerId((first + n) as u16);
                 let (bytes, blocks) = view.account(owner).map_err(|_| Damage::Walk)?;
@@ -438,7 +443,7 @@ impl Pool {
                 .enumerate()
                 .take(view.site_count() as usize - first)
             {
-                let id = SiteId((first + n) as u16);
+                let id = SiteId((first + n) as u32);
                 let (live, peak) = match view.site(id) {
                     Ok(site) => (
                         u64::from(site.live_blocks) << 32 | u64::from(site.live_bytes),

@@ -5,7 +5,9 @@
 //! inside   0       0       0
 //! block    2       size <4..16>, owner <16..32>           the low half of the block's record
 //! large    10      slack <4..16>, owner <16..32>          the same, but for the size
-//! detail   1 <0..3>, site <3..16>, epoch <16..32>         the high half of a record: the second unit of a block
+//! detail   1 <0..3>, site <3..16>, epoch <16..32>         the high half of a record: the second unit of a block;
+//!                                                         the epoch's octets are swapped
+//!   light  1 <0>, return address <1..24>, epoch <24..32>  the same of a pool that tracks lightly: low bits of both
 //! slab     4 <0..3>, class <3..8>, offset of the slab's first byte in the body, a multiple of 512
 //! free     8       0       length of the run
 //! tail     8       1       length of the run
@@ -225,14 +227,14 @@ pub(crate) fn with_size(record: u64, size: usize) -> u64 {
 }
 
 /// Who allocated a block: kind `<0..4>` ([`BLOCK`]), size `<4..16>` (0 yet), owner `<16..32>`, 1 `<32..35>`, site
-/// `<35..48>`, epoch `<48..64>`. (Chunks put something else into the low half.)
+/// `<35..48>`, epoch with its octets swapped `<48..64>`. (Chunks put something else into the low half.)
 #[inline(always)]
 pub(crate) fn record(owner: u16, site: u16, epoch: u16) -> u64 {
     u64::from(BLOCK)
         | u64::from(owner) << 16
         | DETAIL_BIT
         | u64::from(site) << SITE
-        | u64::from(epoch) << 48
+        | u64::from(epoch.swap_bytes()) << 48
 }
 
 #[inline(always)]
@@ -258,5 +260,45 @@ pub(crate) fn site_times_32(record: u64) -> u64 {
 
 #[inline(always)]
 pub(crate) fn record_epoch(record: u64) -> u16 {
-    (record >> 48) as u16
+    ((record >> 48) as u16).swap_bytes()
+}
+
+/// A record without a size given one, at most [`MAX_RECORD_SIZE`].
+#[inline(always)]
+pub(crate) fn with_first_size(record: u64, size: usize) -> u64 {
+    record | (size as u64) << 4
+}
+
+/// Where a record of [`crate::Tracking::Light`] has the low bits of a return address, in place of the site and of
+/// the epoch's high octet. The lowest two, which are 0, fall beside the bit of a [`DETAIL`].
+const RETURN: u32 = 33;
+/// Bytes of code that return addresses are told apart in.
+const CODE_WINDOW: u64 = 1 << 23;
+
+/// A record with a return address.
+#[inline(always)]
+pub(crate) fn with_return(record: u64, address: u64) -> u64 {
+    let low = (CODE_WINDOW - 1) & !3;
+    record & !((CODE_WINDOW - 1) << RETURN) | (address & low) << RETURN
+}
+
+/// The low bits of the return address in a record.
+#[inline(always)]
+pub(crate) fn record_return(record: u64) -> u32 {
+    (record >> RETURN & (CODE_WINDOW - 1)) as u32 & !3
+}
+
+/// How far behind the start of the code a return address is of which these are the low bits; 0 if there is none.
+/// (The one address whose low bits are all 0 counts as none.)
+pub(crate) fn offset_in_code(low: u32, code: u64) -> u32 {
+    match low {
+        0 => 0,
+        low => (u64::from(low).wrapping_sub(code) % CODE_WINDOW) as u32,
+    }
+}
+
+/// The epoch in a record that has its low octet alone: the latest one that is not after `now`.
+pub(crate) fn light_epoch(record: u64, now: u16) -> u16 {
+    let age = (now as u8).wrapping_sub((record >> 56) as u8);
+    now.wrapping_sub(age.into())
 }

@@ -16,7 +16,7 @@ use crate::guard::GUARD;
 use crate::view::{Reader, View};
 use crate::{
     AllocError, Block, CallStack, Caller, Chunk, ChunkKind, Config, CreateError, FreeError, Group,
-    OwnerId, Pool, SiteInfo, Strategy, metadata_bytes,
+    OwnerId, Pool, SiteId, SiteInfo, Strategy, Tracking, metadata_bytes,
 };
 
 /// Memory for a pool, zeroed, aligned to a page.
@@ -132,6 +132,17 @@ fn strategy_of(kind: u8) -> Strategy {
     }
 }
 
+fn tracking_of(kind: u8) -> Tracking {
+    match kind & 48 {
+        48 => Tracking::Off,
+        32 => Tracking::Light,
+        _ => Tracking::Full,
+    }
+}
+
+/// Where the code of the stacks that actions have begins.
+const CODE: u64 = 0x7f_f000;
+
 /// Runs the actions that `data` stands for, checking the whole pool after each `check_every`th.
 pub fn run(data: &[u8], check_every: usize) {
     let (&[kind, size, grow, shape], actions) = match data.split_first_chunk() {
@@ -145,7 +156,7 @@ pub fn run(data: &[u8], check_every: usize) {
         sites: 1 << (shape >> 3 & 7),
         depth: shape >> 6,
         guard: kind & 8 != 0,
-        stats: kind & 48 != 48,
+        tracking: tracking_of(kind),
     };
     let body = 512 + usize::from(size) * 256;
     let reserved = 8192 + body + usize::from(grow) * 1024;
@@ -155,6 +166,7 @@ pub fn run(data: &[u8], check_every: usize) {
     let Ok(mut pool) = (unsafe { memory.pool(committed.min(reserved), &cfg) }) else {
         return;
     };
+    pool.set_code(CODE);
 
     let mut live: Vec<Live> = Vec::new();
     let mut gone: Vec<NonNull<u8>> = Vec::new();
@@ -162,7 +174,8 @@ pub fn run(data: &[u8], check_every: usize) {
     for (n, &[op, a, b, c]) in actions.as_chunks().0.iter().enumerate() {
         let number = usize::from(a) | usize::from(b) << 8;
         let owner = u16::from(c & 15);
-        let stack = CallStack::from_frames(&[0x1000 + u64::from(c), 0x2000, 0x3000]);
+        let ret = CODE + 4 * (1 + u64::from(c));
+        let stack = CallStack::from_frames(&[ret, 0x2000, 0x3000]);
         let wanted = match c >> 6 {
             0 | 1 => number % 600,
             2 => number % 5000,
@@ -190,6 +203,9 @@ pub fn run(data: &[u8], check_every: usize) {
                         let block = pool.block(ptr).expect("new block");
                         assert!(block.size == wanted && block.usable >= wanted);
                         assert_eq!(block.owner, by_stats(&pool, OwnerId(owner)));
+                        if cfg.tracking == Tracking::Light {
+                            assert_eq!(pool.frames(block.site).expect("a frame")[0], ret);
+                        }
                         let (lo, hi) = (ptr.addr().get(), ptr.addr().get() + block.usable);
                         for other in &live {
                             let at = other.ptr.addr().get();
@@ -323,10 +339,20 @@ pub fn run(data: &[u8], check_every: usize) {
 
 /// Without statistics nobody owns a block, and it has no epoch.
 fn by_stats<T: Default>(pool: &Pool, value: T) -> T {
-    if pool.window().has_stats() {
-        value
-    } else {
-        T::default()
+    match pool.window().tracking() {
+        Tracking::Off => T::default(),
+        Tracking::Light | Tracking::Full => value,
+    }
+}
+
+/// What is known of a block's epoch now.
+fn known_epoch(pool: &Pool, epoch: u16) -> u16 {
+    match pool.window().tracking() {
+        Tracking::Off => 0,
+        Tracking::Light => pool
+            .epoch()
+            .wrapping_sub(u16::from((pool.epoch() as u8).wrapping_sub(epoch as u8))),
+        Tracking::Full => epoch,
     }
 }
 
@@ -337,10 +363,10 @@ fn by_stats<T: Default>(pool: &Pool, value: T) -> T {
 unsafe fn free_by_common_ways(pool: &mut Pool, block: NonNull<u8>) -> bool {
     // SAFETY: our contract is the same.
     unsafe {
-        if pool.window().has_stats() {
-            pool.free_known::<true>(block)
-        } else {
-            pool.free_untracked(block)
+        match pool.window().tracking() {
+            Tracking::Off => pool.free_untracked(block),
+            Tracking::Light => pool.free_lightly(block),
+            Tracking::Full => pool.free_known::<true>(block),
         }
     }
 }
@@ -353,10 +379,17 @@ fn allocate(
     stack: &CallStack,
     known: bool,
 ) -> Result<NonNull<u8>, AllocError> {
-    if known && pool.window().has_stats() {
+    let tracking = pool.window().tracking();
+    if known && tracking != Tracking::Off {
         pool.set_owner(owner);
-        let caller = Caller::of(stack);
-        let block = pool.alloc_known::<true>(layout, &caller);
+        let (caller, block);
+        if tracking == Tracking::Light {
+            caller = Caller::of(&CallStack::from_frames(&stack.frames()[..1]));
+            block = pool.alloc_lightly(layout, &caller);
+        } else {
+            caller = Caller::of(stack);
+            block = pool.alloc_known::<true>(layout, &caller);
+        }
         if let Some(block) = block.or_else(|| pool.alloc_at_known(layout, caller.key())) {
             return Ok(block);
         }
@@ -378,7 +411,7 @@ fn check(pool: &Pool, live: &[Live], gets: u64, releases: u64) {
         .collect();
     let mut expected: Vec<u16> = live
         .iter()
-        .map(|block| by_stats(pool, block.epoch))
+        .map(|block| known_epoch(pool, block.epoch))
         .collect();
     marks.sort_unstable();
     expected.sort_unstable();
@@ -467,16 +500,28 @@ fn check_lists(pool: &Pool) {
         assert_eq!(live, stats.live_blocks);
         assert!(bytes >= stats.usable + stats.block_metadata && bytes <= stats.size);
     }
-    let (mut sites, mut total) = ([SiteInfo::default(); 3], 0);
+    let (mut sites, mut total, mut held) = ([SiteInfo::default(); 3], 0, (0, 0));
     loop {
         let (n, next) = view.sites(cursor, &mut sites);
-        total += sites.iter().take(n).map(|site| site.total).sum::<u64>();
+        for site in sites.iter().take(n) {
+            total += site.total;
+            held = (
+                held.0 + u64::from(site.live_blocks),
+                held.1 + u64::from(site.live_bytes),
+            );
+        }
         cursor = next;
         if cursor == 0 {
             break;
         }
     }
-    assert_eq!(total, stats.num_get);
+    let tracking = pool.window().tracking();
+    if tracking != Tracking::Light {
+        assert_eq!(total, stats.num_get);
+    }
+    if tracking != Tracking::Off {
+        assert_eq!(held, (stats.live_blocks, stats.allocated));
+    }
 }
 
 fn check_empty(pool: &Pool) {
@@ -507,7 +552,7 @@ pub fn read_damaged(data: &[u8]) {
         sites: 8,
         depth: 2,
         guard: kind & 8 != 0,
-        stats: kind & 48 != 48,
+        tracking: tracking_of(kind),
     };
     let memory = Memory::new(32768);
     // SAFETY: the only pool of this memory, dropped before it.
@@ -567,7 +612,13 @@ pub fn read_all(memory: &[u8]) {
             (cursor, calls) = (next, calls + 1);
             assert!(calls <= memory.len() / 8, "goes on");
         }
-        let _ = view.sites(start, &mut sites);
+        (cursor, calls) = (start, 0);
+        while let (_, next @ 1..) = view.sites(cursor, &mut sites) {
+            (cursor, calls) = (next, calls + 1);
+            assert!(calls <= memory.len() / 8, "goes on");
+        }
+        let _ = view.frames(SiteId(start as u32));
+        let _ = view.site(SiteId(start as u32));
         let _ = view.block_at(start as usize * 3);
         let _ = view.classes(start as usize % 16);
     }

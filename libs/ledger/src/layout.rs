@@ -22,9 +22,10 @@ use crate::entry::{MAX_SITES, MAX_UNITS};
 /// First word of every pool: `"TALYHEAP"` read as little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
-pub const VERSION: u32 = 4;
-/// Offset from the pool's base of the epoch, a little-endian `u16` that may be written from
-/// outside at any time; blocks allocated from then on carry it.
+pub const VERSION: u32 = 5;
+/// Offset from the pool's base of the epoch, a big-endian `u16` that may be written from
+/// outside at any time; blocks allocated from then on carry it. ([`Tracking::Light`] needs the place of the
+/// first octet, hence the order.)
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
 /// Offset of the alarm, a `u64` that may be written from outside while nobody allocates: as soon as more
 /// bytes than that are live and that is a new maximum, the pool rings ([`ALARM_HIT_OFFSET`]) and sets
@@ -84,6 +85,48 @@ pub enum Strategy {
     BestFit,
 }
 
+/// What a pool writes down besides sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracking {
+    /// Nothing. What is allocated is found by a walk, and what needs counting is 0.
+    Off,
+    /// The pool's figures, and for each block its owner, the low 8 bits of its epoch, and the address that the
+    /// allocation returned to ([`Config::depth`] 0: no address). There is no table of call sites: what each holds
+    /// is found by a walk, and its maximum and allocations are not known. Return addresses are told apart within 8
+    /// MiB of code, ages within 255 epochs: what is older seems younger by a multiple of 256.
+    Light,
+    /// The pool's figures, and call sites with exact counters.
+    #[default]
+    Full,
+}
+
+impl Tracking {
+    /// [`Tracking::Full`], or [`Tracking::Off`] if that is not built in.
+    const BUILT_IN: Self = if cfg!(feature = "stats") {
+        Self::Full
+    } else {
+        Self::Off
+    };
+
+    /// As the header has it.
+    pub(crate) const fn word(self) -> u64 {
+        match self {
+            Self::Off => 0,
+            Self::Full => 1,
+            Self::Light => 2,
+        }
+    }
+
+    pub(crate) const fn from_word(word: u64) -> Option<Self> {
+        match word {
+            0 => Some(Self::Off),
+            1 => Some(Self::Full),
+            2 => Some(Self::Light),
+            _ => None,
+        }
+    }
+}
+
 /// What a pool is created with.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -91,20 +134,19 @@ pub struct Config {
     pub strategy: Strategy,
     /// How many owners have an account, at least 1. Owner 0 also gets what belongs to ids outside.
     pub owners: u16,
-    /// Whether the accounts are kept with each allocation. If not, an account is found by a walk over all
-    /// blocks when somebody asks for it.
+    /// Whether the accounts are kept with each allocation ([`Tracking::Full`] only). If not, an account is
+    /// found by a walk over all blocks when somebody asks for it.
     pub accounts: bool,
     /// How many call sites are told apart (rounded up to a power of two, at most 8192). Site 0 gets
     /// what the table has no room for.
     pub sites: u16,
-    /// Frames kept of each call stack, 0 (sites off) to [`MAX_DEPTH`].
+    /// Frames kept of each call stack, 0 (sites off) to [`MAX_DEPTH`]; [`Tracking::Light`] keeps at most one.
     pub depth: u8,
     /// Whether each block has bytes behind its end that are looked at when it is freed. Then there are no
     /// short ways of allocation.
     pub guard: bool,
-    /// Whether accounts, maxima and call sites are kept. If not, a block has its size alone; what is
-    /// allocated is found by a walk, and what needs counting is 0.
-    pub stats: bool,
+    /// What is written down.
+    pub tracking: Tracking,
 }
 
 impl Config {
@@ -116,7 +158,7 @@ impl Config {
         sites: 256,
         depth: 4,
         guard: false,
-        stats: cfg!(feature = "stats"),
+        tracking: Tracking::BUILT_IN,
     };
     /// For the heap of a TA: 16 owners, whose accounts are sums over blocks, 64 sites of 4 frames.
     pub const TA: Self = Self {
@@ -126,7 +168,7 @@ impl Config {
         sites: 64,
         depth: 4,
         guard: false,
-        stats: cfg!(feature = "stats"),
+        tracking: Tracking::BUILT_IN,
     };
 }
 
@@ -165,6 +207,7 @@ pub(crate) struct Stamp {
     pub(crate) owner: u16,
     /// None, but [`crate::entry::DETAIL`].
     pub(crate) site: u16,
+    /// Big-endian.
     pub(crate) epoch: AtomicU16,
 }
 
@@ -194,8 +237,10 @@ pub(crate) struct Header {
     pub(crate) accounts: u64,
     /// Fewest guard bytes of a block, 0 if there are none.
     pub(crate) guard: u64,
-    /// Whether accounts, maxima and call sites are kept, 0 or 1.
-    pub(crate) stats: u64,
+    /// [`Tracking`], as a word.
+    pub(crate) tracking: u64,
+    /// Where the code begins that return addresses lie in ([`Tracking::Light`]).
+    pub(crate) code: u64,
     /// Blocks whose guard bytes were found overwritten.
     pub(crate) overruns: u64,
     /// Live bytes when the alarm rang.
@@ -258,7 +303,7 @@ pub(crate) struct SiteEntry {
 /// Offsets of the tables of a pool, in bytes from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    pub(crate) stats: bool,
+    pub(crate) tracking: Tracking,
     pub(crate) owners: usize,
     pub(crate) accounts: bool,
     pub(crate) owners_offset: usize,
@@ -277,7 +322,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// Nothing.
     pub(crate) const VOID: Self = Self {
-        stats: false,
+        tracking: Tracking::Off,
         owners: 0,
         accounts: false,
         owners_offset: 0,
@@ -298,25 +343,28 @@ impl Geometry {
         if reserved > MAX_UNITS * UNIT {
             return Err(CreateError::TooLarge);
         }
-        let sites = if cfg.depth == 0 || cfg.sites == 0 || !cfg.stats {
+        let is_full = matches!(cfg.tracking, Tracking::Full);
+        let sites = if cfg.depth == 0 || cfg.sites == 0 || !is_full {
             1
         } else {
             (cfg.sites as usize).next_power_of_two()
         };
-        let depth = if sites == 1 { 0 } else { cfg.depth as usize };
+        let depth = match cfg.tracking {
+            Tracking::Light if cfg.depth > 0 => 1,
+            Tracking::Full if sites > 1 => cfg.depth as usize,
+            Tracking::Off | Tracking::Light | Tracking::Full => 0,
+        };
         let map_bytes = match cfg.strategy {
             Strategy::Segregated => (reserved / UNIT * 4).next_multiple_of(8),
             Strategy::FirstFit | Strategy::BestFit => reserved.div_ceil(16 * 64) * 8,
         };
         let sites_offset = size_of::<Header>();
         let frames_offset = sites_offset + sites * size_of::<SiteEntry>();
-        let owners_offset = frames_offset + sites * depth * 8;
-        let accounts = if cfg.accounts && cfg.stats {
-            cfg.owners as usize
-        } else {
-            0
-        };
-        let kept_offset = (owners_offset + accounts * 8).next_multiple_of(KEPT_BLOCKS * 8);
+        let frames = if is_full { sites * depth } else { 0 };
+        let owners_offset = frames_offset + frames * 8;
+        let accounts = cfg.accounts && is_full;
+        let account_words = if accounts { cfg.owners as usize } else { 0 };
+        let kept_offset = (owners_offset + account_words * 8).next_multiple_of(KEPT_BLOCKS * 8);
         let kept_places = match cfg.strategy {
             Strategy::Segregated => first_kept_place(SLAB_CLASSES + RUN_CLASSES),
             Strategy::FirstFit | Strategy::BestFit => 0,
@@ -324,9 +372,9 @@ impl Geometry {
         let map_offset = kept_offset + kept_places * size_of::<Kept>();
         let body_offset = (map_offset + map_bytes).next_multiple_of(UNIT);
         Ok(Self {
-            stats: cfg.stats,
+            tracking: cfg.tracking,
             owners: cfg.owners as usize,
-            accounts: cfg.accounts && cfg.stats,
+            accounts,
             owners_offset,
             sites,
             depth,

@@ -12,14 +12,14 @@ use crate::chunks::{self, GRANULE};
 use crate::classes::{CLASSES, SLAB_CLASSES, TABLE, UNIT, run_of_class};
 use crate::entry::{self, BACK, BLOCK, DETAIL, INSIDE, LARGE, LENGTH, SLAB, SlabHead};
 use crate::guard::run_units;
-use crate::layout::{Kept, Strategy, first_kept_place, kept_places};
+use crate::layout::{Kept, Strategy, Tracking, first_kept_place, kept_places};
 use crate::slabs::{block_offset, head_word, record_word};
-use crate::stats::{Block, Chunk, ChunkKind, ClassFigures, SiteId, SiteInfo};
+use crate::stats::{Block, Chunk, ChunkKind, ClassFigures};
 use crate::view::{Inconsistent, Reader, View};
 use crate::walk::{Piece, Pieces};
 
 /// Pieces looked at in one call.
-const STEPS: usize = 256;
+pub(crate) const STEPS: usize = 256;
 
 impl<R: Reader> View<R> {
     /// Fills `out` with live blocks in the order of addresses from a cursor on: how many, and the next
@@ -210,25 +210,6 @@ impl<R: Reader> View<R> {
         Ok(Some(self.block_of(start, size, class.size.into(), record)))
     }
 
-    /// Fills `out` with call sites in use, from a cursor on: how many, and the next cursor.
-    pub fn sites(&self, cursor: u64, out: &mut [SiteInfo]) -> (usize, u64) {
-        let first = usize::try_from(cursor).unwrap_or(usize::MAX);
-        let mut n = 0;
-        for (steps, id) in (first..self.site_count().into()).enumerate() {
-            if n == out.len() || steps >= STEPS {
-                return (n, id as u64);
-            }
-            if let Ok(site) = self.site(SiteId(id as u16))
-                && site.total > 0
-                && let Some(slot) = out.get_mut(n)
-            {
-                *slot = site;
-                n += 1;
-            }
-        }
-        (n, 0)
-    }
-
     /// Figures of a class of blocks, by rising size, then of all runs; `None` behind these, and for
     /// pools without classes.
     pub fn classes(&self, index: usize) -> Option<ClassFigures> {
@@ -268,11 +249,11 @@ impl<R: Reader> View<R> {
     }
 
     fn live_count(&self) -> u64 {
-        if self.geometry().stats {
-            self.figures().live_blocks
-        } else {
+        if self.geometry().tracking == Tracking::Off {
             // Nobody has counted.
             self.live_blocks().filter(Result::is_ok).count() as u64
+        } else {
+            self.figures().live_blocks
         }
     }
 

@@ -14,7 +14,7 @@ use crate::classes::{SINGLE, UNIT, class_of, serves};
 use crate::entry::{self, BLOCK, KEPT, LARGE, SLAB};
 use crate::error::{AllocError, FreeError, Freed, GrowError};
 use crate::guard::run_units;
-use crate::layout::{Config, CreateError, Kept};
+use crate::layout::{Config, CreateError, Kept, Tracking};
 use crate::stats::{Overrun, OwnerId};
 use crate::window::{SitePlace, Slot, Window};
 
@@ -165,18 +165,16 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
-        if !self.window.has_stats() {
-            let block = self.alloc_untracked(layout);
-            return block.or_else(|| self.alloc_slowly(layout, owner, stack));
-        }
         let stamp = |window: &Window| {
             let stamp = entry::record(owner.0, 0, window.epoch());
             (window.header().room, stamp)
         };
-        match self.alloc_fast::<true>(layout, stack.key(), stamp) {
-            Some(ptr) => Some(ptr),
-            None => self.alloc_slowly(layout, owner, stack),
-        }
+        let block = match self.window.tracking() {
+            Tracking::Off => self.alloc_untracked(layout),
+            Tracking::Light => self.alloc_fast_lightly(layout, innermost(stack), stamp),
+            Tracking::Full => self.alloc_fast::<true>(layout, stack.key(), stamp),
+        };
+        block.or_else(|| self.alloc_slowly(layout, owner, stack))
     }
 
     /// Frees a block.
@@ -289,7 +287,15 @@ impl Pool {
             .header()
             .stamp
             .epoch
-            .store(epoch, Ordering::Relaxed);
+            .store(epoch.to_be(), Ordering::Relaxed);
+    }
+
+    /// Where the code begins in which all return addresses lie, for [`Tracking::Light`].
+    pub fn set_code(&mut self, base: u64) {
+        if self.is_void() {
+            return;
+        }
+        self.window.header_mut().code = base;
     }
 
     /// Restarts the maximum and the failure figures.
@@ -379,11 +385,17 @@ impl Pool {
     /// The record, without a size, of a block that is allocated now, and its site's place. Without statistics
     /// it is the same for all.
     fn record_for(&mut self, owner: OwnerId, stack: &CallStack) -> (u64, SitePlace) {
-        if !self.window.has_stats() {
-            return (entry::record(0, 0, 0), self.window.place_of(0));
-        }
-        let site = self.window.intern(stack);
-        let record = entry::record(owner.0, site, self.window.epoch());
+        let (record, site) = match self.window.tracking() {
+            Tracking::Off => (entry::record(0, 0, 0), 0),
+            Tracking::Light => {
+                let record = entry::record(owner.0, 0, self.window.epoch());
+                (entry::with_return(record, innermost(stack)), 0)
+            }
+            Tracking::Full => {
+                let site = self.window.intern(stack);
+                (entry::record(owner.0, site, self.window.epoch()), site)
+            }
+        };
         (record, self.window.place_of(site))
     }
 
@@ -495,7 +507,7 @@ impl Pool {
         // Nothing is walked here, so that programs that need no figures have no code for them.
         let mut allocated = 0;
         if !self.is_void() {
-            if self.window.has_stats() {
+            if self.window.tracking() != Tracking::Off {
                 allocated = self.window.allocated() as usize;
             }
             let header = self.window.header_mut();
@@ -516,10 +528,14 @@ impl Pool {
 
     /// Credits a block to its owner and to the site at `place`; may ring the alarm.
     fn credit(&mut self, record: u64, place: SitePlace, size: usize) {
-        if !self.window.has_stats() {
-            return;
+        match self.window.tracking() {
+            Tracking::Off => return,
+            Tracking::Light => {
+                let room = self.window.header().room;
+                self.window.credit_lightly(room, size);
+            }
+            Tracking::Full => self.window.credit(entry::record_owner(record), place, size),
         }
-        self.window.credit(entry::record_owner(record), place, size);
         let header = self.window.header_mut();
         let alarm = header.alarm.load(Ordering::Relaxed);
         let live = header.max_allocated.wrapping_sub(header.room);
@@ -551,10 +567,17 @@ impl Pool {
     }
 
     fn debit(&mut self, record: u64, size: usize) {
-        if self.window.has_stats() {
-            self.window.debit::<true>(record, size);
+        match self.window.tracking() {
+            Tracking::Off => {}
+            Tracking::Light => self.window.debit_lightly(size),
+            Tracking::Full => self.window.debit::<true>(record, size),
         }
     }
+}
+
+/// The address that an allocation returns to, 0 if it is not known.
+fn innermost(stack: &CallStack) -> u64 {
+    stack.frames().first().copied().unwrap_or(0)
 }
 
 #[inline(always)]

@@ -5,11 +5,14 @@
 
 use core::ptr::NonNull;
 
+use crate::capture::MAX_DEPTH;
 use crate::entry;
 use crate::error::FreeError;
+use crate::layout::Tracking;
 use crate::pool::Pool;
 use crate::stats::{
-    Block, Chunk, ClassFigures, Group, GroupTotals, Overrun, OwnerId, SiteId, SiteInfo, Stats,
+    Block, Chunk, ClassFigures, Group, GroupTotals, Legend, Overrun, OwnerId, SiteId, SiteInfo,
+    Stats,
 };
 use crate::view::{Inconsistent, Reader, View, ViewBlocks};
 use crate::window::Window;
@@ -27,10 +30,9 @@ impl Pool {
 
     /// Bytes that blocks hold now.
     pub fn allocated(&self) -> usize {
-        if self.window().has_stats() {
-            self.window().allocated() as usize
-        } else {
-            self.stats().map_or(0, |stats| stats.allocated as usize)
+        match self.window().tracking() {
+            Tracking::Off => self.stats().map_or(0, |stats| stats.allocated as usize),
+            Tracking::Light | Tracking::Full => self.window().allocated() as usize,
         }
     }
 
@@ -124,12 +126,17 @@ impl Pool {
         self.view()?.group(since, out)
     }
 
-    /// A call site, if it is in use.
+    /// The frames of a call site: see [`View::frames`].
+    pub fn frames(&self, id: SiteId) -> Option<[u64; MAX_DEPTH]> {
+        self.view().ok()?.frames(id).ok()
+    }
+
+    /// A call site, if it is in use: see [`View::site`].
     pub fn site(&self, id: SiteId) -> Option<SiteInfo> {
         self.view().ok()?.site(id).ok()
     }
 
-    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
+    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many. See [`View::top_sites`].
     pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
         self.view().map_or(0, |view| view.top_sites(out))
     }
@@ -140,15 +147,18 @@ impl Pool {
     /// None begins there.
     pub fn block(&self, ptr: NonNull<u8>) -> Result<Block, FreeError> {
         let found = self.find(ptr)?;
-        let record = found.record();
-        Ok(Block {
+        let legend = Legend {
+            tracking: self.window().tracking(),
+            epoch: self.window().epoch(),
+            code: self.window().header().code,
+        };
+        let block = Block {
             offset: self.window().geometry().body_offset + self.window().body_offset_of(ptr),
             size: found.size(),
             usable: found.usable(),
-            owner: OwnerId(entry::record_owner(record)),
-            site: SiteId(entry::record_site(record)),
-            epoch: entry::record_epoch(record),
-        })
+            ..Block::default()
+        };
+        Ok(legend.read(found.record(), block))
     }
 
     /// Bytes the block at `ptr` can hold: none but its own in a pool with guard bytes.

@@ -5,21 +5,25 @@
 //! **Knows nothing of:** how they are found.
 
 use crate::capture::MAX_DEPTH;
-use crate::layout::Strategy;
+use crate::entry;
+use crate::layout::{Strategy, Tracking};
 
 /// Whose account a block is charged to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwnerId(pub u16);
 
-/// A call stack that allocated; 0 is "unknown or no room in the table".
+/// A call stack that allocated; 0 is "unknown or no room in the table". With [`Tracking::Light`] it is a return
+/// address's offset from the start of the code ([`crate::Pool::set_code`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SiteId(pub u16);
+pub struct SiteId(pub u32);
 
 /// All figures of a pool. Bytes unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// How free memory is found.
     pub strategy: Strategy,
+    /// What is written down.
+    pub tracking: Tracking,
     /// Bytes asked for by live blocks.
     pub allocated: u64,
     /// Most bytes ever allocated at a time since the last reset.
@@ -81,6 +85,38 @@ pub struct Block {
     pub site: SiteId,
     /// Epoch when it was allocated.
     pub epoch: u16,
+}
+
+/// How the records of a pool are to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Legend {
+    pub(crate) tracking: Tracking,
+    /// The epoch now.
+    pub(crate) epoch: u16,
+    /// Where the code begins.
+    pub(crate) code: u64,
+}
+
+impl Legend {
+    /// `block` with what its record says of who allocated it.
+    pub(crate) fn read(&self, record: u64, block: Block) -> Block {
+        let (site, epoch) = match self.tracking {
+            Tracking::Light => (
+                entry::offset_in_code(entry::record_return(record), self.code),
+                entry::light_epoch(record, self.epoch),
+            ),
+            Tracking::Off | Tracking::Full => (
+                entry::record_site(record).into(),
+                entry::record_epoch(record),
+            ),
+        };
+        Block {
+            owner: OwnerId(entry::record_owner(record)),
+            site: SiteId(site),
+            epoch,
+            ..block
+        }
+    }
 }
 
 /// A part of a pool's body.
@@ -179,9 +215,9 @@ pub struct SiteInfo {
     pub live_blocks: u32,
     /// Bytes asked for by live blocks.
     pub live_bytes: u32,
-    /// Most live bytes ever.
+    /// Most live bytes ever; 0 with [`Tracking::Light`].
     pub peak_bytes: u32,
-    /// Allocations ever.
+    /// Allocations ever; 0 with [`Tracking::Light`].
     pub total: u64,
     /// How many frames there are.
     pub depth: usize,

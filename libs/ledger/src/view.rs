@@ -7,19 +7,21 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::capture::MAX_DEPTH;
 use crate::chunks::HEAD_BYTES;
 use crate::classes::{RECORDS, TABLE};
 use crate::guard::GUARD;
 use crate::layout::{
     ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC,
-    PEAK_OFFSET, SiteEntry, Strategy, VERSION,
+    PEAK_OFFSET, SiteEntry, Strategy, Tracking, VERSION,
 };
-use crate::stats::{Block, Group, GroupTotals, OwnerId, SiteId, SiteInfo, Stats, group};
+use crate::stats::{Block, Group, GroupTotals, Legend, OwnerId, Stats, group};
 
 use crate::walk::{Piece, Pieces, only_block};
 
+mod sites;
+
 pub use crate::walk::ViewBlocks;
+pub use sites::TOP_BLOCKS;
 
 /// Access to a pool's memory.
 pub trait Reader {
@@ -39,7 +41,7 @@ pub struct Inconsistent;
 
 /// Stamps blocks that the pool allocates from now on with `epoch`.
 pub fn set_epoch(writer: &mut impl Writer, epoch: u16) -> bool {
-    writer.write(crate::EPOCH_OFFSET, &epoch.to_le_bytes())
+    writer.write(EPOCH_OFFSET, &epoch.to_be_bytes())
 }
 
 /// The words of a pool from which its maximum comes: what to read and write to measure the peak of a piece of
@@ -130,6 +132,8 @@ pub struct View<R> {
     geometry: Geometry,
     body_bytes: usize,
     guard: usize,
+    /// Where the code begins that return addresses lie in.
+    code: u64,
     figures: Stats,
 }
 
@@ -173,7 +177,8 @@ impl<R: Reader> View<R> {
                 GUARD => true,
                 _ => return Err(Inconsistent),
             },
-            stats: u32_at(offset_of!(Header, stats)) == 1,
+            tracking: Tracking::from_word(u64_at(offset_of!(Header, tracking)))
+                .ok_or(Inconsistent)?,
         };
         let reserved = usize_at(offset_of!(Header, reserved));
         let committed = usize_at(offset_of!(Header, committed));
@@ -192,6 +197,7 @@ impl<R: Reader> View<R> {
         let allocated = max_allocated.wrapping_sub(u64_at(offset_of!(Header, room)));
         let figures = Stats {
             strategy: cfg.strategy,
+            tracking: cfg.tracking,
             allocated,
             max_allocated,
             size: body_bytes as u64,
@@ -203,7 +209,7 @@ impl<R: Reader> View<R> {
             committed: committed as u64,
             reserved: reserved as u64,
             sites_used: u64_at(offset_of!(Header, sites_used)),
-            epoch: (u32_at(EPOCH_OFFSET - 2) >> 16) as u16,
+            epoch: ((u32_at(EPOCH_OFFSET - 2) >> 16) as u16).swap_bytes(),
             overruns: u64_at(offset_of!(Header, overruns)),
             ..Stats::default()
         };
@@ -212,6 +218,7 @@ impl<R: Reader> View<R> {
             geometry,
             body_bytes,
             guard: if cfg.guard { GUARD } else { 0 },
+            code: u64_at(offset_of!(Header, code)),
             figures,
         })
     }
@@ -226,6 +233,7 @@ impl<R: Reader> View<R> {
     pub fn figures(&self) -> Stats {
         let mut stats = self.figures;
         for site in 0..self.geometry.sites {
+            // With light tracking all blocks are counted at the first.
             let at = self.geometry.sites_offset + site * size_of::<SiteEntry>();
             let [room, total] = self.words(at).unwrap_or_default();
             stats.live_blocks += room & 0xffff_ffff;
@@ -287,7 +295,7 @@ impl<R: Reader> View<R> {
             add_free(&mut stats, run);
         }
         stats.metadata += stats.block_metadata;
-        if !self.geometry.stats {
+        if self.geometry.tracking == Tracking::Off {
             (stats.live_blocks, stats.allocated) = (blocks, bytes);
             if self.strategy() != Strategy::Segregated {
                 stats.records = blocks * HEAD_BYTES as u64;
@@ -320,14 +328,17 @@ impl<R: Reader> View<R> {
         group(self.live_blocks(), self.figures.epoch, since, out)
     }
 
+    pub(crate) fn legend(&self) -> Legend {
+        Legend {
+            tracking: self.geometry.tracking,
+            epoch: self.figures.epoch,
+            code: self.code,
+        }
+    }
+
     /// How many owners have an account.
     pub fn owners(&self) -> u16 {
         self.geometry.owners as u16
-    }
-
-    /// How many sites the table can hold, site 0 included.
-    pub fn site_count(&self) -> u16 {
-        self.geometry.sites as u16
     }
 
     /// Bytes and blocks charged to an owner; those outside share account 0.
@@ -365,62 +376,6 @@ impl<R: Reader> View<R> {
             }
         }
         Ok((bytes, blocks))
-    }
-
-    /// A call site that is in use (site 0 always is).
-    ///
-    /// # Errors
-    /// It is not in use, or cannot be read.
-    pub fn site(&self, id: SiteId) -> Result<SiteInfo, Inconsistent> {
-        if id.0 as usize >= self.geometry.sites {
-            return Err(Inconsistent);
-        }
-        let at = self.geometry.sites_offset + usize::from(id.0) * size_of::<SiteEntry>();
-        let [room, total, key, peak_and_frames] = self.words(at)?;
-        let peak_bytes = peak_and_frames as u32;
-        let depth = (peak_and_frames >> 32) as usize;
-        if depth > self.geometry.depth || (key == 0 && id.0 != 0) {
-            return Err(Inconsistent);
-        }
-        let mut info = SiteInfo {
-            id,
-            live_blocks: room as u32,
-            live_bytes: peak_bytes.wrapping_sub((room >> 32) as u32),
-            peak_bytes,
-            total,
-            depth,
-            frames: [0; MAX_DEPTH],
-        };
-        let at = self.geometry.frames_offset + usize::from(id.0) * self.geometry.depth * 8;
-        for (n, frame) in info.frames.iter_mut().enumerate().take(depth) {
-            [*frame] = self.words(at + n * 8)?;
-        }
-        Ok(info)
-    }
-
-    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
-    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
-        let mut used = 0;
-        for id in 0..self.geometry.sites {
-            let Ok(site) = self.site(SiteId(id as u16)) else {
-                continue;
-            };
-            if site.live_blocks == 0 {
-                continue;
-            }
-            let sorted = out.get(..used).unwrap_or_default();
-            let at = sorted.partition_point(|other| other.live_bytes >= site.live_bytes);
-            used = (used + 1).min(out.len());
-            if let Some(tail) = out.get_mut(at..used)
-                && !tail.is_empty()
-            {
-                tail.rotate_right(1);
-                if let Some(slot) = tail.first_mut() {
-                    *slot = site;
-                }
-            }
-        }
-        used
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {

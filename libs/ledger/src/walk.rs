@@ -10,7 +10,7 @@ use crate::entry::{self, BLOCK, FREE, KEPT, LARGE, LENGTH, SLAB, SlabHead};
 use crate::guard::run_units;
 use crate::layout::Strategy;
 use crate::slabs::{block_offset, head_word};
-use crate::stats::{Block, OwnerId, SiteId};
+use crate::stats::Block;
 use crate::view::{Inconsistent, Reader, View};
 
 /// Words read at a time: of the map, and of a slab's records.
@@ -338,15 +338,15 @@ impl<V: AsView> Pieces<V> {
 
 impl<R: Reader> View<R> {
     /// The block at `offset` in the body, as its record says.
+    #[inline(never)]
     pub(crate) fn block_of(&self, offset: usize, size: usize, usable: usize, record: u64) -> Block {
-        Block {
+        let block = Block {
             offset: self.geometry().body_offset + offset,
             size,
             usable,
-            owner: OwnerId(entry::record_owner(record)),
-            site: SiteId(entry::record_site(record)),
-            epoch: entry::record_epoch(record),
-        }
+            ..Block::default()
+        };
+        self.legend().read(record, block)
     }
 }
 

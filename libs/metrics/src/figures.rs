@@ -82,8 +82,8 @@ pub struct Site {
     pub live_bytes: u64,
     /// Live blocks.
     pub live_blocks: u64,
-    /// Allocations so far.
-    pub allocations: u64,
+    /// Allocations so far, if they are counted.
+    pub allocations: Option<u64>,
 }
 
 /// Writes all families.
@@ -433,14 +433,20 @@ fn owners(out: &mut Text<'_>, owners: &[OwnerRow], names: &dyn Names) -> fmt::Re
 }
 
 fn sites(out: &mut Text<'_>, sites: &[Site], names: &dyn Names) -> fmt::Result {
-    let mut sums: BTreeMap<[String; 3], [u64; 3]> = BTreeMap::new();
+    let mut sums: BTreeMap<[String; 3], [Option<u64>; 3]> = BTreeMap::new();
     for site in sites {
         let pool = naming::program(names, site.pool);
         let key = [pool, site.function.clone(), site.place.clone()];
         let sum = sums.entry(key).or_default();
-        let figures = [site.live_bytes, site.live_blocks, site.allocations];
+        let figures = [
+            Some(site.live_bytes),
+            Some(site.live_blocks),
+            site.allocations,
+        ];
         for (sum, figure) in sum.iter_mut().zip(figures) {
-            *sum = sum.saturating_add(figure);
+            if let Some(figure) = figure {
+                *sum = Some(sum.unwrap_or(0).saturating_add(figure));
+            }
         }
     }
     for (n, (name, kind, unit, help)) in [
@@ -474,7 +480,9 @@ fn sites(out: &mut Text<'_>, sites: &[Site], names: &dyn Names) -> fmt::Result {
                 ("function", function.clone()),
                 ("place", place.clone()),
             ];
-            out.sample(&name, &labels, figures[n])?;
+            if let Some(figure) = figures[n] {
+                out.sample(&name, &labels, figure)?;
+            }
         }
     }
     Ok(())

@@ -175,6 +175,8 @@ fn heap_pairs(context: &Context<'_>) -> Result<(), String> {
         ("default", heap::strategy::DEFAULT),
         ("first_fit", heap::strategy::FIRST_FIT),
         ("untracked", heap::strategy::UNTRACKED),
+        ("accounts", heap::strategy::ACCOUNTS),
+        ("light", heap::strategy::LIGHT),
         ("depth_1", heap::strategy::DEPTH_1),
         ("depth_4", heap::strategy::DEPTH_4),
         ("depth_8", heap::strategy::DEPTH_8),

@@ -6,7 +6,7 @@
 //! **Knows nothing of:** who counts instructions, and how.
 extern crate alloc;
 
-use crate::pool::Tracked;
+use crate::pool::{Full, Light, Tracked, Tracks, Untracked};
 use alloc::alloc::{alloc, dealloc};
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -100,10 +100,12 @@ pub(crate) fn run(blocks: u32, pairs: u32, which: u32) -> Result<()> {
     match which {
         strategy::DEFAULT => measure_with(&mut OwnHeap, blocks, pairs),
         strategy::FIRST_FIT => in_memory(|memory| first_fit(memory, blocks, pairs)),
-        strategy::UNTRACKED => in_memory(|memory| tracked::<0, false>(memory, blocks, pairs)),
-        strategy::DEPTH_1 => in_memory(|memory| tracked::<1, true>(memory, blocks, pairs)),
-        strategy::DEPTH_4 => in_memory(|memory| tracked::<4, true>(memory, blocks, pairs)),
-        strategy::DEPTH_8 => in_memory(|memory| tracked::<8, true>(memory, blocks, pairs)),
+        strategy::UNTRACKED => in_memory(|memory| tracked::<Untracked>(memory, blocks, pairs)),
+        strategy::ACCOUNTS => in_memory(|memory| tracked::<Light<0>>(memory, blocks, pairs)),
+        strategy::LIGHT => in_memory(|memory| tracked::<Light<1>>(memory, blocks, pairs)),
+        strategy::DEPTH_1 => in_memory(|memory| tracked::<Full<1>>(memory, blocks, pairs)),
+        strategy::DEPTH_4 => in_memory(|memory| tracked::<Full<4>>(memory, blocks, pairs)),
+        strategy::DEPTH_8 => in_memory(|memory| tracked::<Full<8>>(memory, blocks, pairs)),
         _ => Err(Error::new(ErrorKind::BadParameters)),
     }
 }
@@ -131,13 +133,9 @@ fn first_fit(base: NonNull<u8>, blocks: u32, pairs: u32) -> Result<()> {
     measure_with(&mut pool, blocks, pairs)
 }
 
-fn tracked<const DEPTH: usize, const STATS: bool>(
-    base: NonNull<u8>,
-    blocks: u32,
-    pairs: u32,
-) -> Result<()> {
+fn tracked<T: Tracks>(base: NonNull<u8>, blocks: u32, pairs: u32) -> Result<()> {
     // SAFETY: the memory is zeroed, ours, and outlives the pool.
-    let pool = unsafe { Tracked::<DEPTH, STATS>::new(base, OTHER_POOL_BYTES) };
+    let pool = unsafe { Tracked::<T>::new(base, OTHER_POOL_BYTES) };
     let mut pool = pool.map_err(|_| Error::new(ErrorKind::BadState))?;
     measure_with(&mut pool, blocks, pairs)
 }

@@ -6,9 +6,10 @@
 use crate::bench::Heap;
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use ta_runtime::heap as own_heap;
-use tally_ledger::{Caller, Config, CreateError, Origin, OwnerId, Pool};
+use tally_ledger::{Caller, Config, CreateError, Origin, OwnerId, Pool, Tracking};
 
 struct Place(UnsafeCell<Pool>);
 
@@ -35,10 +36,41 @@ fn pool() -> &'static mut Pool {
     unsafe { &mut *pool }
 }
 
-/// A pool that records `DEPTH` frames of each call stack, or without statistics.
-pub(crate) struct Tracked<const DEPTH: usize, const STATS: bool>(());
+/// How much is written down.
+pub(crate) trait Tracks {
+    const TRACKING: Tracking;
+    /// Frames of each call stack.
+    const DEPTH: usize;
+}
 
-impl<const DEPTH: usize, const STATS: bool> Tracked<DEPTH, STATS> {
+/// Nothing.
+pub(crate) struct Untracked;
+
+/// The pool's figures, and the return address if there is a frame.
+pub(crate) struct Light<const DEPTH: usize>;
+
+/// Call sites with counters.
+pub(crate) struct Full<const DEPTH: usize>;
+
+impl Tracks for Untracked {
+    const TRACKING: Tracking = Tracking::Off;
+    const DEPTH: usize = 0;
+}
+
+impl<const DEPTH: usize> Tracks for Light<DEPTH> {
+    const TRACKING: Tracking = Tracking::Light;
+    const DEPTH: usize = DEPTH;
+}
+
+impl<const DEPTH: usize> Tracks for Full<DEPTH> {
+    const TRACKING: Tracking = Tracking::Full;
+    const DEPTH: usize = DEPTH;
+}
+
+/// A pool that keeps such books.
+pub(crate) struct Tracked<T>(PhantomData<T>);
+
+impl<T: Tracks> Tracked<T> {
     /// Makes the pool of `bytes` at `base`.
     ///
     /// # Errors
@@ -48,52 +80,57 @@ impl<const DEPTH: usize, const STATS: bool> Tracked<DEPTH, STATS> {
     /// The memory is zeroed, and nobody else's until this is dropped.
     pub(crate) unsafe fn new(base: NonNull<u8>, bytes: usize) -> Result<Self, CreateError> {
         let config = Config {
-            depth: DEPTH as u8,
-            stats: STATS,
+            depth: T::DEPTH as u8,
+            tracking: T::TRACKING,
             ..own_heap::CONFIG
         };
         // SAFETY: our contract is the same.
         *pool() = unsafe { Pool::create(base, bytes, bytes, &config) }?;
         pool().set_stack(own_heap::stack());
-        Ok(Self(()))
+        Ok(Self(PhantomData))
     }
 }
 
-impl<const DEPTH: usize, const STATS: bool> Drop for Tracked<DEPTH, STATS> {
+impl<T> Drop for Tracked<T> {
     fn drop(&mut self) {
         *pool() = Pool::VOID;
     }
 }
 
-impl<const DEPTH: usize, const STATS: bool> Heap for Tracked<DEPTH, STATS> {
+impl<T: Tracks> Heap for Tracked<T> {
     #[inline(always)]
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        NonNull::new(allocate::<DEPTH, STATS>(layout))
+        NonNull::new(allocate::<T>(layout))
     }
 
     #[inline(always)]
     fn free(&mut self, block: NonNull<u8>, _: Layout) {
-        free::<STATS>(block);
+        free::<T>(block);
     }
 }
 
 #[inline(never)]
-fn allocate<const DEPTH: usize, const STATS: bool>(layout: Layout) -> *mut u8 {
+fn allocate<T: Tracks>(layout: Layout) -> *mut u8 {
     let pool = pool();
-    if !STATS {
+    if T::TRACKING == Tracking::Off {
         return match pool.alloc_untracked(layout) {
             Some(block) => block.as_ptr(),
-            None => allocate_slowly(layout, 0, Origin::default(), DEPTH),
+            None => allocate_slowly(layout, 0, Origin::default(), T::DEPTH),
         };
     }
     // SAFETY: what runs in the guest is compiled with frame pointers.
-    let caller = unsafe { Caller::capture(DEPTH, pool.stack()) };
-    match pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller) {
+    let caller = unsafe { Caller::capture(T::DEPTH, pool.stack()) };
+    let block = if T::TRACKING == Tracking::Light {
+        pool.alloc_lightly(layout, &caller)
+    } else {
+        pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller)
+    };
+    match block {
         Some(block) => block.as_ptr(),
         None => {
             // SAFETY: as above.
             let origin = unsafe { Origin::capture() };
-            allocate_slowly(layout, caller.key(), origin, DEPTH)
+            allocate_slowly(layout, caller.key(), origin, T::DEPTH)
         }
     }
 }
@@ -110,13 +147,13 @@ fn allocate_slowly(layout: Layout, key: u64, origin: Origin, depth: usize) -> *m
 }
 
 #[inline(never)]
-fn free<const STATS: bool>(block: NonNull<u8>) {
+fn free<T: Tracks>(block: NonNull<u8>) {
     // SAFETY: the caller of `Heap::free` gives the block up.
     let known = unsafe {
-        if STATS {
-            pool().free_known::<{ own_heap::CONFIG.accounts }>(block)
-        } else {
-            pool().free_untracked(block)
+        match T::TRACKING {
+            Tracking::Off => pool().free_untracked(block),
+            Tracking::Light => pool().free_lightly(block),
+            Tracking::Full => pool().free_known::<{ own_heap::CONFIG.accounts }>(block),
         }
     };
     if !known {

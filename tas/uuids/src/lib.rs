@@ -145,6 +145,10 @@ pub mod heap {
         pub const DEPTH_4: u32 = 4;
         /// As the heap, with call sites of eight frames.
         pub const DEPTH_8: u32 = 5;
+        /// As the heap, with the pool's figures alone.
+        pub const ACCOUNTS: u32 = 6;
+        /// As the heap, with the pool's figures and each block's return address.
+        pub const LIGHT: u32 = 7;
     }
 }
 

@@ -61,7 +61,8 @@ pub fn snapshot(account: &Account) -> Value {
         "sites": zipped(&s.sites, &account.sites, |site, stack| json!({
             "pool": account.program(site.pool), "site": site.site,
             "live_bytes": site.live_bytes, "live_blocks": site.live_blocks,
-            "allocations": site.allocations, "peak_bytes": site.peak_bytes,
+            "allocations": site.is_counted().then_some(site.allocations),
+            "peak_bytes": site.is_counted().then_some(site.peak_bytes),
             "stack": self::stack(stack),
         })),
         "live": zipped(&s.live, &account.live, |record, stack| json!({

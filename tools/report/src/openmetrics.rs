@@ -62,7 +62,7 @@ fn site(row: &SiteRow, stack: &Stack) -> Site {
         place: innermost.map(place).unwrap_or_default(),
         live_bytes: row.live_bytes,
         live_blocks: row.live_blocks,
-        allocations: row.allocations,
+        allocations: row.is_counted().then_some(row.allocations),
     }
 }
 

@@ -5,6 +5,7 @@
 //! the beginning is read, in a shorter one the missing fields are zero.
 //! **Knows nothing of:** names.
 
+use std::collections::HashMap;
 use std::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::inspect::{
@@ -134,7 +135,11 @@ impl Snapshot {
             section::OWNERS => read(records, record_bytes, &mut self.owners),
             section::TAS => read(records, record_bytes, &mut self.tas),
             section::REGIONS => read(records, record_bytes, &mut self.regions),
-            section::SITES => read(records, record_bytes, &mut self.sites),
+            section::SITES => {
+                let mut rows = Vec::new();
+                read(records, record_bytes, &mut rows);
+                join(rows, &mut self.sites);
+            }
             section::LIVE => read(records, record_bytes, &mut self.live),
             section::CLASSES => read(records, record_bytes, &mut self.classes),
             section::COMMANDS => read(records, record_bytes, &mut self.commands),
@@ -173,10 +178,50 @@ fn read<T: FromBytes + IntoBytes>(bytes: &[u8], record_bytes: usize, out: &mut V
     }));
 }
 
+/// Appends rows of call sites; those of a site that comes several times are joined.
+fn join(rows: Vec<SiteRow>, out: &mut Vec<SiteRow>) {
+    let mut known = HashMap::new();
+    for row in rows {
+        let at = *known
+            .entry((row.pool, row.site, row.frames))
+            .or_insert(out.len());
+        if !out.get_mut(at).is_some_and(|first| first.join(&row)) {
+            out.push(row);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample;
+
+    #[test]
+    fn rows_of_a_site_that_nobody_counts_are_joined() {
+        let row = |site, live_bytes, allocations| SiteRow {
+            site,
+            live_bytes,
+            live_blocks: 1,
+            allocations,
+            ..SiteRow::default()
+        };
+        let mut sites = Vec::new();
+        join(
+            vec![
+                row(4, 10, 0),
+                row(8, 1, 0),
+                row(4, 20, 0),
+                row(4, 7, 3),
+                row(4, 8, 3),
+            ],
+            &mut sites,
+        );
+        let held: Vec<_> = sites
+            .iter()
+            .map(|site| (site.live_bytes, site.live_blocks))
+            .collect();
+        assert_eq!(held, [(30, 2), (1, 1), (7, 1), (8, 1)]);
+    }
 
     #[test]
     fn what_a_builder_writes_reads_back() {

@@ -68,8 +68,10 @@ pub fn sites(context: &Context<'_>, who: &Subject) -> Result<Vec<SiteRow>> {
         inspect::CMD_SITES,
         who,
         &mut |row: &SiteRow| {
-            rows.try_reserve(1).map_err(|_| ClientError::NoMemory)?;
-            rows.push(*row);
+            if !rows.iter_mut().any(|known: &mut SiteRow| known.join(row)) {
+                rows.try_reserve(1).map_err(|_| ClientError::NoMemory)?;
+                rows.push(*row);
+            }
             Ok::<(), ClientError>(())
         },
     )?;

@@ -18,7 +18,7 @@ pub(crate) use watch::{saved, snapshot, snapshots};
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy};
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 
@@ -193,7 +193,8 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         write!(
             out,
             ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\
-             \"metadata\":{},\"tables\":{},\"records\":{},\"consistent\":{},\"strategy\":\"{}\"}}",
+             \"metadata\":{},\"tables\":{},\"records\":{},\"consistent\":{},\"strategy\":\"{}\",\
+             \"tracking\":\"{}\"}}",
             pool.num_get,
             pool.num_release,
             pool.largest_free,
@@ -202,7 +203,8 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
             pool.tables,
             pool.records,
             pool.inconsistent == 0,
-            strategy::name(pool.strategy)
+            strategy::name(pool.strategy),
+            tracking::name(pool.tracking)
         )
     })?;
     writeln!(out, "}}")

@@ -63,9 +63,16 @@ pub(crate) fn sites(
     array(out, "sites", rows, |out, n, row| {
         write!(
             out,
-            "{{\"site\":{},\"bytes\":{},\"blocks\":{},\"calls\":{},\"peak\":{},\"stack\":[",
-            row.site, row.live_bytes, row.live_blocks, row.allocations, row.peak_bytes
+            "{{\"site\":{},\"bytes\":{},\"blocks\":{},",
+            row.site, row.live_bytes, row.live_blocks
         )?;
+        if row.is_counted() {
+            let (calls, peak) = (row.allocations, row.peak_bytes);
+            write!(out, "\"calls\":{calls},\"peak\":{peak}")?;
+        } else {
+            out.write_str("\"calls\":null,\"peak\":null")?;
+        }
+        out.write_str(",\"stack\":[")?;
         strings(out, stacks.get(n).map_or(&[][..], |stack| stack))?;
         out.write_str("]}")
     })?;

@@ -23,7 +23,7 @@ use alloc::string::String;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy};
+use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
 use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
@@ -320,7 +320,7 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         }
         writeln!(out)?;
         let a = &pool.alloc;
-        let strategy = strategy::name(pool.strategy);
+        let (strategy, tracking) = (strategy::name(pool.strategy), tracking::name(pool.tracking));
         writeln!(
             out,
             "  {} of {} bytes allocated in {} blocks, at most {}",
@@ -334,7 +334,7 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         bookkeeping(out, pool)?;
         writeln!(
             out,
-            "  {} failures, the biggest of {} bytes with {} allocated; strategy {strategy}",
+            "  {} failures, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",
             a.num_alloc_fail, a.biggest_alloc_fail, a.biggest_alloc_fail_used
         )?;
         if pool.inconsistent != 0 {

@@ -133,11 +133,12 @@ pub(crate) fn sites(
         "bytes", "blocks", "calls", "peak"
     )?;
     for (row, stack) in rows.iter().zip(stacks) {
-        write!(
-            out,
-            "{:>10} {:>7} {:>9} {:>10} ",
-            row.live_bytes, row.live_blocks, row.allocations, row.peak_bytes
-        )?;
+        write!(out, "{:>10} {:>7} ", row.live_bytes, row.live_blocks)?;
+        if row.is_counted() {
+            write!(out, "{:>9} {:>10} ", row.allocations, row.peak_bytes)?;
+        } else {
+            write!(out, "{:>9} {:>10} ", "-", "-")?;
+        }
         for (depth, name) in stack.iter().take(3).enumerate() {
             let before = if depth == 0 { " " } else { " < " };
             write!(out, "{before}{name}")?;

@@ -118,10 +118,10 @@ impl<M: Machine> Kernel<M> {
                 return;
             };
             for overrun in &overruns[..count] {
-                let site = view.site(overrun.block.site).unwrap_or_default();
+                let frames = view.frames(overrun.block.site).unwrap_or_default();
                 let mut line = TextBuffer::<320>::EMPTY;
                 // A line that is cut is still a line.
-                let _ = write_overrun(&mut line, found, overrun, &site);
+                let _ = write_overrun(&mut line, found, overrun, &frames);
                 log::error!("{}", line.text());
             }
             cursor = next;
@@ -136,14 +136,14 @@ fn write_overrun(
     out: &mut dyn Write,
     found: &Instance,
     overrun: &Overrun,
-    site: &SiteInfo,
+    frames: &[u64],
 ) -> fmt::Result {
     write!(
         out,
         "TA {} wrote past the end of a block: byte {} of {}, allocated at",
         found.uuid, overrun.at, overrun.block.size
     )?;
-    write_frames(out, found, site)
+    write_frames(out, found, frames)
 }
 
 /// What a TA declared as its heap: what it reserved, less the books.
@@ -159,11 +159,11 @@ fn write_site(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Re
         " {} bytes in {} blocks",
         site.live_bytes, site.live_blocks
     )?;
-    write_frames(out, found, site)
+    write_frames(out, found, &site.frames)
 }
 
-fn write_frames(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Result {
-    let frames = site.frames.iter().take_while(|frame| **frame != 0);
+fn write_frames(out: &mut dyn Write, found: &Instance, frames: &[u64]) -> fmt::Result {
+    let frames = frames.iter().take_while(|frame| **frame != 0);
     for offset in frames.filter_map(|frame| found.image_offset(*frame)) {
         write!(out, " {}+{offset:#x}", found.uuid)?;
     }

@@ -274,11 +274,10 @@ impl<M: Machine> Kernel<M> {
             return [0; MAX_FRAMES];
         };
         let view = ta_heap::open(&self.machine, space, base);
-        let site = view.ok().and_then(|view| view.site(site).ok());
+        let frames = view.ok().and_then(|view| view.frames(site).ok());
         // Addresses outside of the image say nothing to anybody.
-        site.map_or([0; MAX_FRAMES], |site| {
-            site.frames
-                .map(|frame| found.image_offset(frame).unwrap_or(0))
+        frames.map_or([0; MAX_FRAMES], |frames| {
+            frames.map(|frame| found.image_offset(frame).unwrap_or(0))
         })
     }
 }

@@ -11,16 +11,50 @@ use crate::capture::{Caller, Walkable};
 use crate::classes::UNIT;
 use crate::entry::{self, MIN_BLOCK_UNITS, SLAB};
 use crate::guard::run_units;
+use crate::layout::Tracking;
 use crate::stats::OwnerId;
 use crate::window::Window;
+
+/// What is written of a release, besides the block's record.
+trait Books {
+    fn debit(window: &mut Window, record: u64);
+}
+
+/// [`crate::Tracking::Off`].
+struct NoBooks;
+
+/// [`crate::Tracking::Light`].
+struct LightBooks;
+
+/// [`crate::Tracking::Full`].
+struct FullBooks<const ACCOUNTS: bool>;
+
+impl Books for NoBooks {
+    #[inline(always)]
+    fn debit(_: &mut Window, _: u64) {}
+}
+
+impl Books for LightBooks {
+    #[inline(always)]
+    fn debit(window: &mut Window, record: u64) {
+        window.debit_lightly(entry::record_size(record));
+    }
+}
+
+impl<const ACCOUNTS: bool> Books for FullBooks<ACCOUNTS> {
+    #[inline(always)]
+    fn debit(window: &mut Window, record: u64) {
+        window.debit::<ACCOUNTS>(record, entry::record_size(record));
+    }
+}
 
 impl Pool {
     /// The common case of [`Pool::try_alloc`], without a call: a call site that is known, an alignment of at
     /// most 16, less than 4096 bytes, for which a block is kept; the owner is that of [`Pool::set_owner`].
     /// `None` says nothing: ask [`Pool::try_alloc`].
     ///
-    /// `ACCOUNTS` is what the pool was made with ([`crate::Config::accounts`]); `true` serves any pool that
-    /// keeps statistics.
+    /// `ACCOUNTS` is what the pool was made with ([`crate::Config::accounts`]); `true` serves any pool of
+    /// [`crate::Tracking::Full`].
     #[inline(always)]
     pub fn alloc_known<const ACCOUNTS: bool>(
         &mut self,
@@ -30,7 +64,22 @@ impl Pool {
         self.alloc_fast::<ACCOUNTS>(layout, caller.key(), Window::room_and_stamp)
     }
 
-    /// As [`Pool::alloc_known`] for a pool that keeps no statistics ([`crate::Config::stats`]).
+    /// As [`Pool::alloc_known`] for a pool of [`crate::Tracking::Light`].
+    #[inline(always)]
+    pub fn alloc_lightly(&mut self, layout: Layout, caller: &Caller) -> Option<NonNull<u8>> {
+        self.alloc_fast_lightly(layout, caller.key(), Window::room_and_stamp)
+    }
+
+    /// As [`Pool::free_known`] for a pool of [`crate::Tracking::Light`].
+    ///
+    /// # Safety
+    /// As [`Pool::free`].
+    #[inline(always)]
+    pub unsafe fn free_lightly(&mut self, ptr: NonNull<u8>) -> bool {
+        self.free_fast::<LightBooks>(ptr)
+    }
+
+    /// As [`Pool::alloc_known`] for a pool of [`crate::Tracking::Off`].
     #[inline(always)]
     pub fn alloc_untracked(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         let newest = self
@@ -41,13 +90,13 @@ impl Pool {
         Some(self.window.record_kept(kept, record))
     }
 
-    /// As [`Pool::free_known`] for a pool that keeps no statistics.
+    /// As [`Pool::free_known`] for a pool of [`crate::Tracking::Off`].
     ///
     /// # Safety
     /// As [`Pool::free`].
     #[inline(always)]
     pub unsafe fn free_untracked(&mut self, ptr: NonNull<u8>) -> bool {
-        self.free_fast::<false, false>(ptr)
+        self.free_fast::<NoBooks>(ptr)
     }
 
     /// As [`Pool::try_alloc`] for the hash of a known call site ([`Caller::key`]) and the owner of
@@ -56,9 +105,13 @@ impl Pool {
         if self.is_void() {
             return None;
         }
+        let stamp = self.window.stamp();
+        if self.window.tracking() == Tracking::Light {
+            let record = entry::with_return(stamp, key);
+            return self.alloc_anywhere(layout, record, self.window.place_of(0));
+        }
         let place = self.window.find_site(key).ok()?;
-        let record = place.in_record(self.window.stamp(), 0);
-        self.alloc_anywhere(layout, record, place)
+        self.alloc_anywhere(layout, place.in_record(stamp, 0), place)
     }
 
     /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
@@ -91,17 +144,17 @@ impl Pool {
     /// As [`Pool::free`].
     #[inline(always)]
     pub unsafe fn free_known<const ACCOUNTS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
-        self.free_fast::<ACCOUNTS, true>(ptr)
+        self.free_fast::<FullBooks<ACCOUNTS>>(ptr)
     }
 
     #[inline(always)]
-    fn free_fast<const ACCOUNTS: bool, const STATS: bool>(&mut self, ptr: NonNull<u8>) -> bool {
+    fn free_fast<B: Books>(&mut self, ptr: NonNull<u8>) -> bool {
         let offset = self.window.body_offset_of(ptr);
         let part = self.window.known_unit(offset / UNIT);
         if part & SLAB == 0 {
             // Less common, and not to be in the way of what is.
             core::hint::cold_path();
-            return self.free_run_fast::<ACCOUNTS, STATS>(offset, part);
+            return self.free_run_fast::<B>(offset, part);
         }
         let Some(slot) = self.window.slot_at(offset, part) else {
             return false;
@@ -114,20 +167,13 @@ impl Pool {
         };
         place.keep(slot.kept);
         self.window.set_slot_record(&slot, 0);
-        if STATS {
-            self.window
-                .debit::<ACCOUNTS>(slot.record, entry::record_size(slot.record));
-        }
+        B::debit(&mut self.window, slot.record);
         true
     }
 
     /// A run of the common lengths, whose unit has `entry`.
     #[inline(always)]
-    fn free_run_fast<const ACCOUNTS: bool, const STATS: bool>(
-        &mut self,
-        offset: usize,
-        entry: u32,
-    ) -> bool {
+    fn free_run_fast<B: Books>(&mut self, offset: usize, entry: u32) -> bool {
         if !entry::is_block(entry) || !offset.is_multiple_of(UNIT) {
             return false;
         }
@@ -143,11 +189,30 @@ impl Pool {
         };
         place.keep(kept);
         self.window.set_units(unit, entry::kept(units).into());
-        if STATS {
-            self.window
-                .debit::<ACCOUNTS>(record, entry::record_size(record));
-        }
+        B::debit(&mut self.window, record);
         true
+    }
+
+    /// A block that is kept. `stamp` is as for [`Pool::alloc_fast`].
+    #[inline(always)]
+    pub(super) fn alloc_fast_lightly(
+        &mut self,
+        layout: Layout,
+        ret: u64,
+        stamp: impl FnOnce(&Window) -> (u64, u64),
+    ) -> Option<NonNull<u8>> {
+        let size = layout.size();
+        let newest = self
+            .window
+            .newest_kept(self.window.class_by_layout(layout)?)?;
+        let (room, stamp) = stamp(&self.window);
+        if room < size as u64 {
+            return None; // A new maximum: it may ring the alarm.
+        }
+        let kept = self.window.take_newest(newest);
+        self.window.credit_lightly(room, size);
+        let record = entry::with_return(entry::with_first_size(stamp, size), ret);
+        Some(self.window.record_kept(kept, record))
     }
 
     /// A site known by its hash, and a block that is kept. `stamp` gives the header's room, and owner and

@@ -13,7 +13,7 @@ use super::Window;
 use crate::entry;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 use crate::layout::Header;
-use crate::layout::SiteEntry;
+use crate::layout::{SiteEntry, Tracking};
 
 /// Logarithm of a site's size.
 pub(super) const SITE_SHIFT: u32 = size_of::<SiteEntry>().trailing_zeros();
@@ -80,7 +80,7 @@ fn held(entry: NonNull<SiteEntry>) -> NonNull<SiteEntry> {
 impl Window {
     #[inline(always)]
     pub(crate) fn epoch(&self) -> u16 {
-        self.header().stamp.epoch.load(Ordering::Relaxed)
+        u16::from_be(self.header().stamp.epoch.load(Ordering::Relaxed))
     }
 
     /// Owner and epoch of the next blocks, as bits of a record.
@@ -173,9 +173,8 @@ impl Window {
         unsafe { (*self.site_at(place).as_ptr()).key }
     }
 
-    /// Whether there are accounts, maxima and sites.
-    pub(crate) fn has_stats(&self) -> bool {
-        self.geometry.stats
+    pub(crate) fn tracking(&self) -> Tracking {
+        self.geometry.tracking
     }
 
     /// Entry of a site; sites outside share the entries inside.
@@ -226,14 +225,7 @@ impl Window {
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.
         let site = unsafe { site.as_mut() };
         let (site_room, total) = (site.room.wrapping_add(1), settled(site.total));
-        let header = self.header_mut();
-        match room.checked_sub(size) {
-            Some(left) => header.room = left,
-            None => {
-                header.max_allocated = header.max_allocated.wrapping_add(size - room);
-                header.room = 0;
-            }
-        }
+        self.take_room(room, size);
         if let Some(account) = self.account_mut::<ACCOUNTS>(owner) {
             *account = account.wrapping_add(1 << 32).wrapping_add(size);
         }
@@ -244,6 +236,45 @@ impl Window {
             left = site_room & 0xffff_ffff;
         }
         (site.room, site.total) = (left, total.wrapping_add(1));
+    }
+
+    /// Takes `size` bytes of the header's room, which is `room` now; without so much there is a new maximum.
+    #[inline(always)]
+    fn take_room(&mut self, room: u64, size: u64) {
+        let header = self.header_mut();
+        match room.checked_sub(size) {
+            Some(left) => header.room = left,
+            None => {
+                header.max_allocated = header.max_allocated.wrapping_add(size - room);
+                header.room = 0;
+            }
+        }
+    }
+
+    /// Adds a block to the pool's figures, which is all that is kept for [`Tracking::Light`]: the blocks are
+    /// counted at site 0, which is nobody's then. `room` is the header's, as it is now.
+    #[inline(always)]
+    pub(crate) fn credit_lightly(&mut self, room: u64, size: usize) {
+        self.take_room(room, size as u64);
+        let all = self.all_mut();
+        (all.room, all.total) = (all.room.wrapping_add(1), all.total.wrapping_add(1));
+    }
+
+    /// Takes a block off the pool's figures.
+    #[inline(always)]
+    pub(crate) fn debit_lightly(&mut self, size: usize) {
+        let header = self.header_mut();
+        header.room = header.room.wrapping_add(size as u64);
+        let all = self.all_mut();
+        all.room = all.room.wrapping_sub(1);
+    }
+
+    /// Site 0.
+    #[inline(always)]
+    fn all_mut(&mut self) -> &mut SiteEntry {
+        // SAFETY: the table has at least one entry, before the body and thus committed. It is borrowed through
+        // `self`, mutably.
+        unsafe { self.sites.as_mut() }
     }
 
     /// Takes a block, of which the record is as it was made, off the accounts.

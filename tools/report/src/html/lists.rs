@@ -9,6 +9,7 @@ use super::sections::{close, open, stack_cell};
 use super::table::{Cell, Table};
 use crate::account::Account;
 use crate::shown;
+use tally_abi::pta::inspect::SiteRow;
 use tally_abi::snapshot::section;
 use tally_metrics::naming::printable;
 
@@ -150,8 +151,8 @@ pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
                     account.program(site.pool).into(),
                     site.live_bytes.into(),
                     site.live_blocks.into(),
-                    site.allocations.into(),
-                    site.peak_bytes.into(),
+                    counted(site, site.allocations),
+                    counted(site, site.peak_bytes),
                     stack_cell(stack),
                 ]
             })
@@ -161,6 +162,15 @@ pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
     }
     .write(out);
     close(out);
+}
+
+/// A figure of a call site that only counting tells.
+fn counted(site: &SiteRow, figure: u64) -> Cell {
+    if site.is_counted() {
+        figure.into()
+    } else {
+        Cell::Empty
+    }
 }
 
 /// Refused allocations.

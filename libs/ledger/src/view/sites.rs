@@ -1,0 +1,231 @@
+//! Call sites, read from outside: from their table, or from the blocks where there is none.
+//!
+//! **Invariant:** a call of [`View::sites`] or [`View::top_sites`] looks at a bounded number of sites or blocks.
+//! **Knows nothing of:** names of functions.
+
+use core::mem::size_of;
+
+use super::{Inconsistent, Reader, View};
+use crate::capture::MAX_DEPTH;
+use crate::layout::{SiteEntry, Tracking};
+use crate::lists::STEPS;
+use crate::stats::{Block, SiteId, SiteInfo};
+use crate::walk::{Piece, Pieces};
+
+/// Blocks that [`View::top_sites`] looks at where there is no table.
+pub const TOP_BLOCKS: usize = 1024;
+/// Sites that it tells apart there.
+const TOP_SITES: usize = 32;
+
+impl<R: Reader> View<R> {
+    /// How many sites the table can hold, site 0 included. With [`Tracking::Light`] there is no table.
+    pub fn site_count(&self) -> u16 {
+        self.geometry.sites as u16
+    }
+
+    /// The frames of a call site, innermost first, behind them zeros.
+    ///
+    /// # Errors
+    /// It is not in use, or cannot be read.
+    pub fn frames(&self, id: SiteId) -> Result<[u64; MAX_DEPTH], Inconsistent> {
+        match self.geometry.tracking {
+            Tracking::Off | Tracking::Full => self.counted(id).map(|site| site.frames),
+            Tracking::Light => Ok(self.return_address(id)),
+        }
+    }
+
+    /// A call site that is in use (site 0 always is). With [`Tracking::Light`] that walks the pool.
+    ///
+    /// # Errors
+    /// It is not in use, or cannot be read.
+    pub fn site(&self, id: SiteId) -> Result<SiteInfo, Inconsistent> {
+        if self.geometry.tracking != Tracking::Light {
+            return self.counted(id);
+        }
+        let mut site = self.uncounted(id);
+        for block in self.live_blocks() {
+            let block = block?;
+            if block.site == id {
+                site.add(&block);
+            }
+        }
+        if site.live_blocks == 0 && id.0 != 0 {
+            return Err(Inconsistent);
+        }
+        Ok(site)
+    }
+
+    /// Fills `out` with call sites in use, from a cursor on: how many, and the next cursor.
+    ///
+    /// With [`Tracking::Light`] these are the sites of the blocks that come next, so that a site may come in
+    /// several calls: its figures are their sums.
+    pub fn sites(&self, cursor: u64, out: &mut [SiteInfo]) -> (usize, u64) {
+        if self.geometry.tracking == Tracking::Light {
+            return self.sites_of_blocks(cursor, out);
+        }
+        let first = u32::try_from(cursor).unwrap_or(u32::MAX);
+        let mut n = 0;
+        for (steps, id) in (first..self.site_count().into()).enumerate() {
+            if n == out.len() || steps >= STEPS {
+                return (n, id.into());
+            }
+            if let Ok(site) = self.counted(SiteId(id))
+                && site.total > 0
+                && let Some(slot) = out.get_mut(n)
+            {
+                *slot = site;
+                n += 1;
+            }
+        }
+        (n, 0)
+    }
+
+    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
+    ///
+    /// With [`Tracking::Light`] the first [`TOP_BLOCKS`] blocks stand for all.
+    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
+        if self.geometry.tracking == Tracking::Light {
+            return self.top_sites_of_blocks(out);
+        }
+        let mut used = 0;
+        for id in 0..u32::from(self.site_count()) {
+            if let Ok(site) = self.counted(SiteId(id))
+                && site.live_blocks > 0
+            {
+                used = insert(out, used, &site);
+            }
+        }
+        used
+    }
+
+    /// A site from the table.
+    fn counted(&self, id: SiteId) -> Result<SiteInfo, Inconsistent> {
+        let index = id.0 as usize;
+        if index >= self.geometry.sites {
+            return Err(Inconsistent);
+        }
+        let at = self.geometry.sites_offset + index * size_of::<SiteEntry>();
+        let [room, total, key, peak_and_frames] = self.words(at)?;
+        let peak_bytes = peak_and_frames as u32;
+        let depth = (peak_and_frames >> 32) as usize;
+        if depth > self.geometry.depth || (key == 0 && index != 0) {
+            return Err(Inconsistent);
+        }
+        let mut info = SiteInfo {
+            id,
+            live_blocks: room as u32,
+            live_bytes: peak_bytes.wrapping_sub((room >> 32) as u32),
+            peak_bytes,
+            total,
+            depth,
+            frames: [0; MAX_DEPTH],
+        };
+        let at = self.geometry.frames_offset + index * self.geometry.depth * 8;
+        for (n, frame) in info.frames.iter_mut().enumerate().take(depth) {
+            [*frame] = self.words(at + n * 8)?;
+        }
+        Ok(info)
+    }
+
+    /// The address whose offset in the code a site's number is, as the only frame; none for 0.
+    fn return_address(&self, id: SiteId) -> [u64; MAX_DEPTH] {
+        let mut frames = [0; MAX_DEPTH];
+        if id.0 != 0 {
+            frames[0] = self.code.wrapping_add(id.0.into());
+        }
+        frames
+    }
+
+    /// A site without any block yet.
+    fn uncounted(&self, id: SiteId) -> SiteInfo {
+        SiteInfo {
+            id,
+            depth: usize::from(id.0 != 0),
+            frames: self.return_address(id),
+            ..SiteInfo::default()
+        }
+    }
+
+    fn sites_of_blocks(&self, cursor: u64, out: &mut [SiteInfo]) -> (usize, u64) {
+        let start = usize::try_from(cursor).unwrap_or(usize::MAX);
+        if start >= self.body_bytes {
+            return (0, 0);
+        }
+        let mut pieces = Pieces::from(self, start);
+        let mut n = 0;
+        for steps in 0.. {
+            let at = pieces.position();
+            if at >= self.body_bytes {
+                break;
+            }
+            if steps >= STEPS {
+                return (n, at as u64);
+            }
+            let Some(Ok(piece)) = pieces.next() else {
+                break;
+            };
+            let Piece::Block(block) = piece else {
+                continue;
+            };
+            let known = out.get(..n).unwrap_or_default();
+            let index = known.iter().position(|site| site.id == block.site);
+            let Some(site) = out.get_mut(index.unwrap_or(n)) else {
+                return (n, at as u64);
+            };
+            if index.is_none() {
+                (*site, n) = (self.uncounted(block.site), n + 1);
+            }
+            site.add(&block);
+        }
+        (n, 0)
+    }
+
+    fn top_sites_of_blocks(&self, out: &mut [SiteInfo]) -> usize {
+        let mut sums = [(SiteId(0), 0_u32, 0_u32); TOP_SITES];
+        let mut known = 0;
+        for block in self.live_blocks().take(TOP_BLOCKS).map_while(Result::ok) {
+            let index = sums.iter().take(known).position(|sum| sum.0 == block.site);
+            if let Some(sum) = sums.get_mut(index.unwrap_or(known)) {
+                let size = u32::try_from(block.size).unwrap_or(u32::MAX);
+                *sum = (block.site, sum.1 + 1, sum.2.saturating_add(size));
+                known = known.max(index.unwrap_or(known) + 1);
+            }
+        }
+        let mut used = 0;
+        for &(id, live_blocks, live_bytes) in sums.iter().take(known) {
+            let site = SiteInfo {
+                live_blocks,
+                live_bytes,
+                ..self.uncounted(id)
+            };
+            used = insert(out, used, &site);
+        }
+        used
+    }
+}
+
+/// Puts a site among the `used` first of `out`, which hold most bytes, biggest first; how many these are then.
+#[inline(never)]
+fn insert(out: &mut [SiteInfo], used: usize, site: &SiteInfo) -> usize {
+    let sorted = out.get(..used).unwrap_or_default();
+    let at = sorted.partition_point(|other| other.live_bytes >= site.live_bytes);
+    let used = (used + 1).min(out.len());
+    if let Some(tail) = out.get_mut(at..used)
+        && !tail.is_empty()
+    {
+        tail.rotate_right(1);
+        if let Some(slot) = tail.first_mut() {
+            *slot = *site;
+        }
+    }
+    used
+}
+
+impl SiteInfo {
+    /// Counts a live block.
+    fn add(&mut self, block: &Block) {
+        self.live_blocks = self.live_blocks.saturating_add(1);
+        let size = u32::try_from(block.size).unwrap_or(u32::MAX);
+        self.live_bytes = self.live_bytes.saturating_add(size);
+    }
+}
