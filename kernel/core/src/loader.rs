@@ -96,8 +96,12 @@ impl<M: Machine> Call<'_, M> {
     /// Copies the image from the normal world.
     fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, TeeResult> {
         let kernel = self.kernel;
-        let guess = kernel.state().guest.image_sizes.room_for(uuid);
-        let size = match self.fetch_into(uuid, guess, owner) {
+        let room = kernel.state().guest.image_sizes.room_for(uuid);
+        let room = match room {
+            Some(room) => room,
+            None => plausible(self.rpc.ta_size(&kernel.machine, uuid)?)?,
+        };
+        let size = match self.fetch_into(uuid, room, owner) {
             Err(FetchError::TooLarge(size)) => size,
             Err(FetchError::Refused(err)) => return Err(err),
             Ok(image) => return Ok(image),
@@ -116,10 +120,13 @@ impl<M: Machine> Call<'_, M> {
         owner: OwnerId,
     ) -> Result<Image, FetchError> {
         let machine = &self.kernel.machine;
-        // Linux says that there is no memory, too, when its supplicant ends meanwhile: asking for anything
-        // else would wait for the next one.
-        let shm = self.rpc.shm_alloc(machine, room);
-        let shm = shm.map_err(FetchError::Refused)?;
+        let shm = self.rpc.shm_alloc(machine, room).map_err(|err| {
+            // Linux says that there is no memory, too, when its supplicant ends meanwhile: asking for the
+            // size now would wait for the next one. Whoever opens the TA next asks.
+            self.kernel.state().guest.image_sizes.refused(uuid);
+            FetchError::Refused(err)
+        })?;
+        self.kernel.state().guest.image_sizes.lent(shm.shm.size());
         let size = self.rpc.load_ta(machine, uuid, &shm).and_then(plausible);
         let image = match size {
             Ok(size) if size > shm.shm.size() => Err(FetchError::TooLarge(size)),

@@ -191,6 +191,35 @@ impl RpcClient {
         }
     }
 
+    /// Size in bytes of a TA's image.
+    ///
+    /// # Errors
+    /// The supplicant's code.
+    pub fn ta_size<M: ThreadControl + NormalMemory>(
+        &mut self,
+        machine: &M,
+        uuid: TeeUuid,
+    ) -> Result<u64, TeeResult> {
+        let (a, b) = uuid.to_value_pair();
+        let mut params = [
+            MsgParam {
+                attr: attr::VALUE_INPUT,
+                a,
+                b,
+                c: 0,
+            },
+            MsgParam {
+                attr: attr::TMEM_OUTPUT,
+                ..MsgParam::default()
+            },
+        ];
+        match self.command(machine, rpc::cmd::LOAD_TA, &mut params) {
+            // Linux's supplicant has this code with the size, others succeed.
+            Ok(()) | Err(TeeResult::SHORT_BUFFER) => Ok(params[1].b),
+            Err(err) => Err(err),
+        }
+    }
+
     /// Has a TA's image put into `shm`; returns its size. If there is no room for so much, nothing was put
     /// there.
     ///

@@ -32,8 +32,8 @@ pub(crate) enum Lie {
     Grow(usize),
     /// Fails with this code.
     Fail(TeeResult),
-    /// Refuses all shared memory.
-    NoMemory,
+    /// Lends no more than so many bytes of shared memory at a time.
+    Lend(u64),
     /// Says a size that needs more room, then fails with this code when there is.
     FailLater(TeeResult),
 }
@@ -92,7 +92,7 @@ impl Services for Supplicant {
             Some(Lie::Grow(by)) => Ok(by * (asked + 1)),
             Some(Lie::Cut(size)) => Ok(image?.len().min(*size)),
             Some(Lie::Replace(bytes)) => Ok(bytes.len()),
-            Some(Lie::Flip(_) | Lie::NoMemory) | None => Ok(image?.len()),
+            Some(Lie::Flip(_) | Lie::Lend(_)) | None => Ok(image?.len()),
         }
     }
 
@@ -117,7 +117,7 @@ impl Services for Supplicant {
                 }
                 Ok(Cow::Owned(image))
             }
-            Some(Lie::Size(_) | Lie::Grow(_) | Lie::NoMemory | Lie::FailLater(_)) | None => {
+            Some(Lie::Size(_) | Lie::Grow(_) | Lie::Lend(_) | Lie::FailLater(_)) | None => {
                 Ok(Cow::Borrowed(image?))
             }
         }
@@ -158,8 +158,8 @@ impl Services for Supplicant {
         }
     }
 
-    fn may_allocate(&self, _kind: u64, _bytes: u64) -> bool {
-        *LIE.lock() != Some(Lie::NoMemory)
+    fn may_allocate(&self, _kind: u64, bytes: u64) -> bool {
+        !matches!(&*LIE.lock(), Some(Lie::Lend(most)) if bytes > *most)
     }
 
     fn foreign_interrupt(&self, call: &CallInfo) {

@@ -1,8 +1,10 @@
 //! Connections: accepted, each served by a thread of its own, all of them ended in the end.
 //!
 //! **Invariant:** a connection is over within a bounded time, whatever its client does, and holds up
-//! no other; there are never more than [`Limits::connections`].
+//! no other; there are never more than [`Limits::connections`], and [`Limits::turned_away`] beside them.
 //! **Knows nothing of:** what the pages say.
+
+mod turned_away;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,10 +13,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::http::{self, Answer, MAX_HEAD, Status};
+use turned_away::TurnedAway;
 
 /// Octets that a client may send after it was answered, before the connection is cut.
 const MAX_REST: usize = 64 << 10;
@@ -26,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Limits {
     /// Connections at a time; further ones are turned away.
     pub(super) connections: usize,
+    /// Connections that are kept at a time until their clients, turned away, are gone.
+    pub(super) turned_away: usize,
     /// Time to send a request.
     pub(super) request: Duration,
     /// Time to take the answer.
@@ -49,12 +54,20 @@ pub(super) fn run(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let open = Arc::new(Open::default());
+    let mut turned_away = TurnedAway::new(limits);
     loop {
-        let mut waits = [
+        let mut waits = vec![
             PollFd::new(listener, PollFlags::IN),
             PollFd::new(stop, PollFlags::IN),
         ];
-        match poll(&mut waits, None) {
+        waits.extend(
+            turned_away
+                .streams()
+                .map(|stream| PollFd::new(stream, PollFlags::IN)),
+        );
+        let timeout = turned_away.next_end().map(Timespec::try_from).transpose();
+        let timeout = timeout.map_err(io::Error::other)?;
+        match poll(&mut waits, timeout.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
@@ -62,8 +75,12 @@ pub(super) fn run(
         if !waits[1].revents().is_empty() {
             break;
         }
+        turned_away.take();
         match listener.accept() {
-            Ok((stream, _)) => accepted(stream, &open, pages, limits),
+            Ok((stream, _)) => match Open::enter(&open, limits.connections) {
+                Some(slot) => start(stream, slot, pages, limits),
+                None => turned_away.add(stream),
+            },
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => thread::sleep(PAUSE),
         }
@@ -72,10 +89,8 @@ pub(super) fn run(
     Ok(())
 }
 
-fn accepted(stream: TcpStream, open: &Arc<Open>, pages: &Arc<dyn Pages>, limits: Limits) {
-    let Some(slot) = Open::enter(open, limits.connections) else {
-        return turn_away(stream);
-    };
+/// Has a thread serve a connection.
+fn start(stream: TcpStream, slot: Slot, pages: &Arc<dyn Pages>, limits: Limits) {
     let pages = Arc::clone(pages);
     let serve = move || {
         // Whatever goes wrong on a connection is the end of that connection.
@@ -84,13 +99,6 @@ fn accepted(stream: TcpStream, open: &Arc<Open>, pages: &Arc<dyn Pages>, limits:
     };
     // Without a thread the connection is closed.
     let _ = thread::Builder::new().spawn(serve);
-}
-
-/// Refuses without waiting for anything.
-fn turn_away(mut stream: TcpStream) {
-    if stream.set_nonblocking(true).is_ok() {
-        let _ = stream.write(&Answer::refusal(Status::Unavailable).octets());
-    }
 }
 
 fn serve(mut stream: TcpStream, pages: &dyn Pages, limits: Limits) -> io::Result<()> {

@@ -28,6 +28,7 @@ use listener::{Limits, Pages};
 
 const LIMITS: Limits = Limits {
     connections: 32,
+    turned_away: 32,
     request: Duration::from_secs(5),
     answer: Duration::from_secs(10),
     end: Duration::from_secs(5),

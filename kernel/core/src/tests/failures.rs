@@ -158,6 +158,35 @@ fn a_normal_world_without_memory_is_asked_once() {
 }
 
 #[test]
+fn where_there_is_no_room_for_a_guess_there_may_be_for_an_image() {
+    // Bug: where 128 KiB could not be lent, no TA could ever be opened, however small.
+    const BY_SIZE: [u32; 4] = [cmd::LOAD_TA, cmd::SHM_ALLOC, cmd::LOAD_TA, cmd::SHM_FREE];
+    let refused = |world: &World| {
+        assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
+    };
+    leaves_nothing(|world| {
+        world.install(MULTI, 0, LARGE);
+        world.set_shm_limit(Some(100 << 10));
+        refused(world);
+        // Its size is asked for and is too much: now, and as often as it is tried.
+        for _ in 0..2 {
+            let _ = world.take_events();
+            refused(world);
+            let asked = [cmd::LOAD_TA, cmd::SHM_ALLOC].map(Event::Command);
+            assert_eq!(world.take_events(), asked);
+        }
+        world.install(MULTI, 0, 300);
+        assert_eq!(requests(world), BY_SIZE, "a smaller one");
+        assert_eq!(requests(world), BY_SIZE[1..], "once its size is known");
+        // What was lent once need not be any more.
+        world.set_shm_limit(Some(100));
+        refused(world);
+        world.set_shm_limit(None);
+        assert_eq!(requests(world), BY_SIZE, "after its size was refused");
+    });
+}
+
+#[test]
 fn an_image_that_changes_between_two_answers_is_refused() {
     leaves_nothing(|world| {
         let larger = vec![0; LARGE + 10_000];

@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use ta_uuids::{bad, hello, stillborn};
+use tally_abi::msg::PAGE_SIZE;
 use tally_abi::smc::ret;
 use tally_abi::{TeeResult, TeeUuid};
 use teec::{ErrorKind, Transport};
@@ -28,6 +29,7 @@ pub(super) const TESTS: &[Test] = &[
     ("a size that is a lie is refused", size_lies),
     ("a supplicant that fails is believed", failures),
     ("no shared memory for an image", no_memory),
+    ("little shared memory for an image", little_memory),
     (
         "a TA that cannot be created gives all back",
         cannot_be_created,
@@ -339,8 +341,20 @@ fn failures(bench: &Bench) -> Outcome {
 }
 
 fn no_memory(bench: &Bench) -> Outcome {
-    refused(bench, Lie::NoMemory, &[ErrorKind::OutOfMemory])?;
+    refused(bench, Lie::Lend(0), &[ErrorKind::OutOfMemory])?;
     loads_well(bench)
+}
+
+fn little_memory(bench: &Bench) -> Outcome {
+    let bytes = image()?.len() as u64;
+    // The first one is refused what is asked for before its size is; the next is asked for its size.
+    refused(bench, Lie::Lend(bytes - 1), &[ErrorKind::OutOfMemory])?;
+    supplicant::set_lie(Some(Lie::Lend(bytes.next_multiple_of(PAGE_SIZE as u64))));
+    let first = requests(bench, hello::UUID);
+    let second = requests(bench, hello::UUID);
+    supplicant::set_lie(None);
+    equal(first?, 4, "requests once memory was refused")?;
+    equal(second?, 3, "requests once the size is known")
 }
 
 fn cannot_be_created(bench: &Bench) -> Outcome {
