@@ -1,7 +1,7 @@
 //! Build, run and test Tally: `cargo xtask help` lists what there is.
 //!
 //! **Invariant:** exit status 0 means that all went well; 1 a failure with its reason on
-//! standard error; 2 a wrong command line; `run` returns the guest's own.
+//! standard error; 2 a wrong command line; `run` returns the guest's own, `leakcheck` its verdict.
 //! **Knows nothing of:** how a command does its work.
 #![deny(unsafe_code)]
 
@@ -137,7 +137,7 @@ fn execute(command: &Command) -> Result<u8> {
         }
         Command::Fuzz(args) => fuzz::run(args),
         Command::Report(args) => report::run(args),
-        Command::Leakcheck(args) => leakcheck::run(args),
+        Command::Leakcheck(args) => Ok(leakcheck::run(args)),
         Command::Soak(args) => soak::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Docs(args) => docs::run(args),

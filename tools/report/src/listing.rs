@@ -6,7 +6,7 @@
 use crate::account::Account;
 use crate::growth::Change;
 use crate::names::{Stack, function, place};
-use crate::shown::signed;
+use crate::shown::{counted, counted_change};
 use std::fmt::Write as _;
 
 /// Changes, the largest growth first.
@@ -20,25 +20,20 @@ pub fn changes(before: &Account, after: &Account, changes: &[Change]) -> String 
         .iter()
         .map(|change| change.bytes())
         .fold(0, i64::saturating_add);
-    let places = if changed.len() == 1 {
-        "place"
-    } else {
-        "places"
-    };
     // Writing to a string does not fail.
     let mut out = format!(
-        "{} bytes from {} to {}, in {} {places}\n",
-        signed(sum),
+        "{} from {} to {}, in {}\n",
+        counted_change(sum, "byte"),
         before.file,
         after.file,
-        changed.len()
+        counted(changed.len() as u64, "place")
     );
     for change in changed {
         let _ = writeln!(
             out,
-            "\n{} bytes in {} blocks, {}, heap of {}",
-            signed(change.bytes()),
-            signed(change.blocks()),
+            "\n{} in {}, {}, heap of {}",
+            counted_change(change.bytes(), "byte"),
+            counted_change(change.blocks(), "block"),
             change.owner,
             after.program(change.image)
         );

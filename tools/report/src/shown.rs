@@ -34,7 +34,7 @@ pub fn occasion(account: &Account) -> String {
         snapshot::reason::ENTRY | snapshot::reason::EXIT => {
             format!("{what}: {ta}, command {}", header.value)
         }
-        _ => format!("{what}: {ta}, {} bytes", header.value),
+        _ => format!("{what}: {ta}, {}", counted(header.value, "byte")),
     }
 }
 
@@ -129,6 +129,22 @@ pub fn signed(n: i64) -> String {
     }
 }
 
+/// `1 block`, `1,200 blocks`.
+#[must_use]
+pub fn counted(n: u64, unit: &str) -> String {
+    format!("{} {unit}{}", thousands(n), plural(n))
+}
+
+/// `+1 block`, `\u{2212}3 blocks`.
+#[must_use]
+pub fn counted_change(n: i64, unit: &str) -> String {
+    format!("{} {unit}{}", signed(n), plural(n.unsigned_abs()))
+}
+
+fn plural(n: u64) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
 /// Roughly, with a binary unit: for places without room for the digits.
 #[must_use]
 pub fn rough(bytes: u64) -> String {
@@ -168,6 +184,10 @@ mod tests {
         assert_eq!(thousands(16_777_216), "16,777,216");
         assert_eq!(signed(-1200), "\u{2212}1,200");
         assert_eq!((&*signed(0), &*signed(7)), ("0", "+7"));
+        assert_eq!(counted(1, "block"), "1 block");
+        assert_eq!(counted(0, "block"), "0 blocks");
+        assert_eq!(counted_change(-1, "block"), "\u{2212}1 block");
+        assert_eq!(counted_change(20, "block"), "+20 blocks");
         assert_eq!(rough(1023), "1023 B");
         assert_eq!(rough(1536), "1.5 KiB");
         assert_eq!(rough(16 << 20), "16 MiB");

@@ -4,7 +4,8 @@
 //! times, the account is taken again, and the two are compared.
 //!
 //! **Invariant:** 0 says that nothing grew; 1 that something did, with its call stacks; 2 that it
-//! cannot be told: the script failed, or the machine did not come to its end.
+//! cannot be told, whatever the reason: a file that is missing or not what it should be, a script that
+//! fails, a machine that does not come to its end. The files asked for are written with each of the three.
 //! **Knows nothing of:** what the TA does.
 
 mod output;
@@ -49,7 +50,8 @@ Example:
 A TA that is not in this workspace: `--ta FILE` takes its ELF file (signed with the development key, its \
 call stacks named) or its signed image; its commands go by number: `invoke 1 3 in:10,28 out`.
 
-Status: 0 nothing grew, 1 something grew (named), 2 the script failed or the machine did not end by itself.";
+Status: 0 nothing grew, 1 something grew (named), 2 it cannot be told: a file is missing or not what it should be, \
+the script failed, or the machine did not end by itself. --json and --junit files are written with each of them.";
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -78,14 +80,20 @@ pub(crate) struct Args {
     timeout: u64,
 }
 
-/// What is to be checked, and how the answer is called.
-pub(crate) struct Check<'a> {
+/// What is asked, which every form of the answer repeats.
+#[derive(Clone, Copy)]
+struct Question<'a> {
     /// Name for people.
-    pub(crate) name: &'a str,
-    /// The workload.
-    script: Script,
+    name: &'a str,
     cycles: u64,
     warmup: u64,
+}
+
+/// What is to be checked.
+pub(crate) struct Check<'a> {
+    question: Question<'a>,
+    /// The workload.
+    script: Script,
     silence: Duration,
 }
 
@@ -108,53 +116,75 @@ impl Answer {
     }
 }
 
-/// Checks, prints and writes what came of it.
-pub(crate) fn run(args: &Args) -> Result<u8> {
-    setup::ensure(setup::Part::Qemu)?;
-    let text = std::fs::read_to_string(&args.script)
-        .with_context(|| format!("cannot read {}", args.script.display()))?;
-    let mut images = images::build(&Config::default())?;
-    let mut programs = programs::of(&images)?;
-    let uuid = install(&mut images, &args.ta, &mut programs)?;
+/// Checks, prints and writes what came of it; the status. Nothing that goes wrong may pass for growth.
+pub(crate) fn run(args: &Args) -> u8 {
     let name = args.script.display().to_string();
-    let check = Check {
+    let question = Question {
         name: &name,
-        script: Script::parse(&text)?,
         cycles: args.cycles,
         warmup: args.warmup,
-        silence: Duration::from_secs(args.timeout),
     };
+    let answer = found(args, question).unwrap_or_else(|err| Answer::Unknown(format!("{err:#}")));
+    anstream::print!("{}", output::text(&question, &answer));
+    match write(args, &question, &answer) {
+        Ok(()) => answer.status(),
+        Err(err) => {
+            ui::error(format_args!("{err:#}"));
+            STATUS_UNKNOWN
+        }
+    }
+}
+
+fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
+    // What takes no time comes first.
+    let text = std::fs::read_to_string(&args.script)
+        .with_context(|| format!("cannot read {}", args.script.display()))?;
+    let script = Script::parse(&text).with_context(|| args.script.display().to_string())?;
+    let ta = Ta::read(&args.ta)?;
+    setup::ensure(setup::Part::Qemu)?;
+    let mut images = images::build(&Config::default())?;
+    let mut programs = programs::of(&images)?;
+    let uuid = ta.install(&mut images, &mut programs)?;
     ui::step(
         "Checking",
-        format_args!("{uuid}, {} cycles of {name}", args.cycles),
+        format_args!("{uuid}, {} cycles of {}", question.cycles, question.name),
     );
-    let answer = check.answer(&images, &programs)?;
-    anstream::print!("{}", check.text(&answer));
+    let check = Check {
+        question,
+        script,
+        silence: Duration::from_secs(args.timeout),
+    };
+    check.answer(&images, &programs)
+}
+
+fn write(args: &Args, question: &Question<'_>, answer: &Answer) -> Result<()> {
     if let Some(path) = &args.json {
-        let value = output::json(&check, &answer);
+        let value = output::json(question, answer);
         report::put(path, format!("{value:#}\n").as_bytes())?;
     }
     if let Some(path) = &args.junit {
-        report::put(path, output::junit(&check, &answer).as_bytes())?;
+        report::put(path, output::junit(question, answer).as_bytes())?;
     }
-    Ok(answer.status())
+    Ok(())
 }
 
 impl<'a> Check<'a> {
     /// A check of `script` with TAs that are in the archive already.
     pub(crate) fn new(name: &'a str, script: &str, cycles: u64) -> Result<Self> {
         Ok(Self {
-            name,
+            question: Question {
+                name,
+                cycles,
+                warmup: 3,
+            },
             script: Script::parse(script)?,
-            cycles,
-            warmup: 3,
             silence: Duration::from_secs(60),
         })
     }
 
     /// What came of it, for a terminal.
     pub(crate) fn text(&self, answer: &Answer) -> String {
-        output::text(self, answer)
+        output::text(&self.question, answer)
     }
 
     /// Runs it.
@@ -172,7 +202,8 @@ impl<'a> Check<'a> {
                 std::fs::remove_file(file)?;
             }
         }
-        let commands = self.script.commands(self.warmup, self.cycles, &files);
+        let Question { cycles, warmup, .. } = self.question;
+        let commands = self.script.commands(warmup, cycles, &files);
         let outcome = Run {
             images,
             label: "leakcheck",
@@ -193,7 +224,7 @@ impl<'a> Check<'a> {
         };
         let before = account(&files[0], "before")?;
         let after = account(&files[1], "after")?;
-        let verdict = Verdict::between(&before, &after, self.cycles);
+        let verdict = Verdict::between(&before, &after, cycles);
         Ok(Answer::Told(Box::new(verdict)))
     }
 }
@@ -222,47 +253,72 @@ fn failure(outcome: &Outcome, images: &Images) -> Option<String> {
     }
 }
 
-/// Puts a TA into the archive, in place of one of the same UUID.
-fn install(
-    images: &mut Images,
-    path: &Path,
-    programs: &mut tally_report::names::Programs,
-) -> Result<TeeUuid> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let name = path
-        .file_stem()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let mut files = Vec::new();
-    let uuid = if bytes.starts_with(b"\x7fELF") {
-        let elf = Image::read(path)?;
-        let uuid = elf.ta_head()?.uuid;
-        let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
-        files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
-        files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
-        let known = images.tas.iter().any(|ta| ta.uuid == uuid);
-        if !known {
-            programs.add_ta(&name, elf)?;
+/// The TA that is checked.
+enum Ta {
+    /// As linked.
+    Linked {
+        name: String,
+        elf: Box<Image>,
+        uuid: TeeUuid,
+    },
+    /// As it is loaded.
+    Signed { uuid: TeeUuid, bytes: Vec<u8> },
+}
+
+impl Ta {
+    fn read(path: &Path) -> Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if !bytes.starts_with(b"\x7fELF") {
+            let uuid = signed_uuid(&bytes).with_context(|| {
+                format!("{}: neither an ELF file nor a signed TA", path.display())
+            })?;
+            return Ok(Self::Signed { uuid, bytes });
         }
-        uuid
-    } else {
-        let uuid = signed_uuid(&bytes)
-            .with_context(|| format!("{}: neither an ELF file nor a signed TA", path.display()))?;
-        files.push((format!("lib/optee_armtz/{uuid}.ta"), bytes));
-        uuid
-    };
-    // Of a signed image in place of a built one, the old table of names would speak of the other.
-    let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
-    let mut all: Vec<(String, Vec<u8>)> = images
-        .archive_files
-        .iter()
-        .filter(|(name, _)| !names.contains(&name))
-        .cloned()
-        .collect();
-    all.extend(files);
-    images.archive = paths::out().join("leakcheck.cpio");
-    std::fs::write(&images.archive, flash::cpio(&all)?)?;
-    Ok(uuid)
+        let elf = Box::new(Image::read(path)?);
+        let name = path
+            .file_stem()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let uuid = elf.ta_head()?.uuid;
+        Ok(Self::Linked { name, elf, uuid })
+    }
+
+    /// Puts it into the archive, in place of one of the same UUID.
+    fn install(
+        self,
+        images: &mut Images,
+        programs: &mut tally_report::names::Programs,
+    ) -> Result<TeeUuid> {
+        let mut files = Vec::new();
+        let uuid = match self {
+            Self::Linked { name, elf, uuid } => {
+                let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
+                files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
+                files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
+                if !images.tas.iter().any(|ta| ta.uuid == uuid) {
+                    programs.add_ta(&name, *elf)?;
+                }
+                uuid
+            }
+            Self::Signed { uuid, bytes } => {
+                files.push((format!("lib/optee_armtz/{uuid}.ta"), bytes));
+                uuid
+            }
+        };
+        // Of a signed image in place of a built one, the old table of names would speak of the other.
+        let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+        let mut all: Vec<(String, Vec<u8>)> = images
+            .archive_files
+            .iter()
+            .filter(|(name, _)| !names.contains(&name))
+            .cloned()
+            .collect();
+        all.extend(files);
+        images.archive = paths::out().join("leakcheck.cpio");
+        std::fs::write(&images.archive, flash::cpio(&all)?)?;
+        Ok(uuid)
+    }
 }
 
 /// The UUID in a signed container's headers.
@@ -292,5 +348,55 @@ mod tests {
         assert_eq!(signed_uuid(&signed).unwrap(), uuid);
         assert!(signed_uuid(&signed[..40]).is_err());
         assert!(signed_uuid(b"no such thing, but long enough for headers").is_err());
+    }
+
+    /// A missing file was once told apart from growth by its text alone: both ended with 1.
+    #[test]
+    fn what_cannot_be_told_is_status_2_and_the_files_are_written() {
+        let dir = std::env::temp_dir().join(format!("tally-leakcheck-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let script = file("good.script", "open heap\n");
+        let none = dir.join("none");
+        let text = file("text.ta", "no TA at all");
+        let broken = file("broken.ta", "\x7fELF and no more");
+        let empty = file("empty.script", "# nothing\n");
+        for (ta, script, why) in [
+            (&none, &script, "cannot read"),
+            (&text, &script, "neither an ELF file nor a signed TA"),
+            (&broken, &script, "broken.ta"),
+            (&text, &none, "cannot read"),
+            (&text, &empty, "no command to run in a cycle"),
+        ] {
+            let (json, junit) = (dir.join("out.json"), dir.join("out.xml"));
+            for out in [&json, &junit] {
+                let _ = std::fs::remove_file(out);
+            }
+            let args = Args {
+                ta: ta.clone(),
+                script: script.clone(),
+                cycles: 1,
+                warmup: 0,
+                json: Some(json.clone()),
+                junit: Some(junit.clone()),
+                timeout: 1,
+            };
+            assert_eq!(run(&args), STATUS_UNKNOWN, "{why}");
+            let json = std::fs::read_to_string(json).unwrap();
+            assert!(
+                json.contains("\"status\": 2") && json.contains(why),
+                "{json}"
+            );
+            let junit = std::fs::read_to_string(junit).unwrap();
+            assert!(
+                junit.contains("errors=\"1\"") && junit.contains(why),
+                "{junit}"
+            );
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

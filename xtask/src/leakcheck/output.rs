@@ -4,30 +4,29 @@
 //! **Knows nothing of:** files.
 
 use super::verdict::{Area, Figure, Verdict};
-use super::{Answer, Check};
+use super::{Answer, Question};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tally_report::growth::Change;
 use tally_report::listing;
 use tally_report::names::{function, place};
-use tally_report::shown::thousands;
+use tally_report::shown::{counted, thousands};
 
-/// `280 a cycle`, or `about 14` when it is not the same each time.
+/// `280 a cycle`, or `14 in 20 cycles` when it cannot be the same each time.
 fn each(growth: u64, cycles: u64) -> String {
     if growth.is_multiple_of(cycles) {
         format!("{} a cycle", thousands(growth / cycles))
     } else {
-        format!("{} in {cycles} cycles", thousands(growth))
+        format!("{} in {}", thousands(growth), counted(cycles, "cycle"))
     }
 }
 
 fn figure_line(figure: &Figure, cycles: u64) -> String {
     format!(
-        "{}: {} to {} {}, {}",
+        "{}: {} to {}, {}",
         figure.what,
         thousands(figure.before),
-        thousands(figure.after),
-        figure.unit,
+        counted(figure.after, figure.unit),
         each(figure.growth(), cycles)
     )
 }
@@ -35,9 +34,9 @@ fn figure_line(figure: &Figure, cycles: u64) -> String {
 fn stack_text(verdict: &Verdict, change: &Change, cycles: u64) -> String {
     let (bytes, blocks) = amounts(change);
     format!(
-        "{} bytes in {} blocks ({}), {}, heap of {}\n{}",
-        thousands(bytes),
-        thousands(blocks),
+        "{} in {} ({}), {}, heap of {}\n{}",
+        counted(bytes, "byte"),
+        counted(blocks, "block"),
         each(bytes, cycles),
         change.owner,
         verdict.after.program(change.image),
@@ -51,24 +50,31 @@ fn amounts(change: &Change) -> (u64, u64) {
 }
 
 /// For a terminal.
-pub(super) fn text(check: &Check<'_>, answer: &Answer) -> String {
-    let cycles = check.cycles;
+pub(super) fn text(question: &Question<'_>, answer: &Answer) -> String {
+    let cycles = question.cycles;
     // Writing to a string does not fail.
     let mut out = String::new();
     match answer {
         Answer::Unknown(why) => {
-            let _ = writeln!(out, "{}: cannot be told: {why}", check.name);
+            let _ = writeln!(out, "{}: cannot be told: {why}", question.name);
         }
         Answer::Told(verdict) if !verdict.grew() => {
             let compared: usize = verdict.areas.iter().map(|area| area.compared).sum();
             let _ = writeln!(
                 out,
-                "{}: nothing grew in {cycles} cycles ({compared} figures compared)",
-                check.name
+                "{}: nothing grew in {} ({} compared)",
+                question.name,
+                counted(cycles, "cycle"),
+                counted(compared as u64, "figure")
             );
         }
         Answer::Told(verdict) => {
-            let _ = writeln!(out, "{}: memory grew in {cycles} cycles", check.name);
+            let _ = writeln!(
+                out,
+                "{}: memory grew in {}",
+                question.name,
+                counted(cycles, "cycle")
+            );
             for area in &verdict.areas {
                 for figure in &area.grown {
                     let _ = writeln!(out, "  {}", figure_line(figure, cycles));
@@ -83,11 +89,11 @@ pub(super) fn text(check: &Check<'_>, answer: &Answer) -> String {
 }
 
 /// For programs.
-pub(super) fn json(check: &Check<'_>, answer: &Answer) -> Value {
+pub(super) fn json(question: &Question<'_>, answer: &Answer) -> Value {
     let mut value = json!({
-        "script": check.name,
-        "cycles": check.cycles,
-        "warmup": check.warmup,
+        "script": question.name,
+        "cycles": question.cycles,
+        "warmup": question.warmup,
         "status": answer.status(),
         "result": match answer.status() {
             0 => "nothing grew",
@@ -123,13 +129,13 @@ pub(super) fn json(check: &Check<'_>, answer: &Answer) -> Value {
 
 fn figure_json(figure: &Figure) -> Value {
     json!({
-        "what": figure.what, "unit": figure.unit, "before": figure.before,
+        "what": figure.what, "unit": format!("{}s", figure.unit), "before": figure.before,
         "after": figure.after, "growth": figure.growth(),
     })
 }
 
 /// For CI: a test case an area, and one for the call stacks.
-pub(super) fn junit(check: &Check<'_>, answer: &Answer) -> String {
+pub(super) fn junit(question: &Question<'_>, answer: &Answer) -> String {
     let mut cases = String::new();
     let (mut failures, mut errors, mut tests) = (0, 0, 0);
     let mut case = |name: &str, verdict: &str| {
@@ -151,20 +157,20 @@ pub(super) fn junit(check: &Check<'_>, answer: &Answer) -> String {
         }
         Answer::Told(verdict) => {
             for area in &verdict.areas {
-                let failure = area_failure(area, check.cycles);
+                let failure = area_failure(area, question.cycles);
                 failures += u32::from(!failure.is_empty());
                 case(area.name, &failure);
             }
             let stacks: Vec<String> = verdict
                 .stacks
                 .iter()
-                .map(|change| stack_text(verdict, change, check.cycles))
+                .map(|change| stack_text(verdict, change, question.cycles))
                 .collect();
             let failure = if stacks.is_empty() {
                 String::new()
             } else {
                 failures += 1;
-                let message = format!("{} call stacks grew", stacks.len());
+                let message = format!("{} grew", counted(stacks.len() as u64, "call stack"));
                 failure(&message, &stacks.join("\n"))
             };
             case("call stacks", &failure);
@@ -174,7 +180,7 @@ pub(super) fn junit(check: &Check<'_>, answer: &Answer) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"{}\" \
          tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">\n{cases}  </testsuite>\n\
          </testsuites>\n",
-        escape(check.name)
+        escape(question.name)
     )
 }
 
@@ -228,24 +234,28 @@ mod tests {
         Answer::Told(Box::new(verdict))
     }
 
-    fn check() -> Check<'static> {
-        Check::new("a <b>", "heap grow 1", 4).unwrap()
+    fn question() -> Question<'static> {
+        Question {
+            name: "a <b>",
+            cycles: 4,
+            warmup: 3,
+        }
     }
 
     #[test]
     fn all_forms_say_that_it_grew() {
         let answer = told(1, 5);
         assert_eq!(answer.status(), 1);
-        let said = text(&check(), &answer);
+        let said = text(&question(), &answer);
         assert!(
             said.contains("1,120 bytes in 40 blocks (280 a cycle)"),
             "{said}"
         );
-        let value = json(&check(), &answer);
+        let value = json(&question(), &answer);
         assert_eq!(value["stacks"][0]["bytes"], 1120);
-        let xml = junit(&check(), &answer);
+        let xml = junit(&question(), &answer);
         assert!(xml.contains("name=\"a &lt;b&gt;\" tests=\"5\""), "{xml}");
-        assert!(xml.contains("message=\"1 call stacks grew\"") && !xml.contains("failures=\"0\""));
+        assert!(xml.contains("message=\"1 call stack grew\"") && !xml.contains("failures=\"0\""));
         assert_eq!(xml.matches("<testcase").count(), 5);
     }
 
@@ -253,18 +263,18 @@ mod tests {
     fn all_forms_say_that_nothing_grew() {
         let answer = told(2, 2);
         assert_eq!(answer.status(), 0);
-        assert!(text(&check(), &answer).contains("nothing grew in 4 cycles"));
-        assert_eq!(json(&check(), &answer)["result"], "nothing grew");
-        assert!(junit(&check(), &answer).contains("failures=\"0\" errors=\"0\""));
+        assert!(text(&question(), &answer).contains("nothing grew in 4 cycles"));
+        assert_eq!(json(&question(), &answer)["result"], "nothing grew");
+        assert!(junit(&question(), &answer).contains("failures=\"0\" errors=\"0\""));
     }
 
     #[test]
     fn all_forms_say_that_it_cannot_be_told() {
         let answer = Answer::Unknown("a command & <more>\u{1b}".into());
         assert_eq!(answer.status(), 2);
-        assert!(text(&check(), &answer).contains("cannot be told: a command"));
-        assert_eq!(json(&check(), &answer)["status"], 2);
-        let xml = junit(&check(), &answer);
+        assert!(text(&question(), &answer).contains("cannot be told: a command"));
+        assert_eq!(json(&question(), &answer)["status"], 2);
+        let xml = junit(&question(), &answer);
         assert!(xml.contains("errors=\"1\"") && xml.contains("&lt;more&gt;?</error>"));
     }
 }

@@ -19,7 +19,7 @@ const FREE: &str = "free";
 pub(crate) struct Figure {
     /// What it counts.
     pub(crate) what: String,
-    /// Its unit.
+    /// Its unit, one of it.
     pub(crate) unit: &'static str,
     /// Before the cycles.
     pub(crate) before: u64,
@@ -128,7 +128,7 @@ fn uses(account: &Account) -> Figures {
     for row in &account.snapshot.meminfo {
         let what = printable(&row.label);
         if what != FREE {
-            add(&mut figures, what, "bytes", row.bytes);
+            add(&mut figures, what, "byte", row.bytes);
         }
     }
     figures
@@ -139,11 +139,11 @@ fn owners(account: &Account) -> Figures {
     for row in &account.snapshot.owners {
         let who = account.owner(row.kind, &row.label, row.uuid);
         let heap = u64::from(row.heap_bytes);
-        add(&mut figures, format!("kernel heap of {who}"), "bytes", heap);
+        add(&mut figures, format!("kernel heap of {who}"), "byte", heap);
         add(
             &mut figures,
             format!("pages of {who}"),
-            "pages",
+            "page",
             row.pages.into(),
         );
     }
@@ -155,8 +155,8 @@ fn heaps(account: &Account) -> Figures {
     let snapshot: &Snapshot = &account.snapshot;
     for record in &snapshot.live {
         let what = heap_name(&account.program(record.image));
-        add(&mut figures, what.clone(), "bytes", record.bytes);
-        add(&mut figures, what, "blocks", record.blocks.into());
+        add(&mut figures, what.clone(), "byte", record.bytes);
+        add(&mut figures, what, "block", record.blocks.into());
     }
     figures
 }
@@ -165,8 +165,8 @@ fn not_freed(account: &Account) -> Figures {
     let mut figures = Figures::new();
     for row in &account.snapshot.history {
         let what = format!("lost by {}", account.ta(row.uuid));
-        add(&mut figures, what.clone(), "bytes", row.unfreed_bytes);
-        add(&mut figures, what, "blocks", row.unfreed_blocks);
+        add(&mut figures, what.clone(), "byte", row.unfreed_bytes);
+        add(&mut figures, what, "block", row.unfreed_blocks);
     }
     figures
 }

@@ -6,7 +6,7 @@
 use super::table::escape;
 use crate::account::Account;
 use crate::advice::{self, Advice, Verdict};
-use crate::shown::{self, percent, rough, thousands};
+use crate::shown::{self, counted, percent, rough, thousands};
 use std::fmt::Write as _;
 use tally_abi::pta::inspect::{TaDetail, state};
 
@@ -37,20 +37,15 @@ fn card(account: &Account, ta: &TaDetail, out: &mut String) {
     } else {
         state.to_owned()
     };
-    let sessions = if ta.sessions == 1 {
-        "session"
-    } else {
-        "sessions"
-    };
     let _ = write!(
         out,
         "<article class=\"card\"><h3>{} <span class=\"badge {state}\">{}</span></h3>\
-         <p class=\"dim\"><code>{}</code> instance {}, {} {sessions}, loaded at {} ms</p>",
+         <p class=\"dim\"><code>{}</code> instance {}, {}, loaded at {} ms</p>",
         escape(&account.ta(ta.uuid)),
         escape(&doing),
         ta.uuid,
         ta.instance,
-        ta.sessions,
+        counted(ta.sessions.into(), "session"),
         thousands(ta.loaded_ms)
     );
     let whole = ta.vss.max(ta.rss).max(1);
@@ -85,9 +80,9 @@ fn card(account: &Account, ta: &TaDetail, out: &mut String) {
     let broken = free.saturating_sub(ta.heap.largest_free);
     let _ = write!(
         out,
-        "<p class=\"dim\">{} blocks; largest free chunk {} of {} free ({} % in smaller pieces); \
+        "<p class=\"dim\">{}; largest free chunk {} of {} free ({} % in smaller pieces); \
          {} refused</p>",
-        thousands(ta.heap.live_blocks),
+        counted(ta.heap.live_blocks, "block"),
         thousands(ta.heap.largest_free),
         thousands(free),
         percent(broken, free),
@@ -151,9 +146,9 @@ fn meter(name: &str, help: &str, bytes: u64, whole: u64, colour: &str, out: &mut
     let share = percent(bytes.min(whole), whole);
     let _ = write!(
         out,
-        "<div class=\"meter\" title=\"{help}: {} bytes\"><span>{name}</span>\
+        "<div class=\"meter\" title=\"{help}: {}\"><span>{name}</span>\
          <i class=\"{colour}\"><b style=\"width:{share}%\"></b></i><span class=\"n\">{}</span></div>",
-        thousands(bytes),
+        counted(bytes, "byte"),
         rough(bytes)
     );
 }

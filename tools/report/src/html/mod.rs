@@ -12,7 +12,7 @@ mod table;
 
 use crate::account::Account;
 use crate::growth::{self, Change};
-use crate::shown::{self, rough, signed, thousands};
+use crate::shown::{self, counted, rough, signed, thousands};
 use sections::FREE;
 use std::fmt::Write as _;
 use table::escape;
@@ -113,21 +113,21 @@ fn warnings(account: &Account, out: &mut String) {
     };
     if sum != ram {
         warn(format!(
-            "The uses add up to {} bytes, the secure RAM has {}.",
-            thousands(sum),
+            "The uses add up to {}, the secure RAM has {}.",
+            counted(sum, "byte"),
             thousands(ram)
         ));
     }
     if snapshot.header.dropped > 0 {
         warn(format!(
-            "{} records had no room in the snapshot: lists here are not whole.",
-            thousands(snapshot.header.dropped)
+            "{} had no room in the snapshot: lists here are not whole.",
+            counted(snapshot.header.dropped, "record")
         ));
     }
     if snapshot.unknown_sections > 0 {
         warn(format!(
-            "{} sections of the snapshot are of a later version and are not shown.",
-            snapshot.unknown_sections
+            "Of a later version and not shown: {} of the snapshot.",
+            counted(snapshot.unknown_sections.into(), "section")
         ));
     }
 }
@@ -164,12 +164,11 @@ fn tiles(page: &Page<'_>, out: &mut String) {
             .iter()
             .map(Change::bytes)
             .fold(0, i64::saturating_add);
-        let n = page.accounts.len() - 1;
-        let plural = if n == 1 { "" } else { "s" };
+        let intervals = page.accounts.len() as u64 - 1;
         tile(
             "Growth of live bytes",
             signed(bytes),
-            format!("over {n} interval{plural}"),
+            format!("over {}", counted(intervals, "interval")),
         );
     }
     let refused = sum(&mut snapshot.pools.iter().map(|p| p.alloc.num_alloc_fail.into()));

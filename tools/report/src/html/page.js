@@ -37,7 +37,8 @@
         row.hidden = !words.every((word) => texts[n].includes(word));
         shown += row.hidden ? 0 : 1;
       });
-      count.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+      const all = `${rows.length} row${rows.length === 1 ? '' : 's'}`;
+      count.textContent = shown === rows.length ? all : `${shown} of ${all}`;
     });
   }
 

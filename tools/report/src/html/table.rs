@@ -3,7 +3,7 @@
 //! **Invariant:** a number's exact value is in `data-v` of its cell; what is text is escaped.
 //! **Knows nothing of:** what the rows mean.
 
-use crate::shown::{signed, thousands};
+use crate::shown::{counted, signed, thousands};
 use std::fmt::Write as _;
 
 /// Text as HTML, safe in elements and in quoted attributes.
@@ -89,8 +89,8 @@ impl Table {
                 out,
                 "<p class=\"filter\"><label>Filter <input type=\"search\" data-filter=\"{id}\" \
                  placeholder=\"function, file, owner\"></label> \
-                 <output data-count=\"{id}\">{} rows</output></p>",
-                self.rows.len()
+                 <output data-count=\"{id}\">{}</output></p>",
+                counted(self.rows.len() as u64, "row")
             );
         }
         let _ = write!(
