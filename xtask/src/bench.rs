@@ -227,12 +227,19 @@ fn measure(
         bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
-    // The guest begins the file with its first result.
-    let results = std::fs::read_to_string(&results).with_context(|| {
-        format!("no measure has `{only}` in its name; `cargo xtask bench` runs all of them")
-    })?;
+    let results = named_results(&results, only)?;
     let (boot, measures) = pair(&counts, &results)?;
     Ok((boot, measures, waits::parse(&results)))
+}
+
+/// What the guest wrote. It begins the file with its first result: there is none if it has none.
+fn named_results(file: &Path, only: &str) -> Result<String> {
+    match std::fs::read_to_string(file) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+            bail!("no measure has `{only}` in its name; `cargo xtask bench` runs all of them")
+        }
+        text => text.with_context(|| format!("cannot read {}", file.display())),
+    }
 }
 
 /// Puts the plugin's counts and the guest's names together.
@@ -474,6 +481,16 @@ mod tests {
         ];
         subtract_call(&mut measures);
         assert_eq!(measures[1].counts, [0, 200, 0, 1]);
+    }
+
+    /// It ended with ": No such file or directory (os error 2)".
+    #[test]
+    fn a_measure_that_is_none_is_told_in_one_sentence() {
+        let why = named_results(Path::new("no/such/file"), "nosuch").unwrap_err();
+        assert_eq!(
+            format!("{why:#}"),
+            "no measure has `nosuch` in its name; `cargo xtask bench` runs all of them"
+        );
     }
 
     #[test]

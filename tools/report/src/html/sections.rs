@@ -7,6 +7,7 @@ use super::Page;
 use super::picture::{Part, Series, chart, colour, memory_map, treemap};
 use super::table;
 use super::table::{Cell, Table, escape};
+use crate::account::Account;
 use crate::flame::{self, Look};
 use crate::growth::difference;
 use crate::names::{Stack, function, place};
@@ -203,41 +204,15 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
         "Each chart begins at zero; what grew most comes first.",
         out,
     );
-    let mut lines: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
-    for account in page.accounts {
-        let snapshot = &account.snapshot;
-        let at = snapshot.header.at_ms;
-        let mut add = |name: String, bytes: u64| {
-            let points = lines.entry(name).or_default();
-            match points.last_mut() {
-                // Instances of one TA are one line.
-                Some((last, sum)) if *last == at => *sum = sum.saturating_add(bytes),
-                _ => points.push((at, bytes)),
-            }
-        };
-        let used = snapshot.meminfo_sum().saturating_sub(free_bytes(snapshot));
-        add("Secure RAM in use".into(), used);
-        for pool in &snapshot.pools {
-            let name = if pool.owner == TeeUuid::nil() {
-                format!("Kernel: {}", printable(&pool.alloc.desc))
-            } else {
-                format!("Heap of {}", account.ta(pool.owner))
-            };
-            add(name, pool.alloc.allocated.into());
-        }
-    }
-    let growth = |points: &[(u64, u64)]| match points {
+    let mut series = series(page.accounts);
+    let growth = |series: &Series| match &series.points[..] {
         [(_, first), .., (_, last)] => difference(*last, *first),
         _ => 0,
     };
-    let mut series: Vec<Series> = lines
-        .into_iter()
-        .map(|(name, points)| Series { name, points })
-        .collect();
-    series.sort_by_key(|series| std::cmp::Reverse(growth(&series.points)));
+    series.sort_by_key(|series| std::cmp::Reverse(growth(series)));
     out.push_str("<div class=\"charts\">");
     for series in series.iter().take(MAX_CHARTS) {
-        let by = growth(&series.points);
+        let by = growth(series);
         let class = if by > 0 { "up" } else { "dim" };
         let last = series.points.last().map_or(0, |(_, n)| *n);
         let _ = write!(
@@ -252,6 +227,35 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
     }
     out.push_str("</div>");
     close(out);
+}
+
+/// What is drawn over time, by name: a point a snapshot that has it.
+fn series(accounts: &[Account]) -> Vec<Series> {
+    let mut lines: BTreeMap<String, BTreeMap<usize, u64>> = BTreeMap::new();
+    for (n, account) in accounts.iter().enumerate() {
+        let snapshot = &account.snapshot;
+        // Instances of one TA are one line. Two snapshots are two points, if of the same millisecond.
+        let mut add = |name: String, bytes: u64| {
+            let sum = lines.entry(name).or_default().entry(n).or_default();
+            *sum = sum.saturating_add(bytes);
+        };
+        let used = snapshot.meminfo_sum().saturating_sub(free_bytes(snapshot));
+        add("Secure RAM in use".into(), used);
+        for pool in &snapshot.pools {
+            let name = if pool.owner == TeeUuid::nil() {
+                format!("Kernel: {}", printable(&pool.alloc.desc))
+            } else {
+                format!("Heap of {}", account.ta(pool.owner))
+            };
+            add(name, pool.alloc.allocated.into());
+        }
+    }
+    let at = |n: usize| accounts[n].snapshot.header.at_ms;
+    let lines = lines.into_iter().map(|(name, points)| Series {
+        name,
+        points: points.into_iter().map(|(n, sum)| (at(n), sum)).collect(),
+    });
+    lines.collect()
 }
 
 /// Live blocks, and what grew.
@@ -379,4 +383,37 @@ fn frames(svg: &str) -> Option<(&str, u32, u32)> {
         bottom = bottom.max(row);
     }
     (top <= bottom).then_some((inner, top, bottom - top + 18))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::NoNames;
+    use crate::sample;
+
+    /// Snapshots of the same millisecond were added up: the secure RAM in use was drawn twice as high.
+    #[test]
+    fn snapshots_of_the_same_moment_are_two_points() {
+        let account = || Account::new(sample::machine(2), "", &NoNames);
+        let one = series(&[account()]);
+        let two = series(&[account(), account()]);
+        assert_eq!(one.len(), two.len());
+        for (one, two) in one.iter().zip(&two) {
+            let [point] = one.points[..] else {
+                panic!("{} has {} points", one.name, one.points.len());
+            };
+            assert_eq!(two.points, [point, point], "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn instances_of_one_ta_are_one_line() {
+        let mut snapshot = sample::machine(2);
+        let twin = snapshot.pools[1];
+        snapshot.pools.push(twin);
+        let drawn = series(&[Account::new(snapshot, "", &NoNames)]);
+        let name = format!("Heap of {}", sample::LEAKER);
+        let line = drawn.iter().find(|line| line.name == name).unwrap();
+        assert_eq!(line.points[0].1, 2 * u64::from(twin.alloc.allocated));
+    }
 }
