@@ -1,13 +1,14 @@
 //! `cargo xtask soak`: open, close, invoke, crash and kill of every test TA, for a time.
 //!
 //! **Invariant:** the guest's own `soak` command says whether any account grew; what is added here
-//! is the machine's end: a guest that hangs or panics has failed.
+//! is the machine's end: a guest that hangs or panics has failed. A kernel that keeps no accounts is not
+//! soaked.
 //! **Knows nothing of:** what the guest does in a round.
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::{paths, ui};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// How long.
@@ -28,6 +29,10 @@ pub(crate) struct Args {
 
 /// Soaks; the status is the guest's.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    ensure!(
+        !args.config.kernel_no_default_features,
+        "a kernel without statistics keeps no accounts: nobody could tell whether any grew"
+    );
     let images = images::build(&args.config)?;
     qemu::announce("soak");
     let command = format!("soak --seconds {}", args.minutes * 60);
@@ -56,10 +61,31 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         ),
         (_, Some(trouble)) => ui::error(trouble),
         (Ending::Exit(status), None) => ui::error(format_args!(
-            "the soak failed with status {status}; what grew is named above, secure console in \
+            "the soak failed with status {status}; the reason is named above, secure console in \
              {secure}"
         )),
         (ending, None) => ui::error(format_args!("the machine ended early: {ending:?}")),
     }
     Ok(outcome.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was soaked, failed at its first question, and was said to have grown.
+    #[test]
+    fn a_kernel_without_accounts_is_not_soaked() {
+        let args = Args {
+            minutes: 1,
+            cpus: 1,
+            timeout: 1,
+            config: Config {
+                kernel_no_default_features: true,
+                ..Config::default()
+            },
+        };
+        let why = run(&args).unwrap_err().to_string();
+        assert!(why.contains("without statistics"), "{why}");
+    }
 }
