@@ -15,6 +15,8 @@ fn main() {
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
         println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
+        // Snapshots have it, so that no other image's names are taken for theirs.
+        println!("cargo:rustc-link-arg-bins=--build-id=sha1");
     }
     // Without xtask there is no loader and a key that nobody has: such a kernel loads no TA.
     embed("TALLY_LDELF", &out.join("ldelf.bin"), &[0; 16]);

@@ -65,6 +65,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
             addresses: cfg!(feature = "addresses"),
             contents: cfg!(feature = "block-bytes"),
         },
+        build: tally_arch::build_id(),
     };
     match Kernel::new(parts, &HEAP, tally_pta::ALL) {
         Ok(kernel) => {

@@ -9,6 +9,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use tally_abi::sites::Table;
+use tally_abi::snapshot::BuildId;
 use tally_abi::virt;
 use tally_core::addr::{PAGE_SIZE, PhysAddr};
 
@@ -74,6 +75,8 @@ unsafe extern "C" {
     static __tables_end: u8;
     static __stacks_end: u8;
     static __image_end: u8;
+    /// What the linker wrote into the note behind its header (linker/kernel.ld).
+    static __build_id: BuildId;
 }
 
 macro_rules! symbol {
@@ -138,6 +141,15 @@ pub fn sites() -> Option<Table<'static>> {
 pub fn image_offset(address: u64) -> Option<u64> {
     let text = &raw const __image_start as u64..&raw const __text_end as u64;
     text.contains(&address).then(|| address - text.start)
+}
+
+/// What tells this image from others: the linker's hash over the whole ELF file.
+#[must_use]
+pub fn build_id() -> BuildId {
+    // SAFETY:
+    // 1. The linker script asserts that the note has a header of 16 bytes and these 20 behind it.
+    // 2. Constants of the image: mapped read-only for good, and octets of any value are valid.
+    unsafe { __build_id }
 }
 
 /// Physical address of something that lies in the kernel's image.

@@ -23,8 +23,10 @@ use crate::rsa::PublicKey;
 use crate::scan::book::Scans;
 use crate::snapshot::Snapshots;
 use crate::thread::ThreadTable;
+use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
+use tally_abi::snapshot::BuildId;
 
 /// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,8 @@ pub struct Parts<M> {
     pub fault: Option<fn(u32) -> bool>,
     /// What the normal world may see.
     pub shown: Shown,
+    /// The linked image's.
+    pub build: BuildId,
 }
 
 /// What of the secure world's memory the normal world may see, besides figures.
@@ -131,6 +135,9 @@ pub struct Kernel<M: 'static> {
     pub fault: Option<fn(u32) -> bool>,
     /// What the normal world may see.
     pub shown: Shown,
+    /// Tells the image from others, in snapshots.
+    pub build: BuildId,
+    boot: Once<u64>,
     state: SpinMutex<State>,
 }
 
@@ -173,6 +180,8 @@ impl<M: Machine> Kernel<M> {
             key: parts.key,
             fault: parts.fault,
             shown: parts.shown,
+            build: parts.build,
+            boot: Once::new(),
             state: SpinMutex::new(state),
         })
     }
@@ -200,6 +209,12 @@ impl<M: Machine> Kernel<M> {
         let mut octets = [0; 8];
         self.machine.random(&mut octets);
         u64::from_le_bytes(octets)
+    }
+
+    /// A number that tells this boot from others, never 0. It is drawn when it is first asked for, so that
+    /// boot does not wait for it.
+    pub fn boot(&self) -> u64 {
+        *self.boot.call_once(|| self.random_u64().max(1))
     }
 
     /// Milliseconds since boot.

@@ -6,8 +6,8 @@
 //!
 //! Little-endian, every part a multiple of 8 bytes.
 //!
-//! **Invariant:** a reader skips sections it does not know, and reads as much of a record as it knows;
-//! a writer only appends fields. What had no room is counted in [`Header::dropped`].
+//! **Invariant:** a reader skips sections it does not know, and reads as much of a record or of the header
+//! as it knows; a writer only appends fields. What had no room is counted in [`Header::dropped`].
 //! **Knows nothing of:** what makes a snapshot, and who reads it.
 
 use crate::TeeUuid;
@@ -17,6 +17,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: [u8; 8] = *b"TALYSNAP";
 /// Version of the format.
 pub const VERSION: u32 = 1;
+/// Bytes of the shortest header of this version: it ends with [`Header::secure_ram`].
+pub const LEAST_HEADER_BYTES: usize = 80;
+
+/// What tells one build of a program from another: the SHA-1 that the linker leaves in the ELF file's
+/// section `.note.gnu.build-id`. All zeros: not known.
+pub type BuildId = [u8; 20];
 
 /// Why a snapshot was taken.
 pub mod reason {
@@ -58,7 +64,7 @@ pub mod section {
     pub const HISTORY: u32 = 11;
 }
 
-/// The beginning of a snapshot, 80 bytes.
+/// The beginning of a snapshot, 112 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Header {
@@ -84,6 +90,13 @@ pub struct Header {
     pub dropped: u64,
     /// Bytes of secure RAM.
     pub secure_ram: u64,
+    /// Differs from boot to boot; 0: not known. Two snapshots of one boot have one clock, and marks and
+    /// sessions of the same numbers are the same.
+    pub boot: u64,
+    /// The kernel's.
+    pub build: BuildId,
+    /// Unused, zero.
+    pub reserved: u32,
 }
 
 /// The beginning of a section, 16 bytes.
@@ -101,6 +114,7 @@ pub struct Section {
 }
 
 const _: () = {
-    assert!(size_of::<Header>() == 80);
+    assert!(size_of::<Header>() == 112);
+    assert!(core::mem::offset_of!(Header, boot) == LEAST_HEADER_BYTES);
     assert!(size_of::<Section>() == 16);
 };

@@ -6,6 +6,7 @@
 use super::*;
 use tally_abi::pta::watch::{self, SnapshotRow};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+use tally_core::testing::world::BUILD;
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -72,6 +73,8 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             .map(|row| MeminfoRow::read_from_bytes(row).unwrap().bytes)
             .sum();
         assert_eq!(pages, header.secure_ram);
+        assert_eq!(header.build, BUILD);
+        assert!(header.boot != 0 && header.boot == world.kernel.boot());
         assert_eq!(records(section::POOLS).len(), 3);
         assert_eq!(records(section::LIVE).len(), 1);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);

@@ -221,6 +221,8 @@ impl<M: Machine> CallServices<'_, M> {
             subject,
             value,
             secure_ram,
+            boot: self.kernel.boot(),
+            build: self.kernel.build,
             ..Header::default()
         };
         let mut writer = Writer {

@@ -31,6 +31,7 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
+use tally_abi::snapshot::BuildId;
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -46,6 +47,8 @@ pub const CLIENT: PhysAddr = PhysAddr(NORMAL_BASE.0 + 0x1_0000);
 pub const CLIENT_PAGES: usize = 64;
 /// Threads of the kernel.
 pub const THREADS: usize = 4;
+/// The kernel's build.
+pub const BUILD: BuildId = [0xb1; 20];
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
 /// Pages of the normal world, those of its own messages and shared memory included.
 pub const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 160;
@@ -201,6 +204,7 @@ impl World {
                 key: KEY,
                 fault: None,
                 shown,
+                build: BUILD,
             };
             let kernel = match Kernel::new(parts, NoHeap::for_good(), ptas) {
                 Ok(kernel) => kernel,
