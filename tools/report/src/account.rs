@@ -4,7 +4,7 @@
 //! left out.
 //! **Knows nothing of:** how it is shown.
 
-use crate::names::{Names, Stack};
+use crate::names::{Names, NoNames, Stack};
 use crate::snapshot::Snapshot;
 use std::collections::HashMap;
 use tally_abi::TeeUuid;
@@ -24,6 +24,8 @@ pub struct Account {
     pub sites: Vec<Stack>,
     /// Stacks of `snapshot.failures`, one for each.
     pub failures: Vec<Stack>,
+    /// Whether the kernel's calls have no names because the kernel at hand is another build.
+    pub kernel_is_other: bool,
     names: HashMap<TeeUuid, String>,
 }
 
@@ -31,26 +33,35 @@ impl Account {
     /// Names everything in `snapshot`.
     #[must_use]
     pub fn new(snapshot: Snapshot, file: &str, names: &dyn Names) -> Self {
+        let kernel_is_other = names.has_other_kernel(&snapshot.header.build);
+        let stack = |image: TeeUuid, frames: &[u64]| {
+            if kernel_is_other && image == TeeUuid::nil() {
+                Stack::new(&NoNames, image, frames)
+            } else {
+                Stack::new(names, image, frames)
+            }
+        };
         let live = snapshot
             .live
             .iter()
-            .map(|record| Stack::new(names, record.image, &record.frames))
+            .map(|record| stack(record.image, &record.frames))
             .collect();
         let sites = snapshot
             .sites
             .iter()
-            .map(|site| Stack::new(names, site.pool, &site.frames))
+            .map(|site| stack(site.pool, &site.frames))
             .collect();
         let failures = snapshot
             .failures
             .iter()
-            .map(|failure| Stack::new(names, failure.image, &failure.frames))
+            .map(|failure| stack(failure.image, &failure.frames))
             .collect();
         let mut account = Self {
             file: file.to_owned(),
             live,
             sites,
             failures,
+            kernel_is_other,
             names: HashMap::new(),
             snapshot: Snapshot::default(),
         };

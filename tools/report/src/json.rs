@@ -5,6 +5,7 @@
 //! **Knows nothing of:** who reads it.
 
 use crate::account::Account;
+use crate::doubts::several_boots;
 use crate::growth::Change;
 use crate::names::{Stack, function};
 use crate::shown;
@@ -18,7 +19,7 @@ use tally_metrics::naming::{kind_name, printable};
 pub fn snapshot(account: &Account) -> Value {
     let s = &account.snapshot;
     let header = &s.header;
-    json!({
+    let mut value = json!({
         "file": account.file,
         "at_ms": header.at_ms,
         "reason": shown::reason(header.reason),
@@ -98,7 +99,11 @@ pub fn snapshot(account: &Account) -> Value {
             "charged_max": row.charged_max, "unfreed_blocks": row.unfreed_blocks,
             "unfreed_bytes": row.unfreed_bytes,
         })),
-    })
+    });
+    value["boot"] = id(&header.boot.to_be_bytes());
+    value["kernel_build"] = id(&header.build);
+    value["kernel_named"] = json!(!account.kernel_is_other);
+    value
 }
 
 /// What grew between two snapshots.
@@ -107,6 +112,7 @@ pub fn change(before: &Account, after: &Account, changes: &[Change]) -> Value {
     json!({
         "before": before.file,
         "after": after.file,
+        "several_boots": several_boots([&before.snapshot, &after.snapshot]),
         "bytes": changes.iter().map(Change::bytes).fold(0, i64::saturating_add),
         "changes": list(changes, |change| json!({
             "pool": after.program(change.image), "owner": change.owner,
@@ -133,6 +139,15 @@ fn uuid(uuid: TeeUuid) -> Value {
     } else {
         json!(uuid.to_string())
     }
+}
+
+/// Octets in hexadecimal; nothing if all are zero.
+fn id(octets: &[u8]) -> Value {
+    if octets.iter().all(|&octet| octet == 0) {
+        return Value::Null;
+    }
+    let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    Value::String(digits)
 }
 
 fn pool(account: &Account, pool: &PoolStats) -> Value {
@@ -190,6 +205,8 @@ mod tests {
             sum(&value["live"], "bytes"),
             sum(&value["pools"], "allocated")
         );
+        assert_eq!(value["boot"], "000000000000b007");
+        assert_eq!(value["kernel_build"], "b1".repeat(20));
         assert_eq!(value["tas"][0]["busy_in"], "command 2");
     }
 

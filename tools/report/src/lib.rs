@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod advice;
+pub mod doubts;
 pub mod flame;
 pub mod growth;
 pub mod html;

@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tally_abi::TeeUuid;
+use tally_abi::snapshot::BuildId;
 use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
 use tally_symbols::short::{is_std, short_name};
@@ -19,6 +20,9 @@ pub trait Names {
     fn frames(&self, image: TeeUuid, offset: u64) -> Vec<Frame>;
     /// Short name of a TA.
     fn program(&self, uuid: TeeUuid) -> Option<String>;
+    /// Whether the kernel that is known here is another one than that of `build`: what it calls an
+    /// address would be wrong. All zeros say nothing.
+    fn has_other_kernel(&self, build: &BuildId) -> bool;
 }
 
 /// Nobody knows anything: image and offset it is.
@@ -32,6 +36,10 @@ impl Names for NoNames {
 
     fn program(&self, _uuid: TeeUuid) -> Option<String> {
         None
+    }
+
+    fn has_other_kernel(&self, _build: &BuildId) -> bool {
+        false
     }
 }
 
@@ -102,6 +110,12 @@ impl Names for Programs {
 
     fn program(&self, uuid: TeeUuid) -> Option<String> {
         self.programs.get(&uuid).map(|program| program.name.clone())
+    }
+
+    fn has_other_kernel(&self, build: &BuildId) -> bool {
+        let kernel = self.programs.get(&TeeUuid::nil());
+        *build != BuildId::default()
+            && kernel.is_some_and(|kernel| kernel.image.build_id().as_ref() != Some(build))
     }
 }
 

@@ -12,7 +12,7 @@ use tally_abi::pta::inspect::{
     failed_pool, prot, state,
 };
 use tally_abi::pta::memleak::{LeakRecord, owner_kind};
-use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
+use tally_abi::snapshot::{BuildId, Header, MAGIC, Section, VERSION, reason, section};
 use zerocopy::{Immutable, IntoBytes};
 
 /// The TA that leaks.
@@ -23,6 +23,11 @@ pub const SOUND: TeeUuid = TeeUuid::from_u128(0x7a11e110_0001_4c6e_8d01_5ec0de00
 pub const LEAK_BYTES: u64 = 280;
 /// Blocks that are lost in each cycle.
 pub const LEAK_BLOCKS: u64 = 10;
+
+/// The boot of all snapshots.
+pub const BOOT: u64 = 0xb007;
+/// The build of their kernel.
+pub const BUILD: BuildId = [0xb1; 20];
 
 const SECURE_RAM: u64 = 16 << 20;
 const PAGE: u64 = 4096;
@@ -137,6 +142,8 @@ pub fn machine(cycle: u64) -> Snapshot {
             subject: if cycle == 0 { TeeUuid::nil() } else { LEAKER },
             value: 2,
             secure_ram: SECURE_RAM,
+            boot: BOOT,
+            build: BUILD,
             ..Header::default()
         },
         meminfo: meminfo(heap_pages),

@@ -12,7 +12,7 @@ use tally_abi::pta::inspect::{
     ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail,
 };
 use tally_abi::pta::memleak::LeakRecord;
-use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+use tally_abi::snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION, section};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Longest record of any section that is believed.
@@ -92,8 +92,10 @@ impl Snapshot {
         if !file.starts_with(&MAGIC) {
             return Err(Error::NotASnapshot);
         }
-        // A later version may have a longer header, not a shorter one.
-        let (header, _) = Header::read_from_prefix(file).map_err(|_| Error::NotASnapshot)?;
+        if file.len() < LEAST_HEADER_BYTES {
+            return Err(Error::NotASnapshot);
+        }
+        let mut header: Header = prefix(file);
         if header.version != VERSION {
             return Err(Error::Version(header.version));
         }
@@ -101,9 +103,11 @@ impl Snapshot {
         let total = usize::try_from(header.total_bytes).map_err(|_| wrong_length)?;
         let begin = usize::try_from(header.header_bytes).map_err(|_| wrong_length)?;
         let bytes = file.get(..total).ok_or(wrong_length)?;
-        if begin < size_of::<Header>() || begin > total {
+        if begin < LEAST_HEADER_BYTES || begin > total {
             return Err(wrong_length);
         }
+        // What a shorter header does not have is not known; a longer one has more than is known here.
+        header = prefix(&bytes[..begin]);
         let mut snapshot = Self {
             header,
             ..Self::default()
@@ -165,17 +169,20 @@ impl Snapshot {
     }
 }
 
+/// As much of a `T` as `bytes` have; the rest is zero.
+fn prefix<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
+    let mut record = T::new_zeroed();
+    let known = bytes.len().min(size_of::<T>());
+    record.as_mut_bytes()[..known].copy_from_slice(&bytes[..known]);
+    record
+}
+
 /// Appends the records of a section. A record may be longer or shorter than `T`.
 fn read<T: FromBytes + IntoBytes>(bytes: &[u8], record_bytes: usize, out: &mut Vec<T>) {
     if record_bytes == 0 {
         return;
     }
-    let known = record_bytes.min(size_of::<T>());
-    out.extend(bytes.chunks_exact(record_bytes).map(|chunk| {
-        let mut record = T::new_zeroed();
-        record.as_mut_bytes()[..known].copy_from_slice(&chunk[..known]);
-        record
-    }));
+    out.extend(bytes.chunks_exact(record_bytes).map(prefix::<T>));
 }
 
 /// Appends rows of call sites; those of a site that comes several times are joined.
@@ -259,6 +266,22 @@ mod tests {
         assert_eq!(read.unknown_sections, 1);
         assert_eq!(read.owners.len(), whole.owners.len() + 1);
         assert_eq!(read.owners.last(), whole.owners.first());
+    }
+
+    #[test]
+    fn a_shorter_header_of_an_older_writer_says_nothing_of_boot_and_build() {
+        let whole = sample::machine(1);
+        let mut bytes = whole.to_bytes();
+        bytes.drain(LEAST_HEADER_BYTES..size_of::<Header>());
+        bytes[12..16].copy_from_slice(&(LEAST_HEADER_BYTES as u32).to_le_bytes());
+        sample::fix_length(&mut bytes);
+        let read = Snapshot::parse(&bytes).unwrap();
+        assert_eq!(read.header.secure_ram, whole.header.secure_ram);
+        assert_eq!((read.header.boot, read.header.build), (0, [0; 20]));
+        assert_eq!(read.meminfo_sum(), whole.header.secure_ram);
+        // Shorter than any.
+        bytes[12..16].copy_from_slice(&72_u32.to_le_bytes());
+        assert!(matches!(Snapshot::parse(&bytes), Err(Error::Length(_))));
     }
 
     #[test]

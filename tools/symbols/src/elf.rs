@@ -10,6 +10,7 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use tally_abi::snapshot::BuildId;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
 use zerocopy::FromBytes as _;
 
@@ -197,6 +198,12 @@ impl Image {
             Ok((head, _)) if head.depr_entry == DEPRECATED_ENTRY => Ok(head),
             _ => bail!("{} does not begin with a ta_head", self.path.display()),
         }
+    }
+
+    /// What the linker says it is; `None` of a program that was linked without.
+    pub fn build_id(&self) -> Option<BuildId> {
+        let file = ElfFile64::<LittleEndian>::parse(&*self.bytes).ok()?;
+        file.build_id().ok()??.try_into().ok()
     }
 
     /// Executable sections as (running address, bytes).

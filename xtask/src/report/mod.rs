@@ -9,7 +9,9 @@ pub(crate) mod programs;
 use crate::{paths, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tally_report::account::Account;
+use tally_report::doubts::{doubts, several_boots};
 use tally_report::flame::Look;
 use tally_report::growth::{self, Change};
 use tally_report::names::Names;
@@ -30,7 +32,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Files of `teestat snapshot`, in any order
+    /// Files of `teestat snapshot`, in any order if they are of one boot
     #[arg(required = true, value_name = "SNAPSHOT")]
     snapshots: Vec<PathBuf>,
     /// The HTML page; `-` is standard output [default: target/tally/report.html, unless another
@@ -61,11 +63,6 @@ pub(crate) struct Args {
 
 /// Writes what was asked for.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let oldest = args
-        .snapshots
-        .iter()
-        .filter_map(|path| path.metadata().ok()?.modified().ok())
-        .min();
     let mut snapshots = Vec::new();
     for path in &args.snapshots {
         snapshots.push((read(path)?, name(path)));
@@ -76,17 +73,29 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "--diff compares two snapshots, not {}",
             snapshots.len()
         );
-    } else {
+    } else if !several_boots(snapshots.iter().map(|(snapshot, _)| snapshot)) {
         snapshots.sort_by_key(|(snapshot, _)| snapshot.header.at_ms);
     }
-    let programs = programs::load(&args.programs, oldest)?;
+    let programs = programs::load(&args.programs)?;
+    programs::warn_of_newer(&args.programs, &snapshots, oldest(&args.snapshots));
     let accounts = named(snapshots, &programs);
+    for doubt in doubts(&accounts) {
+        ui::warn(doubt);
+    }
     Report {
         accounts: &accounts,
         changes: growth::between(&accounts[0], &accounts[accounts.len() - 1]),
     }
     .write(args)?;
     Ok(0)
+}
+
+/// When the oldest of these files was written.
+fn oldest(paths: &[PathBuf]) -> Option<SystemTime> {
+    let written = paths
+        .iter()
+        .filter_map(|path| path.metadata().ok()?.modified().ok());
+    written.min()
 }
 
 /// Reads a snapshot.

@@ -2,15 +2,19 @@
 //!
 //! **Invariant:** nothing is built when the kernel's ELF file is there: a snapshot's names come
 //! from the build that made it, if that is still the last one.
-//! **Knows nothing of:** snapshots.
+//! **Knows nothing of:** how a snapshot is read.
 
 use crate::images::{self, Config, Images};
 use crate::paths::{self, GUEST_TARGET};
 use crate::{setup, ui};
 use anyhow::{Context as _, Result};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::SystemTime;
+use tally_abi::TeeUuid;
+use tally_abi::snapshot::BuildId;
 use tally_report::names::Programs;
+use tally_report::snapshot::Snapshot;
 use tally_symbols::elf::Image;
 
 /// Files that were given on the command line.
@@ -31,8 +35,8 @@ fn linked(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Reads them. Warns when the kernel was linked after `taken`, when the oldest snapshot was.
-pub(crate) fn load(given: &Given, taken: Option<SystemTime>) -> Result<Programs> {
+/// Reads them.
+pub(crate) fn load(given: &Given) -> Result<Programs> {
     let kernel = match &given.kernel {
         Some(path) => path.clone(),
         None => {
@@ -41,7 +45,6 @@ pub(crate) fn load(given: &Given, taken: Option<SystemTime>) -> Result<Programs>
                 setup::ensure(setup::Part::Target)?;
                 images::build(&Config::default())?;
             }
-            warn_if_newer(&path, taken);
             path
         }
     };
@@ -75,14 +78,41 @@ fn short(package: &str) -> &str {
     package.strip_prefix("ta-").unwrap_or(package)
 }
 
-fn warn_if_newer(kernel: &Path, taken: Option<SystemTime>) {
-    let linked = kernel.metadata().and_then(|file| file.modified()).ok();
-    if let (Some(linked), Some(taken)) = (linked, taken)
-        && linked > taken
-    {
-        ui::warn(
-            "the kernel was linked after the snapshot was taken: if it changed, names may be \
-             wrong (--kernel ELF names the one that took it)",
-        );
+/// Warns of programs that were linked after `taken`, when the oldest of these snapshots was, where nothing
+/// else tells whether they are those of the snapshots: TAs, and kernels of snapshots without a build id.
+pub(crate) fn warn_of_newer(
+    given: &Given,
+    snapshots: &[(Snapshot, String)],
+    taken: Option<SystemTime>,
+) {
+    let newer = |package: &str| {
+        let linked = linked(package).metadata().and_then(|file| file.modified());
+        matches!((linked, taken), (Ok(linked), Some(taken)) if linked > taken)
+    };
+    let snapshots = || snapshots.iter().map(|(snapshot, _)| snapshot);
+    let mut names = Vec::new();
+    let unknown = snapshots().any(|snapshot| snapshot.header.build == BuildId::default());
+    if given.kernel.is_none() && unknown && newer("tally-kernel") {
+        names.push("the kernel".to_owned());
+    }
+    let shown: BTreeSet<TeeUuid> = snapshots()
+        .flat_map(|snapshot| &snapshot.live)
+        .map(|record| record.image)
+        .collect();
+    for package in images::ta_packages().unwrap_or_default() {
+        if newer(&package)
+            && Image::read(&linked(&package))
+                .and_then(|elf| elf.ta_head())
+                .is_ok_and(|head| shown.contains(&head.uuid))
+        {
+            names.push(format!("the TA {}", short(&package)));
+        }
+    }
+    if !names.is_empty() {
+        ui::warn(format_args!(
+            "linked after the snapshot was taken: {}. If they changed, names may be wrong (--kernel ELF and \
+             --ta ELF name those that it was taken of)",
+            names.join(", ")
+        ));
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tally_abi::snapshot::section;
 use tally_abi::{TeeUuid, virt};
 use tally_report::account::Account;
+use tally_report::doubts::doubts;
 use tally_report::growth::{self, Change};
 use tally_report::names::Names;
 
@@ -138,6 +139,7 @@ fn gate(images: &Images, names: &dyn Names, script: &str, status: u8) -> Result<
 }
 
 fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()> {
+    let built = images.kernel.build_id().context("no build id")?;
     let dir = paths::out().join("report-test");
     std::fs::create_dir_all(&dir)?;
     let files = ["real-1", "real-2"].map(|name| dir.join(format!("{name}.snap")));
@@ -172,6 +174,17 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
     let [before, after] = &accounts[..] else {
         anyhow::bail!("two snapshots");
     };
+    for account in [before, after] {
+        let header = &account.snapshot.header;
+        ensure!(
+            header.boot != 0 && header.build == built,
+            "boot {:x}, build {:x?} of a kernel that is {built:x?}",
+            header.boot,
+            header.build
+        );
+    }
+    let doubts = doubts(&accounts);
+    ensure!(doubts.is_empty(), "{}", doubts.join(" "));
     let changes = growth::between(before, after);
     let leak = changes.first().context("nothing is live")?;
     let sum: i64 = changes.iter().map(Change::bytes).sum();

@@ -11,6 +11,7 @@ mod sections;
 mod table;
 
 use crate::account::Account;
+use crate::doubts::{doubts, several_boots};
 use crate::growth::{self, Change};
 use crate::shown::{self, counted, rough, signed, thousands};
 use sections::FREE;
@@ -22,7 +23,7 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// What the page is made of.
 pub(crate) struct Page<'a> {
-    /// Snapshots, oldest first; at least one.
+    /// Snapshots, oldest first, those of several boots as they were given; at least one.
     accounts: &'a [Account],
     /// From the first to the last, if there are several.
     changes: Vec<Change>,
@@ -36,6 +37,11 @@ impl Page<'_> {
 
     fn several(&self) -> bool {
         self.accounts.len() > 1
+    }
+
+    /// Whether there are several moments of one clock.
+    fn has_time(&self) -> bool {
+        self.several() && !several_boots(self.accounts.iter().map(|account| &account.snapshot))
     }
 }
 
@@ -93,24 +99,30 @@ fn head(page: &Page<'_>, out: &mut String) {
         escape(&shown::occasion(account))
     );
     for (id, name) in sections::CONTENTS {
-        if *id == "time" && !page.several() {
+        if *id == "time" && !page.has_time() {
             continue;
         }
         let _ = write!(out, "<li><a href=\"#{id}\">{name}</a></li>");
     }
     out.push_str("</ul></nav>");
+    for doubt in doubts(page.accounts) {
+        warn(&doubt, out);
+    }
     warnings(account, out);
     out.push_str("<dl class=\"tiles\">");
     tiles(page, out);
     out.push_str("</dl>");
 }
 
+fn warn(text: &str, out: &mut String) {
+    let text = escape(text);
+    let _ = write!(out, "<p class=\"warn\" role=\"alert\">{text}</p>");
+}
+
 fn warnings(account: &Account, out: &mut String) {
     let snapshot = &account.snapshot;
     let (sum, ram) = (snapshot.meminfo_sum(), snapshot.header.secure_ram);
-    let mut warn = |text: String| {
-        let _ = write!(out, "<p class=\"warn\" role=\"alert\">{text}</p>");
-    };
+    let mut warn = |text: String| warn(&text, out);
     if sum != ram {
         warn(format!(
             "The uses add up to {}, the secure RAM has {}.",

@@ -195,7 +195,7 @@ const MAX_CHARTS: usize = 24;
 
 /// Growth over time, with several snapshots.
 pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
-    if !page.several() {
+    if !page.has_time() {
         return;
     }
     open(

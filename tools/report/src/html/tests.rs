@@ -97,6 +97,15 @@ fn what_does_not_add_up_is_said() {
 }
 
 #[test]
+fn snapshots_of_several_boots_have_no_common_time() {
+    let (first, mut second) = (sample::machine(1), sample::machine(2));
+    second.header.boot += 1;
+    let html = page(&[account(first), account(second)]).unwrap();
+    assert!(html.contains("of different boots"));
+    assert!(!html.contains("id=\"time\"") && !html.contains("href=\"#time\""));
+}
+
+#[test]
 fn an_empty_snapshot_makes_a_page() {
     let html = page(&[account(Snapshot::default())]).unwrap();
     assert!(html.contains("There is nothing to draw") && html.contains("does not say"));
