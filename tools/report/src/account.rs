@@ -85,6 +85,24 @@ impl Account {
         account
     }
 
+    /// Several snapshots with their files' names, to be compared: whoever is in one of them has a name in
+    /// all, so that what shrank because a TA ended is called after that TA.
+    #[must_use]
+    pub fn several(snapshots: Vec<(Snapshot, String)>, names: &dyn Names) -> Vec<Self> {
+        let mut accounts: Vec<Self> = snapshots
+            .into_iter()
+            .map(|(snapshot, file)| Self::new(snapshot, &file, names))
+            .collect();
+        let all: HashMap<TeeUuid, String> = accounts
+            .iter()
+            .flat_map(|account| account.names.clone())
+            .collect();
+        for account in &mut accounts {
+            account.names.clone_from(&all);
+        }
+        accounts
+    }
+
     /// A TA's or pseudo-TA's short name, or its UUID.
     #[must_use]
     pub fn ta(&self, uuid: TeeUuid) -> String {

@@ -42,14 +42,16 @@ pub fn changes(before: &Account, after: &Account, changes: &[Change]) -> String 
     out
 }
 
-/// A call stack, a line a function.
+/// A call stack, a line a function; calls are counted from the first that is shown.
 #[must_use]
 pub fn stack(stack: &Stack) -> String {
     let mut out = String::new();
-    for shown in stack.shown() {
+    let frames = stack.shown();
+    let first = frames.first().map_or(0, |shown| shown.depth);
+    for shown in frames {
         let inlined = if shown.inlined { " (inlined)" } else { "" };
         let (name, place) = (function(shown.frame), place(shown.frame));
-        let line = format!("  #{} {name} {place}", shown.depth);
+        let line = format!("  #{} {name} {place}", shown.depth - first);
         let _ = writeln!(out, "{}{inlined}", line.trim_end());
     }
     out
@@ -59,8 +61,69 @@ pub fn stack(stack: &Stack) -> String {
 mod tests {
     use super::*;
     use crate::growth;
-    use crate::names::NoNames;
+    use crate::names::{Call, Names, NoNames};
     use crate::sample;
+    use crate::snapshot::Snapshot;
+    use tally_abi::TeeUuid;
+    use tally_abi::snapshot::BuildId;
+    use tally_symbols::dwarf::Frame;
+
+    /// The number of the way into the allocator, which is not shown, was left out too.
+    #[test]
+    fn calls_are_counted_from_the_first_that_is_shown() {
+        let call = |functions: &[(&str, &str)]| Call {
+            offset: 4,
+            frames: functions
+                .iter()
+                .map(|(function, file)| Frame {
+                    function: (*function).to_owned(),
+                    file: (*file).to_owned(),
+                    line: 7,
+                })
+                .collect(),
+        };
+        let text = stack(&Stack {
+            image: TeeUuid::nil(),
+            calls: vec![
+                call(&[("alloc::alloc::alloc", "alloc/src/alloc.rs")]),
+                call(&[("inner", "a.rs"), ("ours", "a.rs")]),
+                call(&[("main", "a.rs")]),
+            ],
+        });
+        let expected = "  #0 inner a.rs:7 (inlined)\n  #0 ours a.rs:7\n  #1 main a.rs:7\n";
+        assert_eq!(text, expected);
+    }
+
+    /// Knows all TAs.
+    struct AllTas;
+
+    impl Names for AllTas {
+        fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
+            Vec::new()
+        }
+
+        fn program(&self, _uuid: TeeUuid) -> Option<String> {
+            Some("heap".into())
+        }
+
+        fn has_other_kernel(&self, _build: &BuildId) -> bool {
+            false
+        }
+    }
+
+    /// It was "heap of 7a11e110-...": only the first snapshot knew its name.
+    #[test]
+    fn a_ta_that_has_ended_keeps_its_name() {
+        let snapshots = vec![
+            (sample::machine(2), "a".to_owned()),
+            (Snapshot::default(), "b".to_owned()),
+        ];
+        let accounts = Account::several(snapshots, &AllTas);
+        let (before, after) = (&accounts[0], &accounts[1]);
+        let text = changes(before, after, &growth::between(before, after));
+        assert!(text.contains(", heap of heap\n"), "{text}");
+        assert!(!text.contains(&sample::LEAKER.to_string()), "{text}");
+    }
 
     #[test]
     fn only_what_changed_is_listed() {

@@ -219,12 +219,12 @@ impl<'a> Check<'a> {
         if let Some(why) = failure(&outcome, images) {
             return Ok(Answer::Unknown(why));
         }
-        let account = |path: &Path, name: &str| -> Result<Account> {
-            Ok(Account::new(report::read(path)?, name, names))
-        };
-        let before = account(&files[0], "before")?;
-        let after = account(&files[1], "after")?;
-        let verdict = Verdict::between(&before, &after, cycles);
+        let snapshots = vec![
+            (report::read(&files[0])?, "before".to_owned()),
+            (report::read(&files[1])?, "after".to_owned()),
+        ];
+        let accounts = Account::several(snapshots, names);
+        let verdict = Verdict::between(&accounts[0], &accounts[1], cycles);
         Ok(Answer::Told(Box::new(verdict)))
     }
 }

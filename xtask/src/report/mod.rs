@@ -14,7 +14,6 @@ use tally_report::account::Account;
 use tally_report::doubts::{doubts, several_boots};
 use tally_report::flame::Look;
 use tally_report::growth::{self, Change};
-use tally_report::names::Names;
 use tally_report::snapshot::Snapshot;
 use tally_report::{flame, html, json, listing, openmetrics, pprof};
 
@@ -78,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     let programs = programs::load(&args.programs)?;
     programs::warn_of_newer(&args.programs, &snapshots, oldest(&args.snapshots));
-    let accounts = named(snapshots, &programs);
+    let accounts = Account::several(snapshots, &programs);
     for doubt in doubts(&accounts) {
         ui::warn(doubt);
     }
@@ -114,13 +113,6 @@ fn name(path: &Path) -> String {
     path.file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
-}
-
-fn named(snapshots: Vec<(Snapshot, String)>, names: &dyn Names) -> Vec<Account> {
-    snapshots
-        .into_iter()
-        .map(|(snapshot, file)| Account::new(snapshot, &file, names))
-        .collect()
 }
 
 struct Report<'a> {
