@@ -1,131 +1,104 @@
-//! What a TA's stack and heap should be set to, by what was used.
+//! Advice on sizes in sentences. What to advise is decided in one place for report and tool
+//! ([`tally_metrics::advice`]).
 //!
-//! **Invariant:** advice never falls below what was used; without a figure there is no advice.
+//! **Invariant:** a sentence says no other figure than the advice has.
 //! **Knows nothing of:** how it is shown.
 
-use crate::shown::thousands;
-use tally_abi::pta::inspect::{HistoryRow, TaDetail};
+use crate::shown::{counted, thousands};
+use crate::snapshot::Snapshot;
+use tally_abi::TeeUuid;
+use tally_metrics::advice::{Advice, Verdict, What, advise};
 
-/// What to think of a size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Enough, and not much more.
-    Fits,
-    /// Used almost to its end, or beyond: raise it.
-    Raise,
-    /// Much more than was ever used: lower it.
-    Lower,
-    /// Nothing was measured.
-    Unknown,
+/// Advice on every size of a snapshot.
+#[must_use]
+pub fn of(snapshot: &Snapshot) -> Vec<Advice> {
+    advise(&snapshot.pools, &snapshot.tas, &snapshot.history)
 }
 
-/// A size, what was used of it, what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advice {
-    /// What to think of it.
-    pub verdict: Verdict,
-    /// What it should be; the size itself if it fits.
-    pub bytes: u64,
-    /// One sentence.
-    pub text: String,
+/// The advice on one size of a TA.
+#[must_use]
+pub fn find(advice: &[Advice], uuid: TeeUuid, what: What) -> Option<&Advice> {
+    advice
+        .iter()
+        .find(|one| one.uuid == uuid && one.what == what)
 }
 
-const PAGE: u64 = 4096;
-
-/// A quarter more than was used, in whole pages.
-fn with_room(used: u64) -> u64 {
-    used.saturating_add(used / 4)
-        .checked_next_multiple_of(PAGE)
-        .unwrap_or(used)
-}
-
-fn advise(setting: &str, size: u64, used: u64, refused: u64) -> Advice {
-    let wanted = with_room(used);
-    let (verdict, bytes, text) = if used == 0 || size == 0 {
-        let text = format!("{setting}: nothing was measured");
-        (Verdict::Unknown, size, text)
-    } else if refused > 0 || used > size / 5 * 4 {
-        let bytes = wanted.max(size.saturating_add(PAGE));
-        let why = if refused > 0 {
-            format!("{refused} allocations were refused")
-        } else {
-            "less than a fifth was ever free".to_owned()
-        };
-        let text = format!("raise {setting} to {} or more: {why}", thousands(bytes));
-        (Verdict::Raise, bytes, text)
-    } else if wanted.saturating_mul(2) <= size {
-        let text = format!(
-            "{setting} could be {}: a quarter more than was ever used",
-            thousands(wanted)
-        );
-        (Verdict::Lower, wanted, text)
-    } else {
-        (Verdict::Fits, size, format!("{setting} fits"))
+/// One sentence.
+#[must_use]
+pub fn sentence(advice: &Advice) -> String {
+    let setting = match advice.what {
+        What::Heap => "heap_size",
+        What::Stack => "stack_size",
+        other => other.name(),
     };
-    Advice {
-        verdict,
-        bytes,
-        text,
+    let set = thousands(advice.set);
+    let mut text = match advice.verdict() {
+        Verdict::Unknown => format!("{setting}: nothing was measured"),
+        Verdict::Fits => format!("{setting} fits"),
+        Verdict::Lower => format!("{setting} could be {set}: half as much again as was ever used"),
+        Verdict::Raise if advice.refused > 0 => format!("raise {setting} to {set}"),
+        Verdict::Raise => format!("raise {setting} to {set}: half as much again as was ever used"),
+    };
+    if advice.refused > 0 {
+        text.push_str(&format!(
+            "; refused: {}",
+            counted(advice.refused, "request")
+        ));
     }
-}
-
-/// The stack of a TA.
-#[must_use]
-pub fn stack(ta: &TaDetail) -> Advice {
-    advise("stack_size", ta.stack, ta.stack_deepest, 0)
-}
-
-/// The heap of a TA.
-#[must_use]
-pub fn heap(ta: &TaDetail) -> Advice {
-    // Bookkeeping grows and shrinks with the heap's size; it is no use of it.
-    let used = u64::from(ta.heap.alloc.max_allocated);
-    let refused = u64::from(ta.heap.alloc.num_alloc_fail);
-    let largest = u64::from(ta.heap.alloc.biggest_alloc_fail);
-    let used = if refused > 0 {
-        let then = u64::from(ta.heap.alloc.biggest_alloc_fail_used);
-        used.max(then.saturating_add(largest))
-    } else {
-        used
-    };
-    advise("heap_size", ta.heap_reserved, used, refused)
-}
-
-/// Stack and heap of a TA that has ended.
-#[must_use]
-pub fn ended(row: &HistoryRow) -> [Advice; 2] {
-    [
-        advise("stack_size", row.stack_size, row.stack_max, 0),
-        advise("heap_size", row.heap_size, row.heap_max, 0),
-    ]
+    if advice.impossible > 0 {
+        let bytes = counted(advice.impossible, "byte");
+        text.push_str(&format!(", of which one of {bytes} fits no setting"));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample;
+    use tally_abi::pta::inspect::HistoryRow;
 
-    #[test]
-    fn advice_follows_what_was_used() {
-        let verdict = |size, used, refused| advise("x", size, used, refused).verdict;
-        assert_eq!(verdict(16384, 0, 0), Verdict::Unknown);
-        assert_eq!(verdict(16384, 1200, 0), Verdict::Lower);
-        assert_eq!(verdict(16384, 9000, 0), Verdict::Fits);
-        assert_eq!(verdict(16384, 16000, 0), Verdict::Raise);
-        assert_eq!(verdict(16384, 1200, 1), Verdict::Raise);
-        assert!(advise("x", 16384, 16384, 0).bytes >= 20480);
-        assert!(advise("x", u64::MAX, u64::MAX, 9).bytes == u64::MAX);
+    fn on(what: What, snapshot: &Snapshot) -> String {
+        let advice = of(snapshot);
+        sentence(find(&advice, sample::LEAKER, what).unwrap())
     }
 
     #[test]
-    fn a_refused_allocation_counts_into_the_heap() {
-        let mut ta = TaDetail {
-            heap_reserved: 32 << 10,
-            ..TaDetail::default()
-        };
-        ta.heap.alloc.max_allocated = 9000;
-        ta.heap.alloc.num_alloc_fail = 1;
-        ta.heap.alloc.biggest_alloc_fail = 100_000;
-        ta.heap.alloc.biggest_alloc_fail_used = 8000;
-        assert!(heap(&ta).bytes >= 108_000);
+    fn what_was_used_and_refused_is_told() {
+        let mut snapshot = sample::machine(2);
+        assert_eq!(
+            on(What::Stack, &snapshot),
+            "stack_size could be 4,096: half as much again as was ever used"
+        );
+        assert_eq!(
+            on(What::Heap, &snapshot),
+            "heap_size fits; refused: 1 request"
+        );
+        snapshot.tas[0].heap.alloc.biggest_alloc_fail = 30_000_000;
+        assert_eq!(
+            on(What::Heap, &snapshot),
+            "heap_size fits; refused: 1 request, of which one of 30,000,000 bytes fits no setting"
+        );
+        snapshot.tas[0].stack_deepest = 16_000;
+        assert!(on(What::Stack, &snapshot).starts_with("raise stack_size to 24,576: half"));
+    }
+
+    /// Only the living were looked at for refusals: a TA that had ended of one was told to take less.
+    #[test]
+    fn what_was_refused_to_a_ta_that_ended_is_told() {
+        let mut snapshot = sample::machine(2);
+        snapshot.tas.clear();
+        snapshot.history = vec![HistoryRow {
+            uuid: sample::LEAKER,
+            heap_max: 24,
+            heap_size: 34_304,
+            refused: 1,
+            biggest_refused: 40_000,
+            biggest_refused_used: 24,
+            ..HistoryRow::default()
+        }];
+        let text = on(What::Heap, &snapshot);
+        assert!(text.starts_with("raise heap_size to 61,440"), "{text}");
+        assert!(text.ends_with("; refused: 1 request"), "{text}");
     }
 }

@@ -5,6 +5,7 @@
 //! **Knows nothing of:** who reads it.
 
 use crate::account::Account;
+use crate::advice;
 use crate::doubts::several_boots;
 use crate::growth::Change;
 use crate::names::{Stack, function};
@@ -97,13 +98,28 @@ pub fn snapshot(account: &Account) -> Value {
             "died": row.died, "heap_max": row.heap_max, "heap_size": row.heap_size,
             "stack_max": row.stack_max, "stack_size": row.stack_size,
             "charged_max": row.charged_max, "unfreed_blocks": row.unfreed_blocks,
-            "unfreed_bytes": row.unfreed_bytes,
+            "unfreed_bytes": row.unfreed_bytes, "held_blocks": row.held_blocks,
+            "held_bytes": row.held_bytes, "refused": row.refused,
+            "biggest_refused": row.biggest_refused,
+            "biggest_refused_used": row.biggest_refused_used,
         })),
     });
     value["boot"] = id(&header.boot.to_be_bytes());
     value["kernel_build"] = id(&header.build);
     value["kernel_named"] = json!(!account.kernel_is_other);
+    value["advice"] = list(&advice::of(s), |one| {
+        json!({
+            "what": one.what.name(), "uuid": uuid(one.uuid), "now": one.now, "most": one.most,
+            "set": some(one.set), "setting": one.what.setting(), "refused": one.refused,
+            "impossible": some(one.impossible),
+        })
+    });
     value
+}
+
+/// A number, or nothing for zero.
+fn some(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
 }
 
 /// What grew between two snapshots.
@@ -194,17 +210,21 @@ mod tests {
     fn figures_are_the_snapshots() {
         let account = Account::new(sample::machine(3), "s", &NoNames);
         let text = snapshot(&account).to_string();
-        let value: Value = serde_json::from_str(&text).unwrap();
+        let mut value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["meminfo_sum"], value["secure_ram"]);
         let sum = |list: &Value, key: &str| -> u64 {
             let rows = list.as_array().unwrap();
             rows.iter().map(|row| row[key].as_u64().unwrap()).sum()
         };
         assert_eq!(sum(&value["meminfo"], "bytes"), 16 << 20);
+        // The second pool is the pages for TAs.
+        let pages = value["pools"].as_array_mut().unwrap().remove(1);
+        assert_eq!(pages["pool"], "Physical TA memory");
         assert_eq!(
             sum(&value["live"], "bytes"),
             sum(&value["pools"], "allocated")
         );
+        assert_eq!(value["advice"][0]["what"], "kernel heap");
         assert_eq!(value["boot"], "000000000000b007");
         assert_eq!(value["kernel_build"], "b1".repeat(20));
         assert_eq!(value["tas"][0]["busy_in"], "command 2");

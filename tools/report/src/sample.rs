@@ -1,7 +1,7 @@
 //! Snapshots of a machine that never was: a TA that leaks the same each cycle.
 //!
 //! **Invariant:** figures that describe the same thing agree, as a real snapshot's do: uses add
-//! up to the secure RAM, live blocks to the pools' allocated bytes, call sites to live blocks.
+//! up to the secure RAM, live blocks to the heaps' allocated bytes, call sites to live blocks.
 //! **Knows nothing of:** who reads them.
 
 use crate::snapshot::Snapshot;
@@ -120,12 +120,13 @@ pub fn machine(cycle: u64) -> Snapshot {
     };
     let pools = vec![
         pool("Heap", TeeUuid::nil(), 192 << 10, kernel),
+        pages(heap_pages),
         pool("TA heap", LEAKER, heap_pages * PAGE, leaker),
         pool("TA heap", SOUND, 32 << 10, sound),
     ];
     let tas = vec![
-        ta(LEAKER, state::BUSY, heap_pages * PAGE, 8 << 20, pools[1]),
-        ta(SOUND, state::IDLE, 32 << 10, 32 << 10, pools[2]),
+        ta(LEAKER, state::BUSY, heap_pages * PAGE, 8 << 20, pools[2]),
+        ta(SOUND, state::IDLE, 32 << 10, 32 << 10, pools[3]),
     ];
     Snapshot {
         header: Header {
@@ -183,6 +184,23 @@ pub fn machine(cycle: u64) -> Snapshot {
         unknown_sections: 0,
         kinds: Vec::new(),
     }
+}
+
+/// The pages for TAs.
+fn pages(heap_pages: u64) -> PoolStats {
+    let (size, used) = (SECURE_RAM - 434 * PAGE, (heap_pages + 28) * PAGE);
+    let mut pool = PoolStats {
+        num_get: heap_pages + 40,
+        num_release: 12,
+        largest_free: size - used,
+        live_blocks: used / PAGE,
+        ..PoolStats::default()
+    };
+    pool.alloc.desc = label("Physical TA memory");
+    pool.alloc.allocated = used as u32;
+    pool.alloc.max_allocated = used as u32;
+    pool.alloc.size = size as u32;
+    pool
 }
 
 fn live(cycle: u64) -> Vec<LeakRecord> {

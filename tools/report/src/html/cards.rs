@@ -5,22 +5,23 @@
 
 use super::table::escape;
 use crate::account::Account;
-use crate::advice::{self, Advice, Verdict};
+use crate::advice;
 use crate::shown::{self, counted, percent, rough, thousands};
 use std::fmt::Write as _;
 use tally_abi::pta::inspect::{TaDetail, state};
+use tally_metrics::advice::{Advice, Verdict, What};
 
 /// The cards of all TAs.
-pub(super) fn write(account: &Account, out: &mut String) {
+pub(super) fn write(account: &Account, advice: &[Advice], out: &mut String) {
     out.push_str("<div class=\"cards\">");
     for ta in &account.snapshot.tas {
-        card(account, ta, out);
+        card(account, ta, advice, out);
     }
     out.push_str("</div>");
 }
 
 // Writing to a string does not fail.
-fn card(account: &Account, ta: &TaDetail, out: &mut String) {
+fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
     let state = shown::state_name(ta.state);
     let doing = if ta.state == state::BUSY {
         let since = account
@@ -58,24 +59,50 @@ fn card(account: &Account, ta: &TaDetail, out: &mut String) {
         meter(name, help, bytes, whole, "c2", out);
     }
     out.push_str("<h4>Heap</h4>");
+    heap(ta, out);
+    write_advice(advice::find(advice, ta.uuid, What::Heap), out);
+    out.push_str("<h4>Stack</h4>");
+    if ta.state == state::DEAD {
+        freed(
+            &format!("deepest use {}", counted(ta.stack_deepest, "byte")),
+            out,
+        );
+    } else {
+        meter(
+            "deepest",
+            "deepest use so far",
+            ta.stack_deepest,
+            ta.stack,
+            "c6",
+            out,
+        );
+    }
+    write_advice(advice::find(advice, ta.uuid, What::Stack), out);
+    figures(ta, out);
+    out.push_str("</article>");
+}
+
+fn heap(ta: &TaDetail, out: &mut String) {
     let heap = &ta.heap.alloc;
-    let size = u64::from(heap.size).max(1);
-    meter(
-        "in use",
-        "allocated now",
-        heap.allocated.into(),
-        size,
-        "c4",
-        out,
-    );
-    meter(
-        "most",
-        "most allocated at a time",
-        heap.max_allocated.into(),
-        size,
-        "c4",
-        out,
-    );
+    if ta.state == state::DEAD {
+        // What is left of it are figures: there is nothing that could be in pieces.
+        let last = format!(
+            "it held {} in {}, at most {}; {} refused",
+            counted(heap.allocated.into(), "byte"),
+            counted(ta.heap.live_blocks, "block"),
+            thousands(heap.max_allocated.into()),
+            thousands(heap.num_alloc_fail.into())
+        );
+        freed(&last, out);
+        return;
+    }
+    let size = u64::from(heap.size);
+    for (name, help, bytes) in [
+        ("in use", "allocated now", heap.allocated),
+        ("most", "most allocated at a time", heap.max_allocated),
+    ] {
+        meter(name, help, bytes.into(), size, "c4", out);
+    }
     let free = u64::from(heap.size.saturating_sub(heap.allocated));
     let broken = free.saturating_sub(ta.heap.largest_free);
     let _ = write!(
@@ -91,19 +118,11 @@ fn card(account: &Account, ta: &TaDetail, out: &mut String) {
     if ta.heap.inconsistent != 0 {
         out.push_str("<p class=\"warn\">the heap's own bookkeeping does not add up</p>");
     }
-    advice(&advice::heap(ta), out);
-    out.push_str("<h4>Stack</h4>");
-    meter(
-        "deepest",
-        "deepest use so far",
-        ta.stack_deepest,
-        ta.stack.max(1),
-        "c6",
-        out,
-    );
-    advice(&advice::stack(ta), out);
-    figures(ta, out);
-    out.push_str("</article>");
+}
+
+/// What a dead TA no longer has.
+fn freed(last: &str, out: &mut String) {
+    let _ = write!(out, "<p class=\"dim\">Freed when it died; {last}</p>");
 }
 
 fn figures(ta: &TaDetail, out: &mut String) {
@@ -153,8 +172,9 @@ fn meter(name: &str, help: &str, bytes: u64, whole: u64, colour: &str, out: &mut
     );
 }
 
-fn advice(advice: &Advice, out: &mut String) {
-    let class = match advice.verdict {
+fn write_advice(advice: Option<&Advice>, out: &mut String) {
+    let Some(advice) = advice else { return };
+    let class = match advice.verdict() {
         Verdict::Fits => "fits",
         Verdict::Raise => "raise",
         Verdict::Lower => "lower",
@@ -163,6 +183,6 @@ fn advice(advice: &Advice, out: &mut String) {
     let _ = write!(
         out,
         "<p class=\"advice {class}\">{}</p>",
-        escape(&advice.text)
+        escape(&advice::sentence(advice))
     );
 }

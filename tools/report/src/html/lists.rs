@@ -8,9 +8,12 @@ use super::cards;
 use super::sections::{close, open, stack_cell};
 use super::table::{Cell, Table};
 use crate::account::Account;
+use crate::advice;
 use crate::shown;
+use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::SiteRow;
 use tally_abi::snapshot::section;
+use tally_metrics::advice::{Advice, What};
 use tally_metrics::naming::printable;
 
 /// Of a section that the writer left out.
@@ -33,7 +36,9 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
             NOT_THERE
         });
     }
-    cards::write(account, out);
+    let advice = advice::of(snapshot);
+    cards::write(account, &advice, out);
+    sizes(account, &advice, out);
     Table {
         id: "commands",
         caption: "By command".into(),
@@ -71,11 +76,56 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
         filter: false,
     }
     .write(out);
-    history(account, out);
+    history(account, &advice, out);
     close(out);
 }
 
-fn history(account: &Account, out: &mut String) {
+/// What sizes are, and what they should be: those of `teestat advise`.
+fn sizes(account: &Account, advice: &[Advice], out: &mut String) {
+    let or_empty = |bytes: u64| {
+        if bytes == 0 {
+            Cell::Empty
+        } else {
+            bytes.into()
+        }
+    };
+    Table {
+        id: "sizes",
+        caption: "Sizes, and what they should be".into(),
+        columns: vec![
+            "size",
+            "of",
+            "now",
+            "most used",
+            "refused",
+            "set to",
+            "setting",
+        ],
+        rows: advice
+            .iter()
+            .map(|one| {
+                vec![
+                    one.what.name().into(),
+                    if one.uuid == TeeUuid::nil() {
+                        Cell::Empty
+                    } else {
+                        account.ta(one.uuid).into()
+                    },
+                    one.now.into(),
+                    one.most.into(),
+                    one.refused.into(),
+                    or_empty(one.set),
+                    one.what.setting().into(),
+                ]
+            })
+            .collect(),
+        sums: &[],
+        filter: false,
+    }
+    .write(out);
+}
+
+fn history(account: &Account, advice: &[Advice], out: &mut String) {
     Table {
         id: "history",
         caption: "TAs that have ended".into(),
@@ -90,6 +140,9 @@ fn history(account: &Account, out: &mut String) {
             "charged most",
             "blocks not freed",
             "bytes not freed",
+            "blocks held at death",
+            "bytes held at death",
+            "refused",
             "advice",
         ],
         rows: account
@@ -97,7 +150,11 @@ fn history(account: &Account, out: &mut String) {
             .history
             .iter()
             .map(|row| {
-                let [stack, heap] = crate::advice::ended(row);
+                let sentences: Vec<String> = [What::Heap, What::Stack]
+                    .into_iter()
+                    .filter_map(|what| advice::find(advice, row.uuid, what))
+                    .map(advice::sentence)
+                    .collect();
                 vec![
                     account.ta(row.uuid).into(),
                     row.ended.into(),
@@ -109,7 +166,10 @@ fn history(account: &Account, out: &mut String) {
                     row.charged_max.into(),
                     row.unfreed_blocks.into(),
                     row.unfreed_bytes.into(),
-                    format!("{}; {}", heap.text, stack.text).into(),
+                    row.held_blocks.into(),
+                    row.held_bytes.into(),
+                    row.refused.into(),
+                    sentences.join(". ").into(),
                 ]
             })
             .collect(),

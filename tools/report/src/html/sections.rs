@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn instances_of_one_ta_are_one_line() {
         let mut snapshot = sample::machine(2);
-        let twin = snapshot.pools[1];
+        let twin = snapshot.pools[2];
         snapshot.pools.push(twin);
         let drawn = series(&[Account::new(snapshot, "", &NoNames)]);
         let name = format!("Heap of {}", sample::LEAKER);

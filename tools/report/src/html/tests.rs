@@ -46,6 +46,7 @@ fn tables_add_up_to_the_snapshot() {
         "classes",
         "commands",
         "history",
+        "sizes",
         "region-rows",
     ] {
         assert!(html.contains(&format!("<table id=\"{id}\">")), "{id}");
@@ -94,6 +95,22 @@ fn what_does_not_add_up_is_said() {
     let html = page(&[account(snapshot)]).unwrap();
     assert!(html.contains("The uses add up to 16,773,120 bytes"));
     assert!(html.contains("3 records had no room"));
+}
+
+/// Its card said "0 of 33,856 free (100 % in smaller pieces)", and "0 of 0" of the stack.
+#[test]
+fn a_dead_ta_has_nothing_in_pieces() {
+    let mut snapshot = sample::machine(1);
+    snapshot.tas.truncate(1);
+    let ta = &mut snapshot.tas[0];
+    ta.state = tally_abi::pta::inspect::state::DEAD;
+    ta.heap.largest_free = 0;
+    (ta.heap.live_blocks, ta.heap.alloc.allocated) = (4, 448);
+    (ta.stack, ta.stack_deepest) = (0, 3352);
+    let html = page(&[account(snapshot)]).unwrap();
+    assert!(!html.contains("in smaller pieces"));
+    assert!(html.contains("Freed when it died; it held 448 bytes in 4 blocks, at most"));
+    assert!(html.contains("Freed when it died; deepest use 3,352 bytes"));
 }
 
 #[test]
