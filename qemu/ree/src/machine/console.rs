@@ -50,9 +50,20 @@ fn put(uart: &mut Uart<'_>, text: &str) {
     }
 }
 
-/// A writer to the console; each piece goes out whole.
+/// A writer to the console. What is written at a time goes out whole, formatted text too: what the other
+/// CPU says comes before it or after it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Console;
+
+/// The device while its lock is held.
+struct Held<'d>(&'d mut Uart<'static>);
+
+impl Write for Held<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        put(self.0, text);
+        Ok(())
+    }
+}
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -60,6 +71,13 @@ impl Write for Console {
             put(&mut uart.lock(), text);
         }
         Ok(())
+    }
+
+    fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> fmt::Result {
+        match UART.get() {
+            Some(uart) => Held(&mut uart.lock()).write_fmt(what),
+            None => Ok(()),
+        }
     }
 }
 
@@ -72,13 +90,6 @@ pub(crate) fn poll_byte() -> Option<u8> {
 
 /// Writes whatever happens to the lock: for a world that is about to end.
 pub(crate) fn emergency(what: fmt::Arguments<'_>) {
-    struct Raw(Uart<'static>);
-    impl Write for Raw {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            put(&mut self.0, text);
-            Ok(())
-        }
-    }
     // There is nobody left to tell about a failure.
-    let _ = Raw(device()).write_fmt(what);
+    let _ = Held(&mut device()).write_fmt(what);
 }
