@@ -105,6 +105,8 @@ pub fn snapshot(account: &Account) -> Value {
         })),
     });
     value["boot"] = id(&header.boot.to_be_bytes());
+    let (bytes, blocks) = s.left_out();
+    value["left_out"] = json!({"bytes": bytes, "blocks": blocks});
     value["kernel_build"] = id(&header.build);
     value["kernel_named"] = json!(!account.kernel_is_other);
     value["advice"] = list(&advice::of(s), |one| {

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::inspect::{
     ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail,
@@ -158,6 +159,26 @@ impl Snapshot {
     #[must_use]
     pub fn has(&self, kind: u32) -> bool {
         self.kinds.contains(&kind)
+    }
+
+    /// Bytes and blocks of the kernel heap that are not among the live blocks: those of statistics and of the
+    /// calls that were under way, the snapshot's own included.
+    #[must_use]
+    pub fn left_out(&self) -> (u64, u64) {
+        let kernel = self.live.iter().filter(|r| r.image == TeeUuid::nil());
+        let (bytes, blocks) = kernel.fold((0u64, 0u64), |(bytes, blocks), record| {
+            (
+                bytes.saturating_add(record.bytes),
+                blocks.saturating_add(record.blocks.into()),
+            )
+        });
+        // The kernel heap is the first pool.
+        self.pools.first().map_or((0, 0), |heap| {
+            (
+                u64::from(heap.alloc.allocated).saturating_sub(bytes),
+                heap.live_blocks.saturating_sub(blocks),
+            )
+        })
     }
 
     /// Sum of the uses of secure RAM.

@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::flame::{self, Look};
 use crate::growth::difference;
 use crate::names::{Stack, function, place};
-use crate::shown::{percent, rough, signed};
+use crate::shown::{counted, percent, rough, signed};
 use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -261,6 +261,7 @@ fn series(accounts: &[Account]) -> Vec<Series> {
 /// Live blocks, and what grew.
 pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
     let account = page.last();
+    let (bytes, blocks) = account.snapshot.left_out();
     let note = if page.several() {
         "Live blocks by owner and call stack, from the first snapshot to the last; what grew most \
          comes first."
@@ -268,6 +269,15 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
         "Live blocks by owner and call stack. With several snapshots this table shows what grew."
     };
     open("leaks", "Live blocks and growth", note, out);
+    if (bytes, blocks) != (0, 0) {
+        let _ = write!(
+            out,
+            "<p class=\"note\">Left out here: {} in {} of the kernel heap, which statistics and calls \
+             under way have. The call sites have them.</p>",
+            counted(bytes, "byte"),
+            counted(blocks, "block")
+        );
+    }
     let several = page.several();
     let mut columns = vec!["owner", "heap of", "bytes", "blocks"];
     if several {

@@ -113,6 +113,21 @@ fn a_dead_ta_has_nothing_in_pieces() {
     assert!(html.contains("Freed when it died; deepest use 3,352 bytes"));
 }
 
+/// What is called live is not all that the kernel heap has: `alloc` told more, and nobody said why.
+#[test]
+fn what_is_left_out_of_the_live_blocks_is_said() {
+    let left_out = "Left out here: 16,384 bytes in 4 blocks of the kernel heap";
+    let mut snapshot = sample::machine(1);
+    assert!(
+        !page(&[account(snapshot.clone())])
+            .unwrap()
+            .contains("Left out")
+    );
+    snapshot.pools[0].alloc.allocated += 16_384;
+    snapshot.pools[0].live_blocks += 4;
+    assert!(page(&[account(snapshot)]).unwrap().contains(left_out));
+}
+
 #[test]
 fn snapshots_of_several_boots_have_no_common_time() {
     let (first, mut second) = (sample::machine(1), sample::machine(2));
