@@ -52,7 +52,8 @@ pub use crate::console::{ConsoleWriter, write_user_line};
 pub use crate::crash::{backtrace, end_machine, panic};
 #[cfg(target_os = "none")]
 pub use crate::layout::{
-    Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, sites, take_heap,
+    Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, sites,
+    take_heap,
 };
 #[cfg(target_os = "none")]
 pub use crate::lock::{IrqGuard, IrqLock};
