@@ -6,7 +6,6 @@
 use super::*;
 use tally_abi::pta::watch::{self, SnapshotRow};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
-use tally_core::testing::world::BUILD;
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -73,7 +72,7 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             .map(|row| MeminfoRow::read_from_bytes(row).unwrap().bytes)
             .sum();
         assert_eq!(pages, header.secure_ram);
-        assert_eq!(header.build, BUILD);
+        assert_eq!(header.build, tally_core::testing::world::BUILD);
         assert!(header.boot != 0 && header.boot == world.kernel.boot());
         assert_eq!(records(section::POOLS).len(), 3);
         assert_eq!(records(section::LIVE).len(), 1);
