@@ -54,6 +54,10 @@ pub struct Task {
 pub struct Remains {
     /// Its heap's last figures.
     pub heap: PoolStats,
+    /// Bytes of addresses that its heap had.
+    pub heap_reserved: u64,
+    /// Most pages that it might have had.
+    pub limit: u32,
     /// Deepest use of its stack, in bytes.
     pub stack_deepest: u64,
     /// Most pages that were charged to it.

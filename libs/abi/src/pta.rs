@@ -138,7 +138,8 @@ pub mod memleak {
     pub const CMD_ENDED: u32 = 6;
     /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::ScanRow`] array, one
     /// an instance)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
-    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded.
+    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded, `TARGET_DEAD`
+    /// (as all commands that take a TA) if only dead instances are left.
     pub const CMD_SCAN: u32 = 7;
     /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::SuspectRow`] array,
     /// biggest first)`: what the last scan found that is still there.

@@ -152,7 +152,12 @@ impl<M: Machine> Kernel<M> {
                     }
                     cursor = step.next;
                 }
-                Err(PoolError::NotLoaded | PoolError::Inconsistent | PoolError::Damaged(_)) => {
+                Err(
+                    PoolError::NotLoaded
+                    | PoolError::Dead
+                    | PoolError::Inconsistent
+                    | PoolError::Damaged(_),
+                ) => {
                     broken = true;
                 }
             }
