@@ -138,7 +138,8 @@ pub mod memleak {
     pub const CMD_ENDED: u32 = 6;
     /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::ScanRow`] array, one
     /// an instance)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
-    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded.
+    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded, `TARGET_DEAD`
+    /// (as all commands that take a TA) if only dead instances are left.
     pub const CMD_SCAN: u32 = 7;
     /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::SuspectRow`] array,
     /// biggest first)`: what the last scan found that is still there.
@@ -201,12 +202,14 @@ pub mod control {
 
     /// `(memref out: [`MeminfoRow`] array)`: secure RAM by use; the rows add up to all of it.
     pub const CMD_MEMINFO: u32 = 0;
-    /// `(memref in: UUID octets; value out: a = instances ended)`: ends every instance of a TA,
-    /// busy or not; its clients get `TARGET_DEAD`. `ITEM_NOT_FOUND` if none is loaded.
+    /// `(memref in: UUID octets; value out: a = instances)`: ends every instance of a TA, busy or not;
+    /// its clients get `TARGET_DEAD`. A busy one ends on its own thread, soon after; until then it is listed as busy.
+    /// `ITEM_NOT_FOUND` if none is loaded.
     pub const CMD_KILL: u32 = 1;
     /// `(memref out: [`PoolStats`] array)`: all pools, TA heaps included.
     pub const CMD_POOLS: u32 = 2;
-    /// `(none x 4)`: restarts the maxima and failure figures of all pools.
+    /// `(none x 4)`: restarts the maxima and failure figures of all pools, TA heaps included. The maximum of a
+    /// TA that a call is inside of is the one since that call began.
     pub const CMD_RESET: u32 = 3;
     /// `(memref out: [`OwnerRow`] array)`: every owner with something to its name.
     pub const CMD_OWNERS: u32 = 4;
@@ -299,7 +302,7 @@ pub mod control {
         }
     }
 
-    /// One pool whole, 144 bytes.
+    /// One pool whole, 152 bytes.
     #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
     #[repr(C)]
     pub struct PoolStats {
@@ -327,6 +330,9 @@ pub mod control {
         pub tables: u64,
         /// Bytes of records of blocks, in slabs those of free ones too.
         pub records: u64,
+        /// Bytes of what is allocated that are promised and not taken yet: of the memory for TAs, whose pages are
+        /// taken when they are first touched. 0 in heaps.
+        pub promised: u64,
     }
 
     impl PoolStats {
@@ -376,6 +382,6 @@ const _: () = {
     assert!(size_of::<stats::TaStats>() == 88);
     assert!(size_of::<memleak::LeakRecord>() == 136);
     assert!(size_of::<control::MeminfoRow>() == 48);
-    assert!(size_of::<control::PoolStats>() == 144);
+    assert!(size_of::<control::PoolStats>() == 152);
     assert!(size_of::<control::OwnerRow>() == 56);
 };
