@@ -23,6 +23,7 @@ use std::time::Duration;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_report::account::Account;
+use tally_report::shown::counted;
 use tally_symbols::elf::Image;
 use verdict::Verdict;
 use zerocopy::FromBytes as _;
@@ -147,7 +148,11 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     let uuid = ta.install(&mut images, &mut programs)?;
     ui::step(
         "Checking",
-        format_args!("{uuid}, {} cycles of {}", question.cycles, question.name),
+        format_args!(
+            "{uuid}, {} of {}",
+            counted(question.cycles, "cycle"),
+            question.name
+        ),
     );
     let check = Check {
         question,
