@@ -18,7 +18,7 @@ use tally_abi::{TeeUuid, virt};
 use tally_report::account::Account;
 use tally_report::doubts::doubts;
 use tally_report::growth::{self, Change};
-use tally_report::names::Names;
+use tally_report::names::{Names, Programs};
 
 const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
 const METRICS_TEST: &str = "qemu: a machine's own OpenMetrics, read and added up";
@@ -183,6 +183,15 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
             header.build
         );
     }
+    // A program that is no kernel, or another one, must not name the kernel's calls.
+    let mut wrong = Programs::new(&paths::root());
+    let ta = images.tas.first().context("there are no TAs")?;
+    wrong.add_kernel(ta.elf.clone());
+    let misnamed = Account::new(after.snapshot.clone(), "real", &wrong);
+    ensure!(
+        misnamed.kernel_is_other,
+        "a TA's ELF file is taken for the kernel's"
+    );
     let doubts = doubts(&accounts);
     ensure!(doubts.is_empty(), "{}", doubts.join(" "));
     let changes = growth::between(before, after);
