@@ -168,6 +168,7 @@ pub fn machine(cycle: u64) -> Snapshot {
             charged_max: 200 << 10,
             unfreed_blocks: 2,
             unfreed_bytes: 96,
+            ..HistoryRow::default()
         }],
         live,
         pools,

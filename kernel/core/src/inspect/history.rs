@@ -72,15 +72,21 @@ impl History {
         row.stack_max = row.stack_max.max(ended.remains.stack_deepest);
         row.stack_size = row.stack_size.max(ended.stack_size);
         row.charged_max = row.charged_max.max(ended.charged_max);
-        match ended.end {
-            End::Orderly => {
-                row.unfreed_blocks = row.unfreed_blocks.saturating_add(heap.live_blocks);
-                row.unfreed_bytes = row
-                    .unfreed_bytes
-                    .saturating_add(heap.alloc.allocated.into());
-            }
-            End::Died => row.died = row.died.saturating_add(1),
+        row.refused = row.refused.saturating_add(heap.alloc.num_alloc_fail.into());
+        let biggest = u64::from(heap.alloc.biggest_alloc_fail);
+        if biggest > row.biggest_refused {
+            row.biggest_refused = biggest;
+            row.biggest_refused_used = heap.alloc.biggest_alloc_fail_used.into();
         }
+        let (blocks, bytes) = match ended.end {
+            End::Orderly => (&mut row.unfreed_blocks, &mut row.unfreed_bytes),
+            End::Died => {
+                row.died = row.died.saturating_add(1);
+                (&mut row.held_blocks, &mut row.held_bytes)
+            }
+        };
+        *blocks = blocks.saturating_add(heap.live_blocks);
+        *bytes = bytes.saturating_add(heap.alloc.allocated.into());
     }
 
     /// The `index`-th row, latest first.
@@ -155,8 +161,24 @@ mod tests {
         let row = history.row(0).unwrap();
         assert_eq!((row.ended, row.died), (3, 1));
         assert_eq!((row.unfreed_blocks, row.unfreed_bytes), (2, 20));
+        assert_eq!((row.held_blocks, row.held_bytes), (7, 70));
         assert_eq!((row.heap_max, row.stack_max), (107, 50));
         assert!(history.row(1).is_none());
+    }
+
+    #[test]
+    fn refusals_outlive_the_instances_that_met_them() {
+        let mut history = History::new();
+        for (count, biggest, used) in [(1, 40_000, 24), (2, 30_000, 900), (0, 0, 0)] {
+            let mut ended = ended(1, End::Orderly, 0);
+            ended.remains.heap.alloc.num_alloc_fail = count;
+            ended.remains.heap.alloc.biggest_alloc_fail = biggest;
+            ended.remains.heap.alloc.biggest_alloc_fail_used = used;
+            history.note(&ended);
+        }
+        let row = history.row(0).unwrap();
+        assert_eq!(row.refused, 3);
+        assert_eq!((row.biggest_refused, row.biggest_refused_used), (40_000, 24));
     }
 
     #[test]

@@ -393,7 +393,7 @@ pub struct TopSite {
     pub frames: [u64; 4],
 }
 
-/// What a TA used in all its ended lives, 80 bytes.
+/// What a TA used in all its ended lives, 120 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct HistoryRow {
@@ -413,10 +413,20 @@ pub struct HistoryRow {
     pub stack_size: u64,
     /// Most secure memory charged.
     pub charged_max: u64,
-    /// Blocks not freed when its instances ended.
+    /// Blocks not freed when its instances ended in good order: leaks.
     pub unfreed_blocks: u64,
     /// Bytes of them.
     pub unfreed_bytes: u64,
+    /// Blocks that its instances held when they died.
+    pub held_blocks: u64,
+    /// Bytes of them.
+    pub held_bytes: u64,
+    /// Allocations that its heap refused.
+    pub refused: u64,
+    /// Bytes of the largest of them.
+    pub biggest_refused: u64,
+    /// Heap bytes in use when that one was refused.
+    pub biggest_refused_used: u64,
 }
 
 /// One command of a TA, 96 bytes.
@@ -459,6 +469,6 @@ const _: () = {
     assert!(size_of::<ChunkRow>() == 24);
     assert!(size_of::<FailureRow>() == 336);
     assert!(size_of::<TopSite>() == 40);
-    assert!(size_of::<HistoryRow>() == 80);
+    assert!(size_of::<HistoryRow>() == 120);
     assert!(size_of::<CommandRow>() == 96);
 };

@@ -29,6 +29,10 @@ pub(super) const TESTS: &[Test] = &[
     ),
     ("what a TA did not free is told when it ends", not_freed),
     ("what ended TAs used is known", what_they_used),
+    (
+        "what ended TAs were refused is known",
+        what_they_were_refused,
+    ),
     ("teestat advise names every setting", advice),
 ];
 
@@ -189,6 +193,28 @@ fn not_freed(bench: &Bench) -> Outcome {
     )
 }
 
+fn what_they_were_refused(bench: &Bench) -> Outcome {
+    const REFUSED: u32 = 30_000_000;
+    let before = history_of(bench, heap::UUID)?;
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 1, 1000))?;
+    fails(
+        value_call(&mut session, heap::CMD_ALLOC, REFUSED, 0),
+        ErrorKind::OutOfMemory,
+    )?;
+    works(session.close())?;
+    let after = history_of(bench, heap::UUID)?;
+    equal(after.refused - before.refused, 1, "refused")?;
+    holds(
+        after.biggest_refused >= u64::from(REFUSED)
+            && (1000..after.biggest_refused).contains(&after.biggest_refused_used),
+        &format!(
+            "{} refused with {} used",
+            after.biggest_refused, after.biggest_refused_used
+        ),
+    )
+}
+
 fn what_they_used(bench: &Bench) -> Outcome {
     let before = history_of(bench, crash::UUID)?;
     let mut session = bench.open(crash::UUID)?;
@@ -202,6 +228,16 @@ fn what_they_used(bench: &Bench) -> Outcome {
         (after.ended - before.ended, after.died - before.died),
         (1, 1),
         "ended and died",
+    )?;
+    // What a TA holds when it dies is no leak, and told apart.
+    holds(
+        after.held_blocks > before.held_blocks
+            && after.held_bytes > before.held_bytes
+            && after.unfreed_blocks == before.unfreed_blocks,
+        &format!(
+            "{} bytes held in {} blocks, {} not freed",
+            after.held_bytes, after.held_blocks, after.unfreed_blocks
+        ),
     )?;
     holds(
         after.heap_max > 0 && after.heap_max <= after.heap_size,
