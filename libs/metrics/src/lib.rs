@@ -1,5 +1,6 @@
 //! The account as OpenMetrics: which families there are, what they are called, and how they are
-//! written. The report of a snapshot and the tool on the device write the same.
+//! written; and what sizes the figures advise. The report of a snapshot and the tool on the device
+//! say the same.
 //!
 //! **Invariant:** a figure has one name, wherever it is written.
 //! **Knows nothing of:** where figures come from, and who scrapes them.
@@ -8,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod advice;
 pub mod figures;
 pub mod naming;
 pub mod text;
