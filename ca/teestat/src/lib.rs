@@ -11,7 +11,6 @@
 
 extern crate alloc;
 
-mod advice;
 pub mod client;
 pub mod commands;
 mod files;

@@ -5,8 +5,9 @@
 
 use alloc::vec::Vec;
 
+use tally_metrics::advice::advise;
+
 use super::{Command, Form};
-use crate::advice::advise;
 use crate::client::inspect::{self as client, Subject};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, json, text};

@@ -6,10 +6,10 @@
 use core::fmt::{self, Display, Write};
 
 use tally_abi::pta::inspect::{HistoryRow, RegionRow, SessionRow, TaDetail, prot, state};
+use tally_metrics::advice::Advice;
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
-use crate::advice::Advice;
 use crate::text::inspect::{FlagNames, NamedFailure, failed_pool_name, function_name, state_name};
 use crate::text::{Label, kind_name};
 
@@ -239,13 +239,14 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
     array(out, "advice", advice, |out, _, one| {
         write!(
             out,
-            "{{\"what\":\"{}\",\"now\":{},\"most\":{},\"set\":{},\"setting\":{},\"refused\":{}",
-            one.what,
+            "{{\"what\":\"{}\",\"now\":{},\"most\":{},\"set\":{},\"setting\":{},\"refused\":{},\"impossible\":{}",
+            one.what.name(),
             one.now,
             one.most,
             OrNull(one.set),
-            Quoted(one.setting),
-            one.refused
+            Quoted(one.what.setting()),
+            one.refused,
+            OrNull(one.impossible)
         )?;
         uuid_fields(out, one.uuid, names)?;
         out.write_char('}')

@@ -12,10 +12,10 @@ use tally_abi::pta::inspect::{
     FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
 };
 use tally_abi::ta::{entry, flags};
+use tally_metrics::advice::Advice;
 
 use super::{Label, Named, fragmentation, kind_name};
 use crate::Names;
-use crate::advice::Advice;
 
 /// `TA_FLAG_*` by name.
 pub(crate) struct FlagNames(pub(crate) u32);
@@ -470,15 +470,27 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
         write!(
             out,
             "{:<14} {:>10} {:>10} {set:>10}  {}",
-            one.what, one.now, one.most, one.setting
+            one.what.name(),
+            one.now,
+            one.most,
+            one.what.setting()
         )?;
         if one.refused > 0 {
             write!(out, ", {} refused", one.refused)?;
+        }
+        if one.impossible > 0 {
+            write!(
+                out,
+                ", one of {} bytes, more than the TA memory can give",
+                one.impossible
+            )?;
         }
         writeln!(out)?;
     }
     writeln!(
         out,
-        "most used since boot or `teestat reset`; set to: half as much again, in whole pages"
+        "most used since boot or `teestat reset`; set to: half as much again, what was refused too, in \
+         whole pages\nthe quota has room for the heaps as in `set to`: one that is larger than the quota \
+         is refused whole"
     )
 }
