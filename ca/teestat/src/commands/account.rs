@@ -6,6 +6,7 @@
 use teec::ErrorKind;
 
 use super::{Command, Form};
+use crate::client::inspect::Subject;
 use crate::text::Named;
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
@@ -66,7 +67,9 @@ impl Tool<'_, '_> {
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
         let rows = client::meminfo(self.context)?;
-        let tables = text::Tables::of(&rows, &client::pools(self.context)?);
+        let pools = client::pools(self.context)?;
+        let tas = client::inspect::tas(self.context, &Subject::NOBODY)?;
+        let tables = text::Tables::of(&rows, pools.first(), &tas);
         let adds_up = if self.as_json {
             json::meminfo(self.out, &rows, tables)?
         } else {

@@ -24,12 +24,23 @@ use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
+use tally_abi::pta::inspect::{TaDetail, state};
 use tally_abi::pta::memleak::owner_kind;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 
 use crate::client::{Pager, Times};
 use crate::{Names, SECURE_RAM_BYTES};
+
+/// So many of something whose plural has an `s`.
+pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
+
+impl Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{plural}", self.0, self.1)
+    }
+}
 
 /// A zero-padded name.
 pub(crate) struct Label<'a>(pub(crate) &'a [u8]);
@@ -247,11 +258,18 @@ fn bookkeeping(out: &mut dyn Write, pool: &PoolStats) -> fmt::Result {
         write!(out, " ({} % of the pool)", Hundredths(share))?;
     }
     write!(out, ", records {}", pool.records)?;
-    if let Some(each) = pool.records_a_block() {
+    // Slabs have records for blocks to come: few blocks would seem to cost what they do not.
+    let is_telling = pool.live_blocks >= TELLING_BLOCKS;
+    if let Some(each) = pool.records_a_block().filter(|_| is_telling) {
         write!(out, " ({} a block)", Hundredths(each))?;
     }
-    writeln!(out)
+    let rest = pool.metadata.saturating_sub(pool.tables);
+    let rest = rest.saturating_sub(pool.records);
+    writeln!(out, ", padding {rest}")
 }
+
+/// Live blocks from which on a mean of all blocks says something.
+const TELLING_BLOCKS: u64 = 100;
 
 /// A number with two digits behind the point.
 pub(crate) struct Hundredths(pub(crate) u64);
@@ -267,7 +285,7 @@ impl fmt::Display for Hundredths {
 pub(crate) struct Tables {
     /// Bytes of records of pages.
     pub(crate) pages: u64,
-    /// Bytes of tables of all heaps.
+    /// Most bytes that tables of all heaps take of it. Pages of tables that nobody has touched take none.
     pub(crate) heaps: u64,
 }
 
@@ -275,15 +293,30 @@ impl Tables {
     /// Name of the row of `meminfo` that has the records of pages.
     const PAGES: &str = "page records";
 
-    pub(crate) fn of(rows: &[MeminfoRow], pools: &[PoolStats]) -> Self {
-        let pages = rows
-            .iter()
-            .find(|row| row.label.starts_with(Self::PAGES.as_bytes()));
-        Self {
-            pages: pages.map_or(0, |row| row.bytes),
-            heaps: pools
+    /// Name of the row of `meminfo` that has the memory of TAs' heaps.
+    const TA_HEAPS: &str = "TA heaps";
+
+    /// `kernel`: the kernel heap, whose tables are all there. Of a living TA's heap it is known how much memory
+    /// it has and how much of that blocks have; the rest is tables at most.
+    pub(crate) fn of(rows: &[MeminfoRow], kernel: Option<&PoolStats>, tas: &[TaDetail]) -> Self {
+        let bytes = |label: &str| {
+            let row = rows
                 .iter()
-                .fold(0, |sum, pool| sum.saturating_add(pool.tables)),
+                .find(|row| row.label.starts_with(label.as_bytes()));
+            row.map_or(0, |row| row.bytes)
+        };
+        let living = tas.iter().filter(|ta| ta.state != state::DEAD);
+        let (tables, blocks) = living.fold((0_u64, 0_u64), |(tables, blocks), ta| {
+            (
+                tables.saturating_add(ta.heap.tables),
+                blocks.saturating_add(ta.heap.alloc.allocated.into()),
+            )
+        });
+        let of_tas = tables.min(bytes(Self::TA_HEAPS).saturating_sub(blocks));
+        let of_kernel = kernel.map_or(0, |pool| pool.tables);
+        Self {
+            pages: bytes(Self::PAGES),
+            heaps: of_kernel.saturating_add(of_tas),
         }
     }
 
@@ -297,7 +330,7 @@ impl Tables {
 pub(crate) fn tables(out: &mut dyn Write, tables: Tables) -> fmt::Result {
     writeln!(
         out,
-        "tables among it: {} bytes for pages, {} for heaps, {} % of the secure RAM",
+        "tables among it: {} bytes for pages, at most {} for heaps, {} % of the secure RAM",
         tables.pages,
         tables.heaps,
         Hundredths(tables.per_myriad())
@@ -323,19 +356,26 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         let (strategy, tracking) = (strategy::name(pool.strategy), tracking::name(pool.tracking));
         writeln!(
             out,
-            "  {} of {} bytes allocated in {} blocks, at most {}",
-            a.allocated, a.size, pool.live_blocks, a.max_allocated
+            "  {} of {} bytes allocated in {}, at most {}",
+            a.allocated,
+            a.size,
+            Count(pool.live_blocks, "block"),
+            a.max_allocated
         )?;
         writeln!(
             out,
-            "  {} calls to allocate, {} to free; largest free chunk {}",
-            pool.num_get, pool.num_release, pool.largest_free
+            "  {} to allocate, {} to free; largest free chunk {}",
+            Count(pool.num_get, "call"),
+            pool.num_release,
+            pool.largest_free
         )?;
         bookkeeping(out, pool)?;
         writeln!(
             out,
-            "  {} failures, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",
-            a.num_alloc_fail, a.biggest_alloc_fail, a.biggest_alloc_fail_used
+            "  {}, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",
+            Count(a.num_alloc_fail.into(), "failure"),
+            a.biggest_alloc_fail,
+            a.biggest_alloc_fail_used
         )?;
         if pool.inconsistent != 0 {
             writeln!(
@@ -345,6 +385,18 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         }
     }
     Ok(())
+}
+
+/// A session's id as every text shows it; `-` for none.
+pub(crate) struct Session(pub(crate) u32);
+
+impl Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.pad("-"),
+            id => f.pad(&alloc::format!("{id:#x}")),
+        }
+    }
 }
 
 pub(crate) const fn kind_name(kind: u32) -> &'static str {
@@ -369,7 +421,7 @@ pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) 
             "{:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
             kind_name(row.kind),
             Label(&row.label),
-            row.session,
+            Session(row.session),
             row.heap_bytes,
             row.heap_blocks,
             row.pages
@@ -536,18 +588,37 @@ mod tests {
             bytes,
             pages: bytes / 4096,
         };
-        let pool = |tables| PoolStats {
-            tables,
+        let ta = |tables, allocated| {
+            let mut ta = TaDetail::default();
+            ta.heap.tables = tables;
+            ta.heap.alloc.allocated = allocated;
+            ta
+        };
+        let kernel = PoolStats {
+            tables: 30_000,
             ..PoolStats::default()
         };
-        let rows = [row("free", 16 << 20), row("page records", 32768)];
-        let found = Tables::of(&rows, &[pool(30_000), pool(10_000)]);
+        let mut rows = [
+            row("free", 16 << 20),
+            row("page records", 32768),
+            row("TA heaps", 16384),
+        ];
+        let found = Tables::of(&rows, Some(&kernel), &[ta(8000, 100), ta(2000, 0)]);
         let mut out = String::new();
         tables(&mut out, found).unwrap();
         assert_eq!(
             out,
-            "tables among it: 32768 bytes for pages, 40000 for heaps, 0.43 % of the secure RAM\n"
+            "tables among it: 32768 bytes for pages, at most 40000 for heaps, 0.43 % of the secure \
+             RAM\n"
         );
+        // Tables of 76,000 bytes of which 12,288 can be there: the rest was never touched.
+        let untouched = [ta(76_000, 4096)];
+        assert_eq!(Tables::of(&rows, Some(&kernel), &untouched).heaps, 42_288);
+        // A dead TA's tables are freed with its heap.
+        let mut dead = ta(76_000, 4096);
+        dead.state = state::DEAD;
+        rows[2].bytes = 0;
+        assert_eq!(Tables::of(&rows, Some(&kernel), &[dead]).heaps, 30_000);
     }
 
     #[test]
@@ -556,7 +627,7 @@ mod tests {
             metadata: 1000,
             tables: 100,
             records: 720,
-            live_blocks: 80,
+            live_blocks: 100,
             ..PoolStats::default()
         };
         pool.alloc.size = 9900;
@@ -564,7 +635,15 @@ mod tests {
         bookkeeping(&mut out, &pool).unwrap();
         assert_eq!(
             out,
-            "  bookkeeping 1000: tables 100 (1.00 % of the pool), records 720 (9.00 a block)\n"
+            "  bookkeeping 1000: tables 100 (1.00 % of the pool), records 720 (7.20 a block), \
+             padding 180\n"
+        );
+        pool.live_blocks = 3;
+        let mut out = String::new();
+        bookkeeping(&mut out, &pool).unwrap();
+        assert!(
+            out.ends_with(", records 720, padding 180\n"),
+            "few blocks: {out}"
         );
         let mut out = String::new();
         bookkeeping(&mut out, &PoolStats::default()).unwrap();
