@@ -3,11 +3,12 @@
 //! **Invariant:** an account that does not add up makes the status 1.
 //! **Knows nothing of:** where the figures come from.
 
+use tally_abi::pta::inspect::state;
 use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::inspect::Subject;
-use crate::text::Named;
+use crate::text::{Count, Named};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
 
@@ -58,6 +59,9 @@ pub(super) const COMMANDS: &[Command] = &[
         run: |tool, words| tool.oom(words),
     },
 ];
+
+/// How often the kernel is asked whether an instance that was told to end has ended.
+const END_QUESTIONS: usize = 100;
 
 impl Tool<'_, '_> {
     fn meminfo(&mut self, words: &[&str]) -> Result<u8, Failure> {
@@ -126,23 +130,46 @@ impl Tool<'_, '_> {
         let [who] = words else {
             return Err(usage("kill which TA?"));
         };
-        let uuid = self.ta_named(who)?;
-        match client::kill(self.context, uuid) {
-            Ok(n) if self.as_json => writeln!(self.out, "{{\"uuid\":\"{uuid}\",\"ended\":{n}}}")?,
-            Ok(n) => {
-                let plural = if n == 1 { "" } else { "s" };
-                writeln!(
-                    self.out,
-                    "ended {n} instance{plural} of {}",
-                    Named(uuid, self.names)
-                )?;
-            }
-            Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {
-                return Err(self.not_loaded());
-            }
-            Err(error) => return Err(error.into()),
+        let who = Subject::ta(self.ta_named(who)?);
+        let told = client::kill(self.context, who.uuid());
+        let told = told.map_err(|error| self.about_ta(&who, error))?;
+        let ending = self.still_ending(&who)?;
+        let uuid = who.uuid();
+        if self.as_json {
+            let ended = told.saturating_sub(ending);
+            writeln!(
+                self.out,
+                "{{\"uuid\":\"{uuid}\",\"ended\":{ended},\"ending\":{ending}}}"
+            )?;
+            return Ok(STATUS_OK);
+        }
+        let instances = Count(told.into(), "instance");
+        let name = Named(uuid, self.names);
+        match ending {
+            0 => writeln!(self.out, "ended {instances} of {name}")?,
+            n => writeln!(
+                self.out,
+                "told {instances} of {name} to end; {n} still busy"
+            )?,
         }
         Ok(STATUS_OK)
+    }
+
+    /// How many instances have not ended yet: a busy one ends on its own thread, which is waited for, but
+    /// not for ever.
+    fn still_ending(&self, who: &Subject) -> Result<u32, Failure> {
+        let mut busy = 0;
+        for _ in 0..END_QUESTIONS {
+            busy = match client::inspect::tas(self.context, who) {
+                Ok(tas) => tas.iter().filter(|ta| ta.state != state::DEAD).count() as u32,
+                Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if busy == 0 {
+                break;
+            }
+        }
+        Ok(busy)
     }
 
     fn oom(&mut self, words: &[&str]) -> Result<u8, Failure> {

@@ -108,7 +108,10 @@ impl Tool<'_, '_> {
             [who] => self.subject(who)?,
             _ => return Err(usage("ta takes -v or the name of one TA")),
         };
-        let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(error))?;
+        let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(&who, error))?;
+        if tas.is_empty() && who != Subject::NOBODY {
+            return Err(self.not_there(&who));
+        }
         if self.as_json {
             json::inspect::tas(self.out, &tas, self.names)?;
         } else {
@@ -129,13 +132,16 @@ impl Tool<'_, '_> {
             [who] => whose.push(self.subject(who)?),
             _ => return Err(usage("maps of whom?")),
         }
+        if let [one] = &whose[..] {
+            self.living(one)?;
+        }
         let mut rows = Vec::new();
         for who in &whose {
             match client::regions(self.context, who) {
                 Ok(regions) => rows.extend(regions),
                 // One of all that has ended meanwhile.
                 Err(_) if words.is_empty() && *who != Subject::NOBODY => {}
-                Err(error) => return Err(self.about_ta(error)),
+                Err(error) => return Err(self.about_ta(who, error)),
             }
         }
         if self.as_json {
@@ -152,7 +158,7 @@ impl Tool<'_, '_> {
         };
         let uuid = self.ta_named(who)?;
         let who = Subject::ta(uuid);
-        let told = |tool: &Self, error| tool.about_ta(error);
+        let told = |tool: &Self, error| tool.about_ta(&who, error);
         client::status_to_console(self.context, uuid).map_err(|error| told(self, error))?;
         let tas = client::tas(self.context, &who).map_err(|error| told(self, error))?;
         let mut first = true;

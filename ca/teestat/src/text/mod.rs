@@ -30,6 +30,7 @@ use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 
 use crate::client::{Pager, Times};
+use crate::growth::Amount;
 use crate::{Names, SECURE_RAM_BYTES};
 
 /// So many of something whose plural has an `s`.
@@ -385,6 +386,19 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         }
     }
     Ok(())
+}
+
+/// What a list of blocks does not have.
+pub(crate) fn left_out(out: &mut dyn Write, left_out: Amount) -> fmt::Result {
+    if left_out == Amount::default() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "left out: {}, {} bytes of the kernel heap, of statistics and calls in flight",
+        Count(left_out.blocks, "block"),
+        left_out.bytes
+    )
 }
 
 /// A session's id as every text shows it; `-` for none.

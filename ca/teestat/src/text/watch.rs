@@ -107,6 +107,9 @@ pub(crate) fn snapshots(
     rows: &[SnapshotRow],
     names: &dyn Names,
 ) -> fmt::Result {
+    if rows.is_empty() {
+        return writeln!(out, "no watchpoint is armed, and no snapshot is kept");
+    }
     writeln!(
         out,
         "{:>6}  {:<18} {:<16} {:>9} {:>9}  TA",
