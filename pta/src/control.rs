@@ -42,6 +42,7 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
         CMD_RESET => {
             list::expect(params, [NONE; 4])?;
             services.reset_stats(alloc_id::ALL);
+            services.reset_tas();
             Ok(())
         }
         CMD_LAST_OOM => {

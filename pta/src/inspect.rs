@@ -183,6 +183,9 @@ fn block_bytes(services: &dyn Services, params: &mut dyn Params) -> Result<(), T
 fn regions(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
     let which = loaded(services, params)?;
     if which.uuid.is_some() {
+        if services.is_dead(which) {
+            return Err(TeeResult::TARGET_DEAD);
+        }
         let mut cursor = RegionCursor::default();
         return records::write(services, params, 1, |_| {
             let (row, next) = services.ta_region(which, cursor)?;

@@ -14,6 +14,7 @@ use tally_abi::pta::memleak::{
 };
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_core::inspect::Which;
 use tally_core::pta_api::leaks::{Heaps, MarkRange};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 
@@ -52,14 +53,14 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
         CMD_SCAN => scan(services, params),
         CMD_SUSPECTS => {
             list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-            let heaps = one_heap(params, 0)?;
+            let heaps = one_heap(services, params, 0)?;
             let mut list = Records::new(params, 1);
             services.suspects(heaps, &mut |row| list.put(row))?;
             list.finish()
         }
         CMD_CLEAR => {
             list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-            let cleared = services.clear(one_heap(params, 0)?)?;
+            let cleared = services.clear(one_heap(services, params, 0)?)?;
             params.set_value(1, cleared, 0);
             Ok(())
         }
@@ -84,18 +85,31 @@ fn mark_number(value: u32) -> Result<u16, TeeResult> {
 }
 
 /// The heap that UUID octets name: nil is the kernel's.
-fn one_heap(params: &dyn Params, index: usize) -> Result<Heaps, TeeResult> {
+///
+/// # Errors
+/// `BAD_PARAMETERS`; `TARGET_DEAD` if the TA has no heap any more.
+fn one_heap(
+    services: &dyn Services,
+    params: &dyn Params,
+    index: usize,
+) -> Result<Heaps, TeeResult> {
     let mut octets = [0; 16];
     if params.memref_len(index) != octets.len() as u64 {
         return Err(TeeResult::BAD_PARAMETERS);
     }
     params.read(index, 0, &mut octets)?;
     let uuid = TeeUuid::from_octets(octets);
-    Ok(if uuid == TeeUuid::nil() {
-        Heaps::Kernel
-    } else {
-        Heaps::Ta(uuid)
-    })
+    if uuid == TeeUuid::nil() {
+        return Ok(Heaps::Kernel);
+    }
+    let all_of_it = Which {
+        uuid: Some(uuid),
+        instance: None,
+    };
+    if services.is_dead(all_of_it) {
+        return Err(TeeResult::TARGET_DEAD);
+    }
+    Ok(Heaps::Ta(uuid))
 }
 
 fn mark_named(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
@@ -129,7 +143,7 @@ fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResul
         (0, 0) => Heaps::All,
         (0, list_flag::KERNEL_ONLY) => Heaps::Kernel,
         (0, list_flag::TA_ONLY) => Heaps::Tas,
-        (_, 0) => one_heap(params, 2)?,
+        (_, 0) => one_heap(services, params, 2)?,
         _ => return Err(TeeResult::BAD_PARAMETERS),
     };
     if matches!(heaps, Heaps::Ta(_)) && services.heap_count(heaps) == 0 {
@@ -142,7 +156,7 @@ fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResul
 
 fn scan(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-    let heaps = one_heap(params, 0)?;
+    let heaps = one_heap(services, params, 0)?;
     let needed = services.heap_count(heaps) as u64 * size_of::<ScanRow>() as u64;
     // Nothing is scanned for an answer that has no room.
     if params.memref_len(1) < needed {

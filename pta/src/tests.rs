@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts before and after.
 //! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
+mod figures;
 mod inspect;
 mod leaks;
 mod order;
@@ -21,6 +22,8 @@ use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
 use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
+/// Bytes of the TA's heap.
+const HEAP: usize = 32 << 10;
 
 /// Runs `test` with a session to `pta` and checks that everything is back afterwards.
 fn with(pta: TeeUuid, test: impl FnOnce(&Arc<World>, u32)) {
@@ -88,6 +91,30 @@ fn ta_with_heap(world: &World, octets: &'static [u8]) -> u32 {
         let at = run.stack(0);
         let heap = run.load_u64(at);
         run.store(heap, octets);
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    session
+}
+
+/// Opens a session to the TA, whose heap is `heap` then, with the address of its start written over the
+/// words at these places that say an offset.
+fn ta_with_pool(world: &World, heap: Vec<u8>, pointers: &'static [usize]) -> u32 {
+    let session = world.opened(TA);
+    world.ta(|run| {
+        let at = run.stack(0);
+        run.store(at, &[0; 8]);
+        run.call(svc::tally::HEAP_RESERVE, &[1 << 16, at])
+    });
+    world.ta(|run| run.call(svc::tally::HEAP_GROW, &[HEAP as u64, 0]));
+    world.ta(move |run| {
+        let at = run.stack(0);
+        let base = run.load_u64(at);
+        run.store(base, &heap);
+        for &place in pointers {
+            let offset = run.load_u64(base + place as u64);
+            run.store(base + place as u64, &(base + offset).to_le_bytes());
+        }
         run.exit(TeeResult::SUCCESS)
     });
     assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);

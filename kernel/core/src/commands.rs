@@ -5,9 +5,9 @@
 //! depth of the stack take a walk over the pool's sites and over the stack; they are kept only for
 //! TAs that somebody asked it for ([`Commands::set_detail`]).
 //!
-//! **Invariant:** the table is bounded and counts what it drops. The TA's header is untrusted: what
-//! does not add up counts as nothing and is not written to.
-//! **Knows nothing of:** how a TA is entered.
+//! **Invariant:** the table is bounded and counts what it drops. What the TA's header says and does not add up
+//! counts as nothing.
+//! **Knows nothing of:** how a TA is entered; where a heap's maximum comes from.
 
 use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::fallible::{HeapExhausted, vec_with_capacity};
@@ -20,7 +20,6 @@ use alloc::vec::Vec;
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::CommandRow;
 use tally_abi::ta::entry;
-use tally_ledger::{MAX_POOL_BYTES, PEAK_OFFSET};
 use zerocopy::IntoBytes;
 
 /// Commands that are told apart.
@@ -41,32 +40,6 @@ pub struct Commands {
     dropped: u64,
 }
 
-/// Two words of a pool's header: the most live bytes, and by how much the live bytes fall short of
-/// it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Peak {
-    max: u64,
-    room: u64,
-}
-
-impl Peak {
-    fn read<M: Machine>(machine: &M, at: PhysAddr) -> Option<Self> {
-        let mut words = [0_u64; 2];
-        machine.read_secure(at, words.as_mut_bytes());
-        let [max, room] = words;
-        let sane = max <= MAX_POOL_BYTES as u64 && room <= max;
-        sane.then_some(Self { max, room })
-    }
-
-    fn write<M: Machine>(self, machine: &M, at: PhysAddr) {
-        machine.write_secure(at, [self.max, self.room].as_bytes());
-    }
-
-    const fn live(self) -> u64 {
-        self.max - self.room
-    }
-}
-
 /// What was so when a command was entered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Entered {
@@ -82,36 +55,6 @@ pub struct Entered {
 struct Detail {
     allocations: u64,
     releases: u64,
-}
-
-/// What an instance remembers for the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// Where the two words of its pool's header are, once found.
-    peak_at: Option<PhysAddr>,
-    /// Most live bytes ever: the pool's own maximum restarts with each command.
-    max: u64,
-    /// The row of its last command.
-    row: usize,
-}
-
-impl Remembered {
-    /// Nothing yet.
-    pub const NEW: Self = Self {
-        peak_at: None,
-        max: 0,
-        row: 0,
-    };
-
-    /// The most live bytes ever, given what the pool says.
-    #[must_use]
-    pub const fn maximum(&self, said: u32) -> u32 {
-        if self.max > said as u64 {
-            self.max as u32
-        } else {
-            said
-        }
-    }
 }
 
 impl Commands {
@@ -176,17 +119,7 @@ impl Commands {
 
     /// A TA is about to be entered.
     pub fn enter<M: Machine>(&self, machine: &M, instance: &mut Instance, sp: u64) -> Entered {
-        let mut live = 0;
-        if let Some(at) = find_peak(machine, instance)
-            && let Some(peak) = Peak::read(machine, at)
-        {
-            live = peak.live();
-            instance.remembered.max = instance.remembered.max.max(peak.max);
-            if peak.room != 0 {
-                let restarted = Peak { max: live, room: 0 };
-                restarted.write(machine, at);
-            }
-        }
+        let live = instance.heap_begins(machine);
         let detail = if self.is_detailed(instance.uuid) {
             Some(begin_detail(machine, instance, sp))
         } else {
@@ -209,11 +142,7 @@ impl Commands {
         failed: bool,
     ) {
         let ticks = machine.ticks().wrapping_sub(entered.ticks);
-        let at = find_peak(machine, instance);
-        let after = at.and_then(|at| Peak::read(machine, at));
-        if let Some(after) = after {
-            instance.remembered.max = instance.remembered.max.max(after.max);
-        }
+        let after = instance.heap_ends(machine);
         let detail = entered.detail.map(|detail| {
             let now = allocations(machine, instance);
             (
@@ -234,7 +163,7 @@ impl Commands {
             row.net_bytes = row
                 .net_bytes
                 .wrapping_add(after.live() as i64 - entered.live as i64);
-            let above = after.max.saturating_sub(entered.live);
+            let above = after.max().saturating_sub(entered.live);
             row.heap_above_entry = row.heap_above_entry.max(above);
         }
         if let Some((allocations, releases, depth)) = detail {
@@ -275,21 +204,6 @@ impl Commands {
 #[must_use]
 pub const fn is_command(call: &TaCall) -> bool {
     call.function == entry::INVOKE_COMMAND
-}
-
-/// Where the two words of an instance's pool are. A heap is never unmapped, so the place is good for
-/// as long as the instance has memory.
-fn find_peak<M: Machine>(machine: &M, instance: &mut Instance) -> Option<PhysAddr> {
-    if instance.remembered.peak_at.is_none() {
-        let va = instance.heap?.checked_add(PEAK_OFFSET as u64)?;
-        // Both words lie in one page.
-        if va.page_offset() + size_of::<Peak>() > PAGE_SIZE {
-            return None;
-        }
-        let space = instance.space.as_ref()?;
-        instance.remembered.peak_at = space.own_page(machine, va);
-    }
-    instance.remembered.peak_at
 }
 
 fn begin_detail<M: Machine>(machine: &M, instance: &Instance, sp: u64) -> Detail {

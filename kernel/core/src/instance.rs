@@ -5,11 +5,11 @@
 //! **Knows nothing of:** messages, how a TA is entered.
 
 use crate::addr::UserVa;
-use crate::commands::Remembered;
 use crate::fallible::Table;
 use crate::machine::UserRoot;
 use crate::mem::space::AddressSpace;
 use crate::owner::OwnerId;
+use crate::remembered::Remembered;
 use crate::scan::book::Scans;
 use crate::thread::MAX_THREADS;
 use tally_abi::pta::control::PoolStats;
@@ -54,6 +54,10 @@ pub struct Task {
 pub struct Remains {
     /// Its heap's last figures.
     pub heap: PoolStats,
+    /// Bytes of addresses that its heap had.
+    pub heap_reserved: u64,
+    /// Most pages that it might have had.
+    pub limit: u32,
     /// Deepest use of its stack, in bytes.
     pub stack_deepest: u64,
     /// Most pages that were charged to it.
@@ -109,7 +113,7 @@ pub struct Instance {
     pub remains: Option<Remains>,
     /// Difference of its own time to the system's, in milliseconds, once set.
     pub time_offset_millis: Option<i64>,
-    /// For the table of commands.
+    /// What is known of its heap beyond the heap's header.
     pub remembered: Remembered,
 }
 

@@ -40,6 +40,7 @@ pub mod owner;
 pub mod owners;
 pub mod pta_api;
 pub mod pta_params;
+pub mod remembered;
 pub mod rpc;
 pub mod rsa;
 pub mod run;

@@ -78,16 +78,9 @@ pub fn label<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-fn last_pool(found: &Instance) -> PoolStats {
-    found
-        .remains
-        .map(|remains| remains.heap)
-        .unwrap_or_default()
-}
-
-fn named_pool(found: &Instance, mut pool: PoolStats) -> PoolStats {
-    // Its maximum restarts with each command.
-    pool.alloc.max_allocated = found.remembered.maximum(pool.alloc.max_allocated);
+/// The figures of an instance's heap, put right and with its name.
+pub(crate) fn named_pool(found: &Instance, mut pool: PoolStats) -> PoolStats {
+    found.remembered.correct(&mut pool.alloc);
     pool.owner = found.uuid;
     pool.alloc.desc = label("TA heap");
     pool
@@ -98,9 +91,12 @@ impl<M: Machine> Kernel<M> {
     /// chunks. Its last figures if it is dead.
     #[must_use]
     pub fn ta_pool_at_once(&self, found: &Instance) -> PoolStats {
+        if let Some(remains) = &found.remains {
+            return remains.heap;
+        }
         let pool = match (&found.space, found.heap) {
             (Some(space), Some(heap)) => ta_heap::figures(&self.machine, space, heap),
-            _ => last_pool(found),
+            _ => PoolStats::default(),
         };
         named_pool(found, pool)
     }

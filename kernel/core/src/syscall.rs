@@ -4,14 +4,14 @@
 //! costs the TA a code, never more.
 //! **Knows nothing of:** how a TA is entered.
 
+mod heap;
+
 use crate::addr::UserVa;
 use crate::args::{Arg, ArgMemory, Args, is_memref, is_output};
 use crate::call::{Call, Caller};
 use crate::instance::InstanceRef;
-use crate::kernel::{State, mem};
 use crate::machine::{Access, Machine, UserContext};
 use crate::message::{OpenSession, Outcome};
-use crate::oom::{self, Limit, Refusal};
 use crate::session::{Opener, Session};
 use log::Level;
 use tally_abi::msg::login;
@@ -30,8 +30,6 @@ const WAIT_SLICE_MILLIS: u64 = 10;
 const RANDOM_CHUNK: usize = 256;
 /// Bytes of kernel stack that opening a session takes at most, loading a TA included.
 const NESTED_STACK_BYTES: usize = 14 * 1024;
-/// Largest heap a TA can set aside addresses for.
-const MAX_HEAP: u64 = 1 << 30;
 
 /// What becomes of the TA after a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +96,7 @@ impl<M: Machine> Call<'_, M> {
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::CACHE_OPERATION => self.sys_cache(instance, UserVa(x[0]), x[1], x[2]),
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
-            svc::tally::HEAP_GROW => {
-                let grown = self.sys_heap_grow(instance, context);
-                // A size is told once all was tried: that is a refused allocation of the TA's.
-                if grown == Err(TeeResult::OUT_OF_MEMORY) && x[1] != 0 {
-                    self.capture(trigger::FAILURE, instance, x[1]);
-                }
-                grown
-            }
+            svc::tally::HEAP_GROW => self.sys_heap_grow(instance, context),
             svc::tally::HEAP_ALARM => {
                 self.capture(trigger::HEAP, instance, x[0]);
                 Ok(())
@@ -314,109 +305,6 @@ impl<M: Machine> Call<'_, M> {
         }
         // All memory of TAs is coherent between the worlds; the check is what is left to do.
         self.sys_check_access(instance, access::READ | access::ANY_OWNER, va, len)
-    }
-
-    fn sys_heap_reserve(
-        &self,
-        instance: InstanceRef,
-        max_bytes: u64,
-        out: UserVa,
-    ) -> Result<(), TeeResult> {
-        let kernel = self.kernel;
-        let random = kernel.random_u64();
-        if max_bytes == 0 || max_bytes > MAX_HEAP {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
-        let mut state = kernel.state();
-        let State { guest, .. } = &mut *state;
-        let quota = u64::from(guest.ta_quota_pages) * crate::addr::PAGE_SIZE as u64;
-        if max_bytes > quota {
-            return Err(TeeResult::OUT_OF_MEMORY);
-        }
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
-        if found.heap.is_some() {
-            return Err(TeeResult::BAD_STATE);
-        }
-        let owner = found.owner;
-        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
-        let max_bytes = max_bytes.next_multiple_of(crate::addr::PAGE_SIZE as u64);
-        let base = kernel.as_owner(owner, || space.heap_reserve(max_bytes, random))?;
-        found.heap = Some(base);
-        kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
-    }
-
-    fn sys_heap_grow(&self, instance: InstanceRef, context: &UserContext) -> Result<(), TeeResult> {
-        let [bytes, size] = [context.x[0], context.x[1]];
-        let grown = self.grow_heap(instance, bytes)?;
-        grown.map_err(|limit| {
-            if size != 0 {
-                let refusal = Refusal {
-                    size,
-                    wanted: bytes,
-                    limit,
-                };
-                self.report_heap(instance, context, &refusal);
-            }
-            TeeResult::OUT_OF_MEMORY
-        })
-    }
-
-    fn grow_heap(&self, instance: InstanceRef, bytes: u64) -> Result<Result<(), Limit>, TeeResult> {
-        let kernel = self.kernel;
-        let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
-        let owner = found.owner;
-        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        let heap = space.heap().ok_or(TeeResult::BAD_STATE)?;
-        if heap.committed == 0 {
-            found.heap_mark = guest.marks.last();
-        }
-        let more = bytes.saturating_sub(heap.committed);
-        if more == 0 {
-            return Ok(Ok(()));
-        }
-        if bytes > heap.max {
-            return Ok(Err(Limit::HeapSize));
-        }
-        let mut memory = mem(pages, &kernel.machine);
-        let grown = kernel.as_owner(owner, || space.heap_grow(&mut memory, more));
-        if grown.is_err() {
-            // Told by the caller, and not again.
-            space.take_refused();
-            pages.take_refused();
-        }
-        Ok(grown.map(drop).map_err(Limit::from))
-    }
-
-    /// Says that a heap does not grow: on the console, in the log, and to who asks.
-    fn report_heap(&self, instance: InstanceRef, context: &UserContext, refusal: &Refusal) {
-        let kernel = self.kernel;
-        let machine = &kernel.machine;
-        let Some(pool) = kernel.ta_pool_in_steps(instance) else {
-            return;
-        };
-        let mut state = kernel.state();
-        let State {
-            pages,
-            guest,
-            last_oom,
-            ..
-        } = &mut *state;
-        let Some(found) = guest.instances.at(instance) else {
-            return;
-        };
-        *last_oom = oom::report(machine, pages, found, context, refusal, &pool);
-        let mut row = oom::failure_row(machine, pages, found, context, refusal, &pool);
-        row.at_ms = kernel.uptime_millis();
-        kernel.note_failure(&row, None);
     }
 
     /// Refuses a TA's call to another when too little is left of the kernel stack, on which each

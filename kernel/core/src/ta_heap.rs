@@ -6,6 +6,7 @@
 
 use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Machine;
+use crate::mem::Mem;
 use crate::mem::space::AddressSpace;
 use core::cell::Cell;
 use tally_abi::pta::control::{PoolStats, strategy, tracking};
@@ -178,6 +179,19 @@ pub fn set_alarm<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, by
     let _ = heap
         .checked_add(ALARM_OFFSET as u64)
         .is_some_and(|va| space.poke(machine, va, &bytes.to_le_bytes()));
+}
+
+/// As [`set_alarm`], before the TA has made a pool of the memory or touched any of it.
+pub(crate) fn set_first_alarm<M: Machine>(
+    memory: &mut Mem<'_, M>,
+    space: &mut AddressSpace,
+    heap: UserVa,
+    bytes: u64,
+) {
+    // Fails only where the TA took less than a pool's header, of which it can make no pool.
+    let _ = heap
+        .checked_add(ALARM_OFFSET as u64)
+        .is_some_and(|va| space.write_user(memory, va, &bytes.to_le_bytes()).is_ok());
 }
 
 /// The call sites that hold most bytes, biggest first; how many.

@@ -138,7 +138,8 @@ pub mod memleak {
     pub const CMD_ENDED: u32 = 6;
     /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::ScanRow`] array, one
     /// an instance)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
-    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded.
+    /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded, `TARGET_DEAD`
+    /// (as all commands that take a TA) if only dead instances are left.
     pub const CMD_SCAN: u32 = 7;
     /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::SuspectRow`] array,
     /// biggest first)`: what the last scan found that is still there.
@@ -206,7 +207,8 @@ pub mod control {
     pub const CMD_KILL: u32 = 1;
     /// `(memref out: [`PoolStats`] array)`: all pools, TA heaps included.
     pub const CMD_POOLS: u32 = 2;
-    /// `(none x 4)`: restarts the maxima and failure figures of all pools.
+    /// `(none x 4)`: restarts the maxima and failure figures of all pools, TA heaps included. The maximum of a
+    /// TA that a call is inside of is the one since that call began.
     pub const CMD_RESET: u32 = 3;
     /// `(memref out: [`OwnerRow`] array)`: every owner with something to its name.
     pub const CMD_OWNERS: u32 = 4;

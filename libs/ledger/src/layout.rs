@@ -27,9 +27,9 @@ pub const VERSION: u32 = 5;
 /// outside at any time; blocks allocated from then on carry it. ([`Tracking::Light`] needs the place of the
 /// first octet, hence the order.)
 pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
-/// Offset of the alarm, a `u64` that may be written from outside while nobody allocates: as soon as more
-/// bytes than that are live and that is a new maximum, the pool rings ([`ALARM_HIT_OFFSET`]) and sets
-/// the alarm to 0, which is none.
+/// Offset of the alarm, a `u64` that may be written from outside while nobody allocates, before the pool is
+/// created as well: as soon as more bytes than that are live and that is a new maximum, the pool rings
+/// ([`ALARM_HIT_OFFSET`]) and sets the alarm to 0, which is none.
 ///
 /// Only a new maximum rings. Whoever sets an alarm below the maximum restarts that first (at
 /// [`PEAK_OFFSET`]), as [`crate::view::Maximum`] does.
@@ -40,6 +40,9 @@ pub const ALARM_HIT_OFFSET: usize = offset_of!(Header, alarm_hit);
 /// bytes fall short of it. Readers from outside may restart the maximum while nobody allocates, by
 /// lowering both by the same amount.
 pub const PEAK_OFFSET: usize = offset_of!(Header, max_allocated);
+/// Offset from the pool's base of three little-endian `u64`: failed allocations, the bytes of the biggest, and the
+/// bytes that were live then. Readers from outside may set all to 0 while nobody allocates.
+pub const FAILURES_OFFSET: usize = offset_of!(Header, num_alloc_fail);
 /// Largest pool.
 pub const MAX_POOL_BYTES: usize = MAX_UNITS * UNIT;
 /// Number of bins for free runs: four a doubling of units.
@@ -269,6 +272,10 @@ pub(crate) struct Header {
 }
 
 const _: () = assert!(offset_of!(Header, room) == PEAK_OFFSET + 8);
+const _: () = assert!(
+    offset_of!(Header, biggest_alloc_fail) == FAILURES_OFFSET + 8
+        && offset_of!(Header, biggest_alloc_fail_used) == FAILURES_OFFSET + 16
+);
 
 /// How much is in slabs and in free runs.
 #[repr(C)]

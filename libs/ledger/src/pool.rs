@@ -105,7 +105,8 @@ impl Pool {
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's while the pool lives,
     ///    but for readers from outside and writers of the epoch at [`crate::EPOCH_OFFSET`].
-    /// 2. It reads as zero (it may be populated lazily: pages are touched when they are needed).
+    /// 2. It reads as zero (it may be populated lazily: pages are touched when they are needed), but for the
+    ///    alarm at [`crate::ALARM_OFFSET`]: whoever waits for the pool may have set it already.
     pub unsafe fn create(
         base: NonNull<u8>,
         reserved: usize,

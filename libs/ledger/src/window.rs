@@ -14,8 +14,8 @@ use crate::classes::{self, CLASSES, NO_CLASS, RUN_CLASSES, SIZES, SLAB_CLASSES, 
 use crate::entry;
 use crate::guard::GUARD;
 use crate::layout::{
-    BINS, ClassCounts, Config, CreateError, Geometry, Header, Kept, MAGIC, SiteEntry, Stamp,
-    Strategy, VERSION, first_kept_place,
+    ALARM_OFFSET, BINS, ClassCounts, Config, CreateError, Geometry, Header, Kept, MAGIC, SiteEntry,
+    Stamp, Strategy, VERSION, first_kept_place,
 };
 
 mod accounts;
@@ -96,7 +96,7 @@ impl Window {
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's until the value
     ///    is dropped, except for readers from outside and writers of the epoch.
-    /// 2. The memory reads as zero.
+    /// 2. The memory reads as zero, but for the alarm, which may have been set already.
     pub(crate) unsafe fn new(
         base: NonNull<u8>,
         reserved: usize,
@@ -119,6 +119,11 @@ impl Window {
             Strategy::Segregated => body_bytes / UNIT,
             Strategy::FirstFit | Strategy::BestFit => 0,
         };
+        // SAFETY:
+        // 1. `body_bytes > 0`, so the tables, of which the header is the first, lie inside `committed`.
+        // 2. `base` is a multiple of 512, and the header has the alarm as a whole word, hence aligned.
+        // 3. The memory is ours by contract 1, and can be read by contract 2.
+        let alarm = unsafe { base.add(ALARM_OFFSET).cast::<u64>().read() };
         let header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -145,7 +150,7 @@ impl Window {
             code: 0,
             overruns: 0,
             alarm_hit: 0,
-            alarm: 0.into(),
+            alarm: alarm.into(),
             stamp: Stamp {
                 kind: entry::BLOCK as u16,
                 owner: 0,

@@ -94,7 +94,7 @@ fn a_ta_is_told_whole_while_it_is_busy() {
 #[test]
 fn a_dead_ta_keeps_its_last_figures() {
     with(inspect::UUID, |world, session| {
-        let ta = world.opened(TA);
+        let ta = ta_with_heap(world, &[0]);
         world.ta(|run| {
             run.store(run.stack(0), &[1; 16]);
             run.call(svc::PANIC, &[1])
@@ -102,8 +102,9 @@ fn a_dead_ta_keeps_its_last_figures() {
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
         let one = tas(world, session, TA)[0];
         assert_eq!((one.state, one.sessions, one.rss), (state::DEAD, 1, 0));
-        assert!(one.stack_deepest > 0 && one.charged_max > 0);
-        assert!(regions(world, session, TA).is_empty());
+        assert!(0 < one.stack_deepest && one.stack_deepest <= one.stack);
+        assert!(0 < one.charged_max && one.charged_max <= one.quota);
+        assert_eq!((one.heap_committed, one.heap_reserved), (0, 1 << 16));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
         let params = [out(2048), value(attr::VALUE_OUTPUT, 0, 0)];
         let reply = world.invoke(session, inspect::CMD_HISTORY, &params);
@@ -112,6 +113,54 @@ fn a_dead_ta_keeps_its_last_figures() {
         assert_eq!((rows.len(), reply.params[1].a), (1, 0));
         assert_eq!((rows[0].uuid, rows[0].ended, rows[0].died), (TA, 1, 1));
         assert_eq!(rows[0].stack_max, one.stack_deepest);
+    });
+}
+
+#[test]
+fn a_dead_ta_is_said_to_be_dead_by_who_asks_for_its_memory() {
+    with(inspect::UUID, |world, session| {
+        let who = |world| subject(world, TA, None);
+        let ask = |command: u32| {
+            let zero = value(attr::VALUE_INPUT, 0, 0);
+            let cursor = value(attr::VALUE_INOUT, 0, 0);
+            let result = value(attr::VALUE_OUTPUT, 0, 0);
+            let params = match command {
+                inspect::CMD_REGIONS | inspect::CMD_CLASSES => vec![who(world), out(4096)],
+                inspect::CMD_CHECK => vec![who(world), result],
+                inspect::CMD_BLOCK => vec![who(world), zero, out(4096)],
+                _ => vec![who(world), cursor, out(4096)],
+            };
+            world.invoke(session, command, &params).result
+        };
+        let commands = [
+            inspect::CMD_REGIONS,
+            inspect::CMD_SITES,
+            inspect::CMD_CLASSES,
+            inspect::CMD_BLOCKS,
+            inspect::CMD_CHUNKS,
+            inspect::CMD_CHECK,
+            inspect::CMD_BLOCK,
+        ];
+        let dead = ta_with_heap(world, &[0]);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(dead, 0, &[]).result, TeeResult::TARGET_DEAD);
+        for command in commands {
+            assert_eq!(ask(command), TeeResult::TARGET_DEAD, "command {command}");
+        }
+        let memleak = world.opened(memleak::UUID);
+        for command in [memleak::CMD_SCAN, memleak::CMD_SUSPECTS] {
+            let reply = world.invoke(memleak, command, &[who(world), out(4096)]);
+            assert_eq!(reply.result, TeeResult::TARGET_DEAD);
+        }
+        assert_eq!(world.close(memleak), TeeResult::SUCCESS);
+        // Where another instance lives, that one is meant.
+        let alive = world.opened(TA);
+        for command in [inspect::CMD_REGIONS, inspect::CMD_CHECK] {
+            assert_eq!(ask(command), TeeResult::SUCCESS, "command {command}");
+        }
+        for ta in [dead, alive] {
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        }
     });
 }
 

@@ -10,8 +10,6 @@ use tally_core::testing::world::Event;
 use tally_core::thread::Activity;
 use tally_ledger::Block;
 
-/// Bytes of the TA's heap.
-const HEAP: usize = 32 << 10;
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
 /// Puts `octets` where the client passes memory in.
@@ -29,30 +27,6 @@ fn mark(world: &World, session: u32, name: &str) -> (TeeResult, u64) {
     let params = [input(world, name.as_bytes()), OUT];
     let reply = world.invoke(session, memleak::CMD_MARK_NAMED, &params);
     (reply.result, reply.params[1].a)
-}
-
-/// Opens a session to the TA, whose heap is `heap` then, with the address of its start written over the
-/// words at these places that say an offset.
-fn ta_with_pool(world: &World, heap: Vec<u8>, pointers: &'static [usize]) -> u32 {
-    let session = world.opened(TA);
-    world.ta(|run| {
-        let at = run.stack(0);
-        run.store(at, &[0; 8]);
-        run.call(svc::tally::HEAP_RESERVE, &[1 << 16, at])
-    });
-    world.ta(|run| run.call(svc::tally::HEAP_GROW, &[HEAP as u64, 0]));
-    world.ta(move |run| {
-        let at = run.stack(0);
-        let base = run.load_u64(at);
-        run.store(base, &heap);
-        for &place in pointers {
-            let offset = run.load_u64(base + place as u64);
-            run.store(base + place as u64, &(base + offset).to_le_bytes());
-        }
-        run.exit(TeeResult::SUCCESS)
-    });
-    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
-    session
 }
 
 fn scan(world: &World, session: u32, ta: TeeUuid) -> (TeeResult, Option<ScanRow>) {

@@ -6,6 +6,7 @@
 use super::*;
 use tally_abi::pta::watch::{self, SnapshotRow};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+use tally_ledger::ALARM_OFFSET;
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -142,5 +143,64 @@ fn a_snapshot_without_memory_leaves_nothing() {
             }
             assert!(list::<SnapshotRow>(world, session, watch::CMD_LIST, &[]).is_empty());
         }
+    });
+}
+
+fn arm(world: &World, session: u32, trigger: u32, wanted: u64) -> u64 {
+    let place = PhysAddr(CLIENT.0 + 8 * 4096);
+    world.write(place, &TA.to_octets());
+    let params = [
+        memref(attr::TMEM_INPUT, place.0, 16, 0),
+        value(attr::VALUE_INPUT, trigger.into(), wanted),
+        OUT,
+    ];
+    let reply = world.invoke(session, watch::CMD_ARM, &params);
+    assert_eq!(reply.result, TeeResult::SUCCESS);
+    reply.params[2].a
+}
+
+#[test]
+fn a_heap_that_the_command_itself_creates_is_watched() {
+    with(watch::UUID, |world, session| {
+        let number = arm(world, session, watch::trigger::HEAP, 10);
+        // The TA finds the alarm where it will have its pool.
+        let ta = ta_with_heap(world, &[]);
+        world.ta(|run| {
+            let heap = run.load_u64(run.stack(0));
+            assert_eq!(run.load_u64(heap + ALARM_OFFSET as u64), 10);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
+    with(watch::UUID, |world, session| {
+        let (image, _) = tally_ledger::fuzzing::image(HEAP, &[100]);
+        let ta = ta_with_pool(world, image, &[]);
+        let number = arm(world, session, watch::trigger::FAILURE, 0);
+        // The TA counts it when it is told, which this one never does.
+        world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 20, 7777]));
+        world.ta(|run| run.exit(TeeResult::OUT_OF_MEMORY));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::OUT_OF_MEMORY);
+        let failures = |snapshot: &[u8]| {
+            let sections = sections(snapshot);
+            let (_, rows) = sections.iter().find(|s| s.0 == section::POOLS).unwrap();
+            let pools = rows
+                .iter()
+                .map(|row| PoolStats::read_from_bytes(row).unwrap());
+            let heap = pools.into_iter().find(|pool| pool.owner == TA).unwrap();
+            (heap.alloc.num_alloc_fail, heap.alloc.biggest_alloc_fail)
+        };
+        assert_eq!(failures(&whole(world, session, number, 4096)), (1, 7777));
+        let (_, later, _) = take(world, session);
+        assert_eq!(failures(&whole(world, session, later, 4096)), (0, 0));
+        for number in [number, later] {
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        }
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

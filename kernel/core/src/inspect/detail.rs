@@ -54,6 +54,7 @@ impl<M: Machine> Kernel<M> {
             state: wire_life(found),
             sessions: found.sessions,
             flags: found.flags,
+            stack: found.stack_len,
             loaded_ms: self.millis_at(found.loaded_at),
             heap,
             ..TaDetail::default()
@@ -70,13 +71,14 @@ impl<M: Machine> Kernel<M> {
                 (Some(_), Some(thread)) => self.threads.user_sp(thread),
                 _ => found.stack_top,
             };
-            detail.stack = found.stack_len;
             detail.stack_deepest = deepest;
             detail.stack_pointer = self.shown_address(sp);
             self.add_memory(space, &mut detail);
             detail.pss = detail.uss + shared_part.min(detail.shared);
         } else if let Some(remains) = found.remains {
             detail.stack_deepest = remains.stack_deepest;
+            detail.heap_reserved = remains.heap_reserved;
+            detail.quota = u64::from(remains.limit) * PAGE;
             detail.charged_max = u64::from(remains.charged_max) * PAGE;
         }
         Some(detail)
@@ -165,6 +167,8 @@ impl<M: Machine> Kernel<M> {
         let space = found.space.as_ref()?;
         Some(Remains {
             heap: self.ta_pool_at_once(found),
+            heap_reserved: space.heap().map_or(0, |heap| heap.max),
+            limit: space.limit_pages(),
             stack_deepest: found.stack_deepest_at_once(&self.machine),
             charged_max: space.charged_max(),
         })

@@ -8,7 +8,7 @@ use super::pools::{PoolError, Question};
 use crate::instance::{Instance, InstanceRef};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::services::label;
+use crate::services::named_pool;
 use crate::ta_heap::pool_stats;
 use tally_abi::pta::control::{PoolStats, consistency};
 use tally_ledger::{Chunk, ChunkKind, Stats};
@@ -126,10 +126,9 @@ impl<M: Machine> Kernel<M> {
         self.named_pool_of(instance, pool)
     }
 
-    fn named_pool_of(&self, instance: InstanceRef, mut pool: PoolStats) -> Option<PoolStats> {
-        pool.owner = self.state().guest.instances.at(instance)?.uuid;
-        pool.alloc.desc = label("TA heap");
-        Some(pool)
+    fn named_pool_of(&self, instance: InstanceRef, pool: PoolStats) -> Option<PoolStats> {
+        let state = self.state();
+        Some(named_pool(state.guest.instances.at(instance)?, pool))
     }
 
     fn walk_ta_pool(&self, instance: InstanceRef) -> Option<Outcome> {
@@ -153,7 +152,12 @@ impl<M: Machine> Kernel<M> {
                     }
                     cursor = step.next;
                 }
-                Err(PoolError::NotLoaded | PoolError::Inconsistent | PoolError::Damaged(_)) => {
+                Err(
+                    PoolError::NotLoaded
+                    | PoolError::Dead
+                    | PoolError::Inconsistent
+                    | PoolError::Damaged(_),
+                ) => {
                     broken = true;
                 }
             }

@@ -178,7 +178,10 @@ mod tests {
         }
         let row = history.row(0).unwrap();
         assert_eq!(row.refused, 3);
-        assert_eq!((row.biggest_refused, row.biggest_refused_used), (40_000, 24));
+        assert_eq!(
+            (row.biggest_refused, row.biggest_refused_used),
+            (40_000, 24)
+        );
     }
 
     #[test]

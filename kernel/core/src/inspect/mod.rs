@@ -16,7 +16,7 @@ mod status;
 mod unfreed;
 
 use crate::guest::Guest;
-use crate::instance::{Instance, InstanceRef};
+use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::session::Target;
@@ -70,6 +70,17 @@ impl Guest {
                 let generation = found.generation;
                 (InstanceRef { slot, generation }, found)
             })
+    }
+
+    /// Whether there are instances meant by `which`, all of them dead.
+    #[must_use]
+    pub fn is_dead(&self, which: Which) -> bool {
+        let meant = self
+            .instances
+            .iter()
+            .filter(|(_, found)| which.names(found));
+        let mut lives = meant.map(|(_, found)| found.life).peekable();
+        lives.peek().is_some() && lives.all(|life| life == Life::Dead)
     }
 
     /// The sessions that an instance serves.

@@ -5,7 +5,7 @@
 //! **Knows nothing of:** records and buffers of clients.
 
 use super::Which;
-use crate::instance::{Instance, InstanceRef};
+use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
 use crate::ta_heap;
@@ -50,6 +50,8 @@ pub struct Step {
 pub enum PoolError {
     /// No such TA is loaded.
     NotLoaded,
+    /// The TA is dead, and its heap is freed.
+    Dead,
     /// Its books make no sense.
     Inconsistent,
     /// Its tables are not sound.
@@ -66,6 +68,7 @@ impl From<PoolError> for TeeResult {
     fn from(err: PoolError) -> Self {
         match err {
             PoolError::NotLoaded => Self::ITEM_NOT_FOUND,
+            PoolError::Dead => Self::TARGET_DEAD,
             PoolError::Inconsistent | PoolError::Damaged(_) => Self::CORRUPT_OBJECT,
         }
     }
@@ -181,17 +184,20 @@ impl<M: Machine> Kernel<M> {
     }
 }
 
-/// The first instance meant that has memory, else the first.
+/// The first instance meant that has memory, else the first that is not dead.
 fn first_of(state: &State, which: Which) -> Result<(InstanceRef, &Instance), PoolError> {
+    let mut found = Err(PoolError::NotLoaded);
     let mut from = 0;
-    while let Some((instance, found)) = state.guest.instance_from(which, from) {
-        if found.space.is_some() {
-            return Ok((instance, found));
+    while let Some((instance, meant)) = state.guest.instance_from(which, from) {
+        if meant.space.is_some() {
+            return Ok((instance, meant));
+        }
+        if meant.life != Life::Dead {
+            found = found.or(Ok((instance, meant)));
+        } else if found.is_err() {
+            found = Err(PoolError::Dead);
         }
         from = instance.slot + 1;
     }
-    state
-        .guest
-        .instance_from(which, 0)
-        .ok_or(PoolError::NotLoaded)
+    found
 }

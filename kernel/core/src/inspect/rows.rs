@@ -212,7 +212,7 @@ impl<M: Machine> Kernel<M> {
         let mut stats = Stats::default();
         match self.ask_pool(which, 0, &mut Question::Figures(&mut stats)) {
             Ok(_) => Ok(Some(stats)),
-            Err(PoolError::NotLoaded) => Err(PoolError::NotLoaded),
+            Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => Err(gone),
             Err(PoolError::Inconsistent | PoolError::Damaged(_)) => Ok(None),
         }
     }
@@ -223,7 +223,7 @@ impl<M: Machine> Kernel<M> {
             match self.ask_pool(which, cursor, &mut Question::Check) {
                 Ok(step) if step.next == 0 => break,
                 Ok(step) => cursor = step.next,
-                Err(PoolError::NotLoaded) => return Err(PoolError::NotLoaded),
+                Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
                 Err(PoolError::Inconsistent) => return Ok((damage::WALK, 0)),
                 Err(PoolError::Damaged(found)) => return Ok(wire_damage(found)),
             }
@@ -236,7 +236,7 @@ impl<M: Machine> Kernel<M> {
             match self.ask_pool(which, cursor, &mut Question::Chunks(&mut chunks)) {
                 Ok(step) if step.next == 0 => break,
                 Ok(step) => cursor = step.next,
-                Err(PoolError::NotLoaded) => return Err(PoolError::NotLoaded),
+                Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
                 Err(PoolError::Inconsistent | PoolError::Damaged(_)) => {
                     return Ok((damage::WALK, 0));
                 }

@@ -17,6 +17,8 @@ use tally_abi::{TeeResult, TeeUuid};
 pub trait Inspect {
     /// Whether an instance is there that `which` means.
     fn is_loaded(&self, which: Which) -> bool;
+    /// Whether there are instances that `which` means, all of them dead: without memory, kept for their sessions.
+    fn is_dead(&self, which: Which) -> bool;
     /// The instance in slot `from` or behind it.
     fn ta_detail(&self, which: Which, from: usize) -> Option<(TaDetail, usize)>;
     /// The next region of TAs.

@@ -28,8 +28,11 @@ pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {
     fn kill(&self, uuid: TeeUuid) -> u32;
     /// Writes "function file:line" for an offset in the kernel image; false if it has none.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
-    /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools.
+    /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools but TAs' heaps.
     fn reset_stats(&self, alloc_id: u32);
+    /// Restarts maxima and failure figures of the heaps of TAs. Of a TA that a call is inside of, the maximum is
+    /// the one since that call began.
+    fn reset_tas(&self);
     /// Lists the kernel heap's live blocks on the secure console.
     fn dump_heap(&self);
     /// Threads for calls, those of them in use, and calls turned away for want of one.

@@ -19,6 +19,10 @@ impl<M: Machine> Inspect for CallServices<'_, M> {
         self.kernel.state().guest.instance_from(which, 0).is_some()
     }
 
+    fn is_dead(&self, which: Which) -> bool {
+        self.kernel.state().guest.is_dead(which)
+    }
+
     fn ta_detail(&self, which: Which, from: usize) -> Option<(TaDetail, usize)> {
         self.kernel.next_ta(which, from)
     }

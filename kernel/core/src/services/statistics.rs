@@ -7,6 +7,7 @@
 use super::{CallServices, label, wire_kind};
 use crate::addr::PAGE_SIZE;
 use crate::call::Call;
+use crate::inspect::Which;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
@@ -200,6 +201,21 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
         }
         if matches!(id, alloc_id::ALL | alloc_id::TA_RAM) {
             self.kernel.state().pages.reset_figures();
+        }
+    }
+
+    fn reset_tas(&self) {
+        let mut from = 0;
+        loop {
+            let mut state = self.kernel.state();
+            let next = state.guest.instance_from(Which::ALL, from);
+            let Some(instance) = next.map(|(instance, _)| instance) else {
+                return;
+            };
+            if let Some(found) = state.guest.instances.at_mut(instance) {
+                found.restart_heap_figures(&self.kernel.machine);
+            }
+            from = instance.slot + 1;
         }
     }
 

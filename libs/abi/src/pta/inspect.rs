@@ -1,7 +1,8 @@
 //! Tally's inspector: TAs, regions, blocks, call sites and classes, each in full.
 //!
 //! Where a command takes "UUID octets", the number of one of its instances ([`TaDetail::instance`])
-//! may follow as four octets; the first instance is meant otherwise.
+//! may follow as four octets; the first instance is meant otherwise, and of those the first that is alive. What
+//! asks for memory of a TA of which only dead instances are left ([`state::DEAD`]) gets `TARGET_DEAD`.
 //!
 //! **Invariant:** answers never need the TA's help. Addresses are zero unless the kernel was built
 //! to show them; offsets (in an image, in a pool) are always given.
@@ -95,7 +96,8 @@ pub mod prot {
     pub const SHARED: u32 = 32;
 }
 
-/// One TA instance whole; sizes in bytes. 352 bytes.
+/// One TA instance whole; sizes in bytes. Of a dead one the figures of its heap, what it was allowed and the most
+/// that it used are its last; it has no memory. 352 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TaDetail {

@@ -143,6 +143,22 @@ fn an_alarm_rings_once_when_more_is_live() {
 }
 
 #[test]
+fn an_alarm_that_was_set_before_there_was_a_pool_rings() {
+    let memory = crate::fuzzing::Memory::new(1 << 16);
+    // SAFETY: inside the memory, aligned, and nobody else's.
+    unsafe {
+        let alarm = memory.base().add(ALARM_OFFSET).cast::<u64>();
+        alarm.write(500);
+    }
+    // SAFETY: the only pool of this memory, dropped before it.
+    let mut pool = unsafe { memory.pool(1 << 16, &Config::TA) }.unwrap();
+    get(&mut pool, 500);
+    assert_eq!(pool.take_alarm(), None);
+    get(&mut pool, 1);
+    assert_eq!(pool.take_alarm(), Some(501));
+}
+
+#[test]
 fn a_known_call_site_rings_the_alarm_too() {
     each(16384, |pool| {
         let layout = Layout::from_size_align(32, 8).unwrap();

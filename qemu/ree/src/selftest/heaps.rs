@@ -19,6 +19,10 @@ pub(super) const TESTS: &[Test] = &[
     ("an allocation that must not fail ends the TA", alloc_or_die),
     ("a heap grows and gives back", grow),
     ("the figures from outside are the TA's own", figures),
+    (
+        "the most that a heap had outlives commands, until a reset",
+        maximum,
+    ),
     ("a leak is found with its function", leak),
     ("freeing twice ends the TA", double_free),
     ("a failed allocation is reported", oom_report),
@@ -115,6 +119,33 @@ fn figures(bench: &Bench) -> Outcome {
         ErrorKind::ItemNotFound,
     )?;
     works(session.invoke_plain(heap::CMD_FREE_ALL))
+}
+
+fn maximum(bench: &Bench) -> Outcome {
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_GROW, 30_000, 0))?;
+    fails(
+        value_call(&mut session, heap::CMD_ALLOC, 2 * LIMIT, 0),
+        ErrorKind::OutOfMemory,
+    )?;
+    works(value_in(&mut session, heap::CMD_LEAK, 1, 28))?;
+    let before = stats_of(bench, heap::UUID)?.heap;
+    holds(
+        before.max_allocated >= 30_000 && before.allocated < 30_000,
+        &format!("at most {}", before.max_allocated),
+    )?;
+    equal(before.num_alloc_fail, 1, "refused")?;
+    client::reset(&bench.context).map_err(|e| format!("{e}"))?;
+    let after = stats_of(bench, heap::UUID)?.heap;
+    equal(
+        (
+            after.max_allocated,
+            after.num_alloc_fail,
+            after.biggest_alloc_fail,
+        ),
+        (before.allocated, 0, 0),
+        "most, refused and the biggest after the reset",
+    )
 }
 
 fn leak(bench: &Bench) -> Outcome {

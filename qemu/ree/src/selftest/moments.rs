@@ -6,7 +6,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use ta_uuids::{heap, hello};
+use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::watch::{SLOTS, SnapshotRow, state, trigger};
@@ -22,6 +22,10 @@ pub(super) const TESTS: &[Test] = &[
     ("a watchpoint takes a snapshot on entry and on exit", around),
     ("a watchpoint takes a snapshot of a refusal", refusal),
     ("a watchpoint takes a snapshot when a heap rises", rising),
+    (
+        "a watchpoint sees a heap rise that the very command makes",
+        first_rise,
+    ),
     ("several TAs are watched, and their ends disarm", several),
     ("there are so many watchpoints and no more", full),
 ];
@@ -104,10 +108,23 @@ fn refusal(bench: &Bench) -> Outcome {
             value_call(&mut session, heap::CMD_ALLOC, 77_777_777, 0),
             ErrorKind::OutOfMemory,
         )?;
-        heap_in(bench, number, reason::FAILURE, heap::UUID)?;
+        let then = heap_in(bench, number, reason::FAILURE, heap::UUID)?;
+        equal(
+            (then.alloc.num_alloc_fail, then.alloc.biggest_alloc_fail),
+            (1, 77_777_777),
+            "the heap's own count of refusals",
+        )?;
         let bytes = read(bench, number)?;
         let (header, _) = sections(&bytes)?;
-        equal(header.value, 77_777_777, "bytes refused")
+        equal(header.value, 77_777_777, "bytes refused")?;
+        // Once the TA has counted it, it is not counted twice.
+        let tas = told(client::ta_stats(&bench.context))?;
+        let now = tas.iter().find(|ta| ta.uuid == heap::UUID);
+        equal(
+            now.map(|ta| ta.heap.num_alloc_fail),
+            Some(1),
+            "refusals afterwards",
+        )
     })
 }
 
@@ -122,6 +139,22 @@ fn rising(bench: &Bench) -> Outcome {
         let then = heap_in(bench, number, reason::HEAP, heap::UUID)?;
         holds(
             (5001..=6000).contains(&then.alloc.allocated),
+            &format!("{} bytes were live", then.alloc.allocated),
+        )
+    })
+}
+
+fn first_rise(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        let number = arm(bench, keepalive::UUID, trigger::HEAP, 10)?;
+        let mut session = bench.open(keepalive::UUID)?;
+        works(value_call(&mut session, keepalive::CMD_HOLD, 5000, 0))?;
+        let then = heap_in(bench, number, reason::HEAP, keepalive::UUID)?;
+        works(value_call(&mut session, keepalive::CMD_HOLD, 0, 0))?;
+        works(session.close())?;
+        told(client::kill(&bench.context, keepalive::UUID))?;
+        holds(
+            then.alloc.allocated > 10,
             &format!("{} bytes were live", then.alloc.allocated),
         )
     })

@@ -1,0 +1,180 @@
+//! What is known of a TA's heap beyond its header: the maximum of the TA's life (the header's restarts with
+//! each command), failures from before a reset, a refusal that the TA has not counted yet.
+//!
+//! **Invariant:** the header is the TA's, and untrusted: what does not add up counts as nothing and is not
+//! written to, and nothing is while a call may be inside.
+//! **Knows nothing of:** the table of commands; who asks.
+
+use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use crate::instance::Instance;
+use crate::machine::Machine;
+use crate::mem::space::AddressSpace;
+use crate::ta_heap;
+use tally_abi::pta::stats::AllocStats;
+use tally_ledger::{FAILURES_OFFSET, MAX_POOL_BYTES, PEAK_OFFSET};
+use zerocopy::IntoBytes;
+
+/// Two words of a pool's header: the most live bytes, and by how much the live bytes fall short of
+/// it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peak {
+    max: u64,
+    room: u64,
+}
+
+impl Peak {
+    fn read<M: Machine>(machine: &M, at: PhysAddr) -> Option<Self> {
+        let mut words = [0_u64; 2];
+        machine.read_secure(at, words.as_mut_bytes());
+        let [max, room] = words;
+        let sane = max <= MAX_POOL_BYTES as u64 && room <= max;
+        sane.then_some(Self { max, room })
+    }
+
+    /// Makes what is live the maximum.
+    fn restart<M: Machine>(self, machine: &M, at: PhysAddr) {
+        if self.room != 0 {
+            machine.write_secure(at, [self.live(), 0].as_bytes());
+        }
+    }
+
+    /// Most live bytes since the call began.
+    #[must_use]
+    pub const fn max(self) -> u64 {
+        self.max
+    }
+
+    /// Live bytes.
+    #[must_use]
+    pub const fn live(self) -> u64 {
+        self.max - self.room
+    }
+}
+
+/// What an instance remembers of its heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Where the two words of its pool's header are, once found.
+    peak_at: Option<PhysAddr>,
+    /// Most live bytes before the call that is inside, since the last reset.
+    max: u64,
+    /// Failed allocations that the header counts and a reset has put aside.
+    failed_before: Option<u32>,
+    /// Bytes of an allocation that was refused, while its TA does not know yet.
+    refused: Option<u64>,
+    /// The row of its last command in the table of commands.
+    pub(crate) row: usize,
+}
+
+impl Remembered {
+    /// Nothing yet.
+    pub const NEW: Self = Self {
+        peak_at: None,
+        max: 0,
+        failed_before: None,
+        refused: None,
+        row: 0,
+    };
+
+    /// Puts right what a heap's header says of maximum and failures.
+    pub fn correct(&self, alloc: &mut AllocStats) {
+        let max = u32::try_from(self.max).unwrap_or(u32::MAX);
+        alloc.max_allocated = alloc.max_allocated.max(max);
+        if let Some(before) = self.failed_before {
+            alloc.num_alloc_fail = alloc.num_alloc_fail.saturating_sub(before);
+            if alloc.num_alloc_fail == 0 {
+                alloc.biggest_alloc_fail = 0;
+                alloc.biggest_alloc_fail_used = 0;
+            }
+        }
+        if let Some(bytes) = self.refused {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            alloc.num_alloc_fail = alloc.num_alloc_fail.saturating_add(1);
+            if bytes > alloc.biggest_alloc_fail {
+                alloc.biggest_alloc_fail = bytes;
+                alloc.biggest_alloc_fail_used = alloc.allocated;
+            }
+        }
+    }
+
+    /// An allocation of so many bytes is refused, which the TA will count when it knows: `None`, it is about to.
+    pub const fn set_refused(&mut self, bytes: Option<u64>) {
+        self.refused = bytes;
+    }
+}
+
+impl Instance {
+    /// A call is about to enter: the pool's maximum restarts. Live bytes.
+    pub fn heap_begins<M: Machine>(&mut self, machine: &M) -> u64 {
+        let Some((at, peak)) = self.peak(machine) else {
+            return 0;
+        };
+        self.remembered.max = self.remembered.max.max(peak.max);
+        peak.restart(machine, at);
+        peak.live()
+    }
+
+    /// The call that was inside has left, or died: what it made of the heap, if that adds up.
+    pub fn heap_ends<M: Machine>(&mut self, machine: &M) -> Option<Peak> {
+        let peak = self.peak(machine).map(|(_, peak)| peak);
+        if let Some(peak) = peak {
+            self.remembered.max = self.remembered.max.max(peak.max);
+        }
+        if let Some(before) = self.remembered.failed_before {
+            let now = self.failures(machine);
+            if now.is_some_and(|now| now <= before) {
+                self.forget_failures(machine);
+            }
+        }
+        peak
+    }
+
+    /// Restarts the heap's maximum and its failure figures. While a call may be inside its books are left
+    /// alone: then the maximum is the one since that call began, and what failed before is put aside.
+    pub fn restart_heap_figures<M: Machine>(&mut self, machine: &M) {
+        self.remembered.max = 0;
+        if self.busy.is_some() {
+            self.remembered.failed_before = self.failures(machine);
+            return;
+        }
+        if let Some((at, peak)) = self.peak(machine) {
+            peak.restart(machine, at);
+            self.forget_failures(machine);
+        }
+    }
+
+    fn failures<M: Machine>(&self, machine: &M) -> Option<u32> {
+        let (space, heap) = self.pool()?;
+        Some(ta_heap::figures(machine, space, heap).alloc.num_alloc_fail)
+    }
+
+    fn forget_failures<M: Machine>(&mut self, machine: &M) {
+        if let Some((space, heap)) = self.pool()
+            && let Ok(_) = ta_heap::open(machine, space, heap)
+            && let Some(at) = heap.checked_add(FAILURES_OFFSET as u64)
+            && space.poke(machine, at, [0_u64; 3].as_bytes())
+        {
+            self.remembered.failed_before = None;
+        }
+    }
+
+    fn pool(&self) -> Option<(&AddressSpace, UserVa)> {
+        Some((self.space.as_ref()?, self.heap?))
+    }
+
+    /// The two words, if they add up, and where they are. A heap is never unmapped, so the place is good for as
+    /// long as the instance has memory.
+    fn peak<M: Machine>(&mut self, machine: &M) -> Option<(PhysAddr, Peak)> {
+        if self.remembered.peak_at.is_none() {
+            let (space, heap) = self.pool()?;
+            let va = heap.checked_add(PEAK_OFFSET as u64)?;
+            // Both words lie in one page.
+            if va.page_offset() + size_of::<Peak>() > PAGE_SIZE {
+                return None;
+            }
+            self.remembered.peak_at = space.own_page(machine, va);
+        }
+        let at = self.remembered.peak_at?;
+        Peak::read(machine, at).map(|peak| (at, peak))
+    }
+}

@@ -1,0 +1,134 @@
+//! Figures of a TA's heap over several commands, and their reset.
+//!
+//! **Invariant:** every test compares the accounts before and after.
+//! **Knows nothing of:** how a pool counts; the tests write its header.
+
+use super::*;
+use tally_core::machine::Trap;
+use tally_core::testing::world::{Event, Run};
+use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
+
+/// Live bytes of the heap.
+const LIVE: u64 = 100;
+
+/// A TA whose heap has one block.
+fn ta(world: &World) -> u32 {
+    let (image, _) = tally_ledger::fuzzing::image(HEAP, &[LIVE as usize]);
+    ta_with_pool(world, image, &[])
+}
+
+fn store(run: &mut Run<'_>, offset: usize, words: &[u64]) {
+    let heap = run.load_u64(run.stack(0));
+    run.store(heap + offset as u64, words.as_bytes());
+}
+
+/// What a heap does that rises to `max` and falls again.
+fn rise(run: &mut Run<'_>, max: u64) {
+    store(run, PEAK_OFFSET, &[max, max - LIVE]);
+}
+
+/// What a heap does that has refused `count` allocations, the biggest one of 9000 bytes.
+fn refuse(run: &mut Run<'_>, count: u64) {
+    store(run, FAILURES_OFFSET, &[count, 9000, LIVE]);
+}
+
+fn pool(world: &World, session: u32) -> AllocStats {
+    let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
+    let heap = pools.iter().find(|pool| pool.owner == TA).unwrap();
+    let tas: Vec<TaStats> = {
+        let session = world.opened(stats::UUID);
+        let tas = list(world, session, stats::CMD_TA_STATS, &[]);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        tas
+    };
+    // OP-TEE's interface says the same.
+    assert_eq!(tas[0].heap.as_bytes(), heap.alloc.as_bytes());
+    heap.alloc
+}
+
+fn reset(world: &World, session: u32) {
+    let reply = world.invoke(session, control::CMD_RESET, &[]);
+    assert_eq!(reply.result, TeeResult::SUCCESS);
+}
+
+/// A command of the TA.
+fn command(world: &World, ta: u32, work: impl FnOnce(&mut Run<'_>) + Send + 'static) {
+    world.ta(move |run| {
+        work(run);
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+}
+
+#[test]
+fn the_maximum_of_one_command_is_not_lost_at_the_next() {
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        command(world, ta, |run| rise(run, 30_000));
+        assert_eq!(pool(world, session).max_allocated, 30_000);
+        command(world, ta, |run| rise(run, 152));
+        let heap = pool(world, session);
+        assert_eq!((heap.max_allocated, heap.allocated), (30_000, 100));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_reset_restarts_the_figures_of_tas_too() {
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        command(world, ta, |run| rise(run, 30_000));
+        command(world, ta, |run| refuse(run, 2));
+        let heap = pool(world, session);
+        assert_eq!((heap.num_alloc_fail, heap.biggest_alloc_fail), (2, 9000));
+        reset(world, session);
+        let heap = pool(world, session);
+        assert_eq!((heap.max_allocated, heap.allocated), (100, 100));
+        assert_eq!(
+            (
+                heap.num_alloc_fail,
+                heap.biggest_alloc_fail,
+                heap.biggest_alloc_fail_used
+            ),
+            (0, 0, 0)
+        );
+        command(world, ta, |run| rise(run, 152));
+        assert_eq!(pool(world, session).max_allocated, 152);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_reset_leaves_the_books_of_a_busy_ta_alone() {
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        command(world, ta, |run| rise(run, 30_000));
+        world.ta(|run| {
+            rise(run, 600);
+            refuse(run, 2);
+            Trap::ForeignInterrupt
+        });
+        world.on(Event::Interrupt, move |world| {
+            assert_eq!(pool(world, session).max_allocated, 30_000);
+            reset(world, session);
+            let heap = pool(world, session);
+            assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 0));
+        });
+        world.ta(|run| {
+            let heap = run.load_u64(run.stack(0));
+            let failed = run.load_u64(heap + FAILURES_OFFSET as u64);
+            assert_eq!(failed, 2, "written to while a call was inside");
+            refuse(run, 3);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let heap = pool(world, session);
+        assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 1));
+        // The dead keep what was told of them.
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        let heap = pool(world, session);
+        assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 1));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
