@@ -94,7 +94,7 @@ impl Tool<'_, '_> {
 
     /// What a question about a TA failed with; says which TAs are loaded if that one is not.
     pub(crate) fn about_ta(&self, who: &Subject, error: ClientError) -> Failure {
-        if error.kind() == Some(ErrorKind::ItemNotFound) {
+        if is_gone(&error) {
             self.not_there(who)
         } else {
             error.into()
@@ -106,22 +106,18 @@ impl Tool<'_, '_> {
         Failure::Said(why_not_there(who, &self.tas(), self.names))
     }
 
-    /// Refuses a question about the memory of a TA that is dead: it has none any more.
-    pub(crate) fn living(&self, who: &Subject) -> Result<(), Failure> {
-        if *who == Subject::NOBODY {
-            return Ok(());
-        }
-        let tas = inspect::tas(self.context, who).map_err(|error| self.about_ta(who, error))?;
-        match tas.first() {
-            Some(first) if first.state != state::DEAD => Ok(()),
-            _ => Err(self.not_there(who)),
-        }
-    }
-
     /// The instances that are loaded, as far as that can be told.
     fn tas(&self) -> Vec<TaDetail> {
         inspect::tas(self.context, &Subject::NOBODY).unwrap_or_default()
     }
+}
+
+/// Whether the answer is that there is no such TA, or that it has no memory any more.
+pub(crate) fn is_gone(error: &ClientError) -> bool {
+    matches!(
+        error.kind(),
+        Some(ErrorKind::ItemNotFound | ErrorKind::TargetDead)
+    )
 }
 
 /// Why nothing can be said of a TA.

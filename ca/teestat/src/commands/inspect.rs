@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use tally_metrics::advice::advise;
+use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::inspect::{self as client, Subject};
@@ -132,9 +133,6 @@ impl Tool<'_, '_> {
             [who] => whose.push(self.subject(who)?),
             _ => return Err(usage("maps of whom?")),
         }
-        if let [one] = &whose[..] {
-            self.living(one)?;
-        }
         let mut rows = Vec::new();
         for who in &whose {
             match client::regions(self.context, who) {
@@ -166,8 +164,11 @@ impl Tool<'_, '_> {
             let who = Subject::instance(ta.uuid, ta.instance);
             let sessions = client::sessions(self.context, &who);
             let sessions = sessions.map_err(|error| told(self, error))?;
-            let regions = client::regions(self.context, &who);
-            let regions = regions.map_err(|error| told(self, error))?;
+            let regions = match client::regions(self.context, &who) {
+                // It is dead, and has no memory.
+                Err(error) if error.kind() == Some(ErrorKind::TargetDead) => Vec::new(),
+                regions => regions.map_err(|error| told(self, error))?,
+            };
             if self.as_json {
                 self.out.write_str(if first { "{\"tas\":[" } else { "," })?;
                 json::inspect::status(self.out, ta, &sessions, &regions, self.names)?;

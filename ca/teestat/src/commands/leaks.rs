@@ -19,7 +19,7 @@ use crate::client::inspect::Subject;
 use crate::client::leaks as calls;
 use crate::growth::Growth;
 use crate::marks::Marks;
-use crate::tool::{Failure, Tool, usage};
+use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_OK, client, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
@@ -274,7 +274,7 @@ impl Tool<'_, '_> {
         answer: Result<Vec<T>, client::ClientError>,
     ) -> Result<Vec<T>, Failure> {
         match answer {
-            Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => match heaps {
+            Err(error) if is_gone(&error) => match heaps {
                 [one] => Err(self.not_there(&Subject::ta(*one))),
                 _ => Ok(Vec::new()),
             },
@@ -363,7 +363,7 @@ impl Tool<'_, '_> {
         let heaps = [uuid];
         let growth = self.growth(&[], (None, None), Some(uuid));
         let growth = match growth {
-            Err(Failure::Client(error)) if error.kind() == Some(ErrorKind::ItemNotFound) => {
+            Err(Failure::Client(error)) if is_gone(&error) => {
                 return Err(self.not_there(&Subject::ta(uuid)));
             }
             growth => growth?,
