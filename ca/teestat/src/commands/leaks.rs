@@ -25,7 +25,10 @@ use crate::{STATUS_OK, client, json, text};
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "leaks",
     forms: &[
-        Form("mark [NAME]", "set a mark and print its number"),
+        Form(
+            "mark [NAME]",
+            "set a mark and print its number (scans take numbers, too)",
+        ),
         Form("marks", "the marks that are set"),
         Form(
             "diff [A [B]]",

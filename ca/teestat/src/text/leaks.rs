@@ -276,7 +276,7 @@ pub(crate) fn suspects(
     if found.is_empty() {
         return writeln!(
             out,
-            "nothing found that is not hidden; `teestat leaks scan` looks for more"
+            "nothing to show; `teestat leaks scan` looks for more, and counts what `clear` hid"
         );
     }
     for (n, (row, stack)) in found.iter().enumerate() {
