@@ -23,18 +23,22 @@ const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
 pub const CONFIG: Config = Config {
     guard: cfg!(feature = "debug-heap"),
-    tracking: if cfg!(feature = "light-heap") {
+    tracking: if IS_LIGHT {
         Tracking::Light
     } else {
         Config::TA.tracking
     },
-    depth: if cfg!(feature = "light-heap") {
-        1
-    } else {
-        Config::TA.depth
-    },
+    depth: if IS_LIGHT { 1 } else { Config::TA.depth },
     ..Config::TA
 };
+const IS_LIGHT: bool = cfg!(feature = "light-heap");
+
+unsafe extern "C" {
+    /// Where the code begins that is not Rust's alloc crate (linker/ta.ld).
+    #[link_name = "__ta_own_code"]
+    safe static OWN_CODE: u8;
+}
+
 /// Frames kept of each call stack.
 const DEPTH: usize = CONFIG.depth as usize;
 
@@ -93,7 +97,11 @@ pub(crate) fn begin_call(owner: u32, stack_top: usize) {
         lo: stack_top.saturating_sub(properties::head().stack_size as usize),
         hi: stack_top,
     };
-    state.pool.set_stack(stack.walkable());
+    let mut walkable = stack.walkable();
+    if IS_LIGHT {
+        walkable = walkable.with_own_code(ptr::from_ref(&OWN_CODE).addr() as u64);
+    }
+    state.pool.set_stack(walkable);
 }
 
 /// From now on allocations go to session `owner`'s account; 0 is the instance itself.
@@ -107,7 +115,16 @@ pub(crate) fn set_owner(owner: u32) {
 pub fn call_stack() -> CallStack {
     // SAFETY: what runs in the guest is compiled with frame pointers.
     let origin = unsafe { Origin::capture() };
-    origin.stack(DEPTH, HEAP.state().pool.stack())
+    stack_of(origin)
+}
+
+fn stack_of(origin: Origin) -> CallStack {
+    let stack = HEAP.state().pool.stack();
+    if IS_LIGHT {
+        origin.own_caller(DEPTH, stack).as_stack()
+    } else {
+        origin.stack(DEPTH, stack)
+    }
 }
 
 /// Where the frame records of the call being served may be.
@@ -139,18 +156,35 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
             None => allocate_anew(layout, Origin::default()),
         };
     }
-    // SAFETY: what runs in the guest is compiled with frame pointers.
-    let caller = unsafe { Caller::capture(DEPTH, state.pool.stack()) };
     let pool = &mut state.pool;
-    let block = if CONFIG.tracking == Tracking::Light {
-        pool.alloc_lightly(layout, &caller)
-    } else {
-        pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
+    // SAFETY: what runs in the guest is compiled with frame pointers.
+    let (caller, block) = unsafe {
+        if IS_LIGHT {
+            let Some(caller) = Caller::capture_own(DEPTH, pool.stack()) else {
+                return allocate_through(layout, Origin::capture());
+            };
+            (caller, pool.alloc_lightly(layout, &caller))
+        } else {
+            let caller = Caller::capture(DEPTH, pool.stack());
+            let block = pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller);
+            (caller, block)
+        }
     };
     match block {
         Some(block) => block.as_ptr(),
         // SAFETY: as above.
         None => allocate_slowly(layout, caller.key(), unsafe { Origin::capture() }),
+    }
+}
+
+/// A block for a call through Rust's alloc crate, of a heap that tracks lightly.
+#[inline(never)]
+fn allocate_through(layout: Layout, origin: Origin) -> *mut u8 {
+    let pool = &mut HEAP.state().pool;
+    let caller = origin.own_caller(DEPTH, pool.stack());
+    match pool.alloc_lightly(layout, &caller) {
+        Some(block) => block.as_ptr(),
+        None => allocate_slowly(layout, caller.key(), origin),
     }
 }
 
@@ -286,7 +320,7 @@ impl Display for Places<'_> {
 fn allocate_anew(layout: Layout, origin: Origin) -> *mut u8 {
     let state = HEAP.state();
     let owner = OwnerId(state.owner);
-    let stack = origin.stack(DEPTH, state.pool.stack());
+    let stack = stack_of(origin);
     loop {
         if let Some(block) = state.pool.try_alloc(layout, owner, &stack) {
             ring(&mut state.pool);

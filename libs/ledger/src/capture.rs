@@ -30,6 +30,7 @@ impl StackBounds {
             lo: self.lo,
             len: self.hi.saturating_sub(self.lo).saturating_sub(15),
             spread: SPREAD,
+            own_code: 0,
         }
     }
 }
@@ -42,6 +43,8 @@ pub struct Walkable {
     len: usize,
     /// [`SPREAD`]: to load it with the rest takes less than to make it.
     spread: u64,
+    /// Frames that return to lower addresses are left out by [`Origin::own_caller`].
+    own_code: u64,
 }
 
 impl Default for Walkable {
@@ -56,7 +59,30 @@ impl Walkable {
         lo: 0,
         len: 0,
         spread: SPREAD,
+        own_code: 0,
     };
+
+    /// The same, but frames that return below `own_code` say nothing: there lies code through which the program
+    /// allocates.
+    #[must_use]
+    pub const fn with_own_code(self, own_code: u64) -> Self {
+        Self { own_code, ..self }
+    }
+
+    /// The first of `ret` and the return addresses from the frame at `fp` on that is the program's own, else `ret`.
+    fn own_caller(self, mut fp: usize, ret: u64) -> u64 {
+        for _ in 0..MAX_DEPTH {
+            let Some((next, outer)) = self.record(fp) else {
+                break;
+            };
+            if outer >= self.own_code {
+                // An address of an instruction, unless somebody wrote over the stack.
+                return outer & !3;
+            }
+            fp = next;
+        }
+        ret
+    }
 
     /// The frame record at `fp`: the caller's frame pointer, and where to return to.
     #[inline(always)]
@@ -101,6 +127,19 @@ impl Caller {
         Self(key)
     }
 
+    /// The caller of the function that this is inlined into, if that is the program's own code
+    /// ([`Walkable::with_own_code`]); else [`Origin::own_caller`] knows. Without `depth` it is nobody.
+    ///
+    /// # Safety
+    /// As [`Caller::capture`].
+    #[inline(always)]
+    pub unsafe fn capture_own(depth: usize, stack: Walkable) -> Option<Self> {
+        match own_record().filter(|_| depth > 0) {
+            Some((_, ret)) => (ret >= stack.own_code).then_some(Self(ret)),
+            None => Some(Self::default()),
+        }
+    }
+
     /// The caller with a given call stack.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of(stack: &CallStack) -> Self {
@@ -112,6 +151,15 @@ impl Caller {
     #[must_use]
     pub fn key(&self) -> u64 {
         self.0
+    }
+
+    /// The call stack of one frame, or of none, whose hash this is.
+    #[must_use]
+    pub fn as_stack(&self) -> CallStack {
+        match self.0 {
+            0 => CallStack::new(),
+            ret => CallStack::from_frames(&[ret]),
+        }
     }
 }
 
@@ -135,6 +183,17 @@ impl Origin {
             frames.walk(self.next, depth, stack);
         }
         frames
+    }
+
+    /// The innermost caller that is the program's own code, or the innermost one if none is; nobody without
+    /// `depth`.
+    #[must_use]
+    pub fn own_caller(self, depth: usize, stack: Walkable) -> Caller {
+        match depth {
+            0 => Caller::default(),
+            _ if self.ret >= stack.own_code => Caller(self.ret),
+            _ => Caller(stack.own_caller(self.next, self.ret)),
+        }
     }
 }
 
@@ -280,17 +339,14 @@ fn frame_pointer() -> usize {
 #[inline(always)]
 fn own_record() -> Option<(usize, u64)> {
     let (next, ret): (usize, u64);
-    // SAFETY: the only caller, `Caller::capture`, demands frame pointers. As x30 is said to change,
-    // the function has saved it, and has made its frame record, before this. The frame record holds an address of
-    // an instruction.
+    // SAFETY: the callers, of `Caller` and `Origin`, demand frame pointers. As x30 is said to change,
+    // the function has saved it, and has made its frame record, before this.
     unsafe {
         core::arch::asm!(
             "ldp {next}, {ret}, [x29]",
             next = out(reg) next, ret = out(reg) ret, out("x30") _,
             options(readonly, nostack, preserves_flags),
         );
-        // Instructions are aligned to 4, and so is where the function returns to (Arm ARM, "PC alignment checking").
-        core::hint::assert_unchecked(ret % 4 == 0);
     }
     Some((next, ret))
 }

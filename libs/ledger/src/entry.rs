@@ -275,11 +275,12 @@ const RETURN: u32 = 33;
 /// Bytes of code that return addresses are told apart in.
 const CODE_WINDOW: u64 = 1 << 23;
 
-/// A record with a return address.
+/// A record with a return address, which is a multiple of 4.
 #[inline(always)]
 pub(crate) fn with_return(record: u64, address: u64) -> u64 {
-    let low = (CODE_WINDOW - 1) & !3;
-    record & !((CODE_WINDOW - 1) << RETURN) | (address & low) << RETURN
+    debug_assert!(address.is_multiple_of(4));
+    let low = CODE_WINDOW - 1;
+    record & !(low << RETURN) | (address & low) << RETURN
 }
 
 /// The low bits of the return address in a record.

@@ -578,7 +578,7 @@ impl Pool {
 
 /// The address that an allocation returns to, 0 if it is not known.
 fn innermost(stack: &CallStack) -> u64 {
-    stack.frames().first().copied().unwrap_or(0)
+    stack.frames().first().map_or(0, |address| address & !3)
 }
 
 #[inline(always)]

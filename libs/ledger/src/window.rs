@@ -22,7 +22,7 @@ mod accounts;
 mod kept;
 
 use accounts::SITE_SHIFT;
-pub(crate) use accounts::SitePlace;
+pub(crate) use accounts::{SitePlace, settled};
 use kept::Class;
 pub(crate) use kept::Slot;
 

@@ -119,11 +119,17 @@ fn allocate<T: Tracks>(layout: Layout) -> *mut u8 {
         };
     }
     // SAFETY: what runs in the guest is compiled with frame pointers.
-    let caller = unsafe { Caller::capture(T::DEPTH, pool.stack()) };
-    let block = if T::TRACKING == Tracking::Light {
-        pool.alloc_lightly(layout, &caller)
-    } else {
-        pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller)
+    let (caller, block) = unsafe {
+        if T::TRACKING == Tracking::Light {
+            let Some(caller) = Caller::capture_own(T::DEPTH, pool.stack()) else {
+                return allocate_slowly(layout, 0, Origin::capture(), T::DEPTH);
+            };
+            (caller, pool.alloc_lightly(layout, &caller))
+        } else {
+            let caller = Caller::capture(T::DEPTH, pool.stack());
+            let block = pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller);
+            (caller, block)
+        }
     };
     match block {
         Some(block) => block.as_ptr(),

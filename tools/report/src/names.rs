@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tally_abi::TeeUuid;
 use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
-use tally_symbols::short::{is_std, short_name};
+use tally_symbols::short::{is_std, is_way_in, short_name};
 
 /// Who can name calls and programs.
 pub trait Names {
@@ -181,11 +181,7 @@ pub struct Shown<'a> {
 }
 
 fn is_allocator(frame: &Frame) -> bool {
-    is_std(&frame.file)
-        || short_name(&frame.function)
-            .rsplit("::")
-            .next()
-            .is_some_and(|name| name.starts_with("__rust_"))
+    is_std(&frame.file) || is_way_in(&frame.function)
 }
 
 fn unnamed(names: &dyn Names, image: TeeUuid, offset: u64) -> Frame {

@@ -5,15 +5,25 @@
 
 use crate::dwarf::Frame;
 
-/// The innermost frame that is not the standard library's; its outermost one when all are.
+/// The innermost frame that is not the standard library's, nor the compiler's way into the allocator; the
+/// outermost one when all are.
 #[must_use]
 pub fn useful(frames: &[Frame]) -> Option<&Frame> {
-    let own = |frame: &&Frame| !is_std(&frame.file);
+    let own = |frame: &&Frame| !is_std(&frame.file) && !is_way_in(&frame.function);
     frames
         .iter()
         .filter(|frame| frame.line > 0)
         .find(own)
         .or(frames.last())
+}
+
+/// Whether a function is one that the compiler makes for each allocator, with the place of the allocator.
+#[must_use]
+pub fn is_way_in(function: &str) -> bool {
+    short_name(function)
+        .rsplit("::")
+        .next()
+        .is_some_and(|name| name.starts_with("__rust_"))
 }
 
 /// Whether a source file is the standard library's.
@@ -126,5 +136,25 @@ mod tests {
         ];
         assert_eq!(useful(&frames).unwrap().function, "ours");
         assert_eq!(useful(&frames[..1]).unwrap().function, "push");
+    }
+
+    #[test]
+    fn the_allocators_entry_gives_way_to_who_allocates() {
+        // Bug: a `Box::new` in a function of ours was named by the line of `#[global_allocator]`.
+        let frame = |function: &str, file: &str| Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 1,
+        };
+        let frames = [
+            frame("__rustc::__rust_alloc", "ta-runtime/src/heap.rs"),
+            frame("alloc::alloc::alloc", "alloc/src/alloc.rs"),
+            frame("keep", "tas/heap/src/keep.rs"),
+        ];
+        assert_eq!(useful(&frames).unwrap().function, "keep");
+        assert_eq!(
+            useful(&frames[..1]).unwrap().function,
+            "__rustc::__rust_alloc"
+        );
     }
 }

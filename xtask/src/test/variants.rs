@@ -26,7 +26,7 @@ struct Variant {
 
 const ASK_HEAPS: &str = "selftest heap; teestat pools; teestat pool check";
 
-fn all() -> [Variant; 4] {
+fn all() -> [Variant; 5] {
     [
         Variant {
             name: "qemu: writes past a block's end are named on the secure console",
@@ -43,6 +43,23 @@ fn all() -> [Variant; 4] {
                 "heap overrun: byte 28 of a block of 28 bytes was written; it was allocated at",
                 "wrote past the end of a block: byte 28 of 28, allocated at",
             ],
+        },
+        Variant {
+            name: "qemu: TAs with light heaps pass every test and name their leaks",
+            label: "light",
+            config: Config {
+                light_heap: true,
+                ..Config::default()
+            },
+            command: "selftest; open heap; invoke 1 leak 10 28; teestat pools; teestat allocinfo heap",
+            status: 0,
+            normal: &[
+                " passed, 0 failed",
+                "tracking light",
+                // Allocations and peak are not counted.
+                "      280      10         -          -  leak_in_this_function tas/heap/src/",
+            ],
+            secure: &[],
         },
         Variant {
             name: "qemu: a kernel without statistics serves TAs and tells nothing",

@@ -47,7 +47,7 @@ impl<M: Machine> Kernel<M> {
                 live_blocks: site.live_blocks.into(),
                 allocations: site.total,
                 peak_bytes: site.peak_bytes.into(),
-                site: site.id.0.into(),
+                site: site.id.0,
                 reserved: [0; 3],
             };
         }
@@ -302,7 +302,7 @@ fn block_row(block: &Block, base: u64) -> BlockRow {
         },
         size: block.size as u64,
         owner: block.owner.0.into(),
-        site: block.site.0.into(),
+        site: block.site.0,
         mark: block.epoch.into(),
         reserved: 0,
     }

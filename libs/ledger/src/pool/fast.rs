@@ -13,7 +13,7 @@ use crate::entry::{self, MIN_BLOCK_UNITS, SLAB};
 use crate::guard::run_units;
 use crate::layout::Tracking;
 use crate::stats::OwnerId;
-use crate::window::Window;
+use crate::window::{Window, settled};
 
 /// What is written of a release, besides the block's record.
 trait Books {
@@ -211,7 +211,9 @@ impl Pool {
         }
         let kept = self.window.take_newest(newest);
         self.window.credit_lightly(room, size);
-        let record = entry::with_return(entry::with_first_size(stamp, size), ret);
+        // One after the other: put together, they take more.
+        let record = settled(entry::with_first_size(stamp, size));
+        let record = entry::with_return(record, ret);
         Some(self.window.record_kept(kept, record))
     }
 

@@ -42,7 +42,7 @@ impl SitePlace {
 /// A value that was read, in a register from here on: left alone, the compiler reads some later, one by one
 /// rather than together with their neighbours.
 #[inline(always)]
-pub(super) fn settled(value: u64) -> u64 {
+pub(crate) fn settled(value: u64) -> u64 {
     #[cfg(all(target_arch = "aarch64", target_os = "none"))]
     // SAFETY: no instruction; the value is as it was.
     unsafe {
