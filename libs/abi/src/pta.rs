@@ -202,8 +202,9 @@ pub mod control {
 
     /// `(memref out: [`MeminfoRow`] array)`: secure RAM by use; the rows add up to all of it.
     pub const CMD_MEMINFO: u32 = 0;
-    /// `(memref in: UUID octets; value out: a = instances ended)`: ends every instance of a TA,
-    /// busy or not; its clients get `TARGET_DEAD`. `ITEM_NOT_FOUND` if none is loaded.
+    /// `(memref in: UUID octets; value out: a = instances)`: ends every instance of a TA, busy or not;
+    /// its clients get `TARGET_DEAD`. A busy one ends on its own thread, soon after; until then it is listed as busy.
+    /// `ITEM_NOT_FOUND` if none is loaded.
     pub const CMD_KILL: u32 = 1;
     /// `(memref out: [`PoolStats`] array)`: all pools, TA heaps included.
     pub const CMD_POOLS: u32 = 2;
@@ -301,7 +302,7 @@ pub mod control {
         }
     }
 
-    /// One pool whole, 144 bytes.
+    /// One pool whole, 152 bytes.
     #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
     #[repr(C)]
     pub struct PoolStats {
@@ -329,6 +330,9 @@ pub mod control {
         pub tables: u64,
         /// Bytes of records of blocks, in slabs those of free ones too.
         pub records: u64,
+        /// Bytes of what is allocated that are promised and not taken yet: of the memory for TAs, whose pages are
+        /// taken when they are first touched. 0 in heaps.
+        pub promised: u64,
     }
 
     impl PoolStats {
@@ -378,6 +382,6 @@ const _: () = {
     assert!(size_of::<stats::TaStats>() == 88);
     assert!(size_of::<memleak::LeakRecord>() == 136);
     assert!(size_of::<control::MeminfoRow>() == 48);
-    assert!(size_of::<control::PoolStats>() == 144);
+    assert!(size_of::<control::PoolStats>() == 152);
     assert!(size_of::<control::OwnerRow>() == 56);
 };

@@ -194,7 +194,7 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
             out,
             ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\
              \"metadata\":{},\"tables\":{},\"records\":{},\"consistent\":{},\"strategy\":\"{}\",\
-             \"tracking\":\"{}\"}}",
+             \"tracking\":\"{}\",\"promised\":{}}}",
             pool.num_get,
             pool.num_release,
             pool.largest_free,
@@ -204,7 +204,8 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
             pool.records,
             pool.inconsistent == 0,
             strategy::name(pool.strategy),
-            tracking::name(pool.tracking)
+            tracking::name(pool.tracking),
+            pool.promised
         )
     })?;
     writeln!(out, "}}")

@@ -239,6 +239,13 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
             pool.largest_free
         )?;
         bookkeeping(out, pool)?;
+        if pool.promised > 0 {
+            writeln!(
+                out,
+                "  {} of the allocated bytes are promised to TAs, which have not touched them yet",
+                pool.promised
+            )?;
+        }
         writeln!(
             out,
             "  {}, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",

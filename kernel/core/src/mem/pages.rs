@@ -214,7 +214,7 @@ pub struct PoolFigures {
     pub biggest_failure_used: u64,
     /// Sum of the squares of the sizes of runs of adjacent free pages.
     pub free2_sum: u64,
-    /// The longest of these runs.
+    /// The longest of these runs, or all that can be had if that is less.
     pub largest_free: u64,
     /// Pages ever allocated.
     pub gets: u64,

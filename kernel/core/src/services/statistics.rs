@@ -72,6 +72,7 @@ impl<M: Machine> Kernel<M> {
             num_release: figures.releases,
             largest_free: figures.largest_free,
             live_blocks: figures.allocated / PAGE_SIZE as u64,
+            promised: figures.promised,
             ..PoolStats::default()
         }
     }

@@ -97,7 +97,7 @@ pub mod prot {
 }
 
 /// One TA instance whole; sizes in bytes. Of a dead one the figures of its heap, what it was allowed and the most
-/// that it used are its last; it has no memory. 352 bytes.
+/// that it used are its last; it has no memory. 360 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TaDetail {
@@ -462,7 +462,7 @@ pub struct CommandRow {
 }
 
 const _: () = {
-    assert!(size_of::<TaDetail>() == 352);
+    assert!(size_of::<TaDetail>() == 360);
     assert!(size_of::<RegionRow>() == 88);
     assert!(size_of::<SessionRow>() == 40);
     assert!(size_of::<SiteRow>() == 128);

@@ -204,6 +204,7 @@ fn figures_remember_the_maximum_and_the_biggest_failure() {
         assert_eq!(figures.allocated, PAGE);
         assert_eq!(figures.max_allocated, 5 * PAGE);
         assert_eq!(figures.failures, 3);
+        assert_eq!((figures.promised, figures.largest_free), (0, 7 * PAGE));
         assert_eq!(
             (figures.biggest_failure, figures.biggest_failure_used),
             (8 * PAGE, PAGE)
@@ -218,6 +219,17 @@ fn figures_remember_the_maximum_and_the_biggest_failure() {
             (0, 0)
         );
         pages.free(page).unwrap();
+    });
+}
+
+#[test]
+fn no_chunk_is_larger_than_what_is_left_beside_promises() {
+    balanced(8, |pages| {
+        let promise = pages.reserve(5).unwrap();
+        let figures = pages.figures();
+        assert_eq!((figures.allocated, figures.promised), (5 * PAGE, 5 * PAGE));
+        assert_eq!(figures.largest_free, 3 * PAGE);
+        pages.unreserve(promise);
     });
 }
 
