@@ -491,7 +491,11 @@ pub(crate) fn history(
         "unfreed: blocks left by those that ended in good order; held: by those that died"
     )?;
     if dropped > 0 {
-        writeln!(out, "{dropped} rows had no room and are forgotten")?;
+        writeln!(
+            out,
+            "{} forgotten for want of room",
+            Count(dropped.into(), "row")
+        )?;
     }
     Ok(())
 }
