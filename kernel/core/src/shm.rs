@@ -8,6 +8,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use crate::fallible::{HeapExhausted, Table, try_push};
 use crate::machine::NormalMemory;
 use alloc::vec::Vec;
+use core::ptr;
 use tally_abi::TeeResult;
 use tally_abi::msg::PAGE_LIST_ENTRIES;
 use zerocopy::IntoBytes;
@@ -291,6 +292,14 @@ impl Shm {
     }
 }
 
+impl Shm {
+    /// Whether the block of the kernel heap at this address is part of the object.
+    fn has_block(&self, address: u64) -> bool {
+        let blocks = [ptr::from_ref(self).addr(), self.runs.as_ptr().addr()];
+        blocks.contains(&(address as usize))
+    }
+}
+
 fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {
     let pages = size
         .checked_add(offset as u64)
@@ -395,6 +404,13 @@ impl ShmTable {
         self.objects.get(shm_ref.0)
     }
 
+    /// Whether the block of the kernel heap at this address is part of an object that a call uses.
+    #[must_use]
+    pub fn is_in_use(&self, address: u64) -> bool {
+        let mut used = self.objects.iter().filter(|(_, shm)| shm.uses > 0);
+        used.any(|(_, shm)| shm.has_block(address))
+    }
+
     /// How many objects are registered or lent.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -411,5 +427,33 @@ impl ShmTable {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shm, ShmTable};
+    use crate::testing::{NORMAL_BASE, TestMachine};
+    use core::ptr;
+
+    #[test]
+    fn an_object_is_in_use_for_as_long_as_a_call_has_it() {
+        let machine = TestMachine::new(1, 8);
+        let mut table = ShmTable::new(4).unwrap();
+        for cookie in [6, 7] {
+            let shm = Shm::contiguous(&machine, NORMAL_BASE, 100, Some(cookie)).unwrap();
+            table.register(shm).unwrap();
+        }
+        let used = table.get(7).unwrap();
+        let shm = table.object(&used).unwrap();
+        let blocks = [ptr::from_ref(shm).addr(), shm.runs.as_ptr().addr()];
+        let is_in_use = |table: &ShmTable| blocks.map(|block| table.is_in_use(block as u64));
+        assert_eq!(is_in_use(&table), [true; 2]);
+        let other = table.get(6).unwrap();
+        let unused = ptr::from_ref(table.object(&other).unwrap()).addr();
+        table.put(other);
+        assert!(!table.is_in_use(unused as u64));
+        table.put(used);
+        assert_eq!(is_in_use(&table), [false; 2]);
     }
 }

@@ -7,7 +7,6 @@ use super::Which;
 use super::pools::{PoolError, Question, Step};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::owner::OwnerId;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
 };
@@ -69,10 +68,10 @@ impl<M: Machine> Kernel<M> {
         let room = blocks.len().min(out.len());
         let step = self.ask_pool(which, cursor, &mut Question::Blocks(&mut blocks[..room]))?;
         let mut count = 0;
+        let state = self.state();
         for block in &blocks[..step.count] {
             // What the question itself takes is no answer.
-            let own = [OwnerId::CALL.0, OwnerId::STATS.0].contains(&block.owner.0);
-            if which.uuid.is_none() && own {
+            if which.uuid.is_none() && self.is_of_calls(&state, block) {
                 continue;
             }
             if let Some(row) = out.get_mut(count) {

@@ -175,6 +175,17 @@ impl<M: Machine> Kernel<M> {
         })
     }
 
+    /// Whether a block of the kernel heap is one that calls in flight or statistics take. What a client has
+    /// registered to pass it to a call belongs to the call as long as that lasts: Linux registers the memory
+    /// for an answer before it asks.
+    pub(crate) fn is_of_calls(&self, state: &State, block: &Block) -> bool {
+        [OwnerId::CALL.0, OwnerId::STATS.0].contains(&block.owner.0)
+            || state
+                .guest
+                .shm
+                .is_in_use(self.heap.base() + block.offset as u64)
+    }
+
     /// The next blocks of a heap. What the question itself takes is left out; the epoch of a TA's
     /// block is at least the mark that was last when its heap began.
     pub(crate) fn heap_blocks(&self, heap: HeapRef, cursor: u64) -> Result<Batch, HeapError> {
@@ -190,9 +201,10 @@ impl<M: Machine> Kernel<M> {
                     .blocks(cursor, &mut batch.blocks)
                     .map_err(|_| HeapError::Inconsistent)?;
                 batch.next = next;
+                let state = self.state();
                 for n in 0..count {
                     let block = batch.blocks[n];
-                    if ![OwnerId::CALL.0, OwnerId::STATS.0].contains(&block.owner.0) {
+                    if !self.is_of_calls(&state, &block) {
                         batch.blocks[batch.count] = block;
                         batch.count += 1;
                     }

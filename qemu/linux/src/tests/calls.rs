@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
 use ta_uuids::{heap, hello};
 use tally_abi::{TeeResult, TeeUuid};
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue};
@@ -29,6 +30,18 @@ pub(super) fn teestat_prints() -> Outcome {
         return Err(format!("teestat ta with one loaded: {ta}"));
     }
     Ok(())
+}
+
+/// The memory for the tool's own answer is registered after the mark.
+pub(super) fn nothing_leaks_by_asking() -> Outcome {
+    bench::program("teestat", &["leaks", "mark"])?;
+    let told = bench::program("teestat", &["leaks", "diff", "--json"])?;
+    let told: Value = serde_json::from_str(&told).map_err(|error| error.to_string())?;
+    equal(
+        (told["bytes"].as_u64(), told["blocks"].as_u64()),
+        (Some(0), Some(0)),
+        "bytes and blocks right after a mark",
+    )
 }
 
 pub(super) fn hello_answers() -> Outcome {

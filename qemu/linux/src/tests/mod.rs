@@ -40,6 +40,10 @@ static TESTS: &[Test] = &[
     ),
     test("teestat prints pools and TAs", calls::teestat_prints),
     test(
+        "nothing has leaked right after a mark",
+        calls::nothing_leaks_by_asking,
+    ),
+    test(
         "a TA is loaded by the supplicant and answers",
         calls::hello_answers,
     ),

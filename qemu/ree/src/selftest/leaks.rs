@@ -11,11 +11,16 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::control::fault;
 use tally_abi::pta::inspect::state;
 use tally_abi::pta::leaks::{ScanRow, SuspectRow, ended};
-use teec::{ErrorKind, Session};
+use tally_abi::pta::memleak::{self, LeakRecord, owner_kind};
+use teec::{
+    Direction, ErrorKind, Operation, ParamNone, ParamRegisteredMem, ParamType, ParamValue, Session,
+    SharedMemory,
+};
 use teestat::client::inspect::{self, Subject};
 use teestat::client::leaks as calls;
 use teestat::client::{self, ClientError};
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
+use zerocopy::FromBytes;
 
 use super::{Bench, Outcome, Test, equal, fails, holds, second_cpu, value_call, value_in, works};
 use crate::jobs;
@@ -27,6 +32,10 @@ pub(super) const TESTS: &[Test] = &[
     ("an unknown mark is answered with the nearest", unknown_mark),
     ("growth is told per cycle", cycles),
     ("what was allocated between two marks is told", between),
+    (
+        "the memory for the answer is not in it, be it registered",
+        registered_answer,
+    ),
     (
         "TAs that came and went since a mark are told",
         came_and_went,
@@ -221,6 +230,43 @@ fn between(bench: &Bench) -> Outcome {
     equal(ours((a, 0))?, (8, 244), "since the first")?;
     let (status, _, err) = teestat(bench, &["leaks", "diff", "test-b", "test-a"]);
     equal(status, STATUS_USAGE, &err)
+}
+
+/// Blocks of the guest's own in an answer of so many bytes.
+fn blocks_of_guest(answer: &SharedMemory<'_>, len: usize) -> u32 {
+    let mut octets = alloc::vec![0; len];
+    answer.read(0, &mut octets);
+    let records = octets.chunks_exact(size_of::<LeakRecord>());
+    let records = records.filter_map(|record| LeakRecord::read_from_bytes(record).ok());
+    let of_guest = records.filter(|record| record.owner_kind == owner_kind::GUEST);
+    of_guest.map(|record| record.blocks).sum()
+}
+
+fn registered_answer(bench: &Bench) -> Outcome {
+    let mark = told(client::mark(&bench.context))?;
+    let answer = works(SharedMemory::allocate(&bench.context, 8192))?;
+    let another = works(SharedMemory::allocate(&bench.context, 8192))?;
+    let mut session = bench.open(memleak::UUID)?;
+    // An object and the list of its pages each: those of the other memory alone.
+    for (memory, blocks) in [(&answer, 2), (&another, 2)] {
+        let mut op = Operation::new(
+            0,
+            ParamValue::new(mark, 0, ParamType::ValueInput),
+            ParamRegisteredMem::part(memory, Direction::Output, 0, memory.len()),
+            ParamNone,
+            ParamNone,
+        );
+        works(session.invoke_command(memleak::CMD_LIST, &mut op))?;
+        let len = op.parameters().1.updated_size();
+        equal(
+            blocks_of_guest(memory, len),
+            blocks,
+            "blocks of the memory that is not used",
+        )?;
+    }
+    works(session.close())?;
+    works(answer.release())?;
+    works(another.release())
 }
 
 fn came_and_went(bench: &Bench) -> Outcome {
