@@ -3,13 +3,16 @@
 //! **Invariant:** an account that does not add up makes the status 1.
 //! **Knows nothing of:** where the figures come from.
 
+use alloc::vec::Vec;
+
+use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::state;
 use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::inspect::Subject;
 use crate::text::{Count, Named};
-use crate::tool::{Failure, Tool, usage};
+use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -72,8 +75,8 @@ impl Tool<'_, '_> {
         };
         let rows = client::meminfo(self.context)?;
         let pools = client::pools(self.context)?;
-        let tas = client::inspect::tas(self.context, &Subject::NOBODY)?;
-        let tables = text::Tables::of(&rows, pools.first(), &tas);
+        let heaps = self.ta_heaps()?;
+        let tables = text::Tables::of(&rows, pools.first(), &heaps);
         let adds_up = if self.as_json {
             json::meminfo(self.out, &rows, tables)?
         } else {
@@ -82,6 +85,25 @@ impl Tool<'_, '_> {
             adds_up
         };
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
+    }
+
+    /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's are freed.
+    fn ta_heaps(&self) -> Result<Vec<(PoolStats, u64)>, Failure> {
+        let mut heaps = Vec::new();
+        for ta in client::inspect::tas(self.context, &Subject::NOBODY)? {
+            let who = Subject::instance(ta.uuid, ta.instance);
+            match client::inspect::regions(self.context, &who) {
+                Ok(regions) => {
+                    let of_heap = regions
+                        .iter()
+                        .filter(|row| row.label.starts_with(b"heap\0"));
+                    heaps.push((ta.heap, of_heap.map(|row| row.populated).sum()));
+                }
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(heaps)
     }
 
     fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {

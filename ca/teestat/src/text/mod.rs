@@ -23,7 +23,6 @@ use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
-use tally_abi::pta::inspect::{TaDetail, state};
 use tally_abi::pta::memleak::owner_kind;
 use tally_metrics::figures::Threads;
 
@@ -162,30 +161,27 @@ impl Tables {
     /// Name of the row of `meminfo` that has the records of pages.
     const PAGES: &str = "page records";
 
-    /// Name of the row of `meminfo` that has the memory of TAs' heaps.
-    const TA_HEAPS: &str = "TA heaps";
-
-    /// `kernel`: the kernel heap, whose tables are all there. Of a living TA's heap it is known how much memory
-    /// it has and how much of that blocks have; the rest is tables at most.
-    pub(crate) fn of(rows: &[MeminfoRow], kernel: Option<&PoolStats>, tas: &[TaDetail]) -> Self {
-        let bytes = |label: &str| {
-            let row = rows
-                .iter()
-                .find(|row| row.label.starts_with(label.as_bytes()));
-            row.map_or(0, |row| row.bytes)
-        };
-        let living = tas.iter().filter(|ta| ta.state != state::DEAD);
-        let (tables, blocks) = living.fold((0_u64, 0_u64), |(tables, blocks), ta| {
-            (
-                tables.saturating_add(ta.heap.tables),
-                blocks.saturating_add(ta.heap.alloc.allocated.into()),
-            )
+    /// `kernel`: the kernel heap, whose tables are all there. `tas`: the heaps of living TAs, each with the
+    /// bytes of memory behind its addresses: what blocks do not have of it is tables at most.
+    pub(crate) fn of(
+        rows: &[MeminfoRow],
+        kernel: Option<&PoolStats>,
+        tas: &[(PoolStats, u64)],
+    ) -> Self {
+        let pages = rows
+            .iter()
+            .find(|row| row.label.starts_with(Self::PAGES.as_bytes()));
+        let of_tas = tas.iter().map(|(heap, populated)| {
+            let blocks = u64::from(heap.alloc.allocated);
+            heap.tables.min(populated.saturating_sub(blocks))
         });
-        let of_tas = tables.min(bytes(Self::TA_HEAPS).saturating_sub(blocks));
-        let of_kernel = kernel.map_or(0, |pool| pool.tables);
         Self {
-            pages: bytes(Self::PAGES),
-            heaps: of_kernel.saturating_add(of_tas),
+            pages: pages.map_or(0, |row| row.bytes),
+            heaps: kernel
+                .map(|pool| pool.tables)
+                .into_iter()
+                .chain(of_tas)
+                .fold(0, u64::saturating_add),
         }
     }
 
@@ -357,22 +353,21 @@ mod tests {
             bytes,
             pages: bytes / 4096,
         };
-        let ta = |tables, allocated| {
-            let mut ta = TaDetail::default();
-            ta.heap.tables = tables;
-            ta.heap.alloc.allocated = allocated;
-            ta
+        let ta = |tables, allocated, populated| {
+            let mut heap = PoolStats {
+                tables,
+                ..PoolStats::default()
+            };
+            heap.alloc.allocated = allocated;
+            (heap, populated)
         };
         let kernel = PoolStats {
             tables: 30_000,
             ..PoolStats::default()
         };
-        let mut rows = [
-            row("free", 16 << 20),
-            row("page records", 32768),
-            row("TA heaps", 16384),
-        ];
-        let found = Tables::of(&rows, Some(&kernel), &[ta(8000, 100), ta(2000, 0)]);
+        let rows = [row("free", 16 << 20), row("page records", 32768)];
+        let tas = [ta(8000, 100, 16_384), ta(2000, 0, 16_384)];
+        let found = Tables::of(&rows, Some(&kernel), &tas);
         let mut out = String::new();
         tables(&mut out, found).unwrap();
         assert_eq!(
@@ -380,14 +375,9 @@ mod tests {
             "tables among it: 32768 bytes for pages, at most 40000 for heaps, 0.43 % of the secure \
              RAM\n"
         );
-        // Tables of 76,000 bytes of which 12,288 can be there: the rest was never touched.
-        let untouched = [ta(76_000, 4096)];
+        // Tables of 76,000 bytes, of which 12,288 can be there: the rest was never touched.
+        let untouched = [ta(76_000, 4096, 16_384)];
         assert_eq!(Tables::of(&rows, Some(&kernel), &untouched).heaps, 42_288);
-        // A dead TA's tables are freed with its heap.
-        let mut dead = ta(76_000, 4096);
-        dead.state = state::DEAD;
-        rows[2].bytes = 0;
-        assert_eq!(Tables::of(&rows, Some(&kernel), &[dead]).heaps, 30_000);
     }
 
     #[test]

@@ -129,11 +129,7 @@ pub(crate) fn snapshots(
             write!(out, "  {}", Named(row.uuid, names))?;
         }
         if row.dropped != 0 {
-            write!(
-                out,
-                "  ({} had no room)",
-                Count(row.dropped.into(), "record")
-            )?;
+            write!(out, "  ({} had no room)", Count(row.dropped, "record"))?;
         }
         writeln!(out)?;
     }
@@ -160,11 +156,7 @@ pub(crate) fn snapshot(
     }
     writeln!(out)?;
     if header.dropped != 0 {
-        writeln!(
-            out,
-            "{} had no room",
-            Count(header.dropped.into(), "record")
-        )?;
+        writeln!(out, "{} had no room", Count(header.dropped, "record"))?;
     }
     for (section, _) in &snapshot.sections {
         write!(out, "{} {}  ", section.count, section_name(section.kind))?;
