@@ -377,7 +377,7 @@ impl State {
         if self.pool.is_void() {
             let base = NonNull::new(ptr::with_exposed_provenance_mut(self.base));
             let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
-            // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed; the memory is nobody else's
+            // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed but for the alarm; it is nobody else's
             // until the TA ends.
             let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
             let stack = self.pool.stack();

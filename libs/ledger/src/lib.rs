@@ -48,8 +48,8 @@ pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, c
 pub use check::Damage;
 pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 pub use layout::{
-    ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, EPOCH_OFFSET, FAILURES_OFFSET, MAGIC, MAX_POOL_BYTES,
-    PEAK_OFFSET, Strategy, Tracking, VERSION, fixed_metadata_bytes, metadata_bytes,
+    ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, EPOCH_OFFSET, FAILURES_OFFSET, MAGIC,
+    MAX_POOL_BYTES, PEAK_OFFSET, Strategy, Tracking, VERSION, fixed_metadata_bytes, metadata_bytes,
 };
 pub use pool::Pool;
 pub use queries::OwnMemory;

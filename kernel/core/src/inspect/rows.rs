@@ -5,8 +5,9 @@
 
 use super::Which;
 use super::pools::{PoolError, Question, Step};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
+use crate::owner::OwnerId;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
 };
@@ -83,6 +84,17 @@ impl<M: Machine> Kernel<M> {
             count,
             next: step.next,
         })
+    }
+
+    /// Whether a block of the kernel heap is one that calls in flight or statistics take. What a client has
+    /// registered to pass it to a call belongs to the call as long as that lasts: Linux registers the memory
+    /// for an answer before it asks.
+    pub(crate) fn is_of_calls(&self, state: &State, block: &Block) -> bool {
+        [OwnerId::CALL.0, OwnerId::STATS.0].contains(&block.owner.0)
+            || state
+                .guest
+                .shm
+                .is_in_use(self.heap.base() + block.offset as u64)
     }
 
     /// Everything that a pool consists of, its tables first.

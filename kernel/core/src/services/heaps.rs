@@ -175,17 +175,6 @@ impl<M: Machine> Kernel<M> {
         })
     }
 
-    /// Whether a block of the kernel heap is one that calls in flight or statistics take. What a client has
-    /// registered to pass it to a call belongs to the call as long as that lasts: Linux registers the memory
-    /// for an answer before it asks.
-    pub(crate) fn is_of_calls(&self, state: &State, block: &Block) -> bool {
-        [OwnerId::CALL.0, OwnerId::STATS.0].contains(&block.owner.0)
-            || state
-                .guest
-                .shm
-                .is_in_use(self.heap.base() + block.offset as u64)
-    }
-
     /// The next blocks of a heap. What the question itself takes is left out; the epoch of a TA's
     /// block is at least the mark that was last when its heap began.
     pub(crate) fn heap_blocks(&self, heap: HeapRef, cursor: u64) -> Result<Batch, HeapError> {
