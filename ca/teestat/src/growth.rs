@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use tally_abi::TeeUuid;
 use tally_abi::pta::leaks::{EndedRow, MarkRow};
 use tally_abi::pta::memleak::LeakRecord;
 
@@ -69,6 +70,8 @@ pub(crate) struct Growth {
     pub(crate) ended: Vec<EndedRow>,
     /// Such instances that the kernel could not note.
     pub(crate) ended_dropped: u32,
+    /// What a list of all live blocks does not have.
+    pub(crate) left_out: Amount,
 }
 
 impl Growth {
@@ -123,6 +126,19 @@ impl Growth {
     pub(crate) fn sort(&mut self) {
         self.places
             .sort_by_key(|place| core::cmp::Reverse((place.record.bytes, place.record.blocks)));
+    }
+
+    /// What is held in the heap of one image (nil: the kernel's).
+    pub(crate) fn of_image(&self, image: TeeUuid) -> Amount {
+        let mut total = Amount::default();
+        for place in self
+            .places
+            .iter()
+            .filter(|place| place.record.image == image)
+        {
+            total.add(&place.record);
+        }
+        total
     }
 
     /// All places together.

@@ -11,7 +11,6 @@
 
 extern crate alloc;
 
-mod advice;
 pub mod client;
 pub mod commands;
 mod files;
@@ -194,6 +193,7 @@ pub fn run(
             }
             return STATUS_USAGE;
         }
+        Err(Failure::Command(why)) => (STATUS_USAGE, why),
         Err(Failure::Said(what)) => (STATUS_FAILED, what),
         Err(Failure::Client(error)) => (STATUS_FAILED, alloc::format!("{error}")),
         Err(Failure::Output) => (STATUS_FAILED, String::from("cannot write the output")),
@@ -214,11 +214,11 @@ fn dispatch(tool: &mut Tool<'_, '_>, words: &[&str]) -> Result<u8, Failure> {
                 commands::help_of(tool.out, command)?;
                 Ok(STATUS_OK)
             }
-            None => Err(usage(&alloc::format!("there is no command `{name}`"))),
+            None => Err(Failure::Command(commands::no_such(name))),
         },
         [name, rest @ ..] => match commands::find(name) {
             Some(command) => (command.run)(tool, rest),
-            None => Err(usage(&alloc::format!("there is no command `{name}`"))),
+            None => Err(Failure::Command(commands::no_such(name))),
         },
     }
 }

@@ -4,19 +4,23 @@
 //! **Knows nothing of:** the commands.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
+use tally_abi::pta::inspect::{TaDetail, state};
 use teec::{Context, ErrorKind};
 
-use crate::client::inspect::Subject;
-use crate::client::{self, ClientError};
+use crate::client::ClientError;
+use crate::client::inspect::{self, Subject};
 use crate::text::Named;
 use crate::{Files, Memory, Names, Server, Terminal};
 
 pub(crate) enum Failure {
     /// Not understood.
     Usage(String),
+    /// There is no such command.
+    Command(String),
     /// The other side refused.
     Client(ClientError),
     /// It failed, as said.
@@ -57,12 +61,17 @@ impl Tool<'_, '_> {
     /// The TA that `who` names, by UUID or short name.
     pub(crate) fn ta_named(&self, who: &str) -> Result<TeeUuid, Failure> {
         let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
-        uuid.ok_or_else(|| {
-            Failure::Usage(alloc::format!(
+        match (uuid, who.split_once('#')) {
+            (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),
+            (Some(uuid), _) => Ok(uuid),
+            (None, Some((name, _))) => Err(Failure::Usage(alloc::format!(
+                "this is about all instances of a TA: `{name}`, not `{who}`"
+            ))),
+            (None, None) => Err(Failure::Usage(alloc::format!(
                 "`{who}` is neither a UUID nor the name of a known TA{}",
-                self.loaded()
-            ))
-        })
+                loaded(&self.tas(), self.names)
+            ))),
+        }
     }
 
     /// Whom `who` names: `kernel`, or a TA by UUID or short name, perhaps with `#` and the number
@@ -84,37 +93,122 @@ impl Tool<'_, '_> {
     }
 
     /// What a question about a TA failed with; says which TAs are loaded if that one is not.
-    pub(crate) fn about_ta(&self, error: ClientError) -> Failure {
-        if error.kind() == Some(ErrorKind::ItemNotFound) {
-            self.not_loaded()
+    pub(crate) fn about_ta(&self, who: &Subject, error: ClientError) -> Failure {
+        if is_gone(&error) {
+            self.not_there(who)
         } else {
             error.into()
         }
     }
 
-    /// The TA asked for is not loaded; says which are.
-    pub(crate) fn not_loaded(&self) -> Failure {
-        Failure::Said(alloc::format!(
-            "no TA with this UUID is loaded{}",
-            self.loaded()
-        ))
+    /// The TA asked for is not loaded, or dead; says which are loaded.
+    pub(crate) fn not_there(&self, who: &Subject) -> Failure {
+        Failure::Said(why_not_there(who, &self.tas(), self.names))
     }
 
-    /// Which TAs are loaded, as the end of a complaint.
-    fn loaded(&self) -> String {
-        let mut said = String::new();
-        match client::ta_stats(self.context) {
-            Ok(loaded) if loaded.is_empty() => said.push_str("; none is loaded"),
-            Ok(loaded) => {
-                said.push_str("; loaded are: ");
-                for (i, ta) in loaded.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { ", " };
-                    // A string takes everything.
-                    let _ = write!(said, "{comma}{}", Named(ta.uuid, self.names));
-                }
-            }
-            Err(_) => {}
+    /// The instances that are loaded, as far as that can be told.
+    fn tas(&self) -> Vec<TaDetail> {
+        inspect::tas(self.context, &Subject::NOBODY).unwrap_or_default()
+    }
+}
+
+/// Whether the answer is that there is no such TA, or that it has no memory any more.
+pub(crate) fn is_gone(error: &ClientError) -> bool {
+    matches!(
+        error.kind(),
+        Some(ErrorKind::ItemNotFound | ErrorKind::TargetDead)
+    )
+}
+
+/// Why nothing can be said of a TA.
+fn why_not_there(who: &Subject, tas: &[TaDetail], names: &dyn Names) -> String {
+    let name = Named(who.uuid(), names);
+    let same: Vec<&TaDetail> = tas.iter().filter(|ta| ta.uuid == who.uuid()).collect();
+    let living = same.iter().filter(|ta| ta.state != state::DEAD);
+    let living: Vec<String> = living.map(|ta| alloc::format!("{}", ta.instance)).collect();
+    match (
+        who.instance_number(),
+        same.iter().find(|ta| who.is_meant(ta)),
+    ) {
+        (_, Some(_)) if living.is_empty() => {
+            alloc::format!("{name} is dead, its heap is freed; see `teestat history`")
         }
-        said
+        (_, Some(ta)) => alloc::format!(
+            "instance {} of {name} is dead, its heap is freed; alive: {}",
+            ta.instance,
+            living.join(", ")
+        ),
+        (Some(number), None) if !same.is_empty() => {
+            let there: Vec<String> = same
+                .iter()
+                .map(|ta| alloc::format!("{}", ta.instance))
+                .collect();
+            let there = there.join(", ");
+            alloc::format!("{name} has no instance {number}; there are: {there}")
+        }
+        (_, None) => alloc::format!("no TA with this UUID is loaded{}", loaded(tas, names)),
+    }
+}
+
+/// Which TAs are loaded, as the end of a complaint.
+fn loaded(tas: &[TaDetail], names: &dyn Names) -> String {
+    let mut uuids: Vec<TeeUuid> = tas.iter().map(|ta| ta.uuid).collect();
+    uuids.dedup();
+    if uuids.is_empty() {
+        return String::from("; none is loaded");
+    }
+    let named: Vec<String> = uuids
+        .iter()
+        .map(|&uuid| alloc::format!("{}", Named(uuid, names)))
+        .collect();
+    alloc::format!("; loaded are: {}", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoNames;
+
+    fn ta(uuid: u128, instance: u32, state: u32) -> TaDetail {
+        TaDetail {
+            uuid: TeeUuid::from_u128(uuid),
+            instance,
+            state,
+            ..TaDetail::default()
+        }
+    }
+
+    #[test]
+    fn a_dead_ta_is_not_called_unknown() {
+        let dead = [ta(1, 0, state::DEAD), ta(2, 0, state::IDLE)];
+        let why = |who| why_not_there(&who, &dead, &NoNames);
+        let first = TeeUuid::from_u128(1);
+        for who in [Subject::ta(first), Subject::instance(first, 0)] {
+            assert!(why(who).ends_with("is dead, its heap is freed; see `teestat history`"));
+        }
+        let one_of_two = [ta(1, 0, state::DEAD), ta(1, 1, state::IDLE)];
+        let why = why_not_there(&Subject::ta(first), &one_of_two, &NoNames);
+        assert!(
+            why.starts_with("instance 0 of ") && why.ends_with("alive: 1"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn an_instance_that_is_not_there_is_answered_with_those_that_are() {
+        let tas = [ta(1, 0, state::IDLE), ta(1, 4, state::IDLE)];
+        let why = |who| why_not_there(&who, &tas, &NoNames);
+        let none = why(Subject::instance(TeeUuid::from_u128(1), 1));
+        assert!(
+            none.ends_with("has no instance 1; there are: 0, 4"),
+            "{none}"
+        );
+        let unknown = why(Subject::ta(TeeUuid::from_u128(9)));
+        assert_eq!(
+            unknown,
+            "no TA with this UUID is loaded; loaded are: 00000000-0000-0000-0000-000000000001"
+        );
+        let nobody = why_not_there(&Subject::ta(TeeUuid::from_u128(9)), &[], &NoNames);
+        assert_eq!(nobody, "no TA with this UUID is loaded; none is loaded");
     }
 }

@@ -159,6 +159,13 @@ const POOLS: &[Family<PoolStats>] = &[
         |p| p.alloc.max_allocated.into(),
     ),
     (
+        "tally_pool_promised_bytes",
+        "gauge",
+        "bytes",
+        "Bytes allocated whose pages are promised and not taken yet",
+        |p| p.promised,
+    ),
+    (
         "tally_pool_size_bytes",
         "gauge",
         "bytes",

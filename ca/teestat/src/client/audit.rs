@@ -26,7 +26,7 @@ pub struct AuditTotals {
 }
 
 fn session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "the audit pTA", audit::UUID)
+    open(context, "audit pTA", audit::UUID)
 }
 
 /// What is mapped, registered or opened, and not undone.

@@ -51,13 +51,28 @@ impl Subject {
         TeeUuid::from_octets(octets)
     }
 
+    /// The number of the instance, if one is meant.
+    #[must_use]
+    pub fn instance_number(&self) -> Option<u32> {
+        let mut octets = [0; 4];
+        octets.copy_from_slice(&self.octets[16..]);
+        (self.len == 20).then(|| u32::from_le_bytes(octets))
+    }
+
+    /// Whether an instance is meant.
+    #[must_use]
+    pub fn is_meant(&self, ta: &TaDetail) -> bool {
+        let is_number = self.instance_number().is_none_or(|n| n == ta.instance);
+        self.uuid() == ta.uuid && is_number
+    }
+
     pub(super) fn octets(&self) -> &[u8] {
         &self.octets[..self.len]
     }
 }
 
 pub(super) fn session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "the inspect pTA", inspect::UUID)
+    open(context, "inspect pTA", inspect::UUID)
 }
 
 /// Loaded TA instances, whole. [`Subject::NOBODY`]: all.

@@ -37,6 +37,8 @@ const RETRIES: usize = 10;
 pub enum ClientError {
     /// The session could not be opened.
     Open(&'static str, Error),
+    /// The kernel has no such pseudo-TA.
+    Absent(&'static str),
     /// The command failed.
     Invoke(&'static str, Error),
     /// The answer's size is no multiple of its records'.
@@ -51,7 +53,7 @@ impl ClientError {
     pub const fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Open(_, error) | Self::Invoke(_, error) => Some(error.kind()),
-            Self::BadSize(..) | Self::NoMemory => None,
+            Self::Absent(_) | Self::BadSize(..) | Self::NoMemory => None,
         }
     }
 }
@@ -59,7 +61,13 @@ impl ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open(who, error) => write!(f, "cannot open a session with {who}: {error}"),
+            Self::Open(who, error) => write!(f, "cannot open a session with the {who}: {error}"),
+            Self::Absent(who) => {
+                write!(
+                    f,
+                    "there is no {who}: this kernel was built without statistics"
+                )
+            }
             Self::Invoke(what, error) => write!(f, "{what}: {error}"),
             Self::BadSize(what, size) => write!(f, "{what}: {size} bytes are no whole records"),
             Self::NoMemory => f.write_str("out of memory in the normal world"),
@@ -100,19 +108,22 @@ pub struct Times {
 fn open<'t>(context: &Context<'t>, who: &'static str, uuid: TeeUuid) -> Result<Session<'t>> {
     context
         .open_session(uuid)
-        .map_err(|error| ClientError::Open(who, error))
+        .map_err(|error| match error.kind() {
+            ErrorKind::ItemNotFound => ClientError::Absent(who),
+            _ => ClientError::Open(who, error),
+        })
 }
 
 fn stats_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "the stats pTA", stats::UUID)
+    open(context, "stats pTA", stats::UUID)
 }
 
 fn memleak_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "the memleak pTA", memleak::UUID)
+    open(context, "memleak pTA", memleak::UUID)
 }
 
 fn control_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "the control pTA", control::UUID)
+    open(context, "control pTA", control::UUID)
 }
 
 const fn value_out() -> ParamValue {

@@ -15,7 +15,7 @@ use super::{ClientError, Result, fetch_records, open, value_out};
 const CHUNK: usize = 16 * 1024;
 
 fn session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "the watch pTA", watch::UUID)
+    open(context, "watch pTA", watch::UUID)
 }
 
 /// Takes a snapshot; its number and bytes.

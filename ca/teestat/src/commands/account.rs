@@ -3,11 +3,16 @@
 //! **Invariant:** an account that does not add up makes the status 1.
 //! **Knows nothing of:** where the figures come from.
 
+use alloc::vec::Vec;
+
+use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::inspect::state;
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::text::Named;
-use crate::tool::{Failure, Tool, usage};
+use crate::client::inspect::Subject;
+use crate::text::{Count, Named};
+use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -58,6 +63,9 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// How often the kernel is asked whether an instance that was told to end has ended.
+const END_QUESTIONS: usize = 100;
+
 impl Tool<'_, '_> {
     fn meminfo(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let all = match words {
@@ -66,7 +74,9 @@ impl Tool<'_, '_> {
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
         let rows = client::meminfo(self.context)?;
-        let tables = text::Tables::of(&rows, &client::pools(self.context)?);
+        let pools = client::pools(self.context)?;
+        let heaps = self.ta_heaps()?;
+        let tables = text::Tables::of(&rows, pools.first(), &heaps);
         let adds_up = if self.as_json {
             json::meminfo(self.out, &rows, tables)?
         } else {
@@ -75,6 +85,25 @@ impl Tool<'_, '_> {
             adds_up
         };
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
+    }
+
+    /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's are freed.
+    fn ta_heaps(&self) -> Result<Vec<(PoolStats, u64)>, Failure> {
+        let mut heaps = Vec::new();
+        for ta in client::inspect::tas(self.context, &Subject::NOBODY)? {
+            let who = Subject::instance(ta.uuid, ta.instance);
+            match client::inspect::regions(self.context, &who) {
+                Ok(regions) => {
+                    let of_heap = regions
+                        .iter()
+                        .filter(|row| row.label.starts_with(b"heap\0"));
+                    heaps.push((ta.heap, of_heap.map(|row| row.populated).sum()));
+                }
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(heaps)
     }
 
     fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {
@@ -123,23 +152,46 @@ impl Tool<'_, '_> {
         let [who] = words else {
             return Err(usage("kill which TA?"));
         };
-        let uuid = self.ta_named(who)?;
-        match client::kill(self.context, uuid) {
-            Ok(n) if self.as_json => writeln!(self.out, "{{\"uuid\":\"{uuid}\",\"ended\":{n}}}")?,
-            Ok(n) => {
-                let plural = if n == 1 { "" } else { "s" };
-                writeln!(
-                    self.out,
-                    "ended {n} instance{plural} of {}",
-                    Named(uuid, self.names)
-                )?;
-            }
-            Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {
-                return Err(self.not_loaded());
-            }
-            Err(error) => return Err(error.into()),
+        let who = Subject::ta(self.ta_named(who)?);
+        let told = client::kill(self.context, who.uuid());
+        let told = told.map_err(|error| self.about_ta(&who, error))?;
+        let ending = self.still_ending(&who)?;
+        let uuid = who.uuid();
+        if self.as_json {
+            let ended = told.saturating_sub(ending);
+            writeln!(
+                self.out,
+                "{{\"uuid\":\"{uuid}\",\"ended\":{ended},\"ending\":{ending}}}"
+            )?;
+            return Ok(STATUS_OK);
+        }
+        let instances = Count(told.into(), "instance");
+        let name = Named(uuid, self.names);
+        match ending {
+            0 => writeln!(self.out, "ended {instances} of {name}")?,
+            n => writeln!(
+                self.out,
+                "told {instances} of {name} to end; {n} still busy"
+            )?,
         }
         Ok(STATUS_OK)
+    }
+
+    /// How many instances have not ended yet: a busy one ends on its own thread, which is waited for, but
+    /// not for ever.
+    fn still_ending(&self, who: &Subject) -> Result<u32, Failure> {
+        let mut busy = 0;
+        for _ in 0..END_QUESTIONS {
+            busy = match client::inspect::tas(self.context, who) {
+                Ok(tas) => tas.iter().filter(|ta| ta.state != state::DEAD).count() as u32,
+                Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if busy == 0 {
+                break;
+            }
+        }
+        Ok(busy)
     }
 
     fn oom(&mut self, words: &[&str]) -> Result<u8, Failure> {

@@ -5,8 +5,10 @@
 
 use alloc::vec::Vec;
 
+use tally_metrics::advice::advise;
+use teec::ErrorKind;
+
 use super::{Command, Form};
-use crate::advice::advise;
 use crate::client::inspect::{self as client, Subject};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, json, text};
@@ -107,7 +109,10 @@ impl Tool<'_, '_> {
             [who] => self.subject(who)?,
             _ => return Err(usage("ta takes -v or the name of one TA")),
         };
-        let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(error))?;
+        let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(&who, error))?;
+        if tas.is_empty() && who != Subject::NOBODY {
+            return Err(self.not_there(&who));
+        }
         if self.as_json {
             json::inspect::tas(self.out, &tas, self.names)?;
         } else {
@@ -134,7 +139,7 @@ impl Tool<'_, '_> {
                 Ok(regions) => rows.extend(regions),
                 // One of all that has ended meanwhile.
                 Err(_) if words.is_empty() && *who != Subject::NOBODY => {}
-                Err(error) => return Err(self.about_ta(error)),
+                Err(error) => return Err(self.about_ta(who, error)),
             }
         }
         if self.as_json {
@@ -151,7 +156,7 @@ impl Tool<'_, '_> {
         };
         let uuid = self.ta_named(who)?;
         let who = Subject::ta(uuid);
-        let told = |tool: &Self, error| tool.about_ta(error);
+        let told = |tool: &Self, error| tool.about_ta(&who, error);
         client::status_to_console(self.context, uuid).map_err(|error| told(self, error))?;
         let tas = client::tas(self.context, &who).map_err(|error| told(self, error))?;
         let mut first = true;
@@ -159,8 +164,11 @@ impl Tool<'_, '_> {
             let who = Subject::instance(ta.uuid, ta.instance);
             let sessions = client::sessions(self.context, &who);
             let sessions = sessions.map_err(|error| told(self, error))?;
-            let regions = client::regions(self.context, &who);
-            let regions = regions.map_err(|error| told(self, error))?;
+            let regions = match client::regions(self.context, &who) {
+                // It is dead, and has no memory.
+                Err(error) if error.kind() == Some(ErrorKind::TargetDead) => Vec::new(),
+                regions => regions.map_err(|error| told(self, error))?,
+            };
             if self.as_json {
                 self.out.write_str(if first { "{\"tas\":[" } else { "," })?;
                 json::inspect::status(self.out, ta, &sessions, &regions, self.names)?;

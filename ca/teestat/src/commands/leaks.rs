@@ -15,16 +15,20 @@ use tally_abi::pta::memleak::LeakRecord;
 use teec::ErrorKind;
 
 use super::{Command, Form};
+use crate::client::inspect::Subject;
 use crate::client::leaks as calls;
 use crate::growth::Growth;
 use crate::marks::Marks;
-use crate::tool::{Failure, Tool, usage};
+use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_OK, client, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "leaks",
     forms: &[
-        Form("mark [NAME]", "set a mark and print its number"),
+        Form(
+            "mark [NAME]",
+            "set a mark and print its number (scans take numbers, too)",
+        ),
         Form("marks", "the marks that are set"),
         Form(
             "diff [A [B]]",
@@ -59,13 +63,22 @@ pub(super) const COMMANDS: &[Command] = &[Command {
 #[derive(Default)]
 struct Stacks(Vec<(TeeUuid, [u64; MAX_FRAMES], Vec<String>)>);
 
+/// Complains about the first of words that a command does not take.
+fn too_much(words: &[&str]) -> Failure {
+    let word = words.first().copied().unwrap_or_default();
+    usage(&format!("`{word}` is too much"))
+}
+
 impl Tool<'_, '_> {
     fn leaks(&mut self, words: &[&str]) -> Result<u8, Failure> {
         match words {
             ["mark"] => self.mark(""),
             ["mark", name] => self.mark(name),
+            ["mark", _, word, ..] => Err(usage(&format!(
+                "a mark's name is one word; `{word}` is too much"
+            ))),
             ["marks"] => self.marks(),
-            ["list"] => self.live(None),
+            ["list"] => self.live(),
             ["diff"] => {
                 let marks = self.known_marks()?;
                 let from = *marks.last().map_err(Failure::Said)?;
@@ -101,13 +114,27 @@ impl Tool<'_, '_> {
                 let uuid = self.ta_named(who)?;
                 self.leaks_of(uuid)
             }
-            _ => Err(usage(
+            ["ta"] => Err(usage("leaks of which TA?")),
+            ["marks" | "list" | "ta", more @ ..] => {
+                let taken = usize::from(words[0] == "ta");
+                Err(too_much(&more[taken..]))
+            }
+            ["diff", _, _, more @ ..] => Err(too_much(more)),
+            [] => Err(usage(
                 "leaks mark, marks, diff, list, scan, show, clear or ta?",
             )),
+            [word, ..] => Err(usage(&format!(
+                "`{word}` is none of mark, marks, diff, list, scan, show, clear and ta"
+            ))),
         }
     }
 
     fn mark(&mut self, name: &str) -> Result<u8, Failure> {
+        if name.starts_with('-') {
+            return Err(usage(&format!(
+                "`{name}` is no option here, and no mark's name begins with `-`"
+            )));
+        }
         let number = match calls::mark_named(self.context, name) {
             Ok(number) => number,
             Err(error) if error.kind() == Some(ErrorKind::BadParameters) => {
@@ -142,9 +169,11 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    /// Every live block, of one TA or of all and the kernel.
-    fn live(&mut self, ta: Option<TeeUuid>) -> Result<u8, Failure> {
-        let growth = self.growth(&[], (None, None), ta)?;
+    /// Every live block, of all TAs and the kernel.
+    fn live(&mut self) -> Result<u8, Failure> {
+        let mut growth = self.growth(&[], (None, None), None)?;
+        let of_kernel = growth.of_image(TeeUuid::nil());
+        growth.left_out = self.left_out(of_kernel.blocks, of_kernel.bytes)?;
         self.print_growth(&growth)?;
         Ok(STATUS_OK)
     }
@@ -248,13 +277,10 @@ impl Tool<'_, '_> {
         answer: Result<Vec<T>, client::ClientError>,
     ) -> Result<Vec<T>, Failure> {
         match answer {
-            Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {
-                if heaps.len() == 1 {
-                    Err(self.not_loaded())
-                } else {
-                    Ok(Vec::new())
-                }
-            }
+            Err(error) if is_gone(&error) => match heaps {
+                [one] => Err(self.not_there(&Subject::ta(*one))),
+                _ => Ok(Vec::new()),
+            },
             answer => Ok(answer?),
         }
     }
@@ -303,6 +329,9 @@ impl Tool<'_, '_> {
             json::leaks::scans(self.out, &rows, self.names)?;
         } else {
             text::leaks::scans(self.out, &rows, self.names)?;
+            if let ([heap], []) = (heaps, &rows[..]) {
+                text::leaks::no_heap(self.out, *heap, self.names)?;
+            }
         }
         Ok(STATUS_OK)
     }
@@ -337,8 +366,8 @@ impl Tool<'_, '_> {
         let heaps = [uuid];
         let growth = self.growth(&[], (None, None), Some(uuid));
         let growth = match growth {
-            Err(Failure::Client(error)) if error.kind() == Some(ErrorKind::ItemNotFound) => {
-                return Err(self.not_loaded());
+            Err(Failure::Client(error)) if is_gone(&error) => {
+                return Err(self.not_there(&Subject::ta(uuid)));
             }
             growth => growth?,
         };

@@ -53,8 +53,15 @@ impl Tool<'_, '_> {
             }
         };
         client::set_ledger(self.context, uuid, what)?;
+        let loaded = client::ta_stats(self.context)?;
+        let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid);
         if self.as_json {
-            writeln!(self.out, "{{\"uuid\":\"{uuid}\",\"ledger\":{what}}}")?;
+            writeln!(
+                self.out,
+                "{{\"uuid\":\"{uuid}\",\"ledger\":{what},\"loaded\":{is_loaded}}}"
+            )?;
+        } else if !is_loaded {
+            writeln!(self.out, "{} is not loaded now", Named(uuid, self.names))?;
         }
         Ok(STATUS_OK)
     }

@@ -17,8 +17,11 @@ mod watch;
 
 pub(crate) use audit::NamedStack;
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use crate::marks::distance;
 use crate::tool::{Failure, Tool, usage};
 
 /// One command.
@@ -37,6 +40,9 @@ pub struct Form(pub &'static str, pub &'static str);
 
 /// As [`Command::words`]: the name of a TA.
 pub const A_TA: &[&str] = &["TA"];
+
+/// Most commands that a complaint names.
+const NEAREST: usize = 3;
 
 const GROUPS: &[&[Command]] = &[
     stock::COMMANDS,
@@ -60,6 +66,23 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
 /// The command of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Command> {
     all().find(|command| command.name == name)
+}
+
+/// That there is no command of this name, and which are nearest.
+pub(crate) fn no_such(name: &str) -> String {
+    let mut nearest: Vec<(usize, &str)> = all()
+        .map(|command| (distance(name, command.name), command.name))
+        .collect();
+    nearest.sort_unstable();
+    let nearest: Vec<&str> = nearest
+        .iter()
+        .take(NEAREST)
+        .map(|(_, name)| *name)
+        .collect();
+    alloc::format!(
+        "there is no command `{name}`; nearest are: {} (`teestat help` lists all)",
+        nearest.join(", ")
+    )
 }
 
 /// Writes what `teestat help` prints.
@@ -91,5 +114,17 @@ fn no_more(words: &[&str]) -> Result<(), Failure> {
     match words {
         [] => Ok(()),
         [word, ..] => Err(usage(&alloc::format!("`{word}` is not understood here"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_command_is_answered_with_the_nearest() {
+        let said = no_such("histroy");
+        assert!(said.contains("nearest are: history, "), "{said}");
+        assert!(all().all(|command| find(command.name).is_some()));
     }
 }

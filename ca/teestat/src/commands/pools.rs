@@ -12,7 +12,10 @@ use teec::ErrorKind;
 use super::{Command, Form};
 use crate::client::inspect::Subject;
 use crate::client::{self as client_calls, ClientError, pools as client};
-use crate::tool::{Failure, Tool, usage};
+use crate::frames::{KernelNames, name_frames};
+use crate::growth::Amount;
+use crate::text::Count;
+use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, SlabNote, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -87,7 +90,7 @@ impl Tool<'_, '_> {
     }
 
     /// What a question about a pool failed with.
-    fn about_pool(&self, error: ClientError) -> Failure {
+    fn about_pool(&self, who: &Subject, error: ClientError) -> Failure {
         match error.kind() {
             Some(ErrorKind::CorruptObject) => {
                 Failure::Said(String::from("the pool's books make no sense: INCONSISTENT"))
@@ -95,7 +98,7 @@ impl Tool<'_, '_> {
             Some(ErrorKind::Busy) => Failure::Said(String::from(
                 "the pool is changed whenever it is read; try again",
             )),
-            _ => self.about_ta(error),
+            _ => self.about_ta(who, error),
         }
     }
 
@@ -104,7 +107,8 @@ impl Tool<'_, '_> {
         let rest: Vec<&str> = words.iter().copied().filter(|w| *w != "--diff").collect();
         super::no_more(rest.get(1..).unwrap_or_default())?;
         let who = self.pool_named(rest.first().copied())?;
-        let rows = client::classes(self.context, &who).map_err(|error| self.about_pool(error))?;
+        let rows = client::classes(self.context, &who);
+        let rows = rows.map_err(|error| self.about_pool(&who, error))?;
         let pool = who.uuid();
         let before: Vec<SlabNote> = self
             .memory
@@ -115,16 +119,18 @@ impl Tool<'_, '_> {
             .collect();
         self.memory.slabs.retain(|note| note.pool != pool);
         self.memory.slabs.extend(rows.iter().map(SlabNote::of));
-        if diff && before.is_empty() {
-            return Err(Failure::Said(String::from(
-                "there is nothing to compare with yet; from now on there is",
-            )));
-        }
-        let before = diff.then_some(&before[..]);
+        let is_first = diff && before.is_empty();
+        let before = (diff && !is_first).then_some(&before[..]);
         if self.as_json {
             json::pools::classes(self.out, &rows, before)?;
         } else {
             text::pools::classes(self.out, &rows, before)?;
+            if is_first {
+                writeln!(
+                    self.out,
+                    "there was nothing to compare with; from now on there is"
+                )?;
+            }
         }
         Ok(STATUS_OK)
     }
@@ -152,14 +158,16 @@ impl Tool<'_, '_> {
             }
         }
         let who = self.pool_named(pool)?;
-        let mut rows = client::sites(self.context, &who).map_err(|error| self.about_pool(error))?;
-        rows.sort_by_key(|row| core::cmp::Reverse(order.key(row)));
-        let all = rows.len();
-        rows.truncate(top);
-        let stacks: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| self.name_frames(row.pool, &row.frames))
-            .collect();
+        let rows = client::sites(self.context, &who);
+        let rows = rows.map_err(|error| self.about_pool(&who, error))?;
+        let mut kernel = KernelNames::new(self.context);
+        let mut sites = joined(&rows, |row| {
+            name_frames(&mut kernel, self.names, row.pool, &row.frames)
+        });
+        sites.sort_by_key(|(row, _)| core::cmp::Reverse(order.key(row)));
+        let all = sites.len();
+        sites.truncate(top);
+        let (rows, stacks): (Vec<SiteRow>, Vec<Vec<String>>) = sites.into_iter().unzip();
         if self.as_json {
             json::pools::sites(self.out, &rows, &stacks, all)?;
         } else {
@@ -170,7 +178,8 @@ impl Tool<'_, '_> {
 
     /// Names of a pool's call sites, by number.
     fn site_names(&self, who: &Subject) -> Result<Vec<(u32, String)>, Failure> {
-        let rows = client::sites(self.context, who).map_err(|error| self.about_pool(error))?;
+        let rows = client::sites(self.context, who);
+        let rows = rows.map_err(|error| self.about_pool(who, error))?;
         let named = rows.iter().map(|row| {
             let names = self.name_frames(row.pool, &row.frames);
             let name = names.into_iter().next();
@@ -184,40 +193,58 @@ impl Tool<'_, '_> {
         let who = self.pool_named(words.first().copied())?;
         let names = self.site_names(&who)?;
         let (context, as_json) = (self.context, self.as_json);
+        let of_ta = who != Subject::NOBODY;
         let out = &mut *self.out;
         let mut totals = (0_u64, 0_u64);
         if as_json {
             out.write_str("{\"blocks\":[")?;
         } else {
-            text::pools::blocks_head(out)?;
+            text::pools::blocks_head(out, of_ta)?;
         }
         let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
             let name = name_of(&names, row.site);
             if as_json {
                 json::pools::block(out, row, name, totals.0 == 0)?;
             } else {
-                text::pools::block(out, row, name)?;
+                text::pools::block(out, row, of_ta, name)?;
             }
             totals = (totals.0 + 1, totals.1.saturating_add(row.size));
             Ok::<(), Failure>(())
         });
-        self.told(listed)?;
+        self.told(&who, listed)?;
+        let left_out = if of_ta {
+            Amount::default()
+        } else {
+            self.left_out(totals.0, totals.1)?
+        };
         if as_json {
             writeln!(
                 self.out,
-                "],\"count\":{},\"bytes\":{}}}",
-                totals.0, totals.1
+                "],\"count\":{},\"bytes\":{},\"left_out\":{{\"blocks\":{},\"bytes\":{}}}}}",
+                totals.0, totals.1, left_out.blocks, left_out.bytes
             )?;
         } else {
-            writeln!(self.out, "{} blocks, {} bytes", totals.0, totals.1)?;
+            writeln!(self.out, "{}, {} bytes", Count(totals.0, "block"), totals.1)?;
+            text::left_out(self.out, left_out)?;
         }
         Ok(STATUS_OK)
     }
 
+    /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight take,
+    /// which no list has.
+    pub(super) fn left_out(&self, blocks: u64, bytes: u64) -> Result<Amount, Failure> {
+        let pools = client_calls::pools(self.context)?;
+        let heap = pools.first().copied().unwrap_or_default();
+        Ok(Amount {
+            blocks: heap.live_blocks.saturating_sub(blocks),
+            bytes: u64::from(heap.alloc.allocated).saturating_sub(bytes),
+        })
+    }
+
     /// A list's failure, with what the other side said made plain.
-    fn told(&self, result: Result<(), Failure>) -> Result<(), Failure> {
+    fn told(&self, who: &Subject, result: Result<(), Failure>) -> Result<(), Failure> {
         result.map_err(|failure| match failure {
-            Failure::Client(error) => self.about_pool(error),
+            Failure::Client(error) => self.about_pool(who, error),
             failure => failure,
         })
     }
@@ -247,12 +274,14 @@ impl Tool<'_, '_> {
             match client::block(self.context, who, number) {
                 Ok(row) => return self.show_block(who, &row, number),
                 Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {}
+                // One of all, which has no memory to look in.
+                Err(error) if whose.len() > 1 && is_gone(&error) => {}
                 Err(error) if error.kind() == Some(ErrorKind::AccessDenied) => {
                     return Err(Failure::Said(String::from(
                         "addresses are hidden in this build of the kernel; offsets in a pool work: see `blocks`",
                     )));
                 }
-                Err(error) => return Err(self.about_pool(error)),
+                Err(error) => return Err(self.about_pool(who, error)),
             }
         }
         Err(self.no_block(&whose[0], number))
@@ -268,7 +297,8 @@ impl Tool<'_, '_> {
         if self.as_json {
             json::pools::block_whole(self.out, row, &stack, inside, bytes.as_deref())?;
         } else {
-            text::pools::block_whole(self.out, row, &stack, inside, bytes.as_deref())?;
+            let of_ta = *who != Subject::NOBODY;
+            text::pools::block_whole(self.out, row, of_ta, &stack, inside, bytes.as_deref())?;
         }
         Ok(STATUS_OK)
     }
@@ -289,7 +319,7 @@ impl Tool<'_, '_> {
             Ok::<(), ClientError>(())
         });
         match (listed, nearest) {
-            (Err(error), _) => self.about_pool(error),
+            (Err(error), _) => self.about_pool(who, error),
             (Ok(()), None) => Failure::Said(String::from("the pool has no live block")),
             (Ok(()), Some((_, row))) => Failure::Said(alloc::format!(
                 "no live block has the byte at {at:#x}; the nearest is of {} bytes at offset {:#x}",
@@ -329,7 +359,7 @@ impl Tool<'_, '_> {
             totals.add(row);
             Ok::<(), Failure>(())
         });
-        self.told(listed)?;
+        self.told(&who, listed)?;
         if as_json {
             json::pools::chunk_totals(self.out, &totals)?;
         } else {
@@ -340,7 +370,7 @@ impl Tool<'_, '_> {
 
     fn check_pool(&mut self, who: &Subject) -> Result<u8, Failure> {
         let checked = client::check(self.context, who);
-        let (found, at) = checked.map_err(|error| self.about_pool(error))?;
+        let (found, at) = checked.map_err(|error| self.about_pool(who, error))?;
         if self.as_json {
             json::pools::checked(self.out, found, at)?;
         } else {
@@ -354,7 +384,59 @@ impl Tool<'_, '_> {
     }
 }
 
+/// Call sites with their names; those that read the same are one, their peaks added up.
+fn joined(
+    rows: &[SiteRow],
+    mut names: impl FnMut(&SiteRow) -> Vec<String>,
+) -> Vec<(SiteRow, Vec<String>)> {
+    let mut sites: Vec<(SiteRow, Vec<String>)> = Vec::new();
+    for row in rows {
+        let stack = names(row);
+        match sites.iter_mut().find(|(_, other)| *other == stack) {
+            Some((site, _)) => {
+                site.live_bytes = site.live_bytes.saturating_add(row.live_bytes);
+                site.live_blocks = site.live_blocks.saturating_add(row.live_blocks);
+                site.allocations = site.allocations.saturating_add(row.allocations);
+                site.peak_bytes = site.peak_bytes.saturating_add(row.peak_bytes);
+            }
+            None => sites.push((*row, stack)),
+        }
+    }
+    sites
+}
+
 fn name_of(names: &[(u32, String)], site: u32) -> &str {
     let found = names.iter().find(|(number, _)| *number == site);
     found.map_or("unknown", |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_sites_that_read_the_same_are_one() {
+        let row = |site, live_blocks| SiteRow {
+            site,
+            live_blocks,
+            live_bytes: 28 * live_blocks,
+            allocations: live_blocks,
+            ..SiteRow::default()
+        };
+        // An unrolled loop has several return addresses on one line.
+        let rows = [row(1, 9), row(2, 5), row(3, 1)];
+        let found = joined(&rows, |row| {
+            let name = if row.site == 2 {
+                "keep a.rs:2"
+            } else {
+                "leak a.rs:7"
+            };
+            Vec::from([String::from(name)])
+        });
+        let found: Vec<(u64, u64)> = found
+            .iter()
+            .map(|(row, _)| (row.live_blocks, row.live_bytes))
+            .collect();
+        assert_eq!(found, [(10, 280), (5, 140)]);
+    }
 }

@@ -29,7 +29,8 @@ impl Tool<'_, '_> {
                 return Err(usage("one file"));
             }
         };
-        let (number, _) = client::take_snapshot(self.context)?;
+        let taken = client::take_snapshot(self.context);
+        let (number, _) = taken.map_err(|error| self.no_place(error))?;
         let saved = self.save_snapshot(number, path);
         let dropped = client::drop_snapshot(self.context, number);
         let bytes = saved?;

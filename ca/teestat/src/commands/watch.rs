@@ -3,14 +3,18 @@
 //! **Invariant:** a number that names nothing is answered with those that do.
 //! **Knows nothing of:** how the moment is noticed.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use tally_abi::pta::watch::{SnapshotRow, trigger};
+use tally_abi::TeeUuid;
+use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
+use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::{self, ClientError};
+use crate::text::{Count, Named};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, json, text};
 
@@ -18,8 +22,9 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     name: "watch",
     forms: &[
         Form(
-            "UUID|NAME --on entry:COMMAND|exit:COMMAND|heap>BYTES|fail",
-            "take a snapshot at that very moment, once",
+            "UUID|NAME --on entry:N|exit:N|heap>BYTES|fail",
+            "take a snapshot at that very moment, once; N: a command's number; \
+             write 'heap>BYTES' in quotes where `>` would redirect",
         ),
         Form("list", "watchpoints, and the snapshots they took"),
         Form("show N", "what a snapshot says, in short"),
@@ -30,17 +35,46 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.watch(words),
 }];
 
-/// What a watchpoint waits for, as it is said: trigger and value.
-fn condition(said: &str) -> Option<(u32, u32)> {
-    if said == "fail" {
-        return Some((trigger::FAILURE, 0));
-    }
-    let (kind, value) = match said.split_once(':') {
-        Some(("entry", value)) => (trigger::ENTRY, value),
-        Some(("exit", value)) => (trigger::EXIT, value),
-        _ => (trigger::HEAP, said.strip_prefix("heap>")?),
+/// What a watchpoint waits for, as it is said: trigger and value; or what is wrong with it.
+fn condition(said: &str) -> Result<(u32, u32), String> {
+    let number = |what: &str, value: &str| {
+        let number = value.parse::<u32>();
+        number.map_err(|_| format!("`{value}` in `{said}` is no number: {what}"))
     };
-    Some((kind, value.parse().ok()?))
+    let command = "a command is told by its number";
+    match said.split_once([':', '>']) {
+        None if said == "fail" => Ok((trigger::FAILURE, 0)),
+        Some(("entry", value)) if said.contains(':') => {
+            Ok((trigger::ENTRY, number(command, value)?))
+        }
+        Some(("exit", value)) if said.contains(':') => Ok((trigger::EXIT, number(command, value)?)),
+        Some(("heap", value)) if said.contains('>') => {
+            Ok((trigger::HEAP, number("bytes of heap", value)?))
+        }
+        None if said == "heap" => Err(String::from(
+            "`heap` lacks its bytes: 'heap>BYTES', in quotes where `>` would redirect",
+        )),
+        _ => Err(format!(
+            "`{said}` is none of entry:N, exit:N, heap>BYTES and fail"
+        )),
+    }
+}
+
+/// What words that are no whole command lack.
+fn what_is_missing(words: &[&str]) -> String {
+    match words {
+        [] => String::from("a TA with --on, or list, show, save or drop?"),
+        [what @ ("show" | "save" | "drop")] => {
+            format!("{what} which snapshot? `teestat watch list` has their numbers")
+        }
+        ["save", _] => String::from("into which file?"),
+        [_] | [_, "--on"] => String::from("--on what? entry:N, exit:N, heap>BYTES or fail"),
+        [_, "--on", _, word, ..]
+        | ["list", word, ..]
+        | ["show" | "drop", _, word, ..]
+        | ["save", _, _, word, ..]
+        | [_, word, ..] => format!("`{word}` is not understood here"),
+    }
 }
 
 impl Tool<'_, '_> {
@@ -72,21 +106,48 @@ impl Tool<'_, '_> {
             }
             [who, "--on", said] => {
                 let uuid = self.ta_named(who)?;
-                let (kind, value) = condition(said).ok_or_else(|| {
-                    usage(&alloc::format!(
-                        "`{said}` is none of entry:COMMAND, exit:COMMAND, heap>BYTES and fail"
-                    ))
-                })?;
-                let number = client::arm(self.context, uuid, kind, value)?;
-                if self.as_json {
-                    writeln!(self.out, "{{\"number\":{number}}}")?;
-                } else {
-                    writeln!(self.out, "watch {number}")?;
-                }
+                let (kind, value) = condition(said).map_err(Failure::Usage)?;
+                let number = client::arm(self.context, uuid, kind, value);
+                let number = number.map_err(|error| self.no_place(error))?;
+                self.armed(number, uuid)?;
             }
-            _ => return Err(usage("watch what?")),
+            _ => return Err(usage(&what_is_missing(words))),
         }
         Ok(STATUS_OK)
+    }
+
+    /// Says that a watchpoint is armed, and whether its TA has still to come.
+    fn armed(&mut self, number: u32, uuid: TeeUuid) -> Result<(), Failure> {
+        let loaded = client::ta_stats(self.context)?;
+        let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid && ta.panicked == 0);
+        if self.as_json {
+            writeln!(self.out, "{{\"number\":{number},\"loaded\":{is_loaded}}}")?;
+        } else if is_loaded {
+            writeln!(self.out, "watch {number}")?;
+        } else {
+            let name = Named(uuid, self.names);
+            writeln!(self.out, "watch {number}, for when {name} is loaded")?;
+        }
+        Ok(())
+    }
+
+    /// Why there is no new snapshot or watchpoint: no place, or no memory.
+    pub(super) fn no_place(&self, error: ClientError) -> Failure {
+        if error.kind() != Some(ErrorKind::OutOfMemory) {
+            return error.into();
+        }
+        match client::snapshots(self.context) {
+            Ok(rows) if rows.len() >= SLOTS => {
+                let numbers: Vec<String> =
+                    rows.iter().map(|row| format!("{}", row.number)).collect();
+                Failure::Said(format!(
+                    "all {SLOTS} places for snapshots and watchpoints are taken, by {}; `teestat watch \
+                     drop N` frees one",
+                    numbers.join(", ")
+                ))
+            }
+            _ => error.into(),
+        }
     }
 
     /// The row of this number.
@@ -96,7 +157,7 @@ impl Tool<'_, '_> {
         if let Some(row) = rows.iter().find(|row| Some(row.number) == number) {
             return Ok(*row);
         }
-        let mut why = alloc::format!("there is no snapshot `{said}`");
+        let mut why = format!("there is no snapshot `{said}`");
         for (n, row) in rows.iter().enumerate() {
             let before = if n == 0 { "; there are " } else { ", " };
             // A string takes everything.
@@ -114,7 +175,7 @@ impl Tool<'_, '_> {
         if row.state == tally_abi::pta::watch::state::TAKEN {
             return Ok(row.number);
         }
-        Err(Failure::Said(alloc::format!(
+        Err(Failure::Said(format!(
             "snapshot {} is not taken: it is {}",
             row.number,
             text::snapshot_state(row.state)
@@ -147,8 +208,9 @@ impl Tool<'_, '_> {
             for record in snapshot.leaks().filter(|record| record.owner == subject) {
                 writeln!(
                     self.out,
-                    "\n{} bytes in {} blocks",
-                    record.bytes, record.blocks
+                    "\n{} bytes in {}",
+                    record.bytes,
+                    Count(record.blocks.into(), "block")
                 )?;
                 let stack = self.name_frames(record.image, &record.frames);
                 for (depth, name) in stack.iter().enumerate() {
@@ -166,14 +228,31 @@ mod tests {
 
     #[test]
     fn conditions_are_understood_or_refused() {
-        assert_eq!(condition("entry:7"), Some((trigger::ENTRY, 7)));
-        assert_eq!(condition("exit:0"), Some((trigger::EXIT, 0)));
-        assert_eq!(condition("heap>65536"), Some((trigger::HEAP, 65536)));
-        assert_eq!(condition("fail"), Some((trigger::FAILURE, 0)));
+        assert_eq!(condition("entry:7"), Ok((trigger::ENTRY, 7)));
+        assert_eq!(condition("exit:0"), Ok((trigger::EXIT, 0)));
+        assert_eq!(condition("heap>65536"), Ok((trigger::HEAP, 65536)));
+        assert_eq!(condition("fail"), Ok((trigger::FAILURE, 0)));
         for said in [
-            "", "entry", "entry:", "entry:x", "heap", "heap>", "heap<1", "fail:1",
+            "", "entry", "entry:", "entry:x", "entry>1", "heap", "heap>", "heap:1", "heap<1",
+            "fail:1",
         ] {
-            assert_eq!(condition(said), None, "{said}");
+            assert!(condition(said).is_err(), "{said}");
         }
+    }
+
+    #[test]
+    fn a_condition_that_is_none_is_told_why() {
+        let why = |said| condition(said).err().unwrap_or_default();
+        assert!(why("entry:alloc").contains("a command is told by its number"));
+        // What a shell leaves of an unquoted `heap>10`.
+        assert!(why("heap").contains("in quotes"));
+    }
+
+    #[test]
+    fn what_a_command_lacks_is_named() {
+        assert!(what_is_missing(&["show"]).starts_with("show which snapshot?"));
+        assert!(what_is_missing(&["heap"]).starts_with("--on what?"));
+        assert!(what_is_missing(&["save", "1"]).contains("file"));
+        assert!(what_is_missing(&["drop", "1", "2"]).contains("`2`"));
     }
 }

@@ -6,11 +6,13 @@
 use core::fmt::{self, Display, Write};
 
 use tally_abi::pta::inspect::{HistoryRow, RegionRow, SessionRow, TaDetail, prot, state};
+use tally_metrics::advice::{Advice, declared_heap, declared_once};
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
-use crate::advice::Advice;
-use crate::text::inspect::{FlagNames, NamedFailure, failed_pool_name, function_name, state_name};
+use crate::text::inspect::{
+    FlagNames, NamedFailure, failed_pool_name, forgotten, function_name, limit_name, state_name,
+};
 use crate::text::{Label, kind_name};
 
 /// A number, or `null` for zero.
@@ -66,6 +68,7 @@ fn ta_fields(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Resu
         ("stack_deepest", ta.stack_deepest),
         ("heap_committed", ta.heap_committed),
         ("heap_reserved", ta.heap_reserved),
+        ("heap_declared", declared_heap(ta)),
         ("page_tables", ta.tables),
         ("kernel_heap", ta.kernel_heap),
         ("kernel_blocks", ta.kernel_blocks),
@@ -176,11 +179,12 @@ pub(crate) fn failures(
     array(out, "failures", rows, |out, _, (row, stack, tops)| {
         write!(
             out,
-            "{{\"number\":{},\"at_ms\":{},\"pool\":\"{}\",\"size\":{},\"used\":{},\
-             \"pool_size\":{},\"largest_free\":{},\"kind\":\"{}\",\"owner\":{},\"session\":{}",
+            "{{\"number\":{},\"at_ms\":{},\"pool\":\"{}\",\"limit\":\"{}\",\"size\":{},\
+             \"used\":{},\"pool_size\":{},\"largest_free\":{},\"kind\":\"{}\",\"owner\":{},\"session\":{}",
             row.number,
             row.at_ms,
             failed_pool_name(row.pool),
+            limit_name(row.pool),
             row.size,
             row.used,
             row.pool_size,
@@ -207,7 +211,7 @@ pub(crate) fn failures(
         }
         out.write_str("]}")
     })?;
-    writeln!(out, "}}")
+    writeln!(out, ",\"forgotten\":{}}}", forgotten(rows))
 }
 
 pub(crate) fn history(
@@ -222,14 +226,19 @@ pub(crate) fn history(
         write!(
             out,
             ",\"heap_max\":{},\"heap_size\":{},\"stack_max\":{},\"stack_size\":{},\
-             \"charged_max\":{},\"unfreed_blocks\":{},\"unfreed_bytes\":{}}}",
+             \"charged_max\":{},\"unfreed_blocks\":{},\"unfreed_bytes\":{},\"held_blocks\":{},\
+             \"held_bytes\":{},\"refused\":{},\"biggest_refused\":{}}}",
             row.heap_max,
-            row.heap_size,
+            declared_once(row),
             row.stack_max,
             row.stack_size,
             row.charged_max,
             row.unfreed_blocks,
-            row.unfreed_bytes
+            row.unfreed_bytes,
+            row.held_blocks,
+            row.held_bytes,
+            row.refused,
+            row.biggest_refused
         )
     })?;
     writeln!(out, ",\"dropped\":{dropped}}}")
@@ -239,13 +248,14 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
     array(out, "advice", advice, |out, _, one| {
         write!(
             out,
-            "{{\"what\":\"{}\",\"now\":{},\"most\":{},\"set\":{},\"setting\":{},\"refused\":{}",
-            one.what,
+            "{{\"what\":\"{}\",\"now\":{},\"most\":{},\"set\":{},\"setting\":{},\"refused\":{},\"impossible\":{}",
+            one.what.name(),
             one.now,
             one.most,
             OrNull(one.set),
-            Quoted(one.setting),
-            one.refused
+            Quoted(one.what.setting()),
+            one.refused,
+            OrNull(one.impossible)
         )?;
         uuid_fields(out, one.uuid, names)?;
         out.write_char('}')

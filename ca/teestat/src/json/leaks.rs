@@ -13,7 +13,7 @@ use tally_abi::pta::memleak::LeakRecord;
 
 use super::{Quoted, array, uuid_fields};
 use crate::Names;
-use crate::growth::Growth;
+use crate::growth::{Amount, Growth};
 use crate::text::leaks::micros_per_mebibyte;
 use crate::text::{Label, kind_name};
 
@@ -84,7 +84,17 @@ fn growth_fields(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> fmt
         uuid_fields(out, row.uuid, names)?;
         out.write_char('}')?;
     }
-    write!(out, "],\"ended_dropped\":{}", growth.ended_dropped)
+    write!(out, "],\"ended_dropped\":{}", growth.ended_dropped)?;
+    match growth.left_out {
+        Amount {
+            blocks: 0,
+            bytes: 0,
+        } => Ok(()),
+        Amount { blocks, bytes } => write!(
+            out,
+            ",\"left_out\":{{\"blocks\":{blocks},\"bytes\":{bytes}}}"
+        ),
+    }
 }
 
 /// One group, left open.

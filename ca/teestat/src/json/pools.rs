@@ -150,15 +150,36 @@ pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Re
 }
 
 pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
-    writeln!(
+    write!(
         out,
-        "{{\"sound\":{},\"said\":{},\"unit\":{}}}",
+        "{{\"sound\":{},\"said\":{}",
         found == damage::NONE,
-        Quoted(damage_text(found)),
-        if matches!(found, damage::UNIT | damage::UNJOINED) {
-            i64::from(at)
-        } else {
-            -1
-        }
-    )
+        Quoted(damage_text(found))
+    )?;
+    match found {
+        damage::UNIT | damage::UNJOINED => write!(out, ",\"unit\":{at},\"offset\":null")?,
+        damage::OVERRUN => write!(out, ",\"unit\":null,\"offset\":{at}")?,
+        _ => write!(out, ",\"unit\":null,\"offset\":null")?,
+    }
+    writeln!(out, "}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damage_has_the_place_that_the_text_has() {
+        let said = |found| {
+            let mut out = String::new();
+            checked(&mut out, found, 288).expect("strings take everything");
+            out
+        };
+        assert!(said(damage::OVERRUN).ends_with(",\"unit\":null,\"offset\":288}\n"));
+        assert!(said(damage::UNIT).ends_with(",\"unit\":288,\"offset\":null}\n"));
+        assert_eq!(
+            said(damage::NONE),
+            "{\"sound\":true,\"said\":\"the pool is sound\",\"unit\":null,\"offset\":null}\n"
+        );
+    }
 }

@@ -9,7 +9,7 @@ use tally_abi::TeeUuid;
 use tally_abi::msg::login;
 use tally_abi::pta::audit::{EventRow, HeldRow, Who, event, held};
 
-use super::Named;
+use super::{Count, Named};
 use crate::Names;
 use crate::client::AuditTotals;
 use crate::commands::NamedStack;
@@ -54,16 +54,6 @@ const fn login_name(class: u32) -> &'static str {
         login::REE_KERNEL => "normal-world kernel",
         login::TRUSTED_APP => "trusted application",
         _ => "unknown",
-    }
-}
-
-/// So many of something.
-struct Count(u64, &'static str);
-
-impl Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0 == 1 { "" } else { "s" };
-        write!(f, "{} {}{plural}", self.0, self.1)
     }
 }
 
@@ -182,7 +172,8 @@ pub(crate) fn events(
         write!(out, ", {} dropped", totals.dropped)?;
     }
     if totals.stacks_dropped != 0 {
-        write!(out, ", {} call stacks had no room", totals.stacks_dropped)?;
+        let stacks = Count(totals.stacks_dropped.into(), "call stack");
+        write!(out, ", {stacks} had no room")?;
     }
     writeln!(out)?;
     for (row, [at, earlier]) in rows.iter().zip(stacks) {

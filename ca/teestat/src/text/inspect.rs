@@ -12,10 +12,10 @@ use tally_abi::pta::inspect::{
     FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
 };
 use tally_abi::ta::{entry, flags};
+use tally_metrics::advice::{Advice, declared_heap, declared_once};
 
-use super::{Label, Named, fragmentation, kind_name};
+use super::{Count, Label, Named, Session, fragmentation, kind_name};
 use crate::Names;
-use crate::advice::Advice;
 
 /// `TA_FLAG_*` by name.
 pub(crate) struct FlagNames(pub(crate) u32);
@@ -101,10 +101,6 @@ pub(crate) const fn function_name(function: u32) -> &'static str {
     }
 }
 
-fn plural(n: u64) -> &'static str {
-    if n == 1 { "" } else { "s" }
-}
-
 pub(crate) fn tas(out: &mut dyn Write, tas: &[TaDetail], names: &dyn Names) -> fmt::Result {
     if tas.is_empty() {
         return writeln!(out, "no TA is loaded");
@@ -146,10 +142,9 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
     row(
         "loaded",
         format_args!(
-            "at {}, {} session{} open, flags {}",
+            "at {}, {} open, flags {}",
             Seconds(ta.loaded_ms),
-            ta.sessions,
-            plural(ta.sessions.into()),
+            Count(ta.sessions.into(), "session"),
             FlagNames(ta.flags)
         ),
     )?;
@@ -157,19 +152,19 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
     row(
         "heap",
         format_args!(
-            "{} of {} bytes in {} block{}, at most {}",
+            "{} of {} bytes in {}, at most {}",
             heap.allocated,
-            ta.heap_reserved,
-            ta.heap.live_blocks,
-            plural(ta.heap.live_blocks),
+            declared_heap(ta),
+            Count(ta.heap.live_blocks, "block"),
             heap.max_allocated
         ),
     )?;
     row(
         "",
         format_args!(
-            "{} taken, largest free chunk {}, bookkeeping {}, fragmentation {} %",
+            "{} taken of {} with tables, largest free chunk {}, bookkeeping {}, fragmentation {} %",
             ta.heap_committed,
+            ta.heap_reserved,
             ta.heap.largest_free,
             ta.heap.metadata,
             fragmentation(heap).unwrap_or(0)
@@ -178,8 +173,10 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
     row(
         "",
         format_args!(
-            "{} allocations, {} releases, {} failed",
-            ta.heap.num_get, ta.heap.num_release, heap.num_alloc_fail
+            "{}, {}, {} failed",
+            Count(ta.heap.num_get, "allocation"),
+            Count(ta.heap.num_release, "release"),
+            heap.num_alloc_fail
         ),
     )?;
     match ta.heap.inconsistent {
@@ -201,12 +198,7 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
     row("page tables", format_args!("{}", ta.tables))?;
     row(
         "kernel heap",
-        format_args!(
-            "{} in {} block{}",
-            ta.kernel_heap,
-            ta.kernel_blocks,
-            plural(ta.kernel_blocks)
-        ),
+        format_args!("{} in {}", ta.kernel_heap, Count(ta.kernel_blocks, "block")),
     )?;
     row(
         "shared memory",
@@ -257,12 +249,12 @@ pub(crate) fn regions(out: &mut dyn Write, rows: &[RegionRow], names: &dyn Names
         let sum = |of: fn(&RegionRow) -> u64| group.iter().map(of).fold(0, u64::saturating_add);
         writeln!(
             out,
-            "{:>18} {:>12} {:>11} {:>11}        {} regions",
+            "{:>18} {:>12} {:>11} {:>11}        {}",
             "",
             "",
             sum(|row| row.bytes),
             sum(|row| row.populated),
-            group.len()
+            Count(group.len() as u64, "region")
         )?;
     }
     if rows.iter().all(|row| row.va == 0) && !rows.is_empty() {
@@ -371,6 +363,38 @@ pub(crate) const fn failed_pool_name(pool: u32) -> &'static str {
     }
 }
 
+/// What stood in the way of an allocation, in the words of the kernel's own report.
+pub(crate) const fn limit_name(pool: u32) -> &'static str {
+    match pool {
+        failed_pool::KERNEL_HEAP => "the kernel heap (HEAP_BYTES)",
+        failed_pool::TA_RAM => "secure RAM, what is left of it for TAs",
+        failed_pool::TA_HEAP => "the heap size that the TA declares (heap_size)",
+        failed_pool::TA_QUOTA => "the TA's page quota",
+        _ => "not known",
+    }
+}
+
+/// To whom an allocation was refused.
+struct Asker<'a>(&'a FailureRow, &'a dyn Names);
+
+impl Display for Asker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(row, names) = self;
+        let kind = kind_name(row.owner_kind);
+        let label = alloc::format!("{}", Label(&row.label));
+        f.write_str(kind)?;
+        if row.owner != TeeUuid::nil() {
+            write!(f, " {}", Named(row.owner, *names))?;
+        } else if !label.eq_ignore_ascii_case(kind) {
+            write!(f, " {label}")?;
+        }
+        if row.session != 0 {
+            write!(f, ", session {}", Session(row.session))?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn failures(
     out: &mut dyn Write,
     rows: &[NamedFailure],
@@ -383,28 +407,28 @@ pub(crate) fn failures(
         if n > 0 {
             writeln!(out)?;
         }
-        write!(
+        writeln!(
             out,
-            "#{} at {}: {} bytes of {} refused, {} {}",
+            "#{} at {}: {} bytes of {} refused to {}",
             row.number,
             Seconds(row.at_ms),
             row.size,
             failed_pool_name(row.pool),
-            kind_name(row.owner_kind),
-            Label(&row.label)
+            Asker(row, names)
         )?;
-        if row.session != 0 {
-            write!(out, ", session {:#x}", row.session)?;
-        }
-        if row.owner != TeeUuid::nil() {
-            write!(out, " of {}", Named(row.owner, names))?;
-        }
-        writeln!(out)?;
         writeln!(
             out,
-            "  {} of {} bytes in use, largest free {}",
-            row.used, row.pool_size, row.largest_free
+            "  {} of {} bytes in use{}, largest free {}",
+            row.used,
+            row.pool_size,
+            if row.pool == failed_pool::TA_HEAP {
+                " (tables included)"
+            } else {
+                ""
+            },
+            row.largest_free
         )?;
+        writeln!(out, "  the limit is {}", limit_name(row.pool))?;
         for (depth, name) in stack.iter().enumerate() {
             writeln!(out, "  #{depth} {name}")?;
         }
@@ -412,11 +436,17 @@ pub(crate) fn failures(
             writeln!(out, "  {} bytes held by {name}", top.bytes)?;
         }
     }
-    let first = rows.first().map_or(1, |(row, _, _)| row.number);
-    if first > 1 {
-        writeln!(out, "\n{} older ones are forgotten", first - 1)?;
+    match forgotten(rows) {
+        0 => Ok(()),
+        1 => writeln!(out, "\n1 older one is forgotten"),
+        n => writeln!(out, "\n{n} older ones are forgotten"),
     }
-    Ok(())
+}
+
+/// How many refusals came before those that are kept.
+pub(crate) fn forgotten(rows: &[NamedFailure]) -> u64 {
+    let first = rows.first().map_or(1, |(row, _, _)| row.number);
+    first.saturating_sub(1)
 }
 
 pub(crate) fn history(
@@ -425,28 +455,47 @@ pub(crate) fn history(
     dropped: u32,
     names: &dyn Names,
 ) -> fmt::Result {
+    if rows.is_empty() {
+        return writeln!(out, "no TA has ended yet");
+    }
     writeln!(
         out,
-        "{:>5} {:>5} {:>17} {:>15} {:>8} {:>8} {:>8}  TA",
-        "ended", "died", "heap most/of", "stack most/of", "memory", "unfreed", "bytes"
+        "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  TA",
+        "ended",
+        "died",
+        "heap most/of",
+        "stack most/of",
+        "memory",
+        "unfreed/bytes",
+        "held/bytes",
+        "refused"
     )?;
     for row in rows {
         let pair = |most, of| alloc::format!("{most}/{of}");
         writeln!(
             out,
-            "{:>5} {:>5} {:>17} {:>15} {:>8} {:>8} {:>8}  {}",
+            "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  {}",
             row.ended,
             row.died,
-            pair(row.heap_max, row.heap_size),
+            pair(row.heap_max, declared_once(row)),
             pair(row.stack_max, row.stack_size),
             row.charged_max,
-            row.unfreed_blocks,
-            row.unfreed_bytes,
+            pair(row.unfreed_blocks, row.unfreed_bytes),
+            pair(row.held_blocks, row.held_bytes),
+            row.refused,
             Named(row.uuid, names)
         )?;
     }
+    writeln!(
+        out,
+        "unfreed: blocks left by those that ended in good order; held: by those that died"
+    )?;
     if dropped > 0 {
-        writeln!(out, "{dropped} rows had no room and are forgotten")?;
+        writeln!(
+            out,
+            "{} forgotten for want of room",
+            Count(dropped.into(), "row")
+        )?;
     }
     Ok(())
 }
@@ -470,15 +519,85 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
         write!(
             out,
             "{:<14} {:>10} {:>10} {set:>10}  {}",
-            one.what, one.now, one.most, one.setting
+            one.what.name(),
+            one.now,
+            one.most,
+            one.what.setting()
         )?;
         if one.refused > 0 {
             write!(out, ", {} refused", one.refused)?;
+        }
+        if one.impossible > 0 {
+            write!(
+                out,
+                ", one of {} bytes, more than the TA memory can give",
+                one.impossible
+            )?;
         }
         writeln!(out)?;
     }
     writeln!(
         out,
-        "most used since boot or `teestat reset`; set to: half as much again, in whole pages"
+        "most used since boot or `teestat reset`; set to: half as much again, what was refused too, in \
+         whole pages\nthe quota has room for the heaps as in `set to`: one that is larger than the quota \
+         is refused whole"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoNames;
+    use tally_abi::pta::memleak::owner_kind;
+
+    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
+        let mut out = String::new();
+        f(&mut out).expect("strings take everything");
+        out
+    }
+
+    #[test]
+    fn a_refusal_names_the_ta_once_and_the_limit() {
+        let row = FailureRow {
+            number: 2,
+            size: 40_000,
+            used: 24,
+            pool_size: 45_056,
+            pool: failed_pool::TA_HEAP,
+            owner_kind: owner_kind::TA,
+            session: 0x102,
+            owner: TeeUuid::from_u128(7),
+            label: *b"ta\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..FailureRow::default()
+        };
+        assert_eq!(
+            print(|out| failures(out, &[(row, Vec::new(), Vec::new())], &NoNames)),
+            "#2 at 0.000 s: 40000 bytes of TA heap refused to TA \
+             00000000-0000-0000-0000-000000000007, session 0x102\n\
+             \x20 24 of 45056 bytes in use (tables included), largest free 0\n\
+             \x20 the limit is the heap size that the TA declares (heap_size)\n\
+             \n1 older one is forgotten\n"
+        );
+    }
+
+    #[test]
+    fn history_tells_what_was_leaked_from_what_was_held_at_death() {
+        let row = HistoryRow {
+            ended: 1,
+            died: 1,
+            heap_size: 34_304,
+            held_blocks: 2,
+            held_bytes: 5024,
+            ..HistoryRow::default()
+        };
+        let text = print(|out| history(out, &[row], 0, &NoNames));
+        let figures = text.lines().nth(1).unwrap_or_default();
+        let figures: Vec<&str> = figures.split_whitespace().collect();
+        assert_eq!(
+            figures[..8],
+            ["1", "1", "0/32768", "0/0", "0", "0/0", "2/5024", "0"]
+        );
+        let none = print(|out| history(out, &[], 0, &NoNames));
+        assert_eq!(none, "no TA has ended yet\n");
+    }
 }

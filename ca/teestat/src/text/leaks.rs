@@ -12,17 +12,13 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::leaks::{EndedRow, LATE_SCAN, MarkRow, ScanRow, SuspectRow, ended};
 use tally_abi::pta::memleak::LeakRecord;
 
-use super::{Label, Named, kind_name};
+use super::{Count, Hundredths, Label, Named, Session, kind_name};
 use crate::Names;
 use crate::growth::{Amount, Growth, Place};
 use crate::marks;
 
-const fn s(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-fn blocks(count: u64) -> String {
-    format!("{count} block{}", s(count))
+const fn blocks(count: u64) -> Count {
+    Count(count, "block")
 }
 
 pub(crate) fn marks(out: &mut dyn Write, marks: &[MarkRow], dropped: u32) -> fmt::Result {
@@ -42,7 +38,7 @@ pub(crate) fn marks(out: &mut dyn Write, marks: &[MarkRow], dropped: u32) -> fmt
     }
     match dropped {
         0 => Ok(()),
-        n => writeln!(out, "{n} older mark{} dropped", s(u64::from(n))),
+        n => writeln!(out, "{} dropped", Count(n.into(), "older mark")),
     }
 }
 
@@ -66,11 +62,12 @@ pub(crate) fn growth(out: &mut dyn Write, growth: &Growth, names: &dyn Names) ->
     let places = growth.places.len() as u64;
     writeln!(
         out,
-        ": {} bytes in {} blocks from {places} place{}",
+        ": {} bytes in {} from {}",
         total.bytes,
-        total.blocks,
-        s(places)
+        blocks(total.blocks),
+        Count(places, "place")
     )?;
+    super::left_out(out, growth.left_out)?;
     for place in &growth.places {
         writeln!(out)?;
         holding(out, &place.record, names)?;
@@ -102,19 +99,25 @@ fn per_cycle(place: &Place) -> String {
             let bytes = place.cycles.iter().map(|cycle| cycle.bytes);
             let least = bytes.clone().min().unwrap_or(0);
             let most = bytes.max().unwrap_or(0);
-            let tenths = place.record.bytes.saturating_mul(10) / cycles.max(1);
+            let cycles = cycles.max(1);
+            let hundredths = place
+                .record
+                .bytes
+                .saturating_mul(100)
+                .saturating_add(cycles / 2)
+                / cycles;
             let leaking = place.cycles.iter().filter(|cycle| cycle.blocks > 0).count();
             format!(
-                "per cycle: {}.{} bytes, from {least} to {most}, in {leaking} of {cycles} cycles",
-                tenths / 10,
-                tenths % 10
+                "per cycle: {} bytes, from {least} to {most}, in {leaking} of {cycles} cycles",
+                Hundredths(hundredths)
             )
         }
     }
 }
 
 fn holding(out: &mut dyn Write, record: &LeakRecord, names: &dyn Names) -> fmt::Result {
-    write!(out, "{} bytes in {} blocks", record.bytes, record.blocks)?;
+    let count = blocks(record.blocks.into());
+    write!(out, "{} bytes in {count}", record.bytes)?;
     if record.block_size != 0 {
         write!(out, " of {}", record.block_size)?;
     }
@@ -125,7 +128,7 @@ fn holding(out: &mut dyn Write, record: &LeakRecord, names: &dyn Names) -> fmt::
         write!(out, " {label}")?;
     }
     if record.session != 0 {
-        write!(out, " {}", record.session)?;
+        write!(out, " {}", Session(record.session))?;
     }
     if record.owner != TeeUuid::nil() {
         write!(out, " of {}", Named(record.owner, names))?;
@@ -155,9 +158,9 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
         let held: u64 = same.iter().map(|row| u64::from(row.blocks)).sum();
         write!(
             out,
-            "  {}: {count} instance{}",
+            "  {}: {}",
             Named(uuid, names),
-            s(count)
+            Count(count, "instance")
         )?;
         if died > 0 {
             write!(out, ", {died} of them died")?;
@@ -168,7 +171,8 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
         }
     }
     if growth.from.is_some() && growth.ended_dropped > 0 && !growth.ended.is_empty() {
-        writeln!(out, "  {} earlier ends are not kept", growth.ended_dropped)?;
+        let ends = Count(growth.ended_dropped.into(), "earlier end");
+        writeln!(out, "  {ends} not kept")?;
     }
     Ok(())
 }
@@ -202,8 +206,14 @@ pub(crate) fn micros_per_mebibyte(row: &ScanRow) -> Option<u64> {
 }
 
 pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt::Result {
-    for row in rows {
-        let heap = heap_name(row.heap, names);
+    for (n, row) in rows.iter().enumerate() {
+        let mut heap = heap_name(row.heap, names);
+        // A TA's instances come in a row.
+        let of_same = |rows: &[ScanRow]| rows.iter().filter(|r| r.heap == row.heap).count();
+        match of_same(rows) {
+            1 => {}
+            count => heap = format!("{heap} ({} of {count})", of_same(&rows[..=n])),
+        }
         if row.inconsistent != 0 {
             writeln!(out, "{heap}: its bookkeeping does not add up, no scan")?;
             continue;
@@ -240,14 +250,22 @@ pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) ->
         }
         writeln!(
             out,
-            ", {} step{} of at most {} us, {} pages for marks",
-            row.steps,
-            if row.steps == 1 { "" } else { "s" },
+            ", {} of at most {} us, {} for marks",
+            Count(row.steps.into(), "step"),
             micros(row.longest_step, row),
-            row.pages
+            Count(row.pages.into(), "page")
         )?;
     }
     Ok(())
+}
+
+/// Nothing was scanned.
+pub(crate) fn no_heap(out: &mut dyn Write, heap: TeeUuid, names: &dyn Names) -> fmt::Result {
+    writeln!(
+        out,
+        "{}: nothing was allocated yet, no scan",
+        heap_name(heap, names)
+    )
 }
 
 pub(crate) fn suspects(
@@ -256,7 +274,10 @@ pub(crate) fn suspects(
     names: &dyn Names,
 ) -> fmt::Result {
     if found.is_empty() {
-        return writeln!(out, "nothing found; `teestat leaks scan` looks for more");
+        return writeln!(
+            out,
+            "nothing to show; `teestat leaks scan` looks for more, and counts what `clear` hid"
+        );
     }
     for (n, (row, stack)) in found.iter().enumerate() {
         if n > 0 {
@@ -394,7 +415,16 @@ mod tests {
         found.add(record(2), stack(), Some(2));
         assert_eq!(
             per_cycle(&found.places[0]),
-            "per cycle: 21.0 bytes, from 0 to 56, in 2 of 4 cycles"
+            "per cycle: 21.00 bytes, from 0 to 56, in 2 of 4 cycles"
+        );
+        let mut thirds = Growth {
+            cycles: 3,
+            ..Growth::default()
+        };
+        thirds.add(record(2), stack(), Some(0));
+        assert!(
+            per_cycle(&thirds.places[0]).contains(": 18.67 bytes"),
+            "56 in 3 cycles"
         );
     }
 
@@ -439,6 +469,46 @@ mod tests {
             ..row
         };
         assert!(print(|out| scans(out, &[bad], &NoNames)).contains("does not add up"));
+        let heap = TeeUuid::from_u128(7);
+        let of_ta = ScanRow { heap, ..row };
+        let text = print(|out| scans(out, &[row, of_ta, of_ta], &NoNames));
+        assert_eq!(text.matches("kernel heap: ").count(), 1);
+        assert!(
+            text.contains(" (1 of 2): ") && text.contains(" (2 of 2): "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_block_is_no_blocks_and_a_session_is_hexadecimal() {
+        let one = LeakRecord {
+            session: 0x602,
+            owner_kind: owner_kind::SESSION,
+            label: *b"session\0\0\0\0\0\0\0\0\0",
+            ..record(1)
+        };
+        assert_eq!(
+            print(|out| holding(out, &one, &NoNames)),
+            "28 bytes in 1 block of 28, session 0x602\n"
+        );
+    }
+
+    #[test]
+    fn a_list_of_all_blocks_says_what_it_leaves_out() {
+        let mut found = Growth {
+            cycles: 1,
+            left_out: Amount {
+                blocks: 10,
+                bytes: 25_088,
+            },
+            ..Growth::default()
+        };
+        found.add(record(1), stack(), Some(0));
+        let text = print(|out| growth(out, &found, &NoNames));
+        assert!(text.starts_with(
+            "live now: 28 bytes in 1 block from 1 place\n\
+             left out: 10 blocks, 25088 bytes of the kernel heap, of statistics and calls in flight\n"
+        ));
     }
 
     #[test]

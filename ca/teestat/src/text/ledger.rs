@@ -10,7 +10,7 @@ use core::fmt::{self, Write};
 use tally_abi::pta::inspect::CommandRow;
 use tally_abi::ta::entry;
 
-use super::Named;
+use super::{Count, Named};
 use crate::Names;
 
 /// What was called: a session's beginning or end, or a command by its number.
@@ -68,7 +68,8 @@ pub(crate) fn commands(
         )?;
     }
     if dropped != 0 {
-        writeln!(out, "the table is full: {dropped} calls are not in it")?;
+        let calls = Count(dropped.into(), "call");
+        writeln!(out, "the table is full: {calls} not in it")?;
     }
     Ok(())
 }

@@ -1,8 +1,5 @@
 //! What people read.
 //!
-//! [`alloc`], [`ta`], [`pager`] and [`times`] follow optee_test `host/xtest/stats.c` to the byte:
-//! its tabs, its spelling, its missing newline.
-//!
 //! **Invariant:** prints what it is given, whatever that is: names are cut at their first zero
 //! and made printable.
 //! **Knows nothing of:** where the figures come from.
@@ -12,11 +9,13 @@ pub(crate) mod inspect;
 pub(crate) mod leaks;
 mod ledger;
 pub(crate) mod pools;
+mod stock;
 pub(crate) mod top;
 mod watch;
 
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
 pub(crate) use ledger::commands;
+pub(crate) use stock::{alloc, fragmentation, pager, ta, times};
 pub(crate) use watch::{Snapshot, condition, section_name, snapshot, snapshot_state, snapshots};
 
 use alloc::string::String;
@@ -25,11 +24,20 @@ use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
 use tally_abi::pta::memleak::owner_kind;
-use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 
-use crate::client::{Pager, Times};
+use crate::growth::Amount;
 use crate::{Names, SECURE_RAM_BYTES};
+
+/// So many of something whose plural has an `s`.
+pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
+
+impl Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{plural}", self.0, self.1)
+    }
+}
 
 /// A zero-padded name.
 pub(crate) struct Label<'a>(pub(crate) &'a [u8]);
@@ -57,139 +65,10 @@ impl Display for Named<'_> {
     }
 }
 
-/// Percentage of the free memory that is not in one piece, as the C text computes it; `None` if
-/// it prints none.
-pub(crate) fn fragmentation(stats: &AllocStats) -> Option<u32> {
-    if stats.free2_sum == 0 || stats.size == stats.allocated {
-        return None;
-    }
-    let free_sum = f64::from(stats.size.wrapping_sub(stats.allocated));
-    let free_quote = libm::sqrt(stats.free2_sum as f64) / free_sum;
-    let fragmentation = 1.0 - free_quote * free_quote;
-    Some((fragmentation * 100.0) as u32)
-}
-
-/// Unsigned on the wire, printed as C's `%d`.
-const fn signed(value: u32) -> i32 {
-    value as i32
-}
-
-pub(crate) fn alloc(out: &mut dyn Write, stats: &[AllocStats]) -> fmt::Result {
-    for (n, pool) in stats.iter().enumerate() {
-        if n > 0 {
-            writeln!(out)?;
-        }
-        writeln!(out, "Pool:                {}", Label(&pool.desc))?;
-        writeln!(
-            out,
-            "Bytes allocated:                       {}",
-            signed(pool.allocated)
-        )?;
-        if let Some(percent) = fragmentation(pool) {
-            writeln!(out, "Fragmentation:\t\t\t       {percent} %")?;
-        }
-        figures(out, "", pool)?;
-    }
-    Ok(())
-}
-
-/// The lines that `--alloc` and `--ta` have in common.
-fn figures(out: &mut dyn Write, indent: &str, pool: &AllocStats) -> fmt::Result {
-    let rows = [
-        (
-            "Max bytes allocated:                   ",
-            pool.max_allocated,
-        ),
-        ("Size of pool:                          ", pool.size),
-        (
-            "Number of failed allocations:          ",
-            pool.num_alloc_fail,
-        ),
-        (
-            "Size of larges allocation failure:     ",
-            pool.biggest_alloc_fail,
-        ),
-        (
-            "Total bytes allocated at that failure: ",
-            pool.biggest_alloc_fail_used,
-        ),
-    ];
-    for (label, value) in rows {
-        writeln!(out, "{indent}{label}{}", signed(value))?;
-    }
-    Ok(())
-}
-
-pub(crate) fn ta(out: &mut dyn Write, stats: &[TaStats]) -> fmt::Result {
-    if stats.is_empty() {
-        // No newline: neither has xtest.
-        return out.write_str("No loaded TA found");
-    }
-    for (n, ta) in stats.iter().enumerate() {
-        if n > 0 {
-            writeln!(out)?;
-        }
-        let u = &ta.uuid;
-        write!(
-            out,
-            "ta({:08x}-{:04x}-{:04x}-",
-            u.time_low, u.time_mid, u.time_hi_and_version
-        )?;
-        for octet in u.clock_seq_and_node {
-            write!(out, "{octet:02x}")?;
-        }
-        writeln!(out, ")")?;
-        writeln!(
-            out,
-            "\tpanicked({}) -- True if TA has panicked",
-            signed(ta.panicked)
-        )?;
-        writeln!(out, "\tsession number({})", signed(ta.sess_num))?;
-        writeln!(out, "\tHeap Status:")?;
-        writeln!(
-            out,
-            "\t\tBytes allocated:                       {}",
-            signed(ta.heap.allocated)
-        )?;
-        figures(out, "\t\t", &ta.heap)?;
-    }
-    Ok(())
-}
-
-pub(crate) fn pager(out: &mut dyn Write, pager: &Pager) -> fmt::Result {
-    writeln!(out, "Pager statistics (Number of):")?;
-    writeln!(out, "Unlocked pages:     {}", signed(pager.unlocked))?;
-    writeln!(out, "Page pool size:     {}", signed(pager.pool))?;
-    writeln!(
-        out,
-        "R/O faults:         {}",
-        signed(pager.read_only_faults)
-    )?;
-    writeln!(
-        out,
-        "R/W faults:         {}",
-        signed(pager.read_write_faults)
-    )?;
-    writeln!(out, "Hidden faults:      {}", signed(pager.hidden_faults))?;
-    writeln!(out, "Zi pages released:  {}", signed(pager.released))
-}
-
 pub(crate) fn threads(out: &mut dyn Write, threads: &Threads) -> fmt::Result {
     writeln!(out, "threads for calls:      {}", threads.count)?;
     writeln!(out, "in use, with this one:  {}", threads.in_use)?;
     writeln!(out, "calls turned away:      {}", threads.turned_away)
-}
-
-pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {
-    for (label, (seconds, millis)) in [("REE", times.ree), ("TEE", times.tee)] {
-        writeln!(
-            out,
-            "{label} time: {} seconds, {} milliseconds",
-            signed(seconds),
-            signed(millis)
-        )?;
-    }
-    Ok(())
 }
 
 /// Prints secure RAM by use, empty rows only if `all`; says, and returns, whether all rows add up.
@@ -247,11 +126,18 @@ fn bookkeeping(out: &mut dyn Write, pool: &PoolStats) -> fmt::Result {
         write!(out, " ({} % of the pool)", Hundredths(share))?;
     }
     write!(out, ", records {}", pool.records)?;
-    if let Some(each) = pool.records_a_block() {
+    // Slabs have records for blocks to come: few blocks would seem to cost what they do not.
+    let is_telling = pool.live_blocks >= TELLING_BLOCKS;
+    if let Some(each) = pool.records_a_block().filter(|_| is_telling) {
         write!(out, " ({} a block)", Hundredths(each))?;
     }
-    writeln!(out)
+    let rest = pool.metadata.saturating_sub(pool.tables);
+    let rest = rest.saturating_sub(pool.records);
+    writeln!(out, ", padding {rest}")
 }
+
+/// Live blocks from which on a mean of all blocks says something.
+const TELLING_BLOCKS: u64 = 100;
 
 /// A number with two digits behind the point.
 pub(crate) struct Hundredths(pub(crate) u64);
@@ -267,7 +153,7 @@ impl fmt::Display for Hundredths {
 pub(crate) struct Tables {
     /// Bytes of records of pages.
     pub(crate) pages: u64,
-    /// Bytes of tables of all heaps.
+    /// Most bytes that tables of all heaps take of it. Pages of tables that nobody has touched take none.
     pub(crate) heaps: u64,
 }
 
@@ -275,15 +161,27 @@ impl Tables {
     /// Name of the row of `meminfo` that has the records of pages.
     const PAGES: &str = "page records";
 
-    pub(crate) fn of(rows: &[MeminfoRow], pools: &[PoolStats]) -> Self {
+    /// `kernel`: the kernel heap, whose tables are all there. `tas`: the heaps of living TAs, each with the
+    /// bytes of memory behind its addresses: what blocks do not have of it is tables at most.
+    pub(crate) fn of(
+        rows: &[MeminfoRow],
+        kernel: Option<&PoolStats>,
+        tas: &[(PoolStats, u64)],
+    ) -> Self {
         let pages = rows
             .iter()
             .find(|row| row.label.starts_with(Self::PAGES.as_bytes()));
+        let of_tas = tas.iter().map(|(heap, populated)| {
+            let blocks = u64::from(heap.alloc.allocated);
+            heap.tables.min(populated.saturating_sub(blocks))
+        });
         Self {
             pages: pages.map_or(0, |row| row.bytes),
-            heaps: pools
-                .iter()
-                .fold(0, |sum, pool| sum.saturating_add(pool.tables)),
+            heaps: kernel
+                .map(|pool| pool.tables)
+                .into_iter()
+                .chain(of_tas)
+                .fold(0, u64::saturating_add),
         }
     }
 
@@ -297,7 +195,7 @@ impl Tables {
 pub(crate) fn tables(out: &mut dyn Write, tables: Tables) -> fmt::Result {
     writeln!(
         out,
-        "tables among it: {} bytes for pages, {} for heaps, {} % of the secure RAM",
+        "tables among it: {} bytes for pages, at most {} for heaps, {} % of the secure RAM",
         tables.pages,
         tables.heaps,
         Hundredths(tables.per_myriad())
@@ -323,13 +221,18 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         let (strategy, tracking) = (strategy::name(pool.strategy), tracking::name(pool.tracking));
         writeln!(
             out,
-            "  {} of {} bytes allocated in {} blocks, at most {}",
-            a.allocated, a.size, pool.live_blocks, a.max_allocated
+            "  {} of {} bytes allocated in {}, at most {}",
+            a.allocated,
+            a.size,
+            Count(pool.live_blocks, "block"),
+            a.max_allocated
         )?;
         writeln!(
             out,
-            "  {} calls to allocate, {} to free; largest free chunk {}",
-            pool.num_get, pool.num_release, pool.largest_free
+            "  {} to allocate, {} to free; largest free chunk {}",
+            Count(pool.num_get, "call"),
+            pool.num_release,
+            pool.largest_free
         )?;
         bookkeeping(out, pool)?;
         if pool.promised > 0 {
@@ -341,8 +244,10 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         }
         writeln!(
             out,
-            "  {} failures, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",
-            a.num_alloc_fail, a.biggest_alloc_fail, a.biggest_alloc_fail_used
+            "  {}, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",
+            Count(a.num_alloc_fail.into(), "failure"),
+            a.biggest_alloc_fail,
+            a.biggest_alloc_fail_used
         )?;
         if pool.inconsistent != 0 {
             writeln!(
@@ -352,6 +257,31 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         }
     }
     Ok(())
+}
+
+/// What a list of blocks does not have.
+pub(crate) fn left_out(out: &mut dyn Write, left_out: Amount) -> fmt::Result {
+    if left_out == Amount::default() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "left out: {}, {} bytes of the kernel heap, of statistics and calls in flight",
+        Count(left_out.blocks, "block"),
+        left_out.bytes
+    )
+}
+
+/// A session's id as every text shows it; `-` for none.
+pub(crate) struct Session(pub(crate) u32);
+
+impl Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.pad("-"),
+            id => f.pad(&alloc::format!("{id:#x}")),
+        }
+    }
 }
 
 pub(crate) const fn kind_name(kind: u32) -> &'static str {
@@ -376,7 +306,7 @@ pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) 
             "{:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
             kind_name(row.kind),
             Label(&row.label),
-            row.session,
+            Session(row.session),
             row.heap_bytes,
             row.heap_blocks,
             row.pages
@@ -398,126 +328,6 @@ mod tests {
         let mut desc = [0; DESC_LEN];
         desc[..text.len()].copy_from_slice(text.as_bytes());
         desc
-    }
-
-    fn heap() -> AllocStats {
-        AllocStats {
-            desc: desc("Heap"),
-            free2_sum: 180_620 * 180_620 / 2,
-            allocated: 22_688,
-            max_allocated: 30_000,
-            size: 203_312,
-            num_alloc_fail: 1,
-            biggest_alloc_fail: 4_000_000_000,
-            biggest_alloc_fail_used: 7,
-        }
-    }
-
-    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
-        let mut out = String::new();
-        f(&mut out).expect("strings take everything");
-        out
-    }
-
-    #[test]
-    fn alloc_prints_what_xtest_prints() {
-        let full = AllocStats {
-            desc: desc("Secure DDR"),
-            allocated: 4096,
-            size: 4096,
-            free2_sum: 5,
-            ..AllocStats::default()
-        };
-        assert_eq!(
-            print(|out| alloc(out, &[heap(), full])),
-            "Pool:                Heap\n\
-             Bytes allocated:                       22688\n\
-             Fragmentation:\t\t\t       50 %\n\
-             Max bytes allocated:                   30000\n\
-             Size of pool:                          203312\n\
-             Number of failed allocations:          1\n\
-             Size of larges allocation failure:     -294967296\n\
-             Total bytes allocated at that failure: 7\n\
-             \n\
-             Pool:                Secure DDR\n\
-             Bytes allocated:                       4096\n\
-             Max bytes allocated:                   0\n\
-             Size of pool:                          4096\n\
-             Number of failed allocations:          0\n\
-             Size of larges allocation failure:     0\n\
-             Total bytes allocated at that failure: 0\n"
-        );
-    }
-
-    #[test]
-    fn fragmentation_follows_the_doubles_of_the_c_text() {
-        let of = |free2_sum, free: u32| {
-            fragmentation(&AllocStats {
-                free2_sum,
-                size: free,
-                ..AllocStats::default()
-            })
-        };
-        assert_eq!(of(0, 100), None);
-        assert_eq!(of(5, 0), None);
-        assert_eq!(of(10_000, 100), Some(0), "one chunk");
-        assert_eq!(of(100, 100), Some(99), "a hundred chunks");
-        assert_eq!(
-            of(40_000, 100),
-            Some(0),
-            "figures that contradict themselves"
-        );
-    }
-
-    #[test]
-    fn ta_prints_what_xtest_prints() {
-        let ta_stats = TaStats {
-            uuid: TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff),
-            panicked: 0,
-            sess_num: 2,
-            heap: heap(),
-        };
-        let one = "ta(00112233-4455-6677-8899aabbccddeeff)\n\
-             \tpanicked(0) -- True if TA has panicked\n\
-             \tsession number(2)\n\
-             \tHeap Status:\n\
-             \t\tBytes allocated:                       22688\n\
-             \t\tMax bytes allocated:                   30000\n\
-             \t\tSize of pool:                          203312\n\
-             \t\tNumber of failed allocations:          1\n\
-             \t\tSize of larges allocation failure:     -294967296\n\
-             \t\tTotal bytes allocated at that failure: 7\n";
-        assert_eq!(
-            print(|out| ta(out, &[ta_stats, ta_stats])),
-            alloc::format!("{one}\n{one}")
-        );
-        assert_eq!(print(|out| ta(out, &[])), "No loaded TA found");
-    }
-
-    #[test]
-    fn pager_and_time_print_what_xtest_prints() {
-        let figures = Pager {
-            pool: 3_840,
-            ..Pager::default()
-        };
-        assert_eq!(
-            print(|out| pager(out, &figures)),
-            "Pager statistics (Number of):\n\
-             Unlocked pages:     0\n\
-             Page pool size:     3840\n\
-             R/O faults:         0\n\
-             R/W faults:         0\n\
-             Hidden faults:      0\n\
-             Zi pages released:  0\n"
-        );
-        let figures = Times {
-            ree: (1, 2),
-            tee: (3, 4),
-        };
-        assert_eq!(
-            print(|out| times(out, &figures)),
-            "REE time: 1 seconds, 2 milliseconds\nTEE time: 3 seconds, 4 milliseconds\n"
-        );
     }
 
     #[test]
@@ -543,18 +353,31 @@ mod tests {
             bytes,
             pages: bytes / 4096,
         };
-        let pool = |tables| PoolStats {
-            tables,
+        let ta = |tables, allocated, populated| {
+            let mut heap = PoolStats {
+                tables,
+                ..PoolStats::default()
+            };
+            heap.alloc.allocated = allocated;
+            (heap, populated)
+        };
+        let kernel = PoolStats {
+            tables: 30_000,
             ..PoolStats::default()
         };
         let rows = [row("free", 16 << 20), row("page records", 32768)];
-        let found = Tables::of(&rows, &[pool(30_000), pool(10_000)]);
+        let tas = [ta(8000, 100, 16_384), ta(2000, 0, 16_384)];
+        let found = Tables::of(&rows, Some(&kernel), &tas);
         let mut out = String::new();
         tables(&mut out, found).unwrap();
         assert_eq!(
             out,
-            "tables among it: 32768 bytes for pages, 40000 for heaps, 0.43 % of the secure RAM\n"
+            "tables among it: 32768 bytes for pages, at most 40000 for heaps, 0.43 % of the secure \
+             RAM\n"
         );
+        // Tables of 76,000 bytes, of which 12,288 can be there: the rest was never touched.
+        let untouched = [ta(76_000, 4096, 16_384)];
+        assert_eq!(Tables::of(&rows, Some(&kernel), &untouched).heaps, 42_288);
     }
 
     #[test]
@@ -563,7 +386,7 @@ mod tests {
             metadata: 1000,
             tables: 100,
             records: 720,
-            live_blocks: 80,
+            live_blocks: 100,
             ..PoolStats::default()
         };
         pool.alloc.size = 9900;
@@ -571,7 +394,15 @@ mod tests {
         bookkeeping(&mut out, &pool).unwrap();
         assert_eq!(
             out,
-            "  bookkeeping 1000: tables 100 (1.00 % of the pool), records 720 (9.00 a block)\n"
+            "  bookkeeping 1000: tables 100 (1.00 % of the pool), records 720 (7.20 a block), \
+             padding 180\n"
+        );
+        pool.live_blocks = 3;
+        let mut out = String::new();
+        bookkeeping(&mut out, &pool).unwrap();
+        assert!(
+            out.ends_with(", records 720, padding 180\n"),
+            "few blocks: {out}"
         );
         let mut out = String::new();
         bookkeeping(&mut out, &PoolStats::default()).unwrap();

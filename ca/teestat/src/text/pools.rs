@@ -5,12 +5,13 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
+use core::fmt::{self, Display, Write};
 
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
 };
 
+use super::{Count, Session};
 use crate::SlabNote;
 
 pub(crate) const fn class_name(kind: u32) -> &'static str {
@@ -154,19 +155,49 @@ pub(crate) fn sites(
     }
 }
 
-pub(crate) fn blocks_head(out: &mut dyn Write) -> fmt::Result {
+/// Who owns a block: in a TA's heap a session, in the kernel's the number of an owner.
+struct Owner {
+    number: u32,
+    of_ta: bool,
+}
+
+impl Owner {
+    const fn what(of_ta: bool) -> &'static str {
+        if of_ta { "session" } else { "owner" }
+    }
+}
+
+impl Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.of_ta {
+            Session(self.number).fmt(f)
+        } else {
+            self.number.fmt(f)
+        }
+    }
+}
+
+/// `of_ta`: the blocks are those of a TA's heap.
+pub(crate) fn blocks_head(out: &mut dyn Write, of_ta: bool) -> fmt::Result {
     writeln!(
         out,
         "{:>10} {:>9} {:>7} {:>5}  allocated at",
-        "offset", "size", "owner", "mark"
+        "offset",
+        "size",
+        Owner::what(of_ta),
+        "mark"
     )
 }
 
-pub(crate) fn block(out: &mut dyn Write, row: &BlockRow, name: &str) -> fmt::Result {
+pub(crate) fn block(out: &mut dyn Write, row: &BlockRow, of_ta: bool, name: &str) -> fmt::Result {
+    let number = row.owner;
     writeln!(
         out,
         "{:>#10x} {:>9} {:>7} {:>5}  {name}",
-        row.offset, row.size, row.owner, row.mark
+        row.offset,
+        row.size,
+        Owner { number, of_ta },
+        row.mark
     )
 }
 
@@ -174,10 +205,12 @@ pub(crate) fn block(out: &mut dyn Write, row: &BlockRow, name: &str) -> fmt::Res
 pub(crate) fn block_whole(
     out: &mut dyn Write,
     row: &BlockRow,
+    of_ta: bool,
     stack: &[String],
     inside: u64,
     bytes: Option<&[u8]>,
 ) -> fmt::Result {
+    let number = row.owner;
     write!(
         out,
         "block of {} bytes at offset {:#x}",
@@ -188,8 +221,10 @@ pub(crate) fn block_whole(
     }
     writeln!(
         out,
-        ", byte {inside} of it; owner {}, mark {}",
-        row.owner, row.mark
+        ", byte {inside} of it; {} {}, mark {}",
+        Owner::what(of_ta),
+        Owner { number, of_ta },
+        row.mark
     )?;
     for (depth, name) in stack.iter().enumerate() {
         writeln!(out, "  #{depth} {name}")?;
@@ -250,7 +285,7 @@ pub(crate) fn chunk(out: &mut dyn Write, row: &ChunkRow) -> fmt::Result {
 }
 
 pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Result {
-    write!(out, "{} chunks:", totals.count)?;
+    write!(out, "{}:", Count(totals.count, "chunk"))?;
     for (kind, bytes) in (0..).zip(totals.bytes) {
         let comma = if kind == 0 { "" } else { "," };
         write!(out, "{comma} {bytes} bytes {}", chunk_name(kind))?;
@@ -355,7 +390,8 @@ mod tests {
             ..BlockRow::default()
         };
         let stack = [String::from("make file.rs:3")];
-        let text = print(|out| block_whole(out, &row, &stack, 4, Some(b"Hello, wide world\n")));
+        let text =
+            print(|out| block_whole(out, &row, false, &stack, 4, Some(b"Hello, wide world\n")));
         assert_eq!(
             text,
             "block of 18 bytes at offset 0x120, byte 4 of it; owner 5, mark 2\n  \
@@ -363,7 +399,8 @@ mod tests {
              000000  48 65 6c 6c 6f 2c 20 77 69 64 65 20 77 6f 72 6c  Hello, wide worl\n  \
              000010  64 0a                                            d.\n"
         );
-        let text = print(|out| block_whole(out, &row, &[], 0, None));
+        let text = print(|out| block_whole(out, &row, true, &[], 0, None));
+        assert!(text.contains("; session 0x5, mark 2\n"), "{text}");
         assert!(text.contains("hidden"), "{text}");
     }
 

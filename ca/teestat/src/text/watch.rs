@@ -15,7 +15,7 @@ use tally_abi::pta::watch::{SnapshotRow, state, trigger};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
 use zerocopy::FromBytes;
 
-use super::{Named, meminfo, pools};
+use super::{Count, Named, meminfo, pools};
 use crate::Names;
 
 /// A snapshot in memory, well-formed as far as its sections go.
@@ -107,6 +107,9 @@ pub(crate) fn snapshots(
     rows: &[SnapshotRow],
     names: &dyn Names,
 ) -> fmt::Result {
+    if rows.is_empty() {
+        return writeln!(out, "no watchpoint is armed, and no snapshot is kept");
+    }
     writeln!(
         out,
         "{:>6}  {:<18} {:<16} {:>9} {:>9}  TA",
@@ -126,7 +129,7 @@ pub(crate) fn snapshots(
             write!(out, "  {}", Named(row.uuid, names))?;
         }
         if row.dropped != 0 {
-            write!(out, "  ({} records had no room)", row.dropped)?;
+            write!(out, "  ({} had no room)", Count(row.dropped, "record"))?;
         }
         writeln!(out)?;
     }
@@ -153,7 +156,7 @@ pub(crate) fn snapshot(
     }
     writeln!(out)?;
     if header.dropped != 0 {
-        writeln!(out, "{} records had no room", header.dropped)?;
+        writeln!(out, "{} had no room", Count(header.dropped, "record"))?;
     }
     for (section, _) in &snapshot.sections {
         write!(out, "{} {}  ", section.count, section_name(section.kind))?;

@@ -288,6 +288,20 @@ fn advice(bench: &Bench) -> Outcome {
             &format!("nothing on {setting}: {text}"),
         )?;
     }
+    // What is set now is what is set: not what a pool has, nor what rounding and tables add.
+    let now = |lines: &str, what: &str| {
+        let line = lines.lines().find(|line| line.starts_with(what));
+        let rest = line.and_then(|line| line.strip_prefix(what));
+        rest.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+    };
+    let rows = client::meminfo(&bench.context).map_err(|error| format!("{error}"))?;
+    let pages = rows
+        .iter()
+        .find(|row| row.label.starts_with(b"kernel heap"));
+    let heap = pages.map(|row| row.bytes);
+    equal(now(&text, "kernel heap"), heap, "HEAP_BYTES")?;
+    let of_hello = text.split("hello (").nth(1).unwrap_or_default();
+    equal(now(of_hello, "heap"), Some(32 << 10), "heap_size")?;
     holds(
         as_json?.starts_with("{\"advice\":[{\"what\":\"kernel heap\""),
         "the JSON",

@@ -5,6 +5,7 @@
 //! **Knows nothing of:** the secure world's insides.
 
 mod account;
+mod answers;
 mod caller;
 mod calls;
 mod commands;
@@ -169,6 +170,7 @@ pub(crate) fn run(filter: &str) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        answers::TESTS,
         hindsight::TESTS,
         pools::TESTS,
         leaks::TESTS,

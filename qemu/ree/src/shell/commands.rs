@@ -96,7 +96,8 @@ static COMMANDS: [Command; 21] = [
     command(
         "fault",
         "KIND",
-        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, early-close, off",
+        "break the kernel on purpose: panic, bad-read, stack-overflow, write-code, lose-block, \
+         free-lost, early-close, off",
         break_kernel,
     ),
     command(

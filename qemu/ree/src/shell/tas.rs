@@ -206,7 +206,7 @@ pub(super) fn open(args: &[&str]) -> Result<u8, String> {
     let mut sessions = SESSIONS.lock();
     let handle = sessions.iter().map(|s| s.handle).max().unwrap_or(0) + 1;
     print(format_args!(
-        "handle {handle} (session {}) of {name}\n",
+        "handle {handle} (session {:#x}) of {name}\n",
         session.id()
     ));
     sessions.push(Open {
@@ -256,7 +256,7 @@ pub(super) fn close(args: &[&str]) -> Result<u8, String> {
 pub(super) fn list() -> Result<u8, String> {
     for open in SESSIONS.lock().iter() {
         print(format_args!(
-            "handle {} (session {}) of {}\n",
+            "handle {} (session {:#x}) of {}\n",
             open.handle,
             open.session.id(),
             names::name_of(open.uuid)

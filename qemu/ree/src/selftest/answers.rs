@@ -1,0 +1,180 @@
+//! What `teestat` answers to questions that have no figures for an answer.
+//!
+//! **Invariant:** every test ends with the TA gone and no watchpoint armed.
+//! **Knows nothing of:** how the figures come about.
+
+use alloc::format;
+use alloc::string::String;
+use ta_uuids::{crash, heap, hello};
+use tally_abi::TeeUuid;
+use tally_abi::pta::inspect::state;
+use tally_abi::pta::watch::SLOTS;
+use teec::ErrorKind;
+use teestat::client::inspect::{self, Subject};
+use teestat::{Memory, client};
+
+use super::figures::printed;
+use super::{Bench, Outcome, Test, equal, fails, holds, second_cpu, value_in, works};
+use crate::jobs;
+use crate::machine::cpu;
+use crate::names::MachineNames;
+
+pub(super) const TESTS: &[Test] = &[
+    ("a dead TA is called dead, not unknown", dead),
+    ("the nil UUID names no TA", nil),
+    ("an unknown command is answered with the nearest", command),
+    (
+        "call sites that read the same are one row of allocinfo",
+        same_sites,
+    ),
+    (
+        "a watchpoint that finds no place is told who has them",
+        no_place,
+    ),
+    ("what teestat kill calls ended has ended", killed),
+    (
+        "a first slabinfo --diff is answered in full",
+        first_difference,
+    ),
+];
+
+/// Status and complaint of a run that must fail.
+fn complaint(bench: &Bench, args: &[&str], status: u8) -> Result<String, String> {
+    let (mut out, mut err) = (String::new(), String::new());
+    let got = teestat::run(
+        args,
+        &bench.context,
+        &mut out,
+        &mut err,
+        &MachineNames,
+        &mut Memory::default(),
+    );
+    equal(got, status, &format!("{args:?}: {out}{err}"))?;
+    Ok(err)
+}
+
+fn dead(bench: &Bench) -> Outcome {
+    let mut session = bench.open(crash::UUID)?;
+    let panic = value_in(&mut session, crash::CMD_PANIC_HOLDING, 3, 0);
+    fails(panic, ErrorKind::TargetDead)?;
+    for args in [
+        &["leaks", "ta", "crash"][..],
+        &["leaks", "scan", "crash"],
+        &["blocks", "crash"],
+        &["pool", "check", "crash"],
+        &["slabinfo", "crash"],
+        &["maps", "crash"],
+        &["kill", "crash"],
+    ] {
+        let said = complaint(bench, args, 1)?;
+        holds(
+            said.ends_with(" is dead, its heap is freed; see `teestat history`\n"),
+            &format!("{args:?}: {said}"),
+        )?;
+    }
+    drop(session);
+    Ok(())
+}
+
+fn nil(bench: &Bench) -> Outcome {
+    let nil = format!("{}", TeeUuid::nil());
+    for args in [
+        &["ta", &nil][..],
+        &["maps", &nil],
+        &["allocinfo", &nil],
+        &["watch", &nil, "--on", "fail"],
+    ] {
+        let said = complaint(bench, args, 2)?;
+        holds(said.contains("the nil UUID names no TA"), &said)?;
+    }
+    Ok(())
+}
+
+fn command(bench: &Bench) -> Outcome {
+    let said = complaint(bench, &["meminf"], 2)?;
+    holds(
+        said.starts_with("teestat: there is no command `meminf`; nearest are: meminfo, ")
+            && said.lines().count() == 1,
+        &said,
+    )
+}
+
+fn same_sites(bench: &Bench) -> Outcome {
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 10, 28))?;
+    let text = printed(bench, &["allocinfo", "heap"], &mut Memory::default())?;
+    drop(session);
+    let rows = text.lines().filter(|line| line.contains("leak_in_this_"));
+    let blocks = rows.map(|line| line.split_whitespace().nth(1));
+    holds(blocks.eq([Some("10")]), &text)
+}
+
+fn no_place(bench: &Bench) -> Outcome {
+    let mut refused = Ok(String::new());
+    for n in 0..=SLOTS {
+        let args = ["watch", "hello", "--on", "fail"];
+        if n < SLOTS {
+            let armed = printed(bench, &args, &mut Memory::default());
+            refused = armed.and_then(|text| {
+                let is_told =
+                    text.ends_with(&format!(", for when hello ({}) is loaded\n", hello::UUID));
+                holds(is_told, &text)?;
+                Ok(text)
+            });
+        } else {
+            refused = complaint(bench, &args, 1);
+        }
+        if refused.is_err() {
+            break;
+        }
+    }
+    for row in client::snapshots(&bench.context).map_err(|error| format!("{error}"))? {
+        let dropped = client::drop_snapshot(&bench.context, row.number);
+        dropped.map_err(|error| format!("{error}"))?;
+    }
+    let said = refused?;
+    holds(
+        said.contains("all 8 places") && said.contains("`teestat watch drop N` frees one"),
+        &said,
+    )
+}
+
+fn killed(bench: &Bench) -> Outcome {
+    if !second_cpu()? {
+        return Ok(());
+    }
+    let context = bench.context;
+    let job = jobs::start("loop", move || match context.open_session(crash::UUID) {
+        Ok(mut session) => u8::from(session.invoke_plain(crash::CMD_LOOP).is_ok()),
+        Err(_) => 1,
+    })
+    .ok_or("no second CPU")?;
+    let is_busy = || {
+        let tas = inspect::tas(&bench.context, &Subject::ta(crash::UUID));
+        tas.is_ok_and(|tas| tas.iter().any(|ta| ta.state == state::BUSY))
+    };
+    let start = cpu::micros();
+    while !is_busy() && cpu::micros() - start < 10_000_000 {
+        cpu::doze();
+    }
+    let said = printed(bench, &["kill", "crash"], &mut Memory::default());
+    let still = is_busy();
+    let status = loop {
+        if let Some(status) = jobs::collect(job) {
+            break status;
+        }
+        cpu::doze();
+    };
+    let said = said?;
+    holds(said.starts_with("ended 1 instance of crash ("), &said)?;
+    equal((still, status), (false, 0), "busy after its end")
+}
+
+fn first_difference(bench: &Bench) -> Outcome {
+    let args = ["slabinfo", "--diff"];
+    let text = printed(bench, &args, &mut Memory::default())?;
+    holds(text.contains("nothing to compare with"), &text)?;
+    let args = ["slabinfo", "--diff", "--json"];
+    let json = printed(bench, &args, &mut Memory::default())?;
+    holds(json.starts_with("{\"classes\":["), &json)
+}
