@@ -379,11 +379,9 @@ impl State {
             let base = base.ok_or(TeeResult::OUT_OF_MEMORY)?;
             // SAFETY: the kernel has given us `[base, base + wanted)`, zeroed but for the alarm; it is nobody else's
             // until the TA ends.
-            let pool = unsafe { Pool::create(base, max, wanted, &CONFIG) };
-            let stack = self.pool.stack();
-            self.pool = pool.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+            let made = unsafe { self.pool.open(base, max, wanted, &CONFIG) };
+            made.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
             self.pool.set_code(image_base());
-            self.pool.set_stack(stack);
             self.pool.set_owner(OwnerId(self.owner));
         } else {
             // SAFETY: as above.

@@ -186,6 +186,8 @@ pub enum CreateError {
     TooLarge,
     /// No owners, or more frames than [`MAX_DEPTH`].
     BadConfig,
+    /// There is a pool already ([`crate::Pool::open`]).
+    InUse,
     /// The strategy is not built in ([`Strategy::BestFit`] without the feature `best-fit`).
     NotBuilt,
 }

@@ -113,17 +113,43 @@ impl Pool {
         committed: usize,
         cfg: &Config,
     ) -> Result<Self, CreateError> {
+        let mut pool = Self::VOID;
         // SAFETY: our contract is the same.
-        let mut window = unsafe { Window::new(base, reserved, committed, cfg)? };
-        let chunks = Chunks::create(&mut window, cfg.strategy).ok_or(CreateError::NotBuilt)?;
-        if chunks.are_units() {
-            window.insert_run(0, window.units());
+        unsafe { pool.open(base, reserved, committed, cfg) }?;
+        Ok(pool)
+    }
+
+    /// As [`Pool::create`], in the place of a pool without memory, of which what [`Pool::set_stack`] said is kept.
+    /// Nothing of the pool stands on the stack meanwhile.
+    ///
+    /// # Errors
+    /// As [`Pool::create`]; the pool is without memory still.
+    ///
+    /// # Safety
+    /// As [`Pool::create`].
+    pub unsafe fn open(
+        &mut self,
+        base: NonNull<u8>,
+        reserved: usize,
+        committed: usize,
+        cfg: &Config,
+    ) -> Result<(), CreateError> {
+        if !self.is_void() {
+            return Err(CreateError::InUse);
         }
-        Ok(Self {
-            window,
-            chunks,
-            ..Self::VOID
-        })
+        // SAFETY: our contract is the same.
+        unsafe { self.window.open(base, reserved, committed, cfg) }?;
+        let Some(chunks) = Chunks::create(&mut self.window, cfg.strategy) else {
+            let stack = self.stack();
+            *self = Self::VOID;
+            self.set_stack(stack);
+            return Err(CreateError::NotBuilt);
+        };
+        self.chunks = chunks;
+        if self.chunks.are_units() {
+            self.window.insert_run(0, self.window.units());
+        }
+        Ok(())
     }
 
     /// Allocates a block for `owner`, charged to the call site `stack`. Alignments up to 4096.

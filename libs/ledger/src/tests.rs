@@ -582,6 +582,32 @@ fn a_pool_that_does_not_fit_is_refused() {
     );
 }
 
+#[test]
+fn a_pool_is_opened_where_it_stands_and_once() {
+    let memory = Memory::new(1 << 16);
+    let (base, bytes) = (memory.base(), 1 << 16);
+    let stack = StackBounds { lo: 16, hi: 4096 }.walkable();
+    let mut pool = Pool::VOID;
+    pool.set_stack(stack);
+    // SAFETY: refused before anything is written.
+    let small = unsafe { pool.open(base, bytes, 512, &Config::TA) };
+    assert_eq!(small, Err(CreateError::TooSmall));
+    assert!(pool.is_void());
+    // SAFETY: the only pool of `memory`, which lives longer.
+    assert_eq!(
+        unsafe { pool.open(base, bytes, bytes, &Config::TA) },
+        Ok(())
+    );
+    assert_eq!(pool.stack(), stack);
+    let block = get(&mut pool, 100);
+    // SAFETY: refused before anything is written.
+    let again = unsafe { pool.open(base, bytes, bytes, &Config::TA) };
+    assert_eq!(again, Err(CreateError::InUse));
+    assert_eq!(pool.requested_size(block), Some(100));
+    put(&mut pool, block).unwrap();
+    assert_eq!(pool.check(), Ok(()));
+}
+
 fn snapshot(pool: &Pool) -> Vec<u8> {
     let mut bytes = std::vec![0; pool.committed()];
     assert!(pool.window().read(0, &mut bytes));

@@ -57,7 +57,7 @@ pub(crate) struct Window {
     committed: usize,
 }
 
-// SAFETY: the window is plain memory that `Window::new`'s contract gives to this value alone; nothing in it
+// SAFETY: the window is plain memory that `Window::open`'s contract gives to this value alone; nothing in it
 // belongs to a thread.
 unsafe impl Send for Window {}
 
@@ -91,18 +91,23 @@ impl Window {
         self.units == 0
     }
 
-    /// Takes over a window and writes an empty header.
+    /// Takes over memory, in the place of none, and writes an empty header. Where the value stands it is made, as a
+    /// copy of it takes a good part of a small stack. What it knows of the stack stays.
+    ///
+    /// # Errors
+    /// See [`CreateError`]. The window is as it was, and nothing is written.
     ///
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's until the value
     ///    is dropped, except for readers from outside and writers of the epoch.
     /// 2. The memory reads as zero, but for the alarm, which may have been set already.
-    pub(crate) unsafe fn new(
+    pub(crate) unsafe fn open(
+        &mut self,
         base: NonNull<u8>,
         reserved: usize,
         committed: usize,
         cfg: &Config,
-    ) -> Result<Self, CreateError> {
+    ) -> Result<(), CreateError> {
         if !base.addr().get().is_multiple_of(UNIT) {
             return Err(CreateError::Misaligned);
         }
@@ -176,40 +181,37 @@ impl Window {
         unsafe { base.cast::<Header>().write(header) };
         // SAFETY: `body_bytes > 0`, so all tables and the body's start lie inside `committed`.
         let at = |offset| unsafe { base.add(offset) };
-        Ok(Self {
-            stack: Walkable::NOWHERE,
-            sites: at(geometry.sites_offset).cast(),
-            accounts: at(geometry.owners_offset).cast(),
-            map: at(geometry.map_offset).cast(),
-            body: at(geometry.body_offset),
-            site_mask: (geometry.sites - 1) << SITE_SHIFT,
-            by_size: if cfg.guard {
-                [NO_CLASS as u8; SIZES]
+        self.sites = at(geometry.sites_offset).cast();
+        self.accounts = at(geometry.owners_offset).cast();
+        self.map = at(geometry.map_offset).cast();
+        self.body = at(geometry.body_offset);
+        self.site_mask = (geometry.sites - 1) << SITE_SHIFT;
+        if !cfg.guard {
+            self.by_size.copy_from_slice(&classes::BY_SIZE);
+        }
+        self.owners = if geometry.accounts {
+            geometry.owners
+        } else {
+            0
+        };
+        for (n, class) in self.classes.iter_mut().enumerate() {
+            *class = if n >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy != Strategy::Segregated {
+                Class::NONE
             } else {
-                classes::BY_SIZE
-            },
-            owners: if geometry.accounts {
-                geometry.owners
-            } else {
-                0
-            },
-            classes: core::array::from_fn(|class| {
-                if class >= SLAB_CLASSES + RUN_CLASSES || cfg.strategy != Strategy::Segregated {
-                    return Class::NONE;
-                }
                 // The first place stays empty.
-                let place = first_kept_place(class) + 1;
+                let place = first_kept_place(n) + 1;
                 let top = at(geometry.kept_offset + place * size_of::<Kept>()).cast();
-                Class::new(top, TABLE.get(class))
-            }),
-            geometry,
-            reserved,
-            committed,
-            units: (body_bytes / UNIT) as u32,
-            entries: if cfg.guard { 0 } else { table },
-            table,
-            guard,
-        })
+                Class::new(top, TABLE.get(n))
+            };
+        }
+        self.geometry = geometry;
+        self.reserved = reserved;
+        self.committed = committed;
+        self.units = (body_bytes / UNIT) as u32;
+        self.entries = if cfg.guard { 0 } else { table };
+        self.table = table;
+        self.guard = guard;
+        Ok(())
     }
 
     #[inline(always)]
@@ -253,7 +255,7 @@ impl Window {
     /// Extends the usable part; returns the old number of units.
     ///
     /// # Safety
-    /// As [`Window::new`], for `committed`, which is at least as much as before and within
+    /// As [`Window::open`], for `committed`, which is at least as much as before and within
     /// `reserved`.
     pub(crate) unsafe fn extend(&mut self, committed: usize) -> u32 {
         let old = self.units;
@@ -279,7 +281,7 @@ impl Window {
     #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY:
-        // 1. `new` wrote a header at `base`, aligned, inside the committed part. `Pool` asks nothing of
+        // 1. `open` wrote a header at `base`, aligned, inside the committed part. `Pool` asks nothing of
         //    a window that is void but what needs no header.
         // 2. It is borrowed through `self`; outside writers touch the atomic epoch only.
         unsafe { self.base().cast::<Header>().as_ref() }

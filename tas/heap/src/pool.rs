@@ -74,7 +74,7 @@ impl<T: Tracks> Tracked<T> {
     /// Makes the pool of `bytes` at `base`.
     ///
     /// # Errors
-    /// As [`Pool::create`].
+    /// As [`Pool::open`].
     ///
     /// # Safety
     /// The memory is zeroed, and nobody else's until this is dropped.
@@ -85,7 +85,7 @@ impl<T: Tracks> Tracked<T> {
             ..own_heap::CONFIG
         };
         // SAFETY: our contract is the same.
-        *pool() = unsafe { Pool::create(base, bytes, bytes, &config) }?;
+        unsafe { pool().open(base, bytes, bytes, &config) }?;
         pool().set_stack(own_heap::stack());
         Ok(Self(PhantomData))
     }
