@@ -594,10 +594,8 @@ fn a_pool_is_opened_where_it_stands_and_once() {
     assert_eq!(small, Err(CreateError::TooSmall));
     assert!(pool.is_void());
     // SAFETY: the only pool of `memory`, which lives longer.
-    assert_eq!(
-        unsafe { pool.open(base, bytes, bytes, &Config::TA) },
-        Ok(())
-    );
+    let made = unsafe { pool.open(base, bytes, bytes, &Config::TA) };
+    assert_eq!(made, Ok(()));
     assert_eq!(pool.stack(), stack);
     let block = get(&mut pool, 100);
     // SAFETY: refused before anything is written.
