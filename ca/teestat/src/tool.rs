@@ -60,6 +60,11 @@ pub(crate) struct Tool<'a, 'c> {
 impl Tool<'_, '_> {
     /// The TA that `who` names, by UUID or short name.
     pub(crate) fn ta_named(&self, who: &str) -> Result<TeeUuid, Failure> {
+        if who == "kernel" {
+            return Err(usage(
+                "`kernel` is no TA; `maps kernel`, `slabinfo kernel` and `leaks scan kernel` are about it",
+            ));
+        }
         let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
         match (uuid, who.split_once('#')) {
             (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),
@@ -80,6 +85,11 @@ impl Tool<'_, '_> {
         if who == "kernel" {
             return Ok(Subject::NOBODY);
         }
+        self.ta_subject(who)
+    }
+
+    /// The TA that `who` names, perhaps with `#` and the number of an instance.
+    pub(crate) fn ta_subject(&self, who: &str) -> Result<Subject, Failure> {
         match who.split_once('#') {
             None => self.ta_named(who).map(Subject::ta),
             Some((name, number)) => {

@@ -106,7 +106,7 @@ impl Tool<'_, '_> {
     pub(super) fn ta_whole(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let who = match words {
             ["-v"] => Subject::NOBODY,
-            [who] => self.subject(who)?,
+            [who] => self.ta_subject(who)?,
             _ => return Err(usage("ta takes -v or the name of one TA")),
         };
         let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(&who, error))?;

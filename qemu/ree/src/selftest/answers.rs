@@ -22,6 +22,7 @@ use crate::names::MachineNames;
 pub(super) const TESTS: &[Test] = &[
     ("a dead TA is called dead, not unknown", dead),
     ("the nil UUID names no TA", nil),
+    ("the kernel is no TA", kernel),
     ("an unknown command is answered with the nearest", command),
     (
         "call sites that read the same are one row of allocinfo",
@@ -88,6 +89,20 @@ fn nil(bench: &Bench) -> Outcome {
         holds(said.contains("the nil UUID names no TA"), &said)?;
     }
     Ok(())
+}
+
+fn kernel(bench: &Bench) -> Outcome {
+    for args in [
+        &["ta", "kernel"][..],
+        &["ta", "kernel#0"],
+        &["status", "kernel"],
+        &["leaks", "ta", "kernel"],
+        &["watch", "kernel", "--on", "fail"],
+    ] {
+        let said = complaint(bench, args, 2)?;
+        holds(said.contains("`kernel` is no TA"), &said)?;
+    }
+    printed(bench, &["maps", "kernel"], &mut Memory::default()).map(|_| ())
 }
 
 fn command(bench: &Bench) -> Outcome {
