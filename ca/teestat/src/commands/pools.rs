@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use tally_abi::pta::inspect::{BlockRow, SiteRow, damage};
+use tally_abi::pta::inspect::{BlockRow, SiteRow, damage, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
@@ -63,8 +63,15 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// The pool that a command is about.
+struct Asked {
+    who: Subject,
+    /// Which of a TA's instances was taken, as a line; empty if there was no choice.
+    note: String,
+}
+
 /// How call sites are sorted.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Bytes,
     Blocks,
@@ -81,12 +88,35 @@ impl Order {
             Self::Peak => row.peak_bytes,
         }
     }
+
+    /// This order, or by bytes if the pool does not count what this one goes by.
+    fn possible(self, rows: &[SiteRow]) -> Self {
+        match self {
+            Self::Calls | Self::Peak if !rows.iter().any(SiteRow::is_counted) => Self::Bytes,
+            order => order,
+        }
+    }
 }
 
 impl Tool<'_, '_> {
     /// The pool that is named; the kernel heap if none is.
-    fn pool_named(&self, name: Option<&str>) -> Result<Subject, Failure> {
-        name.map_or(Ok(Subject::NOBODY), |name| self.subject(name))
+    fn pool_named(&self, name: Option<&str>) -> Result<Asked, Failure> {
+        let name = name.unwrap_or("kernel");
+        let mut who = self.subject(name)?;
+        let mut note = String::new();
+        if who != Subject::NOBODY && who.instance_number().is_none() {
+            // What is wrong with the TA, the question itself is told.
+            let mut tas = client_calls::inspect::tas(self.context, &who).unwrap_or_default();
+            tas.retain(|ta| ta.state != state::DEAD);
+            let numbers: Vec<u32> = tas.iter().map(|ta| ta.instance).collect();
+            if let [first, others @ ..] = &numbers[..]
+                && !others.is_empty()
+            {
+                who = Subject::instance(who.uuid(), *first);
+                note = text::pools::one_of_many(name, *first, others);
+            }
+        }
+        Ok(Asked { who, note })
     }
 
     /// What a question about a pool failed with.
@@ -106,7 +136,7 @@ impl Tool<'_, '_> {
         let diff = words.contains(&"--diff");
         let rest: Vec<&str> = words.iter().copied().filter(|w| *w != "--diff").collect();
         super::no_more(rest.get(1..).unwrap_or_default())?;
-        let who = self.pool_named(rest.first().copied())?;
+        let Asked { who, note } = self.pool_named(rest.first().copied())?;
         let rows = client::classes(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
         let pool = who.uuid();
@@ -124,6 +154,7 @@ impl Tool<'_, '_> {
         if self.as_json {
             json::pools::classes(self.out, &rows, before)?;
         } else {
+            self.out.write_str(&note)?;
             text::pools::classes(self.out, &rows, before)?;
             if is_first {
                 writeln!(
@@ -157,21 +188,26 @@ impl Tool<'_, '_> {
                 other => return super::no_more(&[other]).map(|()| STATUS_OK),
             }
         }
-        let who = self.pool_named(pool)?;
+        let Asked { who, note } = self.pool_named(pool)?;
         let rows = client::sites(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
+        let possible = order.possible(&rows);
         let mut kernel = KernelNames::new(self.context);
         let mut sites = joined(&rows, |row| {
             name_frames(&mut kernel, self.names, row.pool, &row.frames)
         });
-        sites.sort_by_key(|(row, _)| core::cmp::Reverse(order.key(row)));
+        sites.sort_by_key(|(row, _)| core::cmp::Reverse(possible.key(row)));
         let all = sites.len();
         sites.truncate(top);
         let (rows, stacks): (Vec<SiteRow>, Vec<Vec<String>>) = sites.into_iter().unzip();
         if self.as_json {
             json::pools::sites(self.out, &rows, &stacks, all)?;
         } else {
+            self.out.write_str(&note)?;
             text::pools::sites(self.out, &rows, &stacks, all)?;
+            if possible != order {
+                writeln!(self.out, "sorted by bytes instead")?;
+            }
         }
         Ok(STATUS_OK)
     }
@@ -190,7 +226,7 @@ impl Tool<'_, '_> {
 
     fn blocks(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words.get(1..).unwrap_or_default())?;
-        let who = self.pool_named(words.first().copied())?;
+        let Asked { who, note } = self.pool_named(words.first().copied())?;
         let names = self.site_names(&who)?;
         let (context, as_json) = (self.context, self.as_json);
         let of_ta = who != Subject::NOBODY;
@@ -199,6 +235,7 @@ impl Tool<'_, '_> {
         if as_json {
             out.write_str("{\"blocks\":[")?;
         } else {
+            out.write_str(&note)?;
             text::pools::blocks_head(out, of_ta)?;
         }
         let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
@@ -262,8 +299,8 @@ impl Tool<'_, '_> {
         let number = number.ok_or_else(|| {
             Failure::Usage(alloc::format!("`{at}` is neither an address nor an offset"))
         })?;
-        let mut whose: Vec<Subject> = Vec::new();
-        whose.push(self.pool_named(pool)?);
+        let Asked { who, note } = self.pool_named(pool)?;
+        let mut whose = Vec::from([who]);
         if pool.is_none() && number > u64::from(u32::MAX) {
             // An address tells by itself whose it is.
             for ta in client_calls::inspect::tas(self.context, &Subject::NOBODY)? {
@@ -272,7 +309,12 @@ impl Tool<'_, '_> {
         }
         for who in &whose {
             match client::block(self.context, who, number) {
-                Ok(row) => return self.show_block(who, &row, number),
+                Ok(row) => {
+                    if !self.as_json {
+                        self.out.write_str(&note)?;
+                    }
+                    return self.show_block(who, &row, number);
+                }
                 Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => {}
                 // One of all, which has no memory to look in.
                 Err(error) if whose.len() > 1 && is_gone(&error) => {}
@@ -335,22 +377,26 @@ impl Tool<'_, '_> {
             [what, pool] => (*what, Some(*pool)),
             _ => return Err(usage("pool dump or check?")),
         };
-        let who = match what {
+        let Asked { who, note } = match what {
             "dump" | "check" => self.pool_named(pool)?,
             _ => return Err(usage("pool dump or check?")),
         };
         if what == "check" {
-            return self.check_pool(&who);
+            return self.check_pool(&who, &note);
         }
         let (context, as_json) = (self.context, self.as_json);
         let out = &mut *self.out;
         let mut totals = text::pools::ChunkTotals::default();
-        if as_json {
-            out.write_str("{\"chunks\":[")?;
-        } else {
-            text::pools::chunks_head(out)?;
-        }
+        // A pool has a chunk; one that has none to tell of is an error, which no head goes before.
         let listed = client::chunks(context, &who, &mut |row| {
+            match (totals.count, as_json) {
+                (0, true) => out.write_str("{\"chunks\":[")?,
+                (0, false) => {
+                    out.write_str(&note)?;
+                    text::pools::chunks_head(out)?;
+                }
+                _ => {}
+            }
             if as_json {
                 json::pools::chunk(out, row, totals.count == 0)?;
             } else {
@@ -368,12 +414,13 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    fn check_pool(&mut self, who: &Subject) -> Result<u8, Failure> {
+    fn check_pool(&mut self, who: &Subject, note: &str) -> Result<u8, Failure> {
         let checked = client::check(self.context, who);
         let (found, at) = checked.map_err(|error| self.about_pool(who, error))?;
         if self.as_json {
             json::pools::checked(self.out, found, at)?;
         } else {
+            self.out.write_str(note)?;
             text::pools::checked(self.out, found, at)?;
         }
         Ok(if found == damage::NONE {
@@ -438,5 +485,19 @@ mod tests {
             .map(|(row, _)| (row.live_blocks, row.live_bytes))
             .collect();
         assert_eq!(found, [(10, 280), (5, 140)]);
+    }
+
+    #[test]
+    fn what_is_not_counted_is_not_sorted_by() {
+        let counted = SiteRow {
+            allocations: 1,
+            ..SiteRow::default()
+        };
+        let rows = [SiteRow::default(); 2];
+        for order in [Order::Calls, Order::Peak] {
+            assert_eq!(order.possible(&rows), Order::Bytes);
+            assert_eq!(order.possible(&[rows[0], counted]), order);
+        }
+        assert_eq!(Order::Blocks.possible(&rows), Order::Blocks);
     }
 }

@@ -133,7 +133,7 @@ fn scan_fields(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt:
     array(out, "scans", rows, |out, _, row| {
         write!(
             out,
-            "{{\"heap\":\"{}\",\"scan\":{},\"consistent\":{},\"passes\":{},\"blocks\":{},\
+            "{{\"heap\":\"{}\",\"instance\":{},\"scan\":{},\"consistent\":{},\"passes\":{},\"blocks\":{},\
              \"suspects\":{},\"suspect_bytes\":{},\"new\":{},\"cleared\":{},\"root_bytes\":{},\
              \"block_bytes\":{},\"ticks\":{},\"longest_step\":{},\"ticks_per_second\":{},\
              \"steps\":{},\"pages\":{}",
@@ -142,6 +142,7 @@ fn scan_fields(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt:
             } else {
                 "ta"
             },
+            row.instance,
             row.number,
             row.inconsistent == 0,
             row.passes,

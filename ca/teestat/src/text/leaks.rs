@@ -206,13 +206,10 @@ pub(crate) fn micros_per_mebibyte(row: &ScanRow) -> Option<u64> {
 }
 
 pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt::Result {
-    for (n, row) in rows.iter().enumerate() {
+    for row in rows {
         let mut heap = heap_name(row.heap, names);
-        // A TA's instances come in a row.
-        let of_same = |rows: &[ScanRow]| rows.iter().filter(|r| r.heap == row.heap).count();
-        match of_same(rows) {
-            1 => {}
-            count => heap = format!("{heap} ({} of {count})", of_same(&rows[..=n])),
+        if rows.iter().filter(|r| r.heap == row.heap).count() > 1 {
+            heap = format!("{heap} #{}", row.instance);
         }
         if row.inconsistent != 0 {
             writeln!(out, "{heap}: its bookkeeping does not add up, no scan")?;
@@ -470,11 +467,15 @@ mod tests {
         };
         assert!(print(|out| scans(out, &[bad], &NoNames)).contains("does not add up"));
         let heap = TeeUuid::from_u128(7);
-        let of_ta = ScanRow { heap, ..row };
-        let text = print(|out| scans(out, &[row, of_ta, of_ta], &NoNames));
+        let of_ta = |instance| ScanRow {
+            heap,
+            instance,
+            ..row
+        };
+        let text = print(|out| scans(out, &[row, of_ta(0), of_ta(4)], &NoNames));
         assert_eq!(text.matches("kernel heap: ").count(), 1);
         assert!(
-            text.contains(" (1 of 2): ") && text.contains(" (2 of 2): "),
+            text.contains(" #0: scan 2") && text.contains(" #4: scan 2"),
             "{text}"
         );
     }

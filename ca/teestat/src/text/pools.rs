@@ -121,6 +121,19 @@ pub(crate) fn classes(
     }
 }
 
+/// Which instance of a TA this is about, and how the others are asked about; `name`: the TA as it was named.
+pub(crate) fn one_of_many(name: &str, this: u32, others: &[u32]) -> String {
+    let named: Vec<String> = others
+        .iter()
+        .map(|number| alloc::format!("`{name}#{number}`"))
+        .collect();
+    let (named, count) = (named.join(", "), others.len() + 1);
+    match others {
+        [_] => alloc::format!("{name}#{this} of {count} instances; {named} is the other\n"),
+        _ => alloc::format!("{name}#{this} of {count} instances; {named} are the others\n"),
+    }
+}
+
 /// Call sites; `all`: how many there are besides those shown.
 pub(crate) fn sites(
     out: &mut dyn Write,
@@ -150,9 +163,16 @@ pub(crate) fn sites(
         writeln!(out)?;
     }
     match all - rows.len() {
-        0 => Ok(()),
-        n => writeln!(out, "{n} more"),
+        0 => {}
+        n => writeln!(out, "{n} more")?,
     }
+    if rows.iter().all(SiteRow::is_counted) {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "-: this pool does not count calls and peak at its call sites"
+    )
 }
 
 /// Who owns a block: in a TA's heap a session, in the kernel's the number of an owner.
@@ -439,6 +459,31 @@ mod tests {
             print(|out| sites(out, &[row], &stacks, 3)),
             "     bytes  blocks     calls       peak  allocated at, called from\n       \
              280      10        12        300  lose a.rs:1 < do b.rs:2 < run c.rs:3\n2 more\n"
+        );
+    }
+
+    #[test]
+    fn a_pool_that_does_not_count_says_what_the_dash_is() {
+        let row = SiteRow {
+            live_bytes: 280,
+            live_blocks: 10,
+            ..SiteRow::default()
+        };
+        let text = print(|out| sites(out, &[row], &[Vec::new()], 1));
+        assert!(text.contains("         -          - "), "{text}");
+        let last = "\n-: this pool does not count calls and peak at its call sites\n";
+        assert!(text.ends_with(last), "{text}");
+    }
+
+    #[test]
+    fn one_of_many_instances_names_the_others() {
+        assert_eq!(
+            one_of_many("hello", 0, &[1]),
+            "hello#0 of 2 instances; `hello#1` is the other\n"
+        );
+        assert_eq!(
+            one_of_many("hello", 1, &[2, 5]),
+            "hello#1 of 3 instances; `hello#2`, `hello#5` are the others\n"
         );
     }
 }

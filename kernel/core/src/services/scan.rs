@@ -94,6 +94,10 @@ impl<M: Machine> CallServices<'_, M> {
                 here,
                 row: ScanRow {
                     heap: uuid,
+                    instance: match heap {
+                        HeapRef::Kernel => 0,
+                        HeapRef::Ta(instance) => instance.generation,
+                    },
                     pages: words.pages() as u32,
                     ticks_per_second: machine.ticks_per_second(),
                     ..ScanRow::default()

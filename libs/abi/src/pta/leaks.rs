@@ -88,8 +88,8 @@ pub struct ScanRow {
     pub pages: u32,
     /// 1 if the heap's bookkeeping does not add up: nothing was found out.
     pub inconsistent: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+    /// The number of the TA's instance, 0 for the kernel heap.
+    pub instance: u32,
 }
 
 /// Blocks of one owner and call stack that nothing points to, 144 bytes.

@@ -29,6 +29,10 @@ pub(super) const TESTS: &[Test] = &[
         same_sites,
     ),
     (
+        "a question about one of two instances says which it is",
+        one_of_two,
+    ),
+    (
         "a watchpoint that finds no place is told who has them",
         no_place,
     ),
@@ -51,6 +55,7 @@ fn complaint(bench: &Bench, args: &[&str], status: u8) -> Result<String, String>
         &mut Memory::default(),
     );
     equal(got, status, &format!("{args:?}: {out}{err}"))?;
+    holds(out.is_empty(), &format!("{args:?}, before it failed: {out}"))?;
     Ok(err)
 }
 
@@ -63,6 +68,7 @@ fn dead(bench: &Bench) -> Outcome {
         &["leaks", "scan", "crash"],
         &["blocks", "crash"],
         &["pool", "check", "crash"],
+        &["pool", "dump", "crash"],
         &["slabinfo", "crash"],
         &["maps", "crash"],
         &["kill", "crash"],
@@ -122,6 +128,36 @@ fn same_sites(bench: &Bench) -> Outcome {
     let rows = text.lines().filter(|line| line.contains("leak_in_this_"));
     let blocks = rows.map(|line| line.split_whitespace().nth(1));
     holds(blocks.eq([Some("10")]), &text)
+}
+
+fn one_of_two(bench: &Bench) -> Outcome {
+    let one = bench.open(hello::UUID)?;
+    let two = bench.open(hello::UUID)?;
+    let told = |args: &[&str]| printed(bench, args, &mut Memory::default());
+    let tas = inspect::tas(&bench.context, &Subject::ta(hello::UUID));
+    let tas = tas.map_err(|error| format!("{error}"))?;
+    let [first, other] = &tas[..] else {
+        return Err(format!("{} instances", tas.len()));
+    };
+    let (first, other) = (first.instance, other.instance);
+    let scans = told(&["leaks", "scan", "hello"])?;
+    for number in [first, other] {
+        holds(scans.contains(&format!(" #{number}: scan ")), &scans)?;
+    }
+    for args in [
+        &["allocinfo"][..],
+        &["slabinfo"],
+        &["blocks"],
+        &["pool", "dump"],
+        &["pool", "check"],
+    ] {
+        let about = |who: &str| told(&[args, &[who]].concat());
+        let (either, alone) = (about("hello")?, about(&format!("hello#{first}"))?);
+        let note = format!("hello#{first} of 2 instances; `hello#{other}` is the other\n");
+        equal(either, note + &alone, &format!("{args:?}"))?;
+    }
+    drop((one, two));
+    Ok(())
 }
 
 fn no_place(bench: &Bench) -> Outcome {
