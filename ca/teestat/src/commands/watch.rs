@@ -6,7 +6,6 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
@@ -75,6 +74,20 @@ fn what_is_missing(words: &[&str]) -> String {
         | ["save", _, _, word, ..]
         | [_, word, ..] => format!("`{word}` is not understood here"),
     }
+}
+
+/// There is nothing with this number; says which numbers there are, and what has them.
+fn no_such(said: &str, rows: &[SnapshotRow]) -> String {
+    let there: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} ({})", row.number, text::snapshot_state(row.state)))
+        .collect();
+    let there = match there.len() {
+        0 => String::from("there are none"),
+        1 => format!("there is {}", there[0]),
+        _ => format!("there are {}", there.join(", ")),
+    };
+    format!("there is neither a snapshot nor a watchpoint `{said}`; {there}")
 }
 
 impl Tool<'_, '_> {
@@ -157,16 +170,7 @@ impl Tool<'_, '_> {
         if let Some(row) = rows.iter().find(|row| Some(row.number) == number) {
             return Ok(*row);
         }
-        let mut why = format!("there is no snapshot `{said}`");
-        for (n, row) in rows.iter().enumerate() {
-            let before = if n == 0 { "; there are " } else { ", " };
-            // A string takes everything.
-            let _ = write!(why, "{before}{}", row.number);
-        }
-        if rows.is_empty() {
-            why.push_str(", nor any other");
-        }
-        Err(Failure::Said(why))
+        Err(Failure::Said(no_such(said, &rows)))
     }
 
     /// The number of a snapshot that can be read.
@@ -246,6 +250,24 @@ mod tests {
         assert!(why("entry:alloc").contains("a command is told by its number"));
         // What a shell leaves of an unquoted `heap>10`.
         assert!(why("heap").contains("in quotes"));
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_answered_with_what_the_others_are() {
+        use tally_abi::pta::watch::state;
+        let row = |number, state| SnapshotRow {
+            number,
+            state,
+            ..SnapshotRow::default()
+        };
+        let rows = [row(2, state::ARMED), row(5, state::TAKEN)];
+        let why = |rows| no_such("77", rows);
+        assert_eq!(
+            why(&rows),
+            "there is neither a snapshot nor a watchpoint `77`; there are 2 (armed), 5 (taken)"
+        );
+        assert!(why(&rows[1..]).ends_with("; there is 5 (taken)"));
+        assert!(why(&[]).ends_with("`77`; there are none"));
     }
 
     #[test]
