@@ -198,11 +198,15 @@ fn micros(ticks: u64, row: &ScanRow) -> u64 {
     u64::try_from(micros).unwrap_or(u64::MAX)
 }
 
-/// Microseconds for each MiB that was read; `None` if nothing was.
+/// Microseconds for each MiB that was read; `None` if less than a hundredth of one was, which says nothing of a
+/// whole one.
 pub(crate) fn micros_per_mebibyte(row: &ScanRow) -> Option<u64> {
-    let read = row.root_bytes + row.block_bytes;
+    let read = row.root_bytes.saturating_add(row.block_bytes);
+    if read.saturating_mul(100) >> 20 == 0 {
+        return None;
+    }
     let micros = u128::from(micros(row.ticks, row)) << 20;
-    u64::try_from(micros.checked_div(u128::from(read))?).ok()
+    u64::try_from(micros / u128::from(read)).ok()
 }
 
 pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt::Result {
@@ -461,6 +465,21 @@ mod tests {
              \x20 1.50 MiB read in 2 passes, 1000 us (666 us a MiB), 20 steps of at most 40 us, 3 \
              pages for marks\n"
         );
+        let small = ScanRow {
+            root_bytes: 10_000,
+            block_bytes: 485,
+            ..row
+        };
+        let text = print(|out| scans(out, &[small], &NoNames));
+        assert!(
+            text.contains("\n  0.00 MiB read in 2 passes, 1000 us, 20 steps"),
+            "{text}"
+        );
+        let enough = ScanRow {
+            block_bytes: 486,
+            ..small
+        };
+        assert_eq!(micros_per_mebibyte(&enough), Some(99_997));
         let bad = ScanRow {
             inconsistent: 1,
             ..row
