@@ -12,7 +12,7 @@ use tally_abi::pta::inspect::{
     FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
 };
 use tally_abi::ta::{entry, flags};
-use tally_metrics::advice::{Advice, declared_heap, declared_once};
+use tally_metrics::advice::{Advice, What, declared_heap, declared_once};
 
 use super::{Count, Label, Named, Session, fragmentation, kind_name};
 use crate::Names;
@@ -539,8 +539,14 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
     writeln!(
         out,
         "most used since boot or `teestat reset`; set to: half as much again, what was refused too, in \
-         whole pages\nthe quota has room for the heaps as in `set to`: one that is larger than the quota \
-         is refused whole"
+         whole pages"
+    )?;
+    if !advice.iter().any(|one| one.what == What::Quota) {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "the quota has room for the heaps as in `set to`: one that is larger than the quota is refused whole"
     )
 }
 
@@ -599,5 +605,19 @@ mod tests {
         );
         let none = print(|out| history(out, &[], 0, &NoNames));
         assert_eq!(none, "no TA has ended yet\n");
+    }
+
+    #[test]
+    fn advice_speaks_of_the_quota_where_it_has_one() {
+        let of = |what| Advice {
+            what,
+            ..Advice::default()
+        };
+        let says = |rows: &[Advice]| print(|out| advice(out, rows, &NoNames));
+        let both = says(&[of(What::Quota), of(What::Heap)]);
+        assert!(both.contains("\nthe quota has room for"), "{both}");
+        let ended = says(&[of(What::Heap), of(What::Stack)]);
+        assert!(!ended.contains("quota"), "{ended}");
+        assert!(ended.ends_with("in whole pages\n"), "{ended}");
     }
 }
