@@ -9,6 +9,7 @@ mod waits;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
@@ -24,9 +25,26 @@ use core::fmt::Write;
 const BEGIN: u32 = 100;
 const END: u32 = 101;
 
+/// One measure: its loop or loops.
+type Measure = fn(&Context<'static>) -> Result<(), String>;
+
 const MIB: usize = 1 << 20;
 /// Allocated and freed pairs that the heap TA measures.
 const PAIRS: u32 = 1000;
+
+/// Measures by name, in the order they run.
+static MEASURES: [(&str, Measure); 10] = [
+    ("pta_invoke", pta_invoke),
+    ("ta_invoke", ta_invoke),
+    ("ta_load_32k", ta_load_32k),
+    ("ta_load_8m", ta_load_8m),
+    ("ta_keepalive_open_close", ta_keepalive_open_close),
+    ("memref_1m", memref_1m),
+    ("scan_kernel", scan_kernel),
+    ("scan_ta_1m", scan_ta_1m),
+    ("heap_pair", heap_pairs),
+    ("wait", waits::run),
+];
 
 fn say(text: &str) {
     // The console takes everything.
@@ -71,80 +89,92 @@ fn open_close(context: &Context<'_>, uuid: TeeUuid) -> Result<(), String> {
         .map_err(told)
 }
 
-/// Runs all measures, or those whose name contains `filter`.
-pub(crate) fn run(filter: &str) -> Result<u8, String> {
+/// Runs all measures, or those whose name contains the one word of `args`.
+pub(crate) fn run(args: &[&str]) -> Result<u8, String> {
+    let filter = match args {
+        [] => "",
+        [filter] => *filter,
+        [_, word, ..] => return Err(format!("`{word}` is too much: bench takes one word")),
+    };
+    let wanted: Vec<&(&str, Measure)> = MEASURES
+        .iter()
+        .filter(|(name, _)| name.contains(filter))
+        .collect();
+    if wanted.is_empty() {
+        let names = MEASURES.map(|(name, _)| name).join(", ");
+        return Err(format!(
+            "no measure is called `{filter}`; there are {names}"
+        ));
+    }
     let context = tee::context()?;
     interrupts::set_hertz(0);
-    let result = run_all(&context, filter);
+    let result = wanted.iter().try_for_each(|(_, run)| run(&context));
     interrupts::set_hertz(interrupts::USUAL_HERTZ);
     result.map(|()| 0)
 }
 
-fn run_all(context: &Context<'static>, filter: &str) -> Result<(), String> {
-    let wanted = |name: &str| name.contains(filter);
-    if wanted("pta_invoke") {
-        let mut session = context.open_session(control::UUID).map_err(told)?;
-        measure("pta_invoke", 100, || {
-            // A command that is none: the way in and out, and nothing between.
-            match session.invoke_plain(u32::MAX) {
-                Err(error) if error.origin() != teec::ErrorOrigin::COMMS => Ok(()),
-                Err(error) => Err(told(error)),
-                Ok(()) => Err("an unknown command succeeded".to_string()),
-            }
-        })?;
-    }
-    if wanted("ta_invoke") {
-        let mut session = context.open_session(hello::UUID).map_err(told)?;
-        measure("ta_invoke", 100, || {
-            session.invoke_plain(hello::CMD_NOP).map_err(told)
-        })?;
-    }
-    if wanted("ta_load_32k") {
-        measure("ta_load_32k", 5, || open_close(context, hello::UUID))?;
-    }
-    if wanted("ta_load_8m") {
-        measure("ta_load_8m", 5, || open_close(context, heap::UUID))?;
-    }
-    if wanted("ta_keepalive_open_close") {
-        measure("ta_keepalive_open_close", 50, || {
-            open_close(context, keepalive::UUID)
-        })?;
-    }
-    if wanted("memref_1m") {
-        // Wrong parameters for `nop` would be refused in the TA, after the memory was mapped;
-        // filling nothing takes the same way and succeeds.
-        let mut session = context.open_session(hello::UUID).map_err(told)?;
-        let mut buffer = vec![0_u8; MIB];
-        measure("memref_1m", 10, || fill_nothing(&mut session, &mut buffer))?;
-    }
-    if wanted("scan_kernel") {
-        // Two more TAs than none, so that there is something to look at.
-        let _open = [
-            context.open_session(hello::UUID).map_err(told)?,
-            context.open_session(hello::UUID).map_err(told)?,
-        ];
-        measure("scan_kernel", 5, || scan(context, TeeUuid::nil()))?;
-    }
-    if wanted("scan_ta_1m") {
-        let mut session = context.open_session(heap::UUID).map_err(told)?;
-        // 16 blocks of 64 KiB that the session holds.
-        for _ in 0..16 {
-            let size = ParamValue::new(1 << 16, 0, ParamType::ValueInput);
-            let handle = ParamValue::new(0, 0, ParamType::ValueOutput);
-            let mut op = Operation::new(0, size, handle, ParamNone, ParamNone);
-            session
-                .invoke_command(heap::CMD_ALLOC, &mut op)
-                .map_err(told)?;
+fn pta_invoke(context: &Context<'static>) -> Result<(), String> {
+    let mut session = context.open_session(control::UUID).map_err(told)?;
+    measure("pta_invoke", 100, || {
+        // A command that is none: the way in and out, and nothing between.
+        match session.invoke_plain(u32::MAX) {
+            Err(error) if error.origin() != teec::ErrorOrigin::COMMS => Ok(()),
+            Err(error) => Err(told(error)),
+            Ok(()) => Err("an unknown command succeeded".to_string()),
         }
-        measure("scan_ta_1m", 5, || scan(context, heap::UUID))?;
+    })
+}
+
+fn ta_invoke(context: &Context<'static>) -> Result<(), String> {
+    let mut session = context.open_session(hello::UUID).map_err(told)?;
+    measure("ta_invoke", 100, || {
+        session.invoke_plain(hello::CMD_NOP).map_err(told)
+    })
+}
+
+fn ta_load_32k(context: &Context<'static>) -> Result<(), String> {
+    measure("ta_load_32k", 5, || open_close(context, hello::UUID))
+}
+
+fn ta_load_8m(context: &Context<'static>) -> Result<(), String> {
+    measure("ta_load_8m", 5, || open_close(context, heap::UUID))
+}
+
+fn ta_keepalive_open_close(context: &Context<'static>) -> Result<(), String> {
+    measure("ta_keepalive_open_close", 50, || {
+        open_close(context, keepalive::UUID)
+    })
+}
+
+fn memref_1m(context: &Context<'static>) -> Result<(), String> {
+    // Wrong parameters for `nop` would be refused in the TA, after the memory was mapped;
+    // filling nothing takes the same way and succeeds.
+    let mut session = context.open_session(hello::UUID).map_err(told)?;
+    let mut buffer = vec![0_u8; MIB];
+    measure("memref_1m", 10, || fill_nothing(&mut session, &mut buffer))
+}
+
+fn scan_kernel(context: &Context<'static>) -> Result<(), String> {
+    // Two more TAs than none, so that there is something to look at.
+    let _open = [
+        context.open_session(hello::UUID).map_err(told)?,
+        context.open_session(hello::UUID).map_err(told)?,
+    ];
+    measure("scan_kernel", 5, || scan(context, TeeUuid::nil()))
+}
+
+fn scan_ta_1m(context: &Context<'static>) -> Result<(), String> {
+    let mut session = context.open_session(heap::UUID).map_err(told)?;
+    // 16 blocks of 64 KiB that the session holds.
+    for _ in 0..16 {
+        let size = ParamValue::new(1 << 16, 0, ParamType::ValueInput);
+        let handle = ParamValue::new(0, 0, ParamType::ValueOutput);
+        let mut op = Operation::new(0, size, handle, ParamNone, ParamNone);
+        session
+            .invoke_command(heap::CMD_ALLOC, &mut op)
+            .map_err(told)?;
     }
-    if wanted("heap_pair") {
-        heap_pairs(context)?;
-    }
-    if wanted("wait") {
-        waits::run(context)?;
-    }
-    Ok(())
+    measure("scan_ta_1m", 5, || scan(context, heap::UUID))
 }
 
 /// One scan, which must find nothing.

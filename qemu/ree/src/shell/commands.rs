@@ -70,7 +70,7 @@ static COMMANDS: [Command; 21] = [
         "bench",
         "[FILTER]",
         "the measured loops, marked in the instruction stream",
-        |args| bench::run(args.first().copied().unwrap_or("")),
+        bench::run,
     ),
     command("tas", "", "list the TA archive", |_| list_archive()),
     command(
