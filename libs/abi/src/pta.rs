@@ -372,8 +372,8 @@ pub mod control {
         pub heap_blocks: u32,
         /// Secure pages.
         pub pages: u32,
-        /// Unused, zero.
-        pub reserved: u32,
+        /// Its number, which blocks of the kernel heap have for their owner.
+        pub number: u32,
     }
 }
 

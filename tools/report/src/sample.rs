@@ -326,7 +326,7 @@ fn owners((bytes, blocks): (u64, u64), heap_pages: u64) -> Vec<OwnerRow> {
         heap_bytes,
         heap_blocks,
         pages,
-        reserved: 0,
+        number: 0,
     };
     let nil = TeeUuid::nil();
     vec![

@@ -339,8 +339,13 @@ impl Tool<'_, '_> {
         if self.as_json {
             json::pools::block_whole(self.out, row, &stack, inside, bytes.as_deref())?;
         } else {
-            let of_ta = *who != Subject::NOBODY;
-            text::pools::block_whole(self.out, row, of_ta, &stack, inside, bytes.as_deref())?;
+            let owner = if *who == Subject::NOBODY {
+                let owners = client_calls::owners(self.context)?;
+                text::pools::kernel_owner(row.owner, &owners, self.names)
+            } else {
+                text::pools::ta_owner(row.owner)
+            };
+            text::pools::block_whole(self.out, row, &owner, &stack, inside, bytes.as_deref())?;
         }
         Ok(STATUS_OK)
     }

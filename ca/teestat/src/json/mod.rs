@@ -215,8 +215,9 @@ pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) 
     array(out, "owners", rows, |out, _, row| {
         write!(
             out,
-            "{{\"kind\":\"{}\",\"owner\":{},\"session\":{},\"heap_bytes\":{},\
+            "{{\"number\":{},\"kind\":\"{}\",\"owner\":{},\"session\":{},\"heap_bytes\":{},\
              \"heap_blocks\":{},\"pages\":{}",
+            row.number,
             kind_name(row.kind),
             Quoted(Label(&row.label)),
             row.session,

@@ -12,7 +12,7 @@ use tally_abi::TeeUuid;
 use tally_abi::pta::leaks::{EndedRow, LATE_SCAN, MarkRow, ScanRow, SuspectRow, ended};
 use tally_abi::pta::memleak::LeakRecord;
 
-use super::{Count, Hundredths, Label, Named, Session, kind_name};
+use super::{Count, Holder, Hundredths, Named};
 use crate::Names;
 use crate::growth::{Amount, Growth, Place};
 use crate::marks;
@@ -121,19 +121,14 @@ fn holding(out: &mut dyn Write, record: &LeakRecord, names: &dyn Names) -> fmt::
     if record.block_size != 0 {
         write!(out, " of {}", record.block_size)?;
     }
-    let kind = kind_name(record.owner_kind);
-    write!(out, ", {kind}")?;
-    let label = format!("{}", Label(&record.label));
-    if !label.is_empty() && !label.eq_ignore_ascii_case(kind) && label != "ta" {
-        write!(out, " {label}")?;
-    }
-    if record.session != 0 {
-        write!(out, " {}", Session(record.session))?;
-    }
-    if record.owner != TeeUuid::nil() {
-        write!(out, " of {}", Named(record.owner, names))?;
-    }
-    writeln!(out)
+    let holder = Holder {
+        kind: record.owner_kind,
+        label: &record.label,
+        session: record.session,
+        ta: record.owner,
+        names,
+    };
+    writeln!(out, ", {holder}")
 }
 
 fn frames(out: &mut dyn Write, stack: &[String]) -> fmt::Result {

@@ -294,16 +294,44 @@ pub(crate) const fn kind_name(kind: u32) -> &'static str {
     }
 }
 
+/// Who holds something: what it is, and whose.
+pub(crate) struct Holder<'a> {
+    pub(crate) kind: u32,
+    pub(crate) label: &'a [u8],
+    pub(crate) session: u32,
+    pub(crate) ta: TeeUuid,
+    pub(crate) names: &'a dyn Names,
+}
+
+impl Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = kind_name(self.kind);
+        f.write_str(kind)?;
+        let label = alloc::format!("{}", Label(self.label));
+        if !label.is_empty() && !label.eq_ignore_ascii_case(kind) && label != "ta" {
+            write!(f, " {label}")?;
+        }
+        if self.session != 0 {
+            write!(f, " {}", Session(self.session))?;
+        }
+        if self.ta != TeeUuid::nil() {
+            write!(f, " of {}", Named(self.ta, self.names))?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) -> fmt::Result {
     writeln!(
         out,
-        "{:<8} {:<16} {:>7} {:>10} {:>7} {:>6}  TA",
-        "kind", "owner", "session", "heap", "blocks", "pages"
+        "{:>6} {:<8} {:<16} {:>7} {:>10} {:>7} {:>6}  TA",
+        "number", "kind", "owner", "session", "heap", "blocks", "pages"
     )?;
     for row in rows {
         write!(
             out,
-            "{:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
+            "{:>6} {:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
+            row.number,
             kind_name(row.kind),
             Label(&row.label),
             Session(row.session),

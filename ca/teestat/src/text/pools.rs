@@ -7,12 +7,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
+use tally_abi::pta::control::OwnerRow;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
 };
 
-use super::{Count, Session};
-use crate::SlabNote;
+use super::{Count, Holder, Session};
+use crate::{Names, SlabNote};
 
 pub(crate) const fn class_name(kind: u32) -> &'static str {
     match kind {
@@ -175,6 +176,28 @@ pub(crate) fn sites(
     )
 }
 
+/// Who owns a block of the kernel heap, by the number it has for that, and by name if it is among `owners`.
+pub(crate) fn kernel_owner(number: u32, owners: &[OwnerRow], names: &dyn Names) -> String {
+    match owners.iter().find(|owner| owner.number == number) {
+        None => alloc::format!("owner {number}"),
+        Some(owner) => {
+            let holder = Holder {
+                kind: owner.kind,
+                label: &owner.label,
+                session: owner.session,
+                ta: owner.uuid,
+                names,
+            };
+            alloc::format!("owner {number}, {holder}")
+        }
+    }
+}
+
+/// Who owns a block of a TA's heap.
+pub(crate) fn ta_owner(session: u32) -> String {
+    alloc::format!("session {}", Session(session))
+}
+
 /// Who owns a block: in a TA's heap a session, in the kernel's the number of an owner.
 struct Owner {
     number: u32,
@@ -221,16 +244,15 @@ pub(crate) fn block(out: &mut dyn Write, row: &BlockRow, of_ta: bool, name: &str
     )
 }
 
-/// One block, and what is in it.
+/// One block, and what is in it; `owner`: whose it is.
 pub(crate) fn block_whole(
     out: &mut dyn Write,
     row: &BlockRow,
-    of_ta: bool,
+    owner: &str,
     stack: &[String],
     inside: u64,
     bytes: Option<&[u8]>,
 ) -> fmt::Result {
-    let number = row.owner;
     write!(
         out,
         "block of {} bytes at offset {:#x}",
@@ -239,13 +261,7 @@ pub(crate) fn block_whole(
     if row.va != 0 {
         write!(out, ", address {:#x}", row.va)?;
     }
-    writeln!(
-        out,
-        ", byte {inside} of it; {} {}, mark {}",
-        Owner::what(of_ta),
-        Owner { number, of_ta },
-        row.mark
-    )?;
+    writeln!(out, ", byte {inside} of it; {owner}, mark {}", row.mark)?;
     for (depth, name) in stack.iter().enumerate() {
         writeln!(out, "  #{depth} {name}")?;
     }
@@ -343,6 +359,8 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NoNames;
+    use tally_abi::pta::memleak::owner_kind;
 
     fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
         let mut out = String::new();
@@ -410,8 +428,16 @@ mod tests {
             ..BlockRow::default()
         };
         let stack = [String::from("make file.rs:3")];
-        let text =
-            print(|out| block_whole(out, &row, false, &stack, 4, Some(b"Hello, wide world\n")));
+        let text = print(|out| {
+            block_whole(
+                out,
+                &row,
+                "owner 5",
+                &stack,
+                4,
+                Some(b"Hello, wide world\n"),
+            )
+        });
         assert_eq!(
             text,
             "block of 18 bytes at offset 0x120, byte 4 of it; owner 5, mark 2\n  \
@@ -419,9 +445,31 @@ mod tests {
              000000  48 65 6c 6c 6f 2c 20 77 69 64 65 20 77 6f 72 6c  Hello, wide worl\n  \
              000010  64 0a                                            d.\n"
         );
-        let text = print(|out| block_whole(out, &row, true, &[], 0, None));
+        let text = print(|out| block_whole(out, &row, &ta_owner(5), &[], 0, None));
         assert!(text.contains("; session 0x5, mark 2\n"), "{text}");
         assert!(text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn the_owner_of_a_block_has_a_name() {
+        let owner = |number, kind, label: &[u8], session| {
+            let mut row = OwnerRow {
+                number,
+                kind,
+                session,
+                ..OwnerRow::default()
+            };
+            row.label[..label.len()].copy_from_slice(label);
+            row
+        };
+        let owners = [
+            owner(1, owner_kind::GUEST, b"guest", 0),
+            owner(5, owner_kind::SESSION, b"session", 0x602),
+        ];
+        let said = |number| kernel_owner(number, &owners, &NoNames);
+        assert_eq!(said(1), "owner 1, guest");
+        assert_eq!(said(5), "owner 5, session 0x602");
+        assert_eq!(said(6), "owner 6");
     }
 
     #[test]

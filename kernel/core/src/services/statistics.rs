@@ -145,7 +145,7 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
                 heap_bytes,
                 heap_blocks,
                 pages: state.pages.owned_by(id),
-                reserved: 0,
+                number: id.0.into(),
             }
         });
         rows.filter(|row| row.heap_blocks != 0 || row.pages != 0)

@@ -15,15 +15,16 @@ use teestat::{Memory, client};
 
 use super::figures::printed;
 use super::{Bench, Outcome, Test, equal, fails, holds, second_cpu, value_in, works};
-use crate::jobs;
 use crate::machine::cpu;
 use crate::names::MachineNames;
+use crate::{bench, jobs};
 
 pub(super) const TESTS: &[Test] = &[
     ("a dead TA is called dead, not unknown", dead),
     ("the nil UUID names no TA", nil),
     ("the kernel is no TA", kernel),
     ("an unknown command is answered with the nearest", command),
+    ("a measure that is none is told those that are", measure),
     (
         "call sites that read the same are one row of allocinfo",
         same_sites,
@@ -31,6 +32,10 @@ pub(super) const TESTS: &[Test] = &[
     (
         "a question about one of two instances says which it is",
         one_of_two,
+    ),
+    (
+        "the owner of a kernel block has its name and its row",
+        owner_named,
     ),
     (
         "a watchpoint that finds no place is told who has them",
@@ -55,7 +60,10 @@ fn complaint(bench: &Bench, args: &[&str], status: u8) -> Result<String, String>
         &mut Memory::default(),
     );
     equal(got, status, &format!("{args:?}: {out}{err}"))?;
-    holds(out.is_empty(), &format!("{args:?}, before it failed: {out}"))?;
+    holds(
+        out.is_empty(),
+        &format!("{args:?}, before it failed: {out}"),
+    )?;
     Ok(err)
 }
 
@@ -120,6 +128,21 @@ fn command(bench: &Bench) -> Outcome {
     )
 }
 
+fn measure(_: &Bench) -> Outcome {
+    let refused = |args: &[&str]| match bench::run(args) {
+        Ok(status) => Err(format!("bench {args:?}: status {status}")),
+        Err(why) => Ok(why),
+    };
+    let said = refused(&["nosuch"])?;
+    holds(
+        said.starts_with("no measure is called `nosuch`; there are pta_invoke, ")
+            && said.ends_with(", heap_pair, wait"),
+        &said,
+    )?;
+    let said = refused(&["heap", "nosuch"])?;
+    holds(said.contains("`nosuch` is too much"), &said)
+}
+
 fn same_sites(bench: &Bench) -> Outcome {
     let mut session = bench.open(heap::UUID)?;
     works(value_in(&mut session, heap::CMD_LEAK, 10, 28))?;
@@ -157,6 +180,25 @@ fn one_of_two(bench: &Bench) -> Outcome {
         equal(either, note + &alone, &format!("{args:?}"))?;
     }
     drop((one, two));
+    Ok(())
+}
+
+fn owner_named(bench: &Bench) -> Outcome {
+    let session = bench.open(hello::UUID)?;
+    let told = |args: &[&str]| printed(bench, args, &mut Memory::default());
+    let blocks = told(&["blocks", "kernel"])?;
+    let mut words = blocks.lines().nth(1).unwrap_or("").split_whitespace();
+    let (offset, owner) = (words.next().unwrap_or(""), words.nth(1).unwrap_or(""));
+    let block = told(&["block", offset, "kernel"])?;
+    holds(block.contains(&format!("; owner {owner}, ")), &block)?;
+    let owners = told(&["owners"])?;
+    let mut numbers = owners
+        .lines()
+        .filter_map(|row| row.split_whitespace().next());
+    holds(numbers.any(|number| number == owner), &owners)?;
+    // Without a name the mark would be next.
+    holds(!block.contains(&format!("; owner {owner}, mark")), &block)?;
+    drop(session);
     Ok(())
 }
 
