@@ -179,6 +179,33 @@ fn a_heap_that_the_command_itself_creates_is_watched() {
 }
 
 #[test]
+fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
+    with(watch::UUID, |world, session| {
+        let trigger = watch::trigger::HEAP;
+        let numbers = [50_000, 10_000, 90_000].map(|wanted| arm(world, session, trigger, wanted));
+        let ta = ta_with_heap(world, &[]);
+        world.ta(|run| run.call(svc::tally::HEAP_ALARM, &[60_000]));
+        world.ta(|run| {
+            let heap = run.load_u64(run.stack(0));
+            // The one above waits on, and the heap knows of it.
+            assert_eq!(run.load_u64(heap + ALARM_OFFSET as u64), 90_000);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        assert!(rows.iter().map(|row| row.state).eq([
+            watch::state::TAKEN,
+            watch::state::TAKEN,
+            watch::state::ARMED,
+        ]));
+        for number in numbers {
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        }
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
 fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
     with(watch::UUID, |world, session| {
         let (image, _) = tally_ledger::fuzzing::image(HEAP, &[100]);

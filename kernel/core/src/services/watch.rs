@@ -18,7 +18,8 @@ use crate::pta_api::inspect::Inspect;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
 use crate::pta_api::{AuditServices, Statistics, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
-use tally_abi::pta::watch::SnapshotRow;
+use crate::ta_heap;
+use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
 use tally_abi::{TeeResult, TeeUuid};
 use zerocopy::{Immutable, IntoBytes};
@@ -279,17 +280,41 @@ impl<M: Machine> CallServices<'_, M> {
 }
 
 impl<M: Machine> Call<'_, M> {
-    /// Takes the snapshot of the first watchpoint that waits for this to happen to a TA, if any does.
+    /// Takes the snapshots of all watchpoints that wait for this to happen to a TA.
     pub fn capture(&mut self, trigger: u32, instance: InstanceRef, value: u64) {
+        // One that is armed meanwhile is met here too; there are never more than the slots.
+        for _ in 0..SLOTS {
+            if !self.capture_first(trigger, instance, value) {
+                break;
+            }
+        }
+    }
+
+    /// Takes the snapshots that wait for a TA's heap to rise to `live` bytes, and has it ring again for
+    /// the next higher watchpoint.
+    pub fn heap_rang(&mut self, instance: InstanceRef, live: u64) {
+        self.capture(trigger::HEAP, instance, live);
+        let state = self.kernel.state();
+        if let Some(found) = state.guest.instances.at(instance)
+            && let Some(bytes) = state.snapshots.heap_alarm(found.uuid)
+            && let (Some(space), Some(heap)) = (&found.space, found.heap)
+        {
+            // The maximum is what rang, and those above it wait still.
+            ta_heap::set_alarm(&self.kernel.machine, space, heap, bytes);
+        }
+    }
+
+    /// Takes the snapshot of the first watchpoint that waits for this; whether any did.
+    fn capture_first(&mut self, trigger: u32, instance: InstanceRef, value: u64) -> bool {
         let (number, uuid) = {
             let mut state = self.kernel.state();
             let State {
                 guest, snapshots, ..
             } = &mut *state;
             let found = guest.instances.at(instance).map(|found| found.uuid);
-            let Some(uuid) = found else { return };
+            let Some(uuid) = found else { return false };
             let Some(number) = snapshots.meet(trigger, uuid, value) else {
-                return;
+                return false;
             };
             (number, uuid)
         };
@@ -302,6 +327,7 @@ impl<M: Machine> Call<'_, M> {
             Ok(bytes) => log::info!("watch {number}: snapshot of {bytes} bytes, TA {uuid}"),
             Err(err) => log::error!("watch {number}: no snapshot, TA {uuid}: {err:?}"),
         }
+        true
     }
 }
 
