@@ -431,7 +431,7 @@ fn check_view(pool: &Pool, epoch: u16) {
     pool.group(Some(epoch), &mut groups).expect("sound");
     check_lists(pool);
     let mut sites = [SiteInfo::default(); 4];
-    let n = pool.top_sites(&mut sites);
+    let n = pool.top_sites(&mut sites).count;
     assert!(
         sites
             .iter()
