@@ -4,9 +4,10 @@
 //! **Knows nothing of:** the normal world's tool.
 
 use super::*;
+use tally_abi::pta::inspect::SiteRow;
 use tally_abi::pta::watch::{self, SnapshotRow};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
-use tally_ledger::ALARM_OFFSET;
+use tally_ledger::{ALARM_OFFSET, Config, Tracking};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -145,6 +146,36 @@ fn a_snapshot_without_memory_leaves_nothing() {
             }
             assert!(list::<SnapshotRow>(world, session, watch::CMD_LIST, &[]).is_empty());
         }
+    });
+}
+
+#[test]
+fn a_site_that_is_not_counted_has_one_row_however_many_blocks_it_has() {
+    let light = Config {
+        tracking: Tracking::Light,
+        depth: 1,
+        ..Config::TA
+    };
+    with(watch::UUID, |world, session| {
+        // More blocks than one step of a walk looks at.
+        let (image, blocks) = tally_ledger::fuzzing::image_as(&light, HEAP, &[8; 700]);
+        let ta = ta_with_pool(world, image, &[]);
+        let (_, number, _) = take(world, session);
+        let sections = sections(&whole(world, session, number, 4096));
+        let (_, rows) = sections
+            .iter()
+            .find(|section| section.0 == section::SITES)
+            .unwrap();
+        let rows = rows
+            .iter()
+            .map(|row| SiteRow::read_from_bytes(row).unwrap());
+        let figures: Vec<_> = rows
+            .filter(|row| row.pool == TA)
+            .map(|row| (row.live_blocks, row.live_bytes))
+            .collect();
+        assert_eq!(figures, [(blocks.len() as u64, 8 * 700)]);
+        assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
 
