@@ -148,7 +148,10 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
         num_release: stats.num_release,
         largest_free: stats.largest_free,
         live_blocks: stats.live_blocks,
-        metadata: stats.metadata,
+        // Without a walk the padding is not known, but the records are.
+        metadata: stats
+            .metadata
+            .max(stats.tables.saturating_add(stats.records)),
         tables: stats.tables,
         records: stats.records,
         strategy: match stats.strategy {

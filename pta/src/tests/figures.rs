@@ -74,6 +74,26 @@ fn the_maximum_of_one_command_is_not_lost_at_the_next() {
 }
 
 #[test]
+fn the_bookkeeping_of_a_dead_ta_adds_up() {
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        let heap = || -> PoolStats {
+            let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
+            *pools.iter().find(|pool| pool.owner == TA).unwrap()
+        };
+        let alive = heap();
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        let dead = heap();
+        assert!(dead.records > 0);
+        assert_eq!((dead.tables, dead.records), (alive.tables, alive.records));
+        assert_eq!(dead.metadata, dead.tables + dead.records);
+        assert!(dead.metadata <= alive.metadata);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
 fn a_reset_restarts_the_figures_of_tas_too() {
     with(control::UUID, |world, session| {
         let ta = ta(world);
