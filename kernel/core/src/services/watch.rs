@@ -46,8 +46,9 @@ struct Open {
     header: Section,
 }
 
-/// Sites of a heap that does not count at them, whose rows a later stretch of its walk adds to.
-const RECENT_SITES: usize = 64;
+/// Sites of a heap that does not count at them, whose rows a later stretch of its walk adds to. With these and the
+/// rows of a step, [`Writer::sites`] keeps no more on the stack than the section of classes does.
+const RECENT_SITES: usize = 32;
 /// What is added up stands together in a row.
 const FIGURES: usize = offset_of!(SiteRow, live_bytes);
 const _: () = assert!(offset_of!(SiteRow, live_blocks) == FIGURES + size_of::<u64>());
@@ -56,7 +57,7 @@ const _: () = assert!(offset_of!(SiteRow, live_blocks) == FIGURES + size_of::<u6
 #[derive(Clone, Copy, Default)]
 struct Written {
     site: u32,
-    at: usize,
+    at: u32,
     /// Live bytes and blocks, as the row has them.
     figures: [u64; 2],
 }
@@ -150,15 +151,19 @@ impl<M: Machine> Writer<'_, '_, M> {
                 *sum = sum.saturating_add(more);
             }
             let figures = written.figures.as_bytes();
-            if self.write(written.at + FIGURES, figures).is_err() {
+            if self.write(written.at as usize + FIGURES, figures).is_err() {
                 self.dropped_one();
             }
             self.services.kernel.breathe();
         } else {
-            let (at, site) = (self.offset, row.site);
+            let at = self.offset;
             self.record(open, row);
             if self.offset != at {
-                recent.keep(Written { site, at, figures });
+                recent.keep(Written {
+                    site: row.site,
+                    at: at as u32,
+                    figures,
+                });
             }
         }
     }
