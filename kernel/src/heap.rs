@@ -21,8 +21,8 @@ use tally_core::machine::{Clock, millis};
 use tally_core::owner::OwnerId;
 use tally_core::services::label;
 use tally_core::ta_heap::pool_stats;
-use tally_core::text::TextBuffer;
-use tally_ledger::view::Inconsistent;
+use tally_core::text::{Blocks, TextBuffer};
+use tally_ledger::view::{Inconsistent, TopSites};
 use tally_ledger::{
     AllocError, Block, CallStack, Caller, Config, Origin, Pool, SiteId, SiteInfo, StackBounds,
     Strategy, Walkable,
@@ -99,10 +99,11 @@ impl Heap {
             let largest_free = pool.stats().map_or(0, |stats| stats.largest_free);
             (pool.top_sites(&mut top), largest_free)
         });
-        let (count, largest_free) = told.unwrap_or_default();
+        let (found, largest_free) = told.unwrap_or_default();
+        let top = &top[..found.count];
         let mut report = Report::EMPTY;
         // A report that is cut is still a report.
-        let _ = write_report(&mut report, error, largest_free, stack, &top[..count]);
+        let _ = write_report(&mut report, error, largest_free, stack, (found, top));
         for line in report.text().lines() {
             log::error!("{line}");
         }
@@ -110,13 +111,17 @@ impl Heap {
         let owner = OwnerId(error.owner.0);
         let row = FailureRow {
             largest_free,
-            ..failure_row(error, stack, &top[..count])
+            ..failure_row(error, stack, (found, top))
         };
         self.failures.lock().note(row, Some(owner));
     }
 }
 
-fn failure_row(error: &AllocError, stack: &CallStack, top: &[SiteInfo]) -> FailureRow {
+fn failure_row(
+    error: &AllocError,
+    stack: &CallStack,
+    (found, top): (TopSites, &[SiteInfo]),
+) -> FailureRow {
     let offset = |address: u64| image_offset(address).unwrap_or(0);
     let mut row = FailureRow {
         at_ms: millis(Arm.ticks(), Arm.ticks_per_second()),
@@ -124,6 +129,8 @@ fn failure_row(error: &AllocError, stack: &CallStack, top: &[SiteInfo]) -> Failu
         used: error.allocated as u64,
         pool_size: error.size as u64,
         pool: failed_pool::KERNEL_HEAP,
+        top_blocks: u32::try_from(found.blocks).unwrap_or(u32::MAX),
+        live_blocks: u32::try_from(found.live_blocks).unwrap_or(u32::MAX),
         ..FailureRow::default()
     };
     for (frame, address) in row.frames.iter_mut().zip(stack.frames()) {
@@ -144,7 +151,7 @@ fn write_report(
     error: &AllocError,
     largest_free: u64,
     stack: &CallStack,
-    top: &[SiteInfo],
+    (found, top): (TopSites, &[SiteInfo]),
 ) -> fmt::Result {
     writeln!(
         out,
@@ -161,13 +168,10 @@ fn write_report(
         write!(out, " ")?;
         write_frame(out, *frame)?;
     }
-    writeln!(out, "Biggest call sites:")?;
+    writeln!(out, "{found}")?;
     for site in top {
-        write!(
-            out,
-            " {} bytes in {} blocks ",
-            site.live_bytes, site.live_blocks
-        )?;
+        let blocks = Blocks(site.live_blocks.into());
+        write!(out, " {} bytes in {blocks} ", site.live_bytes)?;
         write_frame(out, own_frame(&site.frames))?;
     }
     Ok(())

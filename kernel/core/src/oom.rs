@@ -12,7 +12,7 @@ use crate::mem::space::SpaceError;
 use crate::obituary;
 use crate::services::label;
 use crate::ta_heap;
-use crate::text::TextBuffer;
+use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
@@ -147,8 +147,10 @@ pub fn failure_row<M: Machine>(
         true
     });
     let mut sites = [SiteInfo::default(); 4];
-    let count = ta_heap::top_sites(machine, space, heap, &mut sites);
-    for (place, site) in row.top.iter_mut().zip(&sites[..count]) {
+    let top = ta_heap::top_sites(machine, space, heap, &mut sites);
+    row.top_blocks = u32::try_from(top.blocks).unwrap_or(u32::MAX);
+    row.live_blocks = u32::try_from(top.live_blocks).unwrap_or(u32::MAX);
+    for (place, site) in row.top.iter_mut().zip(&sites[..top.count]) {
         place.bytes = site.live_bytes.into();
         let frames = site.frames.iter();
         let offsets = frames.filter_map(|frame| instance.image_offset(*frame));
@@ -229,15 +231,12 @@ fn write<M: Machine>(
         };
         written.is_ok() && frames < MAX_FRAMES
     });
-    writeln!(out, "Biggest call sites:")?;
     let mut sites = [SiteInfo::default(); TOP_SITES];
-    let count = ta_heap::top_sites(machine, space, heap, &mut sites);
-    for site in &sites[..count] {
-        write!(
-            out,
-            " {} bytes in {} blocks",
-            site.live_bytes, site.live_blocks
-        )?;
+    let top = ta_heap::top_sites(machine, space, heap, &mut sites);
+    writeln!(out, "{top}")?;
+    for site in &sites[..top.count] {
+        let blocks = Blocks(site.live_blocks.into());
+        write!(out, " {} bytes in {blocks}", site.live_bytes)?;
         for frame in site
             .frames
             .iter()

@@ -15,7 +15,6 @@ use crate::message::{OpenSession, Outcome};
 use crate::session::{Opener, Session};
 use log::Level;
 use tally_abi::msg::login;
-use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{
     NUM_PARAMS, TeeTime, UteeParams, access, flags, param_type, propset, svc, time_category,
 };
@@ -98,7 +97,7 @@ impl<M: Machine> Call<'_, M> {
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
             svc::tally::HEAP_GROW => self.sys_heap_grow(instance, context),
             svc::tally::HEAP_ALARM => {
-                self.capture(trigger::HEAP, instance, x[0]);
+                self.heap_rang(instance, x[0]);
                 Ok(())
             }
             _ => Err(TeeResult::NOT_SUPPORTED),

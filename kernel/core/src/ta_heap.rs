@@ -13,7 +13,7 @@ use tally_abi::pta::control::{PoolStats, strategy, tracking};
 use tally_abi::pta::stats::AllocStats;
 #[cfg(feature = "stats")]
 use tally_ledger::Block;
-use tally_ledger::view::{Reader, View};
+use tally_ledger::view::{Reader, TopSites, View};
 use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy, Tracking};
 
 /// Why a heap cannot be walked.
@@ -148,7 +148,10 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
         num_release: stats.num_release,
         largest_free: stats.largest_free,
         live_blocks: stats.live_blocks,
-        metadata: stats.metadata,
+        // Without a walk the padding is not known, but the records are.
+        metadata: stats
+            .metadata
+            .max(stats.tables.saturating_add(stats.records)),
         tables: stats.tables,
         records: stats.records,
         strategy: match stats.strategy {
@@ -194,12 +197,14 @@ pub(crate) fn set_first_alarm<M: Machine>(
         .is_some_and(|va| space.write_user(memory, va, &bytes.to_le_bytes()).is_ok());
 }
 
-/// The call sites that hold most bytes, biggest first; how many.
+/// The call sites that hold most bytes, biggest first.
 pub fn top_sites<M: Machine>(
     machine: &M,
     space: &AddressSpace,
     heap: UserVa,
     sites: &mut [SiteInfo],
-) -> usize {
-    open(machine, space, heap).map_or(0, |view| view.top_sites(sites))
+) -> TopSites {
+    open(machine, space, heap)
+        .map(|view| view.top_sites(sites))
+        .unwrap_or_default()
 }

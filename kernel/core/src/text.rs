@@ -5,6 +5,17 @@
 
 use core::fmt;
 
+/// So many blocks, as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks(pub u64);
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} block{plural}", self.0)
+    }
+}
+
 /// Text of at most `N` octets.
 #[derive(Clone, Copy, Debug)]
 pub struct TextBuffer<const N: usize> {
@@ -46,8 +57,14 @@ impl<const N: usize> fmt::Write for TextBuffer<N> {
 
 #[cfg(test)]
 mod tests {
-    use super::TextBuffer;
+    use super::{Blocks, TextBuffer};
     use core::fmt::Write;
+
+    #[test]
+    fn one_block_is_no_blocks() {
+        let told = [0, 1, 2].map(|count| std::format!("{}", Blocks(count)));
+        assert_eq!(told, ["0 blocks", "1 block", "2 blocks"]);
+    }
 
     #[test]
     fn text_is_cut_at_a_character() {

@@ -208,8 +208,8 @@ pub mod control {
     pub const CMD_KILL: u32 = 1;
     /// `(memref out: [`PoolStats`] array)`: all pools, TA heaps included.
     pub const CMD_POOLS: u32 = 2;
-    /// `(none x 4)`: restarts the maxima and failure figures of all pools, TA heaps included. The maximum of a
-    /// TA that a call is inside of is the one since that call began.
+    /// `(none x 4)`: restarts the maxima and failure figures of all pools, TA heaps included, and those that are
+    /// remembered of TAs that have ended. The maximum of a TA that a call is inside of is the one since that call began.
     pub const CMD_RESET: u32 = 3;
     /// `(memref out: [`OwnerRow`] array)`: every owner with something to its name.
     pub const CMD_OWNERS: u32 = 4;

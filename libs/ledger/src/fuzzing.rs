@@ -58,9 +58,17 @@ impl Memory {
 /// # Panics
 /// If they do not fit.
 pub fn image(bytes: usize, sizes: &[usize]) -> (Vec<u8>, Vec<Block>) {
+    image_as(&Config::TA, bytes, sizes)
+}
+
+/// As [`image`], of a pool that is made otherwise.
+///
+/// # Panics
+/// If they do not fit.
+pub fn image_as(cfg: &Config, bytes: usize, sizes: &[usize]) -> (Vec<u8>, Vec<Block>) {
     let memory = Memory::new(bytes);
     // SAFETY: the only pool of `memory`, which lives longer.
-    let mut pool = unsafe { memory.pool(bytes, &Config::TA) }.expect("room for the tables");
+    let mut pool = unsafe { memory.pool(bytes, cfg) }.expect("room for the tables");
     let blocks = sizes.iter().map(|&size| {
         let layout = Layout::from_size_align(size, 8).expect("a size that fits");
         let block = pool.alloc(layout, OwnerId(0), &CallStack::EMPTY);
@@ -431,7 +439,7 @@ fn check_view(pool: &Pool, epoch: u16) {
     pool.group(Some(epoch), &mut groups).expect("sound");
     check_lists(pool);
     let mut sites = [SiteInfo::default(); 4];
-    let n = pool.top_sites(&mut sites);
+    let n = pool.top_sites(&mut sites).count;
     assert!(
         sites
             .iter()

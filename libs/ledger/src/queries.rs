@@ -14,7 +14,7 @@ use crate::stats::{
     Block, Chunk, ClassFigures, Group, GroupTotals, Legend, Overrun, OwnerId, SiteId, SiteInfo,
     Stats,
 };
-use crate::view::{Inconsistent, Reader, View, ViewBlocks};
+use crate::view::{Inconsistent, Reader, TopSites, View, ViewBlocks};
 use crate::window::Window;
 
 impl Pool {
@@ -136,9 +136,11 @@ impl Pool {
         self.view().ok()?.site(id).ok()
     }
 
-    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many. See [`View::top_sites`].
-    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
-        self.view().map_or(0, |view| view.top_sites(out))
+    /// Fills `out` with the sites that hold most bytes, biggest first. See [`View::top_sites`].
+    pub fn top_sites(&self, out: &mut [SiteInfo]) -> TopSites {
+        self.view()
+            .map(|view| view.top_sites(out))
+            .unwrap_or_default()
     }
 
     /// The block at `ptr`.

@@ -251,7 +251,7 @@ fn sites_count_live_and_total_blocks() {
         let other = get_at(pool, 60, A, 0xbbbb);
         put(pool, second).unwrap();
         let mut sites = [SiteInfo::default(); 4];
-        assert_eq!(pool.top_sites(&mut sites), 2);
+        assert_eq!(pool.top_sites(&mut sites).count, 2);
         let top = sites[0];
         assert_eq!((top.frames[0], top.depth), (0xaaaa, 1));
         assert_eq!((top.live_blocks, top.live_bytes), (1, 100));
@@ -345,6 +345,34 @@ fn each_light(test: impl Fn(&mut Pool)) {
 }
 
 #[test]
+fn the_biggest_sites_say_of_how_many_blocks_they_are() {
+    const MORE: u64 = view::TOP_BLOCKS as u64 + 10;
+    each_light(|pool| {
+        let mut sites = [SiteInfo::default(); 2];
+        for n in 1..=MORE {
+            get_at(pool, 8, A, 0x40_0010);
+            if n == view::TOP_BLOCKS as u64 {
+                let top = pool.top_sites(&mut sites);
+                assert_eq!((top.count, top.blocks, top.live_blocks), (1, n, n));
+            }
+        }
+        let top = pool.top_sites(&mut sites);
+        assert_eq!(u64::from(sites[0].live_blocks), top.blocks);
+        assert_eq!(
+            std::format!("{top}"),
+            "Biggest call sites of the first 1024 of 1034 blocks:"
+        );
+    });
+    each(16384, |pool| {
+        get_at(pool, 8, A, 1);
+        get_at(pool, 8, A, 2);
+        let top = pool.top_sites(&mut [SiteInfo::default()]);
+        assert_eq!((top.count, top.blocks, top.live_blocks), (1, 2, 2));
+        assert_eq!(std::format!("{top}"), "Biggest call sites:");
+    });
+}
+
+#[test]
 fn light_tracking_names_return_addresses_across_a_window_of_code() {
     each_light(|pool| {
         // The second lies beyond a multiple of the window.
@@ -354,7 +382,7 @@ fn light_tracking_names_return_addresses_across_a_window_of_code() {
         let large = get_at(pool, 5000, A, 0xbf_fffc);
         put(pool, first).unwrap();
         let mut sites = [SiteInfo::default(); 4];
-        assert_eq!(pool.top_sites(&mut sites), 2);
+        assert_eq!(pool.top_sites(&mut sites).count, 2);
         let of = |site: &SiteInfo| {
             (
                 site.frames[0],

@@ -4,6 +4,7 @@
 //! **Knows nothing of:** how a pool counts; the tests write its header.
 
 use super::*;
+use tally_abi::pta::inspect::{self, HistoryRow};
 use tally_core::machine::Trap;
 use tally_core::testing::world::{Event, Run};
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
@@ -69,6 +70,47 @@ fn the_maximum_of_one_command_is_not_lost_at_the_next() {
         command(world, ta, |run| rise(run, 152));
         let heap = pool(world, session);
         assert_eq!((heap.max_allocated, heap.allocated), (30_000, 100));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_reset_restarts_what_is_remembered_of_ended_tas() {
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        command(world, ta, |run| refuse(run, 1));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        let ended = || {
+            let session = world.opened(inspect::UUID);
+            let params = [out(2048), value(attr::VALUE_OUTPUT, 0, 0)];
+            let reply = world.invoke(session, inspect::CMD_HISTORY, &params);
+            assert_eq!(reply.result, TeeResult::SUCCESS);
+            let rows: Vec<HistoryRow> = records(world, reply.params[0].b);
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+            (rows[0].refused, rows[0].biggest_refused, rows[0].ended)
+        };
+        assert_eq!(ended(), (1, 9000, 1));
+        reset(world, session);
+        assert_eq!(ended(), (0, 0, 1));
+    });
+}
+
+#[test]
+fn the_bookkeeping_of_a_dead_ta_adds_up() {
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        let heap = || -> PoolStats {
+            let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
+            *pools.iter().find(|pool| pool.owner == TA).unwrap()
+        };
+        let alive = heap();
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        let dead = heap();
+        assert!(dead.records > 0);
+        assert_eq!((dead.tables, dead.records), (alive.tables, alive.records));
+        assert_eq!(dead.metadata, dead.tables + dead.records);
+        assert!(dead.metadata <= alive.metadata);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

@@ -4,9 +4,10 @@
 //! **Knows nothing of:** the normal world's tool.
 
 use super::*;
+use tally_abi::pta::inspect::SiteRow;
 use tally_abi::pta::watch::{self, SnapshotRow};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
-use tally_ledger::ALARM_OFFSET;
+use tally_ledger::{ALARM_OFFSET, Config, Tracking};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -148,6 +149,36 @@ fn a_snapshot_without_memory_leaves_nothing() {
     });
 }
 
+#[test]
+fn a_site_that_is_not_counted_has_one_row_however_many_blocks_it_has() {
+    let light = Config {
+        tracking: Tracking::Light,
+        depth: 1,
+        ..Config::TA
+    };
+    with(watch::UUID, |world, session| {
+        // More blocks than one step of a walk looks at.
+        let (image, blocks) = tally_ledger::fuzzing::image_as(&light, HEAP, &[8; 700]);
+        let ta = ta_with_pool(world, image, &[]);
+        let (_, number, _) = take(world, session);
+        let sections = sections(&whole(world, session, number, 4096));
+        let (_, rows) = sections
+            .iter()
+            .find(|section| section.0 == section::SITES)
+            .unwrap();
+        let rows = rows
+            .iter()
+            .map(|row| SiteRow::read_from_bytes(row).unwrap());
+        let figures: Vec<_> = rows
+            .filter(|row| row.pool == TA)
+            .map(|row| (row.live_blocks, row.live_bytes))
+            .collect();
+        assert_eq!(figures, [(blocks.len() as u64, 8 * 700)]);
+        assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
 fn arm(world: &World, session: u32, trigger: u32, wanted: u64) -> u64 {
     let place = PhysAddr(CLIENT.0 + 8 * 4096);
     world.write(place, &TA.to_octets());
@@ -174,6 +205,33 @@ fn a_heap_that_the_command_itself_creates_is_watched() {
         });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
+    with(watch::UUID, |world, session| {
+        let trigger = watch::trigger::HEAP;
+        let numbers = [50_000, 10_000, 90_000].map(|wanted| arm(world, session, trigger, wanted));
+        let ta = ta_with_heap(world, &[]);
+        world.ta(|run| run.call(svc::tally::HEAP_ALARM, &[60_000]));
+        world.ta(|run| {
+            let heap = run.load_u64(run.stack(0));
+            // The one above waits on, and the heap knows of it.
+            assert_eq!(run.load_u64(heap + ALARM_OFFSET as u64), 90_000);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        assert!(rows.iter().map(|row| row.state).eq([
+            watch::state::TAKEN,
+            watch::state::TAKEN,
+            watch::state::ARMED,
+        ]));
+        for number in numbers {
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        }
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

@@ -199,7 +199,11 @@ pub(crate) fn failures(
             let comma = if n == 0 { "" } else { "," };
             write!(out, "{comma}{}", Quoted(name))?;
         }
-        out.write_str("],\"held\":[")?;
+        write!(
+            out,
+            "],\"live_blocks\":{},\"looked_at_blocks\":{},\"held\":[",
+            row.live_blocks, row.top_blocks
+        )?;
         for (n, (top, name)) in row.top.iter().zip(tops).enumerate() {
             let comma = if n == 0 { "" } else { "," };
             write!(

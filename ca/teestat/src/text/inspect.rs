@@ -432,6 +432,13 @@ pub(crate) fn failures(
         for (depth, name) in stack.iter().enumerate() {
             writeln!(out, "  #{depth} {name}")?;
         }
+        if row.top_blocks < row.live_blocks {
+            writeln!(
+                out,
+                "  of the first {} of {} blocks:",
+                row.top_blocks, row.live_blocks
+            )?;
+        }
         for (top, name) in row.top.iter().zip(tops) {
             writeln!(out, "  {} bytes held by {name}", top.bytes)?;
         }
@@ -583,6 +590,31 @@ mod tests {
              \x20 24 of 45056 bytes in use (tables included), largest free 0\n\
              \x20 the limit is the heap size that the TA declares (heap_size)\n\
              \n1 older one is forgotten\n"
+        );
+    }
+
+    #[test]
+    fn what_was_held_says_of_how_many_blocks_it_is() {
+        let mut row = FailureRow {
+            number: 1,
+            pool: failed_pool::TA_HEAP,
+            tops: 1,
+            top_blocks: 1024,
+            live_blocks: 1024,
+            ..FailureRow::default()
+        };
+        row.top[0].bytes = 28_616;
+        let told = |row| {
+            let named = (row, Vec::new(), alloc::vec![String::from("leak")]);
+            let text = print(|out| failures(out, &[named], &NoNames));
+            let (_, held) = text.split_once("(heap_size)\n").unwrap_or_default();
+            String::from(held)
+        };
+        assert_eq!(told(row), "  28616 bytes held by leak\n");
+        row.live_blocks = 2001;
+        assert_eq!(
+            told(row),
+            "  of the first 1024 of 2001 blocks:\n  28616 bytes held by leak\n"
         );
     }
 

@@ -89,6 +89,21 @@ impl History {
         *bytes = bytes.saturating_add(heap.alloc.allocated.into());
     }
 
+    /// Restarts maxima and refusals. What ended, and with what, stays told.
+    pub fn restart(&mut self) {
+        for row in &mut self.rows {
+            *row = HistoryRow {
+                heap_max: 0,
+                stack_max: 0,
+                charged_max: 0,
+                refused: 0,
+                biggest_refused: 0,
+                biggest_refused_used: 0,
+                ..*row
+            };
+        }
+    }
+
     /// The `index`-th row, latest first.
     #[must_use]
     pub fn row(&self, index: usize) -> Option<HistoryRow> {
@@ -182,6 +197,26 @@ mod tests {
             (row.biggest_refused, row.biggest_refused_used),
             (40_000, 24)
         );
+    }
+
+    #[test]
+    fn a_restart_forgets_maxima_and_refusals_and_no_more() {
+        let mut history = History::new();
+        let mut refused = ended(1, End::Orderly, 2);
+        refused.remains.heap.alloc.num_alloc_fail = 1;
+        refused.remains.heap.alloc.biggest_alloc_fail = 30_000_000;
+        refused.remains.heap.alloc.biggest_alloc_fail_used = 24;
+        history.note(&refused);
+        history.restart();
+        let row = history.row(0).unwrap();
+        assert_eq!((row.heap_max, row.stack_max, row.charged_max), (0, 0, 0));
+        let refusals = [row.refused, row.biggest_refused, row.biggest_refused_used];
+        assert_eq!(refusals, [0; 3]);
+        assert_eq!((row.ended, row.heap_size, row.stack_size), (1, 1000, 2000));
+        assert_eq!((row.unfreed_blocks, row.unfreed_bytes), (2, 20));
+        history.note(&ended(1, End::Orderly, 0));
+        let row = history.row(0).unwrap();
+        assert_eq!((row.ended, row.heap_max, row.refused), (2, 100, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::marks;
 use crate::mem::space::HeapRange;
 use crate::ta_heap;
-use crate::text::TextBuffer;
+use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_ledger::{Overrun, SiteInfo};
 
@@ -83,17 +83,20 @@ impl<M: Machine> Kernel<M> {
 
     fn print_unfreed(&self, found: &Instance, remains: &Remains) {
         log::error!(
-            "TA {} ended with {} bytes in {} blocks not freed",
+            "TA {} ended with {} bytes in {} not freed",
             found.uuid,
             remains.heap.alloc.allocated,
-            remains.heap.live_blocks
+            Blocks(remains.heap.live_blocks)
         );
         let (Some(space), Some(heap)) = (&found.space, found.heap) else {
             return;
         };
         let mut sites = [SiteInfo::default(); TOP_SITES];
-        let count = ta_heap::top_sites(&self.machine, space, heap, &mut sites);
-        for site in &sites[..count] {
+        let top = ta_heap::top_sites(&self.machine, space, heap, &mut sites);
+        if top.is_partial() {
+            log::error!("{top}");
+        }
+        for site in &sites[..top.count] {
             let mut line = TextBuffer::<320>::EMPTY;
             // A line that is cut is still a line.
             let _ = write_site(&mut line, found, site);
@@ -154,11 +157,8 @@ fn declared(heap: HeapRange, remains: &Remains) -> u64 {
 }
 
 fn write_site(out: &mut dyn Write, found: &Instance, site: &SiteInfo) -> fmt::Result {
-    write!(
-        out,
-        " {} bytes in {} blocks",
-        site.live_bytes, site.live_blocks
-    )?;
+    let blocks = Blocks(site.live_blocks.into());
+    write!(out, " {} bytes in {blocks}", site.live_bytes)?;
     write_frames(out, found, &site.frames)
 }
 

@@ -30,8 +30,8 @@ pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
     /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools but TAs' heaps.
     fn reset_stats(&self, alloc_id: u32);
-    /// Restarts maxima and failure figures of the heaps of TAs. Of a TA that a call is inside of, the maximum is
-    /// the one since that call began.
+    /// Restarts maxima and failure figures of the heaps of TAs, and what is remembered of ended ones. Of a TA that
+    /// a call is inside of, the maximum is the one since that call began.
     fn reset_tas(&self);
     /// Lists the kernel heap's live blocks on the secure console.
     fn dump_heap(&self);

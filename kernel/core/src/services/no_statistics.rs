@@ -14,4 +14,7 @@ impl<M: Machine> Statistics for CallServices<'_, M> {}
 impl<M: Machine> Call<'_, M> {
     /// Takes no snapshot: nobody can have asked for one.
     pub const fn capture(&mut self, _trigger: u32, _instance: InstanceRef, _value: u64) {}
+
+    /// Takes no snapshot either.
+    pub const fn heap_rang(&mut self, _instance: InstanceRef, _live: u64) {}
 }

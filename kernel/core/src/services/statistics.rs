@@ -206,6 +206,7 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
     }
 
     fn reset_tas(&self) {
+        self.kernel.state().history.restart();
         let mut from = 0;
         loop {
             let mut state = self.kernel.state();

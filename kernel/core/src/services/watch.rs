@@ -18,7 +18,10 @@ use crate::pta_api::inspect::Inspect;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
 use crate::pta_api::{AuditServices, Statistics, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
-use tally_abi::pta::watch::SnapshotRow;
+use crate::ta_heap;
+use core::mem::offset_of;
+use tally_abi::pta::inspect::{ClassRow, SiteRow};
+use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
 use tally_abi::{TeeResult, TeeUuid};
 use zerocopy::{Immutable, IntoBytes};
@@ -41,6 +44,56 @@ struct Writer<'s, 'k, M: Machine + 'static> {
 struct Open {
     at: usize,
     header: Section,
+}
+
+/// Sites of a heap that does not count at them, whose rows a later stretch of its walk adds to. With these and the
+/// rows of a step, [`Writer::sites`] keeps no more on the stack than the section of classes does.
+const RECENT_SITES: usize = 32;
+/// What is added up stands together in a row.
+const FIGURES: usize = offset_of!(SiteRow, live_bytes);
+const _: () = assert!(offset_of!(SiteRow, live_blocks) == FIGURES + size_of::<u64>());
+
+/// A row that was written.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    site: u32,
+    at: u32,
+    /// Live bytes and blocks, as the row has them.
+    figures: [u64; 2],
+}
+
+/// The last rows of one heap's sites that were written.
+struct Recent {
+    heap: Option<Which>,
+    rows: [Written; RECENT_SITES],
+    count: usize,
+}
+
+impl Recent {
+    const NONE: Self = Self {
+        heap: None,
+        rows: [Written {
+            site: 0,
+            at: 0,
+            figures: [0; 2],
+        }; RECENT_SITES],
+        count: 0,
+    };
+
+    /// The row of a site of a heap, if it is one of the last.
+    fn find(&mut self, heap: Which, site: u32) -> Option<&mut Written> {
+        if self.heap != Some(heap) {
+            (self.heap, self.count) = (Some(heap), 0);
+        }
+        let known = self.count.min(RECENT_SITES);
+        self.rows[..known].iter_mut().find(|row| row.site == site)
+    }
+
+    /// Keeps a row in place of the oldest.
+    const fn keep(&mut self, row: Written) {
+        self.rows[self.count % RECENT_SITES] = row;
+        self.count += 1;
+    }
 }
 
 impl<M: Machine> Writer<'_, '_, M> {
@@ -78,15 +131,41 @@ impl<M: Machine> Writer<'_, '_, M> {
     fn record<T: IntoBytes + Immutable>(&mut self, open: &mut Open, record: &T) {
         match self.append(record.as_bytes()) {
             Ok(()) => open.header.count += 1,
-            Err(_) => {
-                self.services
-                    .kernel
-                    .state()
-                    .snapshots
-                    .drop_record(self.number);
-            }
+            Err(_) => self.dropped_one(),
         }
         self.services.kernel.breathe();
+    }
+
+    fn dropped_one(&self) {
+        let mut state = self.services.kernel.state();
+        state.snapshots.drop_record(self.number);
+    }
+
+    /// Adds a row of a heap's site, or adds it to the row that the site has.
+    fn site(&mut self, open: &mut Open, recent: &mut Recent, heap: Which, row: &SiteRow) {
+        let figures = [row.live_bytes, row.live_blocks];
+        if row.is_counted() {
+            self.record(open, row);
+        } else if let Some(written) = recent.find(heap, row.site) {
+            for (sum, more) in written.figures.iter_mut().zip(figures) {
+                *sum = sum.saturating_add(more);
+            }
+            let figures = written.figures.as_bytes();
+            if self.write(written.at as usize + FIGURES, figures).is_err() {
+                self.dropped_one();
+            }
+            self.services.kernel.breathe();
+        } else {
+            let at = self.offset;
+            self.record(open, row);
+            if self.offset != at {
+                recent.keep(Written {
+                    site: row.site,
+                    at: at as u32,
+                    figures,
+                });
+            }
+        }
     }
 
     fn end(&self, open: &Open) -> Result<(), SnapshotError> {
@@ -121,12 +200,25 @@ impl<M: Machine> Writer<'_, '_, M> {
         self.end(&open)
     }
 
-    /// A section of what `ask` tells of each heap, the kernel's and those of TAs, `N` records a step.
+    /// All call sites. Out of line: what it keeps of them must not weigh on the other sections' stack.
+    #[inline(never)]
+    fn sites(&mut self) -> Result<(), SnapshotError> {
+        let kernel = self.services.kernel;
+        let mut recent = Recent::NONE;
+        self.heaps::<_, SITES_STEP>(
+            section::SITES,
+            |which, cursor, out| kernel.site_rows(which, cursor, out),
+            |writer, open, which, row| writer.site(open, &mut recent, which, row),
+        )
+    }
+
+    /// A section of what `ask` tells of each heap, the kernel's and those of TAs, `N` records a step, which `put` adds.
     /// A heap that ends meanwhile, or whose books make no sense, has no more.
     fn heaps<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
         &mut self,
         kind: u32,
         ask: impl Fn(Which, u64, &mut [T]) -> Result<Step, PoolError>,
+        mut put: impl FnMut(&mut Self, &mut Open, Which, &T),
     ) -> Result<(), SnapshotError> {
         let kernel = self.services.kernel;
         let mut open = self.begin(kind, size_of::<T>())?;
@@ -139,7 +231,7 @@ impl<M: Machine> Writer<'_, '_, M> {
                     break;
                 };
                 for row in &rows[..step.count] {
-                    self.record(&mut open, row);
+                    put(self, &mut open, which, row);
                 }
                 cursor = step.next;
                 if cursor == 0 {
@@ -245,13 +337,14 @@ impl<M: Machine> CallServices<'_, M> {
         writer.section(section::REGIONS, |index| {
             kernel(index).or_else(|| tas(index))
         })?;
-        writer.heaps::<_, SITES_STEP>(section::SITES, |which, cursor, out| {
-            self.kernel.site_rows(which, cursor, out)
-        })?;
+        writer.sites()?;
         writer.live()?;
-        writer.heaps::<_, MAX_CLASSES>(section::CLASSES, |which, _, out| {
+        let classes = |which, _, out: &mut [ClassRow]| {
             let count = self.kernel.class_rows(which, out)?;
             Ok(Step { count, next: 0 })
+        };
+        writer.heaps::<_, MAX_CLASSES>(section::CLASSES, classes, |writer, open, _, row| {
+            writer.record(open, row);
         })?;
         writer.section(section::COMMANDS, |index| {
             self.command(TeeUuid::nil(), index)
@@ -279,17 +372,41 @@ impl<M: Machine> CallServices<'_, M> {
 }
 
 impl<M: Machine> Call<'_, M> {
-    /// Takes the snapshot of the first watchpoint that waits for this to happen to a TA, if any does.
+    /// Takes the snapshots of all watchpoints that wait for this to happen to a TA.
     pub fn capture(&mut self, trigger: u32, instance: InstanceRef, value: u64) {
+        // One that is armed meanwhile is met here too; there are never more than the slots.
+        for _ in 0..SLOTS {
+            if !self.capture_first(trigger, instance, value) {
+                break;
+            }
+        }
+    }
+
+    /// Takes the snapshots that wait for a TA's heap to rise to `live` bytes, and has it ring again for
+    /// the next higher watchpoint.
+    pub fn heap_rang(&mut self, instance: InstanceRef, live: u64) {
+        self.capture(trigger::HEAP, instance, live);
+        let state = self.kernel.state();
+        if let Some(found) = state.guest.instances.at(instance)
+            && let Some(bytes) = state.snapshots.heap_alarm(found.uuid)
+            && let (Some(space), Some(heap)) = (&found.space, found.heap)
+        {
+            // The maximum is what rang, and those above it wait still.
+            ta_heap::set_alarm(&self.kernel.machine, space, heap, bytes);
+        }
+    }
+
+    /// Takes the snapshot of the first watchpoint that waits for this; whether any did.
+    fn capture_first(&mut self, trigger: u32, instance: InstanceRef, value: u64) -> bool {
         let (number, uuid) = {
             let mut state = self.kernel.state();
             let State {
                 guest, snapshots, ..
             } = &mut *state;
             let found = guest.instances.at(instance).map(|found| found.uuid);
-            let Some(uuid) = found else { return };
+            let Some(uuid) = found else { return false };
             let Some(number) = snapshots.meet(trigger, uuid, value) else {
-                return;
+                return false;
             };
             (number, uuid)
         };
@@ -302,6 +419,7 @@ impl<M: Machine> Call<'_, M> {
             Ok(bytes) => log::info!("watch {number}: snapshot of {bytes} bytes, TA {uuid}"),
             Err(err) => log::error!("watch {number}: no snapshot, TA {uuid}: {err:?}"),
         }
+        true
     }
 }
 

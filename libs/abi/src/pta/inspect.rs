@@ -383,6 +383,10 @@ pub struct FailureRow {
     pub frames: [u64; MAX_FRAMES],
     /// The call sites that held most.
     pub top: [TopSite; 4],
+    /// Live blocks that [`Self::top`] comes from, where there is no table of sites the first ones only.
+    pub top_blocks: u32,
+    /// All live blocks of the pool that `top` is of; 0 where nobody looked.
+    pub live_blocks: u32,
 }
 
 /// A call site that holds much, 40 bytes.
@@ -469,7 +473,7 @@ const _: () = {
     assert!(size_of::<ClassRow>() == 56);
     assert!(size_of::<BlockRow>() == 40);
     assert!(size_of::<ChunkRow>() == 24);
-    assert!(size_of::<FailureRow>() == 336);
+    assert!(size_of::<FailureRow>() == 344);
     assert!(size_of::<TopSite>() == 40);
     assert!(size_of::<HistoryRow>() == 120);
     assert!(size_of::<CommandRow>() == 96);

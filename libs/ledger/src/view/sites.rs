@@ -3,6 +3,7 @@
 //! **Invariant:** a call of [`View::sites`] or [`View::top_sites`] looks at a bounded number of sites or blocks.
 //! **Knows nothing of:** names of functions.
 
+use core::fmt;
 use core::mem::size_of;
 
 use super::{Inconsistent, Reader, View};
@@ -16,6 +17,40 @@ use crate::walk::{Piece, Pieces};
 pub const TOP_BLOCKS: usize = 1024;
 /// Sites that it tells apart there.
 const TOP_SITES: usize = 32;
+
+/// What [`View::top_sites`] found. As text it heads a list of them: "Biggest call sites:", or with how many
+/// of all blocks they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopSites {
+    /// Sites that were filled in.
+    pub count: usize,
+    /// Blocks whose sites are known: no other is in the sites' figures.
+    pub blocks: u64,
+    /// Live blocks, as the header says.
+    pub live_blocks: u64,
+}
+
+impl TopSites {
+    /// Whether blocks were left out, of which a site may hold more than those filled in.
+    #[must_use]
+    pub const fn is_partial(&self) -> bool {
+        self.blocks < self.live_blocks
+    }
+}
+
+impl fmt::Display for TopSites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Biggest call sites")?;
+        if self.is_partial() {
+            write!(
+                f,
+                " of the first {} of {} blocks",
+                self.blocks, self.live_blocks
+            )?;
+        }
+        f.write_str(":")
+    }
+}
 
 impl<R: Reader> View<R> {
     /// How many sites the table can hold, site 0 included. With [`Tracking::Light`] there is no table.
@@ -80,22 +115,24 @@ impl<R: Reader> View<R> {
         (n, 0)
     }
 
-    /// Fills `out` with the sites that hold most bytes, biggest first; returns how many.
+    /// Fills `out` with the sites that hold most bytes, biggest first.
     ///
-    /// With [`Tracking::Light`] the first [`TOP_BLOCKS`] blocks stand for all.
-    pub fn top_sites(&self, out: &mut [SiteInfo]) -> usize {
+    /// With [`Tracking::Light`] it looks at the first [`TOP_BLOCKS`] blocks, and says of how many.
+    pub fn top_sites(&self, out: &mut [SiteInfo]) -> TopSites {
         if self.geometry.tracking == Tracking::Light {
             return self.top_sites_of_blocks(out);
         }
-        let mut used = 0;
+        let mut top = TopSites::default();
         for id in 0..u32::from(self.site_count()) {
             if let Ok(site) = self.counted(SiteId(id))
                 && site.live_blocks > 0
             {
-                used = insert(out, used, &site);
+                top.count = insert(out, top.count, &site);
+                top.blocks = top.blocks.saturating_add(site.live_blocks.into());
             }
         }
-        used
+        top.live_blocks = top.blocks;
+        top
     }
 
     /// A site from the table.
@@ -180,27 +217,31 @@ impl<R: Reader> View<R> {
         (n, 0)
     }
 
-    fn top_sites_of_blocks(&self, out: &mut [SiteInfo]) -> usize {
+    fn top_sites_of_blocks(&self, out: &mut [SiteInfo]) -> TopSites {
         let mut sums = [(SiteId(0), 0_u32, 0_u32); TOP_SITES];
         let mut known = 0;
+        let mut top = TopSites {
+            live_blocks: self.figures().live_blocks,
+            ..TopSites::default()
+        };
         for block in self.live_blocks().take(TOP_BLOCKS).map_while(Result::ok) {
             let index = sums.iter().take(known).position(|sum| sum.0 == block.site);
             if let Some(sum) = sums.get_mut(index.unwrap_or(known)) {
                 let size = u32::try_from(block.size).unwrap_or(u32::MAX);
                 *sum = (block.site, sum.1 + 1, sum.2.saturating_add(size));
                 known = known.max(index.unwrap_or(known) + 1);
+                top.blocks += 1;
             }
         }
-        let mut used = 0;
         for &(id, live_blocks, live_bytes) in sums.iter().take(known) {
             let site = SiteInfo {
                 live_blocks,
                 live_bytes,
                 ..self.uncounted(id)
             };
-            used = insert(out, used, &site);
+            top.count = insert(out, top.count, &site);
         }
-        used
+        top
     }
 }
 

@@ -26,6 +26,10 @@ pub(super) const TESTS: &[Test] = &[
         "a watchpoint sees a heap rise that the very command makes",
         first_rise,
     ),
+    (
+        "one allocation meets every watchpoint that it rises above",
+        two_at_once,
+    ),
     ("several TAs are watched, and their ends disarm", several),
     ("there are so many watchpoints and no more", full),
 ];
@@ -141,6 +145,24 @@ fn rising(bench: &Bench) -> Outcome {
             (5001..=6000).contains(&then.alloc.allocated),
             &format!("{} bytes were live", then.alloc.allocated),
         )
+    })
+}
+
+fn two_at_once(bench: &Bench) -> Outcome {
+    tidily(bench, || {
+        let mut session = bench.open(heap::UUID)?;
+        let numbers =
+            [50_000, 10_000, 90_000].map(|bytes| arm(bench, heap::UUID, trigger::HEAP, bytes));
+        let [high, low, above] = numbers;
+        let (high, low, above) = (high?, low?, above?);
+        works(value_call(&mut session, heap::CMD_ALLOC, 60_000, 0))?;
+        for number in [high, low] {
+            let then = heap_in(bench, number, reason::HEAP, heap::UUID)?;
+            holds(then.alloc.allocated >= 60_000, "the block is not in it")?;
+        }
+        equal(row(bench, above)?.state, state::ARMED, "the one above")?;
+        works(value_call(&mut session, heap::CMD_ALLOC, 60_000, 0))?;
+        equal(row(bench, above)?.state, state::TAKEN, "the one above")
     })
 }
 
