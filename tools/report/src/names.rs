@@ -80,6 +80,11 @@ impl Programs {
         Ok(uuid)
     }
 
+    /// Forgets a program: another one runs under its UUID, and nothing is known of that.
+    pub fn forget(&mut self, uuid: TeeUuid) {
+        self.programs.remove(&uuid);
+    }
+
     fn add(&mut self, uuid: TeeUuid, name: &str, image: Image) {
         let program = Program {
             name: name.to_owned(),
