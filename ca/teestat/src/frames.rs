@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
+use tally_metrics::naming::is_allocator;
 use teec::Context;
 
 use crate::text::Named;
@@ -22,13 +23,11 @@ impl Tool<'_, '_> {
         name_frames(&mut kernel, self.names, image, frames)
     }
 
-    /// A line of the kernel's, with names for the frames in it.
+    /// A line of the kernel's, with names for the frames in it, without the way into the allocator.
     pub(crate) fn name_addresses(&self, line: &str) -> String {
-        let words = line.split(' ').map(|word| match written_frame(word) {
-            Some((image, frame)) => frame_name(self.context, self.names, image, frame),
-            None => word.into(),
-        });
-        words.collect::<Vec<String>>().join(" ")
+        named_line(line, |image, frame| {
+            frame_name(self.context, self.names, image, frame)
+        })
     }
 }
 
@@ -93,20 +92,31 @@ fn written_frame(word: &str) -> Option<(TeeUuid, u64)> {
     Some((uuid.parse().ok()?, u64::from_str_radix(offset, 16).ok()?))
 }
 
+/// A line in which each stack's frames have names.
+fn named_line(line: &str, name: impl Fn(TeeUuid, u64) -> String) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut stack: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        if let Some((image, frame)) = written_frame(word) {
+            stack.push(name(image, frame));
+        } else {
+            stack.drain(..allocator_frames(&stack));
+            words.append(&mut stack);
+            words.push(word.into());
+        }
+    }
+    stack.drain(..allocator_frames(&stack));
+    words.append(&mut stack);
+    words.join(" ")
+}
+
 /// How many frames at the start of a stack are only the way into the allocator. All but the last
 /// can be.
 fn allocator_frames(stack: &[String]) -> usize {
-    const FILES: [&str; 3] = [
-        "kernel/src/heap.rs:",
-        "kernel/core/src/fallible.rs:",
-        "ta-runtime/src/heap.rs:",
-    ];
     let entry = |name: &String| {
-        let (function, file) = name.split_once(' ').unwrap_or((name, ""));
-        function.starts_with("__rust_")
-            || function.starts_with("alloc::")
-            || file.starts_with("alloc/src/")
-            || FILES.iter().any(|known| file.starts_with(known))
+        let (function, place) = name.split_once(' ').unwrap_or((name, ""));
+        let file = place.rsplit_once(':').map_or(place, |(file, _)| file);
+        is_allocator(function, file)
     };
     let leading = stack.iter().take_while(|name| entry(name)).count();
     if leading < stack.len() { leading } else { 0 }
@@ -167,6 +177,25 @@ mod tests {
                 "leak_in_this_function tas/heap/src/ta.rs:127",
             ]),
             1
+        );
+    }
+
+    /// `teestat oom` said `finish_grow alloc/src/raw_vec.rs` of who held most.
+    #[test]
+    fn stacks_in_a_line_of_the_kernels_begin_with_who_allocates() {
+        let uuid = "7a11e110-0002-4c6e-8d01-5ec0de000002";
+        let name = |_, frame| {
+            let names = [
+                "finish_grow<Global> alloc/src/raw_vec/mod.rs:772",
+                "leak tas/heap/src/ta.rs:158",
+                "invoke tas/heap/src/main.rs:40",
+            ];
+            String::from(names[usize::try_from(frame).unwrap()])
+        };
+        let line = alloc::format!(" 28 bytes in 1 block {uuid}+0x0 {uuid}+0x1 {uuid}+0x2");
+        assert_eq!(
+            named_line(&line, name),
+            " 28 bytes in 1 block leak tas/heap/src/ta.rs:158 invoke tas/heap/src/main.rs:40"
         );
     }
 
