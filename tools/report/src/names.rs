@@ -166,6 +166,13 @@ impl Stack {
         self.calls.iter().flat_map(|call| &call.frames)
     }
 
+    /// What tells stacks apart that do not read the same.
+    pub(crate) fn lines(&self) -> Vec<(&str, &str, u32)> {
+        self.frames()
+            .map(|frame| (&*frame.function, &*frame.file, frame.line))
+            .collect()
+    }
+
     /// How many of the innermost functions are the way into the allocator: the standard library's,
     /// the compiler's and ours, through which every allocation goes. 0 if there is nothing else.
     #[must_use]
