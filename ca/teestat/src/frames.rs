@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_metrics::naming::is_allocator;
+use tally_abi::sites::is_allocator;
 use teec::Context;
 
 use crate::text::Named;

@@ -22,33 +22,6 @@ const PSEUDO: [(&str, TeeUuid); 8] = [
     ("pTA vdec", pta::vdec::UUID),
 ];
 
-/// Files of ours that every allocation goes through.
-const ALLOCATORS: [&str; 3] = [
-    "kernel/src/heap.rs",
-    "kernel/core/src/fallible.rs",
-    "ta-runtime/src/heap.rs",
-];
-
-/// Whether a function with this name, in this file, is only the way into the allocator: the compiler's, the
-/// standard library's, or ours. Who allocates is the innermost one that is not.
-#[must_use]
-pub fn is_allocator(function: &str, file: &str) -> bool {
-    let name = function.rsplit("::").next().unwrap_or(function);
-    name.starts_with("__rust_")
-        || (file.is_empty() && function.starts_with("alloc::"))
-        || is_std(file)
-        || ALLOCATORS.contains(&file)
-}
-
-/// Whether a source file is the standard library's.
-#[must_use]
-pub fn is_std(file: &str) -> bool {
-    ["core/src/", "alloc/src/", "std/src/", "compiler_builtins/"]
-        .iter()
-        .any(|prefix| file.starts_with(prefix))
-        || file.starts_with("compiler_builtins-")
-}
-
 /// Short names of trusted applications.
 pub trait Names {
     /// The name of this one, if anyone knows it.

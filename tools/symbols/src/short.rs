@@ -4,7 +4,7 @@
 //! **Knows nothing of:** where frames come from.
 
 use crate::dwarf::Frame;
-use tally_metrics::naming::is_allocator;
+use tally_abi::sites::is_allocator;
 
 /// The innermost frame that is not the standard library's, nor the way into the allocator; the outermost one
 /// when all are.
