@@ -23,9 +23,9 @@ impl Tool<'_, '_> {
         name_frames(&mut kernel, self.names, image, frames)
     }
 
-    /// A line of the kernel's, with names for the frames in it, without the way into the allocator.
-    pub(crate) fn name_addresses(&self, line: &str) -> String {
-        named_line(line, |image, frame| {
+    /// Lines of the kernel's, with names for the frames in them, without the way into the allocator.
+    pub(crate) fn name_addresses(&self, text: &str) -> Vec<String> {
+        named_lines(text, |image, frame| {
             frame_name(self.context, self.names, image, frame)
         })
     }
@@ -90,6 +90,37 @@ impl<'a, 'c> KernelNames<'a, 'c> {
 fn written_frame(word: &str) -> Option<(TeeUuid, u64)> {
     let (uuid, offset) = word.split_once("+0x")?;
     Some((uuid.parse().ok()?, u64::from_str_radix(offset, 16).ok()?))
+}
+
+/// Lines in which frames have names; frames with a line each are one stack. A system call at its beginning, which
+/// nobody can name, is of the allocator that comes next.
+fn named_lines(text: &str, name: impl Fn(TeeUuid, u64) -> String) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut stack: Vec<String> = Vec::new();
+    let end = |stack: &mut Vec<String>, out: &mut Vec<String>| {
+        let unnamed = stack.iter().take_while(|name| name.contains("+0x")).count();
+        let hidden = match allocator_frames(&stack[unnamed..]) {
+            0 => 0,
+            wrappers => unnamed + wrappers,
+        };
+        out.extend(
+            stack
+                .drain(..)
+                .skip(hidden)
+                .map(|name| alloc::format!(" {name}")),
+        );
+    };
+    for line in text.lines() {
+        match written_frame(line.trim_start()) {
+            Some((image, frame)) => stack.push(name(image, frame)),
+            None => {
+                end(&mut stack, &mut out);
+                out.push(named_line(line, &name));
+            }
+        }
+    }
+    end(&mut stack, &mut out);
+    out
 }
 
 /// A line in which each stack's frames have names.
@@ -197,6 +228,30 @@ mod tests {
             named_line(&line, name),
             " 28 bytes in 1 block leak tas/heap/src/ta.rs:158 invoke tas/heap/src/main.rs:40"
         );
+    }
+
+    #[test]
+    fn a_call_stack_of_a_line_each_begins_with_who_allocates() {
+        let uuid = "7a11e110-0002-4c6e-8d01-5ec0de000002";
+        let name = |_, frame| {
+            let names = [
+                "heap+0x7a9c",
+                "allocate_anew ta-runtime/src/heap.rs:329",
+                "finish_grow alloc/src/raw_vec/mod.rs:558",
+                "filled tas/heap/src/ta.rs:103",
+            ];
+            String::from(names[usize::try_from(frame).unwrap()])
+        };
+        let text = alloc::format!(
+            "Call stack:\n {uuid}+0x0\n {uuid}+0x1\n {uuid}+0x2\n {uuid}+0x3\nend\n {uuid}+0x0"
+        );
+        let expected = [
+            "Call stack:",
+            " filled tas/heap/src/ta.rs:103",
+            "end",
+            " heap+0x7a9c",
+        ];
+        assert_eq!(named_lines(&text, name), expected);
     }
 
     #[test]
