@@ -23,14 +23,47 @@ pub(crate) struct Config {
     /// Build the kernel without its default features, that is without statistics
     #[arg(long)]
     pub(crate) kernel_no_default_features: bool,
-    /// Build the TAs with guard bytes behind each block of their heaps, so that who writes past a
+    /// How the TAs are built.
+    #[command(flatten)]
+    pub(crate) heaps: Heaps,
+}
+
+/// What may differ between builds of the TAs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Heaps {
+    /// The TAs with guard bytes behind each block of their heaps, so that who writes past a
     /// block's end is named on the secure console
     #[arg(long)]
     pub(crate) debug_heap: bool,
-    /// Build the TAs with heaps that write down where each live block was allocated, and keep no counters of
+    /// The TAs with heaps that write down where each live block was allocated, and keep no counters of
     /// call sites: cheaper, and with smaller tables
     #[arg(long)]
     pub(crate) light_heap: bool,
+}
+
+impl Heaps {
+    /// Tells the outputs of different builds apart.
+    fn suffix(self) -> String {
+        let features = self.features();
+        features.map(|feature| format!("-{feature}")).collect()
+    }
+
+    /// Features of `ta-runtime`.
+    fn features(self) -> impl Iterator<Item = &'static str> {
+        let features = [
+            (self.debug_heap, "debug-heap"),
+            (self.light_heap, "light-heap"),
+        ];
+        features
+            .into_iter()
+            .filter_map(|(wanted, feature)| wanted.then_some(feature))
+    }
+
+    /// Where the TAs lie as they were linked. In cargo's own directory a build with other features
+    /// overwrites them, and one that is found in its cache comes back with its old time.
+    pub(crate) fn linked(self) -> PathBuf {
+        paths::out().join(format!("elf{}", self.suffix()))
+    }
 }
 
 impl Config {
@@ -61,23 +94,6 @@ impl Config {
             .into_iter()
             .chain(self.kernel_features.iter().map(String::as_str));
         parts.map(|part| format!("-{part}")).collect()
-    }
-
-    /// Likewise, for what only depends on how the TAs are built.
-    fn ta_suffix(&self) -> String {
-        let features = self.ta_features();
-        features.map(|feature| format!("-{feature}")).collect()
-    }
-
-    /// Features of `ta-runtime`.
-    fn ta_features(&self) -> impl Iterator<Item = &'static str> {
-        let features = [
-            (self.debug_heap, "debug-heap"),
-            (self.light_heap, "light-heap"),
-        ];
-        features
-            .into_iter()
-            .filter_map(|(wanted, feature)| wanted.then_some(feature))
     }
 }
 
@@ -150,7 +166,8 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let mut names = vec!["tally-monitor", "tally-ree"];
     let tas = ta_names.iter().map(String::as_str);
     let features: Vec<_> = config
-        .ta_features()
+        .heaps
+        .features()
         .map(|feature| format!("ta-runtime/{feature}"))
         .collect();
     let programs = if features.is_empty() {
@@ -162,13 +179,12 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         programs.extend(guest(&tas.collect::<Vec<_>>(), &args, &[])?);
         programs
     };
-    let program = |name: &str| -> Result<Image> {
-        Image::read(
-            programs
-                .get(name)
-                .with_context(|| format!("{name} built no program"))?,
-        )
+    let linked = |name: &str| {
+        programs
+            .get(name)
+            .with_context(|| format!("{name} built no program"))
     };
+    let program = |name: &str| -> Result<Image> { Image::read(linked(name)?) };
     let monitor = program("tally-monitor")?;
     let ree = program("tally-ree")?;
 
@@ -184,13 +200,16 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     write_if_changed(&ree_raw, &ree.flatten()?)?;
 
     let lib = out
-        .join(format!("lib{}", config.ta_suffix()))
+        .join(format!("lib{}", config.heaps.suffix()))
         .join("optee_armtz");
     std::fs::create_dir_all(&lib)?;
+    let kept = config.heaps.linked();
+    std::fs::create_dir_all(&kept)?;
     let mut tas = Vec::new();
     let mut files = Vec::new();
     for name in &ta_names {
         let elf = program(name)?;
+        write_if_changed(&kept.join(name), &std::fs::read(linked(name)?)?)?;
         let ta = package_ta(&key, name, elf, &lib, &mut files)?;
         if let Some(twin) = tas.iter().find(|other: &&Ta| other.uuid == ta.uuid) {
             bail!(
@@ -205,7 +224,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     if let Some(hello) = tas.iter().find(|ta| ta.uuid == ta_uuids::hello::UUID) {
         files.extend(bad::files(&key, &hello.elf.stripped()?)?);
     }
-    let archive = out.join(format!("tas{}.cpio", config.ta_suffix()));
+    let archive = out.join(format!("tas{}.cpio", config.heaps.suffix()));
     write_if_changed(&archive, &flash::cpio(&files)?)?;
 
     Ok(Images {

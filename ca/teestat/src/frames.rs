@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
+use tally_abi::sites::is_allocator;
 use teec::Context;
 
 use crate::text::Named;
@@ -22,13 +23,11 @@ impl Tool<'_, '_> {
         name_frames(&mut kernel, self.names, image, frames)
     }
 
-    /// A line of the kernel's, with names for the frames in it.
-    pub(crate) fn name_addresses(&self, line: &str) -> String {
-        let words = line.split(' ').map(|word| match written_frame(word) {
-            Some((image, frame)) => frame_name(self.context, self.names, image, frame),
-            None => word.into(),
-        });
-        words.collect::<Vec<String>>().join(" ")
+    /// Lines of the kernel's, with names for the frames in them, without the way into the allocator.
+    pub(crate) fn name_addresses(&self, text: &str) -> Vec<String> {
+        named_lines(text, |image, frame| {
+            frame_name(self.context, self.names, image, frame)
+        })
     }
 }
 
@@ -93,20 +92,62 @@ fn written_frame(word: &str) -> Option<(TeeUuid, u64)> {
     Some((uuid.parse().ok()?, u64::from_str_radix(offset, 16).ok()?))
 }
 
+/// Lines in which frames have names; frames with a line each are one stack. A system call at its beginning, which
+/// nobody can name, is of the allocator that comes next.
+fn named_lines(text: &str, name: impl Fn(TeeUuid, u64) -> String) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut stack: Vec<String> = Vec::new();
+    let end = |stack: &mut Vec<String>, out: &mut Vec<String>| {
+        let unnamed = stack.iter().take_while(|name| name.contains("+0x")).count();
+        let hidden = match allocator_frames(&stack[unnamed..]) {
+            0 => 0,
+            wrappers => unnamed + wrappers,
+        };
+        out.extend(
+            stack
+                .drain(..)
+                .skip(hidden)
+                .map(|name| alloc::format!(" {name}")),
+        );
+    };
+    for line in text.lines() {
+        match written_frame(line.trim_start()) {
+            Some((image, frame)) => stack.push(name(image, frame)),
+            None => {
+                end(&mut stack, &mut out);
+                out.push(named_line(line, &name));
+            }
+        }
+    }
+    end(&mut stack, &mut out);
+    out
+}
+
+/// A line in which each stack's frames have names.
+fn named_line(line: &str, name: impl Fn(TeeUuid, u64) -> String) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut stack: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        if let Some((image, frame)) = written_frame(word) {
+            stack.push(name(image, frame));
+        } else {
+            stack.drain(..allocator_frames(&stack));
+            words.append(&mut stack);
+            words.push(word.into());
+        }
+    }
+    stack.drain(..allocator_frames(&stack));
+    words.append(&mut stack);
+    words.join(" ")
+}
+
 /// How many frames at the start of a stack are only the way into the allocator. All but the last
 /// can be.
 fn allocator_frames(stack: &[String]) -> usize {
-    const FILES: [&str; 3] = [
-        "kernel/src/heap.rs:",
-        "kernel/core/src/fallible.rs:",
-        "ta-runtime/src/heap.rs:",
-    ];
     let entry = |name: &String| {
-        let (function, file) = name.split_once(' ').unwrap_or((name, ""));
-        function.starts_with("__rust_")
-            || function.starts_with("alloc::")
-            || file.starts_with("alloc/src/")
-            || FILES.iter().any(|known| file.starts_with(known))
+        let (function, place) = name.split_once(' ').unwrap_or((name, ""));
+        let file = place.rsplit_once(':').map_or(place, |(file, _)| file);
+        is_allocator(function, file)
     };
     let leading = stack.iter().take_while(|name| entry(name)).count();
     if leading < stack.len() { leading } else { 0 }
@@ -168,6 +209,49 @@ mod tests {
             ]),
             1
         );
+    }
+
+    /// `teestat oom` said `finish_grow alloc/src/raw_vec.rs` of who held most.
+    #[test]
+    fn stacks_in_a_line_of_the_kernels_begin_with_who_allocates() {
+        let uuid = "7a11e110-0002-4c6e-8d01-5ec0de000002";
+        let name = |_, frame| {
+            let names = [
+                "finish_grow<Global> alloc/src/raw_vec/mod.rs:772",
+                "leak tas/heap/src/ta.rs:158",
+                "invoke tas/heap/src/main.rs:40",
+            ];
+            String::from(names[usize::try_from(frame).unwrap()])
+        };
+        let line = alloc::format!(" 28 bytes in 1 block {uuid}+0x0 {uuid}+0x1 {uuid}+0x2");
+        assert_eq!(
+            named_line(&line, name),
+            " 28 bytes in 1 block leak tas/heap/src/ta.rs:158 invoke tas/heap/src/main.rs:40"
+        );
+    }
+
+    #[test]
+    fn a_call_stack_of_a_line_each_begins_with_who_allocates() {
+        let uuid = "7a11e110-0002-4c6e-8d01-5ec0de000002";
+        let name = |_, frame| {
+            let names = [
+                "heap+0x7a9c",
+                "allocate_anew ta-runtime/src/heap.rs:329",
+                "finish_grow alloc/src/raw_vec/mod.rs:558",
+                "filled tas/heap/src/ta.rs:103",
+            ];
+            String::from(names[usize::try_from(frame).unwrap()])
+        };
+        let text = alloc::format!(
+            "Call stack:\n {uuid}+0x0\n {uuid}+0x1\n {uuid}+0x2\n {uuid}+0x3\nend\n {uuid}+0x0"
+        );
+        let expected = [
+            "Call stack:",
+            " filled tas/heap/src/ta.rs:103",
+            "end",
+            " heap+0x7a9c",
+        ];
+        assert_eq!(named_lines(&text, name), expected);
     }
 
     #[test]

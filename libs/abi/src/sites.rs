@@ -33,6 +33,33 @@ pub const SAME_LINE: u8 = 1 << 7;
 /// Tag bits: distance from the previous return address in instructions; 0: it follows.
 pub const DISTANCE_MASK: u8 = SAME_FUNCTION - 1;
 
+/// Files of ours that every allocation goes through: of a call, who is behind them is named.
+const ALLOCATORS: [&str; 3] = [
+    "kernel/src/heap.rs",
+    "kernel/core/src/fallible.rs",
+    "ta-runtime/src/heap.rs",
+];
+
+/// Whether a function with this name, in this file, is only the way into the allocator: the compiler's, the
+/// standard library's, or ours. Who allocates is the innermost one that is not.
+#[must_use]
+pub fn is_allocator(function: &str, file: &str) -> bool {
+    let name = function.rsplit("::").next().unwrap_or(function);
+    name.starts_with("__rust_")
+        || (file.is_empty() && function.starts_with("alloc::"))
+        || is_std(file)
+        || ALLOCATORS.contains(&file)
+}
+
+/// Whether a source file is the standard library's.
+#[must_use]
+pub fn is_std(file: &str) -> bool {
+    ["core/src/", "alloc/src/", "std/src/", "compiler_builtins/"]
+        .iter()
+        .any(|prefix| file.starts_with(prefix))
+        || file.starts_with("compiler_builtins-")
+}
+
 /// Where a call was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteName<'a> {

@@ -8,11 +8,13 @@ use crate::account::Account;
 use crate::advice;
 use crate::doubts::several_boots;
 use crate::growth::Change;
+use crate::merged;
 use crate::names::{Stack, function};
 use crate::shown;
 use serde_json::{Value, json};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::PoolStats;
+use tally_metrics::advice::declared_once;
 use tally_metrics::naming::{kind_name, printable};
 
 /// A snapshot.
@@ -67,7 +69,7 @@ pub fn snapshot(account: &Account) -> Value {
             "peak_bytes": site.is_counted().then_some(site.peak_bytes),
             "stack": self::stack(stack),
         })),
-        "live": zipped(&s.live, &account.live, |record, stack| json!({
+        "live": list(&merged::live(account), |(record, stack)| json!({
             "bytes": record.bytes, "blocks": record.blocks, "block_size": record.block_size,
             "kind": kind_name(record.owner_kind), "owner": account.owner_of(record),
             "session": record.session, "uuid": uuid(record.owner),
@@ -95,7 +97,7 @@ pub fn snapshot(account: &Account) -> Value {
         })),
         "history": list(&s.history, |row| json!({
             "ta": account.ta(row.uuid), "uuid": uuid(row.uuid), "ended": row.ended,
-            "died": row.died, "heap_max": row.heap_max, "heap_size": row.heap_size,
+            "died": row.died, "heap_max": row.heap_max, "heap_size": declared_once(row),
             "stack_max": row.stack_max, "stack_size": row.stack_size,
             "charged_max": row.charged_max, "unfreed_blocks": row.unfreed_blocks,
             "unfreed_bytes": row.unfreed_bytes, "held_blocks": row.held_blocks,

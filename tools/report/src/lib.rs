@@ -13,6 +13,7 @@ pub mod growth;
 pub mod html;
 pub mod json;
 pub mod listing;
+pub mod merged;
 pub mod names;
 pub mod openmetrics;
 pub mod pprof;

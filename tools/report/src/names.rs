@@ -8,10 +8,11 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tally_abi::TeeUuid;
+use tally_abi::sites::is_allocator;
 use tally_abi::snapshot::BuildId;
 use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
-use tally_symbols::short::{is_std, is_way_in, short_name};
+use tally_symbols::short::short_name;
 
 /// Who can name calls and programs.
 pub trait Names {
@@ -78,6 +79,11 @@ impl Programs {
         let uuid = image.ta_head()?.uuid;
         self.add(uuid, name, image);
         Ok(uuid)
+    }
+
+    /// Forgets a program: another one runs under its UUID, and nothing is known of that.
+    pub fn forget(&mut self, uuid: TeeUuid) {
+        self.programs.remove(&uuid);
     }
 
     fn add(&mut self, uuid: TeeUuid, name: &str, image: Image) {
@@ -160,11 +166,20 @@ impl Stack {
         self.calls.iter().flat_map(|call| &call.frames)
     }
 
-    /// How many of the innermost functions are the way into the allocator: the standard library's
-    /// and the compiler's, through which every allocation goes. 0 if there is nothing else.
+    /// What tells stacks apart that do not read the same.
+    pub(crate) fn lines(&self) -> Vec<(&str, &str, u32)> {
+        self.frames()
+            .map(|frame| (&*frame.function, &*frame.file, frame.line))
+            .collect()
+    }
+
+    /// How many of the innermost functions are the way into the allocator: the standard library's,
+    /// the compiler's and ours, through which every allocation goes. 0 if there is nothing else.
     #[must_use]
     pub fn allocator_frames(&self) -> usize {
-        let own = self.frames().position(|frame| !is_allocator(frame));
+        let own = self
+            .frames()
+            .position(|frame| !is_allocator(&frame.function, &frame.file));
         own.unwrap_or(0)
     }
 
@@ -192,10 +207,6 @@ pub struct Shown<'a> {
     pub frame: &'a Frame,
     /// Whether it was inlined into the next one.
     pub inlined: bool,
-}
-
-fn is_allocator(frame: &Frame) -> bool {
-    is_std(&frame.file) || is_way_in(&frame.function)
 }
 
 fn unnamed(names: &dyn Names, image: TeeUuid, offset: u64) -> Frame {
@@ -279,6 +290,22 @@ mod tests {
             (2, "main", false),
         ];
         assert_eq!(shown, expected);
+    }
+
+    /// Rows began with `vec_with_capacity kernel/core/src/fallible.rs` and `allocate_anew
+    /// ta-runtime/src/heap.rs`, which teestat left out.
+    #[test]
+    fn wrappers_of_the_allocator_are_not_shown() {
+        for wrapper in [
+            ("vec_with_capacity", "kernel/core/src/fallible.rs"),
+            ("allocate_anew", "ta-runtime/src/heap.rs"),
+            ("alloc", "kernel/src/heap.rs"),
+        ] {
+            let stack = stack(&[&[wrapper], &[("ours", "a.rs")]]);
+            let shown = stack.shown();
+            assert_eq!(shown.len(), 1, "{wrapper:?}");
+            assert_eq!(shown[0].frame.function, "ours");
+        }
     }
 
     #[test]

@@ -104,6 +104,12 @@ pub fn protection(bits: u32) -> String {
     out
 }
 
+/// A session's id, in hexadecimal as `teestat` and the kernel's console say it.
+#[must_use]
+pub fn session(id: u32) -> String {
+    format!("{id:#x}")
+}
+
 /// Digits in groups of three.
 #[must_use]
 pub fn thousands(n: u64) -> String {
@@ -150,28 +156,32 @@ fn plural(n: u64) -> &'static str {
 pub fn rough(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => tenths(bytes, 10, "KiB"),
+        // What rounds to 1,024 KiB is 1 MiB.
+        1024..1_048_064 => tenths(bytes, 10, "KiB"),
         _ => tenths(bytes, 20, "MiB"),
     }
 }
 
 fn tenths(bytes: u64, shift: u32, unit: &str) -> String {
-    let whole = bytes >> shift;
-    let tenth = ((bytes - (whole << shift)) * 10) >> shift;
-    if whole >= 100 || tenth == 0 {
-        format!("{whole} {unit}")
+    let one = 1_u128 << shift;
+    let tenths = (u128::from(bytes) * 10 + one / 2) / one;
+    if tenths >= 1000 {
+        format!("{} {unit}", (u128::from(bytes) + one / 2) / one)
+    } else if tenths.is_multiple_of(10) {
+        format!("{} {unit}", tenths / 10)
     } else {
-        format!("{whole}.{tenth} {unit}")
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
     }
 }
 
-/// `part` of `whole` in percent, 0 to 100, with one digit.
+/// `part` of `whole` in percent, 0 to 100, rounded to one digit.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "0".to_owned();
     }
-    let thousandths = u128::from(part) * 1000 / u128::from(whole);
+    let whole = u128::from(whole);
+    let thousandths = (u128::from(part) * 1000 + whole / 2) / whole;
     format!("{}.{}", thousandths / 10, thousandths % 10)
 }
 
@@ -193,6 +203,20 @@ mod tests {
         assert_eq!(rough(16 << 20), "16 MiB");
         assert_eq!(percent(1, 3), "33.3");
         assert_eq!(percent(u64::MAX, u64::MAX), "100.0");
+    }
+
+    /// They were cut: 2.19 MiB was 2.1, and 12 KiB of 16 MiB were nothing.
+    #[test]
+    fn sizes_and_shares_are_rounded() {
+        assert_eq!(rough(2_297_856), "2.2 MiB");
+        assert_eq!(rough(1024 + 51), "1 KiB");
+        assert_eq!(rough(1024 + 52), "1.1 KiB");
+        assert_eq!(rough((100 << 10) - 1), "100 KiB");
+        assert_eq!(rough((200 << 10) + 512), "201 KiB");
+        assert_eq!(rough((1 << 20) - 512), "1 MiB");
+        assert_eq!(rough((1 << 20) - 513), "1023 KiB");
+        assert_eq!(percent(12_288, 16 << 20), "0.1");
+        assert_eq!(percent(2, 3), "66.7");
     }
 
     #[test]

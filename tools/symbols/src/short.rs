@@ -4,35 +4,18 @@
 //! **Knows nothing of:** where frames come from.
 
 use crate::dwarf::Frame;
+use tally_abi::sites::is_allocator;
 
-/// The innermost frame that is not the standard library's, nor the compiler's way into the allocator; the
-/// outermost one when all are.
+/// The innermost frame that is not the standard library's, nor the way into the allocator; the outermost one
+/// when all are.
 #[must_use]
 pub fn useful(frames: &[Frame]) -> Option<&Frame> {
-    let own = |frame: &&Frame| !is_std(&frame.file) && !is_way_in(&frame.function);
+    let own = |frame: &&Frame| !is_allocator(&frame.function, &frame.file);
     frames
         .iter()
         .filter(|frame| frame.line > 0)
         .find(own)
         .or(frames.last())
-}
-
-/// Whether a function is one that the compiler makes for each allocator, with the place of the allocator.
-#[must_use]
-pub fn is_way_in(function: &str) -> bool {
-    short_name(function)
-        .rsplit("::")
-        .next()
-        .is_some_and(|name| name.starts_with("__rust_"))
-}
-
-/// Whether a source file is the standard library's.
-#[must_use]
-pub fn is_std(file: &str) -> bool {
-    ["core/src/", "alloc/src/", "std/src/", "compiler_builtins/"]
-        .iter()
-        .any(|prefix| file.starts_with(prefix))
-        || file.starts_with("compiler_builtins-")
 }
 
 /// The last two segments of a function's path, without generic arguments:
@@ -152,6 +135,12 @@ mod tests {
             frame("keep", "tas/heap/src/keep.rs"),
         ];
         assert_eq!(useful(&frames).unwrap().function, "keep");
+        // Bug: what was inlined of the fallible collections was named, and not who uses them.
+        let inlined = [
+            frame("vec_with_capacity<u8>", "kernel/core/src/fallible.rs"),
+            frame("register", "kernel/core/src/shm.rs"),
+        ];
+        assert_eq!(useful(&inlined).unwrap().function, "register");
         assert_eq!(
             useful(&frames[..1]).unwrap().function,
             "__rustc::__rust_alloc"

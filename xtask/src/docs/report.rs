@@ -4,7 +4,7 @@
 //! **Knows nothing of:** the documents around them.
 
 use super::{document, fenced, insert, presentable, start};
-use crate::images::Images;
+use crate::images::{Heaps, Images};
 use crate::{browser, paths, setup, tool, ui};
 use anyhow::{Result, ensure};
 use std::process::Command;
@@ -68,10 +68,7 @@ fn picture(page: &std::path::Path) -> Result<()> {
 }
 
 fn leakcheck() -> Result<()> {
-    let ta = paths::target()
-        .join(paths::GUEST_TARGET)
-        .join("release")
-        .join("ta-heap");
+    let ta = Heaps::default().linked().join("ta-heap");
     let ta = ta.display().to_string();
     let args = [
         "leakcheck",

@@ -23,6 +23,7 @@ use std::time::Duration;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_report::account::Account;
+use tally_report::names::Programs;
 use tally_report::shown::counted;
 use tally_symbols::elf::Image;
 use verdict::Verdict;
@@ -259,19 +260,28 @@ fn failure(outcome: &Outcome, images: &Images) -> Option<String> {
 }
 
 /// The TA that is checked.
-enum Ta {
+pub(crate) enum Ta {
     /// As linked.
     Linked {
+        /// For people.
         name: String,
+        /// With debug information.
         elf: Box<Image>,
+        /// From its head.
         uuid: TeeUuid,
     },
     /// As it is loaded.
-    Signed { uuid: TeeUuid, bytes: Vec<u8> },
+    Signed {
+        /// From its headers.
+        uuid: TeeUuid,
+        /// The container.
+        bytes: Vec<u8>,
+    },
 }
 
 impl Ta {
-    fn read(path: &Path) -> Result<Self> {
+    /// Reads a file of either kind.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         if !bytes.starts_with(b"\x7fELF") {
@@ -289,34 +299,45 @@ impl Ta {
         Ok(Self::Linked { name, elf, uuid })
     }
 
+    /// Names its calls by its own file: one in this workspace with the same UUID is another program.
+    pub(crate) fn name(&self, images: &Images, programs: &mut Programs) -> Result<()> {
+        match self {
+            Self::Linked { name, elf, uuid } => {
+                let built = images.tas.iter().find(|ta| ta.uuid == *uuid);
+                let name = built.map_or(name.as_str(), |ta| programs::short(&ta.name));
+                programs.add_ta(name, (**elf).clone())?;
+            }
+            Self::Signed { uuid, bytes } if !is_built(images, *uuid, bytes) => {
+                programs.forget(*uuid);
+            }
+            Self::Signed { .. } => {}
+        }
+        Ok(())
+    }
+
     /// Puts it into the archive, in place of one of the same UUID.
-    fn install(
-        self,
-        images: &mut Images,
-        programs: &mut tally_report::names::Programs,
-    ) -> Result<TeeUuid> {
+    fn install(self, images: &mut Images, programs: &mut Programs) -> Result<TeeUuid> {
+        self.name(images, programs)?;
         let mut files = Vec::new();
         let uuid = match self {
-            Self::Linked { name, elf, uuid } => {
+            Self::Linked { elf, uuid, .. } => {
                 let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
                 files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
                 files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
-                if !images.tas.iter().any(|ta| ta.uuid == uuid) {
-                    programs.add_ta(&name, *elf)?;
-                }
                 uuid
             }
+            Self::Signed { uuid, bytes } if is_built(images, uuid, &bytes) => return Ok(uuid),
             Self::Signed { uuid, bytes } => {
                 files.push((format!("lib/optee_armtz/{uuid}.ta"), bytes));
                 uuid
             }
         };
         // Of a signed image in place of a built one, the old table of names would speak of the other.
-        let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+        let own = ["ta", "sites"].map(|kind| format!("lib/optee_armtz/{uuid}.{kind}"));
         let mut all: Vec<(String, Vec<u8>)> = images
             .archive_files
             .iter()
-            .filter(|(name, _)| !names.contains(&name))
+            .filter(|(name, _)| !own.contains(name))
             .cloned()
             .collect();
         all.extend(files);
@@ -324,6 +345,13 @@ impl Ta {
         std::fs::write(&images.archive, flash::cpio(&all)?)?;
         Ok(uuid)
     }
+}
+
+/// Whether a signed TA is the one that was built here.
+fn is_built(images: &Images, uuid: TeeUuid, bytes: &[u8]) -> bool {
+    let name = format!("lib/optee_armtz/{uuid}.ta");
+    let mut files = images.archive_files.iter();
+    files.any(|(file, built)| *file == name && built == bytes)
 }
 
 /// The UUID in a signed container's headers.

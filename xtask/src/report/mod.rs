@@ -75,9 +75,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     } else if !several_boots(snapshots.iter().map(|(snapshot, _)| snapshot)) {
         snapshots.sort_by_key(|(snapshot, _)| snapshot.header.at_ms);
     }
-    let programs = programs::load(&args.programs)?;
-    programs::warn_of_newer(&args.programs, &snapshots, oldest(&args.snapshots));
-    let accounts = Account::several(snapshots, &programs);
+    let found = programs::load(&args.programs)?;
+    found.warn(&args.programs, &snapshots, oldest(&args.snapshots));
+    let accounts = Account::several(snapshots, &found.programs);
     for doubt in doubts(&accounts) {
         ui::warn(doubt);
     }

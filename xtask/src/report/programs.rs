@@ -1,17 +1,18 @@
 //! The linked programs behind a snapshot's addresses.
 //!
-//! **Invariant:** nothing is built when the kernel's ELF file is there: a snapshot's names come
-//! from the build that made it, if that is still the last one.
+//! **Invariant:** nothing is built when the ELF files are there: a snapshot's names come from the build that
+//! made it, if that is still the last one. A TA built in another way does not take the place of the usual one.
 //! **Knows nothing of:** how a snapshot is read.
 
-use crate::images::{self, Config, Images};
+use crate::images::{self, Config, Heaps, Images};
 use crate::paths::{self, GUEST_TARGET};
 use crate::{setup, ui};
 use anyhow::{Context as _, Result};
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tally_abi::TeeUuid;
+use tally_abi::pta::control::tracking;
 use tally_abi::snapshot::BuildId;
 use tally_report::names::Programs;
 use tally_report::snapshot::Snapshot;
@@ -26,41 +27,60 @@ pub(crate) struct Given {
     /// ELF file of a TA that is not in this workspace; may be repeated
     #[arg(long, value_name = "ELF")]
     ta: Vec<PathBuf>,
+    /// Of which build the TAs of this workspace were.
+    #[command(flatten)]
+    heaps: Heaps,
 }
 
-fn linked(name: &str) -> PathBuf {
+fn linked_kernel() -> PathBuf {
     paths::target()
         .join(GUEST_TARGET)
         .join("release")
-        .join(name)
+        .join("tally-kernel")
+}
+
+/// Programs that were found, for names.
+pub(crate) struct Found {
+    /// All of them.
+    pub(crate) programs: Programs,
+    /// TAs of this workspace among them that were not given: name, file.
+    kept: BTreeMap<TeeUuid, (String, PathBuf)>,
 }
 
 /// Reads them.
-pub(crate) fn load(given: &Given) -> Result<Programs> {
+pub(crate) fn load(given: &Given) -> Result<Found> {
+    let dir = given.heaps.linked();
     let kernel = match &given.kernel {
         Some(path) => path.clone(),
         None => {
-            let path = linked("tally-kernel");
-            if !path.exists() {
+            let path = linked_kernel();
+            if !path.exists() || !dir.exists() {
                 setup::ensure(setup::Part::Target)?;
-                images::build(&Config::default())?;
+                images::build(&Config {
+                    heaps: given.heaps,
+                    ..Config::default()
+                })?;
             }
             path
         }
     };
     let mut programs = Programs::new(&paths::root());
     programs.add_kernel(Image::read(&kernel)?);
+    let mut kept = BTreeMap::new();
     for package in images::ta_packages()? {
-        let path = linked(&package);
+        let path = dir.join(&package);
         if path.exists() {
-            programs.add_ta(short(&package), Image::read(&path)?)?;
+            let name = short(&package);
+            let uuid = programs.add_ta(name, Image::read(&path)?)?;
+            kept.insert(uuid, (name.to_owned(), path));
         }
     }
     for path in &given.ta {
         let name = path.file_stem().context("a TA's file has no name")?;
-        programs.add_ta(&name.to_string_lossy(), Image::read(path)?)?;
+        let uuid = programs.add_ta(&name.to_string_lossy(), Image::read(path)?)?;
+        kept.remove(&uuid);
     }
-    Ok(programs)
+    Ok(Found { programs, kept })
 }
 
 /// The programs of a build at hand.
@@ -74,45 +94,135 @@ pub(crate) fn of(images: &Images) -> Result<Programs> {
 }
 
 /// What people call the TA of a package.
-fn short(package: &str) -> &str {
+pub(crate) fn short(package: &str) -> &str {
     package.strip_prefix("ta-").unwrap_or(package)
 }
 
-/// Warns of programs that were linked after `taken`, when the oldest of these snapshots was, where nothing
-/// else tells whether they are those of the snapshots: TAs, and kernels of snapshots without a build id.
-pub(crate) fn warn_of_newer(
-    given: &Given,
-    snapshots: &[(Snapshot, String)],
-    taken: Option<SystemTime>,
-) {
-    let newer = |package: &str| {
-        let linked = linked(package).metadata().and_then(|file| file.modified());
-        matches!((linked, taken), (Ok(linked), Some(taken)) if linked > taken)
-    };
-    let snapshots = || snapshots.iter().map(|(snapshot, _)| snapshot);
-    let mut names = Vec::new();
-    let unknown = snapshots().any(|snapshot| snapshot.header.build == BuildId::default());
-    if given.kernel.is_none() && unknown && newer("tally-kernel") {
-        names.push("the kernel".to_owned());
-    }
-    let shown: BTreeSet<TeeUuid> = snapshots()
-        .flat_map(|snapshot| &snapshot.live)
-        .map(|record| record.image)
-        .collect();
-    for package in images::ta_packages().unwrap_or_default() {
-        if newer(&package)
-            && Image::read(&linked(&package))
-                .and_then(|elf| elf.ta_head())
-                .is_ok_and(|head| shown.contains(&head.uuid))
-        {
-            names.push(format!("the TA {}", short(&package)));
+impl Found {
+    /// Warns of names that may be wrong, where nothing else tells whether the programs are those of the
+    /// snapshots, the oldest of which was written at `taken`.
+    pub(crate) fn warn(
+        &self,
+        given: &Given,
+        snapshots: &[(Snapshot, String)],
+        taken: Option<SystemTime>,
+    ) {
+        let newer = self.newer(given, snapshots, taken);
+        if !newer.is_empty() {
+            ui::warn(format_args!(
+                "linked after the snapshot was taken: {}. If they changed, names may be wrong (--kernel ELF and \
+                 --ta ELF name those that it was taken of)",
+                newer.join(", ")
+            ));
+        }
+        for (light_heap, tas) in self.of_another_build(given.heaps, snapshots) {
+            let (is, option) = if light_heap {
+                ("light", "with")
+            } else {
+                ("full", "without")
+            };
+            ui::warn(format_args!(
+                "the heaps in the snapshot are {is}: {}. Their calls are named after another build of these \
+                 TAs, which is wrong; ask again {option} --light-heap",
+                tas.join(", ")
+            ));
         }
     }
-    if !names.is_empty() {
-        ui::warn(format_args!(
-            "linked after the snapshot was taken: {}. If they changed, names may be wrong (--kernel ELF and \
-             --ta ELF name those that it was taken of)",
-            names.join(", ")
-        ));
+
+    /// TAs whose heaps are not of the kind that `heaps` makes, by whether they are light.
+    fn of_another_build(
+        &self,
+        heaps: Heaps,
+        snapshots: &[(Snapshot, String)],
+    ) -> BTreeMap<bool, Vec<&str>> {
+        let pools = snapshots.iter().flat_map(|(snapshot, _)| &snapshot.pools);
+        let other: BTreeSet<(bool, &str)> = pools
+            .filter(|pool| [tracking::FULL, tracking::LIGHT].contains(&pool.tracking))
+            .map(|pool| (pool.tracking == tracking::LIGHT, pool.owner))
+            .filter(|(is_light, _)| *is_light != heaps.light_heap)
+            .filter_map(|(is_light, ta)| Some((is_light, self.kept.get(&ta)?.0.as_str())))
+            .collect();
+        let mut out: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+        for (is_light, name) in other {
+            out.entry(is_light).or_default().push(name);
+        }
+        out
+    }
+
+    /// TAs, and the kernel of snapshots without a build id, that were linked after `taken`.
+    fn newer(
+        &self,
+        given: &Given,
+        snapshots: &[(Snapshot, String)],
+        taken: Option<SystemTime>,
+    ) -> Vec<String> {
+        let newer = |path: &Path| {
+            let linked = path.metadata().and_then(|file| file.modified());
+            matches!((linked, taken), (Ok(linked), Some(taken)) if linked > taken)
+        };
+        let snapshots = || snapshots.iter().map(|(snapshot, _)| snapshot);
+        let mut names = Vec::new();
+        let unknown = snapshots().any(|snapshot| snapshot.header.build == BuildId::default());
+        if given.kernel.is_none() && unknown && newer(&linked_kernel()) {
+            names.push("the kernel".to_owned());
+        }
+        let shown: BTreeSet<TeeUuid> = snapshots()
+            .flat_map(|snapshot| &snapshot.live)
+            .map(|record| record.image)
+            .collect();
+        for (uuid, (name, path)) in &self.kept {
+            if shown.contains(uuid) && newer(path) {
+                names.push(format!("the TA {name}"));
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tally_report::sample;
+
+    /// After `run --light-heap` cargo's directory had the light TAs, and a report of full ones took its names
+    /// from them, in silence.
+    #[test]
+    fn tas_of_another_build_are_told() {
+        let full = sample::machine(1);
+        let mut light = sample::machine(1);
+        for pool in &mut light.pools {
+            pool.tracking = tracking::LIGHT;
+        }
+        let mut found = Found {
+            programs: Programs::new(Path::new("")),
+            kept: BTreeMap::new(),
+        };
+        let ta = |owner: &TeeUuid| *owner != TeeUuid::nil();
+        let owner = full.pools.iter().map(|pool| pool.owner).find(ta).unwrap();
+        let [usual, light_heap] = [false, true].map(|light_heap| Heaps {
+            light_heap,
+            ..Heaps::default()
+        });
+        let [full, light] = [full, light].map(|snapshot| [(snapshot, String::new())]);
+        // Of a TA that was given, nobody knows how it was built.
+        assert!(found.of_another_build(usual, &light).is_empty());
+        found.kept.insert(owner, ("sound".into(), PathBuf::new()));
+        assert!(found.of_another_build(usual, &full).is_empty());
+        assert!(found.of_another_build(light_heap, &light).is_empty());
+        assert_eq!(found.of_another_build(usual, &light)[&true], ["sound"]);
+        assert_eq!(found.of_another_build(light_heap, &full)[&false], ["sound"]);
+    }
+
+    #[test]
+    fn each_build_of_the_tas_has_its_own_directory() {
+        let dirs: BTreeSet<PathBuf> = [(false, false), (false, true), (true, false), (true, true)]
+            .into_iter()
+            .map(|(debug_heap, light_heap)| Heaps {
+                debug_heap,
+                light_heap,
+            })
+            .map(Heaps::linked)
+            .collect();
+        assert_eq!(dirs.len(), 4);
     }
 }

@@ -6,7 +6,7 @@
 use super::guest::qemu_run;
 use super::{Report, report as pages};
 use crate::images::Images;
-use crate::leakcheck::{Answer, Check};
+use crate::leakcheck::{Answer, Check, Ta};
 use crate::qemu::Ending;
 use crate::report::{self, programs};
 use crate::{paths, setup};
@@ -22,6 +22,7 @@ use tally_report::names::{Names, Programs};
 
 const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
 const METRICS_TEST: &str = "qemu: a machine's own OpenMetrics, read and added up";
+const GIVEN_TEST: &str = "qemu: leakcheck names the calls of the TA that it was given";
 const LEAK_FUNCTION: &str = ta_uuids::heap::LEAK_FUNCTION;
 
 /// Name, script, status that it must have.
@@ -46,7 +47,7 @@ const CYCLES: u64 = 10;
 
 /// Runs them.
 pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
-    let own = [REPORT_TEST, METRICS_TEST];
+    let own = [REPORT_TEST, METRICS_TEST, GIVEN_TEST];
     let names = own.into_iter().chain(CHECKS.iter().map(|c| c.0));
     if !names.into_iter().any(|name| report.wants(name)) {
         return;
@@ -66,6 +67,9 @@ pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
             Err(err) => report.skip(METRICS_TEST, &pages::one_line(&err)),
         }
     }
+    report.check(GIVEN_TEST, || {
+        given(images).map_err(|err| format!("{err:#}"))
+    });
     for (name, script, status) in CHECKS {
         report.check(name, || {
             gate(images, &programs, script, *status).map_err(|err| format!("{err:#}"))
@@ -99,6 +103,40 @@ fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
             && line.ends_with("} 3000")
     });
     ensure!(held, "no site in heap holds 3000 bytes:\n{text}");
+    Ok(())
+}
+
+/// A TA whose UUID is also one of the workspace's was named by the workspace's file.
+fn given(images: &Images) -> Result<()> {
+    let built = images.tas.first().context("there are no TAs")?;
+    let mut programs = Programs::new(&paths::root());
+    // Stands for the workspace's file, which is another one.
+    let mut other = Ta::Linked {
+        name: "given".into(),
+        elf: Box::new(built.elf.clone()),
+        uuid: built.uuid,
+    };
+    other.name(images, &mut programs)?;
+    let name = programs.program(built.uuid);
+    ensure!(
+        name.as_deref() == Some(programs::short(&built.name)),
+        "its calls are not named by its own file: {name:?}"
+    );
+    let path = format!("lib/optee_armtz/{}.ta", built.uuid);
+    let mut files = images.archive_files.iter();
+    let (_, bytes) = files.find(|(file, _)| *file == path).context("not there")?;
+    for (bytes, known) in [(bytes.clone(), true), (b"another".to_vec(), false)] {
+        other = Ta::Signed {
+            uuid: built.uuid,
+            bytes,
+        };
+        other.name(images, &mut programs)?;
+        ensure!(
+            programs.program(built.uuid).is_some() == known,
+            "a signed TA that is the one of this workspace: {known}, has names: {}",
+            !known
+        );
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use super::Report;
 use super::guest::{qemu_run, tail};
-use crate::images::{self, Config};
+use crate::images::{self, Config, Heaps};
 use crate::qemu::Ending;
 use std::time::Duration;
 
@@ -32,7 +32,10 @@ fn all() -> [Variant; 5] {
             name: "qemu: writes past a block's end are named on the secure console",
             label: "guarded",
             config: Config {
-                debug_heap: true,
+                heaps: Heaps {
+                    debug_heap: true,
+                    ..Heaps::default()
+                },
                 ..Config::default()
             },
             command: "selftest \"past a block's end\"",
@@ -48,7 +51,10 @@ fn all() -> [Variant; 5] {
             name: "qemu: TAs with light heaps pass every test and name their leaks",
             label: "light",
             config: Config {
-                light_heap: true,
+                heaps: Heaps {
+                    light_heap: true,
+                    ..Heaps::default()
+                },
                 ..Config::default()
             },
             command: "selftest; open heap; invoke 1 leak 10 28; teestat pools; teestat allocinfo heap",

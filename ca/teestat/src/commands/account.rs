@@ -205,8 +205,8 @@ impl Tool<'_, '_> {
             json::oom(self.out, report.as_deref())?;
         } else {
             let report = report.as_deref().unwrap_or("nothing has run out of memory");
-            for line in report.trim_end().lines() {
-                writeln!(self.out, "{}", self.name_addresses(line))?;
+            for line in self.name_addresses(report.trim_end()) {
+                writeln!(self.out, "{line}")?;
             }
         }
         Ok(STATUS_OK)

@@ -209,20 +209,44 @@ impl Tool<'_, '_> {
         } else {
             text::snapshot(self.out, &snapshot, self.names)?;
             let subject = snapshot.header.subject;
+            let mut held: Vec<(u64, u64, TeeUuid, Vec<String>)> = Vec::new();
             for record in snapshot.leaks().filter(|record| record.owner == subject) {
-                writeln!(
-                    self.out,
-                    "\n{} bytes in {}",
-                    record.bytes,
-                    Count(record.blocks.into(), "block")
-                )?;
                 let stack = self.name_frames(record.image, &record.frames);
+                add_held(
+                    &mut held,
+                    record.bytes,
+                    record.blocks.into(),
+                    record.image,
+                    stack,
+                );
+            }
+            for (bytes, blocks, _, stack) in &held {
+                writeln!(self.out, "\n{bytes} bytes in {}", Count(*blocks, "block"))?;
                 for (depth, name) in stack.iter().enumerate() {
                     writeln!(self.out, "  #{depth} {name}")?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Adds bytes and blocks to those with a stack that reads the same: a loop that was unrolled allocates at several
+/// addresses.
+fn add_held(
+    held: &mut Vec<(u64, u64, TeeUuid, Vec<String>)>,
+    bytes: u64,
+    blocks: u64,
+    image: TeeUuid,
+    stack: Vec<String>,
+) {
+    let mut known = held.iter_mut();
+    match known.find(|(_, _, other, names)| *other == image && *names == stack) {
+        Some((all_bytes, all_blocks, ..)) => {
+            *all_bytes = all_bytes.saturating_add(bytes);
+            *all_blocks = all_blocks.saturating_add(blocks);
+        }
+        None => held.push((bytes, blocks, image, stack)),
     }
 }
 
@@ -242,6 +266,19 @@ mod tests {
         ] {
             assert!(condition(said).is_err(), "{said}");
         }
+    }
+
+    /// `watch show` had `leak_in_this_function` twice.
+    #[test]
+    fn stacks_that_read_the_same_are_one() {
+        let mut held = Vec::new();
+        let stack = || Vec::from([String::from("leak tas/heap/src/ta.rs:158")]);
+        for (bytes, blocks) in [(2372, 23), (408, 4)] {
+            add_held(&mut held, bytes, blocks, TeeUuid::nil(), stack());
+        }
+        add_held(&mut held, 1, 1, TeeUuid::nil(), Vec::new());
+        assert_eq!(held.len(), 2);
+        assert_eq!(held[0], (2780, 27, TeeUuid::nil(), stack()));
     }
 
     #[test]

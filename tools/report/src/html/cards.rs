@@ -32,7 +32,7 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
         format!(
             "busy in {} of session {} for {} ms",
             shown::entry_name(ta.function, ta.command),
-            ta.session,
+            shown::session(ta.session),
             thousands(since)
         )
     } else {

@@ -5,15 +5,16 @@
 
 use super::Page;
 use super::cards;
-use super::sections::{close, open, stack_cell};
+use super::sections::{close, open, session, stack_cell};
 use super::table::{Cell, Table};
 use crate::account::Account;
 use crate::advice;
+use crate::merged;
 use crate::shown;
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::SiteRow;
 use tally_abi::snapshot::section;
-use tally_metrics::advice::{Advice, What};
+use tally_metrics::advice::{Advice, What, declared_once};
 use tally_metrics::naming::printable;
 
 /// Of a section that the writer left out.
@@ -160,7 +161,7 @@ fn history(account: &Account, advice: &[Advice], out: &mut String) {
                     row.ended.into(),
                     row.died.into(),
                     row.heap_max.into(),
-                    row.heap_size.into(),
+                    declared_once(row).into(),
                     row.stack_max.into(),
                     row.stack_size.into(),
                     row.charged_max.into(),
@@ -191,7 +192,7 @@ pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
     if !account.snapshot.has(section::SITES) && account.snapshot.sites.is_empty() {
         out.push_str(NOT_THERE);
     }
-    let mut rows: Vec<_> = account.snapshot.sites.iter().zip(&account.sites).collect();
+    let mut rows = merged::sites(account);
     rows.sort_by_key(|(site, _)| std::cmp::Reverse(site.live_bytes));
     Table {
         id: "site-rows",
@@ -211,8 +212,8 @@ pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
                     account.program(site.pool).into(),
                     site.live_bytes.into(),
                     site.live_blocks.into(),
-                    counted(site, site.allocations),
-                    counted(site, site.peak_bytes),
+                    counted(&site, site.allocations),
+                    counted(&site, site.peak_bytes),
                     stack_cell(stack),
                 ]
             })
@@ -420,7 +421,7 @@ pub(super) fn regions(page: &Page<'_>, out: &mut String) {
                     shown::protection(region.prot).into(),
                     address(region.va),
                     address(region.pa),
-                    region.session.into(),
+                    session(region.session),
                 ]
             })
             .collect(),

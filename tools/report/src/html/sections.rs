@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::flame::{self, Look};
 use crate::growth::difference;
 use crate::names::{Stack, function, place};
-use crate::shown::{counted, percent, rough, signed};
+use crate::shown::{self, counted, percent, rough, signed};
 use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -176,7 +176,7 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
                 vec![
                     account.owner(row.kind, &row.label, row.uuid).into(),
                     kind_name(row.kind).into(),
-                    row.session.into(),
+                    session(row.session),
                     row.pages.into(),
                     row.heap_bytes.into(),
                     row.heap_blocks.into(),
@@ -188,6 +188,14 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
     }
     .write(out);
     close(out);
+}
+
+/// A session's id as `teestat` shows it; sorted by number.
+pub(super) fn session(id: u32) -> Cell {
+    match id {
+        0 => Cell::Empty,
+        id => Cell::Html(shown::session(id), id.to_string()),
+    }
 }
 
 /// Most charts that are drawn.

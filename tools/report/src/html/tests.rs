@@ -161,3 +161,34 @@ fn wild_figures_make_a_page() {
     snapshot.header.at_ms = u64::MAX;
     assert!(page(&[account(snapshot.clone()), account(snapshot)]).is_some());
 }
+
+/// A TA reserves its heap's tables too: the page and the JSON said 34,304 of a heap of which `teestat history`
+/// says 32768.
+#[test]
+fn heaps_of_ended_tas_have_the_size_that_was_declared() {
+    let mut snapshot = sample::machine(1);
+    snapshot.history[0].heap_size = 34_304;
+    let account = account(snapshot);
+    let value = crate::json::snapshot(&account);
+    assert_eq!(value["history"][0]["heap_size"], 32_768);
+    let html = page(&[account]).unwrap();
+    assert_eq!(column(&html, "history", 4)[0], 32_768);
+}
+
+/// `session 1,794` is 0x702 in all that teestat says.
+#[test]
+fn sessions_are_hexadecimal() {
+    let mut snapshot = sample::machine(1);
+    for region in &mut snapshot.regions {
+        region.session = 0x702;
+    }
+    snapshot.owners[0].session = 0x703;
+    snapshot.tas[0].state = tally_abi::pta::inspect::state::BUSY;
+    snapshot.tas[0].session = 0x704;
+    let html = page(&[account(snapshot)]).unwrap();
+    for said in ["0x702", "0x703", "of session 0x704 for"] {
+        assert!(html.contains(said), "{said}");
+    }
+    assert!(!html.contains("1,794") && !html.contains("1,795") && !html.contains("1,796"));
+    assert_eq!(column(&html, "region-rows", 7)[0], 0x702);
+}
