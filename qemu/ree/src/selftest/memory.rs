@@ -475,6 +475,8 @@ fn turns(bench: &Bench) -> Outcome {
     const HERTZ: u64 = 5000;
     /// Far fewer than there are ticks, and more than the TA's own run can see.
     const FEW: u32 = 3;
+    /// A busy host may give QEMU's timers no time for as long as one call takes, but not each time.
+    const TRIES: u32 = 8;
     let session = bench.open(hello::UUID)?;
     // Nobody reads or writes it: the command looks at no parameters.
     let pages = (0..BYTES / PAGE_SIZE).map(|n| virt::RAM_BASE + (n * PAGE_SIZE) as u64);
@@ -492,24 +494,34 @@ fn turns(bench: &Bench) -> Outcome {
         session: session.id(),
         ..MsgHeader::default()
     };
-    let mut call = RawCall::new(bench, header, &[param; 4])?;
-    interrupts::set_hertz(HERTZ);
-    let mut turns = 0;
-    let code = loop {
-        match call.step(bench.tee) {
-            ret::RPC_FOREIGN_INTR => {
-                turns += 1;
-                call.serve(bench.tee);
+    let mut most = 0;
+    for _ in 0..TRIES {
+        let mut call = RawCall::new(bench, header, &[param; 4])?;
+        interrupts::set_hertz(HERTZ);
+        let mut turns = 0;
+        let code = loop {
+            match call.step(bench.tee) {
+                ret::RPC_FOREIGN_INTR => {
+                    turns += 1;
+                    call.serve(bench.tee);
+                }
+                code => break code,
             }
-            code => break code,
+        };
+        interrupts::set_hertz(interrupts::USUAL_HERTZ);
+        equal(code, ret::OK, "the call")?;
+        equal(
+            tally_abi::TeeResult(call.answer().ret),
+            tally_abi::TeeResult::SUCCESS,
+            "a command that looks at no parameters",
+        )?;
+        most = most.max(turns);
+        if most > FEW {
+            break;
         }
-    };
-    interrupts::set_hertz(interrupts::USUAL_HERTZ);
-    equal(code, ret::OK, "the call")?;
-    equal(
-        tally_abi::TeeResult(call.answer().ret),
-        tally_abi::TeeResult::SUCCESS,
-        "a command that looks at no parameters",
-    )?;
-    holds(turns > FEW, &format!("interrupts had {turns} turns"))
+    }
+    holds(
+        most > FEW,
+        &format!("interrupts had {most} turns at most, in {TRIES} calls"),
+    )
 }
