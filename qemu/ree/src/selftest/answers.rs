@@ -240,7 +240,8 @@ fn killed(bench: &Bench) -> Outcome {
     let job = jobs::start("loop", move || match context.open_session(crash::UUID) {
         Ok(mut session) => u8::from(session.invoke_plain(crash::CMD_LOOP).is_ok()),
         // It is busy while the session is opened, too, and may be killed then.
-        Err(_) => 0,
+        Err(error) if error.kind() == ErrorKind::TargetDead => 0,
+        Err(_) => 1,
     })
     .ok_or("no second CPU")?;
     let is_busy = || {
