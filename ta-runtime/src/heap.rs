@@ -160,7 +160,7 @@ pub(crate) fn allocate(layout: Layout) -> *mut u8 {
     // SAFETY: what runs in the guest is compiled with frame pointers.
     let (caller, block) = unsafe {
         if IS_LIGHT {
-            let Some(caller) = Caller::capture_own(DEPTH, pool.stack()) else {
+            let Some(caller) = pool.own_caller(DEPTH) else {
                 return allocate_through(layout, Origin::capture());
             };
             (caller, pool.alloc_lightly(layout, &caller))
@@ -199,7 +199,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>) {
     let known = unsafe {
         match CONFIG.tracking {
             Tracking::Off => pool.free_untracked(block),
-            Tracking::Light => pool.free_lightly(block),
+            Tracking::Accounts | Tracking::Light => pool.free_lightly(block),
             Tracking::Full => pool.free_known::<{ CONFIG.accounts }>(block),
         }
     };

@@ -8,6 +8,7 @@
 //! **Knows nothing of:** how the guest does the measures.
 
 mod footprint;
+mod tracking;
 mod waits;
 
 use crate::images::{self, Config, Images};
@@ -102,10 +103,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let footprint = Footprint::measure(&images, silence)?;
     if args.json {
         let mut object = object(&facts, &measures, &waits);
+        object["tracking_percent"] = tracking::object(&measures);
         object["bookkeeping"] = footprint.object();
         anstream::println!("{object}");
     } else {
         print_table(&facts, &measures);
+        tracking::print(&measures);
         waits::print(&waits);
         footprint.print();
     }

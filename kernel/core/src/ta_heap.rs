@@ -161,6 +161,7 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
         },
         tracking: match stats.tracking {
             Tracking::Full => tracking::FULL,
+            Tracking::Accounts => tracking::ACCOUNTS,
             Tracking::Light => tracking::LIGHT,
             Tracking::Off => tracking::OFF,
         },

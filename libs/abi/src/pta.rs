@@ -290,6 +290,8 @@ pub mod control {
         pub const LIGHT: u16 = 1;
         /// Nothing.
         pub const OFF: u16 = 2;
+        /// Owner of each live block.
+        pub const ACCOUNTS: u16 = 3;
 
         /// Its name for people.
         #[must_use]
@@ -297,6 +299,7 @@ pub mod control {
             match tracking {
                 LIGHT => "light",
                 OFF => "off",
+                ACCOUNTS => "accounts",
                 _ => "full",
             }
         }

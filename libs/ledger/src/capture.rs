@@ -127,13 +127,12 @@ impl Caller {
         Self(key)
     }
 
-    /// The caller of the function that this is inlined into, if that is the program's own code
-    /// ([`Walkable::with_own_code`]); else [`Origin::own_caller`] knows. Without `depth` it is nobody.
+    /// See [`crate::Pool::own_caller`].
     ///
     /// # Safety
     /// As [`Caller::capture`].
     #[inline(always)]
-    pub unsafe fn capture_own(depth: usize, stack: Walkable) -> Option<Self> {
+    pub(crate) unsafe fn capture_own(depth: usize, stack: Walkable) -> Option<Self> {
         match own_record().filter(|_| depth > 0) {
             Some((_, ret)) => (ret >= stack.own_code).then_some(Self(ret)),
             None => Some(Self::default()),

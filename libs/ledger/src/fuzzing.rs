@@ -144,6 +144,7 @@ fn tracking_of(kind: u8) -> Tracking {
     match kind & 48 {
         48 => Tracking::Off,
         32 => Tracking::Light,
+        16 => Tracking::Accounts,
         _ => Tracking::Full,
     }
 }
@@ -349,7 +350,7 @@ pub fn run(data: &[u8], check_every: usize) {
 fn by_stats<T: Default>(pool: &Pool, value: T) -> T {
     match pool.window().tracking() {
         Tracking::Off => T::default(),
-        Tracking::Light | Tracking::Full => value,
+        Tracking::Accounts | Tracking::Light | Tracking::Full => value,
     }
 }
 
@@ -360,7 +361,7 @@ fn known_epoch(pool: &Pool, epoch: u16) -> u16 {
         Tracking::Light => pool
             .epoch()
             .wrapping_sub(u16::from((pool.epoch() as u8).wrapping_sub(epoch as u8))),
-        Tracking::Full => epoch,
+        Tracking::Accounts | Tracking::Full => epoch,
     }
 }
 
@@ -373,7 +374,7 @@ unsafe fn free_by_common_ways(pool: &mut Pool, block: NonNull<u8>) -> bool {
     unsafe {
         match pool.window().tracking() {
             Tracking::Off => pool.free_untracked(block),
-            Tracking::Light => pool.free_lightly(block),
+            Tracking::Accounts | Tracking::Light => pool.free_lightly(block),
             Tracking::Full => pool.free_known::<true>(block),
         }
     }
@@ -390,14 +391,15 @@ fn allocate(
     let tracking = pool.window().tracking();
     if known && tracking != Tracking::Off {
         pool.set_owner(owner);
-        let (caller, block);
-        if tracking == Tracking::Light {
-            caller = Caller::of(&CallStack::from_frames(&stack.frames()[..1]));
-            block = pool.alloc_lightly(layout, &caller);
-        } else {
-            caller = Caller::of(stack);
-            block = pool.alloc_known::<true>(layout, &caller);
-        }
+        let caller = match tracking {
+            Tracking::Light => Caller::of(&CallStack::from_frames(&stack.frames()[..1])),
+            Tracking::Off | Tracking::Accounts | Tracking::Full => Caller::of(stack),
+        };
+        let block = match tracking {
+            Tracking::Accounts => pool.alloc_accounted(layout),
+            Tracking::Light => pool.alloc_lightly(layout, &caller),
+            Tracking::Off | Tracking::Full => pool.alloc_known::<true>(layout, &caller),
+        };
         if let Some(block) = block.or_else(|| pool.alloc_at_known(layout, caller.key())) {
             return Ok(block);
         }
@@ -524,7 +526,7 @@ fn check_lists(pool: &Pool) {
         }
     }
     let tracking = pool.window().tracking();
-    if tracking != Tracking::Light {
+    if !tracking.walks_for_sites() {
         assert_eq!(total, stats.num_get);
     }
     if tracking != Tracking::Off {

@@ -93,8 +93,10 @@ pub enum Strategy {
 pub enum Tracking {
     /// Nothing. What is allocated is found by a walk, and what needs counting is 0.
     Off,
-    /// The pool's figures, and for each block its owner, the low 8 bits of its epoch, and the address that the
-    /// allocation returned to ([`Config::depth`] 0: no address). There is no table of call sites: what each holds
+    /// The pool's figures, and for each block its owner and epoch. All blocks are of site 0.
+    Accounts,
+    /// As [`Tracking::Accounts`], but of the epoch the low 8 bits, and the address that the allocation returned to
+    /// ([`Config::depth`] 0: no address). There is no table of call sites: what each holds
     /// is found by a walk, and its maximum and allocations are not known. Return addresses are told apart within 8
     /// MiB of code, ages within 255 epochs: what is older seems younger by a multiple of 256.
     Light,
@@ -117,6 +119,7 @@ impl Tracking {
             Self::Off => 0,
             Self::Full => 1,
             Self::Light => 2,
+            Self::Accounts => 3,
         }
     }
 
@@ -125,7 +128,16 @@ impl Tracking {
             0 => Some(Self::Off),
             1 => Some(Self::Full),
             2 => Some(Self::Light),
+            3 => Some(Self::Accounts),
             _ => None,
+        }
+    }
+
+    /// Whether what a site holds is found by a walk over the blocks: there are no counters of each.
+    pub(crate) const fn walks_for_sites(self) -> bool {
+        match self {
+            Self::Accounts | Self::Light => true,
+            Self::Off | Self::Full => false,
         }
     }
 }
@@ -361,7 +373,7 @@ impl Geometry {
         let depth = match cfg.tracking {
             Tracking::Light if cfg.depth > 0 => 1,
             Tracking::Full if sites > 1 => cfg.depth as usize,
-            Tracking::Off | Tracking::Light | Tracking::Full => 0,
+            Tracking::Off | Tracking::Accounts | Tracking::Light | Tracking::Full => 0,
         };
         let map_bytes = match cfg.strategy {
             Strategy::Segregated => (reserved / UNIT * 4).next_multiple_of(8),

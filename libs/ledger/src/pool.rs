@@ -198,7 +198,11 @@ impl Pool {
         };
         let block = match self.window.tracking() {
             Tracking::Off => self.alloc_untracked(layout),
-            Tracking::Light => self.alloc_fast_lightly(layout, innermost(stack), stamp),
+            Tracking::Accounts => self.alloc_fast_lightly(layout, |record| record, stamp),
+            Tracking::Light => {
+                let ret = innermost(stack);
+                self.alloc_fast_lightly(layout, |record| entry::with_return(record, ret), stamp)
+            }
             Tracking::Full => self.alloc_fast::<true>(layout, stack.key(), stamp),
         };
         block.or_else(|| self.alloc_slowly(layout, owner, stack))
@@ -414,6 +418,7 @@ impl Pool {
     fn record_for(&mut self, owner: OwnerId, stack: &CallStack) -> (u64, SitePlace) {
         let (record, site) = match self.window.tracking() {
             Tracking::Off => (entry::record(0, 0, 0), 0),
+            Tracking::Accounts => (entry::record(owner.0, 0, self.window.epoch()), 0),
             Tracking::Light => {
                 let record = entry::record(owner.0, 0, self.window.epoch());
                 (entry::with_return(record, innermost(stack)), 0)
@@ -557,7 +562,7 @@ impl Pool {
     fn credit(&mut self, record: u64, place: SitePlace, size: usize) {
         match self.window.tracking() {
             Tracking::Off => return,
-            Tracking::Light => {
+            Tracking::Accounts | Tracking::Light => {
                 let room = self.window.header().room;
                 self.window.credit_lightly(room, size);
             }
@@ -596,7 +601,7 @@ impl Pool {
     fn debit(&mut self, record: u64, size: usize) {
         match self.window.tracking() {
             Tracking::Off => {}
-            Tracking::Light => self.window.debit_lightly(size),
+            Tracking::Accounts | Tracking::Light => self.window.debit_lightly(size),
             Tracking::Full => self.window.debit::<true>(record, size),
         }
     }

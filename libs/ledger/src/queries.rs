@@ -32,7 +32,9 @@ impl Pool {
     pub fn allocated(&self) -> usize {
         match self.window().tracking() {
             Tracking::Off => self.stats().map_or(0, |stats| stats.allocated as usize),
-            Tracking::Light | Tracking::Full => self.window().allocated() as usize,
+            Tracking::Accounts | Tracking::Light | Tracking::Full => {
+                self.window().allocated() as usize
+            }
         }
     }
 

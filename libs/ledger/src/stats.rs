@@ -105,7 +105,7 @@ impl Legend {
                 entry::offset_in_code(entry::record_return(record), self.code),
                 entry::light_epoch(record, self.epoch),
             ),
-            Tracking::Off | Tracking::Full => (
+            Tracking::Off | Tracking::Accounts | Tracking::Full => (
                 entry::record_site(record).into(),
                 entry::record_epoch(record),
             ),
@@ -215,9 +215,9 @@ pub struct SiteInfo {
     pub live_blocks: u32,
     /// Bytes asked for by live blocks.
     pub live_bytes: u32,
-    /// Most live bytes ever; 0 with [`Tracking::Light`].
+    /// Most live bytes ever; 0 where sites have no counters.
     pub peak_bytes: u32,
-    /// Allocations ever; 0 with [`Tracking::Light`].
+    /// Allocations ever; 0 where sites have no counters.
     pub total: u64,
     /// How many frames there are.
     pub depth: usize,

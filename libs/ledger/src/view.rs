@@ -233,7 +233,7 @@ impl<R: Reader> View<R> {
     pub fn figures(&self) -> Stats {
         let mut stats = self.figures;
         for site in 0..self.geometry.sites {
-            // With light tracking all blocks are counted at the first.
+            // Where sites have no counters of their own, all blocks are counted at the first.
             let at = self.geometry.sites_offset + site * size_of::<SiteEntry>();
             let [room, total] = self.words(at).unwrap_or_default();
             stats.live_blocks += room & 0xffff_ffff;

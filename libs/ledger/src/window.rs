@@ -29,12 +29,12 @@ pub(crate) use kept::Slot;
 /// A window of memory that is this value's alone.
 #[repr(C)]
 pub(crate) struct Window {
-    /// The stack on which blocks are asked for.
+    /// The stack on which blocks are asked for. Its last word is read together with what is next to it.
     stack: Walkable,
-    /// Places for sites, a power of two, less 1; times the size of a site.
-    site_mask: usize,
     /// The table of sites; the pool's base is the size of the header before it.
     sites: NonNull<SiteEntry>,
+    /// Places for sites, a power of two, less 1; times the size of a site.
+    site_mask: usize,
     /// The body and the map, derived from `base`.
     body: NonNull<u8>,
     /// Entries of the unit table that the common cases see: all, or none if blocks have guard bytes.
@@ -65,8 +65,8 @@ impl Window {
     /// No memory: nothing is ever kept, no address is inside.
     pub(crate) const VOID: Self = Self {
         stack: Walkable::NOWHERE,
-        site_mask: 0,
         sites: NonNull::dangling(),
+        site_mask: 0,
         body: NonNull::dangling(),
         entries: 0,
         map: NonNull::dangling(),

@@ -6,7 +6,7 @@
 //! **Knows nothing of:** who counts instructions, and how.
 extern crate alloc;
 
-use crate::pool::{Full, Light, Tracked, Tracks, Untracked};
+use crate::pool::{Accounts, Full, Light, Tracked, Tracks, Untracked};
 use alloc::alloc::{alloc, dealloc};
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -52,6 +52,17 @@ macro_rules! marker {
                 options(nomem, nostack, preserves_flags)
             )
         }
+    };
+}
+
+/// Calls that [`in_turn`] makes.
+const PLACES: u32 = 8;
+
+/// The same call from so many places, one after the other. Where a call site stands in its table depends on its
+/// address, and what it takes to find it on that: one place would measure luck.
+macro_rules! in_turn {
+    ($call:expr) => {
+        $call & $call & $call & $call & $call & $call & $call & $call
     };
 }
 
@@ -101,8 +112,8 @@ pub(crate) fn run(blocks: u32, pairs: u32, which: u32) -> Result<()> {
         strategy::DEFAULT => measure_with(&mut OwnHeap, blocks, pairs),
         strategy::FIRST_FIT => in_memory(|memory| first_fit(memory, blocks, pairs)),
         strategy::UNTRACKED => in_memory(|memory| tracked::<Untracked>(memory, blocks, pairs)),
-        strategy::ACCOUNTS => in_memory(|memory| tracked::<Light<0>>(memory, blocks, pairs)),
-        strategy::LIGHT => in_memory(|memory| tracked::<Light<1>>(memory, blocks, pairs)),
+        strategy::ACCOUNTS => in_memory(|memory| tracked::<Accounts>(memory, blocks, pairs)),
+        strategy::LIGHT => in_memory(|memory| tracked::<Light>(memory, blocks, pairs)),
         strategy::DEPTH_1 => in_memory(|memory| tracked::<Full<1>>(memory, blocks, pairs)),
         strategy::DEPTH_4 => in_memory(|memory| tracked::<Full<4>>(memory, blocks, pairs)),
         strategy::DEPTH_8 => in_memory(|memory| tracked::<Full<8>>(memory, blocks, pairs)),
@@ -155,15 +166,20 @@ fn measure_with(heap: &mut impl Heap, blocks: u32, pairs: u32) -> Result<()> {
         }
     }
     if result.is_ok() {
-        // Once over, so that the loop does not measure the growth of the heap.
-        let warm = replace(heap, &mut lcg, &mut live, pairs.min(blocks));
-        marker!(100);
-        let measured = replace(heap, &mut lcg, &mut live, pairs);
+        // Once over first, so that neither the growth of the heap nor new call sites are measured.
+        let (few, many) = (pairs.min(blocks).div_ceil(PLACES), pairs / PLACES);
+        let mut done = true;
+        for &(n, is_measured) in black_box([(few, false), (many, true)].as_slice()) {
+            if is_measured {
+                marker!(100);
+            }
+            done &= in_turn!(replace(heap, &mut lcg, &mut live, n));
+        }
         marker!(101);
         marker!(102);
-        replace_nothing(&mut lcg, &mut live, pairs);
+        black_box(in_turn!(replace_nothing(&mut lcg, &mut live, many)));
         marker!(103);
-        if !warm || !measured {
+        if !done {
             result = Err(Error::new(ErrorKind::OutOfMemory));
         }
     }
@@ -206,7 +222,7 @@ fn replace(
 
 /// The same work without the heap.
 #[inline(never)]
-fn replace_nothing(lcg: &mut Lcg, live: &mut Vec<(NonNull<u8>, Layout)>, pairs: u32) {
+fn replace_nothing(lcg: &mut Lcg, live: &mut Vec<(NonNull<u8>, Layout)>, pairs: u32) -> bool {
     for _ in 0..pairs {
         let at = lcg.next() as usize % live.len();
         let (block, old) = black_box(live.swap_remove(at));
@@ -214,4 +230,5 @@ fn replace_nothing(lcg: &mut Lcg, live: &mut Vec<(NonNull<u8>, Layout)>, pairs: 
         black_box(layout(lcg));
         live.push((block, old));
     }
+    true
 }

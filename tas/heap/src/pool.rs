@@ -46,8 +46,11 @@ pub(crate) trait Tracks {
 /// Nothing.
 pub(crate) struct Untracked;
 
-/// The pool's figures, and the return address if there is a frame.
-pub(crate) struct Light<const DEPTH: usize>;
+/// The pool's figures, and owner and epoch of each block.
+pub(crate) struct Accounts;
+
+/// The same, and the return address of each block.
+pub(crate) struct Light;
 
 /// Call sites with counters.
 pub(crate) struct Full<const DEPTH: usize>;
@@ -57,9 +60,14 @@ impl Tracks for Untracked {
     const DEPTH: usize = 0;
 }
 
-impl<const DEPTH: usize> Tracks for Light<DEPTH> {
+impl Tracks for Accounts {
+    const TRACKING: Tracking = Tracking::Accounts;
+    const DEPTH: usize = 0;
+}
+
+impl Tracks for Light {
     const TRACKING: Tracking = Tracking::Light;
-    const DEPTH: usize = DEPTH;
+    const DEPTH: usize = 1;
 }
 
 impl<const DEPTH: usize> Tracks for Full<DEPTH> {
@@ -112,28 +120,28 @@ impl<T: Tracks> Heap for Tracked<T> {
 #[inline(never)]
 fn allocate<T: Tracks>(layout: Layout) -> *mut u8 {
     let pool = pool();
-    if T::TRACKING == Tracking::Off {
-        return match pool.alloc_untracked(layout) {
-            Some(block) => block.as_ptr(),
-            None => allocate_slowly(layout, 0, Origin::default(), T::DEPTH),
-        };
-    }
     // SAFETY: what runs in the guest is compiled with frame pointers.
     let (caller, block) = unsafe {
-        if T::TRACKING == Tracking::Light {
-            let Some(caller) = Caller::capture_own(T::DEPTH, pool.stack()) else {
-                return allocate_slowly(layout, 0, Origin::capture(), T::DEPTH);
-            };
-            (caller, pool.alloc_lightly(layout, &caller))
-        } else {
-            let caller = Caller::capture(T::DEPTH, pool.stack());
-            let block = pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller);
-            (caller, block)
+        match T::TRACKING {
+            Tracking::Off => (Caller::default(), pool.alloc_untracked(layout)),
+            Tracking::Accounts => (Caller::default(), pool.alloc_accounted(layout)),
+            Tracking::Light => {
+                let Some(caller) = pool.own_caller(T::DEPTH) else {
+                    return allocate_slowly(layout, 0, Origin::capture(), T::DEPTH);
+                };
+                (caller, pool.alloc_lightly(layout, &caller))
+            }
+            Tracking::Full => {
+                let caller = Caller::capture(T::DEPTH, pool.stack());
+                let block = pool.alloc_known::<{ own_heap::CONFIG.accounts }>(layout, &caller);
+                (caller, block)
+            }
         }
     };
-    match block {
-        Some(block) => block.as_ptr(),
-        None => {
+    match (block, T::DEPTH) {
+        (Some(block), _) => block.as_ptr(),
+        (None, 0) => allocate_slowly(layout, 0, Origin::default(), 0),
+        (None, _) => {
             // SAFETY: as above.
             let origin = unsafe { Origin::capture() };
             allocate_slowly(layout, caller.key(), origin, T::DEPTH)
@@ -158,7 +166,7 @@ fn free<T: Tracks>(block: NonNull<u8>) {
     let known = unsafe {
         match T::TRACKING {
             Tracking::Off => pool().free_untracked(block),
-            Tracking::Light => pool().free_lightly(block),
+            Tracking::Accounts | Tracking::Light => pool().free_lightly(block),
             Tracking::Full => pool().free_known::<{ own_heap::CONFIG.accounts }>(block),
         }
     };

@@ -23,7 +23,7 @@ trait Books {
 /// [`crate::Tracking::Off`].
 struct NoBooks;
 
-/// [`crate::Tracking::Light`].
+/// [`crate::Tracking::Accounts`] and [`crate::Tracking::Light`].
 struct LightBooks;
 
 /// [`crate::Tracking::Full`].
@@ -67,10 +67,22 @@ impl Pool {
     /// As [`Pool::alloc_known`] for a pool of [`crate::Tracking::Light`].
     #[inline(always)]
     pub fn alloc_lightly(&mut self, layout: Layout, caller: &Caller) -> Option<NonNull<u8>> {
-        self.alloc_fast_lightly(layout, caller.key(), Window::room_and_stamp)
+        let ret = caller.key();
+        self.alloc_fast_lightly(
+            layout,
+            // One after the other: put together, they take more.
+            |record| entry::with_return(settled(record), ret),
+            Window::room_and_stamp,
+        )
     }
 
-    /// As [`Pool::free_known`] for a pool of [`crate::Tracking::Light`].
+    /// As [`Pool::alloc_known`] for a pool of [`crate::Tracking::Accounts`].
+    #[inline(always)]
+    pub fn alloc_accounted(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        self.alloc_fast_lightly(layout, |record| record, Window::room_and_stamp)
+    }
+
+    /// As [`Pool::free_known`] for a pool of [`crate::Tracking::Accounts`] or [`crate::Tracking::Light`].
     ///
     /// # Safety
     /// As [`Pool::free`].
@@ -106,12 +118,15 @@ impl Pool {
             return None;
         }
         let stamp = self.window.stamp();
-        if self.window.tracking() == Tracking::Light {
-            let record = entry::with_return(stamp, key);
-            return self.alloc_anywhere(layout, record, self.window.place_of(0));
-        }
-        let place = self.window.find_site(key).ok()?;
-        self.alloc_anywhere(layout, place.in_record(stamp, 0), place)
+        let (record, place) = match self.window.tracking() {
+            Tracking::Accounts => (stamp, self.window.place_of(0)),
+            Tracking::Light => (entry::with_return(stamp, key), self.window.place_of(0)),
+            Tracking::Off | Tracking::Full => {
+                let place = self.window.find_site(key).ok()?;
+                (place.in_record(stamp, 0), place)
+            }
+        };
+        self.alloc_anywhere(layout, record, place)
     }
 
     /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
@@ -124,6 +139,18 @@ impl Pool {
     #[inline(always)]
     pub fn set_stack(&mut self, stack: Walkable) {
         self.window.set_stack(stack);
+    }
+
+    /// The caller of the function that this is inlined into, if that is the program's own code
+    /// ([`Walkable::with_own_code`]); else [`crate::Origin::own_caller`] knows. Without `depth` it is nobody.
+    ///
+    /// # Safety
+    /// As [`Caller::capture`].
+    #[inline(always)]
+    pub unsafe fn own_caller(&self, depth: usize) -> Option<Caller> {
+        self.window.settle_sites();
+        // SAFETY: our contract is the same.
+        unsafe { Caller::capture_own(depth, self.stack()) }
     }
 
     /// Whose the blocks of [`Pool::alloc_known`] are from now on.
@@ -193,12 +220,13 @@ impl Pool {
         true
     }
 
-    /// A block that is kept. `stamp` is as for [`Pool::alloc_fast`].
+    /// A block that is kept; `with_caller` puts into its record who asked for it. `stamp` is as for
+    /// [`Pool::alloc_fast`].
     #[inline(always)]
     pub(super) fn alloc_fast_lightly(
         &mut self,
         layout: Layout,
-        ret: u64,
+        with_caller: impl FnOnce(u64) -> u64,
         stamp: impl FnOnce(&Window) -> (u64, u64),
     ) -> Option<NonNull<u8>> {
         let size = layout.size();
@@ -211,9 +239,7 @@ impl Pool {
         }
         let kept = self.window.take_newest(newest);
         self.window.credit_lightly(room, size);
-        // One after the other: put together, they take more.
-        let record = settled(entry::with_first_size(stamp, size));
-        let record = entry::with_return(record, ret);
+        let record = with_caller(entry::with_first_size(stamp, size));
         Some(self.window.record_kept(kept, record))
     }
 

@@ -64,17 +64,19 @@ impl<R: Reader> View<R> {
     /// It is not in use, or cannot be read.
     pub fn frames(&self, id: SiteId) -> Result<[u64; MAX_DEPTH], Inconsistent> {
         match self.geometry.tracking {
-            Tracking::Off | Tracking::Full => self.counted(id).map(|site| site.frames),
+            Tracking::Off | Tracking::Accounts | Tracking::Full => {
+                self.counted(id).map(|site| site.frames)
+            }
             Tracking::Light => Ok(self.return_address(id)),
         }
     }
 
-    /// A call site that is in use (site 0 always is). With [`Tracking::Light`] that walks the pool.
+    /// A call site that is in use (site 0 always is). Without counters of each that walks the pool.
     ///
     /// # Errors
     /// It is not in use, or cannot be read.
     pub fn site(&self, id: SiteId) -> Result<SiteInfo, Inconsistent> {
-        if self.geometry.tracking != Tracking::Light {
+        if !self.geometry.tracking.walks_for_sites() {
             return self.counted(id);
         }
         let mut site = self.uncounted(id);
@@ -92,10 +94,10 @@ impl<R: Reader> View<R> {
 
     /// Fills `out` with call sites in use, from a cursor on: how many, and the next cursor.
     ///
-    /// With [`Tracking::Light`] these are the sites of the blocks that come next, so that a site may come in
+    /// Without counters of each these are the sites of the blocks that come next, so that a site may come in
     /// several calls: its figures are their sums.
     pub fn sites(&self, cursor: u64, out: &mut [SiteInfo]) -> (usize, u64) {
-        if self.geometry.tracking == Tracking::Light {
+        if self.geometry.tracking.walks_for_sites() {
             return self.sites_of_blocks(cursor, out);
         }
         let first = u32::try_from(cursor).unwrap_or(u32::MAX);
@@ -117,9 +119,9 @@ impl<R: Reader> View<R> {
 
     /// Fills `out` with the sites that hold most bytes, biggest first.
     ///
-    /// With [`Tracking::Light`] it looks at the first [`TOP_BLOCKS`] blocks, and says of how many.
+    /// Without counters of each it looks at the first [`TOP_BLOCKS`] blocks, and says of how many.
     pub fn top_sites(&self, out: &mut [SiteInfo]) -> TopSites {
-        if self.geometry.tracking == Tracking::Light {
+        if self.geometry.tracking.walks_for_sites() {
             return self.top_sites_of_blocks(out);
         }
         let mut top = TopSites::default();

@@ -92,6 +92,13 @@ impl Window {
         unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
     }
 
+    /// Where the sites are, in a register from here on: read together with the end of the code that lies before
+    /// it, this takes no instruction.
+    #[inline(always)]
+    pub(crate) fn settle_sites(&self) {
+        settled(self.sites.as_ptr().expose_provenance() as u64);
+    }
+
     /// The header's room, and [`Window::stamp`].
     #[inline(always)]
     pub(crate) fn room_and_stamp(&self) -> (u64, u64) {
@@ -251,7 +258,7 @@ impl Window {
         }
     }
 
-    /// Adds a block to the pool's figures, which is all that is kept for [`Tracking::Light`]: the blocks are
+    /// Adds a block to the pool's figures, which is all that is counted where sites have no counters: the blocks are
     /// counted at site 0, which is nobody's then. `room` is the header's, as it is now.
     #[inline(always)]
     pub(crate) fn credit_lightly(&mut self, room: u64, size: usize) {
