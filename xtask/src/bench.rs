@@ -7,6 +7,7 @@
 //! give the same figures on every machine. The names in the JSON object do not change.
 //! **Knows nothing of:** how the guest does the measures.
 
+mod against;
 mod footprint;
 mod tracking;
 mod waits;
@@ -28,8 +29,11 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Show what changed since a run whose JSON object is in FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    against: Option<PathBuf>,
     /// Measure calls of a process in Debian's Linux
-    #[arg(long, conflicts_with = "only")]
+    #[arg(long, conflicts_with_all = ["only", "against"])]
     linux: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
@@ -91,6 +95,7 @@ impl Measure {
 
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    let before = args.against.as_deref().map(against::read).transpose()?;
     setup::ensure(setup::Part::Qemu)?;
     let images = images::build(&Config::default())?;
     let silence = Duration::from_secs(args.timeout);
@@ -101,16 +106,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let (boot, measures, waits) = measure(&images, &plugin, silence, &args.only)?;
     let facts = Facts::of(&images, boot, silence)?;
     let footprint = Footprint::measure(&images, silence)?;
+    let mut object = object(&facts, &measures, &waits);
+    object["tracking_percent"] = tracking::object(&measures);
+    object["bookkeeping"] = footprint.object();
     if args.json {
-        let mut object = object(&facts, &measures, &waits);
-        object["tracking_percent"] = tracking::object(&measures);
-        object["bookkeeping"] = footprint.object();
         anstream::println!("{object}");
-    } else {
-        print_table(&facts, &measures);
-        tracking::print(&measures);
-        waits::print(&waits);
-        footprint.print();
+        return Ok(0);
+    }
+    print_table(&facts, &measures);
+    tracking::print(&measures);
+    waits::print(&waits);
+    footprint.print();
+    if let Some(before) = before {
+        against::print(&before, &object, !args.only.is_empty());
     }
     Ok(0)
 }
