@@ -70,19 +70,24 @@ pub(crate) fn find(name: &str) -> Option<&'static Command> {
 
 /// That there is no command of this name, and which are nearest.
 pub(crate) fn no_such(name: &str) -> String {
-    let mut nearest: Vec<(usize, &str)> = all()
-        .map(|command| (distance(name, command.name), command.name))
-        .collect();
-    nearest.sort_unstable();
-    let nearest: Vec<&str> = nearest
-        .iter()
-        .take(NEAREST)
-        .map(|(_, name)| *name)
-        .collect();
     alloc::format!(
         "there is no command `{name}`; nearest are: {} (`teestat help` lists all)",
-        nearest.join(", ")
+        nearest(name, all().map(|command| command.name))
     )
+}
+
+/// The choices that are most like `word`, nearest first, for people.
+pub fn nearest<'a>(word: &str, choices: impl Iterator<Item = &'a str>) -> String {
+    let mut choices: Vec<(usize, &str)> = choices
+        .map(|choice| (distance(word, choice), choice))
+        .collect();
+    choices.sort_unstable();
+    let choices: Vec<&str> = choices
+        .iter()
+        .take(NEAREST)
+        .map(|(_, choice)| *choice)
+        .collect();
+    choices.join(", ")
 }
 
 /// Writes what `teestat help` prints.

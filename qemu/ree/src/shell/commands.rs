@@ -11,7 +11,9 @@ use core::fmt::{self, Write};
 use spin::Mutex;
 use tally_abi::pta::control::fault;
 use tally_abi::smc::{FunctionId, sec_cap};
+use teec::ErrorKind;
 use teec::smc::Conduit;
+use teestat::client::ClientError;
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
@@ -125,6 +127,12 @@ pub(super) fn print(what: fmt::Arguments<'_>) {
     let _ = Console.write_fmt(what);
 }
 
+fn no_command(name: &str) -> String {
+    let names = COMMANDS.iter().map(|c| c.name).chain(tas::names());
+    let nearest = teestat::commands::nearest(name, names);
+    format!("no command `{name}`; nearest are: {nearest} (`help` lists all)")
+}
+
 /// Runs one command.
 pub(super) fn run(words: &[&str]) -> u8 {
     let Some((&name, args)) = words.split_first() else {
@@ -135,7 +143,7 @@ pub(super) fn run(words: &[&str]) -> u8 {
     } else if tas::is_ta(name) {
         tas::one_shot(name, args)
     } else {
-        Err(format!("no command `{name}`; `help` lists them"))
+        Err(no_command(name))
     };
     match result {
         Ok(status) => status,
@@ -217,7 +225,7 @@ fn help(args: &[&str]) -> Result<u8, String> {
             let c = COMMANDS
                 .iter()
                 .find(|c| c.name == *name)
-                .ok_or_else(|| format!("no command `{name}`"))?;
+                .ok_or_else(|| no_command(name))?;
             print(format_args!("{} {}\n  {}\n", c.name, c.arguments, c.help));
             Ok(STATUS_OK)
         }
@@ -396,7 +404,7 @@ fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");
     if let "early-close" | "off" = kind {
         let on = kind == "early-close";
-        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(|e| e.to_string())?;
+        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(no_fault)?;
         return Ok(STATUS_OK);
     }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
@@ -405,11 +413,20 @@ fn break_kernel(args: &[&str]) -> Result<u8, String> {
         ));
         return Ok(STATUS_USAGE);
     };
-    teestat::client::fault(&tee::context()?, *number).map_err(|e| e.to_string())?;
+    teestat::client::fault(&tee::context()?, *number).map_err(no_fault)?;
     if [fault::LOSE_BLOCK, fault::FREE_LOST].contains(number) {
         return Ok(STATUS_OK);
     }
     Err("the kernel came back".to_string())
+}
+
+fn no_fault(error: ClientError) -> String {
+    match &error {
+        ClientError::Invoke(_, refused) if refused.kind() == ErrorKind::NotSupported => {
+            "this kernel cannot be broken; one built with `--kernel-features test-hooks` can".into()
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn power_off(args: &[&str]) -> Result<u8, String> {

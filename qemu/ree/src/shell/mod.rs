@@ -9,6 +9,7 @@ mod commands;
 #[cfg(any(target_os = "none", test))]
 mod line;
 #[cfg(target_os = "none")]
+mod ta_commands;
 mod tas;
 #[cfg(target_os = "none")]
 mod terminal;

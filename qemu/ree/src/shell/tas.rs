@@ -7,141 +7,15 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use spin::Mutex;
-use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use teec::{Direction, RawParam, Session, TempMemory};
 use teestat::STATUS_OK;
+use teestat::commands::nearest;
 
 use super::commands::print;
+use super::ta_commands::Spec::{self, In, Inout, MemIn, MemInout, MemOut, Out, Uuid};
+use super::ta_commands::{COMMANDS, TAS, TaCommand};
 use crate::{names, supplicant, tee};
-
-/// One parameter, and how many words of the command line make it.
-#[derive(Clone, Copy)]
-enum Spec {
-    /// Value in, of one or two numbers.
-    In(usize),
-    /// Value out.
-    Out,
-    /// Value in and out, of two numbers.
-    Inout,
-    /// Memory in: a text, or `@N` for N octets of a pattern.
-    MemIn,
-    /// Memory out: its size.
-    MemOut,
-    /// Memory in and out: as `MemIn`.
-    MemInout,
-    /// Memory in: octets of a UUID, by name.
-    Uuid,
-}
-
-struct TaCommand {
-    ta: &'static str,
-    name: &'static str,
-    number: u32,
-    params: &'static [Spec],
-    arguments: &'static str,
-}
-
-macro_rules! commands {
-    ($($ta:ident $name:literal $number:ident [$($spec:expr),*] $arguments:literal;)*) => {
-        static COMMANDS: &[TaCommand] = &[$(TaCommand {
-            ta: stringify!($ta),
-            name: $name,
-            number: $ta::$number,
-            params: &[$($spec),*],
-            arguments: $arguments,
-        },)*];
-    };
-}
-
-use Spec::{In, Inout, MemIn, MemInout, MemOut, Out, Uuid};
-
-commands! {
-    hello "inc" CMD_INC [Inout] "A B";
-    hello "checksum" CMD_CHECKSUM [MemIn, Out] "TEXT|@N";
-    hello "fill" CMD_FILL [MemOut, In(2)] "SIZE OCTET LENGTH";
-    hello "reverse" CMD_REVERSE [MemInout] "TEXT";
-    hello "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
-    hello "log" CMD_LOG [MemIn] "TEXT";
-    hello "time" CMD_TIME [Out, Out] "";
-    hello "random" CMD_RANDOM [MemOut] "SIZE";
-    hello "nop" CMD_NOP [] "";
-    hello "wait" CMD_WAIT [In(1)] "MILLISECONDS";
-    hello "mix" CMD_MIX [In(2), Out, Inout] "A B C D";
-    hello "keep" CMD_KEEP [In(1)] "OCTETS";
-    heap "alloc" CMD_ALLOC [In(1), Out] "OCTETS";
-    heap "free" CMD_FREE [In(1)] "HANDLE";
-    heap "leak" CMD_LEAK [In(2)] "BLOCKS OCTETS";
-    heap "hog" CMD_HOG [In(1), Out] "OCTETS";
-    heap "grow" CMD_GROW [In(1)] "OCTETS";
-    heap "stats" CMD_STATS [Out, Out, Out] "";
-    heap "bench" CMD_BENCH [In(2), In(1)] "LIVE PAIRS STRATEGY";
-    heap "context" CMD_CONTEXT [Out] "";
-    heap "free-all" CMD_FREE_ALL [] "";
-    heap "alloc-or-die" CMD_ALLOC_OR_DIE [In(1)] "OCTETS";
-    heap "double-free" CMD_DOUBLE_FREE [] "";
-    heap "keep" CMD_KEEP [In(2)] "PLACE OCTETS";
-    heap "forget" CMD_FORGET [] "";
-    heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION";
-    heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "OCTETS";
-    crash "null-read" CMD_NULL_READ [] "";
-    crash "wild-write" CMD_WILD_WRITE [] "";
-    crash "write-code" CMD_WRITE_CODE [] "";
-    crash "exec-data" CMD_EXEC_DATA [] "";
-    crash "stack-overflow" CMD_STACK_OVERFLOW [] "";
-    crash "divide" CMD_DIVIDE [] "";
-    crash "undefined" CMD_UNDEFINED [] "";
-    crash "breakpoint" CMD_BREAKPOINT [] "";
-    crash "loop" CMD_LOOP [] "";
-    crash "panic" CMD_PANIC [] "";
-    crash "unaligned" CMD_UNALIGNED [] "";
-    crash "bad-syscall" CMD_BAD_SYSCALL [Out] "";
-    crash "bad-pointers" CMD_BAD_POINTERS [Out] "";
-    crash "kernel-read" CMD_KERNEL_READ [] "";
-    crash "sysreg" CMD_SYSREG [] "";
-    crash "smc" CMD_SMC [] "";
-    crash "tee-panic" CMD_TEE_PANIC [] "";
-    crash "panic-holding" CMD_PANIC_HOLDING [In(1)] "DEPTH";
-    crash "nop" CMD_NOP [] "";
-    crash "write-input" CMD_WRITE_INPUT [MemIn] "TEXT";
-    crash "scribble" CMD_SCRIBBLE [] "";
-    chain "inc" CMD_INC [Inout] "A B";
-    chain "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE";
-    chain "stats" CMD_STATS [Out] "";
-    chain "nest" CMD_NEST [In(1), Out] "DEPTH";
-    chain "reverse" CMD_REVERSE [MemInout] "TEXT";
-    chain "call" CMD_CALL [Uuid, In(1), Out] "TA COMMAND-NUMBER";
-    chain "short" CMD_SHORT [MemIn, MemOut] "TEXT SIZE";
-    chain "keep-session" CMD_KEEP_SESSION [] "";
-    keepalive "count" CMD_COUNT [Out] "";
-    keepalive "hold" CMD_HOLD [In(1), Out] "OCTETS";
-    keepalive "held" CMD_HELD [Out] "";
-    keepalive "panic" CMD_PANIC [] "";
-    keepalive "lives" CMD_LIVES [Out] "";
-    solo "nop" CMD_NOP [] "";
-    solo "wait" CMD_WAIT [In(1)] "MILLISECONDS";
-    solo "spin-until-cancelled" CMD_SPIN_UNTIL_CANCELLED [] "";
-    solo "spin" CMD_SPIN [In(1), Out] "MILLISECONDS";
-    glutton "nop" CMD_NOP [] "";
-    glutton "eat" CMD_EAT [In(1), Out] "OCTETS";
-    glutton "spit" CMD_SPIT [] "";
-    glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH";
-    glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH";
-    drm "switch" CMD_SWITCH [In(2), Out] "COUNT ORDER";
-    drm "hold" CMD_HOLD [In(1)] "OCTETS";
-}
-
-const TAS: [(&str, TeeUuid); 9] = [
-    ("hello", hello::UUID),
-    ("heap", heap::UUID),
-    ("crash", crash::UUID),
-    ("chain", chain::UUID),
-    ("keepalive", keepalive::UUID),
-    ("solo", solo::UUID),
-    ("stillborn", stillborn::UUID),
-    ("glutton", glutton::UUID),
-    ("drm", drm::UUID),
-];
 
 struct Open {
     handle: u32,
@@ -168,8 +42,11 @@ pub(super) fn commands_of(ta: &str) -> impl Iterator<Item = &'static str> {
 
 /// Lists a TA's commands.
 pub(super) fn help(ta: &str) {
-    for c in COMMANDS.iter().filter(|c| c.ta == ta) {
-        print(format_args!("  {ta} {} {}\n", c.name, c.arguments));
+    let commands = || COMMANDS.iter().filter(|c| c.ta == ta);
+    let usage = |c: &TaCommand| format!("{ta} {} {}", c.name, c.arguments);
+    let width = commands().map(|c| usage(c).len()).max().unwrap_or(0);
+    for c in commands() {
+        print(format_args!("  {:<width$}  {}\n", usage(c), c.says));
     }
 }
 
@@ -340,7 +217,12 @@ impl Call {
         let command = COMMANDS
             .iter()
             .find(|c| c.ta == ta && c.name == name)
-            .ok_or_else(|| format!("{ta} has no command `{name}`; `help {ta}` lists them"))?;
+            .ok_or_else(|| {
+                let nearest = nearest(name, commands_of(ta));
+                format!(
+                    "{ta} has no command `{name}`; nearest are: {nearest} (`help {ta}` lists all)"
+                )
+            })?;
         let usage = || format!("usage: {ta} {name} {}", command.arguments);
         let mut rest = args.iter();
         let mut next = || rest.next().copied().ok_or_else(usage);
