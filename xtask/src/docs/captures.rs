@@ -89,7 +89,7 @@ pub(super) const CAPTURES: &[Capture] = &[
     ),
     normal(
         "scan",
-        "open heap; invoke 1 alloc 3000; invoke 1 leak 3 100; teestat leaks scan heap; teestat leaks show heap; teestat leaks clear heap; teestat leaks ta heap",
+        "open heap; invoke 1 alloc 500000; invoke 1 leak 3 100; teestat leaks scan heap; teestat leaks show heap; teestat leaks clear heap; teestat leaks ta heap",
     ),
     normal(
         "audit",

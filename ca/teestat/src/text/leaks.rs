@@ -193,11 +193,11 @@ fn micros(ticks: u64, row: &ScanRow) -> u64 {
     u64::try_from(micros).unwrap_or(u64::MAX)
 }
 
-/// Microseconds for each MiB that was read; `None` if less than a hundredth of one was, which says nothing of a
-/// whole one.
+/// Microseconds for each MiB that was read; `None` if less than a sixteenth of one was: what a scan takes whatever it
+/// reads would count many times over.
 pub(crate) fn micros_per_mebibyte(row: &ScanRow) -> Option<u64> {
     let read = row.root_bytes.saturating_add(row.block_bytes);
-    if read.saturating_mul(100) >> 20 == 0 {
+    if read < 1 << 16 {
         return None;
     }
     let micros = u128::from(micros(row.ticks, row)) << 20;
@@ -462,19 +462,19 @@ mod tests {
         );
         let small = ScanRow {
             root_bytes: 10_000,
-            block_bytes: 485,
+            block_bytes: 55_535,
             ..row
         };
         let text = print(|out| scans(out, &[small], &NoNames));
         assert!(
-            text.contains("\n  0.00 MiB read in 2 passes, 1000 us, 20 steps"),
+            text.contains("\n  0.06 MiB read in 2 passes, 1000 us, 20 steps"),
             "{text}"
         );
         let enough = ScanRow {
-            block_bytes: 486,
+            block_bytes: 55_536,
             ..small
         };
-        assert_eq!(micros_per_mebibyte(&enough), Some(99_997));
+        assert_eq!(micros_per_mebibyte(&enough), Some(16_000));
         let bad = ScanRow {
             inconsistent: 1,
             ..row
