@@ -1,11 +1,13 @@
 //! What to know before figures of several snapshots are compared, or names are believed.
 //!
-//! **Invariant:** what a snapshot does not say (those of older kernels have no boot and no build) raises no
-//! doubt.
+//! **Invariant:** of what a snapshot does not say (those of older kernels have no boot and no builds) only the names
+//! of a TA's calls are doubted.
 //! **Knows nothing of:** where it is told.
 
-use crate::account::Account;
+use crate::account::{Account, Doubt};
 use crate::snapshot::Snapshot;
+use std::collections::BTreeMap;
+use tally_abi::TeeUuid;
 
 /// Whether these are known to be of more than one boot: their clocks, marks and sessions have nothing to do
 /// with each other.
@@ -39,37 +41,154 @@ pub fn doubts(accounts: &[Account]) -> Vec<String> {
             unnamed.join(", ")
         ));
     }
+    out.extend(doubts_of_tas(accounts));
+    out
+}
+
+/// Doubts about the names of TAs' calls, a sentence for each kind.
+#[must_use]
+pub fn doubts_of_tas(accounts: &[Account]) -> Vec<String> {
+    let mut files: BTreeMap<(TeeUuid, Doubt), Vec<&str>> = BTreeMap::new();
+    for account in accounts {
+        for &doubt in &account.doubted {
+            files.entry(doubt).or_default().push(&account.file);
+        }
+    }
+    let (mut missing, mut several, mut untold) = (Vec::new(), Vec::new(), Vec::new());
+    for ((uuid, doubt), files) in files {
+        let name = accounts.first().map(|account| account.ta(uuid));
+        let name = match name.unwrap_or_default() {
+            name if name == uuid.to_string() => name,
+            name => format!("{name} ({uuid})"),
+        };
+        // Of one snapshot it is known which.
+        let files = match accounts {
+            [_] => String::new(),
+            _ => format!(" in {}", files.join(", ")),
+        };
+        match doubt {
+            Doubt::Missing(0) => missing.push(format!("{name}{files}")),
+            Doubt::Missing(id) => missing.push(format!("{name} of image {id:016x}{files}")),
+            Doubt::Several => several.push(format!("{name}{files}")),
+            Doubt::Untold => untold.push(format!("{name}{files}")),
+        }
+    }
+    let mut out = Vec::new();
+    if !missing.is_empty() {
+        out.push(format!(
+            "The calls of a TA are not named, since no ELF file of its build is at hand: {}. `--ta ELF` takes that \
+             file (of an image signed elsewhere: with the signed image beside it).",
+            missing.join("; ")
+        ));
+    }
+    if !several.is_empty() {
+        out.push(format!(
+            "The calls of a TA are not named, since several builds of it were loaded at the same time: {}.",
+            several.join("; ")
+        ));
+    }
+    if !untold.is_empty() {
+        out.push(format!(
+            "The names of a TA's calls may be wrong, since the snapshot does not say of which build it was (an \
+             older kernel took it): {}.",
+            untold.join("; ")
+        ));
+    }
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Names, NoNames, function};
+    use crate::names::{Build, Names, NoNames, function};
     use crate::sample;
     use tally_abi::TeeUuid;
-    use tally_abi::snapshot::BuildId;
     use tally_symbols::dwarf::Frame;
 
-    /// Knows one kernel, and a name for all its calls.
-    struct Kernel(BuildId);
+    /// Knows one build of a program and any of the others, and a name for all their calls.
+    struct One(Build);
 
-    impl Names for Kernel {
-        fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
-            vec![Frame {
+    impl Names for One {
+        fn frames(&self, build: Build, _offset: u64) -> Vec<Frame> {
+            let named = Frame {
                 function: "named".into(),
                 file: "a.rs".into(),
                 line: 1,
-            }]
+            };
+            (!self.lacks(build)).then_some(named).into_iter().collect()
         }
 
-        fn program(&self, _uuid: TeeUuid) -> Option<String> {
-            None
+        fn program(&self, uuid: TeeUuid) -> Option<String> {
+            (uuid == sample::LEAKER).then(|| "leaker".into())
         }
 
-        fn has_other_kernel(&self, build: &BuildId) -> bool {
-            *build != self.0
+        fn lacks(&self, build: Build) -> bool {
+            build.image == self.0.image && ![0, self.0.id].contains(&build.id)
         }
+    }
+
+    fn of_leaker(id: u64) -> One {
+        One(Build {
+            image: sample::LEAKER,
+            id,
+        })
+    }
+
+    /// Whether all of the leaker's calls have names, whether none has, and what is said.
+    fn named(snapshot: Snapshot, names: &dyn Names) -> (bool, bool, Vec<String>) {
+        let account = Account::new(snapshot, "a.snap", names);
+        let stacks = account.live.iter().chain(&account.failures);
+        let stacks = stacks.filter(|stack| stack.image == sample::LEAKER);
+        let named: Vec<bool> = stacks
+            .flat_map(|stack| stack.frames())
+            .map(|frame| frame.function == "named")
+            .collect();
+        assert!(!named.is_empty());
+        let all = named.iter().all(|&named| named);
+        let none = named.iter().all(|&named| !named);
+        (all, none, doubts(&[account]))
+    }
+
+    /// The file of another build named a TA's calls, and all that was said was which file was the younger.
+    #[test]
+    fn a_ta_of_another_build_names_nothing_and_that_is_said() {
+        let known = of_leaker(sample::LEAKER_ID);
+        assert_eq!(named(sample::machine(1), &known), (true, false, vec![]));
+        let (_, none, said) = named(sample::machine(1), &of_leaker(77));
+        assert!(none, "{said:?}");
+        let [said] = &said[..] else {
+            panic!("{said:?}");
+        };
+        for part in ["leaker (", "of image 00001ea4e1ea4e1d.", "--ta ELF"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_does_not_say_which_build_it_was_is_named_and_doubted() {
+        let mut older = sample::machine(1);
+        older.tas.iter_mut().for_each(|ta| ta.image_id = 0);
+        older.failures.iter_mut().for_each(|row| row.image_id = 0);
+        let (all, _, said) = named(older, &of_leaker(sample::LEAKER_ID));
+        assert!(all && said.len() == 1, "{said:?}");
+        assert!(said[0].contains("may be wrong") && said[0].contains("leaker ("));
+    }
+
+    #[test]
+    fn two_builds_at_once_are_not_taken_for_each_other() {
+        let mut two = sample::machine(1);
+        let mut other = two.tas[0];
+        other.image_id = 77;
+        two.tas.push(other);
+        let account = Account::new(two, "a.snap", &of_leaker(sample::LEAKER_ID));
+        let mut live = account.live.iter().filter(|s| s.image == sample::LEAKER);
+        assert!(live.all(|stack| stack.frames().all(|f| f.function.starts_with("leaker+"))));
+        // What was refused says which of them it was.
+        assert_eq!(
+            account.failures[0].frames().next().unwrap().function,
+            "named"
+        );
+        assert!(doubts(&[account])[0].contains("several builds"));
     }
 
     fn of_boot(boot: u64) -> Account {
@@ -96,7 +215,8 @@ mod tests {
     #[test]
     fn a_kernel_of_another_build_names_nothing_and_that_is_said() {
         let names = |build| {
-            let account = Account::new(sample::machine(1), "a.snap", &Kernel(build));
+            let kernel = One(Build::kernel(&build));
+            let account = Account::new(sample::machine(1), "a.snap", &kernel);
             let kernel = account.live.iter().filter(|s| s.image == TeeUuid::nil());
             let named = kernel.flat_map(|stack| stack.frames()).map(function);
             let named: Vec<bool> = named.map(|name| name == "named").collect();
@@ -107,7 +227,7 @@ mod tests {
         let (named, doubts) = names(sample::BUILD);
         assert!(!named.is_empty() && named.iter().all(|&named| named));
         assert!(doubts.is_empty());
-        let (named, doubts) = names([0; 20]);
+        let (named, doubts) = names([0xee; 20]);
         assert!(named.iter().all(|&named| !named));
         assert!(doubts[0].contains("not named in a.snap"), "{doubts:?}");
     }

@@ -61,11 +61,10 @@ pub fn stack(stack: &Stack) -> String {
 mod tests {
     use super::*;
     use crate::growth;
-    use crate::names::{Call, Names, NoNames};
+    use crate::names::{Build, Call, Names, NoNames};
     use crate::sample;
     use crate::snapshot::Snapshot;
     use tally_abi::TeeUuid;
-    use tally_abi::snapshot::BuildId;
     use tally_symbols::dwarf::Frame;
 
     /// The number of the way into the allocator, which is not shown, was left out too.
@@ -98,7 +97,7 @@ mod tests {
     struct AllTas;
 
     impl Names for AllTas {
-        fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
+        fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
             Vec::new()
         }
 
@@ -106,7 +105,7 @@ mod tests {
             Some("heap".into())
         }
 
-        fn has_other_kernel(&self, _build: &BuildId) -> bool {
+        fn lacks(&self, _build: Build) -> bool {
             false
         }
     }

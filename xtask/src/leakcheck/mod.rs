@@ -15,7 +15,7 @@ mod verdict;
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Outcome, Output, Run};
 use crate::report::{self, programs};
-use crate::{flash, keys::DevKey, paths, setup, sign, sites, ui};
+use crate::{builds, flash, keys::DevKey, paths, setup, sign, sites, ui};
 use anyhow::{Context as _, Result, bail};
 use script::Script;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_report::account::Account;
-use tally_report::names::Programs;
+use tally_report::names::{Build, Programs};
 use tally_report::shown::counted;
 use tally_symbols::elf::Image;
 use verdict::Verdict;
@@ -299,16 +299,28 @@ impl Ta {
         Ok(Self::Linked { name, elf, uuid })
     }
 
+    fn uuid(&self) -> TeeUuid {
+        match self {
+            Self::Linked { uuid, .. } | Self::Signed { uuid, .. } => *uuid,
+        }
+    }
+
     /// Names its calls by its own file: one in this workspace with the same UUID is another program.
     pub(crate) fn name(&self, images: &Images, programs: &mut Programs) -> Result<()> {
         match self {
             Self::Linked { name, elf, uuid } => {
                 let built = images.tas.iter().find(|ta| ta.uuid == *uuid);
                 let name = built.map_or(name.as_str(), |ta| programs::short(&ta.name));
-                programs.add_ta(name, (**elf).clone())?;
+                programs.add_ta(name, builds::ids(elf), (**elf).clone())?;
             }
             Self::Signed { uuid, bytes } if !is_built(images, *uuid, bytes) => {
                 programs.forget(*uuid);
+                // It may be an older build of ours.
+                if let Some(id) = sign::Signed::parse(bytes).map(|signed| signed.id)
+                    && let Some((name, elf)) = builds::kept(Build { image: *uuid, id })
+                {
+                    programs.add_ta(programs::short(&name), vec![id], elf)?;
+                }
             }
             Self::Signed { .. } => {}
         }
@@ -318,9 +330,14 @@ impl Ta {
     /// Puts it into the archive, in place of one of the same UUID.
     fn install(self, images: &mut Images, programs: &mut Programs) -> Result<TeeUuid> {
         self.name(images, programs)?;
+        let is_new = !images.tas.iter().any(|ta| ta.uuid == self.uuid());
         let mut files = Vec::new();
         let uuid = match self {
-            Self::Linked { elf, uuid, .. } => {
+            Self::Linked { name, elf, uuid } => {
+                if let (true, Some(id)) = (is_new, builds::ids(&elf).first()) {
+                    // Who reports the snapshots later finds its names.
+                    builds::keep(&name, *id, &elf.bytes);
+                }
                 let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
                 files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
                 files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
