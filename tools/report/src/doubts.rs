@@ -5,6 +5,7 @@
 //! **Knows nothing of:** where it is told.
 
 use crate::account::{Account, Doubt};
+use crate::shown::{counted, thousands};
 use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use tally_abi::TeeUuid;
@@ -42,6 +43,34 @@ pub fn doubts(accounts: &[Account]) -> Vec<String> {
         ));
     }
     out.extend(doubts_of_tas(accounts));
+    out.extend(accounts.iter().flat_map(not_whole));
+    out
+}
+
+/// What is wrong with one snapshot's figures.
+fn not_whole(account: &Account) -> Vec<String> {
+    let (snapshot, file) = (&account.snapshot, &account.file);
+    let (sum, ram) = (snapshot.meminfo_sum(), snapshot.header.secure_ram);
+    let mut out = Vec::new();
+    if sum != ram {
+        out.push(format!(
+            "The uses add up to {} in {file}, the secure RAM has {}.",
+            counted(sum, "byte"),
+            thousands(ram)
+        ));
+    }
+    if snapshot.header.dropped > 0 {
+        out.push(format!(
+            "{} had no room in {file}: lists of it are not whole, and a difference may be no growth.",
+            counted(snapshot.header.dropped, "record")
+        ));
+    }
+    if snapshot.unknown_sections > 0 {
+        out.push(format!(
+            "Of a later version and not shown: {} of {file}.",
+            counted(snapshot.unknown_sections.into(), "section")
+        ));
+    }
     out
 }
 
@@ -147,6 +176,20 @@ mod tests {
         let all = named.iter().all(|&named| named);
         let none = named.iter().all(|&named| !named);
         (all, none, doubts(&[account]))
+    }
+
+    /// Only the page said it, and only of the last snapshot: what had no room in the first one "grew".
+    #[test]
+    fn a_snapshot_that_is_not_whole_is_told_wherever_it_stands() {
+        let mut first = sample::machine(1);
+        first.header.dropped = 3;
+        let accounts =
+            [first, sample::machine(2)].map(|snapshot| Account::new(snapshot, "a.snap", &NoNames));
+        let said = doubts(&accounts);
+        assert!(
+            said[0].starts_with("3 records had no room in a.snap"),
+            "{said:?}"
+        );
     }
 
     /// The file of another build named a TA's calls, and all that was said was which file was the younger.

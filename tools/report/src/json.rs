@@ -71,9 +71,11 @@ pub fn snapshot(account: &Account) -> Value {
         })),
         "commands": list(&s.commands, |row| json!({
             "ta": account.ta(row.uuid), "entry": shown::entry_name(row.function, row.command),
-            "calls": row.calls, "failed": row.failed, "allocations": row.allocations,
-            "releases": row.releases, "net_bytes": row.net_bytes,
-            "heap_above_entry": row.heap_above_entry, "stack_deepest": row.stack_deepest,
+            "calls": row.calls, "failed": row.failed, "detailed": row.detailed,
+            "allocations": (row.detailed != 0).then_some(row.allocations),
+            "releases": (row.detailed != 0).then_some(row.releases), "net_bytes": row.net_bytes,
+            "heap_above_entry": row.heap_above_entry,
+            "stack_deepest": (row.detailed != 0).then_some(row.stack_deepest),
             "ticks": row.ticks,
         })),
         "failures": zipped(&s.failures, &account.failures, |row, stack| json!({

@@ -166,6 +166,7 @@ pub fn machine(cycle: u64) -> Snapshot {
             heap_above_entry: LEAK_BYTES,
             stack_deepest: 1200,
             ticks: cycle * 4000,
+            detailed: cycle,
             ..CommandRow::default()
         }],
         failures: vec![failure()],

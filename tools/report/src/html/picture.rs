@@ -18,9 +18,12 @@ pub(super) struct Part {
     pub(super) colour: String,
 }
 
+/// Colours that there are: there are no more uses of secure RAM.
+const COLOURS: usize = 24;
+
 /// CSS class of the `n`th colour.
 pub(super) fn colour(n: usize) -> String {
-    format!("c{}", n % 12)
+    format!("c{}", n % COLOURS)
 }
 
 const COLUMNS: u64 = 96;
@@ -288,6 +291,20 @@ pub(super) fn chart(series: &Series) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    /// Firmware and the stacks of TAs had one colour, kernel text and the heaps of TAs another.
+    #[test]
+    fn every_use_of_memory_has_a_colour_of_its_own() {
+        let style = include_str!("page.css");
+        let fill = |n| {
+            let rule = format!(".{} {{ fill: ", colour(n));
+            let found = style.split_once(&rule).map(|(_, rest)| &rest[..7]);
+            found.unwrap_or_else(|| panic!("no {rule}"))
+        };
+        let fills: BTreeSet<&str> = (0..COLOURS).map(fill).collect();
+        assert_eq!(fills.len(), COLOURS);
+    }
 
     #[test]
     fn areas_are_to_scale_and_fill_the_map() {
