@@ -6,8 +6,9 @@
 
 use crate::images::{self, Config, Heaps, Images};
 use crate::paths::{self, GUEST_TARGET};
+use crate::sign::Signed;
 use crate::{builds, setup, ui};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -60,8 +61,24 @@ pub(crate) struct Found {
     pub(crate) programs: Programs,
     /// TAs of this workspace among them that were not given: name, file.
     kept: BTreeMap<TeeUuid, (String, PathBuf)>,
-    /// TAs that were given and of which only other builds ran: file, image that ran.
-    strange: Vec<(PathBuf, u64)>,
+    /// Files that were given and of which only other builds ran: file, one that ran.
+    strange: Vec<(PathBuf, Build)>,
+}
+
+/// The ELF file of a TA.
+fn read_ta(path: &Path) -> Result<Image> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        Signed::parse(&bytes).is_none(),
+        "{} is a signed image, which has no names: --ta takes the ELF file that it was made of (with this image beside it)",
+        path.display()
+    );
+    ensure!(
+        bytes.starts_with(b"\x7fELF"),
+        "{} is no ELF file: --ta takes that of a TA, as the linker left it",
+        path.display()
+    );
+    Image::parse(path, bytes).with_context(|| format!("in {}", path.display()))
 }
 
 /// The builds that these snapshots speak of.
@@ -97,15 +114,17 @@ pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Fo
         }
     };
     let kernel = Image::read(&kernel)?;
-    if given.kernel.is_some() {
-        // Who names a kernel means that one.
-        wanted.retain(|build| build.image != TeeUuid::nil());
+    let mut strange = Vec::new();
+    let ran = wanted.iter().find(|build| build.image == TeeUuid::nil());
+    if let (Some(path), Some(&ran)) = (&given.kernel, ran)
+        && !wanted.iter().any(|build| builds::is(&kernel, *build))
+    {
+        strange.push((path.clone(), ran));
     }
     wanted.retain(|build| build.image != TeeUuid::nil() || !builds::is(&kernel, *build));
     let mut given_tas = Vec::new();
-    let mut strange = Vec::new();
     for path in &given.ta {
-        let image = Image::read(path)?;
+        let image = read_ta(path)?;
         let uuid = image.ta_head()?.uuid;
         let ids = builds::ids(&image);
         let ran: Vec<u64> = wanted
@@ -116,7 +135,13 @@ pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Fo
         if let Some(&other) = ran.first()
             && !ran.iter().any(|id| ids.contains(id))
         {
-            strange.push((path.clone(), other));
+            strange.push((
+                path.clone(),
+                Build {
+                    image: uuid,
+                    id: other,
+                },
+            ));
         }
         given_tas.push((path, ids, image));
     }
@@ -179,9 +204,17 @@ impl Found {
         taken: Option<SystemTime>,
     ) {
         for (path, ran) in &self.strange {
+            let why = if ran.image == TeeUuid::nil() {
+                "the kernel that ran".to_owned()
+            } else {
+                format!(
+                    "the TA that ran (image {:016x}; of one that was signed elsewhere, the signed image beside it \
+                     would tell)",
+                    ran.id
+                )
+            };
             ui::warn(format_args!(
-                "{} is of another build than the TA that ran (image {ran:016x}), or nothing beside it tells that it is \
-                 not: it names no calls",
+                "{} names no calls: it is of another build than {why}",
                 path.display()
             ));
         }
