@@ -115,16 +115,17 @@ pub(crate) fn is(image: &Image, build: Build) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::keys::DevKey;
     use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
     use zerocopy::IntoBytes as _;
 
-    const TA: TeeUuid = TeeUuid::from_u128(0x7a11e110_0099_4c6e_8d01_5ec0de000099);
+    /// The TA of [`ta`].
+    pub(crate) const TA: TeeUuid = TeeUuid::from_u128(0x7a11e110_0099_4c6e_8d01_5ec0de000099);
 
     /// An ELF file of one segment, a TA's head and `code`, with what else is in a file behind it.
-    fn ta(code: u8, names: &[u8]) -> Vec<u8> {
+    pub(crate) fn ta(code: u8, names: &[u8]) -> Vec<u8> {
         let head = TaHead {
             uuid: TA,
             stack_size: 4096,

@@ -20,6 +20,9 @@ pub fn changes(before: &Account, after: &Account, changes: &[Change]) -> String 
         .iter()
         .map(|change| change.bytes())
         .fold(0, i64::saturating_add);
+    if changed.is_empty() {
+        return format!("nothing changed from {} to {}\n", before.file, after.file);
+    }
     // Writing to a string does not fail.
     let mut out = format!(
         "{} from {} to {}, in {}\n",
@@ -127,6 +130,12 @@ mod tests {
     #[test]
     fn only_what_changed_is_listed() {
         let account = |n| Account::new(sample::machine(n), "s", &NoNames);
+        let same = changes(
+            &account(2),
+            &account(2),
+            &growth::between(&account(2), &account(2)),
+        );
+        assert_eq!(same, "nothing changed from s to s\n");
         let (before, after) = (account(0), account(2));
         let text = changes(&before, &after, &growth::between(&before, &after));
         assert!(text.starts_with("+560 bytes from s to s, in 1 place\n"));

@@ -65,6 +65,15 @@ pub(crate) struct Found {
     strange: Vec<(PathBuf, Build)>,
 }
 
+/// A build of a program that ran, if `image` is none of those that did.
+fn another_that_ran(image: &Image, uuid: TeeUuid, wanted: &BTreeSet<Build>) -> Option<Build> {
+    let ran = || wanted.iter().filter(|build| build.image == uuid);
+    if ran().any(|build| builds::is(image, *build)) {
+        return None;
+    }
+    ran().next().copied()
+}
+
 /// The ELF file of a TA.
 fn read_ta(path: &Path) -> Result<Image> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -115,9 +124,8 @@ pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Fo
     };
     let kernel = Image::read(&kernel)?;
     let mut strange = Vec::new();
-    let ran = wanted.iter().find(|build| build.image == TeeUuid::nil());
-    if let (Some(path), Some(&ran)) = (&given.kernel, ran)
-        && !wanted.iter().any(|build| builds::is(&kernel, *build))
+    if let Some(path) = &given.kernel
+        && let Some(ran) = another_that_ran(&kernel, TeeUuid::nil(), &wanted)
     {
         strange.push((path.clone(), ran));
     }
@@ -125,25 +133,10 @@ pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Fo
     let mut given_tas = Vec::new();
     for path in &given.ta {
         let image = read_ta(path)?;
-        let uuid = image.ta_head()?.uuid;
-        let ids = builds::ids(&image);
-        let ran: Vec<u64> = wanted
-            .iter()
-            .filter(|build| build.image == uuid)
-            .map(|build| build.id)
-            .collect();
-        if let Some(&other) = ran.first()
-            && !ran.iter().any(|id| ids.contains(id))
-        {
-            strange.push((
-                path.clone(),
-                Build {
-                    image: uuid,
-                    id: other,
-                },
-            ));
+        if let Some(ran) = another_that_ran(&image, image.ta_head()?.uuid, &wanted) {
+            strange.push((path.clone(), ran));
         }
-        given_tas.push((path, ids, image));
+        given_tas.push((path, builds::ids(&image), image));
     }
     let mut programs = Programs::new(&paths::root());
     // What is added last names a program. The builds that ran come first, from where they are kept.
@@ -344,6 +337,26 @@ mod tests {
         // Who says which build it was needs no such guess.
         let says = [(sample::machine(1), String::new())];
         assert!(found.of_another_build(light_heap, &says).is_empty());
+    }
+
+    /// A TA's file in the place of the kernel's was taken without a word, since that TA had run.
+    #[test]
+    fn a_file_that_is_not_what_ran_is_told() {
+        let path = Path::new("ta");
+        let image = |code| Image::parse(path, builds::tests::ta(code, b"")).unwrap();
+        let (ran, other) = (image(1), image(2));
+        let build = |image: &Image| Build {
+            image: builds::tests::TA,
+            id: builds::ids(image)[0],
+        };
+        let kernel = Build::kernel(&sample::BUILD);
+        let wanted = BTreeSet::from([build(&ran), kernel]);
+        let told = |image, uuid| another_that_ran(image, uuid, &wanted);
+        assert_eq!(told(&ran, builds::tests::TA), None);
+        assert_eq!(told(&other, builds::tests::TA), Some(build(&ran)));
+        assert_eq!(told(&ran, TeeUuid::nil()), Some(kernel));
+        // Of what did not run, or is not known, nothing can be said.
+        assert_eq!(told(&ran, sample::SOUND), None);
     }
 
     #[test]
