@@ -107,23 +107,33 @@ pub fn doubts_of_tas(accounts: &[Account]) -> Vec<String> {
         out.push(format!(
             "The calls of a TA are not named, since no ELF file of its build is at hand: {}. `--ta ELF` takes that \
              file (of an image signed elsewhere: with the signed image beside it).",
-            missing.join("; ")
+            listed(&missing)
         ));
     }
     if !several.is_empty() {
         out.push(format!(
             "The calls of a TA are not named, since several builds of it were loaded at the same time: {}.",
-            several.join("; ")
+            listed(&several)
         ));
     }
     if !untold.is_empty() {
         out.push(format!(
             "The names of a TA's calls may be wrong, since the snapshot does not say of which build it was (an \
              older kernel took it): {}.",
-            untold.join("; ")
+            listed(&untold)
         ));
     }
     out
+}
+
+/// The first few, and how many more there are.
+fn listed(tas: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = tas[..tas.len().min(SHOWN)].join("; ");
+    match tas.len() {
+        0..=SHOWN => first,
+        all => format!("{first}; and {} more", all - SHOWN),
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +215,14 @@ mod tests {
         for part in ["leaker (", "of image 00001ea4e1ea4e1d.", "--ta ELF"] {
             assert!(said.contains(part), "{part}: {said}");
         }
+    }
+
+    /// Of 46 TAs it was half a page.
+    #[test]
+    fn of_many_tas_a_few_are_told() {
+        let names: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+        assert_eq!(listed(&names), "0; 1; 2; 3; and 2 more");
+        assert_eq!(listed(&names[..4]), "0; 1; 2; 3");
     }
 
     #[test]
