@@ -188,7 +188,9 @@ impl Image {
     /// Whether both are loaded alike: the same octets at the same addresses, whatever else is in the files. What a
     /// stripper may change, the file's own headers, is not looked at where it is loaded, too.
     pub fn is_loaded_as(&self, other: &Self) -> bool {
-        fn loaded(image: &Image) -> Option<Vec<(u64, u64, bool, Vec<u8>)>> {
+        /// Address, bytes in memory, whether it is executable, bytes of the file.
+        type Loaded = (u64, u64, bool, Vec<u8>);
+        fn loaded(image: &Image) -> Option<Vec<Loaded>> {
             let header = FileHeader64::<LittleEndian>::parse(&*image.bytes).ok()?;
             let endian = header.endian().ok()?;
             let table =
