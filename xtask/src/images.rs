@@ -6,12 +6,13 @@
 
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};
-use crate::{bad, flash, setup, sign, sites, tool, ui};
+use crate::{bad, builds, flash, setup, sign, sites, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tally_abi::TeeUuid;
+use tally_report::names::Build;
 use tally_symbols::elf::Image;
 
 /// What may differ between builds.
@@ -103,6 +104,8 @@ pub(crate) struct Ta {
     pub(crate) name: String,
     /// From its head.
     pub(crate) uuid: TeeUuid,
+    /// Which build it is ([`tally_abi::shdr::image_id`]).
+    pub(crate) id: u64,
     /// As linked, with debug information.
     pub(crate) elf: Image,
     /// Bytes of the signed container.
@@ -161,6 +164,9 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     ];
     let kernel = guest(&["tally-kernel"], &config.cargo_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
+    if let Some(build) = kernel.build_id() {
+        builds::keep("tally-kernel", Build::kernel(&build).id, &kernel.bytes);
+    }
 
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
@@ -409,9 +415,12 @@ fn package_ta(
     };
     write_if_changed(&path, &signed)?;
     write_if_changed(&dir.join(format!("{uuid}.sites")), &sites)?;
+    let id = sign::Signed::parse(&signed).context("no signed image")?.id;
+    builds::keep(name, id, &elf.bytes);
     let ta = Ta {
         name: name.to_owned(),
         uuid,
+        id,
         elf,
         signed_len: signed.len(),
         sites_len: sites.len(),

@@ -9,6 +9,7 @@ mod bad;
 mod bench;
 mod bl32;
 mod browser;
+mod builds;
 mod docs;
 mod flash;
 mod fuzz;

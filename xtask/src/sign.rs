@@ -9,29 +9,44 @@ use anyhow::{Context as _, Result};
 use rsa::sha2::{Digest as _, Sha256};
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-/// Wraps `elf` for `uuid`.
-pub(crate) fn sign_ta(key: &DevKey, uuid: TeeUuid, elf: &[u8]) -> Result<Vec<u8>> {
+/// The hash that is signed, which says which build an image is ([`shdr::image_id`]).
+fn digest(header: &SignedHeader, bootstrap: &BootstrapHeader, elf: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(header.as_bytes());
+    hash.update(bootstrap.as_bytes());
+    hash.update(elf);
+    hash.finalize().into()
+}
+
+/// Headers of version 0 of a TA.
+fn headers(
+    uuid: TeeUuid,
+    elf: &[u8],
+    algo: u32,
+    sig_size: usize,
+) -> Result<(SignedHeader, BootstrapHeader)> {
     let header = SignedHeader {
         magic: shdr::MAGIC,
         img_type: shdr::img_type::BOOTSTRAP_TA,
         img_size: u32::try_from(elf.len()).context("TA image above 4 GiB")?,
-        algo: shdr::algo::RSASSA_PKCS1_PSS_MGF1_SHA256,
+        algo,
         hash_size: 32,
-        sig_size: u16::try_from(key.signature_bytes()).context("signature above 64 KiB")?,
+        sig_size: u16::try_from(sig_size).context("signature above 64 KiB")?,
     };
     let bootstrap = BootstrapHeader {
         uuid: uuid.to_octets(),
         ta_version: 0,
     };
+    Ok((header, bootstrap))
+}
 
-    let mut hash = Sha256::new();
-    hash.update(header.as_bytes());
-    hash.update(bootstrap.as_bytes());
-    hash.update(elf);
-    let digest: [u8; 32] = hash.finalize().into();
-
+/// Wraps `elf` for `uuid`.
+pub(crate) fn sign_ta(key: &DevKey, uuid: TeeUuid, elf: &[u8]) -> Result<Vec<u8>> {
+    let algo = shdr::algo::RSASSA_PKCS1_PSS_MGF1_SHA256;
+    let (header, bootstrap) = headers(uuid, elf, algo, key.signature_bytes())?;
+    let digest = digest(&header, &bootstrap, elf);
     let mut out = Vec::with_capacity(elf.len() + 512);
     out.extend_from_slice(header.as_bytes());
     out.extend_from_slice(&digest);
@@ -39,6 +54,52 @@ pub(crate) fn sign_ta(key: &DevKey, uuid: TeeUuid, elf: &[u8]) -> Result<Vec<u8>
     out.extend_from_slice(bootstrap.as_bytes());
     out.extend_from_slice(elf);
     Ok(out)
+}
+
+/// Which images there can be of `elf`: by [`sign_ta`] or OP-TEE's script, whatever the key, of version 0.
+pub(crate) fn ids(uuid: TeeUuid, elf: &[u8]) -> impl Iterator<Item = u64> {
+    const ALGORITHMS: [u32; 2] = [
+        shdr::algo::RSASSA_PKCS1_PSS_MGF1_SHA256,
+        shdr::algo::RSASSA_PKCS1_V1_5_SHA256,
+    ];
+    let all = ALGORITHMS
+        .into_iter()
+        .flat_map(|algo| SIGNATURE_BYTES.map(|size| (algo, size)));
+    all.filter_map(move |(algo, size)| {
+        let (header, bootstrap) = headers(uuid, elf, algo, size).ok()?;
+        Some(shdr::image_id(&digest(&header, &bootstrap, elf)))
+    })
+}
+
+/// Bytes of a signature: RSA of 2048 bits, as ours, of 4096 and 3072; of 1024 in tests.
+const SIGNATURE_BYTES: [usize; 4] = [256, 512, 384, 128];
+
+/// A signed container, taken apart. Whose signature it is is not looked at.
+pub(crate) struct Signed<'a> {
+    /// The TA.
+    pub(crate) uuid: TeeUuid,
+    /// Which build it is.
+    pub(crate) id: u64,
+    /// Its ELF file.
+    pub(crate) elf: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    /// `None` of anything but a whole container with a hash that is right.
+    pub(crate) fn parse(container: &'a [u8]) -> Option<Self> {
+        let (header, rest) = SignedHeader::read_from_prefix(container).ok()?;
+        if header.magic != shdr::MAGIC || header.hash_size != 32 {
+            return None;
+        }
+        let (hash, rest) = rest.split_first_chunk()?;
+        let rest = rest.get(usize::from(header.sig_size)..)?;
+        let (bootstrap, elf) = BootstrapHeader::read_from_prefix(rest).ok()?;
+        (digest(&header, &bootstrap, elf) == *hash).then(|| Self {
+            uuid: TeeUuid::from_octets(bootstrap.uuid),
+            id: shdr::image_id(hash),
+            elf,
+        })
+    }
 }
 
 /// Whether `container` holds `elf` for `uuid` with a valid signature of `key`.
@@ -75,7 +136,12 @@ mod tests {
         assert_eq!(&ta[sig_end + 20..], b"elf");
         assert!(is_signed_by(&key, uuid, b"elf", &ta));
         assert!(!is_signed_by(&key, uuid, b"fle", &ta));
+        let signed = Signed::parse(&ta).unwrap();
+        assert_eq!((signed.uuid, signed.elf), (uuid, &b"elf"[..]));
+        assert!(ids(uuid, b"elf").any(|id| id == signed.id));
+        assert!(ids(uuid, b"fle").all(|id| id != signed.id));
         ta[0] ^= 1;
         assert!(!is_signed_by(&key, uuid, b"elf", &ta));
+        assert!(Signed::parse(&ta).is_none() && Signed::parse(&ta[1..]).is_none());
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::images::{self, Config};
 use crate::symbols::Symbols;
+use crate::ui;
 use anyhow::{Context as _, Result};
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -32,9 +33,32 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         }
     };
     let images = images::build(&args.config)?;
-    anstream::print!(
-        "{}",
-        Symbols::new(&images).annotate(&String::from_utf8_lossy(&text))
-    );
+    let text = String::from_utf8_lossy(&text);
+    let named = Symbols::new(&images).annotate(&text);
+    anstream::print!("{named}");
+    ui::step("Named", said(&text, &named));
     Ok(0)
+}
+
+/// What to know of the names.
+fn said(text: &str, named: &str) -> &'static str {
+    if named.trim_end() == text.trim_end() {
+        "nothing: there is no address of code of these programs in it"
+    } else {
+        "by the programs as they are built now: in a log of other builds the names would be wrong"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of other builds, and one without an address, came back without a word.
+    #[test]
+    fn what_the_names_are_worth_is_said() {
+        assert!(said("no address\n", "no address\n").starts_with("nothing"));
+        assert!(
+            said("kernel+0x10", "kernel+0x10  <kernel: main>\n").contains("as they are built now")
+        );
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::rsa::{DIGEST_LEN, PublicKey};
 use sha2::{Digest, Sha256};
-use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, img_type};
+use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, image_id, img_type};
 use tally_abi::{TeeResult, TeeUuid};
 use zerocopy::FromBytes;
 
@@ -131,17 +131,18 @@ impl ImageHeader {
         self.hasher.update(bytes);
     }
 
-    /// Once all bytes were taken in: whether the image is whole and signed with `key`.
+    /// Once all bytes were taken in: which build it is ([`image_id`]), if the image is whole and signed
+    /// with `key`.
     ///
     /// # Errors
     /// [`ImageError::Altered`], [`ImageError::Signature`].
-    pub fn verify(self, key: &PublicKey) -> Result<(), ImageError> {
+    pub fn verify(self, key: &PublicKey) -> Result<u64, ImageError> {
         if self.hasher.finalize().as_slice() != self.digest {
             return Err(ImageError::Altered);
         }
         let signature = &self.signature[..self.signature_len];
         if key.verifies(self.algorithm, &self.digest, signature) {
-            Ok(())
+            Ok(image_id(&self.digest))
         } else {
             Err(ImageError::Signature)
         }

@@ -87,6 +87,8 @@ pub struct Instance {
     pub load_base: u64,
     /// Bytes from there to the end of the image.
     pub load_len: u64,
+    /// Which build of the TA it is, once its image was verified ([`tally_abi::shdr::image_id`]).
+    pub image_id: u64,
     /// Start of its heap, once it reserved one.
     pub heap: Option<UserVa>,
     /// Mark that was last when it was created.
@@ -158,6 +160,7 @@ impl Instance {
             stack_len: 0,
             load_base: 0,
             load_len: 0,
+            image_id: 0,
             heap: None,
             birth_mark: mark,
             heap_mark: mark,

@@ -38,6 +38,15 @@ struct Image {
     len: usize,
 }
 
+/// What is known of an image whose signature holds.
+#[derive(Clone, Copy)]
+struct Verified {
+    /// Where its ELF file begins.
+    elf_offset: usize,
+    /// Which build it is.
+    id: u64,
+}
+
 /// Why an image did not come.
 enum FetchError {
     /// It has this many bytes, which is more than there was room for.
@@ -77,7 +86,7 @@ impl<M: Machine> Call<'_, M> {
         let loaded = self.fetch(uuid, owner).and_then(|image| {
             let laid_out = self
                 .verify(&image, uuid)
-                .and_then(|elf_offset| self.lay_out(instance, uuid, &image, elf_offset));
+                .and_then(|verified| self.lay_out(instance, uuid, &image, verified));
             if laid_out.is_ok() {
                 let len = image.len as u64;
                 kernel.state().guest.image_sizes.remember(uuid, len);
@@ -191,8 +200,8 @@ impl<M: Machine> Call<'_, M> {
         Ok(())
     }
 
-    /// Offset of the ELF file in an image that is the TA's and signed.
-    fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<usize, TeeResult> {
+    /// What is known of an image that is the TA's and signed.
+    fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, TeeResult> {
         let machine = &self.kernel.machine;
         let first = *image.pages.first().ok_or(TeeResult::BAD_FORMAT)?;
         let mut head = [0; MAX_HEADER];
@@ -211,8 +220,8 @@ impl<M: Machine> Call<'_, M> {
                 });
             }
         }
-        machine.interruptible(|| header.verify(self.kernel.key))?;
-        Ok(elf_offset)
+        let id = machine.interruptible(|| header.verify(self.kernel.key))?;
+        Ok(Verified { elf_offset, id })
     }
 
     fn free_image(&self, image: Image) {
@@ -230,12 +239,12 @@ impl<M: Machine> Call<'_, M> {
         instance: InstanceRef,
         uuid: TeeUuid,
         image: &Image,
-        elf_offset: usize,
+        verified: Verified,
     ) -> Result<(), TeeResult> {
         let kernel = self.kernel;
         let stage = {
             let mut state = kernel.state();
-            kernel.stage(&mut state, instance, uuid, image, elf_offset)?
+            kernel.stage(&mut state, instance, uuid, image, verified)?
         };
         let root = {
             let state = kernel.state();
@@ -379,7 +388,7 @@ impl<M: Machine> crate::kernel::Kernel<M> {
         instance: InstanceRef,
         uuid: TeeUuid,
         image: &Image,
-        elf_offset: usize,
+        Verified { elf_offset, id }: Verified,
     ) -> Result<Stage, TeeResult> {
         let asid = state.take_asid().ok_or(TeeResult::OUT_OF_MEMORY)?;
         let quota = state.guest.ta_quota_pages;
@@ -388,6 +397,7 @@ impl<M: Machine> crate::kernel::Kernel<M> {
             state.give_asid(asid);
             return Err(TeeResult::TARGET_DEAD);
         };
+        found.image_id = id;
         let mut memory = mem(pages, &self.machine);
         let space = AddressSpace::new(&mut memory, asid, found.owner, quota, self.random_u64());
         let space = match space {

@@ -101,6 +101,7 @@ pub fn failure_row<M: Machine>(
         session: instance.task.map_or(0, |task| task.session),
         label: label("ta"),
         image: instance.uuid,
+        image_id: instance.image_id,
         ..FailureRow::default()
     };
     let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {

@@ -37,6 +37,14 @@ pub struct BootstrapHeader {
     pub ta_version: u32,
 }
 
+/// What tells one build of a TA from another: the first octets of its image's hash, as it is written. 0 stands
+/// for one that is not known.
+#[must_use]
+pub const fn image_id(hash: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// Image types (`enum shdr_img_type`).
 pub mod img_type {
     /// Legacy TA without UUID in the header.

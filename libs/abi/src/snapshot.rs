@@ -7,7 +7,8 @@
 //! Little-endian, every part a multiple of 8 bytes.
 //!
 //! **Invariant:** a reader skips sections it does not know, and reads as much of a record or of the header
-//! as it knows; a writer only appends fields. What had no room is counted in [`Header::dropped`].
+//! as it knows; a writer only appends fields, and what an older one did not have is zero: not known. What had no room
+//! is counted in [`Header::dropped`].
 //! **Knows nothing of:** what makes a snapshot, and who reads it.
 
 use crate::TeeUuid;

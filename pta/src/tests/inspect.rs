@@ -7,9 +7,10 @@ use super::*;
 use tally_abi::pta::inspect::{
     self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
 };
+use tally_abi::shdr::{self, SignedHeader};
 use tally_core::kernel::Shown;
 use tally_core::machine::Trap;
-use tally_core::testing::world::Event;
+use tally_core::testing::world::{Event, signed_image};
 
 /// Where a UUID is put for the inspector.
 const UUID_AT: PhysAddr = PhysAddr(CLIENT.0 + 16 * 4096);
@@ -299,5 +300,31 @@ fn scribbled_books_are_refused_and_small_buffers_as_well() {
         let reply = world.invoke(session, inspect::CMD_BLOCK_BYTES, &params);
         assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn an_instance_says_of_which_build_it_is_and_so_does_what_it_was_refused() {
+    // Bug: the host took the names of a TA's calls from any ELF file of that UUID.
+    with(inspect::UUID, |world, session| {
+        let mut ids = Vec::new();
+        for build in [0xb1, 0xb2] {
+            // No flags.
+            let payload = [0, 0, 0, 0, build];
+            let image = signed_image(TA, &payload);
+            let hash = *image[size_of::<SignedHeader>()..].first_chunk().unwrap();
+            world.install_image(TA, image);
+            let ta = ta_with_heap(world, &[0]);
+            assert_eq!(tas(world, session, TA)[0].image_id, shdr::image_id(&hash));
+            world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 20, 77]));
+            assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+            ids.push(shdr::image_id(&hash));
+        }
+        // Both have ended, and what they were refused still says who they were.
+        let refused: Vec<FailureRow> = list(world, session, inspect::CMD_FAILURES, &[]);
+        let refused: Vec<u64> = refused.iter().map(|row| row.image_id).collect();
+        assert_eq!(refused, ids);
+        assert_ne!(ids[0], ids[1]);
     });
 }

@@ -4,12 +4,23 @@
 //! left out.
 //! **Knows nothing of:** how it is shown.
 
-use crate::names::{Names, NoNames, Stack};
+use crate::names::{Build, Names, Stack};
 use crate::snapshot::Snapshot;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tally_abi::TeeUuid;
 use tally_abi::pta::memleak::LeakRecord;
 use tally_metrics::naming;
+
+/// What is the matter with the names of a TA's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// There are none: the build that ran is not at hand; 0: nor said.
+    Missing(u64),
+    /// There are none: several builds of it ran at the same time, and what is live does not say of which it is.
+    Several,
+    /// The snapshot does not say which build ran: they may be another one's.
+    Untold,
+}
 
 /// A snapshot with names.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +37,8 @@ pub struct Account {
     pub failures: Vec<Stack>,
     /// Whether the kernel's calls have no names because the kernel at hand is another build.
     pub kernel_is_other: bool,
+    /// TAs whose calls have no names, or perhaps wrong ones.
+    pub doubted: BTreeSet<(TeeUuid, Doubt)>,
     names: HashMap<TeeUuid, String>,
 }
 
@@ -33,35 +46,29 @@ impl Account {
     /// Names everything in `snapshot`.
     #[must_use]
     pub fn new(snapshot: Snapshot, file: &str, names: &dyn Names) -> Self {
-        let kernel_is_other = names.has_other_kernel(&snapshot.header.build);
-        let stack = |image: TeeUuid, frames: &[u64]| {
-            if kernel_is_other && image == TeeUuid::nil() {
-                Stack::new(&NoNames, image, frames)
-            } else {
-                Stack::new(names, image, frames)
-            }
-        };
+        let mut namer = Namer::new(&snapshot, names);
         let live = snapshot
             .live
             .iter()
-            .map(|record| stack(record.image, &record.frames))
+            .map(|record| namer.of_heap(record.image, &record.frames))
             .collect();
         let sites = snapshot
             .sites
             .iter()
-            .map(|site| stack(site.pool, &site.frames))
+            .map(|site| namer.of_heap(site.pool, &site.frames))
             .collect();
         let failures = snapshot
             .failures
             .iter()
-            .map(|failure| stack(failure.image, &failure.frames))
+            .map(|failure| namer.of_failure(failure.image, failure.image_id, &failure.frames))
             .collect();
         let mut account = Self {
             file: file.to_owned(),
             live,
             sites,
             failures,
-            kernel_is_other,
+            kernel_is_other: namer.kernel_is_other,
+            doubted: namer.doubted,
             names: HashMap::new(),
             snapshot: Snapshot::default(),
         };
@@ -125,6 +132,71 @@ impl Account {
     #[must_use]
     pub fn owner_of(&self, record: &LeakRecord) -> String {
         self.owner(record.owner_kind, &record.label, record.owner)
+    }
+}
+
+/// Names the calls of one snapshot.
+struct Namer<'a> {
+    names: &'a dyn Names,
+    kernel: Build,
+    kernel_is_other: bool,
+    /// Builds of each TA that is loaded.
+    loaded: BTreeMap<TeeUuid, BTreeSet<u64>>,
+    doubted: BTreeSet<(TeeUuid, Doubt)>,
+}
+
+impl<'a> Namer<'a> {
+    fn new(snapshot: &Snapshot, names: &'a dyn Names) -> Self {
+        let kernel = Build::kernel(&snapshot.header.build);
+        let mut loaded: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+        for ta in &snapshot.tas {
+            loaded.entry(ta.uuid).or_default().insert(ta.image_id);
+        }
+        Self {
+            names,
+            kernel,
+            kernel_is_other: names.lacks(kernel),
+            loaded,
+            doubted: BTreeSet::new(),
+        }
+    }
+
+    /// The stack of something in a heap.
+    fn of_heap(&mut self, image: TeeUuid, frames: &[u64]) -> Stack {
+        let ids = self.loaded.get(&image);
+        match ids.map(|ids| (ids.first(), ids.len())) {
+            Some((_, 2..)) => {
+                if frames.first().is_some_and(|&frame| frame != 0) {
+                    self.doubted.insert((image, Doubt::Several));
+                }
+                Stack::unnamed(self.names, image, frames)
+            }
+            Some((Some(&id), _)) => self.of_ta(Build { image, id }, frames),
+            _ => self.of_failure(image, 0, frames),
+        }
+    }
+
+    /// The stack of something that was refused, to an image of this id.
+    fn of_failure(&mut self, image: TeeUuid, id: u64, frames: &[u64]) -> Stack {
+        if image != TeeUuid::nil() {
+            self.of_ta(Build { image, id }, frames)
+        } else if self.kernel_is_other {
+            Stack::unnamed(self.names, image, frames)
+        } else {
+            Stack::new(self.names, self.kernel, frames)
+        }
+    }
+
+    fn of_ta(&mut self, build: Build, frames: &[u64]) -> Stack {
+        if frames.first().is_some_and(|&frame| frame != 0) {
+            if self.names.lacks(build) {
+                let missing = Doubt::Missing(build.id);
+                self.doubted.insert((build.image, missing));
+            } else if build.id == 0 && self.names.program(build.image).is_some() {
+                self.doubted.insert((build.image, Doubt::Untold));
+            }
+        }
+        Stack::new(self.names, build, frames)
     }
 }
 

@@ -1,11 +1,14 @@
 //! What to know before figures of several snapshots are compared, or names are believed.
 //!
-//! **Invariant:** what a snapshot does not say (those of older kernels have no boot and no build) raises no
-//! doubt.
+//! **Invariant:** of what a snapshot does not say (those of older kernels have no boot and no builds) only the names
+//! of a TA's calls are doubted.
 //! **Knows nothing of:** where it is told.
 
-use crate::account::Account;
+use crate::account::{Account, Doubt};
+use crate::shown::{counted, thousands};
 use crate::snapshot::Snapshot;
+use std::collections::BTreeMap;
+use tally_abi::TeeUuid;
 
 /// Whether these are known to be of more than one boot: their clocks, marks and sessions have nothing to do
 /// with each other.
@@ -39,37 +42,214 @@ pub fn doubts(accounts: &[Account]) -> Vec<String> {
             unnamed.join(", ")
         ));
     }
+    out.extend(doubts_of_tas(accounts));
+    out.extend(accounts.iter().flat_map(not_whole));
     out
+}
+
+/// What is wrong with one snapshot's figures.
+fn not_whole(account: &Account) -> Vec<String> {
+    let (snapshot, file) = (&account.snapshot, &account.file);
+    let (sum, ram) = (snapshot.meminfo_sum(), snapshot.header.secure_ram);
+    let mut out = Vec::new();
+    if sum != ram {
+        out.push(format!(
+            "The uses add up to {} in {file}, the secure RAM has {}.",
+            counted(sum, "byte"),
+            thousands(ram)
+        ));
+    }
+    if snapshot.header.dropped > 0 {
+        out.push(format!(
+            "{} had no room in {file}: lists of it are not whole, and a difference may be no growth.",
+            counted(snapshot.header.dropped, "record")
+        ));
+    }
+    if snapshot.unknown_sections > 0 {
+        out.push(format!(
+            "Of a later version and not shown: {} of {file}.",
+            counted(snapshot.unknown_sections.into(), "section")
+        ));
+    }
+    out
+}
+
+/// Doubts about the names of TAs' calls, a sentence for each kind.
+#[must_use]
+pub fn doubts_of_tas(accounts: &[Account]) -> Vec<String> {
+    let mut files: BTreeMap<(TeeUuid, Doubt), Vec<&str>> = BTreeMap::new();
+    for account in accounts {
+        for &doubt in &account.doubted {
+            files.entry(doubt).or_default().push(&account.file);
+        }
+    }
+    let (mut missing, mut several, mut untold) = (Vec::new(), Vec::new(), Vec::new());
+    for ((uuid, doubt), files) in files {
+        let name = accounts.first().map(|account| account.ta(uuid));
+        let name = match name.unwrap_or_default() {
+            name if name == uuid.to_string() => name,
+            name => format!("{name} ({uuid})"),
+        };
+        // Of one snapshot it is known which.
+        let files = match accounts {
+            [_] => String::new(),
+            _ => format!(" in {}", files.join(", ")),
+        };
+        match doubt {
+            Doubt::Missing(0) => missing.push(format!("{name}{files}")),
+            Doubt::Missing(id) => missing.push(format!("{name} of image {id:016x}{files}")),
+            Doubt::Several => several.push(format!("{name}{files}")),
+            Doubt::Untold => untold.push(format!("{name}{files}")),
+        }
+    }
+    let mut out = Vec::new();
+    if !missing.is_empty() {
+        out.push(format!(
+            "The calls of a TA are not named, since no ELF file of its build is at hand: {}. `--ta ELF` takes that \
+             file (of an image signed elsewhere: with the signed image beside it).",
+            listed(&missing)
+        ));
+    }
+    if !several.is_empty() {
+        out.push(format!(
+            "The calls of a TA are not named, since several builds of it were loaded at the same time: {}.",
+            listed(&several)
+        ));
+    }
+    if !untold.is_empty() {
+        out.push(format!(
+            "The names of a TA's calls may be wrong, since the snapshot does not say of which build it was (an \
+             older kernel took it): {}.",
+            listed(&untold)
+        ));
+    }
+    out
+}
+
+/// The first few, and how many more there are.
+fn listed(tas: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = tas[..tas.len().min(SHOWN)].join("; ");
+    match tas.len() {
+        0..=SHOWN => first,
+        all => format!("{first}; and {} more", all - SHOWN),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Names, NoNames, function};
+    use crate::names::{Build, Names, NoNames, function};
     use crate::sample;
     use tally_abi::TeeUuid;
-    use tally_abi::snapshot::BuildId;
     use tally_symbols::dwarf::Frame;
 
-    /// Knows one kernel, and a name for all its calls.
-    struct Kernel(BuildId);
+    /// Knows one build of a program and any of the others, and a name for all their calls.
+    struct One(Build);
 
-    impl Names for Kernel {
-        fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
-            vec![Frame {
+    impl Names for One {
+        fn frames(&self, build: Build, _offset: u64) -> Vec<Frame> {
+            let named = Frame {
                 function: "named".into(),
                 file: "a.rs".into(),
                 line: 1,
-            }]
+            };
+            (!self.lacks(build)).then_some(named).into_iter().collect()
         }
 
-        fn program(&self, _uuid: TeeUuid) -> Option<String> {
-            None
+        fn program(&self, uuid: TeeUuid) -> Option<String> {
+            (uuid == sample::LEAKER).then(|| "leaker".into())
         }
 
-        fn has_other_kernel(&self, build: &BuildId) -> bool {
-            *build != self.0
+        fn lacks(&self, build: Build) -> bool {
+            build.image == self.0.image && ![0, self.0.id].contains(&build.id)
         }
+    }
+
+    fn of_leaker(id: u64) -> One {
+        One(Build {
+            image: sample::LEAKER,
+            id,
+        })
+    }
+
+    /// Whether all of the leaker's calls have names, whether none has, and what is said.
+    fn named(snapshot: Snapshot, names: &dyn Names) -> (bool, bool, Vec<String>) {
+        let account = Account::new(snapshot, "a.snap", names);
+        let stacks = account.live.iter().chain(&account.failures);
+        let stacks = stacks.filter(|stack| stack.image == sample::LEAKER);
+        let named: Vec<bool> = stacks
+            .flat_map(|stack| stack.frames())
+            .map(|frame| frame.function == "named")
+            .collect();
+        assert!(!named.is_empty());
+        let all = named.iter().all(|&named| named);
+        let none = named.iter().all(|&named| !named);
+        (all, none, doubts(&[account]))
+    }
+
+    /// Only the page said it, and only of the last snapshot: what had no room in the first one "grew".
+    #[test]
+    fn a_snapshot_that_is_not_whole_is_told_wherever_it_stands() {
+        let mut first = sample::machine(1);
+        first.header.dropped = 3;
+        let accounts =
+            [first, sample::machine(2)].map(|snapshot| Account::new(snapshot, "a.snap", &NoNames));
+        let said = doubts(&accounts);
+        assert!(
+            said[0].starts_with("3 records had no room in a.snap"),
+            "{said:?}"
+        );
+    }
+
+    /// The file of another build named a TA's calls, and all that was said was which file was the younger.
+    #[test]
+    fn a_ta_of_another_build_names_nothing_and_that_is_said() {
+        let known = of_leaker(sample::LEAKER_ID);
+        assert_eq!(named(sample::machine(1), &known), (true, false, vec![]));
+        let (_, none, said) = named(sample::machine(1), &of_leaker(77));
+        assert!(none, "{said:?}");
+        let [said] = &said[..] else {
+            panic!("{said:?}");
+        };
+        for part in ["leaker (", "of image 00001ea4e1ea4e1d.", "--ta ELF"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    /// Of 46 TAs it was half a page.
+    #[test]
+    fn of_many_tas_a_few_are_told() {
+        let names: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+        assert_eq!(listed(&names), "0; 1; 2; 3; and 2 more");
+        assert_eq!(listed(&names[..4]), "0; 1; 2; 3");
+    }
+
+    #[test]
+    fn a_snapshot_that_does_not_say_which_build_it_was_is_named_and_doubted() {
+        let mut older = sample::machine(1);
+        older.tas.iter_mut().for_each(|ta| ta.image_id = 0);
+        older.failures.iter_mut().for_each(|row| row.image_id = 0);
+        let (all, _, said) = named(older, &of_leaker(sample::LEAKER_ID));
+        assert!(all && said.len() == 1, "{said:?}");
+        assert!(said[0].contains("may be wrong") && said[0].contains("leaker ("));
+    }
+
+    #[test]
+    fn two_builds_at_once_are_not_taken_for_each_other() {
+        let mut two = sample::machine(1);
+        let mut other = two.tas[0];
+        other.image_id = 77;
+        two.tas.push(other);
+        let account = Account::new(two, "a.snap", &of_leaker(sample::LEAKER_ID));
+        let mut live = account.live.iter().filter(|s| s.image == sample::LEAKER);
+        assert!(live.all(|stack| stack.frames().all(|f| f.function.starts_with("leaker+"))));
+        // What was refused says which of them it was.
+        assert_eq!(
+            account.failures[0].frames().next().unwrap().function,
+            "named"
+        );
+        assert!(doubts(&[account])[0].contains("several builds"));
     }
 
     fn of_boot(boot: u64) -> Account {
@@ -96,7 +276,8 @@ mod tests {
     #[test]
     fn a_kernel_of_another_build_names_nothing_and_that_is_said() {
         let names = |build| {
-            let account = Account::new(sample::machine(1), "a.snap", &Kernel(build));
+            let kernel = One(Build::kernel(&build));
+            let account = Account::new(sample::machine(1), "a.snap", &kernel);
             let kernel = account.live.iter().filter(|s| s.image == TeeUuid::nil());
             let named = kernel.flat_map(|stack| stack.frames()).map(function);
             let named: Vec<bool> = named.map(|name| name == "named").collect();
@@ -107,7 +288,7 @@ mod tests {
         let (named, doubts) = names(sample::BUILD);
         assert!(!named.is_empty() && named.iter().all(|&named| named));
         assert!(doubts.is_empty());
-        let (named, doubts) = names([0; 20]);
+        let (named, doubts) = names([0xee; 20]);
         assert!(named.iter().all(|&named| !named));
         assert!(doubts[0].contains("not named in a.snap"), "{doubts:?}");
     }

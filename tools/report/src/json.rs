@@ -4,7 +4,7 @@
 //! not.
 //! **Knows nothing of:** who reads it.
 
-use crate::account::Account;
+use crate::account::{Account, Doubt};
 use crate::advice;
 use crate::doubts::several_boots;
 use crate::growth::Change;
@@ -14,6 +14,7 @@ use crate::shown;
 use serde_json::{Value, json};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::inspect::TaDetail;
 use tally_metrics::advice::declared_once;
 use tally_metrics::naming::{kind_name, printable};
 
@@ -42,20 +43,7 @@ pub fn snapshot(account: &Account) -> Value {
             "uuid": uuid(row.uuid), "owner": account.owner(row.kind, &row.label, row.uuid),
             "heap_bytes": row.heap_bytes, "heap_blocks": row.heap_blocks, "pages": row.pages,
         })),
-        "tas": list(&s.tas, |ta| json!({
-            "ta": account.ta(ta.uuid), "uuid": uuid(ta.uuid), "instance": ta.instance,
-            "state": shown::state_name(ta.state), "sessions": ta.sessions,
-            "busy_in": (ta.state == tally_abi::pta::inspect::state::BUSY)
-                .then(|| shown::entry_name(ta.function, ta.command)),
-            "loaded_ms": ta.loaded_ms, "busy_since_ms": ta.busy_since_ms,
-            "code": ta.code, "data": ta.data, "stack": ta.stack,
-            "stack_deepest": ta.stack_deepest, "heap_committed": ta.heap_committed,
-            "heap_reserved": ta.heap_reserved, "tables": ta.tables,
-            "kernel_heap": ta.kernel_heap, "kernel_blocks": ta.kernel_blocks,
-            "shared": ta.shared, "quota": ta.quota, "charged": ta.charged,
-            "charged_max": ta.charged_max, "vss": ta.vss, "rss": ta.rss, "pss": ta.pss,
-            "uss": ta.uss, "heap": self::pool(account, &ta.heap),
-        })),
+        "tas": list(&s.tas, |ta| self::ta(account, ta)),
         "regions": list(&s.regions, |region| json!({
             "owner": account.program(region.owner), "label": printable(&region.label),
             "va": region.va, "pa": region.pa, "bytes": region.bytes,
@@ -83,9 +71,11 @@ pub fn snapshot(account: &Account) -> Value {
         })),
         "commands": list(&s.commands, |row| json!({
             "ta": account.ta(row.uuid), "entry": shown::entry_name(row.function, row.command),
-            "calls": row.calls, "failed": row.failed, "allocations": row.allocations,
-            "releases": row.releases, "net_bytes": row.net_bytes,
-            "heap_above_entry": row.heap_above_entry, "stack_deepest": row.stack_deepest,
+            "calls": row.calls, "failed": row.failed, "detailed": row.detailed,
+            "allocations": (row.detailed != 0).then_some(row.allocations),
+            "releases": (row.detailed != 0).then_some(row.releases), "net_bytes": row.net_bytes,
+            "heap_above_entry": row.heap_above_entry,
+            "stack_deepest": (row.detailed != 0).then_some(row.stack_deepest),
             "ticks": row.ticks,
         })),
         "failures": zipped(&s.failures, &account.failures, |row, stack| json!({
@@ -111,6 +101,17 @@ pub fn snapshot(account: &Account) -> Value {
     value["left_out"] = json!({"bytes": bytes, "blocks": blocks});
     value["kernel_build"] = id(&header.build);
     value["kernel_named"] = json!(!account.kernel_is_other);
+    let doubted = account.doubted.iter();
+    value["doubted"] = doubted
+        .map(|(ta, doubt)| {
+            let (why, image) = match doubt {
+                Doubt::Missing(id) => ("no ELF file of this build", *id),
+                Doubt::Several => ("several builds at the same time", 0),
+                Doubt::Untold => ("the snapshot does not say which build", 0),
+            };
+            json!({"ta": account.ta(*ta), "uuid": uuid(*ta), "image": image_id(image), "why": why})
+        })
+        .collect();
     value["advice"] = list(&advice::of(s), |one| {
         json!({
             "what": one.what.name(), "uuid": uuid(one.uuid), "now": one.now, "most": one.most,
@@ -119,6 +120,30 @@ pub fn snapshot(account: &Account) -> Value {
         })
     });
     value
+}
+
+fn ta(account: &Account, ta: &TaDetail) -> Value {
+    let mut value = json!({
+        "ta": account.ta(ta.uuid), "uuid": uuid(ta.uuid), "instance": ta.instance,
+        "state": shown::state_name(ta.state), "sessions": ta.sessions,
+        "busy_in": (ta.state == tally_abi::pta::inspect::state::BUSY)
+            .then(|| shown::entry_name(ta.function, ta.command)),
+        "loaded_ms": ta.loaded_ms, "busy_since_ms": ta.busy_since_ms,
+        "code": ta.code, "data": ta.data, "stack": ta.stack,
+        "stack_deepest": ta.stack_deepest, "heap_committed": ta.heap_committed,
+        "heap_reserved": ta.heap_reserved, "tables": ta.tables,
+        "kernel_heap": ta.kernel_heap, "kernel_blocks": ta.kernel_blocks,
+        "shared": ta.shared, "quota": ta.quota, "charged": ta.charged,
+        "charged_max": ta.charged_max, "vss": ta.vss, "rss": ta.rss, "pss": ta.pss,
+        "uss": ta.uss, "heap": self::pool(account, &ta.heap),
+    });
+    value["image"] = json!(image_id(ta.image_id));
+    value
+}
+
+/// Which build of a TA, or nothing where it is not known.
+fn image_id(id: u64) -> Option<String> {
+    (id != 0).then(|| format!("{id:016x}"))
 }
 
 /// A number, or nothing for zero.

@@ -20,6 +20,9 @@ pub fn changes(before: &Account, after: &Account, changes: &[Change]) -> String 
         .iter()
         .map(|change| change.bytes())
         .fold(0, i64::saturating_add);
+    if changed.is_empty() {
+        return format!("nothing changed from {} to {}\n", before.file, after.file);
+    }
     // Writing to a string does not fail.
     let mut out = format!(
         "{} from {} to {}, in {}\n",
@@ -61,11 +64,10 @@ pub fn stack(stack: &Stack) -> String {
 mod tests {
     use super::*;
     use crate::growth;
-    use crate::names::{Call, Names, NoNames};
+    use crate::names::{Build, Call, Names, NoNames};
     use crate::sample;
     use crate::snapshot::Snapshot;
     use tally_abi::TeeUuid;
-    use tally_abi::snapshot::BuildId;
     use tally_symbols::dwarf::Frame;
 
     /// The number of the way into the allocator, which is not shown, was left out too.
@@ -98,7 +100,7 @@ mod tests {
     struct AllTas;
 
     impl Names for AllTas {
-        fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
+        fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
             Vec::new()
         }
 
@@ -106,7 +108,7 @@ mod tests {
             Some("heap".into())
         }
 
-        fn has_other_kernel(&self, _build: &BuildId) -> bool {
+        fn lacks(&self, _build: Build) -> bool {
             false
         }
     }
@@ -128,6 +130,12 @@ mod tests {
     #[test]
     fn only_what_changed_is_listed() {
         let account = |n| Account::new(sample::machine(n), "s", &NoNames);
+        let same = changes(
+            &account(2),
+            &account(2),
+            &growth::between(&account(2), &account(2)),
+        );
+        assert_eq!(same, "nothing changed from s to s\n");
         let (before, after) = (account(0), account(2));
         let text = changes(&before, &after, &growth::between(&before, &after));
         assert!(text.starts_with("+560 bytes from s to s, in 1 place\n"));

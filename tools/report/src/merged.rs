@@ -67,18 +67,17 @@ fn merged<'a, T: Copy + 'a, K: Eq + Hash>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Names;
+    use crate::names::{Build, Names};
     use crate::sample;
     use crate::snapshot::Snapshot;
     use tally_abi::TeeUuid;
-    use tally_abi::snapshot::BuildId;
     use tally_symbols::dwarf::Frame;
 
     /// Calls all addresses of a TA one line.
     struct OneLine;
 
     impl Names for OneLine {
-        fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
+        fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
             vec![Frame {
                 function: "leak_in_this_function".into(),
                 file: "tas/heap/src/ta.rs".into(),
@@ -90,7 +89,7 @@ mod tests {
             None
         }
 
-        fn has_other_kernel(&self, _build: &BuildId) -> bool {
+        fn lacks(&self, _build: Build) -> bool {
             false
         }
     }

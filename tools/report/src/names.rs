@@ -1,6 +1,7 @@
-//! Names for what a snapshot refers to: programs by UUID, calls by offset.
+//! Names for what a snapshot refers to: programs by UUID and build, calls by offset.
 //!
-//! **Invariant:** a call always has at least one frame: where nothing is known, image and offset.
+//! **Invariant:** a call always has at least one frame: where nothing is known, image and offset. An ELF file of
+//! another build than the one that ran names nothing.
 //! **Knows nothing of:** snapshots.
 
 use anyhow::Result;
@@ -14,16 +15,36 @@ use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
 use tally_symbols::short::short_name;
 
+/// A build of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Build {
+    /// UUID of the TA; nil: the kernel.
+    pub image: TeeUuid,
+    /// Of a TA [`tally_abi::shdr::image_id`], of the kernel the beginning of its [`BuildId`]; 0: not known.
+    pub id: u64,
+}
+
+impl Build {
+    /// A build of the kernel.
+    #[must_use]
+    pub fn kernel(build: &BuildId) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *build;
+        Self {
+            image: TeeUuid::nil(),
+            id: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        }
+    }
+}
+
 /// Who can name calls and programs.
 pub trait Names {
     /// The functions at the call that returns to `offset` bytes above an image's link base,
-    /// innermost first, inlined ones included. The kernel's UUID is nil. Empty when unknown.
-    fn frames(&self, image: TeeUuid, offset: u64) -> Vec<Frame>;
+    /// innermost first, inlined ones included. Empty when unknown.
+    fn frames(&self, build: Build, offset: u64) -> Vec<Frame>;
     /// Short name of a TA.
     fn program(&self, uuid: TeeUuid) -> Option<String>;
-    /// Whether the kernel that is known here is another one than that of `build`: what it calls an
-    /// address would be wrong. All zeros say nothing.
-    fn has_other_kernel(&self, build: &BuildId) -> bool;
+    /// Whether this build is wanted and is not here. Of a build that is not known any file will do.
+    fn lacks(&self, build: Build) -> bool;
 }
 
 /// Nobody knows anything: image and offset it is.
@@ -31,7 +52,7 @@ pub trait Names {
 pub struct NoNames;
 
 impl Names for NoNames {
-    fn frames(&self, _image: TeeUuid, _offset: u64) -> Vec<Frame> {
+    fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
         Vec::new()
     }
 
@@ -39,19 +60,22 @@ impl Names for NoNames {
         None
     }
 
-    fn has_other_kernel(&self, _build: &BuildId) -> bool {
+    fn lacks(&self, _build: Build) -> bool {
         false
     }
 }
 
-/// Linked programs with debug information, read when first asked for a name.
+/// Linked programs with debug information, read when first asked for a name. Of one program there may be
+/// several builds.
 pub struct Programs {
     root: PathBuf,
-    programs: HashMap<TeeUuid, Program>,
+    programs: HashMap<TeeUuid, Vec<Program>>,
 }
 
 struct Program {
     name: String,
+    /// Builds that it is known to be.
+    ids: Vec<u64>,
     image: Image,
     dwarf: OnceCell<Option<Dwarf>>,
 }
@@ -66,18 +90,20 @@ impl Programs {
         }
     }
 
-    /// Takes the kernel's ELF file.
+    /// Takes an ELF file of the kernel's.
     pub fn add_kernel(&mut self, image: Image) {
-        self.add(TeeUuid::nil(), "kernel", image);
+        let build = image.build_id().map(|build| Build::kernel(&build).id);
+        self.add(TeeUuid::nil(), "kernel", build.into_iter().collect(), image);
     }
 
-    /// Takes a TA's ELF file; its head says which TA it is.
+    /// Takes an ELF file of a TA's; its head says which TA it is. `ids`: which images were made of it. What is
+    /// taken last gives the TA its name, and names the calls of builds that are not known.
     ///
     /// # Errors
     /// A file without a TA's head.
-    pub fn add_ta(&mut self, name: &str, image: Image) -> Result<TeeUuid> {
+    pub fn add_ta(&mut self, name: &str, ids: Vec<u64>, image: Image) -> Result<TeeUuid> {
         let uuid = image.ta_head()?.uuid;
-        self.add(uuid, name, image);
+        self.add(uuid, name, ids, image);
         Ok(uuid)
     }
 
@@ -86,19 +112,25 @@ impl Programs {
         self.programs.remove(&uuid);
     }
 
-    fn add(&mut self, uuid: TeeUuid, name: &str, image: Image) {
+    fn add(&mut self, uuid: TeeUuid, name: &str, ids: Vec<u64>, image: Image) {
         let program = Program {
             name: name.to_owned(),
+            ids,
             image,
             dwarf: OnceCell::new(),
         };
-        self.programs.insert(uuid, program);
+        self.programs.entry(uuid).or_default().push(program);
+    }
+
+    fn of(&self, build: Build) -> Option<&Program> {
+        let mut latest_first = self.programs.get(&build.image)?.iter().rev();
+        latest_first.find(|program| build.id == 0 || program.ids.contains(&build.id))
     }
 }
 
 impl Names for Programs {
-    fn frames(&self, image: TeeUuid, offset: u64) -> Vec<Frame> {
-        let Some(program) = self.programs.get(&image) else {
+    fn frames(&self, build: Build, offset: u64) -> Vec<Frame> {
+        let Some(program) = self.of(build) else {
             return Vec::new();
         };
         // The call is the instruction before the one it returns to.
@@ -115,13 +147,12 @@ impl Names for Programs {
     }
 
     fn program(&self, uuid: TeeUuid) -> Option<String> {
-        self.programs.get(&uuid).map(|program| program.name.clone())
+        let latest = self.programs.get(&uuid)?.last()?;
+        Some(latest.name.clone())
     }
 
-    fn has_other_kernel(&self, build: &BuildId) -> bool {
-        let kernel = self.programs.get(&TeeUuid::nil());
-        *build != BuildId::default()
-            && kernel.is_some_and(|kernel| kernel.image.build_id().as_ref() != Some(build))
+    fn lacks(&self, build: Build) -> bool {
+        self.of(build).is_none()
     }
 }
 
@@ -146,12 +177,32 @@ pub struct Stack {
 impl Stack {
     /// Names the calls of `offsets`, of which a zero ends the list.
     #[must_use]
-    pub fn new(names: &dyn Names, image: TeeUuid, offsets: &[u64]) -> Self {
+    pub fn new(names: &dyn Names, build: Build, offsets: &[u64]) -> Self {
+        Self::by(
+            |offset| names.frames(build, offset),
+            names,
+            build.image,
+            offsets,
+        )
+    }
+
+    /// The calls of `offsets` by image and offset alone.
+    #[must_use]
+    pub fn unnamed(names: &dyn Names, image: TeeUuid, offsets: &[u64]) -> Self {
+        Self::by(|_| Vec::new(), names, image, offsets)
+    }
+
+    fn by(
+        frames: impl Fn(u64) -> Vec<Frame>,
+        names: &dyn Names,
+        image: TeeUuid,
+        offsets: &[u64],
+    ) -> Self {
         let calls = offsets
             .iter()
             .take_while(|&&offset| offset != 0)
             .map(|&offset| {
-                let mut frames = names.frames(image, offset);
+                let mut frames = frames(offset);
                 if frames.is_empty() {
                     frames.push(unnamed(names, image, offset));
                 }
@@ -317,7 +368,7 @@ mod tests {
 
     #[test]
     fn without_names_image_and_offset_are_shown() {
-        let stack = Stack::new(&NoNames, TeeUuid::nil(), &[0x10, 0x24, 0, 0x99]);
+        let stack = Stack::unnamed(&NoNames, TeeUuid::nil(), &[0x10, 0x24, 0, 0x99]);
         let names: Vec<String> = stack.frames().map(function).collect();
         assert_eq!(names, ["kernel+0x10", "kernel+0x24"]);
         assert_eq!(place(stack.frames().next().unwrap()), "");

@@ -19,6 +19,10 @@ use zerocopy::{Immutable, IntoBytes};
 pub const LEAKER: TeeUuid = TeeUuid::from_u128(0x7a11e110_0002_4c6e_8d01_5ec0de000002);
 /// A TA that does not.
 pub const SOUND: TeeUuid = TeeUuid::from_u128(0x7a11e110_0001_4c6e_8d01_5ec0de000001);
+/// The build of [`LEAKER`].
+pub const LEAKER_ID: u64 = 0x1ea4_e1ea_4e1d;
+/// The build of [`SOUND`].
+pub const SOUND_ID: u64 = 0x5013_d5ee_d001;
 /// Bytes that are lost in each cycle.
 pub const LEAK_BYTES: u64 = 280;
 /// Blocks that are lost in each cycle.
@@ -162,6 +166,7 @@ pub fn machine(cycle: u64) -> Snapshot {
             heap_above_entry: LEAK_BYTES,
             stack_deepest: 1200,
             ticks: cycle * 4000,
+            detailed: cycle,
             ..CommandRow::default()
         }],
         failures: vec![failure()],
@@ -376,6 +381,7 @@ fn ta(uuid: TeeUuid, state: u32, committed: u64, reserved: u64, heap: PoolStats)
         pss: own + (4 << 10),
         uss: own,
         heap,
+        image_id: if uuid == LEAKER { LEAKER_ID } else { SOUND_ID },
         ..TaDetail::default()
     }
 }
@@ -455,6 +461,7 @@ fn failure() -> FailureRow {
         owner: LEAKER,
         label: label("session"),
         image: LEAKER,
+        image_id: LEAKER_ID,
         ..FailureRow::default()
     };
     failure.frames[..2].copy_from_slice(&[0x1304, 0x1108]);

@@ -64,7 +64,8 @@ impl Image {
         Self::parse(path, bytes).with_context(|| format!("in {}", path.display()))
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+    /// Takes the contents of a file.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let file = ElfFile64::<LittleEndian>::parse(&*bytes)?;
         let header = FileHeader64::<LittleEndian>::parse(&*bytes)?;
         let endian = header.endian()?;
@@ -182,6 +183,31 @@ impl Image {
         out[0x28..0x30].fill(0);
         out[0x3a..0x40].fill(0);
         Ok(out)
+    }
+
+    /// Whether both are loaded alike: the same octets at the same addresses, whatever else is in the files. What a
+    /// stripper may change, the file's own headers, is not looked at where it is loaded, too.
+    pub fn is_loaded_as(&self, other: &Self) -> bool {
+        /// Address, bytes in memory, whether it is executable, bytes of the file.
+        type Loaded = (u64, u64, bool, Vec<u8>);
+        fn loaded(image: &Image) -> Option<Vec<Loaded>> {
+            let header = FileHeader64::<LittleEndian>::parse(&*image.bytes).ok()?;
+            let endian = header.endian().ok()?;
+            let table =
+                u64::from(header.e_phentsize.get(endian)) * u64::from(header.e_phnum.get(endian));
+            let headers = header.e_phoff.get(endian).checked_add(table)?;
+            let segments = image.segments.iter().map(|segment| {
+                let mut bytes = image.segment_bytes(segment).ok()?.to_vec();
+                let own = headers
+                    .saturating_sub(segment.offset)
+                    .min(bytes.len() as u64);
+                bytes[..usize::try_from(own).ok()?].fill(0);
+                Some((segment.vaddr, segment.mem_len, segment.exec, bytes))
+            });
+            segments.collect()
+        }
+        let own = loaded(self);
+        own.is_some() && own == loaded(other)
     }
 
     /// The head of a trusted application: section `.ta_head`, else the lowest address.

@@ -15,16 +15,17 @@ mod verdict;
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Outcome, Output, Run};
 use crate::report::{self, programs};
-use crate::{flash, keys::DevKey, paths, setup, sign, sites, ui};
-use anyhow::{Context as _, Result, bail};
+use crate::{builds, flash, keys::DevKey, paths, setup, sign, sites, ui};
+use anyhow::{Context as _, Result, bail, ensure};
 use script::Script;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_report::account::Account;
-use tally_report::names::Programs;
+use tally_report::names::{Build, Programs};
 use tally_report::shown::counted;
+use tally_report::snapshot::Snapshot;
 use tally_symbols::elf::Image;
 use verdict::Verdict;
 use zerocopy::FromBytes as _;
@@ -96,6 +97,8 @@ pub(crate) struct Check<'a> {
     question: Question<'a>,
     /// The workload.
     script: Script,
+    /// The TA that it must use.
+    ta: TeeUuid,
     silence: Duration,
 }
 
@@ -141,7 +144,7 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     // What takes no time comes first.
     let text = std::fs::read_to_string(&args.script)
         .with_context(|| format!("cannot read {}", args.script.display()))?;
-    let script = Script::parse(&text).with_context(|| args.script.display().to_string())?;
+    let script = Script::parse(&text)?;
     let ta = Ta::read(&args.ta)?;
     setup::ensure(setup::Part::Qemu)?;
     let mut images = images::build(&Config::default())?;
@@ -158,6 +161,7 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     let check = Check {
         question,
         script,
+        ta: uuid,
         silence: Duration::from_secs(args.timeout),
     };
     check.answer(&images, &programs)
@@ -175,8 +179,8 @@ fn write(args: &Args, question: &Question<'_>, answer: &Answer) -> Result<()> {
 }
 
 impl<'a> Check<'a> {
-    /// A check of `script` with TAs that are in the archive already.
-    pub(crate) fn new(name: &'a str, script: &str, cycles: u64) -> Result<Self> {
+    /// A check of `ta` by `script` with TAs that are in the archive already.
+    pub(crate) fn new(name: &'a str, ta: TeeUuid, script: &str, cycles: u64) -> Result<Self> {
         Ok(Self {
             question: Question {
                 name,
@@ -184,6 +188,7 @@ impl<'a> Check<'a> {
                 warmup: 3,
             },
             script: Script::parse(script)?,
+            ta,
             silence: Duration::from_secs(60),
         })
     }
@@ -225,14 +230,33 @@ impl<'a> Check<'a> {
         if let Some(why) = failure(&outcome, images) {
             return Ok(Answer::Unknown(why));
         }
+        if files.iter().any(|file| !file.exists()) {
+            let why =
+                "the script ended the machine (`poweroff`) before the second account was taken";
+            return Ok(Answer::Unknown(why.to_owned()));
+        }
         let snapshots = vec![
             (report::read(&files[0])?, "before".to_owned()),
             (report::read(&files[1])?, "after".to_owned()),
         ];
         let accounts = Account::several(snapshots, names);
+        let ta = self.ta;
+        if !was_there(&accounts[1].snapshot, ta) {
+            let name = names.program(ta).unwrap_or_else(|| ta.to_string());
+            return Ok(Answer::Unknown(format!(
+                "the script never opened {name}, the TA to be checked: nothing says whether it leaks"
+            )));
+        }
         let verdict = Verdict::between(&accounts[0], &accounts[1], cycles);
         Ok(Answer::Told(Box::new(verdict)))
     }
+}
+
+/// Whether a TA was ever entered.
+fn was_there(snapshot: &Snapshot, ta: TeeUuid) -> bool {
+    snapshot.tas.iter().any(|row| row.uuid == ta)
+        || snapshot.commands.iter().any(|row| row.uuid == ta)
+        || snapshot.history.iter().any(|row| row.uuid == ta)
 }
 
 /// Why a run says nothing about leaks, if so.
@@ -288,6 +312,11 @@ impl Ta {
             let uuid = signed_uuid(&bytes).with_context(|| {
                 format!("{}: neither an ELF file nor a signed TA", path.display())
             })?;
+            ensure!(
+                sign::Signed::parse(&bytes).is_some(),
+                "{}: the signed image is damaged: it is not what its hash says",
+                path.display()
+            );
             return Ok(Self::Signed { uuid, bytes });
         }
         let elf = Box::new(Image::read(path)?);
@@ -299,16 +328,28 @@ impl Ta {
         Ok(Self::Linked { name, elf, uuid })
     }
 
+    fn uuid(&self) -> TeeUuid {
+        match self {
+            Self::Linked { uuid, .. } | Self::Signed { uuid, .. } => *uuid,
+        }
+    }
+
     /// Names its calls by its own file: one in this workspace with the same UUID is another program.
     pub(crate) fn name(&self, images: &Images, programs: &mut Programs) -> Result<()> {
         match self {
             Self::Linked { name, elf, uuid } => {
                 let built = images.tas.iter().find(|ta| ta.uuid == *uuid);
                 let name = built.map_or(name.as_str(), |ta| programs::short(&ta.name));
-                programs.add_ta(name, (**elf).clone())?;
+                programs.add_ta(name, builds::ids(elf), (**elf).clone())?;
             }
             Self::Signed { uuid, bytes } if !is_built(images, *uuid, bytes) => {
                 programs.forget(*uuid);
+                // It may be an older build of ours.
+                if let Some(id) = sign::Signed::parse(bytes).map(|signed| signed.id)
+                    && let Some((name, elf)) = builds::kept(Build { image: *uuid, id })
+                {
+                    programs.add_ta(programs::short(&name), vec![id], elf)?;
+                }
             }
             Self::Signed { .. } => {}
         }
@@ -318,9 +359,14 @@ impl Ta {
     /// Puts it into the archive, in place of one of the same UUID.
     fn install(self, images: &mut Images, programs: &mut Programs) -> Result<TeeUuid> {
         self.name(images, programs)?;
+        let is_new = !images.tas.iter().any(|ta| ta.uuid == self.uuid());
         let mut files = Vec::new();
         let uuid = match self {
-            Self::Linked { elf, uuid, .. } => {
+            Self::Linked { name, elf, uuid } => {
+                if let (true, Some(id)) = (is_new, builds::ids(&elf).first()) {
+                    // Who reports the snapshots later finds its names.
+                    builds::keep(&name, *id, &elf.bytes);
+                }
                 let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
                 files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
                 files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
@@ -374,6 +420,19 @@ fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
 mod tests {
     use super::*;
 
+    /// A script that never opened the TA to be checked passed the gate: nothing grew.
+    #[test]
+    fn a_ta_that_was_never_opened_is_no_ta_that_does_not_leak() {
+        let mut snapshot = tally_report::sample::machine(1);
+        let (leaker, sound) = (tally_report::sample::LEAKER, tally_report::sample::SOUND);
+        assert!(was_there(&snapshot, leaker) && was_there(&snapshot, sound));
+        snapshot.tas.clear();
+        // By what it did, or by how it ended.
+        assert!(was_there(&snapshot, leaker) && was_there(&snapshot, sound));
+        (snapshot.commands, snapshot.history) = (Vec::new(), Vec::new());
+        assert!(!was_there(&snapshot, leaker) && !was_there(&snapshot, sound));
+    }
+
     #[test]
     fn uuid_of_a_signed_image_is_found() {
         let uuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff);
@@ -397,11 +456,17 @@ mod tests {
         let none = dir.join("none");
         let text = file("text.ta", "no TA at all");
         let broken = file("broken.ta", "\x7fELF and no more");
+        let mut signed = sign::sign_ta(&DevKey::for_test(), TeeUuid::nil(), b"elf").unwrap();
+        *signed.last_mut().unwrap() ^= 1;
+        let damaged = dir.join("damaged.ta");
+        std::fs::write(&damaged, signed).unwrap();
         let empty = file("empty.script", "# nothing\n");
         for (ta, script, why) in [
             (&none, &script, "cannot read"),
             (&text, &script, "neither an ELF file nor a signed TA"),
             (&broken, &script, "broken.ta"),
+            // It was run, and what the kernel said of it was the answer.
+            (&damaged, &script, "the signed image is damaged"),
             (&text, &none, "cannot read"),
             (&text, &empty, "no command to run in a cycle"),
         ] {

@@ -83,6 +83,9 @@ pub(super) fn text(question: &Question<'_>, answer: &Answer) -> String {
             for change in &verdict.stacks {
                 let _ = write!(out, "\n{}", stack_text(verdict, change, cycles));
             }
+            for doubt in verdict.doubts() {
+                let _ = writeln!(out, "\n{doubt}");
+            }
         }
     }
     out
@@ -122,6 +125,7 @@ pub(super) fn json(question: &Question<'_>, answer: &Answer) -> Value {
                 })
             });
             value["stacks"] = stacks.collect();
+            value["doubts"] = json!(verdict.doubts());
         }
     }
     value
@@ -166,12 +170,13 @@ pub(super) fn junit(question: &Question<'_>, answer: &Answer) -> String {
                 .iter()
                 .map(|change| stack_text(verdict, change, question.cycles))
                 .collect();
+            let texts: Vec<String> = stacks.iter().cloned().chain(verdict.doubts()).collect();
             let failure = if stacks.is_empty() {
                 String::new()
             } else {
                 failures += 1;
                 let message = format!("{} grew", counted(stacks.len() as u64, "call stack"));
-                failure(&message, &stacks.join("\n"))
+                failure(&message, &texts.join("\n"))
             };
             case("call stacks", &failure);
         }
@@ -224,9 +229,11 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tally_abi::TeeUuid;
     use tally_report::account::Account;
-    use tally_report::names::NoNames;
+    use tally_report::names::{Build, Names, NoNames};
     use tally_report::sample;
+    use tally_symbols::dwarf::Frame;
 
     fn told(before: u64, after: u64) -> Answer {
         let account = |cycle| Account::new(sample::machine(cycle), "", &NoNames);
@@ -257,6 +264,39 @@ mod tests {
         assert!(xml.contains("name=\"a &lt;b&gt;\" tests=\"5\""), "{xml}");
         assert!(xml.contains("message=\"1 call stack grew\"") && !xml.contains("failures=\"0\""));
         assert_eq!(xml.matches("<testcase").count(), 5);
+    }
+
+    /// Names nothing: of each program another build is wanted.
+    struct OtherBuilds;
+
+    impl Names for OtherBuilds {
+        fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
+            Vec::new()
+        }
+
+        fn program(&self, _uuid: TeeUuid) -> Option<String> {
+            None
+        }
+
+        fn lacks(&self, _build: Build) -> bool {
+            true
+        }
+    }
+
+    /// A signed image in the place of a TA of another build was named by that one, or had no names and no word of why.
+    #[test]
+    fn all_forms_say_why_calls_have_no_names() {
+        let account = |cycle| Account::new(sample::machine(cycle), "", &OtherBuilds);
+        let verdict = Verdict::between(&account(1), &account(5), 4);
+        let answer = Answer::Told(Box::new(verdict));
+        let why = format!("{:016x}", sample::LEAKER_ID);
+        assert!(text(&question(), &answer).contains(&why));
+        assert!(
+            json(&question(), &answer)["doubts"][0]
+                .to_string()
+                .contains(&why)
+        );
+        assert!(junit(&question(), &answer).contains(&why));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! **Knows nothing of:** how the accounts were made, and who reads the verdict.
 
 use std::collections::BTreeMap;
+use tally_abi::TeeUuid;
 use tally_metrics::naming::printable;
 use tally_report::account::Account;
+use tally_report::doubts::doubts_of_tas;
 use tally_report::growth::{self, Change};
 use tally_report::snapshot::Snapshot;
 
@@ -88,6 +90,18 @@ impl Verdict {
             stacks,
             after: after.clone(),
         }
+    }
+
+    /// What to know of the names in [`Self::stacks`], a sentence each.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        if self
+            .stacks
+            .iter()
+            .all(|change| change.image == TeeUuid::nil())
+        {
+            return Vec::new();
+        }
+        doubts_of_tas(std::slice::from_ref(&self.after))
     }
 
     /// Whether anything did.

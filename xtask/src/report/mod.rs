@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     } else if !several_boots(snapshots.iter().map(|(snapshot, _)| snapshot)) {
         snapshots.sort_by_key(|(snapshot, _)| snapshot.header.at_ms);
     }
-    let found = programs::load(&args.programs)?;
+    let found = programs::load(&args.programs, &snapshots)?;
     found.warn(&args.programs, &snapshots, oldest(&args.snapshots));
     let accounts = Account::several(snapshots, &found.programs);
     for doubt in doubts(&accounts) {

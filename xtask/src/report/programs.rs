@@ -1,35 +1,51 @@
 //! The linked programs behind a snapshot's addresses.
 //!
-//! **Invariant:** nothing is built when the ELF files are there: a snapshot's names come from the build that
-//! made it, if that is still the last one. A TA built in another way does not take the place of the usual one.
+//! **Invariant:** nothing is built when the ELF files are there. A snapshot's names come from the builds that it says
+//! ran, be they the last ones, kept older ones or given ones; only of a snapshot that does not say so, from the last.
 //! **Knows nothing of:** how a snapshot is read.
 
 use crate::images::{self, Config, Heaps, Images};
 use crate::paths::{self, GUEST_TARGET};
-use crate::{setup, ui};
-use anyhow::{Context as _, Result};
+use crate::sign::Signed;
+use crate::{builds, setup, ui};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::tracking;
 use tally_abi::snapshot::BuildId;
-use tally_report::names::Programs;
+use tally_report::names::{Build, Programs};
 use tally_report::snapshot::Snapshot;
 use tally_symbols::elf::Image;
 
 /// Files that were given on the command line.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Given {
-    /// ELF file of the kernel that took the snapshots; without: the last one built
+    /// ELF file of the kernel that took the snapshots; without: the one of that build that is kept, or the last
+    /// one built
     #[arg(long, value_name = "ELF")]
     kernel: Option<PathBuf>,
-    /// ELF file of a TA that is not in this workspace; may be repeated
+    /// ELF file of a TA that was not built here, or whose build is not kept any more; may be repeated. Of an image that
+    /// was signed elsewhere: with the signed image beside it, which tells that they are the same
     #[arg(long, value_name = "ELF")]
     ta: Vec<PathBuf>,
-    /// Of which build the TAs of this workspace were.
-    #[command(flatten)]
-    heaps: Heaps,
+    /// Of snapshots that do not say which builds of the TAs ran (an older kernel took them): names by the TAs
+    /// of a build with this option
+    #[arg(long)]
+    debug_heap: bool,
+    /// As --debug-heap
+    #[arg(long)]
+    light_heap: bool,
+}
+
+impl Given {
+    fn heaps(&self) -> Heaps {
+        Heaps {
+            debug_heap: self.debug_heap,
+            light_heap: self.light_heap,
+        }
+    }
 }
 
 fn linked_kernel() -> PathBuf {
@@ -45,11 +61,53 @@ pub(crate) struct Found {
     pub(crate) programs: Programs,
     /// TAs of this workspace among them that were not given: name, file.
     kept: BTreeMap<TeeUuid, (String, PathBuf)>,
+    /// Files that were given and of which only other builds ran: file, one that ran.
+    strange: Vec<(PathBuf, Build)>,
+}
+
+/// A build of a program that ran, if `image` is none of those that did.
+fn another_that_ran(image: &Image, uuid: TeeUuid, wanted: &BTreeSet<Build>) -> Option<Build> {
+    let ran = || wanted.iter().filter(|build| build.image == uuid);
+    if ran().any(|build| builds::is(image, *build)) {
+        return None;
+    }
+    ran().next().copied()
+}
+
+/// The ELF file of a TA.
+fn read_ta(path: &Path) -> Result<Image> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        Signed::parse(&bytes).is_none(),
+        "{} is a signed image, which has no names: --ta takes the ELF file that it was made of (with this image beside it)",
+        path.display()
+    );
+    ensure!(
+        bytes.starts_with(b"\x7fELF"),
+        "{} is no ELF file: --ta takes that of a TA, as the linker left it",
+        path.display()
+    );
+    Image::parse(path, bytes).with_context(|| format!("in {}", path.display()))
+}
+
+/// The builds that these snapshots speak of.
+fn wanted(snapshots: &[(Snapshot, String)]) -> BTreeSet<Build> {
+    let mut wanted = BTreeSet::new();
+    for (snapshot, _) in snapshots {
+        wanted.insert(Build::kernel(&snapshot.header.build));
+        let tas = snapshot.tas.iter().map(|ta| (ta.uuid, ta.image_id));
+        let refused = snapshot.failures.iter();
+        let refused = refused.map(|failure| (failure.image, failure.image_id));
+        wanted.extend(tas.chain(refused).map(|(image, id)| Build { image, id }));
+    }
+    wanted.retain(|build| build.id != 0);
+    wanted
 }
 
 /// Reads them.
-pub(crate) fn load(given: &Given) -> Result<Found> {
-    let dir = given.heaps.linked();
+pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Found> {
+    let dir = given.heaps().linked();
+    let mut wanted = wanted(snapshots);
     let kernel = match &given.kernel {
         Some(path) => path.clone(),
         None => {
@@ -57,30 +115,61 @@ pub(crate) fn load(given: &Given) -> Result<Found> {
             if !path.exists() || !dir.exists() {
                 setup::ensure(setup::Part::Target)?;
                 images::build(&Config {
-                    heaps: given.heaps,
+                    heaps: given.heaps(),
                     ..Config::default()
                 })?;
             }
             path
         }
     };
+    let kernel = Image::read(&kernel)?;
+    let mut strange = Vec::new();
+    if let Some(path) = &given.kernel
+        && let Some(ran) = another_that_ran(&kernel, TeeUuid::nil(), &wanted)
+    {
+        strange.push((path.clone(), ran));
+    }
+    wanted.retain(|build| build.image != TeeUuid::nil() || !builds::is(&kernel, *build));
+    let mut given_tas = Vec::new();
+    for path in &given.ta {
+        let image = read_ta(path)?;
+        if let Some(ran) = another_that_ran(&image, image.ta_head()?.uuid, &wanted) {
+            strange.push((path.clone(), ran));
+        }
+        given_tas.push((path, builds::ids(&image), image));
+    }
     let mut programs = Programs::new(&paths::root());
-    programs.add_kernel(Image::read(&kernel)?);
+    // What is added last names a program. The builds that ran come first, from where they are kept.
+    for &build in &wanted {
+        match builds::kept(build) {
+            Some((_, image)) if build.image == TeeUuid::nil() => programs.add_kernel(image),
+            Some((name, image)) => {
+                programs.add_ta(short(&name), vec![build.id], image)?;
+            }
+            None => {}
+        }
+    }
+    programs.add_kernel(kernel);
     let mut kept = BTreeMap::new();
     for package in images::ta_packages()? {
         let path = dir.join(&package);
         if path.exists() {
             let name = short(&package);
-            let uuid = programs.add_ta(name, Image::read(&path)?)?;
+            let image = Image::read(&path)?;
+            let uuid = programs.add_ta(name, builds::ids(&image), image)?;
             kept.insert(uuid, (name.to_owned(), path));
         }
     }
-    for path in &given.ta {
+    for (path, ids, image) in given_tas {
         let name = path.file_stem().context("a TA's file has no name")?;
-        let uuid = programs.add_ta(&name.to_string_lossy(), Image::read(path)?)?;
+        let uuid = programs.add_ta(&name.to_string_lossy(), ids, image)?;
         kept.remove(&uuid);
     }
-    Ok(Found { programs, kept })
+    Ok(Found {
+        programs,
+        kept,
+        strange,
+    })
 }
 
 /// The programs of a build at hand.
@@ -88,7 +177,7 @@ pub(crate) fn of(images: &Images) -> Result<Programs> {
     let mut programs = Programs::new(&paths::root());
     programs.add_kernel(images.kernel.clone());
     for ta in &images.tas {
-        programs.add_ta(short(&ta.name), ta.elf.clone())?;
+        programs.add_ta(short(&ta.name), vec![ta.id], ta.elf.clone())?;
     }
     Ok(programs)
 }
@@ -107,6 +196,21 @@ impl Found {
         snapshots: &[(Snapshot, String)],
         taken: Option<SystemTime>,
     ) {
+        for (path, ran) in &self.strange {
+            let why = if ran.image == TeeUuid::nil() {
+                "the kernel that ran".to_owned()
+            } else {
+                format!(
+                    "the TA that ran (image {:016x}; of one that was signed elsewhere, the signed image beside it \
+                     would tell)",
+                    ran.id
+                )
+            };
+            ui::warn(format_args!(
+                "{} names no calls: it is of another build than {why}",
+                path.display()
+            ));
+        }
         let newer = self.newer(given, snapshots, taken);
         if !newer.is_empty() {
             ui::warn(format_args!(
@@ -115,7 +219,7 @@ impl Found {
                 newer.join(", ")
             ));
         }
-        for (light_heap, tas) in self.of_another_build(given.heaps, snapshots) {
+        for (light_heap, tas) in self.of_another_build(given.heaps(), snapshots) {
             let (is, option) = if light_heap {
                 ("light", "with")
             } else {
@@ -135,7 +239,10 @@ impl Found {
         heaps: Heaps,
         snapshots: &[(Snapshot, String)],
     ) -> BTreeMap<bool, Vec<&str>> {
-        let pools = snapshots.iter().flat_map(|(snapshot, _)| &snapshot.pools);
+        let pools = snapshots.iter().flat_map(|(snapshot, _)| {
+            let pools = snapshot.pools.iter();
+            pools.filter(|pool| does_not_say(snapshot, pool.owner))
+        });
         let other: BTreeSet<(bool, &str)> = pools
             .filter(|pool| [tracking::FULL, tracking::LIGHT].contains(&pool.tracking))
             .map(|pool| (pool.tracking == tracking::LIGHT, pool.owner))
@@ -167,8 +274,14 @@ impl Found {
             names.push("the kernel".to_owned());
         }
         let shown: BTreeSet<TeeUuid> = snapshots()
-            .flat_map(|snapshot| &snapshot.live)
-            .map(|record| record.image)
+            .flat_map(|snapshot| {
+                snapshot
+                    .live
+                    .iter()
+                    .map(move |record| (snapshot, record.image))
+            })
+            .filter(|(snapshot, image)| does_not_say(snapshot, *image))
+            .map(|(_, image)| image)
             .collect();
         for (uuid, (name, path)) in &self.kept {
             if shown.contains(uuid) && newer(path) {
@@ -177,6 +290,12 @@ impl Found {
         }
         names
     }
+}
+
+/// Whether a snapshot does not say which build of a TA ran.
+fn does_not_say(snapshot: &Snapshot, ta: TeeUuid) -> bool {
+    let mut instances = snapshot.tas.iter().filter(|row| row.uuid == ta);
+    instances.all(|row| row.image_id == 0)
 }
 
 #[cfg(test)]
@@ -188,14 +307,18 @@ mod tests {
     /// from them, in silence.
     #[test]
     fn tas_of_another_build_are_told() {
-        let full = sample::machine(1);
-        let mut light = sample::machine(1);
+        let mut full = sample::machine(1);
+        for ta in &mut full.tas {
+            ta.image_id = 0;
+        }
+        let mut light = full.clone();
         for pool in &mut light.pools {
             pool.tracking = tracking::LIGHT;
         }
         let mut found = Found {
             programs: Programs::new(Path::new("")),
             kept: BTreeMap::new(),
+            strange: Vec::new(),
         };
         let ta = |owner: &TeeUuid| *owner != TeeUuid::nil();
         let owner = full.pools.iter().map(|pool| pool.owner).find(ta).unwrap();
@@ -211,6 +334,29 @@ mod tests {
         assert!(found.of_another_build(light_heap, &light).is_empty());
         assert_eq!(found.of_another_build(usual, &light)[&true], ["sound"]);
         assert_eq!(found.of_another_build(light_heap, &full)[&false], ["sound"]);
+        // Who says which build it was needs no such guess.
+        let says = [(sample::machine(1), String::new())];
+        assert!(found.of_another_build(light_heap, &says).is_empty());
+    }
+
+    /// A TA's file in the place of the kernel's was taken without a word, since that TA had run.
+    #[test]
+    fn a_file_that_is_not_what_ran_is_told() {
+        let path = Path::new("ta");
+        let image = |code| Image::parse(path, builds::tests::ta(code, b"")).unwrap();
+        let (ran, other) = (image(1), image(2));
+        let build = |image: &Image| Build {
+            image: builds::tests::TA,
+            id: builds::ids(image)[0],
+        };
+        let kernel = Build::kernel(&sample::BUILD);
+        let wanted = BTreeSet::from([build(&ran), kernel]);
+        let told = |image, uuid| another_that_ran(image, uuid, &wanted);
+        assert_eq!(told(&ran, builds::tests::TA), None);
+        assert_eq!(told(&other, builds::tests::TA), Some(build(&ran)));
+        assert_eq!(told(&ran, TeeUuid::nil()), Some(kernel));
+        // Of what did not run, or is not known, nothing can be said.
+        assert_eq!(told(&ran, sample::SOUND), None);
     }
 
     #[test]

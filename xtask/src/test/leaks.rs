@@ -9,16 +9,18 @@ use crate::images::Images;
 use crate::leakcheck::{Answer, Check, Ta};
 use crate::qemu::Ending;
 use crate::report::{self, programs};
-use crate::{paths, setup};
+use crate::{builds, paths, setup};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
 use tally_abi::snapshot::section;
 use tally_abi::{TeeUuid, virt};
-use tally_report::account::Account;
+use tally_report::account::{Account, Doubt};
 use tally_report::doubts::doubts;
 use tally_report::growth::{self, Change};
-use tally_report::names::{Names, Programs};
+use tally_report::names::{Build, Names, Programs};
+use tally_report::snapshot::Snapshot;
+use tally_symbols::elf::Image;
 
 const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
 const METRICS_TEST: &str = "qemu: a machine's own OpenMetrics, read and added up";
@@ -40,6 +42,12 @@ const CHECKS: &[(&str, &str, u8)] = &[
     (
         "qemu: leakcheck cannot tell of a script that fails",
         "open heap\n---\ninvoke 1 no-such-command\n",
+        2,
+    ),
+    (
+        // It passed.
+        "qemu: leakcheck cannot tell of a TA that its script never opens",
+        "hello inc 1 2\n",
         2,
     ),
 ];
@@ -141,7 +149,7 @@ fn given(images: &Images) -> Result<()> {
 }
 
 fn gate(images: &Images, names: &dyn Names, script: &str, status: u8) -> Result<()> {
-    let check = Check::new("test", script, CYCLES)?;
+    let check = Check::new("test", ta_uuids::heap::UUID, script, CYCLES)?;
     let answer = check.answer(images, names)?;
     ensure!(
         answer.status() == status,
@@ -232,6 +240,7 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
     );
     let doubts = doubts(&accounts);
     ensure!(doubts.is_empty(), "{}", doubts.join(" "));
+    another_build_is_not_believed(images, &after.snapshot)?;
     let changes = growth::between(before, after);
     let leak = changes.first().context("nothing is live")?;
     let sum: i64 = changes.iter().map(Change::bytes).sum();
@@ -259,6 +268,53 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
     );
     if setup::ensure(setup::Part::Chromium).is_ok() {
         pages::page(&accounts, "real")?;
+    }
+    Ok(())
+}
+
+/// The ELF file of another build of a TA named its calls, with lines that had nothing to do with them.
+fn another_build_is_not_believed(images: &Images, snapshot: &Snapshot) -> Result<()> {
+    let heap = images.tas.iter().find(|ta| ta.uuid == ta_uuids::heap::UUID);
+    let heap = heap.context("there is no heap TA")?;
+    let loaded = snapshot.tas.iter().find(|ta| ta.uuid == heap.uuid);
+    let ran = loaded.map(|ta| ta.image_id);
+    ensure!(
+        ran == Some(heap.id),
+        "image {ran:x?} was loaded, and {:x} signed",
+        heap.id
+    );
+    let build = Build {
+        image: heap.uuid,
+        id: heap.id,
+    };
+    ensure!(
+        builds::kept(build).is_some(),
+        "the build is not kept for later"
+    );
+    // One that differs in one octet of its code.
+    let mut bytes = heap.elf.bytes.clone();
+    let code = heap.elf.segments.iter().find(|segment| segment.exec);
+    let code = code.context("the TA has no code")?.offset;
+    bytes[usize::try_from(code)?] ^= 1;
+    let other = Image::parse(&heap.elf.path, bytes)?;
+    for (elf, is_known) in [(heap.elf.clone(), true), (other, false)] {
+        let mut programs = Programs::new(&paths::root());
+        programs.add_kernel(images.kernel.clone());
+        programs.add_ta("heap", builds::ids(&elf), elf)?;
+        let account = Account::new(snapshot.clone(), "real", &programs);
+        let missing = (heap.uuid, Doubt::Missing(heap.id));
+        ensure!(
+            account.doubted.contains(&missing) != is_known,
+            "the build that ran: {is_known}, and doubted is {:?}",
+            account.doubted
+        );
+        let mut stacks = account.live.iter().chain(&account.sites);
+        let named = stacks
+            .any(|stack| stack.image == heap.uuid && stack.frames().any(|frame| frame.line > 0));
+        ensure!(
+            named == is_known,
+            "the build that ran: {is_known}, named: {named}"
+        );
     }
     Ok(())
 }

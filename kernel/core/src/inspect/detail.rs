@@ -54,6 +54,7 @@ impl<M: Machine> Kernel<M> {
             state: wire_life(found),
             sessions: found.sessions,
             flags: found.flags,
+            image_id: found.image_id,
             stack: found.stack_len,
             loaded_ms: self.millis_at(found.loaded_at),
             heap,

@@ -97,7 +97,7 @@ pub mod prot {
 }
 
 /// One TA instance whole; sizes in bytes. Of a dead one the figures of its heap, what it was allowed and the most
-/// that it used are its last; it has no memory. 360 bytes.
+/// that it used are its last; it has no memory. 368 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TaDetail {
@@ -162,6 +162,8 @@ pub struct TaDetail {
     pub uss: u64,
     /// Its heap.
     pub heap: PoolStats,
+    /// Which build of the TA it is ([`crate::shdr::image_id`]); 0: not known.
+    pub image_id: u64,
 }
 
 /// One region of an address space, 88 bytes.
@@ -349,7 +351,7 @@ pub mod failed_pool {
     pub const TA_QUOTA: u32 = 3;
 }
 
-/// One refused allocation, 336 bytes.
+/// One refused allocation, 352 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FailureRow {
@@ -387,6 +389,8 @@ pub struct FailureRow {
     pub top_blocks: u32,
     /// All live blocks of the pool that `top` is of; 0 where nobody looked.
     pub live_blocks: u32,
+    /// Which build of the TA [`Self::image`] was ([`crate::shdr::image_id`]); 0: not known, or the kernel.
+    pub image_id: u64,
 }
 
 /// A call site that holds much, 40 bytes.
@@ -466,14 +470,14 @@ pub struct CommandRow {
 }
 
 const _: () = {
-    assert!(size_of::<TaDetail>() == 360);
+    assert!(size_of::<TaDetail>() == 368);
     assert!(size_of::<RegionRow>() == 88);
     assert!(size_of::<SessionRow>() == 40);
     assert!(size_of::<SiteRow>() == 128);
     assert!(size_of::<ClassRow>() == 56);
     assert!(size_of::<BlockRow>() == 40);
     assert!(size_of::<ChunkRow>() == 24);
-    assert!(size_of::<FailureRow>() == 344);
+    assert!(size_of::<FailureRow>() == 352);
     assert!(size_of::<TopSite>() == 40);
     assert!(size_of::<HistoryRow>() == 120);
     assert!(size_of::<CommandRow>() == 96);

@@ -41,11 +41,12 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
     let _ = write!(
         out,
         "<article class=\"card\"><h3>{} <span class=\"badge {state}\">{}</span></h3>\
-         <p class=\"dim\"><code>{}</code> instance {}, {}, loaded at {} ms</p>",
+         <p class=\"dim\"><code>{}</code> instance {}{}, {}, loaded at {} ms</p>",
         escape(&account.ta(ta.uuid)),
         escape(&doing),
         ta.uuid,
         ta.instance,
+        image(ta.image_id),
         counted(ta.sessions.into(), "session"),
         thousands(ta.loaded_ms)
     );
@@ -80,6 +81,14 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
     write_advice(advice::find(advice, ta.uuid, What::Stack), out);
     figures(ta, out);
     out.push_str("</article>");
+}
+
+/// Which build of a TA it is, where that is known.
+fn image(id: u64) -> String {
+    match id {
+        0 => String::new(),
+        id => format!(" of image <code>{id:016x}</code>"),
+    }
 }
 
 fn heap(ta: &TaDetail, out: &mut String) {

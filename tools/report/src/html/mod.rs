@@ -14,7 +14,6 @@ use crate::account::Account;
 use crate::doubts::{doubts, several_boots};
 use crate::growth::{self, Change};
 use crate::shown::{self, counted, rough, signed, thousands};
-use sections::FREE;
 use std::fmt::Write as _;
 use table::escape;
 
@@ -108,7 +107,6 @@ fn head(page: &Page<'_>, out: &mut String) {
     for doubt in doubts(page.accounts) {
         warn(&doubt, out);
     }
-    warnings(account, out);
     out.push_str("<dl class=\"tiles\">");
     tiles(page, out);
     out.push_str("</dl>");
@@ -117,31 +115,6 @@ fn head(page: &Page<'_>, out: &mut String) {
 fn warn(text: &str, out: &mut String) {
     let text = escape(text);
     let _ = write!(out, "<p class=\"warn\" role=\"alert\">{text}</p>");
-}
-
-fn warnings(account: &Account, out: &mut String) {
-    let snapshot = &account.snapshot;
-    let (sum, ram) = (snapshot.meminfo_sum(), snapshot.header.secure_ram);
-    let mut warn = |text: String| warn(&text, out);
-    if sum != ram {
-        warn(format!(
-            "The uses add up to {}, the secure RAM has {}.",
-            counted(sum, "byte"),
-            thousands(ram)
-        ));
-    }
-    if snapshot.header.dropped > 0 {
-        warn(format!(
-            "{} had no room in the snapshot: lists here are not whole.",
-            counted(snapshot.header.dropped, "record")
-        ));
-    }
-    if snapshot.unknown_sections > 0 {
-        warn(format!(
-            "Of a later version and not shown: {} of the snapshot.",
-            counted(snapshot.unknown_sections.into(), "section")
-        ));
-    }
 }
 
 fn tiles(page: &Page<'_>, out: &mut String) {
@@ -164,7 +137,7 @@ fn tiles(page: &Page<'_>, out: &mut String) {
         format!("{} bytes", thousands(ram)),
     );
     tile("In use", rough(used), format!("{} bytes", thousands(used)));
-    tile(FREE, rough(free), format!("{} bytes", thousands(free)));
+    tile("Free", rough(free), format!("{} bytes", thousands(free)));
     tile(
         "Live heap blocks",
         thousands(blocks),
@@ -177,11 +150,21 @@ fn tiles(page: &Page<'_>, out: &mut String) {
             .map(Change::bytes)
             .fold(0, i64::saturating_add);
         let intervals = page.accounts.len() as u64 - 1;
-        tile(
-            "Growth of live bytes",
-            signed(bytes),
-            format!("over {}", counted(intervals, "interval")),
-        );
+        if page.has_time() {
+            tile(
+                "Growth of live bytes",
+                signed(bytes),
+                format!("over {}", counted(intervals, "interval")),
+            );
+        } else {
+            // Of two boots nothing grew from one to the other.
+            let first = escape(&page.accounts[0].file);
+            tile(
+                "Difference of live bytes",
+                signed(bytes),
+                format!("from {first}"),
+            );
+        }
     }
     let refused = sum(&mut snapshot.pools.iter().map(|p| p.alloc.num_alloc_fail.into()));
     tile(

@@ -18,9 +18,12 @@ pub(super) struct Part {
     pub(super) colour: String,
 }
 
+/// Colours that there are: there are no more uses of secure RAM.
+const COLOURS: usize = 24;
+
 /// CSS class of the `n`th colour.
 pub(super) fn colour(n: usize) -> String {
-    format!("c{}", n % 12)
+    format!("c{}", n % COLOURS)
 }
 
 const COLUMNS: u64 = 96;
@@ -134,7 +137,7 @@ pub(super) fn treemap(mut parts: Vec<Part>, label: &str) -> String {
             part.colour,
             thousands(part.bytes)
         );
-        let room = (w / 8.2) as usize;
+        let room = ((w - 8.0).max(0.0) / 8.6) as usize;
         if h > 20.0 && room >= 4 {
             let _ = write!(
                 svg,
@@ -143,13 +146,16 @@ pub(super) fn treemap(mut parts: Vec<Part>, label: &str) -> String {
                 y + 17.0,
                 escape(&shortened(&part.name, room))
             );
-            if h > 38.0 {
+            let size = rough(part.bytes);
+            // Its letters are smaller.
+            let fits = size.chars().count() as f64 * 7.4 < w - 8.0;
+            if h > 38.0 && fits {
                 let _ = write!(
                     svg,
                     "<text class=\"dim\" x=\"{:.2}\" y=\"{:.2}\">{}</text>",
                     x + 6.0,
                     y + 34.0,
-                    rough(part.bytes)
+                    size
                 );
             }
         }
@@ -159,12 +165,19 @@ pub(super) fn treemap(mut parts: Vec<Part>, label: &str) -> String {
     svg
 }
 
+/// As much of a name as there is room for. A long one is cut in its middle: the UUIDs of one vendor's TAs differ at
+/// the end.
 fn shortened(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
+    const LEAST_END: usize = 4;
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= room {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-    format!("{kept}\u{2026}")
+    let room = room.saturating_sub(1);
+    let end = if room >= 2 * LEAST_END { room / 2 } else { 0 };
+    let begin = chars[..room - end].iter().collect::<String>();
+    let end = chars[chars.len() - end..].iter().collect::<String>();
+    format!("{begin}\u{2026}{end}")
 }
 
 /// Squarified layout (Bruls, Huizing, van Wijk): `sizes` in falling order fill `area`.
@@ -288,6 +301,42 @@ pub(super) fn chart(series: &Series) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    /// All were "TA 7a11e...".
+    #[test]
+    fn long_names_of_one_vendors_tas_can_be_told_apart() {
+        let name = "TA 7a11e110-0002-4c6e-8d01-5ec0de000042";
+        assert_eq!(shortened(name, 11), "TA 7a\u{2026}00042");
+        assert_eq!(shortened(name, 80), name);
+        assert_eq!(shortened("TA hello", 5), "TA h\u{2026}");
+    }
+
+    /// The size stood out of narrow areas.
+    #[test]
+    fn sizes_are_written_where_there_is_room_for_them() {
+        let part = |bytes| Part {
+            name: "name".into(),
+            bytes,
+            colour: colour(0),
+        };
+        let sizes = |parts| treemap(parts, "").matches("class=\"dim\"").count();
+        assert_eq!(sizes(vec![part(4096 << 10), part(4096 << 10)]), 2);
+        assert_eq!(sizes(vec![part(4096 << 10), part(200 << 10)]), 1);
+    }
+
+    /// Firmware and the stacks of TAs had one colour, kernel text and the heaps of TAs another.
+    #[test]
+    fn every_use_of_memory_has_a_colour_of_its_own() {
+        let style = include_str!("page.css");
+        let fill = |n| {
+            let rule = format!(".{} {{ fill: ", colour(n));
+            let found = style.split_once(&rule).map(|(_, rest)| &rest[..7]);
+            found.unwrap_or_else(|| panic!("no {rule}"))
+        };
+        let fills: BTreeSet<&str> = (0..COLOURS).map(fill).collect();
+        assert_eq!(fills.len(), COLOURS);
+    }
 
     #[test]
     fn areas_are_to_scale_and_fill_the_map() {

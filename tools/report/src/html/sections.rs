@@ -20,7 +20,7 @@ use tally_metrics::naming::{kind_name, printable};
 use tally_symbols::short::useful;
 
 /// What unused memory is called in `meminfo`.
-pub(super) const FREE: &str = "free";
+const FREE: &str = "free";
 /// Anchors and names.
 pub(super) const CONTENTS: &[(&str, &str)] = &[
     ("memory", "Memory"),
@@ -237,14 +237,15 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
     close(out);
 }
 
-/// What is drawn over time, by name: a point a snapshot that has it.
+/// What is drawn over time, by name: a point a snapshot. A heap that a snapshot does not have was nothing then.
 fn series(accounts: &[Account]) -> Vec<Series> {
-    let mut lines: BTreeMap<String, BTreeMap<usize, u64>> = BTreeMap::new();
+    let mut lines: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (n, account) in accounts.iter().enumerate() {
         let snapshot = &account.snapshot;
         // Instances of one TA are one line. Two snapshots are two points, if of the same millisecond.
         let mut add = |name: String, bytes: u64| {
-            let sum = lines.entry(name).or_default().entry(n).or_default();
+            let points = lines.entry(name).or_insert_with(|| vec![0; accounts.len()]);
+            let sum = &mut points[n];
             *sum = sum.saturating_add(bytes);
         };
         let used = snapshot.meminfo_sum().saturating_sub(free_bytes(snapshot));
@@ -258,10 +259,10 @@ fn series(accounts: &[Account]) -> Vec<Series> {
             add(name, pool.alloc.allocated.into());
         }
     }
-    let at = |n: usize| accounts[n].snapshot.header.at_ms;
+    let times = || accounts.iter().map(|account| account.snapshot.header.at_ms);
     let lines = lines.into_iter().map(|(name, points)| Series {
         name,
-        points: points.into_iter().map(|(n, sum)| (at(n), sum)).collect(),
+        points: times().zip(points).collect(),
     });
     lines.collect()
 }
@@ -270,7 +271,10 @@ fn series(accounts: &[Account]) -> Vec<Series> {
 pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
     let account = page.last();
     let (bytes, blocks) = account.snapshot.left_out();
-    let note = if page.several() {
+    let note = if page.several() && !page.has_time() {
+        "Live blocks by owner and call stack: those of the last snapshot, and the difference from the first, which is \
+         of another boot; the largest comes first."
+    } else if page.several() {
         "Live blocks by owner and call stack, from the first snapshot to the last; what grew most \
          comes first."
     } else {
@@ -289,7 +293,11 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
     let several = page.several();
     let mut columns = vec!["owner", "heap of", "bytes", "blocks"];
     if several {
-        columns.extend(["growth bytes", "growth blocks"]);
+        columns.extend(if page.has_time() {
+            ["growth bytes", "growth blocks"]
+        } else {
+            ["difference bytes", "difference blocks"]
+        });
     }
     columns.push("allocated in");
     let rows = page

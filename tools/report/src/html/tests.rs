@@ -97,6 +97,50 @@ fn what_does_not_add_up_is_said() {
     assert!(html.contains("3 records had no room"));
 }
 
+/// It said 0 allocations beside a heap that had grown by 30,096 bytes: nobody had counted them.
+#[test]
+fn figures_of_commands_that_nobody_looked_at_are_left_out() {
+    let mut snapshot = sample::machine(2);
+    let cells = |snapshot: &Snapshot| {
+        let html = page(&[account(snapshot.clone())]).unwrap();
+        let table = &html[html.find("<table id=\"commands\">").unwrap()..];
+        let row = table.split("<tr>").nth(2).unwrap().to_owned();
+        row.split("<td").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let looked_at = cells(&snapshot);
+    assert!(looked_at[5].contains(">20<"), "{looked_at:?}");
+    snapshot.commands[0].detailed = 0;
+    let not = cells(&snapshot);
+    for column in [5, 6, 9] {
+        assert!(not[column].contains("></td>"), "{column}: {not:?}");
+    }
+    assert!(crate::json::snapshot(&account(snapshot))["commands"][0]["allocations"].is_null());
+}
+
+/// A heap that came late was drawn over the whole width, as if it had been there all the time, and its growth was
+/// that since the second snapshot.
+#[test]
+fn charts_have_one_clock_and_what_was_not_there_was_nothing() {
+    let mut before = sample::machine(1);
+    before.pools.truncate(2);
+    let html = page(&[before, sample::machine(2), sample::machine(3)].map(account)).unwrap();
+    let chart = format!("Heap of {}", sample::LEAKER);
+    let chart = &html[html.find(&chart).unwrap()..];
+    let chart = &chart[..chart.find("</figure>").unwrap()];
+    assert_eq!(chart.matches("<circle").count(), 3);
+    assert!(chart.contains("+3,840"), "{chart}");
+}
+
+/// Below the words that it is none, a tile said "growth over 1 interval".
+#[test]
+fn nothing_grows_from_one_boot_to_another() {
+    let mut other = sample::machine(2);
+    other.header.boot ^= 1;
+    let html = page(&[sample::machine(1), other].map(account)).unwrap();
+    assert!(!html.contains("Growth of live bytes") && !html.contains(">growth bytes"));
+    assert!(html.contains("Difference of live bytes"));
+}
+
 /// Its card said "0 of 33,856 free (100 % in smaller pieces)", and "0 of 0" of the stack.
 #[test]
 fn a_dead_ta_has_nothing_in_pieces() {
