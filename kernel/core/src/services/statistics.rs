@@ -216,6 +216,7 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
             };
             if let Some(found) = state.guest.instances.at_mut(instance) {
                 found.restart_heap_figures(&self.kernel.machine);
+                found.restart_stack(&self.kernel.machine);
             }
             from = instance.slot + 1;
         }

@@ -52,6 +52,10 @@ pub const CMD_SESSIONS: u32 = 12;
 /// has, `ACCESS_DENIED` for an address where those are hidden.
 pub const CMD_BLOCK: u32 = 13;
 
+/// `(memref out: [`UnfreedRow`] array; value out: a = rows given up)`: what TAs had not freed when they ended, by
+/// call site, most bytes first.
+pub const CMD_UNFREED: u32 = 14;
+
 /// What [`CMD_CHECK`] finds first.
 pub mod damage {
     /// Nothing.
@@ -435,6 +439,24 @@ pub struct HistoryRow {
     pub biggest_refused_used: u64,
 }
 
+/// A call site whose blocks a TA had not freed when it ended, in all its ended lives together, 104 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UnfreedRow {
+    /// Which TA.
+    pub uuid: TeeUuid,
+    /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
+    pub frames: [u64; MAX_FRAMES],
+    /// Bytes not freed.
+    pub bytes: u64,
+    /// Blocks of them.
+    pub blocks: u64,
+    /// Instances that ended with some of them.
+    pub instances: u32,
+    /// 0: they had ended in good order, and leaked; 1: they had died, and held them then.
+    pub died: u32,
+}
+
 /// One command of a TA, 96 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -476,5 +498,6 @@ const _: () = {
     assert!(size_of::<FailureRow>() == 344);
     assert!(size_of::<TopSite>() == 40);
     assert!(size_of::<HistoryRow>() == 120);
+    assert!(size_of::<UnfreedRow>() == 104);
     assert!(size_of::<CommandRow>() == 96);
 };
