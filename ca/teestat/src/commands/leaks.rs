@@ -135,6 +135,11 @@ impl Tool<'_, '_> {
                 "`{name}` is no option here, and no mark's name begins with `-`"
             )));
         }
+        if name.parse::<u32>().is_ok() {
+            return Err(usage(&format!(
+                "`{name}` is no name for a mark: numbers are those that marks have by themselves"
+            )));
+        }
         let number = match calls::mark_named(self.context, name) {
             Ok(number) => number,
             Err(error) if error.kind() == Some(ErrorKind::BadParameters) => {

@@ -9,10 +9,10 @@ use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::{
-    FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
+    FailureRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
 };
 use tally_abi::ta::{entry, flags};
-use tally_metrics::advice::{Advice, What, declared_heap, declared_once};
+use tally_metrics::advice::{Advice, What, declared_heap};
 
 use super::{Count, Label, Named, Session, fragmentation, kind_name};
 use crate::Names;
@@ -301,8 +301,14 @@ pub(crate) fn status(
 ) -> fmt::Result {
     writeln!(
         out,
-        "Status of user TA {} (instance {})",
-        ta.uuid, ta.instance
+        "Status of user TA {} (instance {}{})",
+        ta.uuid,
+        ta.instance,
+        if ta.state == state::DEAD {
+            ", dead"
+        } else {
+            ""
+        }
     )?;
     writeln!(out, "Arch: aarch64")?;
     writeln!(out, "Flags: {}", FlagNames(ta.flags))?;
@@ -456,57 +462,6 @@ pub(crate) fn forgotten(rows: &[NamedFailure]) -> u64 {
     first.saturating_sub(1)
 }
 
-pub(crate) fn history(
-    out: &mut dyn Write,
-    rows: &[HistoryRow],
-    dropped: u32,
-    names: &dyn Names,
-) -> fmt::Result {
-    if rows.is_empty() {
-        return writeln!(out, "no TA has ended yet");
-    }
-    writeln!(
-        out,
-        "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  TA",
-        "ended",
-        "died",
-        "heap most/of",
-        "stack most/of",
-        "memory",
-        "unfreed/bytes",
-        "held/bytes",
-        "refused"
-    )?;
-    for row in rows {
-        let pair = |most, of| alloc::format!("{most}/{of}");
-        writeln!(
-            out,
-            "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  {}",
-            row.ended,
-            row.died,
-            pair(row.heap_max, declared_once(row)),
-            pair(row.stack_max, row.stack_size),
-            row.charged_max,
-            pair(row.unfreed_blocks, row.unfreed_bytes),
-            pair(row.held_blocks, row.held_bytes),
-            row.refused,
-            Named(row.uuid, names)
-        )?;
-    }
-    writeln!(
-        out,
-        "unfreed: blocks left by those that ended in good order; held: by those that died"
-    )?;
-    if dropped > 0 {
-        writeln!(
-            out,
-            "{} forgotten for want of room",
-            Count(dropped.into(), "row")
-        )?;
-    }
-    Ok(())
-}
-
 pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
     writeln!(
         out,
@@ -616,27 +571,6 @@ mod tests {
             told(row),
             "  of the first 1024 of 2001 blocks:\n  28616 bytes held by leak\n"
         );
-    }
-
-    #[test]
-    fn history_tells_what_was_leaked_from_what_was_held_at_death() {
-        let row = HistoryRow {
-            ended: 1,
-            died: 1,
-            heap_size: 34_304,
-            held_blocks: 2,
-            held_bytes: 5024,
-            ..HistoryRow::default()
-        };
-        let text = print(|out| history(out, &[row], 0, &NoNames));
-        let figures = text.lines().nth(1).unwrap_or_default();
-        let figures: Vec<&str> = figures.split_whitespace().collect();
-        assert_eq!(
-            figures[..8],
-            ["1", "1", "0/32768", "0/0", "0", "0/0", "2/5024", "0"]
-        );
-        let none = print(|out| history(out, &[], 0, &NoNames));
-        assert_eq!(none, "no TA has ended yet\n");
     }
 
     #[test]

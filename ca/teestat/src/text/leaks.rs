@@ -165,6 +165,9 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
             n => writeln!(out, ", {bytes} bytes in {} not freed", blocks(n))?,
         }
     }
+    if growth.ended.iter().any(|row| row.blocks > 0) {
+        writeln!(out, "  `teestat history` says where they allocated it")?;
+    }
     if growth.from.is_some() && growth.ended_dropped > 0 && !growth.ended.is_empty() {
         let ends = Count(growth.ended_dropped.into(), "earlier end");
         writeln!(out, "  {ends} not kept")?;
@@ -220,17 +223,20 @@ pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) ->
             row.number,
             blocks(u64::from(row.blocks))
         )?;
-        match row.suspects {
-            0 => write!(out, "something points to each")?,
-            n => write!(
-                out,
-                "nothing points to {} ({} bytes, {} new)",
-                n, row.suspect_bytes, row.new
-            )?,
-        }
-        match row.cleared {
-            0 => writeln!(out)?,
-            n => writeln!(out, ", {n} hidden")?,
+        match (row.suspects, row.cleared) {
+            (0, 0) => writeln!(out, "something points to each")?,
+            (0, n) => writeln!(out, "something points to all but {n} hidden")?,
+            (n, hidden) => {
+                write!(
+                    out,
+                    "nothing points to {n} ({} bytes, {} new)",
+                    row.suspect_bytes, row.new
+                )?;
+                match hidden {
+                    0 => writeln!(out)?,
+                    hidden => writeln!(out, ", {hidden} hidden")?,
+                }
+            }
         }
         let read = row.root_bytes + row.block_bytes;
         write!(
@@ -396,7 +402,8 @@ mod tests {
              \n\
              ended meanwhile, their heaps with them:\n\
              \x20 00000000-0000-0000-0000-000000000000: 2 instances, 1 of them died, 28 bytes in 1 \
-             block not freed\n"
+             block not freed\n\
+             \x20 `teestat history` says where they allocated it\n"
         );
     }
 
@@ -475,6 +482,13 @@ mod tests {
             ..small
         };
         assert_eq!(micros_per_mebibyte(&enough), Some(99_997));
+        // Bug: something was said to point to each block, hidden ones included.
+        let hidden = ScanRow { suspects: 0, ..row };
+        let text = print(|out| scans(out, &[hidden], &NoNames));
+        assert!(
+            text.contains("40 blocks looked at, something points to all but 4 hidden\n"),
+            "{text}"
+        );
         let bad = ScanRow {
             inconsistent: 1,
             ..row

@@ -116,14 +116,19 @@ pub(crate) fn snapshots(
         "number", "state", "on", "bytes", "at ms"
     )?;
     for row in rows {
+        // What has no snapshot has neither size nor time.
+        let of_snapshot = |figure: u64| match row.state {
+            state::TAKEN => format!("{figure}"),
+            _ => String::from("-"),
+        };
         write!(
             out,
             "{:>6}  {:<18} {:<16} {:>9} {:>9}",
             row.number,
             snapshot_state(row.state),
             condition(row.trigger, row.wanted),
-            row.bytes,
-            row.at_ms
+            of_snapshot(row.bytes),
+            of_snapshot(row.at_ms)
         )?;
         if row.uuid != TeeUuid::nil() {
             write!(out, "  {}", Named(row.uuid, names))?;
@@ -171,7 +176,7 @@ pub(crate) fn snapshot(
         .collect();
     if header.subject != TeeUuid::nil() && !found.is_empty() {
         writeln!(out)?;
-        pools(out, &found, names)?;
+        pools(out, &found, &[], names)?;
     }
     Ok(())
 }

@@ -168,8 +168,16 @@ pub(super) fn commands_of(ta: &str) -> impl Iterator<Item = &'static str> {
 
 /// Lists a TA's commands.
 pub(super) fn help(ta: &str) {
+    let mut has_any = false;
     for c in COMMANDS.iter().filter(|c| c.ta == ta) {
-        print(format_args!("  {ta} {} {}\n", c.name, c.arguments));
+        let line = format!("  {ta} {} {}", c.name, c.arguments);
+        print(format_args!("{}\n", line.trim_end()));
+        has_any = true;
+    }
+    if !has_any {
+        print(format_args!(
+            "{ta} has no commands; `open {ta}` opens a session\n"
+        ));
     }
 }
 
