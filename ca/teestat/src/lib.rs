@@ -16,6 +16,7 @@ pub mod commands;
 mod files;
 mod frames;
 mod growth;
+mod instances;
 mod json;
 mod marks;
 mod metrics;

@@ -5,13 +5,14 @@
 
 use core::fmt::{self, Display, Write};
 
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, prot, state};
+use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, cause, prot, state};
 use tally_metrics::advice::{Advice, declared_heap};
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
 use crate::text::inspect::{
-    FlagNames, NamedFailure, failed_pool_name, forgotten, function_name, limit_name, state_name,
+    FlagNames, NamedFailure, cause_name, failed_pool_name, forgotten, function_name, limit_name,
+    state_name,
 };
 use crate::text::{Label, kind_name};
 
@@ -53,6 +54,27 @@ fn ta_fields(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Resu
             ta.session,
             ta.busy_since_ms
         )?;
+    }
+    if ta.state == state::DEAD {
+        write!(
+            out,
+            ",\"death\":{{\"cause\":\"{}\",\"at_ms\":{}",
+            cause_name(ta.cause),
+            ta.died_ms
+        )?;
+        if ta.cause == cause::PANICKED {
+            write!(out, ",\"panic_code\":{}", ta.panic_code)?;
+        }
+        if ta.session != 0 {
+            write!(
+                out,
+                ",\"function\":\"{}\",\"command\":{},\"session\":{}",
+                function_name(ta.function),
+                ta.command,
+                ta.session
+            )?;
+        }
+        out.write_char('}')?;
     }
     write!(
         out,

@@ -9,7 +9,7 @@ use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::{
-    FailureRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
+    FailureRow, RegionRow, SessionRow, TaDetail, cause, failed_pool, prot, state,
 };
 use tally_abi::ta::{entry, flags};
 use tally_metrics::advice::{Advice, What, declared_heap};
@@ -114,31 +114,48 @@ pub(crate) fn tas(out: &mut dyn Write, tas: &[TaDetail], names: &dyn Names) -> f
     Ok(())
 }
 
+/// What an instance does, or how it died.
+struct Doing<'a>(&'a TaDetail);
+
+impl Display for Doing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ta) = self;
+        f.write_str(state_name(ta.state))?;
+        match (ta.state, ta.cause) {
+            (state::DEAD, cause::NONE) => return Ok(()),
+            (state::DEAD, cause::PANICKED) => write!(f, ", panicked with {:#x}", ta.panic_code)?,
+            (state::DEAD, cause) => write!(f, ", {}", cause_name(cause))?,
+            (state::BUSY, _) => {}
+            _ => return Ok(()),
+        }
+        if ta.session != 0 {
+            match u64::from(ta.function) {
+                entry::INVOKE_COMMAND => write!(f, " in command {}", ta.command)?,
+                _ => write!(f, " in {}", function_name(ta.function))?,
+            }
+            write!(f, " of session {:#x}", ta.session)?;
+        }
+        match ta.state {
+            state::BUSY => write!(f, " since {}", Seconds(ta.busy_since_ms)),
+            _ => write!(f, " at {}", Seconds(ta.died_ms)),
+        }
+    }
+}
+
+/// Why an instance is dead.
+pub(crate) const fn cause_name(number: u32) -> &'static str {
+    match number {
+        cause::PANICKED => "panicked",
+        cause::CRASHED => "crashed",
+        cause::KILLED => "killed",
+        _ => "unknown",
+    }
+}
+
 fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
     writeln!(out, "{}, instance {}", Named(ta.uuid, names), ta.instance)?;
     let mut row = |label: &str, value: fmt::Arguments<'_>| writeln!(out, "  {label:<14}{value}");
-    let name = state_name(ta.state);
-    match (ta.state, u64::from(ta.function)) {
-        (state::BUSY, entry::INVOKE_COMMAND) => row(
-            "state",
-            format_args!(
-                "{name} in command {} of session {:#x} since {}",
-                ta.command,
-                ta.session,
-                Seconds(ta.busy_since_ms)
-            ),
-        )?,
-        (state::BUSY, _) => row(
-            "state",
-            format_args!(
-                "{name} in {} of session {:#x} since {}",
-                function_name(ta.function),
-                ta.session,
-                Seconds(ta.busy_since_ms)
-            ),
-        )?,
-        _ => row("state", format_args!("{name}"))?,
-    }
+    row("state", format_args!("{}", Doing(ta)))?;
     row(
         "loaded",
         format_args!(
@@ -522,6 +539,33 @@ mod tests {
         let mut out = String::new();
         f(&mut out).expect("strings take everything");
         out
+    }
+
+    #[test]
+    fn a_dead_ta_says_how_it_died() {
+        let says = |cause, session| {
+            let ta = TaDetail {
+                state: state::DEAD,
+                cause,
+                panic_code: 0xffff_0000,
+                function: entry::INVOKE_COMMAND as u32,
+                command: 17,
+                session,
+                died_ms: 141,
+                ..TaDetail::default()
+            };
+            alloc::format!("{}", Doing(&ta))
+        };
+        assert_eq!(
+            says(cause::PANICKED, 0xa02),
+            "dead, panicked with 0xffff0000 in command 17 of session 0xa02 at 0.141 s"
+        );
+        assert_eq!(
+            says(cause::CRASHED, 0xa02),
+            "dead, crashed in command 17 of session 0xa02 at 0.141 s"
+        );
+        assert_eq!(says(cause::KILLED, 0), "dead, killed at 0.141 s");
+        assert_eq!(says(cause::NONE, 0), "dead");
     }
 
     #[test]

@@ -84,6 +84,18 @@ pub mod state {
     pub const DEAD: u32 = 3;
 }
 
+/// Why an instance is [`state::DEAD`].
+pub mod cause {
+    /// It is not, or nobody knows.
+    pub const NONE: u32 = 0;
+    /// It panicked.
+    pub const PANICKED: u32 = 1;
+    /// It touched what it may not, or met another exception.
+    pub const CRASHED: u32 = 2;
+    /// Somebody ended it.
+    pub const KILLED: u32 = 3;
+}
+
 /// Bits of [`RegionRow::prot`].
 pub mod prot {
     /// Readable by its user.
@@ -101,7 +113,7 @@ pub mod prot {
 }
 
 /// One TA instance whole; sizes in bytes. Of a dead one the figures of its heap, what it was allowed and the most
-/// that it used are its last; it has no memory. 360 bytes.
+/// that it used are its last; it has no memory. 376 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TaDetail {
@@ -111,11 +123,11 @@ pub struct TaDetail {
     pub instance: u32,
     /// One of [`state`].
     pub state: u32,
-    /// Entry function it is in ([`crate::ta::entry`]), if busy.
+    /// Entry function it is in ([`crate::ta::entry`]), if busy, or was in when it died.
     pub function: u32,
-    /// Command it is in, if busy.
+    /// Command it is in, if busy, or was in when it died.
     pub command: u32,
-    /// Session it serves, if busy.
+    /// Session it serves, if busy, or served when it died; 0 if it died idle.
     pub session: u32,
     /// Open sessions.
     pub sessions: u32,
@@ -125,7 +137,7 @@ pub struct TaDetail {
     pub regions: u32,
     /// Milliseconds since boot when it was loaded.
     pub loaded_ms: u64,
-    /// Milliseconds since boot when its call began, if busy.
+    /// Milliseconds since boot when its call began, if busy, or had begun when it died.
     pub busy_since_ms: u64,
     /// Code and read-only data.
     pub code: u64,
@@ -166,6 +178,12 @@ pub struct TaDetail {
     pub uss: u64,
     /// Its heap.
     pub heap: PoolStats,
+    /// One of [`cause`], if dead.
+    pub cause: u32,
+    /// What it panicked with, if it did.
+    pub panic_code: u32,
+    /// Milliseconds since boot when it died, if dead.
+    pub died_ms: u64,
 }
 
 /// One region of an address space, 88 bytes.
@@ -488,7 +506,7 @@ pub struct CommandRow {
 }
 
 const _: () = {
-    assert!(size_of::<TaDetail>() == 360);
+    assert!(size_of::<TaDetail>() == 376);
     assert!(size_of::<RegionRow>() == 88);
     assert!(size_of::<SessionRow>() == 40);
     assert!(size_of::<SiteRow>() == 128);
