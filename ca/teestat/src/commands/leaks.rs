@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
+use tally_abi::pta::control::consistency;
+use tally_abi::pta::inspect::state;
 use tally_abi::pta::leaks::{MarkRow, ScanRow, SuspectRow};
 use tally_abi::pta::memleak::LeakRecord;
 use teec::ErrorKind;
@@ -231,7 +233,21 @@ impl Tool<'_, '_> {
             }
         }
         growth.sort();
+        growth.unreadable = self.unreadable(ta)?;
         Ok(growth)
+    }
+
+    /// Instances whose heaps cannot be read, of one TA or of all.
+    fn unreadable(&self, ta: Option<TeeUuid>) -> Result<Vec<(TeeUuid, u32)>, Failure> {
+        let who = ta.map_or(Subject::NOBODY, Subject::ta);
+        let mut tas = match client::inspect::tas(self.context, &who) {
+            Err(error) if is_gone(&error) => Vec::new(),
+            tas => tas?,
+        };
+        tas.retain(|ta| {
+            ta.heap.inconsistent == consistency::INCONSISTENT && ta.state != state::DEAD
+        });
+        Ok(tas.iter().map(|ta| (ta.uuid, ta.instance)).collect())
     }
 
     fn named(&self, stacks: &mut Stacks, record: &LeakRecord) -> Vec<String> {

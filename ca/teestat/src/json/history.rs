@@ -27,7 +27,7 @@ pub(crate) fn history(
             out,
             ",\"heap_max\":{},\"heap_size\":{},\"stack_max\":{},\"stack_size\":{},\
              \"charged_max\":{},\"unfreed_blocks\":{},\"unfreed_bytes\":{},\"held_blocks\":{},\
-             \"held_bytes\":{},\"refused\":{},\"biggest_refused\":{}}}",
+             \"held_bytes\":{},\"refused\":{},\"biggest_refused\":{},\"inconsistent\":{}}}",
             row.heap_max,
             declared_once(row),
             row.stack_max,
@@ -38,7 +38,8 @@ pub(crate) fn history(
             row.held_blocks,
             row.held_bytes,
             row.refused,
-            row.biggest_refused
+            row.biggest_refused,
+            row.inconsistent
         )
     })?;
     write!(out, ",\"dropped\":{dropped},\"unfreed\":[")?;

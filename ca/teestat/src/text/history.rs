@@ -55,6 +55,14 @@ pub(crate) fn history(
         out,
         "unfreed: blocks left by those that ended in good order; held: by those that died"
     )?;
+    for row in rows.iter().filter(|row| row.inconsistent > 0) {
+        writeln!(
+            out,
+            "{} of {} ended with INCONSISTENT books: what was not freed there is not known",
+            Count(row.inconsistent.into(), "instance"),
+            Named(row.uuid, names)
+        )?;
+    }
     if dropped > 0 {
         writeln!(
             out,
@@ -145,6 +153,17 @@ mod tests {
         );
         let none = print(|out| history(out, &[], 0, &kept, &NoNames));
         assert_eq!(none, "no TA has ended yet\n");
+        let lost = HistoryRow {
+            inconsistent: 1,
+            ..row
+        };
+        let text = print(|out| history(out, &[lost], 0, &kept, &NoNames));
+        assert!(
+            text.contains(
+                "\n1 instance of 00000000-0000-0000-0000-000000000000 ended with INCONSISTENT"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
+use tally_abi::pta::control::consistency;
 use tally_abi::pta::inspect::{
     FailureRow, RegionRow, SessionRow, TaDetail, cause, failed_pool, prot, state,
 };
@@ -152,19 +153,14 @@ pub(crate) const fn cause_name(number: u32) -> &'static str {
     }
 }
 
-fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
-    writeln!(out, "{}, instance {}", Named(ta.uuid, names), ta.instance)?;
-    let mut row = |label: &str, value: fmt::Arguments<'_>| writeln!(out, "  {label:<14}{value}");
-    row("state", format_args!("{}", Doing(ta)))?;
-    row(
-        "loaded",
-        format_args!(
-            "at {}, {} open, flags {}",
-            Seconds(ta.loaded_ms),
-            Count(ta.sessions.into(), "session"),
-            FlagNames(ta.flags)
-        ),
-    )?;
+/// A line of what is told of a TA.
+fn line(out: &mut dyn Write, label: &str, value: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(out, "  {label:<14}{value}")
+}
+
+/// The figures of a heap whose books add up.
+fn heap(out: &mut dyn Write, ta: &TaDetail) -> fmt::Result {
+    let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
     let heap = &ta.heap.alloc;
     row(
         "heap",
@@ -197,13 +193,40 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
         ),
     )?;
     match ta.heap.inconsistent {
-        0 => {}
-        1 => row(
-            "",
-            format_args!("INCONSISTENT: its books do not add up, do not trust its heap's figures"),
-        )?,
-        _ => row("", format_args!("changed while it was read"))?,
+        0 => Ok(()),
+        _ => row("", format_args!("changed while it was read")),
     }
+}
+
+fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
+    writeln!(out, "{}, instance {}", Named(ta.uuid, names), ta.instance)?;
+    let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
+    row("state", format_args!("{}", Doing(ta)))?;
+    row(
+        "loaded",
+        format_args!(
+            "at {}, {} open, flags {}",
+            Seconds(ta.loaded_ms),
+            Count(ta.sessions.into(), "session"),
+            FlagNames(ta.flags)
+        ),
+    )?;
+    if ta.heap.inconsistent == consistency::INCONSISTENT {
+        row(
+            "heap",
+            format_args!("INCONSISTENT: its books do not add up, and tell nothing"),
+        )?;
+        row(
+            "",
+            format_args!(
+                "{} taken of {} with tables",
+                ta.heap_committed, ta.heap_reserved
+            ),
+        )?;
+    } else {
+        heap(out, ta)?;
+    }
+    let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
     row(
         "stack",
         format_args!("{} of {} bytes at its deepest", ta.stack_deepest, ta.stack),
@@ -539,6 +562,26 @@ mod tests {
         let mut out = String::new();
         f(&mut out).expect("strings take everything");
         out
+    }
+
+    #[test]
+    fn a_scribbled_heap_is_inconsistent_and_nothing_else() {
+        // Bug: figures stood beside it, among them a heap size that nobody had declared.
+        let mut ta = TaDetail {
+            heap_committed: 45_056,
+            heap_reserved: 45_056,
+            ..TaDetail::default()
+        };
+        ta.heap.inconsistent = consistency::INCONSISTENT;
+        let text = print(|out| one_ta(out, &ta, &NoNames));
+        assert!(
+            text.contains(
+                "\n  heap          INCONSISTENT: its books do not add up, and tell nothing\n\
+                 \x20               45056 taken of 45056 with tables\n  stack "
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("allocation"), "{text}");
     }
 
     #[test]

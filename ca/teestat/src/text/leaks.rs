@@ -68,6 +68,13 @@ pub(crate) fn growth(out: &mut dyn Write, growth: &Growth, names: &dyn Names) ->
         Count(places, "place")
     )?;
     super::left_out(out, growth.left_out)?;
+    for (heap, instance) in &growth.unreadable {
+        let heap = heap_name(*heap, names);
+        writeln!(
+            out,
+            "INCONSISTENT: the books of the {heap}, instance {instance}, do not add up; its blocks are not told"
+        )?;
+    }
     for place in &growth.places {
         writeln!(out)?;
         holding(out, &place.record, names)?;
@@ -160,7 +167,12 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
         if died > 0 {
             write!(out, ", {died} of them died")?;
         }
+        let lost = same.iter().filter(|row| row.how == ended::UNKNOWN).count();
+        if lost > 0 {
+            write!(out, ", {lost} of them with books that did not add up")?;
+        }
         match held {
+            0 if lost > 0 => writeln!(out, ", what was not freed is not known")?,
             0 => writeln!(out, ", all freed")?,
             n => writeln!(out, ", {bytes} bytes in {} not freed", blocks(n))?,
         }
@@ -404,6 +416,32 @@ mod tests {
              \x20 00000000-0000-0000-0000-000000000000: 2 instances, 1 of them died, 28 bytes in 1 \
              block not freed\n\
              \x20 `teestat history` says where they allocated it\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_to_be_so() {
+        // Bug: a heap whose books do not add up was left out of lists in silence, and one that ended with such
+        // books was said to have freed all.
+        let mut found = Growth {
+            from: Some(mark(3, "")),
+            cycles: 1,
+            unreadable: alloc::vec![(TeeUuid::from_u128(7), 2)],
+            ..Growth::default()
+        };
+        let row = EndedRow {
+            how: ended::UNKNOWN,
+            ..EndedRow::default()
+        };
+        found.ended = alloc::vec![row];
+        assert_eq!(
+            print(|out| growth(out, &found, &NoNames)),
+            "live and allocated since mark 3: 0 bytes in 0 blocks from 0 places\n\
+             INCONSISTENT: the books of the heap of 00000000-0000-0000-0000-000000000007, instance 2, do \
+             not add up; its blocks are not told\n\
+             \nended meanwhile, their heaps with them:\n\
+             \x20 00000000-0000-0000-0000-000000000000: 1 instance, 1 of them with books that did not add \
+             up, what was not freed is not known\n"
         );
     }
 

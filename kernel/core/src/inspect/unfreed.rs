@@ -14,6 +14,7 @@ use crate::ta_heap;
 use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_abi::pta::MAX_FRAMES;
+use tally_abi::pta::control::consistency;
 use tally_ledger::view::TopSites;
 use tally_ledger::{Overrun, SiteInfo};
 
@@ -48,6 +49,12 @@ impl<M: Machine> Kernel<M> {
         let sites = &sites[..top.count];
         if end == End::Orderly && remains.heap.live_blocks != 0 {
             print_unfreed(found, &remains, &top, sites);
+        }
+        if remains.heap.inconsistent == consistency::INCONSISTENT {
+            log::error!(
+                "TA {} ended, and its heap's books do not add up: what it had not freed is not known",
+                found.uuid
+            );
         }
         for site in sites {
             let (bytes, blocks) = (site.live_bytes.into(), site.live_blocks.into());
@@ -90,6 +97,7 @@ impl<M: Machine> Kernel<M> {
             mark: state.guest.marks.last(),
             born: found.birth_mark,
             died: end == End::Died,
+            inconsistent: heap.inconsistent == consistency::INCONSISTENT,
             bytes: u64::from(heap.alloc.allocated),
             blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
         };

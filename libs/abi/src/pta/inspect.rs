@@ -421,7 +421,7 @@ pub struct TopSite {
     pub frames: [u64; 4],
 }
 
-/// What a TA used in all its ended lives, 120 bytes.
+/// What a TA used in all its ended lives, 128 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct HistoryRow {
@@ -455,6 +455,10 @@ pub struct HistoryRow {
     pub biggest_refused: u64,
     /// Heap bytes in use when that one was refused.
     pub biggest_refused_used: u64,
+    /// Instances whose heap's books did not add up when they ended: what they had not freed is not known.
+    pub inconsistent: u32,
+    /// Unused, zero.
+    pub reserved: u32,
 }
 
 /// A call site whose blocks a TA had not freed when it ended, in all its ended lives together, 104 bytes.
@@ -515,7 +519,7 @@ const _: () = {
     assert!(size_of::<ChunkRow>() == 24);
     assert!(size_of::<FailureRow>() == 344);
     assert!(size_of::<TopSite>() == 40);
-    assert!(size_of::<HistoryRow>() == 120);
+    assert!(size_of::<HistoryRow>() == 128);
     assert!(size_of::<UnfreedRow>() == 104);
     assert!(size_of::<CommandRow>() == 96);
 };
