@@ -133,6 +133,26 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
 }
 
 #[test]
+fn a_reset_restarts_the_most_that_was_charged() {
+    // Bug: what loading had taken stayed the most for ever, though advice says "since the reset".
+    with(control::UUID, |world, session| {
+        let ta = world.opened(TA);
+        let charged = || {
+            let state = world.kernel.state();
+            let (_, found) = state.guest.instances.iter().next().unwrap();
+            let space = found.space.as_ref().unwrap();
+            (space.charged_pages(), space.charged_max())
+        };
+        let (now, most) = charged();
+        assert!(now < most, "loading takes more than what is loaded");
+        reset(world, session);
+        let (now, most) = charged();
+        assert_eq!(most, now);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
 fn what_a_ta_had_not_freed_is_known_by_call_site() {
     // Bug: only the totals were kept, and the call sites were on the secure console alone.
     with(inspect::UUID, |world, session| {
