@@ -65,6 +65,9 @@ impl Tool<'_, '_> {
                 "`kernel` is no TA; `maps kernel`, `slabinfo kernel` and `leaks scan kernel` are about it",
             ));
         }
+        if who.starts_with('-') {
+            return Err(Failure::Usage(alloc::format!("`{who}` is no option here")));
+        }
         let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
         match (uuid, who.split_once('#')) {
             (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),

@@ -163,7 +163,8 @@ impl Tool<'_, '_> {
     }
 
     fn known_marks(&self) -> Result<Marks, Failure> {
-        Ok(Marks(calls::marks(self.context)?.0))
+        let (marks, dropped) = calls::marks(self.context)?;
+        Ok(Marks(marks, dropped))
     }
 
     fn marks(&mut self) -> Result<u8, Failure> {

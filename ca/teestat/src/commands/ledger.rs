@@ -3,8 +3,11 @@
 //! **Invariant:** figures that nobody asked to be kept are shown as not kept, not as zero.
 //! **Knows nothing of:** how they are kept.
 
+use alloc::string::String;
+
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
+use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::text::Named;
@@ -52,7 +55,12 @@ impl Tool<'_, '_> {
                 )));
             }
         };
-        client::set_ledger(self.context, uuid, what)?;
+        client::set_ledger(self.context, uuid, what).map_err(|error| match error.kind() {
+            Some(ErrorKind::OutOfMemory) => Failure::Said(String::from(
+                "as many TAs as can be are looked at in detail already; `teestat ledger TA --plain` makes room",
+            )),
+            _ => error.into(),
+        })?;
         let loaded = client::ta_stats(self.context)?;
         let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid);
         if self.as_json {
