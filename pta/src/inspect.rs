@@ -7,8 +7,8 @@
 use crate::{list, records};
 use tally_abi::pta::inspect::{
     BlockRow, CMD_BLOCK, CMD_BLOCK_BYTES, CMD_BLOCKS, CMD_CHECK, CMD_CHUNKS, CMD_CLASSES,
-    CMD_FAILURES, CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_SITES, CMD_STATUS, CMD_TAS, ChunkRow,
-    ClassRow, SiteRow, UUID,
+    CMD_FAILURES, CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_SITES, CMD_STATUS, CMD_TAS,
+    CMD_UNFREED, ChunkRow, ClassRow, SiteRow, UUID,
 };
 use tally_abi::ta::param_type::{
     MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INOUT, VALUE_INPUT, VALUE_OUTPUT,
@@ -69,6 +69,11 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
             list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
             params.set_value(1, services.history_dropped(), 0);
             records::write(services, params, 0, |index| services.history(index))
+        }
+        CMD_UNFREED => {
+            list::expect(params, [MEMREF_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+            params.set_value(1, services.unfreed_dropped(), 0);
+            records::write(services, params, 0, |index| services.unfreed(index))
         }
         CMD_SITES => stream(
             services,

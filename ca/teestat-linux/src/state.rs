@@ -27,11 +27,12 @@ fn parse(text: &str) -> Memory {
     }
 }
 
-/// Reads a size class: UUID of the pool, kind, size of a block, live blocks, bytes.
+/// Reads a size class: UUID of the pool, number of the instance, kind, size of a block, live blocks, bytes.
 fn slab(line: &str) -> Option<SlabNote> {
     let mut words = line.split(' ');
     Some(SlabNote {
         pool: words.next()?.parse().ok()?,
+        instance: words.next()?.parse().ok()?,
         kind: words.next()?.parse().ok()?,
         block_size: words.next()?.parse().ok()?,
         live: words.next()?.parse().ok()?,
@@ -53,8 +54,8 @@ fn print(memory: &Memory) -> String {
     let mut text = mark.unwrap_or_default() + "\n";
     for note in &memory.slabs {
         text += &format!(
-            "{} {} {} {} {}\n",
-            note.pool, note.kind, note.block_size, note.live, note.bytes
+            "{} {} {} {} {} {}\n",
+            note.pool, note.instance, note.kind, note.block_size, note.live, note.bytes
         );
     }
     text
@@ -67,6 +68,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let note = SlabNote {
+            instance: 7,
             kind: 1,
             block_size: 48,
             live: 3,

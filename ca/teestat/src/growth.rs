@@ -72,6 +72,8 @@ pub(crate) struct Growth {
     pub(crate) ended_dropped: u32,
     /// What a list of all live blocks does not have.
     pub(crate) left_out: Amount,
+    /// Instances whose heaps' books do not add up, so that nothing is told of them.
+    pub(crate) unreadable: Vec<(TeeUuid, u32)>,
 }
 
 impl Growth {

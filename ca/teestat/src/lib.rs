@@ -16,6 +16,7 @@ pub mod commands;
 mod files;
 mod frames;
 mod growth;
+mod instances;
 mod json;
 mod marks;
 mod metrics;
@@ -23,6 +24,7 @@ mod server;
 mod terminal;
 mod text;
 mod tool;
+mod unfreed;
 
 pub use files::{FileSink, Files, NoFiles};
 pub use frames::frame_name;
@@ -126,6 +128,8 @@ impl Memory {
 pub struct SlabNote {
     /// The TA whose heap this is, or nil.
     pub pool: TeeUuid,
+    /// The number of its instance; 0 for the kernel.
+    pub instance: u32,
     /// One of [`tally_abi::pta::inspect::class_kind`].
     pub kind: u32,
     /// Bytes that a block can hold.
@@ -137,11 +141,12 @@ pub struct SlabNote {
 }
 
 impl SlabNote {
-    /// The note of a row.
+    /// The note of a row of this instance's pool.
     #[must_use]
-    pub const fn of(row: &ClassRow) -> Self {
+    pub const fn of(row: &ClassRow, instance: u32) -> Self {
         Self {
             pool: row.pool,
+            instance,
             kind: row.kind,
             block_size: row.block_size,
             live: row.live,
@@ -185,7 +190,7 @@ pub fn run(
             let _ = writeln!(err, "teestat: {why}");
             match words.first().and_then(|name| commands::find(name)) {
                 Some(command) => {
-                    let _ = commands::help_of(err, command);
+                    let _ = commands::help_with(err, command, words.get(1).copied());
                 }
                 None => {
                     let _ = commands::help(err);

@@ -65,6 +65,9 @@ impl Tool<'_, '_> {
                 "`kernel` is no TA; `maps kernel`, `slabinfo kernel` and `leaks scan kernel` are about it",
             ));
         }
+        if who.starts_with('-') {
+            return Err(Failure::Usage(alloc::format!("`{who}` is no option here")));
+        }
         let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
         match (uuid, who.split_once('#')) {
             (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),
@@ -162,16 +165,22 @@ fn why_not_there(who: &Subject, tas: &[TaDetail], names: &dyn Names) -> String {
 
 /// Which TAs are loaded, as the end of a complaint.
 fn loaded(tas: &[TaDetail], names: &dyn Names) -> String {
-    let mut uuids: Vec<TeeUuid> = tas.iter().map(|ta| ta.uuid).collect();
-    uuids.dedup();
-    if uuids.is_empty() {
-        return String::from("; none is loaded");
+    match named_once(tas.iter().map(|ta| ta.uuid), names) {
+        named if named.is_empty() => String::from("; none is loaded"),
+        named => alloc::format!("; loaded are: {}", named.join(", ")),
     }
-    let named: Vec<String> = uuids
-        .iter()
-        .map(|&uuid| alloc::format!("{}", Named(uuid, names)))
-        .collect();
-    alloc::format!("; loaded are: {}", named.join(", "))
+}
+
+/// Names of TAs, each of them once, in the order of their first.
+pub(crate) fn named_once(uuids: impl Iterator<Item = TeeUuid>, names: &dyn Names) -> Vec<String> {
+    let mut once: Vec<TeeUuid> = Vec::new();
+    for uuid in uuids {
+        if !once.contains(&uuid) {
+            once.push(uuid);
+        }
+    }
+    let named = once.iter().map(|&uuid| Named(uuid, names));
+    named.map(|name| alloc::format!("{name}")).collect()
 }
 
 #[cfg(test)]
@@ -218,6 +227,10 @@ mod tests {
             unknown,
             "no TA with this UUID is loaded; loaded are: 00000000-0000-0000-0000-000000000001"
         );
+        // Bug: a TA between whose instances another one is loaded was told twice.
+        let mixed = [ta(1, 0, 0), ta(2, 1, 0), ta(1, 2, 0)];
+        let unknown = why_not_there(&Subject::ta(TeeUuid::from_u128(9)), &mixed, &NoNames);
+        assert_eq!(unknown.matches("000001").count(), 1, "{unknown}");
         let nobody = why_not_there(&Subject::ta(TeeUuid::from_u128(9)), &[], &NoNames);
         assert_eq!(nobody, "no TA with this UUID is loaded; none is loaded");
     }

@@ -170,6 +170,9 @@ impl<'k, M: Machine> Call<'k, M> {
             return;
         };
         found.life = Life::Dead;
+        if end == End::Died {
+            found.note_end(self.kernel.machine.ticks());
+        }
         found.task = None;
         found.remains = remains;
         found.heap = None;

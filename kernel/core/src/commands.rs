@@ -206,12 +206,31 @@ pub const fn is_command(call: &TaCall) -> bool {
     call.function == entry::INVOKE_COMMAND
 }
 
-fn begin_detail<M: Machine>(machine: &M, instance: &Instance, sp: u64) -> Detail {
+fn begin_detail<M: Machine>(machine: &M, instance: &mut Instance, sp: u64) -> Detail {
+    // The traces of earlier calls go, and what they told must not.
+    let deepest = stack_depth(machine, instance);
+    instance.remembered.stack_deepest = instance.remembered.stack_deepest.max(deepest);
+    clear_stack(machine, instance, sp);
+    allocations(machine, instance)
+}
+
+impl Instance {
+    /// Restarts the deepest use of the stack. While a call may be inside, what lies there stays, and is the deepest use
+    /// since.
+    pub fn restart_stack<M: Machine>(&mut self, machine: &M) {
+        self.remembered.stack_deepest = 0;
+        if self.busy.is_none() {
+            clear_stack(machine, self, self.stack_top);
+        }
+    }
+}
+
+/// Zeroes what lies below a stack pointer, which is nobody's.
+fn clear_stack<M: Machine>(machine: &M, instance: &Instance, sp: u64) {
     for_stack(instance, |space, page_va| {
         let Some(page) = space.own_page(machine, page_va) else {
             return true;
         };
-        // What lies below the stack pointer is nobody's.
         let unused = sp.saturating_sub(page_va.0).min(PAGE_SIZE as u64) as usize;
         const ZEROS: [u8; 256] = [0; 256];
         let mut done = 0;
@@ -222,7 +241,6 @@ fn begin_detail<M: Machine>(machine: &M, instance: &Instance, sp: u64) -> Detail
         }
         true
     });
-    allocations(machine, instance)
 }
 
 fn allocations<M: Machine>(machine: &M, instance: &Instance) -> Detail {
@@ -236,7 +254,7 @@ fn allocations<M: Machine>(machine: &M, instance: &Instance) -> Detail {
     }
 }
 
-/// Bytes from the top of the stack down to the lowest word that is not zero.
+/// Bytes from the top of the stack down to the lowest one that is not zero.
 fn stack_depth<M: Machine>(machine: &M, instance: &Instance) -> u64 {
     let mut depth = 0;
     for_stack(instance, |space, page_va| {
@@ -247,7 +265,8 @@ fn stack_depth<M: Machine>(machine: &M, instance: &Instance) -> u64 {
         for at in (0..PAGE_SIZE as u64).step_by(size_of_val(&chunk)) {
             machine.read_secure(PhysAddr(page.0 + at), chunk.as_mut_bytes());
             if let Some(word) = chunk.iter().position(|&word| word != 0) {
-                let lowest = page_va.0 + at + 8 * word as u64;
+                let zeros = u64::from(chunk[word].to_le().trailing_zeros() / 8);
+                let lowest = page_va.0 + at + 8 * word as u64 + zeros;
                 depth = instance.stack_top.saturating_sub(lowest);
                 return false;
             }

@@ -13,6 +13,7 @@ use crate::remembered::Remembered;
 use crate::scan::book::Scans;
 use crate::thread::MAX_THREADS;
 use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::inspect::cause;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 
@@ -47,6 +48,19 @@ pub struct Task {
     pub session: u32,
     /// Counter ticks when it began.
     pub since: u64,
+}
+
+/// How an instance died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// One of [`tally_abi::pta::inspect::cause`].
+    pub cause: u32,
+    /// What it panicked with, if it did.
+    pub panic_code: u32,
+    /// What it was in.
+    pub task: Option<Task>,
+    /// Counter ticks then.
+    pub at: u64,
 }
 
 /// What is known of an instance that has no memory any more.
@@ -113,6 +127,8 @@ pub struct Instance {
     pub sessions: u32,
     /// What is left of it, once it died.
     pub remains: Option<Remains>,
+    /// How it died, once it did.
+    pub fate: Option<Fate>,
     /// Difference of its own time to the system's, in milliseconds, once set.
     pub time_offset_millis: Option<i64>,
     /// What is known of its heap beyond the heap's header.
@@ -176,9 +192,31 @@ impl Instance {
             killed: false,
             sessions: 0,
             remains: None,
+            fate: None,
             time_offset_millis: None,
             remembered: Remembered::NEW,
         }
+    }
+
+    /// Notes how it dies, unless that is known.
+    pub fn note_fate(&mut self, cause: u32, panic_code: u32, at: u64) {
+        let task = self.task;
+        self.fate.get_or_insert(Fate {
+            cause,
+            panic_code,
+            task,
+            at,
+        });
+    }
+
+    /// Notes that it dies of nothing of its own: it was killed, or nobody knows.
+    pub fn note_end(&mut self, at: u64) {
+        let cause = if self.killed {
+            cause::KILLED
+        } else {
+            cause::NONE
+        };
+        self.note_fate(cause, 0, at);
     }
 
     /// Whether all of `wanted` ([`flags`]) are set.

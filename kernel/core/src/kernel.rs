@@ -12,6 +12,7 @@ use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
 use crate::inspect::history::History;
+use crate::inspect::left::Left;
 use crate::machine::{Machine, millis};
 use crate::mem::Mem;
 use crate::mem::pages::PageAllocator;
@@ -84,6 +85,8 @@ pub struct State {
     pub guest: Guest,
     /// What TAs used that have ended.
     pub history: History,
+    /// What they had not freed, by call site.
+    pub left: Left,
     /// What was done in the wrong order.
     pub audit: Audit,
     /// What TAs' commands cost.
@@ -157,12 +160,14 @@ impl<M: Machine> Kernel<M> {
         parts.machine.set_owner(OwnerId::STATS);
         let audit = Audit::new();
         let commands = Commands::new();
+        let left = Left::new();
         parts.machine.set_owner(previous);
         let state = State {
             pages: parts.pages,
             owners: OwnerTable::new(),
             guest: guest?,
             history: History::new(),
+            left: left?,
             audit: audit?,
             commands: commands?,
             buffers: buffers?,

@@ -62,6 +62,8 @@ pub struct Ended {
     pub born: u16,
     /// It panicked, crashed or was killed.
     pub died: bool,
+    /// Its heap's books did not add up: what it had not freed is not known.
+    pub inconsistent: bool,
     /// Bytes that it had not freed.
     pub bytes: u64,
     /// Blocks of them.

@@ -1,5 +1,6 @@
 //! What is known of a TA's heap beyond its header: the maximum of the TA's life (the header's restarts with
-//! each command), failures from before a reset, a refusal that the TA has not counted yet.
+//! each command), failures from before a reset, a refusal that the TA has not counted yet; and of its stack, how
+//! deep it was before it was cleared.
 //!
 //! **Invariant:** the header is the TA's, and untrusted: what does not add up counts as nothing and is not
 //! written to, and nothing is while a call may be inside.
@@ -62,6 +63,8 @@ pub struct Remembered {
     failed_before: Option<u32>,
     /// Bytes of an allocation that was refused, while its TA does not know yet.
     refused: Option<u64>,
+    /// Deepest use of its stack before that was last cleared, in bytes.
+    pub(crate) stack_deepest: u64,
     /// The row of its last command in the table of commands.
     pub(crate) row: usize,
 }
@@ -73,6 +76,7 @@ impl Remembered {
         max: 0,
         failed_before: None,
         refused: None,
+        stack_deepest: 0,
         row: 0,
     };
 

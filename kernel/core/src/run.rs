@@ -17,6 +17,7 @@ use crate::mem::region::{Place, Prot, RegionKind};
 use crate::syscall::Flow;
 use crate::ta_heap;
 use tally_abi::TeeResult;
+use tally_abi::pta::inspect::cause;
 use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
 use zerocopy::IntoBytes;
@@ -196,9 +197,15 @@ impl<M: Machine> Call<'_, M> {
     }
 
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
-        let state = self.kernel.state();
-        if let Some(found) = state.guest.instances.at(instance) {
-            crate::obituary::write(&self.kernel.machine, found, context, death);
+        let machine = &self.kernel.machine;
+        let mut state = self.kernel.state();
+        if let Some(found) = state.guest.instances.at_mut(instance) {
+            let (cause, code) = match death {
+                Death::Panic(code) => (cause::PANICKED, *code),
+                Death::Abort(_) | Death::Fault(_) => (cause::CRASHED, 0),
+            };
+            found.note_fate(cause, code, machine.ticks());
+            crate::obituary::write(machine, found, context, death);
         }
     }
 }
@@ -264,6 +271,9 @@ impl<M: Machine> Kernel<M> {
         if let Some(found) = guest.instances.at_mut(instance) {
             let failed = exit != Exit::Return(TeeResult::SUCCESS.0);
             commands.leave(&self.machine, found, call, begun, failed);
+            if exit == Exit::Died {
+                found.note_end(self.machine.ticks());
+            }
             found.task = None;
         }
     }

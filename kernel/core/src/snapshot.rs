@@ -149,7 +149,8 @@ impl Snapshots {
         Some(slot.number)
     }
 
-    /// The fewest heap bytes that a watchpoint waits for this TA to rise above.
+    /// The fewest heap bytes that a watchpoint waits for this TA to rise above, as the alarm of its pool. There 0
+    /// is none, so that one that waits for any bytes at all has 1: a single byte alone does not ring.
     #[must_use]
     pub fn heap_alarm(&self, uuid: TeeUuid) -> Option<u64> {
         self.slots
@@ -160,7 +161,7 @@ impl Snapshots {
                     && slot.watchpoint.trigger == trigger::HEAP
                     && slot.watchpoint.uuid == uuid
             })
-            .map(|slot| slot.watchpoint.wanted)
+            .map(|slot| slot.watchpoint.wanted.max(1))
             .min()
     }
 

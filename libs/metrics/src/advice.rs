@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::PoolStats;
+use tally_abi::pta::control::{PoolStats, consistency};
 use tally_abi::pta::inspect::{HistoryRow, TaDetail, state};
 
 /// What a setting is rounded to.
@@ -273,7 +273,11 @@ pub fn advise(pools: &[PoolStats], tas: &[TaDetail], history: &[HistoryRow]) -> 
     for ta in tas.iter().filter(|ta| ta.state != state::DEAD) {
         quota = quota.max(ta.quota);
         if let Some(one) = used_by(&mut used, ta.uuid) {
-            let heap = (declared_heap(ta), ta.heap.alloc.max_allocated.into());
+            // Books that do not add up tell neither what was used nor how large the tables are.
+            let heap = match ta.heap.inconsistent {
+                consistency::INCONSISTENT => (0, 0),
+                _ => (declared_heap(ta), ta.heap.alloc.max_allocated.into()),
+            };
             let stack = (ta.stack, ta.stack_deepest);
             one.add(heap, stack, ta.charged_max, Refused::of(&ta.heap));
         }
@@ -513,6 +517,15 @@ mod tests {
         let advice = find(&advise(&[heap], &[], &[]), What::KernelHeap);
         assert_eq!((advice.now, advice.most), (192 << 10, 41_472));
         assert_eq!(advice.set, 94_208, "62,208 and 30,208 of tables");
+    }
+
+    #[test]
+    fn books_that_do_not_add_up_are_no_ground_for_advice() {
+        let mut scribbled = ta(1);
+        scribbled.heap.inconsistent = consistency::INCONSISTENT;
+        let advice = advise(&[], &[scribbled], &[]);
+        assert!(advice.iter().all(|one| one.what != What::Heap));
+        assert!(advice.iter().any(|one| one.what == What::Stack));
     }
 
     #[test]

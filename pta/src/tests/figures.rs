@@ -4,7 +4,7 @@
 //! **Knows nothing of:** how a pool counts; the tests write its header.
 
 use super::*;
-use tally_abi::pta::inspect::{self, HistoryRow};
+use tally_abi::pta::inspect::{self, HistoryRow, TaDetail, UnfreedRow};
 use tally_core::machine::Trap;
 use tally_core::testing::world::{Event, Run};
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
@@ -19,7 +19,12 @@ fn ta(world: &World) -> u32 {
 }
 
 fn store(run: &mut Run<'_>, offset: usize, words: &[u64]) {
-    let heap = run.load_u64(run.stack(0));
+    // Not from the stack, which a reset clears.
+    let heap = {
+        let state = run.world.kernel.state();
+        let (_, found) = state.guest.instances.iter().next().unwrap();
+        found.heap.unwrap().0
+    };
     run.store(heap + offset as u64, words.as_bytes());
 }
 
@@ -92,6 +97,84 @@ fn a_reset_restarts_what_is_remembered_of_ended_tas() {
         assert_eq!(ended(), (1, 9000, 1));
         reset(world, session);
         assert_eq!(ended(), (0, 0, 1));
+    });
+}
+
+/// Deepest use of the stack of the only TA.
+fn deepest(world: &World) -> u64 {
+    let session = world.opened(inspect::UUID);
+    let who = memref(attr::TMEM_INPUT, CLIENT.0 + 16 * 4096, 16, 0);
+    world.write(PhysAddr(CLIENT.0 + 16 * 4096), &TA.to_octets());
+    let tas: Vec<TaDetail> = list(world, session, inspect::CMD_TAS, &[who]);
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    tas[0].stack_deepest
+}
+
+#[test]
+fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
+    // Bug: the stack is cleared before such a call, and its deepest use went with that.
+    with(control::UUID, |world, session| {
+        let ta = ta(world);
+        command(world, ta, |run| run.store(run.stack(0), &[1; 16]));
+        let deep = deepest(world);
+        assert!(deep >= 2048);
+        assert!(world.kernel.state().commands.set_detail(TA, true));
+        command(world, ta, |run| run.store(run.stack(1024), &[1; 16]));
+        assert_eq!(deepest(world), deep);
+        // A reset is what it goes with.
+        reset(world, session);
+        assert_eq!(deepest(world), 0);
+        command(world, ta, |run| run.store(run.stack(1024), &[1; 16]));
+        let shallow = deepest(world);
+        assert!(0 < shallow && shallow < deep, "{shallow} of {deep}");
+        assert!(world.kernel.state().commands.set_detail(TA, false));
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_reset_restarts_the_most_that_was_charged() {
+    // Bug: what loading had taken stayed the most for ever, though advice says "since the reset".
+    with(control::UUID, |world, session| {
+        let ta = world.opened(TA);
+        let charged = || {
+            let state = world.kernel.state();
+            let (_, found) = state.guest.instances.iter().next().unwrap();
+            let space = found.space.as_ref().unwrap();
+            (space.charged_pages(), space.charged_max())
+        };
+        let (now, most) = charged();
+        assert!(now < most, "loading takes more than what is loaded");
+        reset(world, session);
+        let (now, most) = charged();
+        assert_eq!(most, now);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn what_a_ta_had_not_freed_is_known_by_call_site() {
+    // Bug: only the totals were kept, and the call sites were on the secure console alone.
+    with(inspect::UUID, |world, session| {
+        let unfreed = || {
+            let params = [out(4096), value(attr::VALUE_OUTPUT, 0, 0)];
+            let reply = world.invoke(session, inspect::CMD_UNFREED, &params);
+            assert_eq!((reply.result, reply.params[1].a), (TeeResult::SUCCESS, 0));
+            let rows: Vec<UnfreedRow> = records(world, reply.params[0].b);
+            let told = |row: &UnfreedRow| (row.died, row.bytes, row.blocks, row.instances);
+            rows.iter().map(told).collect::<Vec<_>>()
+        };
+        assert!(unfreed().is_empty());
+        for count in 1..=2 {
+            let ta = ta(world);
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+            assert_eq!(unfreed(), [(0, LIVE * count, count, count as u32)]);
+        }
+        let ta = ta(world);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        assert_eq!(unfreed(), [(0, 2 * LIVE, 2, 2), (1, LIVE, 1, 1)]);
     });
 }
 

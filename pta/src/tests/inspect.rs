@@ -118,6 +118,41 @@ fn a_dead_ta_keeps_its_last_figures() {
 }
 
 #[test]
+fn a_dead_ta_tells_how_it_died() {
+    // Bug: panicked, crashed and killed were all dead, and when and in what was not told.
+    with(inspect::UUID, |world, session| {
+        let control = world.opened(control::UUID);
+        let fate = |ta| {
+            let one = tas(world, session, TA)[0];
+            assert_eq!(one.state, state::DEAD);
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+            (
+                one.cause,
+                one.panic_code,
+                one.command,
+                one.session == ta,
+                one.died_ms,
+            )
+        };
+        let ta = world.opened(TA);
+        world.kernel.machine.advance(5_000_000);
+        world.ta(|run| run.call(svc::PANIC, &[0xabc]));
+        assert_eq!(world.invoke(ta, 77, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(fate(ta), (inspect::cause::PANICKED, 0xabc, 77, true, 5000));
+        let ta = world.opened(TA);
+        world.ta(|_| Trap::Fault { esr: 0 });
+        assert_eq!(world.invoke(ta, 78, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(fate(ta), (inspect::cause::CRASHED, 0, 78, true, 5000));
+        let ta = world.opened(TA);
+        let who = [subject(world, TA, None), value(attr::VALUE_OUTPUT, 0, 0)];
+        let reply = world.invoke(control, control::CMD_KILL, &who);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        assert_eq!(fate(ta), (inspect::cause::KILLED, 0, 0, false, 5000));
+        assert_eq!(world.close(control), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
 fn a_dead_ta_is_said_to_be_dead_by_who_asks_for_its_memory() {
     with(inspect::UUID, |world, session| {
         let who = |world| subject(world, TA, None);

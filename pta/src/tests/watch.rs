@@ -210,6 +210,29 @@ fn a_heap_that_the_command_itself_creates_is_watched() {
 }
 
 #[test]
+fn a_watchpoint_above_no_bytes_keeps_the_others_from_nothing() {
+    // Bug: `heap>0` set the alarm to 0, which is none, and no watchpoint of the heap was met.
+    with(watch::UUID, |world, session| {
+        let numbers = [0, 1000].map(|wanted| arm(world, session, watch::trigger::HEAP, wanted));
+        let ta = ta_with_heap(world, &[]);
+        world.ta(|run| {
+            let heap = run.load_u64(run.stack(0));
+            assert_eq!(run.load_u64(heap + ALARM_OFFSET as u64), 1);
+            run.call(svc::tally::HEAP_ALARM, &[24])
+        });
+        world.ta(|run| run.exit(TeeResult::SUCCESS));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let states = rows.iter().map(|row| row.state);
+        assert!(states.eq([watch::state::TAKEN, watch::state::ARMED]));
+        for number in numbers {
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        }
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
 fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
     with(watch::UUID, |world, session| {
         let trigger = watch::trigger::HEAP;

@@ -7,7 +7,9 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail};
+use tally_abi::pta::inspect::{
+    self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, UnfreedRow,
+};
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamTmpRef, Session};
 
 use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};
@@ -135,10 +137,27 @@ pub fn failures(context: &Context<'_>) -> Result<Vec<FailureRow>> {
 /// # Errors
 /// [`ClientError`].
 pub fn history(context: &Context<'_>) -> Result<(Vec<HistoryRow>, u32)> {
-    const WHAT: &str = "ended TAs";
+    table(context, "ended TAs", inspect::CMD_HISTORY)
+}
+
+/// What TAs had not freed when they ended, by call site, most bytes first, and how many rows the kernel had to give
+/// up.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn unfreed(context: &Context<'_>) -> Result<(Vec<UnfreedRow>, u32)> {
+    table(context, "what ended TAs left", inspect::CMD_UNFREED)
+}
+
+/// The rows of a table, and how many it has given up.
+fn table<T: zerocopy::FromBytes>(
+    context: &Context<'_>,
+    what: &'static str,
+    command: u32,
+) -> Result<(Vec<T>, u32)> {
     let mut session = session(context)?;
     let mut buffer: Vec<u8> = Vec::new();
-    let mut wanted = 16 * size_of::<HistoryRow>();
+    let mut wanted = 16 * size_of::<T>();
     loop {
         buffer
             .try_reserve(wanted.saturating_sub(buffer.len()))
@@ -146,16 +165,16 @@ pub fn history(context: &Context<'_>) -> Result<(Vec<HistoryRow>, u32)> {
         buffer.resize(wanted, 0);
         let memory = ParamTmpRef::new_output(&mut buffer);
         let mut op = Operation::new(0, memory, value_out(), ParamNone, ParamNone);
-        let result = session.invoke_command(inspect::CMD_HISTORY, &mut op);
+        let result = session.invoke_command(command, &mut op);
         let (size, dropped) = (op.parameters().0.updated_size(), op.parameters().1.a());
         match result {
             Ok(()) => {
                 buffer.truncate(size);
-                return Ok((records(WHAT, &buffer)?, dropped));
+                return Ok((records(what, &buffer)?, dropped));
             }
             // The table only grows, and only up to its end.
             Err(error) if error.kind() == ErrorKind::ShortBuffer && size > wanted => wanted = size,
-            Err(error) => return Err(ClientError::Invoke(WHAT, error)),
+            Err(error) => return Err(ClientError::Invoke(what, error)),
         }
     }
 }

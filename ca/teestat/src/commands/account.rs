@@ -11,6 +11,7 @@ use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::inspect::Subject;
+use crate::instances::instances_of;
 use crate::text::{Count, Named};
 use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
@@ -109,10 +110,12 @@ impl Tool<'_, '_> {
     fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let pools = client::pools(self.context)?;
+        let tas = client::inspect::tas(self.context, &Subject::NOBODY)?;
+        let instances = instances_of(&pools, &tas);
         if self.as_json {
-            json::pools(self.out, &pools, self.names)?;
+            json::pools(self.out, &pools, &instances, self.names)?;
         } else {
-            text::pools(self.out, &pools, self.names)?;
+            text::pools(self.out, &pools, &instances, self.names)?;
         }
         Ok(STATUS_OK)
     }

@@ -11,6 +11,7 @@ use teec::ErrorKind;
 use super::{Command, Form};
 use crate::client::inspect::{self as client, Subject};
 use crate::tool::{Failure, Tool, usage};
+use crate::unfreed::Unfreed;
 use crate::{STATUS_OK, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -94,10 +95,14 @@ impl Tool<'_, '_> {
     fn history(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let (rows, dropped) = client::history(self.context)?;
+        let (sites, sites_dropped) = client::unfreed(self.context)?;
+        let unfreed = Unfreed::of(&sites, sites_dropped, |row| {
+            self.name_frames(row.uuid, &row.frames)
+        });
         if self.as_json {
-            json::inspect::history(self.out, &rows, dropped, self.names)?;
+            json::history::history(self.out, &rows, dropped, &unfreed, self.names)?;
         } else {
-            text::inspect::history(self.out, &rows, dropped, self.names)?;
+            text::history::history(self.out, &rows, dropped, &unfreed, self.names)?;
         }
         Ok(STATUS_OK)
     }

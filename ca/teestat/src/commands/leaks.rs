@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
+use tally_abi::pta::control::consistency;
+use tally_abi::pta::inspect::state;
 use tally_abi::pta::leaks::{MarkRow, ScanRow, SuspectRow};
 use tally_abi::pta::memleak::LeakRecord;
 use teec::ErrorKind;
@@ -135,6 +137,11 @@ impl Tool<'_, '_> {
                 "`{name}` is no option here, and no mark's name begins with `-`"
             )));
         }
+        if name.parse::<u32>().is_ok() {
+            return Err(usage(&format!(
+                "`{name}` is no name for a mark: numbers are those that marks have by themselves"
+            )));
+        }
         let number = match calls::mark_named(self.context, name) {
             Ok(number) => number,
             Err(error) if error.kind() == Some(ErrorKind::BadParameters) => {
@@ -156,7 +163,8 @@ impl Tool<'_, '_> {
     }
 
     fn known_marks(&self) -> Result<Marks, Failure> {
-        Ok(Marks(calls::marks(self.context)?.0))
+        let (marks, dropped) = calls::marks(self.context)?;
+        Ok(Marks(marks, dropped))
     }
 
     fn marks(&mut self) -> Result<u8, Failure> {
@@ -226,7 +234,21 @@ impl Tool<'_, '_> {
             }
         }
         growth.sort();
+        growth.unreadable = self.unreadable(ta)?;
         Ok(growth)
+    }
+
+    /// Instances whose heaps cannot be read, of one TA or of all.
+    fn unreadable(&self, ta: Option<TeeUuid>) -> Result<Vec<(TeeUuid, u32)>, Failure> {
+        let who = ta.map_or(Subject::NOBODY, Subject::ta);
+        let mut tas = match client::inspect::tas(self.context, &who) {
+            Err(error) if is_gone(&error) => Vec::new(),
+            tas => tas?,
+        };
+        tas.retain(|ta| {
+            ta.heap.inconsistent == consistency::INCONSISTENT && ta.state != state::DEAD
+        });
+        Ok(tas.iter().map(|ta| (ta.uuid, ta.instance)).collect())
     }
 
     fn named(&self, stacks: &mut Stacks, record: &LeakRecord) -> Vec<String> {

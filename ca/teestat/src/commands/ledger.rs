@@ -3,12 +3,15 @@
 //! **Invariant:** figures that nobody asked to be kept are shown as not kept, not as zero.
 //! **Knows nothing of:** how they are kept.
 
+use alloc::string::String;
+
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
+use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::text::Named;
-use crate::tool::{Failure, Tool, usage};
+use crate::tool::{Failure, Tool, named_once, usage};
 use crate::{STATUS_OK, client, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
@@ -52,7 +55,12 @@ impl Tool<'_, '_> {
                 )));
             }
         };
-        client::set_ledger(self.context, uuid, what)?;
+        client::set_ledger(self.context, uuid, what).map_err(|error| match error.kind() {
+            Some(ErrorKind::OutOfMemory) => Failure::Said(String::from(
+                "as many TAs as can be are looked at in detail already; `teestat ledger TA --plain` makes room",
+            )),
+            _ => error.into(),
+        })?;
         let loaded = client::ta_stats(self.context)?;
         let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid);
         if self.as_json {
@@ -71,19 +79,15 @@ impl Tool<'_, '_> {
         let dropped = client::audit_totals(self.context)?.commands_dropped;
         if rows.is_empty() {
             let called = client::commands(self.context, TeeUuid::nil())?;
-            let mut said = alloc::format!("{} was not called yet", Named(uuid, self.names));
-            let mut last = uuid;
-            for row in called.iter().filter(|row| row.uuid != uuid) {
-                if row.uuid != last {
-                    let first = if last == uuid {
-                        "; called were: "
-                    } else {
-                        ", "
-                    };
-                    said.push_str(first);
-                    said.push_str(&alloc::format!("{}", Named(row.uuid, self.names)));
-                    last = row.uuid;
-                }
+            let mut said = alloc::format!(
+                "{} was not called yet, or not since its ledger was cleared",
+                Named(uuid, self.names)
+            );
+            let others = called.iter().map(|row| row.uuid);
+            let others = named_once(others.filter(|other| *other != uuid), self.names);
+            if !others.is_empty() {
+                said.push_str("; called were: ");
+                said.push_str(&others.join(", "));
             }
             return Err(Failure::Said(said));
         }

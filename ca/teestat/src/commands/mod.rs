@@ -103,7 +103,15 @@ pub fn help(out: &mut dyn Write) -> fmt::Result {
 }
 
 pub(crate) fn help_of(out: &mut dyn Write, command: &Command) -> fmt::Result {
-    for Form(arguments, help) in command.forms {
+    help_with(out, command, None)
+}
+
+/// As [`help_of`], only the forms that begin with `word` if any do.
+pub(crate) fn help_with(out: &mut dyn Write, command: &Command, word: Option<&str>) -> fmt::Result {
+    let begins = |form: &&Form| form.0.split_whitespace().next() == word;
+    let some_do = command.forms.iter().any(|form| begins(&form));
+    let meant = |form: &&Form| !some_do || begins(form);
+    for Form(arguments, help) in command.forms.iter().filter(meant) {
         let said = alloc::format!("{} {arguments}", command.name);
         if said.len() < 28 {
             writeln!(out, "  {said:<28}{help}")?;
@@ -125,6 +133,21 @@ fn no_more(words: &[&str]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_complaint_has_the_help_of_what_was_meant() {
+        // Bug: a wrong word of one way to say it was answered with all of them.
+        let leaks = find("leaks").expect("it is one");
+        let said = |word| {
+            let mut out = String::new();
+            help_with(&mut out, leaks, word).expect("strings take everything");
+            out
+        };
+        assert!(said(Some("diff")).starts_with("  leaks diff [A [B]]  "));
+        assert_eq!(said(Some("diff")).lines().count(), 1);
+        assert!(said(Some("what")).lines().count() > 8);
+        assert_eq!(said(Some("what")), said(None));
+    }
 
     #[test]
     fn an_unknown_command_is_answered_with_the_nearest() {

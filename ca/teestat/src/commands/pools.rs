@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::{BlockRow, SiteRow, damage, state};
 use teec::ErrorKind;
 
@@ -14,6 +15,7 @@ use crate::client::inspect::Subject;
 use crate::client::{self as client_calls, ClientError, pools as client};
 use crate::frames::{KernelNames, name_frames};
 use crate::growth::Amount;
+use crate::json::pools::Whose;
 use crate::text::Count;
 use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, SlabNote, json, text};
@@ -65,9 +67,44 @@ pub(super) const COMMANDS: &[Command] = &[
 
 /// The pool that a command is about.
 struct Asked {
+    /// Nobody, or one instance of a TA.
     who: Subject,
     /// Which of a TA's instances was taken, as a line; empty if there was no choice.
     note: String,
+    /// The numbers of the TA's living instances.
+    alive: Vec<u32>,
+}
+
+/// What the notes of earlier questions say to a pool's.
+#[derive(Debug, PartialEq, Eq)]
+enum Earlier {
+    /// Nobody has asked about this TA before, or about the kernel.
+    None,
+    /// Only other instances of it were asked about, last this one.
+    Other(u32),
+    /// It was so.
+    Notes(Vec<SlabNote>),
+}
+
+impl Earlier {
+    /// Of a pool, which is that of an instance of a TA.
+    fn of(notes: &[SlabNote], pool: TeeUuid, instance: u32) -> Self {
+        let of_ta = notes.iter().filter(|note| note.pool == pool);
+        let (same, others): (Vec<SlabNote>, Vec<SlabNote>) =
+            of_ta.partition(|note| note.instance == instance);
+        match (&same[..], others.last()) {
+            ([], None) => Self::None,
+            ([], Some(other)) => Self::Other(other.instance),
+            _ => Self::Notes(same),
+        }
+    }
+
+    fn notes(&self) -> Option<&[SlabNote]> {
+        match self {
+            Self::Notes(notes) => Some(notes),
+            Self::None | Self::Other(_) => None,
+        }
+    }
 }
 
 /// How call sites are sorted.
@@ -104,19 +141,21 @@ impl Tool<'_, '_> {
         let name = name.unwrap_or("kernel");
         let mut who = self.subject(name)?;
         let mut note = String::new();
-        if who != Subject::NOBODY && who.instance_number().is_none() {
+        let mut alive = Vec::new();
+        if who != Subject::NOBODY {
             // What is wrong with the TA, the question itself is told.
-            let mut tas = client_calls::inspect::tas(self.context, &who).unwrap_or_default();
+            let ta = Subject::ta(who.uuid());
+            let mut tas = client_calls::inspect::tas(self.context, &ta).unwrap_or_default();
             tas.retain(|ta| ta.state != state::DEAD);
-            let numbers: Vec<u32> = tas.iter().map(|ta| ta.instance).collect();
-            if let [first, others @ ..] = &numbers[..]
-                && !others.is_empty()
-            {
-                who = Subject::instance(who.uuid(), *first);
+            alive.extend(tas.iter().map(|ta| ta.instance));
+        }
+        if let ([first, others @ ..], None) = (&alive[..], who.instance_number()) {
+            who = Subject::instance(who.uuid(), *first);
+            if !others.is_empty() {
                 note = text::pools::one_of_many(name, *first, others);
             }
         }
-        Ok(Asked { who, note })
+        Ok(Asked { who, note, alive })
     }
 
     /// What a question about a pool failed with.
@@ -136,32 +175,35 @@ impl Tool<'_, '_> {
         let diff = words.contains(&"--diff");
         let rest: Vec<&str> = words.iter().copied().filter(|w| *w != "--diff").collect();
         super::no_more(rest.get(1..).unwrap_or_default())?;
-        let Asked { who, note } = self.pool_named(rest.first().copied())?;
+        let Asked { who, note, alive } = self.pool_named(rest.first().copied())?;
         let rows = client::classes(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
-        let pool = who.uuid();
-        let before: Vec<SlabNote> = self
-            .memory
-            .slabs
-            .iter()
-            .filter(|note| note.pool == pool)
-            .copied()
-            .collect();
-        self.memory.slabs.retain(|note| note.pool != pool);
-        self.memory.slabs.extend(rows.iter().map(SlabNote::of));
-        let is_first = diff && before.is_empty();
-        let before = (diff && !is_first).then_some(&before[..]);
+        let (pool, instance) = (who.uuid(), who.instance_number().unwrap_or(0));
+        let notes = &mut self.memory.slabs;
+        let before = Earlier::of(notes, pool, instance);
+        // Of other instances, those that are alive may be asked about again.
+        notes.retain(|note| {
+            note.pool != pool || note.instance != instance && alive.contains(&note.instance)
+        });
+        notes.extend(rows.iter().map(|row| SlabNote::of(row, instance)));
+        let notes = before.notes().filter(|_| diff);
         if self.as_json {
-            json::pools::classes(self.out, &rows, before)?;
-        } else {
-            self.out.write_str(&note)?;
-            text::pools::classes(self.out, &rows, before)?;
-            if is_first {
-                writeln!(
-                    self.out,
-                    "there was nothing to compare with; from now on there is"
-                )?;
-            }
+            json::pools::classes(self.out, &rows, notes, &Whose(&who, self.names))?;
+            return Ok(STATUS_OK);
+        }
+        self.out.write_str(&note)?;
+        text::pools::classes(self.out, &rows, notes)?;
+        match before {
+            Earlier::Other(other) if diff => writeln!(
+                self.out,
+                "there was nothing to compare with: instance {instance} was not asked about before, but {other} \
+                 was; from now on there is"
+            )?,
+            Earlier::None if diff => writeln!(
+                self.out,
+                "there was nothing to compare with; from now on there is"
+            )?,
+            _ => {}
         }
         Ok(STATUS_OK)
     }
@@ -188,7 +230,7 @@ impl Tool<'_, '_> {
                 other => return super::no_more(&[other]).map(|()| STATUS_OK),
             }
         }
-        let Asked { who, note } = self.pool_named(pool)?;
+        let Asked { who, note, .. } = self.pool_named(pool)?;
         let rows = client::sites(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
         let possible = order.possible(&rows);
@@ -201,7 +243,7 @@ impl Tool<'_, '_> {
         sites.truncate(top);
         let (rows, stacks): (Vec<SiteRow>, Vec<Vec<String>>) = sites.into_iter().unzip();
         if self.as_json {
-            json::pools::sites(self.out, &rows, &stacks, all)?;
+            json::pools::sites(self.out, &rows, &stacks, all, &Whose(&who, self.names))?;
         } else {
             self.out.write_str(&note)?;
             text::pools::sites(self.out, &rows, &stacks, all)?;
@@ -226,7 +268,7 @@ impl Tool<'_, '_> {
 
     fn blocks(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words.get(1..).unwrap_or_default())?;
-        let Asked { who, note } = self.pool_named(words.first().copied())?;
+        let Asked { who, note, .. } = self.pool_named(words.first().copied())?;
         let names = self.site_names(&who)?;
         let (context, as_json) = (self.context, self.as_json);
         let of_ta = who != Subject::NOBODY;
@@ -257,8 +299,12 @@ impl Tool<'_, '_> {
         if as_json {
             writeln!(
                 self.out,
-                "],\"count\":{},\"bytes\":{},\"left_out\":{{\"blocks\":{},\"bytes\":{}}}}}",
-                totals.0, totals.1, left_out.blocks, left_out.bytes
+                "],\"count\":{},\"bytes\":{},\"left_out\":{{\"blocks\":{},\"bytes\":{}}}{}}}",
+                totals.0,
+                totals.1,
+                left_out.blocks,
+                left_out.bytes,
+                Whose(&who, self.names)
             )?;
         } else {
             writeln!(self.out, "{}, {} bytes", Count(totals.0, "block"), totals.1)?;
@@ -299,7 +345,7 @@ impl Tool<'_, '_> {
         let number = number.ok_or_else(|| {
             Failure::Usage(alloc::format!("`{at}` is neither an address nor an offset"))
         })?;
-        let Asked { who, note } = self.pool_named(pool)?;
+        let Asked { who, note, .. } = self.pool_named(pool)?;
         let mut whose = Vec::from([who]);
         if pool.is_none() && number > u64::from(u32::MAX) {
             // An address tells by itself whose it is.
@@ -337,7 +383,14 @@ impl Tool<'_, '_> {
         let base = if at < row.offset { row.va } else { row.offset };
         let inside = at.saturating_sub(base);
         if self.as_json {
-            json::pools::block_whole(self.out, row, &stack, inside, bytes.as_deref())?;
+            json::pools::block_whole(
+                self.out,
+                row,
+                &stack,
+                inside,
+                bytes.as_deref(),
+                &Whose(who, self.names),
+            )?;
         } else {
             let owner = if *who == Subject::NOBODY {
                 let owners = client_calls::owners(self.context)?;
@@ -382,7 +435,7 @@ impl Tool<'_, '_> {
             [what, pool] => (*what, Some(*pool)),
             _ => return Err(usage("pool dump or check?")),
         };
-        let Asked { who, note } = match what {
+        let Asked { who, note, .. } = match what {
             "dump" | "check" => self.pool_named(pool)?,
             _ => return Err(usage("pool dump or check?")),
         };
@@ -412,7 +465,7 @@ impl Tool<'_, '_> {
         });
         self.told(&who, listed)?;
         if as_json {
-            json::pools::chunk_totals(self.out, &totals)?;
+            json::pools::chunk_totals(self.out, &totals, &Whose(&who, self.names))?;
         } else {
             text::pools::chunk_totals(self.out, &totals)?;
         }
@@ -423,7 +476,7 @@ impl Tool<'_, '_> {
         let checked = client::check(self.context, who);
         let (found, at) = checked.map_err(|error| self.about_pool(who, error))?;
         if self.as_json {
-            json::pools::checked(self.out, found, at)?;
+            json::pools::checked(self.out, found, at, &Whose(who, self.names))?;
         } else {
             self.out.write_str(note)?;
             text::pools::checked(self.out, found, at)?;
@@ -465,6 +518,25 @@ fn name_of(names: &[(u32, String)], site: u32) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_is_compared_with_itself_alone() {
+        // Bug: notes were kept by TA, so that one instance was compared with another.
+        let (pool, other) = (TeeUuid::from_u128(1), TeeUuid::from_u128(2));
+        let note = |pool, instance, live| SlabNote {
+            pool,
+            instance,
+            live,
+            ..SlabNote::default()
+        };
+        let notes = [note(pool, 0, 3), note(pool, 4, 5), note(other, 1, 7)];
+        let of = |pool, instance| Earlier::of(&notes, pool, instance);
+        assert_eq!(of(pool, 4), Earlier::Notes(Vec::from([notes[1]])));
+        assert_eq!(of(pool, 5), Earlier::Other(4));
+        assert_eq!(of(other, 0), Earlier::Other(1));
+        assert_eq!(of(TeeUuid::nil(), 0), Earlier::None);
+        assert_eq!(of(pool, 5).notes(), None);
+    }
 
     #[test]
     fn call_sites_that_read_the_same_are_one() {

@@ -180,7 +180,7 @@ impl Tool<'_, '_> {
             return Ok(row.number);
         }
         Err(Failure::Said(format!(
-            "snapshot {} is not taken: it is {}",
+            "watchpoint {} has no snapshot: it is {}",
             row.number,
             text::snapshot_state(row.state)
         )))

@@ -5,13 +5,14 @@
 
 use core::fmt::{self, Display, Write};
 
-use tally_abi::pta::inspect::{HistoryRow, RegionRow, SessionRow, TaDetail, prot, state};
-use tally_metrics::advice::{Advice, declared_heap, declared_once};
+use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, cause, prot, state};
+use tally_metrics::advice::{Advice, declared_heap};
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
 use crate::text::inspect::{
-    FlagNames, NamedFailure, failed_pool_name, forgotten, function_name, limit_name, state_name,
+    FlagNames, NamedFailure, cause_name, failed_pool_name, forgotten, function_name, limit_name,
+    state_name,
 };
 use crate::text::{Label, kind_name};
 
@@ -53,6 +54,27 @@ fn ta_fields(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Resu
             ta.session,
             ta.busy_since_ms
         )?;
+    }
+    if ta.state == state::DEAD {
+        write!(
+            out,
+            ",\"death\":{{\"cause\":\"{}\",\"at_ms\":{}",
+            cause_name(ta.cause),
+            ta.died_ms
+        )?;
+        if ta.cause == cause::PANICKED {
+            write!(out, ",\"panic_code\":{}", ta.panic_code)?;
+        }
+        if ta.session != 0 {
+            write!(
+                out,
+                ",\"function\":\"{}\",\"command\":{},\"session\":{}",
+                function_name(ta.function),
+                ta.command,
+                ta.session
+            )?;
+        }
+        out.write_char('}')?;
     }
     write!(
         out,
@@ -141,8 +163,9 @@ pub(crate) fn status(
 ) -> fmt::Result {
     write!(
         out,
-        "{{\"arch\":\"aarch64\",\"instance\":{},\"flags\":\"{}\"",
+        "{{\"arch\":\"aarch64\",\"instance\":{},\"state\":\"{}\",\"flags\":\"{}\"",
         ta.instance,
+        state_name(ta.state),
         FlagNames(ta.flags)
     )?;
     uuid_fields(out, ta.uuid, names)?;
@@ -216,36 +239,6 @@ pub(crate) fn failures(
         out.write_str("]}")
     })?;
     writeln!(out, ",\"forgotten\":{}}}", forgotten(rows))
-}
-
-pub(crate) fn history(
-    out: &mut dyn Write,
-    rows: &[HistoryRow],
-    dropped: u32,
-    names: &dyn Names,
-) -> fmt::Result {
-    array(out, "tas", rows, |out, _, row| {
-        write!(out, "{{\"ended\":{},\"died\":{}", row.ended, row.died)?;
-        uuid_fields(out, row.uuid, names)?;
-        write!(
-            out,
-            ",\"heap_max\":{},\"heap_size\":{},\"stack_max\":{},\"stack_size\":{},\
-             \"charged_max\":{},\"unfreed_blocks\":{},\"unfreed_bytes\":{},\"held_blocks\":{},\
-             \"held_bytes\":{},\"refused\":{},\"biggest_refused\":{}}}",
-            row.heap_max,
-            declared_once(row),
-            row.stack_max,
-            row.stack_size,
-            row.charged_max,
-            row.unfreed_blocks,
-            row.unfreed_bytes,
-            row.held_blocks,
-            row.held_bytes,
-            row.refused,
-            row.biggest_refused
-        )
-    })?;
-    writeln!(out, ",\"dropped\":{dropped}}}")
 }
 
 pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {

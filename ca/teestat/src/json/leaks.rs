@@ -73,11 +73,13 @@ fn growth_fields(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> fmt
         let comma = if n == 0 { "" } else { "," };
         write!(
             out,
-            "{comma}{{\"at_ms\":{},\"mark\":{},\"born\":{},\"died\":{},\"bytes\":{},\"blocks\":{}",
+            "{comma}{{\"at_ms\":{},\"mark\":{},\"born\":{},\"died\":{},\"consistent\":{},\"bytes\":{},\
+             \"blocks\":{}",
             row.at_ms,
             row.mark,
             row.born,
             row.how == ended::DIED,
+            row.how != ended::UNKNOWN,
             row.bytes,
             row.blocks
         )?;
@@ -85,6 +87,15 @@ fn growth_fields(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> fmt
         out.write_char('}')?;
     }
     write!(out, "],\"ended_dropped\":{}", growth.ended_dropped)?;
+    for (n, (heap, instance)) in growth.unreadable.iter().enumerate() {
+        let before = if n == 0 { ",\"inconsistent\":[" } else { "," };
+        write!(out, "{before}{{\"instance\":{instance}")?;
+        uuid_fields(out, *heap, names)?;
+        out.write_char('}')?;
+    }
+    if !growth.unreadable.is_empty() {
+        out.write_char(']')?;
+    }
     match growth.left_out {
         Amount {
             blocks: 0,

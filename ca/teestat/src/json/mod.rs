@@ -4,6 +4,7 @@
 //! **Knows nothing of:** where the figures come from.
 
 mod audit;
+pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
 mod ledger;
@@ -185,11 +186,20 @@ pub(crate) fn meminfo(
     Ok(adds_up)
 }
 
-pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names) -> fmt::Result {
-    array(out, "pools", pools, |out, _, pool| {
+/// `instances`: of which instance each pool is, as far as that is known.
+pub(crate) fn pools(
+    out: &mut dyn Write,
+    pools: &[PoolStats],
+    instances: &[Option<u32>],
+    names: &dyn Names,
+) -> fmt::Result {
+    array(out, "pools", pools, |out, n, pool| {
         out.write_char('{')?;
         pool_fields(out, &pool.alloc)?;
         uuid_fields(out, pool.owner, names)?;
+        if let Some(Some(number)) = instances.get(n) {
+            write!(out, ",\"instance\":{number}")?;
+        }
         write!(
             out,
             ",\"num_get\":{},\"num_release\":{},\"largest_free\":{},\"live_blocks\":{},\

@@ -5,18 +5,34 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
+use core::fmt::{self, Display, Write};
 
 use tally_abi::pta::inspect::{BlockRow, ChunkRow, ClassRow, SiteRow, damage};
 
-use super::{Quoted, array};
-use crate::SlabNote;
+use super::{Quoted, array, uuid_fields};
+use crate::client::inspect::Subject;
 use crate::text::pools::{ChunkTotals, chunk_name, class_name, damage_text, note_of};
+use crate::{Names, SlabNote};
 
+/// Whose pool it is, as the last fields of an object: none for the kernel's.
+pub(crate) struct Whose<'a>(pub(crate) &'a Subject, pub(crate) &'a dyn Names);
+
+impl Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(who, names) = *self;
+        if let Some(instance) = who.instance_number() {
+            write!(f, ",\"instance\":{instance}")?;
+        }
+        uuid_fields(f, who.uuid(), names)
+    }
+}
+
+/// Classes; with `before` by how much they have changed since.
 pub(crate) fn classes(
     out: &mut dyn Write,
     rows: &[ClassRow],
     before: Option<&[SlabNote]>,
+    whose: &Whose<'_>,
 ) -> fmt::Result {
     array(out, "classes", rows, |out, _, row| {
         write!(
@@ -43,10 +59,11 @@ pub(crate) fn classes(
         }
         out.write_char('}')
     })?;
-    writeln!(out, "}}")
+    writeln!(out, ",\"compared\":{}{whose}}}", before.is_some())
 }
 
-fn strings(out: &mut dyn Write, names: &[String]) -> fmt::Result {
+/// Texts of an array, without its brackets.
+pub(super) fn strings(out: &mut dyn Write, names: &[String]) -> fmt::Result {
     for (n, name) in names.iter().enumerate() {
         let comma = if n == 0 { "" } else { "," };
         write!(out, "{comma}{}", Quoted(name))?;
@@ -59,6 +76,7 @@ pub(crate) fn sites(
     rows: &[SiteRow],
     stacks: &[Vec<String>],
     all: usize,
+    whose: &Whose<'_>,
 ) -> fmt::Result {
     array(out, "sites", rows, |out, n, row| {
         write!(
@@ -76,7 +94,7 @@ pub(crate) fn sites(
         strings(out, stacks.get(n).map_or(&[][..], |stack| stack))?;
         out.write_str("]}")
     })?;
-    writeln!(out, ",\"all\":{all}}}")
+    writeln!(out, ",\"all\":{all}{whose}}}")
 }
 
 fn block_fields(out: &mut dyn Write, row: &BlockRow) -> fmt::Result {
@@ -109,6 +127,7 @@ pub(crate) fn block_whole(
     stack: &[String],
     inside: u64,
     bytes: Option<&[u8]>,
+    whose: &Whose<'_>,
 ) -> fmt::Result {
     out.write_char('{')?;
     block_fields(out, row)?;
@@ -125,7 +144,7 @@ pub(crate) fn block_whole(
             out.write_char('"')?;
         }
     }
-    writeln!(out, "}}")
+    writeln!(out, "{whose}}}")
 }
 
 /// One chunk of a list.
@@ -141,15 +160,19 @@ pub(crate) fn chunk(out: &mut dyn Write, row: &ChunkRow, is_first: bool) -> fmt:
 }
 
 /// The end of a list of chunks.
-pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Result {
+pub(crate) fn chunk_totals(
+    out: &mut dyn Write,
+    totals: &ChunkTotals,
+    whose: &Whose<'_>,
+) -> fmt::Result {
     write!(out, "],\"count\":{}", totals.count)?;
     for (kind, bytes) in (0..).zip(totals.bytes) {
         write!(out, ",\"{}_bytes\":{bytes}", chunk_name(kind))?;
     }
-    writeln!(out, "}}")
+    writeln!(out, "{whose}}}")
 }
 
-pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
+pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32, whose: &Whose<'_>) -> fmt::Result {
     write!(
         out,
         "{{\"sound\":{},\"said\":{}",
@@ -161,18 +184,33 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
         damage::OVERRUN => write!(out, ",\"unit\":null,\"offset\":{at}")?,
         _ => write!(out, ",\"unit\":null,\"offset\":null")?,
     }
-    writeln!(out, "}}")
+    writeln!(out, "{whose}}}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NoNames;
+
+    #[test]
+    fn a_pool_of_a_ta_says_of_which_instance_it_is() {
+        // Bug: of two instances, only the text said which one was meant.
+        let who = Subject::instance(tally_abi::TeeUuid::from_u128(7), 3);
+        let mut out = String::new();
+        classes(&mut out, &[], None, &Whose(&who, &NoNames)).expect("strings take everything");
+        assert_eq!(
+            out,
+            "{\"classes\":[],\"compared\":false,\"instance\":3,\
+             \"uuid\":\"00000000-0000-0000-0000-000000000007\"}\n"
+        );
+    }
 
     #[test]
     fn a_damage_has_the_place_that_the_text_has() {
         let said = |found| {
             let mut out = String::new();
-            checked(&mut out, found, 288).expect("strings take everything");
+            checked(&mut out, found, 288, &Whose(&Subject::NOBODY, &NoNames))
+                .expect("strings take everything");
             out
         };
         assert!(said(damage::OVERRUN).ends_with(",\"unit\":null,\"offset\":288}\n"));

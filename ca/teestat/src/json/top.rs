@@ -5,6 +5,7 @@
 
 use core::fmt::{self, Write};
 
+use tally_abi::pta::control::consistency;
 use tally_abi::pta::inspect::state;
 
 use super::{array, uuid_fields};
@@ -31,6 +32,9 @@ pub(crate) fn round(
             ta.rss,
             ta.kernel_heap
         )?;
+        if ta.heap.inconsistent == consistency::INCONSISTENT {
+            out.write_str(",\"consistent\":false")?;
+        }
         if ta.state == state::BUSY {
             write!(out, ",\"command\":{}", ta.command)?;
         }

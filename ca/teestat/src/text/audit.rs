@@ -9,6 +9,7 @@ use tally_abi::TeeUuid;
 use tally_abi::msg::login;
 use tally_abi::pta::audit::{EventRow, HeldRow, Who, event, held};
 
+use super::inspect::Seconds;
 use super::{Count, Named};
 use crate::Names;
 use crate::client::AuditTotals;
@@ -117,7 +118,12 @@ pub(crate) fn held(
     for (row, named) in rows.iter().zip(stacks) {
         writeln!(out)?;
         match row.kind {
-            held::CHANNEL => writeln!(out, "channel {} since {} ms", row.handle, row.at_ms)?,
+            held::CHANNEL => writeln!(
+                out,
+                "channel {}, open since {}",
+                row.handle,
+                Seconds(row.at_ms)
+            )?,
             held::MAPPING => {
                 write!(out, "mapping of {} bytes", row.bytes)?;
                 if row.place != 0 {
@@ -125,8 +131,9 @@ pub(crate) fn held(
                 }
                 writeln!(
                     out,
-                    " through channel {} since {} ms",
-                    row.handle, row.at_ms
+                    " through channel {}, since {}",
+                    row.handle,
+                    Seconds(row.at_ms)
                 )?;
             }
             held::SHARED_MEMORY => writeln!(
@@ -179,16 +186,16 @@ pub(crate) fn events(
     for (row, [at, earlier]) in rows.iter().zip(stacks) {
         write!(
             out,
-            "\n{}: channel {} {}, {} of {} bytes, at {} ms",
+            "\n{}: channel {} {}, {} of {} bytes, at {}",
             row.number,
             row.channel,
             event_name(row.kind),
             Count(u64::from(row.mappings), "mapping"),
             row.bytes,
-            row.at_ms
+            Seconds(row.at_ms)
         )?;
         if row.times > 1 {
-            write!(out, ", {} times until {} ms", row.times, row.last_ms)?;
+            write!(out, ", {} times until {}", row.times, Seconds(row.last_ms))?;
         }
         if row.cause != 0 {
             write!(out, ", after {}", row.cause)?;

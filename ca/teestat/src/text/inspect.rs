@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
+use tally_abi::pta::control::consistency;
 use tally_abi::pta::inspect::{
-    FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
+    FailureRow, RegionRow, SessionRow, TaDetail, cause, failed_pool, prot, state,
 };
 use tally_abi::ta::{entry, flags};
-use tally_metrics::advice::{Advice, What, declared_heap, declared_once};
+use tally_metrics::advice::{Advice, What, declared_heap};
 
 use super::{Count, Label, Named, Session, fragmentation, kind_name};
 use crate::Names;
@@ -114,40 +115,52 @@ pub(crate) fn tas(out: &mut dyn Write, tas: &[TaDetail], names: &dyn Names) -> f
     Ok(())
 }
 
-fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
-    writeln!(out, "{}, instance {}", Named(ta.uuid, names), ta.instance)?;
-    let mut row = |label: &str, value: fmt::Arguments<'_>| writeln!(out, "  {label:<14}{value}");
-    let name = state_name(ta.state);
-    match (ta.state, u64::from(ta.function)) {
-        (state::BUSY, entry::INVOKE_COMMAND) => row(
-            "state",
-            format_args!(
-                "{name} in command {} of session {:#x} since {}",
-                ta.command,
-                ta.session,
-                Seconds(ta.busy_since_ms)
-            ),
-        )?,
-        (state::BUSY, _) => row(
-            "state",
-            format_args!(
-                "{name} in {} of session {:#x} since {}",
-                function_name(ta.function),
-                ta.session,
-                Seconds(ta.busy_since_ms)
-            ),
-        )?,
-        _ => row("state", format_args!("{name}"))?,
+/// What an instance does, or how it died.
+struct Doing<'a>(&'a TaDetail);
+
+impl Display for Doing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ta) = self;
+        f.write_str(state_name(ta.state))?;
+        match (ta.state, ta.cause) {
+            (state::DEAD, cause::NONE) => return Ok(()),
+            (state::DEAD, cause::PANICKED) => write!(f, ", panicked with {:#x}", ta.panic_code)?,
+            (state::DEAD, cause) => write!(f, ", {}", cause_name(cause))?,
+            (state::BUSY, _) => {}
+            _ => return Ok(()),
+        }
+        if ta.session != 0 {
+            match u64::from(ta.function) {
+                entry::INVOKE_COMMAND => write!(f, " in command {}", ta.command)?,
+                _ => write!(f, " in {}", function_name(ta.function))?,
+            }
+            write!(f, " of session {:#x}", ta.session)?;
+        }
+        match ta.state {
+            state::BUSY => write!(f, " since {}", Seconds(ta.busy_since_ms)),
+            _ => write!(f, " at {}", Seconds(ta.died_ms)),
+        }
     }
-    row(
-        "loaded",
-        format_args!(
-            "at {}, {} open, flags {}",
-            Seconds(ta.loaded_ms),
-            Count(ta.sessions.into(), "session"),
-            FlagNames(ta.flags)
-        ),
-    )?;
+}
+
+/// Why an instance is dead.
+pub(crate) const fn cause_name(number: u32) -> &'static str {
+    match number {
+        cause::PANICKED => "panicked",
+        cause::CRASHED => "crashed",
+        cause::KILLED => "killed",
+        _ => "unknown",
+    }
+}
+
+/// A line of what is told of a TA.
+fn line(out: &mut dyn Write, label: &str, value: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(out, "  {label:<14}{value}")
+}
+
+/// The figures of a heap whose books add up.
+fn heap(out: &mut dyn Write, ta: &TaDetail) -> fmt::Result {
+    let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
     let heap = &ta.heap.alloc;
     row(
         "heap",
@@ -180,13 +193,40 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
         ),
     )?;
     match ta.heap.inconsistent {
-        0 => {}
-        1 => row(
-            "",
-            format_args!("INCONSISTENT: its books do not add up, do not trust its heap's figures"),
-        )?,
-        _ => row("", format_args!("changed while it was read"))?,
+        0 => Ok(()),
+        _ => row("", format_args!("changed while it was read")),
     }
+}
+
+fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
+    writeln!(out, "{}, instance {}", Named(ta.uuid, names), ta.instance)?;
+    let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
+    row("state", format_args!("{}", Doing(ta)))?;
+    row(
+        "loaded",
+        format_args!(
+            "at {}, {} open, flags {}",
+            Seconds(ta.loaded_ms),
+            Count(ta.sessions.into(), "session"),
+            FlagNames(ta.flags)
+        ),
+    )?;
+    if ta.heap.inconsistent == consistency::INCONSISTENT {
+        row(
+            "heap",
+            format_args!("INCONSISTENT: its books do not add up, and tell nothing"),
+        )?;
+        row(
+            "",
+            format_args!(
+                "{} taken of {} with tables",
+                ta.heap_committed, ta.heap_reserved
+            ),
+        )?;
+    } else {
+        heap(out, ta)?;
+    }
+    let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
     row(
         "stack",
         format_args!("{} of {} bytes at its deepest", ta.stack_deepest, ta.stack),
@@ -301,8 +341,14 @@ pub(crate) fn status(
 ) -> fmt::Result {
     writeln!(
         out,
-        "Status of user TA {} (instance {})",
-        ta.uuid, ta.instance
+        "Status of user TA {} (instance {}{})",
+        ta.uuid,
+        ta.instance,
+        if ta.state == state::DEAD {
+            ", dead"
+        } else {
+            ""
+        }
     )?;
     writeln!(out, "Arch: aarch64")?;
     writeln!(out, "Flags: {}", FlagNames(ta.flags))?;
@@ -456,57 +502,6 @@ pub(crate) fn forgotten(rows: &[NamedFailure]) -> u64 {
     first.saturating_sub(1)
 }
 
-pub(crate) fn history(
-    out: &mut dyn Write,
-    rows: &[HistoryRow],
-    dropped: u32,
-    names: &dyn Names,
-) -> fmt::Result {
-    if rows.is_empty() {
-        return writeln!(out, "no TA has ended yet");
-    }
-    writeln!(
-        out,
-        "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  TA",
-        "ended",
-        "died",
-        "heap most/of",
-        "stack most/of",
-        "memory",
-        "unfreed/bytes",
-        "held/bytes",
-        "refused"
-    )?;
-    for row in rows {
-        let pair = |most, of| alloc::format!("{most}/{of}");
-        writeln!(
-            out,
-            "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  {}",
-            row.ended,
-            row.died,
-            pair(row.heap_max, declared_once(row)),
-            pair(row.stack_max, row.stack_size),
-            row.charged_max,
-            pair(row.unfreed_blocks, row.unfreed_bytes),
-            pair(row.held_blocks, row.held_bytes),
-            row.refused,
-            Named(row.uuid, names)
-        )?;
-    }
-    writeln!(
-        out,
-        "unfreed: blocks left by those that ended in good order; held: by those that died"
-    )?;
-    if dropped > 0 {
-        writeln!(
-            out,
-            "{} forgotten for want of room",
-            Count(dropped.into(), "row")
-        )?;
-    }
-    Ok(())
-}
-
 pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
     writeln!(
         out,
@@ -570,6 +565,53 @@ mod tests {
     }
 
     #[test]
+    fn a_scribbled_heap_is_inconsistent_and_nothing_else() {
+        // Bug: figures stood beside it, among them a heap size that nobody had declared.
+        let mut ta = TaDetail {
+            heap_committed: 45_056,
+            heap_reserved: 45_056,
+            ..TaDetail::default()
+        };
+        ta.heap.inconsistent = consistency::INCONSISTENT;
+        let text = print(|out| one_ta(out, &ta, &NoNames));
+        assert!(
+            text.contains(
+                "\n  heap          INCONSISTENT: its books do not add up, and tell nothing\n\
+                 \x20               45056 taken of 45056 with tables\n  stack "
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("allocation"), "{text}");
+    }
+
+    #[test]
+    fn a_dead_ta_says_how_it_died() {
+        let says = |cause, session| {
+            let ta = TaDetail {
+                state: state::DEAD,
+                cause,
+                panic_code: 0xffff_0000,
+                function: entry::INVOKE_COMMAND as u32,
+                command: 17,
+                session,
+                died_ms: 141,
+                ..TaDetail::default()
+            };
+            alloc::format!("{}", Doing(&ta))
+        };
+        assert_eq!(
+            says(cause::PANICKED, 0xa02),
+            "dead, panicked with 0xffff0000 in command 17 of session 0xa02 at 0.141 s"
+        );
+        assert_eq!(
+            says(cause::CRASHED, 0xa02),
+            "dead, crashed in command 17 of session 0xa02 at 0.141 s"
+        );
+        assert_eq!(says(cause::KILLED, 0), "dead, killed at 0.141 s");
+        assert_eq!(says(cause::NONE, 0), "dead");
+    }
+
+    #[test]
     fn a_refusal_names_the_ta_once_and_the_limit() {
         let row = FailureRow {
             number: 2,
@@ -616,27 +658,6 @@ mod tests {
             told(row),
             "  of the first 1024 of 2001 blocks:\n  28616 bytes held by leak\n"
         );
-    }
-
-    #[test]
-    fn history_tells_what_was_leaked_from_what_was_held_at_death() {
-        let row = HistoryRow {
-            ended: 1,
-            died: 1,
-            heap_size: 34_304,
-            held_blocks: 2,
-            held_bytes: 5024,
-            ..HistoryRow::default()
-        };
-        let text = print(|out| history(out, &[row], 0, &NoNames));
-        let figures = text.lines().nth(1).unwrap_or_default();
-        let figures: Vec<&str> = figures.split_whitespace().collect();
-        assert_eq!(
-            figures[..8],
-            ["1", "1", "0/32768", "0/0", "0", "0/0", "2/5024", "0"]
-        );
-        let none = print(|out| history(out, &[], 0, &NoNames));
-        assert_eq!(none, "no TA has ended yet\n");
     }
 
     #[test]

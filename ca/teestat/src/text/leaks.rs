@@ -68,6 +68,13 @@ pub(crate) fn growth(out: &mut dyn Write, growth: &Growth, names: &dyn Names) ->
         Count(places, "place")
     )?;
     super::left_out(out, growth.left_out)?;
+    for (heap, instance) in &growth.unreadable {
+        let heap = heap_name(*heap, names);
+        writeln!(
+            out,
+            "INCONSISTENT: the books of the {heap}, instance {instance}, do not add up; its blocks are not told"
+        )?;
+    }
     for place in &growth.places {
         writeln!(out)?;
         holding(out, &place.record, names)?;
@@ -160,10 +167,18 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
         if died > 0 {
             write!(out, ", {died} of them died")?;
         }
+        let lost = same.iter().filter(|row| row.how == ended::UNKNOWN).count();
+        if lost > 0 {
+            write!(out, ", {lost} of them with books that did not add up")?;
+        }
         match held {
+            0 if lost > 0 => writeln!(out, ", what was not freed is not known")?,
             0 => writeln!(out, ", all freed")?,
             n => writeln!(out, ", {bytes} bytes in {} not freed", blocks(n))?,
         }
+    }
+    if growth.ended.iter().any(|row| row.blocks > 0) {
+        writeln!(out, "  `teestat history` says where they allocated it")?;
     }
     if growth.from.is_some() && growth.ended_dropped > 0 && !growth.ended.is_empty() {
         let ends = Count(growth.ended_dropped.into(), "earlier end");
@@ -220,17 +235,20 @@ pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) ->
             row.number,
             blocks(u64::from(row.blocks))
         )?;
-        match row.suspects {
-            0 => write!(out, "something points to each")?,
-            n => write!(
-                out,
-                "nothing points to {} ({} bytes, {} new)",
-                n, row.suspect_bytes, row.new
-            )?,
-        }
-        match row.cleared {
-            0 => writeln!(out)?,
-            n => writeln!(out, ", {n} hidden")?,
+        match (row.suspects, row.cleared) {
+            (0, 0) => writeln!(out, "something points to each")?,
+            (0, n) => writeln!(out, "something points to all but {n} hidden")?,
+            (n, hidden) => {
+                write!(
+                    out,
+                    "nothing points to {n} ({} bytes, {} new)",
+                    row.suspect_bytes, row.new
+                )?;
+                match hidden {
+                    0 => writeln!(out)?,
+                    hidden => writeln!(out, ", {hidden} hidden")?,
+                }
+            }
         }
         let read = row.root_bytes + row.block_bytes;
         write!(
@@ -396,7 +414,34 @@ mod tests {
              \n\
              ended meanwhile, their heaps with them:\n\
              \x20 00000000-0000-0000-0000-000000000000: 2 instances, 1 of them died, 28 bytes in 1 \
-             block not freed\n"
+             block not freed\n\
+             \x20 `teestat history` says where they allocated it\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_to_be_so() {
+        // Bug: a heap whose books do not add up was left out of lists in silence, and one that ended with such
+        // books was said to have freed all.
+        let mut found = Growth {
+            from: Some(mark(3, "")),
+            cycles: 1,
+            unreadable: alloc::vec![(TeeUuid::from_u128(7), 2)],
+            ..Growth::default()
+        };
+        let row = EndedRow {
+            how: ended::UNKNOWN,
+            ..EndedRow::default()
+        };
+        found.ended = alloc::vec![row];
+        assert_eq!(
+            print(|out| growth(out, &found, &NoNames)),
+            "live and allocated since mark 3: 0 bytes in 0 blocks from 0 places\n\
+             INCONSISTENT: the books of the heap of 00000000-0000-0000-0000-000000000007, instance 2, do \
+             not add up; its blocks are not told\n\
+             \nended meanwhile, their heaps with them:\n\
+             \x20 00000000-0000-0000-0000-000000000000: 1 instance, 1 of them with books that did not add \
+             up, what was not freed is not known\n"
         );
     }
 
@@ -475,6 +520,13 @@ mod tests {
             ..small
         };
         assert_eq!(micros_per_mebibyte(&enough), Some(16_000));
+        // Bug: something was said to point to each block, hidden ones included.
+        let hidden = ScanRow { suspects: 0, ..row };
+        let text = print(|out| scans(out, &[hidden], &NoNames));
+        assert!(
+            text.contains("40 blocks looked at, something points to all but 4 hidden\n"),
+            "{text}"
+        );
         let bad = ScanRow {
             inconsistent: 1,
             ..row

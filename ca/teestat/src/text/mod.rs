@@ -5,6 +5,7 @@
 //! **Knows nothing of:** where the figures come from.
 
 mod audit;
+pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
 mod ledger;
@@ -207,7 +208,13 @@ pub(crate) fn meminfo_sum(rows: &[MeminfoRow]) -> u64 {
         .fold(0, |sum, row| sum.saturating_add(row.bytes))
 }
 
-pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names) -> fmt::Result {
+/// `instances`: of which instance each pool is, as far as that is known.
+pub(crate) fn pools(
+    out: &mut dyn Write,
+    pools: &[PoolStats],
+    instances: &[Option<u32>],
+    names: &dyn Names,
+) -> fmt::Result {
     for (n, pool) in pools.iter().enumerate() {
         if n > 0 {
             writeln!(out)?;
@@ -215,6 +222,12 @@ pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolStats], names: &dyn Names)
         write!(out, "{}", Label(&pool.alloc.desc))?;
         if pool.owner != TeeUuid::nil() {
             write!(out, ", heap of {}", Named(pool.owner, names))?;
+            let same = pools.iter().filter(|other| other.owner == pool.owner);
+            if let Some(Some(number)) = instances.get(n)
+                && same.count() > 1
+            {
+                write!(out, " #{number}")?;
+            }
         }
         writeln!(out)?;
         let a = &pool.alloc;

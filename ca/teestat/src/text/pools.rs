@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_diff_shows_what_changed_alone() {
-        let before = [SlabNote::of(&slab(10))];
+        let before = [SlabNote::of(&slab(10), 0)];
         let text = print(|out| classes(out, &[slab(10)], Some(&before)));
         assert!(text.ends_with("nothing changed\n"), "{text}");
         let text = print(|out| classes(out, &[slab(7)], Some(&before)));

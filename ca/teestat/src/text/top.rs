@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
+use tally_abi::pta::control::consistency;
 use tally_abi::pta::inspect::{TaDetail, state};
 use tally_abi::ta::entry;
 
@@ -64,23 +65,31 @@ pub(crate) fn round(
         "{:<14} {:<13} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
         "TA", "state", "sessions", "heap", "peak", "growth", "rss", "kernel"
     )?;
+    let mut any_unsound = false;
     for ta in &round.tas {
         let growth = match before.growth_of(ta) {
             Some(0) => String::from("0"),
             Some(bytes) => format!("{bytes:+}"),
             None => String::from("new"),
         };
+        let is_sound = ta.heap.inconsistent != consistency::INCONSISTENT;
+        let of_heap = |figure: String| if is_sound { figure } else { String::from("?") };
         writeln!(
             out,
-            "{:<14} {:<13} {:>8} {:>9} {:>9} {growth:>9} {:>9} {:>8}",
+            "{:<14} {:<13} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
             name(ta, round, names),
             doing(ta),
             ta.sessions,
-            ta.heap.alloc.allocated,
-            ta.heap.alloc.max_allocated,
+            of_heap(format!("{}", ta.heap.alloc.allocated)),
+            of_heap(format!("{}", ta.heap.alloc.max_allocated)),
+            of_heap(growth),
             ta.rss,
             ta.kernel_heap
         )?;
+        any_unsound |= !is_sound;
+    }
+    if any_unsound {
+        writeln!(out, "?: INCONSISTENT, the heap's books do not add up")?;
     }
     if round.tas.is_empty() {
         writeln!(out, "no TA is loaded")?;
@@ -133,6 +142,15 @@ mod tests {
              7a11e110#4     command 22           1       300       400       new    126976      560\n"
         );
         assert!(out.lines().all(|line| line.len() <= 100));
+        let mut scribbled = now.clone();
+        scribbled.tas[0].heap.inconsistent = consistency::INCONSISTENT;
+        let mut out = String::new();
+        round(&mut out, &scribbled, &before, &NoNames).expect("strings take everything");
+        assert!(
+            out.contains(" 1         ?         ?         ?    126976 ")
+                && out.ends_with("\n?: INCONSISTENT, the heap's books do not add up\n"),
+            "{out}"
+        );
         let mut out = String::new();
         round(&mut out, &Round::default(), &now, &NoNames).expect("strings take everything");
         assert!(out.ends_with("no TA is loaded\n") && out.contains("0 of 0 KiB (0 %)"));

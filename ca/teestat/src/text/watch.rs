@@ -10,6 +10,7 @@ use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, PoolStats};
+use tally_abi::pta::inspect::TaDetail;
 use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::pta::watch::{SnapshotRow, state, trigger};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
@@ -17,6 +18,7 @@ use zerocopy::FromBytes;
 
 use super::{Count, Named, meminfo, pools};
 use crate::Names;
+use crate::instances::instances_of;
 
 /// A snapshot in memory, well-formed as far as its sections go.
 pub(crate) struct Snapshot<'a> {
@@ -116,14 +118,19 @@ pub(crate) fn snapshots(
         "number", "state", "on", "bytes", "at ms"
     )?;
     for row in rows {
+        // What has no snapshot has neither size nor time.
+        let of_snapshot = |figure: u64| match row.state {
+            state::TAKEN => format!("{figure}"),
+            _ => String::from("-"),
+        };
         write!(
             out,
             "{:>6}  {:<18} {:<16} {:>9} {:>9}",
             row.number,
             snapshot_state(row.state),
             condition(row.trigger, row.wanted),
-            row.bytes,
-            row.at_ms
+            of_snapshot(row.bytes),
+            of_snapshot(row.at_ms)
         )?;
         if row.uuid != TeeUuid::nil() {
             write!(out, "  {}", Named(row.uuid, names))?;
@@ -164,14 +171,14 @@ pub(crate) fn snapshot(
     writeln!(out, "\n")?;
     let rows: Vec<MeminfoRow> = snapshot.records(section::MEMINFO).collect();
     meminfo(out, &rows, false)?;
-    let of_subject = |pool: &PoolStats| pool.owner == header.subject;
-    let found: Vec<PoolStats> = snapshot
-        .records(section::POOLS)
-        .filter(of_subject)
-        .collect();
+    let all: Vec<PoolStats> = snapshot.records(section::POOLS).collect();
+    let tas: Vec<TaDetail> = snapshot.records(section::TAS).collect();
+    let of_subject = |(pool, _): &(PoolStats, Option<u32>)| pool.owner == header.subject;
+    let all = all.iter().copied().zip(instances_of(&all, &tas));
+    let (found, numbers): (Vec<PoolStats>, Vec<Option<u32>>) = all.filter(of_subject).unzip();
     if header.subject != TeeUuid::nil() && !found.is_empty() {
         writeln!(out)?;
-        pools(out, &found, names)?;
+        pools(out, &found, &numbers, names)?;
     }
     Ok(())
 }

@@ -60,7 +60,12 @@ impl<M: Machine> Kernel<M> {
             heap,
             ..TaDetail::default()
         };
-        if let Some(task) = found.task {
+        if let Some(fate) = found.fate {
+            detail.cause = fate.cause;
+            detail.panic_code = fate.panic_code;
+            detail.died_ms = self.millis_at(fate.at);
+        }
+        if let Some(task) = found.task.or(found.fate.and_then(|fate| fate.task)) {
             detail.function = task.function;
             detail.command = task.command;
             detail.session = task.session;

@@ -6,6 +6,7 @@
 
 use crate::instance::Remains;
 use tally_abi::TeeUuid;
+use tally_abi::pta::control::consistency;
 use tally_abi::pta::inspect::HistoryRow;
 
 /// UUIDs that are remembered.
@@ -78,6 +79,8 @@ impl History {
             row.biggest_refused = biggest;
             row.biggest_refused_used = heap.alloc.biggest_alloc_fail_used.into();
         }
+        let is_lost = heap.inconsistent == consistency::INCONSISTENT;
+        row.inconsistent = row.inconsistent.saturating_add(is_lost.into());
         let (blocks, bytes) = match ended.end {
             End::Orderly => (&mut row.unfreed_blocks, &mut row.unfreed_bytes),
             End::Died => {
@@ -147,7 +150,7 @@ impl Default for History {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, Ended, History, ROWS};
+    use super::{End, Ended, History, ROWS, consistency};
     use crate::instance::Remains;
     use tally_abi::TeeUuid;
 
@@ -179,6 +182,18 @@ mod tests {
         assert_eq!((row.held_blocks, row.held_bytes), (7, 70));
         assert_eq!((row.heap_max, row.stack_max), (107, 50));
         assert!(history.row(1).is_none());
+    }
+
+    #[test]
+    fn books_that_did_not_add_up_are_counted() {
+        // Bug: such an end read as if all had been freed.
+        let mut history = History::new();
+        let mut lost = ended(1, End::Orderly, 0);
+        lost.remains.heap.inconsistent = consistency::INCONSISTENT;
+        history.note(&lost);
+        history.note(&ended(1, End::Orderly, 0));
+        let row = history.row(0).unwrap();
+        assert_eq!((row.ended, row.inconsistent), (2, 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod detail;
 pub mod failures;
 mod figures;
 pub mod history;
+pub mod left;
 pub mod pools;
 pub mod regions;
 pub mod rows;

@@ -1,7 +1,7 @@
 //! How deep a TA's stack ever went, found from outside.
 //!
 //! A stack's pages are zero when they are first touched, so the lowest byte that is not zero was the
-//! deepest use, as far as use leaves traces.
+//! deepest use, as far as use leaves traces. What was deeper before somebody cleared it is remembered.
 //!
 //! **Invariant:** looks at a bounded number of pages under one lock.
 //! **Knows nothing of:** registers, frames.
@@ -63,8 +63,14 @@ impl Instance {
     #[must_use]
     pub fn stack_deepest_at_once<M: Machine>(&self, machine: &M) -> u64 {
         match self.search_stack(machine, self.stack_low()) {
-            Search::Found(at) | Search::UpTo(at) => self.stack_top.saturating_sub(at),
+            Search::Found(at) | Search::UpTo(at) => self.deepest(at),
         }
+    }
+
+    /// Deepest use of the stack if `lowest` is the lowest address with something in it.
+    fn deepest(&self, lowest: u64) -> u64 {
+        let now = self.stack_top.saturating_sub(lowest);
+        now.max(self.remembered.stack_deepest)
     }
 }
 
@@ -89,7 +95,7 @@ impl<M: Machine> Kernel<M> {
             };
             let at = from.unwrap_or_else(|| found.stack_low());
             match found.search_stack(&self.machine, at) {
-                Search::Found(at) => return found.stack_top.saturating_sub(at),
+                Search::Found(at) => return found.deepest(at),
                 Search::UpTo(at) => from = Some(at),
             }
         }

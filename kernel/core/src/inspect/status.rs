@@ -5,7 +5,7 @@
 
 use super::Which;
 use super::regions::RegionCursor;
-use crate::instance::InstanceRef;
+use crate::instance::{InstanceRef, Life};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
 use core::fmt;
@@ -42,7 +42,7 @@ impl<M: Machine> Kernel<M> {
     fn print_instance(&self, uuid: TeeUuid, instance: InstanceRef) {
         let deepest = self.stack_deepest(instance);
         let InstanceRef { slot, generation } = instance;
-        let (flags, stack_pointer, stack_len, used) = {
+        let (flags, stack_pointer, stack_len, used, life) = {
             let state = self.state();
             let Some(found) = state.guest.instances.at(instance) else {
                 return;
@@ -56,9 +56,10 @@ impl<M: Machine> Kernel<M> {
                 .as_ref()
                 .map_or(&[][..], |space| space.regions());
             let used: u64 = regions.iter().map(|region| region.committed_bytes()).sum();
-            (found.flags, sp, found.stack_len, used)
+            (found.flags, sp, found.stack_len, used, found.life)
         };
-        error!("Status of user TA {uuid} (instance {generation})");
+        let dead = if life == Life::Dead { ", dead" } else { "" };
+        error!("Status of user TA {uuid} (instance {generation}{dead})");
         error!("Arch: aarch64");
         error!("Flags: {}", FlagNames(flags));
         error!("Sessions List:");

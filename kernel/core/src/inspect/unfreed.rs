@@ -1,4 +1,4 @@
-//! What is said and kept of an instance when it ends: dmalloc's "not freed".
+//! What is said and kept of an instance when it ends: dmalloc's "not freed", by call site.
 //!
 //! **Invariant:** bounded work, from the TA's books as they are.
 //! **Knows nothing of:** why the instance ends.
@@ -13,10 +13,13 @@ use crate::mem::space::HeapRange;
 use crate::ta_heap;
 use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
+use tally_abi::pta::MAX_FRAMES;
+use tally_abi::pta::control::consistency;
+use tally_ledger::view::TopSites;
 use tally_ledger::{Overrun, SiteInfo};
 
-/// Call sites that are named.
-const TOP_SITES: usize = 4;
+/// Call sites that are named and kept, the biggest ones.
+const TOP_SITES: usize = 8;
 /// Overwritten blocks that are named.
 const MAX_OVERRUNS: usize = 4;
 /// Steps of the search for them, a millisecond at most: the state is locked. Only heaps for debugging have any.
@@ -36,8 +39,27 @@ impl<M: Machine> Kernel<M> {
         if found.life == Life::Loading {
             return Some(remains);
         }
+        let mut sites = [SiteInfo::default(); TOP_SITES];
+        let mut top = TopSites::default();
+        if remains.heap.live_blocks != 0
+            && let (Some(space), Some(heap)) = (&found.space, found.heap)
+        {
+            top = ta_heap::top_sites(&self.machine, space, heap, &mut sites);
+        }
+        let sites = &sites[..top.count];
         if end == End::Orderly && remains.heap.live_blocks != 0 {
-            self.print_unfreed(found, &remains);
+            print_unfreed(found, &remains, &top, sites);
+        }
+        if remains.heap.inconsistent == consistency::INCONSISTENT {
+            log::error!(
+                "TA {} ended, and its heap's books do not add up: what it had not freed is not known",
+                found.uuid
+            );
+        }
+        for site in sites {
+            let (bytes, blocks) = (site.live_bytes.into(), site.live_blocks.into());
+            let frames = image_frames(found, &site.frames);
+            state.left.note(found.uuid, end, frames, bytes, blocks);
         }
         self.print_overruns(found);
         let heap = found.space.as_ref().and_then(|space| space.heap());
@@ -75,37 +97,13 @@ impl<M: Machine> Kernel<M> {
             mark: state.guest.marks.last(),
             born: found.birth_mark,
             died: end == End::Died,
+            inconsistent: heap.inconsistent == consistency::INCONSISTENT,
             bytes: u64::from(heap.alloc.allocated),
             blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
         };
         state.guest.marks.ended.note(ended);
     }
 
-    fn print_unfreed(&self, found: &Instance, remains: &Remains) {
-        log::error!(
-            "TA {} ended with {} bytes in {} not freed",
-            found.uuid,
-            remains.heap.alloc.allocated,
-            Blocks(remains.heap.live_blocks)
-        );
-        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return;
-        };
-        let mut sites = [SiteInfo::default(); TOP_SITES];
-        let top = ta_heap::top_sites(&self.machine, space, heap, &mut sites);
-        if top.is_partial() {
-            log::error!("{top}");
-        }
-        for site in &sites[..top.count] {
-            let mut line = TextBuffer::<320>::EMPTY;
-            // A line that is cut is still a line.
-            let _ = write_site(&mut line, found, site);
-            log::error!("{}", line.text());
-        }
-    }
-}
-
-impl<M: Machine> Kernel<M> {
     /// Names live blocks past whose end the TA wrote, if its heap has guard bytes.
     fn print_overruns(&self, found: &Instance) {
         let (Some(space), Some(heap)) = (&found.space, found.heap) else {
@@ -133,6 +131,35 @@ impl<M: Machine> Kernel<M> {
             }
         }
     }
+}
+
+fn print_unfreed(found: &Instance, remains: &Remains, top: &TopSites, sites: &[SiteInfo]) {
+    log::error!(
+        "TA {} ended with {} bytes in {} not freed",
+        found.uuid,
+        remains.heap.alloc.allocated,
+        Blocks(remains.heap.live_blocks)
+    );
+    if top.is_partial() {
+        log::error!("{top}");
+    }
+    for site in sites {
+        let mut line = TextBuffer::<320>::EMPTY;
+        // A line that is cut is still a line.
+        let _ = write_site(&mut line, found, site);
+        log::error!("{}", line.text());
+    }
+}
+
+/// Return addresses as offsets in the image; those that are in none are left out.
+fn image_frames(found: &Instance, frames: &[u64]) -> [u64; MAX_FRAMES] {
+    let frames = frames.iter().take_while(|frame| **frame != 0);
+    let inside = frames.filter_map(|frame| found.image_offset(*frame));
+    let mut offsets = [0; MAX_FRAMES];
+    for (place, offset) in offsets.iter_mut().zip(inside) {
+        *place = offset;
+    }
+    offsets
 }
 
 fn write_overrun(

@@ -141,7 +141,7 @@ pub struct AddressSpace {
     /// Pages of regions with [`Backing::Zero`], populated or promised.
     own_pages: u32,
     limit_pages: u32,
-    /// Most pages that it was ever charged for.
+    /// Most pages that it was charged for, since the last reset.
     charged_max: u32,
     /// Pages that the quota did not allow, until somebody asks.
     refused: Option<u32>,
@@ -483,10 +483,15 @@ impl AddressSpace {
         self.own_pages + self.tables.pages()
     }
 
-    /// Most pages that it was ever charged for.
+    /// Most pages that it was charged for, since the last reset.
     #[must_use]
     pub fn charged_max(&self) -> u32 {
         self.charged_max
+    }
+
+    /// Makes what it is charged for now the most.
+    pub fn restart_charged_max(&mut self) {
+        self.charged_max = self.charged_pages();
     }
 
     /// Pages of the last request that the quota did not allow since this was last asked.

@@ -9,6 +9,7 @@ use crate::inspect::pools::Step;
 use crate::inspect::regions::RegionCursor;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
+    UnfreedRow,
 };
 use tally_abi::{TeeResult, TeeUuid};
 
@@ -81,4 +82,8 @@ pub trait Inspect {
     fn history(&self, index: usize) -> Option<HistoryRow>;
     /// Rows of the history that were given up.
     fn history_dropped(&self) -> u32;
+    /// What TAs had not freed when they ended, by call site, most bytes first.
+    fn unfreed(&self, index: usize) -> Option<UnfreedRow>;
+    /// Call sites of that which were given up.
+    fn unfreed_dropped(&self) -> u32;
 }

@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::pta_api::inspect::Inspect;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
+    UnfreedRow,
 };
 use tally_abi::{TeeResult, TeeUuid};
 
@@ -96,5 +97,13 @@ impl<M: Machine> Inspect for CallServices<'_, M> {
 
     fn history_dropped(&self) -> u32 {
         self.kernel.state().history.dropped()
+    }
+
+    fn unfreed(&self, index: usize) -> Option<UnfreedRow> {
+        self.kernel.state().left.row(index)
+    }
+
+    fn unfreed_dropped(&self) -> u32 {
+        self.kernel.state().left.dropped()
     }
 }

@@ -99,10 +99,10 @@ impl<M: Machine> LeakServices for CallServices<'_, M> {
             blocks: found.blocks,
             mark: u32::from(found.mark),
             born: u32::from(found.born),
-            how: if found.died {
-                ended::DIED
-            } else {
-                ended::CLOSED
+            how: match (found.inconsistent, found.died) {
+                (true, _) => ended::UNKNOWN,
+                (false, true) => ended::DIED,
+                (false, false) => ended::CLOSED,
             },
         })
     }

@@ -216,6 +216,10 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
             };
             if let Some(found) = state.guest.instances.at_mut(instance) {
                 found.restart_heap_figures(&self.kernel.machine);
+                found.restart_stack(&self.kernel.machine);
+                if let Some(space) = &mut found.space {
+                    space.restart_charged_max();
+                }
             }
             from = instance.slot + 1;
         }

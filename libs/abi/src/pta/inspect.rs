@@ -52,6 +52,10 @@ pub const CMD_SESSIONS: u32 = 12;
 /// has, `ACCESS_DENIED` for an address where those are hidden.
 pub const CMD_BLOCK: u32 = 13;
 
+/// `(memref out: [`UnfreedRow`] array; value out: a = rows given up)`: what TAs had not freed when they ended, by
+/// call site, most bytes first.
+pub const CMD_UNFREED: u32 = 14;
+
 /// What [`CMD_CHECK`] finds first.
 pub mod damage {
     /// Nothing.
@@ -80,6 +84,18 @@ pub mod state {
     pub const DEAD: u32 = 3;
 }
 
+/// Why an instance is [`state::DEAD`].
+pub mod cause {
+    /// It is not, or nobody knows.
+    pub const NONE: u32 = 0;
+    /// It panicked.
+    pub const PANICKED: u32 = 1;
+    /// It touched what it may not, or met another exception.
+    pub const CRASHED: u32 = 2;
+    /// Somebody ended it.
+    pub const KILLED: u32 = 3;
+}
+
 /// Bits of [`RegionRow::prot`].
 pub mod prot {
     /// Readable by its user.
@@ -97,7 +113,7 @@ pub mod prot {
 }
 
 /// One TA instance whole; sizes in bytes. Of a dead one the figures of its heap, what it was allowed and the most
-/// that it used are its last; it has no memory. 368 bytes.
+/// that it used are its last; it has no memory. 384 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TaDetail {
@@ -107,11 +123,11 @@ pub struct TaDetail {
     pub instance: u32,
     /// One of [`state`].
     pub state: u32,
-    /// Entry function it is in ([`crate::ta::entry`]), if busy.
+    /// Entry function it is in ([`crate::ta::entry`]), if busy, or was in when it died.
     pub function: u32,
-    /// Command it is in, if busy.
+    /// Command it is in, if busy, or was in when it died.
     pub command: u32,
-    /// Session it serves, if busy.
+    /// Session it serves, if busy, or served when it died; 0 if it died idle.
     pub session: u32,
     /// Open sessions.
     pub sessions: u32,
@@ -121,7 +137,7 @@ pub struct TaDetail {
     pub regions: u32,
     /// Milliseconds since boot when it was loaded.
     pub loaded_ms: u64,
-    /// Milliseconds since boot when its call began, if busy.
+    /// Milliseconds since boot when its call began, if busy, or had begun when it died.
     pub busy_since_ms: u64,
     /// Code and read-only data.
     pub code: u64,
@@ -164,6 +180,12 @@ pub struct TaDetail {
     pub heap: PoolStats,
     /// Which build of the TA it is ([`crate::shdr::image_id`]); 0: not known.
     pub image_id: u64,
+    /// One of [`cause`], if dead.
+    pub cause: u32,
+    /// What it panicked with, if it did.
+    pub panic_code: u32,
+    /// Milliseconds since boot when it died, if dead.
+    pub died_ms: u64,
 }
 
 /// One region of an address space, 88 bytes.
@@ -403,7 +425,7 @@ pub struct TopSite {
     pub frames: [u64; 4],
 }
 
-/// What a TA used in all its ended lives, 120 bytes.
+/// What a TA used in all its ended lives, 128 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct HistoryRow {
@@ -437,6 +459,28 @@ pub struct HistoryRow {
     pub biggest_refused: u64,
     /// Heap bytes in use when that one was refused.
     pub biggest_refused_used: u64,
+    /// Instances whose heap's books did not add up when they ended: what they had not freed is not known.
+    pub inconsistent: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+/// A call site whose blocks a TA had not freed when it ended, in all its ended lives together, 104 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UnfreedRow {
+    /// Which TA.
+    pub uuid: TeeUuid,
+    /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
+    pub frames: [u64; MAX_FRAMES],
+    /// Bytes not freed.
+    pub bytes: u64,
+    /// Blocks of them.
+    pub blocks: u64,
+    /// Instances that ended with some of them.
+    pub instances: u32,
+    /// 0: they had ended in good order, and leaked; 1: they had died, and held them then.
+    pub died: u32,
 }
 
 /// One command of a TA, 96 bytes.
@@ -470,7 +514,7 @@ pub struct CommandRow {
 }
 
 const _: () = {
-    assert!(size_of::<TaDetail>() == 368);
+    assert!(size_of::<TaDetail>() == 384);
     assert!(size_of::<RegionRow>() == 88);
     assert!(size_of::<SessionRow>() == 40);
     assert!(size_of::<SiteRow>() == 128);
@@ -479,6 +523,7 @@ const _: () = {
     assert!(size_of::<ChunkRow>() == 24);
     assert!(size_of::<FailureRow>() == 352);
     assert!(size_of::<TopSite>() == 40);
-    assert!(size_of::<HistoryRow>() == 120);
+    assert!(size_of::<HistoryRow>() == 128);
+    assert!(size_of::<UnfreedRow>() == 104);
     assert!(size_of::<CommandRow>() == 96);
 };

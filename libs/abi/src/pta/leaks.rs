@@ -30,6 +30,8 @@ pub mod ended {
     pub const CLOSED: u32 = 0;
     /// It panicked, crashed or was killed.
     pub const DIED: u32 = 1;
+    /// One or the other, and its heap's books did not add up: what it had not freed is not known.
+    pub const UNKNOWN: u32 = 2;
 }
 
 /// A TA instance that is no more, 48 bytes.

@@ -28,6 +28,10 @@ pub(super) const TESTS: &[Test] = &[
         kernel_refused,
     ),
     ("what a TA did not free is told when it ends", not_freed),
+    (
+        "the places of what a TA did not free are told",
+        not_freed_where,
+    ),
     ("what ended TAs used is known", what_they_used),
     (
         "what ended TAs were refused is known",
@@ -191,6 +195,58 @@ fn not_freed(bench: &Bench) -> Outcome {
         (1, after.unfreed_blocks),
         "a TA that freed all",
     )
+}
+
+fn not_freed_where(bench: &Bench) -> Outcome {
+    // Bug: the history had the totals alone, and the call sites were on the secure console.
+    let left = |died: u32| -> Result<(u64, u64), String> {
+        let (rows, _) = inspect::unfreed(&bench.context).map_err(told)?;
+        let ours = rows.iter().filter(|row| {
+            let name = |f: &u64| teestat::frame_name(&bench.context, &MachineNames, row.uuid, *f);
+            let leaks = |f: &u64| name(f).contains(heap::LEAK_FUNCTION);
+            (row.uuid, row.died) == (heap::UUID, died) && row.frames.iter().any(leaks)
+        });
+        Ok(ours.fold((0, 0), |(blocks, bytes), row| {
+            (blocks + row.blocks, bytes + row.bytes)
+        }))
+    };
+    let before = left(0)?;
+    for _ in 0..2 {
+        let mut session = bench.open(heap::UUID)?;
+        works(value_in(&mut session, heap::CMD_LEAK, 3, 28))?;
+        works(session.close())?;
+    }
+    let after = left(0)?;
+    equal(
+        (after.0 - before.0, after.1 - before.1),
+        (6, 168),
+        "blocks and bytes of the place",
+    )?;
+    let before = left(1)?;
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_LEAK, 2, 28))?;
+    told_of_kill(client::kill(&bench.context, heap::UUID))?;
+    drop(session);
+    let after = left(1)?;
+    equal(
+        (after.0 - before.0, after.1 - before.1),
+        (2, 56),
+        "blocks and bytes that it held when it was killed",
+    )?;
+    let text = printed(bench, &["history"], &mut Memory::default())?;
+    holds(
+        text.contains(", not freed by ") && text.contains(&format!("#0 {}", heap::LEAK_FUNCTION)),
+        &text,
+    )?;
+    let json = printed(bench, &["history", "--json"], &mut Memory::default())?;
+    holds(
+        json.contains("\"unfreed\":[{\"bytes\":") && json.contains(heap::LEAK_FUNCTION),
+        &json,
+    )
+}
+
+fn told_of_kill(result: Result<u32, client::ClientError>) -> Outcome {
+    equal(result.map_err(told)?, 1, "instances that were ended")
 }
 
 fn what_they_were_refused(bench: &Bench) -> Outcome {

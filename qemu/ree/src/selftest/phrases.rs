@@ -106,6 +106,7 @@ const PHRASES: &[Phrase] = {
         phrase_for(inspect::UUID, inspect::CMD_CHECK, &[Name, Answer]),
         phrase_for(inspect::UUID, inspect::CMD_FAILURES, &[Out]),
         phrase_for(inspect::UUID, inspect::CMD_HISTORY, &[Out, Answer]),
+        phrase_for(inspect::UUID, inspect::CMD_UNFREED, &[Out, Answer]),
         phrase_for(inspect::UUID, inspect::CMD_SESSIONS, &[Name, Out]),
         phrase_for(audit::UUID, audit::CMD_HELD, &[Out]),
         phrase_for(audit::UUID, audit::CMD_EVENTS, &[Out]),

@@ -5,7 +5,7 @@
 
 use alloc::format;
 use alloc::string::String;
-use ta_uuids::{crash, heap};
+use ta_uuids::{crash, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::{BlockRow, ChunkRow, chunk_kind, damage};
 use teec::ErrorKind;
@@ -25,6 +25,10 @@ pub(super) const TESTS: &[Test] = &[
     (
         "call sites and size classes of a pool are told",
         sites_and_classes,
+    ),
+    (
+        "slabinfo compares an instance of a TA with itself alone",
+        instances_apart,
     ),
     ("a block is found by any of its bytes", one_block),
     (
@@ -116,6 +120,45 @@ fn many_blocks(bench: &Bench) -> Outcome {
         damage::NONE,
         "the check",
     )
+}
+
+fn instances_apart(bench: &Bench) -> Outcome {
+    // Bug: what `slabinfo` remembered was of a TA, and one instance was compared with another.
+    let mut memory = Memory::default();
+    let first = bench.open(hello::UUID)?;
+    let said = printed(bench, &["slabinfo", "hello", "--diff"], &mut memory)?;
+    holds(said.contains("nothing to compare with; from"), &said)?;
+    let number = |n: usize| -> Result<u32, String> {
+        let tas = inspect::tas(&bench.context, &Subject::ta(hello::UUID)).map_err(told)?;
+        tas.get(n)
+            .map(|ta| ta.instance)
+            .ok_or_else(|| format!("no instance {n}"))
+    };
+    let second = bench.open(hello::UUID)?;
+    let (one, two) = (number(0)?, number(1)?);
+    let asked = format!("hello#{two}");
+    let said = printed(bench, &["slabinfo", &asked, "--diff"], &mut memory)?;
+    let other = format!("instance {two} was not asked about before, but {one} was");
+    holds(said.contains(&other), &said)?;
+    let said = printed(bench, &["slabinfo", &asked, "--diff"], &mut memory)?;
+    holds(said.ends_with("nothing changed\n"), &said)?;
+    let said = printed(bench, &["pools"], &mut memory)?;
+    holds(
+        [one, two]
+            .iter()
+            .all(|n| said.contains(&format!(") #{n}\n"))),
+        &said,
+    )?;
+    drop((first, second));
+    // One that is gone is compared with nobody.
+    let third = bench.open(hello::UUID)?;
+    let said = printed(bench, &["slabinfo", "hello", "--diff"], &mut memory)?;
+    holds(said.contains("nothing to compare with: instance"), &said)?;
+    let json = printed(bench, &["slabinfo", "hello", "--json"], &mut memory)?;
+    let whose = format!("\"compared\":false,\"instance\":{},", number(0)?);
+    holds(json.contains(&whose), &json)?;
+    drop(third);
+    Ok(())
 }
 
 fn sites_and_classes(bench: &Bench) -> Outcome {

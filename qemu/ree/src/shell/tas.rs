@@ -48,6 +48,11 @@ pub(super) fn help(ta: &str) {
     for c in commands() {
         print(format_args!("  {:<width$}  {}\n", usage(c), c.says));
     }
+    if commands().next().is_none() {
+        print(format_args!(
+            "{ta} has no commands; `open {ta}` opens a session\n"
+        ));
+    }
 }
 
 /// Opens a session, invokes one command, closes the session.
