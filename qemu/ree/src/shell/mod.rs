@@ -10,6 +10,7 @@ mod commands;
 mod line;
 #[cfg(target_os = "none")]
 mod ta_commands;
+#[cfg(target_os = "none")]
 mod tas;
 #[cfg(target_os = "none")]
 mod terminal;
