@@ -63,6 +63,8 @@ pub mod section {
     pub const FAILURES: u32 = 10;
     /// [`crate::pta::inspect::HistoryRow`].
     pub const HISTORY: u32 = 11;
+    /// [`crate::pta::inspect::UnfreedRow`].
+    pub const UNFREED: u32 = 12;
 }
 
 /// The beginning of a snapshot, 112 bytes.

@@ -35,6 +35,8 @@ pub struct Account {
     pub sites: Vec<Stack>,
     /// Stacks of `snapshot.failures`, one for each.
     pub failures: Vec<Stack>,
+    /// Stacks of `snapshot.unfreed`, one for each.
+    pub unfreed: Vec<Stack>,
     /// Whether the kernel's calls have no names because the kernel at hand is another build.
     pub kernel_is_other: bool,
     /// TAs whose calls have no names, or perhaps wrong ones.
@@ -60,13 +62,19 @@ impl Account {
         let failures = snapshot
             .failures
             .iter()
-            .map(|failure| namer.of_failure(failure.image, failure.image_id, &failure.frames))
+            .map(|failure| namer.of_build(failure.image, failure.image_id, &failure.frames))
+            .collect();
+        let unfreed = snapshot
+            .unfreed
+            .iter()
+            .map(|row| namer.of_build(row.uuid, row.image_id, &row.frames))
             .collect();
         let mut account = Self {
             file: file.to_owned(),
             live,
             sites,
             failures,
+            unfreed,
             kernel_is_other: namer.kernel_is_other,
             doubted: namer.doubted,
             names: HashMap::new(),
@@ -172,12 +180,12 @@ impl<'a> Namer<'a> {
                 Stack::unnamed(self.names, image, frames)
             }
             Some((Some(&id), _)) => self.of_ta(Build { image, id }, frames),
-            _ => self.of_failure(image, 0, frames),
+            _ => self.of_build(image, 0, frames),
         }
     }
 
-    /// The stack of something that was refused, to an image of this id.
-    fn of_failure(&mut self, image: TeeUuid, id: u64, frames: &[u64]) -> Stack {
+    /// The stack of something that an image of this id did.
+    fn of_build(&mut self, image: TeeUuid, id: u64, frames: &[u64]) -> Stack {
         if image != TeeUuid::nil() {
             self.of_ta(Build { image, id }, frames)
         } else if self.kernel_is_other {

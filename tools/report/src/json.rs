@@ -95,6 +95,11 @@ pub fn snapshot(account: &Account) -> Value {
             "biggest_refused": row.biggest_refused,
             "biggest_refused_used": row.biggest_refused_used,
         })),
+        "unfreed": zipped(&s.unfreed, &account.unfreed, |row, stack| json!({
+            "ta": account.ta(row.uuid), "uuid": uuid(row.uuid), "bytes": row.bytes,
+            "blocks": row.blocks, "instances": row.instances, "died": row.died != 0,
+            "image": image_id(row.image_id), "stack": self::stack(stack),
+        })),
     });
     value["boot"] = id(&header.boot.to_be_bytes());
     let (bytes, blocks) = s.left_out();

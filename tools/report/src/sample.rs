@@ -8,8 +8,8 @@ use crate::snapshot::Snapshot;
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::inspect::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail, class_kind,
-    failed_pool, prot, state,
+    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail, UnfreedRow,
+    class_kind, failed_pool, prot, state,
 };
 use tally_abi::pta::memleak::{LeakRecord, owner_kind};
 use tally_abi::snapshot::{BuildId, Header, MAGIC, Section, VERSION, reason, section};
@@ -58,6 +58,7 @@ impl Snapshot {
         append(&mut out, section::COMMANDS, &self.commands);
         append(&mut out, section::FAILURES, &self.failures);
         append(&mut out, section::HISTORY, &self.history);
+        append(&mut out, section::UNFREED, &self.unfreed);
         fix_length(&mut out);
         out
     }
@@ -182,6 +183,15 @@ pub fn machine(cycle: u64) -> Snapshot {
             unfreed_blocks: 2,
             unfreed_bytes: 96,
             ..HistoryRow::default()
+        }],
+        unfreed: vec![UnfreedRow {
+            uuid: SOUND,
+            frames: [0x1234, 0, 0, 0, 0, 0, 0, 0],
+            image_id: SOUND_ID,
+            bytes: 96,
+            blocks: 2,
+            instances: 2,
+            ..UnfreedRow::default()
         }],
         live,
         pools,

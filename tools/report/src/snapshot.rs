@@ -10,7 +10,7 @@ use std::fmt;
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::inspect::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail,
+    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail, UnfreedRow,
 };
 use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION, section};
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub failures: Vec<FailureRow>,
     /// TAs that have ended.
     pub history: Vec<HistoryRow>,
+    /// What they had not freed, by call site.
+    pub unfreed: Vec<UnfreedRow>,
     /// Sections of kinds that are not known here.
     pub unknown_sections: u32,
     /// Kinds of the sections that are there, as they come.
@@ -150,6 +152,7 @@ impl Snapshot {
             section::COMMANDS => read(records, record_bytes, &mut self.commands),
             section::FAILURES => read(records, record_bytes, &mut self.failures),
             section::HISTORY => read(records, record_bytes, &mut self.history),
+            section::UNFREED => read(records, record_bytes, &mut self.unfreed),
             _ => self.unknown_sections += 1,
         }
         at.checked_add(size_of::<Section>())?.checked_add(length)
@@ -332,14 +335,16 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Snapshot::parse(&bytes[..end]).is_err(), "cut at {end}");
         }
-        // Cut, and the header's length made to agree: refused unless between two sections.
+        // Cut, and the header's length made to agree: refused unless between two sections, of which there are as many as
+        // kinds.
+        let kinds = section::UNFREED as usize;
         let mut whole = 0;
         for end in size_of::<Header>()..bytes.len() {
             let mut cut = bytes[..end].to_vec();
             sample::fix_length(&mut cut);
             whole += usize::from(Snapshot::parse(&cut).is_ok());
         }
-        assert!(whole <= 11, "{whole} cuts went unnoticed");
+        assert!(whole <= kinds, "{whole} cuts went unnoticed");
     }
 
     #[test]

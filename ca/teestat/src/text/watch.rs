@@ -100,6 +100,7 @@ pub(crate) const fn section_name(kind: u32) -> &'static str {
         section::COMMANDS => "commands",
         section::FAILURES => "failures",
         section::HISTORY => "history",
+        section::UNFREED => "unfreed",
         _ => "unknown",
     }
 }

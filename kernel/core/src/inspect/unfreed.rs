@@ -15,6 +15,7 @@ use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::consistency;
+use tally_abi::pta::inspect::UnfreedRow;
 use tally_ledger::view::TopSites;
 use tally_ledger::{Overrun, SiteInfo};
 
@@ -57,9 +58,15 @@ impl<M: Machine> Kernel<M> {
             );
         }
         for site in sites {
-            let (bytes, blocks) = (site.live_bytes.into(), site.live_blocks.into());
-            let frames = image_frames(found, &site.frames);
-            state.left.note(found.uuid, end, frames, bytes, blocks);
+            state.left.note(&UnfreedRow {
+                uuid: found.uuid,
+                image_id: found.image_id,
+                frames: image_frames(found, &site.frames),
+                bytes: site.live_bytes.into(),
+                blocks: site.live_blocks.into(),
+                instances: 1,
+                died: u32::from(end == End::Died),
+            });
         }
         self.print_overruns(found);
         let heap = found.space.as_ref().and_then(|space| space.heap());

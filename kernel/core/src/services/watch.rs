@@ -357,6 +357,7 @@ impl<M: Machine> CallServices<'_, M> {
             }),
         )?;
         writer.section(section::HISTORY, |index| self.history(index))?;
+        writer.section(section::UNFREED, |index| self.unfreed(index))?;
         header.total_bytes = writer.offset as u64;
         header.dropped = self.dropped(number);
         writer.write(0, header.as_bytes())?;

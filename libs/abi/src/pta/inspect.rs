@@ -465,7 +465,7 @@ pub struct HistoryRow {
     pub reserved: u32,
 }
 
-/// A call site whose blocks a TA had not freed when it ended, in all its ended lives together, 104 bytes.
+/// A call site whose blocks a TA had not freed when it ended, in all its ended lives together, 112 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct UnfreedRow {
@@ -481,6 +481,8 @@ pub struct UnfreedRow {
     pub instances: u32,
     /// 0: they had ended in good order, and leaked; 1: they had died, and held them then.
     pub died: u32,
+    /// Which build of the TA they were ([`crate::shdr::image_id`]); 0: not known.
+    pub image_id: u64,
 }
 
 /// One command of a TA, 96 bytes.
@@ -524,6 +526,6 @@ const _: () = {
     assert!(size_of::<FailureRow>() == 352);
     assert!(size_of::<TopSite>() == 40);
     assert!(size_of::<HistoryRow>() == 128);
-    assert!(size_of::<UnfreedRow>() == 104);
+    assert!(size_of::<UnfreedRow>() == 112);
     assert!(size_of::<CommandRow>() == 96);
 };

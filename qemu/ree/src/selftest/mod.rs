@@ -146,7 +146,7 @@ fn say(text: &str) {
     let _ = Console.write_str(text);
 }
 
-/// Runs the tests whose name contains `filter`; 0 if none failed.
+/// Runs the tests whose name contains `filter`: 0 if none failed, 2 if there are none.
 pub(crate) fn run(filter: &str) -> u8 {
     let tee = match tee::get() {
         Ok(tee) => tee,
@@ -202,6 +202,10 @@ pub(crate) fn run(filter: &str) -> u8 {
             failed += 1;
             say(&format!("FAILED  {name}: {detail}\n"));
         }
+    }
+    if ran == 0 {
+        say(&format!("selftest: no test has `{filter}` in its name\n"));
+        return teestat::STATUS_USAGE;
     }
     results::write(&format!("{{\"done\":{ran}}}"));
     say(&format!("{} passed, {failed} failed\n", ran - failed));

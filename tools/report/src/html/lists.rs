@@ -83,6 +83,7 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
     }
     .write(out);
     history(account, &advice, out);
+    unfreed(account, out);
     close(out);
 }
 
@@ -180,6 +181,39 @@ fn history(account: &Account, advice: &[Advice], out: &mut String) {
             })
             .collect(),
         sums: &[],
+        filter: false,
+    }
+    .write(out);
+}
+
+/// Where TAs that have ended had allocated what they had not freed.
+fn unfreed(account: &Account, out: &mut String) {
+    let rows = account.snapshot.unfreed.iter().zip(&account.unfreed);
+    Table {
+        id: "unfreed",
+        caption: "What they had not freed".into(),
+        columns: vec![
+            "TA",
+            "bytes",
+            "blocks",
+            "instances",
+            "how they ended",
+            "allocated in",
+        ],
+        rows: rows
+            .map(|(row, stack)| {
+                let end = if row.died == 0 { "in order" } else { "died" };
+                vec![
+                    account.ta(row.uuid).into(),
+                    row.bytes.into(),
+                    row.blocks.into(),
+                    row.instances.into(),
+                    end.into(),
+                    stack_cell(stack),
+                ]
+            })
+            .collect(),
+        sums: &[1, 2],
         filter: false,
     }
     .write(out);

@@ -40,12 +40,15 @@ fn tables_add_up_to_the_snapshot() {
     assert_eq!(column(&html, "site-rows", 1).iter().sum::<i64>(), live);
     let pages: i64 = snapshot.owners.iter().map(|o| i64::from(o.pages)).sum();
     assert_eq!(column(&html, "owner-rows", 3).iter().sum::<i64>(), pages);
+    let unfreed: i64 = snapshot.unfreed.iter().map(|r| r.bytes as i64).sum();
+    assert_eq!(column(&html, "unfreed", 1).iter().sum::<i64>(), unfreed);
     for id in [
         "failure-rows",
         "pool-rows",
         "classes",
         "commands",
         "history",
+        "unfreed",
         "sizes",
         "region-rows",
     ] {
