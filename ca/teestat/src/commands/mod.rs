@@ -108,7 +108,7 @@ pub(crate) fn help_of(out: &mut dyn Write, command: &Command) -> fmt::Result {
 
 /// As [`help_of`], only the forms that begin with `word` if any do.
 pub(crate) fn help_with(out: &mut dyn Write, command: &Command, word: Option<&str>) -> fmt::Result {
-    let begins = |form: &&Form| form.0.split_whitespace().next() == word;
+    let begins = |form: &&Form| word.is_some() && form.0.split_whitespace().next() == word;
     let some_do = command.forms.iter().any(|form| begins(&form));
     let meant = |form: &&Form| !some_do || begins(form);
     for Form(arguments, help) in command.forms.iter().filter(meant) {
@@ -137,16 +137,20 @@ mod tests {
     #[test]
     fn a_complaint_has_the_help_of_what_was_meant() {
         // Bug: a wrong word of one way to say it was answered with all of them.
-        let leaks = find("leaks").expect("it is one");
-        let said = |word| {
+        let said_of = |name, word| {
             let mut out = String::new();
-            help_with(&mut out, leaks, word).expect("strings take everything");
+            help_with(&mut out, find(name).expect("it is one"), word)
+                .expect("strings take everything");
             out
         };
+        let said = |word| said_of("leaks", word);
         assert!(said(Some("diff")).starts_with("  leaks diff [A [B]]  "));
         assert_eq!(said(Some("diff")).lines().count(), 1);
         assert!(said(Some("what")).lines().count() > 8);
         assert_eq!(said(Some("what")), said(None));
+        // Bug: the help of all commands left out every form but the one without arguments.
+        assert_eq!(said_of("ta", None).lines().count(), 3);
+        assert_eq!(said_of("ta", None), said_of("ta", Some("7a11e110")));
     }
 
     #[test]
