@@ -66,7 +66,7 @@ impl Tool<'_, '_> {
         if self.as_json {
             json::inspect::advice(self.out, &advice, self.names)?;
         } else {
-            text::inspect::advice(self.out, &advice, self.names)?;
+            text::advice(self.out, &advice, self.names)?;
         }
         Ok(STATUS_OK)
     }
@@ -87,7 +87,7 @@ impl Tool<'_, '_> {
         if self.as_json {
             json::inspect::failures(self.out, &named, self.names)?;
         } else {
-            text::inspect::failures(self.out, &named, self.names)?;
+            text::failures::failures(self.out, &named, self.names)?;
         }
         Ok(STATUS_OK)
     }

@@ -10,10 +10,8 @@ use tally_metrics::advice::{Advice, declared_heap};
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;
-use crate::text::inspect::{
-    FlagNames, NamedFailure, cause_name, failed_pool_name, forgotten, function_name, limit_name,
-    state_name,
-};
+use crate::text::failures::{NamedFailure, failed_pool_name, forgotten, limit_name};
+use crate::text::inspect::{FlagNames, cause_name, function_name, state_name};
 use crate::text::{Label, kind_name};
 
 /// A number, or `null` for zero.

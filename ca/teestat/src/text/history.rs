@@ -122,16 +122,11 @@ fn unfreed_place(out: &mut dyn Write, place: &UnfreedPlace, names: &dyn Names) -
 mod tests {
     use super::*;
     use crate::NoNames;
+    use crate::text::print;
     use alloc::string::String;
     use alloc::vec::Vec;
     use tally_abi::TeeUuid;
     use tally_abi::pta::inspect::UnfreedRow;
-
-    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
-        let mut out = String::new();
-        f(&mut out).expect("strings take everything");
-        out
-    }
 
     #[test]
     fn history_tells_what_was_leaked_from_what_was_held_at_death() {

@@ -334,13 +334,8 @@ pub(crate) fn ta(
 mod tests {
     use super::*;
     use crate::NoNames;
+    use crate::text::print;
     use tally_abi::pta::memleak::owner_kind;
-
-    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
-        let mut out = String::new();
-        f(&mut out).expect("strings take everything");
-        out
-    }
 
     fn mark(number: u32, name: &str) -> MarkRow {
         let mut row = MarkRow {

@@ -4,7 +4,9 @@
 //! and made printable.
 //! **Knows nothing of:** where the figures come from.
 
+mod advice;
 mod audit;
+pub(crate) mod failures;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod leaks;
@@ -14,6 +16,7 @@ mod stock;
 pub(crate) mod top;
 mod watch;
 
+pub(crate) use advice::advice;
 pub(crate) use audit::{event_name, event_steps, events, held, held_name};
 pub(crate) use ledger::commands;
 pub(crate) use stock::{alloc, fragmentation, pager, ta, times};
@@ -358,6 +361,14 @@ pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) 
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// What is written, for tests.
+#[cfg(test)]
+pub(crate) fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut out = String::new();
+    f(&mut out).expect("strings take everything");
+    out
 }
 
 #[cfg(test)]

@@ -360,13 +360,8 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::NoNames;
+    use crate::text::print;
     use tally_abi::pta::memleak::owner_kind;
-
-    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
-        let mut out = String::new();
-        f(&mut out).expect("strings take everything");
-        out
-    }
 
     fn slab(live: u32) -> ClassRow {
         ClassRow {

@@ -143,7 +143,7 @@ pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::String;
+    use crate::text::print;
     use tally_abi::TeeUuid;
     use tally_abi::pta::DESC_LEN;
 
@@ -164,12 +164,6 @@ mod tests {
             biggest_alloc_fail: 4_000_000_000,
             biggest_alloc_fail_used: 7,
         }
-    }
-
-    fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
-        let mut out = String::new();
-        f(&mut out).expect("strings take everything");
-        out
     }
 
     #[test]
