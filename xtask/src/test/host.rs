@@ -24,7 +24,8 @@ const PORTABLE: &[&str] = &[
     "tally-fuzz",
 ];
 
-const UNDER_MIRI: &[&str] = &["tally-ledger", "tally-core"];
+/// Packages, and how many processes share their tests: Miri runs on one CPU, whatever a test's own threads do.
+const UNDER_MIRI: &[(&str, usize)] = &[("tally-ledger", 2), ("tally-core", 1)];
 
 /// Runs `cargo test` on the portable crates.
 pub(crate) fn unit_tests(report: &mut Report) {
@@ -43,31 +44,34 @@ pub(crate) fn unit_tests(report: &mut Report) {
 
 /// Runs the tests of the crates with unsafe code and of the kernel's core under Miri.
 pub(crate) fn miri(report: &mut Report) {
-    let wanted: Vec<&str> = UNDER_MIRI
+    let wanted: Vec<(&str, usize)> = UNDER_MIRI
         .iter()
         .copied()
-        .filter(|package| report.wants(&format!("miri: {package}")))
+        .filter(|(package, _)| report.wants(&format!("miri: {package}")))
         .collect();
     if wanted.is_empty() {
         return;
     }
     if let Err(err) = setup::ensure(setup::Part::Miri) {
         let why = format!("{err:#}").replace('\n', " ");
-        for package in wanted {
+        for (package, _) in wanted {
             report.skip(&format!("miri: {package}"), &why);
         }
         return;
     }
-    // Miri runs on one CPU, whatever a test's own threads do: each package has its own.
-    let runs: Vec<_> = wanted
-        .into_iter()
-        .map(|package| {
-            ui::step("Testing", format_args!("{package} under Miri"));
-            (package, std::thread::spawn(move || under_miri(package)))
-        })
-        .collect();
-    for (package, run) in runs {
-        let name = format!("miri: {package}");
+    let mut runs = Vec::new();
+    for (package, shares) in wanted {
+        ui::step("Testing", format_args!("{package} under Miri"));
+        for share in 1..=shares {
+            let run = move || under_miri(package, share, shares);
+            let name = match shares {
+                1 => format!("miri: {package}"),
+                _ => format!("miri: {package}, {share} of {shares}"),
+            };
+            runs.push((name, std::thread::spawn(run)));
+        }
+    }
+    for (name, run) in runs {
         match run.join() {
             Ok((time, result)) => report.record(&name, Some(time), result),
             Err(_) => report.record(&name, None, Err("the runner itself panicked".into())),
@@ -75,16 +79,39 @@ pub(crate) fn miri(report: &mut Report) {
     }
 }
 
-fn under_miri(package: &str) -> (Duration, Result<(), String>) {
+/// Runs every `shares`th test of a package, beginning with the `share`th.
+fn under_miri(package: &str, share: usize, shares: usize) -> (Duration, Result<(), String>) {
     let start = Instant::now();
-    let mut cargo = tool::cargo_nightly();
-    cargo.args(["miri", "test", "--quiet", "-p", package, "--lib"]);
-    cargo.env(
-        "MIRIFLAGS",
-        "-Zmiri-strict-provenance -Zmiri-disable-isolation",
-    );
-    let result = succeeds(&mut cargo);
+    let miri = || {
+        let mut cargo = tool::cargo_nightly();
+        cargo.args(["miri", "test", "--quiet", "-p", package, "--lib", "--"]);
+        cargo.env(
+            "MIRIFLAGS",
+            "-Zmiri-strict-provenance -Zmiri-disable-isolation",
+        );
+        cargo
+    };
+    let run = || {
+        let mut cargo = miri();
+        if shares > 1 {
+            let list = tool::captured(miri().args(["--list", "--format=terse"]));
+            let (_, list) = list.map_err(|err| format!("{err:#}"))?;
+            let names = every(&list, share, shares);
+            if names.is_empty() {
+                return Err(format!("no test to share was found:\n{list}"));
+            }
+            cargo.arg("--exact").args(names);
+        }
+        succeeds(&mut cargo)
+    };
+    let result = run();
     (start.elapsed(), result)
+}
+
+/// Of libtest's terse list every `shares`th test, beginning with the `share`th.
+fn every(list: &str, share: usize, shares: usize) -> Vec<&str> {
+    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    names.skip(share - 1).step_by(shares).collect()
 }
 
 /// Runs one `cargo test` and reports its tests by `package path::of::test`.
@@ -175,6 +202,13 @@ fn parse(lines: &[String]) -> Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_of_a_list_are_all_of_it() {
+        let list = "warning: slow\na::one: test\na::two: test\nb: test\nc: benchmark\n";
+        assert_eq!(every(list, 1, 2), ["a::one", "b"]);
+        assert_eq!(every(list, 2, 2), ["a::two"]);
+    }
 
     #[test]
     fn verdicts_of_libtest_are_read() {
