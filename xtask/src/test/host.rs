@@ -25,7 +25,7 @@ const PORTABLE: &[&str] = &[
 ];
 
 /// Packages, and how many processes share their tests: Miri runs on one CPU, whatever a test's own threads do.
-const UNDER_MIRI: &[(&str, usize)] = &[("tally-ledger", 2), ("tally-core", 1)];
+const UNDER_MIRI: &[(&str, usize)] = &[("tally-ledger", 3), ("tally-core", 1)];
 
 /// Runs `cargo test` on the portable crates.
 pub(crate) fn unit_tests(report: &mut Report) {
