@@ -11,8 +11,6 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use tally_abi::pta::MAX_FRAMES;
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds};
 use tally_core::heap::{BlockAt, KernelHeap};
 use tally_core::inspect::failures::Failures;
@@ -27,6 +25,7 @@ use tally_ledger::{
     AllocError, Block, CallStack, Caller, Config, Origin, Pool, SiteId, SiteInfo, StackBounds,
     Strategy, Walkable,
 };
+use tally_records::{FailureRow, PoolStats, failed_pool};
 
 /// Whether somebody can ask.
 const TELLS: bool = cfg!(feature = "stats");

@@ -6,9 +6,8 @@
 
 use crate::{list, records};
 use tally_abi::pta::inspect::{
-    BlockRow, CMD_BLOCK, CMD_BLOCK_BYTES, CMD_BLOCKS, CMD_CHECK, CMD_CHUNKS, CMD_CLASSES,
-    CMD_FAILURES, CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_SITES, CMD_STATUS, CMD_TAS,
-    CMD_UNFREED, ChunkRow, ClassRow, SiteRow, UUID,
+    CMD_BLOCK, CMD_BLOCK_BYTES, CMD_BLOCKS, CMD_CHECK, CMD_CHUNKS, CMD_CLASSES, CMD_FAILURES,
+    CMD_HISTORY, CMD_REGIONS, CMD_SESSIONS, CMD_SITES, CMD_STATUS, CMD_TAS, CMD_UNFREED, UUID,
 };
 use tally_abi::ta::param_type::{
     MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INOUT, VALUE_INPUT, VALUE_OUTPUT,
@@ -19,6 +18,7 @@ use tally_core::inspect::pools::Step;
 use tally_core::inspect::regions::RegionCursor;
 use tally_core::inspect::rows::MAX_CLASSES;
 use tally_core::pta_api::{Params, PseudoTa, Services};
+use tally_records::{BlockRow, ChunkRow, ClassRow, SiteRow};
 use zerocopy::{Immutable, IntoBytes};
 
 pub(crate) const PTA: PseudoTa = PseudoTa {

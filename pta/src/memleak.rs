@@ -7,7 +7,7 @@
 use crate::list;
 use crate::records::{self, Records, Text};
 use core::fmt::Write;
-use tally_abi::pta::leaks::{MARK_NAME, ScanRow};
+use tally_abi::pta::memleak::MARK_NAME;
 use tally_abi::pta::memleak::{
     CMD_CLEAR, CMD_DIFF, CMD_ENDED, CMD_LIST, CMD_MARK, CMD_MARK_NAMED, CMD_MARKS, CMD_NAME,
     CMD_SCAN, CMD_SUSPECTS, UUID, list_flag,
@@ -17,6 +17,7 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_core::inspect::Which;
 use tally_core::pta_api::leaks::{Heaps, MarkRange};
 use tally_core::pta_api::{Params, PseudoTa, Services};
+use tally_records::ScanRow;
 
 pub(crate) const PTA: PseudoTa = PseudoTa {
     uuid: UUID,

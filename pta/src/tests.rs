@@ -11,14 +11,13 @@ mod watch;
 
 use std::sync::Arc;
 use tally_abi::msg::{MsgParam, attr};
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::pta::{control, device, memleak, stats};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::addr::PhysAddr;
 use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
+use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolStats};
 use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);

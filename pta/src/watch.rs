@@ -6,12 +6,11 @@
 use crate::list;
 use crate::records;
 use tally_abi::TeeResult;
-use tally_abi::pta::watch::{
-    CMD_ARM, CMD_DROP, CMD_LIST, CMD_READ, CMD_TAKE, MAX_BYTES, UUID, trigger,
-};
+use tally_abi::pta::watch::{CMD_ARM, CMD_DROP, CMD_LIST, CMD_READ, CMD_TAKE, MAX_BYTES, UUID};
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_core::pta_api::{Params, PseudoTa, Services};
 use tally_core::snapshot::Watchpoint;
+use tally_records::trigger;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 512;

@@ -18,23 +18,32 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
-    ("tally-metrics", &["tally-abi"]),
-    ("tally-core", &["tally-abi", "tally-ledger"]),
+    ("tally-metrics", &["tally-abi", "tally-records"]),
+    ("tally-records", &["tally-abi"]),
+    (
+        "tally-core",
+        &["tally-abi", "tally-records", "tally-ledger"],
+    ),
     (
         "tally-arch",
         &[
             "tally-abi",
+            "tally-records",
             "tally-fdt",
             "tally-ledger",
             "tally-memops",
             "tally-core",
         ],
     ),
-    ("tally-pta", &["tally-abi", "tally-ledger", "tally-core"]),
+    (
+        "tally-pta",
+        &["tally-abi", "tally-records", "tally-ledger", "tally-core"],
+    ),
     (
         "tally-kernel",
         &[
             "tally-abi",
+            "tally-records",
             "tally-ledger",
             "tally-core",
             "tally-arch",
@@ -54,11 +63,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("teec", &["tally-abi"]),
     ("teec-linux", &["tally-abi", "teec"]),
-    ("teestat", &["tally-abi", "tally-metrics", "teec"]),
+    (
+        "teestat",
+        &["tally-abi", "tally-records", "tally-metrics", "teec"],
+    ),
     (
         "teestat-linux",
         &[
             "tally-abi",
+            "tally-records",
             "tally-metrics",
             "teec",
             "teec-linux",
@@ -68,14 +81,29 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-monitor", &["tally-abi", "tally-fdt"]),
     (
         "tally-linux",
-        &["tally-abi", "teec", "teec-linux", "teestat", "ta-uuids"],
+        &[
+            "tally-abi",
+            "tally-records",
+            "teec",
+            "teec-linux",
+            "teestat",
+            "ta-uuids",
+        ],
     ),
-    ("tally-ree", &["tally-abi", "teec", "teestat", "ta-uuids"]),
+    (
+        "tally-ree",
+        &["tally-abi", "tally-records", "teec", "teestat", "ta-uuids"],
+    ),
     ("insn-count", &[]),
     ("tally-symbols", &["tally-abi"]),
     (
         "tally-report",
-        &["tally-abi", "tally-metrics", "tally-symbols"],
+        &[
+            "tally-abi",
+            "tally-records",
+            "tally-metrics",
+            "tally-symbols",
+        ],
     ),
     (
         "tally-fuzz",
@@ -92,6 +120,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "xtask",
         &[
             "tally-abi",
+            "tally-records",
             "tally-ledger",
             "tally-metrics",
             "ta-uuids",

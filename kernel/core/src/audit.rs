@@ -7,7 +7,7 @@
 use crate::fallible::{HeapExhausted, vec_with_capacity};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use tally_abi::pta::audit::{EventRow, Stack, Who};
+use tally_records::{EventRow, Stack, Who};
 
 /// Events kept.
 pub const MAX_EVENTS: usize = 32;
@@ -26,7 +26,7 @@ impl StackId {
 /// Something done in the wrong order.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// One of [`tally_abi::pta::audit::event`].
+    /// One of [`tally_records::event`].
     pub kind: u32,
     /// Channel.
     pub channel: u32,

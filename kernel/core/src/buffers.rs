@@ -15,7 +15,7 @@ use crate::fallible::{HeapExhausted, TryBox, try_push, vec_with_capacity};
 use crate::instance::InstanceRef;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
-use tally_abi::pta::audit::Who;
+use tally_records::Who;
 
 /// Channels at a time.
 pub const MAX_CHANNELS: usize = 32;

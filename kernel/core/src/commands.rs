@@ -18,8 +18,8 @@ use crate::mem::space::AddressSpace;
 use crate::ta_heap;
 use alloc::vec::Vec;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::CommandRow;
 use tally_abi::ta::entry;
+use tally_records::CommandRow;
 use zerocopy::IntoBytes;
 
 /// Commands that are told apart.

@@ -12,10 +12,9 @@ use crate::owner::OwnerId;
 use crate::remembered::Remembered;
 use crate::scan::book::Scans;
 use crate::thread::MAX_THREADS;
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::cause;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{PoolStats, cause};
 
 /// Names an instance; goes stale when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub struct Task {
 /// How an instance died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// One of [`tally_abi::pta::inspect::cause`].
+    /// One of [`tally_records::cause`].
     pub cause: u32,
     /// What it panicked with, if it did.
     pub panic_code: u32,

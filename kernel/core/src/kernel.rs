@@ -27,7 +27,7 @@ use crate::thread::ThreadTable;
 use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
-use tally_abi::snapshot::BuildId;
+use tally_abi::shdr::BuildId;
 
 /// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
 #[derive(Clone, Copy, Debug)]

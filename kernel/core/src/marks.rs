@@ -8,7 +8,7 @@
 //! **Knows nothing of:** blocks and heaps.
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::leaks::MARK_NAME;
+use tally_abi::pta::memleak::MARK_NAME;
 
 /// Most marks that are known at a time.
 pub const MAX_MARKS: usize = 64;

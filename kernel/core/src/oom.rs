@@ -14,10 +14,8 @@ use crate::services::label;
 use crate::ta_heap;
 use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::{FailureRow, failed_pool};
-use tally_abi::pta::memleak::owner_kind;
 use tally_ledger::SiteInfo;
+use tally_records::{FailureRow, PoolStats, failed_pool, owner_kind};
 
 /// Octets of a report.
 const REPORT_BYTES: usize = 2048;

@@ -17,9 +17,8 @@ use crate::mem::region::{Place, Prot, RegionKind};
 use crate::syscall::Flow;
 use crate::ta_heap;
 use tally_abi::TeeResult;
-use tally_abi::pta::inspect::cause;
-use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
+use tally_records::{cause, trigger};
 use zerocopy::IntoBytes;
 
 /// Bytes below the initial stack pointer that hold [`UteeParams`], 16-byte aligned.

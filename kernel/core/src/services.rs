@@ -31,8 +31,7 @@ use crate::rpc::{RpcArg, RpcClient};
 use crate::ta_heap;
 use core::cell::RefCell;
 use core::fmt;
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::memleak::owner_kind;
+use tally_records::{PoolStats, owner_kind};
 
 /// The services of one call.
 pub struct CallServices<'k, M: Machine + 'static> {

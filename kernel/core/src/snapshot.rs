@@ -10,8 +10,9 @@ use crate::machine::SecureMemory;
 use crate::mem::pages::{PageAllocator, PageUse};
 use crate::owner::OwnerId;
 use alloc::vec::Vec;
-use tally_abi::pta::watch::{MAX_BYTES, SLOTS, SnapshotRow, state, trigger};
+use tally_abi::pta::watch::{MAX_BYTES, SLOTS};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{SnapshotRow, snapshot_state, trigger};
 
 /// Why a snapshot cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,11 +314,11 @@ impl Snapshots {
         Some(SnapshotRow {
             number: slot.number,
             state: match slot.phase {
-                Phase::Armed => state::ARMED,
-                Phase::Taking => state::TAKING,
-                Phase::Taken => state::TAKEN,
-                Phase::Ended => state::ENDED,
-                Phase::Failed => state::FAILED,
+                Phase::Armed => snapshot_state::ARMED,
+                Phase::Taking => snapshot_state::TAKING,
+                Phase::Taken => snapshot_state::TAKEN,
+                Phase::Ended => snapshot_state::ENDED,
+                Phase::Failed => snapshot_state::FAILED,
             },
             trigger: slot.watchpoint.trigger,
             reserved: 0,

@@ -9,12 +9,12 @@ use crate::machine::Machine;
 use crate::mem::Mem;
 use crate::mem::space::AddressSpace;
 use core::cell::Cell;
-use tally_abi::pta::control::{PoolStats, strategy, tracking};
 use tally_abi::pta::stats::AllocStats;
 #[cfg(feature = "stats")]
 use tally_ledger::Block;
 use tally_ledger::view::{Reader, TopSites, View};
 use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy, Tracking};
+use tally_records::{PoolStats, strategy, tracking};
 
 /// Why a heap cannot be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

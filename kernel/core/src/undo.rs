@@ -13,7 +13,7 @@ use crate::kernel::{Kernel, State, mem};
 use crate::machine::Machine;
 use crate::obituary;
 use crate::text::TextBuffer;
-use tally_abi::pta::audit::{EventRow, Stack, Who, event};
+use tally_records::{EventRow, Stack, Who, event};
 
 impl<M: Machine> Kernel<M> {
     /// Where a TA stands that called the kernel, and where the kernel does.

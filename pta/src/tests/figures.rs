@@ -4,10 +4,11 @@
 //! **Knows nothing of:** how a pool counts; the tests write its header.
 
 use super::*;
-use tally_abi::pta::inspect::{self, HistoryRow, TaDetail, UnfreedRow};
+use tally_abi::pta::inspect;
 use tally_core::machine::Trap;
 use tally_core::testing::world::{Event, Run};
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
+use tally_records::{HistoryRow, TaDetail, UnfreedRow};
 
 /// Live bytes of the heap.
 const LIVE: u64 = 100;

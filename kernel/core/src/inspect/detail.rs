@@ -11,7 +11,7 @@ use crate::kernel::{Kernel, State};
 use crate::machine::Machine;
 use crate::mem::region::{Backing, Prot, RegionKind};
 use crate::mem::space::{AddressSpace, Target};
-use tally_abi::pta::inspect::{SessionRow, TaDetail, state as wire_state};
+use tally_records::{SessionRow, TaDetail, state as wire_state};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 

@@ -14,8 +14,7 @@ use crate::owners::OwnerName;
 use crate::services::{label, wire_kind};
 use crate::text::TextBuffer;
 use core::fmt::Write;
-use tally_abi::pta::inspect::{FailureRow, failed_pool};
-use tally_abi::pta::memleak::owner_kind;
+use tally_records::{FailureRow, failed_pool, owner_kind};
 
 /// How many are kept.
 pub const KEPT: usize = 16;
@@ -176,8 +175,7 @@ mod tests {
     use crate::owner::OwnerId;
     use crate::owners::{OwnerKind, OwnerName};
     use tally_abi::TeeUuid;
-    use tally_abi::pta::inspect::FailureRow;
-    use tally_abi::pta::memleak::owner_kind;
+    use tally_records::{FailureRow, owner_kind};
 
     #[test]
     fn a_full_log_drops_its_oldest() {

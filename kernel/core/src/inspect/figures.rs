@@ -10,8 +10,8 @@ use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::services::named_pool;
 use crate::ta_heap::pool_stats;
-use tally_abi::pta::control::{PoolStats, consistency};
 use tally_ledger::{Chunk, ChunkKind, Stats};
+use tally_records::{PoolStats, consistency};
 
 /// Chunks looked at under one lock.
 const STEP: usize = 64;

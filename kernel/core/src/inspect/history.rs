@@ -6,8 +6,7 @@
 
 use crate::instance::Remains;
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::consistency;
-use tally_abi::pta::inspect::HistoryRow;
+use tally_records::{HistoryRow, consistency};
 
 /// UUIDs that are remembered.
 pub const ROWS: usize = 32;

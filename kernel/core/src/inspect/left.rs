@@ -6,7 +6,7 @@
 
 use crate::fallible::{HeapExhausted, vec_with_capacity};
 use alloc::vec::Vec;
-use tally_abi::pta::inspect::UnfreedRow;
+use tally_records::UnfreedRow;
 
 /// Call sites that are remembered.
 pub const ROWS: usize = 32;
@@ -79,7 +79,7 @@ mod tests {
     use super::{Left, ROWS};
     use tally_abi::TeeUuid;
     use tally_abi::pta::MAX_FRAMES;
-    use tally_abi::pta::inspect::UnfreedRow;
+    use tally_records::UnfreedRow;
 
     const TA: TeeUuid = TeeUuid::from_u128(1);
 

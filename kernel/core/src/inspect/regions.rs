@@ -13,7 +13,7 @@ use crate::mem::region::{Backing, Prot, Region, RegionKind};
 use crate::mem::space::Target;
 use crate::services::label;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{RegionRow, prot};
+use tally_records::{RegionRow, prot};
 
 /// Where a listing of TAs' regions stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

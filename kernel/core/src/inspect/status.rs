@@ -11,8 +11,8 @@ use crate::machine::Machine;
 use core::fmt;
 use log::error;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::prot;
 use tally_abi::ta::flags;
+use tally_records::prot;
 
 impl<M: Machine> Kernel<M> {
     /// Writes the status of every instance of a TA; how many there are.

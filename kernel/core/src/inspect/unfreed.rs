@@ -14,10 +14,9 @@ use crate::ta_heap;
 use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_abi::pta::MAX_FRAMES;
-use tally_abi::pta::control::consistency;
-use tally_abi::pta::inspect::UnfreedRow;
 use tally_ledger::view::TopSites;
 use tally_ledger::{Overrun, SiteInfo};
+use tally_records::{UnfreedRow, consistency};
 
 /// Call sites that are named and kept, the biggest ones.
 const TOP_SITES: usize = 8;

@@ -4,9 +4,8 @@
 //! **Knows nothing of:** how things come to be held.
 
 use crate::audit::Totals;
-use tally_abi::pta::audit::{EventRow, HeldRow};
-use tally_abi::pta::inspect::CommandRow;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{CommandRow, EventRow, HeldRow};
 
 /// What is not undone, and what was done in the wrong order.
 pub trait AuditServices {

@@ -7,11 +7,11 @@
 use crate::inspect::Which;
 use crate::inspect::pools::Step;
 use crate::inspect::regions::RegionCursor;
-use tally_abi::pta::inspect::{
+use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{
     BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
     UnfreedRow,
 };
-use tally_abi::{TeeResult, TeeUuid};
 
 /// Looking into TAs and the kernel. Lists are asked item by item, each telling where to go on;
 /// `None` ends them.
@@ -61,7 +61,7 @@ pub trait Inspect {
     /// # Errors
     /// As [`Self::pool_sites`].
     fn pool_classes(&self, which: Which, out: &mut [ClassRow]) -> Result<usize, TeeResult>;
-    /// Checks a pool: one of [`tally_abi::pta::inspect::damage`], and where.
+    /// Checks a pool: one of [`tally_records::damage`], and where.
     ///
     /// # Errors
     /// `BUSY` if it is changed all the while; as [`Self::pool_sites`].

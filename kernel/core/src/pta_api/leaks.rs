@@ -3,9 +3,8 @@
 //! **Invariant:** no TA is entered, and no lock is held while `put` runs.
 //! **Knows nothing of:** buffers and parameters.
 
-use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow};
-use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{EndedRow, LeakRecord, MarkRow, ScanRow, SuspectRow};
 
 /// Takes one record after the other; an error ends the list.
 pub type Put<'a, T> = &'a mut dyn FnMut(&T) -> Result<(), TeeResult>;

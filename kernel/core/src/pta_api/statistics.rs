@@ -7,10 +7,10 @@ use super::inspect::Inspect;
 use super::leaks::LeakServices;
 use super::{AuditServices, WatchServices};
 use core::fmt;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{MeminfoRow, OwnerRow, PoolStats};
 
 /// What there is to tell. Lists are asked item by item: `None` ends them.
 pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {

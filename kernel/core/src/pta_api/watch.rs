@@ -5,7 +5,7 @@
 
 use crate::snapshot::Watchpoint;
 use tally_abi::TeeResult;
-use tally_abi::pta::watch::SnapshotRow;
+use tally_records::SnapshotRow;
 
 /// Snapshots and watchpoints.
 pub trait WatchServices {

@@ -14,8 +14,8 @@ use crate::machine::SecureMemory;
 use crate::mem::pages::{PageAllocator, PageUse};
 use crate::owner::OwnerId;
 use alloc::vec::Vec;
-use tally_abi::pta::leaks::LATE_SCAN;
 use tally_ledger::Block;
+use tally_records::LATE_SCAN;
 
 /// What is known of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

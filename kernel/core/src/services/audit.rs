@@ -10,9 +10,9 @@ use crate::kernel::State;
 use crate::machine::Machine;
 use crate::pta_api::AuditServices;
 use crate::session::{Opener, Session, Target};
-use tally_abi::pta::audit::{EventRow, HeldRow, Who, held, ledger};
-use tally_abi::pta::inspect::CommandRow;
+use tally_abi::pta::audit::ledger;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{CommandRow, EventRow, HeldRow, Who, held};
 
 fn channel_row(state: &State, channel: &Channel) -> HeldRow {
     HeldRow {

@@ -15,8 +15,8 @@ use crate::mem::pages::PageUse;
 use crate::mem::region::{Place, Prot, RegionKind};
 use crate::pta_api::BufferServices;
 use tally_abi::TeeResult;
-use tally_abi::pta::audit::event;
 use tally_abi::pta::vdec::MAX_BYTES;
+use tally_records::event;
 
 impl<M: Machine> CallServices<'_, M> {
     fn asking(&self) -> Result<Caller, TeeResult> {

@@ -16,8 +16,8 @@ use crate::ta_heap::{self, HeapError};
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::pta::MAX_FRAMES;
-use tally_abi::pta::memleak::{LeakRecord, owner_kind};
 use tally_ledger::{Block, SiteId};
+use tally_records::{LeakRecord, owner_kind};
 
 /// Blocks that one step looks at.
 pub(crate) const BATCH: usize = 32;

@@ -9,11 +9,11 @@ use crate::inspect::pools::Step;
 use crate::inspect::regions::RegionCursor;
 use crate::machine::Machine;
 use crate::pta_api::inspect::Inspect;
-use tally_abi::pta::inspect::{
+use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{
     BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
     UnfreedRow,
 };
-use tally_abi::{TeeResult, TeeUuid};
 
 impl<M: Machine> Inspect for CallServices<'_, M> {
     fn is_loaded(&self, which: Which) -> bool {

@@ -13,9 +13,8 @@ use crate::owner::OwnerId;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange, Put};
 use crate::ta_heap;
 use tally_abi::TeeResult;
-use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
-use tally_abi::pta::memleak::LeakRecord;
 use tally_ledger::Block;
+use tally_records::{EndedRow, LeakRecord, MarkRow, ScanRow, SuspectRow, ended};
 
 impl<M: Machine> CallServices<'_, M> {
     /// Blocks carry a new number from now on.

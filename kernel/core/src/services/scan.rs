@@ -30,10 +30,10 @@ use crate::ta_heap::HeapError;
 use crate::ta_heap::{self, HeapMemory};
 use crate::thread::Activity;
 use core::ops::Range;
-use tally_abi::pta::leaks::{ScanRow, SuspectRow};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_ledger::Block;
 use tally_ledger::view::View;
+use tally_records::{ScanRow, SuspectRow};
 
 /// Addresses from here on are the kernel's.
 const KERNEL_HALF: u64 = 1 << 63;

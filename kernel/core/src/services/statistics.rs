@@ -17,10 +17,10 @@ use crate::rpc::{RpcArg, RpcClient};
 use crate::syscall::time_of;
 use crate::text::TextBuffer;
 use core::fmt;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{MeminfoRow, OwnerRow, PoolStats};
 
 /// Figures of a pool that does not exist.
 fn absent(name: &str) -> AllocStats {

@@ -20,10 +20,13 @@ use crate::pta_api::{AuditServices, Statistics, WatchServices};
 use crate::snapshot::{SnapshotError, Watchpoint};
 use crate::ta_heap;
 use core::mem::offset_of;
-use tally_abi::pta::inspect::{ClassRow, SiteRow};
-use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
-use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
+use tally_abi::pta::watch::SLOTS;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{
+    ClassRow, SiteRow, SnapshotRow,
+    snapshot::{Header, MAGIC, Section, VERSION, section},
+    trigger,
+};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Most records of a section.
@@ -188,10 +191,7 @@ impl<M: Machine> Writer<'_, '_, M> {
     /// All live blocks by owner and call stack.
     fn live(&mut self) -> Result<(), SnapshotError> {
         let services = self.services;
-        let mut open = self.begin(
-            section::LIVE,
-            size_of::<tally_abi::pta::memleak::LeakRecord>(),
-        )?;
+        let mut open = self.begin(section::LIVE, size_of::<tally_records::LeakRecord>())?;
         let listed = services.diff(Heaps::All, MarkRange::default(), &mut |record| {
             self.record(&mut open, record);
             Ok(())
@@ -427,7 +427,7 @@ impl<M: Machine> Call<'_, M> {
 impl<M: Machine> WatchServices for CallServices<'_, M> {
     fn take_snapshot(&self) -> Result<(u32, u32), TeeResult> {
         let number = self.kernel.state().snapshots.begin()?;
-        let bytes = self.fill_snapshot(number, reason::ASKED, TeeUuid::nil(), 0)?;
+        let bytes = self.fill_snapshot(number, trigger::ASKED, TeeUuid::nil(), 0)?;
         Ok((number, bytes as u32))
     }
 

@@ -12,7 +12,7 @@ use crate::machine::{Access, Machine, UserContext};
 use crate::oom::{self, Limit, Refusal};
 use crate::ta_heap;
 use tally_abi::TeeResult;
-use tally_abi::pta::watch::trigger;
+use tally_records::trigger;
 use zerocopy::IntoBytes;
 
 /// Largest heap a TA can set aside addresses for.

@@ -13,9 +13,9 @@ use core::fmt;
 use core::ops::Range;
 use spin::Mutex;
 use tally_abi::pta::MAX_FRAMES;
-use tally_abi::pta::control::PoolStats;
 use tally_ledger::view::Inconsistent;
 use tally_ledger::{Block, SiteId};
+use tally_records::PoolStats;
 
 /// A heap that counts nothing: the crate has no allocator of its own on the host.
 pub(super) struct NoHeap(Mutex<Failures>);

@@ -30,8 +30,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use spin::Mutex;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
+use tally_abi::shdr::BuildId;
 use tally_abi::smc::{FunctionId, ret};
-use tally_abi::snapshot::BuildId;
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use zerocopy::{FromZeros, IntoBytes};
 

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ta_uuids::{crash, glutton, heap, hello};
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{FailureRow, HistoryRow, failed_pool};
+use tally_records::{FailureRow, HistoryRow, failed_pool};
 use teec::ErrorKind;
 use teestat::client::inspect;
 use teestat::{Memory, client};

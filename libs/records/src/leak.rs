@@ -1,57 +1,31 @@
-//! Records of the leak finder: marks, instances that ended, scans and what they found.
-//!
-//! **Invariant:** little-endian, no implicit padding; sizes are asserted below.
-//! **Knows nothing of:** how the figures come about. The commands are
-//! [`super::memleak`]'s.
+//! Live blocks by owner and call stack, and those of them that nothing points to.
 
-use super::memleak::LeakRecord;
-use super::{FromBytes, Immutable, IntoBytes, KnownLayout, TeeUuid};
+use tally_abi::TeeUuid;
+use tally_abi::pta::MAX_FRAMES;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Octets of a mark's name, the zero at its end included.
-pub const MARK_NAME: usize = 16;
-
-/// One mark, 32 bytes.
+/// Live blocks of one owner and one call stack, 136 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct MarkRow {
-    /// Milliseconds since boot when it was set.
-    pub at_ms: u64,
-    /// Its number, from 1.
-    pub number: u32,
-    /// Unused, zero.
-    pub reserved: u32,
-    /// Its name, zero padded; empty if it has none.
-    pub name: [u8; MARK_NAME],
-}
-
-/// How an instance ended ([`EndedRow::how`]).
-pub mod ended {
-    /// Its last session was closed.
-    pub const CLOSED: u32 = 0;
-    /// It panicked, crashed or was killed.
-    pub const DIED: u32 = 1;
-    /// One or the other, and its heap's books did not add up: what it had not freed is not known.
-    pub const UNKNOWN: u32 = 2;
-}
-
-/// A TA instance that is no more, 48 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct EndedRow {
-    /// Which TA.
-    pub uuid: TeeUuid,
-    /// Milliseconds since boot when it ended.
-    pub at_ms: u64,
-    /// Bytes that it had not freed.
+pub struct LeakRecord {
+    /// Bytes asked for, all blocks together.
     pub bytes: u64,
-    /// Blocks of them.
+    /// Blocks.
     pub blocks: u32,
-    /// Mark that was last when it ended.
-    pub mark: u32,
-    /// Mark that was last when it was loaded.
-    pub born: u32,
-    /// One of [`ended`].
-    pub how: u32,
+    /// Size of each block if they are all the same, else 0.
+    pub block_size: u32,
+    /// One of [`crate::owner_kind`].
+    pub owner_kind: u32,
+    /// Session id if the owner is a session, else 0.
+    pub session: u32,
+    /// TA that the owner belongs to, or nil.
+    pub owner: TeeUuid,
+    /// Name of the owner for people, zero padded.
+    pub label: [u8; 16],
+    /// Image that the frames lie in: nil for the kernel, else the TA's UUID.
+    pub image: TeeUuid,
+    /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
+    pub frames: [u64; MAX_FRAMES],
 }
 
 /// What one scan of one heap did, 104 bytes.
@@ -70,7 +44,7 @@ pub struct ScanRow {
     pub suspects: u32,
     /// Of the suspects, those that this scan found first.
     pub new: u32,
-    /// Blocks that [`super::memleak::CMD_CLEAR`] hides.
+    /// Blocks that [`tally_abi::pta::memleak::CMD_CLEAR`] hides.
     pub cleared: u32,
     /// Bytes of the suspects.
     pub suspect_bytes: u64,
@@ -110,8 +84,7 @@ pub struct SuspectRow {
 pub const LATE_SCAN: u32 = 254;
 
 const _: () = {
-    assert!(size_of::<MarkRow>() == 32);
-    assert!(size_of::<EndedRow>() == 48);
+    assert!(size_of::<LeakRecord>() == 136);
     assert!(size_of::<ScanRow>() == 104);
     assert!(size_of::<SuspectRow>() == 144);
 };

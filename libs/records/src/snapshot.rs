@@ -11,7 +11,8 @@
 //! is counted in [`Header::dropped`].
 //! **Knows nothing of:** what makes a snapshot, and who reads it.
 
-use crate::TeeUuid;
+use tally_abi::TeeUuid;
+use tally_abi::shdr::BuildId;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First bytes of every snapshot.
@@ -21,49 +22,31 @@ pub const VERSION: u32 = 1;
 /// Bytes of the shortest header of this version: it ends with [`Header::secure_ram`].
 pub const LEAST_HEADER_BYTES: usize = 80;
 
-/// What tells one build of a program from another: the SHA-1 that the linker leaves in the ELF file's
-/// section `.note.gnu.build-id`. All zeros: not known.
-pub type BuildId = [u8; 20];
-
-/// Why a snapshot was taken.
-pub mod reason {
-    /// Somebody asked.
-    pub const ASKED: u32 = 0;
-    /// A TA's command was entered.
-    pub const ENTRY: u32 = 1;
-    /// A TA's command returned.
-    pub const EXIT: u32 = 2;
-    /// A TA's heap rose above a size.
-    pub const HEAP: u32 = 3;
-    /// An allocation was refused.
-    pub const FAILURE: u32 = 4;
-}
-
 /// What a section's records are.
 pub mod section {
-    /// [`crate::pta::control::MeminfoRow`].
+    /// [`crate::MeminfoRow`].
     pub const MEMINFO: u32 = 1;
-    /// [`crate::pta::control::PoolStats`].
+    /// [`crate::PoolStats`].
     pub const POOLS: u32 = 2;
-    /// [`crate::pta::control::OwnerRow`].
+    /// [`crate::OwnerRow`].
     pub const OWNERS: u32 = 3;
-    /// [`crate::pta::inspect::TaDetail`].
+    /// [`crate::TaDetail`].
     pub const TAS: u32 = 4;
-    /// [`crate::pta::inspect::RegionRow`], kernel and TAs.
+    /// [`crate::RegionRow`], kernel and TAs.
     pub const REGIONS: u32 = 5;
-    /// [`crate::pta::inspect::SiteRow`], kernel heap and TA heaps.
+    /// [`crate::SiteRow`], kernel heap and TA heaps.
     pub const SITES: u32 = 6;
-    /// [`crate::pta::memleak::LeakRecord`]: all live blocks by owner and call stack.
+    /// [`crate::LeakRecord`]: all live blocks by owner and call stack.
     pub const LIVE: u32 = 7;
-    /// [`crate::pta::inspect::ClassRow`].
+    /// [`crate::ClassRow`].
     pub const CLASSES: u32 = 8;
-    /// [`crate::pta::inspect::CommandRow`].
+    /// [`crate::CommandRow`].
     pub const COMMANDS: u32 = 9;
-    /// [`crate::pta::inspect::FailureRow`].
+    /// [`crate::FailureRow`].
     pub const FAILURES: u32 = 10;
-    /// [`crate::pta::inspect::HistoryRow`].
+    /// [`crate::HistoryRow`].
     pub const HISTORY: u32 = 11;
-    /// [`crate::pta::inspect::UnfreedRow`].
+    /// [`crate::UnfreedRow`].
     pub const UNFREED: u32 = 12;
 }
 
@@ -83,7 +66,7 @@ pub struct Header {
     pub at_ms: u64,
     /// The last mark that was set.
     pub mark: u32,
-    /// One of [`reason`].
+    /// One of [`crate::trigger`].
     pub reason: u32,
     /// The TA that was watched, or nil.
     pub subject: TeeUuid,
