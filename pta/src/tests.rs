@@ -17,7 +17,7 @@ use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::addr::PhysAddr;
 use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
-use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolStats};
+use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolRow};
 use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
@@ -217,10 +217,11 @@ fn memory_by_use_adds_up_to_all_of_it() {
 fn a_ta_that_scribbles_over_its_books_is_inconsistent_and_nothing_else() {
     with(control::UUID, |world, session| {
         let ta = ta_with_heap(world, &[0xa5; 4096]);
-        let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
+        let pools: Vec<PoolRow> = list(world, session, control::CMD_POOLS, &[]);
         assert_eq!(pools.len(), 3);
-        assert_eq!((pools[2].owner, pools[2].inconsistent), (TA, 1));
-        assert_eq!((pools[0].inconsistent, pools[1].inconsistent), (0, 0));
+        let books = pools.iter().map(|row| row.pool.inconsistent);
+        assert!(books.eq([0, 0, 1]));
+        assert_eq!(pools[2].pool.owner, TA);
         // Its death, and a list of its leaks, are as of any other.
         let leaks = world.opened(memleak::UUID);
         let since = [value(

@@ -18,7 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
-    ("tally-metrics", &["tally-abi", "tally-records"]),
+    ("tally-insight", &["tally-abi", "tally-records"]),
     ("tally-records", &["tally-abi"]),
     (
         "tally-core",
@@ -65,14 +65,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("teec-linux", &["tally-abi", "teec"]),
     (
         "teestat",
-        &["tally-abi", "tally-records", "tally-metrics", "teec"],
+        &["tally-abi", "tally-records", "tally-insight", "teec"],
     ),
     (
         "teestat-linux",
         &[
             "tally-abi",
-            "tally-records",
-            "tally-metrics",
+            "tally-insight",
             "teec",
             "teec-linux",
             "teestat",
@@ -81,18 +80,18 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-monitor", &["tally-abi", "tally-fdt"]),
     (
         "tally-linux",
-        &[
-            "tally-abi",
-            "tally-records",
-            "teec",
-            "teec-linux",
-            "teestat",
-            "ta-uuids",
-        ],
+        &["tally-abi", "teec", "teec-linux", "teestat", "ta-uuids"],
     ),
     (
         "tally-ree",
-        &["tally-abi", "tally-records", "teec", "teestat", "ta-uuids"],
+        &[
+            "tally-abi",
+            "tally-records",
+            "tally-insight",
+            "teec",
+            "teestat",
+            "ta-uuids",
+        ],
     ),
     ("insn-count", &[]),
     ("tally-symbols", &["tally-abi"]),
@@ -101,7 +100,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "tally-abi",
             "tally-records",
-            "tally-metrics",
+            "tally-insight",
             "tally-symbols",
         ],
     ),
@@ -109,6 +108,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "tally-fuzz",
         &[
             "tally-abi",
+            "tally-insight",
             "tally-fdt",
             "tally-ledger",
             "tally-core",
@@ -122,7 +122,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-abi",
             "tally-records",
             "tally-ledger",
-            "tally-metrics",
+            "tally-insight",
             "ta-uuids",
             "tally-symbols",
             "tally-report",

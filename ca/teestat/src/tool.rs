@@ -7,14 +7,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
+use tally_insight::json;
+use tally_insight::names::Names;
 use tally_records::{TaDetail, state};
 use teec::{Context, ErrorKind};
 
 use crate::client::ClientError;
 use crate::client::inspect::{self, Subject};
-use crate::text::Named;
-use crate::{Files, Memory, Names, Server, Terminal};
+use crate::text::Called;
+use crate::{Files, Memory, Namer, Server, Terminal};
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -49,7 +52,7 @@ pub(crate) fn usage(why: &str) -> Failure {
 pub(crate) struct Tool<'a, 'c> {
     pub(crate) context: &'a Context<'c>,
     pub(crate) out: &'a mut dyn Write,
-    pub(crate) names: &'a dyn Names,
+    pub(crate) names: &'a Namer<'a, 'c>,
     pub(crate) files: &'a dyn Files,
     pub(crate) memory: &'a mut Memory,
     pub(crate) terminal: &'a dyn Terminal,
@@ -58,6 +61,20 @@ pub(crate) struct Tool<'a, 'c> {
 }
 
 impl Tool<'_, '_> {
+    /// An answer: an object for programs, or what `text` writes for people.
+    pub(crate) fn tell<T: Serialize>(
+        &mut self,
+        answer: &T,
+        text: impl FnOnce(&mut dyn Write) -> fmt::Result,
+    ) -> Result<(), Failure> {
+        if self.as_json {
+            json::write(self.out, answer)?;
+        } else {
+            text(self.out)?;
+        }
+        Ok(())
+    }
+
     /// The TA that `who` names, by UUID or short name.
     pub(crate) fn ta_named(&self, who: &str) -> Result<TeeUuid, Failure> {
         if who == "kernel" {
@@ -68,7 +85,11 @@ impl Tool<'_, '_> {
         if who.starts_with('-') {
             return Err(Failure::Usage(alloc::format!("`{who}` is no option here")));
         }
-        let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
+        let uuid = self
+            .names
+            .machine()
+            .uuid_of(who)
+            .or_else(|| who.parse().ok());
         match (uuid, who.split_once('#')) {
             (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),
             (Some(uuid), _) => Ok(uuid),
@@ -135,7 +156,7 @@ pub(crate) fn is_gone(error: &ClientError) -> bool {
 
 /// Why nothing can be said of a TA.
 fn why_not_there(who: &Subject, tas: &[TaDetail], names: &dyn Names) -> String {
-    let name = Named(who.uuid(), names);
+    let name = Called(who.uuid(), names);
     let same: Vec<&TaDetail> = tas.iter().filter(|ta| ta.uuid == who.uuid()).collect();
     let living = same.iter().filter(|ta| ta.state != state::DEAD);
     let living: Vec<String> = living.map(|ta| alloc::format!("{}", ta.instance)).collect();
@@ -179,14 +200,14 @@ pub(crate) fn named_once(uuids: impl Iterator<Item = TeeUuid>, names: &dyn Names
             once.push(uuid);
         }
     }
-    let named = once.iter().map(|&uuid| Named(uuid, names));
+    let named = once.iter().map(|&uuid| Called(uuid, names));
     named.map(|name| alloc::format!("{name}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
+    use tally_insight::names::NoNames;
 
     fn ta(uuid: u128, instance: u32, state: u32) -> TaDetail {
         TaDetail {

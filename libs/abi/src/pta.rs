@@ -58,7 +58,9 @@ pub mod stats {
     }
 
     /// `struct pta_stats_alloc`, 64 bytes.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
     #[repr(C)]
     pub struct AllocStats {
         /// Name, zero padded.
@@ -80,7 +82,9 @@ pub mod stats {
     }
 
     /// `struct pta_stats_ta`, 88 bytes.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
     #[repr(C)]
     pub struct TaStats {
         /// Which TA.

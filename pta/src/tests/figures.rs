@@ -8,7 +8,7 @@ use tally_abi::pta::inspect;
 use tally_core::machine::Trap;
 use tally_core::testing::world::{Event, Run};
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
-use tally_records::{HistoryRow, TaDetail, UnfreedRow};
+use tally_records::{HistoryRow, PoolStats, TaDetail, UnfreedRow};
 
 /// Live bytes of the heap.
 const LIVE: u64 = 100;
@@ -40,8 +40,8 @@ fn refuse(run: &mut Run<'_>, count: u64) {
 }
 
 fn pool(world: &World, session: u32) -> AllocStats {
-    let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
-    let heap = pools.iter().find(|pool| pool.owner == TA).unwrap();
+    let pools: Vec<PoolRow> = list(world, session, control::CMD_POOLS, &[]);
+    let heap = pools.iter().find(|row| row.pool.owner == TA).unwrap();
     let tas: Vec<TaStats> = {
         let session = world.opened(stats::UUID);
         let tas = list(world, session, stats::CMD_TA_STATS, &[]);
@@ -49,8 +49,8 @@ fn pool(world: &World, session: u32) -> AllocStats {
         tas
     };
     // OP-TEE's interface says the same.
-    assert_eq!(tas[0].heap.as_bytes(), heap.alloc.as_bytes());
-    heap.alloc
+    assert_eq!(tas[0].heap.as_bytes(), heap.pool.alloc.as_bytes());
+    heap.pool.alloc
 }
 
 fn reset(world: &World, session: u32) {
@@ -184,8 +184,8 @@ fn the_bookkeeping_of_a_dead_ta_adds_up() {
     with(control::UUID, |world, session| {
         let ta = ta(world);
         let heap = || -> PoolStats {
-            let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
-            *pools.iter().find(|pool| pool.owner == TA).unwrap()
+            let pools: Vec<PoolRow> = list(world, session, control::CMD_POOLS, &[]);
+            pools.iter().find(|row| row.pool.owner == TA).unwrap().pool
         };
         let alive = heap();
         world.ta(|run| run.call(svc::PANIC, &[1]));

@@ -18,12 +18,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
 use tally_abi::pta::memleak;
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
-use tally_metrics::figures::Threads;
-use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolStats};
+use tally_insight::openmetrics::Threads;
+use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolRow};
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
     ParamValue, Session,
@@ -81,7 +82,7 @@ impl core::error::Error for ClientError {}
 type Result<T> = core::result::Result<T, ClientError>;
 
 /// Pager statistics; there is no pager, but the questions can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pager {
     /// Unlocked pages.
     pub unlocked: u32,
@@ -97,13 +98,30 @@ pub struct Pager {
     pub released: u32,
 }
 
-/// Time of both worlds: seconds and milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Time of both worlds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Times {
     /// The normal world's.
-    pub ree: (u32, u32),
+    pub ree: Time,
     /// The secure world's.
-    pub tee: (u32, u32),
+    pub tee: Time,
+}
+
+/// A time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Time {
+    /// Seconds.
+    pub seconds: u32,
+    /// Milliseconds beyond them.
+    pub millis: u32,
+}
+
+impl Time {
+    /// In milliseconds.
+    #[must_use]
+    pub fn in_millis(self) -> u64 {
+        u64::from(self.seconds) * 1000 + u64::from(self.millis)
+    }
 }
 
 fn open<'t>(context: &Context<'t>, who: &'static str, uuid: TeeUuid) -> Result<Session<'t>> {
@@ -289,9 +307,13 @@ pub fn times(context: &Context<'_>) -> Result<Times> {
         .invoke_command(stats::CMD_GET_TIME, &mut op)
         .map_err(|error| ClientError::Invoke("time", error))?;
     let (ree, tee, _, _) = op.parameters();
+    let time = |value: &ParamValue| Time {
+        seconds: value.a(),
+        millis: value.b(),
+    };
     Ok(Times {
-        ree: (ree.a(), ree.b()),
-        tee: (tee.a(), tee.b()),
+        ree: time(ree),
+        tee: time(tee),
     })
 }
 
@@ -329,7 +351,7 @@ pub fn meminfo(context: &Context<'_>) -> Result<Vec<MeminfoRow>> {
 ///
 /// # Errors
 /// [`ClientError`].
-pub fn pools(context: &Context<'_>) -> Result<Vec<PoolStats>> {
+pub fn pools(context: &Context<'_>) -> Result<Vec<PoolRow>> {
     fetch_records(
         &mut control_session(context)?,
         "pools",

@@ -5,15 +5,18 @@
 
 use alloc::vec::Vec;
 
-use tally_records::{PoolStats, state};
+use alloc::string::String;
+
+use serde::Serialize;
+use tally_insight::json::{List, Named, Ta};
+use tally_records::{MeminfoRow, PoolRow, PoolStats, pool_kind, state};
 use teec::ErrorKind;
 
-use super::{Command, Form};
+use super::{Command, Form, Nothing};
 use crate::client::inspect::Subject;
-use crate::instances::instances_of;
-use crate::text::{Count, Named};
+use crate::text::{Called, Count};
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
+use crate::{SECURE_RAM_BYTES, STATUS_FAILED, STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -63,6 +66,32 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Secure RAM by use.
+#[derive(Serialize)]
+struct Meminfo<'a> {
+    #[serde(flatten)]
+    rows: List<'a, MeminfoRow>,
+    meminfo_sum: u64,
+    secure_ram: u64,
+    adds_up: bool,
+    tables: text::Tables,
+}
+
+/// A TA that was told to end.
+#[derive(Serialize)]
+struct Killed {
+    #[serde(flatten)]
+    ta: Ta,
+    ended: u32,
+    ending: u32,
+}
+
+/// The last out-of-memory report.
+#[derive(Serialize)]
+struct Report {
+    report: Option<String>,
+}
+
 /// How often the kernel is asked whether an instance that was told to end has ended.
 const END_QUESTIONS: usize = 100;
 
@@ -76,14 +105,21 @@ impl Tool<'_, '_> {
         let rows = client::meminfo(self.context)?;
         let pools = client::pools(self.context)?;
         let heaps = self.ta_heaps()?;
-        let tables = text::Tables::of(&rows, pools.first(), &heaps);
-        let adds_up = if self.as_json {
-            json::meminfo(self.out, &rows, tables)?
-        } else {
-            let adds_up = text::meminfo(self.out, &rows, all)?;
-            text::tables(self.out, tables)?;
-            adds_up
+        let kernel_heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
+        let tables = text::Tables::of(&rows, kernel_heap, &heaps);
+        let sum = text::meminfo_sum(&rows);
+        let adds_up = sum == SECURE_RAM_BYTES;
+        let answer = Meminfo {
+            rows: List(&rows, self.names),
+            meminfo_sum: sum,
+            secure_ram: SECURE_RAM_BYTES,
+            adds_up,
+            tables,
         };
+        self.tell(&answer, |out| {
+            text::meminfo(out, &rows, all)?;
+            text::tables(out, tables)
+        })?;
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
     }
 
@@ -109,44 +145,31 @@ impl Tool<'_, '_> {
     fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let pools = client::pools(self.context)?;
-        let tas = client::inspect::tas(self.context, &Subject::NOBODY)?;
-        let instances = instances_of(&pools, &tas);
-        if self.as_json {
-            json::pools(self.out, &pools, &instances, self.names)?;
-        } else {
-            text::pools(self.out, &pools, &instances, self.names)?;
-        }
+        let names = self.names;
+        self.tell(&List(&pools, names), |out| text::pools(out, &pools, names))?;
         Ok(STATUS_OK)
     }
 
     fn owners(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let rows = client::owners(self.context)?;
-        if self.as_json {
-            json::owners(self.out, &rows, self.names)?;
-        } else {
-            text::owners(self.out, &rows, self.names)?;
-        }
+        let names = self.names;
+        self.tell(&List(&rows, names), |out| text::owners(out, &rows, names))?;
         Ok(STATUS_OK)
     }
 
     fn threads(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let threads = client::threads(self.context)?;
-        if self.as_json {
-            json::threads(self.out, &threads)?;
-        } else {
-            text::threads(self.out, &threads)?;
-        }
+        let answer = Named::new(&threads, self.names);
+        self.tell(&answer, |out| text::threads(out, &threads))?;
         Ok(STATUS_OK)
     }
 
     fn reset(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         client::reset(self.context)?;
-        if self.as_json {
-            writeln!(self.out, "{{}}")?;
-        }
+        self.tell(&Nothing {}, |_| Ok(()))?;
         Ok(STATUS_OK)
     }
 
@@ -158,24 +181,17 @@ impl Tool<'_, '_> {
         let told = client::kill(self.context, who.uuid());
         let told = told.map_err(|error| self.about_ta(&who, error))?;
         let ending = self.still_ending(&who)?;
-        let uuid = who.uuid();
-        if self.as_json {
-            let ended = told.saturating_sub(ending);
-            writeln!(
-                self.out,
-                "{{\"uuid\":\"{uuid}\",\"ended\":{ended},\"ending\":{ending}}}"
-            )?;
-            return Ok(STATUS_OK);
-        }
+        let answer = Killed {
+            ta: Ta::new(who.uuid(), self.names),
+            ended: told.saturating_sub(ending),
+            ending,
+        };
         let instances = Count(told.into(), "instance");
-        let name = Named(uuid, self.names);
-        match ending {
-            0 => writeln!(self.out, "ended {instances} of {name}")?,
-            n => writeln!(
-                self.out,
-                "told {instances} of {name} to end; {n} still busy"
-            )?,
-        }
+        let name = Called(who.uuid(), self.names);
+        self.tell(&answer, |out| match ending {
+            0 => writeln!(out, "ended {instances} of {name}"),
+            n => writeln!(out, "told {instances} of {name} to end; {n} still busy"),
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -203,14 +219,12 @@ impl Tool<'_, '_> {
             Err(error) if error.kind() == Some(ErrorKind::NoData) => None,
             Err(error) => return Err(error.into()),
         };
-        if self.as_json {
-            json::oom(self.out, report.as_deref())?;
-        } else {
-            let report = report.as_deref().unwrap_or("nothing has run out of memory");
-            for line in self.name_addresses(report.trim_end()) {
-                writeln!(self.out, "{line}")?;
-            }
-        }
+        let said = report.as_deref();
+        let said = said.unwrap_or("nothing has run out of memory");
+        let lines = self.names.name_addresses(said.trim_end());
+        self.tell(&Report { report }, |out| {
+            lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+        })?;
         Ok(STATUS_OK)
     }
 }

@@ -5,21 +5,25 @@
 //! **Knows nothing of:** how blocks are recorded and reached.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
-use tally_abi::pta::MAX_FRAMES;
-use tally_records::{LeakRecord, MarkRow, ScanRow, SuspectRow, consistency, state};
+use tally_insight::cycles::{Growth, Place};
+use tally_insight::growth::Amount;
+use tally_insight::json::{List, Named, Rows, Ta};
+use tally_insight::merged;
+use tally_insight::names::{Names, Stack};
+use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, consistency, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::inspect::Subject;
 use crate::client::leaks as calls;
-use crate::growth::Growth;
 use crate::marks::Marks;
+use crate::text::Count;
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "leaks",
@@ -58,9 +62,98 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.leaks(words),
 }];
 
-/// Names of stacks that were named already.
-#[derive(Default)]
-struct Stacks(Vec<(TeeUuid, [u64; MAX_FRAMES], Vec<String>)>);
+/// A mark that was set.
+#[derive(Serialize)]
+struct Marked<'a> {
+    mark: u32,
+    name: &'a str,
+}
+
+/// The marks that are set.
+#[derive(Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    marks: List<'a, MarkRow>,
+    dropped: u32,
+}
+
+/// What is live, or grew between two marks.
+#[derive(Serialize)]
+struct Grown<'a> {
+    leaks: Vec<Leak<'a>>,
+    mark: u32,
+    until: u32,
+    cycles: usize,
+    bytes: u64,
+    blocks: u64,
+    ended: Rows<'a, EndedRow>,
+    ended_dropped: u32,
+    inconsistent: Vec<Unreadable>,
+    left_out: Amount,
+}
+
+/// An owner and a call stack, and what they leave.
+#[derive(Serialize)]
+struct Leak<'a> {
+    #[serde(flatten)]
+    record: Named<'a>,
+    bytes_before: u64,
+    cycles: &'a [Amount],
+    steady: bool,
+}
+
+/// An instance of whose heap nothing can be told.
+#[derive(Serialize)]
+struct Unreadable {
+    #[serde(flatten)]
+    ta: Ta,
+    instance: u32,
+}
+
+impl<'a> Grown<'a> {
+    fn new(growth: &'a Growth, names: &'a dyn Names) -> Self {
+        let number = |mark: &Option<MarkRow>| mark.map_or(0, |mark| mark.number);
+        let total = growth.total();
+        let leak = |place: &'a Place| Leak {
+            record: Named::new(&place.record, names),
+            bytes_before: place.before.bytes,
+            cycles: &place.cycles,
+            steady: place.steady().is_some(),
+        };
+        let unreadable = growth.unreadable.iter().map(|(uuid, instance)| Unreadable {
+            ta: Ta::new(*uuid, names),
+            instance: *instance,
+        });
+        Self {
+            leaks: growth.places.iter().map(leak).collect(),
+            mark: number(&growth.from),
+            until: number(&growth.until),
+            cycles: growth.cycles,
+            bytes: total.bytes,
+            blocks: total.blocks,
+            ended: Rows(&growth.ended, names),
+            ended_dropped: growth.ended_dropped,
+            inconsistent: unreadable.collect(),
+            left_out: growth.left_out,
+        }
+    }
+}
+
+/// All of a TA.
+#[derive(Serialize)]
+struct OfTa<'a> {
+    live: Grown<'a>,
+    #[serde(flatten)]
+    scans: List<'a, ScanRow>,
+    #[serde(flatten)]
+    suspects: List<'a, SuspectRow>,
+}
+
+/// Blocks that were hidden.
+#[derive(Serialize)]
+struct Cleared {
+    cleared: u32,
+}
 
 /// Complains about the first of words that a command does not take.
 fn too_much(words: &[&str]) -> Failure {
@@ -149,13 +242,11 @@ impl Tool<'_, '_> {
             Err(error) => return Err(error.into()),
         };
         self.memory.last_mark = Some(number);
-        if self.as_json {
-            json::leaks::mark(self.out, number, name)?;
-        } else if name.is_empty() {
-            writeln!(self.out, "mark {number}")?;
-        } else {
-            writeln!(self.out, "mark {number} `{name}`")?;
-        }
+        let mark = Marked { mark: number, name };
+        self.tell(&mark, |out| match name {
+            "" => writeln!(out, "mark {number}"),
+            name => writeln!(out, "mark {number} `{name}`"),
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -166,11 +257,11 @@ impl Tool<'_, '_> {
 
     fn marks(&mut self) -> Result<u8, Failure> {
         let (marks, dropped) = calls::marks(self.context)?;
-        if self.as_json {
-            json::leaks::marks(self.out, &marks, dropped)?;
-        } else {
-            text::leaks::marks(self.out, &marks, dropped)?;
-        }
+        let answer = Known {
+            marks: List(&marks, self.names),
+            dropped,
+        };
+        self.tell(&answer, |out| text::leaks::marks(out, &marks, dropped))?;
         Ok(STATUS_OK)
     }
 
@@ -178,7 +269,7 @@ impl Tool<'_, '_> {
     fn live(&mut self) -> Result<u8, Failure> {
         let mut growth = self.growth(&[], (None, None), None)?;
         let of_kernel = growth.of_image(TeeUuid::nil());
-        growth.left_out = self.left_out(of_kernel.blocks, of_kernel.bytes)?;
+        growth.left_out = self.left_out(of_kernel)?;
         self.print_growth(&growth)?;
         Ok(STATUS_OK)
     }
@@ -207,7 +298,6 @@ impl Tool<'_, '_> {
         (from, until): (Option<MarkRow>, Option<MarkRow>),
         ta: Option<TeeUuid>,
     ) -> Result<Growth, Failure> {
-        let mut stacks = Stacks::default();
         let mut growth = Growth {
             from,
             until,
@@ -220,14 +310,12 @@ impl Tool<'_, '_> {
             let begin = cycles.get(cycle).copied().unwrap_or(first);
             let next = cycles.get(cycle + 1).copied().unwrap_or(end);
             for record in calls::diff(self.context, (begin, next), ta)? {
-                let stack = self.named(&mut stacks, &record);
-                growth.add(record, stack, Some(cycle));
+                growth.add(record, Stack::of(self.names, &record), Some(cycle));
             }
         }
         if first != 0 {
             for record in calls::diff(self.context, (0, first), ta)? {
-                let stack = self.named(&mut stacks, &record);
-                growth.add(record, stack, None);
+                growth.add(record, Stack::of(self.names, &record), None);
             }
         }
         growth.sort();
@@ -248,27 +336,11 @@ impl Tool<'_, '_> {
         Ok(tas.iter().map(|ta| (ta.uuid, ta.instance)).collect())
     }
 
-    fn named(&self, stacks: &mut Stacks, record: &LeakRecord) -> Vec<String> {
-        let known = stacks
-            .0
-            .iter()
-            .find(|(image, frames, _)| *image == record.image && *frames == record.frames);
-        if let Some((_, _, stack)) = known {
-            return stack.clone();
-        }
-        let stack = self.name_frames(record.image, &record.frames);
-        let entry = (record.image, record.frames, stack.clone());
-        stacks.0.push(entry);
-        stack
-    }
-
     fn print_growth(&mut self, growth: &Growth) -> Result<(), Failure> {
-        if self.as_json {
-            json::leaks::growth(self.out, growth, self.names)?;
-        } else {
-            text::leaks::growth(self.out, growth, self.names)?;
-        }
-        Ok(())
+        let names = self.names;
+        self.tell(&Grown::new(growth, names), |out| {
+            text::leaks::growth(out, growth, names)
+        })
     }
 
     /// The heaps that are meant: one, or the kernel's and those of all loaded TAs.
@@ -312,56 +384,34 @@ impl Tool<'_, '_> {
         Ok(rows)
     }
 
-    fn found(&self, heaps: &[TeeUuid]) -> Result<Vec<(SuspectRow, Vec<String>)>, Failure> {
-        let mut found: Vec<(SuspectRow, Vec<String>)> = Vec::new();
+    fn found(&self, heaps: &[TeeUuid]) -> Result<merged::Rows<SuspectRow>, Failure> {
+        let mut rows = Vec::new();
         for &heap in heaps {
-            for row in self.about(heaps, calls::suspects(self.context, heap))? {
-                let stack = self.name_frames(row.leak.image, &row.leak.frames);
-                let key = |r: &SuspectRow| {
-                    let leak = &r.leak;
-                    let owner = (leak.owner_kind, leak.session, leak.owner, leak.label);
-                    (owner, leak.image, r.first_scan)
-                };
-                let same = |(other, others): &&mut (SuspectRow, Vec<String>)| {
-                    key(other) == key(&row) && *others == stack
-                };
-                match found.iter_mut().find(same) {
-                    Some((other, _)) => {
-                        let total = &mut other.leak;
-                        total.bytes = total.bytes.saturating_add(row.leak.bytes);
-                        total.blocks = total.blocks.saturating_add(row.leak.blocks);
-                        if total.block_size != row.leak.block_size {
-                            total.block_size = 0;
-                        }
-                    }
-                    None => found.push((row, stack)),
-                }
-            }
+            rows.extend(self.about(heaps, calls::suspects(self.context, heap))?);
         }
-        found.sort_by_key(|(row, _)| core::cmp::Reverse(row.leak.bytes));
-        Ok(found)
+        Ok(merged::suspects(self.names, &rows))
     }
 
     fn scan(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
         let rows = self.scanned(heaps)?;
-        if self.as_json {
-            json::leaks::scans(self.out, &rows, self.names)?;
-        } else {
-            text::leaks::scans(self.out, &rows, self.names)?;
-            if let ([heap], []) = (heaps, &rows[..]) {
-                text::leaks::no_heap(self.out, *heap, self.names)?;
+        let names = self.names;
+        self.tell(&List(&rows, names), |out| {
+            text::leaks::scans(out, &rows, names)?;
+            match (heaps, &rows[..]) {
+                ([heap], []) => text::leaks::no_heap(out, *heap, names),
+                _ => Ok(()),
             }
-        }
+        })?;
         Ok(STATUS_OK)
     }
 
     fn show(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
         let found = self.found(heaps)?;
-        if self.as_json {
-            json::leaks::suspects(self.out, &found, self.names)?;
-        } else {
-            text::leaks::suspects(self.out, &found, self.names)?;
-        }
+        let names = self.names;
+        let rows: Vec<SuspectRow> = found.iter().map(|(row, _)| *row).collect();
+        self.tell(&List(&rows, names), |out| {
+            text::leaks::suspects(out, &found, names)
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -371,12 +421,8 @@ impl Tool<'_, '_> {
             let blocks = calls::clear(self.context, heap).map(|blocks| Vec::from([blocks]));
             cleared += self.about(heaps, blocks)?.iter().sum::<u32>();
         }
-        if self.as_json {
-            writeln!(self.out, "{{\"cleared\":{cleared}}}")?;
-        } else {
-            let plural = if cleared == 1 { "" } else { "s" };
-            writeln!(self.out, "{cleared} block{plural} hidden")?;
-        }
+        let hidden = Count(cleared.into(), "block");
+        self.tell(&Cleared { cleared }, |out| writeln!(out, "{hidden} hidden"))?;
         Ok(STATUS_OK)
     }
 
@@ -392,11 +438,16 @@ impl Tool<'_, '_> {
         };
         let rows = self.scanned(&heaps)?;
         let found = self.found(&heaps)?;
-        if self.as_json {
-            json::leaks::ta(self.out, &growth, &rows, &found, self.names)?;
-        } else {
-            text::leaks::ta(self.out, &growth, &rows, &found, self.names)?;
-        }
+        let names = self.names;
+        let suspects: Vec<SuspectRow> = found.iter().map(|(row, _)| *row).collect();
+        let answer = OfTa {
+            live: Grown::new(&growth, names),
+            scans: List(&rows, names),
+            suspects: List(&suspects, names),
+        };
+        self.tell(&answer, |out| {
+            text::leaks::ta(out, &growth, &rows, &found, names)
+        })?;
         Ok(STATUS_OK)
     }
 }

@@ -5,14 +5,17 @@
 
 use alloc::string::String;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
+use tally_insight::json::{List, Ta};
+use tally_records::CommandRow;
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::text::Named;
+use crate::text::Called;
 use crate::tool::{Failure, Tool, named_once, usage};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "ledger",
@@ -31,6 +34,23 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     words: super::A_TA,
     run: |tool, words| tool.ledger(words),
 }];
+
+/// How closely a TA is looked at from now on.
+#[derive(Serialize)]
+struct Looked {
+    #[serde(flatten)]
+    ta: Ta,
+    ledger: u32,
+    loaded: bool,
+}
+
+/// What its commands cost.
+#[derive(Serialize)]
+struct Ledger<'a> {
+    #[serde(flatten)]
+    rows: List<'a, CommandRow>,
+    dropped: u32,
+}
 
 impl Tool<'_, '_> {
     fn ledger(&mut self, words: &[&str]) -> Result<u8, Failure> {
@@ -63,14 +83,16 @@ impl Tool<'_, '_> {
         })?;
         let loaded = client::ta_stats(self.context)?;
         let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid);
-        if self.as_json {
-            writeln!(
-                self.out,
-                "{{\"uuid\":\"{uuid}\",\"ledger\":{what},\"loaded\":{is_loaded}}}"
-            )?;
-        } else if !is_loaded {
-            writeln!(self.out, "{} is not loaded now", Named(uuid, self.names))?;
-        }
+        let answer = Looked {
+            ta: Ta::new(uuid, self.names),
+            ledger: what,
+            loaded: is_loaded,
+        };
+        let name = Called(uuid, self.names);
+        self.tell(&answer, |out| match is_loaded {
+            true => Ok(()),
+            false => writeln!(out, "{name} is not loaded now"),
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -81,7 +103,7 @@ impl Tool<'_, '_> {
             let called = client::commands(self.context, TeeUuid::nil())?;
             let mut said = alloc::format!(
                 "{} was not called yet, or not since its ledger was cleared",
-                Named(uuid, self.names)
+                Called(uuid, self.names)
             );
             let others = called.iter().map(|row| row.uuid);
             let others = named_once(others.filter(|other| *other != uuid), self.names);
@@ -91,11 +113,12 @@ impl Tool<'_, '_> {
             }
             return Err(Failure::Said(said));
         }
-        if self.as_json {
-            json::commands(self.out, &rows, dropped, self.names)?;
-        } else {
-            text::commands(self.out, &rows, dropped, self.names)?;
-        }
+        let names = self.names;
+        let answer = Ledger {
+            rows: List(&rows, names),
+            dropped,
+        };
+        self.tell(&answer, |out| text::commands(out, &rows, dropped, names))?;
         Ok(STATUS_OK)
     }
 }

@@ -3,22 +3,29 @@
 //! **Invariant:** lists of blocks and chunks are written as they come, never kept.
 //! **Knows nothing of:** where the figures come from.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_records::{BlockRow, SiteRow, damage, state};
+use tally_insight::growth::Amount;
+use tally_insight::json::{Hexadecimal, List, Named, Stream};
+use tally_insight::merged;
+use tally_insight::names::Stack;
+use tally_records::{BlockRow, PoolRow, SiteRow, damage, pool_kind, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
 use crate::client::inspect::Subject;
 use crate::client::{self as client_calls, ClientError, pools as client};
-use crate::frames::{KernelNames, name_frames};
-use crate::growth::Amount;
-use crate::json::pools::Whose;
 use crate::text::Count;
+use crate::text::pools::ChunkTotals;
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_FAILED, STATUS_OK, SlabNote, json, text};
+use crate::{STATUS_FAILED, STATUS_OK, SlabNote, text};
+
+mod answers;
+
+use answers::{Block, BlockTotals, BlockWhole, Checked, Chunks, Class, Classes, Sites, Whose};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -187,24 +194,31 @@ impl Tool<'_, '_> {
         });
         notes.extend(rows.iter().map(|row| SlabNote::of(row, instance)));
         let notes = before.notes().filter(|_| diff);
-        if self.as_json {
-            json::pools::classes(self.out, &rows, notes, &Whose(&who, self.names))?;
-            return Ok(STATUS_OK);
-        }
-        self.out.write_str(&note)?;
-        text::pools::classes(self.out, &rows, notes)?;
-        match before {
+        let names = self.names;
+        let answer = Classes {
+            classes: rows
+                .iter()
+                .map(|row| Class::new(row, notes, names))
+                .collect(),
+            compared: notes.is_some(),
+            whose: Whose::new(&who, names),
+        };
+        self.tell(&answer, |out| {
+            out.write_str(&note)?;
+            text::pools::classes(out, &rows, notes)?;
+            match before {
             Earlier::Other(other) if diff => writeln!(
-                self.out,
+                out,
                 "there was nothing to compare with: instance {instance} was not asked about before, but {other} \
                  was; from now on there is"
-            )?,
+            ),
             Earlier::None if diff => writeln!(
-                self.out,
+                out,
                 "there was nothing to compare with; from now on there is"
-            )?,
-            _ => {}
+            ),
+            _ => Ok(()),
         }
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -234,23 +248,25 @@ impl Tool<'_, '_> {
         let rows = client::sites(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
         let possible = order.possible(&rows);
-        let mut kernel = KernelNames::new(self.context);
-        let mut sites = joined(&rows, |row| {
-            name_frames(&mut kernel, self.names, row.pool, &row.frames)
-        });
+        let names = self.names;
+        let mut sites = merged::sites(names, &rows);
         sites.sort_by_key(|(row, _)| core::cmp::Reverse(possible.key(row)));
         let all = sites.len();
         sites.truncate(top);
-        let (rows, stacks): (Vec<SiteRow>, Vec<Vec<String>>) = sites.into_iter().unzip();
-        if self.as_json {
-            json::pools::sites(self.out, &rows, &stacks, all, &Whose(&who, self.names))?;
-        } else {
-            self.out.write_str(&note)?;
-            text::pools::sites(self.out, &rows, &stacks, all)?;
-            if possible != order {
-                writeln!(self.out, "sorted by bytes instead")?;
+        let rows: Vec<SiteRow> = sites.iter().map(|(row, _)| *row).collect();
+        let answer = Sites {
+            rows: List(&rows, names),
+            all,
+            whose: Whose::new(&who, names),
+        };
+        self.tell(&answer, |out| {
+            out.write_str(&note)?;
+            text::pools::sites(out, &sites, all)?;
+            match possible == order {
+                true => Ok(()),
+                false => writeln!(out, "sorted by bytes instead"),
             }
-        }
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -259,8 +275,8 @@ impl Tool<'_, '_> {
         let rows = client::sites(self.context, who);
         let rows = rows.map_err(|error| self.about_pool(who, error))?;
         let named = rows.iter().map(|row| {
-            let names = self.name_frames(row.pool, &row.frames);
-            let name = names.into_iter().next();
+            let stack = Stack::of(self.names, row);
+            let name = stack.innermost().map(ToString::to_string);
             (row.site, name.unwrap_or_else(|| String::from("unknown")))
         });
         Ok(named.collect())
@@ -270,58 +286,73 @@ impl Tool<'_, '_> {
         super::no_more(words.get(1..).unwrap_or_default())?;
         let Asked { who, note, .. } = self.pool_named(words.first().copied())?;
         let names = self.site_names(&who)?;
-        let (context, as_json) = (self.context, self.as_json);
         let of_ta = who != Subject::NOBODY;
-        let out = &mut *self.out;
-        let mut totals = (0_u64, 0_u64);
-        if as_json {
-            out.write_str("{\"blocks\":[")?;
-        } else {
-            out.write_str(&note)?;
-            text::pools::blocks_head(out, of_ta)?;
+        let mut total = Amount::default();
+        let (context, out) = (self.context, &mut *self.out);
+        if self.as_json {
+            let mut stream = Stream::new("blocks");
+            let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
+                total.blocks += 1;
+                total.bytes = total.bytes.saturating_add(row.size);
+                Ok::<(), Failure>(stream.item(
+                    out,
+                    &Block {
+                        row: Named::new(row, self.names),
+                        allocated_at: name_of(&names, row.site),
+                    },
+                )?)
+            });
+            self.told(&who, listed)?;
+            let totals = BlockTotals {
+                count: total.blocks,
+                bytes: total.bytes,
+                left_out: self.left_out_of(of_ta, total)?,
+                whose: Whose::new(&who, self.names),
+            };
+            stream.end(self.out, &totals)?;
+            return Ok(STATUS_OK);
         }
+        out.write_str(&note)?;
+        text::pools::blocks_head(out, of_ta)?;
         let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
-            let name = name_of(&names, row.site);
-            if as_json {
-                json::pools::block(out, row, name, totals.0 == 0)?;
-            } else {
-                text::pools::block(out, row, of_ta, name)?;
-            }
-            totals = (totals.0 + 1, totals.1.saturating_add(row.size));
-            Ok::<(), Failure>(())
+            total.blocks += 1;
+            total.bytes = total.bytes.saturating_add(row.size);
+            Ok::<(), Failure>(text::pools::block(
+                out,
+                row,
+                of_ta,
+                name_of(&names, row.site),
+            )?)
         });
         self.told(&who, listed)?;
-        let left_out = if of_ta {
-            Amount::default()
-        } else {
-            self.left_out(totals.0, totals.1)?
-        };
-        if as_json {
-            writeln!(
-                self.out,
-                "],\"count\":{},\"bytes\":{},\"left_out\":{{\"blocks\":{},\"bytes\":{}}}{}}}",
-                totals.0,
-                totals.1,
-                left_out.blocks,
-                left_out.bytes,
-                Whose(&who, self.names)
-            )?;
-        } else {
-            writeln!(self.out, "{}, {} bytes", Count(totals.0, "block"), totals.1)?;
-            text::left_out(self.out, left_out)?;
-        }
+        writeln!(
+            self.out,
+            "{}, {} bytes",
+            Count(total.blocks, "block"),
+            total.bytes
+        )?;
+        let left_out = self.left_out_of(of_ta, total)?;
+        text::left_out(self.out, left_out)?;
         Ok(STATUS_OK)
+    }
+
+    fn left_out_of(&self, of_ta: bool, listed: Amount) -> Result<Amount, Failure> {
+        if of_ta {
+            return Ok(Amount::default());
+        }
+        self.left_out(listed)
     }
 
     /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight take,
     /// which no list has.
-    pub(super) fn left_out(&self, blocks: u64, bytes: u64) -> Result<Amount, Failure> {
+    pub(super) fn left_out(&self, listed: Amount) -> Result<Amount, Failure> {
         let pools = client_calls::pools(self.context)?;
-        let heap = pools.first().copied().unwrap_or_default();
-        Ok(Amount {
-            blocks: heap.live_blocks.saturating_sub(blocks),
-            bytes: u64::from(heap.alloc.allocated).saturating_sub(bytes),
-        })
+        let heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
+        let all = heap.map_or(listed, |heap| Amount {
+            blocks: heap.live_blocks,
+            bytes: heap.alloc.allocated.into(),
+        });
+        Ok(all.less(listed))
     }
 
     /// A list's failure, with what the other side said made plain.
@@ -378,28 +409,26 @@ impl Tool<'_, '_> {
     fn show_block(&mut self, who: &Subject, row: &BlockRow, at: u64) -> Result<u8, Failure> {
         let sites = client::sites(self.context, who)?;
         let site = sites.iter().find(|site| site.site == row.site);
-        let stack = site.map_or_else(Vec::new, |site| self.name_frames(site.pool, &site.frames));
+        let stack = site.map_or_else(Stack::default, |site| Stack::of(self.names, site));
         let bytes = client::block_bytes(self.context, who, row)?;
         let base = if at < row.offset { row.va } else { row.offset };
         let inside = at.saturating_sub(base);
-        if self.as_json {
-            json::pools::block_whole(
-                self.out,
-                row,
-                &stack,
-                inside,
-                bytes.as_deref(),
-                &Whose(who, self.names),
-            )?;
+        let owner = if *who == Subject::NOBODY {
+            let owners = client_calls::owners(self.context)?;
+            text::pools::kernel_owner(row.owner, &owners, self.names)
         } else {
-            let owner = if *who == Subject::NOBODY {
-                let owners = client_calls::owners(self.context)?;
-                text::pools::kernel_owner(row.owner, &owners, self.names)
-            } else {
-                text::pools::ta_owner(row.owner)
-            };
-            text::pools::block_whole(self.out, row, &owner, &stack, inside, bytes.as_deref())?;
-        }
+            text::pools::ta_owner(row.owner)
+        };
+        let answer = BlockWhole {
+            row: Named::new(row, self.names),
+            byte: inside,
+            stack: &stack,
+            bytes: bytes.as_ref().map(|bytes| Hexadecimal(bytes).to_string()),
+            whose: Whose::new(who, self.names),
+        };
+        self.tell(&answer, |out| {
+            text::pools::block_whole(out, row, &owner, &stack, inside, bytes.as_deref())
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -442,72 +471,54 @@ impl Tool<'_, '_> {
         if what == "check" {
             return self.check_pool(&who, &note);
         }
-        let (context, as_json) = (self.context, self.as_json);
-        let out = &mut *self.out;
-        let mut totals = text::pools::ChunkTotals::default();
+        let (context, out) = (self.context, &mut *self.out);
+        let mut totals = ChunkTotals::default();
+        if self.as_json {
+            let mut stream = Stream::new("chunks");
+            let listed = client::chunks(context, &who, &mut |row| {
+                totals.add(row);
+                Ok::<(), Failure>(stream.item(out, &Named::new(row, self.names))?)
+            });
+            self.told(&who, listed)?;
+            let bytes = totals.by_kind();
+            let totals = Chunks {
+                count: totals.count,
+                bytes: bytes
+                    .map(|(kind, bytes)| (format!("{kind}_bytes"), bytes))
+                    .collect(),
+                whose: Whose::new(&who, self.names),
+            };
+            stream.end(self.out, &totals)?;
+            return Ok(STATUS_OK);
+        }
         // A pool has a chunk; one that has none to tell of is an error, which no head goes before.
         let listed = client::chunks(context, &who, &mut |row| {
-            match (totals.count, as_json) {
-                (0, true) => out.write_str("{\"chunks\":[")?,
-                (0, false) => {
-                    out.write_str(&note)?;
-                    text::pools::chunks_head(out)?;
-                }
-                _ => {}
-            }
-            if as_json {
-                json::pools::chunk(out, row, totals.count == 0)?;
-            } else {
-                text::pools::chunk(out, row)?;
+            if totals.count == 0 {
+                out.write_str(&note)?;
+                text::pools::chunks_head(out)?;
             }
             totals.add(row);
-            Ok::<(), Failure>(())
+            Ok::<(), Failure>(text::pools::chunk(out, row)?)
         });
         self.told(&who, listed)?;
-        if as_json {
-            json::pools::chunk_totals(self.out, &totals, &Whose(&who, self.names))?;
-        } else {
-            text::pools::chunk_totals(self.out, &totals)?;
-        }
+        text::pools::chunk_totals(self.out, &totals)?;
         Ok(STATUS_OK)
     }
 
     fn check_pool(&mut self, who: &Subject, note: &str) -> Result<u8, Failure> {
         let checked = client::check(self.context, who);
         let (found, at) = checked.map_err(|error| self.about_pool(who, error))?;
-        if self.as_json {
-            json::pools::checked(self.out, found, at, &Whose(who, self.names))?;
-        } else {
-            self.out.write_str(note)?;
-            text::pools::checked(self.out, found, at)?;
-        }
+        let answer = Checked::new(found, at, Whose::new(who, self.names));
+        self.tell(&answer, |out| {
+            out.write_str(note)?;
+            text::pools::checked(out, found, at)
+        })?;
         Ok(if found == damage::NONE {
             STATUS_OK
         } else {
             STATUS_FAILED
         })
     }
-}
-
-/// Call sites with their names; those that read the same are one, their peaks added up.
-fn joined(
-    rows: &[SiteRow],
-    mut names: impl FnMut(&SiteRow) -> Vec<String>,
-) -> Vec<(SiteRow, Vec<String>)> {
-    let mut sites: Vec<(SiteRow, Vec<String>)> = Vec::new();
-    for row in rows {
-        let stack = names(row);
-        match sites.iter_mut().find(|(_, other)| *other == stack) {
-            Some((site, _)) => {
-                site.live_bytes = site.live_bytes.saturating_add(row.live_bytes);
-                site.live_blocks = site.live_blocks.saturating_add(row.live_blocks);
-                site.allocations = site.allocations.saturating_add(row.allocations);
-                site.peak_bytes = site.peak_bytes.saturating_add(row.peak_bytes);
-            }
-            None => sites.push((*row, stack)),
-        }
-    }
-    sites
 }
 
 fn name_of(names: &[(u32, String)], site: u32) -> &str {
@@ -536,32 +547,6 @@ mod tests {
         assert_eq!(of(other, 0), Earlier::Other(1));
         assert_eq!(of(TeeUuid::nil(), 0), Earlier::None);
         assert_eq!(of(pool, 5).notes(), None);
-    }
-
-    #[test]
-    fn call_sites_that_read_the_same_are_one() {
-        let row = |site, live_blocks| SiteRow {
-            site,
-            live_blocks,
-            live_bytes: 28 * live_blocks,
-            allocations: live_blocks,
-            ..SiteRow::default()
-        };
-        // An unrolled loop has several return addresses on one line.
-        let rows = [row(1, 9), row(2, 5), row(3, 1)];
-        let found = joined(&rows, |row| {
-            let name = if row.site == 2 {
-                "keep a.rs:2"
-            } else {
-                "leak a.rs:7"
-            };
-            Vec::from([String::from(name)])
-        });
-        let found: Vec<(u64, u64)> = found
-            .iter()
-            .map(|(row, _)| (row.live_blocks, row.live_bytes))
-            .collect();
-        assert_eq!(found, [(10, 280), (5, 140)]);
     }
 
     #[test]

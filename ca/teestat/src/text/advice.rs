@@ -1,16 +1,16 @@
 //! Which sizes to set, for people.
 //!
-//! **Invariant:** says no more than [`tally_metrics::advice`] does.
+//! **Invariant:** says no more than [`tally_insight::advice`] does.
 //! **Knows nothing of:** how much should be set.
 
 use alloc::string::String;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use tally_metrics::advice::{Advice, What};
+use tally_insight::advice::{Advice, What};
+use tally_insight::names::Names;
 
-use super::Named;
-use crate::Names;
+use super::Called;
 
 pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
     writeln!(
@@ -22,7 +22,7 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
     for one in advice {
         if one.uuid != whose {
             whose = one.uuid;
-            writeln!(out, "{}", Named(whose, names))?;
+            writeln!(out, "{}", Called(whose, names))?;
         }
         let set = match one.set {
             0 => String::from("-"),
@@ -65,8 +65,8 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use crate::text::print;
+    use tally_insight::names::NoNames;
 
     #[test]
     fn advice_speaks_of_the_quota_where_it_has_one() {

@@ -7,32 +7,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
+use tally_insight::names::{Names, Stack};
 use tally_records::{
-    BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, class_kind, damage,
+    BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, class_kind, damage, word,
 };
 
-use super::{Count, Holder, Session};
-use crate::{Names, SlabNote};
-
-pub(crate) const fn class_name(kind: u32) -> &'static str {
-    match kind {
-        class_kind::SLAB => "slab",
-        class_kind::RUN => "large",
-        class_kind::KEPT_RUN => "kept large",
-        class_kind::FREE => "free",
-        _ => "unknown",
-    }
-}
-
-pub(crate) const fn chunk_name(kind: u32) -> &'static str {
-    match kind {
-        chunk_kind::FREE => "free",
-        chunk_kind::BLOCK => "block",
-        chunk_kind::KEPT => "kept",
-        chunk_kind::OWN => "own",
-        _ => "unknown",
-    }
-}
+use super::{Count, Holder, Session, frames};
+use crate::SlabNote;
 
 /// A number with its sign.
 pub(crate) fn change(now: u64, before: u64) -> String {
@@ -79,7 +60,7 @@ pub(crate) fn classes(
         write!(
             out,
             "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-            class_name(row.kind),
+            word(class_kind::WORDS, row.kind),
             row.block_size,
             row.slabs,
             row.blocks,
@@ -135,29 +116,24 @@ pub(crate) fn one_of_many(name: &str, this: u32, others: &[u32]) -> String {
 }
 
 /// Call sites; `all`: how many there are besides those shown.
-pub(crate) fn sites(
-    out: &mut dyn Write,
-    rows: &[SiteRow],
-    stacks: &[Vec<String>],
-    all: usize,
-) -> fmt::Result {
+pub(crate) fn sites(out: &mut dyn Write, rows: &[(SiteRow, Stack)], all: usize) -> fmt::Result {
     writeln!(
         out,
         "{:>10} {:>7} {:>9} {:>10}  allocated at, called from",
         "bytes", "blocks", "calls", "peak"
     )?;
-    for (row, stack) in rows.iter().zip(stacks) {
+    for (row, stack) in rows {
         write!(out, "{:>10} {:>7} ", row.live_bytes, row.live_blocks)?;
         if row.is_counted() {
             write!(out, "{:>9} {:>10} ", row.allocations, row.peak_bytes)?;
         } else {
             write!(out, "{:>9} {:>10} ", "-", "-")?;
         }
-        for (depth, name) in stack.iter().take(3).enumerate() {
+        for (depth, shown) in stack.shown().iter().take(3).enumerate() {
             let before = if depth == 0 { " " } else { " < " };
-            write!(out, "{before}{name}")?;
+            write!(out, "{before}{}", shown.frame)?;
         }
-        if stack.is_empty() {
+        if stack.calls.is_empty() {
             write!(out, " unknown, or no room in the table of call sites")?;
         }
         writeln!(out)?;
@@ -166,7 +142,7 @@ pub(crate) fn sites(
         0 => {}
         n => writeln!(out, "{n} more")?,
     }
-    if rows.iter().all(SiteRow::is_counted) {
+    if rows.iter().all(|(row, _)| row.is_counted()) {
         return Ok(());
     }
     writeln!(
@@ -248,7 +224,7 @@ pub(crate) fn block_whole(
     out: &mut dyn Write,
     row: &BlockRow,
     owner: &str,
-    stack: &[String],
+    stack: &Stack,
     inside: u64,
     bytes: Option<&[u8]>,
 ) -> fmt::Result {
@@ -261,9 +237,7 @@ pub(crate) fn block_whole(
         write!(out, ", address {:#x}", row.va)?;
     }
     writeln!(out, ", byte {inside} of it; {owner}, mark {}", row.mark)?;
-    for (depth, name) in stack.iter().enumerate() {
-        writeln!(out, "  #{depth} {name}")?;
-    }
+    frames(out, stack)?;
     let Some(bytes) = bytes else {
         return writeln!(
             out,
@@ -297,6 +271,12 @@ pub(crate) struct ChunkTotals {
 }
 
 impl ChunkTotals {
+    /// Bytes of each kind, by its word.
+    pub(crate) fn by_kind(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let words = chunk_kind::WORDS.iter().map(|(_, word)| *word);
+        words.zip(self.bytes)
+    }
+
     pub(crate) fn add(&mut self, row: &ChunkRow) {
         self.count += 1;
         if let Some(bytes) = self.bytes.get_mut(row.kind as usize) {
@@ -315,33 +295,22 @@ pub(crate) fn chunk(out: &mut dyn Write, row: &ChunkRow) -> fmt::Result {
         "{:>#10x} {:>9}  {}",
         row.offset,
         row.bytes,
-        chunk_name(row.kind)
+        word(chunk_kind::WORDS, row.kind)
     )
 }
 
 pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Result {
     write!(out, "{}:", Count(totals.count, "chunk"))?;
-    for (kind, bytes) in (0..).zip(totals.bytes) {
-        let comma = if kind == 0 { "" } else { "," };
-        write!(out, "{comma} {bytes} bytes {}", chunk_name(kind))?;
+    for (n, (kind, bytes)) in totals.by_kind().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        write!(out, "{comma} {bytes} bytes {kind}")?;
     }
     let sum = totals.bytes.into_iter().fold(0, u64::saturating_add);
     writeln!(out, "; {sum} in all")
 }
 
-pub(crate) const fn damage_text(found: u32) -> &'static str {
-    match found {
-        damage::NONE => "the pool is sound",
-        damage::WALK => "the pool's books make no sense: INCONSISTENT",
-        damage::UNIT => "a unit's entry is not what its neighbours say",
-        damage::UNJOINED => "two free runs touch",
-        damage::OVERRUN => "somebody wrote past the end of a block",
-        _ => "the pool is damaged",
-    }
-}
-
 pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
-    write!(out, "{}", damage_text(found))?;
+    write!(out, "{}", word(damage::WORDS, found))?;
     if matches!(found, damage::UNIT | damage::UNJOINED) {
         write!(
             out,
@@ -358,8 +327,8 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
-    use crate::text::print;
+    use crate::text::{print, stack};
+    use tally_insight::names::NoNames;
     use tally_records::owner_kind;
 
     fn slab(live: u32) -> ClassRow {
@@ -421,7 +390,7 @@ mod tests {
             mark: 2,
             ..BlockRow::default()
         };
-        let stack = [String::from("make file.rs:3")];
+        let stack = stack(&["make file.rs:3"]);
         let text = print(|out| {
             block_whole(
                 out,
@@ -439,7 +408,7 @@ mod tests {
              000000  48 65 6c 6c 6f 2c 20 77 69 64 65 20 77 6f 72 6c  Hello, wide worl\n  \
              000010  64 0a                                            d.\n"
         );
-        let text = print(|out| block_whole(out, &row, &ta_owner(5), &[], 0, None));
+        let text = print(|out| block_whole(out, &row, &ta_owner(5), &Stack::default(), 0, None));
         assert!(text.contains("; session 0x5, mark 2\n"), "{text}");
         assert!(text.contains("hidden"), "{text}");
     }
@@ -495,10 +464,9 @@ mod tests {
             peak_bytes: 300,
             ..SiteRow::default()
         };
-        let stack = ["lose a.rs:1", "do b.rs:2", "run c.rs:3", "main d.rs:4"];
-        let stacks = [stack.map(String::from).to_vec()];
+        let stack = stack(&["lose a.rs:1", "do b.rs:2", "run c.rs:3", "main d.rs:4"]);
         assert_eq!(
-            print(|out| sites(out, &[row], &stacks, 3)),
+            print(|out| sites(out, &[(row, stack)], 3)),
             "     bytes  blocks     calls       peak  allocated at, called from\n       \
              280      10        12        300  lose a.rs:1 < do b.rs:2 < run c.rs:3\n2 more\n"
         );
@@ -511,7 +479,7 @@ mod tests {
             live_blocks: 10,
             ..SiteRow::default()
         };
-        let text = print(|out| sites(out, &[row], &[Vec::new()], 1));
+        let text = print(|out| sites(out, &[(row, Stack::default())], 1));
         assert!(text.contains("         -          - "), "{text}");
         let last = "\n-: this pool does not count calls and peak at its call sites\n";
         assert!(text.ends_with(last), "{text}");

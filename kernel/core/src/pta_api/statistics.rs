@@ -10,14 +10,14 @@ use core::fmt;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_records::{MeminfoRow, OwnerRow, PoolStats};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow};
 
 /// What there is to tell. Lists are asked item by item: `None` ends them.
 pub trait Statistics: Inspect + AuditServices + WatchServices + LeakServices {
     /// Pool `alloc_id` as the stats pTA reports it; zeros for pools that do not exist.
     fn alloc_stats(&self, alloc_id: u32) -> AllocStats;
     /// Pools: kernel heap, TA RAM, then every TA's heap.
-    fn pool(&self, index: usize) -> Option<PoolStats>;
+    fn pool(&self, index: usize) -> Option<PoolRow>;
     /// Loaded TAs, dead ones with open sessions included.
     fn ta(&self, index: usize) -> Option<TaStats>;
     /// Secure RAM by use; the rows add up to all of it.

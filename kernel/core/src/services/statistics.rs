@@ -20,7 +20,7 @@ use core::fmt;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_records::{MeminfoRow, OwnerRow, PoolStats};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, pool_kind};
 
 /// Figures of a pool that does not exist.
 fn absent(name: &str) -> AllocStats {
@@ -92,16 +92,26 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
         }
     }
 
-    fn pool(&self, index: usize) -> Option<PoolStats> {
-        match index {
-            0 => Some(self.kernel.heap.stats()),
-            1 => Some(self.kernel.ta_ram(&self.kernel.state())),
+    fn pool(&self, index: usize) -> Option<PoolRow> {
+        let (kind, instance, pool) = match index {
+            0 => (pool_kind::KERNEL_HEAP, 0, self.kernel.heap.stats()),
+            1 => (
+                pool_kind::TA_MEMORY,
+                0,
+                self.kernel.ta_ram(&self.kernel.state()),
+            ),
             _ => {
                 let instance = shown(&self.kernel.state(), index - 2)?.0;
                 // One that has just gone leaves a row without figures.
-                Some(self.kernel.ta_pool_in_steps(instance).unwrap_or_default())
+                let pool = self.kernel.ta_pool_in_steps(instance).unwrap_or_default();
+                (pool_kind::TA_HEAP, instance.generation, pool)
             }
-        }
+        };
+        Some(PoolRow {
+            pool,
+            kind,
+            instance,
+        })
     }
 
     fn ta(&self, index: usize) -> Option<TaStats> {

@@ -22,12 +22,9 @@ use crate::ta_heap;
 use core::mem::offset_of;
 use tally_abi::pta::watch::SLOTS;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_records::{
-    ClassRow, SiteRow, SnapshotRow,
-    snapshot::{Header, MAGIC, Section, VERSION, section},
-    trigger,
-};
-use zerocopy::{Immutable, IntoBytes};
+use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
+use tally_records::{ClassRow, LeakRecord, Record, SiteRow, SnapshotRow, trigger};
+use zerocopy::IntoBytes;
 
 /// Most records of a section.
 const MAX_RECORDS: usize = 4096;
@@ -117,12 +114,12 @@ impl<M: Machine> Writer<'_, '_, M> {
         Ok(())
     }
 
-    fn begin(&mut self, kind: u32, record_bytes: usize) -> Result<Open, SnapshotError> {
+    fn begin<T: Record>(&mut self) -> Result<Open, SnapshotError> {
         let open = Open {
             at: self.offset,
             header: Section {
-                kind,
-                record_bytes: record_bytes as u32,
+                kind: T::SECTION,
+                record_bytes: size_of::<T>() as u32,
                 ..Section::default()
             },
         };
@@ -131,7 +128,7 @@ impl<M: Machine> Writer<'_, '_, M> {
     }
 
     /// Adds a record, or counts it as dropped.
-    fn record<T: IntoBytes + Immutable>(&mut self, open: &mut Open, record: &T) {
+    fn record<T: Record>(&mut self, open: &mut Open, record: &T) {
         match self.append(record.as_bytes()) {
             Ok(()) => open.header.count += 1,
             Err(_) => self.dropped_one(),
@@ -176,12 +173,11 @@ impl<M: Machine> Writer<'_, '_, M> {
     }
 
     /// A section of the records that `item` gives, from 0 until `None`.
-    fn section<T: IntoBytes + Immutable>(
+    fn section<T: Record>(
         &mut self,
-        kind: u32,
         item: impl FnMut(usize) -> Option<T>,
     ) -> Result<(), SnapshotError> {
-        let mut open = self.begin(kind, size_of::<T>())?;
+        let mut open = self.begin::<T>()?;
         for record in (0..MAX_RECORDS).map_while(item) {
             self.record(&mut open, &record);
         }
@@ -191,7 +187,7 @@ impl<M: Machine> Writer<'_, '_, M> {
     /// All live blocks by owner and call stack.
     fn live(&mut self) -> Result<(), SnapshotError> {
         let services = self.services;
-        let mut open = self.begin(section::LIVE, size_of::<tally_records::LeakRecord>())?;
+        let mut open = self.begin::<LeakRecord>()?;
         let listed = services.diff(Heaps::All, MarkRange::default(), &mut |record| {
             self.record(&mut open, record);
             Ok(())
@@ -206,7 +202,6 @@ impl<M: Machine> Writer<'_, '_, M> {
         let kernel = self.services.kernel;
         let mut recent = Recent::NONE;
         self.heaps::<_, SITES_STEP>(
-            section::SITES,
             |which, cursor, out| kernel.site_rows(which, cursor, out),
             |writer, open, which, row| writer.site(open, &mut recent, which, row),
         )
@@ -214,14 +209,13 @@ impl<M: Machine> Writer<'_, '_, M> {
 
     /// A section of what `ask` tells of each heap, the kernel's and those of TAs, `N` records a step, which `put` adds.
     /// A heap that ends meanwhile, or whose books make no sense, has no more.
-    fn heaps<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
+    fn heaps<T: Record, const N: usize>(
         &mut self,
-        kind: u32,
         ask: impl Fn(Which, u64, &mut [T]) -> Result<Step, PoolError>,
         mut put: impl FnMut(&mut Self, &mut Open, Which, &T),
     ) -> Result<(), SnapshotError> {
         let kernel = self.services.kernel;
-        let mut open = self.begin(kind, size_of::<T>())?;
+        let mut open = self.begin::<T>()?;
         let instances = walk(0, |from| kernel.instance_from(Which::ALL, from));
         for which in [KERNEL_HEAP].into_iter().chain((0..).map_while(instances)) {
             let mut cursor = 0;
@@ -323,41 +317,31 @@ impl<M: Machine> CallServices<'_, M> {
             offset: 0,
         };
         writer.append(header.as_bytes())?;
-        writer.section(section::MEMINFO, |index| self.meminfo(index))?;
-        writer.section(section::POOLS, |index| self.pool(index))?;
-        writer.section(section::OWNERS, |index| self.owner(index))?;
-        writer.section(
-            section::TAS,
-            walk(0, |from| self.ta_detail(Which::ALL, from)),
-        )?;
+        writer.section(|index| self.meminfo(index))?;
+        writer.section(|index| self.pool(index))?;
+        writer.section(|index| self.owner(index))?;
+        writer.section(walk(0, |from| self.ta_detail(Which::ALL, from)))?;
         let mut kernel = walk(0, |from| self.kernel_region(from));
         let mut tas = walk(RegionCursor::default(), |from| {
             self.ta_region(Which::ALL, from)
         });
-        writer.section(section::REGIONS, |index| {
-            kernel(index).or_else(|| tas(index))
-        })?;
+        writer.section(|index| kernel(index).or_else(|| tas(index)))?;
         writer.sites()?;
         writer.live()?;
         let classes = |which, _, out: &mut [ClassRow]| {
             let count = self.kernel.class_rows(which, out)?;
             Ok(Step { count, next: 0 })
         };
-        writer.heaps::<_, MAX_CLASSES>(section::CLASSES, classes, |writer, open, _, row| {
+        writer.heaps::<_, MAX_CLASSES>(classes, |writer, open, _, row| {
             writer.record(open, row);
         })?;
-        writer.section(section::COMMANDS, |index| {
-            self.command(TeeUuid::nil(), index)
-        })?;
-        writer.section(
-            section::FAILURES,
-            walk(0, |from| {
-                let row = self.failure(from)?;
-                Some((row, row.number + 1))
-            }),
-        )?;
-        writer.section(section::HISTORY, |index| self.history(index))?;
-        writer.section(section::UNFREED, |index| self.unfreed(index))?;
+        writer.section(|index| self.command(TeeUuid::nil(), index))?;
+        writer.section(walk(0, |from| {
+            let row = self.failure(from)?;
+            Some((row, row.number + 1))
+        }))?;
+        writer.section(|index| self.history(index))?;
+        writer.section(|index| self.unfreed(index))?;
         header.total_bytes = writer.offset as u64;
         header.dropped = self.dropped(number);
         writer.write(0, header.as_bytes())?;
@@ -411,10 +395,8 @@ impl<M: Machine> Call<'_, M> {
             };
             (number, uuid)
         };
-        // What a watchpoint waits for is why its snapshot is taken: the numbers are the same.
-        let reason = trigger;
         let services = self.services();
-        let filled = services.fill_snapshot(number, reason, uuid, value);
+        let filled = services.fill_snapshot(number, trigger, uuid, value);
         self.rpc = services.into_rpc();
         match filled {
             Ok(bytes) => log::info!("watch {number}: snapshot of {bytes} bytes, TA {uuid}"),

@@ -37,7 +37,8 @@ impl Account {
         }
         owners.sort_by_key(|o| (o.label, o.kind, o.uuid));
         let pools = client::pools(&bench.context).map_err(told)?;
-        let pools = pools.iter().map(|pool| {
+        let pools = pools.iter().map(|row| {
+            let pool = &row.pool;
             (
                 label(&pool.alloc.desc),
                 pool.owner.to_string(),

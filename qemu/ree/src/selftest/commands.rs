@@ -10,9 +10,9 @@ use ta_uuids::{crash, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
 use tally_abi::ta::entry;
+use tally_records::snapshot::{Header, MAGIC, Section};
 use tally_records::{
-    CommandRow, MeminfoRow,
-    snapshot::{Header, MAGIC, Section, section},
+    CommandRow, LeakRecord, MeminfoRow, OwnerRow, PoolRow, Record, RegionRow, TaDetail,
 };
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
@@ -189,7 +189,7 @@ fn snapshot(bench: &Bench) -> Outcome {
     )?;
     let (header, sections) = sections(&bytes)?;
     let of = |kind| sections.iter().find(|(s, _)| s.kind == kind);
-    let (_, meminfo) = of(section::MEMINFO).ok_or("no meminfo")?;
+    let (_, meminfo) = of(MeminfoRow::SECTION).ok_or("no meminfo")?;
     let rows = meminfo.chunks(size_of::<MeminfoRow>());
     let sum: u64 = rows
         .filter_map(|row| MeminfoRow::read_from_bytes(row).ok())
@@ -197,12 +197,12 @@ fn snapshot(bench: &Bench) -> Outcome {
         .sum();
     equal(sum, header.secure_ram, "secure RAM by use")?;
     for kind in [
-        section::POOLS,
-        section::OWNERS,
-        section::TAS,
-        section::REGIONS,
-        section::LIVE,
-        section::COMMANDS,
+        PoolRow::SECTION,
+        OwnerRow::SECTION,
+        TaDetail::SECTION,
+        RegionRow::SECTION,
+        LeakRecord::SECTION,
+        CommandRow::SECTION,
     ] {
         let count = of(kind).map_or(0, |(section, _)| section.count);
         holds(count > 0, &format!("section {kind} is empty"))?;

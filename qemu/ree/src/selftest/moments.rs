@@ -5,11 +5,10 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::SLOTS;
-use tally_records::{PoolStats, SnapshotRow, snapshot::section, snapshot_state, trigger};
+use tally_records::{PoolRow, PoolStats, Record, SnapshotRow, snapshot_state, trigger};
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
 use zerocopy::FromBytes;
@@ -69,14 +68,15 @@ fn heap_in(bench: &Bench, number: u32, why: u32, uuid: TeeUuid) -> Result<PoolSt
     let (header, sections) = sections(&bytes)?;
     equal(header.reason, why, "reason")?;
     equal(header.subject, uuid, "subject")?;
-    let pools = sections.iter().find(|(s, _)| s.kind == section::POOLS);
+    let pools = sections.iter().find(|(s, _)| s.kind == PoolRow::SECTION);
     let (_, records) = pools.ok_or("no pools")?;
-    let pools: Vec<PoolStats> = records
-        .chunks(size_of::<PoolStats>())
-        .filter_map(|record| PoolStats::read_from_bytes(record).ok())
-        .collect();
-    let found = pools.iter().find(|pool| pool.owner == uuid);
-    found.copied().ok_or_else(|| "no heap".to_string())
+    let mut pools = records
+        .chunks(size_of::<PoolRow>())
+        .filter_map(|record| PoolRow::read_from_bytes(record).ok());
+    let found = pools.find(|row| row.pool.owner == uuid);
+    found
+        .map(|row| row.pool)
+        .ok_or_else(|| "no heap".to_string())
 }
 
 fn around(bench: &Bench) -> Outcome {

@@ -5,8 +5,8 @@
 //! **Knows nothing of:** what the figures mean.
 
 use super::table::escape;
-use crate::shown::{rough, thousands};
 use std::fmt::Write as _;
+use tally_insight::numbers::{rough, thousands};
 
 /// One part of a whole.
 pub(super) struct Part {

@@ -3,43 +3,32 @@
 //! **Invariant:** groups that read the same are one place; a place's cycles add up to its total.
 //! **Knows nothing of:** where groups come from, how they are printed.
 
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
 use tally_records::{EndedRow, LeakRecord, MarkRow};
 
-/// Blocks and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Amount {
-    pub(crate) blocks: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Amount {
-    fn add(&mut self, record: &LeakRecord) {
-        self.blocks = self.blocks.saturating_add(u64::from(record.blocks));
-        self.bytes = self.bytes.saturating_add(record.bytes);
-    }
-}
+use crate::growth::Amount;
+use crate::names::Stack;
 
 /// An owner and a call stack, and what it holds that was allocated between the marks.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     /// Owner, and size of the blocks. Its figures are the total.
-    pub(crate) record: LeakRecord,
-    /// Names of the frames, innermost first.
-    pub(crate) stack: Vec<String>,
+    pub record: LeakRecord,
+    /// Where they were allocated.
+    pub stack: Stack,
     /// What each cycle left.
-    pub(crate) cycles: Vec<Amount>,
+    pub cycles: Vec<Amount>,
     /// What was there before the first mark, and is still.
-    pub(crate) before: Amount,
+    pub before: Amount,
 }
 
 impl Place {
     /// What each cycle left, if that was always the same.
-    pub(crate) fn steady(&self) -> Option<Amount> {
+    #[must_use]
+    pub fn steady(&self) -> Option<Amount> {
         let first = *self.cycles.first()?;
         self.cycles
             .iter()
@@ -48,7 +37,8 @@ impl Place {
     }
 
     /// By how many percent it grew; `None` if there was nothing before.
-    pub(crate) fn percent(&self) -> Option<u64> {
+    #[must_use]
+    pub fn percent(&self) -> Option<u64> {
         let grown = self.record.bytes.saturating_mul(100);
         grown.checked_div(self.before.bytes)
     }
@@ -56,36 +46,35 @@ impl Place {
 
 /// The answer to `leaks diff` and `leaks list`.
 #[derive(Debug, Default)]
-pub(crate) struct Growth {
+pub struct Growth {
     /// The first mark; `None`: since ever.
-    pub(crate) from: Option<MarkRow>,
+    pub from: Option<MarkRow>,
     /// The second mark; `None`: until now.
-    pub(crate) until: Option<MarkRow>,
+    pub until: Option<MarkRow>,
     /// Marks between the two, the first included: how many cycles there were.
-    pub(crate) cycles: usize,
+    pub cycles: usize,
     /// Biggest first.
-    pub(crate) places: Vec<Place>,
+    pub places: Vec<Place>,
     /// TA instances that ended meanwhile.
-    pub(crate) ended: Vec<EndedRow>,
+    pub ended: Vec<EndedRow>,
     /// Such instances that the kernel could not note.
-    pub(crate) ended_dropped: u32,
+    pub ended_dropped: u32,
     /// What a list of all live blocks does not have.
-    pub(crate) left_out: Amount,
+    pub left_out: Amount,
     /// Instances whose heaps' books do not add up, so that nothing is told of them.
-    pub(crate) unreadable: Vec<(TeeUuid, u32)>,
+    pub unreadable: Vec<(TeeUuid, u32)>,
 }
 
 impl Growth {
     /// Adds a group that cycle number `cycle` left; `None`: that was there before.
-    pub(crate) fn add(&mut self, record: LeakRecord, stack: Vec<String>, cycle: Option<usize>) {
+    pub fn add(&mut self, record: LeakRecord, stack: Stack, cycle: Option<usize>) {
         let cycles = self.cycles.max(1);
         // Each cycle may have sessions of its own; what they do alike is one place.
         let session = |r: &LeakRecord| if cycles > 1 { 0 } else { r.session };
         let key = |r: &LeakRecord| (r.owner_kind, session(r), r.owner, r.label, r.image);
-        let at = self
-            .places
-            .iter()
-            .position(|place| key(&place.record) == key(&record) && place.stack == stack);
+        let at = self.places.iter().position(|place| {
+            key(&place.record) == key(&record) && place.stack.key() == stack.key()
+        });
         let at = match (at, cycle) {
             (Some(at), _) => at,
             // What did not grow is no place.
@@ -112,42 +101,34 @@ impl Growth {
                 if let Some(amount) = amount {
                     amount.add(&record);
                 }
-                let total = &mut place.record;
-                total.bytes = total.bytes.saturating_add(record.bytes);
-                total.blocks = total.blocks.saturating_add(record.blocks);
-                if total.block_size != record.block_size {
-                    total.block_size = 0;
-                }
+                place.record.add(&record);
             }
             None => place.before.add(&record),
         }
     }
 
     /// Puts the places in order.
-    pub(crate) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         self.places
             .sort_by_key(|place| core::cmp::Reverse((place.record.bytes, place.record.blocks)));
     }
 
     /// What is held in the heap of one image (nil: the kernel's).
-    pub(crate) fn of_image(&self, image: TeeUuid) -> Amount {
-        let mut total = Amount::default();
-        for place in self
-            .places
-            .iter()
-            .filter(|place| place.record.image == image)
-        {
-            total.add(&place.record);
-        }
-        total
+    #[must_use]
+    pub fn of_image(&self, image: TeeUuid) -> Amount {
+        self.sum(|place| place.record.image == image)
     }
 
     /// All places together.
-    pub(crate) fn total(&self) -> Amount {
+    #[must_use]
+    pub fn total(&self) -> Amount {
+        self.sum(|_| true)
+    }
+
+    fn sum(&self, is_meant: impl Fn(&Place) -> bool) -> Amount {
         let mut total = Amount::default();
-        for place in &self.places {
-            total.add(&place.record);
-        }
+        let meant = self.places.iter().filter(|place| is_meant(place));
+        meant.for_each(|place| total.add(&place.record));
         total
     }
 }
@@ -155,6 +136,7 @@ impl Growth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::{Call, Frame};
 
     fn group(session: u32, blocks: u32, size: u32) -> LeakRecord {
         LeakRecord {
@@ -166,8 +148,14 @@ mod tests {
         }
     }
 
-    fn stack(name: &str) -> Vec<String> {
-        vec![String::from(name)]
+    fn stack(name: &str) -> Stack {
+        Stack {
+            calls: vec![Call {
+                offset: 4,
+                frames: vec![Frame::named(name)],
+            }],
+            ..Stack::default()
+        }
     }
 
     #[test]
@@ -193,7 +181,7 @@ mod tests {
         let [cache, open] = &growth.places[..] else {
             panic!("{:?}", growth.places);
         };
-        assert_eq!((cache.stack[0].as_str(), cache.steady()), ("cache", None));
+        assert_eq!((&cache.stack, cache.steady()), (&stack("cache"), None));
         assert_eq!(cache.percent(), None);
         assert_eq!(
             open.steady(),

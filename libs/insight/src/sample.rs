@@ -4,16 +4,20 @@
 //! up to the secure RAM, live blocks to the heaps' allocated bytes, call sites to live blocks.
 //! **Knows nothing of:** who reads them.
 
-use crate::snapshot::Snapshot;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use tally_abi::TeeUuid;
 use tally_abi::shdr::BuildId;
+use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
 use tally_records::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow, PoolStats,
-    RegionRow, SiteRow, TaDetail, UnfreedRow, class_kind, failed_pool, owner_kind, prot,
-    snapshot::{Header, MAGIC, Section, VERSION, section},
-    state, trigger,
+    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow, PoolRow,
+    PoolStats, Record, RegionRow, SiteRow, TaDetail, UnfreedRow, class_kind, failed_pool,
+    owner_kind, pool_kind, prot, state, trigger,
 };
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::IntoBytes;
+
+use crate::snapshot::Snapshot;
 
 /// The TA that leaks.
 pub const LEAKER: TeeUuid = TeeUuid::from_u128(0x7a11e110_0002_4c6e_8d01_5ec0de000002);
@@ -36,31 +40,39 @@ pub const BUILD: BuildId = [0xb1; 20];
 const SECURE_RAM: u64 = 16 << 20;
 const PAGE: u64 = 4096;
 
-impl Snapshot {
-    /// As a file.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+/// A snapshot's file as it grows.
+pub(crate) struct File(Vec<u8>);
+
+impl File {
+    pub(crate) fn new(header: &Header) -> Self {
         let header = Header {
             magic: MAGIC,
             version: VERSION,
             header_bytes: size_of::<Header>() as u32,
-            ..self.header
+            ..*header
         };
-        let mut out = header.as_bytes().to_vec();
-        append(&mut out, section::MEMINFO, &self.meminfo);
-        append(&mut out, section::POOLS, &self.pools);
-        append(&mut out, section::OWNERS, &self.owners);
-        append(&mut out, section::TAS, &self.tas);
-        append(&mut out, section::REGIONS, &self.regions);
-        append(&mut out, section::SITES, &self.sites);
-        append(&mut out, section::LIVE, &self.live);
-        append(&mut out, section::CLASSES, &self.classes);
-        append(&mut out, section::COMMANDS, &self.commands);
-        append(&mut out, section::FAILURES, &self.failures);
-        append(&mut out, section::HISTORY, &self.history);
-        append(&mut out, section::UNFREED, &self.unfreed);
-        fix_length(&mut out);
-        out
+        Self(header.as_bytes().to_vec())
+    }
+
+    pub(crate) fn append<T: Record>(&mut self, records: &[T]) {
+        if records.is_empty() {
+            return;
+        }
+        let head = Section {
+            kind: T::SECTION,
+            record_bytes: size_of::<T>() as u32,
+            count: records.len() as u32,
+            reserved: 0,
+        };
+        self.0.extend_from_slice(head.as_bytes());
+        for record in records {
+            self.0.extend_from_slice(record.as_bytes());
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        fix_length(&mut self.0);
+        self.0
     }
 }
 
@@ -68,22 +80,6 @@ impl Snapshot {
 pub fn fix_length(file: &mut [u8]) {
     let length = (file.len() as u64).to_le_bytes();
     file[16..24].copy_from_slice(&length);
-}
-
-fn append<T: IntoBytes + Immutable>(out: &mut Vec<u8>, kind: u32, records: &[T]) {
-    if records.is_empty() {
-        return;
-    }
-    let head = Section {
-        kind,
-        record_bytes: size_of::<T>() as u32,
-        count: records.len() as u32,
-        reserved: 0,
-    };
-    out.extend_from_slice(head.as_bytes());
-    for record in records {
-        out.extend_from_slice(record.as_bytes());
-    }
 }
 
 fn label<const N: usize>(text: &str) -> [u8; N] {
@@ -123,15 +119,23 @@ pub fn machine(cycle: u64) -> Snapshot {
         pool.alloc.num_alloc_fail = u32::from(owner == LEAKER);
         pool
     };
+    let row = |kind, pool| PoolRow {
+        pool,
+        kind,
+        instance: u32::from(kind == pool_kind::TA_HEAP),
+    };
+    let leaks = pool("TA heap", LEAKER, heap_pages * PAGE, leaker);
+    let sound = pool("TA heap", SOUND, 32 << 10, sound);
+    let kernel_heap = pool("Heap", TeeUuid::nil(), 192 << 10, kernel);
     let pools = vec![
-        pool("Heap", TeeUuid::nil(), 192 << 10, kernel),
-        pages(heap_pages),
-        pool("TA heap", LEAKER, heap_pages * PAGE, leaker),
-        pool("TA heap", SOUND, 32 << 10, sound),
+        row(pool_kind::KERNEL_HEAP, kernel_heap),
+        row(pool_kind::TA_MEMORY, pages(heap_pages)),
+        row(pool_kind::TA_HEAP, leaks),
+        row(pool_kind::TA_HEAP, sound),
     ];
     let tas = vec![
-        ta(LEAKER, state::BUSY, heap_pages * PAGE, 8 << 20, pools[2]),
-        ta(SOUND, state::IDLE, 32 << 10, 32 << 10, pools[3]),
+        ta(LEAKER, state::BUSY, heap_pages * PAGE, 8 << 20, leaks),
+        ta(SOUND, state::IDLE, 32 << 10, 32 << 10, sound),
     ];
     Snapshot {
         header: Header {
@@ -295,7 +299,7 @@ fn live(cycle: u64) -> Vec<LeakRecord> {
             leak_frames,
         ));
     }
-    live.sort_by_key(|record| std::cmp::Reverse(record.bytes));
+    live.sort_by_key(|record| core::cmp::Reverse(record.bytes));
     live
 }
 

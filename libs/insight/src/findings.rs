@@ -4,11 +4,17 @@
 //! of a TA's calls are doubted.
 //! **Knows nothing of:** where it is told.
 
-use crate::account::{Account, Doubt};
-use crate::shown::{counted, thousands};
-use crate::snapshot::Snapshot;
-use std::collections::BTreeMap;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use tally_abi::TeeUuid;
+
+use crate::account::{Account, Doubt};
+use crate::numbers::{counted, thousands};
+use crate::snapshot::Snapshot;
 
 /// Whether these are known to be of more than one boot: their clocks, marks and sessions have nothing to do
 /// with each other.
@@ -139,20 +145,20 @@ fn listed(tas: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Build, Names, NoNames, function};
+    use crate::account::{Build, NoSymbols, Symbols};
+    use crate::names::{Frame, Stack};
     use crate::sample;
-    use tally_abi::TeeUuid;
-    use tally_symbols::dwarf::Frame;
+    use alloc::vec;
 
     /// Knows one build of a program and any of the others, and a name for all their calls.
     struct One(Build);
 
-    impl Names for One {
-        fn frames(&self, build: Build, _offset: u64) -> Vec<Frame> {
+    impl Symbols for One {
+        fn functions(&self, build: Build, _offset: u64) -> Vec<Frame> {
             let named = Frame {
-                function: "named".into(),
                 file: "a.rs".into(),
                 line: 1,
+                ..Frame::named("named")
             };
             (!self.lacks(build)).then_some(named).into_iter().collect()
         }
@@ -173,11 +179,19 @@ mod tests {
         })
     }
 
+    /// The stacks of all live blocks.
+    fn live(account: &Account) -> impl Iterator<Item = Stack> {
+        let rows = account.snapshot.live.iter();
+        rows.map(|row| account.stack(row))
+    }
+
     /// Whether all of the leaker's calls have names, whether none has, and what is said.
-    fn named(snapshot: Snapshot, names: &dyn Names) -> (bool, bool, Vec<String>) {
+    fn named(snapshot: Snapshot, names: &dyn Symbols) -> (bool, bool, Vec<String>) {
         let account = Account::new(snapshot, "a.snap", names);
-        let stacks = account.live.iter().chain(&account.failures);
-        let stacks = stacks.filter(|stack| stack.image == sample::LEAKER);
+        let failures = account.snapshot.failures.iter();
+        let failures = failures.map(|row| account.stack(row));
+        let stacks: Vec<Stack> = live(&account).chain(failures).collect();
+        let stacks = stacks.iter().filter(|stack| stack.image == sample::LEAKER);
         let named: Vec<bool> = stacks
             .flat_map(|stack| stack.frames())
             .map(|frame| frame.function == "named")
@@ -193,8 +207,8 @@ mod tests {
     fn a_snapshot_that_is_not_whole_is_told_wherever_it_stands() {
         let mut first = sample::machine(1);
         first.header.dropped = 3;
-        let accounts =
-            [first, sample::machine(2)].map(|snapshot| Account::new(snapshot, "a.snap", &NoNames));
+        let accounts = [first, sample::machine(2)]
+            .map(|snapshot| Account::new(snapshot, "a.snap", &NoSymbols));
         let said = doubts(&accounts);
         assert!(
             said[0].starts_with("3 records had no room in a.snap"),
@@ -242,20 +256,22 @@ mod tests {
         other.image_id = 77;
         two.tas.push(other);
         let account = Account::new(two, "a.snap", &of_leaker(sample::LEAKER_ID));
-        let mut live = account.live.iter().filter(|s| s.image == sample::LEAKER);
-        assert!(live.all(|stack| stack.frames().all(|f| f.function.starts_with("leaker+"))));
-        // What was refused says which of them it was.
-        assert_eq!(
-            account.failures[0].frames().next().unwrap().function,
-            "named"
+        let unnamed = |stack: Stack| stack.frames().all(|f| f.function.starts_with("leaker+"));
+        assert!(
+            live(&account)
+                .filter(|s| s.image == sample::LEAKER)
+                .all(unnamed)
         );
+        // What was refused says which of them it was.
+        let refused = account.stack(&account.snapshot.failures[0]);
+        assert_eq!(refused.innermost().unwrap().function, "named");
         assert!(doubts(&[account])[0].contains("several builds"));
     }
 
     fn of_boot(boot: u64) -> Account {
         let mut snapshot = sample::machine(1);
         snapshot.header.boot = boot;
-        Account::new(snapshot, "a.snap", &NoNames)
+        Account::new(snapshot, "a.snap", &NoSymbols)
     }
 
     #[test]
@@ -278,11 +294,11 @@ mod tests {
         let names = |build| {
             let kernel = One(Build::kernel(&build));
             let account = Account::new(sample::machine(1), "a.snap", &kernel);
-            let kernel = account.live.iter().filter(|s| s.image == TeeUuid::nil());
-            let named = kernel.flat_map(|stack| stack.frames()).map(function);
-            let named: Vec<bool> = named.map(|name| name == "named").collect();
-            let tas = account.live.iter().filter(|s| s.image != TeeUuid::nil());
-            assert!(tas.flat_map(|s| s.frames()).all(|f| f.function == "named"));
+            let is_named = |s: &Stack| s.frames().all(|frame| frame.function == "named");
+            let (kernel, tas): (Vec<Stack>, Vec<Stack>) =
+                live(&account).partition(|s| s.image == TeeUuid::nil());
+            assert!(tas.iter().all(is_named));
+            let named: Vec<bool> = kernel.iter().map(is_named).collect();
             (named, doubts(&[account]))
         };
         let (named, doubts) = names(sample::BUILD);

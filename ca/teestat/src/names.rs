@@ -1,89 +1,111 @@
-//! Names for the frames of call stacks.
+//! Names for programs and calls: the machine's own, and the kernel's, which the kernel is asked for.
 //!
-//! **Invariant:** a frame that nobody can name is shown as image and offset; at least one frame of a
-//! stack is shown.
+//! **Invariant:** a call that nobody can name is shown as image and offset; the kernel is asked for a name once.
 //! **Knows nothing of:** what is done with the names.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use tally_abi::TeeUuid;
-use tally_abi::sites::is_allocator;
+use tally_insight::names::{Frame, Names, Stack};
+use tally_records::{Frames, Origin};
 use teec::Context;
 
-use crate::text::Named;
-use crate::tool::Tool;
-use crate::{Names, client};
+use crate::{HostNames, client};
 
-impl Tool<'_, '_> {
-    /// Names of the frames of a stack (0 ends it), without the way into the allocator.
-    pub(crate) fn name_frames(&self, image: TeeUuid, frames: &[u64]) -> Vec<String> {
-        let mut kernel = KernelNames::new(self.context);
-        name_frames(&mut kernel, self.names, image, frames)
+/// The names that there are.
+pub struct Namer<'a, 'c> {
+    context: &'a Context<'c>,
+    machine: &'a dyn HostNames,
+    kernel: RefCell<KernelNames<'c>>,
+}
+
+/// Names of the kernel's calls.
+#[derive(Default)]
+struct KernelNames<'c> {
+    session: Option<client::FrameNames<'c>>,
+    known: BTreeMap<u64, Option<Frame>>,
+}
+
+impl<'a, 'c> Namer<'a, 'c> {
+    /// Names from this machine, and from the kernel.
+    #[must_use]
+    pub fn new(context: &'a Context<'c>, machine: &'a dyn HostNames) -> Self {
+        Self {
+            context,
+            machine,
+            kernel: RefCell::default(),
+        }
+    }
+
+    /// The machine's own.
+    pub(crate) const fn machine(&self) -> &'a dyn HostNames {
+        self.machine
+    }
+
+    fn kernel_frame(&self, offset: u64) -> Option<Frame> {
+        let mut kernel = self.kernel.borrow_mut();
+        if let Some(known) = kernel.known.get(&offset) {
+            return known.clone();
+        }
+        if kernel.session.is_none() {
+            kernel.session = client::FrameNames::open(self.context).ok();
+        }
+        let asked = kernel.session.as_mut().map(|session| session.name(offset));
+        let frame = asked.and_then(Result::ok).map(|name| Frame::parse(&name));
+        kernel.known.insert(offset, frame.clone());
+        frame
     }
 
     /// Lines of the kernel's, with names for the frames in them, without the way into the allocator.
     pub(crate) fn name_addresses(&self, text: &str) -> Vec<String> {
-        named_lines(text, |image, frame| {
-            frame_name(self.context, self.names, image, frame)
-        })
+        named_lines(text, |image, offset| call(self, image, offset))
     }
 }
 
-/// As [`Tool::name_frames`], for stacks of which many have the same frames.
-pub(crate) fn name_frames(
-    kernel: &mut KernelNames<'_, '_>,
-    names: &dyn Names,
-    image: TeeUuid,
-    frames: &[u64],
-) -> Vec<String> {
-    let frames = frames.iter().take_while(|&&frame| frame != 0);
-    let mut named: Vec<String> = frames
-        .map(|&frame| {
-            if image == TeeUuid::nil() {
-                kernel.name(frame)
-            } else {
-                site_name(names, image, frame)
-            }
-        })
-        .collect();
-    named.drain(..allocator_frames(&named));
-    named
-}
-
-/// Names of kernel frames, each asked for once.
-pub(crate) struct KernelNames<'a, 'c> {
-    context: &'a Context<'c>,
-    session: Option<client::FrameNames<'c>>,
-    known: BTreeMap<u64, String>,
-}
-
-impl<'a, 'c> KernelNames<'a, 'c> {
-    /// None is known yet.
-    pub(crate) const fn new(context: &'a Context<'c>) -> Self {
-        Self {
-            context,
-            session: None,
-            known: BTreeMap::new(),
-        }
+impl Names for Namer<'_, '_> {
+    fn name_of(&self, uuid: TeeUuid) -> Option<String> {
+        self.machine.name_of(uuid)
     }
 
-    fn name(&mut self, frame: u64) -> String {
-        if let Some(name) = self.known.get(&frame) {
-            return name.clone();
-        }
-        if self.session.is_none() {
-            self.session = client::FrameNames::open(self.context).ok();
-        }
-        let asked = self.session.as_mut().map(|session| session.name(frame));
-        let name = match asked {
-            Some(Ok(name)) => name,
-            Some(Err(_)) | None => alloc::format!("kernel+{frame:#x}"),
+    fn functions(&self, origin: Origin, offset: u64) -> Vec<Frame> {
+        let frame = if origin.image == TeeUuid::nil() {
+            self.kernel_frame(offset)
+        } else {
+            self.machine.site(origin.image, offset)
         };
-        self.known.insert(frame, name.clone());
-        name
+        frame.into_iter().collect()
     }
+}
+
+/// One call.
+fn call(names: &dyn Names, image: TeeUuid, offset: u64) -> Frame {
+    let frames = Frames {
+        origin: Some(Origin::of_heap(image)),
+        offsets: &[offset],
+    };
+    let stack = Stack::new(names, frames, Origin::default());
+    stack.frames().next().cloned().unwrap_or_default()
+}
+
+/// Name of a return address: "function file:line" if anyone knows, else image and offset.
+#[must_use]
+pub fn frame_name(
+    context: &Context<'_>,
+    names: &dyn HostNames,
+    image: TeeUuid,
+    offset: u64,
+) -> String {
+    call(&Namer::new(context, names), image, offset).to_string()
+}
+
+/// Drops the frames at the start of a stack that are only the way into the allocator, but not all there are.
+fn drop_allocator(stack: &mut Vec<Frame>) {
+    let own = stack.iter().position(|frame| !frame.is_allocator());
+    stack.drain(..own.unwrap_or(0));
 }
 
 /// A frame as the kernel writes it: `UUID+0xOFFSET`.
@@ -94,20 +116,21 @@ fn written_frame(word: &str) -> Option<(TeeUuid, u64)> {
 
 /// Lines in which frames have names; frames with a line each are one stack. A system call at its beginning, which
 /// nobody can name, is of the allocator that comes next.
-fn named_lines(text: &str, name: impl Fn(TeeUuid, u64) -> String) -> Vec<String> {
+fn named_lines(text: &str, name: impl Fn(TeeUuid, u64) -> Frame) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    let mut stack: Vec<String> = Vec::new();
-    let end = |stack: &mut Vec<String>, out: &mut Vec<String>| {
-        let unnamed = stack.iter().take_while(|name| name.contains("+0x")).count();
-        let hidden = match allocator_frames(&stack[unnamed..]) {
-            0 => 0,
-            wrappers => unnamed + wrappers,
+    let mut stack: Vec<Frame> = Vec::new();
+    let end = |stack: &mut Vec<Frame>, out: &mut Vec<String>| {
+        let unnamed = stack.iter().take_while(|frame| frame.line == 0).count();
+        let own = stack.iter().skip(unnamed).position(|f| !f.is_allocator());
+        let hidden = match own {
+            Some(wrappers @ 1..) => unnamed + wrappers,
+            _ => 0,
         };
         out.extend(
             stack
                 .drain(..)
                 .skip(hidden)
-                .map(|name| alloc::format!(" {name}")),
+                .map(|frame| format!(" {frame}")),
         );
     };
     for line in text.lines() {
@@ -124,49 +147,23 @@ fn named_lines(text: &str, name: impl Fn(TeeUuid, u64) -> String) -> Vec<String>
 }
 
 /// A line in which each stack's frames have names.
-fn named_line(line: &str, name: impl Fn(TeeUuid, u64) -> String) -> String {
+fn named_line(line: &str, name: impl Fn(TeeUuid, u64) -> Frame) -> String {
     let mut words: Vec<String> = Vec::new();
-    let mut stack: Vec<String> = Vec::new();
+    let mut stack: Vec<Frame> = Vec::new();
+    let end = |stack: &mut Vec<Frame>, words: &mut Vec<String>| {
+        drop_allocator(stack);
+        words.extend(stack.drain(..).map(|frame| frame.to_string()));
+    };
     for word in line.split(' ') {
         if let Some((image, frame)) = written_frame(word) {
             stack.push(name(image, frame));
         } else {
-            stack.drain(..allocator_frames(&stack));
-            words.append(&mut stack);
+            end(&mut stack, &mut words);
             words.push(word.into());
         }
     }
-    stack.drain(..allocator_frames(&stack));
-    words.append(&mut stack);
+    end(&mut stack, &mut words);
     words.join(" ")
-}
-
-/// How many frames at the start of a stack are only the way into the allocator. All but the last
-/// can be.
-fn allocator_frames(stack: &[String]) -> usize {
-    let entry = |name: &String| {
-        let (function, place) = name.split_once(' ').unwrap_or((name, ""));
-        let file = place.rsplit_once(':').map_or(place, |(file, _)| file);
-        is_allocator(function, file)
-    };
-    let leading = stack.iter().take_while(|name| entry(name)).count();
-    if leading < stack.len() { leading } else { 0 }
-}
-
-/// Name of a return address: "function file:line" if anyone knows, else image and offset.
-#[must_use]
-pub fn frame_name(context: &Context<'_>, names: &dyn Names, image: TeeUuid, frame: u64) -> String {
-    if image == TeeUuid::nil() {
-        KernelNames::new(context).name(frame)
-    } else {
-        site_name(names, image, frame)
-    }
-}
-
-fn site_name(names: &dyn Names, image: TeeUuid, frame: u64) -> String {
-    names
-        .site(image, frame)
-        .unwrap_or_else(|| alloc::format!("{}+{frame:#x}", Named(image, names)))
 }
 
 #[cfg(test)]
@@ -174,8 +171,9 @@ mod tests {
     use super::*;
 
     fn shown(stack: &[&str]) -> usize {
-        let stack: Vec<String> = stack.iter().map(|&name| String::from(name)).collect();
-        allocator_frames(&stack)
+        let mut frames: Vec<Frame> = stack.iter().map(|name| Frame::parse(name)).collect();
+        drop_allocator(&mut frames);
+        stack.len() - frames.len()
     }
 
     #[test]
@@ -221,7 +219,7 @@ mod tests {
                 "leak tas/heap/src/ta.rs:158",
                 "invoke tas/heap/src/main.rs:40",
             ];
-            String::from(names[usize::try_from(frame).unwrap()])
+            Frame::parse(names[usize::try_from(frame).unwrap()])
         };
         let line = alloc::format!(" 28 bytes in 1 block {uuid}+0x0 {uuid}+0x1 {uuid}+0x2");
         assert_eq!(
@@ -240,7 +238,7 @@ mod tests {
                 "finish_grow alloc/src/raw_vec/mod.rs:558",
                 "filled tas/heap/src/ta.rs:103",
             ];
-            String::from(names[usize::try_from(frame).unwrap()])
+            Frame::parse(names[usize::try_from(frame).unwrap()])
         };
         let text = alloc::format!(
             "Call stack:\n {uuid}+0x0\n {uuid}+0x1\n {uuid}+0x2\n {uuid}+0x3\nend\n {uuid}+0x0"

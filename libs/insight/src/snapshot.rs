@@ -5,53 +5,87 @@
 //! the beginning is read, in a shorter one the missing fields are zero.
 //! **Knows nothing of:** names.
 
-use std::collections::HashMap;
-use std::fmt;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::ser::SerializeMap;
 use tally_abi::TeeUuid;
+use tally_records::snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION};
 use tally_records::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow, PoolStats,
-    RegionRow, SiteRow, TaDetail, UnfreedRow,
-    snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION, section},
+    ClassRow, CommandRow, Described, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow,
+    PoolRow, Record, RegionRow, Row, SiteRow, TaDetail, UnfreedRow, pool_kind,
 };
 use zerocopy::{FromBytes, IntoBytes};
+
+use crate::growth::Amount;
+use crate::json::Rows;
+use crate::names::Names;
 
 /// Longest record of any section that is believed.
 const MAX_RECORD_BYTES: usize = 1 << 16;
 
-/// The whole account at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// When, why, of whom.
-    pub header: Header,
-    /// Secure RAM by use.
-    pub meminfo: Vec<MeminfoRow>,
-    /// Pools.
-    pub pools: Vec<PoolStats>,
-    /// Owners of kernel heap and pages.
-    pub owners: Vec<OwnerRow>,
-    /// TA instances.
-    pub tas: Vec<TaDetail>,
-    /// Regions of the kernel and of TAs.
-    pub regions: Vec<RegionRow>,
-    /// Call sites of all pools.
-    pub sites: Vec<SiteRow>,
-    /// Live blocks by owner and call stack.
-    pub live: Vec<LeakRecord>,
-    /// Size classes of all pools.
-    pub classes: Vec<ClassRow>,
-    /// Commands of TAs.
-    pub commands: Vec<CommandRow>,
-    /// Refused allocations.
-    pub failures: Vec<FailureRow>,
-    /// TAs that have ended.
-    pub history: Vec<HistoryRow>,
-    /// What they had not freed, by call site.
-    pub unfreed: Vec<UnfreedRow>,
-    /// Sections of kinds that are not known here.
-    pub unknown_sections: u32,
-    /// Kinds of the sections that are there, as they come.
-    pub kinds: Vec<u32>,
+macro_rules! snapshot {
+    ($($field:ident: $record:ident,)*) => {
+        /// The whole account at one moment.
+        #[derive(Clone, Debug, Default)]
+        pub struct Snapshot {
+            /// When, why, of whom.
+            pub header: Header,
+            $(
+                #[doc = concat!("All [`", stringify!($record), "`]s.")]
+                pub $field: Vec<$record>,
+            )*
+            /// Sections of kinds that are not known here.
+            pub unknown_sections: u32,
+            /// Kinds of the sections that are there, as they come.
+            pub kinds: Vec<u32>,
+        }
+
+        impl Snapshot {
+            /// Takes the records of a section.
+            fn take(&mut self, kind: u32, records: &[u8], record_bytes: usize) {
+                match kind {
+                    $($record::SECTION => read(records, record_bytes, &mut self.$field),)*
+                    _ => self.unknown_sections += 1,
+                }
+            }
+
+            /// Hands every record to `each`, the header first.
+            pub fn each(&self, each: &mut dyn FnMut(&dyn Row)) {
+                each(&self.header);
+                $(self.$field.iter().for_each(|row| each(row));)*
+            }
+
+            /// What its lists are called, and how many records each has.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, usize)> {
+                Vec::from([$((<$record>::TABLE.list, self.$field.len())),*])
+            }
+
+            /// Its lists, as entries of an object.
+            pub(crate) fn lists<M: SerializeMap>(
+                &self,
+                names: &dyn Names,
+                map: &mut M,
+            ) -> Result<(), M::Error> {
+                $(map.serialize_entry(<$record>::TABLE.list, &Rows(&self.$field, names))?;)*
+                Ok(())
+            }
+
+            /// As a file.
+            #[cfg(any(test, feature = "sample"))]
+            #[must_use]
+            pub fn to_bytes(&self) -> Vec<u8> {
+                let mut file = crate::sample::File::new(&self.header);
+                $(file.append(&self.$field);)*
+                file.finish()
+            }
+        }
+    };
 }
+
+tally_records::snapshot_sections!(snapshot);
 
 /// Why a file is not a snapshot that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +100,7 @@ pub enum Error {
     Section(usize),
 }
 
-impl std::error::Error for Error {}
+impl core::error::Error for Error {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,6 +152,7 @@ impl Snapshot {
         while at < bytes.len() {
             at = snapshot.section(bytes, at).ok_or(Error::Section(at))?;
         }
+        snapshot.sites = join(core::mem::take(&mut snapshot.sites));
         Ok(snapshot)
     }
 
@@ -135,52 +170,29 @@ impl Snapshot {
         }
         let records = rest.get(..length)?;
         self.kinds.push(head.kind);
-        match head.kind {
-            section::MEMINFO => read(records, record_bytes, &mut self.meminfo),
-            section::POOLS => read(records, record_bytes, &mut self.pools),
-            section::OWNERS => read(records, record_bytes, &mut self.owners),
-            section::TAS => read(records, record_bytes, &mut self.tas),
-            section::REGIONS => read(records, record_bytes, &mut self.regions),
-            section::SITES => {
-                let mut rows = Vec::new();
-                read(records, record_bytes, &mut rows);
-                join(rows, &mut self.sites);
-            }
-            section::LIVE => read(records, record_bytes, &mut self.live),
-            section::CLASSES => read(records, record_bytes, &mut self.classes),
-            section::COMMANDS => read(records, record_bytes, &mut self.commands),
-            section::FAILURES => read(records, record_bytes, &mut self.failures),
-            section::HISTORY => read(records, record_bytes, &mut self.history),
-            section::UNFREED => read(records, record_bytes, &mut self.unfreed),
-            _ => self.unknown_sections += 1,
-        }
+        self.take(head.kind, records, record_bytes);
         at.checked_add(size_of::<Section>())?.checked_add(length)
     }
 
-    /// Whether the writer had a section of this kind, empty or not.
+    /// Whether the writer had a section of these records, empty or not.
     #[must_use]
-    pub fn has(&self, kind: u32) -> bool {
-        self.kinds.contains(&kind)
+    pub fn has<T: Record>(&self) -> bool {
+        self.kinds.contains(&T::SECTION)
     }
 
     /// Bytes and blocks of the kernel heap that are not among the live blocks: those of statistics and of the
     /// calls that were under way, the snapshot's own included.
     #[must_use]
-    pub fn left_out(&self) -> (u64, u64) {
+    pub fn left_out(&self) -> Amount {
+        let mut told = Amount::default();
         let kernel = self.live.iter().filter(|r| r.image == TeeUuid::nil());
-        let (bytes, blocks) = kernel.fold((0u64, 0u64), |(bytes, blocks), record| {
-            (
-                bytes.saturating_add(record.bytes),
-                blocks.saturating_add(record.blocks.into()),
-            )
+        kernel.for_each(|record| told.add(record));
+        let heap = PoolRow::find(&self.pools, pool_kind::KERNEL_HEAP);
+        let all = heap.map_or(Amount::default(), |heap| Amount {
+            bytes: heap.alloc.allocated.into(),
+            blocks: heap.live_blocks,
         });
-        // The kernel heap is the first pool.
-        self.pools.first().map_or((0, 0), |heap| {
-            (
-                u64::from(heap.alloc.allocated).saturating_sub(bytes),
-                heap.live_blocks.saturating_sub(blocks),
-            )
-        })
+        all.less(told)
     }
 
     /// Sum of the uses of secure RAM.
@@ -201,30 +213,32 @@ fn prefix<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
 }
 
 /// Appends the records of a section. A record may be longer or shorter than `T`.
-fn read<T: FromBytes + IntoBytes>(bytes: &[u8], record_bytes: usize, out: &mut Vec<T>) {
+fn read<T: Record>(bytes: &[u8], record_bytes: usize, out: &mut Vec<T>) {
     if record_bytes == 0 {
         return;
     }
     out.extend(bytes.chunks_exact(record_bytes).map(prefix::<T>));
 }
 
-/// Appends rows of call sites; those of a site that comes several times are joined.
-fn join(rows: Vec<SiteRow>, out: &mut Vec<SiteRow>) {
-    let mut known = HashMap::new();
+/// Call sites, those joined that come several times.
+fn join(rows: Vec<SiteRow>) -> Vec<SiteRow> {
+    let mut known = BTreeMap::new();
+    let mut out: Vec<SiteRow> = Vec::new();
     for row in rows {
-        let at = *known
-            .entry((row.pool, row.site, row.frames))
-            .or_insert(out.len());
+        let key = (row.pool, row.site, row.frames);
+        let at = *known.entry(key).or_insert(out.len());
         if !out.get_mut(at).is_some_and(|first| first.join(&row)) {
             out.push(row);
         }
     }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample;
+    use alloc::vec;
 
     #[test]
     fn rows_of_a_site_that_nobody_counts_are_joined() {
@@ -235,17 +249,13 @@ mod tests {
             allocations,
             ..SiteRow::default()
         };
-        let mut sites = Vec::new();
-        join(
-            vec![
-                row(4, 10, 0),
-                row(8, 1, 0),
-                row(4, 20, 0),
-                row(4, 7, 3),
-                row(4, 8, 3),
-            ],
-            &mut sites,
-        );
+        let sites = join(vec![
+            row(4, 10, 0),
+            row(8, 1, 0),
+            row(4, 20, 0),
+            row(4, 7, 3),
+            row(4, 8, 3),
+        ]);
         let held: Vec<_> = sites
             .iter()
             .map(|site| (site.live_bytes, site.live_blocks))
@@ -276,7 +286,7 @@ mod tests {
         bytes.extend_from_slice(later.as_bytes());
         bytes.extend_from_slice(&[0xaa; 48]);
         let owners = Section {
-            kind: section::OWNERS,
+            kind: OwnerRow::SECTION,
             record_bytes: 64,
             count: 1,
             reserved: 0,
@@ -311,7 +321,7 @@ mod tests {
     fn shorter_records_of_an_older_writer_have_zeros_at_their_end() {
         let mut bytes = Snapshot::default().to_bytes();
         let older = Section {
-            kind: section::MEMINFO,
+            kind: MeminfoRow::SECTION,
             record_bytes: 40,
             count: 1,
             reserved: 0,
@@ -336,7 +346,7 @@ mod tests {
         }
         // Cut, and the header's length made to agree: refused unless between two sections, of which there are as many as
         // kinds.
-        let kinds = section::UNFREED as usize;
+        let kinds = UnfreedRow::SECTION as usize;
         let mut whole = 0;
         for end in size_of::<Header>()..bytes.len() {
             let mut cut = bytes[..end].to_vec();

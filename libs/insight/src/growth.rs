@@ -4,18 +4,41 @@
 //! that read the same are one (a loop that was unrolled allocates at several addresses).
 //! **Knows nothing of:** where names come from.
 
-use crate::account::Account;
-use crate::names::Stack;
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
 use tally_abi::TeeUuid;
+use tally_records::LeakRecord;
+
+use crate::account::Account;
+use crate::names::{Frame, Stack};
 
 /// Bytes and blocks at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// Bytes asked for.
     pub bytes: u64,
     /// Blocks.
     pub blocks: u64,
+}
+
+impl Amount {
+    /// With other blocks besides.
+    pub fn add(&mut self, record: &LeakRecord) {
+        self.bytes = self.bytes.saturating_add(record.bytes);
+        self.blocks = self.blocks.saturating_add(record.blocks.into());
+    }
+
+    /// Without those; nothing is less than none.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            blocks: self.blocks.saturating_sub(other.blocks),
+        }
+    }
 }
 
 /// One owner and call stack in two snapshots.
@@ -57,20 +80,21 @@ pub fn difference(after: u64, before: u64) -> i64 {
     })
 }
 
-/// Image, owner, functions with file and line.
-type Key = (TeeUuid, String, Vec<(String, String, u32)>);
+/// Image, owner, functions.
+type Key = (TeeUuid, String, Vec<Frame>);
 
 /// Everything that is live in either of them; what grew most comes first.
 #[must_use]
 pub fn between(before: &Account, after: &Account) -> Vec<Change> {
     let mut changes: BTreeMap<Key, Change> = BTreeMap::new();
     for (account, second) in [(before, false), (after, true)] {
-        for (record, stack) in account.snapshot.live.iter().zip(&account.live) {
-            let owner = account.owner_of(record);
-            let change = changes.entry(key(&owner, stack)).or_insert_with(|| Change {
+        for record in &account.snapshot.live {
+            let (owner, stack) = (account.owner_of(record), account.stack(record));
+            let key: Key = (stack.image, owner.clone(), stack.key());
+            let change = changes.entry(key).or_insert_with(|| Change {
                 image: stack.image,
                 owner,
-                stack: stack.clone(),
+                stack,
                 before: Amount::default(),
                 after: Amount::default(),
             });
@@ -79,30 +103,22 @@ pub fn between(before: &Account, after: &Account) -> Vec<Change> {
             } else {
                 &mut change.before
             };
-            amount.bytes = amount.bytes.saturating_add(record.bytes);
-            amount.blocks = amount.blocks.saturating_add(u64::from(record.blocks));
+            amount.add(record);
         }
     }
     let mut changes: Vec<Change> = changes.into_values().collect();
-    changes.sort_by_key(|change| std::cmp::Reverse((change.bytes(), change.after.bytes)));
+    changes.sort_by_key(|change| core::cmp::Reverse((change.bytes(), change.after.bytes)));
     changes
-}
-
-fn key(owner: &str, stack: &Stack) -> Key {
-    let frames = stack
-        .frames()
-        .map(|frame| (frame.function.clone(), frame.file.clone(), frame.line));
-    (stack.image, owner.to_owned(), frames.collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::NoNames;
+    use crate::account::NoSymbols;
     use crate::sample;
 
     fn account(cycle: u64) -> Account {
-        Account::new(sample::machine(cycle), "", &NoNames)
+        Account::new(sample::machine(cycle), "", &NoSymbols)
     }
 
     #[test]

@@ -3,12 +3,19 @@
 //! **Invariant:** advice never goes below what was used; an owner that was refused something is never
 //! told to take less than it has; the heaps advised fit into the quota advised, and the quota into the
 //! memory for TAs. Without a figure there is no advice.
-//! **Knows nothing of:** where the figures come from, how they are printed.
+//! **Knows nothing of:** where the figures come from.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_records::{HistoryRow, PoolStats, TaDetail, consistency, state};
+use tally_records::{
+    HistoryRow, PoolRow, PoolStats, TaDetail, consistency, declared_heap, pool_kind, state, table,
+};
+
+use crate::numbers::{counted, thousands};
+use crate::snapshot::Snapshot;
 
 /// What a setting is rounded to.
 const PAGE: u64 = 4096;
@@ -89,6 +96,28 @@ pub struct Advice {
     pub impossible: u64,
 }
 
+table! {
+    /// A size that can be set.
+    Advice: "advice" = 0 {
+        /// Whose it is.
+        uuid => ta,
+        /// What it is the size of.
+        what => word = |one| one.what.name(),
+        /// As it is set.
+        now => number(Bytes),
+        /// Most that was used.
+        most => number(Bytes),
+        /// What to set; null if nothing was measured, or it cannot be set apart from others.
+        set => nonzero(Bytes),
+        /// Where it is set.
+        setting => word = |one| one.what.setting(),
+        /// Requests that were refused.
+        refused => number(Count),
+        /// The largest refused request, if no setting makes room for it: it is not in what to set.
+        impossible => nonzero(Bytes),
+    }
+}
+
 impl Advice {
     /// What to think of the size as it is.
     #[must_use]
@@ -113,30 +142,6 @@ const fn roomy(most: u64) -> u64 {
 /// In whole pages, at least one.
 fn pages_up(bytes: u64) -> u64 {
     bytes.max(1).div_ceil(PAGE).saturating_mul(PAGE)
-}
-
-/// A heap's size as it was declared, from the bytes that it has for blocks when it is fully grown: its
-/// last page is only rounding, unless it is the only one.
-const fn declared(bytes: u64) -> u64 {
-    if bytes < PAGE {
-        bytes
-    } else {
-        bytes - bytes % PAGE
-    }
-}
-
-/// The heap size that a living TA has declared, in whole pages; 0 if it has no heap (any more).
-///
-/// A TA reserves what it declared and its heap's tables, in whole pages.
-#[must_use]
-pub const fn declared_heap(ta: &TaDetail) -> u64 {
-    declared(ta.heap_reserved.saturating_sub(ta.heap.tables))
-}
-
-/// The heap size that TAs of this row had declared, in whole pages.
-#[must_use]
-pub const fn declared_once(row: &HistoryRow) -> u64 {
-    declared(row.heap_size)
 }
 
 /// Requests that a pool refused.
@@ -208,7 +213,7 @@ impl Used {
     fn heap(&self, room: u64) -> Advice {
         let (now, most) = self.heap;
         let room = room.saturating_sub(self.besides_heap());
-        let room = declared(room - room.div_ceil(TABLES));
+        let room = declared_heap(room - room.div_ceil(TABLES));
         let needed = self.refused.needed();
         let is_possible = needed <= room;
         let wanted = if is_possible { most.max(needed) } else { most };
@@ -263,9 +268,9 @@ fn used_by(used: &mut Vec<Used>, uuid: TeeUuid) -> Option<&mut Used> {
 }
 
 /// Advice on every size: the kernel heap, the memory for TAs, the quota, and heap and stack of every TA
-/// that lives or has ended. `pools`: the kernel heap, the pages for TAs, others.
+/// that lives or has ended.
 #[must_use]
-pub fn advise(pools: &[PoolStats], tas: &[TaDetail], history: &[HistoryRow]) -> Vec<Advice> {
+pub fn advise(pools: &[PoolRow], tas: &[TaDetail], history: &[HistoryRow]) -> Vec<Advice> {
     let mut used = Vec::new();
     let mut quota = 0;
     // The history has those that are dead.
@@ -275,7 +280,7 @@ pub fn advise(pools: &[PoolStats], tas: &[TaDetail], history: &[HistoryRow]) -> 
             // Books that do not add up tell neither what was used nor how large the tables are.
             let heap = match ta.heap.inconsistent {
                 consistency::INCONSISTENT => (0, 0),
-                _ => (declared_heap(ta), ta.heap.alloc.max_allocated.into()),
+                _ => (ta.heap_declared(), ta.heap.alloc.max_allocated.into()),
             };
             let stack = (ta.stack, ta.stack_deepest);
             one.add(heap, stack, ta.charged_max, Refused::of(&ta.heap));
@@ -283,16 +288,14 @@ pub fn advise(pools: &[PoolStats], tas: &[TaDetail], history: &[HistoryRow]) -> 
     }
     for row in history {
         if let Some(one) = used_by(&mut used, row.uuid) {
-            let heap = (declared_once(row), row.heap_max);
+            let heap = (row.heap_declared(), row.heap_max);
             let stack = (row.stack_size, row.stack_max);
             one.add(heap, stack, row.charged_max, Refused::of_ended(row));
         }
     }
     let mut advice = Vec::new();
-    if let Some(heap) = pools.first() {
-        advice.push(kernel_heap(heap));
-    }
-    let memory = pools.get(1).map(ta_memory);
+    advice.extend(PoolRow::find(pools, pool_kind::KERNEL_HEAP).map(kernel_heap));
+    let memory = PoolRow::find(pools, pool_kind::TA_MEMORY).map(ta_memory);
     let room = memory.map_or(u64::MAX, |memory| memory.now);
     advice.extend(memory);
     let heaps: Vec<Advice> = used.iter().map(|one| one.heap(room)).collect();
@@ -342,9 +345,54 @@ fn ta_memory(pages: &PoolStats) -> Advice {
     }
 }
 
+/// Advice on every size of a snapshot.
+#[must_use]
+pub fn of(snapshot: &Snapshot) -> Vec<Advice> {
+    advise(&snapshot.pools, &snapshot.tas, &snapshot.history)
+}
+
+/// The advice on one size of a TA.
+#[must_use]
+pub fn find(advice: &[Advice], uuid: TeeUuid, what: What) -> Option<&Advice> {
+    advice
+        .iter()
+        .find(|one| one.uuid == uuid && one.what == what)
+}
+
+/// One sentence.
+#[must_use]
+pub fn sentence(advice: &Advice) -> String {
+    let setting = match advice.what {
+        What::Heap => "heap_size",
+        What::Stack => "stack_size",
+        other => other.name(),
+    };
+    let set = thousands(advice.set);
+    let mut text = match advice.verdict() {
+        Verdict::Unknown => format!("{setting}: nothing was measured"),
+        Verdict::Fits => format!("{setting} fits"),
+        Verdict::Lower => format!("{setting} could be {set}: half as much again as was ever used"),
+        Verdict::Raise if advice.refused > 0 => format!("raise {setting} to {set}"),
+        Verdict::Raise => format!("raise {setting} to {set}: half as much again as was ever used"),
+    };
+    if advice.refused > 0 {
+        text.push_str(&format!(
+            "; refused: {}",
+            counted(advice.refused, "request")
+        ));
+    }
+    if advice.impossible > 0 {
+        let bytes = counted(advice.impossible, "byte");
+        text.push_str(&format!(", of which one of {bytes} fits no setting"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample;
+    use alloc::vec;
 
     const MIB: u64 = 1 << 20;
 
@@ -371,10 +419,21 @@ mod tests {
         ta
     }
 
-    fn memory(size: u64) -> [PoolStats; 2] {
-        let mut pools = [PoolStats::default(); 2];
-        pools[1].alloc.size = u32::try_from(size).unwrap();
-        pools
+    fn row(kind: u32, pool: PoolStats) -> PoolRow {
+        PoolRow {
+            pool,
+            kind,
+            instance: 0,
+        }
+    }
+
+    fn memory(size: u64) -> [PoolRow; 2] {
+        let mut memory = PoolStats::default();
+        memory.alloc.size = u32::try_from(size).unwrap();
+        [
+            row(pool_kind::KERNEL_HEAP, PoolStats::default()),
+            row(pool_kind::TA_MEMORY, memory),
+        ]
     }
 
     fn find(advice: &[Advice], what: What) -> Advice {
@@ -392,23 +451,6 @@ mod tests {
         assert_eq!((stack.now, stack.most, stack.set), (16_384, 5000, 8192));
         let quota = find(&advice, What::Quota);
         assert_eq!((quota.now, quota.most, quota.set), (MIB, 100_000, 151_552));
-    }
-
-    #[test]
-    fn a_heap_is_now_what_was_declared_whatever_its_tables_and_rounding_take() {
-        let mut large = ta(1);
-        large.heap_reserved = 8_466_432;
-        large.heap.tables = 76_288;
-        assert_eq!(declared_heap(&large), 8 << 20);
-        large.heap_reserved = 45_056;
-        large.heap.tables = 10_752;
-        assert_eq!(declared_heap(&large), 32 << 10);
-        let row = HistoryRow {
-            heap_size: 34_304,
-            ..HistoryRow::default()
-        };
-        assert_eq!(declared_once(&row), 32 << 10);
-        assert_eq!(declared_heap(&TaDetail::default()), 0);
     }
 
     #[test]
@@ -513,7 +555,10 @@ mod tests {
         };
         heap.alloc.size = 166_400;
         heap.alloc.max_allocated = 41_472;
-        let advice = find(&advise(&[heap], &[], &[]), What::KernelHeap);
+        let advice = find(
+            &advise(&[row(pool_kind::KERNEL_HEAP, heap)], &[], &[]),
+            What::KernelHeap,
+        );
         assert_eq!((advice.now, advice.most), (192 << 10, 41_472));
         assert_eq!(advice.set, 94_208, "62,208 and 30,208 of tables");
     }
@@ -533,5 +578,49 @@ mod tests {
         unused.stack_deepest = 0;
         let stack = find(&advise(&[], &[unused], &[]), What::Stack);
         assert_eq!((stack.set, stack.verdict()), (0, Verdict::Unknown));
+    }
+
+    fn on(what: What, snapshot: &Snapshot) -> String {
+        let advice = of(snapshot);
+        sentence(super::find(&advice, sample::LEAKER, what).unwrap())
+    }
+
+    #[test]
+    fn what_was_used_and_refused_is_told() {
+        let mut snapshot = sample::machine(2);
+        assert_eq!(
+            on(What::Stack, &snapshot),
+            "stack_size could be 4,096: half as much again as was ever used"
+        );
+        assert_eq!(
+            on(What::Heap, &snapshot),
+            "heap_size fits; refused: 1 request"
+        );
+        snapshot.tas[0].heap.alloc.biggest_alloc_fail = 30_000_000;
+        assert_eq!(
+            on(What::Heap, &snapshot),
+            "heap_size fits; refused: 1 request, of which one of 30,000,000 bytes fits no setting"
+        );
+        snapshot.tas[0].stack_deepest = 16_000;
+        assert!(on(What::Stack, &snapshot).starts_with("raise stack_size to 24,576: half"));
+    }
+
+    /// Only the living were looked at for refusals: a TA that had ended of one was told to take less.
+    #[test]
+    fn what_was_refused_to_a_ta_that_ended_is_told() {
+        let mut snapshot = sample::machine(2);
+        snapshot.tas.clear();
+        snapshot.history = vec![HistoryRow {
+            uuid: sample::LEAKER,
+            heap_max: 24,
+            heap_size: 34_304,
+            refused: 1,
+            biggest_refused: 40_000,
+            biggest_refused_used: 24,
+            ..HistoryRow::default()
+        }];
+        let text = on(What::Heap, &snapshot);
+        assert!(text.starts_with("raise heap_size to 61,440"), "{text}");
+        assert!(text.ends_with("; refused: 1 request"), "{text}");
     }
 }
