@@ -22,4 +22,5 @@ pub mod numbers;
 pub mod openmetrics;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
+pub mod schema;
 pub mod snapshot;

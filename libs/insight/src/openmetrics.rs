@@ -232,7 +232,7 @@ fn families<T: Described>(out: &mut Text<'_>, rows: &[T], names: &dyn Names) -> 
 }
 
 /// The unit and the name of a field's family.
-fn family_name(table: &Table, field: &Field) -> (&'static str, String) {
+pub(crate) fn family_name(table: &Table, field: &Field) -> (&'static str, String) {
     let (record, key) = (table.metrics, field.key);
     match field.shape {
         Shape::Number(unit) if !unit.name().is_empty() => {

@@ -16,7 +16,7 @@ crate::record! {
         /// Bytes.
         bytes: u64 => number(Bytes),
         /// Cookie of shared memory.
-        place: u64 => number(Hex) "cookie" = |row| row.is(held::SHARED_MEMORY).then_some(row.place),
+        place: u64 => number(Hex) "cookie" or null = |row| row.is(held::SHARED_MEMORY).then_some(row.place),
         /// Milliseconds since boot when it came to be; null if that is not known.
         at_ms: u64 => nonzero(Ms),
         /// To whom a session is.
@@ -28,7 +28,7 @@ crate::record! {
         /// Where it came to be, in the kernel.
         kernel_stack => frames = |row| row.stack.of_kernel(),
         /// Address of a mapping in the TA; null if hidden.
-        va => number(Hex) = |row| (row.is(held::MAPPING) && row.place != 0).then_some(row.place),
+        va => number(Hex) or null = |row| (row.is(held::MAPPING) && row.place != 0).then_some(row.place),
     }
 }
 

@@ -88,7 +88,7 @@ crate::record! {
     }
     also {
         /// Microseconds for each MiB that was read; null if it was less than a sixteenth of one.
-        micros_per_mebibyte => number(Count) = |row| row.micros_per_mebibyte(),
+        micros_per_mebibyte => number(Count) or null = |row| row.micros_per_mebibyte(),
     }
 }
 

@@ -21,7 +21,7 @@ crate::table! {
         /// Sum of the squares of the free chunks' sizes.
         free2_sum => number(None),
         /// Free memory that is not in one piece; null where nothing is free.
-        fragmentation_percent => number(Percent) = |pool| fragmentation(pool),
+        fragmentation_percent => number(Percent) or null = |pool| fragmentation(pool),
     }
 }
 
@@ -83,7 +83,7 @@ crate::record! {
         /// What it is the memory of.
         kind: u32 => label(word(pool_kind)),
         /// The TA's instance whose heap it is.
-        instance: u32 => label(number(None)) = |row| row.instance(),
+        instance: u32 => label(number(None)) or null = |row| row.instance(),
     }
 }
 

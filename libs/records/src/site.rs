@@ -16,9 +16,9 @@ crate::record! {
         /// Live blocks by call site.
         live_blocks: u64 => gauge(Blocks),
         /// Allocations by call site; null if they are not counted.
-        allocations: u64 => counter(Count) = |row| row.counted(row.allocations),
+        allocations: u64 => counter(Count) or null = |row| row.counted(row.allocations),
         /// Most live bytes at a time; null if allocations are not counted.
-        peak_bytes: u64 => number(Bytes) = |row| row.counted(row.peak_bytes),
+        peak_bytes: u64 => number(Bytes) or null = |row| row.counted(row.peak_bytes),
         /// Its number in the pool.
         site: u32 => number(None),
         /// Unused, zero.

@@ -15,11 +15,11 @@ crate::record! {
         /// Where it is in its life.
         state: u32 => word(state),
         /// What it was called for, if it is busy, or was when it died.
-        function: u32 => word(function) = |ta| ta.in_call(ta.function),
+        function: u32 => word(function) or null = |ta| ta.in_call(ta.function),
         /// The command that it is in, if it is busy, or was in when it died.
-        command: u32 => number(None) = |ta| ta.command(),
+        command: u32 => number(None) or null = |ta| ta.command(),
         /// The session that it serves, if it is busy, or served when it died.
-        session: u32 => number(Hex) = |ta| ta.in_call(ta.session),
+        session: u32 => number(Hex) or null = |ta| ta.in_call(ta.session),
         /// Open sessions.
         sessions: u32 => gauge(Count),
         /// The flags that it declares.
@@ -29,7 +29,7 @@ crate::record! {
         /// Milliseconds since boot when it was loaded.
         loaded_ms: u64 => number(Ms),
         /// Milliseconds since boot when its call began, if it is busy, or had begun when it died.
-        busy_since_ms: u64 => number(Ms) = |ta| ta.in_call(ta.busy_since_ms),
+        busy_since_ms: u64 => number(Ms) or null = |ta| ta.in_call(ta.busy_since_ms),
         /// Code and read-only data.
         code: u64 => number(Bytes),
         /// Writable data of the image.
@@ -72,11 +72,11 @@ crate::record! {
         /// Which build of the TA it is: the beginning of its signed image's hash.
         image_id: u64 => id "image",
         /// Why it is dead, if it is.
-        cause: u32 => word(cause) = |ta| ta.of_death(ta.cause),
+        cause: u32 => word(cause) or null = |ta| ta.of_death(ta.cause),
         /// What it panicked with, if it did.
-        panic_code: u32 => number(Hex) = |ta| ta.panic_code(),
+        panic_code: u32 => number(Hex) or null = |ta| ta.panic_code(),
         /// Milliseconds since boot when it died, if it is dead.
-        died_ms: u64 => number(Ms) = |ta| ta.of_death(ta.died_ms),
+        died_ms: u64 => number(Ms) or null = |ta| ta.of_death(ta.died_ms),
     }
     also {
         /// The heap size that it declares, in whole pages; 0 if it has no heap (any more).

@@ -385,7 +385,7 @@ macro_rules! codes {
 }
 
 /// A record with its table. After `=>` stands what a field is (see [`field_shape!`]), its key if that is not its name,
-/// and how it is read if not as it stands. Behind `also` are figures that follow from others.
+/// `or null` if it may be null, and how it is read if not as it stands. Behind `also` are figures that follow from others.
 #[macro_export]
 macro_rules! record {
     (
@@ -393,7 +393,7 @@ macro_rules! record {
         $name:ident: $list:literal = $section:literal, $size:literal bytes $(, metrics $metrics:literal)? {
             $(
                 $(#[doc = $about:literal])*
-                $field:ident: $type:ty => $kind:ident $(($($arg:tt)*))? $($key:literal)? $(= |$row:ident| $get:expr)?,
+                $field:ident: $type:ty => $kind:ident $(($($arg:tt)*))? $($key:literal)? $(or $null:ident)? $(= |$row:ident| $get:expr)?,
             )*
         }
         $(also { $($also:tt)* })?
@@ -419,7 +419,7 @@ macro_rules! record {
             $name: $list = $section $(, metrics $metrics)? {
                 $(
                     $(#[doc = $about])*
-                    $field => $kind $(($($arg)*))? $($key)? $(= |$row| $get)?,
+                    $field => $kind $(($($arg)*))? $($key)? $(or $null)? $(= |$row| $get)?,
                 )*
                 $($($also)*)?
             }
@@ -435,7 +435,7 @@ macro_rules! table {
         $name:ident: $list:literal = $section:literal $(, metrics $metrics:literal)? {
             $(
                 $(#[doc = $about:literal])*
-                $field:ident => $kind:ident $(($($arg:tt)*))? $($key:literal)? $(= |$row:ident| $get:expr)?,
+                $field:ident => $kind:ident $(($($arg:tt)*))? $($key:literal)? $(or $null:ident)? $(= |$row:ident| $get:expr)?,
             )*
         }
     ) => {
@@ -449,7 +449,7 @@ macro_rules! table {
                     $crate::field_key!($field $($key)?),
                     concat!($($about),*),
                     $crate::field_shape!($kind [$($($arg)*)?]),
-                    $crate::field_is_optional!($kind $($row)?),
+                    $crate::field_is_optional!($kind $($null)?),
                 )),*],
             );
         }
@@ -488,7 +488,7 @@ macro_rules! field_is_optional {
     ($kind:ident) => {
         false
     };
-    ($kind:ident $row:ident) => {
+    ($kind:ident null) => {
         true
     };
 }

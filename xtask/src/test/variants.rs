@@ -63,7 +63,7 @@ fn all() -> [Variant; 5] {
                 " passed, 0 failed",
                 "tracking light",
                 // Allocations and peak are not counted.
-                "      280      10         -          -  leak_in_this_function tas/heap/src/",
+                "       280          10           -          -  leak_in_this_function tas/heap/src/",
             ],
             secure: &[],
         },

@@ -82,8 +82,8 @@ struct Meminfo<'a> {
 struct Killed {
     #[serde(flatten)]
     ta: Ta,
-    ended: u32,
-    ending: u32,
+    instances_ended: u32,
+    instances_ending: u32,
 }
 
 /// The last out-of-memory report.
@@ -183,8 +183,8 @@ impl Tool<'_, '_> {
         let ending = self.still_ending(&who)?;
         let answer = Killed {
             ta: Ta::new(who.uuid(), self.names),
-            ended: told.saturating_sub(ending),
-            ending,
+            instances_ended: told.saturating_sub(ending),
+            instances_ending: ending,
         };
         let instances = Count(told.into(), "instance");
         let name = Called(who.uuid(), self.names);

@@ -84,8 +84,7 @@ struct Grown<'a> {
     mark: u32,
     until: u32,
     cycles: usize,
-    bytes: u64,
-    blocks: u64,
+    total: Amount,
     ended: Rows<'a, EndedRow>,
     ended_dropped: u32,
     inconsistent: Vec<Unreadable>,
@@ -113,7 +112,6 @@ struct Unreadable {
 impl<'a> Grown<'a> {
     fn new(growth: &'a Growth, names: &'a dyn Names) -> Self {
         let number = |mark: &Option<MarkRow>| mark.map_or(0, |mark| mark.number);
-        let total = growth.total();
         let leak = |place: &'a Place| Leak {
             record: Named::new(&place.record, names),
             bytes_before: place.before.bytes,
@@ -129,8 +127,7 @@ impl<'a> Grown<'a> {
             mark: number(&growth.from),
             until: number(&growth.until),
             cycles: growth.cycles,
-            bytes: total.bytes,
-            blocks: total.blocks,
+            total: growth.total(),
             ended: Rows(&growth.ended, names),
             ended_dropped: growth.ended_dropped,
             inconsistent: unreadable.collect(),
@@ -142,6 +139,7 @@ impl<'a> Grown<'a> {
 /// All of a TA.
 #[derive(Serialize)]
 struct OfTa<'a> {
+    #[serde(flatten)]
     live: Grown<'a>,
     #[serde(flatten)]
     scans: List<'a, ScanRow>,

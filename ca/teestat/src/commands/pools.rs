@@ -423,7 +423,7 @@ impl Tool<'_, '_> {
             row: Named::new(row, self.names),
             byte: inside,
             stack: &stack,
-            bytes: bytes.as_ref().map(|bytes| Hexadecimal(bytes).to_string()),
+            content: bytes.as_ref().map(|bytes| Hexadecimal(bytes).to_string()),
             whose: Whose::new(who, self.names),
         };
         self.tell(&answer, |out| {

@@ -58,7 +58,7 @@ pub(super) const COMMANDS: &[Command] = &[
 /// Statistics of the kernel's pools.
 #[derive(Serialize)]
 struct Pools<'a> {
-    pools: Vec<Pool<'a>>,
+    alloc: Vec<Pool<'a>>,
 }
 
 /// A pool by the name that OP-TEE gives it.
@@ -81,7 +81,7 @@ impl<'a> Pool<'a> {
 /// Loaded TAs.
 #[derive(Serialize)]
 struct Tas<'a> {
-    tas: Vec<OneTa<'a>>,
+    ta: Vec<OneTa<'a>>,
 }
 
 #[derive(Serialize)]
@@ -99,7 +99,7 @@ impl Tool<'_, '_> {
         let stats = client::alloc_stats(self.context)?;
         let pools = stats.iter().map(|pool| Pool::new(pool, self.names));
         let answer = Pools {
-            pools: pools.collect(),
+            alloc: pools.collect(),
         };
         self.tell(&answer, |out| text::alloc(out, &stats))?;
         Ok(STATUS_OK)
@@ -116,7 +116,7 @@ impl Tool<'_, '_> {
             sessions: ta.sess_num,
             heap: Pool::new(&ta.heap, self.names),
         });
-        let answer = Tas { tas: tas.collect() };
+        let answer = Tas { ta: tas.collect() };
         self.tell(&answer, |out| text::ta(out, &stats))?;
         Ok(STATUS_OK)
     }

@@ -6,6 +6,7 @@
 
 mod advice;
 mod audit;
+mod columns;
 pub(crate) mod failures;
 pub(crate) mod history;
 pub(crate) mod inspect;
@@ -29,13 +30,14 @@ use core::fmt::{self, Display, Write};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use tally_abi::TeeUuid;
 use tally_insight::growth::Amount;
-use tally_insight::names::{Names, Stack, printable};
+use tally_insight::names::{Names, NoNames, Stack, printable};
 use tally_insight::openmetrics::Threads;
 use tally_records::{
     MeminfoRow, OwnerRow, PoolRow, PoolStats, owner_kind, pool_kind, strategy, tracking, word,
 };
 
 use crate::SECURE_RAM_BYTES;
+use columns::Columns;
 
 /// So many of something whose plural has an `s`.
 pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
@@ -84,20 +86,17 @@ pub(crate) fn threads(out: &mut dyn Write, threads: &Threads) -> fmt::Result {
 
 /// Prints secure RAM by use, empty rows only if `all`; says whether all rows add up.
 pub(crate) fn meminfo(out: &mut dyn Write, rows: &[MeminfoRow], all: bool) -> fmt::Result {
-    writeln!(out, "{:<32} {:>10} {:>6}", "use", "bytes", "pages")?;
+    const COLUMNS: Columns = Columns(&[("use", 32), ("bytes", 10), ("pages", 6)]);
+    COLUMNS.head::<MeminfoRow>(out)?;
+    writeln!(out)?;
     let shown = |row: &&MeminfoRow| all || row.bytes != 0 || row.pages != 0;
     for row in rows.iter().filter(shown) {
-        writeln!(
-            out,
-            "{:<32} {:>10} {:>6}",
-            Label(&row.label),
-            row.bytes,
-            row.pages
-        )?;
+        COLUMNS.row(out, row, &NoNames)?;
+        writeln!(out)?;
     }
+    COLUMNS.sum(out, "sum", &["bytes", "pages"], rows)?;
+    writeln!(out)?;
     let sum = meminfo_sum(rows);
-    let pages = rows.iter().fold(0_u64, |n, row| n.wrapping_add(row.pages));
-    writeln!(out, "{:<32} {sum:>10} {pages:>6}", "sum")?;
     match rows.len() - rows.iter().filter(shown).count() {
         0 => {}
         1 => writeln!(out, "1 unused row hidden, --all shows it")?,
@@ -348,26 +347,20 @@ impl Display for Holder<'_> {
 }
 
 pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) -> fmt::Result {
-    writeln!(
-        out,
-        "{:>6} {:<8} {:<16} {:>7} {:>10} {:>7} {:>6}  TA",
-        "number", "kind", "owner", "session", "heap", "blocks", "pages"
-    )?;
+    const COLUMNS: Columns = Columns(&[
+        ("number", 6),
+        ("kind", 8),
+        ("owner", 16),
+        ("session", 7),
+        ("heap_bytes", 10),
+        ("heap_blocks", 7),
+        ("pages", 6),
+        ("uuid", 0),
+    ]);
+    COLUMNS.head::<OwnerRow>(out)?;
+    writeln!(out)?;
     for row in rows {
-        write!(
-            out,
-            "{:>6} {:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
-            row.number,
-            word(owner_kind::WORDS, row.kind),
-            Label(&row.label),
-            Session(row.session),
-            row.heap_bytes,
-            row.heap_blocks,
-            row.pages
-        )?;
-        if row.uuid != TeeUuid::nil() {
-            write!(out, "  {}", Called(row.uuid, names))?;
-        }
+        COLUMNS.row(out, row, names)?;
         writeln!(out)?;
     }
     Ok(())

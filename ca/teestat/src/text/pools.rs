@@ -7,11 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
-use tally_insight::names::{Names, Stack};
-use tally_records::{
-    BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, class_kind, damage, word,
-};
+use tally_insight::names::{Names, NoNames, Stack};
+use tally_records::{BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, damage, word};
 
+use super::columns::Columns;
 use super::{Count, Holder, Session, frames};
 use crate::SlabNote;
 
@@ -31,17 +30,24 @@ pub(crate) fn note_of<'a>(before: &'a [SlabNote], row: &ClassRow) -> Option<&'a 
         .find(|note| note.kind == row.kind && note.block_size == row.block_size)
 }
 
+const CLASSES: Columns = Columns(&[
+    ("kind", 10),
+    ("block_size", 6),
+    ("slabs", 6),
+    ("blocks", 7),
+    ("live", 7),
+    ("kept", 6),
+    ("bytes", 9),
+    ("requested", 9),
+]);
+
 /// Classes; with `before` what changed since besides, and only what did.
 pub(crate) fn classes(
     out: &mut dyn Write,
     rows: &[ClassRow],
     before: Option<&[SlabNote]>,
 ) -> fmt::Result {
-    write!(
-        out,
-        "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-        "class", "size", "slabs", "blocks", "live", "kept", "bytes", "asked for"
-    )?;
+    CLASSES.head::<ClassRow>(out)?;
     match before {
         Some(_) => writeln!(out, " {:>8} {:>9}", "live +-", "bytes +-")?,
         None => writeln!(out)?,
@@ -57,18 +63,7 @@ pub(crate) fn classes(
             continue;
         }
         shown += 1;
-        write!(
-            out,
-            "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-            word(class_kind::WORDS, row.kind),
-            row.block_size,
-            row.slabs,
-            row.blocks,
-            row.live,
-            row.kept,
-            row.bytes,
-            row.requested
-        )?;
+        CLASSES.row(out, row, &NoNames)?;
         match note {
             Some(note) => writeln!(
                 out,
@@ -82,19 +77,9 @@ pub(crate) fn classes(
     if before.is_some() && shown == 0 {
         return writeln!(out, "nothing changed");
     }
-    let sum = |of: fn(&ClassRow) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
-    writeln!(
-        out,
-        "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-        "all",
-        "",
-        sum(|row| row.slabs.into()),
-        sum(|row| row.blocks.into()),
-        sum(|row| row.live.into()),
-        sum(|row| row.kept.into()),
-        sum(|row| row.bytes),
-        sum(|row| row.requested)
-    )?;
+    let summed = ["slabs", "blocks", "live", "kept", "bytes", "requested"];
+    CLASSES.sum(out, "all", &summed, rows)?;
+    writeln!(out)?;
     match empty {
         0 => Ok(()),
         1 => writeln!(out, "1 empty class is left out"),
@@ -117,18 +102,17 @@ pub(crate) fn one_of_many(name: &str, this: u32, others: &[u32]) -> String {
 
 /// Call sites; `all`: how many there are besides those shown.
 pub(crate) fn sites(out: &mut dyn Write, rows: &[(SiteRow, Stack)], all: usize) -> fmt::Result {
-    writeln!(
-        out,
-        "{:>10} {:>7} {:>9} {:>10}  allocated at, called from",
-        "bytes", "blocks", "calls", "peak"
-    )?;
+    const COLUMNS: Columns = Columns(&[
+        ("live_bytes", 10),
+        ("live_blocks", 7),
+        ("allocations", 9),
+        ("peak_bytes", 10),
+    ]);
+    COLUMNS.head::<SiteRow>(out)?;
+    writeln!(out, "  allocated at, called from")?;
     for (row, stack) in rows {
-        write!(out, "{:>10} {:>7} ", row.live_bytes, row.live_blocks)?;
-        if row.is_counted() {
-            write!(out, "{:>9} {:>10} ", row.allocations, row.peak_bytes)?;
-        } else {
-            write!(out, "{:>9} {:>10} ", "-", "-")?;
-        }
+        COLUMNS.row(out, row, &NoNames)?;
+        out.write_char(' ')?;
         for (depth, shown) in stack.shown().iter().take(3).enumerate() {
             let before = if depth == 0 { " " } else { " < " };
             write!(out, "{before}{}", shown.frame)?;
@@ -147,7 +131,7 @@ pub(crate) fn sites(out: &mut dyn Write, rows: &[(SiteRow, Stack)], all: usize) 
     }
     writeln!(
         out,
-        "-: this pool does not count calls and peak at its call sites"
+        "-: this pool does not count allocations and peak at its call sites"
     )
 }
 
@@ -285,18 +269,16 @@ impl ChunkTotals {
     }
 }
 
+const CHUNKS: Columns = Columns(&[("offset", 10), ("bytes", 9), ("kind", 0)]);
+
 pub(crate) fn chunks_head(out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "{:>10} {:>9}  what", "offset", "bytes")
+    CHUNKS.head::<ChunkRow>(out)?;
+    writeln!(out)
 }
 
 pub(crate) fn chunk(out: &mut dyn Write, row: &ChunkRow) -> fmt::Result {
-    writeln!(
-        out,
-        "{:>#10x} {:>9}  {}",
-        row.offset,
-        row.bytes,
-        word(chunk_kind::WORDS, row.kind)
-    )
+    CHUNKS.row(out, row, &NoNames)?;
+    writeln!(out)
 }
 
 pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Result {
@@ -328,8 +310,7 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::text::{print, stack};
-    use tally_insight::names::NoNames;
-    use tally_records::owner_kind;
+    use tally_records::{class_kind, owner_kind};
 
     fn slab(live: u32) -> ClassRow {
         ClassRow {
@@ -355,10 +336,10 @@ mod tests {
         let text = print(|out| classes(out, &[slab(10), free], None));
         assert_eq!(
             text,
-            "class        size  slabs  blocks    live   kept     bytes asked for\n\
-             slab           32      2      24      10      3      1024       280\n\
-             free            0      0       0       0      0      3072         0\n\
-             all                    2      24      10      3      4096       280\n"
+            "kind       block size  slabs  blocks    live   kept     bytes requested\n\
+             slab               32      2      24      10      3      1024       280\n\
+             free                -      0       0       0      0      3072         0\n\
+             all                        2      24      10      3      4096       280\n"
         );
         let with_empty = [slab(10), ClassRow::default(), free];
         let text_with = print(|out| classes(out, &with_empty, None));
@@ -467,8 +448,8 @@ mod tests {
         let stack = stack(&["lose a.rs:1", "do b.rs:2", "run c.rs:3", "main d.rs:4"]);
         assert_eq!(
             print(|out| sites(out, &[(row, stack)], 3)),
-            "     bytes  blocks     calls       peak  allocated at, called from\n       \
-             280      10        12        300  lose a.rs:1 < do b.rs:2 < run c.rs:3\n2 more\n"
+            "live bytes live blocks allocations peak bytes  allocated at, called from\n       \
+             280          10          12        300  lose a.rs:1 < do b.rs:2 < run c.rs:3\n2 more\n"
         );
     }
 
@@ -480,8 +461,8 @@ mod tests {
             ..SiteRow::default()
         };
         let text = print(|out| sites(out, &[(row, Stack::default())], 1));
-        assert!(text.contains("         -          - "), "{text}");
-        let last = "\n-: this pool does not count calls and peak at its call sites\n";
+        assert!(text.contains("          -          - "), "{text}");
+        let last = "\n-: this pool does not count allocations and peak at its call sites\n";
         assert!(text.ends_with(last), "{text}");
     }
 

@@ -213,7 +213,7 @@ fn cycles(bench: &Bench) -> Outcome {
     )?;
     let text = printed(bench, &["leaks", "diff", &first.to_string(), "--json"])?;
     let told = parsed(&text)?;
-    let figures = (told["cycles"].as_u64(), told["bytes"].as_u64());
+    let figures = (told["cycles"].as_u64(), told["total"]["bytes"].as_u64());
     equal(figures, (Some(5), Some(1140)), "cycles and bytes")
 }
 

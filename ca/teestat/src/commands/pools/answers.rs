@@ -100,7 +100,7 @@ pub(super) struct BlockWhole<'a> {
     pub(super) row: Named<'a>,
     pub(super) byte: u64,
     pub(super) stack: &'a Stack,
-    pub(super) bytes: Option<String>,
+    pub(super) content: Option<String>,
     #[serde(flatten)]
     pub(super) whose: Whose,
 }
