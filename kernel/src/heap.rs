@@ -17,16 +17,16 @@ use tally_arch::{Arm, IrqLock, current_owner, image_offset, sites, stack_bounds}
 use tally_core::heap::{BlockAt, KernelHeap};
 use tally_core::inspect::failures::Failures;
 use tally_core::inspect::pools::{PoolError, Question, Step, answer};
-use tally_core::machine::{Clock, millis};
-use tally_core::owner::OwnerId;
 use tally_core::services::label;
 use tally_core::ta_heap::pool_stats;
-use tally_core::text::{Blocks, TextBuffer};
 use tally_ledger::view::{Inconsistent, TopSites};
 use tally_ledger::{
     AllocError, Block, CallStack, Caller, Config, Origin, Pool, SiteId, SiteInfo, StackBounds,
     Strategy, Walkable,
 };
+use tally_mem::machine::{Clock, millis};
+use tally_mem::owner::OwnerId;
+use tally_mem::text::{Blocks, TextBuffer};
 
 /// Whether somebody can ask.
 const TELLS: bool = cfg!(feature = "stats");

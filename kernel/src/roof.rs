@@ -13,12 +13,12 @@ use spin::Once;
 use tally_abi::virt;
 use tally_arch::config::NUM_THREADS;
 use tally_arch::{Arm, BootInfo, Entry, Hooks, Use};
-use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use tally_core::entry::Entry as CoreEntry;
 use tally_core::kernel::{Kernel, Parts, Shown};
-use tally_core::machine::SecureMemory;
-use tally_core::mem::pages::{PageAllocator, PageRecord, PageUse};
-use tally_core::owner::OwnerId;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::machine::SecureMemory;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::{PageAllocator, PageRecord, PageUse};
 
 tally_arch::entry!(main);
 

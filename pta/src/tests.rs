@@ -17,8 +17,8 @@ use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::pta::{control, device, memleak, stats};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::addr::PhysAddr;
 use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
+use tally_mem::addr::PhysAddr;
 use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);

@@ -19,7 +19,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
     ("tally-metrics", &["tally-abi"]),
-    ("tally-core", &["tally-abi", "tally-ledger"]),
+    ("tally-mem", &["tally-abi"]),
+    ("tally-core", &["tally-abi", "tally-ledger", "tally-mem"]),
     (
         "tally-arch",
         &[
@@ -27,15 +28,20 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-fdt",
             "tally-ledger",
             "tally-memops",
+            "tally-mem",
             "tally-core",
         ],
     ),
-    ("tally-pta", &["tally-abi", "tally-ledger", "tally-core"]),
+    (
+        "tally-pta",
+        &["tally-abi", "tally-ledger", "tally-mem", "tally-core"],
+    ),
     (
         "tally-kernel",
         &[
             "tally-abi",
             "tally-ledger",
+            "tally-mem",
             "tally-core",
             "tally-arch",
             "tally-pta",
@@ -83,6 +89,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-abi",
             "tally-fdt",
             "tally-ledger",
+            "tally-mem",
             "tally-core",
             "ldelf",
             "tally-report",

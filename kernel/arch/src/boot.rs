@@ -13,7 +13,7 @@ use log::{info, warn};
 use spin::Once;
 use tally_abi::opteed::ret;
 use tally_abi::virt;
-use tally_core::addr::PhysAddr;
+use tally_mem::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;

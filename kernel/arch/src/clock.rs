@@ -10,7 +10,7 @@ use core::arch::asm;
 use aarch64_cpu::registers::{CNTFRQ_EL0, ID_AA64ISAR0_EL1};
 use log::warn;
 use sha2::{Digest, Sha256};
-use tally_core::machine::Clock;
+use tally_mem::machine::Clock;
 use tock_registers::interfaces::Readable;
 
 use crate::Arm;

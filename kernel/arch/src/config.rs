@@ -3,8 +3,8 @@
 //! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
 //! **Knows nothing of:** what the memory is used for.
 
-use tally_core::machine::STACK_PAGES;
 use tally_core::thread::MAX_THREADS;
+use tally_mem::machine::STACK_PAGES;
 
 /// CPUs that can run the kernel; index = affinity level 0.
 pub const MAX_CPUS: usize = 4;

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use tally_abi::sites::Table;
 use tally_abi::snapshot::BuildId;
 use tally_abi::virt;
-use tally_core::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 
 use crate::mmu;
 

@@ -8,7 +8,7 @@ use core::ptr::read_volatile;
 
 use tally_abi::pta::inspect::prot;
 use tally_abi::virt;
-use tally_core::machine::{KernelMap, KernelMapping, ThreadControl as _};
+use tally_mem::machine::{KernelMap, KernelMapping, ThreadControl as _};
 
 use crate::Arm;
 use crate::config::{DIRECT_BASE, IMAGE_OFFSET, STACKS_BASE, STACKS_END};

@@ -8,8 +8,8 @@
 use core::arch::asm;
 
 use tally_abi::virt;
-use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_core::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
 
 use crate::{Arm, boot, layout, mmu};
 

@@ -8,7 +8,7 @@
 use core::arch::naked_asm;
 use core::ops::Range;
 
-use tally_core::machine::{Here, KernelRoots};
+use tally_mem::machine::{Here, KernelRoots};
 
 use crate::config::RESIDENT_THREADS;
 use crate::mmu::StackKind;

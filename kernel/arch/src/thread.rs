@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 
 use tally_abi::opteed::ret;
 use tally_abi::smc;
-use tally_core::machine::ThreadControl;
-use tally_core::owner::OwnerId;
+use tally_mem::machine::ThreadControl;
+use tally_mem::owner::OwnerId;
 
 use crate::config::*;
 use crate::{Arm, crash, gic, mmu, percpu};

@@ -6,7 +6,7 @@
 //! Source: Arm ARM DDI 0487, D24.2.40 (ESR_EL1).
 
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1};
-use tally_core::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot};
+use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot};
 use tock_registers::interfaces::Readable;
 
 use crate::exception::kind;

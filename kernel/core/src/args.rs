@@ -5,16 +5,16 @@
 //! were made, and shared memory in them is in use until [`Args::release`].
 //! **Knows nothing of:** who calls whom.
 
-use crate::addr::{PhysAddr, UserVa};
-use crate::fallible::try_push;
 use crate::instance::InstanceRef;
 use crate::large::{is_large, take_in_list};
-use crate::machine::{NormalMemory, ThreadControl};
 use crate::shm::{Shm, ShmRef, ShmTable};
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::ta::{NUM_PARAMS, param_type};
+use tally_mem::addr::{PhysAddr, UserVa};
+use tally_mem::fallible::try_push;
+use tally_mem::machine::{NormalMemory, ThreadControl};
 
 /// Memory that a parameter names.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 //! room is counted and shown as none. A call stack stays as long as something names it.
 //! **Knows nothing of:** what is mapped (see [`crate::buffers`]); how stacks are walked.
 
-use crate::fallible::{HeapExhausted, vec_with_capacity};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use tally_abi::pta::audit::{EventRow, Stack, Who};
+use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
 
 /// Events kept.
 pub const MAX_EVENTS: usize = 32;

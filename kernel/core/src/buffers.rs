@@ -9,13 +9,13 @@
 //! objects, until it is switched off.
 //! **Knows nothing of:** address spaces; who may ask.
 
-use crate::addr::{PAGE_SHIFT, PhysPage, UserVa};
 use crate::audit::StackId;
-use crate::fallible::{HeapExhausted, TryBox, try_push, vec_with_capacity};
 use crate::instance::InstanceRef;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::pta::audit::Who;
+use tally_mem::addr::{PAGE_SHIFT, PhysPage, UserVa};
+use tally_mem::fallible::{HeapExhausted, TryBox, try_push, vec_with_capacity};
 
 /// Channels at a time.
 pub const MAX_CHANNELS: usize = 32;

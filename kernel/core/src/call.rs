@@ -6,15 +6,16 @@
 
 use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceError, InstanceRef, Life};
-use crate::kernel::{Kernel, State, mem};
-use crate::machine::Machine;
+use crate::kernel::{Kernel, State};
 use crate::message::Outcome;
-use crate::owner::OwnerId;
 use crate::owners::{OwnerName, OwnerTable};
 use crate::rpc::{RpcArg, RpcClient};
 use crate::session::{Opener, Phase};
 use tally_abi::rpc::notification;
 use tally_abi::{TeeResult, smc};
+use tally_mem::machine::Machine;
+use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
 
 /// A yielding call.
 pub struct Call<'k, M: Machine + 'static> {
@@ -185,7 +186,7 @@ impl<'k, M: Machine> Call<'k, M> {
         };
         let uuid = found.uuid;
         let asid = space.root().asid;
-        space.destroy(&mut mem(&mut state.pages, &self.kernel.machine));
+        space.destroy(&mut Mem::new(&mut state.pages, &self.kernel.machine));
         state.give_asid(asid);
         self.kernel.end_buffers_of(state, instance);
         let mut others = state.guest.instances.iter();

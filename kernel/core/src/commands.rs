@@ -9,17 +9,17 @@
 //! counts as nothing.
 //! **Knows nothing of:** how a TA is entered; where a heap's maximum comes from.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
-use crate::fallible::{HeapExhausted, vec_with_capacity};
 use crate::instance::Instance;
 use crate::invoke::TaCall;
-use crate::machine::Machine;
-use crate::mem::space::AddressSpace;
 use crate::ta_heap;
 use alloc::vec::Vec;
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::CommandRow;
 use tally_abi::ta::entry;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
+use tally_mem::machine::Machine;
+use tally_mem::space::AddressSpace;
 use zerocopy::IntoBytes;
 
 /// Commands that are told apart.

@@ -4,20 +4,20 @@
 //! it borrowed given back.
 //! **Knows nothing of:** how TAs run.
 
-use crate::addr::PhysAddr;
 use crate::args::{Args, Lent};
 use crate::call::Call;
 use crate::kernel::Kernel;
 use crate::large::take_in_list;
-use crate::machine::Machine;
 use crate::message::{Message, MessageError, Outcome, Place};
-use crate::owner::OwnerId;
 use crate::rpc::{MAX_RPC_PARAMS, RpcArg};
 use crate::session::Opener;
 use crate::shm::{Shm, ShmError, ShmRef};
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{self, FunctionId, ret, sec_cap};
 use tally_abi::{Origin, TeeResult};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 use zerocopy::IntoBytes;
 
 /// Revision that `GET_OS_REVISION` reports: Tally's own version.

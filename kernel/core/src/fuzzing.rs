@@ -4,8 +4,6 @@
 //! up, a lock or an owner kept, something left behind.
 //! **Knows nothing of:** where the octets come from.
 
-use crate::addr::PhysAddr;
-use crate::machine::Trap;
 use crate::pta_api::leaks::{Heaps, MarkRange};
 use crate::pta_api::{Params, PseudoTa, Services};
 use crate::testing::world::{CLIENT, CLIENT_PAGES, Event, Run, World, header};
@@ -15,6 +13,8 @@ use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::smc::FunctionId;
 use tally_abi::ta::{flags, svc};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::Trap;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Most actions of one input.
@@ -355,8 +355,8 @@ fn clean(world: &World) {
 #[cfg(test)]
 mod tests {
     use super::calls;
-    use crate::testing::splitmix;
     use std::vec::Vec;
+    use tally_mem::testing::splitmix;
 
     #[test]
     fn any_list_of_calls_leaves_nothing_behind() {

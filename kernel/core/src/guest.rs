@@ -3,12 +3,12 @@
 //! **Invariant:** nothing of a guest lives outside of its [`Guest`], so dropping it frees it all.
 //! **Knows nothing of:** other guests, CPUs, locks.
 
-use crate::fallible::{HeapExhausted, Table};
 use crate::image_sizes::ImageSizes;
-use crate::instance::Instance;
+use crate::instance::Instances;
 use crate::marks::Marks;
-use crate::session::Session;
+use crate::session::Sessions;
 use crate::shm::ShmTable;
+use tally_mem::fallible::HeapExhausted;
 
 /// Most sessions at a time.
 pub const MAX_SESSIONS: usize = 128;
@@ -25,9 +25,9 @@ pub struct Guest {
     /// Shared memory.
     pub shm: ShmTable,
     /// Sessions.
-    pub sessions: Table<Session>,
+    pub sessions: Sessions,
     /// TA instances.
-    pub instances: Table<Instance>,
+    pub instances: Instances,
     /// How large TAs' images were.
     pub image_sizes: ImageSizes,
     /// Leak marks; blocks carry the number that was last when they were allocated.
@@ -48,8 +48,8 @@ impl Guest {
     pub fn new() -> Result<Self, HeapExhausted> {
         Ok(Self {
             shm: ShmTable::new(MAX_SHM)?,
-            sessions: Table::new(MAX_SESSIONS)?,
-            instances: Table::new(MAX_INSTANCES)?,
+            sessions: Sessions::new(MAX_SESSIONS)?,
+            instances: Instances::new(MAX_INSTANCES)?,
             image_sizes: ImageSizes::new(),
             marks: Marks::default(),
             session_count: 0,

@@ -5,13 +5,13 @@
 
 use crate::inspect::failures::Failures;
 use crate::inspect::pools::{PoolError, Question, Step};
-use crate::owner::OwnerId;
 use core::fmt;
 use core::ops::Range;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
 use tally_ledger::view::Inconsistent;
 use tally_ledger::{Block, SiteId};
+use tally_mem::owner::OwnerId;
 
 /// Finds the block that has a byte.
 pub type BlockAt<'a> = dyn Fn(u64) -> Option<Block> + 'a;

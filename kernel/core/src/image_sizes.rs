@@ -9,8 +9,8 @@
 //! much as the guess again.
 //! **Knows nothing of:** how images come.
 
-use crate::addr::PAGE_SIZE;
 use tally_abi::TeeUuid;
+use tally_mem::addr::PAGE_SIZE;
 
 /// Room for an image of which nothing is known, in bytes. TAs in Rust or C without large tables are of 50 to
 /// 110 KiB with their signatures; the pages that are too many then cost less than a request to a supplicant.

@@ -4,18 +4,19 @@
 //! its entry here, which goes with its last session.
 //! **Knows nothing of:** messages, how a TA is entered.
 
-use crate::addr::UserVa;
-use crate::fallible::Table;
-use crate::machine::UserRoot;
-use crate::mem::space::AddressSpace;
-use crate::owner::OwnerId;
 use crate::remembered::Remembered;
 use crate::scan::book::Scans;
 use crate::thread::MAX_THREADS;
+use core::ops::{Deref, DerefMut};
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::cause;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::UserVa;
+use tally_mem::fallible::{HeapExhausted, Table};
+use tally_mem::machine::UserRoot;
+use tally_mem::owner::OwnerId;
+use tally_mem::space::AddressSpace;
 
 /// Names an instance; goes stale when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +273,33 @@ impl Instance {
     }
 }
 
-impl Table<Instance> {
+/// The instances of a guest.
+#[derive(Debug)]
+pub struct Instances(Table<Instance>);
+
+impl Deref for Instances {
+    type Target = Table<Instance>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Instances {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Instances {
+    /// None yet, with room for `capacity`.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
+        Table::new(capacity).map(Self)
+    }
+
     /// The instance, unless it ended.
     #[must_use]
     pub fn at(&self, instance: InstanceRef) -> Option<&Instance> {

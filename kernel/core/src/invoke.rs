@@ -8,13 +8,13 @@ use crate::call::Call;
 use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::State;
-use crate::machine::Machine;
 use crate::message::{OpenSession, Outcome};
 use crate::owners::{OwnerKind, OwnerName};
 use crate::pta_params::PtaParams;
 use crate::session::{Opener, Phase, Session, Target, session_id};
 use tally_abi::ta::{entry, flags};
 use tally_abi::{Origin, TeeResult, TeeUuid};
+use tally_mem::machine::Machine;
 
 /// What to enter a TA with.
 #[derive(Clone, Copy, Debug)]

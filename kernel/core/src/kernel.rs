@@ -4,20 +4,14 @@
 //! interruptible window.
 //! **Knows nothing of:** how calls enter (see [`crate::entry`]).
 
-use crate::addr::{PAGE_SIZE, PhysPage};
 use crate::audit::Audit;
 use crate::buffers::Buffers;
 use crate::commands::Commands;
-use crate::fallible::HeapExhausted;
 use crate::guest::Guest;
 use crate::heap::KernelHeap;
 use crate::inspect::history::History;
 use crate::inspect::left::Left;
-use crate::machine::{Machine, millis};
-use crate::mem::Mem;
-use crate::mem::pages::PageAllocator;
 use crate::oom::Report;
-use crate::owner::OwnerId;
 use crate::owners::OwnerTable;
 use crate::pta_api::PseudoTa;
 use crate::rsa::PublicKey;
@@ -28,6 +22,11 @@ use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
 use tally_abi::snapshot::BuildId;
+use tally_mem::addr::{PAGE_SIZE, PhysPage};
+use tally_mem::fallible::HeapExhausted;
+use tally_mem::machine::{Machine, millis};
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageAllocator;
 
 /// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
 #[derive(Clone, Copy, Debug)]
@@ -231,11 +230,6 @@ impl<M: Machine> Kernel<M> {
     pub fn millis_at(&self, ticks: u64) -> u64 {
         millis(ticks, self.machine.ticks_per_second())
     }
-}
-
-/// Pages and machine together, as operations on address spaces want them.
-pub fn mem<'a, M>(pages: &'a mut PageAllocator, machine: &'a M) -> Mem<'a, M> {
-    Mem::new(pages, machine)
 }
 
 /// Bytes as a count of pages that fits the allocator's type.

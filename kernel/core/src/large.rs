@@ -4,16 +4,17 @@
 //! **Invariant:** no lock is held between two steps; whatever fails, nothing stays mapped or lent.
 //! **Knows nothing of:** what a TA does with the memory.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_output};
 use crate::call::Call;
 use crate::instance::InstanceRef;
-use crate::kernel::{Kernel, State, mem, page_count};
-use crate::machine::{Machine, NormalMemory, ThreadControl};
-use crate::mem::region::{Place, Prot};
+use crate::kernel::{Kernel, State, page_count};
 use crate::run::Mapped;
 use crate::shm::{Shm, ShmError, ShmRef};
 use tally_abi::TeeResult;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::machine::{Machine, NormalMemory, ThreadControl};
+use tally_mem::mem::Mem;
+use tally_mem::region::{Place, Prot};
 
 /// Pages mapped in a step: some 40,000 instructions at most.
 const STEP_PAGES: u64 = 512;
@@ -108,7 +109,7 @@ impl<M: Machine> Call<'_, M> {
             let found = guest.instances.at_mut(instance);
             let space = found.and_then(|found| found.space.as_mut());
             let place = Place::random(kernel.random_u64());
-            let mut memory = mem(pages, &kernel.machine);
+            let mut memory = Mem::new(pages, &kernel.machine);
             let space = space.ok_or(TeeResult::TARGET_DEAD)?;
             let va = space.begin_normal(&mut memory, count, first as usize, prot, place)?;
             Ok::<_, TeeResult>(va)
@@ -147,7 +148,7 @@ impl<M: Machine> Kernel<M> {
         let space = found.and_then(|found| found.space.as_mut());
         let space = space.ok_or(TeeResult::TARGET_DEAD)?;
         let count = page_count((shm.first_offset() as u64 + offset) % PAGE_SIZE as u64 + len)?;
-        let mut memory = mem(pages, &self.machine);
+        let mut memory = Mem::new(pages, &self.machine);
         Ok(space.map_next(&mut memory, va, shm.pages(offset, len), count)?)
     }
 }

@@ -1,23 +1,20 @@
-//! Portable kernel logic: addresses, pages, address spaces, messages, sessions, TA instances,
-//! syscalls, threads.
+//! Portable kernel logic: messages, sessions, TA instances, syscalls, threads.
 //!
 //! **Invariant:** no assembler, no statics, no device; the code tested on the host is the code
 //! that ships.
 //! **Knows nothing of:** AArch64 beyond the shape of its page tables; who implements the
-//! [`machine`] traits.
+//! [`tally_mem::machine`] traits.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-pub mod addr;
 pub mod args;
 pub mod audit;
 pub mod buffers;
 pub mod call;
 pub mod commands;
 pub mod entry;
-pub mod fallible;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod guest;
@@ -30,13 +27,10 @@ pub mod invoke;
 pub mod kernel;
 pub mod large;
 pub mod loader;
-pub mod machine;
 pub mod marks;
-pub mod mem;
 pub mod message;
 pub mod obituary;
 pub mod oom;
-pub mod owner;
 pub mod owners;
 pub mod pta_api;
 pub mod pta_params;
@@ -56,6 +50,5 @@ pub mod ta_heap;
 pub mod testing;
 #[cfg(test)]
 mod tests;
-pub mod text;
 pub mod thread;
 pub mod undo;

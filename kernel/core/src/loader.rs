@@ -4,23 +4,24 @@
 //! signature holds; the image is copied once and only the copy is looked at.
 //! **Knows nothing of:** ELF.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage, UserVa, pages_for};
 use crate::call::Call;
-use crate::fallible::vec_with_capacity;
 use crate::image::{ImageHeader, MAX_HEADER};
 use crate::instance::InstanceRef;
-use crate::kernel::{State, mem, page_count};
-use crate::machine::{Access, Machine, UserContext};
-use crate::mem::pages::PageUse;
-use crate::mem::region::{Place, Prot, RegionKind};
-use crate::mem::space::AddressSpace;
-use crate::owner::OwnerId;
+use crate::kernel::{State, page_count};
 use crate::rpc::RpcShm;
 use crate::run::{Exit, Mode};
 use crate::syscall::Flow;
 use alloc::vec::Vec;
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage, UserVa, pages_for};
+use tally_mem::fallible::vec_with_capacity;
+use tally_mem::machine::{Access, Machine, UserContext};
+use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageUse;
+use tally_mem::region::{Place, Prot, RegionKind};
+use tally_mem::space::AddressSpace;
 use zerocopy::IntoBytes;
 
 /// Largest image accepted.
@@ -318,7 +319,7 @@ impl<M: Machine> Call<'_, M> {
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.check_access(UserVa(va_ptr), size_of::<u64>() as u64, Access::Write)?;
         let len = len.next_multiple_of(PAGE_SIZE as u64);
-        let mut memory = mem(pages, &kernel.machine);
+        let mut memory = Mem::new(pages, &kernel.machine);
         let va = space.map_zero(&mut memory, kind, len, Prot::READ_WRITE, place)?;
         kernel.write_ta(&mut state, instance, UserVa(va_ptr), va.0.as_bytes())
     }
@@ -333,7 +334,7 @@ impl<M: Machine> Call<'_, M> {
             .ok_or(TeeResult::TARGET_DEAD)?;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         is_laid_out(space, va)?;
-        Ok(space.unmap(&mut mem(pages, &kernel.machine), va, len)?)
+        Ok(space.unmap(&mut Mem::new(pages, &kernel.machine), va, len)?)
     }
 
     fn ldelf_protect(
@@ -356,7 +357,7 @@ impl<M: Machine> Call<'_, M> {
         let len = len
             .checked_next_multiple_of(PAGE_SIZE as u64)
             .ok_or(TeeResult::BAD_PARAMETERS)?;
-        Ok(space.protect(&mut mem(pages, &kernel.machine), va, len, prot)?)
+        Ok(space.protect(&mut Mem::new(pages, &kernel.machine), va, len, prot)?)
     }
 }
 
@@ -398,7 +399,7 @@ impl<M: Machine> crate::kernel::Kernel<M> {
             return Err(TeeResult::TARGET_DEAD);
         };
         found.image_id = id;
-        let mut memory = mem(pages, &self.machine);
+        let mut memory = Mem::new(pages, &self.machine);
         let space = AddressSpace::new(&mut memory, asid, found.owner, quota, self.random_u64());
         let space = match space {
             Ok(space) => found.space.insert(space),
@@ -480,7 +481,7 @@ impl<M: Machine> crate::kernel::Kernel<M> {
             .at_mut(instance)
             .ok_or(TeeResult::TARGET_DEAD)?;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        let mut memory = mem(pages, &self.machine);
+        let mut memory = Mem::new(pages, &self.machine);
         for (va, len) in [
             Some((stage.code, stage.code_len)),
             stage.data,

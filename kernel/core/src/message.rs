@@ -4,11 +4,11 @@
 //! world writes to the original.
 //! **Knows nothing of:** what a command does.
 
-use crate::addr::PhysAddr;
-use crate::machine::NormalMemory;
 use crate::shm::{Shm, ShmError};
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr};
 use tally_abi::{Origin, TeeResult, TeeUuid};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::NormalMemory;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Most parameters of a message: two of the protocol and four of the application.

@@ -4,13 +4,13 @@
 //! number of frames.
 //! **Knows nothing of:** what happens to the TA then.
 
-use crate::addr::UserVa;
 use crate::instance::Instance;
-use crate::machine::{Machine, UserContext};
-use crate::mem::region::Prot;
-use crate::mem::space::Target;
 use crate::run::Death;
 use log::error;
+use tally_mem::addr::UserVa;
+use tally_mem::machine::{Machine, UserContext};
+use tally_mem::region::Prot;
+use tally_mem::space::Target;
 use zerocopy::IntoBytes;
 
 /// Most frames of a call stack that are shown.

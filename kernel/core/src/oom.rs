@@ -4,20 +4,20 @@
 //! heap from outside.
 //! **Knows nothing of:** what the TA does about it.
 
-use crate::addr::PAGE_SIZE;
 use crate::instance::Instance;
-use crate::machine::{Machine, UserContext};
-use crate::mem::pages::PageAllocator;
-use crate::mem::space::SpaceError;
 use crate::obituary;
 use crate::services::label;
 use crate::ta_heap;
-use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_abi::pta::memleak::owner_kind;
 use tally_ledger::SiteInfo;
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::{Machine, UserContext};
+use tally_mem::pages::PageAllocator;
+use tally_mem::space::SpaceError;
+use tally_mem::text::{Blocks, TextBuffer};
 
 /// Octets of a report.
 const REPORT_BYTES: usize = 2048;

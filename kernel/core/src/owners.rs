@@ -4,8 +4,8 @@
 //! that left something behind keeps its id, and so its name, as long as there are others.
 //! **Knows nothing of:** how much an owner has (the heap and the page allocator count that).
 
-use crate::owner::OwnerId;
 use tally_abi::TeeUuid;
+use tally_mem::owner::OwnerId;
 
 /// How many owners there can be at a time.
 pub const MAX_OWNERS: usize = 256;

@@ -3,12 +3,12 @@
 //! **Invariant:** every access is checked against the reference's size as the client gave it.
 //! **Knows nothing of:** which pseudo-TA asks.
 
-use crate::addr::UserVa;
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::kernel::Kernel;
-use crate::machine::Machine;
 use crate::pta_api::Params;
 use tally_abi::TeeResult;
+use tally_mem::addr::UserVa;
+use tally_mem::machine::Machine;
 
 /// [`Args`] with the memory behind them.
 pub struct PtaParams<'a, M: Machine + 'static> {

@@ -6,13 +6,13 @@
 //! written to, and nothing is while a call may be inside.
 //! **Knows nothing of:** the table of commands; who asks.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::instance::Instance;
-use crate::machine::Machine;
-use crate::mem::space::AddressSpace;
 use crate::ta_heap;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::{FAILURES_OFFSET, MAX_POOL_BYTES, PEAK_OFFSET};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::space::AddressSpace;
 use zerocopy::IntoBytes;
 
 /// Two words of a pool's header: the most live bytes, and by how much the live bytes fall short of

@@ -3,12 +3,12 @@
 //! **Invariant:** what comes back is an allegation: it is copied once and checked by the asker.
 //! **Knows nothing of:** who asks.
 
-use crate::addr::PhysAddr;
-use crate::machine::{NormalMemory, ThreadControl};
 use crate::shm::Shm;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid, rpc, smc};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::{NormalMemory, ThreadControl};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Most parameters of an RPC (told to the normal world in `EXCHANGE_CAPABILITIES`).

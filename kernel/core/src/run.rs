@@ -4,22 +4,23 @@
 //! before its client hears of it.
 //! **Knows nothing of:** sessions; what system calls do.
 
-use crate::addr::{PAGE_SIZE, UserVa};
 use crate::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::Call;
 use crate::commands::{Entered, is_command};
 use crate::inspect::history::End;
 use crate::instance::{Instance, InstanceRef, Life, Task};
 use crate::invoke::TaCall;
-use crate::kernel::{Kernel, State, mem, page_count};
-use crate::machine::{Abort, Machine, Trap, UserContext, UserRoot};
-use crate::mem::region::{Place, Prot, RegionKind};
+use crate::kernel::{Kernel, State, page_count};
 use crate::syscall::Flow;
 use crate::ta_heap;
 use tally_abi::TeeResult;
 use tally_abi::pta::inspect::cause;
 use tally_abi::pta::watch::trigger;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
+use tally_mem::addr::{PAGE_SIZE, UserVa};
+use tally_mem::machine::{Abort, Machine, Trap, UserContext, UserRoot};
+use tally_mem::mem::Mem;
+use tally_mem::region::{Place, Prot, RegionKind};
 use zerocopy::IntoBytes;
 
 /// Bytes below the initial stack pointer that hold [`UteeParams`], 16-byte aligned.
@@ -189,7 +190,7 @@ impl<M: Machine> Call<'_, M> {
         };
         space
             .fault(
-                &mut mem(pages, &kernel.machine),
+                &mut Mem::new(pages, &kernel.machine),
                 UserVa(abort.va),
                 abort.access,
             )
@@ -318,7 +319,7 @@ impl<M: Machine> Kernel<M> {
         let entry = found.entry;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.write_user(
-            &mut mem(pages, &self.machine),
+            &mut Mem::new(pages, &self.machine),
             UserVa(sp),
             params.as_bytes(),
         )?;
@@ -364,7 +365,7 @@ impl<M: Machine> Kernel<M> {
                     Prot::READ
                 };
                 let va = space.map_normal(
-                    &mut mem(pages, &self.machine),
+                    &mut Mem::new(pages, &self.machine),
                     shm.pages(*offset, given),
                     count,
                     first as usize,
@@ -381,7 +382,7 @@ impl<M: Machine> Kernel<M> {
                     .ok_or(TeeResult::TARGET_DEAD)?;
                 let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
                 let va = space.map_zero(
-                    &mut mem(pages, &self.machine),
+                    &mut Mem::new(pages, &self.machine),
                     RegionKind::Param,
                     given.next_multiple_of(PAGE_SIZE as u64),
                     Prot::READ_WRITE,
@@ -458,7 +459,7 @@ impl<M: Machine> Kernel<M> {
             .at_mut(instance)
             .and_then(|found| found.space.as_mut());
         let space = found.ok_or(TeeResult::TARGET_DEAD)?;
-        Ok(space.write_user(&mut mem(pages, &self.machine), va, data)?)
+        Ok(space.write_user(&mut Mem::new(pages, &self.machine), va, data)?)
     }
 
     /// Takes back what the TA put out.
@@ -514,7 +515,11 @@ impl<M: Machine> Kernel<M> {
             let Some(region) = space.region_at(*va).copied() else {
                 continue;
             };
-            let undone = space.unmap(&mut mem(pages, &self.machine), region.va(), region.bytes());
+            let undone = space.unmap(
+                &mut Mem::new(pages, &self.machine),
+                region.va(),
+                region.bytes(),
+            );
             if let Err(err) = undone {
                 log::error!("parameter stays mapped: {err:?}");
             }

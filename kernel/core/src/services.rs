@@ -19,12 +19,9 @@ mod statistics;
 #[cfg(feature = "stats")]
 mod watch;
 
-use crate::addr::PAGE_SIZE;
 use crate::call::{Call, Caller};
 use crate::instance::Instance;
 use crate::kernel::Kernel;
-use crate::machine::Machine;
-use crate::mem::pages::PageUse;
 use crate::owners::OwnerKind;
 use crate::pta_api::Services;
 use crate::rpc::{RpcArg, RpcClient};
@@ -33,6 +30,9 @@ use core::cell::RefCell;
 use core::fmt;
 use tally_abi::pta::control::PoolStats;
 use tally_abi::pta::memleak::owner_kind;
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::Machine;
+use tally_mem::pages::PageUse;
 
 /// The services of one call.
 pub struct CallServices<'k, M: Machine + 'static> {

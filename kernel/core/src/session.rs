@@ -4,10 +4,11 @@
 //! can name it.
 //! **Knows nothing of:** how a target runs.
 
-use crate::fallible::Table;
 use crate::instance::InstanceRef;
-use crate::owner::OwnerId;
+use core::ops::{Deref, DerefMut};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::fallible::{HeapExhausted, Table};
+use tally_mem::owner::OwnerId;
 
 /// Bits of an id that are the slot number plus one; the rest counts.
 const SLOT_BITS: u32 = 8;
@@ -92,7 +93,33 @@ pub const fn session_id(slot: usize, count: u32) -> u32 {
     count << SLOT_BITS | (slot as u32 + 1)
 }
 
-impl Table<Session> {
+/// The sessions of a guest.
+#[derive(Debug)]
+pub struct Sessions(Table<Session>);
+
+impl Deref for Sessions {
+    type Target = Table<Session>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Sessions {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Sessions {
+    /// None yet, with room for `capacity`.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
+        Table::new(capacity).map(Self)
+    }
+
     /// Slot of the session that `opener` calls `id`.
     ///
     /// # Errors

@@ -4,13 +4,13 @@
 //! in use is never removed; the page list is read once.
 //! **Knows nothing of:** what the memory is used for.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use crate::fallible::{HeapExhausted, Table, try_push};
-use crate::machine::NormalMemory;
 use alloc::vec::Vec;
 use core::ptr;
 use tally_abi::TeeResult;
 use tally_abi::msg::PAGE_LIST_ENTRIES;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::fallible::{HeapExhausted, Table, try_push};
+use tally_mem::machine::NormalMemory;
 use zerocopy::IntoBytes;
 
 /// Most pages of one object: 64 MiB.
@@ -433,8 +433,8 @@ impl ShmTable {
 #[cfg(test)]
 mod tests {
     use super::{Shm, ShmTable};
-    use crate::testing::{NORMAL_BASE, TestMachine};
     use core::ptr;
+    use tally_mem::testing::{NORMAL_BASE, TestMachine};
 
     #[test]
     fn an_object_is_in_use_for_as_long_as_a_call_has_it() {

@@ -4,14 +4,14 @@
 //! that is being taken belongs to its taker and cannot be dropped; what has no room is counted.
 //! **Knows nothing of:** what a snapshot says, who takes it.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use crate::fallible::try_push;
-use crate::machine::SecureMemory;
-use crate::mem::pages::{PageAllocator, PageUse};
-use crate::owner::OwnerId;
 use alloc::vec::Vec;
 use tally_abi::pta::watch::{MAX_BYTES, SLOTS, SnapshotRow, state, trigger};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::fallible::try_push;
+use tally_mem::machine::SecureMemory;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::{PageAllocator, PageUse};
 
 /// Why a snapshot cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! the start of its call to its end, and none otherwise.
 //! **Knows nothing of:** where stacks are mapped.
 
-use crate::addr::{PhysAddr, PhysPage};
 use crate::kernel::Kernel;
-use crate::machine::{Machine, STACK_PAGES};
-use crate::mem::pages::PageUse;
-use crate::owner::OwnerId;
+use tally_mem::addr::{PhysAddr, PhysPage};
+use tally_mem::machine::{Machine, STACK_PAGES};
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageUse;
 
 impl<M: Machine> Kernel<M> {
     /// Claims a free thread and sees to its stack. `None` when all threads are taken, or secure RAM has

@@ -6,11 +6,9 @@
 
 mod heap;
 
-use crate::addr::UserVa;
 use crate::args::{Arg, ArgMemory, Args, is_memref, is_output};
 use crate::call::{Call, Caller};
 use crate::instance::InstanceRef;
-use crate::machine::{Access, Machine, UserContext};
 use crate::message::{OpenSession, Outcome};
 use crate::session::{Opener, Session};
 use log::Level;
@@ -19,6 +17,8 @@ use tally_abi::ta::{
     NUM_PARAMS, TeeTime, UteeParams, access, flags, param_type, propset, svc, time_category,
 };
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::UserVa;
+use tally_mem::machine::{Access, Machine, UserContext};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Longest text of one LOG call.

@@ -4,10 +4,6 @@
 //! not add up is "inconsistent".
 //! **Knows nothing of:** whether the TA runs meanwhile.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
-use crate::machine::Machine;
-use crate::mem::Mem;
-use crate::mem::space::AddressSpace;
 use core::cell::Cell;
 use tally_abi::pta::control::{PoolStats, strategy, tracking};
 use tally_abi::pta::stats::AllocStats;
@@ -15,6 +11,10 @@ use tally_abi::pta::stats::AllocStats;
 use tally_ledger::Block;
 use tally_ledger::view::{Reader, TopSites, View};
 use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy, Tracking};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::mem::Mem;
+use tally_mem::space::AddressSpace;
 
 /// Why a heap cannot be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 //! of those transitions has one winner.
 //! **Knows nothing of:** stacks and registers.
 
-use crate::machine::UserContext;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use tally_mem::machine::UserContext;
 
 /// Most threads a table can have.
 pub const MAX_THREADS: usize = 64;

@@ -9,11 +9,12 @@ use crate::audit::{Event, StackId};
 use crate::buffers::{Channel, Mapping};
 use crate::call::Caller;
 use crate::instance::InstanceRef;
-use crate::kernel::{Kernel, State, mem};
-use crate::machine::Machine;
+use crate::kernel::{Kernel, State};
 use crate::obituary;
-use crate::text::TextBuffer;
 use tally_abi::pta::audit::{EventRow, Stack, Who, event};
+use tally_mem::machine::Machine;
+use tally_mem::mem::Mem;
+use tally_mem::text::TextBuffer;
 
 impl<M: Machine> Kernel<M> {
     /// Where a TA stands that called the kernel, and where the kernel does.
@@ -67,7 +68,7 @@ impl<M: Machine> Kernel<M> {
         }
         state.audit.release(mapping.stack);
         let buffers = &mut state.buffers;
-        self.as_owner(crate::owner::OwnerId::STATS, || buffers.lose(mapping));
+        self.as_owner(tally_mem::owner::OwnerId::STATS, || buffers.lose(mapping));
     }
 
     /// Unmaps a mapping from its TA, if that lives, and discards it.
@@ -76,7 +77,7 @@ impl<M: Machine> Kernel<M> {
         let instance = guest.instances.at_mut(mapping.instance());
         if let Some(space) = instance.and_then(|found| found.space.as_mut()) {
             let (va, bytes) = (mapping.va(), mapping.bytes());
-            let undone = space.unmap(&mut mem(pages, &self.machine), va, bytes);
+            let undone = space.unmap(&mut Mem::new(pages, &self.machine), va, bytes);
             if let Err(err) = undone {
                 // The pages stay in use rather than be somebody else's.
                 log::error!("buffer stays mapped: {err:?}");

@@ -5,9 +5,9 @@
 
 use super::*;
 use tally_abi::pta::inspect::{self, HistoryRow, TaDetail, UnfreedRow};
-use tally_core::machine::Trap;
 use tally_core::testing::world::{Event, Run};
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
+use tally_mem::machine::Trap;
 
 /// Live bytes of the heap.
 const LIVE: u64 = 100;

@@ -9,8 +9,8 @@ use tally_abi::pta::inspect::{
 };
 use tally_abi::shdr::{self, SignedHeader};
 use tally_core::kernel::Shown;
-use tally_core::machine::Trap;
 use tally_core::testing::world::{Event, signed_image};
+use tally_mem::machine::Trap;
 
 /// Where a UUID is put for the inspector.
 const UUID_AT: PhysAddr = PhysAddr(CLIENT.0 + 16 * 4096);

@@ -5,10 +5,10 @@
 
 use super::*;
 use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
-use tally_core::machine::Trap;
 use tally_core::testing::world::Event;
 use tally_core::thread::Activity;
 use tally_ledger::Block;
+use tally_mem::machine::Trap;
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 

@@ -9,14 +9,14 @@ use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_abi::sites::Table;
 use tally_abi::{TeeUuid, virt};
-use tally_core::addr::PhysAddr;
 use tally_core::args::{Args, Lent};
 use tally_core::image::ImageHeader;
-use tally_core::machine::{NormalMemory, ThreadControl};
 use tally_core::message::{Message, Place};
-use tally_core::owner::OwnerId;
 use tally_core::rsa::{MODULUS_LEN, PublicKey};
 use tally_core::shm::{Shm, ShmTable};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::{NormalMemory, ThreadControl};
+use tally_mem::owner::OwnerId;
 use zerocopy::IntoBytes as _;
 
 /// A target.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 const PORTABLE: &[&str] = &[
     "tally-abi",
     "tally-ledger",
+    "tally-mem",
     "tally-core",
     "tally-pta",
     "ldelf",

@@ -5,13 +5,13 @@
 //! **Knows nothing of:** lists, buffers.
 
 use super::Which;
-use crate::addr::{PAGE_SIZE, UserVa};
 use crate::instance::{Instance, InstanceRef, Life, Remains};
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
-use crate::mem::region::{Backing, Prot, RegionKind};
-use crate::mem::space::{AddressSpace, Target};
 use tally_abi::pta::inspect::{SessionRow, TaDetail, state as wire_state};
+use tally_mem::addr::{PAGE_SIZE, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::region::{Backing, Prot, RegionKind};
+use tally_mem::space::{AddressSpace, Target};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 

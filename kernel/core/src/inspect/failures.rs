@@ -4,18 +4,18 @@
 //! entry names its owner, even when the owner is gone.
 //! **Knows nothing of:** why an allocation was refused.
 
-use crate::addr::PAGE_SIZE;
 use crate::instance::InstanceRef;
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
 use crate::oom::Limit;
-use crate::owner::OwnerId;
 use crate::owners::OwnerName;
 use crate::services::{label, wire_kind};
-use crate::text::TextBuffer;
 use core::fmt::Write;
 use tally_abi::pta::inspect::{FailureRow, failed_pool};
 use tally_abi::pta::memleak::owner_kind;
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
+use tally_mem::text::TextBuffer;
 
 /// How many are kept.
 pub const KEPT: usize = 16;
@@ -173,11 +173,11 @@ impl<M: Machine> Kernel<M> {
 #[cfg(test)]
 mod tests {
     use super::{Failures, KEPT};
-    use crate::owner::OwnerId;
     use crate::owners::{OwnerKind, OwnerName};
     use tally_abi::TeeUuid;
     use tally_abi::pta::inspect::FailureRow;
     use tally_abi::pta::memleak::owner_kind;
+    use tally_mem::owner::OwnerId;
 
     #[test]
     fn a_full_log_drops_its_oldest() {

@@ -7,11 +7,11 @@
 use super::pools::{PoolError, Question};
 use crate::instance::{Instance, InstanceRef};
 use crate::kernel::Kernel;
-use crate::machine::Machine;
 use crate::services::named_pool;
 use crate::ta_heap::pool_stats;
 use tally_abi::pta::control::{PoolStats, consistency};
 use tally_ledger::{Chunk, ChunkKind, Stats};
+use tally_mem::machine::Machine;
 
 /// Chunks looked at under one lock.
 const STEP: usize = 64;

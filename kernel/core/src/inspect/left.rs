@@ -4,9 +4,9 @@
 //! keeps the rows of most bytes, and counts what it gives up.
 //! **Knows nothing of:** heaps, living instances.
 
-use crate::fallible::{HeapExhausted, vec_with_capacity};
 use alloc::vec::Vec;
 use tally_abi::pta::inspect::UnfreedRow;
+use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
 
 /// Call sites that are remembered.
 pub const ROWS: usize = 32;

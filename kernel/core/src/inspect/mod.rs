@@ -19,9 +19,9 @@ mod unfreed;
 use crate::guest::Guest;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::Kernel;
-use crate::machine::Machine;
 use crate::session::Target;
 use tally_abi::TeeUuid;
+use tally_mem::machine::Machine;
 
 /// Which TA instances are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

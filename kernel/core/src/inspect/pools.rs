@@ -7,11 +7,11 @@
 use super::Which;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
 use crate::ta_heap;
 use tally_abi::TeeResult;
 use tally_ledger::view::{Inconsistent, Reader, View};
 use tally_ledger::{Block, Chunk, ClassFigures, Damage, Overrun, SiteInfo, Stats};
+use tally_mem::machine::Machine;
 
 /// A question, and where the answer goes.
 #[derive(Debug)]

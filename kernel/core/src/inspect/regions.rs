@@ -5,15 +5,15 @@
 //! **Knows nothing of:** lists, buffers.
 
 use super::Which;
-use crate::addr::UserVa;
 use crate::instance::{Instance, InstanceRef};
 use crate::kernel::Kernel;
-use crate::machine::{KernelMapping, Machine};
-use crate::mem::region::{Backing, Prot, Region, RegionKind};
-use crate::mem::space::Target;
 use crate::services::label;
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::{RegionRow, prot};
+use tally_mem::addr::UserVa;
+use tally_mem::machine::{KernelMapping, Machine};
+use tally_mem::region::{Backing, Prot, Region, RegionKind};
+use tally_mem::space::Target;
 
 /// Where a listing of TAs' regions stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

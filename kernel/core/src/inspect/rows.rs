@@ -6,13 +6,13 @@
 use super::Which;
 use super::pools::{PoolError, Question, Step};
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
-use crate::owner::OwnerId;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
 };
 use tally_abi::{TeeResult, TeeUuid};
 use tally_ledger::{Block, Chunk, ChunkKind, ClassFigures, Damage, Overrun, SiteInfo, Stats};
+use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 
 /// Items of one step.
 const STEP: usize = 24;

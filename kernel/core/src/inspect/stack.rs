@@ -6,11 +6,11 @@
 //! **Invariant:** looks at a bounded number of pages under one lock.
 //! **Knows nothing of:** registers, frames.
 
-use crate::addr::{PAGE_SIZE, UserVa};
 use crate::instance::{Instance, InstanceRef};
 use crate::kernel::Kernel;
-use crate::machine::Machine;
-use crate::mem::space::Target;
+use tally_mem::addr::{PAGE_SIZE, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::space::Target;
 
 /// Populated pages looked at under one lock.
 const STEP_PAGES: usize = 16;
@@ -40,7 +40,7 @@ impl Instance {
             }
             if let Some(Target::Secure(pa)) = space.resident(machine, UserVa(page)) {
                 looked_at += 1;
-                let used = machine.with_page(crate::addr::PhysPage::containing(pa), first_used);
+                let used = machine.with_page(tally_mem::addr::PhysPage::containing(pa), first_used);
                 if let Some(offset) = used {
                     return Search::Found(page + offset as u64);
                 }
@@ -105,7 +105,7 @@ impl<M: Machine> Kernel<M> {
 #[cfg(test)]
 mod tests {
     use super::first_used;
-    use crate::addr::PAGE_SIZE;
+    use tally_mem::addr::PAGE_SIZE;
 
     #[test]
     fn the_first_byte_in_use_is_found() {

@@ -7,12 +7,12 @@ use super::Which;
 use super::regions::RegionCursor;
 use crate::instance::{InstanceRef, Life};
 use crate::kernel::Kernel;
-use crate::machine::Machine;
 use core::fmt;
 use log::error;
 use tally_abi::TeeUuid;
 use tally_abi::pta::inspect::prot;
 use tally_abi::ta::flags;
+use tally_mem::machine::Machine;
 
 impl<M: Machine> Kernel<M> {
     /// Writes the status of every instance of a TA; how many there are.

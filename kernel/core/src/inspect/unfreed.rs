@@ -4,20 +4,20 @@
 //! **Knows nothing of:** why the instance ends.
 
 use super::history::{End, Ended};
-use crate::addr::PAGE_SIZE;
 use crate::instance::{Instance, InstanceRef, Life, Remains};
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
 use crate::marks;
-use crate::mem::space::HeapRange;
 use crate::ta_heap;
-use crate::text::{Blocks, TextBuffer};
 use core::fmt::{self, Write};
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::consistency;
 use tally_abi::pta::inspect::UnfreedRow;
 use tally_ledger::view::TopSites;
 use tally_ledger::{Overrun, SiteInfo};
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::Machine;
+use tally_mem::space::HeapRange;
+use tally_mem::text::{Blocks, TextBuffer};
 
 /// Call sites that are named and kept, the biggest ones.
 const TOP_SITES: usize = 8;

@@ -8,14 +8,14 @@
 //! **Knows nothing of:** heaps; locks.
 
 use super::marks::GRANULE;
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use crate::fallible::{HeapExhausted, vec_with_capacity};
-use crate::machine::SecureMemory;
-use crate::mem::pages::{PageAllocator, PageUse};
-use crate::owner::OwnerId;
 use alloc::vec::Vec;
 use tally_abi::pta::leaks::LATE_SCAN;
 use tally_ledger::Block;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
+use tally_mem::machine::SecureMemory;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::{PageAllocator, PageUse};
 
 /// What is known of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,12 @@
 //! **Invariant:** a block is handed out to be read once for each pass that reached it.
 //! **Knows nothing of:** where the marks are kept; a [`MarkWords`] does.
 
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use crate::fallible::{HeapExhausted, try_push, vec_with_capacity};
-use crate::machine::{Machine, SecureMemory};
-use crate::mem::pages::{PageAllocator, PageUse};
-use crate::owner::OwnerId;
 use alloc::vec::Vec;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::fallible::{HeapExhausted, try_push, vec_with_capacity};
+use tally_mem::machine::{Machine, SecureMemory};
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::{PageAllocator, PageUse};
 
 /// Bytes of heap that share a mark; no two blocks begin in the same ones.
 pub const GRANULE: u64 = 16;

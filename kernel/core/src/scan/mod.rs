@@ -161,7 +161,8 @@ impl Pass {
             .min(wanted);
         if count == 0 {
             // To the next page, or past a rest of less than a word.
-            let next = (self.range.start | (crate::addr::PAGE_SIZE as u64 - 1)).saturating_add(1);
+            let next =
+                (self.range.start | (tally_mem::addr::PAGE_SIZE as u64 - 1)).saturating_add(1);
             self.range.start = next.min(self.range.end);
             return cost::RANGE;
         }

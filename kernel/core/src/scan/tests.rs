@@ -6,11 +6,11 @@
 use super::book::{Book, Finding};
 use super::marks::{GRANULE, MarkWords, Marks, words_for};
 use super::{Pass, REGISTERS, STEP, Target};
-use crate::addr::PAGE_SIZE;
-use crate::testing::{TestMachine, splitmix};
 use core::cell::Cell;
 use core::ops::Range;
 use tally_ledger::Block;
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::testing::{TestMachine, splitmix};
 
 const BASE: u64 = 0x40_0000_1000;
 const ROOTS: u64 = 0x10_0000_0000;

@@ -7,12 +7,12 @@ use super::CallServices;
 use crate::audit::Totals;
 use crate::buffers::{Channel, Mapping};
 use crate::kernel::State;
-use crate::machine::Machine;
 use crate::pta_api::AuditServices;
 use crate::session::{Opener, Session, Target};
 use tally_abi::pta::audit::{EventRow, HeldRow, Who, held, ledger};
 use tally_abi::pta::inspect::CommandRow;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::machine::Machine;
 
 fn channel_row(state: &State, channel: &Channel) -> HeldRow {
     HeldRow {

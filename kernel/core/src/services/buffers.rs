@@ -5,18 +5,19 @@
 //! **Knows nothing of:** which pseudo-TA it does this for.
 
 use super::CallServices;
-use crate::addr::{PAGE_SHIFT, UserVa, pages_for};
 use crate::audit::{Event, StackId};
 use crate::buffers::{BufferError, BufferObject, Channel, Closed, RegionNode};
 use crate::call::Caller;
-use crate::kernel::{State, mem};
-use crate::machine::Machine;
-use crate::mem::pages::PageUse;
-use crate::mem::region::{Place, Prot, RegionKind};
+use crate::kernel::State;
 use crate::pta_api::BufferServices;
 use tally_abi::TeeResult;
 use tally_abi::pta::audit::event;
 use tally_abi::pta::vdec::MAX_BYTES;
+use tally_mem::addr::{PAGE_SHIFT, UserVa, pages_for};
+use tally_mem::machine::Machine;
+use tally_mem::mem::Mem;
+use tally_mem::pages::PageUse;
+use tally_mem::region::{Place, Prot, RegionKind};
 
 impl<M: Machine> CallServices<'_, M> {
     fn asking(&self) -> Result<Caller, TeeResult> {
@@ -54,7 +55,7 @@ impl<M: Machine> CallServices<'_, M> {
             kernel.machine.zero_page(frame);
         }
         let mapped = kernel.as_owner(owner, || {
-            let mut memory = mem(allocator, &kernel.machine);
+            let mut memory = Mem::new(allocator, &kernel.machine);
             let place = Place::random(kernel.random_u64());
             let kind = RegionKind::Buffer;
             let va =

@@ -5,11 +5,8 @@
 //! **Knows nothing of:** what is asked.
 
 use super::wire_kind;
-use crate::fallible::{HeapExhausted, try_push};
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
-use crate::owner::OwnerId;
 use crate::pta_api::leaks::Heaps;
 use crate::services::label;
 use crate::ta_heap::{self, HeapError};
@@ -18,6 +15,9 @@ use tally_abi::TeeResult;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::memleak::{LeakRecord, owner_kind};
 use tally_ledger::{Block, SiteId};
+use tally_mem::fallible::{HeapExhausted, try_push};
+use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 
 /// Blocks that one step looks at.
 pub(crate) const BATCH: usize = 32;

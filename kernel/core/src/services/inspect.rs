@@ -7,13 +7,13 @@ use super::CallServices;
 use crate::inspect::Which;
 use crate::inspect::pools::Step;
 use crate::inspect::regions::RegionCursor;
-use crate::machine::Machine;
 use crate::pta_api::inspect::Inspect;
 use tally_abi::pta::inspect::{
     BlockRow, ChunkRow, ClassRow, FailureRow, HistoryRow, RegionRow, SessionRow, SiteRow, TaDetail,
     UnfreedRow,
 };
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::machine::Machine;
 
 impl<M: Machine> Inspect for CallServices<'_, M> {
     fn is_loaded(&self, which: Which) -> bool {

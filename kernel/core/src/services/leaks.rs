@@ -7,15 +7,15 @@
 use super::CallServices;
 use super::heaps::{Groups, HeapRef, to_the_end};
 use crate::kernel::State;
-use crate::machine::Machine;
 use crate::marks::{Ended, Mark, MarkName};
-use crate::owner::OwnerId;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange, Put};
 use crate::ta_heap;
 use tally_abi::TeeResult;
 use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
 use tally_abi::pta::memleak::LeakRecord;
 use tally_ledger::Block;
+use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 
 impl<M: Machine> CallServices<'_, M> {
     /// Blocks carry a new number from now on.

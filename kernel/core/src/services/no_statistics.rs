@@ -6,8 +6,8 @@
 use super::CallServices;
 use crate::call::Call;
 use crate::instance::InstanceRef;
-use crate::machine::Machine;
 use crate::pta_api::Statistics;
+use tally_mem::machine::Machine;
 
 impl<M: Machine> Statistics for CallServices<'_, M> {}
 

@@ -14,14 +14,9 @@
 
 use super::CallServices;
 use super::heaps::{Groups, HeapRef, Stop, to_the_end};
-use crate::addr::{PAGE_SIZE, UserVa, pages_for};
 use crate::heap::BlockAt;
 use crate::instance::Instance;
 use crate::kernel::{Kernel, State};
-use crate::machine::{Here, Machine, PRESERVED};
-use crate::mem::region::{Backing, Prot, Region, RegionKind};
-use crate::mem::space::AddressSpace;
-use crate::owner::OwnerId;
 use crate::pta_api::leaks::{Heaps, Put};
 use crate::scan::book::{Book, Finding, Scans};
 use crate::scan::marks::{GRANULE, Marks, PageWords, words_for};
@@ -34,6 +29,11 @@ use tally_abi::pta::leaks::{ScanRow, SuspectRow};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_ledger::Block;
 use tally_ledger::view::View;
+use tally_mem::addr::{PAGE_SIZE, UserVa, pages_for};
+use tally_mem::machine::{Here, Machine, PRESERVED};
+use tally_mem::owner::OwnerId;
+use tally_mem::region::{Backing, Prot, Region, RegionKind};
+use tally_mem::space::AddressSpace;
 
 /// Addresses from here on are the kernel's.
 const KERNEL_HALF: u64 = 1 << 63;

@@ -5,22 +5,22 @@
 //! **Knows nothing of:** the pseudo-TAs' commands.
 
 use super::{CallServices, label, wire_kind};
-use crate::addr::PAGE_SIZE;
 use crate::call::Call;
 use crate::inspect::Which;
 use crate::instance::{Instance, InstanceRef, Life};
 use crate::kernel::{Kernel, State};
-use crate::machine::Machine;
-use crate::mem::pages::PageUse;
 use crate::pta_api::Statistics;
 use crate::rpc::{RpcArg, RpcClient};
 use crate::syscall::time_of;
-use crate::text::TextBuffer;
 use core::fmt;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::Machine;
+use tally_mem::pages::PageUse;
+use tally_mem::text::TextBuffer;
 
 /// Figures of a pool that does not exist.
 fn absent(name: &str) -> AllocStats {

@@ -12,8 +12,6 @@ use crate::inspect::regions::RegionCursor;
 use crate::inspect::rows::{MAX_CLASSES, SITES_STEP};
 use crate::instance::InstanceRef;
 use crate::kernel::State;
-use crate::machine::Machine;
-use crate::owner::OwnerId;
 use crate::pta_api::inspect::Inspect;
 use crate::pta_api::leaks::{Heaps, LeakServices, MarkRange};
 use crate::pta_api::{AuditServices, Statistics, WatchServices};
@@ -24,6 +22,8 @@ use tally_abi::pta::inspect::{ClassRow, SiteRow};
 use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
 use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, reason, section};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 use zerocopy::{Immutable, IntoBytes};
 
 /// Most records of a section.
@@ -300,7 +300,7 @@ impl<M: Machine> CallServices<'_, M> {
             let pages = u64::from(state.pages.total_pages());
             (
                 state.guest.marks.last(),
-                pages * crate::addr::PAGE_SIZE as u64,
+                pages * tally_mem::addr::PAGE_SIZE as u64,
             )
         };
         let mut header = Header {

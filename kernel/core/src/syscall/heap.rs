@@ -4,15 +4,16 @@
 //! was for.
 //! **Knows nothing of:** what the TA makes of the pages, but for where its pool has the alarm.
 
-use crate::addr::UserVa;
 use crate::call::Call;
 use crate::instance::InstanceRef;
-use crate::kernel::{State, mem};
-use crate::machine::{Access, Machine, UserContext};
+use crate::kernel::State;
 use crate::oom::{self, Limit, Refusal};
 use crate::ta_heap;
 use tally_abi::TeeResult;
 use tally_abi::pta::watch::trigger;
+use tally_mem::addr::UserVa;
+use tally_mem::machine::{Access, Machine, UserContext};
+use tally_mem::mem::Mem;
 use zerocopy::IntoBytes;
 
 /// Largest heap a TA can set aside addresses for.
@@ -32,7 +33,7 @@ impl<M: Machine> Call<'_, M> {
         }
         let mut state = kernel.state();
         let State { guest, .. } = &mut *state;
-        let quota = u64::from(guest.ta_quota_pages) * crate::addr::PAGE_SIZE as u64;
+        let quota = u64::from(guest.ta_quota_pages) * tally_mem::addr::PAGE_SIZE as u64;
         if max_bytes > quota {
             return Err(TeeResult::OUT_OF_MEMORY);
         }
@@ -46,7 +47,7 @@ impl<M: Machine> Call<'_, M> {
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
-        let max_bytes = max_bytes.next_multiple_of(crate::addr::PAGE_SIZE as u64);
+        let max_bytes = max_bytes.next_multiple_of(tally_mem::addr::PAGE_SIZE as u64);
         let base = kernel.as_owner(owner, || space.heap_reserve(max_bytes, random))?;
         found.heap = Some(base);
         kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
@@ -111,7 +112,7 @@ impl<M: Machine> Call<'_, M> {
         if bytes > heap.max {
             return Ok(Err(Limit::HeapSize));
         }
-        let mut memory = mem(pages, &kernel.machine);
+        let mut memory = Mem::new(pages, &kernel.machine);
         let grown = kernel.as_owner(owner, || space.heap_grow(&mut memory, more));
         if grown.is_err() {
             // Told by the caller, and not again.
@@ -122,7 +123,7 @@ impl<M: Machine> Call<'_, M> {
             && let Some(base) = found.heap
         {
             // The pool that the TA makes of these pages keeps it.
-            ta_heap::set_first_alarm(&mut mem(pages, &kernel.machine), space, base, alarm);
+            ta_heap::set_first_alarm(&mut Mem::new(pages, &kernel.machine), space, base, alarm);
         }
         Ok(grown.map(drop).map_err(Limit::from))
     }

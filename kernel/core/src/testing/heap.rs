@@ -6,7 +6,6 @@
 use crate::heap::{BlockAt, KernelHeap};
 use crate::inspect::failures::Failures;
 use crate::inspect::pools::{PoolError, Question, Step};
-use crate::owner::OwnerId;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -16,6 +15,7 @@ use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::control::PoolStats;
 use tally_ledger::view::Inconsistent;
 use tally_ledger::{Block, SiteId};
+use tally_mem::owner::OwnerId;
 
 /// A heap that counts nothing: the crate has no allocator of its own on the host.
 pub(super) struct NoHeap(Mutex<Failures>);

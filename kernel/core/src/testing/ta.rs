@@ -4,11 +4,11 @@
 //! **Knows nothing of:** who scripts them.
 
 use super::world::{TA_ENTRY, TA_STACK, World};
-use crate::addr::PAGE_SIZE;
-use crate::machine::{Trap, UserContext, UserRoot};
 use tally_abi::TeeResult;
 use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc};
 use tally_abi::ta::{UteeParams, svc};
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::{Trap, UserContext, UserRoot};
 use zerocopy::IntoBytes;
 
 /// A TA that runs.

@@ -15,13 +15,8 @@ use super::heap::NoHeap;
 pub use super::signing::{KEY, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
-use super::{NORMAL_BASE, TestMachine};
-use crate::addr::{PAGE_SIZE, PhysAddr};
 use crate::entry::Entry;
 use crate::kernel::{Kernel, LdelfImage, Parts, Shown};
-use crate::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
-use crate::mem::pages::PageUse;
-use crate::owner::OwnerId;
 use crate::pta_api::PseudoTa;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -33,6 +28,11 @@ use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
 use tally_abi::snapshot::BuildId;
 use tally_abi::{TeeResult, TeeUuid, rpc};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageUse;
+use tally_mem::testing::{NORMAL_BASE, TestMachine};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Where `ldelf` begins in its code; tells its runs from a TA's.
@@ -567,7 +567,7 @@ impl World {
     }
 
     /// Answers a page fault of a TA as the kernel does.
-    pub(super) fn touch(&self, root: UserRoot, abort: crate::machine::Abort) {
+    pub(super) fn touch(&self, root: UserRoot, abort: tally_mem::machine::Abort) {
         assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
         let mut state = self.kernel.state();
         let crate::kernel::State { pages, guest, .. } = &mut *state;
@@ -575,8 +575,8 @@ impl World {
             if let Some(space) = found.space.as_mut()
                 && space.root() == root
             {
-                let mut mem = crate::kernel::mem(pages, &self.kernel.machine);
-                let va = crate::addr::UserVa(abort.va);
+                let mut mem = tally_mem::mem::Mem::new(pages, &self.kernel.machine);
+                let va = tally_mem::addr::UserVa(abort.va);
                 assert_eq!(space.fault(&mut mem, va, abort.access), Ok(()));
             }
         }

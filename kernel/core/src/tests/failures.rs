@@ -1,11 +1,11 @@
 //! Everything that can fail, failing in turn.
 
 use super::*;
-use crate::machine::Trap;
 use crate::testing::world::{CLIENT, Event, memref};
 use tally_abi::msg::attr;
 use tally_abi::rpc::cmd;
 use tally_abi::ta::svc;
+use tally_mem::machine::Trap;
 
 /// A call of everything: load, open, invoke with shared memory and a heap, close.
 fn round(world: &World) -> bool {

@@ -1,11 +1,11 @@
 //! Parameters, heaps and what TAs see of the world.
 
 use super::*;
-use crate::addr::{PAGE_SIZE, PhysAddr};
-use crate::machine::Trap;
 use crate::testing::world::{CLIENT, Run, header, memref, value};
 use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
 use tally_abi::ta::{param_type, propset, svc, time_category};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 /// Has the TA make one system call whose arguments `args` chooses, and return its result.

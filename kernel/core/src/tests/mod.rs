@@ -12,12 +12,12 @@ mod memory;
 #[cfg(not(miri))]
 mod ta;
 
-use crate::owner::OwnerId;
 use crate::pta_api::{Params, PseudoTa, Services};
 use crate::testing::world::{Accounts, World};
 use std::sync::Arc;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::owner::OwnerId;
 
 /// A TA with an instance for every session.
 const MULTI: TeeUuid = TeeUuid::from_u128(0x11);

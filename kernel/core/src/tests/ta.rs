@@ -1,13 +1,13 @@
 //! TAs: loaded, entered, killed, and gone.
 
 use super::*;
-use crate::addr::PhysAddr;
-use crate::machine::Trap;
 use crate::testing::world::{CLIENT, Event, Run, header, memref, value};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tally_abi::msg::{MsgHeader, attr, cmd};
 use tally_abi::rpc;
 use tally_abi::ta::svc;
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 #[test]

@@ -4,11 +4,11 @@
 //! **Knows nothing of:** when it is asked; which answers a test spoils afterwards.
 
 use super::{NORMAL_PAGES, SHM_BASE, World, memref, signed_image, value};
-use crate::addr::{PAGE_SIZE, PhysAddr};
-use crate::machine::NormalMemory;
-use crate::testing::NORMAL_BASE;
 use tally_abi::msg::{MsgHeader, MsgParam, attr};
 use tally_abi::{TeeResult, TeeUuid, rpc};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::machine::NormalMemory;
+use tally_mem::testing::NORMAL_BASE;
 use zerocopy::IntoBytes;
 
 impl World {

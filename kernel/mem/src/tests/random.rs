@@ -4,8 +4,8 @@ use super::{ASID, OWNER, PAGE, account, check_figures, normal_pages};
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::machine::Access;
 use crate::mem::Mem;
-use crate::mem::region::{Place, Prot, RegionKind};
-use crate::mem::space::AddressSpace;
+use crate::region::{Place, Prot, RegionKind};
+use crate::space::AddressSpace;
 use crate::testing::{TestMachine, splitmix};
 use std::collections::BTreeMap;
 

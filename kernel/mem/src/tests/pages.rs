@@ -2,8 +2,8 @@
 
 use super::{Account, PAGE, account};
 use crate::addr::{PhysAddr, PhysPage};
-use crate::mem::pages::{OWNERS, PageAllocator, PageError, PageUse, Reservation};
 use crate::owner::OwnerId;
+use crate::pages::{OWNERS, PageAllocator, PageError, PageUse, Reservation};
 use crate::testing::{splitmix, test_records};
 
 const A: OwnerId = OwnerId(1);

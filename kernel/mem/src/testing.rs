@@ -9,21 +9,16 @@
 //! A test makes a [`TestMachine`], scripts what TAs ([`TestMachine::on_user`]) and the normal
 //! world ([`TestMachine::on_suspend`]) will do, runs kernel code on it and looks at the outcome.
 
-mod heap;
-mod signing;
-mod ta;
-pub mod world;
-
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
     Abort, Access, Clock, Here, KernelMap, KernelMapping, KernelRoots, NormalMemory, STACK_PAGES,
     SecureMemory, TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu,
     UserRoot,
 };
-use crate::mem::pages::{PageAllocator, PageRecord};
-use crate::mem::space::Target;
-use crate::mem::table::{Leaf, bits};
 use crate::owner::OwnerId;
+use crate::pages::{PageAllocator, PageRecord};
+use crate::space::Target;
+use crate::table::{Leaf, bits};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;

@@ -8,12 +8,12 @@ mod random;
 mod space;
 mod touch;
 
-use super::Mem;
-use super::pages::{PageAllocator, PageUse};
-use super::region::{Place, Prot, Region, RegionKind};
-use super::space::{AddressSpace, SpaceError, SpaceFigures};
 use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use crate::mem::Mem;
 use crate::owner::OwnerId;
+use crate::pages::{PageAllocator, PageUse};
+use crate::region::{Place, Prot, Region, RegionKind};
+use crate::space::{AddressSpace, SpaceError, SpaceFigures};
 use crate::testing::{Flush, NORMAL_BASE, TestMachine};
 
 const PAGE: u64 = PAGE_SIZE as u64;

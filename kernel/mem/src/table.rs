@@ -10,11 +10,11 @@
 //! [`Tables::set`] and [`Tables::fill`] write entries into them and cannot. Source: Arm ARM DDI
 //! 0487, D8.3 "Translation table descriptor formats".
 
-use super::Mem;
 use super::pages::{PageError, PageUse};
 use super::region::Prot;
 use crate::addr::{PhysAddr, PhysPage};
 use crate::machine::{SecureMemory, TableMemory};
+use crate::mem::Mem;
 use crate::owner::OwnerId;
 use core::ops::Range;
 

@@ -7,8 +7,8 @@
 use super::region::{Backing, Place, Prot, RegionKind, page_range};
 use super::space::{AddressSpace, SpaceError};
 use super::table::Leaf;
-use super::{Mem, SpaceMachine};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage, UserVa};
+use crate::mem::{Mem, SpaceMachine};
 
 impl AddressSpace {
     /// Sets addresses aside for a [`RegionKind::Param`] of `pages` pages, and makes their tables. Returns the

@@ -4,14 +4,14 @@ use super::{
     ASID, OWNER, PAGE, account, anywhere, fail_every_request, normal_pages, plus, state,
     with_space, with_space_of, zeroed,
 };
+use crate::access::FaultError;
 use crate::addr::{PhysAddr, PhysPage, UserVa};
 use crate::machine::{Access, SecureMemory};
 use crate::mem::Mem;
-use crate::mem::access::FaultError;
-use crate::mem::pages::{PageError, PageUse};
-use crate::mem::region::{MAX_REGIONS, Place, Prot, RegionKind, WINDOW_END, WINDOW_START};
-use crate::mem::space::{AddressSpace, SpaceError, Target};
 use crate::owner::OwnerId;
+use crate::pages::{PageError, PageUse};
+use crate::region::{MAX_REGIONS, Place, Prot, RegionKind, WINDOW_END, WINDOW_START};
+use crate::space::{AddressSpace, SpaceError, Target};
 use crate::testing::{Flush, NORMAL_BASE, SECURE_BASE, TestMachine};
 use tally_abi::TeeResult;
 

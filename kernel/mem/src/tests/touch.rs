@@ -1,10 +1,10 @@
 //! The kernel's reads and writes of a TA's memory.
 
 use super::{OWNER, PAGE, anywhere, normal_pages, plus, state, with_space, zeroed};
+use crate::access::FaultError;
 use crate::addr::UserVa;
 use crate::machine::Access;
-use crate::mem::access::FaultError;
-use crate::mem::region::{Place, Prot, RegionKind, WINDOW_END};
+use crate::region::{Place, Prot, RegionKind, WINDOW_END};
 use crate::testing::NORMAL_BASE;
 
 #[test]

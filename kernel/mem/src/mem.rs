@@ -1,21 +1,7 @@
-//! Memory of the secure world: pages, translation tables, address spaces.
-//!
-//! **Invariant:** every secure page is free or has one use and one owner; what an address space
-//! was charged it gives back.
-//! **Knows nothing of:** sessions, TA images, the statistics interfaces; locks. Whoever calls
-//! holds the page allocator exclusively.
-
-pub mod access;
-pub mod pages;
-pub mod region;
-pub mod space;
-mod steps;
-pub mod table;
-#[cfg(test)]
-mod tests;
+//! Pages and machine together, as operations on address spaces take them.
 
 use crate::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
-use pages::PageAllocator;
+use crate::pages::PageAllocator;
 
 /// What address spaces need of the machine.
 pub trait SpaceMachine: TableMemory + SecureMemory + NormalMemory + Tlb {}

@@ -12,9 +12,9 @@
 use super::pages::{PageError, PageUse, Reservation};
 use super::region::{Backing, Place, Prot, Region, RegionKind, Regions, page_range, pages_of};
 use super::table::{Leaf, TableError, Tables};
-use super::{Mem, SpaceMachine};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage, UserVa};
 use crate::machine::{TableMemory, Tlb, UserRoot};
+use crate::mem::{Mem, SpaceMachine};
 use crate::owner::OwnerId;
 use tally_abi::TeeResult;
 

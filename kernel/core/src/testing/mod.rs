@@ -1,0 +1,7 @@
+//! A whole model for host tests: a kernel heap, signed images, scripted TAs and normal world on
+//! [`tally_mem::testing::TestMachine`].
+
+mod heap;
+mod signing;
+mod ta;
+pub mod world;
