@@ -4,7 +4,7 @@
 //! **Knows nothing of:** how either is used.
 
 use tally_core::kernel::LdelfImage;
-use tally_core::rsa::PublicKey;
+use tally_core::ta::load::rsa::PublicKey;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
 
 /// First word of the loader's header: "LDEL" (linker/ldelf.ld).

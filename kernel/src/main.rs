@@ -14,6 +14,8 @@ mod embedded;
 mod faults;
 #[cfg(target_os = "none")]
 mod heap;
+#[cfg(all(target_os = "none", feature = "stats"))]
+mod heap_books;
 #[cfg(target_os = "none")]
 mod roof;
 

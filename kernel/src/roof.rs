@@ -12,13 +12,14 @@ use log::info;
 use spin::Once;
 use tally_abi::virt;
 use tally_arch::config::NUM_THREADS;
-use tally_arch::{Arm, BootInfo, Entry, Hooks, Use};
-use tally_core::entry::Entry as CoreEntry;
-use tally_core::kernel::{Kernel, Parts, Shown};
+use tally_arch::{Arm, BootInfo, Hooks, Use};
+use tally_core::call::entry::Entry;
+use tally_core::kernel::{Kernel, Parts};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_mem::machine::SecureMemory;
+use tally_mem::machine::SecureMemory as _;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageRecord, PageUse};
+use tally_pta::Book;
 
 tally_arch::entry!(main);
 
@@ -31,7 +32,7 @@ const RECORD_BYTES: usize = (PAGES * size_of::<PageRecord>()).next_multiple_of(P
 
 static ROOF: Roof = Roof(Once::new());
 
-struct Roof(Once<Kernel<Arm>>);
+struct Roof(Once<Kernel<Arm, Book>>);
 
 fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     let Some(memory) = tally_arch::take_heap(HEAP_BYTES + RECORD_BYTES) else {
@@ -61,11 +62,8 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         ldelf: embedded::ldelf(),
         key: &embedded::KEY,
         fault,
-        shown: Shown {
-            addresses: cfg!(feature = "addresses"),
-            contents: cfg!(feature = "block-bytes"),
-        },
-        build: tally_arch::build_id(),
+        book: book(),
+        shared: shared(),
     };
     match Kernel::new(parts, &HEAP, tally_pta::ALL) {
         Ok(kernel) => {
@@ -80,6 +78,37 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     }
     &ROOF
 }
+
+#[cfg(feature = "stats")]
+fn book() -> Book {
+    use tally_mem::machine::ThreadControl as _;
+    let previous = Arm.set_owner(OwnerId::STATS);
+    let book = Book::new();
+    Arm.set_owner(previous);
+    match book {
+        Ok(book) => book,
+        Err(_) => panic!("the kernel heap is too small for the account"),
+    }
+}
+
+#[cfg(feature = "stats")]
+fn shared() -> tally_account::book::Shared {
+    use tally_account::book::{Shared, Shown};
+    Shared {
+        heap: &HEAP,
+        shown: Shown {
+            addresses: cfg!(feature = "addresses"),
+            contents: cfg!(feature = "block-bytes"),
+        },
+        build: tally_arch::build_id(),
+    }
+}
+
+#[cfg(not(feature = "stats"))]
+fn book() -> Book {}
+
+#[cfg(not(feature = "stats"))]
+fn shared() {}
 
 /// Zeroes memory that the machine gave at boot; its pages.
 fn zero(memory: &mut [MaybeUninit<u8>]) -> Range<PhysPage> {
@@ -143,7 +172,7 @@ fn claim(pages: &mut PageAllocator, heap: &Range<PhysPage>, records: &Range<Phys
 }
 
 impl Roof {
-    fn kernel(&self) -> &Kernel<Arm> {
+    fn kernel(&self) -> &Kernel<Arm, Book> {
         match self.0.get() {
             Some(kernel) => kernel,
             None => panic!("a call came in before the kernel was built"),
@@ -157,11 +186,7 @@ impl Hooks for Roof {
     }
 
     fn yield_entry(&self, args: &[u64; 8]) -> Entry {
-        match self.kernel().yield_entry(args) {
-            CoreEntry::Reply(regs) => Entry::Reply(regs),
-            CoreEntry::Start(thread) => Entry::Start(thread),
-            CoreEntry::Resume(thread) => Entry::Resume(thread),
-        }
+        self.kernel().yield_entry(args)
     }
 
     fn thread_main(&self, _thread: usize, args: &[u64; 8]) -> [u64; 4] {

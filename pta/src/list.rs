@@ -6,7 +6,7 @@
 use tally_abi::TeeResult;
 #[cfg(feature = "stats")]
 use tally_abi::TeeUuid;
-use tally_core::pta_api::Params;
+use tally_core::pta::Params;
 
 /// Reports the size of what was, or would have been, written.
 ///

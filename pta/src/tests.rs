@@ -11,14 +11,18 @@ mod watch;
 
 use std::sync::Arc;
 use tally_abi::msg::{MsgParam, attr};
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::LeakRecord;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::pta::{control, device, memleak, stats};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
+use tally_account::book::Shown;
+use tally_account::testing::{World, world};
+use tally_core::testing::world::{CLIENT, Reply, memref, value};
 use tally_mem::addr::PhysAddr;
+use tally_records::LeakRecord;
+use tally_records::MeminfoRow;
+use tally_records::OwnerRow;
+use tally_records::PoolStats;
 use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
@@ -27,7 +31,7 @@ const HEAP: usize = 32 << 10;
 
 /// Runs `test` with a session to `pta` and checks that everything is back afterwards.
 fn with(pta: TeeUuid, test: impl FnOnce(&Arc<World>, u32)) {
-    let world = World::new(crate::ALL);
+    let world = world(crate::ALL, Shown::default());
     world.install(TA, 0, 100);
     let before = world.accounts();
     let session = world.opened(pta);

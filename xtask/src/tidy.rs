@@ -18,13 +18,25 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
-    ("tally-metrics", &["tally-abi"]),
-    ("tally-mem", &["tally-abi"]),
-    ("tally-core", &["tally-abi", "tally-ledger", "tally-mem"]),
+    ("tally-records", &["tally-abi"]),
+    ("tally-metrics", &["tally-abi", "tally-records"]),
+    ("tally-mem", &["tally-abi", "tally-records"]),
+    ("tally-core", &["tally-abi", "tally-mem"]),
+    (
+        "tally-account",
+        &[
+            "tally-abi",
+            "tally-records",
+            "tally-ledger",
+            "tally-mem",
+            "tally-core",
+        ],
+    ),
     (
         "tally-arch",
         &[
             "tally-abi",
+            "tally-records",
             "tally-fdt",
             "tally-ledger",
             "tally-memops",
@@ -34,15 +46,24 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "tally-pta",
-        &["tally-abi", "tally-ledger", "tally-mem", "tally-core"],
+        &[
+            "tally-abi",
+            "tally-records",
+            "tally-ledger",
+            "tally-mem",
+            "tally-core",
+            "tally-account",
+        ],
     ),
     (
         "tally-kernel",
         &[
             "tally-abi",
+            "tally-records",
             "tally-ledger",
             "tally-mem",
             "tally-core",
+            "tally-account",
             "tally-arch",
             "tally-pta",
         ],
@@ -60,11 +81,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("teec", &["tally-abi"]),
     ("teec-linux", &["tally-abi", "teec"]),
-    ("teestat", &["tally-abi", "tally-metrics", "teec"]),
+    (
+        "teestat",
+        &["tally-abi", "tally-records", "tally-metrics", "teec"],
+    ),
     (
         "teestat-linux",
         &[
             "tally-abi",
+            "tally-records",
             "tally-metrics",
             "teec",
             "teec-linux",
@@ -74,14 +99,29 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-monitor", &["tally-abi", "tally-fdt"]),
     (
         "tally-linux",
-        &["tally-abi", "teec", "teec-linux", "teestat", "ta-uuids"],
+        &[
+            "tally-abi",
+            "tally-records",
+            "teec",
+            "teec-linux",
+            "teestat",
+            "ta-uuids",
+        ],
     ),
-    ("tally-ree", &["tally-abi", "teec", "teestat", "ta-uuids"]),
+    (
+        "tally-ree",
+        &["tally-abi", "tally-records", "teec", "teestat", "ta-uuids"],
+    ),
     ("insn-count", &[]),
     ("tally-symbols", &["tally-abi"]),
     (
         "tally-report",
-        &["tally-abi", "tally-metrics", "tally-symbols"],
+        &[
+            "tally-abi",
+            "tally-records",
+            "tally-metrics",
+            "tally-symbols",
+        ],
     ),
     (
         "tally-fuzz",
@@ -91,6 +131,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-ledger",
             "tally-mem",
             "tally-core",
+            "tally-account",
             "ldelf",
             "tally-report",
         ],
@@ -99,6 +140,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "xtask",
         &[
             "tally-abi",
+            "tally-records",
             "tally-ledger",
             "tally-metrics",
             "ta-uuids",

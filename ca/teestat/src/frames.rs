@@ -196,8 +196,8 @@ mod tests {
             shown(&[
                 "__rust_alloc kernel/src/heap.rs:41",
                 "try_allocate_in<u8> alloc/src/raw_vec/mod.rs:500",
-                "vec_with_capacity<u8> kernel/core/src/fallible.rs:55",
-                "register kernel/core/src/shm.rs:341",
+                "vec_with_capacity<u8> kernel/mem/src/fallible.rs:55",
+                "register kernel/core/src/call/shm.rs:341",
                 "__rust_alloc kernel/src/heap.rs:41",
             ]),
             3
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(
             shown(&[
                 "__rust_alloc kernel/src/heap.rs:41",
-                "try_push kernel/core/src/fallible.rs:67",
+                "try_push kernel/mem/src/fallible.rs:67",
             ]),
             0
         );

@@ -8,8 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::leaks::{EndedRow, MarkRow};
-use tally_abi::pta::memleak::LeakRecord;
+use tally_records::{EndedRow, LeakRecord, MarkRow};
 
 /// Blocks and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,7 @@
 
 use alloc::vec::Vec;
 
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::TaDetail;
+use tally_records::{PoolStats, TaDetail};
 
 /// Of which instance each pool is. Both lists are in the order of the instances; where their lengths differ, one
 /// has come or gone between the two.

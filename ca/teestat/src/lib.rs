@@ -37,7 +37,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::ClassRow;
+use tally_records::ClassRow;
 use teec::Context;
 
 use tool::{Failure, Tool, usage};
@@ -130,7 +130,7 @@ pub struct SlabNote {
     pub pool: TeeUuid,
     /// The number of its instance; 0 for the kernel.
     pub instance: u32,
-    /// One of [`tally_abi::pta::inspect::class_kind`].
+    /// One of [`tally_records::class_kind`].
     pub kind: u32,
     /// Bytes that a block can hold.
     pub block_size: u32,

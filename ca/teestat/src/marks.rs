@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use tally_abi::pta::leaks::MarkRow;
+use tally_records::MarkRow;
 
 use crate::text::{Count, Label};
 

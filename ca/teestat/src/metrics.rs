@@ -7,10 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{SiteRow, TaDetail};
 use tally_metrics::figures::{Figures, Site, write};
 use tally_metrics::naming;
 use tally_metrics::text::{Label, Text};
+use tally_records::{SiteRow, TaDetail};
 use teec::Context;
 
 use crate::client::inspect::{Subject, tas};

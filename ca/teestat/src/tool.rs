@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{TaDetail, state};
+use tally_records::{TaDetail, state};
 use teec::{Context, ErrorKind};
 
 use crate::client::ClientError;

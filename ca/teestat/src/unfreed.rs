@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use tally_abi::pta::inspect::{HistoryRow, UnfreedRow};
+use tally_records::{HistoryRow, UnfreedRow};
 
 use crate::growth::Amount;
 

@@ -3,7 +3,7 @@
 //! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
 //! **Knows nothing of:** what the memory is used for.
 
-use tally_core::thread::MAX_THREADS;
+use tally_core::call::thread::MAX_THREADS;
 use tally_mem::machine::STACK_PAGES;
 
 /// CPUs that can run the kernel; index = affinity level 0.

@@ -8,8 +8,8 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use tally_abi::shdr::BuildId;
 use tally_abi::sites::Table;
-use tally_abi::snapshot::BuildId;
 use tally_abi::virt;
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 

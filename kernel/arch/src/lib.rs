@@ -59,7 +59,7 @@ pub use crate::layout::{
 pub use crate::lock::{IrqGuard, IrqLock};
 #[cfg(target_os = "none")]
 pub use crate::thread::{
-    Entry, Hooks, current_owner, current_thread, set_default_owner, stack_bounds, stack_deepest,
+    Hooks, current_owner, current_thread, set_default_owner, stack_bounds, stack_deepest,
 };
 
 /// The machine: implements every trait of [`tally_mem::machine`].

@@ -5,8 +5,8 @@
 //! **Knows nothing of:** who asks.
 
 use core::ptr::read_volatile;
+use tally_records::prot;
 
-use tally_abi::pta::inspect::prot;
 use tally_abi::virt;
 use tally_mem::machine::{KernelMap, KernelMapping, ThreadControl as _};
 

@@ -1,13 +1,12 @@
 //! One client machine: everything that it has in the secure world.
-//!
-//! **Invariant:** nothing of a guest lives outside of its [`Guest`], so dropping it frees it all.
-//! **Knows nothing of:** other guests, CPUs, locks.
 
-use crate::image_sizes::ImageSizes;
-use crate::instance::Instances;
-use crate::marks::Marks;
-use crate::session::Sessions;
-use crate::shm::ShmTable;
+use crate::book::Book;
+use crate::call::shm::ShmTable;
+use crate::owners::OwnerTable;
+use crate::pta::buffers::Buffers;
+use crate::ta::instance::Instances;
+use crate::ta::load::image_sizes::ImageSizes;
+use crate::ta::session::Sessions;
 use tally_mem::fallible::HeapExhausted;
 
 /// Most sessions at a time.
@@ -21,17 +20,21 @@ pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 
 /// A client machine.
 #[derive(Debug)]
-pub struct Guest {
+pub struct Guest<O: Book> {
+    /// Names of owners.
+    pub owners: OwnerTable,
     /// Shared memory.
     pub shm: ShmTable,
     /// Sessions.
     pub sessions: Sessions,
     /// TA instances.
-    pub instances: Instances,
+    pub instances: Instances<O>,
+    /// Buffers that pseudo-TAs mapped into TAs.
+    pub buffers: Buffers<O::Trace>,
     /// How large TAs' images were.
     pub image_sizes: ImageSizes,
-    /// Leak marks; blocks carry the number that was last when they were allocated.
-    pub marks: Marks,
+    /// The account.
+    pub book: O,
     /// Counts sessions, so that an id is not used again soon.
     pub session_count: u32,
     /// Counts instances, likewise.
@@ -40,18 +43,20 @@ pub struct Guest {
     pub ta_quota_pages: u32,
 }
 
-impl Guest {
-    /// A guest that has nothing yet.
+impl<O: Book> Guest<O> {
+    /// A guest that has nothing yet, whose account is kept in `book`.
     ///
     /// # Errors
     /// [`HeapExhausted`].
-    pub fn new() -> Result<Self, HeapExhausted> {
+    pub fn new(book: O) -> Result<Self, HeapExhausted> {
         Ok(Self {
+            owners: OwnerTable::new(),
             shm: ShmTable::new(MAX_SHM)?,
             sessions: Sessions::new(MAX_SESSIONS)?,
             instances: Instances::new(MAX_INSTANCES)?,
+            buffers: Buffers::new()?,
             image_sizes: ImageSizes::new(),
-            marks: Marks::default(),
+            book,
             session_count: 0,
             instance_count: 0,
             ta_quota_pages: DEFAULT_TA_QUOTA_PAGES,

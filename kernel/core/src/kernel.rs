@@ -2,31 +2,20 @@
 //!
 //! **Invariant:** the state lock is never held across a suspend, a run of a TA or an
 //! interruptible window.
-//! **Knows nothing of:** how calls enter (see [`crate::entry`]).
 
-use crate::audit::Audit;
-use crate::buffers::Buffers;
-use crate::commands::Commands;
+use crate::book::Book;
+use crate::call::thread::ThreadTable;
 use crate::guest::Guest;
-use crate::heap::KernelHeap;
-use crate::inspect::history::History;
-use crate::inspect::left::Left;
-use crate::oom::Report;
-use crate::owners::OwnerTable;
-use crate::pta_api::PseudoTa;
-use crate::rsa::PublicKey;
-use crate::scan::book::Scans;
-use crate::snapshot::Snapshots;
-use crate::thread::ThreadTable;
-use spin::Once;
+use crate::pta::PseudoTa;
+use crate::ta::load::rsa::PublicKey;
+use core::fmt;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
-use tally_abi::snapshot::BuildId;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
 use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::{Machine, millis};
 use tally_mem::owner::OwnerId;
-use tally_mem::pages::PageAllocator;
+use tally_mem::pages::{PageAllocator, PageUse};
 
 /// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +33,7 @@ pub struct LdelfImage {
 }
 
 /// What the roof gives to build a kernel.
-#[derive(Debug)]
-pub struct Parts<M> {
+pub struct Parts<M, O: Book> {
     /// The machine.
     pub machine: M,
     /// Pages of secure RAM.
@@ -56,53 +44,32 @@ pub struct Parts<M> {
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
-    /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
+    /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
-    /// What the normal world may see.
-    pub shown: Shown,
-    /// The linked image's.
-    pub build: BuildId,
+    /// Keeps the account.
+    pub book: O,
+    /// What it has that needs no lock of the kernel's.
+    pub shared: O::Shared,
 }
 
-/// What of the secure world's memory the normal world may see, besides figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// Virtual and physical addresses; offsets are always shown.
-    pub addresses: bool,
-    /// What is in blocks of heaps.
-    pub contents: bool,
+/// The kernel heap, as far as the kernel itself asks it.
+pub trait KernelHeap: Sync {
+    /// Bytes and blocks that `owner` holds.
+    fn account(&self, owner: OwnerId) -> (u32, u32);
 }
 
 /// Everything behind the lock.
 #[derive(Debug)]
-pub struct State {
+pub struct State<O: Book> {
     /// Pages of secure RAM.
     pub pages: PageAllocator,
-    /// Names of owners.
-    pub owners: OwnerTable,
     /// The one guest (without a hypervisor).
-    pub guest: Guest,
-    /// What TAs used that have ended.
-    pub history: History,
-    /// What they had not freed, by call site.
-    pub left: Left,
-    /// What was done in the wrong order.
-    pub audit: Audit,
-    /// What TAs' commands cost.
-    pub commands: Commands,
-    /// Buffers that pseudo-TAs mapped into TAs.
-    pub buffers: Buffers,
-    /// Snapshots and watchpoints.
-    pub snapshots: Snapshots,
-    /// The last refusal of a TA's allocation.
-    pub last_oom: Report,
-    /// Scans of the kernel heap.
-    pub scans: Scans,
+    pub guest: Guest<O>,
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
 
-impl State {
+impl<O: Book> State<O> {
     /// Takes an address space id.
     pub fn take_asid(&mut self) -> Option<u16> {
         let word = self.asids.iter().position(|&word| word != u64::MAX)?;
@@ -120,7 +87,7 @@ impl State {
 }
 
 /// The kernel.
-pub struct Kernel<M: 'static> {
+pub struct Kernel<M: 'static, O: Book> {
     /// The machine.
     pub machine: M,
     /// The kernel heap.
@@ -128,51 +95,34 @@ pub struct Kernel<M: 'static> {
     /// Threads.
     pub threads: ThreadTable,
     /// Pseudo-TAs.
-    pub ptas: &'static [PseudoTa],
+    pub ptas: &'static [PseudoTa<O>],
     /// The loader.
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
-    /// What the normal world may see.
-    pub shown: Shown,
-    /// Tells the image from others, in snapshots.
-    pub build: BuildId,
-    boot: Once<u64>,
-    state: SpinMutex<State>,
+    /// What the observer has that needs no lock.
+    pub shared: O::Shared,
+    state: SpinMutex<State<O>>,
 }
 
-impl<M: Machine> Kernel<M> {
+impl<M: Machine, O: Book> Kernel<M, O> {
     /// Builds the kernel.
     ///
     /// # Errors
     /// [`HeapExhausted`].
     pub fn new(
-        parts: Parts<M>,
+        parts: Parts<M, O>,
         heap: &'static dyn KernelHeap,
-        ptas: &'static [PseudoTa],
+        ptas: &'static [PseudoTa<O>],
     ) -> Result<Self, HeapExhausted> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
-        let guest = Guest::new();
-        let buffers = Buffers::new();
-        parts.machine.set_owner(OwnerId::STATS);
-        let audit = Audit::new();
-        let commands = Commands::new();
-        let left = Left::new();
+        let guest = Guest::new(parts.book);
         parts.machine.set_owner(previous);
         let state = State {
             pages: parts.pages,
-            owners: OwnerTable::new(),
             guest: guest?,
-            history: History::new(),
-            left: left?,
-            audit: audit?,
-            commands: commands?,
-            buffers: buffers?,
-            snapshots: Snapshots::default(),
-            last_oom: Report::EMPTY,
-            scans: Scans::default(),
             asids: [1, 0, 0, 0],
         };
         Ok(Self {
@@ -183,20 +133,18 @@ impl<M: Machine> Kernel<M> {
             ldelf: parts.ldelf,
             key: parts.key,
             fault: parts.fault,
-            shown: parts.shown,
-            build: parts.build,
-            boot: Once::new(),
+            shared: parts.shared,
             state: SpinMutex::new(state),
         })
     }
 
     /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.
-    pub fn state(&self) -> SpinMutexGuard<'_, State> {
+    pub fn state(&self) -> SpinMutexGuard<'_, State<O>> {
         self.state.lock()
     }
 
     /// The state, unless somebody has it locked: for crash reports.
-    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State>> {
+    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State<O>>> {
         self.state.try_lock()
     }
 
@@ -210,15 +158,9 @@ impl<M: Machine> Kernel<M> {
 
     /// An unpredictable number.
     pub fn random_u64(&self) -> u64 {
-        let mut octets = [0; 8];
-        self.machine.random(&mut octets);
-        u64::from_le_bytes(octets)
-    }
-
-    /// A number that tells this boot from others, never 0. It is drawn when it is first asked for, so that
-    /// boot does not wait for it.
-    pub fn boot(&self) -> u64 {
-        *self.boot.call_once(|| self.random_u64().max(1))
+        let mut bytes = [0; 8];
+        self.machine.random(&mut bytes);
+        u64::from_le_bytes(bytes)
     }
 
     /// Milliseconds since boot.
@@ -229,6 +171,36 @@ impl<M: Machine> Kernel<M> {
     /// Milliseconds since boot at a reading of the counter.
     pub fn millis_at(&self, ticks: u64) -> u64 {
         millis(ticks, self.machine.ticks_per_second())
+    }
+
+    /// Writes the account of memory, for a crash report. Skips what another CPU holds locked.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn panic_account(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Some(state) = self.try_state() else {
+            return writeln!(out, "memory: locked by a CPU in the middle of a change");
+        };
+        for usage in PageUse::ALL {
+            let bytes = state.pages.used_for(*usage) as usize * PAGE_SIZE;
+            if bytes != 0 {
+                writeln!(out, "{:<24} {bytes:>10} bytes", usage.label())?;
+            }
+        }
+        writeln!(
+            out,
+            "{} TA instances, {} sessions, {} shared memory objects, {} of {} threads in use",
+            state.guest.instances.iter().count(),
+            state.guest.sessions.iter().count(),
+            state.guest.shm.len(),
+            self.threads.in_use(),
+            self.threads.count()
+        )
+    }
+
+    /// Lets interrupts of the normal world through, between two steps of long work. Nothing is locked.
+    pub fn breathe(&self) {
+        self.machine.interruptible(|| ());
     }
 }
 

@@ -69,6 +69,17 @@ pub fn try_push<T>(vec: &mut Vec<T>, value: T) -> Result<(), HeapExhausted> {
     Ok(())
 }
 
+/// Grows `vec` to `len` items, the new ones [`Default`]; it is never made shorter.
+///
+/// # Errors
+/// [`HeapExhausted`]; `vec` is as before.
+pub fn try_resize<T: Default>(vec: &mut Vec<T>, len: usize) -> Result<(), HeapExhausted> {
+    let more = len.saturating_sub(vec.len());
+    vec.try_reserve_exact(more).map_err(|_| HeapExhausted)?;
+    vec.resize_with(vec.len() + more, T::default);
+    Ok(())
+}
+
 /// A table of boxed entries with a fixed number of slots, named by small numbers.
 ///
 /// The slots are allocated once, so that inserting and removing leaves the heap as it was but

@@ -211,7 +211,7 @@ pub struct KernelMapping {
     pub pa: u64,
     /// Bytes.
     pub bytes: u64,
-    /// [`tally_abi::pta::inspect::prot`] bits; 0 for a guard, where nothing is mapped on purpose.
+    /// [`tally_records::prot`] bits; 0 for a guard, where nothing is mapped on purpose.
     pub prot: u32,
     /// What is there.
     pub label: &'static str,

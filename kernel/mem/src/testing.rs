@@ -28,7 +28,7 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
-use tally_abi::pta::inspect::prot;
+use tally_records::prot;
 
 /// Start of the model's secure RAM.
 pub const SECURE_BASE: PhysAddr = PhysAddr(0x0e10_0000);

@@ -5,6 +5,15 @@
 
 use core::fmt;
 
+/// A name as a zero-padded field.
+#[must_use]
+pub fn label<const N: usize>(text: &str) -> [u8; N] {
+    let mut field = [0; N];
+    let len = text.len().min(N - 1);
+    field[..len].copy_from_slice(&text.as_bytes()[..len]);
+    field
+}
+
 /// So many blocks, as text.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks(pub u64);

@@ -1,5 +1,5 @@
 //! All that two sides of a boundary must agree on: SMC ids, message layouts, TEE results, UUIDs,
-//! syscall numbers, statistics structs.
+//! syscall numbers. What is told of the account is in the crate `tally-records`.
 //!
 //! **Invariant:** every number here is either OP-TEE's (its source is cited) or Tally's own (it
 //! says so); nothing is defined twice in the workspace.
@@ -16,7 +16,6 @@ pub mod rpc;
 pub mod shdr;
 pub mod sites;
 pub mod smc;
-pub mod snapshot;
 pub mod ta;
 pub mod tee_uuid;
 pub mod virt;

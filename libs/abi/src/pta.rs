@@ -1,14 +1,14 @@
 //! Pseudo trusted applications: OP-TEE's `stats` and `device`, and Tally's own.
 //!
 //! All structures are little-endian, without implicit padding, and travel in memory references.
-//! A buffer too small gets `SHORT_BUFFER` and the size needed.
+//! A buffer too small gets `SHORT_BUFFER` and the size needed. What lies in one is a record of the crate `tally-records`,
+//! but for OP-TEE's own [`stats::AllocStats`] and [`stats::TaStats`].
 
 use crate::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub mod audit;
 pub mod inspect;
-pub mod leaks;
 pub mod vdec;
 pub mod watch;
 
@@ -108,7 +108,7 @@ pub mod device {
 
 /// Tally's leak finder: mark, do the work, list what is still there.
 pub mod memleak {
-    use super::{FromBytes, Immutable, IntoBytes, KnownLayout, MAX_FRAMES, TeeUuid};
+    use super::TeeUuid;
 
     /// Tally's own.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0001);
@@ -116,37 +116,40 @@ pub mod memleak {
     /// `(value out: a = mark)`: every block allocated from now on is "since" this mark.
     pub const CMD_MARK: u32 = 0;
     /// `(value in: a = mark (0: all live blocks), b = [`list_flag`]s; memref out:
-    /// [`LeakRecord`] array, biggest first)`: live blocks since the mark, grouped by owner and
+    /// `LeakRecord` array, biggest first)`: live blocks since the mark, grouped by owner and
     /// call stack, kernel heap and TA heaps.
     pub const CMD_LIST: u32 = 1;
     /// `(value in: a = low, b = high word of a kernel frame; memref out: text
     /// "function file:line")`: names a frame of the kernel image; `ITEM_NOT_FOUND` if it has none.
     pub const CMD_NAME: u32 = 2;
-    /// `(memref in: a name of at most [`super::leaks::MARK_NAME`] - 1 printable octets, none for a
+    /// `(memref in: a name of at most [`MARK_NAME`] - 1 printable octets, none for a
     /// mark without a name; value out: a = mark)`: as [`CMD_MARK`]. A name that is in use goes over
     /// to the new mark.
     pub const CMD_MARK_NAMED: u32 = 3;
     /// `(value out: a = last mark, b = marks that the table has dropped; memref out:
-    /// [`super::leaks::MarkRow`] array, oldest first)`: the marks that are known.
+    /// `MarkRow` array, oldest first)`: the marks that are known.
     pub const CMD_MARKS: u32 = 4;
     /// `(value in: a = from this mark, b = until that mark (0: now); value in: a = [`list_flag`]s;
-    /// memref in: octets of the one TA that is meant, or none; memref out: [`LeakRecord`] array,
+    /// memref in: octets of the one TA that is meant, or none; memref out: `LeakRecord` array,
     /// biggest first)`: live blocks that were allocated since mark a and before mark b.
     pub const CMD_DIFF: u32 = 5;
     /// `(value in: a = from this mark; value out: a = instances dropped from the table; memref out:
-    /// [`super::leaks::EndedRow`] array, oldest first)`: TA instances that ended since.
+    /// `EndedRow` array, oldest first)`: TA instances that ended since.
     pub const CMD_ENDED: u32 = 6;
-    /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::ScanRow`] array, one
+    /// `(memref in: UUID octets, nil for the kernel; memref out: `ScanRow` array, one
     /// an instance)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
     /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded, `TARGET_DEAD`
     /// (as all commands that take a TA) if only dead instances are left.
     pub const CMD_SCAN: u32 = 7;
-    /// `(memref in: UUID octets, nil for the kernel; memref out: [`super::leaks::SuspectRow`] array,
+    /// `(memref in: UUID octets, nil for the kernel; memref out: `SuspectRow` array,
     /// biggest first)`: what the last scan found that is still there.
     pub const CMD_SUSPECTS: u32 = 8;
     /// `(memref in: UUID octets, nil for the kernel; value out: a = blocks)`: what was found so
     /// far is not shown any more.
     pub const CMD_CLEAR: u32 = 9;
+
+    /// Octets of a mark's name, the zero at its end included.
+    pub const MARK_NAME: usize = 16;
 
     /// Flags of [`CMD_LIST`].
     pub mod list_flag {
@@ -155,63 +158,27 @@ pub mod memleak {
         /// Only the heaps of TAs.
         pub const TA_ONLY: u32 = 2;
     }
-
-    /// Kinds of owners.
-    pub mod owner_kind {
-        /// A part of the kernel.
-        pub const KERNEL: u32 = 0;
-        /// A client machine's bookkeeping.
-        pub const GUEST: u32 = 1;
-        /// A TA instance.
-        pub const TA: u32 = 2;
-        /// A session.
-        pub const SESSION: u32 = 3;
-    }
-
-    /// Live blocks of one owner and one call stack, 136 bytes.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C)]
-    pub struct LeakRecord {
-        /// Bytes asked for, all blocks together.
-        pub bytes: u64,
-        /// Blocks.
-        pub blocks: u32,
-        /// Size of each block if they are all the same, else 0.
-        pub block_size: u32,
-        /// One of [`owner_kind`].
-        pub owner_kind: u32,
-        /// Session id if the owner is a session, else 0.
-        pub session: u32,
-        /// TA that the owner belongs to, or nil.
-        pub owner: TeeUuid,
-        /// Name of the owner for people, zero padded.
-        pub label: [u8; 16],
-        /// Image that the frames lie in: nil for the kernel, else the TA's UUID.
-        pub image: TeeUuid,
-        /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
-        pub frames: [u64; MAX_FRAMES],
-    }
 }
 
 /// Tally's control: what OP-TEE's interfaces have no call for.
 pub mod control {
-    use super::{DESC_LEN, FromBytes, Immutable, IntoBytes, KnownLayout, TeeUuid, stats};
+    use super::TeeUuid;
 
     /// Tally's own.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0002);
 
-    /// `(memref out: [`MeminfoRow`] array)`: secure RAM by use; the rows add up to all of it.
+    /// `(memref out: `MeminfoRow` array)`: secure RAM by use; the rows add up to all of it.
     pub const CMD_MEMINFO: u32 = 0;
     /// `(memref in: UUID octets; value out: a = instances)`: ends every instance of a TA, busy or not;
     /// its clients get `TARGET_DEAD`. A busy one ends on its own thread, soon after; until then it is listed as busy.
     /// `ITEM_NOT_FOUND` if none is loaded.
     pub const CMD_KILL: u32 = 1;
-    /// `(memref out: [`PoolStats`] array)`: all pools, TA heaps included.
+    /// `(memref out: `PoolStats` array)`: all pools, TA heaps included.
     pub const CMD_POOLS: u32 = 2;
     /// `(none x 4)`: restarts the maxima and failure figures of all pools, TA heaps included, and those that are
     /// remembered of TAs that have ended. The maximum of a TA that a call is inside of is the one since that call began.
     pub const CMD_RESET: u32 = 3;
-    /// `(memref out: [`OwnerRow`] array)`: every owner with something to its name.
+    /// `(memref out: `OwnerRow` array)`: every owner with something to its name.
     pub const CMD_OWNERS: u32 = 4;
     /// `(memref out: text)`: the last out-of-memory report; `NO_DATA` if there was none.
     pub const CMD_LAST_OOM: u32 = 5;
@@ -237,154 +204,9 @@ pub mod control {
         /// Frees what [`LOSE_BLOCK`] lost.
         pub const FREE_LOST: u32 = 5;
     }
-
-    /// What [`PoolStats::inconsistent`] says.
-    pub mod consistency {
-        /// The figures add up.
-        pub const SOUND: u32 = 0;
-        /// The pool's own bookkeeping does not add up (a TA can scribble over its own).
-        pub const INCONSISTENT: u32 = 1;
-        /// Its owner changed it whenever it was read; the figures of free chunks are missing.
-        pub const CHANGING: u32 = 2;
-    }
-
-    /// One use of secure RAM, 48 bytes.
-    #[derive(
-        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-    )]
-    #[repr(C)]
-    pub struct MeminfoRow {
-        /// Name for people, zero padded.
-        pub label: [u8; DESC_LEN],
-        /// Bytes.
-        pub bytes: u64,
-        /// Pages of 4 KiB.
-        pub pages: u64,
-    }
-
-    /// How a pool finds free memory.
-    pub mod strategy {
-        /// Slabs, and runs by size.
-        pub const DEFAULT: u16 = 0;
-        /// First fit, on linked_list_allocator.
-        pub const FIRST_FIT: u16 = 1;
-        /// Best fit.
-        pub const BEST_FIT: u16 = 2;
-
-        /// Its name for people.
-        #[must_use]
-        pub const fn name(strategy: u16) -> &'static str {
-            match strategy {
-                FIRST_FIT => "first fit",
-                BEST_FIT => "best fit",
-                _ => "default",
-            }
-        }
-    }
-
-    /// What a pool writes down besides sizes.
-    pub mod tracking {
-        /// Owners and call sites, with exact counters.
-        pub const FULL: u16 = 0;
-        /// Owner and call site of each live block.
-        pub const LIGHT: u16 = 1;
-        /// Nothing.
-        pub const OFF: u16 = 2;
-        /// Owner of each live block.
-        pub const ACCOUNTS: u16 = 3;
-
-        /// Its name for people.
-        #[must_use]
-        pub const fn name(tracking: u16) -> &'static str {
-            match tracking {
-                LIGHT => "light",
-                OFF => "off",
-                ACCOUNTS => "accounts",
-                _ => "full",
-            }
-        }
-    }
-
-    /// One pool whole, 152 bytes.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C)]
-    pub struct PoolStats {
-        /// As the stats pTA gives it.
-        pub alloc: stats::AllocStats,
-        /// The TA whose heap this is, or nil.
-        pub owner: TeeUuid,
-        /// Calls to allocate that succeeded.
-        pub num_get: u64,
-        /// Calls to free.
-        pub num_release: u64,
-        /// Largest free chunk in bytes.
-        pub largest_free: u64,
-        /// Live blocks.
-        pub live_blocks: u64,
-        /// Bytes that serve no block: tables, records, padding.
-        pub metadata: u64,
-        /// One of [`consistency`].
-        pub inconsistent: u32,
-        /// How free memory is found: one of [`strategy`].
-        pub strategy: u16,
-        /// What is written down: one of [`tracking`].
-        pub tracking: u16,
-        /// Bytes of its tables, which it has whatever is allocated.
-        pub tables: u64,
-        /// Bytes of records of blocks, in slabs those of free ones too.
-        pub records: u64,
-        /// Bytes of what is allocated that are promised and not taken yet: of the memory for TAs, whose pages are
-        /// taken when they are first touched. 0 in heaps.
-        pub promised: u64,
-    }
-
-    impl PoolStats {
-        /// Bytes of records for each live block, in hundredths. `None` if there is no block.
-        #[must_use]
-        pub fn records_a_block(&self) -> Option<u64> {
-            self.records
-                .saturating_mul(100)
-                .checked_div(self.live_blocks)
-        }
-
-        /// Tables as hundredths of a percent of the pool, tables included. `None` without a pool.
-        #[must_use]
-        pub fn tables_per_myriad(&self) -> Option<u64> {
-            let pool = u64::from(self.alloc.size).saturating_add(self.tables);
-            self.tables.saturating_mul(10_000).checked_div(pool)
-        }
-    }
-
-    /// One owner's account, 56 bytes.
-    #[derive(
-        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-    )]
-    #[repr(C)]
-    pub struct OwnerRow {
-        /// Name for people, zero padded.
-        pub label: [u8; 16],
-        /// One of [`super::memleak::owner_kind`].
-        pub kind: u32,
-        /// Session id, or 0.
-        pub session: u32,
-        /// TA, or nil.
-        pub uuid: TeeUuid,
-        /// Kernel heap bytes.
-        pub heap_bytes: u32,
-        /// Kernel heap blocks.
-        pub heap_blocks: u32,
-        /// Secure pages.
-        pub pages: u32,
-        /// Its number, which blocks of the kernel heap have for their owner.
-        pub number: u32,
-    }
 }
 
 const _: () = {
     assert!(size_of::<stats::AllocStats>() == 64);
     assert!(size_of::<stats::TaStats>() == 88);
-    assert!(size_of::<memleak::LeakRecord>() == 136);
-    assert!(size_of::<control::MeminfoRow>() == 48);
-    assert!(size_of::<control::PoolStats>() == 152);
-    assert!(size_of::<control::OwnerRow>() == 56);
 };

@@ -45,6 +45,10 @@ pub const fn image_id(hash: &[u8; 32]) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
+/// What tells one build of a program from another: the SHA-1 that the linker leaves in the ELF file's
+/// section `.note.gnu.build-id`. All zeros: not known.
+pub type BuildId = [u8; 20];
+
 /// Image types (`enum shdr_img_type`).
 pub mod img_type {
     /// Legacy TA without UUID in the header.

@@ -36,7 +36,7 @@ pub const DISTANCE_MASK: u8 = SAME_FUNCTION - 1;
 /// Files of ours that every allocation goes through: of a call, who is behind them is named.
 const ALLOCATORS: [&str; 3] = [
     "kernel/src/heap.rs",
-    "kernel/core/src/fallible.rs",
+    "kernel/mem/src/fallible.rs",
     "ta-runtime/src/heap.rs",
 ];
 

@@ -8,8 +8,7 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{PoolStats, consistency};
-use tally_abi::pta::inspect::{HistoryRow, TaDetail, state};
+use tally_records::{HistoryRow, PoolStats, TaDetail, consistency, state};
 
 /// What a setting is rounded to.
 const PAGE: u64 = 4096;

@@ -13,8 +13,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::inspect::{TaDetail, state};
+use tally_records::{MeminfoRow, OwnerRow, PoolStats, TaDetail, state};
 
 use crate::naming::{self, Names};
 use crate::text::{Label, Text};

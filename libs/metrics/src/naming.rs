@@ -7,8 +7,8 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use tally_abi::pta::memleak::owner_kind;
 use tally_abi::{TeeUuid, pta};
+use tally_records::owner_kind;
 
 /// Pseudo-TAs, which are part of the kernel.
 const PSEUDO: [(&str, TeeUuid); 8] = [

@@ -4,10 +4,13 @@
 //! **Knows nothing of:** how a pool counts; the tests write its header.
 
 use super::*;
-use tally_abi::pta::inspect::{self, HistoryRow, TaDetail, UnfreedRow};
-use tally_core::testing::world::{Event, Run};
+use tally_abi::pta::inspect;
+use tally_account::testing::Run;
+use tally_core::testing::world::Event;
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
 use tally_mem::machine::Trap;
+use tally_records::PoolStats;
+use tally_records::{HistoryRow, TaDetail, UnfreedRow};
 
 /// Live bytes of the heap.
 const LIVE: u64 = 100;
@@ -118,7 +121,15 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
         command(world, ta, |run| run.store(run.stack(0), &[1; 16]));
         let deep = deepest(world);
         assert!(deep >= 2048);
-        assert!(world.kernel.state().commands.set_detail(TA, true));
+        assert!(
+            world
+                .kernel
+                .state()
+                .guest
+                .book
+                .commands
+                .set_detail(TA, true)
+        );
         command(world, ta, |run| run.store(run.stack(1024), &[1; 16]));
         assert_eq!(deepest(world), deep);
         // A reset is what it goes with.
@@ -127,7 +138,15 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
         command(world, ta, |run| run.store(run.stack(1024), &[1; 16]));
         let shallow = deepest(world);
         assert!(0 < shallow && shallow < deep, "{shallow} of {deep}");
-        assert!(world.kernel.state().commands.set_detail(TA, false));
+        assert!(
+            world
+                .kernel
+                .state()
+                .guest
+                .book
+                .commands
+                .set_detail(TA, false)
+        );
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

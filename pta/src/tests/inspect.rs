@@ -4,13 +4,21 @@
 //! **Knows nothing of:** the normal world's tool.
 
 use super::*;
-use tally_abi::pta::inspect::{
-    self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, failed_pool, prot, state,
-};
+use tally_abi::pta::inspect;
 use tally_abi::shdr::{self, SignedHeader};
-use tally_core::kernel::Shown;
+use tally_account::book::Shown;
 use tally_core::testing::world::{Event, signed_image};
 use tally_mem::machine::Trap;
+use tally_records::FailureRow;
+use tally_records::HistoryRow;
+use tally_records::RegionRow;
+use tally_records::SessionRow;
+use tally_records::TaDetail;
+use tally_records::cause;
+use tally_records::damage;
+use tally_records::failed_pool;
+use tally_records::prot;
+use tally_records::state;
 
 /// Where a UUID is put for the inspector.
 const UUID_AT: PhysAddr = PhysAddr(CLIENT.0 + 16 * 4096);
@@ -138,16 +146,16 @@ fn a_dead_ta_tells_how_it_died() {
         world.kernel.machine.advance(5_000_000);
         world.ta(|run| run.call(svc::PANIC, &[0xabc]));
         assert_eq!(world.invoke(ta, 77, &[]).result, TeeResult::TARGET_DEAD);
-        assert_eq!(fate(ta), (inspect::cause::PANICKED, 0xabc, 77, true, 5000));
+        assert_eq!(fate(ta), (cause::PANICKED, 0xabc, 77, true, 5000));
         let ta = world.opened(TA);
         world.ta(|_| Trap::Fault { esr: 0 });
         assert_eq!(world.invoke(ta, 78, &[]).result, TeeResult::TARGET_DEAD);
-        assert_eq!(fate(ta), (inspect::cause::CRASHED, 0, 78, true, 5000));
+        assert_eq!(fate(ta), (cause::CRASHED, 0, 78, true, 5000));
         let ta = world.opened(TA);
         let who = [subject(world, TA, None), value(attr::VALUE_OUTPUT, 0, 0)];
         let reply = world.invoke(control, control::CMD_KILL, &who);
         assert_eq!(reply.result, TeeResult::SUCCESS);
-        assert_eq!(fate(ta), (inspect::cause::KILLED, 0, 0, false, 5000));
+        assert_eq!(fate(ta), (cause::KILLED, 0, 0, false, 5000));
         assert_eq!(world.close(control), TeeResult::SUCCESS);
     });
 }
@@ -254,7 +262,7 @@ fn addresses_are_shown_by_a_build_that_shows_them() {
         addresses: true,
         contents: false,
     };
-    let world = World::showing(crate::ALL, shown);
+    let world = world(crate::ALL, shown);
     world.install(TA, 0, 100);
     let session = world.opened(inspect::UUID);
     let ta = world.opened(TA);
@@ -325,7 +333,7 @@ fn scribbled_books_are_refused_and_small_buffers_as_well() {
         let params = [subject(world, TA, None), value(attr::VALUE_OUTPUT, 0, 0)];
         let reply = world.invoke(session, inspect::CMD_CHECK, &params);
         assert_eq!(reply.result, TeeResult::SUCCESS);
-        assert_eq!(reply.params[1].a, u64::from(inspect::damage::WALK));
+        assert_eq!(reply.params[1].a, u64::from(damage::WALK));
         let params = [
             subject(world, TA, None),
             value(attr::VALUE_INPUT, 0, 0),

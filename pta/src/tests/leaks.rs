@@ -4,11 +4,11 @@
 //! **Knows nothing of:** the normal world's tool.
 
 use super::*;
-use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
+use tally_core::call::thread::Activity;
 use tally_core::testing::world::Event;
-use tally_core::thread::Activity;
 use tally_ledger::Block;
 use tally_mem::machine::Trap;
+use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 

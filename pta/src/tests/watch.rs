@@ -4,10 +4,16 @@
 //! **Knows nothing of:** the normal world's tool.
 
 use super::*;
-use tally_abi::pta::inspect::SiteRow;
-use tally_abi::pta::watch::{self, SnapshotRow};
-use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+use tally_abi::pta::watch;
+use tally_account::inspector::Inspector;
 use tally_ledger::{ALARM_OFFSET, Config, Tracking};
+use tally_records::MeminfoRow;
+use tally_records::PoolStats;
+use tally_records::{
+    SiteRow, SnapshotRow,
+    snapshot::{Header, MAGIC, Section, VERSION, section},
+    snapshot_state, trigger,
+};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -74,8 +80,8 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             .map(|row| MeminfoRow::read_from_bytes(row).unwrap().bytes)
             .sum();
         assert_eq!(pages, header.secure_ram);
-        assert_eq!(header.build, tally_core::testing::world::BUILD);
-        assert!(header.boot != 0 && header.boot == world.kernel.boot());
+        assert_eq!(header.build, tally_account::testing::BUILD);
+        assert!(header.boot != 0 && header.boot == Inspector(&world.kernel).boot());
         assert_eq!(records(section::POOLS).len(), 3);
         assert_eq!(records(section::LIVE).len(), 1);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
@@ -101,7 +107,7 @@ fn there_are_so_many_snapshots_at_a_time() {
                 .map(|row| u64::from(row.number))
                 .eq(numbers.iter().copied())
         );
-        assert!(rows.iter().all(|row| row.state == watch::state::TAKEN));
+        assert!(rows.iter().all(|row| row.state == snapshot_state::TAKEN));
         for number in numbers {
             assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
         }
@@ -195,7 +201,7 @@ fn arm(world: &World, session: u32, trigger: u32, wanted: u64) -> u64 {
 #[test]
 fn a_heap_that_the_command_itself_creates_is_watched() {
     with(watch::UUID, |world, session| {
-        let number = arm(world, session, watch::trigger::HEAP, 10);
+        let number = arm(world, session, trigger::HEAP, 10);
         // The TA finds the alarm where it will have its pool.
         let ta = ta_with_heap(world, &[]);
         world.ta(|run| {
@@ -213,7 +219,7 @@ fn a_heap_that_the_command_itself_creates_is_watched() {
 fn a_watchpoint_above_no_bytes_keeps_the_others_from_nothing() {
     // Bug: `heap>0` set the alarm to 0, which is none, and no watchpoint of the heap was met.
     with(watch::UUID, |world, session| {
-        let numbers = [0, 1000].map(|wanted| arm(world, session, watch::trigger::HEAP, wanted));
+        let numbers = [0, 1000].map(|wanted| arm(world, session, trigger::HEAP, wanted));
         let ta = ta_with_heap(world, &[]);
         world.ta(|run| {
             let heap = run.load_u64(run.stack(0));
@@ -224,7 +230,7 @@ fn a_watchpoint_above_no_bytes_keeps_the_others_from_nothing() {
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
         let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
         let states = rows.iter().map(|row| row.state);
-        assert!(states.eq([watch::state::TAKEN, watch::state::ARMED]));
+        assert!(states.eq([snapshot_state::TAKEN, snapshot_state::ARMED]));
         for number in numbers {
             assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
         }
@@ -235,7 +241,7 @@ fn a_watchpoint_above_no_bytes_keeps_the_others_from_nothing() {
 #[test]
 fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
     with(watch::UUID, |world, session| {
-        let trigger = watch::trigger::HEAP;
+        let trigger = trigger::HEAP;
         let numbers = [50_000, 10_000, 90_000].map(|wanted| arm(world, session, trigger, wanted));
         let ta = ta_with_heap(world, &[]);
         world.ta(|run| run.call(svc::tally::HEAP_ALARM, &[60_000]));
@@ -248,9 +254,9 @@ fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
         let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
         assert!(rows.iter().map(|row| row.state).eq([
-            watch::state::TAKEN,
-            watch::state::TAKEN,
-            watch::state::ARMED,
+            snapshot_state::TAKEN,
+            snapshot_state::TAKEN,
+            snapshot_state::ARMED,
         ]));
         for number in numbers {
             assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
@@ -264,7 +270,7 @@ fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
     with(watch::UUID, |world, session| {
         let (image, _) = tally_ledger::fuzzing::image(HEAP, &[100]);
         let ta = ta_with_pool(world, image, &[]);
-        let number = arm(world, session, watch::trigger::FAILURE, 0);
+        let number = arm(world, session, trigger::FAILURE, 0);
         // The TA counts it when it is told, which this one never does.
         world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 20, 7777]));
         world.ta(|run| run.exit(TeeResult::OUT_OF_MEMORY));

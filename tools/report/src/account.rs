@@ -8,8 +8,8 @@ use crate::names::{Build, Names, Stack};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tally_abi::TeeUuid;
-use tally_abi::pta::memleak::LeakRecord;
 use tally_metrics::naming;
+use tally_records::LeakRecord;
 
 /// What is the matter with the names of a TA's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

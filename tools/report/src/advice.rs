@@ -56,7 +56,7 @@ pub fn sentence(advice: &Advice) -> String {
 mod tests {
     use super::*;
     use crate::sample;
-    use tally_abi::pta::inspect::HistoryRow;
+    use tally_records::HistoryRow;
 
     fn on(what: What, snapshot: &Snapshot) -> String {
         let advice = of(snapshot);

@@ -13,10 +13,9 @@ use crate::names::{Stack, function};
 use crate::shown;
 use serde_json::{Value, json};
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::TaDetail;
 use tally_metrics::advice::declared_once;
 use tally_metrics::naming::{kind_name, printable};
+use tally_records::{PoolStats, TaDetail};
 
 /// A snapshot.
 #[must_use]
@@ -131,7 +130,7 @@ fn ta(account: &Account, ta: &TaDetail) -> Value {
     let mut value = json!({
         "ta": account.ta(ta.uuid), "uuid": uuid(ta.uuid), "instance": ta.instance,
         "state": shown::state_name(ta.state), "sessions": ta.sessions,
-        "busy_in": (ta.state == tally_abi::pta::inspect::state::BUSY)
+        "busy_in": (ta.state == tally_records::state::BUSY)
             .then(|| shown::entry_name(ta.function, ta.command)),
         "loaded_ms": ta.loaded_ms, "busy_since_ms": ta.busy_since_ms,
         "code": ta.code, "data": ta.data, "stack": ta.stack,

@@ -8,8 +8,7 @@ use crate::account::Account;
 use crate::names::Stack;
 use std::collections::HashMap;
 use std::hash::Hash;
-use tally_abi::pta::inspect::SiteRow;
-use tally_abi::pta::memleak::LeakRecord;
+use tally_records::{LeakRecord, SiteRow};
 
 /// Call sites of all pools; peaks are added up, as `teestat allocinfo` does.
 #[must_use]

@@ -9,8 +9,8 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tally_abi::TeeUuid;
+use tally_abi::shdr::BuildId;
 use tally_abi::sites::is_allocator;
-use tally_abi::snapshot::BuildId;
 use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
 use tally_symbols::short::short_name;
@@ -343,12 +343,12 @@ mod tests {
         assert_eq!(shown, expected);
     }
 
-    /// Rows began with `vec_with_capacity kernel/core/src/fallible.rs` and `allocate_anew
+    /// Rows began with `vec_with_capacity kernel/mem/src/fallible.rs` and `allocate_anew
     /// ta-runtime/src/heap.rs`, which teestat left out.
     #[test]
     fn wrappers_of_the_allocator_are_not_shown() {
         for wrapper in [
-            ("vec_with_capacity", "kernel/core/src/fallible.rs"),
+            ("vec_with_capacity", "kernel/mem/src/fallible.rs"),
             ("allocate_anew", "ta-runtime/src/heap.rs"),
             ("alloc", "kernel/src/heap.rs"),
         ] {

@@ -9,9 +9,9 @@ use crate::growth::Change;
 use crate::names::{Stack, function, place};
 use std::collections::BTreeMap;
 use std::fmt;
-use tally_abi::pta::inspect::SiteRow;
 use tally_metrics::figures::{self as families, Figures, Site};
 use tally_metrics::text::Text;
+use tally_records::SiteRow;
 
 /// A snapshot's figures.
 #[must_use]

@@ -6,13 +6,13 @@
 
 use crate::snapshot::Snapshot;
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::inspect::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail, UnfreedRow,
-    class_kind, failed_pool, prot, state,
+use tally_abi::shdr::BuildId;
+use tally_records::{
+    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow, PoolStats,
+    RegionRow, SiteRow, TaDetail, UnfreedRow, class_kind, failed_pool, owner_kind, prot,
+    snapshot::{Header, MAGIC, Section, VERSION, section},
+    state, trigger,
 };
-use tally_abi::pta::memleak::{LeakRecord, owner_kind};
-use tally_abi::snapshot::{BuildId, Header, MAGIC, Section, VERSION, reason, section};
 use zerocopy::{Immutable, IntoBytes};
 
 /// The TA that leaks.
@@ -141,9 +141,9 @@ pub fn machine(cycle: u64) -> Snapshot {
             at_ms: 1000 + cycle * 250,
             mark: 1,
             reason: if cycle == 0 {
-                reason::ASKED
+                trigger::ASKED
             } else {
-                reason::EXIT
+                trigger::EXIT
             },
             subject: if cycle == 0 { TeeUuid::nil() } else { LEAKER },
             value: 2,

@@ -5,18 +5,17 @@
 
 use crate::account::Account;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{class_kind, failed_pool, prot, state};
-use tally_abi::snapshot;
+use tally_records::{class_kind, failed_pool, prot, state, trigger};
 
 /// Why a snapshot was taken.
 #[must_use]
 pub fn reason(reason: u32) -> &'static str {
     match reason {
-        snapshot::reason::ASKED => "asked for",
-        snapshot::reason::ENTRY => "entry of a command",
-        snapshot::reason::EXIT => "exit of a command",
-        snapshot::reason::HEAP => "heap above a size",
-        snapshot::reason::FAILURE => "refused allocation",
+        trigger::ASKED => "asked for",
+        trigger::ENTRY => "entry of a command",
+        trigger::EXIT => "exit of a command",
+        trigger::HEAP => "heap above a size",
+        trigger::FAILURE => "refused allocation",
         _ => "unknown reason",
     }
 }
@@ -31,7 +30,7 @@ pub fn occasion(account: &Account) -> String {
     }
     let ta = account.ta(header.subject);
     match header.reason {
-        snapshot::reason::ENTRY | snapshot::reason::EXIT => {
+        trigger::ENTRY | trigger::EXIT => {
             format!("{what}: {ta}, command {}", header.value)
         }
         _ => format!("{what}: {ta}, {}", counted(header.value, "byte")),

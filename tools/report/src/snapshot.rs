@@ -1,4 +1,4 @@
-//! Reads `tally_abi::snapshot`.
+//! Reads `tally_records::snapshot`.
 //!
 //! **Invariant:** no bytes make [`Snapshot::parse`] panic, or allocate more than a small multiple
 //! of the file's length. Sections that are not known are skipped and counted; of a record longer than known
@@ -8,12 +8,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::inspect::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, RegionRow, SiteRow, TaDetail, UnfreedRow,
+use tally_records::{
+    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow, PoolStats,
+    RegionRow, SiteRow, TaDetail, UnfreedRow,
+    snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION, section},
 };
-use tally_abi::pta::memleak::LeakRecord;
-use tally_abi::snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION, section};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Longest record of any section that is believed.

@@ -10,7 +10,7 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use tally_abi::snapshot::BuildId;
+use tally_abi::shdr::BuildId;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
 use zerocopy::FromBytes as _;
 

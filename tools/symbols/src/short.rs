@@ -137,8 +137,8 @@ mod tests {
         assert_eq!(useful(&frames).unwrap().function, "keep");
         // Bug: what was inlined of the fallible collections was named, and not who uses them.
         let inlined = [
-            frame("vec_with_capacity<u8>", "kernel/core/src/fallible.rs"),
-            frame("register", "kernel/core/src/shm.rs"),
+            frame("vec_with_capacity<u8>", "kernel/mem/src/fallible.rs"),
+            frame("register", "kernel/core/src/call/shm.rs"),
         ];
         assert_eq!(useful(&inlined).unwrap().function, "register");
         assert_eq!(

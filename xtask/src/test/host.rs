@@ -15,6 +15,7 @@ const PORTABLE: &[&str] = &[
     "tally-ledger",
     "tally-mem",
     "tally-core",
+    "tally-account",
     "tally-pta",
     "ldelf",
     "teec",
@@ -26,7 +27,12 @@ const PORTABLE: &[&str] = &[
 ];
 
 /// Packages, and how many processes share their tests: Miri runs on one CPU, whatever a test's own threads do.
-const UNDER_MIRI: &[(&str, usize)] = &[("tally-ledger", 3), ("tally-core", 1)];
+const UNDER_MIRI: &[(&str, usize)] = &[
+    ("tally-ledger", 3),
+    ("tally-core", 1),
+    ("tally-mem", 1),
+    ("tally-account", 1),
+];
 
 /// Runs `cargo test` on the portable crates.
 pub(crate) fn unit_tests(report: &mut Report) {

@@ -6,8 +6,8 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::audit::{self, EventRow, HeldRow};
-use tally_abi::pta::inspect::CommandRow;
+use tally_abi::pta::audit;
+use tally_records::{CommandRow, EventRow, HeldRow};
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 
 use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};

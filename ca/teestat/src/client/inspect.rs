@@ -7,9 +7,8 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{
-    self, FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, UnfreedRow,
-};
+use tally_abi::pta::inspect;
+use tally_records::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, UnfreedRow};
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamTmpRef, Session};
 
 use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};

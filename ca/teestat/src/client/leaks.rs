@@ -6,8 +6,8 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::leaks::{EndedRow, MarkRow, ScanRow, SuspectRow};
-use tally_abi::pta::memleak::{self, LeakRecord};
+use tally_abi::pta::memleak;
+use tally_records::{EndedRow, LeakRecord, MarkRow, ScanRow, SuspectRow};
 use teec::{Context, Direction, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue};
 
 use super::{ClientError, Result, fetch_by, memleak_session, records, value_out};

@@ -19,10 +19,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{self, MeminfoRow, OwnerRow, PoolStats};
-use tally_abi::pta::memleak::{self, LeakRecord};
+use tally_abi::pta::control;
+use tally_abi::pta::memleak;
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
 use tally_metrics::figures::Threads;
+use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolStats};
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
     ParamValue, Session,

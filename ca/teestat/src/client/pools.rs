@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use tally_abi::pta::inspect::{self, BlockRow, ChunkRow, ClassRow, SiteRow};
+use tally_abi::pta::inspect;
+use tally_records::{BlockRow, ChunkRow, ClassRow, SiteRow};
 use teec::{Context, Error, ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue};
 use zerocopy::FromBytes;
 
@@ -110,7 +111,7 @@ pub fn chunks<E: From<ClientError>>(
     stream(context, "chunks", inspect::CMD_CHUNKS, who, each)
 }
 
-/// Checks a pool: one of [`inspect::damage`], and where.
+/// Checks a pool: one of [`tally_records::damage`], and where.
 ///
 /// # Errors
 /// As [`sites`]; `Busy` if the pool is changed all the while.

@@ -6,7 +6,8 @@
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::watch::{self, SnapshotRow};
+use tally_abi::pta::watch;
+use tally_records::SnapshotRow;
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 
 use super::{ClientError, Result, fetch_records, open, value_out};
@@ -87,7 +88,7 @@ pub fn snapshots(context: &Context<'_>) -> Result<Vec<SnapshotRow>> {
     )
 }
 
-/// Arms a watchpoint ([`watch::trigger`]); its number.
+/// Arms a watchpoint ([`tally_records::trigger`]); its number.
 ///
 /// # Errors
 /// [`ClientError`].

@@ -5,8 +5,7 @@
 
 use alloc::vec::Vec;
 
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::state;
+use tally_records::{PoolStats, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::audit::Stack;
+use tally_records::Stack;
 
 use super::{Command, Form};
 use crate::tool::{Failure, Tool, usage};

@@ -10,10 +10,7 @@ use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
-use tally_abi::pta::control::consistency;
-use tally_abi::pta::inspect::state;
-use tally_abi::pta::leaks::{MarkRow, ScanRow, SuspectRow};
-use tally_abi::pta::memleak::LeakRecord;
+use tally_records::{LeakRecord, MarkRow, ScanRow, SuspectRow, consistency, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{BlockRow, SiteRow, damage, state};
+use tally_records::{BlockRow, SiteRow, damage, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};

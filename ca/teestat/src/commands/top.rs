@@ -7,8 +7,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::inspect::TaDetail;
+use tally_records::{PoolStats, TaDetail};
 
 use super::{Command, Form};
 use crate::client::inspect::{self, Subject};

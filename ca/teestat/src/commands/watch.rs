@@ -8,7 +8,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::watch::{SLOTS, SnapshotRow, trigger};
+use tally_abi::pta::watch::SLOTS;
+use tally_records::{SnapshotRow, trigger};
 use teec::ErrorKind;
 
 use super::{Command, Form};
@@ -176,7 +177,7 @@ impl Tool<'_, '_> {
     /// The number of a snapshot that can be read.
     fn taken(&self, said: &str) -> Result<u32, Failure> {
         let row = self.numbered(said)?;
-        if row.state == tally_abi::pta::watch::state::TAKEN {
+        if row.state == tally_records::snapshot_state::TAKEN {
             return Ok(row.number);
         }
         Err(Failure::Said(format!(
@@ -291,13 +292,13 @@ mod tests {
 
     #[test]
     fn a_number_that_is_none_is_answered_with_what_the_others_are() {
-        use tally_abi::pta::watch::state;
+        use tally_records::snapshot_state;
         let row = |number, state| SnapshotRow {
             number,
             state,
             ..SnapshotRow::default()
         };
-        let rows = [row(2, state::ARMED), row(5, state::TAKEN)];
+        let rows = [row(2, snapshot_state::ARMED), row(5, snapshot_state::TAKEN)];
         let why = |rows| no_such("77", rows);
         assert_eq!(
             why(&rows),

@@ -6,7 +6,7 @@
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-use tally_abi::pta::audit::{EventRow, HeldRow, Who, held};
+use tally_records::{EventRow, HeldRow, Who, held};
 
 use super::{Quoted, array, uuid_fields};
 use crate::Names;

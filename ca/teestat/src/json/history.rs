@@ -5,8 +5,8 @@
 
 use core::fmt::{self, Write};
 
-use tally_abi::pta::inspect::HistoryRow;
 use tally_metrics::advice::declared_once;
+use tally_records::HistoryRow;
 
 use super::pools::strings;
 use super::{array, uuid_fields};

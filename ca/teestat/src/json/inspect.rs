@@ -5,8 +5,8 @@
 
 use core::fmt::{self, Display, Write};
 
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, cause, prot, state};
 use tally_metrics::advice::{Advice, declared_heap};
+use tally_records::{RegionRow, SessionRow, TaDetail, cause, prot, state};
 
 use super::{Quoted, array, pool_fields, uuid_fields};
 use crate::Names;

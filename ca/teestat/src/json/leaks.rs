@@ -8,8 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::leaks::{MarkRow, ScanRow, SuspectRow, ended};
-use tally_abi::pta::memleak::LeakRecord;
+use tally_records::{LeakRecord, MarkRow, ScanRow, SuspectRow, ended};
 
 use super::{Quoted, array, uuid_fields};
 use crate::Names;

@@ -5,7 +5,7 @@
 
 use core::fmt::{self, Write};
 
-use tally_abi::pta::inspect::CommandRow;
+use tally_records::CommandRow;
 
 use super::{array, uuid_fields};
 use crate::Names;

@@ -19,9 +19,9 @@ pub(crate) use watch::{saved, snapshot, snapshots};
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
+use tally_records::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
 
 use crate::client::{Pager, Times};
 use crate::text::{Hundredths, Label, Tables, fragmentation, kind_name, meminfo_sum};

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
-use tally_abi::pta::inspect::{BlockRow, ChunkRow, ClassRow, SiteRow, damage};
+use tally_records::{BlockRow, ChunkRow, ClassRow, SiteRow, damage};
 
 use super::{Quoted, array, uuid_fields};
 use crate::client::inspect::Subject;

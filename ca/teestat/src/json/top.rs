@@ -5,8 +5,7 @@
 
 use core::fmt::{self, Write};
 
-use tally_abi::pta::control::consistency;
-use tally_abi::pta::inspect::state;
+use tally_records::{consistency, state};
 
 use super::{array, uuid_fields};
 use crate::Names;

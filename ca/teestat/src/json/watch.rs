@@ -5,7 +5,7 @@
 
 use core::fmt::{self, Write};
 
-use tally_abi::pta::watch::SnapshotRow;
+use tally_records::SnapshotRow;
 
 use super::{Quoted, array, uuid_fields};
 use crate::Names;

@@ -7,7 +7,7 @@ use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
 use tally_abi::msg::login;
-use tally_abi::pta::audit::{EventRow, HeldRow, Who, event, held};
+use tally_records::{EventRow, HeldRow, Who, event, held};
 
 use super::inspect::Seconds;
 use super::{Count, Named};

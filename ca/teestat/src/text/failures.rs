@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{FailureRow, failed_pool};
+use tally_records::{FailureRow, failed_pool};
 
 use super::inspect::Seconds;
 use super::{Label, Named, Session, kind_name};
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::NoNames;
     use crate::text::print;
-    use tally_abi::pta::memleak::owner_kind;
+    use tally_records::owner_kind;
 
     #[test]
     fn a_refusal_names_the_ta_once_and_the_limit() {

@@ -5,8 +5,8 @@
 
 use core::fmt::{self, Write};
 
-use tally_abi::pta::inspect::HistoryRow;
 use tally_metrics::advice::declared_once;
+use tally_records::HistoryRow;
 
 use super::{Count, Named};
 use crate::Names;
@@ -126,7 +126,7 @@ mod tests {
     use alloc::string::String;
     use alloc::vec::Vec;
     use tally_abi::TeeUuid;
-    use tally_abi::pta::inspect::UnfreedRow;
+    use tally_records::UnfreedRow;
 
     #[test]
     fn history_tells_what_was_leaked_from_what_was_held_at_death() {

@@ -6,10 +6,9 @@
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::consistency;
-use tally_abi::pta::inspect::{RegionRow, SessionRow, TaDetail, cause, prot, state};
 use tally_abi::ta::{entry, flags};
 use tally_metrics::advice::declared_heap;
+use tally_records::{RegionRow, SessionRow, TaDetail, cause, consistency, prot, state};
 
 use super::{Count, Label, Named, fragmentation};
 use crate::Names;

@@ -9,8 +9,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::leaks::{EndedRow, LATE_SCAN, MarkRow, ScanRow, SuspectRow, ended};
-use tally_abi::pta::memleak::LeakRecord;
+use tally_records::{EndedRow, LATE_SCAN, LeakRecord, MarkRow, ScanRow, SuspectRow, ended};
 
 use super::{Count, Holder, Hundredths, Named};
 use crate::Names;
@@ -335,7 +334,7 @@ mod tests {
     use super::*;
     use crate::NoNames;
     use crate::text::print;
-    use tally_abi::pta::memleak::owner_kind;
+    use tally_records::owner_kind;
 
     fn mark(number: u32, name: &str) -> MarkRow {
         let mut row = MarkRow {

@@ -7,8 +7,8 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-use tally_abi::pta::inspect::CommandRow;
 use tally_abi::ta::entry;
+use tally_records::CommandRow;
 
 use super::{Count, Named};
 use crate::Names;

@@ -26,9 +26,8 @@ use alloc::string::String;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
-use tally_abi::pta::memleak::owner_kind;
 use tally_metrics::figures::Threads;
+use tally_records::{MeminfoRow, OwnerRow, PoolStats, owner_kind, strategy, tracking};
 
 use crate::growth::Amount;
 use crate::{Names, SECURE_RAM_BYTES};

@@ -7,9 +7,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
-use tally_abi::pta::control::OwnerRow;
-use tally_abi::pta::inspect::{
-    BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage,
+use tally_records::{
+    BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, class_kind, damage,
 };
 
 use super::{Count, Holder, Session};
@@ -361,7 +360,7 @@ mod tests {
     use super::*;
     use crate::NoNames;
     use crate::text::print;
-    use tally_abi::pta::memleak::owner_kind;
+    use tally_records::owner_kind;
 
     fn slab(live: u32) -> ClassRow {
         ClassRow {

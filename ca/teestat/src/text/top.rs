@@ -7,9 +7,8 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-use tally_abi::pta::control::consistency;
-use tally_abi::pta::inspect::{TaDetail, state};
 use tally_abi::ta::entry;
+use tally_records::{TaDetail, consistency, state};
 
 use super::inspect::{function_name, state_name};
 use crate::Names;

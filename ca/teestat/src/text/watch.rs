@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::{MeminfoRow, PoolStats};
-use tally_abi::pta::inspect::TaDetail;
-use tally_abi::pta::memleak::LeakRecord;
-use tally_abi::pta::watch::{SnapshotRow, state, trigger};
-use tally_abi::snapshot::{Header, MAGIC, Section, VERSION, section};
+use tally_records::{
+    LeakRecord, MeminfoRow, PoolStats, SnapshotRow, TaDetail,
+    snapshot::{Header, MAGIC, Section, VERSION, section},
+    snapshot_state, trigger,
+};
 use zerocopy::FromBytes;
 
 use super::{Count, Named, meminfo, pools};
@@ -65,11 +65,11 @@ impl<'a> Snapshot<'a> {
 /// Where a snapshot is in its life.
 pub(crate) const fn snapshot_state(number: u32) -> &'static str {
     match number {
-        state::ARMED => "armed",
-        state::TAKING => "being taken",
-        state::TAKEN => "taken",
-        state::ENDED => "ended with its TA",
-        state::FAILED => "met without memory for it",
+        snapshot_state::ARMED => "armed",
+        snapshot_state::TAKING => "being taken",
+        snapshot_state::TAKEN => "taken",
+        snapshot_state::ENDED => "ended with its TA",
+        snapshot_state::FAILED => "met without memory for it",
         _ => "unknown",
     }
 }
@@ -121,7 +121,7 @@ pub(crate) fn snapshots(
     for row in rows {
         // What has no snapshot has neither size nor time.
         let of_snapshot = |figure: u64| match row.state {
-            state::TAKEN => format!("{figure}"),
+            snapshot_state::TAKEN => format!("{figure}"),
             _ => String::from("-"),
         };
         write!(

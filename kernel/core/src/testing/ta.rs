@@ -4,6 +4,7 @@
 //! **Knows nothing of:** who scripts them.
 
 use super::world::{TA_ENTRY, TA_STACK, World};
+use crate::observer::Observer;
 use tally_abi::TeeResult;
 use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc};
 use tally_abi::ta::{UteeParams, svc};
@@ -12,16 +13,16 @@ use tally_mem::machine::{Trap, UserContext, UserRoot};
 use zerocopy::IntoBytes;
 
 /// A TA that runs.
-pub struct Run<'a> {
+pub struct Run<'a, O: Observer = ()> {
     /// The world around it.
-    pub world: &'a World,
+    pub world: &'a World<O>,
     /// Its registers.
     pub context: &'a mut UserContext,
     /// Its address space.
     pub root: UserRoot,
 }
 
-impl Run<'_> {
+impl<O: Observer> Run<'_, O> {
     /// Returns `code` from the entry point.
     pub fn exit(&mut self, code: TeeResult) -> Trap {
         self.call(svc::RETURN, &[u64::from(code.0)])
@@ -96,7 +97,7 @@ impl Run<'_> {
 }
 
 /// The model of `ldelf`; x19 counts its steps.
-pub(super) fn ldelf(run: &mut Run<'_>) -> Trap {
+pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
     let step = run.context.x[19];
     run.context.x[19] += 1;
     if step == 0 {

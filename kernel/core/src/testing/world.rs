@@ -11,13 +11,13 @@
 
 mod supplicant;
 
-use super::heap::NoHeap;
 pub use super::signing::{KEY, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
-use crate::entry::Entry;
-use crate::kernel::{Kernel, LdelfImage, Parts, Shown};
-use crate::pta_api::PseudoTa;
+use crate::call::entry::Entry;
+use crate::kernel::{Kernel, KernelHeap, LdelfImage, Parts};
+use crate::observer::Observer;
+use crate::pta::PseudoTa;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
@@ -26,7 +26,6 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
-use tally_abi::snapshot::BuildId;
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 use tally_mem::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
@@ -47,8 +46,6 @@ pub const CLIENT: PhysAddr = PhysAddr(NORMAL_BASE.0 + 0x1_0000);
 pub const CLIENT_PAGES: usize = 64;
 /// Threads of the kernel.
 pub const THREADS: usize = 4;
-/// The kernel's build.
-pub const BUILD: BuildId = [0xb1; 20];
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
 /// Pages of the normal world, those of its own messages and shared memory included.
 pub const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 160;
@@ -68,13 +65,12 @@ pub enum Event {
 }
 
 /// What a TA does until its next trap.
-pub type TaStep = Box<dyn FnOnce(&mut Run<'_>) -> Trap + Send>;
+pub type TaStep<O> = Box<dyn FnOnce(&mut Run<'_, O>) -> Trap + Send>;
 /// What happens beside, while the normal world has the CPU.
-pub type Hook = Box<dyn FnOnce(&World) + Send>;
+pub type Hook<O> = Box<dyn FnOnce(&World<O>) + Send>;
 
 /// What the normal world has.
-#[derive(Default)]
-struct Normal {
+struct Normal<O: Observer> {
     images: Vec<(TeeUuid, Vec<u8>)>,
     /// Payloads of images that were not asked for yet.
     unsigned: Vec<(TeeUuid, Vec<u8>)>,
@@ -83,8 +79,8 @@ struct Normal {
     /// Pages lent by SHM_ALLOC and RPC_ALLOC, by cookie.
     lent: BTreeMap<u64, u64>,
     events: Vec<Event>,
-    hooks: VecDeque<(Event, Hook)>,
-    ta_steps: VecDeque<TaStep>,
+    hooks: VecDeque<(Event, Hook<O>)>,
+    ta_steps: VecDeque<TaStep<O>>,
     fail_event: Option<usize>,
     /// Octets that the answer to this event from now on is overwritten with.
     garble: Option<(usize, Vec<u8>)>,
@@ -97,11 +93,31 @@ struct Normal {
     woken: Vec<u64>,
 }
 
+impl<O: Observer> Default for Normal<O> {
+    fn default() -> Self {
+        Self {
+            images: Vec::new(),
+            unsigned: Vec::new(),
+            rpc_arg: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            events: Vec::new(),
+            hooks: VecDeque::new(),
+            ta_steps: VecDeque::new(),
+            fail_event: None,
+            garble: None,
+            garbled: false,
+            patience: None,
+            shm_limit: None,
+            woken: Vec::new(),
+        }
+    }
+}
+
 /// A kernel and what is around it.
-pub struct World {
+pub struct World<O: Observer = ()> {
     /// The kernel.
-    pub kernel: Kernel<TestMachine>,
-    normal: Mutex<Normal>,
+    pub kernel: Kernel<TestMachine, O>,
+    normal: Mutex<Normal<O>>,
 }
 
 /// What a message came back with.
@@ -157,21 +173,37 @@ pub const fn memref(kind: u64, a: u64, size: u64, cookie: u64) -> MsgParam {
 }
 
 impl World {
-    /// A fresh one with these pseudo-TAs.
+    /// A fresh one with these pseudo-TAs, whose account nobody keeps.
     ///
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn new(ptas: &'static [PseudoTa]) -> Arc<Self> {
-        Self::showing(ptas, Shown::default())
+    pub fn new(ptas: &'static [PseudoTa<()>]) -> Arc<Self> {
+        Self::observed(ptas, (), (), &NoHeap)
     }
+}
 
-    /// A fresh one whose normal world may see this of the secure one.
+/// The kernel heap of a model that counts nothing: the host's allocator serves it.
+struct NoHeap;
+
+impl KernelHeap for NoHeap {
+    fn account(&self, _: OwnerId) -> (u32, u32) {
+        (0, 0)
+    }
+}
+
+impl<O: Observer> World<O> {
+    /// A fresh one with these pseudo-TAs, whose account is kept in `book`.
     ///
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn showing(ptas: &'static [PseudoTa], shown: Shown) -> Arc<Self> {
+    pub fn observed(
+        ptas: &'static [PseudoTa<O>],
+        book: O,
+        shared: O::Shared,
+        heap: &'static dyn KernelHeap,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|world: &Weak<Self>| {
             let machine = TestMachine::new(SECURE_PAGES, NORMAL_PAGES);
             let mut pages = machine.page_allocator();
@@ -203,16 +235,16 @@ impl World {
                 },
                 key: KEY,
                 fault: None,
-                shown,
-                build: BUILD,
+                book,
+                shared,
             };
-            let kernel = match Kernel::new(parts, NoHeap::for_good(), ptas) {
+            let kernel = match Kernel::new(parts, heap, ptas) {
                 Ok(kernel) => kernel,
                 Err(err) => panic!("{err:?}"),
             };
             Self {
                 kernel,
-                normal: Mutex::default(),
+                normal: Mutex::new(Normal::default()),
             }
         })
     }
@@ -235,7 +267,7 @@ impl World {
     }
 
     /// Appends a step of a TA.
-    pub fn ta(&self, step: impl FnOnce(&mut Run<'_>) -> Trap + Send + 'static) {
+    pub fn ta(&self, step: impl FnOnce(&mut Run<'_, O>) -> Trap + Send + 'static) {
         self.normal.lock().ta_steps.push_back(Box::new(step));
     }
 
@@ -322,7 +354,7 @@ impl World {
             sessions: state.guest.sessions.iter().count(),
             instances: state.guest.instances.iter().count(),
             shm: state.guest.shm.len(),
-            owners: state.owners.iter().count(),
+            owners: state.guest.owners.iter().count(),
             asid,
             lent: self.normal.lock().lent.len(),
             threads: self.kernel.threads.in_use(),
@@ -566,22 +598,6 @@ impl World {
         back
     }
 
-    /// Answers a page fault of a TA as the kernel does.
-    pub(super) fn touch(&self, root: UserRoot, abort: tally_mem::machine::Abort) {
-        assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
-        let mut state = self.kernel.state();
-        let crate::kernel::State { pages, guest, .. } = &mut *state;
-        for (_, found) in guest.instances.iter_mut() {
-            if let Some(space) = found.space.as_mut()
-                && space.root() == root
-            {
-                let mut mem = tally_mem::mem::Mem::new(pages, &self.kernel.machine);
-                let va = tally_mem::addr::UserVa(abort.va);
-                assert_eq!(space.fault(&mut mem, va, abort.access), Ok(()));
-            }
-        }
-    }
-
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap {
         assert!(
             self.kernel.try_state().is_some(),
@@ -600,6 +616,22 @@ impl World {
         match step {
             Some(step) => step(&mut run),
             None => run.exit(TeeResult::SUCCESS),
+        }
+    }
+
+    /// Answers a page fault of a TA as the kernel does.
+    pub(super) fn touch(&self, root: UserRoot, abort: tally_mem::machine::Abort) {
+        assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
+        let mut state = self.kernel.state();
+        let crate::kernel::State { pages, guest, .. } = &mut *state;
+        for (_, found) in guest.instances.iter_mut() {
+            if let Some(space) = found.space.as_mut()
+                && space.root() == root
+            {
+                let mut mem = tally_mem::mem::Mem::new(pages, &self.kernel.machine);
+                let va = tally_mem::addr::UserVa(abort.va);
+                assert_eq!(space.fault(&mut mem, va, abort.access), Ok(()));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Fast calls, messages, shared memory: the normal world's side.
 
 use super::*;
-use crate::entry::Entry;
+use crate::call::entry::Entry;
 use crate::testing::world::{CLIENT, CLIENT_PAGES, NORMAL_PAGES, THREADS, header, memref, value};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::smc::{FunctionId, ret, sec_cap};

@@ -7,7 +7,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use tally_abi::pta::control::{MeminfoRow, OwnerRow};
+use tally_records::{MeminfoRow, OwnerRow};
 use teestat::client::{self, ClientError};
 
 use super::{Bench, Outcome};

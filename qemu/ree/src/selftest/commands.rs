@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use ta_uuids::{crash, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
-use tally_abi::pta::control::MeminfoRow;
-use tally_abi::pta::inspect::CommandRow;
-use tally_abi::snapshot::{Header, MAGIC, Section, section};
 use tally_abi::ta::entry;
+use tally_records::{
+    CommandRow, MeminfoRow,
+    snapshot::{Header, MAGIC, Section, section},
+};
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
 use zerocopy::FromBytes;

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ta_uuids::{crash, glutton, heap, hello};
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{FailureRow, HistoryRow, failed_pool};
+use tally_records::{FailureRow, HistoryRow, failed_pool};
 use teec::ErrorKind;
 use teestat::client::inspect;
 use teestat::{Memory, client};
@@ -133,7 +133,7 @@ fn pages_refused(bench: &Bench) -> Outcome {
     )?;
     let named = row.frames.iter().any(|frame| {
         client::kernel_frame(&bench.context, *frame)
-            .is_ok_and(|name| name.contains("kernel/core/src/loader.rs"))
+            .is_ok_and(|name| name.contains("kernel/core/src/ta/load/"))
     });
     holds(named, "the call stack does not lead to the loader")
 }

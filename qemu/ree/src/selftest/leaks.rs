@@ -9,9 +9,8 @@ use alloc::vec::Vec;
 use ta_uuids::{glutton, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::fault;
-use tally_abi::pta::inspect::state;
-use tally_abi::pta::leaks::{ScanRow, SuspectRow, ended};
-use tally_abi::pta::memleak::{self, LeakRecord, owner_kind};
+use tally_abi::pta::memleak;
+use tally_records::{LeakRecord, ScanRow, SuspectRow, ended, owner_kind, state};
 use teec::{
     Direction, ErrorKind, Operation, ParamNone, ParamRegisteredMem, ParamType, ParamValue, Session,
     SharedMemory,

@@ -8,9 +8,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
-use tally_abi::pta::control::PoolStats;
-use tally_abi::pta::watch::{SLOTS, SnapshotRow, state, trigger};
-use tally_abi::snapshot::{reason, section};
+use tally_abi::pta::watch::SLOTS;
+use tally_records::{PoolStats, SnapshotRow, snapshot::section, snapshot_state, trigger};
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
 use zerocopy::FromBytes;
@@ -65,7 +64,7 @@ fn tidily(bench: &Bench, test: impl FnOnce() -> Outcome) -> Outcome {
 
 /// The heap of a TA as a snapshot has it, whose reason and subject must be these.
 fn heap_in(bench: &Bench, number: u32, why: u32, uuid: TeeUuid) -> Result<PoolStats, String> {
-    equal(row(bench, number)?.state, state::TAKEN, "state")?;
+    equal(row(bench, number)?.state, snapshot_state::TAKEN, "state")?;
     let bytes = read(bench, number)?;
     let (header, sections) = sections(&bytes)?;
     equal(header.reason, why, "reason")?;
@@ -86,12 +85,16 @@ fn around(bench: &Bench) -> Outcome {
         let entry = arm(bench, heap::UUID, trigger::ENTRY, heap::CMD_LEAK)?;
         let exit = arm(bench, heap::UUID, trigger::EXIT, heap::CMD_LEAK)?;
         works(session.invoke_plain(heap::CMD_FREE_ALL))?;
-        equal(row(bench, entry)?.state, state::ARMED, "before the command")?;
+        equal(
+            row(bench, entry)?.state,
+            snapshot_state::ARMED,
+            "before the command",
+        )?;
         for _ in 0..2 {
             works(value_in(&mut session, heap::CMD_LEAK, 10, 100))?;
         }
-        let before = heap_in(bench, entry, reason::ENTRY, heap::UUID)?;
-        let after = heap_in(bench, exit, reason::EXIT, heap::UUID)?;
+        let before = heap_in(bench, entry, trigger::ENTRY, heap::UUID)?;
+        let after = heap_in(bench, exit, trigger::EXIT, heap::UUID)?;
         let grown = after.alloc.allocated - before.alloc.allocated;
         equal(grown, 1000, "bytes that the first call leaked")?;
         equal(after.live_blocks - before.live_blocks, 10, "blocks of it")
@@ -105,14 +108,14 @@ fn refusal(bench: &Bench) -> Outcome {
         works(value_in(&mut session, heap::CMD_GROW, 100_000, 0))?;
         equal(
             row(bench, number)?.state,
-            state::ARMED,
+            snapshot_state::ARMED,
             "before the refusal",
         )?;
         fails(
             value_call(&mut session, heap::CMD_ALLOC, 77_777_777, 0),
             ErrorKind::OutOfMemory,
         )?;
-        let then = heap_in(bench, number, reason::FAILURE, heap::UUID)?;
+        let then = heap_in(bench, number, trigger::FAILURE, heap::UUID)?;
         equal(
             (then.alloc.num_alloc_fail, then.alloc.biggest_alloc_fail),
             (1, 77_777_777),
@@ -137,10 +140,10 @@ fn rising(bench: &Bench) -> Outcome {
         let mut session = bench.open(heap::UUID)?;
         let number = arm(bench, heap::UUID, trigger::HEAP, 5000)?;
         works(value_in(&mut session, heap::CMD_LEAK, 4, 1000))?;
-        equal(row(bench, number)?.state, state::ARMED, "below")?;
+        equal(row(bench, number)?.state, snapshot_state::ARMED, "below")?;
         // In the middle of this command, not at its end.
         works(value_in(&mut session, heap::CMD_LEAK, 10, 1000))?;
-        let then = heap_in(bench, number, reason::HEAP, heap::UUID)?;
+        let then = heap_in(bench, number, trigger::HEAP, heap::UUID)?;
         holds(
             (5001..=6000).contains(&then.alloc.allocated),
             &format!("{} bytes were live", then.alloc.allocated),
@@ -157,12 +160,20 @@ fn two_at_once(bench: &Bench) -> Outcome {
         let (high, low, above) = (high?, low?, above?);
         works(value_call(&mut session, heap::CMD_ALLOC, 60_000, 0))?;
         for number in [high, low] {
-            let then = heap_in(bench, number, reason::HEAP, heap::UUID)?;
+            let then = heap_in(bench, number, trigger::HEAP, heap::UUID)?;
             holds(then.alloc.allocated >= 60_000, "the block is not in it")?;
         }
-        equal(row(bench, above)?.state, state::ARMED, "the one above")?;
+        equal(
+            row(bench, above)?.state,
+            snapshot_state::ARMED,
+            "the one above",
+        )?;
         works(value_call(&mut session, heap::CMD_ALLOC, 60_000, 0))?;
-        equal(row(bench, above)?.state, state::TAKEN, "the one above")
+        equal(
+            row(bench, above)?.state,
+            snapshot_state::TAKEN,
+            "the one above",
+        )
     })
 }
 
@@ -171,7 +182,7 @@ fn first_rise(bench: &Bench) -> Outcome {
         let number = arm(bench, keepalive::UUID, trigger::HEAP, 10)?;
         let mut session = bench.open(keepalive::UUID)?;
         works(value_call(&mut session, keepalive::CMD_HOLD, 5000, 0))?;
-        let then = heap_in(bench, number, reason::HEAP, keepalive::UUID)?;
+        let then = heap_in(bench, number, trigger::HEAP, keepalive::UUID)?;
         works(value_call(&mut session, keepalive::CMD_HOLD, 0, 0))?;
         works(session.close())?;
         told(client::kill(&bench.context, keepalive::UUID))?;
@@ -191,14 +202,26 @@ fn several(bench: &Bench) -> Outcome {
         let mut second = bench.open(hello::UUID)?;
         works(first.invoke_plain(heap::CMD_FREE_ALL))?;
         works(second.invoke_plain(hello::CMD_NOP))?;
-        equal(row(bench, nop)?.state, state::TAKEN, "the one that was met")?;
+        equal(
+            row(bench, nop)?.state,
+            snapshot_state::TAKEN,
+            "the one that was met",
+        )?;
         for number in [never, other] {
-            equal(row(bench, number)?.state, state::ARMED, "the others")?;
+            equal(
+                row(bench, number)?.state,
+                snapshot_state::ARMED,
+                "the others",
+            )?;
         }
         works(first.close())?;
         works(second.close())?;
         for number in [never, other] {
-            equal(row(bench, number)?.state, state::ENDED, "their TAs ended")?;
+            equal(
+                row(bench, number)?.state,
+                snapshot_state::ENDED,
+                "their TAs ended",
+            )?;
             equal(row(bench, number)?.memory, 0, "memory without a snapshot")?;
         }
         // What was disarmed stays so.
@@ -206,7 +229,7 @@ fn several(bench: &Bench) -> Outcome {
         works(third.invoke_plain(hello::CMD_NOP))?;
         equal(
             row(bench, other)?.state,
-            state::ENDED,
+            snapshot_state::ENDED,
             "with another instance",
         )?;
         let taken = row(bench, nop)?;

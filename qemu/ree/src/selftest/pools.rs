@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use ta_uuids::{crash, heap, hello};
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::{BlockRow, ChunkRow, chunk_kind, damage};
+use tally_records::{BlockRow, ChunkRow, chunk_kind, damage};
 use teec::ErrorKind;
 use teestat::client::inspect::{self, Subject};
 use teestat::client::{self, ClientError, pools};
@@ -188,7 +188,7 @@ fn sites_and_classes(bench: &Bench) -> Outcome {
             .find(|one| one.owner == pool.uuid() && one.alloc.size > 0);
         let size = size.map_or(0, |one| u64::from(one.alloc.size));
         equal(bytes, size, "bytes of all classes")?;
-        let fits = |class: &tally_abi::pta::inspect::ClassRow| class.requested <= class.bytes;
+        let fits = |class: &tally_records::ClassRow| class.requested <= class.bytes;
         holds(
             classes.iter().all(fits),
             "blocks asked for more than there is",

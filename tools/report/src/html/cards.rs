@@ -8,8 +8,8 @@ use crate::account::Account;
 use crate::advice;
 use crate::shown::{self, counted, percent, rough, thousands};
 use std::fmt::Write as _;
-use tally_abi::pta::inspect::{TaDetail, state};
 use tally_metrics::advice::{Advice, Verdict, What};
+use tally_records::{TaDetail, state};
 
 /// The cards of all TAs.
 pub(super) fn write(account: &Account, advice: &[Advice], out: &mut String) {

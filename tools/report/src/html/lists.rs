@@ -12,10 +12,9 @@ use crate::advice;
 use crate::merged;
 use crate::shown;
 use tally_abi::TeeUuid;
-use tally_abi::pta::inspect::SiteRow;
-use tally_abi::snapshot::section;
 use tally_metrics::advice::{Advice, What, declared_once};
 use tally_metrics::naming::printable;
+use tally_records::{SiteRow, snapshot::section};
 
 /// Of a section that the writer left out.
 const NOT_THERE: &str = "<p>The snapshot does not say.</p>";

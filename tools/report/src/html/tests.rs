@@ -150,7 +150,7 @@ fn a_dead_ta_has_nothing_in_pieces() {
     let mut snapshot = sample::machine(1);
     snapshot.tas.truncate(1);
     let ta = &mut snapshot.tas[0];
-    ta.state = tally_abi::pta::inspect::state::DEAD;
+    ta.state = tally_records::state::DEAD;
     ta.heap.largest_free = 0;
     (ta.heap.live_blocks, ta.heap.alloc.allocated) = (4, 448);
     (ta.stack, ta.stack_deepest) = (0, 3352);
@@ -230,7 +230,7 @@ fn sessions_are_hexadecimal() {
         region.session = 0x702;
     }
     snapshot.owners[0].session = 0x703;
-    snapshot.tas[0].state = tally_abi::pta::inspect::state::BUSY;
+    snapshot.tas[0].state = tally_records::state::BUSY;
     snapshot.tas[0].session = 0x704;
     let html = page(&[account(snapshot)]).unwrap();
     for said in ["0x702", "0x703", "of session 0x704 for"] {

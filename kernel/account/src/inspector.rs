@@ -1,0 +1,74 @@
+//! The kernel with its book, for whoever asks.
+
+use crate::book::Book;
+use crate::heaps::kernel_heap::HeapBooks;
+use core::ops::Deref;
+use tally_core::kernel::Kernel;
+use tally_core::owners::OwnerKind;
+use tally_mem::machine::Machine;
+use tally_records::owner_kind;
+
+/// Looks into a kernel: TAs whole, heaps, regions, what was refused, what has ended. Nobody's help is
+/// needed, and nothing is changed but what is said so.
+pub struct Inspector<'k, M: 'static>(pub &'k Kernel<M, Book>);
+
+impl<M> Clone for Inspector<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Inspector<'_, M> {}
+
+impl<M> Deref for Inspector<'_, M> {
+    type Target = Kernel<M, Book>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl<M: Machine> Inspector<'_, M> {
+    /// The kernel heap's books.
+    #[must_use]
+    pub fn heap(self) -> &'static dyn HeapBooks {
+        self.0.shared.heap
+    }
+
+    /// A number that tells this boot from others, never 0. It is drawn when it is first asked for, so that
+    /// boot does not wait for it.
+    #[must_use]
+    pub fn boot(self) -> u64 {
+        let known = self.state().guest.book.boot;
+        if known != 0 {
+            return known;
+        }
+        let drawn = self.random_u64().max(1);
+        let mut state = self.state();
+        let boot = &mut state.guest.book.boot;
+        if *boot == 0 {
+            *boot = drawn;
+        }
+        *boot
+    }
+
+    /// An address as the normal world may see it.
+    #[must_use]
+    pub fn shown_address(self, address: u64) -> u64 {
+        if self.0.shared.shown.addresses {
+            address
+        } else {
+            0
+        }
+    }
+}
+
+/// Kind and session of an owner, as clients get them.
+pub(crate) const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
+    match kind {
+        OwnerKind::Kernel => (owner_kind::KERNEL, 0),
+        OwnerKind::Guest => (owner_kind::GUEST, 0),
+        OwnerKind::Ta => (owner_kind::TA, 0),
+        OwnerKind::Session(id) => (owner_kind::SESSION, id),
+    }
+}

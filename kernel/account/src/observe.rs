@@ -1,0 +1,190 @@
+//! What the kernel tells, written into the book.
+
+use crate::api::Entry;
+use crate::book::{Book, Trace};
+use crate::heaps::ta_heap;
+use crate::inspector::Inspector;
+use crate::past::commands::{Entered, is_command};
+use tally_abi::{TeeResult, TeeUuid};
+use tally_core::kernel::{Kernel, State};
+use tally_core::observer::{Observer, Refusal, WrongOrder};
+use tally_core::owners::OwnerName;
+use tally_core::pta::services::PtaCall;
+use tally_core::pta::{Session, Step};
+use tally_core::ta::instance::InstanceRef;
+use tally_core::ta::session::Caller;
+use tally_core::ta::task::{End, Exit, TaCall};
+use tally_mem::machine::{Machine, UserContext};
+use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
+use tally_records::trigger;
+
+impl Observer for Book {
+    type Entered = Entered;
+
+    fn enter_pta<M: Machine>(
+        call: &PtaCall<'_, '_, M, Self>,
+        entry: Entry,
+        session: &Session<'_>,
+        step: Step<'_>,
+    ) -> Result<(), TeeResult> {
+        let account = Inspector(call.kernel);
+        match entry {
+            Entry::Asks(enter) => enter(&account, session, step),
+            Entry::Controls(enter) => enter(&account, call, session, step),
+        }
+    }
+
+    // Never part of its caller, with whom the call stack begins.
+    #[inline(never)]
+    fn trace<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        caller: &Caller,
+    ) -> Trace {
+        let look = Inspector(kernel);
+        let stack = look.stack_of(state, caller);
+        Trace {
+            who: look.who(state, caller),
+            stack: state.guest.book.orders.keep(&stack),
+            at_ms: kernel.uptime_millis(),
+        }
+    }
+
+    fn release(state: &mut State<Self>, trace: Trace) {
+        state.guest.book.orders.release(trace.stack);
+    }
+
+    fn entering<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        instance: InstanceRef,
+        _: TaCall,
+        stack_pointer: u64,
+    ) -> Entered {
+        let guest = &mut state.guest;
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return Entered::default();
+        };
+        let machine = &kernel.machine;
+        let entered = guest.book.commands.enter(machine, found, stack_pointer);
+        // The maximum has just been restarted, so that rising above the alarm is a new one.
+        ta_heap::arm(machine, &guest.book.snapshots, found);
+        entered
+    }
+
+    fn watches(state: &State<Self>) -> bool {
+        state.guest.book.snapshots.watches()
+    }
+
+    fn entered<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, call: TaCall) {
+        if is_command(&call) {
+            Inspector(kernel).capture(trigger::ENTRY, instance, call.command.into());
+        }
+    }
+
+    fn leaving<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, call: TaCall) {
+        if is_command(&call) {
+            Inspector(kernel).capture(trigger::EXIT, instance, call.command.into());
+        }
+    }
+
+    fn left<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        instance: InstanceRef,
+        call: TaCall,
+        entered: Entered,
+        exit: Exit,
+    ) {
+        let guest = &mut state.guest;
+        if let Some(found) = guest.instances.at_mut(instance) {
+            let commands = &mut guest.book.commands;
+            commands.leave(&kernel.machine, found, call, &entered, exit);
+        }
+    }
+
+    fn heap_begins<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        instance: InstanceRef,
+    ) {
+        let State { pages, guest, .. } = state;
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return;
+        };
+        found.notes.heap_mark = guest.book.marks.last();
+        if let Some(alarm) = guest.book.snapshots.heap_alarm(found.uuid)
+            && let (Some(space), Some(base)) = (&mut found.space, found.heap)
+        {
+            // The pool that the TA makes of these pages keeps it.
+            let mut memory = Mem::new(pages, &kernel.machine);
+            ta_heap::set_first_alarm(&mut memory, space, base, alarm);
+        }
+    }
+
+    fn heap_rings<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, live: u64) {
+        let look = Inspector(kernel);
+        look.capture(trigger::HEAP, instance, live);
+        let state = kernel.state();
+        if let Some(found) = state.guest.instances.at(instance) {
+            // The maximum is what rang, and those above it wait still.
+            ta_heap::arm(&kernel.machine, &state.guest.book.snapshots, found);
+        }
+    }
+
+    fn heap_refused<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        instance: InstanceRef,
+        context: &UserContext,
+        refusal: &Refusal,
+    ) {
+        let look = Inspector(kernel);
+        look.report_heap(instance, context, refusal);
+        look.note_refused(instance, Some(refusal.size));
+        look.capture(trigger::FAILURE, instance, refusal.size);
+        look.note_refused(instance, None);
+    }
+
+    // As of `trace`.
+    #[inline(never)]
+    fn failed<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        instance: InstanceRef,
+    ) {
+        Inspector(kernel).report_refused_pages(state, instance);
+    }
+
+    fn ending<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        instance: InstanceRef,
+        end: End,
+    ) {
+        Inspector(kernel).note_end(state, instance, end);
+    }
+
+    fn all_ended(state: &mut State<Self>, uuid: TeeUuid) {
+        state.guest.book.snapshots.ended(uuid);
+    }
+
+    fn owner_ends<M: Machine>(kernel: &Kernel<M, Self>, owner: OwnerId, name: &OwnerName) {
+        let heap = kernel.shared.heap;
+        heap.with_failures(&mut |failures| failures.settle(owner, name));
+    }
+
+    // As of `trace`.
+    #[inline(never)]
+    fn wrong_order<M: Machine>(
+        kernel: &Kernel<M, Self>,
+        state: &mut State<Self>,
+        order: WrongOrder<Trace>,
+    ) -> Option<u64> {
+        Inspector(kernel).note_order(state, order)
+    }
+
+    fn say<M: Machine>(kernel: &Kernel<M, Self>, event: u64) {
+        Inspector(kernel).say(event);
+    }
+}

@@ -1,0 +1,10 @@
+//! What was: refusals, ended TAs, commands, wrong orders.
+
+pub mod commands;
+mod endings;
+pub mod failures;
+pub mod history;
+pub mod oom;
+mod order_events;
+pub mod unfreed_sites;
+pub mod wrong_orders;

@@ -1,0 +1,28 @@
+//! What an observer keeps, as the types of guests and instances name it.
+
+use core::convert::Infallible;
+use core::fmt::Debug;
+
+/// What an observer keeps ([`crate::observer::Observer`] says when).
+pub trait Book: Debug + Sized + Send + 'static {
+    /// What it keeps of each TA instance.
+    type Notes: Debug + Send;
+    /// Names a place in the code, and who was there.
+    type Trace: Copy + Debug + Send;
+    /// How a pseudo-TA that asks the account is entered.
+    type Entry: Copy + Sync + 'static;
+    /// What it has that is fixed when the kernel is built, or has a lock of its own.
+    type Shared: Send + Sync + 'static;
+
+    /// The notes of an instance that is about to be loaded.
+    fn notes(&self) -> Self::Notes;
+}
+
+impl Book for () {
+    type Notes = ();
+    type Trace = ();
+    type Entry = Infallible;
+    type Shared = ();
+
+    fn notes(&self) -> Self::Notes {}
+}
