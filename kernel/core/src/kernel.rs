@@ -139,6 +139,8 @@ pub struct Kernel<M: 'static> {
     pub shown: Shown,
     /// Tells the image from others, in snapshots.
     pub build: BuildId,
+    /// Bytes of secure RAM that the roof gave, whatever becomes of them.
+    pub secure_ram: u64,
     boot: Once<u64>,
     state: SpinMutex<State>,
 }
@@ -161,6 +163,7 @@ impl<M: Machine> Kernel<M> {
         let commands = Commands::new();
         let left = Left::new();
         parts.machine.set_owner(previous);
+        let secure_ram = u64::from(parts.pages.total_pages()) * PAGE_SIZE as u64;
         let state = State {
             pages: parts.pages,
             owners: OwnerTable::new(),
@@ -185,6 +188,7 @@ impl<M: Machine> Kernel<M> {
             fault: parts.fault,
             shown: parts.shown,
             build: parts.build,
+            secure_ram,
             boot: Once::new(),
             state: SpinMutex::new(state),
         })

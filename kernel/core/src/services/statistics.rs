@@ -121,6 +121,10 @@ impl<M: Machine> Statistics for CallServices<'_, M> {
         Some(stats)
     }
 
+    fn secure_ram(&self) -> u64 {
+        self.kernel.secure_ram
+    }
+
     fn meminfo(&self, index: usize) -> Option<MeminfoRow> {
         let state = self.kernel.state();
         let usage = PageUse::ALL.get(index)?;

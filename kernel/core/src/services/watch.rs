@@ -295,14 +295,7 @@ impl<M: Machine> CallServices<'_, M> {
         subject: TeeUuid,
         value: u64,
     ) -> Result<u64, SnapshotError> {
-        let (mark, secure_ram) = {
-            let state = self.kernel.state();
-            let pages = u64::from(state.pages.total_pages());
-            (
-                state.guest.marks.last(),
-                pages * tally_mem::addr::PAGE_SIZE as u64,
-            )
-        };
+        let mark = self.kernel.state().guest.marks.last();
         let mut header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -312,7 +305,7 @@ impl<M: Machine> CallServices<'_, M> {
             reason,
             subject,
             value,
-            secure_ram,
+            secure_ram: self.kernel.secure_ram,
             boot: self.kernel.boot(),
             build: self.kernel.build,
             ..Header::default()
