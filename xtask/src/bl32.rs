@@ -7,7 +7,7 @@ use crate::images::{self, Config};
 use crate::{paths, ui};
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 /// What to write.
 #[derive(Debug, clap::Args)]

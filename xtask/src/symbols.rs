@@ -192,7 +192,7 @@ impl Module<'_> {
 }
 
 /// Below, only lines of the monitor's own console have addresses of code.
-const LOWEST: u64 = 0x0e00_0000;
+const LOWEST: u64 = tally_board_virt::SECURE_RAM_BASE;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {

@@ -19,7 +19,6 @@ pub mod smc;
 pub mod snapshot;
 pub mod ta;
 pub mod tee_uuid;
-pub mod virt;
 
 pub use result::{Origin, TeeResult};
 pub use tee_uuid::TeeUuid;

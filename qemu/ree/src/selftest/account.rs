@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use tally_abi::pta::control::{MeminfoRow, OwnerRow};
-use tally_abi::virt;
+use tally_board_virt::SECURE_RAM_BYTES;
 use teestat::client::{self, ClientError};
 
 use super::{Bench, Outcome};
@@ -60,8 +60,7 @@ impl Account {
     pub(super) fn adds_up(&self) -> Outcome {
         let sum: u64 = self.meminfo.iter().map(|row| row.bytes).sum();
         super::equal(sum, self.secure_ram, "secure RAM by use adds up to")?;
-        let board = virt::SECURE_RAM_END - virt::SECURE_RAM_BASE;
-        super::equal(self.secure_ram, board, "secure RAM told")
+        super::equal(self.secure_ram, SECURE_RAM_BYTES, "secure RAM told")
     }
 
     pub(super) fn same_as(&self, after: &Self) -> Outcome {
