@@ -247,8 +247,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            tokens("ELR 0000000042001000"),
-            [Token::Absolute(0x4200_1000)]
+            tokens("ELR 0000000062001000"),
+            [Token::Absolute(0x6200_1000)]
         );
     }
 }

@@ -7,7 +7,9 @@
 use crate::{paths, tool};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use tally_board_virt as virt;
 
 const MAX_LINES: usize = 700;
 
@@ -131,6 +133,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Addresses of the board that its crate alone writes down: of the interrupt controller, of the blocks of
+/// devices, of secure RAM, and of what is loaded into normal-world RAM.
+const BOARD: [Range<u64>; 4] = [
+    virt::GICD..virt::GICD + DEVICES_BYTES,
+    virt::NORMAL_UART..virt::NORMAL_UART + DEVICES_BYTES,
+    virt::SECURE_RAM_BASE..virt::SECURE_RAM_BASE + virt::SECURE_RAM_PRESENT + 1,
+    virt::RAM_BASE..virt::images::TA_ARCHIVE_BASE + virt::images::TA_ARCHIVE_MAX,
+];
+const DEVICES_BYTES: u64 = 2 << 20;
+
 /// Packages whose `static` items are counted.
 const KERNEL_DIRS: &[&str] = &["kernel/", "pta/", "libs/ledger/"];
 
@@ -156,6 +168,10 @@ pub(crate) fn check() -> Result<Vec<String>> {
         };
         if name != "xtask/src/tidy.rs" {
             complaints.extend(machine_paths(&name, &text));
+        }
+        let is_code = [".rs", ".s", ".ld"].iter().any(|end| name.ends_with(end));
+        if is_code && !name.starts_with("boards/") {
+            complaints.extend(board_addresses(&name, &text));
         }
         if name.ends_with(".rs") {
             complaints.extend(head(&name, &text));
@@ -256,6 +272,26 @@ fn machine_paths(name: &str, text: &str) -> Vec<String> {
                 "{name}:{}: a path of one machine ({mark}..)",
                 n + 1
             ));
+        }
+    }
+    complaints
+}
+
+/// Hexadecimal numbers that are addresses of the board.
+fn board_addresses(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        for (at, _) in line.match_indices("0x") {
+            let rest = &line[at + 2..];
+            let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || c == '_'));
+            let digits = rest[..end.unwrap_or(rest.len())].replace('_', "");
+            let address = u64::from_str_radix(&digits, 16);
+            if address.is_ok_and(|address| BOARD.iter().any(|part| part.contains(&address))) {
+                complaints.push(format!(
+                    "{name}:{}: 0x{digits} is an address of the board: take it from its crate",
+                    n + 1
+                ));
+            }
         }
     }
     complaints
@@ -376,6 +412,24 @@ mod tests {
         let bad = format!("see {}me/x", "/home/");
         assert_eq!(machine_paths("a", &bad).len(), 1);
         assert!(machine_paths("a", "docs/work/x and ${CARGO}/root/").is_empty());
+    }
+
+    #[test]
+    fn addresses_of_the_board_are_found() {
+        let found = |text: &str| board_addresses("a.s", text).len();
+        // Put together here, so that the rule holds for this file too.
+        for bad in [
+            format!("mov x0, #0x{:x}", virt::SECURE_UART),
+            format!("const A: u64 = 0x{:08x}_u64;", virt::KERNEL_BASE),
+            format!("0x{:016x}+0x705", virt::RAM_BASE),
+            format!("// up to 0x{:X}", virt::SECURE_RAM_BASE + (16 << 20)),
+            format!("[0x0{:x}_0000]", virt::images::NORMAL_BASE >> 16),
+        ] {
+            assert_eq!(found(&bad), 1, "{bad}");
+        }
+        let end = virt::SECURE_RAM_BASE + (16 << 20) + 1;
+        assert_eq!(found(&format!("0x{end:x}, 0x, 0x_, 0xffff_ffff")), 0);
+        assert_eq!(found("0x7a11e110_0001_4c6e_8d01_5ec0de000001"), 0);
     }
 
     #[test]

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn linux_finds_all_that_it_looks_for() {
         let mut bytes = with_cpus(2048);
-        let end = virt::RAM_BASE + 0x900_0000;
+        let end = virt::RAM_BASE + (144 << 20);
         let len = complete(&mut bytes, Some(&(virt::RAM_BASE..end))).unwrap();
         let tree = Editor::open(&mut bytes[..len]).unwrap();
         let value = |path: &str, name: &str| -> Option<Vec<u8>> {
