@@ -10,7 +10,6 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use log::info;
 use spin::Once;
-use tally_abi::virt;
 use tally_arch::config::NUM_THREADS;
 use tally_arch::{Arm, BootInfo, Hooks, Use};
 use tally_core::call::entry::Entry;
@@ -26,7 +25,7 @@ tally_arch::entry!(main);
 /// Bytes of the kernel heap.
 const HEAP_BYTES: usize = 192 * 1024;
 /// Pages of secure RAM, the firmware's included.
-const PAGES: usize = ((virt::SECURE_RAM_END - virt::SECURE_RAM_BASE) as usize) / PAGE_SIZE;
+const PAGES: usize = tally_board::SECURE_RAM_BYTES as usize / PAGE_SIZE;
 /// Bytes of the page allocator's records, in whole pages.
 const RECORD_BYTES: usize = (PAGES * size_of::<PageRecord>()).next_multiple_of(PAGE_SIZE);
 
@@ -45,7 +44,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
 
     let records = page_records(records);
     let mut pages = PageAllocator::new(
-        PhysPage::containing(PhysAddr(virt::SECURE_RAM_BASE)),
+        PhysPage::containing(PhysAddr(tally_board::SECURE_RAM_BASE)),
         records,
     );
     claim(&mut pages, &heap_pages, &record_pages);
@@ -144,7 +143,7 @@ fn claim(pages: &mut PageAllocator, heap: &Range<PhysPage>, records: &Range<Phys
         }
     };
     claim(
-        page(virt::SECURE_RAM_BASE)..page(virt::KERNEL_BASE),
+        page(tally_board::SECURE_RAM_BASE)..page(tally_board::KERNEL_BASE),
         PageUse::Firmware,
     );
     for region in &tally_arch::layout().regions {

@@ -53,7 +53,7 @@ fn inspect(path: &str) -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     let mut memory = vec![0; plan.span as usize];
-    plan.apply(&mut memory, 0x4000_0000)?;
+    plan.apply(&mut memory, 1 << 30)?;
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use crate::records::{self, Text};
 use core::fmt::Write;
 use tally_abi::TeeResult;
 use tally_abi::pta::control::{
-    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, CMD_THREADS,
-    UUID,
+    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET,
+    CMD_SECURE_RAM, CMD_THREADS, UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
@@ -72,6 +72,12 @@ fn invoke(
             let [threads, in_use, turned_away] = account.threads();
             params.set_value(0, threads, in_use);
             params.set_value(1, turned_away, 0);
+            Ok(())
+        }
+        CMD_SECURE_RAM => {
+            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            let bytes = account.secure_ram();
+            params.set_value(0, bytes as u32, (bytes >> 32) as u32);
             Ok(())
         }
         _ => Err(TeeResult::NOT_SUPPORTED),

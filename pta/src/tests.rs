@@ -186,7 +186,7 @@ fn both_times_come_and_a_pager_there_is_none() {
 
 #[test]
 fn wrong_types_are_refused_by_every_command() {
-    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 8), (memleak::UUID, 10)] {
+    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 9), (memleak::UUID, 10)] {
         with(pta, |world, session| {
             for command in 0..commands {
                 let params = [value(attr::VALUE_INOUT, 0, 0), out(64), out(64), out(64)];
@@ -204,12 +204,17 @@ fn memory_by_use_adds_up_to_all_of_it() {
         let total = |world: &World| -> u64 {
             let rows: Vec<MeminfoRow> = list(world, session, control::CMD_MEMINFO, &[]);
             assert!(rows.iter().all(|row| row.bytes == row.pages * 4096));
-            rows.iter().map(|row| row.pages).sum()
+            rows.iter().map(|row| row.bytes).sum()
         };
+        let value_out = value(attr::VALUE_OUTPUT, 0, 0);
+        let reply = world.invoke(session, control::CMD_SECURE_RAM, &[value_out]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        let told = reply.params[0].b << 32 | reply.params[0].a;
         let pages = u64::from(world.kernel.state().pages.total_pages());
-        assert_eq!(total(world), pages);
+        assert_eq!(told, pages * 4096);
+        assert_eq!(total(world), told);
         let ta = world.opened(TA);
-        assert_eq!(total(world), pages);
+        assert_eq!(total(world), told);
         let owners: Vec<OwnerRow> = list(world, session, control::CMD_OWNERS, &[]);
         assert!(owners.iter().any(|row| row.uuid == TA && row.pages > 0));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);

@@ -192,7 +192,7 @@ impl Module<'_> {
 }
 
 /// Below, only lines of the monitor's own console have addresses of code.
-const LOWEST: u64 = 0x0e00_0000;
+const LOWEST: u64 = tally_board_virt::SECURE_RAM_BASE;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -247,8 +247,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            tokens("ELR 0000000042001000"),
-            [Token::Absolute(0x4200_1000)]
+            tokens("ELR 0000000062001000"),
+            [Token::Absolute(0x6200_1000)]
         );
     }
 }

@@ -42,10 +42,6 @@ use teec::Context;
 
 use tool::{Failure, Tool, usage};
 
-/// Secure RAM that `meminfo` must add up to, in bytes.
-pub const SECURE_RAM_BYTES: u64 =
-    tally_abi::virt::SECURE_RAM_END - tally_abi::virt::SECURE_RAM_BASE;
-
 /// Names for people.
 pub trait Names {
     /// Short name of a TA.

@@ -13,11 +13,11 @@ use tally_metrics::text::{Label, Text};
 use tally_records::{SiteRow, TaDetail};
 use teec::Context;
 
+use crate::Names;
 use crate::client::inspect::{Subject, tas};
 use crate::client::{self, ClientError};
 use crate::frames::{KernelNames, name_frames};
 use crate::server::Labels;
-use crate::{Names, SECURE_RAM_BYTES};
 
 /// All figures of this moment; `labels` are on every sample.
 ///
@@ -38,7 +38,7 @@ pub fn metrics(
     let sites = sites(context, names, &tas)?;
     let figures = Figures {
         uptime_ms: u64::from(seconds) * 1000 + u64::from(millis),
-        secure_ram: SECURE_RAM_BYTES,
+        secure_ram: client::secure_ram(context)?,
         threads: Some(threads),
         meminfo: &meminfo,
         pools: &pools,

@@ -7,7 +7,6 @@
 
 use core::arch::asm;
 
-use tally_abi::virt;
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use tally_mem::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
 
@@ -26,8 +25,8 @@ unsafe extern "C" {
 #[track_caller]
 fn secure(pa: u64, bytes: usize) -> *mut u8 {
     let inside = pa >= layout::direct_start()
-        && pa < virt::SECURE_RAM_END
-        && bytes as u64 <= virt::SECURE_RAM_END - pa;
+        && pa < tally_board::SECURE_RAM_END
+        && bytes as u64 <= tally_board::SECURE_RAM_END - pa;
     assert!(inside, "{pa:#x} is not secure RAM");
     mmu::direct(pa) as *mut u8
 }

@@ -104,6 +104,8 @@ pub struct Kernel<M: 'static, O: Book> {
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.
     pub shared: O::Shared,
+    /// Bytes of secure RAM that the roof gave, whatever becomes of them.
+    pub secure_ram: u64,
     state: SpinMutex<State<O>>,
 }
 
@@ -120,6 +122,7 @@ impl<M: Machine, O: Book> Kernel<M, O> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
         let guest = Guest::new(parts.book);
         parts.machine.set_owner(previous);
+        let secure_ram = u64::from(parts.pages.total_pages()) * PAGE_SIZE as u64;
         let state = State {
             pages: parts.pages,
             guest: guest?,
@@ -134,6 +137,7 @@ impl<M: Machine, O: Book> Kernel<M, O> {
             key: parts.key,
             fault: parts.fault,
             shared: parts.shared,
+            secure_ram,
             state: SpinMutex::new(state),
         })
     }

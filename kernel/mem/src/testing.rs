@@ -31,9 +31,9 @@ use spin::Mutex;
 use tally_records::prot;
 
 /// Start of the model's secure RAM.
-pub const SECURE_BASE: PhysAddr = PhysAddr(0x0e10_0000);
+pub const SECURE_BASE: PhysAddr = PhysAddr(0x1010_0000);
 /// Start of the model's normal-world RAM.
-pub const NORMAL_BASE: PhysAddr = PhysAddr(0x4000_0000);
+pub const NORMAL_BASE: PhysAddr = PhysAddr(0x8000_0000);
 /// What secure pages are filled with before they are used, so that nobody counts on zeros.
 pub const DIRT: u8 = 0xd1;
 

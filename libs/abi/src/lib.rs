@@ -18,7 +18,6 @@ pub mod sites;
 pub mod smc;
 pub mod ta;
 pub mod tee_uuid;
-pub mod virt;
 
 pub use result::{Origin, TeeResult};
 pub use tee_uuid::TeeUuid;

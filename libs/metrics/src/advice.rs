@@ -49,7 +49,7 @@ impl What {
     pub const fn setting(self) -> &'static str {
         match self {
             Self::KernelHeap => "HEAP_BYTES in kernel/src/roof.rs",
-            Self::TaMemory => "what SECURE_RAM_END in libs/abi/src/virt.rs leaves",
+            Self::TaMemory => "what SECURE_RAM_BYTES in the board's crate leaves",
             Self::Quota => "DEFAULT_TA_QUOTA_PAGES in kernel/core/src/guest.rs, in pages of 4096",
             Self::Heap => "heap_size in the TA's properties!",
             Self::Stack => "stack_size in the TA's properties!",

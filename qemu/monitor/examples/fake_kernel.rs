@@ -73,7 +73,7 @@ payload_entry:
     orr     x9, x0, x1
     orr     x9, x9, x3
     cbnz    x9, bad
-    mov     x9, #0x40000000
+    ldr     x9, ={RAM}
     cmp     x2, x9
     b.ne    bad
     check_reset
@@ -205,5 +205,6 @@ system_reset:
 bad:
     udf     #0
 .ltorg
-"#
+"#,
+    RAM = const tally_board_virt::RAM_BASE,
 );

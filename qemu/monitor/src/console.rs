@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use arm_pl011_uart::UniqueMmioPointer;
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits, Uart};
 use spin::mutex::SpinMutex;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 static CONSOLE: SpinMutex<Option<Uart<'static>>> = SpinMutex::new(None);
 

@@ -7,7 +7,7 @@
 
 use core::ptr;
 
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 const DATA: usize = virt::FW_CFG as usize;
 const SELECTOR: usize = virt::FW_CFG as usize + 8;
@@ -21,7 +21,7 @@ const DMA_SELECT: u32 = 1 << 3;
 
 /// The descriptor lies at the end of the window for the device tree: the device reaches
 /// normal-world memory only.
-const DESCRIPTOR: u64 = virt::RAM_BASE + virt::DEVICE_TREE_MAX;
+const DESCRIPTOR: u64 = virt::RAM_BASE + virt::images::DEVICE_TREE_MAX;
 
 /// A file that QEMU's command line gave: the keys of its size and of its octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

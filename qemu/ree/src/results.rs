@@ -6,7 +6,7 @@
 use alloc::string::String;
 use core::fmt::Write;
 use spin::{Mutex, Once};
-use tally_abi::virt;
+use tally_board_virt::images::FW_CFG_RESULTS;
 
 use crate::machine::fw_cfg;
 use crate::machine::semihosting::HostFile;
@@ -16,7 +16,7 @@ static FILE: Once<Option<Mutex<HostFile>>> = Once::new();
 /// Appends `line` (an object without its newline).
 pub(crate) fn write(line: &str) {
     let file = FILE.call_once(|| {
-        let path = fw_cfg::file(virt::FW_CFG_RESULTS)?;
+        let path = fw_cfg::file(FW_CFG_RESULTS)?;
         HostFile::create(path.trim_end_matches(['\0', '\n'])).map(Mutex::new)
     });
     if let Some(file) = file {

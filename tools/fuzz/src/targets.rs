@@ -5,10 +5,10 @@
 
 use crate::device_tree;
 use std::cell::RefCell;
+use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_abi::sites::Table;
-use tally_abi::{TeeUuid, virt};
 use tally_core::call::args::{Args, Lent};
 use tally_core::call::message::{Message, Place};
 use tally_core::call::shm::{Shm, ShmTable};
@@ -73,7 +73,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
 ];
 
-const BASE: u64 = virt::RAM_BASE;
+const BASE: u64 = 1 << 30;
 
 /// Normal-world memory that holds the input at [`BASE`].
 struct Flat(RefCell<Vec<u8>>);

@@ -13,7 +13,8 @@ use crate::{builds, paths, setup};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
-use tally_abi::{TeeUuid, virt};
+use tally_abi::TeeUuid;
+use tally_board_virt::SECURE_RAM_BYTES;
 use tally_records::snapshot::section;
 use tally_report::account::{Account, Doubt};
 use tally_report::doubts::doubts;
@@ -102,8 +103,8 @@ fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
     let text = outcome.normal.replace('\r', "");
     let begin = text.find("# TYPE ").context("there are no metrics")?;
     let figures = pages::live_metrics(python, &text[begin..])?;
-    let secure_ram = virt::SECURE_RAM_END - virt::SECURE_RAM_BASE;
-    ensure!(figures["uses"] == secure_ram, "uses: {}", figures["uses"]);
+    let uses = &figures["uses"];
+    ensure!(*uses == SECURE_RAM_BYTES, "uses: {uses}");
     let block = "place=\"tas/heap/src/ta.rs:";
     let held = text.lines().any(|line| {
         line.starts_with("tally_site_live_bytes{device=\"here\",pool=\"heap\"")

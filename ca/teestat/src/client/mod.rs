@@ -312,6 +312,19 @@ pub fn threads(context: &Context<'_>) -> Result<Threads> {
     })
 }
 
+/// Bytes of secure RAM, as the kernel has it from the board: what [`meminfo`] must add up to.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn secure_ram(context: &Context<'_>) -> Result<u64> {
+    let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
+    control_session(context)?
+        .invoke_command(control::CMD_SECURE_RAM, &mut op)
+        .map_err(|error| ClientError::Invoke("secure RAM", error))?;
+    let (bytes, _, _, _) = op.parameters();
+    Ok(u64::from(bytes.b()) << 32 | u64::from(bytes.a()))
+}
+
 /// Secure RAM by use.
 ///
 /// # Errors

@@ -73,15 +73,16 @@ impl Tool<'_, '_> {
             ["--all" | "-v"] => true,
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
+        let secure_ram = client::secure_ram(self.context)?;
         let rows = client::meminfo(self.context)?;
         let pools = client::pools(self.context)?;
         let heaps = self.ta_heaps()?;
         let tables = text::Tables::of(&rows, pools.first(), &heaps);
         let adds_up = if self.as_json {
-            json::meminfo(self.out, &rows, tables)?
+            json::meminfo(self.out, secure_ram, &rows, tables)?
         } else {
-            let adds_up = text::meminfo(self.out, &rows, all)?;
-            text::tables(self.out, tables)?;
+            let adds_up = text::meminfo(self.out, secure_ram, &rows, all)?;
+            text::tables(self.out, secure_ram, tables)?;
             adds_up
         };
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })

@@ -23,9 +23,9 @@ use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_metrics::figures::Threads;
 use tally_records::{MeminfoRow, OwnerRow, PoolStats, strategy, tracking};
 
+use crate::Names;
 use crate::client::{Pager, Times};
 use crate::text::{Hundredths, Label, Tables, fragmentation, kind_name, meminfo_sum};
-use crate::{Names, SECURE_RAM_BYTES};
 
 /// A string in quotes.
 struct Quoted<T>(T);
@@ -161,6 +161,7 @@ pub(crate) fn times(out: &mut dyn Write, t: &Times) -> fmt::Result {
 
 pub(crate) fn meminfo(
     out: &mut dyn Write,
+    secure_ram: u64,
     rows: &[MeminfoRow],
     tables: Tables,
 ) -> core::result::Result<bool, fmt::Error> {
@@ -174,14 +175,14 @@ pub(crate) fn meminfo(
         )
     })?;
     let sum = meminfo_sum(rows);
-    let adds_up = sum == SECURE_RAM_BYTES;
+    let adds_up = sum == secure_ram;
     writeln!(
         out,
-        ",\"sum\":{sum},\"secure_ram\":{SECURE_RAM_BYTES},\"adds_up\":{adds_up},\
+        ",\"sum\":{sum},\"secure_ram\":{secure_ram},\"adds_up\":{adds_up},\
          \"tables\":{{\"pages\":{},\"heaps\":{},\"percent\":{}}}}}",
         tables.pages,
         tables.heaps,
-        Hundredths(tables.per_myriad())
+        Hundredths(tables.per_myriad(secure_ram))
     )?;
     Ok(adds_up)
 }
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn meminfo_is_one_object() {
         let row = MeminfoRow {
-            bytes: SECURE_RAM_BYTES,
+            bytes: 16 << 20,
             pages: 4096,
             ..MeminfoRow::default()
         };
@@ -271,7 +272,7 @@ mod tests {
             pages: 4096,
             heaps: 0,
         };
-        assert_eq!(meminfo(&mut out, &[row], tables), Ok(true));
+        assert_eq!(meminfo(&mut out, 16 << 20, &[row], tables), Ok(true));
         assert_eq!(
             out,
             "{\"rows\":[{\"use\":\"\",\"bytes\":16777216,\"pages\":4096}],\"sum\":16777216,\

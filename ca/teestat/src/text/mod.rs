@@ -29,8 +29,8 @@ use tally_abi::TeeUuid;
 use tally_metrics::figures::Threads;
 use tally_records::{MeminfoRow, OwnerRow, PoolStats, owner_kind, strategy, tracking};
 
+use crate::Names;
 use crate::growth::Amount;
-use crate::{Names, SECURE_RAM_BYTES};
 
 /// So many of something whose plural has an `s`.
 pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
@@ -74,9 +74,11 @@ pub(crate) fn threads(out: &mut dyn Write, threads: &Threads) -> fmt::Result {
     writeln!(out, "calls turned away:      {}", threads.turned_away)
 }
 
-/// Prints secure RAM by use, empty rows only if `all`; says, and returns, whether all rows add up.
+/// Prints secure RAM by use, empty rows only if `all`; says, and returns, whether all rows add up to
+/// `secure_ram` bytes.
 pub(crate) fn meminfo(
     out: &mut dyn Write,
+    secure_ram: u64,
     rows: &[MeminfoRow],
     all: bool,
 ) -> core::result::Result<bool, fmt::Error> {
@@ -99,18 +101,18 @@ pub(crate) fn meminfo(
         1 => writeln!(out, "1 unused row hidden, --all shows it")?,
         n => writeln!(out, "{n} unused rows hidden, --all shows them")?,
     }
-    if sum == SECURE_RAM_BYTES {
+    if sum == secure_ram {
         writeln!(out, "adds up to the {} MiB of secure RAM", sum >> 20)?;
         return Ok(true);
     }
-    let (word, by) = if sum < SECURE_RAM_BYTES {
-        ("missing", SECURE_RAM_BYTES - sum)
+    let (word, by) = if sum < secure_ram {
+        ("missing", secure_ram - sum)
     } else {
-        ("too many", sum - SECURE_RAM_BYTES)
+        ("too many", sum - secure_ram)
     };
     writeln!(
         out,
-        "does NOT add up to the {SECURE_RAM_BYTES} bytes of secure RAM: {by} {word}"
+        "does NOT add up to the {secure_ram} bytes of secure RAM: {by} {word}"
     )?;
     Ok(false)
 }
@@ -188,20 +190,20 @@ impl Tables {
         }
     }
 
-    /// Hundredths of a percent of the secure RAM.
-    pub(crate) fn per_myriad(self) -> u64 {
+    /// Hundredths of a percent of `secure_ram` bytes.
+    pub(crate) fn per_myriad(self, secure_ram: u64) -> u64 {
         let bytes = self.pages.saturating_add(self.heaps);
-        bytes.saturating_mul(10_000) / SECURE_RAM_BYTES
+        bytes.saturating_mul(10_000) / secure_ram.max(1)
     }
 }
 
-pub(crate) fn tables(out: &mut dyn Write, tables: Tables) -> fmt::Result {
+pub(crate) fn tables(out: &mut dyn Write, secure_ram: u64, tables: Tables) -> fmt::Result {
     writeln!(
         out,
         "tables among it: {} bytes for pages, at most {} for heaps, {} % of the secure RAM",
         tables.pages,
         tables.heaps,
-        Hundredths(tables.per_myriad())
+        Hundredths(tables.per_myriad(secure_ram))
     )
 }
 
@@ -390,11 +392,15 @@ mod tests {
         };
         let mut out = String::new();
         let rows = [row(15 << 20), row(1 << 20)];
-        assert_eq!(meminfo(&mut out, &rows, false), Ok(true));
+        assert_eq!(meminfo(&mut out, 16 << 20, &rows, false), Ok(true));
         assert!(out.ends_with("adds up to the 16 MiB of secure RAM\n"));
         let mut out = String::new();
-        assert_eq!(meminfo(&mut out, &rows[..1], false), Ok(false));
+        assert_eq!(meminfo(&mut out, 16 << 20, &rows[..1], false), Ok(false));
         assert!(out.ends_with("1048576 missing\n"));
+        // A machine with less of it.
+        let mut out = String::new();
+        assert_eq!(meminfo(&mut out, 8 << 20, &rows[..1], false), Ok(false));
+        assert!(out.ends_with("8388608 bytes of secure RAM: 7340032 too many\n"));
     }
 
     #[test]
@@ -420,7 +426,7 @@ mod tests {
         let tas = [ta(8000, 100, 16_384), ta(2000, 0, 16_384)];
         let found = Tables::of(&rows, Some(&kernel), &tas);
         let mut out = String::new();
-        tables(&mut out, found).unwrap();
+        tables(&mut out, 16 << 20, found).unwrap();
         assert_eq!(
             out,
             "tables among it: 32768 bytes for pages, at most 40000 for heaps, 0.43 % of the secure \
@@ -469,11 +475,11 @@ mod tests {
         };
         let rows = [row(0), row(16 << 20), row(0)];
         let mut out = String::new();
-        assert_eq!(meminfo(&mut out, &rows, false), Ok(true));
+        assert_eq!(meminfo(&mut out, 16 << 20, &rows, false), Ok(true));
         assert_eq!(out.matches("row ").count(), 1);
         assert!(out.contains("\n2 unused rows hidden, --all shows them\nadds up"));
         let mut out = String::new();
-        assert_eq!(meminfo(&mut out, &rows, true), Ok(true));
+        assert_eq!(meminfo(&mut out, 16 << 20, &rows, true), Ok(true));
         assert_eq!(out.matches("row ").count(), 3);
         assert!(!out.contains("hidden"));
     }

@@ -171,7 +171,7 @@ pub(crate) fn snapshot(
     }
     writeln!(out, "\n")?;
     let rows: Vec<MeminfoRow> = snapshot.records(section::MEMINFO).collect();
-    meminfo(out, &rows, false)?;
+    meminfo(out, header.secure_ram, &rows, false)?;
     let all: Vec<PoolStats> = snapshot.records(section::POOLS).collect();
     let tas: Vec<TaDetail> = snapshot.records(section::TAS).collect();
     let of_subject = |(pool, _): &(PoolStats, Option<u32>)| pool.owner == header.subject;

@@ -115,6 +115,10 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
         Some(stats)
     }
 
+    fn secure_ram(&self) -> u64 {
+        self.secure_ram
+    }
+
     fn meminfo(&self, index: usize) -> Option<MeminfoRow> {
         let state = self.state();
         let usage = PageUse::ALL.get(index)?;

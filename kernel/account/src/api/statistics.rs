@@ -16,6 +16,8 @@ pub trait Statistics {
     fn pool(&self, index: usize) -> Option<PoolStats>;
     /// Loaded TAs, dead ones with open sessions included.
     fn ta(&self, index: usize) -> Option<TaStats>;
+    /// Bytes of secure RAM, as the roof has them from the board.
+    fn secure_ram(&self) -> u64;
     /// Secure RAM by use; the rows add up to all of it.
     fn meminfo(&self, index: usize) -> Option<MeminfoRow>;
     /// Owners with something to their name.

@@ -291,14 +291,7 @@ impl<M: Machine> Inspector<'_, M> {
         subject: TeeUuid,
         value: u64,
     ) -> Result<u64, SnapshotError> {
-        let (mark, secure_ram) = {
-            let state = self.state();
-            let pages = u64::from(state.pages.total_pages());
-            (
-                state.guest.book.marks.last(),
-                pages * tally_mem::addr::PAGE_SIZE as u64,
-            )
-        };
+        let mark = self.state().guest.book.marks.last();
         let mut header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -308,7 +301,7 @@ impl<M: Machine> Inspector<'_, M> {
             reason,
             subject,
             value,
-            secure_ram,
+            secure_ram: self.secure_ram,
             boot: self.boot(),
             build: self.shared.build,
             ..Header::default()

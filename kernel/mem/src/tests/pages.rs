@@ -8,7 +8,7 @@ use crate::testing::{splitmix, test_records};
 
 const A: OwnerId = OwnerId(1);
 const B: OwnerId = OwnerId(2);
-const BASE: PhysPage = PhysPage::containing(PhysAddr(0x0e10_0000));
+const BASE: PhysPage = PhysPage::containing(PhysAddr(0x1010_0000));
 
 fn allocator(pages: usize) -> PageAllocator {
     PageAllocator::new(BASE, test_records(pages))

@@ -7,7 +7,7 @@ use arm_pl011_uart::{PL011Registers, Uart};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use spin::{Mutex, Once};
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 static UART: Once<Mutex<Uart<'static>>> = Once::new();
 

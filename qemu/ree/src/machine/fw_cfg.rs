@@ -5,7 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 const SELECTOR_OFFSET: usize = 8;
 const SIGNATURE: u16 = 0x0000;

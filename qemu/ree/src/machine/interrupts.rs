@@ -12,7 +12,7 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Mutex;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 /// EL1 physical timer (Arm BSA: INTID 30, a PPI).
 const TIMER: IntId = IntId::ppi(14);

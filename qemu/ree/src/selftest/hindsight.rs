@@ -334,7 +334,7 @@ fn advice(bench: &Bench) -> Outcome {
     let text = text?;
     for setting in [
         "HEAP_BYTES in kernel/src/roof.rs",
-        "SECURE_RAM_END in libs/abi/src/virt.rs",
+        "SECURE_RAM_BYTES in the board's crate",
         "DEFAULT_TA_QUOTA_PAGES in kernel/core/src/guest.rs",
         "heap_size in the TA's properties!",
         "stack_size in the TA's properties!",

@@ -8,9 +8,10 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 use ta_uuids::hello;
+use tally_abi::TeeResult;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
-use tally_abi::{TeeResult, virt};
+use tally_board_virt as virt;
 use teec::smc::{CallInfo, Conduit, Message, Pages};
 
 use super::{Bench, Outcome, Test, equal, holds, second_cpu, works};

@@ -31,7 +31,7 @@ mod interactive {
     use alloc::vec::Vec;
     use core::fmt::Write;
     use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-    use tally_abi::virt;
+    use tally_board_virt::images::FW_CFG_COMMAND;
 
     use super::line::{Editor, Event};
     use super::{commands, words};
@@ -55,7 +55,7 @@ mod interactive {
 
     /// What CPU 0 does after start.
     pub(crate) fn main() -> ! {
-        if let Some(command) = fw_cfg::file(virt::FW_CFG_COMMAND) {
+        if let Some(command) = fw_cfg::file(FW_CFG_COMMAND) {
             semihosting::exit(execute(&command));
         }
         INTERACTIVE.store(true, Ordering::Relaxed);
