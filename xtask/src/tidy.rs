@@ -4,6 +4,8 @@
 //! [`check`] reads files.
 //! **Knows nothing of:** what the code does.
 
+mod heads;
+
 use crate::{paths, tool};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -208,7 +210,7 @@ pub(crate) fn check() -> Result<Vec<String>> {
             complaints.extend(board_addresses(&name, &text));
         }
         if name.ends_with(".rs") {
-            complaints.extend(head(&name, &text));
+            complaints.extend(heads::complaint(&name, &text));
             complaints.extend(length(&name, &text));
             if KERNEL_DIRS.iter().any(|dir| name.starts_with(dir)) && !is_test_file(&name) {
                 statics.extend(
@@ -261,16 +263,6 @@ fn is_test_file(name: &str) -> bool {
         || name.contains("/examples/")
         || name.ends_with("/tests.rs")
         || name.ends_with("/testing.rs")
-}
-
-/// A module begins with `//!` (behind a shebang or a licence comment at most).
-fn head(name: &str, text: &str) -> Option<String> {
-    let first = text.lines().find(|line| {
-        let line = line.trim();
-        !line.is_empty() && (line.starts_with("//!") || !line.starts_with("//"))
-    });
-    let has_head = first.is_some_and(|line| line.starts_with("//!"));
-    (!has_head).then(|| format!("{name}: begins without `//!`: say what the module is"))
 }
 
 fn length(name: &str, text: &str) -> Option<String> {
@@ -420,14 +412,6 @@ fn static_list(found: &[(String, String)], list: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn module_without_a_head_is_found() {
-        assert!(head("a.rs", "use b;\n//! late\n").is_some());
-        assert!(head("a.rs", "").is_some());
-        assert!(head("a.rs", "//! What it is.\n").is_none());
-        assert!(head("a.rs", "// SPDX\n\n//! What it is.\n").is_none());
-    }
 
     #[test]
     fn long_file_is_found() {
