@@ -24,7 +24,8 @@ use std::time::Duration;
 /// What to do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Run nothing: fail if a document, a section or a pair of markers is missing or empty
+    /// Run nothing: fail if a document, a section or a pair of markers is missing or empty, a link
+    /// is broken, or a document that must stay short is too long
     #[arg(long)]
     check: bool,
     /// Capture only these
