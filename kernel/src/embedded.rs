@@ -1,7 +1,6 @@
-//! What the build embeds: the loader and the key that TA images are signed with.
+//! Embedded build outputs: the loader, and the key that TA images are signed with.
 //!
 //! **Invariant:** the loader lies in whole pages that hold nothing else, since TAs see them.
-//! **Knows nothing of:** how either is used.
 
 use tally_core::kernel::LdelfImage;
 use tally_core::ta::load::rsa::PublicKey;

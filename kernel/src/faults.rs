@@ -1,7 +1,6 @@
 //! Breaking the kernel on purpose, so that its crash reports can be tested.
 //!
 //! **Invariant:** only in builds with the feature `test-hooks`.
-//! **Knows nothing of:** what the reports look like.
 
 extern crate alloc;
 

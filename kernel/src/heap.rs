@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every block carries the owner that the current thread works for and the call
 //! stack that asked for it; a refused request is reported where it happens and kept for clients.
-//! **Knows nothing of:** what blocks are for.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Write};

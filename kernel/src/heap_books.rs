@@ -1,4 +1,4 @@
-//! What the kernel heap tells the account.
+//! The kernel heap's books, open to the account.
 
 use crate::heap::{Heap, name_of, own_frame, walkable};
 use core::fmt::Write;

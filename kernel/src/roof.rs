@@ -1,7 +1,6 @@
 //! Boot order and wiring.
 //!
 //! **Invariant:** everything is built before the first call comes in; nothing is built after.
-//! **Knows nothing of:** how anything works.
 
 use crate::embedded;
 use crate::heap::HEAP;

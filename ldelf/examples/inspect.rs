@@ -1,7 +1,6 @@
 //! Prints the load plan of TA files, and fails when one is refused.
 //!
 //! **Invariant:** sees what the loader at EL0 sees.
-//! **Knows nothing of:** containers; it takes bare ELF files.
 
 use std::process::ExitCode;
 use tally_abi::TeeUuid;

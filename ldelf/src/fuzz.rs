@@ -1,7 +1,6 @@
-//! What the fuzz target runs.
+//! Fuzz entry point of the loader.
 //!
 //! **Invariant:** exercises all code that reads an image.
-//! **Knows nothing of:** the fuzzer.
 extern crate alloc;
 
 use crate::plan;

@@ -1,7 +1,6 @@
 //! Tests on files built by hand, each broken in one way.
 //!
 //! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
-//! **Knows nothing of:** linkers.
 extern crate std;
 
 use crate::{LoadError, PAGE, Prot, Protection, plan};

@@ -1,7 +1,6 @@
 //! Tally's pTA of the audit: what is not undone, and what was done in the wrong order.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::audit`]'s.
-//! **Knows nothing of:** how it is noticed.
 
 use crate::list;
 use crate::records;

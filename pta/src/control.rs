@@ -1,7 +1,6 @@
 //! Tally's control pTA: what OP-TEE's interfaces have no call for.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::control`]'s.
-//! **Knows nothing of:** how the figures come about.
 
 use crate::list;
 use crate::records::{self, Text};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::inspect`]'s; memory it needs is on the stack, however long a
 //! list is.
-//! **Knows nothing of:** how the figures come about.
 
 use crate::{list, records};
 use tally_abi::pta::inspect::{

@@ -1,6 +1,4 @@
 //! Pseudo-TAs: `stats` and `device` as OP-TEE has them, and Tally's own.
-//!
-//! **Knows nothing of:** the machine, the kernel's structures.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** no TA is entered; the list's own buffers are charged to an owner that the list
 //! leaves out.
-//! **Knows nothing of:** how blocks are recorded.
 
 use crate::list;
 use crate::records::{self, Records, Text};

@@ -1,7 +1,6 @@
 //! Lists of fixed-size records, and texts, into a client's buffer.
 //!
 //! **Invariant:** the client learns the size of the whole even where none of it fits.
-//! **Knows nothing of:** what records and texts say.
 
 use crate::list::finish;
 use tally_abi::TeeResult;

@@ -1,7 +1,6 @@
 //! OP-TEE's statistics pTA: what `xtest --stats` asks.
 //!
 //! **Invariant:** commands, types and layouts are the upstream header's (`pta_stats.h`).
-//! **Knows nothing of:** how the figures come about.
 
 use crate::{list, records};
 use tally_abi::TeeResult;

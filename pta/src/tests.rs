@@ -1,7 +1,6 @@
 //! Tests of the pseudo-TAs as clients reach them, on a model of the machine.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
 mod figures;
 mod inspect;

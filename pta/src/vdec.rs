@@ -1,7 +1,6 @@
 //! Tally's pTA of secure buffers for a video decoder.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::vdec`]'s.
-//! **Knows nothing of:** who opened a channel; the kernel does.
 
 use crate::list;
 use tally_abi::TeeResult;

@@ -1,7 +1,6 @@
 //! Tally's pTA of snapshots and watchpoints.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::watch`]'s.
-//! **Knows nothing of:** how a snapshot is taken.
 
 use crate::list;
 use crate::records;

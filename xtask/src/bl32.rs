@@ -1,7 +1,6 @@
 //! `cargo xtask image`: the kernel as the trusted OS of somebody else's firmware.
 //!
 //! **Invariant:** the file is the raw kernel that our own firmware boots, byte for byte.
-//! **Knows nothing of:** that firmware.
 
 use crate::images::{self, Config};
 use crate::{paths, ui};

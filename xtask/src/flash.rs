@@ -1,8 +1,7 @@
-//! What QEMU loads: the flash image and the TA archive.
+//! Flash image and TA archive, which QEMU loads.
 //!
 //! **Invariant:** monitor, package header and kernel never overlap in flash; the archive fits
 //! its window in normal-world memory ([`tally_board_virt::images`]).
-//! **Knows nothing of:** how the pieces were built.
 
 use anyhow::{Result, ensure};
 use tally_board_virt::images::{

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the three cargo calls see the same flags from every command of xtask, so that
 //! nothing is built twice; every output lies in `target/tally`.
-//! **Knows nothing of:** QEMU.
 
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};

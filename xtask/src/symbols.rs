@@ -1,7 +1,6 @@
 //! Names for addresses in any image of a build.
 //!
 //! **Invariant:** an image's debug information is read when the first of its addresses is named.
-//! **Knows nothing of:** where addresses come from.
 
 use crate::images::Images;
 use crate::sites;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what [`Tfa`] names was built whole; the kernel that it boots is the same file that our
 //! own firmware boots.
-//! **Knows nothing of:** what runs in the normal world.
 //!
 //! Source: arm-trusted-firmware `plat/qemu/`, `services/spd/opteed/opteed.mk`, and its build options.
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every rule is a function from text to complaints, tested as such; only
 //! [`check`] reads files.
-//! **Knows nothing of:** what the code does.
 
 mod heads;
 

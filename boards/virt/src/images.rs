@@ -1,4 +1,4 @@
-//! What firmware, normal world and `xtask` agree on: choices of Tally's own, which no other board has.
+//! Choices that firmware, normal world and `xtask` share: Tally's own, no other board has them.
 //!
 //! **Invariant:** what is loaded into normal-world RAM does not overlap: device tree, bare-metal normal
 //! world with its heap, TA archive.

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a frame that nobody can name is shown as image and offset; at least one frame of a
 //! stack is shown.
-//! **Knows nothing of:** what is done with the names.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

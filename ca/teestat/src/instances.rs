@@ -1,7 +1,6 @@
-//! Which pool is of which instance of a TA.
+//! Mapping of pools to TA instances.
 //!
 //! **Invariant:** what cannot be told is left open.
-//! **Knows nothing of:** where the lists come from.
 
 use alloc::vec::Vec;
 

@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** output goes to `out`, complaints to `err`; the status is 0 (done), 1 (it
 //! failed) or 2 (not understood).
-//! **Knows nothing of:** consoles, transports, where names of TAs and functions are kept.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,6 @@
 //! The account as OpenMetrics text, asked for piece by piece.
 //!
 //! **Invariant:** the secure world takes no memory for it beyond the calls' own; no TA is entered.
-//! **Knows nothing of:** who reads the text.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
-//! What TAs had not freed when they ended, by place.
+//! Unfreed blocks of ended TAs, by call site.
 //!
 //! **Invariant:** places that read the same are one, biggest first.
-//! **Knows nothing of:** how call sites are named and printed.
 
 use alloc::string::String;
 use alloc::vec::Vec;

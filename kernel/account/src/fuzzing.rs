@@ -1,8 +1,7 @@
-//! What fuzzers call.
+//! Fuzz entry points of the kernel.
 //!
 //! **Invariant:** takes any octets; panics only where the kernel is wrong: books that do not add
 //! up, a lock or an owner kept, something left behind.
-//! **Knows nothing of:** where the octets come from.
 
 use crate::api::leaks::{Heaps, MarkRange};
 use crate::api::{Answers, Entry};

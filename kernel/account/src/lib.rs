@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a TA is never entered to find something out about it; what lies in its memory is
 //! read as hostile bytes, in steps of bounded work.
-//! **Knows nothing of:** the pseudo-TAs' commands, devices.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

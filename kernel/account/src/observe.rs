@@ -1,4 +1,4 @@
-//! What the kernel tells, written into the book.
+//! The observer: writes into the book what the kernel tells.
 
 use crate::api::Entry;
 use crate::book::{Book, Trace};

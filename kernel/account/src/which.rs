@@ -1,4 +1,4 @@
-//! Which TA instances a question is about.
+//! Selector of TA instances.
 
 use crate::book::Book;
 use crate::inspector::Inspector;

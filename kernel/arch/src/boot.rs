@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what runs with the MMU off is one page of assembler and
 //! [`mmu::build_tables`]; both find their data relative to the program counter.
-//! **Knows nothing of:** what the roof does.
 //!
 //! Source: optee_os teesmc_opteed.h for the state at entry; Arm ARM DDI 0487 for the rest.
 

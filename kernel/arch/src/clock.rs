@@ -3,7 +3,6 @@
 //! **Invariant:** random octets come out of SHA-256 over a seed that is never given out; where
 //! the CPU has RNDR, every seed comes from it. No octet is given out twice, and none that was given
 //! out is kept.
-//! **Knows nothing of:** what they are for.
 
 use core::arch::asm;
 

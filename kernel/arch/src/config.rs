@@ -1,7 +1,6 @@
 //! Sizes and places that the machine floor fixes at build time.
 //!
 //! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
-//! **Knows nothing of:** what the memory is used for.
 
 use tally_core::call::thread::MAX_THREADS;
 use tally_mem::machine::STACK_PAGES;

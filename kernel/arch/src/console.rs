@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** lines of several CPUs do not mix. A line is written under a lock, with
 //! interrupts masked.
-//! **Knows nothing of:** who writes.
 //!
 //! Source: optee_os lib/libutils/ext/trace.c: `I/TC: text`; other levels have the longer prefix
 //! with core, thread (blank outside of threads) and place.

@@ -1,8 +1,7 @@
-//! Where the kernel's image lies and what of secure RAM is free.
+//! Memory layout: the kernel's image and the free part of secure RAM.
 //!
 //! **Invariant:** the regions of [`layout`] follow each other without a gap from
 //! `tally_board::KERNEL_BASE` to `tally_board::SECURE_RAM_END`.
-//! **Knows nothing of:** who takes the free pages.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;

@@ -1,8 +1,7 @@
-//! What the kernel's own translation tables map, read from the tables themselves.
+//! Kernel mappings, listed from the translation tables themselves.
 //!
 //! **Invariant:** a mapping is told as the hardware would translate it; only the labels come from
 //! the layout.
-//! **Knows nothing of:** who asks.
 
 use core::ptr::read_volatile;
 use tally_records::prot;

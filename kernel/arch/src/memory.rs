@@ -3,7 +3,6 @@
 //! **Invariant:** only free secure RAM, the normal world's RAM and, for reading, the constants of
 //! the image (which the loader is one of) are reachable; an address outside is a kernel bug
 //! (secure) or refused (normal).
-//! **Knows nothing of:** who owns which page.
 
 use core::arch::asm;
 

@@ -1,7 +1,6 @@
 //! The kernel's translation tables.
 //!
 //! **Invariant:** no page is writable and executable; the image's pages appear in one place only.
-//! **Knows nothing of:** TAs' tables, which kernel/core builds through `TableMemory`.
 //!
 //! Source: Arm ARM DDI 0487, D8.
 

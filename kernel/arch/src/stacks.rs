@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a lent stack is mapped in its thread's slot from [`ThreadStacks::lend_stack`] to
 //! [`ThreadStacks::return_stack`], after which no CPU keeps a translation of it.
-//! **Knows nothing of:** whose pages they are.
 
 use core::arch::asm;
 use core::ptr::{read_volatile, write_volatile};

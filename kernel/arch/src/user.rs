@@ -1,7 +1,6 @@
 //! Running TAs at EL0.
 //!
 //! **Invariant:** the address space of a TA is installed only while its code runs.
-//! **Knows nothing of:** syscalls.
 //!
 //! Source: Arm ARM DDI 0487, D24.2.40 (ESR_EL1).
 

@@ -1,4 +1,4 @@
-//! What an observer keeps, as the types of guests and instances name it.
+//! The observer's types, as guests and instances name them.
 
 use core::convert::Infallible;
 use core::fmt::Debug;

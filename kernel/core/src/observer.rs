@@ -1,4 +1,4 @@
-//! What the kernel tells whoever keeps its account.
+//! The observer: the kernel tells it everything that an account needs.
 //!
 //! The kernel says what happens: a TA is loaded, entered, left, refused memory, ends; something is
 //! undone in the wrong order. What an observer keeps lies in the guest ([`Book`]) and in each

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** an id in use names one owner; an id is free only after its owner was released. One
 //! that left something behind keeps its id, and so its name, as long as there are others.
-//! **Knows nothing of:** how much an owner has (the heap and the page allocator count that).
 
 use tally_abi::TeeUuid;
 use tally_mem::owner::OwnerId;

@@ -3,7 +3,6 @@
 //! **Invariant:** the kernel touches only what the TA itself could touch in the same way, through
 //! physical addresses, page by page; a range is checked whole before any of it is touched.
 //! Reading never populates a page.
-//! **Knows nothing of:** why somebody wants to know.
 
 use super::pages::PageUse;
 use super::region::{Backing, Prot, RegionKind, page_number};

@@ -1,7 +1,6 @@
 //! Addresses and pages as types, so that a physical address is never used as a virtual one.
 //!
 //! **Invariant:** a [`PhysPage`] is page-aligned.
-//! **Knows nothing of:** what lies at an address.
 
 use core::fmt;
 

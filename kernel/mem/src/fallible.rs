@@ -1,7 +1,6 @@
 //! Heap values whose allocation may fail.
 //!
 //! **Invariant:** nothing here aborts; an exhausted heap is an `Err`.
-//! **Knows nothing of:** who is charged for the memory (the allocator stamps that).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

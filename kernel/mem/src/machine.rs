@@ -1,7 +1,6 @@
-//! What the portable kernel asks of the machine: the seams at which host tests put a model.
+//! Machine traits of the portable kernel; host tests implement them with a model.
 //!
 //! **Invariant:** implementations do no policy; they touch memory, registers and devices.
-//! **Knows nothing of:** sessions, TAs, messages.
 
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use crate::owner::OwnerId;

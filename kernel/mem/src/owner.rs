@@ -1,7 +1,6 @@
-//! Who memory belongs to.
+//! Memory owners.
 //!
 //! **Invariant:** every page in use and every live heap block names exactly one owner.
-//! **Knows nothing of:** what an owner does with its memory.
 
 /// An owner of pages and heap blocks: an index into the kernel's owner table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

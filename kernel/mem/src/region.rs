@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** regions never overlap; the spans of different placements have an unmapped page
 //! between them; only within one span regions touch.
-//! **Knows nothing of:** pages and tables.
 
 use super::space::SpaceError;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, UserVa};

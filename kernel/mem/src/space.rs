@@ -4,7 +4,6 @@
 //! no page is writable and executable; tables for every committed page exist, and a page is
 //! promised for every committed page of its own, so that touching one never fails for want of
 //! memory. Whatever fails leaves everything as it was.
-//! **Knows nothing of:** ELF files, sessions; whose memory it borrows.
 //!
 //! An [`AddressSpace`] has to be given back with [`AddressSpace::destroy`]: it cannot free its
 //! pages by itself, since it does not hold the allocator.

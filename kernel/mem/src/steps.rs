@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** as of [`super::space`]. What a step has not mapped yet is not there; the TA does not run
 //! before the last one.
-//! **Knows nothing of:** how long a step may be, who has to wait for it.
 
 use super::region::{Backing, Place, Prot, RegionKind, page_range};
 use super::space::{AddressSpace, SpaceError};

@@ -4,7 +4,6 @@
 //! **Invariant:** no lock is held while a script runs, so that scripts may use the machine; what
 //! real hardware would refuse or get wrong (secure memory touched out of range, a translation
 //! used after its tables changed without a flush) is an error here.
-//! **Knows nothing of:** the kernel's logic; only of the shape of translation tables.
 //!
 //! A test makes a [`TestMachine`], scripts what TAs ([`TestMachine::on_user`]) and the normal
 //! world ([`TestMachine::on_suspend`]) will do, runs kernel code on it and looks at the outcome.

@@ -1,7 +1,6 @@
 //! Text of bounded length, for reports that must not need memory.
 //!
 //! **Invariant:** what does not fit is cut, never split within a character when it is read.
-//! **Knows nothing of:** what it says.
 
 use core::fmt;
 

@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** every number here is either OP-TEE's (its source is cited) or Tally's own (it
 //! says so); nothing is defined twice in the workspace.
-//! **Knows nothing of:** how either side of a boundary does its work.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,6 @@
 //! Tests of reading and of editing, on trees made here.
 //!
 //! **Invariant:** every edit is followed by a full check of the tree.
-//! **Knows nothing of:** real machines' trees.
 
 extern crate std;
 

@@ -1,9 +1,8 @@
-//! What sizes should have been, from what was used: the tool and the report give the same advice.
+//! Size advice from recorded use; the tool and the report give the same.
 //!
 //! **Invariant:** advice never goes below what was used; an owner that was refused something is never
 //! told to take less than it has; the heaps advised fit into the quota advised, and the quota into the
 //! memory for TAs. Without a figure there is no advice.
-//! **Knows nothing of:** where the figures come from, how they are printed.
 
 use alloc::vec::Vec;
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** no two samples have the same name and labels; what has no name of its own has an
 //! index; uses of secure RAM add up to all of it.
-//! **Knows nothing of:** how they were asked for.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;

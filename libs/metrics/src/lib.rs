@@ -3,7 +3,6 @@
 //! say the same.
 //!
 //! **Invariant:** a figure has one name, wherever it is written.
-//! **Knows nothing of:** where figures come from, and who scrapes them.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,6 @@
-//! What programs and owners are called in the account.
+//! Names of programs and owners in the account.
 //!
 //! **Invariant:** everybody is called something: where there is no name, by UUID or kind.
-//! **Knows nothing of:** where the names of trusted applications are kept.
 
 use alloc::borrow::ToOwned;
 use alloc::format;

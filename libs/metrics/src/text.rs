@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every family has TYPE and HELP and, where its name ends with one, UNIT; label
 //! values are escaped; labels of all samples come first.
-//! **Knows nothing of:** which families there are.
 
 use alloc::string::String;
 use core::fmt::{self, Display, Write};

@@ -1,4 +1,4 @@
-//! What is held, and what was done in the wrong order.
+//! Things held, and events of wrong orders.
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;

@@ -1,4 +1,4 @@
-//! What lies in a pool: size classes, blocks, chunks.
+//! Contents of a pool: size classes, blocks, chunks.
 
 use tally_abi::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -1,4 +1,4 @@
-//! What TAs used in all their ended lives, and what they had not freed.
+//! Use of memory by TAs in all their ended lives, and what they had not freed.
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;

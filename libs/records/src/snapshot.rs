@@ -9,7 +9,6 @@
 //! **Invariant:** a reader skips sections it does not know, and reads as much of a record or of the header
 //! as it knows; a writer only appends fields, and what an older one did not have is zero: not known. What had no room
 //! is counted in [`Header::dropped`].
-//! **Knows nothing of:** what makes a snapshot, and who reads it.
 
 use tally_abi::TeeUuid;
 use tally_abi::shdr::BuildId;

@@ -1,7 +1,6 @@
 //! Figures of a TA's heap over several commands, and their reset.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** how a pool counts; the tests write its header.
 
 use super::*;
 use tally_abi::pta::inspect;

@@ -1,7 +1,6 @@
 //! The inspector as clients reach it.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the normal world's tool.
 
 use super::*;
 use tally_abi::pta::inspect;

@@ -1,7 +1,6 @@
 //! Marks and scans as clients reach them.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the normal world's tool.
 
 use super::*;
 use tally_core::call::thread::Activity;

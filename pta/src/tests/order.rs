@@ -1,7 +1,6 @@
 //! Channels and buffers as TAs reach them, and what the audit says of them.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the TA that plays the incident in QEMU.
 
 use super::*;
 use std::sync::Mutex;

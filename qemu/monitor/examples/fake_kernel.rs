@@ -8,7 +8,6 @@
 //!
 //! **Invariant:** a check that fails ends in an undefined instruction at S-EL1, with no vectors: the
 //! run never ends by itself.
-//! **Knows nothing of:** Rust.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

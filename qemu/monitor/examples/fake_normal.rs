@@ -9,7 +9,6 @@
 //! bytes go to `NORMAL_BASE`.
 //!
 //! **Invariant:** runs with the MMU off, so all accesses are aligned; no formatting.
-//! **Knows nothing of:** the real kernel's calls.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

@@ -2,7 +2,6 @@
 //! by CPU_ON, secure world first.
 //!
 //! **Invariant:** no CPU enters the normal world before its secure world has said that it is up.
-//! **Knows nothing of:** what the kernel's image holds.
 
 use core::arch::asm;
 use core::ops::Range;

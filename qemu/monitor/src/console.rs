@@ -1,7 +1,6 @@
 //! A few lines on the secure UART, each beginning `M/MON: `.
 //!
 //! **Invariant:** a line is written whole or by a CPU that is about to end the machine.
-//! **Knows nothing of:** log levels.
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the offsets that `asm/vectors.s` gets are this struct's own; all that it moves in
 //! pairs lies within `stp`'s reach (504 bytes).
-//! **Knows nothing of:** when a world runs.
 
 use core::mem::{offset_of, size_of};
 

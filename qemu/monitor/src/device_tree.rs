@@ -1,8 +1,7 @@
-//! What the firmware adds to the machine's device tree for the normal world: PSCI, OP-TEE's
+//! Device tree nodes that the firmware adds for the normal world: PSCI, OP-TEE's
 //! interface, the memory to keep away from, the initial RAM disk.
 //!
 //! **Invariant:** what QEMU wrote stays, but for what it says about starting CPUs.
-//! **Knows nothing of:** where the tree lies.
 //!
 //! Source: Linux `Documentation/devicetree/bindings/{arm/psci.yaml,arm/firmware/linaro,optee-tz.yaml,
 //! reserved-memory/reserved-memory.yaml}`.

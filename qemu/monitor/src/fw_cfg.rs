@@ -1,7 +1,6 @@
 //! QEMU's firmware configuration device: what `-kernel` and `-initrd` gave.
 //!
 //! **Invariant:** used by CPU 0 alone, before the normal world runs; data go to normal-world RAM.
-//! **Knows nothing of:** what the files are.
 //!
 //! Source: QEMU `docs/specs/fw_cfg.rst`, `standard-headers/linux/qemu_fw_cfg.h`.
 

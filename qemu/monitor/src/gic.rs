@@ -5,7 +5,6 @@
 //! wakes parked CPUs (group 0).
 //!
 //! **Invariant:** no group 0 interrupt but the wake SGI exists, and a running CPU has none pending.
-//! **Knows nothing of:** handlers.
 
 use core::ptr::NonNull;
 

@@ -1,7 +1,6 @@
 //! The header of an arm64 Linux image, and where the image and its RAM disk go.
 //!
 //! **Invariant:** what [`place`] returns lies in RAM, behind the device tree, and does not overlap.
-//! **Knows nothing of:** how the octets get there.
 //!
 //! Source: Linux `Documentation/arm64/booting.rst`.
 

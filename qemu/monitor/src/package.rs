@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** an image that [`find_kernel`] returns lies in flash, clear of the header, and fits
 //! where the kernel is linked.
-//! **Knows nothing of:** what is in the image.
 
 use core::fmt;
 use core::ops::Range;

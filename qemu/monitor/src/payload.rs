@@ -1,8 +1,7 @@
-//! What the normal world starts with: Linux, where QEMU was given a kernel, or what a loader put at
+//! Normal-world payload: Linux, where QEMU was given a kernel, or the image that a loader put at
 //! the bare-metal place.
 //!
 //! **Invariant:** the device tree that the normal world gets is complete and cleaned to memory.
-//! **Knows nothing of:** exception levels.
 
 use core::arch::asm;
 use core::fmt;

@@ -1,7 +1,6 @@
 //! Ending the machine: power off and reset by the secure GPIO, exit status by semihosting.
 //!
 //! **Invariant:** nothing here returns.
-//! **Knows nothing of:** the secure kernel, which is told before.
 
 use core::arch::asm;
 use core::ptr;

@@ -4,7 +4,6 @@
 //!
 //! **Invariant:** a CPU goes OFF -> ON_PENDING only by the one caller that then wakes it, and
 //! ON_PENDING -> ON and ON -> OFF only by itself.
-//! **Knows nothing of:** how a CPU is woken or halted.
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 

@@ -1,7 +1,6 @@
 //! Entering the two worlds from Rust, and the assembly that holds reset, vectors and tables.
 //!
 //! **Invariant:** only the CPU that a context belongs to touches it.
-//! **Knows nothing of:** why a world is entered.
 
 use core::arch::global_asm;
 

@@ -1,7 +1,6 @@
 //! The results file: one JSON object a line, on the host.
 //!
 //! **Invariant:** lines are whole; without a file named by fw_cfg nothing is written.
-//! **Knows nothing of:** what the results are.
 
 use alloc::string::String;
 use core::fmt::Write;

@@ -1,7 +1,6 @@
 //! The targets, by name.
 //!
 //! **Invariant:** a target takes any bytes and panics only where the code under test is wrong.
-//! **Knows nothing of:** where inputs come from.
 
 use crate::device_tree;
 use std::cell::RefCell;

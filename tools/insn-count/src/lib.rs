@@ -16,7 +16,6 @@
 //!
 //! **Invariant:** markers themselves are not counted, and nothing that the guest can see
 //! changes. Counts are exact on one virtual CPU (`-smp 1`), where nothing runs concurrently.
-//! **Knows nothing of:** what is measured.
 
 mod masked;
 

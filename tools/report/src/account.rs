@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every record of the snapshot is in here, in its order; nothing is added up or
 //! left out.
-//! **Knows nothing of:** how it is shown.
 
 use crate::names::{Build, Names, Stack};
 use crate::snapshot::Snapshot;

@@ -2,7 +2,6 @@
 //! ([`tally_metrics::advice`]).
 //!
 //! **Invariant:** a sentence says no other figure than the advice has.
-//! **Knows nothing of:** how it is shown.
 
 use crate::shown::{counted, thousands};
 use crate::snapshot::Snapshot;

@@ -1,8 +1,7 @@
-//! What to know before figures of several snapshots are compared, or names are believed.
+//! Warnings before figures of several snapshots are compared, or names believed.
 //!
 //! **Invariant:** of what a snapshot does not say (those of older kernels have no boot and no builds) only the names
 //! of a TA's calls are doubted.
-//! **Knows nothing of:** where it is told.
 
 use crate::account::{Account, Doubt};
 use crate::shown::{counted, thousands};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** bytes and counts are integers as in the snapshot; every list is there, empty or
 //! not.
-//! **Knows nothing of:** who reads it.
 
 use crate::account::{Account, Doubt};
 use crate::advice;

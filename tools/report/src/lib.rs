@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** figures come from the snapshot, to the byte; a file from anywhere is refused or
 //! read, never a panic. The same snapshots give the same output.
-//! **Knows nothing of:** how snapshots are taken, and of running anything.
 #![forbid(unsafe_code)]
 
 pub mod account;

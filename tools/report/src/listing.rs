@@ -1,7 +1,6 @@
-//! What grew, as lines for a terminal.
+//! Growth listing for a terminal.
 //!
 //! **Invariant:** reads like `teestat leaks diff`; what did not change is not listed.
-//! **Knows nothing of:** colours.
 
 use crate::account::Account;
 use crate::growth::Change;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** bytes and blocks of the rows add up to those of the snapshot; rows come in the order in which the
 //! first of each was.
-//! **Knows nothing of:** how rows are shown.
 
 use crate::account::Account;
 use crate::names::Stack;

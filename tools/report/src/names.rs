@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a call always has at least one frame: where nothing is known, image and offset. An ELF file of
 //! another build than the one that ran names nothing.
-//! **Knows nothing of:** snapshots.
 
 use anyhow::Result;
 use std::cell::OnceCell;

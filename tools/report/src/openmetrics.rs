@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** families are those that the device writes itself (`tally_metrics`), and the
 //! snapshot's own; no two samples have the same name and labels.
-//! **Knows nothing of:** who scrapes it.
 
 use crate::account::Account;
 use crate::growth::Change;

@@ -1,7 +1,6 @@
 //! Words and numbers as people read them.
 //!
 //! **Invariant:** an unknown code is shown as such, never as a known one.
-//! **Knows nothing of:** where they are shown.
 
 use crate::account::Account;
 use tally_abi::TeeUuid;

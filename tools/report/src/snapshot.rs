@@ -3,7 +3,6 @@
 //! **Invariant:** no bytes make [`Snapshot::parse`] panic, or allocate more than a small multiple
 //! of the file's length. Sections that are not known are skipped and counted; of a record longer than known
 //! the beginning is read, in a shorter one the missing fields are zero.
-//! **Knows nothing of:** names.
 
 use std::collections::HashMap;
 use std::fmt;

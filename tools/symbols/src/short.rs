@@ -1,7 +1,6 @@
-//! What a person wants of a call: the program's own function, by a short name.
+//! Short names of calls: the program's own function.
 //!
 //! **Invariant:** a frame that is known is never hidden for good: [`useful`] falls back to it.
-//! **Knows nothing of:** where frames come from.
 
 use crate::dwarf::Frame;
 use tally_abi::sites::is_allocator;

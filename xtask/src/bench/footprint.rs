@@ -1,8 +1,7 @@
-//! What bookkeeping takes: of a block, of a heap, of the secure memory; and what is lost in fragments.
+//! Cost of bookkeeping for a block, a heap and the secure memory; bytes lost in fragments.
 //!
 //! **Invariant:** heaps' figures come from pools that are made here as a TA makes its own, and are the same
 //! there, as a pool's layout is; the secure memory's are the guest's own, from `teestat meminfo`.
-//! **Knows nothing of:** instructions.
 
 use crate::images::Images;
 use crate::qemu::{Ending, Output, Run};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** as for the other measures: instructions under `-icount shift=0` on one CPU; names in
 //! the JSON object do not change.
-//! **Knows nothing of:** how the guest does the measures.
 
 use super::prepare;
 use crate::images::Images;

@@ -1,7 +1,6 @@
-//! Where a silent guest hangs.
+//! Hang report of a silent guest.
 //!
 //! **Invariant:** a report always comes back; what cannot be asked is said in its place.
-//! **Knows nothing of:** why the guest is silent.
 
 use super::qmp::Qmp;
 use crate::images::Images;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** no QEMU outlives its [`Run`]: it dies with this process (parent-death signal),
 //! on every error path (kill on drop), on signals, and when the guest is silent for too long.
-//! **Knows nothing of:** what the guest's output means.
 
 mod console;
 mod hang;

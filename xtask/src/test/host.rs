@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** each test of libtest is one test of the report; a test program that dies
 //! without reporting is a failed test of its own.
-//! **Knows nothing of:** the guest.
 
 use super::{Report, succeeds};
 use crate::{setup, tool, ui};

@@ -1,7 +1,6 @@
 //! From a running machine to what people read: a real snapshot reported whole, leaks gated.
 //!
 //! **Invariant:** figures are compared with what the workload must have done, to the byte.
-//! **Knows nothing of:** how snapshots are taken.
 
 use super::guest::qemu_run;
 use super::{Report, report as pages};

@@ -1,7 +1,6 @@
 //! Builds that differ from the usual one, each with what it must show in QEMU.
 //!
 //! **Invariant:** a build is judged by its guest's status and by what both consoles say.
-//! **Knows nothing of:** how builds differ.
 
 use super::Report;
 use super::guest::{qemu_run, tail};

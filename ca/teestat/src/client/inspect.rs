@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** answers are checked for size before they are read; a long list takes one buffer of
 //! fixed size.
-//! **Knows nothing of:** how anything is printed.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,6 @@
 //! Calls of the leak finder: marks, differences, scans.
 //!
 //! **Invariant:** answers are checked for size before they are read.
-//! **Knows nothing of:** how anything is printed.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,6 @@
 //! Calls to the pseudo-TAs `stats`, `memleak` and `control`; [`inspect`] has its own file.
 //!
 //! **Invariant:** answers are checked for size before they are read.
-//! **Knows nothing of:** how anything is printed.
 
 mod audit;
 pub mod inspect;

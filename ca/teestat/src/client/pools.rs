@@ -1,7 +1,6 @@
 //! Calls to the `inspect` pTA about pools: call sites, classes, blocks, chunks, checks.
 //!
 //! **Invariant:** long lists come through one buffer of fixed size, however long they are.
-//! **Knows nothing of:** how anything is printed.
 
 use alloc::vec::Vec;
 

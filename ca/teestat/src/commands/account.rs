@@ -1,7 +1,6 @@
 //! The account: `meminfo`, `pools`, `owners`, `threads`; and what changes it: `kill`, `reset`, `oom`.
 //!
 //! **Invariant:** an account that does not add up makes the status 1.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::vec::Vec;
 

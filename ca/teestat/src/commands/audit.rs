@@ -1,7 +1,6 @@
 //! `audit`: what is mapped, registered or opened and not undone, and what was done in the wrong order.
 //!
 //! **Invariant:** every call stack is named as far as names are known.
-//! **Knows nothing of:** how it is noticed.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** groups that read the same are one group; an unknown mark or TA is answered with those
 //! that there are.
-//! **Knows nothing of:** how blocks are recorded and reached.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
 //! `metrics`: the account as OpenMetrics text; `serve`: the same for whoever scrapes it.
 //!
 //! **Invariant:** labels that families or scrapers use for something else are refused.
-//! **Knows nothing of:** families and requests.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
-//! What is in a pool: `slabinfo`, `allocinfo`, `blocks`, `block`, `pool`.
+//! Commands for a pool's contents: `slabinfo`, `allocinfo`, `blocks`, `block`, `pool`.
 //!
 //! **Invariant:** lists of blocks and chunks are written as they come, never kept.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::string::String;
 use alloc::vec::Vec;

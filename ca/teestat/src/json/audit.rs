@@ -1,7 +1,4 @@
 //! The audit for programs.
-//!
-//! **Invariant:** as in [`super`].
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::string::String;
 use core::fmt::{self, Write};

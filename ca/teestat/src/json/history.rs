@@ -1,7 +1,4 @@
-//! What TAs used that have ended, and what they had not freed, for programs.
-//!
-//! **Invariant:** one object a run.
-//! **Knows nothing of:** where the figures come from.
+//! History of ended TAs as JSON: memory used, blocks not freed.
 
 use core::fmt::{self, Write};
 

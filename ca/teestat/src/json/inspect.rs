@@ -1,7 +1,6 @@
 //! TAs whole, regions and status, for programs.
 //!
 //! **Invariant:** what is hidden is `null`.
-//! **Knows nothing of:** where the figures come from.
 
 use core::fmt::{self, Display, Write};
 

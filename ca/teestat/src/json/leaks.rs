@@ -1,7 +1,4 @@
 //! Marks, growth between them, scans, for programs.
-//!
-//! **Invariant:** one object a run.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::string::String;
 use alloc::vec::Vec;

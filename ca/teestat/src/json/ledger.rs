@@ -1,7 +1,4 @@
 //! Commands of a TA for programs.
-//!
-//! **Invariant:** as in [`super`].
-//! **Knows nothing of:** where the figures come from.
 
 use core::fmt::{self, Write};
 

@@ -1,7 +1,6 @@
-//! What programs read: one JSON object a run.
+//! JSON output: one object a run.
 //!
 //! **Invariant:** strings are escaped (RFC 8259), numbers are integers.
-//! **Knows nothing of:** where the figures come from.
 
 mod audit;
 pub(crate) mod history;

@@ -1,7 +1,6 @@
-//! What is in a pool, for programs.
+//! Pool contents as JSON.
 //!
 //! **Invariant:** long lists are written item by item.
-//! **Knows nothing of:** where the rows come from.
 
 use alloc::string::String;
 use alloc::vec::Vec;

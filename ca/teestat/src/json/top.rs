@@ -1,7 +1,4 @@
 //! One round of `top` for programs.
-//!
-//! **Invariant:** one object a round.
-//! **Knows nothing of:** where the figures come from.
 
 use core::fmt::{self, Write};
 

@@ -1,7 +1,4 @@
 //! Snapshots and watchpoints for programs.
-//!
-//! **Invariant:** as in [`super`].
-//! **Knows nothing of:** where the figures come from.
 
 use core::fmt::{self, Write};
 

@@ -1,7 +1,6 @@
-//! Which sizes to set, for people.
+//! Size advice as text.
 //!
 //! **Invariant:** says no more than [`tally_metrics::advice`] does.
-//! **Knows nothing of:** how much should be set.
 
 use alloc::string::String;
 use core::fmt::{self, Write};

@@ -1,7 +1,6 @@
 //! Marks, growth between them, scans, for people.
 //!
 //! **Invariant:** prints what it is given; amounts agree with the records.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::format;
 use alloc::string::String;

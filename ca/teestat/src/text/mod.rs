@@ -1,8 +1,7 @@
-//! What people read.
+//! Text output.
 //!
 //! **Invariant:** prints what it is given, whatever that is: names are cut at their first zero
 //! and made printable.
-//! **Knows nothing of:** where the figures come from.
 
 mod advice;
 mod audit;

@@ -1,7 +1,6 @@
-//! What is in a pool, for people.
+//! Pool contents as text.
 //!
 //! **Invariant:** a column has the same width in every row.
-//! **Knows nothing of:** where the rows come from.
 
 use alloc::string::String;
 use alloc::vec::Vec;

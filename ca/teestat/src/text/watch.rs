@@ -1,7 +1,6 @@
 //! Snapshots and watchpoints for people.
 //!
 //! **Invariant:** a snapshot that is cut or of another version is not understood, never guessed at.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::format;
 use alloc::string::String;

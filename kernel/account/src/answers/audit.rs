@@ -1,7 +1,6 @@
-//! What is held and not undone, and the events of the audit, for clients.
+//! Audit answers: held resources, and the events of the audit.
 //!
 //! **Invariant:** changes nothing but the test-only fault.
-//! **Knows nothing of:** how wrong orders are noticed.
 
 use crate::api::AuditServices;
 use crate::book::{Book, Trace};

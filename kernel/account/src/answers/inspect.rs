@@ -1,7 +1,4 @@
-//! What the `inspect` pTA asks, answered by the kernel.
-//!
-//! **Invariant:** none but that of [`crate::inspect`].
-//! **Knows nothing of:** how the answers come about.
+//! Answers for the `inspect` pTA.
 
 use crate::api::inspect::Inspect;
 use crate::heaps::pools::Step;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** figures of a TA are read from outside; the TA is never entered for them, and
 //! what it scribbled over its own books shows as "inconsistent", nothing else.
-//! **Knows nothing of:** the pseudo-TAs' commands.
 
 use crate::api::Statistics;
 use crate::book::Book;

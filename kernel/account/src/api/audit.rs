@@ -1,7 +1,6 @@
-//! What the kernel tells pseudo-TAs of things held and of wrong orders.
+//! Audit services for pseudo-TAs: held resources and wrong orders.
 //!
 //! **Invariant:** asking changes nothing.
-//! **Knows nothing of:** how things come to be held.
 
 use crate::past::wrong_orders::Totals;
 use tally_abi::{TeeResult, TeeUuid};

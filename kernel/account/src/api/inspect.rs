@@ -1,8 +1,7 @@
-//! What the kernel does for the `inspect` pTA.
+//! Services for the `inspect` pTA.
 //!
 //! **Invariant:** each method works a bounded time under the state's lock; what is longer is
 //! asked for step by step.
-//! **Knows nothing of:** the pTA's commands.
 
 use crate::heaps::pools::Step;
 use crate::tas::regions::RegionCursor;

@@ -1,7 +1,6 @@
-//! What the leak finder asks of the kernel: marks, differences, scans.
+//! Leak services for pseudo-TAs: marks, differences, scans.
 //!
 //! **Invariant:** no TA is entered, and no lock is held while `put` runs.
-//! **Knows nothing of:** buffers and parameters.
 
 use tally_abi::{TeeResult, TeeUuid};
 use tally_records::{EndedRow, LeakRecord, MarkRow, ScanRow, SuspectRow};

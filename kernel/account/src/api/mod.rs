@@ -1,4 +1,4 @@
-//! What pseudo-TAs may ask the account.
+//! Questions that pseudo-TAs may ask the account.
 
 mod audit;
 pub mod inspect;

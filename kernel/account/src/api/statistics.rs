@@ -1,7 +1,6 @@
-//! What the kernel tells pseudo-TAs of memory, time and itself.
+//! Statistics services for pseudo-TAs: memory, time, kernel information.
 //!
 //! **Invariant:** figures only, but for [`Statistics::fault`].
-//! **Knows nothing of:** who asks.
 
 use core::fmt;
 use tally_abi::TeeResult;

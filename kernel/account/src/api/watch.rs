@@ -1,7 +1,6 @@
-//! What the kernel does for pseudo-TAs with snapshots and watchpoints.
+//! Snapshot and watchpoint services for pseudo-TAs.
 //!
 //! **Invariant:** a snapshot is taken in steps; nobody waits for the whole of it.
-//! **Knows nothing of:** the snapshot's format.
 
 use crate::snapshot::keep::Watchpoint;
 use tally_abi::TeeResult;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** figures that a heap's owner changed while they were read are not called inconsistent, nor
 //! are they mixed: then those of the header are given, which are of one moment.
-//! **Knows nothing of:** how a pool is laid out.
 
 use crate::book::Book;
 use crate::heaps::pools::{PoolError, Question};

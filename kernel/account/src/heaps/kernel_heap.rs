@@ -1,7 +1,6 @@
-//! What the account asks of the kernel heap.
+//! The kernel heap as the account reads it.
 //!
 //! **Invariant:** none of these functions allocates from the heap it reports on.
-//! **Knows nothing of:** the strategy behind the heap.
 
 use crate::heaps::pools::{PoolError, Question, Step};
 use crate::past::failures::Failures;

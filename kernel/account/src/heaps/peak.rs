@@ -1,10 +1,9 @@
-//! What is known of a TA's heap beyond its header: the maximum of the TA's life (the header's restarts with
+//! Lifetime figures of a TA's heap, beside its header: the maximum of the TA's life (the header's restarts with
 //! each command), failures from before a reset, a refusal that the TA has not counted yet; and of its stack, how
 //! deep it was before it was cleared.
 //!
 //! **Invariant:** the header is the TA's, and untrusted: what does not add up counts as nothing and is not
 //! written to, and nothing is while a call may be inside.
-//! **Knows nothing of:** the table of commands; who asks.
 
 use crate::book::Book;
 use crate::heaps::ta_heap;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the state is locked, and the heap is, for one step at a time; what is told of a pool that
 //! changes between two steps was so at the time of some step.
-//! **Knows nothing of:** records and buffers of clients.
 
 use crate::book::Book;
 use crate::heaps::ta_heap;

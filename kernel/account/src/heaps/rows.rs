@@ -1,7 +1,6 @@
 //! Rows of what is in a pool: call sites, classes, blocks, chunks; whether it is sound.
 //!
 //! **Invariant:** rows are made in steps of bounded work, in buffers of fixed size.
-//! **Knows nothing of:** lists of clients.
 
 use crate::book::Book;
 use crate::heaps::pools::{PoolError, Question, Step};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the TA's books are untrusted: bounded work, every offset checked, and what does
 //! not add up is "inconsistent".
-//! **Knows nothing of:** whether the TA runs meanwhile.
 
 use crate::book::Book;
 use crate::snapshot::keep::Snapshots;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what one function does is bounded, and it holds locks only for itself; a heap may
 //! change or go between two steps.
-//! **Knows nothing of:** what is asked.
 
 use crate::api::leaks::Heaps;
 use crate::book::Book;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** heaps are walked in steps, with no lock held between them; what the question
 //! takes is charged to an owner that its answer leaves out.
-//! **Knows nothing of:** parameters and buffers.
 
 use crate::api::leaks::{Heaps, LeakServices, MarkRange, Put};
 use crate::book::Book;

@@ -1,4 +1,4 @@
-//! What scans of a heap found: a code for each block that nothing points to.
+//! Scan findings of a heap: a code for each block that nothing points to.
 //!
 //! A code tells which scan found the block first, or that it was cleared. It stands for a place in
 //! the heap, and the book knows the number that blocks have carried since the scan

@@ -5,7 +5,6 @@
 //! (scans take numbers too), what they are called, and when that was.
 //!
 //! **Invariant:** numbers rise; a full table drops its oldest entry and counts that.
-//! **Knows nothing of:** blocks and heaps.
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::memleak::MARK_NAME;

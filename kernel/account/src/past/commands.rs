@@ -1,4 +1,4 @@
-//! What each command of a TA costs: calls, growth, peak, ticks; kept from outside around its runs.
+//! Cost of each TA command: calls, growth, peak, ticks, measured from outside around each entry.
 //!
 //! Cheap figures are kept always: two words of the pool's header are read on the way in and on the way
 //! out, at a place that is looked up once an instance, and the maximum there is restarted. Allocations, releases and the
@@ -7,7 +7,6 @@
 //!
 //! **Invariant:** the table is bounded and counts what it drops. What the TA's header says and does not add up
 //! counts as nothing.
-//! **Knows nothing of:** how a TA is entered; where a heap's maximum comes from.
 
 use crate::book::Book;
 use crate::heaps::peak;

@@ -1,7 +1,6 @@
-//! What is said and kept of an instance when it ends: dmalloc's "not freed", by call site.
+//! Report of an ending instance: dmalloc's "not freed", by call site.
 //!
 //! **Invariant:** bounded work, from the TA's books as they are.
-//! **Knows nothing of:** why the instance ends.
 
 use crate::book::Book;
 use crate::heaps::ta_heap;

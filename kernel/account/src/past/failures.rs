@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a full log drops its oldest entry; the numbers of entries tell how many were dropped. An
 //! entry names its owner, even when the owner is gone.
-//! **Knows nothing of:** why an allocation was refused.
 
 use crate::book::Book;
 use crate::inspector::{Inspector, wire_kind};

@@ -1,8 +1,7 @@
-//! What TAs used that have ended.
+//! History of ended TAs: the memory they used.
 //!
 //! **Invariant:** a row is of one UUID, all its ended instances together; a full table gives up the row
 //! that is longest unchanged, and counts it.
-//! **Knows nothing of:** living instances.
 
 use crate::tas::detail::Remains;
 use tally_abi::TeeUuid;

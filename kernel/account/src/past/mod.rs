@@ -1,4 +1,4 @@
-//! What was: refusals, ended TAs, commands, wrong orders.
+//! The past: refusals, ended TAs, commands, wrong orders.
 
 pub mod commands;
 mod endings;

@@ -1,8 +1,7 @@
-//! What is said when a TA's heap may not grow: which limit it met, and who has the memory.
+//! Out-of-memory report of a TA's heap: the limit met, and who has the memory.
 //!
 //! **Invariant:** names the pool, the owner, the limit, the call stack and the biggest call sites; reads the TA's
 //! heap from outside.
-//! **Knows nothing of:** what the TA does about it.
 
 use crate::book::Book;
 use crate::heaps::ta_heap;

@@ -1,4 +1,4 @@
-//! How wrong orders are noted and said: who, where, and what it goes against.
+//! Wrong orders noted and said: who, where, and what they go against.
 
 use crate::book::{Book, Trace};
 use crate::inspector::Inspector;

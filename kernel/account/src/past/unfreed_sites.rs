@@ -1,8 +1,7 @@
-//! What TAs had not freed when they ended, by call site.
+//! Unfreed blocks of ended TAs, by call site.
 //!
 //! **Invariant:** a row is of one build of a TA, one way to end and one call stack, all ended instances together; a full table
 //! keeps the rows of most bytes, and counts what it gives up.
-//! **Knows nothing of:** heaps, living instances.
 
 use alloc::vec::Vec;
 use tally_mem::fallible::{HeapExhausted, vec_with_capacity};

@@ -1,8 +1,7 @@
-//! What was done in the wrong order: a ring of events, and the call stacks that they name.
+//! Wrong orders: a ring of events, and the call stacks that they name.
 //!
 //! **Invariant:** bounded: a full ring drops its oldest event and counts it, a call stack without
 //! room is counted and shown as none. A call stack stays as long as something names it.
-//! **Knows nothing of:** what is mapped; how stacks are walked.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,8 +1,7 @@
-//! Where snapshots are kept: secure pages of their own, and who waits for one.
+//! Snapshot store: secure pages of its own, and the watchpoints that wait.
 //!
 //! **Invariant:** a slot's pages are charged to the statistics and go back when it is dropped; one
 //! that is being taken belongs to its taker and cannot be dropped; what has no room is counted.
-//! **Knows nothing of:** what a snapshot says, who takes it.
 
 use alloc::vec::Vec;
 use tally_abi::pta::watch::{MAX_BYTES, SLOTS};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the state lock is held for one record at a time, and the normal world's
 //! interrupts are let through between records.
-//! **Knows nothing of:** where the bytes are kept.
 
 use crate::api::inspect::Inspect;
 use crate::api::leaks::{Heaps, LeakServices, MarkRange};

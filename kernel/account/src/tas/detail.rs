@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** figures hold at any moment, whether the TA is idle, busy, dead or without a
 //! session; an instance that ends meanwhile is left out.
-//! **Knows nothing of:** lists, buffers.
 
 use crate::book::Book;
 use crate::inspector::Inspector;

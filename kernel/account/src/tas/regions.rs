@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a listing goes by address, so that regions which come and go meanwhile cannot
 //! make it show another twice.
-//! **Knows nothing of:** lists, buffers.
 
 use crate::book::Book;
 use crate::inspector::Inspector;

@@ -1,10 +1,9 @@
-//! How deep a TA's stack ever went, found from outside.
+//! Deepest use of a TA's stack, found from outside.
 //!
 //! A stack's pages are zero when they are first touched, so the lowest byte that is not zero was the
 //! deepest use, as far as use leaves traces. What was deeper before somebody cleared it is remembered.
 //!
 //! **Invariant:** looks at a bounded number of pages under one lock.
-//! **Knows nothing of:** registers, frames.
 
 use crate::book::Book;
 use crate::inspector::Inspector;

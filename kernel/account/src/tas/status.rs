@@ -1,7 +1,6 @@
 //! The status of a user TA on the secure console, in the form that OP-TEE's people know.
 //!
 //! **Invariant:** a line is printed with nothing locked.
-//! **Knows nothing of:** why somebody wants to know.
 
 use crate::inspector::Inspector;
 use crate::tas::regions::RegionCursor;

@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** every memory parameter was checked against the memory it names when the `Args`
 //! were made, and shared memory in them is in use until [`Args::release`].
-//! **Knows nothing of:** who calls whom.
 
 use crate::call::shm::{Shm, ShmRef, ShmTable, is_large};
 use crate::ta::instance::InstanceRef;

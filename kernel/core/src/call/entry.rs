@@ -1,8 +1,7 @@
-//! Where calls of the normal world come in: fast calls, and yielding calls on their thread.
+//! Entry of normal-world calls: fast calls, and yielding calls on their thread.
 //!
 //! **Invariant:** a fast call touches no guest memory; a yielding call ends with everything that
 //! it borrowed given back.
-//! **Knows nothing of:** how TAs run.
 
 use crate::call::Call;
 use crate::call::args::{Args, Lent};

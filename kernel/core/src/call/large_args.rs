@@ -2,7 +2,6 @@
 //! other CPUs have their turn.
 //!
 //! **Invariant:** no lock is held between two steps; whatever fails, nothing stays mapped or lent.
-//! **Knows nothing of:** what a TA does with the memory.
 
 use crate::call::Call;
 use crate::call::args::{Arg, ArgMemory, Args, is_output};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a [`Message`] is the kernel's own copy; nothing in it changes when the normal
 //! world writes to the original.
-//! **Knows nothing of:** what a command does.
 
 use crate::call::args::Args;
 use crate::call::shm::{Shm, ShmError};

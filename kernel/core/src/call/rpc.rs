@@ -1,7 +1,6 @@
 //! Asking the normal world for something in the middle of a call.
 //!
 //! **Invariant:** what comes back is an allegation: it is copied once and checked by the asker.
-//! **Knows nothing of:** who asks.
 
 use crate::call::shm::Shm;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr};

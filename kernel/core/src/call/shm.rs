@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every page of an object lay in normal-world RAM when it was taken in; an object
 //! in use is never removed; the page list is read once.
-//! **Knows nothing of:** what the memory is used for.
 
 use alloc::vec::Vec;
 use core::ptr;

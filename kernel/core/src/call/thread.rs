@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a thread is started only from `Free`, resumed only from `Suspended`, and each
 //! of those transitions has one winner.
-//! **Knows nothing of:** stacks and registers.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};

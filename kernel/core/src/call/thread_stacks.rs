@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a thread beyond the resident ones has a stack, of pages that count as the kernel's, from
 //! the start of its call to its end, and none otherwise.
-//! **Knows nothing of:** where stacks are mapped.
 
 use crate::kernel::Kernel;
 use crate::observer::Observer;

@@ -1,4 +1,4 @@
-//! What becomes of channels and buffers when a session or a TA ends.
+//! Channels and buffers at the end of a session or a TA.
 //!
 //! **Invariant:** a TA that ends leaves no channel, no mapping and no page of a buffer; a bounded
 //! number of each is undone.

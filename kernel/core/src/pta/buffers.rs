@@ -7,7 +7,6 @@
 //! **Invariant:** a buffer's pages are in use as long as they are mapped, and both objects live as
 //! long; a TA that ends leaves nothing here. The test-only fault breaks this on purpose, for the
 //! objects, until it is switched off.
-//! **Knows nothing of:** address spaces; who may ask.
 
 use crate::ta::instance::InstanceRef;
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
 //! Parameters as pseudo-TAs see them.
 //!
 //! **Invariant:** every access is checked against the reference's size as the client gave it.
-//! **Knows nothing of:** which pseudo-TA asks.
 
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::kernel::Kernel;

@@ -1,4 +1,4 @@
-//! What the kernel does for pseudo-TAs, capability by capability.
+//! Services of the kernel for pseudo-TAs, capability by capability.
 
 use crate::call::Call;
 use crate::kernel::Kernel;

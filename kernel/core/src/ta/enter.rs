@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what was mapped for a call is unmapped when it ends; a TA that dies is buried
 //! before its client hears of it.
-//! **Knows nothing of:** sessions; what system calls do.
 
 use crate::call::Call;
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};

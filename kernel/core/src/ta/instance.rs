@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** an instance that is busy belongs to one thread; a dead one has no memory but
 //! its entry here, which goes with its last session.
-//! **Knows nothing of:** messages, how a TA is entered.
 
 use crate::book::Book;
 use crate::call::thread::MAX_THREADS;

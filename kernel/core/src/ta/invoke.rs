@@ -1,7 +1,6 @@
 //! Opening, invoking, closing and cancelling sessions, for clients in the normal world and TAs.
 //!
 //! **Invariant:** an operation that fails leaves no session, no instance and no use behind.
-//! **Knows nothing of:** where the parameters come from.
 
 use crate::call::Call;
 use crate::call::args::Args;

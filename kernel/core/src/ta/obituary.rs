@@ -1,8 +1,7 @@
-//! What the secure console says when a TA dies: cause, registers, call stack, memory.
+//! Crash report of a TA on the secure console: cause, registers, call stack, memory.
 //!
 //! **Invariant:** reads the dead TA's memory from outside, as far as it is mapped, and a bounded
 //! number of frames.
-//! **Knows nothing of:** what happens to the TA then.
 
 use crate::book::Book;
 use crate::ta::instance::Instance;

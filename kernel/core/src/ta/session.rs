@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a session with calls in flight (`uses` > 0) is never removed; only its opener
 //! can name it.
-//! **Knows nothing of:** how a target runs.
 
 use crate::ta::instance::InstanceRef;
 use alloc::vec::Vec;

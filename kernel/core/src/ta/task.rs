@@ -1,4 +1,4 @@
-//! What a TA is entered for, and how that ends.
+//! Tasks: why a TA is entered, and how that ends.
 
 use tally_mem::machine::Abort;
 

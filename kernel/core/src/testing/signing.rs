@@ -1,7 +1,6 @@
 //! Signed images for tests.
 //!
 //! **Invariant:** the key signs tests only; its private half is no secret.
-//! **Knows nothing of:** the kernel's side of it.
 
 use crate::ta::load::rsa::{MODULUS_LEN, PublicKey};
 use alloc::vec;

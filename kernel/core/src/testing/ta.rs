@@ -1,7 +1,6 @@
 //! Scripted TAs, and the model of `ldelf`.
 //!
 //! **Invariant:** touches memory only as EL0 can, with page faults answered by the kernel.
-//! **Knows nothing of:** who scripts them.
 
 use super::world::{TA_ENTRY, TA_STACK, World};
 use crate::observer::Observer;

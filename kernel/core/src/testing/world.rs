@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** whatever a test does, [`World::accounts`] says what is taken; equal accounts
 //! before and after mean that nothing was left behind.
-//! **Knows nothing of:** what a test wants to see.
 //!
 //! `ldelf` is modelled too: it maps a page of code and a stack for every image and returns the
 //! flags that the image's payload begins with. TAs run the steps of [`World::ta`], in the order in

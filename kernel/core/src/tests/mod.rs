@@ -1,7 +1,6 @@
 //! Tests of the kernel through its entry points, on a model of the machine.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** real hardware, real TAs.
 
 mod calls;
 // Signatures take minutes under Miri, so there it runs what needs no TA.

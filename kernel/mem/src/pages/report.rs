@@ -1,7 +1,6 @@
-//! What the page allocator tells: counts, figures, and whether its books add up.
+//! Figures of the page allocator: counts, and a check that they add up.
 //!
 //! **Invariant:** changes nothing but figures that are reset and failures that are asked for.
-//! **Knows nothing of:** how pages are found.
 
 use super::*;
 

@@ -1,7 +1,6 @@
 //! Figures over HTTP, as a scraper gets them.
 //!
 //! **Invariant:** when a test ends its server has ended.
-//! **Knows nothing of:** names of families, but for those that it compares.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

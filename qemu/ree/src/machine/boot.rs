@@ -1,7 +1,6 @@
 //! From reset-like state at EL1 to Rust: stacks, identity map, vectors.
 //!
 //! **Invariant:** below 1 GiB is device memory, the next GiB is cached RAM; virtual is physical.
-//! **Knows nothing of:** what runs afterwards.
 
 use core::arch::global_asm;
 

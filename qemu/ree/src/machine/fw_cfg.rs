@@ -1,7 +1,6 @@
 //! QEMU's firmware configuration device (docs/specs/fw_cfg): small files from the command line.
 //!
 //! **Invariant:** the device is read by one caller at a time, on CPU 0 at start.
-//! **Knows nothing of:** what the files mean.
 
 use alloc::string::String;
 use alloc::vec::Vec;

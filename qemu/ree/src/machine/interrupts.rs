@@ -1,7 +1,6 @@
 //! Interrupts: a periodic tick on each CPU, so that the secure world is interrupted for real.
 //!
 //! **Invariant:** the handler takes no lock and only counts.
-//! **Knows nothing of:** who waits for ticks.
 
 use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, CNTPCT_EL0, DAIF, Readable, Writeable,

@@ -1,7 +1,6 @@
 //! The machine: QEMU virt as the normal world sees it. The unsafe code lives here.
 //!
 //! **Invariant:** each device has one owner; interrupt handlers take no lock.
-//! **Knows nothing of:** the shell and the trusted OS.
 
 mod boot;
 pub(crate) mod console;

@@ -1,7 +1,6 @@
 //! Fast calls, messages that are wrong, threads.
 //!
 //! **Invariant:** every call that is started here is ended here.
-//! **Knows nothing of:** what TAs do.
 
 use alloc::format;
 use alloc::string::ToString;

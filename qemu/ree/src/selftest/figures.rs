@@ -1,7 +1,6 @@
-//! What `teestat` prints of this machine, line by line.
+//! Tests of `teestat`'s text for this machine, line by line.
 //!
 //! **Invariant:** asks only; changes nothing.
-//! **Knows nothing of:** the figures themselves.
 
 use alloc::format;
 use alloc::string::String;

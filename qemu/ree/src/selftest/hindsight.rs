@@ -1,7 +1,6 @@
-//! What is known afterwards: refused allocations, ended TAs, what to set.
+//! Tests of refused allocations, ended TAs and size advice.
 //!
 //! **Invariant:** every test ends with the TA gone.
-//! **Knows nothing of:** how the figures come about.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
 //! Memory references of every kind.
 //!
 //! **Invariant:** what is registered here is unregistered here.
-//! **Knows nothing of:** how the kernel maps it.
 
 use alloc::format;
 use alloc::string::String;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** everything that the other CPU writes lies in pages of the test's own; what the
 //! spoiled calls registered is unregistered at the end.
-//! **Knows nothing of:** when the secure world reads what.
 
 use alloc::format;
 use alloc::sync::Arc;

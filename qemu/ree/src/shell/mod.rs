@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** with a command given by fw_cfg the machine powers off after it, with the status
 //! of the last command that failed (0 if none did).
-//! **Knows nothing of:** how the trusted OS is reached.
 
 #[cfg(target_os = "none")]
 mod commands;

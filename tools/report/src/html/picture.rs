@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** areas and heights are proportional to the figures; each figure is also there as
 //! text (a `<title>`), to the byte.
-//! **Knows nothing of:** what the figures mean.
 
 use super::table::escape;
 use crate::shown::{rough, thousands};

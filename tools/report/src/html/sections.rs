@@ -1,7 +1,6 @@
 //! The sections of the page, in its order.
 //!
 //! **Invariant:** each list has all its records; a section without records is left out or says so.
-//! **Knows nothing of:** how tables and pictures are written.
 
 use super::Page;
 use super::picture::{Part, Series, chart, colour, memory_map, treemap};

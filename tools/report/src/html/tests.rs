@@ -1,7 +1,6 @@
 //! The page, looked at as text.
 //!
 //! **Invariant:** figures are compared with the snapshot's own.
-//! **Knows nothing of:** browsers; `cargo xtask test` has one look at the page.
 
 use super::page;
 use crate::account::Account;

@@ -1,7 +1,6 @@
 //! Scans against a model: a heap of blocks that point to each other at random.
 //!
 //! **Invariant:** what a pass reaches is what a plain search of the same graph reaches.
-//! **Knows nothing of:** kernel and TAs.
 
 use super::{Pass, REGISTERS, STEP, Target};
 use crate::leaks::bits::{BitWords, Bits, GRANULE, words_for};

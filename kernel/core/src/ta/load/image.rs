@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** an [`ImageHeader`] lies whole in the image, and header and payload together are
 //! exactly the image.
-//! **Knows nothing of:** where images come from; ELF files.
 
 use crate::ta::load::rsa::{DIGEST_LEN, PublicKey};
 use sha2::{Digest, Sha256};

@@ -1,4 +1,4 @@
-//! How much memory to ask for before a TA's image is asked for.
+//! Image sizes: how much memory to request before a TA's image is fetched.
 //!
 //! An image comes by three requests (memory, the image, memory back) if there is room for it, and by six if
 //! not. Asking for the size first makes four of them, and is done only after a guess was refused. Too much
@@ -7,7 +7,6 @@
 //! **Invariant:** what is remembered is the size of an image that was loaded; a full table forgets the
 //! oldest. No room is guessed for an unknown image after the normal world refused room, until it lends as
 //! much as the guess again.
-//! **Knows nothing of:** how images come.
 
 use tally_abi::TeeUuid;
 use tally_mem::addr::PAGE_SIZE;

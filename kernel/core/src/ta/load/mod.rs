@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** not one octet of an image is interpreted, but for its headers, before its
 //! signature holds; the image is copied once and only the copy is looked at.
-//! **Knows nothing of:** ELF.
 
 pub mod image;
 pub mod image_sizes;

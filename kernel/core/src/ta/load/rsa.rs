@@ -5,7 +5,6 @@
 //! variable time is no concern.
 //!
 //! **Invariant:** a signature that is not exactly as long as the modulus is refused.
-//! **Knows nothing of:** image formats.
 
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, U2048, Uint};

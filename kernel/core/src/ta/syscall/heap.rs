@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a heap that may not grow is as it was, and is reported once, by the call that says what the memory
 //! was for.
-//! **Knows nothing of:** what the TA makes of the pages, but for where its pool has the alarm.
 
 use crate::call::Call;
 use crate::kernel::State;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every pointer is an allegation until the address space confirmed it; a bad one
 //! costs the TA a code, never more.
-//! **Knows nothing of:** how a TA is entered.
 
 mod heap;
 

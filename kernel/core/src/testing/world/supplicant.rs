@@ -1,7 +1,6 @@
-//! What the model's normal world does for the kernel: images, memory, time.
+//! Supplicant of the model: images, memory, time.
 //!
 //! **Invariant:** what is freed was lent, unless a test garbled answers.
-//! **Knows nothing of:** when it is asked; which answers a test spoils afterwards.
 
 use super::{NORMAL_PAGES, SHM_BASE, World, memref, signed_image, value};
 use crate::observer::Observer;
