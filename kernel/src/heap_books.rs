@@ -6,7 +6,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 use tally_abi::pta::MAX_FRAMES;
 use tally_account::heaps::kernel_heap::{BlockAt, HeapBooks};
-use tally_account::heaps::pools::{PoolError, Question, Step, answer};
+use tally_account::heaps::question::{PoolError, Question, Step, answer};
 use tally_account::heaps::ta_heap::pool_stats;
 use tally_account::past::failures::Failures;
 use tally_arch::{Arm, image_offset, sites};

@@ -14,7 +14,7 @@ use tally_abi::ta::param_type::{
 use tally_abi::{TeeResult, TeeUuid};
 use tally_account::api::{Answers, Entry};
 use tally_account::book::Book;
-use tally_account::heaps::pools::Step;
+use tally_account::heaps::question::Step;
 use tally_account::heaps::rows::MAX_CLASSES;
 use tally_account::tas::regions::RegionCursor;
 use tally_account::which::Which;

@@ -2,20 +2,20 @@
 
 use crate::api::Entry;
 use crate::heaps::kernel_heap::HeapBooks;
-use crate::heaps::peak::Remembered;
+use crate::heaps::maxima::Maxima;
 use crate::leaks::findings::Scans;
 use crate::leaks::marks::Marks;
 use crate::past::commands::Commands;
 use crate::past::history::History;
-use crate::past::oom::Report;
+use crate::past::remains::Remains;
 use crate::past::unfreed_sites::UnfreedSites;
 use crate::past::wrong_orders::{StackId, WrongOrders};
 use crate::snapshot::keep::Snapshots;
-use crate::tas::detail::Remains;
 use core::fmt;
 use tally_abi::shdr::BuildId;
 use tally_core::book;
 use tally_mem::fallible::HeapExhausted;
+use tally_mem::text::TextBuffer;
 use tally_records::Who;
 
 /// What of the secure world's memory the normal world may see, besides figures.
@@ -44,6 +44,9 @@ impl fmt::Debug for Shared {
             .finish_non_exhaustive()
     }
 }
+
+/// A report of a refused allocation, of at most 2 KiB.
+pub type Report = TextBuffer<2048>;
 
 /// The account of a guest.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ pub struct Notes {
     /// Scans of its heap.
     pub scans: Scans,
     /// What is known of its heap and stack beyond what lies there.
-    pub heap: Remembered,
+    pub maxima: Maxima,
     /// What is left of it, once it died.
     pub remains: Option<Remains>,
 }
@@ -126,7 +129,7 @@ impl book::Book for Book {
             birth_mark: mark,
             heap_mark: mark,
             scans: Scans::default(),
-            heap: Remembered::NEW,
+            maxima: Maxima::NEW,
             remains: None,
         }
     }

@@ -4,9 +4,7 @@ use crate::book::Book;
 use crate::heaps::kernel_heap::HeapBooks;
 use core::ops::Deref;
 use tally_core::kernel::Kernel;
-use tally_core::owners::OwnerKind;
 use tally_mem::machine::Machine;
-use tally_records::owner_kind;
 
 /// Looks into a kernel: TAs whole, heaps, regions, what was refused, what has ended. Nobody's help is
 /// needed, and nothing is changed but what is said so.
@@ -60,15 +58,5 @@ impl<M: Machine> Inspector<'_, M> {
         } else {
             0
         }
-    }
-}
-
-/// Kind and session of an owner, as clients get them.
-pub(crate) const fn wire_kind(kind: OwnerKind) -> (u32, u32) {
-    match kind {
-        OwnerKind::Kernel => (owner_kind::KERNEL, 0),
-        OwnerKind::Guest => (owner_kind::GUEST, 0),
-        OwnerKind::Ta => (owner_kind::TA, 0),
-        OwnerKind::Session(id) => (owner_kind::SESSION, id),
     }
 }

@@ -14,6 +14,7 @@ pub mod book;
 pub mod fuzzing;
 pub mod heaps;
 pub mod inspector;
+mod kinds;
 pub mod leaks;
 mod observe;
 pub mod past;

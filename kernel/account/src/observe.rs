@@ -4,14 +4,16 @@ use crate::api::Entry;
 use crate::book::{Book, Trace};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
-use crate::past::commands::{Entered, is_command};
+use crate::past::commands::is_command;
+use crate::past::spent::{self, Entered};
+use crate::snapshot::keep::Snapshots;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::kernel::{Kernel, State};
 use tally_core::observer::{Observer, Refusal, WrongOrder};
 use tally_core::owners::OwnerName;
 use tally_core::pta::services::PtaCall;
 use tally_core::pta::{Session, Step};
-use tally_core::ta::instance::InstanceRef;
+use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::session::Caller;
 use tally_core::ta::task::{End, Exit, TaCall};
 use tally_mem::machine::{Machine, UserContext};
@@ -67,9 +69,9 @@ impl Observer for Book {
             return Entered::default();
         };
         let machine = &kernel.machine;
-        let entered = guest.book.commands.enter(machine, found, stack_pointer);
+        let entered = spent::begin(&guest.book.commands, machine, found, stack_pointer);
         // The maximum has just been restarted, so that rising above the alarm is a new one.
-        ta_heap::arm(machine, &guest.book.snapshots, found);
+        arm(machine, &guest.book.snapshots, found);
         entered
     }
 
@@ -100,7 +102,7 @@ impl Observer for Book {
         let guest = &mut state.guest;
         if let Some(found) = guest.instances.at_mut(instance) {
             let commands = &mut guest.book.commands;
-            commands.leave(&kernel.machine, found, call, &entered, exit);
+            spent::end(commands, &kernel.machine, found, call, &entered, exit);
         }
     }
 
@@ -129,7 +131,7 @@ impl Observer for Book {
         let state = kernel.state();
         if let Some(found) = state.guest.instances.at(instance) {
             // The maximum is what rang, and those above it wait still.
-            ta_heap::arm(&kernel.machine, &state.guest.book.snapshots, found);
+            arm(&kernel.machine, &state.guest.book.snapshots, found);
         }
     }
 
@@ -186,5 +188,15 @@ impl Observer for Book {
 
     fn say<M: Machine>(kernel: &Kernel<M, Self>, event: u64) {
         Inspector(kernel).say(event);
+    }
+}
+
+/// Has an instance's pool ring for the lowest of the watchpoints that wait for its heap to rise, if any does.
+fn arm<M: Machine>(machine: &M, snapshots: &Snapshots, found: &Instance<Book>) {
+    if snapshots.watches()
+        && let Some(bytes) = snapshots.heap_alarm(found.uuid)
+        && let (Some(space), Some(heap)) = (&found.space, found.heap)
+    {
+        ta_heap::set_alarm(machine, space, heap, bytes);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::book::{Book, Shared, Shown};
 use crate::heaps::kernel_heap::{BlockAt, HeapBooks};
-use crate::heaps::pools::{PoolError, Question, Step};
+use crate::heaps::question::{PoolError, Question, Step};
 use crate::past::failures::Failures;
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -1,7 +1,7 @@
 //! Answers for the `inspect` pTA.
 
 use crate::api::inspect::Inspect;
-use crate::heaps::pools::Step;
+use crate::heaps::question::Step;
 use crate::inspector::Inspector;
 use crate::tas::regions::RegionCursor;
 use crate::which::{Which, instance_from, is_dead};

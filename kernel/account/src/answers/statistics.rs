@@ -6,8 +6,9 @@
 use crate::api::Statistics;
 use crate::book::Book;
 use crate::heaps::peak;
-use crate::inspector::{Inspector, wire_kind};
-use crate::past::commands;
+use crate::inspector::Inspector;
+use crate::kinds::wire_kind;
+use crate::past::spent;
 use crate::which::{Which, instance_from};
 use core::fmt;
 use tally_abi::TeeResult;
@@ -173,7 +174,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
             };
             if let Some(found) = state.guest.instances.at_mut(instance) {
                 peak::restart(found, &self.machine);
-                commands::restart_stack(found, &self.machine);
+                spent::restart_stack(found, &self.machine);
                 if let Some(space) = &mut found.space {
                     space.restart_charged_max();
                 }

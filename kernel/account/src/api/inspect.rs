@@ -3,7 +3,7 @@
 //! **Invariant:** each method works a bounded time under the state's lock; what is longer is
 //! asked for step by step.
 
-use crate::heaps::pools::Step;
+use crate::heaps::question::Step;
 use crate::tas::regions::RegionCursor;
 use crate::which::Which;
 use tally_abi::{TeeResult, TeeUuid};

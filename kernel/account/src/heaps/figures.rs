@@ -4,7 +4,7 @@
 //! are they mixed: then those of the header are given, which are of one moment.
 
 use crate::book::Book;
-use crate::heaps::pools::{PoolError, Question};
+use crate::heaps::question::{PoolError, Question};
 use crate::heaps::ta_heap::{self, pool_stats};
 use crate::inspector::Inspector;
 use tally_core::ta::instance::{Instance, InstanceRef};
@@ -99,7 +99,7 @@ enum Outcome {
 
 /// The figures of an instance's heap, put right and with its name.
 fn named_pool(found: &Instance<Book>, mut pool: PoolStats) -> PoolStats {
-    found.notes.heap.correct(&mut pool.alloc);
+    found.notes.maxima.correct(&mut pool.alloc);
     pool.owner = found.uuid;
     pool.alloc.desc = label("TA heap");
     pool

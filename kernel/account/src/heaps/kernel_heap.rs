@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** none of these functions allocates from the heap it reports on.
 
-use crate::heaps::pools::{PoolError, Question, Step};
+use crate::heaps::question::{PoolError, Question, Step};
 use crate::past::failures::Failures;
 use core::fmt;
 use core::ops::Range;

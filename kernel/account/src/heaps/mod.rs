@@ -2,8 +2,10 @@
 
 pub mod figures;
 pub mod kernel_heap;
-pub mod peak;
+pub mod maxima;
+pub(crate) mod peak;
 pub mod pools;
+pub mod question;
 pub mod rows;
 pub mod ta_heap;
 pub mod walk;

@@ -1,13 +1,10 @@
-//! Lifetime figures of a TA's heap, beside its header: the maximum of the TA's life (the header's restarts with
-//! each command), failures from before a reset, a refusal that the TA has not counted yet; and of its stack, how
-//! deep it was before it was cleared.
+//! Two words of a heap's header around each call: live bytes and their maximum, restarted from outside.
 //!
 //! **Invariant:** the header is the TA's, and untrusted: what does not add up counts as nothing and is not
 //! written to, and nothing is while a call may be inside.
 
 use crate::book::Book;
 use crate::heaps::ta_heap;
-use tally_abi::pta::stats::AllocStats;
 use tally_core::ta::instance::Instance;
 use tally_ledger::{FAILURES_OFFSET, MAX_POOL_BYTES, PEAK_OFFSET};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
@@ -18,7 +15,7 @@ use zerocopy::IntoBytes;
 /// Two words of a pool's header: the most live bytes, and by how much the live bytes fall short of
 /// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Peak {
+pub(crate) struct Peak {
     max: u64,
     room: u64,
 }
@@ -41,69 +38,14 @@ impl Peak {
 
     /// Most live bytes since the call began.
     #[must_use]
-    pub const fn max(self) -> u64 {
+    pub(crate) const fn max(self) -> u64 {
         self.max
     }
 
     /// Live bytes.
     #[must_use]
-    pub const fn live(self) -> u64 {
+    pub(crate) const fn live(self) -> u64 {
         self.max - self.room
-    }
-}
-
-/// What an instance remembers of its heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// Where the two words of its pool's header are, once found.
-    peak_at: Option<PhysAddr>,
-    /// Most live bytes before the call that is inside, since the last reset.
-    max: u64,
-    /// Failed allocations that the header counts and a reset has put aside.
-    failed_before: Option<u32>,
-    /// Bytes of an allocation that was refused, while its TA does not know yet.
-    refused: Option<u64>,
-    /// Deepest use of its stack before that was last cleared, in bytes.
-    pub(crate) stack_deepest: u64,
-    /// The row of its last command in the table of commands.
-    pub(crate) row: usize,
-}
-
-impl Remembered {
-    /// Nothing yet.
-    pub const NEW: Self = Self {
-        peak_at: None,
-        max: 0,
-        failed_before: None,
-        refused: None,
-        stack_deepest: 0,
-        row: 0,
-    };
-
-    /// Puts right what a heap's header says of maximum and failures.
-    pub fn correct(&self, alloc: &mut AllocStats) {
-        let max = u32::try_from(self.max).unwrap_or(u32::MAX);
-        alloc.max_allocated = alloc.max_allocated.max(max);
-        if let Some(before) = self.failed_before {
-            alloc.num_alloc_fail = alloc.num_alloc_fail.saturating_sub(before);
-            if alloc.num_alloc_fail == 0 {
-                alloc.biggest_alloc_fail = 0;
-                alloc.biggest_alloc_fail_used = 0;
-            }
-        }
-        if let Some(bytes) = self.refused {
-            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            alloc.num_alloc_fail = alloc.num_alloc_fail.saturating_add(1);
-            if bytes > alloc.biggest_alloc_fail {
-                alloc.biggest_alloc_fail = bytes;
-                alloc.biggest_alloc_fail_used = alloc.allocated;
-            }
-        }
-    }
-
-    /// An allocation of so many bytes is refused, which the TA will count when it knows: `None`, it is about to.
-    pub const fn set_refused(&mut self, bytes: Option<u64>) {
-        self.refused = bytes;
     }
 }
 
@@ -112,7 +54,7 @@ pub(crate) fn begins<M: Machine>(found: &mut Instance<Book>, machine: &M) -> u64
     let Some((at, peak)) = peak(found, machine) else {
         return 0;
     };
-    found.notes.heap.max = found.notes.heap.max.max(peak.max);
+    found.notes.maxima.max = found.notes.maxima.max.max(peak.max);
     peak.restart(machine, at);
     peak.live()
 }
@@ -121,9 +63,9 @@ pub(crate) fn begins<M: Machine>(found: &mut Instance<Book>, machine: &M) -> u64
 pub(crate) fn ends<M: Machine>(found: &mut Instance<Book>, machine: &M) -> Option<Peak> {
     let peak = peak(found, machine).map(|(_, peak)| peak);
     if let Some(peak) = peak {
-        found.notes.heap.max = found.notes.heap.max.max(peak.max);
+        found.notes.maxima.max = found.notes.maxima.max.max(peak.max);
     }
-    if let Some(before) = found.notes.heap.failed_before {
+    if let Some(before) = found.notes.maxima.failed_before {
         let now = failures(found, machine);
         if now.is_some_and(|now| now <= before) {
             forget_failures(found, machine);
@@ -135,9 +77,9 @@ pub(crate) fn ends<M: Machine>(found: &mut Instance<Book>, machine: &M) -> Optio
 /// Restarts the heap's maximum and its failure figures. While a call may be inside its books are left
 /// alone: then the maximum is the one since that call began, and what failed before is put aside.
 pub(crate) fn restart<M: Machine>(found: &mut Instance<Book>, machine: &M) {
-    found.notes.heap.max = 0;
+    found.notes.maxima.max = 0;
     if found.busy.is_some() {
-        found.notes.heap.failed_before = failures(found, machine);
+        found.notes.maxima.failed_before = failures(found, machine);
         return;
     }
     if let Some((at, peak)) = peak(found, machine) {
@@ -157,7 +99,7 @@ fn forget_failures<M: Machine>(found: &mut Instance<Book>, machine: &M) {
         && let Some(at) = heap.checked_add(FAILURES_OFFSET as u64)
         && space.poke(machine, at, [0_u64; 3].as_bytes())
     {
-        found.notes.heap.failed_before = None;
+        found.notes.maxima.failed_before = None;
     }
 }
 
@@ -168,15 +110,15 @@ fn pool(found: &Instance<Book>) -> Option<(&AddressSpace, UserVa)> {
 /// The two words, if they add up, and where they are. A heap is never unmapped, so the place is good for as
 /// long as the instance has memory.
 fn peak<M: Machine>(found: &mut Instance<Book>, machine: &M) -> Option<(PhysAddr, Peak)> {
-    if found.notes.heap.peak_at.is_none() {
+    if found.notes.maxima.peak_at.is_none() {
         let (space, heap) = pool(found)?;
         let va = heap.checked_add(PEAK_OFFSET as u64)?;
         // Both words lie in one page.
         if va.page_offset() + size_of::<Peak>() > PAGE_SIZE {
             return None;
         }
-        found.notes.heap.peak_at = space.own_page(machine, va);
+        found.notes.maxima.peak_at = space.own_page(machine, va);
     }
-    let at = found.notes.heap.peak_at?;
+    let at = found.notes.maxima.peak_at?;
     Peak::read(machine, at).map(|peak| (at, peak))
 }

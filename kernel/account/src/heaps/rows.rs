@@ -3,7 +3,7 @@
 //! **Invariant:** rows are made in steps of bounded work, in buffers of fixed size.
 
 use crate::book::Book;
-use crate::heaps::pools::{PoolError, Question, Step};
+use crate::heaps::question::{PoolError, Question, Step};
 use crate::inspector::Inspector;
 use crate::which::Which;
 use tally_abi::{TeeResult, TeeUuid};

@@ -3,11 +3,8 @@
 //! **Invariant:** the TA's books are untrusted: bounded work, every offset checked, and what does
 //! not add up is "inconsistent".
 
-use crate::book::Book;
-use crate::snapshot::keep::Snapshots;
 use core::cell::Cell;
 use tally_abi::pta::stats::AllocStats;
-use tally_core::ta::instance::Instance;
 use tally_ledger::Block;
 use tally_ledger::view::{Reader, TopSites, View};
 use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy, Tracking};
@@ -180,21 +177,11 @@ pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, ep
 }
 
 /// Has the pool ring when more than `bytes` are live, which is a new maximum of its own.
-fn set_alarm<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, bytes: u64) {
+pub(crate) fn set_alarm<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, bytes: u64) {
     // Fails only where the heap was never touched; the next call finds it.
     let _ = heap
         .checked_add(ALARM_OFFSET as u64)
         .is_some_and(|va| space.poke(machine, va, &bytes.to_le_bytes()));
-}
-
-/// Has an instance's pool ring for the lowest of the watchpoints that wait for its heap to rise, if any does.
-pub(crate) fn arm<M: Machine>(machine: &M, snapshots: &Snapshots, found: &Instance<Book>) {
-    if snapshots.watches()
-        && let Some(bytes) = snapshots.heap_alarm(found.uuid)
-        && let (Some(space), Some(heap)) = (&found.space, found.heap)
-    {
-        set_alarm(machine, space, heap, bytes);
-    }
 }
 
 /// As [`set_alarm`], before the TA has made a pool of the memory or touched any of it.

@@ -6,7 +6,8 @@
 use crate::api::leaks::Heaps;
 use crate::book::Book;
 use crate::heaps::ta_heap::{self, HeapError};
-use crate::inspector::{Inspector, wire_kind};
+use crate::inspector::Inspector;
+use crate::kinds::wire_kind;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::pta::MAX_FRAMES;

@@ -7,7 +7,7 @@ use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
 use crate::leaks::marks;
 use crate::past::history::Ended;
-use crate::tas::detail::Remains;
+use crate::past::remains::Remains;
 use core::fmt::{self, Write};
 use tally_abi::pta::MAX_FRAMES;
 use tally_core::kernel::State;

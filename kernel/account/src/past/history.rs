@@ -3,7 +3,7 @@
 //! **Invariant:** a row is of one UUID, all its ended instances together; a full table gives up the row
 //! that is longest unchanged, and counts it.
 
-use crate::tas::detail::Remains;
+use crate::past::remains::Remains;
 use tally_abi::TeeUuid;
 use tally_core::ta::task::End;
 use tally_records::{HistoryRow, consistency};
@@ -141,7 +141,7 @@ impl Default for History {
 #[cfg(test)]
 mod tests {
     use super::{End, Ended, History, ROWS, consistency};
-    use crate::tas::detail::Remains;
+    use crate::past::remains::Remains;
     use tally_abi::TeeUuid;
 
     fn ended(uuid: u128, end: End, blocks: u64) -> Ended {

@@ -6,5 +6,8 @@ pub mod failures;
 pub mod history;
 pub mod oom;
 mod order_events;
+mod refusals;
+pub mod remains;
+pub(crate) mod spent;
 pub mod unfreed_sites;
 pub mod wrong_orders;

@@ -3,7 +3,7 @@
 //! **Invariant:** names the pool, the owner, the limit, the call stack and the biggest call sites; reads the TA's
 //! heap from outside.
 
-use crate::book::Book;
+use crate::book::{Book, Report};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
 use core::fmt::{self, Write};
@@ -15,22 +15,17 @@ use tally_ledger::SiteInfo;
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::pages::PageAllocator;
+use tally_mem::text::Blocks;
 use tally_mem::text::label;
-use tally_mem::text::{Blocks, TextBuffer};
 use tally_records::FailureRow;
 use tally_records::PoolStats;
 use tally_records::failed_pool;
 use tally_records::owner_kind;
 
-/// Octets of a report.
-const REPORT_BYTES: usize = 2048;
 /// Frames of the call stack that are shown.
 const MAX_FRAMES: usize = 8;
 /// Call sites that are named.
 const TOP_SITES: usize = 5;
-
-/// The last report.
-pub type Report = TextBuffer<REPORT_BYTES>;
 
 /// What a limit is called.
 pub(crate) const fn limit_text(limit: Limit) -> &'static str {
@@ -68,7 +63,7 @@ impl<M: Machine> Inspector<'_, M> {
     /// While the TA does not know of a refusal, its heap's figures count it all the same.
     pub(crate) fn note_refused(&self, instance: InstanceRef, size: Option<u64>) {
         if let Some(found) = self.state().guest.instances.at_mut(instance) {
-            found.notes.heap.set_refused(size);
+            found.notes.maxima.set_refused(size);
         }
     }
 }

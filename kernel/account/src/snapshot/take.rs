@@ -6,7 +6,7 @@
 use crate::api::inspect::Inspect;
 use crate::api::leaks::{Heaps, LeakServices, MarkRange};
 use crate::api::{AuditServices, Statistics, WatchServices};
-use crate::heaps::pools::{PoolError, Step};
+use crate::heaps::question::{PoolError, Step};
 use crate::heaps::rows::{MAX_CLASSES, SITES_STEP};
 use crate::inspector::Inspector;
 use crate::snapshot::keep::{SnapshotError, Watchpoint};

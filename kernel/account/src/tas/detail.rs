@@ -5,34 +5,20 @@
 
 use crate::book::Book;
 use crate::inspector::Inspector;
+use crate::kinds::wire_cause;
+use crate::past::remains::Remains;
 use crate::tas::stack;
 use crate::which::{Which, instance_from};
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_core::ta::session::{Opener, Target as SessionTarget};
-use tally_core::ta::task::Cause;
 use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::{AddressSpace, Target};
-use tally_records::{PoolStats, SessionRow, TaDetail, cause, state as wire_state};
+use tally_records::{SessionRow, TaDetail, state as wire_state};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-
-/// What is known of an instance that has no memory any more.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Remains {
-    /// Its heap's last figures.
-    pub heap: PoolStats,
-    /// Bytes of addresses that its heap had.
-    pub heap_reserved: u64,
-    /// Most pages that it might have had.
-    pub limit: u32,
-    /// Deepest use of its stack, in bytes.
-    pub stack_deepest: u64,
-    /// Most pages that were charged to it.
-    pub charged_max: u32,
-}
 
 /// What of an address space is whose, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -249,15 +235,5 @@ const fn wire_life(found: &Instance<Book>) -> u32 {
         (Life::Ready, None) => wire_state::IDLE,
         (Life::Ready, Some(_)) => wire_state::BUSY,
         (Life::Dead, _) => wire_state::DEAD,
-    }
-}
-
-/// [`cause`] of a death, and the code of a panic.
-const fn wire_cause(of: Cause) -> (u32, u32) {
-    match of {
-        Cause::Unknown => (cause::NONE, 0),
-        Cause::Panicked(code) => (cause::PANICKED, code),
-        Cause::Crashed => (cause::CRASHED, 0),
-        Cause::Killed => (cause::KILLED, 0),
     }
 }

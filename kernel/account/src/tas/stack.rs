@@ -69,7 +69,7 @@ pub(crate) fn deepest_at_once<M: Machine>(found: &Instance<Book>, machine: &M) -
 /// Deepest use of the stack if `lowest` is the lowest address with something in it.
 fn deepest(found: &Instance<Book>, lowest: u64) -> u64 {
     let now = found.stack_top.saturating_sub(lowest);
-    now.max(found.notes.heap.stack_deepest)
+    now.max(found.notes.maxima.stack_deepest)
 }
 
 /// Offset of the first byte of a page that is not zero.
