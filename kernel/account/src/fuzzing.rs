@@ -14,6 +14,7 @@ use tally_abi::smc::FunctionId;
 use tally_abi::ta::{flags, svc};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::guest::MAX_SESSIONS;
+use tally_core::guest_id::GuestId;
 use tally_core::pta::services::Control;
 use tally_core::pta::{PseudoTa, Session, Step, Work};
 use tally_core::ta::session::Opener;
@@ -202,7 +203,12 @@ fn step(world: &World, input: &mut Input<'_>) {
 fn action(world: &World, input: &mut Input<'_>, deep: bool) {
     let ids: Vec<u32> = {
         let state = world.kernel.state();
-        state.guest.sessions.iter().map(|(_, s)| s.id).collect()
+        state
+            .guest(GuestId::FIRST)
+            .sessions
+            .iter()
+            .map(|(_, s)| s.id)
+            .collect()
     };
     let pick = usize::from(input.octet());
     let id = match ids.get(pick % ids.len().max(1)) {
@@ -338,7 +344,7 @@ fn clean(world: &World) {
         let id = {
             let state = world.kernel.state();
             let found = state
-                .guest
+                .guest(GuestId::FIRST)
                 .sessions
                 .iter()
                 .find(|(_, session)| session.opener == Opener::Normal);

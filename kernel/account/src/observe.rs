@@ -8,6 +8,7 @@ use crate::past::commands::is_command;
 use crate::past::spent::{self, Entered};
 use crate::snapshot::keep::Snapshots;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_core::guest_id::GuestId;
 use tally_core::kernel::{Kernel, State};
 use tally_core::observer::{Observer, Refusal, WrongOrder};
 use tally_core::owners::OwnerName;
@@ -30,7 +31,7 @@ impl Observer for Book {
         session: &Session<'_>,
         step: Step<'_>,
     ) -> Result<(), TeeResult> {
-        let account = Inspector(call.kernel);
+        let account = look(call.kernel, call.guest);
         match entry {
             Entry::Asks(enter) => enter(&account, session, step),
             Entry::Controls(enter) => enter(&account, call, session, step),
@@ -44,17 +45,17 @@ impl Observer for Book {
         state: &mut State<Self>,
         caller: &Caller,
     ) -> Trace {
-        let look = Inspector(kernel);
+        let look = look(kernel, caller.instance.guest());
         let stack = look.stack_of(state, caller);
         Trace {
             who: look.who(state, caller),
-            stack: state.guest.book.orders.keep(&stack),
+            stack: state.guest_mut(look.guest).book.orders.keep(&stack),
             at_ms: kernel.uptime_millis(),
         }
     }
 
-    fn release(state: &mut State<Self>, trace: Trace) {
-        state.guest.book.orders.release(trace.stack);
+    fn release(state: &mut State<Self>, guest: GuestId, trace: Trace) {
+        state.guest_mut(guest).book.orders.release(trace.stack);
     }
 
     fn entering<M: Machine>(
@@ -64,7 +65,7 @@ impl Observer for Book {
         _: TaCall,
         stack_pointer: u64,
     ) -> Entered {
-        let guest = &mut state.guest;
+        let guest = state.guest_mut(instance.guest());
         let Some(found) = guest.instances.at_mut(instance) else {
             return Entered::default();
         };
@@ -75,19 +76,19 @@ impl Observer for Book {
         entered
     }
 
-    fn watches(state: &State<Self>) -> bool {
-        state.guest.book.snapshots.watches()
+    fn watches(state: &State<Self>, guest: GuestId) -> bool {
+        state.guest(guest).book.snapshots.watches()
     }
 
     fn entered<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, call: TaCall) {
         if is_command(&call) {
-            Inspector(kernel).capture(trigger::ENTRY, instance, call.command.into());
+            look(kernel, instance.guest()).capture(trigger::ENTRY, instance, call.command.into());
         }
     }
 
     fn leaving<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, call: TaCall) {
         if is_command(&call) {
-            Inspector(kernel).capture(trigger::EXIT, instance, call.command.into());
+            look(kernel, instance.guest()).capture(trigger::EXIT, instance, call.command.into());
         }
     }
 
@@ -99,7 +100,7 @@ impl Observer for Book {
         entered: Entered,
         exit: Exit,
     ) {
-        let guest = &mut state.guest;
+        let guest = state.guest_mut(instance.guest());
         if let Some(found) = guest.instances.at_mut(instance) {
             let commands = &mut guest.book.commands;
             spent::end(commands, &kernel.machine, found, call, &entered, exit);
@@ -111,7 +112,7 @@ impl Observer for Book {
         state: &mut State<Self>,
         instance: InstanceRef,
     ) {
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let Some(found) = guest.instances.at_mut(instance) else {
             return;
         };
@@ -126,12 +127,16 @@ impl Observer for Book {
     }
 
     fn heap_rings<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, live: u64) {
-        let look = Inspector(kernel);
+        let look = look(kernel, instance.guest());
         look.capture(trigger::HEAP, instance, live);
         let state = kernel.state();
-        if let Some(found) = state.guest.instances.at(instance) {
+        if let Some(found) = state.instance(instance) {
             // The maximum is what rang, and those above it wait still.
-            arm(&kernel.machine, &state.guest.book.snapshots, found);
+            arm(
+                &kernel.machine,
+                &state.guest(instance.guest()).book.snapshots,
+                found,
+            );
         }
     }
 
@@ -141,7 +146,7 @@ impl Observer for Book {
         context: &UserContext,
         refusal: &Refusal,
     ) {
-        let look = Inspector(kernel);
+        let look = look(kernel, instance.guest());
         look.report_heap(instance, context, refusal);
         look.note_refused(instance, Some(refusal.size));
         look.capture(trigger::FAILURE, instance, refusal.size);
@@ -155,7 +160,7 @@ impl Observer for Book {
         state: &mut State<Self>,
         instance: InstanceRef,
     ) {
-        Inspector(kernel).report_refused_pages(state, instance);
+        look(kernel, instance.guest()).report_refused_pages(state, instance);
     }
 
     fn ending<M: Machine>(
@@ -164,11 +169,11 @@ impl Observer for Book {
         instance: InstanceRef,
         end: End,
     ) {
-        Inspector(kernel).note_end(state, instance, end);
+        look(kernel, instance.guest()).note_end(state, instance, end);
     }
 
-    fn all_ended(state: &mut State<Self>, uuid: TeeUuid) {
-        state.guest.book.snapshots.ended(uuid);
+    fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid) {
+        state.guest_mut(guest).book.snapshots.ended(uuid);
     }
 
     fn owner_ends<M: Machine>(kernel: &Kernel<M, Self>, owner: OwnerId, name: &OwnerName) {
@@ -181,13 +186,14 @@ impl Observer for Book {
     fn wrong_order<M: Machine>(
         kernel: &Kernel<M, Self>,
         state: &mut State<Self>,
+        guest: GuestId,
         order: WrongOrder<Trace>,
     ) -> Option<u64> {
-        Inspector(kernel).note_order(state, order)
+        look(kernel, guest).note_order(state, order)
     }
 
-    fn say<M: Machine>(kernel: &Kernel<M, Self>, event: u64) {
-        Inspector(kernel).say(event);
+    fn say<M: Machine>(kernel: &Kernel<M, Self>, guest: GuestId, event: u64) {
+        look(kernel, guest).say(event);
     }
 }
 
@@ -199,4 +205,8 @@ fn arm<M: Machine>(machine: &M, snapshots: &Snapshots, found: &Instance<Book>) {
     {
         ta_heap::set_alarm(machine, space, heap, bytes);
     }
+}
+
+const fn look<M>(kernel: &Kernel<M, Book>, guest: GuestId) -> Inspector<'_, M> {
+    Inspector { kernel, guest }
 }

@@ -35,7 +35,7 @@ impl<M: Machine> Inspector<'_, M> {
     /// The instance in slot `from` or behind it that `which` means, by its number, and where to go on.
     pub(crate) fn next_instance(self, which: Which, from: usize) -> Option<(Which, usize)> {
         let state = self.state();
-        let (instance, found) = instance_from(&state.guest, which, from)?;
+        let (instance, found) = instance_from(state.guest(self.guest), which, from)?;
         let meant = Which {
             uuid: Some(found.uuid),
             instance: Some(instance.generation),
@@ -50,9 +50,9 @@ pub(crate) fn instance_from(
     which: Which,
     from: usize,
 ) -> Option<(InstanceRef, &Instance<Book>)> {
-    let mut instances = guest.instances.iter();
-    let found = instances.find(|(slot, found)| *slot >= from && which.names(found));
-    found.map(|(slot, found)| (InstanceRef::new(slot, found.generation), found))
+    let mut instances = guest.instances.named();
+    let found = instances.find(|(instance, found)| instance.slot() >= from && which.names(found));
+    found
 }
 
 /// Whether there are instances meant by `which`, all of them dead.

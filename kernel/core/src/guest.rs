@@ -2,12 +2,14 @@
 
 use crate::book::Book;
 use crate::call::shm::ShmTable;
+use crate::guest_id::GuestId;
 use crate::owners::OwnerTable;
 use crate::pta::buffers::Buffers;
 use crate::ta::instance::Instances;
 use crate::ta::load::image_sizes::ImageSizes;
 use crate::ta::session::Sessions;
 use tally_mem::fallible::HeapExhausted;
+use tally_mem::owner::OwnerId;
 
 /// Most sessions at a time.
 pub const MAX_SESSIONS: usize = 128;
@@ -21,6 +23,10 @@ pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 /// A client machine.
 #[derive(Debug)]
 pub struct Guest<O: Book> {
+    /// Its name.
+    pub id: GuestId,
+    /// Whom its bookkeeping is charged to.
+    pub owner: OwnerId,
     /// Names of owners.
     pub owners: OwnerTable,
     /// Shared memory.
@@ -48,12 +54,14 @@ impl<O: Book> Guest<O> {
     ///
     /// # Errors
     /// [`HeapExhausted`].
-    pub fn new(book: O) -> Result<Self, HeapExhausted> {
+    pub fn new(id: GuestId, book: O) -> Result<Self, HeapExhausted> {
         Ok(Self {
+            id,
+            owner: OwnerId::GUEST,
             owners: OwnerTable::new(),
             shm: ShmTable::new(MAX_SHM)?,
             sessions: Sessions::new(MAX_SESSIONS)?,
-            instances: Instances::new(MAX_INSTANCES)?,
+            instances: Instances::new(id, MAX_INSTANCES)?,
             buffers: Buffers::new()?,
             image_sizes: ImageSizes::new(),
             book,

@@ -6,7 +6,9 @@
 use crate::book::Book;
 use crate::call::thread::ThreadTable;
 use crate::guest::Guest;
+use crate::guest_id::{GuestId, MAX_GUESTS};
 use crate::pta::PseudoTa;
+use crate::ta::instance::{Instance, InstanceRef};
 use crate::ta::load::rsa::PublicKey;
 use core::fmt;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -63,13 +65,44 @@ pub trait KernelHeap: Sync {
 pub struct State<O: Book> {
     /// Pages of secure RAM.
     pub pages: PageAllocator,
-    /// The one guest (without a hypervisor).
-    pub guest: Guest<O>,
+    guests: [Guest<O>; MAX_GUESTS],
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
 
 impl<O: Book> State<O> {
+    /// A client machine.
+    #[must_use]
+    pub const fn guest(&self, id: GuestId) -> &Guest<O> {
+        &self.guests[id.index()]
+    }
+
+    /// A client machine, to change.
+    pub const fn guest_mut(&mut self, id: GuestId) -> &mut Guest<O> {
+        &mut self.guests[id.index()]
+    }
+
+    /// The pages and a client machine, to change both.
+    pub const fn split(&mut self, id: GuestId) -> (&mut PageAllocator, &mut Guest<O>) {
+        (&mut self.pages, &mut self.guests[id.index()])
+    }
+
+    /// All client machines.
+    pub fn guests(&self) -> impl Iterator<Item = &Guest<O>> {
+        self.guests.iter()
+    }
+
+    /// A TA instance, unless it ended.
+    #[must_use]
+    pub fn instance(&self, instance: InstanceRef) -> Option<&Instance<O>> {
+        self.guest(instance.guest()).instances.at(instance)
+    }
+
+    /// A TA instance, to change, unless it ended.
+    pub fn instance_mut(&mut self, instance: InstanceRef) -> Option<&mut Instance<O>> {
+        self.guest_mut(instance.guest()).instances.at_mut(instance)
+    }
+
     /// Takes an address space id.
     pub fn take_asid(&mut self) -> Option<u16> {
         let word = self.asids.iter().position(|&word| word != u64::MAX)?;
@@ -120,12 +153,12 @@ impl<M: Machine, O: Book> Kernel<M, O> {
         ptas: &'static [PseudoTa<O>],
     ) -> Result<Self, HeapExhausted> {
         let previous = parts.machine.set_owner(OwnerId::GUEST);
-        let guest = Guest::new(parts.book);
+        let guest = Guest::new(GuestId::FIRST, parts.book);
         parts.machine.set_owner(previous);
         let secure_ram = u64::from(parts.pages.total_pages()) * PAGE_SIZE as u64;
         let state = State {
             pages: parts.pages,
-            guest: guest?,
+            guests: [guest?],
             asids: [1, 0, 0, 0],
         };
         Ok(Self {
@@ -191,12 +224,13 @@ impl<M: Machine, O: Book> Kernel<M, O> {
                 writeln!(out, "{:<24} {bytes:>10} bytes", usage.label())?;
             }
         }
+        let count = |of: fn(&Guest<O>) -> usize| state.guests().map(of).sum::<usize>();
         writeln!(
             out,
             "{} TA instances, {} sessions, {} shared memory objects, {} of {} threads in use",
-            state.guest.instances.iter().count(),
-            state.guest.sessions.iter().count(),
-            state.guest.shm.len(),
+            count(|guest| guest.instances.iter().count()),
+            count(|guest| guest.sessions.iter().count()),
+            count(|guest| guest.shm.len()),
             self.threads.in_use(),
             self.threads.count()
         )

@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod book;
 pub mod call;
 pub mod guest;
+pub mod guest_id;
 pub mod kernel;
 pub mod observer;
 pub mod owners;

@@ -6,6 +6,7 @@
 //! `()` is the observer of a build without statistics.
 
 use crate::book::Book;
+use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, State};
 use crate::owners::OwnerName;
 use crate::pta::services::PtaCall;
@@ -121,7 +122,7 @@ pub trait Observer: Book {
     ) -> Self::Trace;
 
     /// A trace is not needed any more.
-    fn release(state: &mut State<Self>, trace: Self::Trace);
+    fn release(state: &mut State<Self>, guest: GuestId, trace: Self::Trace);
 
     /// A TA is about to be entered with this stack pointer; its parameters are mapped.
     fn entering<M: Machine>(
@@ -133,7 +134,7 @@ pub trait Observer: Book {
     ) -> Self::Entered;
 
     /// Whether [`Self::entered`] and [`Self::leaving`] are to be told.
-    fn watches(state: &State<Self>) -> bool;
+    fn watches(state: &State<Self>, guest: GuestId) -> bool;
 
     /// As [`Self::entering`], afterwards, with nothing locked.
     fn entered<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, call: TaCall);
@@ -181,7 +182,7 @@ pub trait Observer: Book {
     );
 
     /// The last living instance of a TA has ended.
-    fn all_ended(state: &mut State<Self>, uuid: TeeUuid);
+    fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid);
 
     /// An owner's id is about to be given back.
     fn owner_ends<M: Machine>(kernel: &Kernel<M, Self>, owner: OwnerId, name: &OwnerName);
@@ -191,11 +192,12 @@ pub trait Observer: Book {
     fn wrong_order<M: Machine>(
         kernel: &Kernel<M, Self>,
         state: &mut State<Self>,
+        guest: GuestId,
         order: WrongOrder<Self::Trace>,
     ) -> Option<u64>;
 
     /// Says on the secure console what happened. Nothing is locked.
-    fn say<M: Machine>(kernel: &Kernel<M, Self>, event: u64);
+    fn say<M: Machine>(kernel: &Kernel<M, Self>, guest: GuestId, event: u64);
 }
 
 impl Observer for () {
@@ -212,7 +214,7 @@ impl Observer for () {
 
     fn trace<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: &Caller) {}
 
-    fn release(_: &mut State<Self>, _: Self::Trace) {}
+    fn release(_: &mut State<Self>, _: GuestId, _: Self::Trace) {}
 
     fn entering<M: Machine>(
         _: &Kernel<M, Self>,
@@ -223,7 +225,7 @@ impl Observer for () {
     ) -> Self::Entered {
     }
 
-    fn watches(_: &State<Self>) -> bool {
+    fn watches(_: &State<Self>, _: GuestId) -> bool {
         false
     }
 
@@ -252,17 +254,18 @@ impl Observer for () {
 
     fn ending<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef, _: End) {}
 
-    fn all_ended(_: &mut State<Self>, _: TeeUuid) {}
+    fn all_ended(_: &mut State<Self>, _: GuestId, _: TeeUuid) {}
 
     fn owner_ends<M: Machine>(_: &Kernel<M, Self>, _: OwnerId, _: &OwnerName) {}
 
     fn wrong_order<M: Machine>(
         _: &Kernel<M, Self>,
         _: &mut State<Self>,
+        _: GuestId,
         _: WrongOrder<Self::Trace>,
     ) -> Option<u64> {
         None
     }
 
-    fn say<M: Machine>(_: &Kernel<M, Self>, _: u64) {}
+    fn say<M: Machine>(_: &Kernel<M, Self>, _: GuestId, _: u64) {}
 }

@@ -5,6 +5,7 @@
 use super::*;
 use tally_abi::pta::inspect;
 use tally_account::testing::Run;
+use tally_core::guest_id::GuestId;
 use tally_core::testing::world::Event;
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
 use tally_mem::machine::Trap;
@@ -24,7 +25,7 @@ fn store(run: &mut Run<'_>, offset: usize, words: &[u64]) {
     // Not from the stack, which a reset clears.
     let heap = {
         let state = run.world.kernel.state();
-        let (_, found) = state.guest.instances.iter().next().unwrap();
+        let (_, found) = state.guest(GuestId::FIRST).instances.iter().next().unwrap();
         found.heap.unwrap().0
     };
     run.store(heap + offset as u64, words.as_bytes());
@@ -124,7 +125,7 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
             world
                 .kernel
                 .state()
-                .guest
+                .guest_mut(GuestId::FIRST)
                 .book
                 .commands
                 .set_detail(TA, true)
@@ -141,7 +142,7 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
             world
                 .kernel
                 .state()
-                .guest
+                .guest_mut(GuestId::FIRST)
                 .book
                 .commands
                 .set_detail(TA, false)
@@ -157,7 +158,7 @@ fn a_reset_restarts_the_most_that_was_charged() {
         let ta = world.opened(TA);
         let charged = || {
             let state = world.kernel.state();
-            let (_, found) = state.guest.instances.iter().next().unwrap();
+            let (_, found) = state.guest(GuestId::FIRST).instances.iter().next().unwrap();
             let space = found.space.as_ref().unwrap();
             (space.charged_pages(), space.charged_max())
         };

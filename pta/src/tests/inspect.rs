@@ -6,6 +6,7 @@ use super::*;
 use tally_abi::pta::inspect;
 use tally_abi::shdr::{self, SignedHeader};
 use tally_account::book::Shown;
+use tally_core::guest_id::GuestId;
 use tally_core::testing::world::{Event, signed_image};
 use tally_mem::machine::Trap;
 use tally_records::FailureRow;
@@ -301,7 +302,7 @@ fn a_refused_heap_and_refused_pages_are_in_the_log() {
             (TA, ta, 1 << 16)
         );
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
-        world.kernel.state().guest.ta_quota_pages = 5;
+        world.kernel.state().guest_mut(GuestId::FIRST).ta_quota_pages = 5;
         let reply = world.open(TA, &[]);
         assert_eq!(reply.result, TeeResult::OUT_OF_MEMORY);
         let rows = log(world);

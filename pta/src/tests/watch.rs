@@ -5,6 +5,7 @@
 use super::*;
 use tally_abi::pta::watch;
 use tally_account::inspector::Inspector;
+use tally_core::guest_id::GuestId;
 use tally_ledger::{ALARM_OFFSET, Config, Tracking};
 use tally_records::MeminfoRow;
 use tally_records::PoolStats;
@@ -80,7 +81,11 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             .sum();
         assert_eq!(pages, header.secure_ram);
         assert_eq!(header.build, tally_account::testing::BUILD);
-        assert!(header.boot != 0 && header.boot == Inspector(&world.kernel).boot());
+        let look = Inspector {
+            kernel: &world.kernel,
+            guest: GuestId::FIRST,
+        };
+        assert!(header.boot != 0 && header.boot == look.boot());
         assert_eq!(records(section::POOLS).len(), 3);
         assert_eq!(records(section::LIVE).len(), 1);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);

@@ -8,6 +8,7 @@ use crate::inspector::Inspector;
 use crate::past::wrong_orders::Totals;
 use tally_abi::pta::audit::ledger;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_core::guest::Guest;
 use tally_core::kernel::State;
 use tally_core::pta::buffers::{Channel, Mapping};
 use tally_core::ta::session::{Opener, Session, Target};
@@ -18,14 +19,14 @@ use tally_records::HeldRow;
 use tally_records::Who;
 use tally_records::held;
 
-fn channel_row(state: &State<Book>, channel: &Channel<Trace>) -> HeldRow {
+fn channel_row(guest: &Guest<Book>, channel: &Channel<Trace>) -> HeldRow {
     HeldRow {
         kind: held::CHANNEL,
         handle: channel.id,
         who: channel.opened.who,
-        bytes: state.guest.buffers.through(channel.id).1,
+        bytes: guest.buffers.through(channel.id).1,
         at_ms: channel.opened.at_ms,
-        stack: state.guest.book.orders.stack(channel.opened.stack),
+        stack: guest.book.orders.stack(channel.opened.stack),
         ..HeldRow::default()
     }
 }
@@ -39,7 +40,11 @@ impl<M: Machine> Inspector<'_, M> {
             bytes: mapping.bytes(),
             place: self.shown_address(mapping.va().0),
             at_ms: mapping.object().at_ms,
-            stack: state.guest.book.orders.stack(mapping.mapped.stack),
+            stack: state
+                .guest(self.guest)
+                .book
+                .orders
+                .stack(mapping.mapped.stack),
             ..HeldRow::default()
         }
     }
@@ -48,10 +53,10 @@ impl<M: Machine> Inspector<'_, M> {
         let Opener::Ta(instance) = session.opener else {
             return None;
         };
-        let opener = state.guest.instances.at(instance);
+        let opener = state.instance(instance);
         let target = match session.target {
             Target::Pseudo(index) => self.ptas.get(usize::from(index)).map(|pta| pta.uuid),
-            Target::Ta(target) => state.guest.instances.at(target).map(|found| found.uuid),
+            Target::Ta(target) => state.instance(target).map(|found| found.uuid),
         };
         Some(HeldRow {
             kind: held::SESSION,
@@ -71,17 +76,21 @@ impl<M: Machine> AuditServices for Inspector<'_, M> {
     fn held(&self, index: usize) -> Option<HeldRow> {
         let look = self;
         let state = self.state();
-        let channels = state.guest.buffers.channels().iter();
-        let mappings = state.guest.buffers.mappings().iter();
-        let shared = state.guest.shm.registered().map(|(cookie, bytes)| HeldRow {
-            kind: held::SHARED_MEMORY,
-            bytes,
-            place: cookie,
-            ..HeldRow::default()
-        });
-        let sessions = state.guest.sessions.iter();
+        let channels = state.guest(self.guest).buffers.channels().iter();
+        let mappings = state.guest(self.guest).buffers.mappings().iter();
+        let shared = state
+            .guest(self.guest)
+            .shm
+            .registered()
+            .map(|(cookie, bytes)| HeldRow {
+                kind: held::SHARED_MEMORY,
+                bytes,
+                place: cookie,
+                ..HeldRow::default()
+            });
+        let sessions = state.guest(self.guest).sessions.iter();
         channels
-            .map(|channel| channel_row(&state, channel))
+            .map(|channel| channel_row(state.guest(self.guest), channel))
             .chain(mappings.map(|mapping| look.mapping_row(&state, mapping)))
             .chain(shared)
             .chain(sessions.filter_map(|(_, session)| look.session_row(&state, session)))
@@ -89,19 +98,24 @@ impl<M: Machine> AuditServices for Inspector<'_, M> {
     }
 
     fn audit_event(&self, index: usize) -> Option<EventRow> {
-        self.state().guest.book.orders.row(index)
+        self.state().guest(self.guest).book.orders.row(index)
     }
 
     fn audit_totals(&self) -> Totals {
-        self.state().guest.book.orders.totals()
+        self.state().guest(self.guest).book.orders.totals()
     }
 
     fn command(&self, uuid: TeeUuid, index: usize) -> Option<CommandRow> {
-        self.state().guest.book.commands.row(uuid, index).copied()
+        self.state()
+            .guest(self.guest)
+            .book
+            .commands
+            .row(uuid, index)
+            .copied()
     }
 
     fn commands_dropped(&self) -> u64 {
-        self.state().guest.book.commands.dropped()
+        self.state().guest(self.guest).book.commands.dropped()
     }
 
     fn ledger(&self, uuid: TeeUuid, what: u32) -> Result<(), TeeResult> {
@@ -109,7 +123,7 @@ impl<M: Machine> AuditServices for Inspector<'_, M> {
         match what {
             ledger::DETAIL | ledger::PLAIN => {
                 if !state
-                    .guest
+                    .guest_mut(self.guest)
                     .book
                     .commands
                     .set_detail(uuid, what == ledger::DETAIL)
@@ -117,7 +131,7 @@ impl<M: Machine> AuditServices for Inspector<'_, M> {
                     return Err(TeeResult::OUT_OF_MEMORY);
                 }
             }
-            ledger::CLEAR => state.guest.book.commands.clear(uuid),
+            ledger::CLEAR => state.guest_mut(self.guest).book.commands.clear(uuid),
             _ => return Err(TeeResult::BAD_PARAMETERS),
         }
         Ok(())
@@ -127,7 +141,7 @@ impl<M: Machine> AuditServices for Inspector<'_, M> {
         if self.fault.is_none() {
             return Err(TeeResult::NOT_SUPPORTED);
         }
-        let lost = self.state().guest.buffers.set_faulty(on);
+        let lost = self.state().guest_mut(self.guest).buffers.set_faulty(on);
         // Without the lock: there can be many.
         drop(lost);
         Ok(())

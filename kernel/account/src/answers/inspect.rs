@@ -14,11 +14,11 @@ use tally_records::{
 
 impl<M: Machine> Inspect for Inspector<'_, M> {
     fn is_loaded(&self, which: Which) -> bool {
-        instance_from(&self.state().guest, which, 0).is_some()
+        instance_from(self.state().guest(self.guest), which, 0).is_some()
     }
 
     fn is_dead(&self, which: Which) -> bool {
-        is_dead(&self.state().guest, which)
+        is_dead(self.state().guest(self.guest), which)
     }
 
     fn ta_detail(&self, which: Which, from: usize) -> Option<(TaDetail, usize)> {
@@ -89,18 +89,18 @@ impl<M: Machine> Inspect for Inspector<'_, M> {
     }
 
     fn history(&self, index: usize) -> Option<HistoryRow> {
-        self.state().guest.book.history.row(index)
+        self.state().guest(self.guest).book.history.row(index)
     }
 
     fn history_dropped(&self) -> u32 {
-        self.state().guest.book.history.dropped()
+        self.state().guest(self.guest).book.history.dropped()
     }
 
     fn unfreed(&self, index: usize) -> Option<UnfreedRow> {
-        self.state().guest.book.unfreed.row(index)
+        self.state().guest(self.guest).book.unfreed.row(index)
     }
 
     fn unfreed_dropped(&self) -> u32 {
-        self.state().guest.book.unfreed.dropped()
+        self.state().guest(self.guest).book.unfreed.dropped()
     }
 }

@@ -13,6 +13,7 @@ use crate::which::{Which, instance_from};
 use core::fmt;
 use tally_abi::TeeResult;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
+use tally_core::guest::Guest;
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::addr::PAGE_SIZE;
@@ -33,14 +34,12 @@ fn absent(name: &str) -> AllocStats {
 }
 
 /// Living and dead instances that a client can have heard of.
-fn shown(state: &State<Book>, index: usize) -> Option<(InstanceRef, &Instance<Book>)> {
-    state
-        .guest
+fn shown(guest: &Guest<Book>, index: usize) -> Option<(InstanceRef, &Instance<Book>)> {
+    guest
         .instances
-        .iter()
+        .named()
         .filter(|(_, found)| found.life != Life::Loading)
         .nth(index)
-        .map(|(slot, found)| (InstanceRef::new(slot, found.generation), found))
 }
 
 fn clamp(value: u64) -> u32 {
@@ -91,7 +90,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
             0 => Some(self.heap().stats()),
             1 => Some(self.ta_ram(&self.state())),
             _ => {
-                let instance = shown(&self.state(), index - 2)?.0;
+                let instance = shown(self.state().guest(self.guest), index - 2)?.0;
                 // One that has just gone leaves a row without figures.
                 Some(self.ta_pool_in_steps(instance).unwrap_or_default())
             }
@@ -101,7 +100,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
     fn ta(&self, index: usize) -> Option<TaStats> {
         let (instance, mut stats) = {
             let state = self.state();
-            let (instance, found) = shown(&state, index)?;
+            let (instance, found) = shown(state.guest(self.guest), index)?;
             let stats = TaStats {
                 uuid: found.uuid,
                 panicked: u32::from(found.life == Life::Dead),
@@ -132,7 +131,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
 
     fn owner(&self, index: usize) -> Option<OwnerRow> {
         let state = self.state();
-        let rows = state.guest.owners.iter().map(|(id, name)| {
+        let rows = state.guest(self.guest).owners.iter().map(|(id, name)| {
             let (heap_bytes, heap_blocks) = self.heap().account(id);
             let (kind, session) = wire_kind(name.kind);
             OwnerRow {
@@ -164,15 +163,15 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
     }
 
     fn reset_tas(&self) {
-        self.state().guest.book.history.restart();
+        self.state().guest_mut(self.guest).book.history.restart();
         let mut from = 0;
         loop {
             let mut state = self.state();
-            let next = instance_from(&state.guest, Which::ALL, from);
+            let next = instance_from(state.guest(self.guest), Which::ALL, from);
             let Some(instance) = next.map(|(instance, _)| instance) else {
                 return;
             };
-            if let Some(found) = state.guest.instances.at_mut(instance) {
+            if let Some(found) = state.instance_mut(instance) {
                 peak::restart(found, &self.machine);
                 spent::restart_stack(found, &self.machine);
                 if let Some(space) = &mut found.space {
@@ -199,12 +198,12 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
     fn last_oom(&self, out: &mut dyn fmt::Write) -> bool {
         // Both pools' last ones: the kernel heap's, then the TAs'.
         let kernel = self.heap().last_oom(out);
-        let report = self.state().guest.book.last_oom;
+        let report = self.state().guest(self.guest).book.last_oom;
         kernel | (!report.text().is_empty() && out.write_str(report.text()).is_ok())
     }
 
     fn breathe(&self) {
-        self.0.breathe();
+        self.kernel.breathe();
     }
 
     fn fault(&self, kind: u32) -> TeeResult {

@@ -133,7 +133,7 @@ impl<M: Machine> Inspector<'_, M> {
                 },
                 Outcome::None => {
                     let state = self.state();
-                    return Some(self.ta_pool_at_once(state.guest.instances.at(instance)?));
+                    return Some(self.ta_pool_at_once(state.instance(instance)?));
                 }
                 Outcome::Changed(stats) => {
                     changed = Some(stats);
@@ -151,7 +151,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     fn named_pool_of(&self, instance: InstanceRef, pool: PoolStats) -> Option<PoolStats> {
         let state = self.state();
-        Some(named_pool(state.guest.instances.at(instance)?, pool))
+        Some(named_pool(state.instance(instance)?, pool))
     }
 
     fn walk_ta_pool(&self, instance: InstanceRef) -> Option<Outcome> {
@@ -165,7 +165,7 @@ impl<M: Machine> Inspector<'_, M> {
             let mut chunks = [Chunk::default(); STEP];
             let step = {
                 let state = self.state();
-                let found = state.guest.instances.at(instance)?;
+                let found = state.instance(instance)?;
                 self.ask_ta(found, cursor, &mut Question::Chunks(&mut chunks))
             };
             match step {
@@ -209,7 +209,7 @@ impl<M: Machine> Inspector<'_, M> {
     fn pool_header(&self, instance: InstanceRef) -> Option<Option<Stats>> {
         let mut stats = Stats::default();
         let state = self.state();
-        let found: &Instance<Book> = state.guest.instances.at(instance)?;
+        let found: &Instance<Book> = state.instance(instance)?;
         let step = self.ask_ta(found, 0, &mut Question::Figures(&mut stats));
         Some(step.ok().filter(|step| step.count == 1).map(|_| stats))
     }
@@ -217,7 +217,7 @@ impl<M: Machine> Inspector<'_, M> {
     /// Whether somebody may be in the middle of a change.
     fn is_entered(&self, instance: InstanceRef) -> bool {
         let state = self.state();
-        let found = state.guest.instances.at(instance);
+        let found = state.instance(instance);
         found.is_some_and(|found| found.task.is_some())
     }
 }

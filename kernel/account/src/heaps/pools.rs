@@ -8,7 +8,7 @@ use crate::heaps::question::{PoolError, Question, Step, answer};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
 use crate::which::{Which, instance_from};
-use tally_core::kernel::State;
+use tally_core::guest::Guest;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::machine::Machine;
 
@@ -27,7 +27,7 @@ impl<M: Machine> Inspector<'_, M> {
             return self.heap().ask(cursor, question);
         }
         let state = self.state();
-        let (_, found) = first_of(&state, which)?;
+        let (_, found) = first_of(state.guest(self.guest), which)?;
         self.ask_ta(found, cursor, question)
     }
 
@@ -62,7 +62,7 @@ impl<M: Machine> Inspector<'_, M> {
             return self.shown_address(self.heap().base());
         }
         let state = self.state();
-        let base = first_of(&state, which)
+        let base = first_of(state.guest(self.guest), which)
             .ok()
             .and_then(|(_, found)| found.heap);
         self.shown_address(base.map_or(0, |base| base.0))
@@ -71,12 +71,12 @@ impl<M: Machine> Inspector<'_, M> {
 
 /// The first instance meant that has memory, else the first that is not dead.
 fn first_of(
-    state: &State<Book>,
+    guest: &Guest<Book>,
     which: Which,
 ) -> Result<(InstanceRef, &Instance<Book>), PoolError> {
     let mut found = Err(PoolError::NotLoaded);
     let mut from = 0;
-    while let Some((instance, meant)) = instance_from(&state.guest, which, from) {
+    while let Some((instance, meant)) = instance_from(guest, which, from) {
         if meant.space.is_some() {
             return Ok((instance, meant));
         }

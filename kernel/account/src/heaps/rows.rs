@@ -91,7 +91,7 @@ impl<M: Machine> Inspector<'_, M> {
     pub(crate) fn is_of_calls(&self, state: &State<Book>, block: &Block) -> bool {
         [OwnerId::CALL.0, OwnerId::STATS.0].contains(&block.owner.0)
             || state
-                .guest
+                .guest(self.guest)
                 .shm
                 .is_in_use(self.heap().base() + block.offset as u64)
     }

@@ -11,7 +11,7 @@ use crate::kinds::wire_kind;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::pta::MAX_FRAMES;
-use tally_core::kernel::State;
+use tally_core::guest::Guest;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_ledger::{Block, SiteId};
 use tally_mem::fallible::{HeapExhausted, try_push};
@@ -166,10 +166,10 @@ impl<M: Machine> Inspector<'_, M> {
             Some(HeapRef::Ta(instance)) => instance.slot() + 1,
         };
         let state = self.state();
-        let mut instances = state.guest.instances.iter();
-        instances.find_map(|(slot, found)| {
-            let heap = HeapRef::Ta(InstanceRef::new(slot, found.generation));
-            let wanted = slot >= first_slot && found.life == Life::Ready;
+        let mut instances = state.guest(self.guest).instances.named();
+        instances.find_map(|(instance, found)| {
+            let heap = HeapRef::Ta(instance);
+            let wanted = instance.slot() >= first_slot && found.life == Life::Ready;
             (wanted && heaps.takes(heap, Some(found))).then_some(heap)
         })
     }
@@ -200,7 +200,7 @@ impl<M: Machine> Inspector<'_, M> {
             }
             HeapRef::Ta(instance) => {
                 let state = self.state();
-                let found = state.guest.instances.at(instance).ok_or(HeapError::Gone)?;
+                let found = state.instance(instance).ok_or(HeapError::Gone)?;
                 let (Some(space), Some(base)) = (&found.space, found.heap) else {
                     return Err(HeapError::Gone);
                 };
@@ -245,19 +245,19 @@ impl<M: Machine> Inspector<'_, M> {
         match heap {
             HeapRef::Kernel => {
                 record.frames = self.heap().frames(group.site);
-                if let Some(name) = state.guest.owners.name(group.owner) {
+                if let Some(name) = state.guest(self.guest).owners.name(group.owner) {
                     (record.owner_kind, record.session) = wire_kind(name.kind);
                     record.owner = name.uuid;
                     record.label = label(name.label);
                 }
             }
             HeapRef::Ta(instance) => {
-                if let Some(found) = state.guest.instances.at(instance) {
+                if let Some(found) = state.instance(instance) {
                     record.image = found.uuid;
                     record.owner = found.uuid;
                     record.frames = self.ta_frames(found, group.site);
                 }
-                record.session = session_of(&state, group.owner);
+                record.session = session_of(state.guest(self.guest), group.owner);
                 record.owner_kind = if record.session == 0 {
                     owner_kind::TA
                 } else {
@@ -283,11 +283,11 @@ impl<M: Machine> Inspector<'_, M> {
 }
 
 /// A TA's own owners are the ids of its sessions, cut to 16 bits; 0 is the TA itself.
-fn session_of(state: &State<Book>, owner: OwnerId) -> u32 {
+fn session_of(guest: &Guest<Book>, owner: OwnerId) -> u32 {
     if owner == OwnerId::KERNEL {
         return 0;
     }
-    let mut sessions = state.guest.sessions.iter();
+    let mut sessions = guest.sessions.iter();
     let found = sessions.find(|(_, session)| session.id as u16 == owner.0);
     found.map_or(0, |(_, session)| session.id)
 }

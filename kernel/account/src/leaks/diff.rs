@@ -25,13 +25,13 @@ impl<M: Machine> Inspector<'_, M> {
     /// Blocks carry a new number from now on.
     pub(super) fn advance_mark(&self, state: &mut State<Book>) -> Result<u16, TeeResult> {
         let mark = state
-            .guest
+            .guest_mut(self.guest)
             .book
             .marks
             .advance()
             .ok_or(TeeResult::OVERFLOW)?;
         self.heap().set_epoch(mark);
-        for (_, found) in state.guest.instances.iter() {
+        for (_, found) in state.guest(self.guest).instances.iter() {
             if let (Some(space), Some(heap)) = (&found.space, found.heap) {
                 ta_heap::set_epoch(&self.machine, space, heap, mark);
             }
@@ -67,7 +67,7 @@ impl<M: Machine> LeakServices for Inspector<'_, M> {
         let name = MarkName::new(name).ok_or(TeeResult::BAD_PARAMETERS)?;
         let mut state = self.state();
         let number = self.advance_mark(&mut state)?;
-        state.guest.book.marks.set.note(Mark {
+        state.guest_mut(self.guest).book.marks.set.note(Mark {
             number,
             name,
             at_ms: self.uptime_millis(),
@@ -77,7 +77,7 @@ impl<M: Machine> LeakServices for Inspector<'_, M> {
 
     fn mark_row(&self, index: usize) -> Option<MarkRow> {
         let state = self.state();
-        let mark = state.guest.book.marks.set.iter().nth(index)?;
+        let mark = state.guest(self.guest).book.marks.set.iter().nth(index)?;
         Some(MarkRow {
             at_ms: mark.at_ms,
             number: u32::from(mark.number),
@@ -88,18 +88,18 @@ impl<M: Machine> LeakServices for Inspector<'_, M> {
 
     fn mark_counts(&self) -> (u32, u32) {
         let state = self.state();
-        let set = &state.guest.book.marks.set;
+        let set = &state.guest(self.guest).book.marks.set;
         let last = set.iter().last().map_or(0, |mark| mark.number);
         (u32::from(last), set.dropped())
     }
 
     fn knows_mark(&self, number: u16) -> bool {
-        self.state().guest.book.marks.knows(number)
+        self.state().guest(self.guest).book.marks.knows(number)
     }
 
     fn ended_row(&self, since: u16, index: usize) -> Option<EndedRow> {
         let state = self.state();
-        let mut ended = state.guest.book.marks.ended.iter();
+        let mut ended = state.guest(self.guest).book.marks.ended.iter();
         let found: &Ended = ended.by_ref().filter(|end| end.mark >= since).nth(index)?;
         Some(EndedRow {
             uuid: found.uuid,
@@ -117,7 +117,7 @@ impl<M: Machine> LeakServices for Inspector<'_, M> {
     }
 
     fn ended_dropped(&self) -> u32 {
-        self.state().guest.book.marks.ended.dropped()
+        self.state().guest(self.guest).book.marks.ended.dropped()
     }
 
     fn diff(

@@ -226,7 +226,7 @@ impl<M: Machine> Scan<'_, M> {
                 done
             }
             HeapRef::Ta(instance) => {
-                let found = state.guest.instances.at(instance).ok_or(HeapError::Gone)?;
+                let found = state.instance(instance).ok_or(HeapError::Gone)?;
                 let target = TaTarget::new(kernel, found, self.here)?;
                 pass.step(&target, marks, STEP)
             }
@@ -354,7 +354,7 @@ impl<M: Machine> Inspector<'_, M> {
             }
             HeapRef::Ta(instance) => {
                 let state = self.state();
-                let found = state.guest.instances.at(instance)?;
+                let found = state.instance(instance)?;
                 let heap = found.space.as_ref()?.heap()?;
                 Some((found.uuid, heap.committed))
             }
@@ -363,9 +363,9 @@ impl<M: Machine> Inspector<'_, M> {
 
     fn scans<'s>(&self, state: &'s mut State<Book>, heap: HeapRef) -> Option<&'s mut Scans> {
         match heap {
-            HeapRef::Kernel => Some(&mut state.guest.book.scans),
+            HeapRef::Kernel => Some(&mut state.guest_mut(self.guest).book.scans),
             HeapRef::Ta(instance) => {
-                let found = state.guest.instances.at_mut(instance)?;
+                let found = state.instance_mut(instance)?;
                 found.space.is_some().then_some(&mut found.notes.scans)
             }
         }
@@ -470,7 +470,7 @@ impl<'a, M: Machine> TaTarget<'a, M> {
             here,
             space,
             base,
-            view: ta_heap::open(&kernel.0.machine, space, base)?,
+            view: ta_heap::open(&kernel.kernel.machine, space, base)?,
         })
     }
 

@@ -10,6 +10,7 @@ use crate::past::history::Ended;
 use crate::past::remains::Remains;
 use core::fmt::{self, Write};
 use tally_abi::pta::MAX_FRAMES;
+use tally_core::guest::Guest;
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_core::ta::task::End;
@@ -37,7 +38,7 @@ impl<M: Machine> Inspector<'_, M> {
             self.note_ended(state, instance, end, remains);
         }
         self.note_instance_end(state, instance, end, remains.as_ref());
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         guest.book.orders.forget_closed(instance);
         if let Some(found) = guest.instances.at_mut(instance) {
             found.notes.remains = remains;
@@ -54,7 +55,10 @@ impl<M: Machine> Inspector<'_, M> {
         end: End,
         remains: &Remains,
     ) {
-        let Some(found) = state.guest.instances.at(instance) else {
+        let Guest {
+            instances, book, ..
+        } = state.guest_mut(instance.guest());
+        let Some(found) = instances.at(instance) else {
             return;
         };
         // What never could be entered has used nothing.
@@ -79,7 +83,7 @@ impl<M: Machine> Inspector<'_, M> {
             );
         }
         for site in sites {
-            state.guest.book.unfreed.note(&UnfreedRow {
+            book.unfreed.note(&UnfreedRow {
                 uuid: found.uuid,
                 image_id: found.image_id,
                 frames: image_frames(found, &site.frames),
@@ -99,7 +103,7 @@ impl<M: Machine> Inspector<'_, M> {
             stack_size: found.stack_len,
             charged_max: u64::from(remains.charged_max) * PAGE_SIZE as u64,
         };
-        state.guest.book.history.note(&ended);
+        book.history.note(&ended);
     }
 
     /// Notes that an instance ends, with what its heap still holds. One that was never ready is no
@@ -111,7 +115,7 @@ impl<M: Machine> Inspector<'_, M> {
         end: End,
         remains: Option<&Remains>,
     ) {
-        let Some(found) = state.guest.instances.at(instance) else {
+        let Some(found) = state.instance(instance) else {
             return;
         };
         if found.life != Life::Ready {
@@ -121,14 +125,19 @@ impl<M: Machine> Inspector<'_, M> {
         let ended = marks::Ended {
             uuid: found.uuid,
             at_ms: self.uptime_millis(),
-            mark: state.guest.book.marks.last(),
+            mark: state.guest(instance.guest()).book.marks.last(),
             born: found.notes.birth_mark,
             died: end == End::Died,
             inconsistent: heap.inconsistent == consistency::INCONSISTENT,
             bytes: u64::from(heap.alloc.allocated),
             blocks: u32::try_from(heap.live_blocks).unwrap_or(u32::MAX),
         };
-        state.guest.book.marks.ended.note(ended);
+        state
+            .guest_mut(instance.guest())
+            .book
+            .marks
+            .ended
+            .note(ended);
     }
 
     /// Names live blocks past whose end the TA wrote, if its heap has guard bytes.

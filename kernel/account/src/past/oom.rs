@@ -7,7 +7,6 @@ use crate::book::{Book, Report};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
 use core::fmt::{self, Write};
-use tally_core::kernel::State;
 use tally_core::observer::{Limit, Refusal};
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::obituary;
@@ -50,7 +49,7 @@ impl<M: Machine> Inspector<'_, M> {
             return;
         };
         let mut state = self.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(instance.guest());
         let Some(found) = guest.instances.at(instance) else {
             return;
         };
@@ -62,7 +61,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// While the TA does not know of a refusal, its heap's figures count it all the same.
     pub(crate) fn note_refused(&self, instance: InstanceRef, size: Option<u64>) {
-        if let Some(found) = self.state().guest.instances.at_mut(instance) {
+        if let Some(found) = self.state().instance_mut(instance) {
             found.notes.maxima.set_refused(size);
         }
     }

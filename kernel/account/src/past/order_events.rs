@@ -18,7 +18,7 @@ impl<M: Machine> Inspector<'_, M> {
     pub(crate) fn stack_of(&self, state: &State<Book>, caller: &Caller) -> Stack {
         let mut stack = Stack::default();
         self.heap().call_stack(&mut stack.kernel);
-        if let Some(instance) = state.guest.instances.at(caller.instance) {
+        if let Some(instance) = state.instance(caller.instance) {
             let mut frames = stack.ta.iter_mut();
             obituary::walk_frames(&self.machine, instance, caller.frame, |pc| {
                 // Addresses outside of the image say nothing to anybody.
@@ -33,7 +33,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// Who calls.
     pub(crate) fn who(&self, state: &State<Book>, caller: &Caller) -> Who {
-        let guest = &state.guest;
+        let guest = state.guest(self.guest);
         let instance = guest.instances.at(caller.instance);
         let mut sessions = guest.sessions.iter();
         let served = sessions.find(|(_, session)| session.id == caller.session);
@@ -70,7 +70,7 @@ impl<M: Machine> Inspector<'_, M> {
                 bytes,
                 mapped,
             } => {
-                let orders = &mut state.guest.book.orders;
+                let orders = &mut state.guest_mut(self.guest).book.orders;
                 let stack = orders.keep(&stack);
                 let event = Event {
                     kind: event::CLOSE_BEFORE_UNMAP,
@@ -93,10 +93,10 @@ impl<M: Machine> Inspector<'_, M> {
                 is_first.then_some(number)
             }
             WrongOrder::UnmapWithoutChannel { caller, channel } => {
-                let orders = &state.guest.book.orders;
+                let orders = &state.guest(self.guest).book.orders;
                 let closed = orders.closed(channel, caller.instance)?;
                 let who = self.who(state, &caller);
-                let orders = &mut state.guest.book.orders;
+                let orders = &mut state.guest_mut(self.guest).book.orders;
                 let stack = orders.keep(&stack);
                 let event = Event {
                     kind: event::UNMAP_AFTER_CLOSE,
@@ -128,7 +128,8 @@ impl<M: Machine> Inspector<'_, M> {
                     stack: StackId::NONE,
                     earlier: opened.stack,
                 };
-                let (number, is_first) = state.guest.book.orders.note(event, now_ms);
+                let (number, is_first) =
+                    state.guest_mut(self.guest).book.orders.note(event, now_ms);
                 is_first.then_some(number)
             }
         }
@@ -136,7 +137,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// Says on the secure console what happened, and where.
     pub(crate) fn say(&self, number: u64) {
-        let row = self.state().guest.book.orders.numbered(number);
+        let row = self.state().guest(self.guest).book.orders.numbered(number);
         let Some(row) = row else { return };
         let Who {
             ta,

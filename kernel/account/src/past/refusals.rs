@@ -29,7 +29,7 @@ impl<M: Machine> Inspector<'_, M> {
             .with_failures(&mut |failures| found = failures.from(number));
         let (row, owner) = found?;
         let state = self.state();
-        let name = owner.and_then(|owner| state.guest.owners.name(owner));
+        let name = owner.and_then(|owner| state.guest(self.guest).owners.name(owner));
         Some(name.map_or(row, |name| with_owner(row, name)))
     }
 
@@ -38,7 +38,7 @@ impl<M: Machine> Inspector<'_, M> {
     #[inline(always)]
     pub(crate) fn report_refused_pages(&self, state: &mut State<Book>, instance: InstanceRef) {
         let of_all = state.pages.take_refused();
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let Some(found) = guest.instances.at_mut(instance) else {
             return;
         };

@@ -15,7 +15,6 @@ use crate::which::Which;
 use core::mem::offset_of;
 use tally_abi::pta::watch::SLOTS;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::kernel::State;
 use tally_core::ta::instance::InstanceRef;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
@@ -100,7 +99,7 @@ impl<M: Machine> Writer<'_, M> {
     fn write(&self, offset: usize, data: &[u8]) -> Result<(), SnapshotError> {
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(self.kernel.guest);
         let snapshots = &mut guest.book.snapshots;
         kernel.as_owner(OwnerId::STATS, || {
             snapshots.write(&kernel.machine, pages, self.number, offset, data)
@@ -137,7 +136,11 @@ impl<M: Machine> Writer<'_, M> {
 
     fn dropped_one(&self) {
         let mut state = self.kernel.state();
-        state.guest.book.snapshots.drop_record(self.number);
+        state
+            .guest_mut(self.kernel.guest)
+            .book
+            .snapshots
+            .drop_record(self.number);
     }
 
     /// Adds a row of a heap's site, or adds it to the row that the site has.
@@ -272,7 +275,7 @@ impl<M: Machine> Inspector<'_, M> {
             self.write_all(number, reason, subject, value)
         };
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(self.guest);
         let snapshots = &mut guest.book.snapshots;
         match filled {
             Ok(at_ms) => Ok(snapshots.taken(number, at_ms)),
@@ -290,7 +293,7 @@ impl<M: Machine> Inspector<'_, M> {
         subject: TeeUuid,
         value: u64,
     ) -> Result<u64, SnapshotError> {
-        let mark = self.state().guest.book.marks.last();
+        let mark = self.state().guest(self.guest).book.marks.last();
         let mut header = Header {
             magic: MAGIC,
             version: VERSION,
@@ -354,7 +357,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     fn dropped(&self, number: u32) -> u64 {
         let state = self.state();
-        let mut rows = (0..).map_while(|index| state.guest.book.snapshots.row(index));
+        let mut rows = (0..).map_while(|index| state.guest(self.guest).book.snapshots.row(index));
         rows.find(|row| row.number == number)
             .map_or(0, |row| row.dropped)
     }
@@ -375,7 +378,7 @@ impl<M: Machine> Inspector<'_, M> {
     fn capture_first(&self, trigger: u32, instance: InstanceRef, value: u64) -> bool {
         let (number, uuid) = {
             let mut state = self.state();
-            let guest = &mut state.guest;
+            let guest = state.guest_mut(self.guest);
             let snapshots = &mut guest.book.snapshots;
             let found = guest.instances.at(instance).map(|found| found.uuid);
             let Some(uuid) = found else { return false };
@@ -397,7 +400,7 @@ impl<M: Machine> Inspector<'_, M> {
 
 impl<M: Machine> WatchServices for Inspector<'_, M> {
     fn take_snapshot(&self) -> Result<(u32, u32), TeeResult> {
-        let number = self.state().guest.book.snapshots.begin()?;
+        let number = self.state().guest_mut(self.guest).book.snapshots.begin()?;
         let bytes = self.fill_snapshot(number, trigger::ASKED, TeeUuid::nil(), 0)?;
         Ok((number, bytes as u32))
     }
@@ -406,7 +409,7 @@ impl<M: Machine> WatchServices for Inspector<'_, M> {
         let state = self.state();
         let machine = &self.machine;
         Ok(state
-            .guest
+            .guest(self.guest)
             .book
             .snapshots
             .read(machine, number, offset as usize, buf)?)
@@ -414,16 +417,21 @@ impl<M: Machine> WatchServices for Inspector<'_, M> {
 
     fn drop_snapshot(&self, number: u32) -> Result<(), TeeResult> {
         let mut state = self.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(self.guest);
         let snapshots = &mut guest.book.snapshots;
         Ok(snapshots.forget(pages, number)?)
     }
 
     fn snapshot(&self, index: usize) -> Option<SnapshotRow> {
-        self.state().guest.book.snapshots.row(index)
+        self.state().guest(self.guest).book.snapshots.row(index)
     }
 
     fn arm(&self, watchpoint: Watchpoint) -> Result<u32, TeeResult> {
-        Ok(self.state().guest.book.snapshots.arm(watchpoint)?)
+        Ok(self
+            .state()
+            .guest_mut(self.guest)
+            .book
+            .snapshots
+            .arm(watchpoint)?)
     }
 }

@@ -37,7 +37,7 @@ impl<M: Machine> Inspector<'_, M> {
     pub fn next_ta(&self, which: Which, from: usize) -> Option<(TaDetail, usize)> {
         let mut from = from;
         loop {
-            let instance = instance_from(&self.state().guest, which, from)?.0;
+            let instance = instance_from(self.state().guest(self.guest), which, from)?.0;
             from = instance.slot() + 1;
             if let Some(detail) = self.ta_detail(instance) {
                 return Some((detail, from));
@@ -52,7 +52,7 @@ impl<M: Machine> Inspector<'_, M> {
         let heap = self.ta_pool_in_steps(instance)?;
         let shared_part = self.shared_part(instance);
         let state = self.state();
-        let found = state.guest.instances.at(instance)?;
+        let found = state.instance(instance)?;
         let mut detail = TaDetail {
             uuid: found.uuid,
             instance: found.generation,
@@ -119,7 +119,7 @@ impl<M: Machine> Inspector<'_, M> {
         found: &Instance<Book>,
         detail: &mut TaDetail,
     ) {
-        let all = state.guest.sessions.iter();
+        let all = state.guest(self.guest).sessions.iter();
         let served = all.filter(|(_, session)| session.target == SessionTarget::Ta(instance));
         let sessions = served.map(|(_, session)| session.owner);
         for owner in core::iter::once(found.owner).chain(sessions) {
@@ -135,7 +135,7 @@ impl<M: Machine> Inspector<'_, M> {
         let mut from = UserVa(0);
         loop {
             let state = self.state();
-            let found = state.guest.instances.at(instance);
+            let found = state.instance(instance);
             let Some(space) = found.and_then(|found| found.space.as_ref()) else {
                 return part;
             };
@@ -156,7 +156,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// How many other instances have a region that is borrowed and begins at this page.
     fn other_users(&self, state: &State<Book>, instance: InstanceRef, page: Target) -> u64 {
-        let instances = state.guest.instances.iter();
+        let instances = state.guest(self.guest).instances.iter();
         let others = instances.filter(|(slot, _)| *slot != instance.slot());
         let users = others.filter(|(_, other)| {
             other.space.as_ref().is_some_and(|space| {
@@ -172,7 +172,7 @@ impl<M: Machine> Inspector<'_, M> {
     /// What is kept of an instance that is about to lose its memory. Bounded work.
     #[must_use]
     pub fn remains(&self, state: &State<Book>, instance: InstanceRef) -> Option<Remains> {
-        let found = state.guest.instances.at(instance)?;
+        let found = state.instance(instance)?;
         let space = found.space.as_ref()?;
         Some(Remains {
             heap: self.ta_pool_at_once(found),
@@ -187,24 +187,28 @@ impl<M: Machine> Inspector<'_, M> {
     #[must_use]
     pub fn next_session(&self, which: Which, from: usize) -> Option<(SessionRow, usize)> {
         let state = self.state();
-        state.guest.sessions.iter().find_map(|(slot, session)| {
-            let SessionTarget::Ta(instance) = session.target else {
-                return None;
-            };
-            let found = state.guest.instances.at(instance)?;
-            if slot < from || !which.names(found) {
-                return None;
-            }
-            let row = SessionRow {
-                uuid: found.uuid,
-                instance: found.generation,
-                session: session.id,
-                opener: u32::from(session.opener != Opener::Normal),
-                busy: u32::from(session.uses > 0),
-                kernel_heap: u64::from(self.heap().account(session.owner).0),
-            };
-            Some((row, slot + 1))
-        })
+        state
+            .guest(self.guest)
+            .sessions
+            .iter()
+            .find_map(|(slot, session)| {
+                let SessionTarget::Ta(instance) = session.target else {
+                    return None;
+                };
+                let found = state.instance(instance)?;
+                if slot < from || !which.names(found) {
+                    return None;
+                }
+                let row = SessionRow {
+                    uuid: found.uuid,
+                    instance: found.generation,
+                    session: session.id,
+                    opener: u32::from(session.opener != Opener::Normal),
+                    busy: u32::from(session.uses > 0),
+                    kernel_heap: u64::from(self.heap().account(session.owner).0),
+                };
+                Some((row, slot + 1))
+            })
     }
 }
 

@@ -113,7 +113,7 @@ impl<M: Machine> Inspector<'_, M> {
     ) -> Option<(RegionRow, RegionCursor)> {
         loop {
             let state = self.state();
-            let (instance, found) = instance_from(&state.guest, which, cursor.slot)?;
+            let (instance, found) = instance_from(state.guest(self.guest), which, cursor.slot)?;
             let slot = instance.slot();
             if slot != cursor.slot {
                 cursor = RegionCursor { slot, from: 0 };

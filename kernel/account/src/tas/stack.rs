@@ -88,7 +88,7 @@ impl<M: Machine> Inspector<'_, M> {
         let mut from = None;
         loop {
             let state = self.state();
-            let Some(found) = state.guest.instances.at(instance) else {
+            let Some(found) = state.instance(instance) else {
                 return 0;
             };
             let at = from.unwrap_or_else(|| low(found));

@@ -24,7 +24,8 @@ impl<M: Machine> Inspector<'_, M> {
                 uuid: Some(uuid),
                 instance: None,
             };
-            let next = instance_from(&self.state().guest, which, from).map(|(found, _)| found);
+            let next =
+                instance_from(self.state().guest(self.guest), which, from).map(|(found, _)| found);
             let Some(instance) = next else {
                 return printed;
             };
@@ -39,7 +40,7 @@ impl<M: Machine> Inspector<'_, M> {
         let (slot, generation) = (instance.slot(), instance.generation);
         let (flags, stack_pointer, stack_len, used, life) = {
             let state = self.state();
-            let Some(found) = state.guest.instances.at(instance) else {
+            let Some(found) = state.instance(instance) else {
                 return;
             };
             let sp = match (found.task, found.busy) {

@@ -5,6 +5,7 @@
 
 use crate::call::Call;
 use crate::call::message::Outcome;
+use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
 use crate::owners::{OwnerName, OwnerTable};
@@ -38,7 +39,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         loop {
             let claimed = {
                 let mut state = self.kernel.state();
-                let instances = &mut state.guest.instances;
+                let instances = &mut state.guest_mut(self.guest).instances;
                 let claimed = match instances.at_mut(instance) {
                     Some(found) if !usable(found) => {
                         instances.stop_waiting(instance, self.thread);
@@ -59,7 +60,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Err(InstanceError::Wait) => {
                     if let Err(err) = self.wait() {
                         let mut state = self.kernel.state();
-                        state.guest.instances.stop_waiting(instance, self.thread);
+                        state
+                            .guest_mut(self.guest)
+                            .instances
+                            .stop_waiting(instance, self.thread);
                         return Err(err);
                     }
                 }
@@ -75,7 +79,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn unclaim(&mut self, instance: InstanceRef) {
         let (waiters, stays) = {
             let mut state = self.kernel.state();
-            let Some(found) = state.guest.instances.at_mut(instance) else {
+            let Some(found) = state.instance_mut(instance) else {
                 return;
             };
             let waiters = found.unclaim();
@@ -97,7 +101,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
     pub fn bury(&self, state: &mut State<O>, instance: InstanceRef, end: End) {
         O::ending(self.kernel, state, instance, end);
-        let Some(found) = state.guest.instances.at_mut(instance) else {
+        let Some(found) = state.instance_mut(instance) else {
             return;
         };
         found.life = Life::Dead;
@@ -115,8 +119,13 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         state.give_asid(asid);
         self.kernel.end_buffers_of(state, instance);
         let living = |other: &Instance<O>| other.uuid == uuid && other.life != Life::Dead;
-        if !state.guest.instances.iter().any(|(_, other)| living(other)) {
-            O::all_ended(state, uuid);
+        if !state
+            .guest(self.guest)
+            .instances
+            .iter()
+            .any(|(_, other)| living(other))
+        {
+            O::all_ended(state, instance.guest(), uuid);
         }
         let left = state.pages.owned_by(owner);
         if left != 0 {
@@ -129,7 +138,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         loop {
             let orphan = {
                 let state = self.kernel.state();
-                let guest = &state.guest;
+                let guest = &state.guest(self.guest);
                 let ended = guest
                     .instances
                     .at(instance)
@@ -159,7 +168,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn drop_if_unused(&mut self, instance: InstanceRef) {
         {
             let mut state = self.kernel.state();
-            let Some(found) = state.guest.instances.at(instance) else {
+            let Some(found) = state.instance(instance) else {
                 return;
             };
             let unused = found.sessions == 0 && found.busy.is_none() && found.waiters == 0;
@@ -174,14 +183,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.close_orphans(instance);
         let mut state = self.kernel.state();
         // Closing suspends: somebody else may have taken the entry out, and the slot be reused.
-        if state.guest.instances.at(instance).is_none() {
+        if state.instance(instance).is_none() {
             return;
         }
         // The entry's heap block goes here; its account must be empty then.
-        let removed = state.guest.instances.remove(instance.slot());
+        let removed = state
+            .guest_mut(self.guest)
+            .instances
+            .remove(instance.slot());
         if let Some(owner) = removed.as_deref().map(|found: &Instance<O>| found.owner) {
             drop(removed);
-            self.kernel.release_owner(&mut state, owner, "TA instance");
+            self.kernel
+                .release_owner(&mut state, instance.guest(), owner, "TA instance");
         }
     }
 }
@@ -194,8 +207,8 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     }
 
     /// Gives an owner's id back; what it still holds is a leak, said at once.
-    pub fn release_owner(&self, state: &mut State<O>, owner: OwnerId, what: &str) {
-        let owners = &mut state.guest.owners;
+    pub fn release_owner(&self, state: &mut State<O>, guest: GuestId, owner: OwnerId, what: &str) {
+        let owners = &mut state.guest_mut(guest).owners;
         if let Some(name) = owners.name(owner) {
             O::owner_ends(self, owner, name);
         }

@@ -8,6 +8,7 @@ use crate::call::args::{Args, Lent};
 use crate::call::message::{self, Message, MessageError, Outcome};
 use crate::call::rpc::{MAX_RPC_PARAMS, RpcArg};
 use crate::call::shm::{Shm, ShmError, ShmRef};
+use crate::guest_id::{GuestId, MAX_GUESTS};
 use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::ta::session::Opener;
@@ -120,57 +121,70 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         }
     }
 
+    /// Whose call it is, by x7, where a hypervisor puts the client's number (SMCCC). Without one there is
+    /// one guest, whatever is there.
+    const fn guest_of(_: u64) -> GuestId {
+        const { assert!(MAX_GUESTS == 1) };
+        GuestId::FIRST
+    }
+
     /// A yielding call, on its thread: x0..x7 in, x0..x3 out.
     pub fn yielding_call(&self, x: &[u64; 8]) -> [u64; 4] {
+        let guest = Self::guest_of(x[7]);
         let function = FunctionId(x[0] as u32);
         let high_low = (x[1] & 0xffff_ffff) << 32 | x[2] & 0xffff_ffff;
         let place = if function == FunctionId::CALL_WITH_REGD_ARG {
-            match self.state().guest.shm.get(high_low) {
+            match self.state().guest_mut(guest).shm.get(high_low) {
                 Ok(shm_ref) => Place::Registered(shm_ref, x[3]),
                 Err(_) => return reply(ret::EBADADDR),
             }
         } else {
             Place::Physical(PhysAddr(high_low))
         };
-        let code = self.handle(&place, function != FunctionId::CALL_WITH_ARG);
+        let code = self.handle(guest, &place, function != FunctionId::CALL_WITH_ARG);
         if let Place::Registered(shm_ref, _) = place {
-            self.state().guest.shm.put(shm_ref);
+            self.state().guest_mut(guest).shm.put(shm_ref);
         }
         reply(code)
     }
 
     /// Runs the message at `place`, behind which there is an RPC argument if `has_rpc`.
-    fn handle(&self, place: &Place, has_rpc: bool) -> u32 {
+    fn handle(&self, guest: GuestId, place: &Place, has_rpc: bool) -> u32 {
         let mut message = Message::default();
-        match self.read_message(place, &mut message) {
+        match self.read_message(guest, place, &mut message) {
             Ok(()) => {}
             Err(MessageError::BadAddress) => return ret::EBADADDR,
             Err(MessageError::TooManyParams) => return ret::EBADCMD,
         }
         let rpc = if has_rpc {
-            match self.rpc_place(place, message.len_bytes()) {
+            match self.rpc_place(guest, place, message.len_bytes()) {
                 Some(pa) => RpcArg::Given(pa),
                 None => return ret::EBADADDR,
             }
         } else {
             RpcArg::None
         };
-        let mut call = Call::new(self, rpc);
+        let mut call = Call::new(self, guest, rpc);
         let code = call.dispatch(&mut message);
         call.finish();
-        if code == ret::OK && !self.write_answer(place, &message) {
+        if code == ret::OK && !self.write_answer(guest, place, &message) {
             return ret::EBADADDR;
         }
         code
     }
 
-    fn read_message(&self, place: &Place, message: &mut Message) -> Result<(), MessageError> {
+    fn read_message(
+        &self,
+        guest: GuestId,
+        place: &Place,
+        message: &mut Message,
+    ) -> Result<(), MessageError> {
         let machine = &self.machine;
         match place {
             Place::Physical(pa) => message.read(machine, message::Place::Physical(*pa)),
             Place::Registered(shm_ref, offset) => {
                 let state = self.state();
-                let shm = state.guest.shm.object(shm_ref);
+                let shm = state.guest(guest).shm.object(shm_ref);
                 let shm = shm.ok_or(MessageError::BadAddress)?;
                 message.read(machine, message::Place::Registered(shm, *offset))
             }
@@ -178,13 +192,13 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     }
 
     /// Address of the RPC argument behind a message of `len` bytes, if it is usable.
-    fn rpc_place(&self, place: &Place, len: usize) -> Option<PhysAddr> {
+    fn rpc_place(&self, guest: GuestId, place: &Place, len: usize) -> Option<PhysAddr> {
         let bytes = arg_size(MAX_RPC_PARAMS) as u64;
         let pa = match place {
             Place::Physical(pa) => pa.checked_add(len as u64)?,
             Place::Registered(shm_ref, offset) => {
                 let state = self.state();
-                let shm = state.guest.shm.object(shm_ref)?;
+                let shm = state.guest(guest).shm.object(shm_ref)?;
                 shm.contiguous_at(offset.checked_add(len as u64)?, bytes)?
             }
         };
@@ -192,7 +206,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     }
 
     /// Writes back what the call has changed of its message.
-    fn write_answer(&self, place: &Place, message: &Message) -> bool {
+    fn write_answer(&self, guest: GuestId, place: &Place, message: &Message) -> bool {
         match place {
             Place::Physical(pa) => message.write_back(|at, data| {
                 pa.checked_add(at as u64)
@@ -200,7 +214,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             }),
             Place::Registered(shm_ref, offset) => {
                 let state = self.state();
-                state.guest.shm.object(shm_ref).is_some_and(|shm| {
+                state.guest(guest).shm.object(shm_ref).is_some_and(|shm| {
                     message.write_back(|at, data| {
                         shm.write(&self.machine, offset + at as u64, data).is_ok()
                     })
@@ -274,7 +288,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let outcome = operate(self, &mut args);
         message.update(skip, &args);
         if args.has_shm() {
-            args.release(&mut self.kernel.state().guest.shm);
+            args.release(&mut self.kernel.state().guest_mut(self.guest).shm);
         }
         outcome
     }
@@ -283,7 +297,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let machine = &self.kernel.machine;
         self.kernel.as_owner(OwnerId::CALL, || {
             let lent = Lent::take_in(machine, params)?;
-            args.take_in(&mut self.kernel.state().guest.shm, machine, lent, params)
+            args.take_in(
+                &mut self.kernel.state().guest_mut(self.guest).shm,
+                machine,
+                lent,
+                params,
+            )
         })
     }
 
@@ -304,7 +323,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             } else {
                 Shm::contiguous(machine, pa, param.b, Some(param.c))?
             };
-            self.kernel.state().guest.shm.register(shm)
+            self.kernel.state().guest_mut(self.guest).shm.register(shm)
         };
         let result = self.kernel.as_owner(OwnerId::GUEST, register);
         Outcome::tee(TeeResult::from_result(result.map_err(TeeResult::from)))
@@ -318,7 +337,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if !(attr::RMEM_INPUT..=attr::RMEM_INOUT).contains(&kind) {
             return Outcome::tee(TeeResult::BAD_PARAMETERS);
         }
-        let result = self.kernel.state().guest.shm.unregister(param.c);
+        let result = self
+            .kernel
+            .state()
+            .guest_mut(self.guest)
+            .shm
+            .unregister(param.c);
         Outcome::tee(TeeResult::from_result(result.map_err(TeeResult::from)))
     }
 }

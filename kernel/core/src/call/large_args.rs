@@ -66,8 +66,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let kernel = self.kernel;
         let (owner, first) = {
             let state = kernel.state();
-            let shm = state.guest.shm.object(shm_ref);
-            let found = state.guest.instances.at(instance);
+            let shm = state.guest(instance.guest()).shm.object(shm_ref);
+            let found = state.instance(instance);
             let owner = found.ok_or(TeeResult::TARGET_DEAD)?.owner;
             let shm = shm.ok_or(TeeResult::BAD_PARAMETERS)?;
             let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
@@ -76,7 +76,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let count = page_count(first + len)?;
         let va = kernel.as_owner(owner, || {
             let mut state = kernel.state();
-            let State { pages, guest, .. } = &mut *state;
+            let (pages, guest) = state.split(instance.guest());
             let found = guest.instances.at_mut(instance);
             let space = found.and_then(|found| found.space.as_mut());
             let place = Place::random(kernel.random_u64());
@@ -113,7 +113,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         (offset, len): (u64, u64),
         va: UserVa,
     ) -> Result<(), TeeResult> {
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
         let found = guest.instances.at_mut(instance);
         let space = found.and_then(|found| found.space.as_mut());

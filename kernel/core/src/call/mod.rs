@@ -10,6 +10,7 @@ pub mod shm;
 pub mod thread;
 mod thread_stacks;
 
+use crate::guest_id::GuestId;
 use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::ta::session::Caller;
@@ -22,6 +23,8 @@ use tally_mem::machine::Machine;
 pub struct Call<'k, M: Machine + 'static, O: Observer> {
     /// The kernel.
     pub kernel: &'k Kernel<M, O>,
+    /// Whose call it is.
+    pub guest: GuestId,
     /// Number of the thread it runs on.
     pub thread: usize,
     /// Its line to the normal world.
@@ -31,12 +34,13 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
 }
 
 impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
-    /// A call on the current thread.
+    /// A call of a guest on the current thread.
     #[must_use]
-    pub fn new(kernel: &'k Kernel<M, O>, rpc: RpcArg) -> Self {
+    pub fn new(kernel: &'k Kernel<M, O>, guest: GuestId, rpc: RpcArg) -> Self {
         let thread = kernel.machine.thread_id();
         Self {
             kernel,
+            guest,
             thread,
             rpc: RpcClient::new(rpc),
             caller: None,

@@ -31,11 +31,7 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
         mapped: O::Trace,
     ) -> Result<UserVa, TeeResult> {
         let kernel = self.kernel;
-        let State {
-            pages: allocator,
-            guest,
-            ..
-        } = state;
+        let (allocator, guest) = state.split(self.guest);
         let buffers = &mut guest.buffers;
         if !buffers.has_room() {
             return Err(BufferError::OutOfMemory.into());
@@ -72,12 +68,14 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
                 at_ms: kernel.uptime_millis(),
                 number: 0,
             };
-            buffers.add(mapped, node, object).map_err(|err| {
-                let bytes = u64::from(pages) << PAGE_SHIFT;
-                let undone = space.unmap(&mut memory, va, bytes);
-                debug_assert_eq!(undone, Ok(()), "a buffer that was just mapped");
-                TeeResult::from(err)
-            })?;
+            buffers
+                .add(caller.instance, mapped, node, object)
+                .map_err(|err| {
+                    let bytes = u64::from(pages) << PAGE_SHIFT;
+                    let undone = space.unmap(&mut memory, va, bytes);
+                    debug_assert_eq!(undone, Ok(()), "a buffer that was just mapped");
+                    TeeResult::from(err)
+                })?;
             Ok(va)
         });
         if placed.is_err() {
@@ -95,14 +93,14 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
         let caller = self.asking()?;
         let mut state = self.kernel.state();
         let opened = O::trace(self.kernel, &mut state, &caller);
-        let id = state.guest.buffers.open(Channel {
+        let id = state.guest_mut(self.guest).buffers.open(Channel {
             id: 0,
             instance: caller.instance,
             session: caller.target,
             opened,
         });
         if id.is_err() {
-            O::release(&mut state, opened);
+            O::release(&mut state, self.guest, opened);
         }
         Ok(id?)
     }
@@ -112,7 +110,7 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
         let kernel = self.kernel;
         let said = {
             let mut state = kernel.state();
-            let buffers = &state.guest.buffers;
+            let buffers = &state.guest(self.guest).buffers;
             let found = buffers.channel(id, caller.instance, caller.target);
             let opened = found.ok_or(BufferError::NoChannel)?.opened;
             let (mappings, bytes, mapped) = buffers.through(id);
@@ -126,26 +124,26 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
                         bytes,
                         mapped,
                     };
-                    O::wrong_order(kernel, &mut state, order)
+                    O::wrong_order(kernel, &mut state, self.guest, order)
                 }
                 None => None,
             };
-            Kernel::<M, O>::forget_channel(&mut state, id);
+            Kernel::<M, O>::forget_channel(&mut state, self.guest, id);
             said
         };
         if let Some(event) = said {
-            O::say(kernel, event);
+            O::say(kernel, self.guest, event);
         }
         loop {
             let mut state = kernel.state();
-            if state.guest.buffers.is_faulty() {
+            if state.guest(self.guest).buffers.is_faulty() {
                 // The fault that tests switch on: nobody undoes what the TA did not.
                 return Ok(());
             }
-            let Some(at) = state.guest.buffers.find_by_channel(id) else {
+            let Some(at) = state.guest(self.guest).buffers.find_by_channel(id) else {
                 return Ok(());
             };
-            let mapping = state.guest.buffers.take(at);
+            let mapping = state.guest_mut(self.guest).buffers.take(at);
             kernel.undo(&mut state, mapping);
         }
     }
@@ -156,14 +154,14 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
             return Err(BufferError::BadSize.into());
         }
         let mut state = self.kernel.state();
-        let buffers = &state.guest.buffers;
+        let buffers = &state.guest(self.guest).buffers;
         let found = buffers.channel(id, caller.instance, caller.target);
         found.ok_or(BufferError::NoChannel)?;
         let mapped = O::trace(self.kernel, &mut state, &caller);
         let pages = pages_for(bytes as usize) as u32;
         let placed = self.map(&mut state, &caller, id, pages, mapped);
         if placed.is_err() {
-            O::release(&mut state, mapped);
+            O::release(&mut state, self.guest, mapped);
         }
         placed.map(|va| va.0)
     }
@@ -173,7 +171,7 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
         let kernel = self.kernel;
         let said = {
             let mut state = kernel.state();
-            let buffers = &mut state.guest.buffers;
+            let buffers = &mut state.guest_mut(self.guest).buffers;
             if buffers
                 .channel(id, caller.instance, caller.target)
                 .is_some()
@@ -188,15 +186,15 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
                 caller,
                 channel: id,
             };
-            O::wrong_order(kernel, &mut state, order)
+            O::wrong_order(kernel, &mut state, self.guest, order)
         };
         if let Some(event) = said {
-            O::say(kernel, event);
+            O::say(kernel, self.guest, event);
         }
         Err(BufferError::NoChannel.into())
     }
 
     fn end_session(&self, session: u32) {
-        self.kernel.end_buffers_of_session(session);
+        self.kernel.end_buffers_of_session(self.guest, session);
     }
 }

@@ -111,6 +111,8 @@ pub struct Objects {
 /// A buffer in a TA.
 #[derive(Debug)]
 pub struct Mapping<T> {
+    /// The TA it lies in.
+    pub instance: InstanceRef,
     /// Where it was mapped, and by whom.
     pub mapped: T,
     objects: Objects,
@@ -127,12 +129,6 @@ impl<T> Mapping<T> {
     #[must_use]
     pub fn object(&self) -> &BufferObject {
         &self.objects.object
-    }
-
-    /// The TA it lies in.
-    #[must_use]
-    pub fn instance(&self) -> InstanceRef {
-        InstanceRef::new(self.node().slot as usize, self.node().generation)
     }
 
     /// Its address in the TA.
@@ -233,6 +229,7 @@ impl<T: Copy> Buffers<T> {
     /// [`BufferError::OutOfMemory`]; nothing is entered then.
     pub fn add(
         &mut self,
+        instance: InstanceRef,
         mapped: T,
         node: RegionNode,
         object: BufferObject,
@@ -248,6 +245,7 @@ impl<T: Copy> Buffers<T> {
         })?;
         self.mapping_count = number;
         self.mappings.push(Mapping {
+            instance,
             mapped,
             objects: Objects { node, object },
         });
@@ -258,9 +256,7 @@ impl<T: Copy> Buffers<T> {
     #[must_use]
     pub fn find(&self, instance: InstanceRef, channel: u32, va: UserVa) -> Option<usize> {
         self.mappings.iter().position(|mapping| {
-            mapping.node().channel == channel
-                && mapping.instance() == instance
-                && mapping.va() == va
+            mapping.node().channel == channel && mapping.instance == instance && mapping.va() == va
         })
     }
 
@@ -275,7 +271,7 @@ impl<T: Copy> Buffers<T> {
     #[must_use]
     pub fn find_by_instance(&self, instance: InstanceRef) -> Option<usize> {
         let mut mappings = self.mappings.iter();
-        mappings.position(|mapping| mapping.instance() == instance)
+        mappings.position(|mapping| mapping.instance == instance)
     }
 
     /// Takes a mapping out. Its objects go when it is dropped.

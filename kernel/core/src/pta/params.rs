@@ -3,6 +3,7 @@
 //! **Invariant:** every access is checked against the reference's size as the client gave it.
 
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
+use crate::guest_id::GuestId;
 use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::pta::Params;
@@ -13,13 +14,18 @@ use tally_mem::machine::Machine;
 /// [`Args`] with the memory behind them.
 pub struct PtaParams<'a, M: Machine + 'static, O: Observer> {
     kernel: &'a Kernel<M, O>,
+    guest: GuestId,
     args: &'a mut Args,
 }
 
 impl<'a, M: Machine, O: Observer> PtaParams<'a, M, O> {
     /// Joins the two.
-    pub fn new(kernel: &'a Kernel<M, O>, args: &'a mut Args) -> Self {
-        Self { kernel, args }
+    pub fn new(kernel: &'a Kernel<M, O>, guest: GuestId, args: &'a mut Args) -> Self {
+        Self {
+            kernel,
+            guest,
+            args,
+        }
     }
 
     fn memref(&self, index: usize, offset: u64, len: u64) -> Result<&ArgMemory, TeeResult> {
@@ -76,7 +82,7 @@ impl<M: Machine, O: Observer> Params for PtaParams<'_, M, O> {
             ArgMemory::Shm(shm_ref, base) => {
                 let state = self.kernel.state();
                 let shm = state
-                    .guest
+                    .guest(self.guest)
                     .shm
                     .object(shm_ref)
                     .ok_or(TeeResult::BAD_PARAMETERS)?;
@@ -100,7 +106,7 @@ impl<M: Machine, O: Observer> Params for PtaParams<'_, M, O> {
             ArgMemory::Shm(shm_ref, base) => {
                 let state = self.kernel.state();
                 let shm = state
-                    .guest
+                    .guest(self.guest)
                     .shm
                     .object(shm_ref)
                     .ok_or(TeeResult::BAD_PARAMETERS)?;

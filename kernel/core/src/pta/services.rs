@@ -1,10 +1,11 @@
 //! Services of the kernel for pseudo-TAs, capability by capability.
 
 use crate::call::Call;
+use crate::guest_id::GuestId;
 use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::pta::{PseudoTa, Session, StateOfSession, Step, Work};
-use crate::ta::instance::{InstanceRef, Life};
+use crate::ta::instance::Life;
 use crate::ta::session::{Caller, PseudoSession};
 use core::cell::RefCell;
 use tally_abi::ta::TeeTime;
@@ -56,6 +57,8 @@ pub trait Control {
 pub struct PtaCall<'c, 'k, M: Machine + 'static, O: Observer> {
     /// The kernel.
     pub kernel: &'k Kernel<M, O>,
+    /// Whose call it is.
+    pub guest: GuestId,
     call: RefCell<&'c mut Call<'k, M, O>>,
     /// The TA that asks, if one does.
     pub(crate) caller: Option<Caller>,
@@ -73,7 +76,11 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         step: Step<'_>,
     ) -> Result<(), TeeResult> {
         let kernel = self.kernel;
-        let state = StateInTable(kernel, session.id);
+        let state = StateInTable {
+            kernel,
+            guest: self.guest,
+            session: session.id,
+        };
         let session = Session {
             id: session.id,
             opener: session.opener,
@@ -81,9 +88,10 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             client: session.client,
             state: &state,
         };
-        let caller = self.caller;
+        let (guest, caller) = (self.guest, self.caller);
         let call = PtaCall {
             kernel,
+            guest,
             call: RefCell::new(self),
             caller,
         };
@@ -97,13 +105,18 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
 }
 
 /// A session's state where it lies: with the session.
-struct StateInTable<'k, M: 'static, O: Observer>(&'k Kernel<M, O>, u32);
+struct StateInTable<'k, M: 'static, O: Observer> {
+    kernel: &'k Kernel<M, O>,
+    guest: GuestId,
+    session: u32,
+}
 
 impl<M: Machine, O: Observer> StateOfSession for StateInTable<'_, M, O> {
     fn with_words(&self, words: usize, work: &mut dyn FnMut(&mut [u64])) -> bool {
-        let Self(kernel, id) = *self;
+        let kernel = self.kernel;
         let mut state = kernel.state();
-        let Some(session) = state.guest.sessions.by_id_mut(id) else {
+        let sessions = &mut state.guest_mut(self.guest).sessions;
+        let Some(session) = sessions.by_id_mut(self.session) else {
             return false;
         };
         let owner = session.owner;
@@ -125,12 +138,15 @@ impl<M: Machine, O: Observer> Control for PtaCall<'_, '_, M, O> {
             // One at a time: ending an instance may enter others.
             let next = {
                 let mut state = self.kernel.state();
-                let found = state.guest.instances.iter_mut().find(|(_, found)| {
+                let instances = &mut state.guest_mut(self.guest).instances;
+                let next = instances.named().find(|(_, found)| {
                     found.uuid == uuid && !found.killed && found.life != Life::Dead
                 });
-                let Some((slot, found)) = found else { break };
+                let Some((instance, _)) = next else { break };
+                let Some(found) = instances.at_mut(instance) else {
+                    break;
+                };
                 found.killed = true;
-                let instance = InstanceRef::new(slot, found.generation);
                 // A busy one ends on its own thread: at its next wait, or by the interrupt sent below.
                 found.busy.is_none().then_some(instance)
             };

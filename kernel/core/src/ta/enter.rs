@@ -55,7 +55,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         let entered = {
             let mut state = kernel.state();
-            let owner = match state.guest.instances.at(instance) {
+            let owner = match state.instance(instance) {
                 Some(found) if found.life == Life::Ready && !found.killed => found.owner,
                 // Buried with all that is mapped in it.
                 _ => return Err(TeeResult::TARGET_DEAD),
@@ -68,7 +68,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 }
                 let (context, root) = entered?;
                 let noted = kernel.begin_task(&mut state, instance, call, context.sp);
-                Ok::<_, TeeResult>((context, root, noted, O::watches(&state)))
+                Ok::<_, TeeResult>((context, root, noted, O::watches(&state, instance.guest())))
             })
         };
         let (mut context, root, noted, watched) = entered?;
@@ -79,7 +79,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.threads.note_user_sp(self.thread, context.sp);
         let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
-        if O::watches(&state) {
+        if O::watches(&state, instance.guest()) {
             drop(state);
             O::leaving(kernel, instance, call);
             state = kernel.state();
@@ -154,9 +154,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn is_killed(&self, instance: InstanceRef) -> bool {
         self.kernel
             .state()
-            .guest
-            .instances
-            .at(instance)
+            .instance(instance)
             .is_none_or(|found| found.killed)
     }
 
@@ -167,7 +165,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(instance.guest());
         let Some(found) = guest.instances.at_mut(instance) else {
             return false;
         };
@@ -186,7 +184,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
         let machine = &self.kernel.machine;
         let mut state = self.kernel.state();
-        if let Some(found) = state.guest.instances.at_mut(instance) {
+        if let Some(found) = state.instance_mut(instance) {
             found.note_fate(Cause::from(death), machine.ticks());
             obituary::write(machine, found, context, death);
         }
@@ -203,7 +201,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         stack_pointer: u64,
     ) -> O::Entered {
         let noted = O::entering(self, state, instance, call, stack_pointer);
-        if let Some(found) = state.guest.instances.at_mut(instance) {
+        if let Some(found) = state.instance_mut(instance) {
             found.task = Some(Task {
                 function: call.function as u32,
                 command: call.command,
@@ -224,7 +222,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         exit: Exit,
     ) {
         O::left(self, state, instance, call, noted, exit);
-        if let Some(found) = state.guest.instances.at_mut(instance) {
+        if let Some(found) = state.instance_mut(instance) {
             if exit == Exit::Died {
                 found.note_end(self.machine.ticks());
             }
@@ -263,7 +261,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             params.vals[2 * index] = a;
             params.vals[2 * index + 1] = b;
         }
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)
@@ -303,7 +301,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         match memory {
             ArgMemory::Null => Ok(None),
             ArgMemory::Shm(shm_ref, offset) => {
-                let State { pages, guest, .. } = state;
+                let (pages, guest) = state.split(instance.guest());
                 let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
                 let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
                 let count = page_count(first + given)?;
@@ -328,7 +326,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                 Ok(Some(va))
             }
             ArgMemory::Ta(caller, from) => {
-                let State { pages, guest, .. } = state;
+                let (pages, guest) = state.split(instance.guest());
                 let found = guest
                     .instances
                     .at_mut(instance)
@@ -386,9 +384,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         buf: &mut [u8],
     ) -> Result<(), TeeResult> {
         let space = state
-            .guest
-            .instances
-            .at(instance)
+            .instance(instance)
             .and_then(|found| found.space.as_ref());
         Ok(space
             .ok_or(TeeResult::TARGET_DEAD)?
@@ -406,7 +402,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         va: UserVa,
         data: &[u8],
     ) -> Result<(), TeeResult> {
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)
@@ -462,7 +458,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         instance: InstanceRef,
         mapped: &Mapped,
     ) {
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let Some(found) = guest.instances.at_mut(instance) else {
             return;
         };

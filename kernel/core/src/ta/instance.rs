@@ -5,6 +5,7 @@
 
 use crate::book::Book;
 use crate::call::thread::MAX_THREADS;
+use crate::guest_id::GuestId;
 use crate::ta::task::{Cause, Fate, Task};
 use core::ops::{Deref, DerefMut};
 use tally_abi::ta::flags;
@@ -18,18 +19,17 @@ use tally_mem::space::AddressSpace;
 /// Names an instance; goes stale when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InstanceRef {
-    slot: u32,
+    guest: GuestId,
+    slot: u16,
     /// Which use of the slot.
     pub generation: u32,
 }
 
 impl InstanceRef {
-    /// The instance of this generation in this slot of the guest's table.
+    /// Its guest.
     #[must_use]
-    pub const fn new(slot: usize, generation: u32) -> Self {
-        // A table has far fewer slots than numbers.
-        let slot = slot as u32;
-        Self { slot, generation }
+    pub const fn guest(self) -> GuestId {
+        self.guest
     }
 
     /// Slot in the guest's table.
@@ -235,29 +235,50 @@ impl<O: Book> Instance<O> {
 
 /// The instances of a guest.
 #[derive(Debug)]
-pub struct Instances<O: Book>(Table<Instance<O>>);
+pub struct Instances<O: Book> {
+    table: Table<Instance<O>>,
+    guest: GuestId,
+}
 
 impl<O: Book> Deref for Instances<O> {
     type Target = Table<Instance<O>>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.table
     }
 }
 
 impl<O: Book> DerefMut for Instances<O> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
+        &mut self.table
     }
 }
 
 impl<O: Book> Instances<O> {
-    /// None yet, with room for `capacity`.
+    /// None yet of this guest, with room for `capacity`.
     ///
     /// # Errors
     /// [`HeapExhausted`].
-    pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
-        Table::new(capacity).map(Self)
+    pub fn new(guest: GuestId, capacity: usize) -> Result<Self, HeapExhausted> {
+        let table = Table::new(capacity)?;
+        Ok(Self { table, guest })
+    }
+
+    /// The name of the instance of this generation in this slot.
+    #[must_use]
+    pub const fn name(&self, slot: usize, generation: u32) -> InstanceRef {
+        InstanceRef {
+            guest: self.guest,
+            // A table has far fewer slots than numbers.
+            slot: slot as u16,
+            generation,
+        }
+    }
+
+    /// All instances with their names.
+    pub fn named(&self) -> impl Iterator<Item = (InstanceRef, &Instance<O>)> {
+        let all = self.iter();
+        all.map(|(slot, found)| (self.name(slot, found.generation), found))
     }
 
     /// The instance, unless it ended.
@@ -312,6 +333,6 @@ impl<O: Book> Instances<O> {
         }
         self.iter()
             .find(|(_, found)| living(found))
-            .map(|(slot, found)| InstanceRef::new(slot, found.generation))
+            .map(|(slot, found)| self.name(slot, found.generation))
     }
 }

@@ -111,11 +111,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Outcome {
         let (target, session) = {
             let mut state = self.kernel.state();
-            let slot = match state.guest.sessions.find_open(id, opener) {
+            let slot = match state.guest(self.guest).sessions.find_open(id, opener) {
                 Ok(slot) => slot,
                 Err(err) => return Outcome::tee(err.into()),
             };
-            let Some(session) = state.guest.sessions.get_mut(slot) else {
+            let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot) else {
                 return Outcome::tee(TeeResult::BAD_PARAMETERS);
             };
             session.uses += 1;
@@ -125,7 +125,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let outcome = match target {
             Target::Pseudo(index) => {
-                let mut params = PtaParams::new(self.kernel, args);
+                let mut params = PtaParams::new(self.kernel, self.guest, args);
                 let step = Step::Invoke(command, &mut params);
                 let result = self.step_pseudo(index, &session, step);
                 Outcome::app(TeeResult::from_result(result))
@@ -152,7 +152,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn close_session(&mut self, id: u32, opener: Opener) -> Outcome {
         let target = {
             let mut state = self.kernel.state();
-            let sessions = &mut state.guest.sessions;
+            let sessions = &mut state.guest_mut(self.guest).sessions;
             let found = sessions
                 .find_idle(id, opener)
                 .and_then(|_| sessions.find_open(id, opener));
@@ -209,9 +209,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn forget_session(&mut self, id: u32, opener: Opener) {
         let target = {
             let state = self.kernel.state();
-            let slot = state.guest.sessions.find_idle(id, opener);
+            let slot = state.guest(self.guest).sessions.find_idle(id, opener);
             slot.ok()
-                .and_then(|slot| state.guest.sessions.get(slot))
+                .and_then(|slot| state.guest(self.guest).sessions.get(slot))
                 .map(|session| session.target)
         };
         self.remove_session(id, opener);
@@ -223,11 +223,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Asks the operation `cancel_id` of a session to end.
     pub fn cancel(&self, id: u32, cancel_id: u32) -> Outcome {
         let mut state = self.kernel.state();
-        let slot = match state.guest.sessions.find(id, Opener::Normal) {
+        let slot = match state.guest(self.guest).sessions.find(id, Opener::Normal) {
             Ok(slot) => slot,
             Err(err) => return Outcome::tee(err.into()),
         };
-        if let Some(session) = state.guest.sessions.get_mut(slot)
+        if let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot)
             && session.cancel_id == Some(cancel_id)
         {
             session.cancelled = true;
@@ -243,7 +243,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         cancel_id: u32,
     ) -> Result<u32, TeeResult> {
         let mut state = self.kernel.state();
-        let guest = &mut state.guest;
+        let guest = state.guest_mut(self.guest);
         let owners = &mut guest.owners;
         let name = OwnerName {
             kind: OwnerKind::Session(0),
@@ -274,7 +274,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
-                self.kernel.release_owner(&mut state, owner, "session");
+                self.kernel
+                    .release_owner(&mut state, self.guest, owner, "session");
                 return Err(err.into());
             }
         };
@@ -289,8 +290,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     fn set_phase(&self, id: u32, opener: Opener, phase: Phase) {
         let mut state = self.kernel.state();
-        if let Ok(slot) = state.guest.sessions.find(id, opener)
-            && let Some(session) = state.guest.sessions.get_mut(slot)
+        if let Ok(slot) = state.guest(self.guest).sessions.find(id, opener)
+            && let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot)
         {
             session.phase = phase;
         }
@@ -298,8 +299,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     fn end_use(&self, id: u32, opener: Opener) {
         let mut state = self.kernel.state();
-        if let Ok(slot) = state.guest.sessions.find(id, opener)
-            && let Some(session) = state.guest.sessions.get_mut(slot)
+        if let Ok(slot) = state.guest(self.guest).sessions.find(id, opener)
+            && let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot)
         {
             session.uses = session.uses.saturating_sub(1);
             if session.uses == 0 {
@@ -314,24 +315,25 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Takes a session out, and off its instance's count.
     fn remove_session(&self, id: u32, opener: Opener) {
         let mut state = self.kernel.state();
-        let Ok(slot) = state.guest.sessions.find_idle(id, opener) else {
+        let Ok(slot) = state.guest(self.guest).sessions.find_idle(id, opener) else {
             return;
         };
-        let Some(session) = state.guest.sessions.remove(slot) else {
+        let Some(session) = state.guest_mut(self.guest).sessions.remove(slot) else {
             return;
         };
         let (owner, target) = (session.owner, session.target);
         drop(session);
         if let Target::Ta(instance) = target
-            && let Some(found) = state.guest.instances.at_mut(instance)
+            && let Some(found) = state.instance_mut(instance)
         {
             found.sessions = found.sessions.saturating_sub(1);
         }
-        self.kernel.release_owner(&mut state, owner, "session");
+        self.kernel
+            .release_owner(&mut state, self.guest, owner, "session");
     }
 
     fn uncount(&self, instance: InstanceRef) {
-        if let Some(found) = self.kernel.state().guest.instances.at_mut(instance) {
+        if let Some(found) = self.kernel.state().instance_mut(instance) {
             found.sessions = found.sessions.saturating_sub(1);
         }
     }
@@ -343,7 +345,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             // Looked for and added under one lock, so that two calls do not both add one.
             let shared = {
                 let mut state = self.kernel.state();
-                match state.guest.instances.shared_instance(uuid) {
+                match state.guest(self.guest).instances.shared_instance(uuid) {
                     Some(instance) => Ok(instance),
                     None => Err(self.add_instance(&mut state, uuid)?),
                 }
@@ -364,7 +366,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Err(err) => return Err(err),
             }
             let mut state = self.kernel.state();
-            match state.guest.instances.at_mut(instance) {
+            match state.instance_mut(instance) {
                 Some(found) if found.sessions > 0 && !found.has(flags::MULTI_SESSION) => {
                     drop(state);
                     self.unclaim(instance);
@@ -381,7 +383,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Adds an instance that this thread is about to load.
     fn add_instance(&self, state: &mut State<O>, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
-        let guest = &mut state.guest;
+        let guest = state.guest_mut(self.guest);
         let owners = &mut guest.owners;
         let name = OwnerName {
             kind: OwnerKind::Ta,
@@ -398,10 +400,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         match self.kernel.as_owner(owner, || guest.instances.insert(new)) {
             Ok(slot) => {
                 guest.instance_count = generation.wrapping_add(1);
-                Ok(InstanceRef::new(slot, generation))
+                Ok(guest.instances.name(slot, generation))
             }
             Err(err) => {
-                self.kernel.release_owner(state, owner, "TA instance");
+                self.kernel
+                    .release_owner(state, self.guest, owner, "TA instance");
                 Err(err.into())
             }
         }
@@ -412,7 +415,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut waiters = 0;
         {
             let mut state = self.kernel.state();
-            match (state.guest.instances.at_mut(instance), &loaded) {
+            match (state.instance_mut(instance), &loaded) {
                 (Some(found), Ok(())) => {
                     found.life = Life::Ready;
                     found.loaded_at = self.kernel.machine.ticks();

@@ -14,6 +14,7 @@ pub use super::signing::{KEY, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
 use crate::call::entry::Entry;
+use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, KernelHeap, LdelfImage, Parts};
 use crate::observer::Observer;
 use crate::pta::PseudoTa;
@@ -350,10 +351,10 @@ impl<O: Observer> World<O> {
                 .map(|usage| state.pages.used_for(*usage))
                 .collect(),
             promised: state.pages.promised_pages(),
-            sessions: state.guest.sessions.iter().count(),
-            instances: state.guest.instances.iter().count(),
-            shm: state.guest.shm.len(),
-            owners: state.guest.owners.iter().count(),
+            sessions: state.guest(GuestId::FIRST).sessions.iter().count(),
+            instances: state.guest(GuestId::FIRST).instances.iter().count(),
+            shm: state.guest(GuestId::FIRST).shm.len(),
+            owners: state.guest(GuestId::FIRST).owners.iter().count(),
             asid,
             lent: self.normal.lock().lent.len(),
             threads: self.kernel.threads.in_use(),
@@ -622,7 +623,7 @@ impl<O: Observer> World<O> {
     pub(super) fn touch(&self, root: UserRoot, abort: tally_mem::machine::Abort) {
         assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
         let mut state = self.kernel.state();
-        let crate::kernel::State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(GuestId::FIRST);
         for (_, found) in guest.instances.iter_mut() {
             if let Some(space) = found.space.as_mut()
                 && space.root() == root

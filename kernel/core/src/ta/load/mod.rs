@@ -82,9 +82,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let owner = {
             let state = kernel.state();
             state
-                .guest
-                .instances
-                .at(instance)
+                .instance(instance)
                 .ok_or(TeeResult::TARGET_DEAD)?
                 .owner
         };
@@ -95,7 +93,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 .and_then(|verified| self.lay_out(instance, uuid, &image, verified));
             if laid_out.is_ok() {
                 let len = image.len as u64;
-                kernel.state().guest.image_sizes.remember(uuid, len);
+                kernel
+                    .state()
+                    .guest_mut(instance.guest())
+                    .image_sizes
+                    .remember(uuid, len);
             }
             self.free_image(image);
             laid_out
@@ -111,7 +113,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Copies the image from the normal world.
     fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, TeeResult> {
         let kernel = self.kernel;
-        let room = kernel.state().guest.image_sizes.room_for(uuid);
+        let room = kernel
+            .state()
+            .guest_mut(self.guest)
+            .image_sizes
+            .room_for(uuid);
         let room = match room {
             Some(room) => room,
             None => plausible(self.rpc.ta_size(&kernel.machine, uuid)?)?,
@@ -138,10 +144,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let shm = self.rpc.shm_alloc(machine, room).map_err(|err| {
             // Linux says that there is no memory, too, when its supplicant ends meanwhile: asking for the
             // size now would wait for the next one. Whoever opens the TA next asks.
-            self.kernel.state().guest.image_sizes.refused(uuid);
+            self.kernel
+                .state()
+                .guest_mut(self.guest)
+                .image_sizes
+                .refused(uuid);
             FetchError::Refused(err)
         })?;
-        self.kernel.state().guest.image_sizes.lent(shm.shm.size());
+        self.kernel
+            .state()
+            .guest_mut(self.guest)
+            .image_sizes
+            .lent(shm.shm.size());
         let size = self.rpc.load_ta(machine, uuid, &shm).and_then(plausible);
         let image = match size {
             Ok(size) if size > shm.shm.size() => Err(FetchError::TooLarge(size)),
@@ -254,11 +268,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let root = {
             let state = kernel.state();
-            state
-                .guest
-                .instances
-                .at(instance)
-                .and_then(|found| found.root())
+            state.instance(instance).and_then(|found| found.root())
         };
         let mut context = UserContext {
             sp: stage.arg.0,
@@ -316,7 +326,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         } else {
             Place::At(UserVa(at))
         };
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)
@@ -332,7 +342,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     fn ldelf_unmap(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)
@@ -352,7 +362,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let prot = Prot::from_ldelf(flags).ok_or(TeeResult::BAD_PARAMETERS)?;
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)
@@ -397,8 +407,8 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         Verified { elf_offset, id }: Verified,
     ) -> Result<Stage, TeeResult> {
         let asid = state.take_asid().ok_or(TeeResult::OUT_OF_MEMORY)?;
-        let quota = state.guest.ta_quota_pages;
-        let State { pages, guest, .. } = &mut *state;
+        let quota = state.guest(instance.guest()).ta_quota_pages;
+        let (pages, guest) = state.split(instance.guest());
         let Some(found) = guest.instances.at_mut(instance) else {
             state.give_asid(asid);
             return Err(TeeResult::TARGET_DEAD);
@@ -480,7 +490,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
     ) -> Result<(), TeeResult> {
         let mut arg = LdelfArg::default();
         self.read_ta(state, instance, stage.arg, arg.as_mut_bytes())?;
-        let State { pages, guest, .. } = state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)

@@ -4,7 +4,6 @@
 //! was for.
 
 use crate::call::Call;
-use crate::kernel::State;
 use crate::observer::{Limit, Observer, Refusal};
 use crate::ta::instance::InstanceRef;
 use tally_abi::TeeResult;
@@ -29,7 +28,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             return Err(TeeResult::BAD_PARAMETERS);
         }
         let mut state = kernel.state();
-        let State { guest, .. } = &mut *state;
+        let guest = state.guest_mut(instance.guest());
         let quota = u64::from(guest.ta_quota_pages) * PAGE_SIZE as u64;
         if max_bytes > quota {
             return Err(TeeResult::OUT_OF_MEMORY);
@@ -74,7 +73,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     fn grow_heap(&self, instance: InstanceRef, bytes: u64) -> Result<Result<(), Limit>, TeeResult> {
         let kernel = self.kernel;
         let mut state = kernel.state();
-        let State { pages, guest, .. } = &mut *state;
+        let (pages, guest) = state.split(instance.guest());
         let found = guest
             .instances
             .at_mut(instance)

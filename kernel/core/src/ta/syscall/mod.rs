@@ -151,7 +151,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     fn session_of<R>(&self, id: u32, read: impl FnOnce(&mut Session) -> R) -> Option<R> {
         let mut state = self.kernel.state();
-        state.guest.sessions.by_id_mut(id).map(read)
+        state.guest_mut(self.guest).sessions.by_id_mut(id).map(read)
     }
 
     fn cancellation(&self, session: u32) -> Option<(bool, bool)> {
@@ -217,11 +217,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             time_category::REE => self.rpc.time(&self.kernel.machine)?,
             time_category::TA_PERSISTENT => {
                 let state = self.kernel.state();
-                let found = state
-                    .guest
-                    .instances
-                    .at(instance)
-                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
                 let offset = found.time_offset_millis.ok_or(TeeResult::TIME_NOT_SET)?;
                 TeeTime::from_millis(uptime.saturating_add_signed(offset))
             }
@@ -239,11 +235,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let wanted = i64::from(time.seconds) * 1000 + i64::from(time.millis);
         let uptime = i64::try_from(self.kernel.uptime_millis()).unwrap_or(i64::MAX);
         let mut state = self.kernel.state();
-        let found = state
-            .guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
+        let found = state.instance_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
         found.time_offset_millis = Some(wanted - uptime);
         Ok(())
     }
@@ -278,9 +270,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<(), TeeResult> {
         let state = self.kernel.state();
         let space = state
-            .guest
-            .instances
-            .at(instance)
+            .instance(instance)
             .and_then(|found| found.space.as_ref());
         let space = space.ok_or(TeeResult::TARGET_DEAD)?;
         if wanted & access::READ != 0 {
@@ -305,9 +295,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let allowed = {
             let state = self.kernel.state();
             state
-                .guest
-                .instances
-                .at(instance)
+                .instance(instance)
                 .is_some_and(|i| i.has(flags::CACHE_MAINTENANCE))
         };
         if !allowed {
@@ -337,9 +325,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let client = {
             let state = self.kernel.state();
             state
-                .guest
-                .instances
-                .at(instance)
+                .instance(instance)
                 .map(|found| found.uuid)
                 .unwrap_or_default()
         };
