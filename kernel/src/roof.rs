@@ -14,6 +14,7 @@ use tally_arch::{Arm, BootInfo, Hooks, Use};
 use tally_core::call::entry::Entry;
 use tally_core::kernel::{Kernel, Parts};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::SecureMemory as _;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageRecord, PageUse};
@@ -60,7 +61,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         ldelf: embedded::ldelf(),
         key: &embedded::KEY,
         fault,
-        book: book(),
+        book,
         shared: shared(),
     };
     match Kernel::new(parts, &HEAP, tally_pta::ALL) {
@@ -78,15 +79,12 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
 }
 
 #[cfg(feature = "stats")]
-fn book() -> Book {
+fn book() -> Result<Book, HeapExhausted> {
     use tally_mem::machine::ThreadControl as _;
     let previous = Arm.set_owner(OwnerId::STATS);
     let book = Book::new();
     Arm.set_owner(previous);
-    match book {
-        Ok(book) => book,
-        Err(_) => panic!("the kernel heap is too small for the account"),
-    }
+    book
 }
 
 #[cfg(feature = "stats")]
@@ -103,7 +101,9 @@ fn shared() -> tally_account::book::Shared {
 }
 
 #[cfg(not(feature = "stats"))]
-fn book() -> Book {}
+fn book() -> Result<Book, HeapExhausted> {
+    Ok(())
+}
 
 #[cfg(not(feature = "stats"))]
 fn shared() {}

@@ -121,14 +121,10 @@ pub const BUILD: BuildId = [0xb1; 20];
 #[must_use]
 pub fn world(ptas: &'static [PseudoTa<Book>], shown: Shown) -> Arc<World> {
     let heap = NoHeap::for_good();
-    let book = match Book::new() {
-        Ok(book) => book,
-        Err(err) => panic!("{err:?}"),
-    };
     let shared = Shared {
         heap,
         shown,
         build: BUILD,
     };
-    World::observed(ptas, book, shared, heap)
+    World::observed(ptas, Book::new, shared, heap)
 }

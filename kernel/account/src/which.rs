@@ -51,8 +51,7 @@ pub(crate) fn instance_from(
     from: usize,
 ) -> Option<(InstanceRef, &Instance<Book>)> {
     let mut instances = guest.instances.named();
-    let found = instances.find(|(instance, found)| instance.slot() >= from && which.names(found));
-    found
+    instances.find(|(instance, found)| instance.slot() >= from && which.names(found))
 }
 
 /// Whether there are instances meant by `which`, all of them dead.

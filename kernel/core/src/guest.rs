@@ -50,11 +50,11 @@ pub struct Guest<O: Book> {
 }
 
 impl<O: Book> Guest<O> {
-    /// A guest that has nothing yet, whose account is kept in `book`.
+    /// A guest that has nothing yet, whose account is kept in what `book` makes.
     ///
     /// # Errors
     /// [`HeapExhausted`].
-    pub fn new(id: GuestId, book: O) -> Result<Self, HeapExhausted> {
+    pub fn new(id: GuestId, book: fn() -> Result<O, HeapExhausted>) -> Result<Self, HeapExhausted> {
         Ok(Self {
             id,
             owner: OwnerId::GUEST,
@@ -64,7 +64,7 @@ impl<O: Book> Guest<O> {
             instances: Instances::new(id, MAX_INSTANCES)?,
             buffers: Buffers::new()?,
             image_sizes: ImageSizes::new(),
-            book,
+            book: book()?,
             session_count: 0,
             instance_count: 0,
             ta_quota_pages: DEFAULT_TA_QUOTA_PAGES,

@@ -48,8 +48,8 @@ pub struct Parts<M, O: Book> {
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
-    /// Keeps the account.
-    pub book: O,
+    /// Makes the book of a guest, where it will lie.
+    pub book: fn() -> Result<O, HeapExhausted>,
     /// What it has that needs no lock of the kernel's.
     pub shared: O::Shared,
 }

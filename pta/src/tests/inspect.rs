@@ -302,7 +302,11 @@ fn a_refused_heap_and_refused_pages_are_in_the_log() {
             (TA, ta, 1 << 16)
         );
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
-        world.kernel.state().guest_mut(GuestId::FIRST).ta_quota_pages = 5;
+        world
+            .kernel
+            .state()
+            .guest_mut(GuestId::FIRST)
+            .ta_quota_pages = 5;
         let reply = world.open(TA, &[]);
         assert_eq!(reply.result, TeeResult::OUT_OF_MEMORY);
         let rows = log(world);

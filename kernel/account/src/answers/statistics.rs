@@ -135,7 +135,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
             let (heap_bytes, heap_blocks) = self.heap().account(id);
             let (kind, session) = wire_kind(name.kind);
             OwnerRow {
-                label: label(name.label),
+                label: label(name.label.text()),
                 kind,
                 session,
                 uuid: name.uuid,

@@ -248,7 +248,7 @@ impl<M: Machine> Inspector<'_, M> {
                 if let Some(name) = state.guest(self.guest).owners.name(group.owner) {
                     (record.owner_kind, record.session) = wire_kind(name.kind);
                     record.owner = name.uuid;
-                    record.label = label(name.label);
+                    record.label = label(name.label.text());
                 }
             }
             HeapRef::Ta(instance) => {

@@ -65,7 +65,7 @@ impl Failures {
 pub(super) fn with_owner(mut row: FailureRow, name: &OwnerName) -> FailureRow {
     (row.owner_kind, row.session) = wire_kind(name.kind);
     row.owner = name.uuid;
-    row.label = label(name.label);
+    row.label = label(name.label.text());
     row
 }
 
@@ -73,6 +73,7 @@ pub(super) fn with_owner(mut row: FailureRow, name: &OwnerName) -> FailureRow {
 mod tests {
     use super::{Failures, KEPT};
     use tally_abi::TeeUuid;
+    use tally_core::owners::Label;
     use tally_core::owners::{OwnerKind, OwnerName};
     use tally_mem::owner::OwnerId;
     use tally_records::{FailureRow, owner_kind};
@@ -106,7 +107,7 @@ mod tests {
         let name = OwnerName {
             kind: OwnerKind::Session(0x102),
             uuid,
-            label: "session",
+            label: Label::Session,
         };
         log.settle(OwnerId(7), &name);
         let (row, wanted) = log.from(0).unwrap();

@@ -7,7 +7,7 @@ use crate::call::args::Args;
 use crate::call::message::{OpenSession, Outcome};
 use crate::kernel::State;
 use crate::observer::Observer;
-use crate::owners::{OwnerKind, OwnerName};
+use crate::owners::{Label, OwnerKind, OwnerName};
 use crate::pta::params::PtaParams;
 use crate::pta::{PtaResult, Step};
 use crate::ta::instance::{Instance, InstanceRef, Life};
@@ -248,7 +248,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let name = OwnerName {
             kind: OwnerKind::Session(0),
             uuid: open.target,
-            label: "session",
+            label: Label::Session,
         };
         let owner = self
             .kernel
@@ -388,7 +388,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let name = OwnerName {
             kind: OwnerKind::Ta,
             uuid,
-            label: "ta",
+            label: Label::Ta,
         };
         let owner = self
             .kernel

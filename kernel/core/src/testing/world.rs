@@ -28,6 +28,7 @@ use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
@@ -179,7 +180,7 @@ impl World {
     /// If the host has no memory.
     #[must_use]
     pub fn new(ptas: &'static [PseudoTa<()>]) -> Arc<Self> {
-        Self::observed(ptas, (), (), &NoHeap)
+        Self::observed(ptas, || Ok(()), (), &NoHeap)
     }
 }
 
@@ -193,14 +194,14 @@ impl KernelHeap for NoHeap {
 }
 
 impl<O: Observer> World<O> {
-    /// A fresh one with these pseudo-TAs, whose account is kept in `book`.
+    /// A fresh one with these pseudo-TAs, whose account is kept in what `book` makes.
     ///
     /// # Panics
     /// If the host has no memory.
     #[must_use]
     pub fn observed(
         ptas: &'static [PseudoTa<O>],
-        book: O,
+        book: fn() -> Result<O, HeapExhausted>,
         shared: O::Shared,
         heap: &'static dyn KernelHeap,
     ) -> Arc<Self> {

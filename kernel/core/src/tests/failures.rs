@@ -254,9 +254,17 @@ fn wherever_a_ta_dies_its_memory_goes_and_its_session_closes() {
 fn a_loader_that_dies_or_refuses_leaves_nothing() {
     leaves_nothing(|world| {
         // The loader asks for a stack that there is no quota for.
-        world.kernel.state().guest_mut(GuestId::FIRST).ta_quota_pages = 5;
+        world
+            .kernel
+            .state()
+            .guest_mut(GuestId::FIRST)
+            .ta_quota_pages = 5;
         assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
-        world.kernel.state().guest_mut(GuestId::FIRST).ta_quota_pages = 0;
+        world
+            .kernel
+            .state()
+            .guest_mut(GuestId::FIRST)
+            .ta_quota_pages = 0;
         assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
     });
 }
