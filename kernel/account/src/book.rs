@@ -78,15 +78,10 @@ impl Book {
     /// [`HeapExhausted`].
     pub fn new() -> Result<Self, HeapExhausted> {
         Ok(Self {
-            marks: Marks::default(),
-            history: History::new(),
             unfreed: UnfreedSites::new()?,
             orders: WrongOrders::new()?,
             commands: Commands::new()?,
-            snapshots: Snapshots::default(),
-            last_oom: Report::EMPTY,
-            scans: Scans::default(),
-            boot: 0,
+            ..<Self as book::Book>::absent()
         })
     }
 }
@@ -122,6 +117,20 @@ impl book::Book for Book {
     type Trace = Trace;
     type Entry = Entry;
     type Shared = Shared;
+
+    fn absent() -> Self {
+        Self {
+            marks: Marks::default(),
+            history: History::new(),
+            unfreed: UnfreedSites::default(),
+            orders: WrongOrders::default(),
+            commands: Commands::default(),
+            snapshots: Snapshots::default(),
+            last_oom: Report::EMPTY,
+            scans: Scans::default(),
+            boot: 0,
+        }
+    }
 
     fn notes(&self) -> Notes {
         let mark = self.marks.last();

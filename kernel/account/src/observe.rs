@@ -181,6 +181,14 @@ impl Observer for Book {
         heap.with_failures(&mut |failures| failures.settle(owner, name));
     }
 
+    fn guest_ends<M: Machine>(_: &Kernel<M, Self>, state: &mut State<Self>, guest: GuestId) {
+        let (pages, guest) = state.split(guest);
+        guest.book.snapshots.forget_all(pages);
+        if let Some(findings) = guest.book.scans.findings.take() {
+            findings.destroy(pages);
+        }
+    }
+
     // As of `trace`.
     #[inline(never)]
     fn wrong_order<M: Machine>(

@@ -16,6 +16,9 @@ pub trait Book: Debug + Sized + Send + 'static {
 
     /// The notes of an instance that is about to be loaded.
     fn notes(&self) -> Self::Notes;
+
+    /// The book of a guest that is not there. It has no memory.
+    fn absent() -> Self;
 }
 
 impl Book for () {
@@ -25,4 +28,6 @@ impl Book for () {
     type Shared = ();
 
     fn notes(&self) -> Self::Notes {}
+
+    fn absent() -> Self {}
 }

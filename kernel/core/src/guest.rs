@@ -9,7 +9,6 @@ use crate::ta::instance::Instances;
 use crate::ta::load::image_sizes::ImageSizes;
 use crate::ta::session::Sessions;
 use tally_mem::fallible::HeapExhausted;
-use tally_mem::owner::OwnerId;
 
 /// Most sessions at a time.
 pub const MAX_SESSIONS: usize = 128;
@@ -25,8 +24,6 @@ pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 pub struct Guest<O: Book> {
     /// Its name.
     pub id: GuestId,
-    /// Whom its bookkeeping is charged to.
-    pub owner: OwnerId,
     /// Names of owners.
     pub owners: OwnerTable,
     /// Shared memory.
@@ -50,6 +47,24 @@ pub struct Guest<O: Book> {
 }
 
 impl<O: Book> Guest<O> {
+    /// A guest that is not there: it has no memory, and no room for anything.
+    #[must_use]
+    pub fn absent(id: GuestId) -> Self {
+        Self {
+            id,
+            owners: OwnerTable::new(),
+            shm: ShmTable::default(),
+            sessions: Sessions::default(),
+            instances: Instances::absent(id),
+            buffers: Buffers::default(),
+            image_sizes: ImageSizes::new(),
+            book: O::absent(),
+            session_count: 0,
+            instance_count: 0,
+            ta_quota_pages: 0,
+        }
+    }
+
     /// A guest that has nothing yet, whose account is kept in what `book` makes.
     ///
     /// # Errors
@@ -57,7 +72,6 @@ impl<O: Book> Guest<O> {
     pub fn new(id: GuestId, book: fn() -> Result<O, HeapExhausted>) -> Result<Self, HeapExhausted> {
         Ok(Self {
             id,
-            owner: OwnerId::GUEST,
             owners: OwnerTable::new(),
             shm: ShmTable::new(MAX_SHM)?,
             sessions: Sessions::new(MAX_SESSIONS)?,

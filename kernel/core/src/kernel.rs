@@ -11,6 +11,7 @@ use crate::pta::PseudoTa;
 use crate::ta::instance::{Instance, InstanceRef};
 use crate::ta::load::rsa::PublicKey;
 use core::fmt;
+use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
@@ -137,6 +138,8 @@ pub struct Kernel<M: 'static, O: Book> {
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.
     pub shared: O::Shared,
+    /// Guests that are ending, or are not there.
+    pub(crate) gates: [AtomicBool; MAX_GUESTS],
     /// Bytes of secure RAM that the roof gave, whatever becomes of them.
     pub secure_ram: u64,
     state: SpinMutex<State<O>>,
@@ -152,7 +155,7 @@ impl<M: Machine, O: Book> Kernel<M, O> {
         heap: &'static dyn KernelHeap,
         ptas: &'static [PseudoTa<O>],
     ) -> Result<Self, HeapExhausted> {
-        let previous = parts.machine.set_owner(OwnerId::GUEST);
+        let previous = parts.machine.set_owner(GuestId::FIRST.owner());
         let guest = Guest::new(GuestId::FIRST, parts.book);
         parts.machine.set_owner(previous);
         let secure_ram = u64::from(parts.pages.total_pages()) * PAGE_SIZE as u64;
@@ -170,6 +173,7 @@ impl<M: Machine, O: Book> Kernel<M, O> {
             key: parts.key,
             fault: parts.fault,
             shared: parts.shared,
+            gates: [const { AtomicBool::new(false) }; MAX_GUESTS],
             secure_ram,
             state: SpinMutex::new(state),
         })

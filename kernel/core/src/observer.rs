@@ -187,6 +187,9 @@ pub trait Observer: Book {
     /// An owner's id is about to be given back.
     fn owner_ends<M: Machine>(kernel: &Kernel<M, Self>, owner: OwnerId, name: &OwnerName);
 
+    /// A guest ends: the pages of its book go back.
+    fn guest_ends<M: Machine>(kernel: &Kernel<M, Self>, state: &mut State<Self>, guest: GuestId);
+
     /// Something was done in the wrong order. The number of the event, if that is new: it is for
     /// [`Self::say`].
     fn wrong_order<M: Machine>(
@@ -257,6 +260,8 @@ impl Observer for () {
     fn all_ended(_: &mut State<Self>, _: GuestId, _: TeeUuid) {}
 
     fn owner_ends<M: Machine>(_: &Kernel<M, Self>, _: OwnerId, _: &OwnerName) {}
+
+    fn guest_ends<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: GuestId) {}
 
     fn wrong_order<M: Machine>(
         _: &Kernel<M, Self>,

@@ -91,6 +91,16 @@ pub struct Table<T> {
     end: usize,
 }
 
+impl<T> Default for Table<T> {
+    /// A table without slots.
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            end: 0,
+        }
+    }
+}
+
 impl<T> Table<T> {
     /// A table with `capacity` empty slots.
     ///

@@ -48,6 +48,18 @@ pub type SuspendModel = Arc<dyn Fn(&TestMachine, [u64; 4]) -> [u64; 8] + Send + 
 /// Looks on, or changes things, after a read of normal-world memory: address and length.
 pub type ReadHook = Arc<dyn Fn(&TestMachine, PhysAddr, usize) + Send + Sync>;
 
+/// Whom blocks of the host's heap are charged to that are allocated now, on whatever machine: 0 is the model
+/// itself and the kernel's own. For an allocator that counts them.
+pub static BLOCK_OWNER: AtomicU16 = AtomicU16::new(0);
+
+/// Runs `work` of the model, whose blocks are nobody's.
+fn outside<R>(work: impl FnOnce() -> R) -> R {
+    let owner = BLOCK_OWNER.swap(0, Ordering::Relaxed);
+    let result = work();
+    BLOCK_OWNER.store(owner, Ordering::Relaxed);
+    result
+}
+
 /// One invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
@@ -229,7 +241,7 @@ impl TestMachine {
             );
         }
         let leaf = walked.ok_or(abort(true))?;
-        tlb.insert((root.asid, page), leaf);
+        outside(|| tlb.insert((root.asid, page), leaf));
         drop(tlb);
 
         let must = bits::TABLE_OR_PAGE | bits::ACCESSED | bits::NOT_GLOBAL;
@@ -373,7 +385,7 @@ impl SecureMemory for TestMachine {
     }
 
     fn sync_code(&self, page: PhysPage) {
-        self.synced.lock().push(page);
+        outside(|| self.synced.lock().push(page));
     }
 }
 
@@ -409,17 +421,27 @@ impl NormalMemory for TestMachine {
 impl Tlb for TestMachine {
     fn flush_page(&self, asid: u16, va: u64) {
         self.tlb.lock().remove(&(asid, va >> PAGE_SHIFT));
-        self.flushes.lock().push(Flush::Page(asid, va));
+        outside(|| self.flushes.lock().push(Flush::Page(asid, va)));
     }
 
     fn flush_asid(&self, asid: u16) {
         self.tlb.lock().retain(|(cached, _), _| *cached != asid);
-        self.flushes.lock().push(Flush::Asid(asid));
+        outside(|| self.flushes.lock().push(Flush::Asid(asid)));
     }
 }
 
 impl UserCpu for TestMachine {
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap {
+        outside(|| self.user(context, root))
+    }
+
+    fn interrupt_others(&self) {
+        self.interrupted_others.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl TestMachine {
+    fn user(&self, context: &mut UserContext, root: UserRoot) -> Trap {
         let step = self.user_steps.lock().pop_front();
         let model = self.user_model.lock().clone();
         match (step, model) {
@@ -432,13 +454,7 @@ impl UserCpu for TestMachine {
         }
     }
 
-    fn interrupt_others(&self) {
-        self.interrupted_others.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl ThreadControl for TestMachine {
-    fn suspend(&self, out: [u64; 4]) -> [u64; 8] {
+    fn normal(&self, out: [u64; 4]) -> [u64; 8] {
         self.suspensions.lock().push(out);
         let step = self.suspend_steps.lock().pop_front();
         let model = self.suspend_model.lock().clone();
@@ -449,6 +465,12 @@ impl ThreadControl for TestMachine {
                 panic!("a thread suspends with {out:x?}, which no step was scripted for")
             }
         }
+    }
+}
+
+impl ThreadControl for TestMachine {
+    fn suspend(&self, out: [u64; 4]) -> [u64; 8] {
+        outside(|| self.normal(out))
     }
 
     fn interruptible<R>(&self, work: impl FnOnce() -> R) -> R {
@@ -461,6 +483,7 @@ impl ThreadControl for TestMachine {
     }
 
     fn set_owner(&self, owner: OwnerId) -> OwnerId {
+        BLOCK_OWNER.store(owner.0, Ordering::Relaxed);
         OwnerId(self.owner.swap(owner.0, Ordering::Relaxed))
     }
 

@@ -18,7 +18,7 @@ pub const MAX_ROWS: usize = 64;
 pub const MAX_DETAIL: usize = 4;
 
 /// The table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Commands {
     rows: Vec<CommandRow>,
     detail: [Option<TeeUuid>; MAX_DETAIL],

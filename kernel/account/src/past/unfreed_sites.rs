@@ -11,7 +11,7 @@ use tally_records::UnfreedRow;
 pub const ROWS: usize = 32;
 
 /// The table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct UnfreedSites {
     rows: Vec<UnfreedRow>,
     dropped: u32,

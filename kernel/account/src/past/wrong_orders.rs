@@ -89,7 +89,7 @@ pub struct Totals {
 }
 
 /// Events and call stacks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct WrongOrders {
     stacks: Vec<Kept>,
     events: VecDeque<Noted>,

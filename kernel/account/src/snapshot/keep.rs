@@ -276,6 +276,15 @@ impl Snapshots {
         }
     }
 
+    /// Forgets every snapshot and watchpoint; nobody takes one.
+    pub fn forget_all(&mut self, allocator: &mut PageAllocator) {
+        for slot in core::mem::take(self).slots.into_iter().flatten() {
+            for page in slot.pages {
+                free(allocator, page);
+            }
+        }
+    }
+
     /// A snapshot cannot be taken: its memory goes back. A watchpoint's stays to tell so.
     pub fn fail(&mut self, allocator: &mut PageAllocator, number: u32) {
         let Some(slot) = self.find_mut(number) else {

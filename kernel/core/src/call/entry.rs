@@ -113,10 +113,16 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             }
             FunctionId::CALL_WITH_ARG
             | FunctionId::CALL_WITH_RPC_ARG
-            | FunctionId::CALL_WITH_REGD_ARG => match self.start_thread() {
-                Some(thread) => Entry::Start(thread),
-                None => Entry::Reply(reply(ret::ETHREAD_LIMIT)),
-            },
+            | FunctionId::CALL_WITH_REGD_ARG => {
+                let guest = Self::guest_of(x[7]);
+                if self.is_closed(guest) {
+                    return Entry::Reply(reply(ret::ENOTAVAIL));
+                }
+                match self.start_thread(guest) {
+                    Some(thread) => Entry::Start(thread),
+                    None => Entry::Reply(reply(ret::ETHREAD_LIMIT)),
+                }
+            }
             _ => Entry::Reply(reply(ret::UNKNOWN_FUNCTION)),
         }
     }
@@ -167,7 +173,8 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         let mut call = Call::new(self, guest, rpc);
         let code = call.dispatch(&mut message);
         call.finish();
-        if code == ret::OK && !self.write_answer(guest, place, &message) {
+        // Memory of a guest that ended meanwhile is somebody else's.
+        if code == ret::OK && !self.is_closed(guest) && !self.write_answer(guest, place, &message) {
             return ret::EBADADDR;
         }
         code
@@ -325,7 +332,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             };
             self.kernel.state().guest_mut(self.guest).shm.register(shm)
         };
-        let result = self.kernel.as_owner(OwnerId::GUEST, register);
+        let result = self.kernel.as_owner(self.guest.owner(), register);
         Outcome::tee(TeeResult::from_result(result.map_err(TeeResult::from)))
     }
 

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod claim;
+pub mod end;
 pub mod entry;
 pub mod large_args;
 pub mod message;
@@ -28,7 +29,7 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
     /// Number of the thread it runs on.
     pub thread: usize,
     /// Its line to the normal world.
-    pub rpc: RpcClient,
+    pub rpc: RpcClient<'k>,
     /// The TA that asks for a session's use, innermost of a chain.
     pub caller: Option<Caller>,
 }
@@ -42,7 +43,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             kernel,
             guest,
             thread,
-            rpc: RpcClient::new(rpc),
+            rpc: RpcClient::new(rpc, &kernel.gates[guest.index()]),
             caller: None,
         }
     }

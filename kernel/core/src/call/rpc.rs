@@ -3,6 +3,7 @@
 //! **Invariant:** what comes back is an allegation: it is copied once and checked by the asker.
 
 use crate::call::shm::Shm;
+use core::sync::atomic::{AtomicBool, Ordering};
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr};
 use tally_abi::ta::TeeTime;
 use tally_abi::{TeeResult, TeeUuid, rpc, smc};
@@ -26,8 +27,10 @@ pub enum RpcArg {
 
 /// One call's line to the normal world.
 #[derive(Debug)]
-pub struct RpcClient {
+pub struct RpcClient<'k> {
     arg: RpcArg,
+    /// Closed when the guest ends: then its memory is nobody's, and is not touched any more.
+    closed: &'k AtomicBool,
 }
 
 /// Memory that the normal world allocated for us.
@@ -48,11 +51,18 @@ const fn join(high: u64, low: u64) -> u64 {
     (high & 0xffff_ffff) << 32 | low & 0xffff_ffff
 }
 
-impl RpcClient {
-    /// A line that uses `arg`.
+impl<'k> RpcClient<'k> {
+    /// A line that uses `arg`, until it is `closed`.
     #[must_use]
-    pub const fn new(arg: RpcArg) -> Self {
-        Self { arg }
+    pub const fn new(arg: RpcArg, closed: &'k AtomicBool) -> Self {
+        Self { arg, closed }
+    }
+
+    /// Leaves for the normal world and comes back, unless the line is closed then.
+    fn suspend<M: ThreadControl>(&self, machine: &M, out: [u64; 4]) -> Result<[u64; 8], TeeResult> {
+        let open = || !self.closed.load(Ordering::Relaxed);
+        let back = open().then(|| machine.suspend(out));
+        back.filter(|_| open()).ok_or(TeeResult::COMMUNICATION)
     }
 
     fn arg<M: ThreadControl + NormalMemory>(&mut self, machine: &M) -> Result<PhysAddr, TeeResult> {
@@ -61,7 +71,8 @@ impl RpcClient {
             RpcArg::None => {
                 let bytes = arg_size(MAX_RPC_PARAMS) as u64;
                 let thread = machine.thread_id() as u64;
-                let back = machine.suspend([u64::from(smc::ret::RPC_ALLOC), bytes, 0, thread]);
+                let request = [u64::from(smc::ret::RPC_ALLOC), bytes, 0, thread];
+                let back = self.suspend(machine, request)?;
                 let pa = PhysAddr(join(back[1], back[2]));
                 let cookie = join(back[4], back[5]);
                 if pa.0 == 0 {
@@ -85,7 +96,9 @@ impl RpcClient {
             self.arg = RpcArg::None;
             let (high, low) = split(cookie);
             let thread = machine.thread_id() as u64;
-            machine.suspend([u64::from(smc::ret::RPC_FREE), high, low, thread]);
+            let request = [u64::from(smc::ret::RPC_FREE), high, low, thread];
+            // Of a guest that has ended, nothing is to be freed.
+            let _ = self.suspend(machine, request);
         }
     }
 
@@ -99,6 +112,9 @@ impl RpcClient {
         cmd: u32,
         params: &mut [MsgParam],
     ) -> Result<(), TeeResult> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(TeeResult::COMMUNICATION);
+        }
         let arg = self.arg(machine)?;
         let count = params.len().min(MAX_RPC_PARAMS);
         let header = MsgHeader {
@@ -119,12 +135,8 @@ impl RpcClient {
             RpcArg::None | RpcArg::Given(_) => 0,
         };
         let (high, low) = split(cookie);
-        machine.suspend([
-            u64::from(smc::ret::RPC_CMD),
-            high,
-            low,
-            machine.thread_id() as u64,
-        ]);
+        let thread = machine.thread_id() as u64;
+        self.suspend(machine, [u64::from(smc::ret::RPC_CMD), high, low, thread])?;
         let mut back = MsgHeader::new_zeroed();
         if !machine.read_normal(arg, back.as_mut_bytes())
             || !machine.read_normal(params_at, params[..count].as_mut_bytes())

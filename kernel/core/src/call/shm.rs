@@ -342,7 +342,7 @@ fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {
 }
 
 /// All objects of a guest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ShmTable {
     objects: Table<Shm>,
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** a thread is started only from `Free`, resumed only from `Suspended`, and each
 //! of those transitions has one winner.
 
+use crate::guest_id::GuestId;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use tally_mem::machine::UserContext;
@@ -31,6 +32,8 @@ pub struct ThreadTable {
     states: [AtomicU8; MAX_THREADS],
     /// Stack pointers of the TAs that threads run, as of their last trap.
     user_sp: [AtomicU64; MAX_THREADS],
+    /// Guests whose calls threads run, by their places in the table.
+    guests: [AtomicU8; MAX_THREADS],
     /// Where threads keep the registers of the TAs that they run.
     user_context: [AtomicU64; MAX_THREADS],
     count: usize,
@@ -49,6 +52,7 @@ impl ThreadTable {
         Self {
             states: [const { AtomicU8::new(FREE) }; MAX_THREADS],
             user_sp: [const { AtomicU64::new(0) }; MAX_THREADS],
+            guests: [const { AtomicU8::new(0) }; MAX_THREADS],
             user_context: [const { AtomicU64::new(0) }; MAX_THREADS],
             count,
             turned_away: AtomicU32::new(0),
@@ -92,9 +96,22 @@ impl ThreadTable {
         start..start + size_of::<UserContext>() as u64
     }
 
-    /// Claims a free thread for a new call, or `None` when all are taken.
-    pub fn start(&self) -> Option<usize> {
-        (0..self.count).find(|&thread| self.step(thread, FREE, ACTIVE))
+    /// Claims a free thread for a new call of a guest, or `None` when all are taken.
+    pub fn start(&self, guest: GuestId) -> Option<usize> {
+        let thread = (0..self.count).find(|&thread| self.step(thread, FREE, ACTIVE))?;
+        self.guests[thread].store(guest.index() as u8, Ordering::Relaxed);
+        Some(thread)
+    }
+
+    /// Threads that run calls of a guest, a bit each.
+    #[must_use]
+    pub fn of(&self, guest: GuestId) -> u64 {
+        let is_its = |thread: &usize| {
+            self.activity(*thread) != Activity::Free
+                && usize::from(self.guests[*thread].load(Ordering::Relaxed)) == guest.index()
+        };
+        let threads = (0..self.count).filter(is_its);
+        threads.fold(0, |bits, thread| bits | 1 << thread)
     }
 
     /// Notes a call that could not be given a thread with a stack.
@@ -164,12 +181,13 @@ impl ThreadTable {
 #[cfg(test)]
 mod tests {
     use super::ThreadTable;
+    use crate::guest_id::GuestId;
 
     #[test]
     fn a_thread_is_resumed_only_when_suspended() {
         let table = ThreadTable::new(2);
         assert!(!table.resume(0));
-        assert_eq!(table.start(), Some(0));
+        assert_eq!(table.start(GuestId::FIRST), Some(0));
         assert!(!table.resume(0));
         table.suspended(0);
         assert!(table.resume(0));
@@ -182,7 +200,11 @@ mod tests {
     fn the_limit_is_the_table_not_the_array() {
         let table = ThreadTable::new(2);
         assert_eq!(
-            (table.start(), table.start(), table.start()),
+            (
+                table.start(GuestId::FIRST),
+                table.start(GuestId::FIRST),
+                table.start(GuestId::FIRST)
+            ),
             (Some(0), Some(1), None)
         );
         assert!(!table.resume(2));

@@ -3,6 +3,7 @@
 //! **Invariant:** a thread beyond the resident ones has a stack, of pages that count as the kernel's, from
 //! the start of its call to its end, and none otherwise.
 
+use crate::guest_id::GuestId;
 use crate::kernel::Kernel;
 use crate::observer::Observer;
 use tally_mem::addr::{PhysAddr, PhysPage};
@@ -11,10 +12,10 @@ use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
 
 impl<M: Machine, O: Observer> Kernel<M, O> {
-    /// Claims a free thread and sees to its stack. `None` when all threads are taken, or secure RAM has
+    /// Claims a free thread for a call of a guest and sees to its stack. `None` when all threads are taken, or secure RAM has
     /// no room for one more stack.
-    pub fn start_thread(&self) -> Option<usize> {
-        if let Some(thread) = self.threads.start() {
+    pub fn start_thread(&self, guest: GuestId) -> Option<usize> {
+        if let Some(thread) = self.threads.start(guest) {
             if thread < self.machine.resident_threads() || self.lend_stack(thread) {
                 return Some(thread);
             }

@@ -156,6 +156,19 @@ pub struct Buffers<T> {
     lost: Vec<Objects>,
 }
 
+impl<T> Default for Buffers<T> {
+    fn default() -> Self {
+        Self {
+            channels: Vec::new(),
+            mappings: Vec::new(),
+            channel_count: 0,
+            mapping_count: 0,
+            faulty: false,
+            lost: Vec::new(),
+        }
+    }
+}
+
 impl<T: Copy> Buffers<T> {
     /// None yet. The tables are taken now; only the objects come and go.
     ///
@@ -165,10 +178,7 @@ impl<T: Copy> Buffers<T> {
         Ok(Self {
             channels: vec_with_capacity(MAX_CHANNELS)?,
             mappings: vec_with_capacity(MAX_MAPPINGS)?,
-            channel_count: 0,
-            mapping_count: 0,
-            faulty: false,
-            lost: Vec::new(),
+            ..Self::default()
         })
     }
 

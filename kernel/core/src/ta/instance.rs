@@ -264,6 +264,15 @@ impl<O: Book> Instances<O> {
         Ok(Self { table, guest })
     }
 
+    /// Those of a guest that is not there: there is room for none.
+    #[must_use]
+    pub fn absent(guest: GuestId) -> Self {
+        Self {
+            table: Table::default(),
+            guest,
+        }
+    }
+
     /// The name of the instance of this generation in this slot.
     #[must_use]
     pub const fn name(&self, slot: usize, generation: u32) -> InstanceRef {

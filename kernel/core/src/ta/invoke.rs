@@ -198,7 +198,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Outcome::tee(TeeResult::SUCCESS)
     }
 
-    fn step_pseudo(&mut self, index: u16, session: &PseudoSession, step: Step<'_>) -> PtaResult {
+    pub(crate) fn step_pseudo(
+        &mut self,
+        index: u16,
+        session: &PseudoSession,
+        step: Step<'_>,
+    ) -> PtaResult {
         match self.kernel.ptas.get(usize::from(index)) {
             Some(pta) => self.enter_pseudo(pta, session, step),
             None => Err(TeeResult::ITEM_NOT_FOUND),
@@ -313,7 +318,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Takes a session out, and off its instance's count.
-    fn remove_session(&self, id: u32, opener: Opener) {
+    pub(crate) fn remove_session(&self, id: u32, opener: Opener) {
         let mut state = self.kernel.state();
         let Ok(slot) = state.guest(self.guest).sessions.find_idle(id, opener) else {
             return;

@@ -135,7 +135,7 @@ pub const fn session_id(slot: usize, count: u32) -> u32 {
 }
 
 /// The sessions of a guest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sessions(Table<Session>);
 
 impl Deref for Sessions {

@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod calls;
+mod pta;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]
 mod failures;
