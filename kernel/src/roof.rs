@@ -12,9 +12,9 @@ use spin::Once;
 use tally_arch::config::NUM_THREADS;
 use tally_arch::{Arm, BootInfo, Hooks, Use};
 use tally_core::call::entry::Entry;
+use tally_core::guest_id::GuestId;
 use tally_core::kernel::{Kernel, Parts};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::SecureMemory as _;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageRecord, PageUse};
@@ -61,30 +61,19 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         ldelf: embedded::ldelf(),
         key: &embedded::KEY,
         fault,
-        book,
         shared: shared(),
     };
-    match Kernel::new(parts, &HEAP, tally_pta::ALL) {
-        Ok(kernel) => {
-            let kernel = ROOF.0.call_once(|| kernel);
-            let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
-            info!(
-                "{NUM_THREADS} threads, {} KiB heap, {free} KiB for TAs",
-                HEAP_BYTES / 1024
-            );
-        }
-        Err(_) => panic!("the kernel heap is too small to boot"),
+    let make = || Kernel::new(parts, &HEAP, tally_pta::ALL);
+    let kernel = ROOF.0.call_once(make);
+    if kernel.begin_guest(GuestId::FIRST).is_err() {
+        panic!("the kernel heap is too small to boot");
     }
+    let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
+    info!(
+        "{NUM_THREADS} threads, {} KiB heap, {free} KiB for TAs",
+        HEAP_BYTES / 1024
+    );
     &ROOF
-}
-
-#[cfg(feature = "stats")]
-fn book() -> Result<Book, HeapExhausted> {
-    use tally_mem::machine::ThreadControl as _;
-    let previous = Arm.set_owner(OwnerId::STATS);
-    let book = Book::new();
-    Arm.set_owner(previous);
-    book
 }
 
 #[cfg(feature = "stats")]
@@ -98,11 +87,6 @@ fn shared() -> tally_account::book::Shared {
         },
         build: tally_arch::build_id(),
     }
-}
-
-#[cfg(not(feature = "stats"))]
-fn book() -> Result<Book, HeapExhausted> {
-    Ok(())
 }
 
 #[cfg(not(feature = "stats"))]

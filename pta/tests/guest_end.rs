@@ -11,7 +11,7 @@ use tally_abi::ta::{UteeParams, flags, param_type, svc};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_account::book::Shown;
 use tally_account::testing::{World, world};
-use tally_core::call::end::GuestEnd;
+use tally_core::call::guest_life::GuestEnd;
 use tally_core::guest_id::GuestId;
 use tally_core::testing::world::{CLIENT, Event, header, memref, value};
 use tally_mem::pages::PageUse;
@@ -116,8 +116,11 @@ fn fill(world: &World) {
 
 #[test]
 fn a_guest_ends_in_the_middle_of_everything_and_leaves_nothing() {
-    let charged_before = CHARGED.load(Ordering::Relaxed);
     let world = world(tally_pta::ALL, Shown::default());
+    // Back to the point at which no guest was there.
+    assert_eq!(world.kernel.end_guest(GuestId::FIRST), GuestEnd::Done);
+    let charged_before = CHARGED.load(Ordering::Relaxed);
+    world.kernel.begin_guest(GuestId::FIRST).unwrap();
     let kept = flags::SINGLE_INSTANCE | flags::MULTI_SESSION | flags::INSTANCE_KEEP_ALIVE;
     world.install(KEPT, kept, 100);
     world.install(WAITS, 0, 100);
@@ -165,4 +168,12 @@ fn a_guest_ends_in_the_middle_of_everything_and_leaves_nothing() {
     // Nobody calls from there any more.
     let refused = world.send(header(tally_abi::msg::cmd::CANCEL, 0, 0), &[]);
     assert_eq!(refused.code, tally_abi::smc::ret::ENOTAVAIL);
+
+    // Another may begin in its place.
+    world.kernel.begin_guest(GuestId::FIRST).unwrap();
+    world.clear_ta_steps();
+    let session = world.opened(memleak::UUID);
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    assert_eq!(world.kernel.end_guest(GuestId::FIRST), GuestEnd::Done);
+    assert_eq!(CHARGED.load(Ordering::Relaxed), charged_before);
 }

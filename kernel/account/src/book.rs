@@ -71,21 +71,6 @@ pub struct Book {
     pub(crate) boot: u64,
 }
 
-impl Book {
-    /// A book in which nothing is written yet. All the memory that its tables need is taken now.
-    ///
-    /// # Errors
-    /// [`HeapExhausted`].
-    pub fn new() -> Result<Self, HeapExhausted> {
-        Ok(Self {
-            unfreed: UnfreedSites::new()?,
-            orders: WrongOrders::new()?,
-            commands: Commands::new()?,
-            ..<Self as book::Book>::absent()
-        })
-    }
-}
-
 /// What is kept of a TA instance.
 #[derive(Debug)]
 pub struct Notes {
@@ -130,6 +115,13 @@ impl book::Book for Book {
             scans: Scans::default(),
             boot: 0,
         }
+    }
+
+    fn begin(&mut self) -> Result<(), HeapExhausted> {
+        self.unfreed = UnfreedSites::new()?;
+        self.orders = WrongOrders::new()?;
+        self.commands = Commands::new()?;
+        Ok(())
     }
 
     fn notes(&self) -> Notes {

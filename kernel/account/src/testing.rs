@@ -126,5 +126,5 @@ pub fn world(ptas: &'static [PseudoTa<Book>], shown: Shown) -> Arc<World> {
         shown,
         build: BUILD,
     };
-    World::observed(ptas, Book::new, shared, heap)
+    World::observed(ptas, shared, heap)
 }

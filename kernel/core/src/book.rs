@@ -2,6 +2,7 @@
 
 use core::convert::Infallible;
 use core::fmt::Debug;
+use tally_mem::fallible::HeapExhausted;
 
 /// What an observer keeps ([`crate::observer::Observer`] says when).
 pub trait Book: Debug + Sized + Send + 'static {
@@ -19,6 +20,12 @@ pub trait Book: Debug + Sized + Send + 'static {
 
     /// The book of a guest that is not there. It has no memory.
     fn absent() -> Self;
+
+    /// Takes all the memory that the tables of an absent guest's book need.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`]; then it is to be made anew.
+    fn begin(&mut self) -> Result<(), HeapExhausted>;
 }
 
 impl Book for () {
@@ -30,4 +37,8 @@ impl Book for () {
     fn notes(&self) -> Self::Notes {}
 
     fn absent() -> Self {}
+
+    fn begin(&mut self) -> Result<(), HeapExhausted> {
+        Ok(())
+    }
 }

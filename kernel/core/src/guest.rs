@@ -49,6 +49,7 @@ pub struct Guest<O: Book> {
 impl<O: Book> Guest<O> {
     /// A guest that is not there: it has no memory, and no room for anything.
     #[must_use]
+    #[inline(never)]
     pub fn absent(id: GuestId) -> Self {
         Self {
             id,
@@ -65,23 +66,16 @@ impl<O: Book> Guest<O> {
         }
     }
 
-    /// A guest that has nothing yet, whose account is kept in what `book` makes.
+    /// Takes the memory that an absent guest's own tables need, the book apart.
     ///
     /// # Errors
-    /// [`HeapExhausted`].
-    pub fn new(id: GuestId, book: fn() -> Result<O, HeapExhausted>) -> Result<Self, HeapExhausted> {
-        Ok(Self {
-            id,
-            owners: OwnerTable::new(),
-            shm: ShmTable::new(MAX_SHM)?,
-            sessions: Sessions::new(MAX_SESSIONS)?,
-            instances: Instances::new(id, MAX_INSTANCES)?,
-            buffers: Buffers::new()?,
-            image_sizes: ImageSizes::new(),
-            book: book()?,
-            session_count: 0,
-            instance_count: 0,
-            ta_quota_pages: DEFAULT_TA_QUOTA_PAGES,
-        })
+    /// [`HeapExhausted`]; then it is to be made anew.
+    pub fn begin(&mut self) -> Result<(), HeapExhausted> {
+        self.shm = ShmTable::new(MAX_SHM)?;
+        self.sessions = Sessions::new(MAX_SESSIONS)?;
+        self.instances = Instances::new(self.id, MAX_INSTANCES)?;
+        self.buffers = Buffers::new()?;
+        self.ta_quota_pages = DEFAULT_TA_QUOTA_PAGES;
+        Ok(())
     }
 }

@@ -15,7 +15,6 @@ use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
-use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::{Machine, millis};
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
@@ -49,9 +48,7 @@ pub struct Parts<M, O: Book> {
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
-    /// Makes the book of a guest, where it will lie.
-    pub book: fn() -> Result<O, HeapExhausted>,
-    /// What it has that needs no lock of the kernel's.
+    /// What the observer has that needs no lock of the kernel's.
     pub shared: O::Shared,
 }
 
@@ -146,25 +143,19 @@ pub struct Kernel<M: 'static, O: Book> {
 }
 
 impl<M: Machine, O: Book> Kernel<M, O> {
-    /// Builds the kernel.
-    ///
-    /// # Errors
-    /// [`HeapExhausted`].
+    /// Builds the kernel. No guest is there yet.
     pub fn new(
         parts: Parts<M, O>,
         heap: &'static dyn KernelHeap,
         ptas: &'static [PseudoTa<O>],
-    ) -> Result<Self, HeapExhausted> {
-        let previous = parts.machine.set_owner(GuestId::FIRST.owner());
-        let guest = Guest::new(GuestId::FIRST, parts.book);
-        parts.machine.set_owner(previous);
+    ) -> Self {
         let secure_ram = u64::from(parts.pages.total_pages()) * PAGE_SIZE as u64;
         let state = State {
             pages: parts.pages,
-            guests: [guest?],
+            guests: [Guest::absent(GuestId::FIRST)],
             asids: [1, 0, 0, 0],
         };
-        Ok(Self {
+        Self {
             machine: parts.machine,
             heap,
             threads: ThreadTable::new(parts.threads),
@@ -173,10 +164,10 @@ impl<M: Machine, O: Book> Kernel<M, O> {
             key: parts.key,
             fault: parts.fault,
             shared: parts.shared,
-            gates: [const { AtomicBool::new(false) }; MAX_GUESTS],
+            gates: [const { AtomicBool::new(true) }; MAX_GUESTS],
             secure_ram,
             state: SpinMutex::new(state),
-        })
+        }
     }
 
     /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.

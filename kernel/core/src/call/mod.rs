@@ -2,8 +2,8 @@
 
 pub mod args;
 mod claim;
-pub mod end;
 pub mod entry;
+pub mod guest_life;
 pub mod large_args;
 pub mod message;
 pub mod rpc;

@@ -28,7 +28,6 @@ use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
-use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
@@ -180,7 +179,7 @@ impl World {
     /// If the host has no memory.
     #[must_use]
     pub fn new(ptas: &'static [PseudoTa<()>]) -> Arc<Self> {
-        Self::observed(ptas, || Ok(()), (), &NoHeap)
+        Self::observed(ptas, (), &NoHeap)
     }
 }
 
@@ -194,14 +193,13 @@ impl KernelHeap for NoHeap {
 }
 
 impl<O: Observer> World<O> {
-    /// A fresh one with these pseudo-TAs, whose account is kept in what `book` makes.
+    /// A fresh one with these pseudo-TAs, whose account an observer keeps.
     ///
     /// # Panics
     /// If the host has no memory.
     #[must_use]
     pub fn observed(
         ptas: &'static [PseudoTa<O>],
-        book: fn() -> Result<O, HeapExhausted>,
         shared: O::Shared,
         heap: &'static dyn KernelHeap,
     ) -> Arc<Self> {
@@ -236,13 +234,12 @@ impl<O: Observer> World<O> {
                 },
                 key: KEY,
                 fault: None,
-                book,
                 shared,
             };
-            let kernel = match Kernel::new(parts, heap, ptas) {
-                Ok(kernel) => kernel,
-                Err(err) => panic!("{err:?}"),
-            };
+            let kernel = Kernel::new(parts, heap, ptas);
+            if let Err(err) = kernel.begin_guest(GuestId::FIRST) {
+                panic!("{err:?}");
+            }
             Self {
                 kernel,
                 normal: Mutex::new(Normal::default()),

@@ -1,7 +1,7 @@
 //! Sessions of pseudo-TAs.
 
 use super::*;
-use crate::call::end::GuestEnd;
+use crate::call::guest_life::GuestEnd;
 use crate::guest_id::GuestId;
 use crate::testing::world::{header, value};
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! The end of a guest.
+//! Beginning and end of a guest.
 //!
 //! **Invariant:** when a guest has ended, no page and no block of the heap is charged to it or to anything
 //! of it; its normal-world memory is not touched from the moment on that its end begins.
@@ -13,7 +13,9 @@ use crate::pta::Step;
 use crate::ta::session::Target;
 use crate::ta::task::End;
 use core::sync::atomic::Ordering;
+use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 
 /// How far the end of a guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,22 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     /// Whether a guest is ending or not there.
     pub(crate) fn is_closed(&self, guest: GuestId) -> bool {
         self.gates[guest.index()].load(Ordering::Relaxed)
+    }
+
+    /// Takes the memory that the tables of a guest need that is not there or has ended, and lets it call.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`]; then it is not there, and nothing of it is.
+    pub fn begin_guest(&self, guest: GuestId) -> Result<(), HeapExhausted> {
+        let mut state = self.state();
+        let begun = state.guest_mut(guest);
+        let own = self.as_owner(guest.owner(), || begun.begin());
+        let kept = own.and_then(|()| self.as_owner(OwnerId::STATS, || begun.book.begin()));
+        match kept {
+            Ok(()) => self.gates[guest.index()].store(false, Ordering::Relaxed),
+            Err(HeapExhausted) => *begun = Guest::absent(guest),
+        }
+        kept
     }
 
     /// Ends a guest: its TAs, sessions, shared memory and account. To be asked again until it is done.
