@@ -1,4 +1,5 @@
-//! Hands the kernel's linker script to the linker, and the loader and the key to the kernel.
+//! Hands the kernel's linker script and the board's addresses to the linker, and the loader and the key to
+//! the kernel.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -13,6 +14,12 @@ fn main() {
     println!("cargo:rerun-if-changed={}", script.display());
     println!("cargo:rerun-if-changed=build.rs");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
+        for (symbol, address) in [
+            ("KERNEL_PHYS", tally_board::KERNEL_BASE),
+            ("SECURE_RAM_END", tally_board::SECURE_RAM_END),
+        ] {
+            println!("cargo:rustc-link-arg-bins=--defsym={symbol}={address:#x}");
+        }
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
         println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
         // Snapshots have it, so that no other image's names are taken for theirs.

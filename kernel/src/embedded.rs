@@ -1,11 +1,10 @@
-//! What the build embeds: the loader and the key that TA images are signed with.
+//! Embedded build outputs: the loader, and the key that TA images are signed with.
 //!
 //! **Invariant:** the loader lies in whole pages that hold nothing else, since TAs see them.
-//! **Knows nothing of:** how either is used.
 
-use tally_core::addr::{PAGE_SIZE, PhysPage};
 use tally_core::kernel::LdelfImage;
-use tally_core::rsa::PublicKey;
+use tally_core::ta::load::rsa::PublicKey;
+use tally_mem::addr::{PAGE_SIZE, PhysPage};
 
 /// First word of the loader's header: "LDEL" (linker/ldelf.ld).
 const LDELF_MAGIC: u32 = u32::from_le_bytes(*b"LDEL");

@@ -1,7 +1,6 @@
 //! Breaking the kernel on purpose, so that its crash reports can be tested.
 //!
 //! **Invariant:** only in builds with the feature `test-hooks`.
-//! **Knows nothing of:** what the reports look like.
 
 extern crate alloc;
 
@@ -11,8 +10,8 @@ use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use tally_abi::pta::control::fault;
 use tally_arch::Arm;
-use tally_core::machine::ThreadControl;
-use tally_core::owner::OwnerId;
+use tally_mem::machine::ThreadControl;
+use tally_mem::owner::OwnerId;
 
 /// Bytes of the block that is lost.
 const LOST_BYTES: usize = 40;

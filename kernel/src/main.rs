@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every `static` of the kernel is here or in the machine floor, and on the list
 //! that `cargo xtask tidy` checks.
-//! **Knows nothing of:** how anything works; it joins what does.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -14,6 +13,8 @@ mod embedded;
 mod faults;
 #[cfg(target_os = "none")]
 mod heap;
+#[cfg(all(target_os = "none", feature = "stats"))]
+mod heap_books;
 #[cfg(target_os = "none")]
 mod roof;
 

@@ -1,7 +1,6 @@
 //! Boot order and wiring.
 //!
 //! **Invariant:** everything is built before the first call comes in; nothing is built after.
-//! **Knows nothing of:** how anything works.
 
 use crate::embedded;
 use crate::heap::HEAP;
@@ -10,28 +9,29 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use log::info;
 use spin::Once;
-use tally_abi::virt;
 use tally_arch::config::NUM_THREADS;
-use tally_arch::{Arm, BootInfo, Entry, Hooks, Use};
-use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_core::entry::Entry as CoreEntry;
-use tally_core::kernel::{Kernel, Parts, Shown};
-use tally_core::machine::SecureMemory;
-use tally_core::mem::pages::{PageAllocator, PageRecord, PageUse};
-use tally_core::owner::OwnerId;
+use tally_arch::{Arm, BootInfo, Hooks, Use};
+use tally_core::call::entry::Entry;
+use tally_core::guest_id::GuestId;
+use tally_core::kernel::{Kernel, Parts};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::machine::SecureMemory as _;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::{PageAllocator, PageRecord, PageUse};
+use tally_pta::Book;
 
 tally_arch::entry!(main);
 
 /// Bytes of the kernel heap.
 const HEAP_BYTES: usize = 192 * 1024;
 /// Pages of secure RAM, the firmware's included.
-const PAGES: usize = ((virt::SECURE_RAM_END - virt::SECURE_RAM_BASE) as usize) / PAGE_SIZE;
+const PAGES: usize = tally_board::SECURE_RAM_BYTES as usize / PAGE_SIZE;
 /// Bytes of the page allocator's records, in whole pages.
 const RECORD_BYTES: usize = (PAGES * size_of::<PageRecord>()).next_multiple_of(PAGE_SIZE);
 
 static ROOF: Roof = Roof(Once::new());
 
-struct Roof(Once<Kernel<Arm>>);
+struct Roof(Once<Kernel<Arm, Book>>);
 
 fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     let Some(memory) = tally_arch::take_heap(HEAP_BYTES + RECORD_BYTES) else {
@@ -44,7 +44,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
 
     let records = page_records(records);
     let mut pages = PageAllocator::new(
-        PhysPage::containing(PhysAddr(virt::SECURE_RAM_BASE)),
+        PhysPage::containing(PhysAddr(tally_board::SECURE_RAM_BASE)),
         records,
     );
     claim(&mut pages, &heap_pages, &record_pages);
@@ -61,25 +61,36 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         ldelf: embedded::ldelf(),
         key: &embedded::KEY,
         fault,
+        shared: shared(),
+    };
+    let make = || Kernel::new(parts, &HEAP, tally_pta::ALL);
+    let kernel = ROOF.0.call_once(make);
+    if kernel.begin_guest(GuestId::FIRST).is_err() {
+        panic!("the kernel heap is too small to boot");
+    }
+    let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
+    info!(
+        "{NUM_THREADS} threads, {} KiB heap, {free} KiB for TAs",
+        HEAP_BYTES / 1024
+    );
+    &ROOF
+}
+
+#[cfg(feature = "stats")]
+fn shared() -> tally_account::book::Shared {
+    use tally_account::book::{Shared, Shown};
+    Shared {
+        heap: &HEAP,
         shown: Shown {
             addresses: cfg!(feature = "addresses"),
             contents: cfg!(feature = "block-bytes"),
         },
         build: tally_arch::build_id(),
-    };
-    match Kernel::new(parts, &HEAP, tally_pta::ALL) {
-        Ok(kernel) => {
-            let kernel = ROOF.0.call_once(|| kernel);
-            let free = kernel.state().pages.free_pages() as usize * PAGE_SIZE / 1024;
-            info!(
-                "{NUM_THREADS} threads, {} KiB heap, {free} KiB for TAs",
-                HEAP_BYTES / 1024
-            );
-        }
-        Err(_) => panic!("the kernel heap is too small to boot"),
     }
-    &ROOF
 }
+
+#[cfg(not(feature = "stats"))]
+fn shared() {}
 
 /// Zeroes memory that the machine gave at boot; its pages.
 fn zero(memory: &mut [MaybeUninit<u8>]) -> Range<PhysPage> {
@@ -115,7 +126,7 @@ fn claim(pages: &mut PageAllocator, heap: &Range<PhysPage>, records: &Range<Phys
         }
     };
     claim(
-        page(virt::SECURE_RAM_BASE)..page(virt::KERNEL_BASE),
+        page(tally_board::SECURE_RAM_BASE)..page(tally_board::KERNEL_BASE),
         PageUse::Firmware,
     );
     for region in &tally_arch::layout().regions {
@@ -143,7 +154,7 @@ fn claim(pages: &mut PageAllocator, heap: &Range<PhysPage>, records: &Range<Phys
 }
 
 impl Roof {
-    fn kernel(&self) -> &Kernel<Arm> {
+    fn kernel(&self) -> &Kernel<Arm, Book> {
         match self.0.get() {
             Some(kernel) => kernel,
             None => panic!("a call came in before the kernel was built"),
@@ -157,11 +168,7 @@ impl Hooks for Roof {
     }
 
     fn yield_entry(&self, args: &[u64; 8]) -> Entry {
-        match self.kernel().yield_entry(args) {
-            CoreEntry::Reply(regs) => Entry::Reply(regs),
-            CoreEntry::Start(thread) => Entry::Start(thread),
-            CoreEntry::Resume(thread) => Entry::Resume(thread),
-        }
+        self.kernel().yield_entry(args)
     }
 
     fn thread_main(&self, _thread: usize, args: &[u64; 8]) -> [u64; 4] {

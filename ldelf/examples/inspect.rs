@@ -1,7 +1,6 @@
 //! Prints the load plan of TA files, and fails when one is refused.
 //!
 //! **Invariant:** sees what the loader at EL0 sees.
-//! **Knows nothing of:** containers; it takes bare ELF files.
 
 use std::process::ExitCode;
 use tally_abi::TeeUuid;
@@ -53,7 +52,7 @@ fn inspect(path: &str) -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     let mut memory = vec![0; plan.span as usize];
-    plan.apply(&mut memory, 0x4000_0000)?;
+    plan.apply(&mut memory, 1 << 30)?;
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** only relocations that a position-independent TA can have are accepted; a kind of
 //! table that is not understood is refused, never skipped.
-//! **Knows nothing of:** which addresses may be written; the plan checks every target.
 
 use crate::{LoadError, LoadPlan, raw};
 use goblin::elf64::dynamic::{

@@ -1,7 +1,6 @@
-//! Why an image is refused.
+//! Refusal reasons of an image.
 //!
 //! **Invariant:** every reason has one result code, chosen in one place.
-//! **Knows nothing of:** how it was found out.
 
 use core::fmt;
 use tally_abi::TeeResult;

@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** nothing in a file is believed before it is checked, and no octets whatsoever make
 //! this crate panic. A plan never has a page both writable and executable.
-//! **Knows nothing of:** system calls and address spaces. The EL0 program (`main.rs`) maps memory
-//! and hands it in as a slice; the tests on the host do the same with a vector.
 #![no_std]
 #![forbid(unsafe_code)]
 

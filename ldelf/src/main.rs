@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** nothing of a refused image stays usable: the kernel drops the address space of
 //! an `ldelf` that returns an error. This image itself needs no relocation.
-//! **Knows nothing of:** signatures (the kernel has verified the file) and the TA's heap.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the segments of a plan are sorted, inside the file, inside `span`, and no page
 //! of it is both writable and executable; its header is for the TA asked for.
-//! **Knows nothing of:** where the image will lie; addresses are relative to link address 0.
 
 use crate::dynamic::Dynamic;
 use crate::{LoadError, raw, symbols};

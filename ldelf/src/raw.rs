@@ -1,7 +1,6 @@
 //! Reading fixed-size structures out of octets.
 //!
 //! **Invariant:** every read is bounds-checked and indifferent to alignment.
-//! **Knows nothing of:** what the structures mean.
 
 use plain::Plain;
 

@@ -1,7 +1,6 @@
 //! Looking up an exported symbol by name.
 //!
 //! **Invariant:** the work is bounded by the size of the file.
-//! **Knows nothing of:** what symbols are for.
 
 use crate::dynamic::Dynamic;
 use crate::{LoadPlan, raw};

@@ -1,76 +1,91 @@
 //! Tally's control pTA: what OP-TEE's interfaces have no call for.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::control`]'s.
-//! **Knows nothing of:** how the figures come about.
 
 use crate::list;
 use crate::records::{self, Text};
 use core::fmt::Write;
 use tally_abi::TeeResult;
 use tally_abi::pta::control::{
-    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET, CMD_THREADS,
-    UUID,
+    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET,
+    CMD_SECURE_RAM, CMD_THREADS, UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_core::pta_api::{Params, PseudoTa, Services};
+use tally_account::api::{Answers, Entry};
+use tally_account::book::Book;
+use tally_core::pta::services::Control;
+use tally_core::pta::{Params, PseudoTa, Work};
 
-pub(crate) const PTA: PseudoTa = PseudoTa {
+pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
     uuid: UUID,
     name: "control",
-    // TAs have no business with each other's lives and memory.
-    serves_tas: false,
-    invoke,
+    work: Work::Account(Entry::Controls(|account, control, session, step| {
+        step.of_normal_world(session, |command, params| {
+            invoke(account, control, command, params)
+        })
+    })),
 };
 
-fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn invoke(
+    account: &dyn Answers,
+    control: &dyn Control,
+    command: u32,
+    params: &mut dyn Params,
+) -> Result<(), TeeResult> {
     const LIST: [u32; 4] = [MEMREF_OUTPUT, NONE, NONE, NONE];
     match command {
         CMD_MEMINFO => {
             list::expect(params, LIST)?;
-            records::write(services, params, 0, |index| services.meminfo(index))
+            records::write(account, params, 0, |index| account.meminfo(index))
         }
         CMD_POOLS => {
             list::expect(params, LIST)?;
-            records::write(services, params, 0, |index| services.pool(index))
+            records::write(account, params, 0, |index| account.pool(index))
         }
         CMD_OWNERS => {
             list::expect(params, LIST)?;
-            records::write(services, params, 0, |index| services.owner(index))
+            records::write(account, params, 0, |index| account.owner(index))
         }
-        CMD_KILL => kill(services, params),
+        CMD_KILL => kill(control, params),
         CMD_RESET => {
             list::expect(params, [NONE; 4])?;
-            services.reset_stats(alloc_id::ALL);
-            services.reset_tas();
+            account.reset_stats(alloc_id::ALL);
+            account.reset_tas();
             Ok(())
         }
         CMD_LAST_OOM => {
             list::expect(params, LIST)?;
             let mut text = Text::new(params, 0);
-            if !services.last_oom(&mut text as &mut dyn Write) {
+            if !account.last_oom(&mut text as &mut dyn Write) {
                 return Err(TeeResult::NO_DATA);
             }
             text.finish()
         }
         CMD_FAULT => {
             list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
-            services.fault(params.value(0).0).ok()
+            account.fault(params.value(0).0).ok()
         }
         CMD_THREADS => {
             list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
-            let [threads, in_use, turned_away] = services.threads();
+            let [threads, in_use, turned_away] = account.threads();
             params.set_value(0, threads, in_use);
             params.set_value(1, turned_away, 0);
+            Ok(())
+        }
+        CMD_SECURE_RAM => {
+            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            let bytes = account.secure_ram();
+            params.set_value(0, bytes as u32, (bytes >> 32) as u32);
             Ok(())
         }
         _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }
 
-fn kill(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn kill(control: &dyn Control, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-    let killed = services.kill(list::uuid(params, 0)?);
+    let killed = control.kill(list::uuid(params, 0)?);
     params.set_value(1, killed, 0);
     if killed == 0 {
         Err(TeeResult::ITEM_NOT_FOUND)

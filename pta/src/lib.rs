@@ -1,7 +1,4 @@
 //! Pseudo-TAs: `stats` and `device` as OP-TEE has them, and Tally's own.
-//!
-//! **Invariant:** no unsafe, no state; everything comes from [`Services`].
-//! **Knows nothing of:** the machine, the kernel's structures.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -25,12 +22,19 @@ mod vdec;
 #[cfg(feature = "stats")]
 mod watch;
 
-use tally_core::pta_api::PseudoTa;
+use tally_core::pta::PseudoTa;
+
+/// Who keeps the account in this build.
+#[cfg(feature = "stats")]
+pub type Book = tally_account::book::Book;
+/// Who keeps the account in this build: nobody.
+#[cfg(not(feature = "stats"))]
+pub type Book = ();
 
 /// All of this build.
-pub static ALL: &[PseudoTa] = &[
-    device::PTA,
-    vdec::PTA,
+pub static ALL: &[PseudoTa<Book>] = &[
+    device::pta(),
+    vdec::pta(),
     #[cfg(feature = "stats")]
     audit::PTA,
     #[cfg(feature = "stats")]

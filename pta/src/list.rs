@@ -1,12 +1,11 @@
-//! What pseudo-TAs' commands have in common: parameter types and sizes.
+//! Checks that all pseudo-TA commands share: parameter types and sizes.
 //!
 //! **Invariant:** the client learns the size of the answer even where it does not fit.
-//! **Knows nothing of:** what the answers say.
 
 use tally_abi::TeeResult;
 #[cfg(feature = "stats")]
 use tally_abi::TeeUuid;
-use tally_core::pta_api::Params;
+use tally_core::pta::Params;
 
 /// Reports the size of what was, or would have been, written.
 ///

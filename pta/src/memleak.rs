@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** no TA is entered; the list's own buffers are charged to an owner that the list
 //! leaves out.
-//! **Knows nothing of:** how blocks are recorded.
 
 use crate::list;
 use crate::records::{self, Records, Text};
@@ -14,64 +13,64 @@ use tally_abi::pta::memleak::{
 };
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::inspect::Which;
-use tally_core::pta_api::leaks::{Heaps, MarkRange};
-use tally_core::pta_api::{Params, PseudoTa, Services};
+use tally_account::api::leaks::{Heaps, MarkRange};
+use tally_account::api::{Answers, Entry};
+use tally_account::book::Book;
+use tally_account::which::Which;
+use tally_core::pta::{Params, PseudoTa, Work};
 use tally_records::ScanRow;
 
-pub(crate) const PTA: PseudoTa = PseudoTa {
+pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
     uuid: UUID,
     name: "memleak",
-    // TAs have no business with each other's lives and memory.
-    serves_tas: false,
-    invoke,
+    work: Work::Account(Entry::Asks(|account, session, step| {
+        step.of_normal_world(session, |command, params| invoke(account, command, params))
+    })),
 };
 
-fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn invoke(account: &dyn Answers, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
     match command {
         CMD_MARK => {
             list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
-            let mark = services.mark_named(b"")?;
+            let mark = account.mark_named(b"")?;
             params.set_value(0, u32::from(mark), 0);
             Ok(())
         }
-        CMD_MARK_NAMED => mark_named(services, params),
+        CMD_MARK_NAMED => mark_named(account, params),
         CMD_MARKS => {
             list::expect(params, [VALUE_OUTPUT, MEMREF_OUTPUT, NONE, NONE])?;
-            let (last, dropped) = services.mark_counts();
+            let (last, dropped) = account.mark_counts();
             params.set_value(0, last, dropped);
-            records::write(services, params, 1, |index| services.mark_row(index))
+            records::write(account, params, 1, |index| account.mark_row(index))
         }
-        CMD_DIFF => diff(services, params),
+        CMD_DIFF => diff(account, params),
         CMD_ENDED => {
             list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, MEMREF_OUTPUT, NONE])?;
             let since = mark_number(params.value(0).0)?;
-            params.set_value(1, services.ended_dropped(), 0);
-            records::write(services, params, 2, |index| {
-                services.ended_row(since, index)
-            })
+            params.set_value(1, account.ended_dropped(), 0);
+            records::write(account, params, 2, |index| account.ended_row(since, index))
         }
-        CMD_SCAN => scan(services, params),
+        CMD_SCAN => scan(account, params),
         CMD_SUSPECTS => {
             list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-            let heaps = one_heap(services, params, 0)?;
+            let heaps = one_heap(account, params, 0)?;
             let mut list = Records::new(params, 1);
-            services.suspects(heaps, &mut |row| list.put(row))?;
+            account.suspects(heaps, &mut |row| list.put(row))?;
             list.finish()
         }
         CMD_CLEAR => {
             list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-            let cleared = services.clear(one_heap(services, params, 0)?)?;
+            let cleared = account.clear(one_heap(account, params, 0)?)?;
             params.set_value(1, cleared, 0);
             Ok(())
         }
-        CMD_LIST => list_leaks(services, params),
+        CMD_LIST => list_leaks(account, params),
         CMD_NAME => {
             list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
             let (low, high) = params.value(0);
             let offset = u64::from(high) << 32 | u64::from(low);
             let mut text = Text::new(params, 1);
-            if !services.name_site(offset, &mut text as &mut dyn Write) {
+            if !account.name_site(offset, &mut text as &mut dyn Write) {
                 return Err(TeeResult::ITEM_NOT_FOUND);
             }
             text.finish()
@@ -89,11 +88,7 @@ fn mark_number(value: u32) -> Result<u16, TeeResult> {
 ///
 /// # Errors
 /// `BAD_PARAMETERS`; `TARGET_DEAD` if the TA has no heap any more.
-fn one_heap(
-    services: &dyn Services,
-    params: &dyn Params,
-    index: usize,
-) -> Result<Heaps, TeeResult> {
+fn one_heap(account: &dyn Answers, params: &dyn Params, index: usize) -> Result<Heaps, TeeResult> {
     let mut octets = [0; 16];
     if params.memref_len(index) != octets.len() as u64 {
         return Err(TeeResult::BAD_PARAMETERS);
@@ -107,24 +102,24 @@ fn one_heap(
         uuid: Some(uuid),
         instance: None,
     };
-    if services.is_dead(all_of_it) {
+    if account.is_dead(all_of_it) {
         return Err(TeeResult::TARGET_DEAD);
     }
     Ok(Heaps::Ta(uuid))
 }
 
-fn mark_named(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn mark_named(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
     let mut name = [0; MARK_NAME];
     let len = usize::try_from(params.memref_len(0)).unwrap_or(usize::MAX);
     let name = name.get_mut(..len).ok_or(TeeResult::BAD_PARAMETERS)?;
     params.read(0, 0, name)?;
-    let mark = services.mark_named(name)?;
+    let mark = account.mark_named(name)?;
     params.set_value(1, u32::from(mark), 0);
     Ok(())
 }
 
-fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn diff(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(
         params,
         [VALUE_INPUT, VALUE_INPUT, MEMREF_INPUT, MEMREF_OUTPUT],
@@ -136,7 +131,7 @@ fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResul
     };
     if ![marks.from, marks.until]
         .iter()
-        .all(|&mark| mark == 0 || services.knows_mark(mark))
+        .all(|&mark| mark == 0 || account.knows_mark(mark))
     {
         return Err(TeeResult::BAD_PARAMETERS);
     }
@@ -144,31 +139,31 @@ fn diff(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResul
         (0, 0) => Heaps::All,
         (0, list_flag::KERNEL_ONLY) => Heaps::Kernel,
         (0, list_flag::TA_ONLY) => Heaps::Tas,
-        (_, 0) => one_heap(services, params, 2)?,
+        (_, 0) => one_heap(account, params, 2)?,
         _ => return Err(TeeResult::BAD_PARAMETERS),
     };
-    if matches!(heaps, Heaps::Ta(_)) && services.heap_count(heaps) == 0 {
+    if matches!(heaps, Heaps::Ta(_)) && account.heap_count(heaps) == 0 {
         return Err(TeeResult::ITEM_NOT_FOUND);
     }
     let mut list = Records::new(params, 3);
-    services.diff(heaps, marks, &mut |record| list.put(record))?;
+    account.diff(heaps, marks, &mut |record| list.put(record))?;
     list.finish()
 }
 
-fn scan(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn scan(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
-    let heaps = one_heap(services, params, 0)?;
-    let needed = services.heap_count(heaps) as u64 * size_of::<ScanRow>() as u64;
+    let heaps = one_heap(account, params, 0)?;
+    let needed = account.heap_count(heaps) as u64 * size_of::<ScanRow>() as u64;
     // Nothing is scanned for an answer that has no room.
     if params.memref_len(1) < needed {
         return list::finish(params, 1, needed);
     }
     let mut list = Records::new(params, 1);
-    services.scan(heaps, &mut |row| list.put(row))?;
+    account.scan(heaps, &mut |row| list.put(row))?;
     list.finish()
 }
 
-fn list_leaks(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn list_leaks(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (mark, flags) = params.value(0);
     let marks = MarkRange {
@@ -182,6 +177,6 @@ fn list_leaks(services: &dyn Services, params: &mut dyn Params) -> Result<(), Te
         _ => return list::finish(params, 1, 0),
     };
     let mut list = Records::new(params, 1);
-    services.diff(heaps, marks, &mut |record| list.put(record))?;
+    account.diff(heaps, marks, &mut |record| list.put(record))?;
     list.finish()
 }

@@ -1,11 +1,11 @@
 //! Lists of fixed-size records, and texts, into a client's buffer.
 //!
 //! **Invariant:** the client learns the size of the whole even where none of it fits.
-//! **Knows nothing of:** what records and texts say.
 
 use crate::list::finish;
 use tally_abi::TeeResult;
-use tally_core::pta_api::{Params, Services};
+use tally_account::api::Answers;
+use tally_core::pta::Params;
 use zerocopy::{Immutable, IntoBytes};
 
 /// More records than this are not listed, however many a changing system shows.
@@ -17,7 +17,7 @@ const MAX_RECORDS: usize = 4096;
 /// # Errors
 /// `SHORT_BUFFER` with the size needed.
 pub(crate) fn write<T: IntoBytes + Immutable>(
-    services: &dyn Services,
+    account: &dyn Answers,
     params: &mut dyn Params,
     param: usize,
     mut item: impl FnMut(usize) -> Option<T>,
@@ -31,7 +31,7 @@ pub(crate) fn write<T: IntoBytes + Immutable>(
             params.write(param, needed, octets)?;
         }
         needed += octets.len() as u64;
-        services.breathe();
+        account.breathe();
     }
     finish(params, param, needed)
 }

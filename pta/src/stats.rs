@@ -1,7 +1,6 @@
 //! OP-TEE's statistics pTA: what `xtest --stats` asks.
 //!
 //! **Invariant:** commands, types and layouts are the upstream header's (`pta_stats.h`).
-//! **Knows nothing of:** how the figures come about.
 
 use crate::{list, records};
 use tally_abi::TeeResult;
@@ -10,29 +9,38 @@ use tally_abi::pta::stats::{
     CMD_TA_STATS, UUID, alloc_id,
 };
 use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_core::pta_api::{Params, PseudoTa, Services};
+use tally_account::api::{Answers, Entry};
+use tally_account::book::Book;
+use tally_core::pta::services::Control;
+use tally_core::pta::{Params, PseudoTa, Work};
 
-pub(crate) const PTA: PseudoTa = PseudoTa {
+pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
     uuid: UUID,
     name: "stats.ta",
-    serves_tas: true,
-    invoke,
+    work: Work::Account(Entry::Controls(|account, control, _, step| {
+        step.of_anyone(|command, params| invoke(account, control, command, params))
+    })),
 };
 
-fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn invoke(
+    account: &dyn Answers,
+    control: &dyn Control,
+    command: u32,
+    params: &mut dyn Params,
+) -> Result<(), TeeResult> {
     match command {
         CMD_PAGER_STATS => pager(params),
-        CMD_ALLOC_STATS => alloc(services, params),
+        CMD_ALLOC_STATS => alloc(account, params),
         CMD_MEMLEAK_STATS => {
             list::expect(params, [NONE; 4])?;
-            services.dump_heap();
+            account.dump_heap();
             Ok(())
         }
         CMD_TA_STATS => {
             list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-            records::write(services, params, 0, |index| services.ta(index))
+            records::write(account, params, 0, |index| account.ta(index))
         }
-        CMD_GET_TIME => time(services, params),
+        CMD_GET_TIME => time(control, params),
         // Tally drives no clocks and no regulators, so there is nothing to print.
         CMD_PRINT_DRIVER_INFO => {
             list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
@@ -51,29 +59,29 @@ fn pager(params: &mut dyn Params) -> Result<(), TeeResult> {
     Ok(())
 }
 
-fn alloc(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn alloc(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (id, reset) = params.value(0);
     match id {
-        alloc_id::ALL => records::write(services, params, 1, |index| {
+        alloc_id::ALL => records::write(account, params, 1, |index| {
             let id = u32::try_from(index).ok()? + 1;
-            (id <= alloc_id::COUNT).then(|| services.alloc_stats(id))
+            (id <= alloc_id::COUNT).then(|| account.alloc_stats(id))
         }),
-        1..=alloc_id::COUNT => records::write(services, params, 1, |index| {
-            (index == 0).then(|| services.alloc_stats(id))
+        1..=alloc_id::COUNT => records::write(account, params, 1, |index| {
+            (index == 0).then(|| account.alloc_stats(id))
         }),
         _ => Err(TeeResult::BAD_PARAMETERS),
     }?;
     if reset != 0 {
-        services.reset_stats(id);
+        account.reset_stats(id);
     }
     Ok(())
 }
 
-fn time(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn time(control: &dyn Control, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
-    let ree = services.ree_time()?;
-    let tee = services.system_time();
+    let ree = control.ree_time()?;
+    let tee = control.system_time();
     params.set_value(0, ree.seconds, ree.millis);
     params.set_value(1, tee.seconds, tee.millis);
     Ok(())

@@ -1,7 +1,6 @@
 //! Tests of the pseudo-TAs as clients reach them, on a model of the machine.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the kernel heap's figures, which the model has none of.
 
 mod figures;
 mod inspect;
@@ -15,8 +14,10 @@ use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::pta::{control, device, memleak, stats};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::addr::PhysAddr;
-use tally_core::testing::world::{CLIENT, Reply, World, memref, value};
+use tally_account::book::Shown;
+use tally_account::testing::{World, world};
+use tally_core::testing::world::{CLIENT, Reply, memref, value};
+use tally_mem::addr::PhysAddr;
 use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolRow};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -26,7 +27,7 @@ const HEAP: usize = 32 << 10;
 
 /// Runs `test` with a session to `pta` and checks that everything is back afterwards.
 fn with(pta: TeeUuid, test: impl FnOnce(&Arc<World>, u32)) {
-    let world = World::new(crate::ALL);
+    let world = world(crate::ALL, Shown::default());
     world.install(TA, 0, 100);
     let before = world.accounts();
     let session = world.opened(pta);
@@ -181,7 +182,7 @@ fn both_times_come_and_a_pager_there_is_none() {
 
 #[test]
 fn wrong_types_are_refused_by_every_command() {
-    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 8), (memleak::UUID, 10)] {
+    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 9), (memleak::UUID, 10)] {
         with(pta, |world, session| {
             for command in 0..commands {
                 let params = [value(attr::VALUE_INOUT, 0, 0), out(64), out(64), out(64)];
@@ -199,12 +200,17 @@ fn memory_by_use_adds_up_to_all_of_it() {
         let total = |world: &World| -> u64 {
             let rows: Vec<MeminfoRow> = list(world, session, control::CMD_MEMINFO, &[]);
             assert!(rows.iter().all(|row| row.bytes == row.pages * 4096));
-            rows.iter().map(|row| row.pages).sum()
+            rows.iter().map(|row| row.bytes).sum()
         };
+        let value_out = value(attr::VALUE_OUTPUT, 0, 0);
+        let reply = world.invoke(session, control::CMD_SECURE_RAM, &[value_out]);
+        assert_eq!(reply.result, TeeResult::SUCCESS);
+        let told = reply.params[0].b << 32 | reply.params[0].a;
         let pages = u64::from(world.kernel.state().pages.total_pages());
-        assert_eq!(total(world), pages);
+        assert_eq!(told, pages * 4096);
+        assert_eq!(total(world), told);
         let ta = world.opened(TA);
-        assert_eq!(total(world), pages);
+        assert_eq!(total(world), told);
         let owners: Vec<OwnerRow> = list(world, session, control::CMD_OWNERS, &[]);
         assert!(owners.iter().any(|row| row.uuid == TA && row.pages > 0));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);

@@ -1,22 +1,44 @@
 //! Tally's pTA of secure buffers for a video decoder.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::vdec`]'s.
-//! **Knows nothing of:** who opened a channel; the kernel does.
 
 use crate::list;
 use tally_abi::TeeResult;
 use tally_abi::pta::vdec::{CMD_CLOSE_CHANNEL, CMD_MAP, CMD_OPEN_CHANNEL, CMD_UNMAP, UUID};
 use tally_abi::ta::param_type::{NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_core::pta_api::{Params, PseudoTa, Services};
+use tally_core::book::Book;
+use tally_core::pta::services::BufferServices;
+use tally_core::pta::{Params, PseudoTa, Session, Step, Work};
 
-pub(crate) const PTA: PseudoTa = PseudoTa {
-    uuid: UUID,
-    name: "vdec",
-    serves_tas: true,
-    invoke,
-};
+/// The pseudo-TA.
+pub(crate) const fn pta<O: Book>() -> PseudoTa<O> {
+    PseudoTa {
+        uuid: UUID,
+        name: "vdec",
+        work: Work::Buffers(enter),
+    }
+}
 
-fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn enter(
+    services: &dyn BufferServices,
+    session: &Session<'_>,
+    step: Step<'_>,
+) -> Result<(), TeeResult> {
+    match step {
+        Step::Open => Ok(()),
+        Step::Invoke(command, params) => invoke(services, command, params),
+        Step::Close => {
+            services.end_session(session.id);
+            Ok(())
+        }
+    }
+}
+
+fn invoke(
+    services: &dyn BufferServices,
+    command: u32,
+    params: &mut dyn Params,
+) -> Result<(), TeeResult> {
     match command {
         CMD_OPEN_CHANNEL => {
             list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;

@@ -1,44 +1,45 @@
 //! Tally's pTA of snapshots and watchpoints.
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::watch`]'s.
-//! **Knows nothing of:** how a snapshot is taken.
 
 use crate::list;
 use crate::records;
 use tally_abi::TeeResult;
 use tally_abi::pta::watch::{CMD_ARM, CMD_DROP, CMD_LIST, CMD_READ, CMD_TAKE, MAX_BYTES, UUID};
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
-use tally_core::pta_api::{Params, PseudoTa, Services};
-use tally_core::snapshot::Watchpoint;
+use tally_account::api::{Answers, Entry};
+use tally_account::book::Book;
+use tally_account::snapshot::keep::Watchpoint;
+use tally_core::pta::{Params, PseudoTa, Work};
 use tally_records::trigger;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 512;
 
-pub(crate) const PTA: PseudoTa = PseudoTa {
+pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
     uuid: UUID,
     name: "watch",
-    // A snapshot tells of every TA.
-    serves_tas: false,
-    invoke,
+    work: Work::Account(Entry::Asks(|account, session, step| {
+        step.of_normal_world(session, |command, params| invoke(account, command, params))
+    })),
 };
 
-fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn invoke(account: &dyn Answers, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
     match command {
         CMD_TAKE => {
             list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
-            let (number, bytes) = services.take_snapshot()?;
+            let (number, bytes) = account.take_snapshot()?;
             params.set_value(0, number, bytes);
             Ok(())
         }
-        CMD_READ => read(services, params),
+        CMD_READ => read(account, params),
         CMD_DROP => {
             list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
-            services.drop_snapshot(params.value(0).0)
+            account.drop_snapshot(params.value(0).0)
         }
         CMD_LIST => {
             list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-            records::write(services, params, 0, |index| services.snapshot(index))
+            records::write(account, params, 0, |index| account.snapshot(index))
         }
         CMD_ARM => {
             list::expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
@@ -48,7 +49,7 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
                 trigger::ENTRY | trigger::EXIT | trigger::FAILURE | trigger::HEAP => {}
                 _ => return Err(TeeResult::BAD_PARAMETERS),
             }
-            let number = services.arm(Watchpoint {
+            let number = account.arm(Watchpoint {
                 trigger,
                 uuid,
                 wanted: u64::from(wanted),
@@ -60,7 +61,7 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
     }
 }
 
-fn read(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn read(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
     list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (number, offset) = params.value(0);
     let room = params.memref_len(1).min(MAX_BYTES as u64) as u32;
@@ -69,7 +70,7 @@ fn read(services: &dyn Services, params: &mut dyn Params) -> Result<(), TeeResul
     loop {
         let wanted = &mut chunk[..(room - done).min(CHUNK as u32) as usize];
         let at = offset.checked_add(done).ok_or(TeeResult::BAD_PARAMETERS)?;
-        let len = services.read_snapshot(number, at, wanted)?;
+        let len = account.read_snapshot(number, at, wanted)?;
         params.write(1, u64::from(done), &wanted[..len])?;
         done += len as u32;
         if len < CHUNK {

@@ -1,4 +1,6 @@
-//! Passes the linker scripts of the monitor and of its test payloads.
+//! Passes the linker scripts of the monitor and of its test payloads, and the board's addresses in them.
+
+use tally_board_virt as virt;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -6,6 +8,15 @@ fn main() {
     println!("cargo:rerun-if-changed=examples/payload.ld");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
+    }
+    for (symbol, address) in [
+        ("FLASH_BASE", virt::FLASH_BASE),
+        ("PACKAGE_OFFSET", virt::images::PACKAGE_OFFSET),
+        ("SECURE_RAM_BASE", virt::SECURE_RAM_BASE),
+        ("KERNEL_BASE", virt::KERNEL_BASE),
+        ("NORMAL_BASE", virt::images::NORMAL_BASE),
+    ] {
+        println!("cargo:rustc-link-arg=--defsym={symbol}={address:#x}");
     }
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".into());
     println!("cargo:rustc-link-arg-bins=-T{here}/../../linker/monitor.ld");

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the same heap, accounts and call sites as Rust's allocations; blocks are aligned
 //! to 16.
-//! **Knows nothing of:** C's other libraries.
 
 use crate::heap;
 use core::alloc::Layout;

@@ -1,9 +1,8 @@
-//! Where the kernel enters the TA.
+//! Entry point of a TA, which the kernel calls.
 //!
 //! **Invariant:** one call is inside the instance at a time (the kernel sees to that), so the
 //! instance's state needs no lock. The instance is created before its first session and destroyed
 //! after its last, unless it is kept alive.
-//! **Knows nothing of:** commands and contexts, which are the TA's.
 
 use crate::{heap, properties, syscall, trace};
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
 //! Errors under the Teaclave SDK's names.
 //!
 //! **Invariant:** a code that has no name keeps its value.
-//! **Knows nothing of:** where errors come from.
 
 use core::fmt;
 use tally_abi::TeeResult;

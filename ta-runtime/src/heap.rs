@@ -4,7 +4,6 @@
 //! **Invariant:** nothing is reserved before the first allocation; a refusal leaves all as it was.
 //! The pool's header is at the base of the reservation, where the kernel reads it. The account of
 //! a block is the session being served when it was allocated, 0 for the instance itself.
-//! **Knows nothing of:** the kernel's view of the same memory.
 
 use crate::{properties, syscall};
 use core::alloc::{GlobalAlloc, Layout};

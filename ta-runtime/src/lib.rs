@@ -1,9 +1,8 @@
-//! What a Rust TA links: entry points, parameters, heap, log, time, random octets, sessions to
+//! TA runtime: entry points, parameters, heap, log, time, random bytes, sessions to
 //! other TAs, under the names that the Teaclave SDK's `optee_utee` has.
 //!
 //! **Invariant:** a TA without `unsafe` of its own cannot harm itself through this crate; whatever
 //! goes wrong ends the TA alone. The binary interface is OP-TEE's ([`tally_abi::ta`]).
-//! **Knows nothing of:** the kernel's inside, and which TAs there are.
 //!
 //! A TA is a binary crate with `#![no_std]` and `#![no_main]`, [`properties!`], functions marked
 //! [`ta_invoke_command`] and, as needed, [`ta_create`], [`ta_open_session`], [`ta_close_session`]

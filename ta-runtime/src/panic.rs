@@ -1,7 +1,6 @@
 //! A Rust panic ends the TA: a line on the console, then `TEE_Panic`.
 //!
 //! **Invariant:** neither allocates nor returns.
-//! **Knows nothing of:** what the kernel does with the rest of the TA.
 
 use crate::syscall;
 use crate::trace::Trace;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a [`Parameter`] points into the kernel's parameter block for as long as the call
 //! lasts; its type never changes, so a value is never taken for a buffer.
-//! **Knows nothing of:** what commands expect.
 //!
 //! A buffer may be memory that the normal world shares and changes at any moment: copy what you
 //! check before you check it.

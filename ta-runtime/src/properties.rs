@@ -1,7 +1,6 @@
-//! What a TA says of itself: the TA header and the size of its heap.
+//! TA properties: the TA header and the size of the heap.
 //!
 //! **Invariant:** the header lies at link address 0, where the loader looks for it.
-//! **Knows nothing of:** what the kernel makes of the flags.
 
 use tally_abi::ta::TaHead;
 

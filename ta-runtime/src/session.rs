@@ -1,7 +1,6 @@
 //! Sessions to other TAs, under the Teaclave SDK's names.
 //!
 //! **Invariant:** a session that was opened is closed, at the latest when it is dropped.
-//! **Knows nothing of:** the other TA.
 
 use crate::{Error, ErrorKind, ErrorOrigin, ParamType, Result, Uuid, syscall};
 use core::ops::{Index, IndexMut};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** only this module executes `svc`; safe functions here pass the kernel pointers to
 //! live objects only.
-//! **Knows nothing of:** what the calls are used for. On the host every call is refused.
 
 use core::ptr;
 use tally_abi::TeeResult;

@@ -1,7 +1,6 @@
 //! Time and random octets under the Teaclave SDK's names.
 //!
 //! **Invariant:** where GlobalPlatform says that a call cannot fail, a failure ends the TA.
-//! **Knows nothing of:** clocks.
 
 use crate::{Result, syscall};
 use core::fmt;

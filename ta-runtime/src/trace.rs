@@ -1,7 +1,6 @@
 //! Text to the secure console, a line at a time.
 //!
 //! **Invariant:** one system call a line; a line longer than [`LINE_BYTES`] is cut into pieces.
-//! **Knows nothing of:** the console.
 
 use crate::syscall;
 use core::fmt::{self, Write};

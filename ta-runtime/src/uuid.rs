@@ -1,7 +1,6 @@
 //! UUIDs under the Teaclave SDK's names.
 //!
 //! **Invariant:** the same identity as [`TeeUuid`], in the same layout.
-//! **Knows nothing of:** which TAs exist.
 
 use crate::{Error, ErrorKind, Result};
 use core::fmt;

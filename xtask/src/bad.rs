@@ -6,7 +6,6 @@
 //!
 //! **Invariant:** every image differs from [`bad::CONTROL`], which loads, by the fault it is named
 //! for and by its UUID.
-//! **Knows nothing of:** which error each gets.
 
 use crate::keys::DevKey;
 use crate::{paths, sign};

@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** figures are instructions under `-icount shift=0` on one CPU: the same sources
 //! give the same figures on every machine. The names in the JSON object do not change.
-//! **Knows nothing of:** how the guest does the measures.
 
 mod against;
 mod footprint;

@@ -1,13 +1,11 @@
 //! `cargo xtask image`: the kernel as the trusted OS of somebody else's firmware.
 //!
 //! **Invariant:** the file is the raw kernel that our own firmware boots, byte for byte.
-//! **Knows nothing of:** that firmware.
 
 use crate::images::{self, Config};
 use crate::{paths, ui};
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
-use tally_abi::virt;
 
 /// What to write.
 #[derive(Debug, clap::Args)]
@@ -30,12 +28,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     std::fs::copy(&images.kernel_raw, &path)
         .with_context(|| format!("cannot write {}", path.display()))?;
     ui::step("Wrote", paths::shown(&path));
+    let address = |symbol| {
+        let address = images.kernel.symbol(symbol);
+        address.with_context(|| format!("the kernel has no {symbol}"))
+    };
     anstream::println!(
         "{} bytes; load and enter it at {:#x} in secure RAM up to {:#x}, EL1, MMU off, \
          x2 = address of the device tree",
         images.kernel_raw_len,
-        virt::KERNEL_BASE,
-        virt::SECURE_RAM_END,
+        address("KERNEL_PHYS")?,
+        address("SECURE_RAM_END")?,
     );
     Ok(0)
 }

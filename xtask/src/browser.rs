@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a run has a profile of its own, which is gone afterwards; a browser that does
 //! not come back is ended.
-//! **Knows nothing of:** what is on the page.
 
 use crate::{paths, setup, tool};
 use anyhow::{Context as _, Result, bail};

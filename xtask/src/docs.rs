@@ -1,13 +1,13 @@
-//! `cargo xtask docs`: what the documentation shows is captured from runs, never typed.
+//! `cargo xtask docs`: captures the output that the documents show.
 //!
 //! A capture goes between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in every document that
-//! has these markers.
+//! has these markers; the tour has files of its own.
 //!
 //! **Invariant:** text between markers comes from a run of this checkout; machine paths and
 //! xtask's own progress lines are left out, figures are as captured. `--check` runs nothing.
-//! **Knows nothing of:** what the documents say around the captures.
 
 mod captures;
+mod links;
 mod picture;
 mod report;
 
@@ -17,7 +17,7 @@ use crate::symbols::Symbols;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use captures::{CAPTURES, Capture, Console};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tally_insight::schema;
@@ -25,7 +25,8 @@ use tally_insight::schema;
 /// What to do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Run nothing: fail if a document, a section or a pair of markers is missing or empty
+    /// Run nothing: fail if a document, a section or a pair of markers is missing or empty, a link
+    /// is broken, or a document that must stay short is too long
     #[arg(long)]
     check: bool,
     /// Capture only these
@@ -49,9 +50,12 @@ const LINUX: &[(&str, &str)] = &[
 ];
 /// What is made from the field tables.
 const RECORDS: &str = "records";
-const ALWAYS: &[&str] = &[TOUR, BENCH, BENCH_LINUX];
 /// Documents with markers.
-const DOCUMENTS: &[&str] = &["README.md", "docs/EXAMPLES.md", "docs/BENCHMARKS.md"];
+const DOCUMENTS: &[&str] = &["README.md", "docs/MANUAL.md", "docs/BENCHMARKS.md"];
+/// Folders whose documents may link to each other.
+const FOLDERS: &[&str] = &["", "docs", "docs/decisions"];
+/// Documents that must stay short, and the most bytes each may have.
+const BOUNDED: &[(&str, usize)] = &[("README.md", 15 << 10), ("docs/ARCHITECTURE.md", 16 << 10)];
 /// Documents and what they must have.
 const SECTIONS: &[(&str, &[&str])] = &[
     (
@@ -59,29 +63,47 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "docs/tour.svg",
             "docs/tour.txt",
-            report::PICTURE,
+            "docs/MANUAL.md",
             "## Run it",
             "## Find a leak",
             "## What works",
-            "## Write a TA",
             "## Licence",
-            "<!-- tour:begin -->",
+            "<!-- leaks:begin -->",
+        ],
+    ),
+    (
+        "docs/MANUAL.md",
+        &[
+            "(report.png)",
+            "## Running",
+            "## The shell",
+            "## Leaks",
+            "## Out of memory",
+            "## Linux",
+            "## Writing a TA",
+            "<!-- kernel-crash:begin -->",
         ],
     ),
     (
         "docs/ARCHITECTURE.md",
         &[
+            "## Floors",
             "## Boot",
             "## Address spaces",
             "## Worlds, interrupts, threads",
             "## Life of a call",
             "## Loading a TA",
-            "## The account of memory",
             "## Locks",
             "## Unsafe code",
             "## Tests",
         ],
     ),
+    ("docs/account.md", &["## Pages", "## Leaks", "## Snapshots"]),
+    ("docs/ledger.md", &["## Strategies", "## Tracking"]),
+    ("docs/CONTRIBUTING.md", &["## Build and test", "## Recipes"]),
+    ("docs/decisions/README.md", &["## List"]),
+    ("CHANGELOG.md", &["## Unreleased"]),
+    ("SECURITY.md", &["docs/THREAT_MODEL.md"]),
     (
         "docs/THREAT_MODEL.md",
         &[
@@ -91,7 +113,6 @@ const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("docs/BENCHMARKS.md", &["<!-- bench:begin -->"]),
-    ("docs/EXAMPLES.md", &["<!-- kernel-crash:begin -->"]),
     ("docs/tour.txt", &["tally> teestat leaks diff"]),
     ("docs/tour.svg", &["<svg"]),
 ];
@@ -110,12 +131,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!complaints.is_empty()))
 }
 
-/// Everything that can be captured.
-fn names() -> impl Iterator<Item = &'static str> {
+/// Every capture that has markers.
+fn marked() -> impl Iterator<Item = &'static str> {
     let captures = CAPTURES.iter().map(|capture| capture.name);
     let in_linux = LINUX.iter().map(|(name, _)| *name);
-    let always = ALWAYS.iter().chain(report::NAMES).copied();
-    always.chain(in_linux).chain(captures)
+    let others = report::NAMES.iter().copied();
+    [BENCH, BENCH_LINUX]
+        .into_iter()
+        .chain(others)
+        .chain(in_linux)
+        .chain(captures)
 }
 
 fn document(name: &str) -> PathBuf {
@@ -125,7 +150,7 @@ fn document(name: &str) -> PathBuf {
 fn capture(only: &[String]) -> Result<()> {
     if let Some(name) = only
         .iter()
-        .find(|name| *name != RECORDS && !names().any(|known| known == *name))
+        .find(|name| ![TOUR, RECORDS].contains(&&***name) && !marked().any(|known| known == *name))
     {
         bail!("there is no capture `{name}`");
     }
@@ -145,7 +170,6 @@ fn capture(only: &[String]) -> Result<()> {
         let tour = presentable(&start(&images, TOUR)?.normal);
         std::fs::write(document("docs/tour.txt"), &tour)?;
         std::fs::write(document("docs/tour.svg"), picture::draw(&telling(&tour)))?;
-        insert(TOUR, &fenced(&telling(&tour).join("\n")))?;
     }
     for capture in CAPTURES.iter().filter(|c| c.kernel_features.is_empty()) {
         if wanted(capture.name) {
@@ -387,11 +411,26 @@ fn check() -> Result<Vec<String>> {
             complaints.push(format!("{file}: has no `{what}`"));
         }
     }
-    let mut texts = Vec::new();
-    for file in DOCUMENTS {
-        texts.push(std::fs::read_to_string(document(file)).unwrap_or_default());
+    let texts: Vec<String> = DOCUMENTS
+        .iter()
+        .map(|file| std::fs::read_to_string(document(file)).unwrap_or_default())
+        .collect();
+    for (file, most) in BOUNDED {
+        let bytes = std::fs::metadata(document(file)).map_or(0, |found| found.len());
+        if bytes > *most as u64 {
+            complaints.push(format!("{file}: {bytes} bytes, more than {most}"));
+        }
     }
-    for name in names() {
+    for folder in FOLDERS {
+        for entry in std::fs::read_dir(document(folder))? {
+            let file = Path::new(folder).join(entry?.file_name());
+            if file.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(paths::root().join(&file))?;
+                complaints.extend(links::broken(&file, &text));
+            }
+        }
+    }
+    for name in marked() {
         let filled = texts.iter().any(|text| {
             between(text, name).is_some_and(|(start, end)| !text[start..end].trim().is_empty())
         });

@@ -1,22 +1,24 @@
-//! What QEMU loads: the flash image and the TA archive.
+//! Flash image and TA archive, which QEMU loads.
 //!
 //! **Invariant:** monitor, package header and kernel never overlap in flash; the archive fits
-//! its window in normal-world memory (`tally_abi::virt`).
-//! **Knows nothing of:** how the pieces were built.
+//! its window in normal-world memory ([`tally_board_virt::images`]).
 
 use anyhow::{Result, ensure};
-use tally_abi::virt;
+use tally_board_virt::images::{
+    PACKAGE_KERNEL_OFFSET, PACKAGE_MAGIC, PACKAGE_OFFSET, TA_ARCHIVE_MAX,
+};
+use tally_board_virt::{KERNEL_BASE, SECURE_RAM_END};
 
 /// The flash image: monitor at 0, package header, kernel.
 pub(crate) fn flash(monitor: &[u8], kernel: &[u8]) -> Result<Vec<u8>> {
-    let header_at = usize::try_from(virt::PACKAGE_OFFSET)?;
-    let kernel_at = usize::try_from(virt::PACKAGE_KERNEL_OFFSET)?;
+    let header_at = usize::try_from(PACKAGE_OFFSET)?;
+    let kernel_at = usize::try_from(PACKAGE_KERNEL_OFFSET)?;
     ensure!(
         monitor.len() <= header_at,
         "the monitor's image has {} bytes; {header_at} fit before the package header",
         monitor.len()
     );
-    let kernel_room = usize::try_from(virt::SECURE_RAM_END - virt::KERNEL_BASE)?;
+    let kernel_room = usize::try_from(SECURE_RAM_END - KERNEL_BASE)?;
     ensure!(
         kernel.len() < kernel_room,
         "the kernel's image has {} bytes; its memory has {kernel_room}",
@@ -24,7 +26,7 @@ pub(crate) fn flash(monitor: &[u8], kernel: &[u8]) -> Result<Vec<u8>> {
     );
     let mut out = vec![0xff; kernel_at];
     out[..monitor.len()].copy_from_slice(monitor);
-    out[header_at..header_at + 8].copy_from_slice(&virt::PACKAGE_MAGIC.to_le_bytes());
+    out[header_at..header_at + 8].copy_from_slice(&PACKAGE_MAGIC.to_le_bytes());
     out[header_at + 8..header_at + 12].copy_from_slice(&u32::try_from(kernel_at)?.to_le_bytes());
     out[header_at + 12..header_at + 16]
         .copy_from_slice(&u32::try_from(kernel.len())?.to_le_bytes());
@@ -40,10 +42,10 @@ pub(crate) fn cpio(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     }
     entry(&mut out, 0, "TRAILER!!!", &[])?;
     ensure!(
-        out.len() as u64 <= virt::TA_ARCHIVE_MAX,
+        out.len() as u64 <= TA_ARCHIVE_MAX,
         "the TA archive has {} bytes; {} fit",
         out.len(),
-        virt::TA_ARCHIVE_MAX
+        TA_ARCHIVE_MAX
     );
     Ok(out)
 }

@@ -6,7 +6,6 @@
 //! world in QEMU, against the kernel as it ships.
 //!
 //! **Invariant:** a failure names the target and the seed that repeats it.
-//! **Knows nothing of:** what the targets check.
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the three cargo calls see the same flags from every command of xtask, so that
 //! nothing is built twice; every output lies in `target/tally`.
-//! **Knows nothing of:** QEMU.
 
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};
@@ -15,6 +14,9 @@ use tally_abi::TeeUuid;
 use tally_insight::account::Build;
 use tally_symbols::elf::Image;
 
+/// The board's feature for half of the secure RAM.
+const HALF_RAM: &str = "half-ram";
+
 /// What may differ between builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct Config {
@@ -24,6 +26,9 @@ pub(crate) struct Config {
     /// Build the kernel without its default features, that is without statistics
     #[arg(long)]
     pub(crate) kernel_no_default_features: bool,
+    /// Build firmware and kernel for a machine with half of the secure RAM
+    #[arg(long)]
+    pub(crate) half_ram: bool,
     /// How the TAs are built.
     #[command(flatten)]
     pub(crate) heaps: Heaps,
@@ -76,8 +81,8 @@ impl Config {
         }
     }
 
-    /// What cargo is told.
-    fn cargo_args(&self) -> Vec<String> {
+    /// What cargo is told of the kernel.
+    fn kernel_args(&self) -> Vec<String> {
         let mut args = Vec::new();
         if self.kernel_no_default_features {
             args.push("--no-default-features".to_owned());
@@ -85,7 +90,17 @@ impl Config {
         if !self.kernel_features.is_empty() {
             args.extend(["--features".to_owned(), self.kernel_features.join(",")]);
         }
+        args.extend(self.board_args("tally-board"));
         args
+    }
+
+    /// What cargo is told of the board, of which a package knows by this name.
+    fn board_args(&self, name: &str) -> Vec<String> {
+        if self.half_ram {
+            vec!["--features".to_owned(), format!("{name}/{HALF_RAM}")]
+        } else {
+            Vec::new()
+        }
     }
 
     /// Tells the outputs of different builds apart.
@@ -93,6 +108,7 @@ impl Config {
         let plain = self.kernel_no_default_features.then_some("plain");
         let parts = plain
             .into_iter()
+            .chain(self.half_ram.then_some(HALF_RAM))
             .chain(self.kernel_features.iter().map(String::as_str));
         parts.map(|part| format!("-{part}")).collect()
     }
@@ -162,7 +178,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         ("TALLY_LDELF", ldelf_blob),
         ("TALLY_TA_PUBKEY", DevKey::modulus_path()),
     ];
-    let kernel = guest(&["tally-kernel"], &config.cargo_args(), &env)?;
+    let kernel = guest(&["tally-kernel"], &config.kernel_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
     if let Some(build) = kernel.build_id() {
         builds::keep("tally-kernel", Build::kernel(&build).id, &kernel.bytes);
@@ -170,6 +186,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
 
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
+    let board = config.board_args("tally-board-virt");
     let tas = ta_names.iter().map(String::as_str);
     let features: Vec<_> = config
         .heaps
@@ -178,9 +195,9 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         .collect();
     let programs = if features.is_empty() {
         names.extend(tas);
-        guest(&names, &[], &[])?
+        guest(&names, &board, &[])?
     } else {
-        let mut programs = guest(&names, &[], &[])?;
+        let mut programs = guest(&names, &board, &[])?;
         let args = ["--features".to_owned(), features.join(",")];
         programs.extend(guest(&tas.collect::<Vec<_>>(), &args, &[])?);
         programs
@@ -202,7 +219,11 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     write_if_changed(&out.join("monitor.bin"), &monitor_raw)?;
     let flash_path = out.join(format!("flash{variant}.bin"));
     write_if_changed(&flash_path, &flash::flash(&monitor_raw, &kernel_raw)?)?;
-    let ree_raw = out.join("ree.bin");
+    let ree_raw = out.join(if config.half_ram {
+        "ree-half-ram.bin"
+    } else {
+        "ree.bin"
+    });
     write_if_changed(&ree_raw, &ree.flatten()?)?;
 
     let lib = out

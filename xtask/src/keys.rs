@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** one RSA-2048 key pair a target directory, made when first asked for; the
 //! kernel gets the modulus (256 bytes, big-endian; exponent 65537) and nothing else of it.
-//! **Knows nothing of:** the container format that the signature goes into.
 
 use crate::{paths, ui};
 use anyhow::{Context as _, Result};

@@ -1,7 +1,6 @@
 //! `cargo xtask lint`: formatting and clippy, for the host and for the guest.
 //!
 //! **Invariant:** warnings are errors.
-//! **Knows nothing of:** tidy's rules, which have their own command.
 
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};

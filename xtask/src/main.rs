@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** exit status 0 means that all went well; 1 a failure with its reason on
 //! standard error; 2 a wrong command line; `run` returns the guest's own, `leakcheck` its verdict.
-//! **Knows nothing of:** how a command does its work.
 #![deny(unsafe_code)]
 
 mod bad;

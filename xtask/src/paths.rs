@@ -1,7 +1,6 @@
-//! Where things lie in the checkout and in its target directory.
+//! Paths in the checkout and in its target directory.
 //!
 //! **Invariant:** xtask writes below the target directory only.
-//! **Knows nothing of:** what the files hold.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,6 @@
 //! `cargo xtask run`.
 //!
 //! **Invariant:** the exit status is the guest's, unless the guest did not choose one.
-//! **Knows nothing of:** what commands the guest's shell has, but for `tour`.
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};

@@ -1,8 +1,7 @@
-//! What must be on the machine, and how it gets there.
+//! Tools that the machine needs, and their installation.
 //!
 //! **Invariant:** nothing is installed that is there already; what cannot be installed is named
 //! together with the one line to type.
-//! **Knows nothing of:** what is built or run afterwards.
 
 use crate::paths::GUEST_TARGET;
 use crate::{linux, tool, ui};

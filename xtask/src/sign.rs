@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the hash covers header, bootstrap header and ELF file, in that order, as
 //! optee_os `scripts/sign_encrypt.py` does it; the ELF file is the last thing in the container.
-//! **Knows nothing of:** what the ELF file holds.
 
 use crate::keys::DevKey;
 use anyhow::{Context as _, Result};

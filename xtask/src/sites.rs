@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every return address of the image's code is in its table, and what is written
 //! reads back.
-//! **Knows nothing of:** who looks sites up.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::HashMap;

@@ -1,7 +1,6 @@
 //! `cargo xtask size`.
 //!
 //! **Invariant:** all numbers are bytes and come from the linked files and what was packed.
-//! **Knows nothing of:** limits.
 
 use crate::images::{self, Config, Images};
 use crate::ui::thousands;

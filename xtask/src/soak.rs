@@ -3,7 +3,6 @@
 //! **Invariant:** the guest's own `soak` command says whether any account grew; what is added here
 //! is the machine's end: a guest that hangs or panics has failed. A kernel that keeps no accounts is not
 //! soaked.
-//! **Knows nothing of:** what the guest does in a round.
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};

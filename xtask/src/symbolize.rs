@@ -1,7 +1,6 @@
 //! `cargo xtask symbolize`.
 //!
 //! **Invariant:** every input line comes out again, whole.
-//! **Knows nothing of:** log formats.
 
 use crate::images::{self, Config};
 use crate::symbols::Symbols;

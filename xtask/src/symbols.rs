@@ -1,7 +1,6 @@
 //! Names for addresses in any image of a build.
 //!
 //! **Invariant:** an image's debug information is read when the first of its addresses is named.
-//! **Knows nothing of:** where addresses come from.
 
 use crate::images::Images;
 use crate::sites;
@@ -192,7 +191,7 @@ impl Module<'_> {
 }
 
 /// Below, only lines of the monitor's own console have addresses of code.
-const LOWEST: u64 = 0x0e00_0000;
+const LOWEST: u64 = tally_board_virt::SECURE_RAM_BASE;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -247,8 +246,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            tokens("ELR 0000000042001000"),
-            [Token::Absolute(0x4200_1000)]
+            tokens("ELR 0000000062001000"),
+            [Token::Absolute(0x6200_1000)]
         );
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what [`Tfa`] names was built whole; the kernel that it boots is the same file that our
 //! own firmware boots.
-//! **Knows nothing of:** what runs in the normal world.
 //!
 //! Source: arm-trusted-firmware `plat/qemu/`, `services/spd/opteed/opteed.mk`, and its build options.
 
@@ -11,7 +10,7 @@ use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tally_abi::virt;
+use tally_board_virt::images::NORMAL_BASE;
 
 /// Debian's source package.
 const PACKAGE: &str = "arm-trusted-firmware";
@@ -89,7 +88,7 @@ fn make(sources: &Path) -> Command {
     make.args(["PLAT=qemu", "SPD=opteed", "BL32_RAM_LOCATION=tdram"]);
     make.arg("QEMU_USE_GIC_DRIVER=QEMU_GICV3");
     // The normal world is in RAM already.
-    make.arg(format!("PRELOADED_BL33_BASE={:#x}", virt::NORMAL_BASE));
+    make.arg(format!("PRELOADED_BL33_BASE={:#x}", NORMAL_BASE));
     // Before 2.14 the dispatcher stops the normal world's timers while the secure world runs, so
     // that nothing could interrupt a TA.
     make.arg("NS_TIMER_SWITCH=0");

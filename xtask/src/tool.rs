@@ -1,7 +1,6 @@
 //! Calls of other programs: cargo, rustup, apt-get.
 //!
 //! **Invariant:** a program that fails becomes an error that names its command line.
-//! **Knows nothing of:** QEMU, which has its own runner.
 
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsStr;

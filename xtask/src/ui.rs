@@ -1,8 +1,7 @@
-//! What a person sees of xtask's work: one line a step, on standard error.
+//! Progress of xtask's work: one line a step, on standard error.
 //!
 //! **Invariant:** results go to standard output, progress to standard error; colour only where
 //! the stream is a terminal (anstream decides).
-//! **Knows nothing of:** the steps.
 
 use anstyle::{AnsiColor, Style};
 use std::io::IsTerminal as _;

@@ -1,7 +1,6 @@
 //! The driver's system calls.
 //!
 //! **Invariant:** every structure handed over lives and has its declared size until the call returns.
-//! **Knows nothing of:** what calls mean.
 #![expect(unsafe_code, reason = "`ioctl` is typed here")]
 
 use std::fs::File;

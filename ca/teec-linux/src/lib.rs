@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** shared memory is mapped for exactly as long as something here uses it; its octets
 //! are read and written one by one, since the other world may change them at any time.
-//! **Knows nothing of:** secure monitor calls and supplicants: those are the driver's.
 #![deny(unsafe_code)]
 
 mod device;

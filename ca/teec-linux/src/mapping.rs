@@ -1,7 +1,6 @@
 //! Shared memory of the driver, mapped.
 //!
 //! **Invariant:** the mapping and the memory's descriptor live as long as the value.
-//! **Knows nothing of:** what the octets mean.
 #![expect(
     unsafe_code,
     reason = "memory that another world writes to is mapped here"

@@ -1,9 +1,8 @@
-//! What Linux's TEE driver and its clients agree on.
+//! Linux's TEE driver interface: requests and their structures.
 //!
 //! Source: Linux `include/uapi/linux/tee.h`.
 //!
 //! **Invariant:** the layouts are C's.
-//! **Knows nothing of:** calls.
 
 use tally_abi::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

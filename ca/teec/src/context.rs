@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a [`Session`] is closed and a [`SharedMemory`] is released exactly once, on drop
 //! at the latest.
-//! **Knows nothing of:** message layouts.
 
 use alloc::boxed::Box;
 use core::fmt;

@@ -1,7 +1,6 @@
 //! Errors of the Client API: a result code and the layer it comes from.
 //!
 //! **Invariant:** an [`Error`] is never a success.
-//! **Knows nothing of:** what was asked.
 
 use core::fmt;
 use tally_abi::{Origin, TeeResult};

@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** whatever the secure world writes is read as plain words and checked; it can make
 //! a call fail, never make this side misbehave.
-//! **Knows nothing of:** devices, interrupts, where trusted applications are kept.
 #![no_std]
 #![forbid(unsafe_code)]
 

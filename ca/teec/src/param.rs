@@ -1,7 +1,6 @@
 //! Operations and their parameters.
 //!
 //! **Invariant:** a parameter's type never changes after it is made.
-//! **Knows nothing of:** messages and transports.
 
 use crate::context::SharedMemory;
 use crate::transport::{Direction, RawParam, TempMemory};

@@ -1,7 +1,6 @@
-//! What carries calls to the trusted OS.
+//! Transport: carries calls to the trusted OS.
 //!
 //! **Invariant:** a transport writes results only into the parameters it was given.
-//! **Knows nothing of:** how the call travels.
 
 use alloc::boxed::Box;
 use tally_abi::TeeUuid;

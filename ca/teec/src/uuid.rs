@@ -1,7 +1,6 @@
 //! UUIDs under the Client API's name.
 //!
 //! **Invariant:** holds the same 128 bits as [`TeeUuid`].
-//! **Knows nothing of:** which applications exist.
 
 use core::fmt;
 use tally_abi::TeeUuid;

@@ -1,7 +1,6 @@
-//! What the tool needs of Linux: names of applications, files, and a network.
+//! Linux host of the tool: names of applications, files, network.
 //!
 //! **Invariant:** a file that cannot be written whole is an error that says why.
-//! **Knows nothing of:** what is written.
 
 use std::fs::File;
 use std::io::Write as _;

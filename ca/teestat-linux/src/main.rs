@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the exit status is the tool's; figures go to standard output, complaints to
 //! standard error.
-//! **Knows nothing of:** commands and their text, which are the `teestat` crate's.
 #![forbid(unsafe_code)]
 
 mod host;

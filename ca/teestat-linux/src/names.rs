@@ -2,7 +2,6 @@
 //! call-site table `UUID.sites` for each that has one.
 //!
 //! **Invariant:** a file that is missing or not understood names nothing; a table is read once.
-//! **Knows nothing of:** who wrote the files.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,7 +1,6 @@
 //! The device, opened by the first command that needs it.
 //!
 //! **Invariant:** it is opened at most once, and not at all for commands that ask nothing of it.
-//! **Knows nothing of:** commands.
 
 use std::io;
 use std::sync::OnceLock;

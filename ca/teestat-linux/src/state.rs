@@ -1,7 +1,6 @@
-//! What the tool remembers between runs, in a file of the user's session.
+//! Tool state kept between runs, in a file of the user's session.
 //!
 //! **Invariant:** a file that is missing or not understood is as if nothing was remembered.
-//! **Knows nothing of:** what marks are for.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! Files that the tool writes, wherever it runs.
 //!
 //! **Invariant:** a file is closed when it is dropped.
-//! **Knows nothing of:** what is written.
 
 use alloc::boxed::Box;
 use alloc::string::String;

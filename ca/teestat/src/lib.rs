@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** output goes to `out`, complaints to `err`; the status is 0 (done), 1 (it
 //! failed) or 2 (not understood).
-//! **Knows nothing of:** consoles, transports, where names of TAs and functions are kept.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -37,10 +36,6 @@ use tally_records::ClassRow;
 use teec::Context;
 
 use tool::{Failure, Tool, usage};
-
-/// Secure RAM that `meminfo` must add up to, in bytes.
-pub const SECURE_RAM_BYTES: u64 =
-    tally_abi::virt::SECURE_RAM_END - tally_abi::virt::SECURE_RAM_BASE;
 
 /// Names that a machine keeps.
 pub trait HostNames {

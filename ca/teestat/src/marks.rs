@@ -1,7 +1,6 @@
 //! Leak marks by number and name.
 //!
 //! **Invariant:** a name stands for the newest mark of that name.
-//! **Knows nothing of:** what was allocated since.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,8 @@
-//! Names for programs and calls: the machine's own, and the kernel's, which the kernel is asked for.
+//! Names for programs and calls: the machine's own, and the kernel's, which the kernel is asked
+//! for.
 //!
-//! **Invariant:** a call that nobody can name is shown as image and offset; the kernel is asked for a name once.
-//! **Knows nothing of:** what is done with the names.
+//! **Invariant:** a call that nobody can name is shown as image and offset; the kernel is asked for
+//! a name once.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -60,7 +61,8 @@ impl<'a, 'c> Namer<'a, 'c> {
         frame
     }
 
-    /// Lines of the kernel's, with names for the frames in them, without the way into the allocator.
+    /// Lines of the kernel's, with names for the frames in them, without the way into the
+    /// allocator.
     pub(crate) fn name_addresses(&self, text: &str) -> Vec<String> {
         named_lines(text, |image, offset| call(self, image, offset))
     }
@@ -102,7 +104,8 @@ pub fn frame_name(
     call(&Namer::new(context, names), image, offset).to_string()
 }
 
-/// Drops the frames at the start of a stack that are only the way into the allocator, but not all there are.
+/// Drops the frames at the start of a stack that are only the way into the allocator, but not all
+/// there are.
 fn drop_allocator(stack: &mut Vec<Frame>) {
     let own = stack.iter().position(|frame| !frame.is_allocator());
     stack.drain(..own.unwrap_or(0));
@@ -114,8 +117,8 @@ fn written_frame(word: &str) -> Option<(TeeUuid, u64)> {
     Some((uuid.parse().ok()?, u64::from_str_radix(offset, 16).ok()?))
 }
 
-/// Lines in which frames have names; frames with a line each are one stack. A system call at its beginning, which
-/// nobody can name, is of the allocator that comes next.
+/// Lines in which frames have names; frames with a line each are one stack. A system call at its
+/// beginning, which nobody can name, is of the allocator that comes next.
 fn named_lines(text: &str, name: impl Fn(TeeUuid, u64) -> Frame) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut stack: Vec<Frame> = Vec::new();
@@ -194,8 +197,8 @@ mod tests {
             shown(&[
                 "__rust_alloc kernel/src/heap.rs:41",
                 "try_allocate_in<u8> alloc/src/raw_vec/mod.rs:500",
-                "vec_with_capacity<u8> kernel/core/src/fallible.rs:55",
-                "register kernel/core/src/shm.rs:341",
+                "vec_with_capacity<u8> kernel/mem/src/fallible.rs:55",
+                "register kernel/core/src/call/shm.rs:341",
                 "__rust_alloc kernel/src/heap.rs:41",
             ]),
             3
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(
             shown(&[
                 "__rust_alloc kernel/src/heap.rs:41",
-                "try_push kernel/core/src/fallible.rs:67",
+                "try_push kernel/mem/src/fallible.rs:67",
             ]),
             0
         );

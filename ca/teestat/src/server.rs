@@ -1,7 +1,6 @@
 //! Serving figures to whoever asks for them over a network.
 //!
 //! **Invariant:** where there is no network nothing is served, and that is said.
-//! **Knows nothing of:** sockets and requests.
 
 use alloc::string::String;
 

@@ -1,7 +1,6 @@
-//! What a command that goes on needs of whoever started it.
+//! Terminal of a command that keeps running.
 //!
 //! **Invariant:** without a terminal nothing waits and no control sequence is written.
-//! **Knows nothing of:** keys' meaning to anybody else.
 
 /// Where the output goes, and who may end it.
 pub trait Terminal {

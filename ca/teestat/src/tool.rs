@@ -1,7 +1,6 @@
 //! One run of the tool: what it has, and how it fails.
 //!
 //! **Invariant:** a failure says what to do, or what the nearest valid choice is.
-//! **Knows nothing of:** the commands.
 
 use alloc::string::String;
 use alloc::vec::Vec;

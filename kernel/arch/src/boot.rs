@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what runs with the MMU off is one page of assembler and
 //! [`mmu::build_tables`]; both find their data relative to the program counter.
-//! **Knows nothing of:** what the roof does.
 //!
 //! Source: optee_os teesmc_opteed.h for the state at entry; Arm ARM DDI 0487 for the rest.
 
@@ -12,8 +11,7 @@ use core::ops::Range;
 use log::{info, warn};
 use spin::Once;
 use tally_abi::opteed::ret;
-use tally_abi::virt;
-use tally_core::addr::PhysAddr;
+use tally_mem::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;
@@ -288,7 +286,7 @@ fn find_ram(device_tree: u64) {
     let mut ranges = read_device_tree(device_tree).unwrap_or_else(|| {
         warn!("no memory in the device tree at {device_tree:#x}; assuming 256 MiB");
         let mut ranges = [const { 0..0 }; MAX_RAM_RANGES];
-        ranges[0] = virt::RAM_BASE..virt::RAM_BASE + DEFAULT_RAM_BYTES;
+        ranges[0] = tally_board::RAM_BASE..tally_board::RAM_BASE + DEFAULT_RAM_BYTES;
         ranges
     });
     for range in &mut ranges {

@@ -3,14 +3,13 @@
 //! **Invariant:** random octets come out of SHA-256 over a seed that is never given out; where
 //! the CPU has RNDR, every seed comes from it. No octet is given out twice, and none that was given
 //! out is kept.
-//! **Knows nothing of:** what they are for.
 
 use core::arch::asm;
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, ID_AA64ISAR0_EL1};
 use log::warn;
 use sha2::{Digest, Sha256};
-use tally_core::machine::Clock;
+use tally_mem::machine::Clock;
 use tock_registers::interfaces::Readable;
 
 use crate::Arm;

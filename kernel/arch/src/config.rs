@@ -1,10 +1,9 @@
 //! Sizes and places that the machine floor fixes at build time.
 //!
 //! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
-//! **Knows nothing of:** what the memory is used for.
 
-use tally_core::machine::STACK_PAGES;
-use tally_core::thread::MAX_THREADS;
+use tally_core::call::thread::MAX_THREADS;
+use tally_mem::machine::STACK_PAGES;
 
 /// CPUs that can run the kernel; index = affinity level 0.
 pub const MAX_CPUS: usize = 4;
@@ -44,6 +43,21 @@ pub const STACK_TABLES: usize = 3;
 /// End of the stacks' address range, where the boot stack begins to grow down.
 pub const STACKS_END: u64 = STACKS_BASE + STACK_TABLES as u64 * (2 << 20);
 
+// What the tables of `mmu` ask of a board: secure RAM in whole blocks of 2 MiB, the image in one of them
+// and below the stacks' addresses, each device in a block of its own; all in the first GiB, which has
+// nothing of the normal world's.
+const _: () = {
+    use tally_board::*;
+    const BLOCK: u64 = 2 << 20;
+    const GIB: u64 = 1 << 30;
+    assert!(SECURE_RAM_BASE.is_multiple_of(BLOCK) && SECURE_RAM_END.is_multiple_of(BLOCK));
+    assert!(SECURE_RAM_BASE <= KERNEL_BASE && KERNEL_BASE.is_multiple_of(4096));
+    assert!(KERNEL_BASE + BLOCK <= STACKS_BASE - IMAGE_OFFSET);
+    assert!(SECURE_RAM_END <= GIB && SECURE_UART < GIB && GICD < GIB && RAM_BASE >= GIB);
+    assert!(SECURE_UART / BLOCK != GICD / BLOCK);
+    assert!(SECURE_UART < SECURE_RAM_BASE || SECURE_UART >= SECURE_RAM_END);
+    assert!(GICD < SECURE_RAM_BASE || GICD >= SECURE_RAM_END);
+};
 const _: () = assert!(
     STACKS_BASE + (STACK_SLOTS as u64 + 1) * STACK_SLOT_BYTES + BOOT_STACK_BYTES as u64
         <= STACKS_END

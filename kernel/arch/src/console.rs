@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** lines of several CPUs do not mix. A line is written under a lock, with
 //! interrupts masked.
-//! **Knows nothing of:** who writes.
 //!
 //! Source: optee_os lib/libutils/ext/trace.c: `I/TC: text`; other levels have the longer prefix
 //! with core, thread (blank outside of threads) and place.
@@ -12,7 +11,6 @@ use core::ptr::NonNull;
 
 use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use tally_abi::virt;
 
 use crate::lock::IrqLock;
 use crate::{mmu, percpu, thread};
@@ -30,7 +28,7 @@ pub struct ConsoleWriter;
 
 impl Write for ConsoleWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let registers = mmu::direct(virt::SECURE_UART) as *mut PL011Registers;
+        let registers = mmu::direct(tally_board::SECURE_UART) as *mut PL011Registers;
         let Some(registers) = NonNull::new(registers) else {
             return Err(fmt::Error);
         };

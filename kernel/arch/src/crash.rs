@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** takes no lock and allocates nothing; a crash inside a report ends the machine
 //! without another report.
-//! **Knows nothing of:** the account of memory, which the roof prints.
 
 use core::arch::asm;
 use core::fmt::{self, Write};

@@ -3,7 +3,6 @@
 //! **Invariant:** exceptions from EL0 store the TA's registers and return from
 //! `tally_run_user`; interrupts from EL1 come in interruptible windows only and save everything
 //! on the thread's stack; everything else goes to the emergency stack and never returns.
-//! **Knows nothing of:** what a trap means.
 
 use core::arch::{asm, global_asm};
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the one secure interrupt is the SGI by which CPUs call each other out of their TAs; any
 //! other one that comes is acknowledged, completed and logged.
-//! **Knows nothing of:** distributor and redistributors, which the firmware set up.
 //!
 //! Source: GIC architecture specification IHI 0069, chapter 12.
 

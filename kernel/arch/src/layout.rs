@@ -1,8 +1,7 @@
-//! Where the kernel's image lies and what of secure RAM is free.
+//! Memory layout: the kernel's image and the free part of secure RAM.
 //!
 //! **Invariant:** the regions of [`layout`] follow each other without a gap from
-//! `virt::KERNEL_BASE` to `virt::SECURE_RAM_END`.
-//! **Knows nothing of:** who takes the free pages.
+//! `tally_board::KERNEL_BASE` to `tally_board::SECURE_RAM_END`.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -10,8 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use tally_abi::shdr::BuildId;
 use tally_abi::sites::Table;
-use tally_abi::virt;
-use tally_core::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 
 use crate::mmu;
 
@@ -108,7 +106,7 @@ pub fn layout() -> Layout {
         (Use::Stacks, symbol!(__stacks_end)),
         (Use::Bss, image_end),
         (Use::Heap, heap_end),
-        (Use::Free, virt::SECURE_RAM_END),
+        (Use::Free, tally_board::SECURE_RAM_END),
     ];
     let mut start = PhysAddr(symbol!(__image_start));
     let regions = ends.map(|(usage, end)| {
@@ -170,7 +168,7 @@ pub fn direct_address(item: *const u8) -> PhysAddr {
 pub fn take_heap(bytes: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
     let start = symbol!(__image_end);
     let end = start.checked_add(bytes as u64)?;
-    if !bytes.is_multiple_of(PAGE_SIZE) || end > virt::SECURE_RAM_END {
+    if !bytes.is_multiple_of(PAGE_SIZE) || end > tally_board::SECURE_RAM_END {
         return None;
     }
     HEAP_END

@@ -1,7 +1,7 @@
 //! AArch64 at S-EL1: boot, translation tables, exceptions, kernel threads, devices.
 //!
 //! **Invariant:** kernel code runs with every interrupt masked, except inside
-//! [`ThreadControl::interruptible`](tally_core::machine::ThreadControl::interruptible); TTBR0 is
+//! [`ThreadControl::interruptible`](tally_mem::machine::ThreadControl::interruptible); TTBR0 is
 //! the identity map whenever no TA runs. No memory is both writable and executable.
 //! **Knows nothing of:** messages, sessions, TAs. The roof registers [`Hooks`] for what to do.
 #![cfg_attr(not(test), no_std)]
@@ -59,10 +59,10 @@ pub use crate::layout::{
 pub use crate::lock::{IrqGuard, IrqLock};
 #[cfg(target_os = "none")]
 pub use crate::thread::{
-    Entry, Hooks, current_owner, current_thread, set_default_owner, stack_bounds, stack_deepest,
+    Hooks, current_owner, current_thread, set_default_owner, stack_bounds, stack_deepest,
 };
 
-/// The machine: implements every trait of [`tally_core::machine`].
+/// The machine: implements every trait of [`tally_mem::machine`].
 #[cfg(target_os = "none")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Arm;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** whoever holds it runs with interrupts masked, so it is never held across a
 //! suspension by a foreign interrupt.
-//! **Knows nothing of:** what it guards.
 
 use core::arch::asm;
 use core::marker::PhantomData;

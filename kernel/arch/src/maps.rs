@@ -1,19 +1,17 @@
-//! What the kernel's own translation tables map, read from the tables themselves.
+//! Kernel mappings, listed from the translation tables themselves.
 //!
 //! **Invariant:** a mapping is told as the hardware would translate it; only the labels come from
 //! the layout.
-//! **Knows nothing of:** who asks.
 
 use core::ptr::read_volatile;
-
-use tally_abi::virt;
-use tally_core::machine::{KernelMap, KernelMapping, ThreadControl as _};
 use tally_records::prot;
+
+use tally_mem::machine::{KernelMap, KernelMapping, ThreadControl as _};
 
 use crate::Arm;
 use crate::config::{DIRECT_BASE, IMAGE_OFFSET, STACKS_BASE, STACKS_END};
 use crate::layout::{Layout, Use, layout};
-use crate::mmu::{self, StackKind, Table};
+use crate::mmu::{self, StackKind, Table, block};
 
 /// First address that TTBR1 translates (39 bits).
 const FIRST: u64 = DIRECT_BASE;
@@ -114,12 +112,12 @@ fn label(layout: &Layout, va: u64, pa: u64) -> (&'static str, u64) {
         };
         return (label, region.end.0 - pa);
     }
-    let device = match pa {
-        virt::GICD..virt::NORMAL_UART => "GIC",
-        virt::NORMAL_UART..virt::SECURE_RAM_BASE => "UART",
+    let other = match block(pa) {
+        mmu::GIC => "GIC",
+        mmu::UART => "UART",
         _ => "normal RAM",
     };
-    (device, u64::MAX)
+    (other, u64::MAX)
 }
 
 impl KernelMap for Arm {

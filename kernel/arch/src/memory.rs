@@ -3,13 +3,11 @@
 //! **Invariant:** only free secure RAM, the normal world's RAM and, for reading, the constants of
 //! the image (which the loader is one of) are reachable; an address outside is a kernel bug
 //! (secure) or refused (normal).
-//! **Knows nothing of:** who owns which page.
 
 use core::arch::asm;
 
-use tally_abi::virt;
-use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_core::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
 
 use crate::{Arm, boot, layout, mmu};
 
@@ -26,8 +24,8 @@ unsafe extern "C" {
 #[track_caller]
 fn secure(pa: u64, bytes: usize) -> *mut u8 {
     let inside = pa >= layout::direct_start()
-        && pa < virt::SECURE_RAM_END
-        && bytes as u64 <= virt::SECURE_RAM_END - pa;
+        && pa < tally_board::SECURE_RAM_END
+        && bytes as u64 <= tally_board::SECURE_RAM_END - pa;
     assert!(inside, "{pa:#x} is not secure RAM");
     mmu::direct(pa) as *mut u8
 }

@@ -1,15 +1,12 @@
 //! The kernel's translation tables.
 //!
 //! **Invariant:** no page is writable and executable; the image's pages appear in one place only.
-//! **Knows nothing of:** TAs' tables, which kernel/core builds through `TableMemory`.
 //!
 //! Source: Arm ARM DDI 0487, D8.
 
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::ptr::{addr_of, read_volatile, write_volatile};
-
-use tally_abi::virt;
 
 use crate::config::*;
 
@@ -39,6 +36,16 @@ pub(crate) const SCTLR: u64 = {
 const PAGE: u64 = 4096;
 const BLOCK: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
+
+/// Start of the block that an address lies in.
+pub(crate) const fn block(pa: u64) -> u64 {
+    pa & !(BLOCK - 1)
+}
+
+/// The block with the secure UART's registers.
+pub(crate) const UART: u64 = block(tally_board::SECURE_UART);
+/// The block with the distributor's.
+pub(crate) const GIC: u64 = block(tally_board::GICD);
 
 const VALID: u64 = 1;
 const TABLE: u64 = 0b11;
@@ -271,7 +278,7 @@ pub(crate) unsafe extern "C" fn build_tables() {
             WRITABLE,
         );
         let mut block = first_end;
-        while block < virt::SECURE_RAM_END {
+        while block < tally_board::SECURE_RAM_END {
             set(
                 &raw const DIRECT_L2,
                 block >> 21,
@@ -279,17 +286,15 @@ pub(crate) unsafe extern "C" fn build_tables() {
             );
             block += BLOCK;
         }
-        let uart = virt::SECURE_UART & !(BLOCK - 1);
         set(
             &raw const DIRECT_L2,
-            uart >> 21,
-            uart | REGISTERS | LEAF_BLOCK,
+            UART >> 21,
+            UART | REGISTERS | LEAF_BLOCK,
         );
-        let gic = virt::GICD & !(BLOCK - 1);
         set(
             &raw const DIRECT_L2,
-            gic >> 21,
-            gic | REGISTERS | LEAF_BLOCK,
+            GIC >> 21,
+            GIC | REGISTERS | LEAF_BLOCK,
         );
     }
 }

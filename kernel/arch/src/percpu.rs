@@ -1,7 +1,6 @@
-//! What each CPU keeps for itself, reached through TPIDR_EL1.
+//! Per-CPU data, reached through TPIDR_EL1.
 //!
 //! **Invariant:** field offsets are known to the assembler in boot.rs, thread.rs and exception.rs.
-//! **Knows nothing of:** threads' contents.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;

@@ -1,14 +1,13 @@
 //! The kernel's memory outside of its heap that may point into the heap: variables and stacks.
 //!
 //! **Invariant:** reads only what is mapped for good: variables, stacks, the kernel heap.
-//! **Knows nothing of:** what is looked for, and which threads are in use.
 //!
 //! Stacks of CPUs are no roots: entries and fast calls, which run there, allocate nothing.
 
 use core::arch::naked_asm;
 use core::ops::Range;
 
-use tally_core::machine::{Here, KernelRoots};
+use tally_mem::machine::{Here, KernelRoots};
 
 use crate::config::RESIDENT_THREADS;
 use crate::mmu::StackKind;

@@ -2,13 +2,12 @@
 //!
 //! **Invariant:** a lent stack is mapped in its thread's slot from [`ThreadStacks::lend_stack`] to
 //! [`ThreadStacks::return_stack`], after which no CPU keeps a translation of it.
-//! **Knows nothing of:** whose pages they are.
 
 use core::arch::asm;
 use core::ptr::{read_volatile, write_volatile};
 
-use tally_core::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_core::machine::{STACK_PAGES, ThreadStacks};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+use tally_mem::machine::{STACK_PAGES, ThreadStacks};
 
 use crate::config::{NUM_THREADS, RESIDENT_THREADS, THREAD_STACK_BYTES};
 use crate::{Arm, mmu};

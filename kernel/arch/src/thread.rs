@@ -12,22 +12,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 
 use tally_abi::opteed::ret;
 use tally_abi::smc;
-use tally_core::machine::ThreadControl;
-use tally_core::owner::OwnerId;
+use tally_mem::machine::ThreadControl;
+use tally_mem::owner::OwnerId;
 
 use crate::config::*;
 use crate::{Arm, crash, gic, mmu, percpu};
-
-/// What the roof decides for a yielding call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// Answer at once with these x0..x3.
-    Reply([u64; 4]),
-    /// Run [`Hooks::thread_main`] on this free thread.
-    Start(usize),
-    /// Resume this thread, which was suspended.
-    Resume(usize),
-}
+use tally_core::call::entry::Entry;
 
 /// What the roof does for the machine floor. Everything but [`Self::thread_main`] runs on a CPU's
 /// small stack with every interrupt masked, and must not suspend.

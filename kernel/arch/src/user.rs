@@ -1,12 +1,11 @@
 //! Running TAs at EL0.
 //!
 //! **Invariant:** the address space of a TA is installed only while its code runs.
-//! **Knows nothing of:** syscalls.
 //!
 //! Source: Arm ARM DDI 0487, D24.2.40 (ESR_EL1).
 
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1};
-use tally_core::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot};
+use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot};
 use tock_registers::interfaces::Readable;
 
 use crate::exception::kind;

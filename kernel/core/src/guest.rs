@@ -1,14 +1,14 @@
 //! One client machine: everything that it has in the secure world.
-//!
-//! **Invariant:** nothing of a guest lives outside of its [`Guest`], so dropping it frees it all.
-//! **Knows nothing of:** other guests, CPUs, locks.
 
-use crate::fallible::{HeapExhausted, Table};
-use crate::image_sizes::ImageSizes;
-use crate::instance::Instance;
-use crate::marks::Marks;
-use crate::session::Session;
-use crate::shm::ShmTable;
+use crate::book::Book;
+use crate::call::shm::ShmTable;
+use crate::guest_id::GuestId;
+use crate::owners::OwnerTable;
+use crate::pta::buffers::Buffers;
+use crate::ta::instance::Instances;
+use crate::ta::load::image_sizes::ImageSizes;
+use crate::ta::session::Sessions;
+use tally_mem::fallible::HeapExhausted;
 
 /// Most sessions at a time.
 pub const MAX_SESSIONS: usize = 128;
@@ -21,17 +21,23 @@ pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 
 /// A client machine.
 #[derive(Debug)]
-pub struct Guest {
+pub struct Guest<O: Book> {
+    /// Its name.
+    pub id: GuestId,
+    /// Names of owners.
+    pub owners: OwnerTable,
     /// Shared memory.
     pub shm: ShmTable,
     /// Sessions.
-    pub sessions: Table<Session>,
+    pub sessions: Sessions,
     /// TA instances.
-    pub instances: Table<Instance>,
+    pub instances: Instances<O>,
+    /// Buffers that pseudo-TAs mapped into TAs.
+    pub buffers: Buffers<O::Trace>,
     /// How large TAs' images were.
     pub image_sizes: ImageSizes,
-    /// Leak marks; blocks carry the number that was last when they were allocated.
-    pub marks: Marks,
+    /// The account.
+    pub book: O,
     /// Counts sessions, so that an id is not used again soon.
     pub session_count: u32,
     /// Counts instances, likewise.
@@ -40,21 +46,36 @@ pub struct Guest {
     pub ta_quota_pages: u32,
 }
 
-impl Guest {
-    /// A guest that has nothing yet.
-    ///
-    /// # Errors
-    /// [`HeapExhausted`].
-    pub fn new() -> Result<Self, HeapExhausted> {
-        Ok(Self {
-            shm: ShmTable::new(MAX_SHM)?,
-            sessions: Table::new(MAX_SESSIONS)?,
-            instances: Table::new(MAX_INSTANCES)?,
+impl<O: Book> Guest<O> {
+    /// A guest that is not there: it has no memory, and no room for anything.
+    #[must_use]
+    #[inline(never)]
+    pub fn absent(id: GuestId) -> Self {
+        Self {
+            id,
+            owners: OwnerTable::new(),
+            shm: ShmTable::default(),
+            sessions: Sessions::default(),
+            instances: Instances::absent(id),
+            buffers: Buffers::default(),
             image_sizes: ImageSizes::new(),
-            marks: Marks::default(),
+            book: O::absent(),
             session_count: 0,
             instance_count: 0,
-            ta_quota_pages: DEFAULT_TA_QUOTA_PAGES,
-        })
+            ta_quota_pages: 0,
+        }
+    }
+
+    /// Takes the memory that an absent guest's own tables need, the book apart.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`]; then it is to be made anew.
+    pub fn begin(&mut self) -> Result<(), HeapExhausted> {
+        self.shm = ShmTable::new(MAX_SHM)?;
+        self.sessions = Sessions::new(MAX_SESSIONS)?;
+        self.instances = Instances::new(self.id, MAX_INSTANCES)?;
+        self.buffers = Buffers::new()?;
+        self.ta_quota_pages = DEFAULT_TA_QUOTA_PAGES;
+        Ok(())
     }
 }

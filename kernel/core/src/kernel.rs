@@ -2,32 +2,22 @@
 //!
 //! **Invariant:** the state lock is never held across a suspend, a run of a TA or an
 //! interruptible window.
-//! **Knows nothing of:** how calls enter (see [`crate::entry`]).
 
-use crate::addr::{PAGE_SIZE, PhysPage};
-use crate::audit::Audit;
-use crate::buffers::Buffers;
-use crate::commands::Commands;
-use crate::fallible::HeapExhausted;
+use crate::book::Book;
+use crate::call::thread::ThreadTable;
 use crate::guest::Guest;
-use crate::heap::KernelHeap;
-use crate::inspect::history::History;
-use crate::inspect::left::Left;
-use crate::machine::{Machine, millis};
-use crate::mem::Mem;
-use crate::mem::pages::PageAllocator;
-use crate::oom::Report;
-use crate::owner::OwnerId;
-use crate::owners::OwnerTable;
-use crate::pta_api::PseudoTa;
-use crate::rsa::PublicKey;
-use crate::scan::book::Scans;
-use crate::snapshot::Snapshots;
-use crate::thread::ThreadTable;
-use spin::Once;
+use crate::guest_id::{GuestId, MAX_GUESTS};
+use crate::pta::PseudoTa;
+use crate::ta::instance::{Instance, InstanceRef};
+use crate::ta::load::rsa::PublicKey;
+use core::fmt;
+use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
-use tally_abi::shdr::BuildId;
+use tally_mem::addr::{PAGE_SIZE, PhysPage};
+use tally_mem::machine::{Machine, millis};
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::{PageAllocator, PageUse};
 
 /// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +35,7 @@ pub struct LdelfImage {
 }
 
 /// What the roof gives to build a kernel.
-#[derive(Debug)]
-pub struct Parts<M> {
+pub struct Parts<M, O: Book> {
     /// The machine.
     pub machine: M,
     /// Pages of secure RAM.
@@ -57,53 +46,61 @@ pub struct Parts<M> {
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
-    /// Breaks the kernel on purpose ([`tally_abi::pta::control::fault`]), in builds that can.
+    /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
-    /// What the normal world may see.
-    pub shown: Shown,
-    /// The linked image's.
-    pub build: BuildId,
+    /// What the observer has that needs no lock of the kernel's.
+    pub shared: O::Shared,
 }
 
-/// What of the secure world's memory the normal world may see, besides figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// Virtual and physical addresses; offsets are always shown.
-    pub addresses: bool,
-    /// What is in blocks of heaps.
-    pub contents: bool,
+/// The kernel heap, as far as the kernel itself asks it.
+pub trait KernelHeap: Sync {
+    /// Bytes and blocks that `owner` holds.
+    fn account(&self, owner: OwnerId) -> (u32, u32);
 }
 
 /// Everything behind the lock.
 #[derive(Debug)]
-pub struct State {
+pub struct State<O: Book> {
     /// Pages of secure RAM.
     pub pages: PageAllocator,
-    /// Names of owners.
-    pub owners: OwnerTable,
-    /// The one guest (without a hypervisor).
-    pub guest: Guest,
-    /// What TAs used that have ended.
-    pub history: History,
-    /// What they had not freed, by call site.
-    pub left: Left,
-    /// What was done in the wrong order.
-    pub audit: Audit,
-    /// What TAs' commands cost.
-    pub commands: Commands,
-    /// Buffers that pseudo-TAs mapped into TAs.
-    pub buffers: Buffers,
-    /// Snapshots and watchpoints.
-    pub snapshots: Snapshots,
-    /// The last refusal of a TA's allocation.
-    pub last_oom: Report,
-    /// Scans of the kernel heap.
-    pub scans: Scans,
+    guests: [Guest<O>; MAX_GUESTS],
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
 }
 
-impl State {
+impl<O: Book> State<O> {
+    /// A client machine.
+    #[must_use]
+    pub const fn guest(&self, id: GuestId) -> &Guest<O> {
+        &self.guests[id.index()]
+    }
+
+    /// A client machine, to change.
+    pub const fn guest_mut(&mut self, id: GuestId) -> &mut Guest<O> {
+        &mut self.guests[id.index()]
+    }
+
+    /// The pages and a client machine, to change both.
+    pub const fn split(&mut self, id: GuestId) -> (&mut PageAllocator, &mut Guest<O>) {
+        (&mut self.pages, &mut self.guests[id.index()])
+    }
+
+    /// All client machines.
+    pub fn guests(&self) -> impl Iterator<Item = &Guest<O>> {
+        self.guests.iter()
+    }
+
+    /// A TA instance, unless it ended.
+    #[must_use]
+    pub fn instance(&self, instance: InstanceRef) -> Option<&Instance<O>> {
+        self.guest(instance.guest()).instances.at(instance)
+    }
+
+    /// A TA instance, to change, unless it ended.
+    pub fn instance_mut(&mut self, instance: InstanceRef) -> Option<&mut Instance<O>> {
+        self.guest_mut(instance.guest()).instances.at_mut(instance)
+    }
+
     /// Takes an address space id.
     pub fn take_asid(&mut self) -> Option<u16> {
         let word = self.asids.iter().position(|&word| word != u64::MAX)?;
@@ -121,7 +118,7 @@ impl State {
 }
 
 /// The kernel.
-pub struct Kernel<M: 'static> {
+pub struct Kernel<M: 'static, O: Book> {
     /// The machine.
     pub machine: M,
     /// The kernel heap.
@@ -129,54 +126,36 @@ pub struct Kernel<M: 'static> {
     /// Threads.
     pub threads: ThreadTable,
     /// Pseudo-TAs.
-    pub ptas: &'static [PseudoTa],
+    pub ptas: &'static [PseudoTa<O>],
     /// The loader.
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with.
     pub key: &'static PublicKey,
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
-    /// What the normal world may see.
-    pub shown: Shown,
-    /// Tells the image from others, in snapshots.
-    pub build: BuildId,
-    boot: Once<u64>,
-    state: SpinMutex<State>,
+    /// What the observer has that needs no lock.
+    pub shared: O::Shared,
+    /// Guests that are ending, or are not there.
+    pub(crate) gates: [AtomicBool; MAX_GUESTS],
+    /// Bytes of secure RAM that the roof gave, whatever becomes of them.
+    pub secure_ram: u64,
+    state: SpinMutex<State<O>>,
 }
 
-impl<M: Machine> Kernel<M> {
-    /// Builds the kernel.
-    ///
-    /// # Errors
-    /// [`HeapExhausted`].
+impl<M: Machine, O: Book> Kernel<M, O> {
+    /// Builds the kernel. No guest is there yet.
     pub fn new(
-        parts: Parts<M>,
+        parts: Parts<M, O>,
         heap: &'static dyn KernelHeap,
-        ptas: &'static [PseudoTa],
-    ) -> Result<Self, HeapExhausted> {
-        let previous = parts.machine.set_owner(OwnerId::GUEST);
-        let guest = Guest::new();
-        let buffers = Buffers::new();
-        parts.machine.set_owner(OwnerId::STATS);
-        let audit = Audit::new();
-        let commands = Commands::new();
-        let left = Left::new();
-        parts.machine.set_owner(previous);
+        ptas: &'static [PseudoTa<O>],
+    ) -> Self {
+        let secure_ram = u64::from(parts.pages.total_pages()) * PAGE_SIZE as u64;
         let state = State {
             pages: parts.pages,
-            owners: OwnerTable::new(),
-            guest: guest?,
-            history: History::new(),
-            left: left?,
-            audit: audit?,
-            commands: commands?,
-            buffers: buffers?,
-            snapshots: Snapshots::default(),
-            last_oom: Report::EMPTY,
-            scans: Scans::default(),
+            guests: [Guest::absent(GuestId::FIRST)],
             asids: [1, 0, 0, 0],
         };
-        Ok(Self {
+        Self {
             machine: parts.machine,
             heap,
             threads: ThreadTable::new(parts.threads),
@@ -184,20 +163,20 @@ impl<M: Machine> Kernel<M> {
             ldelf: parts.ldelf,
             key: parts.key,
             fault: parts.fault,
-            shown: parts.shown,
-            build: parts.build,
-            boot: Once::new(),
+            shared: parts.shared,
+            gates: [const { AtomicBool::new(true) }; MAX_GUESTS],
+            secure_ram,
             state: SpinMutex::new(state),
-        })
+        }
     }
 
     /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.
-    pub fn state(&self) -> SpinMutexGuard<'_, State> {
+    pub fn state(&self) -> SpinMutexGuard<'_, State<O>> {
         self.state.lock()
     }
 
     /// The state, unless somebody has it locked: for crash reports.
-    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State>> {
+    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State<O>>> {
         self.state.try_lock()
     }
 
@@ -211,15 +190,9 @@ impl<M: Machine> Kernel<M> {
 
     /// An unpredictable number.
     pub fn random_u64(&self) -> u64 {
-        let mut octets = [0; 8];
-        self.machine.random(&mut octets);
-        u64::from_le_bytes(octets)
-    }
-
-    /// A number that tells this boot from others, never 0. It is drawn when it is first asked for, so that
-    /// boot does not wait for it.
-    pub fn boot(&self) -> u64 {
-        *self.boot.call_once(|| self.random_u64().max(1))
+        let mut bytes = [0; 8];
+        self.machine.random(&mut bytes);
+        u64::from_le_bytes(bytes)
     }
 
     /// Milliseconds since boot.
@@ -231,11 +204,37 @@ impl<M: Machine> Kernel<M> {
     pub fn millis_at(&self, ticks: u64) -> u64 {
         millis(ticks, self.machine.ticks_per_second())
     }
-}
 
-/// Pages and machine together, as operations on address spaces want them.
-pub fn mem<'a, M>(pages: &'a mut PageAllocator, machine: &'a M) -> Mem<'a, M> {
-    Mem::new(pages, machine)
+    /// Writes the account of memory, for a crash report. Skips what another CPU holds locked.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn panic_account(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Some(state) = self.try_state() else {
+            return writeln!(out, "memory: locked by a CPU in the middle of a change");
+        };
+        for usage in PageUse::ALL {
+            let bytes = state.pages.used_for(*usage) as usize * PAGE_SIZE;
+            if bytes != 0 {
+                writeln!(out, "{:<24} {bytes:>10} bytes", usage.label())?;
+            }
+        }
+        let count = |of: fn(&Guest<O>) -> usize| state.guests().map(of).sum::<usize>();
+        writeln!(
+            out,
+            "{} TA instances, {} sessions, {} shared memory objects, {} of {} threads in use",
+            count(|guest| guest.instances.iter().count()),
+            count(|guest| guest.sessions.iter().count()),
+            count(|guest| guest.shm.len()),
+            self.threads.in_use(),
+            self.threads.count()
+        )
+    }
+
+    /// Lets interrupts of the normal world through, between two steps of long work. Nothing is locked.
+    pub fn breathe(&self) {
+        self.machine.interruptible(|| ());
+    }
 }
 
 /// Bytes as a count of pages that fits the allocator's type.

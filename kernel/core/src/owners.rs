@@ -2,16 +2,12 @@
 //!
 //! **Invariant:** an id in use names one owner; an id is free only after its owner was released. One
 //! that left something behind keeps its id, and so its name, as long as there are others.
-//! **Knows nothing of:** how much an owner has (the heap and the page allocator count that).
 
-use crate::owner::OwnerId;
 use tally_abi::TeeUuid;
+use tally_mem::owner::OwnerId;
 
 /// How many owners there can be at a time.
 pub const MAX_OWNERS: usize = 256;
-
-/// Label of an owner that ended and left something behind.
-const ENDED: &str = "ended";
 
 /// What an owner is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +30,42 @@ pub struct OwnerName {
     /// TA it belongs to, or nil.
     pub uuid: TeeUuid,
     /// Name for people.
-    pub label: &'static str,
+    pub label: Label,
+}
+
+/// Names of owners for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// The kernel itself.
+    Kernel,
+    /// A guest's bookkeeping.
+    Guest,
+    /// What calls in flight borrow.
+    Calls,
+    /// What statistics take.
+    Statistics,
+    /// A TA instance.
+    Ta,
+    /// A session.
+    Session,
+    /// An owner that ended and left something behind.
+    Ended,
+}
+
+impl Label {
+    /// The name.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Guest => "guest",
+            Self::Calls => "calls in flight",
+            Self::Statistics => "statistics",
+            Self::Ta => "ta",
+            Self::Session => "session",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// Every owner of the kernel.
@@ -47,11 +78,11 @@ pub struct OwnerTable {
 
 impl OwnerTable {
     /// The fixed owners of the kernel: id and label.
-    pub const FIXED: [(OwnerId, &'static str); 4] = [
-        (OwnerId::KERNEL, "kernel"),
-        (OwnerId(1), "guest"),
-        (OwnerId::CALL, "calls in flight"),
-        (OwnerId::STATS, "statistics"),
+    pub const FIXED: [(OwnerId, Label); 4] = [
+        (OwnerId::KERNEL, Label::Kernel),
+        (OwnerId::GUEST, Label::Guest),
+        (OwnerId::CALL, Label::Calls),
+        (OwnerId::STATS, Label::Statistics),
     ];
 
     /// A table that has only the fixed owners.
@@ -80,7 +111,11 @@ impl OwnerTable {
         let free = match free {
             Some(free) => free,
             None => {
-                let ended = self.names.iter().flatten().position(|n| n.label == ENDED)?;
+                let ended = self
+                    .names
+                    .iter()
+                    .flatten()
+                    .position(|n| n.label == Label::Ended)?;
                 self.ended -= 1;
                 ended
             }
@@ -110,7 +145,7 @@ impl OwnerTable {
         if usize::from(id.0) >= Self::FIXED.len()
             && let Some(Some(name)) = self.names.get_mut(usize::from(id.0))
         {
-            name.label = ENDED;
+            name.label = Label::Ended;
             self.ended += 1;
         }
     }
@@ -121,7 +156,7 @@ impl OwnerTable {
             return;
         }
         for (id, slot) in (0_u16..).zip(&mut self.names) {
-            if slot.is_some_and(|name| name.label == ENDED) && !has_something(OwnerId(id)) {
+            if slot.is_some_and(|name| name.label == Label::Ended) && !has_something(OwnerId(id)) {
                 *slot = None;
                 self.ended -= 1;
             }

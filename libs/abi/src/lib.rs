@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** every number here is either OP-TEE's (its source is cited) or Tally's own (it
 //! says so); nothing is defined twice in the workspace.
-//! **Knows nothing of:** how either side of a boundary does its work.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -18,7 +17,6 @@ pub mod sites;
 pub mod smc;
 pub mod ta;
 pub mod tee_uuid;
-pub mod virt;
 
 pub use result::{Origin, TeeResult};
 pub use tee_uuid::TeeUuid;

@@ -171,7 +171,8 @@ pub mod control {
     /// Tally's own.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0002);
 
-    /// `(memref out: `MeminfoRow` array)`: secure RAM by use; the rows add up to all of it.
+    /// `(memref out: `MeminfoRow` array)`: secure RAM by use; the rows add up to what
+    /// [`CMD_SECURE_RAM`] tells.
     pub const CMD_MEMINFO: u32 = 0;
     /// `(memref in: UUID octets; value out: a = instances)`: ends every instance of a TA, busy or not;
     /// its clients get `TARGET_DEAD`. A busy one ends on its own thread, soon after; until then it is listed as busy.
@@ -192,6 +193,9 @@ pub mod control {
     /// `(value out: a = threads for calls, b = of them in use; value out: a = calls that were turned
     /// away for want of a thread, b = 0)`.
     pub const CMD_THREADS: u32 = 7;
+    /// `(value out: a = low half, b = high half)`: bytes of secure RAM as the board has it, the firmware's
+    /// included; not the sum of anything that is counted.
+    pub const CMD_SECURE_RAM: u32 = 8;
 
     /// What [`CMD_FAULT`] breaks.
     pub mod fault {

@@ -6,7 +6,6 @@
 //! **Invariant:** no bytes make [`Table::parse`] or [`Table::lookup`] panic or read outside the
 //! table: `parse` checks the frame, `lookup` checks everything that it walks over.
 //! [`Table::validate`] walks over all of it.
-//! **Knows nothing of:** DWARF, and where images are loaded.
 //!
 //! Layout, little-endian: [`Header`]; an index of (`u32` offset of the first site's return
 //! address, `u32` offset of its record) for each block of [`BLOCK_SITES`] sites; records;
@@ -36,7 +35,7 @@ pub const DISTANCE_MASK: u8 = SAME_FUNCTION - 1;
 /// Files of ours that every allocation goes through: of a call, who is behind them is named.
 const ALLOCATORS: [&str; 3] = [
     "kernel/src/heap.rs",
-    "kernel/core/src/fallible.rs",
+    "kernel/mem/src/fallible.rs",
     "ta-runtime/src/heap.rs",
 ];
 

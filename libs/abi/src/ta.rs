@@ -130,6 +130,17 @@ pub struct TeeTime {
     pub millis: u32,
 }
 
+impl TeeTime {
+    /// So many milliseconds; seconds beyond 32 bits are cut.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self {
+            seconds: (millis / 1000) as u32,
+            millis: (millis % 1000) as u32,
+        }
+    }
+}
+
 /// Categories of [`svc::GET_TIME`].
 pub mod time_category {
     /// Monotonic, from boot.

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the tree is well-formed before and after every call; an edit that fails leaves
 //! nodes and properties as they were.
-//! **Knows nothing of:** the memory reservation block, which it keeps.
 
 use core::fmt;
 

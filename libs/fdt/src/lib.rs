@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** nothing outside of the given slice is read or written, whatever it holds; nothing
 //! panics or allocates.
-//! **Knows nothing of:** what a node means, but for memory.
 //!
 //! Source: Devicetree Specification v0.4, chapter 5.
 #![no_std]

@@ -1,7 +1,6 @@
 //! Reads the ranges of RAM out of a tree.
 //!
 //! **Invariant:** a malformed tree has no RAM.
-//! **Knows nothing of:** any other node.
 
 use core::ops::Range;
 

@@ -1,7 +1,6 @@
 //! Tests of reading and of editing, on trees made here.
 //!
 //! **Invariant:** every edit is followed by a full check of the tree.
-//! **Knows nothing of:** real machines' trees.
 
 extern crate std;
 
@@ -95,18 +94,18 @@ impl Tree {
 #[test]
 fn enabled_memory_is_found_and_secure_memory_is_not() {
     let mut tree = Tree::new();
-    tree.memory(Some("disabled\0"), 0x0e00_0000, 0x0100_0000);
-    tree.memory(None, 0x4000_0000, 0x1000_0000);
+    tree.memory(Some("disabled\0"), 0x1000_0000, 0x0100_0000);
+    tree.memory(None, 0x8000_0000, 0x1000_0000);
     assert_eq!(
         memory::<2>(&tree.finish()),
-        Some([0x4000_0000..0x5000_0000, 0..0])
+        Some([0x8000_0000..0x9000_0000, 0..0])
     );
 }
 
 #[test]
 fn every_truncation_is_refused_or_answered_without_a_panic() {
     let mut tree = Tree::new();
-    tree.memory(None, 0x4000_0000, 0x1000_0000);
+    tree.memory(None, 0x8000_0000, 0x1000_0000);
     let bytes = tree.finish();
     for length in 0..bytes.len() {
         assert_eq!(memory::<2>(&bytes[..length]), None);
@@ -125,7 +124,7 @@ fn edited(bytes: &mut [u8]) -> Editor<'_> {
 /// A tree with RAM and `room` bytes behind it.
 fn with_room(room: usize) -> Vec<u8> {
     let mut tree = Tree::new();
-    tree.memory(None, 0x4000_0000, 0x1000_0000);
+    tree.memory(None, 0x8000_0000, 0x1000_0000);
     let mut bytes = tree.finish();
     bytes.resize(bytes.len() + room, 0xaa);
     bytes
@@ -156,7 +155,7 @@ fn nodes_and_properties_are_added_where_they_belong() {
         Some(&b"firmware"[..])
     );
     assert_eq!(tree.child_at(tree.root(), 2), None);
-    assert_eq!(memory::<2>(&bytes), Some([0x4000_0000..0x5000_0000, 0..0]));
+    assert_eq!(memory::<2>(&bytes), Some([0x8000_0000..0x9000_0000, 0..0]));
 }
 
 #[test]
@@ -176,7 +175,7 @@ fn a_property_changes_its_length_both_ways() {
         assert_eq!(tree.check_for_test(), Some(()));
     }
     assert_eq!(tree.len(), before);
-    assert_eq!(memory::<2>(&bytes), Some([0x4000_0000..0x5000_0000, 0..0]));
+    assert_eq!(memory::<2>(&bytes), Some([0x8000_0000..0x9000_0000, 0..0]));
 }
 
 #[test]

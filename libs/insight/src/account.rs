@@ -1,8 +1,7 @@
 //! A snapshot with names: who holds what, and where it was allocated.
 //!
-//! **Invariant:** every record of the snapshot is in here, in its order; nothing is added up or left out. The debug
-//! information of another build than the one that ran names nothing.
-//! **Knows nothing of:** how it is shown.
+//! **Invariant:** every record of the snapshot is in here, in its order; nothing is added up or
+//! left out. The debug information of another build than the one that ran names nothing.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -21,7 +20,8 @@ use crate::snapshot::Snapshot;
 pub struct Build {
     /// UUID of the TA; nil: the kernel.
     pub image: TeeUuid,
-    /// Of a TA [`tally_abi::shdr::image_id`], of the kernel the beginning of its [`BuildId`]; 0: not known.
+    /// Of a TA [`tally_abi::shdr::image_id`], of the kernel the beginning of its [`BuildId`]; 0:
+    /// not known.
     pub id: u64,
 }
 
@@ -39,8 +39,8 @@ impl Build {
 
 /// Debug information of programs.
 pub trait Symbols {
-    /// The functions at the call that returns to `offset` bytes above an image's link base, innermost first, inlined ones
-    /// included. Empty when unknown.
+    /// The functions at the call that returns to `offset` bytes above an image's link base,
+    /// innermost first, inlined ones included. Empty when unknown.
     fn functions(&self, build: Build, offset: u64) -> Vec<Frame>;
     /// Short name of a TA.
     fn program(&self, uuid: TeeUuid) -> Option<String>;
@@ -71,7 +71,8 @@ impl Symbols for NoSymbols {
 pub enum Doubt {
     /// There are none: the build that ran is not at hand; 0: nor said.
     Missing(u64),
-    /// There are none: several builds of it ran at the same time, and what is live does not say of which it is.
+    /// There are none: several builds of it ran at the same time, and what is live does not say of
+    /// which it is.
     Several,
     /// The snapshot does not say which build ran: they may be another one's.
     Untold,
@@ -108,8 +109,8 @@ impl Account {
         }
     }
 
-    /// Several snapshots with their files' names, to be compared: whoever is in one of them has a name in
-    /// all, so that what shrank because a TA ended is called after that TA.
+    /// Several snapshots with their files' names, to be compared: whoever is in one of them has a
+    /// name in all, so that what shrank because a TA ended is called after that TA.
     #[must_use]
     pub fn several(snapshots: Vec<(Snapshot, String)>, symbols: &dyn Symbols) -> Vec<Self> {
         let mut accounts: Vec<Self> = snapshots

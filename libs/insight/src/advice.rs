@@ -1,9 +1,8 @@
-//! What sizes should have been, from what was used: the tool and the report give the same advice.
+//! Size advice from recorded use; the tool and the report give the same.
 //!
-//! **Invariant:** advice never goes below what was used; an owner that was refused something is never
-//! told to take less than it has; the heaps advised fit into the quota advised, and the quota into the
-//! memory for TAs. Without a figure there is no advice.
-//! **Knows nothing of:** where the figures come from.
+//! **Invariant:** advice never goes below what was used; an owner that was refused something is
+//! never told to take less than it has; the heaps advised fit into the quota advised, and the quota
+//! into the memory for TAs. Without a figure there is no advice.
 
 use alloc::format;
 use alloc::string::String;
@@ -56,7 +55,7 @@ impl What {
     pub const fn setting(self) -> &'static str {
         match self {
             Self::KernelHeap => "HEAP_BYTES in kernel/src/roof.rs",
-            Self::TaMemory => "what SECURE_RAM_END in libs/abi/src/virt.rs leaves",
+            Self::TaMemory => "what SECURE_RAM_BYTES in the board's crate leaves",
             Self::Quota => "DEFAULT_TA_QUOTA_PAGES in kernel/core/src/guest.rs, in pages of 4096",
             Self::Heap => "heap_size in the TA's properties!",
             Self::Stack => "stack_size in the TA's properties!",
@@ -92,7 +91,8 @@ pub struct Advice {
     pub set: u64,
     /// Requests that were refused.
     pub refused: u64,
-    /// The largest refused request, if no setting makes room for it: it is left out of [`Self::set`].
+    /// The largest refused request, if no setting makes room for it: it is left out of
+    /// [`Self::set`].
     pub impossible: u64,
 }
 
@@ -267,8 +267,8 @@ fn used_by(used: &mut Vec<Used>, uuid: TeeUuid) -> Option<&mut Used> {
     used.last_mut()
 }
 
-/// Advice on every size: the kernel heap, the memory for TAs, the quota, and heap and stack of every TA
-/// that lives or has ended.
+/// Advice on every size: the kernel heap, the memory for TAs, the quota, and heap and stack of
+/// every TA that lives or has ended.
 #[must_use]
 pub fn advise(pools: &[PoolRow], tas: &[TaDetail], history: &[HistoryRow]) -> Vec<Advice> {
     let mut used = Vec::new();
@@ -605,7 +605,8 @@ mod tests {
         assert!(on(What::Stack, &snapshot).starts_with("raise stack_size to 24,576: half"));
     }
 
-    /// Only the living were looked at for refusals: a TA that had ended of one was told to take less.
+    /// Only the living were looked at for refusals: a TA that had ended of one was told to take
+    /// less.
     #[test]
     fn what_was_refused_to_a_ta_that_ended_is_told() {
         let mut snapshot = sample::machine(2);

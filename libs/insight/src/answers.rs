@@ -1,7 +1,6 @@
 //! A snapshot, and what grew between two, as objects.
 //!
 //! **Invariant:** every list is there, empty or not; rows that read the same are one.
-//! **Knows nothing of:** who reads them.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
-//! What grew between two marks, place by place and cycle by cycle.
+//! Growth between two marks, by call site and cycle.
 //!
 //! **Invariant:** groups that read the same are one place; a place's cycles add up to its total.
-//! **Knows nothing of:** where groups come from, how they are printed.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,8 +1,7 @@
-//! What to know before figures of several snapshots are compared, or names are believed.
+//! Warnings before figures of several snapshots are compared, or names believed.
 //!
-//! **Invariant:** of what a snapshot does not say (those of older kernels have no boot and no builds) only the names
-//! of a TA's calls are doubted.
-//! **Knows nothing of:** where it is told.
+//! **Invariant:** of what a snapshot does not say (those of older kernels have no boot and no
+//! builds) only the names of a TA's calls are doubted.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -16,8 +15,8 @@ use crate::account::{Account, Doubt};
 use crate::numbers::{counted, thousands};
 use crate::snapshot::Snapshot;
 
-/// Whether these are known to be of more than one boot: their clocks, marks and sessions have nothing to do
-/// with each other.
+/// Whether these are known to be of more than one boot: their clocks, marks and sessions have
+/// nothing to do with each other.
 pub fn several_boots<'a>(snapshots: impl IntoIterator<Item = &'a Snapshot>) -> bool {
     let boots = snapshots.into_iter().map(|snapshot| snapshot.header.boot);
     let mut known = boots.filter(|&boot| boot != 0);
@@ -202,7 +201,8 @@ mod tests {
         (all, none, doubts(&[account]))
     }
 
-    /// Only the page said it, and only of the last snapshot: what had no room in the first one "grew".
+    /// Only the page said it, and only of the last snapshot: what had no room in the first one
+    /// "grew".
     #[test]
     fn a_snapshot_that_is_not_whole_is_told_wherever_it_stands() {
         let mut first = sample::machine(1);
@@ -216,7 +216,8 @@ mod tests {
         );
     }
 
-    /// The file of another build named a TA's calls, and all that was said was which file was the younger.
+    /// The file of another build named a TA's calls, and all that was said was which file was the
+    /// younger.
     #[test]
     fn a_ta_of_another_build_names_nothing_and_that_is_said() {
         let known = of_leaker(sample::LEAKER_ID);

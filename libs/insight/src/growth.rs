@@ -1,8 +1,7 @@
-//! What grew from one snapshot to another, by owner and call stack.
+//! Growth from one snapshot to another, by owner and call stack.
 //!
-//! **Invariant:** the differences add up to the difference of the snapshots' live bytes. Call stacks
-//! that read the same are one (a loop that was unrolled allocates at several addresses).
-//! **Knows nothing of:** where names come from.
+//! **Invariant:** the differences add up to the difference of the snapshots' live bytes. Call
+//! stacks that read the same are one (a loop that was unrolled allocates at several addresses).
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

@@ -1,8 +1,7 @@
 //! Records as JSON, through their field tables.
 //!
-//! **Invariant:** a field has the key that its table gives it, labels first; null is what the table says is not there.
-//! Names stand beside the UUIDs: `uuid` and `name`, `heap` and `heap_name`.
-//! **Knows nothing of:** which records there are.
+//! **Invariant:** a field has the key that its table gives it, labels first; null is what the table
+//! says is not there. Names stand beside the UUIDs: `uuid` and `name`, `heap` and `heap_name`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -261,7 +260,8 @@ pub fn write<T: Serialize>(out: &mut dyn Write, answer: &T) -> fmt::Result {
     writeln!(out, "{text}")
 }
 
-/// An object at the top with a list that is written item by item. Nothing is written before the first item.
+/// An object at the top with a list that is written item by item. Nothing is written before the
+/// first item.
 pub struct Stream {
     list: &'static str,
     is_empty: bool,

@@ -1,9 +1,9 @@
-//! What the account means, asked live or read from a snapshot: names, growth, merged rows, advice, findings, JSON,
-//! OpenMetrics, and the schema of them. The report of a snapshot and the tool on the device say the same.
+//! The meaning of the account, asked live or read from a snapshot: names, growth, merged rows,
+//! advice, findings, JSON, OpenMetrics, and the schema of them. The report of a snapshot and the
+//! tool on the device say the same.
 //!
-//! **Invariant:** figures come from records, to the byte; a file from anywhere is refused or read, never a panic. The same
-//! records give the same output.
-//! **Knows nothing of:** terminals and HTML; how records were asked for.
+//! **Invariant:** figures come from records, to the byte; a file from anywhere is refused or read,
+//! never a panic. The same records give the same output.
 #![no_std]
 #![forbid(unsafe_code)]
 

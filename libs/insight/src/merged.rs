@@ -1,8 +1,8 @@
-//! Rows that read the same, as one: a loop that was unrolled allocates at several addresses of one line.
+//! Rows that read the same, as one: a loop that was unrolled allocates at several addresses of one
+//! line.
 //!
-//! **Invariant:** bytes and blocks of the rows add up to those that were given; rows come in the order in which the
-//! first of each was.
-//! **Knows nothing of:** how rows are shown.
+//! **Invariant:** bytes and blocks of the rows add up to those that were given; rows come in the
+//! order in which the first of each was.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

@@ -1,8 +1,7 @@
-//! What programs, owners and calls are called.
+//! Names of programs, owners and calls.
 //!
-//! **Invariant:** everybody is called something: where there is no name, by UUID, kind, or image and offset; a call has
-//! at least one function.
-//! **Knows nothing of:** where names are kept.
+//! **Invariant:** everybody is called something: where there is no name, by UUID, kind, or image
+//! and offset; a call has at least one function.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -31,8 +30,8 @@ pub trait Names {
     /// Short name of a TA.
     fn name_of(&self, uuid: TeeUuid) -> Option<String>;
 
-    /// The functions at the call that returns to `offset` bytes above an image's link base, innermost first, inlined ones
-    /// included. Empty when unknown.
+    /// The functions at the call that returns to `offset` bytes above an image's link base,
+    /// innermost first, inlined ones included. Empty when unknown.
     fn functions(&self, origin: Origin, offset: u64) -> Vec<Frame>;
 }
 
@@ -293,8 +292,8 @@ impl Stack {
             .map(|shown| shown.frame)
     }
 
-    /// The function that a person looks for: the innermost one that is in a known place and neither the standard
-    /// library's nor the way into the allocator, else the outermost.
+    /// The function that a person looks for: the innermost one that is in a known place and neither
+    /// the standard library's nor the way into the allocator, else the outermost.
     #[must_use]
     pub fn useful(&self) -> Option<&Frame> {
         let mut own = self.frames().filter(|frame| frame.line > 0);
@@ -450,12 +449,12 @@ mod tests {
         assert_eq!(stack.useful().unwrap().function, "ours");
     }
 
-    /// Rows began with `vec_with_capacity kernel/core/src/fallible.rs` and `allocate_anew
+    /// Rows began with `vec_with_capacity kernel/mem/src/fallible.rs` and `allocate_anew
     /// ta-runtime/src/heap.rs`, which teestat left out.
     #[test]
     fn wrappers_of_the_allocator_are_not_shown() {
         for wrapper in [
-            ("vec_with_capacity", "kernel/core/src/fallible.rs"),
+            ("vec_with_capacity", "kernel/mem/src/fallible.rs"),
             ("allocate_anew", "ta-runtime/src/heap.rs"),
             ("alloc", "kernel/src/heap.rs"),
         ] {

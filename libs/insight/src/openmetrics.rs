@@ -1,11 +1,11 @@
-//! The account as OpenMetrics text (github.com/prometheus/OpenMetrics, version 1.0), through the field tables.
+//! The account as OpenMetrics text (github.com/prometheus/OpenMetrics, version 1.0), through the
+//! field tables.
 //!
 //! A family is called `tally_RECORD_KEY`, with the unit at its end.
 //!
-//! **Invariant:** every family has TYPE and HELP and, where its name ends with one, UNIT; label values are escaped; labels
-//! of all samples come first. No two samples have the same name and labels: records that have the same labels are added
-//! up. Uses of secure RAM add up to all of it.
-//! **Knows nothing of:** how figures were asked for, and who scrapes them.
+//! **Invariant:** every family has TYPE and HELP and, where its name ends with one, UNIT; label
+//! values are escaped; labels of all samples come first. No two samples have the same name and
+//! labels: records that have the same labels are added up. Uses of secure RAM add up to all of it.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** figures that describe the same thing agree, as a real snapshot's do: uses add
 //! up to the secure RAM, live blocks to the heaps' allocated bytes, call sites to live blocks.
-//! **Knows nothing of:** who reads them.
 
 use alloc::vec;
 use alloc::vec::Vec;

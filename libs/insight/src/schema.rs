@@ -1,7 +1,6 @@
 //! The schema of JSON answers and the description of all records, made from the field tables.
 //!
 //! **Invariant:** the same tables give the same text.
-//! **Knows nothing of:** where the texts are kept.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -26,8 +25,8 @@ fn lists() -> impl Iterator<Item = &'static Table> {
     tables().filter(|table| table.section != 0 || table.name == Advice::TABLE.name)
 }
 
-/// The JSON Schema of an answer of `teestat --json` or of a report's JSON: what its lists hold, wherever they stand.
-/// Figures that are of one answer alone stand beside them.
+/// The JSON Schema of an answer of `teestat --json` or of a report's JSON: what its lists hold,
+/// wherever they stand. Figures that are of one answer alone stand beside them.
 #[must_use]
 pub fn schema() -> Value {
     let mut properties = Map::new();

@@ -1,9 +1,8 @@
 //! Reads `tally_records::snapshot`.
 //!
 //! **Invariant:** no bytes make [`Snapshot::parse`] panic, or allocate more than a small multiple
-//! of the file's length. Sections that are not known are skipped and counted; of a record longer than known
-//! the beginning is read, in a shorter one the missing fields are zero.
-//! **Knows nothing of:** names.
+//! of the file's length. Sections that are not known are skipped and counted; of a record longer
+//! than known the beginning is read, in a shorter one the missing fields are zero.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,10 +11,7 @@ use core::fmt;
 use serde::ser::SerializeMap;
 use tally_abi::TeeUuid;
 use tally_records::snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION};
-use tally_records::{
-    ClassRow, CommandRow, Described, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow,
-    PoolRow, Record, RegionRow, Row, SiteRow, TaDetail, UnfreedRow, pool_kind,
-};
+use tally_records::{Described, PoolRow, Record, Row, SiteRow, pool_kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::growth::Amount;
@@ -26,14 +22,14 @@ use crate::names::Names;
 const MAX_RECORD_BYTES: usize = 1 << 16;
 
 macro_rules! snapshot {
-    ($($field:ident: $record:ident,)*) => {
+    ($($field:ident: $record:ty,)*) => {
         /// The whole account at one moment.
         #[derive(Clone, Debug, Default)]
         pub struct Snapshot {
             /// When, why, of whom.
             pub header: Header,
             $(
-                #[doc = concat!("All [`", stringify!($record), "`]s.")]
+                /// All records of this section.
                 pub $field: Vec<$record>,
             )*
             /// Sections of kinds that are not known here.
@@ -46,7 +42,7 @@ macro_rules! snapshot {
             /// Takes the records of a section.
             fn take(&mut self, kind: u32, records: &[u8], record_bytes: usize) {
                 match kind {
-                    $($record::SECTION => read(records, record_bytes, &mut self.$field),)*
+                    $(<$record>::SECTION => read(records, record_bytes, &mut self.$field),)*
                     _ => self.unknown_sections += 1,
                 }
             }
@@ -142,7 +138,8 @@ impl Snapshot {
         if begin < LEAST_HEADER_BYTES || begin > total {
             return Err(wrong_length);
         }
-        // What a shorter header does not have is not known; a longer one has more than is known here.
+        // What a shorter header does not have is not known; a longer one has more than is known
+        // here.
         header = prefix(&bytes[..begin]);
         let mut snapshot = Self {
             header,
@@ -180,8 +177,8 @@ impl Snapshot {
         self.kinds.contains(&T::SECTION)
     }
 
-    /// Bytes and blocks of the kernel heap that are not among the live blocks: those of statistics and of the
-    /// calls that were under way, the snapshot's own included.
+    /// Bytes and blocks of the kernel heap that are not among the live blocks: those of statistics
+    /// and of the calls that were under way, the snapshot's own included.
     #[must_use]
     pub fn left_out(&self) -> Amount {
         let mut told = Amount::default();
@@ -239,6 +236,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use alloc::vec;
+    use tally_records::{MeminfoRow, OwnerRow, UnfreedRow};
 
     #[test]
     fn rows_of_a_site_that_nobody_counts_are_joined() {
@@ -344,8 +342,8 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Snapshot::parse(&bytes[..end]).is_err(), "cut at {end}");
         }
-        // Cut, and the header's length made to agree: refused unless between two sections, of which there are as many as
-        // kinds.
+        // Cut, and the header's length made to agree: refused unless between two sections, of which
+        // there are as many as kinds.
         let kinds = UnfreedRow::SECTION as usize;
         let mut whole = 0;
         for end in size_of::<Header>()..bytes.len() {

@@ -1,7 +1,6 @@
 //! Best fit, where it is built in (feature `best-fit`).
 //!
 //! **Invariant:** a pool has a tree only if it was made with [`crate::Strategy::BestFit`].
-//! **Knows nothing of:** how chunks are found.
 
 #[cfg_attr(any(test, feature = "best-fit"), path = "best_fit/tree.rs")]
 #[cfg_attr(not(any(test, feature = "best-fit")), path = "best_fit/absent.rs")]

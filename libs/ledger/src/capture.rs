@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the walk reads only inside the bounds it was given and ends after at most
 //! [`MAX_DEPTH`] frames, whatever the stack holds.
-//! **Knows nothing of:** symbols, images, which stack is the current one.
 
 use core::mem::MaybeUninit;
 

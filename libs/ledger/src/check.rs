@@ -1,7 +1,6 @@
 //! Walks a whole pool and proves its invariants.
 //!
 //! **Invariant:** changes nothing, ends whatever the tables hold.
-//! **Knows nothing of:** what a block holds.
 
 use core::ops::Range;
 

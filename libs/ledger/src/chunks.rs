@@ -7,7 +7,6 @@
 //! body, kept apart, says where blocks begin, so that a wild or second free is found before anything is touched.
 //!
 //! **Invariant:** a set bit stands for exactly one chunk that was taken.
-//! **Knows nothing of:** owners and sites: a record is 64 bits.
 
 use linked_list_allocator::Heap;
 

@@ -4,7 +4,6 @@
 //! **Invariant:** a slab of a class holds its head and its records at the front, and its
 //! blocks at the end. A class's size is a multiple of every
 //! alignment that [`class_of`] was asked for when it chose the class.
-//! **Knows nothing of:** where slabs lie.
 
 use core::alloc::Layout;
 

@@ -22,7 +22,6 @@
 //!
 //! **Invariant:** zero is "inside something that another entry describes", so that new memory,
 //! which reads as zero, is never mistaken for the start of a block.
-//! **Knows nothing of:** the table that the entries lie in.
 
 use crate::classes::UNIT;
 

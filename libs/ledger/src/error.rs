@@ -1,7 +1,6 @@
-//! How operations on a pool fail, and what freeing tells.
+//! Errors of pool operations, and the result of a release.
 //!
 //! **Invariant:** an error leaves the pool as it was, but for the count of failures.
-//! **Knows nothing of:** how a pool works.
 
 use crate::stats::OwnerId;
 

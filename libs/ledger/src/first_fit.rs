@@ -1,7 +1,6 @@
 //! First fit on `linked_list_allocator`.
 //!
 //! **Invariant:** what is given to the list was taken from it by the same layout, once.
-//! **Knows nothing of:** where blocks begin but by the chunk it is given.
 
 use core::alloc::Layout;
 

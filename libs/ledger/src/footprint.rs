@@ -1,8 +1,7 @@
-//! What a pool takes besides what it is asked for: bookkeeping, rounding, fragments.
+//! Footprint of a pool beyond the requested bytes: bookkeeping, rounding, fragments.
 //!
 //! **Invariant:** the figures are those of a real pool, by the walk that readers from outside use; the
 //! same trace is the same blocks in the same order every time.
-//! **Knows nothing of:** which sizes are typical.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

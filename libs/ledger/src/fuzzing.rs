@@ -4,7 +4,6 @@
 //! the pool and the model disagree.
 //!
 //! **Invariant:** deterministic: the same bytes do the same.
-//! **Knows nothing of:** libFuzzer.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

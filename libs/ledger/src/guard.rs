@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** in a pool with guard bytes all that a block takes beyond its size is [`PATTERN`] from its
 //! allocation on, at least [`GUARD`] bytes; other pools have none of this and take no time for it.
-//! **Knows nothing of:** who wrote; it is told when the block is freed, or when somebody asks.
 
 use core::ptr::NonNull;
 

@@ -1,4 +1,4 @@
-//! Where everything lies inside a pool's window.
+//! Layout of a pool's window.
 //!
 //! ```text
 //! base                                                                        base + reserved
@@ -10,7 +10,6 @@
 //!
 //! **Invariant:** every offset is a multiple of 8, tables do not overlap, the body starts at a
 //! multiple of 512 from `base`. The header's fields are little-endian and never move in a version.
-//! **Knows nothing of:** strategies.
 
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU16, AtomicU64};

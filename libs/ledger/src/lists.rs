@@ -4,7 +4,6 @@
 //! the pool may change: what is listed then was there at the time of some call.
 //!
 //! **Invariant:** a call looks at no more than [`STEPS`] pieces of the body, units or sites.
-//! **Knows nothing of:** who asks, and where the lists go.
 
 use core::mem::size_of;
 

@@ -1,7 +1,6 @@
-//! What a pool can be asked, without changing it.
+//! Read-only queries of a pool.
 //!
 //! **Invariant:** figures come from the same walk that a reader from outside uses.
-//! **Knows nothing of:** how blocks are found room.
 
 use core::ptr::NonNull;
 

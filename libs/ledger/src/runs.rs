@@ -7,7 +7,6 @@
 //! freed and are kept for the next block of their length say `KEPT` and may touch anything. Where a free run is
 //! and how long it is, the unit table says alone: a link, which somebody may have overwritten who wrote to a
 //! block that was freed, leads to a free run or nowhere.
-//! **Knows nothing of:** slabs, owners, bytes.
 
 use crate::classes::{CLASSES, RUN_CLASSES, SLAB_CLASSES, UNIT, class_of_run, run_of_class};
 use crate::entry::{self, BACK_STEP, FREE, INSIDE, MIN_BLOCK_UNITS, NONE, TAIL};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** entries are never removed, so an id names the same stack for the pool's life. A
 //! stack that finds no place is counted at site 0.
-//! **Knows nothing of:** blocks.
 
 use crate::capture::CallStack;
 use crate::window::{SitePlace, Window};

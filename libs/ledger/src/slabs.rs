@@ -11,7 +11,6 @@
 //! is empty. The record of a block that is nobody's is 0, be it kept or in the mask. What stands in a slab
 //! may have been overwritten by a block's user: a link leads to a slab of the same class or nowhere, and
 //! a block is free only if its record says so too.
-//! **Knows nothing of:** owners and sites: a record is 64 bits.
 
 use crate::classes::{Class, RECORDS, SLAB_CLASSES, TABLE, UNIT, serves};
 use crate::entry::{self, INSIDE, NONE, SLAB, SlabHead};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** `size == usable + free_bytes + block_metadata` of a consistent pool, and
 //! `committed >= size + tables`.
-//! **Knows nothing of:** how they are found.
 
 use crate::capture::MAX_DEPTH;
 use crate::entry;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every step goes on by at least 16 bytes, so that a walk ends whatever the memory holds; it
 //! looks at the memory in the order of addresses, at each word once or twice.
-//! **Knows nothing of:** what the pieces add up to.
 
 use crate::chunks::{Chunk, GRANULE};
 use crate::classes::{Class, TABLE, UNIT};

@@ -4,7 +4,6 @@
 //! outside give zero, writes outside do nothing. What stands in the body, which a block's user may
 //! overrun, is never trusted; the unit table, which only this crate writes, is trusted where it says
 //! that something is a slab. All pointers derive from the base pointer.
-//! **Knows nothing of:** what the entries mean.
 
 use core::mem::size_of;
 use core::ptr::NonNull;

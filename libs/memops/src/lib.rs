@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** general registers only; normal memory only, as accesses may be unaligned and
 //! DC ZVA is used where the CPU says that it may be (at EL0 as well).
-//! **Knows nothing of:** anything.
 #![no_std]
 
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]

@@ -1,4 +1,4 @@
-//! What is held, and what was done in the wrong order.
+//! Things held, and events of wrong orders.
 
 use crate::{Frames, Origin, Words};
 use tally_abi::TeeUuid;

@@ -1,4 +1,4 @@
-//! What lies in a pool: size classes, blocks, chunks.
+//! Contents of a pool: size classes, blocks, chunks.
 
 use tally_abi::TeeUuid;
 
@@ -49,7 +49,8 @@ crate::record! {
         va: u64 => nonzero(Hex),
         /// Bytes asked for.
         size: u64 => number(Bytes),
-        /// Owner as the pool has it: the number of an owner of the kernel's, or a session of the TA.
+        /// Owner as the pool has it: the number of an owner of the kernel's, or a session of the
+        /// TA.
         owner: u32 => number(None),
         /// Its call site's number in the pool.
         site: u32 => number(None),

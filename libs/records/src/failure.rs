@@ -40,7 +40,8 @@ crate::record! {
         frames: [u64; MAX_FRAMES] => frames "stack" = |row| row.frames(),
         /// The call sites that held most.
         top: [TopSite; TOPS] => rows(TopSite) "held" = |row| row.held(),
-        /// Live blocks that the call sites were found among: where there is no table of sites, the first ones only.
+        /// Live blocks that the call sites were found among: where there is no table of sites, the
+        /// first ones only.
         top_blocks: u32 => number(Blocks) "looked_at_blocks",
         /// All live blocks of the pool then; 0 where nobody looked.
         live_blocks: u32 => number(Blocks),

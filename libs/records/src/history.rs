@@ -1,4 +1,4 @@
-//! What TAs used in all their ended lives, and what they had not freed.
+//! Use of memory by TAs in all their ended lives, and what they had not freed.
 
 use crate::{Frames, Origin, Placed, declared_heap};
 use tally_abi::TeeUuid;
@@ -37,7 +37,8 @@ crate::record! {
         biggest_refused: u64 => number(Bytes),
         /// Heap bytes in use when that one was refused.
         biggest_refused_used: u64 => number(Bytes),
-        /// Instances whose heap's books did not add up when they ended: what they had not freed is not known.
+        /// Instances whose heap's books did not add up when they ended: what they had not freed is
+        /// not known.
         inconsistent: u32 => number(Count),
         /// Unused, zero.
         reserved: u32 => hidden,
@@ -65,7 +66,8 @@ crate::record! {
         blocks: u64 => number(Blocks),
         /// Instances that ended with some of them.
         instances: u32 => number(Count),
-        /// Whether the instances had died, and held them then; else they had ended in good order, and leaked.
+        /// Whether the instances had died, and held them then; else they had ended in good order,
+        /// and leaked.
         died: u32 => flag = |row| row.died != 0,
         /// Which build of the TA they were.
         image_id: u64 => id "image",

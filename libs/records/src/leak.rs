@@ -100,8 +100,8 @@ impl ScanRow {
         u64::try_from(micros).unwrap_or(u64::MAX)
     }
 
-    /// Microseconds for each MiB that was read; `None` if less than a sixteenth of one was: what a scan takes whatever it
-    /// reads would count many times over.
+    /// Microseconds for each MiB that was read; `None` if less than a sixteenth of one was: what a
+    /// scan takes whatever it reads would count many times over.
     #[must_use]
     pub fn micros_per_mebibyte(&self) -> Option<u64> {
         let read = self.root_bytes.saturating_add(self.block_bytes);

@@ -1,10 +1,10 @@
 //! Every record of the account, once: its layout, its field table, the words for its codes.
 //!
-//! JSON, metrics, columns, the schema and the sections of snapshots come from the tables. A new field is a line of
-//! [`record!`] and the place that fills it.
+//! JSON, metrics, columns, the schema and the sections of snapshots come from the tables. A new
+//! field is a line of [`record!`] and the place that fills it.
 //!
-//! **Invariant:** little-endian, no implicit padding, and fields are only appended: a reader takes a longer record by its
-//! beginning, and what a shorter one does not have is zero.
+//! **Invariant:** little-endian, no implicit padding, and fields are only appended: a reader takes
+//! a longer record by its beginning, and what a shorter one does not have is zero.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -46,8 +46,29 @@ pub use table::{
 };
 pub use watchpoint::{SnapshotRow, snapshot_state, trigger};
 
+/// Gives `$then` all sections of a snapshot: `FIELD: RECORD,` each, in their order.
+#[macro_export]
+macro_rules! snapshot_sections {
+    ($($then:tt)+) => {
+        $($then)+! {
+            meminfo: $crate::MeminfoRow,
+            pools: $crate::PoolRow,
+            owners: $crate::OwnerRow,
+            tas: $crate::TaDetail,
+            regions: $crate::RegionRow,
+            sites: $crate::SiteRow,
+            live: $crate::LeakRecord,
+            classes: $crate::ClassRow,
+            commands: $crate::CommandRow,
+            failures: $crate::FailureRow,
+            history: $crate::HistoryRow,
+            unfreed: $crate::UnfreedRow,
+        }
+    };
+}
+
 macro_rules! tables {
-    ($($field:ident: $record:ident,)*) => {
+    ($($field:ident: $record:ty,)*) => {
         &[
             $(<$record as Described>::TABLE,)*
             <snapshot::Header as Described>::TABLE,

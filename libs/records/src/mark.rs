@@ -44,7 +44,8 @@ crate::codes! {
         CLOSED = 0 "closed",
         /// It panicked, crashed or was killed.
         DIED = 1 "died",
-        /// One or the other, and its heap's books did not add up: what it had not freed is not known.
+        /// One or the other, and its heap's books did not add up: what it had not freed is not
+        /// known.
         UNKNOWN = 2 "inconsistent",
     }
 }

@@ -25,8 +25,8 @@ crate::table! {
     }
 }
 
-/// Percent of the free memory that is not in one piece: 1 less the quotient of the free chunks' squares and of their
-/// sum's square, cut. `None` if nothing is free.
+/// Percent of the free memory that is not in one piece: 1 less the quotient of the free chunks'
+/// squares and of their sum's square, cut. `None` if nothing is free.
 #[must_use]
 pub fn fragmentation(pool: &AllocStats) -> Option<u32> {
     let free = u128::from(pool.size.wrapping_sub(pool.allocated));
@@ -65,8 +65,8 @@ crate::record! {
         tables: u64 => gauge(Bytes),
         /// Bytes of records of blocks, in slabs those of free ones too.
         records: u64 => gauge(Bytes),
-        /// Bytes allocated whose pages are promised and not taken yet: those for TAs are taken when they are first
-        /// touched. 0 in heaps.
+        /// Bytes allocated whose pages are promised and not taken yet: those for TAs are taken when
+        /// they are first touched. 0 in heaps.
         promised: u64 => gauge(Bytes),
     }
     also {

@@ -47,8 +47,8 @@ impl SiteRow {
         self.is_counted().then_some(figure)
     }
 
-    /// Adds another row of the same site, if it is one: where nobody counts, a site has a row for each stretch of
-    /// the walk that met it.
+    /// Adds another row of the same site, if it is one: where nobody counts, a site has a row for
+    /// each stretch of the walk that met it.
     #[must_use]
     pub fn join(&mut self, other: &Self) -> bool {
         let is_same = !self.is_counted()

@@ -6,10 +6,9 @@
 //!
 //! Little-endian, every part a multiple of 8 bytes.
 //!
-//! **Invariant:** a reader skips sections it does not know, and reads as much of a record or of the header
-//! as it knows; a writer only appends fields, and what an older one did not have is zero: not known. What had no room
-//! is counted in [`Header::dropped`].
-//! **Knows nothing of:** what makes a snapshot, and who reads it.
+//! **Invariant:** a reader skips sections it does not know, and reads as much of a record or of the
+//! header as it knows; a writer only appends fields, and what an older one did not have is zero:
+//! not known. What had no room is counted in [`Header::dropped`].
 
 use tally_abi::TeeUuid;
 use tally_abi::shdr::BuildId;
@@ -21,27 +20,6 @@ pub const MAGIC: [u8; 8] = *b"TALYSNAP";
 pub const VERSION: u32 = 1;
 /// Bytes of the shortest header of this version: it ends with [`Header::secure_ram`].
 pub const LEAST_HEADER_BYTES: usize = 80;
-
-/// Gives `$then` all sections of a snapshot: `FIELD: RECORD,` each, in their order.
-#[macro_export]
-macro_rules! snapshot_sections {
-    ($($then:tt)+) => {
-        $($then)+! {
-            meminfo: MeminfoRow,
-            pools: PoolRow,
-            owners: OwnerRow,
-            tas: TaDetail,
-            regions: RegionRow,
-            sites: SiteRow,
-            live: LeakRecord,
-            classes: ClassRow,
-            commands: CommandRow,
-            failures: FailureRow,
-            history: HistoryRow,
-            unfreed: UnfreedRow,
-        }
-    };
-}
 
 crate::record! {
     /// The beginning of a snapshot: when, why, of whom.
@@ -68,8 +46,8 @@ crate::record! {
         dropped: u64 => number(Count),
         /// Bytes of secure RAM.
         secure_ram: u64 => number(Bytes),
-        /// Differs from boot to boot; null: not known. Two snapshots of one boot have one clock, and marks and sessions of
-        /// the same numbers are the same.
+        /// Differs from boot to boot; null: not known. Two snapshots of one boot have one clock,
+        /// and marks and sessions of the same numbers are the same.
         boot: u64 => id,
         /// The build of the kernel; null: not known.
         build: BuildId => octets "kernel_build",

@@ -5,8 +5,8 @@ use tally_abi::TeeUuid;
 use tally_abi::ta::{entry, flags};
 
 crate::record! {
-    /// A TA instance whole. Of a dead one the figures of its heap, what it was allowed and the most that it used are its
-    /// last; it has no memory.
+    /// A TA instance whole. Of a dead one the figures of its heap, what it was allowed and the most
+    /// that it used are its last; it has no memory.
     TaDetail: "tas" = 4, 384 bytes, metrics "ta" {
         /// Which TA.
         uuid: TeeUuid => label(ta),
@@ -62,8 +62,8 @@ crate::record! {
         vss: u64 => gauge(Bytes),
         /// Memory mapped, shared parts whole.
         rss: u64 => gauge(Bytes),
-        /// Memory mapped, shared parts divided by who shares them: the normal world, and every TA that has the first page
-        /// of the part mapped.
+        /// Memory mapped, shared parts divided by who shares them: the normal world, and every TA
+        /// that has the first page of the part mapped.
         pss: u64 => gauge(Bytes),
         /// Memory mapped that nobody else has: its end would free it.
         uss: u64 => gauge(Bytes),
@@ -123,8 +123,8 @@ impl TaDetail {
     }
 }
 
-/// A heap's size as it was declared, from the bytes that it has for blocks when it is fully grown: its
-/// last page is only rounding, unless it is the only one.
+/// A heap's size as it was declared, from the bytes that it has for blocks when it is fully grown:
+/// its last page is only rounding, unless it is the only one.
 #[must_use]
 pub const fn declared_heap(bytes: u64) -> u64 {
     const PAGE: u64 = 4096;

@@ -1,7 +1,8 @@
-//! Field tables: what each field of a record is called, what it measures, and what it says in one record.
+//! Field tables: what each field of a record is called, what it measures, and what it says in one
+//! record.
 //!
-//! **Invariant:** what is hidden, not counted or not known is [`Value::Null`], here and nowhere else.
-//! **Knows nothing of:** formats. A program that only fills records links nothing of their tables.
+//! **Invariant:** what is hidden, not counted or not known is [`Value::Null`], here and nowhere
+//! else. A program that only fills records links nothing of their tables.
 
 use tally_abi::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -187,7 +188,8 @@ impl Table {
 pub struct Origin {
     /// UUID of the TA; nil: the kernel.
     pub image: TeeUuid,
-    /// Which build of the TA ([`tally_abi::shdr::image_id`]), 0 if that is not known; `None`: the one that is loaded.
+    /// Which build of the TA ([`tally_abi::shdr::image_id`]), 0 if that is not known; `None`: the
+    /// one that is loaded.
     pub build: Option<u64>,
 }
 
@@ -339,7 +341,8 @@ pub trait Row {
     fn value(&self, field: usize) -> Value<'_>;
 }
 
-/// What the field of this key says, which may be that of a flat record in it; null if there is none.
+/// What the field of this key says, which may be that of a flat record in it; null if there is
+/// none.
 #[must_use]
 pub fn value<'a>(row: &'a dyn Row, key: &str) -> Value<'a> {
     let mut fields = row.table().fields.iter().enumerate();
@@ -384,8 +387,9 @@ macro_rules! codes {
     };
 }
 
-/// A record with its table. After `=>` stands what a field is (see [`field_shape!`]), its key if that is not its name,
-/// `or null` if it may be null, and how it is read if not as it stands. Behind `also` are figures that follow from others.
+/// A record with its table. After `=>` stands what a field is (see [`field_shape!`]), its key if
+/// that is not its name, `or null` if it may be null, and how it is read if not as it stands.
+/// Behind `also` are figures that follow from others.
 #[macro_export]
 macro_rules! record {
     (
@@ -495,10 +499,13 @@ macro_rules! field_is_optional {
 
 /// What a field is:
 ///
-/// - `number(UNIT)`; `nonzero(UNIT)`: null for zero; `gauge(UNIT)`, `counter(UNIT)`: in metrics too;
-/// - `flag`; `word(CODES)`, `set(CODES)`: the words for a code or for bits; `word`: a word as it stands;
+/// - `number(UNIT)`; `nonzero(UNIT)`: null for zero; `gauge(UNIT)`, `counter(UNIT)`: in metrics
+///   too;
+/// - `flag`; `word(CODES)`, `set(CODES)`: the words for a code or for bits; `word`: a word as it
+///   stands;
 /// - `text`, `ta`, `id`, `octets`, `frames`;
-/// - `row(TYPE)`, `rows(TYPE)`, `flat(TYPE)`: other records, the last with its fields among this one's;
+/// - `row(TYPE)`, `rows(TYPE)`, `flat(TYPE)`: other records, the last with its fields among this
+///   one's;
 /// - `label(KIND)`: any of these that tells figures apart in metrics; `hidden`: not shown.
 #[macro_export]
 macro_rules! field_shape {

@@ -1,4 +1,4 @@
-//! What holds for all tables.
+//! Tests of what holds for all tables.
 
 use super::*;
 extern crate std;

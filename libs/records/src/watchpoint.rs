@@ -53,7 +53,8 @@ crate::codes! {
         ENTRY = 1 "entry",
         /// A command of the TA returned.
         EXIT = 2 "exit",
-        /// The TA's heap rises above so many bytes. `NOT_SUPPORTED` while no pool tells when it does.
+        /// The TA's heap rises above so many bytes. `NOT_SUPPORTED` while no pool tells when it
+        /// does.
         HEAP = 3 "heap",
         /// An allocation of the TA is refused.
         FAILURE = 4 "fail",

@@ -1,13 +1,14 @@
 //! Figures of a TA's heap over several commands, and their reset.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** how a pool counts; the tests write its header.
 
 use super::*;
 use tally_abi::pta::inspect;
-use tally_core::machine::Trap;
-use tally_core::testing::world::{Event, Run};
+use tally_account::testing::Run;
+use tally_core::guest_id::GuestId;
+use tally_core::testing::world::Event;
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
+use tally_mem::machine::Trap;
 use tally_records::{HistoryRow, PoolStats, TaDetail, UnfreedRow};
 
 /// Live bytes of the heap.
@@ -23,7 +24,7 @@ fn store(run: &mut Run<'_>, offset: usize, words: &[u64]) {
     // Not from the stack, which a reset clears.
     let heap = {
         let state = run.world.kernel.state();
-        let (_, found) = state.guest.instances.iter().next().unwrap();
+        let (_, found) = state.guest(GuestId::FIRST).instances.iter().next().unwrap();
         found.heap.unwrap().0
     };
     run.store(heap + offset as u64, words.as_bytes());
@@ -119,7 +120,15 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
         command(world, ta, |run| run.store(run.stack(0), &[1; 16]));
         let deep = deepest(world);
         assert!(deep >= 2048);
-        assert!(world.kernel.state().commands.set_detail(TA, true));
+        assert!(
+            world
+                .kernel
+                .state()
+                .guest_mut(GuestId::FIRST)
+                .book
+                .commands
+                .set_detail(TA, true)
+        );
         command(world, ta, |run| run.store(run.stack(1024), &[1; 16]));
         assert_eq!(deepest(world), deep);
         // A reset is what it goes with.
@@ -128,7 +137,15 @@ fn looking_at_calls_in_detail_forgets_no_depth_of_the_stack() {
         command(world, ta, |run| run.store(run.stack(1024), &[1; 16]));
         let shallow = deepest(world);
         assert!(0 < shallow && shallow < deep, "{shallow} of {deep}");
-        assert!(world.kernel.state().commands.set_detail(TA, false));
+        assert!(
+            world
+                .kernel
+                .state()
+                .guest_mut(GuestId::FIRST)
+                .book
+                .commands
+                .set_detail(TA, false)
+        );
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
@@ -140,7 +157,7 @@ fn a_reset_restarts_the_most_that_was_charged() {
         let ta = world.opened(TA);
         let charged = || {
             let state = world.kernel.state();
-            let (_, found) = state.guest.instances.iter().next().unwrap();
+            let (_, found) = state.guest(GuestId::FIRST).instances.iter().next().unwrap();
             let space = found.space.as_ref().unwrap();
             (space.charged_pages(), space.charged_max())
         };

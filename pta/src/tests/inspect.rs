@@ -1,18 +1,24 @@
 //! The inspector as clients reach it.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the normal world's tool.
 
 use super::*;
 use tally_abi::pta::inspect;
 use tally_abi::shdr::{self, SignedHeader};
-use tally_core::kernel::Shown;
-use tally_core::machine::Trap;
+use tally_account::book::Shown;
+use tally_core::guest_id::GuestId;
 use tally_core::testing::world::{Event, signed_image};
-use tally_records::{
-    FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, cause, damage, failed_pool, prot,
-    state,
-};
+use tally_mem::machine::Trap;
+use tally_records::FailureRow;
+use tally_records::HistoryRow;
+use tally_records::RegionRow;
+use tally_records::SessionRow;
+use tally_records::TaDetail;
+use tally_records::cause;
+use tally_records::damage;
+use tally_records::failed_pool;
+use tally_records::prot;
+use tally_records::state;
 
 /// Where a UUID is put for the inspector.
 const UUID_AT: PhysAddr = PhysAddr(CLIENT.0 + 16 * 4096);
@@ -256,7 +262,7 @@ fn addresses_are_shown_by_a_build_that_shows_them() {
         addresses: true,
         contents: false,
     };
-    let world = World::showing(crate::ALL, shown);
+    let world = world(crate::ALL, shown);
     world.install(TA, 0, 100);
     let session = world.opened(inspect::UUID);
     let ta = world.opened(TA);
@@ -296,7 +302,11 @@ fn a_refused_heap_and_refused_pages_are_in_the_log() {
             (TA, ta, 1 << 16)
         );
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
-        world.kernel.state().guest.ta_quota_pages = 5;
+        world
+            .kernel
+            .state()
+            .guest_mut(GuestId::FIRST)
+            .ta_quota_pages = 5;
         let reply = world.open(TA, &[]);
         assert_eq!(reply.result, TeeResult::OUT_OF_MEMORY);
         let rows = log(world);

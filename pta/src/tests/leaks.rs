@@ -1,13 +1,12 @@
 //! Marks and scans as clients reach them.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the normal world's tool.
 
 use super::*;
-use tally_core::machine::Trap;
+use tally_core::call::thread::Activity;
 use tally_core::testing::world::Event;
-use tally_core::thread::Activity;
 use tally_ledger::Block;
+use tally_mem::machine::Trap;
 use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);

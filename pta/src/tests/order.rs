@@ -1,16 +1,18 @@
 //! Channels and buffers as TAs reach them, and what the audit says of them.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the TA that plays the incident in QEMU.
 
 use super::*;
 use std::sync::Mutex;
 use tally_abi::pta::audit;
 use tally_abi::pta::vdec;
 use tally_abi::ta::{UteeParams, param_type};
-use tally_core::machine::Trap;
-use tally_core::testing::world::Run;
-use tally_records::{EventRow, HeldRow, event, held};
+use tally_account::testing::Run;
+use tally_mem::machine::Trap;
+use tally_records::EventRow;
+use tally_records::HeldRow;
+use tally_records::event;
+use tally_records::held;
 
 /// Makes the TA call the pseudo-TA that it opened: its session is at `stack(16)`.
 fn call_pta(run: &mut Run<'_>, command: u32, types: [u32; 4], vals: &[u64]) -> Trap {

@@ -1,10 +1,11 @@
 //! Snapshots as clients reach them.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** the normal world's tool.
 
 use super::*;
 use tally_abi::pta::watch;
+use tally_account::inspector::Inspector;
+use tally_core::guest_id::GuestId;
 use tally_ledger::{ALARM_OFFSET, Config, Tracking};
 use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
 use tally_records::{Record, SiteRow, SnapshotRow, TaDetail, pool_kind, snapshot_state, trigger};
@@ -72,8 +73,12 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
         let uses = rows::<MeminfoRow>(&snapshot);
         let sum: u64 = uses.iter().map(|row| row.bytes).sum();
         assert_eq!(sum, header.secure_ram);
-        assert_eq!(header.build, tally_core::testing::world::BUILD);
-        assert!(header.boot != 0 && header.boot == world.kernel.boot());
+        assert_eq!(header.build, tally_account::testing::BUILD);
+        let look = Inspector {
+            kernel: &world.kernel,
+            guest: GuestId::FIRST,
+        };
+        assert!(header.boot != 0 && header.boot == look.boot());
         let pools = rows::<PoolRow>(&snapshot);
         let kinds = pools.iter().map(|row| row.kind);
         let all = [

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** two accounts of the same state are equal: what taking an account itself changes
 //! (session numbers, maxima, counters of calls) is left out.
-//! **Knows nothing of:** what happened between two accounts.
 
 use serde_json::Value;
 use teec::Context;

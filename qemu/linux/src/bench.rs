@@ -1,7 +1,6 @@
-//! What tests work with: connections, sessions, the supplicant, the kernel's log.
+//! Test fixtures: connections, sessions, the supplicant, the kernel's log.
 //!
 //! **Invariant:** every wait ends.
-//! **Knows nothing of:** what is tested.
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,6 @@
-//! What tests run in a process of its own, mostly to kill it.
+//! Child processes of tests, most of them to be killed.
 //!
 //! **Invariant:** a child that is left alone ends by itself, or is one that loops.
-//! **Knows nothing of:** who kills it.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,6 @@
-//! How late a sleeper of a millisecond wakes, as `cyclictest` asks it.
+//! Wake-up latency of a one-millisecond sleeper, measured as `cyclictest` does.
 //!
 //! **Invariant:** all sleeps are counted, the worst included.
-//! **Knows nothing of:** what else runs meanwhile.
 
 use std::num::NonZeroU64;
 use std::thread;

@@ -5,7 +5,6 @@
 //! start and kill.
 //!
 //! **Invariant:** after every test the secure world's account is what it was before, to the byte.
-//! **Knows nothing of:** the host, but for the port that RESULTS is.
 #![deny(unsafe_code)]
 
 mod account;

@@ -2,7 +2,6 @@
 //! instructions; the results say what was between them, in order.
 //!
 //! **Invariant:** nothing but the measured calls runs between the hints in this process.
-//! **Knows nothing of:** how instructions are counted.
 #![cfg_attr(
     target_arch = "aarch64",
     expect(unsafe_code, reason = "the hints are instructions")

@@ -1,7 +1,6 @@
 //! The results file: one JSON object a line.
 //!
 //! **Invariant:** lines are whole, and the last one says how many there are.
-//! **Knows nothing of:** what the results are.
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -8,7 +8,6 @@
 //!
 //! **Invariant:** a check that fails ends in an undefined instruction at S-EL1, with no vectors: the
 //! run never ends by itself.
-//! **Knows nothing of:** Rust.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -73,7 +72,7 @@ payload_entry:
     orr     x9, x0, x1
     orr     x9, x9, x3
     cbnz    x9, bad
-    mov     x9, #0x40000000
+    ldr     x9, ={RAM}
     cmp     x2, x9
     b.ne    bad
     check_reset
@@ -205,5 +204,6 @@ system_reset:
 bad:
     udf     #0
 .ltorg
-"#
+"#,
+    RAM = const tally_board_virt::RAM_BASE,
 );

@@ -1,6 +1,6 @@
 //! A normal world that tests the monitor together with `fake_kernel`, on two CPUs.
 //!
-//! Needs two CPUs and semihosting. The word at 0x4700_0000 (a loader device) says what to do: 0 all checks,
+//! Needs two CPUs and semihosting. The word at `MODE` (a loader device) says what to do: 0 all checks,
 //! exit status 0 or the number of the check that failed; 1 SYSTEM_OFF (QEMU's status 0); 2
 //! SYSTEM_RESET (the same with `-no-reboot`); 3 fast calls in a loop, for counting instructions (exit
 //! status: instructions of a round); 4 reads secure RAM (exit status 99: it gets an abort).
@@ -9,7 +9,6 @@
 //! bytes go to `NORMAL_BASE`.
 //!
 //! **Invariant:** runs with the MMU off, so all accesses are aligned; no formatting.
-//! **Knows nothing of:** the real kernel's calls.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
@@ -21,19 +20,21 @@ mod guest {
     use core::ptr;
     use core::sync::atomic::{AtomicU64, Ordering};
 
+    use tally_board_virt as virt;
+
     /// Physical address of the mode word.
-    const MODE: usize = 0x4700_0000;
+    const MODE: usize = virt::RAM_BASE as usize + 0x700_0000;
     /// Where the second CPU starts.
-    const ENTRY_2: u64 = 0x4200_0040;
+    const ENTRY_2: u64 = virt::images::NORMAL_BASE + 0x40;
     /// Where the first comes back from a power-down suspend.
-    const ENTRY_RESUMED: u64 = 0x4200_0080;
+    const ENTRY_RESUMED: u64 = virt::images::NORMAL_BASE + 0x80;
 
     global_asm!(
         r#"
 .section .text.normal, "ax"
 .global payload_entry
 payload_entry:
-    ldr     x1, =0x46010000
+    ldr     x1, ={STACK}
     mov     sp, x1
     mov     x19, x0
     adr     x1, vectors
@@ -43,15 +44,15 @@ payload_entry:
     mov     x0, x19
     bl      primary
     .balign 64
-    // 0x42000040: second CPU
-    ldr     x1, =0x46020000
+    // ENTRY_2: second CPU
+    ldr     x1, ={STACK} + 0x10000
     mov     sp, x1
     adr     x1, vectors
     msr     vbar_el1, x1
     bl      secondary
     .balign 64
-    // 0x42000080: first CPU, resumed
-    ldr     x1, =0x46010000
+    // ENTRY_RESUMED: first CPU, resumed
+    ldr     x1, ={STACK}
     mov     sp, x1
     adr     x1, vectors
     msr     vbar_el1, x1
@@ -65,7 +66,8 @@ vectors:
     mov     x0, #99
     b       unexpected
     .endr
-"#
+"#,
+        STACK = const virt::RAM_BASE + 0x601_0000,
     );
 
     #[panic_handler]
@@ -144,7 +146,7 @@ vectors:
 
     #[unsafe(no_mangle)]
     extern "C" fn primary(x0: u64, current_el: u64, daif: u64) -> ! {
-        check(1, x0 == 0x4000_0000 && daif == 0x3c0);
+        check(1, x0 == virt::RAM_BASE && daif == 0x3c0);
         check(2, current_el == 4 || current_el == 8);
         // SAFETY: RAM.
         match unsafe { ptr::read_volatile(MODE as *const u32) } {
@@ -153,7 +155,7 @@ vectors:
             2 => psci(0x8400_0009, 0, 0, 0),
             3 => count(),
             // SAFETY: faults, on purpose.
-            _ => i64::from(unsafe { ptr::read_volatile(0x0e10_0000 as *const u32) }),
+            _ => i64::from(unsafe { ptr::read_volatile(virt::KERNEL_BASE as *const u32) }),
         };
         exit(97)
     }
@@ -234,7 +236,7 @@ vectors:
         // PSCI: refusals.
         check(40, psci(AFFINITY_INFO, 0, 0, 0) == 0);
         check(41, psci(AFFINITY_INFO, 1, 0, 0) == OFF);
-        check(42, psci(CPU_ON, 1, 0x0e10_0000, 0) == -9);
+        check(42, psci(CPU_ON, 1, virt::KERNEL_BASE, 0) == -9);
         check(43, psci(CPU_ON, 9, ENTRY_2, 0) == -2);
         check(44, psci(CPU_ON, 0, ENTRY_2, 0) == -4);
         check(45, psci(AFFINITY_INFO, 1, 0, 0) == OFF);
@@ -263,8 +265,8 @@ vectors:
     fn interrupts() -> ! {
         /// Virtual timer, interrupt id 27; the first redistributor's GICR_ISENABLER0.
         const TIMER: u32 = 27;
-        const ENABLE: usize = 0x080a_0000 + 0x1_0000 + 0x100;
-        const PRIORITY: usize = 0x080a_0000 + 0x1_0000 + 0x400 + TIMER as usize;
+        const ENABLE: usize = virt::GICR as usize + 0x1_0000 + 0x100;
+        const PRIORITY: usize = ENABLE + 0x300 + TIMER as usize;
         check(60, call(0xb200_0005, 0, 0, 0)[0] == 0);
         // SAFETY: this world's part of the GIC.
         unsafe {

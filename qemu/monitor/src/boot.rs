@@ -2,14 +2,13 @@
 //! by CPU_ON, secure world first.
 //!
 //! **Invariant:** no CPU enters the normal world before its secure world has said that it is up.
-//! **Knows nothing of:** what the kernel's image holds.
 
 use core::arch::asm;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use tally_abi::opteed::{Vector, ret};
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 use crate::context::CpuContext;
 use crate::package::{self, HEADER_BYTES, LINE_BYTES};
@@ -35,8 +34,9 @@ unsafe extern "C" fn monitor_primary(context: *mut CpuContext, cpu: u64) -> ! {
         crash::refuse(format_args!("GIC: {error}"));
     }
     // SAFETY: flash is mapped for reading.
-    let header =
-        unsafe { *((virt::FLASH_BASE + virt::PACKAGE_OFFSET) as *const [u8; HEADER_BYTES]) };
+    let header = unsafe {
+        *((virt::FLASH_BASE + virt::images::PACKAGE_OFFSET) as *const [u8; HEADER_BYTES])
+    };
     let kernel = match package::find_kernel(header) {
         Ok(range) => range,
         Err(error) => crash::refuse(format_args!("{error}")),

@@ -1,7 +1,6 @@
 //! A few lines on the secure UART, each beginning `M/MON: `.
 //!
 //! **Invariant:** a line is written whole or by a CPU that is about to end the machine.
-//! **Knows nothing of:** log levels.
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
@@ -9,7 +8,7 @@ use core::ptr::NonNull;
 use arm_pl011_uart::UniqueMmioPointer;
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits, Uart};
 use spin::mutex::SpinMutex;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 static CONSOLE: SpinMutex<Option<Uart<'static>>> = SpinMutex::new(None);
 

@@ -2,15 +2,18 @@
 //!
 //! **Invariant:** the offsets that `asm/vectors.s` gets are this struct's own; all that it moves in
 //! pairs lies within `stp`'s reach (504 bytes).
-//! **Knows nothing of:** when a world runs.
 
 use core::mem::{offset_of, size_of};
+
+use tally_board_virt as virt;
 
 pub(crate) use crate::psci::MAX_CPUS;
 /// Bytes of secure RAM for each CPU: guard page, stack, context.
 pub(crate) const STACK_STRIDE: usize = 0x4000;
 /// Where the CPUs' stacks begin.
-pub(crate) const STACKS_BASE: usize = 0x0e02_0000;
+pub(crate) const STACKS_BASE: usize = virt::SECURE_RAM_BASE as usize + 0x2_0000;
+
+const _: () = assert!(STACKS_BASE + MAX_CPUS * STACK_STRIDE <= virt::KERNEL_BASE as usize);
 
 /// SCTLR_EL1 with only its RES1 bits: MMU, caches and checks off (Arm ARM DDI 0487, D19.2.127).
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** prints what it can and ends the machine with status [`STATUS`]; a crash in here
 //! powers off.
-//! **Knows nothing of:** how to go on. Nothing does.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -1,15 +1,14 @@
-//! What the firmware adds to the machine's device tree for the normal world: PSCI, OP-TEE's
+//! Device tree nodes that the firmware adds for the normal world: PSCI, OP-TEE's
 //! interface, the memory to keep away from, the initial RAM disk.
 //!
 //! **Invariant:** what QEMU wrote stays, but for what it says about starting CPUs.
-//! **Knows nothing of:** where the tree lies.
 //!
 //! Source: Linux `Documentation/devicetree/bindings/{arm/psci.yaml,arm/firmware/linaro,optee-tz.yaml,
 //! reserved-memory/reserved-memory.yaml}`.
 
 use core::ops::Range;
 
-use tally_abi::virt;
+use tally_board_virt as virt;
 use tally_fdt::{EditError, Editor};
 
 /// Cells of an address, and of a size, in QEMU virt's tree.
@@ -37,11 +36,11 @@ pub(crate) fn complete(bytes: &mut [u8], ramdisk: Option<&Range<u64>>) -> Result
     tree.set_cell(reserved, "#address-cells", CELLS)?;
     tree.set_cell(reserved, "#size-cells", CELLS)?;
     tree.set_property(reserved, "ranges", b"")?;
-    let secure = tree.ensure_node(reserved, "secure@e000000")?;
+    let secure = tree.ensure_node(reserved, virt::SECURE_RAM_NODE)?;
     let mut reg = [0; 16];
     let (base, size) = reg.split_at_mut(8);
     base.copy_from_slice(&virt::SECURE_RAM_BASE.to_be_bytes());
-    size.copy_from_slice(&(virt::SECURE_RAM_END - virt::SECURE_RAM_BASE).to_be_bytes());
+    size.copy_from_slice(&virt::SECURE_RAM_BYTES.to_be_bytes());
     tree.set_property(secure, "reg", &reg)?;
     tree.set_property(secure, "no-map", b"")?;
 
@@ -103,7 +102,8 @@ mod tests {
     #[test]
     fn linux_finds_all_that_it_looks_for() {
         let mut bytes = with_cpus(2048);
-        let len = complete(&mut bytes, Some(&(0x4800_0000..0x4900_0000))).unwrap();
+        let end = virt::RAM_BASE + (144 << 20);
+        let len = complete(&mut bytes, Some(&(virt::RAM_BASE..end))).unwrap();
         let tree = Editor::open(&mut bytes[..len]).unwrap();
         let value = |path: &str, name: &str| -> Option<Vec<u8>> {
             Some(tree.property(tree.find(path)?, name)?.to_vec())
@@ -118,12 +118,12 @@ mod tests {
         assert_eq!(value("/cpus/cpu@0", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu@1", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu-map", "enable-method"), None);
-        assert_eq!(value("/reserved-memory/secure@e000000", "no-map"), text(""));
-        let reg = [0x0e00_0000_u64, 0x0100_0000]
-            .map(u64::to_be_bytes)
-            .concat();
-        assert_eq!(value("/reserved-memory/secure@e000000", "reg"), Some(reg));
-        let end = 0x4900_0000_u64.to_be_bytes().to_vec();
+        let secure = format!("/reserved-memory/{}", virt::SECURE_RAM_NODE);
+        assert_eq!(value(&secure, "no-map"), text(""));
+        let reg = [virt::SECURE_RAM_BASE, virt::SECURE_RAM_BYTES];
+        let reg = reg.map(u64::to_be_bytes).concat();
+        assert_eq!(value(&secure, "reg"), Some(reg));
+        let end = end.to_be_bytes().to_vec();
         assert_eq!(value("/chosen", "linux,initrd-end"), Some(end));
     }
 

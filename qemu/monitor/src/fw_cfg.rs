@@ -1,13 +1,12 @@
 //! QEMU's firmware configuration device: what `-kernel` and `-initrd` gave.
 //!
 //! **Invariant:** used by CPU 0 alone, before the normal world runs; data go to normal-world RAM.
-//! **Knows nothing of:** what the files are.
 //!
 //! Source: QEMU `docs/specs/fw_cfg.rst`, `standard-headers/linux/qemu_fw_cfg.h`.
 
 use core::ptr;
 
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 const DATA: usize = virt::FW_CFG as usize;
 const SELECTOR: usize = virt::FW_CFG as usize + 8;
@@ -21,7 +20,7 @@ const DMA_SELECT: u32 = 1 << 3;
 
 /// The descriptor lies at the end of the window for the device tree: the device reaches
 /// normal-world memory only.
-const DESCRIPTOR: u64 = virt::RAM_BASE + virt::DEVICE_TREE_MAX;
+const DESCRIPTOR: u64 = virt::RAM_BASE + virt::images::DEVICE_TREE_MAX;
 
 /// A file that QEMU's command line gave: the keys of its size and of its octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

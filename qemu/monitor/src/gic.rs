@@ -5,7 +5,6 @@
 //! wakes parked CPUs (group 0).
 //!
 //! **Invariant:** no group 0 interrupt but the wake SGI exists, and a running CPU has none pending.
-//! **Knows nothing of:** handlers.
 
 use core::ptr::NonNull;
 
@@ -17,7 +16,7 @@ use arm_gic::gicv3::{
 };
 use arm_pl011_uart::UniqueMmioPointer;
 use spin::mutex::SpinMutex;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 use crate::context::MAX_CPUS;
 use crate::sysreg;
@@ -28,8 +27,8 @@ pub(crate) const WAKE_SGI: u32 = 15;
 const KERNEL_SGIS: core::ops::RangeInclusive<u32> = 8..=14;
 /// CNTPS, PPI 13 (interrupt id 29).
 const SECURE_TIMER: IntId = IntId::ppi(13);
-/// Secure PL011, SPI 8 (interrupt id 40).
-const SECURE_UART: IntId = IntId::spi(8);
+/// Secure PL011.
+const SECURE_UART: IntId = IntId::spi(virt::SECURE_UART_SPI);
 
 const GROUP_1S: Group = Group::Secure(SecureIntGroup::Group1S);
 const GROUP_0: Group = Group::Secure(SecureIntGroup::Group0);

@@ -1,22 +1,19 @@
 //! The header of an arm64 Linux image, and where the image and its RAM disk go.
 //!
 //! **Invariant:** what [`place`] returns lies in RAM, behind the device tree, and does not overlap.
-//! **Knows nothing of:** how the octets get there.
 //!
 //! Source: Linux `Documentation/arm64/booting.rst`.
 
 use core::fmt;
 use core::ops::Range;
 
-use tally_abi::virt;
+use tally_board_virt::images::{DEVICE_TREE_MAX, LINUX_BASE};
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 64;
 const MAGIC: [u8; 4] = *b"ARM\x64";
 /// What the image is aligned to before its offset is added.
 const ALIGN: u64 = 2 << 20;
-/// Where images go, if they fit: well behind the device tree and the bare-metal normal world.
-const IMAGE_BASE: u64 = 0x4400_0000;
 
 /// Why an image cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +68,7 @@ pub(crate) fn place(
         return Err(ImageError::BigEndian);
     }
     let fits = || -> Option<Placement> {
-        let image = IMAGE_BASE.max(ram.start + virt::DEVICE_TREE_MAX);
+        let image = LINUX_BASE.max(ram.start + DEVICE_TREE_MAX);
         let image = image.checked_next_multiple_of(ALIGN)?;
         let image = image.checked_add(text_offset)?;
         let memory_bytes = memory_bytes.max(image_bytes.into());
@@ -89,8 +86,9 @@ pub(crate) fn place(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tally_board_virt::RAM_BASE;
 
-    const RAM: Range<u64> = 0x4000_0000..0x6000_0000;
+    const RAM: Range<u64> = RAM_BASE..RAM_BASE + (512 << 20);
 
     fn header(text_offset: u64, memory_bytes: u64, flags: u64) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
@@ -104,14 +102,15 @@ mod tests {
     #[test]
     fn the_ram_disk_lies_behind_what_the_kernel_uses() {
         let placed = place(&header(0, 0x0210_0000, 10), 0x0200_0000, 0x1234, &RAM).unwrap();
-        assert_eq!(placed.image, 0x4400_0000);
-        assert_eq!(placed.ramdisk, Some(0x4620_0000..0x4620_1234));
+        assert_eq!(placed.image, LINUX_BASE);
+        let start = LINUX_BASE + 0x0220_0000;
+        assert_eq!(placed.ramdisk, Some(start..start + 0x1234));
     }
 
     #[test]
     fn an_old_text_offset_is_kept() {
         let placed = place(&header(0x8_0000, 0x10_0000, 2), 0x1000, 0, &RAM).unwrap();
-        assert_eq!(placed.image, 0x4408_0000);
+        assert_eq!(placed.image, LINUX_BASE + 0x8_0000);
         assert_eq!(placed.ramdisk, None);
     }
 
@@ -137,7 +136,7 @@ mod tests {
             (0, 0x1000_0000, 0x0c00_0001),
             (u64::MAX, 1, 0),
             (0, u64::MAX, 1),
-            (1, u64::MAX - 0x4400_0001, 1),
+            (1, u64::MAX - LINUX_BASE - 1, 1),
         ] {
             let header = header(text_offset, memory_bytes, 0);
             let placed = place(&header, 0, ramdisk_bytes, &RAM);

@@ -23,7 +23,6 @@
 //!
 //! **Invariant:** no floating point at EL3. Of normal-world memory only the 2 MiB that begin with
 //! the device tree are mapped there; they are touched before the normal world runs, never after.
-//! **Knows nothing of:** messages, TAs, what the kernel does with a call.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(any(test, target_os = "none"))]

@@ -2,19 +2,16 @@
 //!
 //! **Invariant:** an image that [`find_kernel`] returns lies in flash, clear of the header, and fits
 //! where the kernel is linked.
-//! **Knows nothing of:** what is in the image.
 
 use core::fmt;
 use core::ops::Range;
 
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 /// Size of the header in bytes: magic (u64), offset (u32), size (u32), little-endian.
 pub(crate) const HEADER_BYTES: usize = 16;
 /// What the image is copied in: one cache line of QEMU's CPUs, in bytes.
 pub(crate) const LINE_BYTES: u64 = 64;
-/// Size of secure flash on QEMU virt.
-const FLASH_BYTES: u64 = 64 << 20;
 
 /// Why there is no kernel to load. `Display` is what to tell on the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +54,15 @@ pub(crate) fn find_kernel(header: [u8; HEADER_BYTES]) -> Result<Range<u64>, Pack
         s2,
         s3,
     ] = header;
-    if u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]) != virt::PACKAGE_MAGIC {
+    if u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]) != virt::images::PACKAGE_MAGIC {
         return Err(PackageError::NoMagic);
     }
     let offset = u64::from(u32::from_le_bytes([o0, o1, o2, o3]));
     let size = u64::from(u32::from_le_bytes([s0, s1, s2, s3]));
     let end = offset + size;
-    let first = virt::PACKAGE_OFFSET + HEADER_BYTES as u64;
-    if size == 0 || offset < first || !offset.is_multiple_of(LINE_BYTES) || end > FLASH_BYTES {
+    let first = virt::images::PACKAGE_OFFSET + HEADER_BYTES as u64;
+    if size == 0 || offset < first || !offset.is_multiple_of(LINE_BYTES) || end > virt::FLASH_BYTES
+    {
         return Err(PackageError::BadBounds);
     }
     if size > virt::SECURE_RAM_END - virt::KERNEL_BASE {
@@ -87,7 +85,12 @@ mod tests {
 
     #[test]
     fn a_packed_image_is_found() {
-        check(virt::PACKAGE_MAGIC, 0x4_1000, 0x100, Ok(0x4_1000..0x4_1100));
+        check(
+            virt::images::PACKAGE_MAGIC,
+            0x4_1000,
+            0x100,
+            Ok(0x4_1000..0x4_1100),
+        );
     }
 
     #[test]
@@ -106,7 +109,7 @@ mod tests {
             (0x03ff_fff0, 0x20),
         ] {
             check(
-                virt::PACKAGE_MAGIC,
+                virt::images::PACKAGE_MAGIC,
                 offset,
                 size,
                 Err(PackageError::BadBounds),
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn an_image_too_large_for_secure_ram_is_refused() {
         check(
-            virt::PACKAGE_MAGIC,
+            virt::images::PACKAGE_MAGIC,
             0x4_1000,
             0x00f0_0001,
             Err(PackageError::TooLarge),

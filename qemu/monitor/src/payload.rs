@@ -1,14 +1,13 @@
-//! What the normal world starts with: Linux, where QEMU was given a kernel, or what a loader put at
+//! Normal-world payload: Linux, where QEMU was given a kernel, or the image that a loader put at
 //! the bare-metal place.
 //!
 //! **Invariant:** the device tree that the normal world gets is complete and cleaned to memory.
-//! **Knows nothing of:** exception levels.
 
 use core::arch::asm;
 use core::fmt;
 use core::ops::Range;
 
-use tally_abi::virt;
+use tally_board_virt as virt;
 use tally_fdt::EditError;
 
 use crate::image::ImageError;
@@ -54,12 +53,15 @@ pub(crate) fn load() -> Result<Payload, PayloadError> {
     // 1. The window is mapped for reading and writing, and nothing of ours lies in it.
     // 2. No other CPU runs, nor the normal world; the one other user, `fw_cfg`, keeps behind it.
     let tree = unsafe {
-        core::slice::from_raw_parts_mut(virt::RAM_BASE as *mut u8, virt::DEVICE_TREE_MAX as usize)
+        core::slice::from_raw_parts_mut(
+            virt::RAM_BASE as *mut u8,
+            virt::images::DEVICE_TREE_MAX as usize,
+        )
     };
     let (payload, ramdisk) = match fw_cfg::size(fw_cfg::KERNEL) {
         0 => {
             let what = "the normal world";
-            let entry = virt::NORMAL_BASE;
+            let entry = virt::images::NORMAL_BASE;
             (Payload { entry, what }, None)
         }
         kernel_bytes => linux(tree, kernel_bytes)?,

@@ -1,19 +1,14 @@
 //! Ending the machine: power off and reset by the secure GPIO, exit status by semihosting.
 //!
 //! **Invariant:** nothing here returns.
-//! **Knows nothing of:** the secure kernel, which is told before.
 
 use core::arch::asm;
 use core::ptr;
 
-/// QEMU virt's secure PL061 (QEMU `hw/arm/virt.c`).
-const SECURE_GPIO: usize = 0x090b_0000;
+use tally_board_virt as virt;
+
 /// Offset of GPIODIR.
-const DIRECTION: usize = 0x400;
-/// Line that powers off on a rising edge.
-const PIN_POWER_OFF: u32 = 0;
-/// Line that resets on a rising edge.
-const PIN_RESET: u32 = 1;
+const DIRECTION: u64 = 0x400;
 
 /// Semihosting SYS_EXIT (Arm semihosting 2.0, 7.7) and its reason for an ordinary end.
 const SYS_EXIT: u64 = 0x18;
@@ -21,13 +16,13 @@ const APPLICATION_EXIT: u64 = 0x2_0026;
 
 /// Powers the machine off; falls back to a semihosting exit with status 0.
 pub(crate) fn off() -> ! {
-    raise(PIN_POWER_OFF);
+    raise(virt::POWER_OFF_LINE);
     exit(0)
 }
 
 /// Resets the machine; falls back to a semihosting exit with status 1.
 pub(crate) fn reset() -> ! {
-    raise(PIN_RESET);
+    raise(virt::RESET_LINE);
     exit(1)
 }
 
@@ -44,14 +39,14 @@ pub(crate) fn exit(status: u64) -> ! {
 
 /// Raises one line of the secure GPIO, and gives the machine time to notice.
 pub(crate) fn raise_power_off() {
-    raise(PIN_POWER_OFF);
+    raise(virt::POWER_OFF_LINE);
 }
 
-fn raise(pin: u32) {
-    let mask = 1u8 << pin;
+fn raise(line: u32) {
+    let mask = 1u8 << line;
     // The data register's address bits 9:2 choose which lines a write changes.
-    let data = (SECURE_GPIO + (1 << (pin + 2))) as *mut u8;
-    let direction = (SECURE_GPIO + DIRECTION) as *mut u8;
+    let data = (virt::SECURE_GPIO + (1 << (line + 2))) as *mut u8;
+    let direction = (virt::SECURE_GPIO + DIRECTION) as *mut u8;
     // SAFETY: the PL061's registers, mapped as device memory; only a CPU that ends the machine is here.
     unsafe {
         ptr::write_volatile(direction, ptr::read_volatile(direction) | mask);

@@ -4,7 +4,6 @@
 //!
 //! **Invariant:** a CPU goes OFF -> ON_PENDING only by the one caller that then wakes it, and
 //! ON_PENDING -> ON and ON -> OFF only by itself.
-//! **Knows nothing of:** how a CPU is woken or halted.
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -12,7 +11,7 @@ use arm_psci::{
     AffinityInfo, EntryPoint, ErrorCode, FeatureFlagsCpuSuspend, Function, FunctionId,
     MigrateInfoType, Mpidr, PowerState, PsciFeature, Version,
 };
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 /// CPUs that the table can hold.
 pub(crate) const MAX_CPUS: usize = 8;
@@ -177,10 +176,8 @@ impl Cpus {
 
 /// Checks an entry point: aligned, and where the normal world can run code at all.
 fn start(entry: EntryPoint) -> Result<Start, ErrorCode> {
-    /// The second flash bank.
-    const NORMAL_FLASH: core::ops::Range<u64> = 0x0400_0000..0x0800_0000;
     let address = entry.entry_point_address();
-    let reachable = address >= virt::RAM_BASE || NORMAL_FLASH.contains(&address);
+    let reachable = address >= virt::RAM_BASE || virt::NORMAL_FLASH.contains(&address);
     if !reachable || !address.is_multiple_of(4) {
         return Err(ErrorCode::InvalidAddress);
     }
@@ -219,6 +216,7 @@ mod tests {
 
     const CPU_ON: u64 = 0xc400_0003;
     const AFFINITY_INFO: u64 = 0xc400_0004;
+    const ENTRY: u64 = virt::images::NORMAL_BASE;
 
     fn two_cpus() -> Cpus {
         let cpus = Cpus::new();
@@ -236,34 +234,40 @@ mod tests {
         let cpus = two_cpus();
         assert_eq!(cpus.call(&[AFFINITY_INFO, 1, 0, 0]), Outcome::Return(1));
         assert_eq!(cpus.pending_start(1), None);
-        assert_eq!(cpus.call(&[CPU_ON, 1, 0x4200_0000, 7]), Outcome::Wake(1));
+        assert_eq!(cpus.call(&[CPU_ON, 1, ENTRY, 7]), Outcome::Wake(1));
         assert_eq!(
             cpus.pending_start(1),
             Some(Start {
-                entry: 0x4200_0000,
+                entry: ENTRY,
                 context_id: 7
             })
         );
         assert_eq!(
-            cpus.call(&[CPU_ON, 1, 0x4200_0000, 8]),
+            cpus.call(&[CPU_ON, 1, ENTRY, 8]),
             error(ErrorCode::OnPending)
         );
         assert_eq!(cpus.call(&[AFFINITY_INFO, 1, 0, 0]), Outcome::Return(2));
         cpus.set_on(1);
         assert_eq!(
-            cpus.call(&[CPU_ON, 1, 0x4200_0000, 9]),
+            cpus.call(&[CPU_ON, 1, ENTRY, 9]),
             error(ErrorCode::AlreadyOn)
         );
         assert_eq!(cpus.call(&[AFFINITY_INFO, 1, 0, 0]), Outcome::Return(0));
         cpus.set_off(1);
         assert_eq!(cpus.call(&[AFFINITY_INFO, 1, 0, 0]), Outcome::Return(1));
-        assert_eq!(cpus.call(&[CPU_ON, 1, 0x4200_0000, 9]), Outcome::Wake(1));
+        assert_eq!(cpus.call(&[CPU_ON, 1, ENTRY, 9]), Outcome::Wake(1));
     }
 
     #[test]
     fn cpu_on_refuses_secure_and_unaligned_entries() {
         let cpus = two_cpus();
-        for entry in [0, 0x0e00_0000, 0x0e10_0000, 0x0900_0000, 0x4200_0002] {
+        for entry in [
+            0,
+            virt::SECURE_RAM_BASE,
+            virt::KERNEL_BASE,
+            virt::NORMAL_UART,
+            ENTRY + 2,
+        ] {
             let expected = error(ErrorCode::InvalidAddress);
             assert_eq!(cpus.call(&[CPU_ON, 1, entry, 0]), expected, "{entry:#x}");
         }
@@ -276,7 +280,7 @@ mod tests {
         for mpidr in [2, 8, 0x100, 0x1_0000, 1 << 32, 1 << 24, u64::MAX] {
             let expected = error(ErrorCode::InvalidParameters);
             assert_eq!(
-                cpus.call(&[CPU_ON, mpidr, 0x4200_0000, 0]),
+                cpus.call(&[CPU_ON, mpidr, ENTRY, 0]),
                 expected,
                 "{mpidr:#x}"
             );
@@ -327,14 +331,14 @@ mod tests {
         let cpus = two_cpus();
         assert_eq!(cpus.call(&[0xc400_0001, 1, 0, 0]), Outcome::Standby);
         assert_eq!(
-            cpus.call(&[0xc400_0001, 1 << 30, 0x4200_0000, 3]),
+            cpus.call(&[0xc400_0001, 1 << 30, ENTRY, 3]),
             Outcome::PowerDown(Start {
-                entry: 0x4200_0000,
+                entry: ENTRY,
                 context_id: 3
             })
         );
         assert_eq!(
-            cpus.call(&[0xc400_0001, 1 << 30, 0x0e10_0000, 3]),
+            cpus.call(&[0xc400_0001, 1 << 30, virt::KERNEL_BASE, 3]),
             error(ErrorCode::InvalidAddress)
         );
     }

@@ -3,7 +3,6 @@
 //! Source: ARM DEN 0022 (PSCI), ARM DEN 0028 (SMCCC).
 //!
 //! **Invariant:** every function is answered; what is not known is "unknown function" (-1).
-//! **Knows nothing of:** the trusted OS's functions, which the vectors pass on.
 
 use tally_abi::opteed::Vector;
 

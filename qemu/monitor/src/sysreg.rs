@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the secure world takes all interrupts itself; the normal world's secure interrupts
 //! come to EL3; floating point, SVE and SME never trap at EL3.
-//! **Knows nothing of:** contexts.
 
 use core::arch::asm;
 

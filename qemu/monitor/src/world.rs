@@ -1,17 +1,34 @@
 //! Entering the two worlds from Rust, and the assembly that holds reset, vectors and tables.
 //!
 //! **Invariant:** only the CPU that a context belongs to touches it.
-//! **Knows nothing of:** why a world is entered.
 
 use core::arch::global_asm;
 
 use tally_abi::opteed::Vector;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 use crate::context::{self, CpuContext, offset};
 use crate::{crash, gic, sysreg};
 
-global_asm!(include_str!("asm/tables.s"));
+/// Start of the block of 2 MiB that an address lies in.
+const fn block(address: u64) -> u64 {
+    address & !((2 << 20) - 1)
+}
+
+global_asm!(
+    include_str!("asm/tables.s"),
+    FLASH = const virt::FLASH_BASE,
+    FLASH_BYTES = const virt::FLASH_BYTES,
+    GIC = const block(virt::GICD),
+    UART = const block(virt::SECURE_UART),
+    SECURE_RAM = const virt::SECURE_RAM_BASE,
+    SECURE_RAM_END = const virt::SECURE_RAM_END,
+    KERNEL = const virt::KERNEL_BASE,
+    RAM = const virt::RAM_BASE,
+    MAX_CPUS = const context::MAX_CPUS,
+    STACKS = const context::STACKS_BASE,
+    STACK_STRIDE = const context::STACK_STRIDE,
+);
 global_asm!(
     include_str!("asm/reset.s"),
     SCR_SECURE = const sysreg::SCR_SECURE,

@@ -1,7 +1,6 @@
 //! The TA archive: a `newc` cpio (cpio(5)) that lies in memory.
 //!
 //! **Invariant:** nothing outside the archive's bytes is read; a damaged archive ends early.
-//! **Knows nothing of:** what the files are.
 
 /// Bytes of an entry's header.
 const HEADER: usize = 110;

@@ -2,7 +2,6 @@
 //! file says what was between them, in order.
 //!
 //! **Invariant:** nothing but the measured calls runs between the hints; the tick is off.
-//! **Knows nothing of:** how instructions are counted.
 
 mod waits;
 

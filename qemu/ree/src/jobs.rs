@@ -1,7 +1,6 @@
 //! Work for the second CPU.
 //!
 //! **Invariant:** a job runs once, on CPU 1, and its status stays until it is collected.
-//! **Knows nothing of:** what the jobs do.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};

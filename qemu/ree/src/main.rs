@@ -1,7 +1,6 @@
 //! The bare-metal normal world: shell, supplicant services, client applications, paired tests.
 //!
 //! **Invariant:** the machine always powers off by itself, with a status that tells what happened.
-//! **Knows nothing of:** the secure world's insides; it speaks to it as any normal world does.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(any(target_os = "none", test))]

@@ -1,7 +1,6 @@
 //! Names of TAs and of functions in them.
 //!
 //! **Invariant:** a short name stands for one TA.
-//! **Knows nothing of:** the kernel's names; the kernel gives those.
 
 use alloc::boxed::Box;
 use alloc::format;

@@ -1,12 +1,11 @@
 //! The results file: one JSON object a line, on the host.
 //!
 //! **Invariant:** lines are whole; without a file named by fw_cfg nothing is written.
-//! **Knows nothing of:** what the results are.
 
 use alloc::string::String;
 use core::fmt::Write;
 use spin::{Mutex, Once};
-use tally_abi::virt;
+use tally_board_virt::images::FW_CFG_RESULTS;
 
 use crate::machine::fw_cfg;
 use crate::machine::semihosting::HostFile;
@@ -16,7 +15,7 @@ static FILE: Once<Option<Mutex<HostFile>>> = Once::new();
 /// Appends `line` (an object without its newline).
 pub(crate) fn write(line: &str) {
     let file = FILE.call_once(|| {
-        let path = fw_cfg::file(virt::FW_CFG_RESULTS)?;
+        let path = fw_cfg::file(FW_CFG_RESULTS)?;
         HostFile::create(path.trim_end_matches(['\0', '\n'])).map(Mutex::new)
     });
     if let Some(file) = file {

@@ -1,9 +1,8 @@
-//! What a normal world does for the secure one: TA images, time, waiting, memory.
+//! Supplicant: TA images, time, waiting and memory for the secure world.
 //!
 //! Tests can have it lie: see [`Lie`].
 //!
 //! **Invariant:** a wait ends: by its key, its timeout, or a cancel from the console.
-//! **Knows nothing of:** message layouts.
 
 use alloc::borrow::Cow;
 use alloc::format;

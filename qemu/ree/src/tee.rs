@@ -1,7 +1,6 @@
 //! The trusted OS as this world has it: one transport for both CPUs.
 //!
 //! **Invariant:** the transport is made once and lives for ever.
-//! **Knows nothing of:** commands.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
 //! The tour: boots, loads two TAs, shows their figures, makes a leak and finds it.
 //!
 //! **Invariant:** succeeds only if everything was as it says.
-//! **Knows nothing of:** how the tools work; it types their commands.
 
 use alloc::format;
 use alloc::string::{String, ToString};

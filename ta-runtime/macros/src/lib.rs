@@ -1,7 +1,6 @@
 //! The attributes that mark a TA's entry points, as in the Teaclave SDK.
 //!
 //! **Invariant:** the generated code names no crate: a TA may call the runtime `optee_utee`.
-//! **Knows nothing of:** what the entry points do.
 
 use proc_macro::TokenStream;
 use quote::quote;

@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** what another TA answers is passed on unless a command says otherwise.
-//! **Knows nothing of:** how the kernel gets to the other TA.
 extern crate alloc;
 
 use alloc::vec::Vec;

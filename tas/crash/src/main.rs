@@ -1,7 +1,6 @@
 //! Test TA: crash.
 //!
 //! **Invariant:** every command checks its parameters' types first ([`ta_uuids::crash`]).
-//! **Knows nothing of:** the tests that use it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

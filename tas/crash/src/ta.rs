@@ -1,7 +1,6 @@
 //! The ways to crash.
 //!
 //! **Invariant:** a command that crashes does so the same way every time.
-//! **Knows nothing of:** what the kernel makes of it.
 extern crate alloc;
 
 use alloc::vec::Vec;

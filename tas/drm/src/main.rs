@@ -1,7 +1,6 @@
 //! Test TA: a player of protected streams that maps a decoder's buffers, sometimes in the wrong order.
 //!
 //! **Invariant:** in the right order everything is undone before a command returns.
-//! **Knows nothing of:** what the decoder's pseudo-TA makes of the wrong order.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

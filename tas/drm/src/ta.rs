@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** each step of a switch is a function of its own, so that call stacks name it.
-//! **Knows nothing of:** how the kernel maps.
 
 use ta_runtime::ParamIndex::{Arg0, Arg1};
 use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};

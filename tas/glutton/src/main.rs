@@ -1,7 +1,6 @@
 //! Test TA: takes all the memory it can get.
 //!
 //! **Invariant:** all that it takes goes with its session.
-//! **Knows nothing of:** the tests that use it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** what is held is held until the session closes or [`glutton::CMD_SPIT`].
-//! **Knows nothing of:** which limit stops it.
 extern crate alloc;
 
 use alloc::vec::Vec;

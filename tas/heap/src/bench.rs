@@ -3,7 +3,6 @@
 //! **Invariant:** the same blocks in the same order every time; between the markers nothing runs
 //! but the loop. `hint #100` to `#101` encloses it, `hint #102` to `#103` an equal loop without
 //! the heap.
-//! **Knows nothing of:** who counts instructions, and how.
 extern crate alloc;
 
 use crate::pool::{Accounts, Full, Light, Tracked, Tracks, Untracked};

@@ -1,7 +1,6 @@
 //! Blocks to which there is one pointer, in a known place.
 //!
 //! **Invariant:** what is kept is freed when it is replaced or forgotten.
-//! **Knows nothing of:** sessions.
 extern crate alloc;
 
 use alloc::boxed::Box;

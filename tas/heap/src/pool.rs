@@ -1,7 +1,6 @@
 //! A pool behind the ways that a TA's own heap takes, with as much bookkeeping as is asked for.
 //!
 //! **Invariant:** one such pool at a time, from [`Tracked::new`] to its drop.
-//! **Knows nothing of:** what is measured.
 
 use crate::bench::Heap;
 use core::alloc::Layout;

@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** but for what it leaks on purpose, a session's blocks end with the session.
-//! **Knows nothing of:** the kernel's view of the heap.
 extern crate alloc;
 
 use crate::{bench, keep};

@@ -1,7 +1,6 @@
 //! Sample TA: values, memory references, time, random octets.
 //!
 //! **Invariant:** every command checks its parameters' types first ([`ta_uuids::hello`]).
-//! **Knows nothing of:** other TAs.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

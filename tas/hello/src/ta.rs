@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** a buffer's contents are read once where they are checked.
-//! **Knows nothing of:** other sessions.
 extern crate alloc;
 
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
 //! Test TA: keepalive.
 //!
 //! **Invariant:** every command checks its parameters' types first ([`ta_uuids::keepalive`]).
-//! **Knows nothing of:** the tests that use it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

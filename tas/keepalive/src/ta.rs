@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** the counters start at zero in a new instance and live as long as it does.
-//! **Knows nothing of:** when the instance ends.
 extern crate alloc;
 
 use alloc::vec::Vec;

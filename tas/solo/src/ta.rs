@@ -1,7 +1,6 @@
 //! The commands.
 //!
 //! **Invariant:** only one session is ever open; the kernel sees to that.
-//! **Knows nothing of:** who cancels.
 
 use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};
 use ta_runtime::abi::ta::flags;

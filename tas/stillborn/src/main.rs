@@ -1,7 +1,6 @@
 //! Test TA: its create entry panics.
 //!
 //! **Invariant:** no session ever opens.
-//! **Knows nothing of:** the tests that use it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]

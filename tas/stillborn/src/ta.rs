@@ -1,7 +1,6 @@
 //! The create entry that panics.
 //!
 //! **Invariant:** no session ever opens.
-//! **Knows nothing of:** commands.
 
 use ta_runtime::{Error, ErrorKind, Parameters, Result, ta_create, ta_invoke_command};
 use ta_uuids::stillborn;

@@ -1,8 +1,7 @@
-//! Who the sample and test TAs are, and which commands they take.
+//! UUIDs and command numbers of the sample and test TAs.
 //!
 //! **Invariant:** a command's comment gives its four parameters; any other types get
 //! `BAD_PARAMETERS`, an unknown command `NOT_SUPPORTED`. "none" parameters are left out.
-//! **Knows nothing of:** how a TA does it. The normal world's tests read only this.
 #![no_std]
 #![forbid(unsafe_code)]
 

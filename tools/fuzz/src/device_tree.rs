@@ -1,7 +1,6 @@
 //! Reading and editing device trees.
 //!
 //! **Invariant:** a tree that could be opened can be opened after every edit, and holds what was set.
-//! **Knows nothing of:** what the firmware adds.
 
 use tally_fdt::{Editor, MAGIC};
 

@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** the same seed gives the same inputs in the same order; the input at hand is
 //! written down before the target sees it, so that a crash of any kind leaves it behind.
-//! **Knows nothing of:** what the targets check: they panic when something is wrong.
 
 mod device_tree;
 mod mutate;

@@ -1,7 +1,6 @@
-//! Where inputs come from.
+//! Inputs of the fuzz targets, made by mutation.
 //!
 //! **Invariant:** deterministic; inputs stay below [`MAX_BYTES`].
-//! **Knows nothing of:** the targets.
 
 /// Longest input.
 pub(crate) const MAX_BYTES: usize = 16 << 10;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what is read is consistent with the file's length; no format panics on what was
 //! read.
-//! **Knows nothing of:** names of functions.
 
 use tally_insight::account::Account;
 use tally_insight::account::NoSymbols;

@@ -1,22 +1,21 @@
 //! The targets, by name.
 //!
 //! **Invariant:** a target takes any bytes and panics only where the code under test is wrong.
-//! **Knows nothing of:** where inputs come from.
 
 use crate::device_tree;
 use std::cell::RefCell;
+use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_abi::sites::Table;
-use tally_abi::{TeeUuid, virt};
-use tally_core::addr::PhysAddr;
-use tally_core::args::{Args, Lent};
-use tally_core::image::ImageHeader;
-use tally_core::machine::{NormalMemory, ThreadControl};
-use tally_core::message::{Message, Place};
-use tally_core::owner::OwnerId;
-use tally_core::rsa::{MODULUS_LEN, PublicKey};
-use tally_core::shm::{Shm, ShmTable};
+use tally_core::call::args::{Args, Lent};
+use tally_core::call::message::{Message, Place};
+use tally_core::call::shm::{Shm, ShmTable};
+use tally_core::ta::load::image::ImageHeader;
+use tally_core::ta::load::rsa::{MODULUS_LEN, PublicKey};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::{NormalMemory, ThreadControl};
+use tally_mem::owner::OwnerId;
 use zerocopy::IntoBytes as _;
 
 /// A target.
@@ -43,7 +42,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target {
         name: "calls",
-        run: tally_core::fuzzing::calls,
+        run: tally_account::fuzzing::calls,
         samples: call_lists,
     },
     Target {
@@ -73,7 +72,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
 ];
 
-const BASE: u64 = virt::RAM_BASE;
+const BASE: u64 = 1 << 30;
 
 /// Normal-world memory that holds the input at [`BASE`].
 struct Flat(RefCell<Vec<u8>>);
@@ -136,17 +135,17 @@ fn message(data: &[u8]) {
     let mut bytes = data.to_vec();
     bytes.resize(16 << 10, 0);
     let memory = Flat(RefCell::new(bytes));
-    let Ok(message) = Message::read(&memory, Place::Physical(PhysAddr(BASE))) else {
+    let mut message = Message::default();
+    let place = Place::Physical(PhysAddr(BASE));
+    if message.read(&memory, place).is_err() {
         return;
-    };
+    }
     assert!(message.len_bytes() <= tally_abi::msg::PAGE_SIZE);
     let Ok(mut table) = ShmTable::new(8) else {
         return;
     };
-    let params = match message.open_session() {
-        Ok((_, rest)) => rest,
-        Err(_) => message.params(),
-    };
+    let skip = message.open_session().map_or(0, |(_, skip)| skip);
+    let params = &message.params()[skip..];
     // Registration, as the command would do it.
     for param in params {
         if param.attr & attr::NONCONTIG != 0
@@ -161,8 +160,10 @@ fn message(data: &[u8]) {
         }
     }
     let before = table.len();
-    if let Ok(args) = Lent::take_in(&memory, params)
-        .and_then(|lent| Args::from_message(&mut table, &memory, lent, params))
+    let mut args = Args::default();
+    if Lent::take_in(&memory, params)
+        .and_then(|lent| args.take_in(&mut table, &memory, lent, params))
+        .is_ok()
     {
         for (index, param) in params.iter().enumerate() {
             let mut param = *param;

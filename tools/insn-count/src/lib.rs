@@ -16,7 +16,6 @@
 //!
 //! **Invariant:** markers themselves are not counted, and nothing that the guest can see
 //! changes. Counts are exact on one virtual CPU (`-smp 1`), where nothing runs concurrently.
-//! **Knows nothing of:** what is measured.
 
 mod masked;
 
@@ -26,6 +25,8 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use tally_board_virt::{FLASH_BYTES, RAM_BASE, SECURE_RAM_BASE, SECURE_RAM_END};
+
 /// `HINT #imm` is this with the immediate at bit 5 (Arm ARM DDI 0487, C6.2 HINT).
 const HINT: u32 = 0xd503_201f;
 const BEGIN: u32 = HINT | 100 << 5;
@@ -33,13 +34,11 @@ const END: u32 = HINT | 101 << 5;
 const OVERHEAD_BEGIN: u32 = HINT | 102 << 5;
 const OVERHEAD_END: u32 = HINT | 103 << 5;
 
-const FLASH_BYTES: usize = 0x0400_0000;
-const RAM_BASE: u64 = 0x4000_0000;
 /// As the runner gives the machine, without and with Linux; other host memory may follow right
 /// behind.
 const RAM_BYTES: [u64; 2] = [256 << 20, 512 << 20];
 const KERNEL_HIGH: u64 = 0xffff_0000_0000_0000;
-const SECURE_RAM: std::ops::Range<u64> = 0x0e00_0000..0x0f00_0000;
+const SECURE_RAM: std::ops::Range<u64> = SECURE_RAM_BASE..SECURE_RAM_END;
 
 const MONITOR: usize = 0;
 const KERNEL: usize = 1;
@@ -202,7 +201,7 @@ fn classify(vaddr: u64, host: usize) -> usize {
         // The first block ever: the reset vector, at flash offset 0 or little above.
         FLASH_HOST.store(host.wrapping_sub(vaddr as usize), Relaxed);
     }
-    if host.wrapping_sub(FLASH_HOST.load(Relaxed)) < FLASH_BYTES {
+    if (host.wrapping_sub(FLASH_HOST.load(Relaxed)) as u64) < FLASH_BYTES {
         return MONITOR;
     }
     let linux = LINUX.load(Relaxed);

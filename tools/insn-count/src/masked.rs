@@ -5,7 +5,6 @@
 //! figure may be too large, never too small.
 //!
 //! **Invariant:** as for all counts, exact on one virtual CPU.
-//! **Knows nothing of:** what the instructions are for.
 
 use super::{KERNEL, TA};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** the lines' bytes add up to the snapshot's live bytes; no name can end a line or
 //! pass for a number.
-//! **Knows nothing of:** where the text goes.
 
 use anyhow::{Context as _, Result, ensure};
 use inferno::flamegraph::color::{BackgroundColor, BasicPalette, Palette};

@@ -1,8 +1,8 @@
-//! Accounts on the host, turned into what people look at: HTML, flame graphs, profiles, lines; and the debug information
-//! that names their calls.
+//! Accounts on the host, turned into what people look at: HTML, flame graphs, profiles, lines; and
+//! the debug information that names their calls.
 //!
-//! **Invariant:** figures come from the account, to the byte. The same account gives the same output.
-//! **Knows nothing of:** how snapshots are taken and read, and of running anything.
+//! **Invariant:** figures come from the account, to the byte. The same account gives the same
+//! output.
 #![forbid(unsafe_code)]
 
 pub mod flame;

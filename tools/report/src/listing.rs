@@ -1,7 +1,6 @@
-//! What grew, as lines for a terminal.
+//! Growth listing for a terminal.
 //!
 //! **Invariant:** reads like `teestat leaks diff`; what did not change is not listed.
-//! **Knows nothing of:** colours.
 
 use std::fmt::Write as _;
 use tally_insight::account::Account;

@@ -6,7 +6,6 @@
 //! by call site.
 //!
 //! **Invariant:** each sample type adds up to the snapshot's figure, or to the difference of two.
-//! **Knows nothing of:** files.
 
 use anyhow::Result;
 use flate2::{Compression, GzBuilder};

@@ -1,7 +1,6 @@
 //! Linked programs, which name the calls of snapshots.
 //!
 //! **Invariant:** an ELF file of another build than the one that ran names nothing.
-//! **Knows nothing of:** snapshots.
 
 use anyhow::Result;
 use std::cell::OnceCell;
@@ -14,8 +13,8 @@ use tally_symbols::dwarf::{self, Dwarf};
 use tally_symbols::elf::Image;
 use tally_symbols::short::short_name;
 
-/// Linked programs with debug information, read when first asked for a name. Of one program there may be
-/// several builds.
+/// Linked programs with debug information, read when first asked for a name. Of one program there
+/// may be several builds.
 pub struct Programs {
     root: PathBuf,
     programs: HashMap<TeeUuid, Vec<Program>>,
@@ -45,8 +44,9 @@ impl Programs {
         self.add(TeeUuid::nil(), "kernel", build.into_iter().collect(), image);
     }
 
-    /// Takes an ELF file of a TA's; its head says which TA it is. `ids`: which images were made of it. What is
-    /// taken last gives the TA its name, and names the calls of builds that are not known.
+    /// Takes an ELF file of a TA's; its head says which TA it is. `ids`: which images were made of
+    /// it. What is taken last gives the TA its name, and names the calls of builds that are not
+    /// known.
     ///
     /// # Errors
     /// A file without a TA's head.

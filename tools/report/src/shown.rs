@@ -1,7 +1,6 @@
 //! Words as people read them.
 //!
 //! **Invariant:** an unknown code is shown as such, never as a known one.
-//! **Knows nothing of:** where they are shown.
 
 use tally_abi::TeeUuid;
 use tally_insight::account::Account;

@@ -1,7 +1,6 @@
 //! Damaged snapshots through the reader and every format.
 //!
 //! **Invariant:** the same damage every time; `tools/fuzz` has more of it.
-//! **Knows nothing of:** what the figures mean.
 
 use tally_insight::account::{Account, NoSymbols};
 use tally_insight::answers::{Comparison, Whole};

@@ -1,7 +1,6 @@
 //! Profiles, read back with another crate's definition of `profile.proto`.
 //!
 //! **Invariant:** figures are compared with the snapshot's, not with what the writer says.
-//! **Knows nothing of:** the writer's types.
 
 use flate2::read::GzDecoder;
 use pprof::protos::{Message as _, Profile};

@@ -1,7 +1,6 @@
 //! Names for code: functions, files and lines from an image's debug information.
 //!
 //! **Invariant:** file names never show where the checkout or cargo's registry lie.
-//! **Knows nothing of:** where addresses come from.
 
 use crate::elf::Image;
 use anyhow::Result;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a raw image begins at the lowest load address and ends with the last byte that
 //! the file holds for a loaded segment; zero-initialised memory behind it is not part of it.
-//! **Knows nothing of:** what the image is for.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use object::elf::{self, FileHeader64};

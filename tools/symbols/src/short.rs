@@ -1,7 +1,6 @@
-//! What a person wants of a call: the program's own function, by a short name.
+//! Short names of calls: the program's own function.
 //!
 //! **Invariant:** a frame that is known is never hidden for good: [`useful`] falls back to it.
-//! **Knows nothing of:** where frames come from.
 
 use crate::dwarf::Frame;
 use tally_abi::sites::is_allocator;
@@ -137,8 +136,8 @@ mod tests {
         assert_eq!(useful(&frames).unwrap().function, "keep");
         // Bug: what was inlined of the fallible collections was named, and not who uses them.
         let inlined = [
-            frame("vec_with_capacity<u8>", "kernel/core/src/fallible.rs"),
-            frame("register", "kernel/core/src/shm.rs"),
+            frame("vec_with_capacity<u8>", "kernel/mem/src/fallible.rs"),
+            frame("register", "kernel/core/src/call/shm.rs"),
         ];
         assert_eq!(useful(&inlined).unwrap().function, "register");
         assert_eq!(

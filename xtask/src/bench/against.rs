@@ -1,7 +1,6 @@
-//! What changed between two runs of the bench.
+//! Comparison of two runs of the bench.
 //!
 //! **Invariant:** figures are matched by name; one that only one run has is told, too.
-//! **Knows nothing of:** what the figures are of.
 
 use crate::ui::thousands;
 use anyhow::{Context as _, Result, ensure};

@@ -1,7 +1,6 @@
-//! What tracking costs: the pair of malloc and free with more bookkeeping beside the same pair with less.
+//! Cost of tracking: the pair of malloc and free with more bookkeeping beside the same pair with less.
 //!
 //! **Invariant:** both pairs of a ratio come from the same run.
-//! **Knows nothing of:** how pairs are measured.
 
 use super::Measure;
 use serde_json::{Map, Value, json};

@@ -1,7 +1,6 @@
-//! How long an interrupt of the normal world waits while `teestat`'s questions are answered.
+//! Interrupt latency of the normal world while `teestat`'s questions are answered.
 //!
 //! **Invariant:** microseconds of virtual time, in which an instruction takes a nanosecond.
-//! **Knows nothing of:** how the guest finds out.
 
 use serde_json::{Value, json};
 

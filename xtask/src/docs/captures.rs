@@ -1,7 +1,6 @@
 //! Output of the guest's shell that the documents show.
 //!
 //! **Invariant:** each name has a pair of markers in some document (`cargo xtask docs --check`).
-//! **Knows nothing of:** how commands are run.
 
 /// Which console a capture is taken from.
 #[derive(Clone, Copy, PartialEq)]

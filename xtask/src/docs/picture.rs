@@ -1,7 +1,6 @@
 //! A picture of a terminal, as SVG.
 //!
 //! **Invariant:** shows the lines it is given, all of them, and nothing else.
-//! **Knows nothing of:** where the lines come from, but for the prompt and the marks of a tour.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,6 @@
-//! What the documents show of snapshots: a comparison, a picture of the page, a leak gate.
+//! Captures of snapshots for the documents: a comparison, a picture of the page, a leak gate.
 //!
 //! **Invariant:** text and picture come from the same run of this checkout.
-//! **Knows nothing of:** the documents around them.
 
 use super::{document, fenced, insert, presentable, start};
 use crate::images::{Heaps, Images};

@@ -6,7 +6,6 @@
 //! **Invariant:** 0 says that nothing grew; 1 that something did, with its call stacks; 2 that it
 //! cannot be told, whatever the reason: a file that is missing or not what it should be, a script that
 //! fails, a machine that does not come to its end. The files asked for are written with each of the three.
-//! **Knows nothing of:** what the TA does.
 
 mod output;
 mod script;

@@ -1,7 +1,6 @@
 //! The answer as text, JSON and JUnit's XML.
 //!
 //! **Invariant:** all three say the same; what comes from the guest is escaped.
-//! **Knows nothing of:** files.
 
 use super::verdict::{Area, Figure, Verdict};
 use super::{Answer, Question};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** what runs before the first account and what runs between the two is the same
 //! text, cycle by cycle.
-//! **Knows nothing of:** what the commands do.
 
 use anyhow::{Result, ensure};
 use std::path::PathBuf;

@@ -1,9 +1,8 @@
-//! What grew between two accounts.
+//! Growth between two accounts.
 //!
 //! **Invariant:** every account that the kernel keeps is compared: uses of secure RAM, owners,
 //! heaps, what ended TAs had not freed. A call stack is named only if its heap grew, or if it
 //! grew by a block or more a cycle.
-//! **Knows nothing of:** how the accounts were made, and who reads the verdict.
 
 use std::collections::BTreeMap;
 use tally_abi::TeeUuid;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** as for the other measures: instructions under `-icount shift=0` on one CPU; names in
 //! the JSON object do not change.
-//! **Knows nothing of:** how the guest does the measures.
 
 use super::prepare;
 use crate::images::Images;
@@ -12,7 +11,7 @@ use crate::{bench, paths};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
-use tally_abi::virt;
+use tally_board_virt::SECURE_RAM_BYTES;
 
 const WORLDS: [&str; 5] = ["monitor", "kernel", "ta", "normal", "client"];
 
@@ -37,8 +36,6 @@ const OPTEE_NORMAL_RESERVED: u64 = 2 << 20;
 const NORMAL_RESERVED: u64 = 0;
 /// Instructions between a look at the clock and the mark, and the clock's grain of 16 ns.
 const MAX_DIFFERENCE: u64 = 2_000;
-/// Secure RAM of the machine.
-const SECURE_RAM: u64 = virt::SECURE_RAM_END - virt::SECURE_RAM_BASE;
 
 type Counts = [u64; WORLDS.len()];
 
@@ -308,8 +305,8 @@ fn print(told: &Told, image: u64) {
     fact("kernel's raw image (bytes)", image, Some(OPTEE_IMAGE));
     fact(
         "secure RAM that TAs cannot have (bytes)",
-        SECURE_RAM - told.secure_free,
-        Some(SECURE_RAM - OPTEE_SECURE_FREE),
+        SECURE_RAM_BYTES - told.secure_free,
+        Some(SECURE_RAM_BYTES - OPTEE_SECURE_FREE),
     );
     fact(
         "normal RAM that Linux cannot have (bytes)",

@@ -1,7 +1,6 @@
 //! Archives in cpio's "newc" format, as Linux unpacks them for its initial RAM disk.
 //!
 //! **Invariant:** the same entries make the same octets; archives can be put behind one another.
-//! **Knows nothing of:** what is in the files.
 //!
 //! Source: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`.
 

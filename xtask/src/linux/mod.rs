@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** kernel, modules, libraries and supplicant are Debian's, unmodified; a guest that
 //! told no status has failed.
-//! **Knows nothing of:** what runs in the shell.
 
 pub(crate) mod bench;
 mod cpio;

@@ -4,7 +4,6 @@
 //! arm64. It checks signatures and hashes; nothing is installed.
 //!
 //! **Invariant:** what [`unpacked`] returns was unpacked whole; what is there is not fetched again.
-//! **Knows nothing of:** what the packages' files are for.
 
 use crate::{paths, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** packages that cannot be had skip the tests with one line; whatever else goes
 //! wrong is a failure.
-//! **Knows nothing of:** what the tests check.
 
 use super::{Linux, Unreachable, prepare};
 use crate::images::Images;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** secure lines are shown whole and never in the middle of a normal line; both
 //! consoles are recorded in full.
-//! **Knows nothing of:** what the lines say.
 
 use super::Output;
 use crate::ui;

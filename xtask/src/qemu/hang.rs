@@ -1,7 +1,6 @@
-//! Where a silent guest hangs.
+//! Hang report of a silent guest.
 //!
 //! **Invariant:** a report always comes back; what cannot be asked is said in its place.
-//! **Knows nothing of:** why the guest is silent.
 
 use super::qmp::Qmp;
 use crate::images::Images;
@@ -177,14 +176,14 @@ mod tests {
 
     #[test]
     fn registers_of_every_cpu_are_read() {
-        let text = "\nCPU#0\n PC=0000000042000010 X00=0000000000000000\n\
-                    X29=0000000042010000 X30=0000000042000abc  SP=0000000042010000\n\
+        let text = "\nCPU#0\n PC=0000000062000010 X00=0000000000000000\n\
+                    X29=0000000062010000 X30=0000000062000abc  SP=0000000062010000\n\
                     PSTATE=600003c5 -ZC- NS EL1h    FPU disabled\n\
                     \nCPU#1\n PC=0000000000000004 X00=0\n\
                     X29=0 X30=0 SP=0\nPSTATE=400003cd -Z-- EL3h    FPU disabled\n";
         let cpus = parse(text);
         assert_eq!(cpus.len(), 2);
-        assert_eq!((cpus[0].pc, cpus[0].lr), (0x4200_0010, 0x4200_0abc));
+        assert_eq!((cpus[0].pc, cpus[0].lr), (0x6200_0010, 0x6200_0abc));
         assert_eq!(cpus[0].level, "normal world EL1h");
         assert_eq!((cpus[1].index, cpus[1].pc), (1, 4));
         assert_eq!(cpus[1].level, "EL3h");

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** no QEMU outlives its [`Run`]: it dies with this process (parent-death signal),
 //! on every error path (kill on drop), on signals, and when the guest is silent for too long.
-//! **Knows nothing of:** what the guest's output means.
 
 mod console;
 mod hang;
@@ -24,7 +23,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 /// xtask's exit status for a guest that went silent (as `timeout(1)` does it).
 pub(crate) const STATUS_HUNG: u8 = 124;
@@ -297,8 +296,8 @@ impl Run<'_> {
     fn bare_metal(&self, qemu: &mut Command, dir: &std::path::Path) -> Result<()> {
         qemu.args(["-cpu", "max", "-m", "256"]);
         for (file, address) in [
-            (&self.images.ree_raw, virt::NORMAL_BASE),
-            (&self.images.archive, virt::TA_ARCHIVE_BASE),
+            (&self.images.ree_raw, virt::images::NORMAL_BASE),
+            (&self.images.archive, virt::images::TA_ARCHIVE_BASE),
         ] {
             let file = option_path(file);
             qemu.args([
@@ -309,12 +308,12 @@ impl Run<'_> {
         if let Some(text) = self.command {
             let file = dir.join("command");
             std::fs::write(&file, text)?;
-            qemu.args(["-fw_cfg", &fw_cfg(virt::FW_CFG_COMMAND, &file)]);
+            qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_COMMAND, &file)]);
         }
         if let Some(results) = &self.results {
             let file = dir.join("results-path");
             std::fs::write(&file, results.as_os_str().as_encoded_bytes())?;
-            qemu.args(["-fw_cfg", &fw_cfg(virt::FW_CFG_RESULTS, &file)]);
+            qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_RESULTS, &file)]);
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! QEMU's machine protocol, as far as a hang report needs it.
 //!
 //! **Invariant:** every answer is waited for a few seconds at most; a dead QEMU is an error.
-//! **Knows nothing of:** what the answers mean.
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};

@@ -1,7 +1,6 @@
 //! The terminal in raw mode, and back.
 //!
 //! **Invariant:** whoever leaves restores the terminal: drop, panic hook and signal handler.
-//! **Knows nothing of:** QEMU.
 
 use anyhow::Result;
 use rustix::termios::{self, InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};

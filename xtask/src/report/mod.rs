@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every output is written whole or not at all; standard output has nothing but
 //! what was asked for there.
-//! **Knows nothing of:** how the formats are made (`tally_report`).
 
 pub(crate) mod programs;
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** nothing is built when the ELF files are there. A snapshot's names come from the builds that it says
 //! ran, be they the last ones, kept older ones or given ones; only of a snapshot that does not say so, from the last.
-//! **Knows nothing of:** how a snapshot is read.
 
 use crate::images::{self, Config, Heaps, Images};
 use crate::paths::{self, GUEST_TARGET};

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** results come from the file that the guest writes, never from its console; a
 //! run without the closing record has failed.
-//! **Knows nothing of:** what the guest tests.
 
 use super::{Report, variants};
 use crate::images::{self, Config, Images};

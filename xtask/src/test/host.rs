@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** each test of libtest is one test of the report; a test program that dies
 //! without reporting is a failed test of its own.
-//! **Knows nothing of:** the guest.
 
 use super::{Report, succeeds};
 use crate::{setup, tool, ui};
@@ -12,8 +11,12 @@ use std::time::{Duration, Instant};
 
 const PORTABLE: &[&str] = &[
     "tally-abi",
+    "tally-records",
+    "tally-insight",
     "tally-ledger",
+    "tally-mem",
     "tally-core",
+    "tally-account",
     "tally-pta",
     "ldelf",
     "teec",
@@ -25,7 +28,12 @@ const PORTABLE: &[&str] = &[
 ];
 
 /// Packages, and how many processes share their tests: Miri runs on one CPU, whatever a test's own threads do.
-const UNDER_MIRI: &[(&str, usize)] = &[("tally-ledger", 3), ("tally-core", 1)];
+const UNDER_MIRI: &[(&str, usize)] = &[
+    ("tally-ledger", 3),
+    ("tally-core", 1),
+    ("tally-mem", 1),
+    ("tally-account", 1),
+];
 
 /// Runs `cargo test` on the portable crates.
 pub(crate) fn unit_tests(report: &mut Report) {

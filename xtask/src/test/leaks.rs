@@ -1,7 +1,6 @@
 //! From a running machine to what people read: a real snapshot reported whole, leaks gated.
 //!
 //! **Invariant:** figures are compared with what the workload must have done, to the byte.
-//! **Knows nothing of:** how snapshots are taken.
 
 use super::guest::qemu_run;
 use super::{Report, report as pages};
@@ -13,7 +12,7 @@ use crate::{builds, paths, setup};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
-use tally_abi::virt;
+use tally_board_virt::SECURE_RAM_BYTES;
 use tally_insight::account::{Account, Doubt};
 use tally_insight::account::{Build, Symbols};
 use tally_insight::findings::doubts;
@@ -103,8 +102,8 @@ fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
     let text = outcome.normal.replace('\r', "");
     let begin = text.find("# TYPE ").context("there are no metrics")?;
     let figures = pages::live_metrics(python, &text[begin..])?;
-    let secure_ram = virt::SECURE_RAM_END - virt::SECURE_RAM_BASE;
-    ensure!(figures["uses"] == secure_ram, "uses: {}", figures["uses"]);
+    let uses = &figures["uses"];
+    ensure!(*uses == SECURE_RAM_BYTES, "uses: {uses}");
     let block = "place=\"tas/heap/src/ta.rs:";
     let held = text.lines().any(|line| {
         line.starts_with("tally_site_live_bytes{device=\"here\",ta=\"heap\",")

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the last line is `N passed, N failed`, with `, N skipped` behind it when
 //! something could not be run; a test that did not report is a failed one.
-//! **Knows nothing of:** what the tests check.
 
 pub(crate) mod guest;
 mod host;

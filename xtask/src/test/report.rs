@@ -1,7 +1,6 @@
 //! Reports, looked at by programs that we did not write: a browser, and readers of the formats.
 //!
 //! **Invariant:** what cannot be had on this machine is skipped with one line that says so.
-//! **Knows nothing of:** where snapshots come from.
 
 use super::Report;
 use crate::{browser, paths, setup, tool, ui};

@@ -1,7 +1,6 @@
 //! Builds that differ from the usual one, each with what it must show in QEMU.
 //!
 //! **Invariant:** a build is judged by its guest's status and by what both consoles say.
-//! **Knows nothing of:** how builds differ.
 
 use super::Report;
 use super::guest::{qemu_run, tail};
@@ -26,7 +25,7 @@ struct Variant {
 
 const ASK_HEAPS: &str = "selftest heap; teestat pools; teestat pool check";
 
-fn all() -> [Variant; 5] {
+fn all() -> [Variant; 6] {
     [
         Variant {
             name: "qemu: writes past a block's end are named on the secure console",
@@ -99,6 +98,23 @@ fn all() -> [Variant; 5] {
             command: ASK_HEAPS,
             status: 0,
             normal: &["strategy best fit", "the pool is sound"],
+            secure: &[],
+        },
+        Variant {
+            name: "qemu: half of the secure RAM is told and adds up in meminfo",
+            label: "half-ram",
+            config: Config {
+                half_ram: true,
+                ..Config::default()
+            },
+            command: "open heap; invoke 1 alloc 100000; teestat meminfo --json; selftest meminfo",
+            status: 0,
+            normal: &[
+                "\"meminfo_sum\":8388608,",
+                "\"secure_ram\":8388608,",
+                "\"adds_up\":true",
+                "\n1 passed, 0 failed",
+            ],
             secure: &[],
         },
     ]

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** all accesses stay inside the page; what the other world says about sizes is
 //! bounded before use.
-//! **Knows nothing of:** calls and their results.
 
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size};
 

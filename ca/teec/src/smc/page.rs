@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** every access is a relaxed atomic one inside the buffer's bounds, so the other
 //! world can change what is read, and nothing else.
-//! **Knows nothing of:** what the words mean.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

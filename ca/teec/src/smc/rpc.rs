@@ -1,4 +1,4 @@
-//! What the secure world asks of this one during a call (`optee_rpc_cmd.h`).
+//! Requests of the secure world during a call (`optee_rpc_cmd.h`).
 //!
 //! **Invariant:** a request is read from shared memory once; offsets and sizes in it are checked
 //! against the buffer they name.

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a request is understood whole or refused with the status that says why; every
 //! answer ends its connection.
-//! **Knows nothing of:** sockets, and what the pages say.
 
 /// Most octets of a request's head.
 pub(super) const MAX_HEAD: usize = 8192;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a connection is over within a bounded time, whatever its client does, and holds up
 //! no other; there are never more than [`Limits::connections`], and [`Limits::turned_away`] beside them.
-//! **Knows nothing of:** what the pages say.
 
 mod turned_away;
 

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** each scrape asks the trusted OS anew, over a connection of its own, and leaves
 //! nothing behind there; SIGTERM and SIGINT end the server in good order.
-//! **Knows nothing of:** families and their names.
 
 mod http;
 mod listener;

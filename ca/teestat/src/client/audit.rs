@@ -1,7 +1,4 @@
 //! Calls to the pseudo-TA `audit`.
-//!
-//! **Invariant:** as in [`super`].
-//! **Knows nothing of:** what is right and what is wrong.
 
 use alloc::vec::Vec;
 

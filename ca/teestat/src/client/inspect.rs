@@ -1,8 +1,7 @@
 //! Calls to the `inspect` pTA.
 //!
-//! **Invariant:** answers are checked for size before they are read; a long list takes one buffer of
-//! fixed size.
-//! **Knows nothing of:** how anything is printed.
+//! **Invariant:** answers are checked for size before they are read; a long list takes one buffer
+//! of fixed size.
 
 use alloc::vec::Vec;
 
@@ -139,8 +138,8 @@ pub fn history(context: &Context<'_>) -> Result<(Vec<HistoryRow>, u32)> {
     table(context, "ended TAs", inspect::CMD_HISTORY)
 }
 
-/// What TAs had not freed when they ended, by call site, most bytes first, and how many rows the kernel had to give
-/// up.
+/// What TAs had not freed when they ended, by call site, most bytes first, and how many rows the
+/// kernel had to give up.
 ///
 /// # Errors
 /// [`ClientError`].

@@ -1,7 +1,6 @@
 //! Calls of the leak finder: marks, differences, scans.
 //!
 //! **Invariant:** answers are checked for size before they are read.
-//! **Knows nothing of:** how anything is printed.
 
 use alloc::vec::Vec;
 
@@ -47,8 +46,8 @@ pub fn marks(context: &Context<'_>) -> Result<(Vec<MarkRow>, u32)> {
     Ok((records("marks", &bytes)?, dropped))
 }
 
-/// Live blocks that were allocated from mark `from` (0: ever) until mark `until` (0: now), grouped, in
-/// the heaps of one TA or in all. The session that asks is left out.
+/// Live blocks that were allocated from mark `from` (0: ever) until mark `until` (0: now), grouped,
+/// in the heaps of one TA or in all. The session that asks is left out.
 ///
 /// # Errors
 /// [`ClientError`]; `BadParameters` for a mark that is not known, `ItemNotFound` for a TA that is

@@ -1,7 +1,6 @@
 //! Calls to the pseudo-TAs `stats`, `memleak` and `control`; [`inspect`] has its own file.
 //!
 //! **Invariant:** answers are checked for size before they are read.
-//! **Knows nothing of:** how anything is printed.
 
 mod audit;
 pub mod inspect;
@@ -332,6 +331,19 @@ pub fn threads(context: &Context<'_>) -> Result<Threads> {
         in_use: threads.b(),
         turned_away: calls.a(),
     })
+}
+
+/// Bytes of secure RAM, as the kernel has it from the board: what [`meminfo`] must add up to.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn secure_ram(context: &Context<'_>) -> Result<u64> {
+    let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
+    control_session(context)?
+        .invoke_command(control::CMD_SECURE_RAM, &mut op)
+        .map_err(|error| ClientError::Invoke("secure RAM", error))?;
+    let (bytes, _, _, _) = op.parameters();
+    Ok(u64::from(bytes.b()) << 32 | u64::from(bytes.a()))
 }
 
 /// Secure RAM by use.

@@ -1,7 +1,6 @@
 //! Calls to the `inspect` pTA about pools: call sites, classes, blocks, chunks, checks.
 //!
 //! **Invariant:** long lists come through one buffer of fixed size, however long they are.
-//! **Knows nothing of:** how anything is printed.
 
 use alloc::vec::Vec;
 
@@ -60,7 +59,8 @@ fn stream<T: FromBytes, E: From<ClientError>>(
 /// Call sites of a pool. [`Subject::NOBODY`]: of the kernel heap.
 ///
 /// # Errors
-/// [`ClientError`]; `ItemNotFound` for a TA that is not loaded, `CorruptObject` for books that make no sense.
+/// [`ClientError`]; `ItemNotFound` for a TA that is not loaded, `CorruptObject` for books that make
+/// no sense.
 pub fn sites(context: &Context<'_>, who: &Subject) -> Result<Vec<SiteRow>> {
     let mut rows = Vec::new();
     stream(

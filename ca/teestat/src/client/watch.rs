@@ -1,7 +1,6 @@
 //! Calls to the pseudo-TA `watch`: snapshots and watchpoints.
 //!
 //! **Invariant:** a snapshot is read piece by piece, in constant memory.
-//! **Knows nothing of:** what a snapshot says.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
-//! The account: `meminfo`, `pools`, `owners`, `threads`; and what changes it: `kill`, `reset`, `oom`.
+//! The account: `meminfo`, `pools`, `owners`, `threads`; and what changes it: `kill`, `reset`,
+//! `oom`.
 //!
 //! **Invariant:** an account that does not add up makes the status 1.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ use super::{Command, Form, Nothing};
 use crate::client::inspect::Subject;
 use crate::text::{Called, Count};
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{SECURE_RAM_BYTES, STATUS_FAILED, STATUS_OK, client, text};
+use crate::{STATUS_FAILED, STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -74,7 +74,15 @@ struct Meminfo<'a> {
     meminfo_sum: u64,
     secure_ram: u64,
     adds_up: bool,
-    tables: text::Tables,
+    tables: Tables,
+}
+
+/// Memory that only describes memory, and its share of the secure RAM.
+#[derive(Serialize)]
+struct Tables {
+    pages: u64,
+    heaps: u64,
+    percent: f64,
 }
 
 /// A TA that was told to end.
@@ -102,28 +110,34 @@ impl Tool<'_, '_> {
             ["--all" | "-v"] => true,
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
+        let secure_ram = client::secure_ram(self.context)?;
         let rows = client::meminfo(self.context)?;
         let pools = client::pools(self.context)?;
         let heaps = self.ta_heaps()?;
         let kernel_heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
         let tables = text::Tables::of(&rows, kernel_heap, &heaps);
         let sum = text::meminfo_sum(&rows);
-        let adds_up = sum == SECURE_RAM_BYTES;
+        let adds_up = sum == secure_ram;
         let answer = Meminfo {
             rows: List(&rows, self.names),
             meminfo_sum: sum,
-            secure_ram: SECURE_RAM_BYTES,
+            secure_ram,
             adds_up,
-            tables,
+            tables: Tables {
+                pages: tables.pages,
+                heaps: tables.heaps,
+                percent: tables.per_myriad(secure_ram) as f64 / 100.0,
+            },
         };
         self.tell(&answer, |out| {
-            text::meminfo(out, &rows, all)?;
-            text::tables(out, tables)
+            text::meminfo(out, secure_ram, &rows, all)?;
+            text::tables(out, secure_ram, tables)
         })?;
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
     }
 
-    /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's are freed.
+    /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's
+    /// are freed.
     fn ta_heaps(&self) -> Result<Vec<(PoolStats, u64)>, Failure> {
         let mut heaps = Vec::new();
         for ta in client::inspect::tas(self.context, &Subject::NOBODY)? {
@@ -195,8 +209,8 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    /// How many instances have not ended yet: a busy one ends on its own thread, which is waited for, but
-    /// not for ever.
+    /// How many instances have not ended yet: a busy one ends on its own thread, which is waited
+    /// for, but not for ever.
     fn still_ending(&self, who: &Subject) -> Result<u32, Failure> {
         let mut busy = 0;
         for _ in 0..END_QUESTIONS {

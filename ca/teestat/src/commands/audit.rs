@@ -1,7 +1,7 @@
-//! `audit`: what is mapped, registered or opened and not undone, and what was done in the wrong order.
+//! `audit`: what is mapped, registered or opened and not undone, and what was done in the wrong
+//! order.
 //!
 //! **Invariant:** every call stack is named as far as names are known.
-//! **Knows nothing of:** how it is noticed.
 
 use serde::Serialize;
 use tally_insight::json::List;

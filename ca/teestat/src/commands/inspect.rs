@@ -1,7 +1,6 @@
 //! Looking into TAs and the kernel: `ta -v`, `maps`, `status`, `failures`, `history`.
 //!
 //! **Invariant:** a TA that is not loaded is answered with those that are.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::vec::Vec;
 

@@ -1,8 +1,7 @@
 //! `leaks`: marks, what was allocated between them and is still there, and what nothing points to.
 //!
-//! **Invariant:** groups that read the same are one group; an unknown mark or TA is answered with those
-//! that there are.
-//! **Knows nothing of:** how blocks are recorded and reached.
+//! **Invariant:** groups that read the same are one group; an unknown mark or TA is answered with
+//! those that there are.
 
 use alloc::format;
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
 //! `ledger`: what each command of a TA costs.
 //!
 //! **Invariant:** figures that nobody asked to be kept are shown as not kept, not as zero.
-//! **Knows nothing of:** how they are kept.
 
 use alloc::string::String;
 

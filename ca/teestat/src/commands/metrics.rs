@@ -1,7 +1,6 @@
 //! `metrics`: the account as OpenMetrics text; `serve`: the same for whoever scrapes it.
 //!
 //! **Invariant:** labels that families or scrapers use for something else are refused.
-//! **Knows nothing of:** families and requests.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,11 +13,11 @@ use tally_records::{SiteRow, TaDetail};
 use teec::Context;
 
 use super::{Command, Form, Nothing};
+use crate::STATUS_OK;
 use crate::client::inspect::{Subject, tas};
 use crate::client::{self, ClientError};
 use crate::server::Labels;
 use crate::tool::{Failure, Tool, usage};
-use crate::{SECURE_RAM_BYTES, STATUS_OK};
 
 /// Where figures are served, unless said otherwise: to this machine alone.
 const LISTEN: &str = "127.0.0.1:9644";
@@ -89,12 +88,12 @@ struct Exposition {
     openmetrics: String,
 }
 
-/// All figures of this moment; `labels` are on every sample. The secure world takes no memory for it beyond the calls'
-/// own, and no TA is entered.
+/// All figures of this moment; `labels` are on every sample. The secure world takes no memory for
+/// it beyond the calls' own, and no TA is entered.
 ///
 /// # Errors
-/// [`ClientError`]: nothing is told if anything is missing, but for call sites of a TA that ended or
-/// whose heap cannot be read, which `tally_pool_inconsistent` tells.
+/// [`ClientError`]: nothing is told if anything is missing, but for call sites of a TA that ended
+/// or whose heap cannot be read, which `tally_pool_inconsistent` tells.
 pub fn metrics(
     context: &Context<'_>,
     names: &dyn Names,
@@ -109,7 +108,7 @@ pub fn metrics(
     let sites = sites(context, &tas)?;
     let figures = Figures {
         uptime_ms,
-        secure_ram: SECURE_RAM_BYTES,
+        secure_ram: client::secure_ram(context)?,
         threads: Some(threads),
         meminfo: &meminfo,
         pools: &pools,

@@ -1,7 +1,6 @@
 //! The commands, one table: what they are called, what they take, what they do.
 //!
 //! **Invariant:** help and completion come from this table alone.
-//! **Knows nothing of:** the questions' answers.
 
 mod account;
 mod audit;

@@ -1,7 +1,6 @@
-//! What is in a pool: `slabinfo`, `allocinfo`, `blocks`, `block`, `pool`.
+//! Commands for a pool's contents: `slabinfo`, `allocinfo`, `blocks`, `block`, `pool`.
 //!
 //! **Invariant:** lists of blocks and chunks are written as they come, never kept.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -343,8 +342,8 @@ impl Tool<'_, '_> {
         self.left_out(listed)
     }
 
-    /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight take,
-    /// which no list has.
+    /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight
+    /// take, which no list has.
     pub(super) fn left_out(&self, listed: Amount) -> Result<Amount, Failure> {
         let pools = client_calls::pools(self.context)?;
         let heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);

@@ -1,7 +1,6 @@
 //! `snapshot`: the whole account at one moment, as one file.
 //!
 //! **Invariant:** what cannot be written whole is said; the kernel keeps no snapshot either way.
-//! **Knows nothing of:** what is in a snapshot but for its size.
 
 use alloc::string::String;
 

@@ -1,7 +1,6 @@
-//! What `xtest --stats` can ask: `alloc`, `ta`, `memleak`, `pager`, `time`.
+//! Commands of `xtest --stats`: `alloc`, `ta`, `memleak`, `pager`, `time`.
 //!
 //! **Invariant:** without options the text is xtest's, byte for byte.
-//! **Knows nothing of:** Tally's own questions.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
 //! `watch`: a snapshot at the very moment that something happens to a TA.
 //!
 //! **Invariant:** a number that names nothing is answered with those that do.
-//! **Knows nothing of:** how the moment is noticed.
 
 use alloc::format;
 use alloc::string::String;

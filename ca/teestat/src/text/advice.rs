@@ -1,7 +1,6 @@
-//! Which sizes to set, for people.
+//! Size advice as text.
 //!
 //! **Invariant:** says no more than [`tally_insight::advice`] does.
-//! **Knows nothing of:** how much should be set.
 
 use core::fmt::{self, Write};
 

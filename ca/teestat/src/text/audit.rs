@@ -1,7 +1,4 @@
 //! The audit for people.
-//!
-//! **Invariant:** as in [`super`].
-//! **Knows nothing of:** where the figures come from.
 
 use core::fmt::{self, Display, Write};
 

@@ -1,7 +1,7 @@
 //! Records in columns, with headings from their field tables.
 //!
-//! **Invariant:** a column is as wide in every row, unless what stands in it is wider. What is null is `-`.
-//! **Knows nothing of:** which records there are.
+//! **Invariant:** a column is as wide in every row, unless what stands in it is wider. What is null
+//! is `-`.
 
 use alloc::format;
 use alloc::string::{String, ToString};

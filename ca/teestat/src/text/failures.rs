@@ -1,7 +1,6 @@
 //! Refused allocations, for people.
 //!
 //! **Invariant:** each says whose it was, and which limit it met.
-//! **Knows nothing of:** where the records come from.
 
 use alloc::string::ToString;
 use core::fmt::{self, Display, Write};

@@ -1,7 +1,7 @@
-//! What TAs used that have ended, and what they had not freed, for people.
+//! History of ended TAs as text: memory used, blocks not freed.
 //!
-//! **Invariant:** what is not freed is told whole: what is of no place that is kept is told as such.
-//! **Knows nothing of:** where the figures come from.
+//! **Invariant:** what is not freed is told whole: what is of no place that is kept is told as
+//! such.
 
 use core::fmt::{self, Write};
 

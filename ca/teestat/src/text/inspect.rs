@@ -1,7 +1,6 @@
 //! TAs whole, regions and status, for people.
 //!
 //! **Invariant:** hidden addresses are shown as such, never as zero.
-//! **Knows nothing of:** where the figures come from.
 
 use core::fmt::{self, Display, Write};
 

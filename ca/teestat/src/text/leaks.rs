@@ -1,7 +1,6 @@
 //! Marks, growth between them, scans, for people.
 //!
 //! **Invariant:** prints what it is given; amounts agree with the records.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::format;
 use alloc::string::String;
@@ -392,8 +391,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_to_be_so() {
-        // Bug: a heap whose books do not add up was left out of lists in silence, and one that ended with such
-        // books was said to have freed all.
+        // Bug: a heap whose books do not add up was left out of lists in silence, and one that
+        // ended with such books was said to have freed all.
         let mut found = Growth {
             from: Some(mark(3, "")),
             cycles: 1,

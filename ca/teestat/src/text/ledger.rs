@@ -1,7 +1,4 @@
 //! Commands of a TA for people.
-//!
-//! **Invariant:** as in [`super`].
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,8 +1,7 @@
-//! What people read.
+//! Text output.
 //!
 //! **Invariant:** prints what it is given, whatever that is: names are cut at their first zero
 //! and made printable.
-//! **Knows nothing of:** where the figures come from.
 
 mod advice;
 mod audit;
@@ -27,7 +26,6 @@ pub(crate) use watch::{snapshot, snapshots};
 use alloc::string::String;
 use core::fmt::{self, Display, Write};
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
 use tally_abi::TeeUuid;
 use tally_insight::growth::Amount;
 use tally_insight::names::{Names, NoNames, Stack, printable};
@@ -36,7 +34,6 @@ use tally_records::{
     MeminfoRow, OwnerRow, PoolRow, PoolStats, owner_kind, pool_kind, strategy, tracking, word,
 };
 
-use crate::SECURE_RAM_BYTES;
 use columns::Columns;
 
 /// So many of something whose plural has an `s`.
@@ -84,8 +81,14 @@ pub(crate) fn threads(out: &mut dyn Write, threads: &Threads) -> fmt::Result {
     writeln!(out, "calls turned away:      {}", threads.turned_away)
 }
 
-/// Prints secure RAM by use, empty rows only if `all`; says whether all rows add up.
-pub(crate) fn meminfo(out: &mut dyn Write, rows: &[MeminfoRow], all: bool) -> fmt::Result {
+/// Prints secure RAM by use, empty rows only if `all`; says whether all rows add up to `secure_ram`
+/// bytes.
+pub(crate) fn meminfo(
+    out: &mut dyn Write,
+    secure_ram: u64,
+    rows: &[MeminfoRow],
+    all: bool,
+) -> fmt::Result {
     const COLUMNS: Columns = Columns(&[("use", 32), ("bytes", 10), ("pages", 6)]);
     COLUMNS.head::<MeminfoRow>(out)?;
     writeln!(out)?;
@@ -102,17 +105,17 @@ pub(crate) fn meminfo(out: &mut dyn Write, rows: &[MeminfoRow], all: bool) -> fm
         1 => writeln!(out, "1 unused row hidden, --all shows it")?,
         n => writeln!(out, "{n} unused rows hidden, --all shows them")?,
     }
-    if sum == SECURE_RAM_BYTES {
+    if sum == secure_ram {
         return writeln!(out, "adds up to the {} MiB of secure RAM", sum >> 20);
     }
-    let (word, by) = if sum < SECURE_RAM_BYTES {
-        ("missing", SECURE_RAM_BYTES - sum)
+    let (word, by) = if sum < secure_ram {
+        ("missing", secure_ram - sum)
     } else {
-        ("too many", sum - SECURE_RAM_BYTES)
+        ("too many", sum - secure_ram)
     };
     writeln!(
         out,
-        "does NOT add up to the {SECURE_RAM_BYTES} bytes of secure RAM: {by} {word}"
+        "does NOT add up to the {secure_ram} bytes of secure RAM: {by} {word}"
     )
 }
 
@@ -157,26 +160,18 @@ impl fmt::Display for Hundredths {
 pub(crate) struct Tables {
     /// Bytes of records of pages.
     pub(crate) pages: u64,
-    /// Most bytes that tables of all heaps take of it. Pages of tables that nobody has touched take none.
+    /// Most bytes that tables of all heaps take of it. Pages of tables that nobody has touched take
+    /// none.
     pub(crate) heaps: u64,
-}
-
-impl Serialize for Tables {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Tables", 3)?;
-        fields.serialize_field("pages", &self.pages)?;
-        fields.serialize_field("heaps", &self.heaps)?;
-        fields.serialize_field("percent", &(self.per_myriad() as f64 / 100.0))?;
-        fields.end()
-    }
 }
 
 impl Tables {
     /// Name of the row of `meminfo` that has the records of pages.
     const PAGES: &str = "page records";
 
-    /// `kernel`: the kernel heap, whose tables are all there. `tas`: the heaps of living TAs, each with the
-    /// bytes of memory behind its addresses: what blocks do not have of it is tables at most.
+    /// `kernel`: the kernel heap, whose tables are all there. `tas`: the heaps of living TAs, each
+    /// with the bytes of memory behind its addresses: what blocks do not have of it is tables at
+    /// most.
     pub(crate) fn of(
         rows: &[MeminfoRow],
         kernel: Option<&PoolStats>,
@@ -199,20 +194,20 @@ impl Tables {
         }
     }
 
-    /// Hundredths of a percent of the secure RAM.
-    pub(crate) fn per_myriad(self) -> u64 {
+    /// Hundredths of a percent of `secure_ram` bytes.
+    pub(crate) fn per_myriad(self, secure_ram: u64) -> u64 {
         let bytes = self.pages.saturating_add(self.heaps);
-        bytes.saturating_mul(10_000) / SECURE_RAM_BYTES
+        bytes.saturating_mul(10_000) / secure_ram.max(1)
     }
 }
 
-pub(crate) fn tables(out: &mut dyn Write, tables: Tables) -> fmt::Result {
+pub(crate) fn tables(out: &mut dyn Write, secure_ram: u64, tables: Tables) -> fmt::Result {
     writeln!(
         out,
         "tables among it: {} bytes for pages, at most {} for heaps, {} % of the secure RAM",
         tables.pages,
         tables.heaps,
-        Hundredths(tables.per_myriad())
+        Hundredths(tables.per_myriad(secure_ram))
     )
 }
 
@@ -406,10 +401,13 @@ mod tests {
             pages: bytes / 4096,
         };
         let rows = [row(15 << 20), row(1 << 20)];
-        let out = print(|out| meminfo(out, &rows, false));
+        let out = print(|out| meminfo(out, 16 << 20, &rows, false));
         assert!(out.ends_with("adds up to the 16 MiB of secure RAM\n"));
-        let out = print(|out| meminfo(out, &rows[..1], false));
+        let out = print(|out| meminfo(out, 16 << 20, &rows[..1], false));
         assert!(out.ends_with("1048576 missing\n"));
+        // A machine with less of it.
+        let out = print(|out| meminfo(out, 8 << 20, &rows[..1], false));
+        assert!(out.ends_with("8388608 bytes of secure RAM: 7340032 too many\n"));
     }
 
     #[test]
@@ -435,7 +433,7 @@ mod tests {
         let tas = [ta(8000, 100, 16_384), ta(2000, 0, 16_384)];
         let found = Tables::of(&rows, Some(&kernel), &tas);
         let mut out = String::new();
-        tables(&mut out, found).unwrap();
+        tables(&mut out, 16 << 20, found).unwrap();
         assert_eq!(
             out,
             "tables among it: 32768 bytes for pages, at most 40000 for heaps, 0.43 % of the secure \
@@ -483,10 +481,10 @@ mod tests {
             pages: bytes / 4096,
         };
         let rows = [row(0), row(16 << 20), row(0)];
-        let out = print(|out| meminfo(out, &rows, false));
+        let out = print(|out| meminfo(out, 16 << 20, &rows, false));
         assert_eq!(out.matches("row ").count(), 1);
         assert!(out.contains("\n2 unused rows hidden, --all shows them\nadds up"));
-        let out = print(|out| meminfo(out, &rows, true));
+        let out = print(|out| meminfo(out, 16 << 20, &rows, true));
         assert_eq!(out.matches("row ").count(), 3);
         assert!(!out.contains("hidden"));
     }

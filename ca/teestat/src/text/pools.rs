@@ -1,7 +1,6 @@
-//! What is in a pool, for people.
+//! Pool contents as text.
 //!
 //! **Invariant:** a column has the same width in every row.
-//! **Knows nothing of:** where the rows come from.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -87,7 +86,8 @@ pub(crate) fn classes(
     }
 }
 
-/// Which instance of a TA this is about, and how the others are asked about; `name`: the TA as it was named.
+/// Which instance of a TA this is about, and how the others are asked about; `name`: the TA as it
+/// was named.
 pub(crate) fn one_of_many(name: &str, this: u32, others: &[u32]) -> String {
     let named: Vec<String> = others
         .iter()
@@ -135,7 +135,8 @@ pub(crate) fn sites(out: &mut dyn Write, rows: &[(SiteRow, Stack)], all: usize) 
     )
 }
 
-/// Who owns a block of the kernel heap, by the number it has for that, and by name if it is among `owners`.
+/// Who owns a block of the kernel heap, by the number it has for that, and by name if it is among
+/// `owners`.
 pub(crate) fn kernel_owner(number: u32, owners: &[OwnerRow], names: &dyn Names) -> String {
     match owners.iter().find(|owner| owner.number == number) {
         None => alloc::format!("owner {number}"),

@@ -1,8 +1,7 @@
-//! What `xtest --stats` prints: pools, TAs, pager, time.
+//! Text of `xtest --stats`: pools, TAs, pager, time.
 //!
-//! **Invariant:** follows optee_test `host/xtest/stats.c` to the byte: its tabs, its spelling, its missing
-//! newline.
-//! **Knows nothing of:** where the figures come from.
+//! **Invariant:** follows optee_test `host/xtest/stats.c` to the byte: its tabs, its spelling, its
+//! missing newline.
 
 use core::fmt::{self, Write};
 

@@ -1,7 +1,6 @@
 //! One round of `top` for people.
 //!
 //! **Invariant:** a round is at most as wide as a terminal of 100 columns.
-//! **Knows nothing of:** where the figures come from, when the next round comes.
 
 use alloc::format;
 use alloc::string::String;

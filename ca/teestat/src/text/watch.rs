@@ -1,7 +1,6 @@
 //! Snapshots and watchpoints for people.
 //!
 //! **Invariant:** a snapshot that is cut or of another version is not understood, never guessed at.
-//! **Knows nothing of:** where the figures come from.
 
 use alloc::format;
 use alloc::string::String;
@@ -94,7 +93,7 @@ pub(crate) fn snapshot(
         write!(out, "{count} {list}  ")?;
     }
     writeln!(out, "\n")?;
-    meminfo(out, &snapshot.meminfo, false)?;
+    meminfo(out, header.secure_ram, &snapshot.meminfo, false)?;
     let of_subject = |row: &&PoolRow| row.pool.owner == header.subject;
     let found: Vec<PoolRow> = snapshot.pools.iter().filter(of_subject).copied().collect();
     if header.subject != TeeUuid::nil() && !found.is_empty() {

@@ -1,9 +1,8 @@
 //! Signed images for tests.
 //!
 //! **Invariant:** the key signs tests only; its private half is no secret.
-//! **Knows nothing of:** the kernel's side of it.
 
-use crate::rsa::{MODULUS_LEN, PublicKey};
+use crate::ta::load::rsa::{MODULUS_LEN, PublicKey};
 use alloc::vec;
 use alloc::vec::Vec;
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};

@@ -1,27 +1,27 @@
 //! Scripted TAs, and the model of `ldelf`.
 //!
 //! **Invariant:** touches memory only as EL0 can, with page faults answered by the kernel.
-//! **Knows nothing of:** who scripts them.
 
 use super::world::{TA_ENTRY, TA_STACK, World};
-use crate::addr::PAGE_SIZE;
-use crate::machine::{Trap, UserContext, UserRoot};
+use crate::observer::Observer;
 use tally_abi::TeeResult;
 use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc};
 use tally_abi::ta::{UteeParams, svc};
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::machine::{Trap, UserContext, UserRoot};
 use zerocopy::IntoBytes;
 
 /// A TA that runs.
-pub struct Run<'a> {
+pub struct Run<'a, O: Observer = ()> {
     /// The world around it.
-    pub world: &'a World,
+    pub world: &'a World<O>,
     /// Its registers.
     pub context: &'a mut UserContext,
     /// Its address space.
     pub root: UserRoot,
 }
 
-impl Run<'_> {
+impl<O: Observer> Run<'_, O> {
     /// Returns `code` from the entry point.
     pub fn exit(&mut self, code: TeeResult) -> Trap {
         self.call(svc::RETURN, &[u64::from(code.0)])
@@ -96,7 +96,7 @@ impl Run<'_> {
 }
 
 /// The model of `ldelf`; x19 counts its steps.
-pub(super) fn ldelf(run: &mut Run<'_>) -> Trap {
+pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
     let step = run.context.x[19];
     run.context.x[19] += 1;
     if step == 0 {

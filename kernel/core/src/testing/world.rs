@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** whatever a test does, [`World::accounts`] says what is taken; equal accounts
 //! before and after mean that nothing was left behind.
-//! **Knows nothing of:** what a test wants to see.
 //!
 //! `ldelf` is modelled too: it maps a page of code and a stack for every image and returns the
 //! flags that the image's payload begins with. TAs run the steps of [`World::ta`], in the order in
@@ -11,18 +10,14 @@
 
 mod supplicant;
 
-use super::heap::NoHeap;
 pub use super::signing::{KEY, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
-use super::{NORMAL_BASE, TestMachine};
-use crate::addr::{PAGE_SIZE, PhysAddr};
-use crate::entry::Entry;
-use crate::kernel::{Kernel, LdelfImage, Parts, Shown};
-use crate::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
-use crate::mem::pages::PageUse;
-use crate::owner::OwnerId;
-use crate::pta_api::PseudoTa;
+use crate::call::entry::Entry;
+use crate::guest_id::GuestId;
+use crate::kernel::{Kernel, KernelHeap, LdelfImage, Parts};
+use crate::observer::Observer;
+use crate::pta::PseudoTa;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
@@ -30,9 +25,13 @@ use alloc::vec;
 use alloc::vec::Vec;
 use spin::Mutex;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
-use tally_abi::shdr::BuildId;
 use tally_abi::smc::{FunctionId, ret};
 use tally_abi::{TeeResult, TeeUuid, rpc};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::machine::{NormalMemory, ThreadControl, Trap, UserContext, UserRoot};
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageUse;
+use tally_mem::testing::{NORMAL_BASE, TestMachine};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Where `ldelf` begins in its code; tells its runs from a TA's.
@@ -47,8 +46,6 @@ pub const CLIENT: PhysAddr = PhysAddr(NORMAL_BASE.0 + 0x1_0000);
 pub const CLIENT_PAGES: usize = 64;
 /// Threads of the kernel.
 pub const THREADS: usize = 4;
-/// The kernel's build.
-pub const BUILD: BuildId = [0xb1; 20];
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
 /// Pages of the normal world, those of its own messages and shared memory included.
 pub const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 160;
@@ -68,13 +65,12 @@ pub enum Event {
 }
 
 /// What a TA does until its next trap.
-pub type TaStep = Box<dyn FnOnce(&mut Run<'_>) -> Trap + Send>;
+pub type TaStep<O> = Box<dyn FnOnce(&mut Run<'_, O>) -> Trap + Send>;
 /// What happens beside, while the normal world has the CPU.
-pub type Hook = Box<dyn FnOnce(&World) + Send>;
+pub type Hook<O> = Box<dyn FnOnce(&World<O>) + Send>;
 
 /// What the normal world has.
-#[derive(Default)]
-struct Normal {
+struct Normal<O: Observer> {
     images: Vec<(TeeUuid, Vec<u8>)>,
     /// Payloads of images that were not asked for yet.
     unsigned: Vec<(TeeUuid, Vec<u8>)>,
@@ -83,8 +79,8 @@ struct Normal {
     /// Pages lent by SHM_ALLOC and RPC_ALLOC, by cookie.
     lent: BTreeMap<u64, u64>,
     events: Vec<Event>,
-    hooks: VecDeque<(Event, Hook)>,
-    ta_steps: VecDeque<TaStep>,
+    hooks: VecDeque<(Event, Hook<O>)>,
+    ta_steps: VecDeque<TaStep<O>>,
     fail_event: Option<usize>,
     /// Octets that the answer to this event from now on is overwritten with.
     garble: Option<(usize, Vec<u8>)>,
@@ -97,11 +93,31 @@ struct Normal {
     woken: Vec<u64>,
 }
 
+impl<O: Observer> Default for Normal<O> {
+    fn default() -> Self {
+        Self {
+            images: Vec::new(),
+            unsigned: Vec::new(),
+            rpc_arg: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            events: Vec::new(),
+            hooks: VecDeque::new(),
+            ta_steps: VecDeque::new(),
+            fail_event: None,
+            garble: None,
+            garbled: false,
+            patience: None,
+            shm_limit: None,
+            woken: Vec::new(),
+        }
+    }
+}
+
 /// A kernel and what is around it.
-pub struct World {
+pub struct World<O: Observer = ()> {
     /// The kernel.
-    pub kernel: Kernel<TestMachine>,
-    normal: Mutex<Normal>,
+    pub kernel: Kernel<TestMachine, O>,
+    normal: Mutex<Normal<O>>,
 }
 
 /// What a message came back with.
@@ -157,21 +173,36 @@ pub const fn memref(kind: u64, a: u64, size: u64, cookie: u64) -> MsgParam {
 }
 
 impl World {
-    /// A fresh one with these pseudo-TAs.
+    /// A fresh one with these pseudo-TAs, whose account nobody keeps.
     ///
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn new(ptas: &'static [PseudoTa]) -> Arc<Self> {
-        Self::showing(ptas, Shown::default())
+    pub fn new(ptas: &'static [PseudoTa<()>]) -> Arc<Self> {
+        Self::observed(ptas, (), &NoHeap)
     }
+}
 
-    /// A fresh one whose normal world may see this of the secure one.
+/// The kernel heap of a model that counts nothing: the host's allocator serves it.
+struct NoHeap;
+
+impl KernelHeap for NoHeap {
+    fn account(&self, _: OwnerId) -> (u32, u32) {
+        (0, 0)
+    }
+}
+
+impl<O: Observer> World<O> {
+    /// A fresh one with these pseudo-TAs, whose account an observer keeps.
     ///
     /// # Panics
     /// If the host has no memory.
     #[must_use]
-    pub fn showing(ptas: &'static [PseudoTa], shown: Shown) -> Arc<Self> {
+    pub fn observed(
+        ptas: &'static [PseudoTa<O>],
+        shared: O::Shared,
+        heap: &'static dyn KernelHeap,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|world: &Weak<Self>| {
             let machine = TestMachine::new(SECURE_PAGES, NORMAL_PAGES);
             let mut pages = machine.page_allocator();
@@ -203,16 +234,15 @@ impl World {
                 },
                 key: KEY,
                 fault: None,
-                shown,
-                build: BUILD,
+                shared,
             };
-            let kernel = match Kernel::new(parts, NoHeap::for_good(), ptas) {
-                Ok(kernel) => kernel,
-                Err(err) => panic!("{err:?}"),
-            };
+            let kernel = Kernel::new(parts, heap, ptas);
+            if let Err(err) = kernel.begin_guest(GuestId::FIRST) {
+                panic!("{err:?}");
+            }
             Self {
                 kernel,
-                normal: Mutex::default(),
+                normal: Mutex::new(Normal::default()),
             }
         })
     }
@@ -235,7 +265,7 @@ impl World {
     }
 
     /// Appends a step of a TA.
-    pub fn ta(&self, step: impl FnOnce(&mut Run<'_>) -> Trap + Send + 'static) {
+    pub fn ta(&self, step: impl FnOnce(&mut Run<'_, O>) -> Trap + Send + 'static) {
         self.normal.lock().ta_steps.push_back(Box::new(step));
     }
 
@@ -319,10 +349,10 @@ impl World {
                 .map(|usage| state.pages.used_for(*usage))
                 .collect(),
             promised: state.pages.promised_pages(),
-            sessions: state.guest.sessions.iter().count(),
-            instances: state.guest.instances.iter().count(),
-            shm: state.guest.shm.len(),
-            owners: state.owners.iter().count(),
+            sessions: state.guest(GuestId::FIRST).sessions.iter().count(),
+            instances: state.guest(GuestId::FIRST).instances.iter().count(),
+            shm: state.guest(GuestId::FIRST).shm.len(),
+            owners: state.guest(GuestId::FIRST).owners.iter().count(),
             asid,
             lent: self.normal.lock().lent.len(),
             threads: self.kernel.threads.in_use(),
@@ -566,22 +596,6 @@ impl World {
         back
     }
 
-    /// Answers a page fault of a TA as the kernel does.
-    pub(super) fn touch(&self, root: UserRoot, abort: crate::machine::Abort) {
-        assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
-        let mut state = self.kernel.state();
-        let crate::kernel::State { pages, guest, .. } = &mut *state;
-        for (_, found) in guest.instances.iter_mut() {
-            if let Some(space) = found.space.as_mut()
-                && space.root() == root
-            {
-                let mut mem = crate::kernel::mem(pages, &self.kernel.machine);
-                let va = crate::addr::UserVa(abort.va);
-                assert_eq!(space.fault(&mut mem, va, abort.access), Ok(()));
-            }
-        }
-    }
-
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap {
         assert!(
             self.kernel.try_state().is_some(),
@@ -600,6 +614,22 @@ impl World {
         match step {
             Some(step) => step(&mut run),
             None => run.exit(TeeResult::SUCCESS),
+        }
+    }
+
+    /// Answers a page fault of a TA as the kernel does.
+    pub(super) fn touch(&self, root: UserRoot, abort: tally_mem::machine::Abort) {
+        assert!(abort.translation, "a TA may not touch {:#x}", abort.va);
+        let mut state = self.kernel.state();
+        let (pages, guest) = state.split(GuestId::FIRST);
+        for (_, found) in guest.instances.iter_mut() {
+            if let Some(space) = found.space.as_mut()
+                && space.root() == root
+            {
+                let mut mem = tally_mem::mem::Mem::new(pages, &self.kernel.machine);
+                let va = tally_mem::addr::UserVa(abort.va);
+                assert_eq!(space.fault(&mut mem, va, abort.access), Ok(()));
+            }
         }
     }
 }

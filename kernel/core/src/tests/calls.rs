@@ -1,14 +1,14 @@
 //! Fast calls, messages, shared memory: the normal world's side.
 
 use super::*;
-use crate::addr::PhysAddr;
-use crate::entry::Entry;
-use crate::machine::{NormalMemory, STACK_PAGES};
-use crate::mem::pages::PageUse;
+use crate::call::entry::Entry;
 use crate::testing::world::{CLIENT, CLIENT_PAGES, NORMAL_PAGES, THREADS, header, memref, value};
-use crate::testing::{NORMAL_BASE, SECURE_BASE};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::smc::{FunctionId, ret, sec_cap};
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::{NormalMemory, STACK_PAGES};
+use tally_mem::pages::PageUse;
+use tally_mem::testing::{NORMAL_BASE, SECURE_BASE};
 use zerocopy::IntoBytes;
 
 const PAGE: u64 = 4096;
@@ -382,7 +382,7 @@ fn shared_memory_in_use_stays_registered() {
         list_at(world, CLIENT.0, 1, 1);
         assert_eq!(register(world, CLIENT.0, PAGE, 9), TeeResult::SUCCESS);
         let session = world.opened(MULTI);
-        world.ta(|_| crate::machine::Trap::ForeignInterrupt);
+        world.ta(|_| tally_mem::machine::Trap::ForeignInterrupt);
         world.on(crate::testing::world::Event::Interrupt, |world| {
             assert_eq!(unregister(world, 9), TeeResult::BUSY);
         });

@@ -1,11 +1,12 @@
 //! Everything that can fail, failing in turn.
 
 use super::*;
-use crate::machine::Trap;
+use crate::guest_id::GuestId;
 use crate::testing::world::{CLIENT, Event, memref};
 use tally_abi::msg::attr;
 use tally_abi::rpc::cmd;
 use tally_abi::ta::svc;
+use tally_mem::machine::Trap;
 
 /// A call of everything: load, open, invoke with shared memory and a heap, close.
 fn round(world: &World) -> bool {
@@ -229,7 +230,16 @@ fn wherever_a_ta_dies_its_memory_goes_and_its_session_closes() {
             assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::TARGET_DEAD);
             world.ta(|run| run.exit(TeeResult::SUCCESS));
             let third = world.opened(SHARED);
-            assert_eq!(world.kernel.state().guest.instances.iter().count(), 2);
+            assert_eq!(
+                world
+                    .kernel
+                    .state()
+                    .guest(GuestId::FIRST)
+                    .instances
+                    .iter()
+                    .count(),
+                2
+            );
             for session in [first, second] {
                 assert_eq!(world.close(session), TeeResult::SUCCESS);
             }
@@ -244,9 +254,17 @@ fn wherever_a_ta_dies_its_memory_goes_and_its_session_closes() {
 fn a_loader_that_dies_or_refuses_leaves_nothing() {
     leaves_nothing(|world| {
         // The loader asks for a stack that there is no quota for.
-        world.kernel.state().guest.ta_quota_pages = 5;
+        world
+            .kernel
+            .state()
+            .guest_mut(GuestId::FIRST)
+            .ta_quota_pages = 5;
         assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
-        world.kernel.state().guest.ta_quota_pages = 0;
+        world
+            .kernel
+            .state()
+            .guest_mut(GuestId::FIRST)
+            .ta_quota_pages = 0;
         assert_eq!(world.open(MULTI, &[]).result, TeeResult::OUT_OF_MEMORY);
     });
 }

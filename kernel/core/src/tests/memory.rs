@@ -1,11 +1,12 @@
 //! Parameters, heaps and what TAs see of the world.
 
 use super::*;
-use crate::addr::{PAGE_SIZE, PhysAddr};
-use crate::machine::Trap;
+use crate::guest_id::GuestId;
 use crate::testing::world::{CLIENT, Run, header, memref, value};
 use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
 use tally_abi::ta::{param_type, propset, svc, time_category};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 /// Has the TA make one system call whose arguments `args` chooses, and return its result.
@@ -98,7 +99,7 @@ fn an_input_cannot_be_written_and_is_gone_after_the_call() {
         let at = world.invoke(session, 0, &input).result;
         world.ta(move |run| {
             let state = run.world.kernel.state();
-            let (_, found) = state.guest.instances.iter().next().unwrap();
+            let (_, found) = state.guest(GuestId::FIRST).instances.iter().next().unwrap();
             let regions = found.space.as_ref().unwrap().regions();
             assert!(regions.iter().all(|region| region.va().0 as u32 != at.0));
             drop(state);

@@ -1,9 +1,9 @@
 //! Tests of the kernel through its entry points, on a model of the machine.
 //!
 //! **Invariant:** every test compares the accounts before and after.
-//! **Knows nothing of:** real hardware, real TAs.
 
 mod calls;
+mod pta;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]
 mod failures;
@@ -12,12 +12,13 @@ mod memory;
 #[cfg(not(miri))]
 mod ta;
 
-use crate::owner::OwnerId;
-use crate::pta_api::{Params, PseudoTa, Services};
+use crate::pta::services::Control;
+use crate::pta::{PseudoTa, Session, Step, Work};
 use crate::testing::world::{Accounts, World};
 use std::sync::Arc;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::owner::OwnerId;
 
 /// A TA with an instance for every session.
 const MULTI: TeeUuid = TeeUuid::from_u128(0x11);
@@ -31,14 +32,16 @@ const KEPT: TeeUuid = TeeUuid::from_u128(0x44);
 const ECHO: TeeUuid = TeeUuid::from_u128(0x55);
 
 /// Copies its first parameter to its second.
-const ECHO_TA: PseudoTa = PseudoTa {
+const ECHO_TA: PseudoTa<()> = PseudoTa {
     uuid: ECHO,
     name: "echo",
-    serves_tas: true,
-    invoke,
+    work: Work::Control(enter),
 };
 
-fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn enter(control: &dyn Control, _: &Session<'_>, step: Step<'_>) -> Result<(), TeeResult> {
+    let Step::Invoke(command, params) = step else {
+        return Ok(());
+    };
     match command {
         0 => {
             let (a, b) = params.value(0);
@@ -58,11 +61,11 @@ fn invoke(services: &dyn Services, command: u32, params: &mut dyn Params) -> Res
         2 => {
             let mut octets = [0; 16];
             params.read(0, 0, &mut octets)?;
-            params.set_value(1, services.kill(TeeUuid::from_octets(octets)), 0);
+            params.set_value(1, control.kill(TeeUuid::from_octets(octets)), 0);
             Ok(())
         }
         3 => params.read(0, params.memref_len(0), &mut [0]),
-        4 => services.ree_time().map(drop),
+        4 => control.ree_time().map(drop),
         _ => Err(TeeResult::NOT_SUPPORTED),
     }
 }

@@ -1,13 +1,14 @@
 //! TAs: loaded, entered, killed, and gone.
 
 use super::*;
-use crate::addr::PhysAddr;
-use crate::machine::Trap;
+use crate::guest_id::GuestId;
 use crate::testing::world::{CLIENT, Event, Run, header, memref, value};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tally_abi::msg::{MsgHeader, attr, cmd};
 use tally_abi::rpc;
 use tally_abi::ta::svc;
+use tally_mem::addr::PhysAddr;
+use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 #[test]
@@ -30,7 +31,12 @@ fn a_ta_opens_answers_and_goes_with_its_session() {
 /// The id of the only session there is.
 pub(super) fn only_session(world: &World) -> u32 {
     let state = world.kernel.state();
-    let ids: Vec<u32> = state.guest.sessions.iter().map(|(_, s)| s.id).collect();
+    let ids: Vec<u32> = state
+        .guest(GuestId::FIRST)
+        .sessions
+        .iter()
+        .map(|(_, s)| s.id)
+        .collect();
     assert_eq!(ids.len(), 1);
     ids[0]
 }
@@ -184,7 +190,7 @@ fn two_tas_that_wait_for_each_other_are_told_busy() {
             // The first's wait for the second, as if it had come before.
             let mut state = world.kernel.state();
             let (_, kept) = state
-                .guest
+                .guest_mut(GuestId::FIRST)
                 .instances
                 .iter_mut()
                 .find(|(_, found)| found.uuid == KEPT)
@@ -219,7 +225,16 @@ fn a_session_whose_results_have_nowhere_to_go_is_not_opened() {
         });
         world.ta(|run| {
             assert_eq!(run.result(), TeeResult::ACCESS_DENIED);
-            assert_eq!(run.world.kernel.state().guest.sessions.iter().count(), 1);
+            assert_eq!(
+                run.world
+                    .kernel
+                    .state()
+                    .guest(GuestId::FIRST)
+                    .sessions
+                    .iter()
+                    .count(),
+                1
+            );
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
@@ -255,7 +270,7 @@ fn a_second_thread_waits_for_a_busy_ta_and_is_woken() {
             assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::BUSY);
             // A wait that goes on: it is noted, and sent for when the TA is let go.
             let mut state = world.kernel.state();
-            for (_, found) in state.guest.instances.iter_mut() {
+            for (_, found) in state.guest_mut(GuestId::FIRST).instances.iter_mut() {
                 assert_eq!(found.waiters, 0, "a failed wait is not waiting");
                 found.waiters |= 1 << 3;
             }
@@ -293,7 +308,7 @@ fn a_kept_ta_lives_on_and_is_fresh_after_it_died() {
         let generation = |world: &World| {
             let state = world.kernel.state();
             state
-                .guest
+                .guest(GuestId::FIRST)
                 .instances
                 .iter()
                 .map(|(_, found)| found.generation)
@@ -481,7 +496,7 @@ fn who_waited_for_a_loading_is_woken_before_the_ta_is_entered() {
         const WAITER: u32 = 5;
         world.on(Event::Command(rpc::cmd::LOAD_TA), |world| {
             let mut state = world.kernel.state();
-            for (_, found) in state.guest.instances.iter_mut() {
+            for (_, found) in state.guest_mut(GuestId::FIRST).instances.iter_mut() {
                 found.waiters |= 1 << WAITER;
             }
         });

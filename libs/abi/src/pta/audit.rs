@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** call stacks are offsets from the link base of the image they lie in; a full ring
 //! counts what it drops.
-//! **Knows nothing of:** how a TA came to do it.
 
 use super::TeeUuid;
 

@@ -6,7 +6,6 @@
 //!
 //! **Invariant:** answers never need the TA's help. Addresses are zero unless the kernel was built
 //! to show them; offsets (in an image, in a pool) are always given.
-//! **Knows nothing of:** how the figures come about.
 
 use super::TeeUuid;
 

@@ -4,7 +4,6 @@
 //! cannot be unmapped any more, which [`super::audit`] tells.
 //!
 //! **Invariant:** for TAs only; a channel belongs to the session that opened it.
-//! **Knows nothing of:** decoders.
 
 use super::TeeUuid;
 

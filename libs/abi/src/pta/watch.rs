@@ -1,7 +1,6 @@
 //! Tally's snapshots: taken when somebody asks, or at the very moment that a watchpoint names.
 //!
 //! **Invariant:** a snapshot has a number, which is never used again; it is kept until it is dropped.
-//! **Knows nothing of:** what a snapshot says (see the crate `tally-records`).
 
 use super::TeeUuid;
 

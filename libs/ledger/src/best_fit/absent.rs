@@ -1,7 +1,4 @@
 //! Best fit in a build without it: there is no such tree, and nothing of it is linked.
-//!
-//! **Invariant:** as of the tree that there is not.
-//! **Knows nothing of:** free chunks.
 
 use super::BadChunk;
 use crate::chunks::Chunk;

@@ -12,7 +12,6 @@
 //!
 //! **Invariant:** no two free chunks touch; each is in the tree once. A node that cannot be a free chunk (somebody
 //! wrote to a block that was freed) ends the search; no way is longer than a sound tree's.
-//! **Knows nothing of:** owners and sites: a record is 64 bits.
 //!
 //! Source of the search: Lea, "A Memory Allocator" (treebins), where the tree is by size as well.
 

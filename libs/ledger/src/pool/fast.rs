@@ -1,7 +1,6 @@
 //! The common cases of allocation and release, short enough to be compiled into the caller.
 //!
 //! **Invariant:** what is done here is done as [`Pool::alloc`] and [`Pool::free`] would do it, or not at all.
-//! **Knows nothing of:** free runs, slabs that are not at hand, new call sites.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

@@ -1,7 +1,6 @@
 //! Changing a block's size.
 //!
 //! **Invariant:** one release and one allocation in the accounts, or nothing.
-//! **Knows nothing of:** what the block holds; it is copied as it is.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

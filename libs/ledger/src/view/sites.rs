@@ -1,7 +1,6 @@
 //! Call sites, read from outside: from their table, or from the blocks where there is none.
 //!
 //! **Invariant:** a call of [`View::sites`] or [`View::top_sites`] looks at a bounded number of sites or blocks.
-//! **Knows nothing of:** names of functions.
 
 use core::fmt;
 use core::mem::size_of;

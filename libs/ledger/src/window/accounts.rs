@@ -1,7 +1,6 @@
 //! Credits and debits: what each allocation and each release writes besides the block's record.
 //!
 //! **Invariant:** a place names an entry of the table of sites, whatever bits it was made of.
-//! **Knows nothing of:** how blocks are found.
 
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 use core::mem::offset_of;

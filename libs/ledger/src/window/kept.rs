@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** `top` of a class lies above the first place of its stack, and at most behind the last; only
 //! blocks and runs of this window are kept.
-//! **Knows nothing of:** owners and sites: a record is 64 bits.
 
 use core::alloc::Layout;
 use core::mem::{offset_of, size_of};

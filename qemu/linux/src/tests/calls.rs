@@ -1,7 +1,6 @@
 //! Calls of one client.
 //!
 //! **Invariant:** every session is closed when its test ends.
-//! **Knows nothing of:** processes and CPUs.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,6 @@
 //! All CPUs at once, CPUs that come and go, and TAs that never return.
 //!
 //! **Invariant:** when a test ends all CPUs are on and no TA loops.
-//! **Knows nothing of:** how many CPUs there are, until it asks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -1,7 +1,6 @@
 //! The driver: its probe, its end, its complaints.
 //!
 //! **Invariant:** when a test ends the driver is loaded and a supplicant runs.
-//! **Knows nothing of:** calls.
 
 use teec::Context;
 

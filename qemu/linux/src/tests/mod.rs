@@ -1,7 +1,6 @@
 //! The list of tests, and how one is run.
 //!
 //! **Invariant:** a test that leaves something behind fails, and the next one starts from what is.
-//! **Knows nothing of:** what a test does.
 
 mod calls;
 mod cpus;

@@ -1,7 +1,6 @@
 //! Many clients, and clients and supplicants that die.
 //!
 //! **Invariant:** when a test ends no child of it is left and a supplicant runs.
-//! **Knows nothing of:** CPUs.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! Figures over HTTP, as a scraper gets them.
 //!
 //! **Invariant:** when a test ends its server has ended.
-//! **Knows nothing of:** names of families, but for those that it compares.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use ta_uuids::hello;
+use tally_board_virt::SECURE_RAM_BYTES;
 use teec::Context;
 
 use crate::account;
@@ -101,7 +101,7 @@ pub(super) fn figures_are_served() -> Outcome {
         for wanted in [
             "tally_ta_sessions{device=\"a \\\"b\\\"\",ta=\"hello\",uuid=\"7a11e110-0001-",
             "tally_calls_turned_away_total{device=\"a \\\"b\\\"\"} ",
-            "tally_secure_ram_bytes{device=\"a \\\"b\\\"\"} 16777216\n",
+            &format!("tally_secure_ram_bytes{{device=\"a \\\"b\\\"\"}} {SECURE_RAM_BYTES}\n"),
         ] {
             if !metrics.contains(wanted) {
                 return Err(format!("no `{wanted}` in: {metrics}"));

@@ -1,14 +1,14 @@
 // EL3's identity map: static, read-only, in flash. 4 KiB granule, 4 GiB of address space.
 //
 // Windows and rights (see linker/monitor.ld); whatever is not named is not mapped:
-//   0x0000_0000  64 KiB   RX  monitor code
-//   0x0001_0000  rest of 64 MiB flash  R  constants, package
-//   0x0800_0000   2 MiB   RW  device: GIC
-//   0x0900_0000   2 MiB   RW  device: UARTs, GPIO
-//   0x0e00_0000  64 KiB   RW  data
-//   0x0e02_0000 128 KiB   RW  eight stacks of 16 KiB, lowest page of each unmapped
-//   0x0e10_0000  15 MiB   RW  the kernel's RAM, written once by the loader
-//   0x4000_0000   2 MiB   RW  normal-world RAM: the device tree, completed once at boot
+//   flash       64 KiB   RX  monitor code
+//   flash, the rest      R   constants, package
+//   GIC          2 MiB   RW  device
+//   UART         2 MiB   RW  device: UARTs, firmware configuration, GPIO
+//   secure RAM  64 KiB   RW  data
+//   STACKS     128 KiB   RW  eight stacks of 16 KiB, lowest page of each unmapped
+//   KERNEL      the rest RW  the kernel's RAM, written once by the loader
+//   RAM          2 MiB   RW  normal-world RAM: the device tree, completed once at boot
 
 .set XN, 1 << 54
 .set NORMAL, 0x700              // MAIR index 0, inner shareable, access flag
@@ -18,64 +18,53 @@
 .set NS, 0x20                   // normal-world physical address space
 .set BLOCK, 1
 .set PAGE, 3
+.set BLOCK_BYTES, 1 << 21
+
+// Goes on at the entry for `address`, whose entries stand for `bytes` each. Entries left out are zero.
+.macro entry_for table, address, bytes
+    .org \table + (\address) / (\bytes) % 512 * 8
+.endm
+.macro entries start, end, bytes, attributes
+    .set at, \start
+    .rept ((\end) - (\start)) / (\bytes)
+    .quad at + (\attributes)
+    .set at, at + (\bytes)
+    .endr
+.endm
 
 .section .rodata.tables, "a"
 .balign 4096
 l2_low:
+    entry_for l2_low, {FLASH}, BLOCK_BYTES
     .quad l3_flash + 3
-    .set at, 0x00200000
-    .rept 31
-    .quad at + (NORMAL | RO | XN | BLOCK)
-    .set at, at + 0x200000
-    .endr
-    .fill 32, 8, 0                              // 0x0400_0000: normal-world flash
-    .quad 0x08000000 + (DEVICE | RW | XN | BLOCK)
-    .fill 7, 8, 0
-    .quad 0x09000000 + (DEVICE | RW | XN | BLOCK)
-    .fill 39, 8, 0
+    entries ({FLASH} + BLOCK_BYTES), ({FLASH} + {FLASH_BYTES}), BLOCK_BYTES, (NORMAL | RO | XN | BLOCK)
+    entry_for l2_low, {GIC}, BLOCK_BYTES
+    .quad {GIC} + (DEVICE | RW | XN | BLOCK)
+    entry_for l2_low, {UART}, BLOCK_BYTES
+    .quad {UART} + (DEVICE | RW | XN | BLOCK)
+    entry_for l2_low, {SECURE_RAM}, BLOCK_BYTES
     .quad l3_ram + 3
-    .set at, 0x0e200000
-    .rept 7
-    .quad at + (NORMAL | RW | XN | BLOCK)
-    .set at, at + 0x200000
-    .endr
-    .fill 392, 8, 0
-.balign 4096
+    entries ({SECURE_RAM} + BLOCK_BYTES), {SECURE_RAM_END}, BLOCK_BYTES, (NORMAL | RW | XN | BLOCK)
+    .org l2_low + 4096
 l3_flash:
-    .set at, 0
-    .rept 16
-    .quad at + (NORMAL | RO | PAGE)
-    .set at, at + 0x1000
-    .endr
-    .rept 496
-    .quad at + (NORMAL | RO | XN | PAGE)
-    .set at, at + 0x1000
-    .endr
+    entries {FLASH}, ({FLASH} + 0x10000), 0x1000, (NORMAL | RO | PAGE)
+    entries ({FLASH} + 0x10000), ({FLASH} + BLOCK_BYTES), 0x1000, (NORMAL | RO | XN | PAGE)
 l3_ram:
-    .set at, 0x0e000000
-    .rept 16
-    .quad at + (NORMAL | RW | XN | PAGE)
-    .set at, at + 0x1000
-    .endr
-    .fill 16, 8, 0
-    .set at, 0x0e020000
-    .rept 8
+    entries {SECURE_RAM}, ({SECURE_RAM} + 0x10000), 0x1000, (NORMAL | RW | XN | PAGE)
+    entry_for l3_ram, {STACKS}, 0x1000
+    .set stack, {STACKS}
+    .rept {MAX_CPUS}
     .quad 0                                     // guard page
-    .quad at + 0x1000 + (NORMAL | RW | XN | PAGE)
-    .quad at + 0x2000 + (NORMAL | RW | XN | PAGE)
-    .quad at + 0x3000 + (NORMAL | RW | XN | PAGE)
-    .set at, at + 0x4000
+    entries (stack + 0x1000), (stack + {STACK_STRIDE}), 0x1000, (NORMAL | RW | XN | PAGE)
+    .set stack, stack + {STACK_STRIDE}
     .endr
-    .fill 192, 8, 0
-    .set at, 0x0e100000
-    .rept 256
-    .quad at + (NORMAL | RW | XN | PAGE)
-    .set at, at + 0x1000
-    .endr
+    entry_for l3_ram, {KERNEL}, 0x1000
+    entries {KERNEL}, ({SECURE_RAM} + BLOCK_BYTES), 0x1000, (NORMAL | RW | XN | PAGE)
 .balign 4096
 l2_normal:
-    .quad 0x40000000 + (NORMAL | NS | RW | XN | BLOCK)
-    .fill 511, 8, 0
+    entry_for l2_normal, {RAM}, BLOCK_BYTES
+    .quad {RAM} + (NORMAL | NS | RW | XN | BLOCK)
+    .org l2_normal + 4096
 .balign 64
 monitor_l1:
     .quad l2_low + 3

@@ -1,8 +1,7 @@
-//! How long an interrupt of the normal world waits at most while the secure world answers questions.
+//! Longest wait of a normal-world interrupt while the secure world answers questions.
 //!
 //! **Invariant:** interrupts come often enough to fall into every stretch that is longer than what is
 //! looked for; the TA asked about has many live blocks.
-//! **Knows nothing of:** where the secure world masks interrupts.
 
 use alloc::format;
 use alloc::string::String;

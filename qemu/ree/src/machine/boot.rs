@@ -1,7 +1,6 @@
 //! From reset-like state at EL1 to Rust: stacks, identity map, vectors.
 //!
 //! **Invariant:** below 1 GiB is device memory, the next GiB is cached RAM; virtual is physical.
-//! **Knows nothing of:** what runs afterwards.
 
 use core::arch::global_asm;
 
@@ -59,13 +58,14 @@ global_asm!(
     .balign 4096
     identity_map:
         .quad 0x0060000000000401
-        .quad 0x0000000040000705
+        .quad {ram} + 0x705
         .fill 510, 8, 0
     "#,
     bss_start = sym __bss_start,
     bss_end = sym __bss_end,
     stack0_end = sym __stack0_end,
     stack1_end = sym __stack1_end,
+    ram = const tally_board_virt::RAM_BASE,
     vectors = sym exceptions::vectors,
     start_first = sym start_first,
     start_second = sym start_second,

@@ -1,13 +1,12 @@
 //! The console: PL011 at [`virt::NORMAL_UART`], output by line, input polled.
 //!
 //! **Invariant:** one lock for the device; [`emergency`] alone goes around it.
-//! **Knows nothing of:** lines, editing, colours.
 
 use arm_pl011_uart::{PL011Registers, Uart};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use spin::{Mutex, Once};
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 static UART: Once<Mutex<Uart<'static>>> = Once::new();
 

@@ -1,7 +1,6 @@
 //! CPUs: which one this is, starting the other, calls to the firmware, time.
 //!
 //! **Invariant:** the second CPU is started at most once.
-//! **Knows nothing of:** what the CPUs do.
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, MPIDR_EL1, Readable};
 use core::arch::asm;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** an interrupt preserves every register of what it interrupts (the target has no
 //! floating point).
-//! **Knows nothing of:** which devices interrupt.
 
 use aarch64_cpu::registers::{ELR_EL1, ESR_EL1, FAR_EL1, Readable, SPSR_EL1};
 use core::arch::global_asm;

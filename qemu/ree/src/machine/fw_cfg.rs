@@ -1,11 +1,10 @@
 //! QEMU's firmware configuration device (docs/specs/fw_cfg): small files from the command line.
 //!
 //! **Invariant:** the device is read by one caller at a time, on CPU 0 at start.
-//! **Knows nothing of:** what the files mean.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 const SELECTOR_OFFSET: usize = 8;
 const SIGNATURE: u16 = 0x0000;

@@ -1,7 +1,6 @@
 //! Interrupts: a periodic tick on each CPU, so that the secure world is interrupted for real.
 //!
 //! **Invariant:** the handler takes no lock and only counts.
-//! **Knows nothing of:** who waits for ticks.
 
 use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, CNTPCT_EL0, DAIF, Readable, Writeable,
@@ -12,7 +11,7 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Mutex;
-use tally_abi::virt;
+use tally_board_virt as virt;
 
 /// EL1 physical timer (Arm BSA: INTID 30, a PPI).
 const TIMER: IntId = IntId::ppi(14);

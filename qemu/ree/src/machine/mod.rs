@@ -1,7 +1,6 @@
 //! The machine: QEMU virt as the normal world sees it. The unsafe code lives here.
 //!
 //! **Invariant:** each device has one owner; interrupt handlers take no lock.
-//! **Knows nothing of:** the shell and the trusted OS.
 
 mod boot;
 pub(crate) mod console;
@@ -15,7 +14,7 @@ use core::panic::PanicInfo;
 use linked_list_allocator::Heap;
 use spin::Mutex;
 
-use tally_abi::virt;
+use tally_board_virt::images::{TA_ARCHIVE_BASE, TA_ARCHIVE_MAX};
 
 struct LockedHeap(Mutex<Heap>);
 
@@ -59,11 +58,11 @@ fn init_heap() {
 
 /// The memory where the TA archive is loaded.
 pub(crate) fn archive_bytes() -> &'static [u8] {
-    let start = core::ptr::with_exposed_provenance(virt::TA_ARCHIVE_BASE as usize);
+    let start = core::ptr::with_exposed_provenance(TA_ARCHIVE_BASE as usize);
     // SAFETY:
     // 1. Mapped RAM behind the heap; nothing in this world writes it after the loader did.
     // 2. It lives as long as the machine.
-    unsafe { core::slice::from_raw_parts(start, virt::TA_ARCHIVE_MAX as usize) }
+    unsafe { core::slice::from_raw_parts(start, TA_ARCHIVE_MAX as usize) }
 }
 
 #[panic_handler]

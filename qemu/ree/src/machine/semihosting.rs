@@ -1,7 +1,6 @@
 //! Calls to the host (Arm semihosting, `hlt #0xf000`): exit status, files.
 //!
 //! **Invariant:** parameter blocks live as long as the call.
-//! **Knows nothing of:** what is written.
 
 use core::arch::asm;
 

@@ -2,11 +2,11 @@
 //!
 //! **Invariant:** two accounts of the same state are equal: what taking an account itself changes
 //! (session numbers, maxima, counters of calls) is left out.
-//! **Knows nothing of:** what happened between two accounts.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use tally_board_virt::SECURE_RAM_BYTES;
 use tally_records::{MeminfoRow, OwnerRow};
 use teestat::client::{self, ClientError};
 
@@ -15,6 +15,7 @@ use super::{Bench, Outcome};
 /// Who holds what.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Account {
+    secure_ram: u64,
     meminfo: Vec<MeminfoRow>,
     owners: Vec<OwnerRow>,
     /// Name, owner, bytes, blocks.
@@ -47,6 +48,7 @@ impl Account {
             )
         });
         Ok(Self {
+            secure_ram: client::secure_ram(&bench.context).map_err(told)?,
             meminfo: client::meminfo(&bench.context).map_err(told)?,
             owners,
             pools: pools.collect(),
@@ -54,14 +56,11 @@ impl Account {
         })
     }
 
-    /// Secure RAM must add up.
+    /// Secure RAM must add up to what the kernel tells, and that is the board's.
     pub(super) fn adds_up(&self) -> Outcome {
         let sum: u64 = self.meminfo.iter().map(|row| row.bytes).sum();
-        super::equal(
-            sum,
-            teestat::SECURE_RAM_BYTES,
-            "secure RAM by use adds up to",
-        )
+        super::equal(sum, self.secure_ram, "secure RAM by use adds up to")?;
+        super::equal(self.secure_ram, SECURE_RAM_BYTES, "secure RAM told")
     }
 
     pub(super) fn same_as(&self, after: &Self) -> Outcome {

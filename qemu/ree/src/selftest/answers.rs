@@ -1,7 +1,6 @@
-//! What `teestat` answers to questions that have no figures for an answer.
+//! Tests of `teestat`'s answers that carry no figures.
 //!
 //! **Invariant:** every test ends with the TA gone and no watchpoint armed.
-//! **Knows nothing of:** how the figures come about.
 
 use alloc::format;
 use alloc::string::String;

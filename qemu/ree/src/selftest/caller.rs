@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** it knows which of its calls are suspended, and on which thread: one that is must be
 //! resumed, and a thread that no call waits on must not.
-//! **Knows nothing of:** accounts; what other CPUs do.
 
 use alloc::format;
 use alloc::string::ToString;

@@ -1,7 +1,6 @@
 //! Fast calls, messages that are wrong, threads.
 //!
 //! **Invariant:** every call that is started here is ended here.
-//! **Knows nothing of:** what TAs do.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -10,7 +9,8 @@ use ta_uuids::hello;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
 use tally_abi::pta::{control, stats};
 use tally_abi::smc::{self, FunctionId, ret, sec_cap};
-use tally_abi::{TeeResult, TeeUuid, virt};
+use tally_abi::{TeeResult, TeeUuid};
+use tally_board_virt as virt;
 use teec::ErrorKind;
 use teec::smc::{Conduit, Message, Pages};
 

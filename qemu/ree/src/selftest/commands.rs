@@ -1,7 +1,6 @@
-//! What each command of a TA costs, and snapshots of the whole.
+//! Tests of the cost of each TA command, and of snapshots.
 //!
 //! **Invariant:** every test leaves no snapshot and no TA that is looked at in detail.
-//! **Knows nothing of:** how figures are kept.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,6 @@
 //! TAs that crash, loop, and are ended.
 //!
 //! **Invariant:** every test ends with the TA gone.
-//! **Knows nothing of:** how a crash is noticed.
 
 use alloc::format;
 use alloc::string::String;

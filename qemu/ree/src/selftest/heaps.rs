@@ -1,7 +1,6 @@
 //! Heaps of TAs: exhaustion, leaks, figures from outside.
 //!
 //! **Invariant:** every test ends with the TA gone.
-//! **Knows nothing of:** the allocator.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
-//! What is known afterwards: refused allocations, ended TAs, what to set.
+//! Tests of refused allocations, ended TAs and size advice.
 //!
 //! **Invariant:** every test ends with the TA gone.
-//! **Knows nothing of:** how the figures come about.
 
 use alloc::format;
 use alloc::string::String;
@@ -135,7 +134,7 @@ fn pages_refused(bench: &Bench) -> Outcome {
     )?;
     let named = row.frames.iter().any(|frame| {
         client::kernel_frame(&bench.context, *frame)
-            .is_ok_and(|name| name.contains("kernel/core/src/loader.rs"))
+            .is_ok_and(|name| name.contains("kernel/core/src/ta/load/"))
     });
     holds(named, "the call stack does not lead to the loader")
 }
@@ -347,7 +346,7 @@ fn advice(bench: &Bench) -> Outcome {
     let text = text?;
     for setting in [
         "HEAP_BYTES in kernel/src/roof.rs",
-        "SECURE_RAM_END in libs/abi/src/virt.rs",
+        "SECURE_RAM_BYTES in the board's crate",
         "DEFAULT_TA_QUOTA_PAGES in kernel/core/src/guest.rs",
         "heap_size in the TA's properties!",
         "stack_size in the TA's properties!",

@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** after every round nothing of it is left: calls, sessions, TAs and shared memory are
 //! gone, and every account is as it was before, to the byte. A round that fails says how to repeat it.
-//! **Knows nothing of:** what the kernel should answer to a message; it must stay alive and tidy.
 
 use alloc::boxed::Box;
 use alloc::format;

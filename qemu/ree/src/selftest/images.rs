@@ -1,7 +1,6 @@
 //! Images of TAs that must not run: altered, cut, lied about.
 //!
 //! **Invariant:** the supplicant tells the truth again after every case.
-//! **Knows nothing of:** how images are checked.
 
 use alloc::format;
 use alloc::string::String;

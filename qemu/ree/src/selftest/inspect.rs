@@ -1,7 +1,6 @@
 //! Looking into TAs and the kernel, whatever they do.
 //!
 //! **Invariant:** every test ends with the TA gone.
-//! **Knows nothing of:** how the figures come about.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,7 +1,6 @@
 //! Marks, growth between them, and blocks that nothing points to.
 //!
 //! **Invariant:** every test ends with the TAs gone that lost blocks.
-//! **Knows nothing of:** how blocks are recorded and reached.
 
 use alloc::format;
 use alloc::string::{String, ToString};

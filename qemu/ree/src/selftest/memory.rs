@@ -1,7 +1,6 @@
 //! Memory references of every kind.
 //!
 //! **Invariant:** what is registered here is unregistered here.
-//! **Knows nothing of:** how the kernel maps it.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,7 +9,7 @@ use alloc::vec::Vec;
 use ta_uuids::hello;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, attr, cmd};
 use tally_abi::smc::ret;
-use tally_abi::virt;
+use tally_board_virt as virt;
 use teec::smc::{Conduit, PageList, Pages};
 use teec::{
     Direction, ErrorKind, Operation, Param, ParamNone, ParamRegisteredMem, ParamTmpRef, ParamType,

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** after every test secure RAM adds up, and every account is as it was before, to
 //! the byte; the test fails otherwise.
-//! **Knows nothing of:** the secure world's insides.
 
 mod account;
 mod answers;

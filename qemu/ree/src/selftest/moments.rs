@@ -1,7 +1,6 @@
 //! Watchpoints: snapshots of the very moment.
 //!
 //! **Invariant:** every test leaves no watchpoint and no snapshot.
-//! **Knows nothing of:** how the moment is noticed.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,6 @@
 //! The incident of the protected streams, replayed: buffers unmapped after their channel was closed.
 //!
 //! **Invariant:** every test ends with the fault off and the TA gone.
-//! **Knows nothing of:** how the kernel notices.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,6 @@
 //! Hostile messages that make sense, but for a word here and there, so that they get past the first check.
 //!
 //! **Invariant:** memory that a message names is the arena's.
-//! **Knows nothing of:** calls; what becomes of a message.
 
 use ta_uuids::{chain, drm, glutton, hello, keepalive};
 use tally_abi::TeeUuid;

@@ -1,7 +1,6 @@
-//! What is in pools: call sites, classes, blocks, chunks, checks.
+//! Tests of a pool's contents: call sites, classes, blocks, chunks, checks.
 //!
 //! **Invariant:** every test ends with the TA gone.
-//! **Knows nothing of:** the allocator.
 
 use alloc::format;
 use alloc::string::String;

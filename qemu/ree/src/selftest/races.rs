@@ -2,15 +2,15 @@
 //!
 //! **Invariant:** everything that the other CPU writes lies in pages of the test's own; what the
 //! spoiled calls registered is unregistered at the end.
-//! **Knows nothing of:** when the secure world reads what.
 
 use alloc::format;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 use ta_uuids::hello;
+use tally_abi::TeeResult;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
-use tally_abi::{TeeResult, virt};
+use tally_board_virt as virt;
 use teec::smc::{CallInfo, Conduit, Message, Pages};
 
 use super::{Bench, Outcome, Test, equal, holds, second_cpu, works};

@@ -1,7 +1,6 @@
 //! Calls made by hand, to be suspended, spoiled and resumed at will.
 //!
 //! **Invariant:** the message's page stays allocated until the call has ended.
-//! **Knows nothing of:** what the calls are for.
 
 use alloc::string::{String, ToString};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd, login};

@@ -1,7 +1,6 @@
 //! Sessions and instances, cancellation, TAs that call others.
 //!
 //! **Invariant:** what is opened here is closed here, keep-alive instances are ended.
-//! **Knows nothing of:** threads.
 
 use alloc::format;
 use alloc::string::String;

@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** after each round every account is as it was before the first, to the byte; the soak
 //! fails otherwise, and says the round's seed.
-//! **Knows nothing of:** what a call should answer: other tests say that.
 
 use alloc::format;
 use alloc::string::{String, ToString};

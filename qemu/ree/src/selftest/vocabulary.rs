@@ -7,10 +7,11 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ta_uuids::{chain, drm, glutton, hello, keepalive, stillborn};
+use tally_abi::TeeUuid;
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
 use tally_abi::pta::{audit, control, device, inspect, stats, watch};
 use tally_abi::smc::FunctionId;
-use tally_abi::{TeeUuid, virt};
+use tally_board_virt as virt;
 use teec::smc::Pages;
 
 /// Calls that a caller has in flight at most, a page each.
@@ -244,7 +245,7 @@ impl Arena {
     pub(super) fn address(&self, random: &mut Random) -> u64 {
         let offset = (random.next() % PAGE_SIZE as u64) & !7;
         match random.below(16) {
-            0 => virt::SECURE_RAM_BASE + random.next() % (16 << 20),
+            0 => virt::SECURE_RAM_BASE + random.next() % virt::SECURE_RAM_BYTES,
             1 => random.pick(
                 &[0, 8, virt::GICD, virt::SECURE_UART, virt::FLASH_BASE + 64],
                 0,

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a command returns 0 (done), 1 (it failed) or 2 (not understood), or a status of
 //! its own.
-//! **Knows nothing of:** lines and keys.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,6 @@
 //! A line editor over a byte stream (VT100 keys and answers).
 //!
 //! **Invariant:** the cursor is inside the line; only printable ASCII gets into it.
-//! **Knows nothing of:** devices, commands.
 
 use alloc::string::String;
 use alloc::vec::Vec;

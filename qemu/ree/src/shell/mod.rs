@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** with a command given by fw_cfg the machine powers off after it, with the status
 //! of the last command that failed (0 if none did).
-//! **Knows nothing of:** how the trusted OS is reached.
 
 #[cfg(target_os = "none")]
 mod commands;
@@ -31,7 +30,7 @@ mod interactive {
     use alloc::vec::Vec;
     use core::fmt::Write;
     use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-    use tally_abi::virt;
+    use tally_board_virt::images::FW_CFG_COMMAND;
 
     use super::line::{Editor, Event};
     use super::{commands, words};
@@ -55,7 +54,7 @@ mod interactive {
 
     /// What CPU 0 does after start.
     pub(crate) fn main() -> ! {
-        if let Some(command) = fw_cfg::file(virt::FW_CFG_COMMAND) {
+        if let Some(command) = fw_cfg::file(FW_CFG_COMMAND) {
             semihosting::exit(execute(&command));
         }
         INTERACTIVE.store(true, Ordering::Relaxed);

@@ -1,7 +1,6 @@
 //! The commands of trusted applications: their names, numbers, parameters, and what they do.
 //!
 //! **Invariant:** the parameters are what `ta_uuids` says of the command.
-//! **Knows nothing of:** sessions and calls.
 
 use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;

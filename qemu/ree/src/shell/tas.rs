@@ -1,7 +1,6 @@
 //! Commands of trusted applications by name, with arguments from the command line.
 //!
 //! **Invariant:** a handle stands for one open session until it is closed.
-//! **Knows nothing of:** what the commands do; `ta_uuids` says which parameters they take.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,6 @@
 //! The console as commands of `teestat` that go on see it.
 //!
 //! **Invariant:** it is a terminal only while somebody types the commands.
-//! **Knows nothing of:** the commands.
 
 use crate::machine::{console, cpu};
 use teestat::Terminal;

@@ -1,7 +1,6 @@
 //! Command lines into commands, commands into words.
 //!
 //! **Invariant:** every character of the line ends up in a word or is a separator.
-//! **Knows nothing of:** which commands exist.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,6 @@
 //! One card a TA: what it is doing, what it has, and what its sizes should be.
 //!
 //! **Invariant:** every figure of [`TaDetail`] is on the card, to the byte.
-//! **Knows nothing of:** other TAs.
 
 use super::table::escape;
 use crate::shown;

@@ -1,7 +1,6 @@
 //! The sections that are lists: TAs, call sites, failures, pools, regions.
 //!
 //! **Invariant:** each list has all its records; a section without records is left out or says so.
-//! **Knows nothing of:** how tables are written.
 
 use super::Page;
 use super::cards;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** the page fetches nothing (its own policy forbids it) and is whole without its
 //! script, which only sorts, filters, zooms and changes colours; text is escaped.
-//! **Knows nothing of:** files and browsers.
 
 mod cards;
 mod lists;

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** areas and heights are proportional to the figures; each figure is also there as
 //! text (a `<title>`), to the byte.
-//! **Knows nothing of:** what the figures mean.
 
 use super::table::escape;
 use std::fmt::Write as _;
@@ -165,8 +164,8 @@ pub(super) fn treemap(mut parts: Vec<Part>, label: &str) -> String {
     svg
 }
 
-/// As much of a name as there is room for. A long one is cut in its middle: the UUIDs of one vendor's TAs differ at
-/// the end.
+/// As much of a name as there is room for. A long one is cut in its middle: the UUIDs of one
+/// vendor's TAs differ at the end.
 fn shortened(text: &str, room: usize) -> String {
     const LEAST_END: usize = 4;
     let chars: Vec<char> = text.chars().collect();

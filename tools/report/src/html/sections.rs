@@ -1,7 +1,6 @@
 //! The sections of the page, in its order.
 //!
 //! **Invariant:** each list has all its records; a section without records is left out or says so.
-//! **Knows nothing of:** how tables and pictures are written.
 
 use super::Page;
 use super::picture::{Part, Series, chart, colour, memory_map, treemap};
@@ -216,12 +215,14 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
     close(out);
 }
 
-/// What is drawn over time, by name: a point a snapshot. A heap that a snapshot does not have was nothing then.
+/// What is drawn over time, by name: a point a snapshot. A heap that a snapshot does not have was
+/// nothing then.
 fn series(accounts: &[Account]) -> Vec<Series> {
     let mut lines: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (n, account) in accounts.iter().enumerate() {
         let snapshot = &account.snapshot;
-        // Instances of one TA are one line. Two snapshots are two points, if of the same millisecond.
+        // Instances of one TA are one line. Two snapshots are two points, if of the same
+        // millisecond.
         let mut add = |name: String, bytes: u64| {
             let points = lines.entry(name).or_insert_with(|| vec![0; accounts.len()]);
             let sum = &mut points[n];
@@ -369,7 +370,8 @@ mod tests {
     use tally_insight::account::NoSymbols;
     use tally_insight::sample;
 
-    /// Snapshots of the same millisecond were added up: the secure RAM in use was drawn twice as high.
+    /// Snapshots of the same millisecond were added up: the secure RAM in use was drawn twice as
+    /// high.
     #[test]
     fn snapshots_of_the_same_moment_are_two_points() {
         let account = || Account::new(sample::machine(2), "", &NoSymbols);

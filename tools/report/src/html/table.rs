@@ -1,7 +1,6 @@
 //! Tables: sortable, filterable, with a sum that is computed from the rows it stands under.
 //!
 //! **Invariant:** a number's exact value is in `data-v` of its cell; what is text is escaped.
-//! **Knows nothing of:** what the rows mean.
 
 use std::fmt::Write as _;
 use tally_abi::TeeUuid;

@@ -1,7 +1,6 @@
 //! The page, looked at as text.
 //!
 //! **Invariant:** figures are compared with the snapshot's own.
-//! **Knows nothing of:** browsers; `cargo xtask test` has one look at the page.
 
 use super::page;
 use serde_json::Value;
@@ -126,8 +125,8 @@ fn figures_of_commands_that_nobody_looked_at_are_left_out() {
     assert!(parsed(&account(snapshot))["commands"][0]["allocations"].is_null());
 }
 
-/// A heap that came late was drawn over the whole width, as if it had been there all the time, and its growth was
-/// that since the second snapshot.
+/// A heap that came late was drawn over the whole width, as if it had been there all the time, and
+/// its growth was that since the second snapshot.
 #[test]
 fn charts_have_one_clock_and_what_was_not_there_was_nothing() {
     let mut before = sample::machine(1);
@@ -215,8 +214,8 @@ fn wild_figures_make_a_page() {
     assert!(page(&[account(snapshot.clone()), account(snapshot)]).is_some());
 }
 
-/// A TA reserves its heap's tables too: the page and the JSON said 34,304 of a heap of which `teestat history`
-/// says 32768.
+/// A TA reserves its heap's tables too: the page and the JSON said 34,304 of a heap of which
+/// `teestat history` says 32768.
 #[test]
 fn heaps_of_ended_tas_have_the_size_that_was_declared() {
     let mut snapshot = sample::machine(1);

@@ -1,7 +1,6 @@
 //! A server with pages of its own, and clients of every kind.
 //!
 //! **Invariant:** every server that a test starts ends with it.
-//! **Knows nothing of:** the trusted OS.
 
 use super::*;
 use std::net::SocketAddr;

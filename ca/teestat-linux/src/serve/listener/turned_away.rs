@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** a client that is turned away holds up nobody: at most so many are kept, each for a
 //! bounded time and number of octets.
-//! **Knows nothing of:** connections that are served.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,6 +1,4 @@
 //! Answers about pools, for programs.
-//!
-//! **Knows nothing of:** where the rows come from.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

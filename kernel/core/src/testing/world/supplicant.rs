@@ -1,17 +1,17 @@
-//! What the model's normal world does for the kernel: images, memory, time.
+//! Supplicant of the model: images, memory, time.
 //!
 //! **Invariant:** what is freed was lent, unless a test garbled answers.
-//! **Knows nothing of:** when it is asked; which answers a test spoils afterwards.
 
 use super::{NORMAL_PAGES, SHM_BASE, World, memref, signed_image, value};
-use crate::addr::{PAGE_SIZE, PhysAddr};
-use crate::machine::NormalMemory;
-use crate::testing::NORMAL_BASE;
+use crate::observer::Observer;
 use tally_abi::msg::{MsgHeader, MsgParam, attr};
 use tally_abi::{TeeResult, TeeUuid, rpc};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
+use tally_mem::machine::NormalMemory;
+use tally_mem::testing::NORMAL_BASE;
 use zerocopy::IntoBytes;
 
-impl World {
+impl<O: Observer> World<O> {
     /// Pages for so many bytes; their address is their cookie.
     pub(super) fn lend(&self, bytes: u64) -> u64 {
         let mut normal = self.normal.lock();

@@ -1,0 +1,223 @@
+//! All figures of a TA's heap, walked in steps.
+//!
+//! **Invariant:** figures that a heap's owner changed while they were read are not called inconsistent, nor
+//! are they mixed: then those of the header are given, which are of one moment.
+
+use crate::book::Book;
+use crate::heaps::question::{PoolError, Question};
+use crate::heaps::ta_heap::{self, pool_stats};
+use crate::inspector::Inspector;
+use tally_core::ta::instance::{Instance, InstanceRef};
+use tally_ledger::{Chunk, ChunkKind, Stats};
+use tally_mem::machine::Machine;
+use tally_mem::text::label;
+use tally_records::PoolStats;
+use tally_records::consistency;
+
+/// Chunks looked at under one lock.
+const STEP: usize = 64;
+/// How often a walk is begun anew because the heap was changed meanwhile.
+const TRIES: usize = 3;
+
+/// What a walk has found so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    blocks: u64,
+    bytes: u64,
+    usable: u64,
+    overhead: u64,
+    free: u64,
+    free2_sum: u64,
+    largest: u64,
+    /// Bytes of the free chunk that may go on.
+    run: u64,
+    /// Where that chunk would go on.
+    run_end: usize,
+}
+
+impl Walk {
+    fn add(&mut self, chunk: &Chunk) {
+        let size = chunk.size as u64;
+        match chunk.kind {
+            ChunkKind::Free | ChunkKind::Kept => {
+                if !chunk.joins || self.run_end != chunk.offset {
+                    self.end_run();
+                }
+                self.run += size;
+                self.run_end = chunk.offset + chunk.size;
+                if !chunk.joins {
+                    self.end_run();
+                }
+            }
+            ChunkKind::Overhead => {
+                self.end_run();
+                self.overhead += size;
+            }
+            ChunkKind::Block(block) => {
+                self.end_run();
+                self.blocks += 1;
+                self.bytes += block.size as u64;
+                self.usable += block.usable as u64;
+            }
+        }
+    }
+
+    fn end_run(&mut self) {
+        let run = core::mem::take(&mut self.run);
+        self.free += run;
+        self.free2_sum = self.free2_sum.wrapping_add(run.wrapping_mul(run));
+        self.largest = self.largest.max(run);
+    }
+
+    /// The figures, if they add up to what the header says.
+    fn finish(mut self, mut stats: Stats) -> Option<Stats> {
+        self.end_run();
+        let adds_up = self.usable + self.free + self.overhead == stats.size
+            && self.blocks == stats.live_blocks
+            && self.bytes == stats.allocated;
+        stats.free_bytes = self.free;
+        stats.free2_sum = self.free2_sum;
+        stats.largest_free = self.largest;
+        stats.usable = self.usable;
+        stats.block_metadata = self.overhead;
+        stats.metadata += self.overhead;
+        adds_up.then_some(stats)
+    }
+}
+
+/// What came of one walk.
+enum Outcome {
+    /// These are all figures.
+    Whole(Stats),
+    /// The heap was changed meanwhile; these are the header's figures now.
+    Changed(Stats),
+    /// The books do not add up, and nobody changed them.
+    Inconsistent(Stats),
+    /// There is no pool to read.
+    None,
+}
+
+/// The figures of an instance's heap, put right and with its name.
+fn named_pool(found: &Instance<Book>, mut pool: PoolStats) -> PoolStats {
+    found.notes.maxima.correct(&mut pool.alloc);
+    pool.owner = found.uuid;
+    pool.alloc.desc = label("TA heap");
+    pool
+}
+
+impl<M: Machine> Inspector<'_, M> {
+    /// What the books of a TA's heap say of it without a walk: all but the free chunks. Its last figures if
+    /// it is dead.
+    #[must_use]
+    pub fn ta_pool_at_once(&self, found: &Instance<Book>) -> PoolStats {
+        if let Some(remains) = &found.notes.remains {
+            return remains.heap;
+        }
+        let pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::figures(&self.machine, space, heap),
+            _ => PoolStats::default(),
+        };
+        named_pool(found, pool)
+    }
+
+    /// All figures of a TA's heap, its last ones if it is dead; `None` if the instance is gone.
+    #[must_use]
+    pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
+        let mut changed = None;
+        for _ in 0..TRIES {
+            let pool = match self.walk_ta_pool(instance)? {
+                Outcome::Whole(stats) => pool_stats(&stats),
+                Outcome::Inconsistent(stats) => PoolStats {
+                    inconsistent: consistency::INCONSISTENT,
+                    ..pool_stats(&stats)
+                },
+                Outcome::None => {
+                    let state = self.state();
+                    return Some(self.ta_pool_at_once(state.instance(instance)?));
+                }
+                Outcome::Changed(stats) => {
+                    changed = Some(stats);
+                    continue;
+                }
+            };
+            return self.named_pool_of(instance, pool);
+        }
+        let pool = PoolStats {
+            inconsistent: consistency::CHANGING,
+            ..pool_stats(&changed.unwrap_or_default())
+        };
+        self.named_pool_of(instance, pool)
+    }
+
+    fn named_pool_of(&self, instance: InstanceRef, pool: PoolStats) -> Option<PoolStats> {
+        let state = self.state();
+        Some(named_pool(state.instance(instance)?, pool))
+    }
+
+    fn walk_ta_pool(&self, instance: InstanceRef) -> Option<Outcome> {
+        let mut walk = Walk::default();
+        let mut cursor = 0;
+        let Some(before) = self.pool_header(instance)? else {
+            return Some(Outcome::None);
+        };
+        let mut broken = false;
+        loop {
+            let mut chunks = [Chunk::default(); STEP];
+            let step = {
+                let state = self.state();
+                let found = state.instance(instance)?;
+                self.ask_ta(found, cursor, &mut Question::Chunks(&mut chunks))
+            };
+            match step {
+                Ok(step) => {
+                    for chunk in &chunks[..step.count] {
+                        walk.add(chunk);
+                    }
+                    cursor = step.next;
+                }
+                Err(
+                    PoolError::NotLoaded
+                    | PoolError::Dead
+                    | PoolError::Inconsistent
+                    | PoolError::Damaged(_),
+                ) => {
+                    broken = true;
+                }
+            }
+            if cursor == 0 || broken {
+                break;
+            }
+            self.breathe();
+        }
+        let Some(after) = self.pool_header(instance)? else {
+            return Some(Outcome::None);
+        };
+        Some(if !broken && before == after {
+            match walk.finish(after) {
+                Some(stats) => Outcome::Whole(stats),
+                None if self.is_entered(instance) => Outcome::Changed(after),
+                None => Outcome::Inconsistent(after),
+            }
+        } else if before == after {
+            Outcome::Inconsistent(after)
+        } else {
+            Outcome::Changed(after)
+        })
+    }
+
+    /// What the header says; `Some(None)` if there is no pool, or its header makes no sense.
+    fn pool_header(&self, instance: InstanceRef) -> Option<Option<Stats>> {
+        let mut stats = Stats::default();
+        let state = self.state();
+        let found: &Instance<Book> = state.instance(instance)?;
+        let step = self.ask_ta(found, 0, &mut Question::Figures(&mut stats));
+        Some(step.ok().filter(|step| step.count == 1).map(|_| stats))
+    }
+
+    /// Whether somebody may be in the middle of a change.
+    fn is_entered(&self, instance: InstanceRef) -> bool {
+        let state = self.state();
+        let found = state.instance(instance);
+        found.is_some_and(|found| found.task.is_some())
+    }
+}

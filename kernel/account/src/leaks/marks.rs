@@ -1,0 +1,195 @@
+//! Leak marks by number and name, and TA instances that ended since.
+//!
+//! A block carries the number of the mark that was last when it was allocated, so that "since mark
+//! n" needs no copy of anything. What this table adds is which numbers are marks that somebody set
+//! (scans take numbers too), what they are called, and when that was.
+//!
+//! **Invariant:** numbers rise; a full table drops its oldest entry and counts that.
+
+use tally_abi::TeeUuid;
+use tally_abi::pta::memleak::MARK_NAME;
+
+/// Most marks that are known at a time.
+pub const MAX_MARKS: usize = 64;
+/// Most ended instances that are known at a time.
+pub const MAX_ENDED: usize = 32;
+
+/// A mark that somebody set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Its number, from 1.
+    pub number: u16,
+    /// Its name, zero padded; empty if it has none.
+    pub name: MarkName,
+    /// Milliseconds since boot.
+    pub at_ms: u64,
+}
+
+/// A mark's name: printable, and at most [`MARK_NAME`] - 1 octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarkName([u8; MARK_NAME]);
+
+impl MarkName {
+    /// A name of these octets; `None` if it is too long, or has others than visible ASCII.
+    #[must_use]
+    pub fn new(octets: &[u8]) -> Option<Self> {
+        let mut name = [0; MARK_NAME];
+        if octets.len() >= MARK_NAME || !octets.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        name[..octets.len()].copy_from_slice(octets);
+        Some(Self(name))
+    }
+
+    /// Zero padded.
+    #[must_use]
+    pub const fn octets(&self) -> [u8; MARK_NAME] {
+        self.0
+    }
+}
+
+/// A TA instance that is no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Which TA.
+    pub uuid: TeeUuid,
+    /// Milliseconds since boot.
+    pub at_ms: u64,
+    /// Mark that was last when it ended.
+    pub mark: u16,
+    /// Mark that was last when it was loaded.
+    pub born: u16,
+    /// It panicked, crashed or was killed.
+    pub died: bool,
+    /// Its heap's books did not add up: what it had not freed is not known.
+    pub inconsistent: bool,
+    /// Bytes that it had not freed.
+    pub bytes: u64,
+    /// Blocks of them.
+    pub blocks: u32,
+}
+
+/// The last `N` of what was noted, oldest first.
+#[derive(Debug)]
+pub struct Ring<T, const N: usize> {
+    items: [T; N],
+    /// Items ever noted.
+    noted: u32,
+}
+
+impl<T: Copy + Default, const N: usize> Ring<T, N> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            items: [T::default(); N],
+            noted: 0,
+        }
+    }
+
+    /// Adds an item in place of the oldest.
+    pub fn note(&mut self, item: T) {
+        self.items[self.noted as usize % N] = item;
+        self.noted = self.noted.wrapping_add(1);
+    }
+
+    /// The items that are left, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let first = self.dropped();
+        (first..self.noted).map(|n| &self.items[n as usize % N])
+    }
+
+    /// How many items had to go.
+    #[must_use]
+    pub fn dropped(&self) -> u32 {
+        self.noted.saturating_sub(N as u32)
+    }
+}
+
+impl<T: Copy + Default, const N: usize> Default for Ring<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// All that there is about marks.
+#[derive(Debug, Default)]
+pub struct Marks {
+    /// Number of the last mark or scan: what new blocks carry.
+    last: u16,
+    /// Marks that somebody set.
+    pub set: Ring<Mark, MAX_MARKS>,
+    /// Instances that ended.
+    pub ended: Ring<Ended, MAX_ENDED>,
+}
+
+impl Marks {
+    /// Number that new blocks carry.
+    #[must_use]
+    pub const fn last(&self) -> u16 {
+        self.last
+    }
+
+    /// Takes the next number, for blocks from now on. `None` when there is none left.
+    pub fn advance(&mut self) -> Option<u16> {
+        self.last = self.last.checked_add(1)?;
+        Some(self.last)
+    }
+
+    /// Whether somebody set this mark and it is known still.
+    #[must_use]
+    pub fn knows(&self, number: u16) -> bool {
+        self.set.iter().any(|mark| mark.number == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_MARKS, Mark, MarkName, Marks};
+
+    #[test]
+    fn a_full_table_counts_what_it_drops() {
+        let mut marks = Marks::default();
+        for _ in 0..MAX_MARKS + 3 {
+            let number = marks.advance().unwrap();
+            marks.set.note(Mark {
+                number,
+                ..Mark::default()
+            });
+        }
+        assert_eq!(marks.set.dropped(), 3);
+        let numbers: Vec<u16> = marks.set.iter().map(|mark| mark.number).collect();
+        assert_eq!(numbers, (4..=MAX_MARKS as u16 + 3).collect::<Vec<_>>());
+        assert!(!marks.knows(3) && marks.knows(4));
+    }
+
+    #[test]
+    fn numbers_end_and_do_not_wrap() {
+        let mut marks = Marks::default();
+        for number in 1..=u16::MAX {
+            assert_eq!(marks.advance(), Some(number));
+        }
+        assert_eq!(marks.advance(), None);
+        assert_eq!(marks.last(), u16::MAX);
+    }
+
+    #[test]
+    fn a_name_is_visible_and_fits() {
+        assert_eq!(
+            MarkName::new(b"before-switch").unwrap().octets()[..6],
+            *b"before"
+        );
+        assert!(MarkName::new(b"fifteen-octets!").is_some());
+        assert!(MarkName::new(b"sixteen-octets!!").is_none());
+        for bad in [
+            &b"two words"[..],
+            b"tab\t",
+            b"\x1b[2J",
+            b"zero\0",
+            "\u{e9}".as_bytes(),
+        ] {
+            assert!(MarkName::new(bad).is_none(), "{bad:?}");
+        }
+        assert_eq!(MarkName::new(b""), Some(MarkName::default()));
+    }
+}

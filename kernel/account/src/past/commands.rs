@@ -1,0 +1,161 @@
+//! Cost of each TA command: calls, growth, peak, ticks.
+//!
+//! Allocations, releases and the depth of the stack take a walk over the pool's sites and over the stack; they are
+//! kept only for TAs that somebody asked it for ([`Commands::set_detail`]).
+//!
+//! **Invariant:** the table is bounded and counts what it drops.
+
+use alloc::vec::Vec;
+use tally_abi::TeeUuid;
+use tally_abi::ta::entry;
+use tally_core::ta::task::TaCall;
+use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
+use tally_records::CommandRow;
+
+/// Commands that are told apart.
+pub const MAX_ROWS: usize = 64;
+/// TAs whose calls are looked at in detail at a time.
+pub const MAX_DETAIL: usize = 4;
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Commands {
+    rows: Vec<CommandRow>,
+    detail: [Option<TeeUuid>; MAX_DETAIL],
+    /// How many of them are set.
+    details: usize,
+    /// Calls of commands that had no row.
+    dropped: u64,
+}
+
+/// What one call cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Ticks of the system counter.
+    pub ticks: u64,
+    /// It did not succeed.
+    pub failed: bool,
+    /// Of the heap: bytes afterwards less before, and how far it rose above where it was; `None` where the
+    /// books did not add up.
+    pub heap: Option<(i64, u64)>,
+    /// Allocations, releases, and the deepest use of the stack in bytes, if the call was looked at in detail.
+    pub detail: Option<[u64; 3]>,
+}
+
+impl Commands {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new() -> Result<Self, HeapExhausted> {
+        Ok(Self {
+            rows: vec_with_capacity(MAX_ROWS)?,
+            detail: [None; MAX_DETAIL],
+            details: 0,
+            dropped: 0,
+        })
+    }
+
+    /// Rows of a TA, or of all if `uuid` is nil, in the order of their first calls.
+    #[must_use]
+    pub fn row(&self, uuid: TeeUuid, index: usize) -> Option<&CommandRow> {
+        let of_ta = |row: &&CommandRow| uuid == TeeUuid::nil() || row.uuid == uuid;
+        self.rows.iter().filter(of_ta).nth(index)
+    }
+
+    /// Calls of commands that had no row.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Forgets the rows of a TA, or all if `uuid` is nil.
+    pub fn clear(&mut self, uuid: TeeUuid) {
+        self.rows
+            .retain(|row| uuid != TeeUuid::nil() && row.uuid != uuid);
+        if uuid == TeeUuid::nil() {
+            self.dropped = 0;
+        }
+    }
+
+    /// Looks at the calls of a TA in detail, or no more. False when there are too many such TAs.
+    pub fn set_detail(&mut self, uuid: TeeUuid, on: bool) -> bool {
+        for place in &mut self.detail {
+            if *place == Some(uuid) {
+                *place = None;
+            }
+        }
+        let free = self.detail.iter_mut().find(|place| place.is_none());
+        let done = match free {
+            Some(place) if on => {
+                *place = Some(uuid);
+                true
+            }
+            Some(_) => true,
+            None => !on,
+        };
+        self.details = self.detail.iter().flatten().count();
+        done
+    }
+
+    /// Whether a TA's calls are looked at in detail.
+    #[must_use]
+    pub fn is_detailed(&self, uuid: TeeUuid) -> bool {
+        self.details != 0 && self.detail.contains(&Some(uuid))
+    }
+
+    /// Adds a call of a TA. `last`: the row of its last call, which is a hint.
+    pub fn add(&mut self, uuid: TeeUuid, call: TaCall, spent: &Spent, last: &mut usize) {
+        let Some(row) = self.row_for(uuid, call, last) else {
+            self.dropped += 1;
+            return;
+        };
+        row.calls += 1;
+        row.failed += u64::from(spent.failed);
+        row.ticks = row.ticks.wrapping_add(spent.ticks);
+        if let Some((net, above)) = spent.heap {
+            row.net_bytes = row.net_bytes.wrapping_add(net);
+            row.heap_above_entry = row.heap_above_entry.max(above);
+        }
+        if let Some([allocations, releases, depth]) = spent.detail {
+            row.detailed += 1;
+            row.allocations = row.allocations.wrapping_add(allocations);
+            row.releases = row.releases.wrapping_add(releases);
+            row.stack_deepest = row.stack_deepest.max(depth);
+        }
+    }
+
+    fn row_for(
+        &mut self,
+        uuid: TeeUuid,
+        call: TaCall,
+        last: &mut usize,
+    ) -> Option<&mut CommandRow> {
+        let function = call.function as u32;
+        let is_it = |row: &CommandRow| {
+            row.command == call.command && row.function == function && row.uuid == uuid
+        };
+        if !self.rows.get(*last).is_some_and(is_it) {
+            *last = match self.rows.iter().position(is_it) {
+                Some(at) => at,
+                None if self.rows.len() < MAX_ROWS => {
+                    self.rows.push(CommandRow {
+                        uuid,
+                        function,
+                        command: call.command,
+                        ..CommandRow::default()
+                    });
+                    self.rows.len() - 1
+                }
+                None => return None,
+            };
+        }
+        self.rows.get_mut(*last)
+    }
+}
+
+/// Whether a call is one of a command's, as opposed to a session's beginning and end.
+#[must_use]
+pub const fn is_command(call: &TaCall) -> bool {
+    call.function == entry::INVOKE_COMMAND
+}

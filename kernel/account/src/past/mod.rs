@@ -1,0 +1,13 @@
+//! The past: refusals, ended TAs, commands, wrong orders.
+
+pub mod commands;
+mod endings;
+pub mod failures;
+pub mod history;
+pub mod oom;
+mod order_events;
+mod refusals;
+pub mod remains;
+pub(crate) mod spent;
+pub mod unfreed_sites;
+pub mod wrong_orders;

@@ -1,0 +1,170 @@
+//! Measuring a TA's call from outside, around its entry.
+//!
+//! Two words of the pool's header are read on the way in and on the way out, at a place that is looked up once an
+//! instance, and the maximum there is restarted.
+//!
+//! **Invariant:** what the TA's header says and does not add up counts as nothing.
+
+use crate::book::Book;
+use crate::heaps::{peak, ta_heap};
+use crate::past::commands::{Commands, Spent};
+use tally_abi::TeeResult;
+use tally_core::ta::instance::Instance;
+use tally_core::ta::task::{Exit, TaCall};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::space::AddressSpace;
+use zerocopy::IntoBytes;
+
+/// Pages of a stack that are looked at.
+const MAX_STACK_PAGES: u64 = 64;
+
+/// What was so when a command was entered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entered {
+    /// Ticks of the system counter.
+    ticks: u64,
+    /// Heap bytes.
+    live: u64,
+    detail: Option<Detail>,
+}
+
+/// What was so as well, if somebody asked for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Detail {
+    allocations: u64,
+    releases: u64,
+}
+
+/// A TA is about to be entered.
+pub(crate) fn begin<M: Machine>(
+    commands: &Commands,
+    machine: &M,
+    found: &mut Instance<Book>,
+    stack_pointer: u64,
+) -> Entered {
+    let live = peak::begins(found, machine);
+    let detail = if commands.is_detailed(found.uuid) {
+        Some(begin_detail(machine, found, stack_pointer))
+    } else {
+        None
+    };
+    Entered {
+        ticks: machine.ticks(),
+        live,
+        detail,
+    }
+}
+
+/// A TA returned, or died. Its memory is still there.
+pub(crate) fn end<M: Machine>(
+    commands: &mut Commands,
+    machine: &M,
+    found: &mut Instance<Book>,
+    call: TaCall,
+    entered: &Entered,
+    exit: Exit,
+) {
+    let ticks = machine.ticks().wrapping_sub(entered.ticks);
+    // A pool that was sane before and is not now says nothing.
+    let heap = peak::ends(found, machine).map(|after| {
+        let net = after.live() as i64 - entered.live as i64;
+        (net, after.max().saturating_sub(entered.live))
+    });
+    let detail = entered.detail.map(|before| {
+        let now = allocations(machine, found);
+        [
+            now.allocations.wrapping_sub(before.allocations),
+            now.releases.wrapping_sub(before.releases),
+            stack_depth(machine, found),
+        ]
+    });
+    let spent = Spent {
+        ticks,
+        failed: exit != Exit::Return(TeeResult::SUCCESS.0),
+        heap,
+        detail,
+    };
+    commands.add(found.uuid, call, &spent, &mut found.notes.maxima.row);
+}
+
+fn begin_detail<M: Machine>(machine: &M, instance: &mut Instance<Book>, sp: u64) -> Detail {
+    // The traces of earlier calls go, and what they told must not.
+    let deepest = stack_depth(machine, instance);
+    instance.notes.maxima.stack_deepest = instance.notes.maxima.stack_deepest.max(deepest);
+    clear_stack(machine, instance, sp);
+    allocations(machine, instance)
+}
+
+/// Restarts the deepest use of a stack. While a call may be inside, what lies there stays, and is the deepest use
+/// since.
+pub(crate) fn restart_stack<M: Machine>(found: &mut Instance<Book>, machine: &M) {
+    found.notes.maxima.stack_deepest = 0;
+    if found.busy.is_none() {
+        clear_stack(machine, found, found.stack_top);
+    }
+}
+
+/// Zeroes what lies below a stack pointer, which is nobody's.
+fn clear_stack<M: Machine>(machine: &M, instance: &Instance<Book>, sp: u64) {
+    for_stack(instance, |space, page_va| {
+        let Some(page) = space.own_page(machine, page_va) else {
+            return true;
+        };
+        let unused = sp.saturating_sub(page_va.0).min(PAGE_SIZE as u64) as usize;
+        const ZEROS: [u8; 256] = [0; 256];
+        let mut done = 0;
+        while done < unused {
+            let piece = (unused - done).min(ZEROS.len());
+            machine.write_secure(PhysAddr(page.0 + done as u64), &ZEROS[..piece]);
+            done += piece;
+        }
+        true
+    });
+}
+
+fn allocations<M: Machine>(machine: &M, instance: &Instance<Book>) -> Detail {
+    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
+        return Detail::default();
+    };
+    let stats = ta_heap::figures(machine, space, heap);
+    Detail {
+        allocations: stats.num_get,
+        releases: stats.num_release,
+    }
+}
+
+/// Bytes from the top of the stack down to the lowest one that is not zero.
+fn stack_depth<M: Machine>(machine: &M, instance: &Instance<Book>) -> u64 {
+    let mut depth = 0;
+    for_stack(instance, |space, page_va| {
+        let Some(page) = space.own_page(machine, page_va) else {
+            return true;
+        };
+        let mut chunk = [0_u64; 64];
+        for at in (0..PAGE_SIZE as u64).step_by(size_of_val(&chunk)) {
+            machine.read_secure(PhysAddr(page.0 + at), chunk.as_mut_bytes());
+            if let Some(word) = chunk.iter().position(|&word| word != 0) {
+                let zeros = u64::from(chunk[word].to_le().trailing_zeros() / 8);
+                let lowest = page_va.0 + at + 8 * word as u64 + zeros;
+                depth = instance.stack_top.saturating_sub(lowest);
+                return false;
+            }
+        }
+        true
+    });
+    depth
+}
+
+/// Calls `each` for the pages of a stack, from the lowest on, while it wants more.
+fn for_stack(instance: &Instance<Book>, mut each: impl FnMut(&AddressSpace, UserVa) -> bool) {
+    let Some(space) = &instance.space else { return };
+    let len = instance.stack_len.min(MAX_STACK_PAGES * PAGE_SIZE as u64);
+    let Some(low) = instance.stack_top.checked_sub(len) else {
+        return;
+    };
+    let mut page = UserVa(low).page_base();
+    while page.0 < instance.stack_top && each(space, page) {
+        page = UserVa(page.0 + PAGE_SIZE as u64);
+    }
+}

@@ -1,0 +1,4 @@
+//! Snapshots: taken, kept, waited for.
+
+pub mod keep;
+mod take;

@@ -1,0 +1,243 @@
+//! One TA instance whole: what it is, what it does, and every byte that is its.
+//!
+//! **Invariant:** figures hold at any moment, whether the TA is idle, busy, dead or without a
+//! session; an instance that ends meanwhile is left out.
+
+use crate::book::Book;
+use crate::inspector::Inspector;
+use crate::kinds::wire_cause;
+use crate::past::remains::Remains;
+use crate::tas::stack;
+use crate::which::{Which, instance_from};
+use tally_core::kernel::State;
+use tally_core::ta::instance::{Instance, InstanceRef, Life};
+use tally_core::ta::session::{Opener, Target as SessionTarget};
+use tally_mem::addr::{PAGE_SIZE, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::region::{Backing, Prot, RegionKind};
+use tally_mem::space::{AddressSpace, Target};
+use tally_records::{SessionRow, TaDetail, state as wire_state};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// What of an address space is whose, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sizes {
+    virtual_size: u64,
+    resident: u64,
+    own: u64,
+    shared: u64,
+    code: u64,
+    data: u64,
+}
+
+impl<M: Machine> Inspector<'_, M> {
+    /// The first instance that `which` means in slot `from` or behind it, whole, and where to go on.
+    #[must_use]
+    pub fn next_ta(&self, which: Which, from: usize) -> Option<(TaDetail, usize)> {
+        let mut from = from;
+        loop {
+            let instance = instance_from(self.state().guest(self.guest), which, from)?.0;
+            from = instance.slot() + 1;
+            if let Some(detail) = self.ta_detail(instance) {
+                return Some((detail, from));
+            }
+        }
+    }
+
+    /// An instance whole; `None` if it is gone.
+    fn ta_detail(&self, instance: InstanceRef) -> Option<TaDetail> {
+        // What takes several steps comes first; the rest is of one moment.
+        let deepest = self.stack_deepest(instance);
+        let heap = self.ta_pool_in_steps(instance)?;
+        let shared_part = self.shared_part(instance);
+        let state = self.state();
+        let found = state.instance(instance)?;
+        let mut detail = TaDetail {
+            uuid: found.uuid,
+            instance: found.generation,
+            state: wire_life(found),
+            sessions: found.sessions,
+            flags: found.flags,
+            image_id: found.image_id,
+            stack: found.stack_len,
+            loaded_ms: self.millis_at(found.loaded_at),
+            heap,
+            ..TaDetail::default()
+        };
+        if let Some(fate) = found.fate {
+            (detail.cause, detail.panic_code) = wire_cause(fate.cause);
+            detail.died_ms = self.millis_at(fate.at);
+        }
+        if let Some(task) = found.task.or(found.fate.and_then(|fate| fate.task)) {
+            detail.function = task.function;
+            detail.command = task.command;
+            detail.session = task.session;
+            detail.busy_since_ms = self.millis_at(task.since);
+        }
+        self.add_kernel_heap(&state, instance, found, &mut detail);
+        if let Some(space) = &found.space {
+            let sp = match (found.task, found.busy) {
+                (Some(_), Some(thread)) => self.threads.user_sp(thread),
+                _ => found.stack_top,
+            };
+            detail.stack_deepest = deepest;
+            detail.stack_pointer = self.shown_address(sp);
+            self.add_memory(space, &mut detail);
+            detail.pss = detail.uss + shared_part.min(detail.shared);
+        } else if let Some(remains) = found.notes.remains {
+            detail.stack_deepest = remains.stack_deepest;
+            detail.heap_reserved = remains.heap_reserved;
+            detail.quota = u64::from(remains.limit) * PAGE;
+            detail.charged_max = u64::from(remains.charged_max) * PAGE;
+        }
+        Some(detail)
+    }
+
+    fn add_memory(&self, space: &AddressSpace, detail: &mut TaDetail) {
+        let sizes = sizes(space);
+        let heap = space.heap();
+        detail.regions = space.regions().len() as u32;
+        detail.code = sizes.code;
+        detail.data = sizes.data;
+        detail.heap_committed = heap.map_or(0, |heap| heap.committed);
+        detail.heap_reserved = heap.map_or(0, |heap| heap.max);
+        detail.tables = u64::from(space.figures().table_pages) * PAGE;
+        detail.shared = sizes.shared;
+        detail.quota = u64::from(space.limit_pages()) * PAGE;
+        detail.charged = u64::from(space.charged_pages()) * PAGE;
+        detail.charged_max = u64::from(space.charged_max()) * PAGE;
+        detail.vss = sizes.virtual_size;
+        detail.rss = sizes.resident;
+        detail.uss = sizes.own;
+    }
+
+    fn add_kernel_heap(
+        &self,
+        state: &State<Book>,
+        instance: InstanceRef,
+        found: &Instance<Book>,
+        detail: &mut TaDetail,
+    ) {
+        let all = state.guest(self.guest).sessions.iter();
+        let served = all.filter(|(_, session)| session.target == SessionTarget::Ta(instance));
+        let sessions = served.map(|(_, session)| session.owner);
+        for owner in core::iter::once(found.owner).chain(sessions) {
+            let (bytes, blocks) = self.heap().account(owner);
+            detail.kernel_heap += u64::from(bytes);
+            detail.kernel_blocks += u64::from(blocks);
+        }
+    }
+
+    /// What of the memory that an instance shares is its own part. A step for each region.
+    fn shared_part(&self, instance: InstanceRef) -> u64 {
+        let mut part = 0;
+        let mut from = UserVa(0);
+        loop {
+            let state = self.state();
+            let found = state.instance(instance);
+            let Some(space) = found.and_then(|found| found.space.as_ref()) else {
+                return part;
+            };
+            let next = space
+                .regions()
+                .iter()
+                .find(|region| region.va() >= from && region.backing() == Backing::Borrowed);
+            let Some(region) = next else {
+                return part;
+            };
+            from = UserVa(region.va().0 + region.bytes());
+            let first = space.first_page(&self.machine, region);
+            let others = first.map_or(0, |page| self.other_users(&state, instance, page));
+            // The lender, this instance, and all others.
+            part += region.resident_bytes() / (2 + others);
+        }
+    }
+
+    /// How many other instances have a region that is borrowed and begins at this page.
+    fn other_users(&self, state: &State<Book>, instance: InstanceRef, page: Target) -> u64 {
+        let instances = state.guest(self.guest).instances.iter();
+        let others = instances.filter(|(slot, _)| *slot != instance.slot());
+        let users = others.filter(|(_, other)| {
+            other.space.as_ref().is_some_and(|space| {
+                space.regions().iter().any(|region| {
+                    region.backing() == Backing::Borrowed
+                        && space.first_page(&self.machine, region) == Some(page)
+                })
+            })
+        });
+        users.count() as u64
+    }
+
+    /// What is kept of an instance that is about to lose its memory. Bounded work.
+    #[must_use]
+    pub fn remains(&self, state: &State<Book>, instance: InstanceRef) -> Option<Remains> {
+        let found = state.instance(instance)?;
+        let space = found.space.as_ref()?;
+        Some(Remains {
+            heap: self.ta_pool_at_once(found),
+            heap_reserved: space.heap().map_or(0, |heap| heap.max),
+            limit: space.limit_pages(),
+            stack_deepest: stack::deepest_at_once(found, &self.machine),
+            charged_max: space.charged_max(),
+        })
+    }
+
+    /// The session in slot `from` or behind it that a TA meant by `which` serves, and where to go on.
+    #[must_use]
+    pub fn next_session(&self, which: Which, from: usize) -> Option<(SessionRow, usize)> {
+        let state = self.state();
+        state
+            .guest(self.guest)
+            .sessions
+            .iter()
+            .find_map(|(slot, session)| {
+                let SessionTarget::Ta(instance) = session.target else {
+                    return None;
+                };
+                let found = state.instance(instance)?;
+                if slot < from || !which.names(found) {
+                    return None;
+                }
+                let row = SessionRow {
+                    uuid: found.uuid,
+                    instance: found.generation,
+                    session: session.id,
+                    opener: u32::from(session.opener != Opener::Normal),
+                    busy: u32::from(session.uses > 0),
+                    kernel_heap: u64::from(self.heap().account(session.owner).0),
+                };
+                Some((row, slot + 1))
+            })
+    }
+}
+
+fn sizes(space: &AddressSpace) -> Sizes {
+    let mut sizes = Sizes::default();
+    for region in space.regions() {
+        sizes.virtual_size += region.bytes();
+        sizes.resident += region.resident_bytes();
+        match region.backing() {
+            Backing::Zero => sizes.own += region.resident_bytes(),
+            Backing::Borrowed => sizes.shared += region.resident_bytes(),
+        }
+        if region.kind() == RegionKind::Segment {
+            if region.prot().contains(Prot::WRITE) {
+                sizes.data += region.bytes();
+            } else {
+                sizes.code += region.bytes();
+            }
+        }
+    }
+    sizes
+}
+
+/// [`wire_state`] of an instance.
+const fn wire_life(found: &Instance<Book>) -> u32 {
+    match (found.life, found.task) {
+        (Life::Loading, _) => wire_state::LOADING,
+        (Life::Ready, None) => wire_state::IDLE,
+        (Life::Ready, Some(_)) => wire_state::BUSY,
+        (Life::Dead, _) => wire_state::DEAD,
+    }
+}

@@ -1,0 +1,224 @@
+//! Claiming an instance for a call, letting go of it, and its end.
+//!
+//! **Invariant:** an instance claimed by a call is let go by the same call, whatever happens in
+//! between.
+
+use crate::call::Call;
+use crate::call::message::Outcome;
+use crate::guest_id::GuestId;
+use crate::kernel::{Kernel, State};
+use crate::observer::Observer;
+use crate::owners::{OwnerName, OwnerTable};
+use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
+use crate::ta::session::{Opener, Phase};
+use crate::ta::task::End;
+use tally_abi::TeeResult;
+use tally_mem::machine::Machine;
+use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
+
+impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Claims an instance for this call, waiting in the normal world while others have it.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD` when it ended, `BUSY` when waiting is hopeless.
+    pub fn claim(&mut self, instance: InstanceRef) -> Result<(), TeeResult> {
+        self.claim_while(instance, |_| true).map(drop)
+    }
+
+    /// As [`Self::claim`], for as long as the instance is one that this call can use; false when
+    /// it is not, or no longer.
+    ///
+    /// # Errors
+    /// As [`Self::claim`].
+    pub fn claim_while(
+        &mut self,
+        instance: InstanceRef,
+        usable: impl Fn(&Instance<O>) -> bool,
+    ) -> Result<bool, TeeResult> {
+        loop {
+            let claimed = {
+                let mut state = self.kernel.state();
+                let instances = &mut state.guest_mut(self.guest).instances;
+                let claimed = match instances.at_mut(instance) {
+                    Some(found) if !usable(found) => {
+                        instances.stop_waiting(instance, self.thread);
+                        return Ok(false);
+                    }
+                    Some(found) => found.claim(self.thread),
+                    None => Err(InstanceError::Dead),
+                };
+                if claimed == Err(InstanceError::Wait) && instances.waits_in_a_ring(self.thread) {
+                    instances.stop_waiting(instance, self.thread);
+                    Err(InstanceError::Deadlock)
+                } else {
+                    claimed
+                }
+            };
+            match claimed {
+                Ok(()) => return Ok(true),
+                Err(InstanceError::Wait) => {
+                    if let Err(err) = self.wait() {
+                        let mut state = self.kernel.state();
+                        state
+                            .guest_mut(self.guest)
+                            .instances
+                            .stop_waiting(instance, self.thread);
+                        return Err(err);
+                    }
+                }
+                Err(err @ (InstanceError::Dead | InstanceError::Deadlock)) => {
+                    return Err(err.into());
+                }
+            }
+        }
+    }
+
+    /// Lets go of an instance: wakes who waits, buries it if it was killed meanwhile, and ends it
+    /// if nobody needs it any more.
+    pub fn unclaim(&mut self, instance: InstanceRef) {
+        let (waiters, stays) = {
+            let mut state = self.kernel.state();
+            let Some(found) = state.instance_mut(instance) else {
+                return;
+            };
+            let waiters = found.unclaim();
+            if found.killed && found.life != Life::Dead {
+                self.bury(&mut state, instance, End::Died);
+                (waiters, false)
+            } else {
+                let unused = found.sessions == 0 && !found.stays();
+                (waiters, found.life != Life::Dead && !unused)
+            }
+        };
+        if !stays {
+            self.close_orphans(instance);
+            self.drop_if_unused(instance);
+        }
+        self.wake(waiters);
+    }
+
+    /// Makes an instance dead: its memory goes, its entry stays for its sessions.
+    pub fn bury(&self, state: &mut State<O>, instance: InstanceRef, end: End) {
+        O::ending(self.kernel, state, instance, end);
+        let Some(found) = state.instance_mut(instance) else {
+            return;
+        };
+        found.life = Life::Dead;
+        if end == End::Died {
+            found.note_end(self.kernel.machine.ticks());
+        }
+        found.task = None;
+        found.heap = None;
+        let (owner, uuid) = (found.owner, found.uuid);
+        let Some(space) = found.space.take() else {
+            return;
+        };
+        let asid = space.root().asid;
+        space.destroy(&mut Mem::new(&mut state.pages, &self.kernel.machine));
+        state.give_asid(asid);
+        self.kernel.end_buffers_of(state, instance);
+        let living = |other: &Instance<O>| other.uuid == uuid && other.life != Life::Dead;
+        if !state
+            .guest(self.guest)
+            .instances
+            .iter()
+            .any(|(_, other)| living(other))
+        {
+            O::all_ended(state, instance.guest(), uuid);
+        }
+        let left = state.pages.owned_by(owner);
+        if left != 0 {
+            log::error!("a TA ended and left {left} pages behind");
+        }
+    }
+
+    /// Closes what a dead instance had opened.
+    fn close_orphans(&mut self, instance: InstanceRef) {
+        loop {
+            let orphan = {
+                let state = self.kernel.state();
+                let guest = &state.guest(self.guest);
+                let ended = guest
+                    .instances
+                    .at(instance)
+                    .is_none_or(|found| found.life == Life::Dead);
+                if !ended {
+                    return;
+                }
+                let mut sessions = guest.sessions.iter();
+                let orphan = sessions.find(|(_, session)| {
+                    session.opener == Opener::Ta(instance)
+                        && session.uses == 0
+                        && session.phase == Phase::Open
+                });
+                orphan.map(|(_, session)| session.id)
+            };
+            let Some(id) = orphan else { return };
+            let Outcome { result, .. } = self.close_session(id, Opener::Ta(instance));
+            if result != TeeResult::SUCCESS {
+                // Its target is this call's caller, or waiting is hopeless: it goes untold.
+                log::error!("session {id:#x} of an ended TA does not close: {result}");
+                self.forget_session(id, Opener::Ta(instance));
+            }
+        }
+    }
+
+    /// Removes an instance that has no sessions, unless it stays; a dead one always goes.
+    pub fn drop_if_unused(&mut self, instance: InstanceRef) {
+        {
+            let mut state = self.kernel.state();
+            let Some(found) = state.instance(instance) else {
+                return;
+            };
+            let unused = found.sessions == 0 && found.busy.is_none() && found.waiters == 0;
+            let goes = found.life == Life::Dead || !found.stays();
+            if !unused || !goes {
+                return;
+            }
+            if found.life != Life::Dead {
+                self.bury(&mut state, instance, End::Orderly);
+            }
+        }
+        self.close_orphans(instance);
+        let mut state = self.kernel.state();
+        // Closing suspends: somebody else may have taken the entry out, and the slot be reused.
+        if state.instance(instance).is_none() {
+            return;
+        }
+        // The entry's heap block goes here; its account must be empty then.
+        let removed = state
+            .guest_mut(self.guest)
+            .instances
+            .remove(instance.slot());
+        if let Some(owner) = removed.as_deref().map(|found: &Instance<O>| found.owner) {
+            drop(removed);
+            self.kernel
+                .release_owner(&mut state, instance.guest(), owner, "TA instance");
+        }
+    }
+}
+
+impl<M: Machine, O: Observer> Kernel<M, O> {
+    /// An id for a new owner, or `None` when all are taken.
+    pub fn new_owner(&self, owners: &mut OwnerTable, name: OwnerName) -> Option<OwnerId> {
+        owners.sweep(|id| self.heap.account(id).1 != 0);
+        owners.create(name)
+    }
+
+    /// Gives an owner's id back; what it still holds is a leak, said at once.
+    pub fn release_owner(&self, state: &mut State<O>, guest: GuestId, owner: OwnerId, what: &str) {
+        let owners = &mut state.guest_mut(guest).owners;
+        if let Some(name) = owners.name(owner) {
+            O::owner_ends(self, owner, name);
+        }
+        let (bytes, blocks) = self.heap.account(owner);
+        if blocks != 0 {
+            let uuid = owners.name(owner).map(|name| name.uuid).unwrap_or_default();
+            log::error!("{what} of {uuid} ended and left {blocks} heap blocks, {bytes} bytes");
+            owners.end(owner);
+        } else {
+            owners.release(owner);
+        }
+    }
+}

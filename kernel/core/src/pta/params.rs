@@ -1,0 +1,122 @@
+//! Parameters as pseudo-TAs see them.
+//!
+//! **Invariant:** every access is checked against the reference's size as the client gave it.
+
+use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
+use crate::guest_id::GuestId;
+use crate::kernel::Kernel;
+use crate::observer::Observer;
+use crate::pta::Params;
+use tally_abi::TeeResult;
+use tally_mem::addr::UserVa;
+use tally_mem::machine::Machine;
+
+/// [`Args`] with the memory behind them.
+pub struct PtaParams<'a, M: Machine + 'static, O: Observer> {
+    kernel: &'a Kernel<M, O>,
+    guest: GuestId,
+    args: &'a mut Args,
+}
+
+impl<'a, M: Machine, O: Observer> PtaParams<'a, M, O> {
+    /// Joins the two.
+    pub fn new(kernel: &'a Kernel<M, O>, guest: GuestId, args: &'a mut Args) -> Self {
+        Self {
+            kernel,
+            guest,
+            args,
+        }
+    }
+
+    fn memref(&self, index: usize, offset: u64, len: u64) -> Result<&ArgMemory, TeeResult> {
+        match self.args.items.get(index) {
+            Some(Arg::Memref { memory, given, .. })
+                if offset.checked_add(len).is_some_and(|end| end <= *given) =>
+            {
+                Ok(memory)
+            }
+            _ => Err(TeeResult::BAD_PARAMETERS),
+        }
+    }
+}
+
+impl<M: Machine, O: Observer> Params for PtaParams<'_, M, O> {
+    fn types(&self) -> u32 {
+        self.args.types
+    }
+
+    fn value(&self, index: usize) -> (u32, u32) {
+        match self.args.items.get(index) {
+            Some(Arg::Value { a, b }) => (*a as u32, *b as u32),
+            _ => (0, 0),
+        }
+    }
+
+    fn set_value(&mut self, index: usize, a: u32, b: u32) {
+        if let Some(Arg::Value { a: out_a, b: out_b }) = self.args.items.get_mut(index) {
+            *out_a = u64::from(a);
+            *out_b = u64::from(b);
+        }
+    }
+
+    fn memref_len(&self, index: usize) -> u64 {
+        match self.args.items.get(index) {
+            Some(Arg::Memref { given, .. }) => *given,
+            _ => 0,
+        }
+    }
+
+    fn set_memref_len(&mut self, index: usize, len: u64) {
+        if let Some(Arg::Memref { size, .. }) = self.args.items.get_mut(index) {
+            *size = len;
+        }
+    }
+
+    fn read(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
+        let memory = self.memref(index, offset, buf.len() as u64)?;
+        if !is_input(self.args.kind(index)) {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        match memory {
+            ArgMemory::Null => Ok(()),
+            ArgMemory::Shm(shm_ref, base) => {
+                let state = self.kernel.state();
+                let shm = state
+                    .guest(self.guest)
+                    .shm
+                    .object(shm_ref)
+                    .ok_or(TeeResult::BAD_PARAMETERS)?;
+                Ok(shm.read(&self.kernel.machine, base + offset, buf)?)
+            }
+            ArgMemory::Ta(instance, va) => {
+                let state = self.kernel.state();
+                self.kernel
+                    .read_ta(&state, *instance, UserVa(va.0 + offset), buf)
+            }
+        }
+    }
+
+    fn write(&mut self, index: usize, offset: u64, data: &[u8]) -> Result<(), TeeResult> {
+        let memory = self.memref(index, offset, data.len() as u64)?;
+        if !is_output(self.args.kind(index)) {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        match memory {
+            ArgMemory::Null => Ok(()),
+            ArgMemory::Shm(shm_ref, base) => {
+                let state = self.kernel.state();
+                let shm = state
+                    .guest(self.guest)
+                    .shm
+                    .object(shm_ref)
+                    .ok_or(TeeResult::BAD_PARAMETERS)?;
+                Ok(shm.write(&self.kernel.machine, base + offset, data)?)
+            }
+            ArgMemory::Ta(instance, va) => {
+                let mut state = self.kernel.state();
+                self.kernel
+                    .write_ta(&mut state, *instance, UserVa(va.0 + offset), data)
+            }
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Entering a TA: parameters in, EL0 until it returns or dies, parameters out.
+//!
+//! **Invariant:** what was mapped for a call is unmapped when it ends; a TA that dies is buried
+//! before its client hears of it.
+
+use crate::call::Call;
+use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
+use crate::kernel::{Kernel, State, page_count};
+use crate::observer::Observer;
+use crate::ta::instance::{InstanceRef, Life};
+use crate::ta::obituary;
+use crate::ta::syscall::Flow;
+use crate::ta::task::{Cause, Death, End, Exit, TaCall, Task};
+use tally_abi::TeeResult;
+use tally_abi::ta::{NUM_PARAMS, UteeParams};
+use tally_mem::addr::{PAGE_SIZE, UserVa};
+use tally_mem::machine::{Abort, Machine, Trap, UserContext, UserRoot};
+use tally_mem::mem::Mem;
+use tally_mem::region::{Place, Prot, RegionKind};
+use zerocopy::IntoBytes;
+
+/// Bytes below the initial stack pointer that hold [`UteeParams`], 16-byte aligned.
+const PARAMS_BYTES: u64 = (size_of::<UteeParams>() as u64).next_multiple_of(16);
+/// Bytes copied at a time between two TAs.
+const COPY_CHUNK: usize = 512;
+
+/// Which table of system calls applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A TA, serving a session.
+    Ta(u32),
+    /// The loader.
+    Ldelf,
+}
+
+/// Where parameter n is mapped in the TA.
+pub(crate) type Mapped = [Option<UserVa>; NUM_PARAMS];
+
+impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Enters a TA that this call has claimed. `Ok` is the TA's own code.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD` when it dies; `OUT_OF_MEMORY` and the like when its parameters cannot be
+    /// mapped.
+    pub fn run_ta(
+        &mut self,
+        instance: InstanceRef,
+        call: TaCall,
+        args: &mut Args,
+    ) -> Result<TeeResult, TeeResult> {
+        let kernel = self.kernel;
+        let mut mapped = Mapped::default();
+        if args.has_large() {
+            self.map_large(instance, args, &mut mapped)?;
+        }
+        let entered = {
+            let mut state = kernel.state();
+            let owner = match state.instance(instance) {
+                Some(found) if found.life == Life::Ready && !found.killed => found.owner,
+                // Buried with all that is mapped in it.
+                _ => return Err(TeeResult::TARGET_DEAD),
+            };
+            kernel.as_owner(owner, || {
+                let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
+                if entered.is_err() {
+                    kernel.unmap_params(&mut state, instance, &mapped);
+                    O::failed(kernel, &mut state, instance);
+                }
+                let (context, root) = entered?;
+                let noted = kernel.begin_task(&mut state, instance, call, context.sp);
+                Ok::<_, TeeResult>((context, root, noted, O::watches(&state, instance.guest())))
+            })
+        };
+        let (mut context, root, noted, watched) = entered?;
+        if watched {
+            O::entered(kernel, instance, call);
+        }
+        let params_va = UserVa(context.sp);
+        kernel.threads.note_user_sp(self.thread, context.sp);
+        let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
+        let mut state = kernel.state();
+        if O::watches(&state, instance.guest()) {
+            drop(state);
+            O::leaving(kernel, instance, call);
+            state = kernel.state();
+        }
+        kernel.end_task(&mut state, instance, call, noted, exit);
+        match exit {
+            Exit::Return(code) => {
+                let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
+                kernel.unmap_params(&mut state, instance, &mapped);
+                back.map(|()| TeeResult(code))
+            }
+            Exit::Died => {
+                self.bury(&mut state, instance, End::Died);
+                Err(TeeResult::TARGET_DEAD)
+            }
+        }
+    }
+
+    /// Runs at EL0 until it returns or dies.
+    pub fn run_user(
+        &mut self,
+        instance: InstanceRef,
+        context: &mut UserContext,
+        root: UserRoot,
+        mode: Mode,
+    ) -> Exit {
+        loop {
+            self.kernel.threads.note_user_context(self.thread, context);
+            let trap = self.kernel.machine.run_user(context, root);
+            self.kernel.threads.note_user_sp(self.thread, context.sp);
+            match trap {
+                Trap::Syscall => {
+                    let flow = match mode {
+                        Mode::Ta(session) => self.syscall(instance, session, context),
+                        Mode::Ldelf => self.ldelf_syscall(instance, context),
+                    };
+                    match flow {
+                        Flow::Continue => {}
+                        Flow::Return(code) => return Exit::Return(code),
+                        Flow::Panic(code) => {
+                            self.report(instance, context, &Death::Panic(code));
+                            return Exit::Died;
+                        }
+                        Flow::Killed => return Exit::Died,
+                    }
+                }
+                Trap::Abort(abort) => {
+                    if !self.fault(instance, abort) {
+                        self.report(instance, context, &Death::Abort(abort));
+                        return Exit::Died;
+                    }
+                }
+                Trap::Fault { esr } => {
+                    self.report(instance, context, &Death::Fault(esr));
+                    return Exit::Died;
+                }
+                Trap::ForeignInterrupt | Trap::SecureInterrupt => {
+                    if trap == Trap::ForeignInterrupt {
+                        self.yield_to_normal();
+                    }
+                    if self.is_killed(instance) {
+                        log::error!("TA was killed while it ran");
+                        return Exit::Died;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether somebody asked for this instance's end.
+    #[must_use]
+    pub fn is_killed(&self, instance: InstanceRef) -> bool {
+        self.kernel
+            .state()
+            .instance(instance)
+            .is_none_or(|found| found.killed)
+    }
+
+    /// Populates what the access may touch; false if it may not.
+    fn fault(&self, instance: InstanceRef, abort: Abort) -> bool {
+        if !abort.translation {
+            return false;
+        }
+        let kernel = self.kernel;
+        let mut state = kernel.state();
+        let (pages, guest) = state.split(instance.guest());
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return false;
+        };
+        let Some(space) = found.space.as_mut() else {
+            return false;
+        };
+        space
+            .fault(
+                &mut Mem::new(pages, &kernel.machine),
+                UserVa(abort.va),
+                abort.access,
+            )
+            .is_ok()
+    }
+
+    fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
+        let machine = &self.kernel.machine;
+        let mut state = self.kernel.state();
+        if let Some(found) = state.instance_mut(instance) {
+            found.note_fate(Cause::from(death), machine.ticks());
+            obituary::write(machine, found, context, death);
+        }
+    }
+}
+
+impl<M: Machine, O: Observer> Kernel<M, O> {
+    /// Notes what an instance is entered for, for those who ask meanwhile or afterwards.
+    fn begin_task(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        call: TaCall,
+        stack_pointer: u64,
+    ) -> O::Entered {
+        let noted = O::entering(self, state, instance, call, stack_pointer);
+        if let Some(found) = state.instance_mut(instance) {
+            found.task = Some(Task {
+                function: call.function as u32,
+                command: call.command,
+                session: call.session,
+                since: self.machine.ticks(),
+            });
+        }
+        noted
+    }
+
+    /// Notes what came of it. A dead instance has its memory still.
+    fn end_task(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        call: TaCall,
+        noted: O::Entered,
+        exit: Exit,
+    ) {
+        O::left(self, state, instance, call, noted, exit);
+        if let Some(found) = state.instance_mut(instance) {
+            if exit == Exit::Died {
+                found.note_end(self.machine.ticks());
+            }
+            found.task = None;
+        }
+    }
+
+    /// Maps the parameters and makes the registers to enter with.
+    fn prepare(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        call: TaCall,
+        args: &Args,
+        mapped: &mut Mapped,
+    ) -> Result<(UserContext, UserRoot), TeeResult> {
+        let mut params = UteeParams {
+            types: u64::from(args.types),
+            ..UteeParams::default()
+        };
+        for (index, item) in args.items.iter().enumerate() {
+            let (a, b) = match item {
+                Arg::None => (0, 0),
+                Arg::Value { a, b } => (*a, *b),
+                Arg::Memref { memory, given, .. } => {
+                    let va = match mapped[index] {
+                        Some(large) => Some(large),
+                        None => {
+                            self.map_param(state, instance, args.kind(index), memory, *given)?
+                        }
+                    };
+                    mapped[index] = va;
+                    (va.map_or(0, |va| va.0), *given)
+                }
+            };
+            params.vals[2 * index] = a;
+            params.vals[2 * index + 1] = b;
+        }
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
+        let sp = found.stack_top - PARAMS_BYTES;
+        let entry = found.entry;
+        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        space.write_user(
+            &mut Mem::new(pages, &self.machine),
+            UserVa(sp),
+            params.as_bytes(),
+        )?;
+        let mut context = UserContext {
+            sp,
+            pc: entry,
+            ..UserContext::default()
+        };
+        context.x[0] = call.function;
+        context.x[1] = u64::from(call.session);
+        context.x[2] = sp;
+        context.x[3] = u64::from(call.command);
+        Ok((context, space.root()))
+    }
+
+    fn map_param(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        kind: u32,
+        memory: &ArgMemory,
+        given: u64,
+    ) -> Result<Option<UserVa>, TeeResult> {
+        if given == 0 {
+            return Ok(None);
+        }
+        let place = Place::random(self.random_u64());
+        match memory {
+            ArgMemory::Null => Ok(None),
+            ArgMemory::Shm(shm_ref, offset) => {
+                let (pages, guest) = state.split(instance.guest());
+                let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
+                let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
+                let count = page_count(first + given)?;
+                let found = guest
+                    .instances
+                    .at_mut(instance)
+                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+                let prot = if is_output(kind) {
+                    Prot::READ_WRITE
+                } else {
+                    Prot::READ
+                };
+                let va = space.map_normal(
+                    &mut Mem::new(pages, &self.machine),
+                    shm.pages(*offset, given),
+                    count,
+                    first as usize,
+                    prot,
+                    place,
+                )?;
+                Ok(Some(va))
+            }
+            ArgMemory::Ta(caller, from) => {
+                let (pages, guest) = state.split(instance.guest());
+                let found = guest
+                    .instances
+                    .at_mut(instance)
+                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+                let va = space.map_zero(
+                    &mut Mem::new(pages, &self.machine),
+                    RegionKind::Param,
+                    given.next_multiple_of(PAGE_SIZE as u64),
+                    Prot::READ_WRITE,
+                    place,
+                )?;
+                if is_input(kind)
+                    && let Err(err) =
+                        self.copy_between(state, (*caller, *from), (instance, va), given)
+                {
+                    let mut only = Mapped::default();
+                    only[0] = Some(va);
+                    self.unmap_params(state, instance, &only);
+                    return Err(err);
+                }
+                Ok(Some(va))
+            }
+        }
+    }
+
+    /// Copies between two TAs' address spaces.
+    fn copy_between(
+        &self,
+        state: &mut State<O>,
+        from: (InstanceRef, UserVa),
+        to: (InstanceRef, UserVa),
+        len: u64,
+    ) -> Result<(), TeeResult> {
+        let mut chunk = [0; COPY_CHUNK];
+        let mut done = 0;
+        while done < len {
+            let piece = &mut chunk[..(len - done).min(COPY_CHUNK as u64) as usize];
+            self.read_ta(state, from.0, UserVa(from.1.0 + done), piece)?;
+            self.write_ta(state, to.0, UserVa(to.1.0 + done), piece)?;
+            done += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Copies out of a TA's memory, as far as the TA itself may read it.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD`, `ACCESS_DENIED`.
+    pub fn read_ta(
+        &self,
+        state: &State<O>,
+        instance: InstanceRef,
+        va: UserVa,
+        buf: &mut [u8],
+    ) -> Result<(), TeeResult> {
+        let space = state
+            .instance(instance)
+            .and_then(|found| found.space.as_ref());
+        Ok(space
+            .ok_or(TeeResult::TARGET_DEAD)?
+            .read_user(&self.machine, va, buf)?)
+    }
+
+    /// Copies into a TA's memory, as far as the TA itself may write it.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD`, `ACCESS_DENIED`, `OUT_OF_MEMORY`.
+    pub fn write_ta(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        va: UserVa,
+        data: &[u8],
+    ) -> Result<(), TeeResult> {
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .and_then(|found| found.space.as_mut());
+        let space = found.ok_or(TeeResult::TARGET_DEAD)?;
+        Ok(space.write_user(&mut Mem::new(pages, &self.machine), va, data)?)
+    }
+
+    /// Takes back what the TA put out.
+    fn collect(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        params_va: UserVa,
+        args: &mut Args,
+        mapped: &Mapped,
+    ) -> Result<(), TeeResult> {
+        let mut params = UteeParams::default();
+        self.read_ta(state, instance, params_va, params.as_mut_bytes())?;
+        for (index, place) in mapped.iter().enumerate() {
+            let kind = args.kind(index);
+            if !is_output(kind) {
+                continue;
+            }
+            let [a, b] = [params.vals[2 * index], params.vals[2 * index + 1]];
+            match &mut args.items[index] {
+                Arg::None => {}
+                // Values are 32 bits wide on the TA's side.
+                Arg::Value { a: out_a, b: out_b } => {
+                    *out_a = a & 0xffff_ffff;
+                    *out_b = b & 0xffff_ffff;
+                }
+                Arg::Memref {
+                    memory,
+                    given,
+                    size,
+                } => {
+                    *size = b;
+                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, *place) {
+                        let len = b.min(*given);
+                        let (caller, to) = (*caller, *to);
+                        self.copy_between(state, (instance, from), (caller, to), len)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unmap_params(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        mapped: &Mapped,
+    ) {
+        let (pages, guest) = state.split(instance.guest());
+        let Some(found) = guest.instances.at_mut(instance) else {
+            return;
+        };
+        let Some(space) = found.space.as_mut() else {
+            return;
+        };
+        for va in mapped.iter().flatten() {
+            let Some(region) = space.region_at(*va).copied() else {
+                continue;
+            };
+            let undone = space.unmap(
+                &mut Mem::new(pages, &self.machine),
+                region.va(),
+                region.bytes(),
+            );
+            if let Err(err) = undone {
+                log::error!("parameter stays mapped: {err:?}");
+            }
+        }
+    }
+}

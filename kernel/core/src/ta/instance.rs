@@ -1,0 +1,347 @@
+//! TA instances: a loaded image, its address space, and whether it is loading, ready or dead.
+//!
+//! **Invariant:** an instance that is busy belongs to one thread; a dead one has no memory but
+//! its entry here, which goes with its last session.
+
+use crate::book::Book;
+use crate::call::thread::MAX_THREADS;
+use crate::guest_id::GuestId;
+use crate::ta::task::{Cause, Fate, Task};
+use core::ops::{Deref, DerefMut};
+use tally_abi::ta::flags;
+use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::UserVa;
+use tally_mem::fallible::{HeapExhausted, Table};
+use tally_mem::machine::UserRoot;
+use tally_mem::owner::OwnerId;
+use tally_mem::space::AddressSpace;
+
+/// Names an instance; goes stale when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceRef {
+    guest: GuestId,
+    slot: u16,
+    /// Which use of the slot.
+    pub generation: u32,
+}
+
+impl InstanceRef {
+    /// Its guest.
+    #[must_use]
+    pub const fn guest(self) -> GuestId {
+        self.guest
+    }
+
+    /// Slot in the guest's table.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Where an instance is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Being loaded by the thread it is busy with.
+    Loading,
+    /// Can be entered.
+    Ready,
+    /// Panicked, crashed or killed.
+    Dead,
+}
+
+/// A TA instance.
+#[derive(Debug)]
+pub struct Instance<O: Book> {
+    /// Which TA.
+    pub uuid: TeeUuid,
+    /// Which use of its slot.
+    pub generation: u32,
+    /// Whom its memory is charged to.
+    pub owner: OwnerId,
+    /// `TaHead::flags`.
+    pub flags: u32,
+    /// Its address space, while it has one.
+    pub space: Option<AddressSpace>,
+    /// Entry point.
+    pub entry: u64,
+    /// Initial stack pointer.
+    pub stack_top: u64,
+    /// Bytes of stack.
+    pub stack_len: u64,
+    /// Where link address 0 lies.
+    pub load_base: u64,
+    /// Bytes from there to the end of the image.
+    pub load_len: u64,
+    /// Which build of the TA it is, once its image was verified ([`tally_abi::shdr::image_id`]).
+    pub image_id: u64,
+    /// Start of its heap, once it reserved one.
+    pub heap: Option<UserVa>,
+    /// Where it is in its life.
+    pub life: Life,
+    /// Thread that runs it.
+    pub busy: Option<usize>,
+    /// What that thread runs in it, while it is entered.
+    pub task: Option<Task>,
+    /// Counter ticks when it was loaded.
+    pub loaded_at: u64,
+    /// Threads that wait for it, a bit each.
+    pub waiters: u64,
+    /// Shall end at the next chance.
+    pub killed: bool,
+    /// Open sessions.
+    pub sessions: u32,
+    /// How it died, once it did.
+    pub fate: Option<Fate>,
+    /// Difference of its own time to the system's, in milliseconds, once set.
+    pub time_offset_millis: Option<i64>,
+    /// What its observer keeps of it.
+    pub notes: O::Notes,
+}
+
+/// Why an instance cannot be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceError {
+    /// It ended.
+    Dead,
+    /// This very thread is in it already.
+    Deadlock,
+    /// Another thread is in it; wait for a notification.
+    Wait,
+}
+
+impl From<InstanceError> for TeeResult {
+    fn from(err: InstanceError) -> Self {
+        match err {
+            InstanceError::Dead => Self::TARGET_DEAD,
+            InstanceError::Deadlock | InstanceError::Wait => Self::BUSY,
+        }
+    }
+}
+
+impl<O: Book> Instance<O> {
+    /// A new instance of `uuid`, being loaded by `thread`.
+    #[must_use]
+    pub const fn loading(
+        uuid: TeeUuid,
+        generation: u32,
+        owner: OwnerId,
+        thread: usize,
+        notes: O::Notes,
+    ) -> Self {
+        Self {
+            uuid,
+            generation,
+            owner,
+            flags: 0,
+            space: None,
+            entry: 0,
+            stack_top: 0,
+            stack_len: 0,
+            load_base: 0,
+            load_len: 0,
+            image_id: 0,
+            heap: None,
+            life: Life::Loading,
+            busy: Some(thread),
+            task: None,
+            loaded_at: 0,
+            waiters: 0,
+            killed: false,
+            sessions: 0,
+            fate: None,
+            time_offset_millis: None,
+            notes,
+        }
+    }
+
+    /// Notes how it dies, unless that is known.
+    pub fn note_fate(&mut self, cause: Cause, at: u64) {
+        let task = self.task;
+        self.fate.get_or_insert(Fate { cause, task, at });
+    }
+
+    /// Notes that it dies of nothing of its own: it was killed, or nobody knows.
+    pub fn note_end(&mut self, at: u64) {
+        let cause = if self.killed {
+            Cause::Killed
+        } else {
+            Cause::Unknown
+        };
+        self.note_fate(cause, at);
+    }
+
+    /// Whether all of `wanted` ([`flags`]) are set.
+    #[must_use]
+    pub const fn has(&self, wanted: u32) -> bool {
+        self.flags & wanted == wanted
+    }
+
+    /// Whether it stays when its last session closes.
+    #[must_use]
+    pub const fn stays(&self) -> bool {
+        self.has(flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE)
+    }
+
+    /// Whether it serves all sessions, or may turn out to: it is known when it is loaded.
+    #[must_use]
+    pub fn may_be_shared(&self) -> bool {
+        self.life == Life::Loading || self.has(flags::SINGLE_INSTANCE)
+    }
+
+    /// Its address space as the hardware needs it.
+    #[must_use]
+    pub fn root(&self) -> Option<UserRoot> {
+        self.space.as_ref().map(AddressSpace::root)
+    }
+
+    /// An address as an offset in the TA's image, if it lies in it.
+    #[must_use]
+    pub const fn image_offset(&self, va: u64) -> Option<u64> {
+        match va.checked_sub(self.load_base) {
+            Some(offset) if offset < self.load_len => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// Claims it for `thread`, or notes that `thread` waits.
+    ///
+    /// # Errors
+    /// [`InstanceError`].
+    pub fn claim(&mut self, thread: usize) -> Result<(), InstanceError> {
+        if self.life == Life::Dead || self.killed {
+            return Err(InstanceError::Dead);
+        }
+        match self.busy {
+            None => {
+                self.busy = Some(thread);
+                Ok(())
+            }
+            Some(holder) if holder == thread => Err(InstanceError::Deadlock),
+            Some(_) => {
+                self.waiters |= 1 << thread;
+                Err(InstanceError::Wait)
+            }
+        }
+    }
+
+    /// Lets go of it; returns the threads that wait, a bit each.
+    #[must_use]
+    pub const fn unclaim(&mut self) -> u64 {
+        self.busy = None;
+        core::mem::replace(&mut self.waiters, 0)
+    }
+}
+
+/// The instances of a guest.
+#[derive(Debug)]
+pub struct Instances<O: Book> {
+    table: Table<Instance<O>>,
+    guest: GuestId,
+}
+
+impl<O: Book> Deref for Instances<O> {
+    type Target = Table<Instance<O>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.table
+    }
+}
+
+impl<O: Book> DerefMut for Instances<O> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.table
+    }
+}
+
+impl<O: Book> Instances<O> {
+    /// None yet of this guest, with room for `capacity`.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(guest: GuestId, capacity: usize) -> Result<Self, HeapExhausted> {
+        let table = Table::new(capacity)?;
+        Ok(Self { table, guest })
+    }
+
+    /// Those of a guest that is not there: there is room for none.
+    #[must_use]
+    pub fn absent(guest: GuestId) -> Self {
+        Self {
+            table: Table::default(),
+            guest,
+        }
+    }
+
+    /// The name of the instance of this generation in this slot.
+    #[must_use]
+    pub const fn name(&self, slot: usize, generation: u32) -> InstanceRef {
+        InstanceRef {
+            guest: self.guest,
+            // A table has far fewer slots than numbers.
+            slot: slot as u16,
+            generation,
+        }
+    }
+
+    /// All instances with their names.
+    pub fn named(&self) -> impl Iterator<Item = (InstanceRef, &Instance<O>)> {
+        let all = self.iter();
+        all.map(|(slot, found)| (self.name(slot, found.generation), found))
+    }
+
+    /// The instance, unless it ended.
+    #[must_use]
+    pub fn at(&self, instance: InstanceRef) -> Option<&Instance<O>> {
+        self.get(instance.slot())
+            .filter(|found| found.generation == instance.generation)
+    }
+
+    /// The instance, to change, unless it ended.
+    pub fn at_mut(&mut self, instance: InstanceRef) -> Option<&mut Instance<O>> {
+        self.get_mut(instance.slot())
+            .filter(|found| found.generation == instance.generation)
+    }
+
+    /// Whether `thread` waits for an instance whose thread waits, and so on, for `thread`.
+    #[must_use]
+    pub fn waits_in_a_ring(&self, thread: usize) -> bool {
+        let mut waiter = thread;
+        // A ring is no longer than there are threads.
+        for _ in 0..MAX_THREADS {
+            let awaited = self
+                .iter()
+                .find(|(_, found)| found.waiters & 1 << waiter != 0);
+            match awaited.and_then(|(_, found)| found.busy) {
+                Some(holder) if holder == thread => return true,
+                Some(holder) => waiter = holder,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// `thread` waits for `instance` no longer.
+    pub fn stop_waiting(&mut self, instance: InstanceRef, thread: usize) {
+        if let Some(found) = self.at_mut(instance) {
+            found.waiters &= !(1 << thread);
+        }
+    }
+
+    /// A living instance of `uuid` that serves all sessions, or may turn out to. One that serves
+    /// one session tells that the others do so, too.
+    #[must_use]
+    pub fn shared_instance(&self, uuid: TeeUuid) -> Option<InstanceRef> {
+        let living =
+            |found: &Instance<O>| found.uuid == uuid && !found.killed && found.life != Life::Dead;
+        if self
+            .iter()
+            .any(|(_, found)| living(found) && !found.may_be_shared())
+        {
+            return None;
+        }
+        self.iter()
+            .find(|(_, found)| living(found))
+            .map(|(slot, found)| self.name(slot, found.generation))
+    }
+}

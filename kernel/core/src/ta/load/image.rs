@@ -1,0 +1,149 @@
+//! Signed TA images: what the header of an image says, checked before anything believes it.
+//!
+//! **Invariant:** an [`ImageHeader`] lies whole in the image, and header and payload together are
+//! exactly the image.
+
+use crate::ta::load::rsa::{DIGEST_LEN, PublicKey};
+use sha2::{Digest, Sha256};
+use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, image_id, img_type};
+use tally_abi::{TeeResult, TeeUuid};
+use zerocopy::FromBytes;
+
+/// Longest signature accepted in a header: RSA-4096.
+const MAX_SIGNATURE: usize = 512;
+/// All of an image's headers lie in this many bytes from its start.
+pub const MAX_HEADER: usize =
+    size_of::<SignedHeader>() + DIGEST_LEN + MAX_SIGNATURE + size_of::<BootstrapHeader>();
+
+/// Why an image is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// Shorter than its headers, or than they say.
+    Truncated,
+    /// Longer than its headers say.
+    TrailingData,
+    /// No signed header at its start.
+    NotSigned,
+    /// A kind of image other than a TA with a bootstrap header.
+    Kind,
+    /// Digest of another size than SHA-256's, or a signature too long.
+    Sizes,
+    /// For another TA than was asked for.
+    OtherUuid,
+    /// Content does not match the digest.
+    Altered,
+    /// The signature is not the key's.
+    Signature,
+}
+
+impl From<ImageError> for TeeResult {
+    fn from(err: ImageError) -> Self {
+        match err {
+            ImageError::Truncated
+            | ImageError::TrailingData
+            | ImageError::NotSigned
+            | ImageError::Kind
+            | ImageError::Sizes
+            | ImageError::OtherUuid
+            | ImageError::Altered
+            | ImageError::Signature => Self::SECURITY,
+        }
+    }
+}
+
+/// What an image's headers say.
+#[derive(Clone, Debug)]
+pub struct ImageHeader {
+    /// The TA.
+    pub uuid: TeeUuid,
+    /// Its version.
+    pub version: u32,
+    /// Where the ELF file begins, in bytes from the image's start.
+    pub elf_offset: usize,
+    /// Where the hashed bytes begin (bootstrap header and ELF file).
+    pub hashed_offset: usize,
+    algorithm: u32,
+    digest: [u8; DIGEST_LEN],
+    signature: [u8; MAX_SIGNATURE],
+    signature_len: usize,
+    hasher: Sha256,
+}
+
+impl ImageHeader {
+    /// Reads the headers at the start of an image of `image_len` bytes; `head` is its first
+    /// [`MAX_HEADER`] bytes, or all of it if it is shorter.
+    ///
+    /// # Errors
+    /// Any [`ImageError`] but `Altered` and `Signature`.
+    pub fn parse(head: &[u8], image_len: usize, wanted: TeeUuid) -> Result<Self, ImageError> {
+        let (shdr, rest) =
+            SignedHeader::read_from_prefix(head).map_err(|_| ImageError::Truncated)?;
+        if shdr.magic != MAGIC {
+            return Err(ImageError::NotSigned);
+        }
+        if shdr.img_type != img_type::BOOTSTRAP_TA {
+            return Err(ImageError::Kind);
+        }
+        let signature_len = usize::from(shdr.sig_size);
+        if usize::from(shdr.hash_size) != DIGEST_LEN || signature_len > MAX_SIGNATURE {
+            return Err(ImageError::Sizes);
+        }
+        let (digest, rest) =
+            <[u8; DIGEST_LEN]>::read_from_prefix(rest).map_err(|_| ImageError::Truncated)?;
+        let (sig, rest) = rest
+            .split_at_checked(signature_len)
+            .ok_or(ImageError::Truncated)?;
+        let (bootstrap, _) =
+            BootstrapHeader::read_from_prefix(rest).map_err(|_| ImageError::Truncated)?;
+        let hashed_offset = size_of::<SignedHeader>() + DIGEST_LEN + signature_len;
+        let elf_offset = hashed_offset + size_of::<BootstrapHeader>();
+        let elf_len = image_len
+            .checked_sub(elf_offset)
+            .ok_or(ImageError::Truncated)?;
+        match elf_len.cmp(&(shdr.img_size as usize)) {
+            core::cmp::Ordering::Less => return Err(ImageError::Truncated),
+            core::cmp::Ordering::Greater => return Err(ImageError::TrailingData),
+            core::cmp::Ordering::Equal => {}
+        }
+        let uuid = TeeUuid::from_octets(bootstrap.uuid);
+        if uuid != wanted {
+            return Err(ImageError::OtherUuid);
+        }
+        let mut signature = [0; MAX_SIGNATURE];
+        signature[..signature_len].copy_from_slice(sig);
+        let hasher = Sha256::new().chain_update(&head[..size_of::<SignedHeader>()]);
+        Ok(Self {
+            uuid,
+            version: bootstrap.ta_version,
+            elf_offset,
+            hashed_offset,
+            algorithm: shdr.algo,
+            digest,
+            signature,
+            signature_len,
+            hasher,
+        })
+    }
+
+    /// Takes the next bytes of the image from [`Self::hashed_offset`] on into the digest.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// Once all bytes were taken in: which build it is ([`image_id`]), if the image is whole and signed
+    /// with `key`.
+    ///
+    /// # Errors
+    /// [`ImageError::Altered`], [`ImageError::Signature`].
+    pub fn verify(self, key: &PublicKey) -> Result<u64, ImageError> {
+        if self.hasher.finalize().as_slice() != self.digest {
+            return Err(ImageError::Altered);
+        }
+        let signature = &self.signature[..self.signature_len];
+        if key.verifies(self.algorithm, &self.digest, signature) {
+            Ok(image_id(&self.digest))
+        } else {
+            Err(ImageError::Signature)
+        }
+    }
+}

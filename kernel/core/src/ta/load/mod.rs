@@ -1,0 +1,528 @@
+//! Loading a TA: fetch the image, verify it, let `ldelf` lay it out at EL0.
+//!
+//! **Invariant:** not one octet of an image is interpreted, but for its headers, before its
+//! signature holds; the image is copied once and only the copy is looked at.
+
+pub mod image;
+pub mod image_sizes;
+pub mod rsa;
+
+use crate::call::Call;
+use crate::call::rpc::RpcShm;
+use crate::kernel::{State, page_count};
+use crate::observer::Observer;
+use crate::ta::enter::Mode;
+use crate::ta::instance::InstanceRef;
+use crate::ta::load::image::{ImageHeader, MAX_HEADER};
+use crate::ta::syscall::Flow;
+use crate::ta::task::Exit;
+use alloc::vec::Vec;
+use tally_abi::ldelf::{LdelfArg, map_flag, svc};
+use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage, UserVa, pages_for};
+use tally_mem::fallible::vec_with_capacity;
+use tally_mem::machine::{Access, Machine, UserContext};
+use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageUse;
+use tally_mem::region::{Place, Prot, RegionKind};
+use tally_mem::space::AddressSpace;
+use zerocopy::IntoBytes;
+
+/// Largest image accepted.
+const MAX_IMAGE: u64 = 8 << 20;
+/// Bytes of `ldelf`'s stack.
+const LDELF_STACK: u64 = 2 * PAGE_SIZE as u64;
+/// Bytes copied at a time from shared memory.
+const COPY_CHUNK: usize = 1024;
+/// Most padding that MAP_ZI may ask for.
+const MAX_PAD: u64 = 1 << 30;
+
+/// A verified image in pages of the kernel's.
+struct Image {
+    pages: Vec<PhysPage>,
+    len: usize,
+}
+
+/// What is known of an image whose signature holds.
+#[derive(Clone, Copy)]
+struct Verified {
+    /// Where its ELF file begins.
+    elf_offset: usize,
+    /// Which build it is.
+    id: u64,
+}
+
+/// Why an image did not come.
+enum FetchError {
+    /// It has this many bytes, which is more than there was room for.
+    TooLarge(u64),
+    /// What the supplicant says, or what is said of its answer.
+    Refused(TeeResult),
+}
+
+/// `size`, if an image can have it.
+const fn plausible(size: u64) -> Result<u64, TeeResult> {
+    if size == 0 || size > MAX_IMAGE {
+        Err(TeeResult::BAD_FORMAT)
+    } else {
+        Ok(size)
+    }
+}
+
+impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Loads `uuid` into an instance that this call has claimed. After an error the caller
+    /// buries the instance.
+    ///
+    /// # Errors
+    /// The supplicant's code; `SECURITY` or `BAD_FORMAT` for images that are refused;
+    /// `OUT_OF_MEMORY`.
+    pub fn load(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<(), TeeResult> {
+        let kernel = self.kernel;
+        let owner = {
+            let state = kernel.state();
+            state
+                .instance(instance)
+                .ok_or(TeeResult::TARGET_DEAD)?
+                .owner
+        };
+        let previous = kernel.machine.set_owner(owner);
+        let loaded = self.fetch(uuid, owner).and_then(|image| {
+            let laid_out = self
+                .verify(&image, uuid)
+                .and_then(|verified| self.lay_out(instance, uuid, &image, verified));
+            if laid_out.is_ok() {
+                let len = image.len as u64;
+                kernel
+                    .state()
+                    .guest_mut(instance.guest())
+                    .image_sizes
+                    .remember(uuid, len);
+            }
+            self.free_image(image);
+            laid_out
+        });
+        kernel.machine.set_owner(previous);
+        if let Err(err) = loaded {
+            log::error!("TA {uuid} is not loaded: {err}");
+            O::failed(kernel, &mut kernel.state(), instance);
+        }
+        loaded
+    }
+
+    /// Copies the image from the normal world.
+    fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, TeeResult> {
+        let kernel = self.kernel;
+        let room = kernel
+            .state()
+            .guest_mut(self.guest)
+            .image_sizes
+            .room_for(uuid);
+        let room = match room {
+            Some(room) => room,
+            None => plausible(self.rpc.ta_size(&kernel.machine, uuid)?)?,
+        };
+        let size = match self.fetch_into(uuid, room, owner) {
+            Err(FetchError::TooLarge(size)) => size,
+            Err(FetchError::Refused(err)) => return Err(err),
+            Ok(image) => return Ok(image),
+        };
+        self.fetch_into(uuid, size, owner).map_err(|err| match err {
+            FetchError::TooLarge(_) => TeeResult::SHORT_BUFFER,
+            FetchError::Refused(err) => err,
+        })
+    }
+
+    /// As [`Self::fetch`], by way of at least `room` bytes of shared memory.
+    fn fetch_into(
+        &mut self,
+        uuid: TeeUuid,
+        room: u64,
+        owner: OwnerId,
+    ) -> Result<Image, FetchError> {
+        let machine = &self.kernel.machine;
+        let shm = self.rpc.shm_alloc(machine, room).map_err(|err| {
+            // Linux says that there is no memory, too, when its supplicant ends meanwhile: asking for the
+            // size now would wait for the next one. Whoever opens the TA next asks.
+            self.kernel
+                .state()
+                .guest_mut(self.guest)
+                .image_sizes
+                .refused(uuid);
+            FetchError::Refused(err)
+        })?;
+        self.kernel
+            .state()
+            .guest_mut(self.guest)
+            .image_sizes
+            .lent(shm.shm.size());
+        let size = self.rpc.load_ta(machine, uuid, &shm).and_then(plausible);
+        let image = match size {
+            Ok(size) if size > shm.shm.size() => Err(FetchError::TooLarge(size)),
+            Ok(size) => self
+                .copy_image(&shm, size, owner)
+                .map_err(FetchError::Refused),
+            Err(err) => Err(FetchError::Refused(err)),
+        };
+        self.rpc.shm_free(machine, shm);
+        image
+    }
+
+    fn copy_image(&self, from: &RpcShm, len: u64, owner: OwnerId) -> Result<Image, TeeResult> {
+        let len = len as usize;
+        let mut image = Image {
+            pages: vec_with_capacity(pages_for(len))?,
+            len,
+        };
+        for n in 0..pages_for(len) {
+            let page = self.kernel.state().pages.alloc(PageUse::TaImage, owner);
+            let page = match page {
+                Ok(page) => page,
+                Err(_) => {
+                    self.free_image(image);
+                    return Err(TeeResult::OUT_OF_MEMORY);
+                }
+            };
+            image.pages.push(page);
+            // Images can be long: let interrupts in between pages.
+            self.kernel.machine.interruptible(|| ());
+            let machine = &self.kernel.machine;
+            let copied = machine.interruptible(|| self.copy_page(from, n * PAGE_SIZE, len, page));
+            if let Err(err) = copied {
+                self.free_image(image);
+                return Err(err);
+            }
+        }
+        Ok(image)
+    }
+
+    fn copy_page(
+        &self,
+        from: &RpcShm,
+        at: usize,
+        len: usize,
+        page: PhysPage,
+    ) -> Result<(), TeeResult> {
+        let machine = &self.kernel.machine;
+        let bytes = (len - at).min(PAGE_SIZE);
+        if bytes < PAGE_SIZE {
+            // What lies behind the image in its last page shows at EL0 too.
+            machine.zero_page(page);
+        }
+        let mut chunk = [0; COPY_CHUNK];
+        let mut done = 0;
+        while done < bytes {
+            let piece = &mut chunk[..(bytes - done).min(COPY_CHUNK)];
+            from.shm.read(machine, (at + done) as u64, piece)?;
+            machine.write_secure(PhysAddr(page.addr().0 + done as u64), piece);
+            done += piece.len();
+        }
+        Ok(())
+    }
+
+    /// What is known of an image that is the TA's and signed.
+    fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, TeeResult> {
+        let machine = &self.kernel.machine;
+        let first = *image.pages.first().ok_or(TeeResult::BAD_FORMAT)?;
+        let mut head = [0; MAX_HEADER];
+        let head = &mut head[..image.len.min(MAX_HEADER)];
+        machine.read_secure(first.addr(), head);
+        let mut header = ImageHeader::parse(head, image.len, uuid)?;
+        let elf_offset = header.elf_offset;
+        for (n, page) in image.pages.iter().enumerate() {
+            let begin = (n * PAGE_SIZE).max(header.hashed_offset);
+            let end = ((n + 1) * PAGE_SIZE).min(image.len);
+            if begin < end {
+                machine.interruptible(|| {
+                    machine.with_page(*page, |octets| {
+                        header.update(&octets[begin % PAGE_SIZE..end - n * PAGE_SIZE]);
+                    });
+                });
+            }
+        }
+        let id = machine.interruptible(|| header.verify(self.kernel.key))?;
+        Ok(Verified { elf_offset, id })
+    }
+
+    fn free_image(&self, image: Image) {
+        let mut state = self.kernel.state();
+        for page in image.pages {
+            if let Err(err) = state.pages.free(page) {
+                log::error!("image page {page:?} is not freed: {err:?}");
+            }
+        }
+    }
+
+    /// Has `ldelf` lay the image out in the instance's new address space.
+    fn lay_out(
+        &mut self,
+        instance: InstanceRef,
+        uuid: TeeUuid,
+        image: &Image,
+        verified: Verified,
+    ) -> Result<(), TeeResult> {
+        let kernel = self.kernel;
+        let stage = {
+            let mut state = kernel.state();
+            kernel.stage(&mut state, instance, uuid, image, verified)?
+        };
+        let root = {
+            let state = kernel.state();
+            state.instance(instance).and_then(|found| found.root())
+        };
+        let mut context = UserContext {
+            sp: stage.arg.0,
+            pc: stage.entry,
+            ..UserContext::default()
+        };
+        context.x[0] = stage.arg.0;
+        let root = root.ok_or(TeeResult::TARGET_DEAD)?;
+        match self.run_user(instance, &mut context, root, Mode::Ldelf) {
+            Exit::Return(0) => {}
+            Exit::Return(code) => return Err(TeeResult(code)),
+            Exit::Died => return Err(TeeResult::TARGET_DEAD),
+        }
+        let mut state = kernel.state();
+        kernel.settle(&mut state, instance, &stage)
+    }
+
+    /// Serves a system call of `ldelf`.
+    pub fn ldelf_syscall(&self, instance: InstanceRef, context: &mut UserContext) -> Flow {
+        let x = context.x;
+        let result = match x[8] {
+            svc::RETURN => return Flow::Return(x[0] as u32),
+            svc::PANIC => return Flow::Panic(x[0] as u32),
+            svc::LOG => self.sys_log(instance, UserVa(x[0]), x[1]),
+            svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
+            svc::MAP_ZI => self.ldelf_map(instance, &x),
+            svc::UNMAP => self.ldelf_unmap(instance, UserVa(x[0]), x[1]),
+            svc::SET_PROT => self.ldelf_protect(instance, UserVa(x[0]), x[1], x[2]),
+            _ => Err(TeeResult::NOT_SUPPORTED),
+        };
+        context.x[0] = u64::from(TeeResult::from_result(result).0);
+        Flow::Continue
+    }
+
+    fn ldelf_map(&self, instance: InstanceRef, x: &[u64; 31]) -> Result<(), TeeResult> {
+        let [va_ptr, len, pad_before, pad_after, flags] = [x[0], x[1], x[2], x[3], x[4]];
+        if len == 0 || len > MAX_PAD || pad_before > MAX_PAD || pad_after > MAX_PAD {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        let kind = match flags {
+            0 => RegionKind::Segment,
+            map_flag::STACK => RegionKind::Stack,
+            _ => return Err(TeeResult::BAD_PARAMETERS),
+        };
+        let kernel = self.kernel;
+        let mut state = kernel.state();
+        let mut at = 0_u64;
+        kernel.read_ta(&state, instance, UserVa(va_ptr), at.as_mut_bytes())?;
+        let place = if at == 0 {
+            Place::Anywhere {
+                random: kernel.random_u64(),
+                pad_before,
+                pad_after,
+            }
+        } else {
+            Place::At(UserVa(at))
+        };
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
+        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        space.check_access(UserVa(va_ptr), size_of::<u64>() as u64, Access::Write)?;
+        let len = len.next_multiple_of(PAGE_SIZE as u64);
+        let mut memory = Mem::new(pages, &kernel.machine);
+        let va = space.map_zero(&mut memory, kind, len, Prot::READ_WRITE, place)?;
+        kernel.write_ta(&mut state, instance, UserVa(va_ptr), va.0.as_bytes())
+    }
+
+    fn ldelf_unmap(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
+        let kernel = self.kernel;
+        let mut state = kernel.state();
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
+        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        is_laid_out(space, va)?;
+        Ok(space.unmap(&mut Mem::new(pages, &kernel.machine), va, len)?)
+    }
+
+    fn ldelf_protect(
+        &self,
+        instance: InstanceRef,
+        va: UserVa,
+        len: u64,
+        flags: u64,
+    ) -> Result<(), TeeResult> {
+        let prot = Prot::from_ldelf(flags).ok_or(TeeResult::BAD_PARAMETERS)?;
+        let kernel = self.kernel;
+        let mut state = kernel.state();
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
+        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        is_laid_out(space, va)?;
+        let len = len
+            .checked_next_multiple_of(PAGE_SIZE as u64)
+            .ok_or(TeeResult::BAD_PARAMETERS)?;
+        Ok(space.protect(&mut Mem::new(pages, &kernel.machine), va, len, prot)?)
+    }
+}
+
+/// Confirms that `va` is in something that `ldelf` mapped, not in `ldelf` itself or the image.
+fn is_laid_out(space: &AddressSpace, va: UserVa) -> Result<(), TeeResult> {
+    match space.region_at(va).map(|region| region.kind()) {
+        Some(RegionKind::Segment | RegionKind::Stack) => Ok(()),
+        Some(_) => Err(TeeResult::ACCESS_DENIED),
+        None => Err(TeeResult::BAD_PARAMETERS),
+    }
+}
+
+/// What an address space holds while `ldelf` works in it.
+struct Stage {
+    code: UserVa,
+    code_len: u64,
+    data: Option<(UserVa, u64)>,
+    stack: (UserVa, u64),
+    image: (UserVa, u64),
+    arg: UserVa,
+    entry: u64,
+}
+
+impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
+    /// Makes the address space and maps `ldelf` and the image into it.
+    fn stage(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        uuid: TeeUuid,
+        image: &Image,
+        Verified { elf_offset, id }: Verified,
+    ) -> Result<Stage, TeeResult> {
+        let asid = state.take_asid().ok_or(TeeResult::OUT_OF_MEMORY)?;
+        let quota = state.guest(instance.guest()).ta_quota_pages;
+        let (pages, guest) = state.split(instance.guest());
+        let Some(found) = guest.instances.at_mut(instance) else {
+            state.give_asid(asid);
+            return Err(TeeResult::TARGET_DEAD);
+        };
+        found.image_id = id;
+        let mut memory = Mem::new(pages, &self.machine);
+        let space = AddressSpace::new(&mut memory, asid, found.owner, quota, self.random_u64());
+        let space = match space {
+            Ok(space) => found.space.insert(space),
+            Err(err) => {
+                state.give_asid(asid);
+                return Err(err.into());
+            }
+        };
+        // From here on burying the instance undoes everything.
+        let ldelf = &self.ldelf;
+        let code_len = u64::from(ldelf.code_pages) * PAGE_SIZE as u64;
+        let data_len = (ldelf.data_len as u64).next_multiple_of(PAGE_SIZE as u64);
+        let place = Place::Anywhere {
+            random: self.random_u64(),
+            pad_before: 0,
+            pad_after: data_len,
+        };
+        let frames = (0..u64::from(ldelf.code_pages)).map(|n| ldelf.code.offset(n));
+        let code = space.map_borrowed(
+            &mut memory,
+            RegionKind::LdelfCode,
+            frames,
+            ldelf.code_pages,
+            Prot::READ_EXECUTE,
+            place,
+        )?;
+        let mut data = None;
+        if data_len > 0 {
+            let kind = RegionKind::LdelfData;
+            let at = Place::At(UserVa(code.0 + code_len));
+            let va = space.map_zero(&mut memory, kind, data_len, Prot::READ_WRITE, at)?;
+            space.write_user(&mut memory, va, ldelf.data)?;
+            data = Some((va, data_len));
+        }
+        let place = Place::random(self.random_u64());
+        let kind = RegionKind::LdelfData;
+        let stack = space.map_zero(&mut memory, kind, LDELF_STACK, Prot::READ_WRITE, place)?;
+        let count = page_count(image.len as u64)?;
+        let image_va = space.map_borrowed(
+            &mut memory,
+            RegionKind::Image,
+            image.pages.iter().copied(),
+            count,
+            Prot::READ,
+            Place::random(self.random_u64()),
+        )?;
+        let arg_bytes = (size_of::<LdelfArg>() as u64).next_multiple_of(16);
+        let arg_va = UserVa(stack.0 + LDELF_STACK - arg_bytes);
+        let arg = LdelfArg {
+            uuid,
+            image_va: image_va.0 + elf_offset as u64,
+            image_len: (image.len - elf_offset) as u64,
+            ..LdelfArg::default()
+        };
+        space.write_user(&mut memory, arg_va, arg.as_bytes())?;
+        Ok(Stage {
+            code,
+            code_len,
+            data,
+            stack: (stack, LDELF_STACK),
+            image: (image_va, u64::from(count) * PAGE_SIZE as u64),
+            arg: arg_va,
+            entry: code.0 + ldelf.entry_offset,
+        })
+    }
+
+    /// Takes over what `ldelf` made, checks it, and removes `ldelf`.
+    fn settle(
+        &self,
+        state: &mut State<O>,
+        instance: InstanceRef,
+        stage: &Stage,
+    ) -> Result<(), TeeResult> {
+        let mut arg = LdelfArg::default();
+        self.read_ta(state, instance, stage.arg, arg.as_mut_bytes())?;
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest
+            .instances
+            .at_mut(instance)
+            .ok_or(TeeResult::TARGET_DEAD)?;
+        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        let mut memory = Mem::new(pages, &self.machine);
+        for (va, len) in [
+            Some((stage.code, stage.code_len)),
+            stage.data,
+            Some(stage.stack),
+            Some(stage.image),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            space.unmap(&mut memory, va, len)?;
+        }
+        let stack_low = arg
+            .stack_ptr
+            .checked_sub(arg.stack_len)
+            .ok_or(TeeResult::BAD_FORMAT)?;
+        if arg.stack_ptr % 16 != 0 || arg.stack_len < PAGE_SIZE as u64 {
+            return Err(TeeResult::BAD_FORMAT);
+        }
+        space.check_access(UserVa(stack_low), arg.stack_len, Access::Write)?;
+        space.check_access(UserVa(arg.entry), 4, Access::Execute)?;
+        found.entry = arg.entry;
+        found.stack_top = arg.stack_ptr;
+        found.stack_len = arg.stack_len;
+        found.load_base = arg.load_base;
+        found.load_len = arg.load_len;
+        found.flags = arg.flags;
+        Ok(())
+    }
+}

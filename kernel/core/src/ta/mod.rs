@@ -1,0 +1,10 @@
+//! Trusted applications: instances, sessions, loading, entering, system calls.
+
+pub mod enter;
+pub mod instance;
+pub mod invoke;
+pub mod load;
+pub mod obituary;
+pub mod session;
+pub mod syscall;
+pub mod task;

@@ -1,0 +1,6 @@
+//! A whole model for host tests: a kernel heap, signed images, scripted TAs and normal world on
+//! [`tally_mem::testing::TestMachine`].
+
+mod signing;
+mod ta;
+pub mod world;

@@ -1,0 +1,202 @@
+//! Heap values whose allocation may fail.
+//!
+//! **Invariant:** nothing here aborts; an exhausted heap is an `Err`.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+use tally_abi::TeeResult;
+
+/// The kernel heap could not serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapExhausted;
+
+impl From<HeapExhausted> for TeeResult {
+    fn from(_: HeapExhausted) -> Self {
+        Self::OUT_OF_MEMORY
+    }
+}
+
+/// A box whose creation can fail: stable Rust has no `Box::try_new`, but a boxed slice of length
+/// one built in an exactly reserved vector is the same allocation.
+#[derive(Debug)]
+pub struct TryBox<T>(Box<[T]>);
+
+impl<T> TryBox<T> {
+    /// Moves `value` to the heap.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`]; `value` is dropped.
+    pub fn new(value: T) -> Result<Self, HeapExhausted> {
+        let mut one = vec_with_capacity(1)?;
+        one.push(value);
+        Ok(Self(one.into_boxed_slice()))
+    }
+}
+
+impl<T> Deref for TryBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0[0]
+    }
+}
+
+impl<T> DerefMut for TryBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0[0]
+    }
+}
+
+/// An empty vector with room for exactly `capacity` items.
+///
+/// # Errors
+/// [`HeapExhausted`].
+pub fn vec_with_capacity<T>(capacity: usize) -> Result<Vec<T>, HeapExhausted> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(capacity).map_err(|_| HeapExhausted)?;
+    Ok(vec)
+}
+
+/// Appends, growing if there is no room.
+///
+/// # Errors
+/// [`HeapExhausted`]; `vec` is as before.
+pub fn try_push<T>(vec: &mut Vec<T>, value: T) -> Result<(), HeapExhausted> {
+    vec.try_reserve(1).map_err(|_| HeapExhausted)?;
+    vec.push(value);
+    Ok(())
+}
+
+/// Grows `vec` to `len` items, the new ones [`Default`]; it is never made shorter.
+///
+/// # Errors
+/// [`HeapExhausted`]; `vec` is as before.
+pub fn try_resize<T: Default>(vec: &mut Vec<T>, len: usize) -> Result<(), HeapExhausted> {
+    let more = len.saturating_sub(vec.len());
+    vec.try_reserve_exact(more).map_err(|_| HeapExhausted)?;
+    vec.resize_with(vec.len() + more, T::default);
+    Ok(())
+}
+
+/// A table of boxed entries with a fixed number of slots, named by small numbers.
+///
+/// The slots are allocated once, so that inserting and removing leaves the heap as it was but
+/// for the entry itself. What is looked for is looked for up to the last entry only, and entries
+/// are put in front.
+#[derive(Debug)]
+pub struct Table<T> {
+    slots: Vec<Option<TryBox<T>>>,
+    /// All slots from here on are empty.
+    end: usize,
+}
+
+impl<T> Default for Table<T> {
+    /// A table without slots.
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            end: 0,
+        }
+    }
+}
+
+impl<T> Table<T> {
+    /// A table with `capacity` empty slots.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
+        let mut slots = vec_with_capacity(capacity)?;
+        slots.resize_with(capacity, || None);
+        Ok(Self { slots, end: 0 })
+    }
+
+    /// Puts `value` into the first empty slot and returns its number.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`] when every slot is taken or the heap is exhausted.
+    pub fn insert(&mut self, value: T) -> Result<usize, HeapExhausted> {
+        let used = &self.slots[..self.end];
+        let free = used.iter().position(Option::is_none).unwrap_or(self.end);
+        let slot = self.slots.get_mut(free).ok_or(HeapExhausted)?;
+        *slot = Some(TryBox::new(value)?);
+        self.end = self.end.max(free + 1);
+        Ok(free)
+    }
+
+    /// Takes the entry out.
+    pub fn remove(&mut self, index: usize) -> Option<TryBox<T>> {
+        let taken = self.slots.get_mut(index)?.take();
+        let used = &self.slots[..self.end];
+        self.end = used
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
+        taken
+    }
+
+    /// The entry in slot `index`.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.slots.get(index)?.as_deref()
+    }
+
+    /// The entry in slot `index`, to change.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.slots.get_mut(index)?.as_deref_mut()
+    }
+
+    /// All entries with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.slots[..self.end]
+            .iter()
+            .enumerate()
+            .filter_map(|(i, slot)| Some((i, slot.as_deref()?)))
+    }
+
+    /// All entries with their numbers, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
+        self.slots[..self.end]
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(i, slot)| Some((i, slot.as_deref_mut()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn a_full_table_refuses_and_keeps_what_it_has() {
+        let mut table = Table::new(2).unwrap();
+        assert_eq!(table.insert('a'), Ok(0));
+        assert_eq!(table.insert('b'), Ok(1));
+        assert!(table.insert('c').is_err());
+        assert_eq!(table.remove(0).as_deref(), Some(&'a'));
+        assert_eq!(table.insert('d'), Ok(0));
+        assert_eq!(table.iter().map(|(_, c)| *c).collect::<String>(), "db");
+    }
+
+    #[test]
+    fn entries_are_found_whatever_was_removed_around_them() {
+        let mut table = Table::new(4).unwrap();
+        let all = |table: &Table<char>| table.iter().map(|(_, c)| *c).collect::<String>();
+        for c in "abcd".chars() {
+            table.insert(c).unwrap();
+        }
+        table.remove(3);
+        table.remove(1);
+        assert_eq!(all(&table), "ac");
+        table.remove(2);
+        table.remove(2);
+        assert_eq!((all(&table), table.end), ("a".into(), 1));
+        assert_eq!(table.insert('e'), Ok(1));
+        table.remove(0);
+        assert_eq!((all(&table), table.insert('f')), ("e".into(), Ok(0)));
+        table.remove(0);
+        table.remove(1);
+        assert_eq!((all(&table), table.end), (String::new(), 0));
+    }
+}

@@ -1,0 +1,78 @@
+//! Mapping much of the normal world's memory in steps, between which others have their turn.
+//!
+//! **Invariant:** as of [`super::space`]. What a step has not mapped yet is not there; the TA does not run
+//! before the last one.
+
+use super::region::{Backing, Place, Prot, RegionKind, page_range};
+use super::space::{AddressSpace, SpaceError};
+use super::table::Leaf;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage, UserVa};
+use crate::mem::{Mem, SpaceMachine};
+
+impl AddressSpace {
+    /// Sets addresses aside for a [`RegionKind::Param`] of `pages` pages, and makes their tables. Returns the
+    /// address `offset` bytes into the first. Pages are mapped by [`Self::map_next`].
+    ///
+    /// # Errors
+    /// As [`Self::map_normal`].
+    pub fn begin_normal<M: SpaceMachine>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        pages: u32,
+        offset: usize,
+        prot: Prot,
+        place: Place,
+    ) -> Result<UserVa, SpaceError> {
+        if offset >= PAGE_SIZE {
+            return Err(SpaceError::BadRange);
+        }
+        if prot.contains(Prot::EXECUTE) {
+            return Err(SpaceError::Protection);
+        }
+        let bytes = u64::from(pages) << PAGE_SHIFT;
+        let region = self.plan(RegionKind::Param, bytes, prot, place, Backing::Borrowed)?;
+        self.prepare(mem, region.first, pages, 0)?;
+        self.regions.insert(region);
+        self.note_charge();
+        Ok(UserVa(region.va().0 + offset as u64))
+    }
+
+    /// Maps `count` pages, at the addresses that `frames` yields, behind those that are mapped already of the
+    /// parameter at `va`.
+    ///
+    /// # Errors
+    /// [`SpaceError::NotMapped`] if there is none or it has no room for so many;
+    /// [`SpaceError::BadMemory`] for addresses that are not aligned or not normal-world RAM. What was
+    /// mapped before stays, and goes with [`Self::unmap`].
+    pub fn map_next<M: SpaceMachine>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        va: UserVa,
+        frames: impl IntoIterator<Item = PhysAddr>,
+        count: u32,
+    ) -> Result<(), SpaceError> {
+        let first_page = page_range(va.page_base(), PAGE_SIZE as u64)?;
+        let at = self.regions.find_whole(&first_page);
+        let region = self.regions.get_mut(at.ok_or(SpaceError::NotMapped)?);
+        let fits = region.kind() == RegionKind::Param && count <= region.pages - region.resident;
+        if !fits {
+            return Err(SpaceError::NotMapped);
+        }
+        let machine = mem.machine;
+        let mut frames = frames.into_iter();
+        let attributes = Leaf::attributes(region.prot, true);
+        let next = || {
+            let pa = frames.next()?;
+            let frame = PhysPage::at(pa)?;
+            machine
+                .is_normal(pa, PAGE_SIZE as u64)
+                .then(|| Leaf::page(frame, attributes))
+        };
+        let first = region.first + region.resident;
+        if !self.tables.fill(machine, first, count, next) {
+            return Err(SpaceError::BadMemory);
+        }
+        region.resident += count;
+        Ok(())
+    }
+}
