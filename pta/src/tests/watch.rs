@@ -17,18 +17,18 @@ use tally_records::{
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
-fn take(world: &World, session: u32) -> (TeeResult, u64, u64) {
+pub(super) fn take(world: &World, session: u32) -> (TeeResult, u64, u64) {
     let reply = world.invoke(session, watch::CMD_TAKE, &[OUT]);
     (reply.result, reply.params[0].a, reply.params[0].b)
 }
 
-fn drop_it(world: &World, session: u32, number: u64) -> TeeResult {
+pub(super) fn drop_it(world: &World, session: u32, number: u64) -> TeeResult {
     let which = [value(attr::VALUE_INPUT, number, 0)];
     world.invoke(session, watch::CMD_DROP, &which).result
 }
 
 /// A whole snapshot, read in pieces of `piece` bytes.
-fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec<u8> {
+pub(super) fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         let from = value(attr::VALUE_INPUT, number, all.len() as u64);
