@@ -5,6 +5,7 @@
 //! **Knows nothing of:** how a command does its work.
 #![deny(unsafe_code)]
 
+mod archive;
 mod bad;
 mod bench;
 mod bl32;

@@ -308,7 +308,7 @@ impl Ta {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        if !bytes.starts_with(b"\x7fELF") {
+        if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| {
                 format!("{}: neither an ELF file nor a signed TA", path.display())
             })?;
@@ -388,7 +388,7 @@ impl Ta {
             .collect();
         all.extend(files);
         images.archive = paths::out().join("leakcheck.cpio");
-        std::fs::write(&images.archive, flash::cpio(&all)?)?;
+        std::fs::write(&images.archive, flash::ta_archive(&all)?)?;
         Ok(uuid)
     }
 }

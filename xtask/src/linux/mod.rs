@@ -5,14 +5,13 @@
 //! **Knows nothing of:** what runs in the shell.
 
 pub(crate) mod bench;
-mod cpio;
 mod packages;
 pub(crate) mod tests;
 
+use crate::archive::Archive;
 use crate::images::{self, Images};
 use crate::{paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail};
-use cpio::Archive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tally_symbols::elf;
