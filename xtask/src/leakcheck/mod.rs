@@ -173,7 +173,7 @@ fn write(args: &Args, question: &Question<'_>, answer: &Answer) -> Result<()> {
         report::put(path, format!("{value:#}\n").as_bytes())?;
     }
     if let Some(path) = &args.junit {
-        report::put(path, output::junit(question, answer).as_bytes())?;
+        report::put(path, output::junit(question, answer)?.as_bytes())?;
     }
     Ok(())
 }

@@ -16,13 +16,25 @@ use teec::Context;
 
 use crate::account::Account;
 use crate::bench::{self, Outcome};
-use crate::results::Results;
+use crate::results::{Results, Verdict};
 
 struct Test {
     name: &'static str,
     run: fn() -> Outcome,
-    /// A program that xtask could not always make; it says so where this test is missing.
+    /// A program that xtask cannot make on every machine.
     needs: Option<&'static str>,
+}
+
+impl Test {
+    fn verdict(&self) -> Verdict {
+        if let Some(path) = self.needs.filter(|path| !Path::new(path).exists()) {
+            return Verdict::Skipped(format!("{path} was not made: no C compiler for AArch64"));
+        }
+        match checked(self.run) {
+            Ok(()) => Verdict::Passed,
+            Err(why) => Verdict::Failed(why),
+        }
+    }
 }
 
 const fn test(name: &'static str, run: fn() -> Outcome) -> Test {
@@ -102,16 +114,13 @@ pub(crate) fn run(results: &str, filter: &str) -> Result<bool, String> {
     let mut well = true;
     // What Linux keeps for itself once it was needed is there before the first account.
     processes::many_clients()?;
-    let there = |test: &&Test| test.needs.is_none_or(|path| Path::new(path).exists());
-    let wanted = |test: &&Test| test.name.contains(filter);
-    for test in TESTS.iter().filter(wanted).filter(there) {
+    for test in TESTS.iter().filter(|test| test.name.contains(filter)) {
         let begun = Instant::now();
-        let result = checked(test.run);
-        well &= result.is_ok();
-        let word = if result.is_ok() { "ok" } else { "FAILED" };
-        println!("{word} {}", test.name);
+        let verdict = test.verdict();
+        well &= !matches!(verdict, Verdict::Failed(_));
+        println!("{} {}", verdict.word(), test.name);
         results
-            .test(test.name, begun.elapsed(), &result)
+            .test(test.name, begun.elapsed(), &verdict)
             .map_err(|error| format!("results: {error}"))?;
     }
     results

@@ -22,7 +22,10 @@ use teestat::client::{self, ClientError};
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 use zerocopy::FromBytes;
 
-use super::{Bench, Outcome, Test, equal, fails, holds, second_cpu, value_call, value_in, works};
+use super::{
+    Bench, NO_HOOKS, ONE_CPU, Outcome, Test, equal, fails, holds, second_cpu, value_call, value_in,
+    works,
+};
 use crate::jobs;
 use crate::machine::cpu;
 use crate::names::MachineNames;
@@ -392,7 +395,7 @@ fn busy(bench: &Bench) -> Result<bool, String> {
 
 fn looping(bench: &Bench) -> Outcome {
     if !second_cpu()? {
-        return Ok(());
+        return bench.skipped(ONE_CPU);
     }
     let mut session = bench.open(heap::UUID)?;
     leak(&mut session, 5, 72)?;
@@ -493,7 +496,9 @@ fn kernel_heap(bench: &Bench) -> Outcome {
 /// Only a kernel with test hooks can lose a block on purpose; `xtask test` runs this in one.
 fn kernel_lost(bench: &Bench) -> Outcome {
     match client::fault(&bench.context, fault::LOSE_BLOCK) {
-        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => return Ok(()),
+        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => {
+            return bench.skipped(NO_HOOKS);
+        }
         result => told(result)?,
     }
     let result = lost_block(bench);
