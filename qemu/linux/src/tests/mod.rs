@@ -108,13 +108,16 @@ static TESTS: &[Test] = &[
     test("the kernel's log has no warning in the end", driver::quiet),
 ];
 
-/// Runs the tests whose name contains `filter`; whether all went well.
-pub(crate) fn run(results: &str, filter: &str) -> Result<bool, String> {
+/// Runs the tests whose name contains one of `filters`, all without any; whether all went well.
+pub(crate) fn run(results: &str, filters: &[&str]) -> Result<bool, String> {
     let mut results = Results::open(results).map_err(|error| format!("{results}: {error}"))?;
     let mut well = true;
     // What Linux keeps for itself once it was needed is there before the first account.
     processes::many_clients()?;
-    for test in TESTS.iter().filter(|test| test.name.contains(filter)) {
+    let wanted = |test: &&Test| {
+        filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter))
+    };
+    for test in TESTS.iter().filter(wanted) {
         let begun = Instant::now();
         let verdict = test.verdict();
         well &= !matches!(verdict, Verdict::Failed(_));
