@@ -10,6 +10,7 @@
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
+use crate::test::sources;
 use crate::{tool, ui};
 use anyhow::Result;
 use std::process::Command;
@@ -90,12 +91,7 @@ pub(crate) fn smc_command(calls: u64, seed: u64) -> String {
 
 /// Names of all targets.
 pub(crate) fn targets() -> Result<Vec<String>> {
-    let mut list = tool::cargo();
-    list.args(["run", "--quiet", "-p", "tally-fuzz", "--", "list"]);
-    Ok(tool::output(&mut list)?
-        .lines()
-        .map(str::to_owned)
-        .collect())
+    sources::tables("tools/fuzz/src", "TARGETS")
 }
 
 /// Runs one target for a time.

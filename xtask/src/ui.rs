@@ -34,6 +34,27 @@ pub(crate) fn step(verb: &str, what: impl std::fmt::Display) {
     anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {what}");
 }
 
+/// Says what runs, on a terminal alone, until it is dropped.
+pub(crate) struct Running(bool);
+
+/// Shows that `what` runs.
+pub(crate) fn running(what: &str) -> Running {
+    let terminal = std::io::stderr().is_terminal();
+    if terminal {
+        anstream::eprint!("{GOOD}{:>12}{GOOD:#} {what}", "Running");
+    }
+    Running(terminal)
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0 {
+            // Back to the line's start, and clear it.
+            anstream::eprint!("\r\x1b[2K");
+        }
+    }
+}
+
 /// Reports something worth a look that does not stop the work.
 pub(crate) fn warn(what: impl std::fmt::Display) {
     anstream::eprintln!("{WARN}{:>12}{WARN:#} {what}", "Warning");
