@@ -14,14 +14,29 @@ use std::time::{Duration, Instant};
 /// Packages, and how many processes share their tests.
 const PACKAGES: &[(&str, usize)] = &[("tally-ledger", 3), ("tally-core", 1)];
 
-/// A test that is quick enough for every day, by what its tests' names contain.
+/// Some tests of a package, quick enough for every day.
 struct Quick {
     name: &'static str,
     package: &'static str,
-    filters: &'static [&'static str],
+    tests: &'static [&'static str],
 }
 
-const QUICK: &[Quick] = &[];
+const QUICK: &[Quick] = &[Quick {
+    name: "miri: tally-ledger, what takes seconds",
+    package: "tally-ledger",
+    tests: &[
+        "tests::a_block_is_credited_and_debited_to_its_recorded_owner",
+        "tests::a_pool_is_opened_where_it_stands_and_once",
+        "tests::a_wild_pointer_is_not_a_block",
+        "tests::all_alignments_up_to_a_page_are_served",
+        "tests::growing_joins_the_new_memory_to_the_old",
+        "tests::light::light_tracking_names_return_addresses_across_a_window_of_code",
+        "tests::outside::a_slab_whose_front_was_overwritten_gives_no_block_twice",
+        "tests::outside::an_alarm_rings_once_when_more_is_live",
+        "tests::outside::every_byte_of_a_large_block_is_found",
+        "tests::outside::pools_without_guard_bytes_let_all_of_a_block_be_used",
+    ],
+}];
 
 /// A test, and how to run it.
 struct Share {
@@ -67,7 +82,7 @@ pub(super) fn run(results: &mut Results) {
     ui::step("Testing", "under Miri");
     let ran = std::thread::scope(|scope| {
         let quick = quick.iter().map(|quick| {
-            let run = || timed(|| some(quick.package, quick.filters));
+            let run = || timed(|| some(quick.package, quick.tests));
             (quick.name.to_owned(), scope.spawn(run))
         });
         let mut runs: Vec<_> = quick.collect();
@@ -102,9 +117,8 @@ fn miri(package: &str) -> Command {
     cargo
 }
 
-/// Runs the tests whose names contain one of `filters`.
-fn some(package: &str, filters: &[&str]) -> Result<(), String> {
-    succeeds(miri(package).args(filters))
+fn some(package: &str, tests: &[&str]) -> Result<(), String> {
+    succeeds(miri(package).arg("--exact").args(tests))
 }
 
 impl Share {
@@ -131,6 +145,21 @@ fn every(list: &str, number: usize, of: usize) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quick_tests_are_there() {
+        let members = crate::test::sources::members().unwrap();
+        for quick in QUICK {
+            let mut packages = members.iter();
+            let member = packages.find(|member| member.package == quick.package);
+            for test in quick.tests {
+                assert!(
+                    member.unwrap().tests.iter().any(|name| name == test),
+                    "{test}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn shares_of_a_list_are_all_of_it() {

@@ -277,9 +277,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             ),
         );
     }
-    let status = results.close();
+    results.end();
     results.write(args.json.as_deref(), args.junit.as_deref())?;
-    Ok(status)
+    Ok(results.close())
 }
 
 /// The guest's images, built when the first test needs them.
@@ -355,7 +355,7 @@ fn fuzzing(results: &mut Results) {
     if results.of_group("fuzz").next().is_none() {
         return;
     }
-    match fuzz::targets() {
+    match fuzz::build().and_then(|()| fuzz::targets()) {
         Ok(targets) => {
             for target in targets {
                 for (suffix, seconds) in FUZZING {

@@ -159,28 +159,27 @@ impl Results {
         }
     }
 
-    /// Fails what did not report, prints the sum, and returns the status.
-    pub(crate) fn close(&mut self) -> u8 {
-        let silent: Vec<String> = self
-            .wanted
-            .iter()
-            .filter(|name| !self.outcomes.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in &silent {
-            let verdict = Verdict::Failed("it did not report".into());
-            self.outcomes.insert(
-                name.clone(),
-                Outcome {
-                    verdict,
-                    time: None,
-                },
-            );
-        }
+    /// Fails what did not report.
+    pub(crate) fn end(&mut self) {
+        let wanted = self.wanted.iter();
+        let silent = wanted.filter(|name| !self.outcomes.contains_key(*name));
+        let silent: Vec<String> = silent.cloned().collect();
         if !silent.is_empty() {
             let style = ui::BAD;
             anstream::println!("{style}FAILED{style:#} {}", sum_of_silent(&silent));
         }
+        for name in silent {
+            let verdict = Verdict::Failed("it did not report".into());
+            let outcome = Outcome {
+                verdict,
+                time: None,
+            };
+            self.outcomes.insert(name, outcome);
+        }
+    }
+
+    /// Prints the sum and returns the status.
+    pub(crate) fn close(&self) -> u8 {
         for line in self.closing() {
             anstream::println!("{line}");
         }
@@ -325,6 +324,7 @@ mod tests {
         results.record("a: one", None, Verdict::Passed);
         results.skip("a: two", "no compiler\nat all");
         results.record("tidy", None, Verdict::Passed);
+        results.end();
         assert_eq!(results.close(), 0);
         assert_eq!(results.closing(), ["1 skipped", "2 passed, 0 failed"]);
         let json = results.json();
@@ -340,6 +340,7 @@ mod tests {
     fn what_does_not_report_has_failed() {
         let mut results = results(&["a: one", "a: two"]);
         results.record("a: one", None, Verdict::Passed);
+        results.end();
         assert_eq!(results.close(), 1);
         assert_eq!(
             results.closing(),
@@ -353,6 +354,7 @@ mod tests {
         let mut results = results(&["a: one"]);
         results.reported("a: one", None, Verdict::Passed);
         results.reported("a: two", None, Verdict::Passed);
+        results.end();
         assert_eq!(results.close(), 1);
         assert_eq!(
             results.closing(),
@@ -368,6 +370,7 @@ mod tests {
         results.record("b: build", None, Verdict::Failed("broken".into()));
         results.record("a: one", None, Verdict::Failed("first".into()));
         results.record("a: one", None, Verdict::Passed);
+        results.end();
         assert_eq!(results.close(), 1);
         assert_eq!(results.count("failed"), 2);
     }

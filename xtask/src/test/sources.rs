@@ -118,7 +118,7 @@ fn unit_tests(module: &str, text: &str) -> Vec<String> {
         let indentation = line.len() - code.len();
         if code == "#[test]" {
             marked = true;
-        } else if let Some(name) = code.strip_prefix("mod ").and_then(|c| c.strip_suffix(" {")) {
+        } else if let Some(name) = opened_module(code) {
             open.push((indentation, name));
         } else if code == "}" && open.last().is_some_and(|(at, _)| *at == indentation) {
             open.pop();
@@ -131,6 +131,12 @@ fn unit_tests(module: &str, text: &str) -> Vec<String> {
         }
     }
     tests
+}
+
+/// The name of a module that this line opens.
+fn opened_module(code: &str) -> Option<&str> {
+    let (visibility, name) = code.strip_suffix(" {")?.split_once("mod ")?;
+    (visibility.is_empty() || visibility.starts_with("pub")).then_some(name)
 }
 
 /// Whether documentation comments have examples that rustdoc runs.
@@ -183,7 +189,7 @@ mod tests {
 
     #[test]
     fn tests_are_found_in_their_modules() {
-        let text = "#[test]\nfn outside() {\n}\nmod tests {\n    mod deeper {\n        #[test]\n        \
+        let text = "#[test]\nfn outside() {\n}\npub(crate) mod tests {\n    mod deeper {\n        #[test]\n        \
                     #[cfg(unix)]\n        fn deep() {\n        }\n    }\n    fn helper() {}\n    #[test]\n    \
                     fn flat() {\n    }\n}\n#[test]\nfn last() {}\n";
         let found = unit_tests("a", text);
