@@ -23,6 +23,13 @@ struct Package {
     source: Option<String>,
 }
 
+/// What cargo tells of the workspace.
+struct Workspace {
+    packages: Vec<Package>,
+    /// Crates of others that a member names.
+    direct: BTreeSet<String>,
+}
+
 /// What `deny.toml` allows.
 #[derive(Debug, Default)]
 struct Policy {
@@ -47,17 +54,22 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// Licences, sources and versions.
+/// Says of each crate why we depend on it.
+const TABLE: &str = "docs/dependencies.md";
+
+/// Licences, sources, versions, and a reason for each crate.
 pub(crate) fn check() -> Result<()> {
     let text = std::fs::read_to_string(paths::root().join("deny.toml"))?;
     let policy = Policy::parse(&text)?;
-    let packages = packages(&policy)?;
+    let Workspace { packages, direct } = workspace(&policy)?;
+    let table = std::fs::read_to_string(paths::root().join(TABLE))?;
     let mut complaints: Vec<String> = packages
         .iter()
         .flat_map(|package| [licence(&policy, package), source(&policy, package)])
         .flatten()
         .collect();
     complaints.extend(versions(&policy, &packages));
+    complaints.extend(reasons(&direct, &table));
     ensure!(complaints.is_empty(), "{}", complaints.join("\n"));
     Ok(())
 }
@@ -99,7 +111,7 @@ fn deny(args: &[&str]) -> Result<()> {
 }
 
 /// Everything that is built for one of the policy's targets.
-fn packages(policy: &Policy) -> Result<Vec<Package>> {
+fn workspace(policy: &Policy) -> Result<Workspace> {
     let mut cargo = tool::cargo();
     cargo.args([
         "metadata",
@@ -119,18 +131,29 @@ fn packages(policy: &Policy) -> Result<Vec<Package>> {
         .filter_map(|node| node["id"].as_str())
         .collect();
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let packages = packages.filter(|package| {
-        let id = package["id"].as_str();
-        id.is_some_and(|id| resolved.contains(id))
-    });
-    let packages = packages.map(|package| Package {
-        name: text(&package["name"]).unwrap_or_default(),
-        version: text(&package["version"]).unwrap_or_default(),
-        licence: text(&package["license"]),
-        source: text(&package["source"]),
-    });
-    Ok(packages.collect())
+    let mut packages = Vec::new();
+    let mut direct = BTreeSet::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        if !package["id"]
+            .as_str()
+            .is_some_and(|id| resolved.contains(id))
+        {
+            continue;
+        }
+        let package_source = text(&package["source"]);
+        if package_source.is_none() {
+            let named = package["dependencies"].as_array().into_iter().flatten();
+            let others = named.filter(|dependency| dependency["path"].is_null());
+            direct.extend(others.filter_map(|dependency| text(&dependency["name"])));
+        }
+        packages.push(Package {
+            name: text(&package["name"]).unwrap_or_default(),
+            version: text(&package["version"]).unwrap_or_default(),
+            licence: text(&package["license"]),
+            source: package_source,
+        });
+    }
+    Ok(Workspace { packages, direct })
 }
 
 impl Policy {
@@ -220,6 +243,19 @@ fn versions(policy: &Policy, packages: &[Package]) -> Vec<String> {
     complaints
 }
 
+/// Crates that the table has no row of, and rows of crates that nobody names.
+fn reasons(direct: &BTreeSet<String>, table: &str) -> Vec<String> {
+    let rows = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let missing = direct.difference(&rows);
+    let missing = missing.map(|name| format!("{name}: {TABLE} does not say why"));
+    let stale = rows.difference(direct);
+    let stale = stale.map(|name| format!("{name}: is in {TABLE}, and nobody depends on it"));
+    missing.chain(stale).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +336,19 @@ mod tests {
         assert_eq!(
             of(&[("a", "2.0.0")]),
             ["a@1.0.0: deny.toml need not skip it"]
+        );
+    }
+
+    #[test]
+    fn every_crate_has_its_reason_and_no_other() {
+        let direct = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let table = "| crate | why |\n|---|---|\n| `a` | x |\n| `c` | y |\n";
+        assert_eq!(
+            reasons(&direct, table),
+            [
+                "b: docs/dependencies.md does not say why",
+                "c: is in docs/dependencies.md, and nobody depends on it"
+            ]
         );
     }
 }

@@ -36,7 +36,7 @@ pub(crate) const CHECKS: &[Check] = &[
         run: clippy_for_guest,
     },
     Check {
-        name: "lint: licences, sources and versions of dependencies",
+        name: "lint: licences, sources, versions and reasons of dependencies",
         long: false,
         run: deny::check,
     },

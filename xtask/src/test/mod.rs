@@ -4,6 +4,7 @@
 //! something could not be run; a filter that meets nothing is status 2 before anything is built.
 //! **Knows nothing of:** what the tests check.
 
+mod choice;
 pub(crate) mod guest;
 mod host;
 mod leaks;
@@ -17,9 +18,9 @@ use crate::deny::Unavailable;
 use crate::images::{self, Config, Images};
 use crate::{fuzz, lint, linux, tidy, tool, ui};
 use anyhow::Result;
+use choice::{Choice, choose};
 use results::{Results, Verdict};
 use sources::Member;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -124,84 +125,13 @@ impl Part {
             Self::Miri => miri::names().collect(),
             Self::Qemu => {
                 let mut tests = guest::names()?;
+                tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
                 tests
             }
             Self::Linux => short(linux::tests::names()?),
         })
     }
-}
-
-/// Which tests are wanted.
-#[derive(Debug, PartialEq)]
-enum Choice {
-    Tests(BTreeSet<String>),
-    /// None, and what to say of it.
-    None(String),
-}
-
-/// Chooses among the tests of all parts.
-fn choose(tests: &[(Part, Known)], parts: &[Part], long: bool, filter: &str) -> Choice {
-    let is_asked = |(part, test): &&(Part, Known)| parts.contains(part) && (long || !test.long);
-    let meets = |(_, test): &&(Part, Known)| test.name.contains(filter);
-    let name = |(_, test): &(Part, Known)| test.name.clone();
-    let chosen: BTreeSet<String> = tests
-        .iter()
-        .filter(is_asked)
-        .filter(meets)
-        .map(name)
-        .collect();
-    if !chosen.is_empty() {
-        return Choice::Tests(chosen);
-    }
-    let elsewhere: BTreeSet<String> = tests
-        .iter()
-        .filter(meets)
-        .map(|(part, test)| {
-            format!(
-                "--{}{}",
-                part.name(),
-                if test.long { " --long" } else { "" }
-            )
-        })
-        .collect();
-    let advice = if elsewhere.is_empty() {
-        let names = tests.iter().filter(is_asked);
-        let names = names.map(|(_, test)| test.name.as_str());
-        format!("the nearest:\n  {}", nearest(names, filter).join("\n  "))
-    } else {
-        let places: Vec<_> = elsewhere.into_iter().collect();
-        format!("some have with {}", places.join(" or "))
-    };
-    Choice::None(match filter {
-        "" => "what was asked for is run with --long alone".to_owned(),
-        _ => format!("no test has `{filter}` in its name; {advice}"),
-    })
-}
-
-/// The names that have something most like `text` in them.
-fn nearest<'a>(names: impl Iterator<Item = &'a str>, text: &str) -> Vec<&'a str> {
-    const SHOWN: usize = 5;
-    let text = text.to_lowercase();
-    let words = text.split_whitespace().count().max(1);
-    let likeness = |name: &str| {
-        let name = name.to_lowercase();
-        let parts: Vec<&str> = name
-            .split([' ', ':', '_'])
-            .filter(|p| !p.is_empty())
-            .collect();
-        let runs = parts.windows(words.min(parts.len()).max(1));
-        let likeness =
-            runs.map(|run| strsim::normalized_damerau_levenshtein(&run.join(" "), &text));
-        likeness.fold(0.0, f64::max)
-    };
-    let mut names: Vec<(f64, &str)> = names.map(|name| (likeness(name), name)).collect();
-    names.sort_by(|a, b| b.0.total_cmp(&a.0));
-    names
-        .into_iter()
-        .take(SHOWN)
-        .map(|(_, name)| name)
-        .collect()
 }
 
 /// Runs what was asked for.
@@ -289,14 +219,21 @@ struct Built(Option<Result<Images, ()>>);
 impl Built {
     /// `None` when they cannot be built, which is a failure of its own.
     fn get(&mut self, results: &mut Results) -> Option<&Images> {
-        let build = || images::build(&Config::default());
-        let built = self.0.get_or_insert_with(|| {
-            build().map_err(|err| results.fail("build: guest images", format_args!("{err:#}")))
-        });
-        built.as_ref().ok()
+        let build = || {
+            let start = Instant::now();
+            let built = images::build(&Config::default());
+            let verdict = match &built {
+                Ok(_) => Verdict::Passed,
+                Err(err) => Verdict::Failed(format!("{err:#}")),
+            };
+            results.record(IMAGES, Some(start.elapsed()), verdict);
+            built.map_err(|_| ())
+        };
+        self.0.get_or_insert_with(build).as_ref().ok()
     }
 }
 
+const IMAGES: &str = "build: guest images";
 const TIDY: &str = "tidy";
 
 fn on_host(results: &mut Results, members: &[Member], images: &mut Built) {
@@ -385,58 +322,7 @@ pub(crate) fn succeeds(command: &mut std::process::Command) -> Result<(), String
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn known() -> Vec<(Part, Known)> {
-        vec![
-            (Part::Host, Known::short("tidy")),
-            (Part::Host, Known::long("fuzz: elf, at length")),
-            (
-                Part::Qemu,
-                Known::short("qemu: a leak is found with its function"),
-            ),
-        ]
-    }
-
-    fn chosen(parts: &[Part], long: bool, filter: &str) -> Vec<String> {
-        match choose(&known(), parts, long, filter) {
-            Choice::Tests(tests) => tests.into_iter().collect(),
-            Choice::None(why) => vec![why],
-        }
-    }
-
-    #[test]
-    fn what_takes_long_is_asked_for() {
-        assert_eq!(chosen(&[Part::Host], false, ""), ["tidy"]);
-        assert_eq!(chosen(&[Part::Host], true, "").len(), 2);
-        assert_eq!(chosen(&Part::ALL, true, "fuzz"), ["fuzz: elf, at length"]);
-    }
-
-    #[test]
-    fn a_filter_that_meets_nothing_is_answered_with_the_nearest() {
-        let [why] = &chosen(&Part::ALL, true, "leek is")[..] else {
-            panic!("a test was chosen");
-        };
-        assert!(
-            why.starts_with("no test has `leek is` in its name; the nearest:\n  qemu: a leak is"),
-            "{why}"
-        );
-    }
-
-    #[test]
-    fn a_filter_that_meets_something_elsewhere_says_where() {
-        assert_eq!(
-            chosen(&[Part::Qemu], false, "tidy"),
-            ["no test has `tidy` in its name; some have with --host"]
-        );
-        assert_eq!(
-            chosen(&Part::ALL, false, "fuzz"),
-            ["no test has `fuzz` in its name; some have with --host --long"]
-        );
-        assert_eq!(
-            chosen(&[Part::Miri], false, ""),
-            ["what was asked for is run with --long alone"]
-        );
-    }
+    use std::collections::BTreeSet;
 
     #[test]
     fn names_are_told_apart() {
