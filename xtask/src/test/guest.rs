@@ -49,40 +49,32 @@ fn fatal_name(command: &str) -> String {
     format!("qemu: `{command}` ends in a kernel panic with a named account")
 }
 
-/// Names of all of them.
+/// Names of all of them. What TF-A adds takes a compiler and time.
 pub(super) fn names() -> Result<Vec<Known>> {
-    let tests = sources::tables(SELFTEST, "TESTS")?;
-    let of_hooks = sources::tables(SELFTEST, "HOOKED")?;
-    let mut names = Vec::new();
-    let [hostile, many] = HOSTILE;
-    names.extend([
-        Known::short(hostile.0),
-        Known::long(many.0),
+    let [(hostile, _), (many, _)] = HOSTILE;
+    let mut names = vec![
+        Known::short(hostile),
+        Known::long(many),
         Known::short(SHOWN),
-    ]);
+    ];
     names.extend(
         FATAL
             .iter()
             .map(|command| Known::short(fatal_name(command))),
     );
-    names.extend(variants::names());
-    for test in tests
-        .iter()
-        .chain(&of_hooks)
-        .map(String::as_str)
-        .chain([WHOLE])
-    {
+    names.extend(variants::names().map(Known::short));
+    let tests = tests()?;
+    for test in tests.iter().map(String::as_str).chain([WHOLE]) {
         names.push(Known::short(format!("{OWN}: {test}")));
+        names.push(Known::short(format!("{HOOKED}: {test}")));
         names.push(Known::long(format!("{TFA}: {test}")));
-        let on_hooks = format!("{HOOKED}: {test}");
-        // What they do elsewhere, too, is a matter of time.
-        let is_short = test == WHOLE || of_hooks.iter().any(|name| name == test);
-        names.push(Known {
-            name: on_hooks,
-            long: !is_short,
-        });
     }
     Ok(names)
+}
+
+/// The guest's own tests.
+fn tests() -> Result<Vec<String>> {
+    sources::tables(SELFTEST, "TESTS")
 }
 
 /// Runs what is wanted.
@@ -212,8 +204,10 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         Group::Tfa(_) => ("selftest-tfa", TFA),
         Group::Hooked => ("hooked", HOOKED),
     };
-    let tests = ["TESTS", "HOOKED"].map(|table| sources::tables(SELFTEST, table));
-    let tests: Vec<String> = tests.into_iter().flatten().flatten().collect();
+    let tests = match tests() {
+        Ok(tests) => tests,
+        Err(err) => return results.fail(name, format_args!("{err:#}")),
+    };
     let wanted: Vec<&str> = tests
         .iter()
         .map(String::as_str)

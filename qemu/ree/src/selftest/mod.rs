@@ -196,8 +196,6 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         order::TESTS,
         commands::TESTS,
         moments::TESTS,
-        leaks::HOOKED,
-        order::HOOKED,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

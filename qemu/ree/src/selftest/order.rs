@@ -20,13 +20,11 @@ use crate::names::MachineNames;
 pub(super) const TESTS: &[Test] = &[
     ("what a session mapped is listed until it is undone", listed),
     ("a wrong order is named when it happens", wrong_order),
+    (
+        "10,000 switches leak what the fault loses, and nothing without it",
+        ten_thousand,
+    ),
 ];
-
-/// On a kernel with test hooks.
-pub(super) const HOOKED: &[Test] = &[(
-    "10,000 switches leak what the fault loses, and nothing without it",
-    ten_thousand,
-)];
 
 /// Switches with one TA: half of them in the wrong order leave a region each.
 const ROUND: u32 = 100;
