@@ -50,6 +50,9 @@ impl From<Result<(), String>> for Verdict {
     }
 }
 
+/// Why a test has failed that said nothing.
+const SILENT: &str = "it did not report";
+
 struct Outcome {
     verdict: Verdict,
     time: Option<Duration>,
@@ -169,7 +172,7 @@ impl Results {
             anstream::println!("{style}FAILED{style:#} {}", sum_of_silent(&silent));
         }
         for name in silent {
-            let verdict = Verdict::Failed("it did not report".into());
+            let verdict = Verdict::Failed(SILENT.into());
             let outcome = Outcome {
                 verdict,
                 time: None,
@@ -195,22 +198,24 @@ impl Results {
 
     /// The last lines.
     fn closing(&self) -> Vec<String> {
-        let failed: Vec<&str> = self
-            .outcomes
-            .iter()
-            .filter(|(_, outcome)| outcome.verdict.word() == "failed")
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let failed = self.outcomes.iter();
+        let failed = failed.filter(|(_, outcome)| outcome.verdict.word() == "failed");
+        let (silent, failed): (Vec<_>, Vec<_>) =
+            failed.partition(|(_, outcome)| outcome.verdict.reason() == SILENT);
+        let mut names: Vec<String> = failed.iter().map(|(name, _)| (*name).clone()).collect();
+        if !silent.is_empty() {
+            names.push(format!("{} without a report", silent.len()));
+        }
         let mut lines = Vec::new();
-        if !failed.is_empty() {
-            lines.push(format!("\nfailed: {}", failed.join(", ")));
+        if !names.is_empty() {
+            lines.push(format!("\nfailed: {}", names.join(", ")));
         }
         let skipped = self.count("skipped");
         if skipped > 0 {
             lines.push(format!("{skipped} skipped"));
         }
-        let passed = self.count("passed");
-        lines.push(format!("{passed} passed, {} failed", failed.len()));
+        let (passed, failed) = (self.count("passed"), self.count("failed"));
+        lines.push(format!("{passed} passed, {failed} failed"));
         lines
     }
 
@@ -344,9 +349,9 @@ mod tests {
         assert_eq!(results.close(), 1);
         assert_eq!(
             results.closing(),
-            ["\nfailed: a: two", "1 passed, 1 failed"]
+            ["\nfailed: 1 without a report", "1 passed, 1 failed"]
         );
-        assert!(results.junit().unwrap().contains("it did not report"));
+        assert!(results.junit().unwrap().contains(SILENT));
     }
 
     #[test]
