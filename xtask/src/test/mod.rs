@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// Exit status for a filter that meets no test.
 const STATUS_NO_SUCH_TEST: u8 = 2;
 
-const AFTER_HELP: &str = "Minutes are those of two cores when nothing is built yet. Without --host, --miri, --qemu and --linux all four are run.\n\n\
+const AFTER_HELP: &str = "Minutes are those of two cores when nothing is built yet, with the guest's images (1 minute) in the first part that needs them. Without --host, --miri, --qemu and --linux all four are run.\n\n\
 Exit status: 0 nothing failed; 1 something failed; 2 no test has the filter in its name.";
 
 /// Which tests.
@@ -37,19 +37,19 @@ pub(crate) struct Args {
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Unit tests of all members, tidy, lint, reports, short fuzzing
+    /// Unit tests of all members, tidy, lint, reports, short fuzzing: 5 minutes, 10 with --long
     #[arg(long)]
     host: bool,
-    /// Paired tests in QEMU
+    /// Paired tests in QEMU: 2 minutes, 5 with --long
     #[arg(long)]
     qemu: bool,
-    /// Paired tests in Debian's Linux in QEMU
+    /// Paired tests in Debian's Linux in QEMU: 2 minutes
     #[arg(long)]
     linux: bool,
-    /// Portable crates under Miri
+    /// Portable crates under Miri: 3 minutes, 6 with --long
     #[arg(long)]
     miri: bool,
-    /// Also what takes long
+    /// Also what takes long: TF-A, slow tests under Miri, fuzzing at length, cargo-deny
     #[arg(long)]
     long: bool,
     /// Show the names of the tests, and run none

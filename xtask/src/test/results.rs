@@ -102,11 +102,14 @@ impl Results {
             return;
         }
         show(name, time, &verdict);
-        // A test that failed once stays so.
-        let before = self.outcomes.get(name).map(|outcome| &outcome.verdict);
+        self.keep(name.to_owned(), time, verdict);
+    }
+
+    /// A test that failed once stays so.
+    fn keep(&mut self, name: String, time: Option<Duration>, verdict: Verdict) {
+        let before = self.outcomes.get(&name).map(|outcome| &outcome.verdict);
         if !matches!(before, Some(Verdict::Failed(_))) {
-            self.outcomes
-                .insert(name.to_owned(), Outcome { verdict, time });
+            self.outcomes.insert(name, Outcome { verdict, time });
         }
     }
 
@@ -143,11 +146,7 @@ impl Results {
         );
         for test in tests {
             let verdict = Verdict::Skipped(why.to_owned());
-            let outcome = Outcome {
-                verdict,
-                time: None,
-            };
-            self.outcomes.insert(format!("{group}: {test}"), outcome);
+            self.keep(format!("{group}: {test}"), None, verdict);
         }
     }
 
@@ -172,12 +171,7 @@ impl Results {
             anstream::println!("{style}FAILED{style:#} {}", sum_of_silent(&silent));
         }
         for name in silent {
-            let verdict = Verdict::Failed(SILENT.into());
-            let outcome = Outcome {
-                verdict,
-                time: None,
-            };
-            self.outcomes.insert(name, outcome);
+            self.keep(name, None, Verdict::Failed(SILENT.into()));
         }
     }
 

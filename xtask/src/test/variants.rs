@@ -129,7 +129,9 @@ impl Variant {
         ];
         for (expected, said) in consoles {
             if let Some(missing) = expected.iter().find(|text| !said.contains(**text)) {
-                return Err(format!("not told: {missing}\n{}", tail(said, 30)));
+                let failed = said.lines().filter(|line| line.starts_with("failed "));
+                let failed: String = failed.map(|line| format!("{line}\n")).collect();
+                return Err(format!("not told: {missing}\n{failed}{}", tail(said, 30)));
             }
         }
         if outcome.ending != Ending::Exit(self.status) {
