@@ -5,13 +5,14 @@ use core::fmt::Write;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 use tally_abi::pta::MAX_FRAMES;
-use tally_account::heaps::kernel_heap::{BlockAt, HeapBooks};
+use tally_account::heaps::kernel_heap::{BlockAt, HeapBooks, HeapMoment};
 use tally_account::heaps::question::{PoolError, Question, Step, answer};
 use tally_account::heaps::ta_heap::pool_stats;
 use tally_account::past::failures::Failures;
 use tally_arch::{Arm, image_offset, sites};
+use tally_core::owners::MAX_OWNERS;
 use tally_ledger::view::{Inconsistent, TopSites};
-use tally_ledger::{AllocError, Block, CallStack, Origin, Pool, SiteId, SiteInfo};
+use tally_ledger::{AllocError, Block, CallStack, Origin, Pool, SiteId, SiteInfo, Stats};
 use tally_mem::machine::{Clock, millis};
 use tally_mem::owner::OwnerId;
 use tally_mem::text::label;
@@ -71,18 +72,36 @@ fn way_in(frames: &[u64]) -> &[u64] {
     frames.get(at.unwrap_or(0)..).unwrap_or_default()
 }
 
+/// A pool's figures as clients get them.
+fn figures(stats: Option<Result<Stats, Inconsistent>>) -> PoolStats {
+    let mut figures = match stats {
+        Some(Ok(stats)) => pool_stats(&stats),
+        Some(Err(_)) | None => PoolStats {
+            inconsistent: 1,
+            ..PoolStats::default()
+        },
+    };
+    figures.alloc.desc = label("Heap");
+    figures
+}
+
 impl HeapBooks for Heap {
     fn stats(&self) -> PoolStats {
-        let stats = self.with(|pool| pool.stats());
-        let mut stats = match stats {
-            Some(Ok(stats)) => pool_stats(&stats),
-            Some(Err(_)) | None => PoolStats {
-                inconsistent: 1,
-                ..PoolStats::default()
-            },
-        };
-        stats.alloc.desc = label("Heap");
-        stats
+        figures(self.with(|pool| pool.stats()))
+    }
+
+    fn moment(&self) -> HeapMoment {
+        let mut accounts = [(0, 0); MAX_OWNERS];
+        let stats = self.with(|pool| {
+            for (copy, account) in accounts.iter_mut().zip(pool.accounts()) {
+                *copy = account;
+            }
+            pool.stats()
+        });
+        HeapMoment {
+            stats: figures(stats),
+            accounts,
+        }
     }
 
     fn reset(&self) {

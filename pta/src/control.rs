@@ -37,7 +37,7 @@ fn invoke(
     match command {
         CMD_MEMINFO => {
             list::expect(params, LIST)?;
-            records::write(account, params, 0, |index| account.meminfo(index))
+            records::write_all(params, 0, &account.meminfo())
         }
         CMD_POOLS => {
             list::expect(params, LIST)?;
@@ -45,7 +45,7 @@ fn invoke(
         }
         CMD_OWNERS => {
             list::expect(params, LIST)?;
-            records::write(account, params, 0, |index| account.owner(index))
+            records::write_all(params, 0, &account.owners()?)
         }
         CMD_KILL => kill(control, params),
         CMD_RESET => {

@@ -36,6 +36,22 @@ pub(crate) fn write<T: IntoBytes + Immutable>(
     finish(params, param, needed)
 }
 
+/// Writes these records into memory reference `param`.
+///
+/// # Errors
+/// `SHORT_BUFFER` with the size needed.
+pub(crate) fn write_all<T: IntoBytes + Immutable>(
+    params: &mut dyn Params,
+    param: usize,
+    records: &[T],
+) -> Result<(), TeeResult> {
+    let octets = records.as_bytes();
+    let fit = params.memref_len(param) / size_of::<T>() as u64 * size_of::<T>() as u64;
+    let fit = octets.len().min(usize::try_from(fit).unwrap_or(usize::MAX));
+    params.write(param, 0, &octets[..fit])?;
+    finish(params, param, octets.len() as u64)
+}
+
 /// Records that come one after the other.
 pub(crate) struct Records<'a> {
     params: &'a mut dyn Params,

@@ -5,6 +5,7 @@
 mod figures;
 mod inspect;
 mod leaks;
+mod moment;
 mod order;
 mod watch;
 

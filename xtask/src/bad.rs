@@ -10,36 +10,28 @@
 use crate::keys::DevKey;
 use crate::{paths, sign};
 use anyhow::{Context as _, Result, ensure};
+use object::LittleEndian;
+use object::elf::{self, DynamicTag, FileHeader64, ProgramHeader64, ProgramType};
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
+use std::mem::offset_of;
 use ta_uuids::bad;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{BootstrapHeader, SignedHeader};
 use zerocopy::IntoBytes as _;
 
-/// Program header types and flags (System V gABI).
-const PT_LOAD: u32 = 1;
-const PT_DYNAMIC: u32 = 2;
-const PT_INTERP: u32 = 3;
-const PT_TLS: u32 = 7;
-const PT_GNU_RELRO: u32 = 0x6474_e552;
-const PF_X: u32 = 1;
-const PF_W: u32 = 2;
-/// Dynamic section tags.
-const DT_NEEDED: u64 = 1;
-const DT_RELA: u64 = 7;
-const DT_DEBUG: u64 = 21;
+type FileHeader = FileHeader64<LittleEndian>;
+type ProgramHeader = ProgramHeader64<LittleEndian>;
+
 /// Offsets in the file header.
-const E_TYPE: usize = 16;
-const E_MACHINE: usize = 18;
-const E_ENTRY: usize = 24;
-const E_PHOFF: usize = 32;
-const E_PHNUM: usize = 56;
-/// Size of a program header, and offsets in it.
-const PHDR: usize = 56;
-const P_FLAGS: usize = 4;
-const P_OFFSET: usize = 8;
-const P_VADDR: usize = 16;
-const P_FILESZ: usize = 32;
-const P_MEMSZ: usize = 40;
+const E_TYPE: usize = offset_of!(FileHeader, e_type);
+const E_MACHINE: usize = offset_of!(FileHeader, e_machine);
+const E_ENTRY: usize = offset_of!(FileHeader, e_entry);
+/// Offsets in a program header.
+const P_FLAGS: usize = offset_of!(ProgramHeader, p_flags);
+const P_OFFSET: usize = offset_of!(ProgramHeader, p_offset);
+const P_VADDR: usize = offset_of!(ProgramHeader, p_vaddr);
+const P_FILESZ: usize = offset_of!(ProgramHeader, p_filesz);
+const P_MEMSZ: usize = offset_of!(ProgramHeader, p_memsz);
 /// Offset of the stack size in a TA's head.
 const STACK_SIZE: usize = 16;
 
@@ -66,7 +58,8 @@ const FAULTS: &[(TeeUuid, Fault)] = &[
     (bad::ABOVE_QUOTA, |elf| elf.data_memory(20 << 20)),
     (bad::WRITE_EXEC, |elf| {
         let at = elf.code()? + P_FLAGS;
-        elf.put(at, &7_u32.to_le_bytes())
+        let all = elf::PF_R.0 | elf::PF_W.0 | elf::PF_X.0;
+        elf.put(at, &all.to_le_bytes())
     }),
     (bad::ENTRY, |elf| {
         let data = elf.data()?;
@@ -94,26 +87,27 @@ const FAULTS: &[(TeeUuid, Fault)] = &[
         elf.put(at, &target.to_le_bytes())
     }),
     (bad::RELOCATION_KIND, |elf| {
-        // R_AARCH64_TLSDESC.
-        let at = elf.relocation()? + 8;
-        elf.put(at, &1031_u64.to_le_bytes())
+        let at = elf.relocation()? + offset_of!(elf::Rela64<LittleEndian>, r_info);
+        elf.put(at, &u64::from(elf::R_AARCH64_TLSDESC.0).to_le_bytes())
     }),
     (bad::NEEDS_LIBRARY, |elf| {
-        let at = elf.dynamic_entry(DT_DEBUG)?;
-        elf.put(at, &DT_NEEDED.to_le_bytes())
+        let (at, _) = elf.dynamic_entry(elf::DT_DEBUG)?;
+        elf.put(at, &elf::DT_NEEDED.0.to_le_bytes())
     }),
     (bad::NEEDS_INTERPRETER, |elf| {
-        let at = elf.header(|kind, _| kind == PT_GNU_RELRO)?;
-        elf.put(at, &PT_INTERP.to_le_bytes())
+        let at = elf.header(|header| is(header, elf::PT_GNU_RELRO))?;
+        elf.put(at, &elf::PT_INTERP.0.to_le_bytes())
     }),
     (bad::NEEDS_TLS, |elf| {
-        let at = elf.header(|kind, _| kind == PT_GNU_RELRO)?;
-        elf.put(at, &PT_TLS.to_le_bytes())
+        let at = elf.header(|header| is(header, elf::PT_GNU_RELRO))?;
+        elf.put(at, &elf::PT_TLS.0.to_le_bytes())
     }),
     (bad::MACHINE, |elf| {
-        elf.put(E_MACHINE, &62_u16.to_le_bytes())
+        elf.put(E_MACHINE, &elf::EM_X86_64.0.to_le_bytes())
     }),
-    (bad::NOT_PIE, |elf| elf.put(E_TYPE, &2_u16.to_le_bytes())),
+    (bad::NOT_PIE, |elf| {
+        elf.put(E_TYPE, &elf::ET_EXEC.0.to_le_bytes())
+    }),
     (bad::NO_STACK, |elf| elf.stack(0)),
     (bad::HUGE_STACK, |elf| elf.stack(u32::MAX)),
 ];
@@ -161,6 +155,14 @@ fn signed_header(patch: &[u8]) -> Option<&[u8]> {
     rest.get(..u32::from_le_bytes(*len) as usize)
 }
 
+fn is(header: &ProgramHeader, kind: ProgramType) -> bool {
+    header.p_type(LittleEndian) == kind
+}
+
+fn flags(header: &ProgramHeader) -> u32 {
+    header.p_flags(LittleEndian).0
+}
+
 /// An ELF file and what was changed in it.
 struct Patched {
     octets: Vec<u8>,
@@ -187,35 +189,38 @@ impl Patched {
         Ok(u64::from_le_bytes(octets.try_into()?))
     }
 
-    fn u32(&self, at: usize) -> Result<u32> {
-        let octets = self.octets.get(at..at + 4).context("beyond the file")?;
-        Ok(u32::from_le_bytes(octets.try_into()?))
+    fn program_headers(&self) -> Result<&[ProgramHeader]> {
+        let file = FileHeader::parse(&*self.octets)?;
+        Ok(file.program_headers(LittleEndian, &*self.octets)?)
     }
 
-    /// Offset of the first program header that `wanted` likes by its type and flags.
-    fn header(&self, wanted: fn(u32, u32) -> bool) -> Result<usize> {
-        let first = usize::try_from(self.u64(E_PHOFF)?)?;
-        let count = (self.u32(E_PHNUM)? & 0xffff) as usize;
-        for at in (first..).step_by(PHDR).take(count) {
-            if wanted(self.u32(at)?, self.u32(at + P_FLAGS)?) {
-                return Ok(at);
-            }
-        }
-        anyhow::bail!("no such program header")
+    /// Offset of the first program header that is `wanted`.
+    fn header(&self, wanted: fn(&ProgramHeader) -> bool) -> Result<usize> {
+        let table = FileHeader::parse(&*self.octets)?.e_phoff(LittleEndian);
+        let index = self.program_headers()?.iter().position(wanted);
+        let index = index.context("no such program header")?;
+        Ok(usize::try_from(table)? + index * size_of::<ProgramHeader>())
     }
 
     fn code(&self) -> Result<usize> {
-        self.header(|kind, flags| kind == PT_LOAD && flags & PF_X != 0)
+        self.header(|header| is(header, elf::PT_LOAD) && flags(header) & elf::PF_X.0 != 0)
     }
 
     fn data(&self) -> Result<usize> {
-        self.header(|kind, flags| kind == PT_LOAD && flags & PF_W != 0)
+        self.header(|header| is(header, elf::PT_LOAD) && flags(header) & elf::PF_W.0 != 0)
+    }
+
+    fn first_segment(&self) -> Result<&ProgramHeader> {
+        let mut headers = self.program_headers()?.iter();
+        let first = headers.find(|header| is(header, elf::PT_LOAD));
+        first.context("nothing is loaded")
     }
 
     /// Offset of the TA's head: it is what the first segment begins with.
     fn head(&self) -> Result<usize> {
-        let first = self.header(|kind, _| kind == PT_LOAD)?;
-        Ok(usize::try_from(self.u64(first + P_OFFSET)?)?)
+        Ok(usize::try_from(
+            self.first_segment()?.p_offset(LittleEndian),
+        )?)
     }
 
     fn stack(&mut self, size: u32) -> Result<()> {
@@ -228,29 +233,34 @@ impl Patched {
         self.put(at, &len.to_le_bytes())
     }
 
-    fn dynamic_entry(&self, tag: u64) -> Result<usize> {
-        let header = self.header(|kind, _| kind == PT_DYNAMIC)?;
-        let first = usize::try_from(self.u64(header + P_OFFSET)?)?;
-        let len = usize::try_from(self.u64(header + P_FILESZ)?)?;
-        for at in (first..first + len).step_by(16) {
-            if self.u64(at)? == tag {
-                return Ok(at);
-            }
+    /// Offset and value of an entry in the dynamic section.
+    fn dynamic_entry(&self, tag: DynamicTag) -> Result<(usize, u64)> {
+        for header in self.program_headers()? {
+            let Some(entries) = header.dynamic(LittleEndian, &*self.octets)? else {
+                continue;
+            };
+            let index = entries
+                .iter()
+                .position(|entry| entry.tag(LittleEndian) == tag);
+            let index = index.with_context(|| format!("no {tag:?} in the dynamic section"))?;
+            let first = usize::try_from(header.p_offset(LittleEndian))?;
+            let at = first + index * size_of_val(&entries[index]);
+            return Ok((at, entries[index].val(LittleEndian)));
         }
-        anyhow::bail!("no entry {tag} in the dynamic section")
+        anyhow::bail!("no dynamic section")
     }
 
     /// Offset of the first relocation, which lies in the first segment.
     fn relocation(&self) -> Result<usize> {
-        let address = self.u64(self.dynamic_entry(DT_RELA)? + 8)?;
-        let first = self.header(|kind, _| kind == PT_LOAD)?;
-        let vaddr = self.u64(first + P_VADDR)?;
+        let (_, address) = self.dynamic_entry(elf::DT_RELA)?;
+        let first = self.first_segment()?;
+        let vaddr = first.p_vaddr(LittleEndian);
         ensure!(
-            address - vaddr < self.u64(first + P_FILESZ)?,
+            address - vaddr < first.p_filesz(LittleEndian),
             "the relocations are not in the first segment"
         );
         Ok(usize::try_from(
-            address - vaddr + self.u64(first + P_OFFSET)?,
+            address - vaddr + first.p_offset(LittleEndian),
         )?)
     }
 

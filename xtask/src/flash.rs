@@ -3,6 +3,7 @@
 //! **Invariant:** monitor, package header and kernel never overlap in flash; the archive fits
 //! its window in normal-world memory ([`tally_board_virt::images`]).
 
+use crate::archive::Archive;
 use anyhow::{Result, ensure};
 use tally_board_virt::images::{
     PACKAGE_KERNEL_OFFSET, PACKAGE_MAGIC, PACKAGE_OFFSET, TA_ARCHIVE_MAX,
@@ -34,42 +35,20 @@ pub(crate) fn flash(monitor: &[u8], kernel: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// A cpio archive in "newc" format of regular files.
-pub(crate) fn cpio(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    for (inode, (name, data)) in (1u32..).zip(files) {
-        entry(&mut out, inode, name, data)?;
+/// The TA archive, of these files.
+pub(crate) fn ta_archive(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for (name, data) in files {
+        archive.bare_file(name, data)?;
     }
-    entry(&mut out, 0, "TRAILER!!!", &[])?;
+    let bytes = archive.finish()?;
     ensure!(
-        out.len() as u64 <= TA_ARCHIVE_MAX,
+        bytes.len() as u64 <= TA_ARCHIVE_MAX,
         "the TA archive has {} bytes; {} fit",
-        out.len(),
+        bytes.len(),
         TA_ARCHIVE_MAX
     );
-    Ok(out)
-}
-
-fn entry(out: &mut Vec<u8>, inode: u32, name: &str, data: &[u8]) -> Result<()> {
-    let mode: u32 = if inode == 0 { 0 } else { 0o100_644 };
-    let len = u32::try_from(data.len())?;
-    let name_len = u32::try_from(name.len() + 1)?;
-    // ino, mode, uid, gid, nlink, mtime, filesize, dev (2), rdev (2), namesize, check.
-    let fields = [inode, mode, 0, 0, 1, 0, len, 0, 0, 0, 0, name_len, 0];
-    out.extend_from_slice(b"070701");
-    for field in fields {
-        out.extend_from_slice(format!("{field:08x}").as_bytes());
-    }
-    out.extend_from_slice(name.as_bytes());
-    out.push(0);
-    pad4(out);
-    out.extend_from_slice(data);
-    pad4(out);
-    Ok(())
-}
-
-fn pad4(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(4), 0);
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -89,15 +68,5 @@ mod tests {
     #[test]
     fn monitor_that_reaches_the_header_is_refused() {
         assert!(flash(&vec![0; 0x4_0001], b"").is_err());
-    }
-
-    #[test]
-    fn archive_is_newc_with_aligned_data() {
-        let archive = cpio(&[("a".into(), b"12345".to_vec())]).unwrap();
-        assert!(archive.starts_with(b"070701"));
-        // 110 bytes of header, "a\0", data at 112, padded to 120.
-        assert_eq!(&archive[112..117], b"12345");
-        assert_eq!(&archive[120..126], b"070701");
-        assert!(archive.windows(10).any(|w| w == b"TRAILER!!!"));
     }
 }

@@ -9,10 +9,13 @@
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
-use crate::{tool, ui};
+use crate::test::sources;
+use crate::{paths, tool, ui};
 use anyhow::Result;
 use std::process::Command;
 use std::time::Duration;
+
+const PROGRAM: &str = "tally-fuzz";
 
 /// What to fuzz.
 #[derive(Debug, clap::Args)]
@@ -43,6 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Some(target) => vec![target.clone()],
         None => targets()?,
     };
+    build()?;
     for target in targets {
         tool::run(&mut command(&target, args.seconds, args.seed))?;
     }
@@ -89,18 +93,20 @@ pub(crate) fn smc_command(calls: u64, seed: u64) -> String {
 
 /// Names of all targets.
 pub(crate) fn targets() -> Result<Vec<String>> {
-    let mut list = tool::cargo();
-    list.args(["run", "--quiet", "-p", "tally-fuzz", "--", "list"]);
-    Ok(tool::output(&mut list)?
-        .lines()
-        .map(str::to_owned)
-        .collect())
+    sources::tables("tools/fuzz/src", "TARGETS")
+}
+
+/// Builds the program of all targets, with the features that the workspace's tests have: most of it is there
+/// after them.
+pub(crate) fn build() -> Result<()> {
+    let mut cargo = tool::cargo();
+    cargo.args(["build", "--quiet", "--workspace", "--bin", PROGRAM]);
+    tool::run(&mut cargo)
 }
 
 /// Runs one target for a time.
 pub(crate) fn command(target: &str, seconds: u64, seed: u64) -> Command {
-    let mut cargo = tool::cargo();
-    cargo.args(["run", "--quiet", "-p", "tally-fuzz", "--", target]);
-    cargo.args([seconds.to_string(), seed.to_string()]);
-    cargo
+    let mut command = Command::new(paths::target().join("debug").join(PROGRAM));
+    command.args([target, &seconds.to_string(), &seed.to_string()]);
+    command
 }

@@ -252,7 +252,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         files.extend(bad::files(&key, &hello.elf.stripped()?)?);
     }
     let archive = out.join(format!("tas{}.cpio", config.heaps.suffix()));
-    write_if_changed(&archive, &flash::cpio(&files)?)?;
+    write_if_changed(&archive, &flash::ta_archive(&files)?)?;
 
     Ok(Images {
         kernel_raw: kernel_path,

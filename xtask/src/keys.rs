@@ -5,17 +5,18 @@
 
 use crate::{paths, ui};
 use anyhow::{Context as _, Result};
+use getrandom::SysRng;
+use rsa::PrivateKey;
 use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
-use rsa::rand_core::OsRng;
+use rsa::sha2::Sha256;
 use rsa::traits::PublicKeyParts as _;
-use rsa::{Pss, RsaPrivateKey};
 use std::path::PathBuf;
 
 const BITS: usize = 2048;
 
 /// The key pair.
 pub(crate) struct DevKey {
-    key: RsaPrivateKey,
+    key: PrivateKey,
 }
 
 impl DevKey {
@@ -23,7 +24,7 @@ impl DevKey {
     pub(crate) fn load() -> Result<Self> {
         let path = paths::keys().join("ta-dev.der");
         let key = if path.exists() {
-            RsaPrivateKey::read_pkcs8_der_file(&path).with_context(|| {
+            PrivateKey::read_pkcs8_der_file(&path).with_context(|| {
                 format!(
                     "{} is damaged; delete it and run again",
                     paths::shown(&path)
@@ -35,14 +36,14 @@ impl DevKey {
                 format_args!("development TA key {}", paths::shown(&path)),
             );
             std::fs::create_dir_all(paths::keys())?;
-            let key = RsaPrivateKey::new(&mut OsRng, BITS)?;
+            let key = PrivateKey::new(&mut SysRng, BITS)?;
             key.write_pkcs8_der_file(&path)?;
             key
         };
         let dev = Self { key };
-        let modulus = dev.key.n().to_bytes_be();
+        let modulus = dev.key.n_bytes();
         let public = Self::modulus_path();
-        if std::fs::read(&public).ok().as_deref() != Some(&modulus) {
+        if std::fs::read(&public).ok().as_deref() != Some(&*modulus) {
             std::fs::write(&public, &modulus)?;
         }
         Ok(dev)
@@ -60,16 +61,14 @@ impl DevKey {
 
     /// RSASSA-PSS with SHA-256, MGF1 and a salt of 32 bytes over an SHA-256 `digest`.
     pub(crate) fn sign(&self, digest: &[u8; 32]) -> Result<Vec<u8>> {
-        let padding = Pss::new_with_salt::<rsa::sha2::Sha256>(digest.len());
-        Ok(self.key.sign_with_rng(&mut OsRng, padding, digest)?)
+        Ok(self.key.pss_sign_prehash::<Sha256>(digest)?)
     }
 
     /// Whether `signature` over `digest` is this key's.
     pub(crate) fn verifies(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
-        let padding = Pss::new_with_salt::<rsa::sha2::Sha256>(digest.len());
-        self.key
-            .to_public_key()
-            .verify(padding, digest, signature)
+        let public = self.key.as_public_key();
+        public
+            .pss_verify_prehash::<Sha256>(digest, signature)
             .is_ok()
     }
 
@@ -77,7 +76,7 @@ impl DevKey {
     pub(crate) fn for_test() -> Self {
         // 1024 bits: enough for a PSS signature with SHA-256 and quick to make.
         Self {
-            key: RsaPrivateKey::new(&mut OsRng, 1024).unwrap(),
+            key: PrivateKey::new(&mut SysRng, 1024).unwrap(),
         }
     }
 }

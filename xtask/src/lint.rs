@@ -1,65 +1,98 @@
-//! `cargo xtask lint`: formatting and clippy, for the host and for the guest.
+//! `cargo xtask lint`: formatting, clippy for the host and for the guest, and dependencies.
 //!
 //! **Invariant:** warnings are errors.
 
 use crate::keys::DevKey;
 use crate::paths::{self, GUEST_TARGET};
-use crate::{images, setup, tool};
-use anyhow::Result;
-use std::process::Command;
+use crate::{deny, images, setup, tool, ui};
+use anyhow::{Result, ensure};
 
-/// One check: its name and the command that fails when it does.
+/// One check.
 pub(crate) struct Check {
     /// As reported.
     pub(crate) name: &'static str,
-    /// What to run.
-    pub(crate) command: Command,
+    /// Whether it takes long, so that it is run by `test --long` alone.
+    pub(crate) long: bool,
+    /// Fails with what is wrong.
+    pub(crate) run: fn() -> Result<()>,
 }
 
-/// All checks. The loader's image must have been built once: the kernel includes it.
-pub(crate) fn checks() -> Result<Vec<Check>> {
+/// All checks.
+pub(crate) const CHECKS: &[Check] = &[
+    Check {
+        name: "lint: rustfmt",
+        long: false,
+        run: || succeeds(tool::cargo().args(["fmt", "--all", "--check"])),
+    },
+    Check {
+        name: "lint: clippy on the host",
+        long: false,
+        run: clippy_on_host,
+    },
+    Check {
+        name: "lint: clippy for the guest",
+        long: false,
+        run: clippy_for_guest,
+    },
+    Check {
+        name: "lint: licences, sources, versions and reasons of dependencies",
+        long: false,
+        run: deny::check,
+    },
+    Check {
+        name: "lint: cargo-deny",
+        long: true,
+        run: deny::cargo_deny,
+    },
+    Check {
+        name: "lint: advisories",
+        long: true,
+        run: deny::advisories,
+    },
+];
+
+/// Runs the checks that do not take long, up to the first that fails.
+pub(crate) fn run() -> Result<()> {
+    images::build(&images::Config::default())?;
+    prepare()?;
+    for check in CHECKS.iter().filter(|check| !check.long) {
+        ui::step("Checking", check.name);
+        (check.run)()?;
+    }
+    Ok(())
+}
+
+/// Installs what the checks need. The loader's image must have been built once: the kernel includes it.
+pub(crate) fn prepare() -> Result<()> {
     setup::ensure(setup::Part::Lints)?;
     setup::ensure(setup::Part::Target)?;
     DevKey::load()?;
+    Ok(())
+}
 
-    let mut format = tool::cargo();
-    format.args(["fmt", "--all", "--check"]);
+fn clippy_on_host() -> Result<()> {
+    let mut clippy = tool::cargo();
+    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
+    succeeds(clippy.args(["--", "-D", "warnings"]))
+}
 
-    let mut host = tool::cargo();
-    host.args([
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
-
-    let mut guest = tool::cargo();
-    guest.args(["clippy", "--quiet", "--bins", "--target", GUEST_TARGET]);
+fn clippy_for_guest() -> Result<()> {
+    let mut clippy = tool::cargo();
+    clippy.args(["clippy", "--quiet", "--bins", "--target", GUEST_TARGET]);
     for package in ["tally-kernel", "tally-monitor", "tally-ree", "ldelf"] {
-        guest.args(["-p", package]);
+        clippy.args(["-p", package]);
     }
     for ta in images::ta_packages()? {
-        guest.args(["-p", &ta]);
+        clippy.args(["-p", &ta]);
     }
-    guest.args(["--", "-D", "warnings"]);
-    guest.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
-    guest.env("TALLY_TA_PUBKEY", DevKey::modulus_path());
+    clippy.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
+    clippy.env("TALLY_TA_PUBKEY", DevKey::modulus_path());
+    succeeds(clippy.args(["--", "-D", "warnings"]))
+}
 
-    Ok(vec![
-        Check {
-            name: "lint: rustfmt",
-            command: format,
-        },
-        Check {
-            name: "lint: clippy on the host",
-            command: host,
-        },
-        Check {
-            name: "lint: clippy for the guest",
-            command: guest,
-        },
-    ])
+/// Runs a program; when it fails, what it printed is the reason.
+fn succeeds(command: &mut std::process::Command) -> Result<()> {
+    let (ok, text) = tool::captured(command)?;
+    ensure!(ok, "{text}\n`{}` failed", tool::line(command));
+    Ok(())
 }

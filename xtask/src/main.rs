@@ -4,11 +4,13 @@
 //! standard error; 2 a wrong command line; `run` returns the guest's own, `leakcheck` its verdict.
 #![deny(unsafe_code)]
 
+mod archive;
 mod bad;
 mod bench;
 mod bl32;
 mod browser;
 mod builds;
+mod deny;
 mod docs;
 mod flash;
 mod fuzz;
@@ -57,13 +59,13 @@ struct Cli {
 enum Command {
     /// Boot in QEMU: an interactive shell, the commands given after `--`, or a short tour
     Run(run::Args),
-    /// Run every test on the host and in QEMU; closes with `N passed, N failed`
+    /// Run the tests on the host, in QEMU and in Linux; closes with `N passed, N failed`
     Test(test::Args),
     /// Build all images without running them
     Build(images::Config),
     /// Write the kernel for another firmware
     Image(bl32::Args),
-    /// Check formatting and run clippy for the host and the guest
+    /// Check formatting and dependencies, and run clippy for the host and the guest
     Lint,
     /// Count instructions, beside OP-TEE's figures
     Bench(bench::Args),
@@ -115,14 +117,7 @@ fn execute(command: &Command) -> Result<u8> {
         }
         Command::Image(args) => bl32::run(args),
         Command::Test(args) => test::run(args),
-        Command::Lint => {
-            images::build(&images::Config::default())?;
-            for mut check in lint::checks()? {
-                ui::step("Checking", check.name);
-                tool::run(&mut check.command)?;
-            }
-            Ok(0)
-        }
+        Command::Lint => lint::run().map(|()| 0),
         Command::Bench(args) => bench::run(args),
         Command::Size { json } => size::run(*json),
         Command::Tidy => {

@@ -3,9 +3,10 @@
 //! **Invariant:** nothing is installed that is there already; what cannot be installed is named
 //! together with the one line to type.
 
-use crate::paths::GUEST_TARGET;
+use crate::paths::{self, GUEST_TARGET};
 use crate::{linux, tool, ui};
 use anyhow::{Result, bail};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// QEMU's program.
@@ -14,6 +15,8 @@ pub(crate) const QEMU: &str = "qemu-system-aarch64";
 pub(crate) const CHROMIUM: &str = "chromium";
 /// What the names of the cross compiler's programs begin with.
 pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
+
+const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// What can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) enum Part {
     Miri,
     /// The browser that looks at reports.
     Chromium,
+    /// The checker of dependencies.
+    Deny,
 }
 
 impl Part {
@@ -44,6 +49,7 @@ impl Part {
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
             Self::Chromium => CHROMIUM,
+            Self::Deny => "cargo-deny",
         }
     }
 
@@ -51,7 +57,9 @@ impl Part {
     fn is_optional(self) -> bool {
         match self {
             Self::Target | Self::Qemu | Self::Lints => false,
-            Self::Miri | Self::LinuxTarget | Self::CrossCompiler | Self::Chromium => true,
+            Self::Miri | Self::LinuxTarget | Self::CrossCompiler | Self::Chromium | Self::Deny => {
+                true
+            }
         }
     }
 
@@ -73,6 +81,7 @@ impl Part {
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
             Self::Chromium => tool::works(CHROMIUM, "--version"),
+            Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
         }
     }
 
@@ -88,6 +97,7 @@ impl Part {
             ),
             Self::Miri => install_miri(),
             Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
+            Self::Deny => install_cargo_deny(),
         }
     }
 }
@@ -119,9 +129,11 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::CrossCompiler,
         Part::Miri,
         Part::Chromium,
+        Part::Deny,
     ] {
         let mut present = part.present();
-        if !present && fix {
+        // It takes minutes to build, and what needs it installs it.
+        if !present && fix && part != Part::Deny {
             match ensure(part) {
                 Ok(()) => present = true,
                 Err(err) => ui::warn(format_args!("{err:#}")),
@@ -135,6 +147,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::Chromium if !present => " (only the test and picture of reports need it)",
+            Part::Deny if !present => " (only `test --long` needs it; built in minutes)",
             Part::LinuxTarget if !present => " (only --linux needs it)",
             Part::CrossCompiler if !present => " (only stock TF-A and C clients need it)",
             _ => "",
@@ -170,6 +183,27 @@ fn rustup(args: &[&str]) -> Result<()> {
             .args(args)
             .current_dir(crate::paths::root()),
     )
+}
+
+/// cargo-deny: the machine's own, else the one that [`Part::Deny`] installs below the target directory.
+pub(crate) fn cargo_deny() -> Command {
+    let own = tools().join("bin").join("cargo-deny");
+    if own.exists() {
+        Command::new(own)
+    } else {
+        Command::new("cargo-deny")
+    }
+}
+
+fn tools() -> PathBuf {
+    paths::out().join("tools")
+}
+
+fn install_cargo_deny() -> Result<()> {
+    let mut install = tool::cargo();
+    install.args(["install", "--locked", "--quiet", "cargo-deny"]);
+    install.args(["--version", CARGO_DENY_VERSION, "--root"]);
+    tool::run(install.arg(tools()))
 }
 
 /// Installs packages for the machine itself, of which `what` is missing.

@@ -30,16 +30,49 @@ pub(crate) fn verbose() -> bool {
 
 /// Reports a step, aligned with cargo's own lines.
 pub(crate) fn step(verb: &str, what: impl std::fmt::Display) {
+    clear();
     anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {what}");
+}
+
+/// Whether the terminal's last line says what runs.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Says what runs, on a terminal alone, until something else is said or this is dropped.
+pub(crate) struct Running;
+
+/// Shows that `what` runs.
+pub(crate) fn running(what: &str) -> Running {
+    clear();
+    if std::io::stderr().is_terminal() {
+        anstream::eprint!("{GOOD}{:>12}{GOOD:#} {what}", "Running");
+        RUNNING.store(true, Ordering::Relaxed);
+    }
+    Running
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        clear();
+    }
+}
+
+/// Takes away what [`running`] has shown.
+fn clear() {
+    if RUNNING.swap(false, Ordering::Relaxed) {
+        // Back to the line's start, and clear it.
+        anstream::eprint!("\r\x1b[2K");
+    }
 }
 
 /// Reports something worth a look that does not stop the work.
 pub(crate) fn warn(what: impl std::fmt::Display) {
+    clear();
     anstream::eprintln!("{WARN}{:>12}{WARN:#} {what}", "Warning");
 }
 
 /// Reports what ended the work.
 pub(crate) fn error(what: impl std::fmt::Display) {
+    clear();
     anstream::eprintln!("{BAD}error:{BAD:#} {what}");
 }
 

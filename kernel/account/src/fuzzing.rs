@@ -7,6 +7,7 @@ use crate::api::leaks::{Heaps, MarkRange};
 use crate::api::{Answers, Entry};
 use crate::book::{Book, Shown};
 use crate::testing::{Run, World, world};
+use crate::which::Which;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
@@ -72,8 +73,9 @@ fn enter(
     }
     for index in 0..8 {
         let _ = (account.pool(index), account.ta(index));
-        let _ = (account.owner(index), account.meminfo(index));
+        let _ = account.ta_detail(Which::ALL, index);
     }
+    let _ = (account.owners(), account.meminfo());
     if let Some((uuid, _)) = TAS.get(command as usize) {
         control.kill(*uuid);
     }

@@ -16,6 +16,7 @@ pub mod heaps;
 pub mod inspector;
 mod kinds;
 pub mod leaks;
+pub mod moment;
 mod observe;
 pub mod past;
 pub mod snapshot;

@@ -2,7 +2,7 @@
 //! the log of refused allocations, which it keeps.
 
 use crate::book::{Book, Shared, Shown};
-use crate::heaps::kernel_heap::{BlockAt, HeapBooks};
+use crate::heaps::kernel_heap::{BlockAt, HeapBooks, HeapMoment};
 use crate::heaps::question::{PoolError, Question, Step};
 use crate::past::failures::Failures;
 use alloc::boxed::Box;
@@ -14,6 +14,7 @@ use spin::Mutex;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::shdr::BuildId;
 use tally_core::kernel::KernelHeap;
+use tally_core::owners::MAX_OWNERS;
 use tally_core::pta::PseudoTa;
 use tally_core::testing::world;
 use tally_ledger::view::Inconsistent;
@@ -51,6 +52,12 @@ impl KernelHeap for NoHeap {
 impl HeapBooks for NoHeap {
     fn stats(&self) -> PoolStats {
         PoolStats::default()
+    }
+    fn moment(&self) -> HeapMoment {
+        HeapMoment {
+            stats: self.stats(),
+            accounts: [(0, 0); MAX_OWNERS],
+        }
     }
     fn reset(&self) {}
     fn set_epoch(&self, _: u16) {}

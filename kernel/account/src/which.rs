@@ -32,6 +32,13 @@ impl Which {
 }
 
 impl<M: Machine> Inspector<'_, M> {
+    /// The instance in slot `from` or behind it, and where to go on.
+    pub(crate) fn instance_after(self, from: usize) -> Option<(InstanceRef, usize)> {
+        let state = self.state();
+        let (instance, _) = instance_from(state.guest(self.guest), Which::ALL, from)?;
+        Some((instance, instance.slot() + 1))
+    }
+
     /// The instance in slot `from` or behind it that `which` means, by its number, and where to go on.
     pub(crate) fn next_instance(self, which: Which, from: usize) -> Option<(Which, usize)> {
         let state = self.state();

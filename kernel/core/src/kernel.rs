@@ -117,6 +117,9 @@ impl<O: Book> State<O> {
     }
 }
 
+/// The state, locked.
+pub type Locked<'k, O> = SpinMutexGuard<'k, State<O>>;
+
 /// The kernel.
 pub struct Kernel<M: 'static, O: Book> {
     /// The machine.
@@ -171,12 +174,12 @@ impl<M: Machine, O: Book> Kernel<M, O> {
     }
 
     /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.
-    pub fn state(&self) -> SpinMutexGuard<'_, State<O>> {
+    pub fn state(&self) -> Locked<'_, O> {
         self.state.lock()
     }
 
     /// The state, unless somebody has it locked: for crash reports.
-    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State<O>>> {
+    pub fn try_state(&self) -> Option<Locked<'_, O>> {
         self.state.try_lock()
     }
 

@@ -45,6 +45,8 @@ pub type SuspendStep = Box<dyn FnOnce(&TestMachine, [u64; 4]) -> [u64; 8] + Send
 pub type UserModel = Arc<dyn Fn(&TestMachine, &mut UserContext, UserRoot) -> Trap + Send + Sync>;
 /// What the normal world does when no step is scripted.
 pub type SuspendModel = Arc<dyn Fn(&TestMachine, [u64; 4]) -> [u64; 8] + Send + Sync>;
+/// What happens when interrupts come through.
+pub type InterruptModel = Arc<dyn Fn() + Send + Sync>;
 /// Looks on, or changes things, after a read of normal-world memory: address and length.
 pub type ReadHook = Arc<dyn Fn(&TestMachine, PhysAddr, usize) + Send + Sync>;
 
@@ -82,6 +84,7 @@ pub struct TestMachine {
     user_model: Mutex<Option<UserModel>>,
     suspend_model: Mutex<Option<SuspendModel>>,
     read_hook: Mutex<Option<ReadHook>>,
+    interrupt_model: Mutex<Option<InterruptModel>>,
     suspensions: Mutex<Vec<[u64; 4]>>,
     ticks: AtomicU64,
     random: AtomicU64,
@@ -123,6 +126,7 @@ impl TestMachine {
             random: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             owner: AtomicU16::new(0),
             thread: AtomicUsize::new(0),
+            interrupt_model: Mutex::new(None),
             interruptible: AtomicUsize::new(0),
             interrupted_others: AtomicUsize::new(0),
             resident_threads: AtomicUsize::new(usize::MAX),
@@ -159,6 +163,11 @@ impl TestMachine {
     pub fn set_models(&self, user: UserModel, suspend: SuspendModel) {
         *self.user_model.lock() = Some(user);
         *self.suspend_model.lock() = Some(suspend);
+    }
+
+    /// Sets what happens each time that interrupts come through.
+    pub fn set_interrupt_model(&self, model: InterruptModel) {
+        *self.interrupt_model.lock() = Some(model);
     }
 
     /// Sets what happens right after each read of normal-world memory.
@@ -475,6 +484,10 @@ impl ThreadControl for TestMachine {
 
     fn interruptible<R>(&self, work: impl FnOnce() -> R) -> R {
         self.interruptible.fetch_add(1, Ordering::Relaxed);
+        let model = self.interrupt_model.lock().clone();
+        if let Some(model) = model {
+            model();
+        }
         work()
     }
 

@@ -16,6 +16,11 @@ use crate::stats::{
 use crate::view::{Inconsistent, Reader, TopSites, View, ViewBlocks};
 use crate::window::Window;
 
+/// Bytes and blocks of an account.
+const fn in_halves(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
 impl Pool {
     /// Bytes committed now.
     pub fn committed(&self) -> usize {
@@ -51,12 +56,21 @@ impl Pool {
         self.window().epoch()
     }
 
-    /// Bytes and blocks charged to an owner.
+    /// Bytes and blocks charged to an owner; those outside share account 0. Where no accounts are kept, they are
+    /// sums over all blocks.
     pub fn account(&self, owner: OwnerId) -> (u32, u32) {
-        self.view()
-            .ok()
-            .and_then(|view| view.account(owner).ok())
-            .unwrap_or((0, 0))
+        let accounts = self.window().accounts();
+        if let Some(word) = accounts.get(usize::from(owner.0)).or(accounts.first()) {
+            return in_halves(*word);
+        }
+        let view = self.view().ok();
+        view.and_then(|view| view.account(owner).ok())
+            .unwrap_or_default()
+    }
+
+    /// Bytes and blocks charged to each owner, in the order of their ids; none where no accounts are kept.
+    pub fn accounts(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.window().accounts().iter().map(|word| in_halves(*word))
     }
 
     /// All figures. Walks the pool.

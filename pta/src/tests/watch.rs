@@ -12,18 +12,18 @@ use tally_records::{Record, SiteRow, SnapshotRow, TaDetail, pool_kind, snapshot_
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
-fn take(world: &World, session: u32) -> (TeeResult, u64, u64) {
+pub(super) fn take(world: &World, session: u32) -> (TeeResult, u64, u64) {
     let reply = world.invoke(session, watch::CMD_TAKE, &[OUT]);
     (reply.result, reply.params[0].a, reply.params[0].b)
 }
 
-fn drop_it(world: &World, session: u32, number: u64) -> TeeResult {
+pub(super) fn drop_it(world: &World, session: u32, number: u64) -> TeeResult {
     let which = [value(attr::VALUE_INPUT, number, 0)];
     world.invoke(session, watch::CMD_DROP, &which).result
 }
 
 /// A whole snapshot, read in pieces of `piece` bytes.
-fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec<u8> {
+pub(super) fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         let from = value(attr::VALUE_INPUT, number, all.len() as u64);
@@ -38,7 +38,7 @@ fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec<u8> {
 }
 
 /// The records of one section of a snapshot, all of which must be well-formed.
-fn rows<T: Record>(snapshot: &[u8]) -> Vec<T> {
+pub(super) fn rows<T: Record>(snapshot: &[u8]) -> Vec<T> {
     let (header, mut rest) = Header::read_from_prefix(snapshot).unwrap();
     assert_eq!((header.magic, header.version), (MAGIC, VERSION));
     assert_eq!(header.header_bytes as usize, size_of::<Header>());

@@ -1,6 +1,6 @@
 //! The paired tests that run in Linux: stock driver, stock libraries, our kernel.
 //!
-//! `linux-tests RESULTS [FILTER]` runs them and writes one JSON object a line to RESULTS;
+//! `linux-tests RESULTS [FILTER..]` runs them and writes one JSON object a line to RESULTS;
 //! `linux-tests bench RESULTS` runs the measured loops; `linux-tests child NAME` is what some tests
 //! start and kill.
 //!
@@ -29,19 +29,16 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        [results, ..] => {
-            let filter = args.get(1).copied().unwrap_or_default();
-            match tests::run(results, filter) {
-                Ok(true) => ExitCode::SUCCESS,
-                Ok(false) => ExitCode::FAILURE,
-                Err(why) => {
-                    eprintln!("linux-tests: {why}");
-                    ExitCode::FAILURE
-                }
+        [results, ref filters @ ..] => match tests::run(results, filters) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(why) => {
+                eprintln!("linux-tests: {why}");
+                ExitCode::FAILURE
             }
-        }
+        },
         [] => {
-            eprintln!("usage: linux-tests RESULTS [FILTER] | bench RESULTS");
+            eprintln!("usage: linux-tests RESULTS [FILTER..] | bench RESULTS");
             ExitCode::from(2)
         }
     }

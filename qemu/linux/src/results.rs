@@ -10,6 +10,33 @@ use serde_json::json;
 
 use crate::lateness::Lateness;
 
+/// What a test came to.
+pub(crate) enum Verdict {
+    Passed,
+    Failed(String),
+    /// It cannot be run here.
+    Skipped(String),
+}
+
+impl Verdict {
+    /// As it is written down.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(_) => "failed",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+
+    /// Why it did not pass.
+    fn detail(&self) -> &str {
+        match self {
+            Self::Passed => "",
+            Self::Failed(why) | Self::Skipped(why) => why,
+        }
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -28,16 +55,12 @@ impl Results {
     }
 
     /// Writes one test's result.
-    pub(crate) fn test(
-        &mut self,
-        name: &str,
-        time: Duration,
-        result: &Result<(), String>,
-    ) -> io::Result<()> {
+    pub(crate) fn test(&mut self, name: &str, time: Duration, verdict: &Verdict) -> io::Result<()> {
         self.count += 1;
-        let detail = result.as_ref().err().map_or("", String::as_str);
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let line = json!({"name": name, "ok": result.is_ok(), "detail": detail, "ms": ms});
+        let line = json!({
+            "name": name, "result": verdict.word(), "detail": verdict.detail(), "ms": ms,
+        });
         self.line(&line.to_string())
     }
 

@@ -80,28 +80,18 @@ fn hex8(text: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use alloc::vec::Vec;
-
-    fn entry(name: &str, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let size = bytes.len();
-        let name_size = name.len() + 1;
-        out.extend(b"070701");
-        let fields = [0, 0o100_644, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
-        for field in fields {
-            out.extend(alloc::format!("{field:08x}").bytes());
-        }
-        out.extend(name.bytes());
-        out.push(0);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out.extend(bytes);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out
-    }
+    use cpio::newc::{Builder, trailer};
+    use std::io::Write as _;
 
     fn sample() -> Vec<u8> {
-        let mut archive = entry("lib/a.ta", b"first");
-        archive.extend(entry("./b", b""));
-        archive.extend(entry("TRAILER!!!", b""));
+        let mut archive = Vec::new();
+        for (name, bytes) in [("lib/a.ta", &b"first"[..]), ("./b", b"")] {
+            let size = u32::try_from(bytes.len()).unwrap();
+            let mut writer = Builder::new(name).write(archive, size);
+            writer.write_all(bytes).unwrap();
+            archive = writer.finish().unwrap();
+        }
+        archive = trailer(archive).unwrap();
         archive.extend([0; 512]);
         archive
     }

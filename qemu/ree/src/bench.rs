@@ -9,6 +9,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use serde_json::json;
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
@@ -70,9 +71,7 @@ fn measure(
     cpu::mark::<END>();
     let micros = cpu::micros() - start;
     result.map_err(|why| format!("{name}: {why}"))?;
-    results::write(&format!(
-        "{{\"bench\":\"{name}\",\"iterations\":{iterations}}}"
-    ));
+    results::write(&json!({ "bench": name, "iterations": iterations }));
     say(&format!(
         "{name:<26} {iterations:>6} times, {:>9} ns each by the counter\n",
         micros * 1000 / u64::from(iterations.max(1))
@@ -223,9 +222,9 @@ fn heap_pairs(context: &Context<'_>) -> Result<(), String> {
             session
                 .invoke_command(heap::CMD_BENCH, &mut op)
                 .map_err(|error| format!("heap_pair {name} {live}: {error}"))?;
-            results::write(&format!(
-                "{{\"bench\":\"heap_pair\",\"iterations\":{PAIRS},\"strategy\":\"{name}\",\"live\":{live}}}"
-            ));
+            results::write(&json!({
+                "bench": "heap_pair", "iterations": PAIRS, "strategy": name, "live": live,
+            }));
             say(&format!("heap_pair {name} {live}: done\n"));
         }
     }

@@ -19,8 +19,8 @@
 
 mod masked;
 
+use serde_json::{Value, json};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -211,10 +211,8 @@ fn classify(vaddr: u64, host: usize) -> usize {
         // No TA runs before the normal world does: this is its entry, identity-mapped.
         ram = host.wrapping_sub(vaddr as usize);
         RAM_HOST.store(ram, Relaxed);
-        write_line(&format!(
-            "{{\"boot\":{}}}",
-            json(|world| COUNTS[world].load(Relaxed))
-        ));
+        let counts = by_world(|world| COUNTS[world].load(Relaxed));
+        write_line(&json!({ "boot": counts }));
     }
     if ram != 0 && window.contains(&(host.wrapping_sub(ram) as u64)) {
         // Linux's kernel runs at low addresses only until it has its own tables.
@@ -266,10 +264,7 @@ extern "C" fn on_end(_cpu: c_uint, _data: *mut c_void) {
     }
     let n = MEASURES.fetch_add(1, Relaxed);
     let longest = masked::take_longest();
-    write_line(&format!(
-        "{{\"measure\":{n},\"counts\":{},\"masked\":{longest}}}",
-        since_begin()
-    ));
+    write_line(&json!({ "measure": n, "counts": since_begin(), "masked": longest }));
 }
 
 extern "C" fn on_overhead_end(_cpu: c_uint, _data: *mut c_void) {
@@ -277,29 +272,22 @@ extern "C" fn on_overhead_end(_cpu: c_uint, _data: *mut c_void) {
         return;
     }
     if let Some(n) = MEASURES.load(Relaxed).checked_sub(1) {
-        write_line(&format!(
-            "{{\"overhead\":{n},\"counts\":{}}}",
-            since_begin()
-        ));
+        write_line(&json!({ "overhead": n, "counts": since_begin() }));
     }
 }
 
-fn since_begin() -> String {
-    json(|world| COUNTS[world].load(Relaxed) - AT_BEGIN[world].load(Relaxed))
+fn since_begin() -> Value {
+    by_world(|world| COUNTS[world].load(Relaxed) - AT_BEGIN[world].load(Relaxed))
 }
 
-fn json(count: impl Fn(usize) -> u64) -> String {
-    let mut text = String::from("{");
-    for (world, name) in WORLDS.iter().enumerate() {
-        let comma = if world == MONITOR { "" } else { "," };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{comma}\"{name}\":{}", count(world));
-    }
-    text.push('}');
-    text
+fn by_world(count: impl Fn(usize) -> u64) -> Value {
+    let counts = WORLDS.iter().enumerate();
+    counts
+        .map(|(world, name)| ((*name).to_owned(), Value::from(count(world))))
+        .collect()
 }
 
-fn write_line(line: &str) {
+fn write_line(line: &Value) {
     if let Ok(mut out) = OUT.lock()
         && let Some(file) = out.as_mut()
         && let Err(err) = writeln!(file, "{line}")

@@ -8,6 +8,7 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
 use std::collections::HashMap;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use tally_abi::shdr::BuildId;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
@@ -178,9 +179,11 @@ impl Image {
             .max()
             .unwrap_or(0);
         let mut out = self.bytes[..usize::try_from(end)?].to_vec();
-        // e_shoff; then e_shentsize, e_shnum, e_shstrndx.
-        out[0x28..0x30].fill(0);
-        out[0x3a..0x40].fill(0);
+        let offset = offset_of!(FileHeader64<LittleEndian>, e_shoff);
+        out[offset..offset + size_of_val(&header.e_shoff)].fill(0);
+        // Size, number and names of section headers are the last fields.
+        let sizes = offset_of!(FileHeader64<LittleEndian>, e_shentsize);
+        out[sizes..size_of_val(header)].fill(0);
         Ok(out)
     }
 

@@ -173,7 +173,7 @@ fn write(args: &Args, question: &Question<'_>, answer: &Answer) -> Result<()> {
         report::put(path, format!("{value:#}\n").as_bytes())?;
     }
     if let Some(path) = &args.junit {
-        report::put(path, output::junit(question, answer).as_bytes())?;
+        report::put(path, output::junit(question, answer)?.as_bytes())?;
     }
     Ok(())
 }
@@ -308,7 +308,7 @@ impl Ta {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        if !bytes.starts_with(b"\x7fELF") {
+        if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| {
                 format!("{}: neither an ELF file nor a signed TA", path.display())
             })?;
@@ -388,7 +388,7 @@ impl Ta {
             .collect();
         all.extend(files);
         images.archive = paths::out().join("leakcheck.cpio");
-        std::fs::write(&images.archive, flash::cpio(&all)?)?;
+        std::fs::write(&images.archive, flash::ta_archive(&all)?)?;
         Ok(uuid)
     }
 }

@@ -4,6 +4,8 @@
 
 use super::verdict::{Area, Figure, Verdict};
 use super::{Answer, Question};
+use anyhow::Result;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tally_insight::growth::Change;
@@ -137,91 +139,55 @@ fn figure_json(figure: &Figure) -> Value {
 }
 
 /// For CI: a test case an area, and one for the call stacks.
-pub(super) fn junit(question: &Question<'_>, answer: &Answer) -> String {
-    let mut cases = String::new();
-    let (mut failures, mut errors, mut tests) = (0, 0, 0);
-    let mut case = |name: &str, verdict: &str| {
-        tests += 1;
-        let _ = writeln!(
-            cases,
-            "    <testcase classname=\"leakcheck\" name=\"{}\">{verdict}</testcase>",
-            escape(name)
-        );
+pub(super) fn junit(question: &Question<'_>, answer: &Answer) -> Result<String> {
+    let mut suite = TestSuite::new(question.name);
+    let mut add = |name: &str, status: TestCaseStatus| {
+        let mut case = TestCase::new(name, status);
+        case.set_classname("leakcheck");
+        suite.add_test_case(case);
     };
     match answer {
         Answer::Unknown(why) => {
-            errors += 1;
-            let error = format!(
-                "<error message=\"it cannot be told whether memory grew\">{}</error>",
-                escape(why)
-            );
-            case("the script runs", &error);
+            let mut error = TestCaseStatus::non_success(NonSuccessKind::Error);
+            error.set_message("it cannot be told whether memory grew");
+            add("the script runs", described(error, why));
         }
         Answer::Told(verdict) => {
             for area in &verdict.areas {
-                let failure = area_failure(area, question.cycles);
-                failures += u32::from(!failure.is_empty());
-                case(area.name, &failure);
+                add(area.name, area_status(area, question.cycles));
             }
-            let stacks: Vec<String> = verdict
-                .stacks
-                .iter()
-                .map(|change| stack_text(verdict, change, question.cycles))
-                .collect();
-            let texts: Vec<String> = stacks.iter().cloned().chain(verdict.doubts()).collect();
-            let failure = if stacks.is_empty() {
-                String::new()
-            } else {
-                failures += 1;
-                let message = format!("{} grew", counted(stacks.len() as u64, "call stack"));
-                failure(&message, &texts.join("\n"))
+            let stacks = verdict.stacks.iter();
+            let stacks = stacks.map(|change| stack_text(verdict, change, question.cycles));
+            let texts: Vec<String> = stacks.chain(verdict.doubts()).collect();
+            let status = match verdict.stacks.len() as u64 {
+                0 => TestCaseStatus::success(),
+                n => failure(&format!("{} grew", counted(n, "call stack")), &texts),
             };
-            case("call stacks", &failure);
+            add("call stacks", status);
         }
     }
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"{}\" \
-         tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\">\n{cases}  </testsuite>\n\
-         </testsuites>\n",
-        escape(question.name)
-    )
+    let mut report = Report::new("leakcheck");
+    report.add_test_suite(suite);
+    Ok(report.to_string()?)
 }
 
-fn area_failure(area: &Area, cycles: u64) -> String {
+fn area_status(area: &Area, cycles: u64) -> TestCaseStatus {
     if area.grown.is_empty() {
-        return String::new();
+        return TestCaseStatus::success();
     }
-    let lines: Vec<String> = area
-        .grown
-        .iter()
-        .map(|figure| figure_line(figure, cycles))
-        .collect();
-    failure(&format!("{} grew", area.name), &lines.join("\n"))
+    let lines = area.grown.iter().map(|figure| figure_line(figure, cycles));
+    failure(&format!("{} grew", area.name), &lines.collect::<Vec<_>>())
 }
 
-fn failure(message: &str, text: &str) -> String {
-    format!(
-        "<failure message=\"{}\">{}</failure>",
-        escape(message),
-        escape(text)
-    )
+fn failure(message: &str, lines: &[String]) -> TestCaseStatus {
+    let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    failure.set_message(message);
+    described(failure, &lines.join("\n"))
 }
 
-/// Text for XML; what XML cannot hold becomes `?`.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() => out.push('?'),
-            c => out.push(c),
-        }
-    }
-    out
+fn described(mut status: TestCaseStatus, text: &str) -> TestCaseStatus {
+    status.set_description(text);
+    status
 }
 
 #[cfg(test)]
@@ -258,7 +224,7 @@ mod tests {
         );
         let value = json(&question(), &answer);
         assert_eq!(value["stacks"][0]["bytes"], 1120);
-        let xml = junit(&question(), &answer);
+        let xml = junit(&question(), &answer).unwrap();
         assert!(xml.contains("name=\"a &lt;b&gt;\" tests=\"5\""), "{xml}");
         assert!(xml.contains("message=\"1 call stack grew\"") && !xml.contains("failures=\"0\""));
         assert_eq!(xml.matches("<testcase").count(), 5);
@@ -294,7 +260,7 @@ mod tests {
                 .to_string()
                 .contains(&why)
         );
-        assert!(junit(&question(), &answer).contains(&why));
+        assert!(junit(&question(), &answer).unwrap().contains(&why));
     }
 
     #[test]
@@ -303,7 +269,11 @@ mod tests {
         assert_eq!(answer.status(), 0);
         assert!(text(&question(), &answer).contains("nothing grew in 4 cycles"));
         assert_eq!(json(&question(), &answer)["result"], "nothing grew");
-        assert!(junit(&question(), &answer).contains("failures=\"0\" errors=\"0\""));
+        assert!(
+            junit(&question(), &answer)
+                .unwrap()
+                .contains("failures=\"0\" errors=\"0\"")
+        );
     }
 
     #[test]
@@ -312,7 +282,7 @@ mod tests {
         assert_eq!(answer.status(), 2);
         assert!(text(&question(), &answer).contains("cannot be told: a command"));
         assert_eq!(json(&question(), &answer)["status"], 2);
-        let xml = junit(&question(), &answer);
-        assert!(xml.contains("errors=\"1\"") && xml.contains("&lt;more&gt;?</error>"));
+        let xml = junit(&question(), &answer).unwrap();
+        assert!(xml.contains("errors=\"1\"") && xml.contains("&lt;more&gt;</error>"));
     }
 }

@@ -4,14 +4,13 @@
 //! told no status has failed.
 
 pub(crate) mod bench;
-mod cpio;
 mod packages;
 pub(crate) mod tests;
 
+use crate::archive::Archive;
 use crate::images::{self, Images};
 use crate::{paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail};
-use cpio::Archive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tally_symbols::elf;
@@ -56,8 +55,6 @@ pub(crate) struct Linux {
     pub(crate) kernel: PathBuf,
     /// Everything in its RAM disk but the command.
     ramdisk: Vec<u8>,
-    /// Whether the C client could be built.
-    pub(crate) has_c_client: bool,
 }
 
 /// Gets the packages, builds the programs, and makes the RAM disk.
@@ -94,14 +91,12 @@ pub(crate) fn prepare(images: &Images) -> Result<Linux> {
         }
     }
     archive.file("lib/optee_armtz/names", names.as_bytes())?;
-    let c_client = c_client(&root)?;
-    if let Some(program) = &c_client {
-        archive.program("bin/hello-client", program)?;
+    if let Some(program) = c_client(&root)? {
+        archive.program("bin/hello-client", &program)?;
     }
     Ok(Linux {
         kernel,
         ramdisk: archive.finish()?,
-        has_c_client: c_client.is_some(),
     })
 }
 

@@ -6,63 +6,79 @@
 use super::{Linux, Unreachable, prepare};
 use crate::images::Images;
 use crate::qemu::{Ending, Output, Run};
-use crate::setup;
-use crate::test::{Report, guest};
+use crate::test::results::Results;
+use crate::test::{guest, sources};
+use crate::{setup, ui};
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
 /// Virtual CPUs of the machine.
 const CPUS: u32 = 4;
-/// What the tests run under.
-const WHOLE: &str = "linux: tests ran to their end";
+/// The group of the guest's tests.
+const GROUP: &str = "linux";
+/// The one of its tests that is not the guest's.
+const WHOLE: &str = "tests ran to their end";
 
-/// Runs the tests that were asked for.
-pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
-    if report
-        .filter()
-        .is_some_and(|filter| "tidylintfuzzbuildmiriqemu".contains(filter))
-    {
+fn tests() -> Result<Vec<String>> {
+    sources::tables("qemu/linux/src/tests", "TESTS")
+}
+
+/// Names of all tests.
+pub(crate) fn names() -> Result<Vec<String>> {
+    let tests = tests()?.into_iter().chain([WHOLE.to_owned()]);
+    Ok(tests.map(|test| format!("{GROUP}: {test}")).collect())
+}
+
+/// Runs what is wanted.
+pub(crate) fn run(results: &mut Results, images: &Images, silence: Duration) {
+    if results.of_group(GROUP).next().is_none() {
         return;
     }
-    let compiler = setup::ensure(setup::Part::CrossCompiler);
-    match prepare(images) {
-        Ok(linux) => {
-            if let Err(why) = &compiler
-                && !linux.has_c_client
-            {
-                report.skip("linux: a C client over libteec", &format!("{why:#}"));
-            }
-            if let Err(err) = boot(report, images, &linux, silence) {
-                report.record(WHOLE, None, Err(format!("{err:#}")));
-            }
-        }
-        Err(err) if err.is::<Unreachable>() => report.skip("linux", &format!("{err:#}")),
-        Err(err) => report.record(WHOLE, None, Err(format!("{err:#}"))),
+    ui::step("Testing", "in Debian's Linux");
+    if let Err(why) = setup::ensure(setup::Part::CrossCompiler) {
+        ui::warn(format_args!("{why:#}"));
+    }
+    let ran = prepare(images).and_then(|linux| boot(results, images, &linux, silence));
+    match ran {
+        Ok(()) => {}
+        Err(err) if err.is::<Unreachable>() => results.skip_group(GROUP, &format!("{err:#}")),
+        Err(err) => results.fail(&format!("{GROUP}: {WHOLE}"), format_args!("{err:#}")),
     }
 }
 
-fn boot(report: &mut Report, images: &Images, linux: &Linux, silence: Duration) -> Result<()> {
-    let results = crate::paths::out().join("linux.jsonl");
+fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration) -> Result<()> {
+    let path = crate::paths::out().join("linux.jsonl");
+    let tests = tests()?;
+    let mut wanted: Vec<&str> = results
+        .of_group(GROUP)
+        .filter(|name| *name != WHOLE)
+        .collect();
+    if wanted.len() == tests.len() {
+        wanted.clear();
+    }
+    // Names have apostrophes, and no double quotes.
+    let filters = wanted.iter().map(|name| format!(" \"{name}\""));
+    let command = format!("linux-tests /dev/vport0p1{}", filters.collect::<String>());
     let begun = Instant::now();
     let outcome = Run {
         images,
         label: "linux-tests",
-        command: Some("linux-tests /dev/vport0p1"),
+        command: Some(&command),
         output: Output::Captured,
         secure_console: false,
         silence,
-        results: Some(results.clone()),
+        results: Some(path.clone()),
         cpus: CPUS,
         extra: Vec::new(),
     }
     .start_linux(linux)?;
-    let (lines, status) = super::told(&results);
-    let parsed = guest::parse(&lines.join("\n"));
-    guest::record(report, "linux", &parsed);
-    let whole = guest::closing(&parsed).and_then(|()| match (&outcome.ending, status) {
+    let (lines, status) = super::told(&path);
+    let told = guest::parse(&lines.join("\n"));
+    guest::record(results, GROUP, &told);
+    let whole = guest::closing(&told).and_then(|()| match (&outcome.ending, status) {
         (Ending::Exit(0), _) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
-        (Ending::Exit(1), Some(1)) if parsed.failed() => Ok(()),
+        (Ending::Exit(1), Some(1)) if told.failed() => Ok(()),
         (ending, _) => Err(format!("the guest ended with {ending:?}")),
     });
     let whole = whole.map_err(|why| {
@@ -72,8 +88,10 @@ fn boot(report: &mut Report, images: &Images, linux: &Linux, silence: Duration) 
             guest::tail(&outcome.normal, 40)
         )
     });
-    if whole.is_err() || report.wants(WHOLE) {
-        report.record(WHOLE, Some(begun.elapsed()), whole);
-    }
+    results.record(
+        &format!("{GROUP}: {WHOLE}"),
+        Some(begun.elapsed()),
+        whole.into(),
+    );
     Ok(())
 }

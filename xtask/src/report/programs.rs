@@ -83,7 +83,7 @@ fn read_ta(path: &Path) -> Result<Image> {
         path.display()
     );
     ensure!(
-        bytes.starts_with(b"\x7fELF"),
+        bytes.starts_with(&object::elf::ELFMAG),
         "{} is no ELF file: --ta takes that of a TA, as the linker left it",
         path.display()
     );

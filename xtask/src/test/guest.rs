@@ -3,12 +3,14 @@
 //! **Invariant:** results come from the file that the guest writes, never from its console; a
 //! run without the closing record has failed.
 
-use super::{Report, variants};
+use super::results::{Results, Verdict};
+use super::{Known, sources, variants};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
 use crate::tfa::Tfa;
 use crate::{fuzz, paths, ui};
+use anyhow::Result;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,70 +23,114 @@ const FATAL: &[&str] = &[
     "fault write-code",
 ];
 
-/// Group of the tests on a kernel with test hooks.
+/// Where the guest's tests stand.
+const SELFTEST: &str = "qemu/ree/src/selftest";
+/// Groups of the guest's tests: under our firmware, under TF-A, on a kernel with test hooks.
+const OWN: &str = "qemu";
+const TFA: &str = "tf-a";
 const HOOKED: &str = "test hooks";
+/// The one test of each group that is not the guest's.
+const WHOLE: &str = "selftest ran to its end";
 
-/// Runs them all.
-pub(crate) fn run(report: &mut Report, images: &Images, silence: Duration) {
-    ui::step("Testing", "in QEMU");
-    selftest(report, images, silence, None);
-    hostile(report, images, silence);
-    under_tfa(report, images, silence);
-    fatal(report, silence);
-    variants::run(report, silence);
+const HOSTILE: [(&str, u64); 2] = [
+    (
+        "qemu: hostile calls, answers and pages leave nothing behind",
+        20_000,
+    ),
+    (
+        "qemu: many more hostile calls leave nothing behind",
+        200_000,
+    ),
+];
+const SHOWN: &str = "test hooks: a block's address and bytes are shown";
+
+fn fatal_name(command: &str) -> String {
+    format!("qemu: `{command}` ends in a kernel panic with a named account")
 }
 
-/// Hostile calls of the same two rounds each time: pages change in flight in one, both CPUs call in the other.
-fn hostile(report: &mut Report, images: &Images, silence: Duration) {
-    const CALLS: u64 = 20_000;
-    let name = "qemu: hostile calls, answers and pages leave nothing behind";
-    report.check(name, || {
-        let command = fuzz::smc_command(CALLS, 1);
-        let outcome = qemu_run(images, "hostile", &command, silence, None)
-            .start()
-            .map_err(|err| format!("{err:#}"))?;
-        if outcome.ending == Ending::Exit(0) {
-            return Ok(());
-        }
-        // The last round and its seed, and what the secure world said.
-        let trouble = outcome.trouble(images).unwrap_or_default();
-        Err(format!("{}\n{trouble}", tail(&outcome.normal, 10)))
-    });
+/// Names of all of them. What TF-A adds takes a compiler and time.
+pub(super) fn names() -> Result<Vec<Known>> {
+    let [(hostile, _), (many, _)] = HOSTILE;
+    let mut names = vec![
+        Known::short(hostile),
+        Known::long(many),
+        Known::short(SHOWN),
+    ];
+    names.extend(
+        FATAL
+            .iter()
+            .map(|command| Known::short(fatal_name(command))),
+    );
+    names.extend(variants::names().map(Known::short));
+    let tests = tests()?;
+    for test in tests.iter().map(String::as_str).chain([WHOLE]) {
+        names.push(Known::short(format!("{OWN}: {test}")));
+        names.push(Known::short(format!("{HOOKED}: {test}")));
+        names.push(Known::long(format!("{TFA}: {test}")));
+    }
+    Ok(names)
+}
+
+/// The guest's own tests.
+fn tests() -> Result<Vec<String>> {
+    sources::tables(SELFTEST, "TESTS")
+}
+
+/// Runs what is wanted.
+pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
+    selftest(results, images, silence, Group::Own);
+    hostile(results, images, silence);
+    under_tfa(results, images, silence);
+    on_hooks(results, silence);
+    variants::run(results, silence);
+}
+
+/// Hostile calls, the same each time: pages change in flight in one round, both CPUs call in the next.
+fn hostile(results: &mut Results, images: &Images, silence: Duration) {
+    for (name, calls) in HOSTILE {
+        results.check(name, || {
+            let command = fuzz::smc_command(calls, 1);
+            let outcome = qemu_run(images, "hostile", &command, silence, None)
+                .start()
+                .map_err(|err| format!("{err:#}"))?;
+            if outcome.ending == Ending::Exit(0) {
+                return Ok(());
+            }
+            // The last round and its seed, and what the secure world said.
+            let trouble = outcome.trouble(images).unwrap_or_default();
+            Err(format!("{}\n{trouble}", tail(&outcome.normal, 10)))
+        });
+    }
 }
 
 /// The same kernel under stock TF-A.
-fn under_tfa(report: &mut Report, images: &Images, silence: Duration) {
-    let name = "tf-a: selftest";
-    if !report.wants(name) {
+fn under_tfa(results: &mut Results, images: &Images, silence: Duration) {
+    if results.of_group(TFA).next().is_none() {
         return;
     }
     match Tfa::debian() {
-        Ok(tfa) => selftest(report, images, silence, Some(&tfa)),
-        Err(err) if err.is::<Unreachable>() => report.skip(name, &format!("{err:#}")),
-        Err(err) => report.record(name, None, Err(format!("{err:#}"))),
+        Ok(tfa) => selftest(results, images, silence, Group::Tfa(&tfa)),
+        Err(err) if err.is::<Unreachable>() => results.skip_group(TFA, &format!("{err:#}")),
+        Err(err) => results.fail(&format!("{TFA}: {WHOLE}"), format_args!("{err:#}")),
     }
 }
 
-fn fatal(report: &mut Report, silence: Duration) {
-    let name = |command| format!("qemu: `{command}` ends in a kernel panic with a named account");
-    let fatal_wanted = FATAL.iter().any(|command| report.wants(&name(command)));
-    if !fatal_wanted && !report.filter().is_some_and(|f| f.starts_with(HOOKED)) {
+/// Only a kernel built for it can be broken on purpose, or shows addresses and memory.
+fn on_hooks(results: &mut Results, silence: Duration) {
+    let wanted = results.of_group(HOOKED).next().is_some();
+    if !wanted && !results.wants_any(FATAL.iter().map(|command| fatal_name(command))) {
         return;
     }
-    // Only a kernel built for it can be broken on purpose, or shows addresses and memory.
     let config = Config::with(&["test-hooks", "addresses", "block-bytes"]);
     let images = match images::build(&config) {
         Ok(images) => images,
-        Err(err) => {
-            let reason = Err(format!("{err:#}"));
-            return report.record("build: kernel with test hooks", None, reason);
-        }
+        Err(err) => return results.fail("build: kernel with test hooks", format_args!("{err:#}")),
     };
     let images = &images;
-    hooked(report, images, silence);
-    shown(report, images, silence);
+    selftest(results, images, silence, Group::Hooked);
+    shown(results, images, silence);
     for command in FATAL {
-        report.check(&name(command), || {
+        results.check(&fatal_name(command), || {
             let label = command.replace(' ', "-");
             match qemu_run(images, &label, command, silence, None).start() {
                 Ok(outcome) => died_well(images, &outcome),
@@ -94,23 +140,9 @@ fn fatal(report: &mut Report, silence: Duration) {
     }
 }
 
-/// The guest's tests on a kernel with test hooks: some can only fail where a fault can be switched on.
-fn hooked(report: &mut Report, images: &Images, silence: Duration) {
-    let results = paths::out().join("hooked.jsonl");
-    // A stale file must not speak for this run.
-    let _ = std::fs::remove_file(&results);
-    let run = qemu_run(images, "hooked", "selftest", silence, Some(results.clone()));
-    let ended = run.start().map_err(|err| format!("{err:#}"));
-    let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
-    record(report, HOOKED, &parsed);
-    if let Err(why) = ended.and_then(|_| closing(&parsed)) {
-        report.record("test hooks: selftest", None, Err(why));
-    }
-}
-
 /// That it is such a kernel on which the guest's tests have looked at addresses and memory.
-fn shown(report: &mut Report, images: &Images, silence: Duration) {
-    report.check("test hooks: a block's address and bytes are shown", || {
+fn shown(results: &mut Results, images: &Images, silence: Duration) {
+    results.check(SHOWN, || {
         let command =
             "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat maps heap --json";
         let run = qemu_run(images, "shown", command, silence, None);
@@ -147,39 +179,66 @@ pub(super) fn qemu_run<'a>(
     }
 }
 
-/// Runs the guest's own tests, under stock TF-A or our firmware.
-fn selftest(report: &mut Report, images: &Images, silence: Duration, tfa: Option<&Tfa>) {
-    let (label, group) = match tfa {
-        Some(_) => ("selftest-tfa", "tf-a"),
-        None => ("selftest", "qemu"),
+/// Firmware and kernel of a run of the guest's tests.
+#[derive(Clone, Copy)]
+enum Group<'a> {
+    Own,
+    Tfa(&'a Tfa),
+    Hooked,
+}
+
+/// The guest's command for these of its tests.
+fn command(wanted: &[&str], all: usize) -> String {
+    if wanted.len() == all {
+        return "selftest".into();
+    }
+    let quoted = wanted.iter().map(|name| format!(" \"{name}\""));
+    format!("selftest{}", quoted.collect::<String>())
+}
+
+/// Runs the guest's own tests as far as they are wanted.
+fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Group<'_>) {
+    let (label, name) = match group {
+        Group::Own => ("selftest", OWN),
+        Group::Tfa(_) => ("selftest-tfa", TFA),
+        Group::Hooked => ("hooked", HOOKED),
     };
-    if report
-        .filter()
-        .is_some_and(|f| "tidylintfuzzbuildmiri".contains(f))
-    {
+    let tests = match tests() {
+        Ok(tests) => tests,
+        Err(err) => return results.fail(name, format_args!("{err:#}")),
+    };
+    let wanted: Vec<&str> = tests
+        .iter()
+        .map(String::as_str)
+        .filter(|test| results.wants(&format!("{name}: {test}")))
+        .collect();
+    if wanted.is_empty() && !results.wants(&format!("{name}: {WHOLE}")) {
         return;
     }
-    let results = paths::out().join(format!("{label}.jsonl"));
+    let command = command(&wanted, tests.len());
+    let path = paths::out().join(format!("{label}.jsonl"));
     // A stale file must not speak for this run.
-    let _ = std::fs::remove_file(&results);
+    let _ = std::fs::remove_file(&path);
     let begun = Instant::now();
-    let run = qemu_run(images, label, "selftest", silence, Some(results.clone()));
-    let whole = format!("{group}: selftest");
-    let outcome = match tfa {
-        Some(tfa) => run.start_under(tfa),
-        None => run.start(),
+    let run = qemu_run(images, label, &command, silence, Some(path.clone()));
+    let running = ui::running(&format!("{} tests, {name}", wanted.len()));
+    let outcome = match group {
+        Group::Tfa(tfa) => run.start_under(tfa),
+        Group::Own | Group::Hooked => run.start(),
     };
+    drop(running);
+    let whole = format!("{name}: {WHOLE}");
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(err) => return report.record(&whole, None, Err(format!("{err:#}"))),
+        Err(err) => return results.fail(&whole, format_args!("{err:#}")),
     };
     let time = begun.elapsed();
-    let parsed = parse(&std::fs::read_to_string(&results).unwrap_or_default());
-    record(report, group, &parsed);
-    let result = closing(&parsed).and_then(|()| match outcome.ending {
+    let told = parse(&std::fs::read_to_string(&path).unwrap_or_default());
+    record(results, name, &told);
+    let result = closing(&told).and_then(|()| match outcome.ending {
         Ending::Exit(0) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
-        Ending::Exit(1) if parsed.failed() => Ok(()),
+        Ending::Exit(1) if told.failed() => Ok(()),
         Ending::Exit(status) => Err(format!("the guest ended with status {status}")),
         Ending::Hung(_) | Ending::Interrupted | Ending::Killed(_) | Ending::Silent => {
             Err("the guest did not end by itself".into())
@@ -192,9 +251,7 @@ fn selftest(report: &mut Report, images: &Images, silence: Duration, tfa: Option
             tail(&outcome.normal, 30)
         ),
     });
-    if result.is_err() || report.wants(&whole) {
-        report.record(&format!("{whole} ran to its end"), Some(time), result);
-    }
+    results.record(&whole, Some(time), result.into());
 }
 
 /// Status of a panic, and on the secure console registers, a named backtrace and the account.
@@ -225,73 +282,77 @@ pub(crate) fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Takes the results of the tests that were asked for.
-pub(crate) fn record(report: &mut Report, kind: &str, parsed: &Results) {
-    for test in &parsed.tests {
-        let name = format!("{kind}: {}", test.name);
-        if report.wants(&name) {
-            let result = if test.ok {
-                Ok(())
-            } else {
-                Err(test.detail.clone())
-            };
-            report.record(&name, test.time, result);
-        }
+/// Takes the results of a guest's tests.
+pub(crate) fn record(results: &mut Results, group: &str, told: &Told) {
+    for test in &told.tests {
+        results.reported(
+            &format!("{group}: {}", test.name),
+            test.time,
+            test.verdict.clone(),
+        );
     }
 }
 
 /// What a guest told.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Results {
+pub(crate) struct Told {
     tests: Vec<GuestTest>,
     done: Option<u64>,
     broken: Vec<String>,
 }
 
-impl Results {
+impl Told {
     /// Whether a test failed.
     pub(crate) fn failed(&self) -> bool {
-        self.tests.iter().any(|test| !test.ok)
+        let mut verdicts = self.tests.iter().map(|test| &test.verdict);
+        verdicts.any(|verdict| matches!(verdict, Verdict::Failed(_)))
     }
 }
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 struct GuestTest {
     name: String,
-    ok: bool,
-    detail: String,
+    verdict: Verdict,
     time: Option<Duration>,
 }
 
 /// Reads the guest's results: one JSON object a line.
-pub(crate) fn parse(text: &str) -> Results {
-    let mut results = Results::default();
+pub(crate) fn parse(text: &str) -> Told {
+    let mut told = Told::default();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let Ok(object) = serde_json::from_str::<Value>(line) else {
-            results.broken.push(line.to_owned());
-            continue;
-        };
+        let object: Value = serde_json::from_str(line).unwrap_or_default();
         if let Some(done) = object["done"].as_u64() {
-            results.done = Some(done);
-        } else if let (Some(name), Some(ok)) = (object["name"].as_str(), object["ok"].as_bool()) {
-            results.tests.push(GuestTest {
-                name: name.to_owned(),
-                ok,
-                detail: object["detail"].as_str().unwrap_or_default().to_owned(),
-                time: object["ms"].as_u64().map(Duration::from_millis),
-            });
+            told.done = Some(done);
+        } else if let Some(test) = guest_test(&object) {
+            told.tests.push(test);
+        } else {
+            told.broken.push(line.to_owned());
         }
     }
-    results
+    told
+}
+
+fn guest_test(object: &Value) -> Option<GuestTest> {
+    let detail = || object["detail"].as_str().unwrap_or_default().to_owned();
+    Some(GuestTest {
+        name: object["name"].as_str()?.to_owned(),
+        verdict: match object["result"].as_str()? {
+            "passed" => Verdict::Passed,
+            "failed" => Verdict::Failed(detail()),
+            "skipped" => Verdict::Skipped(detail()),
+            _ => return None,
+        },
+        time: object["ms"].as_u64().map(Duration::from_millis),
+    })
 }
 
 /// Whether the results are whole.
-pub(crate) fn closing(results: &Results) -> Result<(), String> {
-    let n = results.tests.len() as u64;
-    if let Some(line) = results.broken.first() {
+pub(crate) fn closing(told: &Told) -> Result<(), String> {
+    let n = told.tests.len() as u64;
+    if let Some(line) = told.broken.first() {
         return Err(format!("not a result: {line}"));
     }
-    match results.done {
+    match told.done {
         Some(done) if done == n && n > 0 => Ok(()),
         Some(done) => Err(format!("the guest says {done} tests, its results have {n}")),
         None => Err(format!("the guest ended in the middle, after {n} tests")),
@@ -304,15 +365,25 @@ mod tests {
 
     #[test]
     fn results_count_only_when_closed() {
-        let open =
-            "{\"name\":\"a\",\"ok\":true}\n{\"name\":\"b\",\"ok\":false,\"detail\":\"why\"}\n";
-        let results = parse(open);
-        assert_eq!(results.tests.len(), 2);
-        assert_eq!(results.tests[1].detail, "why");
-        assert!(closing(&results).is_err());
-        assert!(closing(&parse(&format!("{open}{{\"done\":2}}\n"))).is_ok());
-        assert!(closing(&parse(&format!("{open}{{\"done\":3}}\n"))).is_err());
+        let open = "{\"name\":\"a\",\"result\":\"passed\"}\n\
+                    {\"name\":\"b\",\"result\":\"failed\",\"detail\":\"why\"}\n\
+                    {\"name\":\"c\",\"result\":\"skipped\",\"detail\":\"no\"}\n";
+        let told = parse(open);
+        assert_eq!(told.tests.len(), 3);
+        assert_eq!(told.tests[1].verdict, Verdict::Failed("why".into()));
+        assert_eq!(told.tests[2].verdict, Verdict::Skipped("no".into()));
+        assert!(closing(&told).is_err());
+        assert!(closing(&parse(&format!("{open}{{\"done\":3}}\n"))).is_ok());
+        assert!(closing(&parse(&format!("{open}{{\"done\":4}}\n"))).is_err());
         assert!(closing(&parse("{\"done\":0}")).is_err());
-        assert!(closing(&parse("{\"name\":\"a\",\"ok\":true}\n{\"na")).is_err());
+        let odd = "{\"name\":\"a\",\"result\":\"odd\"}\n{\"done\":0}\n";
+        assert!(closing(&parse(odd)).is_err());
+        assert!(closing(&parse("{\"name\":\"a\",\"result\":\"passed\"}\n{\"na")).is_err());
+    }
+
+    #[test]
+    fn a_part_of_the_tests_is_asked_for_by_name() {
+        assert_eq!(command(&["a b", "c"], 3), "selftest \"a b\" \"c\"");
+        assert_eq!(command(&["a", "b"], 2), "selftest");
     }
 }

@@ -3,7 +3,8 @@
 //! **Invariant:** figures are compared with what the workload must have done, to the byte.
 
 use super::guest::qemu_run;
-use super::{Report, report as pages};
+use super::report as pages;
+use super::results::Results;
 use crate::images::Images;
 use crate::leakcheck::{Answer, Check, Ta};
 use crate::qemu::Ending;
@@ -53,33 +54,37 @@ const CHECKS: &[(&str, &str, u8)] = &[
 ];
 const CYCLES: u64 = 10;
 
-/// Runs them.
-pub(super) fn run(report: &mut Report, images: &Images, silence: Duration) {
+/// Their names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let own = [REPORT_TEST, METRICS_TEST, GIVEN_TEST];
-    let names = own.into_iter().chain(CHECKS.iter().map(|c| c.0));
-    if !names.into_iter().any(|name| report.wants(name)) {
+    own.into_iter().chain(CHECKS.iter().map(|check| check.0))
+}
+
+/// Runs what is wanted.
+pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
+    if !results.wants_any(names()) {
         return;
     }
     let programs = match programs::of(images) {
         Ok(programs) => programs,
-        Err(err) => return report.record(REPORT_TEST, None, Err(format!("{err:#}"))),
+        Err(err) => return results.fail(REPORT_TEST, format_args!("{err:#}")),
     };
-    report.check(REPORT_TEST, || {
+    results.check(REPORT_TEST, || {
         snapshots(images, &programs, silence).map_err(|err| format!("{err:#}"))
     });
-    if report.wants(METRICS_TEST) {
+    if results.wants(METRICS_TEST) {
         match pages::python() {
-            Ok(python) => report.check(METRICS_TEST, || {
+            Ok(python) => results.check(METRICS_TEST, || {
                 metrics(images, &python, silence).map_err(|err| format!("{err:#}"))
             }),
-            Err(err) => report.skip(METRICS_TEST, &pages::one_line(&err)),
+            Err(err) => results.skip(METRICS_TEST, &pages::one_line(&err)),
         }
     }
-    report.check(GIVEN_TEST, || {
+    results.check(GIVEN_TEST, || {
         given(images).map_err(|err| format!("{err:#}"))
     });
     for (name, script, status) in CHECKS {
-        report.check(name, || {
+        results.check(name, || {
             gate(images, &programs, script, *status).map_err(|err| format!("{err:#}"))
         });
     }

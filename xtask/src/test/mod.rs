@@ -1,220 +1,307 @@
-//! `cargo xtask test`: every test there is, on the host and in QEMU.
+//! `cargo xtask test`: what there is to test, and what is run of it.
 //!
-//! **Invariant:** the last line is `N passed, N failed`, with `, N skipped` behind it when
-//! something could not be run; a test that did not report is a failed one.
+//! **Invariant:** the last line is `N passed, N failed`, with `N skipped` on a line before it when
+//! something could not be run; a filter that meets nothing is status 2 before anything is built.
 
+mod choice;
 pub(crate) mod guest;
 mod host;
 mod leaks;
+mod miri;
 mod report;
+pub(crate) mod results;
+pub(crate) mod sources;
 mod variants;
 
-use crate::images::{self, Config};
+use crate::deny::Unavailable;
+use crate::images::{self, Config, Images};
 use crate::{fuzz, lint, linux, tidy, tool, ui};
 use anyhow::Result;
+use choice::{Choice, choose};
+use results::{Results, Verdict};
+use sources::Member;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Exit status for a filter that meets no test.
+const STATUS_NO_SUCH_TEST: u8 = 2;
+
+const AFTER_HELP: &str = "Minutes are those of two cores when nothing is built yet, with the guest's images (1 minute) in the first part that needs them. Without --host, --miri, --qemu and --linux all four are run.\n\n\
+Exit status: 0 nothing failed; 1 something failed; 2 no test has the filter in its name.";
 
 /// Which tests.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Host tests: unit tests, tidy, lint, short fuzzing
+    /// Unit tests of all members, tidy, lint, reports, short fuzzing: 5 minutes, 10 with --long
     #[arg(long)]
     host: bool,
-    /// Paired tests in QEMU
+    /// Paired tests in QEMU: 2 minutes, 5 with --long
     #[arg(long)]
     qemu: bool,
-    /// Paired tests in Debian's Linux in QEMU
+    /// Paired tests in Debian's Linux in QEMU: 2 minutes
     #[arg(long)]
     linux: bool,
-    /// Miri on the portable crates
+    /// Portable crates under Miri: 3 minutes, 6 with --long
     #[arg(long)]
     miri: bool,
+    /// Also what takes long: TF-A, slow tests under Miri, fuzzing at length, cargo-deny
+    #[arg(long)]
+    long: bool,
+    /// Show the names of the tests, and run none
+    #[arg(long)]
+    list: bool,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the results as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
 }
 
-/// What came of the tests so far.
-pub(crate) struct Report {
-    filter: Option<String>,
-    passed: u32,
-    failed: u32,
-    skipped: u32,
-    failures: Vec<String>,
+/// A test that there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    name: String,
+    /// Whether it belongs to `--long` alone.
+    long: bool,
 }
 
-impl Report {
-    fn new(filter: Option<String>) -> Self {
-        Self {
-            filter,
-            passed: 0,
-            failed: 0,
-            skipped: 0,
-            failures: Vec::new(),
+impl Known {
+    fn short(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { name, long: false }
+    }
+
+    fn long(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { name, long: true }
+    }
+}
+
+/// A part of the tests that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Host,
+    Miri,
+    Qemu,
+    Linux,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Host, Self::Miri, Self::Qemu, Self::Linux];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Miri => "miri",
+            Self::Qemu => "qemu",
+            Self::Linux => "linux",
         }
     }
 
-    /// Whether the person asked for this test.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|filter| name.contains(filter.as_str()))
-    }
-
-    /// The text that names must contain.
-    pub(crate) fn filter(&self) -> Option<&str> {
-        self.filter.as_deref()
-    }
-
-    /// Takes a result; failures carry their reason.
-    pub(crate) fn record(
-        &mut self,
-        name: &str,
-        time: Option<Duration>,
-        result: Result<(), String>,
-    ) {
-        let time = time
-            .map(|t| format!(" ({:.2} s)", t.as_secs_f64()))
-            .unwrap_or_default();
-        match result {
-            Ok(()) => {
-                self.passed += 1;
-                let style = ui::GOOD;
-                anstream::println!("{style}ok{style:#} {name}{time}");
+    /// Its tests, none of which is built yet.
+    fn tests(self, members: &[Member]) -> Result<Vec<Known>> {
+        let short = |names: Vec<String>| names.into_iter().map(Known::short).collect();
+        Ok(match self {
+            Self::Host => {
+                let mut tests: Vec<Known> = short(host::names(members));
+                tests.push(Known::short(TIDY));
+                tests.extend(lint::CHECKS.iter().map(|check| Known {
+                    name: check.name.to_owned(),
+                    long: check.long,
+                }));
+                tests.extend(report::NAMES.map(Known::short));
+                tests.extend(fuzzing_names()?);
+                tests
             }
-            Err(reason) => {
-                self.failed += 1;
-                self.failures.push(name.to_owned());
-                let style = ui::BAD;
-                anstream::println!("{style}FAILED{style:#} {name}{time}");
-                for line in reason.lines() {
-                    anstream::println!("    {line}");
-                }
+            Self::Miri => miri::names().collect(),
+            Self::Qemu => {
+                let mut tests = guest::names()?;
+                tests.push(Known::short(IMAGES));
+                tests.extend(leaks::names().map(Known::short));
+                tests
             }
-        }
-    }
-
-    /// Takes a test that cannot be run on this machine.
-    pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        self.skipped += 1;
-        let style = ui::WARN;
-        anstream::println!("{style}skipped{style:#} {name}: {why}");
-    }
-
-    /// Times `check` and takes its result, if the person asked for it.
-    pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<(), String>) {
-        if self.wants(name) {
-            let start = Instant::now();
-            let result = check();
-            self.record(name, Some(start.elapsed()), result);
-        }
-    }
-
-    fn close(&self) -> u8 {
-        if self.failed > 0 {
-            anstream::println!("\nfailed: {}", self.failures.join(", "));
-        }
-        let skipped = if self.skipped > 0 {
-            format!(", {} skipped", self.skipped)
-        } else {
-            String::new()
-        };
-        anstream::println!("{} passed, {} failed{skipped}", self.passed, self.failed);
-        u8::from(self.failed > 0)
+            Self::Linux => short(linux::tests::names()?),
+        })
     }
 }
 
 /// Runs what was asked for.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let all = !(args.host || args.qemu || args.linux || args.miri);
-    let mut report = Report::new(args.filter.clone());
-    // Lint and QEMU need images; a build that fails is one failed test, and the rest still runs.
-    let images = if all || args.host || args.qemu || args.linux {
-        let start = Instant::now();
-        match images::build(&Config::default()) {
-            Ok(images) => {
-                if report.filter.is_none() {
-                    report.record("build: guest images", Some(start.elapsed()), Ok(()));
-                }
-                Some(images)
-            }
-            Err(err) => {
-                let reason = Err(format!("{err:#}"));
-                report.record("build: guest images", Some(start.elapsed()), reason);
-                None
-            }
+    let asked = [args.host, args.miri, args.qemu, args.linux];
+    let mut parts: Vec<Part> = Part::ALL
+        .into_iter()
+        .zip(asked)
+        .filter_map(|(part, asked)| asked.then_some(part))
+        .collect();
+    if parts.is_empty() {
+        parts.extend(Part::ALL);
+    }
+    let members = sources::members()?;
+    let mut tests = Vec::new();
+    for part in Part::ALL {
+        tests.extend(part.tests(&members)?.into_iter().map(|test| (part, test)));
+    }
+    let wanted = match choose(
+        &tests,
+        &parts,
+        args.long,
+        args.filter.as_deref().unwrap_or_default(),
+    ) {
+        Choice::Tests(wanted) => wanted,
+        Choice::None(why) => {
+            ui::error(why);
+            return Ok(STATUS_NO_SUCH_TEST);
         }
-    } else {
-        None
     };
-    if all || args.host {
-        host::unit_tests(&mut report);
-        house(&mut report);
-        report::run(&mut report);
-        fuzzing(&mut report);
-    }
-    if all || args.miri {
-        host::miri(&mut report);
-    }
-    if all || args.qemu {
-        match &images {
-            Some(images) => {
-                let silence = Duration::from_secs(args.timeout);
-                leaks::run(&mut report, images, silence);
-                guest::run(&mut report, images, silence);
-            }
-            None => report.record("qemu: selftest", None, Err("there are no images".into())),
+    if args.list {
+        for name in wanted {
+            anstream::println!("{name}");
         }
+        return Ok(0);
     }
-    if all || args.linux {
-        match &images {
-            Some(images) => {
-                linux::tests::run(&mut report, images, Duration::from_secs(args.timeout))
-            }
-            None => report.record("linux", None, Err("there are no images".into())),
+    let known = tests.iter().map(|(_, test)| test.name.clone()).collect();
+    let of_part = |part: Part| {
+        let tests = tests.iter().filter(move |(of, _)| *of == part);
+        tests.map(|(_, test)| test.name.as_str())
+    };
+    let mut results = Results::new(known, wanted);
+    let silence = Duration::from_secs(args.timeout);
+    let mut images = Built::default();
+    for part in Part::ALL {
+        if !parts.contains(&part) || !results.wants_any(of_part(part)) {
+            continue;
         }
+        let start = Instant::now();
+        match part {
+            Part::Host => on_host(&mut results, &members, &mut images),
+            Part::Miri => miri::run(&mut results),
+            Part::Qemu => {
+                if let Some(images) = images.get(&mut results) {
+                    leaks::run(&mut results, images, silence);
+                    guest::run(&mut results, images, silence);
+                }
+            }
+            Part::Linux => {
+                if let Some(images) = images.get(&mut results) {
+                    linux::tests::run(&mut results, images, silence);
+                }
+            }
+        }
+        let seconds = start.elapsed().as_secs();
+        ui::step(
+            "Finished",
+            format_args!(
+                "--{} in {} min {} s",
+                part.name(),
+                seconds / 60,
+                seconds % 60
+            ),
+        );
     }
-    Ok(report.close())
+    results.end();
+    results.write(args.json.as_deref(), args.junit.as_deref())?;
+    Ok(results.close())
 }
 
-fn house(report: &mut Report) {
-    report.check("tidy", || match tidy::check() {
+/// The guest's images, built when the first test needs them.
+#[derive(Default)]
+struct Built(Option<Result<Images, ()>>);
+
+impl Built {
+    /// `None` when they cannot be built, which is a failure of its own.
+    fn get(&mut self, results: &mut Results) -> Option<&Images> {
+        let build = || {
+            let start = Instant::now();
+            let built = images::build(&Config::default());
+            let verdict = match &built {
+                Ok(_) => Verdict::Passed,
+                Err(err) => Verdict::Failed(format!("{err:#}")),
+            };
+            results.record(IMAGES, Some(start.elapsed()), verdict);
+            built.map_err(|_| ())
+        };
+        self.0.get_or_insert_with(build).as_ref().ok()
+    }
+}
+
+const IMAGES: &str = "build: guest images";
+const TIDY: &str = "tidy";
+
+fn on_host(results: &mut Results, members: &[Member], images: &mut Built) {
+    host::run(results, members);
+    results.check(TIDY, || match tidy::check() {
         Ok(complaints) if complaints.is_empty() => Ok(()),
         Ok(complaints) => Err(complaints.join("\n")),
         Err(err) => Err(format!("{err:#}")),
     });
-    match lint::checks() {
-        Ok(checks) => {
-            for mut check in checks {
-                report.check(check.name, || succeeds(&mut check.command));
+    // Clippy for the guest includes the loader's image.
+    if results.wants_any(lint::CHECKS.iter().map(|check| check.name))
+        && images.get(results).is_some()
+    {
+        match lint::prepare() {
+            Ok(()) => {
+                for check in lint::CHECKS {
+                    lint_check(results, check);
+                }
             }
+            Err(err) => results.fail("lint", format_args!("{err:#}")),
         }
-        Err(err) => report.record("lint", None, Err(format!("{err:#}"))),
     }
+    report::run(results);
+    fuzzing(results);
 }
 
-/// Seconds for each target: enough for some ten thousand inputs.
-const FUZZ_SECONDS: u64 = 4;
-
-fn fuzzing(report: &mut Report) {
-    if report
-        .filter()
-        .is_some_and(|filter| !filter.contains("fuzz") && !"fuzz".contains(filter))
-    {
+fn lint_check(results: &mut Results, check: &lint::Check) {
+    if !results.wants(check.name) {
         return;
     }
-    match fuzz::targets() {
+    let start = Instant::now();
+    let running = ui::running(check.name);
+    let result = (check.run)();
+    drop(running);
+    let verdict = match result {
+        Ok(()) => Verdict::Passed,
+        Err(err) if err.is::<Unavailable>() => Verdict::Skipped(format!("{err:#}")),
+        Err(err) => Verdict::Failed(format!("{err:#}")),
+    };
+    results.record(check.name, Some(start.elapsed()), verdict);
+}
+
+/// Seconds for each target, every day and with `--long`: some ten thousand inputs a second.
+const FUZZING: [(&str, u64); 2] = [("", 2), (", at length", 30)];
+
+fn fuzzing_names() -> Result<Vec<Known>> {
+    let mut names = Vec::new();
+    for target in fuzz::targets()? {
+        let [short, long] = FUZZING.map(|(suffix, _)| format!("fuzz: {target}{suffix}"));
+        names.extend([Known::short(short), Known::long(long)]);
+    }
+    Ok(names)
+}
+
+fn fuzzing(results: &mut Results) {
+    if results.of_group("fuzz").next().is_none() {
+        return;
+    }
+    match fuzz::build().and_then(|()| fuzz::targets()) {
         Ok(targets) => {
             for target in targets {
-                report.check(&format!("fuzz: {target}"), || {
-                    succeeds(&mut fuzz::command(&target, FUZZ_SECONDS, 1))
-                });
+                for (suffix, seconds) in FUZZING {
+                    results.check(&format!("fuzz: {target}{suffix}"), || {
+                        succeeds(&mut fuzz::command(&target, seconds, 1))
+                    });
+                }
             }
         }
-        Err(err) => report.record("fuzz", None, Err(format!("{err:#}"))),
+        Err(err) => results.fail("fuzz", format_args!("{err:#}")),
     }
 }
 
@@ -228,5 +315,22 @@ pub(crate) fn succeeds(command: &mut std::process::Command) -> Result<(), String
             Err(format!("{tail}\n`{}` failed", tool::line(command)))
         }
         Err(err) => Err(format!("{err:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_told_apart() {
+        let members = sources::members().unwrap();
+        let mut names = BTreeSet::new();
+        for part in Part::ALL {
+            for test in part.tests(&members).unwrap() {
+                assert!(names.insert(test.name.clone()), "twice: {}", test.name);
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** what cannot be had on this machine is skipped with one line that says so.
 
-use super::Report;
+use super::results::Results;
 use crate::{browser, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -19,12 +19,12 @@ const DRIVER: &str = include_str!("report.js");
 const CHROMIUM_TEST: &str = "report: the page in Chromium, offline, sorted, filtered, zoomed";
 const METRICS_TEST: &str = "report: OpenMetrics as prometheus_client reads it";
 
-/// Runs them.
-pub(super) fn run(report: &mut Report) {
-    if ![CHROMIUM_TEST, METRICS_TEST]
-        .iter()
-        .any(|name| report.wants(name))
-    {
+/// Their names.
+pub(super) const NAMES: [&str; 2] = [CHROMIUM_TEST, METRICS_TEST];
+
+/// Runs what is wanted.
+pub(super) fn run(results: &mut Results) {
+    if !results.wants_any(NAMES) {
         return;
     }
     ui::step("Testing", "reports");
@@ -34,16 +34,16 @@ pub(super) fn run(report: &mut Report) {
             Account::new(sample::machine(cycle), &file, &NoSymbols)
         })
         .into();
-    if report.wants(CHROMIUM_TEST) {
+    if results.wants(CHROMIUM_TEST) {
         match setup::ensure(setup::Part::Chromium) {
-            Ok(()) => report.check(CHROMIUM_TEST, || said(page(&accounts, "sample"))),
-            Err(err) => report.skip(CHROMIUM_TEST, &one_line(&err)),
+            Ok(()) => results.check(CHROMIUM_TEST, || said(page(&accounts, "sample"))),
+            Err(err) => results.skip(CHROMIUM_TEST, &one_line(&err)),
         }
     }
-    if report.wants(METRICS_TEST) {
+    if results.wants(METRICS_TEST) {
         match python() {
-            Ok(modules) => report.check(METRICS_TEST, || said(metrics(&accounts, &modules))),
-            Err(err) => report.skip(METRICS_TEST, &one_line(&err)),
+            Ok(modules) => results.check(METRICS_TEST, || said(metrics(&accounts, &modules))),
+            Err(err) => results.skip(METRICS_TEST, &one_line(&err)),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** a build is judged by its guest's status and by what both consoles say.
 
-use super::Report;
 use super::guest::{qemu_run, tail};
+use super::results::Results;
 use crate::images::{self, Config, Heaps};
 use crate::qemu::Ending;
 use std::time::Duration;
@@ -120,10 +120,15 @@ fn all() -> [Variant; 6] {
     ]
 }
 
-/// Builds and tests them all.
-pub(super) fn run(report: &mut Report, silence: Duration) {
+/// Names of their tests.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    all().into_iter().map(|variant| variant.name)
+}
+
+/// Builds and tests them as far as they are wanted.
+pub(super) fn run(results: &mut Results, silence: Duration) {
     for variant in all() {
-        report.check(variant.name, || variant.test(silence));
+        results.check(variant.name, || variant.test(silence));
     }
 }
 
@@ -140,7 +145,9 @@ impl Variant {
         ];
         for (expected, said) in consoles {
             if let Some(missing) = expected.iter().find(|text| !said.contains(**text)) {
-                return Err(format!("not told: {missing}\n{}", tail(said, 30)));
+                let failed = said.lines().filter(|line| line.starts_with("failed "));
+                let failed: String = failed.map(|line| format!("{line}\n")).collect();
+                return Err(format!("not told: {missing}\n{failed}{}", tail(said, 30)));
             }
         }
         if outcome.ending != Ending::Exit(self.status) {

@@ -7,21 +7,19 @@ use crate::api::Statistics;
 use crate::book::Book;
 use crate::heaps::peak;
 use crate::inspector::Inspector;
-use crate::kinds::wire_kind;
+use crate::moment::{self, USES};
 use crate::past::spent;
 use crate::which::{Which, instance_from};
+use alloc::vec::Vec;
 use core::fmt;
 use tally_abi::TeeResult;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_core::guest::Guest;
-use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
-use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
-use tally_mem::pages::PageUse;
 use tally_mem::text::TextBuffer;
 use tally_mem::text::label;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, pool_kind};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, pool_kind};
 
 /// Figures of a pool that does not exist.
 fn absent(name: &str) -> AllocStats {
@@ -38,35 +36,6 @@ fn shown(guest: &Guest<Book>, index: usize) -> Option<(InstanceRef, &Instance<Bo
         .named()
         .filter(|(_, found)| found.life != Life::Loading)
         .nth(index)
-}
-
-fn clamp(value: u64) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-impl<M: Machine> Inspector<'_, M> {
-    /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
-    fn ta_ram(&self, state: &State<Book>) -> PoolStats {
-        let figures = state.pages.figures();
-        PoolStats {
-            alloc: AllocStats {
-                desc: label("Physical TA memory"),
-                free2_sum: figures.free2_sum,
-                allocated: clamp(figures.allocated),
-                max_allocated: clamp(figures.max_allocated),
-                size: clamp(figures.size),
-                num_alloc_fail: figures.failures,
-                biggest_alloc_fail: clamp(figures.biggest_failure),
-                biggest_alloc_fail_used: clamp(figures.biggest_failure_used),
-            },
-            num_get: figures.gets,
-            num_release: figures.releases,
-            largest_free: figures.largest_free,
-            live_blocks: figures.allocated / PAGE_SIZE as u64,
-            promised: figures.promised,
-            ..PoolStats::default()
-        }
-    }
 }
 
 impl<M: Machine> Statistics for Inspector<'_, M> {
@@ -122,35 +91,12 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
         self.secure_ram
     }
 
-    fn meminfo(&self, index: usize) -> Option<MeminfoRow> {
-        let state = self.state();
-        let usage = PageUse::ALL.get(index)?;
-        let pages = u64::from(state.pages.used_for(*usage));
-        Some(MeminfoRow {
-            label: label(usage.label()),
-            bytes: pages * PAGE_SIZE as u64,
-            pages,
-        })
+    fn meminfo(&self) -> [MeminfoRow; USES] {
+        moment::meminfo(&self.state().pages)
     }
 
-    fn owner(&self, index: usize) -> Option<OwnerRow> {
-        let state = self.state();
-        let rows = state.guest(self.guest).owners.iter().map(|(id, name)| {
-            let (heap_bytes, heap_blocks) = self.heap().account(id);
-            let (kind, session) = wire_kind(name.kind);
-            OwnerRow {
-                label: label(name.label.text()),
-                kind,
-                session,
-                uuid: name.uuid,
-                heap_bytes,
-                heap_blocks,
-                pages: state.pages.owned_by(id),
-                number: id.0.into(),
-            }
-        });
-        rows.filter(|row| row.heap_blocks != 0 || row.pages != 0)
-            .nth(index)
+    fn owners(&self) -> Result<Vec<OwnerRow>, TeeResult> {
+        self.owner_rows()
     }
 
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** figures only, but for [`Statistics::fault`].
 
+use crate::moment::USES;
+use alloc::vec::Vec;
 use core::fmt;
 use tally_abi::TeeResult;
 use tally_abi::pta::stats::{AllocStats, TaStats};
@@ -17,10 +19,13 @@ pub trait Statistics {
     fn ta(&self, index: usize) -> Option<TaStats>;
     /// Bytes of secure RAM, as the roof has them from the board.
     fn secure_ram(&self) -> u64;
-    /// Secure RAM by use; the rows add up to all of it.
-    fn meminfo(&self, index: usize) -> Option<MeminfoRow>;
-    /// Owners with something to their name.
-    fn owner(&self, index: usize) -> Option<OwnerRow>;
+    /// Secure RAM by use at one moment; the rows add up to all of it.
+    fn meminfo(&self) -> [MeminfoRow; USES];
+    /// Owners with something to their name, at one moment.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    fn owners(&self) -> Result<Vec<OwnerRow>, TeeResult>;
     /// Writes "function file:line" for an offset in the kernel image; false if it has none.
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool;
     /// Restarts maxima and failure figures of pool `alloc_id`, or of all pools but TAs' heaps.

@@ -8,9 +8,29 @@ use core::fmt;
 use core::ops::Range;
 use tally_abi::pta::MAX_FRAMES;
 use tally_core::kernel::KernelHeap;
+use tally_core::owners::MAX_OWNERS;
 use tally_ledger::view::Inconsistent;
 use tally_ledger::{Block, SiteId};
+use tally_mem::owner::OwnerId;
 use tally_records::PoolStats;
+
+/// The kernel heap at one moment.
+#[derive(Clone, Debug)]
+pub struct HeapMoment {
+    /// All figures.
+    pub stats: PoolStats,
+    /// Bytes and blocks that each owner has, by its number.
+    pub accounts: [(u32, u32); MAX_OWNERS],
+}
+
+impl HeapMoment {
+    /// Bytes and blocks that an owner has.
+    #[must_use]
+    pub fn account(&self, owner: OwnerId) -> (u32, u32) {
+        let account = self.accounts.get(usize::from(owner.0));
+        account.copied().unwrap_or_default()
+    }
+}
 
 /// Finds the block that has a byte.
 pub type BlockAt<'a> = dyn Fn(u64) -> Option<Block> + 'a;
@@ -19,6 +39,8 @@ pub type BlockAt<'a> = dyn Fn(u64) -> Option<Block> + 'a;
 pub trait HeapBooks: KernelHeap {
     /// All figures.
     fn stats(&self) -> PoolStats;
+    /// All figures and all accounts, which add up.
+    fn moment(&self) -> HeapMoment;
     /// Restarts maxima and failure figures.
     fn reset(&self);
     /// Blocks allocated from now on carry `epoch`.

@@ -8,9 +8,14 @@ use crate::heaps::question::{PoolError, Question, Step, answer};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
 use crate::which::{Which, instance_from};
+use tally_abi::pta::stats::AllocStats;
 use tally_core::guest::Guest;
+use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
+use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
+use tally_mem::text::label;
+use tally_records::PoolStats;
 
 impl<M: Machine> Inspector<'_, M> {
     /// One step with the kernel heap (no TA is named), or with the heap of the first instance meant.
@@ -55,6 +60,29 @@ impl<M: Machine> Inspector<'_, M> {
         })
     }
 
+    /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
+    pub(crate) fn ta_ram(&self, state: &State<Book>) -> PoolStats {
+        let figures = state.pages.figures();
+        PoolStats {
+            alloc: AllocStats {
+                desc: label("Physical TA memory"),
+                free2_sum: figures.free2_sum,
+                allocated: clamp(figures.allocated),
+                max_allocated: clamp(figures.max_allocated),
+                size: clamp(figures.size),
+                num_alloc_fail: figures.failures,
+                biggest_alloc_fail: clamp(figures.biggest_failure),
+                biggest_alloc_fail_used: clamp(figures.biggest_failure_used),
+            },
+            num_get: figures.gets,
+            num_release: figures.releases,
+            largest_free: figures.largest_free,
+            live_blocks: figures.allocated / PAGE_SIZE as u64,
+            promised: figures.promised,
+            ..PoolStats::default()
+        }
+    }
+
     /// Where a pool begins, in the kernel's addresses or in the TA's; 0 if that is hidden.
     #[must_use]
     pub fn pool_base(&self, which: Which) -> u64 {
@@ -67,6 +95,10 @@ impl<M: Machine> Inspector<'_, M> {
             .and_then(|(_, found)| found.heap);
         self.shown_address(base.map_or(0, |base| base.0))
     }
+}
+
+fn clamp(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 /// The first instance meant that has memory, else the first that is not dead.

@@ -1,16 +1,12 @@
-//! Snapshot store: secure pages of its own, and the watchpoints that wait.
+//! Snapshot store, and the watchpoints that wait.
 //!
-//! **Invariant:** a slot's pages are charged to the statistics and go back when it is dropped; one
-//! that is being taken belongs to its taker and cannot be dropped; what has no room is counted.
+//! **Invariant:** the memory of a snapshot that is being taken is its taker's, and it cannot be dropped.
 
-use alloc::vec::Vec;
-use tally_abi::pta::watch::{MAX_BYTES, SLOTS};
+use crate::snapshot::image::Image;
+use tally_abi::pta::watch::SLOTS;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_mem::fallible::try_push;
 use tally_mem::machine::SecureMemory;
-use tally_mem::owner::OwnerId;
-use tally_mem::pages::{PageAllocator, PageUse};
+use tally_mem::pages::PageAllocator;
 use tally_records::SnapshotRow;
 use tally_records::snapshot_state;
 use tally_records::trigger;
@@ -81,8 +77,7 @@ struct Slot {
     watchpoint: Watchpoint,
     at_ms: u64,
     dropped: u64,
-    len: usize,
-    pages: Vec<PhysPage>,
+    image: Image,
 }
 
 /// Every snapshot and watchpoint.
@@ -123,8 +118,7 @@ impl Snapshots {
             watchpoint,
             at_ms: 0,
             dropped: 0,
-            len: 0,
-            pages: Vec::new(),
+            image: Image::default(),
         });
         Ok(self.count)
     }
@@ -177,57 +171,23 @@ impl Snapshots {
         }
     }
 
-    /// Writes `data` to byte `offset` of a snapshot that is being taken, taking pages as needed.
-    ///
-    /// # Errors
-    /// [`SnapshotError::NotFound`], [`SnapshotError::OutOfMemory`]; nothing is written then.
-    pub fn write<M: SecureMemory>(
+    /// A snapshot is whole.
+    pub(crate) fn taken(
         &mut self,
-        machine: &M,
         allocator: &mut PageAllocator,
         number: u32,
-        offset: usize,
-        data: &[u8],
-    ) -> Result<(), SnapshotError> {
-        let slot = self
-            .find_mut(number)
-            .filter(|slot| slot.phase == Phase::Taking)
-            .ok_or(SnapshotError::NotFound)?;
-        let end = offset.saturating_add(data.len());
-        if end > MAX_BYTES {
-            return Err(SnapshotError::OutOfMemory);
-        }
-        while slot.pages.len() * PAGE_SIZE < end {
-            let page = allocator
-                .alloc(PageUse::Snapshot, OwnerId::STATS)
-                .map_err(|_| SnapshotError::OutOfMemory)?;
-            if try_push(&mut slot.pages, page).is_err() {
-                free(allocator, page);
-                return Err(SnapshotError::OutOfMemory);
+        at_ms: u64,
+        (image, dropped): (Image, u64),
+    ) {
+        match self.find_mut(number) {
+            Some(slot) => {
+                slot.phase = Phase::Taken;
+                slot.at_ms = at_ms;
+                slot.dropped = dropped;
+                slot.image = image;
             }
+            None => image.free(allocator),
         }
-        for (pa, range) in pieces(&slot.pages, offset, data.len()) {
-            machine.write_secure(pa, &data[range]);
-        }
-        slot.len = slot.len.max(end);
-        Ok(())
-    }
-
-    /// Counts a record that had no room; how many there are.
-    pub fn drop_record(&mut self, number: u32) -> u64 {
-        self.find_mut(number).map_or(0, |slot| {
-            slot.dropped += 1;
-            slot.dropped
-        })
-    }
-
-    /// A snapshot is whole; its bytes.
-    pub fn taken(&mut self, number: u32, at_ms: u64) -> usize {
-        self.find_mut(number).map_or(0, |slot| {
-            slot.phase = Phase::Taken;
-            slot.at_ms = at_ms;
-            slot.len
-        })
     }
 
     /// Copies bytes from `offset` on; how many there were.
@@ -249,12 +209,7 @@ impl Snapshots {
             Phase::Taking => return Err(SnapshotError::Busy),
             Phase::Armed | Phase::Ended | Phase::Failed => return Err(SnapshotError::NotTaken),
         }
-        let left = slot.len.checked_sub(offset);
-        let len = left.ok_or(SnapshotError::OutOfRange)?.min(buf.len());
-        for (pa, range) in pieces(&slot.pages, offset, len) {
-            machine.read_secure(pa, &mut buf[range]);
-        }
-        Ok(len)
+        slot.image.read(machine, offset, buf)
     }
 
     /// Forgets a snapshot or a watchpoint, and gives its memory back.
@@ -279,13 +234,11 @@ impl Snapshots {
     /// Forgets every snapshot and watchpoint; nobody takes one.
     pub fn forget_all(&mut self, allocator: &mut PageAllocator) {
         for slot in core::mem::take(self).slots.into_iter().flatten() {
-            for page in slot.pages {
-                free(allocator, page);
-            }
+            slot.image.free(allocator);
         }
     }
 
-    /// A snapshot cannot be taken: its memory goes back. A watchpoint's stays to tell so.
+    /// A snapshot cannot be taken. A watchpoint's stays to tell so, without memory.
     pub fn fail(&mut self, allocator: &mut PageAllocator, number: u32) {
         let Some(slot) = self.find_mut(number) else {
             return;
@@ -295,19 +248,13 @@ impl Snapshots {
             return;
         }
         slot.phase = Phase::Failed;
-        slot.len = 0;
-        for page in core::mem::take(&mut slot.pages) {
-            free(allocator, page);
-        }
     }
 
     fn remove(&mut self, allocator: &mut PageAllocator, number: u32) {
         for place in &mut self.slots {
             if let Some(slot) = place.take_if(|slot| slot.number == number) {
                 self.armed -= u32::from(slot.phase == Phase::Armed);
-                for page in slot.pages {
-                    free(allocator, page);
-                }
+                slot.image.free(allocator);
             }
         }
     }
@@ -335,8 +282,8 @@ impl Snapshots {
             uuid: slot.watchpoint.uuid,
             wanted: slot.watchpoint.wanted,
             at_ms: slot.at_ms,
-            bytes: slot.len as u64,
-            memory: (slot.pages.len() * PAGE_SIZE) as u64,
+            bytes: slot.image.len() as u64,
+            memory: slot.image.room() as u64,
             dropped: slot.dropped,
         })
     }
@@ -347,30 +294,4 @@ impl Snapshots {
             .flatten()
             .find(|slot| slot.number == number)
     }
-}
-
-fn free(allocator: &mut PageAllocator, page: PhysPage) {
-    let freed = allocator.free(page);
-    debug_assert_eq!(freed, Ok(()), "a snapshot's page that nobody knows");
-}
-
-/// Splits bytes `offset..offset + len`, which the pages hold, at page boundaries.
-fn pieces(
-    pages: &[PhysPage],
-    offset: usize,
-    len: usize,
-) -> impl Iterator<Item = (PhysAddr, core::ops::Range<usize>)> + '_ {
-    let mut done = 0;
-    core::iter::from_fn(move || {
-        if done == len {
-            return None;
-        }
-        let at = offset + done;
-        let page = pages.get(at / PAGE_SIZE)?;
-        let in_page = at % PAGE_SIZE;
-        let size = (PAGE_SIZE - in_page).min(len - done);
-        let range = done..done + size;
-        done += size;
-        Some((PhysAddr(page.addr().0 + in_page as u64), range))
-    })
 }

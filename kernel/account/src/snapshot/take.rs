@@ -1,7 +1,7 @@
 //! Taking snapshots: section by section, from the functions that answer pseudo-TAs.
 //!
-//! **Invariant:** the state lock is held for one record at a time, and the normal world's
-//! interrupts are let through between records.
+//! **Invariant:** what is meant to add up is of one moment ([`crate::moment`]); the state lock is held for one
+//! record of the rest at a time, and interrupts of the normal world come through between records.
 
 use crate::api::inspect::Inspect;
 use crate::api::leaks::{Heaps, LeakServices, MarkRange};
@@ -10,6 +10,7 @@ use crate::heaps::question::{PoolError, Step};
 use crate::heaps::rows::{MAX_CLASSES, SITES_STEP};
 use crate::inspector::Inspector;
 use crate::snapshot::keep::{SnapshotError, Watchpoint};
+use crate::snapshot::writer::{Open, Writer};
 use crate::tas::regions::RegionCursor;
 use crate::which::Which;
 use core::mem::offset_of;
@@ -17,30 +18,14 @@ use tally_abi::pta::watch::SLOTS;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::ta::instance::InstanceRef;
 use tally_mem::machine::Machine;
-use tally_mem::owner::OwnerId;
-use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
+use tally_records::snapshot::{Header, MAGIC, VERSION};
 use tally_records::{ClassRow, LeakRecord, Record, SiteRow, SnapshotRow, trigger};
 use zerocopy::IntoBytes;
 
-/// Most records of a section.
-const MAX_RECORDS: usize = 4096;
 /// How questions about pools name the kernel heap.
 const KERNEL_HEAP: Which = Which::ALL;
 /// Bytes of kernel stack that taking a snapshot takes at most.
 const STACK_BYTES: usize = 10 * 1024;
-
-/// A snapshot as it grows.
-struct Writer<'k, M: Machine + 'static> {
-    kernel: Inspector<'k, M>,
-    number: u32,
-    offset: usize,
-}
-
-/// A section as it grows.
-struct Open {
-    at: usize,
-    header: Section,
-}
 
 /// Sites of a heap that does not count at them, whose rows a later stretch of its walk adds to. With these and the
 /// rows of a step, [`Writer::sites`] keeps no more on the stack than the section of classes does.
@@ -93,71 +78,24 @@ impl Recent {
 }
 
 impl<M: Machine> Writer<'_, M> {
-    fn write(&self, offset: usize, data: &[u8]) -> Result<(), SnapshotError> {
-        let kernel = self.kernel;
-        let mut state = kernel.state();
-        let (pages, guest) = state.split(self.kernel.guest);
-        let snapshots = &mut guest.book.snapshots;
-        kernel.as_owner(OwnerId::STATS, || {
-            snapshots.write(&kernel.machine, pages, self.number, offset, data)
-        })
-    }
-
-    fn append(&mut self, data: &[u8]) -> Result<(), SnapshotError> {
-        self.write(self.offset, data)?;
-        self.offset += data.len();
-        Ok(())
-    }
-
-    fn begin<T: Record>(&mut self) -> Result<Open, SnapshotError> {
-        let open = Open {
-            at: self.offset,
-            header: Section {
-                kind: T::SECTION,
-                record_bytes: size_of::<T>() as u32,
-                ..Section::default()
-            },
-        };
-        self.append(open.header.as_bytes())?;
-        Ok(open)
-    }
-
-    /// Adds a record, or counts it as dropped.
-    fn record<T: Record>(&mut self, open: &mut Open, record: &T) {
-        match self.append(record.as_bytes()) {
-            Ok(()) => open.header.count += 1,
-            Err(_) => self.dropped_one(),
-        }
-        self.kernel.breathe();
-    }
-
-    fn dropped_one(&self) {
-        let mut state = self.kernel.state();
-        state
-            .guest_mut(self.kernel.guest)
-            .book
-            .snapshots
-            .drop_record(self.number);
-    }
-
     /// Adds a row of a heap's site, or adds it to the row that the site has.
     fn site(&mut self, open: &mut Open, recent: &mut Recent, heap: Which, row: &SiteRow) {
         let figures = [row.live_bytes, row.live_blocks];
         if row.is_counted() {
-            self.record(open, row);
+            self.record(open, row.as_bytes());
         } else if let Some(written) = recent.find(heap, row.site) {
             for (sum, more) in written.figures.iter_mut().zip(figures) {
                 *sum = sum.saturating_add(more);
             }
             let figures = written.figures.as_bytes();
             if self.write(written.at as usize + FIGURES, figures).is_err() {
-                self.dropped_one();
+                self.drop_record();
             }
-            self.kernel.breathe();
+            self.kernel().breathe();
         } else {
-            let at = self.offset;
-            self.record(open, row);
-            if self.offset != at {
+            let at = self.offset();
+            self.record(open, row.as_bytes());
+            if self.offset() != at {
                 recent.keep(Written {
                     site: row.site,
                     at: at as u32,
@@ -167,38 +105,22 @@ impl<M: Machine> Writer<'_, M> {
         }
     }
 
-    fn end(&self, open: &Open) -> Result<(), SnapshotError> {
-        self.write(open.at, open.header.as_bytes())
-    }
-
-    /// A section of the records that `item` gives, from 0 until `None`.
-    fn section<T: Record>(
-        &mut self,
-        item: impl FnMut(usize) -> Option<T>,
-    ) -> Result<(), SnapshotError> {
-        let mut open = self.begin::<T>()?;
-        for record in (0..MAX_RECORDS).map_while(item) {
-            self.record(&mut open, &record);
-        }
-        self.end(&open)
-    }
-
     /// All live blocks by owner and call stack.
     fn live(&mut self) -> Result<(), SnapshotError> {
-        let kernel = self.kernel;
-        let mut open = self.begin::<LeakRecord>()?;
-        let listed = kernel.diff(Heaps::All, MarkRange::default(), &mut |record| {
-            self.record(&mut open, record);
-            Ok(())
-        });
-        listed.map_err(|_| SnapshotError::OutOfMemory)?;
-        self.end(&open)
+        let kernel = self.kernel();
+        self.section_of::<LeakRecord>(|writer, open| {
+            let listed = kernel.diff(Heaps::All, MarkRange::default(), &mut |record| {
+                writer.record(open, record.as_bytes());
+                Ok(())
+            });
+            listed.map_err(|_| SnapshotError::OutOfMemory)
+        })
     }
 
     /// All call sites. Out of line: what it keeps of them must not weigh on the other sections' stack.
     #[inline(never)]
     fn sites(&mut self) -> Result<(), SnapshotError> {
-        let kernel = self.kernel;
+        let kernel = self.kernel();
         let mut recent = Recent::NONE;
         self.heaps::<_, SITES_STEP>(
             |which, cursor, out| kernel.site_rows(which, cursor, out),
@@ -213,31 +135,32 @@ impl<M: Machine> Writer<'_, M> {
         ask: impl Fn(Which, u64, &mut [T]) -> Result<Step, PoolError>,
         mut put: impl FnMut(&mut Self, &mut Open, Which, &T),
     ) -> Result<(), SnapshotError> {
-        let kernel = self.kernel;
-        let mut open = self.begin::<T>()?;
-        let instances = walk(0, |from| kernel.next_instance(Which::ALL, from));
-        for which in [KERNEL_HEAP].into_iter().chain((0..).map_while(instances)) {
-            let mut cursor = 0;
-            loop {
-                let mut rows = [T::default(); N];
-                let Ok(step) = ask(which, cursor, &mut rows) else {
-                    break;
-                };
-                for row in &rows[..step.count] {
-                    put(self, &mut open, which, row);
-                }
-                cursor = step.next;
-                if cursor == 0 {
-                    break;
+        let kernel = self.kernel();
+        self.section_of::<T>(|writer, open| {
+            let instances = walk(0, |from| kernel.next_instance(Which::ALL, from));
+            for which in [KERNEL_HEAP].into_iter().chain((0..).map_while(instances)) {
+                let mut cursor = 0;
+                loop {
+                    let mut rows = [T::default(); N];
+                    let Ok(step) = ask(which, cursor, &mut rows) else {
+                        break;
+                    };
+                    for row in &rows[..step.count] {
+                        put(writer, open, which, row);
+                    }
+                    cursor = step.next;
+                    if cursor == 0 {
+                        break;
+                    }
                 }
             }
-        }
-        self.end(&open)
+            Ok(())
+        })
     }
 }
 
 /// A list that tells where to go on, from `start`, as one that is asked item by item.
-fn walk<C: Copy, T>(
+pub(super) fn walk<C: Copy, T>(
     start: C,
     next: impl Fn(C) -> Option<(T, C)>,
 ) -> impl FnMut(usize) -> Option<T> {
@@ -263,17 +186,25 @@ impl<M: Machine> Inspector<'_, M> {
         value: u64,
     ) -> Result<usize, SnapshotError> {
         let kernel = self;
+        let mut writer = Writer::new(*self);
         let filled = if kernel.machine.stack_left() < STACK_BYTES {
             Err(SnapshotError::OutOfMemory)
         } else {
-            self.write_all(number, reason, subject, value)
+            self.write_all(&mut writer, reason, subject, value)
         };
+        let dropped = writer.dropped();
+        let image = writer.into_image();
         let mut state = kernel.state();
         let (pages, guest) = state.split(self.guest);
         let snapshots = &mut guest.book.snapshots;
         match filled {
-            Ok(at_ms) => Ok(snapshots.taken(number, at_ms)),
+            Ok(at_ms) => {
+                let bytes = image.len();
+                snapshots.taken(pages, number, at_ms, (image, dropped));
+                Ok(bytes)
+            }
             Err(err) => {
+                image.free(pages);
                 snapshots.fail(pages, number);
                 Err(err)
             }
@@ -282,7 +213,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     fn write_all(
         &self,
-        number: u32,
+        writer: &mut Writer<'_, M>,
         reason: u32,
         subject: TeeUuid,
         value: u64,
@@ -302,16 +233,9 @@ impl<M: Machine> Inspector<'_, M> {
             build: self.shared.build,
             ..Header::default()
         };
-        let mut writer = Writer {
-            kernel: *self,
-            number,
-            offset: 0,
-        };
+        writer.make_room(size_of::<Header>())?;
         writer.append(header.as_bytes())?;
-        writer.section(|index| self.meminfo(index))?;
-        writer.section(|index| self.pool(index))?;
-        writer.section(|index| self.owner(index))?;
-        writer.section(walk(0, |from| self.ta_detail(Which::ALL, from)))?;
+        writer.moment()?;
         let mut kernel = walk(0, |from| self.kernel_region(from));
         let mut tas = walk(RegionCursor::default(), |from| {
             self.ta_region(Which::ALL, from)
@@ -324,7 +248,7 @@ impl<M: Machine> Inspector<'_, M> {
             Ok(Step { count, next: 0 })
         };
         writer.heaps::<_, MAX_CLASSES>(classes, |writer, open, _, row| {
-            writer.record(open, row);
+            writer.record(open, row.as_bytes());
         })?;
         writer.section(|index| self.command(TeeUuid::nil(), index))?;
         writer.section(walk(0, |from| {
@@ -333,17 +257,10 @@ impl<M: Machine> Inspector<'_, M> {
         }))?;
         writer.section(|index| self.history(index))?;
         writer.section(|index| self.unfreed(index))?;
-        header.total_bytes = writer.offset as u64;
-        header.dropped = self.dropped(number);
+        header.total_bytes = writer.offset() as u64;
+        header.dropped = writer.dropped();
         writer.write(0, header.as_bytes())?;
         Ok(header.at_ms)
-    }
-
-    fn dropped(&self, number: u32) -> u64 {
-        let state = self.state();
-        let mut rows = (0..).map_while(|index| state.guest(self.guest).book.snapshots.row(index));
-        rows.find(|row| row.number == number)
-            .map_or(0, |row| row.dropped)
     }
 }
 
@@ -371,7 +288,9 @@ impl<M: Machine> Inspector<'_, M> {
             };
             (number, uuid)
         };
-        let filled = self.fill_snapshot(number, trigger, uuid, value);
+        // What a watchpoint waits for is why its snapshot is taken: the numbers are the same.
+        let reason = trigger;
+        let filled = self.fill_snapshot(number, reason, uuid, value);
         match filled {
             Ok(bytes) => log::info!("watch {number}: snapshot of {bytes} bytes, TA {uuid}"),
             Err(err) => log::error!("watch {number}: no snapshot, TA {uuid}: {err:?}"),

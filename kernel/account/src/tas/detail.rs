@@ -16,7 +16,8 @@ use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::{AddressSpace, Target};
-use tally_records::{SessionRow, TaDetail, state as wire_state};
+use tally_records::{PoolStats, SessionRow, TaDetail, state as wire_state};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -29,6 +30,34 @@ struct Sizes {
     shared: u64,
     code: u64,
     data: u64,
+}
+
+/// What of an instance is found out in steps, before the rest is at one moment.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Steps {
+    /// The instance's number.
+    pub(crate) instance: u32,
+    /// Its slot.
+    slot: u32,
+    /// Its heap.
+    pub(crate) heap: PoolStats,
+    /// What of the memory that it shares is its own part.
+    shared_part: u64,
+    /// How deep its stack was.
+    stack_deepest: u64,
+}
+
+impl Steps {
+    /// Whether they are of an instance in a slot before this one's.
+    pub(crate) fn is_before(&self, instance: InstanceRef) -> bool {
+        (self.slot as usize) < instance.slot()
+    }
+
+    /// Whether they are of this instance.
+    pub(crate) fn are_of(&self, instance: InstanceRef) -> bool {
+        self.slot as usize == instance.slot() && self.instance == instance.generation
+    }
 }
 
 impl<M: Machine> Inspector<'_, M> {
@@ -47,12 +76,43 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// An instance whole; `None` if it is gone.
     fn ta_detail(&self, instance: InstanceRef) -> Option<TaDetail> {
-        // What takes several steps comes first; the rest is of one moment.
-        let deepest = self.stack_deepest(instance);
-        let heap = self.ta_pool_in_steps(instance)?;
-        let shared_part = self.shared_part(instance);
+        let steps = self.steps(instance)?;
         let state = self.state();
         let found = state.instance(instance)?;
+        let kernel_heap = self.kernel_heap_of(&state, instance, found);
+        Some(self.detail(found, &steps, kernel_heap))
+    }
+
+    /// What of an instance takes several steps; `None` if it is gone.
+    pub(crate) fn steps(&self, instance: InstanceRef) -> Option<Steps> {
+        let stack_deepest = self.stack_deepest(instance);
+        Some(Steps {
+            instance: instance.generation,
+            slot: instance.slot() as u32,
+            heap: self.ta_pool_in_steps(instance)?,
+            shared_part: self.shared_part(instance),
+            stack_deepest,
+        })
+    }
+
+    /// As [`Self::steps`], as far as it is told without any. Bounded work.
+    pub(crate) fn steps_at_once(&self, instance: InstanceRef, found: &Instance<Book>) -> Steps {
+        Steps {
+            instance: instance.generation,
+            slot: instance.slot() as u32,
+            heap: self.ta_pool_at_once(found),
+            shared_part: 0,
+            stack_deepest: stack::deepest_at_once(found, &self.machine),
+        }
+    }
+
+    /// An instance whole, with bytes and blocks of the kernel heap. Bounded work.
+    pub(crate) fn detail(
+        &self,
+        found: &Instance<Book>,
+        steps: &Steps,
+        (kernel_heap, kernel_blocks): (u64, u64),
+    ) -> TaDetail {
         let mut detail = TaDetail {
             uuid: found.uuid,
             instance: found.generation,
@@ -62,7 +122,9 @@ impl<M: Machine> Inspector<'_, M> {
             image_id: found.image_id,
             stack: found.stack_len,
             loaded_ms: self.millis_at(found.loaded_at),
-            heap,
+            heap: steps.heap,
+            kernel_heap,
+            kernel_blocks,
             ..TaDetail::default()
         };
         if let Some(fate) = found.fate {
@@ -75,23 +137,22 @@ impl<M: Machine> Inspector<'_, M> {
             detail.session = task.session;
             detail.busy_since_ms = self.millis_at(task.since);
         }
-        self.add_kernel_heap(&state, instance, found, &mut detail);
         if let Some(space) = &found.space {
             let sp = match (found.task, found.busy) {
                 (Some(_), Some(thread)) => self.threads.user_sp(thread),
                 _ => found.stack_top,
             };
-            detail.stack_deepest = deepest;
+            detail.stack_deepest = steps.stack_deepest;
             detail.stack_pointer = self.shown_address(sp);
             self.add_memory(space, &mut detail);
-            detail.pss = detail.uss + shared_part.min(detail.shared);
+            detail.pss = detail.uss + steps.shared_part.min(detail.shared);
         } else if let Some(remains) = found.notes.remains {
             detail.stack_deepest = remains.stack_deepest;
             detail.heap_reserved = remains.heap_reserved;
             detail.quota = u64::from(remains.limit) * PAGE;
             detail.charged_max = u64::from(remains.charged_max) * PAGE;
         }
-        Some(detail)
+        detail
     }
 
     fn add_memory(&self, space: &AddressSpace, detail: &mut TaDetail) {
@@ -112,21 +173,21 @@ impl<M: Machine> Inspector<'_, M> {
         detail.uss = sizes.own;
     }
 
-    fn add_kernel_heap(
+    /// Bytes and blocks that the kernel heap has of an instance and of the sessions that it serves.
+    fn kernel_heap_of(
         &self,
         state: &State<Book>,
         instance: InstanceRef,
         found: &Instance<Book>,
-        detail: &mut TaDetail,
-    ) {
+    ) -> (u64, u64) {
         let all = state.guest(self.guest).sessions.iter();
         let served = all.filter(|(_, session)| session.target == SessionTarget::Ta(instance));
         let sessions = served.map(|(_, session)| session.owner);
-        for owner in core::iter::once(found.owner).chain(sessions) {
+        let owners = core::iter::once(found.owner).chain(sessions);
+        owners.fold((0, 0), |(all_bytes, all_blocks), owner| {
             let (bytes, blocks) = self.heap().account(owner);
-            detail.kernel_heap += u64::from(bytes);
-            detail.kernel_blocks += u64::from(blocks);
-        }
+            (all_bytes + u64::from(bytes), all_blocks + u64::from(blocks))
+        })
     }
 
     /// What of the memory that an instance shares is its own part. A step for each region.

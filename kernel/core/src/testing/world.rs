@@ -80,6 +80,8 @@ struct Normal<O: Observer> {
     lent: BTreeMap<u64, u64>,
     events: Vec<Event>,
     hooks: VecDeque<(Event, Hook<O>)>,
+    /// What happens beside when interrupts come through for the n-th time from now on.
+    interrupt: Option<(usize, Hook<O>)>,
     ta_steps: VecDeque<TaStep<O>>,
     fail_event: Option<usize>,
     /// Octets that the answer to this event from now on is overwritten with.
@@ -102,6 +104,7 @@ impl<O: Observer> Default for Normal<O> {
             lent: BTreeMap::new(),
             events: Vec::new(),
             hooks: VecDeque::new(),
+            interrupt: None,
             ta_steps: VecDeque::new(),
             fail_event: None,
             garble: None,
@@ -210,7 +213,7 @@ impl<O: Observer> World<O> {
                 Ok(page) => page,
                 Err(err) => panic!("{err:?}"),
             };
-            let (user, normal) = (world.clone(), world.clone());
+            let (user, normal, beside) = (world.clone(), world.clone(), world.clone());
             machine.set_models(
                 Arc::new(move |_, context, root| match user.upgrade() {
                     Some(world) => world.run_user(context, root),
@@ -221,6 +224,11 @@ impl<O: Observer> World<O> {
                     None => [0; 8],
                 }),
             );
+            machine.set_interrupt_model(Arc::new(move || {
+                if let Some(world) = beside.upgrade() {
+                    world.interrupted();
+                }
+            }));
             let parts = Parts {
                 machine,
                 pages,
@@ -283,6 +291,35 @@ impl<O: Observer> World<O> {
     /// Has `hook` run the next time a thread is suspended for `event`, before it is answered.
     pub fn on(&self, event: Event, hook: impl FnOnce(&Self) + Send + 'static) {
         self.normal.lock().hooks.push_back((event, Box::new(hook)));
+    }
+
+    /// Has `hook` run when interrupts come through for the `n`-th time from now on, 0 being the next.
+    pub fn at_interrupt(&self, n: usize, hook: impl FnOnce(&Self) + Send + 'static) {
+        self.normal.lock().interrupt = Some((n, Box::new(hook)));
+    }
+
+    /// Whether that is still to come; it is forgotten then.
+    pub fn forget_interrupt(&self) -> bool {
+        self.normal.lock().interrupt.take().is_some()
+    }
+
+    fn interrupted(&self) {
+        let due = self.normal.lock().interrupt.take();
+        match due {
+            Some((0, hook)) => self.beside(hook),
+            Some((n, hook)) => self.normal.lock().interrupt = Some((n - 1, hook)),
+            None => {}
+        }
+    }
+
+    /// Runs what other threads do meanwhile.
+    fn beside(&self, hook: Hook<O>) {
+        let machine = &self.kernel.machine;
+        let thread = machine.thread_id();
+        let owner = machine.set_owner(OwnerId::KERNEL);
+        hook(self);
+        machine.set_owner(owner);
+        assert_eq!(machine.thread_id(), thread);
     }
 
     /// Has the `n`-th event from now on be refused, once.
@@ -546,11 +583,7 @@ impl<O: Observer> World<O> {
             (hook, fails, garbage)
         };
         if let Some((_, hook)) = hook {
-            let machine = &self.kernel.machine;
-            let owner = machine.set_owner(OwnerId::KERNEL);
-            hook(self);
-            machine.set_owner(owner);
-            assert_eq!(machine.thread_id(), thread);
+            self.beside(hook);
         }
         let mut back = [0; 8];
         match event {

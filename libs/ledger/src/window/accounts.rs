@@ -131,8 +131,15 @@ impl Window {
         self.header().max_allocated.wrapping_sub(self.header().room)
     }
 
-    /// Account of an owner, bytes in the low half, blocks in the high half. Owners outside
-    /// share account 0. `None` if no accounts are kept.
+    /// Accounts of owners, bytes in the low half, blocks in the high half; none if they are not kept.
+    pub(crate) fn accounts(&self) -> &[u64] {
+        // SAFETY:
+        // 1. The accounts table has `owners` words, before the body and thus committed.
+        // 2. It is aligned to 8, and nobody writes to it while `self` is borrowed.
+        unsafe { core::slice::from_raw_parts(self.accounts.as_ptr(), self.owners) }
+    }
+
+    /// One of [`Self::accounts`], to change. Owners outside share account 0. `None` if no accounts are kept.
     #[inline(always)]
     fn account_mut<const ACCOUNTS: bool>(&mut self, owner: u16) -> Option<&mut u64> {
         debug_assert!(ACCOUNTS || self.owners == 0);

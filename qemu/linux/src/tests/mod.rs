@@ -15,13 +15,25 @@ use teec::Context;
 
 use crate::account::Account;
 use crate::bench::{self, Outcome};
-use crate::results::Results;
+use crate::results::{Results, Verdict};
 
 struct Test {
     name: &'static str,
     run: fn() -> Outcome,
-    /// A program that xtask could not always make; it says so where this test is missing.
+    /// A program that xtask cannot make on every machine.
     needs: Option<&'static str>,
+}
+
+impl Test {
+    fn verdict(&self) -> Verdict {
+        if let Some(path) = self.needs.filter(|path| !Path::new(path).exists()) {
+            return Verdict::Skipped(format!("{path} was not made: no C compiler for AArch64"));
+        }
+        match checked(self.run) {
+            Ok(()) => Verdict::Passed,
+            Err(why) => Verdict::Failed(why),
+        }
+    }
 }
 
 const fn test(name: &'static str, run: fn() -> Outcome) -> Test {
@@ -95,22 +107,22 @@ static TESTS: &[Test] = &[
     test("the kernel's log has no warning in the end", driver::quiet),
 ];
 
-/// Runs the tests whose name contains `filter`; whether all went well.
-pub(crate) fn run(results: &str, filter: &str) -> Result<bool, String> {
+/// Runs the tests whose name contains one of `filters`, all without any; whether all went well.
+pub(crate) fn run(results: &str, filters: &[&str]) -> Result<bool, String> {
     let mut results = Results::open(results).map_err(|error| format!("{results}: {error}"))?;
     let mut well = true;
     // What Linux keeps for itself once it was needed is there before the first account.
     processes::many_clients()?;
-    let there = |test: &&Test| test.needs.is_none_or(|path| Path::new(path).exists());
-    let wanted = |test: &&Test| test.name.contains(filter);
-    for test in TESTS.iter().filter(wanted).filter(there) {
+    let wanted = |test: &&Test| {
+        filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter))
+    };
+    for test in TESTS.iter().filter(wanted) {
         let begun = Instant::now();
-        let result = checked(test.run);
-        well &= result.is_ok();
-        let word = if result.is_ok() { "ok" } else { "FAILED" };
-        println!("{word} {}", test.name);
+        let verdict = test.verdict();
+        well &= !matches!(verdict, Verdict::Failed(_));
+        println!("{} {}", verdict.word(), test.name);
         results
-            .test(test.name, begun.elapsed(), &result)
+            .test(test.name, begun.elapsed(), &verdict)
             .map_err(|error| format!("results: {error}"))?;
     }
     results

@@ -6,6 +6,7 @@
 use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
+use serde_json::json;
 use ta_uuids::heap;
 use teec::{Context, Operation, ParamNone, ParamType, ParamValue};
 use teestat::{Memory, STATUS_OK, client};
@@ -82,7 +83,7 @@ fn measure(name: &str, asked: impl FnOnce() -> Result<(), String>) -> Result<(),
     let result = asked();
     interrupts::set_hertz(0);
     let micros = interrupts::longest_wait_micros();
-    results::write(&format!("{{\"wait\":\"{name}\",\"micros\":{micros}}}"));
+    results::write(&json!({ "wait": name, "micros": micros }));
     super::say(&format!(
         "{name}: an interrupt waited {micros} us at most\n"
     ));

@@ -13,7 +13,9 @@ use teestat::client::inspect::{self, Subject};
 use teestat::{Memory, client};
 
 use super::figures::printed;
-use super::{Bench, Outcome, Test, equal, fails, holds, parsed, second_cpu, value_in, works};
+use super::{
+    Bench, ONE_CPU, Outcome, Test, equal, fails, holds, parsed, second_cpu, value_in, works,
+};
 use crate::machine::cpu;
 use crate::names::MachineNames;
 use crate::{bench, jobs};
@@ -233,7 +235,7 @@ fn no_place(bench: &Bench) -> Outcome {
 
 fn killed(bench: &Bench) -> Outcome {
     if !second_cpu()? {
-        return Ok(());
+        return bench.skipped(ONE_CPU);
     }
     let context = bench.context;
     let job = jobs::start("loop", move || match context.open_session(crash::UUID) {

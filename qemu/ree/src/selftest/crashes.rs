@@ -10,52 +10,75 @@ use ta_uuids::crash;
 use teec::{ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 use teestat::client;
 
-use super::{Bench, Outcome, Test, equal, fails, holds, second_cpu, value_in, value_out, works};
+use super::{
+    Bench, ONE_CPU, Outcome, Test, equal, fails, holds, second_cpu, value_in, value_out, works,
+};
 use crate::jobs;
 use crate::machine::{cpu, interrupts};
 
-macro_rules! crash_tests {
-    ($($function:ident: $name:literal, $command:ident;)*) => {
-        $(fn $function(bench: &Bench) -> Outcome {
-            dies(bench, crash::$command)
-        })*
-
-        pub(super) const TESTS: &[Test] = &[
-            $(($name, $function),)*
-            ("a panic deep down gives its blocks back", panic_holding),
-            ("what is allowed does no harm", harmless),
-            ("system calls with bad pointers are refused", bad_pointers),
-            ("writing to input memory", write_input),
-            ("refusing and panicking when opened", on_open),
-            ("an endless loop is ended from the other CPU", endless_loop),
-            ("an endless loop without interrupts is ended at once", loop_without_ticks),
-            ("killing what is not loaded is refused", kill_nobody),
-            ("killing an idle TA closes its sessions", kill_idle),
-        ];
-    };
-}
-
-crash_tests! {
-    null_read: "a null read ends the TA", CMD_NULL_READ;
-    wild_write: "a wild write ends the TA", CMD_WILD_WRITE;
-    write_code: "a write to code ends the TA", CMD_WRITE_CODE;
-    exec_data: "executing data ends the TA", CMD_EXEC_DATA;
-    stack_overflow: "a stack overflow ends the TA", CMD_STACK_OVERFLOW;
-    divide: "a division by zero ends the TA", CMD_DIVIDE;
-    undefined: "an undefined instruction ends the TA", CMD_UNDEFINED;
-    breakpoint: "a breakpoint ends the TA", CMD_BREAKPOINT;
-    panic: "a panic ends the TA", CMD_PANIC;
-    kernel_read: "reading the kernel ends the TA", CMD_KERNEL_READ;
-    sysreg: "reading a system register ends the TA", CMD_SYSREG;
-    smc: "calling the monitor ends the TA", CMD_SMC;
-    tee_panic: "TEE_Panic ends the TA", CMD_TEE_PANIC;
-}
+pub(super) const TESTS: &[Test] = &[
+    ("a null read ends the TA", dies::<{ crash::CMD_NULL_READ }>),
+    (
+        "a wild write ends the TA",
+        dies::<{ crash::CMD_WILD_WRITE }>,
+    ),
+    (
+        "a write to code ends the TA",
+        dies::<{ crash::CMD_WRITE_CODE }>,
+    ),
+    (
+        "executing data ends the TA",
+        dies::<{ crash::CMD_EXEC_DATA }>,
+    ),
+    (
+        "a stack overflow ends the TA",
+        dies::<{ crash::CMD_STACK_OVERFLOW }>,
+    ),
+    (
+        "a division by zero ends the TA",
+        dies::<{ crash::CMD_DIVIDE }>,
+    ),
+    (
+        "an undefined instruction ends the TA",
+        dies::<{ crash::CMD_UNDEFINED }>,
+    ),
+    (
+        "a breakpoint ends the TA",
+        dies::<{ crash::CMD_BREAKPOINT }>,
+    ),
+    ("a panic ends the TA", dies::<{ crash::CMD_PANIC }>),
+    (
+        "reading the kernel ends the TA",
+        dies::<{ crash::CMD_KERNEL_READ }>,
+    ),
+    (
+        "reading a system register ends the TA",
+        dies::<{ crash::CMD_SYSREG }>,
+    ),
+    (
+        "calling the monitor ends the TA",
+        dies::<{ crash::CMD_SMC }>,
+    ),
+    ("TEE_Panic ends the TA", dies::<{ crash::CMD_TEE_PANIC }>),
+    ("a panic deep down gives its blocks back", panic_holding),
+    ("what is allowed does no harm", harmless),
+    ("system calls with bad pointers are refused", bad_pointers),
+    ("writing to input memory", write_input),
+    ("refusing and panicking when opened", on_open),
+    ("an endless loop is ended from the other CPU", endless_loop),
+    (
+        "an endless loop without interrupts is ended at once",
+        loop_without_ticks,
+    ),
+    ("killing what is not loaded is refused", kill_nobody),
+    ("killing an idle TA closes its sessions", kill_idle),
+];
 
 /// The command ends its TA, and that TA alone.
-fn dies(bench: &Bench, command: u32) -> Outcome {
+fn dies<const COMMAND: u32>(bench: &Bench) -> Outcome {
     let mut other = bench.open(crash::UUID)?;
     let mut session = bench.open(crash::UUID)?;
-    fails(session.invoke_plain(command), ErrorKind::TargetDead)?;
+    fails(session.invoke_plain(COMMAND), ErrorKind::TargetDead)?;
     fails(session.invoke_plain(crash::CMD_NOP), ErrorKind::TargetDead)?;
     works(other.invoke_plain(crash::CMD_NOP))
 }
@@ -131,7 +154,7 @@ fn on_open(bench: &Bench) -> Outcome {
 /// Loops on the second CPU; this one stays alive, sees ticks, and ends it.
 fn endless_loop(bench: &Bench) -> Outcome {
     if !second_cpu()? {
-        return Ok(());
+        return bench.skipped(ONE_CPU);
     }
     let (job, code) = loop_elsewhere(bench)?;
     let result = watch_and_kill(bench);
@@ -147,7 +170,7 @@ fn loop_without_ticks(bench: &Bench) -> Outcome {
     /// Long for a call, but a machine may be busy with other things.
     const AT_ONCE_MICROS: u64 = 1_000_000;
     if !second_cpu()? {
-        return Ok(());
+        return bench.skipped(ONE_CPU);
     }
     let (job, code) = loop_elsewhere(bench)?;
     // The other CPU's tick stops with its next one.

@@ -19,7 +19,7 @@ use tally_abi::pta::control;
 use tally_abi::smc::{FunctionId, ret};
 use tally_records::{OwnerRow, owner_kind};
 use teec::smc::Conduit;
-use teec::{Context, Operation, ParamNone, ParamTmpRef, Session, Transport};
+use teec::{Operation, ParamNone, ParamTmpRef, Session, Transport};
 use zerocopy::FromBytes;
 
 use super::account::Account;
@@ -49,10 +49,7 @@ struct Hostile<'a> {
 /// Makes at least `count` calls; 0 if the secure world was as before after each round.
 pub(crate) fn run(count: u64, seed: u64) -> u8 {
     let result = tee::get().and_then(|tee| {
-        let bench = Bench {
-            tee,
-            context: Context::new(tee),
-        };
+        let bench = Bench::new(tee);
         let arena = Arena::new().ok_or("no memory for the arena")?;
         rounds(&bench, Box::leak(Box::new(arena)), count, seed)
     });

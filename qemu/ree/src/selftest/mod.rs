@@ -29,7 +29,9 @@ mod vocabulary;
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::cell::Cell;
 use core::fmt::{Debug, Write};
+use serde_json::json;
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 
 use crate::machine::console::Console;
@@ -44,13 +46,33 @@ type Outcome = Result<(), String>;
 /// One test: its name, a sentence, and what it does.
 type Test = (&'static str, fn(&Bench) -> Outcome);
 
+/// Why some tests cannot be run.
+const ONE_CPU: &str = "this machine has one CPU";
+const NO_HOOKS: &str = "this kernel has no test hooks";
+
 /// What every test gets.
 struct Bench {
     tee: &'static Tee,
     context: Context<'static>,
+    /// Why the test at hand was not run.
+    skipped: Cell<Option<&'static str>>,
 }
 
 impl Bench {
+    fn new(tee: &'static Tee) -> Self {
+        Self {
+            tee,
+            context: Context::new(tee),
+            skipped: Cell::new(None),
+        }
+    }
+
+    /// Ends a test that cannot be run here.
+    fn skipped(&self, why: &'static str) -> Outcome {
+        self.skipped.set(Some(why));
+        Ok(())
+    }
+
     fn open(&self, uuid: tally_abi::TeeUuid) -> Result<Session<'static>, String> {
         self.context
             .open_session(uuid)
@@ -150,8 +172,8 @@ fn say(text: &str) {
     let _ = Console.write_str(text);
 }
 
-/// Runs the tests whose name contains `filter`: 0 if none failed, 2 if there are none.
-pub(crate) fn run(filter: &str) -> u8 {
+/// Runs the tests whose name contains one of `filters`, all without any: 0 if none failed, 2 if there are none.
+pub(crate) fn run(filters: &[&str]) -> u8 {
     let tee = match tee::get() {
         Ok(tee) => tee,
         Err(why) => {
@@ -159,11 +181,8 @@ pub(crate) fn run(filter: &str) -> u8 {
             return 1;
         }
     };
-    let bench = Bench {
-        tee,
-        context: Context::new(tee),
-    };
-    let (mut ran, mut failed) = (0, 0);
+    let bench = Bench::new(tee);
+    let (mut ran, mut failed, mut skipped) = (0, 0, 0);
     let groups = [
         calls::TESTS,
         memory::TESTS,
@@ -184,35 +203,41 @@ pub(crate) fn run(filter: &str) -> u8 {
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {
-        if !name.contains(filter) {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter)) {
             continue;
         }
         ran += 1;
         let start = cpu::micros();
         let result = run_one(&bench, *test);
         let millis = (cpu::micros() - start) / 1000;
-        let (ok, detail) = match result {
-            Ok(()) => (true, String::new()),
-            Err(why) => (false, why),
+        let (word, detail) = match (result, bench.skipped.take()) {
+            (Err(why), _) => ("failed", why),
+            (Ok(()), Some(why)) => ("skipped", why.to_string()),
+            (Ok(()), None) => ("passed", String::new()),
         };
-        results::write(&format!(
-            "{{\"name\":{},\"ok\":{ok},\"detail\":{},\"ms\":{millis}}}",
-            results::quoted(name),
-            results::quoted(&detail)
-        ));
-        if ok {
-            say(&format!("ok      {name}\n"));
-        } else {
-            failed += 1;
-            say(&format!("FAILED  {name}: {detail}\n"));
-        }
+        failed += u32::from(word == "failed");
+        skipped += u32::from(word == "skipped");
+        results::write(&json!({
+            "name": name, "result": word, "detail": detail, "ms": millis,
+        }));
+        let colon = if detail.is_empty() { "" } else { ": " };
+        say(&format!("{word:7} {name}{colon}{detail}\n"));
     }
     if ran == 0 {
-        say(&format!("selftest: no test has `{filter}` in its name\n"));
+        say(&format!(
+            "selftest: no test has `{}` in its name\n",
+            filters.join("` or `")
+        ));
         return teestat::STATUS_USAGE;
     }
-    results::write(&format!("{{\"done\":{ran}}}"));
-    say(&format!("{} passed, {failed} failed\n", ran - failed));
+    results::write(&json!({ "done": ran }));
+    if skipped != 0 {
+        say(&format!("{skipped} skipped\n"));
+    }
+    say(&format!(
+        "{} passed, {failed} failed\n",
+        ran - failed - skipped
+    ));
     u8::from(failed != 0)
 }
 

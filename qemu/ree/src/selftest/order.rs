@@ -13,7 +13,7 @@ use teec::{ErrorKind, Session};
 use teestat::client::inspect::{self, Subject};
 use teestat::client::{self, ClientError};
 
-use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
+use super::{Bench, NO_HOOKS, Outcome, Test, equal, fails, holds, value_call, value_in, works};
 use crate::names::MachineNames;
 
 pub(super) const TESTS: &[Test] = &[
@@ -206,7 +206,9 @@ fn sound_series(bench: &Bench) -> Outcome {
 
 fn ten_thousand(bench: &Bench) -> Outcome {
     match client::set_buffer_fault(&bench.context, false) {
-        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => return Ok(()),
+        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => {
+            return bench.skipped(NO_HOOKS);
+        }
         other => told(other)?,
     }
     let result = (0..SERIES).try_for_each(|_| faulty_series(bench));

@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
-use teec::{Context, ErrorKind, Session};
+use teec::{ErrorKind, Session};
 use teestat::client;
 
 use super::account::Account;
@@ -84,10 +84,7 @@ pub(crate) fn run(args: &[&str]) -> Result<u8, String> {
         return Ok(teestat::STATUS_USAGE);
     };
     let tee = tee::get()?;
-    let bench = Bench {
-        tee,
-        context: Context::new(tee),
-    };
+    let bench = Bench::new(tee);
     warm_up(&bench);
     let before = Account::take(&bench)?;
     let start = cpu::micros();

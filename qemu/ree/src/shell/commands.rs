@@ -57,9 +57,9 @@ static COMMANDS: [Command; 21] = [
     ),
     command(
         "selftest",
-        "[FILTER]",
-        "the paired tests, or those whose name contains FILTER",
-        |args| Ok(selftest::run(args.first().copied().unwrap_or(""))),
+        "[FILTER..]",
+        "the paired tests, or those whose name contains a FILTER",
+        |args| Ok(selftest::run(args)),
     ),
     command(
         "soak",

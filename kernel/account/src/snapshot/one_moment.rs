@@ -1,0 +1,166 @@
+//! The sections of a snapshot that are of one moment: uses of secure RAM, pools, owners and TAs.
+//!
+//! **Invariant:** while the moment lasts nothing is allocated, and only rows that were made room for are written.
+
+use crate::book::Book;
+use crate::moment::{Moment, USES};
+use crate::snapshot::keep::SnapshotError;
+use crate::snapshot::take::walk;
+use crate::snapshot::writer::Writer;
+use crate::tas::detail::Steps;
+use tally_core::ta::instance::{Instance, InstanceRef, Life};
+use tally_mem::machine::Machine;
+use tally_records::snapshot::Section;
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
+use zerocopy::IntoBytes;
+
+/// Rows that are made room for besides those that there are.
+const MORE_ROWS: usize = 4;
+
+/// How many rows there is room for.
+#[derive(Clone, Copy)]
+struct Room {
+    tas: usize,
+    owners: usize,
+}
+
+impl Room {
+    const fn bytes(self) -> usize {
+        4 * size_of::<Section>()
+            + size_of::<[MeminfoRow; USES]>()
+            + (2 + self.tas) * size_of::<PoolRow>()
+            + self.owners * size_of::<OwnerRow>()
+            + self.tas * size_of::<TaDetail>()
+    }
+}
+
+/// What was found out of TAs before the moment, in a snapshot behind the sections of the moment.
+#[derive(Clone, Copy)]
+struct KnownSteps {
+    at: usize,
+    count: usize,
+}
+
+impl<M: Machine> Writer<'_, M> {
+    /// The sections of one moment.
+    ///
+    /// # Errors
+    /// [`SnapshotError::OutOfMemory`].
+    pub(super) fn moment(&mut self) -> Result<(), SnapshotError> {
+        let kernel = self.kernel();
+        for last in [false, false, true] {
+            let room = {
+                let state = kernel.state();
+                let guest = state.guest(kernel.guest);
+                Room {
+                    tas: guest.instances.iter().count() + MORE_ROWS,
+                    owners: guest.owners.iter().count() + MORE_ROWS,
+                }
+            };
+            let known = self.steps(room)?;
+            let moment = kernel.moment();
+            let guest = moment.guest();
+            let fits = guest.instances.iter().count() <= room.tas
+                && guest.owners.iter().count() <= room.owners;
+            if fits || last {
+                return self.write_moment(&moment, room, known);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what takes steps of so many TAs at most.
+    fn steps(&mut self, room: Room) -> Result<KnownSteps, SnapshotError> {
+        let kernel = self.kernel();
+        self.make_room(room.bytes() + room.tas * size_of::<Steps>())?;
+        let at = self.offset() + room.bytes();
+        let mut count = 0;
+        let mut next = walk(0, |from| kernel.instance_after(from));
+        while count < room.tas
+            && let Some(instance) = next(count)
+        {
+            // One that has just gone has none.
+            if let Some(steps) = kernel.steps(instance) {
+                self.write(at + count * size_of::<Steps>(), steps.as_bytes())?;
+                count += 1;
+            }
+            kernel.breathe();
+        }
+        Ok(KnownSteps { at, count })
+    }
+
+    fn write_moment(
+        &mut self,
+        moment: &Moment<'_, M>,
+        room: Room,
+        known: KnownSteps,
+    ) -> Result<(), SnapshotError> {
+        let mut open = self.begin::<MeminfoRow>()?;
+        for row in moment.meminfo() {
+            self.put(&mut open, row.as_bytes());
+        }
+        self.end(&open)?;
+        let mut open = self.begin::<PoolRow>()?;
+        for row in moment.pools() {
+            self.put(&mut open, row.as_bytes());
+        }
+        self.tas(moment, room, known, |writer, (_, found), steps| {
+            if found.life != Life::Loading {
+                let row = PoolRow {
+                    pool: steps.heap,
+                    kind: pool_kind::TA_HEAP,
+                    instance: found.generation,
+                };
+                writer.put(&mut open, row.as_bytes());
+            }
+        });
+        self.end(&open)?;
+        let mut open = self.begin::<OwnerRow>()?;
+        for (n, row) in moment.owners().enumerate() {
+            if n < room.owners {
+                self.put(&mut open, row.as_bytes());
+            } else {
+                self.drop_record();
+            }
+        }
+        self.end(&open)?;
+        let mut open = self.begin::<TaDetail>()?;
+        self.tas(moment, room, known, |writer, ta, steps| {
+            writer.put(&mut open, moment.ta(ta, steps).as_bytes());
+        });
+        self.end(&open)
+    }
+
+    /// Has `put` add a row of each TA. Those that there is no room for are counted.
+    fn tas(
+        &mut self,
+        moment: &Moment<'_, M>,
+        room: Room,
+        known: KnownSteps,
+        mut put: impl FnMut(&mut Self, (InstanceRef, &Instance<Book>), &Steps),
+    ) {
+        let kernel = self.kernel();
+        let mut at = 0..known.count;
+        let mut next: Option<Steps> = None;
+        for (n, (instance, found)) in moment.guest().instances.named().enumerate() {
+            if n >= room.tas {
+                self.drop_record();
+                continue;
+            }
+            while next.is_none_or(|steps| steps.is_before(instance))
+                && let Some(number) = at.next()
+            {
+                next = Some(self.read(known.at + number * size_of::<Steps>()));
+            }
+            match next.filter(|steps| steps.are_of(instance)) {
+                Some(steps) => put(self, (instance, found), &steps),
+                // It began since.
+                None => put(
+                    self,
+                    (instance, found),
+                    &kernel.steps_at_once(instance, found),
+                ),
+            }
+        }
+    }
+}

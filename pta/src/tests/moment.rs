@@ -1,0 +1,93 @@
+//! Snapshots of one moment, taken while TAs come and go.
+
+use super::watch::{drop_it, rows, take, whole};
+use super::*;
+use std::ops::Range;
+use std::sync::Mutex;
+use tally_abi::pta::watch;
+use tally_records::snapshot::Header;
+use tally_records::{PoolRow, TaDetail, pool_kind};
+
+/// Uses, owners and TAs of a snapshot add up.
+fn adds_up(snapshot: &[u8]) {
+    let (header, _) = Header::read_from_prefix(snapshot).unwrap();
+    assert_eq!(header.dropped, 0);
+    let uses: Vec<MeminfoRow> = rows(snapshot);
+    let owners: Vec<OwnerRow> = rows(snapshot);
+    let tas: Vec<TaDetail> = rows(snapshot);
+    assert_eq!(
+        uses.iter().map(|row| row.bytes).sum::<u64>(),
+        header.secure_ram
+    );
+    let owned: u64 = owners.iter().map(|row| u64::from(row.pages)).sum();
+    let all: u64 = uses.iter().map(|row| row.pages).sum();
+    assert_eq!(owned + uses[0].pages, all, "what is not free is somebody's");
+    for ta in &tas {
+        let owner = owners.iter().find(|row| row.uuid == ta.uuid);
+        let owned = owner.map_or(0, |row| u64::from(row.pages) * 4096);
+        let by_region = ta.uss + ta.tables;
+        assert_eq!(by_region, owned, "{} by region and by owner", ta.uuid);
+    }
+    let pools: Vec<PoolRow> = rows(snapshot);
+    assert_eq!(pools.len(), 2 + tas.len());
+    for (ta, row) in tas.iter().zip(&pools[2..]) {
+        assert_eq!(ta.heap.as_bytes(), row.pool.as_bytes());
+        assert_eq!(row.pool.owner, ta.uuid);
+        assert_eq!((row.kind, row.instance), (pool_kind::TA_HEAP, ta.instance));
+    }
+    // What a walk alone tells.
+    let walked = tas.iter().find(|ta| ta.uuid == TA).unwrap();
+    assert_ne!(walked.heap.largest_free, 0);
+}
+
+#[test]
+fn a_snapshot_is_of_one_moment_whatever_comes_and_goes_meanwhile() {
+    let others = [0x81, 0x82, 0x83, 0x84, 0x85, 0x86].map(TeeUuid::from_u128);
+    with(watch::UUID, |world, session| {
+        let first = TeeUuid::from_u128(0x80);
+        world.install(first, 0, 100);
+        let first = world.opened(first);
+        let (image, _) = tally_ledger::fuzzing::image(HEAP, &[100]);
+        let ta = ta_with_pool(world, image, &[]);
+        for uuid in others {
+            world.install(uuid, 0, 100);
+        }
+        let opened: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let open = move |world: &World, which: Range<usize>, opened: &Mutex<Vec<u32>>| {
+            let sessions = others[which].iter().map(|uuid| world.opened(*uuid));
+            *opened.lock().unwrap() = sessions.collect();
+        };
+        let close = |world: &World, opened: &Mutex<Vec<u32>>| {
+            for session in std::mem::take(&mut *opened.lock().unwrap()) {
+                assert_eq!(world.close(session), TeeResult::SUCCESS);
+            }
+        };
+        // Whenever interrupts come through, a TA begins, or more do than there is room made for, or
+        // they end, or one takes the place of another.
+        for (before, then) in [(0..0, 0..1), (0..0, 0..6), (0..6, 0..0), (0..1, 1..2)] {
+            let mut n = 0;
+            loop {
+                open(world, before.clone(), &opened);
+                let (list, then) = (opened.clone(), then.clone());
+                world.at_interrupt(n, move |world| {
+                    close(world, &list);
+                    open(world, then, &list);
+                });
+                let (result, number, _) = take(world, session);
+                let met = !world.forget_interrupt();
+                assert_eq!(result, TeeResult::SUCCESS);
+                adds_up(&whole(world, session, number, 1 << 17));
+                assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+                close(world, &opened);
+                if !met {
+                    break;
+                }
+                n += 1;
+            }
+            assert!(n > 12, "snapshots let interrupts through");
+        }
+        for session in [first, ta] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+    });
+}
