@@ -111,7 +111,7 @@ impl<'k, M: Machine> Writer<'k, M> {
     /// # Errors
     /// [`SnapshotError::OutOfMemory`] if there are none.
     pub(super) fn begin<T: Record>(&mut self) -> Result<Open, SnapshotError> {
-        self.begin_with(Section {
+        self.open(Section {
             kind: T::SECTION,
             record_bytes: size_of::<T>() as u32,
             ..Section::default()
@@ -119,7 +119,7 @@ impl<'k, M: Machine> Writer<'k, M> {
     }
 
     #[inline(never)]
-    fn begin_with(&mut self, header: Section) -> Result<Open, SnapshotError> {
+    fn open(&mut self, header: Section) -> Result<Open, SnapshotError> {
         let at = self.offset;
         self.append(header.as_bytes())?;
         Ok(Open { at, header })
