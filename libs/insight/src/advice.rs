@@ -423,7 +423,7 @@ mod tests {
         PoolRow {
             pool,
             kind,
-            instance: 0,
+            ..PoolRow::default()
         }
     }
 

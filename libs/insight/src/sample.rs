@@ -121,7 +121,11 @@ pub fn machine(cycle: u64) -> Snapshot {
     let row = |kind, pool| PoolRow {
         pool,
         kind,
-        instance: u32::from(kind == pool_kind::TA_HEAP),
+        ..PoolRow::default()
+    };
+    let heap = |pool| PoolRow {
+        instance: 1,
+        ..row(pool_kind::TA_HEAP, pool)
     };
     let leaks = pool("TA heap", LEAKER, heap_pages * PAGE, leaker);
     let sound = pool("TA heap", SOUND, 32 << 10, sound);
@@ -129,8 +133,8 @@ pub fn machine(cycle: u64) -> Snapshot {
     let pools = vec![
         row(pool_kind::KERNEL_HEAP, kernel_heap),
         row(pool_kind::TA_MEMORY, pages(heap_pages)),
-        row(pool_kind::TA_HEAP, leaks),
-        row(pool_kind::TA_HEAP, sound),
+        heap(leaks),
+        heap(sound),
     ];
     let tas = vec![
         ta(LEAKER, state::BUSY, heap_pages * PAGE, 8 << 20, leaks),
@@ -311,7 +315,7 @@ fn site((number, record): (usize, &LeakRecord)) -> SiteRow {
         allocations: u64::from(record.blocks) * 3,
         peak_bytes: record.bytes * 2,
         site: number as u32,
-        reserved: [0; 3],
+        ..SiteRow::default()
     }
 }
 
@@ -344,7 +348,7 @@ fn owners((bytes, blocks): (u64, u64), heap_pages: u64) -> Vec<OwnerRow> {
         heap_bytes,
         heap_blocks,
         pages,
-        number: 0,
+        ..OwnerRow::default()
     };
     let nil = TeeUuid::nil();
     vec![
@@ -443,9 +447,9 @@ fn classes((bytes, blocks): (u64, u64)) -> Vec<ClassRow> {
             slabs: 1 + (blocks / 120) as u32,
             blocks: 120,
             live: blocks.saturating_sub(1) as u32,
-            kept: 0,
             bytes: PAGE,
             requested: bytes.saturating_sub(3000),
+            ..ClassRow::default()
         },
         ClassRow {
             pool: LEAKER,

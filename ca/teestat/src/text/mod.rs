@@ -398,7 +398,7 @@ mod tests {
         let row = |bytes| MeminfoRow {
             label: desc("free"),
             bytes,
-            pages: bytes / 4096,
+            ..MeminfoRow::default()
         };
         let rows = [row(15 << 20), row(1 << 20)];
         let out = print(|out| meminfo(out, 16 << 20, &rows, false));
@@ -415,7 +415,7 @@ mod tests {
         let row = |label, bytes| MeminfoRow {
             label: desc(label),
             bytes,
-            pages: bytes / 4096,
+            ..MeminfoRow::default()
         };
         let ta = |tables, allocated, populated| {
             let mut heap = PoolStats {
@@ -478,7 +478,7 @@ mod tests {
         let row = |bytes| MeminfoRow {
             label: desc("row"),
             bytes,
-            pages: bytes / 4096,
+            ..MeminfoRow::default()
         };
         let rows = [row(0), row(16 << 20), row(0)];
         let out = print(|out| meminfo(out, 16 << 20, &rows, false));
