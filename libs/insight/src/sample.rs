@@ -203,8 +203,7 @@ pub fn machine(cycle: u64) -> Snapshot {
         live,
         pools,
         tas,
-        unknown_sections: 0,
-        kinds: Vec::new(),
+        ..Snapshot::default()
     }
 }
 

@@ -274,7 +274,7 @@ mod tests {
     fn unknown_sections_are_skipped_and_records_read_by_prefix() {
         let whole = sample::machine(1);
         let mut bytes = whole.to_bytes();
-        // A section of a later version, then owners of 64 bytes each instead of 56.
+        // A section of a later version, then owners that are longer than known.
         let later = Section {
             kind: 77,
             record_bytes: 24,
@@ -285,7 +285,7 @@ mod tests {
         bytes.extend_from_slice(&[0xaa; 48]);
         let owners = Section {
             kind: OwnerRow::SECTION,
-            record_bytes: 64,
+            record_bytes: size_of::<OwnerRow>() as u32 + 8,
             count: 1,
             reserved: 0,
         };
