@@ -6,7 +6,7 @@ use tally_abi::pta::MAX_FRAMES;
 
 crate::record! {
     /// Live blocks of one owner and one call stack.
-    LeakRecord: "live" = 7, 136 bytes {
+    LeakRecord: "live" = 7, 144 bytes {
         /// Bytes asked for, all blocks together.
         bytes: u64 => number(Bytes),
         /// Blocks.
@@ -25,6 +25,10 @@ crate::record! {
         image: TeeUuid => ta "heap",
         /// Where they were allocated.
         frames: [u64; MAX_FRAMES] => frames "stack" = |row| row.frames(),
+        /// The last mark that was set when they were allocated; null: there was none.
+        mark: u32 => nonzero(None),
+        /// Unused, zero.
+        reserved: u32 => hidden,
     }
 }
 
@@ -115,7 +119,7 @@ impl ScanRow {
 
 crate::record! {
     /// Blocks of one owner and call stack that nothing points to.
-    SuspectRow: "suspects" = 19, 144 bytes {
+    SuspectRow: "suspects" = 19, 152 bytes {
         /// What they are and whose.
         leak: LeakRecord => flat(LeakRecord),
         /// The scan of this heap that found the first of them; 254: that one or a later one.

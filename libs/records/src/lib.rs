@@ -21,6 +21,7 @@ mod meminfo;
 mod owner;
 mod pool;
 mod region;
+mod selector;
 mod site;
 pub mod snapshot;
 mod ta;
@@ -38,6 +39,7 @@ pub use meminfo::MeminfoRow;
 pub use owner::{OwnerRow, owner_kind};
 pub use pool::{PoolRow, PoolStats, consistency, fragmentation, pool_kind, strategy, tracking};
 pub use region::{RegionRow, prot};
+pub use selector::{Selector, part};
 pub use site::SiteRow;
 pub use ta::{SessionRow, TaDetail, cause, declared_heap, function, opener, state};
 pub use table::{

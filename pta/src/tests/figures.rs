@@ -40,8 +40,8 @@ fn refuse(run: &mut Run<'_>, count: u64) {
     store(run, FAILURES_OFFSET, &[count, 9000, LIVE]);
 }
 
-fn pool(world: &World, session: u32) -> AllocStats {
-    let pools: Vec<PoolRow> = list(world, session, control::CMD_POOLS, &[]);
+fn pool(world: &World) -> AllocStats {
+    let pools: Vec<PoolRow> = rows(world);
     let heap = pools.iter().find(|row| row.pool.owner == TA).unwrap();
     let tas: Vec<TaStats> = {
         let session = world.opened(stats::UUID);
@@ -70,12 +70,12 @@ fn command(world: &World, ta: u32, work: impl FnOnce(&mut Run<'_>) + Send + 'sta
 
 #[test]
 fn the_maximum_of_one_command_is_not_lost_at_the_next() {
-    with(control::UUID, |world, session| {
+    with(control::UUID, |world, _| {
         let ta = ta(world);
         command(world, ta, |run| rise(run, 30_000));
-        assert_eq!(pool(world, session).max_allocated, 30_000);
+        assert_eq!(pool(world).max_allocated, 30_000);
         command(world, ta, |run| rise(run, 152));
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.allocated), (30_000, 100));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
@@ -88,12 +88,7 @@ fn a_reset_restarts_what_is_remembered_of_ended_tas() {
         command(world, ta, |run| refuse(run, 1));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
         let ended = || {
-            let session = world.opened(inspect::UUID);
-            let params = [out(2048), value(attr::VALUE_OUTPUT, 0, 0)];
-            let reply = world.invoke(session, inspect::CMD_HISTORY, &params);
-            assert_eq!(reply.result, TeeResult::SUCCESS);
-            let rows: Vec<HistoryRow> = records(world, reply.params[0].b);
-            assert_eq!(world.close(session), TeeResult::SUCCESS);
+            let rows: Vec<HistoryRow> = rows(world);
             (rows[0].refused, rows[0].biggest_refused, rows[0].ended)
         };
         assert_eq!(ended(), (1, 9000, 1));
@@ -104,12 +99,7 @@ fn a_reset_restarts_what_is_remembered_of_ended_tas() {
 
 /// Deepest use of the stack of the only TA.
 fn deepest(world: &World) -> u64 {
-    let session = world.opened(inspect::UUID);
-    let who = memref(attr::TMEM_INPUT, CLIENT.0 + 16 * 4096, 16, 0);
-    world.write(PhysAddr(CLIENT.0 + 16 * 4096), &TA.to_octets());
-    let tas: Vec<TaDetail> = list(world, session, inspect::CMD_TAS, &[who]);
-    assert_eq!(world.close(session), TeeResult::SUCCESS);
-    tas[0].stack_deepest
+    rows::<TaDetail>(world)[0].stack_deepest
 }
 
 #[test]
@@ -173,12 +163,9 @@ fn a_reset_restarts_the_most_that_was_charged() {
 #[test]
 fn what_a_ta_had_not_freed_is_known_by_call_site() {
     // Bug: only the totals were kept, and the call sites were on the secure console alone.
-    with(inspect::UUID, |world, session| {
+    with(inspect::UUID, |world, _| {
         let unfreed = || {
-            let params = [out(4096), value(attr::VALUE_OUTPUT, 0, 0)];
-            let reply = world.invoke(session, inspect::CMD_UNFREED, &params);
-            assert_eq!((reply.result, reply.params[1].a), (TeeResult::SUCCESS, 0));
-            let rows: Vec<UnfreedRow> = records(world, reply.params[0].b);
+            let rows: Vec<UnfreedRow> = rows(world);
             let told = |row: &UnfreedRow| (row.died, row.bytes, row.blocks, row.instances);
             rows.iter().map(told).collect::<Vec<_>>()
         };
@@ -198,10 +185,10 @@ fn what_a_ta_had_not_freed_is_known_by_call_site() {
 
 #[test]
 fn the_bookkeeping_of_a_dead_ta_adds_up() {
-    with(control::UUID, |world, session| {
+    with(control::UUID, |world, _| {
         let ta = ta(world);
         let heap = || -> PoolStats {
-            let pools: Vec<PoolRow> = list(world, session, control::CMD_POOLS, &[]);
+            let pools: Vec<PoolRow> = rows(world);
             pools.iter().find(|row| row.pool.owner == TA).unwrap().pool
         };
         let alive = heap();
@@ -222,10 +209,10 @@ fn a_reset_restarts_the_figures_of_tas_too() {
         let ta = ta(world);
         command(world, ta, |run| rise(run, 30_000));
         command(world, ta, |run| refuse(run, 2));
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.num_alloc_fail, heap.biggest_alloc_fail), (2, 9000));
         reset(world, session);
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.allocated), (100, 100));
         assert_eq!(
             (
@@ -236,7 +223,7 @@ fn a_reset_restarts_the_figures_of_tas_too() {
             (0, 0, 0)
         );
         command(world, ta, |run| rise(run, 152));
-        assert_eq!(pool(world, session).max_allocated, 152);
+        assert_eq!(pool(world).max_allocated, 152);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
@@ -252,9 +239,9 @@ fn a_reset_leaves_the_books_of_a_busy_ta_alone() {
             Trap::ForeignInterrupt
         });
         world.on(Event::Interrupt, move |world| {
-            assert_eq!(pool(world, session).max_allocated, 30_000);
+            assert_eq!(pool(world).max_allocated, 30_000);
             reset(world, session);
-            let heap = pool(world, session);
+            let heap = pool(world);
             assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 0));
         });
         world.ta(|run| {
@@ -265,12 +252,12 @@ fn a_reset_leaves_the_books_of_a_busy_ta_alone() {
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 1));
         // The dead keep what was told of them.
         world.ta(|run| run.call(svc::PANIC, &[1]));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 1));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });

@@ -1,6 +1,6 @@
 //! Snapshots of one moment, taken while TAs come and go.
 
-use super::watch::{drop_it, rows, take, whole};
+use super::watch::{drop_it, rows_of, take, whole};
 use super::*;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -12,9 +12,9 @@ use tally_records::{PoolRow, TaDetail, pool_kind};
 fn adds_up(snapshot: &[u8]) {
     let (header, _) = Header::read_from_prefix(snapshot).unwrap();
     assert_eq!(header.dropped, 0);
-    let uses: Vec<MeminfoRow> = rows(snapshot);
-    let owners: Vec<OwnerRow> = rows(snapshot);
-    let tas: Vec<TaDetail> = rows(snapshot);
+    let uses: Vec<MeminfoRow> = rows_of(snapshot);
+    let owners: Vec<OwnerRow> = rows_of(snapshot);
+    let tas: Vec<TaDetail> = rows_of(snapshot);
     assert_eq!(
         uses.iter().map(|row| row.bytes).sum::<u64>(),
         header.secure_ram
@@ -28,7 +28,7 @@ fn adds_up(snapshot: &[u8]) {
         let by_region = ta.uss + ta.tables;
         assert_eq!(by_region, owned, "{} by region and by owner", ta.uuid);
     }
-    let pools: Vec<PoolRow> = rows(snapshot);
+    let pools: Vec<PoolRow> = rows_of(snapshot);
     assert_eq!(pools.len(), 2 + tas.len());
     for (ta, row) in tas.iter().zip(&pools[2..]) {
         assert_eq!(ta.heap.as_bytes(), row.pool.as_bytes());

@@ -38,7 +38,7 @@ pub(super) fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec
 }
 
 /// The records of one section of a snapshot, all of which must be well-formed.
-pub(super) fn rows<T: Record>(snapshot: &[u8]) -> Vec<T> {
+pub(super) fn rows_of<T: Record>(snapshot: &[u8]) -> Vec<T> {
     let (header, mut rest) = Header::read_from_prefix(snapshot).unwrap();
     assert_eq!((header.magic, header.version), (MAGIC, VERSION));
     assert_eq!(header.header_bytes as usize, size_of::<Header>());
@@ -70,7 +70,7 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             assert_eq!(whole(world, session, number, piece), snapshot);
         }
         let (header, _) = Header::read_from_prefix(&snapshot).unwrap();
-        let uses = rows::<MeminfoRow>(&snapshot);
+        let uses = rows_of::<MeminfoRow>(&snapshot);
         let sum: u64 = uses.iter().map(|row| row.bytes).sum();
         assert_eq!(sum, header.secure_ram);
         assert_eq!(header.build, tally_account::testing::BUILD);
@@ -79,7 +79,7 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             guest: GuestId::FIRST,
         };
         assert!(header.boot != 0 && header.boot == look.boot());
-        let pools = rows::<PoolRow>(&snapshot);
+        let pools = rows_of::<PoolRow>(&snapshot);
         let kinds = pools.iter().map(|row| row.kind);
         let all = [
             pool_kind::KERNEL_HEAP,
@@ -87,9 +87,9 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
             pool_kind::TA_HEAP,
         ];
         assert!(kinds.eq(all));
-        let tas = rows::<TaDetail>(&snapshot);
+        let tas = rows_of::<TaDetail>(&snapshot);
         assert_eq!(pools[2].instance(), Some(tas[0].instance));
-        assert_eq!(rows::<LeakRecord>(&snapshot).len(), 1);
+        assert_eq!(rows_of::<LeakRecord>(&snapshot).len(), 1);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
         assert_eq!(drop_it(world, session, number), TeeResult::ITEM_NOT_FOUND);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
@@ -107,7 +107,7 @@ fn there_are_so_many_snapshots_at_a_time() {
             })
             .collect();
         assert_eq!(take(world, session).0, TeeResult::OUT_OF_MEMORY);
-        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let rows: Vec<SnapshotRow> = rows(world);
         assert!(
             rows.iter()
                 .map(|row| u64::from(row.number))
@@ -156,7 +156,7 @@ fn a_snapshot_without_memory_leaves_nothing() {
                 }
                 refused => assert_eq!(refused, TeeResult::OUT_OF_MEMORY),
             }
-            assert!(list::<SnapshotRow>(world, session, watch::CMD_LIST, &[]).is_empty());
+            assert!(rows::<SnapshotRow>(world).is_empty());
         }
     });
 }
@@ -173,7 +173,7 @@ fn a_site_that_is_not_counted_has_one_row_however_many_blocks_it_has() {
         let (image, blocks) = tally_ledger::fuzzing::image_as(&light, HEAP, &[8; 700]);
         let ta = ta_with_pool(world, image, &[]);
         let (_, number, _) = take(world, session);
-        let sites = rows::<SiteRow>(&whole(world, session, number, 4096));
+        let sites = rows_of::<SiteRow>(&whole(world, session, number, 4096));
         let figures: Vec<_> = sites
             .iter()
             .filter(|row| row.pool == TA)
@@ -228,7 +228,7 @@ fn a_watchpoint_above_no_bytes_keeps_the_others_from_nothing() {
         });
         world.ta(|run| run.exit(TeeResult::SUCCESS));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let rows: Vec<SnapshotRow> = rows(world);
         let states = rows.iter().map(|row| row.state);
         assert!(states.eq([snapshot_state::TAKEN, snapshot_state::ARMED]));
         for number in numbers {
@@ -252,7 +252,7 @@ fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let rows: Vec<SnapshotRow> = rows(world);
         assert!(rows.iter().map(|row| row.state).eq([
             snapshot_state::TAKEN,
             snapshot_state::TAKEN,
@@ -276,7 +276,7 @@ fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
         world.ta(|run| run.exit(TeeResult::OUT_OF_MEMORY));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::OUT_OF_MEMORY);
         let failures = |snapshot: &[u8]| {
-            let pools = rows::<PoolRow>(snapshot);
+            let pools = rows_of::<PoolRow>(snapshot);
             let heap = pools.into_iter().find(|row| row.pool.owner == TA).unwrap();
             (
                 heap.pool.alloc.num_alloc_fail,

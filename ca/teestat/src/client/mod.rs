@@ -3,15 +3,16 @@
 //! **Invariant:** answers are checked for size before they are read.
 
 mod audit;
-pub mod inspect;
+mod inspect;
 pub mod leaks;
+mod lists;
 pub mod pools;
 mod watch;
 
-pub use audit::{
-    AuditTotals, audit_events, audit_totals, commands, held, set_buffer_fault, set_ledger,
-};
-pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
+pub use audit::{AuditTotals, audit_totals, set_buffer_fault, set_ledger};
+pub use inspect::status_to_console;
+pub use lists::{each, listed, listed_in, rows};
+pub use watch::{arm, drop_snapshot, read_snapshot, take_snapshot};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,7 +24,6 @@ use tally_abi::pta::control;
 use tally_abi::pta::memleak;
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
 use tally_insight::openmetrics::Threads;
-use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolRow};
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
     ParamValue, Session,
@@ -346,45 +346,6 @@ pub fn secure_ram(context: &Context<'_>) -> Result<u64> {
     Ok(u64::from(bytes.b()) << 32 | u64::from(bytes.a()))
 }
 
-/// Secure RAM by use.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn meminfo(context: &Context<'_>) -> Result<Vec<MeminfoRow>> {
-    fetch_records(
-        &mut control_session(context)?,
-        "meminfo",
-        control::CMD_MEMINFO,
-        None::<ParamNone>,
-    )
-}
-
-/// Every pool in full.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn pools(context: &Context<'_>) -> Result<Vec<PoolRow>> {
-    fetch_records(
-        &mut control_session(context)?,
-        "pools",
-        control::CMD_POOLS,
-        None::<ParamNone>,
-    )
-}
-
-/// Every owner with something to its name.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn owners(context: &Context<'_>) -> Result<Vec<OwnerRow>> {
-    fetch_records(
-        &mut control_session(context)?,
-        "owners",
-        control::CMD_OWNERS,
-        None::<ParamNone>,
-    )
-}
-
 /// Ends every instance of a TA and says how many there were.
 ///
 /// # Errors
@@ -439,33 +400,6 @@ pub fn fault(context: &Context<'_>, kind: u32) -> Result<()> {
     control_session(context)?
         .invoke_command(control::CMD_FAULT, &mut op)
         .map_err(|error| ClientError::Invoke("fault", error))
-}
-
-/// Sets a mark.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn mark(context: &Context<'_>) -> Result<u32> {
-    let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
-    memleak_session(context)?
-        .invoke_command(memleak::CMD_MARK, &mut op)
-        .map_err(|error| ClientError::Invoke("mark", error))?;
-    Ok(op.parameters().0.a())
-}
-
-/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`]. The session that
-/// asks is left out; the kernel leaves out what the call takes.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRecord>> {
-    let mut session = memleak_session(context)?;
-    let which = ParamValue::new(mark, flags, ParamType::ValueInput);
-    let mut found: Vec<LeakRecord> =
-        fetch_records(&mut session, "live blocks", memleak::CMD_LIST, Some(which))?;
-    let own = session.id();
-    found.retain(|r| r.blocks > 0 && !(r.owner == memleak::UUID && r.session == own));
-    Ok(found)
 }
 
 /// Names frames of the kernel image.

@@ -4,6 +4,9 @@
 //! **Invariant:** an account that does not add up makes the status 1.
 
 use alloc::vec::Vec;
+use tally_records::OwnerRow;
+use tally_records::RegionRow;
+use tally_records::TaDetail;
 
 use alloc::string::String;
 
@@ -13,10 +16,10 @@ use tally_records::{MeminfoRow, PoolRow, PoolStats, pool_kind, state};
 use teec::ErrorKind;
 
 use super::{Command, Form, Nothing};
-use crate::client::inspect::Subject;
 use crate::text::{Called, Count};
-use crate::tool::{Failure, Tool, is_gone, usage};
+use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_FAILED, STATUS_OK, client, text};
+use tally_records::Selector;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -111,8 +114,8 @@ impl Tool<'_, '_> {
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
         let secure_ram = client::secure_ram(self.context)?;
-        let rows = client::meminfo(self.context)?;
-        let pools = client::pools(self.context)?;
+        let rows = client::rows::<MeminfoRow>(self.context, &Selector::ALL)?;
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
         let heaps = self.ta_heaps()?;
         let kernel_heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
         let tables = text::Tables::of(&rows, kernel_heap, &heaps);
@@ -139,26 +142,21 @@ impl Tool<'_, '_> {
     /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's
     /// are freed.
     fn ta_heaps(&self) -> Result<Vec<(PoolStats, u64)>, Failure> {
-        let mut heaps = Vec::new();
-        for ta in client::inspect::tas(self.context, &Subject::NOBODY)? {
-            let who = Subject::instance(ta.uuid, ta.instance);
-            match client::inspect::regions(self.context, &who) {
-                Ok(regions) => {
-                    let of_heap = regions
-                        .iter()
-                        .filter(|row| row.label.starts_with(b"heap\0"));
-                    heaps.push((ta.heap, of_heap.map(|row| row.populated).sum()));
-                }
-                Err(error) if is_gone(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(heaps)
+        let regions = client::rows::<RegionRow>(self.context, &Selector::TAS)?;
+        let tas = client::rows::<TaDetail>(self.context, &Selector::TAS)?;
+        let heaps = tas.iter().filter(|ta| ta.regions > 0).map(|ta| {
+            let of_heap = regions.iter().filter(|row| {
+                let of_ta = (row.owner, row.instance) == (ta.uuid, ta.instance);
+                of_ta && row.label.starts_with(b"heap\0")
+            });
+            (ta.heap, of_heap.map(|row| row.populated).sum())
+        });
+        Ok(heaps.collect())
     }
 
     fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let pools = client::pools(self.context)?;
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
         let names = self.names;
         self.tell(&List(&pools, names), |out| text::pools(out, &pools, names))?;
         Ok(STATUS_OK)
@@ -166,7 +164,7 @@ impl Tool<'_, '_> {
 
     fn owners(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let rows = client::owners(self.context)?;
+        let rows = client::rows::<OwnerRow>(self.context, &Selector::ALL)?;
         let names = self.names;
         self.tell(&List(&rows, names), |out| text::owners(out, &rows, names))?;
         Ok(STATUS_OK)
@@ -191,17 +189,17 @@ impl Tool<'_, '_> {
         let [who] = words else {
             return Err(usage("kill which TA?"));
         };
-        let who = Subject::ta(self.ta_named(who)?);
-        let told = client::kill(self.context, who.uuid());
+        let who = Selector::ta(self.ta_named(who)?);
+        let told = client::kill(self.context, who.uuid);
         let told = told.map_err(|error| self.about_ta(&who, error))?;
         let ending = self.still_ending(&who)?;
         let answer = Killed {
-            ta: Ta::new(who.uuid(), self.names),
+            ta: Ta::new(who.uuid, self.names),
             instances_ended: told.saturating_sub(ending),
             instances_ending: ending,
         };
         let instances = Count(told.into(), "instance");
-        let name = Called(who.uuid(), self.names);
+        let name = Called(who.uuid, self.names);
         self.tell(&answer, |out| match ending {
             0 => writeln!(out, "ended {instances} of {name}"),
             n => writeln!(out, "told {instances} of {name} to end; {n} still busy"),
@@ -211,10 +209,10 @@ impl Tool<'_, '_> {
 
     /// How many instances have not ended yet: a busy one ends on its own thread, which is waited
     /// for, but not for ever.
-    fn still_ending(&self, who: &Subject) -> Result<u32, Failure> {
+    fn still_ending(&self, who: &Selector) -> Result<u32, Failure> {
         let mut busy = 0;
         for _ in 0..END_QUESTIONS {
-            busy = match client::inspect::tas(self.context, who) {
+            busy = match client::rows::<TaDetail>(self.context, who) {
                 Ok(tas) => tas.iter().filter(|ta| ta.state != state::DEAD).count() as u32,
                 Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => 0,
                 Err(error) => return Err(error.into()),

@@ -6,6 +6,8 @@
 use serde::Serialize;
 use tally_insight::json::List;
 use tally_records::EventRow;
+use tally_records::HeldRow;
+use tally_records::Selector;
 
 use super::{Command, Form};
 use crate::tool::{Failure, Tool, usage};
@@ -53,7 +55,7 @@ impl Tool<'_, '_> {
     }
 
     fn audit_held(&mut self) -> Result<u8, Failure> {
-        let rows = client::held(self.context)?;
+        let rows = client::rows::<HeldRow>(self.context, &Selector::ALL)?;
         let names = self.names;
         self.tell(&List(&rows, names), |out| text::held(out, &rows, names))?;
         Ok(STATUS_OK)
@@ -61,7 +63,7 @@ impl Tool<'_, '_> {
 
     fn audit_events(&mut self) -> Result<u8, Failure> {
         let totals = client::audit_totals(self.context)?;
-        let rows = client::audit_events(self.context)?;
+        let rows = client::rows::<EventRow>(self.context, &Selector::ALL)?;
         let names = self.names;
         let answer = Events {
             rows: List(&rows, names),

@@ -3,6 +3,7 @@
 //! **Invariant:** a TA that is not loaded is answered with those that are.
 
 use alloc::vec::Vec;
+use tally_records::PoolRow;
 
 use serde::Serialize;
 use tally_insight::advice::advise;
@@ -12,9 +13,10 @@ use tally_records::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, Unf
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::client::inspect::{self as client, Subject};
+use crate::client;
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, text};
+use tally_records::Selector;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -91,9 +93,9 @@ struct Status<'a> {
 impl Tool<'_, '_> {
     fn advise(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let pools = crate::client::pools(self.context)?;
-        let tas = client::tas(self.context, &Subject::NOBODY)?;
-        let (history, _) = client::history(self.context)?;
+        let pools = crate::client::rows::<PoolRow>(self.context, &Selector::ALL)?;
+        let tas = client::rows::<TaDetail>(self.context, &Selector::TAS)?;
+        let (history, _) = client::listed::<HistoryRow>(self.context, &Selector::ALL)?;
         let (advice, names) = (advise(&pools, &tas, &history), self.names);
         self.tell(&List(&advice, names), |out| {
             text::advice(out, &advice, names)
@@ -103,7 +105,7 @@ impl Tool<'_, '_> {
 
     fn failures(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let rows = client::failures(self.context)?;
+        let rows = client::rows::<FailureRow>(self.context, &Selector::ALL)?;
         let names = self.names;
         let answer = Failures {
             rows: List(&rows, names),
@@ -115,8 +117,8 @@ impl Tool<'_, '_> {
 
     fn history(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let (rows, dropped) = client::history(self.context)?;
-        let (sites, unfreed_dropped) = client::unfreed(self.context)?;
+        let (rows, dropped) = client::listed::<HistoryRow>(self.context, &Selector::ALL)?;
+        let (sites, unfreed_dropped) = client::listed::<UnfreedRow>(self.context, &Selector::ALL)?;
         let names = self.names;
         let places = merged::unfreed(names, &sites);
         let unfreed: Vec<UnfreedRow> = places.iter().map(|(row, _)| *row).collect();
@@ -135,12 +137,13 @@ impl Tool<'_, '_> {
     /// `ta -v` and `ta UUID|NAME`.
     pub(super) fn ta_whole(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let who = match words {
-            ["-v"] => Subject::NOBODY,
+            ["-v"] => Selector::TAS,
             [who] => self.ta_subject(who)?,
             _ => return Err(usage("ta takes -v or the name of one TA")),
         };
-        let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(&who, error))?;
-        if tas.is_empty() && who != Subject::NOBODY {
+        let tas = client::rows::<TaDetail>(self.context, &who)
+            .map_err(|error| self.about_ta(&who, error))?;
+        if tas.is_empty() && who != Selector::TAS {
             return Err(self.not_there(&who));
         }
         let names = self.names;
@@ -151,12 +154,12 @@ impl Tool<'_, '_> {
     }
 
     fn maps(&mut self, words: &[&str]) -> Result<u8, Failure> {
-        let mut whose: Vec<Subject> = Vec::new();
+        let mut whose: Vec<Selector> = Vec::new();
         match words {
             [] => {
-                whose.push(Subject::NOBODY);
-                for ta in client::tas(self.context, &Subject::NOBODY)? {
-                    whose.push(Subject::instance(ta.uuid, ta.instance));
+                whose.push(Selector::KERNEL);
+                for ta in client::rows::<TaDetail>(self.context, &Selector::TAS)? {
+                    whose.push(Selector::instance(ta.uuid, ta.instance));
                 }
             }
             [who] => whose.push(self.subject(who)?),
@@ -164,10 +167,10 @@ impl Tool<'_, '_> {
         }
         let mut rows = Vec::new();
         for who in &whose {
-            match client::regions(self.context, who) {
+            match client::rows::<RegionRow>(self.context, who) {
                 Ok(regions) => rows.extend(regions),
                 // One of all that has ended meanwhile.
-                Err(_) if words.is_empty() && *who != Subject::NOBODY => {}
+                Err(_) if words.is_empty() && *who != Selector::KERNEL => {}
                 Err(error) => return Err(self.about_ta(who, error)),
             }
         }
@@ -183,16 +186,17 @@ impl Tool<'_, '_> {
             return Err(usage("status of which TA?"));
         };
         let uuid = self.ta_named(who)?;
-        let who = Subject::ta(uuid);
+        let who = Selector::ta(uuid);
         let told = |tool: &Self, error| tool.about_ta(&who, error);
         client::status_to_console(self.context, uuid).map_err(|error| told(self, error))?;
-        let tas = client::tas(self.context, &who).map_err(|error| told(self, error))?;
+        let tas =
+            client::rows::<TaDetail>(self.context, &who).map_err(|error| told(self, error))?;
         let (mut all_sessions, mut all_regions) = (Vec::new(), Vec::new());
         for ta in &tas {
-            let who = Subject::instance(ta.uuid, ta.instance);
-            let sessions = client::sessions(self.context, &who);
+            let who = Selector::instance(ta.uuid, ta.instance);
+            let sessions = client::rows::<SessionRow>(self.context, &who);
             all_sessions.extend(sessions.map_err(|error| told(self, error))?);
-            match client::regions(self.context, &who) {
+            match client::rows::<RegionRow>(self.context, &who) {
                 // It is dead, and has no memory.
                 Err(error) if error.kind() == Some(ErrorKind::TargetDead) => {}
                 regions => all_regions.extend(regions.map_err(|error| told(self, error))?),

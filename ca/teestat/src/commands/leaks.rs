@@ -5,6 +5,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use tally_records::TaDetail;
 
 use serde::Serialize;
 use tally_abi::TeeUuid;
@@ -17,12 +18,12 @@ use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, consistency, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::client::inspect::Subject;
 use crate::client::leaks as calls;
 use crate::marks::Marks;
 use crate::text::Count;
 use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_OK, client, text};
+use tally_records::Selector;
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "leaks",
@@ -229,7 +230,7 @@ impl Tool<'_, '_> {
                 "`{name}` is no name for a mark: numbers are those that marks have by themselves"
             )));
         }
-        let number = match calls::mark_named(self.context, name) {
+        let number = match calls::mark(self.context, name) {
             Ok(number) => number,
             Err(error) if error.kind() == Some(ErrorKind::BadParameters) => {
                 return Err(Failure::Usage(format!(
@@ -248,12 +249,12 @@ impl Tool<'_, '_> {
     }
 
     fn known_marks(&self) -> Result<Marks, Failure> {
-        let (marks, dropped) = calls::marks(self.context)?;
+        let (marks, dropped) = client::listed::<MarkRow>(self.context, &Selector::ALL)?;
         Ok(Marks(marks, dropped))
     }
 
     fn marks(&mut self) -> Result<u8, Failure> {
-        let (marks, dropped) = calls::marks(self.context)?;
+        let (marks, dropped) = client::listed::<MarkRow>(self.context, &Selector::ALL)?;
         let answer = Known {
             marks: List(&marks, self.names),
             dropped,
@@ -264,7 +265,7 @@ impl Tool<'_, '_> {
 
     /// Every live block, of all TAs and the kernel.
     fn live(&mut self) -> Result<u8, Failure> {
-        let mut growth = self.growth(&[], (None, None), None)?;
+        let mut growth = self.growth(&[], (None, None), &Selector::ALL)?;
         let of_kernel = growth.of_image(TeeUuid::nil());
         growth.left_out = self.left_out(of_kernel)?;
         self.print_growth(&growth)?;
@@ -279,8 +280,9 @@ impl Tool<'_, '_> {
     ) -> Result<u8, Failure> {
         let end = until.map_or(0, |mark| mark.number);
         let cycles = marks.between(from.number, end);
-        let mut growth = self.growth(&cycles, (Some(from), until), None)?;
-        let (ended, dropped) = calls::ended(self.context, from.number)?;
+        let mut growth = self.growth(&cycles, (Some(from), until), &Selector::ALL)?;
+        let since = Selector::ALL.since(from.number);
+        let (ended, dropped) = client::listed::<EndedRow>(self.context, &since)?;
         growth.ended = ended;
         growth.ended.retain(|row| end == 0 || row.mark < end);
         growth.ended_dropped = dropped;
@@ -288,12 +290,12 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    /// Asks for what is live, cycle by cycle.
+    /// Asks for what is live, once, and puts it into cycles by the marks that blocks carry.
     fn growth(
         &self,
         cycles: &[u32],
         (from, until): (Option<MarkRow>, Option<MarkRow>),
-        ta: Option<TeeUuid>,
+        of: &Selector,
     ) -> Result<Growth, Failure> {
         let mut growth = Growth {
             from,
@@ -301,29 +303,24 @@ impl Tool<'_, '_> {
             cycles: cycles.len().max(1),
             ..Growth::default()
         };
-        let end = until.map_or(0, |mark| mark.number);
+        let end = until.map_or(u32::MAX, |mark| mark.number);
         let first = from.map_or(0, |mark| mark.number);
-        for cycle in 0..growth.cycles {
-            let begin = cycles.get(cycle).copied().unwrap_or(first);
-            let next = cycles.get(cycle + 1).copied().unwrap_or(end);
-            for record in calls::diff(self.context, (begin, next), ta)? {
-                growth.add(record, Stack::of(self.names, &record), Some(cycle));
+        for record in calls::live(self.context, of)? {
+            if record.mark >= end {
+                continue;
             }
-        }
-        if first != 0 {
-            for record in calls::diff(self.context, (0, first), ta)? {
-                growth.add(record, Stack::of(self.names, &record), None);
-            }
+            let begun = cycles.iter().filter(|begin| **begin <= record.mark).count();
+            let cycle = (record.mark >= first).then(|| begun.saturating_sub(1));
+            growth.add(record, Stack::of(self.names, &record), cycle);
         }
         growth.sort();
-        growth.unreadable = self.unreadable(ta)?;
+        growth.unreadable = self.unreadable(of)?;
         Ok(growth)
     }
 
     /// Instances whose heaps cannot be read, of one TA or of all.
-    fn unreadable(&self, ta: Option<TeeUuid>) -> Result<Vec<(TeeUuid, u32)>, Failure> {
-        let who = ta.map_or(Subject::NOBODY, Subject::ta);
-        let mut tas = match client::inspect::tas(self.context, &who) {
+    fn unreadable(&self, of: &Selector) -> Result<Vec<(TeeUuid, u32)>, Failure> {
+        let mut tas = match client::rows::<TaDetail>(self.context, of) {
             Err(error) if is_gone(&error) => Vec::new(),
             tas => tas?,
         };
@@ -341,69 +338,40 @@ impl Tool<'_, '_> {
     }
 
     /// The heaps that are meant: one, or the kernel's and those of all loaded TAs.
-    fn heaps(&self, which: &[&str]) -> Result<Vec<TeeUuid>, Failure> {
+    fn heaps(&self, which: &[&str]) -> Result<Selector, Failure> {
         match which {
-            [] => {
-                let mut heaps = Vec::from([TeeUuid::nil()]);
-                for ta in client::ta_stats(self.context)? {
-                    if ta.panicked == 0 && !heaps.contains(&ta.uuid) {
-                        heaps.push(ta.uuid);
-                    }
-                }
-                Ok(heaps)
-            }
-            ["kernel"] => Ok(Vec::from([TeeUuid::nil()])),
-            [who] => Ok(Vec::from([self.ta_named(who)?])),
+            [] => Ok(Selector::ALL),
+            ["kernel"] => Ok(Selector::KERNEL),
+            [who] => self.ta_named(who).map(Selector::ta),
             [_, word, ..] => Err(usage(&format!("`{word}` is not understood here"))),
         }
     }
 
-    /// An answer about one of `heaps`: a TA that is not there is an error only if it was asked for.
-    fn about<T>(
-        &self,
-        heaps: &[TeeUuid],
-        answer: Result<Vec<T>, client::ClientError>,
-    ) -> Result<Vec<T>, Failure> {
-        match answer {
-            Err(error) if is_gone(&error) => match heaps {
-                [one] => Err(self.not_there(&Subject::ta(*one))),
-                _ => Ok(Vec::new()),
-            },
-            answer => Ok(answer?),
-        }
+    fn scanned(&self, of: &Selector) -> Result<Vec<ScanRow>, Failure> {
+        calls::scan(self.context, of).map_err(|error| self.about_ta(of, error))
     }
 
-    fn scanned(&self, heaps: &[TeeUuid]) -> Result<Vec<ScanRow>, Failure> {
-        let mut rows = Vec::new();
-        for &heap in heaps {
-            rows.extend(self.about(heaps, calls::scan(self.context, heap))?);
-        }
-        Ok(rows)
-    }
-
-    fn found(&self, heaps: &[TeeUuid]) -> Result<merged::Rows<SuspectRow>, Failure> {
-        let mut rows = Vec::new();
-        for &heap in heaps {
-            rows.extend(self.about(heaps, calls::suspects(self.context, heap))?);
-        }
+    fn found(&self, of: &Selector) -> Result<merged::Rows<SuspectRow>, Failure> {
+        let rows = client::rows::<SuspectRow>(self.context, of);
+        let rows = rows.map_err(|error| self.about_ta(of, error))?;
         Ok(merged::suspects(self.names, &rows))
     }
 
-    fn scan(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
-        let rows = self.scanned(heaps)?;
+    fn scan(&mut self, of: &Selector) -> Result<u8, Failure> {
+        let rows = self.scanned(of)?;
         let names = self.names;
         self.tell(&List(&rows, names), |out| {
             text::leaks::scans(out, &rows, names)?;
-            match (heaps, &rows[..]) {
-                ([heap], []) => text::leaks::no_heap(out, *heap, names),
+            match &rows[..] {
+                [] => text::leaks::no_heap(out, of.uuid, names),
                 _ => Ok(()),
             }
         })?;
         Ok(STATUS_OK)
     }
 
-    fn show(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
-        let found = self.found(heaps)?;
+    fn show(&mut self, of: &Selector) -> Result<u8, Failure> {
+        let found = self.found(of)?;
         let names = self.names;
         let rows: Vec<SuspectRow> = found.iter().map(|(row, _)| *row).collect();
         self.tell(&List(&rows, names), |out| {
@@ -412,12 +380,9 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    fn clear(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
-        let mut cleared = 0;
-        for &heap in heaps {
-            let blocks = calls::clear(self.context, heap).map(|blocks| Vec::from([blocks]));
-            cleared += self.about(heaps, blocks)?.iter().sum::<u32>();
-        }
+    fn clear(&mut self, of: &Selector) -> Result<u8, Failure> {
+        let cleared = calls::clear(self.context, of);
+        let cleared = cleared.map_err(|error| self.about_ta(of, error))?;
         let hidden = Count(cleared.into(), "block");
         self.tell(&Cleared { cleared }, |out| writeln!(out, "{hidden} hidden"))?;
         Ok(STATUS_OK)
@@ -425,16 +390,16 @@ impl Tool<'_, '_> {
 
     /// `leaks ta`: all live blocks, a scan, and what it found.
     fn leaks_of(&mut self, uuid: TeeUuid) -> Result<u8, Failure> {
-        let heaps = [uuid];
-        let growth = self.growth(&[], (None, None), Some(uuid));
+        let of = Selector::ta(uuid);
+        let growth = self.growth(&[], (None, None), &of);
         let growth = match growth {
             Err(Failure::Client(error)) if is_gone(&error) => {
-                return Err(self.not_there(&Subject::ta(uuid)));
+                return Err(self.not_there(&of));
             }
             growth => growth?,
         };
-        let rows = self.scanned(&heaps)?;
-        let found = self.found(&heaps)?;
+        let rows = self.scanned(&of)?;
+        let found = self.found(&of)?;
         let names = self.names;
         let suspects: Vec<SuspectRow> = found.iter().map(|(row, _)| *row).collect();
         let answer = OfTa {

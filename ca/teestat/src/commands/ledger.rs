@@ -3,6 +3,7 @@
 //! **Invariant:** figures that nobody asked to be kept are shown as not kept, not as zero.
 
 use alloc::string::String;
+use tally_records::Selector;
 
 use serde::Serialize;
 use tally_abi::TeeUuid;
@@ -96,10 +97,10 @@ impl Tool<'_, '_> {
     }
 
     fn ledger_of(&mut self, uuid: TeeUuid) -> Result<u8, Failure> {
-        let rows = client::commands(self.context, uuid)?;
-        let dropped = client::audit_totals(self.context)?.commands_dropped;
+        let of = Selector::ta(uuid);
+        let (rows, dropped) = client::listed::<CommandRow>(self.context, &of)?;
         if rows.is_empty() {
-            let called = client::commands(self.context, TeeUuid::nil())?;
+            let called = client::rows::<CommandRow>(self.context, &Selector::ALL)?;
             let mut said = alloc::format!(
                 "{} was not called yet, or not since its ledger was cleared",
                 Called(uuid, self.names)

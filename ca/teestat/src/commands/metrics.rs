@@ -5,19 +5,22 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use tally_records::MeminfoRow;
+use tally_records::OwnerRow;
+use tally_records::PoolRow;
 
 use serde::Serialize;
 use tally_insight::names::Names;
 use tally_insight::openmetrics::{Figures, Label, Text, is_free_label, write};
-use tally_records::{SiteRow, TaDetail};
+use tally_records::TaDetail;
 use teec::Context;
 
 use super::{Command, Form, Nothing};
 use crate::STATUS_OK;
-use crate::client::inspect::{Subject, tas};
 use crate::client::{self, ClientError};
 use crate::server::Labels;
 use crate::tool::{Failure, Tool, usage};
+use tally_records::Selector;
 
 /// Where figures are served, unless said otherwise: to this machine alone.
 const LISTEN: &str = "127.0.0.1:9644";
@@ -101,11 +104,11 @@ pub fn metrics(
 ) -> Result<String, ClientError> {
     let uptime_ms = client::times(context)?.tee.in_millis();
     let threads = client::threads(context)?;
-    let meminfo = client::meminfo(context)?;
-    let pools = client::pools(context)?;
-    let owners = client::owners(context)?;
-    let tas = tas(context, &Subject::NOBODY)?;
-    let sites = sites(context, &tas)?;
+    let meminfo = client::rows::<MeminfoRow>(context, &Selector::ALL)?;
+    let pools = client::rows::<PoolRow>(context, &Selector::ALL)?;
+    let owners = client::rows::<OwnerRow>(context, &Selector::ALL)?;
+    let tas = client::rows::<TaDetail>(context, &Selector::TAS)?;
+    let sites = client::pools::sites(context, &Selector::ALL)?;
     let figures = Figures {
         uptime_ms,
         secure_ram: client::secure_ram(context)?,
@@ -125,19 +128,6 @@ pub fn metrics(
     // Writing to a string does not fail.
     let _ = write(&mut text, &figures, names).and_then(|()| text.end());
     Ok(out)
-}
-
-/// Call sites of the kernel heap and of every TA's.
-fn sites(context: &Context<'_>, tas: &[TaDetail]) -> Result<Vec<SiteRow>, ClientError> {
-    let mut rows = client::pools::sites(context, &Subject::NOBODY)?;
-    for ta in tas {
-        match client::pools::sites(context, &Subject::instance(ta.uuid, ta.instance)) {
-            Ok(of_ta) => rows.extend(of_ta),
-            Err(ClientError::Invoke(..)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(rows)
 }
 
 impl Tool<'_, '_> {

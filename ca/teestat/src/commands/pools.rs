@@ -5,6 +5,10 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use tally_records::ChunkRow;
+use tally_records::ClassRow;
+use tally_records::OwnerRow;
+use tally_records::TaDetail;
 
 use tally_abi::TeeUuid;
 use tally_insight::growth::Amount;
@@ -15,12 +19,12 @@ use tally_records::{BlockRow, PoolRow, SiteRow, damage, pool_kind, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::client::inspect::Subject;
-use crate::client::{self as client_calls, ClientError, pools as client};
+use crate::client::{self, ClientError, pools as calls};
 use crate::text::Count;
 use crate::text::pools::ChunkTotals;
 use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, SlabNote, text};
+use tally_records::Selector;
 
 mod answers;
 
@@ -74,7 +78,7 @@ pub(super) const COMMANDS: &[Command] = &[
 /// The pool that a command is about.
 struct Asked {
     /// Nobody, or one instance of a TA.
-    who: Subject,
+    who: Selector,
     /// Which of a TA's instances was taken, as a line; empty if there was no choice.
     note: String,
     /// The numbers of the TA's living instances.
@@ -148,15 +152,15 @@ impl Tool<'_, '_> {
         let mut who = self.subject(name)?;
         let mut note = String::new();
         let mut alive = Vec::new();
-        if who != Subject::NOBODY {
+        if who != Selector::KERNEL {
             // What is wrong with the TA, the question itself is told.
-            let ta = Subject::ta(who.uuid());
-            let mut tas = client_calls::inspect::tas(self.context, &ta).unwrap_or_default();
+            let ta = Selector::ta(who.uuid);
+            let mut tas = client::rows::<TaDetail>(self.context, &ta).unwrap_or_default();
             tas.retain(|ta| ta.state != state::DEAD);
             alive.extend(tas.iter().map(|ta| ta.instance));
         }
         if let ([first, others @ ..], None) = (&alive[..], who.instance_number()) {
-            who = Subject::instance(who.uuid(), *first);
+            who = Selector::instance(who.uuid, *first);
             if !others.is_empty() {
                 note = text::pools::one_of_many(name, *first, others);
             }
@@ -165,7 +169,7 @@ impl Tool<'_, '_> {
     }
 
     /// What a question about a pool failed with.
-    fn about_pool(&self, who: &Subject, error: ClientError) -> Failure {
+    fn about_pool(&self, who: &Selector, error: ClientError) -> Failure {
         match error.kind() {
             Some(ErrorKind::CorruptObject) => {
                 Failure::Said(String::from("the pool's books make no sense: INCONSISTENT"))
@@ -182,9 +186,9 @@ impl Tool<'_, '_> {
         let rest: Vec<&str> = words.iter().copied().filter(|w| *w != "--diff").collect();
         super::no_more(rest.get(1..).unwrap_or_default())?;
         let Asked { who, note, alive } = self.pool_named(rest.first().copied())?;
-        let rows = client::classes(self.context, &who);
+        let rows = client::rows::<ClassRow>(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
-        let (pool, instance) = (who.uuid(), who.instance_number().unwrap_or(0));
+        let (pool, instance) = (who.uuid, who.instance_number().unwrap_or(0));
         let notes = &mut self.memory.slabs;
         let before = Earlier::of(notes, pool, instance);
         // Of other instances, those that are alive may be asked about again.
@@ -244,7 +248,7 @@ impl Tool<'_, '_> {
             }
         }
         let Asked { who, note, .. } = self.pool_named(pool)?;
-        let rows = client::sites(self.context, &who);
+        let rows = calls::sites(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
         let possible = order.possible(&rows);
         let names = self.names;
@@ -270,8 +274,8 @@ impl Tool<'_, '_> {
     }
 
     /// Names of a pool's call sites, by number.
-    fn site_names(&self, who: &Subject) -> Result<Vec<(u32, String)>, Failure> {
-        let rows = client::sites(self.context, who);
+    fn site_names(&self, who: &Selector) -> Result<Vec<(u32, String)>, Failure> {
+        let rows = calls::sites(self.context, who);
         let rows = rows.map_err(|error| self.about_pool(who, error))?;
         let named = rows.iter().map(|row| {
             let stack = Stack::of(self.names, row);
@@ -285,12 +289,12 @@ impl Tool<'_, '_> {
         super::no_more(words.get(1..).unwrap_or_default())?;
         let Asked { who, note, .. } = self.pool_named(words.first().copied())?;
         let names = self.site_names(&who)?;
-        let of_ta = who != Subject::NOBODY;
+        let of_ta = who != Selector::KERNEL;
         let mut total = Amount::default();
         let (context, out) = (self.context, &mut *self.out);
         if self.as_json {
             let mut stream = Stream::new("blocks");
-            let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
+            let listed = client::each::<BlockRow, _>(context, &who, &mut |row: &BlockRow| {
                 total.blocks += 1;
                 total.bytes = total.bytes.saturating_add(row.size);
                 Ok::<(), Failure>(stream.item(
@@ -313,7 +317,7 @@ impl Tool<'_, '_> {
         }
         out.write_str(&note)?;
         text::pools::blocks_head(out, of_ta)?;
-        let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
+        let listed = client::each::<BlockRow, _>(context, &who, &mut |row: &BlockRow| {
             total.blocks += 1;
             total.bytes = total.bytes.saturating_add(row.size);
             Ok::<(), Failure>(text::pools::block(
@@ -345,7 +349,7 @@ impl Tool<'_, '_> {
     /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight
     /// take, which no list has.
     pub(super) fn left_out(&self, listed: Amount) -> Result<Amount, Failure> {
-        let pools = client_calls::pools(self.context)?;
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
         let heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
         let all = heap.map_or(listed, |heap| Amount {
             blocks: heap.live_blocks,
@@ -355,7 +359,7 @@ impl Tool<'_, '_> {
     }
 
     /// A list's failure, with what the other side said made plain.
-    fn told(&self, who: &Subject, result: Result<(), Failure>) -> Result<(), Failure> {
+    fn told(&self, who: &Selector, result: Result<(), Failure>) -> Result<(), Failure> {
         result.map_err(|failure| match failure {
             Failure::Client(error) => self.about_pool(who, error),
             failure => failure,
@@ -379,12 +383,12 @@ impl Tool<'_, '_> {
         let mut whose = Vec::from([who]);
         if pool.is_none() && number > u64::from(u32::MAX) {
             // An address tells by itself whose it is.
-            for ta in client_calls::inspect::tas(self.context, &Subject::NOBODY)? {
-                whose.push(Subject::instance(ta.uuid, ta.instance));
+            for ta in client::rows::<TaDetail>(self.context, &Selector::TAS)? {
+                whose.push(Selector::instance(ta.uuid, ta.instance));
             }
         }
         for who in &whose {
-            match client::block(self.context, who, number) {
+            match calls::block(self.context, who, number) {
                 Ok(row) => {
                     if !self.as_json {
                         self.out.write_str(&note)?;
@@ -405,15 +409,15 @@ impl Tool<'_, '_> {
         Err(self.no_block(&whose[0], number))
     }
 
-    fn show_block(&mut self, who: &Subject, row: &BlockRow, at: u64) -> Result<u8, Failure> {
-        let sites = client::sites(self.context, who)?;
+    fn show_block(&mut self, who: &Selector, row: &BlockRow, at: u64) -> Result<u8, Failure> {
+        let sites = calls::sites(self.context, who)?;
         let site = sites.iter().find(|site| site.site == row.site);
         let stack = site.map_or_else(Stack::default, |site| Stack::of(self.names, site));
-        let bytes = client::block_bytes(self.context, who, row)?;
+        let bytes = calls::block_bytes(self.context, who, row)?;
         let base = if at < row.offset { row.va } else { row.offset };
         let inside = at.saturating_sub(base);
-        let owner = if *who == Subject::NOBODY {
-            let owners = client_calls::owners(self.context)?;
+        let owner = if *who == Selector::KERNEL {
+            let owners = client::rows::<OwnerRow>(self.context, &Selector::ALL)?;
             text::pools::kernel_owner(row.owner, &owners, self.names)
         } else {
             text::pools::ta_owner(row.owner)
@@ -432,9 +436,9 @@ impl Tool<'_, '_> {
     }
 
     /// No block has this byte; says which is nearest.
-    fn no_block(&self, who: &Subject, at: u64) -> Failure {
+    fn no_block(&self, who: &Selector, at: u64) -> Failure {
         let mut nearest: Option<(u64, BlockRow)> = None;
-        let listed = client::blocks(self.context, who, &mut |row: &BlockRow| {
+        let listed = client::each::<BlockRow, _>(self.context, who, &mut |row: &BlockRow| {
             let start = if at > u64::from(u32::MAX) {
                 row.va
             } else {
@@ -474,7 +478,7 @@ impl Tool<'_, '_> {
         let mut totals = ChunkTotals::default();
         if self.as_json {
             let mut stream = Stream::new("chunks");
-            let listed = client::chunks(context, &who, &mut |row| {
+            let listed = client::each::<ChunkRow, _>(context, &who, &mut |row| {
                 totals.add(row);
                 Ok::<(), Failure>(stream.item(out, &Named::new(row, self.names))?)
             });
@@ -491,7 +495,7 @@ impl Tool<'_, '_> {
             return Ok(STATUS_OK);
         }
         // A pool has a chunk; one that has none to tell of is an error, which no head goes before.
-        let listed = client::chunks(context, &who, &mut |row| {
+        let listed = client::each::<ChunkRow, _>(context, &who, &mut |row| {
             if totals.count == 0 {
                 out.write_str(&note)?;
                 text::pools::chunks_head(out)?;
@@ -504,8 +508,8 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    fn check_pool(&mut self, who: &Subject, note: &str) -> Result<u8, Failure> {
-        let checked = client::check(self.context, who);
+    fn check_pool(&mut self, who: &Selector, note: &str) -> Result<u8, Failure> {
+        let checked = calls::check(self.context, who);
         let (found, at) = checked.map_err(|error| self.about_pool(who, error))?;
         let answer = Checked::new(found, at, Whose::new(who, self.names));
         self.tell(&answer, |out| {

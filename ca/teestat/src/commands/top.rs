@@ -13,9 +13,9 @@ use tally_insight::names::Names;
 use tally_records::{PoolRow, TaDetail, pool_kind};
 
 use super::{Command, Form};
-use crate::client::inspect::{self, Subject};
 use crate::tool::{Failure, Tool, usage};
 use crate::{STATUS_OK, client, text};
+use tally_records::Selector;
 
 /// Seconds between rounds, unless said otherwise.
 const SECONDS: u32 = 2;
@@ -172,7 +172,7 @@ impl Tool<'_, '_> {
     }
 
     fn round(&self) -> Result<Round, Failure> {
-        let pools = client::pools(self.context)?;
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
         let taken = |kind| {
             PoolRow::find(&pools, kind).map_or((0, 0), |pool| {
                 (pool.alloc.size.into(), pool.alloc.allocated.into())
@@ -181,7 +181,7 @@ impl Tool<'_, '_> {
         Ok(Round {
             kernel_heap: taken(pool_kind::KERNEL_HEAP),
             ta_memory: taken(pool_kind::TA_MEMORY),
-            tas: inspect::tas(self.context, &Subject::NOBODY)?,
+            tas: client::rows::<TaDetail>(self.context, &Selector::TAS)?,
         })
     }
 

@@ -5,6 +5,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use tally_records::Selector;
 
 use serde::Serialize;
 use tally_abi::TeeUuid;
@@ -131,7 +132,7 @@ impl Tool<'_, '_> {
     fn watch(&mut self, words: &[&str]) -> Result<u8, Failure> {
         match words {
             ["list"] => {
-                let rows = client::snapshots(self.context)?;
+                let rows = client::rows::<SnapshotRow>(self.context, &Selector::ALL)?;
                 let names = self.names;
                 self.tell(&List(&rows, names), |out| {
                     text::snapshots(out, &rows, names)
@@ -183,7 +184,7 @@ impl Tool<'_, '_> {
         if error.kind() != Some(ErrorKind::OutOfMemory) {
             return error.into();
         }
-        match client::snapshots(self.context) {
+        match client::rows::<SnapshotRow>(self.context, &Selector::ALL) {
             Ok(rows) if rows.len() >= SLOTS => {
                 let numbers: Vec<String> =
                     rows.iter().map(|row| format!("{}", row.number)).collect();
@@ -199,7 +200,7 @@ impl Tool<'_, '_> {
 
     /// The row of this number.
     fn numbered(&self, said: &str) -> Result<SnapshotRow, Failure> {
-        let rows = client::snapshots(self.context)?;
+        let rows = client::rows::<SnapshotRow>(self.context, &Selector::ALL)?;
         let number: Option<u32> = said.parse().ok();
         if let Some(row) = rows.iter().find(|row| Some(row.number) == number) {
             return Ok(*row);

@@ -5,7 +5,6 @@
 use crate::book::Book;
 use crate::moment::{Moment, USES};
 use crate::snapshot::keep::SnapshotError;
-use crate::snapshot::take::walk;
 use crate::snapshot::writer::Writer;
 use crate::tas::detail::Steps;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
@@ -75,10 +74,11 @@ impl<M: Machine> Writer<'_, M> {
         self.make_room(room.bytes() + room.tas * size_of::<Steps>())?;
         let at = self.offset() + room.bytes();
         let mut count = 0;
-        let mut next = walk(0, |from| kernel.instance_after(from));
+        let mut from = 0;
         while count < room.tas
-            && let Some(instance) = next(count)
+            && let Some((instance, behind)) = kernel.instance_after(from)
         {
+            from = behind;
             // One that has just gone has none.
             if let Some(steps) = kernel.steps(instance) {
                 self.write(at + count * size_of::<Steps>(), steps.as_bytes())?;

@@ -11,9 +11,6 @@ use tally_records::Record;
 use tally_records::snapshot::Section;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Most records of a section.
-const MAX_RECORDS: usize = 4096;
-
 /// A snapshot that is being taken.
 pub(super) struct Writer<'k, M: Machine + 'static> {
     kernel: Inspector<'k, M>,
@@ -168,21 +165,5 @@ impl<'k, M: Machine> Writer<'k, M> {
         let mut open = self.begin::<T>()?;
         fill(self, &mut open)?;
         self.end(&open)
-    }
-
-    /// A section of the records that `item` gives, from 0 until `None`.
-    ///
-    /// # Errors
-    /// [`SnapshotError::OutOfMemory`].
-    pub(super) fn section<T: Record>(
-        &mut self,
-        item: impl FnMut(usize) -> Option<T>,
-    ) -> Result<(), SnapshotError> {
-        self.section_of::<T>(|writer, open| {
-            for record in (0..MAX_RECORDS).map_while(item) {
-                writer.record(open, record.as_bytes());
-            }
-            Ok(())
-        })
     }
 }

@@ -9,6 +9,7 @@ use ta_uuids::{crash, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
 use tally_abi::ta::entry;
+use tally_records::Selector;
 use tally_records::snapshot::{Header, MAGIC, Section};
 use tally_records::{
     CommandRow, LeakRecord, MeminfoRow, OwnerRow, PoolRow, Record, RegionRow, TaDetail,
@@ -32,7 +33,10 @@ fn told<T>(result: Result<T, ClientError>) -> Result<T, String> {
 
 /// The figures of one command.
 fn row(bench: &Bench, uuid: TeeUuid, function: u64, command: u32) -> Result<CommandRow, String> {
-    let rows = told(client::commands(&bench.context, uuid))?;
+    let rows = told(client::rows::<CommandRow>(
+        &bench.context,
+        &Selector::ta(uuid),
+    ))?;
     let found = rows
         .iter()
         .find(|row| u64::from(row.function) == function && row.command == command);
@@ -175,7 +179,7 @@ fn snapshot(bench: &Bench) -> Outcome {
     works(value_in(&mut session, heap::CMD_LEAK, 3, 64))?;
     let (number, len) = told(client::take_snapshot(&bench.context))?;
     let bytes = read(bench, number);
-    let charged = told(client::meminfo(&bench.context))?;
+    let charged = told(client::rows::<MeminfoRow>(&bench.context, &Selector::ALL))?;
     told(client::drop_snapshot(&bench.context, number))?;
     let bytes = bytes?;
     equal(bytes.len(), len as usize, "bytes")?;

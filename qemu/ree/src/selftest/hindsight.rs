@@ -7,9 +7,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use ta_uuids::{crash, glutton, heap, hello};
 use tally_abi::TeeUuid;
+use tally_records::MeminfoRow;
+use tally_records::Selector;
+use tally_records::UnfreedRow;
 use tally_records::{FailureRow, HistoryRow, failed_pool};
 use teec::ErrorKind;
-use teestat::client::inspect;
 use teestat::{Memory, client};
 
 use super::figures::printed;
@@ -46,7 +48,7 @@ fn told(error: client::ClientError) -> String {
 }
 
 fn log(bench: &Bench) -> Result<Vec<FailureRow>, String> {
-    let log = inspect::failures(&bench.context).map_err(told)?;
+    let log = client::rows::<FailureRow>(&bench.context, &Selector::ALL).map_err(told)?;
     let rising = log.windows(2).all(|two| two[0].number + 1 == two[1].number);
     holds(rising && log.len() <= 16, "the log has a hole")?;
     Ok(log)
@@ -168,7 +170,7 @@ fn kernel_refused(bench: &Bench) -> Outcome {
 }
 
 fn history_of(bench: &Bench, uuid: TeeUuid) -> Result<HistoryRow, String> {
-    let (rows, _) = inspect::history(&bench.context).map_err(told)?;
+    let (rows, _) = client::listed::<HistoryRow>(&bench.context, &Selector::ALL).map_err(told)?;
     Ok(rows
         .into_iter()
         .find(|row| row.uuid == uuid)
@@ -207,7 +209,8 @@ fn not_freed(bench: &Bench) -> Outcome {
 fn not_freed_where(bench: &Bench) -> Outcome {
     // Bug: the history had the totals alone, and the call sites were on the secure console.
     let left = |died: u32| -> Result<(u64, u64), String> {
-        let (rows, _) = inspect::unfreed(&bench.context).map_err(told)?;
+        let (rows, _) =
+            client::listed::<UnfreedRow>(&bench.context, &Selector::ALL).map_err(told)?;
         let ours = rows.iter().filter(|row| {
             let name = |f: &u64| teestat::frame_name(&bench.context, &MachineNames, row.uuid, *f);
             let leaks = |f: &u64| name(f).contains(heap::LEAK_FUNCTION);
@@ -362,7 +365,8 @@ fn advice(bench: &Bench) -> Outcome {
         let rest = line.and_then(|line| line.strip_prefix(what));
         rest.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
     };
-    let rows = client::meminfo(&bench.context).map_err(|error| format!("{error}"))?;
+    let rows = client::rows::<MeminfoRow>(&bench.context, &Selector::ALL)
+        .map_err(|error| format!("{error}"))?;
     let pages = rows
         .iter()
         .find(|row| row.label.starts_with(b"kernel heap"));

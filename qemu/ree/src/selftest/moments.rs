@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::SLOTS;
+use tally_records::Selector;
 use tally_records::{PoolRow, PoolStats, Record, SnapshotRow, snapshot_state, trigger};
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
@@ -40,14 +41,14 @@ fn arm(bench: &Bench, uuid: TeeUuid, kind: u32, wanted: u32) -> Result<u32, Stri
 }
 
 fn row(bench: &Bench, number: u32) -> Result<SnapshotRow, String> {
-    let rows = told(client::snapshots(&bench.context))?;
+    let rows = told(client::rows::<SnapshotRow>(&bench.context, &Selector::ALL))?;
     let found = rows.iter().find(|row| row.number == number);
     found.copied().ok_or_else(|| format!("no row {number}"))
 }
 
 /// Drops all that are there, so that a test that fails leaves nothing.
 fn drop_all(bench: &Bench) -> Outcome {
-    for row in told(client::snapshots(&bench.context))? {
+    for row in told(client::rows::<SnapshotRow>(&bench.context, &Selector::ALL))? {
         told(client::drop_snapshot(&bench.context, row.number))?;
     }
     Ok(())

@@ -11,8 +11,8 @@ use tally_insight::names::{Names, Stack};
 use tally_records::{ClassRow, SiteRow, damage, word};
 
 use crate::SlabNote;
-use crate::client::inspect::Subject;
 use crate::text::pools::note_of;
+use tally_records::Selector;
 
 /// Whose pool an answer is about: an instance of a TA, or nobody, for the kernel heap.
 #[derive(Serialize)]
@@ -23,9 +23,9 @@ pub(super) struct Whose {
 }
 
 impl Whose {
-    pub(super) fn new(who: &Subject, names: &dyn Names) -> Self {
+    pub(super) fn new(who: &Selector, names: &dyn Names) -> Self {
         Self {
-            ta: Ta::new(who.uuid(), names),
+            ta: Ta::new(who.uuid, names),
             instance: who.instance_number(),
         }
     }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_damage_has_the_place_that_the_text_has() {
         let place = |found| {
-            let whose = Whose::new(&Subject::NOBODY, &NoNames);
+            let whose = Whose::new(&Selector::KERNEL, &NoNames);
             let checked = Checked::new(found, 288, whose);
             (checked.sound, checked.unit, checked.offset)
         };
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_pool_of_a_ta_says_of_which_instance_it_is() {
         // Bug: of two instances, only the text said which one was meant.
-        let who = Subject::instance(TeeUuid::from_u128(7), 3);
+        let who = Selector::instance(TeeUuid::from_u128(7), 3);
         let whose = Whose::new(&who, &NoNames);
         assert_eq!(whose.instance, Some(3));
         assert_eq!(whose.ta.uuid, Some(TeeUuid::from_u128(7).to_string()));

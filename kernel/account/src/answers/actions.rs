@@ -1,25 +1,25 @@
-//! Figures of pools, owners and TAs, kills, time, reports.
+//! Figures that OP-TEE's tools ask for, resets, checks, marks, scans, snapshots.
 //!
-//! **Invariant:** figures of a TA are read from outside; the TA is never entered for them, and
-//! what it scribbled over its own books shows as "inconsistent", nothing else.
+//! **Invariant:** a TA is never entered to find something out about it.
 
-use crate::api::Statistics;
+use crate::api::{Actions, Rows};
 use crate::book::Book;
 use crate::heaps::peak;
 use crate::inspector::Inspector;
-use crate::moment::{self, USES};
 use crate::past::spent;
-use crate::which::{Which, instance_from};
-use alloc::vec::Vec;
+use crate::past::wrong_orders::Totals;
+use crate::selected::instance_from;
+use crate::snapshot::keep::Watchpoint;
 use core::fmt;
-use tally_abi::TeeResult;
+use tally_abi::pta::audit::ledger;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
+use tally_abi::{TeeResult, TeeUuid};
 use tally_core::guest::Guest;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::machine::Machine;
-use tally_mem::text::TextBuffer;
-use tally_mem::text::label;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, pool_kind};
+use tally_mem::owner::OwnerId;
+use tally_mem::text::{TextBuffer, label};
+use tally_records::{BlockRow, Selector, trigger};
 
 /// Figures of a pool that does not exist.
 fn absent(name: &str) -> AllocStats {
@@ -38,7 +38,7 @@ fn shown(guest: &Guest<Book>, index: usize) -> Option<(InstanceRef, &Instance<Bo
         .nth(index)
 }
 
-impl<M: Machine> Statistics for Inspector<'_, M> {
+impl<M: Machine> Actions for Inspector<'_, M> {
     fn alloc_stats(&self, id: u32) -> AllocStats {
         match id {
             alloc_id::HEAP => self.heap().stats().alloc,
@@ -52,25 +52,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
         }
     }
 
-    fn pool(&self, index: usize) -> Option<PoolRow> {
-        let (kind, instance, pool) = match index {
-            0 => (pool_kind::KERNEL_HEAP, 0, self.heap().stats()),
-            1 => (pool_kind::TA_MEMORY, 0, self.ta_ram(&self.state())),
-            _ => {
-                let instance = shown(self.state().guest(self.guest), index - 2)?.0;
-                // One that has just gone leaves a row without figures.
-                let pool = self.ta_pool_in_steps(instance).unwrap_or_default();
-                (pool_kind::TA_HEAP, instance.generation, pool)
-            }
-        };
-        Some(PoolRow {
-            pool,
-            kind,
-            instance,
-        })
-    }
-
-    fn ta(&self, index: usize) -> Option<TaStats> {
+    fn ta_stats(&self, index: usize) -> Option<TaStats> {
         let (instance, mut stats) = {
             let state = self.state();
             let (instance, found) = shown(state.guest(self.guest), index)?;
@@ -91,14 +73,6 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
         self.secure_ram
     }
 
-    fn meminfo(&self) -> [MeminfoRow; USES] {
-        moment::meminfo(&self.state().pages)
-    }
-
-    fn owners(&self) -> Result<Vec<OwnerRow>, TeeResult> {
-        self.owner_rows()
-    }
-
     fn name_site(&self, offset: u64, out: &mut dyn fmt::Write) -> bool {
         self.heap().name_site(offset, out)
     }
@@ -117,7 +91,7 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
         let mut from = 0;
         loop {
             let mut state = self.state();
-            let next = instance_from(state.guest(self.guest), Which::ALL, from);
+            let next = instance_from(state.guest(self.guest), &Selector::ALL, from);
             let Some(instance) = next.map(|(instance, _)| instance) else {
                 return;
             };
@@ -162,6 +136,93 @@ impl<M: Machine> Statistics for Inspector<'_, M> {
             Some(_) => TeeResult::BAD_PARAMETERS,
             None => TeeResult::NOT_SUPPORTED,
         }
+    }
+
+    fn print_status(&self, uuid: TeeUuid) -> usize {
+        self.print_status(uuid)
+    }
+
+    fn check_heap(&self, of: &Selector) -> Result<(u32, u32), TeeResult> {
+        self.check_heap(self.heap_of(of)?)
+    }
+
+    fn block_at(&self, of: &Selector, at: u64) -> Result<BlockRow, TeeResult> {
+        self.block_in(self.heap_of(of)?, at)
+    }
+
+    fn heap_bytes(&self, of: &Selector, offset: u64, out: &mut [u8]) -> Result<(), TeeResult> {
+        self.bytes_in(self.heap_of(of)?, offset, out)
+    }
+
+    fn mark(&self, name: &[u8]) -> Result<u16, TeeResult> {
+        self.set_mark(name)
+    }
+
+    fn heap_count(&self, of: &Selector) -> usize {
+        self.heaps(of).count()
+    }
+
+    fn scan(&self, of: &Selector, out: &mut dyn Rows) -> Result<(), TeeResult> {
+        self.alive(of)?;
+        self.as_owner(OwnerId::CALL, || self.scan_heaps(of, out))
+    }
+
+    fn clear(&self, of: &Selector) -> Result<u32, TeeResult> {
+        self.alive(of)?;
+        self.clear_suspects(of)
+    }
+
+    fn audit_totals(&self) -> Totals {
+        self.state().guest(self.guest).book.orders.totals()
+    }
+
+    fn ledger(&self, uuid: TeeUuid, what: u32) -> Result<(), TeeResult> {
+        let mut state = self.state();
+        let commands = &mut state.guest_mut(self.guest).book.commands;
+        match what {
+            ledger::DETAIL | ledger::PLAIN => {
+                if !commands.set_detail(uuid, what == ledger::DETAIL) {
+                    return Err(TeeResult::OUT_OF_MEMORY);
+                }
+            }
+            ledger::CLEAR => commands.clear(uuid),
+            _ => return Err(TeeResult::BAD_PARAMETERS),
+        }
+        Ok(())
+    }
+
+    fn set_buffer_fault(&self, on: bool) -> Result<(), TeeResult> {
+        if self.fault.is_none() {
+            return Err(TeeResult::NOT_SUPPORTED);
+        }
+        let lost = self.state().guest_mut(self.guest).buffers.set_faulty(on);
+        // Without the lock: there can be many.
+        drop(lost);
+        Ok(())
+    }
+
+    fn take_snapshot(&self) -> Result<(u32, u32), TeeResult> {
+        let number = self.state().guest_mut(self.guest).book.snapshots.begin()?;
+        let bytes = self.fill_snapshot(number, trigger::ASKED, TeeUuid::nil(), 0)?;
+        Ok((number, bytes as u32))
+    }
+
+    fn read_snapshot(&self, number: u32, offset: u32, buf: &mut [u8]) -> Result<usize, TeeResult> {
+        let state = self.state();
+        let snapshots = &state.guest(self.guest).book.snapshots;
+        Ok(snapshots.read(&self.machine, number, offset as usize, buf)?)
+    }
+
+    fn drop_snapshot(&self, number: u32) -> Result<(), TeeResult> {
+        let mut state = self.state();
+        let (pages, guest) = state.split(self.guest);
+        Ok(guest.book.snapshots.forget(pages, number)?)
+    }
+
+    fn arm(&self, watchpoint: Watchpoint) -> Result<u32, TeeResult> {
+        let mut state = self.state();
+        let snapshots = &mut state.guest_mut(self.guest).book.snapshots;
+        Ok(snapshots.arm(watchpoint)?)
     }
 }
 
