@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 #[cfg(target_os = "none")]
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// Octets of the line buffer.
+/// Bytes of the line buffer.
 pub const LINE_BYTES: usize = 192;
 
 /// A writer that sends whole lines.
@@ -68,7 +68,7 @@ impl Default for Trace {
 
 impl Write for Trace {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for line in text.as_bytes().split_inclusive(|octet| *octet == b'\n') {
+        for line in text.as_bytes().split_inclusive(|byte| *byte == b'\n') {
             self.write_piece(line);
             if line.ends_with(b"\n") {
                 self.flush();

@@ -1,7 +1,7 @@
 //! The counter, and random numbers.
 //!
-//! **Invariant:** random octets come out of SHA-256 over a seed that is never given out; where
-//! the CPU has RNDR, every seed comes from it. No octet is given out twice, and none that was given
+//! **Invariant:** random bytes come out of SHA-256 over a seed that is never given out; where
+//! the CPU has RNDR, every seed comes from it. No byte is given out twice, and none that was given
 //! out is kept.
 
 use core::arch::asm;
@@ -19,12 +19,12 @@ use crate::lock::IrqLock;
 struct Generator {
     seeded: bool,
     state: [u8; 32],
-    /// Output that nobody has had yet: the last `left` octets. Most requests are small.
+    /// Output that nobody has had yet: the last `left` bytes. Most requests are small.
     reserve: [u8; BLOCK],
     left: usize,
 }
 
-/// Octets that are made at a time.
+/// Bytes that are made at a time.
 const BLOCK: usize = 32;
 
 static GENERATOR: IrqLock<Generator> = IrqLock::new(Generator {
@@ -87,7 +87,7 @@ impl Generator {
         self.state = hash.finalize().into();
     }
 
-    /// Fills `out`, of at most [`BLOCK`] octets.
+    /// Fills `out`, of at most [`BLOCK`] bytes.
     fn give(&mut self, out: &mut [u8]) {
         if out.len() > self.left {
             self.reserve = self.next();
@@ -100,7 +100,7 @@ impl Generator {
         self.left -= out.len();
     }
 
-    /// Next octets; the state moves on, so that earlier output cannot be told from it.
+    /// Next bytes; the state moves on, so that earlier output cannot be told from it.
     fn next(&mut self) -> [u8; BLOCK] {
         let output = Sha256::new_with_prefix(self.state)
             .chain_update(b"out")

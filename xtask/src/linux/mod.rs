@@ -4,6 +4,7 @@
 //! told no status has failed.
 
 pub(crate) mod bench;
+mod filters;
 mod packages;
 pub(crate) mod tests;
 
