@@ -71,6 +71,9 @@ pub enum Flush {
     Asid(u16),
 }
 
+/// Bytes that are left of the model's stack unless a test says otherwise.
+const STACK_BYTES: usize = 16 * 1024;
+
 /// The model.
 pub struct TestMachine {
     secure: Mutex<Vec<u8>>,
@@ -93,6 +96,7 @@ pub struct TestMachine {
     interruptible: AtomicUsize,
     interrupted_others: AtomicUsize,
     resident_threads: AtomicUsize,
+    stack_left: AtomicUsize,
     /// Stacks that are lent, by thread.
     stacks: Mutex<BTreeMap<usize, [PhysPage; STACK_PAGES]>>,
 }
@@ -107,6 +111,12 @@ impl fmt::Debug for TestMachine {
 }
 
 impl TestMachine {
+    /// Has so many bytes be left of the running stack; `None`: all of it.
+    pub fn set_stack_left(&self, bytes: Option<usize>) {
+        let bytes = bytes.unwrap_or(STACK_BYTES);
+        self.stack_left.store(bytes, Ordering::Relaxed);
+    }
+
     /// A machine with so many pages of secure and of normal-world RAM.
     #[must_use]
     pub fn new(secure_pages: usize, normal_pages: usize) -> Self {
@@ -130,6 +140,7 @@ impl TestMachine {
             interruptible: AtomicUsize::new(0),
             interrupted_others: AtomicUsize::new(0),
             resident_threads: AtomicUsize::new(usize::MAX),
+            stack_left: AtomicUsize::new(STACK_BYTES),
             stacks: Mutex::default(),
         }
     }
@@ -498,7 +509,7 @@ impl ThreadControl for TestMachine {
     }
 
     fn stack_left(&self) -> usize {
-        16 * 1024
+        self.stack_left.load(Ordering::Relaxed)
     }
 }
 

@@ -103,6 +103,10 @@ pub mod login {
     pub const GROUP: u32 = 2;
     /// An application.
     pub const APPLICATION: u32 = 4;
+    /// An application of a user.
+    pub const APPLICATION_USER: u32 = 5;
+    /// An application of a group.
+    pub const APPLICATION_GROUP: u32 = 6;
     /// The normal world's kernel (Linux `TEE_IOCTL_LOGIN_REE_KERNEL`).
     pub const REE_KERNEL: u32 = 0x8000_0000;
     /// Another trusted application.

@@ -262,7 +262,7 @@ impl<M: Machine> Inspector<'_, M> {
                 instance: found.generation,
                 session: session.id,
                 opener: u32::from(session.opener != Opener::Normal),
-                busy: u32::from(session.uses > 0),
+                busy: u32::from(!session.operations.is_empty()),
                 kernel_heap: u64::from(self.heap().account(session.owner).0),
             };
             Some((row, slot as u64 + 1))

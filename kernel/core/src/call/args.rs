@@ -229,9 +229,13 @@ fn parse(
     lent: Option<Shm>,
     param: &MsgParam,
 ) -> Result<(u32, Arg), TeeResult> {
-    const KNOWN: u64 = attr::TYPE_MASK | attr::NONCONTIG;
     let kind = param.attr & attr::TYPE_MASK;
-    if param.attr & !KNOWN != 0 {
+    // Only memory that is lent for the call comes in a list of pages.
+    let allowed = match kind {
+        attr::TMEM_INPUT..=attr::TMEM_INOUT => attr::TYPE_MASK | attr::NONCONTIG,
+        _ => attr::TYPE_MASK,
+    };
+    if param.attr & !allowed != 0 {
         return Err(TeeResult::BAD_PARAMETERS);
     }
     let memref = |kind: u64, memory| {

@@ -4,13 +4,11 @@
 //! between.
 
 use crate::call::Call;
-use crate::call::message::Outcome;
 use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
 use crate::owners::{OwnerName, OwnerTable};
 use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
-use crate::ta::session::{Opener, Phase};
 use crate::ta::task::End;
 use tally_abi::TeeResult;
 use tally_mem::machine::Machine;
@@ -96,6 +94,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             self.drop_if_unused(instance);
         }
         self.wake(waiters);
+        self.end_marked();
     }
 
     /// Makes an instance dead: its memory goes, its entry stays for its sessions.
@@ -133,37 +132,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    /// Closes what a dead instance had opened.
-    fn close_orphans(&mut self, instance: InstanceRef) {
-        loop {
-            let orphan = {
-                let state = self.kernel.state();
-                let guest = &state.guest(self.guest);
-                let ended = guest
-                    .instances
-                    .at(instance)
-                    .is_none_or(|found| found.life == Life::Dead);
-                if !ended {
-                    return;
-                }
-                let mut sessions = guest.sessions.iter();
-                let orphan = sessions.find(|(_, session)| {
-                    session.opener == Opener::Ta(instance)
-                        && session.uses == 0
-                        && session.phase == Phase::Open
-                });
-                orphan.map(|(_, session)| session.id)
-            };
-            let Some(id) = orphan else { return };
-            let Outcome { result, .. } = self.close_session(id, Opener::Ta(instance));
-            if result != TeeResult::SUCCESS {
-                // Its target is this call's caller, or waiting is hopeless: it goes untold.
-                log::error!("session {id:#x} of an ended TA does not close: {result}");
-                self.forget_session(id, Opener::Ta(instance));
-            }
-        }
-    }
-
     /// Removes an instance that has no sessions, unless it stays; a dead one always goes.
     pub fn drop_if_unused(&mut self, instance: InstanceRef) {
         {
@@ -182,7 +150,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         self.close_orphans(instance);
         let mut state = self.kernel.state();
-        // Closing suspends: somebody else may have taken the entry out, and the slot be reused.
         if state.instance(instance).is_none() {
             return;
         }

@@ -11,6 +11,7 @@ use crate::call::shm::{Shm, ShmError, ShmRef};
 use crate::guest_id::{GuestId, MAX_GUESTS};
 use crate::kernel::Kernel;
 use crate::observer::Observer;
+use crate::ta::invoke::Limit;
 use crate::ta::session::Opener;
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
@@ -254,10 +255,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok(parts) => parts,
             Err(err) => return Outcome::tee(err),
         };
-        let cancel_id = message.header.cancel_id;
+        let limit = Limit::cancellable(message.header.cancel_id);
         let mut session = message.header.session;
         let outcome = self.with_args(message, skip, |call, args| {
-            let (outcome, id) = call.open_session(&open, Opener::Normal, cancel_id, args);
+            let (outcome, id) = call.open_session(&open, Opener::Normal, limit, args);
             session = id;
             outcome
         });
@@ -273,7 +274,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             ..
         } = message.header;
         self.with_args(message, 0, |call, args| {
-            call.invoke(session, Opener::Normal, func, cancel_id, args)
+            let limit = Limit::cancellable(cancel_id);
+            call.invoke(session, Opener::Normal, func, limit, args)
         })
     }
 

@@ -6,7 +6,7 @@
 use crate::call::args::Args;
 use crate::call::shm::{Shm, ShmError};
 use core::mem::offset_of;
-use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr};
+use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, login};
 use tally_abi::{Origin, TeeResult, TeeUuid};
 use tally_mem::addr::PhysAddr;
 use tally_mem::machine::NormalMemory;
@@ -155,15 +155,29 @@ impl Message {
     /// The meta parameters of an open-session message, and how many those are.
     ///
     /// # Errors
-    /// `BAD_PARAMETERS` when they are not exactly two value inputs marked as meta.
+    /// `BAD_PARAMETERS` when they are not exactly two value inputs marked as meta, or the login is none that the normal
+    /// world may have: what a TA is to another, the kernel alone says.
     pub fn open_session(&self) -> Result<(OpenSession, usize), TeeResult> {
         const META_VALUE: u64 = attr::VALUE_INPUT | attr::META;
         match self.params() {
             [target, client, ..] if target.attr == META_VALUE && client.attr == META_VALUE => {
+                let named = TeeUuid::from_value_pair(client.a, client.b);
+                let login = u32::try_from(client.c).map_err(|_| TeeResult::BAD_PARAMETERS)?;
+                let client = match login {
+                    // Nobody in particular, whatever is said.
+                    login::PUBLIC | login::REE_KERNEL => TeeUuid::nil(),
+                    login::USER
+                    | login::GROUP
+                    | login::APPLICATION
+                    | login::APPLICATION_USER
+                    | login::APPLICATION_GROUP => named,
+                    _ => return Err(TeeResult::BAD_PARAMETERS),
+                };
+                let target = TeeUuid::from_value_pair(target.a, target.b);
                 let open = OpenSession {
-                    target: TeeUuid::from_value_pair(target.a, target.b),
-                    client: TeeUuid::from_value_pair(client.a, client.b),
-                    login: client.c as u32,
+                    target,
+                    client,
+                    login,
                 };
                 Ok((open, 2))
             }

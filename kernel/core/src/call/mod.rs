@@ -14,6 +14,7 @@ mod thread_stacks;
 use crate::guest_id::GuestId;
 use crate::kernel::Kernel;
 use crate::observer::Observer;
+use crate::ta::closing::Closings;
 use crate::ta::session::Caller;
 use rpc::{RpcArg, RpcClient};
 use tally_abi::rpc::notification;
@@ -32,6 +33,8 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
     pub rpc: RpcClient<'k>,
     /// The TA that asks for a session's use, innermost of a chain.
     pub caller: Option<Caller>,
+    /// What it has left to close.
+    pub(crate) closings: Closings,
 }
 
 impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
@@ -45,11 +48,13 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             thread,
             rpc: RpcClient::new(rpc, &kernel.gates[guest.index()]),
             caller: None,
+            closings: Closings::default(),
         }
     }
 
-    /// Gives back what the call borrowed of the normal world.
+    /// Ends what the call has put off, and gives back what it borrowed of the normal world.
     pub fn finish(&mut self) {
+        self.end_put_off();
         self.rpc.finish(&self.kernel.machine);
     }
 

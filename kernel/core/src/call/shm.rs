@@ -11,6 +11,8 @@ use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use tally_mem::fallible::{HeapExhausted, Table, try_push};
 use tally_mem::machine::{NormalMemory, ThreadControl};
 use zerocopy::IntoBytes;
+/// Bytes of physical addresses at most (Arm ARM, 48 bits without FEAT_LPA): nothing is larger.
+const ADDRESSES: u64 = 1 << 48;
 
 /// Most pages of one object: 64 MiB.
 const MAX_PAGES: u64 = 16384;
@@ -329,11 +331,13 @@ impl Shm {
 }
 
 fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {
-    let pages = size
-        .checked_add(offset as u64)
-        .ok_or(ShmError::BadAddress)?
-        .div_ceil(PAGE_SIZE as u64);
-    let pages = if size == 0 { 0 } else { pages };
+    if size > ADDRESSES {
+        return Err(ShmError::BadAddress);
+    }
+    let pages = match size {
+        0 => 0,
+        _ => (offset as u64 + size).div_ceil(PAGE_SIZE as u64),
+    };
     if pages > MAX_PAGES {
         Err(ShmError::TooBig)
     } else {

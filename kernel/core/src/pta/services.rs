@@ -86,6 +86,9 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         session: &PseudoSession,
         step: Step<'_>,
     ) -> Result<(), TeeResult> {
+        if !matches!(step, Step::Close) {
+            self.check_stack()?;
+        }
         let kernel = self.kernel;
         let state = StateInTable {
             kernel,

@@ -24,6 +24,10 @@ const PARAMS_BYTES: u64 = (size_of::<UteeParams>() as u64).next_multiple_of(16);
 /// Bytes copied at a time between two TAs.
 const COPY_CHUNK: usize = 512;
 
+/// Bytes of kernel stack that entering a TA, the loader or a pseudo-TA leaves at least for what runs there: the deepest
+/// system call that enters nobody.
+const STACK_RESERVE: usize = 14 * 1024;
+
 /// Which table of system calls applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -37,17 +41,29 @@ pub enum Mode {
 pub(crate) type Mapped = [Option<UserVa>; NUM_PARAMS];
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Refuses to enter anybody when too little is left of the kernel stack, on which each TA of a chain takes its part.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub(crate) fn check_stack(&self) -> Result<(), TeeResult> {
+        if self.kernel.machine.stack_left() < STACK_RESERVE {
+            return Err(TeeResult::OUT_OF_MEMORY);
+        }
+        Ok(())
+    }
+
     /// Enters a TA that this call has claimed. `Ok` is the TA's own code.
     ///
     /// # Errors
     /// `TARGET_DEAD` when it dies; `OUT_OF_MEMORY` and the like when its parameters cannot be
-    /// mapped.
+    /// mapped, or too little is left of the stack.
     pub fn run_ta(
         &mut self,
         instance: InstanceRef,
         call: TaCall,
         args: &mut Args,
     ) -> Result<TeeResult, TeeResult> {
+        self.check_stack()?;
         let kernel = self.kernel;
         let mut mapped = Mapped::default();
         if args.has_large() {

@@ -10,7 +10,9 @@ use crate::observer::Observer;
 use crate::owners::{Label, OwnerKind, OwnerName};
 use crate::pta::params::PtaParams;
 use crate::pta::{PtaResult, Step};
+use crate::ta::closing::Patience;
 use crate::ta::instance::{Instance, InstanceRef, Life};
+use crate::ta::operation::{Operation, Operations};
 use crate::ta::session::{Opener, Phase, PseudoSession, Session, Target, session_id};
 use crate::ta::task::{End, TaCall};
 use alloc::vec::Vec;
@@ -18,13 +20,46 @@ use tally_abi::ta::{entry, flags};
 use tally_abi::{Origin, TeeResult, TeeUuid};
 use tally_mem::machine::Machine;
 
+/// What ends an operation before its time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limit {
+    /// Its name to who may cancel it.
+    pub cancel_id: u32,
+    /// Milliseconds that it may take, if they are limited.
+    pub millis: Option<u32>,
+}
+
+impl Limit {
+    /// Of an operation of the normal world.
+    #[must_use]
+    pub const fn cancellable(cancel_id: u32) -> Self {
+        Self {
+            cancel_id,
+            millis: None,
+        }
+    }
+
+    /// Of an operation of a TA, by its `cancellationRequestTimeout` (`TEE_TIMEOUT_INFINITE`: none).
+    #[must_use]
+    pub const fn timeout(millis: u32) -> Self {
+        Self {
+            cancel_id: 0,
+            millis: if millis == u32::MAX {
+                None
+            } else {
+                Some(millis)
+            },
+        }
+    }
+}
+
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Opens a session. Returns its id, or 0.
     pub fn open_session(
         &mut self,
         open: &OpenSession,
         opener: Opener,
-        cancel_id: u32,
+        limit: Limit,
         args: &mut Args,
     ) -> (Outcome, u32) {
         let pseudo = self
@@ -34,14 +69,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .position(|pta| pta.uuid == open.target)
             .and_then(|index| u16::try_from(index).ok());
         if let Some(index) = pseudo {
-            return self.open_pseudo(index, open, opener, cancel_id);
+            return self.open_pseudo(index, open, opener, limit);
         }
         let instance = match self.instance_for(open.target) {
             Ok(instance) => instance,
             Err(err) => return (Outcome::tee(err), 0),
         };
         // The instance is claimed and counts this session from here on.
-        let id = match self.add_session(open, opener, Target::Ta(instance), cancel_id) {
+        let id = match self.add_session(open, opener, Target::Ta(instance), limit) {
             Ok(id) => id,
             Err(err) => {
                 self.uncount(instance);
@@ -74,9 +109,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         index: u16,
         open: &OpenSession,
         opener: Opener,
-        cancel_id: u32,
+        limit: Limit,
     ) -> (Outcome, u32) {
-        let id = match self.add_session(open, opener, Target::Pseudo(index), cancel_id) {
+        let id = match self.add_session(open, opener, Target::Pseudo(index), limit) {
             Ok(id) => id,
             Err(err) => return (Outcome::tee(err), 0),
         };
@@ -106,21 +141,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         id: u32,
         opener: Opener,
         command: u32,
-        cancel_id: u32,
+        limit: Limit,
         args: &mut Args,
     ) -> Outcome {
         let (target, session) = {
             let mut state = self.kernel.state();
-            let slot = match state.guest(self.guest).sessions.find_open(id, opener) {
-                Ok(slot) => slot,
-                Err(err) => return Outcome::tee(err.into()),
-            };
-            let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot) else {
+            let sessions = &mut state.guest_mut(self.guest).sessions;
+            let found = sessions.find_open(id, opener);
+            let Some(session) = found.ok().and_then(|slot| sessions.get_mut(slot)) else {
                 return Outcome::tee(TeeResult::BAD_PARAMETERS);
             };
-            session.uses += 1;
-            session.cancel_id = Some(cancel_id);
-            session.cancelled = false;
+            let operation = self.operation(limit);
+            let begun = self
+                .kernel
+                .as_owner(session.owner, || session.operations.begin(operation));
+            if let Err(err) = begun {
+                return Outcome::tee(err.into());
+            }
             (session.target, session.as_pseudo())
         };
         let outcome = match target {
@@ -148,52 +185,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         outcome
     }
 
-    /// Closes a session.
+    /// Closes a session. It cannot be used from here on; who is in it still goes on, and the last one ends it.
     pub fn close_session(&mut self, id: u32, opener: Opener) -> Outcome {
-        let target = {
+        let is_idle = {
             let mut state = self.kernel.state();
             let sessions = &mut state.guest_mut(self.guest).sessions;
-            let found = sessions
-                .find_idle(id, opener)
-                .and_then(|_| sessions.find_open(id, opener));
-            match found {
-                // From here on nobody else can use it, or close it a second time.
-                Ok(slot) => sessions.get_mut(slot).map(|session| {
-                    session.phase = Phase::Closing;
-                    (session.target, session.as_pseudo())
-                }),
-                Err(err) => return Outcome::tee(err.into()),
-            }
+            let found = sessions.find_open(id, opener);
+            let Some(session) = found.ok().and_then(|slot| sessions.get_mut(slot)) else {
+                return Outcome::tee(TeeResult::BAD_PARAMETERS);
+            };
+            session.phase = Phase::Closing;
+            session.operations.is_empty()
         };
-        match target {
-            Some((Target::Ta(instance), _)) => {
-                // A dead TA is not told.
-                let claimed = self.claim(instance);
-                if claimed.is_ok() {
-                    let call = TaCall {
-                        function: entry::CLOSE_SESSION,
-                        session: id,
-                        command: 0,
-                    };
-                    self.enter_ta(instance, call, &mut Args::default());
-                } else if claimed == Err(TeeResult::BUSY) {
-                    self.set_phase(id, opener, Phase::Open);
-                    return Outcome::tee(TeeResult::BUSY);
-                }
-                self.remove_session(id, opener);
-                if claimed.is_ok() {
-                    self.unclaim(instance);
-                } else {
-                    self.drop_if_unused(instance);
-                }
-            }
-            Some((Target::Pseudo(index), session)) => {
-                if let Err(err) = self.step_pseudo(index, &session, Step::Close) {
-                    log::error!("session {id:#x} of a pseudo-TA: {err}");
-                }
-                self.remove_session(id, opener);
-            }
-            None => {}
+        if is_idle {
+            self.end_session(id, opener, Patience::PutOff);
         }
         Outcome::tee(TeeResult::SUCCESS)
     }
@@ -210,33 +215,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    /// Removes a session whose target cannot be told.
-    pub fn forget_session(&mut self, id: u32, opener: Opener) {
-        let target = {
-            let state = self.kernel.state();
-            let slot = state.guest(self.guest).sessions.find_idle(id, opener);
-            slot.ok()
-                .and_then(|slot| state.guest(self.guest).sessions.get(slot))
-                .map(|session| session.target)
-        };
-        self.remove_session(id, opener);
-        if let Some(Target::Ta(instance)) = target {
-            self.drop_if_unused(instance);
-        }
-    }
-
     /// Asks the operation `cancel_id` of a session to end.
     pub fn cancel(&self, id: u32, cancel_id: u32) -> Outcome {
         let mut state = self.kernel.state();
-        let slot = match state.guest(self.guest).sessions.find(id, Opener::Normal) {
-            Ok(slot) => slot,
-            Err(err) => return Outcome::tee(err.into()),
+        let sessions = &mut state.guest_mut(self.guest).sessions;
+        let found = sessions.find(id, Opener::Normal);
+        let Some(session) = found.ok().and_then(|slot| sessions.get_mut(slot)) else {
+            return Outcome::tee(TeeResult::BAD_PARAMETERS);
         };
-        if let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot)
-            && session.cancel_id == Some(cancel_id)
-        {
-            session.cancelled = true;
-        }
+        session.operations.cancel(cancel_id);
         Outcome::tee(TeeResult::SUCCESS)
     }
 
@@ -245,7 +232,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         open: &OpenSession,
         opener: Opener,
         target: Target,
-        cancel_id: u32,
+        limit: Limit,
     ) -> Result<u32, TeeResult> {
         let mut state = self.kernel.state();
         let guest = state.guest_mut(self.guest);
@@ -267,10 +254,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             login: open.login,
             client: open.client,
             owner,
-            uses: 1,
-            cancel_id: Some(cancel_id),
-            cancelled: false,
-            cancel_masked: true,
+            operations: Operations::one(self.operation(limit)),
             state: Vec::new(),
         };
         let inserted = self
@@ -293,7 +277,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Ok(id)
     }
 
-    fn set_phase(&self, id: u32, opener: Opener, phase: Phase) {
+    pub(crate) fn set_phase(&self, id: u32, opener: Opener, phase: Phase) {
         let mut state = self.kernel.state();
         if let Ok(slot) = state.guest(self.guest).sessions.find(id, opener)
             && let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot)
@@ -302,28 +286,38 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    fn end_use(&self, id: u32, opener: Opener) {
-        let mut state = self.kernel.state();
-        if let Ok(slot) = state.guest(self.guest).sessions.find(id, opener)
-            && let Some(session) = state.guest_mut(self.guest).sessions.get_mut(slot)
-        {
-            session.uses = session.uses.saturating_sub(1);
-            if session.uses == 0 {
-                session.cancel_id = None;
-                session.cancelled = false;
-                // Every operation begins with cancellation masked.
-                session.cancel_masked = true;
-            }
+    /// Ends this thread's operation; the last one of a session that was closed meanwhile ends it.
+    fn end_use(&mut self, id: u32, opener: Opener) {
+        let is_last = {
+            let mut state = self.kernel.state();
+            let sessions = &mut state.guest_mut(self.guest).sessions;
+            let found = sessions.find(id, opener);
+            let Some(session) = found.ok().and_then(|slot| sessions.get_mut(slot)) else {
+                return;
+            };
+            session.operations.end(self.thread);
+            session.phase == Phase::Closing && session.operations.is_empty()
+        };
+        if is_last {
+            self.end_session(id, opener, Patience::PutOff);
         }
+    }
+
+    /// An operation of this thread.
+    fn operation(&self, limit: Limit) -> Operation {
+        let until = limit.millis.map(|millis| {
+            let now = self.kernel.uptime_millis();
+            now.saturating_add(millis.into())
+        });
+        Operation::new(self.thread, limit.cancel_id, until)
     }
 
     /// Takes a session out, and off its instance's count.
     pub(crate) fn remove_session(&self, id: u32, opener: Opener) {
         let mut state = self.kernel.state();
-        let Ok(slot) = state.guest(self.guest).sessions.find_idle(id, opener) else {
-            return;
-        };
-        let Some(session) = state.guest_mut(self.guest).sessions.remove(slot) else {
+        let sessions = &mut state.guest_mut(self.guest).sessions;
+        let found = sessions.find(id, opener).ok();
+        let Some(session) = found.and_then(|slot| sessions.remove(slot)) else {
             return;
         };
         let (owner, target) = (session.owner, session.target);
@@ -446,7 +440,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Enters a TA that this call has claimed.
-    fn enter_ta(&mut self, instance: InstanceRef, call: TaCall, args: &mut Args) -> Outcome {
+    pub(crate) fn enter_ta(
+        &mut self,
+        instance: InstanceRef,
+        call: TaCall,
+        args: &mut Args,
+    ) -> Outcome {
         match self.run_ta(instance, call, args) {
             Ok(result) => Outcome {
                 result,

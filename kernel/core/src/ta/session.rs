@@ -1,9 +1,9 @@
 //! Sessions: who talks to whom.
 //!
-//! **Invariant:** a session with calls in flight (`uses` > 0) is never removed; only its opener
-//! can name it.
+//! **Invariant:** a session with calls in flight is never removed; only its opener can name it.
 
 use crate::ta::instance::InstanceRef;
+use crate::ta::operation::Operations;
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
 use tally_abi::{TeeResult, TeeUuid};
@@ -51,8 +51,10 @@ pub enum Phase {
     Opening,
     /// Can be used.
     Open,
-    /// Its target is being told of its end.
+    /// Its opener has closed it: its last operation, or who has put it off, tells its target.
     Closing,
+    /// Its target is being told of its end.
+    Ending,
 }
 
 /// A session.
@@ -73,13 +75,7 @@ pub struct Session {
     /// Whom its memory is charged to.
     pub owner: OwnerId,
     /// Calls in flight.
-    pub uses: u32,
-    /// Cancel id of the operation in flight.
-    pub cancel_id: Option<u32>,
-    /// Somebody asked to cancel it.
-    pub cancelled: bool,
-    /// The TA does not want to hear of it.
-    pub cancel_masked: bool,
+    pub operations: Operations,
     /// What its pseudo-TA keeps of it.
     pub state: Vec<u64>,
 }
@@ -110,21 +106,13 @@ pub(crate) struct PseudoSession {
     pub(crate) client: TeeUuid,
 }
 
-/// Why a session cannot be used.
+/// There is no such session, or it is somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionError {
-    /// No such session, or not yours.
-    NotFound,
-    /// Calls are in flight.
-    Busy,
-}
+pub struct NotFound;
 
-impl From<SessionError> for TeeResult {
-    fn from(err: SessionError) -> Self {
-        match err {
-            SessionError::NotFound => Self::BAD_PARAMETERS,
-            SessionError::Busy => Self::BUSY,
-        }
+impl From<NotFound> for TeeResult {
+    fn from(_: NotFound) -> Self {
+        Self::BAD_PARAMETERS
     }
 }
 
@@ -170,39 +158,36 @@ impl Sessions {
     /// Slot of the session that `opener` calls `id`.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`].
-    pub fn find(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
+    /// [`NotFound`].
+    pub fn find(&self, id: u32, opener: Opener) -> Result<usize, NotFound> {
         let slot = (id & ((1 << SLOT_BITS) - 1))
             .checked_sub(1)
-            .ok_or(SessionError::NotFound)?;
+            .ok_or(NotFound)?;
         let slot = slot as usize;
         match self.get(slot) {
             Some(session) if session.id == id && session.opener == opener => Ok(slot),
-            _ => Err(SessionError::NotFound),
+            _ => Err(NotFound),
         }
     }
 
     /// As [`Self::find`], for invoking: its target agreed to it and was not told of its end.
     ///
     /// # Errors
-    /// [`SessionError::NotFound`].
-    pub fn find_open(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
+    /// [`NotFound`].
+    pub fn find_open(&self, id: u32, opener: Opener) -> Result<usize, NotFound> {
         let slot = self.find(id, opener)?;
         match self.get(slot) {
             Some(session) if session.phase == Phase::Open => Ok(slot),
-            _ => Err(SessionError::NotFound),
+            _ => Err(NotFound),
         }
     }
 
-    /// As [`Self::find`], for removing: nothing may be in flight.
-    ///
-    /// # Errors
-    /// [`SessionError`].
-    pub fn find_idle(&self, id: u32, opener: Opener) -> Result<usize, SessionError> {
-        let slot = self.find(id, opener)?;
-        match self.get(slot) {
-            Some(session) if session.uses == 0 => Ok(slot),
-            _ => Err(SessionError::Busy),
-        }
+    /// The next session at `slot` or behind it that its opener has closed, without calls in flight, whose target has not
+    /// been told.
+    pub fn closing_from(&self, slot: usize) -> Option<(usize, &Session)> {
+        self.iter().find(|(at, session)| {
+            let is_idle = session.operations.is_empty();
+            *at >= slot && session.phase == Phase::Closing && is_idle
+        })
     }
 }

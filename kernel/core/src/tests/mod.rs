@@ -10,6 +10,8 @@ mod failures;
 #[cfg(not(miri))]
 mod memory;
 #[cfg(not(miri))]
+mod sessions;
+#[cfg(not(miri))]
 mod ta;
 
 use crate::pta::services::Control;

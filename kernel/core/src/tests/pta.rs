@@ -136,3 +136,57 @@ fn a_pseudo_ta_is_told_of_the_end_of_a_guest() {
     assert_eq!(ended, GuestEnd::Done);
     assert_eq!(CLOSED.load(Ordering::Relaxed), 2);
 }
+
+/// The login and the client's UUID that the kernel takes from an open message, or why it takes none.
+fn identity(world: &World, login: u64) -> Result<(u32, TeeUuid), TeeResult> {
+    let (a, b) = COUNTER.to_value_pair();
+    let mut client = value(attr::VALUE_INPUT | attr::META, 0, 0);
+    (client.a, client.b) = CLIENT_UUID.to_value_pair();
+    client.c = login;
+    let target = value(attr::VALUE_INPUT | attr::META, a, b);
+    let reply = world.send(header(cmd::OPEN_SESSION, 0, 0), &[target, client]);
+    if reply.result != TeeResult::SUCCESS {
+        return Err(reply.result);
+    }
+    let state = world.kernel.state();
+    let mut sessions = state.guest(GuestId::FIRST).sessions.iter();
+    let found = sessions
+        .next()
+        .map(|(_, session)| (session.login, session.client));
+    drop(sessions);
+    drop(state);
+    assert_eq!(world.close(reply.session), TeeResult::SUCCESS);
+    Ok(found.unwrap())
+}
+
+#[test]
+fn a_client_of_the_normal_world_is_nobody_that_the_kernel_alone_vouches_for() {
+    // Bug: any login with any UUID was taken, that of a TA included.
+    let world = World::new(&[COUNTER_TA]);
+    let before = world.accounts();
+    for login in [
+        login::USER,
+        login::GROUP,
+        login::APPLICATION,
+        login::APPLICATION_USER,
+        login::APPLICATION_GROUP,
+    ] {
+        let told = identity(&world, login.into());
+        assert_eq!(told, Ok((login, CLIENT_UUID)));
+    }
+    let kernel = identity(&world, login::REE_KERNEL.into());
+    assert_eq!(kernel, Ok((login::REE_KERNEL, TeeUuid::nil())));
+    for login in [
+        u64::from(login::TRUSTED_APP),
+        3,
+        7,
+        0x7fff_ffff,
+        0x8000_0001,
+        0xffff_ffff,
+        1 << 32 | u64::from(login::USER),
+        u64::MAX,
+    ] {
+        assert_eq!(identity(&world, login), Err(TeeResult::BAD_PARAMETERS));
+    }
+    assert_eq!(world.accounts(), before);
+}

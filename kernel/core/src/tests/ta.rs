@@ -78,7 +78,7 @@ fn a_session_is_closed_once_and_not_used_meanwhile() {
 }
 
 /// Has the TA that runs next open a session to `target`; its id goes to `id`.
-fn ta_opens(world: &World, target: TeeUuid, id: &Arc<AtomicU32>) {
+pub(super) fn ta_opens(world: &World, target: TeeUuid, id: &Arc<AtomicU32>) {
     let id = id.clone();
     world.ta(move |run| {
         let (uuid, out) = (run.stack(0), run.stack(16));
@@ -97,7 +97,7 @@ fn ta_opens(world: &World, target: TeeUuid, id: &Arc<AtomicU32>) {
 }
 
 /// Has the TA that runs next invoke a session of its own.
-fn ta_invokes(world: &World, id: &Arc<AtomicU32>) {
+pub(super) fn ta_invokes(world: &World, id: &Arc<AtomicU32>) {
     let id = id.clone();
     world.ta(move |run| {
         let origin = run.stack(0);
@@ -148,7 +148,7 @@ fn a_dead_tas_session_to_its_own_caller_goes_too() {
 }
 
 /// Kills all instances of a TA.
-fn kill(world: &World, uuid: TeeUuid) {
+pub(super) fn kill(world: &World, uuid: TeeUuid) {
     assert_eq!(kills(world, uuid), 1);
 }
 

@@ -70,9 +70,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 self.sys_check_access(instance, x[0] as u32, UserVa(x[1]), x[2])
             }
             svc::GET_CANCELLATION_FLAG => {
-                let flag = self
-                    .cancellation(session)
-                    .is_some_and(|(flag, masked)| flag && !masked);
+                let flag = self.is_cancelled(session);
                 self.put(instance, UserVa(x[0]), u32::from(flag).as_bytes())
             }
             svc::MASK_CANCELLATION => self.sys_mask(instance, session, UserVa(x[0]), true),

@@ -5,6 +5,7 @@ use crate::call::args::{Arg, ArgMemory, Args, is_memref, is_output};
 use crate::call::message::{OpenSession, Outcome};
 use crate::observer::Observer;
 use crate::ta::instance::InstanceRef;
+use crate::ta::invoke::Limit;
 use crate::ta::session::{Caller, Opener};
 use tally_abi::msg::login;
 use tally_abi::ta::{NUM_PARAMS, UteeParams, access, param_type};
@@ -12,9 +13,6 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
-
-/// Bytes of kernel stack that opening a session takes at most, loading a TA included.
-const NESTED_STACK_BYTES: usize = 14 * 1024;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Runs `work` for a TA that uses its session `target`.
@@ -37,21 +35,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         result
     }
 
-    /// Refuses a TA's call to another when too little is left of the kernel stack, on which each
-    /// TA of a chain takes its part.
-    pub(super) fn check_stack(&self) -> Result<(), TeeResult> {
-        if self.kernel.machine.stack_left() < NESTED_STACK_BYTES {
-            return Err(TeeResult::OUT_OF_MEMORY);
-        }
-        Ok(())
-    }
-
     pub(super) fn sys_open(
         &mut self,
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
-        self.check_stack()?;
         let mut target = TeeUuid::nil();
         self.take(instance, UserVa(x[0]), target.as_mut_bytes())?;
         let mut args = self.args_from_ta(instance, UserVa(x[2]))?;
@@ -70,7 +58,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             client,
             login: login::TRUSTED_APP,
         };
-        let (outcome, id) = self.open_session(&open, Opener::Ta(instance), 0, &mut args);
+        let (outcome, id) = self.open_session(
+            &open,
+            Opener::Ta(instance),
+            Limit::timeout(x[1] as u32),
+            &mut args,
+        );
         self.put(instance, UserVa(x[3]), id.as_bytes())?;
         self.answer_ta(instance, UserVa(x[2]), UserVa(x[4]), args, outcome)
     }
@@ -80,10 +73,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
-        self.check_stack()?;
         let mut args = self.args_from_ta(instance, UserVa(x[3]))?;
         self.sys_check_access(instance, access::WRITE | access::ANY_OWNER, UserVa(x[4]), 4)?;
-        let outcome = self.invoke(x[0] as u32, Opener::Ta(instance), x[2] as u32, 0, &mut args);
+        let outcome = self.invoke(
+            x[0] as u32,
+            Opener::Ta(instance),
+            x[2] as u32,
+            Limit::timeout(x[1] as u32),
+            &mut args,
+        );
         self.answer_ta(instance, UserVa(x[3]), UserVa(x[4]), args, outcome)
     }
 
@@ -99,7 +97,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         let mut params = UteeParams::default();
         self.take(instance, va, params.as_mut_bytes())?;
-        args.types = params.types as u32;
+        args.types = u32::from(u16::try_from(params.types).map_err(|_| TeeResult::BAD_PARAMETERS)?);
         if (0..NUM_PARAMS).any(|index| is_output(args.kind(index))) {
             // What comes out must have somewhere to go before anything happens.
             let len = size_of::<UteeParams>() as u64;

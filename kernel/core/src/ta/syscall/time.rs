@@ -3,6 +3,7 @@
 use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::instance::InstanceRef;
+use crate::ta::operation::Operation;
 use tally_abi::TeeResult;
 use tally_abi::ta::{TeeTime, time_category};
 use tally_mem::addr::UserVa;
@@ -16,8 +17,18 @@ const WAIT_SLICE_MILLIS: u64 = 10;
 pub(super) struct Killed;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
-    pub(super) fn cancellation(&self, session: u32) -> Option<(bool, bool)> {
-        self.session_of(session, |s| (s.cancelled, s.cancel_masked))
+    /// Whether the TA is to hear that the operation is cancelled which it serves in `session`.
+    pub(super) fn is_cancelled(&self, session: u32) -> bool {
+        let now = self.kernel.uptime_millis();
+        let is_cancelled = self.operation_in(session, |operation| operation.is_cancelled(now));
+        is_cancelled.unwrap_or(false)
+    }
+
+    /// This thread's operation in a session; `None` while the session is closed.
+    fn operation_in<R>(&self, session: u32, read: impl FnOnce(&mut Operation) -> R) -> Option<R> {
+        let thread = self.thread;
+        let found = self.session_of(session, |session| session.operations.of(thread).map(read));
+        found.flatten()
     }
 
     pub(super) fn sys_mask(
@@ -27,9 +38,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         old: UserVa,
         mask: bool,
     ) -> Result<(), TeeResult> {
-        let was = self.cancellation(session).is_some_and(|(_, masked)| masked);
-        self.put(instance, old, u32::from(was).as_bytes())?;
-        self.session_of(session, |s| s.cancel_masked = mask);
+        let was = self.operation_in(session, |operation| operation.masked);
+        self.put(instance, old, u32::from(was.unwrap_or(true)).as_bytes())?;
+        self.operation_in(session, |operation| operation.masked = mask);
         Ok(())
     }
 
@@ -45,10 +56,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             if self.is_killed(instance) {
                 return Err(Killed);
             }
-            if self
-                .cancellation(session)
-                .is_some_and(|(flag, masked)| flag && !masked)
-            {
+            if self.is_cancelled(session) {
                 return Ok(Err(TeeResult::CANCEL));
             }
             let passed = self.kernel.uptime_millis().saturating_sub(start);

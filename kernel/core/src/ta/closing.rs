@@ -1,0 +1,146 @@
+//! The end of sessions that their openers have closed.
+//!
+//! **Invariant:** closing does not fail. A session that cannot be ended where it was closed is ended at the latest when
+//! the call ends that put it off, on an empty stack and with nothing claimed. However TAs chain sessions, one end runs in
+//! another only as a TA asks for it, which takes stack.
+
+use crate::call::Call;
+use crate::call::args::Args;
+use crate::observer::Observer;
+use crate::pta::Step;
+use crate::ta::instance::InstanceRef;
+use crate::ta::session::{Opener, Phase, PseudoSession, Target};
+use crate::ta::task::TaCall;
+use tally_abi::TeeResult;
+use tally_abi::ta::entry;
+use tally_mem::machine::Machine;
+
+/// What becomes of a session whose target cannot be told now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It is told later in this call.
+    PutOff,
+    /// It goes untold.
+    GiveUp,
+}
+
+/// What a call has left to close.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Closings {
+    /// Sessions were marked since the last round.
+    marked: bool,
+    /// A round is under way.
+    is_closing: bool,
+    /// Some could not be ended yet.
+    put_off: bool,
+}
+
+impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Tells the target of a session that was closed, if no call is in it, and takes it out.
+    pub(crate) fn end_session(&mut self, id: u32, opener: Opener, patience: Patience) {
+        let Some((target, session)) = self.take_closing(id, opener) else {
+            return;
+        };
+        let Target::Ta(instance) = target else {
+            self.end_pseudo(target, &session);
+            return;
+        };
+        let claimed = self.check_stack().and_then(|()| self.claim(instance));
+        match (claimed, patience) {
+            (Ok(()), _) => {
+                let call = TaCall {
+                    function: entry::CLOSE_SESSION,
+                    session: id,
+                    command: 0,
+                };
+                self.enter_ta(instance, call, &mut Args::default());
+                self.remove_session(id, opener);
+                self.unclaim(instance);
+                return;
+            }
+            // A dead TA is not told.
+            (Err(TeeResult::TARGET_DEAD), _) => {}
+            (Err(_), Patience::PutOff) => {
+                self.set_phase(id, opener, Phase::Closing);
+                self.closings.put_off = true;
+                return;
+            }
+            (Err(err), Patience::GiveUp) => {
+                log::error!("TA is not told that session {id:#x} closes: {err}");
+            }
+        }
+        self.remove_session(id, opener);
+        self.drop_if_unused(instance);
+        self.end_marked();
+    }
+
+    fn end_pseudo(&mut self, target: Target, session: &PseudoSession) {
+        if let Target::Pseudo(index) = target
+            && let Err(err) = self.step_pseudo(index, session, Step::Close)
+        {
+            log::error!("session {:#x} of a pseudo-TA: {err}", session.id);
+        }
+        self.remove_session(session.id, session.opener);
+    }
+
+    /// What a session that was closed talks to, for whoever is the first to end it once no call is in it.
+    fn take_closing(&self, id: u32, opener: Opener) -> Option<(Target, PseudoSession)> {
+        let mut state = self.kernel.state();
+        let sessions = &mut state.guest_mut(self.guest).sessions;
+        let slot = sessions.find(id, opener).ok()?;
+        let session = sessions.get_mut(slot)?;
+        if session.phase != Phase::Closing || !session.operations.is_empty() {
+            return None;
+        }
+        session.phase = Phase::Ending;
+        Some((session.target, session.as_pseudo()))
+    }
+
+    /// Closes what a dead instance had opened; [`Self::end_marked`] ends it.
+    pub(crate) fn close_orphans(&mut self, instance: InstanceRef) {
+        let mut state = self.kernel.state();
+        for (_, session) in state.guest_mut(self.guest).sessions.iter_mut() {
+            if session.opener == Opener::Ta(instance) && session.phase == Phase::Open {
+                session.phase = Phase::Closing;
+                self.closings.marked = true;
+            }
+        }
+    }
+
+    /// Ends sessions that were marked, and those that this marks in turn: a loop, however long the chain is.
+    pub(crate) fn end_marked(&mut self) {
+        if self.closings.is_closing {
+            return;
+        }
+        self.closings.is_closing = true;
+        while core::mem::take(&mut self.closings.marked) {
+            self.end_all(Patience::PutOff);
+        }
+        self.closings.is_closing = false;
+    }
+
+    /// Ends what this call has put off. Its stack is empty and it has claimed nothing.
+    pub(crate) fn end_put_off(&mut self) {
+        while core::mem::take(&mut self.closings.put_off) {
+            self.end_all(Patience::GiveUp);
+            self.end_marked();
+        }
+    }
+
+    /// One round over the sessions that were closed.
+    fn end_all(&mut self, patience: Patience) {
+        let mut slot = 0;
+        loop {
+            let (id, opener) = {
+                let state = self.kernel.state();
+                let sessions = &state.guest(self.guest).sessions;
+                let Some((at, session)) = sessions.closing_from(slot) else {
+                    return;
+                };
+                slot = at + 1;
+                (session.id, session.opener)
+            };
+            self.end_session(id, opener, patience);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Sessions that end while others use them, and operations that are ended.
+
+use super::ta::{kill, ta_invokes, ta_opens};
+use super::*;
+use crate::testing::world::{Event, Run, header};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tally_abi::msg::{MsgHeader, cmd};
+use tally_abi::rpc;
+use tally_abi::ta::{entry, svc};
+use tally_mem::machine::Trap;
+use zerocopy::IntoBytes;
+
+/// Too little stack to enter anybody.
+const LITTLE: Option<usize> = Some(13 << 10);
+
+/// Has the TA that runs next be one that is told of a session's end.
+fn is_told(world: &World) {
+    world.ta(|run| {
+        assert_eq!(run.context.x[0], entry::CLOSE_SESSION);
+        run.exit(TeeResult::SUCCESS)
+    });
+}
+
+/// Has the TA that runs next close a session of its own.
+fn ta_closes(world: &World, id: &Arc<AtomicU32>) {
+    let id = id.clone();
+    world.ta(move |run| run.call(svc::CLOSE_TA_SESSION, &[id.load(Relaxed).into()]));
+}
+
+/// The TA goes on, and what it had asked for went well.
+fn exits(run: &mut Run<'_>) -> Trap {
+    assert_eq!(run.result(), TeeResult::SUCCESS);
+    run.exit(TeeResult::SUCCESS)
+}
+
+fn sessions(world: &World) -> usize {
+    let state = world.kernel.state();
+    state
+        .guest(crate::guest_id::GuestId::FIRST)
+        .sessions
+        .iter()
+        .count()
+}
+
+#[test]
+fn a_session_closed_during_a_call_ends_with_the_call() {
+    // Bug: it was refused as busy. Linux had forgotten it by then, and it stayed for ever.
+    leaves_nothing(|world| {
+        let session = world.opened(SHARED);
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, move |world| {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+            assert_eq!(world.close(session), TeeResult::BAD_PARAMETERS);
+            let again = world.invoke(session, 0, &[]);
+            assert_eq!(again.result, TeeResult::BAD_PARAMETERS);
+            assert_eq!(sessions(world), 1, "the call goes on");
+        });
+        world.ta(|run| run.exit(TeeResult::BAD_STATE));
+        is_told(world);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::BAD_STATE);
+    });
+}
+
+#[test]
+fn a_session_to_a_ta_that_dies_in_a_call_closes_during_that_call() {
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, move |world| {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+            kill(world, MULTI);
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+    });
+}
+
+#[test]
+fn a_ta_that_closes_with_little_stack_left_has_it_closed_when_the_call_ends() {
+    // Bug: closing entered the target without a look at the stack, which a chain of TAs overflowed.
+    leaves_nothing(|world| {
+        let (session, inner) = (world.opened(MULTI), Arc::default());
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        world.ta(|run| {
+            run.world.kernel.machine.set_stack_left(LITTLE);
+            run.call(svc::WAIT, &[0])
+        });
+        ta_closes(world, &inner);
+        world.ta(|run| {
+            assert_eq!(sessions(run.world), 2, "its target is not told yet");
+            run.world.kernel.machine.set_stack_left(None);
+            exits(run)
+        });
+        is_told(world);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(sessions(world), 1);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn nobody_is_entered_with_little_stack_left() {
+    leaves_nothing(|world| {
+        let (session, inner) = (world.opened(MULTI), Arc::default());
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        for target in [MULTI, KEPT, SHARED, ECHO] {
+            world.ta(move |run| {
+                run.world.kernel.machine.set_stack_left(LITTLE);
+                let (uuid, out) = (run.stack(0), run.stack(16));
+                run.store(uuid, target.as_bytes());
+                run.store(out, &[0; 8]);
+                run.call(svc::OPEN_TA_SESSION, &[uuid, 0, 0, out, out + 4])
+            });
+            world.ta(|run| {
+                assert_eq!(run.result(), TeeResult::OUT_OF_MEMORY);
+                run.call(svc::WAIT, &[0])
+            });
+            ta_invokes(world, &inner);
+            world.ta(|run| {
+                assert_eq!(run.result(), TeeResult::OUT_OF_MEMORY);
+                run.world.kernel.machine.set_stack_left(None);
+                run.exit(TeeResult::SUCCESS)
+            });
+            assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        }
+        is_told(world);
+        is_told(world);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_session_to_ones_own_caller_closes_once_the_caller_is_free() {
+    leaves_nothing(|world| {
+        let (caller, callee) = (world.opened(SHARED), world.opened(KEPT));
+        let (down, up) = (Arc::default(), Arc::default());
+        ta_opens(world, KEPT, &down);
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        ta_opens(world, SHARED, &up);
+        assert_eq!(world.invoke(callee, 0, &[]).result, TeeResult::SUCCESS);
+        // The caller enters the callee, which closes its session to the caller.
+        ta_invokes(world, &down);
+        ta_closes(world, &up);
+        world.ta(exits);
+        world.ta(exits);
+        is_told(world);
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(sessions(world), 3);
+        assert_eq!(world.close(callee), TeeResult::SUCCESS);
+        assert_eq!(world.close(caller), TeeResult::SUCCESS);
+        kill(world, KEPT);
+    });
+}
+
+#[test]
+fn a_chain_of_tas_ends_link_by_link() {
+    // Bug: each end ran in the one before, a stack frame a link.
+    leaves_nothing(|world| {
+        let first = world.opened(MULTI);
+        // Each but the last opens the next; those are reached through their openers alone.
+        let links: Vec<Arc<AtomicU32>> = (0..3).map(|_| Arc::default()).collect();
+        for (depth, link) in links.iter().enumerate() {
+            let above: Vec<_> = links[..depth].to_vec();
+            for id in &above {
+                ta_invokes(world, id);
+            }
+            ta_opens(world, MULTI, link);
+            for _ in &above {
+                world.ta(exits);
+            }
+            assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
+        }
+        assert_eq!(sessions(world), 4);
+        for _ in 0..4 {
+            world.ta(|run| {
+                assert_eq!(run.context.x[0], entry::CLOSE_SESSION);
+                // One end at a time: whoever is told is the only one that runs.
+                let state = run.world.kernel.state();
+                let guest = state.guest(crate::guest_id::GuestId::FIRST);
+                let busy = guest
+                    .instances
+                    .iter()
+                    .filter(|(_, found)| found.task.is_some());
+                assert_eq!(busy.count(), 1);
+                drop(state);
+                run.exit(TeeResult::SUCCESS)
+            });
+        }
+        assert_eq!(world.close(first), TeeResult::SUCCESS);
+        assert_eq!(sessions(world), 0);
+    });
+}
+
+#[test]
+fn a_second_invoke_leaves_the_first_one_cancelled() {
+    // Bug: it took the first one's flag and mask away.
+    leaves_nothing(|world| {
+        let session = world.opened(SHARED);
+        world.ta(|run| {
+            let at = run.stack(0);
+            run.call(svc::UNMASK_CANCELLATION, &[at])
+        });
+        world.ta(|_| Trap::ForeignInterrupt);
+        world.on(Event::Interrupt, move |world| {
+            let cancelled = MsgHeader {
+                cancel_id: 5,
+                ..header(cmd::CANCEL, session, 0)
+            };
+            assert_eq!(world.send(cancelled, &[]).result, TeeResult::SUCCESS);
+            let second = MsgHeader {
+                cancel_id: 6,
+                ..header(cmd::INVOKE_COMMAND, session, 0)
+            };
+            // It waits for the instance, and its own cancellation is not the first one's.
+            world.on(Event::Command(rpc::cmd::NOTIFICATION), move |world| {
+                let cancelled = MsgHeader {
+                    cancel_id: 6,
+                    ..header(cmd::CANCEL, session, 0)
+                };
+                assert_eq!(world.send(cancelled, &[]).result, TeeResult::SUCCESS);
+                world.set_patience(Some(0));
+            });
+            assert_eq!(world.send(second, &[]).result, TeeResult::BUSY);
+            world.set_patience(None);
+        });
+        world.ta(|run| run.call(svc::WAIT, &[1000]));
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::CANCEL);
+            run.exit(TeeResult::CANCEL)
+        });
+        let first = MsgHeader {
+            cancel_id: 5,
+            ..header(cmd::INVOKE_COMMAND, session, 0)
+        };
+        assert_eq!(world.send(first, &[]).result, TeeResult::CANCEL);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+/// What a wait of 300 ms comes back with in a TA that another one invokes with this time limit, and how long it took.
+fn wait_within(limit: u32) -> (TeeResult, u64) {
+    let told = Arc::new(AtomicU32::new(0));
+    let mut took = 0;
+    leaves_nothing(|world| {
+        let (session, inner) = (world.opened(MULTI), Arc::default());
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        let begun = world.kernel.uptime_millis();
+        world.ta(move |run| {
+            let (id, origin) = (u64::from(inner.load(Relaxed)), run.stack(0));
+            run.call(svc::INVOKE_TA_COMMAND, &[id, limit.into(), 0, 0, origin])
+        });
+        world.ta(|run| {
+            let at = run.stack(0);
+            run.call(svc::UNMASK_CANCELLATION, &[at])
+        });
+        world.ta(|run| run.call(svc::WAIT, &[300]));
+        let result = told.clone();
+        world.ta(move |run| {
+            result.store(run.result().0, Relaxed);
+            run.exit(TeeResult::SUCCESS)
+        });
+        world.ta(exits);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        took = world.kernel.uptime_millis() - begun;
+        is_told(world);
+        is_told(world);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+    (TeeResult(told.load(Relaxed)), took)
+}
+
+#[test]
+fn the_time_limit_of_a_call_to_another_ta_counts() {
+    // Bug: it was never read.
+    let (result, took) = wait_within(50);
+    assert_eq!(result, TeeResult::CANCEL);
+    assert!((50..100).contains(&took), "{took}");
+    for limit in [1000, u32::MAX] {
+        let (result, took) = wait_within(limit);
+        assert_eq!(result, TeeResult::SUCCESS);
+        assert!(took >= 300, "{took}");
+    }
+}
