@@ -193,6 +193,16 @@ fn a_ta_cannot_pass_on_what_it_cannot_touch() {
             });
             assert_eq!(result, TeeResult::ACCESS_DENIED, "{at:#x} {len:#x}");
         }
+        // Types of more parameters than there are would be passed on.
+        for types in [1 << 16, 1 << 32, u64::MAX] {
+            let result = result_of(world, session, svc::OPEN_TA_SESSION, move |run| {
+                let (uuid, out, params) = (run.stack(0), run.stack(16), run.stack(64));
+                run.store(uuid, ECHO.as_bytes());
+                run.store(params, [types, 0, 0, 0, 0, 0, 0, 0, 0].as_bytes());
+                vec![uuid, 0, params, out, out + 4]
+            });
+            assert_eq!(result, TeeResult::BAD_PARAMETERS, "{types:#x}");
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 use super::ta::{kill, ta_invokes, ta_opens};
 use super::*;
 use crate::testing::world::{Event, Run, header};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tally_abi::msg::{MsgHeader, cmd};
 use tally_abi::rpc;
@@ -172,29 +173,30 @@ fn a_chain_of_tas_ends_link_by_link() {
             assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
         }
         assert_eq!(sessions(world), 4);
+        // How deep in the kernel each runs.
+        let depths: Arc<Mutex<Vec<usize>>> = Arc::default();
         for _ in 0..4 {
-            world.ta(|run| {
+            let depths = depths.clone();
+            world.ta(move |run| {
                 assert_eq!(run.context.x[0], entry::CLOSE_SESSION);
-                // One end at a time: whoever is told is the only one that runs.
-                let state = run.world.kernel.state();
-                let guest = state.guest(crate::guest_id::GuestId::FIRST);
-                let busy = guest
-                    .instances
-                    .iter()
-                    .filter(|(_, found)| found.task.is_some());
-                assert_eq!(busy.count(), 1);
-                drop(state);
+                let local = 0_u8;
+                depths.lock().unwrap().push(&raw const local as usize);
                 run.exit(TeeResult::SUCCESS)
             });
         }
         assert_eq!(world.close(first), TeeResult::SUCCESS);
         assert_eq!(sessions(world), 0);
+        let depths = depths.lock().unwrap();
+        assert!(
+            depths[1..].iter().all(|depth| *depth == depths[1]),
+            "{depths:x?}"
+        );
     });
 }
 
-#[test]
-fn a_second_invoke_leaves_the_first_one_cancelled() {
-    // Bug: it took the first one's flag and mask away.
+/// What a wait in an operation comes back with that these ids are cancelled after, with a second one of id 6 beside it.
+fn wait_beside(cancelled: &'static [u32]) -> TeeResult {
+    let told = Arc::new(AtomicU32::new(0));
     leaves_nothing(|world| {
         let session = world.opened(SHARED);
         world.ta(|run| {
@@ -202,40 +204,43 @@ fn a_second_invoke_leaves_the_first_one_cancelled() {
             run.call(svc::UNMASK_CANCELLATION, &[at])
         });
         world.ta(|_| Trap::ForeignInterrupt);
+        let message = move |command, cancel_id| MsgHeader {
+            cancel_id,
+            ..header(command, session, 0)
+        };
         world.on(Event::Interrupt, move |world| {
-            let cancelled = MsgHeader {
-                cancel_id: 5,
-                ..header(cmd::CANCEL, session, 0)
-            };
-            assert_eq!(world.send(cancelled, &[]).result, TeeResult::SUCCESS);
-            let second = MsgHeader {
-                cancel_id: 6,
-                ..header(cmd::INVOKE_COMMAND, session, 0)
-            };
-            // It waits for the instance, and its own cancellation is not the first one's.
+            // The second one waits for the instance, in vain.
             world.on(Event::Command(rpc::cmd::NOTIFICATION), move |world| {
-                let cancelled = MsgHeader {
-                    cancel_id: 6,
-                    ..header(cmd::CANCEL, session, 0)
-                };
-                assert_eq!(world.send(cancelled, &[]).result, TeeResult::SUCCESS);
+                for id in cancelled {
+                    let cancel = message(cmd::CANCEL, *id);
+                    assert_eq!(world.send(cancel, &[]).result, TeeResult::SUCCESS);
+                }
                 world.set_patience(Some(0));
             });
+            let second = message(cmd::INVOKE_COMMAND, 6);
             assert_eq!(world.send(second, &[]).result, TeeResult::BUSY);
             world.set_patience(None);
         });
-        world.ta(|run| run.call(svc::WAIT, &[1000]));
-        world.ta(|run| {
-            assert_eq!(run.result(), TeeResult::CANCEL);
-            run.exit(TeeResult::CANCEL)
+        world.ta(|run| run.call(svc::WAIT, &[25]));
+        let result = told.clone();
+        world.ta(move |run| {
+            result.store(run.result().0, Relaxed);
+            run.exit(TeeResult::SUCCESS)
         });
-        let first = MsgHeader {
-            cancel_id: 5,
-            ..header(cmd::INVOKE_COMMAND, session, 0)
-        };
-        assert_eq!(world.send(first, &[]).result, TeeResult::CANCEL);
+        let first = message(cmd::INVOKE_COMMAND, 5);
+        assert_eq!(world.send(first, &[]).result, TeeResult::SUCCESS);
         assert_eq!(world.close(session), TeeResult::SUCCESS);
     });
+    TeeResult(told.load(Relaxed))
+}
+
+#[test]
+fn operations_of_a_session_are_cancelled_one_by_one() {
+    // Bug: a second one took the first one's flag and mask away.
+    assert_eq!(wait_beside(&[]), TeeResult::SUCCESS);
+    assert_eq!(wait_beside(&[6, 7]), TeeResult::SUCCESS);
+    assert_eq!(wait_beside(&[5]), TeeResult::CANCEL);
+    assert_eq!(wait_beside(&[6, 5]), TeeResult::CANCEL);
 }
 
 /// What a wait of 300 ms comes back with in a TA that another one invokes with this time limit, and how long it took.
