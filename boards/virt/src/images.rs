@@ -29,3 +29,5 @@ pub const TA_ARCHIVE_MAX: u64 = 0x0100_0000;
 pub const FW_CFG_COMMAND: &str = "opt/tally/command";
 /// fw_cfg file: host path that test results go to (semihosting), one JSON object a line.
 pub const FW_CFG_RESULTS: &str = "opt/tally/results";
+/// fw_cfg file: present where the firmware is not Tally's monitor.
+pub const FW_CFG_OTHER_FIRMWARE: &str = "opt/tally/other-firmware";

@@ -203,6 +203,16 @@ pub mod crash {
     pub const CMD_WRITE_INPUT: u32 = 19;
     /// `()`: overwrites the books of its own heap. Succeeds; what it does with its heap afterwards ends it.
     pub const CMD_SCRIBBLE: u32 = 20;
+    /// `()`: reads the cycle counter. `TARGET_DEAD`.
+    pub const CMD_READ_CYCLES: u32 = 21;
+    /// `()`: writes to the cycle counter. `TARGET_DEAD`.
+    pub const CMD_WRITE_CYCLES: u32 = 22;
+    /// `()`: chooses an event counter. `TARGET_DEAD`.
+    pub const CMD_CHOOSE_COUNTER: u32 = 23;
+    /// `()`: signs a value with the key for data (`pacga`). `TARGET_DEAD`.
+    pub const CMD_SIGN: u32 = 24;
+    /// `()`: reads the number of its software context. `TARGET_DEAD`.
+    pub const CMD_READ_CONTEXT: u32 = 25;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {

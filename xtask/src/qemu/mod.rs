@@ -276,6 +276,8 @@ impl Run<'_> {
             Worlds::Tfa(tfa) => {
                 // Where it looks for its other stages.
                 qemu.current_dir(dir);
+                let flag = format!("name={},string=1", virt::images::FW_CFG_OTHER_FIRMWARE);
+                qemu.args(["-fw_cfg", &flag]);
                 tfa.install(self.images, dir)?
             }
         };

@@ -5,7 +5,7 @@
 mod boot;
 pub(crate) mod console;
 pub(crate) mod cpu;
-mod exceptions;
+pub(crate) mod exceptions;
 pub(crate) mod fw_cfg;
 pub(crate) mod interrupts;
 pub(crate) mod semihosting;
