@@ -13,7 +13,7 @@ use crate::kernel::{State, page_count};
 use crate::observer::Observer;
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::image::{ImageHeader, MAX_HEADER};
+use crate::ta::load::image::{ImageError, ImageHeader, MAX_HEADER};
 use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
@@ -240,7 +240,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 });
             }
         }
-        let id = machine.interruptible(|| header.verify(self.kernel.key))?;
+        let id = machine.interruptible(|| header.verify(self.kernel.key));
+        let id = id.inspect_err(|err| {
+            if *err == ImageError::NoKey {
+                log::error!("this kernel was built without a key and loads no TA");
+            }
+        })?;
         Ok(Verified { elf_offset, id })
     }
 
