@@ -49,7 +49,7 @@ pub use crate::boot::{BootInfo, RoofMain};
 #[cfg(target_os = "none")]
 pub use crate::console::{ConsoleWriter, write_user_line};
 #[cfg(target_os = "none")]
-pub use crate::crash::{backtrace, end_machine, panic};
+pub use crate::crash::{backtrace, panic};
 #[cfg(target_os = "none")]
 pub use crate::layout::{
     Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, sites,

@@ -2,16 +2,15 @@
 //!
 //! **Invariant:** a short name stands for one TA.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
 use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
-use teestat::{FileSink, Files, Host, Names, Terminal};
+use teestat::{Files, Host, Names, Terminal};
 
-use crate::machine::semihosting::HostFile;
+use crate::files::HostFiles;
 use crate::shell::ShellTerminal;
 use crate::supplicant;
 
@@ -59,32 +58,13 @@ impl Names for MachineNames {
     }
 }
 
-impl Files for MachineNames {
-    fn create(&self, path: &str) -> Result<Box<dyn FileSink>, String> {
-        match HostFile::create(path) {
-            Some(file) => Ok(Box::new(file)),
-            None => Err(format!("{path}: the host does not create it")),
-        }
-    }
-}
-
-impl FileSink for HostFile {
-    fn write(&mut self, data: &[u8]) -> Result<(), String> {
-        if self.append(data) {
-            Ok(())
-        } else {
-            Err("the host did not write all of it".to_string())
-        }
-    }
-}
-
 impl Host for MachineNames {
     fn names(&self) -> &dyn Names {
         self
     }
 
     fn files(&self) -> &dyn Files {
-        self
+        &HostFiles
     }
 
     fn terminal(&self) -> &dyn Terminal {

@@ -1,18 +1,17 @@
 //! Paired tests in QEMU: the guest's own, and runs that are meant to die.
 //!
-//! **Invariant:** results come from the file that the guest writes, never from its console; a
+//! **Invariant:** results come from the channel that the guest writes to, never from its console; a
 //! run without the closing record has failed.
 
 use super::results::{Results, Verdict};
 use super::{Known, sources, variants};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
-use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
+use crate::qemu::{Ending, Outcome, Run, STATUS_KERNEL_PANIC};
 use crate::tfa::Tfa;
-use crate::{fuzz, paths, ui};
+use crate::{fuzz, ui};
 use anyhow::Result;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Commands after which the kernel must have panicked.
@@ -90,7 +89,7 @@ fn hostile(results: &mut Results, images: &Images, silence: Duration) {
     for (name, calls) in HOSTILE {
         results.check(name, || {
             let command = fuzz::smc_command(calls, 1);
-            let outcome = qemu_run(images, "hostile", &command, silence, None)
+            let outcome = Run::captured(images, "hostile", &command, silence)
                 .start()
                 .map_err(|err| format!("{err:#}"))?;
             if outcome.ending == Ending::Exit(0) {
@@ -132,7 +131,7 @@ fn on_hooks(results: &mut Results, silence: Duration) {
     for command in FATAL {
         results.check(&fatal_name(command), || {
             let label = command.replace(' ', "-");
-            match qemu_run(images, &label, command, silence, None).start() {
+            match Run::captured(images, &label, command, silence).start() {
                 Ok(outcome) => died_well(images, &outcome),
                 Err(err) => Err(format!("{err:#}")),
             }
@@ -145,7 +144,7 @@ fn shown(results: &mut Results, images: &Images, silence: Duration) {
     results.check(SHOWN, || {
         let command =
             "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat maps heap --json";
-        let run = qemu_run(images, "shown", command, silence, None);
+        let run = Run::captured(images, "shown", command, silence);
         let outcome = run.start().map_err(|err| format!("{err:#}"))?;
         let json = outcome.normal.lines().find(|line| line.starts_with('{'));
         let told: Value = serde_json::from_str(json.unwrap_or_default())
@@ -157,26 +156,6 @@ fn shown(results: &mut Results, images: &Images, silence: Duration) {
             _ => Ok(()),
         }
     });
-}
-
-pub(super) fn qemu_run<'a>(
-    images: &'a Images,
-    label: &'a str,
-    command: &'a str,
-    silence: Duration,
-    results: Option<PathBuf>,
-) -> Run<'a> {
-    Run {
-        images,
-        label,
-        command: Some(command),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results,
-        cpus: 2,
-        extra: Vec::new(),
-    }
 }
 
 /// Firmware and kernel of a run of the guest's tests.
@@ -216,11 +195,8 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         return;
     }
     let command = command(&wanted, tests.len());
-    let path = paths::out().join(format!("{label}.jsonl"));
-    // A stale file must not speak for this run.
-    let _ = std::fs::remove_file(&path);
     let begun = Instant::now();
-    let run = qemu_run(images, label, &command, silence, Some(path.clone()));
+    let run = Run::captured(images, label, &command, silence);
     let running = ui::running(&format!("{} tests, {name}", wanted.len()));
     let outcome = match group {
         Group::Tfa(tfa) => run.start_under(tfa),
@@ -233,7 +209,7 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         Err(err) => return results.fail(&whole, format_args!("{err:#}")),
     };
     let time = begun.elapsed();
-    let told = parse(&std::fs::read_to_string(&path).unwrap_or_default());
+    let told = parse(&outcome.results);
     record(results, name, &told);
     let result = closing(&told).and_then(|()| match outcome.ending {
         Ending::Exit(0) => Ok(()),

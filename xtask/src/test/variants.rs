@@ -2,11 +2,11 @@
 //!
 //! **Invariant:** a build is judged by its guest's status and by what both consoles say.
 
-use super::guest::{qemu_run, tail};
+use super::guest::tail;
 use super::results::Results;
 use crate::images::{self, Config, Heaps};
 use crate::paths::{self, GUEST_TARGET};
-use crate::qemu::Ending;
+use crate::qemu::{Ending, Run};
 use crate::tool;
 use anyhow::{Result, ensure};
 use std::path::Path;
@@ -186,7 +186,7 @@ impl Variant {
     fn test(&self, silence: Duration) -> std::result::Result<(), String> {
         let told = || {
             let images = images::build(&self.config)?;
-            qemu_run(&images, self.label, self.command, silence, None).start()
+            Run::captured(&images, self.label, self.command, silence).start()
         };
         let outcome = told().map_err(|err| format!("{err:#}"))?;
         let consoles = [

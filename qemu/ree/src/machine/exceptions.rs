@@ -7,7 +7,7 @@
 use aarch64_cpu::registers::{ELR_EL1, ESR_EL1, FAR_EL1, Readable, SPSR_EL1};
 use core::arch::global_asm;
 
-use super::{console, cpu, interrupts, semihosting};
+use super::{console, cpu, interrupts};
 
 global_asm!(
     r#"
@@ -113,9 +113,12 @@ pub(crate) struct Exception {
 }
 
 /// Executes one instruction with interrupts masked and the condition flags set to `FLAGS`, on the stack of
-/// the level or on that of EL0, and catches its exception. It may read and write x0.
+/// the level or on that of EL0, and catches its exception. It may read and write x0, and read x1.
 macro_rules! attempt {
-    ($instruction:literal, own_stack: $own:expr, x0: $x0:expr) => {{
+    ($instruction:literal, own_stack: $own:expr, x0: $x0:expr) => {
+        attempt!($instruction, own_stack: $own, x0: $x0, x1: 0_u64)
+    };
+    ($instruction:literal, own_stack: $own:expr, x0: $x0:expr, x1: $x1:expr) => {{
         use $crate::machine::exceptions::{Exception, FLAGS, NONE};
         let (vector, syndrome, pstate, masks, elr, at): (u64, u64, u64, u64, u64, u64);
         let mut x0: u64 = $x0;
@@ -140,7 +143,7 @@ macro_rules! attempt {
                 own = in(reg) u64::from($own),
                 flags = in(reg) FLAGS,
                 at = out(reg) at,
-                inout("x0") x0,
+                inout("x0") x0, in("x1") $x1,
                 out("x9") vector, out("x10") syndrome, out("x11") elr, out("x12") pstate, out("x13") masks,
                 out("x14") _, out("x16") _,
                 options(nostack),
@@ -171,5 +174,5 @@ extern "C" fn unexpected(index: u64) -> ! {
         ELR_EL1.get(),
         SPSR_EL1.get(),
     ));
-    semihosting::exit(1)
+    super::end(1)
 }

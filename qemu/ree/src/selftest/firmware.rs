@@ -17,6 +17,7 @@ pub(super) const TESTS: &[Test] = &[
         "what only the secure world may do is an undefined instruction",
         undefined,
     ),
+    ("nothing reaches the host by semihosting", semihosting),
     ("bad arguments of PSCI are answered", power_refusals),
     ("unknown calls of the firmware are answered", unknown_calls),
     (
@@ -110,6 +111,30 @@ fn undefined(bench: &Bench) -> Outcome {
     works(bench.open(crash::UUID)?.invoke_plain(crash::CMD_NOP))
 }
 
+/// What a debugger would do for EL1 (Arm semihosting 2.0): open a file, write to a console, run a command, tell
+/// the time, end the machine. It ran commands on the developer's machine.
+fn semihosting(_: &Bench) -> Outcome {
+    let file = *b"semihosting\0";
+    let command = *b"touch semihosting\0";
+    let name = file.as_ptr().expose_provenance();
+    let calls = [
+        ("SYS_OPEN", 0x01, [name, 5, file.len() - 1]),
+        ("SYS_WRITE0", 0x04, [name, 0, 0]),
+        ("SYS_TIME", 0x11, [0; 3]),
+        (
+            "SYS_SYSTEM",
+            0x12,
+            [command.as_ptr().expose_provenance(), command.len() - 1, 0],
+        ),
+        ("SYS_EXIT_EXTENDED", 0x20, [0x2_0026, 0, 0]),
+    ];
+    for (what, operation, block) in calls {
+        let tried = attempt!("hlt #0xf000", own_stack: true, x0: operation, x1: &raw const block);
+        is_undefined(what, true, tried)?;
+    }
+    Ok(())
+}
+
 /// Calls the firmware with 64-bit registers; x0 of the answer.
 fn call(function: u32, args: [u64; 3]) -> i64 {
     let mut all = [0; 17];
@@ -166,6 +191,9 @@ fn power_refusals(_: &Bench) -> Outcome {
 }
 
 fn unknown_calls(bench: &Bench) -> Outcome {
+    if is_other() {
+        return bench.skipped(OTHER_FIRMWARE);
+    }
     for function in [
         0x8000_7fff_u32,
         0x8100_0000,
