@@ -2,13 +2,12 @@
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::control`]'s.
 
-use crate::list;
-use crate::records::{self, Text};
+use crate::lists::Text;
+use crate::params::{expect, uuid};
 use core::fmt::Write;
 use tally_abi::TeeResult;
 use tally_abi::pta::control::{
-    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_MEMINFO, CMD_OWNERS, CMD_POOLS, CMD_RESET,
-    CMD_SECURE_RAM, CMD_THREADS, UUID,
+    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_RESET, CMD_SECURE_RAM, CMD_THREADS, UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
@@ -33,29 +32,16 @@ fn invoke(
     command: u32,
     params: &mut dyn Params,
 ) -> Result<(), TeeResult> {
-    const LIST: [u32; 4] = [MEMREF_OUTPUT, NONE, NONE, NONE];
     match command {
-        CMD_MEMINFO => {
-            list::expect(params, LIST)?;
-            records::write_all(params, 0, &account.meminfo())
-        }
-        CMD_POOLS => {
-            list::expect(params, LIST)?;
-            records::write(account, params, 0, |index| account.pool(index))
-        }
-        CMD_OWNERS => {
-            list::expect(params, LIST)?;
-            records::write_all(params, 0, &account.owners()?)
-        }
         CMD_KILL => kill(control, params),
         CMD_RESET => {
-            list::expect(params, [NONE; 4])?;
+            expect(params, [NONE; 4])?;
             account.reset_stats(alloc_id::ALL);
             account.reset_tas();
             Ok(())
         }
         CMD_LAST_OOM => {
-            list::expect(params, LIST)?;
+            expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
             let mut text = Text::new(params, 0);
             if !account.last_oom(&mut text as &mut dyn Write) {
                 return Err(TeeResult::NO_DATA);
@@ -63,18 +49,18 @@ fn invoke(
             text.finish()
         }
         CMD_FAULT => {
-            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
             account.fault(params.value(0).0).ok()
         }
         CMD_THREADS => {
-            list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+            expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
             let [threads, in_use, turned_away] = account.threads();
             params.set_value(0, threads, in_use);
             params.set_value(1, turned_away, 0);
             Ok(())
         }
         CMD_SECURE_RAM => {
-            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
             let bytes = account.secure_ram();
             params.set_value(0, bytes as u32, (bytes >> 32) as u32);
             Ok(())
@@ -84,8 +70,8 @@ fn invoke(
 }
 
 fn kill(control: &dyn Control, params: &mut dyn Params) -> Result<(), TeeResult> {
-    list::expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
-    let killed = control.kill(list::uuid(params, 0)?);
+    expect(params, [MEMREF_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+    let killed = control.kill(uuid(params, 0)?);
     params.set_value(1, killed, 0);
     if killed == 0 {
         Err(TeeResult::ITEM_NOT_FOUND)

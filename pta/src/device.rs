@@ -3,7 +3,7 @@
 //! It answers like upstream's (`pta_device.h`) with an empty list: none of Tally's pseudo-TAs is a
 //! device.
 
-use crate::list;
+use crate::params::{expect, finish};
 use tally_abi::TeeResult;
 use tally_abi::pta::device::{CMD_GET_DEVICES, CMD_GET_DEVICES_SUPP, UUID};
 use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE};
@@ -22,8 +22,8 @@ pub(crate) const fn pta<O: Book>() -> PseudoTa<O> {
 fn invoke(command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
     match command {
         CMD_GET_DEVICES | CMD_GET_DEVICES_SUPP => {
-            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-            list::finish(params, 0, 0)
+            expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            finish(params, 0, 0)
         }
         _ => Err(TeeResult::NOT_IMPLEMENTED),
     }

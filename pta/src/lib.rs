@@ -9,11 +9,11 @@ mod control;
 mod device;
 #[cfg(feature = "stats")]
 mod inspect;
-mod list;
+#[cfg(feature = "stats")]
+mod lists;
 #[cfg(feature = "stats")]
 mod memleak;
-#[cfg(feature = "stats")]
-mod records;
+mod params;
 #[cfg(feature = "stats")]
 mod stats;
 #[cfg(all(test, feature = "stats"))]

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** commands, types and layouts are the upstream header's (`pta_stats.h`).
 
-use crate::{list, records};
+use crate::lists::write;
+use crate::params::expect;
 use tally_abi::TeeResult;
 use tally_abi::pta::stats::{
     CMD_ALLOC_STATS, CMD_GET_TIME, CMD_MEMLEAK_STATS, CMD_PAGER_STATS, CMD_PRINT_DRIVER_INFO,
@@ -32,18 +33,18 @@ fn invoke(
         CMD_PAGER_STATS => pager(params),
         CMD_ALLOC_STATS => alloc(account, params),
         CMD_MEMLEAK_STATS => {
-            list::expect(params, [NONE; 4])?;
+            expect(params, [NONE; 4])?;
             account.dump_heap();
             Ok(())
         }
         CMD_TA_STATS => {
-            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-            records::write(account, params, 0, |index| account.ta(index))
+            expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
+            write(account, params, 0, |index| account.ta_stats(index))
         }
         CMD_GET_TIME => time(control, params),
         // Tally drives no clocks and no regulators, so there is nothing to print.
         CMD_PRINT_DRIVER_INFO => {
-            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
             Err(TeeResult::NOT_SUPPORTED)
         }
         _ => Err(TeeResult::BAD_PARAMETERS),
@@ -52,7 +53,7 @@ fn invoke(
 
 /// There is no pager: all figures are zero.
 fn pager(params: &mut dyn Params) -> Result<(), TeeResult> {
-    list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, VALUE_OUTPUT, NONE])?;
+    expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, VALUE_OUTPUT, NONE])?;
     for index in 0..3 {
         params.set_value(index, 0, 0);
     }
@@ -60,14 +61,14 @@ fn pager(params: &mut dyn Params) -> Result<(), TeeResult> {
 }
 
 fn alloc(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
-    list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+    expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (id, reset) = params.value(0);
     match id {
-        alloc_id::ALL => records::write(account, params, 1, |index| {
+        alloc_id::ALL => write(account, params, 1, |index| {
             let id = u32::try_from(index).ok()? + 1;
             (id <= alloc_id::COUNT).then(|| account.alloc_stats(id))
         }),
-        1..=alloc_id::COUNT => records::write(account, params, 1, |index| {
+        1..=alloc_id::COUNT => write(account, params, 1, |index| {
             (index == 0).then(|| account.alloc_stats(id))
         }),
         _ => Err(TeeResult::BAD_PARAMETERS),
@@ -79,7 +80,7 @@ fn alloc(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult
 }
 
 fn time(control: &dyn Control, params: &mut dyn Params) -> Result<(), TeeResult> {
-    list::expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
+    expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;
     let ree = control.ree_time()?;
     let tee = control.system_time();
     params.set_value(0, ree.seconds, ree.millis);

@@ -3,26 +3,23 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod figures;
-mod inspect;
 mod leaks;
 mod moment;
 mod order;
+mod tas;
 mod watch;
 
 use std::sync::Arc;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
-use tally_abi::pta::{control, device, memleak, stats};
+use tally_abi::pta::{control, device, inspect, memleak, stats};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_account::book::Shown;
 use tally_account::testing::{World, world};
 use tally_core::testing::world::{CLIENT, Reply, memref, value};
 use tally_mem::addr::PhysAddr;
-use tally_records::LeakRecord;
-use tally_records::MeminfoRow;
-use tally_records::OwnerRow;
-use tally_records::PoolStats;
+use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolRow, Record, Selector};
 use zerocopy::{FromBytes, IntoBytes};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
@@ -53,6 +50,71 @@ fn records<T: FromBytes>(world: &World, len: u64) -> Vec<T> {
         .chunks(size_of::<T>())
         .map(|octets| T::read_from_bytes(octets).unwrap())
         .collect()
+}
+
+/// Where a selector is put.
+const SELECTOR_AT: PhysAddr = PhysAddr(CLIENT.0 + 16 * 4096);
+
+/// A parameter that selects.
+fn selector(world: &World, of: &Selector) -> MsgParam {
+    world.write(SELECTOR_AT, of.as_bytes());
+    memref(
+        attr::TMEM_INPUT,
+        SELECTOR_AT.0,
+        size_of::<Selector>() as u64,
+        0,
+    )
+}
+
+/// One part of a list: the result, what was dropped, where to go on, and the bytes that came or are needed.
+fn part_of<T: Record>(
+    world: &World,
+    session: u32,
+    of: &Selector,
+    cursor: u64,
+    room: u64,
+) -> (TeeResult, u64, u64, u64) {
+    let params = [
+        value(attr::VALUE_INOUT, T::SECTION.into(), 0),
+        selector(world, of),
+        value(attr::VALUE_INOUT, cursor & 0xffff_ffff, cursor >> 32),
+        out(room),
+    ];
+    let reply = world.invoke(session, inspect::CMD_LIST, &params);
+    let [dropped, _, next, rows] = reply.params[..] else {
+        panic!("{reply:?}");
+    };
+    (reply.result, dropped.a, next.b << 32 | next.a, rows.b)
+}
+
+/// A whole list, in parts of two records or as many as come at once.
+fn listed<T: Record>(world: &World, of: &Selector) -> Result<Vec<T>, TeeResult> {
+    let session = world.opened(inspect::UUID);
+    let (mut rows, mut cursor, mut room) = (Vec::new(), 0, 2 * size_of::<T>() as u64);
+    let listed = loop {
+        match part_of::<T>(world, session, of, cursor, room) {
+            (TeeResult::SUCCESS, _, next, len) => {
+                rows.extend(records::<T>(world, len));
+                cursor = next;
+                if cursor == 0 {
+                    break Ok(rows);
+                }
+                assert!(len > 0, "a list that does not go on");
+            }
+            (TeeResult::SHORT_BUFFER, _, _, needed) => {
+                assert!(needed > room);
+                room = needed;
+            }
+            (error, ..) => break Err(error),
+        }
+    };
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    listed
+}
+
+/// A whole list of everything.
+fn rows<T: Record>(world: &World) -> Vec<T> {
+    listed(world, &Selector::ALL).unwrap()
 }
 
 /// Asks for a list twice: for its size with no room, and for the list itself.
@@ -186,7 +248,12 @@ fn both_times_come_and_a_pager_there_is_none() {
 
 #[test]
 fn wrong_types_are_refused_by_every_command() {
-    for (pta, commands) in [(stats::UUID, 7), (control::UUID, 9), (memleak::UUID, 10)] {
+    for (pta, commands) in [
+        (stats::UUID, 7),
+        (control::UUID, 9),
+        (memleak::UUID, 10),
+        (inspect::UUID, 16),
+    ] {
         with(pta, |world, session| {
             for command in 0..commands {
                 let params = [value(attr::VALUE_INOUT, 0, 0), out(64), out(64), out(64)];
@@ -202,7 +269,7 @@ fn wrong_types_are_refused_by_every_command() {
 fn memory_by_use_adds_up_to_all_of_it() {
     with(control::UUID, |world, session| {
         let total = |world: &World| -> u64 {
-            let rows: Vec<MeminfoRow> = list(world, session, control::CMD_MEMINFO, &[]);
+            let rows: Vec<MeminfoRow> = rows(world);
             assert!(rows.iter().all(|row| row.bytes == row.pages * 4096));
             rows.iter().map(|row| row.bytes).sum()
         };
@@ -215,32 +282,26 @@ fn memory_by_use_adds_up_to_all_of_it() {
         assert_eq!(total(world), told);
         let ta = world.opened(TA);
         assert_eq!(total(world), told);
-        let owners: Vec<OwnerRow> = list(world, session, control::CMD_OWNERS, &[]);
+        let owners: Vec<OwnerRow> = rows(world);
         assert!(owners.iter().any(|row| row.uuid == TA && row.pages > 0));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
-        let owners: Vec<OwnerRow> = list(world, session, control::CMD_OWNERS, &[]);
+        let owners: Vec<OwnerRow> = rows(world);
         assert!(owners.iter().all(|row| row.uuid != TA));
     });
 }
 
 #[test]
 fn a_ta_that_scribbles_over_its_books_is_inconsistent_and_nothing_else() {
-    with(control::UUID, |world, session| {
+    with(control::UUID, |world, _| {
         let ta = ta_with_heap(world, &[0xa5; 4096]);
-        let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
+        let pools: Vec<PoolRow> = rows(world);
         assert_eq!(pools.len(), 3);
-        assert_eq!((pools[2].owner, pools[2].inconsistent), (TA, 1));
-        assert_eq!((pools[0].inconsistent, pools[1].inconsistent), (0, 0));
+        let books = pools.iter().map(|row| row.pool.inconsistent);
+        assert!(books.eq([0, 0, 1]));
+        assert_eq!(pools[2].pool.owner, TA);
         // Its death, and a list of its leaks, are as of any other.
-        let leaks = world.opened(memleak::UUID);
-        let since = [value(
-            attr::VALUE_INPUT,
-            0,
-            u64::from(memleak::list_flag::TA_ONLY),
-        )];
-        let records: Vec<LeakRecord> = list(world, leaks, memleak::CMD_LIST, &since);
+        let records: Vec<LeakRecord> = listed(world, &Selector::TAS).unwrap();
         assert!(records.is_empty());
-        assert_eq!(world.close(leaks), TeeResult::SUCCESS);
         world.ta(|run| run.call(svc::PANIC, &[1]));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
@@ -360,21 +421,24 @@ fn a_pool_is_reset_after_it_was_read_if_that_is_asked() {
 #[test]
 fn marks_count_and_leaks_are_listed_since_them() {
     with(memleak::UUID, |world, session| {
-        let value_out = value(attr::VALUE_OUTPUT, 0, 0);
+        let none = memref(attr::TMEM_INPUT, 0, 0, 0);
         for mark in 1..3 {
-            let reply = world.invoke(session, memleak::CMD_MARK, &[value_out]);
+            let params = [none, value(attr::VALUE_OUTPUT, 0, 0)];
+            let reply = world.invoke(session, memleak::CMD_MARK, &params);
             assert_eq!(
-                (reply.result, reply.params[0].a),
+                (reply.result, reply.params[1].a),
                 (TeeResult::SUCCESS, mark)
             );
         }
-        let since = [value(attr::VALUE_INPUT, 1, 0)];
-        let leaks: Vec<LeakRecord> = list(world, session, memleak::CMD_LIST, &since);
+        let since = |mark| listed::<LeakRecord>(world, &Selector::KERNEL.since(mark));
+        let leaks = since(1).unwrap();
         assert_eq!(leaks.len(), 1);
         assert_eq!((leaks[0].blocks, leaks[0].block_size), (2, 32));
-        let params = [value(attr::VALUE_INPUT, 0x1_0000, 0), out(136)];
-        let reply = world.invoke(session, memleak::CMD_LIST, &params);
-        assert_eq!(reply.result, TeeResult::BAD_PARAMETERS);
+        assert_eq!(leaks[0].mark, 1, "blocks of the model carry it");
+        assert!(since(2).unwrap().is_empty());
+        for unknown in [3, 0x1_0000, 0x1_0001] {
+            assert_eq!(since(unknown), Err(TeeResult::BAD_PARAMETERS));
+        }
         let name = |offset, len| {
             let params = [value(attr::VALUE_INPUT, offset, 0), out(len)];
             world.invoke(session, memleak::CMD_NAME, &params)

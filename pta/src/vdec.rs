@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::vdec`]'s.
 
-use crate::list;
+use crate::params::expect;
 use tally_abi::TeeResult;
 use tally_abi::pta::vdec::{CMD_CLOSE_CHANNEL, CMD_MAP, CMD_OPEN_CHANNEL, CMD_UNMAP, UUID};
 use tally_abi::ta::param_type::{NONE, VALUE_INPUT, VALUE_OUTPUT};
@@ -41,24 +41,24 @@ fn invoke(
 ) -> Result<(), TeeResult> {
     match command {
         CMD_OPEN_CHANNEL => {
-            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
             let channel = services.open_channel()?;
             params.set_value(0, channel, 0);
             Ok(())
         }
         CMD_CLOSE_CHANNEL => {
-            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
             services.close_channel(params.value(0).0)
         }
         CMD_MAP => {
-            list::expect(params, [VALUE_INPUT, VALUE_OUTPUT, NONE, NONE])?;
+            expect(params, [VALUE_INPUT, VALUE_OUTPUT, NONE, NONE])?;
             let (channel, bytes) = params.value(0);
             let va = services.map_buffer(channel, bytes)?;
             params.set_value(1, va as u32, (va >> 32) as u32);
             Ok(())
         }
         CMD_UNMAP => {
-            list::expect(params, [VALUE_INPUT, VALUE_INPUT, NONE, NONE])?;
+            expect(params, [VALUE_INPUT, VALUE_INPUT, NONE, NONE])?;
             let (low, high) = params.value(1);
             let va = u64::from(high) << 32 | u64::from(low);
             services.unmap_buffer(params.value(0).0, va)

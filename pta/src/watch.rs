@@ -2,10 +2,9 @@
 //!
 //! **Invariant:** layouts are [`tally_abi::pta::watch`]'s.
 
-use crate::list;
-use crate::records;
+use crate::params::{expect, uuid};
 use tally_abi::TeeResult;
-use tally_abi::pta::watch::{CMD_ARM, CMD_DROP, CMD_LIST, CMD_READ, CMD_TAKE, MAX_BYTES, UUID};
+use tally_abi::pta::watch::{CMD_ARM, CMD_DROP, CMD_READ, CMD_TAKE, MAX_BYTES, UUID};
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
 use tally_account::api::{Answers, Entry};
 use tally_account::book::Book;
@@ -27,23 +26,19 @@ pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
 fn invoke(account: &dyn Answers, command: u32, params: &mut dyn Params) -> Result<(), TeeResult> {
     match command {
         CMD_TAKE => {
-            list::expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_OUTPUT, NONE, NONE, NONE])?;
             let (number, bytes) = account.take_snapshot()?;
             params.set_value(0, number, bytes);
             Ok(())
         }
         CMD_READ => read(account, params),
         CMD_DROP => {
-            list::expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
+            expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
             account.drop_snapshot(params.value(0).0)
         }
-        CMD_LIST => {
-            list::expect(params, [MEMREF_OUTPUT, NONE, NONE, NONE])?;
-            records::write(account, params, 0, |index| account.snapshot(index))
-        }
         CMD_ARM => {
-            list::expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
-            let uuid = list::uuid(params, 0)?;
+            expect(params, [MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
+            let uuid = uuid(params, 0)?;
             let (trigger, wanted) = params.value(1);
             match trigger {
                 trigger::ENTRY | trigger::EXIT | trigger::FAILURE | trigger::HEAP => {}
@@ -62,7 +57,7 @@ fn invoke(account: &dyn Answers, command: u32, params: &mut dyn Params) -> Resul
 }
 
 fn read(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
-    list::expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+    expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (number, offset) = params.value(0);
     let room = params.memref_len(1).min(MAX_BYTES as u64) as u32;
     let mut done = 0;

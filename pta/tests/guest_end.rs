@@ -82,7 +82,8 @@ fn fill(world: &World) {
     let ta = world.opened(KEPT);
     let sessions = [memleak::UUID, watch::UUID].map(|pta| world.opened(pta));
     let out = [value(attr::VALUE_OUTPUT, 0, 0)];
-    let marked = world.invoke(sessions[0], memleak::CMD_MARK, &out);
+    let unnamed = [memref(attr::TMEM_INPUT, 0, 0, 0), out[0]];
+    let marked = world.invoke(sessions[0], memleak::CMD_MARK, &unnamed);
     assert_eq!(marked.result, TeeResult::SUCCESS);
     let taken = world.invoke(sessions[1], watch::CMD_TAKE, &out);
     assert_eq!(taken.result, TeeResult::SUCCESS);

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tally_abi::TeeUuid;
-use tally_report::names::Build;
+use tally_insight::account::Build;
 use tally_symbols::elf::Image;
 
 /// How many builds of a program are kept.

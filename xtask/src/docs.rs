@@ -20,6 +20,7 @@ use captures::{CAPTURES, Capture, Console};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use tally_insight::schema;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,8 @@ const LINUX: &[(&str, &str)] = &[
         "teestat serve --label device=bench-7 & linux-tests child loop & sleep 1; wget -qSO- http://127.0.0.1:9644/metrics 2>&1 | grep -E \"HTTP|Content|^tally_(secure|ta_(rss|charged|busy)|threads|calls)|EOF\" | grep -v \" 0$\"; teestat kill crash; kill %1; wait %1; echo status $?",
     ),
 ];
+/// What is made from the field tables.
+const RECORDS: &str = "records";
 /// Documents with markers.
 const DOCUMENTS: &[&str] = &["README.md", "docs/MANUAL.md", "docs/BENCHMARKS.md"];
 /// Folders whose documents may link to each other.
@@ -145,14 +148,22 @@ fn document(name: &str) -> PathBuf {
 }
 
 fn capture(only: &[String]) -> Result<()> {
-    setup::ensure(setup::Part::Qemu)?;
     if let Some(name) = only
         .iter()
-        .find(|name| *name != TOUR && !marked().any(|known| known == *name))
+        .find(|name| ![TOUR, RECORDS].contains(&&***name) && !marked().any(|known| known == *name))
     {
         bail!("there is no capture `{name}`");
     }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|other| other == name);
+    if wanted(RECORDS) {
+        for (file, text) in of_records() {
+            std::fs::write(document(file), text)?;
+        }
+        if only == [RECORDS] {
+            return Ok(());
+        }
+    }
+    setup::ensure(setup::Part::Qemu)?;
     let images = images::build(&Config::default())?;
     if wanted(TOUR) {
         ui::step("Capturing", TOUR);
@@ -363,8 +374,24 @@ fn between(text: &str, name: &str) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
+/// Documents that are made from the field tables, and what they must be.
+fn of_records() -> [(&'static str, String); 2] {
+    [
+        ("docs/records.md", schema::markdown()),
+        ("docs/schema.json", format!("{:#}\n", schema::schema())),
+    ]
+}
+
 fn check() -> Result<Vec<String>> {
     let mut complaints = Vec::new();
+    for (file, wanted) in of_records() {
+        let text = std::fs::read_to_string(document(file)).unwrap_or_default();
+        if text != wanted {
+            complaints.push(format!(
+                "{file}: is not what the field tables say; `cargo xtask docs --only {RECORDS}` writes it"
+            ));
+        }
+    }
     for (file, needed) in SECTIONS {
         let Ok(text) = std::fs::read_to_string(document(file)) else {
             complaints.push(format!("{file}: is missing"));

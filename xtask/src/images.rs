@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tally_abi::TeeUuid;
-use tally_report::names::Build;
+use tally_insight::account::Build;
 use tally_symbols::elf::Image;
 
 /// The board's feature for half of the secure RAM.

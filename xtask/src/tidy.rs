@@ -22,8 +22,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
     ("tally-memops", &[]),
+    ("tally-insight", &["tally-abi", "tally-records"]),
     ("tally-records", &["tally-abi"]),
-    ("tally-metrics", &["tally-abi", "tally-records"]),
     ("tally-mem", &["tally-abi", "tally-records"]),
     ("tally-core", &["tally-abi", "tally-mem"]),
     (
@@ -89,14 +89,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("teec-linux", &["tally-abi", "teec"]),
     (
         "teestat",
-        &["tally-abi", "tally-records", "tally-metrics", "teec"],
+        &["tally-abi", "tally-records", "tally-insight", "teec"],
     ),
     (
         "teestat-linux",
         &[
             "tally-abi",
-            "tally-records",
-            "tally-metrics",
+            "tally-insight",
             "teec",
             "teec-linux",
             "teestat",
@@ -110,7 +109,6 @@ const FLOORS: &[(&str, &[&str])] = &[
         "tally-linux",
         &[
             "tally-abi",
-            "tally-records",
             "tally-board-virt",
             "teec",
             "teec-linux",
@@ -123,6 +121,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "tally-abi",
             "tally-records",
+            "tally-insight",
             "tally-board-virt",
             "teec",
             "teestat",
@@ -136,7 +135,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "tally-abi",
             "tally-records",
-            "tally-metrics",
+            "tally-insight",
             "tally-symbols",
         ],
     ),
@@ -144,6 +143,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "tally-fuzz",
         &[
             "tally-abi",
+            "tally-insight",
             "tally-fdt",
             "tally-ledger",
             "tally-mem",
@@ -160,7 +160,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-records",
             "tally-board-virt",
             "tally-ledger",
-            "tally-metrics",
+            "tally-insight",
             "ta-uuids",
             "tally-symbols",
             "tally-report",

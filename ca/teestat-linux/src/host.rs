@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use teestat::{FileSink, Files, Host, Names, Server};
+use teestat::{FileSink, Files, Host, HostNames, Server};
 
 use crate::names::Directory;
 use crate::serve;
@@ -27,7 +27,7 @@ impl Machine {
 }
 
 impl Host for Machine {
-    fn names(&self) -> &dyn Names {
+    fn names(&self) -> &dyn HostNames {
         &self.names
     }
 

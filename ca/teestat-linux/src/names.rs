@@ -9,21 +9,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use tally_abi::TeeUuid;
-use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
-use teestat::Names;
-
-/// The pseudo-TAs that every kernel has.
-const PSEUDO: [(&str, TeeUuid); 8] = [
-    ("stats", stats::UUID),
-    ("memleak", memleak::UUID),
-    ("control", control::UUID),
-    ("device", device::UUID),
-    ("inspect", inspect::UUID),
-    ("audit", audit::UUID),
-    ("watch", watch::UUID),
-    ("vdec", vdec::UUID),
-];
+use tally_insight::names::{Frame, PSEUDO};
+use teestat::HostNames;
 
 /// Names from a directory.
 pub(crate) struct Directory {
@@ -65,7 +53,7 @@ fn parse(list: &str) -> Vec<(String, TeeUuid)> {
         .collect()
 }
 
-impl Names for Directory {
+impl HostNames for Directory {
     fn name_of(&self, uuid: TeeUuid) -> Option<String> {
         let (name, _) = self.known.iter().find(|(_, known)| *known == uuid)?;
         Some(name.clone())
@@ -76,16 +64,16 @@ impl Names for Directory {
         Some(*uuid)
     }
 
-    fn site(&self, image: TeeUuid, offset: u64) -> Option<String> {
+    fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame> {
         let bytes = self.table(image);
-        let site = Table::parse(&bytes)?.lookup(offset)?;
-        Some(format!("{} {}:{}", site.function, site.file, site.line))
+        Table::parse(&bytes)?.lookup(offset).map(Frame::from)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tally_abi::pta::{memleak, stats};
 
     #[test]
     fn lines_that_are_no_names_are_skipped() {

@@ -13,21 +13,16 @@ extern crate alloc;
 pub mod client;
 pub mod commands;
 mod files;
-mod frames;
-mod growth;
-mod instances;
-mod json;
 mod marks;
-mod metrics;
+mod names;
 mod server;
 mod terminal;
 mod text;
 mod tool;
-mod unfreed;
 
+pub use commands::metrics;
 pub use files::{FileSink, Files, NoFiles};
-pub use frames::frame_name;
-pub use metrics::metrics;
+pub use names::{Namer, frame_name};
 pub use server::{Labels, NoServer, Server};
 pub use terminal::{NoTerminal, Terminal};
 
@@ -36,27 +31,28 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use tally_abi::TeeUuid;
+use tally_insight::names::Frame;
 use tally_records::ClassRow;
 use teec::Context;
 
 use tool::{Failure, Tool, usage};
 
-/// Names for people.
-pub trait Names {
+/// Names that a machine keeps.
+pub trait HostNames {
     /// Short name of a TA.
     fn name_of(&self, uuid: TeeUuid) -> Option<String>;
 
     /// The TA of this short name.
     fn uuid_of(&self, name: &str) -> Option<TeeUuid>;
 
-    /// "function file:line" of a return address (offset from the link base) in a TA's image.
-    fn site(&self, image: TeeUuid, offset: u64) -> Option<String>;
+    /// The function at a return address (offset from the link base) in a TA's image.
+    fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame>;
 }
 
 /// What the tool needs of where it runs.
 pub trait Host {
     /// Names for people.
-    fn names(&self) -> &dyn Names;
+    fn names(&self) -> &dyn HostNames;
 
     /// Where files are written.
     fn files(&self) -> &dyn Files;
@@ -76,20 +72,20 @@ pub trait Host {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
 
-impl Names for NoNames {
+impl HostNames for NoNames {
     fn name_of(&self, _: TeeUuid) -> Option<String> {
         None
     }
     fn uuid_of(&self, _: &str) -> Option<TeeUuid> {
         None
     }
-    fn site(&self, _: TeeUuid, _: u64) -> Option<String> {
+    fn site(&self, _: TeeUuid, _: u64) -> Option<Frame> {
         None
     }
 }
 
 impl Host for NoNames {
-    fn names(&self) -> &dyn Names {
+    fn names(&self) -> &dyn HostNames {
         self
     }
 
@@ -168,10 +164,11 @@ pub fn run(
 ) -> u8 {
     let as_json = args.contains(&"--json");
     let words: Vec<&str> = args.iter().copied().filter(|&a| a != "--json").collect();
+    let namer = Namer::new(context, host.names());
     let mut tool = Tool {
         context,
         out,
-        names: host.names(),
+        names: &namer,
         files: host.files(),
         terminal: host.terminal(),
         server: host.server(),

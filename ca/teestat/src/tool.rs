@@ -6,14 +6,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
+use tally_insight::json;
+use tally_insight::names::Names;
 use tally_records::{TaDetail, state};
 use teec::{Context, ErrorKind};
 
+use crate::client;
 use crate::client::ClientError;
-use crate::client::inspect::{self, Subject};
-use crate::text::Named;
-use crate::{Files, Memory, Names, Server, Terminal};
+use crate::text::Called;
+use crate::{Files, Memory, Namer, Server, Terminal};
+use tally_records::Selector;
 
 pub(crate) enum Failure {
     /// Not understood.
@@ -48,7 +52,7 @@ pub(crate) fn usage(why: &str) -> Failure {
 pub(crate) struct Tool<'a, 'c> {
     pub(crate) context: &'a Context<'c>,
     pub(crate) out: &'a mut dyn Write,
-    pub(crate) names: &'a dyn Names,
+    pub(crate) names: &'a Namer<'a, 'c>,
     pub(crate) files: &'a dyn Files,
     pub(crate) memory: &'a mut Memory,
     pub(crate) terminal: &'a dyn Terminal,
@@ -57,6 +61,20 @@ pub(crate) struct Tool<'a, 'c> {
 }
 
 impl Tool<'_, '_> {
+    /// An answer: an object for programs, or what `text` writes for people.
+    pub(crate) fn tell<T: Serialize>(
+        &mut self,
+        answer: &T,
+        text: impl FnOnce(&mut dyn Write) -> fmt::Result,
+    ) -> Result<(), Failure> {
+        if self.as_json {
+            json::write(self.out, answer)?;
+        } else {
+            text(self.out)?;
+        }
+        Ok(())
+    }
+
     /// The TA that `who` names, by UUID or short name.
     pub(crate) fn ta_named(&self, who: &str) -> Result<TeeUuid, Failure> {
         if who == "kernel" {
@@ -67,7 +85,11 @@ impl Tool<'_, '_> {
         if who.starts_with('-') {
             return Err(Failure::Usage(alloc::format!("`{who}` is no option here")));
         }
-        let uuid = self.names.uuid_of(who).or_else(|| who.parse().ok());
+        let uuid = self
+            .names
+            .machine()
+            .uuid_of(who)
+            .or_else(|| who.parse().ok());
         match (uuid, who.split_once('#')) {
             (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),
             (Some(uuid), _) => Ok(uuid),
@@ -83,29 +105,29 @@ impl Tool<'_, '_> {
 
     /// Whom `who` names: `kernel`, or a TA by UUID or short name, perhaps with `#` and the number
     /// of an instance.
-    pub(crate) fn subject(&self, who: &str) -> Result<Subject, Failure> {
+    pub(crate) fn subject(&self, who: &str) -> Result<Selector, Failure> {
         if who == "kernel" {
-            return Ok(Subject::NOBODY);
+            return Ok(Selector::KERNEL);
         }
         self.ta_subject(who)
     }
 
     /// The TA that `who` names, perhaps with `#` and the number of an instance.
-    pub(crate) fn ta_subject(&self, who: &str) -> Result<Subject, Failure> {
+    pub(crate) fn ta_subject(&self, who: &str) -> Result<Selector, Failure> {
         match who.split_once('#') {
-            None => self.ta_named(who).map(Subject::ta),
+            None => self.ta_named(who).map(Selector::ta),
             Some((name, number)) => {
                 let uuid = self.ta_named(name)?;
                 let number = number.parse().map_err(|_| {
                     Failure::Usage(alloc::format!("`{number}` is not an instance's number"))
                 })?;
-                Ok(Subject::instance(uuid, number))
+                Ok(Selector::instance(uuid, number))
             }
         }
     }
 
     /// What a question about a TA failed with; says which TAs are loaded if that one is not.
-    pub(crate) fn about_ta(&self, who: &Subject, error: ClientError) -> Failure {
+    pub(crate) fn about_ta(&self, who: &Selector, error: ClientError) -> Failure {
         if is_gone(&error) {
             self.not_there(who)
         } else {
@@ -114,13 +136,13 @@ impl Tool<'_, '_> {
     }
 
     /// The TA asked for is not loaded, or dead; says which are loaded.
-    pub(crate) fn not_there(&self, who: &Subject) -> Failure {
+    pub(crate) fn not_there(&self, who: &Selector) -> Failure {
         Failure::Said(why_not_there(who, &self.tas(), self.names))
     }
 
     /// The instances that are loaded, as far as that can be told.
     fn tas(&self) -> Vec<TaDetail> {
-        inspect::tas(self.context, &Subject::NOBODY).unwrap_or_default()
+        client::rows::<TaDetail>(self.context, &Selector::TAS).unwrap_or_default()
     }
 }
 
@@ -133,14 +155,14 @@ pub(crate) fn is_gone(error: &ClientError) -> bool {
 }
 
 /// Why nothing can be said of a TA.
-fn why_not_there(who: &Subject, tas: &[TaDetail], names: &dyn Names) -> String {
-    let name = Named(who.uuid(), names);
-    let same: Vec<&TaDetail> = tas.iter().filter(|ta| ta.uuid == who.uuid()).collect();
+fn why_not_there(who: &Selector, tas: &[TaDetail], names: &dyn Names) -> String {
+    let name = Called(who.uuid, names);
+    let same: Vec<&TaDetail> = tas.iter().filter(|ta| ta.uuid == who.uuid).collect();
     let living = same.iter().filter(|ta| ta.state != state::DEAD);
     let living: Vec<String> = living.map(|ta| alloc::format!("{}", ta.instance)).collect();
     match (
         who.instance_number(),
-        same.iter().find(|ta| who.is_meant(ta)),
+        same.iter().find(|ta| who.means(ta.uuid, ta.instance)),
     ) {
         (_, Some(_)) if living.is_empty() => {
             alloc::format!("{name} is dead, its heap is freed; see `teestat history`")
@@ -178,14 +200,14 @@ pub(crate) fn named_once(uuids: impl Iterator<Item = TeeUuid>, names: &dyn Names
             once.push(uuid);
         }
     }
-    let named = once.iter().map(|&uuid| Named(uuid, names));
+    let named = once.iter().map(|&uuid| Called(uuid, names));
     named.map(|name| alloc::format!("{name}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
+    use tally_insight::names::NoNames;
 
     fn ta(uuid: u128, instance: u32, state: u32) -> TaDetail {
         TaDetail {
@@ -201,11 +223,11 @@ mod tests {
         let dead = [ta(1, 0, state::DEAD), ta(2, 0, state::IDLE)];
         let why = |who| why_not_there(&who, &dead, &NoNames);
         let first = TeeUuid::from_u128(1);
-        for who in [Subject::ta(first), Subject::instance(first, 0)] {
+        for who in [Selector::ta(first), Selector::instance(first, 0)] {
             assert!(why(who).ends_with("is dead, its heap is freed; see `teestat history`"));
         }
         let one_of_two = [ta(1, 0, state::DEAD), ta(1, 1, state::IDLE)];
-        let why = why_not_there(&Subject::ta(first), &one_of_two, &NoNames);
+        let why = why_not_there(&Selector::ta(first), &one_of_two, &NoNames);
         assert!(
             why.starts_with("instance 0 of ") && why.ends_with("alive: 1"),
             "{why}"
@@ -216,21 +238,21 @@ mod tests {
     fn an_instance_that_is_not_there_is_answered_with_those_that_are() {
         let tas = [ta(1, 0, state::IDLE), ta(1, 4, state::IDLE)];
         let why = |who| why_not_there(&who, &tas, &NoNames);
-        let none = why(Subject::instance(TeeUuid::from_u128(1), 1));
+        let none = why(Selector::instance(TeeUuid::from_u128(1), 1));
         assert!(
             none.ends_with("has no instance 1; there are: 0, 4"),
             "{none}"
         );
-        let unknown = why(Subject::ta(TeeUuid::from_u128(9)));
+        let unknown = why(Selector::ta(TeeUuid::from_u128(9)));
         assert_eq!(
             unknown,
             "no TA with this UUID is loaded; loaded are: 00000000-0000-0000-0000-000000000001"
         );
         // Bug: a TA between whose instances another one is loaded was told twice.
         let mixed = [ta(1, 0, 0), ta(2, 1, 0), ta(1, 2, 0)];
-        let unknown = why_not_there(&Subject::ta(TeeUuid::from_u128(9)), &mixed, &NoNames);
+        let unknown = why_not_there(&Selector::ta(TeeUuid::from_u128(9)), &mixed, &NoNames);
         assert_eq!(unknown.matches("000001").count(), 1, "{unknown}");
-        let nobody = why_not_there(&Subject::ta(TeeUuid::from_u128(9)), &[], &NoNames);
+        let nobody = why_not_there(&Selector::ta(TeeUuid::from_u128(9)), &[], &NoNames);
         assert_eq!(nobody, "no TA with this UUID is loaded; none is loaded");
     }
 }

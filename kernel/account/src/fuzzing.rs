@@ -3,11 +3,9 @@
 //! **Invariant:** takes any octets; panics only where the kernel is wrong: books that do not add
 //! up, a lock or an owner kept, something left behind.
 
-use crate::api::leaks::{Heaps, MarkRange};
-use crate::api::{Answers, Entry};
+use crate::api::{Answers, Entry, Rows};
 use crate::book::{Book, Shown};
 use crate::testing::{Run, World, world};
-use crate::which::Which;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
@@ -22,6 +20,7 @@ use tally_core::ta::session::Opener;
 use tally_core::testing::world::{CLIENT, CLIENT_PAGES, Event, header};
 use tally_mem::addr::PhysAddr;
 use tally_mem::machine::Trap;
+use tally_records::Selector;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Most actions of one input.
@@ -42,6 +41,19 @@ const TAS: [(TeeUuid, u32); 3] = [
         flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE,
     ),
 ];
+
+/// Room for every row, of which none is kept.
+struct Unread;
+
+impl Rows for Unread {
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    fn put(&mut self, _: &[u8]) -> Result<(), TeeResult> {
+        Ok(())
+    }
+}
 
 /// Touches all of its parameters and kills whom it is told to.
 const PROBER: PseudoTa<Book> = PseudoTa {
@@ -71,20 +83,24 @@ fn enter(
         }
         params.set_memref_len(index, len / 2);
     }
-    for index in 0..8 {
-        let _ = (account.pool(index), account.ta(index));
-        let _ = account.ta_detail(Which::ALL, index);
+    // Whatever TAs have made of their heaps, every list has an end, or an error.
+    for section in 0..32 {
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let listed = account.list(section, &Selector::ALL, at, &mut Unread);
+            cursor = listed.ok().flatten();
+        }
+        let _ = account.dropped(section);
     }
-    let _ = (account.owners(), account.meminfo());
+    for index in 0..8 {
+        let _ = account.ta_stats(index);
+    }
     if let Some((uuid, _)) = TAS.get(command as usize) {
         control.kill(*uuid);
     }
-    // Whatever TAs have made of their heaps, questions about leaks have an answer or none.
-    let _ = account.scan(Heaps::All, &mut |_| Ok(()));
-    let _ = account.suspects(Heaps::All, &mut |_| Ok(()));
-    let _ = account.clear(Heaps::Tas);
-    let _ = account.diff(Heaps::All, MarkRange::default(), &mut |_| Ok(()));
-    account.mark_named(b"").map(drop)
+    let _ = account.scan(&Selector::ALL, &mut Unread);
+    let _ = account.clear(&Selector::TAS);
+    account.mark(b"").map(drop)
 }
 
 /// Takes an input apart; zeros follow its end.

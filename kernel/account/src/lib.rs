@@ -19,8 +19,8 @@ pub mod leaks;
 pub mod moment;
 mod observe;
 pub mod past;
+mod selected;
 pub mod snapshot;
 pub mod tas;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod which;

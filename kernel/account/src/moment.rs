@@ -20,7 +20,7 @@ use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
 use tally_mem::text::label;
-use tally_records::{MeminfoRow, OwnerRow, PoolStats, TaDetail};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
 
 /// Rows of secure RAM by use.
 pub const USES: usize = PageUse::ALL.len();
@@ -116,8 +116,16 @@ impl<M: Machine> Moment<'_, M> {
     }
 
     /// The kernel heap, and the pages that TAs draw from.
-    pub(crate) fn pools(&self) -> [PoolStats; 2] {
-        [self.heap.stats, self.inspector.ta_ram(&self.state)]
+    pub(crate) fn pools(&self) -> [PoolRow; 2] {
+        let row = |kind, pool| PoolRow {
+            pool,
+            kind,
+            instance: 0,
+        };
+        [
+            row(pool_kind::KERNEL_HEAP, self.heap.stats),
+            row(pool_kind::TA_MEMORY, self.inspector.ta_ram(&self.state)),
+        ]
     }
 
     /// Owners with something to their name.

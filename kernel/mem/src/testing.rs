@@ -549,21 +549,21 @@ impl KernelMap for TestMachine {
     fn kernel_mapping(&self, from: u64) -> Option<KernelMapping> {
         const MAPPINGS: [KernelMapping; 3] = [
             KernelMapping {
-                va: 0xffff_0000,
+                va: 0xffff_ffff_ffff_0000,
                 pa: 0x1000,
                 bytes: 0x3000,
                 prot: prot::READ | prot::EXECUTE,
                 label: "text",
             },
             KernelMapping {
-                va: 0xffff_3000,
+                va: 0xffff_ffff_ffff_3000,
                 pa: 0,
                 bytes: 0x1000,
                 prot: 0,
                 label: "guard",
             },
             KernelMapping {
-                va: 0xffff_4000,
+                va: 0xffff_ffff_ffff_4000,
                 pa: 0x8000,
                 bytes: 0x1000,
                 prot: prot::READ | prot::WRITE,

@@ -58,7 +58,9 @@ pub mod stats {
     }
 
     /// `struct pta_stats_alloc`, 64 bytes.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
     #[repr(C)]
     pub struct AllocStats {
         /// Name, zero padded.
@@ -80,7 +82,9 @@ pub mod stats {
     }
 
     /// `struct pta_stats_ta`, 88 bytes.
-    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+    )]
     #[repr(C)]
     pub struct TaStats {
         /// Which TA.
@@ -113,51 +117,23 @@ pub mod memleak {
     /// Tally's own.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0001);
 
-    /// `(value out: a = mark)`: every block allocated from now on is "since" this mark.
-    pub const CMD_MARK: u32 = 0;
-    /// `(value in: a = mark (0: all live blocks), b = [`list_flag`]s; memref out:
-    /// `LeakRecord` array, biggest first)`: live blocks since the mark, grouped by owner and
-    /// call stack, kernel heap and TA heaps.
-    pub const CMD_LIST: u32 = 1;
     /// `(value in: a = low, b = high word of a kernel frame; memref out: text
     /// "function file:line")`: names a frame of the kernel image; `ITEM_NOT_FOUND` if it has none.
     pub const CMD_NAME: u32 = 2;
     /// `(memref in: a name of at most [`MARK_NAME`] - 1 printable octets, none for a
-    /// mark without a name; value out: a = mark)`: as [`CMD_MARK`]. A name that is in use goes over
-    /// to the new mark.
-    pub const CMD_MARK_NAMED: u32 = 3;
-    /// `(value out: a = last mark, b = marks that the table has dropped; memref out:
-    /// `MarkRow` array, oldest first)`: the marks that are known.
-    pub const CMD_MARKS: u32 = 4;
-    /// `(value in: a = from this mark, b = until that mark (0: now); value in: a = [`list_flag`]s;
-    /// memref in: octets of the one TA that is meant, or none; memref out: `LeakRecord` array,
-    /// biggest first)`: live blocks that were allocated since mark a and before mark b.
-    pub const CMD_DIFF: u32 = 5;
-    /// `(value in: a = from this mark; value out: a = instances dropped from the table; memref out:
-    /// `EndedRow` array, oldest first)`: TA instances that ended since.
-    pub const CMD_ENDED: u32 = 6;
-    /// `(memref in: UUID octets, nil for the kernel; memref out: `ScanRow` array, one
-    /// an instance)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
+    /// mark without a name; value out: a = mark)`: blocks carry this number from now on. A name that is in use goes
+    /// over to the new mark.
+    pub const CMD_MARK: u32 = 3;
+    /// `(memref in: `Selector`; memref out: `ScanRow` array, one a heap)`: looks for blocks that nothing points to. `SHORT_BUFFER` scans nothing;
     /// `OUT_OF_MEMORY` if there are no pages for the marks, `ITEM_NOT_FOUND` if none is loaded, `TARGET_DEAD`
     /// (as all commands that take a TA) if only dead instances are left.
     pub const CMD_SCAN: u32 = 7;
-    /// `(memref in: UUID octets, nil for the kernel; memref out: `SuspectRow` array,
-    /// biggest first)`: what the last scan found that is still there.
-    pub const CMD_SUSPECTS: u32 = 8;
-    /// `(memref in: UUID octets, nil for the kernel; value out: a = blocks)`: what was found so
+    /// `(memref in: `Selector`; value out: a = blocks)`: what was found so
     /// far is not shown any more.
     pub const CMD_CLEAR: u32 = 9;
 
     /// Octets of a mark's name, the zero at its end included.
     pub const MARK_NAME: usize = 16;
-
-    /// Flags of [`CMD_LIST`].
-    pub mod list_flag {
-        /// Only the kernel heap.
-        pub const KERNEL_ONLY: u32 = 1;
-        /// Only the heaps of TAs.
-        pub const TA_ONLY: u32 = 2;
-    }
 }
 
 /// Tally's control: what OP-TEE's interfaces have no call for.
@@ -167,20 +143,13 @@ pub mod control {
     /// Tally's own.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0002);
 
-    /// `(memref out: `MeminfoRow` array)`: secure RAM by use; the rows add up to what
-    /// [`CMD_SECURE_RAM`] tells.
-    pub const CMD_MEMINFO: u32 = 0;
     /// `(memref in: UUID octets; value out: a = instances)`: ends every instance of a TA, busy or not;
     /// its clients get `TARGET_DEAD`. A busy one ends on its own thread, soon after; until then it is listed as busy.
     /// `ITEM_NOT_FOUND` if none is loaded.
     pub const CMD_KILL: u32 = 1;
-    /// `(memref out: `PoolStats` array)`: all pools, TA heaps included.
-    pub const CMD_POOLS: u32 = 2;
     /// `(none x 4)`: restarts the maxima and failure figures of all pools, TA heaps included, and those that are
     /// remembered of TAs that have ended. The maximum of a TA that a call is inside of is the one since that call began.
     pub const CMD_RESET: u32 = 3;
-    /// `(memref out: `OwnerRow` array)`: every owner with something to its name.
-    pub const CMD_OWNERS: u32 = 4;
     /// `(memref out: text)`: the last out-of-memory report; `NO_DATA` if there was none.
     pub const CMD_LAST_OOM: u32 = 5;
     /// `(value in: a = [`fault`])`: breaks the kernel on purpose. Only in builds with test hooks,

@@ -1,120 +1,167 @@
 //! Things held, and events of wrong orders.
 
+use crate::{Frames, Origin, Words};
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Something held, 224 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct HeldRow {
-    /// One of [`held`].
-    pub kind: u32,
-    /// Channel, or the session that was opened.
-    pub handle: u32,
-    /// Who holds it; of shared memory, nobody that the secure world knows.
-    pub who: Who,
-    /// Bytes.
-    pub bytes: u64,
-    /// Cookie of shared memory; else the address in the TA, 0 if hidden.
-    pub place: u64,
-    /// Milliseconds since boot when it came to be, 0 if not known.
-    pub at_ms: u64,
-    /// To whom a session is; else nil.
-    pub target: TeeUuid,
-    /// Where it came to be.
-    pub stack: Stack,
+crate::record! {
+    /// Something held.
+    HeldRow: "held" = 20, 224 bytes {
+        /// What it is.
+        kind: u32 => word(held),
+        /// Channel, or the session that was opened.
+        handle: u32 => number(None),
+        /// Who holds it; of shared memory, nobody that the secure world knows.
+        who: Who => flat(Who),
+        /// Bytes.
+        bytes: u64 => number(Bytes),
+        /// Cookie of shared memory.
+        place: u64 => number(Hex) "cookie" or null = |row| row.is(held::SHARED_MEMORY).then_some(row.place),
+        /// Milliseconds since boot when it came to be; null if that is not known.
+        at_ms: u64 => nonzero(Ms),
+        /// To whom a session is.
+        target: TeeUuid => ta,
+        /// Where it came to be.
+        stack: Stack => frames = |row| row.stack.of_ta(&row.who),
+    }
+    also {
+        /// Where it came to be, in the kernel.
+        kernel_stack => frames = |row| row.stack.of_kernel(),
+        /// Address of a mapping in the TA; null if hidden.
+        va => number(Hex) or null = |row| (row.is(held::MAPPING) && row.place != 0).then_some(row.place),
+    }
 }
 
-/// An event, 368 bytes. The same event again is counted in the first one's row.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct EventRow {
-    /// Counts all events since boot, from 1.
-    pub number: u64,
-    /// Milliseconds since boot when it happened first.
-    pub at_ms: u64,
-    /// Milliseconds since boot when it happened last.
-    pub last_ms: u64,
-    /// How often it happened: same TA, session and call stacks.
-    pub times: u64,
-    /// One of [`event`].
-    pub kind: u32,
-    /// Channel, when it happened first.
-    pub channel: u32,
-    /// Mappings concerned, when it happened first.
-    pub mappings: u32,
-    /// Unused, zero.
-    pub reserved: u32,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Number of the event that came before: the close that an unmapping came too late for; else 0.
-    pub cause: u64,
+impl HeldRow {
+    const fn is(&self, kind: u32) -> bool {
+        self.kind == kind
+    }
+}
+
+crate::record! {
+    /// Something done in the wrong order. The same again is counted in the first one's record.
+    EventRow: "events" = 21, 368 bytes {
+        /// Counts all events since boot, from 1.
+        number: u64 => number(None),
+        /// Milliseconds since boot when it happened first.
+        at_ms: u64 => number(Ms),
+        /// Milliseconds since boot when it happened last.
+        last_ms: u64 => number(Ms),
+        /// How often it happened: same TA, session and call stacks.
+        times: u64 => number(Count),
+        /// What happened.
+        kind: u32 => word(event),
+        /// Channel, when it happened first.
+        channel: u32 => number(None),
+        /// Mappings concerned, when it happened first.
+        mappings: u32 => number(Count),
+        /// Unused, zero.
+        reserved: u32 => hidden,
+        /// Bytes of them.
+        bytes: u64 => number(Bytes),
+        /// Number of the event that came before: the close that an unmapping came too late for.
+        cause: u64 => nonzero(None),
+        /// Who did it.
+        who: Who => flat(Who),
+        /// Where it was done.
+        stack: Stack => frames = |row| row.stack.of_ta(&row.who),
+        /// What it goes against: where the first mapping, or the close, was done.
+        earlier: Stack => frames "earlier_stack" = |row| row.earlier.of_ta(&row.who),
+    }
+    also {
+        /// Where it was done, in the kernel.
+        kernel_stack => frames = |row| row.stack.of_kernel(),
+        /// What it goes against, in the kernel.
+        earlier_kernel_stack => frames = |row| row.earlier.of_kernel(),
+    }
+}
+
+crate::record! {
     /// Who did it.
-    pub who: Who,
-    /// Where it was done.
-    pub stack: Stack,
-    /// What it goes against: where the first mapping, or the close, was done.
-    pub earlier: Stack,
+    Who: "who" = 0, 48 bytes {
+        /// The TA.
+        ta: TeeUuid => ta "uuid",
+        /// The session that the TA served then: its client's session.
+        session: u32 => nonzero(Hex),
+        /// What kind of client that was.
+        login: u32 => word(login),
+        /// That client: a TA, or as the normal world named it.
+        client: TeeUuid => ta,
+        /// The TA's session to the pseudo-TA.
+        pta_session: u32 => nonzero(Hex),
+        /// Tells instances of one TA apart.
+        instance: u32 => number(None),
+    }
 }
 
-/// Kinds of things held.
-pub mod held {
-    /// A channel of a pseudo-TA.
-    pub const CHANNEL: u32 = 0;
-    /// Memory mapped into a TA through a pseudo-TA.
-    pub const MAPPING: u32 = 1;
-    /// Memory that the normal world registered.
-    pub const SHARED_MEMORY: u32 = 2;
-    /// A session that a TA opened.
-    pub const SESSION: u32 = 3;
+crate::record! {
+    /// A call stack: the TA's, and the kernel's below it. Zeros if there was none, or no room.
+    Stack: "stack" = 0, 128 bytes {
+        /// Frames in the TA's image, innermost first; 0 ends.
+        ta: [u64; MAX_FRAMES] => hidden,
+        /// Frames in the kernel, innermost first; 0 ends.
+        kernel: [u64; MAX_FRAMES] => hidden,
+    }
 }
 
-/// Kinds of events.
-pub mod event {
-    /// A channel was closed that had mappings.
-    pub const CLOSE_BEFORE_UNMAP: u32 = 0;
-    /// Something was to be unmapped whose channel had been closed before.
-    pub const UNMAP_AFTER_CLOSE: u32 = 1;
-    /// A TA ended, or its session to the pseudo-TA was closed, with channels open.
-    pub const END_BEFORE_CLOSE: u32 = 2;
+impl Stack {
+    /// The TA's part.
+    #[must_use]
+    pub const fn of_ta(&self, who: &Who) -> Frames<'_> {
+        Frames {
+            origin: Some(Origin::of_heap(who.ta)),
+            offsets: &self.ta,
+        }
+    }
+
+    /// The kernel's part.
+    #[must_use]
+    pub fn of_kernel(&self) -> Frames<'_> {
+        Frames {
+            origin: Some(Origin::default()),
+            offsets: &self.kernel,
+        }
+    }
 }
 
-/// Who did it, 48 bytes.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Who {
-    /// The TA.
-    pub ta: TeeUuid,
-    /// The session that the TA served then: its client's session.
-    pub session: u32,
-    /// That client's login class ([`tally_abi::msg::login`]).
-    pub login: u32,
-    /// That client's UUID: of a TA, or as the normal world gave it.
-    pub client: TeeUuid,
-    /// The TA's session to the pseudo-TA.
-    pub pta_session: u32,
-    /// Tells instances of one TA apart.
-    pub instance: u32,
+crate::codes! {
+    /// Kinds of things held.
+    held: u32 {
+        /// A channel of a pseudo-TA.
+        CHANNEL = 0 "channel",
+        /// Memory mapped into a TA through a pseudo-TA.
+        MAPPING = 1 "mapping",
+        /// Memory that the normal world registered.
+        SHARED_MEMORY = 2 "shared memory",
+        /// A session that a TA opened.
+        SESSION = 3 "session",
+    }
 }
 
-/// A call stack: the TA's, and the kernel's below it; 128 bytes. Zeros if there was none, or no room.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Stack {
-    /// Frames in the TA's image, innermost first; 0 ends.
-    pub ta: [u64; MAX_FRAMES],
-    /// Frames in the kernel, innermost first; 0 ends.
-    pub kernel: [u64; MAX_FRAMES],
+crate::codes! {
+    /// Kinds of events.
+    event: u32 {
+        /// A channel was closed that had mappings.
+        CLOSE_BEFORE_UNMAP = 0 "closed before it was unmapped",
+        /// Something was to be unmapped whose channel had been closed before.
+        UNMAP_AFTER_CLOSE = 1 "unmapped after it was closed",
+        /// A TA ended, or its session to the pseudo-TA was closed, with channels open.
+        END_BEFORE_CLOSE = 2 "never closed",
+    }
 }
 
-const _: () = {
-    assert!(size_of::<HeldRow>() == 224);
-    assert!(size_of::<EventRow>() == 368);
-    assert!(size_of::<Who>() == 48);
-    assert!(size_of::<Stack>() == 128);
-};
+/// Login classes of clients ([`tally_abi::msg::login`]).
+pub mod login {
+    use super::Words;
+    use tally_abi::msg::login;
+
+    /// The words for them.
+    pub const WORDS: Words = &[
+        (login::PUBLIC, "public"),
+        (login::USER, "user"),
+        (login::GROUP, "group"),
+        (login::APPLICATION, "application"),
+        (login::REE_KERNEL, "normal-world kernel"),
+        (login::TRUSTED_APP, "trusted application"),
+    ];
+}

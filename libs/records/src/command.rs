@@ -1,38 +1,45 @@
 //! Commands of TAs.
 
 use tally_abi::TeeUuid;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use tally_abi::ta::entry;
 
-/// One command of a TA, 96 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct CommandRow {
-    /// Which TA.
-    pub uuid: TeeUuid,
-    /// Entry function ([`tally_abi::ta::entry`]).
-    pub function: u32,
-    /// Command, if the function is to invoke one.
-    pub command: u32,
-    /// Calls.
-    pub calls: u64,
-    /// Calls that did not succeed.
-    pub failed: u64,
-    /// Allocations during those that were looked at in detail.
-    pub allocations: u64,
-    /// Releases during those that were looked at in detail.
-    pub releases: u64,
-    /// Heap bytes afterwards less before, all calls together.
-    pub net_bytes: i64,
-    /// Highest that the heap rose above where it was at an entry.
-    pub heap_above_entry: u64,
-    /// Deepest stack of those that were looked at in detail.
-    pub stack_deepest: u64,
-    /// Ticks of the system counter spent, all calls together.
-    pub ticks: u64,
-    /// Calls that were looked at in detail ([`tally_abi::pta::audit::CMD_LEDGER`]).
-    pub detailed: u64,
+crate::record! {
+    /// What a command of a TA costs.
+    CommandRow: "commands" = 9, 96 bytes {
+        /// Which TA.
+        uuid: TeeUuid => ta,
+        /// What it was called for.
+        function: u32 => word(crate::function),
+        /// The command, if it was called to invoke one.
+        command: u32 => number(None) or null = |row| row.command(),
+        /// Calls.
+        calls: u64 => number(Count),
+        /// Calls that did not succeed.
+        failed: u64 => number(Count),
+        /// Allocations during those that were looked at in detail; null if none was.
+        allocations: u64 => number(Count) or null = |row| row.in_detail(row.allocations),
+        /// Releases during those that were looked at in detail; null if none was.
+        releases: u64 => number(Count) or null = |row| row.in_detail(row.releases),
+        /// Heap bytes afterwards less before, all calls together.
+        net_bytes: i64 => number(Bytes),
+        /// Highest that the heap rose above where it was at an entry.
+        heap_above_entry: u64 => number(Bytes),
+        /// Deepest stack of those that were looked at in detail; null if none was.
+        stack_deepest: u64 => number(Bytes) or null = |row| row.in_detail(row.stack_deepest),
+        /// Ticks of the system counter spent, all calls together.
+        ticks: u64 => number(Ticks),
+        /// Calls that were looked at in detail.
+        detailed: u64 => number(Count),
+    }
 }
 
-const _: () = {
-    assert!(size_of::<CommandRow>() == 96);
-};
+impl CommandRow {
+    fn command(&self) -> Option<u32> {
+        (u64::from(self.function) == entry::INVOKE_COMMAND).then_some(self.command)
+    }
+
+    /// A figure that only looking in detail tells.
+    fn in_detail(&self, figure: u64) -> Option<u64> {
+        (self.detailed != 0).then_some(figure)
+    }
+}

@@ -1,74 +1,133 @@
 //! Refused allocations.
 
+use crate::{Frames, Origin, Placed, Rows, Words};
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One refused allocation, 352 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct FailureRow {
-    /// Counts all refusals since boot, from 1.
-    pub number: u64,
-    /// Milliseconds since boot.
-    pub at_ms: u64,
-    /// Bytes asked for.
-    pub size: u64,
-    /// Bytes in use then.
-    pub used: u64,
-    /// Bytes of the pool.
-    pub pool_size: u64,
-    /// Largest free chunk.
-    pub largest_free: u64,
-    /// One of [`failed_pool`].
-    pub pool: u32,
-    /// One of [`crate::owner_kind`].
-    pub owner_kind: u32,
-    /// Session, or 0.
-    pub session: u32,
-    /// How many of [`Self::top`] are set.
-    pub tops: u32,
-    /// TA that the owner belongs to, or nil.
-    pub owner: TeeUuid,
-    /// Name of the owner for people, zero padded.
-    pub label: [u8; 16],
-    /// Image that the frames lie in: nil for the kernel, else the TA's UUID.
-    pub image: TeeUuid,
-    /// Where it was asked for.
-    pub frames: [u64; MAX_FRAMES],
-    /// The call sites that held most.
-    pub top: [TopSite; 4],
-    /// Live blocks that [`Self::top`] comes from, where there is no table of sites the first ones only.
-    pub top_blocks: u32,
-    /// All live blocks of the pool that `top` is of; 0 where nobody looked.
-    pub live_blocks: u32,
-    /// Which build of the TA [`Self::image`] was ([`tally_abi::shdr::image_id`]); 0: not known, or the kernel.
-    pub image_id: u64,
+/// Call sites that a refusal tells of.
+const TOPS: usize = 4;
+
+crate::record! {
+    /// A refused allocation.
+    FailureRow: "failures" = 10, 352 bytes {
+        /// Counts all refusals since boot, from 1.
+        number: u64 => number(None),
+        /// Milliseconds since boot.
+        at_ms: u64 => number(Ms),
+        /// Bytes asked for.
+        size: u64 => number(Bytes),
+        /// Bytes in use then.
+        used: u64 => number(Bytes),
+        /// Bytes of the pool.
+        pool_size: u64 => number(Bytes),
+        /// Largest free chunk.
+        largest_free: u64 => number(Bytes),
+        /// Which memory was short.
+        pool: u32 => word(failed_pool),
+        /// What its owner is.
+        owner_kind: u32 => word(crate::owner_kind) "kind",
+        /// The session that it was for.
+        session: u32 => nonzero(Hex),
+        /// How many of [`Self::top`] are set.
+        tops: u32 => hidden,
+        /// The TA that its owner belongs to.
+        owner: TeeUuid => ta "uuid",
+        /// Its owner's name.
+        label: [u8; 16] => text "owner",
+        /// The TA that asked for it; null: the kernel did.
+        image: TeeUuid => ta "caller",
+        /// Where it was asked for.
+        frames: [u64; MAX_FRAMES] => frames "stack" = |row| row.frames(),
+        /// The call sites that held most.
+        top: [TopSite; TOPS] => rows(TopSite) "held" = |row| row.held(),
+        /// Live blocks that the call sites were found among: where there is no table of sites, the
+        /// first ones only.
+        top_blocks: u32 => number(Blocks) "looked_at_blocks",
+        /// All live blocks of the pool then; 0 where nobody looked.
+        live_blocks: u32 => number(Blocks),
+        /// Which build of the TA asked for it.
+        image_id: u64 => id "image",
+    }
+    also {
+        /// What stood in the way.
+        limit => word(limit) = |row| row.pool,
+    }
 }
 
-/// A call site that holds much, 40 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct TopSite {
-    /// Live bytes.
-    pub bytes: u64,
-    /// Return addresses in the same image, innermost first; 0 ends.
-    pub frames: [u64; 4],
+impl FailureRow {
+    const fn origin(&self) -> Origin {
+        Origin {
+            image: self.image,
+            build: Some(self.image_id),
+        }
+    }
+
+    fn held(&self) -> Rows<'_> {
+        Rows {
+            list: &self.top,
+            count: self.tops,
+            origin: self.origin(),
+        }
+    }
 }
 
-/// Which memory was refused.
-pub mod failed_pool {
-    /// The kernel heap.
-    pub const KERNEL_HEAP: u32 = 0;
-    /// Pages for TAs.
-    pub const TA_RAM: u32 = 1;
-    /// A TA's own heap (as large as the TA declared).
-    pub const TA_HEAP: u32 = 2;
-    /// A TA's quota of secure memory.
-    pub const TA_QUOTA: u32 = 3;
+impl Placed for FailureRow {
+    fn frames(&self) -> Frames<'_> {
+        Frames {
+            origin: Some(self.origin()),
+            offsets: &self.frames,
+        }
+    }
 }
 
-const _: () = {
-    assert!(size_of::<FailureRow>() == 352);
-    assert!(size_of::<TopSite>() == 40);
-};
+crate::codes! {
+    /// Which memory was refused.
+    failed_pool: u32 {
+        /// The kernel heap.
+        KERNEL_HEAP = 0 "kernel heap",
+        /// Pages for TAs.
+        TA_RAM = 1 "TA memory",
+        /// A TA's own heap (as large as the TA declared).
+        TA_HEAP = 2 "TA heap",
+        /// A TA's quota of secure memory.
+        TA_QUOTA = 3 "TA quota",
+    }
+}
+
+/// What stands in the way where an allocation is refused, in the words of the kernel's own report.
+pub mod limit {
+    use super::{Words, failed_pool};
+
+    /// By [`failed_pool`].
+    pub const WORDS: Words = &[
+        (failed_pool::KERNEL_HEAP, "the kernel heap (HEAP_BYTES)"),
+        (
+            failed_pool::TA_RAM,
+            "secure RAM, what is left of it for TAs",
+        ),
+        (
+            failed_pool::TA_HEAP,
+            "the heap size that the TA declares (heap_size)",
+        ),
+        (failed_pool::TA_QUOTA, "the TA's page quota"),
+    ];
+}
+
+crate::record! {
+    /// A call site that held much.
+    TopSite: "held" = 0, 40 bytes {
+        /// Live bytes.
+        bytes: u64 => number(Bytes),
+        /// Where it is.
+        frames: [u64; 4] => frames "stack" = |row| row.frames(),
+    }
+}
+
+impl Placed for TopSite {
+    fn frames(&self) -> Frames<'_> {
+        Frames {
+            origin: None,
+            offsets: &self.frames,
+        }
+    }
+}

@@ -1,70 +1,88 @@
 //! Use of memory by TAs in all their ended lives, and what they had not freed.
 
+use crate::{Frames, Origin, Placed, declared_heap};
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What a TA used in all its ended lives, 128 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct HistoryRow {
-    /// Which TA.
-    pub uuid: TeeUuid,
-    /// Instances that ended.
-    pub ended: u32,
-    /// Those that panicked, crashed or were killed.
-    pub died: u32,
-    /// Most heap bytes.
-    pub heap_max: u64,
-    /// Heap bytes declared.
-    pub heap_size: u64,
-    /// Deepest use of the stack.
-    pub stack_max: u64,
-    /// Stack bytes declared.
-    pub stack_size: u64,
-    /// Most secure memory charged.
-    pub charged_max: u64,
-    /// Blocks not freed when its instances ended in good order: leaks.
-    pub unfreed_blocks: u64,
-    /// Bytes of them.
-    pub unfreed_bytes: u64,
-    /// Blocks that its instances held when they died.
-    pub held_blocks: u64,
-    /// Bytes of them.
-    pub held_bytes: u64,
-    /// Allocations that its heap refused.
-    pub refused: u64,
-    /// Bytes of the largest of them.
-    pub biggest_refused: u64,
-    /// Heap bytes in use when that one was refused.
-    pub biggest_refused_used: u64,
-    /// Instances whose heap's books did not add up when they ended: what they had not freed is not known.
-    pub inconsistent: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+crate::record! {
+    /// What a TA used in all its ended lives.
+    HistoryRow: "history" = 11, 128 bytes {
+        /// Which TA.
+        uuid: TeeUuid => ta,
+        /// Instances that ended.
+        ended: u32 => number(Count),
+        /// Those of them that panicked, crashed or were killed.
+        died: u32 => number(Count),
+        /// Most heap bytes.
+        heap_max: u64 => number(Bytes),
+        /// The heap size that they had declared, in whole pages.
+        heap_size: u64 => number(Bytes) "heap_declared" = |row| row.heap_declared(),
+        /// Deepest use of the stack.
+        stack_max: u64 => number(Bytes),
+        /// Stack as declared.
+        stack_size: u64 => number(Bytes),
+        /// Most secure memory charged.
+        charged_max: u64 => number(Bytes),
+        /// Blocks not freed when its instances ended in good order: leaks.
+        unfreed_blocks: u64 => number(Blocks),
+        /// Bytes of them.
+        unfreed_bytes: u64 => number(Bytes),
+        /// Blocks that its instances held when they died.
+        held_blocks: u64 => number(Blocks),
+        /// Bytes of them.
+        held_bytes: u64 => number(Bytes),
+        /// Allocations that its heap refused.
+        refused: u64 => number(Count),
+        /// Bytes of the largest of them.
+        biggest_refused: u64 => number(Bytes),
+        /// Heap bytes in use when that one was refused.
+        biggest_refused_used: u64 => number(Bytes),
+        /// Instances whose heap's books did not add up when they ended: what they had not freed is
+        /// not known.
+        inconsistent: u32 => number(Count),
+        /// Unused, zero.
+        reserved: u32 => hidden,
+    }
 }
 
-/// A call site whose blocks a TA had not freed when it ended, in all its ended lives together, 112 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct UnfreedRow {
-    /// Which TA.
-    pub uuid: TeeUuid,
-    /// Return addresses, innermost first, as offsets from the image's link base; 0 ends.
-    pub frames: [u64; MAX_FRAMES],
-    /// Bytes not freed.
-    pub bytes: u64,
-    /// Blocks of them.
-    pub blocks: u64,
-    /// Instances that ended with some of them.
-    pub instances: u32,
-    /// 0: they had ended in good order, and leaked; 1: they had died, and held them then.
-    pub died: u32,
-    /// Which build of the TA they were ([`tally_abi::shdr::image_id`]); 0: not known.
-    pub image_id: u64,
+impl HistoryRow {
+    /// The heap size that TAs of this row had declared, in whole pages.
+    #[must_use]
+    pub const fn heap_declared(&self) -> u64 {
+        declared_heap(self.heap_size)
+    }
 }
 
-const _: () = {
-    assert!(size_of::<HistoryRow>() == 128);
-    assert!(size_of::<UnfreedRow>() == 112);
-};
+crate::record! {
+    /// A call site whose blocks a TA had not freed when it ended, in all its ended lives together.
+    UnfreedRow: "unfreed" = 12, 112 bytes {
+        /// Which TA.
+        uuid: TeeUuid => ta,
+        /// Where it is.
+        frames: [u64; MAX_FRAMES] => frames "stack" = |row| row.frames(),
+        /// Bytes not freed.
+        bytes: u64 => number(Bytes),
+        /// Blocks of them.
+        blocks: u64 => number(Blocks),
+        /// Instances that ended with some of them.
+        instances: u32 => number(Count),
+        /// Whether the instances had died, and held them then; else they had ended in good order,
+        /// and leaked.
+        died: u32 => flag = |row| row.died != 0,
+        /// Which build of the TA they were.
+        image_id: u64 => id "image",
+    }
+}
+
+impl Placed for UnfreedRow {
+    fn frames(&self) -> Frames<'_> {
+        let origin = Origin {
+            image: self.uuid,
+            build: Some(self.image_id),
+        };
+        Frames {
+            origin: Some(origin),
+            offsets: &self.frames,
+        }
+    }
+}

@@ -2,53 +2,50 @@
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::memleak::MARK_NAME;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One mark, 32 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct MarkRow {
-    /// Milliseconds since boot when it was set.
-    pub at_ms: u64,
-    /// Its number, from 1.
-    pub number: u32,
-    /// Unused, zero.
-    pub reserved: u32,
-    /// Its name, zero padded; empty if it has none.
-    pub name: [u8; MARK_NAME],
+crate::record! {
+    /// A mark.
+    MarkRow: "marks" = 16, 32 bytes {
+        /// Milliseconds since boot when it was set.
+        at_ms: u64 => number(Ms),
+        /// Its number, from 1.
+        number: u32 => number(None) "mark",
+        /// Unused, zero.
+        reserved: u32 => hidden,
+        /// Its name; empty if it has none.
+        name: [u8; MARK_NAME] => text,
+    }
 }
 
-/// A TA instance that is no more, 48 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct EndedRow {
-    /// Which TA.
-    pub uuid: TeeUuid,
-    /// Milliseconds since boot when it ended.
-    pub at_ms: u64,
-    /// Bytes that it had not freed.
-    pub bytes: u64,
-    /// Blocks of them.
-    pub blocks: u32,
-    /// Mark that was last when it ended.
-    pub mark: u32,
-    /// Mark that was last when it was loaded.
-    pub born: u32,
-    /// One of [`ended`].
-    pub how: u32,
+crate::record! {
+    /// A TA instance that is no more.
+    EndedRow: "ended" = 17, 48 bytes {
+        /// Which TA.
+        uuid: TeeUuid => ta,
+        /// Milliseconds since boot when it ended.
+        at_ms: u64 => number(Ms),
+        /// Bytes that it had not freed.
+        bytes: u64 => number(Bytes),
+        /// Blocks of them.
+        blocks: u32 => number(Blocks),
+        /// Mark that was last when it ended.
+        mark: u32 => number(None),
+        /// Mark that was last when it was loaded.
+        born: u32 => number(None),
+        /// How it ended.
+        how: u32 => word(ended),
+    }
 }
 
-/// How an instance ended ([`EndedRow::how`]).
-pub mod ended {
-    /// Its last session was closed.
-    pub const CLOSED: u32 = 0;
-    /// It panicked, crashed or was killed.
-    pub const DIED: u32 = 1;
-    /// One or the other, and its heap's books did not add up: what it had not freed is not known.
-    pub const UNKNOWN: u32 = 2;
+crate::codes! {
+    /// How an instance ended ([`EndedRow::how`]).
+    ended: u32 {
+        /// Its last session was closed.
+        CLOSED = 0 "closed",
+        /// It panicked, crashed or was killed.
+        DIED = 1 "died",
+        /// One or the other, and its heap's books did not add up: what it had not freed is not
+        /// known.
+        UNKNOWN = 2 "inconsistent",
+    }
 }
-
-const _: () = {
-    assert!(size_of::<MarkRow>() == 32);
-    assert!(size_of::<EndedRow>() == 48);
-};

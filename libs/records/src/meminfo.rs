@@ -1,22 +1,15 @@
 //! Secure RAM by use.
 
 use tally_abi::pta::DESC_LEN;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One use of secure RAM, 48 bytes.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct MeminfoRow {
-    /// Name for people, zero padded.
-    pub label: [u8; DESC_LEN],
-    /// Bytes.
-    pub bytes: u64,
-    /// Pages of 4 KiB.
-    pub pages: u64,
+crate::record! {
+    /// One use of secure RAM. All uses add up to it.
+    MeminfoRow: "meminfo" = 1, 48 bytes, metrics "secure_memory" {
+        /// What it is used for.
+        label: [u8; DESC_LEN] => label(text) "use",
+        /// Bytes of secure RAM by use; they add up to all of it.
+        bytes: u64 => gauge(Bytes),
+        /// Pages of 4 KiB.
+        pages: u64 => number(Pages),
+    }
 }
-
-const _: () = {
-    assert!(size_of::<MeminfoRow>() == 48);
-};

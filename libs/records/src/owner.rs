@@ -1,44 +1,39 @@
 //! Accounts of owners.
 
 use tally_abi::TeeUuid;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One owner's account, 56 bytes.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct OwnerRow {
-    /// Name for people, zero padded.
-    pub label: [u8; 16],
-    /// One of [`owner_kind`].
-    pub kind: u32,
-    /// Session id, or 0.
-    pub session: u32,
-    /// TA, or nil.
-    pub uuid: TeeUuid,
-    /// Kernel heap bytes.
-    pub heap_bytes: u32,
-    /// Kernel heap blocks.
-    pub heap_blocks: u32,
-    /// Secure pages.
-    pub pages: u32,
-    /// Its number, which blocks of the kernel heap have for their owner.
-    pub number: u32,
+crate::record! {
+    /// An owner's account: kernel heap and secure pages that it has.
+    OwnerRow: "owners" = 3, 56 bytes, metrics "owner" {
+        /// Its name.
+        label: [u8; 16] => label(text) "owner",
+        /// What it is.
+        kind: u32 => label(word(owner_kind)),
+        /// The session, if it is one.
+        session: u32 => nonzero(Hex),
+        /// The TA that it belongs to.
+        uuid: TeeUuid => label(ta),
+        /// Bytes of the kernel heap by owner.
+        heap_bytes: u32 => gauge(Bytes),
+        /// Blocks of the kernel heap by owner.
+        heap_blocks: u32 => gauge(Blocks),
+        /// Secure pages by owner.
+        pages: u32 => gauge(Pages),
+        /// Its number, which blocks of the kernel heap have for their owner.
+        number: u32 => number(None),
+    }
 }
 
-/// Kinds of owners.
-pub mod owner_kind {
-    /// A part of the kernel.
-    pub const KERNEL: u32 = 0;
-    /// A client machine's bookkeeping.
-    pub const GUEST: u32 = 1;
-    /// A TA instance.
-    pub const TA: u32 = 2;
-    /// A session.
-    pub const SESSION: u32 = 3;
+crate::codes! {
+    /// Kinds of owners.
+    owner_kind: u32 {
+        /// A part of the kernel.
+        KERNEL = 0 "kernel",
+        /// A client machine's bookkeeping.
+        GUEST = 1 "guest",
+        /// A TA instance.
+        TA = 2 "ta",
+        /// A session.
+        SESSION = 3 "session",
+    }
 }
-
-const _: () = {
-    assert!(size_of::<OwnerRow>() == 56);
-};

@@ -1,40 +1,105 @@
-//! A pool whole: the kernel heap, the memory for TAs, a TA's heap.
+//! Pools whole: the kernel heap, the memory for TAs, heaps of TAs.
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::stats::AllocStats;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One pool whole, 152 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct PoolStats {
-    /// As the stats pTA gives it.
-    pub alloc: AllocStats,
-    /// The TA whose heap this is, or nil.
-    pub owner: TeeUuid,
-    /// Calls to allocate that succeeded.
-    pub num_get: u64,
-    /// Calls to free.
-    pub num_release: u64,
-    /// Largest free chunk in bytes.
-    pub largest_free: u64,
-    /// Live blocks.
-    pub live_blocks: u64,
-    /// Bytes that serve no block: tables, records, padding.
-    pub metadata: u64,
-    /// One of [`consistency`].
-    pub inconsistent: u32,
-    /// How free memory is found: one of [`strategy`].
-    pub strategy: u16,
-    /// What is written down: one of [`tracking`].
-    pub tracking: u16,
-    /// Bytes of its tables, which it has whatever is allocated.
-    pub tables: u64,
-    /// Bytes of records of blocks, in slabs those of free ones too.
-    pub records: u64,
-    /// Bytes of what is allocated that are promised and not taken yet: of the memory for TAs, whose pages are
-    /// taken when they are first touched. 0 in heaps.
-    pub promised: u64,
+crate::table! {
+    /// Figures of a pool that OP-TEE has too.
+    AllocStats: "pools" = 0 {
+        /// Bytes allocated now.
+        allocated => gauge(Bytes),
+        /// Most bytes allocated at a time since the last reset.
+        max_allocated => gauge(Bytes),
+        /// Size of the pool.
+        size => gauge(Bytes),
+        /// Allocations that were refused.
+        num_alloc_fail => counter(Count) "refused",
+        /// Bytes of the largest refused allocation.
+        biggest_alloc_fail => number(Bytes) "biggest_refused",
+        /// Bytes allocated when that one was refused.
+        biggest_alloc_fail_used => number(Bytes) "biggest_refused_used",
+        /// Sum of the squares of the free chunks' sizes.
+        free2_sum => number(None),
+        /// Free memory that is not in one piece; null where nothing is free.
+        fragmentation_percent => number(Percent) or null = |pool| fragmentation(pool),
+    }
+}
+
+/// Percent of the free memory that is not in one piece: 1 less the quotient of the free chunks'
+/// squares and of their sum's square, cut. `None` if nothing is free.
+#[must_use]
+pub fn fragmentation(pool: &AllocStats) -> Option<u32> {
+    let free = u128::from(pool.size.wrapping_sub(pool.allocated));
+    let square = free * free;
+    if pool.free2_sum == 0 || square == 0 {
+        return None;
+    }
+    let scattered = square.saturating_sub(pool.free2_sum.into());
+    u32::try_from(scattered * 100 / square).ok()
+}
+
+crate::record! {
+    /// A pool's figures.
+    PoolStats: "pools" = 0, 152 bytes {
+        /// Figures that OP-TEE has too.
+        alloc: AllocStats => flat(AllocStats),
+        /// The TA whose heap it is.
+        owner: TeeUuid => label(ta) "uuid",
+        /// Allocations that succeeded.
+        num_get: u64 => counter(Count) "allocations",
+        /// Releases.
+        num_release: u64 => counter(Count) "releases",
+        /// Largest free chunk.
+        largest_free: u64 => gauge(Bytes),
+        /// Live blocks.
+        live_blocks: u64 => gauge(Blocks),
+        /// Bytes that serve no block: tables, records, padding.
+        metadata: u64 => gauge(Bytes),
+        /// Whether the figures add up.
+        inconsistent: u32 => word(consistency) "consistency",
+        /// How free memory is found.
+        strategy: u16 => word(strategy),
+        /// What is written down besides sizes.
+        tracking: u16 => word(tracking),
+        /// Bytes of its tables, which it has whatever is allocated.
+        tables: u64 => gauge(Bytes),
+        /// Bytes of records of blocks, in slabs those of free ones too.
+        records: u64 => gauge(Bytes),
+        /// Bytes allocated whose pages are promised and not taken yet: those for TAs are taken when
+        /// they are first touched. 0 in heaps.
+        promised: u64 => gauge(Bytes),
+    }
+    also {
+        /// Whether its bookkeeping cannot be relied on.
+        inconsistent => flag = |pool| pool.inconsistent != consistency::SOUND,
+    }
+}
+
+crate::record! {
+    /// A pool whole: the kernel heap, the memory for TAs, or a TA's heap.
+    PoolRow: "pools" = 2, 160 bytes, metrics "pool" {
+        /// Its figures.
+        pool: PoolStats => flat(PoolStats),
+        /// What it is the memory of.
+        kind: u32 => label(word(pool_kind)),
+        /// The TA's instance whose heap it is.
+        instance: u32 => label(number(None)) or null = |row| row.instance(),
+    }
+}
+
+impl PoolRow {
+    /// The pool of this kind, among all.
+    #[must_use]
+    pub fn find(pools: &[Self], kind: u32) -> Option<&PoolStats> {
+        let found = pools.iter().find(|row| row.kind == kind);
+        found.map(|row| &row.pool)
+    }
+
+    /// The number of the TA's instance, if it is a TA's heap.
+    #[must_use]
+    pub fn instance(&self) -> Option<u32> {
+        (self.kind == pool_kind::TA_HEAP).then_some(self.instance)
+    }
 }
 
 impl PoolStats {
@@ -54,59 +119,54 @@ impl PoolStats {
     }
 }
 
-/// What [`PoolStats::inconsistent`] says.
-pub mod consistency {
-    /// The figures add up.
-    pub const SOUND: u32 = 0;
-    /// The pool's own bookkeeping does not add up (a TA can scribble over its own).
-    pub const INCONSISTENT: u32 = 1;
-    /// Its owner changed it whenever it was read; the figures of free chunks are missing.
-    pub const CHANGING: u32 = 2;
-}
-
-/// How a pool finds free memory.
-pub mod strategy {
-    /// Slabs, and runs by size.
-    pub const DEFAULT: u16 = 0;
-    /// First fit, on linked_list_allocator.
-    pub const FIRST_FIT: u16 = 1;
-    /// Best fit.
-    pub const BEST_FIT: u16 = 2;
-
-    /// Its name for people.
-    #[must_use]
-    pub const fn name(strategy: u16) -> &'static str {
-        match strategy {
-            FIRST_FIT => "first fit",
-            BEST_FIT => "best fit",
-            _ => "default",
-        }
+crate::codes! {
+    /// What a pool is the memory of ([`PoolRow::kind`]).
+    pool_kind: u32 {
+        /// Not told: an older kernel.
+        UNKNOWN = 0 "unknown",
+        /// The kernel heap.
+        KERNEL_HEAP = 1 "kernel heap",
+        /// Pages for all TAs.
+        TA_MEMORY = 2 "TA memory",
+        /// A TA's own heap.
+        TA_HEAP = 3 "TA heap",
     }
 }
 
-/// What a pool writes down besides sizes.
-pub mod tracking {
-    /// Owners and call sites, with exact counters.
-    pub const FULL: u16 = 0;
-    /// Owner and call site of each live block.
-    pub const LIGHT: u16 = 1;
-    /// Nothing.
-    pub const OFF: u16 = 2;
-    /// Owner of each live block.
-    pub const ACCOUNTS: u16 = 3;
-
-    /// Its name for people.
-    #[must_use]
-    pub const fn name(tracking: u16) -> &'static str {
-        match tracking {
-            LIGHT => "light",
-            OFF => "off",
-            ACCOUNTS => "accounts",
-            _ => "full",
-        }
+crate::codes! {
+    /// What [`PoolStats::inconsistent`] says.
+    consistency: u32 {
+        /// The figures add up.
+        SOUND = 0 "sound",
+        /// The pool's own bookkeeping does not add up (a TA can scribble over its own).
+        INCONSISTENT = 1 "inconsistent",
+        /// Its owner changed it whenever it was read; the figures of free chunks are missing.
+        CHANGING = 2 "changing",
     }
 }
 
-const _: () = {
-    assert!(size_of::<PoolStats>() == 152);
-};
+crate::codes! {
+    /// How a pool finds free memory.
+    strategy: u16 {
+        /// Slabs, and runs by size.
+        DEFAULT = 0 "default",
+        /// First fit, on linked_list_allocator.
+        FIRST_FIT = 1 "first fit",
+        /// Best fit.
+        BEST_FIT = 2 "best fit",
+    }
+}
+
+crate::codes! {
+    /// What a pool writes down besides sizes.
+    tracking: u16 {
+        /// Owners and call sites, with exact counters.
+        FULL = 0 "full",
+        /// Owner and call site of each live block.
+        LIGHT = 1 "light",
+        /// Nothing.
+        OFF = 2 "off",
+        /// Owner of each live block.
+        ACCOUNTS = 3 "accounts",
+    }
+}

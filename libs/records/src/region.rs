@@ -1,52 +1,49 @@
 //! Regions of address spaces.
 
 use tally_abi::TeeUuid;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One region of an address space, 88 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct RegionRow {
-    /// Virtual address, 0 if hidden.
-    pub va: u64,
-    /// Physical address of its first page, 0 if hidden or none is taken yet.
-    pub pa: u64,
-    /// Bytes of addresses.
-    pub bytes: u64,
-    /// Bytes of them that may be touched: all but in a heap, which grows.
-    pub usable: u64,
-    /// Bytes of memory behind them.
-    pub populated: u64,
-    /// [`prot`] bits.
-    pub prot: u32,
-    /// Session that it was mapped for, or 0.
-    pub session: u32,
-    /// Whose.
-    pub owner: TeeUuid,
-    /// What for, zero padded.
-    pub label: [u8; 16],
-    /// Which instance of the TA.
-    pub instance: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+crate::record! {
+    /// A region of an address space.
+    RegionRow: "regions" = 5, 88 bytes {
+        /// Virtual address; null if hidden.
+        va: u64 => nonzero(Hex),
+        /// Physical address of its first page; null if hidden, or none is taken yet.
+        pa: u64 => nonzero(Hex),
+        /// Bytes of addresses.
+        bytes: u64 => number(Bytes),
+        /// Bytes of them that may be touched: all but in a heap, which grows.
+        usable: u64 => number(Bytes),
+        /// Bytes of memory behind them.
+        populated: u64 => number(Bytes),
+        /// What it may be used for, and what it is besides.
+        prot: u32 => set(prot),
+        /// The session that it was mapped for.
+        session: u32 => nonzero(Hex),
+        /// The TA whose it is; null: the kernel's.
+        owner: TeeUuid => ta "uuid",
+        /// What it is for.
+        label: [u8; 16] => text "what",
+        /// Which instance of the TA.
+        instance: u32 => number(None),
+        /// Unused, zero.
+        reserved: u32 => hidden,
+    }
 }
 
-/// Bits of [`RegionRow::prot`].
-pub mod prot {
-    /// Readable by its user.
-    pub const READ: u32 = 1;
-    /// Writable by its user.
-    pub const WRITE: u32 = 2;
-    /// Executable by its user.
-    pub const EXECUTE: u32 = 4;
-    /// Normal-world memory.
-    pub const NON_SECURE: u32 = 8;
-    /// Device memory.
-    pub const DEVICE: u32 = 16;
-    /// Shared with other address spaces.
-    pub const SHARED: u32 = 32;
+crate::codes! {
+    /// Bits of [`RegionRow::prot`].
+    prot: u32 {
+        /// Readable by its user.
+        READ = 1 "read",
+        /// Writable by its user.
+        WRITE = 2 "write",
+        /// Executable by its user.
+        EXECUTE = 4 "execute",
+        /// Normal-world memory.
+        NON_SECURE = 8 "normal world",
+        /// Device memory.
+        DEVICE = 16 "device",
+        /// Shared with other address spaces.
+        SHARED = 32 "shared",
+    }
 }
-
-const _: () = {
-    assert!(size_of::<RegionRow>() == 88);
-};

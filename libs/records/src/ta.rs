@@ -1,128 +1,212 @@
 //! TA instances and the sessions to them.
 
-use crate::PoolStats;
+use crate::{PoolStats, Words};
 use tally_abi::TeeUuid;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use tally_abi::ta::{entry, flags};
 
-/// One TA instance whole; sizes in bytes. Of a dead one the figures of its heap, what it was allowed and the most
-/// that it used are its last; it has no memory. 384 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct TaDetail {
-    /// Which TA.
-    pub uuid: TeeUuid,
-    /// Tells instances of one TA apart.
-    pub instance: u32,
-    /// One of [`state`].
-    pub state: u32,
-    /// Entry function it is in ([`tally_abi::ta::entry`]), if busy, or was in when it died.
-    pub function: u32,
-    /// Command it is in, if busy, or was in when it died.
-    pub command: u32,
-    /// Session it serves, if busy, or served when it died; 0 if it died idle.
-    pub session: u32,
-    /// Open sessions.
-    pub sessions: u32,
-    /// `TA_FLAG_*` ([`tally_abi::ta::flags`]).
-    pub flags: u32,
-    /// Regions of its address space.
-    pub regions: u32,
-    /// Milliseconds since boot when it was loaded.
-    pub loaded_ms: u64,
-    /// Milliseconds since boot when its call began, if busy, or had begun when it died.
-    pub busy_since_ms: u64,
-    /// Code and read-only data.
-    pub code: u64,
-    /// Writable data of the image.
-    pub data: u64,
-    /// Stack as reserved.
-    pub stack: u64,
-    /// Deepest use of the stack so far.
-    pub stack_deepest: u64,
-    /// Stack pointer at its last trap, or where it begins; 0 if hidden.
-    pub stack_pointer: u64,
-    /// Heap pages taken.
-    pub heap_committed: u64,
-    /// Heap addresses reserved.
-    pub heap_reserved: u64,
-    /// Page tables.
-    pub tables: u64,
-    /// Kernel heap on its behalf, its sessions' included.
-    pub kernel_heap: u64,
-    /// Blocks of it.
-    pub kernel_blocks: u64,
-    /// Normal-world memory mapped.
-    pub shared: u64,
-    /// Most secure memory it may have.
-    pub quota: u64,
-    /// Secure memory charged to it now.
-    pub charged: u64,
-    /// Most that ever was.
-    pub charged_max: u64,
-    /// Addresses mapped or set aside.
-    pub vss: u64,
-    /// Memory mapped, shared parts whole.
-    pub rss: u64,
-    /// Memory mapped, shared parts divided by who shares them: the normal world, and every TA that has the
-    /// first page of the part mapped.
-    pub pss: u64,
-    /// Memory mapped that nobody else has.
-    pub uss: u64,
-    /// Its heap.
-    pub heap: PoolStats,
-    /// Which build of the TA it is ([`tally_abi::shdr::image_id`]); 0: not known.
-    pub image_id: u64,
-    /// One of [`cause`], if dead.
-    pub cause: u32,
-    /// What it panicked with, if it did.
-    pub panic_code: u32,
-    /// Milliseconds since boot when it died, if dead.
-    pub died_ms: u64,
+crate::record! {
+    /// A TA instance whole. Of a dead one the figures of its heap, what it was allowed and the most
+    /// that it used are its last; it has no memory.
+    TaDetail: "tas" = 4, 384 bytes, metrics "ta" {
+        /// Which TA.
+        uuid: TeeUuid => label(ta),
+        /// Tells instances of one TA apart.
+        instance: u32 => label(number(None)),
+        /// Where it is in its life.
+        state: u32 => word(state),
+        /// What it was called for, if it is busy, or was when it died.
+        function: u32 => word(function) or null = |ta| ta.in_call(ta.function),
+        /// The command that it is in, if it is busy, or was in when it died.
+        command: u32 => number(None) or null = |ta| ta.command(),
+        /// The session that it serves, if it is busy, or served when it died.
+        session: u32 => number(Hex) or null = |ta| ta.in_call(ta.session),
+        /// Open sessions.
+        sessions: u32 => gauge(Count),
+        /// The flags that it declares.
+        flags: u32 => set(ta_flags),
+        /// Regions of its address space.
+        regions: u32 => number(Count),
+        /// Milliseconds since boot when it was loaded.
+        loaded_ms: u64 => number(Ms),
+        /// Milliseconds since boot when its call began, if it is busy, or had begun when it died.
+        busy_since_ms: u64 => number(Ms) or null = |ta| ta.in_call(ta.busy_since_ms),
+        /// Code and read-only data.
+        code: u64 => number(Bytes),
+        /// Writable data of the image.
+        data: u64 => number(Bytes),
+        /// Stack as reserved.
+        stack: u64 => gauge(Bytes),
+        /// Deepest use of the stack.
+        stack_deepest: u64 => gauge(Bytes),
+        /// Stack pointer at its last trap, or where it begins; null if hidden.
+        stack_pointer: u64 => nonzero(Hex),
+        /// Heap pages taken.
+        heap_committed: u64 => gauge(Bytes),
+        /// Heap addresses reserved.
+        heap_reserved: u64 => gauge(Bytes),
+        /// Page tables.
+        tables: u64 => gauge(Bytes) "page_tables",
+        /// Kernel heap on its behalf, its sessions' included.
+        kernel_heap: u64 => gauge(Bytes),
+        /// Blocks of the kernel heap on its behalf.
+        kernel_blocks: u64 => number(Blocks),
+        /// Normal-world memory mapped.
+        shared: u64 => gauge(Bytes),
+        /// Most secure memory that it may have.
+        quota: u64 => gauge(Bytes),
+        /// Secure memory charged to its quota.
+        charged: u64 => gauge(Bytes),
+        /// Most secure memory that ever was charged to it.
+        charged_max: u64 => number(Bytes),
+        /// Addresses mapped or promised.
+        vss: u64 => gauge(Bytes),
+        /// Memory mapped, shared parts whole.
+        rss: u64 => gauge(Bytes),
+        /// Memory mapped, shared parts divided by who shares them: the normal world, and every TA
+        /// that has the first page of the part mapped.
+        pss: u64 => gauge(Bytes),
+        /// Memory mapped that nobody else has: its end would free it.
+        uss: u64 => gauge(Bytes),
+        /// Its heap.
+        heap: PoolStats => row(PoolStats),
+        /// Which build of the TA it is: the beginning of its signed image's hash.
+        image_id: u64 => id "image",
+        /// Why it is dead, if it is.
+        cause: u32 => word(cause) or null = |ta| ta.of_death(ta.cause),
+        /// What it panicked with, if it did.
+        panic_code: u32 => number(Hex) or null = |ta| ta.panic_code(),
+        /// Milliseconds since boot when it died, if it is dead.
+        died_ms: u64 => number(Ms) or null = |ta| ta.of_death(ta.died_ms),
+    }
+    also {
+        /// The heap size that it declares, in whole pages; 0 if it has no heap (any more).
+        heap_declared => number(Bytes) = |ta| ta.heap_declared(),
+        /// Whether it runs a command.
+        busy => flag = |ta| ta.state == state::BUSY,
+        /// Whether it panicked, crashed or was killed.
+        dead => flag = |ta| ta.state == state::DEAD,
+    }
 }
 
-/// Where an instance is in its life.
-pub mod state {
-    /// Being loaded.
-    pub const LOADING: u32 = 0;
-    /// Can be entered.
-    pub const IDLE: u32 = 1;
-    /// Runs a command.
-    pub const BUSY: u32 = 2;
-    /// Panicked, crashed or killed, with sessions still open.
-    pub const DEAD: u32 = 3;
+impl TaDetail {
+    /// What is told of the call that it is in, or was in when it died.
+    fn in_call<T>(&self, figure: T) -> Option<T> {
+        let is_in_call = match self.state {
+            state::BUSY => true,
+            state::DEAD => self.session != 0,
+            _ => false,
+        };
+        is_in_call.then_some(figure)
+    }
+
+    /// What is told of its death.
+    fn of_death<T>(&self, figure: T) -> Option<T> {
+        (self.state == state::DEAD).then_some(figure)
+    }
+
+    fn command(&self) -> Option<u32> {
+        let is_invoked = u64::from(self.function) == entry::INVOKE_COMMAND;
+        self.in_call(self.command).filter(|_| is_invoked)
+    }
+
+    fn panic_code(&self) -> Option<u32> {
+        let panicked = self.cause == cause::PANICKED;
+        self.of_death(self.panic_code).filter(|_| panicked)
+    }
+
+    /// The heap size that it declares, in whole pages; 0 if it has no heap (any more).
+    ///
+    /// A TA reserves what it declares and its heap's tables, in whole pages.
+    #[must_use]
+    pub const fn heap_declared(&self) -> u64 {
+        declared_heap(self.heap_reserved.saturating_sub(self.heap.tables))
+    }
 }
 
-/// Why an instance is [`state::DEAD`].
-pub mod cause {
-    /// It is not, or nobody knows.
-    pub const NONE: u32 = 0;
-    /// It panicked.
-    pub const PANICKED: u32 = 1;
-    /// It touched what it may not, or met another exception.
-    pub const CRASHED: u32 = 2;
-    /// Somebody ended it.
-    pub const KILLED: u32 = 3;
+/// A heap's size as it was declared, from the bytes that it has for blocks when it is fully grown:
+/// its last page is only rounding, unless it is the only one.
+#[must_use]
+pub const fn declared_heap(bytes: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    if bytes < PAGE {
+        bytes
+    } else {
+        bytes - bytes % PAGE
+    }
 }
 
-/// One session to a TA, 40 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct SessionRow {
-    /// The TA.
-    pub uuid: TeeUuid,
-    /// Which instance of it.
-    pub instance: u32,
-    /// The session's id.
-    pub session: u32,
-    /// 0 if the normal world opened it, 1 if a TA did.
-    pub opener: u32,
-    /// 1 while a call is in flight.
-    pub busy: u32,
-    /// Kernel heap that it holds, in bytes.
-    pub kernel_heap: u64,
+crate::codes! {
+    /// Where an instance is in its life.
+    state: u32 {
+        /// Being loaded.
+        LOADING = 0 "loading",
+        /// Can be entered.
+        IDLE = 1 "idle",
+        /// Runs a command.
+        BUSY = 2 "busy",
+        /// Panicked, crashed or killed, with sessions still open.
+        DEAD = 3 "dead",
+    }
 }
 
-const _: () = {
-    assert!(size_of::<TaDetail>() == 384);
-    assert!(size_of::<SessionRow>() == 40);
-};
+crate::codes! {
+    /// Why an instance is [`state::DEAD`].
+    cause: u32 {
+        /// It is not, or nobody knows.
+        NONE = 0 "unknown",
+        /// It panicked.
+        PANICKED = 1 "panicked",
+        /// It touched what it may not, or met another exception.
+        CRASHED = 2 "crashed",
+        /// Somebody ended it.
+        KILLED = 3 "killed",
+    }
+}
+
+/// Entry functions of a TA ([`tally_abi::ta::entry`]).
+pub mod function {
+    use super::{Words, entry};
+
+    /// The words for them.
+    pub const WORDS: Words = &[
+        (entry::OPEN_SESSION as u32, "open session"),
+        (entry::CLOSE_SESSION as u32, "close session"),
+        (entry::INVOKE_COMMAND as u32, "invoke"),
+        (entry::DUMP_MEMSTATS as u32, "dump"),
+    ];
+}
+
+/// Flags that a TA declares ([`tally_abi::ta::flags`]).
+mod ta_flags {
+    use super::{Words, flags};
+
+    pub(super) const WORDS: Words = &flags::NAMES;
+}
+
+crate::record! {
+    /// A session to a TA.
+    SessionRow: "sessions" = 13, 40 bytes {
+        /// The TA.
+        uuid: TeeUuid => ta,
+        /// Which instance of it.
+        instance: u32 => number(None),
+        /// The session's id.
+        session: u32 => number(Hex),
+        /// Who opened it.
+        opener: u32 => word(opener),
+        /// Whether a call is in flight.
+        busy: u32 => flag = |row| row.busy != 0,
+        /// Kernel heap that it holds.
+        kernel_heap: u64 => number(Bytes),
+    }
+}
+
+crate::codes! {
+    /// Who opened a session.
+    opener: u32 {
+        /// The normal world.
+        NORMAL_WORLD = 0 "normal world",
+        /// A TA.
+        TA = 1 "ta",
+    }
+}

@@ -1,62 +1,62 @@
 //! Snapshots that are kept, and the watchpoints that wait for them.
 
 use tally_abi::TeeUuid;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A snapshot, or the watchpoint that waits for it. 72 bytes.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct SnapshotRow {
-    /// Its number, from 1.
-    pub number: u32,
-    /// One of [`snapshot_state`].
-    pub state: u32,
-    /// One of [`trigger`].
-    pub trigger: u32,
-    /// Unused, zero.
-    pub reserved: u32,
-    /// The TA that is watched, or nil.
-    pub uuid: TeeUuid,
-    /// Command, or heap bytes, that the watchpoint waits for.
-    pub wanted: u64,
-    /// Milliseconds since boot when it was taken.
-    pub at_ms: u64,
-    /// Bytes of the snapshot.
-    pub bytes: u64,
-    /// Secure memory that it takes.
-    pub memory: u64,
-    /// Records that had no room.
-    pub dropped: u64,
+crate::record! {
+    /// A snapshot, or the watchpoint that waits for it.
+    SnapshotRow: "snapshots" = 22, 72 bytes {
+        /// Its number, from 1.
+        number: u32 => number(None),
+        /// Where it is in its life.
+        state: u32 => word(snapshot_state),
+        /// What it waits, or waited, for.
+        trigger: u32 => word(trigger),
+        /// Unused, zero.
+        reserved: u32 => hidden,
+        /// The TA that is watched.
+        uuid: TeeUuid => ta,
+        /// The command, or heap bytes, that the watchpoint waits for.
+        wanted: u64 => number(None),
+        /// Milliseconds since boot when it was taken.
+        at_ms: u64 => number(Ms),
+        /// Bytes of the snapshot.
+        bytes: u64 => number(Bytes),
+        /// Secure memory that it takes.
+        memory: u64 => number(Bytes),
+        /// Records that had no room.
+        dropped: u64 => number(Count),
+    }
 }
 
-/// Where a snapshot is in its life.
-pub mod snapshot_state {
-    /// Its watchpoint waits.
-    pub const ARMED: u32 = 0;
-    /// It is being taken.
-    pub const TAKING: u32 = 1;
-    /// It can be read.
-    pub const TAKEN: u32 = 2;
-    /// The TA ended before the watchpoint was met.
-    pub const ENDED: u32 = 3;
-    /// The watchpoint was met, and there was no memory for a snapshot.
-    pub const FAILED: u32 = 4;
+crate::codes! {
+    /// Where a snapshot is in its life.
+    snapshot_state: u32 {
+        /// Its watchpoint waits.
+        ARMED = 0 "armed",
+        /// It is being taken.
+        TAKING = 1 "being taken",
+        /// It can be read.
+        TAKEN = 2 "taken",
+        /// The TA ended before the watchpoint was met.
+        ENDED = 3 "ended with its TA",
+        /// The watchpoint was met, and there was no memory for a snapshot.
+        FAILED = 4 "met without memory for it",
+    }
 }
 
-/// What a watchpoint waits for, and why a snapshot was taken.
-pub mod trigger {
-    /// Nothing: somebody asked for the snapshot.
-    pub const ASKED: u32 = 0;
-    /// A command of the TA is entered.
-    pub const ENTRY: u32 = 1;
-    /// A command of the TA returned.
-    pub const EXIT: u32 = 2;
-    /// The TA's heap rises above so many bytes. `NOT_SUPPORTED` while no pool tells when it does.
-    pub const HEAP: u32 = 3;
-    /// An allocation of the TA is refused.
-    pub const FAILURE: u32 = 4;
+crate::codes! {
+    /// What a watchpoint waits for, and why a snapshot was taken.
+    trigger: u32 {
+        /// Nothing: somebody asked for the snapshot.
+        ASKED = 0 "asked",
+        /// A command of the TA is entered.
+        ENTRY = 1 "entry",
+        /// A command of the TA returned.
+        EXIT = 2 "exit",
+        /// The TA's heap rises above so many bytes. `NOT_SUPPORTED` while no pool tells when it
+        /// does.
+        HEAP = 3 "heap",
+        /// An allocation of the TA is refused.
+        FAILURE = 4 "fail",
+    }
 }
-
-const _: () = {
-    assert!(size_of::<SnapshotRow>() == 72);
-};

@@ -9,8 +9,7 @@ use tally_core::guest_id::GuestId;
 use tally_core::testing::world::Event;
 use tally_ledger::{FAILURES_OFFSET, PEAK_OFFSET};
 use tally_mem::machine::Trap;
-use tally_records::PoolStats;
-use tally_records::{HistoryRow, TaDetail, UnfreedRow};
+use tally_records::{HistoryRow, PoolStats, TaDetail, UnfreedRow};
 
 /// Live bytes of the heap.
 const LIVE: u64 = 100;
@@ -41,9 +40,9 @@ fn refuse(run: &mut Run<'_>, count: u64) {
     store(run, FAILURES_OFFSET, &[count, 9000, LIVE]);
 }
 
-fn pool(world: &World, session: u32) -> AllocStats {
-    let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
-    let heap = pools.iter().find(|pool| pool.owner == TA).unwrap();
+fn pool(world: &World) -> AllocStats {
+    let pools: Vec<PoolRow> = rows(world);
+    let heap = pools.iter().find(|row| row.pool.owner == TA).unwrap();
     let tas: Vec<TaStats> = {
         let session = world.opened(stats::UUID);
         let tas = list(world, session, stats::CMD_TA_STATS, &[]);
@@ -51,8 +50,8 @@ fn pool(world: &World, session: u32) -> AllocStats {
         tas
     };
     // OP-TEE's interface says the same.
-    assert_eq!(tas[0].heap.as_bytes(), heap.alloc.as_bytes());
-    heap.alloc
+    assert_eq!(tas[0].heap.as_bytes(), heap.pool.alloc.as_bytes());
+    heap.pool.alloc
 }
 
 fn reset(world: &World, session: u32) {
@@ -71,12 +70,12 @@ fn command(world: &World, ta: u32, work: impl FnOnce(&mut Run<'_>) + Send + 'sta
 
 #[test]
 fn the_maximum_of_one_command_is_not_lost_at_the_next() {
-    with(control::UUID, |world, session| {
+    with(control::UUID, |world, _| {
         let ta = ta(world);
         command(world, ta, |run| rise(run, 30_000));
-        assert_eq!(pool(world, session).max_allocated, 30_000);
+        assert_eq!(pool(world).max_allocated, 30_000);
         command(world, ta, |run| rise(run, 152));
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.allocated), (30_000, 100));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
@@ -89,12 +88,7 @@ fn a_reset_restarts_what_is_remembered_of_ended_tas() {
         command(world, ta, |run| refuse(run, 1));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
         let ended = || {
-            let session = world.opened(inspect::UUID);
-            let params = [out(2048), value(attr::VALUE_OUTPUT, 0, 0)];
-            let reply = world.invoke(session, inspect::CMD_HISTORY, &params);
-            assert_eq!(reply.result, TeeResult::SUCCESS);
-            let rows: Vec<HistoryRow> = records(world, reply.params[0].b);
-            assert_eq!(world.close(session), TeeResult::SUCCESS);
+            let rows: Vec<HistoryRow> = rows(world);
             (rows[0].refused, rows[0].biggest_refused, rows[0].ended)
         };
         assert_eq!(ended(), (1, 9000, 1));
@@ -105,12 +99,7 @@ fn a_reset_restarts_what_is_remembered_of_ended_tas() {
 
 /// Deepest use of the stack of the only TA.
 fn deepest(world: &World) -> u64 {
-    let session = world.opened(inspect::UUID);
-    let who = memref(attr::TMEM_INPUT, CLIENT.0 + 16 * 4096, 16, 0);
-    world.write(PhysAddr(CLIENT.0 + 16 * 4096), &TA.to_octets());
-    let tas: Vec<TaDetail> = list(world, session, inspect::CMD_TAS, &[who]);
-    assert_eq!(world.close(session), TeeResult::SUCCESS);
-    tas[0].stack_deepest
+    rows::<TaDetail>(world)[0].stack_deepest
 }
 
 #[test]
@@ -174,12 +163,9 @@ fn a_reset_restarts_the_most_that_was_charged() {
 #[test]
 fn what_a_ta_had_not_freed_is_known_by_call_site() {
     // Bug: only the totals were kept, and the call sites were on the secure console alone.
-    with(inspect::UUID, |world, session| {
+    with(inspect::UUID, |world, _| {
         let unfreed = || {
-            let params = [out(4096), value(attr::VALUE_OUTPUT, 0, 0)];
-            let reply = world.invoke(session, inspect::CMD_UNFREED, &params);
-            assert_eq!((reply.result, reply.params[1].a), (TeeResult::SUCCESS, 0));
-            let rows: Vec<UnfreedRow> = records(world, reply.params[0].b);
+            let rows: Vec<UnfreedRow> = rows(world);
             let told = |row: &UnfreedRow| (row.died, row.bytes, row.blocks, row.instances);
             rows.iter().map(told).collect::<Vec<_>>()
         };
@@ -199,11 +185,11 @@ fn what_a_ta_had_not_freed_is_known_by_call_site() {
 
 #[test]
 fn the_bookkeeping_of_a_dead_ta_adds_up() {
-    with(control::UUID, |world, session| {
+    with(control::UUID, |world, _| {
         let ta = ta(world);
         let heap = || -> PoolStats {
-            let pools: Vec<PoolStats> = list(world, session, control::CMD_POOLS, &[]);
-            *pools.iter().find(|pool| pool.owner == TA).unwrap()
+            let pools: Vec<PoolRow> = rows(world);
+            pools.iter().find(|row| row.pool.owner == TA).unwrap().pool
         };
         let alive = heap();
         world.ta(|run| run.call(svc::PANIC, &[1]));
@@ -223,10 +209,10 @@ fn a_reset_restarts_the_figures_of_tas_too() {
         let ta = ta(world);
         command(world, ta, |run| rise(run, 30_000));
         command(world, ta, |run| refuse(run, 2));
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.num_alloc_fail, heap.biggest_alloc_fail), (2, 9000));
         reset(world, session);
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.allocated), (100, 100));
         assert_eq!(
             (
@@ -237,7 +223,7 @@ fn a_reset_restarts_the_figures_of_tas_too() {
             (0, 0, 0)
         );
         command(world, ta, |run| rise(run, 152));
-        assert_eq!(pool(world, session).max_allocated, 152);
+        assert_eq!(pool(world).max_allocated, 152);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
@@ -253,9 +239,9 @@ fn a_reset_leaves_the_books_of_a_busy_ta_alone() {
             Trap::ForeignInterrupt
         });
         world.on(Event::Interrupt, move |world| {
-            assert_eq!(pool(world, session).max_allocated, 30_000);
+            assert_eq!(pool(world).max_allocated, 30_000);
             reset(world, session);
-            let heap = pool(world, session);
+            let heap = pool(world);
             assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 0));
         });
         world.ta(|run| {
@@ -266,12 +252,12 @@ fn a_reset_leaves_the_books_of_a_busy_ta_alone() {
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 1));
         // The dead keep what was told of them.
         world.ta(|run| run.call(svc::PANIC, &[1]));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
-        let heap = pool(world, session);
+        let heap = pool(world);
         assert_eq!((heap.max_allocated, heap.num_alloc_fail), (600, 1));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });

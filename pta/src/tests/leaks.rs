@@ -18,18 +18,14 @@ fn input(world: &World, octets: &[u8]) -> MsgParam {
     memref(attr::TMEM_INPUT, place.0, octets.len() as u64, 0)
 }
 
-fn uuid(world: &World, uuid: TeeUuid) -> MsgParam {
-    input(world, &uuid.to_octets())
-}
-
 fn mark(world: &World, session: u32, name: &str) -> (TeeResult, u64) {
     let params = [input(world, name.as_bytes()), OUT];
-    let reply = world.invoke(session, memleak::CMD_MARK_NAMED, &params);
+    let reply = world.invoke(session, memleak::CMD_MARK, &params);
     (reply.result, reply.params[1].a)
 }
 
-fn scan(world: &World, session: u32, ta: TeeUuid) -> (TeeResult, Option<ScanRow>) {
-    let params = [uuid(world, ta), out(4 * size_of::<ScanRow>() as u64)];
+fn scan(world: &World, session: u32, of: Selector) -> (TeeResult, Option<ScanRow>) {
+    let params = [selector(world, &of), out(4 * size_of::<ScanRow>() as u64)];
     let reply = world.invoke(session, memleak::CMD_SCAN, &params);
     let rows = match reply.result {
         TeeResult::SUCCESS => records(world, reply.params[1].b),
@@ -38,9 +34,8 @@ fn scan(world: &World, session: u32, ta: TeeUuid) -> (TeeResult, Option<ScanRow>
     (reply.result, rows.first().copied())
 }
 
-fn suspects(world: &World, session: u32) -> Vec<SuspectRow> {
-    let which = [uuid(world, TA)];
-    list(world, session, memleak::CMD_SUSPECTS, &which)
+fn suspects(world: &World) -> Vec<SuspectRow> {
+    listed(world, &Selector::ta(TA)).unwrap()
 }
 
 #[test]
@@ -49,31 +44,24 @@ fn marks_have_names_and_the_table_counts_what_it_drops() {
         for n in 1..=70 {
             assert_eq!(mark(world, session, "cycle"), (TeeResult::SUCCESS, n));
         }
-        let marks: Vec<MarkRow> = list(world, session, memleak::CMD_MARKS, &[OUT]);
+        let marks: Vec<MarkRow> = rows(world);
         assert_eq!(
             (marks.len(), marks[0].number, marks[63].number),
             (64, 7, 70)
         );
         assert!(marks.iter().all(|mark| mark.name.starts_with(b"cycle\0")));
-        let params = [OUT, out(64 * 32)];
-        let counts = world.invoke(session, memleak::CMD_MARKS, &params).params[0];
-        assert_eq!((counts.a, counts.b), (70, 6));
+        let inspect = world.opened(inspect::UUID);
+        let (result, dropped, ..) = part_of::<MarkRow>(world, inspect, &Selector::ALL, 0, 4096);
+        assert_eq!((result, dropped), (TeeResult::SUCCESS, 6));
+        assert_eq!(world.close(inspect), TeeResult::SUCCESS);
         for bad in ["sixteen-octets!!", "two words", "\u{7f}"] {
             let refused = mark(world, session, bad).0;
             assert_eq!(refused, TeeResult::BAD_PARAMETERS, "{bad}");
         }
-        let diff = |from, until| {
-            let params = [
-                value(attr::VALUE_INPUT, from, until),
-                value(attr::VALUE_INPUT, 0, 0),
-                memref(attr::TMEM_INPUT, 0, 0, 0),
-                out(4096),
-            ];
-            world.invoke(session, memleak::CMD_DIFF, &params).result
-        };
-        assert_eq!(diff(7, 70), TeeResult::SUCCESS);
-        for (from, until) in [(6, 0), (71, 0), (7, 71), (0x1_0007, 0)] {
-            assert_eq!(diff(from, until), TeeResult::BAD_PARAMETERS);
+        let since = |mark| listed::<LeakRecord>(world, &Selector::ALL.since(mark)).err();
+        assert_eq!(since(7), None);
+        for unknown in [6, 71, 0x1_0007] {
+            assert_eq!(since(unknown), Some(TeeResult::BAD_PARAMETERS));
         }
     });
 }
@@ -89,8 +77,7 @@ fn instances_that_ended_since_a_mark_are_told() {
         world.ta(|run| run.call(svc::PANIC, &[1]));
         assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::TARGET_DEAD);
         assert_eq!(world.close(second), TeeResult::SUCCESS);
-        let since = [value(attr::VALUE_INPUT, 1, 0), OUT];
-        let rows: Vec<EndedRow> = list(world, session, memleak::CMD_ENDED, &since);
+        let rows: Vec<EndedRow> = listed(world, &Selector::ALL.since(1)).unwrap();
         assert_eq!(rows.len(), 1);
         let row = rows[0];
         assert_eq!((row.uuid, row.how, row.born), (TA, ended::DIED, 1));
@@ -124,31 +111,28 @@ fn a_scan_follows_pointers_from_the_stack_of_a_call_and_an_idle_stack_is_empty()
         world.on(Event::Interrupt, move |world| {
             assert_eq!(world.kernel.threads.activity(0), Activity::Active);
             world.kernel.threads.suspended(0);
-            let row = scan(world, session, TA).1.unwrap();
+            let row = scan(world, session, Selector::ta(TA)).1.unwrap();
             assert_eq!((row.blocks, row.suspects, row.suspect_bytes), (4, 2, 4064));
             assert_eq!((row.passes, row.inconsistent), (2, 0));
             assert!(world.kernel.threads.resume(0));
         });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let rows = suspects(world, session);
+        let rows = suspects(world);
         let sum: u64 = rows.iter().map(|row| row.leak.bytes).sum();
         assert_eq!(sum, 4064);
         // The call is over: nothing points to the first, either.
-        let row = scan(world, session, TA).1.unwrap();
+        let row = scan(world, session, Selector::ta(TA)).1.unwrap();
         assert_eq!((row.number, row.suspects, row.new), (2, 4, 2));
-        let first: Vec<u32> = suspects(world, session)
-            .iter()
-            .map(|r| r.first_scan)
-            .collect();
+        let first: Vec<u32> = suspects(world).iter().map(|r| r.first_scan).collect();
         assert_eq!(first, [1]);
-        let params = [uuid(world, TA), OUT];
+        let params = [selector(world, &Selector::ta(TA)), OUT];
         let cleared = world.invoke(session, memleak::CMD_CLEAR, &params);
         assert_eq!(
             (cleared.result, cleared.params[1].a),
             (TeeResult::SUCCESS, 4)
         );
-        assert!(suspects(world, session).is_empty());
-        let row = scan(world, session, TA).1.unwrap();
+        assert!(suspects(world).is_empty());
+        let row = scan(world, session, Selector::ta(TA)).1.unwrap();
         assert_eq!((row.suspects, row.cleared, row.passes), (0, 4, 1));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
@@ -163,11 +147,11 @@ fn a_scan_of_scribbled_books_says_so_and_nothing_else() {
         let (table, body) = (word(72), word(80));
         image[table..body].fill(0xff);
         let ta = ta_with_pool(world, image, &[]);
-        let (result, row) = scan(world, session, TA);
+        let (result, row) = scan(world, session, Selector::ta(TA));
         assert_eq!(result, TeeResult::SUCCESS);
         let row = row.unwrap();
         assert_eq!((row.inconsistent, row.suspects), (1, 0));
-        assert!(suspects(world, session).is_empty());
+        assert!(suspects(world).is_empty());
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
@@ -181,7 +165,7 @@ fn a_scan_that_gets_no_page_keeps_nothing() {
         let mut refused = 0;
         for n in 0.. {
             world.kernel.state().pages.fail_nth(Some(n));
-            let (result, row) = scan(world, session, TA);
+            let (result, row) = scan(world, session, Selector::ta(TA));
             world.kernel.state().pages.fail_nth(None);
             if let Some(row) = row {
                 assert_eq!((row.number, row.suspects), (1, 4));
@@ -189,7 +173,7 @@ fn a_scan_that_gets_no_page_keeps_nothing() {
             }
             assert_eq!(result, TeeResult::OUT_OF_MEMORY);
             assert_eq!(world.accounts(), before, "page {n}");
-            assert!(suspects(world, session).is_empty());
+            assert!(suspects(world).is_empty());
             refused += 1;
         }
         assert!(refused >= 3, "marks and the book take pages");
@@ -202,14 +186,17 @@ fn too_small_an_answer_scans_nothing() {
     with(memleak::UUID, |world, session| {
         let ta = ta_with_pool(world, four_blocks().0, &[]);
         let room = size_of::<ScanRow>() as u64;
-        let short = [uuid(world, TA), out(room - 1)];
+        let short = [selector(world, &Selector::ta(TA)), out(room - 1)];
         let reply = world.invoke(session, memleak::CMD_SCAN, &short);
         assert_eq!(reply.result, TeeResult::SHORT_BUFFER);
         assert_eq!(reply.params[1].b, room);
-        assert_eq!(scan(world, session, TA).1.unwrap().number, 1);
+        assert_eq!(scan(world, session, Selector::ta(TA)).1.unwrap().number, 1);
         let unknown = TeeUuid::from_u128(0x99);
-        assert_eq!(scan(world, session, unknown).0, TeeResult::ITEM_NOT_FOUND);
-        let kernel = scan(world, session, TeeUuid::nil()).1.unwrap();
+        assert_eq!(
+            scan(world, session, Selector::ta(unknown)).0,
+            TeeResult::ITEM_NOT_FOUND
+        );
+        let kernel = scan(world, session, Selector::KERNEL).1.unwrap();
         assert_eq!(kernel.heap, TeeUuid::nil());
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });

@@ -1,26 +1,20 @@
 //! Snapshots of one moment, taken while TAs come and go.
 
-use super::watch::{drop_it, sections, take, whole};
+use super::watch::{drop_it, rows_of, take, whole};
 use super::*;
 use std::ops::Range;
 use std::sync::Mutex;
 use tally_abi::pta::watch;
-use tally_records::TaDetail;
-use tally_records::snapshot::{Header, section};
+use tally_records::snapshot::Header;
+use tally_records::{PoolRow, TaDetail, pool_kind};
 
 /// Uses, owners and TAs of a snapshot add up.
 fn adds_up(snapshot: &[u8]) {
-    fn rows<T: FromBytes>(sections: &[(u32, Vec<Vec<u8>>)], kind: u32) -> Vec<T> {
-        let (_, rows) = sections.iter().find(|(found, _)| *found == kind).unwrap();
-        let rows = rows.iter().map(|row| T::read_from_bytes(row).unwrap());
-        rows.collect()
-    }
     let (header, _) = Header::read_from_prefix(snapshot).unwrap();
     assert_eq!(header.dropped, 0);
-    let sections = sections(snapshot);
-    let uses: Vec<MeminfoRow> = rows(&sections, section::MEMINFO);
-    let owners: Vec<OwnerRow> = rows(&sections, section::OWNERS);
-    let tas: Vec<TaDetail> = rows(&sections, section::TAS);
+    let uses: Vec<MeminfoRow> = rows_of(snapshot);
+    let owners: Vec<OwnerRow> = rows_of(snapshot);
+    let tas: Vec<TaDetail> = rows_of(snapshot);
     assert_eq!(
         uses.iter().map(|row| row.bytes).sum::<u64>(),
         header.secure_ram
@@ -34,11 +28,12 @@ fn adds_up(snapshot: &[u8]) {
         let by_region = ta.uss + ta.tables;
         assert_eq!(by_region, owned, "{} by region and by owner", ta.uuid);
     }
-    let pools: Vec<PoolStats> = rows(&sections, section::POOLS);
+    let pools: Vec<PoolRow> = rows_of(snapshot);
     assert_eq!(pools.len(), 2 + tas.len());
-    for (ta, pool) in tas.iter().zip(&pools[2..]) {
-        assert_eq!(ta.heap.as_bytes(), pool.as_bytes());
-        assert_eq!(pool.owner, ta.uuid);
+    for (ta, row) in tas.iter().zip(&pools[2..]) {
+        assert_eq!(ta.heap.as_bytes(), row.pool.as_bytes());
+        assert_eq!(row.pool.owner, ta.uuid);
+        assert_eq!((row.kind, row.instance), (pool_kind::TA_HEAP, ta.instance));
     }
     // What a walk alone tells.
     let walked = tas.iter().find(|ta| ta.uuid == TA).unwrap();

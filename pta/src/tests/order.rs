@@ -105,45 +105,45 @@ fn close(world: &World, ta: u32, channel: u64, expected: TeeResult) {
     );
 }
 
-fn holds(world: &World, session: u32, kind: u32) -> Vec<HeldRow> {
-    let mut rows: Vec<HeldRow> = list(world, session, audit::CMD_HELD, &[]);
+fn holds(world: &World, kind: u32) -> Vec<HeldRow> {
+    let mut rows: Vec<HeldRow> = rows(world);
     rows.retain(|row| row.kind == kind);
     rows
 }
 
-fn events(world: &World, session: u32) -> Vec<EventRow> {
-    list(world, session, audit::CMD_EVENTS, &[])
+fn events(world: &World) -> Vec<EventRow> {
+    rows(world)
 }
 
 #[test]
 fn the_right_order_leaves_nothing_to_tell() {
-    with(audit::UUID, |world, session| {
+    with(audit::UUID, |world, _| {
         let ta = world.opened(TA);
         let at = *mapped(world, ta).lock().unwrap();
-        let mappings = holds(world, session, held::MAPPING);
+        let mappings = holds(world, held::MAPPING);
         assert_eq!((mappings.len(), mappings[0].bytes), (1, 8192));
         assert_eq!((mappings[0].who.ta, mappings[0].who.session), (TA, ta));
-        assert_eq!(holds(world, session, held::CHANNEL).len(), 1);
-        assert_eq!(holds(world, session, held::SESSION).len(), 1);
+        assert_eq!(holds(world, held::CHANNEL).len(), 1);
+        assert_eq!(holds(world, held::SESSION).len(), 1);
         unmap(world, ta, at, TeeResult::SUCCESS);
         unmap(world, ta, at, TeeResult::ITEM_NOT_FOUND);
-        assert!(holds(world, session, held::MAPPING).is_empty());
+        assert!(holds(world, held::MAPPING).is_empty());
         close(world, ta, at.0, TeeResult::SUCCESS);
         close(world, ta, at.0, TeeResult::ITEM_NOT_FOUND);
-        assert!(events(world, session).is_empty());
+        assert!(events(world).is_empty());
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
 
 #[test]
 fn closing_before_unmapping_is_told_with_both_steps() {
-    with(audit::UUID, |world, session| {
+    with(audit::UUID, |world, _| {
         let ta = world.opened(TA);
         let at = *mapped(world, ta).lock().unwrap();
         close(world, ta, at.0, TeeResult::SUCCESS);
-        assert!(holds(world, session, held::MAPPING).is_empty(), "undone");
+        assert!(holds(world, held::MAPPING).is_empty(), "undone");
         unmap(world, ta, at, TeeResult::ITEM_NOT_FOUND);
-        let events = events(world, session);
+        let events = events(world);
         let kinds: Vec<u32> = events.iter().map(|event| event.kind).collect();
         assert_eq!(kinds, [event::CLOSE_BEFORE_UNMAP, event::UNMAP_AFTER_CLOSE]);
         assert_eq!((events[0].mappings, events[0].bytes), (1, 8192));
@@ -157,15 +157,15 @@ fn closing_before_unmapping_is_told_with_both_steps() {
 
 #[test]
 fn a_ta_that_ends_with_buffers_leaves_none() {
-    with(audit::UUID, |world, session| {
+    with(audit::UUID, |world, _| {
         let ta = world.opened(TA);
         mapped(world, ta);
         world.ta(|run| run.call(svc::PANIC, &[1]));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
         for kind in [held::CHANNEL, held::MAPPING] {
-            assert!(holds(world, session, kind).is_empty());
+            assert!(holds(world, kind).is_empty());
         }
-        assert_eq!(events(world, session)[0].kind, event::END_BEFORE_CLOSE);
+        assert_eq!(events(world)[0].kind, event::END_BEFORE_CLOSE);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

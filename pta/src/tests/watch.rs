@@ -7,13 +7,8 @@ use tally_abi::pta::watch;
 use tally_account::inspector::Inspector;
 use tally_core::guest_id::GuestId;
 use tally_ledger::{ALARM_OFFSET, Config, Tracking};
-use tally_records::MeminfoRow;
-use tally_records::PoolStats;
-use tally_records::{
-    SiteRow, SnapshotRow,
-    snapshot::{Header, MAGIC, Section, VERSION, section},
-    snapshot_state, trigger,
-};
+use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
+use tally_records::{Record, SiteRow, SnapshotRow, TaDetail, pool_kind, snapshot_state, trigger};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
@@ -42,23 +37,25 @@ pub(super) fn whole(world: &World, session: u32, number: u64, piece: u64) -> Vec
     }
 }
 
-/// Kinds and records of the sections of a snapshot that must be well-formed.
-pub(super) fn sections(snapshot: &[u8]) -> Vec<(u32, Vec<Vec<u8>>)> {
+/// The records of one section of a snapshot, all of which must be well-formed.
+pub(super) fn rows_of<T: Record>(snapshot: &[u8]) -> Vec<T> {
     let (header, mut rest) = Header::read_from_prefix(snapshot).unwrap();
     assert_eq!((header.magic, header.version), (MAGIC, VERSION));
     assert_eq!(header.header_bytes as usize, size_of::<Header>());
     assert_eq!(header.total_bytes as usize, snapshot.len());
-    let mut found = Vec::new();
+    let mut found = None;
     while !rest.is_empty() {
         let (section, records) = Section::read_from_prefix(rest).unwrap();
         let len = section.record_bytes as usize;
         assert!(len.is_multiple_of(8));
         let (records, behind) = records.split_at(len * section.count as usize);
-        let records = records.chunks(len).map(<[u8]>::to_vec).collect();
-        found.push((section.kind, records));
+        if section.kind == T::SECTION {
+            let rows = records.chunks(len);
+            found = Some(rows.map(|row| T::read_from_bytes(row).unwrap()).collect());
+        }
         rest = behind;
     }
-    found
+    found.unwrap()
 }
 
 #[test]
@@ -72,22 +69,27 @@ fn a_snapshot_is_taken_read_in_pieces_and_dropped() {
         for piece in [1 << 17, 40, 1000] {
             assert_eq!(whole(world, session, number, piece), snapshot);
         }
-        let sections = sections(&snapshot);
-        let records = |kind| &sections.iter().find(|s| s.0 == kind).unwrap().1;
         let (header, _) = Header::read_from_prefix(&snapshot).unwrap();
-        let pages: u64 = records(section::MEMINFO)
-            .iter()
-            .map(|row| MeminfoRow::read_from_bytes(row).unwrap().bytes)
-            .sum();
-        assert_eq!(pages, header.secure_ram);
+        let uses = rows_of::<MeminfoRow>(&snapshot);
+        let sum: u64 = uses.iter().map(|row| row.bytes).sum();
+        assert_eq!(sum, header.secure_ram);
         assert_eq!(header.build, tally_account::testing::BUILD);
         let look = Inspector {
             kernel: &world.kernel,
             guest: GuestId::FIRST,
         };
         assert!(header.boot != 0 && header.boot == look.boot());
-        assert_eq!(records(section::POOLS).len(), 3);
-        assert_eq!(records(section::LIVE).len(), 1);
+        let pools = rows_of::<PoolRow>(&snapshot);
+        let kinds = pools.iter().map(|row| row.kind);
+        let all = [
+            pool_kind::KERNEL_HEAP,
+            pool_kind::TA_MEMORY,
+            pool_kind::TA_HEAP,
+        ];
+        assert!(kinds.eq(all));
+        let tas = rows_of::<TaDetail>(&snapshot);
+        assert_eq!(pools[2].instance(), Some(tas[0].instance));
+        assert_eq!(rows_of::<LeakRecord>(&snapshot).len(), 1);
         assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
         assert_eq!(drop_it(world, session, number), TeeResult::ITEM_NOT_FOUND);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
@@ -105,7 +107,7 @@ fn there_are_so_many_snapshots_at_a_time() {
             })
             .collect();
         assert_eq!(take(world, session).0, TeeResult::OUT_OF_MEMORY);
-        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let rows: Vec<SnapshotRow> = rows(world);
         assert!(
             rows.iter()
                 .map(|row| u64::from(row.number))
@@ -154,7 +156,7 @@ fn a_snapshot_without_memory_leaves_nothing() {
                 }
                 refused => assert_eq!(refused, TeeResult::OUT_OF_MEMORY),
             }
-            assert!(list::<SnapshotRow>(world, session, watch::CMD_LIST, &[]).is_empty());
+            assert!(rows::<SnapshotRow>(world).is_empty());
         }
     });
 }
@@ -171,15 +173,9 @@ fn a_site_that_is_not_counted_has_one_row_however_many_blocks_it_has() {
         let (image, blocks) = tally_ledger::fuzzing::image_as(&light, HEAP, &[8; 700]);
         let ta = ta_with_pool(world, image, &[]);
         let (_, number, _) = take(world, session);
-        let sections = sections(&whole(world, session, number, 4096));
-        let (_, rows) = sections
+        let sites = rows_of::<SiteRow>(&whole(world, session, number, 4096));
+        let figures: Vec<_> = sites
             .iter()
-            .find(|section| section.0 == section::SITES)
-            .unwrap();
-        let rows = rows
-            .iter()
-            .map(|row| SiteRow::read_from_bytes(row).unwrap());
-        let figures: Vec<_> = rows
             .filter(|row| row.pool == TA)
             .map(|row| (row.live_blocks, row.live_bytes))
             .collect();
@@ -232,7 +228,7 @@ fn a_watchpoint_above_no_bytes_keeps_the_others_from_nothing() {
         });
         world.ta(|run| run.exit(TeeResult::SUCCESS));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let rows: Vec<SnapshotRow> = rows(world);
         let states = rows.iter().map(|row| row.state);
         assert!(states.eq([snapshot_state::TAKEN, snapshot_state::ARMED]));
         for number in numbers {
@@ -256,7 +252,7 @@ fn one_rise_of_the_heap_meets_every_watchpoint_below_it() {
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
-        let rows: Vec<SnapshotRow> = list(world, session, watch::CMD_LIST, &[]);
+        let rows: Vec<SnapshotRow> = rows(world);
         assert!(rows.iter().map(|row| row.state).eq([
             snapshot_state::TAKEN,
             snapshot_state::TAKEN,
@@ -280,13 +276,12 @@ fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
         world.ta(|run| run.exit(TeeResult::OUT_OF_MEMORY));
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::OUT_OF_MEMORY);
         let failures = |snapshot: &[u8]| {
-            let sections = sections(snapshot);
-            let (_, rows) = sections.iter().find(|s| s.0 == section::POOLS).unwrap();
-            let pools = rows
-                .iter()
-                .map(|row| PoolStats::read_from_bytes(row).unwrap());
-            let heap = pools.into_iter().find(|pool| pool.owner == TA).unwrap();
-            (heap.alloc.num_alloc_fail, heap.alloc.biggest_alloc_fail)
+            let pools = rows_of::<PoolRow>(snapshot);
+            let heap = pools.into_iter().find(|row| row.pool.owner == TA).unwrap();
+            (
+                heap.pool.alloc.num_alloc_fail,
+                heap.pool.alloc.biggest_alloc_fail,
+            )
         };
         assert_eq!(failures(&whole(world, session, number, 4096)), (1, 7777));
         let (_, later, _) = take(world, session);

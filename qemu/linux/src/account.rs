@@ -13,7 +13,7 @@ pub(crate) struct Account(Vec<String>);
 
 /// Commands, their lists, and the fields that say who holds what.
 const LISTS: [(&str, &str, &[&str]); 3] = [
-    ("meminfo", "rows", &["use", "bytes"]),
+    ("meminfo", "meminfo", &["use", "bytes"]),
     (
         "owners",
         "owners",
@@ -29,7 +29,7 @@ const LISTS: [(&str, &str, &[&str]); 3] = [
     (
         "pools",
         "pools",
-        &["pool", "owner", "uuid", "allocated", "live_blocks"],
+        &["kind", "uuid", "allocated", "live_blocks"],
     ),
 ];
 
@@ -45,10 +45,11 @@ impl Account {
             let rows_told = object[list].as_array();
             let missing = || format!("teestat {command} has no {list}");
             for row in rows_told.ok_or_else(missing)? {
-                let shown: Vec<String> = fields
-                    .iter()
-                    .filter_map(|&field| Some(format!("{field}={}", row.get(field)?)))
-                    .collect();
+                let shown = |&field: &&str| match row.get(field) {
+                    Some(value) => Ok(format!("{field}={value}")),
+                    None => Err(format!("teestat {command} has no {field}: {row}")),
+                };
+                let shown: Vec<String> = fields.iter().map(shown).collect::<Result<_, _>>()?;
                 rows.push(format!("{command}: {}", shown.join(" ")));
             }
         }

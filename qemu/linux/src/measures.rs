@@ -46,7 +46,7 @@ pub(crate) fn run(results: &str) -> Outcome {
 /// What the secure world has of its memory before any TA is loaded.
 fn facts(results: &mut Results, context: &Context<'_>) -> Outcome {
     let object = account::teestat(context, "meminfo")?;
-    let rows = object["rows"].as_array().ok_or("meminfo has no rows")?;
+    let rows = object["meminfo"].as_array().ok_or("meminfo has no rows")?;
     let free = rows.iter().find(|row| row["use"] == "free");
     let free = free.and_then(|row| row["bytes"].as_u64());
     let free = free.ok_or("meminfo does not say what is free")?;

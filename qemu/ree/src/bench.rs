@@ -13,6 +13,7 @@ use serde_json::json;
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
+use tally_records::Selector;
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 use teestat::client;
 
@@ -158,7 +159,7 @@ fn scan_kernel(context: &Context<'static>) -> Result<(), String> {
         context.open_session(hello::UUID).map_err(told)?,
         context.open_session(hello::UUID).map_err(told)?,
     ];
-    measure("scan_kernel", 5, || scan(context, TeeUuid::nil()))
+    measure("scan_kernel", 5, || scan(context, &Selector::KERNEL))
 }
 
 fn scan_ta_1m(context: &Context<'static>) -> Result<(), String> {
@@ -172,11 +173,11 @@ fn scan_ta_1m(context: &Context<'static>) -> Result<(), String> {
             .invoke_command(heap::CMD_ALLOC, &mut op)
             .map_err(told)?;
     }
-    measure("scan_ta_1m", 5, || scan(context, heap::UUID))
+    measure("scan_ta_1m", 5, || scan(context, &Selector::ta(heap::UUID)))
 }
 
 /// One scan, which must find nothing.
-fn scan(context: &Context<'_>, heap: TeeUuid) -> Result<(), String> {
+fn scan(context: &Context<'_>, heap: &Selector) -> Result<(), String> {
     let rows = client::leaks::scan(context, heap).map_err(|error| error.to_string())?;
     match rows.iter().all(|row| row.suspects == 0) {
         true => Ok(()),

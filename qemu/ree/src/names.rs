@@ -6,16 +6,16 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
-use tally_abi::pta::{audit, control, device, inspect, memleak, stats, vdec, watch};
 use tally_abi::sites::Table;
-use teestat::{Files, Host, Names, Terminal};
+use tally_insight::names::{Frame, PSEUDO};
+use teestat::{Files, Host, HostNames, Terminal};
 
 use crate::files::HostFiles;
 use crate::shell::ShellTerminal;
 use crate::supplicant;
 
-/// TAs and pseudo-TAs that have a short name here.
-pub(crate) const KNOWN: [(&str, TeeUuid); 17] = [
+/// TAs that have a short name here.
+const TAS: [(&str, TeeUuid); 9] = [
     ("hello", tas::hello::UUID),
     ("heap", tas::heap::UUID),
     ("crash", tas::crash::UUID),
@@ -24,42 +24,38 @@ pub(crate) const KNOWN: [(&str, TeeUuid); 17] = [
     ("solo", tas::solo::UUID),
     ("stillborn", tas::stillborn::UUID),
     ("glutton", tas::glutton::UUID),
-    ("inspect", inspect::UUID),
     ("drm", tas::drm::UUID),
-    ("stats", stats::UUID),
-    ("memleak", memleak::UUID),
-    ("control", control::UUID),
-    ("device", device::UUID),
-    ("audit", audit::UUID),
-    ("watch", watch::UUID),
-    ("vdec", vdec::UUID),
 ];
+
+/// TAs and pseudo-TAs that have a short name here.
+pub(crate) fn known() -> impl Iterator<Item = (&'static str, TeeUuid)> {
+    TAS.into_iter().chain(PSEUDO)
+}
 
 /// The names this machine has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MachineNames;
 
-impl Names for MachineNames {
+impl HostNames for MachineNames {
     fn name_of(&self, uuid: TeeUuid) -> Option<String> {
-        let (name, _) = KNOWN.iter().find(|(_, known)| *known == uuid)?;
-        Some((*name).to_string())
+        let (name, _) = known().find(|(_, known)| *known == uuid)?;
+        Some(name.to_string())
     }
 
     fn uuid_of(&self, name: &str) -> Option<TeeUuid> {
-        let (_, uuid) = KNOWN.iter().find(|(known, _)| *known == name)?;
-        Some(*uuid)
+        let (_, uuid) = known().find(|(known, _)| *known == name)?;
+        Some(uuid)
     }
 
-    fn site(&self, image: TeeUuid, offset: u64) -> Option<String> {
+    fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame> {
         let file = format!("lib/optee_armtz/{image}.sites");
         let table = Table::parse(supplicant::archive().file(&file)?)?;
-        let site = table.lookup(offset)?;
-        Some(format!("{} {}:{}", site.function, site.file, site.line))
+        table.lookup(offset).map(Frame::from)
     }
 }
 
 impl Host for MachineNames {
-    fn names(&self) -> &dyn Names {
+    fn names(&self) -> &dyn HostNames {
         self
     }
 

@@ -6,6 +6,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 use ta_uuids::{heap, hello};
+use tally_records::MeminfoRow;
+use tally_records::Selector;
 use teec::{Context, Operation, ParamNone, ParamType, ParamValue};
 use teestat::client;
 
@@ -63,7 +65,7 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     typed("caps")?;
     explain("Secure RAM by use, before any trusted application (TA) is loaded.");
     typed("teestat meminfo")?;
-    let before = client::meminfo(context).map_err(told)?;
+    let before = client::rows::<MeminfoRow>(context, &Selector::ALL).map_err(told)?;
 
     explain("Two TAs are fetched from this world's archive, checked, and run at EL0.");
     let mut greeter = context.open_session(hello::UUID).map_err(told)?;
@@ -117,7 +119,7 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     greeter.close().map_err(told)?;
     heap_session.close().map_err(told)?;
     typed("teestat meminfo")?;
-    let after = client::meminfo(context).map_err(told)?;
+    let after = client::rows::<MeminfoRow>(context, &Selector::ALL).map_err(told)?;
     if before != after {
         return Err("memory is not as it was before".to_string());
     }
@@ -127,7 +129,7 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
 
 /// Looks for the leak where the tool looks for it.
 fn find_leak(context: &Context<'_>, mark: u32) -> Result<(), String> {
-    let records = client::leaks(context, mark, 0).map_err(told)?;
+    let records = client::leaks::live(context, &Selector::ALL.since(mark)).map_err(told)?;
     let (mut blocks, mut bytes) = (0, 0);
     for record in records.iter().filter(|r| r.owner == heap::UUID) {
         blocks += record.blocks;

@@ -3,11 +3,13 @@
 //! **Invariant:** what is read is consistent with the file's length; no format panics on what was
 //! read.
 
-use tally_report::account::Account;
+use tally_insight::account::Account;
+use tally_insight::account::NoSymbols;
+use tally_insight::answers::Whole;
+use tally_insight::snapshot::Snapshot;
+use tally_insight::{growth, json, openmetrics, sample};
 use tally_report::flame::Look;
-use tally_report::names::NoNames;
-use tally_report::snapshot::Snapshot;
-use tally_report::{flame, growth, html, json, listing, openmetrics, pprof, sample};
+use tally_report::{flame, html, listing, pprof};
 
 /// Reads a snapshot and reports it, alone and compared with a sound one.
 pub(crate) fn run(data: &[u8]) {
@@ -16,8 +18,8 @@ pub(crate) fn run(data: &[u8]) {
     };
     let least = snapshot.live.len() * 8 + snapshot.meminfo.len() * 8 + snapshot.tas.len() * 8;
     assert!(least <= data.len(), "more records than bytes for them");
-    let read = Account::new(snapshot, "fuzzed", &NoNames);
-    let sound = Account::new(sample::machine(1), "sound", &NoNames);
+    let read = Account::new(snapshot, "fuzzed", &NoSymbols);
+    let sound = Account::new(sample::machine(1), "sound", &NoSymbols);
     let changes = growth::between(&sound, &read);
     let look = Look {
         title: "",
@@ -31,8 +33,8 @@ pub(crate) fn run(data: &[u8]) {
     assert!(pprof::change(&sound, &read, &changes).is_ok());
     assert!(openmetrics::figures(&read).ends_with("# EOF\n"));
     assert!(openmetrics::change(&read, &changes).ends_with("# EOF\n"));
-    let text = json::snapshot(&read).to_string() + &listing::changes(&sound, &read, &changes);
-    assert!(!text.is_empty());
+    assert!(json::text(&Whole(&read)).is_ok());
+    assert!(!listing::changes(&sound, &read, &changes).is_empty());
     let page = html::page(&[sound, read]);
     // The page's own script is the only one.
     assert!(page.is_some_and(|page| page.matches("<script").count() == 1));

@@ -6,22 +6,23 @@
 //! **Invariant:** the lines' bytes add up to the snapshot's live bytes; no name can end a line or
 //! pass for a number.
 
-use crate::account::Account;
-use crate::growth::Change;
-use crate::names::{Stack, function, place};
 use anyhow::{Context as _, Result, ensure};
 use inferno::flamegraph::color::{BackgroundColor, BasicPalette, Palette};
 use inferno::flamegraph::{self, Options};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use tally_abi::TeeUuid;
+use tally_insight::account::Account;
+use tally_insight::growth::Change;
+use tally_insight::names::Stack;
 
 /// Live bytes of a snapshot.
 #[must_use]
 pub fn folded(account: &Account) -> String {
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for (record, stack) in account.snapshot.live.iter().zip(&account.live) {
-        let line = line(account, record.image, &account.owner_of(record), stack);
+    for record in &account.snapshot.live {
+        let stack = account.stack(record);
+        let line = line(account, record.image, &account.owner_of(record), &stack);
         let bytes = lines.entry(line).or_default();
         *bytes = bytes.saturating_add(record.bytes);
     }
@@ -62,8 +63,8 @@ fn line(account: &Account, pool: TeeUuid, owner: &str, stack: &Stack) -> String 
     };
     let mut parts = vec![plain(&pool), plain(owner)];
     for shown in stack.shown().iter().rev() {
-        let name = plain(&function(shown.frame));
-        parts.push(match &*place(shown.frame) {
+        let name = plain(&shown.frame.function);
+        parts.push(match &*shown.frame.place() {
             "" => name.replace(' ', "_"),
             place => format!("{name} ({})", plain(place)),
         });
@@ -138,12 +139,11 @@ pub fn draw(folded: &str, look: &Look<'_>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::growth;
-    use crate::names::NoNames;
-    use crate::sample;
+    use tally_insight::account::NoSymbols;
+    use tally_insight::{growth, sample};
 
     fn account(cycle: u64) -> Account {
-        Account::new(sample::machine(cycle), "", &NoNames)
+        Account::new(sample::machine(cycle), "", &NoSymbols)
     }
 
     fn total(text: &str) -> u64 {
@@ -187,7 +187,6 @@ mod tests {
         for record in &mut account.snapshot.live {
             record.frames = [0; 8];
         }
-        account.live.fill(Stack::default());
         assert!(
             folded(&account)
                 .lines()

@@ -2,11 +2,11 @@
 //!
 //! **Invariant:** reads like `teestat leaks diff`; what did not change is not listed.
 
-use crate::account::Account;
-use crate::growth::Change;
-use crate::names::{Stack, function, place};
-use crate::shown::{counted, counted_change};
 use std::fmt::Write as _;
+use tally_insight::account::Account;
+use tally_insight::growth::Change;
+use tally_insight::names::Stack;
+use tally_insight::numbers::{counted, counted_change};
 
 /// Changes, the largest growth first.
 #[must_use]
@@ -52,9 +52,7 @@ pub fn stack(stack: &Stack) -> String {
     let first = frames.first().map_or(0, |shown| shown.depth);
     for shown in frames {
         let inlined = if shown.inlined { " (inlined)" } else { "" };
-        let (name, place) = (function(shown.frame), place(shown.frame));
-        let line = format!("  #{} {name} {place}", shown.depth - first);
-        let _ = writeln!(out, "{}{inlined}", line.trim_end());
+        let _ = writeln!(out, "  #{} {}{inlined}", shown.depth - first, shown.frame);
     }
     out
 }
@@ -62,12 +60,11 @@ pub fn stack(stack: &Stack) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::growth;
-    use crate::names::{Build, Call, Names, NoNames};
-    use crate::sample;
-    use crate::snapshot::Snapshot;
     use tally_abi::TeeUuid;
-    use tally_symbols::dwarf::Frame;
+    use tally_insight::account::{Build, NoSymbols, Symbols};
+    use tally_insight::names::{Call, Frame};
+    use tally_insight::snapshot::Snapshot;
+    use tally_insight::{growth, sample};
 
     /// The number of the way into the allocator, which is not shown, was left out too.
     #[test]
@@ -77,9 +74,9 @@ mod tests {
             frames: functions
                 .iter()
                 .map(|(function, file)| Frame {
-                    function: (*function).to_owned(),
                     file: (*file).to_owned(),
                     line: 7,
+                    ..Frame::named(function)
                 })
                 .collect(),
         };
@@ -98,8 +95,8 @@ mod tests {
     /// Knows all TAs.
     struct AllTas;
 
-    impl Names for AllTas {
-        fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
+    impl Symbols for AllTas {
+        fn functions(&self, _build: Build, _offset: u64) -> Vec<Frame> {
             Vec::new()
         }
 
@@ -128,7 +125,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_listed() {
-        let account = |n| Account::new(sample::machine(n), "s", &NoNames);
+        let account = |n| Account::new(sample::machine(n), "s", &NoSymbols);
         let same = changes(
             &account(2),
             &account(2),

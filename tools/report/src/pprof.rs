@@ -7,16 +7,15 @@
 //!
 //! **Invariant:** each sample type adds up to the snapshot's figure, or to the difference of two.
 
-use crate::account::Account;
-use crate::growth::{Change, difference};
-use crate::names::{Stack, function};
 use anyhow::Result;
 use flate2::{Compression, GzBuilder};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use tally_abi::TeeUuid;
-use tally_symbols::dwarf::Frame;
+use tally_insight::account::Account;
+use tally_insight::growth::{Change, difference};
+use tally_insight::names::{Frame, Stack};
 
 #[derive(Clone, PartialEq, Message)]
 struct Profile {
@@ -124,14 +123,14 @@ struct Function {
 /// None that a snapshot can cause; the compressor's.
 pub fn profile(account: &Account) -> Result<Vec<u8>> {
     let mut builder = Builder::new(&account.file);
-    for (record, stack) in account.snapshot.live.iter().zip(&account.live) {
+    for record in &account.snapshot.live {
         let values = [i64::from(record.blocks), signed(record.bytes), 0];
-        let owner = account.owner_of(record);
-        builder.sample(account, stack, record.image, Some(&owner), values);
+        let (owner, stack) = (account.owner_of(record), account.stack(record));
+        builder.sample(account, &stack, record.image, Some(&owner), values);
     }
-    for (site, stack) in account.snapshot.sites.iter().zip(&account.sites) {
+    for site in &account.snapshot.sites {
         let values = [0, 0, signed(site.allocations)];
-        builder.sample(account, stack, site.pool, None, values);
+        builder.sample(account, &account.stack(site), site.pool, None, values);
     }
     builder.finish()
 }
@@ -148,17 +147,17 @@ pub fn change(before: &Account, after: &Account, changes: &[Change]) -> Result<V
         builder.sample(after, &change.stack, change.image, owner, values);
     }
     // Allocations ever made, in both: a site that is gone counts backwards.
-    let mut sites: BTreeMap<_, (&Stack, [u64; 2])> = BTreeMap::new();
+    let mut sites: BTreeMap<_, (Stack, [u64; 2])> = BTreeMap::new();
     for (n, account) in [before, after].into_iter().enumerate() {
-        for (site, stack) in account.snapshot.sites.iter().zip(&account.sites) {
+        for site in &account.snapshot.sites {
             let (_, counts) = sites
                 .entry((site.pool, site.frames))
-                .or_insert((stack, [0; 2]));
+                .or_insert_with(|| (account.stack(site), [0; 2]));
             counts[n] = counts[n].saturating_add(site.allocations);
         }
     }
     for ((pool, _), (stack, [before, now])) in sites {
-        builder.sample(after, stack, pool, None, [0, 0, difference(now, before)]);
+        builder.sample(after, &stack, pool, None, [0, 0, difference(now, before)]);
     }
     builder.finish()
 }
@@ -268,8 +267,8 @@ impl Builder {
         let line = frames
             .iter()
             .map(|frame| {
-                let name = self.string(&function(frame));
-                let system_name = self.string(&frame.function);
+                let name = self.string(&frame.function);
+                let system_name = self.string(frame.full.as_ref().unwrap_or(&frame.function));
                 let filename = self.string(&frame.file);
                 Line {
                     function_id: self.function(name, system_name, filename),

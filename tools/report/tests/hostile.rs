@@ -2,11 +2,12 @@
 //!
 //! **Invariant:** the same damage every time; `tools/fuzz` has more of it.
 
-use tally_report::account::Account;
+use tally_insight::account::{Account, NoSymbols};
+use tally_insight::answers::{Comparison, Whole};
+use tally_insight::snapshot::Snapshot;
+use tally_insight::{growth, json, openmetrics, sample};
 use tally_report::flame::Look;
-use tally_report::names::NoNames;
-use tally_report::snapshot::Snapshot;
-use tally_report::{flame, growth, html, json, listing, openmetrics, pprof, sample};
+use tally_report::{flame, html, listing, pprof};
 
 /// xorshift64.
 struct Random(u64);
@@ -36,7 +37,7 @@ fn damaged(random: &mut Random) -> Vec<u8> {
 #[test]
 fn damaged_snapshots_are_refused_or_reported() {
     let mut random = Random(0x5eed);
-    let sound = Account::new(sample::machine(1), "sound", &NoNames);
+    let sound = Account::new(sample::machine(1), "sound", &NoSymbols);
     let look = Look {
         title: "",
         subtitle: "",
@@ -48,7 +49,7 @@ fn damaged_snapshots_are_refused_or_reported() {
             continue;
         };
         read += 1;
-        let account = Account::new(snapshot, "damaged", &NoNames);
+        let account = Account::new(snapshot, "damaged", &NoSymbols);
         let changes = growth::between(&sound, &account);
         // Too much to draw is an error, not a panic.
         let _ = flame::draw(&flame::folded(&account), &look);
@@ -57,7 +58,8 @@ fn damaged_snapshots_are_refused_or_reported() {
         assert!(pprof::change(&sound, &account, &changes).is_ok());
         assert!(openmetrics::figures(&account).ends_with("# EOF\n"));
         assert!(openmetrics::change(&account, &changes).ends_with("# EOF\n"));
-        assert!(json::snapshot(&account).is_object());
+        assert!(json::text(&Whole(&account)).is_ok());
+        assert!(json::text(&Comparison::new(&sound, &account, &changes)).is_ok());
         assert!(!listing::changes(&sound, &account, &changes).is_empty());
         let page = html::page(&[sound.clone(), account]).unwrap();
         assert_eq!(page.matches("<script").count(), 1);

@@ -5,9 +5,9 @@
 use flate2::read::GzDecoder;
 use pprof::protos::{Message as _, Profile};
 use std::io::Read as _;
-use tally_report::account::Account;
-use tally_report::names::NoNames;
-use tally_report::{growth, pprof as writer, sample};
+use tally_insight::account::{Account, NoSymbols};
+use tally_insight::{growth, sample};
+use tally_report::pprof as writer;
 
 fn read(gzip: &[u8]) -> Profile {
     let mut bytes = Vec::new();
@@ -16,7 +16,7 @@ fn read(gzip: &[u8]) -> Profile {
 }
 
 fn account(cycle: u64) -> Account {
-    Account::new(sample::machine(cycle), "snapshot", &NoNames)
+    Account::new(sample::machine(cycle), "snapshot", &NoSymbols)
 }
 
 fn string(profile: &Profile, index: i64) -> &str {

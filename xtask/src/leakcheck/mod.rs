@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
-use tally_report::account::Account;
-use tally_report::names::{Build, Programs};
-use tally_report::shown::counted;
-use tally_report::snapshot::Snapshot;
+use tally_insight::account::Account;
+use tally_insight::account::Build;
+use tally_insight::numbers::counted;
+use tally_insight::snapshot::Snapshot;
+use tally_report::programs::Programs;
 use tally_symbols::elf::Image;
 use verdict::Verdict;
 use zerocopy::FromBytes as _;
@@ -201,7 +202,7 @@ impl<'a> Check<'a> {
     pub(crate) fn answer(
         &self,
         images: &Images,
-        names: &dyn tally_report::names::Names,
+        names: &dyn tally_insight::account::Symbols,
     ) -> Result<Answer> {
         let Question { cycles, warmup, .. } = self.question;
         let names_of_files = ["before.snap", "after.snap"];
@@ -404,8 +405,8 @@ mod tests {
     /// A script that never opened the TA to be checked passed the gate: nothing grew.
     #[test]
     fn a_ta_that_was_never_opened_is_no_ta_that_does_not_leak() {
-        let mut snapshot = tally_report::sample::machine(1);
-        let (leaker, sound) = (tally_report::sample::LEAKER, tally_report::sample::SOUND);
+        let mut snapshot = tally_insight::sample::machine(1);
+        let (leaker, sound) = (tally_insight::sample::LEAKER, tally_insight::sample::SOUND);
         assert!(was_there(&snapshot, leaker) && was_there(&snapshot, sound));
         snapshot.tas.clear();
         // By what it did, or by how it ended.

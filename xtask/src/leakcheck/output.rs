@@ -8,10 +8,9 @@ use anyhow::Result;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use tally_report::growth::Change;
+use tally_insight::growth::Change;
+use tally_insight::numbers::{counted, thousands};
 use tally_report::listing;
-use tally_report::names::{function, place};
-use tally_report::shown::{counted, thousands};
 
 /// `280 a cycle`, or `14 in 20 cycles` when it cannot be the same each time.
 fn each(growth: u64, cycles: u64) -> String {
@@ -117,7 +116,7 @@ pub(super) fn json(question: &Question<'_>, answer: &Answer) -> Value {
                 let shown = change.stack.shown();
                 let frames: Vec<Value> = shown
                     .iter()
-                    .map(|s| json!({"function": function(s.frame), "place": place(s.frame)}))
+                    .map(|s| json!({"function": s.frame.function, "place": s.frame.place()}))
                     .collect();
                 let (bytes, blocks) = amounts(change);
                 json!({
@@ -195,13 +194,13 @@ fn described(mut status: TestCaseStatus, text: &str) -> TestCaseStatus {
 mod tests {
     use super::*;
     use tally_abi::TeeUuid;
-    use tally_report::account::Account;
-    use tally_report::names::{Build, Names, NoNames};
-    use tally_report::sample;
-    use tally_symbols::dwarf::Frame;
+    use tally_insight::account::Account;
+    use tally_insight::account::{Build, NoSymbols, Symbols};
+    use tally_insight::names::Frame;
+    use tally_insight::sample;
 
     fn told(before: u64, after: u64) -> Answer {
-        let account = |cycle| Account::new(sample::machine(cycle), "", &NoNames);
+        let account = |cycle| Account::new(sample::machine(cycle), "", &NoSymbols);
         let verdict = Verdict::between(&account(before), &account(after), after - before + 1);
         Answer::Told(Box::new(verdict))
     }
@@ -234,8 +233,8 @@ mod tests {
     /// Names nothing: of each program another build is wanted.
     struct OtherBuilds;
 
-    impl Names for OtherBuilds {
-        fn frames(&self, _build: Build, _offset: u64) -> Vec<Frame> {
+    impl Symbols for OtherBuilds {
+        fn functions(&self, _build: Build, _offset: u64) -> Vec<Frame> {
             Vec::new()
         }
 

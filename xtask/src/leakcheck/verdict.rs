@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use tally_abi::TeeUuid;
-use tally_metrics::naming::printable;
-use tally_report::account::Account;
-use tally_report::doubts::doubts_of_tas;
-use tally_report::growth::{self, Change};
-use tally_report::snapshot::Snapshot;
+use tally_insight::account::Account;
+use tally_insight::findings::doubts_of_tas;
+use tally_insight::growth::{self, Change};
+use tally_insight::names::{owner, printable};
+use tally_insight::snapshot::Snapshot;
 
 /// Memory that is nobody's shrinks when something else grows.
 const FREE: &str = "free";
@@ -150,7 +150,7 @@ fn uses(account: &Account) -> Figures {
 fn owners(account: &Account) -> Figures {
     let mut figures = Figures::new();
     for row in &account.snapshot.owners {
-        let who = account.owner(row.kind, &row.label, row.uuid);
+        let who = owner(account, row.kind, &row.label, row.uuid);
         let heap = u64::from(row.heap_bytes);
         add(&mut figures, format!("kernel heap of {who}"), "byte", heap);
         add(
@@ -187,11 +187,11 @@ fn not_freed(account: &Account) -> Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tally_report::names::NoNames;
-    use tally_report::sample;
+    use tally_insight::account::NoSymbols;
+    use tally_insight::sample;
 
     fn account(cycle: u64) -> Account {
-        Account::new(sample::machine(cycle), "", &NoNames)
+        Account::new(sample::machine(cycle), "", &NoSymbols)
     }
 
     #[test]

@@ -9,12 +9,14 @@ use crate::{paths, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tally_report::account::Account;
-use tally_report::doubts::{doubts, several_boots};
+use tally_insight::account::Account;
+use tally_insight::answers::{Comparison, Whole};
+use tally_insight::findings::{doubts, several_boots};
+use tally_insight::growth::{self, Change};
+use tally_insight::snapshot::Snapshot;
+use tally_insight::{json, openmetrics};
 use tally_report::flame::Look;
-use tally_report::growth::{self, Change};
-use tally_report::snapshot::Snapshot;
-use tally_report::{flame, html, json, listing, openmetrics, pprof};
+use tally_report::{flame, html, listing, pprof};
 
 /// Longest file that is read; a snapshot of a machine with 16 MiB has some ten KiB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -163,11 +165,12 @@ impl Report<'_> {
             put(path, text.as_bytes())?;
         }
         if let Some(path) = &args.json {
-            let value = if diff {
-                json::change(first, last, &self.changes)
+            let text = if diff {
+                json::text(&Comparison::new(first, last, &self.changes))?
             } else {
-                json::snapshot(last)
+                json::text(&Whole(last))?
             };
+            let value: serde_json::Value = serde_json::from_str(&text)?;
             put(path, format!("{value:#}\n").as_bytes())?;
         }
         self.page(args)

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::BuildId;
+use tally_insight::account::Build;
+use tally_insight::snapshot::Snapshot;
 use tally_records::tracking;
-use tally_report::names::{Build, Programs};
-use tally_report::snapshot::Snapshot;
+use tally_report::programs::Programs;
 use tally_symbols::elf::Image;
 
 /// Files that were given on the command line.
@@ -240,9 +241,10 @@ impl Found {
     ) -> BTreeMap<bool, Vec<&str>> {
         let pools = snapshots.iter().flat_map(|(snapshot, _)| {
             let pools = snapshot.pools.iter();
-            pools.filter(|pool| does_not_say(snapshot, pool.owner))
+            pools.filter(|row| does_not_say(snapshot, row.pool.owner))
         });
         let other: BTreeSet<(bool, &str)> = pools
+            .map(|row| &row.pool)
             .filter(|pool| [tracking::FULL, tracking::LIGHT].contains(&pool.tracking))
             .map(|pool| (pool.tracking == tracking::LIGHT, pool.owner))
             .filter(|(is_light, _)| *is_light != heaps.light_heap)
@@ -300,7 +302,7 @@ fn does_not_say(snapshot: &Snapshot, ta: TeeUuid) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tally_report::sample;
+    use tally_insight::sample;
 
     /// After `run --light-heap` cargo's directory had the light TAs, and a report of full ones took its names
     /// from them, in silence.
@@ -311,8 +313,8 @@ mod tests {
             ta.image_id = 0;
         }
         let mut light = full.clone();
-        for pool in &mut light.pools {
-            pool.tracking = tracking::LIGHT;
+        for row in &mut light.pools {
+            row.pool.tracking = tracking::LIGHT;
         }
         let mut found = Found {
             programs: Programs::new(Path::new("")),
@@ -320,7 +322,12 @@ mod tests {
             strange: Vec::new(),
         };
         let ta = |owner: &TeeUuid| *owner != TeeUuid::nil();
-        let owner = full.pools.iter().map(|pool| pool.owner).find(ta).unwrap();
+        let owner = full
+            .pools
+            .iter()
+            .map(|row| row.pool.owner)
+            .find(ta)
+            .unwrap();
         let [usual, light_heap] = [false, true].map(|light_heap| Heaps {
             light_heap,
             ..Heaps::default()

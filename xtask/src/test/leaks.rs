@@ -12,14 +12,14 @@ use crate::{builds, paths, setup};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
-use tally_abi::TeeUuid;
 use tally_board_virt::SECURE_RAM_BYTES;
-use tally_records::snapshot::section;
-use tally_report::account::{Account, Doubt};
-use tally_report::doubts::doubts;
-use tally_report::growth::{self, Change};
-use tally_report::names::{Build, Names, Programs};
-use tally_report::snapshot::Snapshot;
+use tally_insight::account::{Account, Doubt};
+use tally_insight::account::{Build, Symbols};
+use tally_insight::findings::doubts;
+use tally_insight::growth::{self, Change};
+use tally_insight::snapshot::Snapshot;
+use tally_records::{FailureRow, pool_kind};
+use tally_report::programs::Programs;
 use tally_symbols::elf::Image;
 
 const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
@@ -104,7 +104,7 @@ fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
     ensure!(*uses == SECURE_RAM_BYTES, "uses: {uses}");
     let block = "place=\"tas/heap/src/ta.rs:";
     let held = text.lines().any(|line| {
-        line.starts_with("tally_site_live_bytes{device=\"here\",pool=\"heap\"")
+        line.starts_with("tally_site_live_bytes{device=\"here\",ta=\"heap\",")
             && line.contains(block)
             && line.ends_with("} 3000")
     });
@@ -146,7 +146,7 @@ fn given(images: &Images) -> Result<()> {
     Ok(())
 }
 
-fn gate(images: &Images, names: &dyn Names, script: &str, status: u8) -> Result<()> {
+fn gate(images: &Images, names: &dyn Symbols, script: &str, status: u8) -> Result<()> {
     let check = Check::new("test", ta_uuids::heap::UUID, script, CYCLES)?;
     let answer = check.answer(images, names)?;
     ensure!(
@@ -182,7 +182,7 @@ fn gate(images: &Images, names: &dyn Names, script: &str, status: u8) -> Result<
     Ok(())
 }
 
-fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()> {
+fn snapshots(images: &Images, names: &dyn Symbols, silence: Duration) -> Result<()> {
     let built = images.kernel.build_id().context("no build id")?;
     let command = "open heap; open hello; heap alloc 20000000; teestat leaks mark; \
                    teestat snapshot real-1.snap; invoke 1 leak 10 28; teestat snapshot real-2.snap";
@@ -246,7 +246,7 @@ fn snapshots(images: &Images, names: &dyn Names, silence: Duration) -> Result<()
     );
     heaps_agree(after)?;
     ensure!(
-        !after.snapshot.has(section::FAILURES)
+        !after.snapshot.has::<FailureRow>()
             || after
                 .snapshot
                 .failures
@@ -296,8 +296,10 @@ fn another_build_is_not_believed(images: &Images, snapshot: &Snapshot) -> Result
             "the build that ran: {is_known}, and doubted is {:?}",
             account.doubted
         );
-        let mut stacks = account.live.iter().chain(&account.sites);
-        let named = stacks
+        let live = snapshot.live.iter().map(|row| account.stack(row));
+        let sites = snapshot.sites.iter().map(|row| account.stack(row));
+        let named = live
+            .chain(sites)
             .any(|stack| stack.image == heap.uuid && stack.frames().any(|frame| frame.line > 0));
         ensure!(
             named == is_known,
@@ -311,10 +313,11 @@ fn another_build_is_not_believed(images: &Images, snapshot: &Snapshot) -> Result
 /// up to their heap.
 fn heaps_agree(account: &Account) -> Result<()> {
     let snapshot = &account.snapshot;
-    // The first is the kernel heap; secure RAM, of no TA either, is pages and no heap.
-    let heaps = snapshot.pools.iter().enumerate();
-    let heaps = heaps.filter(|(index, pool)| *index == 0 || pool.owner != TeeUuid::nil());
-    for (_, pool) in heaps {
+    // The memory for TAs is pages and no heap.
+    let mut rows: Vec<_> = snapshot.pools.iter().collect();
+    rows.retain(|row| row.kind != pool_kind::TA_MEMORY);
+    let heaps = rows.iter().map(|row| &row.pool);
+    for pool in heaps.clone() {
         let classes = snapshot.classes.iter().filter(|row| row.pool == pool.owner);
         let sum: u64 = classes.map(|row| row.bytes).sum();
         let size = u64::from(pool.alloc.size);
@@ -324,11 +327,7 @@ fn heaps_agree(account: &Account) -> Result<()> {
             pool.owner
         );
     }
-    for pool in snapshot
-        .pools
-        .iter()
-        .filter(|pool| pool.owner == ta_uuids::heap::UUID)
-    {
+    for pool in heaps.filter(|pool| pool.owner == ta_uuids::heap::UUID) {
         let live: u64 = snapshot
             .live
             .iter()

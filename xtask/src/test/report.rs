@@ -9,9 +9,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tally_report::account::Account;
-use tally_report::names::NoNames;
-use tally_report::{growth, html, openmetrics, sample};
+use tally_insight::account::Account;
+use tally_insight::account::NoSymbols;
+use tally_insight::{growth, openmetrics, sample};
+use tally_report::html;
 
 /// Drives the page as a person would, and writes what came of it into the document.
 const DRIVER: &str = include_str!("report.js");
@@ -30,7 +31,7 @@ pub(super) fn run(results: &mut Results) {
     let accounts: Vec<Account> = [1, 2, 4]
         .map(|cycle| {
             let file = format!("cycle-{cycle}.snap");
-            Account::new(sample::machine(cycle), &file, &NoNames)
+            Account::new(sample::machine(cycle), &file, &NoSymbols)
         })
         .into();
     if results.wants(CHROMIUM_TEST) {
@@ -186,13 +187,13 @@ pub(super) fn live_metrics(python: &Path, text: &str) -> Result<Value> {
     let figures = read_metrics(python, "live.txt", text)?;
     let families = |text: &str| -> BTreeSet<String> {
         let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let own = ["tally_snapshot", "tally_threads", "tally_calls"];
+        let own = ["tally_snapshot", "tally_calls"];
         lines
             .filter(|line| !own.iter().any(|prefix| line.starts_with(prefix)))
             .map(str::to_owned)
             .collect()
     };
-    let account = Account::new(sample::machine(1), "", &NoNames);
+    let account = Account::new(sample::machine(1), "", &NoSymbols);
     let reported = families(&openmetrics::figures(&account));
     let live = families(text);
     let differ: Vec<_> = reported.symmetric_difference(&live).collect();
@@ -206,7 +207,7 @@ fn metrics(accounts: &[Account], modules: &Path) -> Result<()> {
     let read = |name: &str, text: &str| read_metrics(modules, name, text);
     let figures = read("figures.txt", &openmetrics::figures(last))?;
     let live: u64 = snapshot.sites.iter().map(|site| site.live_bytes).sum();
-    let allocations: u64 = snapshot.pools.iter().map(|pool| pool.num_get).sum();
+    let allocations: u64 = snapshot.pools.iter().map(|row| row.pool.num_get).sum();
     for (what, value) in [
         ("uses", snapshot.header.secure_ram),
         ("live", live),

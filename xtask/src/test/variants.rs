@@ -66,7 +66,7 @@ fn all() -> [Variant; 6] {
                 " passed, 0 failed",
                 "tracking light",
                 // Allocations and peak are not counted.
-                "      280      10         -          -  leak_in_this_function tas/heap/src/",
+                "       280          10           -          -  leak_in_this_function tas/heap/src/",
             ],
             secure: &[],
         },
@@ -114,7 +114,7 @@ fn all() -> [Variant; 6] {
             command: "open heap; invoke 1 alloc 100000; teestat meminfo --json; selftest meminfo",
             status: 0,
             normal: &[
-                "\"sum\":8388608,",
+                "\"meminfo_sum\":8388608,",
                 "\"secure_ram\":8388608,",
                 "\"adds_up\":true",
                 "\n1 passed, 0 failed",

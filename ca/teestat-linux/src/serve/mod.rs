@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
-use tally_metrics::text::CONTENT_TYPE;
+use tally_insight::openmetrics::CONTENT_TYPE;
 use teec::Context;
 use teec_linux::DEVICE;
+use teestat::Namer;
 use teestat::client::ClientError;
 
 use crate::names::Directory;
@@ -71,7 +72,10 @@ struct Account {
 
 impl Account {
     fn metrics(&self) -> Result<String, String> {
-        ask(|context| teestat::metrics(context, &Directory::new(&self.applications), &self.labels))
+        ask(|context| {
+            let names = Directory::new(&self.applications);
+            teestat::metrics(context, &Namer::new(context, &names), &self.labels)
+        })
     }
 }
 

@@ -1,13 +1,10 @@
 //! Calls to the pseudo-TA `audit`.
 
-use alloc::vec::Vec;
-
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit;
-use tally_records::{CommandRow, EventRow, HeldRow};
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 
-use super::{ClientError, Result, fetch_records, fetch_with, open, records, value_out};
+use super::{ClientError, Result, open, value_out};
 
 /// How much the audit has seen and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,38 +15,10 @@ pub struct AuditTotals {
     pub dropped: u32,
     /// Call stacks that had no room.
     pub stacks_dropped: u32,
-    /// Calls of commands that had no room.
-    pub commands_dropped: u32,
 }
 
 fn session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
     open(context, "audit pTA", audit::UUID)
-}
-
-/// What is mapped, registered or opened, and not undone.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn held(context: &Context<'_>) -> Result<Vec<HeldRow>> {
-    fetch_records(
-        &mut session(context)?,
-        "things held",
-        audit::CMD_HELD,
-        None::<ParamNone>,
-    )
-}
-
-/// What was done in the wrong order, oldest first.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn audit_events(context: &Context<'_>) -> Result<Vec<EventRow>> {
-    fetch_records(
-        &mut session(context)?,
-        "events",
-        audit::CMD_EVENTS,
-        None::<ParamNone>,
-    )
 }
 
 /// How much was seen and lost.
@@ -66,24 +35,7 @@ pub fn audit_totals(context: &Context<'_>) -> Result<AuditTotals> {
         events: p0.a(),
         dropped: p0.b(),
         stacks_dropped: p1.a(),
-        commands_dropped: p1.b(),
     })
-}
-
-/// Commands of a TA, or of all for the nil UUID.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn commands(context: &Context<'_>, uuid: TeeUuid) -> Result<Vec<CommandRow>> {
-    let octets = uuid.to_octets();
-    let octets = fetch_with(
-        &mut session(context)?,
-        "commands",
-        audit::CMD_COMMANDS,
-        &mut || Some(ParamTmpRef::new_input(&octets)),
-        2 * size_of::<CommandRow>(),
-    )?;
-    records("commands", &octets)
 }
 
 /// Does [`audit::ledger`] with a TA's commands.

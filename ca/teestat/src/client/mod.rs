@@ -3,26 +3,27 @@
 //! **Invariant:** answers are checked for size before they are read.
 
 mod audit;
-pub mod inspect;
+mod inspect;
 pub mod leaks;
+mod lists;
 pub mod pools;
 mod watch;
 
-pub use audit::{
-    AuditTotals, audit_events, audit_totals, commands, held, set_buffer_fault, set_ledger,
-};
-pub use watch::{arm, drop_snapshot, read_snapshot, snapshots, take_snapshot};
+pub use audit::{AuditTotals, audit_totals, set_buffer_fault, set_ledger};
+pub use inspect::status_to_console;
+pub use lists::{each, listed, listed_in, rows};
+pub use watch::{arm, drop_snapshot, read_snapshot, take_snapshot};
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
 use tally_abi::pta::memleak;
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
-use tally_metrics::figures::Threads;
-use tally_records::{LeakRecord, MeminfoRow, OwnerRow, PoolStats};
+use tally_insight::openmetrics::Threads;
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
     ParamValue, Session,
@@ -80,7 +81,7 @@ impl core::error::Error for ClientError {}
 type Result<T> = core::result::Result<T, ClientError>;
 
 /// Pager statistics; there is no pager, but the questions can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pager {
     /// Unlocked pages.
     pub unlocked: u32,
@@ -96,13 +97,30 @@ pub struct Pager {
     pub released: u32,
 }
 
-/// Time of both worlds: seconds and milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Time of both worlds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Times {
     /// The normal world's.
-    pub ree: (u32, u32),
+    pub ree: Time,
     /// The secure world's.
-    pub tee: (u32, u32),
+    pub tee: Time,
+}
+
+/// A time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Time {
+    /// Seconds.
+    pub seconds: u32,
+    /// Milliseconds beyond them.
+    pub millis: u32,
+}
+
+impl Time {
+    /// In milliseconds.
+    #[must_use]
+    pub fn in_millis(self) -> u64 {
+        u64::from(self.seconds) * 1000 + u64::from(self.millis)
+    }
 }
 
 fn open<'t>(context: &Context<'t>, who: &'static str, uuid: TeeUuid) -> Result<Session<'t>> {
@@ -288,9 +306,13 @@ pub fn times(context: &Context<'_>) -> Result<Times> {
         .invoke_command(stats::CMD_GET_TIME, &mut op)
         .map_err(|error| ClientError::Invoke("time", error))?;
     let (ree, tee, _, _) = op.parameters();
+    let time = |value: &ParamValue| Time {
+        seconds: value.a(),
+        millis: value.b(),
+    };
     Ok(Times {
-        ree: (ree.a(), ree.b()),
-        tee: (tee.a(), tee.b()),
+        ree: time(ree),
+        tee: time(tee),
     })
 }
 
@@ -322,45 +344,6 @@ pub fn secure_ram(context: &Context<'_>) -> Result<u64> {
         .map_err(|error| ClientError::Invoke("secure RAM", error))?;
     let (bytes, _, _, _) = op.parameters();
     Ok(u64::from(bytes.b()) << 32 | u64::from(bytes.a()))
-}
-
-/// Secure RAM by use.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn meminfo(context: &Context<'_>) -> Result<Vec<MeminfoRow>> {
-    fetch_records(
-        &mut control_session(context)?,
-        "meminfo",
-        control::CMD_MEMINFO,
-        None::<ParamNone>,
-    )
-}
-
-/// Every pool in full.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn pools(context: &Context<'_>) -> Result<Vec<PoolStats>> {
-    fetch_records(
-        &mut control_session(context)?,
-        "pools",
-        control::CMD_POOLS,
-        None::<ParamNone>,
-    )
-}
-
-/// Every owner with something to its name.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn owners(context: &Context<'_>) -> Result<Vec<OwnerRow>> {
-    fetch_records(
-        &mut control_session(context)?,
-        "owners",
-        control::CMD_OWNERS,
-        None::<ParamNone>,
-    )
 }
 
 /// Ends every instance of a TA and says how many there were.
@@ -417,33 +400,6 @@ pub fn fault(context: &Context<'_>, kind: u32) -> Result<()> {
     control_session(context)?
         .invoke_command(control::CMD_FAULT, &mut op)
         .map_err(|error| ClientError::Invoke("fault", error))
-}
-
-/// Sets a mark.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn mark(context: &Context<'_>) -> Result<u32> {
-    let mut op = Operation::new(0, value_out(), ParamNone, ParamNone, ParamNone);
-    memleak_session(context)?
-        .invoke_command(memleak::CMD_MARK, &mut op)
-        .map_err(|error| ClientError::Invoke("mark", error))?;
-    Ok(op.parameters().0.a())
-}
-
-/// Live blocks since `mark` (0: all), grouped. `flags`: [`memleak::list_flag`]. The session that
-/// asks is left out; the kernel leaves out what the call takes.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn leaks(context: &Context<'_>, mark: u32, flags: u32) -> Result<Vec<LeakRecord>> {
-    let mut session = memleak_session(context)?;
-    let which = ParamValue::new(mark, flags, ParamType::ValueInput);
-    let mut found: Vec<LeakRecord> =
-        fetch_records(&mut session, "live blocks", memleak::CMD_LIST, Some(which))?;
-    let own = session.id();
-    found.retain(|r| r.blocks > 0 && !(r.owner == memleak::UUID && r.session == own));
-    Ok(found)
 }
 
 /// Names frames of the kernel image.

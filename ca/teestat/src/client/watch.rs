@@ -6,10 +6,9 @@ use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch;
-use tally_records::SnapshotRow;
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 
-use super::{ClientError, Result, fetch_records, open, value_out};
+use super::{ClientError, Result, open, value_out};
 
 /// Bytes read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -72,19 +71,6 @@ pub fn drop_snapshot(context: &Context<'_>, number: u32) -> Result<()> {
     session(context)?
         .invoke_command(watch::CMD_DROP, &mut op)
         .map_err(|error| ClientError::Invoke("dropping a snapshot", error))
-}
-
-/// Snapshots and watchpoints.
-///
-/// # Errors
-/// [`ClientError`].
-pub fn snapshots(context: &Context<'_>) -> Result<Vec<SnapshotRow>> {
-    fetch_records(
-        &mut session(context)?,
-        "snapshots",
-        watch::CMD_LIST,
-        None::<ParamNone>,
-    )
 }
 
 /// Arms a watchpoint ([`tally_records::trigger`]); its number.

@@ -1,18 +1,25 @@
-//! The account: `meminfo`, `pools`, `owners`, `threads`; and what changes it: `kill`, `reset`, `oom`.
+//! The account: `meminfo`, `pools`, `owners`, `threads`; and what changes it: `kill`, `reset`,
+//! `oom`.
 //!
 //! **Invariant:** an account that does not add up makes the status 1.
 
 use alloc::vec::Vec;
+use tally_records::OwnerRow;
+use tally_records::RegionRow;
+use tally_records::TaDetail;
 
-use tally_records::{PoolStats, state};
+use alloc::string::String;
+
+use serde::Serialize;
+use tally_insight::json::{List, Named, Ta};
+use tally_records::{MeminfoRow, PoolRow, PoolStats, pool_kind, state};
 use teec::ErrorKind;
 
-use super::{Command, Form};
-use crate::client::inspect::Subject;
-use crate::instances::instances_of;
-use crate::text::{Count, Named};
-use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_FAILED, STATUS_OK, client, json, text};
+use super::{Command, Form, Nothing};
+use crate::text::{Called, Count};
+use crate::tool::{Failure, Tool, usage};
+use crate::{STATUS_FAILED, STATUS_OK, client, text};
+use tally_records::Selector;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -62,6 +69,40 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Secure RAM by use.
+#[derive(Serialize)]
+struct Meminfo<'a> {
+    #[serde(flatten)]
+    rows: List<'a, MeminfoRow>,
+    meminfo_sum: u64,
+    secure_ram: u64,
+    adds_up: bool,
+    tables: Tables,
+}
+
+/// Memory that only describes memory, and its share of the secure RAM.
+#[derive(Serialize)]
+struct Tables {
+    pages: u64,
+    heaps: u64,
+    percent: f64,
+}
+
+/// A TA that was told to end.
+#[derive(Serialize)]
+struct Killed {
+    #[serde(flatten)]
+    ta: Ta,
+    instances_ended: u32,
+    instances_ending: u32,
+}
+
+/// The last out-of-memory report.
+#[derive(Serialize)]
+struct Report {
+    report: Option<String>,
+}
+
 /// How often the kernel is asked whether an instance that was told to end has ended.
 const END_QUESTIONS: usize = 100;
 
@@ -73,80 +114,74 @@ impl Tool<'_, '_> {
             _ => return Err(usage("meminfo takes --all or nothing")),
         };
         let secure_ram = client::secure_ram(self.context)?;
-        let rows = client::meminfo(self.context)?;
-        let pools = client::pools(self.context)?;
+        let rows = client::rows::<MeminfoRow>(self.context, &Selector::ALL)?;
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
         let heaps = self.ta_heaps()?;
-        let tables = text::Tables::of(&rows, pools.first(), &heaps);
-        let adds_up = if self.as_json {
-            json::meminfo(self.out, secure_ram, &rows, tables)?
-        } else {
-            let adds_up = text::meminfo(self.out, secure_ram, &rows, all)?;
-            text::tables(self.out, secure_ram, tables)?;
-            adds_up
+        let kernel_heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
+        let tables = text::Tables::of(&rows, kernel_heap, &heaps);
+        let sum = text::meminfo_sum(&rows);
+        let adds_up = sum == secure_ram;
+        let answer = Meminfo {
+            rows: List(&rows, self.names),
+            meminfo_sum: sum,
+            secure_ram,
+            adds_up,
+            tables: Tables {
+                pages: tables.pages,
+                heaps: tables.heaps,
+                percent: tables.per_myriad(secure_ram) as f64 / 100.0,
+            },
         };
+        self.tell(&answer, |out| {
+            text::meminfo(out, secure_ram, &rows, all)?;
+            text::tables(out, secure_ram, tables)
+        })?;
         Ok(if adds_up { STATUS_OK } else { STATUS_FAILED })
     }
 
-    /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's are freed.
+    /// The heaps of living TAs, each with the bytes of memory behind its addresses. A dead one's
+    /// are freed.
     fn ta_heaps(&self) -> Result<Vec<(PoolStats, u64)>, Failure> {
-        let mut heaps = Vec::new();
-        for ta in client::inspect::tas(self.context, &Subject::NOBODY)? {
-            let who = Subject::instance(ta.uuid, ta.instance);
-            match client::inspect::regions(self.context, &who) {
-                Ok(regions) => {
-                    let of_heap = regions
-                        .iter()
-                        .filter(|row| row.label.starts_with(b"heap\0"));
-                    heaps.push((ta.heap, of_heap.map(|row| row.populated).sum()));
-                }
-                Err(error) if is_gone(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(heaps)
+        let regions = client::rows::<RegionRow>(self.context, &Selector::TAS)?;
+        let tas = client::rows::<TaDetail>(self.context, &Selector::TAS)?;
+        let heaps = tas.iter().filter(|ta| ta.regions > 0).map(|ta| {
+            let of_heap = regions.iter().filter(|row| {
+                let of_ta = (row.owner, row.instance) == (ta.uuid, ta.instance);
+                of_ta && row.label.starts_with(b"heap\0")
+            });
+            (ta.heap, of_heap.map(|row| row.populated).sum())
+        });
+        Ok(heaps.collect())
     }
 
     fn pools(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let pools = client::pools(self.context)?;
-        let tas = client::inspect::tas(self.context, &Subject::NOBODY)?;
-        let instances = instances_of(&pools, &tas);
-        if self.as_json {
-            json::pools(self.out, &pools, &instances, self.names)?;
-        } else {
-            text::pools(self.out, &pools, &instances, self.names)?;
-        }
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
+        let names = self.names;
+        self.tell(&List(&pools, names), |out| text::pools(out, &pools, names))?;
         Ok(STATUS_OK)
     }
 
     fn owners(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let rows = client::owners(self.context)?;
-        if self.as_json {
-            json::owners(self.out, &rows, self.names)?;
-        } else {
-            text::owners(self.out, &rows, self.names)?;
-        }
+        let rows = client::rows::<OwnerRow>(self.context, &Selector::ALL)?;
+        let names = self.names;
+        self.tell(&List(&rows, names), |out| text::owners(out, &rows, names))?;
         Ok(STATUS_OK)
     }
 
     fn threads(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let threads = client::threads(self.context)?;
-        if self.as_json {
-            json::threads(self.out, &threads)?;
-        } else {
-            text::threads(self.out, &threads)?;
-        }
+        let answer = Named::new(&threads, self.names);
+        self.tell(&answer, |out| text::threads(out, &threads))?;
         Ok(STATUS_OK)
     }
 
     fn reset(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         client::reset(self.context)?;
-        if self.as_json {
-            writeln!(self.out, "{{}}")?;
-        }
+        self.tell(&Nothing {}, |_| Ok(()))?;
         Ok(STATUS_OK)
     }
 
@@ -154,37 +189,30 @@ impl Tool<'_, '_> {
         let [who] = words else {
             return Err(usage("kill which TA?"));
         };
-        let who = Subject::ta(self.ta_named(who)?);
-        let told = client::kill(self.context, who.uuid());
+        let who = Selector::ta(self.ta_named(who)?);
+        let told = client::kill(self.context, who.uuid);
         let told = told.map_err(|error| self.about_ta(&who, error))?;
         let ending = self.still_ending(&who)?;
-        let uuid = who.uuid();
-        if self.as_json {
-            let ended = told.saturating_sub(ending);
-            writeln!(
-                self.out,
-                "{{\"uuid\":\"{uuid}\",\"ended\":{ended},\"ending\":{ending}}}"
-            )?;
-            return Ok(STATUS_OK);
-        }
+        let answer = Killed {
+            ta: Ta::new(who.uuid, self.names),
+            instances_ended: told.saturating_sub(ending),
+            instances_ending: ending,
+        };
         let instances = Count(told.into(), "instance");
-        let name = Named(uuid, self.names);
-        match ending {
-            0 => writeln!(self.out, "ended {instances} of {name}")?,
-            n => writeln!(
-                self.out,
-                "told {instances} of {name} to end; {n} still busy"
-            )?,
-        }
+        let name = Called(who.uuid, self.names);
+        self.tell(&answer, |out| match ending {
+            0 => writeln!(out, "ended {instances} of {name}"),
+            n => writeln!(out, "told {instances} of {name} to end; {n} still busy"),
+        })?;
         Ok(STATUS_OK)
     }
 
-    /// How many instances have not ended yet: a busy one ends on its own thread, which is waited for, but
-    /// not for ever.
-    fn still_ending(&self, who: &Subject) -> Result<u32, Failure> {
+    /// How many instances have not ended yet: a busy one ends on its own thread, which is waited
+    /// for, but not for ever.
+    fn still_ending(&self, who: &Selector) -> Result<u32, Failure> {
         let mut busy = 0;
         for _ in 0..END_QUESTIONS {
-            busy = match client::inspect::tas(self.context, who) {
+            busy = match client::rows::<TaDetail>(self.context, who) {
                 Ok(tas) => tas.iter().filter(|ta| ta.state != state::DEAD).count() as u32,
                 Err(error) if error.kind() == Some(ErrorKind::ItemNotFound) => 0,
                 Err(error) => return Err(error.into()),
@@ -203,14 +231,12 @@ impl Tool<'_, '_> {
             Err(error) if error.kind() == Some(ErrorKind::NoData) => None,
             Err(error) => return Err(error.into()),
         };
-        if self.as_json {
-            json::oom(self.out, report.as_deref())?;
-        } else {
-            let report = report.as_deref().unwrap_or("nothing has run out of memory");
-            for line in self.name_addresses(report.trim_end()) {
-                writeln!(self.out, "{line}")?;
-            }
-        }
+        let said = report.as_deref();
+        let said = said.unwrap_or("nothing has run out of memory");
+        let lines = self.names.name_addresses(said.trim_end());
+        self.tell(&Report { report }, |out| {
+            lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+        })?;
         Ok(STATUS_OK)
     }
 }

@@ -1,16 +1,17 @@
-//! `audit`: what is mapped, registered or opened and not undone, and what was done in the wrong order.
+//! `audit`: what is mapped, registered or opened and not undone, and what was done in the wrong
+//! order.
 //!
 //! **Invariant:** every call stack is named as far as names are known.
 
-use alloc::string::String;
-use alloc::vec::Vec;
-
-use tally_abi::TeeUuid;
-use tally_records::Stack;
+use serde::Serialize;
+use tally_insight::json::List;
+use tally_records::EventRow;
+use tally_records::HeldRow;
+use tally_records::Selector;
 
 use super::{Command, Form};
 use crate::tool::{Failure, Tool, usage};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "audit",
@@ -28,10 +29,14 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.audit(words),
 }];
 
-/// A call stack with names: the TA's frames, then the kernel's.
-pub(crate) struct NamedStack {
-    pub(crate) ta: Vec<String>,
-    pub(crate) kernel: Vec<String>,
+/// What was done in the wrong order.
+#[derive(Serialize)]
+struct Events<'a> {
+    #[serde(flatten)]
+    rows: List<'a, EventRow>,
+    total: u32,
+    dropped: u32,
+    stacks_dropped: u32,
 }
 
 impl Tool<'_, '_> {
@@ -50,38 +55,23 @@ impl Tool<'_, '_> {
     }
 
     fn audit_held(&mut self) -> Result<u8, Failure> {
-        let rows = client::held(self.context)?;
-        let stacks: Vec<NamedStack> = rows
-            .iter()
-            .map(|row| self.name_stack(row.who.ta, &row.stack))
-            .collect();
-        if self.as_json {
-            json::held(self.out, &rows, &stacks, self.names)?;
-        } else {
-            text::held(self.out, &rows, &stacks, self.names)?;
-        }
+        let rows = client::rows::<HeldRow>(self.context, &Selector::ALL)?;
+        let names = self.names;
+        self.tell(&List(&rows, names), |out| text::held(out, &rows, names))?;
         Ok(STATUS_OK)
     }
 
     fn audit_events(&mut self) -> Result<u8, Failure> {
         let totals = client::audit_totals(self.context)?;
-        let rows = client::audit_events(self.context)?;
-        let stacks: Vec<[NamedStack; 2]> = rows
-            .iter()
-            .map(|row| [&row.stack, &row.earlier].map(|stack| self.name_stack(row.who.ta, stack)))
-            .collect();
-        if self.as_json {
-            json::events(self.out, &totals, &rows, &stacks, self.names)?;
-        } else {
-            text::events(self.out, &totals, &rows, &stacks, self.names)?;
-        }
+        let rows = client::rows::<EventRow>(self.context, &Selector::ALL)?;
+        let names = self.names;
+        let answer = Events {
+            rows: List(&rows, names),
+            total: totals.events,
+            dropped: totals.dropped,
+            stacks_dropped: totals.stacks_dropped,
+        };
+        self.tell(&answer, |out| text::events(out, &totals, &rows, names))?;
         Ok(STATUS_OK)
-    }
-
-    fn name_stack(&self, ta: TeeUuid, stack: &Stack) -> NamedStack {
-        NamedStack {
-            ta: self.name_frames(ta, &stack.ta),
-            kernel: self.name_frames(TeeUuid::nil(), &stack.kernel),
-        }
     }
 }

@@ -3,15 +3,20 @@
 //! **Invariant:** a TA that is not loaded is answered with those that are.
 
 use alloc::vec::Vec;
+use tally_records::PoolRow;
 
-use tally_metrics::advice::advise;
+use serde::Serialize;
+use tally_insight::advice::advise;
+use tally_insight::json::{List, Rows};
+use tally_insight::merged;
+use tally_records::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, UnfreedRow};
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::client::inspect::{self as client, Subject};
+use crate::client;
 use crate::tool::{Failure, Tool, usage};
-use crate::unfreed::Unfreed;
-use crate::{STATUS_OK, json, text};
+use crate::{STATUS_OK, text};
+use tally_records::Selector;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -55,83 +60,106 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Refused allocations.
+#[derive(Serialize)]
+struct Failures<'a> {
+    #[serde(flatten)]
+    rows: List<'a, FailureRow>,
+    forgotten: u64,
+}
+
+/// What TAs used that have ended, and what they had not freed.
+#[derive(Serialize)]
+struct History<'a> {
+    #[serde(flatten)]
+    rows: List<'a, HistoryRow>,
+    dropped: u32,
+    unfreed: Rows<'a, UnfreedRow>,
+    unfreed_dropped: u32,
+}
+
+/// The status of all instances of a TA.
+#[derive(Serialize)]
+struct Status<'a> {
+    arch: &'static str,
+    #[serde(flatten)]
+    tas: List<'a, TaDetail>,
+    #[serde(flatten)]
+    sessions: List<'a, SessionRow>,
+    #[serde(flatten)]
+    regions: List<'a, RegionRow>,
+}
+
 impl Tool<'_, '_> {
     fn advise(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let pools = crate::client::pools(self.context)?;
-        let tas = client::tas(self.context, &Subject::NOBODY)?;
-        let (history, _) = client::history(self.context)?;
-        let advice = advise(&pools, &tas, &history);
-        if self.as_json {
-            json::inspect::advice(self.out, &advice, self.names)?;
-        } else {
-            text::advice(self.out, &advice, self.names)?;
-        }
+        let pools = crate::client::rows::<PoolRow>(self.context, &Selector::ALL)?;
+        let tas = client::rows::<TaDetail>(self.context, &Selector::TAS)?;
+        let (history, _) = client::listed::<HistoryRow>(self.context, &Selector::ALL)?;
+        let (advice, names) = (advise(&pools, &tas, &history), self.names);
+        self.tell(&List(&advice, names), |out| {
+            text::advice(out, &advice, names)
+        })?;
         Ok(STATUS_OK)
     }
 
     fn failures(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let rows = client::failures(self.context)?;
-        let mut named = Vec::new();
-        for row in rows {
-            let stack = self.name_frames(row.image, &row.frames);
-            let tops = row.top.iter().take(row.tops as usize);
-            let tops = tops
-                .map(|top| self.name_frames(row.image, &top.frames))
-                .map(|names| names.into_iter().next().unwrap_or_default())
-                .collect();
-            named.push((row, stack, tops));
-        }
-        if self.as_json {
-            json::inspect::failures(self.out, &named, self.names)?;
-        } else {
-            text::failures::failures(self.out, &named, self.names)?;
-        }
+        let rows = client::rows::<FailureRow>(self.context, &Selector::ALL)?;
+        let names = self.names;
+        let answer = Failures {
+            rows: List(&rows, names),
+            forgotten: text::failures::forgotten(&rows),
+        };
+        self.tell(&answer, |out| text::failures::failures(out, &rows, names))?;
         Ok(STATUS_OK)
     }
 
     fn history(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
-        let (rows, dropped) = client::history(self.context)?;
-        let (sites, sites_dropped) = client::unfreed(self.context)?;
-        let unfreed = Unfreed::of(&sites, sites_dropped, |row| {
-            self.name_frames(row.uuid, &row.frames)
-        });
-        if self.as_json {
-            json::history::history(self.out, &rows, dropped, &unfreed, self.names)?;
-        } else {
-            text::history::history(self.out, &rows, dropped, &unfreed, self.names)?;
-        }
+        let (rows, dropped) = client::listed::<HistoryRow>(self.context, &Selector::ALL)?;
+        let (sites, unfreed_dropped) = client::listed::<UnfreedRow>(self.context, &Selector::ALL)?;
+        let names = self.names;
+        let places = merged::unfreed(names, &sites);
+        let unfreed: Vec<UnfreedRow> = places.iter().map(|(row, _)| *row).collect();
+        let answer = History {
+            rows: List(&rows, names),
+            dropped,
+            unfreed: Rows(&unfreed, names),
+            unfreed_dropped,
+        };
+        self.tell(&answer, |out| {
+            text::history::history(out, &rows, dropped, &places, names)
+        })?;
         Ok(STATUS_OK)
     }
 
     /// `ta -v` and `ta UUID|NAME`.
     pub(super) fn ta_whole(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let who = match words {
-            ["-v"] => Subject::NOBODY,
+            ["-v"] => Selector::TAS,
             [who] => self.ta_subject(who)?,
             _ => return Err(usage("ta takes -v or the name of one TA")),
         };
-        let tas = client::tas(self.context, &who).map_err(|error| self.about_ta(&who, error))?;
-        if tas.is_empty() && who != Subject::NOBODY {
+        let tas = client::rows::<TaDetail>(self.context, &who)
+            .map_err(|error| self.about_ta(&who, error))?;
+        if tas.is_empty() && who != Selector::TAS {
             return Err(self.not_there(&who));
         }
-        if self.as_json {
-            json::inspect::tas(self.out, &tas, self.names)?;
-        } else {
-            text::inspect::tas(self.out, &tas, self.names)?;
-        }
+        let names = self.names;
+        self.tell(&List(&tas, names), |out| {
+            text::inspect::tas(out, &tas, names)
+        })?;
         Ok(STATUS_OK)
     }
 
     fn maps(&mut self, words: &[&str]) -> Result<u8, Failure> {
-        let mut whose: Vec<Subject> = Vec::new();
+        let mut whose: Vec<Selector> = Vec::new();
         match words {
             [] => {
-                whose.push(Subject::NOBODY);
-                for ta in client::tas(self.context, &Subject::NOBODY)? {
-                    whose.push(Subject::instance(ta.uuid, ta.instance));
+                whose.push(Selector::KERNEL);
+                for ta in client::rows::<TaDetail>(self.context, &Selector::TAS)? {
+                    whose.push(Selector::instance(ta.uuid, ta.instance));
                 }
             }
             [who] => whose.push(self.subject(who)?),
@@ -139,18 +167,17 @@ impl Tool<'_, '_> {
         }
         let mut rows = Vec::new();
         for who in &whose {
-            match client::regions(self.context, who) {
+            match client::rows::<RegionRow>(self.context, who) {
                 Ok(regions) => rows.extend(regions),
                 // One of all that has ended meanwhile.
-                Err(_) if words.is_empty() && *who != Subject::NOBODY => {}
+                Err(_) if words.is_empty() && *who != Selector::KERNEL => {}
                 Err(error) => return Err(self.about_ta(who, error)),
             }
         }
-        if self.as_json {
-            json::inspect::regions(self.out, &rows, self.names)?;
-        } else {
-            text::inspect::regions(self.out, &rows, self.names)?;
-        }
+        let names = self.names;
+        self.tell(&List(&rows, names), |out| {
+            text::inspect::regions(out, &rows, names)
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -159,34 +186,32 @@ impl Tool<'_, '_> {
             return Err(usage("status of which TA?"));
         };
         let uuid = self.ta_named(who)?;
-        let who = Subject::ta(uuid);
+        let who = Selector::ta(uuid);
         let told = |tool: &Self, error| tool.about_ta(&who, error);
         client::status_to_console(self.context, uuid).map_err(|error| told(self, error))?;
-        let tas = client::tas(self.context, &who).map_err(|error| told(self, error))?;
-        let mut first = true;
+        let tas =
+            client::rows::<TaDetail>(self.context, &who).map_err(|error| told(self, error))?;
+        let (mut all_sessions, mut all_regions) = (Vec::new(), Vec::new());
         for ta in &tas {
-            let who = Subject::instance(ta.uuid, ta.instance);
-            let sessions = client::sessions(self.context, &who);
-            let sessions = sessions.map_err(|error| told(self, error))?;
-            let regions = match client::regions(self.context, &who) {
+            let who = Selector::instance(ta.uuid, ta.instance);
+            let sessions = client::rows::<SessionRow>(self.context, &who);
+            all_sessions.extend(sessions.map_err(|error| told(self, error))?);
+            match client::rows::<RegionRow>(self.context, &who) {
                 // It is dead, and has no memory.
-                Err(error) if error.kind() == Some(ErrorKind::TargetDead) => Vec::new(),
-                regions => regions.map_err(|error| told(self, error))?,
-            };
-            if self.as_json {
-                self.out.write_str(if first { "{\"tas\":[" } else { "," })?;
-                json::inspect::status(self.out, ta, &sessions, &regions, self.names)?;
-            } else {
-                if !first {
-                    writeln!(self.out)?;
-                }
-                text::inspect::status(self.out, ta, &sessions, &regions)?;
+                Err(error) if error.kind() == Some(ErrorKind::TargetDead) => {}
+                regions => all_regions.extend(regions.map_err(|error| told(self, error))?),
             }
-            first = false;
         }
-        if self.as_json {
-            writeln!(self.out, "]}}")?;
-        }
+        let names = self.names;
+        let answer = Status {
+            arch: "aarch64",
+            tas: List(&tas, names),
+            sessions: List(&all_sessions, names),
+            regions: List(&all_regions, names),
+        };
+        self.tell(&answer, |out| {
+            text::inspect::status(out, &tas, &all_sessions, &all_regions)
+        })?;
         Ok(STATUS_OK)
     }
 }

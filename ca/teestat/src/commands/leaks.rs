@@ -1,24 +1,29 @@
 //! `leaks`: marks, what was allocated between them and is still there, and what nothing points to.
 //!
-//! **Invariant:** groups that read the same are one group; an unknown mark or TA is answered with those
-//! that there are.
+//! **Invariant:** groups that read the same are one group; an unknown mark or TA is answered with
+//! those that there are.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
+use tally_records::TaDetail;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
-use tally_abi::pta::MAX_FRAMES;
-use tally_records::{LeakRecord, MarkRow, ScanRow, SuspectRow, consistency, state};
+use tally_insight::cycles::{Growth, Place};
+use tally_insight::growth::Amount;
+use tally_insight::json::{List, Named, Rows, Ta};
+use tally_insight::merged;
+use tally_insight::names::{Names, Stack};
+use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, consistency, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::client::inspect::Subject;
 use crate::client::leaks as calls;
-use crate::growth::Growth;
 use crate::marks::Marks;
+use crate::text::Count;
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
+use tally_records::Selector;
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "leaks",
@@ -57,9 +62,96 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.leaks(words),
 }];
 
-/// Names of stacks that were named already.
-#[derive(Default)]
-struct Stacks(Vec<(TeeUuid, [u64; MAX_FRAMES], Vec<String>)>);
+/// A mark that was set.
+#[derive(Serialize)]
+struct Marked<'a> {
+    mark: u32,
+    name: &'a str,
+}
+
+/// The marks that are set.
+#[derive(Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    marks: List<'a, MarkRow>,
+    dropped: u32,
+}
+
+/// What is live, or grew between two marks.
+#[derive(Serialize)]
+struct Grown<'a> {
+    leaks: Vec<Leak<'a>>,
+    mark: u32,
+    until: u32,
+    cycles: usize,
+    total: Amount,
+    ended: Rows<'a, EndedRow>,
+    ended_dropped: u32,
+    inconsistent: Vec<Unreadable>,
+    left_out: Amount,
+}
+
+/// An owner and a call stack, and what they leave.
+#[derive(Serialize)]
+struct Leak<'a> {
+    #[serde(flatten)]
+    record: Named<'a>,
+    bytes_before: u64,
+    cycles: &'a [Amount],
+    steady: bool,
+}
+
+/// An instance of whose heap nothing can be told.
+#[derive(Serialize)]
+struct Unreadable {
+    #[serde(flatten)]
+    ta: Ta,
+    instance: u32,
+}
+
+impl<'a> Grown<'a> {
+    fn new(growth: &'a Growth, names: &'a dyn Names) -> Self {
+        let number = |mark: &Option<MarkRow>| mark.map_or(0, |mark| mark.number);
+        let leak = |place: &'a Place| Leak {
+            record: Named::new(&place.record, names),
+            bytes_before: place.before.bytes,
+            cycles: &place.cycles,
+            steady: place.steady().is_some(),
+        };
+        let unreadable = growth.unreadable.iter().map(|(uuid, instance)| Unreadable {
+            ta: Ta::new(*uuid, names),
+            instance: *instance,
+        });
+        Self {
+            leaks: growth.places.iter().map(leak).collect(),
+            mark: number(&growth.from),
+            until: number(&growth.until),
+            cycles: growth.cycles,
+            total: growth.total(),
+            ended: Rows(&growth.ended, names),
+            ended_dropped: growth.ended_dropped,
+            inconsistent: unreadable.collect(),
+            left_out: growth.left_out,
+        }
+    }
+}
+
+/// All of a TA.
+#[derive(Serialize)]
+struct OfTa<'a> {
+    #[serde(flatten)]
+    live: Grown<'a>,
+    #[serde(flatten)]
+    scans: List<'a, ScanRow>,
+    #[serde(flatten)]
+    suspects: List<'a, SuspectRow>,
+}
+
+/// Blocks that were hidden.
+#[derive(Serialize)]
+struct Cleared {
+    cleared: u32,
+}
 
 /// Complains about the first of words that a command does not take.
 fn too_much(words: &[&str]) -> Failure {
@@ -138,7 +230,7 @@ impl Tool<'_, '_> {
                 "`{name}` is no name for a mark: numbers are those that marks have by themselves"
             )));
         }
-        let number = match calls::mark_named(self.context, name) {
+        let number = match calls::mark(self.context, name) {
             Ok(number) => number,
             Err(error) if error.kind() == Some(ErrorKind::BadParameters) => {
                 return Err(Failure::Usage(format!(
@@ -148,36 +240,34 @@ impl Tool<'_, '_> {
             Err(error) => return Err(error.into()),
         };
         self.memory.last_mark = Some(number);
-        if self.as_json {
-            json::leaks::mark(self.out, number, name)?;
-        } else if name.is_empty() {
-            writeln!(self.out, "mark {number}")?;
-        } else {
-            writeln!(self.out, "mark {number} `{name}`")?;
-        }
+        let mark = Marked { mark: number, name };
+        self.tell(&mark, |out| match name {
+            "" => writeln!(out, "mark {number}"),
+            name => writeln!(out, "mark {number} `{name}`"),
+        })?;
         Ok(STATUS_OK)
     }
 
     fn known_marks(&self) -> Result<Marks, Failure> {
-        let (marks, dropped) = calls::marks(self.context)?;
+        let (marks, dropped) = client::listed::<MarkRow>(self.context, &Selector::ALL)?;
         Ok(Marks(marks, dropped))
     }
 
     fn marks(&mut self) -> Result<u8, Failure> {
-        let (marks, dropped) = calls::marks(self.context)?;
-        if self.as_json {
-            json::leaks::marks(self.out, &marks, dropped)?;
-        } else {
-            text::leaks::marks(self.out, &marks, dropped)?;
-        }
+        let (marks, dropped) = client::listed::<MarkRow>(self.context, &Selector::ALL)?;
+        let answer = Known {
+            marks: List(&marks, self.names),
+            dropped,
+        };
+        self.tell(&answer, |out| text::leaks::marks(out, &marks, dropped))?;
         Ok(STATUS_OK)
     }
 
     /// Every live block, of all TAs and the kernel.
     fn live(&mut self) -> Result<u8, Failure> {
-        let mut growth = self.growth(&[], (None, None), None)?;
+        let mut growth = self.growth(&[], (None, None), &Selector::ALL)?;
         let of_kernel = growth.of_image(TeeUuid::nil());
-        growth.left_out = self.left_out(of_kernel.blocks, of_kernel.bytes)?;
+        growth.left_out = self.left_out(of_kernel)?;
         self.print_growth(&growth)?;
         Ok(STATUS_OK)
     }
@@ -190,8 +280,9 @@ impl Tool<'_, '_> {
     ) -> Result<u8, Failure> {
         let end = until.map_or(0, |mark| mark.number);
         let cycles = marks.between(from.number, end);
-        let mut growth = self.growth(&cycles, (Some(from), until), None)?;
-        let (ended, dropped) = calls::ended(self.context, from.number)?;
+        let mut growth = self.growth(&cycles, (Some(from), until), &Selector::ALL)?;
+        let since = Selector::ALL.since(from.number);
+        let (ended, dropped) = client::listed::<EndedRow>(self.context, &since)?;
         growth.ended = ended;
         growth.ended.retain(|row| end == 0 || row.mark < end);
         growth.ended_dropped = dropped;
@@ -199,45 +290,37 @@ impl Tool<'_, '_> {
         Ok(STATUS_OK)
     }
 
-    /// Asks for what is live, cycle by cycle.
+    /// Asks for what is live, once, and puts it into cycles by the marks that blocks carry.
     fn growth(
         &self,
         cycles: &[u32],
         (from, until): (Option<MarkRow>, Option<MarkRow>),
-        ta: Option<TeeUuid>,
+        of: &Selector,
     ) -> Result<Growth, Failure> {
-        let mut stacks = Stacks::default();
         let mut growth = Growth {
             from,
             until,
             cycles: cycles.len().max(1),
             ..Growth::default()
         };
-        let end = until.map_or(0, |mark| mark.number);
+        let end = until.map_or(u32::MAX, |mark| mark.number);
         let first = from.map_or(0, |mark| mark.number);
-        for cycle in 0..growth.cycles {
-            let begin = cycles.get(cycle).copied().unwrap_or(first);
-            let next = cycles.get(cycle + 1).copied().unwrap_or(end);
-            for record in calls::diff(self.context, (begin, next), ta)? {
-                let stack = self.named(&mut stacks, &record);
-                growth.add(record, stack, Some(cycle));
+        for record in calls::live(self.context, of)? {
+            if record.mark >= end {
+                continue;
             }
-        }
-        if first != 0 {
-            for record in calls::diff(self.context, (0, first), ta)? {
-                let stack = self.named(&mut stacks, &record);
-                growth.add(record, stack, None);
-            }
+            let begun = cycles.iter().filter(|begin| **begin <= record.mark).count();
+            let cycle = (record.mark >= first).then(|| begun.saturating_sub(1));
+            growth.add(record, Stack::of(self.names, &record), cycle);
         }
         growth.sort();
-        growth.unreadable = self.unreadable(ta)?;
+        growth.unreadable = self.unreadable(of)?;
         Ok(growth)
     }
 
     /// Instances whose heaps cannot be read, of one TA or of all.
-    fn unreadable(&self, ta: Option<TeeUuid>) -> Result<Vec<(TeeUuid, u32)>, Failure> {
-        let who = ta.map_or(Subject::NOBODY, Subject::ta);
-        let mut tas = match client::inspect::tas(self.context, &who) {
+    fn unreadable(&self, of: &Selector) -> Result<Vec<(TeeUuid, u32)>, Failure> {
+        let mut tas = match client::rows::<TaDetail>(self.context, of) {
             Err(error) if is_gone(&error) => Vec::new(),
             tas => tas?,
         };
@@ -247,155 +330,86 @@ impl Tool<'_, '_> {
         Ok(tas.iter().map(|ta| (ta.uuid, ta.instance)).collect())
     }
 
-    fn named(&self, stacks: &mut Stacks, record: &LeakRecord) -> Vec<String> {
-        let known = stacks
-            .0
-            .iter()
-            .find(|(image, frames, _)| *image == record.image && *frames == record.frames);
-        if let Some((_, _, stack)) = known {
-            return stack.clone();
-        }
-        let stack = self.name_frames(record.image, &record.frames);
-        let entry = (record.image, record.frames, stack.clone());
-        stacks.0.push(entry);
-        stack
-    }
-
     fn print_growth(&mut self, growth: &Growth) -> Result<(), Failure> {
-        if self.as_json {
-            json::leaks::growth(self.out, growth, self.names)?;
-        } else {
-            text::leaks::growth(self.out, growth, self.names)?;
-        }
-        Ok(())
+        let names = self.names;
+        self.tell(&Grown::new(growth, names), |out| {
+            text::leaks::growth(out, growth, names)
+        })
     }
 
     /// The heaps that are meant: one, or the kernel's and those of all loaded TAs.
-    fn heaps(&self, which: &[&str]) -> Result<Vec<TeeUuid>, Failure> {
+    fn heaps(&self, which: &[&str]) -> Result<Selector, Failure> {
         match which {
-            [] => {
-                let mut heaps = Vec::from([TeeUuid::nil()]);
-                for ta in client::ta_stats(self.context)? {
-                    if ta.panicked == 0 && !heaps.contains(&ta.uuid) {
-                        heaps.push(ta.uuid);
-                    }
-                }
-                Ok(heaps)
-            }
-            ["kernel"] => Ok(Vec::from([TeeUuid::nil()])),
-            [who] => Ok(Vec::from([self.ta_named(who)?])),
+            [] => Ok(Selector::ALL),
+            ["kernel"] => Ok(Selector::KERNEL),
+            [who] => self.ta_named(who).map(Selector::ta),
             [_, word, ..] => Err(usage(&format!("`{word}` is not understood here"))),
         }
     }
 
-    /// An answer about one of `heaps`: a TA that is not there is an error only if it was asked for.
-    fn about<T>(
-        &self,
-        heaps: &[TeeUuid],
-        answer: Result<Vec<T>, client::ClientError>,
-    ) -> Result<Vec<T>, Failure> {
-        match answer {
-            Err(error) if is_gone(&error) => match heaps {
-                [one] => Err(self.not_there(&Subject::ta(*one))),
-                _ => Ok(Vec::new()),
-            },
-            answer => Ok(answer?),
-        }
+    fn scanned(&self, of: &Selector) -> Result<Vec<ScanRow>, Failure> {
+        calls::scan(self.context, of).map_err(|error| self.about_ta(of, error))
     }
 
-    fn scanned(&self, heaps: &[TeeUuid]) -> Result<Vec<ScanRow>, Failure> {
-        let mut rows = Vec::new();
-        for &heap in heaps {
-            rows.extend(self.about(heaps, calls::scan(self.context, heap))?);
-        }
-        Ok(rows)
+    fn found(&self, of: &Selector) -> Result<merged::Rows<SuspectRow>, Failure> {
+        let rows = client::rows::<SuspectRow>(self.context, of);
+        let rows = rows.map_err(|error| self.about_ta(of, error))?;
+        Ok(merged::suspects(self.names, &rows))
     }
 
-    fn found(&self, heaps: &[TeeUuid]) -> Result<Vec<(SuspectRow, Vec<String>)>, Failure> {
-        let mut found: Vec<(SuspectRow, Vec<String>)> = Vec::new();
-        for &heap in heaps {
-            for row in self.about(heaps, calls::suspects(self.context, heap))? {
-                let stack = self.name_frames(row.leak.image, &row.leak.frames);
-                let key = |r: &SuspectRow| {
-                    let leak = &r.leak;
-                    let owner = (leak.owner_kind, leak.session, leak.owner, leak.label);
-                    (owner, leak.image, r.first_scan)
-                };
-                let same = |(other, others): &&mut (SuspectRow, Vec<String>)| {
-                    key(other) == key(&row) && *others == stack
-                };
-                match found.iter_mut().find(same) {
-                    Some((other, _)) => {
-                        let total = &mut other.leak;
-                        total.bytes = total.bytes.saturating_add(row.leak.bytes);
-                        total.blocks = total.blocks.saturating_add(row.leak.blocks);
-                        if total.block_size != row.leak.block_size {
-                            total.block_size = 0;
-                        }
-                    }
-                    None => found.push((row, stack)),
-                }
+    fn scan(&mut self, of: &Selector) -> Result<u8, Failure> {
+        let rows = self.scanned(of)?;
+        let names = self.names;
+        self.tell(&List(&rows, names), |out| {
+            text::leaks::scans(out, &rows, names)?;
+            match &rows[..] {
+                [] => text::leaks::no_heap(out, of.uuid, names),
+                _ => Ok(()),
             }
-        }
-        found.sort_by_key(|(row, _)| core::cmp::Reverse(row.leak.bytes));
-        Ok(found)
-    }
-
-    fn scan(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
-        let rows = self.scanned(heaps)?;
-        if self.as_json {
-            json::leaks::scans(self.out, &rows, self.names)?;
-        } else {
-            text::leaks::scans(self.out, &rows, self.names)?;
-            if let ([heap], []) = (heaps, &rows[..]) {
-                text::leaks::no_heap(self.out, *heap, self.names)?;
-            }
-        }
+        })?;
         Ok(STATUS_OK)
     }
 
-    fn show(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
-        let found = self.found(heaps)?;
-        if self.as_json {
-            json::leaks::suspects(self.out, &found, self.names)?;
-        } else {
-            text::leaks::suspects(self.out, &found, self.names)?;
-        }
+    fn show(&mut self, of: &Selector) -> Result<u8, Failure> {
+        let found = self.found(of)?;
+        let names = self.names;
+        let rows: Vec<SuspectRow> = found.iter().map(|(row, _)| *row).collect();
+        self.tell(&List(&rows, names), |out| {
+            text::leaks::suspects(out, &found, names)
+        })?;
         Ok(STATUS_OK)
     }
 
-    fn clear(&mut self, heaps: &[TeeUuid]) -> Result<u8, Failure> {
-        let mut cleared = 0;
-        for &heap in heaps {
-            let blocks = calls::clear(self.context, heap).map(|blocks| Vec::from([blocks]));
-            cleared += self.about(heaps, blocks)?.iter().sum::<u32>();
-        }
-        if self.as_json {
-            writeln!(self.out, "{{\"cleared\":{cleared}}}")?;
-        } else {
-            let plural = if cleared == 1 { "" } else { "s" };
-            writeln!(self.out, "{cleared} block{plural} hidden")?;
-        }
+    fn clear(&mut self, of: &Selector) -> Result<u8, Failure> {
+        let cleared = calls::clear(self.context, of);
+        let cleared = cleared.map_err(|error| self.about_ta(of, error))?;
+        let hidden = Count(cleared.into(), "block");
+        self.tell(&Cleared { cleared }, |out| writeln!(out, "{hidden} hidden"))?;
         Ok(STATUS_OK)
     }
 
     /// `leaks ta`: all live blocks, a scan, and what it found.
     fn leaks_of(&mut self, uuid: TeeUuid) -> Result<u8, Failure> {
-        let heaps = [uuid];
-        let growth = self.growth(&[], (None, None), Some(uuid));
+        let of = Selector::ta(uuid);
+        let growth = self.growth(&[], (None, None), &of);
         let growth = match growth {
             Err(Failure::Client(error)) if is_gone(&error) => {
-                return Err(self.not_there(&Subject::ta(uuid)));
+                return Err(self.not_there(&of));
             }
             growth => growth?,
         };
-        let rows = self.scanned(&heaps)?;
-        let found = self.found(&heaps)?;
-        if self.as_json {
-            json::leaks::ta(self.out, &growth, &rows, &found, self.names)?;
-        } else {
-            text::leaks::ta(self.out, &growth, &rows, &found, self.names)?;
-        }
+        let rows = self.scanned(&of)?;
+        let found = self.found(&of)?;
+        let names = self.names;
+        let suspects: Vec<SuspectRow> = found.iter().map(|(row, _)| *row).collect();
+        let answer = OfTa {
+            live: Grown::new(&growth, names),
+            scans: List(&rows, names),
+            suspects: List(&suspects, names),
+        };
+        self.tell(&answer, |out| {
+            text::leaks::ta(out, &growth, &rows, &found, names)
+        })?;
         Ok(STATUS_OK)
     }
 }

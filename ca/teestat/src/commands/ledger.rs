@@ -3,15 +3,19 @@
 //! **Invariant:** figures that nobody asked to be kept are shown as not kept, not as zero.
 
 use alloc::string::String;
+use tally_records::Selector;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
+use tally_insight::json::{List, Ta};
+use tally_records::CommandRow;
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::text::Named;
+use crate::text::Called;
 use crate::tool::{Failure, Tool, named_once, usage};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "ledger",
@@ -30,6 +34,23 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     words: super::A_TA,
     run: |tool, words| tool.ledger(words),
 }];
+
+/// How closely a TA is looked at from now on.
+#[derive(Serialize)]
+struct Looked {
+    #[serde(flatten)]
+    ta: Ta,
+    ledger: u32,
+    loaded: bool,
+}
+
+/// What its commands cost.
+#[derive(Serialize)]
+struct Ledger<'a> {
+    #[serde(flatten)]
+    rows: List<'a, CommandRow>,
+    dropped: u32,
+}
 
 impl Tool<'_, '_> {
     fn ledger(&mut self, words: &[&str]) -> Result<u8, Failure> {
@@ -62,25 +83,27 @@ impl Tool<'_, '_> {
         })?;
         let loaded = client::ta_stats(self.context)?;
         let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid);
-        if self.as_json {
-            writeln!(
-                self.out,
-                "{{\"uuid\":\"{uuid}\",\"ledger\":{what},\"loaded\":{is_loaded}}}"
-            )?;
-        } else if !is_loaded {
-            writeln!(self.out, "{} is not loaded now", Named(uuid, self.names))?;
-        }
+        let answer = Looked {
+            ta: Ta::new(uuid, self.names),
+            ledger: what,
+            loaded: is_loaded,
+        };
+        let name = Called(uuid, self.names);
+        self.tell(&answer, |out| match is_loaded {
+            true => Ok(()),
+            false => writeln!(out, "{name} is not loaded now"),
+        })?;
         Ok(STATUS_OK)
     }
 
     fn ledger_of(&mut self, uuid: TeeUuid) -> Result<u8, Failure> {
-        let rows = client::commands(self.context, uuid)?;
-        let dropped = client::audit_totals(self.context)?.commands_dropped;
+        let of = Selector::ta(uuid);
+        let (rows, dropped) = client::listed::<CommandRow>(self.context, &of)?;
         if rows.is_empty() {
-            let called = client::commands(self.context, TeeUuid::nil())?;
+            let called = client::rows::<CommandRow>(self.context, &Selector::ALL)?;
             let mut said = alloc::format!(
                 "{} was not called yet, or not since its ledger was cleared",
-                Named(uuid, self.names)
+                Called(uuid, self.names)
             );
             let others = called.iter().map(|row| row.uuid);
             let others = named_once(others.filter(|other| *other != uuid), self.names);
@@ -90,11 +113,12 @@ impl Tool<'_, '_> {
             }
             return Err(Failure::Said(said));
         }
-        if self.as_json {
-            json::commands(self.out, &rows, dropped, self.names)?;
-        } else {
-            text::commands(self.out, &rows, dropped, self.names)?;
-        }
+        let names = self.names;
+        let answer = Ledger {
+            rows: List(&rows, names),
+            dropped,
+        };
+        self.tell(&answer, |out| text::commands(out, &rows, dropped, names))?;
         Ok(STATUS_OK)
     }
 }

@@ -5,12 +5,22 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use tally_records::MeminfoRow;
+use tally_records::OwnerRow;
+use tally_records::PoolRow;
 
-use tally_metrics::text::is_free_label;
+use serde::Serialize;
+use tally_insight::names::Names;
+use tally_insight::openmetrics::{Figures, Label, Text, is_free_label, write};
+use tally_records::TaDetail;
+use teec::Context;
 
-use super::{Command, Form};
+use super::{Command, Form, Nothing};
+use crate::STATUS_OK;
+use crate::client::{self, ClientError};
+use crate::server::Labels;
 use crate::tool::{Failure, Tool, usage};
-use crate::{STATUS_OK, json, metrics};
+use tally_records::Selector;
 
 /// Where figures are served, unless said otherwise: to this machine alone.
 const LISTEN: &str = "127.0.0.1:9644";
@@ -75,18 +85,61 @@ fn free_label(word: &str, others: &[(String, String)]) -> Result<(String, String
     Ok((name.into(), value.into()))
 }
 
+/// Text for programs that take JSON only.
+#[derive(Serialize)]
+struct Exposition {
+    openmetrics: String,
+}
+
+/// All figures of this moment; `labels` are on every sample. The secure world takes no memory for
+/// it beyond the calls' own, and no TA is entered.
+///
+/// # Errors
+/// [`ClientError`]: nothing is told if anything is missing, but for call sites of a TA that ended
+/// or whose heap cannot be read, which `tally_pool_inconsistent` tells.
+pub fn metrics(
+    context: &Context<'_>,
+    names: &dyn Names,
+    labels: &Labels,
+) -> Result<String, ClientError> {
+    let uptime_ms = client::times(context)?.tee.in_millis();
+    let threads = client::threads(context)?;
+    let meminfo = client::rows::<MeminfoRow>(context, &Selector::ALL)?;
+    let pools = client::rows::<PoolRow>(context, &Selector::ALL)?;
+    let owners = client::rows::<OwnerRow>(context, &Selector::ALL)?;
+    let tas = client::rows::<TaDetail>(context, &Selector::TAS)?;
+    let sites = client::pools::sites(context, &Selector::ALL)?;
+    let figures = Figures {
+        uptime_ms,
+        secure_ram: client::secure_ram(context)?,
+        threads: Some(threads),
+        meminfo: &meminfo,
+        pools: &pools,
+        owners: &owners,
+        tas: &tas,
+        sites: &sites,
+    };
+    let labels: Vec<Label<'_>> = labels
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()))
+        .collect();
+    let mut out = String::new();
+    let mut text = Text::new(&mut out, &labels);
+    // Writing to a string does not fail.
+    let _ = write(&mut text, &figures, names).and_then(|()| text.end());
+    Ok(out)
+}
+
 impl Tool<'_, '_> {
     fn metrics(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let options = options(words)?;
         if options.listen.is_some() {
             return Err(usage("`teestat serve` listens"));
         }
-        let text = metrics::metrics(self.context, self.names, &options.labels)?;
-        if self.as_json {
-            json::metrics(self.out, &text)?;
-        } else {
-            self.out.write_str(&text)?;
-        }
+        let answer = Exposition {
+            openmetrics: metrics(self.context, self.names, &options.labels)?,
+        };
+        self.tell(&answer, |out| out.write_str(&answer.openmetrics))?;
         Ok(STATUS_OK)
     }
 
@@ -95,9 +148,7 @@ impl Tool<'_, '_> {
         let listen = options.listen.unwrap_or(LISTEN);
         let served = self.server.serve(listen, &options.labels);
         served.map_err(Failure::Said)?;
-        if self.as_json {
-            writeln!(self.out, "{{}}")?;
-        }
+        self.tell(&Nothing {}, |_| Ok(()))?;
         Ok(STATUS_OK)
     }
 }

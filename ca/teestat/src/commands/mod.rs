@@ -14,7 +14,7 @@ mod stock;
 pub(crate) mod top;
 mod watch;
 
-pub(crate) use audit::NamedStack;
+pub use metrics::metrics;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -120,6 +120,10 @@ pub(crate) fn help_with(out: &mut dyn Write, command: &Command, word: Option<&st
     }
     Ok(())
 }
+
+/// The answer to what is only done.
+#[derive(serde::Serialize)]
+struct Nothing {}
 
 /// Complains about words that a command does not take.
 fn no_more(words: &[&str]) -> Result<(), Failure> {

@@ -2,22 +2,33 @@
 //!
 //! **Invariant:** lists of blocks and chunks are written as they come, never kept.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use tally_records::ChunkRow;
+use tally_records::ClassRow;
+use tally_records::OwnerRow;
+use tally_records::TaDetail;
 
 use tally_abi::TeeUuid;
-use tally_records::{BlockRow, SiteRow, damage, state};
+use tally_insight::growth::Amount;
+use tally_insight::json::{Hexadecimal, List, Named, Stream};
+use tally_insight::merged;
+use tally_insight::names::Stack;
+use tally_records::{BlockRow, PoolRow, SiteRow, damage, pool_kind, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
-use crate::client::inspect::Subject;
-use crate::client::{self as client_calls, ClientError, pools as client};
-use crate::frames::{KernelNames, name_frames};
-use crate::growth::Amount;
-use crate::json::pools::Whose;
+use crate::client::{self, ClientError, pools as calls};
 use crate::text::Count;
+use crate::text::pools::ChunkTotals;
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_FAILED, STATUS_OK, SlabNote, json, text};
+use crate::{STATUS_FAILED, STATUS_OK, SlabNote, text};
+use tally_records::Selector;
+
+mod answers;
+
+use answers::{Block, BlockTotals, BlockWhole, Checked, Chunks, Class, Classes, Sites, Whose};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -67,7 +78,7 @@ pub(super) const COMMANDS: &[Command] = &[
 /// The pool that a command is about.
 struct Asked {
     /// Nobody, or one instance of a TA.
-    who: Subject,
+    who: Selector,
     /// Which of a TA's instances was taken, as a line; empty if there was no choice.
     note: String,
     /// The numbers of the TA's living instances.
@@ -141,15 +152,15 @@ impl Tool<'_, '_> {
         let mut who = self.subject(name)?;
         let mut note = String::new();
         let mut alive = Vec::new();
-        if who != Subject::NOBODY {
+        if who != Selector::KERNEL {
             // What is wrong with the TA, the question itself is told.
-            let ta = Subject::ta(who.uuid());
-            let mut tas = client_calls::inspect::tas(self.context, &ta).unwrap_or_default();
+            let ta = Selector::ta(who.uuid);
+            let mut tas = client::rows::<TaDetail>(self.context, &ta).unwrap_or_default();
             tas.retain(|ta| ta.state != state::DEAD);
             alive.extend(tas.iter().map(|ta| ta.instance));
         }
         if let ([first, others @ ..], None) = (&alive[..], who.instance_number()) {
-            who = Subject::instance(who.uuid(), *first);
+            who = Selector::instance(who.uuid, *first);
             if !others.is_empty() {
                 note = text::pools::one_of_many(name, *first, others);
             }
@@ -158,7 +169,7 @@ impl Tool<'_, '_> {
     }
 
     /// What a question about a pool failed with.
-    fn about_pool(&self, who: &Subject, error: ClientError) -> Failure {
+    fn about_pool(&self, who: &Selector, error: ClientError) -> Failure {
         match error.kind() {
             Some(ErrorKind::CorruptObject) => {
                 Failure::Said(String::from("the pool's books make no sense: INCONSISTENT"))
@@ -175,9 +186,9 @@ impl Tool<'_, '_> {
         let rest: Vec<&str> = words.iter().copied().filter(|w| *w != "--diff").collect();
         super::no_more(rest.get(1..).unwrap_or_default())?;
         let Asked { who, note, alive } = self.pool_named(rest.first().copied())?;
-        let rows = client::classes(self.context, &who);
+        let rows = client::rows::<ClassRow>(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
-        let (pool, instance) = (who.uuid(), who.instance_number().unwrap_or(0));
+        let (pool, instance) = (who.uuid, who.instance_number().unwrap_or(0));
         let notes = &mut self.memory.slabs;
         let before = Earlier::of(notes, pool, instance);
         // Of other instances, those that are alive may be asked about again.
@@ -186,24 +197,31 @@ impl Tool<'_, '_> {
         });
         notes.extend(rows.iter().map(|row| SlabNote::of(row, instance)));
         let notes = before.notes().filter(|_| diff);
-        if self.as_json {
-            json::pools::classes(self.out, &rows, notes, &Whose(&who, self.names))?;
-            return Ok(STATUS_OK);
-        }
-        self.out.write_str(&note)?;
-        text::pools::classes(self.out, &rows, notes)?;
-        match before {
+        let names = self.names;
+        let answer = Classes {
+            classes: rows
+                .iter()
+                .map(|row| Class::new(row, notes, names))
+                .collect(),
+            compared: notes.is_some(),
+            whose: Whose::new(&who, names),
+        };
+        self.tell(&answer, |out| {
+            out.write_str(&note)?;
+            text::pools::classes(out, &rows, notes)?;
+            match before {
             Earlier::Other(other) if diff => writeln!(
-                self.out,
+                out,
                 "there was nothing to compare with: instance {instance} was not asked about before, but {other} \
                  was; from now on there is"
-            )?,
+            ),
             Earlier::None if diff => writeln!(
-                self.out,
+                out,
                 "there was nothing to compare with; from now on there is"
-            )?,
-            _ => {}
+            ),
+            _ => Ok(()),
         }
+        })?;
         Ok(STATUS_OK)
     }
 
@@ -230,36 +248,38 @@ impl Tool<'_, '_> {
             }
         }
         let Asked { who, note, .. } = self.pool_named(pool)?;
-        let rows = client::sites(self.context, &who);
+        let rows = calls::sites(self.context, &who);
         let rows = rows.map_err(|error| self.about_pool(&who, error))?;
         let possible = order.possible(&rows);
-        let mut kernel = KernelNames::new(self.context);
-        let mut sites = joined(&rows, |row| {
-            name_frames(&mut kernel, self.names, row.pool, &row.frames)
-        });
+        let names = self.names;
+        let mut sites = merged::sites(names, &rows);
         sites.sort_by_key(|(row, _)| core::cmp::Reverse(possible.key(row)));
         let all = sites.len();
         sites.truncate(top);
-        let (rows, stacks): (Vec<SiteRow>, Vec<Vec<String>>) = sites.into_iter().unzip();
-        if self.as_json {
-            json::pools::sites(self.out, &rows, &stacks, all, &Whose(&who, self.names))?;
-        } else {
-            self.out.write_str(&note)?;
-            text::pools::sites(self.out, &rows, &stacks, all)?;
-            if possible != order {
-                writeln!(self.out, "sorted by bytes instead")?;
+        let rows: Vec<SiteRow> = sites.iter().map(|(row, _)| *row).collect();
+        let answer = Sites {
+            rows: List(&rows, names),
+            all,
+            whose: Whose::new(&who, names),
+        };
+        self.tell(&answer, |out| {
+            out.write_str(&note)?;
+            text::pools::sites(out, &sites, all)?;
+            match possible == order {
+                true => Ok(()),
+                false => writeln!(out, "sorted by bytes instead"),
             }
-        }
+        })?;
         Ok(STATUS_OK)
     }
 
     /// Names of a pool's call sites, by number.
-    fn site_names(&self, who: &Subject) -> Result<Vec<(u32, String)>, Failure> {
-        let rows = client::sites(self.context, who);
+    fn site_names(&self, who: &Selector) -> Result<Vec<(u32, String)>, Failure> {
+        let rows = calls::sites(self.context, who);
         let rows = rows.map_err(|error| self.about_pool(who, error))?;
         let named = rows.iter().map(|row| {
-            let names = self.name_frames(row.pool, &row.frames);
-            let name = names.into_iter().next();
+            let stack = Stack::of(self.names, row);
+            let name = stack.innermost().map(ToString::to_string);
             (row.site, name.unwrap_or_else(|| String::from("unknown")))
         });
         Ok(named.collect())
@@ -269,62 +289,77 @@ impl Tool<'_, '_> {
         super::no_more(words.get(1..).unwrap_or_default())?;
         let Asked { who, note, .. } = self.pool_named(words.first().copied())?;
         let names = self.site_names(&who)?;
-        let (context, as_json) = (self.context, self.as_json);
-        let of_ta = who != Subject::NOBODY;
-        let out = &mut *self.out;
-        let mut totals = (0_u64, 0_u64);
-        if as_json {
-            out.write_str("{\"blocks\":[")?;
-        } else {
-            out.write_str(&note)?;
-            text::pools::blocks_head(out, of_ta)?;
+        let of_ta = who != Selector::KERNEL;
+        let mut total = Amount::default();
+        let (context, out) = (self.context, &mut *self.out);
+        if self.as_json {
+            let mut stream = Stream::new("blocks");
+            let listed = client::each::<BlockRow, _>(context, &who, &mut |row: &BlockRow| {
+                total.blocks += 1;
+                total.bytes = total.bytes.saturating_add(row.size);
+                Ok::<(), Failure>(stream.item(
+                    out,
+                    &Block {
+                        row: Named::new(row, self.names),
+                        allocated_at: name_of(&names, row.site),
+                    },
+                )?)
+            });
+            self.told(&who, listed)?;
+            let totals = BlockTotals {
+                count: total.blocks,
+                bytes: total.bytes,
+                left_out: self.left_out_of(of_ta, total)?,
+                whose: Whose::new(&who, self.names),
+            };
+            stream.end(self.out, &totals)?;
+            return Ok(STATUS_OK);
         }
-        let listed = client::blocks(context, &who, &mut |row: &BlockRow| {
-            let name = name_of(&names, row.site);
-            if as_json {
-                json::pools::block(out, row, name, totals.0 == 0)?;
-            } else {
-                text::pools::block(out, row, of_ta, name)?;
-            }
-            totals = (totals.0 + 1, totals.1.saturating_add(row.size));
-            Ok::<(), Failure>(())
+        out.write_str(&note)?;
+        text::pools::blocks_head(out, of_ta)?;
+        let listed = client::each::<BlockRow, _>(context, &who, &mut |row: &BlockRow| {
+            total.blocks += 1;
+            total.bytes = total.bytes.saturating_add(row.size);
+            Ok::<(), Failure>(text::pools::block(
+                out,
+                row,
+                of_ta,
+                name_of(&names, row.site),
+            )?)
         });
         self.told(&who, listed)?;
-        let left_out = if of_ta {
-            Amount::default()
-        } else {
-            self.left_out(totals.0, totals.1)?
-        };
-        if as_json {
-            writeln!(
-                self.out,
-                "],\"count\":{},\"bytes\":{},\"left_out\":{{\"blocks\":{},\"bytes\":{}}}{}}}",
-                totals.0,
-                totals.1,
-                left_out.blocks,
-                left_out.bytes,
-                Whose(&who, self.names)
-            )?;
-        } else {
-            writeln!(self.out, "{}, {} bytes", Count(totals.0, "block"), totals.1)?;
-            text::left_out(self.out, left_out)?;
-        }
+        writeln!(
+            self.out,
+            "{}, {} bytes",
+            Count(total.blocks, "block"),
+            total.bytes
+        )?;
+        let left_out = self.left_out_of(of_ta, total)?;
+        text::left_out(self.out, left_out)?;
         Ok(STATUS_OK)
     }
 
-    /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight take,
-    /// which no list has.
-    pub(super) fn left_out(&self, blocks: u64, bytes: u64) -> Result<Amount, Failure> {
-        let pools = client_calls::pools(self.context)?;
-        let heap = pools.first().copied().unwrap_or_default();
-        Ok(Amount {
-            blocks: heap.live_blocks.saturating_sub(blocks),
-            bytes: u64::from(heap.alloc.allocated).saturating_sub(bytes),
-        })
+    fn left_out_of(&self, of_ta: bool, listed: Amount) -> Result<Amount, Failure> {
+        if of_ta {
+            return Ok(Amount::default());
+        }
+        self.left_out(listed)
+    }
+
+    /// What the kernel heap holds besides the blocks of a list: what statistics and calls in flight
+    /// take, which no list has.
+    pub(super) fn left_out(&self, listed: Amount) -> Result<Amount, Failure> {
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
+        let heap = PoolRow::find(&pools, pool_kind::KERNEL_HEAP);
+        let all = heap.map_or(listed, |heap| Amount {
+            blocks: heap.live_blocks,
+            bytes: heap.alloc.allocated.into(),
+        });
+        Ok(all.less(listed))
     }
 
     /// A list's failure, with what the other side said made plain.
-    fn told(&self, who: &Subject, result: Result<(), Failure>) -> Result<(), Failure> {
+    fn told(&self, who: &Selector, result: Result<(), Failure>) -> Result<(), Failure> {
         result.map_err(|failure| match failure {
             Failure::Client(error) => self.about_pool(who, error),
             failure => failure,
@@ -348,12 +383,12 @@ impl Tool<'_, '_> {
         let mut whose = Vec::from([who]);
         if pool.is_none() && number > u64::from(u32::MAX) {
             // An address tells by itself whose it is.
-            for ta in client_calls::inspect::tas(self.context, &Subject::NOBODY)? {
-                whose.push(Subject::instance(ta.uuid, ta.instance));
+            for ta in client::rows::<TaDetail>(self.context, &Selector::TAS)? {
+                whose.push(Selector::instance(ta.uuid, ta.instance));
             }
         }
         for who in &whose {
-            match client::block(self.context, who, number) {
+            match calls::block(self.context, who, number) {
                 Ok(row) => {
                     if !self.as_json {
                         self.out.write_str(&note)?;
@@ -374,38 +409,36 @@ impl Tool<'_, '_> {
         Err(self.no_block(&whose[0], number))
     }
 
-    fn show_block(&mut self, who: &Subject, row: &BlockRow, at: u64) -> Result<u8, Failure> {
-        let sites = client::sites(self.context, who)?;
+    fn show_block(&mut self, who: &Selector, row: &BlockRow, at: u64) -> Result<u8, Failure> {
+        let sites = calls::sites(self.context, who)?;
         let site = sites.iter().find(|site| site.site == row.site);
-        let stack = site.map_or_else(Vec::new, |site| self.name_frames(site.pool, &site.frames));
-        let bytes = client::block_bytes(self.context, who, row)?;
+        let stack = site.map_or_else(Stack::default, |site| Stack::of(self.names, site));
+        let bytes = calls::block_bytes(self.context, who, row)?;
         let base = if at < row.offset { row.va } else { row.offset };
         let inside = at.saturating_sub(base);
-        if self.as_json {
-            json::pools::block_whole(
-                self.out,
-                row,
-                &stack,
-                inside,
-                bytes.as_deref(),
-                &Whose(who, self.names),
-            )?;
+        let owner = if *who == Selector::KERNEL {
+            let owners = client::rows::<OwnerRow>(self.context, &Selector::ALL)?;
+            text::pools::kernel_owner(row.owner, &owners, self.names)
         } else {
-            let owner = if *who == Subject::NOBODY {
-                let owners = client_calls::owners(self.context)?;
-                text::pools::kernel_owner(row.owner, &owners, self.names)
-            } else {
-                text::pools::ta_owner(row.owner)
-            };
-            text::pools::block_whole(self.out, row, &owner, &stack, inside, bytes.as_deref())?;
-        }
+            text::pools::ta_owner(row.owner)
+        };
+        let answer = BlockWhole {
+            row: Named::new(row, self.names),
+            byte: inside,
+            stack: &stack,
+            content: bytes.as_ref().map(|bytes| Hexadecimal(bytes).to_string()),
+            whose: Whose::new(who, self.names),
+        };
+        self.tell(&answer, |out| {
+            text::pools::block_whole(out, row, &owner, &stack, inside, bytes.as_deref())
+        })?;
         Ok(STATUS_OK)
     }
 
     /// No block has this byte; says which is nearest.
-    fn no_block(&self, who: &Subject, at: u64) -> Failure {
+    fn no_block(&self, who: &Selector, at: u64) -> Failure {
         let mut nearest: Option<(u64, BlockRow)> = None;
-        let listed = client::blocks(self.context, who, &mut |row: &BlockRow| {
+        let listed = client::each::<BlockRow, _>(self.context, who, &mut |row: &BlockRow| {
             let start = if at > u64::from(u32::MAX) {
                 row.va
             } else {
@@ -441,72 +474,54 @@ impl Tool<'_, '_> {
         if what == "check" {
             return self.check_pool(&who, &note);
         }
-        let (context, as_json) = (self.context, self.as_json);
-        let out = &mut *self.out;
-        let mut totals = text::pools::ChunkTotals::default();
+        let (context, out) = (self.context, &mut *self.out);
+        let mut totals = ChunkTotals::default();
+        if self.as_json {
+            let mut stream = Stream::new("chunks");
+            let listed = client::each::<ChunkRow, _>(context, &who, &mut |row| {
+                totals.add(row);
+                Ok::<(), Failure>(stream.item(out, &Named::new(row, self.names))?)
+            });
+            self.told(&who, listed)?;
+            let bytes = totals.by_kind();
+            let totals = Chunks {
+                count: totals.count,
+                bytes: bytes
+                    .map(|(kind, bytes)| (format!("{kind}_bytes"), bytes))
+                    .collect(),
+                whose: Whose::new(&who, self.names),
+            };
+            stream.end(self.out, &totals)?;
+            return Ok(STATUS_OK);
+        }
         // A pool has a chunk; one that has none to tell of is an error, which no head goes before.
-        let listed = client::chunks(context, &who, &mut |row| {
-            match (totals.count, as_json) {
-                (0, true) => out.write_str("{\"chunks\":[")?,
-                (0, false) => {
-                    out.write_str(&note)?;
-                    text::pools::chunks_head(out)?;
-                }
-                _ => {}
-            }
-            if as_json {
-                json::pools::chunk(out, row, totals.count == 0)?;
-            } else {
-                text::pools::chunk(out, row)?;
+        let listed = client::each::<ChunkRow, _>(context, &who, &mut |row| {
+            if totals.count == 0 {
+                out.write_str(&note)?;
+                text::pools::chunks_head(out)?;
             }
             totals.add(row);
-            Ok::<(), Failure>(())
+            Ok::<(), Failure>(text::pools::chunk(out, row)?)
         });
         self.told(&who, listed)?;
-        if as_json {
-            json::pools::chunk_totals(self.out, &totals, &Whose(&who, self.names))?;
-        } else {
-            text::pools::chunk_totals(self.out, &totals)?;
-        }
+        text::pools::chunk_totals(self.out, &totals)?;
         Ok(STATUS_OK)
     }
 
-    fn check_pool(&mut self, who: &Subject, note: &str) -> Result<u8, Failure> {
-        let checked = client::check(self.context, who);
+    fn check_pool(&mut self, who: &Selector, note: &str) -> Result<u8, Failure> {
+        let checked = calls::check(self.context, who);
         let (found, at) = checked.map_err(|error| self.about_pool(who, error))?;
-        if self.as_json {
-            json::pools::checked(self.out, found, at, &Whose(who, self.names))?;
-        } else {
-            self.out.write_str(note)?;
-            text::pools::checked(self.out, found, at)?;
-        }
+        let answer = Checked::new(found, at, Whose::new(who, self.names));
+        self.tell(&answer, |out| {
+            out.write_str(note)?;
+            text::pools::checked(out, found, at)
+        })?;
         Ok(if found == damage::NONE {
             STATUS_OK
         } else {
             STATUS_FAILED
         })
     }
-}
-
-/// Call sites with their names; those that read the same are one, their peaks added up.
-fn joined(
-    rows: &[SiteRow],
-    mut names: impl FnMut(&SiteRow) -> Vec<String>,
-) -> Vec<(SiteRow, Vec<String>)> {
-    let mut sites: Vec<(SiteRow, Vec<String>)> = Vec::new();
-    for row in rows {
-        let stack = names(row);
-        match sites.iter_mut().find(|(_, other)| *other == stack) {
-            Some((site, _)) => {
-                site.live_bytes = site.live_bytes.saturating_add(row.live_bytes);
-                site.live_blocks = site.live_blocks.saturating_add(row.live_blocks);
-                site.allocations = site.allocations.saturating_add(row.allocations);
-                site.peak_bytes = site.peak_bytes.saturating_add(row.peak_bytes);
-            }
-            None => sites.push((*row, stack)),
-        }
-    }
-    sites
 }
 
 fn name_of(names: &[(u32, String)], site: u32) -> &str {
@@ -535,32 +550,6 @@ mod tests {
         assert_eq!(of(other, 0), Earlier::Other(1));
         assert_eq!(of(TeeUuid::nil(), 0), Earlier::None);
         assert_eq!(of(pool, 5).notes(), None);
-    }
-
-    #[test]
-    fn call_sites_that_read_the_same_are_one() {
-        let row = |site, live_blocks| SiteRow {
-            site,
-            live_blocks,
-            live_bytes: 28 * live_blocks,
-            allocations: live_blocks,
-            ..SiteRow::default()
-        };
-        // An unrolled loop has several return addresses on one line.
-        let rows = [row(1, 9), row(2, 5), row(3, 1)];
-        let found = joined(&rows, |row| {
-            let name = if row.site == 2 {
-                "keep a.rs:2"
-            } else {
-                "leak a.rs:7"
-            };
-            Vec::from([String::from(name)])
-        });
-        let found: Vec<(u64, u64)> = found
-            .iter()
-            .map(|(row, _)| (row.live_blocks, row.live_bytes))
-            .collect();
-        assert_eq!(found, [(10, 280), (5, 140)]);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 
 use alloc::string::String;
 
+use serde::Serialize;
+
 use super::{Command, Form};
 use crate::tool::{Failure, Tool, usage};
-use crate::{STATUS_OK, client, json};
+use crate::{STATUS_OK, client};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "snapshot",
@@ -17,6 +19,13 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     words: &[],
     run: |tool, words| tool.snapshot(words),
 }];
+
+/// A snapshot in a file.
+#[derive(Serialize)]
+struct Saved<'a> {
+    file: &'a str,
+    bytes: usize,
+}
 
 impl Tool<'_, '_> {
     fn snapshot(&mut self, words: &[&str]) -> Result<u8, Failure> {
@@ -40,12 +49,8 @@ impl Tool<'_, '_> {
 
     /// Says that a snapshot is in a file.
     pub(super) fn saved(&mut self, path: &str, bytes: usize) -> Result<(), Failure> {
-        if self.as_json {
-            json::saved(self.out, path, bytes)?;
-        } else {
-            writeln!(self.out, "{bytes} bytes in {path}")?;
-        }
-        Ok(())
+        let saved = Saved { file: path, bytes };
+        self.tell(&saved, |out| writeln!(out, "{bytes} bytes in {path}"))
     }
 
     /// Writes snapshot `number` into a file; its bytes.

@@ -2,9 +2,17 @@
 //!
 //! **Invariant:** without options the text is xtest's, byte for byte.
 
-use super::{Command, Form};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use tally_abi::pta::stats::AllocStats;
+use tally_insight::json::{Named, Ta};
+use tally_insight::names::{Names, printable};
+
+use super::{Command, Form, Nothing};
 use crate::tool::{Failure, Tool};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -46,15 +54,53 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Statistics of the kernel's pools.
+#[derive(Serialize)]
+struct Pools<'a> {
+    alloc: Vec<Pool<'a>>,
+}
+
+/// A pool by the name that OP-TEE gives it.
+#[derive(Serialize)]
+struct Pool<'a> {
+    pool: String,
+    #[serde(flatten)]
+    figures: Named<'a>,
+}
+
+impl<'a> Pool<'a> {
+    fn new(pool: &'a AllocStats, names: &'a dyn Names) -> Self {
+        Self {
+            pool: printable(&pool.desc),
+            figures: Named::new(pool, names),
+        }
+    }
+}
+
+/// Loaded TAs.
+#[derive(Serialize)]
+struct Tas<'a> {
+    ta: Vec<OneTa<'a>>,
+}
+
+#[derive(Serialize)]
+struct OneTa<'a> {
+    #[serde(flatten)]
+    ta: Ta,
+    panicked: u32,
+    sessions: u32,
+    heap: Pool<'a>,
+}
+
 impl Tool<'_, '_> {
     fn alloc(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let stats = client::alloc_stats(self.context)?;
-        if self.as_json {
-            json::alloc(self.out, &stats)?;
-        } else {
-            text::alloc(self.out, &stats)?;
-        }
+        let pools = stats.iter().map(|pool| Pool::new(pool, self.names));
+        let answer = Pools {
+            alloc: pools.collect(),
+        };
+        self.tell(&answer, |out| text::alloc(out, &stats))?;
         Ok(STATUS_OK)
     }
 
@@ -63,42 +109,35 @@ impl Tool<'_, '_> {
             return self.ta_whole(words);
         }
         let stats = client::ta_stats(self.context)?;
-        if self.as_json {
-            json::ta(self.out, &stats, self.names)?;
-        } else {
-            text::ta(self.out, &stats)?;
-        }
+        let tas = stats.iter().map(|ta| OneTa {
+            ta: Ta::new(ta.uuid, self.names),
+            panicked: ta.panicked,
+            sessions: ta.sess_num,
+            heap: Pool::new(&ta.heap, self.names),
+        });
+        let answer = Tas { ta: tas.collect() };
+        self.tell(&answer, |out| text::ta(out, &stats))?;
         Ok(STATUS_OK)
     }
 
     fn memleak(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         client::memleak_to_console(self.context)?;
-        if self.as_json {
-            writeln!(self.out, "{{}}")?;
-        }
+        self.tell(&Nothing {}, |_| Ok(()))?;
         Ok(STATUS_OK)
     }
 
     fn pager(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let pager = client::pager(self.context)?;
-        if self.as_json {
-            json::pager(self.out, &pager)?;
-        } else {
-            text::pager(self.out, &pager)?;
-        }
+        self.tell(&pager, |out| text::pager(out, &pager))?;
         Ok(STATUS_OK)
     }
 
     fn time(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let times = client::times(self.context)?;
-        if self.as_json {
-            json::times(self.out, &times)?;
-        } else {
-            text::times(self.out, &times)?;
-        }
+        self.tell(&times, |out| text::times(out, &times))?;
         Ok(STATUS_OK)
     }
 }

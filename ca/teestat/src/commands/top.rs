@@ -7,12 +7,15 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use tally_records::{PoolStats, TaDetail};
+use serde::Serialize;
+use tally_insight::json::Named;
+use tally_insight::names::Names;
+use tally_records::{PoolRow, TaDetail, pool_kind};
 
 use super::{Command, Form};
-use crate::client::inspect::{self, Subject};
 use crate::tool::{Failure, Tool, usage};
-use crate::{STATUS_OK, client, json, text};
+use crate::{STATUS_OK, client, text};
+use tally_records::Selector;
 
 /// Seconds between rounds, unless said otherwise.
 const SECONDS: u32 = 2;
@@ -45,8 +48,8 @@ pub(crate) enum Sort {
 /// One round.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
-    /// Secure RAM that can be had, and what of it is taken.
-    pub(crate) ram: (u64, u64),
+    /// Memory for TAs, and what of it is taken.
+    pub(crate) ta_memory: (u64, u64),
     /// Kernel heap, and what of it is taken.
     pub(crate) kernel_heap: (u64, u64),
     /// Every instance.
@@ -59,6 +62,40 @@ impl Round {
         let key = |ta: &TaDetail| (ta.uuid, ta.instance);
         let before = self.tas.iter().find(|other| key(other) == key(ta))?;
         Some(i64::from(ta.heap.alloc.allocated) - i64::from(before.heap.alloc.allocated))
+    }
+}
+
+/// A round for programs.
+#[derive(Serialize)]
+struct Told<'a> {
+    tas: Vec<Ta<'a>>,
+    ta_memory: u64,
+    ta_memory_used: u64,
+    kernel_heap: u64,
+    kernel_heap_used: u64,
+}
+
+/// A TA, and by how many bytes its heap has grown since the last round; null if it was not there.
+#[derive(Serialize)]
+struct Ta<'a> {
+    #[serde(flatten)]
+    ta: Named<'a>,
+    growth: Option<i64>,
+}
+
+impl<'a> Told<'a> {
+    fn new(round: &'a Round, before: &Round, names: &'a dyn Names) -> Self {
+        let ta = |ta: &'a TaDetail| Ta {
+            ta: Named::new(ta, names),
+            growth: before.growth_of(ta),
+        };
+        Self {
+            tas: round.tas.iter().map(ta).collect(),
+            ta_memory: round.ta_memory.0,
+            ta_memory_used: round.ta_memory.1,
+            kernel_heap: round.kernel_heap.0,
+            kernel_heap_used: round.kernel_heap.1,
+        }
     }
 }
 
@@ -125,28 +162,26 @@ impl Tool<'_, '_> {
             } else if n > 0 && !self.as_json {
                 writeln!(self.out)?;
             }
-            if self.as_json {
-                json::top::round(self.out, &round, &before, self.names)?;
-            } else {
-                text::top::round(self.out, &round, &before, self.names)?;
-            }
+            let names = self.names;
+            self.tell(&Told::new(&round, &before, names), |out| {
+                text::top::round(out, &round, &before, names)
+            })?;
             before = round;
         }
         Ok(STATUS_OK)
     }
 
     fn round(&self) -> Result<Round, Failure> {
-        let pools = client::pools(self.context)?;
-        let taken = |index: usize| {
-            let pool: Option<&PoolStats> = pools.get(index);
-            pool.map_or((0, 0), |pool| {
-                (u64::from(pool.alloc.size), u64::from(pool.alloc.allocated))
+        let pools = client::rows::<PoolRow>(self.context, &Selector::ALL)?;
+        let taken = |kind| {
+            PoolRow::find(&pools, kind).map_or((0, 0), |pool| {
+                (pool.alloc.size.into(), pool.alloc.allocated.into())
             })
         };
         Ok(Round {
-            kernel_heap: taken(0),
-            ram: taken(1),
-            tas: inspect::tas(self.context, &Subject::NOBODY)?,
+            kernel_heap: taken(pool_kind::KERNEL_HEAP),
+            ta_memory: taken(pool_kind::TA_MEMORY),
+            tas: client::rows::<TaDetail>(self.context, &Selector::TAS)?,
         })
     }
 

@@ -5,17 +5,23 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use tally_records::Selector;
 
+use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::SLOTS;
-use tally_records::{SnapshotRow, trigger};
+use tally_insight::json::{List, Named};
+use tally_insight::merged;
+use tally_insight::snapshot::Snapshot;
+use tally_records::{SnapshotRow, snapshot_state, trigger, word};
 use teec::ErrorKind;
 
 use super::{Command, Form};
+use crate::STATUS_OK;
 use crate::client::{self, ClientError};
-use crate::text::{Count, Named};
+use crate::text;
+use crate::text::Called;
 use crate::tool::{Failure, Tool, usage};
-use crate::{STATUS_OK, json, text};
 
 pub(super) const COMMANDS: &[Command] = &[Command {
     name: "watch",
@@ -76,11 +82,43 @@ fn what_is_missing(words: &[&str]) -> String {
     }
 }
 
+/// Where a snapshot is in its life.
+fn state_word(row: &SnapshotRow) -> &'static str {
+    word(snapshot_state::WORDS, row.state)
+}
+
+/// A watchpoint that was armed.
+#[derive(Serialize)]
+struct Armed {
+    number: u32,
+    loaded: bool,
+}
+
+/// A snapshot that was forgotten.
+#[derive(Serialize)]
+struct Dropped {
+    dropped: u32,
+}
+
+/// What a snapshot says, in short.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    header: Named<'a>,
+    sections: Vec<Section>,
+}
+
+#[derive(Serialize)]
+struct Section {
+    section: &'static str,
+    records: usize,
+}
+
 /// There is nothing with this number; says which numbers there are, and what has them.
 fn no_such(said: &str, rows: &[SnapshotRow]) -> String {
     let there: Vec<String> = rows
         .iter()
-        .map(|row| format!("{} ({})", row.number, text::snapshot_state(row.state)))
+        .map(|row| format!("{} ({})", row.number, state_word(row)))
         .collect();
     let there = match there.len() {
         0 => String::from("there are none"),
@@ -94,12 +132,11 @@ impl Tool<'_, '_> {
     fn watch(&mut self, words: &[&str]) -> Result<u8, Failure> {
         match words {
             ["list"] => {
-                let rows = client::snapshots(self.context)?;
-                if self.as_json {
-                    json::snapshots(self.out, &rows, self.names)?;
-                } else {
-                    text::snapshots(self.out, &rows, self.names)?;
-                }
+                let rows = client::rows::<SnapshotRow>(self.context, &Selector::ALL)?;
+                let names = self.names;
+                self.tell(&List(&rows, names), |out| {
+                    text::snapshots(out, &rows, names)
+                })?;
             }
             ["show", number] => {
                 let number = self.taken(number)?;
@@ -113,9 +150,7 @@ impl Tool<'_, '_> {
             ["drop", number] => {
                 let number = self.numbered(number)?.number;
                 client::drop_snapshot(self.context, number)?;
-                if self.as_json {
-                    writeln!(self.out, "{{\"dropped\":{number}}}")?;
-                }
+                self.tell(&Dropped { dropped: number }, |_| Ok(()))?;
             }
             [who, "--on", said] => {
                 let uuid = self.ta_named(who)?;
@@ -133,15 +168,15 @@ impl Tool<'_, '_> {
     fn armed(&mut self, number: u32, uuid: TeeUuid) -> Result<(), Failure> {
         let loaded = client::ta_stats(self.context)?;
         let is_loaded = loaded.iter().any(|ta| ta.uuid == uuid && ta.panicked == 0);
-        if self.as_json {
-            writeln!(self.out, "{{\"number\":{number},\"loaded\":{is_loaded}}}")?;
-        } else if is_loaded {
-            writeln!(self.out, "watch {number}")?;
-        } else {
-            let name = Named(uuid, self.names);
-            writeln!(self.out, "watch {number}, for when {name} is loaded")?;
-        }
-        Ok(())
+        let armed = Armed {
+            number,
+            loaded: is_loaded,
+        };
+        let name = Called(uuid, self.names);
+        self.tell(&armed, |out| match is_loaded {
+            true => writeln!(out, "watch {number}"),
+            false => writeln!(out, "watch {number}, for when {name} is loaded"),
+        })
     }
 
     /// Why there is no new snapshot or watchpoint: no place, or no memory.
@@ -149,7 +184,7 @@ impl Tool<'_, '_> {
         if error.kind() != Some(ErrorKind::OutOfMemory) {
             return error.into();
         }
-        match client::snapshots(self.context) {
+        match client::rows::<SnapshotRow>(self.context, &Selector::ALL) {
             Ok(rows) if rows.len() >= SLOTS => {
                 let numbers: Vec<String> =
                     rows.iter().map(|row| format!("{}", row.number)).collect();
@@ -165,7 +200,7 @@ impl Tool<'_, '_> {
 
     /// The row of this number.
     fn numbered(&self, said: &str) -> Result<SnapshotRow, Failure> {
-        let rows = client::snapshots(self.context)?;
+        let rows = client::rows::<SnapshotRow>(self.context, &Selector::ALL)?;
         let number: Option<u32> = said.parse().ok();
         if let Some(row) = rows.iter().find(|row| Some(row.number) == number) {
             return Ok(*row);
@@ -176,13 +211,13 @@ impl Tool<'_, '_> {
     /// The number of a snapshot that can be read.
     fn taken(&self, said: &str) -> Result<u32, Failure> {
         let row = self.numbered(said)?;
-        if row.state == tally_records::snapshot_state::TAKEN {
+        if row.state == snapshot_state::TAKEN {
             return Ok(row.number);
         }
         Err(Failure::Said(format!(
             "watchpoint {} has no snapshot: it is {}",
             row.number,
-            text::snapshot_state(row.state)
+            state_word(&row)
         )))
     }
 
@@ -199,54 +234,25 @@ impl Tool<'_, '_> {
         if !room {
             return Err(ClientError::NoMemory.into());
         }
-        let Some(snapshot) = text::Snapshot::parse(&bytes) else {
+        let Ok(snapshot) = Snapshot::parse(&bytes) else {
             return Err(Failure::Said(String::from(
                 "the snapshot is not understood",
             )));
         };
-        if self.as_json {
-            json::snapshot(self.out, &snapshot, self.names)?;
-        } else {
-            text::snapshot(self.out, &snapshot, self.names)?;
-            let subject = snapshot.header.subject;
-            let mut held: Vec<(u64, u64, TeeUuid, Vec<String>)> = Vec::new();
-            for record in snapshot.leaks().filter(|record| record.owner == subject) {
-                let stack = self.name_frames(record.image, &record.frames);
-                add_held(
-                    &mut held,
-                    record.bytes,
-                    record.blocks.into(),
-                    record.image,
-                    stack,
-                );
-            }
-            for (bytes, blocks, _, stack) in &held {
-                writeln!(self.out, "\n{bytes} bytes in {}", Count(*blocks, "block"))?;
-                for (depth, name) in stack.iter().enumerate() {
-                    writeln!(self.out, "  #{depth} {name}")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Adds bytes and blocks to those with a stack that reads the same: a loop that was unrolled allocates at several
-/// addresses.
-fn add_held(
-    held: &mut Vec<(u64, u64, TeeUuid, Vec<String>)>,
-    bytes: u64,
-    blocks: u64,
-    image: TeeUuid,
-    stack: Vec<String>,
-) {
-    let mut known = held.iter_mut();
-    match known.find(|(_, _, other, names)| *other == image && *names == stack) {
-        Some((all_bytes, all_blocks, ..)) => {
-            *all_bytes = all_bytes.saturating_add(bytes);
-            *all_blocks = all_blocks.saturating_add(blocks);
-        }
-        None => held.push((bytes, blocks, image, stack)),
+        let names = self.names;
+        let counts = snapshot.counts().into_iter();
+        let sections = counts.map(|(section, records)| Section { section, records });
+        let answer = Shown {
+            header: Named::new(&snapshot.header, names),
+            sections: sections.collect(),
+        };
+        let subject = snapshot.header.subject;
+        let mut held = snapshot.live.clone();
+        held.retain(|record| record.owner == subject);
+        // Whichever session it was.
+        held.iter_mut().for_each(|record| record.session = 0);
+        let held = merged::live(names, &held);
+        self.tell(&answer, |out| text::snapshot(out, &snapshot, &held, names))
     }
 }
 
@@ -268,19 +274,6 @@ mod tests {
         }
     }
 
-    /// `watch show` had `leak_in_this_function` twice.
-    #[test]
-    fn stacks_that_read_the_same_are_one() {
-        let mut held = Vec::new();
-        let stack = || Vec::from([String::from("leak tas/heap/src/ta.rs:158")]);
-        for (bytes, blocks) in [(2372, 23), (408, 4)] {
-            add_held(&mut held, bytes, blocks, TeeUuid::nil(), stack());
-        }
-        add_held(&mut held, 1, 1, TeeUuid::nil(), Vec::new());
-        assert_eq!(held.len(), 2);
-        assert_eq!(held[0], (2780, 27, TeeUuid::nil(), stack()));
-    }
-
     #[test]
     fn a_condition_that_is_none_is_told_why() {
         let why = |said| condition(said).err().unwrap_or_default();
@@ -291,7 +284,6 @@ mod tests {
 
     #[test]
     fn a_number_that_is_none_is_answered_with_what_the_others_are() {
-        use tally_records::snapshot_state;
         let row = |number, state| SnapshotRow {
             number,
             state,

@@ -1,40 +1,33 @@
 //! Size advice as text.
 //!
-//! **Invariant:** says no more than [`tally_metrics::advice`] does.
+//! **Invariant:** says no more than [`tally_insight::advice`] does.
 
-use alloc::string::String;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
-use tally_metrics::advice::{Advice, What};
+use tally_insight::advice::{Advice, What};
+use tally_insight::names::Names;
 
-use super::Named;
-use crate::Names;
+use super::Called;
+use super::columns::Columns;
 
 pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) -> fmt::Result {
-    writeln!(
-        out,
-        "{:<14} {:>10} {:>10} {:>10}  setting",
-        "what", "now", "most used", "set to"
-    )?;
+    const COLUMNS: Columns = Columns(&[
+        ("what", 14),
+        ("now", 10),
+        ("most", 10),
+        ("set", 10),
+        ("setting", 0),
+    ]);
+    COLUMNS.head::<Advice>(out)?;
+    writeln!(out)?;
     let mut whose = TeeUuid::nil();
     for one in advice {
         if one.uuid != whose {
             whose = one.uuid;
-            writeln!(out, "{}", Named(whose, names))?;
+            writeln!(out, "{}", Called(whose, names))?;
         }
-        let set = match one.set {
-            0 => String::from("-"),
-            set => alloc::format!("{set}"),
-        };
-        write!(
-            out,
-            "{:<14} {:>10} {:>10} {set:>10}  {}",
-            one.what.name(),
-            one.now,
-            one.most,
-            one.what.setting()
-        )?;
+        COLUMNS.row(out, one, names)?;
         if one.refused > 0 {
             write!(out, ", {} refused", one.refused)?;
         }
@@ -49,7 +42,7 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
     }
     writeln!(
         out,
-        "most used since boot or `teestat reset`; set to: half as much again, what was refused too, in \
+        "most: used since boot or `teestat reset`; set: half as much again, what was refused too, in \
          whole pages"
     )?;
     if !advice.iter().any(|one| one.what == What::Quota) {
@@ -57,15 +50,15 @@ pub(crate) fn advice(out: &mut dyn Write, advice: &[Advice], names: &dyn Names) 
     }
     writeln!(
         out,
-        "the quota has room for the heaps as in `set to`: one that is larger than the quota is refused whole"
+        "the quota has room for the heaps as in `set`: one that is larger than the quota is refused whole"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use crate::text::print;
+    use tally_insight::names::NoNames;
 
     #[test]
     fn advice_speaks_of_the_quota_where_it_has_one() {

@@ -3,55 +3,19 @@
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::msg::login;
-use tally_records::{EventRow, HeldRow, Who, event, held};
+use tally_insight::names::{Names, Stack as Calls};
+use tally_records::{EventRow, HeldRow, Origin, Stack, Who, event, held, login, word};
 
 use super::inspect::Seconds;
-use super::{Count, Named};
-use crate::Names;
+use super::{Called, Count};
 use crate::client::AuditTotals;
-use crate::commands::NamedStack;
-
-/// What a thing held is called.
-pub(crate) const fn held_name(kind: u32) -> &'static str {
-    match kind {
-        held::CHANNEL => "channel",
-        held::MAPPING => "mapping",
-        held::SHARED_MEMORY => "shared memory",
-        held::SESSION => "session",
-        _ => "unknown",
-    }
-}
-
-/// What an event is called.
-pub(crate) const fn event_name(kind: u32) -> &'static str {
-    match kind {
-        event::CLOSE_BEFORE_UNMAP => "closed before it was unmapped",
-        event::UNMAP_AFTER_CLOSE => "unmapped after it was closed",
-        event::END_BEFORE_CLOSE => "never closed",
-        _ => "unknown",
-    }
-}
 
 /// What was done at an event, and what it goes against.
-pub(crate) const fn event_steps(kind: u32) -> (&'static str, &'static str) {
+const fn event_steps(kind: u32) -> (&'static str, &'static str) {
     match kind {
         event::CLOSE_BEFORE_UNMAP => ("closed", "mapped"),
         event::UNMAP_AFTER_CLOSE => ("unmapped", "closed"),
         _ => ("ended", "opened"),
-    }
-}
-
-/// What kind of client a login class is.
-const fn login_name(class: u32) -> &'static str {
-    match class {
-        login::PUBLIC => "public",
-        login::USER => "user",
-        login::GROUP => "group",
-        login::APPLICATION => "application",
-        login::REE_KERNEL => "normal-world kernel",
-        login::TRUSTED_APP => "trusted application",
-        _ => "unknown",
     }
 }
 
@@ -61,14 +25,14 @@ struct By<'a>(&'a Who, &'a dyn Names);
 impl Display for By<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let By(who, names) = self;
-        write!(f, "{}", Named(who.ta, *names))?;
+        write!(f, "{}", Called(who.ta, *names))?;
         if who.session != 0 {
             write!(f, ", session {:#x}", who.session)?;
             if who.client == TeeUuid::nil() {
-                write!(f, " of a {} client", login_name(who.login))?;
+                write!(f, " of a {} client", word(login::WORDS, who.login))?;
             } else {
-                let client = Named(who.client, *names);
-                write!(f, " of {client}, {} client", login_name(who.login))?;
+                let client = Called(who.client, *names);
+                write!(f, " of {client}, {} client", word(login::WORDS, who.login))?;
             }
         }
         if who.pta_session != 0 {
@@ -78,29 +42,27 @@ impl Display for By<'_> {
     }
 }
 
-fn stack(out: &mut dyn Write, what: &str, stack: &NamedStack) -> fmt::Result {
-    if stack.ta.is_empty() && stack.kernel.is_empty() {
+/// Where something was done: in the TA, and in the kernel.
+fn place(out: &mut dyn Write, what: &str, who: &Who, at: &Stack, names: &dyn Names) -> fmt::Result {
+    let [ta, kernel] =
+        [at.of_ta(who), at.of_kernel()].map(|frames| Calls::new(names, frames, Origin::default()));
+    if ta.calls.is_empty() && kernel.calls.is_empty() {
         return Ok(());
     }
     writeln!(out, "  {what} at")?;
-    for (n, name) in stack.ta.iter().enumerate() {
-        writeln!(out, "    #{n} {name}")?;
+    for (n, shown) in ta.shown().iter().enumerate() {
+        writeln!(out, "    #{n} {}", shown.frame)?;
     }
-    if !stack.kernel.is_empty() {
+    if !kernel.calls.is_empty() {
         writeln!(out, "   in the kernel")?;
     }
-    for (n, name) in stack.kernel.iter().enumerate() {
-        writeln!(out, "    #{n} {name}")?;
+    for (n, shown) in kernel.shown().iter().enumerate() {
+        writeln!(out, "    #{n} {}", shown.frame)?;
     }
     Ok(())
 }
 
-pub(crate) fn held(
-    out: &mut dyn Write,
-    rows: &[HeldRow],
-    stacks: &[NamedStack],
-    names: &dyn Names,
-) -> fmt::Result {
+pub(crate) fn held(out: &mut dyn Write, rows: &[HeldRow], names: &dyn Names) -> fmt::Result {
     let bytes = rows
         .iter()
         .filter(|row| row.kind != held::CHANNEL)
@@ -112,7 +74,7 @@ pub(crate) fn held(
         Count(rows.len() as u64, "thing"),
         Count(mappings as u64, "mapping")
     )?;
-    for (row, named) in rows.iter().zip(stacks) {
+    for row in rows {
         writeln!(out)?;
         match row.kind {
             held::CHANNEL => writeln!(
@@ -142,7 +104,7 @@ pub(crate) fn held(
                 out,
                 "session {:#x} with {}",
                 row.handle,
-                Named(row.target, names)
+                Called(row.target, names)
             )?,
             kind => writeln!(out, "something of kind {kind}")?,
         }
@@ -154,7 +116,7 @@ pub(crate) fn held(
         } else {
             "opened"
         };
-        stack(out, what, named)?;
+        place(out, what, &row.who, &row.stack, names)?;
     }
     Ok(())
 }
@@ -163,7 +125,6 @@ pub(crate) fn events(
     out: &mut dyn Write,
     totals: &AuditTotals,
     rows: &[EventRow],
-    stacks: &[[NamedStack; 2]],
     names: &dyn Names,
 ) -> fmt::Result {
     write!(
@@ -180,13 +141,13 @@ pub(crate) fn events(
         write!(out, ", {stacks} had no room")?;
     }
     writeln!(out)?;
-    for (row, [at, earlier]) in rows.iter().zip(stacks) {
+    for row in rows {
         write!(
             out,
             "\n{}: channel {} {}, {} of {} bytes, at {}",
             row.number,
             row.channel,
-            event_name(row.kind),
+            word(event::WORDS, row.kind),
             Count(u64::from(row.mappings), "mapping"),
             row.bytes,
             Seconds(row.at_ms)
@@ -199,8 +160,8 @@ pub(crate) fn events(
         }
         writeln!(out, "\n  by {}", By(&row.who, names))?;
         let (did, against) = event_steps(row.kind);
-        stack(out, did, at)?;
-        stack(out, against, earlier)?;
+        place(out, did, &row.who, &row.stack, names)?;
+        place(out, against, &row.who, &row.earlier, names)?;
     }
     Ok(())
 }

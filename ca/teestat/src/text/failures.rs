@@ -2,40 +2,15 @@
 //!
 //! **Invariant:** each says whose it was, and which limit it met.
 
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::string::ToString;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_records::{FailureRow, failed_pool};
+use tally_insight::names::{Names, Stack};
+use tally_records::{FailureRow, Placed, failed_pool, limit, word};
 
 use super::inspect::Seconds;
-use super::{Label, Named, Session, kind_name};
-use crate::Names;
-
-/// A refused allocation with its call stack, and the places that held most, named.
-pub(crate) type NamedFailure = (FailureRow, Vec<String>, Vec<String>);
-
-pub(crate) const fn failed_pool_name(pool: u32) -> &'static str {
-    match pool {
-        failed_pool::KERNEL_HEAP => "kernel heap",
-        failed_pool::TA_RAM => "TA memory",
-        failed_pool::TA_HEAP => "TA heap",
-        failed_pool::TA_QUOTA => "TA quota",
-        _ => "unknown pool",
-    }
-}
-
-/// What stood in the way of an allocation, in the words of the kernel's own report.
-pub(crate) const fn limit_name(pool: u32) -> &'static str {
-    match pool {
-        failed_pool::KERNEL_HEAP => "the kernel heap (HEAP_BYTES)",
-        failed_pool::TA_RAM => "secure RAM, what is left of it for TAs",
-        failed_pool::TA_HEAP => "the heap size that the TA declares (heap_size)",
-        failed_pool::TA_QUOTA => "the TA's page quota",
-        _ => "not known",
-    }
-}
+use super::{Called, Label, Session, frames, kind_name};
 
 /// To whom an allocation was refused.
 struct Asker<'a>(&'a FailureRow, &'a dyn Names);
@@ -47,7 +22,7 @@ impl Display for Asker<'_> {
         let label = alloc::format!("{}", Label(&row.label));
         f.write_str(kind)?;
         if row.owner != TeeUuid::nil() {
-            write!(f, " {}", Named(row.owner, *names))?;
+            write!(f, " {}", Called(row.owner, *names))?;
         } else if !label.eq_ignore_ascii_case(kind) {
             write!(f, " {label}")?;
         }
@@ -58,15 +33,11 @@ impl Display for Asker<'_> {
     }
 }
 
-pub(crate) fn failures(
-    out: &mut dyn Write,
-    rows: &[NamedFailure],
-    names: &dyn Names,
-) -> fmt::Result {
+pub(crate) fn failures(out: &mut dyn Write, rows: &[FailureRow], names: &dyn Names) -> fmt::Result {
     if rows.is_empty() {
         return writeln!(out, "nothing was refused");
     }
-    for (n, (row, stack, tops)) in rows.iter().enumerate() {
+    for (n, row) in rows.iter().enumerate() {
         if n > 0 {
             writeln!(out)?;
         }
@@ -76,7 +47,7 @@ pub(crate) fn failures(
             row.number,
             Seconds(row.at_ms),
             row.size,
-            failed_pool_name(row.pool),
+            word(failed_pool::WORDS, row.pool),
             Asker(row, names)
         )?;
         writeln!(
@@ -91,10 +62,8 @@ pub(crate) fn failures(
             },
             row.largest_free
         )?;
-        writeln!(out, "  the limit is {}", limit_name(row.pool))?;
-        for (depth, name) in stack.iter().enumerate() {
-            writeln!(out, "  #{depth} {name}")?;
-        }
+        writeln!(out, "  the limit is {}", word(limit::WORDS, row.pool))?;
+        frames(out, &Stack::of(names, row))?;
         if row.top_blocks < row.live_blocks {
             writeln!(
                 out,
@@ -102,7 +71,11 @@ pub(crate) fn failures(
                 row.top_blocks, row.live_blocks
             )?;
         }
-        for (top, name) in row.top.iter().zip(tops) {
+        for top in row.top.iter().take(row.tops as usize) {
+            let origin = row.frames().origin.unwrap_or_default();
+            let stack = Stack::new(names, top.frames(), origin);
+            let function = stack.innermost().map(ToString::to_string);
+            let name = function.unwrap_or_default();
             writeln!(out, "  {} bytes held by {name}", top.bytes)?;
         }
     }
@@ -114,16 +87,17 @@ pub(crate) fn failures(
 }
 
 /// How many refusals came before those that are kept.
-pub(crate) fn forgotten(rows: &[NamedFailure]) -> u64 {
-    let first = rows.first().map_or(1, |(row, _, _)| row.number);
+pub(crate) fn forgotten(rows: &[FailureRow]) -> u64 {
+    let first = rows.first().map_or(1, |row| row.number);
     first.saturating_sub(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use crate::text::print;
+    use alloc::string::String;
+    use tally_insight::names::NoNames;
     use tally_records::owner_kind;
 
     #[test]
@@ -141,7 +115,7 @@ mod tests {
             ..FailureRow::default()
         };
         assert_eq!(
-            print(|out| failures(out, &[(row, Vec::new(), Vec::new())], &NoNames)),
+            print(|out| failures(out, &[row], &NoNames)),
             "#2 at 0.000 s: 40000 bytes of TA heap refused to TA \
              00000000-0000-0000-0000-000000000007, session 0x102\n\
              \x20 24 of 45056 bytes in use (tables included), largest free 0\n\
@@ -161,17 +135,17 @@ mod tests {
             ..FailureRow::default()
         };
         row.top[0].bytes = 28_616;
+        row.top[0].frames[0] = 0x1ea4;
         let told = |row| {
-            let named = (row, Vec::new(), alloc::vec![String::from("leak")]);
-            let text = print(|out| failures(out, &[named], &NoNames));
+            let text = print(|out| failures(out, &[row], &NoNames));
             let (_, held) = text.split_once("(heap_size)\n").unwrap_or_default();
             String::from(held)
         };
-        assert_eq!(told(row), "  28616 bytes held by leak\n");
+        assert_eq!(told(row), "  28616 bytes held by kernel+0x1ea4\n");
         row.live_blocks = 2001;
         assert_eq!(
             told(row),
-            "  of the first 1024 of 2001 blocks:\n  28616 bytes held by leak\n"
+            "  of the first 1024 of 2001 blocks:\n  28616 bytes held by kernel+0x1ea4\n"
         );
     }
 }

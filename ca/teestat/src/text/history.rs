@@ -1,22 +1,22 @@
 //! History of ended TAs as text: memory used, blocks not freed.
 //!
-//! **Invariant:** what is not freed is told whole: what is of no place that is kept is told as such.
+//! **Invariant:** what is not freed is told whole: what is of no place that is kept is told as
+//! such.
 
 use core::fmt::{self, Write};
 
-use tally_metrics::advice::declared_once;
-use tally_records::HistoryRow;
+use tally_insight::growth::Amount;
+use tally_insight::merged::unfreed_elsewhere;
+use tally_insight::names::{Names, Stack};
+use tally_records::{HistoryRow, UnfreedRow};
 
-use super::{Count, Named};
-use crate::Names;
-use crate::growth::Amount;
-use crate::unfreed::{Unfreed, UnfreedPlace};
+use super::{Called, Count, frames};
 
 pub(crate) fn history(
     out: &mut dyn Write,
     rows: &[HistoryRow],
     dropped: u32,
-    unfreed: &Unfreed,
+    unfreed: &[(UnfreedRow, Stack)],
     names: &dyn Names,
 ) -> fmt::Result {
     if rows.is_empty() {
@@ -41,13 +41,13 @@ pub(crate) fn history(
             "{:>5} {:>5} {:>17} {:>15} {:>8} {:>15} {:>15} {:>7}  {}",
             row.ended,
             row.died,
-            pair(row.heap_max, declared_once(row)),
+            pair(row.heap_max, row.heap_declared()),
             pair(row.stack_max, row.stack_size),
             row.charged_max,
             pair(row.unfreed_blocks, row.unfreed_bytes),
             pair(row.held_blocks, row.held_bytes),
             row.refused,
-            Named(row.uuid, names)
+            Called(row.uuid, names)
         )?;
     }
     writeln!(
@@ -59,7 +59,7 @@ pub(crate) fn history(
             out,
             "{} of {} ended with INCONSISTENT books: what was not freed there is not known",
             Count(row.inconsistent.into(), "instance"),
-            Named(row.uuid, names)
+            Called(row.uuid, names)
         )?;
     }
     if dropped > 0 {
@@ -69,13 +69,13 @@ pub(crate) fn history(
             Count(dropped.into(), "row")
         )?;
     }
-    for place in &unfreed.places {
+    for (place, stack) in unfreed {
         writeln!(out)?;
-        unfreed_place(out, place, names)?;
+        unfreed_place(out, place, stack, names)?;
     }
     for row in rows {
         for died in [false, true] {
-            let rest = unfreed.rest(row, died);
+            let rest = unfreed_elsewhere(unfreed, row, died);
             if rest == Amount::default() {
                 continue;
             }
@@ -85,7 +85,7 @@ pub(crate) fn history(
                 rest.bytes,
                 Count(rest.blocks, "block"),
                 if died { "held by" } else { "not freed by" },
-                Named(row.uuid, names)
+                Called(row.uuid, names)
             )?;
         }
     }
@@ -93,25 +93,27 @@ pub(crate) fn history(
 }
 
 /// One place, and its call stack.
-fn unfreed_place(out: &mut dyn Write, place: &UnfreedPlace, names: &dyn Names) -> fmt::Result {
-    let row = &place.row;
+fn unfreed_place(
+    out: &mut dyn Write,
+    row: &UnfreedRow,
+    stack: &Stack,
+    names: &dyn Names,
+) -> fmt::Result {
     write!(
         out,
         "{} bytes in {}, ",
         row.bytes,
         Count(row.blocks, "block")
     )?;
-    let name = Named(row.uuid, names);
+    let name = Called(row.uuid, names);
     match (row.died, row.instances) {
         (0, 1) => writeln!(out, "not freed by {name}")?,
         (0, n) => writeln!(out, "not freed by {n} instances of {name}")?,
         (_, 1) => writeln!(out, "held by {name} when it died")?,
         (_, n) => writeln!(out, "held by {n} instances of {name} when they died")?,
     }
-    for (depth, name) in place.stack.iter().enumerate() {
-        writeln!(out, "  #{depth} {name}")?;
-    }
-    if place.stack.is_empty() {
+    frames(out, stack)?;
+    if stack.calls.is_empty() {
         writeln!(out, "  unknown, or no room in the table of call sites")?;
     }
     Ok(())
@@ -120,12 +122,10 @@ fn unfreed_place(out: &mut dyn Write, place: &UnfreedPlace, names: &dyn Names) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
-    use crate::text::print;
-    use alloc::string::String;
+    use crate::text::{print, stack};
     use alloc::vec::Vec;
     use tally_abi::TeeUuid;
-    use tally_records::UnfreedRow;
+    use tally_insight::names::NoNames;
 
     #[test]
     fn history_tells_what_was_leaked_from_what_was_held_at_death() {
@@ -137,7 +137,7 @@ mod tests {
             held_bytes: 5024,
             ..HistoryRow::default()
         };
-        let kept = Unfreed::default();
+        let kept = [];
         let text = print(|out| history(out, &[row], 0, &kept, &NoNames));
         let figures = text.lines().nth(1).unwrap_or_default();
         let figures: Vec<&str> = figures.split_whitespace().collect();
@@ -174,33 +174,18 @@ mod tests {
             held_bytes: 300,
             ..HistoryRow::default()
         };
-        let row = |died, frame, bytes, blocks, instances| {
-            let mut row = UnfreedRow {
-                uuid,
-                bytes,
-                blocks,
-                instances,
-                died,
-                ..UnfreedRow::default()
-            };
-            row.frames[0] = frame;
-            row
+        let row = |died, bytes, blocks, instances| UnfreedRow {
+            uuid,
+            bytes,
+            blocks,
+            instances,
+            died,
+            ..UnfreedRow::default()
         };
-        // The last two are return addresses of one line.
-        let rows = [
-            row(1, 4, 100, 1, 1),
-            row(0, 8, 84, 3, 2),
-            row(0, 12, 28, 1, 1),
+        let kept = [
+            (row(0, 112, 4, 2), stack(&["leak a.rs:7"])),
+            (row(1, 100, 1, 1), stack(&["hold a.rs:2"])),
         ];
-        let named = |row: &UnfreedRow| {
-            let name = if row.died == 1 {
-                "hold a.rs:2"
-            } else {
-                "leak a.rs:7"
-            };
-            Vec::from([String::from(name)])
-        };
-        let kept = Unfreed::of(&rows, 0, named);
         let text = print(|out| history(out, &[history_row], 0, &kept, &NoNames));
         let (_, places) = text.split_once("that died\n").unwrap_or_default();
         assert_eq!(

@@ -5,12 +5,13 @@
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_abi::ta::{entry, flags};
-use tally_metrics::advice::declared_heap;
-use tally_records::{RegionRow, SessionRow, TaDetail, cause, consistency, prot, state};
+use tally_abi::ta::flags;
+use tally_insight::names::{Names, entry};
+use tally_records::{
+    RegionRow, SessionRow, TaDetail, cause, consistency, fragmentation, prot, state, word,
+};
 
-use super::{Count, Label, Named, fragmentation};
-use crate::Names;
+use super::{Called, Count, Label};
 
 /// `TA_FLAG_*` by name.
 pub(crate) struct FlagNames(pub(crate) u32);
@@ -76,26 +77,6 @@ impl Display for Seconds {
     }
 }
 
-pub(crate) const fn state_name(state: u32) -> &'static str {
-    match state {
-        state::LOADING => "loading",
-        state::IDLE => "idle",
-        state::BUSY => "busy",
-        state::DEAD => "dead",
-        _ => "unknown",
-    }
-}
-
-/// What an entry function is called.
-pub(crate) const fn function_name(function: u32) -> &'static str {
-    match function as u64 {
-        entry::OPEN_SESSION => "open session",
-        entry::CLOSE_SESSION => "close session",
-        entry::INVOKE_COMMAND => "invoke",
-        _ => "other",
-    }
-}
-
 pub(crate) fn tas(out: &mut dyn Write, tas: &[TaDetail], names: &dyn Names) -> fmt::Result {
     if tas.is_empty() {
         return writeln!(out, "no TA is loaded");
@@ -115,35 +96,22 @@ struct Doing<'a>(&'a TaDetail);
 impl Display for Doing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(ta) = self;
-        f.write_str(state_name(ta.state))?;
+        f.write_str(word(state::WORDS, ta.state))?;
         match (ta.state, ta.cause) {
             (state::DEAD, cause::NONE) => return Ok(()),
             (state::DEAD, cause::PANICKED) => write!(f, ", panicked with {:#x}", ta.panic_code)?,
-            (state::DEAD, cause) => write!(f, ", {}", cause_name(cause))?,
+            (state::DEAD, cause) => write!(f, ", {}", word(cause::WORDS, cause))?,
             (state::BUSY, _) => {}
             _ => return Ok(()),
         }
         if ta.session != 0 {
-            match u64::from(ta.function) {
-                entry::INVOKE_COMMAND => write!(f, " in command {}", ta.command)?,
-                _ => write!(f, " in {}", function_name(ta.function))?,
-            }
+            write!(f, " in {}", entry(ta.function, ta.command))?;
             write!(f, " of session {:#x}", ta.session)?;
         }
         match ta.state {
             state::BUSY => write!(f, " since {}", Seconds(ta.busy_since_ms)),
             _ => write!(f, " at {}", Seconds(ta.died_ms)),
         }
-    }
-}
-
-/// Why an instance is dead.
-pub(crate) const fn cause_name(number: u32) -> &'static str {
-    match number {
-        cause::PANICKED => "panicked",
-        cause::CRASHED => "crashed",
-        cause::KILLED => "killed",
-        _ => "unknown",
     }
 }
 
@@ -161,7 +129,7 @@ fn heap(out: &mut dyn Write, ta: &TaDetail) -> fmt::Result {
         format_args!(
             "{} of {} bytes in {}, at most {}",
             heap.allocated,
-            declared_heap(ta),
+            ta.heap_declared(),
             Count(ta.heap.live_blocks, "block"),
             heap.max_allocated
         ),
@@ -193,7 +161,7 @@ fn heap(out: &mut dyn Write, ta: &TaDetail) -> fmt::Result {
 }
 
 fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result {
-    writeln!(out, "{}, instance {}", Named(ta.uuid, names), ta.instance)?;
+    writeln!(out, "{}, instance {}", Called(ta.uuid, names), ta.instance)?;
     let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
     row("state", format_args!("{}", Doing(ta)))?;
     row(
@@ -268,7 +236,7 @@ pub(crate) fn regions(out: &mut dyn Write, rows: &[RegionRow], names: &dyn Names
             writeln!(
                 out,
                 "{}, instance {}",
-                Named(owner, names),
+                Called(owner, names),
                 group[0].instance
             )?;
         }
@@ -326,12 +294,29 @@ fn region(out: &mut dyn Write, row: &RegionRow, is_kernel: bool) -> fmt::Result 
     writeln!(out)
 }
 
-/// What the secure console says of a TA, with addresses as far as they are shown.
+/// What the secure console says of a TA's instances, with addresses as far as they are shown.
 pub(crate) fn status(
     out: &mut dyn Write,
-    ta: &TaDetail,
+    tas: &[TaDetail],
     sessions: &[SessionRow],
     regions: &[RegionRow],
+) -> fmt::Result {
+    for (n, ta) in tas.iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        let sessions = sessions.iter().filter(|row| row.instance == ta.instance);
+        let regions = regions.iter().filter(|row| row.instance == ta.instance);
+        status_of(out, ta, sessions, regions)?;
+    }
+    Ok(())
+}
+
+fn status_of<'a>(
+    out: &mut dyn Write,
+    ta: &TaDetail,
+    sessions: impl Iterator<Item = &'a SessionRow>,
+    regions: impl Iterator<Item = &'a RegionRow> + Clone,
 ) -> fmt::Result {
     writeln!(
         out,
@@ -358,12 +343,12 @@ pub(crate) fn status(
         ta.stack.saturating_sub(ta.stack_deepest)
     )?;
     let used = regions
-        .iter()
+        .clone()
         .map(|row| row.usable)
         .fold(0, u64::saturating_add);
     writeln!(out, "Memory Used: {used:#x}")?;
     writeln!(out, "Memory List:")?;
-    for (n, row) in regions.iter().enumerate() {
+    for (n, row) in regions.enumerate() {
         writeln!(
             out,
             "region {n:2}: va {} pa {} size {:#08x} flags {}",
@@ -393,8 +378,9 @@ impl Display for Hidden {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use crate::text::print;
+    use tally_abi::ta::entry;
+    use tally_insight::names::NoNames;
 
     #[test]
     fn a_scribbled_heap_is_inconsistent_and_nothing_else() {

@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
+use tally_insight::cycles::{Growth, Place};
+use tally_insight::growth::Amount;
+use tally_insight::names::{Names, Stack};
 use tally_records::{EndedRow, LATE_SCAN, LeakRecord, MarkRow, ScanRow, SuspectRow, ended};
 
-use super::{Count, Holder, Hundredths, Named};
-use crate::Names;
-use crate::growth::{Amount, Growth, Place};
+use super::{Called, Count, Holder, Hundredths, frames};
 use crate::marks;
 
 const fn blocks(count: u64) -> Count {
@@ -136,13 +137,6 @@ fn holding(out: &mut dyn Write, record: &LeakRecord, names: &dyn Names) -> fmt::
     writeln!(out, ", {holder}")
 }
 
-fn frames(out: &mut dyn Write, stack: &[String]) -> fmt::Result {
-    for (depth, name) in stack.iter().enumerate() {
-        writeln!(out, "  #{depth} {name}")?;
-    }
-    Ok(())
-}
-
 fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> fmt::Result {
     let mut rows: Vec<&EndedRow> = growth.ended.iter().collect();
     if !rows.is_empty() {
@@ -159,7 +153,7 @@ fn ended_instances(out: &mut dyn Write, growth: &Growth, names: &dyn Names) -> f
         write!(
             out,
             "  {}: {}",
-            Named(uuid, names),
+            Called(uuid, names),
             Count(count, "instance")
         )?;
         if died > 0 {
@@ -190,7 +184,7 @@ fn heap_name(heap: TeeUuid, names: &dyn Names) -> String {
     if heap == TeeUuid::nil() {
         String::from("kernel heap")
     } else {
-        format!("heap of {}", Named(heap, names))
+        format!("heap of {}", Called(heap, names))
     }
 }
 
@@ -198,23 +192,6 @@ fn heap_name(heap: TeeUuid, names: &dyn Names) -> String {
 fn mebibytes(bytes: u64) -> String {
     let hundredths = bytes.saturating_mul(100) >> 20;
     format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
-}
-
-/// Ticks of the system counter as microseconds.
-fn micros(ticks: u64, row: &ScanRow) -> u64 {
-    let micros = u128::from(ticks) * 1_000_000 / u128::from(row.ticks_per_second.max(1));
-    u64::try_from(micros).unwrap_or(u64::MAX)
-}
-
-/// Microseconds for each MiB that was read; `None` if less than a sixteenth of one was: what a scan takes whatever it
-/// reads would count many times over.
-pub(crate) fn micros_per_mebibyte(row: &ScanRow) -> Option<u64> {
-    let read = row.root_bytes.saturating_add(row.block_bytes);
-    if read < 1 << 16 {
-        return None;
-    }
-    let micros = u128::from(micros(row.ticks, row)) << 20;
-    u64::try_from(micros / u128::from(read)).ok()
 }
 
 pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) -> fmt::Result {
@@ -255,16 +232,16 @@ pub(crate) fn scans(out: &mut dyn Write, rows: &[ScanRow], names: &dyn Names) ->
             mebibytes(read),
             row.passes,
             if row.passes == 1 { "" } else { "es" },
-            micros(row.ticks, row)
+            row.micros(row.ticks)
         )?;
-        if let Some(each) = micros_per_mebibyte(row) {
+        if let Some(each) = row.micros_per_mebibyte() {
             write!(out, " ({each} us a MiB)")?;
         }
         writeln!(
             out,
             ", {} of at most {} us, {} for marks",
             Count(row.steps.into(), "step"),
-            micros(row.longest_step, row),
+            row.micros(row.longest_step),
             Count(row.pages.into(), "page")
         )?;
     }
@@ -282,7 +259,7 @@ pub(crate) fn no_heap(out: &mut dyn Write, heap: TeeUuid, names: &dyn Names) -> 
 
 pub(crate) fn suspects(
     out: &mut dyn Write,
-    found: &[(SuspectRow, Vec<String>)],
+    found: &[(SuspectRow, Stack)],
     names: &dyn Names,
 ) -> fmt::Result {
     if found.is_empty() {
@@ -315,7 +292,7 @@ pub(crate) fn ta(
     out: &mut dyn Write,
     live: &Growth,
     rows: &[ScanRow],
-    found: &[(SuspectRow, Vec<String>)],
+    found: &[(SuspectRow, Stack)],
     names: &dyn Names,
 ) -> fmt::Result {
     growth(out, live, names)?;
@@ -331,8 +308,8 @@ pub(crate) fn ta(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use crate::text::print;
+    use tally_insight::names::NoNames;
     use tally_records::owner_kind;
 
     fn mark(number: u32, name: &str) -> MarkRow {
@@ -356,8 +333,8 @@ mod tests {
         }
     }
 
-    fn stack() -> Vec<String> {
-        alloc::vec![String::from("lose main.rs:7")]
+    fn stack() -> Stack {
+        crate::text::stack(&["lose main.rs:7"])
     }
 
     #[test]
@@ -414,8 +391,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_to_be_so() {
-        // Bug: a heap whose books do not add up was left out of lists in silence, and one that ended with such
-        // books was said to have freed all.
+        // Bug: a heap whose books do not add up was left out of lists in silence, and one that
+        // ended with such books was said to have freed all.
         let mut found = Growth {
             from: Some(mark(3, "")),
             cycles: 1,
@@ -512,7 +489,7 @@ mod tests {
             block_bytes: 55_536,
             ..small
         };
-        assert_eq!(micros_per_mebibyte(&enough), Some(16_000));
+        assert_eq!(enough.micros_per_mebibyte(), Some(16_000));
         // Bug: something was said to point to each block, hidden ones included.
         let hidden = ScanRow { suspects: 0, ..row };
         let text = print(|out| scans(out, &[hidden], &NoNames));

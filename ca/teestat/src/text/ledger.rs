@@ -5,10 +5,10 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use tally_abi::ta::entry;
+use tally_insight::names::Names;
 use tally_records::CommandRow;
 
-use super::{Count, Named};
-use crate::Names;
+use super::{Called, Count};
 
 /// What was called: a session's beginning or end, or a command by its number.
 pub(crate) fn call_name(row: &CommandRow) -> String {
@@ -27,7 +27,7 @@ pub(crate) fn commands(
     names: &dyn Names,
 ) -> fmt::Result {
     if let Some(first) = rows.first() {
-        writeln!(out, "{}", Named(first.uuid, names))?;
+        writeln!(out, "{}", Called(first.uuid, names))?;
     }
     writeln!(
         out,

@@ -5,6 +5,7 @@
 
 mod advice;
 mod audit;
+mod columns;
 pub(crate) mod failures;
 pub(crate) mod history;
 pub(crate) mod inspect;
@@ -16,20 +17,24 @@ pub(crate) mod top;
 mod watch;
 
 pub(crate) use advice::advice;
-pub(crate) use audit::{event_name, event_steps, events, held, held_name};
+pub(crate) use audit::{events, held};
 pub(crate) use ledger::commands;
-pub(crate) use stock::{alloc, fragmentation, pager, ta, times};
-pub(crate) use watch::{Snapshot, condition, section_name, snapshot, snapshot_state, snapshots};
+pub(crate) use stock::{alloc, pager, ta, times};
+pub(crate) use watch::{snapshot, snapshots};
 
+#[cfg(test)]
 use alloc::string::String;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
-use tally_metrics::figures::Threads;
-use tally_records::{MeminfoRow, OwnerRow, PoolStats, owner_kind, strategy, tracking};
+use tally_insight::growth::Amount;
+use tally_insight::names::{Names, NoNames, Stack, printable};
+use tally_insight::openmetrics::Threads;
+use tally_records::{
+    MeminfoRow, OwnerRow, PoolRow, PoolStats, owner_kind, pool_kind, strategy, tracking, word,
+};
 
-use crate::Names;
-use crate::growth::Amount;
+use columns::Columns;
 
 /// So many of something whose plural has an `s`.
 pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
@@ -46,19 +51,22 @@ pub(crate) struct Label<'a>(pub(crate) &'a [u8]);
 
 impl Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        for &byte in self.0.iter().take_while(|&&b| b != 0) {
-            let shown = byte.is_ascii_graphic() || byte == b' ';
-            text.push(if shown { char::from(byte) } else { '?' });
-        }
-        f.pad(&text)
+        f.pad(&printable(self.0))
     }
 }
 
-/// A UUID with its short name, if it has one.
-pub(crate) struct Named<'a>(pub(crate) TeeUuid, pub(crate) &'a dyn Names);
+/// A call stack, a line a function, without the way into the allocator.
+pub(crate) fn frames(out: &mut dyn Write, stack: &Stack) -> fmt::Result {
+    for (depth, shown) in stack.shown().iter().enumerate() {
+        writeln!(out, "  #{depth} {}", shown.frame)?;
+    }
+    Ok(())
+}
 
-impl Display for Named<'_> {
+/// A UUID with its short name, if it has one.
+pub(crate) struct Called<'a>(pub(crate) TeeUuid, pub(crate) &'a dyn Names);
+
+impl Display for Called<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1.name_of(self.0) {
             Some(name) => write!(f, "{name} ({})", self.0),
@@ -73,36 +81,32 @@ pub(crate) fn threads(out: &mut dyn Write, threads: &Threads) -> fmt::Result {
     writeln!(out, "calls turned away:      {}", threads.turned_away)
 }
 
-/// Prints secure RAM by use, empty rows only if `all`; says, and returns, whether all rows add up to
-/// `secure_ram` bytes.
+/// Prints secure RAM by use, empty rows only if `all`; says whether all rows add up to `secure_ram`
+/// bytes.
 pub(crate) fn meminfo(
     out: &mut dyn Write,
     secure_ram: u64,
     rows: &[MeminfoRow],
     all: bool,
-) -> core::result::Result<bool, fmt::Error> {
-    writeln!(out, "{:<32} {:>10} {:>6}", "use", "bytes", "pages")?;
+) -> fmt::Result {
+    const COLUMNS: Columns = Columns(&[("use", 32), ("bytes", 10), ("pages", 6)]);
+    COLUMNS.head::<MeminfoRow>(out)?;
+    writeln!(out)?;
     let shown = |row: &&MeminfoRow| all || row.bytes != 0 || row.pages != 0;
     for row in rows.iter().filter(shown) {
-        writeln!(
-            out,
-            "{:<32} {:>10} {:>6}",
-            Label(&row.label),
-            row.bytes,
-            row.pages
-        )?;
+        COLUMNS.row(out, row, &NoNames)?;
+        writeln!(out)?;
     }
+    COLUMNS.sum(out, "sum", &["bytes", "pages"], rows)?;
+    writeln!(out)?;
     let sum = meminfo_sum(rows);
-    let pages = rows.iter().fold(0_u64, |n, row| n.wrapping_add(row.pages));
-    writeln!(out, "{:<32} {sum:>10} {pages:>6}", "sum")?;
     match rows.len() - rows.iter().filter(shown).count() {
         0 => {}
         1 => writeln!(out, "1 unused row hidden, --all shows it")?,
         n => writeln!(out, "{n} unused rows hidden, --all shows them")?,
     }
     if sum == secure_ram {
-        writeln!(out, "adds up to the {} MiB of secure RAM", sum >> 20)?;
-        return Ok(true);
+        return writeln!(out, "adds up to the {} MiB of secure RAM", sum >> 20);
     }
     let (word, by) = if sum < secure_ram {
         ("missing", secure_ram - sum)
@@ -112,8 +116,7 @@ pub(crate) fn meminfo(
     writeln!(
         out,
         "does NOT add up to the {secure_ram} bytes of secure RAM: {by} {word}"
-    )?;
-    Ok(false)
+    )
 }
 
 /// What a pool's bookkeeping takes; nothing for a pool that has none of its own.
@@ -157,7 +160,8 @@ impl fmt::Display for Hundredths {
 pub(crate) struct Tables {
     /// Bytes of records of pages.
     pub(crate) pages: u64,
-    /// Most bytes that tables of all heaps take of it. Pages of tables that nobody has touched take none.
+    /// Most bytes that tables of all heaps take of it. Pages of tables that nobody has touched take
+    /// none.
     pub(crate) heaps: u64,
 }
 
@@ -165,8 +169,9 @@ impl Tables {
     /// Name of the row of `meminfo` that has the records of pages.
     const PAGES: &str = "page records";
 
-    /// `kernel`: the kernel heap, whose tables are all there. `tas`: the heaps of living TAs, each with the
-    /// bytes of memory behind its addresses: what blocks do not have of it is tables at most.
+    /// `kernel`: the kernel heap, whose tables are all there. `tas`: the heaps of living TAs, each
+    /// with the bytes of memory behind its addresses: what blocks do not have of it is tables at
+    /// most.
     pub(crate) fn of(
         rows: &[MeminfoRow],
         kernel: Option<&PoolStats>,
@@ -211,66 +216,67 @@ pub(crate) fn meminfo_sum(rows: &[MeminfoRow]) -> u64 {
         .fold(0, |sum, row| sum.saturating_add(row.bytes))
 }
 
-/// `instances`: of which instance each pool is, as far as that is known.
-pub(crate) fn pools(
-    out: &mut dyn Write,
-    pools: &[PoolStats],
-    instances: &[Option<u32>],
-    names: &dyn Names,
-) -> fmt::Result {
-    for (n, pool) in pools.iter().enumerate() {
+pub(crate) fn pools(out: &mut dyn Write, pools: &[PoolRow], names: &dyn Names) -> fmt::Result {
+    for (n, row) in pools.iter().enumerate() {
         if n > 0 {
             writeln!(out)?;
         }
-        write!(out, "{}", Label(&pool.alloc.desc))?;
+        let pool = &row.pool;
+        out.write_str(word(pool_kind::WORDS, row.kind))?;
         if pool.owner != TeeUuid::nil() {
-            write!(out, ", heap of {}", Named(pool.owner, names))?;
-            let same = pools.iter().filter(|other| other.owner == pool.owner);
-            if let Some(Some(number)) = instances.get(n)
+            write!(out, " of {}", Called(pool.owner, names))?;
+            let same = pools.iter().filter(|other| other.pool.owner == pool.owner);
+            if let Some(number) = row.instance()
                 && same.count() > 1
             {
                 write!(out, " #{number}")?;
             }
         }
         writeln!(out)?;
-        let a = &pool.alloc;
-        let (strategy, tracking) = (strategy::name(pool.strategy), tracking::name(pool.tracking));
+        figures(out, pool)?;
+    }
+    Ok(())
+}
+
+fn figures(out: &mut dyn Write, pool: &PoolStats) -> fmt::Result {
+    let a = &pool.alloc;
+    writeln!(
+        out,
+        "  {} of {} bytes allocated in {}, at most {}",
+        a.allocated,
+        a.size,
+        Count(pool.live_blocks, "block"),
+        a.max_allocated
+    )?;
+    writeln!(
+        out,
+        "  {} to allocate, {} to free; largest free chunk {}",
+        Count(pool.num_get, "call"),
+        pool.num_release,
+        pool.largest_free
+    )?;
+    bookkeeping(out, pool)?;
+    if pool.promised > 0 {
         writeln!(
             out,
-            "  {} of {} bytes allocated in {}, at most {}",
-            a.allocated,
-            a.size,
-            Count(pool.live_blocks, "block"),
-            a.max_allocated
+            "  {} of the allocated bytes are promised to TAs, which have not touched them yet",
+            pool.promised
         )?;
+    }
+    writeln!(
+        out,
+        "  {}, the biggest of {} bytes with {} allocated; strategy {}, tracking {}",
+        Count(a.num_alloc_fail.into(), "failure"),
+        a.biggest_alloc_fail,
+        a.biggest_alloc_fail_used,
+        word(strategy::WORDS, pool.strategy),
+        word(tracking::WORDS, pool.tracking)
+    )?;
+    if pool.inconsistent != 0 {
         writeln!(
             out,
-            "  {} to allocate, {} to free; largest free chunk {}",
-            Count(pool.num_get, "call"),
-            pool.num_release,
-            pool.largest_free
+            "  its bookkeeping does not add up: figures are not to be trusted"
         )?;
-        bookkeeping(out, pool)?;
-        if pool.promised > 0 {
-            writeln!(
-                out,
-                "  {} of the allocated bytes are promised to TAs, which have not touched them yet",
-                pool.promised
-            )?;
-        }
-        writeln!(
-            out,
-            "  {}, the biggest of {} bytes with {} allocated; strategy {strategy}, tracking {tracking}",
-            Count(a.num_alloc_fail.into(), "failure"),
-            a.biggest_alloc_fail,
-            a.biggest_alloc_fail_used
-        )?;
-        if pool.inconsistent != 0 {
-            writeln!(
-                out,
-                "  its bookkeeping does not add up: figures are not to be trusted"
-            )?;
-        }
     }
     Ok(())
 }
@@ -300,13 +306,11 @@ impl Display for Session {
     }
 }
 
-pub(crate) const fn kind_name(kind: u32) -> &'static str {
+/// What an owner is.
+pub(crate) fn kind_name(kind: u32) -> &'static str {
     match kind {
-        owner_kind::KERNEL => "kernel",
-        owner_kind::GUEST => "guest",
         owner_kind::TA => "TA",
-        owner_kind::SESSION => "session",
-        _ => "unknown",
+        kind => word(owner_kind::WORDS, kind),
     }
 }
 
@@ -331,33 +335,27 @@ impl Display for Holder<'_> {
             write!(f, " {}", Session(self.session))?;
         }
         if self.ta != TeeUuid::nil() {
-            write!(f, " of {}", Named(self.ta, self.names))?;
+            write!(f, " of {}", Called(self.ta, self.names))?;
         }
         Ok(())
     }
 }
 
 pub(crate) fn owners(out: &mut dyn Write, rows: &[OwnerRow], names: &dyn Names) -> fmt::Result {
-    writeln!(
-        out,
-        "{:>6} {:<8} {:<16} {:>7} {:>10} {:>7} {:>6}  TA",
-        "number", "kind", "owner", "session", "heap", "blocks", "pages"
-    )?;
+    const COLUMNS: Columns = Columns(&[
+        ("number", 6),
+        ("kind", 8),
+        ("owner", 16),
+        ("session", 7),
+        ("heap_bytes", 10),
+        ("heap_blocks", 7),
+        ("pages", 6),
+        ("uuid", 0),
+    ]);
+    COLUMNS.head::<OwnerRow>(out)?;
+    writeln!(out)?;
     for row in rows {
-        write!(
-            out,
-            "{:>6} {:<8} {:<16} {:>7} {:>10} {:>7} {:>6}",
-            row.number,
-            kind_name(row.kind),
-            Label(&row.label),
-            Session(row.session),
-            row.heap_bytes,
-            row.heap_blocks,
-            row.pages
-        )?;
-        if row.uuid != TeeUuid::nil() {
-            write!(out, "  {}", Named(row.uuid, names))?;
-        }
+        COLUMNS.row(out, row, names)?;
         writeln!(out)?;
     }
     Ok(())
@@ -369,6 +367,19 @@ pub(crate) fn print(f: impl FnOnce(&mut String) -> fmt::Result) -> String {
     let mut out = String::new();
     f(&mut out).expect("strings take everything");
     out
+}
+
+/// A call stack with these functions, for tests.
+#[cfg(test)]
+pub(crate) fn stack(functions: &[&str]) -> Stack {
+    let call = |name: &&str| tally_insight::names::Call {
+        offset: 4,
+        frames: alloc::vec![tally_insight::names::Frame::parse(name)],
+    };
+    Stack {
+        calls: functions.iter().map(call).collect(),
+        ..Stack::default()
+    }
 }
 
 #[cfg(test)]
@@ -387,18 +398,15 @@ mod tests {
         let row = |bytes| MeminfoRow {
             label: desc("free"),
             bytes,
-            pages: bytes / 4096,
+            ..MeminfoRow::default()
         };
-        let mut out = String::new();
         let rows = [row(15 << 20), row(1 << 20)];
-        assert_eq!(meminfo(&mut out, 16 << 20, &rows, false), Ok(true));
+        let out = print(|out| meminfo(out, 16 << 20, &rows, false));
         assert!(out.ends_with("adds up to the 16 MiB of secure RAM\n"));
-        let mut out = String::new();
-        assert_eq!(meminfo(&mut out, 16 << 20, &rows[..1], false), Ok(false));
+        let out = print(|out| meminfo(out, 16 << 20, &rows[..1], false));
         assert!(out.ends_with("1048576 missing\n"));
         // A machine with less of it.
-        let mut out = String::new();
-        assert_eq!(meminfo(&mut out, 8 << 20, &rows[..1], false), Ok(false));
+        let out = print(|out| meminfo(out, 8 << 20, &rows[..1], false));
         assert!(out.ends_with("8388608 bytes of secure RAM: 7340032 too many\n"));
     }
 
@@ -407,7 +415,7 @@ mod tests {
         let row = |label, bytes| MeminfoRow {
             label: desc(label),
             bytes,
-            pages: bytes / 4096,
+            ..MeminfoRow::default()
         };
         let ta = |tables, allocated, populated| {
             let mut heap = PoolStats {
@@ -470,15 +478,13 @@ mod tests {
         let row = |bytes| MeminfoRow {
             label: desc("row"),
             bytes,
-            pages: bytes / 4096,
+            ..MeminfoRow::default()
         };
         let rows = [row(0), row(16 << 20), row(0)];
-        let mut out = String::new();
-        assert_eq!(meminfo(&mut out, 16 << 20, &rows, false), Ok(true));
+        let out = print(|out| meminfo(out, 16 << 20, &rows, false));
         assert_eq!(out.matches("row ").count(), 1);
         assert!(out.contains("\n2 unused rows hidden, --all shows them\nadds up"));
-        let mut out = String::new();
-        assert_eq!(meminfo(&mut out, 16 << 20, &rows, true), Ok(true));
+        let out = print(|out| meminfo(out, 16 << 20, &rows, true));
         assert_eq!(out.matches("row ").count(), 3);
         assert!(!out.contains("hidden"));
     }

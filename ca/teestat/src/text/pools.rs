@@ -6,32 +6,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
-use tally_records::{
-    BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, class_kind, damage,
-};
+use tally_insight::names::{Names, NoNames, Stack};
+use tally_records::{BlockRow, ChunkRow, ClassRow, OwnerRow, SiteRow, chunk_kind, damage, word};
 
-use super::{Count, Holder, Session};
-use crate::{Names, SlabNote};
-
-pub(crate) const fn class_name(kind: u32) -> &'static str {
-    match kind {
-        class_kind::SLAB => "slab",
-        class_kind::RUN => "large",
-        class_kind::KEPT_RUN => "kept large",
-        class_kind::FREE => "free",
-        _ => "unknown",
-    }
-}
-
-pub(crate) const fn chunk_name(kind: u32) -> &'static str {
-    match kind {
-        chunk_kind::FREE => "free",
-        chunk_kind::BLOCK => "block",
-        chunk_kind::KEPT => "kept",
-        chunk_kind::OWN => "own",
-        _ => "unknown",
-    }
-}
+use super::columns::Columns;
+use super::{Count, Holder, Session, frames};
+use crate::SlabNote;
 
 /// A number with its sign.
 pub(crate) fn change(now: u64, before: u64) -> String {
@@ -49,17 +29,24 @@ pub(crate) fn note_of<'a>(before: &'a [SlabNote], row: &ClassRow) -> Option<&'a 
         .find(|note| note.kind == row.kind && note.block_size == row.block_size)
 }
 
+const CLASSES: Columns = Columns(&[
+    ("kind", 10),
+    ("block_size", 6),
+    ("slabs", 6),
+    ("blocks", 7),
+    ("live", 7),
+    ("kept", 6),
+    ("bytes", 9),
+    ("requested", 9),
+]);
+
 /// Classes; with `before` what changed since besides, and only what did.
 pub(crate) fn classes(
     out: &mut dyn Write,
     rows: &[ClassRow],
     before: Option<&[SlabNote]>,
 ) -> fmt::Result {
-    write!(
-        out,
-        "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-        "class", "size", "slabs", "blocks", "live", "kept", "bytes", "asked for"
-    )?;
+    CLASSES.head::<ClassRow>(out)?;
     match before {
         Some(_) => writeln!(out, " {:>8} {:>9}", "live +-", "bytes +-")?,
         None => writeln!(out)?,
@@ -75,18 +62,7 @@ pub(crate) fn classes(
             continue;
         }
         shown += 1;
-        write!(
-            out,
-            "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-            class_name(row.kind),
-            row.block_size,
-            row.slabs,
-            row.blocks,
-            row.live,
-            row.kept,
-            row.bytes,
-            row.requested
-        )?;
+        CLASSES.row(out, row, &NoNames)?;
         match note {
             Some(note) => writeln!(
                 out,
@@ -100,19 +76,9 @@ pub(crate) fn classes(
     if before.is_some() && shown == 0 {
         return writeln!(out, "nothing changed");
     }
-    let sum = |of: fn(&ClassRow) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
-    writeln!(
-        out,
-        "{:<10} {:>6} {:>6} {:>7} {:>7} {:>6} {:>9} {:>9}",
-        "all",
-        "",
-        sum(|row| row.slabs.into()),
-        sum(|row| row.blocks.into()),
-        sum(|row| row.live.into()),
-        sum(|row| row.kept.into()),
-        sum(|row| row.bytes),
-        sum(|row| row.requested)
-    )?;
+    let summed = ["slabs", "blocks", "live", "kept", "bytes", "requested"];
+    CLASSES.sum(out, "all", &summed, rows)?;
+    writeln!(out)?;
     match empty {
         0 => Ok(()),
         1 => writeln!(out, "1 empty class is left out"),
@@ -120,7 +86,8 @@ pub(crate) fn classes(
     }
 }
 
-/// Which instance of a TA this is about, and how the others are asked about; `name`: the TA as it was named.
+/// Which instance of a TA this is about, and how the others are asked about; `name`: the TA as it
+/// was named.
 pub(crate) fn one_of_many(name: &str, this: u32, others: &[u32]) -> String {
     let named: Vec<String> = others
         .iter()
@@ -134,29 +101,23 @@ pub(crate) fn one_of_many(name: &str, this: u32, others: &[u32]) -> String {
 }
 
 /// Call sites; `all`: how many there are besides those shown.
-pub(crate) fn sites(
-    out: &mut dyn Write,
-    rows: &[SiteRow],
-    stacks: &[Vec<String>],
-    all: usize,
-) -> fmt::Result {
-    writeln!(
-        out,
-        "{:>10} {:>7} {:>9} {:>10}  allocated at, called from",
-        "bytes", "blocks", "calls", "peak"
-    )?;
-    for (row, stack) in rows.iter().zip(stacks) {
-        write!(out, "{:>10} {:>7} ", row.live_bytes, row.live_blocks)?;
-        if row.is_counted() {
-            write!(out, "{:>9} {:>10} ", row.allocations, row.peak_bytes)?;
-        } else {
-            write!(out, "{:>9} {:>10} ", "-", "-")?;
-        }
-        for (depth, name) in stack.iter().take(3).enumerate() {
+pub(crate) fn sites(out: &mut dyn Write, rows: &[(SiteRow, Stack)], all: usize) -> fmt::Result {
+    const COLUMNS: Columns = Columns(&[
+        ("live_bytes", 10),
+        ("live_blocks", 7),
+        ("allocations", 9),
+        ("peak_bytes", 10),
+    ]);
+    COLUMNS.head::<SiteRow>(out)?;
+    writeln!(out, "  allocated at, called from")?;
+    for (row, stack) in rows {
+        COLUMNS.row(out, row, &NoNames)?;
+        out.write_char(' ')?;
+        for (depth, shown) in stack.shown().iter().take(3).enumerate() {
             let before = if depth == 0 { " " } else { " < " };
-            write!(out, "{before}{name}")?;
+            write!(out, "{before}{}", shown.frame)?;
         }
-        if stack.is_empty() {
+        if stack.calls.is_empty() {
             write!(out, " unknown, or no room in the table of call sites")?;
         }
         writeln!(out)?;
@@ -165,16 +126,17 @@ pub(crate) fn sites(
         0 => {}
         n => writeln!(out, "{n} more")?,
     }
-    if rows.iter().all(SiteRow::is_counted) {
+    if rows.iter().all(|(row, _)| row.is_counted()) {
         return Ok(());
     }
     writeln!(
         out,
-        "-: this pool does not count calls and peak at its call sites"
+        "-: this pool does not count allocations and peak at its call sites"
     )
 }
 
-/// Who owns a block of the kernel heap, by the number it has for that, and by name if it is among `owners`.
+/// Who owns a block of the kernel heap, by the number it has for that, and by name if it is among
+/// `owners`.
 pub(crate) fn kernel_owner(number: u32, owners: &[OwnerRow], names: &dyn Names) -> String {
     match owners.iter().find(|owner| owner.number == number) {
         None => alloc::format!("owner {number}"),
@@ -247,7 +209,7 @@ pub(crate) fn block_whole(
     out: &mut dyn Write,
     row: &BlockRow,
     owner: &str,
-    stack: &[String],
+    stack: &Stack,
     inside: u64,
     bytes: Option<&[u8]>,
 ) -> fmt::Result {
@@ -260,9 +222,7 @@ pub(crate) fn block_whole(
         write!(out, ", address {:#x}", row.va)?;
     }
     writeln!(out, ", byte {inside} of it; {owner}, mark {}", row.mark)?;
-    for (depth, name) in stack.iter().enumerate() {
-        writeln!(out, "  #{depth} {name}")?;
-    }
+    frames(out, stack)?;
     let Some(bytes) = bytes else {
         return writeln!(
             out,
@@ -296,6 +256,12 @@ pub(crate) struct ChunkTotals {
 }
 
 impl ChunkTotals {
+    /// Bytes of each kind, by its word.
+    pub(crate) fn by_kind(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let words = chunk_kind::WORDS.iter().map(|(_, word)| *word);
+        words.zip(self.bytes)
+    }
+
     pub(crate) fn add(&mut self, row: &ChunkRow) {
         self.count += 1;
         if let Some(bytes) = self.bytes.get_mut(row.kind as usize) {
@@ -304,43 +270,30 @@ impl ChunkTotals {
     }
 }
 
+const CHUNKS: Columns = Columns(&[("offset", 10), ("bytes", 9), ("kind", 0)]);
+
 pub(crate) fn chunks_head(out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "{:>10} {:>9}  what", "offset", "bytes")
+    CHUNKS.head::<ChunkRow>(out)?;
+    writeln!(out)
 }
 
 pub(crate) fn chunk(out: &mut dyn Write, row: &ChunkRow) -> fmt::Result {
-    writeln!(
-        out,
-        "{:>#10x} {:>9}  {}",
-        row.offset,
-        row.bytes,
-        chunk_name(row.kind)
-    )
+    CHUNKS.row(out, row, &NoNames)?;
+    writeln!(out)
 }
 
 pub(crate) fn chunk_totals(out: &mut dyn Write, totals: &ChunkTotals) -> fmt::Result {
     write!(out, "{}:", Count(totals.count, "chunk"))?;
-    for (kind, bytes) in (0..).zip(totals.bytes) {
-        let comma = if kind == 0 { "" } else { "," };
-        write!(out, "{comma} {bytes} bytes {}", chunk_name(kind))?;
+    for (n, (kind, bytes)) in totals.by_kind().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        write!(out, "{comma} {bytes} bytes {kind}")?;
     }
     let sum = totals.bytes.into_iter().fold(0, u64::saturating_add);
     writeln!(out, "; {sum} in all")
 }
 
-pub(crate) const fn damage_text(found: u32) -> &'static str {
-    match found {
-        damage::NONE => "the pool is sound",
-        damage::WALK => "the pool's books make no sense: INCONSISTENT",
-        damage::UNIT => "a unit's entry is not what its neighbours say",
-        damage::UNJOINED => "two free runs touch",
-        damage::OVERRUN => "somebody wrote past the end of a block",
-        _ => "the pool is damaged",
-    }
-}
-
 pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
-    write!(out, "{}", damage_text(found))?;
+    write!(out, "{}", word(damage::WORDS, found))?;
     if matches!(found, damage::UNIT | damage::UNJOINED) {
         write!(
             out,
@@ -357,9 +310,8 @@ pub(crate) fn checked(out: &mut dyn Write, found: u32, at: u32) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
-    use crate::text::print;
-    use tally_records::owner_kind;
+    use crate::text::{print, stack};
+    use tally_records::{class_kind, owner_kind};
 
     fn slab(live: u32) -> ClassRow {
         ClassRow {
@@ -385,10 +337,10 @@ mod tests {
         let text = print(|out| classes(out, &[slab(10), free], None));
         assert_eq!(
             text,
-            "class        size  slabs  blocks    live   kept     bytes asked for\n\
-             slab           32      2      24      10      3      1024       280\n\
-             free            0      0       0       0      0      3072         0\n\
-             all                    2      24      10      3      4096       280\n"
+            "kind       block size  slabs  blocks    live   kept     bytes requested\n\
+             slab               32      2      24      10      3      1024       280\n\
+             free                -      0       0       0      0      3072         0\n\
+             all                        2      24      10      3      4096       280\n"
         );
         let with_empty = [slab(10), ClassRow::default(), free];
         let text_with = print(|out| classes(out, &with_empty, None));
@@ -420,7 +372,7 @@ mod tests {
             mark: 2,
             ..BlockRow::default()
         };
-        let stack = [String::from("make file.rs:3")];
+        let stack = stack(&["make file.rs:3"]);
         let text = print(|out| {
             block_whole(
                 out,
@@ -438,7 +390,7 @@ mod tests {
              000000  48 65 6c 6c 6f 2c 20 77 69 64 65 20 77 6f 72 6c  Hello, wide worl\n  \
              000010  64 0a                                            d.\n"
         );
-        let text = print(|out| block_whole(out, &row, &ta_owner(5), &[], 0, None));
+        let text = print(|out| block_whole(out, &row, &ta_owner(5), &Stack::default(), 0, None));
         assert!(text.contains("; session 0x5, mark 2\n"), "{text}");
         assert!(text.contains("hidden"), "{text}");
     }
@@ -494,12 +446,11 @@ mod tests {
             peak_bytes: 300,
             ..SiteRow::default()
         };
-        let stack = ["lose a.rs:1", "do b.rs:2", "run c.rs:3", "main d.rs:4"];
-        let stacks = [stack.map(String::from).to_vec()];
+        let stack = stack(&["lose a.rs:1", "do b.rs:2", "run c.rs:3", "main d.rs:4"]);
         assert_eq!(
-            print(|out| sites(out, &[row], &stacks, 3)),
-            "     bytes  blocks     calls       peak  allocated at, called from\n       \
-             280      10        12        300  lose a.rs:1 < do b.rs:2 < run c.rs:3\n2 more\n"
+            print(|out| sites(out, &[(row, stack)], 3)),
+            "live bytes live blocks allocations peak bytes  allocated at, called from\n       \
+             280          10          12        300  lose a.rs:1 < do b.rs:2 < run c.rs:3\n2 more\n"
         );
     }
 
@@ -510,9 +461,9 @@ mod tests {
             live_blocks: 10,
             ..SiteRow::default()
         };
-        let text = print(|out| sites(out, &[row], &[Vec::new()], 1));
-        assert!(text.contains("         -          - "), "{text}");
-        let last = "\n-: this pool does not count calls and peak at its call sites\n";
+        let text = print(|out| sites(out, &[(row, Stack::default())], 1));
+        assert!(text.contains("          -          - "), "{text}");
+        let last = "\n-: this pool does not count allocations and peak at its call sites\n";
         assert!(text.ends_with(last), "{text}");
     }
 

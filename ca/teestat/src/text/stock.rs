@@ -1,7 +1,7 @@
 //! Text of `xtest --stats`: pools, TAs, pager, time.
 //!
-//! **Invariant:** follows optee_test `host/xtest/stats.c` to the byte: its tabs, its spelling, its missing
-//! newline.
+//! **Invariant:** follows optee_test `host/xtest/stats.c` to the byte: its tabs, its spelling, its
+//! missing newline.
 
 use core::fmt::{self, Write};
 
@@ -12,7 +12,7 @@ use crate::client::{Pager, Times};
 
 /// Percentage of the free memory that is not in one piece, as the C text computes it; `None` if
 /// it prints none.
-pub(crate) fn fragmentation(stats: &AllocStats) -> Option<u32> {
+fn fragmentation(stats: &AllocStats) -> Option<u32> {
     if stats.free2_sum == 0 || stats.size == stats.allocated {
         return None;
     }
@@ -128,12 +128,12 @@ pub(crate) fn pager(out: &mut dyn Write, pager: &Pager) -> fmt::Result {
 }
 
 pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {
-    for (label, (seconds, millis)) in [("REE", times.ree), ("TEE", times.tee)] {
+    for (label, time) in [("REE", times.ree), ("TEE", times.tee)] {
         writeln!(
             out,
             "{label} time: {} seconds, {} milliseconds",
-            signed(seconds),
-            signed(millis)
+            signed(time.seconds),
+            signed(time.millis)
         )?;
     }
     Ok(())
@@ -142,6 +142,7 @@ pub(crate) fn times(out: &mut dyn Write, times: &Times) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Time;
     use crate::text::print;
     use tally_abi::TeeUuid;
     use tally_abi::pta::DESC_LEN;
@@ -256,9 +257,10 @@ mod tests {
              Hidden faults:      0\n\
              Zi pages released:  0\n"
         );
+        let time = |seconds, millis| Time { seconds, millis };
         let figures = Times {
-            ree: (1, 2),
-            tee: (3, 4),
+            ree: time(1, 2),
+            tee: time(3, 4),
         };
         assert_eq!(
             print(|out| times(out, &figures)),

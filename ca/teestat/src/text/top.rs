@@ -6,11 +6,9 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-use tally_abi::ta::entry;
-use tally_records::{TaDetail, consistency, state};
+use tally_insight::names::{Names, entry};
+use tally_records::{TaDetail, consistency, state, word};
 
-use super::inspect::{function_name, state_name};
-use crate::Names;
 use crate::commands::top::Round;
 
 /// Clears the screen (ECMA-48 CUP and ED).
@@ -39,10 +37,9 @@ fn name(ta: &TaDetail, round: &Round, names: &dyn Names) -> String {
 
 /// What it does.
 fn doing(ta: &TaDetail) -> String {
-    match (ta.state, u64::from(ta.function)) {
-        (state::BUSY, entry::INVOKE_COMMAND) => format!("command {}", ta.command),
-        (state::BUSY, _) => String::from(function_name(ta.function)),
-        (state, _) => String::from(state_name(state)),
+    match ta.state {
+        state::BUSY => entry(ta.function, ta.command),
+        state => String::from(word(state::WORDS, state)),
     }
 }
 
@@ -54,8 +51,8 @@ pub(crate) fn round(
 ) -> fmt::Result {
     writeln!(
         out,
-        "secure RAM for TAs {}, kernel heap {}",
-        taken(round.ram),
+        "TA memory {}, kernel heap {}",
+        taken(round.ta_memory),
         taken(round.kernel_heap)
     )?;
     writeln!(
@@ -98,9 +95,9 @@ pub(crate) fn round(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoNames;
     use alloc::vec::Vec;
     use tally_abi::TeeUuid;
+    use tally_insight::names::NoNames;
 
     #[test]
     fn a_round_has_a_head_and_a_line_an_instance() {
@@ -118,12 +115,12 @@ mod tests {
         let busy = TaDetail {
             instance: 4,
             state: state::BUSY,
-            function: entry::INVOKE_COMMAND as u32,
+            function: tally_abi::ta::entry::INVOKE_COMMAND as u32,
             command: 22,
             ..ta
         };
         let now = Round {
-            ram: (8 << 20, 2 << 20),
+            ta_memory: (8 << 20, 2 << 20),
             kernel_heap: (192 << 10, 48 << 10),
             tas: Vec::from([ta, busy]),
         };
@@ -134,7 +131,7 @@ mod tests {
         round(&mut out, &now, &before, &NoNames).expect("strings take everything");
         assert_eq!(
             out,
-            "secure RAM for TAs 2048 of 8192 KiB (25 %), kernel heap 48 of 192 KiB (25 %)\n\
+            "TA memory 2048 of 8192 KiB (25 %), kernel heap 48 of 192 KiB (25 %)\n\
              TA             state         sessions      heap      peak    growth       rss   kernel\n\
              7a11e110#3     idle                 1       300       400      +200    126976      560\n\
              7a11e110#4     command 22           1       300       400       new    126976      560\n"

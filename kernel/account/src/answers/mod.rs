@@ -1,8 +1,7 @@
-//! The answers of the account to pseudo-TAs.
+//! Answers of the account to pseudo-TAs.
 
-mod audit;
-mod inspect;
-mod statistics;
+mod actions;
+mod lists;
 
 use crate::api::Answers;
 use crate::inspector::Inspector;

@@ -1,21 +1,15 @@
 //! Questions that pseudo-TAs may ask the account.
 
-mod audit;
-pub mod inspect;
-pub mod leaks;
-mod statistics;
-mod watch;
+mod actions;
+mod lists;
 
-pub use audit::AuditServices;
-pub use inspect::Inspect;
-pub use leaks::LeakServices;
-pub use statistics::Statistics;
+pub use actions::Actions;
+pub use lists::{Lists, Rows};
 use tally_core::pta::services::Control;
 use tally_core::pta::{PtaResult, Session, Step};
-pub use watch::WatchServices;
 
 /// All of it.
-pub trait Answers: Statistics + Inspect + AuditServices + WatchServices + LeakServices {}
+pub trait Answers: Lists + Actions {}
 
 /// How a pseudo-TA that asks the account is entered, by what it needs.
 #[derive(Clone, Copy)]

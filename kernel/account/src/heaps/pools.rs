@@ -7,33 +7,119 @@ use crate::book::Book;
 use crate::heaps::question::{PoolError, Question, Step, answer};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
-use crate::which::{Which, instance_from};
+use crate::selected::{instance_from, means};
+use tally_abi::TeeUuid;
 use tally_abi::pta::stats::AllocStats;
-use tally_core::guest::Guest;
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
 use tally_mem::text::label;
-use tally_records::PoolStats;
+use tally_records::{PoolRow, PoolStats, Selector, pool_kind};
+
+/// One heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeapRef {
+    /// The kernel's.
+    Kernel,
+    /// A TA's.
+    Ta(InstanceRef),
+}
+
+impl HeapRef {
+    /// Its place among all heaps: the kernel's first, then those of TAs by their slots.
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Kernel => 0,
+            Self::Ta(instance) => 1 + instance.slot(),
+        }
+    }
+}
 
 impl<M: Machine> Inspector<'_, M> {
-    /// One step with the kernel heap (no TA is named), or with the heap of the first instance meant.
+    /// The first heap that is meant at this place or behind it.
+    pub(crate) fn heap_from(&self, selector: &Selector, place: usize) -> Option<HeapRef> {
+        if place == 0 && selector.means_the_kernel() {
+            return Some(HeapRef::Kernel);
+        }
+        let state = self.state();
+        let mut instances = state.guest(self.guest).instances.named();
+        instances.find_map(|(instance, found)| {
+            let heap = HeapRef::Ta(instance);
+            let wanted = heap.place() >= place && found.life == Life::Ready;
+            (wanted && means(selector, found)).then_some(heap)
+        })
+    }
+
+    /// The heaps that are meant.
+    pub(crate) fn heaps(&self, selector: &Selector) -> impl Iterator<Item = HeapRef> {
+        let mut place = 0;
+        core::iter::from_fn(move || {
+            let heap = self.heap_from(selector, place)?;
+            place = heap.place() + 1;
+            Some(heap)
+        })
+    }
+
+    /// The kernel heap, or that of the first instance meant that has memory, else of the first that is not dead.
+    ///
+    /// # Errors
+    /// [`PoolError::NotLoaded`], [`PoolError::Dead`].
+    pub(crate) fn heap_of(&self, selector: &Selector) -> Result<HeapRef, PoolError> {
+        if selector.means_the_kernel() {
+            return Ok(HeapRef::Kernel);
+        }
+        let state = self.state();
+        let guest = state.guest(self.guest);
+        let mut heap = Err(PoolError::NotLoaded);
+        let mut from = 0;
+        while let Some((instance, found)) = instance_from(guest, selector, from) {
+            if found.space.is_some() {
+                return Ok(HeapRef::Ta(instance));
+            }
+            if found.life != Life::Dead {
+                heap = heap.or(Ok(HeapRef::Ta(instance)));
+            } else if heap.is_err() {
+                heap = Err(PoolError::Dead);
+            }
+            from = instance.slot() + 1;
+        }
+        heap
+    }
+
+    /// The TA whose heap it is; nil: the kernel's.
+    pub(crate) fn heap_owner(&self, heap: HeapRef) -> TeeUuid {
+        match heap {
+            HeapRef::Kernel => TeeUuid::nil(),
+            HeapRef::Ta(instance) => {
+                let state = self.state();
+                let found = state.instance(instance);
+                found.map(|found| found.uuid).unwrap_or_default()
+            }
+        }
+    }
+
+    /// One step with a heap.
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn ask_pool(
+    pub(crate) fn ask_heap(
         &self,
-        which: Which,
+        heap: HeapRef,
         cursor: u64,
         question: &mut Question<'_>,
     ) -> Result<Step, PoolError> {
-        if which.uuid.is_none() {
-            return self.heap().ask(cursor, question);
+        match heap {
+            HeapRef::Kernel => self.heap().ask(cursor, question),
+            HeapRef::Ta(instance) => {
+                let state = self.state();
+                let found = state.instance(instance).ok_or(PoolError::NotLoaded)?;
+                if found.life == Life::Dead {
+                    return Err(PoolError::Dead);
+                }
+                self.ask_ta(found, cursor, question)
+            }
         }
-        let state = self.state();
-        let (_, found) = first_of(state.guest(self.guest), which)?;
-        self.ask_ta(found, cursor, question)
     }
 
     /// One step with an instance's heap.
@@ -83,41 +169,45 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
-    /// Where a pool begins, in the kernel's addresses or in the TA's; 0 if that is hidden.
-    #[must_use]
-    pub fn pool_base(&self, which: Which) -> u64 {
-        if which.uuid.is_none() {
-            return self.shown_address(self.heap().base());
+    /// The next pool: the kernel heap, the pages that TAs draw from, then every TA's heap; and where to go on.
+    pub(crate) fn next_pool(&self, cursor: u64) -> Option<(PoolRow, u64)> {
+        let row = |kind, instance, pool| PoolRow {
+            pool,
+            kind,
+            instance,
+        };
+        match cursor {
+            0 => Some((row(pool_kind::KERNEL_HEAP, 0, self.heap().stats()), 1)),
+            1 => Some((row(pool_kind::TA_MEMORY, 0, self.ta_ram(&self.state())), 2)),
+            _ => {
+                let mut from = cursor as usize - 2;
+                loop {
+                    let (instance, behind) = self.instance_after(from)?;
+                    // One that has just gone has none.
+                    if let Some(pool) = self.ta_pool_in_steps(instance) {
+                        let row = row(pool_kind::TA_HEAP, instance.generation, pool);
+                        return Some((row, behind as u64 + 2));
+                    }
+                    from = behind;
+                }
+            }
         }
-        let state = self.state();
-        let base = first_of(state.guest(self.guest), which)
-            .ok()
-            .and_then(|(_, found)| found.heap);
-        self.shown_address(base.map_or(0, |base| base.0))
+    }
+
+    /// Where a heap begins, in the kernel's addresses or in the TA's; 0 if that is hidden.
+    pub(crate) fn heap_base(&self, heap: HeapRef) -> u64 {
+        let base = match heap {
+            HeapRef::Kernel => self.heap().base(),
+            HeapRef::Ta(instance) => {
+                let state = self.state();
+                let found = state.instance(instance);
+                found.and_then(|found| found.heap).map_or(0, |base| base.0)
+            }
+        };
+        self.shown_address(base)
     }
 }
 
 fn clamp(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-/// The first instance meant that has memory, else the first that is not dead.
-fn first_of(
-    guest: &Guest<Book>,
-    which: Which,
-) -> Result<(InstanceRef, &Instance<Book>), PoolError> {
-    let mut found = Err(PoolError::NotLoaded);
-    let mut from = 0;
-    while let Some((instance, meant)) = instance_from(guest, which, from) {
-        if meant.space.is_some() {
-            return Ok((instance, meant));
-        }
-        if meant.life != Life::Dead {
-            found = found.or(Ok((instance, meant)));
-        } else if found.is_err() {
-            found = Err(PoolError::Dead);
-        }
-        from = instance.slot() + 1;
-    }
-    found
 }

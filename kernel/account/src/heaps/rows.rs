@@ -3,9 +3,9 @@
 //! **Invariant:** rows are made in steps of bounded work, in buffers of fixed size.
 
 use crate::book::Book;
+use crate::heaps::pools::HeapRef;
 use crate::heaps::question::{PoolError, Question, Step};
 use crate::inspector::Inspector;
-use crate::which::Which;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::kernel::State;
 use tally_ledger::{Block, Chunk, ChunkKind, ClassFigures, Damage, Overrun, SiteInfo, Stats};
@@ -16,9 +16,9 @@ use tally_records::{BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kin
 /// Items of one step.
 const STEP: usize = 24;
 /// Sites of one step.
-pub const SITES_STEP: usize = 8;
+pub(crate) const SITES_STEP: usize = 8;
 /// Rows that the classes of a pool take at most.
-pub const MAX_CLASSES: usize = 32;
+pub(crate) const MAX_CLASSES: usize = 32;
 /// How often a check is begun anew because the pool was changed meanwhile.
 const TRIES: usize = 5;
 /// Offsets are below this, addresses are not.
@@ -29,18 +29,19 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn site_rows(
+    pub(crate) fn site_rows(
         &self,
-        which: Which,
+        heap: HeapRef,
         cursor: u64,
         out: &mut [SiteRow],
     ) -> Result<Step, PoolError> {
+        let pool = self.heap_owner(heap);
         let mut sites = [SiteInfo::default(); SITES_STEP];
         let room = sites.len().min(out.len());
-        let step = self.ask_pool(which, cursor, &mut Question::Sites(&mut sites[..room]))?;
+        let step = self.ask_heap(heap, cursor, &mut Question::Sites(&mut sites[..room]))?;
         for (site, row) in sites[..step.count].iter().zip(out) {
             *row = SiteRow {
-                pool: which.uuid.unwrap_or_default(),
+                pool,
                 frames: site.frames,
                 live_bytes: site.live_bytes.into(),
                 live_blocks: site.live_blocks.into(),
@@ -57,21 +58,21 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn block_rows(
+    pub(crate) fn block_rows(
         &self,
-        which: Which,
+        heap: HeapRef,
         cursor: u64,
         out: &mut [BlockRow],
     ) -> Result<Step, PoolError> {
-        let base = self.pool_base(which);
+        let base = self.heap_base(heap);
         let mut blocks = [Block::default(); STEP];
         let room = blocks.len().min(out.len());
-        let step = self.ask_pool(which, cursor, &mut Question::Blocks(&mut blocks[..room]))?;
+        let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks[..room]))?;
         let mut count = 0;
         let state = self.state();
         for block in &blocks[..step.count] {
             // What the question itself takes is no answer.
-            if which.uuid.is_none() && self.is_of_calls(&state, block) {
+            if heap == HeapRef::Kernel && self.is_of_calls(&state, block) {
                 continue;
             }
             if let Some(row) = out.get_mut(count) {
@@ -100,9 +101,9 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn chunk_rows(
+    pub(crate) fn chunk_rows(
         &self,
-        which: Which,
+        heap: HeapRef,
         cursor: u64,
         out: &mut [ChunkRow],
     ) -> Result<Step, PoolError> {
@@ -110,7 +111,7 @@ impl<M: Machine> Inspector<'_, M> {
         // The first step has the tables besides.
         let tables = usize::from(cursor == 0);
         let room = chunks.len().min(out.len().saturating_sub(tables));
-        let step = self.ask_pool(which, cursor, &mut Question::Chunks(&mut chunks[..room]))?;
+        let step = self.ask_heap(heap, cursor, &mut Question::Chunks(&mut chunks[..room]))?;
         let mut rows = out.iter_mut();
         if tables == 1
             && step.count > 0
@@ -147,10 +148,14 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn class_rows(&self, which: Which, out: &mut [ClassRow]) -> Result<usize, PoolError> {
-        let pool = which.uuid.unwrap_or_default();
+    pub(crate) fn class_rows(
+        &self,
+        heap: HeapRef,
+        out: &mut [ClassRow],
+    ) -> Result<usize, PoolError> {
+        let pool = self.heap_owner(heap);
         let mut stats = Stats::default();
-        let header = self.ask_pool(which, 0, &mut Question::Figures(&mut stats))?;
+        let header = self.ask_heap(heap, 0, &mut Question::Figures(&mut stats))?;
         if header.count == 0 {
             return Ok(0);
         }
@@ -158,7 +163,7 @@ impl<M: Machine> Inspector<'_, M> {
         let mut taken = 0;
         for index in 0..MAX_CLASSES {
             let mut class = None;
-            self.ask_pool(which, index as u64, &mut Question::Class(&mut class))?;
+            self.ask_heap(heap, index as u64, &mut Question::Class(&mut class))?;
             let Some(class) = class else { break };
             taken += class.bytes;
             rows.add_class(&class);
@@ -175,16 +180,16 @@ impl<M: Machine> Inspector<'_, M> {
         }
         rows.add(class_kind::FREE, 0, stats.size.saturating_sub(taken));
         let used = rows.used;
-        self.add_requested(which, &mut out[..used])?;
+        self.add_requested(heap, &mut out[..used])?;
         Ok(used)
     }
 
     /// Adds up what live blocks asked for, by class.
-    fn add_requested(&self, which: Which, rows: &mut [ClassRow]) -> Result<(), PoolError> {
+    fn add_requested(&self, heap: HeapRef, rows: &mut [ClassRow]) -> Result<(), PoolError> {
         let mut cursor = 0;
         loop {
             let mut blocks = [Block::default(); STEP];
-            let step = self.ask_pool(which, cursor, &mut Question::Blocks(&mut blocks))?;
+            let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks))?;
             for block in &blocks[..step.count] {
                 let slab = rows.iter().position(|row| {
                     row.kind == class_kind::SLAB && row.block_size as usize == block.usable
@@ -206,31 +211,31 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// `BUSY` if the pool was changed all the while; those of [`PoolError`].
-    pub fn check_pool(&self, which: Which) -> Result<(u32, u32), TeeResult> {
+    pub(crate) fn check_heap(&self, heap: HeapRef) -> Result<(u32, u32), TeeResult> {
         for _ in 0..TRIES {
-            let before = self.header(which)?;
-            let found = self.check_once(which)?;
+            let before = self.header(heap)?;
+            let found = self.check_once(heap)?;
             // What was changed meanwhile may look damaged, or look sound.
-            if before == self.header(which)? {
+            if before == self.header(heap)? {
                 return Ok(found);
             }
         }
         Err(TeeResult::BUSY)
     }
 
-    fn header(&self, which: Which) -> Result<Option<Stats>, PoolError> {
+    fn header(&self, heap: HeapRef) -> Result<Option<Stats>, PoolError> {
         let mut stats = Stats::default();
-        match self.ask_pool(which, 0, &mut Question::Figures(&mut stats)) {
+        match self.ask_heap(heap, 0, &mut Question::Figures(&mut stats)) {
             Ok(_) => Ok(Some(stats)),
             Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => Err(gone),
             Err(PoolError::Inconsistent | PoolError::Damaged(_)) => Ok(None),
         }
     }
 
-    fn check_once(&self, which: Which) -> Result<(u32, u32), PoolError> {
+    fn check_once(&self, heap: HeapRef) -> Result<(u32, u32), PoolError> {
         let mut cursor = 0;
         loop {
-            match self.ask_pool(which, cursor, &mut Question::Check) {
+            match self.ask_heap(heap, cursor, &mut Question::Check) {
                 Ok(step) if step.next == 0 => break,
                 Ok(step) => cursor = step.next,
                 Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
@@ -243,7 +248,7 @@ impl<M: Machine> Inspector<'_, M> {
         cursor = 0;
         loop {
             let mut chunks = [Chunk::default(); STEP];
-            match self.ask_pool(which, cursor, &mut Question::Chunks(&mut chunks)) {
+            match self.ask_heap(heap, cursor, &mut Question::Chunks(&mut chunks)) {
                 Ok(step) if step.next == 0 => break,
                 Ok(step) => cursor = step.next,
                 Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
@@ -256,7 +261,7 @@ impl<M: Machine> Inspector<'_, M> {
         cursor = 0;
         loop {
             let mut first = [Overrun::default()];
-            let step = self.ask_pool(which, cursor, &mut Question::Overruns(&mut first))?;
+            let step = self.ask_heap(heap, cursor, &mut Question::Overruns(&mut first))?;
             if step.count > 0 {
                 return Ok(wire_damage(Damage::Overrun(first[0].block.offset)));
             }
@@ -272,8 +277,8 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// `ITEM_NOT_FOUND`, `ACCESS_DENIED`, those of [`PoolError`].
-    pub fn block_at(&self, which: Which, at: u64) -> Result<BlockRow, TeeResult> {
-        let base = self.pool_base(which);
+    pub(crate) fn block_in(&self, heap: HeapRef, at: u64) -> Result<BlockRow, TeeResult> {
+        let base = self.heap_base(heap);
         let offset = if at < FIRST_ADDRESS {
             at
         } else if !self.shared.shown.addresses {
@@ -284,7 +289,7 @@ impl<M: Machine> Inspector<'_, M> {
                 .ok_or(TeeResult::ITEM_NOT_FOUND)?
         };
         let mut block = None;
-        self.ask_pool(which, offset, &mut Question::BlockAt(&mut block))?;
+        self.ask_heap(heap, offset, &mut Question::BlockAt(&mut block))?;
         let block = block.ok_or(TeeResult::ITEM_NOT_FOUND)?;
         Ok(block_row(&block, base))
     }
@@ -293,11 +298,16 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// `NOT_SUPPORTED` in builds that do not show it; those of [`PoolError`].
-    pub fn pool_bytes(&self, which: Which, offset: u64, out: &mut [u8]) -> Result<(), TeeResult> {
+    pub(crate) fn bytes_in(
+        &self,
+        heap: HeapRef,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<(), TeeResult> {
         if !self.shared.shown.contents {
             return Err(TeeResult::NOT_SUPPORTED);
         }
-        self.ask_pool(which, offset, &mut Question::Bytes(out))?;
+        self.ask_heap(heap, offset, &mut Question::Bytes(out))?;
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! **Invariant:** what one function does is bounded, and it holds locks only for itself; a heap may
 //! change or go between two steps.
 
-use crate::api::leaks::Heaps;
 use crate::book::Book;
+use crate::heaps::pools::HeapRef;
 use crate::heaps::ta_heap::{self, HeapError};
 use crate::inspector::Inspector;
 use crate::kinds::wire_kind;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::pta::MAX_FRAMES;
 use tally_core::guest::Guest;
-use tally_core::ta::instance::{Instance, InstanceRef, Life};
+use tally_core::ta::instance::Instance;
 use tally_ledger::{Block, SiteId};
 use tally_mem::fallible::{HeapExhausted, try_push};
 use tally_mem::machine::Machine;
@@ -25,15 +25,6 @@ use tally_records::owner_kind;
 pub(crate) const BATCH: usize = 32;
 /// Most groups of one heap that are told apart.
 const MAX_GROUPS: usize = 512;
-
-/// One heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeapRef {
-    /// The kernel's.
-    Kernel,
-    /// A TA's.
-    Ta(InstanceRef),
-}
 
 /// Why a walk ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +78,8 @@ pub(crate) struct Batch {
 pub(crate) struct Group {
     pub owner: OwnerId,
     pub site: SiteId,
+    /// The last mark that was set by then.
+    pub mark: u16,
     pub blocks: u32,
     /// Size of each, or 0 if they differ.
     pub block_size: u32,
@@ -100,18 +93,26 @@ pub(crate) struct Group {
 pub(crate) struct Groups(Vec<Group>);
 
 impl Groups {
-    /// Counts a block. When there are too many groups, those beyond share the last one, which has
-    /// no call stack.
+    /// Counts a block. When there are too many groups, it goes to one of another mark, or to the last one, which
+    /// has no call stack.
     ///
     /// # Errors
     /// `OUT_OF_MEMORY`.
-    pub(crate) fn add(&mut self, block: &Block, tag: u8) -> Result<(), TeeResult> {
+    pub(crate) fn add(&mut self, block: &Block, mark: u16, tag: u8) -> Result<(), TeeResult> {
         let (mut owner, mut site) = (OwnerId(block.owner.0), block.site);
-        let same = |group: &Group, owner, site| group.owner == owner && group.site == site;
-        let mut at = self.0.iter().position(|group| same(group, owner, site));
+        let find = |groups: &[Group], owner, site, mark: Option<u16>| {
+            groups.iter().position(|group| {
+                let same_mark = mark.is_none_or(|mark| group.mark == mark);
+                group.owner == owner && group.site == site && same_mark
+            })
+        };
+        let mut at = find(&self.0, owner, site, Some(mark));
+        if at.is_none() && self.0.len() >= MAX_GROUPS - 1 {
+            at = find(&self.0, owner, site, None);
+        }
         if at.is_none() && self.0.len() >= MAX_GROUPS - 1 {
             (owner, site) = (OwnerId::KERNEL, SiteId(0));
-            at = self.0.iter().position(|group| same(group, owner, site));
+            at = find(&self.0, owner, site, None);
         }
         let size = u32::try_from(block.size).unwrap_or(u32::MAX);
         match at.and_then(|at| self.0.get_mut(at)) {
@@ -128,6 +129,7 @@ impl Groups {
                 Group {
                     owner,
                     site,
+                    mark,
                     blocks: 1,
                     block_size: size,
                     bytes: block.size as u64,
@@ -146,34 +148,7 @@ impl Groups {
     }
 }
 
-impl Heaps {
-    fn takes(self, heap: HeapRef, instance: Option<&Instance<Book>>) -> bool {
-        match self {
-            Self::All => true,
-            Self::Kernel => heap == HeapRef::Kernel,
-            Self::Tas => heap != HeapRef::Kernel,
-            Self::Ta(uuid) => instance.is_some_and(|found| found.uuid == uuid),
-        }
-    }
-}
-
 impl<M: Machine> Inspector<'_, M> {
-    /// The heap that follows `after` (`None`: the first) among `heaps`.
-    pub(crate) fn next_heap(&self, heaps: Heaps, after: Option<HeapRef>) -> Option<HeapRef> {
-        let first_slot = match after {
-            None if heaps.takes(HeapRef::Kernel, None) => return Some(HeapRef::Kernel),
-            None | Some(HeapRef::Kernel) => 0,
-            Some(HeapRef::Ta(instance)) => instance.slot() + 1,
-        };
-        let state = self.state();
-        let mut instances = state.guest(self.guest).instances.named();
-        instances.find_map(|(instance, found)| {
-            let heap = HeapRef::Ta(instance);
-            let wanted = instance.slot() >= first_slot && found.life == Life::Ready;
-            (wanted && heaps.takes(heap, Some(found))).then_some(heap)
-        })
-    }
-
     /// The next blocks of a heap. What the question itself takes is left out; the epoch of a TA's
     /// block is at least the mark that was last when its heap began.
     pub(crate) fn heap_blocks(&self, heap: HeapRef, cursor: u64) -> Result<Batch, HeapError> {
@@ -240,6 +215,7 @@ impl<M: Machine> Inspector<'_, M> {
             bytes: group.bytes,
             blocks: group.blocks,
             block_size: group.block_size,
+            mark: group.mark.into(),
             ..LeakRecord::default()
         };
         match heap {

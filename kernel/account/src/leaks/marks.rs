@@ -8,6 +8,7 @@
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::memleak::MARK_NAME;
+use tally_records::{EndedRow, MarkRow, ended};
 
 /// Most marks that are known at a time.
 pub const MAX_MARKS: usize = 64;
@@ -95,8 +96,13 @@ impl<T: Copy + Default, const N: usize> Ring<T, N> {
 
     /// The items that are left, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.numbered().map(|(_, item)| item)
+    }
+
+    /// The items that are left, oldest first, with their numbers, of which each has one for good.
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, &T)> {
         let first = self.dropped();
-        (first..self.noted).map(|n| &self.items[n as usize % N])
+        (first..self.noted).map(|n| (n, &self.items[n as usize % N]))
     }
 
     /// How many items had to go.
@@ -134,6 +140,53 @@ impl Marks {
     pub fn advance(&mut self) -> Option<u16> {
         self.last = self.last.checked_add(1)?;
         Some(self.last)
+    }
+
+    /// The next mark that somebody set, oldest first, and where to go on.
+    #[must_use]
+    pub fn next_set(&self, cursor: u64) -> Option<(MarkRow, u64)> {
+        let mark = self
+            .set
+            .iter()
+            .find(|mark| u64::from(mark.number) > cursor)?;
+        let row = MarkRow {
+            at_ms: mark.at_ms,
+            number: mark.number.into(),
+            reserved: 0,
+            name: mark.name.octets(),
+        };
+        Some((row, mark.number.into()))
+    }
+
+    /// The next instance that ended since a mark, oldest first, and where to go on.
+    #[must_use]
+    pub fn next_ended(&self, since: u32, cursor: u64) -> Option<(EndedRow, u64)> {
+        let ended = self
+            .ended
+            .numbered()
+            .skip_while(|(number, _)| u64::from(*number) < cursor);
+        let mut since = ended.filter(|(_, end)| u32::from(end.mark) >= since);
+        let (number, found) = since.next()?;
+        let row = EndedRow {
+            uuid: found.uuid,
+            at_ms: found.at_ms,
+            bytes: found.bytes,
+            blocks: found.blocks,
+            mark: found.mark.into(),
+            born: found.born.into(),
+            how: match (found.inconsistent, found.died) {
+                (true, _) => ended::UNKNOWN,
+                (false, true) => ended::DIED,
+                (false, false) => ended::CLOSED,
+            },
+        };
+        Some((row, u64::from(number) + 1))
+    }
+
+    /// Marks that somebody set as blocks tell them apart: the last one that was set by then.
+    pub(crate) fn before(&self, number: u16) -> u16 {
+        let earlier = self.set.iter().filter(|mark| mark.number <= number);
+        earlier.last().map_or(0, |mark| mark.number)
     }
 
     /// Whether somebody set this mark and it is known still.

@@ -12,12 +12,13 @@
 //! what the one before it found.
 //! **Knows nothing of:** how blocks are reached (see [`crate::scan`]).
 
-use crate::api::leaks::{Heaps, Put};
+use crate::api::Rows;
 use crate::book::Book;
 use crate::heaps::kernel_heap::BlockAt;
+use crate::heaps::pools::HeapRef;
 use crate::heaps::ta_heap::HeapError;
 use crate::heaps::ta_heap::{self, HeapMemory};
-use crate::heaps::walk::{Groups, HeapRef, Stop, to_the_end};
+use crate::heaps::walk::{Groups, Stop, to_the_end};
 use crate::inspector::Inspector;
 use crate::leaks::bits::{Bits, GRANULE, PageWords, words_for};
 use crate::leaks::findings::{Finding, Findings, Scans};
@@ -34,8 +35,8 @@ use tally_mem::machine::{Here, Machine, PRESERVED};
 use tally_mem::owner::OwnerId;
 use tally_mem::region::{Backing, Prot, Region, RegionKind};
 use tally_mem::space::AddressSpace;
-use tally_records::ScanRow;
-use tally_records::SuspectRow;
+use tally_records::{ScanRow, Selector, SuspectRow};
+use zerocopy::IntoBytes;
 
 /// Addresses from here on are the kernel's.
 const KERNEL_HALF: u64 = 1 << 63;
@@ -60,17 +61,15 @@ struct Scan<'k, M: Machine + 'static> {
 
 impl<M: Machine> Inspector<'_, M> {
     #[inline(never)]
-    pub(super) fn scan_heaps(&self, heaps: Heaps, put: Put<'_, ScanRow>) -> Result<(), TeeResult> {
+    pub(crate) fn scan_heaps(&self, of: &Selector, out: &mut dyn Rows) -> Result<(), TeeResult> {
         // What the callers of this function hold is a root; what it takes itself is none.
         let here = self.machine.here();
-        let mut last = None;
-        while let Some(heap) = self.next_heap(heaps, last) {
-            last = Some(heap);
+        for heap in self.heaps(of) {
             if let Some(row) = self.scan_heap(heap, here)? {
-                put(&row)?;
+                out.put(row.as_bytes())?;
             }
         }
-        last.map(drop).ok_or(TeeResult::ITEM_NOT_FOUND)
+        Ok(())
     }
 
     /// Scans one heap; `None` if it is gone. Never part of its caller, whose frame is a root: in this
@@ -125,20 +124,18 @@ impl<M: Machine> Inspector<'_, M> {
         })
     }
 
-    pub(super) fn list_suspects(
-        &self,
-        heaps: Heaps,
-        put: Put<'_, SuspectRow>,
-    ) -> Result<(), TeeResult> {
+    /// What the last scan of a heap found and is still there, by owner and call stack, biggest first.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; those of `out`.
+    pub(crate) fn suspects_in(&self, heap: HeapRef, out: &mut dyn Rows) -> Result<(), TeeResult> {
         let kernel = *self;
-        let mut last = None;
-        while let Some(heap) = kernel.next_heap(heaps, last) {
-            last = Some(heap);
+        self.as_owner(OwnerId::CALL, || {
             let mut groups = Groups::default();
             // A heap that makes no sense has no blocks to list.
             to_the_end(kernel.each_block(heap, |block| {
                 match kernel.finding(heap, block) {
-                    Finding::Suspect(scan) => groups.add(block, scan as u8)?,
+                    Finding::Suspect(scan) => groups.add(block, 0, scan as u8)?,
                     Finding::Unknown | Finding::Cleared => {}
                 }
                 Ok(())
@@ -146,23 +143,22 @@ impl<M: Machine> Inspector<'_, M> {
             let scans = kernel
                 .scans(&mut kernel.state(), heap)
                 .map_or(0, |scans| scans.count);
-            for group in groups.sorted() {
-                put(&SuspectRow {
+            let mut rows = groups.sorted().iter();
+            rows.try_for_each(|group| {
+                let row = SuspectRow {
                     leak: kernel.dress(heap, group),
                     first_scan: u32::from(group.tag),
                     last_scan: scans,
-                })?;
-            }
-        }
-        last.map(drop).ok_or(TeeResult::ITEM_NOT_FOUND)
+                };
+                out.put(row.as_bytes())
+            })
+        })
     }
 
-    pub(super) fn clear_suspects(&self, heaps: Heaps) -> Result<u32, TeeResult> {
+    pub(crate) fn clear_suspects(&self, of: &Selector) -> Result<u32, TeeResult> {
         let kernel = *self;
-        let mut last = None;
         let mut cleared = 0;
-        while let Some(heap) = kernel.next_heap(heaps, last) {
-            last = Some(heap);
+        for heap in kernel.heaps(of) {
             to_the_end(kernel.each_block(heap, |block| {
                 let mut state = kernel.state();
                 let scans = kernel.scans(&mut state, heap);
@@ -172,7 +168,7 @@ impl<M: Machine> Inspector<'_, M> {
                 Ok(())
             }))?;
         }
-        last.map(|_| cleared).ok_or(TeeResult::ITEM_NOT_FOUND)
+        Ok(cleared)
     }
 }
 

@@ -10,7 +10,7 @@ use tally_abi::TeeUuid;
 use tally_abi::ta::entry;
 use tally_core::ta::task::TaCall;
 use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
-use tally_records::CommandRow;
+use tally_records::{CommandRow, Selector, part};
 
 /// Commands that are told apart.
 pub const MAX_ROWS: usize = 64;
@@ -56,11 +56,12 @@ impl Commands {
         })
     }
 
-    /// Rows of a TA, or of all if `uuid` is nil, in the order of their first calls.
+    /// The next row that is meant, in the order of first calls, and where to go on.
     #[must_use]
-    pub fn row(&self, uuid: TeeUuid, index: usize) -> Option<&CommandRow> {
-        let of_ta = |row: &&CommandRow| uuid == TeeUuid::nil() || row.uuid == uuid;
-        self.rows.iter().filter(of_ta).nth(index)
+    pub fn next(&self, of: &Selector, cursor: u64) -> Option<(CommandRow, u64)> {
+        let mut rows = self.rows.iter().enumerate().skip(cursor as usize);
+        let (at, row) = rows.find(|(_, row)| of.part != part::TA || row.uuid == of.uuid)?;
+        Some((*row, at as u64 + 1))
     }
 
     /// Calls of commands that had no row.

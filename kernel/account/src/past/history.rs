@@ -97,13 +97,12 @@ impl History {
         }
     }
 
-    /// The `index`-th row, latest first.
-    #[must_use]
-    pub fn row(&self, index: usize) -> Option<HistoryRow> {
+    /// The rows, latest first.
+    pub fn latest_first(&self) -> impl Iterator<Item = HistoryRow> + '_ {
         let mut order: [usize; ROWS] = core::array::from_fn(|n| n);
         order.sort_unstable_by_key(|at| core::cmp::Reverse(self.changed[*at]));
-        let at = *order.get(index)?;
-        (self.changed[at] != 0).then(|| self.rows[at])
+        let used = order.into_iter().filter(|at| self.changed[*at] != 0);
+        used.map(|at| self.rows[at])
     }
 
     /// Rows that were given up.
@@ -166,12 +165,12 @@ mod tests {
         history.note(&ended(1, End::Orderly, 2));
         history.note(&ended(1, End::Died, 7));
         history.note(&ended(1, End::Orderly, 0));
-        let row = history.row(0).unwrap();
+        let row = history.latest_first().next().unwrap();
         assert_eq!((row.ended, row.died), (3, 1));
         assert_eq!((row.unfreed_blocks, row.unfreed_bytes), (2, 20));
         assert_eq!((row.held_blocks, row.held_bytes), (7, 70));
         assert_eq!((row.heap_max, row.stack_max), (107, 50));
-        assert!(history.row(1).is_none());
+        assert_eq!(history.latest_first().count(), 1);
     }
 
     #[test]
@@ -182,7 +181,7 @@ mod tests {
         lost.remains.heap.inconsistent = consistency::INCONSISTENT;
         history.note(&lost);
         history.note(&ended(1, End::Orderly, 0));
-        let row = history.row(0).unwrap();
+        let row = history.latest_first().next().unwrap();
         assert_eq!((row.ended, row.inconsistent), (2, 1));
     }
 
@@ -196,7 +195,7 @@ mod tests {
             ended.remains.heap.alloc.biggest_alloc_fail_used = used;
             history.note(&ended);
         }
-        let row = history.row(0).unwrap();
+        let row = history.latest_first().next().unwrap();
         assert_eq!(row.refused, 3);
         assert_eq!(
             (row.biggest_refused, row.biggest_refused_used),
@@ -213,14 +212,14 @@ mod tests {
         refused.remains.heap.alloc.biggest_alloc_fail_used = 24;
         history.note(&refused);
         history.restart();
-        let row = history.row(0).unwrap();
+        let row = history.latest_first().next().unwrap();
         assert_eq!((row.heap_max, row.stack_max, row.charged_max), (0, 0, 0));
         let refusals = [row.refused, row.biggest_refused, row.biggest_refused_used];
         assert_eq!(refusals, [0; 3]);
         assert_eq!((row.ended, row.heap_size, row.stack_size), (1, 1000, 2000));
         assert_eq!((row.unfreed_blocks, row.unfreed_bytes), (2, 20));
         history.note(&ended(1, End::Orderly, 0));
-        let row = history.row(0).unwrap();
+        let row = history.latest_first().next().unwrap();
         assert_eq!((row.ended, row.heap_max, row.refused), (2, 100, 0));
     }
 
@@ -234,9 +233,9 @@ mod tests {
         assert_eq!(history.dropped(), 0);
         history.note(&ended(99, End::Orderly, 0));
         assert_eq!(history.dropped(), 1);
-        let uuids: Vec<TeeUuid> = (0..ROWS).map(|n| history.row(n).unwrap().uuid).collect();
+        let uuids: Vec<TeeUuid> = history.latest_first().map(|row| row.uuid).collect();
         assert_eq!(uuids[..2], [99, 1].map(TeeUuid::from_u128));
         assert!(!uuids.contains(&TeeUuid::from_u128(2)));
-        assert!(history.row(ROWS).is_none());
+        assert_eq!(uuids.len(), ROWS);
     }
 }

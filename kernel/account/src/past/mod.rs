@@ -3,6 +3,7 @@
 pub mod commands;
 mod endings;
 pub mod failures;
+pub(crate) mod held;
 pub mod history;
 pub mod oom;
 mod order_events;

@@ -21,16 +21,16 @@ impl<M: Machine> Inspector<'_, M> {
             .with_failures(&mut |failures| failures.note(*row, owner));
     }
 
-    /// The oldest refusal that is kept of this number or a later one.
-    #[must_use]
-    pub fn failure(&self, number: u64) -> Option<FailureRow> {
+    /// The next refusal that is kept, oldest first, and where to go on.
+    pub(crate) fn next_failure(&self, cursor: u64) -> Option<(FailureRow, u64)> {
         let mut found = None;
         self.heap()
-            .with_failures(&mut |failures| found = failures.from(number));
+            .with_failures(&mut |failures| found = failures.from(cursor));
         let (row, owner) = found?;
         let state = self.state();
         let name = owner.and_then(|owner| state.guest(self.guest).owners.name(owner));
-        Some(name.map_or(row, |name| with_owner(row, name)))
+        let row = name.map_or(row, |name| with_owner(row, name));
+        Some((row, row.number + 1))
     }
 
     /// Reports, on the console and in the log, that secure pages were refused for an instance since

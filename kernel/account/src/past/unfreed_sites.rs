@@ -60,10 +60,10 @@ impl UnfreedSites {
             .sort_unstable_by_key(|row| core::cmp::Reverse(row.bytes));
     }
 
-    /// The `index`-th row, most bytes first.
+    /// The rows, most bytes first.
     #[must_use]
-    pub fn row(&self, index: usize) -> Option<UnfreedRow> {
-        self.rows.get(index).copied()
+    pub fn rows(&self) -> &[UnfreedRow] {
+        &self.rows
     }
 
     /// Rows that were given up, or had no room.
@@ -109,8 +109,9 @@ mod tests {
             ..one(TA, 8, 6, 1)
         });
         left.note(&one(TeeUuid::from_u128(2), 8, 900, 1));
-        let rows = (0..).map_while(|n| left.row(n));
-        let told: Vec<_> = rows
+        let told: Vec<_> = left
+            .rows()
+            .iter()
             .map(|row| (row.bytes, row.blocks, row.instances, row.died))
             .collect();
         assert_eq!(
@@ -129,7 +130,7 @@ mod tests {
         // One that is too small, and one that is known.
         left.note(&one(TA, 1000, 50, 1));
         left.note(&one(TA, 1, 10, 1));
-        let bytes = |left: &UnfreedSites, n| left.row(n).map(|row| row.bytes);
+        let bytes = |left: &UnfreedSites, n| left.rows().get(n).map(|row: &UnfreedRow| row.bytes);
         assert_eq!((left.dropped(), bytes(&left, ROWS - 1)), (1, Some(102)));
         left.note(&one(TA, 2000, 5000, 1));
         assert_eq!((left.dropped(), bytes(&left, 0)), (2, Some(5000)));

@@ -222,12 +222,16 @@ impl WrongOrders {
         }
     }
 
-    /// Events, oldest first.
+    /// The next event, oldest first, and where to go on.
     #[must_use]
-    pub fn row(&self, index: usize) -> Option<EventRow> {
-        let noted = self.events.get(index)?;
+    pub fn next(&self, cursor: u64) -> Option<(EventRow, u64)> {
+        let noted = self.events.iter().find(|noted| noted.number > cursor)?;
+        Some((self.row(noted), noted.number))
+    }
+
+    fn row(&self, noted: &Noted) -> EventRow {
         let event = &noted.event;
-        Some(EventRow {
+        EventRow {
             number: noted.number,
             at_ms: noted.at_ms,
             last_ms: noted.last_ms,
@@ -241,14 +245,14 @@ impl WrongOrders {
             who: event.who,
             stack: self.stack(event.stack),
             earlier: self.stack(event.earlier),
-        })
+        }
     }
 
     /// The event of this number, if the ring has it still.
     #[must_use]
     pub fn numbered(&self, number: u64) -> Option<EventRow> {
-        let at = self.events.iter().position(|noted| noted.number == number);
-        self.row(at?)
+        let noted = self.events.iter().find(|noted| noted.number == number);
+        noted.map(|noted| self.row(noted))
     }
 
     /// Counts.
@@ -267,6 +271,10 @@ mod tests {
             ta: [frame; 8],
             kernel: [frame; 8],
         }
+    }
+
+    fn oldest(audit: &WrongOrders) -> Option<EventRow> {
+        audit.next(0).map(|(row, _)| row)
     }
 
     fn event(kind: u32, stack: StackId) -> Event {
@@ -288,10 +296,10 @@ mod tests {
         let at = audit.keep(&stack(1));
         assert_eq!(audit.note(event(0, at), 10), (1, true));
         assert_eq!(audit.note(event(0, at), 20), (1, false));
-        let row = audit.row(0).unwrap();
+        let row = oldest(&audit).unwrap();
         assert_eq!((row.times, row.at_ms, row.last_ms), (2, 10, 20));
         assert_eq!(row.stack, stack(1));
-        assert!(audit.row(1).is_none());
+        assert!(audit.next(1).is_none());
     }
 
     #[test]
@@ -301,7 +309,7 @@ mod tests {
             audit.note(event(kind, StackId::NONE), 0);
         }
         assert_eq!(audit.totals().dropped, 3);
-        assert_eq!(audit.row(0).unwrap().kind, 3);
+        assert_eq!(oldest(&audit).unwrap().kind, 3);
         assert!(audit.numbered(3).is_none());
         assert_eq!(audit.numbered(4).unwrap().kind, 3);
     }
@@ -317,7 +325,7 @@ mod tests {
         }
         assert_eq!(audit.keep(&stack(1000)), StackId::NONE);
         assert_eq!(audit.totals().stacks_dropped, 1);
-        assert_eq!(audit.row(0).unwrap().stack, stack(0));
+        assert_eq!(oldest(&audit).unwrap().stack, stack(0));
         // The ring goes round, and the first one's place serves another.
         for kind in 1..=MAX_EVENTS as u32 {
             audit.note(event(kind, StackId::NONE), 0);

@@ -259,16 +259,13 @@ impl Snapshots {
         }
     }
 
-    /// Snapshots and watchpoints for a client, oldest first.
+    /// The next snapshot or watchpoint, oldest first, and where to go on.
     #[must_use]
-    pub fn row(&self, index: usize) -> Option<SnapshotRow> {
-        // Eight slots: the index-th smallest number is found by counting.
-        let rank = |slot: &&Slot| {
-            let older = |other: &&Slot| other.number < slot.number;
-            self.slots.iter().flatten().filter(older).count() == index
-        };
-        let slot = self.slots.iter().flatten().find(rank)?;
-        Some(SnapshotRow {
+    pub fn next(&self, cursor: u64) -> Option<(SnapshotRow, u64)> {
+        let later = self.slots.iter().flatten();
+        let later = later.filter(|slot| u64::from(slot.number) > cursor);
+        let slot = later.min_by_key(|slot| slot.number)?;
+        let row = SnapshotRow {
             number: slot.number,
             state: match slot.phase {
                 Phase::Armed => snapshot_state::ARMED,
@@ -285,7 +282,8 @@ impl Snapshots {
             bytes: slot.image.len() as u64,
             memory: slot.image.room() as u64,
             dropped: slot.dropped,
-        })
+        };
+        Some((row, slot.number.into()))
     }
 
     fn find_mut(&mut self, number: u32) -> Option<&mut Slot> {

@@ -5,13 +5,12 @@
 use crate::book::Book;
 use crate::moment::{Moment, USES};
 use crate::snapshot::keep::SnapshotError;
-use crate::snapshot::take::walk;
 use crate::snapshot::writer::Writer;
 use crate::tas::detail::Steps;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::machine::Machine;
-use tally_records::snapshot::{Section, section};
-use tally_records::{MeminfoRow, OwnerRow, PoolStats, TaDetail};
+use tally_records::snapshot::Section;
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
 use zerocopy::IntoBytes;
 
 /// Rows that are made room for besides those that there are.
@@ -28,7 +27,7 @@ impl Room {
     const fn bytes(self) -> usize {
         4 * size_of::<Section>()
             + size_of::<[MeminfoRow; USES]>()
-            + (2 + self.tas) * size_of::<PoolStats>()
+            + (2 + self.tas) * size_of::<PoolRow>()
             + self.owners * size_of::<OwnerRow>()
             + self.tas * size_of::<TaDetail>()
     }
@@ -75,10 +74,11 @@ impl<M: Machine> Writer<'_, M> {
         self.make_room(room.bytes() + room.tas * size_of::<Steps>())?;
         let at = self.offset() + room.bytes();
         let mut count = 0;
-        let mut next = walk(0, |from| kernel.instance_after(from));
+        let mut from = 0;
         while count < room.tas
-            && let Some(instance) = next(count)
+            && let Some((instance, behind)) = kernel.instance_after(from)
         {
+            from = behind;
             // One that has just gone has none.
             if let Some(steps) = kernel.steps(instance) {
                 self.write(at + count * size_of::<Steps>(), steps.as_bytes())?;
@@ -95,22 +95,27 @@ impl<M: Machine> Writer<'_, M> {
         room: Room,
         known: KnownSteps,
     ) -> Result<(), SnapshotError> {
-        let mut open = self.begin(section::MEMINFO, size_of::<MeminfoRow>())?;
+        let mut open = self.begin::<MeminfoRow>()?;
         for row in moment.meminfo() {
             self.put(&mut open, row.as_bytes());
         }
         self.end(&open)?;
-        let mut open = self.begin(section::POOLS, size_of::<PoolStats>())?;
+        let mut open = self.begin::<PoolRow>()?;
         for row in moment.pools() {
             self.put(&mut open, row.as_bytes());
         }
         self.tas(moment, room, known, |writer, (_, found), steps| {
             if found.life != Life::Loading {
-                writer.put(&mut open, steps.heap.as_bytes());
+                let row = PoolRow {
+                    pool: steps.heap,
+                    kind: pool_kind::TA_HEAP,
+                    instance: found.generation,
+                };
+                writer.put(&mut open, row.as_bytes());
             }
         });
         self.end(&open)?;
-        let mut open = self.begin(section::OWNERS, size_of::<OwnerRow>())?;
+        let mut open = self.begin::<OwnerRow>()?;
         for (n, row) in moment.owners().enumerate() {
             if n < room.owners {
                 self.put(&mut open, row.as_bytes());
@@ -119,7 +124,7 @@ impl<M: Machine> Writer<'_, M> {
             }
         }
         self.end(&open)?;
-        let mut open = self.begin(section::TAS, size_of::<TaDetail>())?;
+        let mut open = self.begin::<TaDetail>()?;
         self.tas(moment, room, known, |writer, ta, steps| {
             writer.put(&mut open, moment.ta(ta, steps).as_bytes());
         });

@@ -3,31 +3,22 @@
 //! **Invariant:** what is meant to add up is of one moment ([`crate::moment`]); the state lock is held for one
 //! record of the rest at a time, and interrupts of the normal world come through between records.
 
-use crate::api::inspect::Inspect;
-use crate::api::leaks::{Heaps, LeakServices, MarkRange};
-use crate::api::{AuditServices, Statistics, WatchServices};
-use crate::heaps::question::{PoolError, Step};
-use crate::heaps::rows::{MAX_CLASSES, SITES_STEP};
+use crate::api::{Lists, Rows};
 use crate::inspector::Inspector;
-use crate::snapshot::keep::{SnapshotError, Watchpoint};
+use crate::snapshot::keep::SnapshotError;
 use crate::snapshot::writer::{Open, Writer};
-use crate::tas::regions::RegionCursor;
-use crate::which::Which;
 use core::mem::offset_of;
-use tally_abi::pta::watch::SLOTS;
+use tally_abi::pta::watch::{MAX_BYTES, SLOTS};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::ta::instance::InstanceRef;
 use tally_mem::machine::Machine;
-use tally_records::ClassRow;
-use tally_records::LeakRecord;
-use tally_records::SiteRow;
-use tally_records::SnapshotRow;
-use tally_records::snapshot::{Header, MAGIC, VERSION, section};
-use tally_records::trigger;
-use zerocopy::{Immutable, IntoBytes};
+use tally_records::snapshot::{Header, MAGIC, VERSION};
+use tally_records::{
+    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, Record, RegionRow, Selector, SiteRow,
+    UnfreedRow,
+};
+use zerocopy::{FromBytes, IntoBytes};
 
-/// How questions about pools name the kernel heap.
-const KERNEL_HEAP: Which = Which::ALL;
 /// Bytes of kernel stack that taking a snapshot takes at most.
 const STACK_BYTES: usize = 10 * 1024;
 
@@ -47,16 +38,16 @@ struct Written {
     figures: [u64; 2],
 }
 
-/// The last rows of one heap's sites that were written.
+/// The last rows of one TA's sites that were written.
 struct Recent {
-    heap: Option<Which>,
+    pool: TeeUuid,
     rows: [Written; RECENT_SITES],
     count: usize,
 }
 
 impl Recent {
     const NONE: Self = Self {
-        heap: None,
+        pool: TeeUuid::nil(),
         rows: [Written {
             site: 0,
             at: 0,
@@ -65,13 +56,15 @@ impl Recent {
         count: 0,
     };
 
-    /// The row of a site of a heap, if it is one of the last.
-    fn find(&mut self, heap: Which, site: u32) -> Option<&mut Written> {
-        if self.heap != Some(heap) {
-            (self.heap, self.count) = (Some(heap), 0);
+    /// The row of a site, if it is one of the last.
+    fn find(&mut self, row: &SiteRow) -> Option<&mut Written> {
+        if self.pool != row.pool {
+            (self.pool, self.count) = (row.pool, 0);
         }
         let known = self.count.min(RECENT_SITES);
-        self.rows[..known].iter_mut().find(|row| row.site == site)
+        self.rows[..known]
+            .iter_mut()
+            .find(|written| written.site == row.site)
     }
 
     /// Keeps a row in place of the oldest.
@@ -83,11 +76,11 @@ impl Recent {
 
 impl<M: Machine> Writer<'_, M> {
     /// Adds a row of a heap's site, or adds it to the row that the site has.
-    fn site(&mut self, open: &mut Open, recent: &mut Recent, heap: Which, row: &SiteRow) {
+    fn site(&mut self, open: &mut Open, recent: &mut Recent, row: &SiteRow) {
         let figures = [row.live_bytes, row.live_blocks];
         if row.is_counted() {
             self.record(open, row.as_bytes());
-        } else if let Some(written) = recent.find(heap, row.site) {
+        } else if let Some(written) = recent.find(row) {
             for (sum, more) in written.figures.iter_mut().zip(figures) {
                 *sum = sum.saturating_add(more);
             }
@@ -109,72 +102,77 @@ impl<M: Machine> Writer<'_, M> {
         }
     }
 
-    /// All live blocks by owner and call stack.
-    fn live(&mut self) -> Result<(), SnapshotError> {
-        let kernel = self.kernel();
-        self.section_of::<LeakRecord>(section::LIVE, |writer, open| {
-            let listed = kernel.diff(Heaps::All, MarkRange::default(), &mut |record| {
-                writer.record(open, record.as_bytes());
-                Ok(())
-            });
-            listed.map_err(|_| SnapshotError::OutOfMemory)
+    /// A section of all that [`Lists`] lists.
+    fn listed<T: Record>(&mut self) -> Result<(), SnapshotError> {
+        self.section_of::<T>(|writer, open| {
+            let kernel = writer.kernel();
+            all(kernel, T::SECTION, &mut Adding { writer, open })
         })
     }
 
     /// All call sites. Out of line: what it keeps of them must not weigh on the other sections' stack.
     #[inline(never)]
     fn sites(&mut self) -> Result<(), SnapshotError> {
-        let kernel = self.kernel();
-        let mut recent = Recent::NONE;
-        self.heaps::<_, SITES_STEP>(
-            section::SITES,
-            |which, cursor, out| kernel.site_rows(which, cursor, out),
-            |writer, open, which, row| writer.site(open, &mut recent, which, row),
-        )
-    }
-
-    /// A section of what `ask` tells of each heap, the kernel's and those of TAs, `N` records a step, which `put` adds.
-    /// A heap that ends meanwhile, or whose books make no sense, has no more.
-    fn heaps<T: IntoBytes + Immutable + Copy + Default, const N: usize>(
-        &mut self,
-        kind: u32,
-        ask: impl Fn(Which, u64, &mut [T]) -> Result<Step, PoolError>,
-        mut put: impl FnMut(&mut Self, &mut Open, Which, &T),
-    ) -> Result<(), SnapshotError> {
-        let kernel = self.kernel();
-        self.section_of::<T>(kind, |writer, open| {
-            let instances = walk(0, |from| kernel.next_instance(Which::ALL, from));
-            for which in [KERNEL_HEAP].into_iter().chain((0..).map_while(instances)) {
-                let mut cursor = 0;
-                loop {
-                    let mut rows = [T::default(); N];
-                    let Ok(step) = ask(which, cursor, &mut rows) else {
-                        break;
-                    };
-                    for row in &rows[..step.count] {
-                        put(writer, open, which, row);
-                    }
-                    cursor = step.next;
-                    if cursor == 0 {
-                        break;
-                    }
-                }
-            }
-            Ok(())
+        self.section_of::<SiteRow>(|writer, open| {
+            let kernel = writer.kernel();
+            let recent = Recent::NONE;
+            let mut out = AddingSites {
+                out: Adding { writer, open },
+                recent,
+            };
+            all(kernel, SiteRow::SECTION, &mut out)
         })
     }
 }
 
-/// A list that tells where to go on, from `start`, as one that is asked item by item.
-pub(super) fn walk<C: Copy, T>(
-    start: C,
-    next: impl Fn(C) -> Option<(T, C)>,
-) -> impl FnMut(usize) -> Option<T> {
-    let mut at = Some(start);
-    move |_| {
-        let found = at.and_then(&next);
-        at = found.as_ref().map(|(_, behind)| *behind);
-        found.map(|(item, _)| item)
+/// Lists a whole section. A list that fails ends there.
+fn all<M: Machine>(
+    kernel: Inspector<'_, M>,
+    section: u32,
+    out: &mut dyn Rows,
+) -> Result<(), SnapshotError> {
+    let mut cursor = Some(0);
+    while let Some(at) = cursor {
+        let listed = kernel.list(section, &Selector::ALL, at, out);
+        cursor = listed.map_err(|_| SnapshotError::OutOfMemory)?;
+    }
+    Ok(())
+}
+
+/// Adds rows to a section.
+struct Adding<'a, 'k, M: Machine + 'static> {
+    writer: &'a mut Writer<'k, M>,
+    open: &'a mut Open,
+}
+
+impl<M: Machine> Rows for Adding<'_, '_, M> {
+    fn room(&self) -> usize {
+        MAX_BYTES
+    }
+
+    fn put(&mut self, row: &[u8]) -> Result<(), TeeResult> {
+        self.writer.record(self.open, row);
+        Ok(())
+    }
+}
+
+/// Adds rows of sites, or adds them up.
+struct AddingSites<'a, 'k, M: Machine + 'static> {
+    out: Adding<'a, 'k, M>,
+    recent: Recent,
+}
+
+impl<M: Machine> Rows for AddingSites<'_, '_, M> {
+    fn room(&self) -> usize {
+        self.out.room()
+    }
+
+    fn put(&mut self, row: &[u8]) -> Result<(), TeeResult> {
+        if let Ok(row) = SiteRow::read_from_bytes(row) {
+            let Adding { writer, open } = &mut self.out;
+            writer.site(open, &mut self.recent, &row);
+        }
+        Ok(())
     }
 }
 
@@ -184,7 +182,7 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// [`SnapshotError::OutOfMemory`].
-    fn fill_snapshot(
+    pub(crate) fn fill_snapshot(
         &self,
         number: u32,
         reason: u32,
@@ -242,34 +240,14 @@ impl<M: Machine> Inspector<'_, M> {
         writer.make_room(size_of::<Header>())?;
         writer.append(header.as_bytes())?;
         writer.moment()?;
-        let mut kernel = walk(0, |from| self.kernel_region(from));
-        let mut tas = walk(RegionCursor::default(), |from| {
-            self.ta_region(Which::ALL, from)
-        });
-        writer.section(section::REGIONS, |index| {
-            kernel(index).or_else(|| tas(index))
-        })?;
+        writer.listed::<RegionRow>()?;
         writer.sites()?;
-        writer.live()?;
-        let classes = |which, _, out: &mut [ClassRow]| {
-            let count = self.class_rows(which, out)?;
-            Ok(Step { count, next: 0 })
-        };
-        writer.heaps::<_, MAX_CLASSES>(section::CLASSES, classes, |writer, open, _, row| {
-            writer.record(open, row.as_bytes());
-        })?;
-        writer.section(section::COMMANDS, |index| {
-            self.command(TeeUuid::nil(), index)
-        })?;
-        writer.section(
-            section::FAILURES,
-            walk(0, |from| {
-                let row = self.failure(from)?;
-                Some((row, row.number + 1))
-            }),
-        )?;
-        writer.section(section::HISTORY, |index| self.history(index))?;
-        writer.section(section::UNFREED, |index| self.unfreed(index))?;
+        writer.listed::<LeakRecord>()?;
+        writer.listed::<ClassRow>()?;
+        writer.listed::<CommandRow>()?;
+        writer.listed::<FailureRow>()?;
+        writer.listed::<HistoryRow>()?;
+        writer.listed::<UnfreedRow>()?;
         header.total_bytes = writer.offset() as u64;
         header.dropped = writer.dropped();
         writer.write(0, header.as_bytes())?;
@@ -309,43 +287,5 @@ impl<M: Machine> Inspector<'_, M> {
             Err(err) => log::error!("watch {number}: no snapshot, TA {uuid}: {err:?}"),
         }
         true
-    }
-}
-
-impl<M: Machine> WatchServices for Inspector<'_, M> {
-    fn take_snapshot(&self) -> Result<(u32, u32), TeeResult> {
-        let number = self.state().guest_mut(self.guest).book.snapshots.begin()?;
-        let bytes = self.fill_snapshot(number, trigger::ASKED, TeeUuid::nil(), 0)?;
-        Ok((number, bytes as u32))
-    }
-
-    fn read_snapshot(&self, number: u32, offset: u32, buf: &mut [u8]) -> Result<usize, TeeResult> {
-        let state = self.state();
-        let machine = &self.machine;
-        Ok(state
-            .guest(self.guest)
-            .book
-            .snapshots
-            .read(machine, number, offset as usize, buf)?)
-    }
-
-    fn drop_snapshot(&self, number: u32) -> Result<(), TeeResult> {
-        let mut state = self.state();
-        let (pages, guest) = state.split(self.guest);
-        let snapshots = &mut guest.book.snapshots;
-        Ok(snapshots.forget(pages, number)?)
-    }
-
-    fn snapshot(&self, index: usize) -> Option<SnapshotRow> {
-        self.state().guest(self.guest).book.snapshots.row(index)
-    }
-
-    fn arm(&self, watchpoint: Watchpoint) -> Result<u32, TeeResult> {
-        Ok(self
-            .state()
-            .guest_mut(self.guest)
-            .book
-            .snapshots
-            .arm(watchpoint)?)
     }
 }

@@ -7,11 +7,9 @@ use crate::snapshot::image::Image;
 use crate::snapshot::keep::SnapshotError;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
+use tally_records::Record;
 use tally_records::snapshot::Section;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// Most records of a section.
-const MAX_RECORDS: usize = 4096;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A snapshot that is being taken.
 pub(super) struct Writer<'k, M: Machine + 'static> {
@@ -105,22 +103,23 @@ impl<'k, M: Machine> Writer<'k, M> {
         Ok(())
     }
 
-    /// Begins a section of records of so many bytes, where there are pages.
+    /// Begins a section, where there are pages.
     ///
     /// # Errors
     /// [`SnapshotError::OutOfMemory`] if there are none.
+    pub(super) fn begin<T: Record>(&mut self) -> Result<Open, SnapshotError> {
+        self.open(Section {
+            kind: T::SECTION,
+            record_bytes: size_of::<T>() as u32,
+            ..Section::default()
+        })
+    }
+
     #[inline(never)]
-    pub(super) fn begin(&mut self, kind: u32, record_bytes: usize) -> Result<Open, SnapshotError> {
-        let open = Open {
-            at: self.offset,
-            header: Section {
-                kind,
-                record_bytes: record_bytes as u32,
-                ..Section::default()
-            },
-        };
-        self.append(open.header.as_bytes())?;
-        Ok(open)
+    fn open(&mut self, header: Section) -> Result<Open, SnapshotError> {
+        let at = self.offset;
+        self.append(header.as_bytes())?;
+        Ok(Open { at, header })
     }
 
     /// Adds a record, or counts it as dropped where there are no pages.
@@ -158,31 +157,13 @@ impl<'k, M: Machine> Writer<'k, M> {
     ///
     /// # Errors
     /// [`SnapshotError::OutOfMemory`], or `fill`'s.
-    pub(super) fn section_of<T>(
+    pub(super) fn section_of<T: Record>(
         &mut self,
-        kind: u32,
         fill: impl FnOnce(&mut Self, &mut Open) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
         self.make_room(size_of::<Section>())?;
-        let mut open = self.begin(kind, size_of::<T>())?;
+        let mut open = self.begin::<T>()?;
         fill(self, &mut open)?;
         self.end(&open)
-    }
-
-    /// A section of the records that `item` gives, from 0 until `None`.
-    ///
-    /// # Errors
-    /// [`SnapshotError::OutOfMemory`].
-    pub(super) fn section<T: IntoBytes + Immutable>(
-        &mut self,
-        kind: u32,
-        item: impl FnMut(usize) -> Option<T>,
-    ) -> Result<(), SnapshotError> {
-        self.section_of::<T>(kind, |writer, open| {
-            for record in (0..MAX_RECORDS).map_while(item) {
-                writer.record(open, record.as_bytes());
-            }
-            Ok(())
-        })
     }
 }

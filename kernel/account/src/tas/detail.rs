@@ -7,8 +7,8 @@ use crate::book::Book;
 use crate::inspector::Inspector;
 use crate::kinds::wire_cause;
 use crate::past::remains::Remains;
+use crate::selected::{instance_from, means};
 use crate::tas::stack;
-use crate::which::{Which, instance_from};
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_core::ta::session::{Opener, Target as SessionTarget};
@@ -16,7 +16,7 @@ use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::{AddressSpace, Target};
-use tally_records::{PoolStats, SessionRow, TaDetail, state as wire_state};
+use tally_records::{PoolStats, Selector, SessionRow, TaDetail, state as wire_state};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -61,15 +61,15 @@ impl Steps {
 }
 
 impl<M: Machine> Inspector<'_, M> {
-    /// The first instance that `which` means in slot `from` or behind it, whole, and where to go on.
+    /// The next instance that is meant, whole, and where to go on.
     #[must_use]
-    pub fn next_ta(&self, which: Which, from: usize) -> Option<(TaDetail, usize)> {
-        let mut from = from;
+    pub(crate) fn next_ta(&self, of: &Selector, cursor: u64) -> Option<(TaDetail, u64)> {
+        let mut from = cursor as usize;
         loop {
-            let instance = instance_from(self.state().guest(self.guest), which, from)?.0;
+            let instance = instance_from(self.state().guest(self.guest), of, from)?.0;
             from = instance.slot() + 1;
             if let Some(detail) = self.ta_detail(instance) {
-                return Some((detail, from));
+                return Some((detail, from as u64));
             }
         }
     }
@@ -244,32 +244,29 @@ impl<M: Machine> Inspector<'_, M> {
         })
     }
 
-    /// The session in slot `from` or behind it that a TA meant by `which` serves, and where to go on.
+    /// The next session that a TA serves which is meant, and where to go on.
     #[must_use]
-    pub fn next_session(&self, which: Which, from: usize) -> Option<(SessionRow, usize)> {
+    pub(crate) fn next_session(&self, of: &Selector, cursor: u64) -> Option<(SessionRow, u64)> {
         let state = self.state();
-        state
-            .guest(self.guest)
-            .sessions
-            .iter()
-            .find_map(|(slot, session)| {
-                let SessionTarget::Ta(instance) = session.target else {
-                    return None;
-                };
-                let found = state.instance(instance)?;
-                if slot < from || !which.names(found) {
-                    return None;
-                }
-                let row = SessionRow {
-                    uuid: found.uuid,
-                    instance: found.generation,
-                    session: session.id,
-                    opener: u32::from(session.opener != Opener::Normal),
-                    busy: u32::from(session.uses > 0),
-                    kernel_heap: u64::from(self.heap().account(session.owner).0),
-                };
-                Some((row, slot + 1))
-            })
+        let mut sessions = state.guest(self.guest).sessions.iter();
+        sessions.find_map(|(slot, session)| {
+            let SessionTarget::Ta(instance) = session.target else {
+                return None;
+            };
+            let found = state.instance(instance)?;
+            if (slot as u64) < cursor || !means(of, found) {
+                return None;
+            }
+            let row = SessionRow {
+                uuid: found.uuid,
+                instance: found.generation,
+                session: session.id,
+                opener: u32::from(session.opener != Opener::Normal),
+                busy: u32::from(session.uses > 0),
+                kernel_heap: u64::from(self.heap().account(session.owner).0),
+            };
+            Some((row, slot as u64 + 1))
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::book::Book;
 use crate::inspector::Inspector;
-use crate::which::{Which, instance_from};
+use crate::selected::instance_from;
 use tally_abi::TeeUuid;
 use tally_core::ta::instance::Instance;
 use tally_mem::addr::UserVa;
@@ -13,15 +13,17 @@ use tally_mem::machine::{KernelMapping, Machine};
 use tally_mem::region::{Backing, Prot, Region, RegionKind};
 use tally_mem::space::Target;
 use tally_mem::text::label;
-use tally_records::{RegionRow, prot};
+use tally_records::{RegionRow, Selector, prot};
 
-/// Where a listing of TAs' regions stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegionCursor {
-    /// Slot of the instance.
-    pub slot: usize,
-    /// Address from which on its regions are still to come.
-    pub from: u64,
+/// Where the slot of a TA, counted from 1, stands in a cursor; below it is the address to go on from. Cursors in the
+/// kernel's half are addresses.
+const SLOT_SHIFT: u32 = 48;
+/// Addresses from here on are the kernel's.
+const KERNEL_HALF: u64 = 1 << 63;
+
+/// Where the regions of the TA in a slot begin.
+pub(crate) const fn first_region(slot: usize) -> u64 {
+    (slot as u64 + 1) << SLOT_SHIFT
 }
 
 /// Name of a kind for people, at most 15 octets.
@@ -91,54 +93,48 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
-    /// The next region of the TAs that `which` means, as the normal world may see it, and where to go on.
-    #[must_use]
-    pub fn next_region(
-        &self,
-        which: Which,
-        cursor: RegionCursor,
-    ) -> Option<(RegionRow, RegionCursor)> {
-        let (mut row, cursor) = self.next_region_with_addresses(which, cursor)?;
+    /// The next region that is meant, the kernel's first, as the normal world may see it, and where to go on.
+    pub(crate) fn next_region(&self, of: &Selector, cursor: u64) -> Option<(RegionRow, u64)> {
+        let (mut row, behind) = self.next_region_with_addresses(of, cursor)?;
         row.va = self.shown_address(row.va);
         row.pa = self.shown_address(row.pa);
-        Some((row, cursor))
+        Some((row, behind))
     }
 
     /// As [`Self::next_region`], for the secure console.
-    #[must_use]
-    pub fn next_region_with_addresses(
+    pub(crate) fn next_region_with_addresses(
         &self,
-        which: Which,
-        mut cursor: RegionCursor,
-    ) -> Option<(RegionRow, RegionCursor)> {
+        of: &Selector,
+        cursor: u64,
+    ) -> Option<(RegionRow, u64)> {
+        let in_kernel = cursor == 0 || cursor >= KERNEL_HALF;
+        if in_kernel
+            && of.means_the_kernel()
+            && let Some((row, behind)) = self.next_kernel_region(cursor)
+        {
+            return Some((row, behind.unwrap_or(first_region(0))));
+        }
+        let cursor = if in_kernel { first_region(0) } else { cursor };
+        let mut slot = (cursor >> SLOT_SHIFT) as usize - 1;
+        let mut from = cursor & ((1 << SLOT_SHIFT) - 1);
         loop {
             let state = self.state();
-            let (instance, found) = instance_from(state.guest(self.guest), which, cursor.slot)?;
-            let slot = instance.slot();
-            if slot != cursor.slot {
-                cursor = RegionCursor { slot, from: 0 };
+            let (instance, found) = instance_from(state.guest(self.guest), of, slot)?;
+            if instance.slot() != slot {
+                (slot, from) = (instance.slot(), 0);
             }
-            let regions = found
-                .space
-                .as_ref()
-                .map_or(&[][..], |space| space.regions());
-            let next = regions
-                .iter()
-                .find(|region| region.va() >= UserVa(cursor.from));
-            if let Some(region) = next {
-                cursor.from = region.va().0 + region.bytes();
-                return Some((self.region_row(found, region), cursor));
+            let space = found.space.as_ref();
+            let mut regions = space.map_or(&[][..], |space| space.regions()).iter();
+            if let Some(region) = regions.find(|region| region.va() >= UserVa(from)) {
+                let behind = first_region(slot) | (region.va().0 + region.bytes());
+                return Some((self.region_row(found, region), behind));
             }
-            cursor = RegionCursor {
-                slot: slot + 1,
-                from: 0,
-            };
+            (slot, from) = (slot + 1, 0);
         }
     }
 
-    /// The kernel's mapping at or behind the address `from`, and where to go on.
-    #[must_use]
-    pub fn next_kernel_region(&self, from: u64) -> Option<(RegionRow, u64)> {
+    /// The kernel's mapping at or behind the address `from`, and where to go on, if there is an address.
+    fn next_kernel_region(&self, from: u64) -> Option<(RegionRow, Option<u64>)> {
         let KernelMapping {
             va,
             pa,
@@ -147,8 +143,8 @@ impl<M: Machine> Inspector<'_, M> {
             label: name,
         } = self.machine.kernel_mapping(from)?;
         let row = RegionRow {
-            va: self.shown_address(va),
-            pa: self.shown_address(pa),
+            va,
+            pa,
             bytes,
             usable: if prot == 0 { 0 } else { bytes },
             populated: if prot == 0 { 0 } else { bytes },
@@ -157,6 +153,6 @@ impl<M: Machine> Inspector<'_, M> {
             label: label(name),
             ..RegionRow::default()
         };
-        Some((row, va.checked_add(bytes)?))
+        Some((row, va.checked_add(bytes)))
     }
 }

@@ -3,15 +3,15 @@
 //! **Invariant:** a line is printed with nothing locked.
 
 use crate::inspector::Inspector;
-use crate::tas::regions::RegionCursor;
-use crate::which::{Which, instance_from};
+use crate::selected::instance_from;
+use crate::tas::regions::first_region;
 use core::fmt;
 use log::error;
 use tally_abi::TeeUuid;
 use tally_abi::ta::flags;
 use tally_core::ta::instance::{InstanceRef, Life};
 use tally_mem::machine::Machine;
-use tally_records::prot;
+use tally_records::{Selector, prot};
 
 impl<M: Machine> Inspector<'_, M> {
     /// Writes the status of every instance of a TA; how many there are.
@@ -20,12 +20,9 @@ impl<M: Machine> Inspector<'_, M> {
         let mut printed = 0;
         let mut from = 0;
         loop {
-            let which = Which {
-                uuid: Some(uuid),
-                instance: None,
-            };
+            let all = Selector::ta(uuid);
             let next =
-                instance_from(self.state().guest(self.guest), which, from).map(|(found, _)| found);
+                instance_from(self.state().guest(self.guest), &all, from).map(|(found, _)| found);
             let Some(instance) = next else {
                 return printed;
             };
@@ -59,12 +56,9 @@ impl<M: Machine> Inspector<'_, M> {
         error!("Arch: aarch64");
         error!("Flags: {}", FlagNames(flags));
         error!("Sessions List:");
-        let which = Which {
-            uuid: Some(uuid),
-            instance: Some(generation),
-        };
+        let this = Selector::instance(uuid, generation);
         let mut from = 0;
-        while let Some((row, next)) = self.next_session(which, from) {
+        while let Some((row, next)) = self.next_session(&this, from) {
             error!("{:#010x}", row.session);
             from = next;
         }
@@ -74,9 +68,9 @@ impl<M: Machine> Inspector<'_, M> {
         );
         error!("Memory Used: {used:#x}");
         error!("Memory List:");
-        let mut cursor = RegionCursor { slot, from: 0 };
+        let mut cursor = first_region(slot);
         let mut number = 0;
-        while let Some((row, next)) = self.next_region_with_addresses(which, cursor) {
+        while let Some((row, next)) = self.next_region_with_addresses(&this, cursor) {
             error!(
                 "region {number:2}: va {:#010x} pa {:#010x} size {:#08x} flags {}",
                 row.va,

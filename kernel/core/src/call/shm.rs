@@ -445,10 +445,10 @@ impl ShmTable {
         self.objects.iter().count()
     }
 
-    /// What is registered: cookie and bytes.
-    pub fn registered(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    /// What is registered: slot, cookie and bytes.
+    pub fn registered(&self) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
         let objects = self.objects.iter();
-        objects.filter_map(|(_, shm)| Some((shm.cookie?, shm.size)))
+        objects.filter_map(|(slot, shm)| Some((slot, shm.cookie?, shm.size)))
     }
 
     /// Whether there is none.

@@ -9,20 +9,13 @@ use super::TeeUuid;
 /// Tally's own.
 pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0004);
 
-/// `(memref out: `HeldRow` array)`: what is not undone now.
-pub const CMD_HELD: u32 = 0;
-/// `(memref out: `EventRow` array)`: the last events, oldest first.
-pub const CMD_EVENTS: u32 = 1;
 /// `(value out: a = events ever, b = events that the ring has no more; value out: a = call stacks that
-/// had no room, b = calls of commands that had none)`.
+/// had no room)`.
 pub const CMD_TOTALS: u32 = 2;
 /// `(value in: a = 1 on, 0 off)`: the test-only fault: closing a channel leaves its mappings behind,
 /// with their kernel objects. Only in builds with test hooks, else `NOT_SUPPORTED`.
 pub const CMD_FAULT: u32 = 3;
 
-/// `(memref in: UUID octets, nil for all; memref out: `CommandRow` array)`: commands
-/// in the order of their first calls.
-pub const CMD_COMMANDS: u32 = 4;
 /// `(memref in: UUID octets; value in: a = [`ledger`])`. `OUT_OF_MEMORY` when too many TAs are looked at
 /// in detail.
 pub const CMD_LEDGER: u32 = 5;

@@ -29,7 +29,7 @@ fn while_looping(count: usize, body: impl FnOnce() -> Outcome) -> Outcome {
     let loaded = bench::until("the loops", || {
         account::teestat(&context, "ta")
             .ok()
-            .and_then(|object| Some(object["tas"].as_array()?.len() >= count))
+            .and_then(|object| Some(object["ta"].as_array()?.len() >= count))
             .unwrap_or(false)
     });
     thread::sleep(Duration::from_millis(200));

@@ -61,7 +61,7 @@ fn instances(count: usize) -> Outcome {
     bench::until("TAs to be loaded", || {
         account::teestat(&context, "ta")
             .ok()
-            .and_then(|object| Some(object["tas"].as_array()?.len() >= count))
+            .and_then(|object| Some(object["ta"].as_array()?.len() >= count))
             .unwrap_or(false)
     })
 }
@@ -70,7 +70,7 @@ fn instances(count: usize) -> Outcome {
 fn sessions() -> Result<u64, String> {
     let transport = bench::connect()?;
     let object = account::teestat(&Context::new(&transport), "ta")?;
-    let tas = object["tas"].as_array().ok_or("teestat ta lists none")?;
+    let tas = object["ta"].as_array().ok_or("teestat ta lists none")?;
     tas.iter()
         .map(|ta| ta["sessions"].as_u64())
         .sum::<Option<u64>>()

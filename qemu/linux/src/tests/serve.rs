@@ -91,7 +91,7 @@ pub(super) fn figures_are_served() -> Outcome {
             return Err(format!("the text has no end: {metrics}"));
         }
         let object = account::teestat(&context, "meminfo --all")?;
-        let rows = object["rows"].as_array().ok_or("meminfo has no rows")?;
+        let rows = object["meminfo"].as_array().ok_or("meminfo has no rows")?;
         let mut told: Vec<(String, u64)> = rows
             .iter()
             .filter_map(|row| Some((row["use"].as_str()?.to_owned(), row["bytes"].as_u64()?)))

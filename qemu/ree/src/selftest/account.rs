@@ -7,6 +7,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use tally_board_virt::SECURE_RAM_BYTES;
+use tally_records::PoolRow;
+use tally_records::Selector;
 use tally_records::{MeminfoRow, OwnerRow};
 use teestat::client::{self, ClientError};
 
@@ -32,13 +34,14 @@ fn label(bytes: &[u8]) -> String {
 impl Account {
     pub(super) fn take(bench: &Bench) -> Result<Self, String> {
         let told = |error: ClientError| format!("account: {error}");
-        let mut owners = client::owners(&bench.context).map_err(told)?;
+        let mut owners = client::rows::<OwnerRow>(&bench.context, &Selector::ALL).map_err(told)?;
         for owner in &mut owners {
             owner.session = 0;
         }
         owners.sort_by_key(|o| (o.label, o.kind, o.uuid));
-        let pools = client::pools(&bench.context).map_err(told)?;
-        let pools = pools.iter().map(|pool| {
+        let pools = client::rows::<PoolRow>(&bench.context, &Selector::ALL).map_err(told)?;
+        let pools = pools.iter().map(|row| {
+            let pool = &row.pool;
             (
                 label(&pool.alloc.desc),
                 pool.owner.to_string(),
@@ -48,7 +51,7 @@ impl Account {
         });
         Ok(Self {
             secure_ram: client::secure_ram(&bench.context).map_err(told)?,
-            meminfo: client::meminfo(&bench.context).map_err(told)?,
+            meminfo: client::rows::<MeminfoRow>(&bench.context, &Selector::ALL).map_err(told)?,
             owners,
             pools: pools.collect(),
             shared: bench.tee.shared_count(),

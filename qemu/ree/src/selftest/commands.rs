@@ -9,9 +9,10 @@ use ta_uuids::{crash, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
 use tally_abi::ta::entry;
+use tally_records::Selector;
+use tally_records::snapshot::{Header, MAGIC, Section};
 use tally_records::{
-    CommandRow, MeminfoRow,
-    snapshot::{Header, MAGIC, Section, section},
+    CommandRow, LeakRecord, MeminfoRow, OwnerRow, PoolRow, Record, RegionRow, TaDetail,
 };
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
@@ -32,7 +33,10 @@ fn told<T>(result: Result<T, ClientError>) -> Result<T, String> {
 
 /// The figures of one command.
 fn row(bench: &Bench, uuid: TeeUuid, function: u64, command: u32) -> Result<CommandRow, String> {
-    let rows = told(client::commands(&bench.context, uuid))?;
+    let rows = told(client::rows::<CommandRow>(
+        &bench.context,
+        &Selector::ta(uuid),
+    ))?;
     let found = rows
         .iter()
         .find(|row| u64::from(row.function) == function && row.command == command);
@@ -175,7 +179,7 @@ fn snapshot(bench: &Bench) -> Outcome {
     works(value_in(&mut session, heap::CMD_LEAK, 3, 64))?;
     let (number, len) = told(client::take_snapshot(&bench.context))?;
     let bytes = read(bench, number);
-    let charged = told(client::meminfo(&bench.context))?;
+    let charged = told(client::rows::<MeminfoRow>(&bench.context, &Selector::ALL))?;
     told(client::drop_snapshot(&bench.context, number))?;
     let bytes = bytes?;
     equal(bytes.len(), len as usize, "bytes")?;
@@ -188,7 +192,7 @@ fn snapshot(bench: &Bench) -> Outcome {
     )?;
     let (header, sections) = sections(&bytes)?;
     let of = |kind| sections.iter().find(|(s, _)| s.kind == kind);
-    let (_, meminfo) = of(section::MEMINFO).ok_or("no meminfo")?;
+    let (_, meminfo) = of(MeminfoRow::SECTION).ok_or("no meminfo")?;
     let rows = meminfo.chunks(size_of::<MeminfoRow>());
     let sum: u64 = rows
         .filter_map(|row| MeminfoRow::read_from_bytes(row).ok())
@@ -196,12 +200,12 @@ fn snapshot(bench: &Bench) -> Outcome {
         .sum();
     equal(sum, header.secure_ram, "secure RAM by use")?;
     for kind in [
-        section::POOLS,
-        section::OWNERS,
-        section::TAS,
-        section::REGIONS,
-        section::LIVE,
-        section::COMMANDS,
+        PoolRow::SECTION,
+        OwnerRow::SECTION,
+        TaDetail::SECTION,
+        RegionRow::SECTION,
+        LeakRecord::SECTION,
+        CommandRow::SECTION,
     ] {
         let count = of(kind).map_or(0, |(section, _)| section.count);
         holds(count > 0, &format!("section {kind} is empty"))?;

@@ -6,6 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ta_uuids::{heap, hello};
+use tally_records::MeminfoRow;
+use tally_records::Selector;
 use teestat::{Memory, client};
 
 use super::{Bench, Outcome, Test, equal, holds, value_in, works};
@@ -154,7 +156,8 @@ fn pager_time_text(bench: &Bench) -> Outcome {
 }
 
 fn meminfo_text(bench: &Bench) -> Outcome {
-    let rows = client::meminfo(&bench.context).map_err(|e| format!("{e}"))?;
+    let rows =
+        client::rows::<MeminfoRow>(&bench.context, &Selector::ALL).map_err(|e| format!("{e}"))?;
     let unused = rows.iter().filter(|row| row.bytes == 0).count();
     let brief = printed(bench, &["meminfo"], &mut Memory::default())?;
     let full = printed(bench, &["meminfo", "--all"], &mut Memory::default())?;

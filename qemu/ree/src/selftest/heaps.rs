@@ -7,6 +7,7 @@ use alloc::string::String;
 use ta_uuids::{glutton, heap, hello};
 use tally_abi::pta::stats::TaStats;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::Selector;
 use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::client;
 
@@ -151,9 +152,9 @@ fn leak(bench: &Bench) -> Outcome {
     let told = |e| format!("{e}");
     let mut session = bench.open(heap::UUID)?;
     works(value_in(&mut session, heap::CMD_LEAK, 3, 64))?;
-    let mark = client::mark(&bench.context).map_err(told)?;
+    let mark = client::leaks::mark(&bench.context, "").map_err(told)?;
     works(value_in(&mut session, heap::CMD_LEAK, 10, 28))?;
-    let records = client::leaks(&bench.context, mark, 0).map_err(told)?;
+    let records = client::leaks::live(&bench.context, &Selector::ALL.since(mark)).map_err(told)?;
     let ours = records.iter().filter(|r| r.owner == heap::UUID);
     let (blocks, bytes) = ours.fold((0, 0), |(n, b), r| (n + r.blocks, b + r.bytes));
     equal(

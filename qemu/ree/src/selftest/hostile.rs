@@ -8,19 +8,19 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
+use tally_records::Selector;
+use tally_records::SnapshotRow;
 
 use spin::Mutex;
 use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
-use tally_abi::pta::control;
+use tally_abi::pta::{control, inspect};
 use tally_abi::smc::{FunctionId, ret};
 use tally_records::{OwnerRow, owner_kind};
 use teec::smc::Conduit;
-use teec::{Operation, ParamNone, ParamTmpRef, Session, Transport};
-use zerocopy::FromBytes;
+use teec::{Session, Transport};
 
 use super::account::Account;
 use super::caller::{Caller, Reached};
@@ -36,13 +36,13 @@ const ROUND: u64 = 10_000;
 const PATIENCE: u32 = 5_000;
 /// Calls after which it is asked which sessions there are.
 const REVIEW: u64 = 200;
-/// Owners that the kernel has at most.
-const OWNERS: usize = 256;
 
 struct Hostile<'a> {
     bench: &'a Bench,
     /// A session with `control` from before: when no more can be opened, it still answers.
     observer: &'a mut Session<'static>,
+    /// One with `inspect`, likewise.
+    lister: &'a mut Session<'static>,
     arena: &'static Arena,
 }
 
@@ -68,9 +68,11 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
 fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result<u64, String> {
     super::warm_up(bench);
     let mut observer = bench.open(control::UUID)?;
+    let mut lister = bench.open(inspect::UUID)?;
     let mut hostile = Hostile {
         bench,
         observer: &mut observer,
+        lister: &mut lister,
         arena,
     };
     let before = Account::take(bench)?;
@@ -215,22 +217,14 @@ impl Hostile<'_> {
         })
     }
 
-    /// All sessions but the observer's own, and who they are with.
+    /// All sessions but our own, and who they are with.
     fn sessions(&mut self) -> Result<Vec<(u32, TeeUuid)>, String> {
-        let mut rows = vec![0; OWNERS * size_of::<OwnerRow>()];
-        let memory = ParamTmpRef::new_output(&mut rows);
-        let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
-        let asked = self
-            .observer
-            .invoke_command(control::CMD_OWNERS, &mut op)
-            .map_err(|error| format!("owners: {error}"));
-        let len = op.parameters().0.updated_size();
-        asked?;
-        let own = self.observer.id();
-        Ok(rows[..len.min(rows.len())]
-            .chunks_exact(size_of::<OwnerRow>())
-            .filter_map(|row| OwnerRow::read_from_bytes(row).ok())
-            .filter(|row| row.kind == owner_kind::SESSION && row.session != own)
+        let rows = teestat::client::listed_in::<OwnerRow>(self.lister, &Selector::ALL);
+        let (rows, _) = rows.map_err(|error| format!("owners: {error}"))?;
+        let own = [self.observer.id(), self.lister.id()];
+        Ok(rows
+            .iter()
+            .filter(|row| row.kind == owner_kind::SESSION && !own.contains(&row.session))
             .map(|row| (row.session, row.uuid))
             .collect())
     }
@@ -256,7 +250,7 @@ impl Hostile<'_> {
     fn drop_snapshots(&self) -> Outcome {
         let told = |error: teestat::client::ClientError| format!("snapshots: {error}");
         let context = &self.bench.context;
-        for row in teestat::client::snapshots(context).map_err(told)? {
+        for row in teestat::client::rows::<SnapshotRow>(context, &Selector::ALL).map_err(told)? {
             teestat::client::drop_snapshot(context, row.number).map_err(told)?;
         }
         Ok(())

@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use ta_uuids::{crash, heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::ta::entry;
+use tally_records::MeminfoRow;
+use tally_records::Selector;
 use tally_records::{RegionRow, TaDetail, prot, state};
 use teec::ErrorKind;
-use teestat::client::inspect::{self, Subject};
 use teestat::{Memory, client};
 
 use super::figures::printed;
@@ -47,7 +48,7 @@ fn told(error: client::ClientError) -> String {
 
 /// The first instance of a TA, whole.
 fn detail(bench: &Bench, uuid: TeeUuid) -> Result<TaDetail, String> {
-    let tas = inspect::tas(&bench.context, &Subject::ta(uuid)).map_err(told)?;
+    let tas = client::rows::<TaDetail>(&bench.context, &Selector::ta(uuid)).map_err(told)?;
     tas.first()
         .copied()
         .ok_or_else(|| String::from("an empty list"))
@@ -78,8 +79,8 @@ fn is_sound(bench: &Bench, ta: &TaDetail) -> Outcome {
         "a part is empty",
     )?;
     equal(ta.heap.inconsistent, 0, "inconsistent")?;
-    let who = Subject::instance(ta.uuid, ta.instance);
-    let regions = inspect::regions(&bench.context, &who).map_err(told)?;
+    let who = Selector::instance(ta.uuid, ta.instance);
+    let regions = client::rows::<RegionRow>(&bench.context, &who).map_err(told)?;
     equal(regions.len() as u32, ta.regions, "regions")?;
     let populated: u64 = regions.iter().map(|row| row.populated).sum();
     equal(populated, ta.rss, "memory of the regions, and RSS")
@@ -131,7 +132,7 @@ fn measure_loop(bench: &Bench) -> Outcome {
         "busy before it was loaded",
     )?;
     is_sound(bench, &ta)?;
-    inspect::status_to_console(&bench.context, crash::UUID).map_err(told)?;
+    client::status_to_console(&bench.context, crash::UUID).map_err(told)?;
     let text = printed(bench, &["ta", "crash"], &mut Memory::default())?;
     holds(text.contains("busy in command 8 of session 0x"), &text)?;
     let again = detail(bench, crash::UUID)?;
@@ -193,8 +194,8 @@ fn scribbled(bench: &Bench) -> Outcome {
     is_sound(bench, &detail(bench, hello::UUID)?)?;
     drop(neighbour);
     pages_agree(bench)?;
-    let who = Subject::ta(crash::UUID);
-    let regions = inspect::regions(&bench.context, &who).map_err(told)?;
+    let who = Selector::ta(crash::UUID);
+    let regions = client::rows::<RegionRow>(&bench.context, &who).map_err(told)?;
     let populated: u64 = regions.iter().map(|row| row.populated).sum();
     equal(populated, ta.rss, "its memory")?;
     equal(
@@ -207,11 +208,11 @@ fn scribbled(bench: &Bench) -> Outcome {
 /// The populated pages of all TAs' regions are the pages that the account names so.
 fn pages_agree(bench: &Bench) -> Outcome {
     let mut rows: Vec<RegionRow> = Vec::new();
-    for ta in inspect::tas(&bench.context, &Subject::NOBODY).map_err(told)? {
-        let who = Subject::instance(ta.uuid, ta.instance);
-        rows.extend(inspect::regions(&bench.context, &who).map_err(told)?);
+    for ta in client::rows::<TaDetail>(&bench.context, &Selector::TAS).map_err(told)? {
+        let who = Selector::instance(ta.uuid, ta.instance);
+        rows.extend(client::rows::<RegionRow>(&bench.context, &who).map_err(told)?);
     }
-    let meminfo = client::meminfo(&bench.context).map_err(told)?;
+    let meminfo = client::rows::<MeminfoRow>(&bench.context, &Selector::ALL).map_err(told)?;
     for (usage, labels) in [
         ("TA segments", &["code", "data", "constants"][..]),
         ("TA stacks", &["stack"][..]),
@@ -243,23 +244,24 @@ fn regions_add_up(bench: &Bench) -> Outcome {
     works(value_in(&mut first, heap::CMD_GROW, 300_000, 0))?;
     let others = [bench.open(hello::UUID)?, bench.open(hello::UUID)?];
     pages_agree(bench)?;
-    for ta in inspect::tas(&bench.context, &Subject::NOBODY).map_err(told)? {
+    for ta in client::rows::<TaDetail>(&bench.context, &Selector::TAS).map_err(told)? {
         is_sound(bench, &ta)?;
     }
-    let hellos = inspect::tas(&bench.context, &Subject::ta(hello::UUID)).map_err(told)?;
+    let hellos =
+        client::rows::<TaDetail>(&bench.context, &Selector::ta(hello::UUID)).map_err(told)?;
     equal(hellos.len(), 2, "instances of one TA")?;
     drop(others);
     Ok(())
 }
 
 fn kernel_maps(bench: &Bench) -> Outcome {
-    let rows = inspect::regions(&bench.context, &Subject::NOBODY).map_err(told)?;
+    let rows = client::rows::<RegionRow>(&bench.context, &Selector::KERNEL).map_err(told)?;
     let both = prot::WRITE | prot::EXECUTE;
     holds(
         rows.iter().all(|row| row.prot & both != both),
         "memory is writable and executable",
     )?;
-    let meminfo = client::meminfo(&bench.context).map_err(told)?;
+    let meminfo = client::rows::<MeminfoRow>(&bench.context, &Selector::ALL).map_err(told)?;
     let bytes_of = |name| {
         let found = meminfo.iter().find(|row| named(&row.label, name));
         found.map_or(0, |row| row.bytes)

@@ -8,21 +8,25 @@ use alloc::vec::Vec;
 use ta_uuids::{glutton, heap, hello};
 use tally_abi::TeeUuid;
 use tally_abi::pta::control::fault;
-use tally_abi::pta::memleak;
-use tally_records::{LeakRecord, ScanRow, SuspectRow, ended, owner_kind, state};
-use teec::{
-    Direction, ErrorKind, Operation, ParamNone, ParamRegisteredMem, ParamType, ParamValue, Session,
-    SharedMemory,
+use tally_abi::pta::inspect;
+use tally_records::MarkRow;
+use tally_records::MeminfoRow;
+use tally_records::TaDetail;
+use tally_records::{
+    EndedRow, LeakRecord, Record, ScanRow, Selector, SuspectRow, ended, owner_kind, state,
 };
-use teestat::client::inspect::{self, Subject};
+use teec::{
+    Direction, ErrorKind, Operation, ParamRegisteredMem, ParamTmpRef, ParamType, ParamValue,
+    Session, SharedMemory,
+};
 use teestat::client::leaks as calls;
 use teestat::client::{self, ClientError};
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{
-    Bench, NO_HOOKS, ONE_CPU, Outcome, Test, equal, fails, holds, second_cpu, value_call, value_in,
-    works,
+    Bench, NO_HOOKS, ONE_CPU, Outcome, Test, equal, fails, holds, parsed, second_cpu, value_call,
+    value_in, works,
 };
 use crate::jobs;
 use crate::machine::cpu;
@@ -77,8 +81,17 @@ fn printed(bench: &Bench, args: &[&str]) -> Result<String, String> {
     }
 }
 
+/// A heap: a TA's, or (nil) the kernel's.
+fn heap_of(uuid: TeeUuid) -> Selector {
+    if uuid == TeeUuid::nil() {
+        Selector::KERNEL
+    } else {
+        Selector::ta(uuid)
+    }
+}
+
 fn scan(bench: &Bench, uuid: TeeUuid) -> Result<ScanRow, String> {
-    let rows = told(calls::scan(&bench.context, uuid))?;
+    let rows = told(calls::scan(&bench.context, &heap_of(uuid)))?;
     let [row] = rows[..] else {
         return Err(format!("{} heaps were scanned", rows.len()));
     };
@@ -89,7 +102,7 @@ fn scan(bench: &Bench, uuid: TeeUuid) -> Result<ScanRow, String> {
 
 /// Blocks and bytes that scans have found.
 fn shown(bench: &Bench, uuid: TeeUuid) -> Result<(u32, u64, Vec<SuspectRow>), String> {
-    let rows = told(calls::suspects(&bench.context, uuid))?;
+    let rows = told(client::rows::<SuspectRow>(&bench.context, &heap_of(uuid)))?;
     let blocks = rows.iter().map(|row| row.leak.blocks).sum();
     let bytes = rows.iter().map(|row| row.leak.bytes).sum();
     Ok((blocks, bytes, rows))
@@ -110,11 +123,11 @@ fn lost_there(bench: &Bench, row: &SuspectRow) -> Outcome {
 }
 
 fn names(bench: &Bench) -> Outcome {
-    let first = told(calls::mark_named(&bench.context, "test-first"))?;
-    let second = told(calls::mark_named(&bench.context, "test-again"))?;
-    let third = told(calls::mark_named(&bench.context, "test-again"))?;
+    let first = told(calls::mark(&bench.context, "test-first"))?;
+    let second = told(calls::mark(&bench.context, "test-again"))?;
+    let third = told(calls::mark(&bench.context, "test-again"))?;
     holds(first < second && second < third, "numbers do not rise")?;
-    let (marks, _) = told(calls::marks(&bench.context))?;
+    let (marks, _) = told(client::listed::<MarkRow>(&bench.context, &Selector::ALL))?;
     let numbers: Vec<u32> = marks.iter().rev().take(3).map(|mark| mark.number).collect();
     equal(numbers, [third, second, first].to_vec(), "the last marks")?;
     holds(
@@ -142,7 +155,7 @@ fn names(bench: &Bench) -> Outcome {
         &text,
     )?;
     for bad in ["sixteen-octets!!", "two words", "tab\t"] {
-        let error = calls::mark_named(&bench.context, bad).map_err(|error| error.kind());
+        let error = calls::mark(&bench.context, bad).map_err(|error| error.kind());
         equal(error, Err(Some(ErrorKind::BadParameters)), bad)?;
         let (status, _, err) = teestat(bench, &["leaks", "mark", bad]);
         equal(status, STATUS_USAGE, &err)?;
@@ -151,7 +164,7 @@ fn names(bench: &Bench) -> Outcome {
 }
 
 fn unknown_mark(bench: &Bench) -> Outcome {
-    let number = told(calls::mark_named(&bench.context, "test-here"))?;
+    let number = told(calls::mark(&bench.context, "test-here"))?;
     let (status, _, err) = teestat(bench, &["leaks", "diff", "test-hare"]);
     equal(status, STATUS_FAILED, &err)?;
     holds(
@@ -161,15 +174,17 @@ fn unknown_mark(bench: &Bench) -> Outcome {
     let (status, _, err) = teestat(bench, &["leaks", "diff", "65000"]);
     equal(status, STATUS_FAILED, &err)?;
     holds(err.contains(&format!("nearest are: {number}")), &err)?;
-    for marks in [(65_000, 0), (number, 65_000)] {
-        let result = calls::diff(&bench.context, marks, None).map_err(|error| error.kind());
-        equal(
-            result.map(|_| ()),
-            Err(Some(ErrorKind::BadParameters)),
-            "a difference of marks that nobody set",
-        )?;
-    }
-    let unknown = calls::diff(&bench.context, (0, 0), Some(TeeUuid::from_u128(1)));
+    let since = |mark| {
+        let live = calls::live(&bench.context, &Selector::ALL.since(mark));
+        live.map(drop).map_err(|error| error.kind())
+    };
+    equal(since(number), Ok(()), "since a mark")?;
+    equal(
+        since(65_000),
+        Err(Some(ErrorKind::BadParameters)),
+        "since a mark that nobody set",
+    )?;
+    let unknown = calls::live(&bench.context, &Selector::ta(TeeUuid::from_u128(1)));
     equal(
         unknown.map(|_| ()).map_err(|error| error.kind()),
         Err(Some(ErrorKind::ItemNotFound)),
@@ -182,7 +197,7 @@ fn cycles(bench: &Bench) -> Outcome {
     leak(&mut session, 2, 28)?;
     let mut first = 0;
     for cycle in 0..5 {
-        let number = told(calls::mark_named(&bench.context, "test-cycle"))?;
+        let number = told(calls::mark(&bench.context, "test-cycle"))?;
         if cycle == 0 {
             first = number;
         }
@@ -212,23 +227,27 @@ fn cycles(bench: &Bench) -> Outcome {
         &text,
     )?;
     let text = printed(bench, &["leaks", "diff", &first.to_string(), "--json"])?;
-    holds(text.contains("\"cycles\":5,\"bytes\":1140"), &text)
+    let told = parsed(&text)?;
+    let figures = (told["cycles"].as_u64(), told["total"]["bytes"].as_u64());
+    equal(figures, (Some(5), Some(1140)), "cycles and bytes")
 }
 
 fn between(bench: &Bench) -> Outcome {
     let mut session = bench.open(heap::UUID)?;
-    let a = told(calls::mark_named(&bench.context, "test-a"))?;
+    let a = told(calls::mark(&bench.context, "test-a"))?;
     leak(&mut session, 3, 28)?;
-    let b = told(calls::mark_named(&bench.context, "test-b"))?;
+    let b = told(calls::mark(&bench.context, "test-b"))?;
     leak(&mut session, 5, 32)?;
-    let ours = |marks| -> Result<(u32, u64), String> {
-        let records = told(calls::diff(&bench.context, marks, Some(heap::UUID)))?;
+    let ours = |(from, until)| -> Result<(u32, u64), String> {
+        let since = Selector::ta(heap::UUID).since(from);
+        let mut records = told(calls::live(&bench.context, &since))?;
+        records.retain(|record| record.mark < until);
         let blocks = records.iter().map(|record| record.blocks).sum();
         Ok((blocks, records.iter().map(|record| record.bytes).sum()))
     };
     equal(ours((a, b))?, (3, 84), "between the marks")?;
-    equal(ours((b, 0))?, (5, 160), "since the second")?;
-    equal(ours((a, 0))?, (8, 244), "since the first")?;
+    equal(ours((b, u32::MAX))?, (5, 160), "since the second")?;
+    equal(ours((a, u32::MAX))?, (8, 244), "since the first")?;
     let (status, _, err) = teestat(bench, &["leaks", "diff", "test-b", "test-a"]);
     equal(status, STATUS_USAGE, &err)
 }
@@ -244,21 +263,22 @@ fn blocks_of_guest(answer: &SharedMemory<'_>, len: usize) -> u32 {
 }
 
 fn registered_answer(bench: &Bench) -> Outcome {
-    let mark = told(client::mark(&bench.context))?;
+    let mark = told(calls::mark(&bench.context, ""))?;
     let answer = works(SharedMemory::allocate(&bench.context, 8192))?;
     let another = works(SharedMemory::allocate(&bench.context, 8192))?;
-    let mut session = bench.open(memleak::UUID)?;
+    let mut session = bench.open(inspect::UUID)?;
+    let since = Selector::KERNEL.since(mark);
     // An object and the list of its pages each: those of the other memory alone.
     for (memory, blocks) in [(&answer, 2), (&another, 2)] {
         let mut op = Operation::new(
             0,
-            ParamValue::new(mark, 0, ParamType::ValueInput),
+            ParamValue::new(LeakRecord::SECTION, 0, ParamType::ValueInout),
+            ParamTmpRef::new_input(since.as_bytes()),
+            ParamValue::new(0, 0, ParamType::ValueInout),
             ParamRegisteredMem::part(memory, Direction::Output, 0, memory.len()),
-            ParamNone,
-            ParamNone,
         );
-        works(session.invoke_command(memleak::CMD_LIST, &mut op))?;
-        let len = op.parameters().1.updated_size();
+        works(session.invoke_command(inspect::CMD_LIST, &mut op))?;
+        let len = op.parameters().3.updated_size();
         equal(
             blocks_of_guest(memory, len),
             blocks,
@@ -271,18 +291,20 @@ fn registered_answer(bench: &Bench) -> Outcome {
 }
 
 fn came_and_went(bench: &Bench) -> Outcome {
-    let mark = told(calls::mark_named(&bench.context, "test-before"))?;
+    let mark = told(calls::mark(&bench.context, "test-before"))?;
     let mut first = bench.open(heap::UUID)?;
     leak(&mut first, 4, 25)?;
     // Younger than the mark, though no mark was set in its life.
-    let records = told(calls::diff(&bench.context, (mark, 0), Some(heap::UUID)))?;
+    let since = Selector::ta(heap::UUID).since(mark);
+    let records = told(calls::live(&bench.context, &since))?;
     let lost: u32 = records.iter().map(|record| record.blocks).sum();
     holds(lost >= 4, "blocks of a TA that came after the mark")?;
     works(first.close())?;
     let second = bench.open(hello::UUID)?;
     told(client::kill(&bench.context, hello::UUID))?;
     drop(second);
-    let (rows, _) = told(calls::ended(&bench.context, mark))?;
+    let since = Selector::ALL.since(mark);
+    let rows = told(client::rows::<EndedRow>(&bench.context, &since))?;
     let row = |uuid| {
         rows.iter()
             .find(|row| row.uuid == uuid)
@@ -341,10 +363,9 @@ fn found(bench: &Bench) -> Outcome {
         &text,
     )?;
     let text = printed(bench, &["leaks", "scan", "heap", "--json"])?;
-    holds(
-        text.contains("\"suspects\":4,\"suspect_bytes\":5182,\"new\":0"),
-        &text,
-    )
+    let told = &parsed(&text)?["scans"][0];
+    let figures = ["suspects", "suspect_bytes", "new"].map(|key| told[key].as_u64());
+    equal(figures, [Some(4), Some(5182), Some(0)], "what was found")
 }
 
 fn cleared(bench: &Bench) -> Outcome {
@@ -352,13 +373,13 @@ fn cleared(bench: &Bench) -> Outcome {
     leak(&mut session, 5, 100)?;
     equal(scan(bench, heap::UUID)?.suspects, 5, "suspects")?;
     equal(
-        told(calls::clear(&bench.context, heap::UUID))?,
+        told(calls::clear(&bench.context, &heap_of(heap::UUID)))?,
         5,
         "cleared",
     )?;
     equal(shown(bench, heap::UUID)?.0, 0, "shown after that")?;
     equal(
-        told(calls::clear(&bench.context, heap::UUID))?,
+        told(calls::clear(&bench.context, &heap_of(heap::UUID)))?,
         0,
         "cleared again",
     )?;
@@ -368,9 +389,9 @@ fn cleared(bench: &Bench) -> Outcome {
     equal(shown(bench, heap::UUID)?.0, 2, "shown")?;
     let unknown = TeeUuid::from_u128(1);
     for result in [
-        calls::clear(&bench.context, unknown).map(drop),
-        calls::scan(&bench.context, unknown).map(drop),
-        calls::suspects(&bench.context, unknown).map(drop),
+        calls::clear(&bench.context, &heap_of(unknown)).map(drop),
+        calls::scan(&bench.context, &heap_of(unknown)).map(drop),
+        client::rows::<SuspectRow>(&bench.context, &heap_of(unknown)).map(drop),
     ] {
         equal(
             result.map_err(|error| error.kind()),
@@ -385,7 +406,10 @@ fn cleared(bench: &Bench) -> Outcome {
 
 /// Whether the heap TA is in a command.
 fn busy(bench: &Bench) -> Result<bool, String> {
-    let tas = told(inspect::tas(&bench.context, &Subject::ta(heap::UUID)))?;
+    let tas = told(client::rows::<TaDetail>(
+        &bench.context,
+        &Selector::ta(heap::UUID),
+    ))?;
     Ok(tas
         .iter()
         .any(|ta| ta.state == state::BUSY && ta.command == heap::CMD_HOLD_AND_LOOP))
@@ -457,15 +481,15 @@ fn no_pages(bench: &Bench) -> Outcome {
         works(value_call(session, glutton::CMD_EAT, 65_536, 0))?;
         works(value_call(session, glutton::CMD_EAT, 4096, 0))?;
     }
-    let before = told(client::meminfo(&bench.context))?;
-    let refused = calls::scan(&bench.context, glutton::UUID).map(drop);
+    let before = told(client::rows::<MeminfoRow>(&bench.context, &Selector::ALL))?;
+    let refused = calls::scan(&bench.context, &heap_of(glutton::UUID)).map(drop);
     equal(
         refused.map_err(|error| error.kind()),
         Err(Some(ErrorKind::OutOfMemory)),
         "a scan",
     )?;
     equal(
-        told(client::meminfo(&bench.context))?,
+        told(client::rows::<MeminfoRow>(&bench.context, &Selector::ALL))?,
         before,
         "memory by use",
     )?;
@@ -527,7 +551,7 @@ fn lost_block(bench: &Bench) -> Outcome {
     let row = scan(bench, TeeUuid::nil())?;
     equal((row.suspects, row.new), (1, 0), "suspects, new ones")?;
     equal(
-        told(calls::clear(&bench.context, TeeUuid::nil()))?,
+        told(calls::clear(&bench.context, &Selector::KERNEL))?,
         1,
         "cleared",
     )?;
@@ -577,7 +601,7 @@ fn top(bench: &Bench) -> Outcome {
         let text = printed(bench, &["top", "--sort", sort])?;
         let lines: Vec<&str> = text.lines().collect();
         equal(lines.len(), 4, &text)?;
-        holds(lines[0].starts_with("secure RAM for TAs "), &text)?;
+        holds(lines[0].starts_with("TA memory "), &text)?;
         holds(lines[2].starts_with(first), &text)?;
         holds(
             !text.contains('\x1b'),
@@ -585,12 +609,16 @@ fn top(bench: &Bench) -> Outcome {
         )?;
     }
     let text = printed(bench, &["top", "-n", "2", "-d", "1"])?;
-    equal(text.matches("secure RAM for TAs").count(), 2, &text)?;
+    equal(text.matches("TA memory ").count(), 2, &text)?;
     holds(text.contains(" new "), &text)?;
     let second = text.split("\n\n").nth(1).unwrap_or_default();
     holds(!second.is_empty() && !second.contains(" new "), &text)?;
     let text = printed(bench, &["top", "--json"])?;
-    holds(text.starts_with("{\"tas\":[{\"instance\":"), &text)?;
+    equal(
+        parsed(&text)?["tas"].as_array().map(Vec::len),
+        Some(2),
+        &text,
+    )?;
     let (status, _, err) = teestat(bench, &["top", "--sort", "size"]);
     equal(status, STATUS_USAGE, &err)
 }

@@ -126,6 +126,11 @@ fn holds(condition: bool, what: &str) -> Outcome {
     }
 }
 
+/// What `teestat --json` printed.
+fn parsed(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|why| alloc::format!("no JSON: {why}: {text}"))
+}
+
 /// Invokes with one value in, and one value out (given back).
 fn value_call(session: &mut Session<'_>, command: u32, a: u32, b: u32) -> teec::Result<(u32, u32)> {
     let mut op = Operation::new(

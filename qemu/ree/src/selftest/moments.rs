@@ -4,11 +4,11 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use ta_uuids::{heap, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::SLOTS;
-use tally_records::{PoolStats, SnapshotRow, snapshot::section, snapshot_state, trigger};
+use tally_records::Selector;
+use tally_records::{PoolRow, PoolStats, Record, SnapshotRow, snapshot_state, trigger};
 use teec::ErrorKind;
 use teestat::client::{self, ClientError};
 use zerocopy::FromBytes;
@@ -41,14 +41,14 @@ fn arm(bench: &Bench, uuid: TeeUuid, kind: u32, wanted: u32) -> Result<u32, Stri
 }
 
 fn row(bench: &Bench, number: u32) -> Result<SnapshotRow, String> {
-    let rows = told(client::snapshots(&bench.context))?;
+    let rows = told(client::rows::<SnapshotRow>(&bench.context, &Selector::ALL))?;
     let found = rows.iter().find(|row| row.number == number);
     found.copied().ok_or_else(|| format!("no row {number}"))
 }
 
 /// Drops all that are there, so that a test that fails leaves nothing.
 fn drop_all(bench: &Bench) -> Outcome {
-    for row in told(client::snapshots(&bench.context))? {
+    for row in told(client::rows::<SnapshotRow>(&bench.context, &Selector::ALL))? {
         told(client::drop_snapshot(&bench.context, row.number))?;
     }
     Ok(())
@@ -68,14 +68,15 @@ fn heap_in(bench: &Bench, number: u32, why: u32, uuid: TeeUuid) -> Result<PoolSt
     let (header, sections) = sections(&bytes)?;
     equal(header.reason, why, "reason")?;
     equal(header.subject, uuid, "subject")?;
-    let pools = sections.iter().find(|(s, _)| s.kind == section::POOLS);
+    let pools = sections.iter().find(|(s, _)| s.kind == PoolRow::SECTION);
     let (_, records) = pools.ok_or("no pools")?;
-    let pools: Vec<PoolStats> = records
-        .chunks(size_of::<PoolStats>())
-        .filter_map(|record| PoolStats::read_from_bytes(record).ok())
-        .collect();
-    let found = pools.iter().find(|pool| pool.owner == uuid);
-    found.copied().ok_or_else(|| "no heap".to_string())
+    let mut pools = records
+        .chunks(size_of::<PoolRow>())
+        .filter_map(|record| PoolRow::read_from_bytes(record).ok());
+    let found = pools.find(|row| row.pool.owner == uuid);
+    found
+        .map(|row| row.pool)
+        .ok_or_else(|| "no heap".to_string())
 }
 
 fn around(bench: &Bench) -> Outcome {

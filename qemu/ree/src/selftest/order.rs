@@ -7,10 +7,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use ta_uuids::drm;
 use tally_abi::TeeUuid;
-use tally_abi::pta::memleak::list_flag;
+use tally_records::RegionRow;
+use tally_records::Selector;
 use tally_records::{EventRow, HeldRow, LeakRecord, Stack, event, held};
 use teec::{ErrorKind, Session};
-use teestat::client::inspect::{self, Subject};
+use teestat::client::leaks as calls;
 use teestat::client::{self, ClientError};
 
 use super::{Bench, NO_HOOKS, Outcome, Test, equal, fails, holds, value_call, value_in, works};
@@ -64,7 +65,7 @@ fn passes(bench: &Bench, stack: &Stack, ta: &str, kernel: &str) -> Outcome {
 }
 
 fn held_by_drm(bench: &Bench, kind: u32) -> Result<Vec<HeldRow>, String> {
-    let mut rows = told(client::held(&bench.context))?;
+    let mut rows = told(client::rows::<HeldRow>(&bench.context, &Selector::ALL))?;
     rows.retain(|row| row.kind == kind && row.who.ta == drm::UUID);
     Ok(rows)
 }
@@ -79,7 +80,7 @@ fn listed(bench: &Bench) -> Outcome {
     let row = &mappings[0];
     equal(row.bytes, 8192, "bytes, in whole pages")?;
     equal(row.who.session, session.id(), "session")?;
-    let regions = inspect::regions(&bench.context, &Subject::ta(drm::UUID));
+    let regions = client::rows::<RegionRow>(&bench.context, &Selector::ta(drm::UUID));
     holds(
         told(regions)?.iter().any(|region| region.va == row.place),
         "no region begins where the mapping does (both are hidden, or neither)",
@@ -100,7 +101,7 @@ fn listed(bench: &Bench) -> Outcome {
         equal(held_by_drm(bench, kind)?.len(), 0, "held afterwards")?;
     }
     // Channels that nobody closed are told: those of the refused buffers too.
-    let events = told(client::audit_events(&bench.context))?;
+    let events = told(client::rows::<EventRow>(&bench.context, &Selector::ALL))?;
     let ended = |e: &&EventRow| e.kind == event::END_BEFORE_CLOSE && e.who.session == id;
     let times: u64 = events.iter().filter(ended).map(|e| e.times).sum();
     equal(times, 4, "channels that were never closed")
@@ -108,7 +109,7 @@ fn listed(bench: &Bench) -> Outcome {
 
 /// The events of this session, by kind.
 fn events_of(bench: &Bench, session: u32, kind: u32) -> Result<Vec<EventRow>, String> {
-    let mut events = told(client::audit_events(&bench.context))?;
+    let mut events = told(client::rows::<EventRow>(&bench.context, &Selector::ALL))?;
     events.retain(|e| e.kind == kind && e.who.session == session);
     Ok(events)
 }
@@ -161,7 +162,7 @@ fn lost(records: &[LeakRecord], bench: &Bench, size: u32, function: &str) -> (u3
 /// A series of switches with the fault on: what is lost per wrong switch.
 fn faulty_series(bench: &Bench) -> Outcome {
     told(client::set_buffer_fault(&bench.context, true))?;
-    let mark = told(client::mark(&bench.context))?;
+    let mark = told(calls::mark(&bench.context, ""))?;
     for _ in 0..ROUNDS {
         let mut session = bench.open(drm::UUID)?;
         let refused = switch(&mut session, ROUND, drm::order::ALTERNATE)?;
@@ -177,7 +178,7 @@ fn faulty_series(bench: &Bench) -> Outcome {
         equal((close.len(), close[0].times), (1, 50), "closed too early")?;
     }
     let wrong = ROUNDS * ROUND / 2;
-    let records = told(client::leaks(&bench.context, mark, list_flag::KERNEL_ONLY))?;
+    let records = told(calls::live(&bench.context, &Selector::KERNEL.since(mark)))?;
     for (size, function) in [(28, "new_region_node"), (32, "new_buffer_object")] {
         let (blocks, bytes) = lost(&records, bench, size, function);
         equal(blocks, wrong, "blocks lost")?;
@@ -195,10 +196,10 @@ fn faulty_series(bench: &Bench) -> Outcome {
 /// A series without the fault: nothing grows.
 fn sound_series(bench: &Bench) -> Outcome {
     let mut session = bench.open(drm::UUID)?;
-    let mark = told(client::mark(&bench.context))?;
+    let mark = told(calls::mark(&bench.context, ""))?;
     let refused = switch(&mut session, ROUNDS * ROUND, drm::order::ALTERNATE)?;
     equal(refused, ROUNDS * ROUND / 2, "refused")?;
-    let records = told(client::leaks(&bench.context, mark, 0))?;
+    let records = told(calls::live(&bench.context, &Selector::ALL.since(mark)))?;
     let grown: u64 = records.iter().map(|r| r.bytes).sum();
     equal(grown, 0, "bytes that grew")?;
     equal(held_by_drm(bench, held::MAPPING)?.len(), 0, "mappings left")

@@ -5,7 +5,8 @@
 use ta_uuids::{chain, drm, glutton, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
-use tally_abi::pta::{audit, control, device, inspect, stats, watch};
+use tally_abi::pta::{audit, control, device, inspect, memleak, stats, watch};
+use tally_records::Selector;
 use teec::smc::Message;
 
 use super::raw::open_params;
@@ -25,6 +26,8 @@ enum Kind {
     Inout,
     /// Octets of a UUID.
     Name,
+    /// A selector.
+    Which,
     /// Small numbers.
     Value,
     /// A number of octets that is not so small.
@@ -33,6 +36,8 @@ enum Kind {
     Answer,
     /// Numbers that go and come back.
     Both,
+    /// Where a list goes on: at its start, or anywhere.
+    Cursor,
 }
 
 /// A command, and the parameters that it takes.
@@ -52,7 +57,7 @@ const fn phrase_for(uuid: TeeUuid, command: u32, params: &'static [Kind]) -> Phr
 
 #[rustfmt::skip]
 const PHRASES: &[Phrase] = {
-    use Kind::{Answer, Block, Both, In, Inout, Name, Out, Value};
+    use Kind::{Answer, Block, Both, Cursor, In, Inout, Name, Out, Value, Which};
     &[
         phrase_for(hello::UUID, hello::CMD_INC, &[Both]),
         phrase_for(hello::UUID, hello::CMD_CHECKSUM, &[In, Answer]),
@@ -89,33 +94,21 @@ const PHRASES: &[Phrase] = {
         phrase_for(stats::UUID, stats::CMD_ALLOC_STATS, &[Value, Out]),
         phrase_for(stats::UUID, stats::CMD_TA_STATS, &[Out]),
         phrase_for(stats::UUID, stats::CMD_GET_TIME, &[Answer, Answer]),
-        phrase_for(control::UUID, control::CMD_MEMINFO, &[Out]),
         phrase_for(control::UUID, control::CMD_KILL, &[Name, Answer]),
-        phrase_for(control::UUID, control::CMD_POOLS, &[Out]),
         phrase_for(control::UUID, control::CMD_RESET, &[]),
-        phrase_for(control::UUID, control::CMD_OWNERS, &[Out]),
         phrase_for(control::UUID, control::CMD_LAST_OOM, &[Out]),
         phrase_for(device::UUID, device::CMD_GET_DEVICES, &[Out]),
-        phrase_for(inspect::UUID, inspect::CMD_TAS, &[Name, Out]),
-        phrase_for(inspect::UUID, inspect::CMD_REGIONS, &[Name, Out]),
-        phrase_for(inspect::UUID, inspect::CMD_SITES, &[Name, Both, Out]),
-        phrase_for(inspect::UUID, inspect::CMD_CLASSES, &[Name, Out]),
-        phrase_for(inspect::UUID, inspect::CMD_BLOCKS, &[Name, Both, Out]),
-        phrase_for(inspect::UUID, inspect::CMD_CHUNKS, &[Name, Both, Out]),
-        phrase_for(inspect::UUID, inspect::CMD_CHECK, &[Name, Answer]),
-        phrase_for(inspect::UUID, inspect::CMD_FAILURES, &[Out]),
-        phrase_for(inspect::UUID, inspect::CMD_HISTORY, &[Out, Answer]),
-        phrase_for(inspect::UUID, inspect::CMD_UNFREED, &[Out, Answer]),
-        phrase_for(inspect::UUID, inspect::CMD_SESSIONS, &[Name, Out]),
-        phrase_for(audit::UUID, audit::CMD_HELD, &[Out]),
-        phrase_for(audit::UUID, audit::CMD_EVENTS, &[Out]),
+        phrase_for(inspect::UUID, inspect::CMD_LIST, &[Both, Which, Cursor, Out]),
+        phrase_for(inspect::UUID, inspect::CMD_CHECK, &[Which, Answer]),
+        phrase_for(inspect::UUID, inspect::CMD_BLOCK, &[Which, Block, Out]),
+        phrase_for(inspect::UUID, inspect::CMD_BLOCK_BYTES, &[Which, Block, Out, Answer]),
+        phrase_for(memleak::UUID, memleak::CMD_MARK, &[In, Answer]),
+        phrase_for(memleak::UUID, memleak::CMD_CLEAR, &[Which, Answer]),
         phrase_for(audit::UUID, audit::CMD_TOTALS, &[Answer, Answer]),
-        phrase_for(audit::UUID, audit::CMD_COMMANDS, &[Name, Out]),
         phrase_for(audit::UUID, audit::CMD_LEDGER, &[Name, Value]),
         phrase_for(watch::UUID, watch::CMD_TAKE, &[Answer]),
         phrase_for(watch::UUID, watch::CMD_READ, &[Value, Out]),
         phrase_for(watch::UUID, watch::CMD_DROP, &[Value]),
-        phrase_for(watch::UUID, watch::CMD_LIST, &[Out]),
         phrase_for(watch::UUID, watch::CMD_ARM, &[Name, Value, Answer]),
     ]
 };
@@ -217,10 +210,18 @@ impl Arena {
                 b: size_of::<TeeUuid>() as u64,
                 c: 0,
             },
+            Kind::Which => MsgParam {
+                attr: attr::TMEM_INPUT,
+                a: self.selector(random),
+                b: size_of::<Selector>() as u64,
+                c: 0,
+            },
             Kind::Value => value(attr::VALUE_INPUT, small, random.next() % 64),
             Kind::Block => value(attr::VALUE_INPUT, 16_384 + random.next() % 65_536, 0),
             Kind::Answer => value(attr::VALUE_OUTPUT, 0, 0),
             Kind::Both => value(attr::VALUE_INOUT, small, 0),
+            Kind::Cursor if random.once_in(2) => value(attr::VALUE_INOUT, 0, 0),
+            Kind::Cursor => value(attr::VALUE_INOUT, random.next(), random.next()),
         }
     }
 

@@ -444,7 +444,6 @@ fn interrupts_go_out(bench: &Bench) -> Outcome {
 
 fn time_goes_on(bench: &Bench) -> Outcome {
     let told = |e| format!("{e}");
-    let millis = |(s, ms): (u32, u32)| u64::from(s) * 1000 + u64::from(ms);
     let before = client::times(&bench.context).map_err(told)?;
     let mut session = bench.open(hello::UUID)?;
     works(value_in(&mut session, hello::CMD_WAIT, 50, 0))?;
@@ -453,7 +452,7 @@ fn time_goes_on(bench: &Bench) -> Outcome {
         ("normal", before.ree, after.ree),
         ("secure", before.tee, after.tee),
     ] {
-        let passed = millis(b).saturating_sub(millis(a));
+        let passed = b.in_millis().saturating_sub(a.in_millis());
         holds(
             passed >= 50,
             &format!("{passed} ms of {name} time passed in a wait of 50 ms"),

@@ -12,7 +12,9 @@ use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
 use tally_abi::pta::{audit, control, device, inspect, stats, watch};
 use tally_abi::smc::FunctionId;
 use tally_board_virt as virt;
+use tally_records::Selector;
 use teec::smc::Pages;
+use zerocopy::IntoBytes;
 
 /// Calls that a caller has in flight at most, a page each.
 pub(super) const SLOTS: usize = 8;
@@ -153,6 +155,20 @@ const MANY_SESSIONS: usize = 48;
 /// Sessions that are known at a time.
 const SESSIONS: usize = 64;
 
+/// Where selectors stand in the page of names.
+const SELECTORS_AT: usize = PAGE_SIZE / 2;
+
+/// What lists may be about: parts, TAs, instances that may be there, and marks that may be set.
+fn selectors() -> impl Iterator<Item = Selector> {
+    let parts = [Selector::ALL, Selector::KERNEL, Selector::TAS];
+    let marked = [Selector::ALL.since(1), Selector::TAS.since(2)];
+    let tas = USER.into_iter().flat_map(|uuid| {
+        let instance = Selector::instance(uuid, 0);
+        [Selector::ta(uuid), instance]
+    });
+    parts.into_iter().chain(marked).chain(tas)
+}
+
 /// Memory that both worlds write to, and names for messages that are written there.
 pub(super) struct Arena {
     pub(super) pages: Pages,
@@ -175,6 +191,10 @@ impl Arena {
             let at = NAMES * PAGE_SIZE + index * size_of::<TeeUuid>();
             pages.write(at, &uuid.to_octets());
         }
+        for (index, selector) in selectors().enumerate() {
+            let at = NAMES * PAGE_SIZE + SELECTORS_AT + index * size_of::<Selector>();
+            pages.write(at, selector.as_bytes());
+        }
         Some(Self {
             pages,
             sessions: [const { AtomicU64::new(0) }; SESSIONS],
@@ -186,6 +206,12 @@ impl Arena {
     pub(super) fn name(&self, random: &mut Random) -> u64 {
         let index = random.below(TARGETS.len() + 1);
         self.page(NAMES) + (index * size_of::<TeeUuid>()) as u64
+    }
+
+    /// Address of a selector.
+    pub(super) fn selector(&self, random: &mut Random) -> u64 {
+        let index = random.below(selectors().count());
+        self.page(NAMES) + (SELECTORS_AT + index * size_of::<Selector>()) as u64
     }
 
     /// Makes all page lists good ones, each linked to the next.

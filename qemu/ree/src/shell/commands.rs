@@ -18,7 +18,7 @@ use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 use super::tas;
 use crate::machine::console::{self, Console};
 use crate::machine::cpu;
-use crate::names::{KNOWN, MachineNames};
+use crate::names::{MachineNames, known};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
 
 struct Command {
@@ -173,12 +173,12 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
             let command = teestat::commands::all().find(|c| c.name == *name);
             match command.map_or(&[][..], |c| c.words) {
                 words if words == teestat::commands::A_TA => {
-                    starting(&mut KNOWN.iter().map(|(name, _)| *name))
+                    starting(&mut known().map(|(name, _)| name))
                 }
                 words => starting(&mut words.iter().copied()),
             }
         }
-        ["open"] => starting(&mut KNOWN.iter().map(|(name, _)| *name)),
+        ["open"] => starting(&mut known().map(|(name, _)| name)),
         ["fault"] => starting(
             &mut FAULTS
                 .iter()

@@ -3,12 +3,13 @@
 //! **Invariant:** every figure of [`TaDetail`] is on the card, to the byte.
 
 use super::table::escape;
-use crate::account::Account;
-use crate::advice;
-use crate::shown::{self, counted, percent, rough, thousands};
+use crate::shown;
 use std::fmt::Write as _;
-use tally_metrics::advice::{Advice, Verdict, What};
-use tally_records::{TaDetail, state};
+use tally_insight::account::Account;
+use tally_insight::advice::{self, Advice, Verdict, What};
+use tally_insight::names::entry;
+use tally_insight::numbers::{counted, percent, rough, thousands};
+use tally_records::{Described, Row, Shape, TaDetail, Unit, Value, cause, state, value, word};
 
 /// The cards of all TAs.
 pub(super) fn write(account: &Account, advice: &[Advice], out: &mut String) {
@@ -21,8 +22,10 @@ pub(super) fn write(account: &Account, advice: &[Advice], out: &mut String) {
 
 // Writing to a string does not fail.
 fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
-    let state = shown::state_name(ta.state);
-    let doing = if ta.state == state::BUSY {
+    let state = word(state::WORDS, ta.state);
+    let doing = if ta.state == state::DEAD && ta.cause != cause::NONE {
+        format!("{state}: {}", word(cause::WORDS, ta.cause))
+    } else if ta.state == state::BUSY {
         let since = account
             .snapshot
             .header
@@ -30,7 +33,7 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
             .saturating_sub(ta.busy_since_ms);
         format!(
             "busy in {} of session {} for {} ms",
-            shown::entry_name(ta.function, ta.command),
+            entry(ta.function, ta.command),
             shown::session(ta.session),
             thousands(since)
         )
@@ -50,13 +53,11 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
         thousands(ta.loaded_ms)
     );
     let whole = ta.vss.max(ta.rss).max(1);
-    for (name, help, bytes) in [
-        ("VSS", "addresses mapped or promised", ta.vss),
-        ("RSS", "memory mapped, shared parts whole", ta.rss),
-        ("PSS", "memory mapped, shared parts divided", ta.pss),
-        ("USS", "memory that its end would free", ta.uss),
-    ] {
-        meter(name, help, bytes, whole, "c2", out);
+    for key in ["vss", "rss", "pss", "uss"] {
+        let help = TaDetail::TABLE.field(key).map_or("", |field| field.help());
+        if let Value::Number(bytes) = value(ta, key) {
+            meter(&key.to_uppercase(), help, bytes, whole, "c2", out);
+        }
     }
     out.push_str("<h4>Heap</h4>");
     heap(ta, out);
@@ -135,38 +136,29 @@ fn freed(last: &str, out: &mut String) {
 
 fn figures(ta: &TaDetail, out: &mut String) {
     out.push_str("<details><summary>All figures</summary><dl>");
-    for (name, figure) in [
-        ("code", ta.code),
-        ("data", ta.data),
-        ("stack", ta.stack),
-        ("stack deepest", ta.stack_deepest),
-        ("heap committed", ta.heap_committed),
-        ("heap reserved", ta.heap_reserved),
-        ("heap size", ta.heap.alloc.size.into()),
-        ("heap allocated", ta.heap.alloc.allocated.into()),
-        ("heap most", ta.heap.alloc.max_allocated.into()),
-        ("heap bookkeeping", ta.heap.metadata),
-        ("allocations", ta.heap.num_get),
-        ("releases", ta.heap.num_release),
-        ("page tables", ta.tables),
-        ("kernel heap for it", ta.kernel_heap),
-        ("kernel blocks for it", ta.kernel_blocks),
-        ("shared memory mapped", ta.shared),
-        ("charged", ta.charged),
-        ("charged at most", ta.charged_max),
-        ("quota", ta.quota),
-        ("VSS", ta.vss),
-        ("RSS", ta.rss),
-        ("PSS", ta.pss),
-        ("USS", ta.uss),
-    ] {
-        let _ = write!(
-            out,
-            "<div><dt>{name}</dt><dd data-v=\"{figure}\">{}</dd></div>",
-            thousands(figure)
-        );
-    }
+    amounts(ta, "", out);
     out.push_str("</dl></details>");
+}
+
+/// Everything of a record that is an amount.
+fn amounts(row: &dyn Row, before: &str, out: &mut String) {
+    for (n, field) in row.table().fields.iter().enumerate() {
+        let name = format!("{before}{}", field.key.replace('_', " "));
+        match (field.shape, row.value(n)) {
+            (Shape::Number(unit), Value::Number(figure))
+                if !matches!(unit, Unit::None | Unit::Hex | Unit::Ms) =>
+            {
+                let _ = write!(
+                    out,
+                    "<div><dt>{name}</dt><dd data-v=\"{figure}\">{}</dd></div>",
+                    thousands(figure)
+                );
+            }
+            (Shape::Flat(_), Value::Row(inner)) => amounts(inner, before, out),
+            (_, Value::Row(inner)) => amounts(inner, &format!("{name} "), out),
+            _ => {}
+        }
+    }
 }
 
 fn meter(name: &str, help: &str, bytes: u64, whole: u64, colour: &str, out: &mut String) {

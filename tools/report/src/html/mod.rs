@@ -9,12 +9,13 @@ mod picture;
 mod sections;
 mod table;
 
-use crate::account::Account;
-use crate::doubts::{doubts, several_boots};
-use crate::growth::{self, Change};
-use crate::shown::{self, counted, rough, signed, thousands};
+use crate::shown;
 use std::fmt::Write as _;
 use table::escape;
+use tally_insight::account::Account;
+use tally_insight::findings::{doubts, several_boots};
+use tally_insight::growth::{self, Change};
+use tally_insight::numbers::{counted, rough, signed, thousands};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -165,7 +166,10 @@ fn tiles(page: &Page<'_>, out: &mut String) {
             );
         }
     }
-    let refused = sum(&mut snapshot.pools.iter().map(|p| p.alloc.num_alloc_fail.into()));
+    let refused = sum(&mut snapshot
+        .pools
+        .iter()
+        .map(|row| row.pool.alloc.num_alloc_fail.into()));
     tile(
         "Refused allocations",
         thousands(refused),

@@ -4,8 +4,8 @@
 //! text (a `<title>`), to the byte.
 
 use super::table::escape;
-use crate::shown::{rough, thousands};
 use std::fmt::Write as _;
+use tally_insight::numbers::{rough, thousands};
 
 /// One part of a whole.
 pub(super) struct Part {
@@ -164,8 +164,8 @@ pub(super) fn treemap(mut parts: Vec<Part>, label: &str) -> String {
     svg
 }
 
-/// As much of a name as there is room for. A long one is cut in its middle: the UUIDs of one vendor's TAs differ at
-/// the end.
+/// As much of a name as there is room for. A long one is cut in its middle: the UUIDs of one
+/// vendor's TAs differ at the end.
 fn shortened(text: &str, room: usize) -> String {
     const LEAST_END: usize = 4;
     let chars: Vec<char> = text.chars().collect();

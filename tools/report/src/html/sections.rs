@@ -4,19 +4,16 @@
 
 use super::Page;
 use super::picture::{Part, Series, chart, colour, memory_map, treemap};
-use super::table;
-use super::table::{Cell, Table, escape};
-use crate::account::Account;
+use super::table::{Cell, Table, cells, escape, headings, stack_cell};
 use crate::flame::{self, Look};
-use crate::growth::difference;
-use crate::names::{Stack, function, place};
-use crate::shown::{self, counted, percent, rough, signed};
-use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use tally_abi::TeeUuid;
-use tally_metrics::naming::{kind_name, printable};
-use tally_symbols::short::useful;
+use tally_insight::account::Account;
+use tally_insight::growth::{Amount, difference};
+use tally_insight::names::{owner, printable};
+use tally_insight::numbers::{counted, percent, rough, signed};
+use tally_insight::snapshot::Snapshot;
+use tally_records::{OwnerRow, pool_kind, word};
 
 /// What unused memory is called in `meminfo`.
 const FREE: &str = "free";
@@ -91,7 +88,7 @@ pub(super) fn memory(page: &Page<'_>, out: &mut String) {
     Table {
         id: "uses",
         caption: "Secure RAM by use".into(),
-        columns: vec!["use", "bytes", "share %"],
+        columns: ["use", "bytes", "share %"].map(String::from).to_vec(),
         rows: parts
             .iter()
             .map(|part| {
@@ -133,9 +130,7 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
     );
     let mut pages: BTreeMap<String, u64> = BTreeMap::new();
     for row in &snapshot.owners {
-        let bytes = pages
-            .entry(account.owner(row.kind, &row.label, row.uuid))
-            .or_default();
+        let bytes = pages.entry(owner_of(account, row)).or_default();
         *bytes = bytes.saturating_add(u64::from(row.pages) * 4096);
     }
     let owned = pages.values().fold(0u64, |sum, n| sum.saturating_add(*n));
@@ -157,31 +152,19 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
         colour: "cother".into(),
     });
     out.push_str(&treemap(parts, "Secure pages by owner"));
+    let keys = ["kind", "session", "pages", "heap_bytes", "heap_blocks"];
+    let mut columns = vec!["owner".to_owned()];
+    columns.extend(headings::<OwnerRow>(&keys));
+    let row = |row: &OwnerRow| {
+        let mut all = vec![owner_of(account, row).into()];
+        all.extend(cells(row, &keys, account));
+        all
+    };
     Table {
         id: "owner-rows",
         caption: "Owners".into(),
-        columns: vec![
-            "owner",
-            "kind",
-            "session",
-            "pages",
-            "kernel heap bytes",
-            "kernel heap blocks",
-        ],
-        rows: snapshot
-            .owners
-            .iter()
-            .map(|row| {
-                vec![
-                    account.owner(row.kind, &row.label, row.uuid).into(),
-                    kind_name(row.kind).into(),
-                    session(row.session),
-                    row.pages.into(),
-                    row.heap_bytes.into(),
-                    row.heap_blocks.into(),
-                ]
-            })
-            .collect(),
+        columns,
+        rows: snapshot.owners.iter().map(row).collect(),
         sums: &[3, 4, 5],
         filter: false,
     }
@@ -189,12 +172,8 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
     close(out);
 }
 
-/// A session's id as `teestat` shows it; sorted by number.
-pub(super) fn session(id: u32) -> Cell {
-    match id {
-        0 => Cell::Empty,
-        id => Cell::Html(shown::session(id), id.to_string()),
-    }
+fn owner_of(account: &Account, row: &OwnerRow) -> String {
+    owner(account, row.kind, &row.label, row.uuid)
 }
 
 /// Most charts that are drawn.
@@ -236,12 +215,14 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
     close(out);
 }
 
-/// What is drawn over time, by name: a point a snapshot. A heap that a snapshot does not have was nothing then.
+/// What is drawn over time, by name: a point a snapshot. A heap that a snapshot does not have was
+/// nothing then.
 fn series(accounts: &[Account]) -> Vec<Series> {
     let mut lines: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (n, account) in accounts.iter().enumerate() {
         let snapshot = &account.snapshot;
-        // Instances of one TA are one line. Two snapshots are two points, if of the same millisecond.
+        // Instances of one TA are one line. Two snapshots are two points, if of the same
+        // millisecond.
         let mut add = |name: String, bytes: u64| {
             let points = lines.entry(name).or_insert_with(|| vec![0; accounts.len()]);
             let sum = &mut points[n];
@@ -249,13 +230,12 @@ fn series(accounts: &[Account]) -> Vec<Series> {
         };
         let used = snapshot.meminfo_sum().saturating_sub(free_bytes(snapshot));
         add("Secure RAM in use".into(), used);
-        for pool in &snapshot.pools {
-            let name = if pool.owner == TeeUuid::nil() {
-                format!("Kernel: {}", printable(&pool.alloc.desc))
-            } else {
-                format!("Heap of {}", account.ta(pool.owner))
+        for row in &snapshot.pools {
+            let name = match row.kind {
+                pool_kind::TA_HEAP => format!("Heap of {}", account.ta(row.pool.owner)),
+                kind => word(pool_kind::WORDS, kind).to_owned(),
             };
-            add(name, pool.alloc.allocated.into());
+            add(name, row.pool.alloc.allocated.into());
         }
     }
     let times = || accounts.iter().map(|account| account.snapshot.header.at_ms);
@@ -269,7 +249,7 @@ fn series(accounts: &[Account]) -> Vec<Series> {
 /// Live blocks, and what grew.
 pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
     let account = page.last();
-    let (bytes, blocks) = account.snapshot.left_out();
+    let left_out = account.snapshot.left_out();
     let note = if page.several() && !page.has_time() {
         "Live blocks by owner and call stack: those of the last snapshot, and the difference from the first, which is \
          of another boot; the largest comes first."
@@ -280,13 +260,13 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
         "Live blocks by owner and call stack. With several snapshots this table shows what grew."
     };
     open("leaks", "Live blocks and growth", note, out);
-    if (bytes, blocks) != (0, 0) {
+    if left_out != Amount::default() {
         let _ = write!(
             out,
             "<p class=\"note\">Left out here: {} in {} of the kernel heap, which statistics and calls \
              under way have. The call sites have them.</p>",
-            counted(bytes, "byte"),
-            counted(blocks, "block")
+            counted(left_out.bytes, "byte"),
+            counted(left_out.blocks, "block")
         );
     }
     let several = page.several();
@@ -320,39 +300,13 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
     Table {
         id: "live",
         caption: "Live blocks".into(),
-        columns,
+        columns: columns.into_iter().map(String::from).collect(),
         rows,
         sums: if several { &[2, 3, 4, 5] } else { &[2, 3] },
         filter: true,
     }
     .write(out);
     close(out);
-}
-
-/// The function that a person looks for, with the whole stack behind it.
-pub(super) fn stack_cell(stack: &Stack) -> Cell {
-    let frames = stack.shown();
-    let frames: Vec<_> = frames.iter().map(|shown| shown.frame.clone()).collect();
-    let known = useful(&frames).filter(|frame| frame.line > 0);
-    let Some(first) = known.or(frames.first()) else {
-        return "no call stack".into();
-    };
-    let named = |frame: &tally_symbols::dwarf::Frame, inlined: bool| {
-        let place = place(frame);
-        let inlined = if inlined { " <em>inlined</em>" } else { "" };
-        format!(
-            "<span title=\"{}\"><code>{}</code></span> <span class=\"dim\">{}</span>{inlined}",
-            table::escape(&frame.function),
-            escape(&function(frame)),
-            escape(&place)
-        )
-    };
-    let mut html = format!("<details><summary>{}</summary><ol>", named(first, false));
-    for shown in stack.shown() {
-        let _ = write!(html, "<li>{}</li>", named(shown.frame, shown.inlined));
-    }
-    html.push_str("</ol></details>");
-    Cell::Html(html, function(first))
 }
 
 /// The flame graph.
@@ -413,13 +367,14 @@ fn frames(svg: &str) -> Option<(&str, u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::NoNames;
-    use crate::sample;
+    use tally_insight::account::NoSymbols;
+    use tally_insight::sample;
 
-    /// Snapshots of the same millisecond were added up: the secure RAM in use was drawn twice as high.
+    /// Snapshots of the same millisecond were added up: the secure RAM in use was drawn twice as
+    /// high.
     #[test]
     fn snapshots_of_the_same_moment_are_two_points() {
-        let account = || Account::new(sample::machine(2), "", &NoNames);
+        let account = || Account::new(sample::machine(2), "", &NoSymbols);
         let one = series(&[account()]);
         let two = series(&[account(), account()]);
         assert_eq!(one.len(), two.len());
@@ -436,9 +391,9 @@ mod tests {
         let mut snapshot = sample::machine(2);
         let twin = snapshot.pools[2];
         snapshot.pools.push(twin);
-        let drawn = series(&[Account::new(snapshot, "", &NoNames)]);
+        let drawn = series(&[Account::new(snapshot, "", &NoSymbols)]);
         let name = format!("Heap of {}", sample::LEAKER);
         let line = drawn.iter().find(|line| line.name == name).unwrap();
-        assert_eq!(line.points[0].1, 2 * u64::from(twin.alloc.allocated));
+        assert_eq!(line.points[0].1, 2 * u64::from(twin.pool.alloc.allocated));
     }
 }

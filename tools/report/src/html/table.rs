@@ -2,8 +2,12 @@
 //!
 //! **Invariant:** a number's exact value is in `data-v` of its cell; what is text is escaped.
 
-use crate::shown::{counted, signed, thousands};
 use std::fmt::Write as _;
+use tally_abi::TeeUuid;
+use tally_insight::account::Account;
+use tally_insight::names::{Frame, Stack, printable};
+use tally_insight::numbers::{counted, signed, thousands};
+use tally_records::{Described, Field, Origin, Row, Shape, Unit, Value, value};
 
 /// Text as HTML, safe in elements and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -66,7 +70,7 @@ pub(super) struct Table {
     /// What is in it.
     pub(super) caption: String,
     /// Headings.
-    pub(super) columns: Vec<&'static str>,
+    pub(super) columns: Vec<String>,
     /// Rows, as long as `columns`.
     pub(super) rows: Vec<Vec<Cell>>,
     /// Whether a last row adds up these columns.
@@ -75,7 +79,51 @@ pub(super) struct Table {
     pub(super) filter: bool,
 }
 
+/// The cells of a record: its fields of these keys.
+pub(super) fn cells<T: Described>(row: &T, keys: &[&str], account: &Account) -> Vec<Cell> {
+    let cell = |key: &&str| match T::TABLE.field(key) {
+        Some(field) => Cell::of(field, value(row as &dyn Row, key), account),
+        None => Cell::Empty,
+    };
+    keys.iter().map(cell).collect()
+}
+
+/// The headings of these fields.
+pub(super) fn headings<T: Described>(keys: &[&str]) -> Vec<String> {
+    let heading = |key: &&str| match (*key, T::TABLE.field(key).map(|field| field.shape)) {
+        ("uuid", _) => "TA".to_owned(),
+        ("stack", _) => "allocated in".to_owned(),
+        (key, Some(Shape::Ta)) => format!("{key} of"),
+        (key, _) => key.replace('_', " "),
+    };
+    keys.iter().map(heading).collect()
+}
+
 impl Table {
+    /// A table of records, with columns for the fields of these keys.
+    pub(super) fn of<'a, T: Described + 'a>(
+        id: &'static str,
+        caption: &str,
+        keys: &[&str],
+        rows: impl IntoIterator<Item = &'a T>,
+        account: &Account,
+    ) -> Self {
+        let rows = rows.into_iter();
+        Self {
+            id,
+            caption: caption.to_owned(),
+            columns: headings::<T>(keys),
+            rows: rows.map(|row| cells(row, keys, account)).collect(),
+            sums: &[],
+            filter: false,
+        }
+    }
+
+    /// With a last row that adds up these columns.
+    pub(super) fn summing(self, sums: &'static [usize]) -> Self {
+        Self { sums, ..self }
+    }
+
     /// Appends it to `out`; nothing without rows.
     pub(super) fn write(&self, out: &mut String) {
         if self.rows.is_empty() {
@@ -154,7 +202,55 @@ impl Table {
     }
 }
 
+/// The function that a person looks for, with the whole stack behind it.
+pub(super) fn stack_cell(stack: &Stack) -> Cell {
+    let shown = stack.shown();
+    let useful = stack.useful().filter(|frame| frame.line > 0);
+    let Some(first) = useful.or(shown.first().map(|shown| shown.frame)) else {
+        return "no call stack".into();
+    };
+    let named = |frame: &Frame, inlined: bool| {
+        let inlined = if inlined { " <em>inlined</em>" } else { "" };
+        format!(
+            "<span title=\"{}\"><code>{}</code></span> <span class=\"dim\">{}</span>{inlined}",
+            escape(frame.full.as_ref().unwrap_or(&frame.function)),
+            escape(&frame.function),
+            escape(&frame.place())
+        )
+    };
+    let mut html = format!("<details><summary>{}</summary><ol>", named(first, false));
+    for shown in shown {
+        let _ = write!(html, "<li>{}</li>", named(shown.frame, shown.inlined));
+    }
+    html.push_str("</ol></details>");
+    Cell::Html(html, first.function.clone())
+}
+
 impl Cell {
+    /// What a field says. The nil UUID is the kernel's.
+    fn of(field: &Field, value: Value<'_>, account: &Account) -> Self {
+        match value {
+            Value::Number(number) if matches!(field.shape, Shape::Number(Unit::Hex)) => {
+                Self::Html(format!("<code>{number:#x}</code>"), number.to_string())
+            }
+            Value::Number(number) => Self::Number(number),
+            Value::Signed(number) => Self::Difference(number),
+            Value::Flag(flag) => (if flag { "yes" } else { "no" }).into(),
+            Value::Word(word) => word.into(),
+            Value::Set(bits, words) => {
+                let set = words.iter().filter(|(bit, _)| bits & bit != 0);
+                let set: Vec<&str> = set.map(|(_, word)| *word).collect();
+                set.join(", ").into()
+            }
+            Value::Text(text) => printable(text).into(),
+            Value::Ta(uuid) if uuid == TeeUuid::nil() => "kernel".into(),
+            Value::Ta(uuid) => account.ta(uuid).into(),
+            Value::Id(id) => format!("{id:016x}").into(),
+            Value::Frames(frames) => stack_cell(&Stack::new(account, frames, Origin::default())),
+            Value::Null | Value::Octets(_) | Value::Row(_) | Value::Rows(_) => Self::Empty,
+        }
+    }
+
     fn write(&self, out: &mut String) {
         let _ = match self {
             Self::Text(text) => write!(out, "<td>{}</td>", escape(text)),
@@ -188,7 +284,7 @@ mod tests {
         let table = Table {
             id: "t",
             caption: "a < b".into(),
-            columns: vec!["what", "bytes", "growth"],
+            columns: ["what", "bytes", "growth"].map(String::from).to_vec(),
             rows: vec![
                 vec!["<script>".into(), 7u64.into(), Cell::Difference(-2)],
                 vec!["\"'&".into(), 1000u64.into(), Cell::Difference(5)],
@@ -210,7 +306,7 @@ mod tests {
         let table = Table {
             id: "t",
             caption: String::new(),
-            columns: vec!["a"],
+            columns: vec!["a".to_owned()],
             rows: Vec::new(),
             sums: &[],
             filter: true,
