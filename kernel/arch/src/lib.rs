@@ -6,7 +6,11 @@
 //! **Knows nothing of:** messages, sessions, TAs. The roof registers [`Hooks`] for what to do.
 #![cfg_attr(not(test), no_std)]
 
+#[cfg(any(target_os = "none", test))]
+mod cache;
 pub mod config;
+#[cfg(any(target_os = "none", test))]
+mod random;
 
 #[cfg(target_os = "none")]
 mod boot;

@@ -117,6 +117,10 @@ pub mod heap {
     /// behind its last 16 octets. `ITEM_NOT_FOUND`, `BAD_PARAMETERS`.
     pub const CMD_OVERRUN: u32 = 23;
 
+    /// `(value in: a = bytes before, b = bytes after)`: resizes a block of `TEE_Malloc` whose every byte is written,
+    /// where others were before. `BAD_STATE` if it lost its contents, `GENERIC` if what it gained is not zero.
+    pub const CMD_RESIZE: u32 = 24;
+
     /// Where [`CMD_KEEP`] keeps the pointer.
     pub mod keep {
         /// In a static variable.

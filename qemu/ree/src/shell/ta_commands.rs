@@ -76,6 +76,7 @@ commands! {
     heap "keep" CMD_KEEP [In(2)] "PLACE OCTETS" "a block with one pointer to it: PLACE 0 in a static, 1 at the end of a list, 2 into its middle";
     heap "forget" CMD_FORGET [] "" "frees what `keep` keeps";
     heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION" "writes octet POSITION of a block, also behind its end; a = 1 if there are guard octets";
+    heap "resize" CMD_RESIZE [In(2)] "BEFORE AFTER" "resizes a block by TEE_Realloc; fails unless what it gained is zero";
     heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "OCTETS" "a block whose only pointer is on the stack, then loops until killed";
     crash "null-read" CMD_NULL_READ [] "" "reads address 0";
     crash "wild-write" CMD_WILD_WRITE [] "" "writes to an address that is not mapped";
