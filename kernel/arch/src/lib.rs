@@ -51,7 +51,7 @@ use tally_memops as _;
 #[cfg(target_os = "none")]
 pub use crate::boot::{BootInfo, RoofMain};
 #[cfg(target_os = "none")]
-pub use crate::console::{ConsoleWriter, write_user_line};
+pub use crate::console::ConsoleWriter;
 #[cfg(target_os = "none")]
 pub use crate::crash::{backtrace, panic};
 #[cfg(target_os = "none")]

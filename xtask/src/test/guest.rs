@@ -41,6 +41,7 @@ const HOSTILE: [(&str, u64); 2] = [
         200_000,
     ),
 ];
+const FORGED: &str = "qemu: what a TA prints is marked as its own, and no terminal obeys it";
 const SHOWN: &str = "test hooks: a block's address and bytes are shown";
 
 fn fatal_name(command: &str) -> String {
@@ -53,6 +54,7 @@ pub(super) fn names() -> Result<Vec<Known>> {
     let mut names = vec![
         Known::short(hostile),
         Known::long(many),
+        Known::short(FORGED),
         Known::short(SHOWN),
     ];
     names.extend(
@@ -79,6 +81,7 @@ fn tests() -> Result<Vec<String>> {
 pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
     selftest(results, images, silence, Group::Own);
     hostile(results, images, silence);
+    results.check(FORGED, || forged(images, silence));
     under_tfa(results, images, silence);
     on_hooks(results, silence);
     variants::run(results, silence);
@@ -100,6 +103,42 @@ fn hostile(results: &mut Results, images: &Images, silence: Duration) {
             Err(format!("{}\n{trouble}", tail(&outcome.normal, 10)))
         });
     }
+}
+
+/// A TA that prints lines of the kernel's, and lines that are cut where a character is (issue 12, case 6).
+fn forged(images: &Images, silence: Duration) -> std::result::Result<(), String> {
+    const LINES: [&str; 4] = [
+        "forged",
+        "E/TC:0 00 status 70",
+        "\u{1b}[2JM/MON: status 71",
+        "\rE/LD:",
+    ];
+    let long = "\u{20ac}".repeat(200);
+    let command = format!("hello log '{}'; hello log '{long}'", LINES.join("\n"));
+    let outcome = Run::captured(images, "forged", &command, silence).start();
+    let outcome = outcome.map_err(|err| format!("{err:#}"))?;
+    let text = &outcome.secure;
+    let (mut marked, mut euros) = (0, 0);
+    for line in text.lines() {
+        if LINES
+            .iter()
+            .any(|forged| line.contains(forged.trim_start_matches(char::is_control)))
+        {
+            marked += usize::from(line.starts_with("I/TA: "));
+        }
+        euros += line.matches('\u{20ac}').count();
+    }
+    let is_plain = |c: char| c == '\n' || !c.is_control() && c != char::REPLACEMENT_CHARACTER;
+    if outcome.ending == Ending::Exit(0)
+        && (marked, euros) == (4, 200)
+        && text.chars().all(is_plain)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "{:?}; {marked} lines marked, {euros} characters in\n{text:?}",
+        outcome.ending
+    ))
 }
 
 /// The same kernel under stock TF-A.

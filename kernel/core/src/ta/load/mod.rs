@@ -14,7 +14,7 @@ use crate::observer::Observer;
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
 use crate::ta::load::image::{ImageError, ImageHeader, MAX_HEADER};
-use crate::ta::syscall::Flow;
+use crate::ta::syscall::{Flow, Speaker};
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
@@ -297,7 +297,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let result = match x[8] {
             svc::RETURN => return Flow::Return(x[0] as u32),
             svc::PANIC => return Flow::Panic(x[0] as u32),
-            svc::LOG => self.sys_log(instance, UserVa(x[0]), x[1]),
+            svc::LOG => self.sys_log(instance, Speaker::Loader, UserVa(x[0]), x[1]),
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::MAP_ZI => self.ldelf_map(instance, &x),
             svc::UNMAP => self.ldelf_unmap(instance, UserVa(x[0]), x[1]),
