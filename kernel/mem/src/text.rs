@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what does not fit is cut, never split within a character when it is read.
 
+use core::ascii::escape_default;
 use core::fmt;
 
 /// A name as a zero-padded field.
@@ -42,11 +43,14 @@ impl fmt::Display for Escaped<'_> {
                 let shown = piece.trim_end_matches(is_hidden);
                 f.write_str(shown)?;
                 for c in piece.chars().skip_while(|c| !is_hidden(*c)) {
-                    write!(f, "{}", c.escape_default())?;
+                    match u8::try_from(c) {
+                        Ok(byte) if byte.is_ascii() => escape_default(byte).fmt(f)?,
+                        _ => c.escape_default().fmt(f)?,
+                    }
                 }
             }
             for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
+                escape_default(*byte).fmt(f)?;
             }
         }
         Ok(())
@@ -118,10 +122,7 @@ mod tests {
                 "plain \\ \"\u{e9}\u{20ac}\u{1f980}",
                 "plain \\ \"\u{e9}\u{20ac}\u{1f980}",
             ),
-            (
-                "\u{1b}[2J\r\n\t\0\u{7f}",
-                "\\u{1b}[2J\\r\\n\\t\\u{0}\\u{7f}",
-            ),
+            ("\u{1b}[2J\r\n\t\0\u{7f}", "\\x1b[2J\\r\\n\\t\\x00\\x7f"),
             ("a\u{9b}1mb\u{85}\u{2028}", "a\\u{9b}1mb\\u{85}\\u{2028}"),
             (
                 "\u{202e}cba\u{2066}\u{200b}",
@@ -131,6 +132,6 @@ mod tests {
             assert_eq!(std::format!("{}", Escaped(text.as_bytes())), shown);
         }
         let broken = std::format!("{}", Escaped(b"a\xc3\x1bb\xe2\x82"));
-        assert_eq!(broken, "a\\xc3\\u{1b}b\\xe2\\x82");
+        assert_eq!(broken, "a\\xc3\\x1bb\\xe2\\x82");
     }
 }

@@ -76,7 +76,7 @@ mod tests {
         let expected = [
             "I/TA: hello",
             "I/TA: E/TC:0 00 Kernel crash",
-            "I/TA: \\u{1b}[2JM/MON: status 71\\r",
+            "I/TA: \\x1b[2JM/MON: status 71\\r",
             "I/TA: ",
         ];
         shown(Speaker::Ta, forged, &expected);
@@ -84,7 +84,7 @@ mod tests {
         shown(
             Speaker::Ta,
             "\u{8}\u{8}E/TC: back",
-            &["I/TA: \\u{8}\\u{8}E/TC: back"],
+            &["I/TA: \\x08\\x08E/TC: back"],
         );
     }
 
