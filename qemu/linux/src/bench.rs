@@ -79,9 +79,16 @@ pub(crate) fn child(name: &str) -> Result<Child, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     Command::new(program)
         .args(["child", name])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .spawn()
         .map_err(|error| format!("child {name}: {error}"))
+}
+
+/// Ends a child's input, and waits until it has ended by itself. One that is killed while the supplicant works for it
+/// takes the supplicant along.
+pub(crate) fn finish(mut child: Child) -> Outcome {
+    let status = child.wait().map_err(|error| format!("child: {error}"))?;
+    equal(status.code(), Some(0), "status of a child")
 }
 
 /// Ends a child as SIGKILL does, and waits until all of it is gone.

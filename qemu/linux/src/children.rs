@@ -1,8 +1,10 @@
 //! Child processes of tests, most of them to be killed.
 //!
-//! **Invariant:** a child that is left alone ends by itself, or is one that loops.
+//! **Invariant:** a child that is left alone ends by itself or with its input, or is one that loops.
 
+use std::io::Read as _;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 
 use ta_uuids::{crash, heap, hello};
 use teec::{Context, Operation, ParamNone, ParamType, ParamValue};
@@ -19,6 +21,14 @@ pub(crate) fn run(name: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Finishes once [`bench::finish`] is called.
+fn input_ends() -> JoinHandle<()> {
+    std::thread::spawn(|| {
+        // It is over, too, when nobody can write any more.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    })
 }
 
 fn child(name: &str) -> Outcome {
@@ -43,13 +53,21 @@ fn child(name: &str) -> Outcome {
                 .map_err(|error| error.to_string())
         }
         // In no TA at all.
-        "spin" => loop {
-            std::hint::spin_loop();
-        },
+        "spin" => {
+            let over = input_ends();
+            while !over.is_finished() {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        }
         // Loads a TA, again and again.
-        "reload" => loop {
-            bench::open(&context, hello::UUID)?;
-        },
+        "reload" => {
+            let over = input_ends();
+            while !over.is_finished() {
+                bench::open(&context, hello::UUID)?;
+            }
+            Ok(())
+        }
         // In a TA for a while, holding the instance that others wait for.
         "busy" => {
             let mut session = bench::open(&context, heap::UUID)?;

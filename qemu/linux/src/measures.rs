@@ -101,7 +101,7 @@ fn latenesses(results: &mut Results, context: &Context<'_>) -> Outcome {
         let child = bench::child(child)?;
         std::thread::sleep(Duration::from_millis(100));
         let told = tell(name);
-        bench::end(child)?;
+        bench::finish(child)?;
         told?;
     }
     let child = bench::child("loop")?;

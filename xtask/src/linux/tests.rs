@@ -7,7 +7,7 @@ use super::{Linux, Unreachable, prepare};
 use crate::images::Images;
 use crate::qemu::{Ending, Run};
 use crate::test::results::Results;
-use crate::test::{guest, sources};
+use crate::test::{Known, guest, sources};
 use crate::{setup, ui};
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -23,10 +23,35 @@ fn tests() -> Result<Vec<String>> {
     sources::tables("qemu/linux/src/tests", "TESTS")
 }
 
-/// Names of all tests.
-pub(crate) fn names() -> Result<Vec<String>> {
+/// How the name of a test ends that runs for minutes: the guest runs it when it is asked for.
+const AT_LENGTH: &str = ", at length";
+
+/// All tests.
+pub(crate) fn known() -> Result<Vec<Known>> {
     let tests = tests()?.into_iter().chain([WHOLE.to_owned()]);
-    Ok(tests.map(|test| format!("{GROUP}: {test}")).collect())
+    let known = tests.map(|test| {
+        let name = format!("{GROUP}: {test}");
+        match test.ends_with(AT_LENGTH) {
+            true => Known::long(name),
+            false => Known::short(name),
+        }
+    });
+    Ok(known.collect())
+}
+
+/// What the guest is to run, as its program takes it; names have apostrophes, and no double quotes.
+fn filters(wanted: &[&str], tests: &[String]) -> String {
+    if wanted.len() == tests.len() {
+        return " \"\"".to_owned();
+    }
+    let mut sorted: Vec<&str> = tests.iter().map(String::as_str).collect();
+    sorted.retain(|test| !test.ends_with(AT_LENGTH));
+    sorted.sort_unstable();
+    if wanted == sorted {
+        return String::new();
+    }
+    let names = wanted.iter().map(|name| format!(" \"{name}\""));
+    names.collect()
 }
 
 /// Runs what is wanted.
@@ -48,16 +73,11 @@ pub(crate) fn run(results: &mut Results, images: &Images, silence: Duration) {
 
 fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration) -> Result<()> {
     let tests = tests()?;
-    let mut wanted: Vec<&str> = results
+    let wanted: Vec<&str> = results
         .of_group(GROUP)
         .filter(|name| *name != WHOLE)
         .collect();
-    if wanted.len() == tests.len() {
-        wanted.clear();
-    }
-    // Names have apostrophes, and no double quotes.
-    let filters = wanted.iter().map(|name| format!(" \"{name}\""));
-    let command = format!("linux-tests /dev/vport0p1{}", filters.collect::<String>());
+    let command = format!("linux-tests /dev/vport0p1{}", filters(&wanted, &tests));
     let begun = Instant::now();
     let outcome = Run {
         cpus: CPUS,
@@ -85,4 +105,22 @@ fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration
         whole.into(),
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filters;
+
+    #[test]
+    fn the_guest_is_told_no_more_than_it_has_to_be() {
+        let tests = ["b", "a", "c, at length"].map(str::to_owned);
+        for (wanted, told) in [
+            (&["a", "b"][..], ""),
+            (&["a", "b", "c, at length"], " \"\""),
+            (&["a"], " \"a\""),
+            (&["a", "c, at length"], " \"a\" \"c, at length\""),
+        ] {
+            assert_eq!(filters(wanted, &tests), told);
+        }
+    }
 }

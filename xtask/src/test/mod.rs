@@ -67,19 +67,19 @@ pub(crate) struct Args {
 
 /// A test that there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+pub(crate) struct Known {
     name: String,
     /// Whether it belongs to `--long` alone.
     long: bool,
 }
 
 impl Known {
-    fn short(name: impl Into<String>) -> Self {
+    pub(crate) fn short(name: impl Into<String>) -> Self {
         let name = name.into();
         Self { name, long: false }
     }
 
-    fn long(name: impl Into<String>) -> Self {
+    pub(crate) fn long(name: impl Into<String>) -> Self {
         let name = name.into();
         Self { name, long: true }
     }
@@ -128,7 +128,7 @@ impl Part {
                 tests.extend(leaks::names().map(Known::short));
                 tests
             }
-            Self::Linux => short(linux::tests::names()?),
+            Self::Linux => linux::tests::known()?,
         })
     }
 }

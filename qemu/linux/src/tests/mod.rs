@@ -5,6 +5,7 @@
 mod calls;
 mod cpus;
 mod driver;
+mod moment;
 mod processes;
 mod serve;
 
@@ -102,19 +103,43 @@ static TESTS: &[Test] = &[
         "requests are answered as they deserve",
         serve::requests_are_answered_as_they_deserve,
     ),
+    test(
+        "meminfo adds up a thousand times while TAs are loaded",
+        moment::meminfo_adds_up,
+    ),
+    test(
+        "metrics over HTTP add up while TAs are loaded",
+        moment::metrics_add_up,
+    ),
+    test(
+        "metrics over HTTP add up while TAs are loaded, at length",
+        moment::metrics_add_up_at_length,
+    ),
+    test(
+        "snapshots add up a thousand times while TAs are loaded",
+        moment::snapshots_add_up,
+    ),
     test("opened and closed five hundred times", calls::soak),
     test("the driver is unloaded and loaded again", driver::reload),
     test("the kernel's log has no warning in the end", driver::quiet),
 ];
 
-/// Runs the tests whose name contains one of `filters`, all without any; whether all went well.
+/// How the name of a test ends that runs for minutes.
+const AT_LENGTH: &str = ", at length";
+
+/// Runs the tests whose name is one of `filters` or contains one that is no name; without any, those that do not take long. Whether all went
+/// well.
 pub(crate) fn run(results: &str, filters: &[&str]) -> Result<bool, String> {
     let mut results = Results::open(results).map_err(|error| format!("{results}: {error}"))?;
     let mut well = true;
     // What Linux keeps for itself once it was needed is there before the first account.
     processes::many_clients()?;
-    let wanted = |test: &&Test| {
-        filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter))
+    let wanted = |test: &&Test| match filters {
+        [] => !test.name.ends_with(AT_LENGTH),
+        _ => filters.iter().any(|filter| {
+            let is_whole = TESTS.iter().any(|test| test.name == *filter);
+            test.name == *filter || !is_whole && test.name.contains(filter)
+        }),
     };
     for test in TESTS.iter().filter(wanted) {
         let begun = Instant::now();

@@ -18,7 +18,7 @@ use crate::bench::{self, Outcome, equal};
 const ADDRESS: &str = "127.0.0.1:9644";
 
 /// Runs `body` while `teestat serve` does, then ends the server as an init system does.
-fn while_serving(body: impl FnOnce() -> Outcome) -> Outcome {
+pub(super) fn while_serving(body: impl FnOnce() -> Outcome) -> Outcome {
     let mut server = Command::new("teestat")
         .args(["serve", "--listen", ADDRESS, "--label", "device=a \"b\""])
         .stdin(Stdio::null())
@@ -52,8 +52,8 @@ fn fetch(path: &str) -> Result<String, String> {
     )
 }
 
-/// The status line and headers that a request gets.
-fn head(request: &str) -> Result<String, String> {
+/// Header and body that a request gets.
+pub(super) fn answer(request: &str) -> Result<(String, String), String> {
     let mut text = String::new();
     TcpStream::connect(ADDRESS)
         .and_then(|mut stream| {
@@ -61,12 +61,12 @@ fn head(request: &str) -> Result<String, String> {
             stream.read_to_string(&mut text)
         })
         .map_err(|error| format!("{request:?}: {error}"))?;
-    let head = text.split("\r\n\r\n").next();
-    Ok(head.unwrap_or_default().to_owned())
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    Ok((head.to_owned(), body.to_owned()))
 }
 
 /// Use and bytes, by name, as OpenMetrics tells it.
-fn uses(metrics: &str) -> Result<Vec<(String, u64)>, String> {
+pub(super) fn uses(metrics: &str) -> Result<Vec<(String, u64)>, String> {
     let row = |line: &str| -> Option<(String, u64)> {
         let (labels, bytes) = line.rsplit_once("\"} ")?;
         let (_, name) = labels.split_once(",use=\"")?;
@@ -79,6 +79,14 @@ fn uses(metrics: &str) -> Result<Vec<(String, u64)>, String> {
         .collect::<Result<Vec<_>, _>>()?;
     rows.sort();
     Ok(rows)
+}
+
+/// Bytes of secure RAM, as OpenMetrics tells them.
+pub(super) fn secure_ram(metrics: &str) -> Result<u64, String> {
+    let mut lines = metrics.lines();
+    let line = lines.find(|line| line.starts_with("tally_secure_ram_bytes{"));
+    let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok());
+    value.ok_or_else(|| "secure RAM is not told".to_owned())
 }
 
 pub(super) fn figures_are_served() -> Outcome {
@@ -132,7 +140,7 @@ pub(super) fn requests_are_answered_as_they_deserve() -> Outcome {
                 "431",
             ),
         ] {
-            let head = head(&request)?;
+            let (head, _) = answer(&request)?;
             if !head.starts_with(&format!("HTTP/1.1 {status} ")) {
                 return Err(format!("{}: {head}", request.escape_debug()));
             }
