@@ -71,7 +71,7 @@ fn free_lost() -> bool {
     if hidden == 0 {
         return false;
     }
-    // SAFETY: the vector that `lose_block` forgot, of this capacity and no octets; the swap has given it
+    // SAFETY: the vector that `lose_block` forgot, of this capacity and no bytes; the swap has given it
     // to us alone.
     drop(unsafe { Vec::from_raw_parts(block, 0, LOST_BYTES) });
     true

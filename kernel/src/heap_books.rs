@@ -108,8 +108,8 @@ impl HeapBooks for Heap {
         self.with(Pool::reset);
     }
 
-    fn set_epoch(&self, epoch: u16) {
-        self.with(|pool| pool.set_epoch(epoch));
+    fn set_mark(&self, mark: u16) {
+        self.with(|pool| pool.set_mark(mark));
     }
 
     fn range(&self) -> Range<u64> {

@@ -27,7 +27,7 @@ fn inspect(path: &str) -> Result<(), Box<dyn std::error::Error>> {
     let uuid = uuid_of(&image).unwrap_or_default();
     let plan = ldelf::plan(&image, uuid)?;
     let n_relocations = plan.check_relocations()?;
-    println!("{path}: {uuid}, {} octets", image.len());
+    println!("{path}: {uuid}, {} bytes", image.len());
     println!(
         "  entry {:#x}, span {:#x}, stack {}",
         plan.entry, plan.span, plan.stack_len

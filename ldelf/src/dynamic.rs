@@ -34,12 +34,12 @@ pub(crate) struct Dynamic<'a> {
 }
 
 impl<'a> Dynamic<'a> {
-    /// Parses the section's `octets`.
-    pub(crate) fn parse(octets: &[u8], plan: &LoadPlan<'a>) -> Result<Self, LoadError> {
+    /// Parses the section's `bytes`.
+    pub(crate) fn parse(bytes: &[u8], plan: &LoadPlan<'a>) -> Result<Self, LoadError> {
         let mut dynamic = Self::default();
         let (mut rela, mut rela_len, mut jmprel, mut jmprel_len) = (0, 0, 0, 0);
-        for at in (0..octets.len() as u64).step_by(size_of::<Dyn>()) {
-            let entry: Dyn = raw::read(octets, at).ok_or(LoadError::BadDynamic)?;
+        for at in (0..bytes.len() as u64).step_by(size_of::<Dyn>()) {
+            let entry: Dyn = raw::read(bytes, at).ok_or(LoadError::BadDynamic)?;
             let value = entry.d_val;
             match entry.d_tag {
                 DT_NULL => break,
@@ -99,8 +99,8 @@ impl<'a> Dynamic<'a> {
     pub(crate) fn symbol(&self, plan: &LoadPlan<'_>, index: u32) -> Option<Sym> {
         let offset = u64::from(index) * size_of::<Sym>() as u64;
         let address = self.symtab.checked_add(offset)?;
-        let octets = plan.file_octets(address, size_of::<Sym>() as u64)?;
-        raw::read(octets, 0)
+        let bytes = plan.file_bytes(address, size_of::<Sym>() as u64)?;
+        raw::read(bytes, 0)
     }
 
     /// The value that a relocation against symbol `index` gets, and whether it moves with the
@@ -120,7 +120,7 @@ impl<'a> Dynamic<'a> {
     }
 }
 
-/// The relocation table of `len` octets at `address`.
+/// The relocation table of `len` bytes at `address`.
 fn table<'a>(plan: &LoadPlan<'a>, address: u64, len: u64) -> Result<&'a [u8], LoadError> {
     if len == 0 {
         return Ok(&[]);
@@ -128,5 +128,5 @@ fn table<'a>(plan: &LoadPlan<'a>, address: u64, len: u64) -> Result<&'a [u8], Lo
     if !len.is_multiple_of(SIZEOF_RELA as u64) {
         return Err(LoadError::BadDynamic);
     }
-    plan.file_octets(address, len).ok_or(LoadError::BadDynamic)
+    plan.file_bytes(address, len).ok_or(LoadError::BadDynamic)
 }

@@ -22,7 +22,7 @@ pub enum LoadError {
     TooManySegments,
     /// Nothing to load.
     NoSegments,
-    /// A segment's octets lie outside the file.
+    /// A segment's bytes lie outside the file.
     SegmentOutsideFile,
     /// A segment is smaller in memory than in the file.
     SegmentShrinks,
@@ -44,7 +44,7 @@ pub enum LoadError {
     BadHead,
     /// The TA header names another TA.
     WrongUuid,
-    /// A stack of no or too many octets.
+    /// A stack of no or too many bytes.
     BadStack,
     /// The entry point lies outside executable segments.
     EntryNotExecutable,
@@ -52,7 +52,7 @@ pub enum LoadError {
     BadDynamic,
     /// A relocation of a kind that is not supported.
     UnknownRelocation,
-    /// A relocation outside the file's octets of a writable segment.
+    /// A relocation outside the file's bytes of a writable segment.
     RelocationTarget,
     /// A relocation against a symbol that the image does not define.
     UndefinedSymbol,

@@ -7,7 +7,7 @@ use crate::plan;
 use alloc::vec;
 use tally_abi::TeeUuid;
 
-/// Plans and applies `data`, whose first 16 octets are the UUID asked for.
+/// Plans and applies `data`, whose first 16 bytes are the UUID asked for.
 ///
 /// # Panics
 /// When a plan breaks one of its promises: that is a bug.
@@ -15,7 +15,7 @@ pub fn fuzz(data: &[u8]) {
     let Some((uuid, image)) = data.split_first_chunk::<16>() else {
         return;
     };
-    let Ok(plan) = plan(image, TeeUuid::from_octets(*uuid)) else {
+    let Ok(plan) = plan(image, TeeUuid::from_bytes(*uuid)) else {
         return;
     };
     let mut end = 0;

@@ -1,6 +1,6 @@
-//! TA loader: turns the octets of an ELF file into a validated load plan, and applies it.
+//! TA loader: turns the bytes of an ELF file into a validated load plan, and applies it.
 //!
-//! **Invariant:** nothing in a file is believed before it is checked, and no octets whatsoever make
+//! **Invariant:** nothing in a file is believed before it is checked, and no bytes whatsoever make
 //! this crate panic. A plan never has a page both writable and executable.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -68,7 +68,7 @@ mod el0 {
         call(svc::LOG, [text.as_ptr() as u64, text.len() as u64, 0, 0, 0]);
     }
 
-    /// Maps `len` zeroed octets where the kernel likes.
+    /// Maps `len` zeroed bytes where the kernel likes.
     fn map(len: u64, pad: u64, flags: u64) -> Result<u64, Failure> {
         let mut address = 0_u64;
         let at = &raw mut address as u64;
@@ -97,7 +97,7 @@ mod el0 {
 
         let base = map(plan.span, GUARD, 0)?;
         // SAFETY:
-        // 1. The kernel has just mapped these octets, readable, writable and zero.
+        // 1. The kernel has just mapped these bytes, readable, writable and zero.
         // 2. Nothing else refers to them; the slice ends before their permissions change.
         let memory = unsafe { slice::from_raw_parts_mut(base as *mut u8, plan.span as usize) };
         plan.apply(memory, base).map_err(Failure::Image)?;

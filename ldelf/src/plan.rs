@@ -17,13 +17,13 @@ use tally_abi::ldelf::prot;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead, flags};
 use zerocopy::FromBytes;
 
-/// Size of a page in octets.
+/// Size of a page in bytes.
 pub const PAGE: u64 = 4096;
 /// Most loadable segments of an image.
 pub const MAX_SEGMENTS: usize = 8;
-/// Most octets from link address 0 to the end of the last segment.
+/// Most bytes from link address 0 to the end of the last segment.
 pub const MAX_SPAN: u64 = 64 << 20;
-/// Largest stack in octets.
+/// Largest stack in bytes.
 pub const MAX_STACK: u64 = 1 << 20;
 /// Most program headers looked at.
 const MAX_HEADERS: u16 = 64;
@@ -57,11 +57,11 @@ impl Prot {
 pub struct Segment {
     /// First address.
     pub address: u64,
-    /// Octets in memory; those beyond the file's are zero.
+    /// Bytes in memory; those beyond the file's are zero.
     pub mem_len: u64,
-    /// Where its octets begin in the file.
+    /// Where its bytes begin in the file.
     pub file_offset: u64,
-    /// Octets in the file.
+    /// Bytes in the file.
     pub file_len: u64,
     /// Permissions.
     pub prot: Prot,
@@ -74,7 +74,7 @@ impl Segment {
         self.address + self.mem_len
     }
 
-    /// Whether the `len` octets at `address` are among those from the file.
+    /// Whether the `len` bytes at `address` are among those from the file.
     pub(crate) fn has_in_file(&self, address: u64, len: u64) -> bool {
         match address.checked_sub(self.address) {
             Some(offset) => offset <= self.file_len && len <= self.file_len - offset,
@@ -88,7 +88,7 @@ impl Segment {
 pub struct Protection {
     /// First address, a multiple of [`PAGE`].
     pub address: u64,
-    /// Octets, a multiple of [`PAGE`], not 0.
+    /// Bytes, a multiple of [`PAGE`], not 0.
     pub len: u64,
     /// Permissions.
     pub prot: Prot,
@@ -106,9 +106,9 @@ pub struct LoadPlan<'a> {
     pub head: TaHead,
     /// Entry point, relative to link address 0.
     pub entry: u64,
-    /// Octets of stack, a multiple of [`PAGE`].
+    /// Bytes of stack, a multiple of [`PAGE`].
     pub stack_len: u64,
-    /// Octets from link address 0 to the end of the last segment, a multiple of [`PAGE`].
+    /// Bytes from link address 0 to the end of the last segment, a multiple of [`PAGE`].
     pub span: u64,
 }
 
@@ -162,10 +162,8 @@ pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, LoadError> {
     }
     plan.relro = relro.and_then(|(address, len)| plan.relro_pages(address, len));
     if let Some((address, len)) = dynamic {
-        let octets = plan
-            .file_octets(address, len)
-            .ok_or(LoadError::BadDynamic)?;
-        plan.dynamic = Dynamic::parse(octets, &plan)?;
+        let bytes = plan.file_bytes(address, len).ok_or(LoadError::BadDynamic)?;
+        plan.dynamic = Dynamic::parse(bytes, &plan)?;
     }
     plan.take_head(uuid)?;
     if !plan.is_executable(plan.entry) {
@@ -278,8 +276,8 @@ impl<'a> LoadPlan<'a> {
         Ok(n)
     }
 
-    /// The `len` octets of the file that are loaded at `address`, if one segment has them all.
-    pub(crate) fn file_octets(&self, address: u64, len: u64) -> Option<&'a [u8]> {
+    /// The `len` bytes of the file that are loaded at `address`, if one segment has them all.
+    pub(crate) fn file_bytes(&self, address: u64, len: u64) -> Option<&'a [u8]> {
         let segment = self
             .segments()
             .iter()
@@ -288,8 +286,8 @@ impl<'a> LoadPlan<'a> {
         raw::slice(self.image, offset, len)
     }
 
-    /// The octets of the file from `address` to the end of its segment's part of the file.
-    pub(crate) fn file_octets_from(&self, address: u64) -> Option<&'a [u8]> {
+    /// The bytes of the file from `address` to the end of its segment's part of the file.
+    pub(crate) fn file_bytes_from(&self, address: u64) -> Option<&'a [u8]> {
         let segment = self.segments().iter().find(|s| s.has_in_file(address, 0))?;
         let skipped = address - segment.address;
         raw::slice(
@@ -299,7 +297,7 @@ impl<'a> LoadPlan<'a> {
         )
     }
 
-    /// The writable segment whose file part holds the eight octets at `address`.
+    /// The writable segment whose file part holds the eight bytes at `address`.
     fn relocatable_segment(&self, address: u64) -> Result<Segment, LoadError> {
         let mut segments = self.segments().iter();
         segments
@@ -374,10 +372,10 @@ impl<'a> LoadPlan<'a> {
     fn take_head(&mut self, uuid: TeeUuid) -> Result<(), LoadError> {
         let lowest = self.segments().first().map_or(0, |s| s.address);
         let address = symbols::find(self, &self.dynamic, b"ta_head").unwrap_or(lowest);
-        let octets = self
-            .file_octets(address, size_of::<TaHead>() as u64)
+        let bytes = self
+            .file_bytes(address, size_of::<TaHead>() as u64)
             .ok_or(LoadError::NoHead)?;
-        let head = TaHead::read_from_bytes(octets).map_err(|_| LoadError::NoHead)?;
+        let head = TaHead::read_from_bytes(bytes).map_err(|_| LoadError::NoHead)?;
         if head.depr_entry != DEPRECATED_ENTRY || head.flags & !flags::MASK != 0 {
             return Err(LoadError::BadHead);
         }

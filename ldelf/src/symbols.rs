@@ -23,14 +23,14 @@ pub(crate) fn find(plan: &LoadPlan<'_>, dynamic: &Dynamic<'_>, name: &[u8]) -> O
 fn matching(plan: &LoadPlan<'_>, dynamic: &Dynamic<'_>, index: u32, name: &[u8]) -> Option<u64> {
     let symbol = dynamic.symbol(plan, index)?;
     let at = dynamic.strtab.checked_add(u64::from(symbol.st_name))?;
-    let found = plan.file_octets_from(at)?.strip_prefix(name)?;
+    let found = plan.file_bytes_from(at)?.strip_prefix(name)?;
     (found.first() == Some(&0) && u32::from(symbol.st_shndx) != SHN_UNDEF)
         .then_some(symbol.st_value)
 }
 
 /// GNU hash table: `{n_buckets, first_symbol, n_bloom, shift; u64 bloom[]; u32 buckets[], chain[]}`.
 fn find_gnu(plan: &LoadPlan<'_>, dynamic: &Dynamic<'_>, name: &[u8]) -> Option<u64> {
-    let table = plan.file_octets_from(dynamic.gnu_hash)?;
+    let table = plan.file_bytes_from(dynamic.gnu_hash)?;
     let n_buckets = raw::read_u32(table, 0)?;
     let first = raw::read_u32(table, 4)?;
     let buckets = 16 + 8 * u64::from(raw::read_u32(table, 8)?);
@@ -56,7 +56,7 @@ fn find_gnu(plan: &LoadPlan<'_>, dynamic: &Dynamic<'_>, name: &[u8]) -> Option<u
 
 /// System V hash table: `{n_buckets, n_chain; u32 buckets[], chain[]}`.
 fn find_sysv(plan: &LoadPlan<'_>, dynamic: &Dynamic<'_>, name: &[u8]) -> Option<u64> {
-    let table = plan.file_octets_from(dynamic.hash)?;
+    let table = plan.file_bytes_from(dynamic.hash)?;
     let n_buckets = raw::read_u32(table, 0)?;
     let chains = 8 + 4 * u64::from(n_buckets);
     let hash = name.iter().fold(0_u32, |h, c| {

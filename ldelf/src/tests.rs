@@ -95,9 +95,9 @@ impl Elf {
 
     fn build(&self) -> Vec<u8> {
         let mut file = vec![0_u8; 4 * PAGE as usize];
-        let mut put = |at: u64, octets: &[u8]| {
+        let mut put = |at: u64, bytes: &[u8]| {
             let at = at as usize;
-            file[at..at + octets.len()].copy_from_slice(octets);
+            file[at..at + bytes.len()].copy_from_slice(bytes);
         };
         put(0, &[0x7f, b'E', b'L', b'F', self.class, 1, 1]);
         put(16, &self.kind.to_le_bytes());
@@ -480,7 +480,7 @@ fn relocation_of_code_is_a_security_error() {
 }
 
 #[test]
-fn relocation_beyond_the_files_octets_is_refused() {
+fn relocation_beyond_the_files_bytes_is_refused() {
     assert_eq!(
         refused(|e| e.rela.push((0x2ff9, RELATIVE, 0))),
         LoadError::RelocationTarget
@@ -587,9 +587,9 @@ fn header_is_found_by_its_symbol() {
     elf.dynamic = vec![(5, 0x600), (4, 0x640)];
     elf.head.uuid = TeeUuid::nil();
     let mut file = elf.build();
-    let mut put = |at: u64, octets: &[u8]| {
+    let mut put = |at: u64, bytes: &[u8]| {
         let at = (PAGE + at) as usize;
-        file[at..at + octets.len()].copy_from_slice(octets);
+        file[at..at + bytes.len()].copy_from_slice(bytes);
     };
     put(0x600, b"\0ta_head\0");
     put(0x640, [1_u32, 2, 1, 0, 0].as_bytes());
@@ -609,9 +609,9 @@ fn header_is_found_by_its_symbol_in_a_gnu_table() {
     elf.dynamic = vec![(5, 0x600), (0x6fff_fef5, 0x640)];
     elf.head.uuid = TeeUuid::nil();
     let mut file = elf.build();
-    let mut put = |at: u64, octets: &[u8]| {
+    let mut put = |at: u64, bytes: &[u8]| {
         let at = (PAGE + at) as usize;
-        file[at..at + octets.len()].copy_from_slice(octets);
+        file[at..at + bytes.len()].copy_from_slice(bytes);
     };
     let hash = b"ta_head".iter().fold(5381_u32, |h, c| {
         h.wrapping_mul(33).wrapping_add(u32::from(*c))
@@ -626,9 +626,9 @@ fn header_is_found_by_its_symbol_in_a_gnu_table() {
     assert_eq!(plan(&file, UUID).unwrap().head.uuid, UUID);
 }
 
-/// A cheap stand-in for the fuzz target: no octet of the interesting parts may cause a panic.
+/// A cheap stand-in for the fuzz target: no byte of the interesting parts may cause a panic.
 #[test]
-fn no_single_changed_octet_causes_a_panic() {
+fn no_single_changed_byte_causes_a_panic() {
     let fine = Elf::fine().build();
     let page = PAGE as usize;
     let interesting = [

@@ -129,11 +129,11 @@ pub(crate) fn write<T: IntoBytes + Immutable>(
     let mut needed = 0;
     for index in 0..MAX_RECORDS {
         let Some(record) = item(index) else { break };
-        let octets = record.as_bytes();
-        if needed + octets.len() as u64 <= room {
-            params.write(param, needed, octets)?;
+        let bytes = record.as_bytes();
+        if needed + bytes.len() as u64 <= room {
+            params.write(param, needed, bytes)?;
         }
-        needed += octets.len() as u64;
+        needed += bytes.len() as u64;
         account.breathe();
     }
     finish(params, param, needed)

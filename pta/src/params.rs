@@ -39,10 +39,10 @@ pub(crate) fn expect(params: &dyn Params, types: [u32; 4]) -> Result<(), TeeResu
 /// `BAD_PARAMETERS` if it is of another size.
 #[cfg(feature = "stats")]
 pub(crate) fn uuid(params: &dyn Params, param: usize) -> Result<TeeUuid, TeeResult> {
-    let mut octets = [0; 16];
-    if params.memref_len(param) != octets.len() as u64 {
+    let mut bytes = [0; 16];
+    if params.memref_len(param) != bytes.len() as u64 {
         return Err(TeeResult::BAD_PARAMETERS);
     }
-    params.read(param, 0, &mut octets)?;
-    Ok(TeeUuid::from_octets(octets))
+    params.read(param, 0, &mut bytes)?;
+    Ok(TeeUuid::from_bytes(bytes))
 }

@@ -48,7 +48,7 @@ fn records<T: FromBytes>(world: &World, len: u64) -> Vec<T> {
     world
         .read(CLIENT, len as usize)
         .chunks(size_of::<T>())
-        .map(|octets| T::read_from_bytes(octets).unwrap())
+        .map(|bytes| T::read_from_bytes(bytes).unwrap())
         .collect()
 }
 
@@ -144,8 +144,8 @@ fn list<T: FromBytes>(world: &World, session: u32, command: u32, first: &[MsgPar
     records(world, size)
 }
 
-/// Opens a session to the TA, which reserves a heap and stores `octets` at its start.
-fn ta_with_heap(world: &World, octets: &'static [u8]) -> u32 {
+/// Opens a session to the TA, which reserves a heap and stores `bytes` at its start.
+fn ta_with_heap(world: &World, bytes: &'static [u8]) -> u32 {
     let session = world.opened(TA);
     world.ta(|run| {
         let at = run.stack(0);
@@ -156,7 +156,7 @@ fn ta_with_heap(world: &World, octets: &'static [u8]) -> u32 {
     world.ta(move |run| {
         let at = run.stack(0);
         let heap = run.load_u64(at);
-        run.store(heap, octets);
+        run.store(heap, bytes);
         run.exit(TeeResult::SUCCESS)
     });
     assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
@@ -311,8 +311,8 @@ fn a_ta_that_scribbles_over_its_books_is_inconsistent_and_nothing_else() {
 #[test]
 fn kill_takes_a_uuid_that_is_loaded() {
     with(control::UUID, |world, session| {
-        let kill = |octets: [u8; 16], len: u64| {
-            world.write(PhysAddr(CLIENT.0 + 4096), &octets);
+        let kill = |bytes: [u8; 16], len: u64| {
+            world.write(PhysAddr(CLIENT.0 + 4096), &bytes);
             let params = [
                 memref(attr::TMEM_INPUT, CLIENT.0 + 4096, len, 0),
                 value(attr::VALUE_OUTPUT, 0, 0),
@@ -320,10 +320,10 @@ fn kill_takes_a_uuid_that_is_loaded() {
             let reply = world.invoke(session, control::CMD_KILL, &params);
             (reply.result, reply.params[1].a)
         };
-        assert_eq!(kill(TA.to_octets(), 16), (TeeResult::ITEM_NOT_FOUND, 0));
-        assert_eq!(kill(TA.to_octets(), 15).0, TeeResult::BAD_PARAMETERS);
+        assert_eq!(kill(TA.to_bytes(), 16), (TeeResult::ITEM_NOT_FOUND, 0));
+        assert_eq!(kill(TA.to_bytes(), 15).0, TeeResult::BAD_PARAMETERS);
         let sessions = [world.opened(TA), world.opened(TA)];
-        assert_eq!(kill(TA.to_octets(), 16), (TeeResult::SUCCESS, 2));
+        assert_eq!(kill(TA.to_bytes(), 16), (TeeResult::SUCCESS, 2));
         for ta in sessions {
             assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::TARGET_DEAD);
             assert_eq!(world.close(ta), TeeResult::SUCCESS);

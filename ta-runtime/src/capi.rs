@@ -24,13 +24,13 @@ fn allocate(size: usize) -> *mut u8 {
 fn allocate_zeroed(size: usize) -> *mut u8 {
     let block = allocate(size);
     if !block.is_null() {
-        // SAFETY: a block of at least `size` octets, ours.
+        // SAFETY: a block of at least `size` bytes, ours.
         unsafe { block.write_bytes(0, size) };
     }
     block
 }
 
-/// A zeroed block of `size` octets, or null (GPD_SPE_010 4.11.4).
+/// A zeroed block of `size` bytes, or null (GPD_SPE_010 4.11.4).
 #[unsafe(export_name = "TEE_Malloc")]
 extern "C" fn tee_malloc(size: usize, hint: u32) -> *mut u8 {
     if hint & HINT_NO_FILL != 0 {

@@ -16,7 +16,7 @@ use tally_ledger::{
     Walkable,
 };
 
-/// First and smallest step of growth in octets.
+/// First and smallest step of growth in bytes.
 const STEP: usize = 32 << 10;
 const PAGE: usize = 4096;
 /// How the pool keeps its accounts.
@@ -138,7 +138,7 @@ pub fn stats() -> Option<Stats> {
     HEAP.state().pool.stats().ok()
 }
 
-/// Octets charged to the session being served.
+/// Bytes charged to the session being served.
 #[must_use]
 pub fn session_bytes() -> u32 {
     let state = HEAP.state();

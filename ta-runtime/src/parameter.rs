@@ -63,7 +63,7 @@ impl Parameters {
         if place.is_null() {
             return Err(Error::new(ErrorKind::OutOfMemory));
         }
-        // SAFETY: `place` is valid for a `T` (or dangling for one without octets), and `slot` is
+        // SAFETY: `place` is valid for a `T` (or dangling for one without bytes), and `slot` is
         // valid by our contract.
         unsafe {
             place.write(context);
@@ -200,7 +200,7 @@ impl<'a> ParamMemref<'a> {
         if self.pair[0] == 0 || self.capacity == 0 {
             return &mut [];
         }
-        // SAFETY: the kernel has mapped `capacity` octets there for the length of the call, which
+        // SAFETY: the kernel has mapped `capacity` bytes there for the length of the call, which
         // outlives `self`. (An input is mapped read-only: writing to it ends the TA, no more.)
         unsafe { slice::from_raw_parts_mut(self.pair[0] as *mut u8, self.capacity) }
     }
@@ -221,12 +221,12 @@ impl<'a> ParamMemref<'a> {
         self.param_type
     }
 
-    /// Tells the client how many octets were written, or how many would have been needed.
+    /// Tells the client how many bytes were written, or how many would have been needed.
     pub fn set_updated_size(&mut self, size: usize) {
         self.pair[1] = size as u64;
     }
 
-    /// Makes sure that `needed` octets fit, and announces that many as written.
+    /// Makes sure that `needed` bytes fit, and announces that many as written.
     ///
     /// # Errors
     /// `ShortBuffer`; the client learns the size needed.

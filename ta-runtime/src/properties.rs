@@ -18,7 +18,7 @@ pub fn head() -> &'static TaHead {
     &TA_HEAD
 }
 
-/// Most octets of heap that the TA asks for.
+/// Most bytes of heap that the TA asks for.
 #[must_use]
 pub fn heap_size() -> usize {
     TA_HEAP_SIZE
@@ -30,8 +30,8 @@ pub fn heap_size() -> usize {
 /// ta_runtime::properties! {
 ///     uuid: UUID,          // tally_abi::TeeUuid
 ///     flags: 0,            // tally_abi::ta::flags
-///     stack_size: 8192,    // octets
-///     heap_size: 32768,    // octets at most; it starts small
+///     stack_size: 8192,    // bytes
+///     heap_size: 32768,    // bytes at most; it starts small
 /// }
 /// ```
 #[macro_export]

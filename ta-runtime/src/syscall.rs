@@ -69,7 +69,7 @@ pub fn log(text: &[u8]) {
     call(svc::LOG, [text.as_ptr() as u64, text.len() as u64, 0, 0, 0]);
 }
 
-/// Fills `buffer` with random octets.
+/// Fills `buffer` with random bytes.
 ///
 /// # Errors
 /// Whatever the kernel says.
@@ -104,7 +104,7 @@ pub fn wait(timeout_ms: u32) -> Result<(), TeeResult> {
     call(svc::WAIT, [u64::from(timeout_ms), 0, 0, 0, 0]).ok()
 }
 
-/// Asks whether the TA may access `len` octets at `address`; `flags` from
+/// Asks whether the TA may access `len` bytes at `address`; `flags` from
 /// [`tally_abi::ta::access`].
 ///
 /// # Errors

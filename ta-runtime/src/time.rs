@@ -1,4 +1,4 @@
-//! Time and random octets under the Teaclave SDK's names.
+//! Time and random bytes under the Teaclave SDK's names.
 //!
 //! **Invariant:** where GlobalPlatform says that a call cannot fail, a failure ends the TA.
 
@@ -92,7 +92,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// Random octets.
+/// Random bytes.
 pub struct Random;
 
 impl Random {

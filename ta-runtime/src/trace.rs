@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 #[cfg(target_os = "none")]
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// Octets of the line buffer.
+/// Bytes of the line buffer.
 pub const LINE_BYTES: usize = 192;
 
 /// A writer that sends whole lines.

@@ -24,15 +24,15 @@ impl Uuid {
         Ok(Self { raw })
     }
 
-    /// From big-endian octets.
+    /// From big-endian bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self {
-            raw: TeeUuid::from_octets(bytes),
+            raw: TeeUuid::from_bytes(bytes),
         }
     }
 
-    /// From a slice of big-endian octets.
+    /// From a slice of big-endian bytes.
     ///
     /// # Errors
     /// `BadFormat` when they are not 16.

@@ -1,8 +1,8 @@
 //! Images that are signed well and made ill: what `ldelf` must refuse.
 //!
-//! Each is hello's ELF file with a few octets changed. The archive holds only what differs:
-//! `bad/UUID.patch` has the signed header (u32 length, octets), then changes to hello's ELF file
-//! (u32 offset, u32 length, octets), all little-endian. The normal world puts them together.
+//! Each is hello's ELF file with a few bytes changed. The archive holds only what differs:
+//! `bad/UUID.patch` has the signed header (u32 length, bytes), then changes to hello's ELF file
+//! (u32 offset, u32 length, bytes), all little-endian. The normal world puts them together.
 //!
 //! **Invariant:** every image differs from [`bad::CONTROL`], which loads, by the fault it is named
 //! for and by its UUID.
@@ -72,7 +72,7 @@ const FAULTS: &[(TeeUuid, Fault)] = &[
     }),
     (bad::BEYOND_FILE, |elf| {
         let data = elf.data()?;
-        let len = elf.octets.len() as u64;
+        let len = elf.bytes.len() as u64;
         elf.put(data + P_FILESZ, &len.to_le_bytes())?;
         elf.put(data + P_MEMSZ, &len.to_le_bytes())
     }),
@@ -128,14 +128,14 @@ pub(crate) fn files(key: &DevKey, hello: &[u8]) -> Result<Vec<(String, Vec<u8>)>
         let old = std::fs::read(&path).unwrap_or_default();
         let kept = signed_header(&old)
             .filter(|header| {
-                let container = [header, elf.octets.as_slice()].concat();
-                sign::is_signed_by(key, *uuid, &elf.octets, &container)
+                let container = [header, elf.bytes.as_slice()].concat();
+                sign::is_signed_by(key, *uuid, &elf.bytes, &container)
             })
             .map(<[u8]>::to_vec);
         let header = match kept {
             Some(header) => header,
             None => {
-                let mut signed = sign::sign_ta(key, *uuid, &elf.octets)?;
+                let mut signed = sign::sign_ta(key, *uuid, &elf.bytes)?;
                 let fixed = size_of::<SignedHeader>() + 32 + size_of::<BootstrapHeader>();
                 signed.truncate(fixed + key.signature_bytes());
                 signed
@@ -165,38 +165,38 @@ fn flags(header: &ProgramHeader) -> u32 {
 
 /// An ELF file and what was changed in it.
 struct Patched {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     changes: Vec<(usize, Vec<u8>)>,
 }
 
 impl Patched {
     fn new(elf: &[u8]) -> Self {
         Self {
-            octets: elf.to_vec(),
+            bytes: elf.to_vec(),
             changes: Vec::new(),
         }
     }
 
-    fn put(&mut self, at: usize, octets: &[u8]) -> Result<()> {
-        let to = self.octets.get_mut(at..at + octets.len());
-        to.context("beyond the file")?.copy_from_slice(octets);
-        self.changes.push((at, octets.to_vec()));
+    fn put(&mut self, at: usize, bytes: &[u8]) -> Result<()> {
+        let to = self.bytes.get_mut(at..at + bytes.len());
+        to.context("beyond the file")?.copy_from_slice(bytes);
+        self.changes.push((at, bytes.to_vec()));
         Ok(())
     }
 
     fn u64(&self, at: usize) -> Result<u64> {
-        let octets = self.octets.get(at..at + 8).context("beyond the file")?;
-        Ok(u64::from_le_bytes(octets.try_into()?))
+        let bytes = self.bytes.get(at..at + 8).context("beyond the file")?;
+        Ok(u64::from_le_bytes(bytes.try_into()?))
     }
 
     fn program_headers(&self) -> Result<&[ProgramHeader]> {
-        let file = FileHeader::parse(&*self.octets)?;
-        Ok(file.program_headers(LittleEndian, &*self.octets)?)
+        let file = FileHeader::parse(&*self.bytes)?;
+        Ok(file.program_headers(LittleEndian, &*self.bytes)?)
     }
 
     /// Offset of the first program header that is `wanted`.
     fn header(&self, wanted: fn(&ProgramHeader) -> bool) -> Result<usize> {
-        let table = FileHeader::parse(&*self.octets)?.e_phoff(LittleEndian);
+        let table = FileHeader::parse(&*self.bytes)?.e_phoff(LittleEndian);
         let index = self.program_headers()?.iter().position(wanted);
         let index = index.context("no such program header")?;
         Ok(usize::try_from(table)? + index * size_of::<ProgramHeader>())
@@ -236,7 +236,7 @@ impl Patched {
     /// Offset and value of an entry in the dynamic section.
     fn dynamic_entry(&self, tag: DynamicTag) -> Result<(usize, u64)> {
         for header in self.program_headers()? {
-            let Some(entries) = header.dynamic(LittleEndian, &*self.octets)? else {
+            let Some(entries) = header.dynamic(LittleEndian, &*self.bytes)? else {
                 continue;
             };
             let index = entries
@@ -267,10 +267,10 @@ impl Patched {
     fn patch(&self, header: &[u8]) -> Result<Vec<u8>> {
         let mut out = u32::try_from(header.len())?.to_le_bytes().to_vec();
         out.extend(header);
-        for (at, octets) in &self.changes {
+        for (at, bytes) in &self.changes {
             out.extend(u32::try_from(*at)?.to_le_bytes());
-            out.extend(u32::try_from(octets.len())?.to_le_bytes());
-            out.extend(octets);
+            out.extend(u32::try_from(bytes.len())?.to_le_bytes());
+            out.extend(bytes);
         }
         Ok(out)
     }

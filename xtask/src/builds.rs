@@ -1,7 +1,7 @@
 //! Build identity of linked programs, and the older builds that are kept: a snapshot says which build of a TA
 //! ran, and only that one's ELF file may name its calls.
 //!
-//! **Invariant:** a file is of a build because its octets say so, never because of its name, place or time.
+//! **Invariant:** a file is of a build because its bytes say so, never because of its name, place or time.
 
 use crate::sign::{self, Signed};
 use crate::{paths, ui};

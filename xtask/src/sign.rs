@@ -35,7 +35,7 @@ fn headers(
         sig_size: u16::try_from(sig_size).context("signature above 64 KiB")?,
     };
     let bootstrap = BootstrapHeader {
-        uuid: uuid.to_octets(),
+        uuid: uuid.to_bytes(),
         ta_version: 0,
     };
     Ok((header, bootstrap))
@@ -94,7 +94,7 @@ impl<'a> Signed<'a> {
         let rest = rest.get(usize::from(header.sig_size)..)?;
         let (bootstrap, elf) = BootstrapHeader::read_from_prefix(rest).ok()?;
         (digest(&header, &bootstrap, elf) == *hash).then(|| Self {
-            uuid: TeeUuid::from_octets(bootstrap.uuid),
+            uuid: TeeUuid::from_bytes(bootstrap.uuid),
             id: shdr::image_id(hash),
             elf,
         })
@@ -114,7 +114,7 @@ pub(crate) fn is_signed_by(key: &DevKey, uuid: TeeUuid, elf: &[u8], container: &
     hash.update(payload);
     let computed: [u8; 32] = hash.finalize().into();
     payload.get(size_of::<BootstrapHeader>()..) == Some(elf)
-        && payload.starts_with(&uuid.to_octets())
+        && payload.starts_with(&uuid.to_bytes())
         && digest == computed
         && key.verifies(&computed, signature)
 }
@@ -131,7 +131,7 @@ mod tests {
 
         assert_eq!(&ta[..4], b"HSTO");
         let sig_end = 20 + 32 + key.signature_bytes();
-        assert_eq!(ta[sig_end..sig_end + 16], uuid.to_octets());
+        assert_eq!(ta[sig_end..sig_end + 16], uuid.to_bytes());
         assert_eq!(&ta[sig_end + 20..], b"elf");
         assert!(is_signed_by(&key, uuid, b"elf", &ta));
         assert!(!is_signed_by(&key, uuid, b"fle", &ta));

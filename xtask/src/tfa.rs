@@ -20,7 +20,7 @@ const STAGES: [&str; 3] = ["bl1.bin", "bl2.bin", "bl31.bin"];
 const PACKAGE_OFFSET: usize = 0x4_0000;
 /// Its first word and a number that is not zero (`fip_toc_header_t`).
 const PACKAGE_HEAD: [u32; 2] = [0xaa64_0001, 0x1234_5678];
-/// Which image is which (`firmware_image_package.h`): bl2, bl31, bl32, octets as they are stored.
+/// Which image is which (`firmware_image_package.h`): bl2, bl31, bl32, bytes as they are stored.
 const BL2: u128 = 0x5ff9_ec0b_4d22_3e4d_a544_c39d_81c7_3f0a;
 const BL31: u128 = 0x47d4_086d_4cfe_9846_9b95_2950_cbbd_5a00;
 const BL32: u128 = 0x05d0_e189_53dc_1347_8d2b_500a_4b7a_3e38;

@@ -109,6 +109,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         "tally-linux",
         &[
             "tally-abi",
+            "tally-records",
+            "tally-insight",
             "tally-board-virt",
             "teec",
             "teec-linux",

@@ -81,7 +81,7 @@ impl Device {
         // SAFETY:
         // 1. These requests take a `Buffer`, which names `arg`: exclusively borrowed during the
         //    call, of the size told.
-        // 2. The driver reads and writes within it; any octets make a `T`.
+        // 2. The driver reads and writes within it; any bytes make a `T`.
         unsafe { ioctl::ioctl(self.fd(), Updater::<OPCODE, Buffer>::new(&mut buffer)) }
             .map_err(Into::into)
     }

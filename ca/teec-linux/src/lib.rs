@@ -1,6 +1,6 @@
 //! `teec`'s transport over Linux's TEE device, `/dev/tee0`.
 //!
-//! **Invariant:** shared memory is mapped for exactly as long as something here uses it; its octets
+//! **Invariant:** shared memory is mapped for exactly as long as something here uses it; its bytes
 //! are read and written one by one, since the other world may change them at any time.
 #![deny(unsafe_code)]
 

@@ -14,17 +14,17 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::device::Device;
 
-/// Shared memory: a descriptor, a number, octets.
+/// Shared memory: a descriptor, a number, bytes.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    octets: &'static [AtomicU8],
+    bytes: &'static [AtomicU8],
     id: u64,
     /// Closing it gives the memory back.
     _memory: OwnedFd,
 }
 
 impl Mapping {
-    /// Allocates and maps `len` octets, not zero.
+    /// Allocates and maps `len` bytes, not zero.
     pub(crate) fn new(device: &Device, len: usize) -> io::Result<Self> {
         let (memory, id) = device.allocate(len as u64)?;
         let id = u64::try_from(id).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -41,12 +41,12 @@ impl Mapping {
             )?
         };
         // SAFETY:
-        // 1. `len` octets are mapped from `start` on until `drop`, which takes the whole value;
-        //    no borrow of `octets` outlives it, since the field is private.
+        // 1. `len` bytes are mapped from `start` on until `drop`, which takes the whole value;
+        //    no borrow of `bytes` outlives it, since the field is private.
         // 2. Other writers are concurrent by nature; atomics allow for them.
-        let octets = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU8>(), len) };
+        let bytes = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU8>(), len) };
         Ok(Self {
-            octets,
+            bytes,
             id,
             _memory: memory,
         })
@@ -59,26 +59,26 @@ impl Mapping {
 
     /// Copies out; what lies beyond the end reads as zero.
     pub(crate) fn read(&self, offset: usize, to: &mut [u8]) {
-        let from = self.octets.get(offset..).unwrap_or_default();
-        for (i, octet) in to.iter_mut().enumerate() {
-            *octet = from.get(i).map_or(0, |from| from.load(Ordering::Relaxed));
+        let from = self.bytes.get(offset..).unwrap_or_default();
+        for (i, byte) in to.iter_mut().enumerate() {
+            *byte = from.get(i).map_or(0, |from| from.load(Ordering::Relaxed));
         }
     }
 
     /// Copies in; what would go beyond the end is dropped.
     pub(crate) fn write(&self, offset: usize, from: &[u8]) {
-        let to = self.octets.get(offset..).unwrap_or_default();
-        for (to, octet) in to.iter().zip(from) {
-            to.store(*octet, Ordering::Relaxed);
+        let to = self.bytes.get(offset..).unwrap_or_default();
+        for (to, byte) in to.iter().zip(from) {
+            to.store(*byte, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let start = self.octets.as_ptr().cast_mut().cast();
+        let start = self.bytes.as_ptr().cast_mut().cast();
         // SAFETY: exactly what `new` mapped; nothing borrows it any more.
-        let unmapped = unsafe { munmap(start, self.octets.len()) };
+        let unmapped = unsafe { munmap(start, self.bytes.len()) };
         debug_assert!(unmapped.is_ok(), "a whole mapping can be unmapped");
     }
 }

@@ -95,13 +95,13 @@ pub(crate) struct OpenArg {
 impl OpenArg {
     /// Public login.
     pub(crate) fn new(uuid: TeeUuid, params: [Param; 4]) -> Self {
-        // The value pair is the big-endian octets, read as two little-endian numbers.
+        // The value pair is the big-endian bytes, read as two little-endian numbers.
         let (first, second) = uuid.to_value_pair();
-        let mut octets = [0; 16];
-        octets[..8].copy_from_slice(&first.to_le_bytes());
-        octets[8..].copy_from_slice(&second.to_le_bytes());
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&first.to_le_bytes());
+        bytes[8..].copy_from_slice(&second.to_le_bytes());
         Self {
-            uuid: octets,
+            uuid: bytes,
             client_uuid: [0; 16],
             client_login: 0,
             cancel_id: 0,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_travels_as_its_octets() {
+    fn a_uuid_travels_as_its_bytes() {
         let uuid: TeeUuid = "d96a5b40-e2c7-b1af-8794-1002a5d5c61b".parse().unwrap();
         let arg = OpenArg::new(uuid, [Param::default(); 4]);
         assert_eq!(arg.uuid[..6], [0xd9, 0x6a, 0x5b, 0x40, 0xe2, 0xc7]);

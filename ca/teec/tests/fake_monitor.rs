@@ -112,7 +112,7 @@ fn message_of(regs: [u32; 8]) -> u64 {
 }
 
 #[test]
-fn open_sends_the_uuid_as_octets_and_returns_the_session() {
+fn open_sends_the_uuid_as_bytes_and_returns_the_session() {
     let t = transport(|regs| {
         let m = message_of(regs);
         assert_eq!(load(m, 0) as u32, cmd::OPEN_SESSION);

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Text to octets.
+/// Text to bytes.
 struct Stream<W>(W);
 
 impl<W: Write> fmt::Write for Stream<W> {

@@ -94,7 +94,7 @@ pub(crate) fn title(mark: &MarkRow) -> String {
     }
 }
 
-/// How many octets must be put in, left out or changed to make one word of another (Levenshtein).
+/// How many bytes must be put in, left out or changed to make one word of another (Levenshtein).
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -1,6 +1,6 @@
 //! Fuzz entry points of the kernel.
 //!
-//! **Invariant:** takes any octets; panics only where the kernel is wrong: books that do not add
+//! **Invariant:** takes any bytes; panics only where the kernel is wrong: books that do not add
 //! up, a lock or an owner kept, something left behind.
 
 use crate::api::{Answers, Entry, Rows};
@@ -75,11 +75,11 @@ fn enter(
         let (a, b) = params.value(index);
         params.set_value(index, b, a);
         let len = params.memref_len(index);
-        let mut octets = [0; 16];
+        let mut bytes = [0; 16];
         for offset in [0, len.wrapping_sub(16), len, u64::MAX] {
             // Refusals are as good as anything.
-            let _ = params.read(index, offset, &mut octets);
-            let _ = params.write(index, offset, &octets);
+            let _ = params.read(index, offset, &mut bytes);
+            let _ = params.write(index, offset, &bytes);
         }
         params.set_memref_len(index, len / 2);
     }
@@ -107,7 +107,7 @@ fn enter(
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
-    fn octet(&mut self) -> u8 {
+    fn byte(&mut self) -> u8 {
         match self.0.split_first() {
             Some((first, rest)) => {
                 self.0 = rest;
@@ -117,21 +117,21 @@ impl Input<'_> {
         }
     }
 
-    fn octets<const N: usize>(&mut self) -> [u8; N] {
-        core::array::from_fn(|_| self.octet())
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        core::array::from_fn(|_| self.byte())
     }
 
     /// A number that is worth trying.
     fn number(&mut self) -> u64 {
-        let choice = self.octet();
-        let small = u64::from(self.octet());
+        let choice = self.byte();
+        let small = u64::from(self.byte());
         match choice % 8 {
             0..=2 => small,
             3 => small << 12,
             4 => CLIENT.0 + (small % CLIENT_PAGES as u64) * 4096,
             5 => CLIENT.0 + small * 8,
             6 => u64::MAX - small,
-            _ => u64::from_le_bytes(self.octets()),
+            _ => u64::from_le_bytes(self.bytes()),
         }
     }
 
@@ -146,7 +146,7 @@ impl Input<'_> {
             attr::TMEM_OUTPUT,
             attr::TMEM_INPUT,
         ];
-        let choice = self.octet();
+        let choice = self.byte();
         let kind = LIKELY[usize::from(choice % 8)];
         if choice < 200 {
             // One that can be served, if its cookie is registered.
@@ -154,16 +154,16 @@ impl Input<'_> {
             let base = if tmem { CLIENT.0 } else { 0 };
             return MsgParam {
                 attr: kind,
-                a: base + u64::from(self.octet()) * 8,
-                b: u64::from(self.octet()) * if tmem { 64 } else { 8 },
-                c: u64::from(self.octet() % 4),
+                a: base + u64::from(self.byte()) * 8,
+                b: u64::from(self.byte()) * if tmem { 64 } else { 8 },
+                c: u64::from(self.byte() % 4),
             };
         }
-        let kind = u64::from(self.octet()) % 13;
-        let list = u64::from(self.octet().is_multiple_of(4)) * attr::NONCONTIG;
-        let size = match self.octet() % 4 {
+        let kind = u64::from(self.byte()) % 13;
+        let list = u64::from(self.byte().is_multiple_of(4)) * attr::NONCONTIG;
+        let size = match self.byte() % 4 {
             0 => self.number(),
-            _ => u64::from(self.octet()) * 64,
+            _ => u64::from(self.byte()) * 64,
         };
         MsgParam {
             attr: if kind >= attr::TMEM_INPUT {
@@ -173,28 +173,28 @@ impl Input<'_> {
             },
             a: self.number(),
             b: size,
-            c: u64::from(self.octet() % 8),
+            c: u64::from(self.byte() % 8),
         }
     }
 
     fn params(&mut self) -> Vec<MsgParam> {
-        let count = self.octet() % 6;
+        let count = self.byte() % 6;
         (0..count).map(|_| self.param()).collect()
     }
 }
 
 /// What a TA does next.
 fn step(world: &World, input: &mut Input<'_>) {
-    let kind = input.octet();
+    let kind = input.byte();
     let number = match kind % 4 {
-        0 => u64::from(input.octet()),
-        1 => u64::from(input.octet() % 16),
-        2 => svc::tally::HEAP_RESERVE + u64::from(input.octet() % 2),
-        _ => svc::OPEN_TA_SESSION + u64::from(input.octet() % 3),
+        0 => u64::from(input.byte()),
+        1 => u64::from(input.byte() % 16),
+        2 => svc::tally::HEAP_RESERVE + u64::from(input.byte() % 2),
+        _ => svc::OPEN_TA_SESSION + u64::from(input.byte() % 3),
     };
-    let picks: [u8; 7] = input.octets();
+    let picks: [u8; 7] = input.bytes();
     let numbers: [u64; 7] = core::array::from_fn(|_| input.number());
-    let payload: [u8; 80] = input.octets();
+    let payload: [u8; 80] = input.bytes();
     match kind >> 2 & 7 {
         0 => world.ta(|_| Trap::ForeignInterrupt),
         1 => world.ta(|_| Trap::Fault { esr: 0 }),
@@ -228,14 +228,14 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
             .map(|(_, s)| s.id)
             .collect()
     };
-    let pick = usize::from(input.octet());
+    let pick = usize::from(input.byte());
     let id = match ids.get(pick % ids.len().max(1)) {
         Some(id) if pick < 240 => *id,
         _ => pick as u32,
     };
-    match input.octet() % 16 {
+    match input.byte() % 16 {
         0 | 1 => {
-            let uuid = match input.octet() % 4 {
+            let uuid = match input.byte() % 4 {
                 3 => PTA,
                 n => TAS[usize::from(n)].0,
             };
@@ -243,7 +243,7 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
             world.open(uuid, &params);
         }
         2 | 3 | 12..=14 => {
-            let command = u32::from(input.octet() % 8);
+            let command = u32::from(input.byte() % 8);
             let params = input.params();
             world.invoke(id, command, &params);
         }
@@ -251,9 +251,9 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
             world.send(header(cmd::CLOSE_SESSION, id, 0), &[]);
         }
         5 => {
-            let at = CLIENT.0 + u64::from(input.octet() % 4) * 4096;
-            let entries: Vec<u64> = (0..input.octet() % 8)
-                .map(|_| match input.octet() {
+            let at = CLIENT.0 + u64::from(input.byte() % 4) * 4096;
+            let entries: Vec<u64> = (0..input.byte() % 8)
+                .map(|_| match input.byte() {
                     odd @ 0..8 => input.number() ^ u64::from(odd),
                     n => CLIENT.0 + (u64::from(n) % CLIENT_PAGES as u64) * 4096,
                 })
@@ -261,9 +261,9 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
             world.write(PhysAddr(at), entries.as_bytes());
             let param = MsgParam {
                 attr: attr::TMEM_OUTPUT | attr::NONCONTIG,
-                a: at + u64::from(input.octet()),
-                b: u64::from(input.octet()) * 64,
-                c: u64::from(input.octet() % 4),
+                a: at + u64::from(input.byte()),
+                b: u64::from(input.byte()) * 64,
+                c: u64::from(input.byte() % 4),
             };
             world.send(header(cmd::REGISTER_SHM, 0, 0), &[param]);
         }
@@ -272,9 +272,9 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
             world.send(header(cmd::UNREGISTER_SHM, 0, 0), &[param]);
         }
         7 => {
-            // A message of any octets at any place.
+            // A message of any bytes at any place.
             let mut raw = MsgHeader::new_zeroed();
-            raw.as_mut_bytes().copy_from_slice(&input.octets::<32>());
+            raw.as_mut_bytes().copy_from_slice(&input.bytes::<32>());
             raw.cmd %= 9;
             raw.num_params %= 9;
             world.write(CLIENT, raw.as_bytes());
@@ -284,37 +284,37 @@ fn action(world: &World, input: &mut Input<'_>, deep: bool) {
                 FunctionId::CALL_WITH_ARG,
                 FunctionId::CALL_WITH_REGD_ARG,
                 FunctionId(0x3200_0005),
-            ][usize::from(input.octet() % 3)];
+            ][usize::from(input.byte() % 3)];
             let place = if function == FunctionId::CALL_WITH_ARG {
                 input.number()
             } else {
-                u64::from(input.octet() % 8)
+                u64::from(input.byte() % 8)
             };
             let x0 = u64::from(function.0);
             let offset = input.number();
             // Without an argument of its own, an RPC would go where the model finds none.
             world.call(&[x0, place >> 32, place & 0xffff_ffff, offset, 0, 0, 0, 0]);
         }
-        8 => world.fail_event(Some(usize::from(input.octet() % 16))),
+        8 => world.fail_event(Some(usize::from(input.byte() % 16))),
         9 => {
-            let n = u32::from(input.octet() % 32);
+            let n = u32::from(input.byte() % 32);
             world.kernel.state().pages.fail_nth(Some(n));
         }
         10 => {
-            let octets: [u8; 64] = input.octets();
-            let mut octets = octets.to_vec();
-            if octets[0].is_multiple_of(2) {
+            let bytes: [u8; 64] = input.bytes();
+            let mut bytes = bytes.to_vec();
+            if bytes[0].is_multiple_of(2) {
                 // A header that says success, to have the rest looked at.
-                octets[20..24].fill(0);
+                bytes[20..24].fill(0);
             }
-            world.garble_event(usize::from(input.octet() % 8), octets);
+            world.garble_event(usize::from(input.byte() % 8), bytes);
         }
         _ => {
-            for _ in 0..input.octet() % 4 {
+            for _ in 0..input.byte() % 4 {
                 step(world, input);
             }
             if deep {
-                let rest = input.octets::<48>();
+                let rest = input.bytes::<48>();
                 world.on(Event::Interrupt, move |world| {
                     action(world, &mut Input(&rest), false);
                 });
@@ -399,10 +399,10 @@ mod tests {
         // Signatures take minutes under Miri.
         let rounds = if cfg!(miri) { 0 } else { 60 };
         for seed in 0..rounds {
-            let octets: Vec<u8> = (0..200)
+            let bytes: Vec<u8> = (0..200)
                 .flat_map(|n| splitmix(seed << 32 | n).to_le_bytes())
                 .collect();
-            calls(&octets);
+            calls(&bytes);
         }
     }
 }

@@ -60,7 +60,7 @@ impl HeapBooks for NoHeap {
         }
     }
     fn reset(&self) {}
-    fn set_epoch(&self, _: u16) {}
+    fn set_mark(&self, _: u16) {}
     fn range(&self) -> Range<u64> {
         0..0
     }
@@ -71,7 +71,7 @@ impl HeapBooks for NoHeap {
             usable: 32,
             owner: tally_ledger::OwnerId(OwnerId::GUEST.0),
             site: SiteId(1),
-            epoch: 1,
+            mark: 1,
         };
         let second = Block {
             offset: 4128,

@@ -146,7 +146,7 @@ pub fn image_offset(address: u64) -> Option<u64> {
 pub fn build_id() -> BuildId {
     // SAFETY:
     // 1. The linker script asserts that the note has a header of 16 bytes and these 20 behind it.
-    // 2. Constants of the image: mapped read-only for good, and octets of any value are valid.
+    // 2. Constants of the image: mapped read-only for good, and bytes of any value are valid.
     unsafe { __build_id }
 }
 

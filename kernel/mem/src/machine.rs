@@ -164,7 +164,7 @@ pub trait Clock {
     fn ticks(&self) -> u64;
     /// Ticks a second, never 0.
     fn ticks_per_second(&self) -> u64;
-    /// Fills with unpredictable octets.
+    /// Fills with unpredictable bytes.
     fn random(&self, buf: &mut [u8]);
 }
 

@@ -27,7 +27,7 @@ macro_rules! page_uses {
             /// All uses, in the order of a report.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Name for people, at most 31 octets.
+            /// Name for people, at most 31 bytes.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self {

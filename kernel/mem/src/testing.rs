@@ -302,37 +302,34 @@ impl TestMachine {
         None
     }
 
-    /// A TA's load of octets. What lies before the abort has been copied.
+    /// A TA's load of bytes. What lies before the abort has been copied.
     ///
     /// # Errors
     /// The abort that the TA would take.
     pub fn user_load(&self, root: UserRoot, va: u64, buf: &mut [u8]) -> Result<(), Abort> {
-        for (va, octet) in (va..).zip(buf) {
-            let octet = core::slice::from_mut(octet);
+        for (va, byte) in (va..).zip(buf) {
+            let byte = core::slice::from_mut(byte);
             match self.user_translate(root, va, Access::Read)? {
-                Target::Secure(pa) => self.read_secure(pa, octet),
+                Target::Secure(pa) => self.read_secure(pa, byte),
                 Target::Normal(pa) => {
-                    assert!(self.read_normal(pa, octet), "no normal-world RAM at {pa:?}");
+                    assert!(self.read_normal(pa, byte), "no normal-world RAM at {pa:?}");
                 }
             }
         }
         Ok(())
     }
 
-    /// A TA's store of octets. What lies before the abort has been stored.
+    /// A TA's store of bytes. What lies before the abort has been stored.
     ///
     /// # Errors
     /// The abort that the TA would take.
     pub fn user_store(&self, root: UserRoot, va: u64, data: &[u8]) -> Result<(), Abort> {
-        for (va, octet) in (va..).zip(data) {
-            let octet = core::slice::from_ref(octet);
+        for (va, byte) in (va..).zip(data) {
+            let byte = core::slice::from_ref(byte);
             match self.user_translate(root, va, Access::Write)? {
-                Target::Secure(pa) => self.write_secure(pa, octet),
+                Target::Secure(pa) => self.write_secure(pa, byte),
                 Target::Normal(pa) => {
-                    assert!(
-                        self.write_normal(pa, octet),
-                        "no normal-world RAM at {pa:?}"
-                    );
+                    assert!(self.write_normal(pa, byte), "no normal-world RAM at {pa:?}");
                 }
             }
         }
@@ -349,16 +346,16 @@ fn offset_in(ram: &[u8], base: PhysAddr, pa: PhysAddr, len: u64) -> Option<usize
 fn secure_offset(ram: &[u8], pa: PhysAddr, len: usize) -> usize {
     match offset_in(ram, SECURE_BASE, pa, len as u64) {
         Some(offset) => offset,
-        None => panic!("not secure RAM: {len} octets at {pa:?}"),
+        None => panic!("not secure RAM: {len} bytes at {pa:?}"),
     }
 }
 
 impl TableMemory for TestMachine {
     fn read_entry(&self, table: PhysPage, index: usize) -> u64 {
         assert!(index < 512, "entry {index} of a table");
-        let mut octets = [0; 8];
-        self.read_secure(PhysAddr(table.addr().0 + index as u64 * 8), &mut octets);
-        u64::from_le_bytes(octets)
+        let mut bytes = [0; 8];
+        self.read_secure(PhysAddr(table.addr().0 + index as u64 * 8), &mut bytes);
+        u64::from_le_bytes(bytes)
     }
 
     fn write_entry(&self, table: PhysPage, index: usize, value: u64) {

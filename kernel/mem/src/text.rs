@@ -57,34 +57,31 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Text of at most `N` octets.
+/// Text of at most `N` bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct TextBuffer<const N: usize> {
-    octets: [u8; N],
+    bytes: [u8; N],
     len: usize,
 }
 
 impl<const N: usize> TextBuffer<N> {
     /// No text.
     pub const EMPTY: Self = Self {
-        octets: [0; N],
+        bytes: [0; N],
         len: 0,
     };
 
     /// The text.
     #[must_use]
     pub fn text(&self) -> &str {
-        let octets = self.octets.get(..self.len).unwrap_or_default();
-        octets
-            .utf8_chunks()
-            .next()
-            .map_or("", |chunk| chunk.valid())
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid())
     }
 }
 
 impl<const N: usize> fmt::Write for TextBuffer<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.octets.get_mut(self.len..).unwrap_or_default();
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let len = text.len().min(room.len());
         room[..len].copy_from_slice(&text.as_bytes()[..len]);
         self.len += len;

@@ -51,7 +51,7 @@ pub mod svc {
     /// `(va, len, prot)`: sets [`super::prot`] on pages of one MAP_ZI mapping. Writable and
     /// executable together are refused (`SECURITY`), as is making executable pages writable.
     pub const SET_PROT: u64 = 9;
-    /// `(buf, len)`: random octets.
+    /// `(buf, len)`: random bytes.
     pub const RANDOM: u64 = 11;
 }
 

@@ -75,7 +75,7 @@ pub mod attr {
 
 /// Commands (`OPTEE_MSG_CMD_*`).
 pub mod cmd {
-    /// Open a session: meta parameters 0 (UUID octets) and 1 (client UUID octets, login class).
+    /// Open a session: meta parameters 0 (UUID bytes) and 1 (client UUID bytes, login class).
     pub const OPEN_SESSION: u32 = 0;
     /// Invoke a command.
     pub const INVOKE_COMMAND: u32 = 1;

@@ -104,7 +104,7 @@ pub mod device {
 
     /// `PTA_DEVICE_UUID`.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0x7011a688_ddde_4053_a5a9_7b3c4ddf13b8);
-    /// `(memref out: UUIDs as octets)`: devices without a supplicant.
+    /// `(memref out: UUIDs as bytes)`: devices without a supplicant.
     pub const CMD_GET_DEVICES: u32 = 0;
     /// As above, for those that need the supplicant.
     pub const CMD_GET_DEVICES_SUPP: u32 = 1;
@@ -120,7 +120,7 @@ pub mod memleak {
     /// `(value in: a = low, b = high word of a kernel frame; memref out: text
     /// "function file:line")`: names a frame of the kernel image; `ITEM_NOT_FOUND` if it has none.
     pub const CMD_NAME: u32 = 2;
-    /// `(memref in: a name of at most [`MARK_NAME`] - 1 printable octets, none for a
+    /// `(memref in: a name of at most [`MARK_NAME`] - 1 printable bytes, none for a
     /// mark without a name; value out: a = mark)`: blocks carry this number from now on. A name that is in use goes
     /// over to the new mark.
     pub const CMD_MARK: u32 = 3;
@@ -132,7 +132,7 @@ pub mod memleak {
     /// far is not shown any more.
     pub const CMD_CLEAR: u32 = 9;
 
-    /// Octets of a mark's name, the zero at its end included.
+    /// Bytes of a mark's name, the zero at its end included.
     pub const MARK_NAME: usize = 16;
 }
 
@@ -143,7 +143,7 @@ pub mod control {
     /// Tally's own.
     pub const UUID: TeeUuid = TeeUuid::from_u128(0xb1c8f0e2_5d6a_4a7e_9b43_1e7a11ed0002);
 
-    /// `(memref in: UUID octets; value out: a = instances)`: ends every instance of a TA, busy or not;
+    /// `(memref in: UUID bytes; value out: a = instances)`: ends every instance of a TA, busy or not;
     /// its clients get `TARGET_DEAD`. A busy one ends on its own thread, soon after; until then it is listed as busy.
     /// `ITEM_NOT_FOUND` if none is loaded.
     pub const CMD_KILL: u32 = 1;

@@ -3,7 +3,7 @@
 
 /// Command numbers (`OPTEE_RPC_CMD_*`), in `MsgHeader::cmd` of the RPC argument.
 pub mod cmd {
-    /// Load a TA. Value in: UUID octets in a, b. Memref out: the image (null to ask its size).
+    /// Load a TA. Value in: UUID bytes in a, b. Memref out: the image (null to ask its size).
     pub const LOAD_TA: u32 = 0;
     /// Replay-protected memory block.
     pub const RPMB: u32 = 1;

@@ -31,13 +31,13 @@ pub struct SignedHeader {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BootstrapHeader {
-    /// UUID octets of the TA.
+    /// UUID bytes of the TA.
     pub uuid: [u8; 16],
     /// Version, for rollback protection.
     pub ta_version: u32,
 }
 
-/// What tells one build of a TA from another: the first octets of its image's hash, as it is written. 0 stands
+/// What tells one build of a TA from another: the first bytes of its image's hash, as it is written. 0 stands
 /// for one that is not known.
 #[must_use]
 pub const fn image_id(hash: &[u8; 32]) -> u64 {

@@ -1,4 +1,4 @@
-//! `TEE_UUID`: its memory layout (fields in native order) and its wire layout (RFC 4122 octets).
+//! `TEE_UUID`: its memory layout (fields in native order) and its wire layout (RFC 4122 bytes).
 
 use core::fmt;
 use core::str::FromStr;
@@ -21,13 +21,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 )]
 #[repr(C)]
 pub struct TeeUuid {
-    /// First four octets.
+    /// First four bytes.
     pub time_low: u32,
-    /// Next two octets.
+    /// Next two bytes.
     pub time_mid: u16,
-    /// Next two octets.
+    /// Next two bytes.
     pub time_hi_and_version: u16,
-    /// Last eight octets.
+    /// Last eight bytes.
     pub clock_seq_and_node: [u8; 8],
 }
 
@@ -52,19 +52,19 @@ impl TeeUuid {
             | u64::from_be_bytes(self.clock_seq_and_node) as u128
     }
 
-    /// From RFC 4122 octets (big-endian fields), as in message parameters and signed headers.
+    /// From RFC 4122 bytes (big-endian fields), as in message parameters and signed headers.
     #[must_use]
-    pub const fn from_octets(octets: [u8; 16]) -> Self {
-        Self::from_u128(u128::from_be_bytes(octets))
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self::from_u128(u128::from_be_bytes(bytes))
     }
 
-    /// As RFC 4122 octets.
+    /// As RFC 4122 bytes.
     #[must_use]
-    pub const fn to_octets(self) -> [u8; 16] {
+    pub const fn to_bytes(self) -> [u8; 16] {
         self.to_u128().to_be_bytes()
     }
 
-    /// From two value fields `a`, `b` of a message: the octets as little-endian u64s.
+    /// From two value fields `a`, `b` of a message: the bytes as little-endian u64s.
     #[must_use]
     pub const fn from_value_pair(a: u64, b: u64) -> Self {
         Self::from_u128(((a.swap_bytes() as u128) << 64) | b.swap_bytes() as u128)
@@ -123,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn octets_round_trip() {
+    fn bytes_round_trip() {
         let uuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff);
-        assert_eq!(TeeUuid::from_octets(uuid.to_octets()), uuid);
-        assert_eq!(uuid.to_octets()[0], 0);
-        assert_eq!(uuid.to_octets()[15], 0xff);
+        assert_eq!(TeeUuid::from_bytes(uuid.to_bytes()), uuid);
+        assert_eq!(uuid.to_bytes()[0], 0);
+        assert_eq!(uuid.to_bytes()[15], 0xff);
     }
 }

@@ -157,10 +157,10 @@ impl Serialize for Said<'_> {
             Value::Ta(uuid) => uuid_text(uuid).serialize(serializer),
             Value::Id(0) => serializer.serialize_none(),
             Value::Id(id) => serializer.collect_str(&format_args!("{id:016x}")),
-            Value::Octets(octets) if octets.iter().all(|&octet| octet == 0) => {
+            Value::Bytes(bytes) if bytes.iter().all(|&byte| byte == 0) => {
                 serializer.serialize_none()
             }
-            Value::Octets(octets) => serializer.collect_str(&Hexadecimal(octets)),
+            Value::Bytes(bytes) => serializer.collect_str(&Hexadecimal(bytes)),
             Value::Frames(frames) => Stack::new(names, frames, outer).serialize(serializer),
             Value::Row(row) => Named { row, ..self.of }.serialize(serializer),
             Value::Rows(rows) => {
@@ -178,12 +178,12 @@ impl Serialize for Said<'_> {
     }
 }
 
-/// Octets in hexadecimal.
+/// Bytes in hexadecimal.
 pub struct Hexadecimal<'a>(pub &'a [u8]);
 
 impl fmt::Display for Hexadecimal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

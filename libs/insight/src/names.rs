@@ -100,8 +100,8 @@ pub fn owner_of(names: &dyn Names, record: &LeakRecord) -> String {
 /// A zero-padded name as text that is safe to show: what is not printable ASCII becomes `?`.
 #[must_use]
 pub fn printable(padded: &[u8]) -> String {
-    let octets = padded.iter().take_while(|&&byte| byte != 0);
-    octets
+    let bytes = padded.iter().take_while(|&&byte| byte != 0);
+    bytes
         .map(|&byte| match byte {
             b' '..=b'~' => char::from(byte),
             _ => '?',

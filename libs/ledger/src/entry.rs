@@ -5,9 +5,9 @@
 //! inside   0       0       0
 //! block    2       size <4..16>, owner <16..32>           the low half of the block's record
 //! large    10      slack <4..16>, owner <16..32>          the same, but for the size
-//! detail   1 <0..3>, site <3..16>, epoch <16..32>         the high half of a record: the second unit of a block;
-//!                                                         the epoch's octets are swapped
-//!   light  1 <0>, return address <1..24>, epoch <24..32>  the same of a pool that tracks lightly: low bits of both
+//! detail   1 <0..3>, site <3..16>, mark <16..32>         the high half of a record: the second unit of a block;
+//!                                                         the mark's bytes are swapped
+//!   light  1 <0>, return address <1..24>, mark <24..32>  the same of a pool that tracks lightly: low bits of both
 //! slab     4 <0..3>, class <3..8>, offset of the slab's first byte in the body, a multiple of 512
 //! free     8       0       length of the run
 //! tail     8       1       length of the run
@@ -136,7 +136,7 @@ pub(crate) fn class(entry: u32) -> usize {
 /// What [`class_offset`] gives too much.
 pub(crate) const CLASS_BIAS: usize = (SLAB as usize) << 2;
 
-/// Offset of a slab's class in an array of classes of 32 bytes, and [`CLASS_BIAS`]: four times the low octet.
+/// Offset of a slab's class in an array of classes of 32 bytes, and [`CLASS_BIAS`]: four times the low byte.
 #[cfg(not(all(target_arch = "aarch64", target_os = "none")))]
 #[inline(always)]
 pub(crate) fn class_offset(entry: u32) -> usize {
@@ -226,14 +226,14 @@ pub(crate) fn with_size(record: u64, size: usize) -> u64 {
 }
 
 /// Who allocated a block: kind `<0..4>` ([`BLOCK`]), size `<4..16>` (0 yet), owner `<16..32>`, 1 `<32..35>`, site
-/// `<35..48>`, epoch with its octets swapped `<48..64>`. (Chunks put something else into the low half.)
+/// `<35..48>`, mark with its bytes swapped `<48..64>`. (Chunks put something else into the low half.)
 #[inline(always)]
-pub(crate) fn record(owner: u16, site: u16, epoch: u16) -> u64 {
+pub(crate) fn record(owner: u16, site: u16, mark: u16) -> u64 {
     u64::from(BLOCK)
         | u64::from(owner) << 16
         | DETAIL_BIT
         | u64::from(site) << SITE
-        | u64::from(epoch.swap_bytes()) << 48
+        | u64::from(mark.swap_bytes()) << 48
 }
 
 #[inline(always)]
@@ -258,7 +258,7 @@ pub(crate) fn site_times_32(record: u64) -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn record_epoch(record: u64) -> u16 {
+pub(crate) fn record_mark(record: u64) -> u16 {
     ((record >> 48) as u16).swap_bytes()
 }
 
@@ -269,7 +269,7 @@ pub(crate) fn with_first_size(record: u64, size: usize) -> u64 {
 }
 
 /// Where a record of [`crate::Tracking::Light`] has the low bits of a return address, in place of the site and of
-/// the epoch's high octet. The lowest two, which are 0, fall beside the bit of a [`DETAIL`].
+/// the mark's high byte. The lowest two, which are 0, fall beside the bit of a [`DETAIL`].
 const RETURN: u32 = 33;
 /// Bytes of code that return addresses are told apart in.
 const CODE_WINDOW: u64 = 1 << 23;
@@ -297,8 +297,8 @@ pub(crate) fn offset_in_code(low: u32, code: u64) -> u32 {
     }
 }
 
-/// The epoch in a record that has its low octet alone: the latest one that is not after `now`.
-pub(crate) fn light_epoch(record: u64, now: u16) -> u16 {
+/// The mark in a record that has its low byte alone: the latest one that is not after `now`.
+pub(crate) fn light_mark(record: u64, now: u16) -> u16 {
     let age = (now as u8).wrapping_sub((record >> 56) as u8);
     now.wrapping_sub(age.into())
 }

@@ -76,8 +76,8 @@ pub fn image_as(cfg: &Config, bytes: usize, sizes: &[usize]) -> (Vec<u8>, Vec<Bl
     });
     let blocks = blocks.collect();
     // SAFETY: `bytes` bytes of `memory`, which the pool, not used any more, has initialised or left zero.
-    let octets = unsafe { core::slice::from_raw_parts(memory.base.as_ptr(), bytes) };
-    (octets.to_vec(), blocks)
+    let data = unsafe { core::slice::from_raw_parts(memory.base.as_ptr(), bytes) };
+    (data.to_vec(), blocks)
 }
 
 impl Drop for Memory {
@@ -109,7 +109,7 @@ struct Live {
     align: usize,
     owner: u16,
     fill: u8,
-    epoch: u16,
+    mark: u16,
 }
 
 impl Live {
@@ -178,7 +178,7 @@ pub fn run(data: &[u8], check_every: usize) {
 
     let mut live: Vec<Live> = Vec::new();
     let mut gone: Vec<NonNull<u8>> = Vec::new();
-    let (mut gets, mut releases, mut epoch) = (0u64, 0u64, 0u16);
+    let (mut gets, mut releases, mut mark) = (0u64, 0u64, 0u16);
     for (n, &[op, a, b, c]) in actions.as_chunks().0.iter().enumerate() {
         let number = usize::from(a) | usize::from(b) << 8;
         let owner = u16::from(c & 15);
@@ -225,7 +225,7 @@ pub fn run(data: &[u8], check_every: usize) {
                             align,
                             owner,
                             fill: a ^ n as u8,
-                            epoch,
+                            mark,
                         };
                         new.fill(0);
                         gone.retain(|&other| other != ptr);
@@ -280,7 +280,7 @@ pub fn run(data: &[u8], check_every: usize) {
                         }
                         (old.ptr, old.size) = (ptr, kept);
                         assert!(old.bytes().iter().all(|&byte| byte == old.fill), "contents");
-                        (old.size, old.owner, old.epoch) = (wanted, owner, epoch);
+                        (old.size, old.owner, old.mark) = (wanted, owner, mark);
                         old.fill(kept);
                         gets += 1;
                         releases += 1;
@@ -319,11 +319,11 @@ pub fn run(data: &[u8], check_every: usize) {
                 1 => pool.trim(),
                 2 => pool.reset(),
                 _ => {
-                    epoch = number as u16;
-                    pool.set_epoch(epoch);
+                    mark = number as u16;
+                    pool.set_mark(mark);
                 }
             },
-            _ => check_view(&pool, epoch),
+            _ => check_view(&pool, mark),
         }
         assert_eq!(
             pool.allocated(),
@@ -345,7 +345,7 @@ pub fn run(data: &[u8], check_every: usize) {
     check_empty(&pool);
 }
 
-/// Without statistics nobody owns a block, and it has no epoch.
+/// Without statistics nobody owns a block, and it has no mark.
 fn by_stats<T: Default>(pool: &Pool, value: T) -> T {
     match pool.window().tracking() {
         Tracking::Off => T::default(),
@@ -353,14 +353,14 @@ fn by_stats<T: Default>(pool: &Pool, value: T) -> T {
     }
 }
 
-/// What is known of a block's epoch now.
-fn known_epoch(pool: &Pool, epoch: u16) -> u16 {
+/// What is known of a block's mark now.
+fn known_mark(pool: &Pool, mark: u16) -> u16 {
     match pool.window().tracking() {
         Tracking::Off => 0,
         Tracking::Light => pool
-            .epoch()
-            .wrapping_sub(u16::from((pool.epoch() as u8).wrapping_sub(epoch as u8))),
-        Tracking::Accounts | Tracking::Full => epoch,
+            .mark()
+            .wrapping_sub(u16::from((pool.mark() as u8).wrapping_sub(mark as u8))),
+        Tracking::Accounts | Tracking::Full => mark,
     }
 }
 
@@ -416,18 +416,18 @@ fn check(pool: &Pool, live: &[Live], gets: u64, releases: u64) {
     assert!(stats.size == stats.usable + stats.free_bytes + stats.block_metadata);
     let mut marks: Vec<u16> = pool
         .live_blocks()
-        .map(|block| block.expect("sound").epoch)
+        .map(|block| block.expect("sound").mark)
         .collect();
     let mut expected: Vec<u16> = live
         .iter()
-        .map(|block| known_epoch(pool, block.epoch))
+        .map(|block| known_mark(pool, block.mark))
         .collect();
     marks.sort_unstable();
     expected.sort_unstable();
     assert_eq!(marks, expected);
 }
 
-fn check_view(pool: &Pool, epoch: u16) {
+fn check_view(pool: &Pool, mark: u16) {
     let mut groups = [Group::default(); 4];
     let all = pool.group(None, &mut groups).expect("sound");
     assert_eq!(all.bytes, pool.allocated() as u64);
@@ -437,7 +437,7 @@ fn check_view(pool: &Pool, epoch: u16) {
         .map(|group| u64::from(group.blocks))
         .sum();
     assert_eq!(grouped + all.dropped_blocks, all.blocks);
-    pool.group(Some(epoch), &mut groups).expect("sound");
+    pool.group(Some(mark), &mut groups).expect("sound");
     check_lists(pool);
     let mut sites = [SiteInfo::default(); 4];
     let n = pool.top_sites(&mut sites).count;

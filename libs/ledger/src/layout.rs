@@ -22,10 +22,10 @@ use crate::entry::{MAX_SITES, MAX_UNITS};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 /// Version of the layout.
 pub const VERSION: u32 = 5;
-/// Offset from the pool's base of the epoch, a big-endian `u16` that may be written from
+/// Offset from the pool's base of the mark, a big-endian `u16` that may be written from
 /// outside at any time; blocks allocated from then on carry it. ([`Tracking::Light`] needs the place of the
-/// first octet, hence the order.)
-pub const EPOCH_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, epoch);
+/// first byte, hence the order.)
+pub const MARK_OFFSET: usize = offset_of!(Header, stamp) + offset_of!(Stamp, mark);
 /// Offset of the alarm, a `u64` that may be written from outside while nobody allocates, before the pool is
 /// created as well: as soon as more bytes than that are live and that is a new maximum, the pool rings
 /// ([`ALARM_HIT_OFFSET`]) and sets the alarm to 0, which is none.
@@ -92,12 +92,12 @@ pub enum Strategy {
 pub enum Tracking {
     /// Nothing. What is allocated is found by a walk, and what needs counting is 0.
     Off,
-    /// The pool's figures, and for each block its owner and epoch. All blocks are of site 0.
+    /// The pool's figures, and for each block its owner and mark. All blocks are of site 0.
     Accounts,
-    /// As [`Tracking::Accounts`], but of the epoch the low 8 bits, and the address that the allocation returned to
+    /// As [`Tracking::Accounts`], but of the mark the low 8 bits, and the address that the allocation returned to
     /// ([`Config::depth`] 0: no address). There is no table of call sites: what each holds
     /// is found by a walk, and its maximum and allocations are not known. Return addresses are told apart within 8
-    /// MiB of code, ages within 255 epochs: what is older seems younger by a multiple of 256.
+    /// MiB of code, ages within 255 marks: what is older seems younger by a multiple of 256.
     Light,
     /// The pool's figures, and call sites with exact counters.
     #[default]
@@ -215,7 +215,7 @@ pub(crate) struct Kept {
     pub(crate) record: i32,
 }
 
-/// A word of which the epoch may be written from outside.
+/// A word of which the mark may be written from outside.
 #[repr(C, align(8))]
 pub(crate) struct Stamp {
     /// [`crate::entry::BLOCK`].
@@ -224,7 +224,7 @@ pub(crate) struct Stamp {
     /// None, but [`crate::entry::DETAIL`].
     pub(crate) site: u16,
     /// Big-endian.
-    pub(crate) epoch: AtomicU16,
+    pub(crate) mark: AtomicU16,
 }
 
 /// The words at a pool's base.
@@ -280,7 +280,7 @@ pub(crate) struct Header {
     /// What is live falls short of `max_allocated` by this: the two change together only when
     /// a maximum is reached.
     pub(crate) room: u64,
-    /// A record's owner and epoch, for those blocks that are allocated next.
+    /// A record's owner and mark, for those blocks that are allocated next.
     pub(crate) stamp: Stamp,
 }
 

@@ -1,4 +1,4 @@
-//! The accounting heap: every block has an owner, a call site and an epoch.
+//! The accounting heap: every block has an owner, a call site and a mark.
 //!
 //! A pool is one contiguous window of addresses `[base, base + reserved)`, of which the first
 //! `committed` bytes are usable; [`Pool::grow_to`] extends it. All figures lie inside the window at
@@ -48,7 +48,7 @@ pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, c
 pub use check::Damage;
 pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};
 pub use layout::{
-    ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, EPOCH_OFFSET, FAILURES_OFFSET, MAGIC,
+    ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, FAILURES_OFFSET, MAGIC, MARK_OFFSET,
     MAX_POOL_BYTES, PEAK_OFFSET, Strategy, Tracking, VERSION, fixed_metadata_bytes, metadata_bytes,
 };
 pub use pool::Pool;

@@ -104,7 +104,7 @@ impl Pool {
     ///
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's while the pool lives,
-    ///    but for readers from outside and writers of the epoch at [`crate::EPOCH_OFFSET`].
+    ///    but for readers from outside and writers of the mark at [`crate::MARK_OFFSET`].
     /// 2. It reads as zero (it may be populated lazily: pages are touched when they are needed), but for the
     ///    alarm at [`crate::ALARM_OFFSET`]: whoever waits for the pool may have set it already.
     pub unsafe fn create(
@@ -193,7 +193,7 @@ impl Pool {
         stack: &CallStack,
     ) -> Option<NonNull<u8>> {
         let stamp = |window: &Window| {
-            let stamp = entry::record(owner.0, 0, window.epoch());
+            let stamp = entry::record(owner.0, 0, window.mark());
             (window.header().room, stamp)
         };
         let block = match self.window.tracking() {
@@ -309,16 +309,16 @@ impl Pool {
         Ok(())
     }
 
-    /// Stamps blocks from now on with `epoch`.
-    pub fn set_epoch(&mut self, epoch: u16) {
+    /// Stamps blocks from now on with `mark`.
+    pub fn set_mark(&mut self, mark: u16) {
         if self.is_void() {
             return;
         }
         self.window
             .header()
             .stamp
-            .epoch
-            .store(epoch.to_be(), Ordering::Relaxed);
+            .mark
+            .store(mark.to_be(), Ordering::Relaxed);
     }
 
     /// Where the code begins in which all return addresses lie, for [`Tracking::Light`].
@@ -418,14 +418,14 @@ impl Pool {
     fn record_for(&mut self, owner: OwnerId, stack: &CallStack) -> (u64, SitePlace) {
         let (record, site) = match self.window.tracking() {
             Tracking::Off => (entry::record(0, 0, 0), 0),
-            Tracking::Accounts => (entry::record(owner.0, 0, self.window.epoch()), 0),
+            Tracking::Accounts => (entry::record(owner.0, 0, self.window.mark()), 0),
             Tracking::Light => {
-                let record = entry::record(owner.0, 0, self.window.epoch());
+                let record = entry::record(owner.0, 0, self.window.mark());
                 (entry::with_return(record, innermost(stack)), 0)
             }
             Tracking::Full => {
                 let site = self.window.intern(stack);
-                (entry::record(owner.0, site, self.window.epoch()), site)
+                (entry::record(owner.0, site, self.window.mark()), site)
             }
         };
         (record, self.window.place_of(site))

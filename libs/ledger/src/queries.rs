@@ -47,13 +47,13 @@ impl Pool {
         self.window().geometry().depth
     }
 
-    /// Current epoch.
+    /// Current mark.
     #[inline(always)]
-    pub fn epoch(&self) -> u16 {
+    pub fn mark(&self) -> u16 {
         if self.is_void() {
             return 0;
         }
-        self.window().epoch()
+        self.window().mark()
     }
 
     /// Bytes and blocks charged to an owner; those outside share account 0. Where no accounts are kept, they are
@@ -129,7 +129,7 @@ impl Pool {
         self.view()?.overruns(cursor, out)
     }
 
-    /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site.
+    /// Groups live blocks of mark `since` or later (`None`: all) by owner and site.
     ///
     /// # Errors
     /// The bookkeeping does not add up.
@@ -166,7 +166,7 @@ impl Pool {
         let found = self.find(ptr)?;
         let legend = Legend {
             tracking: self.window().tracking(),
-            epoch: self.window().epoch(),
+            mark: self.window().mark(),
             code: self.window().header().code,
         };
         let block = Block {

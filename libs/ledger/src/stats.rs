@@ -63,8 +63,8 @@ pub struct Stats {
     pub reserved: u64,
     /// Call sites in use.
     pub sites_used: u64,
-    /// The current epoch.
-    pub epoch: u16,
+    /// The current mark.
+    pub mark: u16,
     /// Blocks that had been written past their end when they were freed or resized, ever.
     pub overruns: u64,
 }
@@ -82,16 +82,16 @@ pub struct Block {
     pub owner: OwnerId,
     /// Where it was allocated.
     pub site: SiteId,
-    /// Epoch when it was allocated.
-    pub epoch: u16,
+    /// Mark when it was allocated.
+    pub mark: u16,
 }
 
 /// How the records of a pool are to be read.
 #[derive(Clone, Copy)]
 pub(crate) struct Legend {
     pub(crate) tracking: Tracking,
-    /// The epoch now.
-    pub(crate) epoch: u16,
+    /// The mark now.
+    pub(crate) mark: u16,
     /// Where the code begins.
     pub(crate) code: u64,
 }
@@ -99,20 +99,20 @@ pub(crate) struct Legend {
 impl Legend {
     /// `block` with what its record says of who allocated it.
     pub(crate) fn read(&self, record: u64, block: Block) -> Block {
-        let (site, epoch) = match self.tracking {
+        let (site, mark) = match self.tracking {
             Tracking::Light => (
                 entry::offset_in_code(entry::record_return(record), self.code),
-                entry::light_epoch(record, self.epoch),
+                entry::light_mark(record, self.mark),
             ),
             Tracking::Off | Tracking::Accounts | Tracking::Full => (
                 entry::record_site(record).into(),
-                entry::record_epoch(record),
+                entry::record_mark(record),
             ),
         };
         Block {
             owner: OwnerId(entry::record_owner(record)),
             site: SiteId(site),
-            epoch,
+            mark,
             ..block
         }
     }
@@ -197,9 +197,9 @@ pub struct Group {
 pub struct GroupTotals {
     /// Groups written, biggest first.
     pub groups: usize,
-    /// Blocks since the epoch, all together.
+    /// Blocks since the mark, all together.
     pub blocks: u64,
-    /// Bytes since the epoch, all together.
+    /// Bytes since the mark, all together.
     pub bytes: u64,
     /// Blocks that belong to groups the buffer had no room for.
     pub dropped_blocks: u64,
@@ -224,9 +224,9 @@ pub struct SiteInfo {
     pub frames: [u64; MAX_DEPTH],
 }
 
-/// Groups blocks of epoch `since` or later by owner and site into `out`, biggest first.
+/// Groups blocks of mark `since` or later by owner and site into `out`, biggest first.
 ///
-/// Epochs are compared by their age below `now`, so that they may wrap.
+/// Marks are compared by their age below `now`, so that their numbers may wrap.
 pub(crate) fn group<E>(
     blocks: impl Iterator<Item = Result<Block, E>>,
     now: u16,
@@ -236,7 +236,7 @@ pub(crate) fn group<E>(
     let mut totals = GroupTotals::default();
     for block in blocks {
         let block = block?;
-        if since.is_some_and(|since| now.wrapping_sub(block.epoch) > now.wrapping_sub(since)) {
+        if since.is_some_and(|since| now.wrapping_sub(block.mark) > now.wrapping_sub(since)) {
             continue;
         }
         totals.blocks += 1;

@@ -283,10 +283,10 @@ fn a_full_site_table_counts_the_rest_at_site_zero() {
 }
 
 #[test]
-fn blocks_since_an_epoch_are_grouped_by_owner_and_site() {
+fn blocks_since_a_mark_are_grouped_by_owner_and_site() {
     each(16384, |pool| {
         get_at(pool, 500, A, 0x10);
-        pool.set_epoch(7);
+        pool.set_mark(7);
         for _ in 0..3 {
             get_at(pool, 28, A, 0x20);
         }
@@ -315,13 +315,13 @@ fn blocks_since_an_epoch_are_grouped_by_owner_and_site() {
 }
 
 #[test]
-fn epochs_may_wrap() {
+fn marks_may_wrap() {
     each(16384, |pool| {
-        pool.set_epoch(65534);
+        pool.set_mark(65534);
         get(pool, 1);
-        pool.set_epoch(65535);
+        pool.set_mark(65535);
         get(pool, 2);
-        pool.set_epoch(1);
+        pool.set_mark(1);
         get(pool, 4);
         let totals = pool.group(Some(65535), &mut []).unwrap();
         assert_eq!((totals.blocks, totals.bytes), (2, 6));
@@ -438,7 +438,7 @@ fn a_pool_without_memory_refuses_everything() {
     let layout = Layout::from_size_align(16, 8).unwrap();
     let stack = CallStack::from_frames(&[1]);
     pool.set_owner(A);
-    pool.set_epoch(3);
+    pool.set_mark(3);
     pool.reset();
     pool.trim();
     assert!(

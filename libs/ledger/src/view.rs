@@ -11,7 +11,7 @@ use crate::chunks::HEAD_BYTES;
 use crate::classes::{RECORDS, TABLE};
 use crate::guard::GUARD;
 use crate::layout::{
-    ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, EPOCH_OFFSET, Geometry, Header, MAGIC,
+    ALARM_HIT_OFFSET, ALARM_OFFSET, ClassCounts, Config, Geometry, Header, MAGIC, MARK_OFFSET,
     PEAK_OFFSET, SiteEntry, Strategy, Tracking, VERSION,
 };
 use crate::stats::{Block, Group, GroupTotals, Legend, OwnerId, Stats, group};
@@ -39,9 +39,9 @@ pub trait Writer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inconsistent;
 
-/// Stamps blocks that the pool allocates from now on with `epoch`.
-pub fn set_epoch(writer: &mut impl Writer, epoch: u16) -> bool {
-    writer.write(EPOCH_OFFSET, &epoch.to_be_bytes())
+/// Stamps blocks that the pool allocates from now on with `mark`.
+pub fn set_mark(writer: &mut impl Writer, mark: u16) -> bool {
+    writer.write(MARK_OFFSET, &mark.to_be_bytes())
 }
 
 /// The words of a pool from which its maximum comes: what to read and write to measure the peak of a piece of
@@ -209,7 +209,7 @@ impl<R: Reader> View<R> {
             committed: committed as u64,
             reserved: reserved as u64,
             sites_used: u64_at(offset_of!(Header, sites_used)),
-            epoch: ((u32_at(EPOCH_OFFSET - 2) >> 16) as u16).swap_bytes(),
+            mark: ((u32_at(MARK_OFFSET - 2) >> 16) as u16).swap_bytes(),
             overruns: u64_at(offset_of!(Header, overruns)),
             ..Stats::default()
         };
@@ -316,7 +316,7 @@ impl<R: Reader> View<R> {
         self.pieces().filter_map(only_block)
     }
 
-    /// Groups live blocks of epoch `since` or later (`None`: all) by owner and site, biggest first.
+    /// Groups live blocks of mark `since` or later (`None`: all) by owner and site, biggest first.
     ///
     /// # Errors
     /// The walk found something that cannot be.
@@ -325,13 +325,13 @@ impl<R: Reader> View<R> {
         since: Option<u16>,
         out: &mut [Group],
     ) -> Result<GroupTotals, Inconsistent> {
-        group(self.live_blocks(), self.figures.epoch, since, out)
+        group(self.live_blocks(), self.figures.mark, since, out)
     }
 
     pub(crate) fn legend(&self) -> Legend {
         Legend {
             tracking: self.geometry.tracking,
-            epoch: self.figures.epoch,
+            mark: self.figures.mark,
             code: self.code,
         }
     }

@@ -98,7 +98,7 @@ impl Window {
     ///
     /// # Safety
     /// 1. `[base, base + committed)` is readable and writable and nobody else's until the value
-    ///    is dropped, except for readers from outside and writers of the epoch.
+    ///    is dropped, except for readers from outside and writers of the mark.
     /// 2. The memory reads as zero, but for the alarm, which may have been set already.
     pub(crate) unsafe fn open(
         &mut self,
@@ -159,7 +159,7 @@ impl Window {
                 kind: entry::BLOCK as u16,
                 owner: 0,
                 site: entry::DETAIL as u16,
-                epoch: 0.into(),
+                mark: 0.into(),
             },
             max_allocated: 0,
             room: 0,
@@ -282,7 +282,7 @@ impl Window {
         // SAFETY:
         // 1. `open` wrote a header at `base`, aligned, inside the committed part. `Pool` asks nothing of
         //    a window that is void but what needs no header.
-        // 2. It is borrowed through `self`; outside writers touch the atomic epoch only.
+        // 2. It is borrowed through `self`; outside writers touch the atomic mark only.
         unsafe { self.base().cast::<Header>().as_ref() }
     }
 

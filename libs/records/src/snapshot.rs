@@ -50,7 +50,7 @@ crate::record! {
         /// and marks and sessions of the same numbers are the same.
         boot: u64 => id,
         /// The build of the kernel; null: not known.
-        build: BuildId => octets "kernel_build",
+        build: BuildId => bytes "kernel_build",
         /// Unused, zero.
         reserved: u32 => hidden,
     }

@@ -260,8 +260,8 @@ pub enum Value<'a> {
     Ta(TeeUuid),
     /// A number that stands for something.
     Id(u64),
-    /// Octets that stand for something.
-    Octets(&'a [u8]),
+    /// Bytes that stand for something.
+    Bytes(&'a [u8]),
     /// A call stack.
     Frames(Frames<'a>),
     /// Another record.
@@ -503,7 +503,7 @@ macro_rules! field_is_optional {
 ///   too;
 /// - `flag`; `word(CODES)`, `set(CODES)`: the words for a code or for bits; `word`: a word as it
 ///   stands;
-/// - `text`, `ta`, `id`, `octets`, `frames`;
+/// - `text`, `ta`, `id`, `bytes`, `frames`;
 /// - `row(TYPE)`, `rows(TYPE)`, `flat(TYPE)`: other records, the last with its fields among this
 ///   one's;
 /// - `label(KIND)`: any of these that tells figures apart in metrics; `hidden`: not shown.
@@ -520,7 +520,7 @@ macro_rules! field_shape {
     (text []) => { ($crate::Shape::Text, $crate::Figure::None) };
     (ta []) => { ($crate::Shape::Ta, $crate::Figure::None) };
     (id []) => { ($crate::Shape::Id, $crate::Figure::None) };
-    (octets []) => { ($crate::Shape::Id, $crate::Figure::None) };
+    (bytes []) => { ($crate::Shape::Id, $crate::Figure::None) };
     (frames []) => { ($crate::Shape::Frames, $crate::Figure::None) };
     (flat [$type:ty]) => { ($crate::Shape::Flat(<$type as $crate::Described>::TABLE), $crate::Figure::None) };
     (row [$type:ty]) => { ($crate::Shape::Row(<$type as $crate::Described>::TABLE), $crate::Figure::None) };
@@ -553,7 +553,7 @@ macro_rules! field_value {
     (text [] $value:expr) => { $crate::Value::Text(&$value) };
     (ta [] $value:expr) => { $crate::Value::Ta($value) };
     (id [] $value:expr) => { $crate::Value::Id($value) };
-    (octets [] $value:expr) => { $crate::Value::Octets(&$value) };
+    (bytes [] $value:expr) => { $crate::Value::Bytes(&$value) };
     (flat $type:tt $value:expr) => { $crate::Value::Row(&$value) };
     (row $type:tt $value:expr) => { $crate::Value::Row(&$value) };
     (label [$kind:ident $(($($arg:tt)*))?] $value:expr) => { $crate::field_value!($kind [$($($arg)*)?] $value) };

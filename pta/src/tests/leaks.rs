@@ -11,11 +11,11 @@ use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, ended};
 
 const OUT: MsgParam = value(attr::VALUE_OUTPUT, 0, 0);
 
-/// Puts `octets` where the client passes memory in.
-fn input(world: &World, octets: &[u8]) -> MsgParam {
+/// Puts `bytes` where the client passes memory in.
+fn input(world: &World, bytes: &[u8]) -> MsgParam {
     let place = PhysAddr(CLIENT.0 + 8 * 4096);
-    world.write(place, octets);
-    memref(attr::TMEM_INPUT, place.0, octets.len() as u64, 0)
+    world.write(place, bytes);
+    memref(attr::TMEM_INPUT, place.0, bytes.len() as u64, 0)
 }
 
 fn mark(world: &World, session: u32, name: &str) -> (TeeResult, u64) {
@@ -54,7 +54,7 @@ fn marks_have_names_and_the_table_counts_what_it_drops() {
         let (result, dropped, ..) = part_of::<MarkRow>(world, inspect, &Selector::ALL, 0, 4096);
         assert_eq!((result, dropped), (TeeResult::SUCCESS, 6));
         assert_eq!(world.close(inspect), TeeResult::SUCCESS);
-        for bad in ["sixteen-octets!!", "two words", "\u{7f}"] {
+        for bad in ["sixteen-bytes!!!", "two words", "\u{7f}"] {
             let refused = mark(world, session, bad).0;
             assert_eq!(refused, TeeResult::BAD_PARAMETERS, "{bad}");
         }

@@ -134,7 +134,7 @@ fn a_dead_ta_tells_how_it_died() {
         assert_eq!(world.invoke(ta, 78, &[]).result, TeeResult::TARGET_DEAD);
         assert_eq!(fate(ta), (cause::CRASHED, 0, 78, true, 5000));
         let ta = world.opened(TA);
-        world.write(SELECTOR_AT, &TA.to_octets());
+        world.write(SELECTOR_AT, &TA.to_bytes());
         let uuid = memref(attr::TMEM_INPUT, SELECTOR_AT.0, 16, 0);
         let who = [uuid, value(attr::VALUE_OUTPUT, 0, 0)];
         let reply = world.invoke(control, control::CMD_KILL, &who);
@@ -234,7 +234,7 @@ fn who_is_not_there_is_not_found() {
             assert_eq!(reply.result, TeeResult::BAD_PARAMETERS);
         }
         let uuid = |uuid: TeeUuid| {
-            world.write(SELECTOR_AT, &uuid.to_octets());
+            world.write(SELECTOR_AT, &uuid.to_bytes());
             memref(attr::TMEM_INPUT, SELECTOR_AT.0, 16, 0)
         };
         let nobody = [uuid(TeeUuid::nil())];

@@ -187,7 +187,7 @@ fn a_site_that_is_not_counted_has_one_row_however_many_blocks_it_has() {
 
 fn arm(world: &World, session: u32, trigger: u32, wanted: u64) -> u64 {
     let place = PhysAddr(CLIENT.0 + 8 * 4096);
-    world.write(place, &TA.to_octets());
+    world.write(place, &TA.to_bytes());
     let params = [
         memref(attr::TMEM_INPUT, place.0, 16, 0),
         value(attr::VALUE_INPUT, trigger.into(), wanted),

@@ -73,7 +73,7 @@ fn calls(results: &mut Results, context: &Context<'_>) -> Outcome {
     })?;
     let mut page = [0_u8; 4096];
     measure(results, "ta_invoke_memref_4k", 100, || {
-        // Filling nothing: the reference is mapped, and no octet of it is touched.
+        // Filling nothing: the reference is mapped, and no byte of it is touched.
         let to = ParamTmpRef::new_output(&mut page);
         let nothing = ParamValue::new(0, 0, ParamType::ValueInput);
         let mut operation = Operation::new(0, to, nothing, ParamNone, ParamNone);

@@ -22,7 +22,7 @@ const DMA_SELECT: u32 = 1 << 3;
 /// normal-world memory only.
 const DESCRIPTOR: u64 = virt::RAM_BASE + virt::images::DEVICE_TREE_MAX;
 
-/// A file that QEMU's command line gave: the keys of its size and of its octets.
+/// A file that QEMU's command line gave: the keys of its size and of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct File {
     size: u16,
@@ -48,7 +48,7 @@ pub(crate) fn size(file: File) -> u32 {
     u32::from_le_bytes(start(file.size))
 }
 
-/// The first `N` octets of a file.
+/// The first `N` bytes of a file.
 pub(crate) fn head<const N: usize>(file: File) -> [u8; N] {
     start(file.data)
 }
@@ -82,7 +82,7 @@ pub(crate) fn copy(file: File, to: u64, bytes: u32) -> bool {
     }
 }
 
-/// Selects a key and reads its first octets.
+/// Selects a key and reads its first bytes.
 fn start<const N: usize>(key: u16) -> [u8; N] {
     // SAFETY: the device's registers, mapped as device memory; the selector is big-endian.
     unsafe {

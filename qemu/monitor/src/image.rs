@@ -39,7 +39,7 @@ impl fmt::Display for ImageError {
 /// Where things go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// The image's first octet, which is its entry point.
+    /// The image's first byte, which is its entry point.
     pub(crate) image: u64,
     /// The RAM disk, if there is one.
     pub(crate) ramdisk: Option<Range<u64>>,

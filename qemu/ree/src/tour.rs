@@ -16,7 +16,7 @@ use crate::names::MachineNames;
 use crate::{shell, tee};
 
 const BLOCKS: u32 = 10;
-const OCTETS: u32 = 28;
+const BYTES: u32 = 28;
 
 fn say(text: &str) {
     // The console takes everything.
@@ -102,7 +102,7 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     let mark = shell::last_mark().ok_or("no mark was set")?;
     let mut op = Operation::new(
         0,
-        ParamValue::new(BLOCKS, OCTETS, ParamType::ValueInput),
+        ParamValue::new(BLOCKS, BYTES, ParamType::ValueInput),
         ParamNone,
         ParamNone,
         ParamNone,
@@ -142,7 +142,7 @@ fn find_leak(context: &Context<'_>, mark: u32) -> Result<(), String> {
         check(named, "the leak's call stack does not name its function")?;
     }
     check(
-        blocks == BLOCKS && bytes == u64::from(BLOCKS * OCTETS),
+        blocks == BLOCKS && bytes == u64::from(BLOCKS * BYTES),
         "the leak is listed with wrong figures",
     )
 }

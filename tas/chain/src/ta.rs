@@ -98,16 +98,14 @@ fn echo(params: &mut Parameters) -> Result<()> {
 
 fn kernel_stats(params: &mut Parameters) -> Result<()> {
     params.expect([ValueOutput, Unused, Unused, Unused])?;
-    let mut octets = [0_u8; size_of::<stats::AllocStats>()];
+    let mut bytes = [0_u8; size_of::<stats::AllocStats>()];
     let mut to_stats = TeeParams::new()
         .with_value_in(Arg0, stats::alloc_id::HEAP, 0)
-        .with_memref_out(Arg1, &mut octets);
+        .with_memref_out(Arg1, &mut bytes);
     open(stats::UUID)?.invoke_command(stats::CMD_ALLOC_STATS, &mut to_stats)?;
     let written = to_stats[Arg1].updated_size();
     // `allocated` follows the name and `free2_sum`.
-    let allocated = octets
-        .get(40..)
-        .and_then(|rest| rest.first_chunk().copied());
+    let allocated = bytes.get(40..).and_then(|rest| rest.first_chunk().copied());
     let mut value = params.0.as_value()?;
     value.set_a(written as u32);
     value.set_b(allocated.map_or(0, u32::from_le_bytes));
@@ -136,13 +134,13 @@ fn nest(params: &mut Parameters) -> Result<()> {
 fn reverse(params: &mut Parameters) -> Result<()> {
     params.expect([MemrefInout, Unused, Unused, Unused])?;
     let mut memory = params.0.as_memref()?;
-    let octets = memory.buffer();
+    let bytes = memory.buffer();
     let mut copy = Vec::new();
-    copy.try_reserve_exact(octets.len())?;
-    copy.extend_from_slice(octets);
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
     let mut to_hello = TeeParams::new().with_memref_inout(Arg0, &mut copy);
     open(hello::UUID)?.invoke_command(hello::CMD_REVERSE, &mut to_hello)?;
-    octets.copy_from_slice(&copy);
+    bytes.copy_from_slice(&copy);
     Ok(())
 }
 

@@ -136,10 +136,10 @@ fn sysreg() {
 }
 
 fn unaligned() -> Result<()> {
-    let mut octets = [0_u8; 32];
-    let at = black_box(octets.as_mut_ptr().wrapping_add(3)).cast::<u64>();
+    let mut bytes = [0_u8; 32];
+    let at = black_box(bytes.as_mut_ptr().wrapping_add(3)).cast::<u64>();
     let read: u64;
-    // SAFETY: eight octets inside `octets`; EL0 may access them unaligned.
+    // SAFETY: eight bytes inside `bytes`; EL0 may access them unaligned.
     unsafe {
         asm!("str {v}, [{a}]", "ldr {r}, [{a}]", v = in(reg) 0x0123_4567_89ab_cdef_u64,
              a = in(reg) at, r = out(reg) read);
@@ -203,7 +203,7 @@ fn bad_pointers(params: &mut Parameters) -> Result<()> {
         ];
         for (number, [a, b, c, d, e]) in lists {
             calls += 1;
-            // SAFETY: what is bad is refused; what is good is ours, 128 octets long.
+            // SAFETY: what is bad is refused; what is good is ours, 128 bytes long.
             let code = unsafe { syscall::raw(number, [a, b, c, d, e, 0, 0, 0]) } as u32;
             if code == TeeResult::SUCCESS.0 {
                 accepted += 1;

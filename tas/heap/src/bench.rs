@@ -18,7 +18,7 @@ use tally_ledger::{Config, OwnerId, Pool, Strategy};
 
 /// Most live blocks.
 const MAX_BLOCKS: u32 = 10_000;
-/// Octets of a pool that is not the TA's own heap.
+/// Bytes of a pool that is not the TA's own heap.
 const OTHER_POOL_BYTES: usize = 3 << 20;
 /// Where a pool may begin.
 const POOL_ALIGN: usize = 4096;
@@ -35,7 +35,7 @@ impl Lcg {
         (self.0 >> 33) as u32
     }
 
-    /// 16 to 4095 octets, halving in number with each doubling of size: some 110 on average.
+    /// 16 to 4095 bytes, halving in number with each doubling of size: some 110 on average.
     fn size(&mut self) -> usize {
         let smallest = 16 << self.next().trailing_zeros().min(7);
         (smallest + self.next() % smallest) as usize

@@ -45,7 +45,7 @@ pub(crate) trait Tracks {
 /// Nothing.
 pub(crate) struct Untracked;
 
-/// The pool's figures, and owner and epoch of each block.
+/// The pool's figures, and owner and mark of each block.
 pub(crate) struct Accounts;
 
 /// The same, and the return address of each block.

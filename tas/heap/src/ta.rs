@@ -101,7 +101,7 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
     }
 }
 
-/// A block of `len` octets, every one written.
+/// A block of `len` bytes, every one written.
 fn filled(len: usize) -> Result<Vec<u8>> {
     let mut block = Vec::new();
     block.try_reserve_exact(len)?;
@@ -147,14 +147,14 @@ fn overrun(session: &mut Session, params: &mut Parameters) -> Result<()> {
     if position >= block.len().next_multiple_of(16) {
         return Err(Error::new(ErrorKind::BadParameters));
     }
-    // SAFETY: not sound, on purpose; blocks are whole multiples of 16 octets, so that the octet
+    // SAFETY: not sound, on purpose; blocks are whole multiples of 16 bytes, so that the byte
     // belongs to nobody else.
     unsafe { block.as_mut_ptr().add(position).write_volatile(0x5a) };
     params.1.as_value()?.set_a(own_heap::CONFIG.guard.into());
     Ok(())
 }
 
-/// Loses `blocks` blocks of `len` octets. Its name is what a leak report must show.
+/// Loses `blocks` blocks of `len` bytes. Its name is what a leak report must show.
 #[inline(never)]
 fn leak_in_this_function(blocks: u32, len: usize) -> Result<()> {
     for _ in 0..blocks {

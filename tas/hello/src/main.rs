@@ -1,4 +1,4 @@
-//! Sample TA: values, memory references, time, random octets.
+//! Sample TA: values, memory references, time, random bytes.
 //!
 //! **Invariant:** every command checks its parameters' types first ([`ta_uuids::hello`]).
 #![cfg_attr(target_os = "none", no_std, no_main)]

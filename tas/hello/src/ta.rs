@@ -68,13 +68,13 @@ fn inc(params: &mut Parameters) -> Result<()> {
 fn checksum(params: &mut Parameters) -> Result<()> {
     params.expect([MemrefInput, ValueOutput, Unused, Unused])?;
     let mut memory = params.0.as_memref()?;
-    let octets = memory.buffer();
-    let sum = octets
+    let bytes = memory.buffer();
+    let sum = bytes
         .iter()
         .fold(0_u32, |sum, o| sum.wrapping_add(u32::from(*o)));
     let mut value = params.1.as_value()?;
     value.set_a(sum);
-    value.set_b(octets.len() as u32);
+    value.set_b(bytes.len() as u32);
     Ok(())
 }
 
@@ -89,9 +89,9 @@ fn fill(params: &mut Parameters) -> Result<()> {
 fn reverse(params: &mut Parameters) -> Result<()> {
     params.expect([MemrefInout, Unused, Unused, Unused])?;
     let mut memory = params.0.as_memref()?;
-    let octets = memory.buffer();
-    octets.reverse();
-    octets.make_ascii_uppercase();
+    let bytes = memory.buffer();
+    bytes.reverse();
+    bytes.make_ascii_uppercase();
     Ok(())
 }
 
@@ -112,9 +112,9 @@ fn log_line(params: &mut Parameters) -> Result<()> {
     // The client may change its buffer at any time: check and print a copy.
     let mut copy = Vec::new();
     let mut memory = params.0.as_memref()?;
-    let octets = memory.buffer();
-    copy.try_reserve_exact(octets.len())?;
-    copy.extend_from_slice(octets);
+    let bytes = memory.buffer();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
     let text = core::str::from_utf8(&copy).map_err(|_| Error::new(ErrorKind::BadFormat))?;
     info!("hello: {text}");
     Ok(())
@@ -152,8 +152,8 @@ fn check_access(params: &mut Parameters) -> Result<()> {
         place::WRAPS => (u64::MAX - 7, LEN),
         place::PARAM => {
             let mut memory = params.2.as_memref()?;
-            let octets = memory.buffer();
-            (octets.as_ptr() as u64, octets.len() as u64)
+            let bytes = memory.buffer();
+            (bytes.as_ptr() as u64, bytes.len() as u64)
         }
         _ => return Err(Error::new(ErrorKind::BadParameters)),
     };

@@ -89,7 +89,7 @@ fn invoke_command(command: u32, params: &mut Parameters) -> Result<()> {
         }
         keepalive::CMD_HELD => {
             params.expect([ValueOutput, Unused, Unused, Unused])?;
-            let intact = life.held.iter().all(|octet| *octet == PATTERN);
+            let intact = life.held.iter().all(|byte| *byte == PATTERN);
             answer(params, life.held.len() as u32, u32::from(intact))
         }
         keepalive::CMD_PANIC => panic!("asked to panic"),

@@ -7,7 +7,7 @@
 
 use tally_abi::TeeUuid;
 
-/// Values, memory references, time, random octets. Multi-instance, 32 KiB heap.
+/// Values, memory references, time, random bytes. Multi-instance, 32 KiB heap.
 pub mod hello {
     use super::TeeUuid;
 
@@ -16,12 +16,12 @@ pub mod hello {
 
     /// `(value inout)`: `a + 1`, `b + 2`, wrapping.
     pub const CMD_INC: u32 = 0;
-    /// `(memref in, value out)`: `a` = sum of the octets (wrapping), `b` = their number.
+    /// `(memref in, value out)`: `a` = sum of the bytes (wrapping), `b` = their number.
     pub const CMD_CHECKSUM: u32 = 1;
-    /// `(memref out, value in: a = octet, b = length)`: writes `b` octets `a`. Too small a buffer
+    /// `(memref out, value in: a = byte, b = length)`: writes `b` bytes `a`. Too small a buffer
     /// gets `SHORT_BUFFER` and size `b`.
     pub const CMD_FILL: u32 = 2;
-    /// `(memref inout)`: reverses the octets and turns ASCII letters to upper case.
+    /// `(memref inout)`: reverses the bytes and turns ASCII letters to upper case.
     pub const CMD_REVERSE: u32 = 3;
     /// `(memref in, memref out)`: copies; `SHORT_BUFFER` and the size needed if too small.
     pub const CMD_ECHO: u32 = 4;
@@ -30,12 +30,12 @@ pub mod hello {
     pub const CMD_LOG: u32 = 5;
     /// `(value out: system seconds, ms; value out: REE seconds, ms)`.
     pub const CMD_TIME: u32 = 6;
-    /// `(memref out)`: fills the buffer with random octets.
+    /// `(memref out)`: fills the buffer with random bytes.
     pub const CMD_RANDOM: u32 = 7;
     /// `()`: nothing; for measuring.
     pub const CMD_NOP: u32 = 8;
     /// `(value in: a = access flags, b = [`place`]; value out: a = result code)`: asks the kernel
-    /// about 16 octets at a place. [`place::PARAM`] takes a third parameter, a memref of any
+    /// about 16 bytes at a place. [`place::PARAM`] takes a third parameter, a memref of any
     /// direction, and asks about all of it.
     pub const CMD_CHECK_ACCESS: u32 = 9;
     /// `(value in: a = ms)`: waits; `CANCEL` when cancelled.
@@ -43,7 +43,7 @@ pub mod hello {
     /// `(value in x, value out, value inout y, memref in or none)`: out = `(x.a + y.a, x.b + y.b)`,
     /// y = `(y.b, y.a)`.
     pub const CMD_MIX: u32 = 11;
-    /// `(value in: a = octets)`: allocates and keeps them until the session closes.
+    /// `(value in: a = bytes)`: allocates and keeps them until the session closes.
     pub const CMD_KEEP: u32 = 12;
 
     /// Places that [`CMD_CHECK_ACCESS`] asks about.
@@ -73,48 +73,48 @@ pub mod heap {
     /// Most blocks that a session holds through [`CMD_ALLOC`].
     pub const MAX_HANDLES: u32 = 64;
 
-    /// `(value in: a = octets, value out: a = handle)`: allocates; `OUT_OF_MEMORY`.
+    /// `(value in: a = bytes, value out: a = handle)`: allocates; `OUT_OF_MEMORY`.
     pub const CMD_ALLOC: u32 = 0;
     /// `(value in: a = handle)`: frees; `ITEM_NOT_FOUND`.
     pub const CMD_FREE: u32 = 1;
-    /// `(value in: a = blocks, b = octets each)`: loses them, in the function
+    /// `(value in: a = blocks, b = bytes each)`: loses them, in the function
     /// [`LEAK_FUNCTION`]. `OUT_OF_MEMORY` keeps what it lost so far.
     pub const CMD_LEAK: u32 = 2;
-    /// `(value in: a = octets of each block, value out: a = octets, b = blocks)`: allocates until
+    /// `(value in: a = bytes of each block, value out: a = bytes, b = blocks)`: allocates until
     /// refused, frees all again, and says how far it got. Succeeds.
     pub const CMD_HOG: u32 = 3;
-    /// `(value in: a = octets)`: allocates, touches and frees one block of that size.
+    /// `(value in: a = bytes)`: allocates, touches and frees one block of that size.
     pub const CMD_GROW: u32 = 4;
     /// `(value out: a = allocated, b = max; value out: a = size, b = failures; value out:
     /// a = live blocks, b = biggest failure)`: the TA's own view of its pool.
     pub const CMD_STATS: u32 = 5;
     /// `(value in: a = live blocks (at most 10000), b = pairs; value in: a = [`strategy`])`:
-    /// fills the heap with blocks of 16 to 4096 octets, then frees and allocates one of them
+    /// fills the heap with blocks of 16 to 4096 bytes, then frees and allocates one of them
     /// `b` times between `hint #100` and `hint #101`, then frees all. An equal loop without the
     /// heap runs between `hint #102` and `hint #103`, to be subtracted.
     pub const CMD_BENCH: u32 = 6;
-    /// `(value out: a = octets held by this session's context)`.
+    /// `(value out: a = bytes held by this session's context)`.
     pub const CMD_CONTEXT: u32 = 7;
     /// `()`: frees all that the session holds through [`CMD_ALLOC`].
     pub const CMD_FREE_ALL: u32 = 8;
-    /// `(value in: a = octets)`: an allocation that cannot report failure: ends the TA when it
+    /// `(value in: a = bytes)`: an allocation that cannot report failure: ends the TA when it
     /// does not fit (`TARGET_DEAD`).
     pub const CMD_ALLOC_OR_DIE: u32 = 9;
     /// `()`: allocates, frees the block twice: ends the TA (`TARGET_DEAD`).
     pub const CMD_DOUBLE_FREE: u32 = 10;
 
-    /// `(value in: a = [`keep`], b = octets)`: allocates a block and keeps one pointer to it, in
+    /// `(value in: a = [`keep`], b = bytes)`: allocates a block and keeps one pointer to it, in
     /// place of the one that was kept there before. `OUT_OF_MEMORY`.
     pub const CMD_KEEP: u32 = 20;
     /// `()`: frees all that [`CMD_KEEP`] keeps.
     pub const CMD_FORGET: u32 = 21;
-    /// `(value in: a = octets)`: allocates a block, keeps the pointer to it on the stack, overwrites
+    /// `(value in: a = bytes)`: allocates a block, keeps the pointer to it on the stack, overwrites
     /// what earlier calls have left on the stack below, and never returns; must be killed.
     pub const CMD_HOLD_AND_LOOP: u32 = 22;
 
     /// `(value in: a = handle, b = position, value out: a = 1 if this build's blocks have guard
-    /// octets)`: writes one octet at that position of a block, which may lie behind its end but not
-    /// behind its last 16 octets. `ITEM_NOT_FOUND`, `BAD_PARAMETERS`.
+    /// bytes)`: writes one byte at that position of a block, which may lie behind its end but not
+    /// behind its last 16 bytes. `ITEM_NOT_FOUND`, `BAD_PARAMETERS`.
     pub const CMD_OVERRUN: u32 = 23;
 
     /// `(value in: a = bytes before, b = bytes after)`: resizes a block of `TEE_Malloc` whose every byte is written,
@@ -253,7 +253,7 @@ pub mod chain {
     pub const CMD_INC: u32 = 0;
     /// `(memref in, memref out)`: passes the client's buffers to hello's `CMD_ECHO`.
     pub const CMD_ECHO: u32 = 1;
-    /// `(value out: a = octets, b = kernel heap allocated)`: asks the stats pTA for the kernel
+    /// `(value out: a = bytes, b = kernel heap allocated)`: asks the stats pTA for the kernel
     /// heap (`a` = size of the answer).
     pub const CMD_STATS: u32 = 2;
     /// `(value in: a = depth, value out: a = instances reached)`: opens a session to itself,
@@ -261,11 +261,11 @@ pub mod chain {
     pub const CMD_NEST: u32 = 3;
     /// `(memref inout)`: passes a buffer on its own heap (a copy) to hello's `CMD_REVERSE`.
     pub const CMD_REVERSE: u32 = 4;
-    /// `(memref in: UUID octets, value in: a = command; value out: a = result, b = origin)`: opens
+    /// `(memref in: UUID bytes, value in: a = command; value out: a = result, b = origin)`: opens
     /// a session to that TA and invokes the command without parameters. Succeeds whatever the
     /// other TA answers.
     pub const CMD_CALL: u32 = 5;
-    /// `(memref in, memref out)`: asks hello's `CMD_FILL` for one octet more than fits:
+    /// `(memref in, memref out)`: asks hello's `CMD_FILL` for one byte more than fits:
     /// `SHORT_BUFFER`, size passed on.
     pub const CMD_SHORT: u32 = 6;
     /// `()`: opens a session to hello and keeps it; it must end with this instance.
@@ -281,10 +281,10 @@ pub mod keepalive {
 
     /// `(value out: a = counter after adding 1, b = sessions open now)`.
     pub const CMD_COUNT: u32 = 0;
-    /// `(value in: a = octets, value out: a = octets held)`: replaces the block that the instance
-    /// holds by one of `a` octets (0: none).
+    /// `(value in: a = bytes, value out: a = bytes held)`: replaces the block that the instance
+    /// holds by one of `a` bytes (0: none).
     pub const CMD_HOLD: u32 = 1;
-    /// `(value out: a = octets held, b = 1 if its contents are intact)`.
+    /// `(value out: a = bytes held, b = 1 if its contents are intact)`.
     pub const CMD_HELD: u32 = 2;
     /// `()`: panics, which ends the instance.
     pub const CMD_PANIC: u32 = 3;
@@ -322,12 +322,12 @@ pub mod glutton {
 
     /// `()`: nothing.
     pub const CMD_NOP: u32 = 0;
-    /// `(value in: a = octets of each block, value out: a = octets held, b = blocks)`: allocates
+    /// `(value in: a = bytes of each block, value out: a = bytes held, b = blocks)`: allocates
     /// and touches blocks until refused, and keeps them. Succeeds.
     pub const CMD_EAT: u32 = 1;
     /// `()`: frees all.
     pub const CMD_SPIT: u32 = 2;
-    /// `(value in: a = low, b = high word of octets; value out: a = result)`: the system call
+    /// `(value in: a = low, b = high word of bytes; value out: a = result)`: the system call
     /// that reserves a heap.
     pub const CMD_RESERVE: u32 = 3;
     /// As above, the one that grows the heap, which tells no size of an allocation.
@@ -346,7 +346,7 @@ pub mod drm {
     /// opens a channel, maps a buffer of [`BUFFER_BYTES`], unmaps it, closes the channel, so many
     /// times.
     pub const CMD_SWITCH: u32 = 0;
-    /// `(value in: a = octets)`: opens a channel and maps a buffer, and keeps both until the
+    /// `(value in: a = bytes)`: opens a channel and maps a buffer, and keeps both until the
     /// session closes.
     pub const CMD_HOLD: u32 = 1;
 
@@ -406,7 +406,7 @@ pub mod bad {
     pub const MACHINE: TeeUuid = uuid(15);
     /// Not position-independent.
     pub const NOT_PIE: TeeUuid = uuid(16);
-    /// A stack of no octets.
+    /// A stack of no bytes.
     pub const NO_STACK: TeeUuid = uuid(17);
     /// A stack of 4 GiB.
     pub const HUGE_STACK: TeeUuid = uuid(18);

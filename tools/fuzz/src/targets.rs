@@ -258,7 +258,7 @@ fn messages() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Lists of calls to begin with: long ones, since random octets are calls as good as any.
+/// Lists of calls to begin with: long ones, since random bytes are calls as good as any.
 fn call_lists() -> Vec<Vec<u8>> {
     (1..5u8)
         .map(|seed| {
@@ -300,7 +300,7 @@ fn images() -> Vec<Vec<u8>> {
         sig_size: 256,
     };
     let bootstrap = BootstrapHeader {
-        uuid: UUID.to_octets(),
+        uuid: UUID.to_bytes(),
         ta_version: 1,
     };
     let mut bytes = header.as_bytes().to_vec();
@@ -367,7 +367,7 @@ fn programs() -> Vec<Vec<u8>> {
     for (n, field) in [0x1080u64, 1027, 0x100].iter().enumerate() {
         put(0x2060 + 8 * n, &field.to_le_bytes());
     }
-    let mut sample = UUID.to_octets().to_vec();
+    let mut sample = UUID.to_bytes().to_vec();
     sample.extend_from_slice(&elf);
     vec![sample]
 }

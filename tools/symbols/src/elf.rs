@@ -187,7 +187,7 @@ impl Image {
         Ok(out)
     }
 
-    /// Whether both are loaded alike: the same octets at the same addresses, whatever else is in the files. What a
+    /// Whether both are loaded alike: the same bytes at the same addresses, whatever else is in the files. What a
     /// stripper may change, the file's own headers, is not looked at where it is loaded, too.
     pub fn is_loaded_as(&self, other: &Self) -> bool {
         /// Address, bytes in memory, whether it is executable, bytes of the file.

@@ -395,7 +395,7 @@ fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
         .get(skip..)
         .and_then(|rest| BootstrapHeader::read_from_prefix(rest).ok())
         .context("cut short")?;
-    Ok(TeeUuid::from_octets(bootstrap.uuid))
+    Ok(TeeUuid::from_bytes(bootstrap.uuid))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! **Invariant:** kernel, modules, libraries and supplicant are Debian's, unmodified.
 
 pub(crate) mod bench;
+mod filters;
 mod packages;
 pub(crate) mod tests;
 

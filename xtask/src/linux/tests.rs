@@ -3,6 +3,7 @@
 //! **Invariant:** packages that cannot be had skip the tests with one line; whatever else goes
 //! wrong is a failure.
 
+use super::filters::{AT_LENGTH, filters};
 use super::{Linux, Unreachable, prepare};
 use crate::images::Images;
 use crate::qemu::{Ending, Run};
@@ -23,9 +24,6 @@ fn tests() -> Result<Vec<String>> {
     sources::tables("qemu/linux/src/tests", "TESTS")
 }
 
-/// How the name of a test ends that runs for minutes: the guest runs it when it is asked for.
-const AT_LENGTH: &str = ", at length";
-
 /// All tests.
 pub(crate) fn known() -> Result<Vec<Known>> {
     let tests = tests()?.into_iter().chain([WHOLE.to_owned()]);
@@ -37,21 +35,6 @@ pub(crate) fn known() -> Result<Vec<Known>> {
         }
     });
     Ok(known.collect())
-}
-
-/// What the guest is to run, as its program takes it; names have apostrophes, and no double quotes.
-fn filters(wanted: &[&str], tests: &[String]) -> String {
-    if wanted.len() == tests.len() {
-        return " \"\"".to_owned();
-    }
-    let mut sorted: Vec<&str> = tests.iter().map(String::as_str).collect();
-    sorted.retain(|test| !test.ends_with(AT_LENGTH));
-    sorted.sort_unstable();
-    if wanted == sorted {
-        return String::new();
-    }
-    let names = wanted.iter().map(|name| format!(" \"{name}\""));
-    names.collect()
 }
 
 /// Runs what is wanted.
@@ -105,22 +88,4 @@ fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration
         whole.into(),
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::filters;
-
-    #[test]
-    fn the_guest_is_told_no_more_than_it_has_to_be() {
-        let tests = ["b", "a", "c, at length"].map(str::to_owned);
-        for (wanted, told) in [
-            (&["a", "b"][..], ""),
-            (&["a", "b", "c, at length"], " \"\""),
-            (&["a"], " \"a\""),
-            (&["a", "c, at length"], " \"a\" \"c, at length\""),
-        ] {
-            assert_eq!(filters(wanted, &tests), told);
-        }
-    }
 }

@@ -279,7 +279,7 @@ fn another_build_is_not_believed(images: &Images, snapshot: &Snapshot) -> Result
         builds::kept(build).is_some(),
         "the build is not kept for later"
     );
-    // One that differs in one octet of its code.
+    // One that differs in one byte of its code.
     let mut bytes = heap.elf.bytes.clone();
     let code = heap.elf.segments.iter().find(|segment| segment.exec);
     let code = code.context("the TA has no code")?.offset;

@@ -3,7 +3,7 @@
 //! **Invariant:** a request is understood whole or refused with the status that says why; every
 //! answer ends its connection.
 
-/// Most octets of a request's head.
+/// Most bytes of a request's head.
 pub(super) const MAX_HEAD: usize = 8192;
 
 /// How a request went.
@@ -40,9 +40,9 @@ pub(super) struct Request<'a> {
     pub(super) path: &'a str,
 }
 
-/// Where the head in `octets` ends, if all of it is there.
-pub(super) fn head_end(octets: &[u8]) -> Option<usize> {
-    let end = octets.windows(4).position(|four| four == b"\r\n\r\n")?;
+/// Where the head in `bytes` ends, if all of it is there.
+pub(super) fn head_end(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some(end + 4)
 }
 
@@ -112,7 +112,7 @@ impl Answer {
     }
 
     /// As it is sent.
-    pub(super) fn octets(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let allow = match self.status {
             Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
             _ => "",
@@ -123,11 +123,11 @@ impl Answer {
             self.content_type,
             self.body.len()
         );
-        let mut octets = head.into_bytes();
+        let mut bytes = head.into_bytes();
         if !self.head_only {
-            octets.extend_from_slice(self.body.as_bytes());
+            bytes.extend_from_slice(self.body.as_bytes());
         }
-        octets
+        bytes
     }
 }
 
@@ -174,12 +174,12 @@ mod tests {
     #[test]
     fn answers_say_their_length_and_what_is_allowed() {
         let mut answer = Answer::refusal(Status::MethodNotAllowed);
-        let text = String::from_utf8(answer.octets()).unwrap();
+        let text = String::from_utf8(answer.bytes()).unwrap();
         assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"));
         assert!(text.contains("\r\nAllow: GET, HEAD\r\n"));
         assert!(text.contains("\r\nContent-Length: 23\r\n"));
         assert!(text.ends_with("\r\n\r\n405 Method Not Allowed\n"));
         answer.head_only = true;
-        assert!(answer.octets().ends_with(b"\r\n\r\n"));
+        assert!(answer.bytes().ends_with(b"\r\n\r\n"));
     }
 }

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::http::{self, Answer, MAX_HEAD, Status};
 use turned_away::TurnedAway;
 
-/// Octets that a client may send after it was answered, before the connection is cut.
+/// Bytes that a client may send after it was answered, before the connection is cut.
 const MAX_REST: usize = 64 << 10;
 /// How long nothing is accepted after accepting failed, as it does when files run out.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -110,7 +110,7 @@ fn serve(mut stream: TcpStream, pages: &dyn Pages, limits: Limits) -> io::Result
         Err(status) => Answer::refusal(status),
     };
     let deadline = Instant::now() + limits.answer;
-    write(&mut stream, &answer.octets(), deadline)?;
+    write(&mut stream, &answer.bytes(), deadline)?;
     stream.shutdown(Shutdown::Write)?;
     // What is not read when a connection is closed may cost the client the answer.
     let mut rest = [0; 1024];
@@ -164,12 +164,12 @@ fn read_head(stream: &mut TcpStream, deadline: Instant) -> io::Result<Result<Vec
     }
 }
 
-fn write(stream: &mut TcpStream, mut octets: &[u8], deadline: Instant) -> io::Result<()> {
-    while !octets.is_empty() {
+fn write(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
         stream.set_write_timeout(Some(left(deadline)?))?;
-        match stream.write(octets) {
+        match stream.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => octets = octets.get(n..).unwrap_or_default(),
+            Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -43,10 +43,10 @@ pub fn audit_totals(context: &Context<'_>) -> Result<AuditTotals> {
 /// # Errors
 /// [`ClientError`]; `OutOfMemory` when too many TAs are looked at in detail.
 pub fn set_ledger(context: &Context<'_>, uuid: TeeUuid, what: u32) -> Result<()> {
-    let octets = uuid.to_octets();
+    let bytes = uuid.to_bytes();
     let mut op = Operation::new(
         0,
-        ParamTmpRef::new_input(&octets),
+        ParamTmpRef::new_input(&bytes),
         ParamValue::new(what, 0, ParamType::ValueInput),
         ParamNone,
         ParamNone,

@@ -12,8 +12,8 @@ use super::{ClientError, Result};
 /// # Errors
 /// [`ClientError`]; `ItemNotFound` if it is not loaded.
 pub fn status_to_console(context: &Context<'_>, uuid: TeeUuid) -> Result<()> {
-    let octets = uuid.to_octets();
-    let memory = ParamTmpRef::new_input(&octets);
+    let bytes = uuid.to_bytes();
+    let memory = ParamTmpRef::new_input(&bytes);
     let mut op = Operation::new(0, memory, ParamNone, ParamNone, ParamNone);
     session(context)?
         .invoke_command(inspect::CMD_STATUS, &mut op)

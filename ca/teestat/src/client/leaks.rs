@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use super::lists::{listed_in, session};
 use super::{ClientError, Result, fetch_by, memleak_session, records, value_out};
 
-/// Octets that are kept free for records that come while a list is fetched.
+/// Bytes that are kept free for records that come while a list is fetched.
 const SPARE: usize = 512;
 
 /// Sets a mark with a name (empty: without one) and returns its number.
@@ -22,7 +22,7 @@ const SPARE: usize = 512;
 pub fn mark(context: &Context<'_>, name: &str) -> Result<u32> {
     let memory = match name.as_bytes() {
         [] => ParamTmpRef::new_null(Direction::Input),
-        octets => ParamTmpRef::new_input(octets),
+        bytes => ParamTmpRef::new_input(bytes),
     };
     let mut op = Operation::new(0, memory, value_out(), ParamNone, ParamNone);
     memleak_session(context)?

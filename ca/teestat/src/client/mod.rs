@@ -148,7 +148,7 @@ const fn value_out() -> ParamValue {
     ParamValue::new(0, 0, ParamType::ValueOutput)
 }
 
-/// Fetches octets whose number only the other side knows. `first` goes with the memory
+/// Fetches bytes whose number only the other side knows. `first` goes with the memory
 /// reference, before it if there is one.
 fn fetch<P: Param + Clone>(
     session: &mut Session<'_>,
@@ -182,7 +182,7 @@ fn fetch_with<P: Param>(
     })
 }
 
-/// Fetches octets by `call`, which gets the memory for them and returns the size that it was told.
+/// Fetches bytes by `call`, which gets the memory for them and returns the size that it was told.
 fn fetch_by(
     what: &'static str,
     spare: usize,
@@ -351,10 +351,10 @@ pub fn secure_ram(context: &Context<'_>) -> Result<u64> {
 /// # Errors
 /// [`ClientError`]; `ItemNotFound` if none is loaded.
 pub fn kill(context: &Context<'_>, uuid: TeeUuid) -> Result<u32> {
-    let octets = uuid.to_octets();
+    let bytes = uuid.to_bytes();
     let mut op = Operation::new(
         0,
-        ParamTmpRef::new_input(&octets),
+        ParamTmpRef::new_input(&bytes),
         value_out(),
         ParamNone,
         ParamNone,

@@ -78,10 +78,10 @@ pub fn drop_snapshot(context: &Context<'_>, number: u32) -> Result<()> {
 /// # Errors
 /// [`ClientError`].
 pub fn arm(context: &Context<'_>, uuid: TeeUuid, trigger: u32, wanted: u32) -> Result<u32> {
-    let octets = uuid.to_octets();
+    let bytes = uuid.to_bytes();
     let mut op = Operation::new(
         0,
-        ParamTmpRef::new_input(&octets),
+        ParamTmpRef::new_input(&bytes),
         ParamValue::new(trigger, wanted, ParamType::ValueInput),
         value_out(),
         ParamNone,

@@ -88,8 +88,8 @@ pub(crate) fn ta(out: &mut dyn Write, stats: &[TaStats]) -> fmt::Result {
             "ta({:08x}-{:04x}-{:04x}-",
             u.time_low, u.time_mid, u.time_hi_and_version
         )?;
-        for octet in u.clock_seq_and_node {
-            write!(out, "{octet:02x}")?;
+        for byte in u.clock_seq_and_node {
+            write!(out, "{byte:02x}")?;
         }
         writeln!(out, ")")?;
         writeln!(

@@ -43,8 +43,8 @@ pub trait HeapBooks: KernelHeap {
     fn moment(&self) -> HeapMoment;
     /// Restarts maxima and failure figures.
     fn reset(&self);
-    /// Blocks allocated from now on carry `epoch`.
-    fn set_epoch(&self, epoch: u16);
+    /// Blocks allocated from now on carry `mark`.
+    fn set_mark(&self, mark: u16);
     /// Address and length of the pool, its own tables included.
     fn range(&self) -> Range<u64>;
     /// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on. Fewer

@@ -323,7 +323,7 @@ fn block_row(block: &Block, base: u64) -> BlockRow {
         size: block.size as u64,
         owner: block.owner.0.into(),
         site: block.site.0,
-        mark: block.epoch.into(),
+        mark: block.mark.into(),
         reserved: 0,
     }
 }

@@ -7,7 +7,7 @@ use core::cell::Cell;
 use tally_abi::pta::stats::AllocStats;
 use tally_ledger::Block;
 use tally_ledger::view::{Reader, TopSites, View};
-use tally_ledger::{ALARM_OFFSET, EPOCH_OFFSET, SiteInfo, Stats, Strategy, Tracking};
+use tally_ledger::{ALARM_OFFSET, MARK_OFFSET, SiteInfo, Stats, Strategy, Tracking};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
@@ -168,12 +168,12 @@ pub fn pool_stats(stats: &Stats) -> PoolStats {
     }
 }
 
-/// Has blocks allocated from now on carry `epoch`.
-pub fn set_epoch<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, epoch: u16) {
+/// Has blocks allocated from now on carry `mark`.
+pub fn set_mark<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa, mark: u16) {
     // Fails only where the heap was never touched: its first blocks will be younger anyway.
     let _ = heap
-        .checked_add(EPOCH_OFFSET as u64)
-        .is_some_and(|va| space.poke(machine, va, &epoch.to_be_bytes()));
+        .checked_add(MARK_OFFSET as u64)
+        .is_some_and(|va| space.poke(machine, va, &mark.to_be_bytes()));
 }
 
 /// Has the pool ring when more than `bytes` are live, which is a new maximum of its own.

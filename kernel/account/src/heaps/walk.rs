@@ -149,7 +149,7 @@ impl Groups {
 }
 
 impl<M: Machine> Inspector<'_, M> {
-    /// The next blocks of a heap. What the question itself takes is left out; the epoch of a TA's
+    /// The next blocks of a heap. What the question itself takes is left out; the mark of a TA's
     /// block is at least the mark that was last when its heap began.
     pub(crate) fn heap_blocks(&self, heap: HeapRef, cursor: u64) -> Result<Batch, HeapError> {
         let mut batch = Batch {
@@ -182,7 +182,7 @@ impl<M: Machine> Inspector<'_, M> {
                 let view = ta_heap::open(&self.machine, space, base)?;
                 (batch.count, batch.next) = ta_heap::blocks(&view, cursor, &mut batch.blocks)?;
                 for block in &mut batch.blocks[..batch.count] {
-                    block.epoch = block.epoch.max(found.notes.heap_mark);
+                    block.mark = block.mark.max(found.notes.heap_mark);
                 }
             }
         }

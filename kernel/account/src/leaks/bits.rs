@@ -229,11 +229,11 @@ impl<'m, M: Machine> PageWords<'m, M> {
 
 impl<M: SecureMemory + Machine> BitWords for PageWords<'_, M> {
     fn get(&self, index: usize) -> u64 {
-        let mut octets = [0; 8];
+        let mut bytes = [0; 8];
         if let Some(place) = self.place(index) {
-            self.machine.read_secure(place, &mut octets);
+            self.machine.read_secure(place, &mut bytes);
         }
-        u64::from_le_bytes(octets)
+        u64::from_le_bytes(bytes)
     }
 
     fn set(&mut self, index: usize, word: u64) {

@@ -25,10 +25,10 @@ impl<M: Machine> Inspector<'_, M> {
             .marks
             .advance()
             .ok_or(TeeResult::OVERFLOW)?;
-        self.heap().set_epoch(mark);
+        self.heap().set_mark(mark);
         for (_, found) in state.guest(self.guest).instances.iter() {
             if let (Some(space), Some(heap)) = (&found.space, found.heap) {
-                ta_heap::set_epoch(&self.machine, space, heap, mark);
+                ta_heap::set_mark(&self.machine, space, heap, mark);
             }
         }
         Ok(mark)
@@ -64,10 +64,10 @@ impl<M: Machine> Inspector<'_, M> {
         self.as_owner(OwnerId::CALL, || {
             let mut groups = Groups::default();
             to_the_end(self.each_block(heap, |block| {
-                if u32::from(block.epoch) >= since {
+                if u32::from(block.mark) >= since {
                     let mark = {
                         let state = self.state();
-                        state.guest(self.guest).book.marks.before(block.epoch)
+                        state.guest(self.guest).book.marks.before(block.mark)
                     };
                     groups.add(block, mark, 0)?;
                 }

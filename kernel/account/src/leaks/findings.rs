@@ -60,23 +60,23 @@ pub struct Scans {
 #[derive(Debug)]
 pub struct Findings {
     /// What blocks carry that are younger than the scan.
-    epoch: u16,
+    mark: u16,
     /// Page numbers; 0: there is no code.
     pages: Vec<u32>,
     findings: u32,
 }
 
 impl Findings {
-    /// A book without codes for a heap of so many bytes, about blocks older than `epoch`.
+    /// A book without codes for a heap of so many bytes, about blocks older than `mark`.
     ///
     /// # Errors
     /// [`HeapExhausted`].
-    pub fn new(bytes: u64, epoch: u16) -> Result<Self, HeapExhausted> {
+    pub fn new(bytes: u64, mark: u16) -> Result<Self, HeapExhausted> {
         let count = bytes.div_ceil(GRANULE * PAGE_SIZE as u64) as usize;
         let mut pages = vec_with_capacity(count)?;
         pages.resize(count, 0);
         Ok(Self {
-            epoch,
+            mark,
             pages,
             findings: 0,
         })
@@ -90,7 +90,7 @@ impl Findings {
 
     /// What is known of a block.
     pub fn get(&self, machine: &impl SecureMemory, block: &Block) -> Finding {
-        if block.epoch >= self.epoch {
+        if block.mark >= self.mark {
             return Finding::Unknown;
         }
         let Some((page, offset)) = self.place(block) else {

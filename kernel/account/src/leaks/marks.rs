@@ -26,25 +26,25 @@ pub struct Mark {
     pub at_ms: u64,
 }
 
-/// A mark's name: printable, and at most [`MARK_NAME`] - 1 octets.
+/// A mark's name: printable, and at most [`MARK_NAME`] - 1 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MarkName([u8; MARK_NAME]);
 
 impl MarkName {
-    /// A name of these octets; `None` if it is too long, or has others than visible ASCII.
+    /// A name of these bytes; `None` if it is too long, or has others than visible ASCII.
     #[must_use]
-    pub fn new(octets: &[u8]) -> Option<Self> {
+    pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut name = [0; MARK_NAME];
-        if octets.len() >= MARK_NAME || !octets.iter().all(u8::is_ascii_graphic) {
+        if bytes.len() >= MARK_NAME || !bytes.iter().all(u8::is_ascii_graphic) {
             return None;
         }
-        name[..octets.len()].copy_from_slice(octets);
+        name[..bytes.len()].copy_from_slice(bytes);
         Some(Self(name))
     }
 
     /// Zero padded.
     #[must_use]
-    pub const fn octets(&self) -> [u8; MARK_NAME] {
+    pub const fn bytes(&self) -> [u8; MARK_NAME] {
         self.0
     }
 }
@@ -153,7 +153,7 @@ impl Marks {
             at_ms: mark.at_ms,
             number: mark.number.into(),
             reserved: 0,
-            name: mark.name.octets(),
+            name: mark.name.bytes(),
         };
         Some((row, mark.number.into()))
     }
@@ -229,11 +229,11 @@ mod tests {
     #[test]
     fn a_name_is_visible_and_fits() {
         assert_eq!(
-            MarkName::new(b"before-switch").unwrap().octets()[..6],
+            MarkName::new(b"before-switch").unwrap().bytes()[..6],
             *b"before"
         );
-        assert!(MarkName::new(b"fifteen-octets!").is_some());
-        assert!(MarkName::new(b"sixteen-octets!!").is_none());
+        assert!(MarkName::new(b"fifteen-bytes!!").is_some());
+        assert!(MarkName::new(b"sixteen-bytes!!!").is_none());
         for bad in [
             &b"two words"[..],
             b"tab\t",

@@ -54,7 +54,7 @@ struct Scan<'k, M: Machine + 'static> {
     here: Here,
     row: ScanRow,
     /// What blocks carry that are younger than the scan.
-    epoch: u16,
+    mark: u16,
     /// Scans of this heap before.
     before: u32,
 }
@@ -85,7 +85,7 @@ impl<M: Machine> Inspector<'_, M> {
         let began = machine.ticks();
         let outcome = kernel.fill(&mut words, words_for(bytes)).and_then(|()| {
             let mut state = kernel.state();
-            let epoch = self.advance_mark(&mut state)?;
+            let mark = self.advance_mark(&mut state)?;
             let before = kernel
                 .scans(&mut state, heap)
                 .map_or(0, |scans| scans.count);
@@ -103,7 +103,7 @@ impl<M: Machine> Inspector<'_, M> {
                     ticks_per_second: machine.ticks_per_second(),
                     ..ScanRow::default()
                 },
-                epoch,
+                mark,
                 before,
             })
         });
@@ -250,7 +250,7 @@ impl<M: Machine> Scan<'_, M> {
         let mut row = self.row;
         let number = self.before + 1;
         let mut book =
-            kernel.as_owner(OwnerId::STATS, || Findings::new(marks.bytes(), self.epoch))?;
+            kernel.as_owner(OwnerId::STATS, || Findings::new(marks.bytes(), self.mark))?;
         let written = self.each_old_block(|block, finding| {
             row.blocks += 1;
             let finding = match finding {
@@ -326,7 +326,7 @@ impl<M: Machine> Scan<'_, M> {
         mut take: impl FnMut(&Block, Finding) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         self.kernel.each_block(self.heap, |block| {
-            if block.epoch < self.epoch {
+            if block.mark < self.mark {
                 take(block, self.kernel.finding(self.heap, block))?;
             }
             Ok(())

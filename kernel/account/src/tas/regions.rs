@@ -26,7 +26,7 @@ pub(crate) const fn first_region(slot: usize) -> u64 {
     (slot as u64 + 1) << SLOT_SHIFT
 }
 
-/// Name of a kind for people, at most 15 octets.
+/// Name of a kind for people, at most 15 bytes.
 fn kind_name(region: &Region) -> &'static str {
     match region.kind() {
         RegionKind::LdelfCode => "loader code",

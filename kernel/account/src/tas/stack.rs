@@ -73,8 +73,8 @@ fn deepest(found: &Instance<Book>, lowest: u64) -> u64 {
 }
 
 /// Offset of the first byte of a page that is not zero.
-fn first_used(octets: &[u8; PAGE_SIZE]) -> Option<usize> {
-    let words = octets.as_chunks::<8>().0;
+fn first_used(bytes: &[u8; PAGE_SIZE]) -> Option<usize> {
+    let words = bytes.as_chunks::<8>().0;
     let word = words.iter().position(|word| *word != [0; 8])?;
     let byte = words[word].iter().position(|byte| *byte != 0)?;
     Some(word * 8 + byte)

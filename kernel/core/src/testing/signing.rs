@@ -32,23 +32,23 @@ eafe717d5320642f217b2f37fb27e6a592d8ca2ecd922b4a1cb97575d785a961d05ef17f7347bcd6
 307d91437391abcb101e323e4224d509",
 );
 /// The public half.
-pub const KEY: &PublicKey = &match PublicKey::from_modulus(&octets_of(N)) {
+pub const KEY: &PublicKey = &match PublicKey::from_modulus(&bytes_of(N)) {
     Some(key) => key,
     None => panic!("not a modulus of 2048 bits"),
 };
 
-const fn octets_of(hex: &str) -> [u8; MODULUS_LEN] {
+const fn bytes_of(hex: &str) -> [u8; MODULUS_LEN] {
     const fn digit(c: u8) -> u8 {
         if c < b'a' { c - b'0' } else { c - b'a' + 10 }
     }
     let hex = hex.as_bytes();
-    let mut octets = [0; MODULUS_LEN];
+    let mut bytes = [0; MODULUS_LEN];
     let mut n = 0;
     while n < MODULUS_LEN {
-        octets[n] = digit(hex[2 * n]) << 4 | digit(hex[2 * n + 1]);
+        bytes[n] = digit(hex[2 * n]) << 4 | digit(hex[2 * n + 1]);
         n += 1;
     }
-    octets
+    bytes
 }
 
 /// An image of `uuid` with this payload, signed with the test key.
@@ -63,7 +63,7 @@ pub fn signed_image(uuid: TeeUuid, payload: &[u8]) -> Vec<u8> {
         sig_size: MODULUS_LEN as u16,
     };
     let bootstrap = BootstrapHeader {
-        uuid: uuid.to_octets(),
+        uuid: uuid.to_bytes(),
         ta_version: 1,
     };
     let digest = Sha256::new()
@@ -97,7 +97,7 @@ fn sign(digest: &[u8]) -> Vec<u8> {
     };
     let params = FixedMontyParams::new_vartime(odd);
     let power = FixedMontyForm::new(&U2048::from_be_slice(&encoded), &params).pow(&EXPONENT);
-    let octets = power.retrieve().to_be_bytes();
-    let octets: &[u8] = octets.as_ref();
-    octets.to_vec()
+    let bytes = power.retrieve().to_be_bytes();
+    let bytes: &[u8] = bytes.as_ref();
+    bytes.to_vec()
 }

@@ -49,11 +49,11 @@ impl<O: Observer> Run<'_, O> {
     /// Loads as the TA would, with its page faults answered.
     pub fn load(&mut self, va: u64, buf: &mut [u8]) {
         let machine = &self.world.kernel.machine;
-        for (n, octet) in buf.iter_mut().enumerate() {
-            let octet = core::slice::from_mut(octet);
-            if let Err(abort) = machine.user_load(self.root, va + n as u64, octet) {
+        for (n, byte) in buf.iter_mut().enumerate() {
+            let byte = core::slice::from_mut(byte);
+            if let Err(abort) = machine.user_load(self.root, va + n as u64, byte) {
                 self.world.touch(self.root, abort);
-                let again = machine.user_load(self.root, va + n as u64, octet);
+                let again = machine.user_load(self.root, va + n as u64, byte);
                 assert_eq!(again, Ok(()), "a load that faults for ever");
             }
         }
@@ -62,11 +62,11 @@ impl<O: Observer> Run<'_, O> {
     /// Stores as the TA would, with its page faults answered.
     pub fn store(&mut self, va: u64, data: &[u8]) {
         let machine = &self.world.kernel.machine;
-        for (n, octet) in data.iter().enumerate() {
-            let octet = core::slice::from_ref(octet);
-            if let Err(abort) = machine.user_store(self.root, va + n as u64, octet) {
+        for (n, byte) in data.iter().enumerate() {
+            let byte = core::slice::from_ref(byte);
+            if let Err(abort) = machine.user_store(self.root, va + n as u64, byte) {
                 self.world.touch(self.root, abort);
-                let again = machine.user_store(self.root, va + n as u64, octet);
+                let again = machine.user_store(self.root, va + n as u64, byte);
                 assert_eq!(again, Ok(()), "a store that faults for ever");
             }
         }
@@ -74,16 +74,16 @@ impl<O: Observer> Run<'_, O> {
 
     /// A number in its memory.
     pub fn load_u64(&mut self, va: u64) -> u64 {
-        let mut octets = [0; 8];
-        self.load(va, &mut octets);
-        u64::from_le_bytes(octets)
+        let mut bytes = [0; 8];
+        self.load(va, &mut bytes);
+        u64::from_le_bytes(bytes)
     }
 
     /// A number in its memory.
     pub fn load_u32(&mut self, va: u64) -> u32 {
-        let mut octets = [0; 4];
-        self.load(va, &mut octets);
-        u32::from_le_bytes(octets)
+        let mut bytes = [0; 4];
+        self.load(va, &mut bytes);
+        u32::from_le_bytes(bytes)
     }
 
     /// Its parameters. At its entry only.

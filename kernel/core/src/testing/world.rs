@@ -84,7 +84,7 @@ struct Normal<O: Observer> {
     interrupt: Option<(usize, Hook<O>)>,
     ta_steps: VecDeque<TaStep<O>>,
     fail_event: Option<usize>,
-    /// Octets that the answer to this event from now on is overwritten with.
+    /// Bytes that the answer to this event from now on is overwritten with.
     garble: Option<(usize, Vec<u8>)>,
     /// Answers were garbled: what is freed need not have been lent.
     garbled: bool,
@@ -264,7 +264,7 @@ impl<O: Observer> World<O> {
         self.normal.lock().unsigned.push((uuid, payload));
     }
 
-    /// Gives the supplicant any octets as image of `uuid`.
+    /// Gives the supplicant any bytes as image of `uuid`.
     pub fn install_image(&self, uuid: TeeUuid, image: Vec<u8>) {
         let mut normal = self.normal.lock();
         normal.images.retain(|(other, _)| *other != uuid);
@@ -327,9 +327,9 @@ impl<O: Observer> World<O> {
         self.normal.lock().fail_event = n;
     }
 
-    /// Overwrites the answer to the `n`-th event from now on with `octets`.
-    pub fn garble_event(&self, n: usize, octets: Vec<u8>) {
-        self.normal.lock().garble = Some((n, octets));
+    /// Overwrites the answer to the `n`-th event from now on with `bytes`.
+    pub fn garble_event(&self, n: usize, bytes: Vec<u8>) {
+        self.normal.lock().garble = Some((n, bytes));
     }
 
     /// Has the normal world refuse everything after so many events.
@@ -559,12 +559,12 @@ impl<O: Observer> World<O> {
             let mut normal = self.normal.lock();
             normal.events.push(event);
             let garbage = match normal.garble.take() {
-                Some((0, octets)) => {
+                Some((0, bytes)) => {
                     normal.garbled = true;
-                    Some(octets)
+                    Some(bytes)
                 }
-                Some((n, octets)) => {
-                    normal.garble = Some((n - 1, octets));
+                Some((n, bytes)) => {
+                    normal.garble = Some((n - 1, bytes));
                     None
                 }
                 None => None,
@@ -613,17 +613,17 @@ impl<O: Observer> World<O> {
                     self.answer(command, arg)
                 };
                 self.write(PhysAddr(arg.0 + 20), &result.0.to_le_bytes());
-                if let Some(octets) = &garbage {
-                    let len = octets.len().min(arg_size(4));
-                    self.write(arg, &octets[..len]);
+                if let Some(bytes) = &garbage {
+                    let len = bytes.len().min(arg_size(4));
+                    self.write(arg, &bytes[..len]);
                 }
             }
         }
-        if let (Event::Alloc, Some(octets)) = (event, &garbage) {
-            for (word, chunk) in back.iter_mut().zip(octets.chunks_exact(4)) {
+        if let (Event::Alloc, Some(bytes)) = (event, &garbage) {
+            for (word, chunk) in back.iter_mut().zip(bytes.chunks_exact(4)) {
                 *word = chunk
                     .iter()
-                    .fold(0, |sum, octet| sum << 8 | u64::from(*octet));
+                    .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
             }
         }
         back

@@ -123,7 +123,7 @@ fn images_that_are_not_the_tas_or_not_signed_are_refused() {
         for at in (0..good.len()).step_by(13) {
             let mut image = good.clone();
             image[at] ^= 0x10;
-            assert_eq!(refused(image), TeeResult::SECURITY, "octet {at}");
+            assert_eq!(refused(image), TeeResult::SECURITY, "byte {at}");
         }
         for len in [1, 19, 20, 327, 328, good.len() - 1] {
             assert_eq!(refused(good[..len].to_vec()), TeeResult::SECURITY, "{len}");
@@ -237,9 +237,9 @@ fn wherever_a_ta_dies_its_memory_goes_and_its_session_closes() {
         |run: &mut crate::testing::world::Run<'_>| run.call(svc::PANIC, &[7]),
         |_: &mut crate::testing::world::Run<'_>| Trap::Fault { esr: 1 },
         |run: &mut crate::testing::world::Run<'_>| {
-            let mut octet = [0];
+            let mut byte = [0];
             let machine = &run.world.kernel.machine;
-            match machine.user_load(run.root, 0x10_0000_0000, &mut octet) {
+            match machine.user_load(run.root, 0x10_0000_0000, &mut byte) {
                 Err(abort) => Trap::Abort(abort),
                 Ok(()) => panic!("something is there"),
             }

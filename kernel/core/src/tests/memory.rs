@@ -223,9 +223,9 @@ fn bad_pointers_cost_a_code_in_every_system_call() {
 }
 
 #[test]
-fn random_octets_come_all_or_none() {
+fn random_bytes_come_all_or_none() {
     with_session(|world, session| {
-        // From the stack's start to one octet beyond its end.
+        // From the stack's start to one byte beyond its end.
         world.ta(|run| {
             let at = run.stack(0);
             run.store(at, &[0; 2048]);
@@ -382,7 +382,7 @@ fn properties_are_found_by_index_and_by_name() {
 }
 
 #[test]
-fn a_log_is_cut_and_may_be_any_octets() {
+fn a_log_is_cut_and_may_be_any_bytes() {
     with_session(|world, session| {
         for len in [0, 1, 600] {
             let result = result_of(world, session, svc::LOG, move |run| {
@@ -432,9 +432,9 @@ fn much_memory_is_taken_in_and_mapped_in_steps() {
             world.ta(move |run| {
                 let va = run.params().vals[0];
                 for page in [0, 1, 511, 512, 513, pages - 1].map(|n| n.min(pages - 1)) {
-                    let mut octet = [0xff];
-                    run.load((va & !(PAGE - 1)) + page * PAGE, &mut octet);
-                    assert_eq!(u64::from(octet[0]), (first + page) % NAMED, "page {page}");
+                    let mut byte = [0xff];
+                    run.load((va & !(PAGE - 1)) + page * PAGE, &mut byte);
+                    assert_eq!(u64::from(byte[0]), (first + page) % NAMED, "page {page}");
                 }
                 run.exit(TeeResult::SUCCESS)
             });

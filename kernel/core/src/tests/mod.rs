@@ -59,9 +59,9 @@ fn enter(control: &dyn Control, _: &Session<'_>, step: Step<'_>) -> Result<(), T
             params.write(1, 0, &data)
         }
         2 => {
-            let mut octets = [0; 16];
-            params.read(0, 0, &mut octets)?;
-            params.set_value(1, control.kill(TeeUuid::from_octets(octets)), 0);
+            let mut bytes = [0; 16];
+            params.read(0, 0, &mut bytes)?;
+            params.set_value(1, control.kill(TeeUuid::from_bytes(bytes)), 0);
             Ok(())
         }
         3 => params.read(0, params.memref_len(0), &mut [0]),

@@ -156,7 +156,7 @@ fn kill(world: &World, uuid: TeeUuid) {
 pub(super) fn kills(world: &World, uuid: TeeUuid) -> u64 {
     let echo = world.opened(ECHO);
     let at = PhysAddr(CLIENT.0 + 0x3_f000);
-    world.write(at, &uuid.to_octets());
+    world.write(at, &uuid.to_bytes());
     let reply = world.invoke(
         echo,
         2,

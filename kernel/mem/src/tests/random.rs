@@ -9,7 +9,7 @@ use crate::space::AddressSpace;
 use crate::testing::{TestMachine, splitmix};
 use std::collections::BTreeMap;
 
-/// What the model knows of a mapped page: who may write, and its first octet. `None`: shared
+/// What the model knows of a mapped page: who may write, and its first byte. `None`: shared
 /// with another page, which says nothing about its contents.
 type Model = BTreeMap<u64, (Prot, Option<u8>)>;
 
@@ -82,13 +82,13 @@ fn act(space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, model: &mut Mod
         6 => mem.pages.fail_nth(Some(d.roll(4) as u32)),
         7 | 8 => {
             let va = pick(model, d);
-            let octet = d.roll(256) as u8;
+            let byte = d.roll(256) as u8;
             let may = model
                 .get(&va)
                 .is_some_and(|(prot, _)| prot.contains(Prot::WRITE));
-            assert_eq!(space.write_user(mem, UserVa(va), &[octet]).is_ok(), may);
+            assert_eq!(space.write_user(mem, UserVa(va), &[byte]).is_ok(), may);
             if may {
-                model.insert(va, (model[&va].0, Some(octet)));
+                model.insert(va, (model[&va].0, Some(byte)));
             }
         }
         9 => {
@@ -104,11 +104,11 @@ fn act(space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, model: &mut Mod
         }
         10 => {
             let va = pick(model, d);
-            let mut octet = [0];
-            let read = space.read_user(mem.machine, UserVa(va), &mut octet);
+            let mut byte = [0];
+            let read = space.read_user(mem.machine, UserVa(va), &mut byte);
             assert_eq!(read.is_ok(), model.contains_key(&va));
             if let Some((_, Some(content))) = model.get(&va) {
-                assert_eq!(octet[0], *content);
+                assert_eq!(byte[0], *content);
             }
         }
         _ => {

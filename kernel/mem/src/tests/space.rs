@@ -46,14 +46,14 @@ fn zeroed_memory_is_promised_when_mapped_and_populated_when_touched() {
         assert_eq!(space.fault(mem, plus(va, PAGE + 5), Access::Write), Ok(()));
         let figures = space.figures();
         assert_eq!((figures.own_pages, figures.promised_pages), (1, 2));
-        let mut octets = [0xff; 16];
+        let mut bytes = [0xff; 16];
         mem.machine
-            .user_load(space.root(), va.0 + PAGE, &mut octets)
+            .user_load(space.root(), va.0 + PAGE, &mut bytes)
             .unwrap();
-        assert_eq!(octets, [0; 16]);
+        assert_eq!(bytes, [0; 16]);
         assert!(
             mem.machine
-                .user_load(space.root(), va.0, &mut octets)
+                .user_load(space.root(), va.0, &mut bytes)
                 .unwrap_err()
                 .translation
         );
@@ -308,11 +308,11 @@ fn borrowed_pages_are_shown_and_not_freed() {
             .map_borrowed(mem, kind, [page], 1, prot, anywhere())
             .unwrap();
 
-        let mut octets = [0; 4];
+        let mut bytes = [0; 4];
         mem.machine
-            .user_load(space.root(), va.0, &mut octets)
+            .user_load(space.root(), va.0, &mut bytes)
             .unwrap();
-        assert_eq!(&octets, b"code");
+        assert_eq!(&bytes, b"code");
         assert!(
             mem.machine
                 .user_translate(space.root(), va.0, Access::Execute)
@@ -386,13 +386,13 @@ fn scattered_pages_of_the_normal_world_appear_in_a_row() {
             space.translate(mem, plus(va, len), Access::Read),
             Ok(Target::Normal(pa))
         );
-        let mut octets = [0; 4];
+        let mut bytes = [0; 4];
         assert!(crate::machine::NormalMemory::read_normal(
             mem.machine,
             pa,
-            &mut octets
+            &mut bytes
         ));
-        assert_eq!(&octets, b"here");
+        assert_eq!(&bytes, b"here");
         assert!(!space.is_private(va, 1));
         assert_eq!(space.charged_pages(), space.figures().table_pages);
     });

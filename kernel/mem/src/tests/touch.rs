@@ -11,7 +11,7 @@ use crate::testing::NORMAL_BASE;
 fn what_is_written_across_pages_is_read_back_by_the_ta_and_by_us() {
     with_space(|space, mem| {
         let va = plus(zeroed(space, mem, RegionKind::Stack, 3), PAGE - 3);
-        let data: Vec<u8> = (0..PAGE as usize + 9).map(|octet| octet as u8).collect();
+        let data: Vec<u8> = (0..PAGE as usize + 9).map(|byte| byte as u8).collect();
         space.write_user(mem, va, &data).unwrap();
         let mut ours = vec![0; data.len()];
         space.read_user(mem.machine, va, &mut ours).unwrap();
@@ -42,10 +42,10 @@ fn reading_populates_nothing() {
         let va = zeroed(space, mem, RegionKind::Heap, 3);
         space.write_user(mem, plus(va, PAGE + 4), &[9]).unwrap();
         let before = state(space, mem);
-        let mut octets = vec![0xff; 3 * PAGE as usize];
-        assert!(space.peek(mem.machine, va, &mut octets));
-        assert_eq!(octets.iter().map(|octet| u32::from(*octet)).sum::<u32>(), 9);
-        assert!(!space.peek(mem.machine, plus(va, 1), &mut octets));
+        let mut bytes = vec![0xff; 3 * PAGE as usize];
+        assert!(space.peek(mem.machine, va, &mut bytes));
+        assert_eq!(bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 9);
+        assert!(!space.peek(mem.machine, plus(va, 1), &mut bytes));
         assert_eq!(state(space, mem), before);
         assert_eq!(mem.pages.owned_by(OWNER), 1 + space.figures().table_pages);
     });
@@ -59,9 +59,9 @@ fn a_poke_reaches_populated_pages_of_the_tas_own_only() {
         space.fault(mem, va, Access::Read).unwrap();
         assert!(space.poke(mem.machine, plus(va, 8), &0x1234_u16.to_le_bytes()));
         assert!(!space.poke(mem.machine, plus(va, PAGE - 1), &[7, 0]));
-        let mut octets = [0; 2];
-        assert!(space.peek(mem.machine, plus(va, 8), &mut octets));
-        assert_eq!(u16::from_le_bytes(octets), 0x1234);
+        let mut bytes = [0; 2];
+        assert!(space.peek(mem.machine, plus(va, 8), &mut bytes));
+        assert_eq!(u16::from_le_bytes(bytes), 0x1234);
 
         let frames = normal_pages(0, 1);
         let param = space
@@ -145,16 +145,16 @@ fn parameters_are_read_and_written_in_the_normal_world() {
             .map_normal(mem, frames, 2, 0xffe, Prot::READ_WRITE, anywhere())
             .unwrap();
         space.write_user(mem, va, b"text").unwrap();
-        let mut octets = [0; 4];
+        let mut bytes = [0; 4];
         let pa = crate::addr::PhysAddr(NORMAL_BASE.0 + 3 * PAGE + 0xffe);
         assert!(crate::machine::NormalMemory::read_normal(
             mem.machine,
             pa,
-            &mut octets
+            &mut bytes
         ));
-        assert_eq!(&octets, b"text");
-        octets.fill(0);
-        space.read_user(mem.machine, va, &mut octets).unwrap();
-        assert_eq!(&octets, b"text");
+        assert_eq!(&bytes, b"text");
+        bytes.fill(0);
+        space.read_user(mem.machine, va, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"text");
     });
 }

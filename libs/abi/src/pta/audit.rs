@@ -16,7 +16,7 @@ pub const CMD_TOTALS: u32 = 2;
 /// with their kernel objects. Only in builds with test hooks, else `NOT_SUPPORTED`.
 pub const CMD_FAULT: u32 = 3;
 
-/// `(memref in: UUID octets; value in: a = [`ledger`])`. `OUT_OF_MEMORY` when too many TAs are looked at
+/// `(memref in: UUID bytes; value in: a = [`ledger`])`. `OUT_OF_MEMORY` when too many TAs are looked at
 /// in detail.
 pub const CMD_LEDGER: u32 = 5;
 

@@ -15,7 +15,7 @@ pub const CMD_CHECK: u32 = 6;
 /// its start; value out: a = the block's offset, b = its size)`. Only in builds that show memory, else
 /// `NOT_SUPPORTED`; `ITEM_NOT_FOUND` if there is no block.
 pub const CMD_BLOCK_BYTES: u32 = 7;
-/// `(memref in: UUID octets; none; none; none)`: writes a TA's status to the secure console.
+/// `(memref in: UUID bytes; none; none; none)`: writes a TA's status to the secure console.
 pub const CMD_STATUS: u32 = 8;
 /// `(memref in: `Selector`; value in: a, b = offset in the heap, or an address where those are shown; memref out: one
 /// `BlockRow`)`: the live block that has this byte. `ITEM_NOT_FOUND` if none has, `ACCESS_DENIED` for an address

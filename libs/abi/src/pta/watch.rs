@@ -16,7 +16,7 @@ pub const CMD_READ: u32 = 1;
 /// `(value in: a = number)`: forgets a snapshot, or disarms a watchpoint. `ITEM_NOT_FOUND`, or `BUSY`
 /// while it is being taken.
 pub const CMD_DROP: u32 = 2;
-/// `(memref in: UUID octets; value in: a = `trigger`, b = command or bytes; value out: a =
+/// `(memref in: UUID bytes; value in: a = `trigger`, b = command or bytes; value out: a =
 /// number)`: arms a watchpoint, whose snapshot has this number. `OUT_OF_MEMORY` when [`SLOTS`] are
 /// taken.
 pub const CMD_ARM: u32 = 4;

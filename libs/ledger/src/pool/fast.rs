@@ -243,7 +243,7 @@ impl Pool {
     }
 
     /// A site known by its hash, and a block that is kept. `stamp` gives the header's room, and owner and
-    /// epoch of the record.
+    /// mark of the record.
     #[inline(always)]
     pub(super) fn alloc_fast<const ACCOUNTS: bool>(
         &mut self,

@@ -23,7 +23,7 @@ impl Pool {
 
     /// Changes a block's size, in place where it can, keeping its contents and alignment `align`
     /// (which must be what it was allocated with). The block is then `owner`'s, of site `stack`
-    /// and the current epoch; it counts as one release and one allocation.
+    /// and the current mark; it counts as one release and one allocation.
     ///
     /// # Errors
     /// See [`ReallocError`]; the block is as before.

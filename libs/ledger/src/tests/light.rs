@@ -109,29 +109,29 @@ fn light_tracking_lists_sites_in_pieces_that_add_up() {
 }
 
 #[test]
-fn light_tracking_knows_ages_up_to_255_epochs() {
+fn light_tracking_knows_ages_up_to_255_marks() {
     each_light(|pool| {
-        pool.set_epoch(300);
+        pool.set_mark(300);
         get(pool, 1);
-        pool.set_epoch(400);
+        pool.set_mark(400);
         get(pool, 2);
-        pool.set_epoch(555);
+        pool.set_mark(555);
         get(pool, 4);
-        let since = |epoch| pool.group(Some(epoch), &mut []).unwrap().bytes;
+        let since = |mark| pool.group(Some(mark), &mut []).unwrap().bytes;
         assert_eq!((since(300), since(301), since(400)), (7, 6, 6));
         assert_eq!((since(401), since(555)), (4, 4));
         // Older by 256, which is taken for 0.
-        pool.set_epoch(556);
+        pool.set_mark(556);
         assert_eq!(pool.group(Some(556), &mut []).unwrap().bytes, 1);
     });
 }
 
 #[test]
-fn accounts_without_call_sites_have_figures_owners_and_whole_epochs() {
+fn accounts_without_call_sites_have_figures_owners_and_whole_marks() {
     each_by(Tracking::Accounts, |pool| {
-        pool.set_epoch(0x1234);
+        pool.set_mark(0x1234);
         let blocks = [1, 2, 3].map(|n| get_at(pool, 100 * n, A, 0x40_0010));
-        pool.set_epoch(0x1334);
+        pool.set_mark(0x1334);
         get_at(pool, 50, B, 0x40_0020);
         put(pool, blocks[2]).unwrap();
         let stats = pool.stats().unwrap();
@@ -139,7 +139,7 @@ fn accounts_without_call_sites_have_figures_owners_and_whole_epochs() {
         assert_eq!((stats.num_get, stats.num_release), (4, 1));
         assert_eq!((pool.account(A), pool.account(B)), ((300, 2), (50, 1)));
         let first = pool.block(blocks[0]).unwrap();
-        assert_eq!((first.epoch, first.site), (0x1234, SiteId(0)));
+        assert_eq!((first.mark, first.site), (0x1234, SiteId(0)));
         let mut sites = [SiteInfo::default(); 2];
         let (mut cursor, mut held) = (0, 0);
         loop {

@@ -180,12 +180,12 @@ fn a_known_call_site_rings_the_alarm_too() {
 }
 
 #[test]
-fn the_epoch_can_be_set_from_outside() {
+fn the_mark_can_be_set_from_outside() {
     each(16384, |pool| {
         let mut memory = Memory(snapshot(pool));
-        assert!(view::set_epoch(&mut memory, 99));
+        assert!(view::set_mark(&mut memory, 99));
         let view = View::open(memory, pool.committed()).unwrap();
-        assert_eq!(view.figures().epoch, 99);
+        assert_eq!(view.figures().mark, 99);
     });
 }
 
@@ -264,7 +264,7 @@ fn the_second_unit_of_a_block_is_never_taken_for_a_block() {
     // SAFETY: the only pool of this memory, dropped before it.
     let mut pool = unsafe { memory.pool(1 << 18, &cfg) }.unwrap();
     for n in 0..if MIRI { 20u16 } else { 200 } {
-        pool.set_epoch(n.wrapping_mul(331));
+        pool.set_mark(n.wrapping_mul(331));
         let block = get_at(&mut pool, 1000, OwnerId(n), 0x1000 + u64::from(n) * 4);
         for past in [512, 1024] {
             let wild = block.map_addr(|at| at.saturating_add(past));

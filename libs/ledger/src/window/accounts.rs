@@ -78,16 +78,16 @@ fn held(entry: NonNull<SiteEntry>) -> NonNull<SiteEntry> {
 
 impl Window {
     #[inline(always)]
-    pub(crate) fn epoch(&self) -> u16 {
-        u16::from_be(self.header().stamp.epoch.load(Ordering::Relaxed))
+    pub(crate) fn mark(&self) -> u16 {
+        u16::from_be(self.header().stamp.mark.load(Ordering::Relaxed))
     }
 
-    /// Owner and epoch of the next blocks, as bits of a record.
+    /// Owner and mark of the next blocks, as bits of a record.
     #[inline(always)]
     pub(crate) fn stamp(&self) -> u64 {
         let stamp = &raw const self.header().stamp;
-        // SAFETY: a word of the header, aligned to 8. It is read whole as the epoch may be written
-        // meanwhile, from outside; either epoch is right.
+        // SAFETY: a word of the header, aligned to 8. It is read whole as the mark may be written
+        // meanwhile, from outside; either mark is right.
         unsafe { stamp.cast::<u64>().read_volatile() }.to_le()
     }
 
@@ -299,7 +299,7 @@ impl Window {
         if let Some(account) = self.account_mut::<ACCOUNTS>(entry::record_owner(record)) {
             *account = account.wrapping_sub(1 << 32).wrapping_sub(size);
         }
-        // Around the site are owner and epoch.
+        // Around the site are owner and mark.
         const { assert!(SITE_SHIFT == 5) };
         let mut site = self.site_at(self.place_in_bits(entry::site_times_32(record)));
         // SAFETY: a place is inside the table of this window, which is borrowed mutably.

@@ -18,7 +18,7 @@ use crate::layout::{KEPT_BLOCKS, KEPT_RUNS, Kept, first_kept_place};
 pub(super) struct Class {
     /// Behind the last block that is kept, in the class's stack.
     top: NonNull<Kept>,
-    /// The shift in the low octet, above it the number of blocks.
+    /// The shift in the low byte, above it the number of blocks.
     shift_and_blocks: u64,
     inverse: u32,
     /// As in [`classes::Class::end`].

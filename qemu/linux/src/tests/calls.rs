@@ -66,7 +66,7 @@ pub(super) fn memory_goes_both_ways() -> Outcome {
             .map_err(|error| format!("echo of {len}: {error}"))?;
         equal(operation.parameters().1.updated_size(), len, "size")?;
         if back != data {
-            return Err(format!("echo of {len} octets came back changed"));
+            return Err(format!("echo of {len} bytes came back changed"));
         }
     }
     let mut small = [0; 3];

@@ -248,7 +248,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Makes an honest call that may be suspended like all others, if the last such one has ended. `octets` lie
+    /// Makes an honest call that may be suspended like all others, if the last such one has ended. `bytes` lie
     /// in memory at the address that `params` is given.
     ///
     /// # Errors
@@ -256,7 +256,7 @@ impl Caller {
     pub(super) fn ask(
         &mut self,
         header: MsgHeader,
-        octets: &[u8],
+        bytes: &[u8],
         params: impl FnOnce(u64) -> [MsgParam; 2],
     ) -> Outcome {
         if self.calls[SPARE_SLOT].is_some() {
@@ -264,8 +264,8 @@ impl Caller {
         }
         let page = self.page_of(SPARE_SLOT);
         let address = self.arena.page(page);
-        let behind = PAGE_SIZE - octets.len().next_multiple_of(8);
-        self.arena.pages.write(page * PAGE_SIZE + behind, octets);
+        let behind = PAGE_SIZE - bytes.len().next_multiple_of(8);
+        self.arena.pages.write(page * PAGE_SIZE + behind, bytes);
         let message = Message::at(&self.arena.pages, page * PAGE_SIZE);
         let params = params(address + behind as u64);
         message.set_header(&MsgHeader {
@@ -345,7 +345,7 @@ impl Caller {
                     self.image = Some(uuid);
                 }
                 if self.random.once_in(8) {
-                    // One octet wrong, and put right by the next copy.
+                    // One byte wrong, and put right by the next copy.
                     let at = FIRST_IMAGE * WORDS + self.random.below(image.len() / 8);
                     self.arena.pages.set(at, self.random.next());
                     self.image = None;

@@ -45,10 +45,10 @@ fn hog(bench: &Bench) -> Outcome {
     let mut neighbour = bench.open(hello::UUID)?;
     let mut session = bench.open(heap::UUID)?;
     for size in [65_536, 1000] {
-        let (octets, blocks) = works(value_call(&mut session, heap::CMD_HOG, size, 0))?;
+        let (bytes, blocks) = works(value_call(&mut session, heap::CMD_HOG, size, 0))?;
         holds(
-            blocks > 0 && (LIMIT / 2..=LIMIT).contains(&octets),
-            &format!("{octets} octets in {blocks} blocks of {size}"),
+            blocks > 0 && (LIMIT / 2..=LIMIT).contains(&bytes),
+            &format!("{bytes} bytes in {blocks} blocks of {size}"),
         )?;
         works(neighbour.invoke_plain(hello::CMD_NOP))?;
     }
@@ -208,8 +208,8 @@ fn limit_named(bench: &Bench, limit: &str) -> Outcome {
     )
 }
 
-fn eat(session: &mut Session<'_>, octets: u32) -> Result<u32, String> {
-    Ok(works(value_call(session, glutton::CMD_EAT, octets, 0))?.0)
+fn eat(session: &mut Session<'_>, bytes: u32) -> Result<u32, String> {
+    Ok(works(value_call(session, glutton::CMD_EAT, bytes, 0))?.0)
 }
 
 fn quota(bench: &Bench) -> Outcome {
@@ -217,13 +217,13 @@ fn quota(bench: &Bench) -> Outcome {
     let mut other = bench.open(heap::UUID)?;
     let mut session = bench.open(glutton::UUID)?;
     let mut first = 0;
-    for octets in [65_536, 1000] {
-        let held = eat(&mut session, octets)?;
+    for bytes in [65_536, 1000] {
+        let held = eat(&mut session, bytes)?;
         limit_named(bench, "the TA's page quota")?;
         // Not all of it is blocks: code, stack and tables count as well.
         holds(
             (8 << 20..10 << 20).contains(&held),
-            &format!("held {held} octets at the quota"),
+            &format!("held {held} bytes at the quota"),
         )?;
         works(session.invoke_plain(glutton::CMD_NOP))?;
         works(neighbour.invoke_plain(hello::CMD_NOP))?;
@@ -251,11 +251,11 @@ fn secure_ram(bench: &Bench) -> Outcome {
     eat(&mut first, 65_536)?;
     limit_named(bench, "the TA's page quota")?;
     let mut held = 0;
-    for octets in [65_536, 4096, 100] {
-        held = eat(&mut second, octets)?;
+    for bytes in [65_536, 4096, 100] {
+        held = eat(&mut second, bytes)?;
         limit_named(bench, "secure RAM (pool \"Physical TA memory\")")?;
     }
-    holds(held > 2 << 20, &format!("the second held {held} octets"))?;
+    holds(held > 2 << 20, &format!("the second held {held} bytes"))?;
     bench.refused(glutton::UUID, ErrorKind::OutOfMemory)?;
     for session in [&mut first, &mut second] {
         works(session.invoke_plain(glutton::CMD_NOP))?;
@@ -272,21 +272,21 @@ fn secure_ram(bench: &Bench) -> Outcome {
 
 fn raw_heap(bench: &Bench) -> Outcome {
     let mut session = bench.open(glutton::UUID)?;
-    let mut asked = |command, octets: u64| {
-        let result = value_call(&mut session, command, octets as u32, (octets >> 32) as u32);
+    let mut asked = |command, bytes: u64| {
+        let result = value_call(&mut session, command, bytes as u32, (bytes >> 32) as u32);
         Ok::<_, String>(TeeResult(works(result)?.0))
     };
     let quota = 2560 * 4096;
-    for octets in [quota + 1, 1 << 30] {
+    for bytes in [quota + 1, 1 << 30] {
         equal(
-            asked(glutton::CMD_RESERVE, octets)?,
+            asked(glutton::CMD_RESERVE, bytes)?,
             TeeResult::OUT_OF_MEMORY,
             "reserving more than the quota",
         )?;
     }
-    for octets in [0, (1 << 30) + 1, 1 << 63, u64::MAX] {
+    for bytes in [0, (1 << 30) + 1, 1 << 63, u64::MAX] {
         equal(
-            asked(glutton::CMD_RESERVE, octets)?,
+            asked(glutton::CMD_RESERVE, bytes)?,
             TeeResult::BAD_PARAMETERS,
             "reserving nonsense",
         )?;
@@ -297,16 +297,16 @@ fn raw_heap(bench: &Bench) -> Outcome {
         TeeResult::BAD_STATE,
         "reserving twice",
     )?;
-    for octets in [quota + 1, 1 << 63, u64::MAX] {
+    for bytes in [quota + 1, 1 << 63, u64::MAX] {
         equal(
-            asked(glutton::CMD_GROW, octets)?,
+            asked(glutton::CMD_GROW, bytes)?,
             TeeResult::OUT_OF_MEMORY,
             "growing beyond what was reserved",
         )?;
     }
-    for octets in [0, 4096, 1 << 20] {
+    for bytes in [0, 4096, 1 << 20] {
         equal(
-            asked(glutton::CMD_GROW, octets)?,
+            asked(glutton::CMD_GROW, bytes)?,
             TeeResult::SUCCESS,
             "growing",
         )?;

@@ -117,8 +117,8 @@ fn pages_refused(bench: &Bench) -> Outcome {
     )?;
     let before = log(bench)?;
     let mut second = bench.open(glutton::UUID)?;
-    for octets in [65_536, 4096, 100] {
-        works(value_call(&mut second, glutton::CMD_EAT, octets, 0))?;
+    for bytes in [65_536, 4096, 100] {
+        works(value_call(&mut second, glutton::CMD_EAT, bytes, 0))?;
     }
     let row = last(bench, &before)?;
     equal(

@@ -200,13 +200,13 @@ impl Hostile<'_> {
             session: self.observer.id(),
             ..MsgHeader::default()
         };
-        let octets = uuid.to_octets();
-        caller.ask(header, &octets, |address| {
+        let bytes = uuid.to_bytes();
+        caller.ask(header, &bytes, |address| {
             [
                 MsgParam {
                     attr: attr::TMEM_INPUT,
                     a: address,
-                    b: octets.len() as u64,
+                    b: bytes.len() as u64,
                     c: 0,
                 },
                 MsgParam {

@@ -159,17 +159,17 @@ const FAULTS: &[(&str, TeeUuid, ErrorKind)] = &[
     ("a stack of 4 GiB", bad::HUGE_STACK, ErrorKind::BadFormat),
 ];
 
-/// Hello's image with the changes of `bad/UUID.patch`: a signed header (u32 length, octets), then
-/// (u32 offset, u32 length, octets) of the ELF file.
+/// Hello's image with the changes of `bad/UUID.patch`: a signed header (u32 length, bytes), then
+/// (u32 offset, u32 length, bytes) of the ELF file.
 fn patched(uuid: TeeUuid) -> Option<Vec<u8>> {
     fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-        let (octets, behind) = rest.split_at_checked(len)?;
+        let (bytes, behind) = rest.split_at_checked(len)?;
         *rest = behind;
-        Some(octets)
+        Some(bytes)
     }
     fn number(rest: &mut &[u8]) -> Option<usize> {
-        let octets = take(rest, 4)?.try_into().ok()?;
-        Some(u32::from_le_bytes(octets) as usize)
+        let bytes = take(rest, 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes) as usize)
     }
     let hello = image().ok()?;
     let mut elf = hello.get(elf_offset(hello)?..)?.to_vec();
@@ -179,8 +179,8 @@ fn patched(uuid: TeeUuid) -> Option<Vec<u8>> {
     while !rest.is_empty() {
         let at = number(&mut rest)?;
         let len = number(&mut rest)?;
-        let octets = take(&mut rest, len)?;
-        elf.get_mut(at..at + len)?.copy_from_slice(octets);
+        let bytes = take(&mut rest, len)?;
+        elf.get_mut(at..at + len)?.copy_from_slice(bytes);
     }
     out.extend(elf);
     Some(out)

@@ -108,8 +108,8 @@ fn shown(bench: &Bench, uuid: TeeUuid) -> Result<(u32, u64, Vec<SuspectRow>), St
     Ok((blocks, bytes, rows))
 }
 
-fn leak(session: &mut Session<'_>, blocks: u32, octets: u32) -> Outcome {
-    works(value_in(session, heap::CMD_LEAK, blocks, octets))
+fn leak(session: &mut Session<'_>, blocks: u32, bytes: u32) -> Outcome {
+    works(value_in(session, heap::CMD_LEAK, blocks, bytes))
 }
 
 /// A record's call stack must name the function that loses blocks.
@@ -154,7 +154,7 @@ fn names(bench: &Bench) -> Outcome {
         }),
         &text,
     )?;
-    for bad in ["sixteen-octets!!", "two words", "tab\t"] {
+    for bad in ["sixteen-bytes!!!", "two words", "tab\t"] {
         let error = calls::mark(&bench.context, bad).map_err(|error| error.kind());
         equal(error, Err(Some(ErrorKind::BadParameters)), bad)?;
         let (status, _, err) = teestat(bench, &["leaks", "mark", bad]);
@@ -254,9 +254,9 @@ fn between(bench: &Bench) -> Outcome {
 
 /// Blocks of the guest's own in an answer of so many bytes.
 fn blocks_of_guest(answer: &SharedMemory<'_>, len: usize) -> u32 {
-    let mut octets = alloc::vec![0; len];
-    answer.read(0, &mut octets);
-    let records = octets.chunks_exact(size_of::<LeakRecord>());
+    let mut bytes = alloc::vec![0; len];
+    answer.read(0, &mut bytes);
+    let records = bytes.chunks_exact(size_of::<LeakRecord>());
     let records = records.filter_map(|record| LeakRecord::read_from_bytes(record).ok());
     let of_guest = records.filter(|record| record.owner_kind == owner_kind::GUEST);
     of_guest.map(|record| record.blocks).sum()

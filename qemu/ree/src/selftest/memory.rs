@@ -228,7 +228,7 @@ fn directions(bench: &Bench) -> Outcome {
     works(session.invoke_command(hello::CMD_RANDOM, &mut op))?;
     holds(
         random.chunks(500).all(|part| part.iter().any(|&b| b != 0)),
-        "random octets are zero",
+        "random bytes are zero",
     )
 }
 

@@ -24,13 +24,13 @@ enum Kind {
     Out,
     /// Memory to read and write.
     Inout,
-    /// Octets of a UUID.
+    /// Bytes of a UUID.
     Name,
     /// A selector.
     Which,
     /// Small numbers.
     Value,
-    /// A number of octets that is not so small.
+    /// A number of bytes that is not so small.
     Block,
     /// Numbers that come back.
     Answer,

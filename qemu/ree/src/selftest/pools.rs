@@ -43,7 +43,7 @@ pub(super) const TESTS: &[Test] = &[
         shown,
     ),
     (
-        "a write past a block's end is found where there are guard octets",
+        "a write past a block's end is found where there are guard bytes",
         overrun,
     ),
 ];
@@ -244,13 +244,13 @@ fn one_block(bench: &Bench) -> Outcome {
 }
 
 fn shown(bench: &Bench) -> Outcome {
-    const OCTETS: usize = 5000;
+    const BYTES: usize = 5000;
     let who = Selector::ta(heap::UUID);
     let mut session = bench.open(heap::UUID)?;
-    works(value_call(&mut session, heap::CMD_ALLOC, OCTETS as u32, 0))?;
+    works(value_call(&mut session, heap::CMD_ALLOC, BYTES as u32, 0))?;
     let mut found = None;
     client::each::<BlockRow, _>(&bench.context, &who, &mut |row: &BlockRow| {
-        if row.size == OCTETS as u64 {
+        if row.size == BYTES as u64 {
             found = Some(*row);
         }
         Ok::<(), ClientError>(())
@@ -274,7 +274,7 @@ fn shown(bench: &Bench) -> Outcome {
     equal(again.offset, block.offset, "the block at its own address")?;
     match bytes {
         Some(bytes) => holds(
-            bytes.len() == OCTETS && bytes.iter().all(|octet| *octet == 0xa5),
+            bytes.len() == BYTES && bytes.iter().all(|byte| *byte == 0xa5),
             "its bytes are not what the TA wrote",
         ),
         // The other feature.
@@ -319,23 +319,19 @@ fn checked(bench: &Bench) -> Outcome {
 }
 
 fn overrun(bench: &Bench) -> Outcome {
-    const OCTETS: u32 = 28;
+    const BYTES: u32 = 28;
     let who = Selector::ta(heap::UUID);
     let checked = || pools::check(&bench.context, &who).map_err(told);
     let mut session = bench.open(heap::UUID)?;
-    let handle = works(value_call(&mut session, heap::CMD_ALLOC, OCTETS, 0))?.0;
+    let handle = works(value_call(&mut session, heap::CMD_ALLOC, BYTES, 0))?.0;
     works(value_call(
         &mut session,
         heap::CMD_OVERRUN,
         handle,
-        OCTETS - 1,
+        BYTES - 1,
     ))?;
-    equal(
-        checked()?.0,
-        damage::NONE,
-        "after a write to the last octet",
-    )?;
-    let guard = works(value_call(&mut session, heap::CMD_OVERRUN, handle, OCTETS))?.0;
+    equal(checked()?.0, damage::NONE, "after a write to the last byte")?;
+    let guard = works(value_call(&mut session, heap::CMD_OVERRUN, handle, BYTES))?.0;
     let expected = if guard == 0 {
         damage::NONE
     } else {
@@ -345,13 +341,13 @@ fn overrun(bench: &Bench) -> Outcome {
     equal(found, expected, "after a write behind it")?;
     if guard != 0 {
         let block = pools::block(&bench.context, &who, offset.into()).map_err(told)?;
-        equal(block.size, OCTETS.into(), "size of the block that is named")?;
+        equal(block.size, BYTES.into(), "size of the block that is named")?;
     }
     works(value_in(&mut session, heap::CMD_FREE, handle, 0))?;
     equal(checked()?.0, damage::NONE, "after the block was freed")?;
     // Another one is still there when the TA ends.
-    let handle = works(value_call(&mut session, heap::CMD_ALLOC, OCTETS, 0))?.0;
-    works(value_call(&mut session, heap::CMD_OVERRUN, handle, OCTETS))?;
+    let handle = works(value_call(&mut session, heap::CMD_ALLOC, BYTES, 0))?.0;
+    works(value_call(&mut session, heap::CMD_OVERRUN, handle, BYTES))?;
     let killed = client::kill(&bench.context, heap::UUID).map_err(told)?;
     equal(killed, 1, "instances ended")
 }

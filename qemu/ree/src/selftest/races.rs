@@ -294,9 +294,9 @@ fn spoiled_calls(bench: &Bench) -> Outcome {
     )?;
     let sum: u64 = (0..BUFFER_PAGES * PAGE_SIZE)
         .map(|at| {
-            let mut octet = [0];
-            arena.buffer.read(at, &mut octet);
-            u64::from(octet[0])
+            let mut byte = [0];
+            arena.buffer.read(at, &mut byte);
+            u64::from(byte[0])
         })
         .sum();
     equal(message.param(1).a, sum, "its checksum")

@@ -375,7 +375,7 @@ fn chain_calls(bench: &Bench) -> Outcome {
         "the stats pTA told a TA something odd",
     )?;
 
-    let nobody = tally_abi::TeeUuid::from_u128(1).to_octets();
+    let nobody = tally_abi::TeeUuid::from_u128(1).to_bytes();
     let mut op = Operation::new(
         0,
         ParamTmpRef::new_input(&nobody),

@@ -33,7 +33,7 @@ const SLACK: usize = 520;
 /// A size for which a page list needs a second page.
 const TWO_LISTS: u64 = (PAGE_LIST_ENTRIES as u64 + 2) * PAGE_SIZE as u64;
 
-/// Page with the octets of all targets' UUIDs.
+/// Page with the bytes of all targets' UUIDs.
 const NAMES: usize = CALLERS * CALLER_PAGES;
 const FIRST_LIST: usize = NAMES + 1;
 const FIRST_BUFFER: usize = FIRST_LIST + LISTS;
@@ -189,7 +189,7 @@ impl Arena {
         let pages = Pages::allocate(PAGES)?;
         for (index, uuid) in TARGETS.iter().enumerate() {
             let at = NAMES * PAGE_SIZE + index * size_of::<TeeUuid>();
-            pages.write(at, &uuid.to_octets());
+            pages.write(at, &uuid.to_bytes());
         }
         for (index, selector) in selectors().enumerate() {
             let at = NAMES * PAGE_SIZE + SELECTORS_AT + index * size_of::<Selector>();
@@ -202,7 +202,7 @@ impl Arena {
         })
     }
 
-    /// Address of the octets of a target's UUID, or of the nil UUID.
+    /// Address of the bytes of a target's UUID, or of the nil UUID.
     pub(super) fn name(&self, random: &mut Random) -> u64 {
         let index = random.below(TARGETS.len() + 1);
         self.page(NAMES) + (index * size_of::<TeeUuid>()) as u64

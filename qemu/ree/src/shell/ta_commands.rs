@@ -14,13 +14,13 @@ pub(super) enum Spec {
     Out,
     /// Value in and out, of two numbers.
     Inout,
-    /// Memory in: a text, or `@N` for N octets of a pattern.
+    /// Memory in: a text, or `@N` for N bytes of a pattern.
     MemIn,
     /// Memory out: its size.
     MemOut,
     /// Memory in and out: as `MemIn`.
     MemInout,
-    /// Memory in: octets of a UUID, by name.
+    /// Memory in: bytes of a UUID, by name.
     Uuid,
 }
 
@@ -51,33 +51,33 @@ use Spec::{In, Inout, MemIn, MemInout, MemOut, Out, Uuid};
 
 commands! {
     hello "inc" CMD_INC [Inout] "A B" "adds 1 to A and 2 to B";
-    hello "checksum" CMD_CHECKSUM [MemIn, Out] "TEXT|@N" "a = sum of the octets, b = their number";
-    hello "fill" CMD_FILL [MemOut, In(2)] "SIZE OCTET LENGTH" "writes LENGTH octets into a buffer of SIZE; SHORT_BUFFER if it is too small";
+    hello "checksum" CMD_CHECKSUM [MemIn, Out] "TEXT|@N" "a = sum of the bytes, b = their number";
+    hello "fill" CMD_FILL [MemOut, In(2)] "SIZE BYTE LENGTH" "writes LENGTH bytes into a buffer of SIZE; SHORT_BUFFER if it is too small";
     hello "reverse" CMD_REVERSE [MemInout] "TEXT" "the text backwards, in capitals";
     hello "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE" "copies the text into a buffer of SIZE";
     hello "log" CMD_LOG [MemIn] "TEXT" "a line on the secure console";
     hello "time" CMD_TIME [Out, Out] "" "seconds and milliseconds of the TEE, then of the normal world";
-    hello "random" CMD_RANDOM [MemOut] "SIZE" "random octets";
+    hello "random" CMD_RANDOM [MemOut] "SIZE" "random bytes";
     hello "nop" CMD_NOP [] "" "nothing";
     hello "wait" CMD_WAIT [In(1)] "MILLISECONDS" "waits; ctrl-C cancels it";
     hello "mix" CMD_MIX [In(2), Out, Inout] "A B C D" "a value in, one out, one in and out: a = A + C, b = B + D; then D C";
-    hello "keep" CMD_KEEP [In(1)] "OCTETS" "allocates and keeps until the session closes";
-    heap "alloc" CMD_ALLOC [In(1), Out] "OCTETS" "allocates a block and keeps it: a = its handle";
+    hello "keep" CMD_KEEP [In(1)] "BYTES" "allocates and keeps until the session closes";
+    heap "alloc" CMD_ALLOC [In(1), Out] "BYTES" "allocates a block and keeps it: a = its handle";
     heap "free" CMD_FREE [In(1)] "HANDLE" "frees a block that `alloc` keeps";
-    heap "leak" CMD_LEAK [In(2)] "BLOCKS OCTETS" "loses BLOCKS blocks of OCTETS each";
-    heap "hog" CMD_HOG [In(1), Out] "OCTETS" "allocates blocks until refused, frees all: a = octets, b = blocks it had";
-    heap "grow" CMD_GROW [In(1)] "OCTETS" "allocates and frees one block";
+    heap "leak" CMD_LEAK [In(2)] "BLOCKS BYTES" "loses BLOCKS blocks of BYTES each";
+    heap "hog" CMD_HOG [In(1), Out] "BYTES" "allocates blocks until refused, frees all: a = bytes, b = blocks it had";
+    heap "grow" CMD_GROW [In(1)] "BYTES" "allocates and frees one block";
     heap "stats" CMD_STATS [Out, Out, Out] "" "the TA's own view: allocated and most, size and failures, blocks and biggest failure";
     heap "bench" CMD_BENCH [In(2), In(1)] "LIVE PAIRS STRATEGY" "frees and allocates PAIRS times among LIVE blocks, as `bench heap_pair` does";
-    heap "context" CMD_CONTEXT [Out] "" "a = octets that this session holds";
+    heap "context" CMD_CONTEXT [Out] "" "a = bytes that this session holds";
     heap "free-all" CMD_FREE_ALL [] "" "frees all that `alloc` keeps";
-    heap "alloc-or-die" CMD_ALLOC_OR_DIE [In(1)] "OCTETS" "allocates, and ends the TA if that is refused";
+    heap "alloc-or-die" CMD_ALLOC_OR_DIE [In(1)] "BYTES" "allocates, and ends the TA if that is refused";
     heap "double-free" CMD_DOUBLE_FREE [] "" "frees a block twice, which ends the TA";
-    heap "keep" CMD_KEEP [In(2)] "PLACE OCTETS" "a block with one pointer to it: PLACE 0 in a static, 1 at the end of a list, 2 into its middle";
+    heap "keep" CMD_KEEP [In(2)] "PLACE BYTES" "a block with one pointer to it: PLACE 0 in a static, 1 at the end of a list, 2 into its middle";
     heap "forget" CMD_FORGET [] "" "frees what `keep` keeps";
-    heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION" "writes octet POSITION of a block, also behind its end; a = 1 if there are guard octets";
+    heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION" "writes byte POSITION of a block, also behind its end; a = 1 if there are guard bytes";
+    heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "BYTES" "a block whose only pointer is on the stack, then loops until killed";
     heap "resize" CMD_RESIZE [In(2)] "BEFORE AFTER" "resizes a block by TEE_Realloc; fails unless what it gained is zero";
-    heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "OCTETS" "a block whose only pointer is on the stack, then loops until killed";
     crash "null-read" CMD_NULL_READ [] "" "reads address 0";
     crash "wild-write" CMD_WILD_WRITE [] "" "writes to an address that is not mapped";
     crash "write-code" CMD_WRITE_CODE [] "" "writes to its own code";
@@ -101,15 +101,15 @@ commands! {
     crash "scribble" CMD_SCRIBBLE [] "" "overwrites the books of its own heap";
     chain "inc" CMD_INC [Inout] "A B" "passes the value to hello's `inc`";
     chain "echo" CMD_ECHO [MemIn, MemOut] "TEXT SIZE" "passes the buffers to hello's `echo`";
-    chain "stats" CMD_STATS [Out] "" "asks the stats pseudo-TA: a = octets of the answer, b = kernel heap in use";
+    chain "stats" CMD_STATS [Out] "" "asks the stats pseudo-TA: a = bytes of the answer, b = kernel heap in use";
     chain "nest" CMD_NEST [In(1), Out] "DEPTH" "opens a session to itself, DEPTH times over: a = instances reached";
     chain "reverse" CMD_REVERSE [MemInout] "TEXT" "passes a copy to hello's `reverse`";
     chain "call" CMD_CALL [Uuid, In(1), Out] "TA COMMAND-NUMBER" "opens a session to another TA and invokes: a = result, b = origin";
-    chain "short" CMD_SHORT [MemIn, MemOut] "TEXT SIZE" "asks hello's `fill` for one octet more than fits";
+    chain "short" CMD_SHORT [MemIn, MemOut] "TEXT SIZE" "asks hello's `fill` for one byte more than fits";
     chain "keep-session" CMD_KEEP_SESSION [] "" "opens a session to hello and keeps it";
     keepalive "count" CMD_COUNT [Out] "" "a = a counter after adding 1, b = sessions open";
-    keepalive "hold" CMD_HOLD [In(1), Out] "OCTETS" "holds a block of OCTETS in place of the last one (0: none)";
-    keepalive "held" CMD_HELD [Out] "" "a = octets held, b = 1 if they are intact";
+    keepalive "hold" CMD_HOLD [In(1), Out] "BYTES" "holds a block of BYTES in place of the last one (0: none)";
+    keepalive "held" CMD_HELD [Out] "" "a = bytes held, b = 1 if they are intact";
     keepalive "panic" CMD_PANIC [] "" "panics, which ends the instance";
     keepalive "lives" CMD_LIVES [Out] "" "a = times created, b = sessions ever opened";
     solo "nop" CMD_NOP [] "" "nothing";
@@ -117,12 +117,12 @@ commands! {
     solo "spin-until-cancelled" CMD_SPIN_UNTIL_CANCELLED [] "" "computes until ctrl-C cancels it";
     solo "spin" CMD_SPIN [In(1), Out] "MILLISECONDS" "computes for that long: a = milliseconds that passed";
     glutton "nop" CMD_NOP [] "" "nothing";
-    glutton "eat" CMD_EAT [In(1), Out] "OCTETS" "allocates blocks until refused, and keeps them: a = octets, b = blocks";
+    glutton "eat" CMD_EAT [In(1), Out] "BYTES" "allocates blocks until refused, and keeps them: a = bytes, b = blocks";
     glutton "spit" CMD_SPIT [] "" "frees them";
-    glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH" "reserves a heap of so many octets, in two words: a = result";
-    glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH" "grows the heap to so many octets, in two words: a = result";
+    glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH" "reserves a heap of so many bytes, in two words: a = result";
+    glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH" "grows the heap to so many bytes, in two words: a = result";
     drm "switch" CMD_SWITCH [In(2), Out] "COUNT ORDER" "opens a channel, maps a buffer, unmaps, closes, COUNT times; ORDER 0: so, 1: closes first, 2: in turn";
-    drm "hold" CMD_HOLD [In(1)] "OCTETS" "opens a channel, maps a buffer, and keeps both until the session closes";
+    drm "hold" CMD_HOLD [In(1)] "BYTES" "opens a channel, maps a buffer, and keeps both until the session closes";
 }
 
 pub(super) const TAS: [(&str, TeeUuid); 9] = [

@@ -193,9 +193,9 @@ impl Argument {
                     .ok()
                     .filter(|t| t.chars().all(|c| !c.is_control()));
                 match text {
-                    Some(text) => print(format_args!("{} octets: {text}\n", self.size)),
+                    Some(text) => print(format_args!("{} bytes: {text}\n", self.size)),
                     None => {
-                        print(format_args!("{} octets:", self.size));
+                        print(format_args!("{} bytes:", self.size));
                         for byte in bytes.iter().take(64) {
                             print(format_args!(" {byte:02x}"));
                         }
@@ -246,7 +246,7 @@ impl Call {
                 MemOut => bytes.resize(number(next()?)? as usize, 0),
                 Uuid => {
                     let uuid = names::resolve(next()?).ok_or("no such TA")?;
-                    bytes = uuid.to_octets().to_vec();
+                    bytes = uuid.to_bytes().to_vec();
                 }
             }
             arguments.push(Argument {
@@ -327,7 +327,7 @@ impl Call {
                 if error.kind() == teec::ErrorKind::ShortBuffer
                     && let Some(memory) = self.arguments.iter().find(|a| matches!(a.spec, MemOut))
                 {
-                    said.push_str(&format!("; {} octets are needed", memory.size));
+                    said.push_str(&format!("; {} bytes are needed", memory.size));
                 }
                 Err(said)
             }

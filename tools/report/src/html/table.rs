@@ -247,7 +247,7 @@ impl Cell {
             Value::Ta(uuid) => account.ta(uuid).into(),
             Value::Id(id) => format!("{id:016x}").into(),
             Value::Frames(frames) => stack_cell(&Stack::new(account, frames, Origin::default())),
-            Value::Null | Value::Octets(_) | Value::Row(_) | Value::Rows(_) => Self::Empty,
+            Value::Null | Value::Bytes(_) | Value::Row(_) | Value::Rows(_) => Self::Empty,
         }
     }
 

@@ -1,10 +1,10 @@
 //! Connections that are one too many: told so, and read from until their clients are gone.
 //!
-//! Closing a connection resets it if octets from the client are unread or still on their way, and a reset
+//! Closing a connection resets it if bytes from the client are unread or still on their way, and a reset
 //! may cost the client the answer. So what it sends is taken and thrown away.
 //!
 //! **Invariant:** a client that is turned away holds up nobody: at most so many are kept, each for a
-//! bounded time and number of octets.
+//! bounded time and number of bytes.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -24,7 +24,7 @@ pub(super) struct TurnedAway {
 struct Leaving {
     stream: TcpStream,
     until: Instant,
-    /// Octets that the client may still send.
+    /// Bytes that the client may still send.
     rest: usize,
 }
 
@@ -41,7 +41,7 @@ impl TurnedAway {
     /// Turns a client away, without waiting for anything. If there are too many already, the connection of
     /// the one who had most time is closed.
     pub(super) fn add(&mut self, mut stream: TcpStream) {
-        let answer = Answer::refusal(Status::Unavailable).octets();
+        let answer = Answer::refusal(Status::Unavailable).bytes();
         let told = stream.set_nonblocking(true).is_ok()
             && stream.write(&answer).is_ok_and(|n| n == answer.len())
             && stream.shutdown(Shutdown::Write).is_ok();

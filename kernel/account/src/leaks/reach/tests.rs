@@ -303,9 +303,9 @@ fn a_book_tells_blocks_by_place_and_age() {
     let machine = TestMachine::new(8, 1);
     let mut pages = machine.page_allocator();
     let free = pages.free_pages();
-    let block = |offset, epoch| Block {
+    let block = |offset, mark| Block {
         offset,
-        epoch,
+        mark,
         ..Block::default()
     };
     let mut book = Findings::new(1 << 20, 5).unwrap();

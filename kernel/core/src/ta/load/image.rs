@@ -108,7 +108,7 @@ impl ImageHeader {
             core::cmp::Ordering::Greater => return Err(ImageError::TrailingData),
             core::cmp::Ordering::Equal => {}
         }
-        let uuid = TeeUuid::from_octets(bootstrap.uuid);
+        let uuid = TeeUuid::from_bytes(bootstrap.uuid);
         if uuid != wanted {
             return Err(ImageError::OtherUuid);
         }

@@ -1,6 +1,6 @@
 //! Loading a TA: fetch the image, verify it, let `ldelf` lay it out at EL0.
 //!
-//! **Invariant:** not one octet of an image is interpreted, but for its headers, before its
+//! **Invariant:** not one byte of an image is interpreted, but for its headers, before its
 //! signature holds; the image is copied once and only the copy is looked at.
 
 pub mod image;
@@ -234,8 +234,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let end = ((n + 1) * PAGE_SIZE).min(image.len);
             if begin < end {
                 machine.interruptible(|| {
-                    machine.with_page(*page, |octets| {
-                        header.update(&octets[begin % PAGE_SIZE..end - n * PAGE_SIZE]);
+                    machine.with_page(*page, |bytes| {
+                        header.update(&bytes[begin % PAGE_SIZE..end - n * PAGE_SIZE]);
                     });
                 });
             }

@@ -92,12 +92,12 @@ fn pss_holds(encoded: &[u8], digest: &[u8; DIGEST_LEN]) -> bool {
             .chain_update(hash)
             .chain_update(counter.to_be_bytes())
             .finalize();
-        for (octet, mask) in chunk.iter_mut().zip(mask) {
-            *octet ^= mask;
+        for (byte, mask) in chunk.iter_mut().zip(mask) {
+            *byte ^= mask;
         }
     }
     db[0] &= 0x7f;
-    let Some(one) = db.iter().position(|&octet| octet != 0) else {
+    let Some(one) = db.iter().position(|&byte| byte != 0) else {
         return false;
     };
     if db[one] != 1 {

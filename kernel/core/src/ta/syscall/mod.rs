@@ -28,7 +28,7 @@ use zerocopy::{FromZeros, IntoBytes};
 const MAX_LOG: usize = 512;
 /// Longest sleep at a time in WAIT, so that cancels and kills are noticed.
 const WAIT_SLICE_MILLIS: u64 = 10;
-/// Octets of randomness made between chances for an interrupt.
+/// Bytes of randomness made between chances for an interrupt.
 const RANDOM_CHUNK: usize = 256;
 /// Bytes of kernel stack that opening a session takes at most, loading a TA included.
 const NESTED_STACK_BYTES: usize = 14 * 1024;
@@ -255,7 +255,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// # Errors
     /// `ACCESS_DENIED`.
     pub fn sys_random(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
-        // All of it or nothing: not one octet goes to a buffer that is too long.
+        // All of it or nothing: not one byte goes to a buffer that is too long.
         self.sys_check_access(instance, access::WRITE | access::ANY_OWNER, va, len)?;
         let mut done = 0;
         while done < len {
@@ -444,13 +444,13 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Value::Identity => {
                 let client = self.session_of(session, |s| (s.login, s.client));
                 let (login, client) = client.ok_or(TeeResult::BAD_STATE)?;
-                let mut octets = [0; 20];
-                octets[..4].copy_from_slice(login.as_bytes());
-                octets[4..].copy_from_slice(client.as_bytes());
-                identity = octets;
+                let mut bytes = [0; 20];
+                bytes[..4].copy_from_slice(login.as_bytes());
+                bytes[4..].copy_from_slice(client.as_bytes());
+                identity = bytes;
                 &identity[..]
             }
-            Value::Fixed(octets) => octets,
+            Value::Fixed(bytes) => bytes,
         };
         self.put_sized(instance, UserVa(x[2]), UserVa(x[3]), property.name)?;
         self.put_sized(instance, UserVa(x[4]), UserVa(x[5]), value)?;
