@@ -1,4 +1,4 @@
-//! Pseudo-TAs: `stats` and `device` as OP-TEE has them, and Tally's own.
+//! Pseudo-TAs: `stats`, `device` and `rng` as OP-TEE has them, and Tally's own.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod lists;
 #[cfg(feature = "stats")]
 mod memleak;
 mod params;
+mod rng;
 #[cfg(feature = "stats")]
 mod stats;
 #[cfg(all(test, feature = "stats"))]
@@ -34,6 +35,7 @@ pub type Book = ();
 /// All of this build.
 pub static ALL: &[PseudoTa<Book>] = &[
     device::pta(),
+    rng::pta(),
     vdec::pta(),
     #[cfg(feature = "stats")]
     audit::PTA,

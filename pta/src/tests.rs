@@ -6,13 +6,14 @@ mod figures;
 mod leaks;
 mod moment;
 mod order;
+mod random;
 mod tas;
 mod watch;
 
 use std::sync::Arc;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
-use tally_abi::pta::{control, device, inspect, memleak, stats};
+use tally_abi::pta::{control, device, inspect, memleak, rng, stats};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_account::book::Shown;
@@ -492,11 +493,12 @@ fn marks_count_and_leaks_are_listed_since_them() {
 }
 
 #[test]
-fn there_are_no_devices() {
+fn the_random_number_generator_is_a_device() {
     with(device::UUID, |world, session| {
-        for command in [device::CMD_GET_DEVICES, device::CMD_GET_DEVICES_SUPP] {
-            assert!(list::<[u8; 16]>(world, session, command, &[]).is_empty());
-        }
+        let devices = list::<[u8; 16]>(world, session, device::CMD_GET_DEVICES, &[]);
+        assert_eq!(devices, [rng::UUID.to_bytes()]);
+        let late = list::<[u8; 16]>(world, session, device::CMD_GET_DEVICES_SUPP, &[]);
+        assert!(late.is_empty());
         assert_eq!(
             world.invoke(session, 9, &[]).result,
             TeeResult::NOT_IMPLEMENTED

@@ -1,4 +1,4 @@
-//! Pseudo trusted applications: OP-TEE's `stats` and `device`, and Tally's own.
+//! Pseudo trusted applications: OP-TEE's `stats`, `device` and `rng`, and Tally's own.
 //!
 //! All structures are little-endian, without implicit padding, and travel in memory references.
 //! A buffer too small gets `SHORT_BUFFER` and the size needed. What lies in one is a record of the crate `tally-records`,
@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub mod audit;
 pub mod inspect;
+pub mod rng;
 pub mod vdec;
 pub mod watch;
 

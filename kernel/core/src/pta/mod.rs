@@ -12,7 +12,7 @@ pub mod services;
 use crate::book::Book;
 use crate::ta::session::Opener;
 use core::fmt;
-use services::{BufferServices, Control};
+use services::{BufferServices, Control, Entropy};
 use tally_abi::{TeeResult, TeeUuid};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -45,6 +45,8 @@ pub enum Work<O: Book> {
     Buffers(fn(&dyn BufferServices, &Session<'_>, Step<'_>) -> PtaResult),
     /// Ends TAs, asks the normal world for the time.
     Control(fn(&dyn Control, &Session<'_>, Step<'_>) -> PtaResult),
+    /// Gives random numbers.
+    Entropy(fn(&dyn Entropy, &Session<'_>, Step<'_>) -> PtaResult),
     /// Asks the account.
     Account(O::Entry),
 }

@@ -53,6 +53,17 @@ pub trait Control {
     fn system_time(&self) -> TeeTime;
 }
 
+/// Random numbers.
+pub trait Entropy {
+    /// Fills with unpredictable bytes. Interrupts of the normal world come through.
+    fn fill(&self, buf: &mut [u8]);
+    /// Bytes a second, as just measured.
+    fn rate(&self) -> u32;
+}
+
+/// Bytes that the rate of random numbers is measured with.
+const MEASURED_BYTES: usize = 256;
+
 /// A call of a pseudo-TA.
 pub struct PtaCall<'c, 'k, M: Machine + 'static, O: Observer> {
     /// The kernel.
@@ -99,6 +110,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             Work::Alone(enter) => enter(&session, step),
             Work::Buffers(enter) => enter(&call, &session, step),
             Work::Control(enter) => enter(&call, &session, step),
+            Work::Entropy(enter) => enter(&call, &session, step),
             Work::Account(entry) => O::enter_pta(&call, entry, &session, step),
         }
     }
@@ -165,5 +177,21 @@ impl<M: Machine, O: Observer> Control for PtaCall<'_, '_, M, O> {
 
     fn system_time(&self) -> TeeTime {
         TeeTime::from_millis(self.kernel.uptime_millis())
+    }
+}
+
+impl<M: Machine, O: Observer> Entropy for PtaCall<'_, '_, M, O> {
+    fn fill(&self, buf: &mut [u8]) {
+        let machine = &self.kernel.machine;
+        machine.interruptible(|| machine.random(buf));
+    }
+
+    fn rate(&self) -> u32 {
+        let machine = &self.kernel.machine;
+        let begun = machine.ticks();
+        machine.random(&mut [0; MEASURED_BYTES]);
+        let ticks = machine.ticks().saturating_sub(begun).max(1);
+        let bytes = (MEASURED_BYTES as u64).saturating_mul(machine.ticks_per_second());
+        u32::try_from(bytes / ticks).unwrap_or(u32::MAX).max(1)
     }
 }
