@@ -24,12 +24,13 @@ pub(crate) const RAM_MIB: u32 = 512;
 /// `quiet`: errors of the kernel are shown, its other messages are in `dmesg`.
 pub(crate) const BOOT_ARGUMENTS: &str = "console=ttyAMA0 quiet panic=-1";
 
-/// Modules of the kernel's package, in the order in which they are loaded.
+/// Modules of the kernel's package. `init.sh` loads all but the last, which a test does.
 const MODULES: &[&str] = &[
     "drivers/virtio/virtio_mmio.ko",
     "drivers/char/virtio_console.ko",
     "drivers/tee/tee.ko",
     "drivers/tee/optee/optee.ko",
+    "drivers/char/hw_random/optee-rng.ko",
 ];
 /// Files of other packages: where they are, and where the guest has them.
 const FILES: &[(&str, &str)] = &[

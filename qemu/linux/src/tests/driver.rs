@@ -2,6 +2,11 @@
 //!
 //! **Invariant:** when a test ends the driver is loaded and a supplicant runs.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use tally_abi::pta::rng;
 use teec::Context;
 
 use crate::account::Account;
@@ -53,4 +58,29 @@ pub(super) fn reload() -> Outcome {
     first.same_as(&second)?;
     // The driver has what it had at the start of the tests again.
     super::processes::many_clients()
+}
+
+/// Linux' own driver binds to the pseudo-TA that the enumeration names.
+pub(super) fn random_numbers() -> Outcome {
+    let device = format!("/sys/bus/tee/devices/optee-ta-{}", rng::UUID);
+    if !Path::new(&device).exists() {
+        return Err(format!("there is no {device}"));
+    }
+    bench::program("insmod", &["/lib/modules/optee-rng.ko"])?;
+    let read = read_random().and_then(|first| Ok((first, read_random()?)));
+    bench::program("rmmod", &["optee_rng"])?;
+    let (first, second) = read?;
+    let zeros = first.iter().filter(|byte| **byte == 0).count();
+    if zeros > 64 || first == second {
+        return Err(format!("these are no random numbers: {first:x?}"));
+    }
+    Ok(())
+}
+
+/// What `/dev/hwrng` gives: more than one request.
+fn read_random() -> Result<Vec<u8>, String> {
+    let mut bytes = vec![0; 5000];
+    let read = File::open("/dev/hwrng").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| format!("/dev/hwrng: {error}"))?;
+    Ok(bytes)
 }

@@ -119,6 +119,10 @@ static TESTS: &[Test] = &[
         "snapshots add up a thousand times while TAs are loaded",
         moment::snapshots_add_up,
     ),
+    test(
+        "the random number generator is a device, and its driver reads it",
+        driver::random_numbers,
+    ),
     test("opened and closed five hundred times", calls::soak),
     test("the driver is unloaded and loaded again", driver::reload),
     test("the kernel's log has no warning in the end", driver::quiet),

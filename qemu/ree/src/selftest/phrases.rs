@@ -5,7 +5,7 @@
 use ta_uuids::{chain, drm, glutton, hello, keepalive};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
-use tally_abi::pta::{audit, control, device, inspect, memleak, stats, watch};
+use tally_abi::pta::{audit, control, device, inspect, memleak, rng, stats, watch};
 use tally_records::Selector;
 use teec::smc::Message;
 
@@ -98,6 +98,8 @@ const PHRASES: &[Phrase] = {
         phrase_for(control::UUID, control::CMD_RESET, &[]),
         phrase_for(control::UUID, control::CMD_LAST_OOM, &[Out]),
         phrase_for(device::UUID, device::CMD_GET_DEVICES, &[Out]),
+        phrase_for(rng::UUID, rng::CMD_GET_ENTROPY, &[Inout]),
+        phrase_for(rng::UUID, rng::CMD_GET_RNG_INFO, &[Answer]),
         phrase_for(inspect::UUID, inspect::CMD_LIST, &[Both, Which, Cursor, Out]),
         phrase_for(inspect::UUID, inspect::CMD_CHECK, &[Which, Answer]),
         phrase_for(inspect::UUID, inspect::CMD_BLOCK, &[Which, Block, Out]),

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ta_uuids::{chain, drm, glutton, hello, keepalive, stillborn};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
-use tally_abi::pta::{audit, control, device, inspect, stats, watch};
+use tally_abi::pta::{audit, control, device, inspect, rng, stats, watch};
 use tally_abi::smc::FunctionId;
 use tally_board_virt as virt;
 use tally_records::Selector;
@@ -43,7 +43,7 @@ const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
 pub(super) const WORDS: usize = PAGE_SIZE / 8;
 
 /// Who messages are for. None of them loops for ever.
-pub(super) const TARGETS: [TeeUuid; 13] = [
+pub(super) const TARGETS: [TeeUuid; 14] = [
     hello::UUID,
     hello::UUID,
     keepalive::UUID,
@@ -53,6 +53,7 @@ pub(super) const TARGETS: [TeeUuid; 13] = [
     stillborn::UUID,
     stats::UUID,
     device::UUID,
+    rng::UUID,
     control::UUID,
     inspect::UUID,
     audit::UUID,
