@@ -4,9 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Bytes of an RSA-2048 modulus.
-const MODULUS_BYTES: usize = 256;
-
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
@@ -25,23 +22,41 @@ fn main() {
         // Snapshots have it, so that no other image's names are taken for theirs.
         println!("cargo:rustc-link-arg-bins=--build-id=sha1");
     }
-    // Without xtask there is no loader and a key that nobody has: such a kernel loads no TA.
-    embed("TALLY_LDELF", &out.join("ldelf.bin"), &[0; 16]);
+    // A kernel that is built to be checked alone has neither, and loads no TA.
+    embed("TALLY_LDELF", &out.join("ldelf.bin"), |_| true, &[0; 16]);
     embed(
         "TALLY_TA_PUBKEY",
         &out.join("ta_pubkey.bin"),
-        &[0xff; MODULUS_BYTES],
+        is_modulus,
+        &[],
     );
 }
 
-/// Copies the file that the environment variable names, or `otherwise`.
-fn embed(variable: &str, to: &Path, otherwise: &[u8]) {
+/// Whether these bytes are the modulus of an RSA-2048 key, big-endian.
+fn is_modulus(bytes: &[u8]) -> bool {
+    matches!(bytes, [first, .., last] if bytes.len() == 256 && *first >= 0x80 && last % 2 == 1)
+}
+
+/// Copies the file that the environment variable names, or `otherwise` where no image is built.
+fn embed(variable: &str, to: &Path, is_good: fn(&[u8]) -> bool, otherwise: &[u8]) {
     println!("cargo:rerun-if-env-changed={variable}");
+    let is_image = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none")
+        && env::var("PROFILE").as_deref() == Ok("release");
     let content = match env::var_os(variable) {
         Some(path) => {
-            println!("cargo:rerun-if-changed={}", Path::new(&path).display());
-            fs::read(&path).unwrap_or_else(|err| panic!("{variable}: {}: {err}", path.display()))
+            let path = Path::new(&path);
+            println!("cargo:rerun-if-changed={}", path.display());
+            let content = fs::read(path);
+            let content =
+                content.unwrap_or_else(|err| panic!("{variable}: {}: {err}", path.display()));
+            assert!(
+                is_good(&content),
+                "{variable}: {} is not one",
+                path.display()
+            );
+            content
         }
+        None if is_image => panic!("{variable} is not set: build the kernel with `cargo xtask`"),
         None => otherwise.to_vec(),
     };
     fs::write(to, content).unwrap_or_else(|err| panic!("{}: {err}", to.display()));

@@ -18,22 +18,26 @@ use tally_core::pta::{Params, PseudoTa, Work};
 pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
     uuid: UUID,
     name: "stats.ta",
-    work: Work::Account(Entry::Controls(|account, control, _, step| {
-        step.of_anyone(|command, params| invoke(account, control, command, params))
+    work: Work::Account(Entry::Controls(|account, control, session, step| {
+        let may_change = !session.is_of_ta();
+        step.of_anyone(|command, params| invoke(account, control, may_change, command, params))
     })),
 };
 
+/// Serves a command; what TAs may not do is to change figures, and to fill the console.
 fn invoke(
     account: &dyn Answers,
     control: &dyn Control,
+    may_change: bool,
     command: u32,
     params: &mut dyn Params,
 ) -> Result<(), TeeResult> {
     match command {
         CMD_PAGER_STATS => pager(params),
-        CMD_ALLOC_STATS => alloc(account, params),
+        CMD_ALLOC_STATS => alloc(account, may_change, params),
         CMD_MEMLEAK_STATS => {
             expect(params, [NONE; 4])?;
+            allowed(may_change)?;
             account.dump_heap();
             Ok(())
         }
@@ -60,9 +64,14 @@ fn pager(params: &mut dyn Params) -> Result<(), TeeResult> {
     Ok(())
 }
 
-fn alloc(account: &dyn Answers, params: &mut dyn Params) -> Result<(), TeeResult> {
+fn allowed(may: bool) -> Result<(), TeeResult> {
+    may.then_some(()).ok_or(TeeResult::ACCESS_DENIED)
+}
+
+fn alloc(account: &dyn Answers, may_reset: bool, params: &mut dyn Params) -> Result<(), TeeResult> {
     expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
     let (id, reset) = params.value(0);
+    allowed(reset == 0 || may_reset)?;
     match id {
         alloc_id::ALL => write(account, params, 1, |index| {
             let id = u32::try_from(index).ok()? + 1;

@@ -399,6 +399,47 @@ fn control_and_memleak_refuse_tas() {
     });
 }
 
+/// A TA could reset all maxima, and fill the console with the kernel's blocks (issue 12, case 6).
+#[test]
+fn a_ta_reads_stats_and_changes_none() {
+    use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT};
+    with(stats::UUID, |world, session| {
+        let ta = world.opened(TA);
+        let most = || {
+            let which = value(attr::VALUE_INPUT, u64::from(alloc_id::TA_RAM), 0);
+            let size = size_of::<AllocStats>() as u64;
+            let reply = world.invoke(session, stats::CMD_ALLOC_STATS, &[which, out(size)]);
+            assert_eq!(reply.result, TeeResult::SUCCESS);
+            records::<AllocStats>(world, size)[0].max_allocated
+        };
+        let before = most();
+        world.ta(|run| {
+            let (uuid, out) = (run.stack(0), run.stack(16));
+            run.store(uuid, stats::UUID.as_bytes());
+            run.store(out, &[0; 8]);
+            run.call(svc::OPEN_TA_SESSION, &[uuid, 0, 0, out, out + 4])
+        });
+        for (reset, expected) in [(0, TeeResult::SUCCESS), (1, TeeResult::ACCESS_DENIED)] {
+            world.ta(move |run| {
+                let vals = [u64::from(alloc_id::TA_RAM), reset, run.stack(512), 512];
+                let types = [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE];
+                order::call_pta(run, stats::CMD_ALLOC_STATS, types, &vals)
+            });
+            world.ta(move |run| {
+                assert_eq!(run.result(), expected);
+                order::call_pta(run, stats::CMD_MEMLEAK_STATS, [NONE; 4], &[])
+            });
+            world.ta(|run| {
+                assert_eq!(run.result(), TeeResult::ACCESS_DENIED);
+                run.exit(TeeResult::SUCCESS)
+            });
+            assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        }
+        assert_eq!(most(), before);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
 #[test]
 fn a_pool_is_reset_after_it_was_read_if_that_is_asked() {
     with(stats::UUID, |world, session| {

@@ -1,11 +1,10 @@
-//! Passes the linker scripts of the monitor and of its test payloads, and the board's addresses in them.
+//! Passes the linker script and the board's addresses in it.
 
 use tally_board_virt as virt;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=../../linker/monitor.ld");
-    println!("cargo:rerun-if-changed=examples/payload.ld");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -14,11 +13,9 @@ fn main() {
         ("PACKAGE_OFFSET", virt::images::PACKAGE_OFFSET),
         ("SECURE_RAM_BASE", virt::SECURE_RAM_BASE),
         ("KERNEL_BASE", virt::KERNEL_BASE),
-        ("NORMAL_BASE", virt::images::NORMAL_BASE),
     ] {
         println!("cargo:rustc-link-arg=--defsym={symbol}={address:#x}");
     }
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".into());
     println!("cargo:rustc-link-arg-bins=-T{here}/../../linker/monitor.ld");
-    println!("cargo:rustc-link-arg-examples=-T{here}/examples/payload.ld");
 }

@@ -40,17 +40,24 @@ extern "C" fn tee_malloc(size: usize, hint: u32) -> *mut u8 {
     }
 }
 
-/// Resizes a block; null leaves it as it was (GPD_SPE_010 4.11.5).
+/// Resizes a block; null leaves it as it was (GPD_SPE_010 4.11.5). What it gains is zeroed, as libraries that were
+/// written for OP-TEE expect.
 ///
 /// # Safety
 /// `block` is null or a live block, not used under its old address afterwards.
 #[unsafe(export_name = "TEE_Realloc")]
 unsafe extern "C" fn tee_realloc(block: *mut u8, size: usize) -> *mut u8 {
-    match NonNull::new(block) {
-        // SAFETY: our contract is the same.
-        Some(block) => unsafe { heap::reallocate(block, ALIGN, size, &heap::call_stack()) },
-        None => allocate(size),
+    let Some(block) = NonNull::new(block) else {
+        return allocate_zeroed(size);
+    };
+    let had = heap::size_of(block);
+    // SAFETY: our contract is the same.
+    let moved = unsafe { heap::reallocate(block, ALIGN, size, &heap::call_stack()) };
+    if !moved.is_null() && had < size {
+        // SAFETY: a block of at least `size` bytes, ours; its user knows of the first `had`.
+        unsafe { moved.add(had).write_bytes(0, size - had) };
     }
+    moved
 }
 
 /// Frees a block; null is none (GPD_SPE_010 4.11.6).

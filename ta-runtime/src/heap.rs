@@ -217,6 +217,14 @@ fn free_slowly(block: NonNull<u8>) {
     report_overrun(pool);
 }
 
+/// Bytes of a live block. Any other pointer ends the TA.
+pub(crate) fn size_of(block: NonNull<u8>) -> usize {
+    HEAP.state()
+        .pool
+        .size_of(block)
+        .unwrap_or_else(|_| bad_free(block))
+}
+
 /// Changes a block's size; null leaves it as it was.
 ///
 /// # Safety

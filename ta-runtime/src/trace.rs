@@ -1,6 +1,6 @@
 //! Text to the secure console, a line at a time.
 //!
-//! **Invariant:** one system call a line; a line longer than [`LINE_BYTES`] is cut into pieces.
+//! **Invariant:** one system call a line; a line longer than [`LINE_BYTES`] is cut into pieces, between characters.
 
 use crate::syscall;
 use core::fmt::{self, Write};
@@ -35,18 +35,18 @@ impl Trace {
     }
 
     /// Adds to the line, sending it whenever the buffer is full.
-    fn write_piece(&mut self, mut text: &[u8]) {
+    fn write_piece(&mut self, mut text: &str) {
         while !text.is_empty() {
-            if self.len == LINE_BYTES {
-                self.flush();
-            }
             let room = self.buffer.get_mut(self.len..).unwrap_or_default();
-            let (now, later) = text.split_at(text.len().min(room.len()));
-            for (to, from) in room.iter_mut().zip(now) {
+            let (now, later) = text.split_at(text.floor_char_boundary(room.len()));
+            for (to, from) in room.iter_mut().zip(now.as_bytes()) {
                 *to = *from;
             }
             self.len += now.len();
             text = later;
+            if !text.is_empty() {
+                self.flush();
+            }
         }
     }
 
@@ -68,9 +68,9 @@ impl Default for Trace {
 
 impl Write for Trace {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for line in text.as_bytes().split_inclusive(|byte| *byte == b'\n') {
+        for line in text.split_inclusive('\n') {
             self.write_piece(line);
-            if line.ends_with(b"\n") {
+            if line.ends_with('\n') {
                 self.flush();
             }
         }

@@ -12,7 +12,7 @@ mod tracking;
 mod waits;
 
 use crate::images::{self, Config, Images};
-use crate::qemu::{Ending, Output, Run};
+use crate::qemu::{Ending, Run};
 use crate::ui::thousands;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -136,18 +136,7 @@ struct Facts {
 impl Facts {
     fn of(images: &Images, boot: Counts, silence: Duration) -> Result<Self> {
         ui::step("Measuring", "host time to the shell");
-        let outcome = Run {
-            images,
-            label: "bench-shell",
-            command: Some("help"),
-            output: Output::Captured,
-            secure_console: false,
-            silence,
-            results: None,
-            cpus: 2,
-            extra: Vec::new(),
-        }
-        .start()?;
+        let outcome = Run::captured(images, "bench-shell", "help", silence).start()?;
         Ok(Self {
             boot,
             kernel_image: (images.kernel_raw_len - images.kernel_sites_len) as u64,
@@ -212,24 +201,16 @@ fn measure(
     );
     let out = paths::out();
     let counts = out.join("insn-count.jsonl");
-    let results = out.join("bench.jsonl");
-    for file in [&counts, &results] {
-        // Files of an earlier run must not speak for this one.
-        let _ = std::fs::remove_file(file);
-    }
+    // Counts of an earlier run must not speak for this one.
+    let _ = std::fs::remove_file(&counts);
     let plugin = format!("{},out={}", plugin.display(), counts.display());
     let mut extra = DETERMINISTIC.map(str::to_owned).to_vec();
     extra.extend(["-plugin".to_owned(), plugin]);
+    let command = format!("bench {only}");
     let outcome = Run {
-        images,
-        label: "bench",
-        command: Some(format!("bench {only}").trim_end()),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results: Some(results.clone()),
         cpus: 1,
         extra,
+        ..Run::captured(images, "bench", command.trim_end(), silence)
     }
     .start()?;
     if outcome.ending != Ending::Exit(0) {
@@ -237,19 +218,18 @@ fn measure(
         bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
-    let results = named_results(&results, only)?;
-    let (boot, measures) = pair(&counts, &results)?;
-    Ok((boot, measures, waits::parse(&results)))
+    let results = named_results(&outcome.results, only)?;
+    let (boot, measures) = pair(&counts, results)?;
+    Ok((boot, measures, waits::parse(results)))
 }
 
-/// What the guest wrote. It begins the file with its first result: there is none if it has none.
-fn named_results(file: &Path, only: &str) -> Result<String> {
-    match std::fs::read_to_string(file) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-            bail!("no measure has `{only}` in its name; `cargo xtask bench` runs all of them")
-        }
-        text => text.with_context(|| format!("cannot read {}", file.display())),
-    }
+/// What the guest wrote, if it measured anything.
+fn named_results<'a>(results: &'a str, only: &str) -> Result<&'a str> {
+    ensure!(
+        !results.is_empty(),
+        "no measure has `{only}` in its name; `cargo xtask bench` runs all of them"
+    );
+    Ok(results)
 }
 
 /// Puts the plugin's counts and the guest's names together.
@@ -493,10 +473,9 @@ mod tests {
         assert_eq!(measures[1].counts, [0, 200, 0, 1]);
     }
 
-    /// It ended with ": No such file or directory (os error 2)".
     #[test]
     fn a_measure_that_is_none_is_told_in_one_sentence() {
-        let why = named_results(Path::new("no/such/file"), "nosuch").unwrap_err();
+        let why = named_results("", "nosuch").unwrap_err();
         assert_eq!(
             format!("{why:#}"),
             "no measure has `nosuch` in its name; `cargo xtask bench` runs all of them"

@@ -12,7 +12,7 @@ mod picture;
 mod report;
 
 use crate::images::{self, Config, Images};
-use crate::qemu::{Ending, Outcome, Output, Run};
+use crate::qemu::{Ending, Outcome, Run};
 use crate::symbols::Symbols;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -194,17 +194,7 @@ fn capture(only: &[String]) -> Result<()> {
 }
 
 fn captured<'a>(images: &'a Images, commands: &'a str) -> Run<'a> {
-    Run {
-        images,
-        label: "docs",
-        command: Some(commands),
-        output: Output::Captured,
-        secure_console: false,
-        silence: Duration::from_secs(60),
-        results: None,
-        cpus: 2,
-        extra: Vec::new(),
-    }
+    Run::captured(images, "docs", commands, Duration::from_secs(60))
 }
 
 fn start(images: &Images, commands: &str) -> Result<Outcome> {

@@ -65,7 +65,7 @@ fn smc(calls: u64, seed: u64) -> Result<u8> {
         output: Output::Shown,
         secure_console: false,
         silence: Duration::from_secs(120),
-        results: None,
+        files: None,
         cpus: 2,
         extra: Vec::new(),
     }

@@ -31,6 +31,11 @@ pub(crate) fn keys() -> PathBuf {
     target().join("keys")
 }
 
+/// Where `run` puts the files that a guest hands out.
+pub(crate) fn files() -> PathBuf {
+    out().join("files")
+}
+
 /// The directory of one run's logs, created empty.
 pub(crate) fn run_dir(label: &str) -> std::io::Result<PathBuf> {
     let dir = out().join("runs").join(label);

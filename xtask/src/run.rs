@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         },
         secure_console: args.secure_console,
         silence: Duration::from_secs(args.timeout),
-        results: None,
+        files: Some(paths::files()),
         cpus: args.cpus,
         extra: args
             .qemu_args
@@ -102,6 +102,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "Ended",
             format_args!("after {:.2} s", outcome.time.as_secs_f64()),
         );
+    }
+    for file in &outcome.files {
+        ui::step("Wrote", paths::shown(file));
     }
     if outcome.ending == Ending::Interrupted {
         anstream::eprintln!();

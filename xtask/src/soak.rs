@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output: Output::Shown,
         secure_console: false,
         silence: Duration::from_secs(args.timeout),
-        results: None,
+        files: None,
         cpus: args.cpus,
         extra: Vec::new(),
     }

@@ -14,10 +14,16 @@ use tally_board_virt::images::NORMAL_BASE;
 
 /// Debian's source package.
 const PACKAGE: &str = "arm-trusted-firmware";
-/// The stages that TF-A has of its own; the first is in flash, which loads the others by semihosting.
+/// The stages that TF-A has of its own; the first begins the flash and loads the others out of a package there.
 const STAGES: [&str; 3] = ["bl1.bin", "bl2.bin", "bl31.bin"];
-/// The name by which TF-A asks for the trusted OS.
-const TRUSTED_OS: &str = "bl32.bin";
+/// Where the package is in flash (`PLAT_QEMU_FIP_BASE`).
+const PACKAGE_OFFSET: usize = 0x4_0000;
+/// Its first word and a number that is not zero (`fip_toc_header_t`).
+const PACKAGE_HEAD: [u32; 2] = [0xaa64_0001, 0x1234_5678];
+/// Which image is which (`firmware_image_package.h`): bl2, bl31, bl32, bytes as they are stored.
+const BL2: u128 = 0x5ff9_ec0b_4d22_3e4d_a544_c39d_81c7_3f0a;
+const BL31: u128 = 0x47d4_086d_4cfe_9846_9b95_2950_cbbd_5a00;
+const BL32: u128 = 0x05d0_e189_53dc_1347_8d2b_500a_4b7a_3e38;
 
 /// A built TF-A.
 pub(crate) struct Tfa {
@@ -71,14 +77,38 @@ impl Tfa {
         Self::in_dir(&dir)
     }
 
-    /// Puts what TF-A loads by semihosting into the directory that QEMU runs in; the flash's contents.
+    /// Writes the flash's contents into `dir`: the first stage, and a package of the others and the kernel.
     pub(crate) fn install(&self, images: &Images, dir: &Path) -> Result<PathBuf> {
-        for stage in STAGES {
-            std::fs::copy(self.dir.join(stage), dir.join(stage))?;
-        }
-        std::fs::copy(&images.kernel_raw, dir.join(TRUSTED_OS))?;
-        Ok(dir.join(STAGES[0]))
+        let [bl1, bl2, bl31] = STAGES.map(|stage| std::fs::read(self.dir.join(stage)));
+        let kernel = std::fs::read(&images.kernel_raw)?;
+        let mut flash = bl1?;
+        ensure!(flash.len() <= PACKAGE_OFFSET, "bl1 reaches the package");
+        flash.resize(PACKAGE_OFFSET, 0xff);
+        flash.extend(package(&[(BL2, &bl2?), (BL31, &bl31?), (BL32, &kernel)]));
+        let path = dir.join("tfa.bin");
+        std::fs::write(&path, flash)?;
+        Ok(path)
     }
+}
+
+/// A firmware image package: a table of contents, whose last entry is empty, and the images.
+fn package(images: &[(u128, &[u8])]) -> Vec<u8> {
+    const ENTRY_BYTES: usize = 40;
+    let entry = |which: u128, at: usize, len: usize| {
+        let [at, len] = [at, len].map(|n| (n as u64).to_le_bytes());
+        [&which.to_be_bytes()[..], &at, &len, &[0; 8]].concat()
+    };
+    let mut table = PACKAGE_HEAD.map(u32::to_le_bytes).concat();
+    table.extend([0; 8]);
+    let mut at = table.len() + (images.len() + 1) * ENTRY_BYTES;
+    for (which, image) in images {
+        table.extend(entry(*which, at, image.len()));
+        at += image.len();
+    }
+    table.extend(entry(0, at, 0));
+    let contents = images.iter().flat_map(|(_, image)| image.iter());
+    table.extend(contents);
+    table
 }
 
 fn make(sources: &Path) -> Command {
@@ -100,4 +130,26 @@ fn make(sources: &Path) -> Command {
         make.env_remove(name);
     }
     make
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_has_its_images_where_its_table_says() {
+        let package = package(&[(BL2, b"two"), (BL32, b"kernel")]);
+        assert_eq!(&package[..8], [1, 0, 0x64, 0xaa, 0x78, 0x56, 0x34, 0x12]);
+        let word = |at: usize| {
+            let word = u64::from_le_bytes(package[at..at + 8].try_into().unwrap());
+            usize::try_from(word).unwrap()
+        };
+        let image = |entry: usize| {
+            let at = word(16 + entry * 40 + 16);
+            &package[at..at + word(16 + entry * 40 + 24)]
+        };
+        assert_eq!(package[16..20], [0x5f, 0xf9, 0xec, 0x0b]);
+        assert_eq!((image(0), image(1)), (&b"two"[..], &b"kernel"[..]));
+        assert_eq!((&package[96..112], image(2)), (&[0; 16][..], &b""[..]));
+    }
 }

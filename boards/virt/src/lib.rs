@@ -48,6 +48,10 @@ pub const GICR: u64 = 0x080a_0000;
 pub const NORMAL_UART: u64 = 0x0900_0000;
 /// fw_cfg (MMIO).
 pub const FW_CFG: u64 = 0x0902_0000;
+/// Virtio transports, of which the first `-device` with `bus=virtio-mmio-bus.0` gets the first.
+pub const VIRTIO: u64 = 0x0a00_0000;
+/// Bytes of a transport's registers.
+pub const VIRTIO_BYTES: usize = 0x200;
 /// Secure PL011.
 pub const SECURE_UART: u64 = 0x0904_0000;
 /// Its shared peripheral interrupt.

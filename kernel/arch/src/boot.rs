@@ -15,7 +15,7 @@ use tally_mem::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;
-use crate::{console, gic, mmu, percpu, thread};
+use crate::{clock, console, gic, mmu, percpu, thread};
 
 /// What the firmware told us.
 #[derive(Clone, Copy, Debug)]
@@ -81,11 +81,15 @@ _start:
     adr     x19, 8f
     b       tally_enable_mmu
 8:  .quad   tally_start_high
-    // Invalidates x0..x1 (64-byte lines).
-9:  dc      ivac, x0
-    add     x0, x0, #64
+    // Invalidates x0..x1, line by line as CTR_EL0 says. Clobbers x3, x4.
+9:  mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x4, #4
+    lsl     x4, x4, x3
+2:  dc      ivac, x0
+    add     x0, x0, x4
     cmp     x0, x1
-    b.lo    9b
+    b.lo    2b
     dsb     sy
     adrp    x0, __zero_start
     ret
@@ -266,6 +270,7 @@ extern "C" fn start(device_tree: u64, entry_ticks: u64) -> u64 {
     gic::init_cpu();
     console::init();
     info!("Tally {}", env!("CARGO_PKG_VERSION"));
+    clock::seed();
     find_ram(device_tree);
     let boot = BootInfo {
         device_tree: PhysAddr(device_tree),

@@ -44,8 +44,8 @@ pub const STACK_TABLES: usize = 3;
 pub const STACKS_END: u64 = STACKS_BASE + STACK_TABLES as u64 * (2 << 20);
 
 // What the tables of `mmu` ask of a board: secure RAM in whole blocks of 2 MiB, the image in one of them
-// and below the stacks' addresses, each device in a block of its own; all in the first GiB, which has
-// nothing of the normal world's.
+// and below the stacks' addresses, GIC and UART in a block of their own each, the GPIO that switches the machine
+// off in the UART's; all in the first GiB, which has nothing of the normal world's.
 const _: () = {
     use tally_board::*;
     const BLOCK: u64 = 2 << 20;
@@ -54,7 +54,7 @@ const _: () = {
     assert!(SECURE_RAM_BASE <= KERNEL_BASE && KERNEL_BASE.is_multiple_of(4096));
     assert!(KERNEL_BASE + BLOCK <= STACKS_BASE - IMAGE_OFFSET);
     assert!(SECURE_RAM_END <= GIB && SECURE_UART < GIB && GICD < GIB && RAM_BASE >= GIB);
-    assert!(SECURE_UART / BLOCK != GICD / BLOCK);
+    assert!(SECURE_UART / BLOCK != GICD / BLOCK && SECURE_UART / BLOCK == SECURE_GPIO / BLOCK);
     assert!(SECURE_UART < SECURE_RAM_BASE || SECURE_UART >= SECURE_RAM_END);
     assert!(GICD < SECURE_RAM_BASE || GICD >= SECURE_RAM_END);
 };

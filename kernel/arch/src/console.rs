@@ -15,7 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::lock::IrqLock;
 use crate::{mmu, percpu, thread};
 
-/// Records with this target are a TA's own lines, written as they are.
+/// Records with this target are a TA's own lines, which have their mark and nothing that a terminal obeys.
 const USER_TARGET: &str = "ta";
 
 struct Logger(IrqLock<()>);
@@ -61,17 +61,6 @@ pub(crate) fn init() {
     }
 }
 
-/// Writes a TA's text as it is, in one piece; a newline is added unless it ends with one.
-pub fn write_user_line(text: &str) {
-    let _guard = LOGGER.0.lock();
-    let mut out = ConsoleWriter;
-    // Writing to the console cannot fail.
-    let _ = out.write_str(text);
-    if !text.ends_with('\n') {
-        let _ = out.write_str("\n");
-    }
-}
-
 /// Writes the prefix of a kernel line.
 pub(crate) fn write_prefix(out: &mut impl Write, severity: char) -> fmt::Result {
     write!(out, "{severity}/TC:{} ", percpu::index())?;
@@ -94,7 +83,7 @@ impl Log for Logger {
         let mut out = ConsoleWriter;
         // Writing to the console cannot fail.
         let _ = if record.target() == USER_TARGET {
-            out.write_fmt(*record.args())
+            writeln!(out, "{}", record.args())
         } else {
             write_record(&mut out, record)
         };

@@ -15,8 +15,8 @@ use crate::mmu::{self, StackKind};
 use crate::percpu;
 use crate::thread::{self, Hooks};
 
-/// Exit status of a machine whose kernel crashed (EX_SOFTWARE).
-pub(crate) const CRASH_STATUS: u32 = 70;
+/// Status of a machine whose kernel crashed (EX_SOFTWARE).
+const CRASH_STATUS: u32 = 70;
 
 /// Frames that a backtrace prints at most.
 const MAX_FRAMES: usize = 32;
@@ -176,9 +176,9 @@ fn begin() -> Report {
                 hooks: thread::park_all(),
             };
             report.line(format_args!("Crash while reporting a crash"));
-            end_machine(CRASH_STATUS)
+            end_machine(&mut report)
         }
-        // Another CPU reports, or this is the semihosting call itself on a real board.
+        // Another CPU reports.
         Err(_) => park(),
     }
 }
@@ -188,24 +188,24 @@ fn finish(report: &mut Report) -> ! {
         out: report.out,
         at_start: true,
     });
-    end_machine(CRASH_STATUS)
+    end_machine(report)
 }
 
-/// Ends the machine with an exit status, by semihosting; where there is none, stops this CPU.
-pub fn end_machine(status: u32) -> ! {
-    const SYS_EXIT_EXTENDED: u64 = 0x20;
-    const APPLICATION_EXIT: u64 = 0x2_0026;
-    // An undefined instruction from here on must not begin another report.
+/// Switches the machine off; the last line of the report is its status.
+fn end_machine(report: &mut Report) -> ! {
+    /// PL061: GPIODIR, and the data register that changes one line alone.
+    const DIRECTION: u64 = 0x400;
+    const LINE: u8 = 1 << tally_board::POWER_OFF_LINE;
+    const DATA: u64 = (LINE as u64) << 2;
+    report.line(format_args!("status {CRASH_STATUS}"));
+    // A crash from here on must not begin another report.
     REPORTER.store(ENDING, Ordering::Release);
-    let block = [APPLICATION_EXIT, u64::from(status)];
-    // SAFETY: the semihosting call reads `block`; without semihosting it is an exception.
+    let register = |offset| mmu::direct(tally_board::SECURE_GPIO + offset) as *mut u8;
+    // SAFETY: the GPIO's registers are mapped as device memory beside the UART's (config.rs).
     unsafe {
-        asm!(
-            "hlt #0xf000",
-            inout("x0") SYS_EXIT_EXTENDED => _,
-            in("x1") &raw const block,
-            options(nostack),
-        );
+        register(DIRECTION).write_volatile(LINE);
+        register(DATA).write_volatile(0);
+        register(DATA).write_volatile(LINE);
     }
     park()
 }

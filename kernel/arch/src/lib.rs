@@ -6,7 +6,11 @@
 //! **Knows nothing of:** messages, sessions, TAs. The roof registers [`Hooks`] for what to do.
 #![cfg_attr(not(test), no_std)]
 
+#[cfg(any(target_os = "none", test))]
+mod cache;
 pub mod config;
+#[cfg(any(target_os = "none", test))]
+mod random;
 
 #[cfg(target_os = "none")]
 mod boot;
@@ -47,9 +51,9 @@ use tally_memops as _;
 #[cfg(target_os = "none")]
 pub use crate::boot::{BootInfo, RoofMain};
 #[cfg(target_os = "none")]
-pub use crate::console::{ConsoleWriter, write_user_line};
+pub use crate::console::ConsoleWriter;
 #[cfg(target_os = "none")]
-pub use crate::crash::{backtrace, end_machine, panic};
+pub use crate::crash::{backtrace, panic};
 #[cfg(target_os = "none")]
 pub use crate::layout::{
     Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, sites,

@@ -9,7 +9,7 @@ use core::arch::asm;
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use tally_mem::machine::{NormalMemory, SecureMemory, TableMemory, Tlb};
 
-use crate::{Arm, boot, layout, mmu};
+use crate::{Arm, boot, cache, layout, mmu};
 
 unsafe extern "C" {
     /// Copies `bytes` bytes that do not overlap. As memcpy, but the compiler knows nothing of it:
@@ -75,25 +75,9 @@ impl SecureMemory for Arm {
     }
 
     fn sync_code(&self, page: PhysPage) {
-        const LINE: usize = 64;
         let start = secure(page.addr().0, PAGE_SIZE);
-        for offset in (0..PAGE_SIZE).step_by(LINE) {
-            // SAFETY: cleans a mapped line.
-            unsafe {
-                asm!("dc cvau, {}", in(reg) start.wrapping_add(offset), options(nostack, preserves_flags));
-            }
-        }
-        // SAFETY: the code runs at another address than this one, so all of the instruction
-        // cache is dropped.
-        unsafe {
-            asm!(
-                "dsb ish",
-                "ic ialluis",
-                "dsb ish",
-                "isb",
-                options(nostack, preserves_flags)
-            )
-        };
+        // SAFETY: mapped, the caller's own.
+        unsafe { cache::sync(start, PAGE_SIZE) };
     }
 }
 

@@ -44,8 +44,8 @@ pub struct Parts<M, O: Book> {
     pub threads: usize,
     /// The loader.
     pub ldelf: LdelfImage,
-    /// Key that TA images are signed with.
-    pub key: &'static PublicKey,
+    /// Key that TA images are signed with; without one, all are refused.
+    pub key: Option<&'static PublicKey>,
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock of the kernel's.
@@ -132,8 +132,8 @@ pub struct Kernel<M: 'static, O: Book> {
     pub ptas: &'static [PseudoTa<O>],
     /// The loader.
     pub ldelf: LdelfImage,
-    /// Key that TA images are signed with.
-    pub key: &'static PublicKey,
+    /// Key that TA images are signed with; without one, all are refused.
+    pub key: Option<&'static PublicKey>,
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.

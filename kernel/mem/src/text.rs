@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what does not fit is cut, never split within a character when it is read.
 
+use core::ascii::escape_default;
 use core::fmt;
 
 /// A name as a zero-padded field.
@@ -21,6 +22,38 @@ impl fmt::Display for Blocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.0 == 1 { "" } else { "s" };
         write!(f, "{} block{plural}", self.0)
+    }
+}
+
+/// Text of others as one line: what a terminal obeys or does not show, and what is no UTF-8, is written out.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+/// Whether a character does anything but stand there: controls, and formats that turn or hide text.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for piece in chunk.valid().split_inclusive(is_hidden) {
+                let shown = piece.trim_end_matches(is_hidden);
+                f.write_str(shown)?;
+                for c in piece.chars().skip_while(|c| !is_hidden(*c)) {
+                    match u8::try_from(c) {
+                        Ok(byte) if byte.is_ascii() => escape_default(byte).fmt(f)?,
+                        _ => c.escape_default().fmt(f)?,
+                    }
+                }
+            }
+            for byte in chunk.invalid() {
+                escape_default(*byte).fmt(f)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -62,7 +95,7 @@ impl<const N: usize> fmt::Write for TextBuffer<N> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Blocks, TextBuffer};
+    use super::{Blocks, Escaped, TextBuffer};
     use core::fmt::Write;
 
     #[test]
@@ -76,5 +109,26 @@ mod tests {
         let mut text = TextBuffer::<4>::EMPTY;
         assert!(write!(text, "abc\u{e9}").is_err());
         assert_eq!(text.text(), "abc");
+    }
+
+    #[test]
+    fn no_text_moves_a_terminal() {
+        for (text, shown) in [
+            ("", ""),
+            (
+                "plain \\ \"\u{e9}\u{20ac}\u{1f980}",
+                "plain \\ \"\u{e9}\u{20ac}\u{1f980}",
+            ),
+            ("\u{1b}[2J\r\n\t\0\u{7f}", "\\x1b[2J\\r\\n\\t\\x00\\x7f"),
+            ("a\u{9b}1mb\u{85}\u{2028}", "a\\u{9b}1mb\\u{85}\\u{2028}"),
+            (
+                "\u{202e}cba\u{2066}\u{200b}",
+                "\\u{202e}cba\\u{2066}\\u{200b}",
+            ),
+        ] {
+            assert_eq!(std::format!("{}", Escaped(text.as_bytes())), shown);
+        }
+        let broken = std::format!("{}", Escaped(b"a\xc3\x1bb\xe2\x82"));
+        assert_eq!(broken, "a\\xc3\\x1bb\\xe2\\x82");
     }
 }

@@ -234,6 +234,7 @@ fn a_resized_block_keeps_its_contents() {
             // SAFETY: the block has at least ten bytes, all written.
             let bytes = unsafe { core::slice::from_raw_parts(ptr.as_ptr(), 10) };
             assert_eq!(bytes, [7; 10]);
+            assert_eq!(pool.size_of(ptr), Ok(size));
             assert_eq!(pool.account(B), (size as u32, 1));
             assert_eq!(pool.check(), Ok(()));
         }

@@ -15,7 +15,7 @@ use tally_records::event;
 use tally_records::held;
 
 /// Makes the TA call the pseudo-TA that it opened: its session is at `stack(16)`.
-fn call_pta(run: &mut Run<'_>, command: u32, types: [u32; 4], vals: &[u64]) -> Trap {
+pub(super) fn call_pta(run: &mut Run<'_>, command: u32, types: [u32; 4], vals: &[u64]) -> Trap {
     let mut params = UteeParams {
         types: u64::from(param_type::pack(types)),
         ..UteeParams::default()

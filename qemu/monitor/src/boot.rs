@@ -100,7 +100,12 @@ unsafe extern "C" fn monitor_secondary(context: *mut CpuContext, cpu: u64) -> ! 
 /// `context` must be valid for writes and this CPU's own.
 unsafe fn take<'a>(context: *mut CpuContext, cpu: u64) -> &'a mut CpuContext {
     sysreg::init_el3();
-    let fresh = CpuContext::reset(cpu, sysreg::SCR_SECURE, sysreg::scr_normal());
+    let fresh = CpuContext::reset(
+        cpu,
+        sysreg::SCR_SECURE,
+        sysreg::scr_normal(),
+        sysreg::has_pmu(),
+    );
     // SAFETY: by our contract.
     unsafe {
         context.write(fresh);

@@ -26,12 +26,32 @@ pub(crate) const SPSR_EL2H_MASKED: u64 = 0x3c9;
 const N_SYS: usize = 14;
 /// Number of further EL1 registers kept for the normal world alone.
 const N_NORMAL_ONLY: usize = 6;
+/// General registers that are kept while Rust gives an exception back: x0..x19.
+const N_TRAPPED: usize = 20;
 
 /// EL1 registers that each world has for itself, in the order of `save_sys`: SCTLR, TCR, TTBR0,
 /// TTBR1, MAIR, VBAR, SP_EL0, SP_EL1, TPIDR_EL0, TPIDRRO_EL0, TPIDR_EL1, CONTEXTIDR, CPACR, CNTKCTL.
 ///
-/// Not here: AMAIR, AFSR0, AFSR1 and ACTLR (constant zero on every QEMU CPU), timers, PMU, debug and
-/// pointer-authentication registers (the normal world's; the kernel leaves them alone).
+/// The others that the normal world can write at EL1 on QEMU 7.2's `max` (each encoding tried), and what keeps
+/// them from the secure world:
+///
+/// | registers | kept by |
+/// |---|---|
+/// | ELR, SPSR, ESR, FAR, PAR, CSSELR | `normal_only`: the kernel overwrites them, the normal world gets its own back |
+/// | PMCR, PMUSERENR | `normal_pmu`: no cycles are counted, EL0 has no access |
+/// | PM\*, the other performance monitors | as above; events: MDCR_EL3.SPME is 0 |
+/// | keys of pointer authentication, PACGA | SCR_EL3.APK and API are 0: undefined. SCTLR enables no other signing |
+/// | SCXTNUM_EL0, SCXTNUM_EL1 | SCR_EL3.EnSCXT is 0, the kernel's SCTLR.TSCXT is 1 |
+/// | allocation tags: TFSR, TFSRE0, RGSR, GCR | SCR_EL3.ATA is 0 |
+/// | FPCR, FPSR, V and Z registers, ZCR, SMCR, SVCR, SMPRI | the kernel's CPACR is 0 |
+/// | TPIDR2_EL0 | the kernel's SCTLR.EnTP2 is 0 |
+/// | MDSCR, DBG\*, OS\*: debug | MDCR_EL3.SDD is 1: no debug exceptions; EL0 has no way to them |
+/// | CNTP, CNTV: timers | the kernel's CNTKCTL is 0; their interrupts are the normal world's |
+/// | ICC\* of group 1 | a copy of each world's in the GIC |
+/// | ICC_PMR | shared: the normal world sets priorities from 0x80 on, secure interrupts have 0 |
+/// | ACTLR, AMAIR, AFSR0, AFSR1, LOR\* | constant zero |
+/// | DISR | EL0 has no access, the kernel does not read it |
+/// | NZCV, DIT, SSBS, PAN, UAO, SP | PSTATE: every entry sets all of it |
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct SysRegs([u64; N_SYS]);
@@ -67,14 +87,20 @@ pub(crate) struct CpuContext {
     monitor_sp: u64,
     /// This CPU's number.
     pub(crate) cpu: u64,
+    /// Whether the CPU has performance monitors: 0 or 1.
+    has_pmu: u64,
+    /// The normal world's PMCR_EL0, PMUSERENR_EL0.
+    normal_pmu: [u64; 2],
+    /// x0..x19 of a level whose exception is given back.
+    trapped_gp: [u64; N_TRAPPED],
 }
 
 const _: () = assert!(offset_of!(CpuContext, secure_sys) + 96 <= 504);
-const _: () = assert!(size_of::<CpuContext>() == 576);
+const _: () = assert!(size_of::<CpuContext>() == 768);
 
 impl CpuContext {
     /// A CPU as after reset: no secure world yet, the normal world not started.
-    pub(crate) fn reset(cpu: u64, secure_scr: u64, normal_scr: u64) -> Self {
+    pub(crate) fn reset(cpu: u64, secure_scr: u64, normal_scr: u64, has_pmu: bool) -> Self {
         Self {
             secure_table: 0,
             secure_scr,
@@ -88,6 +114,9 @@ impl CpuContext {
             normal_args: [0; 4],
             monitor_sp: 0,
             cpu,
+            has_pmu: has_pmu.into(),
+            normal_pmu: [0; 2],
+            trapped_gp: [0; N_TRAPPED],
         }
     }
 
@@ -98,6 +127,7 @@ impl CpuContext {
         self.normal_elr = entry;
         self.normal_sys = SysRegs::RESET;
         self.normal_only = [0; N_NORMAL_ONLY];
+        self.normal_pmu = [0; 2];
         self.normal_spsr = if has_el2 {
             SPSR_EL2H_MASKED
         } else {
@@ -120,4 +150,7 @@ pub(crate) mod offset {
     pub(crate) const NORMAL_SCR: usize = offset_of!(CpuContext, normal_scr);
     pub(crate) const NORMAL_ARGS: usize = offset_of!(CpuContext, normal_args);
     pub(crate) const MONITOR_SP: usize = offset_of!(CpuContext, monitor_sp);
+    pub(crate) const HAS_PMU: usize = offset_of!(CpuContext, has_pmu);
+    pub(crate) const NORMAL_PMU: usize = offset_of!(CpuContext, normal_pmu);
+    pub(crate) const TRAPPED_GP: usize = offset_of!(CpuContext, trapped_gp);
 }

@@ -1,7 +1,7 @@
 //! The end after an exception that EL3 did not expect, or a panic of the monitor.
 //!
 //! **Invariant:** prints what it can and ends the machine with status [`STATUS`]; a crash in here
-//! powers off.
+//! ends it without one.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::sysreg::{cpu_number, read_sysreg};
 use crate::{console, power};
 
-/// QEMU's exit status after a crash of the monitor.
+/// The machine's status after a crash of the monitor.
 const STATUS: u64 = 71;
 
 /// Where the crash vector saves registers, and a stack that is surely good.
@@ -34,9 +34,7 @@ static CRASHED: AtomicBool = AtomicBool::new(false);
 #[unsafe(no_mangle)]
 extern "C" fn monitor_crash(vector: u64) -> ! {
     if CRASHED.swap(true, Ordering::Relaxed) {
-        // No semihosting, or worse.
-        power::raise_power_off();
-        power::halt();
+        power::off();
     }
     // SAFETY: the vector has filled the frame and nothing writes to it now.
     let frame = unsafe { *CRASH_AREA.frame.get() };

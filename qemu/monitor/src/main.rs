@@ -19,7 +19,8 @@
 //!   [`world::enter_secure`]).
 //! - FIQ in the normal world (a secure interrupt): `asm/vectors.s`, to the kernel's fiq entry. In the
 //!   secure world all interrupts go to S-EL1 itself.
-//! - Anything else: [`crash`].
+//! - Any other exception of a lower level: [`trap`], back to that level as an undefined instruction.
+//! - An exception of EL3's own: [`crash`].
 //!
 //! **Invariant:** no floating point at EL3. Of normal-world memory only the 2 MiB that begin with
 //! the device tree are mapped there; they are touched before the normal world runs, never after.
@@ -33,6 +34,8 @@ mod image;
 mod package;
 #[cfg(any(test, target_os = "none"))]
 mod psci;
+#[cfg(any(test, target_os = "none"))]
+mod undefined;
 
 #[cfg(target_os = "none")]
 mod boot;
@@ -54,6 +57,8 @@ mod power;
 mod smc;
 #[cfg(target_os = "none")]
 mod sysreg;
+#[cfg(target_os = "none")]
+mod trap;
 #[cfg(target_os = "none")]
 mod world;
 

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** every function is answered; what is not known is "unknown function" (-1).
 
+use arm_psci::ErrorCode;
 use tally_abi::opteed::Vector;
 
 use crate::context::CpuContext;
@@ -40,7 +41,10 @@ fn psci(context: &mut CpuContext, args: &[u64; 4]) -> u64 {
         Outcome::Return(value) => value,
         Outcome::Wake(cpu) => match gic::wake(cpu) {
             Ok(()) => 0,
-            Err(_) => arm_psci::ErrorCode::InternalFailure.into(),
+            Err(_) => {
+                boot::CPUS.set_off(cpu);
+                ErrorCode::InternalFailure.into()
+            }
         },
         Outcome::Off => cpu_off(context),
         Outcome::Standby => {
@@ -70,8 +74,7 @@ fn tell_secure(context: &mut CpuContext, vector: Vector, argument: u64) -> u64 {
 
 fn cpu_off(context: &mut CpuContext) -> u64 {
     if tell_secure(context, Vector::CpuOff, 0) != 0 {
-        // The kernel does not let this CPU go; EL1 state of the normal world is lost by now.
-        crate::crash::refuse(format_args!("the kernel refused CPU_OFF"));
+        return ErrorCode::Denied.into();
     }
     boot::CPUS.set_off(context.cpu as usize);
     world::park()

@@ -16,6 +16,14 @@ macro_rules! read_sysreg {
 }
 pub(crate) use read_sysreg;
 
+/// Writes a system register by name; unsafe.
+macro_rules! write_sysreg {
+    ($name:literal, $value:expr) => {
+        core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) $value, options(nostack))
+    };
+}
+pub(crate) use write_sysreg;
+
 /// SCR_EL3 bits (Arm ARM DDI 0487, D19.2.117).
 mod scr {
     pub(super) const NS: u64 = 1 << 0;
@@ -35,8 +43,9 @@ mod scr {
 }
 
 /// SCR_EL3 while the secure world runs: AArch64, secure timer for S-EL1, no instruction fetch from
-/// normal-world memory, interrupts to S-EL1.
-pub(crate) const SCR_SECURE: u64 = scr::RES1 | scr::RW | scr::ST | scr::SIF | scr::APK_API;
+/// normal-world memory, interrupts to S-EL1. Trapped: signing and keys of pointer authentication, numbers of
+/// software contexts and allocation tags, all of which are the normal world's.
+pub(crate) const SCR_SECURE: u64 = scr::RES1 | scr::RW | scr::ST | scr::SIF;
 
 /// SCR_EL3 while the normal world runs: secure interrupts (FIQ) to EL3, nothing else trapped.
 pub(crate) fn scr_normal() -> u64 {
@@ -59,6 +68,16 @@ pub(crate) fn has_el2() -> bool {
     (read_sysreg!("id_aa64pfr0_el1") >> 8) & 0xf != 0
 }
 
+/// Whether EL2 is above the EL1 that was interrupted: in the normal world, the secure one has none.
+pub(crate) fn is_el2_below() -> bool {
+    has_el2() && read_sysreg!("scr_el3") & scr::NS != 0
+}
+
+/// Whether the CPU has performance monitors.
+pub(crate) fn has_pmu() -> bool {
+    !matches!(read_sysreg!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf)
+}
+
 /// This CPU's number, MPIDR affinity 0.
 pub(crate) fn cpu_number() -> usize {
     (read_sysreg!("mpidr_el1") & 0xff) as usize
@@ -66,7 +85,8 @@ pub(crate) fn cpu_number() -> usize {
 
 /// Sets up what EL3 controls for the lower levels on this CPU.
 pub(crate) fn init_el3() {
-    /// Secure self-hosted debug disabled; profiling and trace buffers the normal world's.
+    /// Secure self-hosted debug disabled, no events counted in the secure world; profiling and trace
+    /// buffers the normal world's.
     const MDCR: u64 = 1 << 16 | 3 << 12 | 3 << 24;
     /// EZ (SVE) and ESM (SME) not trapped; TFP, TTA, TCPAC clear.
     const CPTR: u64 = 1 << 8 | 1 << 12;

@@ -8,7 +8,7 @@ use tally_abi::opteed::Vector;
 use tally_board_virt as virt;
 
 use crate::context::{self, CpuContext, offset};
-use crate::{crash, gic, sysreg};
+use crate::{crash, gic, sysreg, trap};
 
 /// Start of the block of 2 MiB that an address lies in.
 const fn block(address: u64) -> u64 {
@@ -50,6 +50,10 @@ global_asm!(
     NORMAL_SCR = const offset::NORMAL_SCR,
     NORMAL_ARGS = const offset::NORMAL_ARGS,
     MONITOR_SP = const offset::MONITOR_SP,
+    HAS_PMU = const offset::HAS_PMU,
+    NORMAL_PMU = const offset::NORMAL_PMU,
+    TRAPPED_GP = const offset::TRAPPED_GP,
+    GIVE_BACK = sym trap::give_back,
     SPSR_EL1H_MASKED = const context::SPSR_EL1H_MASKED,
     FIQ_OFFSET = const Vector::Fiq.offset(),
     CRASH_FRAME = sym crash::CRASH_AREA,

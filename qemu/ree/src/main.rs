@@ -11,6 +11,8 @@ mod archive;
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod files;
+#[cfg(target_os = "none")]
 mod jobs;
 #[cfg(target_os = "none")]
 mod machine;

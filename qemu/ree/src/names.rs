@@ -2,16 +2,15 @@
 //!
 //! **Invariant:** a short name stands for one TA.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
 use tally_abi::sites::Table;
 use tally_insight::names::{Frame, PSEUDO};
-use teestat::{FileSink, Files, Host, HostNames, Terminal};
+use teestat::{Files, Host, HostNames, Terminal};
 
-use crate::machine::semihosting::HostFile;
+use crate::files::HostFiles;
 use crate::shell::ShellTerminal;
 use crate::supplicant;
 
@@ -55,32 +54,13 @@ impl HostNames for MachineNames {
     }
 }
 
-impl Files for MachineNames {
-    fn create(&self, path: &str) -> Result<Box<dyn FileSink>, String> {
-        match HostFile::create(path) {
-            Some(file) => Ok(Box::new(file)),
-            None => Err(format!("{path}: the host does not create it")),
-        }
-    }
-}
-
-impl FileSink for HostFile {
-    fn write(&mut self, data: &[u8]) -> Result<(), String> {
-        if self.append(data) {
-            Ok(())
-        } else {
-            Err("the host did not write all of it".to_string())
-        }
-    }
-}
-
 impl Host for MachineNames {
     fn names(&self) -> &dyn HostNames {
         self
     }
 
     fn files(&self) -> &dyn Files {
-        self
+        &HostFiles
     }
 
     fn terminal(&self) -> &dyn Terminal {

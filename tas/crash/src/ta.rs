@@ -64,6 +64,16 @@ fn invoke_command(command: u32, params: &mut Parameters) -> Result<()> {
         crash::CMD_BAD_POINTERS => return bad_pointers(params),
         crash::CMD_KERNEL_READ => read(KERNEL),
         crash::CMD_SYSREG => sysreg(),
+        // SAFETY: a register that the kernel and the firmware keep from TAs: traps, which is the point.
+        crash::CMD_READ_CYCLES => unsafe { asm!("mrs {0}, pmccntr_el0", out(reg) _) },
+        // SAFETY: as above.
+        crash::CMD_WRITE_CYCLES => unsafe { asm!("msr pmccntr_el0, xzr") },
+        // SAFETY: as above.
+        crash::CMD_CHOOSE_COUNTER => unsafe { asm!("msr pmselr_el0, xzr") },
+        // SAFETY: `pacga x0, x1, x2`; as above.
+        crash::CMD_SIGN => unsafe { asm!(".inst 0x9ac23020", out("x0") _) },
+        // SAFETY: SCXTNUM_EL0; as above.
+        crash::CMD_READ_CONTEXT => unsafe { asm!("mrs {0}, s3_3_c13_c0_7", out(reg) _) },
         // SAFETY: undefined at EL0: traps, which is the point.
         crash::CMD_SMC => unsafe { asm!("smc #0") },
         crash::CMD_TEE_PANIC => syscall::panic(0x1234),

@@ -92,6 +92,11 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
             keep::hold_and_loop(filled(params.0.as_value()?.a() as usize)?)
         }
         heap::CMD_OVERRUN => overrun(session, params),
+        heap::CMD_RESIZE => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            resize(value.a() as usize, value.b() as usize)
+        }
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }
 }
@@ -201,5 +206,52 @@ fn double_free() {
     unsafe {
         drop(Box::from_raw(block));
         drop(Box::from_raw(black_box(block)));
+    }
+}
+
+unsafe extern "C" {
+    fn TEE_Malloc(size: usize, hint: u32) -> *mut u8;
+    fn TEE_Realloc(block: *mut u8, size: usize) -> *mut u8;
+    fn TEE_Free(block: *mut u8);
+}
+
+/// Resizes a block as C does; one of no bytes is null.
+fn resize(before: usize, after: usize) -> Result<()> {
+    const NO_FILL: u32 = 1;
+    const WRITTEN: u8 = 0xa5;
+    // SAFETY:
+    // 1. Every block is used within its size, and not after it was freed or moved.
+    // 2. Its bytes are written before they are read, or `TEE_Realloc` zeroes them.
+    unsafe {
+        let written = |size: usize| {
+            let block = TEE_Malloc(size, NO_FILL);
+            if !block.is_null() {
+                block.write_bytes(WRITTEN, size);
+            }
+            block
+        };
+        // Stale bytes wherever the block may go.
+        TEE_Free(written(before + after));
+        TEE_Free(written(after));
+        let block = match before {
+            0 => core::ptr::null_mut(),
+            _ => written(before),
+        };
+        let resized = TEE_Realloc(block, after);
+        if resized.is_null() {
+            TEE_Free(block);
+            return Err(Error::new(ErrorKind::OutOfMemory));
+        }
+        let bytes = core::slice::from_raw_parts(resized, after);
+        let (kept, gained) = bytes.split_at(before.min(after));
+        let result = if kept.iter().any(|byte| *byte != WRITTEN) {
+            Err(Error::new(ErrorKind::BadState))
+        } else if gained.iter().any(|byte| *byte != 0) {
+            Err(Error::new(ErrorKind::Generic))
+        } else {
+            Ok(())
+        };
+        TEE_Free(resized);
+        result
     }
 }

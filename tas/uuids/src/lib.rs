@@ -117,6 +117,10 @@ pub mod heap {
     /// behind its last 16 bytes. `ITEM_NOT_FOUND`, `BAD_PARAMETERS`.
     pub const CMD_OVERRUN: u32 = 23;
 
+    /// `(value in: a = bytes before, b = bytes after)`: resizes a block of `TEE_Malloc` whose every byte is written,
+    /// where others were before. `BAD_STATE` if it lost its contents, `GENERIC` if what it gained is not zero.
+    pub const CMD_RESIZE: u32 = 24;
+
     /// Where [`CMD_KEEP`] keeps the pointer.
     pub mod keep {
         /// In a static variable.
@@ -203,6 +207,16 @@ pub mod crash {
     pub const CMD_WRITE_INPUT: u32 = 19;
     /// `()`: overwrites the books of its own heap. Succeeds; what it does with its heap afterwards ends it.
     pub const CMD_SCRIBBLE: u32 = 20;
+    /// `()`: reads the cycle counter. `TARGET_DEAD`.
+    pub const CMD_READ_CYCLES: u32 = 21;
+    /// `()`: writes to the cycle counter. `TARGET_DEAD`.
+    pub const CMD_WRITE_CYCLES: u32 = 22;
+    /// `()`: chooses an event counter. `TARGET_DEAD`.
+    pub const CMD_CHOOSE_COUNTER: u32 = 23;
+    /// `()`: signs a value with the key for data (`pacga`). `TARGET_DEAD`.
+    pub const CMD_SIGN: u32 = 24;
+    /// `()`: reads the number of its software context. `TARGET_DEAD`.
+    pub const CMD_READ_CONTEXT: u32 = 25;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {

@@ -4,7 +4,7 @@
 //! there, as a pool's layout is; the secure memory's are the guest's own, from `teestat meminfo`.
 
 use crate::images::Images;
-use crate::qemu::{Ending, Output, Run};
+use crate::qemu::{Ending, Run};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -175,15 +175,8 @@ fn round(value: f64) -> f64 {
 /// Tables for all pages and heaps while two TAs are loaded, as `meminfo` tells them.
 fn in_guest(images: &Images, silence: Duration) -> Result<(u64, f64)> {
     let outcome = Run {
-        images,
-        label: "bench-meminfo",
-        command: Some(GUEST),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results: None,
         cpus: 1,
-        extra: Vec::new(),
+        ..Run::captured(images, "bench-meminfo", GUEST, silence)
     }
     .start()?;
     if outcome.ending != Ending::Exit(0) {

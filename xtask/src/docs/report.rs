@@ -27,16 +27,18 @@ pub(super) fn capture(name: &str, images: &Images) -> Result<()> {
     }
     let dir = paths::out().join("docs");
     std::fs::create_dir_all(&dir)?;
-    let file = |name: &str| dir.join(format!("{name}.snap"));
-    let (a, b) = (file("a"), file("b"));
-    let commands = format!(
-        "open hello; open heap; invoke 2 alloc 30000; heap alloc 20000000; \
-         teestat snapshot {}; invoke 2 leak 10 28; teestat snapshot {}",
-        a.display(),
-        b.display()
-    );
-    let outcome = start(images, &commands)?;
-    let snapshots = [&a, &b].map(|path| path.display().to_string());
+    let commands = "open hello; open heap; invoke 2 alloc 30000; heap alloc 20000000; \
+                    teestat snapshot a.snap; invoke 2 leak 10 28; teestat snapshot b.snap";
+    let outcome = start(images, commands)?;
+    let mut snapshots = Vec::new();
+    for file in &outcome.files {
+        // Where `cargo xtask run` puts it.
+        let shown = paths::files().join(file.file_name().unwrap_or_default());
+        std::fs::create_dir_all(paths::files())?;
+        std::fs::copy(file, &shown)?;
+        snapshots.push(shown.display().to_string());
+    }
+    ensure!(snapshots.len() == 2, "the guest handed out {snapshots:?}");
     let compared = xtask(&["report", "--diff", &snapshots[0], &snapshots[1]])?;
     let shown = format!(
         "$ cargo xtask run -- '{commands}'\n{}\n$ cargo xtask report --diff {} {}\n{compared}",

@@ -12,7 +12,7 @@ mod script;
 mod verdict;
 
 use crate::images::{self, Config, Images};
-use crate::qemu::{Ending, Outcome, Output, Run};
+use crate::qemu::{Ending, Outcome, Run};
 use crate::report::{self, programs};
 use crate::{builds, flash, keys::DevKey, paths, setup, sign, sites, ui};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -204,40 +204,22 @@ impl<'a> Check<'a> {
         images: &Images,
         names: &dyn tally_insight::account::Symbols,
     ) -> Result<Answer> {
-        let dir = paths::out().join("leakcheck");
-        std::fs::create_dir_all(&dir)?;
-        let files = ["before", "after"].map(|name| dir.join(format!("{name}.snap")));
-        for file in &files {
-            // A stale file must not speak for this run.
-            if file.exists() {
-                std::fs::remove_file(file)?;
-            }
-        }
         let Question { cycles, warmup, .. } = self.question;
-        let commands = self.script.commands(warmup, cycles, &files);
-        let outcome = Run {
-            images,
-            label: "leakcheck",
-            command: Some(&commands),
-            output: Output::Captured,
-            secure_console: false,
-            silence: self.silence,
-            results: None,
-            cpus: 2,
-            extra: Vec::new(),
-        }
-        .start()?;
+        let names_of_files = ["before.snap", "after.snap"];
+        let commands = self.script.commands(warmup, cycles, names_of_files);
+        let outcome = Run::captured(images, "leakcheck", &commands, self.silence).start()?;
         if let Some(why) = failure(&outcome, images) {
             return Ok(Answer::Unknown(why));
         }
-        if files.iter().any(|file| !file.exists()) {
+        let files = names_of_files.map(|name| outcome.file(name));
+        let [Some(before), Some(after)] = files else {
             let why =
                 "the script ended the machine (`poweroff`) before the second account was taken";
             return Ok(Answer::Unknown(why.to_owned()));
-        }
+        };
         let snapshots = vec![
-            (report::read(&files[0])?, "before".to_owned()),
-            (report::read(&files[1])?, "after".to_owned()),
+            (report::read(before)?, "before".to_owned()),
+            (report::read(after)?, "after".to_owned()),
         ];
         let accounts = Account::several(snapshots, names);
         let ta = self.ta;

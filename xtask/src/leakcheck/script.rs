@@ -4,7 +4,6 @@
 //! text, cycle by cycle.
 
 use anyhow::{Result, ensure};
-use std::path::PathBuf;
 
 /// Stands between the part that runs once and the part that runs every cycle.
 const SEPARATOR: &str = "---";
@@ -48,7 +47,7 @@ impl Script {
     }
 
     /// The whole session at the shell; accounts go to `files`, before and after.
-    pub(super) fn commands(&self, warmup: u64, cycles: u64, files: &[PathBuf; 2]) -> String {
+    pub(super) fn commands(&self, warmup: u64, cycles: u64, files: [&str; 2]) -> String {
         let mut out = self.once.clone();
         for (times, file) in [warmup, cycles].into_iter().zip(files) {
             for _ in 0..times {
@@ -56,7 +55,7 @@ impl Script {
             }
             // Jobs that the script started belong to it.
             out.push_str("wait\n");
-            out.push_str(&format!("teestat snapshot \"{}\"\n", file.display()));
+            out.push_str(&format!("teestat snapshot {file}\n"));
         }
         out
     }
@@ -69,13 +68,12 @@ mod tests {
     #[test]
     fn script_is_split_and_repeated() {
         let script = Script::parse("open heap\n --- \n# comment\ninvoke 1 leak 1 28\n").unwrap();
-        let files = ["a b".into(), "c".into()];
-        let commands = script.commands(1, 2, &files);
+        let commands = script.commands(1, 2, ["a", "c"]);
         assert_eq!(commands.matches("open heap").count(), 1);
         assert_eq!(commands.matches("invoke 1 leak").count(), 3);
-        let first = commands.find("snapshot \"a b\"").unwrap();
+        let first = commands.find("snapshot a").unwrap();
         assert_eq!(commands[..first].matches("invoke 1 leak").count(), 1);
-        assert!(commands.ends_with("teestat snapshot \"c\"\n"));
+        assert!(commands.ends_with("teestat snapshot c\n"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::prepare;
 use crate::images::Images;
-use crate::qemu::{Ending, Output, Run};
+use crate::qemu::{Ending, Run};
 use crate::ui::{self, thousands};
 use crate::{bench, paths};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -113,7 +113,6 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
         "instructions of Linux's calls, one CPU, -icount shift=0",
     );
     let counts = paths::out().join("linux-insn-count.jsonl");
-    let results = paths::out().join("linux-bench.jsonl");
     let _ = std::fs::remove_file(&counts);
     let plugin = format!("{},out={},linux=on", plugin.display(), counts.display());
     // An idle CPU jumps to the next timer, else it waits for the host's clock.
@@ -124,16 +123,11 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
         })
         .to_vec();
     extra.extend(["-plugin".to_owned(), plugin]);
+    let command = "linux-tests bench /dev/vport0p1";
     let outcome = Run {
-        images,
-        label: "linux-bench",
-        command: Some("linux-tests bench /dev/vport0p1"),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results: Some(results.clone()),
         cpus: 1,
         extra,
+        ..Run::captured(images, "linux-bench", command, silence)
     }
     .start_linux(&linux)?;
     if outcome.ending != Ending::Exit(0) {
@@ -141,7 +135,8 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
         bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
-    let told = pair(&counts, &super::told(&results).0)?;
+    let lines: Vec<String> = outcome.results.lines().map(str::to_owned).collect();
+    let told = pair(&counts, &lines)?;
     let image = (images.kernel_raw_len - images.kernel_sites_len) as u64;
     if as_json {
         anstream::println!("{}", object(&told, image));

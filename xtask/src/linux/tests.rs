@@ -6,7 +6,7 @@
 use super::filters::{AT_LENGTH, filters};
 use super::{Linux, Unreachable, prepare};
 use crate::images::Images;
-use crate::qemu::{Ending, Output, Run};
+use crate::qemu::{Ending, Run};
 use crate::test::results::Results;
 use crate::test::{Known, guest, sources};
 use crate::{setup, ui};
@@ -55,7 +55,6 @@ pub(crate) fn run(results: &mut Results, images: &Images, silence: Duration) {
 }
 
 fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration) -> Result<()> {
-    let path = crate::paths::out().join("linux.jsonl");
     let tests = tests()?;
     let wanted: Vec<&str> = results
         .of_group(GROUP)
@@ -64,25 +63,17 @@ fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration
     let command = format!("linux-tests /dev/vport0p1{}", filters(&wanted, &tests));
     let begun = Instant::now();
     let outcome = Run {
-        images,
-        label: "linux-tests",
-        command: Some(&command),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results: Some(path.clone()),
         cpus: CPUS,
-        extra: Vec::new(),
+        ..Run::captured(images, "linux-tests", &command, silence)
     }
     .start_linux(linux)?;
-    let (lines, status) = super::told(&path);
-    let told = guest::parse(&lines.join("\n"));
+    let told = guest::parse(&outcome.results);
     guest::record(results, GROUP, &told);
-    let whole = guest::closing(&told).and_then(|()| match (&outcome.ending, status) {
-        (Ending::Exit(0), _) => Ok(()),
+    let whole = guest::closing(&told).and_then(|()| match &outcome.ending {
+        Ending::Exit(0) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
-        (Ending::Exit(1), Some(1)) if told.failed() => Ok(()),
-        (ending, _) => Err(format!("the guest ended with {ending:?}")),
+        Ending::Exit(1) if told.failed() => Ok(()),
+        ending => Err(format!("the guest ended with {ending:?}")),
     });
     let whole = whole.map_err(|why| {
         let trouble = outcome.trouble(images).unwrap_or_default();

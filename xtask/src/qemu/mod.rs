@@ -1,12 +1,17 @@
 //! The one place that starts QEMU.
 //!
 //! **Invariant:** no QEMU outlives its [`Run`]: it dies with this process (parent-death signal),
-//! on every error path (kill on drop), on signals, and when the guest is silent for too long.
+//! on every error path (kill on drop), on signals, and when the guest is silent for too long. A guest has no way
+//! to the host but bytes that are appended to files: there is no semihosting, and QEMU itself is in its sandbox.
 
 mod console;
+mod files;
 mod hang;
 mod qmp;
+mod status;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use crate::images::Images;
 use crate::linux::{self, Linux};
@@ -15,9 +20,10 @@ use crate::tfa::Tfa;
 use crate::{paths, setup, ui};
 use anyhow::{Context as _, Result};
 use console::{Console, SecureTail};
+use files::Files;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -33,6 +39,12 @@ pub(crate) const STATUS_INTERRUPTED: u8 = 130;
 pub(crate) const STATUS_KERNEL_PANIC: u8 = 70;
 /// The guest's exit status after a crash of the monitor.
 pub(crate) const STATUS_MONITOR_CRASH: u8 = 71;
+
+/// What a broken QEMU may not do either: start programs, change users, and what Linux has for old ones.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+/// Channels of the guest, and the files in the run's directory that they end in.
+const RESULTS: &str = "results";
+const FILES: &str = "files.channel";
 
 /// Where the normal world's console goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +71,8 @@ pub(crate) struct Run<'a> {
     pub(crate) secure_console: bool,
     /// Longest silence of both consoles.
     pub(crate) silence: Duration,
-    /// Host file for results, written by the guest. With Linux its last line is the status.
-    pub(crate) results: Option<PathBuf>,
+    /// Where files go that the guest hands out; none: into the run's own directory.
+    pub(crate) files: Option<PathBuf>,
     /// Virtual CPUs.
     pub(crate) cpus: u32,
     /// More arguments for QEMU.
@@ -70,7 +82,7 @@ pub(crate) struct Run<'a> {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// QEMU ended with this status, which the guest chose.
+    /// The machine was switched off with this status.
     Exit(u8),
     /// Silent for too long; where each CPU was.
     Hung(String),
@@ -78,7 +90,7 @@ pub(crate) enum Ending {
     Interrupted,
     /// QEMU itself died of this signal.
     Killed(i32),
-    /// Linux ended the machine without a status of its shell's.
+    /// The machine was switched off without a status, or QEMU failed.
     Silent,
 }
 
@@ -94,6 +106,10 @@ pub(crate) struct Outcome {
     pub(crate) secure_path: PathBuf,
     /// What QEMU printed on standard error.
     pub(crate) qemu_log: String,
+    /// What the guest wrote into its results, but for the status.
+    pub(crate) results: String,
+    /// Files that the guest handed out whole.
+    pub(crate) files: Vec<PathBuf>,
     /// Host time from start to end.
     pub(crate) time: Duration,
     /// Host time from start to the normal world's first output.
@@ -111,16 +127,19 @@ impl Outcome {
         }
     }
 
+    /// The file that the guest handed out by this name.
+    pub(crate) fn file(&self, name: &str) -> Option<&Path> {
+        let mut files = self.files.iter().map(PathBuf::as_path);
+        files.find(|file| file.file_name().is_some_and(|found| found == name))
+    }
+
     /// One or more lines on what went wrong, with addresses named; none when the guest ended on
     /// its own account with a status of its own choice.
     pub(crate) fn trouble(&self, images: &Images) -> Option<String> {
         let what = match &self.ending {
             Ending::Exit(STATUS_KERNEL_PANIC) => "the kernel panicked".to_owned(),
             Ending::Exit(STATUS_MONITOR_CRASH) => "the monitor crashed".to_owned(),
-            Ending::Exit(_) | Ending::Interrupted => {
-                let qemu_failed = self.status() == 1 && !self.qemu_log.is_empty();
-                return qemu_failed.then(|| format!("QEMU says: {}", self.qemu_log.trim_end()));
-            }
+            Ending::Exit(_) | Ending::Interrupted => return None,
             Ending::Killed(signal) => {
                 format!("QEMU died of signal {signal}\n{}", self.qemu_log.trim_end())
             }
@@ -128,7 +147,10 @@ impl Outcome {
             Ending::Silent => {
                 let lines: Vec<&str> = self.normal.lines().collect();
                 let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-                format!("Linux ended without a status; its last words:\n{tail}")
+                format!(
+                    "the machine ended without a status; its last words:\n{tail}\n{}",
+                    self.qemu_log.trim_end()
+                )
             }
         };
         let lines: Vec<&str> = self.secure.lines().collect();
@@ -161,7 +183,27 @@ enum Worlds<'a> {
     Tfa(&'a Tfa),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// A run of these commands on two CPUs, whose consoles nobody sees.
+    pub(crate) fn captured(
+        images: &'a Images,
+        label: &'a str,
+        command: &'a str,
+        silence: Duration,
+    ) -> Self {
+        Self {
+            images,
+            label,
+            command: Some(command),
+            output: Output::Captured,
+            secure_console: false,
+            silence,
+            files: None,
+            cpus: 2,
+            extra: Vec::new(),
+        }
+    }
+
     /// Boots the bare-metal normal world, serves the consoles, and waits for the end.
     pub(crate) fn start(self) -> Result<Outcome> {
         self.boot(Worlds::Own)
@@ -173,21 +215,8 @@ impl Run<'_> {
     }
 
     /// Boots Linux; the command is a shell script. Its status is the outcome's.
-    pub(crate) fn start_linux(mut self, linux: &Linux) -> Result<Outcome> {
-        let dir = paths::out().join("runs");
-        let told = dir.join(format!("{}.told", self.label));
-        let told = self.results.get_or_insert(told).clone();
-        std::fs::create_dir_all(&dir)?;
-        // A stale file must not speak for this run.
-        let _ = std::fs::remove_file(&told);
-        let mut outcome = self.boot(Worlds::Linux(linux))?;
-        if outcome.ending == Ending::Exit(0) {
-            outcome.ending = match linux::told(&told).1 {
-                Some(status) => Ending::Exit(status),
-                None => Ending::Silent,
-            };
-        }
-        Ok(outcome)
+    pub(crate) fn start_linux(self, linux: &Linux) -> Result<Outcome> {
+        self.boot(Worlds::Linux(linux))
     }
 
     fn boot(self, worlds: Worlds<'_>) -> Result<Outcome> {
@@ -215,21 +244,27 @@ impl Run<'_> {
         let mut serving = Serving {
             console: Console::new(self.output, self.secure_console),
             tail: SecureTail::new(secure_path.clone()),
+            files: Files::new(
+                dir.join(FILES),
+                self.files.clone().unwrap_or_else(|| dir.join("files")),
+            ),
             silence: self.silence,
             idle_is_fine: self.output == Output::Interactive,
             first_output: None,
             started,
         };
         let ending = match serving.serve(&events, &mut input)? {
-            Some(Stop::Interrupted) => Ending::Interrupted,
+            Some(Stop::Interrupted) => Some(Ending::Interrupted),
             Some(Stop::Silent) => {
-                Ending::Hung(hang::report(&machine.socket, self.images, self.silence))
+                let report = hang::report(&machine.socket, self.images, self.silence);
+                Some(Ending::Hung(report))
             }
             None => {
                 let status = machine.child.wait()?;
-                match (status.code(), status.signal()) {
-                    (Some(code), _) => Ending::Exit(u8::try_from(code).unwrap_or(1)),
-                    (None, signal) => Ending::Killed(signal.unwrap_or(0)),
+                match status.code() {
+                    Some(0) => None,
+                    Some(_) => Some(Ending::Silent),
+                    None => Some(Ending::Killed(status.signal().unwrap_or(0))),
                 }
             }
         };
@@ -238,8 +273,16 @@ impl Run<'_> {
         serving.tail.poll(&mut serving.console);
         let (normal, secure) = serving.console.finish();
         std::fs::write(dir.join("normal.log"), &normal)?;
+        let (results, status) = status::of_results(&dir.join(RESULTS));
+        let ending = ending.unwrap_or_else(|| {
+            status::of_secure(&secure)
+                .or(status)
+                .map_or(Ending::Silent, Ending::Exit)
+        });
         Ok(Outcome {
             ending,
+            results,
+            files: serving.files.finish()?,
             normal,
             secure,
             secure_path,
@@ -249,13 +292,9 @@ impl Run<'_> {
         })
     }
 
-    fn command_line(
-        &self,
-        worlds: Worlds<'_>,
-        dir: &std::path::Path,
-        socket: &std::path::Path,
-    ) -> Result<Command> {
+    fn command_line(&self, worlds: Worlds<'_>, dir: &Path, socket: &Path) -> Result<Command> {
         let mut qemu = Command::new(setup::QEMU);
+        qemu.args(["-sandbox", SANDBOX]);
         // A device tree without random seeds keeps instruction counts the same run by run.
         qemu.args(["-M", "virt,secure=on,gic-version=3,dtb-randomness=off"]);
         qemu.args(["-smp", &self.cpus.to_string()]);
@@ -274,13 +313,12 @@ impl Run<'_> {
         let flash = match worlds {
             Worlds::Own | Worlds::Linux(_) => self.images.flash.clone(),
             Worlds::Tfa(tfa) => {
-                // Where it looks for its other stages.
-                qemu.current_dir(dir);
+                let flag = format!("name={},string=1", virt::images::FW_CFG_OTHER_FIRMWARE);
+                qemu.args(["-fw_cfg", &flag]);
                 tfa.install(self.images, dir)?
             }
         };
         qemu.arg("-bios").arg(flash);
-        qemu.args(["-semihosting-config", "enable=on,target=native"]);
         qemu.args([
             "-qmp",
             &format!("unix:{},server=on,wait=off", option_path(socket)),
@@ -289,11 +327,28 @@ impl Run<'_> {
             Worlds::Own | Worlds::Tfa(_) => self.bare_metal(&mut qemu, dir)?,
             Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
         }
+        let channel = |name: &str| {
+            let path = option_path(&dir.join(name));
+            format!("file,id={name},path={path}")
+        };
+        qemu.args(["-chardev", &channel(RESULTS)]);
+        if let Worlds::Linux(_) = worlds {
+            qemu.args(["-device", "virtio-serial-device"]);
+            qemu.args(["-device", &format!("virtserialport,chardev={RESULTS},nr=1")]);
+        } else {
+            qemu.args(["-chardev", &channel(FILES)]);
+            for (n, name) in [RESULTS, FILES].into_iter().enumerate() {
+                let device = format!("virtio-serial-device,id=vs{n},max_ports=1");
+                let port = format!("virtconsole,bus=vs{n}.0,chardev={name}");
+                qemu.args(["-device", &format!("{device},bus=virtio-mmio-bus.{n}")]);
+                qemu.args(["-device", &port]);
+            }
+        }
         qemu.args(&self.extra);
         Ok(qemu)
     }
 
-    fn bare_metal(&self, qemu: &mut Command, dir: &std::path::Path) -> Result<()> {
+    fn bare_metal(&self, qemu: &mut Command, dir: &Path) -> Result<()> {
         qemu.args(["-cpu", "max", "-m", "256"]);
         for (file, address) in [
             (&self.images.ree_raw, virt::images::NORMAL_BASE),
@@ -310,15 +365,10 @@ impl Run<'_> {
             std::fs::write(&file, text)?;
             qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_COMMAND, &file)]);
         }
-        if let Some(results) = &self.results {
-            let file = dir.join("results-path");
-            std::fs::write(&file, results.as_os_str().as_encoded_bytes())?;
-            qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_RESULTS, &file)]);
-        }
         Ok(())
     }
 
-    fn linux(&self, qemu: &mut Command, linux: &Linux, dir: &std::path::Path) -> Result<()> {
+    fn linux(&self, qemu: &mut Command, linux: &Linux, dir: &Path) -> Result<()> {
         // Linux signs pointers all the time; QEMU's own algorithm is the fast one.
         qemu.args(["-cpu", "max,pauth-impdef=on"]);
         qemu.args(["-m", &linux::RAM_MIB.to_string()]);
@@ -327,21 +377,16 @@ impl Run<'_> {
         qemu.arg("-kernel").arg(&linux.kernel);
         qemu.arg("-initrd").arg(&ramdisk);
         qemu.args(["-append", linux::BOOT_ARGUMENTS]);
-        if let Some(results) = &self.results {
-            let port = format!("file,id=told,path={}", option_path(results));
-            qemu.args(["-chardev", &port, "-device", "virtio-serial-device"]);
-            qemu.args(["-device", "virtserialport,chardev=told,nr=1"]);
-        }
         Ok(())
     }
 }
 
-fn fw_cfg(name: &str, file: &std::path::Path) -> String {
+fn fw_cfg(name: &str, file: &Path) -> String {
     format!("name={name},file={}", option_path(file))
 }
 
 /// A path inside a QEMU option: commas are doubled.
-fn option_path(path: &std::path::Path) -> String {
+fn option_path(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
@@ -401,6 +446,7 @@ enum Stop {
 struct Serving {
     console: Console,
     tail: SecureTail,
+    files: Files,
     silence: Duration,
     /// Interactive: only silence after input counts.
     idle_is_fine: bool,
@@ -459,6 +505,7 @@ impl Serving {
             if self.tail.poll(&mut self.console) {
                 last_sign = Instant::now();
             }
+            self.files.poll()?;
             if waiting && last_sign.elapsed() > self.silence {
                 return Ok(Some(Stop::Silent));
             }

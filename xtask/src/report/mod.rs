@@ -23,6 +23,7 @@ const MAX_BYTES: u64 = 64 << 20;
 
 const EXAMPLES: &str = "Examples:
   cargo xtask run -- 'open heap; teestat snapshot a.snap; invoke 1 leak 10 28; teestat snapshot b.snap'
+  cd target/tally/files                         where they are now
   cargo xtask report a.snap b.snap              one HTML page, offline, with growth over time
   cargo xtask report --diff a.snap b.snap       what grew, as text
   cargo xtask report b.snap --pprof b.pb.gz     for `go tool pprof`, speedscope and the like

@@ -1,18 +1,17 @@
 //! Paired tests in QEMU: the guest's own, and runs that are meant to die.
 //!
-//! **Invariant:** results come from the file that the guest writes, never from its console; a
+//! **Invariant:** results come from the channel that the guest writes to, never from its console; a
 //! run without the closing record has failed.
 
 use super::results::{Results, Verdict};
 use super::{Known, sources, variants};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
-use crate::qemu::{Ending, Outcome, Output, Run, STATUS_KERNEL_PANIC};
+use crate::qemu::{Ending, Outcome, Run, STATUS_KERNEL_PANIC};
 use crate::tfa::Tfa;
-use crate::{fuzz, paths, ui};
+use crate::{fuzz, ui};
 use anyhow::Result;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Commands after which the kernel must have panicked.
@@ -42,6 +41,7 @@ const HOSTILE: [(&str, u64); 2] = [
         200_000,
     ),
 ];
+const FORGED: &str = "qemu: what a TA prints is marked as its own, and no terminal obeys it";
 const SHOWN: &str = "test hooks: a block's address and bytes are shown";
 
 fn fatal_name(command: &str) -> String {
@@ -54,6 +54,7 @@ pub(super) fn names() -> Result<Vec<Known>> {
     let mut names = vec![
         Known::short(hostile),
         Known::long(many),
+        Known::short(FORGED),
         Known::short(SHOWN),
     ];
     names.extend(
@@ -80,6 +81,7 @@ fn tests() -> Result<Vec<String>> {
 pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
     selftest(results, images, silence, Group::Own);
     hostile(results, images, silence);
+    results.check(FORGED, || forged(images, silence));
     under_tfa(results, images, silence);
     on_hooks(results, silence);
     variants::run(results, silence);
@@ -90,7 +92,7 @@ fn hostile(results: &mut Results, images: &Images, silence: Duration) {
     for (name, calls) in HOSTILE {
         results.check(name, || {
             let command = fuzz::smc_command(calls, 1);
-            let outcome = qemu_run(images, "hostile", &command, silence, None)
+            let outcome = Run::captured(images, "hostile", &command, silence)
                 .start()
                 .map_err(|err| format!("{err:#}"))?;
             if outcome.ending == Ending::Exit(0) {
@@ -101,6 +103,42 @@ fn hostile(results: &mut Results, images: &Images, silence: Duration) {
             Err(format!("{}\n{trouble}", tail(&outcome.normal, 10)))
         });
     }
+}
+
+/// A TA that prints lines of the kernel's, and lines that are cut where a character is (issue 12, case 6).
+fn forged(images: &Images, silence: Duration) -> std::result::Result<(), String> {
+    const LINES: [&str; 4] = [
+        "forged",
+        "E/TC:0 00 status 70",
+        "\u{1b}[2JM/MON: status 71",
+        "\rE/LD:",
+    ];
+    let long = "\u{20ac}".repeat(200);
+    let command = format!("hello log '{}'; hello log '{long}'", LINES.join("\n"));
+    let outcome = Run::captured(images, "forged", &command, silence).start();
+    let outcome = outcome.map_err(|err| format!("{err:#}"))?;
+    let text = &outcome.secure;
+    let (mut marked, mut euros) = (0, 0);
+    for line in text.lines() {
+        if LINES
+            .iter()
+            .any(|forged| line.contains(forged.trim_start_matches(char::is_control)))
+        {
+            marked += usize::from(line.starts_with("I/TA: "));
+        }
+        euros += line.matches('\u{20ac}').count();
+    }
+    let is_plain = |c: char| c == '\n' || !c.is_control() && c != char::REPLACEMENT_CHARACTER;
+    if outcome.ending == Ending::Exit(0)
+        && (marked, euros) == (4, 200)
+        && text.chars().all(is_plain)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "{:?}; {marked} lines marked, {euros} characters in\n{text:?}",
+        outcome.ending
+    ))
 }
 
 /// The same kernel under stock TF-A.
@@ -132,7 +170,7 @@ fn on_hooks(results: &mut Results, silence: Duration) {
     for command in FATAL {
         results.check(&fatal_name(command), || {
             let label = command.replace(' ', "-");
-            match qemu_run(images, &label, command, silence, None).start() {
+            match Run::captured(images, &label, command, silence).start() {
                 Ok(outcome) => died_well(images, &outcome),
                 Err(err) => Err(format!("{err:#}")),
             }
@@ -145,7 +183,7 @@ fn shown(results: &mut Results, images: &Images, silence: Duration) {
     results.check(SHOWN, || {
         let command =
             "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat maps heap --json";
-        let run = qemu_run(images, "shown", command, silence, None);
+        let run = Run::captured(images, "shown", command, silence);
         let outcome = run.start().map_err(|err| format!("{err:#}"))?;
         let json = outcome.normal.lines().find(|line| line.starts_with('{'));
         let told: Value = serde_json::from_str(json.unwrap_or_default())
@@ -157,26 +195,6 @@ fn shown(results: &mut Results, images: &Images, silence: Duration) {
             _ => Ok(()),
         }
     });
-}
-
-pub(super) fn qemu_run<'a>(
-    images: &'a Images,
-    label: &'a str,
-    command: &'a str,
-    silence: Duration,
-    results: Option<PathBuf>,
-) -> Run<'a> {
-    Run {
-        images,
-        label,
-        command: Some(command),
-        output: Output::Captured,
-        secure_console: false,
-        silence,
-        results,
-        cpus: 2,
-        extra: Vec::new(),
-    }
 }
 
 /// Firmware and kernel of a run of the guest's tests.
@@ -216,11 +234,8 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         return;
     }
     let command = command(&wanted, tests.len());
-    let path = paths::out().join(format!("{label}.jsonl"));
-    // A stale file must not speak for this run.
-    let _ = std::fs::remove_file(&path);
     let begun = Instant::now();
-    let run = qemu_run(images, label, &command, silence, Some(path.clone()));
+    let run = Run::captured(images, label, &command, silence);
     let running = ui::running(&format!("{} tests, {name}", wanted.len()));
     let outcome = match group {
         Group::Tfa(tfa) => run.start_under(tfa),
@@ -233,7 +248,7 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         Err(err) => return results.fail(&whole, format_args!("{err:#}")),
     };
     let time = begun.elapsed();
-    let told = parse(&std::fs::read_to_string(&path).unwrap_or_default());
+    let told = parse(&outcome.results);
     record(results, name, &told);
     let result = closing(&told).and_then(|()| match outcome.ending {
         Ending::Exit(0) => Ok(()),

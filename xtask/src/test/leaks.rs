@@ -2,12 +2,11 @@
 //!
 //! **Invariant:** figures are compared with what the workload must have done, to the byte.
 
-use super::guest::qemu_run;
 use super::report as pages;
 use super::results::Results;
 use crate::images::Images;
 use crate::leakcheck::{Answer, Check, Ta};
-use crate::qemu::Ending;
+use crate::qemu::{Ending, Run};
 use crate::report::{self, programs};
 use crate::{builds, paths, setup};
 use anyhow::{Context as _, Result, ensure};
@@ -91,14 +90,8 @@ pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
 }
 
 fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
-    let outcome = qemu_run(
-        images,
-        "metrics",
-        "open heap; invoke 1 alloc 3000; teestat metrics --label device=here",
-        silence,
-        None,
-    )
-    .start()?;
+    let command = "open heap; invoke 1 alloc 3000; teestat metrics --label device=here";
+    let outcome = Run::captured(images, "metrics", command, silence).start()?;
     ensure!(
         outcome.ending == Ending::Exit(0),
         "the guest ended with {:?}",
@@ -191,19 +184,9 @@ fn gate(images: &Images, names: &dyn Symbols, script: &str, status: u8) -> Resul
 
 fn snapshots(images: &Images, names: &dyn Symbols, silence: Duration) -> Result<()> {
     let built = images.kernel.build_id().context("no build id")?;
-    let dir = paths::out().join("report-test");
-    std::fs::create_dir_all(&dir)?;
-    let files = ["real-1", "real-2"].map(|name| dir.join(format!("{name}.snap")));
-    for file in files.iter().filter(|file| file.exists()) {
-        std::fs::remove_file(file)?;
-    }
-    let command = format!(
-        "open heap; open hello; heap alloc 20000000; teestat leaks mark; teestat snapshot \"{}\"; \
-         invoke 1 leak 10 28; teestat snapshot \"{}\"",
-        files[0].display(),
-        files[1].display()
-    );
-    let outcome = qemu_run(images, "snapshots", &command, silence, None).start()?;
+    let command = "open heap; open hello; heap alloc 20000000; teestat leaks mark; \
+                   teestat snapshot real-1.snap; invoke 1 leak 10 28; teestat snapshot real-2.snap";
+    let outcome = Run::captured(images, "snapshots", command, silence).start()?;
     // The refused allocation is its only failure.
     ensure!(
         outcome.ending == Ending::Exit(1),
@@ -212,7 +195,7 @@ fn snapshots(images: &Images, names: &dyn Symbols, silence: Duration) -> Result<
         outcome.normal
     );
     let mut accounts = Vec::new();
-    for file in &files {
+    for file in &outcome.files {
         let snapshot = report::read(file)?;
         ensure!(
             snapshot.meminfo_sum() == snapshot.header.secure_ram,

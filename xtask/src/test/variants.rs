@@ -1,11 +1,15 @@
-//! Builds that differ from the usual one, each with what it must show in QEMU.
+//! Builds that differ from the usual one, each with what it must show in QEMU, and builds that there must not be.
 //!
 //! **Invariant:** a build is judged by its guest's status and by what both consoles say.
 
-use super::guest::{qemu_run, tail};
+use super::guest::tail;
 use super::results::Results;
 use crate::images::{self, Config, Heaps};
-use crate::qemu::Ending;
+use crate::paths::{self, GUEST_TARGET};
+use crate::qemu::{Ending, Run};
+use crate::tool;
+use anyhow::{Result, ensure};
+use std::path::Path;
 use std::time::Duration;
 
 /// One build and its test.
@@ -120,9 +124,14 @@ fn all() -> [Variant; 6] {
     ]
 }
 
+const KEYLESS: &str = "build: a kernel's image without a sound key is refused";
+
 /// Names of their tests.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    all().into_iter().map(|variant| variant.name)
+    all()
+        .into_iter()
+        .map(|variant| variant.name)
+        .chain([KEYLESS])
 }
 
 /// Builds and tests them as far as they are wanted.
@@ -130,13 +139,54 @@ pub(super) fn run(results: &mut Results, silence: Duration) {
     for variant in all() {
         results.check(variant.name, || variant.test(silence));
     }
+    results.check(KEYLESS, || keyless().map_err(|err| format!("{err:#}")));
+}
+
+/// An image for the field trusts one key, or is none.
+fn keyless() -> Result<()> {
+    let dir = paths::out().join("keyless");
+    std::fs::create_dir_all(&dir)?;
+    let mut even = [0xc5; 256];
+    even[255] = 0xc4;
+    let bad: [(&str, &[u8]); 3] = [("short", &[0xc5; 255]), ("even", &even), ("empty", &[])];
+    for (name, modulus) in bad {
+        let file = dir.join(name);
+        std::fs::write(&file, modulus)?;
+        refused(Some(&file), "TALLY_TA_PUBKEY: ")?;
+    }
+    refused(None, "TALLY_TA_PUBKEY is not set")
+}
+
+/// That an image with this key is not built, for this reason. No other build has the same features, so that
+/// none is built anew for this one's sake.
+fn refused(key: Option<&Path>, why: &str) -> Result<()> {
+    let mut cargo = tool::cargo();
+    cargo.args([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "tally-kernel",
+        "--features",
+        "addresses",
+    ]);
+    cargo.args(["--target", GUEST_TARGET]);
+    cargo.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
+    match key {
+        Some(key) => cargo.env("TALLY_TA_PUBKEY", key),
+        None => cargo.env_remove("TALLY_TA_PUBKEY"),
+    };
+    let (built, said) = tool::captured(&mut cargo)?;
+    ensure!(!built, "an image with the key {key:?} was built");
+    ensure!(said.contains(why), "with the key {key:?}: {said}");
+    Ok(())
 }
 
 impl Variant {
-    fn test(&self, silence: Duration) -> Result<(), String> {
+    fn test(&self, silence: Duration) -> std::result::Result<(), String> {
         let told = || {
             let images = images::build(&self.config)?;
-            qemu_run(&images, self.label, self.command, silence, None).start()
+            Run::captured(&images, self.label, self.command, silence).start()
         };
         let outcome = told().map_err(|err| format!("{err:#}"))?;
         let consoles = [

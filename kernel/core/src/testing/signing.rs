@@ -34,7 +34,7 @@ eafe717d5320642f217b2f37fb27e6a592d8ca2ecd922b4a1cb97575d785a961d05ef17f7347bcd6
 /// The public half.
 pub const KEY: &PublicKey = &match PublicKey::from_modulus(&bytes_of(N)) {
     Some(key) => key,
-    None => panic!("an even modulus"),
+    None => panic!("not a modulus of 2048 bits"),
 };
 
 const fn bytes_of(hex: &str) -> [u8; MODULUS_LEN] {

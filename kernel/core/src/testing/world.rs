@@ -240,7 +240,7 @@ impl<O: Observer> World<O> {
                     data_len: 100,
                     entry_offset: LDELF_ENTRY,
                 },
-                key: KEY,
+                key: Some(KEY),
                 fault: None,
                 shared,
             };

@@ -13,6 +13,14 @@ use crate::error::{FreeError, ReallocError};
 use crate::stats::OwnerId;
 
 impl Pool {
+    /// Bytes of a live block, as they were asked for.
+    ///
+    /// # Errors
+    /// It is no live block.
+    pub fn size_of(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
+        self.find(ptr).map(|found| found.size())
+    }
+
     /// Changes a block's size, in place where it can, keeping its contents and alignment `align`
     /// (which must be what it was allocated with). The block is then `owner`'s, of site `stack`
     /// and the current mark; it counts as one release and one allocation.

@@ -9,6 +9,7 @@
 //                     secure world's SECURE set is loaded.  x0-x7 pass through.
 //   secure -> normal  the secure world's SECURE set; everything of the normal world is loaded.
 //                     x1-x4 pass through as x0-x3.
+//   trap              x0-x19, and back: see `give_back`.
 // The secure world's general registers x8-x30 and its ELR, SPSR, ESR, FAR, PAR and CSSELR_EL1 do
 // not survive CALL_DONE: each entry through its vector table starts anew.
 
@@ -60,7 +61,8 @@
     msr     cntkctl_el1, x21
 .endm
 
-// The part of the normal world's EL1 state that the secure world has no copy of.
+// The part of the normal world's EL1 state that the secure world has no copy of. The performance
+// monitors, where there are some, stop for the secure world and are closed to its EL0.
 .macro save_sys_normal_only
     mrs     x8, elr_el1
     mrs     x9, spsr_el1
@@ -71,6 +73,16 @@
     mrs     x12, par_el1
     mrs     x13, csselr_el1
     stp     x12, x13, [sp, #{NORMAL_ONLY} + 32]
+    ldr     x8, [sp, #{HAS_PMU}]
+    cbz     x8, 7f
+    mrs     x9, pmcr_el0
+    mrs     x10, pmuserenr_el0
+    str     x9, [sp, #{NORMAL_PMU}]
+    str     x10, [sp, #{NORMAL_PMU} + 8]
+    orr     x9, x9, #(1 << 5)           // DP: no cycles where events may not be counted
+    msr     pmcr_el0, x9
+    msr     pmuserenr_el0, xzr
+7:
 .endm
 
 .macro load_sys_normal_only
@@ -83,6 +95,13 @@
     ldp     x12, x13, [sp, #{NORMAL_ONLY} + 32]
     msr     par_el1, x12
     msr     csselr_el1, x13
+    ldr     x8, [sp, #{HAS_PMU}]
+    cbz     x8, 7f
+    ldr     x9, [sp, #{NORMAL_PMU}]
+    ldr     x10, [sp, #{NORMAL_PMU} + 8]
+    msr     pmcr_el0, x9
+    msr     pmuserenr_el0, x10
+7:
 .endm
 
 // x4-x30 (x30 from TPIDR_EL3), ELR_EL3, SPSR_EL3. Clobbers x28, x29.
@@ -175,7 +194,7 @@ monitor_vectors:
     mrs     x30, esr_el3
     ubfx    x30, x30, #26, #6
     cmp     x30, #0x17                  // SMC from AArch64
-    b.ne    crash_sync_lower
+    b.ne    give_back
     ubfx    w30, w0, #24, #6
     cmp     w30, #50                    // owners 50..63: trusted OS
     b.hs    normal_calls_secure
@@ -186,8 +205,10 @@ monitor_vectors:
     .balign 128
     b       secure_interrupt
     crash_vector 11                     // SError: never routed here
-    // Lower level, AArch32: EL0 only.
-    crash_vector 12
+    // Lower level, AArch32.
+    .balign 128
+    msr     tpidr_el3, x30
+    b       give_back
     crash_vector 13
     .balign 128
     b       secure_interrupt
@@ -215,7 +236,7 @@ from_secure:
     mrs     x30, esr_el3
     ubfx    x30, x30, #26, #6
     cmp     x30, #0x17
-    b.ne    crash_sync_lower
+    b.ne    give_back
     mov     w30, #(0xbe000005 & 0xffff) // CALL_DONE
     movk    w30, #(0xbe000005 >> 16), lsl #16
     cmp     w0, w30
@@ -245,6 +266,8 @@ secure_returns_otherwise:
     ldr     x30, [sp, #{MONITOR_SP}]
     cbz     x30, 2f                     // nobody waits for it
     save_sys {SECURE_SYS}
+    load_sys {NORMAL_SYS}
+    load_sys_normal_only
     str     xzr, [sp, #{MONITOR_SP}]
     mov     sp, x30                     // back into monitor_enter_secure's caller
     ldp     x19, x20, [sp]
@@ -283,7 +306,7 @@ normal_calls_monitor:
 
 // fn monitor_enter_secure(context, entry, x0, x1, x2, x3) -> (return id, argument)
 // Runs the secure world from `entry` until it returns with one of its ids but CALL_DONE and
-// FIQ_DONE. The normal world's EL1 state is not saved.
+// FIQ_DONE.
 .global monitor_enter_secure
 monitor_enter_secure:
     sub     sp, sp, #96
@@ -296,6 +319,8 @@ monitor_enter_secure:
     mov     x6, sp
     mov     sp, x0
     str     x6, [sp, #{MONITOR_SP}]
+    save_sys {NORMAL_SYS}
+    save_sys_normal_only
     ldr     x6, [sp, #{SECURE_ENTRY} + 8]
     mov     x7, #{SPSR_EL1H_MASKED}
     msr     elr_el3, x1
@@ -319,13 +344,45 @@ monitor_enter_normal:
     load_normal_args
     b       resume_normal
 
+// Gives an exception that is no SMC back to the lower level that caused it, as an undefined
+// instruction. x30 is in TPIDR_EL3. Where `monitor_enter_secure` waits for the secure world, the
+// stack goes on below it.
+give_back:
+    add     x30, sp, #{TRAPPED_GP}
+    stp     x0, x1, [x30]
+    stp     x2, x3, [x30, #16]
+    stp     x4, x5, [x30, #32]
+    stp     x6, x7, [x30, #48]
+    stp     x8, x9, [x30, #64]
+    stp     x10, x11, [x30, #80]
+    stp     x12, x13, [x30, #96]
+    stp     x14, x15, [x30, #112]
+    stp     x16, x17, [x30, #128]
+    stp     x18, x19, [x30, #144]
+    mov     x19, sp
+    ldr     x0, [sp, #{MONITOR_SP}]
+    cbz     x0, 1f
+    mov     sp, x0
+1:  bl      {GIVE_BACK}
+    mov     sp, x19
+    add     x30, sp, #{TRAPPED_GP}
+    ldp     x0, x1, [x30]
+    ldp     x2, x3, [x30, #16]
+    ldp     x4, x5, [x30, #32]
+    ldp     x6, x7, [x30, #48]
+    ldp     x8, x9, [x30, #64]
+    ldp     x10, x11, [x30, #80]
+    ldp     x12, x13, [x30, #96]
+    ldp     x14, x15, [x30, #112]
+    ldp     x16, x17, [x30, #128]
+    ldp     x18, x19, [x30, #144]
+    mrs     x30, tpidr_el3
+    eret
+
 crash_fiq:
     ldr     x30, [sp, #{NORMAL_GP} + 208]
     msr     tpidr_el3, x30
     mov     x30, #10
-    b       crash
-crash_sync_lower:
-    mov     x30, #8
 // x30 = vector number, TPIDR_EL3 = the interrupted x30. SP_EL0 is given up to free a register.
 crash:
     msr     sp_el0, x29

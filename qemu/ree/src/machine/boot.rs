@@ -36,6 +36,7 @@ global_asm!(
         mov     sp, x1
         ldr     x0, ={vectors}
         msr     vbar_el1, x0
+        msr     tpidr_el1, xzr
         mov     x0, #(3 << 20)
         msr     cpacr_el1, x0
         ldr     x0, =0xff04

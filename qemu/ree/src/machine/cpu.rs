@@ -33,7 +33,7 @@ pub(crate) fn second_started() -> bool {
 
 /// Has the firmware power the machine off. Comes back only if it refuses.
 pub(crate) fn system_off() {
-    // Nothing to be done about a refusal: the caller has another way out.
+    // Nothing to be done about a refusal: the host will find the machine silent.
     let _ = smccc::psci::system_off::<smccc::Smc>();
 }
 

@@ -1,4 +1,5 @@
-//! Exceptions of the normal world: interrupts are counted, everything else ends the machine.
+//! Exceptions of the normal world: interrupts are counted, those of an [`attempt`] are caught, everything else
+//! ends the machine.
 //!
 //! **Invariant:** an interrupt preserves every register of what it interrupts (the target has no
 //! floating point).
@@ -6,7 +7,7 @@
 use aarch64_cpu::registers::{ELR_EL1, ESR_EL1, FAR_EL1, Readable, SPSR_EL1};
 use core::arch::global_asm;
 
-use super::{console, cpu, interrupts, semihosting};
+use super::{console, cpu, interrupts};
 
 global_asm!(
     r#"
@@ -16,15 +17,32 @@ global_asm!(
         b       {unexpected}
     .endm
 
+    // An attempt's exception: what the vector finds, then on behind the instruction.
+    .macro synchronous index
+    .balign 128
+        mrs     x14, tpidr_el1
+        cbz     x14, 1f
+        msr     tpidr_el1, xzr
+        mov     x9, #\index
+        mrs     x10, esr_el1
+        mrs     x11, elr_el1
+        mrs     x12, spsr_el1
+        mrs     x13, daif
+        msr     elr_el1, x14
+        eret
+    1:  mov     x0, #\index
+        b       {unexpected}
+    .endm
+
     .section .text.vectors, "ax"
     .balign 2048
     .global vectors
     vectors:
-        unexpected 0
+        synchronous 0
         unexpected 1
         unexpected 2
         unexpected 3
-        unexpected 4
+        synchronous 4
     .balign 128
         b       interrupted
         unexpected 6
@@ -79,6 +97,70 @@ unsafe extern "C" {
     pub(super) fn vectors();
 }
 
+/// A synchronous exception of this world's EL1, as its vector found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exception {
+    /// Which vector it came to.
+    pub(crate) vector: u64,
+    /// ESR_EL1.
+    pub(crate) syndrome: u64,
+    /// ELR_EL1, less the address of the instruction.
+    pub(crate) offset: u64,
+    /// SPSR_EL1.
+    pub(crate) pstate: u64,
+    /// DAIF in the handler.
+    pub(crate) masks: u64,
+}
+
+/// Executes one instruction with interrupts masked and the condition flags set to `FLAGS`, on the stack of
+/// the level or on that of EL0, and catches its exception. It may read and write x0, and read x1.
+macro_rules! attempt {
+    ($instruction:literal, own_stack: $own:expr, x0: $x0:expr) => {
+        attempt!($instruction, own_stack: $own, x0: $x0, x1: 0_u64)
+    };
+    ($instruction:literal, own_stack: $own:expr, x0: $x0:expr, x1: $x1:expr) => {{
+        use $crate::machine::exceptions::{Exception, FLAGS, NONE};
+        let (vector, syndrome, pstate, masks, elr, at): (u64, u64, u64, u64, u64, u64);
+        let mut x0: u64 = $x0;
+        // SAFETY:
+        // 1. The instruction changes x0 at most; what it raises returns behind it (`synchronous` above).
+        // 2. Nothing between uses a stack, and the stack pointer that is selected comes back.
+        unsafe {
+            core::arch::asm!(
+                "mrs x16, daif",
+                "msr daifset, #0xf",
+                "adr x9, 3f",
+                "msr tpidr_el1, x9",
+                "mov x9, {none}",
+                "msr spsel, {own}",
+                "msr nzcv, {flags}",
+                concat!("2: ", $instruction),
+                "3: msr spsel, #1",
+                "msr tpidr_el1, xzr",
+                "msr daif, x16",
+                "adr {at}, 2b",
+                none = const NONE,
+                own = in(reg) u64::from($own),
+                flags = in(reg) FLAGS,
+                at = out(reg) at,
+                inout("x0") x0, in("x1") $x1,
+                out("x9") vector, out("x10") syndrome, out("x11") elr, out("x12") pstate, out("x13") masks,
+                out("x14") _, out("x16") _,
+                options(nostack),
+            );
+        }
+        let offset = elr.wrapping_sub(at);
+        let exception = Exception { vector, syndrome, offset, pstate, masks };
+        if vector == NONE { Ok(x0) } else { Err(exception) }
+    }};
+}
+pub(crate) use attempt;
+
+/// Condition flags before an attempted instruction: N and C.
+pub(crate) const FLAGS: u64 = 0b1010 << 28;
+/// No vector.
+pub(crate) const NONE: u64 = 0xff;
+
 extern "C" fn interrupt() {
     interrupts::handle();
 }
@@ -92,5 +174,5 @@ extern "C" fn unexpected(index: u64) -> ! {
         ELR_EL1.get(),
         SPSR_EL1.get(),
     ));
-    semihosting::exit(1)
+    super::end(1)
 }

@@ -25,6 +25,7 @@ pub(super) const TESTS: &[Test] = &[
     ),
     ("a leak is found with its function", leak),
     ("freeing twice ends the TA", double_free),
+    ("what TEE_Realloc adds to a block is zero", resize),
     ("a failed allocation is reported", oom_report),
     ("a TA gets no more than its quota", quota),
     ("secure RAM runs out for the TA that asks", secure_ram),
@@ -311,4 +312,24 @@ fn raw_heap(bench: &Bench) -> Outcome {
         )?;
     }
     works(session.invoke_plain(glutton::CMD_NOP))
+}
+
+/// It gave out what other blocks had left there.
+fn resize(bench: &Bench) -> Outcome {
+    let mut session = bench.open(heap::UUID)?;
+    for (before, after) in [
+        (0, 40),
+        // In the same slot; in another class; from slots to pages, and of pages alone.
+        (33, 48),
+        (10, 200),
+        (200, 10),
+        (100, 9000),
+        (5000, 5001),
+        (5000, 8192),
+        (9000, 300_000),
+    ] {
+        let result = value_in(&mut session, heap::CMD_RESIZE, before, after);
+        works(result).map_err(|why| format!("{before} to {after} bytes: {why}"))?;
+    }
+    Ok(())
 }

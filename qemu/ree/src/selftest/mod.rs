@@ -10,6 +10,7 @@ mod calls;
 mod commands;
 mod crashes;
 mod figures;
+mod firmware;
 mod heaps;
 mod hindsight;
 pub(crate) mod hostile;
@@ -49,6 +50,7 @@ type Test = (&'static str, fn(&Bench) -> Outcome);
 /// Why some tests cannot be run.
 const ONE_CPU: &str = "this machine has one CPU";
 const NO_HOOKS: &str = "this kernel has no test hooks";
+const OTHER_FIRMWARE: &str = "the firmware is not Tally's";
 
 /// What every test gets.
 struct Bench {
@@ -200,6 +202,7 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         order::TESTS,
         commands::TESTS,
         moments::TESTS,
+        firmware::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

@@ -17,7 +17,7 @@ use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
 use crate::machine::console::{self, Console};
-use crate::machine::{cpu, semihosting};
+use crate::machine::cpu;
 use crate::names::{MachineNames, known};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
 
@@ -435,5 +435,5 @@ fn power_off(args: &[&str]) -> Result<u8, String> {
             .parse()
             .map_err(|_| format!("`{status}` is no status (0 to 255)"))?,
     };
-    semihosting::exit(status)
+    crate::machine::end(status)
 }

@@ -36,7 +36,7 @@ mod interactive {
     use super::{commands, words};
     use crate::jobs;
     use crate::machine::console::{self, Console};
-    use crate::machine::{cpu, fw_cfg, semihosting};
+    use crate::machine::{self, cpu, fw_cfg};
     use crate::supplicant;
 
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
@@ -55,7 +55,7 @@ mod interactive {
     /// What CPU 0 does after start.
     pub(crate) fn main() -> ! {
         if let Some(command) = fw_cfg::file(FW_CFG_COMMAND) {
-            semihosting::exit(execute(&command));
+            machine::end(execute(&command));
         }
         INTERACTIVE.store(true, Ordering::Relaxed);
         banner();
@@ -73,7 +73,7 @@ mod interactive {
                         execute(words);
                     }
                 }
-                Event::End => semihosting::exit(last_status()),
+                Event::End => machine::end(last_status()),
                 Event::Cancel | Event::None => {}
             }
         }

@@ -34,6 +34,8 @@ pub enum ImageError {
     Altered,
     /// The signature is not the key's.
     Signature,
+    /// The kernel was built without a key, so that nothing can be signed with it.
+    NoKey,
 }
 
 impl From<ImageError> for TeeResult {
@@ -46,7 +48,8 @@ impl From<ImageError> for TeeResult {
             | ImageError::Sizes
             | ImageError::OtherUuid
             | ImageError::Altered
-            | ImageError::Signature => Self::SECURITY,
+            | ImageError::Signature
+            | ImageError::NoKey => Self::SECURITY,
         }
     }
 }
@@ -74,7 +77,7 @@ impl ImageHeader {
     /// [`MAX_HEADER`] bytes, or all of it if it is shorter.
     ///
     /// # Errors
-    /// Any [`ImageError`] but `Altered` and `Signature`.
+    /// Any [`ImageError`] but `Altered`, `Signature` and `NoKey`.
     pub fn parse(head: &[u8], image_len: usize, wanted: TeeUuid) -> Result<Self, ImageError> {
         let (shdr, rest) =
             SignedHeader::read_from_prefix(head).map_err(|_| ImageError::Truncated)?;
@@ -134,8 +137,9 @@ impl ImageHeader {
     /// with `key`.
     ///
     /// # Errors
-    /// [`ImageError::Altered`], [`ImageError::Signature`].
-    pub fn verify(self, key: &PublicKey) -> Result<u64, ImageError> {
+    /// [`ImageError::Altered`], [`ImageError::Signature`], [`ImageError::NoKey`].
+    pub fn verify(self, key: Option<&PublicKey>) -> Result<u64, ImageError> {
+        let key = key.ok_or(ImageError::NoKey)?;
         if self.hasher.finalize().as_slice() != self.digest {
             return Err(ImageError::Altered);
         }

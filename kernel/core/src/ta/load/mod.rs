@@ -13,8 +13,8 @@ use crate::kernel::{State, page_count};
 use crate::observer::Observer;
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::image::{ImageHeader, MAX_HEADER};
-use crate::ta::syscall::Flow;
+use crate::ta::load::image::{ImageError, ImageHeader, MAX_HEADER};
+use crate::ta::syscall::{Flow, Speaker};
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
@@ -241,7 +241,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 });
             }
         }
-        let id = machine.interruptible(|| header.verify(self.kernel.key))?;
+        let id = machine.interruptible(|| header.verify(self.kernel.key));
+        let id = id.inspect_err(|err| {
+            if *err == ImageError::NoKey {
+                log::error!("this kernel was built without a key and loads no TA");
+            }
+        })?;
         Ok(Verified { elf_offset, id })
     }
 
@@ -293,7 +298,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let result = match x[8] {
             svc::RETURN => return Flow::Return(x[0] as u32),
             svc::PANIC => return Flow::Panic(x[0] as u32),
-            svc::LOG => self.sys_log(instance, UserVa(x[0]), x[1]),
+            svc::LOG => self.sys_log(instance, Speaker::Loader, UserVa(x[0]), x[1]),
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::MAP_ZI => self.ldelf_map(instance, &x),
             svc::UNMAP => self.ldelf_unmap(instance, UserVa(x[0]), x[1]),

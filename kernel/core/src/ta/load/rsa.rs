@@ -28,14 +28,14 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// From the big-endian modulus; `None` if it is even. Costs nothing at run time when it
-    /// initialises a constant.
+    /// From the big-endian modulus; `None` if it is even, or has fewer bits than [`MODULUS_LEN`] says
+    /// or more. Costs nothing at run time when it initialises a constant.
     #[must_use]
-    pub const fn from_modulus(modulus: &[u8; MODULUS_LEN]) -> Option<Self> {
-        let n: U2048 = Uint::from_be_slice(modulus);
-        if modulus[MODULUS_LEN - 1] & 1 == 0 {
+    pub const fn from_modulus(modulus: &[u8]) -> Option<Self> {
+        if modulus.len() != MODULUS_LEN || modulus[0] & 0x80 == 0 {
             return None;
         }
+        let n: U2048 = Uint::from_be_slice(modulus);
         match n.to_odd().into_option_copied() {
             Some(odd) => Some(Self {
                 params: params_of(odd),
