@@ -10,9 +10,9 @@ use tally_core::pta::{Params, PseudoTa, Work};
 
 /// Bytes made between chances for an interrupt.
 const PIECE: usize = 256;
-/// Bits of entropy in 1,024 bits: none is vouched for, since the CPU may have no source but the jitter of its counter.
-/// Linux mixes the bytes in without crediting them.
-const QUALITY: u32 = 0;
+/// Bits of entropy in 1,024 bits: as good as none is vouched for, since the CPU may have no source but the jitter of its
+/// counter. 0 would be no answer to Linux, which then takes each bit for one of entropy.
+const QUALITY: u32 = 1;
 
 /// The pseudo-TA.
 pub(crate) const fn pta<O: Book>() -> PseudoTa<O> {

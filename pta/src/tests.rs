@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
+mod cursors;
 mod figures;
 mod leaks;
 mod moment;

@@ -174,6 +174,8 @@ fn a_guest_ends_in_the_middle_of_everything_and_leaves_nothing() {
     world.kernel.begin_guest(GuestId::FIRST).unwrap();
     world.clear_ta_steps();
     let session = world.opened(memleak::UUID);
+    // It is there already, with its session.
+    world.kernel.begin_guest(GuestId::FIRST).unwrap();
     assert_eq!(world.close(session), TeeResult::SUCCESS);
     assert_eq!(world.kernel.end_guest(GuestId::FIRST), GuestEnd::Done);
     assert_eq!(CHARGED.load(Ordering::Relaxed), charged_before);

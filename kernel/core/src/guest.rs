@@ -66,6 +66,12 @@ impl<O: Book> Guest<O> {
         }
     }
 
+    /// Whether it is not there.
+    #[must_use]
+    pub const fn is_absent(&self) -> bool {
+        self.ta_quota_pages == 0
+    }
+
     /// Takes the memory that an absent guest's own tables need, the book apart.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::moment;
 use crate::past::{history, unfreed_sites};
 use crate::selected::{instance_from, is_dead};
 use tally_abi::TeeResult;
+use tally_core::guest::MAX_INSTANCES;
 use tally_mem::machine::Machine;
 use tally_records::{
     BlockRow, ChunkRow, ClassRow, CommandRow, EndedRow, EventRow, FailureRow, HeldRow, HistoryRow,
@@ -18,8 +19,12 @@ use tally_records::{
     SiteRow, SnapshotRow, SuspectRow, TaDetail, UnfreedRow, part,
 };
 
-/// Where the place of a heap stands in a cursor; below it is where to go on in that heap.
-const PLACE_SHIFT: u32 = 48;
+/// Where a heap's slot and generation stand in a cursor; below them is where to go on in that heap, which is an offset
+/// in it, or the number of a site.
+const SLOT_SHIFT: u32 = 56;
+const GENERATION_SHIFT: u32 = 32;
+const GENERATIONS: u64 = 0xff_ffff;
+const _: () = assert!(MAX_INSTANCES < 1 << (u64::BITS - SLOT_SHIFT));
 /// Blocks or chunks of one step.
 const STEP: usize = 24;
 
@@ -53,23 +58,25 @@ impl<M: Machine> Lists for Inspector<'_, M> {
                 self.each(cursor, out, |at| self.next_session(of, at))
             }
             SiteRow::SECTION => {
-                self.in_heaps::<_, SITES_STEP>(of, cursor, out, |heap, at, rows| {
+                self.in_heaps::<_, SITES_STEP>(of, cursor, out, 1, |heap, at, rows| {
                     self.site_rows(heap, at, rows)
                 })
             }
             ClassRow::SECTION => {
-                self.in_heaps::<_, MAX_CLASSES>(of, cursor, out, |heap, _, rows| {
+                self.in_heaps::<_, MAX_CLASSES>(of, cursor, out, MAX_CLASSES, |heap, _, rows| {
                     let count = self.class_rows(heap, rows)?;
                     Ok(Step { count, next: 0 })
                 })
             }
-            BlockRow::SECTION => self.in_heaps::<_, STEP>(of, cursor, out, |heap, at, rows| {
+            BlockRow::SECTION => self.in_heaps::<_, STEP>(of, cursor, out, 1, |heap, at, rows| {
                 self.block_rows(heap, at, rows)
             }),
-            ChunkRow::SECTION => self.in_heaps::<_, STEP>(of, cursor, out, |heap, at, rows| {
+            // The first chunk comes with the tables before it.
+            ChunkRow::SECTION => self.in_heaps::<_, STEP>(of, cursor, out, 2, |heap, at, rows| {
                 self.chunk_rows(heap, at, rows)
             }),
             LeakRecord::SECTION => {
+                self.known_mark(of)?;
                 self.alive(of)?;
                 self.heap_by_heap(of, cursor, |heap| self.live_in(heap, of.since, out))
             }
@@ -88,10 +95,13 @@ impl<M: Machine> Lists for Inspector<'_, M> {
             MarkRow::SECTION => self.each(cursor, out, |at| {
                 self.state().guest(self.guest).book.marks.next_set(at)
             }),
-            EndedRow::SECTION => self.each(cursor, out, |at| {
-                let state = self.state();
-                state.guest(self.guest).book.marks.next_ended(of.since, at)
-            }),
+            EndedRow::SECTION => {
+                self.known_mark(of)?;
+                self.each(cursor, out, |at| {
+                    let state = self.state();
+                    state.guest(self.guest).book.marks.next_ended(of.since, at)
+                })
+            }
             SnapshotRow::SECTION => self.each(cursor, out, |at| {
                 self.state().guest(self.guest).book.snapshots.next(at)
             }),
@@ -151,24 +161,32 @@ impl<M: Machine> Inspector<'_, M> {
         of: &Selector,
         cursor: u64,
         out: &mut dyn Rows,
+        least: usize,
         ask: impl Fn(HeapRef, u64, &mut [T]) -> Result<Step, PoolError>,
     ) -> Result<Option<u64>, TeeResult> {
         let several = matches!(of.part, part::ALL | part::TAS);
         let (mut place, mut at) = split(cursor);
+        let mut begun = cursor == 0;
+        let mut told = false;
         loop {
             let heap = if several {
-                self.heap_from(of, place)
+                self.heap_from(of, place.slot)
             } else {
                 let heap = self.heap_of(of)?;
-                (cursor == 0 || heap.place() == place).then_some(heap)
+                (begun || Place::of(heap) == place).then_some(heap)
             };
             let Some(heap) = heap else { return Ok(None) };
-            if heap.place() != place {
-                (place, at) = (heap.place(), 0);
+            if Place::of(heap) != place {
+                // Its own, or that of one that has come in the place of another.
+                (place, at) = (Place::of(heap), 0);
+            }
+            begun = false;
+            let room = out.room() / size_of::<T>();
+            if told && room < least {
+                return Ok(Some(join(place, at)));
             }
             let mut rows = [T::default(); N];
-            // The first chunk comes with the tables before it.
-            let room = N.min(out.room() / size_of::<T>()).max(2);
+            let room = N.min(room.max(least));
             let step = match ask(heap, at, &mut rows[..room]) {
                 Ok(step) => step,
                 Err(_) if several => Step::default(),
@@ -177,18 +195,25 @@ impl<M: Machine> Inspector<'_, M> {
             for row in &rows[..step.count] {
                 out.put(row.as_bytes())?;
             }
+            told |= step.count > 0;
             self.breathe();
             at = step.next;
             if at == 0 {
                 if !several {
                     return Ok(None);
                 }
-                place += 1;
-            }
-            if out.room() < 2 * size_of::<T>() {
-                return Ok(Some(join(place, at)));
+                place = Place::after(place);
             }
         }
+    }
+
+    /// # Errors
+    /// `BAD_PARAMETERS` for a mark that was never set, or is forgotten.
+    fn known_mark(&self, of: &Selector) -> Result<(), TeeResult> {
+        let state = self.state();
+        let marks = &state.guest(self.guest).book.marks;
+        let is_known = u16::try_from(of.since).is_ok_and(|mark| mark == 0 || marks.knows(mark));
+        is_known.then_some(()).ok_or(TeeResult::BAD_PARAMETERS)
     }
 
     /// Has `list` tell all of the next heap that is meant.
@@ -199,11 +224,11 @@ impl<M: Machine> Inspector<'_, M> {
         list: impl FnOnce(HeapRef) -> Result<(), TeeResult>,
     ) -> Result<Option<u64>, TeeResult> {
         let (place, _) = split(cursor);
-        let Some(heap) = self.heap_from(of, place) else {
+        let Some(heap) = self.heap_from(of, place.slot) else {
             return Ok(None);
         };
         list(heap)?;
-        Ok(Some(join(heap.place() + 1, 0)))
+        Ok(Some(join(Place::after(Place::of(heap)), 0)))
     }
 
     /// What TAs used that have ended.
@@ -263,12 +288,44 @@ fn copy<T>(from: impl Iterator<Item = T>, to: &mut [T]) -> usize {
     count
 }
 
-/// Place of a heap, and where to go on in it.
-const fn split(cursor: u64) -> (usize, u64) {
-    let at = cursor & ((1 << PLACE_SHIFT) - 1);
-    ((cursor >> PLACE_SHIFT) as usize, at)
+/// The place of a heap among all, and which of those that were ever there it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    slot: usize,
+    /// As much of the instance's number as a cursor has room for.
+    generation: u64,
 }
 
-const fn join(place: usize, at: u64) -> u64 {
-    (place as u64) << PLACE_SHIFT | at
+impl Place {
+    const fn of(heap: HeapRef) -> Self {
+        let generation = match heap {
+            HeapRef::Kernel => 0,
+            HeapRef::Ta(instance) => instance.generation as u64 & GENERATIONS,
+        };
+        Self {
+            slot: heap.place(),
+            generation,
+        }
+    }
+
+    /// That of whatever comes behind it.
+    const fn after(self) -> Self {
+        Self {
+            slot: self.slot + 1,
+            generation: 0,
+        }
+    }
+}
+
+/// Place of a heap, and where to go on in it.
+const fn split(cursor: u64) -> (Place, u64) {
+    let place = Place {
+        slot: (cursor >> SLOT_SHIFT) as usize,
+        generation: cursor >> GENERATION_SHIFT & GENERATIONS,
+    };
+    (place, cursor & ((1 << GENERATION_SHIFT) - 1))
+}
+
+const fn join(place: Place, at: u64) -> u64 {
+    (place.slot as u64) << SLOT_SHIFT | place.generation << GENERATION_SHIFT | at
 }

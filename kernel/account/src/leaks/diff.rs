@@ -9,7 +9,7 @@ use crate::heaps::pools::HeapRef;
 use crate::heaps::ta_heap;
 use crate::heaps::walk::{Groups, to_the_end};
 use crate::inspector::Inspector;
-use crate::leaks::marks::{Mark, MarkName, Marks};
+use crate::leaks::marks::{Mark, MarkName};
 use tally_abi::TeeResult;
 use tally_core::kernel::State;
 use tally_mem::machine::Machine;
@@ -50,17 +50,13 @@ impl<M: Machine> Inspector<'_, M> {
     /// Live blocks of a heap by owner, call stack and mark, biggest first.
     ///
     /// # Errors
-    /// `BAD_PARAMETERS` for a mark that is not known, `OUT_OF_MEMORY`; those of `out`.
+    /// `OUT_OF_MEMORY`; those of `out`.
     pub(crate) fn live_in(
         &self,
         heap: HeapRef,
         since: u32,
         out: &mut dyn Rows,
     ) -> Result<(), TeeResult> {
-        let known = |marks: &Marks| since == 0 || marks.knows(since as u16);
-        if !known(&self.state().guest(self.guest).book.marks) {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
         self.as_owner(OwnerId::CALL, || {
             let mut groups = Groups::default();
             to_the_end(self.each_block(heap, |block| {

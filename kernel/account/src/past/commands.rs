@@ -17,10 +17,19 @@ pub const MAX_ROWS: usize = 64;
 /// TAs whose calls are looked at in detail at a time.
 pub const MAX_DETAIL: usize = 4;
 
+/// A row, and its place among all that there ever were.
+#[derive(Debug)]
+struct Numbered {
+    number: u64,
+    row: CommandRow,
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub struct Commands {
-    rows: Vec<CommandRow>,
+    rows: Vec<Numbered>,
+    /// Rows that there were before, those that were forgotten included.
+    numbers: u64,
     detail: [Option<TeeUuid>; MAX_DETAIL],
     /// How many of them are set.
     details: usize,
@@ -50,18 +59,25 @@ impl Commands {
     pub fn new() -> Result<Self, HeapExhausted> {
         Ok(Self {
             rows: vec_with_capacity(MAX_ROWS)?,
+            numbers: 0,
             detail: [None; MAX_DETAIL],
             details: 0,
             dropped: 0,
         })
     }
 
-    /// The next row that is meant, in the order of first calls, and where to go on.
+    /// The next row that is meant, in the order of first calls, and where to go on. Calls of all instances of a TA are
+    /// counted together.
     #[must_use]
     pub fn next(&self, of: &Selector, cursor: u64) -> Option<(CommandRow, u64)> {
-        let mut rows = self.rows.iter().enumerate().skip(cursor as usize);
-        let (at, row) = rows.find(|(_, row)| of.part != part::TA || row.uuid == of.uuid)?;
-        Some((*row, at as u64 + 1))
+        let is_meant = |row: &CommandRow| match of.part {
+            part::ALL | part::TAS => true,
+            part::TA | part::INSTANCE => row.uuid == of.uuid,
+            _ => false,
+        };
+        let mut rows = self.rows.iter();
+        let found = rows.find(|found| found.number >= cursor && is_meant(&found.row))?;
+        Some((found.row, found.number + 1))
     }
 
     /// Calls of commands that had no row.
@@ -73,7 +89,7 @@ impl Commands {
     /// Forgets the rows of a TA, or all if `uuid` is nil.
     pub fn clear(&mut self, uuid: TeeUuid) {
         self.rows
-            .retain(|row| uuid != TeeUuid::nil() && row.uuid != uuid);
+            .retain(|found| uuid != TeeUuid::nil() && found.row.uuid != uuid);
         if uuid == TeeUuid::nil() {
             self.dropped = 0;
         }
@@ -133,25 +149,28 @@ impl Commands {
         last: &mut usize,
     ) -> Option<&mut CommandRow> {
         let function = call.function as u32;
-        let is_it = |row: &CommandRow| {
+        let is_it = |Numbered { row, .. }: &Numbered| {
             row.command == call.command && row.function == function && row.uuid == uuid
         };
         if !self.rows.get(*last).is_some_and(is_it) {
             *last = match self.rows.iter().position(is_it) {
                 Some(at) => at,
                 None if self.rows.len() < MAX_ROWS => {
-                    self.rows.push(CommandRow {
+                    let row = CommandRow {
                         uuid,
                         function,
                         command: call.command,
                         ..CommandRow::default()
-                    });
+                    };
+                    let number = self.numbers;
+                    self.numbers += 1;
+                    self.rows.push(Numbered { number, row });
                     self.rows.len() - 1
                 }
                 None => return None,
             };
         }
-        self.rows.get_mut(*last)
+        self.rows.get_mut(*last).map(|found| &mut found.row)
     }
 }
 

@@ -153,7 +153,7 @@ impl<M: Machine> Writer<'_, M> {
                 next = Some(self.read(known.at + number * size_of::<Steps>()));
             }
             match next.filter(|steps| steps.are_of(instance)) {
-                Some(steps) => put(self, (instance, found), &steps),
+                Some(steps) => put(self, (instance, found), &kernel.steps_by_now(found, steps)),
                 // It began since.
                 None => put(
                     self,

@@ -16,7 +16,7 @@ use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::{AddressSpace, Target};
-use tally_records::{PoolStats, Selector, SessionRow, TaDetail, state as wire_state};
+use tally_records::{PoolStats, Selector, SessionRow, TaDetail, consistency, state as wire_state};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -104,6 +104,20 @@ impl<M: Machine> Inspector<'_, M> {
             shared_part: 0,
             stack_deepest: stack::deepest_at_once(found, &self.machine),
         }
+    }
+
+    /// The same with the heap's figures of this moment: what a walk told is theirs still, or they are changing.
+    pub(crate) fn steps_by_now(&self, found: &Instance<Book>, steps: Steps) -> Steps {
+        let heap = self.ta_pool_at_once(found);
+        let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.alloc.size);
+        if key(&heap) == key(&steps.heap) {
+            return steps;
+        }
+        let heap = PoolStats {
+            inconsistent: heap.inconsistent.max(consistency::CHANGING),
+            ..heap
+        };
+        Steps { heap, ..steps }
     }
 
     /// An instance whole, with bytes and blocks of the kernel heap. Bounded work.

@@ -115,7 +115,7 @@ impl<M: Machine> Inspector<'_, M> {
             return Some((row, behind.unwrap_or(first_region(0))));
         }
         let cursor = if in_kernel { first_region(0) } else { cursor };
-        let mut slot = (cursor >> SLOT_SHIFT) as usize - 1;
+        let mut slot = (cursor >> SLOT_SHIFT).saturating_sub(1) as usize;
         let mut from = cursor & ((1 << SLOT_SHIFT) - 1);
         loop {
             let state = self.state();

@@ -13,6 +13,7 @@ use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::ta::invoke::Limit;
 use crate::ta::session::Opener;
+use core::sync::atomic::{Ordering, fence};
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
 use tally_abi::smc::{self, FunctionId, ret, sec_cap};
@@ -138,6 +139,11 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     /// A yielding call, on its thread: x0..x7 in, x0..x3 out.
     pub fn yielding_call(&self, x: &[u64; 8]) -> [u64; 4] {
         let guest = Self::guest_of(x[7]);
+        // Its end may have begun between the look at the gate and this thread.
+        fence(Ordering::SeqCst);
+        if self.is_closed(guest) {
+            return reply(ret::ENOTAVAIL);
+        }
         let function = FunctionId(x[0] as u32);
         let high_low = (x[1] & 0xffff_ffff) << 32 | x[2] & 0xffff_ffff;
         let place = if function == FunctionId::CALL_WITH_REGD_ARG {

@@ -12,7 +12,7 @@ use crate::observer::Observer;
 use crate::pta::Step;
 use crate::ta::session::Target;
 use crate::ta::task::End;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, fence};
 use tally_mem::fallible::HeapExhausted;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
@@ -30,20 +30,24 @@ pub enum GuestEnd {
 impl<M: Machine, O: Observer> Kernel<M, O> {
     /// Whether a guest is ending or not there.
     pub(crate) fn is_closed(&self, guest: GuestId) -> bool {
-        self.gates[guest.index()].load(Ordering::Relaxed)
+        self.gates[guest.index()].load(Ordering::SeqCst)
     }
 
-    /// Takes the memory that the tables of a guest need that is not there or has ended, and lets it call.
+    /// Takes the memory that the tables of a guest need that is not there or has ended, and lets it call. One that is there
+    /// stays as it is.
     ///
     /// # Errors
     /// [`HeapExhausted`]; then it is not there, and nothing of it is.
     pub fn begin_guest(&self, guest: GuestId) -> Result<(), HeapExhausted> {
         let mut state = self.state();
         let begun = state.guest_mut(guest);
+        if !begun.is_absent() {
+            return Ok(());
+        }
         let own = self.as_owner(guest.owner(), || begun.begin());
         let kept = own.and_then(|()| self.as_owner(OwnerId::STATS, || begun.book.begin()));
         match kept {
-            Ok(()) => self.gates[guest.index()].store(false, Ordering::Relaxed),
+            Ok(()) => self.gates[guest.index()].store(false, Ordering::SeqCst),
             Err(HeapExhausted) => *begun = Guest::absent(guest),
         }
         kept
@@ -51,7 +55,9 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
 
     /// Ends a guest: its TAs, sessions, shared memory and account. To be asked again until it is done.
     pub fn end_guest(&self, guest: GuestId) -> GuestEnd {
-        self.gates[guest.index()].store(true, Ordering::Relaxed);
+        // Before its threads are looked at: a call that has got one by then looks at the gate afterwards.
+        self.gates[guest.index()].store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         {
             let mut state = self.state();
             for (_, found) in state.guest_mut(guest).instances.iter_mut() {

@@ -32,8 +32,8 @@ fn always(times: u32, mut ask: impl FnMut() -> Outcome) -> Outcome {
         }
         ask().map_err(|why| format!("{n} of {times}: {why}"))
     });
-    loaders.into_iter().try_for_each(bench::finish)?;
-    result
+    let ended = loaders.into_iter().try_for_each(bench::finish);
+    result.and(ended)
 }
 
 /// What a client of the account says it could not do.
@@ -97,6 +97,7 @@ pub(super) fn snapshots_add_up() -> Outcome {
 
 /// Uses, owners and TAs of a snapshot say the same.
 fn adds_up(snapshot: &Snapshot) -> Outcome {
+    equal(snapshot.header.dropped, 0, "records without room")?;
     equal(snapshot.meminfo_sum(), snapshot.header.secure_ram, "uses")?;
     let pages: u64 = snapshot.meminfo.iter().map(|row| row.pages).sum();
     let free = snapshot.meminfo.first().map_or(0, |row| row.pages);
