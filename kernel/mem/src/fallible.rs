@@ -68,14 +68,20 @@ pub fn try_push<T>(vec: &mut Vec<T>, value: T) -> Result<(), HeapExhausted> {
     Ok(())
 }
 
-/// Grows `vec` to `len` items, the new ones [`Default`]; it is never made shorter.
+/// Grows `items` to `len`, the new ones [`Default`]; they never become fewer.
 ///
 /// # Errors
-/// [`HeapExhausted`]; `vec` is as before.
-pub fn try_resize<T: Default>(vec: &mut Vec<T>, len: usize) -> Result<(), HeapExhausted> {
-    let more = len.saturating_sub(vec.len());
-    vec.try_reserve_exact(more).map_err(|_| HeapExhausted)?;
-    vec.resize_with(vec.len() + more, T::default);
+/// [`HeapExhausted`]; `items` are as before.
+pub fn try_resize<T: Default + Clone>(
+    items: &mut Box<[T]>,
+    len: usize,
+) -> Result<(), HeapExhausted> {
+    if items.len() < len {
+        let mut grown = vec_with_capacity(len)?;
+        grown.extend_from_slice(items);
+        grown.resize(len, T::default());
+        *items = grown.into_boxed_slice();
+    }
     Ok(())
 }
 

@@ -62,6 +62,7 @@ impl<M: Machine> Writer<'_, M> {
             let fits = guest.instances.iter().count() <= room.tas
                 && guest.owners.iter().count() <= room.owners;
             if fits || last {
+                self.bring_up_to_date(&moment, known)?;
                 return self.write_moment(&moment, room, known);
             }
         }
@@ -87,6 +88,23 @@ impl<M: Machine> Writer<'_, M> {
             kernel.breathe();
         }
         Ok(KnownSteps { at, count })
+    }
+
+    /// Takes over of the heaps what has changed since their steps, once for all sections.
+    fn bring_up_to_date(
+        &mut self,
+        moment: &Moment<'_, M>,
+        known: KnownSteps,
+    ) -> Result<(), SnapshotError> {
+        let kernel = self.kernel();
+        for n in 0..known.count {
+            let at = known.at + n * size_of::<Steps>();
+            let steps: Steps = self.read(at);
+            if let Some(steps) = kernel.steps_by_now(moment.guest(), steps) {
+                self.write(at, steps.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     fn write_moment(
@@ -140,20 +158,18 @@ impl<M: Machine> Writer<'_, M> {
         mut put: impl FnMut(&mut Self, (InstanceRef, &Instance<Book>), &Steps),
     ) {
         let kernel = self.kernel();
-        let mut at = 0..known.count;
-        let mut next: Option<Steps> = None;
+        let places = (0..known.count).map(|n| known.at + n * size_of::<Steps>());
+        let mut places = places.peekable();
         for (n, (instance, found)) in moment.guest().instances.named().enumerate() {
             if n >= room.tas {
                 self.drop_record();
                 continue;
             }
-            while next.is_none_or(|steps| steps.is_before(instance))
-                && let Some(number) = at.next()
-            {
-                next = Some(self.read(known.at + number * size_of::<Steps>()));
-            }
-            match next.filter(|steps| steps.are_of(instance)) {
-                Some(steps) => put(self, (instance, found), &kernel.steps_by_now(found, steps)),
+            let is_before = |at: &usize| self.read::<Steps>(*at).is_before(instance);
+            while places.next_if(is_before).is_some() {}
+            let steps = places.peek().map(|at| self.read::<Steps>(*at));
+            match steps.filter(|steps| steps.are_of(instance)) {
+                Some(steps) => put(self, (instance, found), &steps),
                 // It began since.
                 None => put(
                     self,

@@ -9,6 +9,7 @@ use crate::kinds::wire_cause;
 use crate::past::remains::Remains;
 use crate::selected::{instance_from, means};
 use crate::tas::stack;
+use tally_core::guest::Guest;
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_core::ta::session::{Opener, Target as SessionTarget};
@@ -106,18 +107,24 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
-    /// The same with the heap's figures of this moment: what a walk told is theirs still, or they are changing.
-    pub(crate) fn steps_by_now(&self, found: &Instance<Book>, steps: Steps) -> Steps {
+    /// The same with the heap's figures of this moment, which are changing, if they are others than the steps found.
+    pub(crate) fn steps_by_now(&self, guest: &Guest<Book>, steps: Steps) -> Option<Steps> {
+        let instance = guest.instances.get(steps.slot as usize);
+        let found = instance.filter(|found| found.generation == steps.instance)?;
         let heap = self.ta_pool_at_once(found);
         let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.alloc.size);
         if key(&heap) == key(&steps.heap) {
-            return steps;
+            return None;
         }
+        let inconsistent = match heap.inconsistent {
+            0 => consistency::CHANGING,
+            known => known,
+        };
         let heap = PoolStats {
-            inconsistent: heap.inconsistent.max(consistency::CHANGING),
+            inconsistent,
             ..heap
         };
-        Steps { heap, ..steps }
+        Some(Steps { heap, ..steps })
     }
 
     /// An instance whole, with bytes and blocks of the kernel heap. Bounded work.

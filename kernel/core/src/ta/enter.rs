@@ -197,6 +197,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .is_ok()
     }
 
+    #[inline(never)]
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
         let machine = &self.kernel.machine;
         let mut state = self.kernel.state();

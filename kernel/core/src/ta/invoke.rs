@@ -15,7 +15,7 @@ use crate::ta::instance::{Instance, InstanceRef, Life};
 use crate::ta::operation::{Operation, Operations};
 use crate::ta::session::{Opener, Phase, PseudoSession, Session, Target, session_id};
 use crate::ta::task::{End, TaCall};
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use tally_abi::ta::{entry, flags};
 use tally_abi::{Origin, TeeResult, TeeUuid};
 use tally_mem::machine::Machine;
@@ -255,7 +255,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             client: open.client,
             owner,
             operations: Operations::one(self.operation(limit)),
-            state: Vec::new(),
+            state: Box::default(),
         };
         let inserted = self
             .kernel

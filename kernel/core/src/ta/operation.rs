@@ -2,18 +2,19 @@
 //!
 //! **Invariant:** what is asked of one operation changes nothing of another, in the same session or not.
 
+use crate::call::thread::MAX_THREADS;
 use alloc::vec::Vec;
-use tally_mem::fallible::{HeapExhausted, try_push};
+use tally_mem::fallible::{HeapExhausted, TryBox, try_push, vec_with_capacity};
 
 /// An operation in flight. It begins with cancellation masked (GPD_SPE_010 §4.10).
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
-    /// Thread that serves it.
-    thread: usize,
+    /// Milliseconds of uptime after which it counts as cancelled.
+    until: u64,
     /// Its name to who may cancel it.
     cancel_id: u32,
-    /// Milliseconds of uptime after which it counts as cancelled.
-    until: Option<u64>,
+    /// Thread that serves it.
+    thread: u8,
     /// Somebody asked to cancel it.
     cancelled: bool,
     /// The TA does not want to hear of it.
@@ -24,8 +25,13 @@ impl Operation {
     /// A new one.
     #[must_use]
     pub const fn new(thread: usize, cancel_id: u32, until: Option<u64>) -> Self {
+        const { assert!(MAX_THREADS <= u8::MAX as usize) };
+        let until = match until {
+            Some(until) => until,
+            None => u64::MAX,
+        };
         Self {
-            thread,
+            thread: thread as u8,
             cancel_id,
             until,
             cancelled: false,
@@ -36,8 +42,11 @@ impl Operation {
     /// Whether the TA is to hear, at `now` milliseconds of uptime, that it is cancelled.
     #[must_use]
     pub fn is_cancelled(&self, now: u64) -> bool {
-        let is_late = self.until.is_some_and(|until| now >= until);
-        !self.masked && (self.cancelled || is_late)
+        !self.masked && (self.cancelled || now >= self.until)
+    }
+
+    const fn is_of(&self, thread: usize) -> bool {
+        self.thread as usize == thread
     }
 }
 
@@ -45,7 +54,7 @@ impl Operation {
 #[derive(Debug, Default)]
 pub struct Operations {
     first: Option<Operation>,
-    more: Vec<Operation>,
+    more: Option<TryBox<Vec<Operation>>>,
 }
 
 impl Operations {
@@ -54,14 +63,14 @@ impl Operations {
     pub const fn one(operation: Operation) -> Self {
         Self {
             first: Some(operation),
-            more: Vec::new(),
+            more: None,
         }
     }
 
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.first.is_none() && self.more.is_empty()
+        self.first.is_none() && self.more.is_none()
     }
 
     /// Adds one.
@@ -73,28 +82,40 @@ impl Operations {
             self.first = Some(operation);
             return Ok(());
         }
-        try_push(&mut self.more, operation)
+        match &mut self.more {
+            Some(more) => try_push(more, operation),
+            None => {
+                let mut more = vec_with_capacity(1)?;
+                more.push(operation);
+                self.more = Some(TryBox::new(more)?);
+                Ok(())
+            }
+        }
     }
 
     /// Takes out that of a thread.
     pub fn end(&mut self, thread: usize) {
-        self.first.take_if(|first| first.thread == thread);
-        self.more.retain(|other| other.thread != thread);
-        if self.more.is_empty() {
-            self.more = Vec::new();
+        self.first.take_if(|first| first.is_of(thread));
+        if let Some(more) = &mut self.more {
+            more.retain(|other| !other.is_of(thread));
         }
+        self.more.take_if(|more| more.is_empty());
     }
 
     /// That of a thread.
     pub fn of(&mut self, thread: usize) -> Option<&mut Operation> {
-        let mut all = self.first.iter_mut().chain(&mut self.more);
-        all.find(|operation| operation.thread == thread)
+        self.all().find(|operation| operation.is_of(thread))
     }
 
     /// Asks all with this id to end.
     pub fn cancel(&mut self, cancel_id: u32) {
-        for operation in self.first.iter_mut().chain(&mut self.more) {
+        for operation in self.all() {
             operation.cancelled |= operation.cancel_id == cancel_id;
         }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Operation> {
+        let more = self.more.iter_mut().flat_map(|more| more.iter_mut());
+        self.first.iter_mut().chain(more)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::ta::instance::InstanceRef;
 use crate::ta::operation::Operations;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use core::ops::{Deref, DerefMut};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::fallible::{HeapExhausted, Table};
@@ -77,8 +77,11 @@ pub struct Session {
     /// Calls in flight.
     pub operations: Operations,
     /// What its pseudo-TA keeps of it.
-    pub state: Vec<u64>,
+    pub state: Box<[u64]>,
 }
+
+// There are many; a block of the heap has so much.
+const _: () = assert!(size_of::<Session>() <= 96);
 
 impl Session {
     /// What its pseudo-TA is told of it.

@@ -16,6 +16,7 @@ use zerocopy::IntoBytes;
 const MAX_HEAP: u64 = 1 << 30;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
+    #[inline(never)]
     pub(super) fn sys_heap_reserve(
         &self,
         instance: InstanceRef,
@@ -49,6 +50,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
     }
 
+    #[inline(never)]
     pub(super) fn sys_heap_grow(
         &mut self,
         instance: InstanceRef,

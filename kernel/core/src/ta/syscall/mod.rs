@@ -114,6 +114,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ///
     /// # Errors
     /// `ACCESS_DENIED`.
+    #[inline(never)]
     pub fn sys_log(
         &self,
         instance: InstanceRef,
@@ -141,6 +142,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ///
     /// # Errors
     /// `ACCESS_DENIED`.
+    #[inline(never)]
     pub fn sys_random(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
         // All of it or nothing: not one byte goes to a buffer that is too long.
         self.sys_check_access(instance, access::WRITE | access::ANY_OWNER, va, len)?;

@@ -62,6 +62,7 @@ const PROPERTIES: [Property; 5] = [
 ];
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
+    #[inline(never)]
     pub(super) fn sys_get_property(
         &self,
         instance: InstanceRef,
@@ -115,6 +116,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.put(instance, va, data)
     }
 
+    #[inline(never)]
     pub(super) fn sys_property_index(
         &self,
         instance: InstanceRef,

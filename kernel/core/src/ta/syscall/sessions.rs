@@ -35,6 +35,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         result
     }
 
+    #[inline(never)]
     pub(super) fn sys_open(
         &mut self,
         instance: InstanceRef,
@@ -68,6 +69,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.answer_ta(instance, UserVa(x[2]), UserVa(x[4]), args, outcome)
     }
 
+    #[inline(never)]
     pub(super) fn sys_invoke(
         &mut self,
         instance: InstanceRef,

@@ -44,6 +44,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn sys_wait(
         &mut self,
         instance: InstanceRef,
@@ -75,6 +76,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn sys_get_time(
         &mut self,
         instance: InstanceRef,
