@@ -102,7 +102,8 @@ impl Pass {
         if !self.registers_done {
             self.registers_done = true;
             for register in target.registers() {
-                left = left.saturating_sub(follow(target, marks, register));
+                follow(target, marks, register);
+                left = left.saturating_sub(cost::POINTER);
             }
         }
         while left > 0 {
@@ -170,22 +171,22 @@ impl Pass {
             Some(_) => self.read.roots += bytes,
             None => self.read.blocks += bytes,
         }
-        let mut taken = 0;
+        let mut taken = count as u32 * cost::WORD;
         for &word in &words[..count] {
-            taken += follow(target, marks, word);
+            if follow(target, marks, word) {
+                taken += cost::POINTER - cost::WORD;
+            }
         }
         taken
     }
 }
 
-/// Bits the block that `word` points into, if it does; what that took of the budget.
-fn follow<W: BitWords>(target: &impl Target, marks: &mut Bits<W>, word: u64) -> u32 {
+/// Bits the block that `word` points into, if it does; whether it points into the heap at all.
+fn follow<W: BitWords>(target: &impl Target, marks: &mut Bits<W>, word: u64) -> bool {
     let offset = word.wrapping_sub(target.base());
-    if offset >= marks.bytes() {
-        return cost::WORD;
-    }
-    if let Some(block) = target.block_at(offset) {
+    let is_pointer = offset < marks.bytes();
+    if is_pointer && let Some(block) = target.block_at(offset) {
         marks.reach(block.offset as u64 / GRANULE);
     }
-    cost::POINTER
+    is_pointer
 }

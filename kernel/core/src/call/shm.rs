@@ -155,6 +155,7 @@ impl Shm {
         let offset = list.page_offset();
         let mut left = page_count(offset, size)?;
         let mut runs: Vec<Run> = Vec::new();
+        let mut expected = PhysPage::containing(list);
         let mut list_page = list.page_base();
         while left > 0 {
             let in_page = left.min(PAGE_LIST_ENTRIES as u64) as usize;
@@ -170,9 +171,7 @@ impl Shm {
                 for &entry in &*entries {
                     let page = PhysPage::at(PhysAddr(entry)).ok_or(ShmError::BadAddress)?;
                     match runs.last_mut() {
-                        Some(run) if run.first.offset(u64::from(run.count)) == page => {
-                            run.count += 1;
-                        }
+                        Some(run) if expected == page => run.count += 1,
                         _ => try_push(
                             &mut runs,
                             Run {
@@ -181,6 +180,7 @@ impl Shm {
                             },
                         )?,
                     }
+                    expected = page.offset(1);
                 }
                 at += entries.len();
             }
