@@ -45,8 +45,10 @@ pub mod flags {
     pub const DEVICE_ENUM_SUPP: u32 = 1 << 10;
     /// A crashed keep-alive instance stays.
     pub const INSTANCE_KEEP_CRASHED: u32 = 1 << 13;
-    /// All defined bits.
+    /// All defined bits (`TA_FLAGS_MASK`).
     pub const MASK: u32 = 0x3fff;
+    /// Those that a TA may have which is loaded: all but the pseudo-TAs' own.
+    pub const OF_TAS: u32 = MASK & !CONCURRENT;
     /// Names for people, by bit.
     pub const NAMES: [(u32, &str); 9] = [
         (SINGLE_INSTANCE, "SINGLE_INSTANCE"),

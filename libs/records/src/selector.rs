@@ -19,7 +19,8 @@ crate::codes! {
     }
 }
 
-/// What a list is about, 32 bytes.
+/// What a list is about, 32 bytes. Lists of one heap (sites, classes, blocks, chunks) by a TA are of its first instance that
+/// has memory; commands are counted per TA, whichever instance is meant.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

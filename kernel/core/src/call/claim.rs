@@ -132,7 +132,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    /// Removes an instance that has no sessions, unless it stays; a dead one always goes.
+    /// Removes an instance that has no sessions, unless it stays.
     pub fn drop_if_unused(&mut self, instance: InstanceRef) {
         {
             let mut state = self.kernel.state();
@@ -140,7 +140,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return;
             };
             let unused = found.sessions == 0 && found.busy.is_none() && found.waiters == 0;
-            let goes = found.life == Life::Dead || !found.stays();
+            let goes = !found.stays();
             if !unused || !goes {
                 return;
             }

@@ -155,7 +155,8 @@ impl<M: Machine, O: Observer> Control for PtaCall<'_, '_, M, O> {
                 let mut state = self.kernel.state();
                 let instances = &mut state.guest_mut(self.guest).instances;
                 let next = instances.named().find(|(_, found)| {
-                    found.uuid == uuid && !found.killed && found.life != Life::Dead
+                    let may_end = found.life != Life::Dead || found.is_kept_crashed();
+                    found.uuid == uuid && !found.killed && may_end
                 });
                 let Some((instance, _)) = next else { break };
                 let Some(found) = instances.at_mut(instance) else {

@@ -89,6 +89,8 @@ pub struct Instance<O: Book> {
     pub waiters: u64,
     /// Shall end at the next chance.
     pub killed: bool,
+    /// A session was opened: it was created well.
+    pub has_served: bool,
     /// Open sessions.
     pub sessions: u32,
     /// How it died, once it did.
@@ -148,6 +150,7 @@ impl<O: Book> Instance<O> {
             loaded_at: 0,
             waiters: 0,
             killed: false,
+            has_served: false,
             sessions: 0,
             fate: None,
             time_offset_millis: None,
@@ -177,10 +180,22 @@ impl<O: Book> Instance<O> {
         self.flags & wanted == wanted
     }
 
-    /// Whether it stays when its last session closes.
+    /// Whether it stays when its last session closes. One whose first session was refused may not even be created.
     #[must_use]
-    pub const fn stays(&self) -> bool {
-        self.has(flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE)
+    pub fn stays(&self) -> bool {
+        const STAYS: u32 = flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE;
+        match self.life {
+            Life::Dead => !self.killed && self.is_kept_crashed(),
+            Life::Loading | Life::Ready => self.has_served && self.has(STAYS),
+        }
+    }
+
+    /// Whether it died, and nobody gets another one in its place.
+    #[must_use]
+    pub fn is_kept_crashed(&self) -> bool {
+        const KEPT: u32 =
+            flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE | flags::INSTANCE_KEEP_CRASHED;
+        self.life == Life::Dead && self.has_served && self.has(KEPT)
     }
 
     /// Whether it serves all sessions, or may turn out to: it is known when it is loaded.
@@ -326,6 +341,13 @@ impl<O: Book> Instances<O> {
         if let Some(found) = self.at_mut(instance) {
             found.waiters &= !(1 << thread);
         }
+    }
+
+    /// Whether one of `uuid` died, and nobody gets another in its place.
+    #[must_use]
+    pub fn keep_crashed(&self, uuid: TeeUuid) -> bool {
+        let mut all = self.iter();
+        all.any(|(_, found)| found.uuid == uuid && found.is_kept_crashed())
     }
 
     /// A living instance of `uuid` that serves all sessions, or may turn out to. One that serves

@@ -92,6 +92,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let outcome = self.enter_ta(instance, call, args);
         if outcome.result == TeeResult::SUCCESS {
             self.set_phase(id, opener, Phase::Open);
+            if let Some(found) = self.kernel.state().instance_mut(instance) {
+                found.has_served = true;
+            }
         }
         self.end_use(id, opener);
         if outcome.result == TeeResult::SUCCESS {
@@ -344,7 +347,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             // Looked for and added under one lock, so that two calls do not both add one.
             let shared = {
                 let mut state = self.kernel.state();
-                match state.guest(self.guest).instances.shared_instance(uuid) {
+                let instances = &state.guest(self.guest).instances;
+                if instances.keep_crashed(uuid) {
+                    return Err(TeeResult::TARGET_DEAD);
+                }
+                match instances.shared_instance(uuid) {
                     Some(instance) => Ok(instance),
                     None => Err(self.add_instance(&mut state, uuid)?),
                 }

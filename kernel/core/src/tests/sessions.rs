@@ -288,3 +288,61 @@ fn the_time_limit_of_a_call_to_another_ta_counts() {
         assert!(took >= 300, "{took}");
     }
 }
+
+#[test]
+fn an_instance_whose_first_session_is_refused_does_not_stay() {
+    // Bug: a keep-alive TA whose create entry failed stayed, and was created again on the same statics.
+    leaves_nothing(|world| {
+        world.ta(|run| run.exit(TeeResult::OUT_OF_MEMORY));
+        assert_eq!(world.open(KEPT, &[]).result, TeeResult::OUT_OF_MEMORY);
+        assert_eq!(instances(world), 0);
+        // One that has served stays, whoever is refused later.
+        let session = world.opened(KEPT);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        world.ta(|run| run.exit(TeeResult::ACCESS_DENIED));
+        assert_eq!(world.open(KEPT, &[]).result, TeeResult::ACCESS_DENIED);
+        assert_eq!(instances(world), 1);
+        kill(world, KEPT);
+    });
+}
+
+fn instances(world: &World) -> usize {
+    let state = world.kernel.state();
+    let guest = state.guest(crate::guest_id::GuestId::FIRST);
+    guest.instances.iter().count()
+}
+
+#[test]
+fn a_crashed_instance_is_kept_by_those_that_ask_for_it() {
+    const CRASHED: TeeUuid = TeeUuid::from_u128(0x66);
+    leaves_nothing(|world| {
+        let kept = flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE;
+        world.install(CRASHED, kept | flags::INSTANCE_KEEP_CRASHED, 300);
+        let dies = |world: &World| {
+            let session = world.opened(CRASHED);
+            world.ta(|run| run.call(svc::PANIC, &[1]));
+            assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        };
+        dies(world);
+        assert_eq!(instances(world), 1);
+        assert_eq!(world.open(CRASHED, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(instances(world), 1);
+        // Who kills it has a new one from then on.
+        kill(world, CRASHED);
+        assert_eq!(instances(world), 0);
+        dies(world);
+        kill(world, CRASHED);
+    });
+}
+
+#[test]
+fn a_ta_with_flags_that_no_ta_may_have_is_not_loaded() {
+    let odd = [0x91, 0x92, 0x93].map(TeeUuid::from_u128);
+    leaves_nothing(|world| {
+        for (uuid, bits) in odd.into_iter().zip([flags::CONCURRENT, 1 << 14, 1 << 31]) {
+            world.install(uuid, bits, 300);
+            assert_eq!(world.open(uuid, &[]).result, TeeResult::BAD_FORMAT);
+        }
+    });
+}

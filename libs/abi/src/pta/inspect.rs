@@ -25,6 +25,7 @@ pub const CMD_BLOCK: u32 = 13;
 /// `Selector`; value inout: a, b = cursor, 0 at first and after the last; memref out: records)`: as many records
 /// as fit. `SHORT_BUFFER` with the size needed where none does, or where those of one moment do not all fit.
 /// `NOT_SUPPORTED` for what is no list, `ITEM_NOT_FOUND` for a TA that is not loaded, `TARGET_DEAD` for the memory
-/// of one whose instances are all dead, `BAD_PARAMETERS` for a mark that is not known, `CORRUPT_OBJECT` for a heap
+/// of one whose instances are all dead, `BAD_PARAMETERS` for a mark that is not known (live blocks and ended
+/// instances), `CORRUPT_OBJECT` for a heap
 /// whose books make no sense.
 pub const CMD_LIST: u32 = 15;

@@ -18,6 +18,7 @@ use crate::ta::syscall::{Flow, Speaker};
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
+use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage, UserVa, pages_for};
 use tally_mem::fallible::vec_with_capacity;
@@ -528,6 +529,9 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         found.stack_len = arg.stack_len;
         found.load_base = arg.load_base;
         found.load_len = arg.load_len;
+        if arg.flags & !flags::OF_TAS != 0 {
+            return Err(TeeResult::BAD_FORMAT);
+        }
         found.flags = arg.flags;
         Ok(())
     }
