@@ -7,6 +7,7 @@ mod leaks;
 mod moment;
 mod order;
 mod random;
+mod selected;
 mod tas;
 mod watch;
 
