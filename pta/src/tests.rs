@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod figures;
+mod kernel_heap;
 mod leaks;
 mod moment;
 mod order;
