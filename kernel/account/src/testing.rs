@@ -70,7 +70,7 @@ impl HeapBooks for NoHeap {
     fn reset(&self) {}
     fn set_mark(&self, _: u16) {}
     fn range(&self) -> Range<u64> {
-        0..0
+        0..8192
     }
     fn blocks(&self, _: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent> {
         let first = Block {
