@@ -68,8 +68,17 @@ fn commands_and_sessions_are_those_of_the_ta_that_is_named() {
 #[test]
 fn regions_of_all_tas_are_those_of_each() {
     with_two(|world, _| {
-        let each = [TA, OTHER].map(Selector::ta);
+        // Where a TA lies is random: of several, some lie below the one before.
+        let more = [(); 6].map(|()| world.opened(TA));
+        let tas: Vec<TaDetail> = rows(world);
+        let each: Vec<Selector> = tas
+            .iter()
+            .map(|ta| Selector::instance(ta.uuid, ta.instance))
+            .collect();
         is_made_of::<RegionRow>(world, &Selector::TAS, &each);
+        for session in more {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
         let [kernel, tas] = [Selector::KERNEL, Selector::TAS];
         is_made_of::<RegionRow>(world, &Selector::ALL, &[kernel, tas]);
     });
@@ -79,20 +88,23 @@ fn regions_of_all_tas_are_those_of_each() {
 fn regions_of_the_next_ta_come_whole_when_the_one_before_goes() {
     with(inspect::UUID, |world, session| {
         world.install(OTHER, 0, 100);
-        let [first, second] = [TA, OTHER].map(|uuid| world.opened(uuid));
-        let one_less = listed::<RegionRow>(world, &Selector::ta(TA)).unwrap().len() - 1;
-        let room = (one_less * size_of::<RegionRow>()) as u64;
-        let (result, _, cursor, len) =
-            part_of::<RegionRow>(world, session, &Selector::TAS, 0, room);
-        assert_eq!((result, len), (TeeResult::SUCCESS, room));
-        assert_eq!(world.close(first), TeeResult::SUCCESS);
-        let expected: Vec<RegionRow> = listed(world, &Selector::ta(OTHER)).unwrap();
-        let (result, _, _, len) =
-            part_of::<RegionRow>(world, session, &Selector::TAS, cursor, 8192);
-        assert_eq!(result, TeeResult::SUCCESS);
-        let rest: Vec<RegionRow> = records(world, len);
-        assert_eq!(rest.as_bytes(), expected.as_bytes());
-        assert_eq!(world.close(second), TeeResult::SUCCESS);
+        // Where a TA lies is random: of several, some lie below the one before.
+        for _ in 0..8 {
+            let [first, second] = [TA, OTHER].map(|uuid| world.opened(uuid));
+            let one_less = listed::<RegionRow>(world, &Selector::ta(TA)).unwrap().len() - 1;
+            let room = (one_less * size_of::<RegionRow>()) as u64;
+            let (result, _, cursor, len) =
+                part_of::<RegionRow>(world, session, &Selector::TAS, 0, room);
+            assert_eq!((result, len), (TeeResult::SUCCESS, room));
+            assert_eq!(world.close(first), TeeResult::SUCCESS);
+            let expected: Vec<RegionRow> = listed(world, &Selector::ta(OTHER)).unwrap();
+            let (result, _, _, len) =
+                part_of::<RegionRow>(world, session, &Selector::TAS, cursor, 8192);
+            assert_eq!(result, TeeResult::SUCCESS);
+            let rest: Vec<RegionRow> = records(world, len);
+            assert_eq!(rest.as_bytes(), expected.as_bytes());
+            assert_eq!(world.close(second), TeeResult::SUCCESS);
+        }
     });
 }
 
