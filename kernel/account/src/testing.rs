@@ -1,5 +1,5 @@
 //! A world with an account for host tests, and a stand-in for the kernel heap: it answers the same, always, but for
-//! the log of refused allocations, which it keeps.
+//! what a test has its owners have, and the log of refused allocations, which it keeps.
 
 use crate::book::{Book, Shared, Shown};
 use crate::heaps::kernel_heap::{BlockAt, HeapBooks, HeapMoment};
@@ -70,7 +70,7 @@ impl HeapBooks for NoHeap {
     fn reset(&self) {}
     fn set_mark(&self, _: u16) {}
     fn range(&self) -> Range<u64> {
-        0..8192
+        0..0
     }
     fn blocks(&self, _: u64, out: &mut [Block]) -> Result<(usize, Option<u64>), Inconsistent> {
         let first = Block {

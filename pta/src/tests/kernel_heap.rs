@@ -1,4 +1,4 @@
-//! What the kernel heap has of each owner, in lists and in snapshots.
+//! Accounts of the kernel heap by owner, in lists and in snapshots.
 //!
 //! **Invariant:** every test compares the accounts before and after.
 

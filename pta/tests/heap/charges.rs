@@ -1,4 +1,4 @@
-//! Whom the kernel's blocks are charged to.
+//! Owners that the kernel's blocks are charged to.
 
 use crate::{WATCHED_BYTES, WATCHED_OWNER, alone, when_rows_are_made_room_for};
 use std::sync::Arc;

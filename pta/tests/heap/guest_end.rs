@@ -9,19 +9,40 @@ use tally_abi::smc::FunctionId;
 use tally_abi::ta::{UteeParams, flags, param_type, svc};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_account::book::Shown;
+use tally_account::leaks::findings::{Finding, Findings};
 use tally_account::testing::{World, world};
 use tally_core::call::guest_life::GuestEnd;
 use tally_core::guest_id::GuestId;
 use tally_core::testing::world::{CLIENT, Event, header, memref, value};
-use tally_mem::addr::PhysAddr;
+use tally_ledger::{Block, SiteId};
+use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
-use tally_records::Selector;
 use zerocopy::IntoBytes;
 
 const KEPT: TeeUuid = TeeUuid::from_u128(0x11);
 const WAITS: TeeUuid = TeeUuid::from_u128(0x22);
-/// Where a selector is put.
-const SELECTOR_AT: PhysAddr = PhysAddr(CLIENT.0 + 8 * 4096);
+
+/// A scan of the kernel heap has found a block.
+fn found_by_a_scan(world: &World) {
+    let kernel = &world.kernel;
+    let mut findings = kernel
+        .as_owner(OwnerId::STATS, || Findings::new(4096, 2))
+        .unwrap();
+    let block = Block {
+        offset: 64,
+        size: 32,
+        usable: 32,
+        owner: tally_ledger::OwnerId(OwnerId::GUEST.0),
+        site: SiteId(1),
+        mark: 1,
+    };
+    let mut state = kernel.state();
+    let suspect = Finding::Suspect(1);
+    let added = findings.add(&kernel.machine, &mut state.pages, &block, suspect);
+    assert_eq!(added, Ok(()));
+    assert_eq!(state.pages.used_for(PageUse::LeakScan), 1);
+    state.guest_mut(GuestId::FIRST).book.scans.findings = Some(findings);
+}
 
 /// A TA has a channel and a buffer open, shared memory is registered, and a snapshot, a mark and what a scan found
 /// are there.
@@ -32,14 +53,7 @@ fn fill(world: &World) {
     let unnamed = [memref(attr::TMEM_INPUT, 0, 0, 0), out[0]];
     let marked = world.invoke(sessions[0], memleak::CMD_MARK, &unnamed);
     assert_eq!(marked.result, TeeResult::SUCCESS);
-    // The model's kernel heap has blocks that nothing points to.
-    let all = memref(attr::TMEM_INPUT, SELECTOR_AT.0, 32, 0);
-    world.write(SELECTOR_AT, Selector::KERNEL.as_bytes());
-    let rows = memref(attr::TMEM_OUTPUT, CLIENT.0, 4096, 0);
-    let scanned = world.invoke(sessions[0], memleak::CMD_SCAN, &[all, rows]);
-    assert_eq!(scanned.result, TeeResult::SUCCESS);
-    let found = world.kernel.state().pages.used_for(PageUse::LeakScan);
-    assert_eq!(found, 1, "pages of what the scan found");
+    found_by_a_scan(world);
     let taken = world.invoke(sessions[1], watch::CMD_TAKE, &out);
     assert_eq!(taken.result, TeeResult::SUCCESS);
     let shared = memref(attr::TMEM_OUTPUT, CLIENT.0, 4096, 7);

@@ -1,4 +1,4 @@
-//! The host's heap under the kernel's: whom its blocks are charged to, and what happens where it has none.
+//! Tests of the kernel on a heap that knows whom a block is charged to, and can refuse it.
 //!
 //! **Invariant:** one test at a time, since all heaps of the process are this one.
 
