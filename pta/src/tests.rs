@@ -4,10 +4,12 @@
 
 mod cursors;
 mod figures;
+mod kernel_heap;
 mod leaks;
 mod moment;
 mod order;
 mod random;
+mod selected;
 mod tas;
 mod watch;
 

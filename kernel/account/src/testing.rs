@@ -1,5 +1,5 @@
 //! A world with an account for host tests, and a stand-in for the kernel heap: it answers the same, always, but for
-//! the log of refused allocations, which it keeps.
+//! what a test has its owners have, and the log of refused allocations, which it keeps.
 
 use crate::book::{Book, Shared, Shown};
 use crate::heaps::kernel_heap::{BlockAt, HeapBooks, HeapMoment};
@@ -14,7 +14,6 @@ use spin::Mutex;
 use tally_abi::pta::MAX_FRAMES;
 use tally_abi::shdr::BuildId;
 use tally_core::kernel::KernelHeap;
-use tally_core::owners::MAX_OWNERS;
 use tally_core::pta::PseudoTa;
 use tally_core::testing::world;
 use tally_ledger::view::Inconsistent;
@@ -22,8 +21,14 @@ use tally_ledger::{Block, SiteId};
 use tally_mem::owner::OwnerId;
 use tally_records::PoolStats;
 
+/// What a heap says that an owner has: bytes and blocks.
+pub type Charged = Arc<dyn Fn(OwnerId) -> (u32, u32) + Send + Sync>;
+
 /// A heap that counts nothing: the crate has no allocator of its own on the host.
-struct NoHeap(Mutex<Failures>);
+struct NoHeap {
+    failures: Mutex<Failures>,
+    charged: Charged,
+}
 
 /// All heaps of models: a kernel's lives for good, and these are not lost.
 static FOR_GOOD: Mutex<Vec<&'static NoHeap>> = Mutex::new(Vec::new());
@@ -31,21 +36,24 @@ static FOR_GOOD: Mutex<Vec<&'static NoHeap>> = Mutex::new(Vec::new());
 impl NoHeap {
     /// A heap that lives for good, as a kernel's does.
     #[must_use]
-    fn for_good() -> &'static Self {
-        let heap: &'static Self = Box::leak(Box::new(Self::new()));
+    fn for_good(charged: Charged) -> &'static Self {
+        let heap: &'static Self = Box::leak(Box::new(Self::new(charged)));
         FOR_GOOD.lock().push(heap);
         heap
     }
 
     /// One of its own, with an empty log.
-    const fn new() -> Self {
-        Self(Mutex::new(Failures::EMPTY))
+    const fn new(charged: Charged) -> Self {
+        Self {
+            failures: Mutex::new(Failures::EMPTY),
+            charged,
+        }
     }
 }
 
 impl KernelHeap for NoHeap {
-    fn account(&self, _: OwnerId) -> (u32, u32) {
-        (0, 0)
+    fn account(&self, owner: OwnerId) -> (u32, u32) {
+        (self.charged)(owner)
     }
 }
 
@@ -56,7 +64,7 @@ impl HeapBooks for NoHeap {
     fn moment(&self) -> HeapMoment {
         HeapMoment {
             stats: self.stats(),
-            accounts: [(0, 0); MAX_OWNERS],
+            accounts: core::array::from_fn(|owner| self.account(OwnerId(owner as u16))),
         }
     }
     fn reset(&self) {}
@@ -106,7 +114,7 @@ impl HeapBooks for NoHeap {
         0
     }
     fn with_failures(&self, work: &mut dyn FnMut(&mut Failures)) {
-        work(&mut self.0.lock());
+        work(&mut self.failures.lock());
     }
     fn last_oom(&self, _: &mut dyn fmt::Write) -> bool {
         false
@@ -127,7 +135,20 @@ pub const BUILD: BuildId = [0xb1; 20];
 /// If the host has no memory.
 #[must_use]
 pub fn world(ptas: &'static [PseudoTa<Book>], shown: Shown) -> Arc<World> {
-    let heap = NoHeap::for_good();
+    world_charging(ptas, shown, Arc::new(|_| (0, 0)))
+}
+
+/// The same, whose kernel heap says this of its owners.
+///
+/// # Panics
+/// If the host has no memory.
+#[must_use]
+pub fn world_charging(
+    ptas: &'static [PseudoTa<Book>],
+    shown: Shown,
+    charged: Charged,
+) -> Arc<World> {
+    let heap = NoHeap::for_good(charged);
     let shared = Shared {
         heap,
         shown,

@@ -4,6 +4,8 @@ use super::*;
 extern crate std;
 use std::collections::HashSet;
 use std::vec::Vec;
+use tally_abi::ta::entry;
+use tally_abi::{TeeResult, TeeUuid};
 
 /// Fields as they come out, those of flat records among them.
 fn fields(table: &Table) -> Vec<&'static Field> {
@@ -125,4 +127,149 @@ fn free_memory_that_is_in_pieces_is_told_in_percent() {
     assert_eq!(fragmentation(&pool), Some(50));
     pool.allocated = 100;
     assert_eq!(fragmentation(&pool), None);
+}
+
+#[test]
+fn a_selector_of_a_mark_that_no_block_can_carry_makes_no_sense() {
+    let last = u32::from(u16::MAX);
+    assert!(Selector::ALL.since(last).checked().is_ok());
+    for mark in [last + 1, u32::MAX] {
+        let refused = Selector::ALL.since(mark).checked();
+        assert_eq!(refused, Err(TeeResult::BAD_PARAMETERS), "{mark}");
+    }
+}
+
+#[test]
+fn an_instance_is_meant_by_its_number_and_its_ta() {
+    let [one, other] = [1, 2].map(TeeUuid::from_u128);
+    let selector = Selector::instance(one, 7);
+    assert!(selector.means(one, 7));
+    assert!(!selector.means(one, 8));
+    assert!(!selector.means(other, 7), "of the same number");
+}
+
+#[test]
+fn a_ta_that_was_killed_while_idle_was_in_no_call() {
+    let killed = TaDetail {
+        state: state::DEAD,
+        cause: cause::KILLED,
+        function: entry::INVOKE_COMMAND as u32,
+        command: 77,
+        ..TaDetail::default()
+    };
+    for key in ["function", "command", "session", "busy_since_ms"] {
+        assert!(matches!(value(&killed, key), Value::Null), "{key}");
+    }
+}
+
+#[test]
+fn a_panic_code_is_told_of_a_panic_alone() {
+    for cause in [cause::NONE, cause::CRASHED, cause::KILLED] {
+        let dead = TaDetail {
+            state: state::DEAD,
+            cause,
+            panic_code: 9,
+            ..TaDetail::default()
+        };
+        assert_eq!(said(&dead, "panic_code"), None, "{cause}");
+    }
+}
+
+#[test]
+fn a_command_is_told_of_an_invocation_alone() {
+    for (function, told) in [
+        (entry::OPEN_SESSION, None),
+        (entry::CLOSE_SESSION, None),
+        (entry::INVOKE_COMMAND, Some(77)),
+    ] {
+        let function = function as u32;
+        let busy = TaDetail {
+            state: state::BUSY,
+            function,
+            command: 77,
+            ..TaDetail::default()
+        };
+        assert_eq!(said(&busy, "command"), told, "{function}");
+        let row = CommandRow {
+            function,
+            command: 77,
+            ..CommandRow::default()
+        };
+        assert_eq!(said(&row, "command"), told, "{function}");
+    }
+}
+
+#[test]
+fn figures_of_looking_in_detail_are_null_where_nobody_looked() {
+    let mut row = CommandRow {
+        allocations: 3,
+        releases: 2,
+        stack_deepest: 1024,
+        ..CommandRow::default()
+    };
+    let told =
+        |row: &CommandRow| ["allocations", "releases", "stack_deepest"].map(|key| said(row, key));
+    assert_eq!(told(&row), [None; 3]);
+    row.detailed = 1;
+    assert_eq!(told(&row), [Some(3), Some(2), Some(1024)]);
+}
+
+#[test]
+fn a_pool_is_an_instances_if_it_is_a_tas_heap() {
+    for (kind, told) in [
+        (pool_kind::KERNEL_HEAP, None),
+        (pool_kind::TA_MEMORY, None),
+        (pool_kind::TA_HEAP, Some(7)),
+    ] {
+        let row = PoolRow {
+            kind,
+            instance: 7,
+            ..PoolRow::default()
+        };
+        assert_eq!(said(&row, "instance"), told, "{kind}");
+    }
+}
+
+#[test]
+fn rows_of_sites_are_one_where_nobody_counts_and_pool_number_and_stack_agree() {
+    let part = SiteRow {
+        pool: TeeUuid::from_u128(1),
+        site: 4,
+        live_bytes: 8,
+        live_blocks: 1,
+        ..SiteRow::default()
+    };
+    let stack = [0x40; tally_abi::pta::MAX_FRAMES];
+    for (other, is_same) in [
+        (part, true),
+        // Without a stack, too, a site is told from others.
+        (SiteRow { site: 5, ..part }, false),
+        (
+            SiteRow {
+                pool: TeeUuid::nil(),
+                ..part
+            },
+            false,
+        ),
+        (
+            SiteRow {
+                frames: stack,
+                ..part
+            },
+            false,
+        ),
+        (
+            SiteRow {
+                allocations: 1,
+                ..part
+            },
+            false,
+        ),
+    ] {
+        let mut sum = part;
+        assert_eq!(sum.join(&other), is_same, "{other:?}");
+        assert_eq!(sum.live_bytes, if is_same { 16 } else { 8 });
+        let mut turned = other;
+        assert_eq!(turned.join(&part), is_same, "{other:?}");
+    }
 }

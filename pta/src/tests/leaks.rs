@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 use super::*;
+use tally_abi::rpc;
 use tally_core::call::thread::Activity;
 use tally_core::testing::world::Event;
 use tally_ledger::Block;
@@ -199,5 +200,33 @@ fn too_small_an_answer_scans_nothing() {
         let kernel = scan(world, session, Selector::KERNEL).1.unwrap();
         assert_eq!(kernel.heap, TeeUuid::nil());
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_scan_takes_room_for_heaps_of_tas_that_are_loaded_and_live() {
+    const LATER: TeeUuid = TeeUuid::from_u128(0x81);
+    with(memleak::UUID, |world, session| {
+        world.install(LATER, 0, 100);
+        let dead = ta_with_heap(world, &[0]);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(dead, 0, &[]).result, TeeResult::TARGET_DEAD);
+        let alive = ta_with_pool(world, four_blocks().0, &[]);
+        let room_for_one = move |world: &World| {
+            let room = size_of::<ScanRow>() as u64;
+            let params = [selector(world, &Selector::TAS), out(room)];
+            let reply = world.invoke(session, memleak::CMD_SCAN, &params);
+            assert_eq!(
+                (reply.result, reply.params[1].b),
+                (TeeResult::SUCCESS, room)
+            );
+            assert_eq!(records::<ScanRow>(world, room)[0].blocks, 4);
+        };
+        room_for_one(world);
+        world.on(Event::Command(rpc::cmd::LOAD_TA), room_for_one);
+        let later = world.opened(LATER);
+        for session in [dead, alive, later] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
     });
 }

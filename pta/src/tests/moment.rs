@@ -5,8 +5,10 @@ use super::*;
 use std::ops::Range;
 use std::sync::Mutex;
 use tally_abi::pta::watch;
+use tally_abi::rpc;
+use tally_core::testing::world::Event;
 use tally_records::snapshot::Header;
-use tally_records::{PoolRow, TaDetail, consistency, pool_kind};
+use tally_records::{PoolRow, TaDetail, consistency, pool_kind, state};
 
 /// Uses, owners and TAs of a snapshot add up.
 fn adds_up(snapshot: &[u8]) {
@@ -126,5 +128,30 @@ fn a_heap_that_grows_during_a_snapshot_is_of_the_moment_or_said_to_be_changing()
             assert_eq!(world.close(ta), TeeResult::SUCCESS);
         }
         assert!((1..16).contains(&changed), "{changed}");
+    });
+}
+
+#[test]
+fn a_ta_that_is_being_loaded_is_in_a_snapshot_and_has_no_pool_yet() {
+    const LATER: TeeUuid = TeeUuid::from_u128(0x81);
+    with(watch::UUID, |world, session| {
+        world.install(LATER, 0, 100);
+        let ta = world.opened(TA);
+        world.on(Event::Command(rpc::cmd::LOAD_TA), move |world| {
+            let (result, number, _) = take(world, session);
+            assert_eq!(result, TeeResult::SUCCESS);
+            let snapshot = whole(world, session, number, 1 << 17);
+            let tas: Vec<TaDetail> = rows_of(&snapshot);
+            let told: Vec<_> = tas.iter().map(|ta| (ta.uuid, ta.state)).collect();
+            assert_eq!(told, [(TA, state::IDLE), (LATER, state::LOADING)]);
+            let pools: Vec<PoolRow> = rows_of(&snapshot);
+            let told: Vec<_> = pools.iter().map(PoolRow::instance).collect();
+            assert_eq!(told, [None, None, Some(tas[0].instance)]);
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        });
+        let later = world.opened(LATER);
+        for session in [ta, later] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
     });
 }

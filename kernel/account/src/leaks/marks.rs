@@ -198,7 +198,7 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_MARKS, Mark, MarkName, Marks};
+    use super::{Ended, MAX_MARKS, Mark, MarkName, Marks};
 
     #[test]
     fn a_full_table_counts_what_it_drops() {
@@ -214,6 +214,26 @@ mod tests {
         let numbers: Vec<u16> = marks.set.iter().map(|mark| mark.number).collect();
         assert_eq!(numbers, (4..=MAX_MARKS as u16 + 3).collect::<Vec<_>>());
         assert!(!marks.knows(3) && marks.knows(4));
+    }
+
+    #[test]
+    fn an_instance_that_was_born_before_a_mark_and_ended_after_it_ended_since() {
+        let mut marks = Marks::default();
+        for (born, mark) in [(0, 1), (1, 2), (0, 3)] {
+            marks.ended.note(Ended {
+                born,
+                mark,
+                ..Ended::default()
+            });
+        }
+        let since = |mark| -> Vec<u32> {
+            let next = |cursor| marks.next_ended(mark, cursor);
+            let rows = core::iter::successors(next(0), |(_, cursor)| next(*cursor));
+            rows.map(|(row, _)| row.mark).collect()
+        };
+        for (mark, told) in [(0, &[1, 2, 3][..]), (2, &[2, 3]), (3, &[3]), (4, &[])] {
+            assert_eq!(since(mark), told, "{mark}");
+        }
     }
 
     #[test]

@@ -134,3 +134,6 @@ fn free(allocator: &mut PageAllocator, page: PhysPage) {
     let freed = allocator.free(page);
     debug_assert_eq!(freed, Ok(()), "a snapshot's page that nobody knows");
 }
+
+#[cfg(test)]
+mod tests;

@@ -293,3 +293,6 @@ impl Snapshots {
             .find(|slot| slot.number == number)
     }
 }
+
+#[cfg(test)]
+mod tests;

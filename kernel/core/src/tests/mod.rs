@@ -8,6 +8,8 @@ mod pta;
 #[cfg(not(miri))]
 mod failures;
 #[cfg(not(miri))]
+mod guest;
+#[cfg(not(miri))]
 mod memory;
 #[cfg(not(miri))]
 mod sessions;

@@ -1,83 +1,51 @@
 //! The end of a guest in the middle of everything: every page and every block of the heap comes back.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use crate::{CHARGED, alone, by_use};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicIsize, Ordering};
-
+use std::sync::atomic::Ordering;
 use tally_abi::msg::attr;
 use tally_abi::pta::{memleak, vdec, watch};
 use tally_abi::smc::FunctionId;
 use tally_abi::ta::{UteeParams, flags, param_type, svc};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_account::book::Shown;
+use tally_account::leaks::findings::{Finding, Findings};
 use tally_account::testing::{World, world};
 use tally_core::call::guest_life::GuestEnd;
 use tally_core::guest_id::GuestId;
 use tally_core::testing::world::{CLIENT, Event, header, memref, value};
+use tally_ledger::{Block, SiteId};
+use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
-use tally_mem::testing::BLOCK_OWNER;
 use zerocopy::IntoBytes;
 
 const KEPT: TeeUuid = TeeUuid::from_u128(0x11);
 const WAITS: TeeUuid = TeeUuid::from_u128(0x22);
 
-/// Blocks of owners other than the model and the kernel itself.
-static CHARGED: AtomicIsize = AtomicIsize::new(0);
-
-/// The host's heap, with a tag before each block.
-struct Tagged;
-
-#[global_allocator]
-static HEAP: Tagged = Tagged;
-
-/// A layout with room for the tag before the block, and where the block begins.
-fn tagged(layout: Layout) -> Option<(Layout, usize)> {
-    Layout::new::<isize>().extend(layout).ok()
+/// A scan of the kernel heap has found a block.
+fn found_by_a_scan(world: &World) {
+    let kernel = &world.kernel;
+    let mut findings = kernel
+        .as_owner(OwnerId::STATS, || Findings::new(4096, 2))
+        .unwrap();
+    let block = Block {
+        offset: 64,
+        size: 32,
+        usable: 32,
+        owner: tally_ledger::OwnerId(OwnerId::GUEST.0),
+        site: SiteId(1),
+        mark: 1,
+    };
+    let mut state = kernel.state();
+    let suspect = Finding::Suspect(1);
+    let added = findings.add(&kernel.machine, &mut state.pages, &block, suspect);
+    assert_eq!(added, Ok(()));
+    assert_eq!(state.pages.used_for(PageUse::LeakScan), 1);
+    state.guest_mut(GuestId::FIRST).book.scans.findings = Some(findings);
 }
 
-// SAFETY:
-// 1. A block lies in one of the system's, behind room for its tag, where its layout wants it.
-// 2. `dealloc` gets the same layout, and thus gives the same block of the system's back.
-unsafe impl GlobalAlloc for Tagged {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some((whole, offset)) = tagged(layout) else {
-            return std::ptr::null_mut();
-        };
-        // SAFETY: the size is not zero.
-        let base = unsafe { System.alloc(whole) };
-        if base.is_null() {
-            return base;
-        }
-        let charged = isize::from(BLOCK_OWNER.load(Ordering::Relaxed) != 0);
-        CHARGED.fetch_add(charged, Ordering::Relaxed);
-        // SAFETY: the tag comes first, and the block at its offset.
-        unsafe {
-            base.cast::<isize>().write(charged);
-            base.add(offset)
-        }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let Some((whole, offset)) = tagged(layout) else {
-            return;
-        };
-        // SAFETY: the block is one of `alloc`'s, with its tag before it and of the same layout.
-        unsafe {
-            let base = block.sub(offset);
-            CHARGED.fetch_sub(base.cast::<isize>().read(), Ordering::Relaxed);
-            System.dealloc(base, whole);
-        }
-    }
-}
-
-fn by_use(world: &World) -> Vec<u32> {
-    let state = world.kernel.state();
-    assert_eq!(state.pages.check(), Ok(()));
-    let uses = PageUse::ALL.iter();
-    uses.map(|usage| state.pages.used_for(*usage)).collect()
-}
-
-/// A TA has a channel and a buffer open, shared memory is registered, and a snapshot and a mark are there.
+/// A TA has a channel and a buffer open, shared memory is registered, and a snapshot, a mark and what a scan found
+/// are there.
 fn fill(world: &World) {
     let ta = world.opened(KEPT);
     let sessions = [memleak::UUID, watch::UUID].map(|pta| world.opened(pta));
@@ -85,6 +53,7 @@ fn fill(world: &World) {
     let unnamed = [memref(attr::TMEM_INPUT, 0, 0, 0), out[0]];
     let marked = world.invoke(sessions[0], memleak::CMD_MARK, &unnamed);
     assert_eq!(marked.result, TeeResult::SUCCESS);
+    found_by_a_scan(world);
     let taken = world.invoke(sessions[1], watch::CMD_TAKE, &out);
     assert_eq!(taken.result, TeeResult::SUCCESS);
     let shared = memref(attr::TMEM_OUTPUT, CLIENT.0, 4096, 7);
@@ -117,6 +86,7 @@ fn fill(world: &World) {
 
 #[test]
 fn a_guest_ends_in_the_middle_of_everything_and_leaves_nothing() {
+    let _alone = alone();
     let world = world(tally_pta::ALL, Shown::default());
     // Back to the point at which no guest was there.
     assert_eq!(world.kernel.end_guest(GuestId::FIRST), GuestEnd::Done);
