@@ -61,13 +61,13 @@ pub(crate) fn tables(dir: &str, table: &str) -> Result<Vec<String>> {
 }
 
 /// Directories and files with the sources of a package of `cargo metadata`: `src`, and each
-/// integration test.
+/// integration test, a file or a directory with a `main.rs`.
 fn roots(package: &Value) -> Vec<PathBuf> {
     let mut roots = Vec::new();
     for target in package["targets"].as_array().into_iter().flatten() {
         let path = Path::new(target["src_path"].as_str().unwrap_or_default());
         let root = match target["kind"][0].as_str() {
-            Some("test") => Some(path),
+            Some("test") if !path.ends_with("main.rs") => Some(path),
             Some("custom-build" | "example" | "bench") | None => None,
             Some(_) => path.parent(),
         };
@@ -227,10 +227,11 @@ mod tests {
             {"kind": ["lib"], "src_path": "/p/src/lib.rs"},
             {"kind": ["bin"], "src_path": "/p/src/main.rs"},
             {"kind": ["test"], "src_path": "/p/tests/t.rs"},
+            {"kind": ["test"], "src_path": "/p/tests/u/main.rs"},
             {"kind": ["example"], "src_path": "/p/examples/e.rs"},
             {"kind": ["custom-build"], "src_path": "/p/build.rs"},
         ]});
-        let expected = ["/p/src", "/p/tests/t.rs"].map(PathBuf::from);
+        let expected = ["/p/src", "/p/tests/t.rs", "/p/tests/u"].map(PathBuf::from);
         assert_eq!(roots(&package), expected);
     }
 }
