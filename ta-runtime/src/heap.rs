@@ -359,6 +359,10 @@ impl State {
 
     /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
     fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
+        if align > tally_ledger::MAX_ALIGN {
+            // However large the heap, it never fits.
+            return Err(TeeResult::NOT_SUPPORTED);
+        }
         let max = window_bytes();
         let metadata = tally_ledger::metadata_bytes(max, &CONFIG);
         let committed = self.pool.committed().max(metadata);

@@ -51,7 +51,7 @@ pub use layout::{
     ALARM_HIT_OFFSET, ALARM_OFFSET, Config, CreateError, FAILURES_OFFSET, MAGIC, MARK_OFFSET,
     MAX_POOL_BYTES, PEAK_OFFSET, Strategy, Tracking, VERSION, fixed_metadata_bytes, metadata_bytes,
 };
-pub use pool::Pool;
+pub use pool::{MAX_ALIGN, Pool};
 pub use queries::OwnMemory;
 pub use stats::{
     Block, Chunk, ChunkKind, ClassFigures, Group, GroupTotals, Overrun, OwnerId, SiteFigures,

@@ -21,8 +21,8 @@ use crate::window::{SitePlace, Slot, Window};
 mod fast;
 mod resize;
 
-/// Largest alignment.
-pub(crate) const MAX_ALIGN: usize = 4096;
+/// Largest alignment: no pool, however large, serves one above.
+pub const MAX_ALIGN: usize = 4096;
 
 /// A heap over a window of memory.
 #[repr(C)]

@@ -6,6 +6,7 @@ extern crate alloc;
 use crate::{bench, keep};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::alloc::Layout;
 use core::hint::black_box;
 use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};
 use ta_runtime::abi::ta::flags;
@@ -96,6 +97,11 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
             params.expect([ValueInput, Unused, Unused, Unused])?;
             let value = params.0.as_value()?;
             resize(value.a() as usize, value.b() as usize)
+        }
+        heap::CMD_ALIGN => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            align(value.a() as usize, value.b() as usize)
         }
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }
@@ -206,6 +212,24 @@ fn double_free() {
     unsafe {
         drop(Box::from_raw(block));
         drop(Box::from_raw(black_box(block)));
+    }
+}
+
+/// A block so aligned, freed at once.
+fn align(bytes: usize, align: usize) -> Result<()> {
+    let layout = Layout::from_size_align(bytes.max(1), align);
+    let layout = layout.map_err(|_| Error::new(ErrorKind::BadParameters))?;
+    // SAFETY: the layout is not empty, and the block is freed by it.
+    unsafe {
+        let block = alloc::alloc::alloc(layout);
+        if block.is_null() {
+            return Err(Error::new(ErrorKind::OutOfMemory));
+        }
+        let is_aligned = block.addr().is_multiple_of(align);
+        alloc::alloc::dealloc(block, layout);
+        is_aligned
+            .then_some(())
+            .ok_or(Error::new(ErrorKind::BadState))
     }
 }
 

@@ -120,6 +120,9 @@ pub mod heap {
     /// `(value in: a = bytes before, b = bytes after)`: resizes a block of `TEE_Malloc` whose every byte is written,
     /// where others were before. `BAD_STATE` if it lost its contents, `GENERIC` if what it gained is not zero.
     pub const CMD_RESIZE: u32 = 24;
+    /// `(value in: a = bytes, b = alignment)`: allocates a block and frees it. `OUT_OF_MEMORY` if there is none,
+    /// `BAD_STATE` if it is not aligned so.
+    pub const CMD_ALIGN: u32 = 25;
 
     /// Where [`CMD_KEEP`] keeps the pointer.
     pub mod keep {

@@ -26,6 +26,10 @@ pub(super) const TESTS: &[Test] = &[
     ("a leak is found with its function", leak),
     ("freeing twice ends the TA", double_free),
     ("what TEE_Realloc adds to a block is zero", resize),
+    (
+        "an alignment that no heap has takes no memory",
+        impossible_alignment,
+    ),
     ("a failed allocation is reported", oom_report),
     ("a TA gets no more than its quota", quota),
     ("secure RAM runs out for the TA that asks", secure_ram),
@@ -312,6 +316,26 @@ fn raw_heap(bench: &Bench) -> Outcome {
         )?;
     }
     works(session.invoke_plain(glutton::CMD_NOP))
+}
+
+/// It took all that it might have, and blamed its size.
+fn impossible_alignment(bench: &Bench) -> Outcome {
+    let mut session = bench.open(heap::UUID)?;
+    works(value_in(&mut session, heap::CMD_ALIGN, 1, 4096))?;
+    let before = stats_of(bench, heap::UUID)?;
+    for align in [8192, 1 << 20, 1 << 31] {
+        fails(
+            value_in(&mut session, heap::CMD_ALIGN, 1, align),
+            ErrorKind::OutOfMemory,
+        )?;
+    }
+    let after = stats_of(bench, heap::UUID)?;
+    equal(after.heap.size, before.heap.size, "bytes of the heap")?;
+    equal(
+        after.heap.num_alloc_fail,
+        before.heap.num_alloc_fail + 3,
+        "failures",
+    )
 }
 
 /// It gave out what other blocks had left there.

@@ -77,6 +77,7 @@ commands! {
     heap "forget" CMD_FORGET [] "" "frees what `keep` keeps";
     heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION" "writes byte POSITION of a block, also behind its end; a = 1 if there are guard bytes";
     heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "BYTES" "a block whose only pointer is on the stack, then loops until killed";
+    heap "align" CMD_ALIGN [In(2)] "BYTES ALIGNMENT" "allocates a block so aligned and frees it";
     heap "resize" CMD_RESIZE [In(2)] "BEFORE AFTER" "resizes a block by TEE_Realloc; fails unless what it gained is zero";
     crash "null-read" CMD_NULL_READ [] "" "reads address 0";
     crash "wild-write" CMD_WILD_WRITE [] "" "writes to an address that is not mapped";
