@@ -20,6 +20,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use tally_insight::answer;
+use tally_insight::schema::Answer;
+
 use crate::marks::distance;
 use crate::tool::{Failure, Tool, usage};
 
@@ -56,6 +59,25 @@ const GROUPS: &[&[Command]] = &[
     ledger::COMMANDS,
     metrics::COMMANDS,
 ];
+
+const ANSWERS: &[&[Answer]] = &[
+    stock::ANSWERS,
+    account::ANSWERS,
+    inspect::ANSWERS,
+    pools::answers::ANSWERS,
+    leaks::ANSWERS,
+    snapshot::ANSWERS,
+    watch::ANSWERS,
+    audit::ANSWERS,
+    top::ANSWERS,
+    ledger::ANSWERS,
+    metrics::ANSWERS,
+];
+
+/// What commands answer with `--json`, by the words that tell one's answers apart.
+pub fn answers() -> impl Iterator<Item = &'static Answer> {
+    ANSWERS.iter().copied().flatten()
+}
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {
@@ -121,9 +143,10 @@ pub(crate) fn help_with(out: &mut dyn Write, command: &Command, word: Option<&st
     Ok(())
 }
 
-/// The answer to what is only done.
-#[derive(serde::Serialize)]
-struct Nothing {}
+answer! {
+    /// The answer to what is only done.
+    struct Nothing {}
+}
 
 /// Complains about words that a command does not take.
 fn no_more(words: &[&str]) -> Result<(), Failure> {
