@@ -40,69 +40,33 @@ pub trait Schema {
     fn schema() -> Value;
 }
 
-macro_rules! plain {
-    ($($name:literal: $($type:ty),+;)+) => {
-        $($(impl Schema for $type {
+macro_rules! schemas {
+    ($($({$($generic:tt)+})? $type:ty => $schema:expr,)+) => {
+        $(impl $(<$($generic)+>)? Schema for $type {
             fn schema() -> Value {
-                json!({"type": $name})
+                $schema
             }
-        })+)+
+        })+
     };
 }
 
-plain! {
-    "boolean": bool;
-    "integer": i64, u32, u64, usize;
-    "number": f64;
-    "string": str, String;
-}
-
-impl<T: Schema + ?Sized> Schema for &T {
-    fn schema() -> Value {
-        T::schema()
-    }
-}
-
-impl<T: Schema> Schema for Option<T> {
-    fn schema() -> Value {
-        or_null(T::schema())
-    }
-}
-
-impl<T: Schema> Schema for [T] {
-    fn schema() -> Value {
-        list(T::schema())
-    }
-}
-
-impl<T: Schema> Schema for Vec<T> {
-    fn schema() -> Value {
-        list(T::schema())
-    }
-}
-
-impl Schema for Stack {
-    fn schema() -> Value {
-        reference("Stack")
-    }
-}
-
-impl<T: Described> Schema for One<'_, T> {
-    fn schema() -> Value {
-        record(T::TABLE)
-    }
-}
-
-impl<T: Described> Schema for Rows<'_, T> {
-    fn schema() -> Value {
-        list(reference(T::TABLE.name))
-    }
-}
-
-impl<T: Described> Schema for List<'_, T> {
-    fn schema() -> Value {
-        object([(T::TABLE.list, "", Rows::<T>::schema())])
-    }
+schemas! {
+    bool => json!({"type": "boolean"}),
+    i64 => json!({"type": "integer"}),
+    u32 => i64::schema(),
+    u64 => i64::schema(),
+    usize => i64::schema(),
+    f64 => json!({"type": "number"}),
+    str => json!({"type": "string"}),
+    String => str::schema(),
+    Stack => reference("Stack"),
+    {T: Schema + ?Sized} &T => T::schema(),
+    {T: Schema} Option<T> => or_null(T::schema()),
+    {T: Schema} [T] => list(T::schema()),
+    {T: Schema} Vec<T> => list(T::schema()),
+    {T: Described} One<'_, T> => record(T::TABLE),
+    {T: Described} Rows<'_, T> => list(reference(T::TABLE.name)),
+    {T: Described} List<'_, T> => object([(T::TABLE.list, "", Rows::<T>::schema())]),
 }
 
 /// Structs of answers: serialized as they stand, and with their [`Schema`]. Of serde's attributes

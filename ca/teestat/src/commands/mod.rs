@@ -46,42 +46,33 @@ pub const A_TA: &[&str] = &["TA"];
 /// Most commands that a complaint names.
 const NEAREST: usize = 3;
 
-const GROUPS: &[&[Command]] = &[
-    stock::COMMANDS,
-    account::COMMANDS,
-    inspect::COMMANDS,
-    pools::COMMANDS,
-    leaks::COMMANDS,
-    snapshot::COMMANDS,
-    watch::COMMANDS,
-    audit::COMMANDS,
-    top::COMMANDS,
-    ledger::COMMANDS,
-    metrics::COMMANDS,
-];
-
-const ANSWERS: &[&[Answer]] = &[
-    stock::ANSWERS,
-    account::ANSWERS,
-    inspect::ANSWERS,
-    pools::answers::ANSWERS,
-    leaks::ANSWERS,
-    snapshot::ANSWERS,
-    watch::ANSWERS,
-    audit::ANSWERS,
-    top::ANSWERS,
-    ledger::ANSWERS,
-    metrics::ANSWERS,
-];
+/// A table of every group of commands.
+macro_rules! of_groups {
+    ($table:ident) => {
+        [
+            stock::$table,
+            account::$table,
+            inspect::$table,
+            pools::$table,
+            leaks::$table,
+            snapshot::$table,
+            watch::$table,
+            audit::$table,
+            top::$table,
+            ledger::$table,
+            metrics::$table,
+        ]
+    };
+}
 
 /// What commands answer with `--json`, by the words that tell one's answers apart.
 pub fn answers() -> impl Iterator<Item = &'static Answer> {
-    ANSWERS.iter().copied().flatten()
+    of_groups!(ANSWERS).into_iter().flatten()
 }
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    GROUPS.iter().copied().flatten()
+    of_groups!(COMMANDS).into_iter().flatten()
 }
 
 /// The command of this name.

@@ -25,8 +25,9 @@ use crate::tool::{Failure, Tool, is_gone, usage};
 use crate::{STATUS_FAILED, STATUS_OK, SlabNote, text};
 use tally_records::Selector;
 
-pub(super) mod answers;
+mod answers;
 
+pub(super) use answers::ANSWERS;
 use answers::{
     Block, BlockTotals, BlockWhole, Checked, Chunks, Class, Classes, KindBytes, Sites, Whose,
 };
