@@ -21,7 +21,7 @@ const PROGRAM: &str = "tally-fuzz";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Time for each target
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Only this target; without, all of them in turn
     #[arg(long, value_name = "NAME")]
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     smc: bool,
     /// Calls to make at least, with --smc
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     calls: u64,
     /// Begin with another pseudo-random sequence
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -109,4 +109,20 @@ pub(crate) fn command(target: &str, seconds: u64, seed: u64) -> Command {
     let mut command = Command::new(paths::target().join("debug").join(PROGRAM));
     command.args([target, &seconds.to_string(), &seed.to_string()]);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Cli;
+    use clap::Parser as _;
+
+    #[test]
+    fn fuzzing_of_nothing_is_refused() {
+        // Bug: with no time or no calls, nothing was tried and the status was 0.
+        let is_understood = |option, n| Cli::try_parse_from(["xtask", "fuzz", option, n]).is_ok();
+        for option in ["--seconds", "--calls"] {
+            assert!(is_understood(option, "1"), "{option}");
+            assert!(!is_understood(option, "0"), "{option}");
+        }
+    }
 }

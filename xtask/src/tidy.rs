@@ -166,6 +166,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ta-uuids",
             "tally-symbols",
             "tally-report",
+            "teestat",
         ],
     ),
 ];

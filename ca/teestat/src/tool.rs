@@ -10,6 +10,7 @@ use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_insight::json;
 use tally_insight::names::Names;
+use tally_insight::schema::Schema;
 use tally_records::{TaDetail, state};
 use teec::{Context, ErrorKind};
 
@@ -62,7 +63,7 @@ pub(crate) struct Tool<'a, 'c> {
 
 impl Tool<'_, '_> {
     /// An answer: an object for programs, or what `text` writes for people.
-    pub(crate) fn tell<T: Serialize>(
+    pub(crate) fn tell<T: Serialize + Schema>(
         &mut self,
         answer: &T,
         text: impl FnOnce(&mut dyn Write) -> fmt::Result,

@@ -5,16 +5,20 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Serialize, Serializer};
 use tally_abi::TeeUuid;
+use tally_records::snapshot::Header;
 
 use crate::account::{Account, Doubt};
-use crate::advice;
+use crate::advice::{self, Advice};
+use crate::answer;
 use crate::findings::several_boots;
-use crate::growth::Change;
-use crate::json::{Named, Rows, uuid_text};
+use crate::growth::{Amount, Change};
+use crate::json::{One, Rows, uuid_text};
 use crate::merged;
 use crate::names::{Names, Stack, short};
+use crate::schema::{Schema, Value};
+use crate::snapshot::Lists;
 
 /// A snapshot.
 pub struct Whole<'a>(pub &'a Account);
@@ -26,35 +30,81 @@ impl Serialize for Whole<'_> {
         snapshot.sites = rows(merged::sites(account, &snapshot.sites));
         snapshot.live = rows(merged::live(account, &snapshot.live));
         snapshot.unfreed = rows(merged::unfreed(account, &snapshot.unfreed));
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("file", &account.file)?;
-        Named::new(&snapshot.header, account).entries(&mut map)?;
-        map.serialize_entry("unknown_sections", &snapshot.unknown_sections)?;
         let sum = snapshot.meminfo_sum();
-        map.serialize_entry("meminfo_sum", &sum)?;
-        map.serialize_entry("adds_up", &(sum == snapshot.header.secure_ram))?;
-        snapshot.lists(account, &mut map)?;
-        map.serialize_entry("left_out", &account.snapshot.left_out())?;
-        map.serialize_entry("kernel_named", &!account.kernel_is_other)?;
         let doubted = account.doubted.iter();
-        let doubted: Vec<Doubted> = doubted.map(|doubt| Doubted::new(account, doubt)).collect();
-        map.serialize_entry("doubted", &doubted)?;
-        map.serialize_entry("advice", &Rows(&advice::of(&snapshot), account))?;
-        map.end()
+        let told = Told {
+            file: &account.file,
+            header: One(&snapshot.header, account),
+            unknown_sections: snapshot.unknown_sections,
+            meminfo_sum: sum,
+            adds_up: sum == snapshot.header.secure_ram,
+            lists: snapshot.lists(account),
+            left_out: account.snapshot.left_out(),
+            kernel_named: !account.kernel_is_other,
+            doubted: doubted.map(|doubt| Doubted::new(account, doubt)).collect(),
+            advice: Rows(&advice::of(&snapshot), account),
+        };
+        told.serialize(serializer)
+    }
+}
+
+impl Schema for Whole<'_> {
+    fn schema() -> Value {
+        Told::schema()
+    }
+}
+
+answer! {
+    /// What a snapshot's object has.
+    struct Told<'a> {
+        file: &'a str,
+        #[serde(flatten)]
+        header: One<'a, Header>,
+        unknown_sections: u32,
+        meminfo_sum: u64,
+        adds_up: bool,
+        #[serde(flatten)]
+        lists: Lists<'a>,
+        left_out: Amount,
+        kernel_named: bool,
+        doubted: Vec<Doubted>,
+        advice: Rows<'a, Advice>,
+    }
+
+    /// A TA whose calls have no names, or perhaps wrong ones.
+    struct Doubted {
+        uuid: String,
+        name: Option<String>,
+        image: Option<String>,
+        why: &'static str,
+    }
+
+    /// What grew between two snapshots.
+    pub struct Comparison<'a> {
+        before: &'a str,
+        after: &'a str,
+        several_boots: bool,
+        bytes: i64,
+        changes: Vec<Changed<'a>>,
+    }
+
+    struct Changed<'a> {
+        heap: Option<String>,
+        heap_name: Option<String>,
+        /// Sessions of one TA are one.
+        whose: &'a str,
+        bytes: i64,
+        blocks: i64,
+        bytes_before: u64,
+        bytes_after: u64,
+        blocks_before: u64,
+        blocks_after: u64,
+        stack: &'a Stack,
     }
 }
 
 fn rows<T>(rows: merged::Rows<T>) -> Vec<T> {
     rows.into_iter().map(|(row, _)| row).collect()
-}
-
-/// A TA whose calls have no names, or perhaps wrong ones.
-#[derive(serde::Serialize)]
-struct Doubted {
-    uuid: String,
-    name: Option<String>,
-    image: Option<String>,
-    why: &'static str,
 }
 
 impl Doubted {
@@ -71,31 +121,6 @@ impl Doubted {
             why,
         }
     }
-}
-
-/// What grew between two snapshots.
-#[derive(serde::Serialize)]
-pub struct Comparison<'a> {
-    before: &'a str,
-    after: &'a str,
-    several_boots: bool,
-    bytes: i64,
-    changes: Vec<Changed<'a>>,
-}
-
-#[derive(serde::Serialize)]
-struct Changed<'a> {
-    heap: Option<String>,
-    heap_name: Option<String>,
-    /// Sessions of one TA are one.
-    whose: &'a str,
-    bytes: i64,
-    blocks: i64,
-    bytes_before: u64,
-    bytes_after: u64,
-    blocks_before: u64,
-    blocks_after: u64,
-    stack: &'a Stack,
 }
 
 impl<'a> Comparison<'a> {
@@ -130,7 +155,6 @@ mod tests {
     use super::*;
     use crate::account::NoSymbols;
     use crate::{growth, json, sample};
-    use serde_json::Value;
 
     fn parsed<T: Serialize>(answer: &T) -> Value {
         serde_json::from_str(&json::text(answer).unwrap()).unwrap()

@@ -7,20 +7,21 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_records::LeakRecord;
 
 use crate::account::Account;
 use crate::names::{Frame, Stack};
 
-/// Bytes and blocks at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Amount {
-    /// Bytes asked for.
-    pub bytes: u64,
-    /// Blocks.
-    pub blocks: u64,
+crate::answer! {
+    /// Bytes and blocks at one moment.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Amount {
+        /// Bytes asked for.
+        pub bytes: u64,
+        /// Blocks.
+        pub blocks: u64,
+    }
 }
 
 impl Amount {

@@ -12,39 +12,21 @@ use serde::{Serialize, ser::SerializeSeq};
 use tally_abi::TeeUuid;
 use tally_records::{Described, Figure, Origin, Row, Shape, Value};
 
+use crate::answer;
 use crate::names::{Names, Shown, Stack, printable, short};
 
 /// Version of the keys and their meaning: the key `schema` of every object at the top.
 pub const SCHEMA: u32 = 1;
 
-/// A record with names.
+/// A record with names, of any type, perhaps in another.
 #[derive(Clone, Copy)]
-pub struct Named<'a> {
+struct Named<'a> {
     row: &'a dyn Row,
     names: &'a dyn Names,
     outer: Origin,
 }
 
-impl<'a> Named<'a> {
-    /// A record that is not part of another.
-    #[must_use]
-    pub fn new(row: &'a dyn Row, names: &'a dyn Names) -> Self {
-        Self {
-            row,
-            names,
-            outer: Origin::default(),
-        }
-    }
-
-    /// Its fields, as entries of an object.
-    ///
-    /// # Errors
-    /// The serializer's.
-    pub fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        self.fields(map, true)?;
-        self.fields(map, false)
-    }
-
+impl Named<'_> {
     fn fields<M: SerializeMap>(&self, map: &mut M, labels: bool) -> Result<(), M::Error> {
         for (n, field) in self.row.table().fields.iter().enumerate() {
             let value = self.row.value(n);
@@ -73,15 +55,6 @@ pub fn name_key(key: &str) -> String {
     }
 }
 
-/// A TA that something is about.
-#[derive(Clone, Debug, Serialize)]
-pub struct Ta {
-    /// Its UUID; null for none.
-    pub uuid: Option<String>,
-    /// Its short name, if anyone knows it.
-    pub name: Option<String>,
-}
-
 impl Ta {
     /// The TA of this UUID.
     #[must_use]
@@ -102,8 +75,20 @@ pub fn uuid_text(uuid: TeeUuid) -> Option<String> {
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        self.entries(&mut map)?;
+        self.fields(&mut map, true)?;
+        self.fields(&mut map, false)?;
         map.end()
+    }
+}
+
+/// A record with names.
+pub struct One<'a, T>(pub &'a T, pub &'a dyn Names);
+
+impl<T: Row> Serialize for One<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(row, names) = *self;
+        let outer = Origin::default();
+        Named { row, names, outer }.serialize(serializer)
     }
 }
 
@@ -112,7 +97,7 @@ pub struct Rows<'a, T>(pub &'a [T], pub &'a dyn Names);
 
 impl<T: Row> Serialize for Rows<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|row| Named::new(row, self.1)))
+        serializer.collect_seq(self.0.iter().map(|row| One(row, self.1)))
     }
 }
 
@@ -194,41 +179,48 @@ impl Serialize for Stack {
     }
 }
 
-/// Keys of a function on a call stack, with their JSON types and what they are.
-pub const FRAME: [(&str, &str, &str); 7] = [
-    ("function", "string", "Short name, or image and offset."),
-    ("full", "string", "Whole path; null if it is not known."),
-    ("file", "string", "Source file; null if it is not known."),
-    ("line", "integer", "Line in it; null if it is not known."),
-    (
-        "offset",
-        "integer",
-        "Return address, from the image's link base.",
-    ),
-    (
-        "inlined",
-        "boolean",
-        "Whether it was inlined into the next one.",
-    ),
-    (
-        "allocator",
-        "boolean",
-        "Whether it is only the way into the allocator.",
-    ),
-];
+answer! {
+    /// A function on a call stack.
+    pub(crate) struct Call<'a> {
+        /// Short name, or image and offset.
+        function: &'a str,
+        /// Whole path; null if it is not known.
+        full: Option<&'a str>,
+        /// Source file; null if it is not known.
+        file: Option<&'a str>,
+        /// Line in it; null if it is not known.
+        line: Option<u32>,
+        /// Return address, from the image's link base.
+        offset: u64,
+        /// Whether it was inlined into the next one.
+        inlined: bool,
+        /// Whether it is only the way into the allocator.
+        allocator: bool,
+    }
+
+    /// A TA that something is about.
+    #[derive(Clone, Debug)]
+    pub struct Ta {
+        /// Its UUID; null for none.
+        pub uuid: Option<String>,
+        /// Its short name, if anyone knows it.
+        pub name: Option<String>,
+    }
+}
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let frame = self.frame;
-        let mut map = serializer.serialize_map(Some(FRAME.len()))?;
-        map.serialize_entry("function", &frame.function)?;
-        map.serialize_entry("full", &frame.full)?;
-        map.serialize_entry("file", &Some(&frame.file).filter(|file| !file.is_empty()))?;
-        map.serialize_entry("line", &Some(frame.line).filter(|line| *line != 0))?;
-        map.serialize_entry("offset", &self.offset)?;
-        map.serialize_entry("inlined", &self.inlined)?;
-        map.serialize_entry("allocator", &self.allocator)?;
-        map.end()
+        let call = Call {
+            function: &frame.function,
+            full: frame.full.as_deref(),
+            file: Some(frame.file.as_str()).filter(|file| !file.is_empty()),
+            line: Some(frame.line).filter(|line| *line != 0),
+            offset: self.offset,
+            inlined: self.inlined,
+            allocator: self.allocator,
+        };
+        call.serialize(serializer)
     }
 }
 
@@ -330,7 +322,7 @@ mod tests {
             flags: 0x8000_0004,
             ..TaDetail::default()
         };
-        let json = parsed(&text(&Named::new(&ta, &NoNames)).unwrap());
+        let json = parsed(&text(&One(&ta, &NoNames)).unwrap());
         assert_eq!(json["schema"], SCHEMA);
         assert_eq!(json["name"], "stats");
         assert_eq!(
@@ -355,7 +347,7 @@ mod tests {
             let mut out = String::new();
             let mut stream = Stream::new("chunks");
             for _ in 0..count {
-                let item = Named::new(&chunk, &NoNames);
+                let item = One(&chunk, &NoNames);
                 stream.item(&mut out, &item).unwrap();
             }
             let rest = serde_json::json!({"count": count});

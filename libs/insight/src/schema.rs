@@ -1,17 +1,22 @@
-//! The schema of JSON answers and the description of all records, made from the field tables.
+//! The schema of JSON answers, made from their types and the field tables, and the description of
+//! all records.
 //!
-//! **Invariant:** the same tables give the same text.
+//! **Invariant:** what is answered has a schema: [`Schema`] comes with the type that is serialized.
+//! The same tables give the same text.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 
-use serde_json::{Map, Value, json};
-use tally_records::{Described, Field, Figure, Shape, TABLES, Table};
+pub use serde_json::Value;
+use serde_json::{Map, json};
+use tally_records::{Described, Figure, Shape, TABLES, Table};
 
 use crate::advice::Advice;
-use crate::json::{FRAME, SCHEMA, name_key};
+use crate::answers::{Comparison, Whole};
+use crate::json::{Call, List, One, Rows, SCHEMA, name_key};
+use crate::names::Stack;
 use crate::openmetrics::{Threads, family_name};
 
 /// The tables of everything that is told.
@@ -20,41 +25,161 @@ pub fn tables() -> impl Iterator<Item = &'static Table> {
     TABLES.iter().copied().chain(own)
 }
 
-/// The lists that stand at the top of an answer.
-fn lists() -> impl Iterator<Item = &'static Table> {
-    tables().filter(|table| table.section != 0 || table.name == Advice::TABLE.name)
+/// An answer: what asks for it, and its schema.
+pub type Answer = (&'static str, fn() -> Value);
+
+/// The answers that reports are.
+pub const REPORTS: &[Answer] = &[
+    ("report", Whole::schema),
+    ("report --diff", Comparison::schema),
+];
+
+/// A type whose values stand in answers. Structs get it from [`answer!`](crate::answer).
+pub trait Schema {
+    /// The JSON Schema of its values.
+    fn schema() -> Value;
 }
 
-/// The JSON Schema of an answer of `teestat --json` or of a report's JSON: what its lists hold,
-/// wherever they stand. Figures that are of one answer alone stand beside them.
+macro_rules! schemas {
+    ($($({$($generic:tt)+})? $type:ty => $schema:expr,)+) => {
+        $(impl $(<$($generic)+>)? Schema for $type {
+            fn schema() -> Value {
+                $schema
+            }
+        })+
+    };
+}
+
+schemas! {
+    bool => json!({"type": "boolean"}),
+    i64 => json!({"type": "integer"}),
+    u32 => i64::schema(),
+    u64 => i64::schema(),
+    usize => i64::schema(),
+    f64 => json!({"type": "number"}),
+    str => json!({"type": "string"}),
+    String => str::schema(),
+    Stack => reference("Stack"),
+    {T: Schema + ?Sized} &T => T::schema(),
+    {T: Schema} Option<T> => or_null(T::schema()),
+    {T: Schema} [T] => list(T::schema()),
+    {T: Schema} Vec<T> => list(T::schema()),
+    {T: Described} One<'_, T> => record(T::TABLE),
+    {T: Described} Rows<'_, T> => list(reference(T::TABLE.name)),
+    {T: Described} List<'_, T> => object([(T::TABLE.list, "", Rows::<T>::schema())]),
+}
+
+/// Structs of answers: serialized as they stand, and with their [`Schema`]. Of serde's attributes
+/// fields may have `flatten`.
+#[macro_export]
+macro_rules! answer {
+    ($(
+        $(#[doc = $about:literal])*
+        $(#[derive($($derive:tt)*)])?
+        $vis:vis struct $name:ident $(<$life:lifetime>)? {
+            $(
+                $(#[doc = $help:literal])*
+                $(#[serde($flatten:ident)])?
+                $field_vis:vis $field:ident: $type:ty,
+            )*
+        }
+    )+) => {$(
+        $(#[doc = $about])*
+        #[derive(serde::Serialize $(, $($derive)*)?)]
+        $vis struct $name $(<$life>)? {
+            $(
+                $(#[doc = $help])*
+                $(#[serde($flatten)])?
+                $field_vis $field: $type,
+            )*
+        }
+
+        impl $(<$life>)? $crate::schema::Schema for $name $(<$life>)? {
+            fn schema() -> $crate::schema::Value {
+                $crate::schema::object([$((
+                    $crate::answer_key!($($flatten)? $field),
+                    concat!($($help),*),
+                    <$type as $crate::schema::Schema>::schema(),
+                )),*])
+            }
+        }
+    )+};
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! answer_key {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    (flatten $field:ident) => {
+        ""
+    };
+}
+
+/// The schema of an object that has these fields and no others: keys, descriptions, schemas. A
+/// field without a key is an object, whose fields these are too.
 #[must_use]
-pub fn schema() -> Value {
+pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str, Value)>) -> Value {
     let mut properties = Map::new();
-    properties.insert("schema".into(), json!({"const": SCHEMA}));
-    for table in lists() {
-        let items = json!({"type": "array", "items": reference(table.name)});
-        properties.insert(table.list.into(), items);
+    for (key, help, mut schema) in fields {
+        if key.is_empty() {
+            properties.extend(properties_of(schema));
+            continue;
+        }
+        if !help.is_empty() {
+            schema["description"] = help.trim().trim_end_matches('.').into();
+        }
+        properties.insert(key.into(), schema);
     }
+    exactly(properties)
+}
+
+fn exactly(properties: Map<String, Value>) -> Value {
+    let required: Vec<&String> = properties.keys().collect();
+    json!({
+        "type": "object",
+        "required": required,
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}
+
+fn properties_of(mut schema: Value) -> Map<String, Value> {
+    match schema["properties"].take() {
+        Value::Object(properties) => properties,
+        _ => Map::new(),
+    }
+}
+
+/// The JSON Schema of all answers: any of them as a whole, and each by the words that ask for it.
+#[must_use]
+pub fn schema<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Value {
     let mut definitions = Map::new();
-    for table in tables() {
-        definitions.insert(table.name.into(), record(table));
+    let mut any = Vec::new();
+    for (words, answer) in answers {
+        let version = ("schema", "", json!({"const": SCHEMA}));
+        let mut schema = object([version, ("", "", answer())]);
+        schema["title"] = (*words).into();
+        let name: Vec<&str> = words.split([' ', '-']).filter(|w| !w.is_empty()).collect();
+        let name = name.join("-");
+        any.push(reference(&name));
+        definitions.insert(name, schema);
     }
-    definitions.insert("Frame".into(), frame());
-    definitions.insert(
-        "Stack".into(),
-        json!({
-            "type": "array",
-            "items": reference("Frame"),
-            "description": "Functions, innermost first, inlined ones included.",
-        }),
-    );
+    for table in tables() {
+        let mut schema = record(table);
+        schema["description"] = table.help().into();
+        definitions.insert(table.name.into(), schema);
+    }
+    definitions.insert("Frame".into(), Call::schema());
+    let mut stack = list(reference("Frame"));
+    stack["description"] = "Functions, innermost first, inlined ones included.".into();
+    definitions.insert("Stack".into(), stack);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Answers of teestat and reports",
-        "description": "Made from the field tables of libs/records; see docs/records.md.",
-        "type": "object",
-        "required": ["schema"],
-        "properties": properties,
+        "description": "Made from the types of the answers and the field tables of libs/records; see docs/records.md. What one command answers is in #/$defs under its words, as leaks-diff.",
+        "anyOf": any,
         "$defs": definitions,
     })
 }
@@ -63,16 +188,25 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/$defs/{name}")})
 }
 
+fn list(items: Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+fn or_null(mut schema: Value) -> Value {
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.push(Value::Null);
+    } else if schema["type"].is_string() {
+        schema["type"] = json!([schema["type"], "null"]);
+    } else {
+        return json!({"anyOf": [schema, {"type": "null"}]});
+    }
+    schema
+}
+
 fn record(table: &Table) -> Value {
     let mut properties = Map::new();
     collect(table, &mut properties);
-    let required: Vec<&String> = properties.keys().collect();
-    json!({
-        "type": "object",
-        "description": table.help(),
-        "required": required,
-        "properties": properties,
-    })
+    exactly(properties)
 }
 
 fn collect(table: &Table, properties: &mut Map<String, Value>) {
@@ -83,60 +217,33 @@ fn collect(table: &Table, properties: &mut Map<String, Value>) {
                 collect(inner, properties);
                 continue;
             }
-            Shape::Number(_) => typed("integer", field),
-            Shape::Flag => typed("boolean", field),
-            Shape::Word([]) | Shape::Text => typed("string", field),
+            Shape::Number(unit) if unit.name().is_empty() => u64::schema(),
+            Shape::Number(unit) => json!({"type": "integer", "unit": unit.name()}),
+            Shape::Flag => bool::schema(),
+            Shape::Word([]) | Shape::Text => str::schema(),
             Shape::Word(words) => {
-                let mut all: Vec<Value> = words.iter().map(|(_, word)| json!(word)).collect();
-                all.extend((!all.contains(&json!("unknown"))).then(|| json!("unknown")));
-                all.extend(field.is_optional.then_some(Value::Null));
+                let mut all: Vec<&str> = words.iter().map(|(_, word)| *word).collect();
+                all.extend((!all.contains(&"unknown")).then_some("unknown"));
                 json!({"enum": all})
             }
-            Shape::Set(_) => json!({"type": "array", "items": {"type": "string"}}),
+            Shape::Set(_) => <[String]>::schema(),
             Shape::Ta => {
-                let name = json!({
-                    "type": ["string", "null"],
-                    "description": format!("Short name of `{}`", field.key),
-                });
+                let mut name = <Option<String>>::schema();
+                name["description"] = format!("Short name of `{}`", field.key).into();
                 properties.insert(name_key(field.key), name);
-                json!({"type": ["string", "null"], "format": "uuid"})
+                json!({"type": "string", "format": "uuid"})
             }
-            Shape::Id => json!({"type": ["string", "null"], "pattern": "^[0-9a-f]+$"}),
-            Shape::Frames => reference("Stack"),
+            Shape::Id => json!({"type": "string", "pattern": "^[0-9a-f]+$"}),
+            Shape::Frames => Stack::schema(),
             Shape::Row(inner) => reference(inner.name),
-            Shape::Rows(inner) => json!({"type": "array", "items": reference(inner.name)}),
+            Shape::Rows(inner) => list(reference(inner.name)),
         };
-        if let Some(values) = values.as_object_mut() {
-            values.insert("description".into(), field.help().into());
+        if field.is_optional {
+            values = or_null(values);
         }
+        values["description"] = field.help().into();
         properties.insert(field.key.into(), values);
     }
-}
-
-fn typed(name: &str, field: &Field) -> Value {
-    let mut values = match field.is_optional {
-        true => json!({"type": [name, "null"]}),
-        false => json!({"type": name}),
-    };
-    if let Shape::Number(unit) = field.shape
-        && !unit.name().is_empty()
-    {
-        values["unit"] = unit.name().into();
-    }
-    values
-}
-
-fn frame() -> Value {
-    let mut properties = Map::new();
-    for (key, kind, help) in FRAME {
-        let kinds = match help.contains("null") {
-            true => json!([kind, "null"]),
-            false => json!(kind),
-        };
-        properties.insert(key.into(), json!({"type": kinds, "description": help}));
-    }
-    let required: Vec<&str> = FRAME.iter().map(|(key, _, _)| *key).collect();
-    json!({"type": "object", "required": required, "properties": properties})
 }
 
 /// All records, for people.
@@ -152,8 +259,8 @@ pub fn markdown() -> String {
 
 const HEAD: &str = "# Records
 
-Every record of the account, made from the field tables of `libs/records` by `cargo xtask docs --only records`; the same as a JSON
-Schema is in [schema.json](schema.json). A key is the same in `teestat --json`, in a report's JSON and, with the record's name before it,
+Every record of the account, made from the field tables of `libs/records` by `cargo xtask docs --only records`. [schema.json](schema.json)
+is the JSON Schema of the records and of every answer that they stand in. A key is the same in `teestat --json`, in a report's JSON and, with the record's name before it,
 in OpenMetrics. What is hidden, not counted or not known is null. Beside a UUID `x` stands the TA's short name, `x_name` (`name` beside
 `uuid`). A stack is a list of functions, innermost first.
 ";
@@ -218,68 +325,6 @@ fn rows(out: &mut String, of: &Table, table: &Table) -> core::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{Account, NoSymbols};
-    use crate::answers::Whole;
-    use crate::json::text;
-    use crate::sample;
-
-    /// Whether a value is what a schema says; as much of JSON Schema as ours has.
-    fn check(schema: &Value, all: &Value, value: &Value, path: &str) {
-        if let Some(name) = schema["$ref"].as_str() {
-            let pointer = name.trim_start_matches('#');
-            return check(all.pointer(pointer).expect(name), all, value, path);
-        }
-        let kind = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "integer",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        let types = &schema["type"];
-        let has = |types: &Value| {
-            *types == kind || types.as_array().is_some_and(|t| t.contains(&kind.into()))
-        };
-        assert!(
-            types.is_null() || has(types),
-            "{path} is {value}, and should be {types}"
-        );
-        let words = schema["enum"].as_array();
-        assert!(words.is_none_or(|w| w.contains(value)), "{path} is {value}");
-        for key in schema["required"].as_array().into_iter().flatten() {
-            let key = key.as_str().unwrap();
-            assert!(value.get(key).is_some(), "{path} has no {key}");
-        }
-        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
-            if let Some(value) = value.get(key) {
-                check(inner, all, value, &format!("{path}.{key}"));
-            }
-        }
-        for item in value.as_array().into_iter().flatten() {
-            check(&schema["items"], all, item, &format!("{path}[]"));
-        }
-    }
-
-    #[test]
-    fn a_snapshots_json_is_what_the_schema_says() {
-        let account = Account::new(sample::machine(3), "s", &NoSymbols);
-        let value: Value = serde_json::from_str(&text(&Whole(&account)).unwrap()).unwrap();
-        let schema = schema();
-        check(&schema, &schema, &value, "");
-        // Every list is known.
-        for table in tally_records::TABLES
-            .iter()
-            .filter(|t| (1..13).contains(&t.section))
-        {
-            assert!(value[table.list][0].is_object(), "{}", table.list);
-            assert!(
-                schema["properties"][table.list].is_object(),
-                "{}",
-                table.list
-            );
-        }
-    }
 
     #[test]
     fn every_record_is_described_once() {

@@ -8,14 +8,13 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::ser::SerializeMap;
 use tally_abi::TeeUuid;
 use tally_records::snapshot::{Header, LEAST_HEADER_BYTES, MAGIC, Section, VERSION};
 use tally_records::{Described, PoolRow, Record, Row, SiteRow, pool_kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::growth::Amount;
-use crate::json::Rows;
+use crate::json::List;
 use crate::names::Names;
 
 /// Longest record of any section that is believed.
@@ -59,14 +58,9 @@ macro_rules! snapshot {
                 Vec::from([$((<$record>::TABLE.list, self.$field.len())),*])
             }
 
-            /// Its lists, as entries of an object.
-            pub(crate) fn lists<M: SerializeMap>(
-                &self,
-                names: &dyn Names,
-                map: &mut M,
-            ) -> Result<(), M::Error> {
-                $(map.serialize_entry(<$record>::TABLE.list, &Rows(&self.$field, names))?;)*
-                Ok(())
+            /// Its lists.
+            pub(crate) fn lists<'a>(&'a self, names: &'a dyn Names) -> Lists<'a> {
+                Lists { $($field: List(&self.$field, names),)* }
             }
 
             /// As a file.
@@ -76,6 +70,13 @@ macro_rules! snapshot {
                 let mut file = crate::sample::File::new(&self.header);
                 $(file.append(&self.$field);)*
                 file.finish()
+            }
+        }
+
+        crate::answer! {
+            /// All lists of a snapshot.
+            pub(crate) struct Lists<'a> {
+                $(#[serde(flatten)] $field: List<'a, $record>,)*
             }
         }
     };

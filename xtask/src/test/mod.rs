@@ -1,7 +1,8 @@
 //! `cargo xtask test`: what there is to test, and what is run of it.
 //!
 //! **Invariant:** the last line is `N passed, N failed`, with `N skipped` on a line before it when
-//! something could not be run; a filter that meets nothing is status 2 before anything is built.
+//! something could not be run; a filter that meets nothing is status 2 before anything is built, and so is
+//! one that meets only what was skipped, afterwards.
 
 mod choice;
 pub(crate) mod guest;
@@ -23,11 +24,11 @@ use sources::Member;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Exit status for a filter that meets no test.
-const STATUS_NO_SUCH_TEST: u8 = 2;
+/// Exit status for a filter that meets no test, or none that can be run.
+const STATUS_NOTHING_RUN: u8 = 2;
 
 const AFTER_HELP: &str = "Minutes are those of two cores when nothing is built yet, with the guest's images (1 minute) in the first part that needs them. Without --host, --miri, --qemu and --linux all four are run.\n\n\
-Exit status: 0 nothing failed; 1 something failed; 2 no test has the filter in its name.";
+Exit status: 0 nothing failed; 1 something failed; 2 no test has the filter in its name, or all that have it were skipped.";
 
 /// Which tests.
 #[derive(Debug, clap::Args)]
@@ -158,7 +159,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Choice::Tests(wanted) => wanted,
         Choice::None(why) => {
             ui::error(why);
-            return Ok(STATUS_NO_SUCH_TEST);
+            return Ok(STATUS_NOTHING_RUN);
         }
     };
     if args.list {

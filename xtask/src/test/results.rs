@@ -179,6 +179,10 @@ impl Results {
         for line in self.closing() {
             anstream::println!("{line}");
         }
+        if self.count("skipped") == self.outcomes.len() {
+            ui::error("nothing was run: all that was asked for was skipped");
+            return super::STATUS_NOTHING_RUN;
+        }
         u8::from(self.count("failed") > 0)
     }
 
@@ -332,6 +336,16 @@ mod tests {
         let xml = results.junit().unwrap();
         assert!(xml.contains("<skipped message=\"no compiler\">"), "{xml}");
         assert!(xml.contains("name=\"house\" tests=\"1\""), "{xml}");
+    }
+
+    #[test]
+    fn skipping_everything_is_not_success() {
+        // Bug: a filter that met only tests that could not be run gave status 0.
+        let mut results = results(&["a: one", "a: two"]);
+        results.skip_group("a", "no compiler");
+        results.end();
+        assert_eq!(results.close(), 2);
+        assert_eq!(results.closing(), ["2 skipped", "0 passed, 0 failed"]);
     }
 
     #[test]

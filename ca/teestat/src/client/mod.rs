@@ -18,11 +18,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::control;
 use tally_abi::pta::memleak;
 use tally_abi::pta::stats::{self, AllocStats, TaStats};
+use tally_insight::answer;
 use tally_insight::openmetrics::Threads;
 use teec::{
     Context, Direction, Error, ErrorKind, Operation, Param, ParamNone, ParamTmpRef, ParamType,
@@ -80,39 +80,41 @@ impl core::error::Error for ClientError {}
 
 type Result<T> = core::result::Result<T, ClientError>;
 
-/// Pager statistics; there is no pager, but the questions can be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Pager {
-    /// Unlocked pages.
-    pub unlocked: u32,
-    /// Page pool size.
-    pub pool: u32,
-    /// Faults on read-only pages.
-    pub read_only_faults: u32,
-    /// Faults on writable pages.
-    pub read_write_faults: u32,
-    /// Hidden faults.
-    pub hidden_faults: u32,
-    /// Zero-initialised pages released.
-    pub released: u32,
-}
+answer! {
+    /// Pager statistics; there is no pager, but the questions can be asked.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Pager {
+        /// Unlocked pages.
+        pub unlocked: u32,
+        /// Page pool size.
+        pub pool: u32,
+        /// Faults on read-only pages.
+        pub read_only_faults: u32,
+        /// Faults on writable pages.
+        pub read_write_faults: u32,
+        /// Hidden faults.
+        pub hidden_faults: u32,
+        /// Zero-initialised pages released.
+        pub released: u32,
+    }
 
-/// Time of both worlds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Times {
-    /// The normal world's.
-    pub ree: Time,
-    /// The secure world's.
-    pub tee: Time,
-}
+    /// Time of both worlds.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Times {
+        /// The normal world's.
+        pub ree: Time,
+        /// The secure world's.
+        pub tee: Time,
+    }
 
-/// A time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Time {
-    /// Seconds.
-    pub seconds: u32,
-    /// Milliseconds beyond them.
-    pub millis: u32,
+    /// A time.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Time {
+        /// Seconds.
+        pub seconds: u32,
+        /// Milliseconds beyond them.
+        pub millis: u32,
+    }
 }
 
 impl Time {

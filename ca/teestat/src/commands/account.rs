@@ -10,8 +10,10 @@ use tally_records::TaDetail;
 
 use alloc::string::String;
 
-use serde::Serialize;
-use tally_insight::json::{List, Named, Ta};
+use tally_insight::answer;
+use tally_insight::json::{List, One, Ta};
+use tally_insight::openmetrics::Threads;
+use tally_insight::schema::{Answer, Schema};
 use tally_records::{MeminfoRow, PoolRow, PoolStats, pool_kind, state};
 use teec::ErrorKind;
 
@@ -69,38 +71,46 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
-/// Secure RAM by use.
-#[derive(Serialize)]
-struct Meminfo<'a> {
-    #[serde(flatten)]
-    rows: List<'a, MeminfoRow>,
-    meminfo_sum: u64,
-    secure_ram: u64,
-    adds_up: bool,
-    tables: Tables,
-}
+pub(super) const ANSWERS: &[Answer] = &[
+    ("meminfo", Meminfo::schema),
+    ("pools", List::<PoolRow>::schema),
+    ("owners", List::<OwnerRow>::schema),
+    ("threads", One::<Threads>::schema),
+    ("kill", Killed::schema),
+    ("reset", Nothing::schema),
+    ("oom", Report::schema),
+];
 
-/// Memory that only describes memory, and its share of the secure RAM.
-#[derive(Serialize)]
-struct Tables {
-    pages: u64,
-    heaps: u64,
-    percent: f64,
-}
+answer! {
+    /// Secure RAM by use.
+    struct Meminfo<'a> {
+        #[serde(flatten)]
+        rows: List<'a, MeminfoRow>,
+        meminfo_sum: u64,
+        secure_ram: u64,
+        adds_up: bool,
+        tables: Tables,
+    }
 
-/// A TA that was told to end.
-#[derive(Serialize)]
-struct Killed {
-    #[serde(flatten)]
-    ta: Ta,
-    instances_ended: u32,
-    instances_ending: u32,
-}
+    /// Memory that only describes memory, and its share of the secure RAM.
+    struct Tables {
+        pages: u64,
+        heaps: u64,
+        percent: f64,
+    }
 
-/// The last out-of-memory report.
-#[derive(Serialize)]
-struct Report {
-    report: Option<String>,
+    /// A TA that was told to end.
+    struct Killed {
+        #[serde(flatten)]
+        ta: Ta,
+        instances_ended: u32,
+        instances_ending: u32,
+    }
+
+    /// The last out-of-memory report.
+    struct Report {
+        report: Option<String>,
+    }
 }
 
 /// How often the kernel is asked whether an instance that was told to end has ended.
@@ -173,7 +183,7 @@ impl Tool<'_, '_> {
     fn threads(&mut self, words: &[&str]) -> Result<u8, Failure> {
         super::no_more(words)?;
         let threads = client::threads(self.context)?;
-        let answer = Named::new(&threads, self.names);
+        let answer = One(&threads, self.names);
         self.tell(&answer, |out| text::threads(out, &threads))?;
         Ok(STATUS_OK)
     }

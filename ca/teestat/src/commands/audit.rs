@@ -3,8 +3,9 @@
 //!
 //! **Invariant:** every call stack is named as far as names are known.
 
-use serde::Serialize;
+use tally_insight::answer;
 use tally_insight::json::List;
+use tally_insight::schema::{Answer, Schema};
 use tally_records::EventRow;
 use tally_records::HeldRow;
 use tally_records::Selector;
@@ -29,14 +30,20 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.audit(words),
 }];
 
-/// What was done in the wrong order.
-#[derive(Serialize)]
-struct Events<'a> {
-    #[serde(flatten)]
-    rows: List<'a, EventRow>,
-    total: u32,
-    dropped: u32,
-    stacks_dropped: u32,
+pub(super) const ANSWERS: &[Answer] = &[
+    ("audit", List::<HeldRow>::schema),
+    ("audit --events", Events::schema),
+];
+
+answer! {
+    /// What was done in the wrong order.
+    struct Events<'a> {
+        #[serde(flatten)]
+        rows: List<'a, EventRow>,
+        total: u32,
+        dropped: u32,
+        stacks_dropped: u32,
+    }
 }
 
 impl Tool<'_, '_> {

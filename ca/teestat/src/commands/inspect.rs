@@ -5,10 +5,11 @@
 use alloc::vec::Vec;
 use tally_records::PoolRow;
 
-use serde::Serialize;
-use tally_insight::advice::advise;
+use tally_insight::advice::{Advice, advise};
+use tally_insight::answer;
 use tally_insight::json::{List, Rows};
 use tally_insight::merged;
+use tally_insight::schema::{Answer, Schema};
 use tally_records::{FailureRow, HistoryRow, RegionRow, SessionRow, TaDetail, UnfreedRow};
 use teec::ErrorKind;
 
@@ -60,34 +61,42 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
-/// Refused allocations.
-#[derive(Serialize)]
-struct Failures<'a> {
-    #[serde(flatten)]
-    rows: List<'a, FailureRow>,
-    forgotten: u64,
-}
+pub(super) const ANSWERS: &[Answer] = &[
+    ("ta -v", List::<TaDetail>::schema),
+    ("maps", List::<RegionRow>::schema),
+    ("status", Status::schema),
+    ("failures", Failures::schema),
+    ("history", History::schema),
+    ("advise", List::<Advice>::schema),
+];
 
-/// What TAs used that have ended, and what they had not freed.
-#[derive(Serialize)]
-struct History<'a> {
-    #[serde(flatten)]
-    rows: List<'a, HistoryRow>,
-    dropped: u32,
-    unfreed: Rows<'a, UnfreedRow>,
-    unfreed_dropped: u32,
-}
+answer! {
+    /// Refused allocations.
+    struct Failures<'a> {
+        #[serde(flatten)]
+        rows: List<'a, FailureRow>,
+        forgotten: u64,
+    }
 
-/// The status of all instances of a TA.
-#[derive(Serialize)]
-struct Status<'a> {
-    arch: &'static str,
-    #[serde(flatten)]
-    tas: List<'a, TaDetail>,
-    #[serde(flatten)]
-    sessions: List<'a, SessionRow>,
-    #[serde(flatten)]
-    regions: List<'a, RegionRow>,
+    /// What TAs used that have ended, and what they had not freed.
+    struct History<'a> {
+        #[serde(flatten)]
+        rows: List<'a, HistoryRow>,
+        dropped: u32,
+        unfreed: Rows<'a, UnfreedRow>,
+        unfreed_dropped: u32,
+    }
+
+    /// The status of all instances of a TA.
+    struct Status<'a> {
+        arch: &'static str,
+        #[serde(flatten)]
+        tas: List<'a, TaDetail>,
+        #[serde(flatten)]
+        sessions: List<'a, SessionRow>,
+        #[serde(flatten)]
+        regions: List<'a, RegionRow>,
+    }
 }
 
 impl Tool<'_, '_> {

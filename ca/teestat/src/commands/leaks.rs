@@ -7,14 +7,15 @@ use alloc::format;
 use alloc::vec::Vec;
 use tally_records::TaDetail;
 
-use serde::Serialize;
 use tally_abi::TeeUuid;
+use tally_insight::answer;
 use tally_insight::cycles::{Growth, Place};
 use tally_insight::growth::Amount;
-use tally_insight::json::{List, Named, Rows, Ta};
+use tally_insight::json::{List, One, Rows, Ta};
 use tally_insight::merged;
 use tally_insight::names::{Names, Stack};
-use tally_records::{EndedRow, MarkRow, ScanRow, SuspectRow, consistency, state};
+use tally_insight::schema::{Answer, Schema};
+use tally_records::{EndedRow, LeakRecord, MarkRow, ScanRow, SuspectRow, consistency, state};
 use teec::ErrorKind;
 
 use super::{Command, Form};
@@ -62,58 +63,66 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.leaks(words),
 }];
 
-/// A mark that was set.
-#[derive(Serialize)]
-struct Marked<'a> {
-    mark: u32,
-    name: &'a str,
-}
+pub(super) const ANSWERS: &[Answer] = &[
+    ("leaks mark", Marked::schema),
+    ("leaks marks", Known::schema),
+    ("leaks diff", Grown::schema),
+    ("leaks list", Grown::schema),
+    ("leaks scan", List::<ScanRow>::schema),
+    ("leaks show", List::<SuspectRow>::schema),
+    ("leaks clear", Cleared::schema),
+    ("leaks ta", OfTa::schema),
+];
 
-/// The marks that are set.
-#[derive(Serialize)]
-struct Known<'a> {
-    #[serde(flatten)]
-    marks: List<'a, MarkRow>,
-    dropped: u32,
-}
+answer! {
+    /// A mark that was set.
+    struct Marked<'a> {
+        mark: u32,
+        name: &'a str,
+    }
 
-/// What is live, or grew between two marks.
-#[derive(Serialize)]
-struct Grown<'a> {
-    leaks: Vec<Leak<'a>>,
-    mark: u32,
-    until: u32,
-    cycles: usize,
-    total: Amount,
-    ended: Rows<'a, EndedRow>,
-    ended_dropped: u32,
-    inconsistent: Vec<Unreadable>,
-    left_out: Amount,
-}
+    /// The marks that are set.
+    struct Known<'a> {
+        #[serde(flatten)]
+        marks: List<'a, MarkRow>,
+        dropped: u32,
+    }
 
-/// An owner and a call stack, and what they leave.
-#[derive(Serialize)]
-struct Leak<'a> {
-    #[serde(flatten)]
-    record: Named<'a>,
-    bytes_before: u64,
-    cycles: &'a [Amount],
-    steady: bool,
-}
+    /// What is live, or grew between two marks.
+    struct Grown<'a> {
+        leaks: Vec<Leak<'a>>,
+        mark: u32,
+        until: u32,
+        cycles: usize,
+        total: Amount,
+        ended: Rows<'a, EndedRow>,
+        ended_dropped: u32,
+        inconsistent: Vec<Unreadable>,
+        left_out: Amount,
+    }
 
-/// An instance of whose heap nothing can be told.
-#[derive(Serialize)]
-struct Unreadable {
-    #[serde(flatten)]
-    ta: Ta,
-    instance: u32,
+    /// An owner and a call stack, and what they leave.
+    struct Leak<'a> {
+        #[serde(flatten)]
+        record: One<'a, LeakRecord>,
+        bytes_before: u64,
+        cycles: &'a [Amount],
+        steady: bool,
+    }
+
+    /// An instance of whose heap nothing can be told.
+    struct Unreadable {
+        #[serde(flatten)]
+        ta: Ta,
+        instance: u32,
+    }
 }
 
 impl<'a> Grown<'a> {
     fn new(growth: &'a Growth, names: &'a dyn Names) -> Self {
         let number = |mark: &Option<MarkRow>| mark.map_or(0, |mark| mark.number);
         let leak = |place: &'a Place| Leak {
-            record: Named::new(&place.record, names),
+            record: One(&place.record, names),
             bytes_before: place.before.bytes,
             cycles: &place.cycles,
             steady: place.steady().is_some(),
@@ -136,21 +145,21 @@ impl<'a> Grown<'a> {
     }
 }
 
-/// All of a TA.
-#[derive(Serialize)]
-struct OfTa<'a> {
-    #[serde(flatten)]
-    live: Grown<'a>,
-    #[serde(flatten)]
-    scans: List<'a, ScanRow>,
-    #[serde(flatten)]
-    suspects: List<'a, SuspectRow>,
-}
+answer! {
+    /// All of a TA.
+    struct OfTa<'a> {
+        #[serde(flatten)]
+        live: Grown<'a>,
+        #[serde(flatten)]
+        scans: List<'a, ScanRow>,
+        #[serde(flatten)]
+        suspects: List<'a, SuspectRow>,
+    }
 
-/// Blocks that were hidden.
-#[derive(Serialize)]
-struct Cleared {
-    cleared: u32,
+    /// Blocks that were hidden.
+    struct Cleared {
+        cleared: u32,
+    }
 }
 
 /// Complains about the first of words that a command does not take.

@@ -5,10 +5,11 @@
 use alloc::string::String;
 use tally_records::Selector;
 
-use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
+use tally_insight::answer;
 use tally_insight::json::{List, Ta};
+use tally_insight::schema::{Answer, Schema};
 use tally_records::CommandRow;
 use teec::ErrorKind;
 
@@ -35,21 +36,26 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.ledger(words),
 }];
 
-/// How closely a TA is looked at from now on.
-#[derive(Serialize)]
-struct Looked {
-    #[serde(flatten)]
-    ta: Ta,
-    ledger: u32,
-    loaded: bool,
-}
+pub(super) const ANSWERS: &[Answer] = &[
+    ("ledger", Ledger::schema),
+    ("ledger --detail", Looked::schema),
+];
 
-/// What its commands cost.
-#[derive(Serialize)]
-struct Ledger<'a> {
-    #[serde(flatten)]
-    rows: List<'a, CommandRow>,
-    dropped: u32,
+answer! {
+    /// How closely a TA is looked at from now on.
+    struct Looked {
+        #[serde(flatten)]
+        ta: Ta,
+        ledger: u32,
+        loaded: bool,
+    }
+
+    /// What its commands cost.
+    struct Ledger<'a> {
+        #[serde(flatten)]
+        rows: List<'a, CommandRow>,
+        dropped: u32,
+    }
 }
 
 impl Tool<'_, '_> {

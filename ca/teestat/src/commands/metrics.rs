@@ -9,9 +9,10 @@ use tally_records::MeminfoRow;
 use tally_records::OwnerRow;
 use tally_records::PoolRow;
 
-use serde::Serialize;
+use tally_insight::answer;
 use tally_insight::names::Names;
 use tally_insight::openmetrics::{Figures, Label, Text, is_free_label, write};
+use tally_insight::schema::{Answer, Schema};
 use tally_records::TaDetail;
 use teec::Context;
 
@@ -85,10 +86,14 @@ fn free_label(word: &str, others: &[(String, String)]) -> Result<(String, String
     Ok((name.into(), value.into()))
 }
 
-/// Text for programs that take JSON only.
-#[derive(Serialize)]
-struct Exposition {
-    openmetrics: String,
+pub(super) const ANSWERS: &[Answer] =
+    &[("metrics", Exposition::schema), ("serve", Nothing::schema)];
+
+answer! {
+    /// Text for programs that take JSON only.
+    struct Exposition {
+        openmetrics: String,
+    }
 }
 
 /// All figures of this moment; `labels` are on every sample. The secure world takes no memory for

@@ -20,6 +20,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use tally_insight::answer;
+use tally_insight::schema::Answer;
+
 use crate::marks::distance;
 use crate::tool::{Failure, Tool, usage};
 
@@ -43,23 +46,33 @@ pub const A_TA: &[&str] = &["TA"];
 /// Most commands that a complaint names.
 const NEAREST: usize = 3;
 
-const GROUPS: &[&[Command]] = &[
-    stock::COMMANDS,
-    account::COMMANDS,
-    inspect::COMMANDS,
-    pools::COMMANDS,
-    leaks::COMMANDS,
-    snapshot::COMMANDS,
-    watch::COMMANDS,
-    audit::COMMANDS,
-    top::COMMANDS,
-    ledger::COMMANDS,
-    metrics::COMMANDS,
-];
+/// A table of every group of commands.
+macro_rules! of_groups {
+    ($table:ident) => {
+        [
+            stock::$table,
+            account::$table,
+            inspect::$table,
+            pools::$table,
+            leaks::$table,
+            snapshot::$table,
+            watch::$table,
+            audit::$table,
+            top::$table,
+            ledger::$table,
+            metrics::$table,
+        ]
+    };
+}
+
+/// What commands answer with `--json`, by the words that tell one's answers apart.
+pub fn answers() -> impl Iterator<Item = &'static Answer> {
+    of_groups!(ANSWERS).into_iter().flatten()
+}
 
 /// All commands, in the order of the help.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    GROUPS.iter().copied().flatten()
+    of_groups!(COMMANDS).into_iter().flatten()
 }
 
 /// The command of this name.
@@ -121,9 +134,10 @@ pub(crate) fn help_with(out: &mut dyn Write, command: &Command, word: Option<&st
     Ok(())
 }
 
-/// The answer to what is only done.
-#[derive(serde::Serialize)]
-struct Nothing {}
+answer! {
+    /// The answer to what is only done.
+    struct Nothing {}
+}
 
 /// Complains about words that a command does not take.
 fn no_more(words: &[&str]) -> Result<(), Failure> {

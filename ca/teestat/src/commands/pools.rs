@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** lists of blocks and chunks are written as they come, never kept.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use tally_records::ChunkRow;
@@ -12,7 +11,7 @@ use tally_records::TaDetail;
 
 use tally_abi::TeeUuid;
 use tally_insight::growth::Amount;
-use tally_insight::json::{Hexadecimal, List, Named, Stream};
+use tally_insight::json::{Hexadecimal, List, One, Stream};
 use tally_insight::merged;
 use tally_insight::names::Stack;
 use tally_records::{BlockRow, PoolRow, SiteRow, damage, pool_kind, state};
@@ -28,7 +27,10 @@ use tally_records::Selector;
 
 mod answers;
 
-use answers::{Block, BlockTotals, BlockWhole, Checked, Chunks, Class, Classes, Sites, Whose};
+pub(super) use answers::ANSWERS;
+use answers::{
+    Block, BlockTotals, BlockWhole, Checked, Chunks, Class, Classes, KindBytes, Sites, Whose,
+};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -300,7 +302,7 @@ impl Tool<'_, '_> {
                 Ok::<(), Failure>(stream.item(
                     out,
                     &Block {
-                        row: Named::new(row, self.names),
+                        row: One(row, self.names),
                         allocated_at: name_of(&names, row.site),
                     },
                 )?)
@@ -423,7 +425,7 @@ impl Tool<'_, '_> {
             text::pools::ta_owner(row.owner)
         };
         let answer = BlockWhole {
-            row: Named::new(row, self.names),
+            row: One(row, self.names),
             byte: inside,
             stack: &stack,
             content: bytes.as_ref().map(|bytes| Hexadecimal(bytes).to_string()),
@@ -480,15 +482,12 @@ impl Tool<'_, '_> {
             let mut stream = Stream::new("chunks");
             let listed = client::each::<ChunkRow, _>(context, &who, &mut |row| {
                 totals.add(row);
-                Ok::<(), Failure>(stream.item(out, &Named::new(row, self.names))?)
+                Ok::<(), Failure>(stream.item(out, &One(row, self.names))?)
             });
             self.told(&who, listed)?;
-            let bytes = totals.by_kind();
             let totals = Chunks {
                 count: totals.count,
-                bytes: bytes
-                    .map(|(kind, bytes)| (format!("{kind}_bytes"), bytes))
-                    .collect(),
+                bytes: KindBytes::new(&totals),
                 whose: Whose::new(&who, self.names),
             };
             stream.end(self.out, &totals)?;

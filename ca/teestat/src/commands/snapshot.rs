@@ -4,7 +4,8 @@
 
 use alloc::string::String;
 
-use serde::Serialize;
+use tally_insight::answer;
+use tally_insight::schema::{Answer, Schema};
 
 use super::{Command, Form};
 use crate::tool::{Failure, Tool, usage};
@@ -20,11 +21,14 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     run: |tool, words| tool.snapshot(words),
 }];
 
-/// A snapshot in a file.
-#[derive(Serialize)]
-struct Saved<'a> {
-    file: &'a str,
-    bytes: usize,
+pub(super) const ANSWERS: &[Answer] = &[("snapshot", Saved::schema)];
+
+answer! {
+    /// A snapshot in a file.
+    pub(super) struct Saved<'a> {
+        file: &'a str,
+        bytes: usize,
+    }
 }
 
 impl Tool<'_, '_> {

@@ -5,10 +5,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde::Serialize;
 use tally_abi::pta::stats::AllocStats;
-use tally_insight::json::{Named, Ta};
+use tally_insight::answer;
+use tally_insight::json::{One, Ta};
 use tally_insight::names::{Names, printable};
+use tally_insight::schema::{Answer, Schema};
 
 use super::{Command, Form, Nothing};
 use crate::tool::{Failure, Tool};
@@ -54,42 +55,50 @@ pub(super) const COMMANDS: &[Command] = &[
     },
 ];
 
-/// Statistics of the kernel's pools.
-#[derive(Serialize)]
-struct Pools<'a> {
-    alloc: Vec<Pool<'a>>,
-}
+pub(super) const ANSWERS: &[Answer] = &[
+    ("alloc", Pools::schema),
+    ("ta", Tas::schema),
+    ("memleak", Nothing::schema),
+    ("pager", client::Pager::schema),
+    ("time", client::Times::schema),
+];
 
-/// A pool by the name that OP-TEE gives it.
-#[derive(Serialize)]
-struct Pool<'a> {
-    pool: String,
-    #[serde(flatten)]
-    figures: Named<'a>,
+answer! {
+    /// Statistics of the kernel's pools.
+    struct Pools<'a> {
+        alloc: Vec<Pool<'a>>,
+    }
+
+    /// A pool by the name that OP-TEE gives it.
+    struct Pool<'a> {
+        pool: String,
+        #[serde(flatten)]
+        figures: One<'a, AllocStats>,
+    }
 }
 
 impl<'a> Pool<'a> {
     fn new(pool: &'a AllocStats, names: &'a dyn Names) -> Self {
         Self {
             pool: printable(&pool.desc),
-            figures: Named::new(pool, names),
+            figures: One(pool, names),
         }
     }
 }
 
-/// Loaded TAs.
-#[derive(Serialize)]
-struct Tas<'a> {
-    ta: Vec<OneTa<'a>>,
-}
+answer! {
+    /// Loaded TAs.
+    struct Tas<'a> {
+        ta: Vec<OneTa<'a>>,
+    }
 
-#[derive(Serialize)]
-struct OneTa<'a> {
-    #[serde(flatten)]
-    ta: Ta,
-    panicked: u32,
-    sessions: u32,
-    heap: Pool<'a>,
+    struct OneTa<'a> {
+        #[serde(flatten)]
+        ta: Ta,
+        panicked: u32,
+        sessions: u32,
+        heap: Pool<'a>,
+    }
 }
 
 impl Tool<'_, '_> {

@@ -7,9 +7,10 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use serde::Serialize;
-use tally_insight::json::Named;
+use tally_insight::answer;
+use tally_insight::json::One;
 use tally_insight::names::Names;
+use tally_insight::schema::{Answer, Schema};
 use tally_records::{PoolRow, TaDetail, pool_kind};
 
 use super::{Command, Form};
@@ -65,28 +66,30 @@ impl Round {
     }
 }
 
-/// A round for programs.
-#[derive(Serialize)]
-struct Told<'a> {
-    tas: Vec<Ta<'a>>,
-    ta_memory: u64,
-    ta_memory_used: u64,
-    kernel_heap: u64,
-    kernel_heap_used: u64,
-}
+pub(super) const ANSWERS: &[Answer] = &[("top", Told::schema)];
 
-/// A TA, and by how many bytes its heap has grown since the last round; null if it was not there.
-#[derive(Serialize)]
-struct Ta<'a> {
-    #[serde(flatten)]
-    ta: Named<'a>,
-    growth: Option<i64>,
+answer! {
+    /// A round for programs.
+    struct Told<'a> {
+        tas: Vec<Ta<'a>>,
+        ta_memory: u64,
+        ta_memory_used: u64,
+        kernel_heap: u64,
+        kernel_heap_used: u64,
+    }
+
+    /// A TA, and by how many bytes its heap has grown since the last round; null if it was not there.
+    struct Ta<'a> {
+        #[serde(flatten)]
+        ta: One<'a, TaDetail>,
+        growth: Option<i64>,
+    }
 }
 
 impl<'a> Told<'a> {
     fn new(round: &'a Round, before: &Round, names: &'a dyn Names) -> Self {
         let ta = |ta: &'a TaDetail| Ta {
-            ta: Named::new(ta, names),
+            ta: One(ta, names),
             growth: before.growth_of(ta),
         };
         Self {

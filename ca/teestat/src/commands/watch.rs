@@ -7,15 +7,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use tally_records::Selector;
 
-use serde::Serialize;
 use tally_abi::TeeUuid;
 use tally_abi::pta::watch::SLOTS;
-use tally_insight::json::{List, Named};
+use tally_insight::answer;
+use tally_insight::json::{List, One};
 use tally_insight::merged;
+use tally_insight::schema::{Answer, Schema};
 use tally_insight::snapshot::Snapshot;
+use tally_records::snapshot::Header;
 use tally_records::{SnapshotRow, snapshot_state, trigger, word};
 use teec::ErrorKind;
 
+use super::snapshot::Saved;
 use super::{Command, Form};
 use crate::STATUS_OK;
 use crate::client::{self, ClientError};
@@ -87,31 +90,37 @@ fn state_word(row: &SnapshotRow) -> &'static str {
     word(snapshot_state::WORDS, row.state)
 }
 
-/// A watchpoint that was armed.
-#[derive(Serialize)]
-struct Armed {
-    number: u32,
-    loaded: bool,
-}
+pub(super) const ANSWERS: &[Answer] = &[
+    ("watch --on", Armed::schema),
+    ("watch list", List::<SnapshotRow>::schema),
+    ("watch show", Shown::schema),
+    ("watch save", Saved::schema),
+    ("watch drop", Dropped::schema),
+];
 
-/// A snapshot that was forgotten.
-#[derive(Serialize)]
-struct Dropped {
-    dropped: u32,
-}
+answer! {
+    /// A watchpoint that was armed.
+    struct Armed {
+        number: u32,
+        loaded: bool,
+    }
 
-/// What a snapshot says, in short.
-#[derive(Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    header: Named<'a>,
-    sections: Vec<Section>,
-}
+    /// A snapshot that was forgotten.
+    struct Dropped {
+        dropped: u32,
+    }
 
-#[derive(Serialize)]
-struct Section {
-    section: &'static str,
-    records: usize,
+    /// What a snapshot says, in short.
+    struct Shown<'a> {
+        #[serde(flatten)]
+        header: One<'a, Header>,
+        sections: Vec<Section>,
+    }
+
+    struct Section {
+        section: &'static str,
+        records: usize,
+    }
 }
 
 /// There is nothing with this number; says which numbers there are, and what has them.
@@ -243,7 +252,7 @@ impl Tool<'_, '_> {
         let counts = snapshot.counts().into_iter();
         let sections = counts.map(|(section, records)| Section { section, records });
         let answer = Shown {
-            header: Named::new(&snapshot.header, names),
+            header: One(&snapshot.header, names),
             sections: sections.collect(),
         };
         let subject = snapshot.header.subject;

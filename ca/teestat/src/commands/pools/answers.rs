@@ -1,25 +1,48 @@
 //! Answers about pools, for programs.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::Serialize;
+use tally_insight::answer;
 use tally_insight::growth::Amount;
-use tally_insight::json::{List, Named, Ta};
+use tally_insight::json::{List, One, Rows, Ta};
 use tally_insight::names::{Names, Stack};
-use tally_records::{ClassRow, SiteRow, damage, word};
+use tally_insight::schema::{Answer, Schema, Value, object};
+use tally_records::{BlockRow, ChunkRow, ClassRow, SiteRow, damage, word};
 
 use crate::SlabNote;
-use crate::text::pools::note_of;
+use crate::text::pools::{ChunkTotals, note_of};
 use tally_records::Selector;
 
-/// Whose pool an answer is about: an instance of a TA, or nobody, for the kernel heap.
-#[derive(Serialize)]
-pub(super) struct Whose {
-    #[serde(flatten)]
-    pub(super) ta: Ta,
-    pub(super) instance: Option<u32>,
+/// The answers of this group.
+pub(in crate::commands) const ANSWERS: &[Answer] = &[
+    ("slabinfo", Classes::schema),
+    ("allocinfo", Sites::schema),
+    ("blocks", || {
+        streamed("blocks", <Vec<Block<'_>>>::schema(), BlockTotals::schema())
+    }),
+    ("block", BlockWhole::schema),
+    ("pool dump", || {
+        streamed("chunks", Rows::<ChunkRow>::schema(), Chunks::schema())
+    }),
+    ("pool check", Checked::schema),
+];
+
+/// The schema of an answer with a list that is written item by item.
+fn streamed(list: &str, items: Value, rest: Value) -> Value {
+    object([(list, "", items), ("", "", rest)])
+}
+
+answer! {
+    /// Whose pool an answer is about: an instance of a TA, or nobody, for the kernel heap.
+    pub(super) struct Whose {
+        #[serde(flatten)]
+        pub(super) ta: Ta,
+        pub(super) instance: Option<u32>,
+    }
 }
 
 impl Whose {
@@ -31,21 +54,21 @@ impl Whose {
     }
 }
 
-/// Size classes; with what changed since they were last asked for.
-#[derive(Serialize)]
-pub(super) struct Classes<'a> {
-    pub(super) classes: Vec<Class<'a>>,
-    pub(super) compared: bool,
-    #[serde(flatten)]
-    pub(super) whose: Whose,
-}
+answer! {
+    /// Size classes; with what changed since they were last asked for.
+    pub(super) struct Classes<'a> {
+        pub(super) classes: Vec<Class<'a>>,
+        pub(super) compared: bool,
+        #[serde(flatten)]
+        pub(super) whose: Whose,
+    }
 
-#[derive(Serialize)]
-pub(super) struct Class<'a> {
-    #[serde(flatten)]
-    pub(super) row: Named<'a>,
-    pub(super) live_change: Option<i64>,
-    pub(super) bytes_change: Option<i64>,
+    pub(super) struct Class<'a> {
+        #[serde(flatten)]
+        pub(super) row: One<'a, ClassRow>,
+        pub(super) live_change: Option<i64>,
+        pub(super) bytes_change: Option<i64>,
+    }
 }
 
 impl<'a> Class<'a> {
@@ -56,72 +79,86 @@ impl<'a> Class<'a> {
     ) -> Self {
         let note = before.map(|before| note_of(before, row).copied().unwrap_or_default());
         Self {
-            row: Named::new(row, names),
+            row: One(row, names),
             live_change: note.map(|note| i64::from(row.live) - i64::from(note.live)),
             bytes_change: note.map(|note| row.bytes.wrapping_sub(note.bytes).cast_signed()),
         }
     }
 }
 
-/// Call sites.
-#[derive(Serialize)]
-pub(super) struct Sites<'a> {
-    #[serde(flatten)]
-    pub(super) rows: List<'a, SiteRow>,
-    pub(super) all: usize,
-    #[serde(flatten)]
-    pub(super) whose: Whose,
+answer! {
+    /// Call sites.
+    pub(super) struct Sites<'a> {
+        #[serde(flatten)]
+        pub(super) rows: List<'a, SiteRow>,
+        pub(super) all: usize,
+        #[serde(flatten)]
+        pub(super) whose: Whose,
+    }
+
+    /// A block of a list.
+    pub(super) struct Block<'a> {
+        #[serde(flatten)]
+        pub(super) row: One<'a, BlockRow>,
+        pub(super) allocated_at: &'a str,
+    }
+
+    /// What a list of blocks comes to.
+    pub(super) struct BlockTotals {
+        pub(super) count: u64,
+        pub(super) bytes: u64,
+        pub(super) left_out: Amount,
+        #[serde(flatten)]
+        pub(super) whose: Whose,
+    }
+
+    /// A block, and what is in it.
+    pub(super) struct BlockWhole<'a> {
+        #[serde(flatten)]
+        pub(super) row: One<'a, BlockRow>,
+        pub(super) byte: u64,
+        pub(super) stack: &'a Stack,
+        pub(super) content: Option<String>,
+        #[serde(flatten)]
+        pub(super) whose: Whose,
+    }
+
+    /// What a list of chunks comes to.
+    pub(super) struct Chunks {
+        pub(super) count: u64,
+        #[serde(flatten)]
+        pub(super) bytes: KindBytes,
+        #[serde(flatten)]
+        pub(super) whose: Whose,
+    }
+
+    /// What came of a check.
+    pub(super) struct Checked {
+        pub(super) sound: bool,
+        pub(super) said: &'static str,
+        pub(super) unit: Option<u32>,
+        pub(super) offset: Option<u32>,
+        #[serde(flatten)]
+        pub(super) whose: Whose,
+    }
 }
 
-/// A block of a list.
+/// Bytes of the chunks of each kind, as `free_bytes`.
 #[derive(Serialize)]
-pub(super) struct Block<'a> {
-    #[serde(flatten)]
-    pub(super) row: Named<'a>,
-    pub(super) allocated_at: &'a str,
+pub(super) struct KindBytes(BTreeMap<String, u64>);
+
+impl KindBytes {
+    pub(super) fn new(totals: &ChunkTotals) -> Self {
+        let key = |(kind, bytes)| (format!("{kind}_bytes"), bytes);
+        Self(totals.by_kind().map(key).collect())
+    }
 }
 
-/// What a list of blocks comes to.
-#[derive(Serialize)]
-pub(super) struct BlockTotals {
-    pub(super) count: u64,
-    pub(super) bytes: u64,
-    pub(super) left_out: Amount,
-    #[serde(flatten)]
-    pub(super) whose: Whose,
-}
-
-/// A block, and what is in it.
-#[derive(Serialize)]
-pub(super) struct BlockWhole<'a> {
-    #[serde(flatten)]
-    pub(super) row: Named<'a>,
-    pub(super) byte: u64,
-    pub(super) stack: &'a Stack,
-    pub(super) content: Option<String>,
-    #[serde(flatten)]
-    pub(super) whose: Whose,
-}
-
-/// What a list of chunks comes to.
-#[derive(Serialize)]
-pub(super) struct Chunks {
-    pub(super) count: u64,
-    #[serde(flatten)]
-    pub(super) bytes: BTreeMap<String, u64>,
-    #[serde(flatten)]
-    pub(super) whose: Whose,
-}
-
-/// What came of a check.
-#[derive(Serialize)]
-pub(super) struct Checked {
-    pub(super) sound: bool,
-    pub(super) said: &'static str,
-    pub(super) unit: Option<u32>,
-    pub(super) offset: Option<u32>,
-    #[serde(flatten)]
-    pub(super) whose: Whose,
+impl Schema for KindBytes {
+    fn schema() -> Value {
+        let Self(kinds) = Self::new(&ChunkTotals::default());
+        object(kinds.keys().map(|key| (key.as_str(), "", u64::schema())))
+    }
 }
 
 impl Checked {
