@@ -185,17 +185,17 @@ impl<O: Book> Instance<O> {
     pub fn stays(&self) -> bool {
         const STAYS: u32 = flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE;
         match self.life {
-            Life::Dead => !self.killed && self.is_kept_crashed(),
+            Life::Dead => self.is_kept_crashed(),
             Life::Loading | Life::Ready => self.has_served && self.has(STAYS),
         }
     }
 
-    /// Whether it died, and nobody gets another one in its place.
+    /// Whether it died, and nobody gets another one in its place until it is killed.
     #[must_use]
     pub fn is_kept_crashed(&self) -> bool {
         const KEPT: u32 =
             flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE | flags::INSTANCE_KEEP_CRASHED;
-        self.life == Life::Dead && self.has_served && self.has(KEPT)
+        self.life == Life::Dead && !self.killed && self.has_served && self.has(KEPT)
     }
 
     /// Whether it serves all sessions, or may turn out to: it is known when it is loaded.

@@ -1,6 +1,6 @@
 //! Sessions that end while others use them, and operations that are ended.
 
-use super::ta::{kill, ta_invokes, ta_opens};
+use super::ta::{kill, ta_invokes, ta_opens, two_that_know_each_other};
 use super::*;
 use crate::testing::world::{Event, Run, header};
 use std::sync::Mutex;
@@ -134,12 +134,7 @@ fn nobody_is_entered_with_little_stack_left() {
 #[test]
 fn a_session_to_ones_own_caller_closes_once_the_caller_is_free() {
     leaves_nothing(|world| {
-        let (caller, callee) = (world.opened(SHARED), world.opened(KEPT));
-        let (down, up) = (Arc::default(), Arc::default());
-        ta_opens(world, KEPT, &down);
-        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
-        ta_opens(world, SHARED, &up);
-        assert_eq!(world.invoke(callee, 0, &[]).result, TeeResult::SUCCESS);
+        let ([caller, callee], [down, up]) = two_that_know_each_other(world);
         // The caller enters the callee, which closes its session to the caller.
         ta_invokes(world, &down);
         ta_closes(world, &up);
@@ -333,6 +328,15 @@ fn a_crashed_instance_is_kept_by_those_that_ask_for_it() {
         assert_eq!(instances(world), 0);
         dies(world);
         kill(world, CRASHED);
+        // Even while somebody has a session to the dead one still.
+        let session = world.opened(CRASHED);
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
+        kill(world, CRASHED);
+        dies(world);
+        kill(world, CRASHED);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        assert_eq!(instances(world), 0);
     });
 }
 

@@ -128,12 +128,7 @@ fn a_dead_tas_session_to_its_own_caller_goes_too() {
     // Bug: the caller is in use by the same thread, so the session could not be closed, and
     // stayed with its target for ever.
     leaves_nothing(|world| {
-        let (caller, callee) = (world.opened(SHARED), world.opened(KEPT));
-        let (down, up) = (Arc::default(), Arc::default());
-        ta_opens(world, KEPT, &down);
-        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
-        ta_opens(world, SHARED, &up);
-        assert_eq!(world.invoke(callee, 0, &[]).result, TeeResult::SUCCESS);
+        let ([caller, callee], [down, _]) = two_that_know_each_other(world);
         // Now the caller enters the callee, which dies.
         ta_invokes(world, &down);
         world.ta(|run| run.call(svc::PANIC, &[1]));
@@ -145,6 +140,17 @@ fn a_dead_tas_session_to_its_own_caller_goes_too() {
         assert_eq!(world.close(callee), TeeResult::SUCCESS);
         assert_eq!(world.close(caller), TeeResult::SUCCESS);
     });
+}
+
+/// Opens [`SHARED`] and [`KEPT`], and has each open the other: the sessions, and those that they have.
+pub(super) fn two_that_know_each_other(world: &World) -> ([u32; 2], [Arc<AtomicU32>; 2]) {
+    let sessions = [world.opened(SHARED), world.opened(KEPT)];
+    let inner: [Arc<AtomicU32>; 2] = Default::default();
+    for ((session, target), id) in sessions.iter().zip([KEPT, SHARED]).zip(&inner) {
+        ta_opens(world, target, id);
+        assert_eq!(world.invoke(*session, 0, &[]).result, TeeResult::SUCCESS);
+    }
+    (sessions, inner)
 }
 
 /// Kills all instances of a TA.
@@ -174,12 +180,7 @@ pub(super) fn kills(world: &World, uuid: TeeUuid) -> u64 {
 fn two_tas_that_wait_for_each_other_are_told_busy() {
     // Bug: with a thread in each, both waited for ever.
     leaves_nothing(|world| {
-        let (first, second) = (world.opened(SHARED), world.opened(KEPT));
-        let (down, up) = (Arc::default(), Arc::default());
-        ta_opens(world, KEPT, &down);
-        assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
-        ta_opens(world, SHARED, &up);
-        assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::SUCCESS);
+        let ([first, second], [_, up]) = two_that_know_each_other(world);
 
         // Thread 0 is in the first and lets thread 1 into the second, which calls the first and
         // waits; meanwhile thread 0 calls the second. On the model's one stack thread 1 has to
