@@ -9,6 +9,7 @@ mod leaks;
 mod moment;
 mod order;
 mod random;
+mod registers;
 mod selected;
 mod tas;
 mod watch;
