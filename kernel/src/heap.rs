@@ -92,13 +92,17 @@ impl Heap {
         });
         let (found, largest_free) = told.unwrap_or_default();
         let top = &top[..found.count];
-        let mut report = Report::EMPTY;
-        // A report that is cut is still a report.
-        let _ = write_report(&mut report, error, largest_free, stack, (found, top));
+        let report = {
+            // Interrupts are masked while it is locked.
+            let mut kept = self.last_oom.lock();
+            *kept = Report::EMPTY;
+            // A report that is cut is still a report.
+            let _ = write_report(&mut kept, error, largest_free, stack, (found, top));
+            *kept
+        };
         for line in report.text().lines() {
             log::error!("{line}");
         }
-        *self.last_oom.lock() = report;
         #[cfg(feature = "stats")]
         self.note_refused(error, largest_free, stack, (found, top));
     }
@@ -111,11 +115,13 @@ fn write_report(
     stack: &CallStack,
     (found, top): (TopSites, &[SiteInfo]),
 ) -> fmt::Result {
-    writeln!(
+    write!(
         out,
-        "Memory allocation failed: size {} align {} pool Heap owner {}",
-        error.requested, error.align, error.owner.0
+        "Memory allocation failed: size {} align {} pool Heap owner ",
+        error.requested, error.align
     )?;
+    crate::roof::write_owner(out, OwnerId(error.owner.0))?;
+    writeln!(out)?;
     writeln!(
         out,
         "  {} of {} bytes allocated, largest free chunk {largest_free}",

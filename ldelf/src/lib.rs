@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod dynamic;
-mod error;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod plan;
@@ -16,9 +15,9 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-pub use error::LoadError;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz;
 pub use plan::{
     LoadPlan, MAX_SEGMENTS, MAX_SPAN, MAX_STACK, PAGE, Prot, Protection, Segment, plan,
 };
+pub use tally_abi::image::ImageFault;

@@ -14,6 +14,7 @@ use tally_core::observer::{Observer, Refusal, WrongOrder};
 use tally_core::owners::OwnerName;
 use tally_core::pta::services::PtaCall;
 use tally_core::pta::{Session, Step};
+use tally_core::refused::Refused;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::session::Caller;
 use tally_core::ta::task::{End, Exit, TaCall};
@@ -154,13 +155,10 @@ impl Observer for Book {
     }
 
     // As of `trace`.
+    #[cold]
     #[inline(never)]
-    fn failed<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-    ) {
-        look(kernel, instance.guest()).report_refused_pages(state, instance);
+    fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused) {
+        look(kernel, GuestId::FIRST).report_refused(refused);
     }
 
     fn ending<M: Machine>(

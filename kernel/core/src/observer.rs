@@ -11,6 +11,7 @@ use crate::kernel::{Kernel, State};
 use crate::owners::OwnerName;
 use crate::pta::services::PtaCall;
 use crate::pta::{Session, Step};
+use crate::refused::Refused;
 use crate::ta::instance::InstanceRef;
 use crate::ta::session::Caller;
 use crate::ta::task::{End, Exit, TaCall};
@@ -170,8 +171,8 @@ pub trait Observer: Book {
         refusal: &Refusal,
     );
 
-    /// Something for this instance failed, perhaps for want of pages.
-    fn failed<M: Machine>(kernel: &Kernel<M, Self>, state: &mut State<Self>, instance: InstanceRef);
+    /// Something was refused that all share. Nothing is locked.
+    fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused);
 
     /// An instance is about to lose its memory.
     fn ending<M: Machine>(
@@ -253,7 +254,7 @@ impl Observer for () {
     fn heap_refused<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: &UserContext, _: &Refusal) {
     }
 
-    fn failed<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef) {}
+    fn refused<M: Machine>(_: &Kernel<M, Self>, _: &Refused) {}
 
     fn ending<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef, _: End) {}
 

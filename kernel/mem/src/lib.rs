@@ -16,6 +16,8 @@ pub mod machine;
 pub mod mem;
 pub mod owner;
 pub mod pages;
+mod quota;
+pub mod refused;
 pub mod region;
 pub mod space;
 mod steps;

@@ -122,6 +122,8 @@ pub enum Backing {
     Zero,
     /// Somebody else's, secure or not. They outlive the mapping and are not freed with it.
     Borrowed,
+    /// As [`Self::Borrowed`], but secure pages that were taken for this address space, whose quota they are on.
+    Lent,
 }
 
 /// Where a region shall go.

@@ -30,7 +30,14 @@ impl AddressSpace {
             return Err(SpaceError::Protection);
         }
         let bytes = u64::from(pages) << PAGE_SHIFT;
-        let region = self.plan(RegionKind::Param, bytes, prot, place, Backing::Borrowed)?;
+        let region = self.plan_for(
+            mem,
+            RegionKind::Param,
+            bytes,
+            prot,
+            place,
+            Backing::Borrowed,
+        )?;
         self.prepare(mem, region.first, pages, 0)?;
         self.regions.insert(region);
         self.note_charge();

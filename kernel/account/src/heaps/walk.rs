@@ -221,7 +221,7 @@ impl<M: Machine> Inspector<'_, M> {
         match heap {
             HeapRef::Kernel => {
                 record.frames = self.heap().frames(group.site);
-                if let Some(name) = state.guest(self.guest).owners.name(group.owner) {
+                if let Some(name) = self.owners().name(group.owner) {
                     (record.owner_kind, record.session) = wire_kind(name.kind);
                     record.owner = name.uuid;
                     record.label = label(name.label.text());

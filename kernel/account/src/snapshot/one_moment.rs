@@ -53,14 +53,14 @@ impl<M: Machine> Writer<'_, M> {
                 let guest = state.guest(kernel.guest);
                 Room {
                     tas: guest.instances.iter().count() + MORE_ROWS,
-                    owners: guest.owners.iter().count() + MORE_ROWS,
+                    owners: kernel.owners().iter().count() + MORE_ROWS,
                 }
             };
             let known = self.steps(room)?;
             let moment = kernel.moment();
             let guest = moment.guest();
             let fits = guest.instances.iter().count() <= room.tas
-                && guest.owners.iter().count() <= room.owners;
+                && moment.owner_names().iter().count() <= room.owners;
             if fits || last {
                 self.bring_up_to_date(&moment, known)?;
                 return self.write_moment(&moment, room, known);

@@ -297,7 +297,7 @@ fn sizes(space: &AddressSpace) -> Sizes {
         sizes.virtual_size += region.bytes();
         sizes.resident += region.resident_bytes();
         match region.backing() {
-            Backing::Zero => sizes.own += region.resident_bytes(),
+            Backing::Zero | Backing::Lent => sizes.own += region.resident_bytes(),
             Backing::Borrowed => sizes.shared += region.resident_bytes(),
         }
         if region.kind() == RegionKind::Segment {

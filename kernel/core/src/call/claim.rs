@@ -4,10 +4,9 @@
 //! between.
 
 use crate::call::Call;
-use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
-use crate::owners::{OwnerName, OwnerTable};
+use crate::owners::OwnerName;
 use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::ta::task::End;
 use tally_abi::TeeResult;
@@ -160,22 +159,22 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .remove(instance.slot());
         if let Some(owner) = removed.as_deref().map(|found: &Instance<O>| found.owner) {
             drop(removed);
-            self.kernel
-                .release_owner(&mut state, instance.guest(), owner, "TA instance");
+            self.kernel.release_owner(owner, "TA instance");
         }
     }
 }
 
 impl<M: Machine, O: Observer> Kernel<M, O> {
     /// An id for a new owner, or `None` when all are taken.
-    pub fn new_owner(&self, owners: &mut OwnerTable, name: OwnerName) -> Option<OwnerId> {
+    pub fn new_owner(&self, name: OwnerName) -> Option<OwnerId> {
+        let mut owners = self.owners();
         owners.sweep(|id| self.heap.account(id).1 != 0);
         owners.create(name)
     }
 
     /// Gives an owner's id back; what it still holds is a leak, said at once.
-    pub fn release_owner(&self, state: &mut State<O>, guest: GuestId, owner: OwnerId, what: &str) {
-        let owners = &mut state.guest_mut(guest).owners;
+    pub fn release_owner(&self, owner: OwnerId, what: &str) {
+        let mut owners = self.owners();
         if let Some(name) = owners.name(owner) {
             O::owner_ends(self, owner, name);
         }

@@ -124,7 +124,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     .remove(instance.slot()),
             );
             let kernel = self.kernel;
-            kernel.release_owner(&mut state, self.guest, found, "TA instance");
+            kernel.release_owner(found, "TA instance");
         }
     }
 }

@@ -45,7 +45,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 if let Err(err) = self.map_in_steps(instance, shm_ref, part, prot, index, mapped) {
                     let mut state = self.kernel.state();
                     self.kernel.unmap_params(&mut state, instance, mapped);
-                    O::failed(self.kernel, &mut state, instance);
                     return Err(err);
                 }
             }
@@ -77,7 +76,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let va = kernel.as_owner(owner, || {
             let mut state = kernel.state();
             let (pages, guest) = state.split(instance.guest());
-            let found = guest.instances.at_mut(instance);
+            let found = guest.to_grow(instance);
             let space = found.and_then(|found| found.space.as_mut());
             let place = Place::random(kernel.random_u64());
             let mut memory = Mem::new(pages, &kernel.machine);

@@ -80,7 +80,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
                 if entered.is_err() {
                     kernel.unmap_params(&mut state, instance, &mapped);
-                    O::failed(kernel, &mut state, instance);
                 }
                 let (context, root) = entered?;
                 let noted = kernel.begin_task(&mut state, instance, call, context.sp);
@@ -344,10 +343,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             }
             ArgMemory::Ta(caller, from) => {
                 let (pages, guest) = state.split(instance.guest());
-                let found = guest
-                    .instances
-                    .at_mut(instance)
-                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let found = guest.to_grow(instance).ok_or(TeeResult::TARGET_DEAD)?;
                 let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
                 let va = space.map_zero(
                     &mut Mem::new(pages, &self.machine),

@@ -9,7 +9,8 @@ use crate::kernel::State;
 use crate::observer::Observer;
 use crate::owners::{Label, OwnerKind, OwnerName};
 use crate::pta::params::PtaParams;
-use crate::pta::{PtaResult, Step};
+use crate::pta::{PseudoTa, PtaResult, Step};
+use crate::refused::Refused;
 use crate::ta::closing::Patience;
 use crate::ta::instance::{Instance, InstanceRef, Life};
 use crate::ta::operation::{Operation, Operations};
@@ -237,9 +238,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         target: Target,
         limit: Limit,
     ) -> Result<u32, TeeResult> {
+        let asks = match target {
+            Target::Pseudo(index) => self
+                .kernel
+                .ptas
+                .get(usize::from(index))
+                .is_some_and(PseudoTa::asks),
+            Target::Ta(_) => false,
+        };
         let mut state = self.kernel.state();
+        if let Err(refused) = state.guest(self.guest).admit_session(opener, asks) {
+            state.refuse(Refused::Entry(refused));
+            return Err(TeeResult::OUT_OF_MEMORY);
+        }
         let guest = state.guest_mut(self.guest);
-        let owners = &mut guest.owners;
         let name = OwnerName {
             kind: OwnerKind::Session(0),
             uuid: open.target,
@@ -247,7 +259,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let owner = self
             .kernel
-            .new_owner(owners, name)
+            .new_owner(name)
             .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let session = Session {
             phase: Phase::Opening,
@@ -266,8 +278,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
-                self.kernel
-                    .release_owner(&mut state, self.guest, owner, "session");
+                self.kernel.release_owner(owner, "session");
                 return Err(err.into());
             }
         };
@@ -276,7 +287,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if let Some(session) = guest.sessions.get_mut(slot) {
             session.id = id;
         }
-        guest.owners.rename(owner, OwnerKind::Session(id));
+        self.kernel.owners().rename(owner, OwnerKind::Session(id));
         Ok(id)
     }
 
@@ -330,8 +341,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         {
             found.sessions = found.sessions.saturating_sub(1);
         }
-        self.kernel
-            .release_owner(&mut state, self.guest, owner, "session");
+        self.kernel.release_owner(owner, "session");
     }
 
     fn uncount(&self, instance: InstanceRef) {
@@ -389,8 +399,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Adds an instance that this thread is about to load.
     fn add_instance(&self, state: &mut State<O>, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
+        if let Err(refused) = state.guest(self.guest).admit_instance(uuid) {
+            state.refuse(Refused::Entry(refused));
+            return Err(TeeResult::OUT_OF_MEMORY);
+        }
         let guest = state.guest_mut(self.guest);
-        let owners = &mut guest.owners;
         let name = OwnerName {
             kind: OwnerKind::Ta,
             uuid,
@@ -398,7 +411,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let owner = self
             .kernel
-            .new_owner(owners, name)
+            .new_owner(name)
             .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let generation = guest.instance_count;
         let notes = guest.book.notes();
@@ -409,8 +422,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Ok(guest.instances.name(slot, generation))
             }
             Err(err) => {
-                self.kernel
-                    .release_owner(state, self.guest, owner, "TA instance");
+                self.kernel.release_owner(owner, "TA instance");
                 Err(err.into())
             }
         }

@@ -470,7 +470,7 @@ fn a_call_without_rpc_argument_gets_one_and_gives_it_back() {
 #[test]
 fn sessions_run_out_and_come_back() {
     leaves_nothing(|world| {
-        let ids: Vec<u32> = (0..crate::guest::MAX_SESSIONS)
+        let ids: Vec<u32> = (0..crate::share::Share::SESSIONS.all)
             .map(|_| world.opened(ECHO))
             .collect();
         for uuid in [ECHO, MULTI, KEPT] {

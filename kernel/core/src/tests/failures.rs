@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::guest_id::GuestId;
-use crate::ta::load::image::{ImageError, ImageHeader};
+use crate::ta::load::image::ImageHeader;
 use crate::ta::load::rsa::{MODULUS_LEN, PublicKey};
 use crate::testing::world::{CLIENT, Event, KEY, memref};
+use tally_abi::image::ImageFault;
 use tally_abi::msg::attr;
 use tally_abi::rpc::cmd;
 use tally_abi::ta::svc;
@@ -93,8 +94,8 @@ fn a_kernel_without_a_key_refuses_what_any_key_signed() {
         header.verify(key)
     };
     assert!(verify(Some(KEY)).is_ok());
-    assert_eq!(verify(None), Err(ImageError::NoKey));
-    assert_eq!(TeeResult::from(ImageError::NoKey), TeeResult::SECURITY);
+    assert_eq!(verify(None), Err(ImageFault::NoKey));
+    assert_eq!(TeeResult::from(ImageFault::NoKey), TeeResult::SECURITY);
 }
 
 #[test]

@@ -76,6 +76,12 @@ impl PageAllocator {
         figures
     }
 
+    /// Pages of the longest run that can be had. Walks all records.
+    pub(super) fn longest_run(&self) -> u32 {
+        let lengths = self.free_runs().map(|run| run.end - run.start);
+        lengths.max().unwrap_or(0).min(self.available())
+    }
+
     /// Restarts maximum and failure figures.
     pub fn reset_figures(&mut self) {
         self.max_pages = self.committed();

@@ -7,10 +7,13 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use ta_uuids::{bad, hello, stillborn};
+use tally_abi::image::ImageFault;
 use tally_abi::msg::PAGE_SIZE;
 use tally_abi::smc::ret;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{FailureRow, Selector, failed_pool};
 use teec::{ErrorKind, Transport};
+use teestat::client;
 
 use super::account::Account;
 use super::raw::RawCall;
@@ -97,66 +100,65 @@ fn altered(bench: &Bench) -> Outcome {
     loads_well(bench)
 }
 
-/// What `ldelf` says to each fault (its `LoadError`).
-const FAULTS: &[(&str, TeeUuid, ErrorKind)] = &[
-    ("overlapping segments", bad::OVERLAP, ErrorKind::Security),
+/// Images that `ldelf` refuses, and why.
+const FAULTS: &[(&str, TeeUuid, ImageFault)] = &[
+    ("overlapping segments", bad::OVERLAP, ImageFault::Overlap),
     (
         "segments sharing a page",
         bad::SHARED_PAGE,
-        ErrorKind::Security,
+        ImageFault::SharedPage,
     ),
-    ("a segment of 1 TiB", bad::HUGE, ErrorKind::BadFormat),
+    ("a segment of 1 TiB", bad::HUGE, ImageFault::TooBig),
     (
-        "a segment above the quota",
-        bad::ABOVE_QUOTA,
-        ErrorKind::OutOfMemory,
+        "writable code",
+        bad::WRITE_EXEC,
+        ImageFault::WritableAndExecutable,
     ),
-    ("writable code", bad::WRITE_EXEC, ErrorKind::Security),
-    ("an entry in data", bad::ENTRY, ErrorKind::BadFormat),
-    ("another TA's head", bad::OTHER_UUID, ErrorKind::Security),
+    (
+        "an entry in data",
+        bad::ENTRY,
+        ImageFault::EntryNotExecutable,
+    ),
+    ("another TA's head", bad::OTHER_UUID, ImageFault::WrongUuid),
     (
         "a segment beyond the file",
         bad::BEYOND_FILE,
-        ErrorKind::BadFormat,
+        ImageFault::SegmentOutsideFile,
     ),
     (
         "a relocation outside",
         bad::RELOCATION_OUTSIDE,
-        ErrorKind::Security,
+        ImageFault::RelocationTarget,
     ),
     (
         "a relocation in code",
         bad::RELOCATION_IN_CODE,
-        ErrorKind::Security,
+        ImageFault::RelocationTarget,
     ),
     (
         "an unknown relocation",
         bad::RELOCATION_KIND,
-        ErrorKind::NotSupported,
+        ImageFault::UnknownRelocation,
     ),
     (
         "a needed library",
         bad::NEEDS_LIBRARY,
-        ErrorKind::NotSupported,
+        ImageFault::NeedsLibrary,
     ),
     (
         "an interpreter",
         bad::NEEDS_INTERPRETER,
-        ErrorKind::NotSupported,
+        ImageFault::NeedsInterpreter,
     ),
-    (
-        "thread-local storage",
-        bad::NEEDS_TLS,
-        ErrorKind::NotSupported,
-    ),
-    ("another processor", bad::MACHINE, ErrorKind::BadFormat),
+    ("thread-local storage", bad::NEEDS_TLS, ImageFault::NeedsTls),
+    ("another processor", bad::MACHINE, ImageFault::WrongMachine),
     (
         "an image for one address",
         bad::NOT_PIE,
-        ErrorKind::BadFormat,
+        ImageFault::NotPositionIndependent,
     ),
-    ("no stack", bad::NO_STACK, ErrorKind::BadFormat),
-    ("a stack of 4 GiB", bad::HUGE_STACK, ErrorKind::BadFormat),
+    ("no stack", bad::NO_STACK, ImageFault::BadStack),
+    ("a stack of 4 GiB", bad::HUGE_STACK, ImageFault::BadStack),
 ];
 
 /// Hello's image with the changes of `bad/UUID.patch`: a signed header (u32 length, bytes), then
@@ -186,6 +188,13 @@ fn patched(uuid: TeeUuid) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// What was refused last.
+fn last_refusal(bench: &Bench) -> Result<FailureRow, String> {
+    let rows = client::rows::<FailureRow>(&bench.context, &Selector::ALL);
+    let rows = rows.map_err(|e| format!("{e}"))?;
+    rows.last().copied().ok_or_else(|| String::from("nothing"))
+}
+
 fn bad_elfs(bench: &Bench) -> Outcome {
     let load = |uuid: TeeUuid| {
         let bytes = patched(uuid).ok_or("the archive has no such image")?;
@@ -198,12 +207,26 @@ fn bad_elfs(bench: &Bench) -> Outcome {
     let mut control = works(load(bad::CONTROL)?)?;
     works(control.invoke_plain(hello::CMD_NOP))?;
     works(control.close())?;
-    for &(what, uuid, kind) in FAULTS {
+    for &(what, uuid, fault) in FAULTS {
         let before = Account::take(bench)?;
+        let kind = teec::Error::from_raw_error(TeeResult::from(fault).0).kind();
         super::fails(load(uuid)?, kind).map_err(|why| format!("{what}: {why}"))?;
         let same = before.same_as(&Account::take(bench)?);
         same.map_err(|why| format!("{what}: {why}"))?;
+        let row = last_refusal(bench)?;
+        equal(
+            (row.pool, row.owner, row.fault),
+            (failed_pool::IMAGE, uuid, fault.code()),
+            what,
+        )?;
     }
+    super::fails(load(bad::ABOVE_QUOTA)?, ErrorKind::OutOfMemory)?;
+    let row = last_refusal(bench)?;
+    equal(
+        (row.pool, row.owner, row.fault),
+        (failed_pool::TA_QUOTA, bad::ABOVE_QUOTA, 0),
+        "a segment above the quota",
+    )?;
     loads_well(bench)
 }
 

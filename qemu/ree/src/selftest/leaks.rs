@@ -24,6 +24,7 @@ use teestat::client::{self, ClientError};
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::heaps::eat_the_rest;
 use super::{
     Bench, NO_HOOKS, ONE_CPU, Outcome, Test, equal, fails, holds, parsed, second_cpu, value_call,
     value_in, works,
@@ -476,11 +477,8 @@ fn scan_while_it_loops(bench: &Bench) -> Outcome {
 
 fn no_pages(bench: &Bench) -> Outcome {
     let mut first = bench.open(glutton::UUID)?;
-    let mut second = bench.open(glutton::UUID)?;
-    for session in [&mut first, &mut second] {
-        works(value_call(session, glutton::CMD_EAT, 65_536, 0))?;
-        works(value_call(session, glutton::CMD_EAT, 4096, 0))?;
-    }
+    works(value_call(&mut first, glutton::CMD_EAT, 65_536, 0))?;
+    let second = eat_the_rest(bench)?;
     let before = told(client::rows::<MeminfoRow>(&bench.context, &Selector::ALL))?;
     let refused = calls::scan(&bench.context, &heap_of(glutton::UUID)).map(drop);
     equal(
@@ -494,10 +492,8 @@ fn no_pages(bench: &Bench) -> Outcome {
         "memory by use",
     )?;
     equal(shown(bench, glutton::UUID)?.0, 0, "shown")?;
-    for session in [&mut first, &mut second] {
-        works(session.invoke_plain(glutton::CMD_SPIT))?;
-    }
-    works(first.close())?;
+    works(first.invoke_plain(glutton::CMD_SPIT))?;
+    works(second.close())?;
     equal(scan(bench, glutton::UUID)?.suspects, 0, "suspects")
 }
 
