@@ -25,3 +25,4 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod unused;
