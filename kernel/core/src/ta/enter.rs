@@ -248,11 +248,9 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         noted: O::Entered,
         ran: Ran,
     ) {
-        if let Some(found) = state.instance_mut(instance) {
-            found.note_stack_pointer(ran.lowest_sp);
-        }
         O::left(self, state, instance, call, noted, ran);
         if let Some(found) = state.instance_mut(instance) {
+            found.note_stack_pointer(ran.lowest_sp);
             if ran.exit == Exit::Died {
                 found.note_end(self.machine.ticks());
             }
