@@ -5,6 +5,7 @@
 use alloc::format;
 use alloc::string::String;
 use ta_uuids::crash;
+use tally_abi::TeeUuid;
 use tally_abi::pta::audit::ledger;
 use tally_abi::ta::entry;
 use tally_insight::advice::{self, Verdict, What};
@@ -71,7 +72,8 @@ fn dead(bench: &Bench, command: u32, cause: u32) -> Result<TaDetail, String> {
 fn cleared_array(bench: &Bench) -> Outcome {
     const ZEROED: u64 = crash::ZEROED as u64;
     let set =
-        |what| client::set_ledger(&bench.context, crash::UUID, what).map_err(|e| format!("{e}"));
+        |uuid, what| client::set_ledger(&bench.context, uuid, what).map_err(|e| format!("{e}"));
+    set(TeeUuid::nil(), ledger::CLEAR)?;
     let mut session = bench.open(crash::UUID)?;
     works(session.invoke_plain(crash::CMD_ZEROED))?;
     let ta = detail(bench, crash::UUID)?;
@@ -79,12 +81,12 @@ fn cleared_array(bench: &Bench) -> Outcome {
         (ZEROED..ZEROED + BESIDES).contains(&ta.stack_deepest),
         &format!("{} bytes", ta.stack_deepest),
     )?;
-    set(ledger::DETAIL)?;
+    set(crash::UUID, ledger::DETAIL)?;
     let both = [crash::CMD_ZEROED, crash::CMD_NOP].map(|command| {
         works(session.invoke_plain(command))?;
         row(bench, crash::UUID, entry::INVOKE_COMMAND, command)
     });
-    set(ledger::PLAIN)?;
+    set(crash::UUID, ledger::PLAIN)?;
     let [cleared, nothing] = both;
     let (cleared, nothing) = (cleared?.stack_deepest, nothing?.stack_deepest);
     holds(
