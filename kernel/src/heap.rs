@@ -1,7 +1,7 @@
 //! The kernel heap: a ledger pool behind the global allocator.
 //!
-//! **Invariant:** every block carries the owner that the current thread works for and the call
-//! stack that asked for it; a refused request is reported where it happens and kept for clients.
+//! **Invariant:** every block is zeroed, and carries the owner that the current thread works for and
+//! the call stack that asked for it; a refused request is reported where it happens and kept for clients.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Write};
@@ -188,12 +188,24 @@ unsafe impl GlobalAlloc for Heap {
             pool.set_owner(owner);
             pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
         });
-        match known {
+        let block = match known {
             Some(Some(block)) => block.as_ptr(),
             // SAFETY: as above.
             Some(None) => self.alloc_slowly(layout, owner, unsafe { Origin::capture() }),
             None => core::ptr::null_mut(),
+        };
+        if !block.is_null() {
+            // What other blocks have left there would look like pointers to a scan.
+            // SAFETY: the block is ours, with room for the layout.
+            unsafe { block.write_bytes(0, layout.size()) };
         }
+        block
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: our contract is the same.
+        unsafe { self.alloc(layout) }
     }
 
     #[inline]

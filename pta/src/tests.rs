@@ -11,6 +11,7 @@ mod order;
 mod random;
 mod registers;
 mod selected;
+mod stack;
 mod tas;
 mod watch;
 

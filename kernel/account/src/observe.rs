@@ -17,7 +17,7 @@ use tally_core::pta::{Session, Step};
 use tally_core::refused::Refused;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::session::Caller;
-use tally_core::ta::task::{End, Exit, TaCall};
+use tally_core::ta::task::{End, Ran, TaCall};
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
@@ -99,12 +99,12 @@ impl Observer for Book {
         instance: InstanceRef,
         call: TaCall,
         entered: Entered,
-        exit: Exit,
+        ran: Ran,
     ) {
         let guest = state.guest_mut(instance.guest());
         if let Some(found) = guest.instances.at_mut(instance) {
             let commands = &mut guest.book.commands;
-            spent::end(commands, &kernel.machine, found, call, &entered, exit);
+            spent::end(commands, &kernel.machine, found, call, &entered, ran);
         }
     }
 

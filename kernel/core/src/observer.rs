@@ -14,7 +14,7 @@ use crate::pta::{Session, Step};
 use crate::refused::Refused;
 use crate::ta::instance::InstanceRef;
 use crate::ta::session::Caller;
-use crate::ta::task::{End, Exit, TaCall};
+use crate::ta::task::{End, Ran, TaCall};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::owner::OwnerId;
@@ -150,7 +150,7 @@ pub trait Observer: Book {
         instance: InstanceRef,
         call: TaCall,
         entered: Self::Entered,
-        exit: Exit,
+        ran: Ran,
     );
 
     /// A TA's heap gets its first pages, which it has not touched.
@@ -243,7 +243,7 @@ impl Observer for () {
         _: InstanceRef,
         _: TaCall,
         _: Self::Entered,
-        _: Exit,
+        _: Ran,
     ) {
     }
 

@@ -27,3 +27,4 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod unused;

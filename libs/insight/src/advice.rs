@@ -373,6 +373,10 @@ pub fn sentence(advice: &Advice) -> String {
         Verdict::Fits => format!("{setting} fits"),
         Verdict::Lower => format!("{setting} could be {set}: half as much again as was ever used"),
         Verdict::Raise if advice.refused > 0 => format!("raise {setting} to {set}"),
+        Verdict::Raise if advice.what == What::Stack && advice.most > advice.now => {
+            let needed = thousands(advice.most);
+            format!("raise {setting} to {set}: it overflowed, and {needed} or more were needed")
+        }
         Verdict::Raise => format!("raise {setting} to {set}: half as much again as was ever used"),
     };
     if advice.refused > 0 {
@@ -603,6 +607,12 @@ mod tests {
         );
         snapshot.tas[0].stack_deepest = 16_000;
         assert!(on(What::Stack, &snapshot).starts_with("raise stack_size to 24,576: half"));
+        // Bug: one that died of a frame larger than its stack was told to shrink it (issue 12).
+        snapshot.tas[0].stack_deepest = 600_000;
+        assert_eq!(
+            on(What::Stack, &snapshot),
+            "raise stack_size to 901,120: it overflowed, and 600,000 or more were needed"
+        );
     }
 
     /// Only the living were looked at for refusals: a TA that had ended of one was told to take

@@ -220,6 +220,15 @@ pub mod crash {
     pub const CMD_SIGN: u32 = 24;
     /// `()`: reads the number of its software context. `TARGET_DEAD`.
     pub const CMD_READ_CONTEXT: u32 = 25;
+    /// `()`: needs [`BIG_FRAME`] bytes of stack at once. `TARGET_DEAD`.
+    pub const CMD_BIG_FRAME: u32 = 26;
+    /// `()`: has [`ZEROED`] bytes on its stack, all zero. Succeeds.
+    pub const CMD_ZEROED: u32 = 27;
+
+    /// Far more than its stack.
+    pub const BIG_FRAME: usize = 584 << 10;
+    /// More than half of its stack.
+    pub const ZEROED: usize = 9 << 10;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {

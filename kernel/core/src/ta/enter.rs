@@ -9,8 +9,9 @@ use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;
 use crate::ta::instance::{InstanceRef, Life};
 use crate::ta::obituary;
+use crate::ta::stack;
 use crate::ta::syscall::Flow;
-use crate::ta::task::{Cause, Death, End, Exit, TaCall, Task};
+use crate::ta::task::{Cause, Death, End, Exit, Ran, TaCall, Task};
 use tally_abi::TeeResult;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
 use tally_mem::addr::{PAGE_SIZE, UserVa};
@@ -92,15 +93,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         let params_va = UserVa(context.sp);
         kernel.threads.note_user_sp(self.thread, context.sp);
-        let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
+        let ran = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
         if O::watches(&state, instance.guest()) {
             drop(state);
             O::leaving(kernel, instance, call);
             state = kernel.state();
         }
-        kernel.end_task(&mut state, instance, call, noted, exit);
-        match exit {
+        kernel.end_task(&mut state, instance, call, noted, ran);
+        match ran.exit {
             Exit::Return(code) => {
                 let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
                 kernel.unmap_params(&mut state, instance, &mapped);
@@ -120,11 +121,13 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         context: &mut UserContext,
         root: UserRoot,
         mode: Mode,
-    ) -> Exit {
-        loop {
+    ) -> Ran {
+        let mut lowest_sp = context.sp;
+        let exit = loop {
             self.kernel.threads.note_user_context(self.thread, context);
             let trap = self.kernel.machine.run_user(context, root);
             self.kernel.threads.note_user_sp(self.thread, context.sp);
+            lowest_sp = lowest_sp.min(context.sp);
             match trap {
                 Trap::Syscall => {
                     let flow = match mode {
@@ -133,23 +136,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     };
                     match flow {
                         Flow::Continue => {}
-                        Flow::Return(code) => return Exit::Return(code),
+                        Flow::Return(code) => break Exit::Return(code),
                         Flow::Panic(code) => {
                             self.report(instance, context, &Death::Panic(code));
-                            return Exit::Died;
+                            break Exit::Died;
                         }
-                        Flow::Killed => return Exit::Died,
+                        Flow::Killed => break Exit::Died,
                     }
                 }
                 Trap::Abort(abort) => {
                     if !self.fault(instance, abort) {
                         self.report(instance, context, &Death::Abort(abort));
-                        return Exit::Died;
+                        break Exit::Died;
                     }
                 }
                 Trap::Fault { esr } => {
                     self.report(instance, context, &Death::Fault(esr));
-                    return Exit::Died;
+                    break Exit::Died;
                 }
                 Trap::ForeignInterrupt | Trap::SecureInterrupt => {
                     if trap == Trap::ForeignInterrupt {
@@ -157,11 +160,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     }
                     if self.is_killed(instance) {
                         log::error!("TA was killed while it ran");
-                        return Exit::Died;
+                        break Exit::Died;
                     }
                 }
             }
-        }
+        };
+        Ran { exit, lowest_sp }
     }
 
     /// Whether somebody asked for this instance's end.
@@ -201,7 +205,13 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let machine = &self.kernel.machine;
         let mut state = self.kernel.state();
         if let Some(found) = state.instance_mut(instance) {
-            found.note_fate(Cause::from(death), machine.ticks());
+            let overflow = stack::overflow(machine, found, context, death);
+            found.stack_deepest = found.stack_deepest.max(overflow.unwrap_or(0));
+            let cause = match overflow {
+                Some(_) => Cause::StackOverflow,
+                None => Cause::from(death),
+            };
+            found.note_fate(cause, machine.ticks());
             obituary::write(machine, found, context, death);
         }
     }
@@ -235,11 +245,12 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         instance: InstanceRef,
         call: TaCall,
         noted: O::Entered,
-        exit: Exit,
+        ran: Ran,
     ) {
-        O::left(self, state, instance, call, noted, exit);
+        O::left(self, state, instance, call, noted, ran);
         if let Some(found) = state.instance_mut(instance) {
-            if exit == Exit::Died {
+            found.note_stack_pointer(ran.lowest_sp);
+            if ran.exit == Exit::Died {
                 found.note_end(self.machine.ticks());
             }
             found.task = None;

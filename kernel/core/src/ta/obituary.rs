@@ -5,7 +5,7 @@
 
 use crate::book::Book;
 use crate::ta::instance::Instance;
-use crate::ta::task::Death;
+use crate::ta::task::{Cause, Death};
 use log::error;
 use tally_mem::addr::UserVa;
 use tally_mem::machine::{Machine, UserContext};
@@ -37,6 +37,12 @@ pub fn write<M: Machine, O: Book>(
             abort.esr
         ),
         Death::Fault(esr) => error!("User mode exception, esr {esr:#x}"),
+    }
+    if matches!(instance.fate, Some(fate) if fate.cause == Cause::StackOverflow) {
+        error!(
+            "Stack overflow: {} bytes or more in a stack of {}",
+            instance.stack_deepest, instance.stack_len
+        );
     }
     error!("Status of TA {}", instance.uuid);
     error!(" arch: aarch64  load address: {:#x}", instance.load_base);

@@ -32,7 +32,12 @@ fn told<T>(result: Result<T, ClientError>) -> Result<T, String> {
 }
 
 /// The figures of one command.
-fn row(bench: &Bench, uuid: TeeUuid, function: u64, command: u32) -> Result<CommandRow, String> {
+pub(super) fn row(
+    bench: &Bench,
+    uuid: TeeUuid,
+    function: u64,
+    command: u32,
+) -> Result<CommandRow, String> {
     let rows = told(client::rows::<CommandRow>(
         &bench.context,
         &Selector::ta(uuid),

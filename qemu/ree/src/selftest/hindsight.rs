@@ -366,6 +366,8 @@ fn what_they_were_refused(bench: &Bench) -> Outcome {
 }
 
 fn what_they_used(bench: &Bench) -> Outcome {
+    // Others of its kind have died of too small a stack.
+    client::reset(&bench.context).map_err(told)?;
     let before = history_of(bench, crash::UUID)?;
     let mut session = bench.open(crash::UUID)?;
     fails(

@@ -26,6 +26,7 @@ mod races;
 mod raw;
 mod sessions;
 pub(crate) mod soak;
+mod stacks;
 mod vocabulary;
 
 use alloc::format;
@@ -195,6 +196,7 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         races::TESTS,
         figures::TESTS,
         inspect::TESTS,
+        stacks::TESTS,
         answers::TESTS,
         hindsight::TESTS,
         pools::TESTS,

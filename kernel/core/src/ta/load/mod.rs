@@ -322,7 +322,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         context.x[0] = stage.arg.0;
         let root = root.ok_or(TeeResult::TARGET_DEAD)?;
-        match self.run_user(instance, &mut context, root, Mode::Ldelf) {
+        match self
+            .run_user(instance, &mut context, root, Mode::Ldelf)
+            .exit
+        {
             Exit::Return(0) => {}
             Exit::Return(code) => {
                 let mut arg = LdelfArg::default();
