@@ -124,6 +124,13 @@ pub mod heap {
     /// `BAD_STATE` if it is not aligned so.
     pub const CMD_ALIGN: u32 = 25;
 
+    /// `(value in: a = entries, b = bytes each)`: adds an entry to the session's cache, unless it has that many.
+    /// `OUT_OF_MEMORY`.
+    pub const CMD_CACHE: u32 = 26;
+    /// `(value in: a = calls, b = bytes)`: loses a block in each `a`th call of the session, in the function
+    /// [`LEAK_FUNCTION`]. `BAD_PARAMETERS` for 0 calls, `OUT_OF_MEMORY`.
+    pub const CMD_LEAK_EVERY: u32 = 27;
+
     /// Where [`CMD_KEEP`] keeps the pointer.
     pub mod keep {
         /// In a static variable.

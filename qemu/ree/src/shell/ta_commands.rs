@@ -78,6 +78,8 @@ commands! {
     heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION" "writes byte POSITION of a block, also behind its end; a = 1 if there are guard bytes";
     heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "BYTES" "a block whose only pointer is on the stack, then loops until killed";
     heap "align" CMD_ALIGN [In(2)] "BYTES ALIGNMENT" "allocates a block so aligned and frees it";
+    heap "cache" CMD_CACHE [In(2)] "ENTRIES BYTES" "keeps a block more, until it has ENTRIES";
+    heap "leak-every" CMD_LEAK_EVERY [In(2)] "CALLS BYTES" "loses a block in each CALLSth call of the session";
     heap "resize" CMD_RESIZE [In(2)] "BEFORE AFTER" "resizes a block by TEE_Realloc; fails unless what it gained is zero";
     crash "null-read" CMD_NULL_READ [] "" "reads address 0";
     crash "wild-write" CMD_WILD_WRITE [] "" "writes to an address that is not mapped";
