@@ -198,12 +198,17 @@ fn figures_remember_the_maximum_and_the_biggest_failure() {
         let page = pages.alloc(PageUse::TaHeap, A).unwrap();
         assert!(pages.reserve(8).is_err());
         assert!(pages.reserve(8).is_err());
+        // As big with more in use, and smaller: the first of the biggest counts.
+        let promise = pages.reserve(2).unwrap();
+        assert!(pages.reserve(8).is_err());
+        assert!(pages.reserve(6).is_err());
+        pages.unreserve(promise);
 
         let figures = pages.figures();
         assert_eq!(figures.size, 8 * PAGE);
         assert_eq!(figures.allocated, PAGE);
         assert_eq!(figures.max_allocated, 5 * PAGE);
-        assert_eq!(figures.failures, 3);
+        assert_eq!(figures.failures, 5);
         assert_eq!((figures.promised, figures.largest_free), (0, 7 * PAGE));
         assert_eq!(
             (figures.biggest_failure, figures.biggest_failure_used),
