@@ -5,6 +5,7 @@
 //! one that meets only what was skipped, afterwards.
 
 mod choice;
+mod crash;
 pub(crate) mod guest;
 mod host;
 mod leaks;
