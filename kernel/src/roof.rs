@@ -76,6 +76,13 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     &ROOF
 }
 
+/// Whether the figures of the pages are what their records add up to.
+#[cfg(feature = "test-hooks")]
+pub(crate) fn pages_add_up() -> bool {
+    let kernel = ROOF.0.get();
+    kernel.is_some_and(|kernel| kernel.state().pages.check().is_ok())
+}
+
 #[cfg(feature = "stats")]
 fn shared() -> tally_account::book::Shared {
     use tally_account::book::{Shared, Shown};

@@ -10,7 +10,7 @@ use tally_records::MeminfoRow;
 use tally_records::Selector;
 use teestat::{Memory, client};
 
-use super::{Bench, Outcome, Test, equal, holds, value_in, works};
+use super::{Bench, NO_HOOKS, Outcome, Test, equal, holds, value_in, works};
 use crate::names::MachineNames;
 
 pub(super) const TESTS: &[Test] = &[
@@ -28,7 +28,20 @@ pub(super) const TESTS: &[Test] = &[
         "teestat leaks lists what was done and nothing else",
         leaks_text,
     ),
+    (
+        "the records of all pages add up to the figures",
+        page_records,
+    ),
 ];
+
+/// As after every test; here it must be possible.
+fn page_records(bench: &Bench) -> Outcome {
+    let _held = bench.open(heap::UUID)?;
+    match super::page_records(bench)? {
+        true => Ok(()),
+        false => bench.skipped(NO_HOOKS),
+    }
+}
 
 /// The five lines that `--alloc` and `--ta` share; `#` stands for a number.
 const FIGURES: [&str; 5] = [

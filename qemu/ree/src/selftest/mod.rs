@@ -33,6 +33,7 @@ use alloc::string::{String, ToString};
 use core::cell::Cell;
 use core::fmt::{Debug, Write};
 use serde_json::json;
+use tally_abi::pta::control::fault;
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 
 use crate::machine::console::Console;
@@ -260,5 +261,15 @@ fn run_one(bench: &Bench, test: fn(&Bench) -> Outcome) -> Outcome {
     result?;
     let after = Account::take(bench)?;
     after.adds_up()?;
+    page_records(bench)?;
     before.same_as(&after)
+}
+
+/// That the figures of the pages are what the records of all pages add up to; false on a kernel that cannot be asked.
+fn page_records(bench: &Bench) -> Result<bool, String> {
+    match teestat::client::fault(&bench.context, fault::CHECK_PAGES) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => Ok(false),
+        Err(error) => Err(format!("the records of pages do not add up: {error}")),
+    }
 }
