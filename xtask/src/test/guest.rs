@@ -15,8 +15,9 @@ use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// Where the guest's tests stand.
+/// Where the guest's tests stand, and those that run in Linux as well.
 const SELFTEST: &str = "qemu/ree/src/selftest";
+pub(crate) const PAIRED: &str = "qemu/paired/src";
 /// Groups of the guest's tests: under our firmware, under TF-A, on a kernel with test hooks.
 const OWN: &str = "qemu";
 const TFA: &str = "tf-a";
@@ -67,7 +68,9 @@ pub(super) fn names() -> Result<Vec<Known>> {
 
 /// The guest's own tests.
 fn tests() -> Result<Vec<String>> {
-    sources::tables(SELFTEST, "TESTS")
+    let mut tests = sources::tables(SELFTEST, "TESTS")?;
+    tests.extend(sources::tables(PAIRED, "TESTS")?);
+    Ok(tests)
 }
 
 /// Runs what is wanted.
