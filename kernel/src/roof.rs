@@ -86,6 +86,13 @@ pub(crate) fn write_owner(out: &mut dyn fmt::Write, owner: OwnerId) -> fmt::Resu
     }
 }
 
+/// Whether the figures of the pages are what their records add up to.
+#[cfg(feature = "test-hooks")]
+pub(crate) fn pages_add_up() -> bool {
+    let kernel = ROOF.0.get();
+    kernel.is_some_and(|kernel| kernel.state().pages.check().is_ok())
+}
+
 #[cfg(feature = "stats")]
 fn shared() -> tally_account::book::Shared {
     use tally_account::book::{Shared, Shown};

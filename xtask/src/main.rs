@@ -19,6 +19,7 @@ mod keys;
 mod leakcheck;
 mod lint;
 mod linux;
+mod mutants;
 mod paths;
 mod qemu;
 mod report;
@@ -79,6 +80,8 @@ enum Command {
     Tidy,
     /// Run the fuzz targets
     Fuzz(fuzz::Args),
+    /// Make small wrong changes, each of which a test must notice; compare what survives with a list
+    Mutants(mutants::Args),
     /// Snapshots as one HTML page, flame graphs, pprof, OpenMetrics, JSON; what grew between two
     Report(report::Args),
     /// Run a workload many times over; fails when any memory grew, with the call stacks
@@ -131,6 +134,7 @@ fn execute(command: &Command) -> Result<u8> {
             Ok(u8::from(!complaints.is_empty()))
         }
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Mutants(args) => mutants::run(args),
         Command::Report(args) => report::run(args),
         Command::Leakcheck(args) => Ok(leakcheck::run(args)),
         Command::Soak(args) => soak::run(args),

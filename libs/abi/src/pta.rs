@@ -177,6 +177,9 @@ pub mod control {
         pub const LOSE_BLOCK: u32 = 4;
         /// Frees what [`LOSE_BLOCK`] lost.
         pub const FREE_LOST: u32 = 5;
+        /// Breaks nothing: walks the records of all pages, and says by `BAD_PARAMETERS` that the figures
+        /// differ from what they add up to.
+        pub const CHECK_PAGES: u32 = 6;
     }
 }
 

@@ -3,27 +3,21 @@
 //! **Invariant:** results come from the channel that the guest writes to, never from its console; a
 //! run without the closing record has failed.
 
+use super::crash::{FATAL, died_well};
 use super::results::{Results, Verdict};
 use super::{Known, sources, variants};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
-use crate::qemu::{Ending, Outcome, Run, STATUS_KERNEL_PANIC};
+use crate::qemu::{Ending, Run};
 use crate::tfa::Tfa;
 use crate::{fuzz, ui};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// Commands after which the kernel must have panicked.
-const FATAL: &[&str] = &[
-    "fault panic",
-    "fault bad-read",
-    "fault stack-overflow",
-    "fault write-code",
-];
-
-/// Where the guest's tests stand.
+/// Where the guest's tests stand, and those that run in Linux as well.
 const SELFTEST: &str = "qemu/ree/src/selftest";
+pub(crate) const PAIRED: &str = "qemu/paired/src";
 /// Groups of the guest's tests: under our firmware, under TF-A, on a kernel with test hooks.
 const OWN: &str = "qemu";
 const TFA: &str = "tf-a";
@@ -60,7 +54,7 @@ pub(super) fn names() -> Result<Vec<Known>> {
     names.extend(
         FATAL
             .iter()
-            .map(|command| Known::short(fatal_name(command))),
+            .map(|fatal| Known::short(fatal_name(fatal.command))),
     );
     names.extend(variants::names().map(Known::short));
     let tests = tests()?;
@@ -74,7 +68,9 @@ pub(super) fn names() -> Result<Vec<Known>> {
 
 /// The guest's own tests.
 fn tests() -> Result<Vec<String>> {
-    sources::tables(SELFTEST, "TESTS")
+    let mut tests = sources::tables(SELFTEST, "TESTS")?;
+    tests.extend(sources::tables(PAIRED, "TESTS")?);
+    Ok(tests)
 }
 
 /// Runs what is wanted.
@@ -156,7 +152,7 @@ fn under_tfa(results: &mut Results, images: &Images, silence: Duration) {
 /// Only a kernel built for it can be broken on purpose, or shows addresses and memory.
 fn on_hooks(results: &mut Results, silence: Duration) {
     let wanted = results.of_group(HOOKED).next().is_some();
-    if !wanted && !results.wants_any(FATAL.iter().map(|command| fatal_name(command))) {
+    if !wanted && !results.wants_any(FATAL.iter().map(|fatal| fatal_name(fatal.command))) {
         return;
     }
     let config = Config::with(&["test-hooks", "addresses", "block-bytes"]);
@@ -167,11 +163,12 @@ fn on_hooks(results: &mut Results, silence: Duration) {
     let images = &images;
     selftest(results, images, silence, Group::Hooked);
     shown(results, images, silence);
-    for command in FATAL {
+    for fatal in FATAL {
+        let command = fatal.command;
         results.check(&fatal_name(command), || {
             let label = command.replace(' ', "-");
             match Run::captured(images, &label, command, silence).start() {
-                Ok(outcome) => died_well(images, &outcome),
+                Ok(outcome) => died_well(images, fatal, &outcome),
                 Err(err) => Err(format!("{err:#}")),
             }
         });
@@ -185,6 +182,12 @@ fn shown(results: &mut Results, images: &Images, silence: Duration) {
             "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat maps heap --json";
         let run = Run::captured(images, "shown", command, silence);
         let outcome = run.start().map_err(|err| format!("{err:#}"))?;
+        if outcome.ending != Ending::Exit(0) {
+            return Err(format!(
+                "ended with {:?}\n{}",
+                outcome.ending, outcome.normal
+            ));
+        }
         let json = outcome.normal.lines().find(|line| line.starts_with('{'));
         let told: Value = serde_json::from_str(json.unwrap_or_default())
             .map_err(|err| format!("{err}\n{}", outcome.normal))?;
@@ -267,28 +270,6 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         ),
     });
     results.record(&whole, Some(time), result.into());
-}
-
-/// Status of a panic, and on the secure console registers, a named backtrace and the account.
-fn died_well(images: &Images, outcome: &Outcome) -> Result<(), String> {
-    let secure = &outcome.secure;
-    let lower = secure.to_lowercase();
-    let complaint = if outcome.ending != Ending::Exit(STATUS_KERNEL_PANIC) {
-        format!(
-            "ended with {:?}, not with status {STATUS_KERNEL_PANIC}",
-            outcome.ending
-        )
-    } else if !lower.contains("panic") && !lower.contains("crash") {
-        "the secure console does not speak of a panic".to_owned()
-    } else if !secure.contains(".rs:") {
-        "the backtrace has no file:line".to_owned()
-    } else if !lower.contains("heap") && !lower.contains("memory") {
-        "the account of memory is missing".to_owned()
-    } else {
-        return Ok(());
-    };
-    let end = outcome.trouble(images).unwrap_or_else(|| tail(secure, 40));
-    Err(format!("{complaint}\n{end}"))
 }
 
 /// The last lines of a text.

@@ -191,7 +191,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Closes a session. It cannot be used from here on; who is in it still goes on, and the last one ends it.
     pub fn close_session(&mut self, id: u32, opener: Opener) -> Outcome {
-        let is_idle = {
+        {
             let mut state = self.kernel.state();
             let sessions = &mut state.guest_mut(self.guest).sessions;
             let found = sessions.find_open(id, opener);
@@ -199,11 +199,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return Outcome::tee(TeeResult::BAD_PARAMETERS);
             };
             session.phase = Phase::Closing;
-            session.operations.is_empty()
-        };
-        if is_idle {
-            self.end_session(id, opener, Patience::PutOff);
         }
+        self.end_session(id, opener, Patience::PutOff);
         Outcome::tee(TeeResult::SUCCESS)
     }
 
@@ -302,7 +299,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Ends this thread's operation; the last one of a session that was closed meanwhile ends it.
     fn end_use(&mut self, id: u32, opener: Opener) {
-        let is_last = {
+        let is_closing = {
             let mut state = self.kernel.state();
             let sessions = &mut state.guest_mut(self.guest).sessions;
             let found = sessions.find(id, opener);
@@ -310,9 +307,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return;
             };
             session.operations.end(self.thread);
-            session.phase == Phase::Closing && session.operations.is_empty()
+            session.phase == Phase::Closing
         };
-        if is_last {
+        if is_closing {
             self.end_session(id, opener, Patience::PutOff);
         }
     }

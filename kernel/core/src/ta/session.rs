@@ -185,12 +185,9 @@ impl Sessions {
         }
     }
 
-    /// The next session at `slot` or behind it that its opener has closed, without calls in flight, whose target has not
-    /// been told.
+    /// The next session at `slot` or behind it that its opener has closed and whose target has not been told.
     pub fn closing_from(&self, slot: usize) -> Option<(usize, &Session)> {
-        self.iter().find(|(at, session)| {
-            let is_idle = session.operations.is_empty();
-            *at >= slot && session.phase == Phase::Closing && is_idle
-        })
+        self.iter()
+            .find(|(at, session)| *at >= slot && session.phase == Phase::Closing)
     }
 }

@@ -16,11 +16,11 @@ use teestat::client::leaks as calls;
 use teestat::{Memory, client};
 
 use super::figures::printed;
-use super::heaps::eat_the_rest;
 use super::{
     Bench, Outcome, Test, equal, fails, holds, memory, parsed, value_call, value_in, works,
 };
 use crate::names::MachineNames;
+use tally_paired::heaps::eat_the_rest;
 
 pub(super) const TESTS: &[Test] = &[
     ("a refused block of a TA's heap is in the log", heap_refused),

@@ -66,7 +66,7 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
 }
 
 fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result<u64, String> {
-    super::warm_up(bench);
+    bench.warm_up();
     let mut observer = bench.open(control::UUID)?;
     let mut lister = bench.open(inspect::UUID)?;
     let mut hostile = Hostile {

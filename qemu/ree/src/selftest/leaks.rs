@@ -24,7 +24,6 @@ use teestat::client::{self, ClientError};
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::heaps::eat_the_rest;
 use super::{
     Bench, NO_HOOKS, ONE_CPU, Outcome, Test, equal, fails, holds, parsed, second_cpu, value_call,
     value_in, works,
@@ -32,6 +31,7 @@ use super::{
 use crate::jobs;
 use crate::machine::cpu;
 use crate::names::MachineNames;
+use tally_paired::heaps::eat_the_rest;
 
 pub(super) const TESTS: &[Test] = &[
     ("marks have names that every client can use", names),

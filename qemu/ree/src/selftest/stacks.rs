@@ -13,9 +13,9 @@ use tally_records::{HistoryRow, Selector, TaDetail, cause};
 use teec::ErrorKind;
 use teestat::client;
 
-use super::commands::row;
 use super::inspect::detail;
 use super::{Bench, Outcome, Test, equal, fails, holds, works};
+use tally_paired::commands::row;
 
 pub(super) const TESTS: &[Test] = &[
     ("a stack overflow is called by its name", overflow),

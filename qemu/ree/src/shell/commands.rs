@@ -65,7 +65,7 @@ static COMMANDS: [Command; 21] = [
         "soak",
         "--rounds N | --seconds N",
         "open, use, close, crash and kill TAs at random; nothing may grow",
-        selftest::soak::run,
+        selftest::run_soak,
     ),
     command(
         "bench",

@@ -11,10 +11,9 @@ use tally_records::Selector;
 use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::client;
 
-use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
-use crate::names::MachineNames;
+use crate::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
 
-pub(super) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("a TA's heap runs out for that TA alone", hog),
     ("an allocation that must not fail ends the TA", alloc_or_die),
     ("a heap grows and gives back", grow),
@@ -172,7 +171,7 @@ fn leak(bench: &Bench) -> Outcome {
         equal(record.image, heap::UUID, "image")?;
         let mut names = record.frames.iter().take_while(|&&frame| frame != 0);
         let named = names.any(|&f| {
-            teestat::frame_name(&bench.context, &MachineNames, record.image, f)
+            teestat::frame_name(&bench.context, bench.side.names(), record.image, f)
                 .contains(heap::LEAK_FUNCTION)
         });
         holds(named, "a call stack does not name the function")?;
@@ -213,7 +212,7 @@ fn limit_named(bench: &Bench, limit: &str) -> Outcome {
 }
 
 /// A session of a TA that has all secure RAM that others have left.
-pub(super) fn eat_the_rest(bench: &Bench) -> Result<Session<'static>, String> {
+pub fn eat_the_rest(bench: &Bench) -> Result<Session<'static>, String> {
     let mut session = bench.open(heap::UUID)?;
     for bytes in [256 << 10, 16 << 10, 4096, 100] {
         // As many as it has handles.
