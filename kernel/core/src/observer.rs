@@ -173,13 +173,8 @@ pub trait Observer: Book {
     /// Something for this instance failed, perhaps for want of pages.
     fn failed<M: Machine>(kernel: &Kernel<M, Self>, state: &mut State<Self>, instance: InstanceRef);
 
-    /// An instance is about to lose its memory.
-    fn ending<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-        end: End,
-    );
+    /// An instance, which the caller has claimed, is about to lose its memory. Nothing is locked.
+    fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End);
 
     /// The last living instance of a TA has ended.
     fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid);
@@ -255,7 +250,7 @@ impl Observer for () {
 
     fn failed<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef) {}
 
-    fn ending<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef, _: End) {}
+    fn ending<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: End) {}
 
     fn all_ended(_: &mut State<Self>, _: GuestId, _: TeeUuid) {}
 
