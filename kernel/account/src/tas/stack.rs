@@ -96,6 +96,8 @@ impl<M: Machine> Inspector<'_, M> {
                 Search::Found(at) => return deepest(found, at),
                 Search::UpTo(at) => from = Some(at),
             }
+            drop(state);
+            self.breathe();
         }
     }
 }

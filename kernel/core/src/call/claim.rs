@@ -133,7 +133,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         loop {
             let mut state = kernel.state();
-            if space.shrink(&mut Mem::new(&mut state.pages, &kernel.machine), FREED_PAGES) {
+            if space.shrink(
+                &mut Mem::new(&mut state.pages, &kernel.machine),
+                FREED_PAGES,
+            ) {
                 break;
             }
             drop(state);

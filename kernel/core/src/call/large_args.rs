@@ -34,7 +34,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         args: &Args,
         mapped: &mut Mapped,
     ) -> Result<(), TeeResult> {
-        let large = args.items.iter().enumerate().filter(|(_, arg)| arg.is_large());
+        let large = args
+            .items
+            .iter()
+            .enumerate()
+            .filter(|(_, arg)| arg.is_large());
         for (index, item) in large {
             let Arg::Memref { memory, given, .. } = item else {
                 continue;

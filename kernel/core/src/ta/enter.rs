@@ -9,7 +9,6 @@ use crate::call::large_args::COPY_BYTES;
 use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;
 use crate::ta::instance::{InstanceRef, Life};
-use crate::ta::obituary;
 use crate::ta::syscall::Flow;
 use crate::ta::task::{Cause, Death, End, Exit, TaCall, Task};
 use tally_abi::TeeResult;
@@ -211,12 +210,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     #[inline(never)]
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
-        let machine = &self.kernel.machine;
-        let mut state = self.kernel.state();
-        if let Some(found) = state.instance_mut(instance) {
-            found.note_fate(Cause::from(death), machine.ticks());
-            obituary::write(machine, found, context, death);
+        let kernel = self.kernel;
+        if let Some(found) = kernel.state().instance_mut(instance) {
+            found.note_fate(Cause::from(death), kernel.machine.ticks());
         }
+        kernel.write_obituary(instance, context, death);
     }
 }
 
