@@ -76,15 +76,17 @@ impl<M: Machine> Inspector<'_, M> {
         let Some(facts) = self.facts(instance, context, refusal, pool) else {
             return;
         };
+        self.breathe();
         let mut sites = [SiteInfo::default(); TOP_SITES];
         let top = self.top_sites(instance, &mut sites);
         let sites = &sites[..top.count];
         let mut report = Report::EMPTY;
         // A report that is cut is still a report.
-        let _ = facts.write(&mut report, &top, sites);
+        let _ = self
+            .machine
+            .interruptible(|| facts.write(&mut report, &top, sites));
         for line in report.text().lines() {
-            log::error!("{line}");
-            self.breathe();
+            self.machine.interruptible(|| log::error!("{line}"));
         }
         self.state().guest_mut(self.guest).book.last_oom = report;
         let mut row = facts.row(&top, sites);

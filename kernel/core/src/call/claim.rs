@@ -15,8 +15,8 @@ use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
 
-/// Pages of a dead instance that are freed under one lock: some 15,000 instructions.
-const FREED_PAGES: u32 = 256;
+/// Pages of a dead instance that are freed under one lock: some 5,000 instructions.
+const FREED_PAGES: u32 = 64;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Claims an instance for this call, waiting in the normal world while others have it.

@@ -19,8 +19,8 @@ use tally_mem::region::{Place, Prot, RegionKind};
 
 /// Bytes copied between two TAs in a step: some 10,000 instructions.
 pub(crate) const COPY_BYTES: u64 = 8 * 1024;
-/// Pages unmapped in a step: some 15,000 instructions at most.
-const UNMAP_PAGES: u32 = 256;
+/// Pages unmapped in a step: some 5,000 instructions at most.
+const UNMAP_PAGES: u32 = 64;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Maps those parameters that are too large for one step. After an error none of them is mapped.

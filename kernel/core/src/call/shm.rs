@@ -17,8 +17,8 @@ const ADDRESSES: u64 = 1 << 48;
 /// Most pages of one object: 64 MiB.
 const MAX_PAGES: u64 = 16384;
 
-/// Pages taken in or mapped in a step: some 40,000 instructions at most.
-const STEP_PAGES: u64 = 512;
+/// Pages taken in or mapped in a step: some 20,000 instructions at most, and of four parameters four times as many.
+const STEP_PAGES: u64 = 256;
 /// Bytes of a step.
 pub const STEP_BYTES: u64 = STEP_PAGES * PAGE_SIZE as u64;
 

@@ -13,7 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use serde_json::json;
-use ta_uuids::{glutton, heap};
+use ta_uuids::{glutton, heap, hello, keepalive};
 use teec::{Context, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::{FileSink, Files, Host, HostNames, Memory, STATUS_USAGE, client};
 
@@ -25,6 +25,8 @@ use crate::results;
 /// A tick every 20,000 instructions, when time is instructions.
 const HERTZ: u64 = 50_000;
 const LIVE_BLOCKS: u32 = 20_000;
+/// TAs whose place questions take at most.
+const ASKING: usize = 16;
 /// The most call sites and frames that a pool's books can have.
 const MOST_SITES: u32 = 8192;
 const MOST_FRAMES: u32 = 8;
@@ -82,19 +84,42 @@ pub(super) fn run(context: &Context<'static>) -> Result<(), String> {
         drop(session);
         Ok(())
     })?;
+    let many = as_many_as_fit(context);
+    all_questions(context, ", with as many TAs and sessions as fit")?;
+    measure("all sessions closed, with as many as fit", || {
+        drop(many);
+        Ok(())
+    })?;
     calls::run(context)
+}
+
+/// Sessions of small TAs, each with an instance of its own, until one is refused; then of one instance.
+fn as_many_as_fit(context: &Context<'static>) -> Vec<Session<'static>> {
+    let of_each = core::iter::from_fn(|| context.open_session(hello::UUID).ok());
+    let of_one = core::iter::from_fn(|| context.open_session(keepalive::UUID).ok());
+    let mut sessions: Vec<Session<'static>> = context
+        .open_session(keepalive::UUID)
+        .into_iter()
+        .chain(of_each)
+        .collect();
+    sessions.extend(of_one);
+    // Questions take sessions, and memory.
+    sessions.drain(1..=ASKING);
+    super::say(&format!("{} sessions fit\n", sessions.len()));
+    sessions
 }
 
 /// Asks whatever `teestat` can be asked.
 fn all_questions(context: &Context<'static>, when: &str) -> Result<(), String> {
-    let taken = client::take_snapshot(context).map_err(|error| format!("{error}"))?;
-    for question in questions::all(&format!("{}", taken.0))? {
+    // Without memory there is none.
+    let number = client::take_snapshot(context).map_or(0, |taken| taken.0);
+    for question in questions::all(&format!("{number}"))? {
         let words: Vec<&str> = question.iter().map(String::as_str).collect();
         let name = format!("teestat {}{when}", words.join(" "));
         measure(&name, || ask(context, &words))?;
     }
     // Dropped by one of the questions, as a rule.
-    let _ = client::drop_snapshot(context, taken.0);
+    let _ = client::drop_snapshot(context, number);
     Ok(())
 }
 

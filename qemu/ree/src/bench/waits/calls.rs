@@ -85,13 +85,31 @@ fn shared_memory(context: &Context<'static>) -> Result<(), String> {
         let _ = scattered().map(|()| tee.unregister(COOKIE));
         Ok(())
     })?;
+    let mut runs = SHARED / PAGE_SIZE;
+    while runs > 1
+        && tee
+            .register(COOKIE, list.buf_ptr(), runs * PAGE_SIZE)
+            .is_err()
+    {
+        runs = runs * 9 / 10;
+    }
+    let mut session = context.open_session(hello::UUID).map_err(told)?;
+    let whole = || ParamRegisteredMem::from_cookie(COOKIE, Direction::Inout, 0, runs * PAGE_SIZE);
+    let mut op = Operation::new(0, whole(), whole(), whole(), whole());
+    measure("4 references in as many runs as fit", || {
+        session
+            .invoke_command(hello::CMD_NOP, &mut op)
+            .map_err(told)
+    })?;
+    measure("unregister as many runs as fit", || {
+        tee.unregister(COOKIE).map_err(told)
+    })?;
     let pages = (0..SHARED / PAGE_SIZE).map(|n| virt::RAM_BASE + (n * PAGE_SIZE) as u64);
     let list = PageList::build(pages, 0, |va| tee.conduit().physical(va));
     let list = list.ok_or("no memory for the list")?;
     measure("register 64 MiB", || {
         tee.register(COOKIE, list.buf_ptr(), SHARED).map_err(told)
     })?;
-    let mut session = context.open_session(hello::UUID).map_err(told)?;
     let whole = || ParamRegisteredMem::from_cookie(COOKIE, Direction::Inout, 0, SHARED);
     let mut op = Operation::new(0, whole(), whole(), whole(), whole());
     measure("4 references of 64 MiB", || {
@@ -237,11 +255,34 @@ fn lines(context: &Context<'static>) -> Result<(), String> {
 
 /// Buffers of the pseudo-TA for decoders.
 fn buffers(context: &Context<'static>) -> Result<(), String> {
-    let mut session = context.open_session(drm::UUID).map_err(told)?;
-    measure("16 of the largest buffers", || {
-        (0..16).try_for_each(|_| values(&mut session, drm::CMD_HOLD, vdec::MAX_BYTES, 0))
+    let full = || {
+        let mut session = context.open_session(drm::UUID).map_err(told)?;
+        while values(&mut session, drm::CMD_HOLD, vdec::MAX_BYTES, 0).is_ok() {}
+        Ok::<_, String>(session)
+    };
+    let mut session = None;
+    measure("as many of the largest buffers as fit", || {
+        session = Some(full()?);
+        Ok(())
     })?;
-    measure("a session with 16 buffers closed", || {
-        session.close().map_err(told)
-    })
+    for question in [
+        &["audit"][..],
+        &["snapshot", "file"],
+        &["audit", "--events"],
+    ] {
+        let name = alloc::format!(
+            "teestat {}, with as many buffers as fit",
+            question.join(" ")
+        );
+        measure(&name, || ask(context, question))?;
+    }
+    measure("close a session with as many buffers as fit", || {
+        session.map_or(Ok(()), Session::close).map_err(told)
+    })?;
+    let session = full()?;
+    measure("kill a TA with as many buffers as fit", || {
+        ask(context, &["kill", "drm"])
+    })?;
+    drop(session);
+    Ok(())
 }
