@@ -41,7 +41,7 @@ fn shown(guest: &Guest<Book>, index: usize) -> Option<(InstanceRef, &Instance<Bo
 impl<M: Machine> Actions for Inspector<'_, M> {
     fn alloc_stats(&self, id: u32) -> AllocStats {
         match id {
-            alloc_id::HEAP => self.heap().stats().alloc,
+            alloc_id::HEAP => self.kernel_pool_in_steps().alloc,
             alloc_id::TA_RAM => self.ta_ram(&self.state()).alloc,
             // Pools that Tally has not, named as optee_os `core/pta/stats.c` names those that a
             // build leaves out.

@@ -8,9 +8,10 @@
 use crate::book::Book;
 use crate::inspector::Inspector;
 use tally_core::ta::instance::{Instance, InstanceRef};
-use tally_mem::addr::{PAGE_SIZE, UserVa};
-use tally_mem::machine::Machine;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::machine::{Machine, SecureMemory};
 use tally_mem::space::Target;
+use zerocopy::IntoBytes;
 
 /// Populated pages looked at under one lock.
 const STEP_PAGES: usize = 16;
@@ -39,8 +40,7 @@ fn search<M: Machine>(found: &Instance<Book>, machine: &M, from: u64) -> Search 
         }
         if let Some(Target::Secure(pa)) = space.resident(machine, UserVa(page)) {
             looked_at += 1;
-            let used = machine.with_page(tally_mem::addr::PhysPage::containing(pa), first_used);
-            if let Some(offset) = used {
+            if let Some(offset) = first_used(machine, pa) {
                 return Search::Found(page + offset as u64);
             }
         }
@@ -72,12 +72,18 @@ fn deepest(found: &Instance<Book>, lowest: u64) -> u64 {
     now.max(found.notes.maxima.stack_deepest)
 }
 
-/// Offset of the first byte of a page that is not zero.
-fn first_used(bytes: &[u8; PAGE_SIZE]) -> Option<usize> {
-    let words = bytes.as_chunks::<8>().0;
-    let word = words.iter().position(|word| *word != [0; 8])?;
-    let byte = words[word].iter().position(|byte| *byte != 0)?;
-    Some(word * 8 + byte)
+/// Offset of the first byte of a page that is not zero. What is looked at is a copy: a TA that runs on another CPU
+/// writes to its stack meanwhile.
+fn first_used(machine: &impl SecureMemory, page: PhysAddr) -> Option<usize> {
+    let mut words = [0_u64; 64];
+    for at in (0..PAGE_SIZE).step_by(size_of_val(&words)) {
+        machine.read_secure(PhysAddr(page.0 + at as u64), words.as_mut_bytes());
+        if let Some(word) = words.iter().position(|word| *word != 0) {
+            let byte = words[word].to_le().trailing_zeros() as usize / 8;
+            return Some(at + word * 8 + byte);
+        }
+    }
+    None
 }
 
 impl<M: Machine> Inspector<'_, M> {
@@ -106,14 +112,23 @@ impl<M: Machine> Inspector<'_, M> {
 mod tests {
     use super::first_used;
     use tally_mem::addr::PAGE_SIZE;
+    use tally_mem::machine::SecureMemory;
+    use tally_mem::owner::OwnerId;
+    use tally_mem::pages::PageUse;
+    use tally_mem::testing::TestMachine;
 
     #[test]
     fn the_first_byte_in_use_is_found() {
-        let mut page = [0; PAGE_SIZE];
-        assert_eq!(first_used(&page), None);
+        let machine = TestMachine::new(4, 1);
+        let mut pages = machine.page_allocator();
+        let page = pages.alloc(PageUse::TaStack, OwnerId::KERNEL).unwrap();
+        let mut bytes = [0; PAGE_SIZE];
+        machine.write_secure(page.addr(), &bytes);
+        assert_eq!(first_used(&machine, page.addr()), None);
         for at in [PAGE_SIZE - 1, 4093, 8, 7, 0] {
-            page[at] = 1;
-            assert_eq!(first_used(&page), Some(at));
+            bytes[at] = 1;
+            machine.write_secure(page.addr(), &bytes);
+            assert_eq!(first_used(&machine, page.addr()), Some(at));
         }
     }
 }
