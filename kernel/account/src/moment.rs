@@ -21,7 +21,7 @@ use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
 use tally_mem::text::label;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, TaDetail, consistency, pool_kind};
 
 /// Rows of secure RAM by use.
 pub const USES: usize = PageUse::ALL.len();
@@ -122,15 +122,24 @@ impl<M: Machine> Moment<'_, M> {
         meminfo(&self.state.pages)
     }
 
-    /// The kernel heap, and the pages that TAs draw from.
-    pub(crate) fn pools(&self) -> [PoolRow; 2] {
+    /// The kernel heap, whose free chunks were `walked` before and may have changed since, and the pages that TAs draw
+    /// from.
+    pub(crate) fn pools(&self, walked: PoolStats) -> [PoolRow; 2] {
+        let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.alloc.size);
+        let kernel = match self.heap.stats {
+            now if key(&now) == key(&walked) => walked,
+            now => PoolStats {
+                inconsistent: now.inconsistent.max(consistency::CHANGING),
+                ..now
+            },
+        };
         let row = |kind, pool| PoolRow {
             pool,
             kind,
             instance: 0,
         };
         [
-            row(pool_kind::KERNEL_HEAP, self.heap.stats),
+            row(pool_kind::KERNEL_HEAP, kernel),
             row(pool_kind::TA_MEMORY, self.inspector.ta_ram(&self.state)),
         ]
     }

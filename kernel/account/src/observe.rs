@@ -161,13 +161,8 @@ impl Observer for Book {
         look(kernel, GuestId::FIRST).report_refused(refused);
     }
 
-    fn ending<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-        end: End,
-    ) {
-        look(kernel, instance.guest()).note_end(state, instance, end);
+    fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End) {
+        look(kernel, instance.guest()).note_end(instance, end);
     }
 
     fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid) {

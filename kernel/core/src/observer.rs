@@ -174,13 +174,8 @@ pub trait Observer: Book {
     /// Something was refused that all share. Nothing is locked.
     fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused);
 
-    /// An instance is about to lose its memory.
-    fn ending<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-        end: End,
-    );
+    /// An instance, which the caller has claimed, is about to lose its memory. Nothing is locked.
+    fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End);
 
     /// The last living instance of a TA has ended.
     fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid);
@@ -256,7 +251,7 @@ impl Observer for () {
 
     fn refused<M: Machine>(_: &Kernel<M, Self>, _: &Refused) {}
 
-    fn ending<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef, _: End) {}
+    fn ending<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: End) {}
 
     fn all_ended(_: &mut State<Self>, _: GuestId, _: TeeUuid) {}
 

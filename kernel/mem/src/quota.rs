@@ -71,6 +71,12 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Pages of its quota that are in use, by it and by others.
+    #[must_use]
+    pub const fn quota_used(&self) -> u32 {
+        self.charged_pages() + (self.limit_pages - self.ceiling)
+    }
+
     /// Pages that it may have besides those that it has.
     pub(super) const fn left(&self) -> u32 {
         self.ceiling.saturating_sub(self.charged_pages())
@@ -78,12 +84,11 @@ impl AddressSpace {
 
     /// That the quota does not allow so many pages more.
     pub(super) const fn over_quota(&self, wanted: u32) -> RefusedPages {
-        let by_others = self.limit_pages - self.ceiling;
         RefusedPages {
             short: Short::Quota,
             owner: self.owner,
             wanted,
-            used: self.charged_pages() + by_others,
+            used: self.quota_used(),
             size: self.limit_pages,
             left: self.left(),
         }

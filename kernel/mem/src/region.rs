@@ -287,8 +287,9 @@ impl Regions {
         self.list.remove(at)
     }
 
-    pub(super) fn pop(&mut self) -> Option<Region> {
-        self.list.pop()
+    /// The index of the last one.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.list.len().checked_sub(1)
     }
 
     /// The region that a page is in.

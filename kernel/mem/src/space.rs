@@ -183,11 +183,9 @@ impl AddressSpace {
         })
     }
 
-    /// Frees everything.
+    /// Frees everything; what is long was given back by [`Self::shrink`] before.
     pub fn destroy<M: SpaceMachine>(mut self, mem: &mut Mem<'_, M>) {
-        while let Some(region) = self.regions.pop() {
-            self.give_back(mem, &region, region.first, region.committed);
-        }
+        while !self.shrink(mem, u32::MAX) {}
         debug_assert_eq!(self.own_pages, 0, "pages charged to no region");
         debug_assert_eq!(
             self.promised,
@@ -603,19 +601,24 @@ impl AddressSpace {
         Ok(prepared?)
     }
 
-    /// Undoes [`Self::commit`] or [`Self::map_targets`] for pages of `region`. The caller flushes.
-    fn give_back<M: SpaceMachine>(
+    /// Undoes [`Self::commit`] or [`Self::map_targets`] for pages of `region`. The caller flushes. How many pages were
+    /// freed.
+    pub(super) fn give_back<M: SpaceMachine>(
         &mut self,
         mem: &mut Mem<'_, M>,
         region: &Region,
         first: u32,
         pages: u32,
-    ) {
+    ) -> u32 {
         match region.backing {
-            Backing::Borrowed => self.tables.forget(mem, first, pages),
+            Backing::Borrowed => {
+                self.tables.forget(mem, first, pages);
+                0
+            }
             Backing::Lent => {
                 self.tables.forget(mem, first, pages);
                 self.own_pages -= pages;
+                0
             }
             Backing::Zero => {
                 let mut freed = 0;
@@ -627,6 +630,7 @@ impl AddressSpace {
                 let unused = self.promised.split(pages - freed);
                 mem.pages.unreserve(unused);
                 self.own_pages -= pages;
+                freed
             }
         }
     }
@@ -661,7 +665,7 @@ impl AddressSpace {
     }
 
     /// Forgets cached translations of a range.
-    fn flush<M: Tlb>(&self, machine: &M, first: u32, pages: u32) {
+    pub(super) fn flush<M: Tlb>(&self, machine: &M, first: u32, pages: u32) {
         if pages > MAX_SINGLE_FLUSHES {
             machine.flush_asid(self.asid);
         } else {

@@ -19,29 +19,44 @@ pub fn fill<M: SecureMemory>(machine: &M, page: PhysPage, bytes: usize) {
     }
 }
 
-/// Offset of the first byte of a page that was written since it was filled.
+/// Offset of the first byte of a page that was written since it was filled. What is looked at is a copy: a TA that
+/// runs on another CPU writes to its stack meanwhile.
 #[must_use]
-pub fn first_written(page: &[u8; PAGE_SIZE]) -> Option<usize> {
-    let words = page.as_chunks::<8>().0;
-    let word = words.iter().position(|word| *word != PATTERN)?;
-    let mut bytes = words[word].iter().zip(PATTERN);
-    let byte = bytes.position(|(byte, unused)| *byte != unused)?;
-    Some(word * 8 + byte)
+pub fn first_written<M: SecureMemory>(machine: &M, page: PhysPage) -> Option<usize> {
+    let mut words = [[0_u8; 8]; 64];
+    for at in (0..PAGE_SIZE).step_by(size_of_val(&words)) {
+        machine.read_secure(
+            PhysAddr(page.addr().0 + at as u64),
+            words.as_flattened_mut(),
+        );
+        if let Some(word) = words.iter().position(|word| *word != PATTERN) {
+            let mut bytes = words[word].iter().zip(PATTERN);
+            let byte = bytes.position(|(byte, unused)| *byte != unused)?;
+            return Some(at + word * 8 + byte);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PATTERN, first_written};
-    use crate::addr::PAGE_SIZE;
+    use super::{fill, first_written};
+    use crate::addr::{PAGE_SIZE, PhysAddr};
+    use crate::machine::SecureMemory;
+    use crate::owner::OwnerId;
+    use crate::pages::PageUse;
+    use crate::testing::TestMachine;
 
     #[test]
     fn the_first_byte_that_was_written_is_found_even_if_it_is_zero() {
-        let mut page = [0; PAGE_SIZE];
-        page.as_chunks_mut::<8>().0.fill(PATTERN);
-        assert_eq!(first_written(&page), None);
+        let machine = TestMachine::new(4, 1);
+        let mut pages = machine.page_allocator();
+        let page = pages.alloc(PageUse::TaStack, OwnerId::KERNEL).unwrap();
+        fill(&machine, page, PAGE_SIZE);
+        assert_eq!(first_written(&machine, page), None);
         for at in [PAGE_SIZE - 1, 4093, 8, 7, 0] {
-            page[at] = 0;
-            assert_eq!(first_written(&page), Some(at));
+            machine.write_secure(PhysAddr(page.addr().0 + at as u64), &[0]);
+            assert_eq!(first_written(&machine, page), Some(at));
         }
     }
 }

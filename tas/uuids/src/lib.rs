@@ -289,6 +289,8 @@ pub mod chain {
     pub const CMD_SHORT: u32 = 6;
     /// `()`: opens a session to hello and keeps it; it must end with this instance.
     pub const CMD_KEEP_SESSION: u32 = 7;
+    /// `(memref inout x 4)`: passes the client's buffers to hello's `CMD_NOP`.
+    pub const CMD_PASS_ALL: u32 = 8;
 }
 
 /// Survives its sessions. Single instance, multi session, keep-alive, 32 KiB heap.
@@ -351,6 +353,9 @@ pub mod glutton {
     pub const CMD_RESERVE: u32 = 3;
     /// As above, the one that grows the heap, which tells no size of an allocation.
     pub const CMD_GROW: u32 = 4;
+    /// `(value in: a = call sites, b = frames of each; value out: a = result)`: writes books with so many call sites over
+    /// those of its own heap, and has an allocation refused. What it does with its heap afterwards ends it.
+    pub const CMD_FORGE: u32 = 5;
 }
 
 /// Plays protected streams: maps a decoder's buffers through the pseudo-TA `vdec`. Multi-instance,

@@ -41,7 +41,7 @@ fn shown(guest: &Guest<Book>, index: usize) -> Option<(InstanceRef, &Instance<Bo
 impl<M: Machine> Actions for Inspector<'_, M> {
     fn alloc_stats(&self, id: u32) -> AllocStats {
         match id {
-            alloc_id::HEAP => self.heap().stats().alloc,
+            alloc_id::HEAP => self.kernel_pool_in_steps().alloc,
             alloc_id::TA_RAM => self.ta_ram(&self.state()).alloc,
             // Pools that Tally has not, named as optee_os `core/pta/stats.c` names those that a
             // build leaves out.
@@ -107,7 +107,10 @@ impl<M: Machine> Actions for Inspector<'_, M> {
     }
 
     fn dump_heap(&self) {
-        self.heap().dump(&mut ConsoleLines(TextBuffer::EMPTY));
+        self.heap().dump(&mut ConsoleLines {
+            line: TextBuffer::EMPTY,
+            breathe: &|| self.kernel.breathe(),
+        });
     }
 
     fn threads(&self) -> [u32; 3] {
@@ -226,17 +229,21 @@ impl<M: Machine> Actions for Inspector<'_, M> {
     }
 }
 
-/// Text that goes to the secure console line by line.
-struct ConsoleLines(TextBuffer<160>);
+/// Text that goes to the secure console line by line, between which interrupts have their turn.
+struct ConsoleLines<'a> {
+    line: TextBuffer<160>,
+    breathe: &'a dyn Fn(),
+}
 
-impl fmt::Write for ConsoleLines {
+impl fmt::Write for ConsoleLines<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for piece in text.split_inclusive('\n') {
             // A longer line is cut.
-            let _ = self.0.write_str(piece.trim_end_matches('\n'));
+            let _ = self.line.write_str(piece.trim_end_matches('\n'));
             if piece.ends_with('\n') {
-                log::info!("{}", self.0.text());
-                self.0 = TextBuffer::EMPTY;
+                log::info!("{}", self.line.text());
+                self.line = TextBuffer::EMPTY;
+                (self.breathe)();
             }
         }
         Ok(())

@@ -106,44 +106,50 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     fn print_refused(&self, row: &FailureRow) {
-        log::error!(
+        self.print_line(format_args!(
             "Memory allocation failed: size {} pool {} owner {}",
             row.size,
             pool_text(row.pool),
             Owner(row)
-        );
-        log::error!("  the limit is {}", word(limit::WORDS, row.pool));
+        ));
+        self.print_line(format_args!(
+            "  the limit is {}",
+            word(limit::WORDS, row.pool)
+        ));
         if row.fault != 0 {
-            log::error!("  {}", word(ImageFault::WORDS, row.fault));
+            self.print_line(format_args!("  {}", word(ImageFault::WORDS, row.fault)));
         } else if row.entries != 0 {
             let wanted = row.wanted_entries;
-            log::error!(
+            self.print_line(format_args!(
                 "  {} of {} in use, {wanted} more wanted; {} has most: {}",
                 row.used_entries,
                 row.entries,
                 Holder(row.holder),
                 row.held_entries
-            );
+            ));
         } else {
-            log::error!(
+            self.print_line(format_args!(
                 "  {} of {} bytes in use, {} left",
-                row.used,
-                row.pool_size,
-                row.largest_free
-            );
+                row.used, row.pool_size, row.largest_free
+            ));
         }
         if row.frames[0] == 0 {
             return;
         }
-        log::error!("Call stack:");
+        self.print_line(format_args!("Call stack:"));
         for frame in row.frames.iter().take_while(|frame| **frame != 0) {
             let mut line = TextBuffer::<120>::EMPTY;
             if !self.heap().name_site(*frame, &mut line) {
                 // A line that is cut is still a line.
                 let _ = write!(line, "kernel+{frame:#x}");
             }
-            log::error!(" {}", line.text());
+            self.print_line(format_args!(" {}", line.text()));
         }
+    }
+
+    /// A line on the console, with interrupts open.
+    fn print_line(&self, line: fmt::Arguments<'_>) {
+        self.machine.interruptible(|| log::error!("{line}"));
     }
 }
 

@@ -128,7 +128,7 @@ fn allocations<M: Machine>(machine: &M, instance: &Instance<Book>) -> Detail {
 fn stack_depth<M: Machine>(machine: &M, instance: &Instance<Book>) -> u64 {
     let mut depth = 0;
     for_stack(instance, machine, |va, page| {
-        let written = machine.with_page(page, unused::first_written);
+        let written = unused::first_written(machine, page);
         let lowest = written.map(|offset| va + offset as u64);
         depth = lowest.map_or(0, |lowest| instance.stack_top.saturating_sub(lowest));
         written.is_none()

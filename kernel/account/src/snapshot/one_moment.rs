@@ -10,7 +10,7 @@ use crate::tas::detail::Steps;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::machine::Machine;
 use tally_records::snapshot::Section;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, TaDetail, pool_kind};
 use zerocopy::IntoBytes;
 
 /// Rows that are made room for besides those that there are.
@@ -57,13 +57,14 @@ impl<M: Machine> Writer<'_, M> {
                 }
             };
             let known = self.steps(room)?;
+            let walked = kernel.kernel_pool_in_steps();
             let moment = kernel.moment();
             let guest = moment.guest();
             let fits = guest.instances.iter().count() <= room.tas
                 && moment.owner_names().iter().count() <= room.owners;
             if fits || last {
                 self.bring_up_to_date(&moment, known)?;
-                return self.write_moment(&moment, room, known);
+                return self.write_moment(&moment, room, known, walked);
             }
         }
         Ok(())
@@ -112,6 +113,7 @@ impl<M: Machine> Writer<'_, M> {
         moment: &Moment<'_, M>,
         room: Room,
         known: KnownSteps,
+        walked: PoolStats,
     ) -> Result<(), SnapshotError> {
         let mut open = self.begin::<MeminfoRow>()?;
         for row in moment.meminfo() {
@@ -119,7 +121,7 @@ impl<M: Machine> Writer<'_, M> {
         }
         self.end(&open)?;
         let mut open = self.begin::<PoolRow>()?;
-        for row in moment.pools() {
+        for row in moment.pools(walked) {
             self.put(&mut open, row.as_bytes());
         }
         self.tas(moment, room, known, |writer, (_, found), steps| {

@@ -12,7 +12,7 @@ use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_mem::addr::{PAGE_SIZE, PhysPage, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::space::Target;
-use tally_mem::unused::first_written;
+use tally_mem::unused;
 
 /// Populated pages looked at under one lock.
 const STEP_PAGES: usize = 16;
@@ -41,7 +41,7 @@ fn search<M: Machine>(found: &Instance<Book>, machine: &M, from: u64) -> Search 
         }
         if let Some(Target::Secure(pa)) = space.resident(machine, UserVa(page)) {
             looked_at += 1;
-            let used = machine.with_page(PhysPage::containing(pa), first_written);
+            let used = unused::first_written(machine, PhysPage::containing(pa));
             if let Some(offset) = used {
                 return Search::Found(page + offset as u64);
             }
@@ -92,6 +92,8 @@ impl<M: Machine> Inspector<'_, M> {
                 Search::Found(at) => return deepest(found, at),
                 Search::UpTo(at) => from = Some(at),
             }
+            drop(state);
+            self.breathe();
         }
     }
 }

@@ -4,6 +4,7 @@
 //! **Invariant:** every memory parameter was checked against the memory it names when the `Args`
 //! were made, and shared memory in them is in use until [`Args::release`].
 
+use crate::call::large_args::COPY_BYTES;
 use crate::call::shm::{Shm, ShmError, ShmRef, ShmTable, is_large};
 use crate::ta::instance::InstanceRef;
 use alloc::vec::Vec;
@@ -146,18 +147,26 @@ const fn lends(param: &MsgParam) -> bool {
     kind >= attr::TMEM_INPUT && kind <= attr::TMEM_INOUT && param.a != 0
 }
 
+impl Arg {
+    /// Whether it is a reference to more memory than is mapped, or copied, at one go.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        match self {
+            Self::Memref { memory, given, .. } => match memory {
+                ArgMemory::Shm(..) => is_large(*given),
+                ArgMemory::Ta(..) => *given > COPY_BYTES,
+                ArgMemory::Null => false,
+            },
+            Self::Value { .. } | Self::None => false,
+        }
+    }
+}
+
 impl Args {
-    /// Whether one is a reference to more shared memory than is mapped at one go.
+    /// Whether one is a reference to more memory than is mapped, or copied, at one go.
     #[must_use]
     pub fn has_large(&self) -> bool {
-        self.items.iter().any(|item| match item {
-            Arg::Memref {
-                memory: ArgMemory::Shm(..),
-                given,
-                ..
-            } => is_large(*given),
-            Arg::Memref { .. } | Arg::Value { .. } | Arg::None => false,
-        })
+        self.items.iter().any(Arg::is_large)
     }
 
     /// Type of parameter `index`.

@@ -4,7 +4,7 @@
 //! between.
 
 use crate::call::Call;
-use crate::kernel::{Kernel, State};
+use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::owners::OwnerName;
 use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
@@ -13,6 +13,9 @@ use tally_abi::TeeResult;
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
+
+/// Pages of a dead instance that are freed under one lock: some 5,000 instructions.
+const FREED_PAGES: u32 = 64;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Claims an instance for this call, waiting in the normal world while others have it.
@@ -74,18 +77,28 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Lets go of an instance: wakes who waits, buries it if it was killed meanwhile, and ends it
     /// if nobody needs it any more.
     pub fn unclaim(&mut self, instance: InstanceRef) {
-        let (waiters, stays) = {
+        let released = {
             let mut state = self.kernel.state();
             let Some(found) = state.instance_mut(instance) else {
                 return;
             };
-            let waiters = found.unclaim();
             if found.killed && found.life != Life::Dead {
-                self.bury(&mut state, instance, End::Died);
-                (waiters, false)
+                // Who kills an idle one claims it here, unless somebody ends it at this moment.
+                if *found.busy.get_or_insert(self.thread) != self.thread {
+                    return;
+                }
+                None
             } else {
-                let unused = found.sessions == 0 && !found.stays();
-                (waiters, found.life != Life::Dead && !unused)
+                Some(found.release())
+            }
+        };
+        let (waiters, stays) = match released {
+            Some(released) => released,
+            None => {
+                self.bury(instance, End::Died);
+                let mut state = self.kernel.state();
+                let buried = state.instance_mut(instance);
+                buried.map_or((0, false), Instance::release)
             }
         };
         if !stays {
@@ -96,26 +109,46 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.end_marked();
     }
 
-    /// Makes an instance dead: its memory goes, its entry stays for its sessions.
-    pub fn bury(&self, state: &mut State<O>, instance: InstanceRef, end: End) {
-        O::ending(self.kernel, state, instance, end);
-        let Some(found) = state.instance_mut(instance) else {
+    /// Makes an instance dead that this call has claimed: its memory goes, in steps, and its entry stays for its
+    /// sessions.
+    pub fn bury(&self, instance: InstanceRef, end: End) {
+        let kernel = self.kernel;
+        O::ending(kernel, instance, end);
+        let (owner, uuid, space) = {
+            let mut state = kernel.state();
+            let Some(found) = state.instance_mut(instance) else {
+                return;
+            };
+            found.life = Life::Dead;
+            if end == End::Died {
+                found.note_end(kernel.machine.ticks());
+            }
+            found.task = None;
+            found.heap = None;
+            (found.owner, found.uuid, found.space.take())
+        };
+        let Some(mut space) = space else {
             return;
         };
-        found.life = Life::Dead;
-        if end == End::Died {
-            found.note_end(self.kernel.machine.ticks());
+        loop {
+            let mut state = kernel.state();
+            if space.shrink(
+                &mut Mem::new(&mut state.pages, &kernel.machine),
+                FREED_PAGES,
+            ) {
+                break;
+            }
+            drop(state);
+            kernel.breathe();
         }
-        found.task = None;
-        found.heap = None;
-        let (owner, uuid) = (found.owner, found.uuid);
-        let Some(space) = found.space.take() else {
-            return;
-        };
-        let asid = space.root().asid;
-        space.destroy(&mut Mem::new(&mut state.pages, &self.kernel.machine));
-        state.give_asid(asid);
-        self.kernel.end_buffers_of(state, instance);
+        {
+            let mut state = kernel.state();
+            let asid = space.root().asid;
+            space.destroy(&mut Mem::new(&mut state.pages, &kernel.machine));
+            state.give_asid(asid);
+        }
+        kernel.end_buffers_of(instance);
+        let mut state = kernel.state();
         let living = |other: &Instance<O>| other.uuid == uuid && other.life != Life::Dead;
         if !state
             .guest(self.guest)
@@ -123,9 +156,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .iter()
             .any(|(_, other)| living(other))
         {
-            O::all_ended(state, instance.guest(), uuid);
+            O::all_ended(&mut state, instance.guest(), uuid);
         }
         let left = state.pages.owned_by(owner);
+        drop(state);
         if left != 0 {
             log::error!("a TA ended and left {left} pages behind");
         }
@@ -133,6 +167,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Removes an instance that has no sessions, unless it stays.
     pub fn drop_if_unused(&mut self, instance: InstanceRef) {
+        let mut waiters = 0;
         {
             let mut state = self.kernel.state();
             let Some(found) = state.instance(instance) else {
@@ -143,10 +178,19 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             if !unused || !goes {
                 return;
             }
-            if found.life != Life::Dead {
-                self.bury(&mut state, instance, End::Orderly);
+            if found.life != Life::Dead
+                && let Some(found) = state.instance_mut(instance)
+            {
+                found.busy = Some(self.thread);
+                drop(state);
+                self.bury(instance, End::Orderly);
+                let mut state = self.kernel.state();
+                let ended = state.instance_mut(instance);
+                // Who has begun to wait meanwhile finds it dead.
+                waiters = ended.map_or(0, Instance::unclaim);
             }
         }
+        self.wake(waiters);
         self.close_orphans(instance);
         let mut state = self.kernel.state();
         if state.instance(instance).is_none() {

@@ -20,8 +20,8 @@ const MAX_PAGES: u64 = 16384;
 /// Most runs of pages of all objects: 96 KiB of the kernel heap, half of it.
 const MAX_RUNS: usize = 6144;
 
-/// Pages taken in or mapped in a step: some 40,000 instructions at most.
-const STEP_PAGES: u64 = 512;
+/// Pages taken in or mapped in a step: some 20,000 instructions at most, and of four parameters four times as many.
+const STEP_PAGES: u64 = 256;
 /// Bytes of a step.
 pub const STEP_BYTES: u64 = STEP_PAGES * PAGE_SIZE as u64;
 

@@ -5,10 +5,10 @@
 
 use crate::call::Call;
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
+use crate::call::large_args::COPY_BYTES;
 use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;
 use crate::ta::instance::{InstanceRef, Life};
-use crate::ta::obituary;
 use crate::ta::stack;
 use crate::ta::syscall::Flow;
 use crate::ta::task::{Cause, Death, End, Exit, Ran, TaCall, Task};
@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 
 /// Bytes below the initial stack pointer that hold [`UteeParams`], 16-byte aligned.
 const PARAMS_BYTES: u64 = (size_of::<UteeParams>() as u64).next_multiple_of(16);
-/// Bytes copied at a time between two TAs.
+/// Bytes on the stack while two TAs' memory is copied.
 const COPY_CHUNK: usize = 512;
 
 /// Bytes of kernel stack that entering a TA, the loader or a pseudo-TA leaves at least for what runs there: the deepest
@@ -67,7 +67,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.check_stack()?;
         let kernel = self.kernel;
         let mut mapped = Mapped::default();
-        if args.has_large() {
+        let has_large = args.has_large();
+        if has_large {
             self.map_large(instance, args, &mut mapped)?;
         }
         let entered = {
@@ -80,13 +81,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             kernel.as_owner(owner, || {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
                 if entered.is_err() {
-                    kernel.unmap_params(&mut state, instance, &mapped);
+                    kernel.unmap_small(&mut state, instance, args, &mapped);
                 }
                 let (context, root) = entered?;
                 let noted = kernel.begin_task(&mut state, instance, call, context.sp);
                 Ok::<_, TeeResult>((context, root, noted, O::watches(&state, instance.guest())))
             })
         };
+        if let Err(err) = entered
+            && has_large
+        {
+            self.end_large(instance, args, &mapped, Err(err))?;
+        }
         let (mut context, root, noted, watched) = entered?;
         if watched {
             O::entered(kernel, instance, call);
@@ -103,12 +109,17 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.end_task(&mut state, instance, call, noted, ran);
         match ran.exit {
             Exit::Return(code) => {
-                let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
-                kernel.unmap_params(&mut state, instance, &mapped);
+                let mut back = kernel.collect(&mut state, instance, params_va, args, &mapped);
+                kernel.unmap_small(&mut state, instance, args, &mapped);
+                drop(state);
+                if has_large {
+                    back = self.end_large(instance, args, &mapped, back);
+                }
                 back.map(|()| TeeResult(code))
             }
             Exit::Died => {
-                self.bury(&mut state, instance, End::Died);
+                drop(state);
+                self.bury(instance, End::Died);
                 Err(TeeResult::TARGET_DEAD)
             }
         }
@@ -202,9 +213,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     #[inline(never)]
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
-        let machine = &self.kernel.machine;
-        let mut state = self.kernel.state();
-        if let Some(found) = state.instance_mut(instance) {
+        let kernel = self.kernel;
+        let machine = &kernel.machine;
+        if let Some(found) = kernel.state().instance_mut(instance) {
             let overflow = stack::overflow(machine, found, context, death);
             found.stack_deepest = found.stack_deepest.max(overflow.unwrap_or(0));
             let cause = match overflow {
@@ -212,8 +223,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 None => Cause::from(death),
             };
             found.note_fate(cause, machine.ticks());
-            obituary::write(machine, found, context, death);
         }
+        kernel.write_obituary(instance, context, death);
     }
 }
 
@@ -367,9 +378,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                     && let Err(err) =
                         self.copy_between(state, (*caller, *from), (instance, va), given)
                 {
-                    let mut only = Mapped::default();
-                    only[0] = Some(va);
-                    self.unmap_params(state, instance, &only);
+                    self.unmap_param(state, instance, va);
                     return Err(err);
                 }
                 Ok(Some(va))
@@ -377,8 +386,8 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         }
     }
 
-    /// Copies between two TAs' address spaces.
-    fn copy_between(
+    /// Copies between two TAs' address spaces: [`COPY_BYTES`] at most under one lock.
+    pub(crate) fn copy_between(
         &self,
         state: &mut State<O>,
         from: (InstanceRef, UserVa),
@@ -465,7 +474,10 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                     size,
                 } => {
                     *size = b;
-                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, *place) {
+                    // What is large is copied in steps.
+                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, *place)
+                        && *given <= COPY_BYTES
+                    {
                         let len = b.min(*given);
                         let (caller, to) = (*caller, *to);
                         self.copy_between(state, (instance, from), (caller, to), len)?;
@@ -476,31 +488,35 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         Ok(())
     }
 
-    pub(crate) fn unmap_params(
+    /// Unmaps parameters, but for the large ones.
+    pub(crate) fn unmap_small(
         &self,
         state: &mut State<O>,
         instance: InstanceRef,
+        args: &Args,
         mapped: &Mapped,
     ) {
-        let (pages, guest) = state.split(instance.guest());
-        let Some(found) = guest.instances.at_mut(instance) else {
-            return;
-        };
-        let Some(space) = found.space.as_mut() else {
-            return;
-        };
-        for va in mapped.iter().flatten() {
-            let Some(region) = space.region_at(*va).copied() else {
-                continue;
-            };
-            let undone = space.unmap(
-                &mut Mem::new(pages, &self.machine),
-                region.va(),
-                region.bytes(),
-            );
-            if let Err(err) = undone {
-                log::error!("parameter stays mapped: {err:?}");
+        for (va, arg) in mapped.iter().zip(&args.items) {
+            if let Some(va) = va
+                && !arg.is_large()
+            {
+                self.unmap_param(state, instance, *va);
             }
+        }
+    }
+
+    fn unmap_param(&self, state: &mut State<O>, instance: InstanceRef, va: UserVa) {
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest.instances.at_mut(instance);
+        let Some(space) = found.and_then(|found| found.space.as_mut()) else {
+            return;
+        };
+        let Some(region) = space.region_at(va).copied() else {
+            return;
+        };
+        let mut memory = Mem::new(pages, &self.machine);
+        if let Err(err) = space.unmap(&mut memory, region.va(), region.bytes()) {
+            log::error!("parameter stays mapped: {err:?}");
         }
     }
 }

@@ -264,6 +264,13 @@ impl<O: Book> Instance<O> {
         }
     }
 
+    /// Lets go of it; returns the threads that wait, and whether it stays as it is.
+    pub(crate) fn release(&mut self) -> (u64, bool) {
+        let waiters = self.unclaim();
+        let unused = self.sessions == 0 && !self.stays();
+        (waiters, self.life != Life::Dead && !unused)
+    }
+
     /// Lets go of it; returns the threads that wait, a bit each.
     #[must_use]
     pub const fn unclaim(&mut self) -> u64 {

@@ -426,33 +426,24 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     fn load_new(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
-        let loaded = self.load(instance, uuid);
+        if let Err(err) = self.load(instance, uuid) {
+            self.bury(instance, End::Died);
+            self.unclaim(instance);
+            return Err(err);
+        }
         let mut waiters = 0;
-        {
-            let mut state = self.kernel.state();
-            match (state.instance_mut(instance), &loaded) {
-                (Some(found), Ok(())) => {
-                    found.life = Life::Ready;
-                    found.loaded_at = self.kernel.machine.ticks();
-                    found.sessions = 1;
-                    if !found.may_be_shared() {
-                        // Who waited to share it needs one of its own, and need not wait for this
-                        // one's client to be done.
-                        waiters = core::mem::take(&mut found.waiters);
-                    }
-                }
-                (Some(_), Err(_)) => self.bury(&mut state, instance, End::Died),
-                (None, _) => {}
+        if let Some(found) = self.kernel.state().instance_mut(instance) {
+            found.life = Life::Ready;
+            found.loaded_at = self.kernel.machine.ticks();
+            found.sessions = 1;
+            if !found.may_be_shared() {
+                // Who waited to share it needs one of its own, and need not wait for this
+                // one's client to be done.
+                waiters = core::mem::take(&mut found.waiters);
             }
         }
         self.wake(waiters);
-        match loaded {
-            Ok(()) => Ok(instance),
-            Err(err) => {
-                self.unclaim(instance);
-                Err(err)
-            }
-        }
+        Ok(instance)
     }
 
     /// Enters a TA that this call has claimed.

@@ -13,6 +13,7 @@ mod guest;
 mod memory;
 #[cfg(not(miri))]
 mod sessions;
+mod steps;
 #[cfg(not(miri))]
 mod ta;
 
