@@ -8,7 +8,9 @@
 mod report;
 
 use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::injection::Injection;
 use crate::owner::OwnerId;
+use core::mem;
 use core::ops::Range;
 
 /// How many owners have an account.
@@ -243,8 +245,7 @@ pub struct PageAllocator {
     releases: u64,
     /// Pages of the last request that was refused, until somebody asks.
     refused: Option<u32>,
-    /// Requests until one is refused on purpose.
-    fail_in: Option<u32>,
+    injection: Injection,
 }
 
 impl PageAllocator {
@@ -273,7 +274,7 @@ impl PageAllocator {
             gets: 0,
             releases: 0,
             refused: None,
-            fail_in: None,
+            injection: Injection::NONE,
         }
     }
 
@@ -479,18 +480,7 @@ impl PageAllocator {
 
     /// Whether a request for `pages` must be refused.
     fn refuses(&mut self, pages: u32) -> bool {
-        let injected = match self.fail_in {
-            Some(0) => {
-                self.fail_in = None;
-                true
-            }
-            Some(n) => {
-                self.fail_in = Some(n - 1);
-                false
-            }
-            None => false,
-        };
-        injected || pages > self.available()
+        self.injection.refuses() || pages > self.available()
     }
 
     fn note_failure(&mut self, pages: u32) -> PageError {

@@ -9,7 +9,7 @@ use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Run, STATUS_KERNEL_PANIC};
 use crate::tfa::Tfa;
-use crate::{fuzz, ui};
+use crate::{fuzz, sweep, ui};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -43,6 +43,17 @@ const HOSTILE: [(&str, u64); 2] = [
 ];
 const FORGED: &str = "qemu: what a TA prints is marked as its own, and no terminal obeys it";
 const SHOWN: &str = "test hooks: a block's address and bytes are shown";
+/// Whether all requests that follow are refused, too.
+const SWEEPS: [(&str, bool); 2] = [
+    (
+        "test hooks: whichever request for memory is refused, every operation fails well",
+        false,
+    ),
+    (
+        "test hooks: from whichever request on memory is refused, every operation fails well",
+        true,
+    ),
+];
 
 fn fatal_name(command: &str) -> String {
     format!("qemu: `{command}` ends in a kernel panic with a named account")
@@ -62,6 +73,7 @@ pub(super) fn names() -> Result<Vec<Known>> {
             .iter()
             .map(|command| Known::short(fatal_name(command))),
     );
+    names.extend(SWEEPS.map(|(name, _)| Known::long(name)));
     names.extend(variants::names().map(Known::short));
     let tests = tests()?;
     for test in tests.iter().map(String::as_str).chain([WHOLE]) {
@@ -159,14 +171,24 @@ fn on_hooks(results: &mut Results, silence: Duration) {
     if !wanted && !results.wants_any(FATAL.iter().map(|command| fatal_name(command))) {
         return;
     }
-    let config = Config::with(&["test-hooks", "addresses", "block-bytes"]);
-    let images = match images::build(&config) {
+    let images = match images::build(&Config::hooked()) {
         Ok(images) => images,
         Err(err) => return results.fail("build: kernel with test hooks", format_args!("{err:#}")),
     };
     let images = &images;
     selftest(results, images, silence, Group::Hooked);
     shown(results, images, silence);
+    for (name, is_persistent) in SWEEPS {
+        results.check(name, || {
+            let command = sweep::command(is_persistent, "");
+            let run = Run::captured(images, "sweep", &command, silence);
+            let outcome = run.start().map_err(|err| format!("{err:#}"))?;
+            sweep::verdict(&outcome).map_err(|why| match outcome.trouble(images) {
+                Some(trouble) => format!("{why}\n{trouble}"),
+                None => why,
+            })
+        });
+    }
     for command in FATAL {
         results.check(&fatal_name(command), || {
             let label = command.replace(' ', "-");

@@ -26,6 +26,7 @@ mod races;
 mod raw;
 mod sessions;
 pub(crate) mod soak;
+pub(crate) mod sweep;
 mod vocabulary;
 
 use alloc::format;
@@ -203,6 +204,7 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         commands::TESTS,
         moments::TESTS,
         firmware::TESTS,
+        sweep::TESTS,
     ];
     warm_up(&bench);
     for (name, test) in groups.into_iter().flatten() {

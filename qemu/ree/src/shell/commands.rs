@@ -42,7 +42,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 21] = [
+static COMMANDS: [Command; 22] = [
     command(
         "teestat",
         "COMMAND",
@@ -106,6 +106,12 @@ static COMMANDS: [Command; 21] = [
         "CALLS [SEED]",
         "random calls and answers, as a hostile normal world makes them",
         hostile,
+    ),
+    command(
+        "sweep",
+        "[COUNT [FILTER]]",
+        "refuse each request for memory of each operation once, in kernels with test hooks",
+        selftest::sweep::run,
     ),
     command("echo", "WORDS", "print words", |args| {
         print(format_args!("{}\n", args.join(" ")));
