@@ -5,11 +5,12 @@
 
 use super::results::{Results, Verdict};
 use super::{Known, sources, variants};
+use crate::fuzz::{self, Hostile};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
 use crate::qemu::{Ending, Outcome, Run, STATUS_KERNEL_PANIC};
 use crate::tfa::Tfa;
-use crate::{fuzz, sweep, ui};
+use crate::{sweep, ui};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -31,13 +32,21 @@ const HOOKED: &str = "test hooks";
 /// The one test of each group that is not the guest's.
 const WHOLE: &str = "selftest ran to its end";
 
-const HOSTILE: [(&str, u64); 2] = [
+const HOSTILE: [(&str, Hostile, u64); 4] = [
     (
         "qemu: hostile calls, answers and pages leave nothing behind",
+        fuzz::SMC,
         20_000,
     ),
+    ("qemu: hostile TAs leave nothing behind", fuzz::TA, 20_000),
     (
         "qemu: many more hostile calls leave nothing behind",
+        fuzz::SMC,
+        200_000,
+    ),
+    (
+        "qemu: many more calls of hostile TAs leave nothing behind",
+        fuzz::TA,
         200_000,
     ),
 ];
@@ -61,10 +70,12 @@ fn fatal_name(command: &str) -> String {
 
 /// Names of all of them. What TF-A adds takes a compiler and time.
 pub(super) fn names() -> Result<Vec<Known>> {
-    let [(hostile, _), (many, _)] = HOSTILE;
+    let [calls, tas, more_calls, more_tas] = HOSTILE.map(|(name, ..)| name);
     let mut names = vec![
-        Known::short(hostile),
-        Known::long(many),
+        Known::short(calls),
+        Known::short(tas),
+        Known::long(more_calls),
+        Known::long(more_tas),
         Known::short(FORGED),
         Known::short(SHOWN),
     ];
@@ -99,14 +110,13 @@ pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
     variants::run(results, silence);
 }
 
-/// Hostile calls, the same each time: pages change in flight in one round, both CPUs call in the next.
+/// Hostile calls: pages change in flight in one round, all CPUs call in the next.
 fn hostile(results: &mut Results, images: &Images, silence: Duration) {
-    for (name, calls) in HOSTILE {
+    for (name, hostile, calls) in HOSTILE {
         results.check(name, || {
-            let command = fuzz::smc_command(calls, 1);
-            let outcome = Run::captured(images, "hostile", &command, silence)
-                .start()
-                .map_err(|err| format!("{err:#}"))?;
+            let command = hostile.command(calls, 1);
+            let run = hostile.run(images, &command, silence);
+            let outcome = run.start().map_err(|err| format!("{err:#}"))?;
             if outcome.ending == Ending::Exit(0) {
                 return Ok(());
             }

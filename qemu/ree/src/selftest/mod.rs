@@ -14,6 +14,7 @@ mod firmware;
 mod heaps;
 mod hindsight;
 pub(crate) mod hostile;
+pub(crate) mod hostile_ta;
 mod images;
 mod inspect;
 mod leaks;
