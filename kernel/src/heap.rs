@@ -14,6 +14,8 @@ use tally_ledger::view::TopSites;
 use tally_ledger::{
     AllocError, CallStack, Caller, Config, Origin, Pool, SiteInfo, StackBounds, Strategy, Walkable,
 };
+#[cfg(feature = "test-hooks")]
+use tally_mem::injection::Injection;
 use tally_mem::owner::OwnerId;
 use tally_mem::text::{Blocks, TextBuffer};
 
@@ -49,6 +51,8 @@ pub(crate) struct Heap {
     pub(super) last_oom: IrqLock<Report>,
     #[cfg(feature = "stats")]
     pub(super) failures: IrqLock<tally_account::past::failures::Failures>,
+    #[cfg(feature = "test-hooks")]
+    injection: IrqLock<Injection>,
 }
 
 #[global_allocator]
@@ -58,6 +62,8 @@ pub(crate) static HEAP: Heap = Heap {
     last_oom: IrqLock::new(Report::EMPTY),
     #[cfg(feature = "stats")]
     failures: IrqLock::new(tally_account::past::failures::Failures::EMPTY),
+    #[cfg(feature = "test-hooks")]
+    injection: IrqLock::new(Injection::NONE),
 };
 
 impl Heap {
@@ -184,6 +190,12 @@ unsafe impl GlobalAlloc for Heap {
         // SAFETY: the kernel is compiled with frame pointers.
         let caller = unsafe { Caller::capture(DEPTH, walkable()) };
         let owner = tally_ledger::OwnerId(current_owner().0);
+        #[cfg(feature = "test-hooks")]
+        if self.injection.lock().refuses() {
+            // SAFETY: as above.
+            self.refuse(layout, owner, unsafe { Origin::capture() });
+            return core::ptr::null_mut();
+        }
         let known = self.with(|pool| {
             pool.set_owner(owner);
             pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
@@ -242,6 +254,21 @@ impl Heap {
         }
     }
 
+    /// Reports a request that is refused on purpose, as one for which there is no memory.
+    #[cfg(feature = "test-hooks")]
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, layout: Layout, owner: tally_ledger::OwnerId, origin: Origin) {
+        let error = AllocError {
+            requested: layout.size(),
+            align: layout.align(),
+            owner,
+            allocated: 0,
+            size: 0,
+        };
+        self.refused(&error, &origin.stack(DEPTH, walkable()));
+    }
+
     #[cold]
     #[inline(never)]
     fn free_slowly(&self, block: NonNull<u8>) {
@@ -260,5 +287,10 @@ impl KernelHeap for Heap {
         }
         self.with(|pool| pool.account(tally_ledger::OwnerId(owner.0)))
             .unwrap_or((0, 0))
+    }
+
+    #[cfg(feature = "test-hooks")]
+    fn inject(&self, injection: Injection) -> Injection {
+        core::mem::replace(&mut self.injection.lock(), injection)
     }
 }

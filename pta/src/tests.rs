@@ -345,6 +345,10 @@ fn what_there_is_not_is_said() {
         let fault = [value(attr::VALUE_INPUT, 0, 0)];
         let reply = world.invoke(session, control::CMD_FAULT, &fault);
         assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
+        let none = value(attr::VALUE_INPUT, 0, 0);
+        let inject = [none, none, value(attr::VALUE_OUTPUT, 0, 0)];
+        let reply = world.invoke(session, control::CMD_INJECT, &inject);
+        assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
         let reply = world.invoke(session, control::CMD_RESET, &[]);
         assert_eq!(reply.result, TeeResult::SUCCESS);
     });

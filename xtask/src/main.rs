@@ -29,6 +29,7 @@ mod sign;
 mod sites;
 mod size;
 mod soak;
+mod sweep;
 mod symbolize;
 mod symbols;
 mod test;
@@ -88,6 +89,8 @@ enum Command {
     Leakcheck(leakcheck::Args),
     /// Open, close, invoke, crash and kill every test TA for a time; nothing may grow
     Soak(soak::Args),
+    /// Refuse each request for memory of each operation once, in QEMU
+    Sweep(sweep::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
     /// Capture what README.md and docs/ show from runs
@@ -138,6 +141,7 @@ fn execute(command: &Command) -> Result<u8> {
         Command::Report(args) => report::run(args),
         Command::Leakcheck(args) => Ok(leakcheck::run(args)),
         Command::Soak(args) => soak::run(args),
+        Command::Sweep(args) => sweep::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Docs(args) => docs::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),

@@ -19,6 +19,7 @@ use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
+use tally_mem::injection::Injection;
 use tally_mem::machine::{Machine, millis};
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
@@ -60,6 +61,10 @@ pub struct Parts<M, O: Book> {
 pub trait KernelHeap: Sync {
     /// Bytes and blocks that `owner` holds.
     fn account(&self, owner: OwnerId) -> (u32, u32);
+    /// Refuses requests on purpose, in builds that can; what became of those before.
+    fn inject(&self, _: Injection) -> Injection {
+        Injection::NONE
+    }
 }
 
 /// Everything behind the lock.

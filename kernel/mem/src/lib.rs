@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod access;
 pub mod addr;
 pub mod fallible;
+pub mod injection;
 pub mod machine;
 pub mod mem;
 pub mod owner;

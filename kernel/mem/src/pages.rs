@@ -8,8 +8,10 @@
 mod report;
 
 use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::injection::Injection;
 use crate::owner::OwnerId;
 use crate::refused::{RefusedPages, Short};
+use core::mem;
 use core::ops::Range;
 
 /// How many owners have an account.
@@ -244,8 +246,7 @@ pub struct PageAllocator {
     releases: u64,
     /// The last request that was refused, until somebody asks.
     refused: Option<RefusedPages>,
-    /// Requests until one is refused on purpose.
-    fail_in: Option<u32>,
+    injection: Injection,
 }
 
 impl PageAllocator {
@@ -274,7 +275,7 @@ impl PageAllocator {
             gets: 0,
             releases: 0,
             refused: None,
-            fail_in: None,
+            injection: Injection::NONE,
         }
     }
 
@@ -482,18 +483,7 @@ impl PageAllocator {
 
     /// Whether a request for `pages` must be refused.
     fn refuses(&mut self, pages: u32) -> bool {
-        let injected = match self.fail_in {
-            Some(0) => {
-                self.fail_in = None;
-                true
-            }
-            Some(n) => {
-                self.fail_in = Some(n - 1);
-                false
-            }
-            None => false,
-        };
-        injected || pages > self.available()
+        self.injection.refuses() || pages > self.available()
     }
 
     /// Notes a refusal, of which `left` pages could have been had.

@@ -388,6 +388,29 @@ pub mod drm {
     }
 }
 
+/// Does anything, by a seed: system calls with any argument, any nesting, forged books. Multi-instance.
+pub mod hostile {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_000a_4c6e_8d01_5ec0de00000a);
+
+    /// `(value in: a = seed, b = calls, memref inout of a page or none)`: so many calls, each counted at the start of
+    /// the page before it is made.
+    pub const CMD_RUN: u32 = 0;
+
+    /// What the books of a heap begin with.
+    pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
+}
+
+/// As [`hostile`], one instance for all sessions.
+pub mod hub {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_000b_4c6e_8d01_5ec0de00000b);
+}
+
 /// Signed images with one fault each, made from hello's by xtask.
 pub mod bad {
     use super::TeeUuid;

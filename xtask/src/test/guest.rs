@@ -6,11 +6,12 @@
 use super::crash::{FATAL, died_well};
 use super::results::{Results, Verdict};
 use super::{Known, sources, variants};
+use crate::fuzz::{self, Hostile};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
 use crate::qemu::{Ending, Run};
 use crate::tfa::Tfa;
-use crate::{fuzz, ui};
+use crate::{sweep, ui};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -25,18 +26,37 @@ const HOOKED: &str = "test hooks";
 /// The one test of each group that is not the guest's.
 const WHOLE: &str = "selftest ran to its end";
 
-const HOSTILE: [(&str, u64); 2] = [
+const HOSTILE: [(&str, Hostile, u64); 4] = [
     (
         "qemu: hostile calls, answers and pages leave nothing behind",
+        fuzz::SMC,
         20_000,
     ),
+    ("qemu: hostile TAs leave nothing behind", fuzz::TA, 20_000),
     (
         "qemu: many more hostile calls leave nothing behind",
+        fuzz::SMC,
+        200_000,
+    ),
+    (
+        "qemu: many more calls of hostile TAs leave nothing behind",
+        fuzz::TA,
         200_000,
     ),
 ];
 const FORGED: &str = "qemu: what a TA prints is marked as its own, and no terminal obeys it";
 const SHOWN: &str = "test hooks: a block's address and bytes are shown";
+/// Whether all requests that follow are refused, too.
+const SWEEPS: [(&str, bool); 2] = [
+    (
+        "test hooks: whichever request for memory is refused, every operation fails well",
+        false,
+    ),
+    (
+        "test hooks: from whichever request on memory is refused, every operation fails well",
+        true,
+    ),
+];
 
 fn fatal_name(command: &str) -> String {
     format!("qemu: `{command}` ends in a kernel panic with a named account")
@@ -44,10 +64,12 @@ fn fatal_name(command: &str) -> String {
 
 /// Names of all of them. What TF-A adds takes a compiler and time.
 pub(super) fn names() -> Result<Vec<Known>> {
-    let [(hostile, _), (many, _)] = HOSTILE;
+    let [calls, tas, more_calls, more_tas] = HOSTILE.map(|(name, ..)| name);
     let mut names = vec![
-        Known::short(hostile),
-        Known::long(many),
+        Known::short(calls),
+        Known::short(tas),
+        Known::long(more_calls),
+        Known::long(more_tas),
         Known::short(FORGED),
         Known::short(SHOWN),
     ];
@@ -56,6 +78,7 @@ pub(super) fn names() -> Result<Vec<Known>> {
             .iter()
             .map(|fatal| Known::short(fatal_name(fatal.command))),
     );
+    names.extend(SWEEPS.map(|(name, _)| Known::long(name)));
     names.extend(variants::names().map(Known::short));
     let tests = tests()?;
     for test in tests.iter().map(String::as_str).chain([WHOLE]) {
@@ -83,14 +106,13 @@ pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
     variants::run(results, silence);
 }
 
-/// Hostile calls, the same each time: pages change in flight in one round, both CPUs call in the next.
+/// Hostile calls: pages change in flight in one round, all CPUs call in the next.
 fn hostile(results: &mut Results, images: &Images, silence: Duration) {
-    for (name, calls) in HOSTILE {
+    for (name, hostile, calls) in HOSTILE {
         results.check(name, || {
-            let command = fuzz::smc_command(calls, 1);
-            let outcome = Run::captured(images, "hostile", &command, silence)
-                .start()
-                .map_err(|err| format!("{err:#}"))?;
+            let command = hostile.command(calls, 1);
+            let run = hostile.run(images, &command, silence);
+            let outcome = run.start().map_err(|err| format!("{err:#}"))?;
             if outcome.ending == Ending::Exit(0) {
                 return Ok(());
             }
@@ -155,14 +177,24 @@ fn on_hooks(results: &mut Results, silence: Duration) {
     if !wanted && !results.wants_any(FATAL.iter().map(|fatal| fatal_name(fatal.command))) {
         return;
     }
-    let config = Config::with(&["test-hooks", "addresses", "block-bytes"]);
-    let images = match images::build(&config) {
+    let images = match images::build(&Config::hooked()) {
         Ok(images) => images,
         Err(err) => return results.fail("build: kernel with test hooks", format_args!("{err:#}")),
     };
     let images = &images;
     selftest(results, images, silence, Group::Hooked);
     shown(results, images, silence);
+    for (name, is_persistent) in SWEEPS {
+        results.check(name, || {
+            let command = sweep::command(is_persistent, "");
+            let run = Run::captured(images, "sweep", &command, silence);
+            let outcome = run.start().map_err(|err| format!("{err:#}"))?;
+            sweep::verdict(&outcome).map_err(|why| match outcome.trouble(images) {
+                Some(trouble) => format!("{why}\n{trouble}"),
+                None => why,
+            })
+        });
+    }
     for fatal in FATAL {
         let command = fatal.command;
         results.check(&fatal_name(command), || {

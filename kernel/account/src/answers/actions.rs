@@ -12,10 +12,12 @@ use crate::selected::instance_from;
 use crate::snapshot::keep::Watchpoint;
 use core::fmt;
 use tally_abi::pta::audit::ledger;
+use tally_abi::pta::control::pool;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::guest::Guest;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
+use tally_mem::injection::Injection;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::text::{TextBuffer, label};
@@ -138,6 +140,17 @@ impl<M: Machine> Actions for Inspector<'_, M> {
             Some(fault) if fault(kind) => TeeResult::SUCCESS,
             Some(_) => TeeResult::BAD_PARAMETERS,
             None => TeeResult::NOT_SUPPORTED,
+        }
+    }
+
+    fn inject(&self, pool: u32, injection: Injection) -> Result<Injection, TeeResult> {
+        if self.fault.is_none() {
+            return Err(TeeResult::NOT_SUPPORTED);
+        }
+        match pool {
+            pool::HEAP => Ok(self.kernel.heap.inject(injection)),
+            pool::PAGES => Ok(self.state().pages.inject(injection)),
+            _ => Err(TeeResult::BAD_PARAMETERS),
         }
     }
 

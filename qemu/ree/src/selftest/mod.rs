@@ -10,6 +10,7 @@ mod crashes;
 mod firmware;
 mod hindsight;
 pub(crate) mod hostile;
+pub(crate) mod hostile_ta;
 mod images;
 mod inspect;
 mod leaks;
@@ -19,6 +20,7 @@ mod races;
 mod raw;
 mod sessions;
 mod stacks;
+pub(crate) mod sweep;
 mod vocabulary;
 
 use alloc::format;
@@ -85,10 +87,10 @@ impl Side for MachineNames {
 
 /// Starts the second CPU for a test that needs two; false on a machine that has one.
 fn second_cpu() -> Result<bool, String> {
-    match (cpu::start_second(), interrupts::second_exists()) {
-        (true, _) => Ok(true),
-        (false, false) => Ok(false),
-        (false, true) => Err("the second CPU is there but does not start".into()),
+    match (cpu::start_others(), interrupts::cpus()) {
+        (0, 1) => Ok(false),
+        (0, _) => Err("the second CPU is there but does not start".into()),
+        _ => Ok(true),
     }
 }
 
@@ -121,6 +123,7 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         hindsight::TESTS,
         leaks::TESTS,
         firmware::TESTS,
+        sweep::TESTS,
     ];
     let own = groups.into_iter().flatten();
     let own = own.map(|(name, test)| (*name, Runs::Here(*test)));

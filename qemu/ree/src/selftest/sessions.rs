@@ -267,7 +267,7 @@ fn two_cpus(bench: &Bench) -> Outcome {
     // Fails if neither CPU got that far; then the first result says why.
     let ended = client::kill(&bench.context, keepalive::UUID);
     result?;
-    if cpu::second_started() {
+    if cpu::others_started() {
         ended.map(drop).map_err(|e| format!("{e}"))?;
     }
     Ok(())
