@@ -59,47 +59,65 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Ok(()) => return Ok(true),
                 Err(InstanceError::Wait) => {
                     if let Err(err) = self.wait() {
-                        let mut state = self.kernel.state();
-                        state
-                            .guest_mut(self.guest)
-                            .instances
-                            .stop_waiting(instance, self.thread);
+                        self.stop_waiting(instance);
                         return Err(err);
                     }
                 }
                 Err(err @ (InstanceError::Dead | InstanceError::Deadlock)) => {
+                    // It may have been woken by somebody else than who had it.
+                    self.stop_waiting(instance);
                     return Err(err.into());
                 }
             }
         }
     }
 
+    /// As [`Self::claim`], without waiting.
+    ///
+    /// # Errors
+    /// As there; `BUSY` while others have it.
+    pub(crate) fn claim_at_once(&self, instance: InstanceRef) -> Result<(), TeeResult> {
+        let claimed = match self.kernel.state().instance_mut(instance) {
+            Some(found) => found.claim(self.thread),
+            None => Err(InstanceError::Dead),
+        };
+        if claimed == Err(InstanceError::Wait) {
+            self.stop_waiting(instance);
+        }
+        Ok(claimed?)
+    }
+
+    fn stop_waiting(&self, instance: InstanceRef) {
+        let mut state = self.kernel.state();
+        let instances = &mut state.guest_mut(self.guest).instances;
+        instances.stop_waiting(instance, self.thread);
+    }
+
     /// Lets go of an instance: wakes who waits, buries it if it was killed meanwhile, and ends it
     /// if nobody needs it any more.
     pub fn unclaim(&mut self, instance: InstanceRef) {
-        let released = {
+        let end = {
             let mut state = self.kernel.state();
             let Some(found) = state.instance_mut(instance) else {
                 return;
             };
-            if found.killed && found.life != Life::Dead {
-                // Who kills an idle one claims it here, unless somebody ends it at this moment.
-                if *found.busy.get_or_insert(self.thread) != self.thread {
-                    return;
-                }
-                None
-            } else {
-                Some(found.release())
+            let end = found.end();
+            // What ends stays claimed, so that nobody finds it in between. Who kills an idle one claims it here, unless
+            // somebody ends it at this moment.
+            if end.is_some() && *found.busy.get_or_insert(self.thread) != self.thread {
+                return;
             }
+            end
         };
-        let (waiters, stays) = match released {
-            Some(released) => released,
-            None => {
-                self.bury(instance, End::Died);
-                let mut state = self.kernel.state();
-                let buried = state.instance_mut(instance);
-                buried.map_or((0, false), Instance::release)
-            }
+        if let Some(end) = end {
+            self.bury(instance, end);
+        }
+        let (waiters, stays) = {
+            let mut state = self.kernel.state();
+            let released = state.instance_mut(instance);
+            released.map_or((0, false), |found| {
+                (found.unclaim(), found.life != Life::Dead)
+            })
         };
         if !stays {
             self.close_orphans(instance);

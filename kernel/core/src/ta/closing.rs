@@ -6,6 +6,7 @@
 
 use crate::call::Call;
 use crate::call::args::Args;
+use crate::call::thread::MAX_THREADS;
 use crate::observer::Observer;
 use crate::pta::Step;
 use crate::ta::instance::InstanceRef;
@@ -45,7 +46,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             self.end_pseudo(target, &session);
             return;
         };
-        let claimed = self.check_stack().and_then(|()| self.claim(instance));
+        let claimed = self.check_stack().and_then(|()| match patience {
+            // Whoever has TAs claimed keeps nobody waiting for them here.
+            Patience::PutOff => self.claim_at_once(instance),
+            Patience::GiveUp => self.claim(instance),
+        });
         match (claimed, patience) {
             (Ok(()), _) => {
                 let call = TaCall {
@@ -53,7 +58,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     session: id,
                     command: 0,
                 };
+                // What dies of what it does there is ended before it hears of that: rounds of its own, on its stack.
+                let is_closing = core::mem::take(&mut self.closings.is_closing);
                 self.enter_ta(instance, call, &mut Args::default());
+                self.closings.is_closing = is_closing;
                 self.remove_session(id, opener);
                 self.unclaim(instance);
                 return;
@@ -61,7 +69,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             // A dead TA is not told.
             (Err(TeeResult::TARGET_DEAD), _) => {}
             (Err(_), Patience::PutOff) => {
-                self.set_phase(id, opener, Phase::Closing);
+                self.set_phase(id, opener, self.closing());
                 self.closings.put_off = true;
                 return;
             }
@@ -89,7 +97,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let sessions = &mut state.guest_mut(self.guest).sessions;
         let slot = sessions.find(id, opener).ok()?;
         let session = sessions.get_mut(slot)?;
-        if session.phase != Phase::Closing || !session.operations.is_empty() {
+        if !matches!(session.phase, Phase::Closing(_)) || !session.operations.is_empty() {
             return None;
         }
         session.phase = Phase::Ending;
@@ -101,7 +109,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut state = self.kernel.state();
         for (_, session) in state.guest_mut(self.guest).sessions.iter_mut() {
             if session.opener == Opener::Ta(instance) && session.phase == Phase::Open {
-                session.phase = Phase::Closing;
+                session.phase = self.closing();
                 self.closings.marked = true;
             }
         }
@@ -127,14 +135,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    /// One round over the sessions that were closed.
+    /// Of a session that was closed and that this call is to end.
+    pub(crate) const fn closing(&self) -> Phase {
+        const { assert!(MAX_THREADS <= u8::MAX as usize) };
+        Phase::Closing(self.thread as u8)
+    }
+
+    /// One round over the sessions that this call is to end. Others' are theirs: their TAs may be claimed for long.
     fn end_all(&mut self, patience: Patience) {
         let mut slot = 0;
         loop {
             let (id, opener) = {
                 let state = self.kernel.state();
                 let sessions = &state.guest(self.guest).sessions;
-                let Some((at, session)) = sessions.closing_from(slot) else {
+                let Some((at, session)) = sessions.closing_from(slot, self.thread) else {
                     return;
                 };
                 slot = at + 1;

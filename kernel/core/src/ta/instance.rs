@@ -6,7 +6,7 @@
 use crate::book::Book;
 use crate::call::thread::MAX_THREADS;
 use crate::guest_id::GuestId;
-use crate::ta::task::{Cause, Fate, Task};
+use crate::ta::task::{Cause, End, Fate, Task};
 use core::ops::{Deref, DerefMut};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
@@ -264,11 +264,16 @@ impl<O: Book> Instance<O> {
         }
     }
 
-    /// Lets go of it; returns the threads that wait, and whether it stays as it is.
-    pub(crate) fn release(&mut self) -> (u64, bool) {
-        let waiters = self.unclaim();
-        let unused = self.sessions == 0 && !self.stays();
-        (waiters, self.life != Life::Dead && !unused)
+    /// How it ends when it is let go of, if it does.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.life {
+            Life::Dead => None,
+            Life::Loading | Life::Ready if self.killed => Some(End::Died),
+            Life::Loading | Life::Ready => {
+                let is_unused = self.sessions == 0 && !self.stays();
+                is_unused.then_some(End::Orderly)
+            }
+        }
     }
 
     /// Lets go of it; returns the threads that wait, a bit each.

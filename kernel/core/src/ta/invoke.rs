@@ -198,7 +198,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let Some(session) = found.ok().and_then(|slot| sessions.get_mut(slot)) else {
                 return Outcome::tee(TeeResult::BAD_PARAMETERS);
             };
-            session.phase = Phase::Closing;
+            session.phase = self.closing();
         }
         self.end_session(id, opener, Patience::PutOff);
         Outcome::tee(TeeResult::SUCCESS)
@@ -307,7 +307,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return;
             };
             session.operations.end(self.thread);
-            session.phase == Phase::Closing
+            matches!(session.phase, Phase::Closing(_))
         };
         if is_closing {
             self.end_session(id, opener, Patience::PutOff);

@@ -12,6 +12,8 @@ mod guest;
 #[cfg(not(miri))]
 mod memory;
 #[cfg(not(miri))]
+#[cfg(not(miri))]
+mod put_off;
 mod sessions;
 mod steps;
 #[cfg(not(miri))]
