@@ -1,4 +1,4 @@
-//! How deep a TA used its stack, and overflow of it.
+//! Depth of a TA's stack, and overflow of it.
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
