@@ -143,8 +143,9 @@ impl<M: Machine> Inspector<'_, M> {
             let scans = kernel
                 .scans(&mut kernel.state(), heap)
                 .map_or(0, |scans| scans.count);
-            let mut rows = groups.sorted().iter();
+            let mut rows = kernel.machine.interruptible(|| groups.sorted()).iter();
             rows.try_for_each(|group| {
+                kernel.breathe();
                 let row = SuspectRow {
                     leak: kernel.dress(heap, group),
                     first_scan: u32::from(group.tag),
