@@ -43,7 +43,7 @@ const KERNEL_HALF: u64 = 1 << 63;
 /// Pages taken, freed or cleared in one step.
 const PAGES_A_STEP: usize = 16;
 /// Words of marks that are renewed in one step.
-const WORDS_A_STEP: usize = 512;
+const WORDS_A_STEP: usize = 128;
 
 const _: () = assert!(PRESERVED <= REGISTERS);
 
