@@ -85,6 +85,7 @@ impl<'k, M: Machine> Inspector<'k, M> {
             if room <= list.capacity() {
                 list.extend(moment.owners());
                 drop(moment);
+                self.breathe();
                 leave_out(&mut list);
                 return Ok(list);
             }

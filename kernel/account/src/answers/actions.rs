@@ -105,6 +105,8 @@ impl<M: Machine> Actions for Inspector<'_, M> {
                 }
             }
             from = instance.slot() + 1;
+            drop(state);
+            self.breathe();
         }
     }
 

@@ -39,9 +39,9 @@ impl<M: Machine> Lists for Inspector<'_, M> {
         match section {
             MeminfoRow::SECTION => {
                 let rows = moment::meminfo(&self.state().pages);
-                whole(out, &rows)
+                self.whole(out, &rows)
             }
-            OwnerRow::SECTION => whole(out, &self.owner_rows()?),
+            OwnerRow::SECTION => self.whole(out, &self.owner_rows()?),
             HistoryRow::SECTION => self.history(out),
             UnfreedRow::SECTION => self.unfreed(out),
             PoolRow::SECTION => self.each(cursor, out, |at| self.next_pool(at)),
@@ -124,15 +124,16 @@ impl<M: Machine> Lists for Inspector<'_, M> {
     }
 }
 
-/// All rows at once.
-fn whole<T: Record>(out: &mut dyn Rows, rows: &[T]) -> Result<Option<u64>, TeeResult> {
-    for row in rows {
-        out.put(row.as_bytes())?;
-    }
-    Ok(None)
-}
-
 impl<M: Machine> Inspector<'_, M> {
+    /// All rows, which are of one moment.
+    fn whole<T: Record>(&self, out: &mut dyn Rows, rows: &[T]) -> Result<Option<u64>, TeeResult> {
+        for row in rows {
+            out.put(row.as_bytes())?;
+            self.breathe();
+        }
+        Ok(None)
+    }
+
     /// The rows that `next` finds behind a cursor: one, and as many as there is room for.
     fn each<T: Record>(
         &self,
@@ -239,7 +240,7 @@ impl<M: Machine> Inspector<'_, M> {
             let latest = state.guest(self.guest).book.history.latest_first();
             copy(latest, &mut rows)
         };
-        whole(out, &rows[..count])
+        self.whole(out, &rows[..count])
     }
 
     /// What they had not freed.
@@ -250,7 +251,7 @@ impl<M: Machine> Inspector<'_, M> {
             let all = state.guest(self.guest).book.unfreed.rows().iter();
             copy(all.copied(), &mut rows)
         };
-        whole(out, &rows[..count])
+        self.whole(out, &rows[..count])
     }
 
     /// Whether a TA that is named is loaded.

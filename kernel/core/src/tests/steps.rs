@@ -146,3 +146,16 @@ fn a_ta_with_much_memory_ends_in_steps() {
         );
     });
 }
+
+/// The report was written with the state locked, registers, call stack and regions at one go (issue 12, case 11).
+#[test]
+fn a_death_is_reported_line_by_line() {
+    with_session(|world, session| {
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        let windows = || world.kernel.machine.interruptible_calls();
+        let before = windows();
+        let reply = world.invoke(session, 0, &[]);
+        assert_eq!(reply.result, TeeResult::TARGET_DEAD);
+        assert!(windows() >= before + 15, "{}", windows() - before);
+    });
+}
