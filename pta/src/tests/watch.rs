@@ -300,6 +300,11 @@ fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
 fn a_snapshot_asks_no_more_for_memory_that_was_refused() {
     with(watch::UUID, |world, session| {
         let ta = ta_with_heap(world, b"no heap at all");
+        // More rows of commands than what was made room for at once.
+        for command in 0..60 {
+            world.ta(|run| run.exit(TeeResult::SUCCESS));
+            assert_eq!(world.invoke(ta, command, &[]).result, TeeResult::SUCCESS);
+        }
         for first in 0.. {
             let all_from = Injection::new(first, u32::MAX);
             world.kernel.state().pages.inject(all_from);

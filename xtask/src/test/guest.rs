@@ -32,7 +32,7 @@ const HOSTILE: [(&str, Hostile, u64); 4] = [
         fuzz::SMC,
         20_000,
     ),
-    ("qemu: hostile TAs leave nothing behind", fuzz::TA, 20_000),
+    ("qemu: hostile TAs leave nothing behind", fuzz::TA, 5_000),
     (
         "qemu: many more hostile calls leave nothing behind",
         fuzz::SMC,
@@ -41,7 +41,7 @@ const HOSTILE: [(&str, Hostile, u64); 4] = [
     (
         "qemu: many more calls of hostile TAs leave nothing behind",
         fuzz::TA,
-        200_000,
+        50_000,
     ),
 ];
 const FORGED: &str = "qemu: what a TA prints is marked as its own, and no terminal obeys it";
