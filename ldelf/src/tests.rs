@@ -654,3 +654,13 @@ fn no_single_changed_byte_causes_a_panic() {
         }
     }
 }
+
+/// `e_phoff` near 2^64 was a panic of the example: eight were added to it.
+#[test]
+fn offsets_near_the_end_of_addresses_name_no_uuid() {
+    for offset in [u64::MAX, u64::MAX - 8, 1 << 63, 40, 0] {
+        let mut image = [0xff; 64];
+        image[32..40].copy_from_slice(&offset.to_le_bytes());
+        assert!(crate::uuid(&image).is_none(), "{offset:#x}");
+    }
+}

@@ -31,6 +31,8 @@ use zerocopy::FromBytes as _;
 
 /// Lines of the console that are shown of a script that failed.
 const FIRST_LINES: usize = 20;
+/// Longest script that is read.
+const MAX_SCRIPT_BYTES: u64 = 1 << 20;
 /// Exit status when something goes on growing.
 const STATUS_GREW: u8 = 1;
 /// Exit status when it cannot be told.
@@ -142,8 +144,8 @@ pub(crate) fn run(args: &Args) -> u8 {
 
 fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     // What takes no time comes first.
-    let text = std::fs::read_to_string(&args.script)
-        .with_context(|| format!("cannot read {}", args.script.display()))?;
+    let text = String::from_utf8(tally_symbols::read(&args.script, MAX_SCRIPT_BYTES)?)
+        .with_context(|| format!("{} is not text", args.script.display()))?;
     let script = Script::parse(&text)?;
     let ta = Ta::read(&args.ta)?;
     setup::ensure(setup::Part::Qemu)?;
@@ -289,8 +291,7 @@ pub(crate) enum Ta {
 impl Ta {
     /// Reads a file of either kind.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
         if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| {
                 format!("{}: neither an ELF file nor a signed TA", path.display())

@@ -10,6 +10,7 @@ use tally_insight::gate::{Figure, Gate, Place, Verdict};
 use tally_insight::json;
 use tally_insight::numbers::counted;
 use tally_report::listing;
+use tally_report::xml::chars;
 
 fn place_text(verdict: &Verdict, place: &Place) -> String {
     let grown = place.grown();
@@ -79,25 +80,24 @@ pub(super) fn json(question: &Question<'_>, answer: &Answer) -> Result<String> {
         doubts: Vec::new(),
     };
     let text = match answer {
-        Answer::Unknown(why) => json::text(&Gate {
+        Answer::Unknown(why) => json::pretty(&Gate {
             reason: Some(why),
             ..gate
         }),
-        Answer::Told(verdict) => json::text(&gate.told(verdict)),
+        Answer::Told(verdict) => json::pretty(&gate.told(verdict)),
     };
-    let value: serde_json::Value = serde_json::from_str(&text?)?;
-    Ok(format!("{value:#}\n"))
+    Ok(text?)
 }
 
 /// For CI: a test case an area, and one for the call stacks. Growth that ended fails none; it is
 /// what the case has printed.
 pub(super) fn junit(question: &Question<'_>, answer: &Answer) -> Result<String> {
-    let mut suite = TestSuite::new(question.name);
+    let mut suite = TestSuite::new(chars(question.name));
     let mut add = |name: &str, status: TestCaseStatus, ended: &[String]| {
         let mut case = TestCase::new(name, status);
         case.set_classname("leakcheck");
         if !ended.is_empty() {
-            case.set_system_out(ended.join("\n"));
+            case.set_system_out(chars(&ended.join("\n")));
         }
         suite.add_test_case(case);
     };
@@ -144,7 +144,7 @@ fn failure(message: &str, lines: &[String]) -> TestCaseStatus {
 }
 
 fn described(mut status: TestCaseStatus, text: &str) -> TestCaseStatus {
-    status.set_description(text);
+    status.set_description(chars(text));
     status
 }
 
@@ -267,11 +267,13 @@ mod tests {
 
     #[test]
     fn all_forms_say_that_it_cannot_be_told() {
-        let answer = Answer::Unknown("a command & <more>\u{1b}".into());
+        let answer = Answer::Unknown("a command & <more>\u{1b}\u{fffe}".into());
         assert_eq!(answer.status(), 2);
         assert!(text(&question(), &answer).contains("cannot be told: a command"));
         assert_eq!(value(&answer)["status"], 2);
         let xml = junit(&question(), &answer).unwrap();
-        assert!(xml.contains("errors=\"1\"") && xml.contains("&lt;more&gt;</error>"));
+        assert!(
+            xml.contains("errors=\"1\"") && xml.contains("&lt;more&gt;\u{fffd}\u{fffd}</error>")
+        );
     }
 }
