@@ -14,6 +14,8 @@ mod memory;
 #[cfg(not(miri))]
 mod sessions;
 #[cfg(not(miri))]
+mod signatures;
+#[cfg(not(miri))]
 mod ta;
 
 use crate::pta::services::Control;
