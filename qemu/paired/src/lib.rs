@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod account;
 pub mod commands;
+mod crashes;
 pub mod figures;
 pub mod heaps;
 mod moments;
@@ -33,7 +34,8 @@ pub type Outcome = Result<(), String>;
 pub type Test = (&'static str, fn(&Bench) -> Outcome);
 
 /// The tests by module.
-pub const GROUPS: [&[Test]; 6] = [
+pub const GROUPS: [&[Test]; 7] = [
+    crashes::TESTS,
     heaps::TESTS,
     figures::TESTS,
     pools::TESTS,
@@ -56,19 +58,19 @@ pub trait Side: Host {
 }
 
 /// What every test gets.
-pub struct Bench {
+pub struct Bench<'t> {
     /// The way to the secure world.
-    pub context: Context<'static>,
+    pub context: Context<'t>,
     /// The world around the test.
-    pub side: &'static dyn Side,
+    pub side: &'t dyn Side,
     /// Why the test at hand was not run.
     skipped: Cell<Option<&'static str>>,
 }
 
-impl Bench {
+impl<'t> Bench<'t> {
     /// One on this side.
     #[must_use]
-    pub const fn new(context: Context<'static>, side: &'static dyn Side) -> Self {
+    pub const fn new(context: Context<'t>, side: &'t dyn Side) -> Self {
         Self {
             context,
             side,
@@ -89,7 +91,7 @@ impl Bench {
     }
 
     /// Opens a session.
-    pub fn open(&self, uuid: TeeUuid) -> Result<Session<'static>, String> {
+    pub fn open(&self, uuid: TeeUuid) -> Result<Session<'t>, String> {
         let opened = self.context.open_session(uuid);
         opened.map_err(|error| format!("open {}: {error}", self.name(uuid)))
     }

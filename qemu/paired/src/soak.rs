@@ -114,7 +114,7 @@ fn compare(bench: &Bench, before: &Account) -> Outcome {
 /// One round, by its seed; at its end no TA is left but those of others.
 pub fn round(bench: &Bench, seed: u64) -> Outcome {
     let mut random = Random(seed);
-    let mut sessions: Vec<(TeeUuid, Session<'static>)> = Vec::new();
+    let mut sessions: Vec<(TeeUuid, Session<'_>)> = Vec::new();
     for _ in 0..STEPS {
         match random.below(10) {
             0..4 if sessions.len() < MAX_OPEN => {

@@ -10,7 +10,7 @@
 
 mod supplicant;
 
-pub use super::signing::{KEY, signed_image};
+pub use super::signing::{KEY, MODULUS, sign_encoded, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
 use crate::call::entry::Entry;

@@ -17,6 +17,8 @@ mod put_off;
 mod sessions;
 mod steps;
 #[cfg(not(miri))]
+mod signatures;
+#[cfg(not(miri))]
 mod ta;
 
 use crate::pta::services::Control;

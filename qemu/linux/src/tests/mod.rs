@@ -18,7 +18,6 @@ use teec::Context;
 use crate::account::Account;
 use crate::bench::{self, Outcome};
 use crate::results::{Results, Verdict};
-use paired::Paired;
 
 struct Test {
     name: &'static str,
@@ -147,7 +146,8 @@ pub(crate) fn run(results: &str, filters: &[&str]) -> Result<bool, String> {
     let mut well = true;
     // What Linux keeps for itself once it was needed is there before the first account.
     processes::many_clients()?;
-    let names = || TESTS.iter().map(|test| test.name).chain(Paired::names());
+    let shared = || paired::tests().map(|(name, _)| name);
+    let names = || TESTS.iter().map(|test| test.name).chain(shared());
     let wanted = |name: &str| match filters {
         [] => !name.ends_with(AT_LENGTH),
         _ => filters.iter().any(|filter| {
@@ -168,10 +168,10 @@ pub(crate) fn run(results: &str, filters: &[&str]) -> Result<bool, String> {
         let written = results.test(name, begun.elapsed(), &verdict);
         written.map_err(|error| format!("results: {error}"))
     };
-    let paired = Paired::new()?;
-    for name in Paired::names() {
-        run(name, &|| paired.verdict(name))?;
-    }
+    paired::connected(|bench| {
+        bench.warm_up();
+        paired::tests().try_for_each(|test| run(test.0, &|| paired::verdict(bench, test)))
+    })??;
     for test in TESTS {
         run(test.name, &|| test.verdict())?;
     }

@@ -84,44 +84,28 @@ impl Side for Linux {
     }
 }
 
-/// A connection for as long as the program runs, which is little longer than the tests.
-fn connect() -> Result<Bench, String> {
-    let names = bench::file(&format!("{TAS}/names"))?;
-    let side = Box::leak(Box::new(Linux {
+/// Runs what needs a connection and a side. An open connection would keep the driver from being unloaded.
+pub(super) fn connected<R>(run: impl FnOnce(&Bench<'_>) -> R) -> Result<R, String> {
+    let side = Linux {
         began: Instant::now(),
-        names,
-    }));
-    let transport = Box::leak(Box::new(bench::connect()?));
-    Ok(Bench::new(Context::new(transport), side))
+        names: bench::file(&format!("{TAS}/names"))?,
+    };
+    let transport = bench::connect()?;
+    Ok(run(&Bench::new(Context::new(&transport), &side)))
 }
 
 /// The shared tests.
-pub(super) struct Paired(Bench);
+pub(super) fn tests() -> impl Iterator<Item = tally_paired::Test> {
+    tally_paired::GROUPS.into_iter().flatten().copied()
+}
 
-impl Paired {
-    pub(super) fn new() -> Result<Self, String> {
-        let bench = connect()?;
-        bench.warm_up();
-        Ok(Self(bench))
-    }
-
-    pub(super) fn names() -> impl Iterator<Item = &'static str> {
-        let tests = tally_paired::GROUPS.into_iter().flatten();
-        tests.map(|(name, _)| *name)
-    }
-
-    /// Runs one of them.
-    pub(super) fn verdict(&self, name: &str) -> Verdict {
-        let mut tests = tally_paired::GROUPS.into_iter().flatten();
-        let Some((_, test)) = tests.find(|(known, _)| *known == name) else {
-            return Verdict::Failed("there is no such test".into());
-        };
-        let result = self.0.check(|| test(&self.0));
-        match (result, self.0.take_skipped()) {
-            (Err(why), _) => Verdict::Failed(why),
-            (Ok(()), Some(why)) => Verdict::Skipped(why.into()),
-            (Ok(()), None) => Verdict::Passed,
-        }
+/// Runs one of them.
+pub(super) fn verdict(bench: &Bench<'_>, (_, test): tally_paired::Test) -> Verdict {
+    let result = bench.check(|| test(bench));
+    match (result, bench.take_skipped()) {
+        (Err(why), _) => Verdict::Failed(why),
+        (Ok(()), Some(why)) => Verdict::Skipped(why.into()),
+        (Ok(()), None) => Verdict::Passed,
     }
 }
 
@@ -131,9 +115,8 @@ pub(super) fn soaked() -> Outcome {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 scope.spawn(move || {
-                    let bench = connect()?;
                     let mut seeds = (0..ROUNDS).map(|round| client * ROUNDS + round);
-                    seeds.try_for_each(|seed| soak::round(&bench, seed))
+                    connected(|bench| seeds.try_for_each(|seed| soak::round(bench, seed)))?
                 })
             })
             .collect();
@@ -145,5 +128,5 @@ pub(super) fn soaked() -> Outcome {
 
 /// The same alone, with the accounts compared after each round.
 pub(super) fn soaked_alone() -> Outcome {
-    soak::run(&connect()?, soak::Limit::Rounds(ROUNDS))
+    connected(|bench| soak::run(bench, soak::Limit::Rounds(ROUNDS)))?
 }

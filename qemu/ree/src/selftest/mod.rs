@@ -51,7 +51,7 @@ const OTHER_FIRMWARE: &str = "the firmware is not Tally's";
 /// What every test gets.
 struct Bench {
     tee: &'static Tee,
-    paired: tally_paired::Bench,
+    paired: tally_paired::Bench<'static>,
 }
 
 impl Bench {
@@ -64,7 +64,7 @@ impl Bench {
 }
 
 impl Deref for Bench {
-    type Target = tally_paired::Bench;
+    type Target = tally_paired::Bench<'static>;
 
     fn deref(&self) -> &Self::Target {
         &self.paired
