@@ -212,7 +212,7 @@ fn limit_named(bench: &Bench, limit: &str) -> Outcome {
 }
 
 /// A session of a TA that has all secure RAM that others have left.
-pub fn eat_the_rest(bench: &Bench) -> Result<Session<'static>, String> {
+pub fn eat_the_rest<'a>(bench: &Bench<'a>) -> Result<Session<'a>, String> {
     let mut session = bench.open(heap::UUID)?;
     for bytes in [256 << 10, 16 << 10, 4096, 100] {
         // As many as it has handles.

@@ -15,9 +15,9 @@ mod memory;
 #[cfg(not(miri))]
 mod put_off;
 mod sessions;
-mod steps;
 #[cfg(not(miri))]
 mod signatures;
+mod steps;
 #[cfg(not(miri))]
 mod ta;
 

@@ -39,7 +39,7 @@ fn a_client_does_not_wait_for_what_another_call_has_put_off() {
                 *seen.lock().unwrap() = true;
                 world.set_patience(Some(0));
             });
-            world.take_events();
+            let _ = world.take_events();
             assert_eq!(world.close(victim), TeeResult::SUCCESS);
             world.set_patience(None);
         });
