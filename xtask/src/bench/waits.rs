@@ -7,11 +7,18 @@ use serde_json::{Map, Value, json};
 /// The most that an interrupt may wait for.
 const BOUND_NS: u64 = 100_000;
 /// Those that are known to be longer, by their names' beginning and end, and why.
-const KNOWN: &[(&str, &str, &str)] = &[(
-    "teestat snapshot file, with as many ",
-    " as fit",
-    "what a snapshot says of all TAs is copied at one moment: some 20 us a TA",
-)];
+const KNOWN: &[(&str, &str, &str)] = &[
+    (
+        "teestat snapshot file, with as many ",
+        " as fit",
+        "what a snapshot says of all TAs is copied at one moment: some 20 us a TA",
+    ),
+    (
+        "kernel heap full, with as many ",
+        " as fit",
+        "a refusal of the kernel heap walks it and names call sites, whatever is locked",
+    ),
+];
 /// What the names of questions to `teestat` begin with, on the machine.
 const TEESTAT: &str = "teestat ";
 

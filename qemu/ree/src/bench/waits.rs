@@ -26,7 +26,7 @@ use crate::results;
 const HERTZ: u64 = 50_000;
 const LIVE_BLOCKS: u32 = 20_000;
 /// TAs whose place questions take at most.
-const ASKING: usize = 16;
+const ASKING: usize = 32;
 /// The most call sites and frames that a pool's books can have.
 const MOST_SITES: u32 = 8192;
 const MOST_FRAMES: u32 = 8;
@@ -84,7 +84,15 @@ pub(super) fn run(context: &Context<'static>) -> Result<(), String> {
         drop(session);
         Ok(())
     })?;
-    let many = as_many_as_fit(context);
+    let mut many = as_many_as_fit(context);
+    // A list of so many owners is refused.
+    many.drain(1..=2);
+    measure(
+        "kernel heap full, with as many TAs and sessions as fit",
+        || ask(context, &["owners"]),
+    )?;
+    // Questions take sessions, and memory.
+    many.drain(1..=ASKING);
     all_questions(context, ", with as many TAs and sessions as fit")?;
     measure("all sessions closed, with as many as fit", || {
         drop(many);
@@ -103,8 +111,6 @@ fn as_many_as_fit(context: &Context<'static>) -> Vec<Session<'static>> {
         .chain(of_each)
         .collect();
     sessions.extend(of_one);
-    // Questions take sessions, and memory.
-    sessions.drain(1..=ASKING);
     super::say(&format!("{} sessions fit\n", sessions.len()));
     sessions
 }
