@@ -64,10 +64,6 @@ page_uses! {
     KernelPageTable = "kernel page tables",
     /// Kernel heap.
     KernelHeap = "kernel heap",
-    /// Bookkeeping of the kernel heap beside the blocks.
-    KernelHeapMeta = "kernel heap metadata",
-    /// Bookkeeping of shared memory.
-    ShmBook = "shm bookkeeping",
     /// Translation tables of TAs.
     TaPageTable = "TA page tables",
     /// Code and data of `ldelf` in a TA.
@@ -88,8 +84,6 @@ page_uses! {
     SecureBuffer = "secure buffers",
     /// Snapshots of the account.
     Snapshot = "snapshots",
-    /// Anything else, kept for later.
-    Spare = "spare",
 }
 
 const USES: usize = PageUse::ALL.len();
