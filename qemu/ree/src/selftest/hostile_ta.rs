@@ -39,6 +39,8 @@ const BATCH: usize = 400;
 const SESSIONS: usize = 4;
 /// The number by which every operation of a client is cancelled.
 const STARTED: u32 = 7;
+/// Microseconds without a call after which all TAs are killed.
+const STANDSTILL: u64 = 500_000;
 /// Microseconds after which a round must have ended once nobody begins anything.
 const PATIENCE: u64 = 60_000_000;
 
@@ -170,7 +172,19 @@ impl Round<'_> {
             });
             waiting.extend(job);
         }
-        while self.reached.calls.load(Ordering::Relaxed) < self.until && errors.lock().is_empty() {
+        let mut progress = (0, cpu::micros());
+        loop {
+            let calls = self.reached.calls.load(Ordering::Relaxed);
+            if calls >= self.until || !errors.lock().is_empty() {
+                break;
+            }
+            if calls != progress.0 {
+                progress = (calls, cpu::micros());
+            } else if cpu::micros() - progress.1 > STANDSTILL {
+                // All clients wait for TAs that loop.
+                TAS.iter().for_each(|uuid| self.kill(*uuid));
+                progress.1 = cpu::micros();
+            }
             self.meddle();
             for _ in 0..self.random.below(20_000) {
                 core::hint::spin_loop();
