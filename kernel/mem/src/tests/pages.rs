@@ -358,7 +358,7 @@ fn random_actions_never_unbalance_the_books() {
 fn what_lies_side_by_side_is_what_is_left_of_adjacent_pages() {
     balanced(8, |pages| {
         let taken: Vec<_> = (0..8)
-            .map(|_| pages.alloc(PageUse::Spare, A).unwrap())
+            .map(|_| pages.alloc(PageUse::SecureBuffer, A).unwrap())
             .collect();
         [0, 1, 3]
             .iter()

@@ -26,7 +26,7 @@ use teestat::client::{self, leaks};
 
 use super::account::Account;
 use super::vocabulary::Random;
-use super::{Bench, ONE_CPU, Outcome, holds, say, warm_up};
+use super::{Bench, ONE_CPU, Outcome, holds, say};
 use crate::machine::{cpu, interrupts};
 use crate::supplicant::{self, Lie};
 use crate::{jobs, tee};
@@ -89,7 +89,7 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
 fn rounds(bench: &Bench, count: u64, seed: u64) -> Result<u64, String> {
     let clients = cpu::start_others();
     holds(clients != 0, ONE_CPU)?;
-    warm_up(bench);
+    bench.warm_up();
     let mut control = bench.open(control::UUID)?;
     let mut lister = bench.open(inspect::UUID)?;
     let before = Account::take(bench)?;
