@@ -38,6 +38,7 @@ pub(crate) const fn limit_text(limit: Limit) -> &'static str {
 
 impl<M: Machine> Inspector<'_, M> {
     /// Says that a heap does not grow: on the console, in the log, and to who asks.
+    #[inline(never)]
     pub(crate) fn report_heap(
         &self,
         instance: InstanceRef,
@@ -53,7 +54,15 @@ impl<M: Machine> Inspector<'_, M> {
         let Some(found) = guest.instances.at(instance) else {
             return;
         };
-        guest.book.last_oom = report(machine, pages, found, context, refusal, &pool);
+        report(
+            &mut guest.book.last_oom,
+            machine,
+            pages,
+            found,
+            context,
+            refusal,
+            &pool,
+        );
         let mut row = failure_row(machine, pages, found, context, refusal, &pool);
         row.at_ms = self.uptime_millis();
         self.note_failure(&row, None);
@@ -68,6 +77,7 @@ impl<M: Machine> Inspector<'_, M> {
 }
 
 /// The refusal as it is logged; the time is the caller's to set.
+#[inline(never)]
 fn failure_row<M: Machine>(
     machine: &M,
     pages: &PageAllocator,
@@ -146,30 +156,23 @@ fn failure_row<M: Machine>(
     row
 }
 
-/// Writes the report on the console and returns it for clients. `pool`: the figures of the TA's heap.
+/// Writes the report on the console and keeps it for clients. `pool`: the figures of the TA's heap.
+#[inline(never)]
 fn report<M: Machine>(
+    report: &mut Report,
     machine: &M,
     pages: &PageAllocator,
     instance: &Instance<Book>,
     context: &UserContext,
     refusal: &Refusal,
     pool: &PoolStats,
-) -> Report {
-    let mut report = Report::EMPTY;
+) {
+    *report = Report::EMPTY;
     // A report that is cut is still a report.
-    let _ = write(
-        &mut report,
-        machine,
-        pages,
-        instance,
-        context,
-        refusal,
-        pool,
-    );
+    let _ = write(report, machine, pages, instance, context, refusal, pool);
     for line in report.text().lines() {
         log::error!("{line}");
     }
-    report
 }
 
 fn write<M: Machine>(

@@ -230,6 +230,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Outcome::tee(TeeResult::SUCCESS)
     }
 
+    /// Out of line, as [`Self::add_instance`]: it must not weigh on the stack on which the TA is entered.
+    #[inline(never)]
     fn add_session(
         &self,
         open: &OpenSession,
@@ -388,6 +390,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Adds an instance that this thread is about to load.
+    #[inline(never)]
     fn add_instance(&self, state: &mut State<O>, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         let guest = state.guest_mut(self.guest);
         let owners = &mut guest.owners;
