@@ -28,13 +28,11 @@ pub(crate) struct Args {
     /// Show the functions that take most themselves
     #[arg(long, value_name = "N", default_value_t = 0)]
     top: usize,
-    #[command(flatten)]
-    config: Config,
 }
 
 /// Prints the stacks.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let report = report(&images::build(&args.config)?)?;
+    let report = report(&images::build(&Config::default())?)?;
     if args.json {
         anstream::println!("{}", as_json(&report));
     } else {
