@@ -258,9 +258,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         }
     }
 
-    /// Maps the parameters and makes the registers to enter with. Out of line: it must not weigh on the stack on which the
-    /// TA calls another.
-    #[inline(never)]
+    /// Maps the parameters and makes the registers to enter with.
     fn prepare(
         &self,
         state: &mut State<O>,
@@ -441,8 +439,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         Ok(space.write_user(&mut Mem::new(pages, &self.machine), va, data)?)
     }
 
-    /// Takes back what the TA put out. Out of line as [`Self::prepare`].
-    #[inline(never)]
+    /// Takes back what the TA put out.
     fn collect(
         &self,
         state: &mut State<O>,
