@@ -148,6 +148,7 @@ pub(super) const PLAN: Plan<'static> = Plan {
             "",
             To::Methods(&["as tally_core::kernel::KernelHeap>", "as core::fmt::Write>"]),
         ),
+        // Any: no pseudo-TA keeps state in its session yet.
         rule(
             "kernel/core/src/pta/services.rs",
             "with_words",
@@ -186,6 +187,7 @@ pub(super) const PLAN: Plan<'static> = Plan {
             "scan_heaps",
             To::Methods(&["as tally_account::api::lists::Rows>"]),
         ),
+        // Nobody: a kernel that ships cannot be broken on purpose.
         rule(
             "kernel/account/src/answers/actions.rs",
             "fault",
@@ -293,6 +295,7 @@ pub(super) const PLAN: Plan<'static> = Plan {
         again: &["run_ta_checked", "close_checked"],
         entry: YIELDING,
     }),
+    // Methods of traits of which others are called.
     uncalled: &[
         "<log::NopLogger as log::Log>::enabled",
         "<log::NopLogger as log::Log>::flush",
