@@ -1,4 +1,4 @@
-//! Breaking the kernel on purpose, so that its crash reports can be tested.
+//! Breaking the kernel on purpose, so that its crash reports can be tested, and a look at its books.
 //!
 //! **Invariant:** only in builds with the feature `test-hooks`.
 
@@ -19,11 +19,12 @@ const LOST_BYTES: usize = 40;
 /// The address of the block that was lost, its bits inverted: no pointer to it. 0 if none was.
 static LOST: AtomicUsize = AtomicUsize::new(0);
 
-/// Breaks the kernel; false if there is no such way.
+/// Breaks the kernel; false if there is no such way, or its books are wrong.
 pub(crate) fn fault(kind: u32) -> bool {
     match kind {
         fault::LOSE_BLOCK => return lose_block(),
         fault::FREE_LOST => return free_lost(),
+        fault::CHECK_PAGES => return crate::roof::pages_add_up(),
         fault::PANIC => panic!("asked for by the control pTA"),
         fault::BAD_READ => read_unmapped(),
         fault::STACK_OVERFLOW => {

@@ -1,7 +1,7 @@
 //! The kernel heap: a ledger pool behind the global allocator.
 //!
-//! **Invariant:** every block carries the owner that the current thread works for and the call
-//! stack that asked for it; a refused request is reported where it happens and kept for clients.
+//! **Invariant:** every block is zeroed, and carries the owner that the current thread works for and
+//! the call stack that asked for it; a refused request is reported where it happens and kept for clients.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Write};
@@ -14,6 +14,8 @@ use tally_ledger::view::TopSites;
 use tally_ledger::{
     AllocError, CallStack, Caller, Config, Origin, Pool, SiteInfo, StackBounds, Strategy, Walkable,
 };
+#[cfg(feature = "test-hooks")]
+use tally_mem::injection::Injection;
 use tally_mem::owner::OwnerId;
 use tally_mem::text::{Blocks, TextBuffer};
 
@@ -49,6 +51,8 @@ pub(crate) struct Heap {
     pub(super) last_oom: IrqLock<Report>,
     #[cfg(feature = "stats")]
     pub(super) failures: IrqLock<tally_account::past::failures::Failures>,
+    #[cfg(feature = "test-hooks")]
+    injection: IrqLock<Injection>,
 }
 
 #[global_allocator]
@@ -58,6 +62,8 @@ pub(crate) static HEAP: Heap = Heap {
     last_oom: IrqLock::new(Report::EMPTY),
     #[cfg(feature = "stats")]
     failures: IrqLock::new(tally_account::past::failures::Failures::EMPTY),
+    #[cfg(feature = "test-hooks")]
+    injection: IrqLock::new(Injection::NONE),
 };
 
 impl Heap {
@@ -92,13 +98,17 @@ impl Heap {
         });
         let (found, largest_free) = told.unwrap_or_default();
         let top = &top[..found.count];
-        let mut report = Report::EMPTY;
-        // A report that is cut is still a report.
-        let _ = write_report(&mut report, error, largest_free, stack, (found, top));
+        let report = {
+            // Interrupts are masked while it is locked.
+            let mut kept = self.last_oom.lock();
+            *kept = Report::EMPTY;
+            // A report that is cut is still a report.
+            let _ = write_report(&mut kept, error, largest_free, stack, (found, top));
+            *kept
+        };
         for line in report.text().lines() {
             log::error!("{line}");
         }
-        *self.last_oom.lock() = report;
         #[cfg(feature = "stats")]
         self.note_refused(error, largest_free, stack, (found, top));
     }
@@ -111,11 +121,13 @@ fn write_report(
     stack: &CallStack,
     (found, top): (TopSites, &[SiteInfo]),
 ) -> fmt::Result {
-    writeln!(
+    write!(
         out,
-        "Memory allocation failed: size {} align {} pool Heap owner {}",
-        error.requested, error.align, error.owner.0
+        "Memory allocation failed: size {} align {} pool Heap owner ",
+        error.requested, error.align
     )?;
+    crate::roof::write_owner(out, OwnerId(error.owner.0))?;
+    writeln!(out)?;
     writeln!(
         out,
         "  {} of {} bytes allocated, largest free chunk {largest_free}",
@@ -178,16 +190,34 @@ unsafe impl GlobalAlloc for Heap {
         // SAFETY: the kernel is compiled with frame pointers.
         let caller = unsafe { Caller::capture(DEPTH, walkable()) };
         let owner = tally_ledger::OwnerId(current_owner().0);
+        #[cfg(feature = "test-hooks")]
+        if self.injection.lock().refuses() {
+            // SAFETY: as above.
+            self.refuse(layout, owner, unsafe { Origin::capture() });
+            return core::ptr::null_mut();
+        }
         let known = self.with(|pool| {
             pool.set_owner(owner);
             pool.alloc_known::<{ CONFIG.accounts }>(layout, &caller)
         });
-        match known {
+        let block = match known {
             Some(Some(block)) => block.as_ptr(),
             // SAFETY: as above.
             Some(None) => self.alloc_slowly(layout, owner, unsafe { Origin::capture() }),
             None => core::ptr::null_mut(),
+        };
+        if !block.is_null() {
+            // What other blocks have left there would look like pointers to a scan.
+            // SAFETY: the block is ours, with room for the layout.
+            unsafe { block.write_bytes(0, layout.size()) };
         }
+        block
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: our contract is the same.
+        unsafe { self.alloc(layout) }
     }
 
     #[inline]
@@ -224,6 +254,21 @@ impl Heap {
         }
     }
 
+    /// Reports a request that is refused on purpose, as one for which there is no memory.
+    #[cfg(feature = "test-hooks")]
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, layout: Layout, owner: tally_ledger::OwnerId, origin: Origin) {
+        let error = AllocError {
+            requested: layout.size(),
+            align: layout.align(),
+            owner,
+            allocated: 0,
+            size: 0,
+        };
+        self.refused(&error, &origin.stack(DEPTH, walkable()));
+    }
+
     #[cold]
     #[inline(never)]
     fn free_slowly(&self, block: NonNull<u8>) {
@@ -242,5 +287,10 @@ impl KernelHeap for Heap {
         }
         self.with(|pool| pool.account(tally_ledger::OwnerId(owner.0)))
             .unwrap_or((0, 0))
+    }
+
+    #[cfg(feature = "test-hooks")]
+    fn inject(&self, injection: Injection) -> Injection {
+        core::mem::replace(&mut self.injection.lock(), injection)
     }
 }

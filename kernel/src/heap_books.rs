@@ -85,9 +85,14 @@ fn figures(stats: Option<Result<Stats, Inconsistent>>) -> PoolStats {
     figures
 }
 
+/// Figures without a walk.
+fn at_once(pool: &Pool) -> Result<Stats, Inconsistent> {
+    Ok(pool.view()?.figures())
+}
+
 impl HeapBooks for Heap {
     fn stats(&self) -> PoolStats {
-        figures(self.with(|pool| pool.stats()))
+        figures(self.with(|pool| at_once(pool)))
     }
 
     fn moment(&self) -> HeapMoment {
@@ -96,7 +101,7 @@ impl HeapBooks for Heap {
             for (copy, account) in accounts.iter_mut().zip(pool.accounts()) {
                 *copy = account;
             }
-            pool.stats()
+            at_once(pool)
         });
         HeapMoment {
             stats: figures(stats),

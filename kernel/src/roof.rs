@@ -76,6 +76,23 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     &ROOF
 }
 
+/// Writes an owner's name, or its number where names are locked: an allocation can fail anywhere. Interrupts are
+/// masked, so that nobody is suspended who has names locked.
+pub(crate) fn write_owner(out: &mut dyn fmt::Write, owner: OwnerId) -> fmt::Result {
+    let owners = ROOF.0.get().and_then(Kernel::try_owners);
+    match owners.as_ref().and_then(|owners| owners.name(owner)) {
+        Some(name) => write!(out, "{name}"),
+        None => write!(out, "{}", owner.0),
+    }
+}
+
+/// Whether the figures of the pages are what their records add up to.
+#[cfg(feature = "test-hooks")]
+pub(crate) fn pages_add_up() -> bool {
+    let kernel = ROOF.0.get();
+    kernel.is_some_and(|kernel| kernel.state().pages.check().is_ok())
+}
+
 #[cfg(feature = "stats")]
 fn shared() -> tally_account::book::Shared {
     use tally_account::book::{Shared, Shown};

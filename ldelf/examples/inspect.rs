@@ -3,9 +3,6 @@
 //! **Invariant:** sees what the loader at EL0 sees.
 
 use std::process::ExitCode;
-use tally_abi::TeeUuid;
-use tally_abi::ta::TaHead;
-use zerocopy::FromBytes;
 
 fn main() -> ExitCode {
     let mut failed = false;
@@ -24,7 +21,7 @@ fn main() -> ExitCode {
 
 fn inspect(path: &str) -> Result<(), Box<dyn std::error::Error>> {
     let image = std::fs::read(path)?;
-    let uuid = uuid_of(&image).unwrap_or_default();
+    let uuid = ldelf::uuid(&image).unwrap_or_default();
     let plan = ldelf::plan(&image, uuid)?;
     let n_relocations = plan.check_relocations()?;
     println!("{path}: {uuid}, {} bytes", image.len());
@@ -54,12 +51,4 @@ fn inspect(path: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut memory = vec![0; plan.span as usize];
     plan.apply(&mut memory, 1 << 30)?;
     Ok(())
-}
-
-/// Whatever UUID the header at the first segment's start names.
-fn uuid_of(image: &[u8]) -> Option<TeeUuid> {
-    let word = |at: usize| Some(u64::from_le_bytes(*image.get(at..)?.first_chunk()?));
-    let first_segment = word(32)? as usize;
-    let head = word(first_segment + 8)? as usize;
-    Some(TaHead::read_from_prefix(image.get(head..)?).ok()?.0.uuid)
 }

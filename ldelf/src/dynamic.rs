@@ -3,7 +3,7 @@
 //! **Invariant:** only relocations that a position-independent TA can have are accepted; a kind of
 //! table that is not understood is refused, never skipped.
 
-use crate::{LoadError, LoadPlan, raw};
+use crate::{ImageFault, LoadPlan, raw};
 use goblin::elf64::dynamic::{
     DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA,
     DT_RELAENT, DT_RELASZ, DT_RELSZ, DT_STRTAB, DT_SYMENT, DT_SYMTAB, Dyn,
@@ -35,11 +35,11 @@ pub(crate) struct Dynamic<'a> {
 
 impl<'a> Dynamic<'a> {
     /// Parses the section's `bytes`.
-    pub(crate) fn parse(bytes: &[u8], plan: &LoadPlan<'a>) -> Result<Self, LoadError> {
+    pub(crate) fn parse(bytes: &[u8], plan: &LoadPlan<'a>) -> Result<Self, ImageFault> {
         let mut dynamic = Self::default();
         let (mut rela, mut rela_len, mut jmprel, mut jmprel_len) = (0, 0, 0, 0);
         for at in (0..bytes.len() as u64).step_by(size_of::<Dyn>()) {
-            let entry: Dyn = raw::read(bytes, at).ok_or(LoadError::BadDynamic)?;
+            let entry: Dyn = raw::read(bytes, at).ok_or(ImageFault::BadDynamic)?;
             let value = entry.d_val;
             match entry.d_tag {
                 DT_NULL => break,
@@ -51,12 +51,14 @@ impl<'a> Dynamic<'a> {
                 DT_STRTAB => dynamic.strtab = value,
                 DT_HASH => dynamic.hash = value,
                 DT_GNU_HASH => dynamic.gnu_hash = value,
-                DT_NEEDED => return Err(LoadError::NeedsLibrary),
-                DT_RELAENT if value != SIZEOF_RELA as u64 => return Err(LoadError::BadDynamic),
-                DT_SYMENT if value != size_of::<Sym>() as u64 => return Err(LoadError::BadDynamic),
-                DT_PLTREL if value != DT_RELA => return Err(LoadError::UnknownRelocation),
-                DT_REL => return Err(LoadError::UnknownRelocation),
-                DT_RELSZ | DT_RELRSZ if value != 0 => return Err(LoadError::UnknownRelocation),
+                DT_NEEDED => return Err(ImageFault::NeedsLibrary),
+                DT_RELAENT if value != SIZEOF_RELA as u64 => return Err(ImageFault::BadDynamic),
+                DT_SYMENT if value != size_of::<Sym>() as u64 => {
+                    return Err(ImageFault::BadDynamic);
+                }
+                DT_PLTREL if value != DT_RELA => return Err(ImageFault::UnknownRelocation),
+                DT_REL => return Err(ImageFault::UnknownRelocation),
+                DT_RELSZ | DT_RELRSZ if value != 0 => return Err(ImageFault::UnknownRelocation),
                 _ => {}
             }
         }
@@ -70,13 +72,13 @@ impl<'a> Dynamic<'a> {
     pub(crate) fn relocations(
         &self,
         plan: &LoadPlan<'a>,
-        mut apply: impl FnMut(u64, u64, bool) -> Result<(), LoadError>,
-    ) -> Result<(), LoadError> {
+        mut apply: impl FnMut(u64, u64, bool) -> Result<(), ImageFault>,
+    ) -> Result<(), ImageFault> {
         for entry in [self.rela, self.jmprel]
             .into_iter()
             .flat_map(|t| t.chunks_exact(SIZEOF_RELA))
         {
-            let rela: Rela = raw::read(entry, 0).ok_or(LoadError::BadDynamic)?;
+            let rela: Rela = raw::read(entry, 0).ok_or(ImageFault::BadDynamic)?;
             let addend = rela.r_addend.cast_unsigned();
             if rela.r_info == u64::from(R_AARCH64_RELATIVE) {
                 apply(rela.r_offset, addend, true)?;
@@ -89,7 +91,7 @@ impl<'a> Dynamic<'a> {
                     let (value, relative) = self.symbol_value(plan, r_sym(rela.r_info))?;
                     apply(rela.r_offset, value.wrapping_add(addend), relative)?;
                 }
-                _ => return Err(LoadError::UnknownRelocation),
+                _ => return Err(ImageFault::UnknownRelocation),
             }
         }
         Ok(())
@@ -105,28 +107,28 @@ impl<'a> Dynamic<'a> {
 
     /// The value that a relocation against symbol `index` gets, and whether it moves with the
     /// image.
-    fn symbol_value(&self, plan: &LoadPlan<'_>, index: u32) -> Result<(u64, bool), LoadError> {
+    fn symbol_value(&self, plan: &LoadPlan<'_>, index: u32) -> Result<(u64, bool), ImageFault> {
         if index == 0 {
             return Ok((0, false));
         }
-        let symbol = self.symbol(plan, index).ok_or(LoadError::BadDynamic)?;
+        let symbol = self.symbol(plan, index).ok_or(ImageFault::BadDynamic)?;
         match u32::from(symbol.st_shndx) {
             SHN_UNDEF if st_bind(symbol.st_info) == STB_WEAK => Ok((0, false)),
-            SHN_UNDEF => Err(LoadError::UndefinedSymbol),
+            SHN_UNDEF => Err(ImageFault::UndefinedSymbol),
             SHN_ABS => Ok((symbol.st_value, false)),
-            n if n >= SHN_LORESERVE => Err(LoadError::BadDynamic),
+            n if n >= SHN_LORESERVE => Err(ImageFault::BadDynamic),
             _ => Ok((symbol.st_value, true)),
         }
     }
 }
 
 /// The relocation table of `len` bytes at `address`.
-fn table<'a>(plan: &LoadPlan<'a>, address: u64, len: u64) -> Result<&'a [u8], LoadError> {
+fn table<'a>(plan: &LoadPlan<'a>, address: u64, len: u64) -> Result<&'a [u8], ImageFault> {
     if len == 0 {
         return Ok(&[]);
     }
     if !len.is_multiple_of(SIZEOF_RELA as u64) {
-        return Err(LoadError::BadDynamic);
+        return Err(ImageFault::BadDynamic);
     }
-    plan.file_bytes(address, len).ok_or(LoadError::BadDynamic)
+    plan.file_bytes(address, len).ok_or(ImageFault::BadDynamic)
 }

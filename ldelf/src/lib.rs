@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod dynamic;
-mod error;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod plan;
@@ -16,9 +15,22 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-pub use error::LoadError;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz;
 pub use plan::{
     LoadPlan, MAX_SEGMENTS, MAX_SPAN, MAX_STACK, PAGE, Prot, Protection, Segment, plan,
 };
+pub use tally_abi::image::ImageFault;
+
+use tally_abi::TeeUuid;
+use tally_abi::ta::TaHead;
+use zerocopy::FromBytes as _;
+
+/// The UUID that the head at the first segment's start names, for tools that were told of none.
+#[must_use]
+pub fn uuid(image: &[u8]) -> Option<TeeUuid> {
+    let bytes_at = |at: u64| image.get(usize::try_from(at).ok()?..);
+    let word = |at: u64| Some(u64::from_le_bytes(*bytes_at(at)?.first_chunk()?));
+    let head = word(word(32)?.checked_add(8)?)?;
+    Some(TaHead::read_from_prefix(bytes_at(head)?).ok()?.0.uuid)
+}

@@ -11,7 +11,7 @@ fn main() {}
 mod el0 {
     use core::arch::{asm, global_asm};
     use core::slice;
-    use ldelf::LoadError;
+    use ldelf::ImageFault;
     use tally_abi::TeeResult;
     use tally_abi::ldelf::{LdelfArg, map_flag, svc};
     use tally_memops as _;
@@ -52,7 +52,7 @@ mod el0 {
 
     /// What went wrong: the image, or a system call.
     enum Failure {
-        Image(LoadError),
+        Image(ImageFault),
         Kernel(u64),
     }
 
@@ -62,10 +62,6 @@ mod el0 {
         } else {
             Err(Failure::Kernel(code))
         }
-    }
-
-    fn log(text: &[u8]) {
-        call(svc::LOG, [text.as_ptr() as u64, text.len() as u64, 0, 0, 0]);
     }
 
     /// Maps `len` zeroed bytes where the kernel likes.
@@ -83,7 +79,7 @@ mod el0 {
             Ok(()) => finish(0),
             Err(Failure::Kernel(code)) => finish(code),
             Err(Failure::Image(why)) => {
-                log(b"E/LD: image refused");
+                arg.why = why.code();
                 finish(u64::from(TeeResult::from(why).0))
             }
         }

@@ -4,7 +4,7 @@
 //! of it is both writable and executable; its header is for the TA asked for.
 
 use crate::dynamic::Dynamic;
-use crate::{LoadError, raw, symbols};
+use crate::{ImageFault, raw, symbols};
 use goblin::elf64::header::{
     EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_AARCH64, ET_DYN, EV_CURRENT,
     Header,
@@ -119,7 +119,7 @@ pub struct LoadPlan<'a> {
 ///
 /// # Errors
 /// The first reason to refuse the image.
-pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, LoadError> {
+pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, ImageFault> {
     let header = file_header(image)?;
     let mut plan = LoadPlan {
         image,
@@ -145,52 +145,54 @@ pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, LoadError> {
         let at = header.e_phoff.checked_add(offset);
         let ph: ProgramHeader = at
             .and_then(|at| raw::read(image, at))
-            .ok_or(LoadError::Truncated)?;
+            .ok_or(ImageFault::Truncated)?;
         match ph.p_type {
             PT_LOAD if ph.p_memsz == 0 && ph.p_filesz == 0 => {}
             PT_LOAD => plan.add_segment(&ph)?,
             PT_DYNAMIC => dynamic = Some((ph.p_vaddr, ph.p_filesz)),
             PT_GNU_RELRO => relro = Some((ph.p_vaddr, ph.p_memsz)),
-            PT_INTERP => return Err(LoadError::NeedsInterpreter),
-            PT_TLS if ph.p_memsz != 0 => return Err(LoadError::NeedsTls),
+            PT_INTERP => return Err(ImageFault::NeedsInterpreter),
+            PT_TLS if ph.p_memsz != 0 => return Err(ImageFault::NeedsTls),
             _ => {}
         }
     }
-    let first = plan.segments().first().ok_or(LoadError::NoSegments)?;
+    let first = plan.segments().first().ok_or(ImageFault::NoSegments)?;
     if first.address >= PAGE {
-        return Err(LoadError::NotAtZero);
+        return Err(ImageFault::NotAtZero);
     }
     plan.relro = relro.and_then(|(address, len)| plan.relro_pages(address, len));
     if let Some((address, len)) = dynamic {
-        let bytes = plan.file_bytes(address, len).ok_or(LoadError::BadDynamic)?;
+        let bytes = plan
+            .file_bytes(address, len)
+            .ok_or(ImageFault::BadDynamic)?;
         plan.dynamic = Dynamic::parse(bytes, &plan)?;
     }
     plan.take_head(uuid)?;
     if !plan.is_executable(plan.entry) {
-        return Err(LoadError::EntryNotExecutable);
+        return Err(ImageFault::EntryNotExecutable);
     }
     Ok(plan)
 }
 
-fn file_header(image: &[u8]) -> Result<Header, LoadError> {
-    let header: Header = raw::read(image, 0).ok_or(LoadError::Truncated)?;
+fn file_header(image: &[u8]) -> Result<Header, ImageFault> {
+    let header: Header = raw::read(image, 0).ok_or(ImageFault::Truncated)?;
     let ident = &header.e_ident;
     if !ident.starts_with(ELFMAG)
         || ident.get(EI_CLASS) != Some(&ELFCLASS64)
         || ident.get(EI_DATA) != Some(&ELFDATA2LSB)
         || ident.get(EI_VERSION) != Some(&EV_CURRENT)
     {
-        return Err(LoadError::NotElf);
+        return Err(ImageFault::NotElf);
     }
     if header.e_machine != EM_AARCH64 {
-        return Err(LoadError::WrongMachine);
+        return Err(ImageFault::WrongMachine);
     }
     if header.e_type != ET_DYN {
-        return Err(LoadError::NotPositionIndependent);
+        return Err(ImageFault::NotPositionIndependent);
     }
     if usize::from(header.e_phentsize) != size_of::<ProgramHeader>() || header.e_phnum > MAX_HEADERS
     {
-        return Err(LoadError::BadProgramHeaders);
+        return Err(ImageFault::BadProgramHeaders);
     }
     Ok(header)
 }
@@ -235,15 +237,15 @@ impl<'a> LoadPlan<'a> {
     /// and relocates it.
     ///
     /// # Errors
-    /// [`LoadError::MemoryTooSmall`] when `memory` is shorter than `span`, or the first bad
+    /// [`ImageFault::MemoryTooSmall`] when `memory` is shorter than `span`, or the first bad
     /// relocation. `memory` is then of no use.
-    pub fn apply(&self, memory: &mut [u8], base: u64) -> Result<(), LoadError> {
+    pub fn apply(&self, memory: &mut [u8], base: u64) -> Result<(), ImageFault> {
         for segment in self.segments() {
             let from = raw::slice(self.image, segment.file_offset, segment.file_len)
-                .ok_or(LoadError::SegmentOutsideFile)?;
+                .ok_or(ImageFault::SegmentOutsideFile)?;
             let start = segment.address as usize;
             let to = memory.get_mut(start..start + from.len());
-            to.ok_or(LoadError::MemoryTooSmall)?.copy_from_slice(from);
+            to.ok_or(ImageFault::MemoryTooSmall)?.copy_from_slice(from);
         }
         let mut last = Segment::default();
         self.dynamic.relocations(self, |target, value, relative| {
@@ -258,7 +260,7 @@ impl<'a> LoadPlan<'a> {
             let to = memory
                 .get_mut(target as usize..)
                 .and_then(|m| m.first_chunk_mut::<8>());
-            *to.ok_or(LoadError::MemoryTooSmall)? = value.to_le_bytes();
+            *to.ok_or(ImageFault::MemoryTooSmall)? = value.to_le_bytes();
             Ok(())
         })
     }
@@ -267,7 +269,7 @@ impl<'a> LoadPlan<'a> {
     ///
     /// # Errors
     /// The first bad relocation.
-    pub fn check_relocations(&self) -> Result<usize, LoadError> {
+    pub fn check_relocations(&self) -> Result<usize, ImageFault> {
         let mut n = 0;
         self.dynamic.relocations(self, |target, _, _| {
             n += 1;
@@ -298,28 +300,28 @@ impl<'a> LoadPlan<'a> {
     }
 
     /// The writable segment whose file part holds the eight bytes at `address`.
-    fn relocatable_segment(&self, address: u64) -> Result<Segment, LoadError> {
+    fn relocatable_segment(&self, address: u64) -> Result<Segment, ImageFault> {
         let mut segments = self.segments().iter();
         segments
             .find(|s| s.prot == Prot::Write && s.has_in_file(address, 8))
             .copied()
-            .ok_or(LoadError::RelocationTarget)
+            .ok_or(ImageFault::RelocationTarget)
     }
 
-    fn add_segment(&mut self, ph: &ProgramHeader) -> Result<(), LoadError> {
-        raw::slice(self.image, ph.p_offset, ph.p_filesz).ok_or(LoadError::SegmentOutsideFile)?;
+    fn add_segment(&mut self, ph: &ProgramHeader) -> Result<(), ImageFault> {
+        raw::slice(self.image, ph.p_offset, ph.p_filesz).ok_or(ImageFault::SegmentOutsideFile)?;
         if ph.p_memsz < ph.p_filesz {
-            return Err(LoadError::SegmentShrinks);
+            return Err(ImageFault::SegmentShrinks);
         }
         if ph.p_offset % PAGE != ph.p_vaddr % PAGE {
-            return Err(LoadError::SegmentMisaligned);
+            return Err(ImageFault::SegmentMisaligned);
         }
         match ph.p_vaddr.checked_add(ph.p_memsz) {
             Some(end) if end <= MAX_SPAN => {}
-            _ => return Err(LoadError::TooBig),
+            _ => return Err(ImageFault::TooBig),
         }
         let prot = match (ph.p_flags & PF_W != 0, ph.p_flags & PF_X != 0) {
-            (true, true) => return Err(LoadError::WritableAndExecutable),
+            (true, true) => return Err(ImageFault::WritableAndExecutable),
             (true, false) => Prot::Write,
             (false, true) => Prot::Exec,
             (false, false) => Prot::Read,
@@ -333,14 +335,14 @@ impl<'a> LoadPlan<'a> {
         };
         if let Some(last) = self.segments().last() {
             if segment.address < last.end() {
-                return Err(LoadError::Overlap);
+                return Err(ImageFault::Overlap);
             }
             if segment.prot != last.prot && page_down(segment.address) < page_up(last.end()) {
-                return Err(LoadError::SharedPage);
+                return Err(ImageFault::SharedPage);
             }
         }
         let slot = self.segments.get_mut(self.n_segments);
-        *slot.ok_or(LoadError::TooManySegments)? = segment;
+        *slot.ok_or(ImageFault::TooManySegments)? = segment;
         self.n_segments += 1;
         self.span = page_up(segment.end());
         Ok(())
@@ -369,22 +371,22 @@ impl<'a> LoadPlan<'a> {
 
     /// Finds and checks the TA's header: at the symbol `ta_head` if the image exports one (as
     /// OP-TEE's TA kit does), else at the lowest address.
-    fn take_head(&mut self, uuid: TeeUuid) -> Result<(), LoadError> {
+    fn take_head(&mut self, uuid: TeeUuid) -> Result<(), ImageFault> {
         let lowest = self.segments().first().map_or(0, |s| s.address);
         let address = symbols::find(self, &self.dynamic, b"ta_head").unwrap_or(lowest);
         let bytes = self
             .file_bytes(address, size_of::<TaHead>() as u64)
-            .ok_or(LoadError::NoHead)?;
-        let head = TaHead::read_from_bytes(bytes).map_err(|_| LoadError::NoHead)?;
+            .ok_or(ImageFault::NoHead)?;
+        let head = TaHead::read_from_bytes(bytes).map_err(|_| ImageFault::NoHead)?;
         if head.depr_entry != DEPRECATED_ENTRY || head.flags & !flags::MASK != 0 {
-            return Err(LoadError::BadHead);
+            return Err(ImageFault::BadHead);
         }
         if head.uuid != uuid {
-            return Err(LoadError::WrongUuid);
+            return Err(ImageFault::WrongUuid);
         }
         let stack_len = page_up(u64::from(head.stack_size));
         if stack_len == 0 || stack_len > MAX_STACK {
-            return Err(LoadError::BadStack);
+            return Err(ImageFault::BadStack);
         }
         self.stack_len = stack_len;
         self.head = head;

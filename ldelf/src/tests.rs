@@ -3,7 +3,7 @@
 //! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
 extern crate std;
 
-use crate::{LoadError, PAGE, Prot, Protection, plan};
+use crate::{ImageFault, PAGE, Prot, Protection, plan};
 use std::vec;
 use std::vec::Vec;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
@@ -144,7 +144,7 @@ impl Elf {
     }
 
     /// Everything that the loader does.
-    fn load(&self) -> Result<Vec<u8>, LoadError> {
+    fn load(&self) -> Result<Vec<u8>, ImageFault> {
         let file = self.build();
         let plan = plan(&file, UUID)?;
         let mut memory = vec![0; plan.span as usize];
@@ -162,7 +162,7 @@ fn with(change: impl FnOnce(&mut Elf)) -> Elf {
     elf
 }
 
-fn refused(change: impl FnOnce(&mut Elf)) -> LoadError {
+fn refused(change: impl FnOnce(&mut Elf)) -> ImageFault {
     with(change).load().expect_err("must be refused")
 }
 
@@ -226,12 +226,12 @@ fn relro_pages_become_read_only_and_others_stay_writable() {
 
 #[test]
 fn empty_file_is_truncated() {
-    assert_eq!(refused(|e| e.truncate_to = 0), LoadError::Truncated);
+    assert_eq!(refused(|e| e.truncate_to = 0), ImageFault::Truncated);
 }
 
 #[test]
 fn file_that_ends_in_its_program_headers_is_truncated() {
-    assert_eq!(refused(|e| e.truncate_to = 100), LoadError::Truncated);
+    assert_eq!(refused(|e| e.truncate_to = 100), ImageFault::Truncated);
 }
 
 #[test]
@@ -244,27 +244,27 @@ fn every_truncation_is_refused() {
 
 #[test]
 fn elf_of_32_bits_is_refused() {
-    assert_eq!(refused(|e| e.class = 1), LoadError::NotElf);
+    assert_eq!(refused(|e| e.class = 1), ImageFault::NotElf);
 }
 
 #[test]
 fn other_machine_is_refused() {
-    assert_eq!(refused(|e| e.machine = 62), LoadError::WrongMachine);
+    assert_eq!(refused(|e| e.machine = 62), ImageFault::WrongMachine);
 }
 
 #[test]
 fn fixed_position_is_refused() {
-    assert_eq!(refused(|e| e.kind = 2), LoadError::NotPositionIndependent);
+    assert_eq!(refused(|e| e.kind = 2), ImageFault::NotPositionIndependent);
 }
 
 #[test]
 fn program_headers_of_odd_size_are_refused() {
-    assert_eq!(refused(|e| e.phentsize = 57), LoadError::BadProgramHeaders);
+    assert_eq!(refused(|e| e.phentsize = 57), ImageFault::BadProgramHeaders);
 }
 
 #[test]
 fn file_without_segments_is_refused() {
-    assert_eq!(refused(|e| e.headers.clear()), LoadError::NoSegments);
+    assert_eq!(refused(|e| e.headers.clear()), ImageFault::NoSegments);
 }
 
 #[test]
@@ -279,14 +279,14 @@ fn nine_segments_are_too_many() {
             });
         }
     });
-    assert_eq!(why, LoadError::TooManySegments);
+    assert_eq!(why, ImageFault::TooManySegments);
 }
 
 #[test]
 fn segment_beyond_the_file_is_refused() {
     assert_eq!(
         refused(|e| e.headers[2].file_len = 1 << 40),
-        LoadError::SegmentOutsideFile
+        ImageFault::SegmentOutsideFile
     );
 }
 
@@ -294,7 +294,7 @@ fn segment_beyond_the_file_is_refused() {
 fn segment_whose_offset_wraps_is_refused() {
     assert_eq!(
         refused(|e| e.headers[2].offset = u64::MAX - 15),
-        LoadError::SegmentOutsideFile
+        ImageFault::SegmentOutsideFile
     );
 }
 
@@ -302,7 +302,7 @@ fn segment_whose_offset_wraps_is_refused() {
 fn segment_smaller_in_memory_is_refused() {
     assert_eq!(
         refused(|e| e.headers[2].mem_len = 0xfff),
-        LoadError::SegmentShrinks
+        ImageFault::SegmentShrinks
     );
 }
 
@@ -310,7 +310,7 @@ fn segment_smaller_in_memory_is_refused() {
 fn segment_whose_offset_and_address_disagree_is_refused() {
     assert_eq!(
         refused(|e| e.headers[2].offset -= 8),
-        LoadError::SegmentMisaligned
+        ImageFault::SegmentMisaligned
     );
 }
 
@@ -318,7 +318,7 @@ fn segment_whose_offset_and_address_disagree_is_refused() {
 fn oversized_segment_is_refused() {
     assert_eq!(
         refused(|e| e.headers[2].mem_len = 65 << 20),
-        LoadError::TooBig
+        ImageFault::TooBig
     );
 }
 
@@ -326,7 +326,7 @@ fn oversized_segment_is_refused() {
 fn segment_that_wraps_is_refused() {
     assert_eq!(
         refused(|e| e.headers[2].mem_len = u64::MAX),
-        LoadError::TooBig
+        ImageFault::TooBig
     );
 }
 
@@ -334,13 +334,13 @@ fn segment_that_wraps_is_refused() {
 fn overlapping_segments_are_refused() {
     assert_eq!(
         refused(|e| e.headers[0].mem_len = 0x1001),
-        LoadError::Overlap
+        ImageFault::Overlap
     );
 }
 
 #[test]
 fn segments_out_of_order_are_refused() {
-    assert_eq!(refused(|e| e.headers.swap(0, 1)), LoadError::Overlap);
+    assert_eq!(refused(|e| e.headers.swap(0, 1)), ImageFault::Overlap);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn segments_with_different_permissions_on_one_page_are_refused() {
         e.headers[1].address = 0x800;
         e.headers[1].offset = PAGE + 0x800;
     });
-    assert_eq!(why, LoadError::SharedPage);
+    assert_eq!(why, ImageFault::SharedPage);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn segments_with_equal_permissions_may_share_a_page() {
 #[test]
 fn writable_and_executable_segment_is_refused() {
     let why = refused(|e| e.headers[2].flags = 7);
-    assert_eq!(why, LoadError::WritableAndExecutable);
+    assert_eq!(why, ImageFault::WritableAndExecutable);
     assert_eq!(TeeResult::from(why), TeeResult::SECURITY);
 }
 
@@ -383,7 +383,7 @@ fn image_not_linked_at_zero_is_refused() {
     let why = refused(|e| {
         e.headers.remove(0);
     });
-    assert_eq!(why, LoadError::NotAtZero);
+    assert_eq!(why, ImageFault::NotAtZero);
 }
 
 #[test]
@@ -392,54 +392,57 @@ fn too_short_a_first_segment_has_no_head() {
         e.headers.truncate(3);
         e.headers[0].file_len = 31;
     });
-    assert_eq!(why, LoadError::NoHead);
+    assert_eq!(why, ImageFault::NoHead);
 }
 
 #[test]
 fn old_entry_point_in_the_head_is_refused() {
-    assert_eq!(refused(|e| e.head.depr_entry = 0x1000), LoadError::BadHead);
+    assert_eq!(refused(|e| e.head.depr_entry = 0x1000), ImageFault::BadHead);
 }
 
 #[test]
 fn unknown_flags_in_the_head_are_refused() {
-    assert_eq!(refused(|e| e.head.flags = 1 << 20), LoadError::BadHead);
+    assert_eq!(refused(|e| e.head.flags = 1 << 20), ImageFault::BadHead);
 }
 
 #[test]
 fn another_uuid_is_a_security_error() {
     let why = refused(|e| e.head.uuid = TeeUuid::nil());
-    assert_eq!(why, LoadError::WrongUuid);
+    assert_eq!(why, ImageFault::WrongUuid);
     assert_eq!(TeeResult::from(why), TeeResult::SECURITY);
 }
 
 #[test]
 fn no_stack_is_refused() {
-    assert_eq!(refused(|e| e.head.stack_size = 0), LoadError::BadStack);
+    assert_eq!(refused(|e| e.head.stack_size = 0), ImageFault::BadStack);
 }
 
 #[test]
 fn enormous_stack_is_refused() {
     assert_eq!(
         refused(|e| e.head.stack_size = u32::MAX),
-        LoadError::BadStack
+        ImageFault::BadStack
     );
 }
 
 #[test]
 fn entry_in_data_is_refused() {
-    assert_eq!(refused(|e| e.entry = DATA), LoadError::EntryNotExecutable);
+    assert_eq!(refused(|e| e.entry = DATA), ImageFault::EntryNotExecutable);
 }
 
 #[test]
 fn entry_at_the_very_end_of_code_is_refused() {
-    assert_eq!(refused(|e| e.entry = 0x1400), LoadError::EntryNotExecutable);
+    assert_eq!(
+        refused(|e| e.entry = 0x1400),
+        ImageFault::EntryNotExecutable
+    );
 }
 
 #[test]
 fn dynamic_section_outside_segments_is_refused() {
     assert_eq!(
         refused(|e| e.headers[3].address = 0x9000),
-        LoadError::BadDynamic
+        ImageFault::BadDynamic
     );
 }
 
@@ -447,20 +450,20 @@ fn dynamic_section_outside_segments_is_refused() {
 fn relocations_outside_segments_are_refused() {
     assert_eq!(
         refused(|e| e.dynamic.push((7, 0x9000))),
-        LoadError::BadDynamic
+        ImageFault::BadDynamic
     );
 }
 
 #[test]
 fn relocation_table_of_odd_length_is_refused() {
-    assert_eq!(refused(|e| e.dynamic.push((8, 23))), LoadError::BadDynamic);
+    assert_eq!(refused(|e| e.dynamic.push((8, 23))), ImageFault::BadDynamic);
 }
 
 #[test]
 fn relocations_without_addends_are_refused() {
     assert_eq!(
         refused(|e| e.dynamic.push((17, 0x100))),
-        LoadError::UnknownRelocation
+        ImageFault::UnknownRelocation
     );
 }
 
@@ -468,14 +471,14 @@ fn relocations_without_addends_are_refused() {
 fn packed_relative_relocations_are_refused() {
     assert_eq!(
         refused(|e| e.dynamic.push((35, 8))),
-        LoadError::UnknownRelocation
+        ImageFault::UnknownRelocation
     );
 }
 
 #[test]
 fn relocation_of_code_is_a_security_error() {
     let why = refused(|e| e.rela.push((0x1000, RELATIVE, 0)));
-    assert_eq!(why, LoadError::RelocationTarget);
+    assert_eq!(why, ImageFault::RelocationTarget);
     assert_eq!(TeeResult::from(why), TeeResult::SECURITY);
 }
 
@@ -483,7 +486,7 @@ fn relocation_of_code_is_a_security_error() {
 fn relocation_beyond_the_files_bytes_is_refused() {
     assert_eq!(
         refused(|e| e.rela.push((0x2ff9, RELATIVE, 0))),
-        LoadError::RelocationTarget
+        ImageFault::RelocationTarget
     );
 }
 
@@ -491,7 +494,7 @@ fn relocation_beyond_the_files_bytes_is_refused() {
 fn relocation_at_the_end_of_the_address_space_is_refused() {
     assert_eq!(
         refused(|e| e.rela.push((u64::MAX, RELATIVE, 0))),
-        LoadError::RelocationTarget
+        ImageFault::RelocationTarget
     );
 }
 
@@ -499,7 +502,7 @@ fn relocation_at_the_end_of_the_address_space_is_refused() {
 fn relocation_of_unknown_kind_is_refused() {
     assert_eq!(
         refused(|e| e.rela.push((DATA, 1028, 0))),
-        LoadError::UnknownRelocation
+        ImageFault::UnknownRelocation
     );
 }
 
@@ -525,7 +528,7 @@ fn relocations_against_defined_symbols_are_applied() {
 fn relocation_against_an_undefined_symbol_is_refused() {
     assert_eq!(
         refused(|e| e.rela.push((DATA, 2 << 32 | GLOB_DAT, 0))),
-        LoadError::UndefinedSymbol
+        ImageFault::UndefinedSymbol
     );
 }
 
@@ -533,7 +536,7 @@ fn relocation_against_an_undefined_symbol_is_refused() {
 fn symbol_outside_the_table_is_refused() {
     assert_eq!(
         refused(|e| e.rela.push((DATA, 0xffff_ffff << 32 | GLOB_DAT, 0))),
-        LoadError::BadDynamic
+        ImageFault::BadDynamic
     );
 }
 
@@ -552,7 +555,7 @@ fn plt_relocations_are_applied_too() {
 #[test]
 fn shared_libraries_are_not_supported() {
     let why = refused(|e| e.dynamic.push((1, 0)));
-    assert_eq!(why, LoadError::NeedsLibrary);
+    assert_eq!(why, ImageFault::NeedsLibrary);
     assert_eq!(TeeResult::from(why), TeeResult::NOT_SUPPORTED);
 }
 
@@ -560,13 +563,13 @@ fn shared_libraries_are_not_supported() {
 fn interpreters_are_not_supported() {
     assert_eq!(
         refused(|e| e.headers[3].kind = INTERP),
-        LoadError::NeedsInterpreter
+        ImageFault::NeedsInterpreter
     );
 }
 
 #[test]
 fn thread_local_storage_is_not_supported() {
-    assert_eq!(refused(|e| e.headers[3].kind = TLS), LoadError::NeedsTls);
+    assert_eq!(refused(|e| e.headers[3].kind = TLS), ImageFault::NeedsTls);
 }
 
 #[test]
@@ -575,7 +578,7 @@ fn memory_shorter_than_the_plan_is_refused() {
     let plan = plan(&file, UUID).unwrap();
     assert_eq!(
         plan.apply(&mut [0; 0x1200], BASE),
-        Err(LoadError::MemoryTooSmall)
+        Err(ImageFault::MemoryTooSmall)
     );
 }
 
@@ -649,5 +652,15 @@ fn no_single_changed_byte_causes_a_panic() {
                 assert_eq!(applied, plan.check_relocations().is_ok());
             }
         }
+    }
+}
+
+/// `e_phoff` near 2^64 was a panic of the example: eight were added to it.
+#[test]
+fn offsets_near_the_end_of_addresses_name_no_uuid() {
+    for offset in [u64::MAX, u64::MAX - 8, 1 << 63, 40, 0] {
+        let mut image = [0xff; 64];
+        image[32..40].copy_from_slice(&offset.to_le_bytes());
+        assert!(crate::uuid(&image).is_none(), "{offset:#x}");
     }
 }

@@ -7,7 +7,7 @@ use crate::params::{expect, uuid};
 use core::fmt::Write;
 use tally_abi::TeeResult;
 use tally_abi::pta::control::{
-    CMD_FAULT, CMD_KILL, CMD_LAST_OOM, CMD_RESET, CMD_SECURE_RAM, CMD_THREADS, UUID,
+    CMD_FAULT, CMD_INJECT, CMD_KILL, CMD_LAST_OOM, CMD_RESET, CMD_SECURE_RAM, CMD_THREADS, UUID,
 };
 use tally_abi::pta::stats::alloc_id;
 use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INPUT, VALUE_OUTPUT};
@@ -15,6 +15,7 @@ use tally_account::api::{Answers, Entry};
 use tally_account::book::Book;
 use tally_core::pta::services::Control;
 use tally_core::pta::{Params, PseudoTa, Work};
+use tally_mem::injection::Injection;
 
 pub(crate) const PTA: PseudoTa<Book> = PseudoTa {
     uuid: UUID,
@@ -51,6 +52,13 @@ fn invoke(
         CMD_FAULT => {
             expect(params, [VALUE_INPUT, NONE, NONE, NONE])?;
             account.fault(params.value(0).0).ok()
+        }
+        CMD_INJECT => {
+            expect(params, [VALUE_INPUT, VALUE_INPUT, VALUE_OUTPUT, NONE])?;
+            let (pool, (first, count)) = (params.value(0).0, params.value(1));
+            let before = account.inject(pool, Injection::new(first, count))?;
+            params.set_value(2, before.seen(), before.refused());
+            Ok(())
         }
         CMD_THREADS => {
             expect(params, [VALUE_OUTPUT, VALUE_OUTPUT, NONE, NONE])?;

@@ -11,6 +11,7 @@ mod order;
 mod random;
 mod registers;
 mod selected;
+mod stack;
 mod tas;
 mod watch;
 
@@ -343,6 +344,10 @@ fn what_there_is_not_is_said() {
         assert_eq!(reply.result, TeeResult::NO_DATA);
         let fault = [value(attr::VALUE_INPUT, 0, 0)];
         let reply = world.invoke(session, control::CMD_FAULT, &fault);
+        assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
+        let none = value(attr::VALUE_INPUT, 0, 0);
+        let inject = [none, none, value(attr::VALUE_OUTPUT, 0, 0)];
+        let reply = world.invoke(session, control::CMD_INJECT, &inject);
         assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
         let reply = world.invoke(session, control::CMD_RESET, &[]);
         assert_eq!(reply.result, TeeResult::SUCCESS);

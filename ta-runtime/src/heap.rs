@@ -239,6 +239,7 @@ pub(crate) unsafe fn reallocate(
 ) -> *mut u8 {
     let state = HEAP.state();
     let owner = OwnerId(state.owner);
+    let mut resort = Resort::Grow;
     loop {
         // SAFETY: our contract is the same.
         let moved = unsafe { state.pool.try_realloc(block, align, size, owner, stack) };
@@ -251,14 +252,13 @@ pub(crate) unsafe fn reallocate(
             Ok(None) => {}
             Err(_) => bad_free(block),
         }
-        if state.grow(size, align).is_err() {
-            break;
+        if !state.resort_to(&mut resort, size, align) {
+            // For good: this time it counts as a failure.
+            // SAFETY: our contract is the same.
+            let last = unsafe { state.pool.realloc(block, align, size, owner, stack) };
+            return last.map_or(ptr::null_mut(), NonNull::as_ptr);
         }
     }
-    // For good: this time it counts as a failure.
-    // SAFETY: our contract is the same.
-    let last = unsafe { state.pool.realloc(block, align, size, owner, stack) };
-    last.map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
 #[cold]
@@ -328,17 +328,29 @@ fn allocate_anew(layout: Layout, origin: Origin) -> *mut u8 {
     let state = HEAP.state();
     let owner = OwnerId(state.owner);
     let stack = stack_of(origin);
+    let mut resort = Resort::Grow;
     loop {
         if let Some(block) = state.pool.try_alloc(layout, owner, &stack) {
             ring(&mut state.pool);
             return block.as_ptr();
         }
-        if state.grow(layout.size(), layout.align()).is_err() {
+        if !state.resort_to(&mut resort, layout.size(), layout.align()) {
             // For good: this time it counts as a failure.
             let last = state.pool.alloc(layout, owner, &stack);
             return last.map_or(ptr::null_mut(), NonNull::as_ptr);
         }
     }
+}
+
+/// What is done next for a block that there is no room for.
+#[derive(Clone, Copy)]
+enum Resort {
+    /// The heap grows.
+    Grow,
+    /// What the pool keeps for later is given up.
+    Trim,
+    /// The heap grows; if it may not, the kernel reports that.
+    GrowOrReport,
 }
 
 /// What is reserved: what the TA asked for, and the pool's own tables.
@@ -357,8 +369,26 @@ impl State {
         self.pool.set_owner(OwnerId(self.owner));
     }
 
-    /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits.
-    fn grow(&mut self, size: usize, align: usize) -> Result<(), TeeResult> {
+    /// Makes room for a block of `size` and `align`, perhaps: whether to try again. Only what no resort helps is
+    /// reported.
+    fn resort_to(&mut self, resort: &mut Resort, size: usize, align: usize) -> bool {
+        if matches!(*resort, Resort::Grow) {
+            if self.grow(size, align, 0).is_ok() {
+                return true;
+            }
+            *resort = Resort::Trim;
+        }
+        if matches!(*resort, Resort::Trim) {
+            *resort = Resort::GrowOrReport;
+            self.pool.trim();
+            return true;
+        }
+        self.grow(size, align, size).is_ok()
+    }
+
+    /// Makes the pool, or grows it so far that a block of `size` and `align` most likely fits. The kernel reports it
+    /// as a refused allocation of `told` bytes if it may not, unless that is 0.
+    fn grow(&mut self, size: usize, align: usize, told: usize) -> Result<(), TeeResult> {
         if align > tally_ledger::MAX_ALIGN {
             // However large the heap, it never fits.
             return Err(TeeResult::NOT_SUPPORTED);
@@ -373,7 +403,9 @@ impl State {
         }
         if size > max - metadata || committed >= max {
             // Hopeless; the kernel is asked all the same, so that it reports the refusal.
-            syscall::heap_grow(max.saturating_add(needed), size)?;
+            if told != 0 {
+                syscall::heap_grow(max.saturating_add(needed), told)?;
+            }
             return Err(TeeResult::OUT_OF_MEMORY);
         }
         let step = needed.max((committed - metadata) / 2).max(STEP);
@@ -383,7 +415,7 @@ impl State {
         // A generous step that does not fit is no failure: the least one may.
         if wanted == least || syscall::heap_grow(wanted, 0).is_err() {
             wanted = least;
-            syscall::heap_grow(wanted, size)?;
+            syscall::heap_grow(wanted, told)?;
         }
         if self.pool.is_void() {
             let base = NonNull::new(ptr::with_exposed_provenance_mut(self.base));

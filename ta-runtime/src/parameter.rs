@@ -195,7 +195,49 @@ pub struct ParamMemref<'a> {
 }
 
 impl<'a> ParamMemref<'a> {
-    /// The client's buffer. Empty when the client gave none.
+    /// Copies bytes from `offset` of the client's buffer on. Each is read once: the client may change its buffer
+    /// at any moment, so that what was checked is the same as what is used only in a copy, and the compiler must not
+    /// read the buffer again instead. For what a TA decides by; [`Self::buffer`] is for bulk that it does not look at.
+    ///
+    /// # Errors
+    /// `BadParameters` where the buffer does not have that many bytes; nothing is copied then.
+    pub fn read(&self, offset: usize, to: &mut [u8]) -> Result<()> {
+        let from = self.place(offset, to.len())?;
+        for (n, byte) in to.iter_mut().enumerate() {
+            // SAFETY: `place` has confirmed that so many bytes are mapped there for the length of the call.
+            *byte = unsafe { from.add(n).read_volatile() };
+        }
+        Ok(())
+    }
+
+    /// Copies bytes to the client's buffer from `offset` on, each written once.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn write(&mut self, offset: usize, from: &[u8]) -> Result<()> {
+        let to = self.place(offset, from.len())?;
+        for (n, byte) in from.iter().enumerate() {
+            // SAFETY: as in `read`. (An input is mapped read-only: writing to it ends the TA, no more.)
+            unsafe { to.add(n).write_volatile(*byte) };
+        }
+        Ok(())
+    }
+
+    /// Where `len` bytes from `offset` on are.
+    fn place(&self, offset: usize, len: usize) -> Result<*mut u8> {
+        let end = offset.checked_add(len);
+        let fits = end.is_some_and(|end| end <= self.capacity);
+        if !fits || self.pair[0] == 0 {
+            return match len {
+                0 => Ok(ptr::dangling_mut()),
+                _ => Err(Error::new(ErrorKind::BadParameters)),
+            };
+        }
+        Ok((self.pair[0] as *mut u8).wrapping_add(offset))
+    }
+
+    /// The client's buffer. Empty when the client gave none. What the normal world shares may change at any moment:
+    /// see [`Self::read`].
     pub fn buffer(&mut self) -> &mut [u8] {
         if self.pair[0] == 0 || self.capacity == 0 {
             return &mut [];

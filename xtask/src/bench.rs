@@ -110,15 +110,21 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     object["bookkeeping"] = footprint.object();
     if args.json {
         anstream::println!("{object}");
-        return Ok(0);
+    } else {
+        print_table(&facts, &measures);
+        tracking::print(&measures);
+        waits::print(&waits);
+        footprint.print();
+        if let Some(before) = before {
+            against::print(&before, &object, !args.only.is_empty());
+        }
     }
-    print_table(&facts, &measures);
-    tracking::print(&measures);
-    waits::print(&waits);
-    footprint.print();
-    if let Some(before) = before {
-        against::print(&before, &object, !args.only.is_empty());
-    }
+    let too_long = waits::too_long(&waits);
+    ensure!(
+        too_long.is_empty(),
+        "interrupts wait too long: {}",
+        too_long.join(", ")
+    );
     Ok(0)
 }
 
@@ -219,8 +225,7 @@ fn measure(
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
     let results = named_results(&outcome.results, only)?;
-    let (boot, measures) = pair(&counts, results)?;
-    Ok((boot, measures, waits::parse(results)))
+    pair(&counts, results)
 }
 
 /// What the guest wrote, if it measured anything.
@@ -233,7 +238,7 @@ fn named_results<'a>(results: &'a str, only: &str) -> Result<&'a str> {
 }
 
 /// Puts the plugin's counts and the guest's names together.
-fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>)> {
+fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>, Vec<Wait>)> {
     let parse = |text: &str| -> Result<Vec<Value>> {
         text.lines()
             .filter(|line| !line.trim().is_empty())
@@ -242,24 +247,25 @@ fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>)> {
     };
     let read = |value: &Value| -> Counts { WORLDS.map(|w| value[w].as_u64().unwrap_or(0)) };
     let mut boot = None;
-    let mut measured: Vec<Counts> = Vec::new();
+    let mut measured: Vec<(Counts, u64)> = Vec::new();
     for line in parse(counts)? {
         if line["boot"].is_object() {
             boot = Some(read(&line["boot"]));
         } else if line["measure"].is_u64() {
-            measured.push(read(&line["counts"]));
+            let masked = line["masked"].as_u64().unwrap_or(0);
+            measured.push((read(&line["counts"]), masked));
         } else if let Some(n) = line["overhead"].as_u64() {
             // The loop around what is measured, measured by itself.
             let whole = usize::try_from(n).ok().and_then(|n| measured.get_mut(n));
             let whole = whole.context("the plugin counted the overhead of nothing")?;
-            for (count, off) in whole.iter_mut().zip(read(&line["counts"])) {
+            for (count, off) in whole.0.iter_mut().zip(read(&line["counts"])) {
                 *count = count.saturating_sub(off);
             }
         }
     }
     let names: Vec<Value> = parse(results)?
         .into_iter()
-        .filter(|line| line["bench"].is_string())
+        .filter(|line| line["bench"].is_string() || line["wait"].is_string())
         .collect();
     ensure!(
         names.len() == measured.len(),
@@ -267,21 +273,27 @@ fn pair(counts: &str, results: &str) -> Result<(Counts, Vec<Measure>)> {
         names.len(),
         measured.len()
     );
-    let mut measures: Vec<Measure> = names
-        .iter()
-        .zip(measured)
-        .map(|(name, counts)| Measure {
-            name: name["bench"].as_str().unwrap_or_default().to_owned(),
-            strategy: name["strategy"].as_str().map(str::to_owned),
-            live: name["live"].as_u64(),
-            iterations: name["iterations"].as_u64().unwrap_or(1),
-            counts,
-        })
-        .collect();
+    let mut measures = Vec::new();
+    let mut waits = Vec::new();
+    for (name, (counts, masked)) in names.iter().zip(measured) {
+        if let Some(wait) = name["wait"].as_str() {
+            let micros = name["micros"].as_u64().unwrap_or(0);
+            waits::add(&mut waits, wait, micros, masked);
+        } else {
+            measures.push(Measure {
+                name: name["bench"].as_str().unwrap_or_default().to_owned(),
+                strategy: name["strategy"].as_str().map(str::to_owned),
+                live: name["live"].as_u64(),
+                iterations: name["iterations"].as_u64().unwrap_or(1),
+                counts,
+            });
+        }
+    }
     subtract_call(&mut measures);
     Ok((
         boot.context("the normal world was never reached")?,
         measures,
+        waits,
     ))
 }
 
@@ -324,7 +336,8 @@ fn object(facts: &Facts, measures: &[Measure], waits: &[Wait]) -> Value {
         }
     }
     object.insert("heap_pair".into(), Value::Object(heap));
-    object.insert("longest_wait_us".into(), waits::object(waits));
+    object.insert("longest_wait_us".into(), waits::micros(waits));
+    object.insert("longest_masked_ns".into(), waits::masked(waits));
     object.insert(
         "boot".into(),
         json!({"monitor": facts.boot[0], "kernel": facts.boot[1]}),
@@ -447,13 +460,27 @@ mod tests {
     fn counts_and_names_pair_up_in_order() {
         let names = "{\"bench\":\"pta_invoke\",\"iterations\":10}\n\
             {\"bench\":\"heap_pair\",\"iterations\":3,\"strategy\":\"slabs\",\"live\":10}\n";
-        let (boot, measures) = pair(COUNTS, names).unwrap();
+        let (boot, measures, _) = pair(COUNTS, names).unwrap();
         assert_eq!(boot, [5, 6, 0, 0]);
         assert_eq!((measures[0].each(0), measures[0].each(3)), (1, 4));
         assert_eq!(
             (measures[1].secure(), measures[1].label()),
             (103, "heap_pair 10".into())
         );
+    }
+
+    #[test]
+    fn a_wait_is_named_by_the_guest_and_counted_by_the_plugin() {
+        let counts = "{\"boot\":{\"monitor\":5}}\n\
+            {\"measure\":0,\"counts\":{\"monitor\":1},\"masked\":70}\n\
+            {\"measure\":1,\"counts\":{\"monitor\":1},\"masked\":101000}\n\
+            {\"measure\":2,\"counts\":{\"monitor\":1},\"masked\":9}\n";
+        let names = "{\"wait\":\"teestat pools\",\"micros\":7}\n\
+            {\"wait\":\"open\",\"micros\":9}\n{\"wait\":\"open\",\"micros\":99}\n";
+        let (_, _, waits) = pair(counts, names).unwrap();
+        assert_eq!(waits::micros(&waits), json!({"pools": 7, "open": 99}));
+        assert_eq!(waits::masked(&waits), json!({"pools": 70, "open": 101_000}));
+        assert_eq!(waits::too_long(&waits), ["open (101 us)"]);
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! The targets are in `tools/fuzz`, a program of its own so that xtask does not wait for the
 //! crates under test. Its plain mode needs nothing but the toolchain: inputs are pseudo-random
-//! from a fixed seed and mutated from built-in samples. `--smc` is another thing: a hostile normal
-//! world in QEMU, against the kernel as it ships.
+//! from a fixed seed and mutated from built-in samples. `--smc` and `--ta` are another thing: a hostile normal
+//! world and hostile TAs in QEMU, against the kernel as it ships.
 //!
 //! **Invariant:** a failure names the target and the seed that repeats it.
 
-use crate::images::{self, Config};
+use crate::images::{self, Config, Images};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::test::sources;
 use crate::{paths, tool, ui};
@@ -29,7 +29,10 @@ pub(crate) struct Args {
     /// Random calls, shared pages that change in flight and wrong RPC answers, in QEMU
     #[arg(long)]
     smc: bool,
-    /// Calls to make at least, with --smc
+    /// Random system calls of TAs, with any nesting, forged books and deaths, in QEMU
+    #[arg(long, conflicts_with = "smc")]
+    ta: bool,
+    /// Calls to make at least, with --smc or --ta
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     calls: u64,
     /// Begin with another pseudo-random sequence
@@ -39,8 +42,10 @@ pub(crate) struct Args {
 
 /// Runs the targets; their messages go to the terminal.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    if args.smc {
-        return smc(args.calls, args.seed);
+    for (is_wanted, hostile) in [(args.smc, SMC), (args.ta, TA)] {
+        if is_wanted {
+            return run_hostile(hostile, args.calls, args.seed);
+        }
     }
     let targets = match &args.target {
         Some(target) => vec![target.clone()],
@@ -53,21 +58,52 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Runs the hostile normal world of `qemu/ree`.
-fn smc(calls: u64, seed: u64) -> Result<u8> {
+/// Who is hostile in QEMU.
+#[derive(Clone, Copy)]
+pub(crate) struct Hostile {
+    label: &'static str,
+    /// The command of `qemu/ree`.
+    command: &'static str,
+}
+
+/// The normal world.
+pub(crate) const SMC: Hostile = Hostile {
+    label: "fuzz-smc",
+    command: "hostile",
+};
+/// TAs.
+pub(crate) const TA: Hostile = Hostile {
+    label: "fuzz-ta",
+    command: "hostile-ta",
+};
+
+impl Hostile {
+    /// A run of so many calls, on four CPUs.
+    pub(crate) fn run<'a>(
+        self,
+        images: &'a Images,
+        command: &'a str,
+        silence: Duration,
+    ) -> Run<'a> {
+        Run {
+            cpus: 4,
+            ..Run::captured(images, self.label, command, silence)
+        }
+    }
+
+    /// The command of `qemu/ree` that makes the calls.
+    pub(crate) fn command(self, calls: u64, seed: u64) -> String {
+        format!("{} {calls} {seed}", self.command)
+    }
+}
+
+fn run_hostile(hostile: Hostile, calls: u64, seed: u64) -> Result<u8> {
     let images = images::build(&Config::default())?;
-    qemu::announce("fuzz-smc");
-    let command = smc_command(calls, seed);
+    qemu::announce(hostile.label);
+    let command = hostile.command(calls, seed);
     let outcome = Run {
-        images: &images,
-        label: "fuzz-smc",
-        command: Some(&command),
         output: Output::Shown,
-        secure_console: false,
-        silence: Duration::from_secs(120),
-        files: None,
-        cpus: 2,
-        extra: Vec::new(),
+        ..hostile.run(&images, &command, Duration::from_secs(120))
     }
     .start()?;
     let time = outcome.time.as_secs();
@@ -84,11 +120,6 @@ fn smc(calls: u64, seed: u64) -> Result<u8> {
         (_, None) => ui::error("the last round above failed; its seed repeats it"),
     }
     Ok(outcome.status())
-}
-
-/// The command of `qemu/ree` that makes hostile calls.
-pub(crate) fn smc_command(calls: u64, seed: u64) -> String {
-    format!("hostile {calls} {seed}")
 }
 
 /// Names of all targets.

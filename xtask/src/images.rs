@@ -81,6 +81,11 @@ impl Config {
         }
     }
 
+    /// A kernel that can be broken on purpose, and shows addresses and memory.
+    pub(crate) fn hooked() -> Self {
+        Self::with(&["test-hooks", "addresses", "block-bytes"])
+    }
+
     /// What cargo is told of the kernel.
     fn kernel_args(&self) -> Vec<String> {
         let mut args = Vec::new();

@@ -19,6 +19,7 @@ mod keys;
 mod leakcheck;
 mod lint;
 mod linux;
+mod mutants;
 mod paths;
 mod qemu;
 mod report;
@@ -29,6 +30,7 @@ mod sites;
 mod size;
 mod soak;
 mod stacks;
+mod sweep;
 mod symbolize;
 mod symbols;
 mod test;
@@ -82,12 +84,16 @@ enum Command {
     Tidy,
     /// Run the fuzz targets
     Fuzz(fuzz::Args),
+    /// Make small wrong changes, each of which a test must notice; compare what survives with a list
+    Mutants(mutants::Args),
     /// Snapshots as one HTML page, flame graphs, pprof, OpenMetrics, JSON; what grew between two
     Report(report::Args),
     /// Run a workload many times over; fails when any memory grew, with the call stacks
     Leakcheck(leakcheck::Args),
     /// Open, close, invoke, crash and kill every test TA for a time; nothing may grow
     Soak(soak::Args),
+    /// Refuse each request for memory of each operation once, in QEMU
+    Sweep(sweep::Args),
     /// Name the addresses in a pasted log
     Symbolize(symbolize::Args),
     /// Capture what README.md and docs/ show from runs
@@ -135,9 +141,11 @@ fn execute(command: &Command) -> Result<u8> {
             Ok(u8::from(!complaints.is_empty()))
         }
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Mutants(args) => mutants::run(args),
         Command::Report(args) => report::run(args),
         Command::Leakcheck(args) => Ok(leakcheck::run(args)),
         Command::Soak(args) => soak::run(args),
+        Command::Sweep(args) => sweep::run(args),
         Command::Symbolize(args) => symbolize::run(args),
         Command::Docs(args) => docs::run(args),
         Command::Setup => Ok(u8::from(!setup::doctor(true)?)),

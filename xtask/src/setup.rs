@@ -16,7 +16,9 @@ pub(crate) const CHROMIUM: &str = "chromium";
 /// What the names of the cross compiler's programs begin with.
 pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
-const CARGO_DENY_VERSION: &str = "0.20.2";
+/// Programs of cargo's that are built when something needs them, and their versions.
+const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
+const CARGO_MUTANTS: (&str, &str) = ("cargo-mutants", "27.1.0");
 
 /// What can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Part {
     Chromium,
     /// The checker of dependencies.
     Deny,
+    /// The maker of wrong changes.
+    Mutants,
 }
 
 impl Part {
@@ -49,7 +53,8 @@ impl Part {
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
             Self::Chromium => CHROMIUM,
-            Self::Deny => "cargo-deny",
+            Self::Deny => CARGO_DENY.0,
+            Self::Mutants => CARGO_MUTANTS.0,
         }
     }
 
@@ -57,9 +62,12 @@ impl Part {
     fn is_optional(self) -> bool {
         match self {
             Self::Target | Self::Qemu | Self::Lints => false,
-            Self::Miri | Self::LinuxTarget | Self::CrossCompiler | Self::Chromium | Self::Deny => {
-                true
-            }
+            Self::Miri
+            | Self::LinuxTarget
+            | Self::CrossCompiler
+            | Self::Chromium
+            | Self::Deny
+            | Self::Mutants => true,
         }
     }
 
@@ -82,6 +90,10 @@ impl Part {
             }
             Self::Chromium => tool::works(CHROMIUM, "--version"),
             Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
+            Self::Mutants => {
+                let mut mutants = cargo_tool(CARGO_MUTANTS.0);
+                tool::captured(mutants.args(["mutants", "--version"])).is_ok_and(|(ok, _)| ok)
+            }
         }
     }
 
@@ -97,7 +109,8 @@ impl Part {
             ),
             Self::Miri => install_miri(),
             Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
-            Self::Deny => install_cargo_deny(),
+            Self::Deny => install_cargo_tool(CARGO_DENY),
+            Self::Mutants => install_cargo_tool(CARGO_MUTANTS),
         }
     }
 }
@@ -130,10 +143,11 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::Miri,
         Part::Chromium,
         Part::Deny,
+        Part::Mutants,
     ] {
         let mut present = part.present();
-        // It takes minutes to build, and what needs it installs it.
-        if !present && fix && part != Part::Deny {
+        // They take minutes to build, and what needs them installs them.
+        if !present && fix && !matches!(part, Part::Deny | Part::Mutants) {
             match ensure(part) {
                 Ok(()) => present = true,
                 Err(err) => ui::warn(format_args!("{err:#}")),
@@ -147,7 +161,9 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::Chromium if !present => " (only the test and picture of reports need it)",
-            Part::Deny if !present => " (only `test --long` needs it; built in minutes)",
+            Part::Deny | Part::Mutants if !present => {
+                " (only `test --long` needs it; built in minutes)"
+            }
             Part::LinuxTarget if !present => " (only --linux needs it)",
             Part::CrossCompiler if !present => " (only stock TF-A and C clients need it)",
             _ => "",
@@ -185,13 +201,18 @@ fn rustup(args: &[&str]) -> Result<()> {
     )
 }
 
-/// cargo-deny: the machine's own, else the one that [`Part::Deny`] installs below the target directory.
+/// cargo-deny.
 pub(crate) fn cargo_deny() -> Command {
-    let own = tools().join("bin").join("cargo-deny");
+    cargo_tool(CARGO_DENY.0)
+}
+
+/// A program of cargo's: the one that its part installs below the target directory, else the machine's own.
+pub(crate) fn cargo_tool(name: &str) -> Command {
+    let own = tools().join("bin").join(name);
     if own.exists() {
         Command::new(own)
     } else {
-        Command::new("cargo-deny")
+        Command::new(name)
     }
 }
 
@@ -199,10 +220,10 @@ fn tools() -> PathBuf {
     paths::out().join("tools")
 }
 
-fn install_cargo_deny() -> Result<()> {
+fn install_cargo_tool((name, version): (&str, &str)) -> Result<()> {
     let mut install = tool::cargo();
-    install.args(["install", "--locked", "--quiet", "cargo-deny"]);
-    install.args(["--version", CARGO_DENY_VERSION, "--root"]);
+    install.args(["install", "--locked", "--quiet", name]);
+    install.args(["--version", version, "--root"]);
     tool::run(install.arg(tools()))
 }
 

@@ -5,7 +5,7 @@
 use crate::images::{self, Config};
 use crate::symbols::Symbols;
 use crate::ui;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -19,15 +19,18 @@ pub(crate) struct Args {
     config: Config,
 }
 
+/// Longest log that is read.
+const MAX_LOG_BYTES: u64 = 1 << 30;
+
 /// Prints the log with names.
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let text = match &args.file {
-        Some(path) if path.as_os_str() != "-" => {
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
-        }
+        Some(path) if path.as_os_str() != "-" => tally_symbols::read(path, MAX_LOG_BYTES)?,
         _ => {
             let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes)?;
+            std::io::stdin()
+                .take(MAX_LOG_BYTES)
+                .read_to_end(&mut bytes)?;
             bytes
         }
     };

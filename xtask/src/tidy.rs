@@ -106,9 +106,21 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["tally-abi", "tally-board-virt", "tally-fdt"],
     ),
     (
+        "tally-paired",
+        &[
+            "tally-abi",
+            "tally-records",
+            "tally-board-virt",
+            "teec",
+            "teestat",
+            "ta-uuids",
+        ],
+    ),
+    (
         "tally-linux",
         &[
             "tally-abi",
+            "tally-paired",
             "tally-records",
             "tally-insight",
             "tally-board-virt",
@@ -122,6 +134,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "tally-ree",
         &[
             "tally-abi",
+            "tally-paired",
             "tally-records",
             "tally-insight",
             "tally-board-virt",

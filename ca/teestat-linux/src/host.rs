@@ -41,8 +41,13 @@ impl Host for Machine {
 }
 
 impl Server for Machine {
-    fn serve(&self, listen: &str, labels: &[(String, String)]) -> Result<(), String> {
-        serve::serve(listen, labels, &self.applications)
+    fn serve(
+        &self,
+        listen: &str,
+        hosts: &[&str],
+        labels: &[(String, String)],
+    ) -> Result<(), String> {
+        serve::serve(listen, hosts, labels, &self.applications)
     }
 }
 

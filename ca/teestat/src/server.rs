@@ -9,11 +9,12 @@ pub type Labels = [(String, String)];
 
 /// Who can serve.
 pub trait Server {
-    /// Serves the account at `listen` (address and port) until it is told to end.
+    /// Serves the account at `listen` (address and port) until it is told to end, to whoever asks for an address, or
+    /// for this machine by its own name or one of `hosts`.
     ///
     /// # Errors
     /// Why it cannot, for people.
-    fn serve(&self, listen: &str, labels: &Labels) -> Result<(), String>;
+    fn serve(&self, listen: &str, hosts: &[&str], labels: &Labels) -> Result<(), String>;
 }
 
 /// Nobody.
@@ -21,7 +22,7 @@ pub trait Server {
 pub struct NoServer;
 
 impl Server for NoServer {
-    fn serve(&self, _: &str, _: &Labels) -> Result<(), String> {
+    fn serve(&self, _: &str, _: &[&str], _: &Labels) -> Result<(), String> {
         Err(String::from("there is no network here to serve on"))
     }
 }

@@ -12,10 +12,10 @@ use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::smc::FunctionId;
 use tally_abi::ta::{flags, svc};
 use tally_abi::{TeeResult, TeeUuid};
-use tally_core::guest::MAX_SESSIONS;
 use tally_core::guest_id::GuestId;
 use tally_core::pta::services::Control;
 use tally_core::pta::{PseudoTa, Session, Step, Work};
+use tally_core::share::Share;
 use tally_core::ta::session::Opener;
 use tally_core::testing::world::{CLIENT, CLIENT_PAGES, Event, header};
 use tally_mem::addr::PhysAddr;
@@ -358,7 +358,7 @@ fn clean(world: &World) {
     world.forget_lent();
     world.clear_ta_steps();
     world.kernel.state().pages.fail_nth(None);
-    for _ in 0..2 * MAX_SESSIONS {
+    for _ in 0..2 * Share::SESSIONS.all {
         let id = {
             let state = world.kernel.state();
             let found = state

@@ -20,6 +20,7 @@ pub(crate) const fn wire_cause(of: Cause) -> (u32, u32) {
         Cause::Unknown => (cause::NONE, 0),
         Cause::Panicked(code) => (cause::PANICKED, code),
         Cause::Crashed => (cause::CRASHED, 0),
+        Cause::StackOverflow => (cause::STACK_OVERFLOW, 0),
         Cause::Killed => (cause::KILLED, 0),
     }
 }

@@ -11,7 +11,8 @@ use crate::tas::detail::Steps;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_core::guest::{Guest, MAX_INSTANCES};
-use tally_core::kernel::Locked;
+use tally_core::kernel::{Locked, LockedOwners};
+use tally_core::owners::OwnerTable;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::session::Target;
 use tally_mem::addr::PAGE_SIZE;
@@ -20,7 +21,7 @@ use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
 use tally_mem::text::label;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, TaDetail, consistency, pool_kind};
 
 /// Rows of secure RAM by use.
 pub const USES: usize = PageUse::ALL.len();
@@ -39,7 +40,8 @@ pub(crate) fn meminfo(pages: &PageAllocator) -> [MeminfoRow; USES] {
 /// A guest's figures, and the kernel's.
 pub(crate) struct Moment<'k, M: Machine + 'static> {
     inspector: Inspector<'k, M>,
-    state: Locked<'k, Book>,
+    state: Locked<'k, M, Book>,
+    owners: LockedOwners<'k>,
     heap: HeapMoment,
     /// Bytes and blocks that the kernel heap has of the sessions that each instance serves, by its slot.
     served: [(u32, u32); MAX_INSTANCES],
@@ -63,6 +65,7 @@ impl<'k, M: Machine> Inspector<'k, M> {
         Moment {
             inspector: self,
             state,
+            owners: self.kernel.owners(),
             heap,
             served,
         }
@@ -73,16 +76,16 @@ impl<'k, M: Machine> Inspector<'k, M> {
     /// # Errors
     /// `OUT_OF_MEMORY`.
     pub(crate) fn owner_rows(self) -> Result<Vec<OwnerRow>, TeeResult> {
-        let most = |guest: &Guest<Book>| guest.owners.iter().count();
-        let mut room = most(self.state().guest(self.guest));
+        let mut room = self.kernel.owners().iter().count();
         loop {
             let list = self.as_owner(OwnerId::STATS, || vec_with_capacity::<OwnerRow>(room));
             let mut list = list.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
             let moment = self.moment();
-            room = most(moment.guest());
+            room = moment.owner_names().iter().count();
             if room <= list.capacity() {
                 list.extend(moment.owners());
                 drop(moment);
+                self.breathe();
                 leave_out(&mut list);
                 return Ok(list);
             }
@@ -110,27 +113,41 @@ impl<M: Machine> Moment<'_, M> {
         self.state.guest(self.inspector.guest)
     }
 
+    /// All owners' names.
+    pub(crate) fn owner_names(&self) -> &OwnerTable {
+        &self.owners
+    }
+
     /// Secure RAM by use.
     pub(crate) fn meminfo(&self) -> [MeminfoRow; USES] {
         meminfo(&self.state.pages)
     }
 
-    /// The kernel heap, and the pages that TAs draw from.
-    pub(crate) fn pools(&self) -> [PoolRow; 2] {
+    /// The kernel heap, whose free chunks were `walked` before and may have changed since, and the pages that TAs draw
+    /// from.
+    pub(crate) fn pools(&self, walked: PoolStats) -> [PoolRow; 2] {
+        let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.alloc.size);
+        let kernel = match self.heap.stats {
+            now if key(&now) == key(&walked) => walked,
+            now => PoolStats {
+                inconsistent: now.inconsistent.max(consistency::CHANGING),
+                ..now
+            },
+        };
         let row = |kind, pool| PoolRow {
             pool,
             kind,
             instance: 0,
         };
         [
-            row(pool_kind::KERNEL_HEAP, self.heap.stats),
+            row(pool_kind::KERNEL_HEAP, kernel),
             row(pool_kind::TA_MEMORY, self.inspector.ta_ram(&self.state)),
         ]
     }
 
     /// Owners with something to their name.
     pub(crate) fn owners(&self) -> impl Iterator<Item = OwnerRow> + '_ {
-        let rows = self.guest().owners.iter().map(|(id, name)| {
+        let rows = self.owners.iter().map(|(id, name)| {
             let (heap_bytes, heap_blocks) = self.heap.account(id);
             let (kind, session) = wire_kind(name.kind);
             OwnerRow {

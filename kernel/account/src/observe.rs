@@ -14,9 +14,10 @@ use tally_core::observer::{Observer, Refusal, WrongOrder};
 use tally_core::owners::OwnerName;
 use tally_core::pta::services::PtaCall;
 use tally_core::pta::{Session, Step};
+use tally_core::refused::Refused;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::session::Caller;
-use tally_core::ta::task::{End, Exit, TaCall};
+use tally_core::ta::task::{End, Ran, TaCall};
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
@@ -98,12 +99,12 @@ impl Observer for Book {
         instance: InstanceRef,
         call: TaCall,
         entered: Entered,
-        exit: Exit,
+        ran: Ran,
     ) {
         let guest = state.guest_mut(instance.guest());
         if let Some(found) = guest.instances.at_mut(instance) {
             let commands = &mut guest.book.commands;
-            spent::end(commands, &kernel.machine, found, call, &entered, exit);
+            spent::end(commands, &kernel.machine, found, call, &entered, ran);
         }
     }
 
@@ -154,22 +155,14 @@ impl Observer for Book {
     }
 
     // As of `trace`.
+    #[cold]
     #[inline(never)]
-    fn failed<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-    ) {
-        look(kernel, instance.guest()).report_refused_pages(state, instance);
+    fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused) {
+        look(kernel, GuestId::FIRST).report_refused(refused);
     }
 
-    fn ending<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-        end: End,
-    ) {
-        look(kernel, instance.guest()).note_end(state, instance, end);
+    fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End) {
+        look(kernel, instance.guest()).note_end(instance, end);
     }
 
     fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid) {

@@ -172,11 +172,12 @@ tally_kernel_interrupt:
     add     sp, sp, #192
     eret
 
-    // x0: context, x1: TTBR0. Returns the kind of exception.
+    // x0: context, x1: TTBR0. Returns the kind of exception. [sp, #112]: what EL0 of the normal world may do with
+    // its performance monitors, which no firmware need keep from ours.
     .balign 64
     .global tally_run_user
 tally_run_user:
-    sub     sp, sp, #112
+    sub     sp, sp, #128
     stp     x19, x20, [sp]
     stp     x21, x22, [sp, #16]
     stp     x23, x24, [sp, #32]
@@ -184,6 +185,13 @@ tally_run_user:
     stp     x27, x28, [sp, #64]
     stp     x29, x30, [sp, #80]
     str     x0, [sp, #96]
+    mrs     x6, tpidr_el1
+    ldr     x6, [x6, #{has_pmu}]
+    cbz     x6, 1f
+    mrs     x6, pmuserenr_el0
+    cbz     x6, 1f
+    msr     pmuserenr_el0, xzr
+1:  str     x6, [sp, #112]
     dsb     ishst
     msr     ttbr0_el1, x1
     ldp     x2, x3, [x0, #248]
@@ -239,13 +247,16 @@ tally_user_trap:
     isb
     stp     x2, x3, [x0, #248]
     stp     x4, x5, [x0, #264]
-    ldp     x19, x20, [sp]
+    ldr     x7, [sp, #112]
+    cbz     x7, 1f
+    msr     pmuserenr_el0, x7
+1:  ldp     x19, x20, [sp]
     ldp     x21, x22, [sp, #16]
     ldp     x23, x24, [sp, #32]
     ldp     x25, x26, [sp, #48]
     ldp     x27, x28, [sp, #64]
     ldp     x29, x30, [sp, #80]
-    add     sp, sp, #112
+    add     sp, sp, #128
     mov     x0, x1
     ret
 
@@ -295,6 +306,7 @@ tally_crash_entry:
     fiq = const kind::FIQ,
     serror = const kind::SERROR,
     idmap = const percpu::IDMAP,
+    has_pmu = const percpu::HAS_PMU,
     emergency_stack = const percpu::EMERGENCY_STACK,
     crash_frame = const CRASH_FRAME_BYTES,
     crash = sym crash::crash_entry,

@@ -62,9 +62,7 @@ pub use crate::layout::{
 #[cfg(target_os = "none")]
 pub use crate::lock::{IrqGuard, IrqLock};
 #[cfg(target_os = "none")]
-pub use crate::thread::{
-    Hooks, current_owner, current_thread, set_default_owner, stack_bounds, stack_deepest,
-};
+pub use crate::thread::{Hooks, current_owner, current_thread, set_default_owner, stack_bounds};
 
 /// The machine: implements every trait of [`tally_mem::machine`].
 #[cfg(target_os = "none")]

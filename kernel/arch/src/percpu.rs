@@ -19,6 +19,8 @@ pub(crate) struct PerCpu {
     /// TTBR0 while no TA runs.
     idmap: u64,
     index: u64,
+    /// Whether there are performance monitors: 0 or 1.
+    has_pmu: u64,
     /// Owner of heap blocks allocated outside of threads.
     pub(crate) owner: AtomicU16,
 }
@@ -26,6 +28,7 @@ pub(crate) struct PerCpu {
 pub(crate) const CPU_STACK: usize = core::mem::offset_of!(PerCpu, cpu_stack);
 pub(crate) const EMERGENCY_STACK: usize = core::mem::offset_of!(PerCpu, emergency_stack);
 pub(crate) const IDMAP: usize = core::mem::offset_of!(PerCpu, idmap);
+pub(crate) const HAS_PMU: usize = core::mem::offset_of!(PerCpu, has_pmu);
 pub(crate) const SIZE: usize = size_of::<PerCpu>();
 
 /// The array that TPIDR_EL1 points into.
@@ -41,6 +44,7 @@ pub(crate) static ALL: All = All(UnsafeCell::new(
             emergency_stack: 0,
             idmap: 0,
             index: 0,
+            has_pmu: 0,
             owner: AtomicU16::new(0),
         }
     }; MAX_CPUS],
@@ -58,7 +62,16 @@ pub(crate) unsafe fn init() {
         cpu.emergency_stack = mmu::stack_top(NUM_THREADS + MAX_CPUS + index);
         cpu.idmap = mmu::image_pa(&raw const IDMAP_L1);
         cpu.index = index as u64;
+        cpu.has_pmu = u64::from(has_pmu());
     }
+}
+
+/// Whether this CPU has performance monitors, as the others have.
+fn has_pmu() -> bool {
+    let features: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, id_aa64dfr0_el1", out(reg) features, options(nomem, nostack)) };
+    !matches!(features >> 8 & 0xf, 0 | 0xf)
 }
 
 /// This CPU's data. The caller must not be suspended while it uses the answer.

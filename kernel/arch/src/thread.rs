@@ -362,22 +362,6 @@ pub fn set_default_owner(owner: OwnerId) -> OwnerId {
     OwnerId(percpu::set_owner(owner.0))
 }
 
-/// Bytes of a thread's stack that were ever in use: stacks start zeroed, and this scans for the
-/// lowest word that is not zero. Takes a few instructions for each unused word.
-#[must_use]
-pub fn stack_deepest(thread: usize) -> usize {
-    if thread >= NUM_THREADS {
-        return 0;
-    }
-    let words = THREAD_STACK_BYTES / 8;
-    let bottom = (mmu::stack_top(thread) - THREAD_STACK_BYTES as u64) as *const u64;
-    let unused = (0..words)
-        // SAFETY: mapped stack memory; another CPU may write it, so each word is read volatile.
-        .take_while(|&word| unsafe { bottom.add(word).read_volatile() } == 0)
-        .count();
-    (words - unused) * 8
-}
-
 impl ThreadControl for Arm {
     fn suspend(&self, out: [u64; 4]) -> [u64; 8] {
         suspend(out)

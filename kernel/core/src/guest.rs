@@ -3,20 +3,21 @@
 use crate::book::Book;
 use crate::call::shm::ShmTable;
 use crate::guest_id::GuestId;
-use crate::owners::OwnerTable;
 use crate::pta::buffers::Buffers;
-use crate::ta::instance::Instances;
+use crate::refused::{RefusedEntry, SharedTable};
+use crate::share::{Asker, Share};
+use crate::ta::instance::{Instance, InstanceRef, Instances};
 use crate::ta::load::image_sizes::ImageSizes;
-use crate::ta::session::Sessions;
+use crate::ta::session::{Opener, Sessions};
+use tally_abi::TeeUuid;
 use tally_mem::fallible::HeapExhausted;
+use tally_mem::space::AddressSpace;
 
-/// Most sessions at a time.
-pub const MAX_SESSIONS: usize = 128;
 /// Most TA instances at a time.
-pub const MAX_INSTANCES: usize = 96;
+pub const MAX_INSTANCES: usize = Share::INSTANCES.all;
 /// Most shared memory objects at a time.
 pub const MAX_SHM: usize = 512;
-/// Default quota of a TA: pages of 4 KiB for everything that it has, tables included.
+/// Default quota of a TA: pages of 4 KiB for everything that its instances have, tables included.
 pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 
 /// A client machine.
@@ -24,8 +25,6 @@ pub const DEFAULT_TA_QUOTA_PAGES: u32 = 2560;
 pub struct Guest<O: Book> {
     /// Its name.
     pub id: GuestId,
-    /// Names of owners.
-    pub owners: OwnerTable,
     /// Shared memory.
     pub shm: ShmTable,
     /// Sessions.
@@ -53,7 +52,6 @@ impl<O: Book> Guest<O> {
     pub fn absent(id: GuestId) -> Self {
         Self {
             id,
-            owners: OwnerTable::new(),
             shm: ShmTable::default(),
             sessions: Sessions::default(),
             instances: Instances::absent(id),
@@ -64,6 +62,81 @@ impl<O: Book> Guest<O> {
             instance_count: 0,
             ta_quota_pages: 0,
         }
+    }
+
+    /// Confirms that one more session can be opened.
+    ///
+    /// # Errors
+    /// What is to be told of the refusal.
+    pub fn admit_session(&self, opener: Opener, asks: bool) -> Result<(), RefusedEntry> {
+        let asker = match opener {
+            Opener::Normal if asks => Asker::Operator,
+            Opener::Normal => Asker::Client,
+            Opener::Ta(instance) => Asker::Ta(self.uuid_of(instance)),
+        };
+        let share = Share::SESSIONS;
+        if self.sessions.bound() < share.ta {
+            return Ok(());
+        }
+        let holders = self
+            .sessions
+            .iter()
+            .map(|(_, session)| match session.opener {
+                Opener::Normal => TeeUuid::nil(),
+                Opener::Ta(instance) => self.uuid_of(instance),
+            });
+        share.admit(SharedTable::Sessions, asker, holders)
+    }
+
+    /// Confirms that there can be one more instance of a TA.
+    ///
+    /// # Errors
+    /// As [`Self::admit_session`].
+    pub fn admit_instance(&self, uuid: TeeUuid) -> Result<(), RefusedEntry> {
+        let holders = self.instances.iter().map(|(_, found)| found.uuid);
+        Share::INSTANCES.admit(SharedTable::Instances, Asker::Ta(uuid), holders)
+    }
+
+    /// Confirms that an instance can open one more channel.
+    ///
+    /// # Errors
+    /// As [`Self::admit_session`].
+    pub fn admit_channel(&self, instance: InstanceRef) -> Result<(), RefusedEntry> {
+        let channels = self.buffers.channels().iter();
+        let holders = channels.map(|channel| self.uuid_of(channel.instance));
+        let asker = Asker::Ta(self.uuid_of(instance));
+        Share::CHANNELS.admit(SharedTable::Channels, asker, holders)
+    }
+
+    /// Confirms that one more buffer can be mapped into an instance.
+    ///
+    /// # Errors
+    /// As [`Self::admit_session`].
+    pub fn admit_buffer(&self, instance: InstanceRef) -> Result<(), RefusedEntry> {
+        let mappings = self.buffers.mappings().iter();
+        let holders = mappings.map(|mapping| self.uuid_of(mapping.instance));
+        let asker = Asker::Ta(self.uuid_of(instance));
+        Share::BUFFERS.admit(SharedTable::Buffers, asker, holders)
+    }
+
+    /// An instance's TA; nil if it ended.
+    fn uuid_of(&self, instance: InstanceRef) -> TeeUuid {
+        let found = self.instances.at(instance);
+        found.map(|found| found.uuid).unwrap_or_default()
+    }
+
+    /// An instance that is about to get more pages: what other instances of its TA have is off its quota.
+    pub fn to_grow(&mut self, instance: InstanceRef) -> Option<&mut Instance<O>> {
+        let uuid = self.instances.at(instance)?.uuid;
+        let others = self.instances.named();
+        let others = others.filter(|(name, found)| found.uuid == uuid && *name != instance);
+        let spaces = others.filter_map(|(_, found)| found.space.as_ref());
+        let by_others = spaces.map(AddressSpace::charged_pages).sum();
+        let found = self.instances.at_mut(instance)?;
+        if let Some(space) = &mut found.space {
+            space.share_quota(by_others);
+        }
+        Some(found)
     }
 
     /// Whether it is not there.
@@ -78,7 +151,7 @@ impl<O: Book> Guest<O> {
     /// [`HeapExhausted`]; then it is to be made anew.
     pub fn begin(&mut self) -> Result<(), HeapExhausted> {
         self.shm = ShmTable::new(MAX_SHM)?;
-        self.sessions = Sessions::new(MAX_SESSIONS)?;
+        self.sessions = Sessions::new(Share::SESSIONS.all)?;
         self.instances = Instances::new(self.id, MAX_INSTANCES)?;
         self.buffers = Buffers::new()?;
         self.ta_quota_pages = DEFAULT_TA_QUOTA_PAGES;

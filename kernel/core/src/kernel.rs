@@ -7,14 +7,19 @@ use crate::book::Book;
 use crate::call::thread::ThreadTable;
 use crate::guest::Guest;
 use crate::guest_id::{GuestId, MAX_GUESTS};
+use crate::observer::Observer;
+use crate::owners::OwnerTable;
 use crate::pta::PseudoTa;
+use crate::refused::Refused;
 use crate::ta::instance::{Instance, InstanceRef};
 use crate::ta::load::rsa::PublicKey;
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
+use tally_mem::injection::Injection;
 use tally_mem::machine::{Machine, millis};
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
@@ -56,6 +61,10 @@ pub struct Parts<M, O: Book> {
 pub trait KernelHeap: Sync {
     /// Bytes and blocks that `owner` holds.
     fn account(&self, owner: OwnerId) -> (u32, u32);
+    /// Refuses requests on purpose, in builds that can; what became of those before.
+    fn inject(&self, _: Injection) -> Injection {
+        Injection::NONE
+    }
 }
 
 /// Everything behind the lock.
@@ -66,6 +75,8 @@ pub struct State<O: Book> {
     guests: [Guest<O>; MAX_GUESTS],
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
+    /// Refused since the state was locked.
+    refused: Option<Refused>,
 }
 
 impl<O: Book> State<O> {
@@ -88,6 +99,12 @@ impl<O: Book> State<O> {
     /// All client machines.
     pub fn guests(&self) -> impl Iterator<Item = &Guest<O>> {
         self.guests.iter()
+    }
+
+    /// Notes a refusal, to be told once the state is unlocked.
+    #[cold]
+    pub fn refuse(&mut self, refused: Refused) {
+        self.refused = Some(refused);
     }
 
     /// A TA instance, unless it ended.
@@ -117,8 +134,62 @@ impl<O: Book> State<O> {
     }
 }
 
-/// The state, locked.
-pub type Locked<'k, O> = SpinMutexGuard<'k, State<O>>;
+/// The state, locked. Once it is unlocked again, what was refused meanwhile is told.
+pub struct Locked<'k, M: Machine + 'static, O: Observer> {
+    // Dropped in this order.
+    state: SpinMutexGuard<'k, State<O>>,
+    told: Told<'k, M, O>,
+}
+
+/// Names of owners, locked.
+pub type LockedOwners<'k> = SpinMutexGuard<'k, OwnerTable>;
+
+/// What is told of with nothing locked.
+struct Told<'k, M: Machine + 'static, O: Observer> {
+    kernel: &'k Kernel<M, O>,
+    refused: Option<Refused>,
+}
+
+impl<M: Machine, O: Observer> Deref for Locked<'_, M, O> {
+    type Target = State<O>;
+
+    #[inline(always)]
+    fn deref(&self) -> &State<O> {
+        &self.state
+    }
+}
+
+impl<M: Machine, O: Observer> DerefMut for Locked<'_, M, O> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut State<O> {
+        &mut self.state
+    }
+}
+
+impl<M: Machine, O: Observer> fmt::Debug for Locked<'_, M, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
+    }
+}
+
+impl<M: Machine, O: Observer> Drop for Locked<'_, M, O> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.state.pages.has_refused() || self.state.refused.is_some() {
+            let pages = self.state.pages.settle_refused().map(Refused::Pages);
+            self.told.refused = pages.or(self.state.refused.take());
+        }
+    }
+}
+
+impl<M: Machine, O: Observer> Drop for Told<'_, M, O> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(refused) = &self.refused {
+            O::refused(self.kernel, refused);
+        }
+    }
+}
 
 /// The kernel.
 pub struct Kernel<M: 'static, O: Book> {
@@ -143,9 +214,11 @@ pub struct Kernel<M: 'static, O: Book> {
     /// Bytes of secure RAM that the roof gave, whatever becomes of them.
     pub secure_ram: u64,
     state: SpinMutex<State<O>>,
+    /// Held for no longer than a name takes, by who holds the state or not.
+    owners: SpinMutex<OwnerTable>,
 }
 
-impl<M: Machine, O: Book> Kernel<M, O> {
+impl<M: Machine, O: Observer> Kernel<M, O> {
     /// Builds the kernel. No guest is there yet.
     pub fn new(
         parts: Parts<M, O>,
@@ -157,6 +230,7 @@ impl<M: Machine, O: Book> Kernel<M, O> {
             pages: parts.pages,
             guests: [Guest::absent(GuestId::FIRST)],
             asids: [1, 0, 0, 0],
+            refused: None,
         };
         Self {
             machine: parts.machine,
@@ -170,17 +244,35 @@ impl<M: Machine, O: Book> Kernel<M, O> {
             gates: [const { AtomicBool::new(true) }; MAX_GUESTS],
             secure_ram,
             state: SpinMutex::new(state),
+            owners: SpinMutex::new(OwnerTable::new()),
         }
     }
 
     /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.
-    pub fn state(&self) -> Locked<'_, O> {
-        self.state.lock()
+    #[inline(always)]
+    pub fn state(&self) -> Locked<'_, M, O> {
+        Locked {
+            state: self.state.lock(),
+            told: Told {
+                kernel: self,
+                refused: None,
+            },
+        }
     }
 
     /// The state, unless somebody has it locked: for crash reports.
-    pub fn try_state(&self) -> Option<Locked<'_, O>> {
+    pub fn try_state(&self) -> Option<SpinMutexGuard<'_, State<O>>> {
         self.state.try_lock()
+    }
+
+    /// Names of owners, locked.
+    pub fn owners(&self) -> LockedOwners<'_> {
+        self.owners.lock()
+    }
+
+    /// Names of owners, unless somebody has them locked: for reports out of the allocator.
+    pub fn try_owners(&self) -> Option<LockedOwners<'_>> {
+        self.owners.try_lock()
     }
 
     /// Runs `work` with heap blocks charged to `owner`.

@@ -16,6 +16,8 @@ pub mod kernel;
 pub mod observer;
 pub mod owners;
 pub mod pta;
+pub mod refused;
+pub mod share;
 pub mod ta;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

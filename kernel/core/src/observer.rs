@@ -11,9 +11,10 @@ use crate::kernel::{Kernel, State};
 use crate::owners::OwnerName;
 use crate::pta::services::PtaCall;
 use crate::pta::{Session, Step};
+use crate::refused::Refused;
 use crate::ta::instance::InstanceRef;
 use crate::ta::session::Caller;
-use crate::ta::task::{End, Exit, TaCall};
+use crate::ta::task::{End, Ran, TaCall};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::owner::OwnerId;
@@ -149,7 +150,7 @@ pub trait Observer: Book {
         instance: InstanceRef,
         call: TaCall,
         entered: Self::Entered,
-        exit: Exit,
+        ran: Ran,
     );
 
     /// A TA's heap gets its first pages, which it has not touched.
@@ -170,16 +171,11 @@ pub trait Observer: Book {
         refusal: &Refusal,
     );
 
-    /// Something for this instance failed, perhaps for want of pages.
-    fn failed<M: Machine>(kernel: &Kernel<M, Self>, state: &mut State<Self>, instance: InstanceRef);
+    /// Something was refused that all share. Nothing is locked.
+    fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused);
 
-    /// An instance is about to lose its memory.
-    fn ending<M: Machine>(
-        kernel: &Kernel<M, Self>,
-        state: &mut State<Self>,
-        instance: InstanceRef,
-        end: End,
-    );
+    /// An instance, which the caller has claimed, is about to lose its memory. Nothing is locked.
+    fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End);
 
     /// The last living instance of a TA has ended.
     fn all_ended(state: &mut State<Self>, guest: GuestId, uuid: TeeUuid);
@@ -242,7 +238,7 @@ impl Observer for () {
         _: InstanceRef,
         _: TaCall,
         _: Self::Entered,
-        _: Exit,
+        _: Ran,
     ) {
     }
 
@@ -253,9 +249,9 @@ impl Observer for () {
     fn heap_refused<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: &UserContext, _: &Refusal) {
     }
 
-    fn failed<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef) {}
+    fn refused<M: Machine>(_: &Kernel<M, Self>, _: &Refused) {}
 
-    fn ending<M: Machine>(_: &Kernel<M, Self>, _: &mut State<Self>, _: InstanceRef, _: End) {}
+    fn ending<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: End) {}
 
     fn all_ended(_: &mut State<Self>, _: GuestId, _: TeeUuid) {}
 

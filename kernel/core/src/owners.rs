@@ -3,6 +3,7 @@
 //! **Invariant:** an id in use names one owner; an id is free only after its owner was released. One
 //! that left something behind keeps its id, and so its name, as long as there are others.
 
+use core::fmt;
 use tally_abi::TeeUuid;
 use tally_mem::owner::OwnerId;
 
@@ -64,6 +65,16 @@ impl Label {
             Self::Ta => "ta",
             Self::Session => "session",
             Self::Ended => "ended",
+        }
+    }
+}
+
+impl fmt::Display for OwnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            OwnerKind::Kernel | OwnerKind::Guest => f.write_str(self.label.text()),
+            OwnerKind::Ta => write!(f, "TA {}", self.uuid),
+            OwnerKind::Session(id) => write!(f, "session {id:#x} of TA {}", self.uuid),
         }
     }
 }

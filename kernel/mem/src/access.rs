@@ -11,6 +11,7 @@ use super::table::Leaf;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Access;
 use crate::mem::{Mem, SpaceMachine};
+use crate::unused;
 use core::ops::Range;
 use tally_abi::TeeResult;
 use zerocopy::IntoBytes;
@@ -251,7 +252,10 @@ impl AddressSpace {
             .pages
             .alloc_reserved(&mut self.promised, page_use(region.kind), self.owner)
             .map_err(|_| FaultError::OutOfMemory)?;
-        mem.machine.zero_page(frame);
+        match region.kind {
+            RegionKind::Stack => unused::fill(mem.machine, frame, PAGE_SIZE),
+            _ => mem.machine.zero_page(frame),
+        }
         if region.prot.contains(Prot::EXECUTE) {
             mem.machine.sync_code(frame);
         }

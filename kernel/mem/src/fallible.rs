@@ -131,6 +131,18 @@ impl<T> Table<T> {
         Ok(free)
     }
 
+    /// Whether every slot is taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.end == self.slots.len() && self.slots.iter().all(Option::is_some)
+    }
+
+    /// Most entries that there can be in it now.
+    #[must_use]
+    pub const fn bound(&self) -> usize {
+        self.end
+    }
+
     /// Takes the entry out.
     pub fn remove(&mut self, index: usize) -> Option<TryBox<T>> {
         let taken = self.slots.get_mut(index)?.take();
@@ -154,7 +166,7 @@ impl<T> Table<T> {
     }
 
     /// All entries with their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> + Clone {
         self.slots[..self.end]
             .iter()
             .enumerate()

@@ -12,10 +12,13 @@ extern crate alloc;
 pub mod access;
 pub mod addr;
 pub mod fallible;
+pub mod injection;
 pub mod machine;
 pub mod mem;
 pub mod owner;
 pub mod pages;
+mod quota;
+pub mod refused;
 pub mod region;
 pub mod space;
 mod steps;
@@ -25,3 +28,4 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod unused;

@@ -26,7 +26,8 @@ pub trait SecureMemory {
     fn write_secure(&self, pa: PhysAddr, data: &[u8]);
     /// Fills a page with zeros.
     fn zero_page(&self, page: PhysPage);
-    /// Lends a page's bytes, which the caller owns, for reading.
+    /// Lends a page's bytes, which the caller owns and nobody writes meanwhile, for reading: a TA's own pages are only
+    /// copied ([`Self::read_secure`]).
     fn with_page<R>(&self, page: PhysPage, read: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R;
     /// Makes instructions written to a page visible to instruction fetch.
     fn sync_code(&self, page: PhysPage);

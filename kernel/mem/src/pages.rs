@@ -8,7 +8,10 @@
 mod report;
 
 use crate::addr::{PAGE_SIZE, PhysPage};
+use crate::injection::Injection;
 use crate::owner::OwnerId;
+use crate::refused::{RefusedPages, Short};
+use core::mem;
 use core::ops::Range;
 
 /// How many owners have an account.
@@ -241,10 +244,9 @@ pub struct PageAllocator {
     biggest_failure_used_pages: u32,
     gets: u64,
     releases: u64,
-    /// Pages of the last request that was refused, until somebody asks.
-    refused: Option<u32>,
-    /// Requests until one is refused on purpose.
-    fail_in: Option<u32>,
+    /// The last request that was refused, until somebody asks.
+    refused: Option<RefusedPages>,
+    injection: Injection,
 }
 
 impl PageAllocator {
@@ -273,7 +275,7 @@ impl PageAllocator {
             gets: 0,
             releases: 0,
             refused: None,
-            fail_in: None,
+            injection: Injection::NONE,
         }
     }
 
@@ -284,7 +286,7 @@ impl PageAllocator {
     pub fn alloc(&mut self, usage: PageUse, owner: OwnerId) -> Result<PhysPage, PageError> {
         Self::check_tag(usage, owner)?;
         if self.refuses(1) {
-            return Err(self.note_failure(1));
+            return Err(self.refuse(1, self.available(), owner));
         }
         let page = self.take(usage, owner)?;
         self.note_maximum();
@@ -303,11 +305,13 @@ impl PageAllocator {
         owner: OwnerId,
     ) -> Result<PhysPage, PageError> {
         Self::check_tag(usage, owner)?;
-        if count == 0 || self.refuses(count) {
-            return Err(self.note_failure(count));
-        }
-        let Some(run) = self.free_runs().find(|run| run.end - run.start >= count) else {
-            return Err(self.note_failure(count));
+        let run = if count == 0 || self.refuses(count) {
+            None
+        } else {
+            self.free_runs().find(|run| run.end - run.start >= count)
+        };
+        let Some(run) = run else {
+            return Err(self.refuse(count, self.longest_run(), owner));
         };
         self.take_run(run.start..run.start + count, usage, owner, false);
         self.gets += u64::from(count);
@@ -315,16 +319,16 @@ impl PageAllocator {
         Ok(self.base.offset(u64::from(run.start)))
     }
 
-    /// Promises `pages` pages.
+    /// Promises `pages` pages to `owner`.
     ///
     /// # Errors
     /// [`PageError::OutOfPages`].
-    pub fn reserve(&mut self, pages: u32) -> Result<Reservation, PageError> {
+    pub fn reserve(&mut self, pages: u32, owner: OwnerId) -> Result<Reservation, PageError> {
         if pages == 0 {
             return Ok(Reservation::EMPTY);
         }
         if self.refuses(pages) {
-            return Err(self.note_failure(pages));
+            return Err(self.refuse(pages, self.available(), owner));
         }
         self.promised += pages;
         self.note_maximum();
@@ -479,32 +483,51 @@ impl PageAllocator {
 
     /// Whether a request for `pages` must be refused.
     fn refuses(&mut self, pages: u32) -> bool {
-        let injected = match self.fail_in {
-            Some(0) => {
-                self.fail_in = None;
-                true
-            }
-            Some(n) => {
-                self.fail_in = Some(n - 1);
-                false
-            }
-            None => false,
-        };
-        injected || pages > self.available()
+        self.injection.refuses() || pages > self.available()
     }
 
-    fn note_failure(&mut self, pages: u32) -> PageError {
-        self.failures = self.failures.saturating_add(1);
-        self.refused = Some(pages);
-        if pages > self.biggest_failure_pages {
-            self.biggest_failure_pages = pages;
-            self.biggest_failure_used_pages = self.committed();
-        }
+    /// Notes a refusal, of which `left` pages could have been had.
+    #[cold]
+    fn refuse(&mut self, wanted: u32, left: u32, owner: OwnerId) -> PageError {
+        self.note_refused(RefusedPages {
+            short: Short::SecureRam,
+            owner,
+            wanted,
+            used: self.committed(),
+            size: self.total_pages() - self.claimed,
+            left,
+        });
         PageError::OutOfPages
     }
 
-    /// Pages of the last request that was refused since this was last asked.
-    pub fn take_refused(&mut self) -> Option<u32> {
+    /// Notes a refusal until [`Self::settle_refused`] or [`Self::withdraw_refused`].
+    pub(crate) fn note_refused(&mut self, refused: RefusedPages) {
+        self.refused = Some(refused);
+    }
+
+    /// Whether a refusal is to be settled.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// The last refusal since this was last asked: whoever wanted the pages is told that there are none, and it
+    /// counts.
+    pub fn settle_refused(&mut self) -> Option<RefusedPages> {
+        let refused = self.refused.take()?;
+        if refused.short == Short::SecureRam {
+            self.failures = self.failures.saturating_add(1);
+            if refused.wanted > self.biggest_failure_pages {
+                self.biggest_failure_pages = refused.wanted;
+                self.biggest_failure_used_pages = refused.used;
+            }
+        }
+        Some(refused)
+    }
+
+    /// As [`Self::settle_refused`], of an attempt that something else follows: it does not count.
+    pub fn withdraw_refused(&mut self) -> Option<RefusedPages> {
         self.refused.take()
     }
 

@@ -122,6 +122,8 @@ pub enum Backing {
     Zero,
     /// Somebody else's, secure or not. They outlive the mapping and are not freed with it.
     Borrowed,
+    /// As [`Self::Borrowed`], but secure pages that were taken for this address space, whose quota they are on.
+    Lent,
 }
 
 /// Where a region shall go.
@@ -285,8 +287,9 @@ impl Regions {
         self.list.remove(at)
     }
 
-    pub(super) fn pop(&mut self) -> Option<Region> {
-        self.list.pop()
+    /// The index of the last one.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.list.len().checked_sub(1)
     }
 
     /// The region that a page is in.

@@ -9,12 +9,15 @@
 //! pages by itself, since it does not hold the allocator.
 
 use super::pages::{PageError, PageUse, Reservation};
-use super::region::{Backing, Place, Prot, Region, RegionKind, Regions, page_range, pages_of};
+use super::region::{
+    Backing, MAX_REGIONS, Place, Prot, Region, RegionKind, Regions, page_range, pages_of,
+};
 use super::table::{Leaf, TableError, Tables};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage, UserVa};
 use crate::machine::{TableMemory, Tlb, UserRoot};
 use crate::mem::{Mem, SpaceMachine};
 use crate::owner::OwnerId;
+use crate::refused::{RefusedPages, Short};
 use tally_abi::TeeResult;
 
 /// Up to this many pages are flushed one by one, more of them with their whole address space.
@@ -137,13 +140,13 @@ pub struct AddressSpace {
     pub(super) tables: Tables,
     pub(super) regions: Regions,
     pub(super) promised: Reservation,
-    /// Pages of regions with [`Backing::Zero`], populated or promised.
-    own_pages: u32,
-    limit_pages: u32,
+    /// Pages of regions with [`Backing::Zero`], populated or promised, and of those with [`Backing::Lent`].
+    pub(super) own_pages: u32,
+    pub(super) limit_pages: u32,
+    /// What of that others leave to it.
+    pub(super) ceiling: u32,
     /// Most pages that it was charged for, since the last reset.
-    charged_max: u32,
-    /// Pages that the quota did not allow, until somebody asks.
-    refused: Option<u32>,
+    pub(super) charged_max: u32,
     pub(super) asid: u16,
     pub(super) owner: OwnerId,
 }
@@ -173,18 +176,16 @@ impl AddressSpace {
             promised,
             own_pages: 0,
             limit_pages,
+            ceiling: limit_pages,
             charged_max: 1,
-            refused: None,
             asid,
             owner,
         })
     }
 
-    /// Frees everything.
+    /// Frees everything; what is long was given back by [`Self::shrink`] before.
     pub fn destroy<M: SpaceMachine>(mut self, mem: &mut Mem<'_, M>) {
-        while let Some(region) = self.regions.pop() {
-            self.give_back(mem, &region, region.first, region.committed);
-        }
+        while !self.shrink(mem, u32::MAX) {}
         debug_assert_eq!(self.own_pages, 0, "pages charged to no region");
         debug_assert_eq!(
             self.promised,
@@ -210,7 +211,7 @@ impl AddressSpace {
         prot: Prot,
         place: Place,
     ) -> Result<UserVa, SpaceError> {
-        let region = self.plan(kind, bytes, prot, place, Backing::Zero)?;
+        let region = self.plan_for(mem, kind, bytes, prot, place, Backing::Zero)?;
         self.commit(mem, region.first, region.pages)?;
         self.regions.insert(region);
         Ok(region.va())
@@ -233,6 +234,25 @@ impl AddressSpace {
     ) -> Result<UserVa, SpaceError> {
         let targets = frames.into_iter().map(|frame| Target::Secure(frame.addr()));
         self.map_targets(mem, kind, targets, pages, prot, place)
+    }
+
+    /// As [`Self::map_borrowed`], readable and writable, of pages that were taken for it: they are on its quota.
+    ///
+    /// # Errors
+    /// As there; [`SpaceError::QuotaExceeded`].
+    pub fn map_lent<M: SpaceMachine>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        kind: RegionKind,
+        frames: impl IntoIterator<Item = PhysPage>,
+        pages: u32,
+        place: Place,
+    ) -> Result<UserVa, SpaceError> {
+        self.check_quota(mem, pages)?;
+        let bytes = u64::from(pages) << PAGE_SHIFT;
+        let region = self.plan_for(mem, kind, bytes, Prot::READ_WRITE, place, Backing::Lent)?;
+        let targets = frames.into_iter().map(|frame| Target::Secure(frame.addr()));
+        self.map_region(mem, region, targets)
     }
 
     /// Maps normal-world memory as a [`RegionKind::Param`]: `pages` pages at the page-aligned
@@ -273,8 +293,22 @@ impl AddressSpace {
         place: Place,
     ) -> Result<UserVa, SpaceError> {
         let bytes = u64::from(pages) << PAGE_SHIFT;
-        let mut region = self.plan(kind, bytes, prot, place, Backing::Borrowed)?;
-        self.prepare(mem, region.first, pages, 0)?;
+        let region = self.plan_for(mem, kind, bytes, prot, place, Backing::Borrowed)?;
+        self.map_region(mem, region, targets)
+    }
+
+    fn map_region<M: SpaceMachine>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        mut region: Region,
+        targets: impl IntoIterator<Item = Target>,
+    ) -> Result<UserVa, SpaceError> {
+        let (pages, prot) = (region.pages, region.prot);
+        let charged = match region.backing {
+            Backing::Lent => pages,
+            Backing::Zero | Backing::Borrowed => 0,
+        };
+        self.prepare(mem, region.first, pages, charged)?;
 
         let machine = mem.machine;
         let allocator = &*mem.pages;
@@ -306,6 +340,7 @@ impl AddressSpace {
             return Err(refusal);
         }
         region.resident = pages;
+        self.own_pages += charged;
         self.regions.insert(region);
         self.note_charge();
         Ok(region.va())
@@ -476,59 +511,32 @@ impl AddressSpace {
         self.owner
     }
 
-    /// Pages it is charged for: populated and promised ones, and tables.
-    #[must_use]
-    pub fn charged_pages(&self) -> u32 {
-        self.own_pages + self.tables.pages()
-    }
-
-    /// Most pages that it was charged for, since the last reset.
-    #[must_use]
-    pub fn charged_max(&self) -> u32 {
-        self.charged_max
-    }
-
-    /// Makes what it is charged for now the most.
-    pub fn restart_charged_max(&mut self) {
-        self.charged_max = self.charged_pages();
-    }
-
-    /// Pages of the last request that the quota did not allow since this was last asked.
-    pub fn take_refused(&mut self) -> Option<u32> {
-        self.refused.take()
-    }
-
-    /// Most pages it may be charged for.
-    #[must_use]
-    pub fn limit_pages(&self) -> u32 {
-        self.limit_pages
-    }
-
-    /// What it takes.
-    #[must_use]
-    pub fn figures(&self) -> SpaceFigures {
-        let mut figures = SpaceFigures {
-            table_pages: self.tables.pages(),
-            own_pages: self.own_pages - self.promised.pages(),
-            promised_pages: self.promised.pages(),
-            charged_pages: self.charged_pages(),
-            limit_pages: self.limit_pages,
-            ..SpaceFigures::default()
-        };
-        for region in self.regions() {
-            let kind = &mut figures.kinds[region.kind as usize];
-            kind.virtual_bytes += region.bytes();
-            kind.resident_bytes += region.resident_bytes();
+    /// As [`Self::plan`]; that there are too many regions is noted.
+    pub(super) fn plan_for<M>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        kind: RegionKind,
+        bytes: u64,
+        prot: Prot,
+        place: Place,
+        backing: Backing,
+    ) -> Result<Region, SpaceError> {
+        let planned = self.plan(kind, bytes, prot, place, backing);
+        if planned == Err(SpaceError::TooManyRegions) {
+            mem.pages.note_refused(RefusedPages {
+                short: Short::Regions,
+                owner: self.owner,
+                wanted: 1,
+                used: self.regions().len() as u32,
+                size: MAX_REGIONS as u32,
+                left: 0,
+            });
         }
-        figures
-    }
-
-    pub(super) fn note_charge(&mut self) {
-        self.charged_max = self.charged_max.max(self.charged_pages());
+        planned
     }
 
     /// A region that can be inserted once its memory is there.
-    pub(super) fn plan(
+    fn plan(
         &mut self,
         kind: RegionKind,
         bytes: u64,
@@ -565,11 +573,8 @@ impl AddressSpace {
         first: u32,
         pages: u32,
     ) -> Result<(), SpaceError> {
-        if pages > self.limit_pages.saturating_sub(self.charged_pages()) {
-            self.refused = Some(pages);
-            return Err(SpaceError::QuotaExceeded);
-        }
-        let promise = mem.pages.reserve(pages)?;
+        self.check_quota(mem, pages)?;
+        let promise = mem.pages.reserve(pages, self.owner)?;
         if let Err(err) = self.prepare(mem, first, pages, pages) {
             mem.pages.unreserve(promise);
             return Err(err);
@@ -588,26 +593,33 @@ impl AddressSpace {
         pages: u32,
         new_own: u32,
     ) -> Result<(), SpaceError> {
-        let budget = self
-            .limit_pages
-            .saturating_sub(self.charged_pages() + new_own);
+        let budget = self.left().saturating_sub(new_own);
         let prepared = self.tables.prepare(mem, first, pages, budget);
         if prepared == Err(TableError::Quota) {
-            self.refused = Some(new_own + 1);
+            mem.pages.note_refused(self.over_quota(new_own + 1));
         }
         Ok(prepared?)
     }
 
-    /// Undoes [`Self::commit`] or [`Self::map_targets`] for pages of `region`. The caller flushes.
-    fn give_back<M: SpaceMachine>(
+    /// Undoes [`Self::commit`] or [`Self::map_targets`] for pages of `region`. The caller flushes. How many pages were
+    /// freed.
+    pub(super) fn give_back<M: SpaceMachine>(
         &mut self,
         mem: &mut Mem<'_, M>,
         region: &Region,
         first: u32,
         pages: u32,
-    ) {
+    ) -> u32 {
         match region.backing {
-            Backing::Borrowed => self.tables.forget(mem, first, pages),
+            Backing::Borrowed => {
+                self.tables.forget(mem, first, pages);
+                0
+            }
+            Backing::Lent => {
+                self.tables.forget(mem, first, pages);
+                self.own_pages -= pages;
+                0
+            }
             Backing::Zero => {
                 let mut freed = 0;
                 self.tables.release(mem, first, pages, |mem, leaf| {
@@ -618,6 +630,7 @@ impl AddressSpace {
                 let unused = self.promised.split(pages - freed);
                 mem.pages.unreserve(unused);
                 self.own_pages -= pages;
+                freed
             }
         }
     }
@@ -652,7 +665,7 @@ impl AddressSpace {
     }
 
     /// Forgets cached translations of a range.
-    fn flush<M: Tlb>(&self, machine: &M, first: u32, pages: u32) {
+    pub(super) fn flush<M: Tlb>(&self, machine: &M, first: u32, pages: u32) {
         if pages > MAX_SINGLE_FLUSHES {
             machine.flush_asid(self.asid);
         } else {

@@ -1,9 +1,9 @@
-//! Mapping much of the normal world's memory in steps, between which others have their turn.
+//! Mapping much of the normal world's memory, and giving much of any back, in steps between which others have their turn.
 //!
-//! **Invariant:** as of [`super::space`]. What a step has not mapped yet is not there; the TA does not run
-//! before the last one.
+//! **Invariant:** as of [`super::space`]. What a step has not mapped yet is not there, nor is what one has given back; the
+//! TA does not run before the last one.
 
-use super::region::{Backing, Place, Prot, RegionKind, page_range};
+use super::region::{Backing, Place, Prot, RegionKind, page_number, page_range};
 use super::space::{AddressSpace, SpaceError};
 use super::table::Leaf;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage, UserVa};
@@ -30,7 +30,14 @@ impl AddressSpace {
             return Err(SpaceError::Protection);
         }
         let bytes = u64::from(pages) << PAGE_SHIFT;
-        let region = self.plan(RegionKind::Param, bytes, prot, place, Backing::Borrowed)?;
+        let region = self.plan_for(
+            mem,
+            RegionKind::Param,
+            bytes,
+            prot,
+            place,
+            Backing::Borrowed,
+        )?;
         self.prepare(mem, region.first, pages, 0)?;
         self.regions.insert(region);
         self.note_charge();
@@ -74,5 +81,51 @@ impl AddressSpace {
         }
         region.resident += count;
         Ok(())
+    }
+
+    /// Unmaps the last pages of the region that begins at `va`, `most` of them at most; of a heap, all that was never
+    /// committed goes with them. True once all of it is gone, or if no region begins there.
+    pub fn unmap_last<M: SpaceMachine>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        va: UserVa,
+        most: u32,
+    ) -> bool {
+        let at = page_number(va).and_then(|page| self.regions.find(page));
+        match at.filter(|at| self.regions.get(*at).va() == va) {
+            Some(at) => self.cut(mem, at, most).1,
+            None => true,
+        }
+    }
+
+    /// Gives back `most` pages at most, from the last region on. True once no region is left.
+    pub fn shrink<M: SpaceMachine>(&mut self, mem: &mut Mem<'_, M>, most: u32) -> bool {
+        let mut left = most;
+        while let Some(at) = self.regions.last() {
+            let (pages, is_gone) = self.cut(mem, at, left);
+            left -= pages;
+            if !is_gone || left == 0 {
+                break;
+            }
+        }
+        self.regions.last().is_none()
+    }
+
+    /// Gives back the last pages of region `at`: how many, and whether it is gone.
+    fn cut<M: SpaceMachine>(&mut self, mem: &mut Mem<'_, M>, at: usize, most: u32) -> (u32, bool) {
+        let region = *self.regions.get(at);
+        let pages = region.committed.min(most);
+        let kept = region.committed - pages;
+        let freed = self.give_back(mem, &region, region.first + kept, pages);
+        self.flush(mem.machine, region.first + kept, pages);
+        if kept == 0 {
+            self.regions.remove(at);
+        } else {
+            let region = self.regions.get_mut(at);
+            region.pages = kept;
+            region.committed = kept;
+            region.resident = (region.resident - freed).min(kept);
+        }
+        (pages, kept == 0)
     }
 }

@@ -168,7 +168,7 @@ impl Tables {
 
     /// How many pages the tables take.
     #[must_use]
-    pub fn pages(&self) -> u32 {
+    pub const fn pages(&self) -> u32 {
         self.count
     }
 

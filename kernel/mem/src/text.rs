@@ -14,6 +14,14 @@ pub fn label<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
+/// The text of a [`label`].
+#[must_use]
+pub fn label_text(field: &[u8]) -> &str {
+    let len = field.iter().position(|byte| *byte == 0);
+    let text = field.get(..len.unwrap_or(field.len())).unwrap_or_default();
+    core::str::from_utf8(text).unwrap_or_default()
+}
+
 /// So many blocks, as text.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks(pub u64);

@@ -29,8 +29,8 @@ pub struct LdelfArg {
     pub load_len: u64,
     /// Out: `TaHead::flags`.
     pub flags: u32,
-    /// Padding.
-    pub pad: u32,
+    /// Out: why the image is refused ([`crate::image::ImageFault`]), if it is.
+    pub why: u32,
 }
 
 /// System calls of `ldelf` (x8), `svc #0`, result in x0.

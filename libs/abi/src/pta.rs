@@ -163,6 +163,19 @@ pub mod control {
     /// included; not the sum of anything that is counted.
     pub const CMD_SECURE_RAM: u32 = 8;
 
+    /// `(value in: a = [`pool`]; value in: a = first, b = count; value out: a = requests, b = of them refused)`:
+    /// refuses `count` requests for memory on purpose, from number `first` on (0: the next; a count of 0: none),
+    /// and tells what became of those since this was last asked. Only in builds with test hooks, else `NOT_SUPPORTED`.
+    pub const CMD_INJECT: u32 = 9;
+
+    /// Pools in which [`CMD_INJECT`] refuses.
+    pub mod pool {
+        /// The kernel heap.
+        pub const HEAP: u32 = 0;
+        /// Pages of secure RAM.
+        pub const PAGES: u32 = 1;
+    }
+
     /// What [`CMD_FAULT`] breaks.
     pub mod fault {
         /// A Rust panic.
@@ -177,6 +190,9 @@ pub mod control {
         pub const LOSE_BLOCK: u32 = 4;
         /// Frees what [`LOSE_BLOCK`] lost.
         pub const FREE_LOST: u32 = 5;
+        /// Breaks nothing: walks the records of all pages, and says by `BAD_PARAMETERS` that the figures
+        /// differ from what they add up to.
+        pub const CHECK_PAGES: u32 = 6;
     }
 }
 

@@ -4,6 +4,7 @@
 //! never told to take less than it has; the heaps advised fit into the quota advised, and the quota
 //! into the memory for TAs. Without a figure there is no advice.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,7 +23,7 @@ const PAGE: u64 = 4096;
 const TABLES: u64 = 100;
 
 /// What a size is the size of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     /// The kernel's heap.
     #[default]
@@ -256,27 +257,36 @@ impl Used {
     }
 }
 
-fn used_by(used: &mut Vec<Used>, uuid: TeeUuid) -> Option<&mut Used> {
-    if let Some(at) = used.iter().position(|one| one.uuid == uuid) {
-        return used.get_mut(at);
+/// What the TAs used, in the order in which each was first met.
+#[derive(Default)]
+struct Users {
+    used: Vec<Used>,
+    known: BTreeMap<TeeUuid, usize>,
+}
+
+impl Users {
+    fn of(&mut self, uuid: TeeUuid) -> Option<&mut Used> {
+        let at = *self.known.entry(uuid).or_insert(self.used.len());
+        if at == self.used.len() {
+            self.used.push(Used {
+                uuid,
+                ..Used::default()
+            });
+        }
+        self.used.get_mut(at)
     }
-    used.push(Used {
-        uuid,
-        ..Used::default()
-    });
-    used.last_mut()
 }
 
 /// Advice on every size: the kernel heap, the memory for TAs, the quota, and heap and stack of
 /// every TA that lives or has ended.
 #[must_use]
 pub fn advise(pools: &[PoolRow], tas: &[TaDetail], history: &[HistoryRow]) -> Vec<Advice> {
-    let mut used = Vec::new();
+    let mut users = Users::default();
     let mut quota = 0;
     // The history has those that are dead.
     for ta in tas.iter().filter(|ta| ta.state != state::DEAD) {
         quota = quota.max(ta.quota);
-        if let Some(one) = used_by(&mut used, ta.uuid) {
+        if let Some(one) = users.of(ta.uuid) {
             // Books that do not add up tell neither what was used nor how large the tables are.
             let heap = match ta.heap.inconsistent {
                 consistency::INCONSISTENT => (0, 0),
@@ -287,12 +297,13 @@ pub fn advise(pools: &[PoolRow], tas: &[TaDetail], history: &[HistoryRow]) -> Ve
         }
     }
     for row in history {
-        if let Some(one) = used_by(&mut used, row.uuid) {
+        if let Some(one) = users.of(row.uuid) {
             let heap = (row.heap_declared(), row.heap_max);
             let stack = (row.stack_size, row.stack_max);
             one.add(heap, stack, row.charged_max, Refused::of_ended(row));
         }
     }
+    let used = users.used;
     let mut advice = Vec::new();
     advice.extend(PoolRow::find(pools, pool_kind::KERNEL_HEAP).map(kernel_heap));
     let memory = PoolRow::find(pools, pool_kind::TA_MEMORY).map(ta_memory);
@@ -351,12 +362,16 @@ pub fn of(snapshot: &Snapshot) -> Vec<Advice> {
     advise(&snapshot.pools, &snapshot.tas, &snapshot.history)
 }
 
-/// The advice on one size of a TA.
+/// Advice by TA and size.
+pub type ByTa<'a> = BTreeMap<(TeeUuid, What), &'a Advice>;
+
+/// The advice on each size of each TA.
 #[must_use]
-pub fn find(advice: &[Advice], uuid: TeeUuid, what: What) -> Option<&Advice> {
+pub fn by_ta(advice: &[Advice]) -> ByTa<'_> {
     advice
         .iter()
-        .find(|one| one.uuid == uuid && one.what == what)
+        .map(|one| ((one.uuid, one.what), one))
+        .collect()
 }
 
 /// One sentence.
@@ -373,6 +388,10 @@ pub fn sentence(advice: &Advice) -> String {
         Verdict::Fits => format!("{setting} fits"),
         Verdict::Lower => format!("{setting} could be {set}: half as much again as was ever used"),
         Verdict::Raise if advice.refused > 0 => format!("raise {setting} to {set}"),
+        Verdict::Raise if advice.what == What::Stack && advice.most > advice.now => {
+            let needed = thousands(advice.most);
+            format!("raise {setting} to {set}: it overflowed, and {needed} or more were needed")
+        }
         Verdict::Raise => format!("raise {setting} to {set}: half as much again as was ever used"),
     };
     if advice.refused > 0 {
@@ -582,7 +601,7 @@ mod tests {
 
     fn on(what: What, snapshot: &Snapshot) -> String {
         let advice = of(snapshot);
-        sentence(super::find(&advice, sample::LEAKER, what).unwrap())
+        sentence(super::by_ta(&advice)[&(sample::LEAKER, what)])
     }
 
     #[test]
@@ -603,6 +622,12 @@ mod tests {
         );
         snapshot.tas[0].stack_deepest = 16_000;
         assert!(on(What::Stack, &snapshot).starts_with("raise stack_size to 24,576: half"));
+        // Bug: one that died of a frame larger than its stack was told to shrink it (issue 12).
+        snapshot.tas[0].stack_deepest = 600_000;
+        assert_eq!(
+            on(What::Stack, &snapshot),
+            "raise stack_size to 901,120: it overflowed, and 600,000 or more were needed"
+        );
     }
 
     /// Only the living were looked at for refusals: a TA that had ended of one was told to take

@@ -83,6 +83,22 @@ pub fn difference(after: u64, before: u64) -> i64 {
 /// Image, owner, functions.
 type Key = (TeeUuid, String, Vec<Frame>);
 
+/// What is live of each of `changes` in an account, in their order.
+#[must_use]
+pub fn amounts(account: &Account, changes: &[Change]) -> Vec<Amount> {
+    let mut live: BTreeMap<Key, Amount> = BTreeMap::new();
+    for record in &account.snapshot.live {
+        let stack = account.stack(record);
+        let key: Key = (stack.image, account.owner_of(record), stack.key());
+        live.entry(key).or_default().add(record);
+    }
+    let amount = |change: &Change| {
+        let key: Key = (change.image, change.owner.clone(), change.stack.key());
+        live.get(&key).copied().unwrap_or_default()
+    };
+    changes.iter().map(amount).collect()
+}
+
 /// Everything that is live in either of them; what grew most comes first.
 #[must_use]
 pub fn between(before: &Account, after: &Account) -> Vec<Change> {

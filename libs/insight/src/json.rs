@@ -243,6 +243,19 @@ pub fn text<T: Serialize>(answer: &T) -> serde_json::Result<String> {
     })
 }
 
+/// As [`text`], a field a line.
+///
+/// # Errors
+/// None of these types has any.
+pub fn pretty<T: Serialize>(answer: &T) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(&Top {
+        schema: SCHEMA,
+        answer,
+    })?;
+    text.push('\n');
+    Ok(text)
+}
+
 /// As [`text`], with a new line, into `out`.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ pub mod advice;
 pub mod answers;
 pub mod cycles;
 pub mod findings;
+pub mod gate;
 pub mod growth;
 pub mod json;
 pub mod merged;

@@ -15,6 +15,7 @@ use tally_records::{Described, Figure, Shape, TABLES, Table};
 
 use crate::advice::Advice;
 use crate::answers::{Comparison, Whole};
+use crate::gate::Gate;
 use crate::json::{Call, List, One, Rows, SCHEMA, name_key};
 use crate::names::Stack;
 use crate::openmetrics::{Threads, family_name};
@@ -28,10 +29,11 @@ pub fn tables() -> impl Iterator<Item = &'static Table> {
 /// An answer: what asks for it, and its schema.
 pub type Answer = (&'static str, fn() -> Value);
 
-/// The answers that reports are.
+/// The answers that reports and the leak gate are.
 pub const REPORTS: &[Answer] = &[
     ("report", Whole::schema),
     ("report --diff", Comparison::schema),
+    ("leakcheck", Gate::schema),
 ];
 
 /// A type whose values stand in answers. Structs get it from [`answer!`](crate::answer).

@@ -1,7 +1,7 @@
 //! Reads `tally_records::snapshot`.
 //!
-//! **Invariant:** no bytes make [`Snapshot::parse`] panic, or allocate more than a small multiple
-//! of the file's length. Sections that are not known are skipped and counted; of a record longer
+//! **Invariant:** no bytes make [`Snapshot::parse`] panic, or allocate more than [`MAX_GROWTH`] times
+//! the file's length. Sections that are not known are skipped and counted; of a record longer
 //! than known the beginning is read, in a shorter one the missing fields are zero.
 
 use alloc::collections::BTreeMap;
@@ -19,6 +19,9 @@ use crate::names::Names;
 
 /// Longest record of any section that is believed.
 const MAX_RECORD_BYTES: usize = 1 << 16;
+
+/// How many times as long as it stands in the file a record may become: an older writer's has fewer fields.
+pub const MAX_GROWTH: usize = 4;
 
 macro_rules! snapshot {
     ($($field:ident: $record:ty,)*) => {
@@ -38,12 +41,13 @@ macro_rules! snapshot {
         }
 
         impl Snapshot {
-            /// Takes the records of a section.
-            fn take(&mut self, kind: u32, records: &[u8], record_bytes: usize) {
+            /// Takes the records of a section; `None`: they are shorter than any writer's.
+            fn take(&mut self, kind: u32, records: &[u8], record_bytes: usize) -> Option<()> {
                 match kind {
-                    $(<$record>::SECTION => read(records, record_bytes, &mut self.$field),)*
+                    $(<$record>::SECTION => read(records, record_bytes, &mut self.$field)?,)*
                     _ => self.unknown_sections += 1,
                 }
+                Some(())
             }
 
             /// Hands every record to `each`, the header first.
@@ -93,8 +97,10 @@ pub enum Error {
     Version(u32),
     /// The header's lengths contradict the file's; bytes that the header promises.
     Length(u64),
-    /// A section at this offset does not fit in the file.
+    /// A section at this offset does not fit in the file, or has records that are too short.
     Section(usize),
+    /// So many bytes are behind the end that the header gives: of another snapshot, or of nothing.
+    Behind(usize),
 }
 
 impl core::error::Error for Error {}
@@ -111,13 +117,17 @@ impl fmt::Display for Error {
                 f,
                 "the snapshot is cut short or damaged: its header speaks of {promised} bytes"
             ),
+            Self::Behind(bytes) => write!(
+                f,
+                "{bytes} bytes are behind the snapshot's end: a file has one snapshot (`report A B` takes several files)"
+            ),
             Self::Section(at) => write!(f, "the snapshot is damaged: section at offset {at:#x}"),
         }
     }
 }
 
 impl Snapshot {
-    /// Reads a whole file. Bytes behind the length that the header gives are not looked at.
+    /// Reads a whole file.
     ///
     /// # Errors
     /// [`Error`]: nothing is read of a file that is damaged anywhere.
@@ -138,6 +148,9 @@ impl Snapshot {
         let bytes = file.get(..total).ok_or(wrong_length)?;
         if begin < LEAST_HEADER_BYTES || begin > total {
             return Err(wrong_length);
+        }
+        if file.len() > total {
+            return Err(Error::Behind(file.len() - total));
         }
         // What a shorter header does not have is not known; a longer one has more than is known
         // here.
@@ -168,7 +181,7 @@ impl Snapshot {
         }
         let records = rest.get(..length)?;
         self.kinds.push(head.kind);
-        self.take(head.kind, records, record_bytes);
+        self.take(head.kind, records, record_bytes)?;
         at.checked_add(size_of::<Section>())?.checked_add(length)
     }
 
@@ -211,11 +224,15 @@ fn prefix<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
 }
 
 /// Appends the records of a section. A record may be longer or shorter than `T`.
-fn read<T: Record>(bytes: &[u8], record_bytes: usize, out: &mut Vec<T>) {
-    if record_bytes == 0 {
-        return;
+fn read<T: Record>(bytes: &[u8], record_bytes: usize, out: &mut Vec<T>) -> Option<()> {
+    if bytes.is_empty() {
+        return Some(());
+    }
+    if record_bytes.saturating_mul(MAX_GROWTH) < size_of::<T>() {
+        return None;
     }
     out.extend(bytes.chunks_exact(record_bytes).map(prefix::<T>));
+    Some(())
 }
 
 /// Call sites, those joined that come several times.
@@ -353,6 +370,21 @@ mod tests {
             whole += usize::from(Snapshot::parse(&cut).is_ok());
         }
         assert!(whole <= kinds, "{whole} cuts went unnoticed");
+    }
+
+    /// `cat a.snap b.snap` was read as the first alone.
+    #[test]
+    fn bytes_behind_the_end_are_refused() {
+        let one = sample::machine(0).to_bytes();
+        for more in [1, 8, one.len()] {
+            let two: Vec<u8> = one
+                .iter()
+                .chain(&one)
+                .copied()
+                .take(one.len() + more)
+                .collect();
+            assert_eq!(Snapshot::parse(&two).unwrap_err(), Error::Behind(more));
+        }
     }
 
     #[test]

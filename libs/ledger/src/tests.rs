@@ -174,6 +174,16 @@ fn failure_reports_what_was_asked_and_what_is_free() {
         );
         assert_eq!((stats.num_alloc_fail, stats.biggest_alloc_fail), (1, 6000));
         assert_eq!(stats.biggest_alloc_fail_used, 4000);
+        // As big with more in use, and smaller: the first of the biggest counts.
+        let more = get(pool, 100);
+        for bytes in [6000, 5000] {
+            let layout = Layout::from_size_align(bytes, 8).unwrap();
+            assert!(pool.alloc(layout, B, &CallStack::EMPTY).is_err());
+        }
+        put(pool, more).unwrap();
+        let stats = pool.stats().unwrap();
+        assert_eq!((stats.num_alloc_fail, stats.biggest_alloc_fail), (3, 6000));
+        assert_eq!(stats.biggest_alloc_fail_used, 4000);
         pool.reset();
         let stats = pool.stats().unwrap();
         assert_eq!((stats.num_alloc_fail, stats.biggest_alloc_fail), (0, 0));

@@ -21,7 +21,7 @@ use crate::walk::{Piece, Pieces, only_block};
 mod sites;
 
 pub use crate::walk::ViewBlocks;
-pub use sites::{TOP_BLOCKS, TopSites};
+pub use sites::{TOP_BLOCKS, TopSites, TopWalk};
 
 /// Access to a pool's memory.
 pub trait Reader {

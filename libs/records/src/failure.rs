@@ -2,6 +2,7 @@
 
 use crate::{Frames, Origin, Placed, Rows, Words};
 use tally_abi::TeeUuid;
+use tally_abi::image::ImageFault;
 use tally_abi::pta::MAX_FRAMES;
 
 /// Call sites that a refusal tells of.
@@ -9,7 +10,7 @@ const TOPS: usize = 4;
 
 crate::record! {
     /// A refused allocation.
-    FailureRow: "failures" = 10, 352 bytes {
+    FailureRow: "failures" = 10, 392 bytes {
         /// Counts all refusals since boot, from 1.
         number: u64 => number(None),
         /// Milliseconds since boot.
@@ -47,6 +48,20 @@ crate::record! {
         live_blocks: u32 => number(Blocks),
         /// Which build of the TA asked for it.
         image_id: u64 => id "image",
+        /// Who held most of a table: a TA; null: clients of the normal world, if [`Self::entries`] is set.
+        holder: TeeUuid => ta,
+        /// Entries that it held.
+        held_entries: u32 => nonzero(Count),
+        /// Entries of a table in use then, of those that were for who asked.
+        used_entries: u32 => nonzero(Count),
+        /// Entries of the table that are for who asked.
+        entries: u32 => nonzero(Count),
+        /// Entries asked for.
+        wanted_entries: u32 => nonzero(Count),
+        /// What is wrong with a refused image.
+        fault: u32 => word(ImageFault) or null = |row| (row.fault != 0).then_some(row.fault),
+        /// Nothing.
+        pad: u32 => hidden,
     }
     also {
         /// What stood in the way.
@@ -91,6 +106,24 @@ crate::codes! {
         TA_HEAP = 2 "TA heap",
         /// A TA's quota of secure memory.
         TA_QUOTA = 3 "TA quota",
+        /// No memory: a TA's image was refused.
+        IMAGE = 4 "TA image",
+        /// Sessions.
+        SESSIONS = 5 "sessions",
+        /// TA instances.
+        INSTANCES = 6 "TA instances",
+        /// Regions of a TA's address space.
+        REGIONS = 7 "regions of a TA",
+        /// Shared memory.
+        SHARED_MEMORY = 8 "shared memory objects",
+        /// Runs of adjacent pages of all shared memory.
+        PAGE_RUNS = 9 "runs of shared pages",
+        /// Pages of one piece of shared memory.
+        SHARED_PAGES = 10 "pages of a shared memory object",
+        /// Channels to pseudo-TAs that map buffers.
+        CHANNELS = 11 "channels",
+        /// Buffers that pseudo-TAs map.
+        BUFFERS = 12 "buffers of pseudo-TAs",
     }
 }
 
@@ -109,7 +142,28 @@ pub mod limit {
             failed_pool::TA_HEAP,
             "the heap size that the TA declares (heap_size)",
         ),
-        (failed_pool::TA_QUOTA, "the TA's page quota"),
+        (
+            failed_pool::TA_QUOTA,
+            "the TA's page quota, which all of its instances share",
+        ),
+        (failed_pool::IMAGE, "what an image must be"),
+        (failed_pool::SESSIONS, "the share of the sessions"),
+        (failed_pool::INSTANCES, "the share of the TA instances"),
+        (
+            failed_pool::REGIONS,
+            "the regions that an address space may have",
+        ),
+        (
+            failed_pool::SHARED_MEMORY,
+            "the table of shared memory objects",
+        ),
+        (
+            failed_pool::PAGE_RUNS,
+            "what the kernel heap may have of lists of scattered pages",
+        ),
+        (failed_pool::SHARED_PAGES, "64 MiB for one object"),
+        (failed_pool::CHANNELS, "the share of the channels"),
+        (failed_pool::BUFFERS, "the share of the buffers"),
     ];
 }
 

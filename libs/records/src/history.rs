@@ -17,7 +17,7 @@ crate::record! {
         heap_max: u64 => number(Bytes),
         /// The heap size that they had declared, in whole pages.
         heap_size: u64 => number(Bytes) "heap_declared" = |row| row.heap_declared(),
-        /// Deepest use of the stack.
+        /// Deepest use of the stack; more than declared if one overflowed.
         stack_max: u64 => number(Bytes),
         /// Stack as declared.
         stack_size: u64 => number(Bytes),

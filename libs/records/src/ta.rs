@@ -36,7 +36,7 @@ crate::record! {
         data: u64 => number(Bytes),
         /// Stack as reserved.
         stack: u64 => gauge(Bytes),
-        /// Deepest use of the stack.
+        /// Deepest use of the stack; more than it has if it overflowed.
         stack_deepest: u64 => gauge(Bytes),
         /// Stack pointer at its last trap, or where it begins; null if hidden.
         stack_pointer: u64 => nonzero(Hex),
@@ -160,6 +160,8 @@ crate::codes! {
         CRASHED = 2 "crashed",
         /// Somebody ended it.
         KILLED = 3 "killed",
+        /// Its stack was too small.
+        STACK_OVERFLOW = 4 "stack overflow",
     }
 }
 

@@ -15,6 +15,7 @@ use tally_records::RegionRow;
 use tally_records::SessionRow;
 use tally_records::TaDetail;
 use tally_records::cause;
+use tally_records::consistency;
 use tally_records::damage;
 use tally_records::failed_pool;
 use tally_records::prot;
@@ -398,5 +399,45 @@ fn a_list_goes_on_where_it_was_whatever_goes_meanwhile() {
         for session in [1, 3, 4].map(|n| sessions[n]) {
             assert_eq!(world.close(session), TeeResult::SUCCESS);
         }
+    });
+}
+
+/// A header that claimed 8,192 call sites of 8 frames held interrupts up for 9 ms at each question (issue 12, case 11).
+#[test]
+fn books_with_more_call_sites_than_can_be_read_at_one_go_make_no_sense() {
+    with(inspect::UUID, |world, _| {
+        for (sites, inconsistent) in [(256, 0), (512, consistency::INCONSISTENT)] {
+            let cfg = tally_ledger::Config {
+                sites,
+                depth: 1,
+                ..tally_ledger::Config::TA
+            };
+            let (image, _) = tally_ledger::fuzzing::image_as(&cfg, HEAP, &[100, 28]);
+            let ta = ta_with_pool(world, image, &[]);
+            let heap = tas(world, &Selector::ta(TA))[0].heap;
+            assert_eq!(heap.inconsistent, inconsistent, "{sites}");
+            assert_eq!(heap.live_blocks, u64::from(sites == 256) * 2);
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        }
+    });
+}
+
+/// The report was written with the state locked (issue 12, case 11).
+#[test]
+fn a_refusal_is_reported_line_by_line() {
+    with(inspect::UUID, |world, _| {
+        let (image, _) = tally_ledger::fuzzing::image(HEAP, &[100, 28]);
+        let ta = ta_with_pool(world, image, &[]);
+        world.ta(|run| run.call(svc::tally::HEAP_GROW, &[1 << 30, 16]));
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::OUT_OF_MEMORY);
+            run.exit(TeeResult::SUCCESS)
+        });
+        let windows = || world.kernel.machine.interruptible_calls();
+        let before = windows();
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        assert!(windows() >= before + 8, "{}", windows() - before);
+        assert_eq!(rows::<FailureRow>(world).len(), 1);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

@@ -7,6 +7,7 @@ use tally_abi::pta::watch;
 use tally_account::inspector::Inspector;
 use tally_core::guest_id::GuestId;
 use tally_ledger::{ALARM_OFFSET, Config, Tracking};
+use tally_mem::injection::Injection;
 use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
 use tally_records::{Record, SiteRow, SnapshotRow, TaDetail, pool_kind, snapshot_state, trigger};
 
@@ -288,6 +289,37 @@ fn a_refusal_that_is_watched_is_counted_in_its_snapshot() {
         assert_eq!(failures(&whole(world, session, later, 4096)), (0, 0));
         for number in [number, later] {
             assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+        }
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+/// It asked for each record anew; each refusal is a row of the list of refusals, which is in the snapshot: with the
+/// kernel heap used up it never ended.
+#[test]
+fn a_snapshot_asks_no_more_for_memory_that_was_refused() {
+    with(watch::UUID, |world, session| {
+        let ta = ta_with_heap(world, b"no heap at all");
+        // More rows of commands than what was made room for at once.
+        for command in 0..60 {
+            world.ta(|run| run.exit(TeeResult::SUCCESS));
+            assert_eq!(world.invoke(ta, command, &[]).result, TeeResult::SUCCESS);
+        }
+        for first in 0.. {
+            let all_from = Injection::new(first, u32::MAX);
+            world.kernel.state().pages.inject(all_from);
+            let (result, number, _) = take(world, session);
+            let refused = world.kernel.state().pages.inject(Injection::NONE).refused();
+            assert!(refused <= 1, "page {first}: asked {refused} times");
+            if result == TeeResult::SUCCESS {
+                assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+            } else {
+                assert_eq!(result, TeeResult::OUT_OF_MEMORY);
+            }
+            if refused == 0 {
+                assert!(first > 1, "few pages");
+                break;
+            }
         }
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });

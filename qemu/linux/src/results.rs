@@ -29,7 +29,7 @@ impl Verdict {
     }
 
     /// Why it did not pass.
-    fn detail(&self) -> &str {
+    pub(crate) fn detail(&self) -> &str {
         match self {
             Self::Passed => "",
             Self::Failed(why) | Self::Skipped(why) => why,

@@ -38,7 +38,8 @@ const N_TRAPPED: usize = 20;
 /// | registers | kept by |
 /// |---|---|
 /// | ELR, SPSR, ESR, FAR, PAR, CSSELR | `normal_only`: the kernel overwrites them, the normal world gets its own back |
-/// | PMCR, PMUSERENR | `normal_pmu`: no cycles are counted, EL0 has no access |
+/// | PMCR | `normal_pmcr`: no cycles are counted |
+/// | PMUSERENR | the kernel: 0 while a TA runs, so that it has no access to any of PM\* |
 /// | PM\*, the other performance monitors | as above; events: MDCR_EL3.SPME is 0 |
 /// | keys of pointer authentication, PACGA | SCR_EL3.APK and API are 0: undefined. SCTLR enables no other signing |
 /// | SCXTNUM_EL0, SCXTNUM_EL1 | SCR_EL3.EnSCXT is 0, the kernel's SCTLR.TSCXT is 1 |
@@ -89,8 +90,8 @@ pub(crate) struct CpuContext {
     pub(crate) cpu: u64,
     /// Whether the CPU has performance monitors: 0 or 1.
     has_pmu: u64,
-    /// The normal world's PMCR_EL0, PMUSERENR_EL0.
-    normal_pmu: [u64; 2],
+    /// The normal world's PMCR_EL0.
+    normal_pmcr: u64,
     /// x0..x19 of a level whose exception is given back.
     trapped_gp: [u64; N_TRAPPED],
 }
@@ -115,7 +116,7 @@ impl CpuContext {
             monitor_sp: 0,
             cpu,
             has_pmu: has_pmu.into(),
-            normal_pmu: [0; 2],
+            normal_pmcr: 0,
             trapped_gp: [0; N_TRAPPED],
         }
     }
@@ -127,7 +128,7 @@ impl CpuContext {
         self.normal_elr = entry;
         self.normal_sys = SysRegs::RESET;
         self.normal_only = [0; N_NORMAL_ONLY];
-        self.normal_pmu = [0; 2];
+        self.normal_pmcr = 0;
         self.normal_spsr = if has_el2 {
             SPSR_EL2H_MASKED
         } else {
@@ -151,6 +152,6 @@ pub(crate) mod offset {
     pub(crate) const NORMAL_ARGS: usize = offset_of!(CpuContext, normal_args);
     pub(crate) const MONITOR_SP: usize = offset_of!(CpuContext, monitor_sp);
     pub(crate) const HAS_PMU: usize = offset_of!(CpuContext, has_pmu);
-    pub(crate) const NORMAL_PMU: usize = offset_of!(CpuContext, normal_pmu);
+    pub(crate) const NORMAL_PMCR: usize = offset_of!(CpuContext, normal_pmcr);
     pub(crate) const TRAPPED_GP: usize = offset_of!(CpuContext, trapped_gp);
 }

@@ -51,7 +51,7 @@ global_asm!(
     NORMAL_ARGS = const offset::NORMAL_ARGS,
     MONITOR_SP = const offset::MONITOR_SP,
     HAS_PMU = const offset::HAS_PMU,
-    NORMAL_PMU = const offset::NORMAL_PMU,
+    NORMAL_PMCR = const offset::NORMAL_PMCR,
     TRAPPED_GP = const offset::TRAPPED_GP,
     GIVE_BACK = sym trap::give_back,
     SPSR_EL1H_MASKED = const context::SPSR_EL1H_MASKED,

@@ -1,6 +1,6 @@
-//! Work for the second CPU.
+//! Work for the other CPUs.
 //!
-//! **Invariant:** a job runs once, on CPU 1, and its status stays until it is collected.
+//! **Invariant:** a job runs once, on any of them, and its status stays until it is collected.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -38,9 +38,9 @@ pub(crate) struct Report {
     pub begun: bool,
 }
 
-/// Gives `work` to the second CPU; `None` if there is none.
+/// Gives `work` to another CPU; `None` if there is none.
 pub(crate) fn start(title: &str, work: impl FnOnce() -> u8 + Send + 'static) -> Option<u32> {
-    if !cpu::start_second() {
+    if cpu::start_others() == 0 {
         return None;
     }
     let mut jobs = JOBS.lock();
@@ -82,8 +82,8 @@ pub(crate) fn collect(id: u32) -> Option<u8> {
     Some(status)
 }
 
-/// What the second CPU does, for ever.
-pub(crate) fn second_cpu() -> ! {
+/// What another CPU does, for ever.
+pub(crate) fn other_cpu() -> ! {
     loop {
         let next = take_next();
         match next {

@@ -15,7 +15,7 @@ use crate::shell::ShellTerminal;
 use crate::supplicant;
 
 /// TAs that have a short name here.
-const TAS: [(&str, TeeUuid); 9] = [
+const TAS: [(&str, TeeUuid); 11] = [
     ("hello", tas::hello::UUID),
     ("heap", tas::heap::UUID),
     ("crash", tas::crash::UUID),
@@ -25,6 +25,8 @@ const TAS: [(&str, TeeUuid); 9] = [
     ("stillborn", tas::stillborn::UUID),
     ("glutton", tas::glutton::UUID),
     ("drm", tas::drm::UUID),
+    ("hostile", tas::hostile::UUID),
+    ("hub", tas::hub::UUID),
 ];
 
 /// TAs and pseudo-TAs that have a short name here.

@@ -4,7 +4,7 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use ta_runtime::ParamIndex::{Arg0, Arg1};
+use ta_runtime::ParamIndex::{Arg0, Arg1, Arg2, Arg3};
 use ta_runtime::ParamType::{
     MemrefInout, MemrefInput, MemrefOutput, None as Unused, ValueInout, ValueInput, ValueOutput,
 };
@@ -54,6 +54,7 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
             session.kept = Some(open(hello::UUID)?);
             Ok(())
         }
+        chain::CMD_PASS_ALL => pass_all(params),
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }
 }
@@ -159,6 +160,22 @@ fn call(params: &mut Parameters) -> Result<()> {
     value.set_a(code);
     value.set_b(origin);
     Ok(())
+}
+
+fn pass_all(params: &mut Parameters) -> Result<()> {
+    params.expect([MemrefInout; 4])?;
+    let mut memory = (
+        params.0.as_memref()?,
+        params.1.as_memref()?,
+        params.2.as_memref()?,
+        params.3.as_memref()?,
+    );
+    let mut to_hello = TeeParams::new()
+        .with_memref_inout(Arg0, memory.0.buffer())
+        .with_memref_inout(Arg1, memory.1.buffer())
+        .with_memref_inout(Arg2, memory.2.buffer())
+        .with_memref_inout(Arg3, memory.3.buffer());
+    open(hello::UUID)?.invoke_command(hello::CMD_NOP, &mut to_hello)
 }
 
 fn short(params: &mut Parameters) -> Result<()> {

@@ -81,6 +81,8 @@ fn invoke_command(command: u32, params: &mut Parameters) -> Result<()> {
             params.expect([ValueInput, Unused, Unused, Unused])?;
             panic_holding(params.0.as_value()?.a(), &[])?;
         }
+        crash::CMD_BIG_FRAME => cleared::<{ crash::BIG_FRAME }>(),
+        crash::CMD_ZEROED => cleared::<{ crash::ZEROED }>(),
         crash::CMD_NOP => {}
         crash::CMD_WRITE_INPUT => {
             params.expect([MemrefInput, Unused, Unused, Unused])?;
@@ -119,6 +121,12 @@ fn exec_data() {
 fn recurse(depth: u64) -> u64 {
     let frame = black_box([depth; 16]);
     recurse(depth + 1) + black_box(frame)[3]
+}
+
+#[inline(never)]
+fn cleared<const BYTES: usize>() {
+    let frame = [0_u8; BYTES];
+    black_box(&frame);
 }
 
 fn spin_for_ever() -> ! {

@@ -4,6 +4,8 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::ptr::NonNull;
 use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};
 use ta_runtime::abi::ta::svc;
 use ta_runtime::{
@@ -11,6 +13,7 @@ use ta_runtime::{
     ta_open_session,
 };
 use ta_uuids::glutton;
+use tally_ledger::{CallStack, Config, OwnerId, Pool};
 
 ta_runtime::properties! {
     uuid: glutton::UUID,
@@ -44,6 +47,7 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
         }
         glutton::CMD_RESERVE => raw(svc::tally::HEAP_RESERVE, params),
         glutton::CMD_GROW => raw(svc::tally::HEAP_GROW, params),
+        glutton::CMD_FORGE => forge(params),
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }
 }
@@ -80,6 +84,49 @@ fn raw(number: u64, params: &mut Parameters) -> Result<()> {
     };
     // SAFETY: the kernel writes to `base` at most; more heap does no harm.
     let code = unsafe { syscall::raw(number, [len, second, 0, 0, 0, 0, 0, 0]) };
+    params.1.as_value()?.set_a(code as u32);
+    Ok(())
+}
+
+/// Writes a pool's books over those of its own heap, and has the kernel read them.
+fn forge(params: &mut Parameters) -> Result<()> {
+    const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
+    const PAGE: usize = 4096;
+    const BYTES: usize = 3 << 19;
+    params.expect([ValueInput, ValueOutput, Unused, Unused])?;
+    let value = params.0.as_value()?;
+    let (sites, frames) = (value.a(), value.b());
+    let mut block = Vec::<u8>::new();
+    block.try_reserve_exact(BYTES)?;
+    let mut base = block.as_mut_ptr().map_addr(|address| address & !(PAGE - 1));
+    // The block is in the heap that is written over.
+    core::mem::forget(block);
+    // SAFETY: from the block down to the start of the heap everything may be read.
+    while unsafe { base.cast::<u64>().read_volatile() } != MAGIC {
+        base = base.wrapping_sub(PAGE);
+    }
+    // SAFETY: not sound, on purpose: the heap is the TA's own, which does not rely on it any more.
+    unsafe { base.write_bytes(0, BYTES) };
+    let base = NonNull::new(base).ok_or(Error::new(ErrorKind::BadState))?;
+    let config = Config {
+        sites: sites as u16,
+        depth: frames as u8,
+        ..Config::TA
+    };
+    // SAFETY: as above; the memory is zeroed.
+    let pool = unsafe { Pool::create(base, BYTES, BYTES, &config) };
+    let mut pool = pool.map_err(|_| Error::new(ErrorKind::BadParameters))?;
+    let owner = OwnerId(0);
+    for site in 1..u64::from(sites) {
+        let stack = CallStack::from_frames(&[site << 12; 8][..frames as usize]);
+        // A full heap has as many sites as there can be.
+        if pool.alloc(Layout::new::<u64>(), owner, &stack).is_err() {
+            break;
+        }
+    }
+    // More than the heap may have, for an allocation of 16 bytes.
+    // SAFETY: refused.
+    let code = unsafe { syscall::raw(svc::tally::HEAP_GROW, [1 << 40, 16, 0, 0, 0, 0, 0, 0]) };
     params.1.as_value()?.set_a(code as u32);
     Ok(())
 }

@@ -27,6 +27,8 @@ ta_runtime::properties! {
 #[derive(Default)]
 struct Session {
     blocks: Vec<Option<Vec<u8>>>,
+    cache: Vec<Vec<u8>>,
+    calls: u32,
 }
 
 #[ta_open_session]
@@ -92,6 +94,21 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
             params.expect([ValueInput, Unused, Unused, Unused])?;
             keep::hold_and_loop(filled(params.0.as_value()?.a() as usize)?)
         }
+        heap::CMD_CACHE => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            cache(session, value.a() as usize, value.b() as usize)
+        }
+        heap::CMD_LEAK_EVERY => {
+            params.expect([ValueInput, Unused, Unused, Unused])?;
+            let value = params.0.as_value()?;
+            session.calls = session.calls.wrapping_add(1);
+            match session.calls.checked_rem(value.a()) {
+                None => Err(Error::new(ErrorKind::BadParameters)),
+                Some(0) => leak_in_this_function(1, value.b() as usize),
+                Some(_) => Ok(()),
+            }
+        }
         heap::CMD_OVERRUN => overrun(session, params),
         heap::CMD_RESIZE => {
             params.expect([ValueInput, Unused, Unused, Unused])?;
@@ -141,6 +158,17 @@ fn free(session: &mut Session, params: &mut Parameters) -> Result<()> {
     let handle = params.0.as_value()?.a() as usize;
     let block = session.blocks.get_mut(handle).and_then(Option::take);
     block.map(drop).ok_or(Error::new(ErrorKind::ItemNotFound))
+}
+
+/// Keeps one block more, up to `entries`.
+fn cache(session: &mut Session, entries: usize, len: usize) -> Result<()> {
+    if session.cache.len() < entries {
+        session
+            .cache
+            .try_reserve_exact(entries - session.cache.len())?;
+        session.cache.push(filled(len)?);
+    }
+    Ok(())
 }
 
 /// Writes where a block has ended. A size class leaves at least as much room as this needs.

@@ -124,6 +124,13 @@ pub mod heap {
     /// `BAD_STATE` if it is not aligned so.
     pub const CMD_ALIGN: u32 = 25;
 
+    /// `(value in: a = entries, b = bytes each)`: adds an entry to the session's cache, unless it has that many.
+    /// `OUT_OF_MEMORY`.
+    pub const CMD_CACHE: u32 = 26;
+    /// `(value in: a = calls, b = bytes)`: loses a block in each `a`th call of the session, in the function
+    /// [`LEAK_FUNCTION`]. `BAD_PARAMETERS` for 0 calls, `OUT_OF_MEMORY`.
+    pub const CMD_LEAK_EVERY: u32 = 27;
+
     /// Where [`CMD_KEEP`] keeps the pointer.
     pub mod keep {
         /// In a static variable.
@@ -220,6 +227,15 @@ pub mod crash {
     pub const CMD_SIGN: u32 = 24;
     /// `()`: reads the number of its software context. `TARGET_DEAD`.
     pub const CMD_READ_CONTEXT: u32 = 25;
+    /// `()`: needs [`BIG_FRAME`] bytes of stack at once. `TARGET_DEAD`.
+    pub const CMD_BIG_FRAME: u32 = 26;
+    /// `()`: has [`ZEROED`] bytes on its stack, all zero. Succeeds.
+    pub const CMD_ZEROED: u32 = 27;
+
+    /// Far more than its stack.
+    pub const BIG_FRAME: usize = 584 << 10;
+    /// More than half of its stack.
+    pub const ZEROED: usize = 9 << 10;
 
     /// Sessions are opened with `()` or `(value in: a = [`on_open`])`.
     pub mod on_open {
@@ -273,6 +289,8 @@ pub mod chain {
     pub const CMD_SHORT: u32 = 6;
     /// `()`: opens a session to hello and keeps it; it must end with this instance.
     pub const CMD_KEEP_SESSION: u32 = 7;
+    /// `(memref inout x 4)`: passes the client's buffers to hello's `CMD_NOP`.
+    pub const CMD_PASS_ALL: u32 = 8;
 }
 
 /// Survives its sessions. Single instance, multi session, keep-alive, 32 KiB heap.
@@ -335,6 +353,9 @@ pub mod glutton {
     pub const CMD_RESERVE: u32 = 3;
     /// As above, the one that grows the heap, which tells no size of an allocation.
     pub const CMD_GROW: u32 = 4;
+    /// `(value in: a = call sites, b = frames of each; value out: a = result)`: writes books with so many call sites over
+    /// those of its own heap, and has an allocation refused. What it does with its heap afterwards ends it.
+    pub const CMD_FORGE: u32 = 5;
 }
 
 /// Plays protected streams: maps a decoder's buffers through the pseudo-TA `vdec`. Multi-instance,
@@ -365,6 +386,29 @@ pub mod drm {
         /// The right and the wrong order in turn, beginning with the right one.
         pub const ALTERNATE: u32 = 2;
     }
+}
+
+/// Does anything, by a seed: system calls with any argument, any nesting, forged books. Multi-instance.
+pub mod hostile {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_000a_4c6e_8d01_5ec0de00000a);
+
+    /// `(value in: a = seed, b = calls, memref inout of a page or none)`: so many calls, each counted at the start of
+    /// the page before it is made.
+    pub const CMD_RUN: u32 = 0;
+
+    /// What the books of a heap begin with.
+    pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
+}
+
+/// As [`hostile`], one instance for all sessions.
+pub mod hub {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_000b_4c6e_8d01_5ec0de00000b);
 }
 
 /// Signed images with one fault each, made from hello's by xtask.

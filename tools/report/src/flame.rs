@@ -6,6 +6,7 @@
 //! **Invariant:** the lines' bytes add up to the snapshot's live bytes; no name can end a line or
 //! pass for a number.
 
+use crate::xml;
 use anyhow::{Context as _, Result, ensure};
 use inferno::flamegraph::color::{BackgroundColor, BasicPalette, Palette};
 use inferno::flamegraph::{self, Options};
@@ -77,13 +78,15 @@ fn line(account: &Account, pool: TeeUuid, owner: &str, stack: &Stack) -> String 
 
 /// Without what means something in a line of folded text.
 fn plain(name: &str) -> String {
-    name.chars()
+    let name: String = name
+        .chars()
         .map(|c| match c {
             ';' => ',',
             c if c.is_control() => '?',
             c => c,
         })
-        .collect()
+        .collect();
+    xml::chars(&name)
 }
 
 /// How a flame graph is to look.
@@ -116,8 +119,8 @@ pub fn draw(folded: &str, look: &Look<'_>) -> Result<String> {
         "more is live than any machine has: the snapshot is damaged"
     );
     let mut options = Options::default();
-    look.title.clone_into(&mut options.title);
-    options.subtitle = (!look.subtitle.is_empty()).then(|| look.subtitle.to_owned());
+    options.title = xml::chars(look.title);
+    options.subtitle = (!look.subtitle.is_empty()).then(|| xml::chars(look.subtitle));
     options.count_name = "bytes".to_owned();
     options.colors = Palette::Basic(BasicPalette::Mem);
     options.bgcolors = Some(BackgroundColor::Flat(inferno::flamegraph::color::Color {

@@ -11,3 +11,4 @@ pub mod listing;
 pub mod pprof;
 pub mod programs;
 pub mod shown;
+pub mod xml;

@@ -59,8 +59,7 @@ pub struct Sizes {
 impl Image {
     /// Reads an AArch64 ELF file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = crate::read(path, crate::MAX_PROGRAM_BYTES)?;
         Self::parse(path, bytes).with_context(|| format!("in {}", path.display()))
     }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** shows the lines it is given, all of them, and nothing else.
 
 use std::fmt::Write as _;
+use tally_report::xml::chars;
 
 const FONT_PX: usize = 14;
 const LINE_PX: usize = 19;
@@ -77,7 +78,7 @@ fn spans(line: &str) -> String {
 
 fn span(colour: &str, bold: bool, text: &str) -> String {
     let weight = if bold { " font-weight=\"bold\"" } else { "" };
-    let text = text
+    let text = chars(text)
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;");

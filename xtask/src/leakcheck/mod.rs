@@ -1,15 +1,14 @@
 //! `cargo xtask leakcheck`: a workload, many times over, must leave nothing behind.
 //!
-//! The script is run `--warmup` times, the whole account is taken, the script is run `--cycles`
-//! times, the account is taken again, and the two are compared.
+//! The script is run `--warmup` times, then `--cycles` times, with an account of the whole memory
+//! before, between and after, so that growth that ended is told from growth that goes on.
 //!
-//! **Invariant:** 0 says that nothing grew; 1 that something did, with its call stacks; 2 that it
+//! **Invariant:** 0 says that nothing goes on growing; 1 that something does, with its call stacks; 2 that it
 //! cannot be told, whatever the reason: a file that is missing or not what it should be, a script that
 //! fails, a machine that does not come to its end. The files asked for are written with each of the three.
 
 mod output;
 mod script;
-mod verdict;
 
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Outcome, Run};
@@ -23,16 +22,18 @@ use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_insight::account::Account;
 use tally_insight::account::Build;
+use tally_insight::gate::{Taken, Verdict};
 use tally_insight::numbers::counted;
 use tally_insight::snapshot::Snapshot;
 use tally_report::programs::Programs;
 use tally_symbols::elf::Image;
-use verdict::Verdict;
 use zerocopy::FromBytes as _;
 
 /// Lines of the console that are shown of a script that failed.
 const FIRST_LINES: usize = 20;
-/// Exit status when something grew.
+/// Longest script that is read.
+const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+/// Exit status when something goes on growing.
 const STATUS_GREW: u8 = 1;
 /// Exit status when it cannot be told.
 const STATUS_UNKNOWN: u8 = 2;
@@ -53,7 +54,8 @@ Example:
 A TA that is not in this workspace: `--ta FILE` takes its ELF file (signed with the development key, its \
 call stacks named) or its signed image; its commands go by number: `invoke 1 3 in:10,28 out`.
 
-Status: 0 nothing grew, 1 something grew (named), 2 it cannot be told: a file is missing or not what it should be, \
+Status: 0 nothing grew, or what grew did so no more in the second half of the cycles (named), 1 something goes on \
+growing (named), 2 it cannot be told: a file is missing or not what it should be, \
 the script failed, or the machine did not end by itself. --json and --junit files are written with each of them.";
 
 /// What to check.
@@ -66,7 +68,7 @@ pub(crate) struct Args {
     /// Shell commands that use it
     #[arg(long, value_name = "FILE")]
     script: PathBuf,
-    /// How often the script runs between the two accounts
+    /// How often the script runs between the first account and the last
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     cycles: u64,
     /// How often it runs before the first one, for what is made once
@@ -114,7 +116,7 @@ impl Answer {
     /// Exit status.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Told(verdict) if verdict.grew() => STATUS_GREW,
+            Self::Told(verdict) if verdict.leaks() => STATUS_GREW,
             Self::Told(_) => 0,
             Self::Unknown(_) => STATUS_UNKNOWN,
         }
@@ -142,8 +144,8 @@ pub(crate) fn run(args: &Args) -> u8 {
 
 fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     // What takes no time comes first.
-    let text = std::fs::read_to_string(&args.script)
-        .with_context(|| format!("cannot read {}", args.script.display()))?;
+    let text = String::from_utf8(tally_symbols::read(&args.script, MAX_SCRIPT_BYTES)?)
+        .with_context(|| format!("{} is not text", args.script.display()))?;
     let script = Script::parse(&text)?;
     let ta = Ta::read(&args.ta)?;
     setup::ensure(setup::Part::Qemu)?;
@@ -169,8 +171,7 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
 
 fn write(args: &Args, question: &Question<'_>, answer: &Answer) -> Result<()> {
     if let Some(path) = &args.json {
-        let value = output::json(question, answer);
-        report::put(path, format!("{value:#}\n").as_bytes())?;
+        report::put(path, output::json(question, answer)?.as_bytes())?;
     }
     if let Some(path) = &args.junit {
         report::put(path, output::junit(question, answer)?.as_bytes())?;
@@ -205,31 +206,33 @@ impl<'a> Check<'a> {
         names: &dyn tally_insight::account::Symbols,
     ) -> Result<Answer> {
         let Question { cycles, warmup, .. } = self.question;
-        let names_of_files = ["before.snap", "after.snap"];
-        let commands = self.script.commands(warmup, cycles, names_of_files);
+        let taken = script::taken(cycles);
+        let commands = self.script.commands(warmup, &taken);
         let outcome = Run::captured(images, "leakcheck", &commands, self.silence).start()?;
         if let Some(why) = failure(&outcome, images) {
             return Ok(Answer::Unknown(why));
         }
-        let files = names_of_files.map(|name| outcome.file(name));
-        let [Some(before), Some(after)] = files else {
-            let why =
-                "the script ended the machine (`poweroff`) before the second account was taken";
-            return Ok(Answer::Unknown(why.to_owned()));
-        };
-        let snapshots = vec![
-            (report::read(before)?, "before".to_owned()),
-            (report::read(after)?, "after".to_owned()),
-        ];
+        let mut snapshots = Vec::new();
+        for cycle in &taken {
+            let Some(file) = outcome.file(&script::file(*cycle)) else {
+                let why =
+                    "the script ended the machine (`poweroff`) before the last account was taken";
+                return Ok(Answer::Unknown(why.to_owned()));
+            };
+            snapshots.push((report::read(file)?, format!("cycle {cycle}")));
+        }
         let accounts = Account::several(snapshots, names);
+        let taken: Vec<Taken<'_>> = taken.into_iter().zip(&accounts).collect();
+        let (Some((_, last)), Some(verdict)) = (taken.last(), Verdict::of(&taken)) else {
+            bail!("no accounts");
+        };
         let ta = self.ta;
-        if !was_there(&accounts[1].snapshot, ta) {
+        if !was_there(&last.snapshot, ta) {
             let name = names.program(ta).unwrap_or_else(|| ta.to_string());
             return Ok(Answer::Unknown(format!(
                 "the script never opened {name}, the TA to be checked: nothing says whether it leaks"
             )));
         }
-        let verdict = Verdict::between(&accounts[0], &accounts[1], cycles);
         Ok(Answer::Told(Box::new(verdict)))
     }
 }
@@ -288,8 +291,7 @@ pub(crate) enum Ta {
 impl Ta {
     /// Reads a file of either kind.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
         if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| {
                 format!("{}: neither an ELF file nor a signed TA", path.display())

@@ -1,12 +1,26 @@
 //! Scripts of shell commands, and the commands that take the account around them.
 //!
-//! **Invariant:** what runs before the first account and what runs between the two is the same
+//! **Invariant:** what runs before the first account and what runs between two is the same
 //! text, cycle by cycle.
 
 use anyhow::{Result, ensure};
 
 /// Stands between the part that runs once and the part that runs every cycle.
 const SEPARATOR: &str = "---";
+
+/// Most accounts that are taken: who runs more cycles has one after every second, third ... cycle.
+const MAX_ACCOUNTS: u64 = 64;
+
+/// After which cycles an account is taken.
+pub(super) fn taken(cycles: u64) -> Vec<u64> {
+    let step = cycles.div_ceil(MAX_ACCOUNTS) as usize;
+    (0..cycles).step_by(step).chain([cycles]).collect()
+}
+
+/// The file that an account goes to.
+pub(super) fn file(cycle: u64) -> String {
+    format!("cycle-{cycle}.snap")
+}
 
 /// A script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +60,17 @@ impl Script {
         })
     }
 
-    /// The whole session at the shell; accounts go to `files`, before and after.
-    pub(super) fn commands(&self, warmup: u64, cycles: u64, files: [&str; 2]) -> String {
+    /// The whole session at the shell, with an account before the cycles and after each of `taken`.
+    pub(super) fn commands(&self, warmup: u64, taken: &[u64]) -> String {
         let mut out = self.once.clone();
-        for (times, file) in [warmup, cycles].into_iter().zip(files) {
-            for _ in 0..times {
-                out.push_str(&self.cycle);
-            }
+        let mut done = 0;
+        out.push_str(&self.cycle.repeat(warmup as usize));
+        for &cycle in taken {
+            out.push_str(&self.cycle.repeat((cycle - done) as usize));
+            done = cycle;
             // Jobs that the script started belong to it.
             out.push_str("wait\n");
-            out.push_str(&format!("teestat snapshot {file}\n"));
+            out.push_str(&format!("teestat snapshot {}\n", file(cycle)));
         }
         out
     }
@@ -68,12 +83,26 @@ mod tests {
     #[test]
     fn script_is_split_and_repeated() {
         let script = Script::parse("open heap\n --- \n# comment\ninvoke 1 leak 1 28\n").unwrap();
-        let commands = script.commands(1, 2, ["a", "c"]);
+        let commands = script.commands(1, &taken(2));
         assert_eq!(commands.matches("open heap").count(), 1);
         assert_eq!(commands.matches("invoke 1 leak").count(), 3);
-        let first = commands.find("snapshot a").unwrap();
-        assert_eq!(commands[..first].matches("invoke 1 leak").count(), 1);
-        assert!(commands.ends_with("teestat snapshot c\n"));
+        for (n, cycle) in [(1, 0), (2, 1), (3, 2)] {
+            let at = commands.find(&format!("snapshot {}\n", file(cycle)));
+            let before = &commands[..at.unwrap()];
+            assert_eq!(before.matches("invoke 1 leak").count(), n);
+        }
+        assert!(commands.ends_with("cycle-2.snap\n"));
+    }
+
+    #[test]
+    fn accounts_are_taken_from_the_first_to_the_last_cycle() {
+        assert_eq!(taken(1), [0, 1]);
+        assert_eq!(taken(20), (0..=20).collect::<Vec<_>>());
+        for cycles in [64, 65, 100, 100_000] {
+            let taken = taken(cycles);
+            assert!(taken.len() as u64 <= MAX_ACCOUNTS + 1);
+            assert_eq!((taken[0], taken.last()), (0, Some(&cycles)));
+        }
     }
 
     #[test]

@@ -21,7 +21,9 @@ const GROUP: &str = "linux";
 const WHOLE: &str = "tests ran to their end";
 
 fn tests() -> Result<Vec<String>> {
-    sources::tables("qemu/linux/src/tests", "TESTS")
+    let mut tests = sources::tables("qemu/linux/src/tests", "TESTS")?;
+    tests.extend(sources::tables(guest::PAIRED, "TESTS")?);
+    Ok(tests)
 }
 
 /// All tests.

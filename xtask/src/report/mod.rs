@@ -102,12 +102,7 @@ fn oldest(paths: &[PathBuf]) -> Option<SystemTime> {
 /// Reads a snapshot.
 pub(crate) fn read(path: &Path) -> Result<Snapshot> {
     let shown = path.display();
-    let length = path
-        .metadata()
-        .with_context(|| format!("cannot read {shown}"))?
-        .len();
-    ensure!(length <= MAX_BYTES, "{shown} is too long for a snapshot");
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    let bytes = tally_symbols::read(path, MAX_BYTES)?;
     Snapshot::parse(&bytes).with_context(|| format!("in {shown}"))
 }
 
@@ -166,12 +161,11 @@ impl Report<'_> {
         }
         if let Some(path) = &args.json {
             let text = if diff {
-                json::text(&Comparison::new(first, last, &self.changes))?
+                json::pretty(&Comparison::new(first, last, &self.changes))?
             } else {
-                json::text(&Whole(last))?
+                json::pretty(&Whole(last))?
             };
-            let value: serde_json::Value = serde_json::from_str(&text)?;
-            put(path, format!("{value:#}\n").as_bytes())?;
+            put(path, text.as_bytes())?;
         }
         self.page(args)
     }

@@ -267,6 +267,11 @@ pub(super) const PLAN: Plan<'static> = Plan {
         bounded("SplitInternal<P>::next_back", 2),
         // The message of a bad index into a string is cut at an index that is none.
         bounded("slice_error_fail", 2),
+        // What is locked to report a refusal refuses nothing.
+        bounded(
+            "tally_core::observer::Observer for tally_account::book::Book>::refused",
+            1,
+        ),
         // `closings.is_closing`: a round that is under way is not begun again.
         bounded(
             "closing::<impl tally_core::call::Call<M,O>>::end_session",

@@ -3,27 +3,22 @@
 //! **Invariant:** results come from the channel that the guest writes to, never from its console; a
 //! run without the closing record has failed.
 
+use super::crash::{FATAL, died_well};
 use super::results::{Results, Verdict};
 use super::{Known, sources, variants};
+use crate::fuzz::{self, Hostile};
 use crate::images::{self, Config, Images};
 use crate::linux::Unreachable;
-use crate::qemu::{Ending, Outcome, Run, STATUS_KERNEL_PANIC};
+use crate::qemu::{Ending, Run};
 use crate::tfa::Tfa;
-use crate::{fuzz, ui};
+use crate::{sweep, ui};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// Commands after which the kernel must have panicked.
-const FATAL: &[&str] = &[
-    "fault panic",
-    "fault bad-read",
-    "fault stack-overflow",
-    "fault write-code",
-];
-
-/// Where the guest's tests stand.
+/// Where the guest's tests stand, and those that run in Linux as well.
 const SELFTEST: &str = "qemu/ree/src/selftest";
+pub(crate) const PAIRED: &str = "qemu/paired/src";
 /// Groups of the guest's tests: under our firmware, under TF-A, on a kernel with test hooks.
 const OWN: &str = "qemu";
 const TFA: &str = "tf-a";
@@ -31,18 +26,37 @@ const HOOKED: &str = "test hooks";
 /// The one test of each group that is not the guest's.
 const WHOLE: &str = "selftest ran to its end";
 
-const HOSTILE: [(&str, u64); 2] = [
+const HOSTILE: [(&str, Hostile, u64); 4] = [
     (
         "qemu: hostile calls, answers and pages leave nothing behind",
+        fuzz::SMC,
         20_000,
     ),
+    ("qemu: hostile TAs leave nothing behind", fuzz::TA, 5_000),
     (
         "qemu: many more hostile calls leave nothing behind",
+        fuzz::SMC,
         200_000,
+    ),
+    (
+        "qemu: many more calls of hostile TAs leave nothing behind",
+        fuzz::TA,
+        50_000,
     ),
 ];
 const FORGED: &str = "qemu: what a TA prints is marked as its own, and no terminal obeys it";
 const SHOWN: &str = "test hooks: a block's address and bytes are shown";
+/// Whether all requests that follow are refused, too.
+const SWEEPS: [(&str, bool); 2] = [
+    (
+        "test hooks: whichever request for memory is refused, every operation fails well",
+        false,
+    ),
+    (
+        "test hooks: from whichever request on memory is refused, every operation fails well",
+        true,
+    ),
+];
 
 fn fatal_name(command: &str) -> String {
     format!("qemu: `{command}` ends in a kernel panic with a named account")
@@ -50,18 +64,21 @@ fn fatal_name(command: &str) -> String {
 
 /// Names of all of them. What TF-A adds takes a compiler and time.
 pub(super) fn names() -> Result<Vec<Known>> {
-    let [(hostile, _), (many, _)] = HOSTILE;
+    let [calls, tas, more_calls, more_tas] = HOSTILE.map(|(name, ..)| name);
     let mut names = vec![
-        Known::short(hostile),
-        Known::long(many),
+        Known::short(calls),
+        Known::short(tas),
+        Known::long(more_calls),
+        Known::long(more_tas),
         Known::short(FORGED),
         Known::short(SHOWN),
     ];
     names.extend(
         FATAL
             .iter()
-            .map(|command| Known::short(fatal_name(command))),
+            .map(|fatal| Known::short(fatal_name(fatal.command))),
     );
+    names.extend(SWEEPS.map(|(name, _)| Known::long(name)));
     names.extend(variants::names().map(Known::short));
     let tests = tests()?;
     for test in tests.iter().map(String::as_str).chain([WHOLE]) {
@@ -74,7 +91,9 @@ pub(super) fn names() -> Result<Vec<Known>> {
 
 /// The guest's own tests.
 fn tests() -> Result<Vec<String>> {
-    sources::tables(SELFTEST, "TESTS")
+    let mut tests = sources::tables(SELFTEST, "TESTS")?;
+    tests.extend(sources::tables(PAIRED, "TESTS")?);
+    Ok(tests)
 }
 
 /// Runs what is wanted.
@@ -87,14 +106,13 @@ pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
     variants::run(results, silence);
 }
 
-/// Hostile calls, the same each time: pages change in flight in one round, both CPUs call in the next.
+/// Hostile calls: pages change in flight in one round, all CPUs call in the next.
 fn hostile(results: &mut Results, images: &Images, silence: Duration) {
-    for (name, calls) in HOSTILE {
+    for (name, hostile, calls) in HOSTILE {
         results.check(name, || {
-            let command = fuzz::smc_command(calls, 1);
-            let outcome = Run::captured(images, "hostile", &command, silence)
-                .start()
-                .map_err(|err| format!("{err:#}"))?;
+            let command = hostile.command(calls, 1);
+            let run = hostile.run(images, &command, silence);
+            let outcome = run.start().map_err(|err| format!("{err:#}"))?;
             if outcome.ending == Ending::Exit(0) {
                 return Ok(());
             }
@@ -156,22 +174,33 @@ fn under_tfa(results: &mut Results, images: &Images, silence: Duration) {
 /// Only a kernel built for it can be broken on purpose, or shows addresses and memory.
 fn on_hooks(results: &mut Results, silence: Duration) {
     let wanted = results.of_group(HOOKED).next().is_some();
-    if !wanted && !results.wants_any(FATAL.iter().map(|command| fatal_name(command))) {
+    if !wanted && !results.wants_any(FATAL.iter().map(|fatal| fatal_name(fatal.command))) {
         return;
     }
-    let config = Config::with(&["test-hooks", "addresses", "block-bytes"]);
-    let images = match images::build(&config) {
+    let images = match images::build(&Config::hooked()) {
         Ok(images) => images,
         Err(err) => return results.fail("build: kernel with test hooks", format_args!("{err:#}")),
     };
     let images = &images;
     selftest(results, images, silence, Group::Hooked);
     shown(results, images, silence);
-    for command in FATAL {
+    for (name, is_persistent) in SWEEPS {
+        results.check(name, || {
+            let command = sweep::command(is_persistent, "");
+            let run = Run::captured(images, "sweep", &command, silence);
+            let outcome = run.start().map_err(|err| format!("{err:#}"))?;
+            sweep::verdict(&outcome).map_err(|why| match outcome.trouble(images) {
+                Some(trouble) => format!("{why}\n{trouble}"),
+                None => why,
+            })
+        });
+    }
+    for fatal in FATAL {
+        let command = fatal.command;
         results.check(&fatal_name(command), || {
             let label = command.replace(' ', "-");
             match Run::captured(images, &label, command, silence).start() {
-                Ok(outcome) => died_well(images, &outcome),
+                Ok(outcome) => died_well(images, fatal, &outcome),
                 Err(err) => Err(format!("{err:#}")),
             }
         });
@@ -185,6 +214,12 @@ fn shown(results: &mut Results, images: &Images, silence: Duration) {
             "open heap; invoke 1 alloc 5000; teestat blocks heap; teestat maps heap --json";
         let run = Run::captured(images, "shown", command, silence);
         let outcome = run.start().map_err(|err| format!("{err:#}"))?;
+        if outcome.ending != Ending::Exit(0) {
+            return Err(format!(
+                "ended with {:?}\n{}",
+                outcome.ending, outcome.normal
+            ));
+        }
         let json = outcome.normal.lines().find(|line| line.starts_with('{'));
         let told: Value = serde_json::from_str(json.unwrap_or_default())
             .map_err(|err| format!("{err}\n{}", outcome.normal))?;
@@ -267,28 +302,6 @@ fn selftest(results: &mut Results, images: &Images, silence: Duration, group: Gr
         ),
     });
     results.record(&whole, Some(time), result.into());
-}
-
-/// Status of a panic, and on the secure console registers, a named backtrace and the account.
-fn died_well(images: &Images, outcome: &Outcome) -> Result<(), String> {
-    let secure = &outcome.secure;
-    let lower = secure.to_lowercase();
-    let complaint = if outcome.ending != Ending::Exit(STATUS_KERNEL_PANIC) {
-        format!(
-            "ended with {:?}, not with status {STATUS_KERNEL_PANIC}",
-            outcome.ending
-        )
-    } else if !lower.contains("panic") && !lower.contains("crash") {
-        "the secure console does not speak of a panic".to_owned()
-    } else if !secure.contains(".rs:") {
-        "the backtrace has no file:line".to_owned()
-    } else if !lower.contains("heap") && !lower.contains("memory") {
-        "the account of memory is missing".to_owned()
-    } else {
-        return Ok(());
-    };
-    let end = outcome.trouble(images).unwrap_or_else(|| tail(secure, 40));
-    Err(format!("{complaint}\n{end}"))
 }
 
 /// The last lines of a text.

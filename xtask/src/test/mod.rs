@@ -5,6 +5,7 @@
 //! one that meets only what was skipped, afterwards.
 
 mod choice;
+mod crash;
 pub(crate) mod guest;
 mod host;
 mod leaks;
@@ -16,7 +17,7 @@ mod variants;
 
 use crate::deny::Unavailable;
 use crate::images::{self, Config, Images};
-use crate::{fuzz, lint, linux, stacks, tidy, tool, ui};
+use crate::{fuzz, lint, linux, mutants, stacks, tidy, tool, ui};
 use anyhow::Result;
 use choice::{Choice, choose};
 use results::{Results, Verdict};
@@ -49,7 +50,7 @@ pub(crate) struct Args {
     /// Portable crates under Miri: 3 minutes, 6 with --long
     #[arg(long)]
     miri: bool,
-    /// Also what takes long: TF-A, slow tests under Miri, fuzzing at length, cargo-deny
+    /// Also what takes long: TF-A, slow tests under Miri, fuzzing at length, wrong changes, cargo-deny
     #[arg(long)]
     long: bool,
     /// Show the names of the tests, and run none
@@ -115,6 +116,7 @@ impl Part {
                 let mut tests: Vec<Known> = short(host::names(members));
                 tests.push(Known::short(TIDY));
                 tests.push(Known::short(STACKS));
+                tests.push(Known::long(MUTANTS));
                 tests.extend(lint::CHECKS.iter().map(|check| Known {
                     name: check.name.to_owned(),
                     long: check.long,
@@ -237,6 +239,7 @@ impl Built {
 const IMAGES: &str = "build: guest images";
 const TIDY: &str = "tidy";
 const STACKS: &str = "stacks: the deepest paths fit";
+const MUTANTS: &str = "mutants: today's share of the threat model's files";
 
 fn on_host(results: &mut Results, members: &[Member], images: &mut Built) {
     host::run(results, members);
@@ -265,6 +268,9 @@ fn on_host(results: &mut Results, members: &[Member], images: &mut Built) {
     }
     report::run(results);
     fuzzing(results);
+    results.check(MUTANTS, || {
+        mutants::todays_share().map_err(|err| format!("{err:#}"))
+    });
 }
 
 fn lint_check(results: &mut Results, check: &lint::Check) {

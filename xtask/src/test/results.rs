@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tally_report::xml::chars;
 
 /// What a test came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,16 +249,16 @@ impl Results {
                 Verdict::Skipped(_) => TestCaseStatus::skipped(),
             };
             if !matches!(outcome.verdict, Verdict::Passed) {
-                status.set_message(first);
-                status.set_description(reason);
+                status.set_message(chars(first));
+                status.set_description(chars(reason));
             }
-            let mut case = TestCase::new(test, status);
+            let mut case = TestCase::new(chars(test), status);
             case.set_classname(group);
             if let Some(time) = outcome.time {
                 case.set_time(time);
             }
             let suite = suites.entry(group);
-            let suite = suite.or_insert_with(|| TestSuite::new(group));
+            let suite = suite.or_insert_with(|| TestSuite::new(chars(group)));
             suite.add_test_case(case);
         }
         let mut report = quick_junit::Report::new("cargo xtask test");

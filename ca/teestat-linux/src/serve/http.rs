@@ -14,6 +14,8 @@ pub(super) enum Status {
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    /// For another host.
+    Misdirected,
     HeadTooLarge,
     Unavailable,
 }
@@ -26,6 +28,7 @@ impl Status {
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",
+            Self::Misdirected => "421 Misdirected Request",
             Self::HeadTooLarge => "431 Request Header Fields Too Large",
             Self::Unavailable => "503 Service Unavailable",
         }
@@ -38,6 +41,8 @@ pub(super) struct Request<'a> {
     pub(super) method: &'a str,
     /// Without a query.
     pub(super) path: &'a str,
+    /// The host that is asked for; only HTTP/1.0 may leave it out.
+    pub(super) host: Option<&'a str>,
 }
 
 /// Where the head in `bytes` ends, if all of it is there.
@@ -61,14 +66,17 @@ pub(super) fn parse(head: &[u8]) -> Result<Request<'_>, Status> {
     {
         return Err(bad);
     }
-    let mut hosts = 0;
+    let (mut hosts, mut host) = (0, None);
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(bad)?;
         // Neither a line that goes on nor a blank before the colon.
         if !is_token(name) || value.contains(|c: char| c.is_control() && c != '\t') {
             return Err(bad);
         }
-        hosts += u32::from(name.eq_ignore_ascii_case("host"));
+        if name.eq_ignore_ascii_case("host") {
+            hosts += 1;
+            host = Some(value);
+        }
     }
     match version {
         "HTTP/1.1" if hosts == 1 => {}
@@ -76,7 +84,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Request<'_>, Status> {
         _ => return Err(bad),
     }
     let path = target.split(['?', '#']).next().unwrap_or(target);
-    Ok(Request { method, path })
+    Ok(Request { method, path, host })
 }
 
 /// RFC 9110, 5.6.2.
@@ -141,6 +149,7 @@ mod tests {
         assert_eq!(head_end(head), Some(head.len()));
         let request = parse(head).unwrap();
         assert_eq!((request.method, request.path), ("GET", "/metrics"));
+        assert_eq!(request.host.map(str::trim), Some("a:9644"));
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").is_ok());
     }
 

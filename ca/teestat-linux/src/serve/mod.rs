@@ -3,6 +3,7 @@
 //! **Invariant:** each scrape asks the trusted OS anew, over a connection of its own, and leaves
 //! nothing behind there; SIGTERM and SIGINT end the server in good order.
 
+mod hosts;
 mod http;
 mod listener;
 
@@ -23,6 +24,7 @@ use teestat::client::ClientError;
 
 use crate::names::Directory;
 use crate::on_demand::OnDemand;
+use hosts::Hosts;
 use http::{Answer, Request, Status};
 use listener::{Limits, Pages};
 
@@ -34,16 +36,24 @@ const LIMITS: Limits = Limits {
     end: Duration::from_secs(5),
 };
 
-/// Serves at `listen` until a signal ends it. Names come from the directory `applications`.
+/// Where Linux has this machine's name.
+const OWN_NAME: &str = "/proc/sys/kernel/hostname";
+
+/// Serves at `listen` until a signal ends it, by this machine's name and `hosts`. Names come from the directory `applications`.
 pub(crate) fn serve(
     listen: &str,
+    hosts: &[&str],
     labels: &[(String, String)],
     applications: &str,
 ) -> Result<(), String> {
     let about = |error: &dyn Display| format!("{listen}: {error}");
     let listener = TcpListener::bind(listen).map_err(|error| about(&error))?;
     let address = listener.local_addr().map_err(|error| about(&error))?;
+    let mut names: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+    names.extend(std::fs::read_to_string(OWN_NAME));
+    names.extend(listen.rsplit_once(':').map(|(host, _)| host.to_owned()));
     let pages: Arc<dyn Pages> = Arc::new(Account {
+        hosts: Hosts::new(names),
         labels: labels.to_vec(),
         applications: applications.to_owned(),
     });
@@ -66,6 +76,7 @@ fn signals() -> io::Result<(UnixStream, [signal_hook::SigId; 2])> {
 
 /// The trusted OS's account.
 struct Account {
+    hosts: Hosts,
     labels: Vec<(String, String)>,
     applications: String,
 }
@@ -91,6 +102,9 @@ fn ask<T>(question: impl FnOnce(&Context<'_>) -> Result<T, ClientError>) -> Resu
 
 impl Pages for Account {
     fn answer(&self, request: Request<'_>) -> Answer {
+        if request.host.is_some_and(|host| !self.hosts.has(host)) {
+            return Answer::refusal(Status::Misdirected);
+        }
         let page: fn(&Self) -> Answer = match request.path {
             "/metrics" => |account| match account.metrics() {
                 Ok(body) => Answer {
@@ -122,10 +136,16 @@ mod tests {
 
     fn status(method: &str, path: &str) -> Status {
         let account = Account {
+            hosts: Hosts::default(),
             labels: Vec::new(),
             applications: "/nonexistent".into(),
         };
-        account.answer(Request { method, path }).status
+        let request = Request {
+            method,
+            path,
+            host: None,
+        };
+        account.answer(request).status
     }
 
     #[test]
@@ -137,9 +157,29 @@ mod tests {
         }
     }
 
+    /// A page of another site whose name was made to lead here read the account: no Host was looked at.
+    #[test]
+    fn who_asks_for_another_host_is_refused() {
+        let account = Account {
+            hosts: Hosts::new(["device-a".to_owned()]),
+            labels: Vec::new(),
+            applications: "/nonexistent".into(),
+        };
+        let asked = |host| {
+            let request = Request {
+                method: "GET",
+                path: "/",
+                host: Some(host),
+            };
+            account.answer(request).status
+        };
+        assert_eq!(asked("evil.example:9644"), Status::Misdirected);
+        assert_eq!(asked("device-a:9644"), Status::NotFound);
+    }
+
     #[test]
     fn an_address_that_is_none_is_said() {
-        let error = serve("nowhere", &[], "/nonexistent").unwrap_err();
+        let error = serve("nowhere", &[], &[], "/nonexistent").unwrap_err();
         assert!(error.starts_with("nowhere: "), "{error}");
     }
 }

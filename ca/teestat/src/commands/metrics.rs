@@ -39,10 +39,10 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "serve",
         forms: &[Form(
-            "[--listen ADDRESS:PORT] [--label NAME=VALUE]",
+            "[--listen ADDRESS:PORT] [--host NAME] [--label NAME=VALUE]",
             "the same over HTTP, at 127.0.0.1:9644/metrics (in Linux)",
         )],
-        words: &["--listen", "--label"],
+        words: &["--listen", "--host", "--label"],
         run: |tool, words| tool.serve(words),
     },
 ];
@@ -50,6 +50,7 @@ pub(super) const COMMANDS: &[Command] = &[
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options<'a> {
     listen: Option<&'a str>,
+    hosts: Vec<&'a str>,
     labels: Vec<(String, String)>,
 }
 
@@ -63,11 +64,16 @@ fn options<'a>(words: &[&'a str]) -> Result<Options<'a>, Failure> {
                 options.listen = Some(listen);
                 rest
             }
+            ["--host", host, rest @ ..] => {
+                options.hosts.push(host);
+                rest
+            }
             ["--label", label, rest @ ..] => {
                 options.labels.push(free_label(label, &options.labels)?);
                 rest
             }
             ["--listen"] => return Err(usage("which address and port?")),
+            ["--host"] => return Err(usage("which name is this machine asked for by?")),
             ["--label"] => return Err(usage("which label? NAME=VALUE")),
             [word, ..] => return Err(usage(&format!("`{word}` is not understood here"))),
         };
@@ -138,7 +144,7 @@ pub fn metrics(
 impl Tool<'_, '_> {
     fn metrics(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let options = options(words)?;
-        if options.listen.is_some() {
+        if options.listen.is_some() || !options.hosts.is_empty() {
             return Err(usage("`teestat serve` listens"));
         }
         let answer = Exposition {
@@ -151,7 +157,7 @@ impl Tool<'_, '_> {
     fn serve(&mut self, words: &[&str]) -> Result<u8, Failure> {
         let options = options(words)?;
         let listen = options.listen.unwrap_or(LISTEN);
-        let served = self.server.serve(listen, &options.labels);
+        let served = self.server.serve(listen, &options.hosts, &options.labels);
         served.map_err(Failure::Said)?;
         self.tell(&Nothing {}, |_| Ok(()))?;
         Ok(STATUS_OK)
@@ -165,13 +171,19 @@ mod tests {
     #[test]
     fn options_are_understood_in_any_order() {
         let words = [
-            "--label", "rack=7", "--listen", "[::]:80", "--label", "a=b=c",
+            "--label", "rack=7", "--listen", "[::]:80", "--host", "h", "--label", "a=b=c",
         ];
         let found = options(&words).ok();
         let label = |name: &str, value: &str| (String::from(name), String::from(value));
         let labels = Vec::from([label("rack", "7"), label("a", "b=c")]);
         let listen = Some("[::]:80");
-        assert_eq!(found, Some(Options { listen, labels }));
+        let hosts = Vec::from(["h"]);
+        let all = Options {
+            listen,
+            hosts,
+            labels,
+        };
+        assert_eq!(found, Some(all));
         assert_eq!(options(&[]).ok(), Some(Options::default()));
     }
 
@@ -180,6 +192,7 @@ mod tests {
         for words in [
             &["--listen"][..],
             &["--listen", "a:1", "--listen", "b:1"],
+            &["--host"],
             &["--label"],
             &["--label", "rack"],
             &["--label", "=7"],

@@ -6,6 +6,7 @@ use alloc::string::ToString;
 use core::fmt::{self, Display, Write};
 
 use tally_abi::TeeUuid;
+use tally_abi::image::ImageFault;
 use tally_insight::names::{Names, Stack};
 use tally_records::{FailureRow, Placed, failed_pool, limit, word};
 
@@ -33,6 +34,49 @@ impl Display for Asker<'_> {
     }
 }
 
+/// What was refused.
+struct What<'a>(&'a FailureRow);
+
+impl Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = self.0;
+        let pool = word(failed_pool::WORDS, row.pool);
+        if row.fault != 0 {
+            write!(f, "a {pool} of {} bytes", row.size)
+        } else if row.entries != 0 {
+            write!(f, "{} more {pool}", row.wanted_entries)
+        } else {
+            write!(f, "{} bytes of {pool}", row.size)
+        }
+    }
+}
+
+/// What was in use then.
+fn figures(out: &mut dyn Write, row: &FailureRow, names: &dyn Names) -> fmt::Result {
+    if row.entries == 0 {
+        let tables = if row.pool == failed_pool::TA_HEAP {
+            " (tables included)"
+        } else {
+            ""
+        };
+        return writeln!(
+            out,
+            "  {} of {} bytes in use{tables}, largest free {}",
+            row.used, row.pool_size, row.largest_free
+        );
+    }
+    write!(out, "  {} of {} in use", row.used_entries, row.entries)?;
+    if row.held_entries == 0 {
+        return writeln!(out);
+    }
+    if row.holder == TeeUuid::nil() {
+        write!(out, ", most by clients of the normal world")?;
+    } else {
+        write!(out, ", most by TA {}", Called(row.holder, names))?;
+    }
+    writeln!(out, ": {}", row.held_entries)
+}
+
 pub(crate) fn failures(out: &mut dyn Write, rows: &[FailureRow], names: &dyn Names) -> fmt::Result {
     if rows.is_empty() {
         return writeln!(out, "nothing was refused");
@@ -41,27 +85,14 @@ pub(crate) fn failures(out: &mut dyn Write, rows: &[FailureRow], names: &dyn Nam
         if n > 0 {
             writeln!(out)?;
         }
-        writeln!(
-            out,
-            "#{} at {}: {} bytes of {} refused to {}",
-            row.number,
-            Seconds(row.at_ms),
-            row.size,
-            word(failed_pool::WORDS, row.pool),
-            Asker(row, names)
-        )?;
-        writeln!(
-            out,
-            "  {} of {} bytes in use{}, largest free {}",
-            row.used,
-            row.pool_size,
-            if row.pool == failed_pool::TA_HEAP {
-                " (tables included)"
-            } else {
-                ""
-            },
-            row.largest_free
-        )?;
+        let number = row.number;
+        write!(out, "#{number} at {}: {}", Seconds(row.at_ms), What(row))?;
+        writeln!(out, " refused to {}", Asker(row, names))?;
+        if row.fault != 0 {
+            writeln!(out, "  {}", word(ImageFault::WORDS, row.fault))?;
+            continue;
+        }
+        figures(out, row, names)?;
         writeln!(out, "  the limit is {}", word(limit::WORDS, row.pool))?;
         frames(out, &Stack::of(names, row))?;
         if row.top_blocks < row.live_blocks {
@@ -121,6 +152,35 @@ mod tests {
              \x20 24 of 45056 bytes in use (tables included), largest free 0\n\
              \x20 the limit is the heap size that the TA declares (heap_size)\n\
              \n1 older one is forgotten\n"
+        );
+    }
+
+    #[test]
+    fn a_refused_image_says_why_and_a_refused_session_who_has_them() {
+        let mut row = FailureRow {
+            number: 1,
+            size: 70_000,
+            pool: failed_pool::IMAGE,
+            owner_kind: owner_kind::TA,
+            owner: TeeUuid::from_u128(7),
+            fault: ImageFault::NeedsTls.code(),
+            ..FailureRow::default()
+        };
+        let told = |row| print(|out| failures(out, &[row], &NoNames));
+        assert_eq!(
+            told(row),
+            "#1 at 0.000 s: a TA image of 70000 bytes refused to TA 00000000-0000-0000-0000-000000000007\n\
+             \x20 it needs thread-local storage\n"
+        );
+        row.fault = 0;
+        row.pool = failed_pool::SESSIONS;
+        (row.used_entries, row.entries, row.wanted_entries) = (120, 120, 1);
+        (row.holder, row.held_entries) = (TeeUuid::from_u128(9), 32);
+        assert_eq!(
+            told(row),
+            "#1 at 0.000 s: 1 more sessions refused to TA 00000000-0000-0000-0000-000000000007\n\
+             \x20 120 of 120 in use, most by TA 00000000-0000-0000-0000-000000000009: 32\n\
+             \x20 the limit is the share of the sessions\n"
         );
     }
 

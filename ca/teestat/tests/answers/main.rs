@@ -1,4 +1,4 @@
-//! Every answer of `teestat --json` and of reports against docs/schema.json.
+//! Every answer of `teestat --json`, of reports and of the leak gate against docs/schema.json.
 
 mod schema;
 mod world;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use tally_insight::account::{Account, NoSymbols};
 use tally_insight::answers::{Comparison, Whole};
+use tally_insight::gate::{Gate, Verdict};
 use tally_insight::schema::REPORTS;
 use tally_insight::{growth, json, sample};
 use teec::Context;
@@ -89,9 +90,22 @@ fn answers(byte: u8) -> Vec<(&'static str, Value)> {
     }
     let [first, last] = [1, 3].map(|n| Account::new(sample::machine(n), "s", &NoSymbols));
     let changes = growth::between(&first, &last);
+    let verdict = Verdict::of(&[(0, &first), (2, &last)]).unwrap();
+    let gate = Gate {
+        script: "s",
+        cycles: 2,
+        warmup: 0,
+        status: byte.into(),
+        result: "",
+        reason: (byte == 0).then_some("r"),
+        areas: Vec::new(),
+        stacks: Vec::new(),
+        doubts: Vec::new(),
+    };
     let reports = [
         json::text(&Whole(&last)),
         json::text(&Comparison::new(&first, &last, &changes)),
+        json::text(&gate.told(&verdict)),
     ];
     for ((name, _), text) in REPORTS.iter().zip(reports) {
         answers.push((name, serde_json::from_str(&text.unwrap()).unwrap()));

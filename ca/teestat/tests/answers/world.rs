@@ -209,7 +209,7 @@ impl FileSink for Machine {
 }
 
 impl Server for Machine {
-    fn serve(&self, _: &str, _: &Labels) -> Result<(), String> {
+    fn serve(&self, _: &str, _: &[&str], _: &Labels) -> Result<(), String> {
         Ok(())
     }
 }

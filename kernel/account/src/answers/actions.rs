@@ -12,10 +12,12 @@ use crate::selected::instance_from;
 use crate::snapshot::keep::Watchpoint;
 use core::fmt;
 use tally_abi::pta::audit::ledger;
+use tally_abi::pta::control::pool;
 use tally_abi::pta::stats::{AllocStats, TaStats, alloc_id};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::guest::Guest;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
+use tally_mem::injection::Injection;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::text::{TextBuffer, label};
@@ -41,7 +43,7 @@ fn shown(guest: &Guest<Book>, index: usize) -> Option<(InstanceRef, &Instance<Bo
 impl<M: Machine> Actions for Inspector<'_, M> {
     fn alloc_stats(&self, id: u32) -> AllocStats {
         match id {
-            alloc_id::HEAP => self.heap().stats().alloc,
+            alloc_id::HEAP => self.kernel_pool_in_steps().alloc,
             alloc_id::TA_RAM => self.ta_ram(&self.state()).alloc,
             // Pools that Tally has not, named as optee_os `core/pta/stats.c` names those that a
             // build leaves out.
@@ -103,11 +105,16 @@ impl<M: Machine> Actions for Inspector<'_, M> {
                 }
             }
             from = instance.slot() + 1;
+            drop(state);
+            self.breathe();
         }
     }
 
     fn dump_heap(&self) {
-        self.heap().dump(&mut ConsoleLines(TextBuffer::EMPTY));
+        self.heap().dump(&mut ConsoleLines {
+            line: TextBuffer::EMPTY,
+            breathe: &|| self.kernel.breathe(),
+        });
     }
 
     fn threads(&self) -> [u32; 3] {
@@ -135,6 +142,17 @@ impl<M: Machine> Actions for Inspector<'_, M> {
             Some(fault) if fault(kind) => TeeResult::SUCCESS,
             Some(_) => TeeResult::BAD_PARAMETERS,
             None => TeeResult::NOT_SUPPORTED,
+        }
+    }
+
+    fn inject(&self, pool: u32, injection: Injection) -> Result<Injection, TeeResult> {
+        if self.fault.is_none() {
+            return Err(TeeResult::NOT_SUPPORTED);
+        }
+        match pool {
+            pool::HEAP => Ok(self.kernel.heap.inject(injection)),
+            pool::PAGES => Ok(self.state().pages.inject(injection)),
+            _ => Err(TeeResult::BAD_PARAMETERS),
         }
     }
 
@@ -226,17 +244,21 @@ impl<M: Machine> Actions for Inspector<'_, M> {
     }
 }
 
-/// Text that goes to the secure console line by line.
-struct ConsoleLines(TextBuffer<160>);
+/// Text that goes to the secure console line by line, between which interrupts have their turn.
+struct ConsoleLines<'a> {
+    line: TextBuffer<160>,
+    breathe: &'a dyn Fn(),
+}
 
-impl fmt::Write for ConsoleLines {
+impl fmt::Write for ConsoleLines<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for piece in text.split_inclusive('\n') {
             // A longer line is cut.
-            let _ = self.0.write_str(piece.trim_end_matches('\n'));
+            let _ = self.line.write_str(piece.trim_end_matches('\n'));
             if piece.ends_with('\n') {
-                log::info!("{}", self.0.text());
-                self.0 = TextBuffer::EMPTY;
+                log::info!("{}", self.line.text());
+                self.line = TextBuffer::EMPTY;
+                (self.breathe)();
             }
         }
         Ok(())

@@ -121,16 +121,17 @@ impl<M: Machine> Lists for Inspector<'_, M> {
     }
 }
 
-/// All rows at once.
-#[inline(never)]
-fn whole<T: Record>(out: &mut dyn Rows, rows: &[T]) -> Result<Option<u64>, TeeResult> {
-    for row in rows {
-        out.put(row.as_bytes())?;
-    }
-    Ok(None)
-}
-
 impl<M: Machine> Inspector<'_, M> {
+    /// All rows, which are of one moment.
+    #[inline(never)]
+    fn whole<T: Record>(&self, out: &mut dyn Rows, rows: &[T]) -> Result<Option<u64>, TeeResult> {
+        for row in rows {
+            out.put(row.as_bytes())?;
+            self.breathe();
+        }
+        Ok(None)
+    }
+
     /// The rows that `next` finds behind a cursor: one, and as many as there is room for. Out of line, as all that holds
     /// rows: what one list keeps of them must not weigh on the others' stack.
     #[inline(never)]
@@ -235,12 +236,12 @@ impl<M: Machine> Inspector<'_, M> {
     #[inline(never)]
     fn meminfo(&self, out: &mut dyn Rows) -> Result<Option<u64>, TeeResult> {
         let rows = moment::meminfo(&self.state().pages);
-        whole(out, &rows)
+        self.whole(out, &rows)
     }
 
     #[inline(never)]
     fn owners(&self, out: &mut dyn Rows) -> Result<Option<u64>, TeeResult> {
-        whole(out, &self.owner_rows()?)
+        self.whole(out, &self.owner_rows()?)
     }
 
     /// What TAs used that have ended.
@@ -252,7 +253,7 @@ impl<M: Machine> Inspector<'_, M> {
             let latest = state.guest(self.guest).book.history.latest_first();
             copy(latest, &mut rows)
         };
-        whole(out, &rows[..count])
+        self.whole(out, &rows[..count])
     }
 
     /// What they had not freed.
@@ -264,7 +265,7 @@ impl<M: Machine> Inspector<'_, M> {
             let all = state.guest(self.guest).book.unfreed.rows().iter();
             copy(all.copied(), &mut rows)
         };
-        whole(out, &rows[..count])
+        self.whole(out, &rows[..count])
     }
 
     /// Whether a TA that is named is loaded.

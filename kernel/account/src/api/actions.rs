@@ -6,6 +6,7 @@ use crate::snapshot::keep::Watchpoint;
 use core::fmt;
 use tally_abi::pta::stats::{AllocStats, TaStats};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::injection::Injection;
 use tally_records::{BlockRow, Selector};
 
 /// What there is to do.
@@ -35,6 +36,11 @@ pub trait Actions {
     fn breathe(&self);
     /// Breaks the kernel on purpose, in builds that can.
     fn fault(&self, kind: u32) -> TeeResult;
+    /// Refuses requests of a [`tally_abi::pta::control::pool`] on purpose; what became of those before.
+    ///
+    /// # Errors
+    /// `NOT_SUPPORTED` in builds without test hooks, `BAD_PARAMETERS`.
+    fn inject(&self, pool: u32, injection: Injection) -> Result<Injection, TeeResult>;
 
     /// Checks a heap: one of [`tally_records::damage`], and where.
     ///

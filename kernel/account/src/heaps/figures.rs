@@ -1,4 +1,4 @@
-//! All figures of a TA's heap, walked in steps.
+//! All figures of a heap, a TA's or the kernel's, walked in steps.
 //!
 //! **Invariant:** figures that a heap's owner changed while they were read are not called inconsistent, nor
 //! are they mixed: then those of the header are given, which are of one moment.
@@ -105,6 +105,13 @@ fn named_pool(found: &Instance<Book>, mut pool: PoolStats) -> PoolStats {
     pool
 }
 
+/// The kernel heap's figures, with its name.
+fn named_kernel_pool(stats: &Stats) -> PoolStats {
+    let mut pool = pool_stats(stats);
+    pool.alloc.desc = label("Heap");
+    pool
+}
+
 impl<M: Machine> Inspector<'_, M> {
     /// What the books of a TA's heap say of it without a walk: all but the free chunks. Its last figures if
     /// it is dead.
@@ -147,6 +154,56 @@ impl<M: Machine> Inspector<'_, M> {
             ..pool_stats(&changed.unwrap_or_default())
         };
         self.named_pool_of(instance, pool)
+    }
+
+    /// All figures of the kernel heap, walked in steps.
+    #[must_use]
+    pub(crate) fn kernel_pool_in_steps(&self) -> PoolStats {
+        for _ in 0..TRIES {
+            let Some(before) = self.kernel_header() else {
+                break;
+            };
+            let walk = self.walk_kernel_pool();
+            if self.kernel_header() == Some(before) {
+                let whole = walk.and_then(|walk| walk.finish(before));
+                return PoolStats {
+                    inconsistent: match whole {
+                        Some(_) => 0,
+                        None => consistency::INCONSISTENT,
+                    },
+                    ..named_kernel_pool(&whole.unwrap_or(before))
+                };
+            }
+        }
+        self.heap().stats()
+    }
+
+    fn kernel_header(&self) -> Option<Stats> {
+        let mut stats = Stats::default();
+        let step = self
+            .heap()
+            .ask(0, &mut Question::Figures(&mut stats))
+            .ok()?;
+        (step.count == 1).then_some(stats)
+    }
+
+    /// What a walk finds; nothing of a heap whose books make no sense.
+    fn walk_kernel_pool(&self) -> Option<Walk> {
+        let mut walk = Walk::default();
+        let mut cursor = 0;
+        loop {
+            let mut chunks = [Chunk::default(); STEP];
+            let mut question = Question::Chunks(&mut chunks);
+            let step = self.heap().ask(cursor, &mut question).ok()?;
+            for chunk in &chunks[..step.count] {
+                walk.add(chunk);
+            }
+            cursor = step.next;
+            self.breathe();
+            if cursor == 0 {
+                return Some(walk);
+            }
+        }
     }
 
     fn named_pool_of(&self, instance: InstanceRef, pool: PoolStats) -> Option<PoolStats> {

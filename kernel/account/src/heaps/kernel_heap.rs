@@ -17,7 +17,7 @@ use tally_records::PoolStats;
 /// The kernel heap at one moment.
 #[derive(Clone, Debug)]
 pub struct HeapMoment {
-    /// All figures.
+    /// As of [`HeapBooks::stats`].
     pub stats: PoolStats,
     /// Bytes and blocks that each owner has, by its number.
     pub accounts: [(u32, u32); MAX_OWNERS],
@@ -37,9 +37,9 @@ pub type BlockAt<'a> = dyn Fn(u64) -> Option<Block> + 'a;
 
 /// The kernel heap, as the roof made it.
 pub trait HeapBooks: KernelHeap {
-    /// All figures.
+    /// What its header and call sites say, without a walk: all but the free chunks.
     fn stats(&self) -> PoolStats;
-    /// All figures and all accounts, which add up.
+    /// The same and all accounts, which add up.
     fn moment(&self) -> HeapMoment;
     /// Restarts maxima and failure figures.
     fn reset(&self);

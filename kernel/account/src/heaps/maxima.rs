@@ -1,9 +1,9 @@
-//! Maxima of a TA's life: the header of its heap restarts with each command, and its stack may be cleared.
+//! Maxima of a TA's life: the header of its heap restarts with each command.
 
 use tally_abi::pta::stats::AllocStats;
 use tally_mem::addr::PhysAddr;
 
-/// What is known of an instance's heap and stack beyond what lies there now.
+/// What is known of an instance's heap beyond what lies there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maxima {
     /// Where the two words of its pool's header are, once found.
@@ -14,8 +14,6 @@ pub struct Maxima {
     pub(super) failed_before: Option<u32>,
     /// Bytes of an allocation that was refused, while its TA does not know yet.
     refused: Option<u64>,
-    /// Deepest use of its stack before that was last cleared, in bytes.
-    pub(crate) stack_deepest: u64,
     /// The row of its last command in the table of commands.
     pub(crate) row: usize,
 }
@@ -27,7 +25,6 @@ impl Maxima {
         max: 0,
         failed_before: None,
         refused: None,
-        stack_deepest: 0,
         row: 0,
     };
 

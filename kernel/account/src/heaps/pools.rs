@@ -177,7 +177,10 @@ impl<M: Machine> Inspector<'_, M> {
             instance,
         };
         match cursor {
-            0 => Some((row(pool_kind::KERNEL_HEAP, 0, self.heap().stats()), 1)),
+            0 => {
+                let pool = self.kernel_pool_in_steps();
+                Some((row(pool_kind::KERNEL_HEAP, 0, pool), 1))
+            }
             1 => Some((row(pool_kind::TA_MEMORY, 0, self.ta_ram(&self.state())), 2)),
             _ => {
                 let mut from = cursor as usize - 2;

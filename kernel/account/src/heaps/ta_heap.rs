@@ -3,11 +3,15 @@
 //! **Invariant:** the TA's books are untrusted: bounded work, every offset checked, and what does
 //! not add up is "inconsistent".
 
+use crate::book::Book;
+use crate::inspector::Inspector;
 use core::cell::Cell;
+use tally_abi::pta::MAX_FRAMES;
 use tally_abi::pta::stats::AllocStats;
+use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_ledger::Block;
-use tally_ledger::view::{Reader, TopSites, View};
-use tally_ledger::{ALARM_OFFSET, MARK_OFFSET, SiteInfo, Stats, Strategy, Tracking};
+use tally_ledger::view::{Reader, TopSites, TopWalk, View};
+use tally_ledger::{ALARM_OFFSET, Config, MARK_OFFSET, SiteInfo, Stats, Strategy, Tracking};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
@@ -27,6 +31,9 @@ pub(crate) enum HeapError {
 
 /// Pages whose places are remembered while a heap is read.
 const PAGES: usize = 8;
+/// Most call sites that the books of a TA's heap may tell apart: reading each of them takes some 20,000 instructions.
+const MAX_SITES: u16 = 256;
+const _: () = assert!(Config::TA.sites <= MAX_SITES);
 
 /// A TA's heap as memory to read, for as long as its address space does not change.
 pub(crate) struct HeapMemory<'a, M> {
@@ -98,7 +105,12 @@ pub(crate) fn open<'a, M: Machine>(
         committed,
         pages: [const { Cell::new((0, PhysAddr(0))) }; PAGES],
     };
-    View::open(memory, committed).map_err(|_| HeapError::Inconsistent)
+    let view = View::open(memory, committed).map_err(|_| HeapError::Inconsistent)?;
+    // No TA of ours has as many; the figures are sums over all of them.
+    if view.site_count() > MAX_SITES {
+        return Err(HeapError::Inconsistent);
+    }
+    Ok(view)
 }
 
 /// Copies live blocks from a cursor on, which is 0 at first: how many, and where to go on.
@@ -197,14 +209,41 @@ pub(crate) fn set_first_alarm<M: Machine>(
         .is_some_and(|va| space.write_user(memory, va, &bytes.to_le_bytes()).is_ok());
 }
 
-/// The call sites that hold most bytes, biggest first.
-pub fn top_sites<M: Machine>(
-    machine: &M,
-    space: &AddressSpace,
-    heap: UserVa,
-    sites: &mut [SiteInfo],
-) -> TopSites {
-    open(machine, space, heap)
-        .map(|view| view.top_sites(sites))
-        .unwrap_or_default()
+impl<M: Machine> Inspector<'_, M> {
+    /// The call sites of a TA's heap that hold most bytes, biggest first; their frames become offsets in the image, and
+    /// those that are in none are left out.
+    pub(crate) fn top_sites(&self, instance: InstanceRef, sites: &mut [SiteInfo]) -> TopSites {
+        let mut walk = TopWalk::default();
+        loop {
+            let state = self.state();
+            let Some(found) = state.instance(instance) else {
+                return TopSites::default();
+            };
+            let (Some(space), Some(heap)) = (&found.space, found.heap) else {
+                return TopSites::default();
+            };
+            let Ok(view) = open(&self.machine, space, heap) else {
+                return TopSites::default();
+            };
+            if let Some(top) = view.top_sites_step(&mut walk, sites) {
+                for site in &mut sites[..top.count] {
+                    site.frames = image_frames(found, &site.frames);
+                }
+                return top;
+            }
+            drop(state);
+            self.breathe();
+        }
+    }
+}
+
+/// Return addresses as offsets in the image; those that are in none are left out.
+pub(crate) fn image_frames(found: &Instance<Book>, frames: &[u64]) -> [u64; MAX_FRAMES] {
+    let frames = frames.iter().take_while(|frame| **frame != 0);
+    let inside = frames.filter_map(|frame| found.image_offset(*frame));
+    let mut offsets = [0; MAX_FRAMES];
+    for (place, offset) in offsets.iter_mut().zip(inside) {
+        *place = offset;
+    }
+    offsets
 }

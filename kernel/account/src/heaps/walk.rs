@@ -23,6 +23,8 @@ use tally_records::owner_kind;
 
 /// Blocks that one step looks at.
 pub(crate) const BATCH: usize = 32;
+/// Blocks of a step that are taken in before others have their turn: each may be compared with all groups.
+const FEW: usize = 4;
 /// Most groups of one heap that are told apart.
 const MAX_GROUPS: usize = 512;
 
@@ -198,12 +200,15 @@ impl<M: Machine> Inspector<'_, M> {
         let mut cursor = Some(0);
         while let Some(at) = cursor {
             let batch = self.heap_blocks(heap, at)?;
-            for block in &batch.blocks[..batch.count] {
-                take(block)?;
+            for few in batch.blocks[..batch.count].chunks(FEW) {
+                for block in few {
+                    take(block)?;
+                }
+                // What waited for us has its turn.
+                self.breathe();
             }
             cursor = batch.next;
-            // What waited for us has its turn.
-            self.machine.interruptible(|| ());
+            self.breathe();
         }
         Ok(())
     }
@@ -221,7 +226,7 @@ impl<M: Machine> Inspector<'_, M> {
         match heap {
             HeapRef::Kernel => {
                 record.frames = self.heap().frames(group.site);
-                if let Some(name) = state.guest(self.guest).owners.name(group.owner) {
+                if let Some(name) = self.owners().name(group.owner) {
                     (record.owner_kind, record.session) = wire_kind(name.kind);
                     record.owner = name.uuid;
                     record.label = label(name.label.text());

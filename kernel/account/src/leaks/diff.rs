@@ -69,8 +69,11 @@ impl<M: Machine> Inspector<'_, M> {
                 }
                 Ok(())
             }))?;
-            let mut rows = groups.sorted().iter();
-            rows.try_for_each(|group| out.put(self.dress(heap, group).as_bytes()))
+            let mut rows = self.machine.interruptible(|| groups.sorted()).iter();
+            rows.try_for_each(|group| {
+                self.breathe();
+                out.put(self.dress(heap, group).as_bytes())
+            })
         })
     }
 }

@@ -36,7 +36,7 @@ mod cost {
 }
 
 /// Budget of one step: about 40,000 instructions.
-pub const STEP: u32 = 5000;
+pub const STEP: u32 = 3500;
 
 /// A heap with its roots, as a step finds it.
 pub trait Target {

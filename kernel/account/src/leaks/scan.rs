@@ -43,7 +43,7 @@ const KERNEL_HALF: u64 = 1 << 63;
 /// Pages taken, freed or cleared in one step.
 const PAGES_A_STEP: usize = 16;
 /// Words of marks that are renewed in one step.
-const WORDS_A_STEP: usize = 512;
+const WORDS_A_STEP: usize = 128;
 
 const _: () = assert!(PRESERVED <= REGISTERS);
 
@@ -143,8 +143,9 @@ impl<M: Machine> Inspector<'_, M> {
             let scans = kernel
                 .scans(&mut kernel.state(), heap)
                 .map_or(0, |scans| scans.count);
-            let mut rows = groups.sorted().iter();
+            let mut rows = kernel.machine.interruptible(|| groups.sorted()).iter();
             rows.try_for_each(|group| {
+                kernel.breathe();
                 let row = SuspectRow {
                     leak: kernel.dress(heap, group),
                     first_scan: u32::from(group.tag),

@@ -1,19 +1,19 @@
 //! Out-of-memory report of a TA's heap: the limit met, and who has the memory.
 //!
 //! **Invariant:** names the pool, the owner, the limit, the call stack and the biggest call sites; reads the TA's
-//! heap from outside.
+//! heap from outside, in steps. Nothing is locked while it is written.
 
-use crate::book::{Book, Report};
-use crate::heaps::ta_heap;
+use crate::book::Report;
 use crate::inspector::Inspector;
 use core::fmt::{self, Write};
+use tally_abi::TeeUuid;
 use tally_core::observer::{Limit, Refusal};
-use tally_core::ta::instance::{Instance, InstanceRef};
+use tally_core::ta::instance::InstanceRef;
 use tally_core::ta::obituary;
 use tally_ledger::SiteInfo;
+use tally_ledger::view::TopSites;
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::{Machine, UserContext};
-use tally_mem::pages::PageAllocator;
 use tally_mem::text::Blocks;
 use tally_mem::text::label;
 use tally_records::FailureRow;
@@ -36,6 +36,32 @@ pub(crate) const fn limit_text(limit: Limit) -> &'static str {
     }
 }
 
+/// What is known of a refusal. Frames are offsets in the image.
+struct Facts {
+    refusal: Refusal,
+    uuid: TeeUuid,
+    image_id: u64,
+    session: u32,
+    /// What it has, once it has a heap.
+    memory: Option<Memory>,
+    /// Where the TA stands, innermost first: where it made the system call, then return addresses.
+    frames: [Option<u64>; MAX_FRAMES + 1],
+    /// Figures of its heap.
+    pool: PoolStats,
+}
+
+/// Memory of a TA, and that of all.
+struct Memory {
+    heap_max: u64,
+    charged_pages: u32,
+    limit_pages: u32,
+    available_pages: u32,
+    /// Bytes of all TAs.
+    used: u64,
+    /// Bytes that all TAs can have.
+    size: u64,
+}
+
 impl<M: Machine> Inspector<'_, M> {
     /// Says that a heap does not grow: on the console, in the log, and to who asks.
     #[inline(never)]
@@ -45,25 +71,37 @@ impl<M: Machine> Inspector<'_, M> {
         context: &UserContext,
         refusal: &Refusal,
     ) {
-        let machine = &self.machine;
         let Some(pool) = self.ta_pool_in_steps(instance) else {
             return;
         };
-        let mut state = self.state();
-        let (pages, guest) = state.split(instance.guest());
-        let Some(found) = guest.instances.at(instance) else {
+        let Some(facts) = self.facts(instance, context, refusal, pool) else {
             return;
         };
-        report(
-            &mut guest.book.last_oom,
-            machine,
-            pages,
-            found,
-            context,
-            refusal,
-            &pool,
-        );
-        let mut row = failure_row(machine, pages, found, context, refusal, &pool);
+        self.breathe();
+        let mut sites = [SiteInfo::default(); TOP_SITES];
+        let top = self.top_sites(instance, &mut sites);
+        let sites = &sites[..top.count];
+        self.report(&facts, &top, sites);
+        self.log(&facts, &top, sites);
+    }
+
+    /// Writes the report on the console and keeps it for clients. Out of line, as [`Self::log`]: the report is large.
+    #[inline(never)]
+    fn report(&self, facts: &Facts, top: &TopSites, sites: &[SiteInfo]) {
+        let mut report = Report::EMPTY;
+        // A report that is cut is still a report.
+        let _ = self
+            .machine
+            .interruptible(|| facts.write(&mut report, top, sites));
+        for line in report.text().lines() {
+            self.machine.interruptible(|| log::error!("{line}"));
+        }
+        self.state().guest_mut(self.guest).book.last_oom = report;
+    }
+
+    #[inline(never)]
+    fn log(&self, facts: &Facts, top: &TopSites, sites: &[SiteInfo]) {
+        let mut row = facts.row(top, sites);
         row.at_ms = self.uptime_millis();
         self.note_failure(&row, None);
     }
@@ -74,163 +112,141 @@ impl<M: Machine> Inspector<'_, M> {
             found.notes.maxima.set_refused(size);
         }
     }
+
+    fn facts(
+        &self,
+        instance: InstanceRef,
+        context: &UserContext,
+        refusal: &Refusal,
+        pool: PoolStats,
+    ) -> Option<Facts> {
+        let state = self.state();
+        let found = state.instance(instance)?;
+        let mut frames = [None; MAX_FRAMES + 1];
+        let mut places = frames.iter_mut();
+        obituary::walk(&self.machine, found, context, |pc| {
+            let place = places.next();
+            place.map(|place| *place = found.image_offset(pc)).is_some()
+        });
+        let all = state.pages.figures();
+        let has_heap = found.heap.is_some();
+        let space = found.space.as_ref().filter(|_| has_heap);
+        let memory = space.map(|space| Memory {
+            heap_max: space.heap().map_or(0, |heap| heap.max),
+            charged_pages: space.quota_used(),
+            limit_pages: space.limit_pages(),
+            available_pages: state.pages.available(),
+            used: all.allocated,
+            size: all.size,
+        });
+        Some(Facts {
+            refusal: *refusal,
+            uuid: found.uuid,
+            image_id: found.image_id,
+            session: found.task.map_or(0, |task| task.session),
+            memory,
+            frames,
+            pool,
+        })
+    }
 }
 
-/// The refusal as it is logged; the time is the caller's to set.
-#[inline(never)]
-fn failure_row<M: Machine>(
-    machine: &M,
-    pages: &PageAllocator,
-    instance: &Instance<Book>,
-    context: &UserContext,
-    refusal: &Refusal,
-    pool: &PoolStats,
-) -> FailureRow {
-    const PAGE: u64 = PAGE_SIZE as u64;
-    let mut row = FailureRow {
-        size: refusal.size,
-        owner_kind: owner_kind::TA,
-        owner: instance.uuid,
-        session: instance.task.map_or(0, |task| task.session),
-        label: label("ta"),
-        image: instance.uuid,
-        image_id: instance.image_id,
-        ..FailureRow::default()
-    };
-    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
-        return row;
-    };
-    match refusal.limit {
-        // The kernel heap tells the rest itself.
-        Limit::KernelHeap => row.pool = failed_pool::KERNEL_HEAP,
-        Limit::HeapSize => {
-            row.pool = failed_pool::TA_HEAP;
-            row.used = pool.alloc.allocated.into();
-            row.pool_size = space.heap().map_or(0, |heap| heap.max);
-            row.largest_free = pool.largest_free;
-        }
-        Limit::Quota => {
-            row.pool = failed_pool::TA_QUOTA;
-            row.used = u64::from(space.charged_pages()) * PAGE;
-            row.pool_size = u64::from(space.limit_pages()) * PAGE;
-            row.largest_free = row.pool_size.saturating_sub(row.used);
-        }
-        Limit::SecureRam => {
-            let all = pages.figures();
-            row.pool = failed_pool::TA_RAM;
-            row.used = all.allocated;
-            row.pool_size = all.size;
-            row.largest_free = u64::from(pages.available()) * PAGE;
-        }
-    }
-    // The first is where the system call was made, which is no return address.
-    let mut is_first = true;
-    let mut used = 0;
-    obituary::walk(machine, instance, context, |pc| {
-        let offset = instance.image_offset(pc).filter(|_| !is_first);
-        is_first = false;
-        match (offset, row.frames.get_mut(used)) {
-            (_, None) => return false,
-            // What is not in the image says nothing to anybody.
-            (None, Some(_)) => {}
-            (Some(offset), Some(frame)) => {
-                *frame = offset;
-                used += 1;
+impl Facts {
+    /// As it is logged; the time is the caller's to set.
+    fn row(&self, top: &TopSites, sites: &[SiteInfo]) -> FailureRow {
+        const PAGE: u64 = PAGE_SIZE as u64;
+        let mut row = FailureRow {
+            size: self.refusal.size,
+            owner_kind: owner_kind::TA,
+            owner: self.uuid,
+            session: self.session,
+            label: label("ta"),
+            image: self.uuid,
+            image_id: self.image_id,
+            ..FailureRow::default()
+        };
+        let Some(memory) = &self.memory else {
+            return row;
+        };
+        match self.refusal.limit {
+            // The kernel heap tells the rest itself.
+            Limit::KernelHeap => row.pool = failed_pool::KERNEL_HEAP,
+            Limit::HeapSize => {
+                row.pool = failed_pool::TA_HEAP;
+                row.used = self.pool.alloc.allocated.into();
+                row.pool_size = memory.heap_max;
+                row.largest_free = self.pool.largest_free;
+            }
+            Limit::Quota => {
+                row.pool = failed_pool::TA_QUOTA;
+                row.used = u64::from(memory.charged_pages) * PAGE;
+                row.pool_size = u64::from(memory.limit_pages) * PAGE;
+                row.largest_free = row.pool_size.saturating_sub(row.used);
+            }
+            Limit::SecureRam => {
+                row.pool = failed_pool::TA_RAM;
+                row.used = memory.used;
+                row.pool_size = memory.size;
+                row.largest_free = u64::from(memory.available_pages) * PAGE;
             }
         }
-        true
-    });
-    let mut sites = [SiteInfo::default(); 4];
-    let top = ta_heap::top_sites(machine, space, heap, &mut sites);
-    row.top_blocks = u32::try_from(top.blocks).unwrap_or(u32::MAX);
-    row.live_blocks = u32::try_from(top.live_blocks).unwrap_or(u32::MAX);
-    for (place, site) in row.top.iter_mut().zip(&sites[..top.count]) {
-        place.bytes = site.live_bytes.into();
-        let frames = site.frames.iter();
-        let offsets = frames.filter_map(|frame| instance.image_offset(*frame));
-        for (frame, offset) in place.frames.iter_mut().zip(offsets) {
-            *frame = offset;
+        // The first is where the system call was made, which is no return address; what is not in the image says
+        // nothing to anybody.
+        let returns = self.frames.iter().skip(1).flatten();
+        for (place, offset) in row.frames.iter_mut().zip(returns) {
+            *place = *offset;
         }
-        row.tops += 1;
+        row.top_blocks = u32::try_from(top.blocks).unwrap_or(u32::MAX);
+        row.live_blocks = u32::try_from(top.live_blocks).unwrap_or(u32::MAX);
+        for (place, site) in row.top.iter_mut().zip(sites) {
+            place.bytes = site.live_bytes.into();
+            for (frame, offset) in place.frames.iter_mut().zip(&site.frames) {
+                *frame = *offset;
+            }
+            row.tops += 1;
+        }
+        row
     }
-    row
-}
 
-/// Writes the report on the console and keeps it for clients. `pool`: the figures of the TA's heap.
-#[inline(never)]
-fn report<M: Machine>(
-    report: &mut Report,
-    machine: &M,
-    pages: &PageAllocator,
-    instance: &Instance<Book>,
-    context: &UserContext,
-    refusal: &Refusal,
-    pool: &PoolStats,
-) {
-    *report = Report::EMPTY;
-    // A report that is cut is still a report.
-    let _ = write(report, machine, pages, instance, context, refusal, pool);
-    for line in report.text().lines() {
-        log::error!("{line}");
-    }
-}
-
-fn write<M: Machine>(
-    out: &mut Report,
-    machine: &M,
-    pages: &PageAllocator,
-    instance: &Instance<Book>,
-    context: &UserContext,
-    refusal: &Refusal,
-    pool: &PoolStats,
-) -> fmt::Result {
-    let uuid = instance.uuid;
-    writeln!(
-        out,
-        "Memory allocation failed: size {} pool TA heap owner TA {uuid}",
-        refusal.size
-    )?;
-    writeln!(out, "  the limit is {}", limit_text(refusal.limit))?;
-    let (Some(space), Some(heap)) = (&instance.space, instance.heap) else {
-        return Ok(());
-    };
-    let max = space.heap().map_or(0, |heap| heap.max);
-    writeln!(
-        out,
-        "  {} of {} bytes allocated, largest free chunk {}, to grow to {}, at most {max}",
-        pool.alloc.allocated, pool.alloc.size, pool.largest_free, refusal.wanted
-    )?;
-    writeln!(
-        out,
-        "  {} of {} pages charged to the TA, {} pages of secure RAM left",
-        space.charged_pages(),
-        space.limit_pages(),
-        pages.available()
-    )?;
-    writeln!(out, "Call stack:")?;
-    let mut frames = 0;
-    obituary::walk(machine, instance, context, |pc| {
-        frames += 1;
-        let written = match instance.image_offset(pc) {
-            Some(offset) => writeln!(out, " {uuid}+{offset:#x}"),
-            None => Ok(()),
+    /// As it is read.
+    fn write(&self, out: &mut Report, top: &TopSites, sites: &[SiteInfo]) -> fmt::Result {
+        let uuid = self.uuid;
+        writeln!(
+            out,
+            "Memory allocation failed: size {} pool TA heap owner TA {uuid}",
+            self.refusal.size
+        )?;
+        writeln!(out, "  the limit is {}", limit_text(self.refusal.limit))?;
+        let Some(memory) = &self.memory else {
+            return Ok(());
         };
-        written.is_ok() && frames < MAX_FRAMES
-    });
-    let mut sites = [SiteInfo::default(); TOP_SITES];
-    let top = ta_heap::top_sites(machine, space, heap, &mut sites);
-    writeln!(out, "{top}")?;
-    for site in &sites[..top.count] {
-        let blocks = Blocks(site.live_blocks.into());
-        write!(out, " {} bytes in {blocks}", site.live_bytes)?;
-        for frame in site
-            .frames
-            .iter()
-            .filter_map(|frame| instance.image_offset(*frame))
-        {
-            write!(out, " {uuid}+{frame:#x}")?;
+        writeln!(
+            out,
+            "  {} of {} bytes allocated, largest free chunk {}, to grow to {}, at most {}",
+            self.pool.alloc.allocated,
+            self.pool.alloc.size,
+            self.pool.largest_free,
+            self.refusal.wanted,
+            memory.heap_max
+        )?;
+        writeln!(
+            out,
+            "  {} of {} pages charged to the TA, {} pages of secure RAM left",
+            memory.charged_pages, memory.limit_pages, memory.available_pages
+        )?;
+        writeln!(out, "Call stack:")?;
+        for offset in self.frames.iter().take(MAX_FRAMES).flatten() {
+            writeln!(out, " {uuid}+{offset:#x}")?;
         }
-        writeln!(out)?;
+        writeln!(out, "{top}")?;
+        for site in sites {
+            let blocks = Blocks(site.live_blocks.into());
+            write!(out, " {} bytes in {blocks}", site.live_bytes)?;
+            for offset in site.frames.iter().take_while(|offset| **offset != 0) {
+                write!(out, " {uuid}+{offset:#x}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
     }
-    Ok(())
 }

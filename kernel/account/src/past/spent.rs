@@ -10,11 +10,10 @@ use crate::heaps::{peak, ta_heap};
 use crate::past::commands::{Commands, Spent};
 use tally_abi::TeeResult;
 use tally_core::ta::instance::Instance;
-use tally_core::ta::task::{Exit, TaCall};
-use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_core::ta::task::{Cause, Exit, Ran, TaCall};
+use tally_mem::addr::{PAGE_SIZE, PhysPage, UserVa};
 use tally_mem::machine::Machine;
-use tally_mem::space::AddressSpace;
-use zerocopy::IntoBytes;
+use tally_mem::unused;
 
 /// Pages of a stack that are looked at.
 const MAX_STACK_PAGES: u64 = 64;
@@ -63,7 +62,7 @@ pub(crate) fn end<M: Machine>(
     found: &mut Instance<Book>,
     call: TaCall,
     entered: &Entered,
-    exit: Exit,
+    ran: Ran,
 ) {
     let ticks = machine.ticks().wrapping_sub(entered.ticks);
     // A pool that was sane before and is not now says nothing.
@@ -76,12 +75,12 @@ pub(crate) fn end<M: Machine>(
         [
             now.allocations.wrapping_sub(before.allocations),
             now.releases.wrapping_sub(before.releases),
-            stack_depth(machine, found),
+            call_depth(machine, found, ran),
         ]
     });
     let spent = Spent {
         ticks,
-        failed: exit != Exit::Return(TeeResult::SUCCESS.0),
+        failed: ran.exit != Exit::Return(TeeResult::SUCCESS.0),
         heap,
         detail,
     };
@@ -91,7 +90,7 @@ pub(crate) fn end<M: Machine>(
 fn begin_detail<M: Machine>(machine: &M, instance: &mut Instance<Book>, sp: u64) -> Detail {
     // The traces of earlier calls go, and what they told must not.
     let deepest = stack_depth(machine, instance);
-    instance.notes.maxima.stack_deepest = instance.notes.maxima.stack_deepest.max(deepest);
+    instance.stack_deepest = instance.stack_deepest.max(deepest);
     clear_stack(machine, instance, sp);
     allocations(machine, instance)
 }
@@ -99,26 +98,17 @@ fn begin_detail<M: Machine>(machine: &M, instance: &mut Instance<Book>, sp: u64)
 /// Restarts the deepest use of a stack. While a call may be inside, what lies there stays, and is the deepest use
 /// since.
 pub(crate) fn restart_stack<M: Machine>(found: &mut Instance<Book>, machine: &M) {
-    found.notes.maxima.stack_deepest = 0;
+    found.stack_deepest = 0;
     if found.busy.is_none() {
         clear_stack(machine, found, found.stack_top);
     }
 }
 
-/// Zeroes what lies below a stack pointer, which is nobody's.
+/// Makes what lies below a stack pointer, which is nobody's, as if it had never been written.
 fn clear_stack<M: Machine>(machine: &M, instance: &Instance<Book>, sp: u64) {
-    for_stack(instance, |space, page_va| {
-        let Some(page) = space.own_page(machine, page_va) else {
-            return true;
-        };
-        let unused = sp.saturating_sub(page_va.0).min(PAGE_SIZE as u64) as usize;
-        const ZEROS: [u8; 256] = [0; 256];
-        let mut done = 0;
-        while done < unused {
-            let piece = (unused - done).min(ZEROS.len());
-            machine.write_secure(PhysAddr(page.0 + done as u64), &ZEROS[..piece]);
-            done += piece;
-        }
+    for_stack(instance, machine, |va, page| {
+        let unused = sp.saturating_sub(va).min(PAGE_SIZE as u64) as usize;
+        unused::fill(machine, page, unused);
         true
     });
 }
@@ -134,37 +124,45 @@ fn allocations<M: Machine>(machine: &M, instance: &Instance<Book>) -> Detail {
     }
 }
 
-/// Bytes from the top of the stack down to the lowest one that is not zero.
+/// Bytes from the top of the stack down to the lowest one that was written.
 fn stack_depth<M: Machine>(machine: &M, instance: &Instance<Book>) -> u64 {
     let mut depth = 0;
-    for_stack(instance, |space, page_va| {
-        let Some(page) = space.own_page(machine, page_va) else {
-            return true;
-        };
-        let mut chunk = [0_u64; 64];
-        for at in (0..PAGE_SIZE as u64).step_by(size_of_val(&chunk)) {
-            machine.read_secure(PhysAddr(page.0 + at), chunk.as_mut_bytes());
-            if let Some(word) = chunk.iter().position(|&word| word != 0) {
-                let zeros = u64::from(chunk[word].to_le().trailing_zeros() / 8);
-                let lowest = page_va.0 + at + 8 * word as u64 + zeros;
-                depth = instance.stack_top.saturating_sub(lowest);
-                return false;
-            }
-        }
-        true
+    for_stack(instance, machine, |va, page| {
+        let written = unused::first_written(machine, page);
+        let lowest = written.map(|offset| va + offset as u64);
+        depth = lowest.map_or(0, |lowest| instance.stack_top.saturating_sub(lowest));
+        written.is_none()
     });
     depth
 }
 
-/// Calls `each` for the pages of a stack, from the lowest on, while it wants more.
-fn for_stack(instance: &Instance<Book>, mut each: impl FnMut(&AddressSpace, UserVa) -> bool) {
+/// The same for a call that has ended, by its stack pointers as well.
+fn call_depth<M: Machine>(machine: &M, instance: &Instance<Book>, ran: Ran) -> u64 {
+    let written = stack_depth(machine, instance);
+    match instance.fate {
+        Some(fate) if fate.cause == Cause::StackOverflow => instance.stack_deepest,
+        _ => written.max(instance.depth_of(ran.lowest_sp)),
+    }
+}
+
+/// Calls `each` for the populated pages of a stack, from the lowest on, while it wants more. Of a stack that is larger
+/// than [`MAX_STACK_PAGES`] these are the upper ones.
+fn for_stack<M: Machine>(
+    instance: &Instance<Book>,
+    machine: &M,
+    mut each: impl FnMut(u64, PhysPage) -> bool,
+) {
     let Some(space) = &instance.space else { return };
     let len = instance.stack_len.min(MAX_STACK_PAGES * PAGE_SIZE as u64);
     let Some(low) = instance.stack_top.checked_sub(len) else {
         return;
     };
-    let mut page = UserVa(low).page_base();
-    while page.0 < instance.stack_top && each(space, page) {
-        page = UserVa(page.0 + PAGE_SIZE as u64);
+    let mut va = UserVa(low).page_base();
+    while va.0 < instance.stack_top {
+        let page = space.own_page(machine, va).map(PhysPage::containing);
+        if page.is_some_and(|page| !each(va.0, page)) {
+            return;
+        }
+        va = UserVa(va.0 + PAGE_SIZE as u64);
     }
 }

@@ -10,7 +10,7 @@ use crate::tas::detail::Steps;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::machine::Machine;
 use tally_records::snapshot::Section;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, TaDetail, pool_kind};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, TaDetail, pool_kind};
 use zerocopy::IntoBytes;
 
 /// Rows that are made room for besides those that there are.
@@ -54,17 +54,18 @@ impl<M: Machine> Writer<'_, M> {
                 let guest = state.guest(kernel.guest);
                 Room {
                     tas: guest.instances.iter().count() + MORE_ROWS,
-                    owners: guest.owners.iter().count() + MORE_ROWS,
+                    owners: kernel.owners().iter().count() + MORE_ROWS,
                 }
             };
             let known = self.steps(room)?;
+            let walked = kernel.kernel_pool_in_steps();
             let moment = kernel.moment();
             let guest = moment.guest();
             let fits = guest.instances.iter().count() <= room.tas
-                && guest.owners.iter().count() <= room.owners;
+                && moment.owner_names().iter().count() <= room.owners;
             if fits || last {
                 self.bring_up_to_date(&moment, known)?;
-                return self.write_moment(&moment, room, known);
+                return self.write_moment(&moment, room, known, walked);
             }
         }
         Ok(())
@@ -115,6 +116,7 @@ impl<M: Machine> Writer<'_, M> {
         moment: &Moment<'_, M>,
         room: Room,
         known: KnownSteps,
+        walked: PoolStats,
     ) -> Result<(), SnapshotError> {
         let mut open = self.begin::<MeminfoRow>()?;
         for row in moment.meminfo() {
@@ -122,7 +124,7 @@ impl<M: Machine> Writer<'_, M> {
         }
         self.end(&open)?;
         let mut open = self.begin::<PoolRow>()?;
-        for row in moment.pools() {
+        for row in moment.pools(walked) {
             self.put(&mut open, row.as_bytes());
         }
         self.tas(moment, room, known, |writer, (_, found), steps| {

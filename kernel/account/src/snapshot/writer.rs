@@ -1,6 +1,7 @@
 //! A snapshot as it grows, section by section.
 //!
-//! **Invariant:** what has no room is counted; of a record all is written or nothing.
+//! **Invariant:** what has no room is counted; of a record all is written or nothing. Memory that was refused is not asked
+//! for again: each refusal is one more row to write.
 
 use crate::inspector::Inspector;
 use crate::snapshot::image::Image;
@@ -17,6 +18,8 @@ pub(super) struct Writer<'k, M: Machine + 'static> {
     image: Image,
     offset: usize,
     dropped: u64,
+    /// Memory was refused.
+    is_full: bool,
 }
 
 /// A section as it grows.
@@ -33,6 +36,7 @@ impl<'k, M: Machine> Writer<'k, M> {
             image: Image::default(),
             offset: 0,
             dropped: 0,
+            is_full: false,
         }
     }
 
@@ -68,9 +72,15 @@ impl<'k, M: Machine> Writer<'k, M> {
         if end <= self.image.room() {
             return Ok(());
         }
+        if self.is_full {
+            return Err(SnapshotError::OutOfMemory);
+        }
         let kernel = self.kernel;
         let mut state = kernel.state();
-        kernel.as_owner(OwnerId::STATS, || self.image.reserve(&mut state.pages, end))
+        let reserved =
+            kernel.as_owner(OwnerId::STATS, || self.image.reserve(&mut state.pages, end));
+        self.is_full = reserved.is_err();
+        reserved
     }
 
     /// Writes where there are pages.

@@ -251,16 +251,18 @@ impl<M: Machine> Inspector<'_, M> {
         users.count() as u64
     }
 
-    /// What is kept of an instance that is about to lose its memory. Bounded work.
+    /// What is kept of an instance that is about to lose its memory.
     #[must_use]
-    pub fn remains(&self, state: &State<Book>, instance: InstanceRef) -> Option<Remains> {
+    pub fn remains(&self, instance: InstanceRef) -> Option<Remains> {
+        let stack_deepest = self.stack_deepest(instance);
+        let state = self.state();
         let found = state.instance(instance)?;
         let space = found.space.as_ref()?;
         Some(Remains {
             heap: self.ta_pool_at_once(found),
             heap_reserved: space.heap().map_or(0, |heap| heap.max),
             limit: space.limit_pages(),
-            stack_deepest: stack::deepest_at_once(found, &self.machine),
+            stack_deepest,
             charged_max: space.charged_max(),
         })
     }
@@ -297,7 +299,7 @@ fn sizes(space: &AddressSpace) -> Sizes {
         sizes.virtual_size += region.bytes();
         sizes.resident += region.resident_bytes();
         match region.backing() {
-            Backing::Zero => sizes.own += region.resident_bytes(),
+            Backing::Zero | Backing::Lent => sizes.own += region.resident_bytes(),
             Backing::Borrowed => sizes.shared += region.resident_bytes(),
         }
         if region.kind() == RegionKind::Segment {

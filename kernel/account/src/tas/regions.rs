@@ -57,7 +57,7 @@ fn wire_prot(region: &Region, first: Option<Target>) -> u32 {
     if matches!(first, Some(Target::Normal(_))) {
         bits |= prot::NON_SECURE;
     }
-    if region.backing() == Backing::Borrowed {
+    if region.backing() != Backing::Zero {
         bits |= prot::SHARED;
     }
     bits

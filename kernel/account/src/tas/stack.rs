@@ -1,16 +1,18 @@
 //! Deepest use of a TA's stack, found from outside.
 //!
-//! A stack's pages are zero when they are first touched, so the lowest byte that is not zero was the
-//! deepest use, as far as use leaves traces. What was deeper before somebody cleared it is remembered.
+//! A stack's pages hold a pattern when they are first touched ([`tally_mem::unused`]), so the lowest byte that differs
+//! from it was written last. Stack pointers at traps, and what was deeper before somebody filled the stack anew, are
+//! noted in the instance.
 //!
 //! **Invariant:** looks at a bounded number of pages under one lock.
 
 use crate::book::Book;
 use crate::inspector::Inspector;
 use tally_core::ta::instance::{Instance, InstanceRef};
-use tally_mem::addr::{PAGE_SIZE, UserVa};
+use tally_mem::addr::{PAGE_SIZE, PhysPage, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::space::Target;
+use tally_mem::unused;
 
 /// Populated pages looked at under one lock.
 const STEP_PAGES: usize = 16;
@@ -20,9 +22,9 @@ const STEP_ADDRESSES: usize = 512;
 /// Where a search stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Search {
-    /// This is the lowest address with something in it.
+    /// This is the lowest address that was written.
     Found(u64),
-    /// Everything below this address is zero.
+    /// Nothing below this address was written.
     UpTo(u64),
 }
 
@@ -39,7 +41,7 @@ fn search<M: Machine>(found: &Instance<Book>, machine: &M, from: u64) -> Search 
         }
         if let Some(Target::Secure(pa)) = space.resident(machine, UserVa(page)) {
             looked_at += 1;
-            let used = machine.with_page(tally_mem::addr::PhysPage::containing(pa), first_used);
+            let used = unused::first_written(machine, PhysPage::containing(pa));
             if let Some(offset) = used {
                 return Search::Found(page + offset as u64);
             }
@@ -54,7 +56,7 @@ fn search<M: Machine>(found: &Instance<Book>, machine: &M, from: u64) -> Search 
 }
 
 fn low(found: &Instance<Book>) -> u64 {
-    found.stack_top.saturating_sub(found.stack_len) & !(PAGE_SIZE as u64 - 1)
+    found.stack_low() & !(PAGE_SIZE as u64 - 1)
 }
 
 /// Deepest use of the stack in bytes, as far as one step tells: at least this much is certain to be
@@ -66,18 +68,12 @@ pub(crate) fn deepest_at_once<M: Machine>(found: &Instance<Book>, machine: &M) -
     }
 }
 
-/// Deepest use of the stack if `lowest` is the lowest address with something in it.
+/// Deepest use of the stack if `lowest` is the lowest address that was written.
 fn deepest(found: &Instance<Book>, lowest: u64) -> u64 {
-    let now = found.stack_top.saturating_sub(lowest);
-    now.max(found.notes.maxima.stack_deepest)
-}
-
-/// Offset of the first byte of a page that is not zero.
-fn first_used(bytes: &[u8; PAGE_SIZE]) -> Option<usize> {
-    let words = bytes.as_chunks::<8>().0;
-    let word = words.iter().position(|word| *word != [0; 8])?;
-    let byte = words[word].iter().position(|byte| *byte != 0)?;
-    Some(word * 8 + byte)
+    found
+        .stack_top
+        .saturating_sub(lowest)
+        .max(found.stack_deepest)
 }
 
 impl<M: Machine> Inspector<'_, M> {
@@ -96,22 +92,8 @@ impl<M: Machine> Inspector<'_, M> {
                 Search::Found(at) => return deepest(found, at),
                 Search::UpTo(at) => from = Some(at),
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_used;
-    use tally_mem::addr::PAGE_SIZE;
-
-    #[test]
-    fn the_first_byte_in_use_is_found() {
-        let mut page = [0; PAGE_SIZE];
-        assert_eq!(first_used(&page), None);
-        for at in [PAGE_SIZE - 1, 4093, 8, 7, 0] {
-            page[at] = 1;
-            assert_eq!(first_used(&page), Some(at));
+            drop(state);
+            self.breathe();
         }
     }
 }

@@ -4,7 +4,8 @@
 //! **Invariant:** every memory parameter was checked against the memory it names when the `Args`
 //! were made, and shared memory in them is in use until [`Args::release`].
 
-use crate::call::shm::{Shm, ShmRef, ShmTable, is_large};
+use crate::call::large_args::COPY_BYTES;
+use crate::call::shm::{Shm, ShmError, ShmRef, ShmTable, is_large};
 use crate::ta::instance::InstanceRef;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
@@ -84,6 +85,30 @@ pub const fn is_memref(kind: u32) -> bool {
     kind >= param_type::MEMREF_INPUT && kind <= param_type::MEMREF_INOUT
 }
 
+/// Why parameters are not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untaken {
+    /// So many bytes of shared memory are refused.
+    Memory(ShmError, u64),
+    /// They are not what a message has.
+    Code(TeeResult),
+}
+
+impl From<TeeResult> for Untaken {
+    fn from(code: TeeResult) -> Self {
+        Self::Code(code)
+    }
+}
+
+impl From<Untaken> for TeeResult {
+    fn from(why: Untaken) -> Self {
+        match why {
+            Untaken::Memory(why, _) => why.into(),
+            Untaken::Code(code) => code,
+        }
+    }
+}
+
 /// Much memory that parameters of a message lend for one call, by the parameters' numbers. Taken in before
 /// anything is locked, since reading a long page list takes a while; little memory is taken in with the rest.
 #[derive(Debug, Default)]
@@ -97,12 +122,13 @@ impl Lent {
     pub fn take_in(
         machine: &(impl NormalMemory + ThreadControl),
         params: &[MsgParam],
-    ) -> Result<Self, TeeResult> {
+    ) -> Result<Self, Untaken> {
         let mut lent = Self::default();
         for (index, param) in params.iter().enumerate() {
             if is_large(param.b) && param.attr & attr::NONCONTIG != 0 && lends(param) {
-                let shm = Shm::take_in_list(machine, PhysAddr(param.a), param.b, None)?;
-                try_push(&mut lent.0, (index, shm))?;
+                let shm = Shm::take_in_list(machine, PhysAddr(param.a), param.b, None);
+                let shm = shm.map_err(|why| Untaken::Memory(why, param.b))?;
+                try_push(&mut lent.0, (index, shm)).map_err(TeeResult::from)?;
             }
         }
         Ok(lent)
@@ -121,18 +147,26 @@ const fn lends(param: &MsgParam) -> bool {
     kind >= attr::TMEM_INPUT && kind <= attr::TMEM_INOUT && param.a != 0
 }
 
+impl Arg {
+    /// Whether it is a reference to more memory than is mapped, or copied, at one go.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        match self {
+            Self::Memref { memory, given, .. } => match memory {
+                ArgMemory::Shm(..) => is_large(*given),
+                ArgMemory::Ta(..) => *given > COPY_BYTES,
+                ArgMemory::Null => false,
+            },
+            Self::Value { .. } | Self::None => false,
+        }
+    }
+}
+
 impl Args {
-    /// Whether one is a reference to more shared memory than is mapped at one go.
+    /// Whether one is a reference to more memory than is mapped, or copied, at one go.
     #[must_use]
     pub fn has_large(&self) -> bool {
-        self.items.iter().any(|item| match item {
-            Arg::Memref {
-                memory: ArgMemory::Shm(..),
-                given,
-                ..
-            } => is_large(*given),
-            Arg::Memref { .. } | Arg::Value { .. } | Arg::None => false,
-        })
+        self.items.iter().any(Arg::is_large)
     }
 
     /// Type of parameter `index`.
@@ -152,9 +186,9 @@ impl Args {
         memory: &impl NormalMemory,
         mut lent: Lent,
         params: &[MsgParam],
-    ) -> Result<(), TeeResult> {
+    ) -> Result<(), Untaken> {
         if params.len() > NUM_PARAMS {
-            return Err(TeeResult::BAD_PARAMETERS);
+            return Err(TeeResult::BAD_PARAMETERS.into());
         }
         let mut kinds = [param_type::NONE; NUM_PARAMS];
         for (index, param) in params.iter().enumerate() {
@@ -228,7 +262,8 @@ fn parse(
     memory: &impl NormalMemory,
     lent: Option<Shm>,
     param: &MsgParam,
-) -> Result<(u32, Arg), TeeResult> {
+) -> Result<(u32, Arg), Untaken> {
+    let refused = |why| Untaken::Memory(why, param.b);
     let kind = param.attr & attr::TYPE_MASK;
     // Only memory that is lent for the call comes in a list of pages.
     let allowed = match kind {
@@ -236,7 +271,7 @@ fn parse(
         _ => attr::TYPE_MASK,
     };
     if param.attr & !allowed != 0 {
-        return Err(TeeResult::BAD_PARAMETERS);
+        return Err(TeeResult::BAD_PARAMETERS.into());
     }
     let memref = |kind: u64, memory| {
         let arg = Arg::Memref {
@@ -258,13 +293,13 @@ fn parse(
             Ok((kind as u32, Arg::Value { a, b }))
         }
         attr::RMEM_INPUT..=attr::RMEM_INOUT => {
-            let shm_ref = shm.get(param.c)?;
+            let shm_ref = shm.get(param.c).map_err(refused)?;
             let fits = shm
                 .object(&shm_ref)
                 .is_some_and(|o| o.check(param.a, param.b).is_ok());
             if !fits {
                 shm.put(shm_ref);
-                return Err(TeeResult::BAD_PARAMETERS);
+                return Err(TeeResult::BAD_PARAMETERS.into());
             }
             Ok(memref(kind, ArgMemory::Shm(shm_ref, param.a)))
         }
@@ -284,12 +319,13 @@ fn parse(
             let lent = match lent {
                 Some(large) => large,
                 None if param.attr & attr::NONCONTIG != 0 => {
-                    Shm::from_page_list(memory, pa, param.b, None)?
+                    Shm::from_page_list(memory, pa, param.b, None).map_err(refused)?
                 }
-                None => Shm::contiguous(memory, pa, param.b, None)?,
+                None => Shm::contiguous(memory, pa, param.b, None).map_err(refused)?,
             };
-            Ok(memref(kind, ArgMemory::Shm(shm.lend(lent)?, 0)))
+            let lent = shm.lend(lent).map_err(refused)?;
+            Ok(memref(kind, ArgMemory::Shm(lent, 0)))
         }
-        _ => Err(TeeResult::BAD_PARAMETERS),
+        _ => Err(TeeResult::BAD_PARAMETERS.into()),
     }
 }

@@ -4,16 +4,18 @@
 //! between.
 
 use crate::call::Call;
-use crate::guest_id::GuestId;
-use crate::kernel::{Kernel, State};
+use crate::kernel::Kernel;
 use crate::observer::Observer;
-use crate::owners::{OwnerName, OwnerTable};
+use crate::owners::OwnerName;
 use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::ta::task::End;
 use tally_abi::TeeResult;
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
+
+/// Pages of a dead instance that are freed under one lock: some 5,000 instructions.
+const FREED_PAGES: u32 = 64;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Claims an instance for this call, waiting in the normal world while others have it.
@@ -57,37 +59,65 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Ok(()) => return Ok(true),
                 Err(InstanceError::Wait) => {
                     if let Err(err) = self.wait() {
-                        let mut state = self.kernel.state();
-                        state
-                            .guest_mut(self.guest)
-                            .instances
-                            .stop_waiting(instance, self.thread);
+                        self.stop_waiting(instance);
                         return Err(err);
                     }
                 }
                 Err(err @ (InstanceError::Dead | InstanceError::Deadlock)) => {
+                    // It may have been woken by somebody else than who had it.
+                    self.stop_waiting(instance);
                     return Err(err.into());
                 }
             }
         }
     }
 
+    /// As [`Self::claim`], without waiting.
+    ///
+    /// # Errors
+    /// As there; `BUSY` while others have it.
+    pub(crate) fn claim_at_once(&self, instance: InstanceRef) -> Result<(), TeeResult> {
+        let claimed = match self.kernel.state().instance_mut(instance) {
+            Some(found) => found.claim(self.thread),
+            None => Err(InstanceError::Dead),
+        };
+        if claimed == Err(InstanceError::Wait) {
+            self.stop_waiting(instance);
+        }
+        Ok(claimed?)
+    }
+
+    fn stop_waiting(&self, instance: InstanceRef) {
+        let mut state = self.kernel.state();
+        let instances = &mut state.guest_mut(self.guest).instances;
+        instances.stop_waiting(instance, self.thread);
+    }
+
     /// Lets go of an instance: wakes who waits, buries it if it was killed meanwhile, and ends it
     /// if nobody needs it any more.
     pub fn unclaim(&mut self, instance: InstanceRef) {
-        let (waiters, stays) = {
+        let end = {
             let mut state = self.kernel.state();
             let Some(found) = state.instance_mut(instance) else {
                 return;
             };
-            let waiters = found.unclaim();
-            if found.killed && found.life != Life::Dead {
-                self.bury(&mut state, instance, End::Died);
-                (waiters, false)
-            } else {
-                let unused = found.sessions == 0 && !found.stays();
-                (waiters, found.life != Life::Dead && !unused)
+            let end = found.end();
+            // What ends stays claimed, so that nobody finds it in between. Who kills an idle one claims it here, unless
+            // somebody ends it at this moment.
+            if end.is_some() && *found.busy.get_or_insert(self.thread) != self.thread {
+                return;
             }
+            end
+        };
+        if let Some(end) = end {
+            self.bury(instance, end);
+        }
+        let (waiters, stays) = {
+            let mut state = self.kernel.state();
+            let released = state.instance_mut(instance);
+            released.map_or((0, false), |found| {
+                (found.unclaim(), found.life != Life::Dead)
+            })
         };
         if !stays {
             self.close_orphans(instance);
@@ -97,26 +127,46 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.end_marked();
     }
 
-    /// Makes an instance dead: its memory goes, its entry stays for its sessions.
-    pub fn bury(&self, state: &mut State<O>, instance: InstanceRef, end: End) {
-        O::ending(self.kernel, state, instance, end);
-        let Some(found) = state.instance_mut(instance) else {
+    /// Makes an instance dead that this call has claimed: its memory goes, in steps, and its entry stays for its
+    /// sessions.
+    pub fn bury(&self, instance: InstanceRef, end: End) {
+        let kernel = self.kernel;
+        O::ending(kernel, instance, end);
+        let (owner, uuid, space) = {
+            let mut state = kernel.state();
+            let Some(found) = state.instance_mut(instance) else {
+                return;
+            };
+            found.life = Life::Dead;
+            if end == End::Died {
+                found.note_end(kernel.machine.ticks());
+            }
+            found.task = None;
+            found.heap = None;
+            (found.owner, found.uuid, found.space.take())
+        };
+        let Some(mut space) = space else {
             return;
         };
-        found.life = Life::Dead;
-        if end == End::Died {
-            found.note_end(self.kernel.machine.ticks());
+        loop {
+            let mut state = kernel.state();
+            if space.shrink(
+                &mut Mem::new(&mut state.pages, &kernel.machine),
+                FREED_PAGES,
+            ) {
+                break;
+            }
+            drop(state);
+            kernel.breathe();
         }
-        found.task = None;
-        found.heap = None;
-        let (owner, uuid) = (found.owner, found.uuid);
-        let Some(space) = found.space.take() else {
-            return;
-        };
-        let asid = space.root().asid;
-        space.destroy(&mut Mem::new(&mut state.pages, &self.kernel.machine));
-        state.give_asid(asid);
-        self.kernel.end_buffers_of(state, instance);
+        {
+            let mut state = kernel.state();
+            let asid = space.root().asid;
+            space.destroy(&mut Mem::new(&mut state.pages, &kernel.machine));
+            state.give_asid(asid);
+        }
+        kernel.end_buffers_of(instance);
+        let mut state = kernel.state();
         let living = |other: &Instance<O>| other.uuid == uuid && other.life != Life::Dead;
         if !state
             .guest(self.guest)
@@ -124,9 +174,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .iter()
             .any(|(_, other)| living(other))
         {
-            O::all_ended(state, instance.guest(), uuid);
+            O::all_ended(&mut state, instance.guest(), uuid);
         }
         let left = state.pages.owned_by(owner);
+        drop(state);
         if left != 0 {
             log::error!("a TA ended and left {left} pages behind");
         }
@@ -134,6 +185,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Removes an instance that has no sessions, unless it stays.
     pub fn drop_if_unused(&mut self, instance: InstanceRef) {
+        let mut waiters = 0;
         {
             let mut state = self.kernel.state();
             let Some(found) = state.instance(instance) else {
@@ -144,10 +196,19 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             if !unused || !goes {
                 return;
             }
-            if found.life != Life::Dead {
-                self.bury(&mut state, instance, End::Orderly);
+            if found.life != Life::Dead
+                && let Some(found) = state.instance_mut(instance)
+            {
+                found.busy = Some(self.thread);
+                drop(state);
+                self.bury(instance, End::Orderly);
+                let mut state = self.kernel.state();
+                let ended = state.instance_mut(instance);
+                // Who has begun to wait meanwhile finds it dead.
+                waiters = ended.map_or(0, Instance::unclaim);
             }
         }
+        self.wake(waiters);
         self.close_orphans(instance);
         let mut state = self.kernel.state();
         if state.instance(instance).is_none() {
@@ -160,22 +221,22 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .remove(instance.slot());
         if let Some(owner) = removed.as_deref().map(|found: &Instance<O>| found.owner) {
             drop(removed);
-            self.kernel
-                .release_owner(&mut state, instance.guest(), owner, "TA instance");
+            self.kernel.release_owner(owner, "TA instance");
         }
     }
 }
 
 impl<M: Machine, O: Observer> Kernel<M, O> {
     /// An id for a new owner, or `None` when all are taken.
-    pub fn new_owner(&self, owners: &mut OwnerTable, name: OwnerName) -> Option<OwnerId> {
+    pub fn new_owner(&self, name: OwnerName) -> Option<OwnerId> {
+        let mut owners = self.owners();
         owners.sweep(|id| self.heap.account(id).1 != 0);
         owners.create(name)
     }
 
     /// Gives an owner's id back; what it still holds is a leak, said at once.
-    pub fn release_owner(&self, state: &mut State<O>, guest: GuestId, owner: OwnerId, what: &str) {
-        let owners = &mut state.guest_mut(guest).owners;
+    pub fn release_owner(&self, owner: OwnerId, what: &str) {
+        let mut owners = self.owners();
         if let Some(name) = owners.name(owner) {
             O::owner_ends(self, owner, name);
         }

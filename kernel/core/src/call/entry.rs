@@ -4,13 +4,14 @@
 //! it borrowed given back.
 
 use crate::call::Call;
-use crate::call::args::{Args, Lent};
+use crate::call::args::{Args, Lent, Untaken};
 use crate::call::message::{self, Message, MessageError, Outcome};
 use crate::call::rpc::{MAX_RPC_PARAMS, RpcArg};
 use crate::call::shm::{Shm, ShmError, ShmRef};
 use crate::guest_id::{GuestId, MAX_GUESTS};
 use crate::kernel::Kernel;
 use crate::observer::Observer;
+use crate::refused::Refused;
 use crate::ta::invoke::Limit;
 use crate::ta::session::Opener;
 use core::sync::atomic::{Ordering, fence};
@@ -310,7 +311,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     fn take_in(&self, params: &[MsgParam], args: &mut Args) -> Result<(), TeeResult> {
         let machine = &self.kernel.machine;
-        self.kernel.as_owner(OwnerId::CALL, || {
+        let taken = self.kernel.as_owner(OwnerId::CALL, || {
             let lent = Lent::take_in(machine, params)?;
             args.take_in(
                 &mut self.kernel.state().guest_mut(self.guest).shm,
@@ -318,7 +319,22 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 lent,
                 params,
             )
+        });
+        taken.map_err(|why| {
+            if let Untaken::Memory(why, bytes) = why {
+                self.note_untaken(why, bytes);
+            }
+            why.into()
         })
+    }
+
+    /// Tells that shared memory was refused.
+    #[cold]
+    fn note_untaken(&self, why: ShmError, bytes: u64) {
+        let mut state = self.kernel.state();
+        if let Some(entry) = state.guest(self.guest).shm.refusal(why, bytes) {
+            state.refuse(Refused::Entry(entry));
+        }
     }
 
     fn msg_register(&self, message: &Message) -> Outcome {
@@ -341,6 +357,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             self.kernel.state().guest_mut(self.guest).shm.register(shm)
         };
         let result = self.kernel.as_owner(self.guest.owner(), register);
+        if let Err(why) = result {
+            self.note_untaken(why, param.b);
+        }
         Outcome::tee(TeeResult::from_result(result.map_err(TeeResult::from)))
     }
 

@@ -80,14 +80,17 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
 }
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
-    /// Buries every instance, one under one lock.
+    /// Buries every instance.
     fn end_instances(&self) {
-        loop {
-            let mut state = self.kernel.state();
+        let next = || {
+            let state = self.kernel.state();
             let instances = &state.guest(self.guest).instances;
-            let living = instances.named().find(|(_, found)| found.space.is_some());
-            let Some((instance, _)) = living else { return };
-            self.bury(&mut state, instance, End::Died);
+            let mut named = instances.named();
+            let living = named.find(|(_, found)| found.space.is_some());
+            living.map(|(instance, _)| instance)
+        };
+        while let Some(instance) = next() {
+            self.bury(instance, End::Died);
         }
     }
 
@@ -124,7 +127,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     .remove(instance.slot()),
             );
             let kernel = self.kernel;
-            kernel.release_owner(&mut state, self.guest, found, "TA instance");
+            kernel.release_owner(found, "TA instance");
         }
     }
 }

@@ -3,10 +3,11 @@
 //! **Invariant:** every page of an object lay in normal-world RAM when it was taken in; an object
 //! in use is never removed; the page list is read once.
 
+use crate::refused::{RefusedEntry, SharedTable};
 use alloc::vec::Vec;
 use core::ptr;
-use tally_abi::TeeResult;
 use tally_abi::msg::PAGE_LIST_ENTRIES;
+use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use tally_mem::fallible::{HeapExhausted, Table, try_push};
 use tally_mem::machine::{NormalMemory, ThreadControl};
@@ -16,9 +17,11 @@ const ADDRESSES: u64 = 1 << 48;
 
 /// Most pages of one object: 64 MiB.
 const MAX_PAGES: u64 = 16384;
+/// Most runs of pages of all objects: 96 KiB of the kernel heap, half of it.
+const MAX_RUNS: usize = 6144;
 
-/// Pages taken in or mapped in a step: some 40,000 instructions at most.
-const STEP_PAGES: u64 = 512;
+/// Pages taken in or mapped in a step: some 20,000 instructions at most, and of four parameters four times as many.
+const STEP_PAGES: u64 = 256;
 /// Bytes of a step.
 pub const STEP_BYTES: u64 = STEP_PAGES * PAGE_SIZE as u64;
 
@@ -47,6 +50,10 @@ pub enum ShmError {
     BadAddress,
     /// More than [`MAX_PAGES`] pages.
     TooBig,
+    /// More than [`MAX_RUNS`] runs of pages, with those that there are.
+    Scattered,
+    /// No slot.
+    Full,
     /// The cookie is taken.
     CookieTaken,
     /// No object has this cookie.
@@ -55,7 +62,7 @@ pub enum ShmError {
     InUse,
     /// The range does not lie in the object.
     OutOfRange,
-    /// No memory or slot for the bookkeeping.
+    /// No memory for the bookkeeping.
     Exhausted,
 }
 
@@ -73,7 +80,9 @@ impl From<ShmError> for TeeResult {
             | ShmError::NotFound
             | ShmError::OutOfRange => Self::BAD_PARAMETERS,
             ShmError::InUse => Self::BUSY,
-            ShmError::TooBig | ShmError::Exhausted => Self::OUT_OF_MEMORY,
+            ShmError::TooBig | ShmError::Scattered | ShmError::Full | ShmError::Exhausted => {
+                Self::OUT_OF_MEMORY
+            }
         }
     }
 }
@@ -170,8 +179,10 @@ impl Shm {
                 }
                 for &entry in &*entries {
                     let page = PhysPage::at(PhysAddr(entry)).ok_or(ShmError::BadAddress)?;
+                    let is_full = runs.len() == MAX_RUNS;
                     match runs.last_mut() {
                         Some(run) if expected == page => run.count += 1,
+                        _ if is_full => return Err(ShmError::Scattered),
                         _ => try_push(
                             &mut runs,
                             Run {
@@ -349,6 +360,8 @@ fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {
 #[derive(Debug, Default)]
 pub struct ShmTable {
     objects: Table<Shm>,
+    /// Runs of all of them.
+    runs: usize,
 }
 
 /// Names an object that a call uses. Must be given back with [`ShmTable::put`].
@@ -363,6 +376,7 @@ impl ShmTable {
     pub fn new(capacity: usize) -> Result<Self, HeapExhausted> {
         Ok(Self {
             objects: Table::new(capacity)?,
+            runs: 0,
         })
     }
 
@@ -376,13 +390,66 @@ impl ShmTable {
     /// Registers an object that has a cookie.
     ///
     /// # Errors
-    /// [`ShmError::CookieTaken`], [`ShmError::Exhausted`].
+    /// [`ShmError::CookieTaken`], [`ShmError::Scattered`], [`ShmError::Full`], [`ShmError::Exhausted`].
     pub fn register(&mut self, shm: Shm) -> Result<(), ShmError> {
         if shm.cookie.is_some_and(|cookie| self.find(cookie).is_some()) {
             return Err(ShmError::CookieTaken);
         }
-        self.objects.insert(shm)?;
-        Ok(())
+        self.insert(shm).map(drop)
+    }
+
+    fn insert(&mut self, shm: Shm) -> Result<usize, ShmError> {
+        let runs = self.runs + shm.runs.len();
+        if runs > MAX_RUNS {
+            return Err(ShmError::Scattered);
+        }
+        if self.objects.is_full() {
+            return Err(ShmError::Full);
+        }
+        let at = self.objects.insert(shm)?;
+        self.runs = runs;
+        Ok(at)
+    }
+
+    fn remove(&mut self, index: usize) {
+        if let Some(shm) = self.objects.remove(index) {
+            self.runs -= shm.runs.len();
+        }
+    }
+
+    /// What is to be told of `bytes` that were refused for this reason; nothing if the heap tells it.
+    #[must_use]
+    #[cold]
+    pub fn refusal(&self, why: ShmError, bytes: u64) -> Option<RefusedEntry> {
+        let pages = bytes.div_ceil(PAGE_SIZE as u64);
+        let (table, wanted, used, size) = match why {
+            ShmError::TooBig => (SharedTable::SharedPages, pages, 0, MAX_PAGES),
+            ShmError::Scattered => (
+                SharedTable::PageRuns,
+                pages,
+                self.runs as u64,
+                MAX_RUNS as u64,
+            ),
+            ShmError::Full => {
+                let all = self.len() as u64;
+                (SharedTable::SharedMemory, 1, all, all)
+            }
+            ShmError::BadAddress
+            | ShmError::CookieTaken
+            | ShmError::NotFound
+            | ShmError::InUse
+            | ShmError::OutOfRange
+            | ShmError::Exhausted => return None,
+        };
+        Some(RefusedEntry {
+            table,
+            asker: TeeUuid::nil(),
+            wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
+            used: used as u32,
+            size: size as u32,
+            holder: TeeUuid::nil(),
+            held: used as u32,
+        })
     }
 
     /// Removes an object.
@@ -394,7 +461,7 @@ impl ShmTable {
         if self.objects.get(index).is_some_and(|shm| shm.uses > 0) {
             return Err(ShmError::InUse);
         }
-        self.objects.remove(index);
+        self.remove(index);
         Ok(())
     }
 
@@ -412,11 +479,11 @@ impl ShmTable {
     /// Takes in an object for one call.
     ///
     /// # Errors
-    /// [`ShmError::Exhausted`].
+    /// [`ShmError::Scattered`], [`ShmError::Full`], [`ShmError::Exhausted`].
     pub fn lend(&mut self, mut shm: Shm) -> Result<ShmRef, ShmError> {
         shm.cookie = None;
         shm.uses = 1;
-        Ok(ShmRef(self.objects.insert(shm)?))
+        Ok(ShmRef(self.insert(shm)?))
     }
 
     /// Ends a use.
@@ -426,7 +493,7 @@ impl ShmTable {
             shm.uses == 0 && shm.cookie.is_none()
         });
         if last {
-            self.objects.remove(shm_ref.0);
+            self.remove(shm_ref.0);
         }
     }
 

@@ -39,7 +39,10 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         for taken in 0..STACK_PAGES {
             let page = {
                 let mut state = self.state();
-                state.pages.alloc(PageUse::KernelStack, OwnerId::KERNEL)
+                let page = state.pages.alloc(PageUse::KernelStack, OwnerId::KERNEL);
+                // No thread is there yet that could tell of a refusal; that the call was turned away is told.
+                state.pages.settle_refused();
+                page
             };
             match page {
                 Ok(page) => {

@@ -43,23 +43,37 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         self.discard(state, mapping);
     }
 
-    /// A TA ended, and its address space is gone: so are its channels and buffers.
-    pub(crate) fn end_buffers_of(&self, state: &mut State<O>, instance: InstanceRef) {
+    /// A TA ended, and its address space is gone: so are its channels and buffers, one under one lock.
+    pub(crate) fn end_buffers_of(&self, instance: InstanceRef) {
         let guest = instance.guest();
         // What each channel has is told before any of it goes.
-        let owned = |channel: &&Channel<O::Trace>| channel.instance == instance;
-        for n in 0..state.guest(guest).buffers.channels().len() {
-            let mut channels = state.guest(guest).buffers.channels().iter().filter(owned);
-            if let Some(channel) = channels.nth(n).copied() {
-                self.note_end(state, guest, &channel);
-            }
+        let mut told = None;
+        loop {
+            let mut state = self.state();
+            let channels = state.guest(guest).buffers.channels().iter();
+            let owned = channels.filter(|channel| channel.instance == instance);
+            let untold = owned.filter(|channel| told.is_none_or(|id| channel.id > id));
+            let Some(channel) = untold.min_by_key(|channel| channel.id).copied() else {
+                break;
+            };
+            told = Some(channel.id);
+            self.note_end(&mut state, guest, &channel);
+            drop(state);
+            self.breathe();
         }
-        while let Some(at) = state.guest(guest).buffers.find_by_instance(instance) {
+        loop {
+            let mut state = self.state();
+            let Some(at) = state.guest(guest).buffers.find_by_instance(instance) else {
+                break;
+            };
             let mapping = state.guest_mut(guest).buffers.take(at);
-            self.discard(state, mapping);
+            self.discard(&mut state, mapping);
+            drop(state);
+            self.breathe();
         }
+        let mut state = self.state();
         while let Some(id) = state.guest(guest).buffers.channel_of_instance(instance) {
-            Self::forget_channel(state, guest, id);
+            Self::forget_channel(&mut state, guest, id);
         }
     }
 
@@ -77,6 +91,9 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             while let Some(at) = state.guest(guest).buffers.find_by_channel(id) {
                 let mapping = state.guest_mut(guest).buffers.take(at);
                 self.undo(&mut state, mapping);
+                drop(state);
+                self.breathe();
+                state = self.state();
             }
             Self::forget_channel(&mut state, guest, id);
             drop(state);

@@ -7,6 +7,7 @@ use crate::kernel::{Kernel, State};
 use crate::observer::{Observer, WrongOrder};
 use crate::pta::buffers::{BufferError, BufferObject, Channel, RegionNode};
 use crate::pta::services::{BufferServices, PtaCall};
+use crate::refused::Refused;
 use crate::ta::session::Caller;
 use tally_abi::TeeResult;
 use tally_abi::pta::vdec::MAX_BYTES;
@@ -14,7 +15,7 @@ use tally_mem::addr::{PAGE_SHIFT, UserVa, pages_for};
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::pages::PageUse;
-use tally_mem::region::{Place, Prot, RegionKind};
+use tally_mem::region::{Place, RegionKind};
 
 impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
     fn asking(&self) -> Result<Caller, TeeResult> {
@@ -31,11 +32,14 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
         mapped: O::Trace,
     ) -> Result<UserVa, TeeResult> {
         let kernel = self.kernel;
-        let (allocator, guest) = state.split(self.guest);
-        let buffers = &mut guest.buffers;
-        if !buffers.has_room() {
+        if let Err(refused) = state.guest(self.guest).admit_buffer(caller.instance) {
+            state.refuse(Refused::Entry(refused));
             return Err(BufferError::OutOfMemory.into());
         }
+        let (allocator, guest) = state.split(self.guest);
+        let found = guest.to_grow(caller.instance);
+        found.ok_or(TeeResult::TARGET_DEAD)?;
+        let buffers = &mut guest.buffers;
         let found = guest.instances.at_mut(caller.instance);
         let found = found.ok_or(TeeResult::TARGET_DEAD)?;
         let owner = found.owner;
@@ -51,8 +55,7 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
             let mut memory = Mem::new(allocator, &kernel.machine);
             let place = Place::random(kernel.random_u64());
             let kind = RegionKind::Buffer;
-            let va =
-                space.map_borrowed(&mut memory, kind, frames(), pages, Prot::READ_WRITE, place)?;
+            let va = space.map_lent(&mut memory, kind, frames(), pages, place)?;
             let node = RegionNode {
                 number: 0,
                 channel,
@@ -92,6 +95,10 @@ impl<M: Machine, O: Observer> BufferServices for PtaCall<'_, '_, M, O> {
     fn open_channel(&self) -> Result<u32, TeeResult> {
         let caller = self.asking()?;
         let mut state = self.kernel.state();
+        if let Err(refused) = state.guest(self.guest).admit_channel(caller.instance) {
+            state.refuse(Refused::Entry(refused));
+            return Err(BufferError::OutOfMemory.into());
+        }
         let opened = O::trace(self.kernel, &mut state, &caller);
         let id = state.guest_mut(self.guest).buffers.open(Channel {
             id: 0,

@@ -8,16 +8,12 @@
 //! long; a TA that ends leaves nothing here. The test-only fault breaks this on purpose, for the
 //! objects, until it is switched off.
 
+use crate::share::Share;
 use crate::ta::instance::InstanceRef;
 use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_mem::addr::{PAGE_SHIFT, PhysPage, UserVa};
 use tally_mem::fallible::{HeapExhausted, TryBox, try_push, vec_with_capacity};
-
-/// Channels at a time.
-pub const MAX_CHANNELS: usize = 32;
-/// Mappings at a time.
-pub const MAX_MAPPINGS: usize = 96;
 
 /// Why a channel or a buffer cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,8 +172,8 @@ impl<T: Copy> Buffers<T> {
     /// [`HeapExhausted`].
     pub fn new() -> Result<Self, HeapExhausted> {
         Ok(Self {
-            channels: vec_with_capacity(MAX_CHANNELS)?,
-            mappings: vec_with_capacity(MAX_MAPPINGS)?,
+            channels: vec_with_capacity(Share::CHANNELS.all)?,
+            mappings: vec_with_capacity(Share::BUFFERS.all)?,
             ..Self::default()
         })
     }
@@ -187,7 +183,7 @@ impl<T: Copy> Buffers<T> {
     /// # Errors
     /// [`BufferError::OutOfMemory`].
     pub fn open(&mut self, mut channel: Channel<T>) -> Result<u32, BufferError> {
-        if self.channels.len() == MAX_CHANNELS {
+        if self.channels.len() == self.channels.capacity() {
             return Err(BufferError::OutOfMemory);
         }
         self.channel_count = self.channel_count.wrapping_add(1).max(1);
@@ -226,12 +222,6 @@ impl<T: Copy> Buffers<T> {
         found.map(|channel| channel.id)
     }
 
-    /// Whether one more mapping can be entered.
-    #[must_use]
-    pub const fn has_room(&self) -> bool {
-        self.mappings.len() < MAX_MAPPINGS
-    }
-
     /// Enters a mapping of `object` at `node` in its TA; both objects come from the heap, and are
     /// numbered here.
     ///
@@ -244,7 +234,7 @@ impl<T: Copy> Buffers<T> {
         node: RegionNode,
         object: BufferObject,
     ) -> Result<(), BufferError> {
-        if !self.has_room() {
+        if self.mappings.len() == self.mappings.capacity() {
             return Err(BufferError::OutOfMemory);
         }
         let number = self.mapping_count.wrapping_add(1);

@@ -26,6 +26,14 @@ pub struct PseudoTa<O: Book> {
     pub work: Work<O>,
 }
 
+impl<O: Book> PseudoTa<O> {
+    /// Whether it tells where memory is, or ends who has it.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        matches!(self.work, Work::Account(_) | Work::Control(_))
+    }
+}
+
 impl<O: Book> fmt::Debug for PseudoTa<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PseudoTa")

@@ -6,6 +6,7 @@
 
 use crate::call::Call;
 use crate::call::args::Args;
+use crate::call::thread::MAX_THREADS;
 use crate::observer::Observer;
 use crate::pta::Step;
 use crate::ta::instance::InstanceRef;
@@ -41,16 +42,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let Some((target, session)) = self.take_closing(id, opener) else {
             return;
         };
-        let ready = self.check_stack().and_then(|()| match target {
-            Target::Ta(instance) => self.claim(instance),
-            Target::Pseudo(_) => Ok(()),
+        let ready = self.check_stack().and_then(|()| match (target, patience) {
+            // Whoever has TAs claimed keeps nobody waiting for them here.
+            (Target::Ta(instance), Patience::PutOff) => self.claim_at_once(instance),
+            (Target::Ta(instance), Patience::GiveUp) => self.claim(instance),
+            (Target::Pseudo(_), _) => Ok(()),
         });
         match (ready, patience) {
             (Ok(()), _) => return self.close_checked(target, &session),
             // A dead TA is not told.
             (Err(TeeResult::TARGET_DEAD), _) => {}
             (Err(_), Patience::PutOff) => {
-                self.set_phase(id, opener, Phase::Closing);
+                self.set_phase(id, opener, self.closing());
                 self.closings.put_off = true;
                 return;
             }
@@ -76,8 +79,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     session: session.id,
                     command: 0,
                 };
+                // What dies of what it does there is ended before it hears of that: rounds of its own, on its stack.
+                let is_closing = core::mem::take(&mut self.closings.is_closing);
                 // What it answers changes nothing.
                 let _ = self.run_ta_checked(instance, call, &mut Args::default());
+                self.closings.is_closing = is_closing;
                 self.remove_session(session.id, session.opener);
                 self.unclaim(instance);
             }
@@ -98,7 +104,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let sessions = &mut state.guest_mut(self.guest).sessions;
         let slot = sessions.find(id, opener).ok()?;
         let session = sessions.get_mut(slot)?;
-        if session.phase != Phase::Closing || !session.operations.is_empty() {
+        if !matches!(session.phase, Phase::Closing(_)) || !session.operations.is_empty() {
             return None;
         }
         session.phase = Phase::Ending;
@@ -110,7 +116,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut state = self.kernel.state();
         for (_, session) in state.guest_mut(self.guest).sessions.iter_mut() {
             if session.opener == Opener::Ta(instance) && session.phase == Phase::Open {
-                session.phase = Phase::Closing;
+                session.phase = self.closing();
                 self.closings.marked = true;
             }
         }
@@ -136,14 +142,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    /// One round over the sessions that were closed.
+    /// Of a session that was closed and that this call is to end.
+    pub(crate) const fn closing(&self) -> Phase {
+        const { assert!(MAX_THREADS <= u8::MAX as usize) };
+        Phase::Closing(self.thread as u8)
+    }
+
+    /// One round over the sessions that this call is to end. Others' are theirs: their TAs may be claimed for long.
     fn end_all(&mut self, patience: Patience) {
         let mut slot = 0;
         loop {
             let (id, opener) = {
                 let state = self.kernel.state();
                 let sessions = &state.guest(self.guest).sessions;
-                let Some((at, session)) = sessions.closing_from(slot) else {
+                let Some((at, session)) = sessions.closing_from(slot, self.thread) else {
                     return;
                 };
                 slot = at + 1;

@@ -5,12 +5,13 @@
 
 use crate::call::Call;
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
+use crate::call::large_args::COPY_BYTES;
 use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;
 use crate::ta::instance::{InstanceRef, Life};
-use crate::ta::obituary;
+use crate::ta::stack;
 use crate::ta::syscall::Flow;
-use crate::ta::task::{Cause, Death, End, Exit, TaCall, Task};
+use crate::ta::task::{Cause, Death, End, Exit, Ran, TaCall, Task};
 use tally_abi::TeeResult;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
 use tally_mem::addr::{PAGE_SIZE, UserVa};
@@ -21,7 +22,7 @@ use zerocopy::IntoBytes;
 
 /// Bytes below the initial stack pointer that hold [`UteeParams`], 16-byte aligned.
 const PARAMS_BYTES: u64 = (size_of::<UteeParams>() as u64).next_multiple_of(16);
-/// Bytes copied at a time between two TAs.
+/// Bytes on the stack while two TAs' memory is copied.
 const COPY_CHUNK: usize = 512;
 
 /// Bytes of kernel stack that entering a TA, the loader or a pseudo-TA leaves at least for what runs there: the deepest
@@ -77,7 +78,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<TeeResult, TeeResult> {
         let kernel = self.kernel;
         let mut mapped = Mapped::default();
-        if args.has_large() {
+        let has_large = args.has_large();
+        if has_large {
             self.map_large(instance, args, &mut mapped)?;
         }
         let entered = {
@@ -90,36 +92,45 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             kernel.as_owner(owner, || {
                 let entered = kernel.prepare(&mut state, instance, call, args, &mut mapped);
                 if entered.is_err() {
-                    kernel.unmap_params(&mut state, instance, &mapped);
-                    O::failed(kernel, &mut state, instance);
+                    kernel.unmap_small(&mut state, instance, args, &mapped);
                 }
                 let (context, root) = entered?;
                 let noted = kernel.begin_task(&mut state, instance, call, context.sp);
                 Ok::<_, TeeResult>((context, root, noted, O::watches(&state, instance.guest())))
             })
         };
+        if let Err(err) = entered
+            && has_large
+        {
+            self.end_large(instance, args, &mapped, Err(err))?;
+        }
         let (mut context, root, noted, watched) = entered?;
         if watched {
             O::entered(kernel, instance, call);
         }
         let params_va = UserVa(context.sp);
         kernel.threads.note_user_sp(self.thread, context.sp);
-        let exit = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
+        let ran = self.run_user(instance, &mut context, root, Mode::Ta(call.session));
         let mut state = kernel.state();
         if O::watches(&state, instance.guest()) {
             drop(state);
             O::leaving(kernel, instance, call);
             state = kernel.state();
         }
-        kernel.end_task(&mut state, instance, call, noted, exit);
-        match exit {
+        kernel.end_task(&mut state, instance, call, noted, ran);
+        match ran.exit {
             Exit::Return(code) => {
-                let back = kernel.collect(&mut state, instance, params_va, args, &mapped);
-                kernel.unmap_params(&mut state, instance, &mapped);
+                let mut back = kernel.collect(&mut state, instance, params_va, args, &mapped);
+                kernel.unmap_small(&mut state, instance, args, &mapped);
+                drop(state);
+                if has_large {
+                    back = self.end_large(instance, args, &mapped, back);
+                }
                 back.map(|()| TeeResult(code))
             }
             Exit::Died => {
-                self.bury(&mut state, instance, End::Died);
+                drop(state);
+                self.bury(instance, End::Died);
                 Err(TeeResult::TARGET_DEAD)
             }
         }
@@ -132,11 +143,13 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         context: &mut UserContext,
         root: UserRoot,
         mode: Mode,
-    ) -> Exit {
-        loop {
+    ) -> Ran {
+        let mut lowest_sp = context.sp;
+        let exit = loop {
             self.kernel.threads.note_user_context(self.thread, context);
             let trap = self.kernel.machine.run_user(context, root);
             self.kernel.threads.note_user_sp(self.thread, context.sp);
+            lowest_sp = lowest_sp.min(context.sp);
             match trap {
                 Trap::Syscall => {
                     let flow = match mode {
@@ -145,23 +158,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     };
                     match flow {
                         Flow::Continue => {}
-                        Flow::Return(code) => return Exit::Return(code),
+                        Flow::Return(code) => break Exit::Return(code),
                         Flow::Panic(code) => {
                             self.report(instance, context, &Death::Panic(code));
-                            return Exit::Died;
+                            break Exit::Died;
                         }
-                        Flow::Killed => return Exit::Died,
+                        Flow::Killed => break Exit::Died,
                     }
                 }
                 Trap::Abort(abort) => {
                     if !self.fault(instance, abort) {
                         self.report(instance, context, &Death::Abort(abort));
-                        return Exit::Died;
+                        break Exit::Died;
                     }
                 }
                 Trap::Fault { esr } => {
                     self.report(instance, context, &Death::Fault(esr));
-                    return Exit::Died;
+                    break Exit::Died;
                 }
                 Trap::ForeignInterrupt | Trap::SecureInterrupt => {
                     if trap == Trap::ForeignInterrupt {
@@ -169,11 +182,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     }
                     if self.is_killed(instance) {
                         log::error!("TA was killed while it ran");
-                        return Exit::Died;
+                        break Exit::Died;
                     }
                 }
             }
-        }
+        };
+        Ran { exit, lowest_sp }
     }
 
     /// Whether somebody asked for this instance's end.
@@ -210,12 +224,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     #[inline(never)]
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
-        let machine = &self.kernel.machine;
-        let mut state = self.kernel.state();
-        if let Some(found) = state.instance_mut(instance) {
-            found.note_fate(Cause::from(death), machine.ticks());
-            obituary::write(machine, found, context, death);
+        let kernel = self.kernel;
+        let machine = &kernel.machine;
+        if let Some(found) = kernel.state().instance_mut(instance) {
+            let overflow = stack::overflow(machine, found, context, death);
+            found.stack_deepest = found.stack_deepest.max(overflow.unwrap_or(0));
+            let cause = match overflow {
+                Some(_) => Cause::StackOverflow,
+                None => Cause::from(death),
+            };
+            found.note_fate(cause, machine.ticks());
         }
+        kernel.write_obituary(instance, context, death);
     }
 }
 
@@ -247,11 +267,12 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         instance: InstanceRef,
         call: TaCall,
         noted: O::Entered,
-        exit: Exit,
+        ran: Ran,
     ) {
-        O::left(self, state, instance, call, noted, exit);
+        O::left(self, state, instance, call, noted, ran);
         if let Some(found) = state.instance_mut(instance) {
-            if exit == Exit::Died {
+            found.note_stack_pointer(ran.lowest_sp);
+            if ran.exit == Exit::Died {
                 found.note_end(self.machine.ticks());
             }
             found.task = None;
@@ -355,10 +376,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             }
             ArgMemory::Ta(caller, from) => {
                 let (pages, guest) = state.split(instance.guest());
-                let found = guest
-                    .instances
-                    .at_mut(instance)
-                    .ok_or(TeeResult::TARGET_DEAD)?;
+                let found = guest.to_grow(instance).ok_or(TeeResult::TARGET_DEAD)?;
                 let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
                 let va = space.map_zero(
                     &mut Mem::new(pages, &self.machine),
@@ -371,9 +389,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                     && let Err(err) =
                         self.copy_between(state, (*caller, *from), (instance, va), given)
                 {
-                    let mut only = Mapped::default();
-                    only[0] = Some(va);
-                    self.unmap_params(state, instance, &only);
+                    self.unmap_param(state, instance, va);
                     return Err(err);
                 }
                 Ok(Some(va))
@@ -381,8 +397,8 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         }
     }
 
-    /// Copies between two TAs' address spaces.
-    fn copy_between(
+    /// Copies between two TAs' address spaces: [`COPY_BYTES`] at most under one lock.
+    pub(crate) fn copy_between(
         &self,
         state: &mut State<O>,
         from: (InstanceRef, UserVa),
@@ -469,7 +485,10 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                     size,
                 } => {
                     *size = b;
-                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, *place) {
+                    // What is large is copied in steps.
+                    if let (ArgMemory::Ta(caller, to), Some(from)) = (memory, *place)
+                        && *given <= COPY_BYTES
+                    {
                         let len = b.min(*given);
                         let (caller, to) = (*caller, *to);
                         self.copy_between(state, (instance, from), (caller, to), len)?;
@@ -480,31 +499,35 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         Ok(())
     }
 
-    pub(crate) fn unmap_params(
+    /// Unmaps parameters, but for the large ones.
+    pub(crate) fn unmap_small(
         &self,
         state: &mut State<O>,
         instance: InstanceRef,
+        args: &Args,
         mapped: &Mapped,
     ) {
-        let (pages, guest) = state.split(instance.guest());
-        let Some(found) = guest.instances.at_mut(instance) else {
-            return;
-        };
-        let Some(space) = found.space.as_mut() else {
-            return;
-        };
-        for va in mapped.iter().flatten() {
-            let Some(region) = space.region_at(*va).copied() else {
-                continue;
-            };
-            let undone = space.unmap(
-                &mut Mem::new(pages, &self.machine),
-                region.va(),
-                region.bytes(),
-            );
-            if let Err(err) = undone {
-                log::error!("parameter stays mapped: {err:?}");
+        for (va, arg) in mapped.iter().zip(&args.items) {
+            if let Some(va) = va
+                && !arg.is_large()
+            {
+                self.unmap_param(state, instance, *va);
             }
+        }
+    }
+
+    fn unmap_param(&self, state: &mut State<O>, instance: InstanceRef, va: UserVa) {
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest.instances.at_mut(instance);
+        let Some(space) = found.and_then(|found| found.space.as_mut()) else {
+            return;
+        };
+        let Some(region) = space.region_at(va).copied() else {
+            return;
+        };
+        let mut memory = Mem::new(pages, &self.machine);
+        if let Err(err) = space.unmap(&mut memory, region.va(), region.bytes()) {
+            log::error!("parameter stays mapped: {err:?}");
         }
     }
 }

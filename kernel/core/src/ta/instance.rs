@@ -6,7 +6,7 @@
 use crate::book::Book;
 use crate::call::thread::MAX_THREADS;
 use crate::guest_id::GuestId;
-use crate::ta::task::{Cause, Fate, Task};
+use crate::ta::task::{Cause, End, Fate, Task};
 use core::ops::{Deref, DerefMut};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
@@ -69,6 +69,8 @@ pub struct Instance<O: Book> {
     pub stack_top: u64,
     /// Bytes of stack.
     pub stack_len: u64,
+    /// Deepest use of it that was noted: what lies there now may tell of more.
+    pub stack_deepest: u64,
     /// Where link address 0 lies.
     pub load_base: u64,
     /// Bytes from there to the end of the image.
@@ -140,6 +142,7 @@ impl<O: Book> Instance<O> {
             entry: 0,
             stack_top: 0,
             stack_len: 0,
+            stack_deepest: 0,
             load_base: 0,
             load_len: 0,
             image_id: 0,
@@ -156,6 +159,27 @@ impl<O: Book> Instance<O> {
             time_offset_millis: None,
             notes,
         }
+    }
+
+    /// Lowest address of its stack.
+    #[must_use]
+    pub const fn stack_low(&self) -> u64 {
+        self.stack_top.saturating_sub(self.stack_len)
+    }
+
+    /// Bytes of stack above a stack pointer. One that is not in the stack is of another one, which the TA made itself.
+    #[must_use]
+    pub fn depth_of(&self, sp: u64) -> u64 {
+        let is_in_it = self.stack_low() <= sp;
+        self.stack_top
+            .checked_sub(sp)
+            .filter(|_| is_in_it)
+            .unwrap_or(0)
+    }
+
+    /// Notes where it had its stack pointer.
+    pub fn note_stack_pointer(&mut self, sp: u64) {
+        self.stack_deepest = self.stack_deepest.max(self.depth_of(sp));
     }
 
     /// Notes how it dies, unless that is known.
@@ -236,6 +260,18 @@ impl<O: Book> Instance<O> {
             Some(_) => {
                 self.waiters |= 1 << thread;
                 Err(InstanceError::Wait)
+            }
+        }
+    }
+
+    /// How it ends when it is let go of, if it does.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.life {
+            Life::Dead => None,
+            Life::Loading | Life::Ready if self.killed => Some(End::Died),
+            Life::Loading | Life::Ready => {
+                let is_unused = self.sessions == 0 && !self.stays();
+                is_unused.then_some(End::Orderly)
             }
         }
     }

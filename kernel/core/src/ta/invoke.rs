@@ -9,7 +9,8 @@ use crate::kernel::State;
 use crate::observer::Observer;
 use crate::owners::{Label, OwnerKind, OwnerName};
 use crate::pta::params::PtaParams;
-use crate::pta::{PtaResult, Step};
+use crate::pta::{PseudoTa, PtaResult, Step};
+use crate::refused::Refused;
 use crate::ta::closing::Patience;
 use crate::ta::instance::{Instance, InstanceRef, Life};
 use crate::ta::operation::{Operation, Operations};
@@ -190,19 +191,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Closes a session. It cannot be used from here on; who is in it still goes on, and the last one ends it.
     pub fn close_session(&mut self, id: u32, opener: Opener) -> Outcome {
-        let is_idle = {
+        {
             let mut state = self.kernel.state();
             let sessions = &mut state.guest_mut(self.guest).sessions;
             let found = sessions.find_open(id, opener);
             let Some(session) = found.ok().and_then(|slot| sessions.get_mut(slot)) else {
                 return Outcome::tee(TeeResult::BAD_PARAMETERS);
             };
-            session.phase = Phase::Closing;
-            session.operations.is_empty()
-        };
-        if is_idle {
-            self.end_session(id, opener, Patience::PutOff);
+            session.phase = self.closing();
         }
+        self.end_session(id, opener, Patience::PutOff);
         Outcome::tee(TeeResult::SUCCESS)
     }
 
@@ -239,9 +237,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         target: Target,
         limit: Limit,
     ) -> Result<u32, TeeResult> {
+        let asks = match target {
+            Target::Pseudo(index) => self
+                .kernel
+                .ptas
+                .get(usize::from(index))
+                .is_some_and(PseudoTa::asks),
+            Target::Ta(_) => false,
+        };
         let mut state = self.kernel.state();
+        if let Err(refused) = state.guest(self.guest).admit_session(opener, asks) {
+            state.refuse(Refused::Entry(refused));
+            return Err(TeeResult::OUT_OF_MEMORY);
+        }
         let guest = state.guest_mut(self.guest);
-        let owners = &mut guest.owners;
         let name = OwnerName {
             kind: OwnerKind::Session(0),
             uuid: open.target,
@@ -249,7 +258,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let owner = self
             .kernel
-            .new_owner(owners, name)
+            .new_owner(name)
             .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let session = Session {
             phase: Phase::Opening,
@@ -268,8 +277,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let slot = match inserted {
             Ok(slot) => slot,
             Err(err) => {
-                self.kernel
-                    .release_owner(&mut state, self.guest, owner, "session");
+                self.kernel.release_owner(owner, "session");
                 return Err(err.into());
             }
         };
@@ -278,7 +286,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if let Some(session) = guest.sessions.get_mut(slot) {
             session.id = id;
         }
-        guest.owners.rename(owner, OwnerKind::Session(id));
+        self.kernel.owners().rename(owner, OwnerKind::Session(id));
         Ok(id)
     }
 
@@ -293,7 +301,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Ends this thread's operation; the last one of a session that was closed meanwhile ends it.
     fn end_use(&mut self, id: u32, opener: Opener) {
-        let is_last = {
+        let is_closing = {
             let mut state = self.kernel.state();
             let sessions = &mut state.guest_mut(self.guest).sessions;
             let found = sessions.find(id, opener);
@@ -301,9 +309,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return;
             };
             session.operations.end(self.thread);
-            session.phase == Phase::Closing && session.operations.is_empty()
+            matches!(session.phase, Phase::Closing(_))
         };
-        if is_last {
+        if is_closing {
             self.end_session(id, opener, Patience::PutOff);
         }
     }
@@ -332,8 +340,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         {
             found.sessions = found.sessions.saturating_sub(1);
         }
-        self.kernel
-            .release_owner(&mut state, self.guest, owner, "session");
+        self.kernel.release_owner(owner, "session");
     }
 
     fn uncount(&self, instance: InstanceRef) {
@@ -392,8 +399,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Adds an instance that this thread is about to load.
     #[inline(never)]
     fn add_instance(&self, state: &mut State<O>, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
+        if let Err(refused) = state.guest(self.guest).admit_instance(uuid) {
+            state.refuse(Refused::Entry(refused));
+            return Err(TeeResult::OUT_OF_MEMORY);
+        }
         let guest = state.guest_mut(self.guest);
-        let owners = &mut guest.owners;
         let name = OwnerName {
             kind: OwnerKind::Ta,
             uuid,
@@ -401,7 +411,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let owner = self
             .kernel
-            .new_owner(owners, name)
+            .new_owner(name)
             .ok_or(TeeResult::OUT_OF_MEMORY)?;
         let generation = guest.instance_count;
         let notes = guest.book.notes();
@@ -412,41 +422,31 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Ok(guest.instances.name(slot, generation))
             }
             Err(err) => {
-                self.kernel
-                    .release_owner(state, self.guest, owner, "TA instance");
+                self.kernel.release_owner(owner, "TA instance");
                 Err(err.into())
             }
         }
     }
 
     fn load_new(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
-        let loaded = self.load(instance, uuid);
+        if let Err(err) = self.load(instance, uuid) {
+            self.bury(instance, End::Died);
+            self.unclaim(instance);
+            return Err(err);
+        }
         let mut waiters = 0;
-        {
-            let mut state = self.kernel.state();
-            match (state.instance_mut(instance), &loaded) {
-                (Some(found), Ok(())) => {
-                    found.life = Life::Ready;
-                    found.loaded_at = self.kernel.machine.ticks();
-                    found.sessions = 1;
-                    if !found.may_be_shared() {
-                        // Who waited to share it needs one of its own, and need not wait for this
-                        // one's client to be done.
-                        waiters = core::mem::take(&mut found.waiters);
-                    }
-                }
-                (Some(_), Err(_)) => self.bury(&mut state, instance, End::Died),
-                (None, _) => {}
+        if let Some(found) = self.kernel.state().instance_mut(instance) {
+            found.life = Life::Ready;
+            found.loaded_at = self.kernel.machine.ticks();
+            found.sessions = 1;
+            if !found.may_be_shared() {
+                // Who waited to share it needs one of its own, and need not wait for this
+                // one's client to be done.
+                waiters = core::mem::take(&mut found.waiters);
             }
         }
         self.wake(waiters);
-        match loaded {
-            Ok(()) => Ok(instance),
-            Err(err) => {
-                self.unclaim(instance);
-                Err(err)
-            }
-        }
+        Ok(instance)
     }
 
     /// Enters a TA that this call has claimed.

@@ -8,5 +8,6 @@ pub mod load;
 pub mod obituary;
 pub mod operation;
 pub mod session;
+pub mod stack;
 pub mod syscall;
 pub mod task;

@@ -1,11 +1,14 @@
 //! Crash report of a TA on the secure console: cause, registers, call stack, memory.
 //!
 //! **Invariant:** reads the dead TA's memory from outside, as far as it is mapped, and a bounded
-//! number of frames.
+//! number of frames. Nothing is locked while a line is written.
 
 use crate::book::Book;
-use crate::ta::instance::Instance;
-use crate::ta::task::Death;
+use crate::kernel::Kernel;
+use crate::observer::Observer;
+use crate::ta::instance::{Instance, InstanceRef};
+use crate::ta::task::{Cause, Death};
+use core::fmt;
 use log::error;
 use tally_mem::addr::UserVa;
 use tally_mem::machine::{Machine, UserContext};
@@ -16,82 +19,133 @@ use zerocopy::IntoBytes;
 /// Most frames of a call stack that are shown.
 const MAX_DEPTH: usize = 16;
 
-/// Writes it.
-pub fn write<M: Machine, O: Book>(
-    machine: &M,
-    instance: &Instance<O>,
-    context: &UserContext,
-    death: &Death,
-) {
-    match death {
-        Death::Panic(code) => error!("TA panicked with code {code:#x}"),
-        Death::Abort(abort) => error!(
-            "User mode {:?} abort at address {:#x} ({}), esr {:#x}",
-            abort.access,
-            abort.va,
-            if abort.translation {
-                "nothing mapped"
-            } else {
-                "permission"
-            },
-            abort.esr
-        ),
-        Death::Fault(esr) => error!("User mode exception, esr {esr:#x}"),
-    }
-    error!("Status of TA {}", instance.uuid);
-    error!(" arch: aarch64  load address: {:#x}", instance.load_base);
-    for row in (0..28).step_by(4) {
-        let x = &context.x[row..];
-        error!(
-            " x{row:<2} {:016x} {:016x} {:016x} {:016x}",
-            x[0], x[1], x[2], x[3]
-        );
-    }
-    error!(
-        " x28 {:016x} fp {:016x} lr {:016x} sp {:016x}",
-        context.x[28], context.x[29], context.x[30], context.sp
-    );
-    error!(" pc  {:016x}", context.pc);
-    call_stack(machine, instance, context);
-    status(machine, instance);
-}
-
-/// Writes the regions of an instance, as OP-TEE does on a crash.
-pub fn status<M: Machine, O: Book>(machine: &M, instance: &Instance<O>) {
-    let Some(space) = &instance.space else { return };
-    for (n, region) in space.regions().iter().enumerate() {
-        let pa = match space.first_page(machine, region) {
-            Some(Target::Secure(pa) | Target::Normal(pa)) => pa.0,
-            None => 0,
+impl<M: Machine, O: Observer> Kernel<M, O> {
+    /// Writes it, line by line: nothing is locked, and the caller has claimed the instance.
+    pub(crate) fn write_obituary(
+        &self,
+        instance: InstanceRef,
+        context: &UserContext,
+        death: &Death,
+    ) {
+        let mut frames = CallStack::default();
+        let (uuid, load_base, overflow) = {
+            let state = self.state();
+            let Some(found) = state.instance(instance) else {
+                return;
+            };
+            walk(&self.machine, found, context, |pc| {
+                frames.push(pc, found.image_offset(pc))
+            });
+            let is_overflow =
+                matches!(found.fate, Some(fate) if fate.cause == Cause::StackOverflow);
+            let overflow = is_overflow.then_some((found.stack_deepest, found.stack_len));
+            (found.uuid, found.load_base, overflow)
         };
-        let flag = |prot, letter| {
-            if region.prot().contains(prot) {
-                letter
-            } else {
-                '-'
-            }
-        };
-        error!(
-            " region {n:2}: va {:#x} pa {pa:#010x} size {:#08x} flags {}{}{} {:?}",
-            region.va().0,
-            region.bytes(),
-            flag(Prot::READ, 'r'),
-            flag(Prot::WRITE, 'w'),
-            flag(Prot::EXECUTE, 'x'),
-            region.kind()
-        );
-    }
-}
-
-fn call_stack<M: Machine, O: Book>(machine: &M, instance: &Instance<O>, context: &UserContext) {
-    error!("Call stack:");
-    walk(machine, instance, context, |pc| {
-        match instance.image_offset(pc) {
-            Some(offset) => error!(" {}+{offset:#x}", instance.uuid),
-            None => error!(" {pc:#x}"),
+        match death {
+            Death::Panic(code) => self.say(format_args!("TA panicked with code {code:#x}")),
+            Death::Abort(abort) => self.say(format_args!(
+                "User mode {:?} abort at address {:#x} ({}), esr {:#x}",
+                abort.access,
+                abort.va,
+                if abort.translation {
+                    "nothing mapped"
+                } else {
+                    "permission"
+                },
+                abort.esr
+            )),
+            Death::Fault(esr) => self.say(format_args!("User mode exception, esr {esr:#x}")),
         }
+        if let Some((deepest, len)) = overflow {
+            self.say(format_args!(
+                "Stack overflow: {deepest} bytes or more in a stack of {len}"
+            ));
+        }
+        self.say(format_args!("Status of TA {uuid}"));
+        self.say(format_args!(" arch: aarch64  load address: {load_base:#x}"));
+        for row in (0..28).step_by(4) {
+            let x = &context.x[row..];
+            self.say(format_args!(
+                " x{row:<2} {:016x} {:016x} {:016x} {:016x}",
+                x[0], x[1], x[2], x[3]
+            ));
+        }
+        self.say(format_args!(
+            " x28 {:016x} fp {:016x} lr {:016x} sp {:016x}",
+            context.x[28], context.x[29], context.x[30], context.sp
+        ));
+        self.say(format_args!(" pc  {:016x}", context.pc));
+        self.say(format_args!("Call stack:"));
+        for frame in &frames.places[..frames.count] {
+            match frame {
+                (_, Some(offset)) => self.say(format_args!(" {uuid}+{offset:#x}")),
+                (pc, None) => self.say(format_args!(" {pc:#x}")),
+            }
+        }
+        self.write_regions(instance);
+    }
+
+    /// Writes the regions of an instance, as OP-TEE does on a crash.
+    fn write_regions(&self, instance: InstanceRef) {
+        for n in 0.. {
+            let (region, pa) = {
+                let state = self.state();
+                let found = state.instance(instance);
+                let Some(space) = found.and_then(|found| found.space.as_ref()) else {
+                    return;
+                };
+                let Some(region) = space.regions().get(n).copied() else {
+                    return;
+                };
+                (region, space.first_page(&self.machine, &region))
+            };
+            let pa = match pa {
+                Some(Target::Secure(pa) | Target::Normal(pa)) => pa.0,
+                None => 0,
+            };
+            let flag = |prot, letter| {
+                if region.prot().contains(prot) {
+                    letter
+                } else {
+                    '-'
+                }
+            };
+            self.say(format_args!(
+                " region {n:2}: va {:#x} pa {pa:#010x} size {:#08x} flags {}{}{} {:?}",
+                region.va().0,
+                region.bytes(),
+                flag(Prot::READ, 'r'),
+                flag(Prot::WRITE, 'w'),
+                flag(Prot::EXECUTE, 'x'),
+                region.kind()
+            ));
+        }
+    }
+
+    /// A line on the console, after which interrupts have their turn.
+    fn say(&self, line: fmt::Arguments<'_>) {
+        error!("{line}");
+        self.breathe();
+    }
+}
+
+/// Addresses of a call stack, innermost first, with their offsets in the image where they lie in it.
+#[derive(Default)]
+struct CallStack {
+    places: [(u64, Option<u64>); MAX_DEPTH],
+    count: usize,
+}
+
+impl CallStack {
+    /// False once there is no room.
+    fn push(&mut self, pc: u64, offset: Option<u64>) -> bool {
+        let Some(place) = self.places.get_mut(self.count) else {
+            return false;
+        };
+        *place = (pc, offset);
+        self.count += 1;
         true
-    });
+    }
 }
 
 /// Walks a TA's stack by frame pointers from where it stands, innermost first, while `each` wants

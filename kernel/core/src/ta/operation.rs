@@ -119,3 +119,61 @@ impl Operations {
         self.first.iter_mut().chain(more)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Operation, Operations};
+
+    fn threads(operations: &mut Operations) -> Vec<u8> {
+        operations.all().map(|operation| operation.thread).collect()
+    }
+
+    fn all() -> Operations {
+        let mut operations = Operations::default();
+        assert!(operations.is_empty());
+        for thread in 0..4 {
+            let operation = Operation::new(thread, 10 + thread as u32, None);
+            operations.begin(operation).unwrap();
+        }
+        operations
+    }
+
+    #[test]
+    fn a_thread_ends_its_own_operation_and_no_other() {
+        let mut operations = all();
+        operations.end(2);
+        assert_eq!(threads(&mut operations), [0, 1, 3]);
+        operations.end(0);
+        operations.end(0);
+        assert_eq!(threads(&mut operations), [1, 3]);
+        assert!(operations.of(2).is_none());
+        operations.end(3);
+        operations.end(1);
+        assert!(operations.is_empty());
+    }
+
+    #[test]
+    fn one_operation_is_cancelled_by_its_id_and_unmasked_by_its_thread() {
+        let mut operations = all();
+        operations.cancel(13);
+        operations.cancel(99);
+        operations.of(3).unwrap().masked = false;
+        operations.of(1).unwrap().masked = false;
+        let cancelled: Vec<bool> = operations
+            .all()
+            .map(|of| of.is_cancelled(u64::MAX - 1))
+            .collect();
+        assert_eq!(cancelled, [false, false, false, true]);
+    }
+
+    #[test]
+    fn an_operation_ends_when_its_time_has_passed() {
+        let mut operation = Operation::new(0, 0, Some(50));
+        assert!(!operation.is_cancelled(50), "masked");
+        operation.masked = false;
+        assert_eq!(
+            [49, 50, 51].map(|now| operation.is_cancelled(now)),
+            [false, true, true]
+        );
+    }
+}

@@ -51,8 +51,8 @@ pub enum Phase {
     Opening,
     /// Can be used.
     Open,
-    /// Its opener has closed it: its last operation, or who has put it off, tells its target.
-    Closing,
+    /// Its opener has closed it: its last operation tells its target, or this thread, which has put it off.
+    Closing(u8),
     /// Its target is being told of its end.
     Ending,
 }
@@ -185,12 +185,10 @@ impl Sessions {
         }
     }
 
-    /// The next session at `slot` or behind it that its opener has closed, without calls in flight, whose target has not
-    /// been told.
-    pub fn closing_from(&self, slot: usize) -> Option<(usize, &Session)> {
+    /// The next session at `slot` or behind it that its opener has closed and whose target this thread is to tell.
+    pub fn closing_from(&self, slot: usize, thread: usize) -> Option<(usize, &Session)> {
         self.iter().find(|(at, session)| {
-            let is_idle = session.operations.is_empty();
-            *at >= slot && session.phase == Phase::Closing && is_idle
+            *at >= slot && matches!(session.phase, Phase::Closing(by) if usize::from(by) == thread)
         })
     }
 }

@@ -35,6 +35,15 @@ pub enum Exit {
     Died,
 }
 
+/// How a run at EL0 went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub exit: Exit,
+    /// Lowest stack pointer at a trap.
+    pub lowest_sp: u64,
+}
+
 /// Why a TA died of its own doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -64,6 +73,8 @@ pub enum Cause {
     Panicked(u32),
     /// It touched what it may not, or met another exception.
     Crashed,
+    /// Its stack was too small.
+    StackOverflow,
     /// Somebody ended it.
     Killed,
 }

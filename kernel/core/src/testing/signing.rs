@@ -13,7 +13,7 @@ use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, algo, img_type};
 use zerocopy::IntoBytes;
 
 /// Modulus of the test key, whose private exponent is [`EXPONENT`]: no secret, signs tests only.
-const MODULUS: U2048 = U2048::from_be_hex(N);
+pub const MODULUS: U2048 = U2048::from_be_hex(N);
 const N: &str = "9819a7d77a7efe4022f94fe9993935acf863a85432362eb29f4db9d17883a01d931a74d300d7e891\
 6c526309a89d4baca0ba51eeb2157b9f8d96fad408eacc5417e6e1303a17d1c434c55057b3e5b68e\
 a5fd3b4de18b8fbe16af9edac79662def1aa6befa58f575562cdd0ffa90dba6328751032d0663134\
@@ -92,11 +92,20 @@ fn sign(digest: &[u8]) -> Vec<u8> {
     }
     encoded.extend_from_slice(&info);
     encoded.extend_from_slice(digest);
+    sign_encoded(&encoded)
+}
+
+/// What the test key signs an encoded message of [`MODULUS_LEN`] bytes with.
+///
+/// # Panics
+/// Never: the modulus is odd.
+#[must_use]
+pub fn sign_encoded(encoded: &[u8]) -> Vec<u8> {
     let Some(odd) = Odd::new(MODULUS).into_option() else {
         panic!("an even modulus");
     };
     let params = FixedMontyParams::new_vartime(odd);
-    let power = FixedMontyForm::new(&U2048::from_be_slice(&encoded), &params).pow(&EXPONENT);
+    let power = FixedMontyForm::new(&U2048::from_be_slice(encoded), &params).pow(&EXPONENT);
     let bytes = power.retrieve().to_be_bytes();
     let bytes: &[u8] = bytes.as_ref();
     bytes.to_vec()

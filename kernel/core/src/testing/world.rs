@@ -10,7 +10,7 @@
 
 mod supplicant;
 
-pub use super::signing::{KEY, signed_image};
+pub use super::signing::{KEY, MODULUS, sign_encoded, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
 use crate::call::entry::Entry;
@@ -389,7 +389,7 @@ impl<O: Observer> World<O> {
             sessions: state.guest(GuestId::FIRST).sessions.iter().count(),
             instances: state.guest(GuestId::FIRST).instances.iter().count(),
             shm: state.guest(GuestId::FIRST).shm.len(),
-            owners: state.guest(GuestId::FIRST).owners.iter().count(),
+            owners: self.kernel.owners().iter().count(),
             asid,
             lent: self.normal.lock().lent.len(),
             threads: self.kernel.threads.in_use(),

@@ -205,6 +205,51 @@ fn page_lists_that_name_other_memory_are_refused() {
 }
 
 #[test]
+fn memory_that_begins_in_normal_ram_and_ends_beyond_is_refused() {
+    // A look at the first page alone let the rest be anything.
+    let end = NORMAL_BASE.0 + NORMAL_PAGES as u64 * PAGE;
+    leaves_nothing(|world| {
+        let echo = world.opened(ECHO);
+        let lent = |at: u64, len: u64| {
+            let param = memref(attr::TMEM_INPUT, at, len, 0);
+            world.invoke(echo, 3, &[param]).result
+        };
+        let registered = |at: u64, len: u64| {
+            let param = memref(attr::TMEM_INOUT, at, len, 9);
+            let reply = world.send(header(cmd::REGISTER_SHM, 0, 0), &[param]);
+            assert_eq!(reply.code, ret::OK);
+            reply.result
+        };
+        for (at, len) in [
+            (end - PAGE, 2 * PAGE),
+            (end - PAGE, PAGE + 1),
+            (end - 2 * PAGE, 3 * PAGE),
+            (end - 1, 2),
+            (end, 1),
+            (NORMAL_BASE.0 - 1, 2),
+            (NORMAL_BASE.0 - PAGE, 2 * PAGE),
+        ] {
+            assert_eq!(lent(at, len), TeeResult::BAD_PARAMETERS, "{at:#x} {len}");
+            assert_eq!(
+                registered(at, len),
+                TeeResult::BAD_PARAMETERS,
+                "{at:#x} {len}"
+            );
+        }
+        // A list whose last run leaves it, one page after another.
+        world.write(CLIENT, [end - PAGE, end].as_bytes());
+        assert_eq!(
+            register(world, CLIENT.0, 2 * PAGE, 9),
+            TeeResult::BAD_PARAMETERS
+        );
+        // To the last byte is fine.
+        assert_eq!(registered(end - 2 * PAGE, 2 * PAGE), TeeResult::SUCCESS);
+        assert_eq!(unregister(world, 9), TeeResult::SUCCESS);
+        assert_eq!(world.close(echo), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
 fn a_page_list_over_several_pages_follows_its_links() {
     leaves_nothing(|world| {
         // 512 pages, of which there are fewer: the client's, again and again.
@@ -470,7 +515,7 @@ fn a_call_without_rpc_argument_gets_one_and_gives_it_back() {
 #[test]
 fn sessions_run_out_and_come_back() {
     leaves_nothing(|world| {
-        let ids: Vec<u32> = (0..crate::guest::MAX_SESSIONS)
+        let ids: Vec<u32> = (0..crate::share::Share::SESSIONS.all)
             .map(|_| world.opened(ECHO))
             .collect();
         for uuid in [ECHO, MULTI, KEPT] {

@@ -193,8 +193,8 @@ fn a_ta_cannot_pass_on_what_it_cannot_touch() {
             });
             assert_eq!(result, TeeResult::ACCESS_DENIED, "{at:#x} {len:#x}");
         }
-        // Types of more parameters than there are would be passed on.
-        for types in [1 << 16, 1 << 32, u64::MAX] {
+        // Types of more parameters than there are would be passed on, and those that are none.
+        for types in [1 << 16, 1 << 32, u64::MAX, 4, 8, 0xd, 0xf000] {
             let result = result_of(world, session, svc::OPEN_TA_SESSION, move |run| {
                 let (uuid, out, params) = (run.stack(0), run.stack(16), run.stack(64));
                 run.store(uuid, ECHO.as_bytes());
@@ -472,6 +472,60 @@ fn much_memory_is_taken_in_and_mapped_in_steps() {
         let param = memref(attr::RMEM_INOUT, 0, 0, cookie);
         let gone = world.send(header(cmd::UNREGISTER_SHM, 0, 0), &[param]);
         assert_eq!(gone.result, TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_long_page_list_alone_is_taken_in_beforehand_and_once() {
+    const LARGE: u64 = MANY * PAGE_SIZE as u64;
+    leaves_nothing(|world| {
+        let echo = world.opened(ECHO);
+        let list = long_list(world);
+        let windows = |params: &[MsgParam]| {
+            let before = world.kernel.machine.interruptible_calls();
+            // A command that there is not: nothing but the taking in opens a window.
+            let reply = world.invoke(echo, 99, params);
+            let opened = world.kernel.machine.interruptible_calls() - before;
+            (reply.result, opened)
+        };
+        let lent = |kind, at, len| memref(kind, at, len, 0);
+        let paged = attr::TMEM_INPUT | attr::NONCONTIG;
+        let taken = TeeResult::NOT_SUPPORTED;
+        let refused = TeeResult::BAD_PARAMETERS;
+        for (params, wanted) in [
+            (vec![lent(paged, list, LARGE)], (taken, 1)),
+            (
+                vec![lent(attr::TMEM_INOUT | attr::NONCONTIG, list, LARGE); 2],
+                (taken, 2),
+            ),
+            // Little of it, and a null reference.
+            (vec![lent(paged, list, 100)], (taken, 0)),
+            (vec![lent(paged, 0, LARGE)], (taken, 0)),
+            // Not as a list: so much memory does not lie in a row here.
+            (vec![lent(attr::TMEM_INPUT, list, LARGE)], (refused, 0)),
+            // What is not lent has no list.
+            (
+                vec![lent(attr::VALUE_INOUT | attr::NONCONTIG, list, LARGE)],
+                (refused, 0),
+            ),
+            (
+                vec![lent(attr::RMEM_INOUT | attr::NONCONTIG, list, LARGE)],
+                (refused, 0),
+            ),
+            (vec![lent(0xc | attr::NONCONTIG, list, LARGE)], (refused, 0)),
+        ] {
+            assert_eq!(windows(&params), wanted, "{params:x?}");
+        }
+        // What the normal world makes of a list after it was read changes nothing.
+        let copy = list + 3 * PAGE_SIZE as u64;
+        world.write(PhysAddr(copy), &world.read(PhysAddr(list), PAGE_SIZE));
+        world.at_interrupt(1, move |world| {
+            world.write(PhysAddr(copy), &[0xff; PAGE_SIZE])
+        });
+        let both = [lent(paged, copy, LARGE), lent(paged, list, LARGE)];
+        assert_eq!(windows(&both), (taken, 2));
+        assert!(!world.forget_interrupt());
+        assert_eq!(world.close(echo), TeeResult::SUCCESS);
     });
 }
 

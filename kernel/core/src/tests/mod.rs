@@ -12,7 +12,12 @@ mod guest;
 #[cfg(not(miri))]
 mod memory;
 #[cfg(not(miri))]
+#[cfg(not(miri))]
+mod put_off;
 mod sessions;
+#[cfg(not(miri))]
+mod signatures;
+mod steps;
 #[cfg(not(miri))]
 mod ta;
 

@@ -64,6 +64,76 @@ fn a_session_closed_during_a_call_ends_with_the_call() {
 }
 
 #[test]
+fn a_session_to_a_pseudo_ta_closed_during_a_call_ends_with_the_call() {
+    // No claim keeps a pseudo-TA's session: only that a call is in it, for whoever ends what others have closed, too.
+    leaves_nothing(|world| {
+        let (echo, owner) = (world.opened(ECHO), world.opened(MULTI));
+        ta_opens(world, SHARED, &Arc::default());
+        assert_eq!(world.invoke(owner, 0, &[]).result, TeeResult::SUCCESS);
+        world.on(Event::Command(rpc::cmd::GET_TIME), move |world| {
+            assert_eq!(world.close(echo), TeeResult::SUCCESS);
+            assert_eq!(world.close(echo), TeeResult::BAD_PARAMETERS);
+            assert_eq!(sessions(world), 3, "the call goes on");
+            is_told(world);
+            kill(world, MULTI);
+            assert_eq!(sessions(world), 2, "what the dead TA had opened is gone");
+        });
+        assert_eq!(world.invoke(echo, 4, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(sessions(world), 1);
+        assert_eq!(world.close(owner), TeeResult::SUCCESS);
+    });
+}
+
+/// Has the TA that runs next invoke, then close a session that is not its own.
+fn ta_names_anothers(world: &World, id: u32) {
+    world.ta(move |run| {
+        let origin = run.stack(0);
+        run.call(svc::INVOKE_TA_COMMAND, &[id.into(), 0, 0, 0, origin])
+    });
+    world.ta(move |run| {
+        assert_eq!(run.result(), TeeResult::BAD_PARAMETERS, "invoked");
+        run.call(svc::CLOSE_TA_SESSION, &[id.into()])
+    });
+    world.ta(|run| {
+        assert_eq!(run.result(), TeeResult::BAD_PARAMETERS, "closed");
+        run.exit(TeeResult::SUCCESS)
+    });
+}
+
+#[test]
+fn nobody_but_its_opener_can_name_a_session() {
+    // Two instances of one TA, the first of which has a session of its own.
+    leaves_nothing(|world| {
+        let (first, second) = (world.opened(MULTI), world.opened(MULTI));
+        let inner = Arc::default();
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
+        let own = inner.load(Relaxed);
+        assert_eq!(sessions(world), 3);
+
+        // The normal world: invoked, cancelled, closed.
+        assert_eq!(world.invoke(own, 0, &[]).result, TeeResult::BAD_PARAMETERS);
+        let cancel = world.send(header(cmd::CANCEL, own, 0), &[]);
+        assert_eq!(cancel.result, TeeResult::BAD_PARAMETERS);
+        assert_eq!(world.close(own), TeeResult::BAD_PARAMETERS);
+        // Another instance, and a TA a client's session.
+        for foreign in [own, first, second] {
+            ta_names_anothers(world, foreign);
+            assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::SUCCESS);
+        }
+
+        assert_eq!(sessions(world), 3);
+        ta_invokes(world, &inner);
+        world.ta(|run| run.exit(TeeResult::SUCCESS));
+        world.ta(exits);
+        assert_eq!(world.invoke(first, 0, &[]).result, TeeResult::SUCCESS);
+        for session in [first, second] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+    });
+}
+
+#[test]
 fn a_session_to_a_ta_that_dies_in_a_call_closes_during_that_call() {
     leaves_nothing(|world| {
         let session = world.opened(MULTI);

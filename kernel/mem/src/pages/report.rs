@@ -76,6 +76,12 @@ impl PageAllocator {
         figures
     }
 
+    /// Pages of the longest run that can be had. Walks all records.
+    pub(super) fn longest_run(&self) -> u32 {
+        let lengths = self.free_runs().map(|run| run.end - run.start);
+        lengths.max().unwrap_or(0).min(self.available())
+    }
+
     /// Restarts maximum and failure figures.
     pub fn reset_figures(&mut self) {
         self.max_pages = self.committed();
@@ -87,13 +93,18 @@ impl PageAllocator {
     /// Makes the `n`-th request for pages from now on (0: the next) fail, once. For tests of what
     /// callers do then. `None` switches it off.
     pub fn fail_nth(&mut self, n: Option<u32>) {
-        self.fail_in = n;
+        self.inject(n.map_or(Injection::NONE, |n| Injection::new(n, 1)));
+    }
+
+    /// Refuses such requests from now on; what became of those before.
+    pub fn inject(&mut self, injection: Injection) -> Injection {
+        mem::replace(&mut self.injection, injection)
     }
 
     /// Whether a failure asked for with [`Self::fail_nth`] is still to come.
     #[must_use]
     pub fn failure_pending(&self) -> bool {
-        self.fail_in.is_some()
+        self.injection.is_pending()
     }
 
     /// Walks everything and says whether it adds up.

@@ -6,6 +6,7 @@
 mod pages;
 mod random;
 mod space;
+mod steps;
 mod touch;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};

@@ -4,6 +4,7 @@ use super::{Account, PAGE, account};
 use crate::addr::{PhysAddr, PhysPage};
 use crate::owner::OwnerId;
 use crate::pages::{OWNERS, PageAllocator, PageError, PageUse, Reservation};
+use crate::refused::{RefusedPages, Short};
 use crate::testing::{splitmix, test_records};
 
 const A: OwnerId = OwnerId(1);
@@ -136,8 +137,8 @@ fn a_page_that_was_used_before_can_be_claimed() {
 #[test]
 fn promised_pages_go_to_nobody_else() {
     balanced(4, |pages| {
-        let mut promise = pages.reserve(3).unwrap();
-        assert_eq!(pages.reserve(2), Err(PageError::OutOfPages));
+        let mut promise = pages.reserve(3, A).unwrap();
+        assert_eq!(pages.reserve(2, A), Err(PageError::OutOfPages));
         let other = pages.alloc(PageUse::TaStack, B).unwrap();
         assert_eq!(pages.alloc(PageUse::TaStack, B), Err(PageError::OutOfPages));
         assert_eq!(
@@ -162,7 +163,7 @@ fn promised_pages_go_to_nobody_else() {
 #[test]
 fn a_spent_reservation_gives_nothing() {
     balanced(4, |pages| {
-        let mut promise = pages.reserve(1).unwrap();
+        let mut promise = pages.reserve(1, A).unwrap();
         let page = pages
             .alloc_reserved(&mut promise, PageUse::TaHeap, A)
             .unwrap();
@@ -192,18 +193,46 @@ fn a_retagged_page_changes_accounts() {
 #[test]
 fn figures_remember_the_maximum_and_the_biggest_failure() {
     balanced(8, |pages| {
-        let promise = pages.reserve(5).unwrap();
-        assert!(pages.reserve(4).is_err());
+        let promise = pages.reserve(5, A).unwrap();
+        let refused = |pages: &mut PageAllocator, wanted| {
+            assert!(pages.reserve(wanted, B).is_err());
+            pages.settle_refused().unwrap()
+        };
+        let as_it_was = refused(pages, 4);
         pages.unreserve(promise);
+        // What was free, not what is now.
+        assert_eq!(
+            as_it_was,
+            RefusedPages {
+                short: Short::SecureRam,
+                owner: B,
+                wanted: 4,
+                used: 5,
+                size: 8,
+                left: 3
+            }
+        );
         let page = pages.alloc(PageUse::TaHeap, A).unwrap();
-        assert!(pages.reserve(8).is_err());
-        assert!(pages.reserve(8).is_err());
+        refused(pages, 8);
+        refused(pages, 8);
+        // As big with more in use, and smaller: the first of the biggest counts.
+        let promise = pages.reserve(2, A).unwrap();
+        refused(pages, 8);
+        refused(pages, 6);
+        pages.unreserve(promise);
+        // An attempt that something else follows.
+        assert!(pages.reserve(9, A).is_err());
+        assert_eq!(
+            pages.withdraw_refused().map(|refused| refused.wanted),
+            Some(9)
+        );
+        assert_eq!(pages.settle_refused(), None);
 
         let figures = pages.figures();
         assert_eq!(figures.size, 8 * PAGE);
         assert_eq!(figures.allocated, PAGE);
         assert_eq!(figures.max_allocated, 5 * PAGE);
-        assert_eq!(figures.failures, 3);
+        assert_eq!(figures.failures, 5);
         assert_eq!((figures.promised, figures.largest_free), (0, 7 * PAGE));
         assert_eq!(
             (figures.biggest_failure, figures.biggest_failure_used),
@@ -225,7 +254,7 @@ fn figures_remember_the_maximum_and_the_biggest_failure() {
 #[test]
 fn no_chunk_is_larger_than_what_is_left_beside_promises() {
     balanced(8, |pages| {
-        let promise = pages.reserve(5).unwrap();
+        let promise = pages.reserve(5, A).unwrap();
         let figures = pages.figures();
         assert_eq!((figures.allocated, figures.promised), (5 * PAGE, 5 * PAGE));
         assert_eq!(figures.largest_free, 3 * PAGE);
@@ -284,7 +313,7 @@ fn random_actions_never_unbalance_the_books() {
                 assert_eq!(claim.is_ok(), free && available > 0);
                 live.extend(claim.ok().map(|()| start));
             }
-            3 => match pages.reserve(pick as u32 % 5) {
+            3 => match pages.reserve(pick as u32 % 5, A) {
                 Ok(promise) => promises.push(promise),
                 Err(_) => assert!(pick as u32 % 5 > available),
             },
@@ -323,4 +352,23 @@ fn random_actions_never_unbalance_the_books() {
         .into_iter()
         .for_each(|promise| pages.unreserve(promise));
     assert_eq!(account(&pages), before);
+}
+
+#[test]
+fn what_lies_side_by_side_is_what_is_left_of_adjacent_pages() {
+    balanced(8, |pages| {
+        let taken: Vec<_> = (0..8)
+            .map(|_| pages.alloc(PageUse::Spare, A).unwrap())
+            .collect();
+        [0, 1, 3]
+            .iter()
+            .for_each(|n| pages.free(taken[*n]).unwrap());
+        let adjacent = pages.alloc_adjacent(3, PageUse::SecureBuffer, B);
+        assert_eq!(adjacent, Err(PageError::OutOfPages));
+        let refused = pages.settle_refused().unwrap();
+        assert_eq!((refused.wanted, refused.left, refused.used), (3, 2, 5));
+        [2, 4, 5, 6, 7]
+            .iter()
+            .for_each(|n| pages.free(taken[*n]).unwrap());
+    });
 }

@@ -120,12 +120,22 @@ impl<R: Reader> View<R> {
     ///
     /// Without counters of each it looks at the first [`TOP_BLOCKS`] blocks, and says of how many.
     pub fn top_sites(&self, out: &mut [SiteInfo]) -> TopSites {
+        let mut walk = TopWalk::default();
+        loop {
+            if let Some(top) = self.top_sites_step(&mut walk, out) {
+                return top;
+            }
+        }
+    }
+
+    /// As [`View::top_sites`], one step of it; `None` before the last one. The pool may change between two.
+    pub fn top_sites_step(&self, walk: &mut TopWalk, out: &mut [SiteInfo]) -> Option<TopSites> {
         if self.geometry.tracking.walks_for_sites() {
-            return self.top_sites_of_blocks(out);
+            return self.top_sites_of_blocks(walk, out);
         }
         let mut top = TopSites::default();
         for id in 0..u32::from(self.site_count()) {
-            if let Ok(site) = self.counted(SiteId(id))
+            if let Ok(site) = self.counters(SiteId(id))
                 && site.live_blocks > 0
             {
                 top.count = insert(out, top.count, &site);
@@ -133,11 +143,28 @@ impl<R: Reader> View<R> {
             }
         }
         top.live_blocks = top.blocks;
-        top
+        // Only those that are told are read whole.
+        for site in out.iter_mut().take(top.count) {
+            if let Ok(whole) = self.counted(site.id) {
+                site.frames = whole.frames;
+            }
+        }
+        Some(top)
     }
 
     /// A site from the table.
     fn counted(&self, id: SiteId) -> Result<SiteInfo, Inconsistent> {
+        let mut info = self.counters(id)?;
+        let at = self.geometry.frames_offset + id.0 as usize * self.geometry.depth * 8;
+        let depth = info.depth;
+        for (n, frame) in info.frames.iter_mut().enumerate().take(depth) {
+            [*frame] = self.words(at + n * 8)?;
+        }
+        Ok(info)
+    }
+
+    /// A site from the table, without its frames.
+    fn counters(&self, id: SiteId) -> Result<SiteInfo, Inconsistent> {
         let index = id.0 as usize;
         if index >= self.geometry.sites {
             return Err(Inconsistent);
@@ -149,7 +176,7 @@ impl<R: Reader> View<R> {
         if depth > self.geometry.depth || (key == 0 && index != 0) {
             return Err(Inconsistent);
         }
-        let mut info = SiteInfo {
+        Ok(SiteInfo {
             id,
             live_blocks: room as u32,
             live_bytes: peak_bytes.wrapping_sub((room >> 32) as u32),
@@ -157,12 +184,7 @@ impl<R: Reader> View<R> {
             total,
             depth,
             frames: [0; MAX_DEPTH],
-        };
-        let at = self.geometry.frames_offset + index * self.geometry.depth * 8;
-        for (n, frame) in info.frames.iter_mut().enumerate().take(depth) {
-            [*frame] = self.words(at + n * 8)?;
-        }
-        Ok(info)
+        })
     }
 
     /// The address whose offset in the code a site's number is, as the only frame; none for 0.
@@ -218,31 +240,83 @@ impl<R: Reader> View<R> {
         (n, 0)
     }
 
-    fn top_sites_of_blocks(&self, out: &mut [SiteInfo]) -> TopSites {
-        let mut sums = [(SiteId(0), 0_u32, 0_u32); TOP_SITES];
-        let mut known = 0;
-        let mut top = TopSites {
-            live_blocks: self.figures().live_blocks,
-            ..TopSites::default()
-        };
-        for block in self.live_blocks().take(TOP_BLOCKS).map_while(Result::ok) {
-            let index = sums.iter().take(known).position(|sum| sum.0 == block.site);
-            if let Some(sum) = sums.get_mut(index.unwrap_or(known)) {
-                let size = u32::try_from(block.size).unwrap_or(u32::MAX);
-                *sum = (block.site, sum.1 + 1, sum.2.saturating_add(size));
-                known = known.max(index.unwrap_or(known) + 1);
-                top.blocks += 1;
+    fn top_sites_of_blocks(&self, walk: &mut TopWalk, out: &mut [SiteInfo]) -> Option<TopSites> {
+        let mut pieces = Pieces::from(self, walk.at);
+        let mut steps = 0;
+        let is_over = loop {
+            let at = pieces.position();
+            walk.at = at;
+            if walk.blocks >= TOP_BLOCKS || at >= self.body_bytes {
+                break true;
             }
-        }
-        for &(id, live_blocks, live_bytes) in sums.iter().take(known) {
-            let site = SiteInfo {
-                live_blocks,
-                live_bytes,
-                ..self.uncounted(id)
+            if steps == STEPS {
+                break false;
+            }
+            steps += 1;
+            match pieces.next() {
+                Some(Ok(Piece::Block(block))) => walk.add(&block),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => break true,
+            }
+        };
+        is_over.then(|| {
+            let mut top = TopSites {
+                blocks: walk.told,
+                live_blocks: self.figures().live_blocks,
+                ..TopSites::default()
             };
-            top.count = insert(out, top.count, &site);
+            for &(id, live_blocks, live_bytes) in walk.sums.iter().take(walk.known) {
+                let site = SiteInfo {
+                    live_blocks,
+                    live_bytes,
+                    ..self.uncounted(id)
+                };
+                top.count = insert(out, top.count, &site);
+            }
+            top
+        })
+    }
+}
+
+/// How far [`View::top_sites_step`] has come.
+#[derive(Clone, Copy, Debug)]
+pub struct TopWalk {
+    /// Where it goes on in the pool's body.
+    at: usize,
+    /// Blocks looked at.
+    blocks: usize,
+    /// Of these, blocks whose sites are told apart.
+    told: u64,
+    /// Sites with their blocks and bytes.
+    sums: [(SiteId, u32, u32); TOP_SITES],
+    known: usize,
+}
+
+impl Default for TopWalk {
+    fn default() -> Self {
+        Self {
+            at: 0,
+            blocks: 0,
+            told: 0,
+            sums: [(SiteId(0), 0, 0); TOP_SITES],
+            known: 0,
         }
-        top
+    }
+}
+
+impl TopWalk {
+    fn add(&mut self, block: &Block) {
+        self.blocks += 1;
+        let mut known = self.sums.iter().take(self.known);
+        let index = known
+            .position(|sum| sum.0 == block.site)
+            .unwrap_or(self.known);
+        if let Some(sum) = self.sums.get_mut(index) {
+            let size = u32::try_from(block.size).unwrap_or(u32::MAX);
+            *sum = (block.site, sum.1 + 1, sum.2.saturating_add(size));
+            self.known = self.known.max(index + 1);
+            self.told += 1;
+        }
     }
 }
 

@@ -142,13 +142,3 @@ pub(super) fn cancellation() -> Outcome {
     }
     Ok(())
 }
-
-pub(super) fn soak() -> Outcome {
-    let transport = bench::connect()?;
-    let context = Context::new(&transport);
-    for number in 0..500 {
-        let mut session = bench::open(&context, hello::UUID)?;
-        bench::increment(&mut session, number)?;
-    }
-    Ok(())
-}

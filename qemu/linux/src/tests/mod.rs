@@ -6,6 +6,7 @@ mod calls;
 mod cpus;
 mod driver;
 mod moment;
+mod paired;
 mod processes;
 mod serve;
 
@@ -123,7 +124,14 @@ static TESTS: &[Test] = &[
         "the random number generator is a device, and its driver reads it",
         driver::random_numbers,
     ),
-    test("opened and closed five hundred times", calls::soak),
+    test(
+        "every TA is opened, used, crashed and killed, and nothing grows",
+        paired::soaked_alone,
+    ),
+    test(
+        "every TA is opened, used, crashed and killed by four clients at once",
+        paired::soaked,
+    ),
     test("the driver is unloaded and loaded again", driver::reload),
     test("the kernel's log has no warning in the end", driver::quiet),
 ];
@@ -138,21 +146,34 @@ pub(crate) fn run(results: &str, filters: &[&str]) -> Result<bool, String> {
     let mut well = true;
     // What Linux keeps for itself once it was needed is there before the first account.
     processes::many_clients()?;
-    let wanted = |test: &&Test| match filters {
-        [] => !test.name.ends_with(AT_LENGTH),
+    let shared = || paired::tests().map(|(name, _)| name);
+    let names = || TESTS.iter().map(|test| test.name).chain(shared());
+    let wanted = |name: &str| match filters {
+        [] => !name.ends_with(AT_LENGTH),
         _ => filters.iter().any(|filter| {
-            let is_whole = TESTS.iter().any(|test| test.name == *filter);
-            test.name == *filter || !is_whole && test.name.contains(filter)
+            let is_whole = names().any(|name| name == *filter);
+            name == *filter || !is_whole && name.contains(filter)
         }),
     };
-    for test in TESTS.iter().filter(wanted) {
+    let mut run = |name: &'static str, test: &dyn Fn() -> Verdict| {
+        if !wanted(name) {
+            return Ok(());
+        }
         let begun = Instant::now();
-        let verdict = test.verdict();
+        let verdict = test();
         well &= !matches!(verdict, Verdict::Failed(_));
-        println!("{} {}", verdict.word(), test.name);
-        results
-            .test(test.name, begun.elapsed(), &verdict)
-            .map_err(|error| format!("results: {error}"))?;
+        let (word, detail) = (verdict.word(), verdict.detail());
+        let colon = if detail.is_empty() { "" } else { ": " };
+        println!("{word} {name}{colon}{detail}");
+        let written = results.test(name, begun.elapsed(), &verdict);
+        written.map_err(|error| format!("results: {error}"))
+    };
+    paired::connected(|bench| {
+        bench.warm_up();
+        paired::tests().try_for_each(|test| run(test.0, &|| paired::verdict(bench, test)))
+    })??;
+    for test in TESTS {
+        run(test.name, &|| test.verdict())?;
     }
     results
         .close()

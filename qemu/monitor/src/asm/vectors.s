@@ -76,12 +76,9 @@
     ldr     x8, [sp, #{HAS_PMU}]
     cbz     x8, 7f
     mrs     x9, pmcr_el0
-    mrs     x10, pmuserenr_el0
-    str     x9, [sp, #{NORMAL_PMU}]
-    str     x10, [sp, #{NORMAL_PMU} + 8]
+    str     x9, [sp, #{NORMAL_PMCR}]
     orr     x9, x9, #(1 << 5)           // DP: no cycles where events may not be counted
     msr     pmcr_el0, x9
-    msr     pmuserenr_el0, xzr
 7:
 .endm
 
@@ -97,10 +94,8 @@
     msr     csselr_el1, x13
     ldr     x8, [sp, #{HAS_PMU}]
     cbz     x8, 7f
-    ldr     x9, [sp, #{NORMAL_PMU}]
-    ldr     x10, [sp, #{NORMAL_PMU} + 8]
+    ldr     x9, [sp, #{NORMAL_PMCR}]
     msr     pmcr_el0, x9
-    msr     pmuserenr_el0, x10
 7:
 .endm
 

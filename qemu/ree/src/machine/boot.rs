@@ -6,6 +6,9 @@ use core::arch::global_asm;
 
 use super::{console, exceptions, init_heap, interrupts};
 
+/// From one CPU's stack to the next, as linker/ree.ld lays them out.
+const STACK_STRIDE: u64 = 0x41000;
+
 // Translation: 39-bit addresses, 4 KiB granule, one level-1 table of 1 GiB blocks
 // (Arm ARM DDI 0487, D8). MAIR attribute 0 is device nGnRE, 1 is write-back cached.
 global_asm!(
@@ -19,7 +22,7 @@ global_asm!(
         b.hs    1f
         stp     xzr, xzr, [x1], #16
         b       0b
-    1:  ldr     x1, ={stack0_end}
+    1:  ldr     x1, ={stacks} + {stride}
         mov     x19, x0
         bl      enable_mmu
         mov     x0, x19
@@ -27,9 +30,10 @@ global_asm!(
 
     .global start_secondary
     start_secondary:
-        ldr     x1, ={stack1_end}
+        // x0: context id of CPU_ON
+        mov     x1, x0
         bl      enable_mmu
-        b       {start_second}
+        b       {start_other}
 
     // x1: stack
     enable_mmu:
@@ -64,25 +68,29 @@ global_asm!(
     "#,
     bss_start = sym __bss_start,
     bss_end = sym __bss_end,
-    stack0_end = sym __stack0_end,
-    stack1_end = sym __stack1_end,
+    stacks = sym __stacks,
+    stride = const STACK_STRIDE,
     ram = const tally_board_virt::RAM_BASE,
     vectors = sym exceptions::vectors,
     start_first = sym start_first,
-    start_second = sym start_second,
+    start_other = sym start_other,
 );
 
 unsafe extern "C" {
     static __bss_start: u8;
     static __bss_end: u8;
-    static __stack0_end: u8;
-    static __stack1_end: u8;
+    static __stacks: u8;
     fn start_secondary();
 }
 
-/// Where PSCI starts the second CPU.
+/// Where PSCI starts other CPUs.
 pub(super) fn secondary_entry() -> u64 {
     start_secondary as *const () as u64
+}
+
+/// Where the stack of CPU `cpu` ends: what PSCI gives it when it starts.
+pub(super) fn stack_end(cpu: usize) -> u64 {
+    (&raw const __stacks).addr() as u64 + (cpu as u64 + 1) * STACK_STRIDE
 }
 
 extern "C" fn start_first(_device_tree: u64) -> ! {
@@ -92,7 +100,7 @@ extern "C" fn start_first(_device_tree: u64) -> ! {
     crate::shell::main()
 }
 
-extern "C" fn start_second() -> ! {
-    interrupts::init_second();
-    crate::jobs::second_cpu()
+extern "C" fn start_other() -> ! {
+    interrupts::init_other();
+    crate::jobs::other_cpu()
 }

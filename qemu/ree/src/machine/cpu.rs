@@ -1,12 +1,12 @@
-//! CPUs: which one this is, starting the other, calls to the firmware, time.
+//! CPUs: which one this is, starting the others, calls to the firmware, time.
 //!
-//! **Invariant:** the second CPU is started at most once.
+//! **Invariant:** the other CPUs are started at most once.
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, MPIDR_EL1, Readable};
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::boot;
+use super::{boot, interrupts};
+use spin::Once;
 use teec::smc::Conduit;
 
 /// Number of this CPU.
@@ -14,21 +14,20 @@ pub(crate) fn index() -> usize {
     (MPIDR_EL1.get() & 0xff) as usize
 }
 
-static SECOND_STARTED: AtomicBool = AtomicBool::new(false);
+static OTHERS: Once<usize> = Once::new();
 
-/// Starts the second CPU; `false` if the firmware will not (or there is none).
-pub(crate) fn start_second() -> bool {
-    if SECOND_STARTED.swap(true, Ordering::Relaxed) {
-        return true;
-    }
-    let started = smccc::psci::cpu_on::<smccc::Smc>(1, boot::secondary_entry(), 0).is_ok();
-    SECOND_STARTED.store(started, Ordering::Relaxed);
-    started
+/// Starts all other CPUs; how many the firmware has started.
+pub(crate) fn start_others() -> usize {
+    let start = |cpu: &usize| {
+        let stack = boot::stack_end(*cpu);
+        smccc::psci::cpu_on::<smccc::Smc>(*cpu as u64, boot::secondary_entry(), stack).is_ok()
+    };
+    *OTHERS.call_once(|| (1..interrupts::cpus()).filter(start).count())
 }
 
-/// Whether the second CPU was started.
-pub(crate) fn second_started() -> bool {
-    SECOND_STARTED.load(Ordering::Relaxed)
+/// Whether others were started.
+pub(crate) fn others_started() -> bool {
+    OTHERS.get().is_some_and(|count| *count > 0)
 }
 
 /// Has the firmware power the machine off. Comes back only if it refuses.
@@ -43,12 +42,12 @@ pub(crate) fn micros() -> u64 {
     (u128::from(CNTPCT_EL0.get()) * 1_000_000 / u128::from(frequency)) as u64
 }
 
-/// Waits for an interrupt or a [`wake`] of the other CPU.
+/// Waits for an interrupt or a [`wake`] of another CPU.
 pub(crate) fn doze() {
     aarch64_cpu::asm::wfe();
 }
 
-/// Wakes the other CPU from [`doze`].
+/// Wakes the other CPUs from [`doze`].
 pub(crate) fn wake() {
     // SAFETY: a barrier and a hint; they touch no memory and no register.
     unsafe { asm!("dsb ishst", "sev", options(nostack, preserves_flags)) }

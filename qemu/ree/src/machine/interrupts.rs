@@ -9,18 +9,19 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 use tally_board_virt as virt;
 
 /// EL1 physical timer (Arm BSA: INTID 30, a PPI).
 const TIMER: IntId = IntId::ppi(14);
-const CPUS: usize = 2;
+/// CPUs that are used at most.
+pub(super) const CPUS: usize = 4;
 /// Ticks a second unless a test wants more.
 pub(crate) const USUAL_HERTZ: u64 = 100;
 
-/// Whether the interrupt controller says that there is only one CPU.
-static ALONE: AtomicBool = AtomicBool::new(false);
+/// CPUs that the interrupt controller says there are.
+static FOUND: AtomicUsize = AtomicUsize::new(1);
 static GIC: Mutex<Option<GicV3<'static>>> = Mutex::new(None);
 static HERTZ: AtomicU64 = AtomicU64::new(USUAL_HERTZ);
 static TICKS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
@@ -41,14 +42,17 @@ pub(crate) fn init_first() {
         unreachable!("neither is at address 0");
     };
     // SAFETY:
-    // 1. Both register blocks are there, mapped as device memory; the first redistributor always.
+    // 1. Both register blocks are there, mapped as device memory, with room for so many redistributors.
     // 2. This is the only instance of the driver in this world: one is gone before the next.
     let driver = |cpus| unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, cpus) };
-    let alone = driver(1)
-        .and_then(|mut gic| gic.gicr_typer(0))
-        .is_ok_and(|typer| typer.last_redistributor());
-    ALONE.store(alone, Ordering::Relaxed);
-    if let Ok(mut gic) = driver(if alone { 1 } else { CPUS }) {
+    let is_last = |cpu: &usize| {
+        driver(cpu + 1)
+            .and_then(|mut gic| gic.gicr_typer(*cpu))
+            .is_ok_and(|typer| typer.last_redistributor())
+    };
+    let found = (0..CPUS).find(is_last).map_or(CPUS, |last| last + 1);
+    FOUND.store(found, Ordering::Relaxed);
+    if let Ok(mut gic) = driver(found) {
         gic.setup(0);
         enable_timer(&mut gic, 0);
         *GIC.lock() = Some(gic);
@@ -56,17 +60,18 @@ pub(crate) fn init_first() {
     start_ticking();
 }
 
-/// Whether the machine has a second CPU, whatever the firmware says.
-pub(crate) fn second_exists() -> bool {
-    !ALONE.load(Ordering::Relaxed)
+/// CPUs of the machine, whatever the firmware says.
+pub(crate) fn cpus() -> usize {
+    FOUND.load(Ordering::Relaxed)
 }
 
-/// Sets this CPU's interface up, on CPU 1.
-pub(crate) fn init_second() {
+/// Sets this CPU's interface up, on any but CPU 0.
+pub(crate) fn init_other() {
+    let cpu = super::cpu::index();
     if let Some(gic) = GIC.lock().as_mut() {
-        gic.init_cpu(1);
+        gic.init_cpu(cpu);
         // Again: the firmware sets the redistributor up when it starts a CPU.
-        enable_timer(gic, 1);
+        enable_timer(gic, cpu);
     }
     GicCpuInterface::enable_group1(true);
     start_ticking();
@@ -94,8 +99,8 @@ fn rearm() {
     }
 }
 
-/// Sets how often ticks come, now on this CPU and at its next tick on the other; 0 stops them
-/// (the other CPU keeps stopped until it is restarted itself).
+/// Sets how often ticks come, now on this CPU and at its next tick on another; 0 stops them
+/// (another CPU keeps stopped until it is restarted itself).
 pub(crate) fn set_hertz(hertz: u64) {
     HERTZ.store(hertz, Ordering::Relaxed);
     rearm();

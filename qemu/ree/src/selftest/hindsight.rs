@@ -5,13 +5,14 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use ta_uuids::{crash, glutton, heap, hello};
+use ta_uuids::{crash, drm, glutton, heap, hello};
 use tally_abi::TeeUuid;
 use tally_records::MeminfoRow;
 use tally_records::Selector;
 use tally_records::UnfreedRow;
-use tally_records::{FailureRow, HistoryRow, failed_pool};
+use tally_records::{FailureRow, HistoryRow, TaDetail, failed_pool, owner_kind};
 use teec::ErrorKind;
+use teestat::client::leaks as calls;
 use teestat::{Memory, client};
 
 use super::figures::printed;
@@ -19,6 +20,7 @@ use super::{
     Bench, Outcome, Test, equal, fails, holds, memory, parsed, value_call, value_in, works,
 };
 use crate::names::MachineNames;
+use tally_paired::heaps::eat_the_rest;
 
 pub(super) const TESTS: &[Test] = &[
     ("a refused block of a TA's heap is in the log", heap_refused),
@@ -26,6 +28,11 @@ pub(super) const TESTS: &[Test] = &[
         "refused pages are in the log, a TA's load too",
         pages_refused,
     ),
+    (
+        "buffers count to the quota of their TA, and are shared out",
+        buffers_refused,
+    ),
+    ("what the last resort serves was not refused", last_resort),
     (
         "a refused block of the kernel heap is in the log",
         kernel_refused,
@@ -116,15 +123,16 @@ fn pages_refused(bench: &Bench) -> Outcome {
         "pool, owner and size of the quota",
     )?;
     let before = log(bench)?;
-    let mut second = bench.open(glutton::UUID)?;
-    for bytes in [65_536, 4096, 100] {
-        works(value_call(&mut second, glutton::CMD_EAT, bytes, 0))?;
-    }
+    let second = eat_the_rest(bench)?;
     let row = last(bench, &before)?;
     equal(
         (row.pool, row.owner),
-        (failed_pool::TA_RAM, glutton::UUID),
+        (failed_pool::TA_RAM, heap::UUID),
         "pool and owner",
+    )?;
+    holds(
+        row.largest_free < row.size,
+        "what was left then is enough for what was refused",
     )?;
     let before = log(bench)?;
     bench.refused(hello::UUID, ErrorKind::OutOfMemory)?;
@@ -138,7 +146,75 @@ fn pages_refused(bench: &Bench) -> Outcome {
         client::kernel_frame(&bench.context, *frame)
             .is_ok_and(|name| name.contains("kernel/core/src/ta/load/"))
     });
-    holds(named, "the call stack does not lead to the loader")
+    holds(named, "the call stack does not lead to the loader")?;
+    // Nor is it the TAs alone that want pages.
+    let before = log(bench)?;
+    let scanned = calls::scan(&bench.context, &Selector::ta(heap::UUID)).map(drop);
+    equal(
+        scanned.map_err(|error| error.kind()),
+        Err(Some(ErrorKind::OutOfMemory)),
+        "a scan",
+    )?;
+    let row = last(bench, &before)?;
+    equal(
+        (
+            row.pool,
+            row.owner_kind,
+            row.label.starts_with(b"statistics"),
+        ),
+        (failed_pool::TA_RAM, owner_kind::KERNEL, true),
+        "pool and owner of a scan",
+    )?;
+    works(second.close())
+}
+
+fn buffers_refused(bench: &Bench) -> Outcome {
+    let mut session = bench.open(drm::UUID)?;
+    let before = log(bench)?;
+    let hold = |session: &mut _, bytes| value_in(session, drm::CMD_HOLD, bytes, 0);
+    let mut held = 0;
+    while hold(&mut session, 1 << 16).is_ok() {
+        held += 1;
+    }
+    let row = last(bench, &before)?;
+    equal(
+        (row.pool, row.owner, row.holder),
+        (failed_pool::CHANNELS, drm::UUID, drm::UUID),
+        "pool, owner, and who has most channels",
+    )?;
+    equal(
+        (held, row.used_entries, row.entries, row.held_entries),
+        (16, 16, 16, 16),
+        "buffers held, channels in use, and a TA's share",
+    )?;
+    let details = client::rows::<TaDetail>(&bench.context, &Selector::ta(drm::UUID));
+    let details = details.map_err(told)?;
+    let detail = details.first().ok_or("the TA is not there")?;
+    holds(
+        detail.charged >= 16 << 16,
+        &format!("charged with {} bytes", detail.charged),
+    )?;
+    // Another TA's are left, and no more than one's quota.
+    let mut other = bench.open(drm::UUID)?;
+    fails(hold(&mut other, 4096), ErrorKind::OutOfMemory)?;
+    works(session.close())?;
+    works(hold(&mut other, 4096))?;
+    works(other.close())
+}
+
+fn last_resort(bench: &Bench) -> Outcome {
+    let mut session = bench.open(heap::UUID)?;
+    works(value_call(&mut session, heap::CMD_HOG, 3000, 0))?;
+    let before = log(bench)?;
+    // More than there is at once, until the pool gives up what it kept of the small ones.
+    works(value_in(&mut session, heap::CMD_GROW, 8_380_000, 0))?;
+    let now = log(bench)?;
+    equal(
+        now.last().map(|row| row.number),
+        before.last().map(|row| row.number),
+        "the last refusal",
+    )?;
+    works(session.close())
 }
 
 fn kernel_refused(bench: &Bench) -> Outcome {
@@ -290,6 +366,8 @@ fn what_they_were_refused(bench: &Bench) -> Outcome {
 }
 
 fn what_they_used(bench: &Bench) -> Outcome {
+    // Others of its kind have died of too small a stack.
+    client::reset(&bench.context).map_err(told)?;
     let before = history_of(bench, crash::UUID)?;
     let mut session = bench.open(crash::UUID)?;
     fails(

@@ -1,5 +1,5 @@
 //! Hostile calls by the hundred thousand: random functions, messages, shared pages that change in
-//! flight, and RPC answers of every wrong kind, from two CPUs where there are two.
+//! flight, and RPC answers of every wrong kind, from all CPUs.
 //!
 //! **Invariant:** after every round nothing of it is left: calls, sessions, TAs and shared memory are
 //! gone, and every account is as it was before, to the byte. A round that fails says how to repeat it.
@@ -25,7 +25,7 @@ use teec::{Session, Transport};
 use super::account::Account;
 use super::caller::{Caller, Reached};
 use super::raw::RawCall;
-use super::vocabulary::{self, Arena, COOKIES, Random};
+use super::vocabulary::{self, Arena, CALLERS, COOKIES, Random};
 use super::{Bench, Outcome, say};
 use crate::machine::cpu;
 use crate::{jobs, tee};
@@ -66,7 +66,7 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
 }
 
 fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result<u64, String> {
-    super::warm_up(bench);
+    bench.warm_up();
     let mut observer = bench.open(control::UUID)?;
     let mut lister = bench.open(inspect::UUID)?;
     let mut hostile = Hostile {
@@ -104,29 +104,36 @@ fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result
 }
 
 impl Hostile<'_> {
-    /// Calls made, and how far they came. The other CPU makes calls too, or changes pages meanwhile.
-    fn round(&mut self, seed: u64, both_call: bool) -> Result<(u64, Reached), String> {
+    /// Calls made, and how far they came. The other CPUs make calls too; unless `all_call`, one of them changes pages
+    /// instead.
+    fn round(&mut self, seed: u64, all_call: bool) -> Result<(u64, Reached), String> {
         let mut random = Random::new(seed);
         self.arena.write_lists(&mut random);
         self.arena.know_sessions(&[]);
         let stop = Arc::new(AtomicBool::new(false));
-        let others = Arc::new(Mutex::new(None));
-        let (tee, arena, other_random) = (self.bench.tee, self.arena, Random::new(random.next()));
-        let (stopped, left) = (Arc::clone(&stop), Arc::clone(&others));
-        let other = jobs::start("hostile calls", move || {
-            if both_call {
-                let mut caller = Caller::new(tee, arena, 1, false, other_random);
+        let others: Arc<Mutex<Vec<_>>> = Arc::default();
+        let (tee, arena) = (self.bench.tee, self.arena);
+        let count = cpu::start_others().min(CALLERS - 1);
+        let mut waiting = Vec::new();
+        for index in 1..=count {
+            let random = Random::new(random.next());
+            let (stopped, left) = (Arc::clone(&stop), Arc::clone(&others));
+            let job = jobs::start("hostile calls", move || {
+                if index == 1 && !all_call {
+                    disturb(arena, random, &stopped);
+                    return 0;
+                }
+                let mut caller = Caller::new(tee, arena, index, false, random);
                 let mut result = Ok(());
                 while !stopped.load(Ordering::Relaxed) && result.is_ok() {
                     result = caller.step();
                 }
-                *left.lock() = Some((caller, result));
-            } else {
-                disturb(arena, other_random, &stopped);
-            }
-            0
-        });
-        let alone = !both_call || other.is_none();
+                left.lock().push((caller, result));
+                0
+            });
+            waiting.extend(job);
+        }
+        let alone = count == 0 || count == 1 && !all_call;
         let mut caller = Caller::new(tee, arena, 0, alone, random);
         let mut result = Ok(());
         while caller.sent() < ROUND && result.is_ok() {
@@ -138,52 +145,48 @@ impl Hostile<'_> {
             result = caller.step();
         }
         stop.store(true, Ordering::Relaxed);
-        if let Some(job) = other {
-            while jobs::collect(job).is_none() {
-                cpu::doze();
-            }
+        while !waiting.is_empty() {
+            waiting.retain(|job| jobs::collect(*job).is_none());
+            cpu::doze();
         }
         result?;
-        let mut other = None;
-        if let Some((caller, result)) = others.lock().take() {
-            result.map_err(|why| format!("{why}, on the other CPU"))?;
-            other = Some(caller);
+        let mut callers = Vec::from([caller]);
+        for (caller, result) in others.lock().drain(..) {
+            result.map_err(|why| format!("{why}, on another CPU"))?;
+            callers.push(caller);
         }
-        self.clean_up(&mut caller, other.as_mut())?;
-        let mut sum = (caller.sent(), caller.reached());
-        if let Some(other) = other {
-            sum.0 += other.sent();
-            sum.1 += other.reached();
+        self.clean_up(&mut callers)?;
+        let mut sum = (0, Reached::default());
+        for caller in callers {
+            sum.0 += caller.sent();
+            sum.1 += caller.reached();
         }
         Ok(sum)
     }
 
     /// Ends everything, as one who may.
-    fn clean_up(&mut self, caller: &mut Caller, mut other: Option<&mut Caller>) -> Outcome {
+    fn clean_up(&mut self, callers: &mut [Caller]) -> Outcome {
         for n in 0.. {
-            let others_idle = other.as_ref().is_none_or(|other| other.is_idle());
-            if n > 0 && caller.is_idle() && others_idle {
+            if n > 0 && callers.iter().all(Caller::is_idle) {
                 break;
             }
             if n % 32 == 0 {
                 // Those that loop, and those that were loaded meanwhile.
                 for uuid in vocabulary::USER {
-                    self.kill(caller, uuid)?;
+                    self.kill(&mut callers[0], uuid)?;
                 }
             }
-            caller.resume_honestly()?;
-            if let Some(other) = other.as_deref_mut() {
-                other.resume_honestly()?;
-            }
+            callers.iter_mut().try_for_each(Caller::resume_honestly)?;
             super::holds(n < PATIENCE, "a call does not end")?;
+        }
+        // First of all: closing a session of a TA that is alive enters it.
+        for uuid in vocabulary::USER {
+            // Those that are not loaded are none to end.
+            let _ = teestat::client::kill(&self.bench.context, uuid);
         }
         for (session, _) in self.sessions()? {
             // An answer to the closing of a session whose TA was killed above tells nothing.
             let _ = self.bench.tee.close_session(session);
-        }
-        for uuid in vocabulary::USER {
-            // Those that are not loaded are none to end.
-            let _ = teestat::client::kill(&self.bench.context, uuid);
         }
         self.unregister()?;
         self.drop_snapshots()?;

@@ -7,10 +7,13 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use ta_uuids::{bad, hello, stillborn};
+use tally_abi::image::ImageFault;
 use tally_abi::msg::PAGE_SIZE;
 use tally_abi::smc::ret;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_records::{FailureRow, Selector, failed_pool};
 use teec::{ErrorKind, Transport};
+use teestat::client;
 
 use super::account::Account;
 use super::raw::RawCall;
@@ -51,9 +54,8 @@ fn elf_offset(image: &[u8]) -> Option<usize> {
     Some(HEADER + usize::from(u16_at(16)?) + usize::from(u16_at(18)?) + BOOTSTRAP)
 }
 
-/// With this lie, hello must be refused, as insecure or ill-formed (or as given), and load well
-/// afterwards.
-fn refused(bench: &Bench, lie: Lie, kinds: &[ErrorKind]) -> Outcome {
+/// With this lie, hello must be refused in this way.
+fn refused(bench: &Bench, lie: Lie, kind: ErrorKind) -> Outcome {
     let what = format!("{lie:?}");
     let what = &what[..what.len().min(40)];
     supplicant::set_lie(Some(lie));
@@ -61,12 +63,13 @@ fn refused(bench: &Bench, lie: Lie, kinds: &[ErrorKind]) -> Outcome {
     supplicant::set_lie(None);
     match result {
         Ok(_) => Err(format!("{what}: loaded all the same")),
-        Err(error) if kinds.contains(&error.kind()) => Ok(()),
-        Err(error) => Err(format!("{what}: {error}")),
+        Err(error) if error.kind() == kind => Ok(()),
+        Err(error) => Err(format!("{what}: {error} instead of {kind:?}")),
     }
 }
 
-const BAD: &[ErrorKind] = &[ErrorKind::Security, ErrorKind::BadFormat];
+/// What nobody vouches for, whatever is wrong with it.
+const BAD: ErrorKind = ErrorKind::Security;
 
 fn loads_well(bench: &Bench) -> Outcome {
     let mut session = bench.open(hello::UUID)?;
@@ -97,66 +100,65 @@ fn altered(bench: &Bench) -> Outcome {
     loads_well(bench)
 }
 
-/// What `ldelf` says to each fault (its `LoadError`).
-const FAULTS: &[(&str, TeeUuid, ErrorKind)] = &[
-    ("overlapping segments", bad::OVERLAP, ErrorKind::Security),
+/// Images that `ldelf` refuses, and why.
+const FAULTS: &[(&str, TeeUuid, ImageFault)] = &[
+    ("overlapping segments", bad::OVERLAP, ImageFault::Overlap),
     (
         "segments sharing a page",
         bad::SHARED_PAGE,
-        ErrorKind::Security,
+        ImageFault::SharedPage,
     ),
-    ("a segment of 1 TiB", bad::HUGE, ErrorKind::BadFormat),
+    ("a segment of 1 TiB", bad::HUGE, ImageFault::TooBig),
     (
-        "a segment above the quota",
-        bad::ABOVE_QUOTA,
-        ErrorKind::OutOfMemory,
+        "writable code",
+        bad::WRITE_EXEC,
+        ImageFault::WritableAndExecutable,
     ),
-    ("writable code", bad::WRITE_EXEC, ErrorKind::Security),
-    ("an entry in data", bad::ENTRY, ErrorKind::BadFormat),
-    ("another TA's head", bad::OTHER_UUID, ErrorKind::Security),
+    (
+        "an entry in data",
+        bad::ENTRY,
+        ImageFault::EntryNotExecutable,
+    ),
+    ("another TA's head", bad::OTHER_UUID, ImageFault::WrongUuid),
     (
         "a segment beyond the file",
         bad::BEYOND_FILE,
-        ErrorKind::BadFormat,
+        ImageFault::SegmentOutsideFile,
     ),
     (
         "a relocation outside",
         bad::RELOCATION_OUTSIDE,
-        ErrorKind::Security,
+        ImageFault::RelocationTarget,
     ),
     (
         "a relocation in code",
         bad::RELOCATION_IN_CODE,
-        ErrorKind::Security,
+        ImageFault::RelocationTarget,
     ),
     (
         "an unknown relocation",
         bad::RELOCATION_KIND,
-        ErrorKind::NotSupported,
+        ImageFault::UnknownRelocation,
     ),
     (
         "a needed library",
         bad::NEEDS_LIBRARY,
-        ErrorKind::NotSupported,
+        ImageFault::NeedsLibrary,
     ),
     (
         "an interpreter",
         bad::NEEDS_INTERPRETER,
-        ErrorKind::NotSupported,
+        ImageFault::NeedsInterpreter,
     ),
-    (
-        "thread-local storage",
-        bad::NEEDS_TLS,
-        ErrorKind::NotSupported,
-    ),
-    ("another processor", bad::MACHINE, ErrorKind::BadFormat),
+    ("thread-local storage", bad::NEEDS_TLS, ImageFault::NeedsTls),
+    ("another processor", bad::MACHINE, ImageFault::WrongMachine),
     (
         "an image for one address",
         bad::NOT_PIE,
-        ErrorKind::BadFormat,
+        ImageFault::NotPositionIndependent,
     ),
-    ("no stack", bad::NO_STACK, ErrorKind::BadFormat),
-    ("a stack of 4 GiB", bad::HUGE_STACK, ErrorKind::BadFormat),
+    ("no stack", bad::NO_STACK, ImageFault::BadStack),
+    ("a stack of 4 GiB", bad::HUGE_STACK, ImageFault::BadStack),
 ];
 
 /// Hello's image with the changes of `bad/UUID.patch`: a signed header (u32 length, bytes), then
@@ -186,6 +188,13 @@ fn patched(uuid: TeeUuid) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// What was refused last.
+fn last_refusal(bench: &Bench) -> Result<FailureRow, String> {
+    let rows = client::rows::<FailureRow>(&bench.context, &Selector::ALL);
+    let rows = rows.map_err(|e| format!("{e}"))?;
+    rows.last().copied().ok_or_else(|| String::from("nothing"))
+}
+
 fn bad_elfs(bench: &Bench) -> Outcome {
     let load = |uuid: TeeUuid| {
         let bytes = patched(uuid).ok_or("the archive has no such image")?;
@@ -198,12 +207,26 @@ fn bad_elfs(bench: &Bench) -> Outcome {
     let mut control = works(load(bad::CONTROL)?)?;
     works(control.invoke_plain(hello::CMD_NOP))?;
     works(control.close())?;
-    for &(what, uuid, kind) in FAULTS {
+    for &(what, uuid, fault) in FAULTS {
         let before = Account::take(bench)?;
+        let kind = teec::Error::from_raw_error(TeeResult::from(fault).0).kind();
         super::fails(load(uuid)?, kind).map_err(|why| format!("{what}: {why}"))?;
         let same = before.same_as(&Account::take(bench)?);
         same.map_err(|why| format!("{what}: {why}"))?;
+        let row = last_refusal(bench)?;
+        equal(
+            (row.pool, row.owner, row.fault),
+            (failed_pool::IMAGE, uuid, fault.code()),
+            what,
+        )?;
     }
+    super::fails(load(bad::ABOVE_QUOTA)?, ErrorKind::OutOfMemory)?;
+    let row = last_refusal(bench)?;
+    equal(
+        (row.pool, row.owner, row.fault),
+        (failed_pool::TA_QUOTA, bad::ABOVE_QUOTA, 0),
+        "a segment above the quota",
+    )?;
     loads_well(bench)
 }
 
@@ -221,7 +244,7 @@ fn cut(bench: &Bench) -> Outcome {
     ] {
         refused(bench, Lie::Cut(size), BAD)?;
     }
-    refused(bench, Lie::Grow(MUCH), &[ErrorKind::ShortBuffer])?;
+    refused(bench, Lie::Grow(MUCH), ErrorKind::ShortBuffer)?;
     loads_well(bench)
 }
 
@@ -268,18 +291,12 @@ fn wild_headers(bench: &Bench) -> Outcome {
 }
 
 fn size_lies(bench: &Bench) -> Outcome {
-    let kinds = &[
-        ErrorKind::Security,
-        ErrorKind::BadFormat,
-        ErrorKind::OutOfMemory,
-        ErrorKind::ShortBuffer,
-        ErrorKind::Communication,
-        ErrorKind::Generic,
-        ErrorKind::BadParameters,
-        ErrorKind::ExcessData,
-    ];
-    for size in [0, 1, 4096, 64 << 20, 1 << 32, usize::MAX] {
-        refused(bench, Lie::Size(size), kinds)?;
+    // No image has this size; a part of the image; more than the image.
+    for size in [0, 64 << 20, 1 << 32, usize::MAX] {
+        refused(bench, Lie::Size(size), ErrorKind::BadFormat)?;
+    }
+    for size in [1, 4096, MUCH / 2] {
+        refused(bench, Lie::Size(size), ErrorKind::Security)?;
     }
     loads_well(bench)
 }
@@ -315,39 +332,27 @@ fn three_requests(bench: &Bench) -> Outcome {
 }
 
 fn failures(bench: &Bench) -> Outcome {
-    refused(
-        bench,
-        Lie::Fail(TeeResult::ITEM_NOT_FOUND),
-        &[ErrorKind::ItemNotFound],
-    )?;
-    let kinds = &[
-        ErrorKind::Generic,
-        ErrorKind::ItemNotFound,
-        ErrorKind::OutOfMemory,
-        ErrorKind::Communication,
-        ErrorKind::AccessDenied,
-    ];
-    for code in [
-        TeeResult::GENERIC,
-        TeeResult::OUT_OF_MEMORY,
-        TeeResult::ACCESS_DENIED,
+    for (code, kind) in [
+        (TeeResult::ITEM_NOT_FOUND, ErrorKind::ItemNotFound),
+        (TeeResult::GENERIC, ErrorKind::Generic),
+        (TeeResult::OUT_OF_MEMORY, ErrorKind::OutOfMemory),
+        (TeeResult::ACCESS_DENIED, ErrorKind::AccessDenied),
     ] {
-        refused(bench, Lie::Fail(code), kinds)?;
-        refused(bench, Lie::FailLater(code), kinds)?;
+        refused(bench, Lie::Fail(code), kind)?;
+        refused(bench, Lie::FailLater(code), kind)?;
     }
-    refused(bench, Lie::FailLater(TeeResult::ITEM_NOT_FOUND), kinds)?;
     loads_well(bench)
 }
 
 fn no_memory(bench: &Bench) -> Outcome {
-    refused(bench, Lie::Lend(0), &[ErrorKind::OutOfMemory])?;
+    refused(bench, Lie::Lend(0), ErrorKind::OutOfMemory)?;
     loads_well(bench)
 }
 
 fn little_memory(bench: &Bench) -> Outcome {
     let bytes = image()?.len() as u64;
     // The first one is refused what is asked for before its size is; the next is asked for its size.
-    refused(bench, Lie::Lend(bytes - 1), &[ErrorKind::OutOfMemory])?;
+    refused(bench, Lie::Lend(bytes - 1), ErrorKind::OutOfMemory)?;
     supplicant::set_lie(Some(Lie::Lend(bytes.next_multiple_of(PAGE_SIZE as u64))));
     let first = requests(bench, hello::UUID);
     let second = requests(bench, hello::UUID);

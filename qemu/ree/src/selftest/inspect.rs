@@ -47,7 +47,7 @@ fn told(error: client::ClientError) -> String {
 }
 
 /// The first instance of a TA, whole.
-fn detail(bench: &Bench, uuid: TeeUuid) -> Result<TaDetail, String> {
+pub(super) fn detail(bench: &Bench, uuid: TeeUuid) -> Result<TaDetail, String> {
     let tas = client::rows::<TaDetail>(&bench.context, &Selector::ta(uuid)).map_err(told)?;
     tas.first()
         .copied()

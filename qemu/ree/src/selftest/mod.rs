@@ -1,172 +1,97 @@
-//! The paired tests: this world against the secure one, with accounts before and after.
+//! The paired tests, those of `qemu/paired` among them: this world against the secure one, with accounts before and after.
 //!
 //! **Invariant:** after every test secure RAM adds up, and every account is as it was before, to
 //! the byte; the test fails otherwise.
 
-mod account;
 mod answers;
 mod caller;
 mod calls;
-mod commands;
 mod crashes;
-mod figures;
 mod firmware;
-mod heaps;
 mod hindsight;
 pub(crate) mod hostile;
+pub(crate) mod hostile_ta;
 mod images;
 mod inspect;
 mod leaks;
 mod memory;
-mod moments;
-mod order;
 mod phrases;
-mod pools;
 mod races;
 mod raw;
 mod sessions;
-pub(crate) mod soak;
+mod stacks;
+pub(crate) mod sweep;
 mod vocabulary;
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::cell::Cell;
-use core::fmt::{Debug, Write};
+use core::fmt::Write;
+use core::ops::Deref;
 use serde_json::json;
-use teec::{Context, ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
+use tally_paired::{
+    NO_HOOKS, Outcome, Side, equal, fails, figures, holds, parsed, soak, value_call, value_in,
+    value_out, works,
+};
+use teec::Context;
 
 use crate::machine::console::Console;
 use crate::machine::{cpu, interrupts};
+use crate::names::MachineNames;
 use crate::tee::{self, Tee};
 use crate::{results, supplicant};
-use account::Account;
-
-/// What a test says: nothing, or what was wrong.
-type Outcome = Result<(), String>;
+use tally_paired::account;
 
 /// One test: its name, a sentence, and what it does.
 type Test = (&'static str, fn(&Bench) -> Outcome);
 
 /// Why some tests cannot be run.
 const ONE_CPU: &str = "this machine has one CPU";
-const NO_HOOKS: &str = "this kernel has no test hooks";
 const OTHER_FIRMWARE: &str = "the firmware is not Tally's";
 
 /// What every test gets.
 struct Bench {
     tee: &'static Tee,
-    context: Context<'static>,
-    /// Why the test at hand was not run.
-    skipped: Cell<Option<&'static str>>,
+    paired: tally_paired::Bench<'static>,
 }
 
 impl Bench {
     fn new(tee: &'static Tee) -> Self {
         Self {
             tee,
-            context: Context::new(tee),
-            skipped: Cell::new(None),
+            paired: tally_paired::Bench::new(Context::new(tee), &MachineNames),
         }
     }
+}
 
-    /// Ends a test that cannot be run here.
-    fn skipped(&self, why: &'static str) -> Outcome {
-        self.skipped.set(Some(why));
-        Ok(())
-    }
+impl Deref for Bench {
+    type Target = tally_paired::Bench<'static>;
 
-    fn open(&self, uuid: tally_abi::TeeUuid) -> Result<Session<'static>, String> {
-        self.context
-            .open_session(uuid)
-            .map_err(|error| format!("open {}: {error}", crate::names::name_of(uuid)))
-    }
-
-    /// Opening a session with `uuid` must fail as `kind`.
-    fn refused(&self, uuid: tally_abi::TeeUuid, kind: ErrorKind) -> Outcome {
-        fails(self.context.open_session(uuid).map(drop), kind)
+    fn deref(&self) -> &Self::Target {
+        &self.paired
     }
 }
 
-/// `result` must be an error of `kind`.
-fn fails<T>(result: teec::Result<T>, kind: ErrorKind) -> Outcome {
-    match result {
-        Ok(_) => Err(format!("succeeded instead of {kind:?}")),
-        Err(error) if error.kind() == kind => Ok(()),
-        Err(error) => Err(format!("{error} instead of {kind:?}")),
+impl Side for MachineNames {
+    fn micros(&self) -> u64 {
+        cpu::micros()
     }
-}
 
-/// `result` must be a success.
-fn works<T>(result: teec::Result<T>) -> Result<T, String> {
-    result.map_err(|error| error.to_string())
-}
+    fn shared_count(&self) -> usize {
+        tee::found().map_or(0, Tee::shared_count)
+    }
 
-fn equal<T: PartialEq + Debug>(got: T, wanted: T, what: &str) -> Outcome {
-    if got == wanted {
-        Ok(())
-    } else {
-        Err(format!("{what}: {got:?} instead of {wanted:?}"))
+    fn say(&self, text: &str) {
+        say(text);
     }
 }
 
 /// Starts the second CPU for a test that needs two; false on a machine that has one.
 fn second_cpu() -> Result<bool, String> {
-    match (cpu::start_second(), interrupts::second_exists()) {
-        (true, _) => Ok(true),
-        (false, false) => Ok(false),
-        (false, true) => Err("the second CPU is there but does not start".into()),
+    match (cpu::start_others(), interrupts::cpus()) {
+        (0, 1) => Ok(false),
+        (0, _) => Err("the second CPU is there but does not start".into()),
+        _ => Ok(true),
     }
-}
-
-fn holds(condition: bool, what: &str) -> Outcome {
-    if condition {
-        Ok(())
-    } else {
-        Err(what.to_string())
-    }
-}
-
-/// What `teestat --json` printed.
-fn parsed(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|why| alloc::format!("no JSON: {why}: {text}"))
-}
-
-/// Invokes with one value in, and one value out (given back).
-fn value_call(session: &mut Session<'_>, command: u32, a: u32, b: u32) -> teec::Result<(u32, u32)> {
-    let mut op = Operation::new(
-        0,
-        ParamValue::new(a, b, ParamType::ValueInput),
-        ParamValue::new(0, 0, ParamType::ValueOutput),
-        ParamNone,
-        ParamNone,
-    );
-    session.invoke_command(command, &mut op)?;
-    Ok((op.parameters().1.a(), op.parameters().1.b()))
-}
-
-/// Invokes with one value in.
-fn value_in(session: &mut Session<'_>, command: u32, a: u32, b: u32) -> teec::Result<()> {
-    let mut op = Operation::new(
-        0,
-        ParamValue::new(a, b, ParamType::ValueInput),
-        ParamNone,
-        ParamNone,
-        ParamNone,
-    );
-    session.invoke_command(command, &mut op)
-}
-
-/// Invokes with one value out.
-fn value_out(session: &mut Session<'_>, command: u32) -> teec::Result<(u32, u32)> {
-    let mut op = Operation::new(
-        0,
-        ParamValue::new(0, 0, ParamType::ValueOutput),
-        ParamNone,
-        ParamNone,
-        ParamNone,
-    );
-    session.invoke_command(command, &mut op)?;
-    Ok((op.parameters().0.a(), op.parameters().0.b()))
 }
 
 fn say(text: &str) {
@@ -190,30 +115,30 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         memory::TESTS,
         sessions::TESTS,
         images::TESTS,
-        heaps::TESTS,
         crashes::TESTS,
         races::TESTS,
-        figures::TESTS,
         inspect::TESTS,
+        stacks::TESTS,
         answers::TESTS,
         hindsight::TESTS,
-        pools::TESTS,
         leaks::TESTS,
-        order::TESTS,
-        commands::TESTS,
-        moments::TESTS,
         firmware::TESTS,
+        sweep::TESTS,
     ];
-    warm_up(&bench);
-    for (name, test) in groups.into_iter().flatten() {
+    let own = groups.into_iter().flatten();
+    let own = own.map(|(name, test)| (*name, Runs::Here(*test)));
+    let shared = tally_paired::GROUPS.into_iter().flatten();
+    let shared = shared.map(|(name, test)| (*name, Runs::Anywhere(*test)));
+    bench.warm_up();
+    for (name, test) in own.chain(shared) {
         if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter)) {
             continue;
         }
         ran += 1;
         let start = cpu::micros();
-        let result = run_one(&bench, *test);
+        let result = run_one(&bench, test);
         let millis = (cpu::micros() - start) / 1000;
-        let (word, detail) = match (result, bench.skipped.take()) {
+        let (word, detail) = match (result, bench.take_skipped()) {
             (Err(why), _) => ("failed", why),
             (Ok(()), Some(why)) => ("skipped", why.to_string()),
             (Ok(()), None) => ("passed", String::new()),
@@ -244,21 +169,38 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
     u8::from(failed != 0)
 }
 
-/// What the kernel allocates once, it allocates now.
-fn warm_up(bench: &Bench) {
-    for uuid in [ta_uuids::hello::UUID, ta_uuids::keepalive::UUID] {
-        // If this does not work, the tests will say so.
-        let _ = bench.context.open_session(uuid);
-        let _ = teestat::client::kill(&bench.context, uuid);
-    }
+/// Where a test can be run.
+#[derive(Clone, Copy)]
+enum Runs {
+    Here(fn(&Bench) -> Outcome),
+    Anywhere(fn(&tally_paired::Bench) -> Outcome),
 }
 
-fn run_one(bench: &Bench, test: fn(&Bench) -> Outcome) -> Outcome {
-    let before = Account::take(bench)?;
-    let result = test(bench);
-    supplicant::set_lie(None);
-    result?;
-    let after = Account::take(bench)?;
-    after.adds_up()?;
-    before.same_as(&after)
+fn run_one(bench: &Bench, test: Runs) -> Outcome {
+    bench.check(|| {
+        let result = match test {
+            Runs::Here(test) => test(bench),
+            Runs::Anywhere(test) => test(bench),
+        };
+        supplicant::set_lie(None);
+        result
+    })
+}
+
+/// `soak --rounds N` or `soak --seconds N`: 0 if nothing grew.
+pub(crate) fn run_soak(args: &[&str]) -> Result<u8, String> {
+    let limit = match args {
+        ["--rounds", count] => count.parse().ok().map(soak::Limit::Rounds),
+        ["--seconds", count] => count
+            .parse()
+            .ok()
+            .map(|seconds: u64| soak::Limit::Micros(seconds.saturating_mul(1_000_000))),
+        _ => None,
+    };
+    let Some(limit) = limit else {
+        say("usage: soak --rounds N | soak --seconds N\n");
+        return Ok(teestat::STATUS_USAGE);
+    };
+    let bench = Bench::new(tee::get()?);
+    soak::run(&bench, limit).map(|()| teestat::STATUS_OK)
 }

@@ -2,9 +2,9 @@
 //!
 //! **Invariant:** memory that a message names is the arena's.
 
-use ta_uuids::{chain, drm, glutton, hello, keepalive};
+use ta_uuids::{chain, drm, glutton, hello, hostile, hub, keepalive};
 use tally_abi::TeeUuid;
-use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
+use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd, login};
 use tally_abi::pta::{audit, control, device, inspect, memleak, rng, stats, watch};
 use tally_records::Selector;
 use teec::smc::Message;
@@ -12,6 +12,17 @@ use teec::smc::Message;
 use super::raw::open_params;
 use super::vocabulary::{Arena, Random, TARGETS, WORDS};
 
+/// Logins: those of clients, the kernel's, TAs', and none.
+const LOGINS: [u32; 8] = [
+    login::PUBLIC,
+    login::USER,
+    login::GROUP,
+    login::APPLICATION,
+    login::APPLICATION_GROUP,
+    login::REE_KERNEL,
+    login::TRUSTED_APP,
+    u32::MAX,
+];
 /// Parameters of a message, at most.
 const MOST_PARAMS: usize = 6;
 
@@ -90,6 +101,8 @@ const PHRASES: &[Phrase] = {
         phrase_for(glutton::UUID, glutton::CMD_GROW, &[Block, Answer]),
         phrase_for(drm::UUID, drm::CMD_SWITCH, &[Value, Answer]),
         phrase_for(drm::UUID, drm::CMD_HOLD, &[Block]),
+        phrase_for(hub::UUID, hostile::CMD_RUN, &[Value, Inout]),
+        phrase_for(hub::UUID, hostile::CMD_RUN, &[Value]),
         phrase_for(stats::UUID, stats::CMD_PAGER_STATS, &[Answer, Answer, Answer]),
         phrase_for(stats::UUID, stats::CMD_ALLOC_STATS, &[Value, Out]),
         phrase_for(stats::UUID, stats::CMD_TA_STATS, &[Out]),
@@ -140,7 +153,7 @@ impl Arena {
             ..message.header()
         };
         let closes = if self.has_many_sessions() { 8 } else { 1 };
-        match random.below(19 + closes) {
+        match random.below(20 + closes) {
             0..3 => return,
             3..6 => {
                 let more = if random.once_in(3) {
@@ -150,9 +163,12 @@ impl Arena {
                 };
                 message.set_header(&header(cmd::OPEN_SESSION, 2 + more));
                 let target = random.pick(&TARGETS, hello::UUID);
-                for (index, param) in open_params(target).iter().enumerate() {
-                    message.set_param(index, param);
+                let [who, mut client] = open_params(target);
+                if random.once_in(3) {
+                    client.c = u64::from(random.pick(&LOGINS, login::PUBLIC));
                 }
+                message.set_param(0, &who);
+                message.set_param(1, &client);
             }
             6..16 => {
                 let session = self.session(random);
@@ -179,6 +195,7 @@ impl Arena {
                 };
                 message.set_param(0, &param);
             }
+            19 => message.set_header(&header(cmd::CANCEL, 0)),
             _ => message.set_header(&header(cmd::CLOSE_SESSION, 0)),
         }
         if random.once_in(4) {

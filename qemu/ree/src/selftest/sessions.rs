@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 use ta_uuids::{chain, hello, keepalive, solo};
 use tally_abi::TeeResult;
+use tally_records::{FailureRow, Selector, failed_pool};
 use teec::{Context, ErrorKind, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
 use teestat::client;
 
@@ -24,8 +25,11 @@ pub(super) const TESTS: &[Test] = &[
         multi_instance,
     ),
     ("many sessions at a time", many_sessions),
-    ("sessions until their table is full", sessions_full),
-    ("instances until their table is full", instances_full),
+    (
+        "clients take all sessions but those that are kept",
+        sessions_full,
+    ),
+    ("a TA takes all instances but others'", instances_full),
     (
         "a single-instance TA without multi session is busy",
         solo_is_busy,
@@ -106,8 +110,10 @@ fn open_all(
 fn sessions_full(bench: &Bench) -> Outcome {
     let mut open = open_all(bench, keepalive::UUID)?;
     let n = open.len();
-    let rest = bench.refused(tally_abi::pta::stats::UUID, ErrorKind::OutOfMemory);
-    let rest = rest.and_then(|()| bench.refused(hello::UUID, ErrorKind::OutOfMemory));
+    let told = client::rows::<FailureRow>(&bench.context, &Selector::ALL);
+    // Whoever wants to know who has them needs one, too.
+    let kept = open_all(bench, tally_abi::pta::stats::UUID)?.len();
+    let rest = bench.refused(hello::UUID, ErrorKind::OutOfMemory);
     let count = match open.last_mut() {
         Some(last) => works(value_out(last, keepalive::CMD_COUNT)),
         None => Ok((0, 0)),
@@ -119,8 +125,16 @@ fn sessions_full(bench: &Bench) -> Outcome {
     end(bench, keepalive::UUID)?;
     rest?;
     again?;
-    equal(n, 128, "sessions")?;
-    equal(count?, (1, 128), "counter and sessions")
+    equal(n, 96, "sessions")?;
+    equal(kept, 32, "sessions of those who ask")?;
+    equal(count?, (1, 96), "counter and sessions")?;
+    let told = told.map_err(|e| format!("{e}"))?;
+    let row = told.last().ok_or("nothing was recorded")?;
+    equal(
+        (row.pool, row.used_entries, row.entries, row.held_entries),
+        (failed_pool::SESSIONS, 96, 96, 96),
+        "pool, used entries, entries, and those of who has most",
+    )
 }
 
 fn instances_full(bench: &Bench) -> Outcome {
@@ -135,10 +149,12 @@ fn instances_full(bench: &Bench) -> Outcome {
         for session in &mut open {
             works(session.invoke_plain(hello::CMD_NOP))?;
         }
-        // Another session of a TA that is loaded needs no instance; here none is.
-        bench.refused(solo::UUID, ErrorKind::OutOfMemory)?;
+        let rest = bench
+            .open(solo::UUID)
+            .and_then(|session| works(session.close()));
         drop(open);
-        equal(n, 96, "instances")?;
+        rest?;
+        equal(n, 64, "instances")?;
     }
     works(bench.open(solo::UUID)?.close())
 }
@@ -251,7 +267,7 @@ fn two_cpus(bench: &Bench) -> Outcome {
     // Fails if neither CPU got that far; then the first result says why.
     let ended = client::kill(&bench.context, keepalive::UUID);
     result?;
-    if cpu::second_started() {
+    if cpu::others_started() {
         ended.map(drop).map_err(|e| format!("{e}"))?;
     }
     Ok(())

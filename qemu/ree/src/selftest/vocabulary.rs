@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ta_uuids::{chain, drm, glutton, hello, keepalive, stillborn};
+use ta_uuids::{chain, crash, drm, glutton, heap, hello, hostile, hub, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
 use tally_abi::pta::{audit, control, device, inspect, rng, stats, watch};
@@ -23,7 +23,7 @@ pub(super) const SPARE_SLOT: usize = SLOTS;
 /// Pages of a caller.
 pub(super) const CALLER_PAGES: usize = SPARE_SLOT + 1;
 /// One on each CPU.
-const CALLERS: usize = 2;
+pub(super) const CALLERS: usize = 4;
 const LISTS: usize = 4;
 const BUFFERS: usize = 24;
 /// Largest image that is delivered: as much as is asked for when nothing is known of it.
@@ -42,8 +42,8 @@ pub(super) const FIRST_IMAGE: usize = FIRST_BUFFER + BUFFERS;
 const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
 pub(super) const WORDS: usize = PAGE_SIZE / 8;
 
-/// Who messages are for. None of them loops for ever.
-pub(super) const TARGETS: [TeeUuid; 14] = [
+/// Who messages are for.
+pub(super) const TARGETS: [TeeUuid; 15] = [
     hello::UUID,
     hello::UUID,
     keepalive::UUID,
@@ -51,6 +51,7 @@ pub(super) const TARGETS: [TeeUuid; 14] = [
     glutton::UUID,
     drm::UUID,
     stillborn::UUID,
+    hub::UUID,
     stats::UUID,
     device::UUID,
     rng::UUID,
@@ -60,13 +61,19 @@ pub(super) const TARGETS: [TeeUuid; 14] = [
     watch::UUID,
 ];
 /// User TAs among them, to be ended when a run is over.
-pub(super) const USER: [TeeUuid; 6] = [
+/// All that a hub may have loaded are among them.
+pub(super) const USER: [TeeUuid; 11] = [
     hello::UUID,
     keepalive::UUID,
     chain::UUID,
     glutton::UUID,
     drm::UUID,
     stillborn::UUID,
+    hub::UUID,
+    hostile::UUID,
+    solo::UUID,
+    heap::UUID,
+    crash::UUID,
 ];
 /// All that shared memory is ever registered under.
 pub(super) const COOKIES: core::ops::Range<u64> = 0x1000..0x1010;

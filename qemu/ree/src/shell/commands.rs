@@ -42,7 +42,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 21] = [
+static COMMANDS: [Command; 23] = [
     command(
         "teestat",
         "COMMAND",
@@ -65,7 +65,7 @@ static COMMANDS: [Command; 21] = [
         "soak",
         "--rounds N | --seconds N",
         "open, use, close, crash and kill TAs at random; nothing may grow",
-        selftest::soak::run,
+        selftest::run_soak,
     ),
     command(
         "bench",
@@ -105,7 +105,19 @@ static COMMANDS: [Command; 21] = [
         "hostile",
         "CALLS [SEED]",
         "random calls and answers, as a hostile normal world makes them",
-        hostile,
+        |args| hostile(args, selftest::hostile::run),
+    ),
+    command(
+        "hostile-ta",
+        "CALLS [SEED]",
+        "random system calls of TAs, as hostile TAs make them",
+        |args| hostile(args, selftest::hostile_ta::run),
+    ),
+    command(
+        "sweep",
+        "[COUNT [FILTER]]",
+        "refuse each request for memory of each operation once, in kernels with test hooks",
+        selftest::sweep::run,
     ),
     command("echo", "WORDS", "print words", |args| {
         print(format_args!("{}\n", args.join(" ")));
@@ -391,12 +403,12 @@ const FAULTS: [(&str, u32); 6] = [
     ("free-lost", fault::FREE_LOST),
 ];
 
-fn hostile(args: &[&str]) -> Result<u8, String> {
+fn hostile(args: &[&str], run: fn(u64, u64) -> u8) -> Result<u8, String> {
     let number = |index: usize, otherwise: u64| match args.get(index) {
         Some(word) => word.parse().map_err(|_| format!("`{word}` is no number")),
         None => Ok(otherwise),
     };
-    Ok(selftest::hostile::run(number(0, 100_000)?, number(1, 1)?))
+    Ok(run(number(0, 100_000)?, number(1, 1)?))
 }
 
 fn break_kernel(args: &[&str]) -> Result<u8, String> {

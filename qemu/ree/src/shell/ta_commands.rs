@@ -78,6 +78,8 @@ commands! {
     heap "overrun" CMD_OVERRUN [In(2), Out] "HANDLE POSITION" "writes byte POSITION of a block, also behind its end; a = 1 if there are guard bytes";
     heap "hold-and-loop" CMD_HOLD_AND_LOOP [In(1)] "BYTES" "a block whose only pointer is on the stack, then loops until killed";
     heap "align" CMD_ALIGN [In(2)] "BYTES ALIGNMENT" "allocates a block so aligned and frees it";
+    heap "cache" CMD_CACHE [In(2)] "ENTRIES BYTES" "keeps a block more, until it has ENTRIES";
+    heap "leak-every" CMD_LEAK_EVERY [In(2)] "CALLS BYTES" "loses a block in each CALLSth call of the session";
     heap "resize" CMD_RESIZE [In(2)] "BEFORE AFTER" "resizes a block by TEE_Realloc; fails unless what it gained is zero";
     crash "null-read" CMD_NULL_READ [] "" "reads address 0";
     crash "wild-write" CMD_WILD_WRITE [] "" "writes to an address that is not mapped";
@@ -108,6 +110,7 @@ commands! {
     chain "call" CMD_CALL [Uuid, In(1), Out] "TA COMMAND-NUMBER" "opens a session to another TA and invokes: a = result, b = origin";
     chain "short" CMD_SHORT [MemIn, MemOut] "TEXT SIZE" "asks hello's `fill` for one byte more than fits";
     chain "keep-session" CMD_KEEP_SESSION [] "" "opens a session to hello and keeps it";
+    chain "pass-all" CMD_PASS_ALL [MemInout, MemInout, MemInout, MemInout] "TEXT TEXT TEXT TEXT" "passes four buffers to hello's `nop`";
     keepalive "count" CMD_COUNT [Out] "" "a = a counter after adding 1, b = sessions open";
     keepalive "hold" CMD_HOLD [In(1), Out] "BYTES" "holds a block of BYTES in place of the last one (0: none)";
     keepalive "held" CMD_HELD [Out] "" "a = bytes held, b = 1 if they are intact";
@@ -122,6 +125,7 @@ commands! {
     glutton "spit" CMD_SPIT [] "" "frees them";
     glutton "reserve" CMD_RESERVE [In(2), Out] "LOW HIGH" "reserves a heap of so many bytes, in two words: a = result";
     glutton "grow" CMD_GROW [In(2), Out] "LOW HIGH" "grows the heap to so many bytes, in two words: a = result";
+    glutton "forge" CMD_FORGE [In(2), Out] "SITES FRAMES" "writes books with so many call sites over its heap's, and is refused: a = result";
     drm "switch" CMD_SWITCH [In(2), Out] "COUNT ORDER" "opens a channel, maps a buffer, unmaps, closes, COUNT times; ORDER 0: so, 1: closes first, 2: in turn";
     drm "hold" CMD_HOLD [In(1)] "BYTES" "opens a channel, maps a buffer, and keeps both until the session closes";
 }

@@ -6,22 +6,22 @@ use super::table::escape;
 use crate::shown;
 use std::fmt::Write as _;
 use tally_insight::account::Account;
-use tally_insight::advice::{self, Advice, Verdict, What};
+use tally_insight::advice::{self, Advice, ByTa, Verdict, What};
 use tally_insight::names::entry;
 use tally_insight::numbers::{counted, percent, rough, thousands};
 use tally_records::{Described, Row, Shape, TaDetail, Unit, Value, cause, state, value, word};
 
 /// The cards of all TAs.
-pub(super) fn write(account: &Account, advice: &[Advice], out: &mut String) {
+pub(super) fn write(account: &Account, by_ta: &ByTa<'_>, out: &mut String) {
     out.push_str("<div class=\"cards\">");
     for ta in &account.snapshot.tas {
-        card(account, ta, advice, out);
+        card(account, ta, by_ta, out);
     }
     out.push_str("</div>");
 }
 
 // Writing to a string does not fail.
-fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
+fn card(account: &Account, ta: &TaDetail, by_ta: &ByTa<'_>, out: &mut String) {
     let state = word(state::WORDS, ta.state);
     let doing = if ta.state == state::DEAD && ta.cause != cause::NONE {
         format!("{state}: {}", word(cause::WORDS, ta.cause))
@@ -61,7 +61,8 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
     }
     out.push_str("<h4>Heap</h4>");
     heap(ta, out);
-    write_advice(advice::find(advice, ta.uuid, What::Heap), out);
+    let advice = |what| by_ta.get(&(ta.uuid, what)).copied();
+    write_advice(advice(What::Heap), out);
     out.push_str("<h4>Stack</h4>");
     if ta.state == state::DEAD {
         freed(
@@ -78,7 +79,7 @@ fn card(account: &Account, ta: &TaDetail, advice: &[Advice], out: &mut String) {
             out,
         );
     }
-    write_advice(advice::find(advice, ta.uuid, What::Stack), out);
+    write_advice(advice(What::Stack), out);
     figures(ta, out);
     out.push_str("</article>");
 }

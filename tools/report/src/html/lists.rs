@@ -7,7 +7,7 @@ use super::cards;
 use super::sections::{close, open};
 use super::table::{Table, cells, headings};
 use tally_insight::account::Account;
-use tally_insight::advice::{self, Advice, What};
+use tally_insight::advice::{self, ByTa, What};
 use tally_insight::merged;
 use tally_records::{FailureRow, HistoryRow, Record, SiteRow, TaDetail};
 
@@ -35,7 +35,8 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
         none::<TaDetail>(account, "<p>None was loaded.</p>", out);
     }
     let advice = advice::of(snapshot);
-    cards::write(account, &advice, out);
+    let by_ta = advice::by_ta(&advice);
+    cards::write(account, &by_ta, out);
     let sizes = ["what", "uuid", "now", "most", "refused", "set", "setting"];
     let caption = "Sizes, and what they should be";
     Table::of("sizes", caption, &sizes, &advice, account).write(out);
@@ -54,7 +55,7 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
     ];
     let commands = &snapshot.commands;
     Table::of("commands", "By command", &of_commands, commands, account).write(out);
-    history(account, &advice, out);
+    history(account, &by_ta, out);
     let unfreed = merged::unfreed(account, &snapshot.unfreed);
     let rows = unfreed.iter().map(|(row, _)| row);
     let keys = ["uuid", "bytes", "blocks", "instances", "died", "stack"];
@@ -64,7 +65,7 @@ pub(super) fn tas(page: &Page<'_>, out: &mut String) {
     close(out);
 }
 
-fn history(account: &Account, advice: &[Advice], out: &mut String) {
+fn history(account: &Account, by_ta: &ByTa<'_>, out: &mut String) {
     let keys = [
         "uuid",
         "ended",
@@ -82,8 +83,8 @@ fn history(account: &Account, advice: &[Advice], out: &mut String) {
     ];
     let row = |row: &HistoryRow| {
         let sizes = [What::Heap, What::Stack].into_iter();
-        let found = sizes.filter_map(|what| advice::find(advice, row.uuid, what));
-        let sentences: Vec<String> = found.map(advice::sentence).collect();
+        let found = sizes.filter_map(|what| by_ta.get(&(row.uuid, what)));
+        let sentences: Vec<String> = found.map(|advice| advice::sentence(advice)).collect();
         let mut cells = cells(row, &keys, account);
         cells.push(sentences.join(". ").into());
         cells

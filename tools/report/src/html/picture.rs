@@ -192,11 +192,15 @@ fn squarify(sizes: &[f64], area: Area) -> Vec<Area> {
     while from < scaled.len() {
         let side = rest.w.min(rest.h);
         let mut to = from + 1;
-        while to < scaled.len() && worst(&scaled[from..=to], side) <= worst(&scaled[from..to], side)
+        // Sizes fall: the first of a row is its largest, the last its smallest.
+        let largest = scaled[from];
+        let mut row = largest;
+        while let Some(&next) = scaled.get(to)
+            && worst(row + next, next, largest, side) <= worst(row, scaled[to - 1], largest, side)
         {
+            row += next;
             to += 1;
         }
-        let row: f64 = scaled[from..to].iter().sum();
         let along_height = rest.w >= rest.h;
         let thickness = if side > 0.0 { row / side } else { 0.0 };
         let mut offset = 0.0;
@@ -235,14 +239,8 @@ fn squarify(sizes: &[f64], area: Area) -> Vec<Area> {
     out
 }
 
-/// The worst ratio of sides in a row of `sizes` along a side of length `side`.
-fn worst(sizes: &[f64], side: f64) -> f64 {
-    let sum: f64 = sizes.iter().sum();
-    let (mut low, mut high) = (f64::MAX, 0.0f64);
-    for &size in sizes {
-        low = low.min(size);
-        high = high.max(size);
-    }
+/// The worst ratio of sides in a row of sizes from `low` to `high` along a side of length `side`.
+fn worst(sum: f64, low: f64, high: f64, side: f64) -> f64 {
     (side * side * high / (sum * sum)).max(sum * sum / (side * side * low))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a number's exact value is in `data-v` of its cell; what is text is escaped.
 
+use crate::xml;
 use std::fmt::Write as _;
 use tally_abi::TeeUuid;
 use tally_insight::account::Account;
@@ -12,7 +13,7 @@ use tally_records::{Described, Field, Origin, Row, Shape, Unit, Value, value};
 /// Text as HTML, safe in elements and in quoted attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in xml::chars(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),

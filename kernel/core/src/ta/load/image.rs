@@ -5,8 +5,9 @@
 
 use crate::ta::load::rsa::{DIGEST_LEN, PublicKey};
 use sha2::{Digest, Sha256};
+use tally_abi::TeeUuid;
+use tally_abi::image::ImageFault;
 use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, image_id, img_type};
-use tally_abi::{TeeResult, TeeUuid};
 use zerocopy::FromBytes;
 
 /// Longest signature accepted in a header: RSA-4096.
@@ -14,45 +15,6 @@ const MAX_SIGNATURE: usize = 512;
 /// All of an image's headers lie in this many bytes from its start.
 pub const MAX_HEADER: usize =
     size_of::<SignedHeader>() + DIGEST_LEN + MAX_SIGNATURE + size_of::<BootstrapHeader>();
-
-/// Why an image is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageError {
-    /// Shorter than its headers, or than they say.
-    Truncated,
-    /// Longer than its headers say.
-    TrailingData,
-    /// No signed header at its start.
-    NotSigned,
-    /// A kind of image other than a TA with a bootstrap header.
-    Kind,
-    /// Digest of another size than SHA-256's, or a signature too long.
-    Sizes,
-    /// For another TA than was asked for.
-    OtherUuid,
-    /// Content does not match the digest.
-    Altered,
-    /// The signature is not the key's.
-    Signature,
-    /// The kernel was built without a key, so that nothing can be signed with it.
-    NoKey,
-}
-
-impl From<ImageError> for TeeResult {
-    fn from(err: ImageError) -> Self {
-        match err {
-            ImageError::Truncated
-            | ImageError::TrailingData
-            | ImageError::NotSigned
-            | ImageError::Kind
-            | ImageError::Sizes
-            | ImageError::OtherUuid
-            | ImageError::Altered
-            | ImageError::Signature
-            | ImageError::NoKey => Self::SECURITY,
-        }
-    }
-}
 
 /// What an image's headers say.
 #[derive(Clone, Debug)]
@@ -77,40 +39,40 @@ impl ImageHeader {
     /// [`MAX_HEADER`] bytes, or all of it if it is shorter.
     ///
     /// # Errors
-    /// Any [`ImageError`] but `Altered`, `Signature` and `NoKey`.
-    pub fn parse(head: &[u8], image_len: usize, wanted: TeeUuid) -> Result<Self, ImageError> {
+    /// Any [`ImageFault`] but `Altered`, `Signature` and `NoKey`.
+    pub fn parse(head: &[u8], image_len: usize, wanted: TeeUuid) -> Result<Self, ImageFault> {
         let (shdr, rest) =
-            SignedHeader::read_from_prefix(head).map_err(|_| ImageError::Truncated)?;
+            SignedHeader::read_from_prefix(head).map_err(|_| ImageFault::ShortImage)?;
         if shdr.magic != MAGIC {
-            return Err(ImageError::NotSigned);
+            return Err(ImageFault::NotSigned);
         }
         if shdr.img_type != img_type::BOOTSTRAP_TA {
-            return Err(ImageError::Kind);
+            return Err(ImageFault::Kind);
         }
         let signature_len = usize::from(shdr.sig_size);
         if usize::from(shdr.hash_size) != DIGEST_LEN || signature_len > MAX_SIGNATURE {
-            return Err(ImageError::Sizes);
+            return Err(ImageFault::Sizes);
         }
         let (digest, rest) =
-            <[u8; DIGEST_LEN]>::read_from_prefix(rest).map_err(|_| ImageError::Truncated)?;
+            <[u8; DIGEST_LEN]>::read_from_prefix(rest).map_err(|_| ImageFault::ShortImage)?;
         let (sig, rest) = rest
             .split_at_checked(signature_len)
-            .ok_or(ImageError::Truncated)?;
+            .ok_or(ImageFault::ShortImage)?;
         let (bootstrap, _) =
-            BootstrapHeader::read_from_prefix(rest).map_err(|_| ImageError::Truncated)?;
+            BootstrapHeader::read_from_prefix(rest).map_err(|_| ImageFault::ShortImage)?;
         let hashed_offset = size_of::<SignedHeader>() + DIGEST_LEN + signature_len;
         let elf_offset = hashed_offset + size_of::<BootstrapHeader>();
         let elf_len = image_len
             .checked_sub(elf_offset)
-            .ok_or(ImageError::Truncated)?;
+            .ok_or(ImageFault::ShortImage)?;
         match elf_len.cmp(&(shdr.img_size as usize)) {
-            core::cmp::Ordering::Less => return Err(ImageError::Truncated),
-            core::cmp::Ordering::Greater => return Err(ImageError::TrailingData),
+            core::cmp::Ordering::Less => return Err(ImageFault::ShortImage),
+            core::cmp::Ordering::Greater => return Err(ImageFault::TrailingData),
             core::cmp::Ordering::Equal => {}
         }
         let uuid = TeeUuid::from_bytes(bootstrap.uuid);
         if uuid != wanted {
-            return Err(ImageError::OtherUuid);
+            return Err(ImageFault::OtherUuid);
         }
         let mut signature = [0; MAX_SIGNATURE];
         signature[..signature_len].copy_from_slice(sig);
@@ -137,17 +99,17 @@ impl ImageHeader {
     /// with `key`.
     ///
     /// # Errors
-    /// [`ImageError::Altered`], [`ImageError::Signature`], [`ImageError::NoKey`].
-    pub fn verify(self, key: Option<&PublicKey>) -> Result<u64, ImageError> {
-        let key = key.ok_or(ImageError::NoKey)?;
+    /// [`ImageFault::Altered`], [`ImageFault::Signature`], [`ImageFault::NoKey`].
+    pub fn verify(self, key: Option<&PublicKey>) -> Result<u64, ImageFault> {
+        let key = key.ok_or(ImageFault::NoKey)?;
         if self.hasher.finalize().as_slice() != self.digest {
-            return Err(ImageError::Altered);
+            return Err(ImageFault::Altered);
         }
         let signature = &self.signature[..self.signature_len];
         if key.verifies(self.algorithm, &self.digest, signature) {
             Ok(image_id(&self.digest))
         } else {
-            Err(ImageError::Signature)
+            Err(ImageFault::Signature)
         }
     }
 }

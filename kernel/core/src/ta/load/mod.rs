@@ -11,12 +11,14 @@ use crate::call::Call;
 use crate::call::rpc::RpcShm;
 use crate::kernel::{State, page_count};
 use crate::observer::Observer;
+use crate::refused::{Refused, RefusedImage};
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::image::{ImageError, ImageHeader, MAX_HEADER};
+use crate::ta::load::image::{ImageHeader, MAX_HEADER};
 use crate::ta::syscall::{Flow, Speaker};
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
+use tally_abi::image::ImageFault;
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
@@ -59,13 +61,36 @@ enum FetchError {
     /// It has this many bytes, which is more than there was room for.
     TooLarge(u64),
     /// What the supplicant says, or what is said of its answer.
-    Refused(TeeResult),
+    Refused(Unloaded),
+}
+
+impl From<TeeResult> for FetchError {
+    fn from(code: TeeResult) -> Self {
+        Self::Refused(code.into())
+    }
+}
+
+/// Why a TA is not loaded.
+#[derive(Clone, Copy, Debug)]
+enum Unloaded {
+    /// For this fault of its image, of so many bytes.
+    Image(ImageFault, u64),
+    /// For anything else.
+    Code(TeeResult),
+}
+
+impl From<TeeResult> for Unloaded {
+    fn from(code: TeeResult) -> Self {
+        Self::Code(code)
+    }
 }
 
 /// `size`, if an image can have it.
-const fn plausible(size: u64) -> Result<u64, TeeResult> {
-    if size == 0 || size > MAX_IMAGE {
-        Err(TeeResult::BAD_FORMAT)
+const fn plausible(size: u64) -> Result<u64, Unloaded> {
+    if size == 0 {
+        Err(Unloaded::Image(ImageFault::Empty, size))
+    } else if size > MAX_IMAGE {
+        Err(Unloaded::Image(ImageFault::TooLarge, size))
     } else {
         Ok(size)
     }
@@ -111,16 +136,33 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             laid_out
         });
         kernel.machine.set_owner(previous);
-        if let Err(err) = loaded {
-            log::error!("TA {uuid} is not loaded: {err}");
-            O::failed(kernel, &mut kernel.state(), instance);
+        loaded.map_err(|why| self.tell_unloaded(uuid, owner, why))
+    }
+
+    #[cold]
+    fn tell_unloaded(&self, uuid: TeeUuid, owner: OwnerId, why: Unloaded) -> TeeResult {
+        match why {
+            Unloaded::Code(code) => {
+                log::error!("TA {uuid} is not loaded: {code}");
+                code
+            }
+            Unloaded::Image(why, size) => {
+                log::error!("TA {uuid} is not loaded: {}", why.text());
+                let image = RefusedImage {
+                    uuid,
+                    size,
+                    why,
+                    owner,
+                };
+                self.kernel.state().refuse(Refused::Image(image));
+                why.into()
+            }
         }
-        loaded
     }
 
     /// Copies the image from the normal world.
     #[inline(never)]
-    fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, TeeResult> {
+    fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, Unloaded> {
         let kernel = self.kernel;
         let room = kernel
             .state()
@@ -137,7 +179,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok(image) => return Ok(image),
         };
         self.fetch_into(uuid, size, owner).map_err(|err| match err {
-            FetchError::TooLarge(_) => TeeResult::SHORT_BUFFER,
+            FetchError::TooLarge(_) => TeeResult::SHORT_BUFFER.into(),
             FetchError::Refused(err) => err,
         })
     }
@@ -158,19 +200,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 .guest_mut(self.guest)
                 .image_sizes
                 .refused(uuid);
-            FetchError::Refused(err)
+            FetchError::from(err)
         })?;
         self.kernel
             .state()
             .guest_mut(self.guest)
             .image_sizes
             .lent(shm.shm.size());
-        let size = self.rpc.load_ta(machine, uuid, &shm).and_then(plausible);
+        let size = self.rpc.load_ta(machine, uuid, &shm);
+        let size = size.map_err(Unloaded::from).and_then(plausible);
         let image = match size {
             Ok(size) if size > shm.shm.size() => Err(FetchError::TooLarge(size)),
-            Ok(size) => self
-                .copy_image(&shm, size, owner)
-                .map_err(FetchError::Refused),
+            Ok(size) => self.copy_image(&shm, size, owner).map_err(FetchError::from),
             Err(err) => Err(FetchError::Refused(err)),
         };
         self.rpc.shm_free(machine, shm);
@@ -231,13 +272,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// What is known of an image that is the TA's and signed.
     #[inline(never)]
-    fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, TeeResult> {
+    fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, Unloaded> {
         let machine = &self.kernel.machine;
-        let first = *image.pages.first().ok_or(TeeResult::BAD_FORMAT)?;
+        let refused = |why| Unloaded::Image(why, image.len as u64);
+        let first = *image.pages.first().ok_or(refused(ImageFault::Empty))?;
         let mut head = [0; MAX_HEADER];
         let head = &mut head[..image.len.min(MAX_HEADER)];
         machine.read_secure(first.addr(), head);
-        let mut header = ImageHeader::parse(head, image.len, uuid)?;
+        let mut header = ImageHeader::parse(head, image.len, uuid).map_err(refused)?;
         let elf_offset = header.elf_offset;
         for (n, page) in image.pages.iter().enumerate() {
             let begin = (n * PAGE_SIZE).max(header.hashed_offset);
@@ -251,11 +293,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
         }
         let id = machine.interruptible(|| header.verify(self.kernel.key));
-        let id = id.inspect_err(|err| {
-            if *err == ImageError::NoKey {
-                log::error!("this kernel was built without a key and loads no TA");
-            }
-        })?;
+        let id = id.map_err(refused)?;
         Ok(Verified { elf_offset, id })
     }
 
@@ -276,7 +314,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         uuid: TeeUuid,
         image: &Image,
         verified: Verified,
-    ) -> Result<(), TeeResult> {
+    ) -> Result<(), Unloaded> {
         let kernel = self.kernel;
         let stage = {
             let mut state = kernel.state();
@@ -293,13 +331,24 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         context.x[0] = stage.arg.0;
         let root = root.ok_or(TeeResult::TARGET_DEAD)?;
-        match self.run_user(instance, &mut context, root, Mode::Ldelf) {
+        match self
+            .run_user(instance, &mut context, root, Mode::Ldelf)
+            .exit
+        {
             Exit::Return(0) => {}
-            Exit::Return(code) => return Err(TeeResult(code)),
-            Exit::Died => return Err(TeeResult::TARGET_DEAD),
+            Exit::Return(code) => {
+                let mut arg = LdelfArg::default();
+                let state = kernel.state();
+                kernel.read_ta(&state, instance, stage.arg, arg.as_mut_bytes())?;
+                let why = ImageFault::from_code(arg.why);
+                return Err(why.map_or(Unloaded::Code(TeeResult(code)), |why| {
+                    Unloaded::Image(why, image.len as u64)
+                }));
+            }
+            Exit::Died => return Err(TeeResult::TARGET_DEAD.into()),
         }
         let mut state = kernel.state();
-        kernel.settle(&mut state, instance, &stage)
+        kernel.settle(&mut state, instance, &stage, image.len)
     }
 
     /// Serves a system call of `ldelf`.
@@ -343,10 +392,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Place::At(UserVa(at))
         };
         let (pages, guest) = state.split(instance.guest());
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
+        let found = guest.to_grow(instance).ok_or(TeeResult::TARGET_DEAD)?;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.check_access(UserVa(va_ptr), size_of::<u64>() as u64, Access::Write)?;
         let len = len.next_multiple_of(PAGE_SIZE as u64);
@@ -503,7 +549,9 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         state: &mut State<O>,
         instance: InstanceRef,
         stage: &Stage,
-    ) -> Result<(), TeeResult> {
+        image_len: usize,
+    ) -> Result<(), Unloaded> {
+        let refused = |why| Unloaded::Image(why, image_len as u64);
         let mut arg = LdelfArg::default();
         self.read_ta(state, instance, stage.arg, arg.as_mut_bytes())?;
         let (pages, guest) = state.split(instance.guest());
@@ -522,24 +570,26 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         .into_iter()
         .flatten()
         {
-            space.unmap(&mut memory, va, len)?;
+            space.unmap(&mut memory, va, len).map_err(TeeResult::from)?;
         }
         let stack_low = arg
             .stack_ptr
             .checked_sub(arg.stack_len)
-            .ok_or(TeeResult::BAD_FORMAT)?;
+            .ok_or(refused(ImageFault::BadLayout))?;
         if arg.stack_ptr % 16 != 0 || arg.stack_len < PAGE_SIZE as u64 {
-            return Err(TeeResult::BAD_FORMAT);
+            return Err(refused(ImageFault::BadLayout));
         }
-        space.check_access(UserVa(stack_low), arg.stack_len, Access::Write)?;
-        space.check_access(UserVa(arg.entry), 4, Access::Execute)?;
+        let usable = space
+            .check_access(UserVa(stack_low), arg.stack_len, Access::Write)
+            .and_then(|()| space.check_access(UserVa(arg.entry), 4, Access::Execute));
+        usable.map_err(|_| refused(ImageFault::BadLayout))?;
         found.entry = arg.entry;
         found.stack_top = arg.stack_ptr;
         found.stack_len = arg.stack_len;
         found.load_base = arg.load_base;
         found.load_len = arg.load_len;
         if arg.flags & !flags::OF_TAS != 0 {
-            return Err(TeeResult::BAD_FORMAT);
+            return Err(refused(ImageFault::UnknownFlags));
         }
         found.flags = arg.flags;
         Ok(())

@@ -28,11 +28,11 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// From the big-endian modulus; `None` if it is even, or has fewer bits than [`MODULUS_LEN`] says
-    /// or more. Costs nothing at run time when it initialises a constant.
+    /// From the big-endian modulus; `None` if a small number divides it, or it has fewer bits than [`MODULUS_LEN`]
+    /// says or more: the numbers that stand in for a key (all ones, as in erased flash) have small divisors. Costs nothing at run time when it initialises a constant.
     #[must_use]
     pub const fn from_modulus(modulus: &[u8]) -> Option<Self> {
-        if modulus.len() != MODULUS_LEN || modulus[0] & 0x80 == 0 {
+        if modulus.len() != MODULUS_LEN || modulus[0] & 0x80 == 0 || has_small_divisor(modulus) {
             return None;
         }
         let n: U2048 = Uint::from_be_slice(modulus);
@@ -64,6 +64,23 @@ impl PublicKey {
             _ => false,
         }
     }
+}
+
+/// Whether an odd number below 256 divides a big-endian number.
+const fn has_small_divisor(number: &[u8]) -> bool {
+    let mut divisor = 3;
+    while divisor < 256 {
+        let (mut rest, mut at) = (0, 0);
+        while at < number.len() {
+            rest = (rest * 256 + number[at] as u32) % divisor;
+            at += 1;
+        }
+        if rest == 0 {
+            return true;
+        }
+        divisor += 2;
+    }
+    false
 }
 
 const fn params_of(odd: Odd<U2048>) -> FixedMontyParams<{ U2048::LIMBS }> {

@@ -57,7 +57,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         context: &UserContext,
     ) -> Result<(), TeeResult> {
         let [bytes, size] = [context.x[0], context.x[1]];
-        let Err(limit) = self.grow_heap(instance, bytes)? else {
+        let Err(limit) = self.grow_heap(instance, bytes, size == 0)? else {
             return Ok(());
         };
         // A size is told once all was tried: that is a refused allocation of the TA's.
@@ -72,14 +72,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Err(TeeResult::OUT_OF_MEMORY)
     }
 
-    fn grow_heap(&self, instance: InstanceRef, bytes: u64) -> Result<Result<(), Limit>, TeeResult> {
+    fn grow_heap(
+        &self,
+        instance: InstanceRef,
+        bytes: u64,
+        is_attempt: bool,
+    ) -> Result<Result<(), Limit>, TeeResult> {
         let kernel = self.kernel;
         let mut state = kernel.state();
         let (pages, guest) = state.split(instance.guest());
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
+        let found = guest.to_grow(instance).ok_or(TeeResult::TARGET_DEAD)?;
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         let heap = space.heap().ok_or(TeeResult::BAD_STATE)?;
@@ -94,9 +96,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut memory = Mem::new(pages, &kernel.machine);
         let grown = kernel.as_owner(owner, || space.heap_grow(&mut memory, more));
         if grown.is_err() {
-            // Told by the caller, and not again.
-            space.take_refused();
-            pages.take_refused();
+            // Told by the caller, and not again. What something else follows does not count.
+            if is_attempt {
+                pages.withdraw_refused();
+            } else {
+                pages.settle_refused();
+            }
         } else if is_first {
             O::heap_begins(kernel, &mut state, instance);
         }

@@ -18,9 +18,9 @@ use teec::ErrorKind;
 use teestat::client::{self, ClientError};
 use zerocopy::FromBytes;
 
-use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
+use crate::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
 
-pub(super) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("the ledger tells commands apart", commands),
     ("the ledger counts allocations when asked", detail),
     ("a command that ends the TA counts as failed", deadly),
@@ -32,7 +32,12 @@ fn told<T>(result: Result<T, ClientError>) -> Result<T, String> {
 }
 
 /// The figures of one command.
-fn row(bench: &Bench, uuid: TeeUuid, function: u64, command: u32) -> Result<CommandRow, String> {
+pub fn row(
+    bench: &Bench,
+    uuid: TeeUuid,
+    function: u64,
+    command: u32,
+) -> Result<CommandRow, String> {
     let rows = told(client::rows::<CommandRow>(
         &bench.context,
         &Selector::ta(uuid),
@@ -140,10 +145,10 @@ fn deadly(bench: &Bench) -> Outcome {
 }
 
 /// A section of a snapshot, with its records.
-pub(super) type Records<'a> = (Section, &'a [u8]);
+pub(crate) type Records<'a> = (Section, &'a [u8]);
 
 /// A snapshot's header, and its sections.
-pub(super) fn sections(bytes: &[u8]) -> Result<(Header, Vec<Records<'_>>), String> {
+pub(crate) fn sections(bytes: &[u8]) -> Result<(Header, Vec<Records<'_>>), String> {
     let (header, mut rest) =
         Header::read_from_prefix(bytes).map_err(|_| "it has no header".to_string())?;
     equal(header.magic, MAGIC, "magic")?;
@@ -164,7 +169,7 @@ pub(super) fn sections(bytes: &[u8]) -> Result<(Header, Vec<Records<'_>>), Strin
 }
 
 /// All bytes of a snapshot.
-pub(super) fn read(bench: &Bench, number: u32) -> Result<Vec<u8>, String> {
+pub(crate) fn read(bench: &Bench, number: u32) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let len = told(client::read_snapshot(&bench.context, number, |piece| {
         bytes.extend_from_slice(piece);

@@ -13,10 +13,10 @@ use teec::ErrorKind;
 use teestat::client::{self, ClientError};
 use zerocopy::FromBytes;
 
-use super::commands::{read, sections};
-use super::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
+use crate::commands::{read, sections};
+use crate::{Bench, Outcome, Test, equal, fails, holds, value_call, value_in, works};
 
-pub(super) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("a watchpoint takes a snapshot on entry and on exit", around),
     ("a watchpoint takes a snapshot of a refusal", refusal),
     ("a watchpoint takes a snapshot when a heap rises", rising),

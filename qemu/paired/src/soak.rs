@@ -5,17 +5,15 @@
 //! fails otherwise, and says the round's seed.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use teec::{ErrorKind, Session};
 use teestat::client;
 
-use super::account::Account;
-use super::{Bench, Outcome, say, value_call, value_in, warm_up};
-use crate::machine::cpu;
-use crate::tee;
+use crate::account::Account;
+use crate::{Bench, Outcome, value_call, value_in};
 
 /// Steps of a round.
 const STEPS: u32 = 60;
@@ -64,34 +62,24 @@ impl Random {
 }
 
 /// When it ends.
-enum Limit {
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    /// After so many rounds.
     Rounds(u64),
+    /// After so many microseconds.
     Micros(u64),
 }
 
-/// `soak --rounds N` or `soak --seconds N`: 0 if nothing grew.
-pub(crate) fn run(args: &[&str]) -> Result<u8, String> {
-    let limit = match args {
-        ["--rounds", count] => count.parse().ok().map(Limit::Rounds),
-        ["--seconds", count] => count
-            .parse()
-            .ok()
-            .map(|seconds: u64| Limit::Micros(seconds.saturating_mul(1_000_000))),
-        _ => None,
-    };
-    let Some(limit) = limit else {
-        say("usage: soak --rounds N | soak --seconds N\n");
-        return Ok(teestat::STATUS_USAGE);
-    };
-    let tee = tee::get()?;
-    let bench = Bench::new(tee);
-    warm_up(&bench);
-    let before = Account::take(&bench)?;
-    let start = cpu::micros();
+/// Soaks until the limit.
+pub fn run(bench: &Bench, limit: Limit) -> Outcome {
+    bench.warm_up();
+    let before = Account::take(bench)?;
+    let micros = || bench.side.micros();
+    let start = micros();
     let mut news = start;
     let mut rounds = 0;
     loop {
-        let passed = cpu::micros() - start;
+        let passed = micros() - start;
         let done = match limit {
             Limit::Rounds(count) => rounds >= count,
             Limit::Micros(micros) => passed >= micros,
@@ -99,34 +87,34 @@ pub(crate) fn run(args: &[&str]) -> Result<u8, String> {
         if done {
             break;
         }
-        let held = round(&bench, rounds).and_then(|()| compare(&bench, &before));
-        if let Err(why) = held {
-            say(&format!("soak: round {rounds}: {why}\n"));
-            return Ok(teestat::STATUS_FAILED);
-        }
+        let held = round(bench, rounds).and_then(|()| compare(bench, &before));
+        held.map_err(|why| format!("soak: round {rounds}: {why}"))?;
         rounds += 1;
-        if cpu::micros() - news > NEWS_MICROS {
-            news = cpu::micros();
-            say(&format!("soak: {rounds} rounds, nothing grew\n"));
+        if micros() - news > NEWS_MICROS {
+            news = micros();
+            bench
+                .side
+                .say(&format!("soak: {rounds} rounds, nothing grew\n"));
         }
     }
-    say(&format!(
+    bench.side.say(&format!(
         "soak: {rounds} rounds of {STEPS} steps in {} s, nothing grew\n",
-        (cpu::micros() - start) / 1_000_000
+        (micros() - start) / 1_000_000
     ));
-    Ok(teestat::STATUS_OK)
+    Ok(())
 }
 
 fn compare(bench: &Bench, before: &Account) -> Outcome {
     let after = Account::take(bench)?;
     after.adds_up()?;
+    bench.page_records()?;
     before.same_as(&after)
 }
 
-/// One round; at its end no TA is left.
-fn round(bench: &Bench, seed: u64) -> Outcome {
+/// One round, by its seed; at its end no TA is left but those of others.
+pub fn round(bench: &Bench, seed: u64) -> Outcome {
     let mut random = Random(seed);
-    let mut sessions: Vec<(TeeUuid, Session<'static>)> = Vec::new();
+    let mut sessions: Vec<(TeeUuid, Session<'_>)> = Vec::new();
     for _ in 0..STEPS {
         match random.below(10) {
             0..4 if sessions.len() < MAX_OPEN => {

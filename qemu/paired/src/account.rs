@@ -12,11 +12,11 @@ use tally_records::Selector;
 use tally_records::{MeminfoRow, OwnerRow};
 use teestat::client::{self, ClientError};
 
-use super::{Bench, Outcome};
+use crate::{Bench, Outcome};
 
 /// Who holds what.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Account {
+pub struct Account {
     secure_ram: u64,
     meminfo: Vec<MeminfoRow>,
     owners: Vec<OwnerRow>,
@@ -32,7 +32,8 @@ fn label(bytes: &[u8]) -> String {
 }
 
 impl Account {
-    pub(super) fn take(bench: &Bench) -> Result<Self, String> {
+    /// Asks the secure world.
+    pub fn take(bench: &Bench) -> Result<Self, String> {
         let told = |error: ClientError| format!("account: {error}");
         let mut owners = client::rows::<OwnerRow>(&bench.context, &Selector::ALL).map_err(told)?;
         for owner in &mut owners {
@@ -54,18 +55,19 @@ impl Account {
             meminfo: client::rows::<MeminfoRow>(&bench.context, &Selector::ALL).map_err(told)?,
             owners,
             pools: pools.collect(),
-            shared: bench.tee.shared_count(),
+            shared: bench.side.shared_count(),
         })
     }
 
     /// Secure RAM must add up to what the kernel tells, and that is the board's.
-    pub(super) fn adds_up(&self) -> Outcome {
+    pub fn adds_up(&self) -> Outcome {
         let sum: u64 = self.meminfo.iter().map(|row| row.bytes).sum();
-        super::equal(sum, self.secure_ram, "secure RAM by use adds up to")?;
-        super::equal(self.secure_ram, SECURE_RAM_BYTES, "secure RAM told")
+        crate::equal(sum, self.secure_ram, "secure RAM by use adds up to")?;
+        crate::equal(self.secure_ram, SECURE_RAM_BYTES, "secure RAM told")
     }
 
-    pub(super) fn same_as(&self, after: &Self) -> Outcome {
+    /// Says what differs in `after`.
+    pub fn same_as(&self, after: &Self) -> Outcome {
         if self == after {
             return Ok(());
         }

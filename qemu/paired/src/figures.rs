@@ -10,10 +10,9 @@ use tally_records::MeminfoRow;
 use tally_records::Selector;
 use teestat::{Memory, client};
 
-use super::{Bench, Outcome, Test, equal, holds, value_in, works};
-use crate::names::MachineNames;
+use crate::{Bench, NO_HOOKS, Outcome, Test, equal, holds, value_in, works};
 
-pub(super) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("teestat alloc prints five pools as xtest does", alloc_text),
     ("teestat ta prints loaded TAs as xtest does", ta_text),
     (
@@ -28,7 +27,20 @@ pub(super) const TESTS: &[Test] = &[
         "teestat leaks lists what was done and nothing else",
         leaks_text,
     ),
+    (
+        "the records of all pages add up to the figures",
+        page_records,
+    ),
 ];
+
+/// As after every test; here it must be possible.
+fn page_records(bench: &Bench) -> Outcome {
+    let _held = bench.open(heap::UUID)?;
+    match bench.page_records()? {
+        true => Ok(()),
+        false => bench.skipped(NO_HOOKS),
+    }
+}
 
 /// The five lines that `--alloc` and `--ta` share; `#` stands for a number.
 const FIGURES: [&str; 5] = [
@@ -40,16 +52,9 @@ const FIGURES: [&str; 5] = [
 ];
 
 /// Runs `teestat` and returns what it printed. It must succeed.
-pub(super) fn printed(bench: &Bench, args: &[&str], memory: &mut Memory) -> Result<String, String> {
+pub fn printed(bench: &Bench, args: &[&str], memory: &mut Memory) -> Result<String, String> {
     let (mut out, mut err) = (String::new(), String::new());
-    let status = teestat::run(
-        args,
-        &bench.context,
-        &mut out,
-        &mut err,
-        &MachineNames,
-        memory,
-    );
+    let status = teestat::run(args, &bench.context, &mut out, &mut err, bench.side, memory);
     if status == 0 && err.is_empty() {
         Ok(out)
     } else {

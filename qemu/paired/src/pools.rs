@@ -15,11 +15,10 @@ use teec::ErrorKind;
 use teestat::client::{self, ClientError, pools};
 use teestat::{Memory, STATUS_FAILED};
 
-use super::figures::printed;
-use super::{Bench, Outcome, Test, equal, holds, parsed, value_call, value_in, works};
-use crate::names::MachineNames;
+use crate::figures::printed;
+use crate::{Bench, Outcome, Test, equal, holds, parsed, value_call, value_in, works};
 
-pub(super) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     (
         "a hundred thousand live blocks are listed, and the pool adds up",
         many_blocks,
@@ -290,7 +289,7 @@ fn complains(bench: &Bench, args: &[&str], what: &str) -> Outcome {
         &bench.context,
         &mut out,
         &mut err,
-        &MachineNames,
+        bench.side,
         &mut Memory::default(),
     );
     holds(

@@ -14,10 +14,9 @@ use teec::{ErrorKind, Session};
 use teestat::client::leaks as calls;
 use teestat::client::{self, ClientError};
 
-use super::{Bench, NO_HOOKS, Outcome, Test, equal, fails, holds, value_call, value_in, works};
-use crate::names::MachineNames;
+use crate::{Bench, NO_HOOKS, Outcome, Test, equal, fails, holds, value_call, value_in, works};
 
-pub(super) const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("what a session mapped is listed until it is undone", listed),
     ("a wrong order is named when it happens", wrong_order),
     (
@@ -47,7 +46,7 @@ fn switch(session: &mut Session<'_>, count: u32, order: u32) -> Result<u32, Stri
 fn names(bench: &Bench, image: TeeUuid, frames: &[u64]) -> Vec<String> {
     let frames = frames.iter().take_while(|&&frame| frame != 0);
     frames
-        .map(|&frame| teestat::frame_name(&bench.context, &MachineNames, image, frame))
+        .map(|&frame| teestat::frame_name(&bench.context, bench.side.names(), image, frame))
         .collect()
 }
 

@@ -1,0 +1,96 @@
+//! What an address space is charged for, and what it may be.
+//!
+//! **Invariant:** nothing is charged that its quota, or what others of its quota leave, does not allow.
+
+use super::space::{AddressSpace, SpaceError, SpaceFigures};
+use crate::mem::Mem;
+use crate::refused::{RefusedPages, Short};
+
+impl AddressSpace {
+    /// Pages it is charged for: populated and promised ones, and tables.
+    #[must_use]
+    pub const fn charged_pages(&self) -> u32 {
+        self.own_pages + self.tables.pages()
+    }
+
+    /// Most pages that it was charged for, since the last reset.
+    #[must_use]
+    pub fn charged_max(&self) -> u32 {
+        self.charged_max
+    }
+
+    /// Makes what it is charged for now the most.
+    pub fn restart_charged_max(&mut self) {
+        self.charged_max = self.charged_pages();
+    }
+
+    /// Has others, whose quota is the same, be charged for so many pages of it.
+    pub fn share_quota(&mut self, by_others: u32) {
+        self.ceiling = self.limit_pages.saturating_sub(by_others);
+    }
+
+    /// Most pages it may be charged for.
+    #[must_use]
+    pub fn limit_pages(&self) -> u32 {
+        self.limit_pages
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn figures(&self) -> SpaceFigures {
+        let mut figures = SpaceFigures {
+            table_pages: self.tables.pages(),
+            own_pages: self.own_pages - self.promised.pages(),
+            promised_pages: self.promised.pages(),
+            charged_pages: self.charged_pages(),
+            limit_pages: self.limit_pages,
+            ..SpaceFigures::default()
+        };
+        for region in self.regions() {
+            let kind = &mut figures.kinds[region.kind as usize];
+            kind.virtual_bytes += region.bytes();
+            kind.resident_bytes += region.resident_bytes();
+        }
+        figures
+    }
+
+    pub(super) fn note_charge(&mut self) {
+        self.charged_max = self.charged_max.max(self.charged_pages());
+    }
+
+    /// Refuses so many pages more if the quota does.
+    pub(super) fn check_quota<M>(
+        &self,
+        mem: &mut Mem<'_, M>,
+        pages: u32,
+    ) -> Result<(), SpaceError> {
+        if pages > self.left() {
+            mem.pages.note_refused(self.over_quota(pages));
+            return Err(SpaceError::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Pages of its quota that are in use, by it and by others.
+    #[must_use]
+    pub const fn quota_used(&self) -> u32 {
+        self.charged_pages() + (self.limit_pages - self.ceiling)
+    }
+
+    /// Pages that it may have besides those that it has.
+    pub(super) const fn left(&self) -> u32 {
+        self.ceiling.saturating_sub(self.charged_pages())
+    }
+
+    /// That the quota does not allow so many pages more.
+    pub(super) const fn over_quota(&self, wanted: u32) -> RefusedPages {
+        RefusedPages {
+            short: Short::Quota,
+            owner: self.owner,
+            wanted,
+            used: self.quota_used(),
+            size: self.limit_pages,
+            left: self.left(),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Test TA: hostile.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(not(target_os = "none"))]
+fn main() {}
+
+#[cfg(target_os = "none")]
+mod ta;
+#[cfg(target_os = "none")]
+mod words;
+
+#[cfg(target_os = "none")]
+ta_runtime::properties! {
+    uuid: ta_uuids::hostile::UUID,
+    flags: 0,
+    stack_size: 16 << 10,
+    heap_size: 64 << 10,
+}
