@@ -45,13 +45,36 @@ pub(crate) struct Heaps {
     /// call sites: cheaper, and with smaller tables
     #[arg(long)]
     pub(crate) light_heap: bool,
+    /// The TAs with symbols in Rust's v0 mangling, as other builds of them may have.
+    #[arg(skip)]
+    pub(crate) v0_symbols: bool,
 }
 
 impl Heaps {
     /// Tells the outputs of different builds apart.
     fn suffix(self) -> String {
         let features = self.features();
-        features.map(|feature| format!("-{feature}")).collect()
+        let symbols = self.v0_symbols.then_some("v0-symbols");
+        let parts = features.chain(symbols);
+        parts.map(|part| format!("-{part}")).collect()
+    }
+
+    /// What cargo is told of the TAs.
+    fn args(self) -> Vec<String> {
+        let features: Vec<_> = self
+            .features()
+            .map(|feature| format!("ta-runtime/{feature}"))
+            .collect();
+        let mut args = Vec::new();
+        if !features.is_empty() {
+            args.extend(["--features".to_owned(), features.join(",")]);
+        }
+        if self.v0_symbols {
+            let flags =
+                format!("target.{GUEST_TARGET}.rustflags=[\"-C\",\"symbol-mangling-version=v0\"]");
+            args.extend(["--config".to_owned(), flags]);
+        }
+        args
     }
 
     /// Features of `ta-runtime`.
@@ -193,17 +216,12 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let mut names = vec!["tally-monitor", "tally-ree"];
     let board = config.board_args("tally-board-virt");
     let tas = ta_names.iter().map(String::as_str);
-    let features: Vec<_> = config
-        .heaps
-        .features()
-        .map(|feature| format!("ta-runtime/{feature}"))
-        .collect();
-    let programs = if features.is_empty() {
+    let args = config.heaps.args();
+    let programs = if args.is_empty() {
         names.extend(tas);
         guest(&names, &board, &[])?
     } else {
         let mut programs = guest(&names, &board, &[])?;
-        let args = ["--features".to_owned(), features.join(",")];
         programs.extend(guest(&tas.collect::<Vec<_>>(), &args, &[])?);
         programs
     };

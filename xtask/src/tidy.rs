@@ -494,6 +494,38 @@ mod tests {
         );
     }
 
+    /// `meminfo --all` had three rows that nothing counts: they could only be zero.
+    #[test]
+    fn every_use_of_secure_ram_is_counted_by_the_kernel() {
+        let kernel = paths::root().join("kernel");
+        let table = kernel.join("mem").join("src").join("pages.rs");
+        let text = std::fs::read_to_string(&table).unwrap();
+        let begin = text.find("page_uses! {").unwrap();
+        let rows = text[begin..text[begin..].find("\n}").unwrap() + begin].lines();
+        let names = rows.filter_map(|row| row.trim().split_once(" = ").map(|(name, _)| name));
+        let names: Vec<&str> = names.collect();
+        assert!(names.contains(&"Free") && names.contains(&"TaHeap"));
+        let mut files = Vec::new();
+        walk(&kernel, &mut files).unwrap();
+        files.retain(|file| {
+            let mut parts = file.components().map(|part| part.as_os_str());
+            !parts.any(|part| {
+                ["tests", "testing", "testing.rs", "tests.rs"]
+                    .contains(&part.to_str().unwrap_or(""))
+            })
+        });
+        let code = files
+            .iter()
+            .filter_map(|file| std::fs::read_to_string(file).ok());
+        let code: String = code.collect();
+        for name in names {
+            assert!(
+                code.contains(&format!("PageUse::{name}")),
+                "nothing is {name}"
+            );
+        }
+    }
+
     #[test]
     fn statics_are_listed_with_a_reason() {
         let text = "static A: u8 = 0;\n    pub(crate) static mut B: u8 = 0;\n    static __end: u8;\nfn f(x: &'static str) {}\n\

@@ -7,14 +7,14 @@ use crate::book::Book;
 use crate::call::thread::ThreadTable;
 use crate::guest::Guest;
 use crate::guest_id::{GuestId, MAX_GUESTS};
+use crate::locked::Locked;
 use crate::observer::Observer;
 use crate::owners::OwnerTable;
 use crate::pta::PseudoTa;
-use crate::refused::Refused;
+use crate::refused::Refusals;
 use crate::ta::instance::{Instance, InstanceRef};
 use crate::ta::load::rsa::PublicKey;
 use core::fmt;
-use core::ops::{Deref, DerefMut};
 use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use tally_abi::TeeResult;
@@ -75,8 +75,8 @@ pub struct State<O: Book> {
     guests: [Guest<O>; MAX_GUESTS],
     /// Address space ids in use, a bit each; id 0 is the kernel's.
     asids: [u64; 4],
-    /// Refused since the state was locked.
-    refused: Option<Refused>,
+    /// What was refused.
+    pub(crate) refusals: Refusals,
 }
 
 impl<O: Book> State<O> {
@@ -99,12 +99,6 @@ impl<O: Book> State<O> {
     /// All client machines.
     pub fn guests(&self) -> impl Iterator<Item = &Guest<O>> {
         self.guests.iter()
-    }
-
-    /// Notes a refusal, to be told once the state is unlocked.
-    #[cold]
-    pub fn refuse(&mut self, refused: Refused) {
-        self.refused = Some(refused);
     }
 
     /// A TA instance, unless it ended.
@@ -134,62 +128,8 @@ impl<O: Book> State<O> {
     }
 }
 
-/// The state, locked. Once it is unlocked again, what was refused meanwhile is told.
-pub struct Locked<'k, M: Machine + 'static, O: Observer> {
-    // Dropped in this order.
-    state: SpinMutexGuard<'k, State<O>>,
-    told: Told<'k, M, O>,
-}
-
 /// Names of owners, locked.
 pub type LockedOwners<'k> = SpinMutexGuard<'k, OwnerTable>;
-
-/// What is told of with nothing locked.
-struct Told<'k, M: Machine + 'static, O: Observer> {
-    kernel: &'k Kernel<M, O>,
-    refused: Option<Refused>,
-}
-
-impl<M: Machine, O: Observer> Deref for Locked<'_, M, O> {
-    type Target = State<O>;
-
-    #[inline(always)]
-    fn deref(&self) -> &State<O> {
-        &self.state
-    }
-}
-
-impl<M: Machine, O: Observer> DerefMut for Locked<'_, M, O> {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut State<O> {
-        &mut self.state
-    }
-}
-
-impl<M: Machine, O: Observer> fmt::Debug for Locked<'_, M, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.state.fmt(f)
-    }
-}
-
-impl<M: Machine, O: Observer> Drop for Locked<'_, M, O> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.state.pages.has_refused() || self.state.refused.is_some() {
-            let pages = self.state.pages.settle_refused().map(Refused::Pages);
-            self.told.refused = pages.or(self.state.refused.take());
-        }
-    }
-}
-
-impl<M: Machine, O: Observer> Drop for Told<'_, M, O> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if let Some(refused) = &self.refused {
-            O::refused(self.kernel, refused);
-        }
-    }
-}
 
 /// The kernel.
 pub struct Kernel<M: 'static, O: Book> {
@@ -230,7 +170,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             pages: parts.pages,
             guests: [Guest::absent(GuestId::FIRST)],
             asids: [1, 0, 0, 0],
-            refused: None,
+            refusals: Refusals::default(),
         };
         Self {
             machine: parts.machine,
@@ -251,13 +191,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     /// The state, locked. Short: no suspend, no TA, no interruptible window while it is held.
     #[inline(always)]
     pub fn state(&self) -> Locked<'_, M, O> {
-        Locked {
-            state: self.state.lock(),
-            told: Told {
-                kernel: self,
-                refused: None,
-            },
-        }
+        Locked::new(self, self.state.lock())
     }
 
     /// The state, unless somebody has it locked: for crash reports.

@@ -13,6 +13,7 @@ pub mod call;
 pub mod guest;
 pub mod guest_id;
 pub mod kernel;
+pub mod locked;
 pub mod observer;
 pub mod owners;
 pub mod pta;

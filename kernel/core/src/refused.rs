@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** the figures are those of the refusal, taken before anything is undone.
 
+use crate::book::Book;
+use crate::kernel::State;
 use tally_abi::TeeUuid;
 use tally_abi::image::ImageFault;
 use tally_mem::owner::OwnerId;
@@ -16,6 +18,46 @@ pub enum Refused {
     Entry(RefusedEntry),
     /// A TA's image.
     Image(RefusedImage),
+}
+
+/// Refusals set aside at a time, until those who had locked the state have told them.
+const ASIDE: usize = 4;
+
+/// What was refused since the state was locked, and what is about to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    latest: Option<Refused>,
+    /// With the threads that tell it.
+    aside: [Option<(usize, Refused)>; ASIDE],
+}
+
+impl Refusals {
+    /// Puts what was refused where its thread finds it. If four threads more have not told theirs yet, one's is lost.
+    pub(crate) fn set_aside(&mut self, thread: usize, pages: Option<RefusedPages>) {
+        for refused in [pages.map(Refused::Pages), self.latest.take()]
+            .into_iter()
+            .flatten()
+        {
+            let free = self.aside.iter().position(Option::is_none).unwrap_or(0);
+            self.aside[free] = Some((thread, refused));
+        }
+    }
+
+    /// The next one of a thread.
+    pub(crate) fn take(&mut self, thread: usize) -> Option<Refused> {
+        let mut aside = self.aside.iter_mut();
+        let own = aside.find(|told| matches!(told, Some((by, _)) if *by == thread));
+        own?.take().map(|(_, refused)| refused)
+    }
+}
+
+impl<O: Book> State<O> {
+    /// Notes a refusal, to be told once the state is unlocked.
+    #[cold]
+    pub fn refuse(&mut self, refused: Refused) {
+        self.refusals.latest = Some(refused);
+        self.pages.raise();
+    }
 }
 
 /// A table that all share.

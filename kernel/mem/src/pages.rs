@@ -64,10 +64,6 @@ page_uses! {
     KernelPageTable = "kernel page tables",
     /// Kernel heap.
     KernelHeap = "kernel heap",
-    /// Bookkeeping of the kernel heap beside the blocks.
-    KernelHeapMeta = "kernel heap metadata",
-    /// Bookkeeping of shared memory.
-    ShmBook = "shm bookkeeping",
     /// Translation tables of TAs.
     TaPageTable = "TA page tables",
     /// Code and data of `ldelf` in a TA.
@@ -88,8 +84,6 @@ page_uses! {
     SecureBuffer = "secure buffers",
     /// Snapshots of the account.
     Snapshot = "snapshots",
-    /// Anything else, kept for later.
-    Spare = "spare",
 }
 
 const USES: usize = PageUse::ALL.len();
@@ -246,6 +240,8 @@ pub struct PageAllocator {
     releases: u64,
     /// The last request that was refused, until somebody asks.
     refused: Option<RefusedPages>,
+    /// Something is to be told of.
+    refusing: bool,
     injection: Injection,
 }
 
@@ -275,6 +271,7 @@ impl PageAllocator {
             gets: 0,
             releases: 0,
             refused: None,
+            refusing: false,
             injection: Injection::NONE,
         }
     }
@@ -503,18 +500,25 @@ impl PageAllocator {
     /// Notes a refusal until [`Self::settle_refused`] or [`Self::withdraw_refused`].
     pub(crate) fn note_refused(&mut self, refused: RefusedPages) {
         self.refused = Some(refused);
+        self.refusing = true;
     }
 
-    /// Whether a refusal is to be settled.
+    /// Whether there is a refusal, of pages or of what its user has raised, to be settled.
     #[must_use]
     #[inline(always)]
-    pub const fn has_refused(&self) -> bool {
-        self.refused.is_some()
+    pub const fn is_refusing(&self) -> bool {
+        self.refusing
+    }
+
+    /// Has [`Self::is_refusing`] say so until it is settled.
+    pub const fn raise(&mut self) {
+        self.refusing = true;
     }
 
     /// The last refusal since this was last asked: whoever wanted the pages is told that there are none, and it
     /// counts.
     pub fn settle_refused(&mut self) -> Option<RefusedPages> {
+        self.refusing = false;
         let refused = self.refused.take()?;
         if refused.short == Short::SecureRam {
             self.failures = self.failures.saturating_add(1);
@@ -527,7 +531,8 @@ impl PageAllocator {
     }
 
     /// As [`Self::settle_refused`], of an attempt that something else follows: it does not count.
-    pub fn withdraw_refused(&mut self) -> Option<RefusedPages> {
+    pub const fn withdraw_refused(&mut self) -> Option<RefusedPages> {
+        self.refusing = false;
         self.refused.take()
     }
 

@@ -6,7 +6,7 @@ use tally_abi::pta::MAX_FRAMES;
 
 crate::record! {
     /// Something held.
-    HeldRow: "held" = 20, 224 bytes {
+    HeldRow: "held" = 20, 232 bytes {
         /// What it is.
         kind: u32 => word(held),
         /// Channel, or the session that was opened.
@@ -23,6 +23,10 @@ crate::record! {
         target: TeeUuid => ta,
         /// Where it came to be.
         stack: Stack => frames = |row| row.stack.of_ta(&row.who),
+        /// Uses of shared memory by the calls that are under way.
+        uses: u32 => number(Count) or null = |row| row.is(held::SHARED_MEMORY).then_some(u64::from(row.uses)),
+        /// Unused, zero.
+        reserved: u32 => hidden,
     }
     also {
         /// Where it came to be, in the kernel.

@@ -153,7 +153,7 @@ fn message(data: &[u8]) {
         {
             touch(&shm, &memory, param);
             // A cookie that is taken is an error, not a panic.
-            let _ = table.register(shm);
+            let _ = table.register(shm, 0);
         }
         if let Ok(shm) = Shm::contiguous(&memory, PhysAddr(param.a), param.b, None) {
             touch(&shm, &memory, param);

@@ -44,6 +44,7 @@ impl Given {
         Heaps {
             debug_heap: self.debug_heap,
             light_heap: self.light_heap,
+            ..Heaps::default()
         }
     }
 }
@@ -367,14 +368,14 @@ mod tests {
 
     #[test]
     fn each_build_of_the_tas_has_its_own_directory() {
-        let dirs: BTreeSet<PathBuf> = [(false, false), (false, true), (true, false), (true, true)]
-            .into_iter()
-            .map(|(debug_heap, light_heap)| Heaps {
-                debug_heap,
-                light_heap,
+        let dirs: BTreeSet<PathBuf> = (0..8)
+            .map(|bits| Heaps {
+                debug_heap: bits & 1 != 0,
+                light_heap: bits & 2 != 0,
+                v0_symbols: bits & 4 != 0,
             })
             .map(Heaps::linked)
             .collect();
-        assert_eq!(dirs.len(), 4);
+        assert_eq!(dirs.len(), 8);
     }
 }

@@ -31,7 +31,7 @@ struct Variant {
 const ASK_HEAPS: &str =
     "selftest heap pool leak scan kernel alloc fail; teestat pools; teestat pool check";
 
-fn all() -> [Variant; 6] {
+fn all() -> [Variant; 7] {
     [
         Variant {
             name: "qemu: writes past a block's end are named on the secure console",
@@ -69,6 +69,26 @@ fn all() -> [Variant; 6] {
                 "tracking light",
                 // Allocations and peak are not counted.
                 "       280          10           -          -  leak_in_this_function tas/heap/src/",
+            ],
+            secure: &[],
+        },
+        Variant {
+            // Each was the alloc crate's: the linker script knew one mangling.
+            name: "qemu: light heaps of TAs with v0 symbols name whoever allocates",
+            label: "v0-symbols",
+            config: Config {
+                heaps: Heaps {
+                    light_heap: true,
+                    v0_symbols: true,
+                    ..Heaps::default()
+                },
+                ..Config::default()
+            },
+            command: "open heap; invoke 1 leak 10 28; invoke 1 keep 1 100; teestat allocinfo heap",
+            status: 0,
+            normal: &[
+                "       280          10           -          -  leak_in_this_function tas/heap/src/",
+                "filled tas/heap/src/",
             ],
             secure: &[],
         },

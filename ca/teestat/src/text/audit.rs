@@ -97,8 +97,11 @@ pub(crate) fn held(out: &mut dyn Write, rows: &[HeldRow], names: &dyn Names) -> 
             }
             held::SHARED_MEMORY => writeln!(
                 out,
-                "shared memory of {} bytes, cookie {:#x}, registered by the normal world",
-                row.bytes, row.place
+                "shared memory of {} bytes, registered by the normal world since {}, {} under way, cookie {:#x}",
+                row.bytes,
+                Seconds(row.at_ms),
+                Count(row.uses.into(), "use"),
+                row.place
             )?,
             held::SESSION => writeln!(
                 out,

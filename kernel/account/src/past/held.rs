@@ -98,14 +98,16 @@ impl<M: Machine> Inspector<'_, M> {
         }
         if kind <= 3 {
             let mut shared = guest.shm.registered();
-            if let Some((slot, place, bytes)) = shared.find(|(slot, ..)| *slot as u64 >= start(3)) {
+            if let Some(one) = shared.find(|one| one.slot as u64 >= start(3)) {
                 let row = HeldRow {
                     kind: held::SHARED_MEMORY,
-                    bytes,
-                    place,
+                    bytes: one.bytes,
+                    place: one.cookie,
+                    at_ms: one.since_ms,
+                    uses: one.uses,
                     ..HeldRow::default()
                 };
-                return Some((row, behind(3, slot as u64)));
+                return Some((row, behind(3, one.slot as u64)));
             }
         }
         let sessions = guest

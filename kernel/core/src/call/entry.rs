@@ -354,7 +354,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             } else {
                 Shm::contiguous(machine, pa, param.b, Some(param.c))?
             };
-            self.kernel.state().guest_mut(self.guest).shm.register(shm)
+            let now = self.kernel.uptime_millis();
+            let mut state = self.kernel.state();
+            state.guest_mut(self.guest).shm.register(shm, now)
         };
         let result = self.kernel.as_owner(self.guest.owner(), register);
         if let Err(why) = result {

@@ -97,7 +97,24 @@ pub struct Shm {
     size: u64,
     /// Named by this cookie; `None` lives for one call.
     cookie: Option<u64>,
+    /// Milliseconds of uptime when it was registered.
+    since_ms: u64,
     uses: u32,
+}
+
+/// What is known of a registered object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Its slot in the table.
+    pub slot: usize,
+    /// What the normal world calls it.
+    pub cookie: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Milliseconds of uptime when it was registered.
+    pub since_ms: u64,
+    /// Uses of it by the calls that are under way.
+    pub uses: u32,
 }
 
 impl Shm {
@@ -128,6 +145,7 @@ impl Shm {
             offset,
             size,
             cookie,
+            since_ms: 0,
             uses: 0,
         })
     }
@@ -218,6 +236,7 @@ impl Shm {
             offset,
             size,
             cookie,
+            since_ms: 0,
             uses: 0,
         })
     }
@@ -387,14 +406,15 @@ impl ShmTable {
             .map(|(index, _)| index)
     }
 
-    /// Registers an object that has a cookie.
+    /// Registers an object that has a cookie, at this time of uptime.
     ///
     /// # Errors
     /// [`ShmError::CookieTaken`], [`ShmError::Scattered`], [`ShmError::Full`], [`ShmError::Exhausted`].
-    pub fn register(&mut self, shm: Shm) -> Result<(), ShmError> {
+    pub fn register(&mut self, mut shm: Shm, now_ms: u64) -> Result<(), ShmError> {
         if shm.cookie.is_some_and(|cookie| self.find(cookie).is_some()) {
             return Err(ShmError::CookieTaken);
         }
+        shm.since_ms = now_ms;
         self.insert(shm).map(drop)
     }
 
@@ -516,10 +536,18 @@ impl ShmTable {
         self.objects.iter().count()
     }
 
-    /// What is registered: slot, cookie and bytes.
-    pub fn registered(&self) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
-        let objects = self.objects.iter();
-        objects.filter_map(|(slot, shm)| Some((slot, shm.cookie?, shm.size)))
+    /// What is registered.
+    pub fn registered(&self) -> impl Iterator<Item = Registered> + '_ {
+        let registered = |(slot, shm): (usize, &Shm)| {
+            Some(Registered {
+                slot,
+                cookie: shm.cookie?,
+                bytes: shm.size,
+                since_ms: shm.since_ms,
+                uses: shm.uses,
+            })
+        };
+        self.objects.iter().filter_map(registered)
     }
 
     /// Whether there is none.
@@ -541,9 +569,13 @@ mod tests {
         let mut table = ShmTable::new(4).unwrap();
         for cookie in [6, 7] {
             let shm = Shm::contiguous(&machine, NORMAL_BASE, 100, Some(cookie)).unwrap();
-            table.register(shm).unwrap();
+            table.register(shm, cookie).unwrap();
         }
         let used = table.get(7).unwrap();
+        // Bug: all that was told of them was cookie and bytes.
+        let told = table.registered();
+        let told = told.map(|one| (one.cookie, one.bytes, one.since_ms, one.uses));
+        assert!(told.eq([(6, 100, 6, 0), (7, 100, 7, 1)]));
         let shm = table.object(&used).unwrap();
         let blocks = [ptr::from_ref(shm).addr(), shm.runs.as_ptr().addr()];
         let is_in_use = |table: &ShmTable| blocks.map(|block| table.is_in_use(block as u64));

@@ -84,6 +84,21 @@ fn a_session_to_a_pseudo_ta_closed_during_a_call_ends_with_the_call() {
     });
 }
 
+#[test]
+fn the_id_of_a_session_that_is_gone_names_no_other_one() {
+    leaves_nothing(|world| {
+        let mut gone = Vec::new();
+        for _ in 0..3 {
+            let session = world.opened(ECHO);
+            for old in &gone {
+                assert_eq!(world.close(*old), TeeResult::BAD_PARAMETERS);
+            }
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+            gone.push(session);
+        }
+    });
+}
+
 /// Has the TA that runs next invoke, then close a session that is not its own.
 fn ta_names_anothers(world: &World, id: u32) {
     world.ta(move |run| {

@@ -62,7 +62,7 @@ fn a_foreign_page_is_refused() {
         assert_eq!(pages.free(BASE.offset(3)), Err(PageError::NotManaged));
         assert!(pages.record(BASE.offset(3)).is_none());
         assert_eq!(
-            pages.claim(BASE.offset(2)..BASE.offset(4), PageUse::Spare, A),
+            pages.claim(BASE.offset(2)..BASE.offset(4), PageUse::Snapshot, A),
             Err(PageError::NotManaged)
         );
     });
@@ -117,7 +117,7 @@ fn a_page_that_was_used_before_can_be_claimed() {
             .collect();
         got.iter().for_each(|page| pages.free(*page).unwrap());
         pages
-            .claim(BASE.offset(1)..BASE.offset(2), PageUse::Spare, B)
+            .claim(BASE.offset(1)..BASE.offset(2), PageUse::Snapshot, B)
             .unwrap();
         assert_eq!(pages.check(), Ok(()));
         assert_eq!(
@@ -142,7 +142,7 @@ fn promised_pages_go_to_nobody_else() {
         let other = pages.alloc(PageUse::TaStack, B).unwrap();
         assert_eq!(pages.alloc(PageUse::TaStack, B), Err(PageError::OutOfPages));
         assert_eq!(
-            pages.claim(BASE.offset(2)..BASE.offset(3), PageUse::Spare, B),
+            pages.claim(BASE.offset(2)..BASE.offset(3), PageUse::Snapshot, B),
             Err(PageError::OutOfPages)
         );
 
@@ -178,13 +178,13 @@ fn a_spent_reservation_gives_nothing() {
 fn a_retagged_page_changes_accounts() {
     balanced(2, |pages| {
         let page = pages.alloc(PageUse::TaImage, A).unwrap();
-        pages.retag(page, PageUse::ShmBook, B).unwrap();
+        pages.retag(page, PageUse::LeakScan, B).unwrap();
         assert_eq!((pages.owned_by(A), pages.owned_by(B)), (0, 1));
-        assert_eq!(pages.used_for(PageUse::ShmBook), 1);
+        assert_eq!(pages.used_for(PageUse::LeakScan), 1);
         assert_eq!(pages.check(), Ok(()));
         pages.free(page).unwrap();
         assert_eq!(
-            pages.retag(page, PageUse::Spare, A),
+            pages.retag(page, PageUse::Snapshot, A),
             Err(PageError::NotInUse)
         );
     });
@@ -266,7 +266,7 @@ fn no_chunk_is_larger_than_what_is_left_beside_promises() {
 fn free_runs_are_squared_and_summed() {
     balanced(6, |pages| {
         pages
-            .claim(BASE.offset(2)..BASE.offset(3), PageUse::Spare, A)
+            .claim(BASE.offset(2)..BASE.offset(3), PageUse::Snapshot, A)
             .unwrap();
         let figures = pages.figures();
         assert_eq!(figures.free2_sum, (2 * PAGE).pow(2) + (3 * PAGE).pow(2));
@@ -358,7 +358,7 @@ fn random_actions_never_unbalance_the_books() {
 fn what_lies_side_by_side_is_what_is_left_of_adjacent_pages() {
     balanced(8, |pages| {
         let taken: Vec<_> = (0..8)
-            .map(|_| pages.alloc(PageUse::Spare, A).unwrap())
+            .map(|_| pages.alloc(PageUse::SecureBuffer, A).unwrap())
             .collect();
         [0, 1, 3]
             .iter()

@@ -28,7 +28,7 @@ fn a_space_takes_one_page_and_gives_it_back() {
 fn a_space_that_gets_no_page_takes_none() {
     let machine = TestMachine::new(1, 0);
     let mut pages = machine.page_allocator();
-    let taken = pages.alloc(PageUse::Spare, OwnerId::KERNEL).unwrap();
+    let taken = pages.alloc(PageUse::Snapshot, OwnerId::KERNEL).unwrap();
     let before = account(&pages);
     let refused = AddressSpace::new(&mut Mem::new(&mut pages, &machine), ASID, OWNER, 9, 0);
     assert_eq!(refused.err(), Some(SpaceError::OutOfMemory));
@@ -253,7 +253,7 @@ fn whichever_allocation_fails_a_mapping_leaves_no_trace() {
             pad_before: 1 << 31,
             pad_after: 0,
         };
-        let page = mem.pages.alloc(PageUse::Spare, OwnerId(9)).unwrap();
+        let page = mem.pages.alloc(PageUse::Snapshot, OwnerId(9)).unwrap();
         fail_every_request(space, mem, |space, mem| {
             let kind = RegionKind::Image;
             space
@@ -577,7 +577,7 @@ fn pages_out_of_promises_never_fail_to_come() {
     let mut space = AddressSpace::new(mem, ASID, OWNER, 100, 5).unwrap();
     let va = zeroed(&mut space, mem, RegionKind::Stack, 4);
     let mut others = Vec::new();
-    while let Ok(page) = mem.pages.alloc(PageUse::Spare, OwnerId(1)) {
+    while let Ok(page) = mem.pages.alloc(PageUse::Snapshot, OwnerId(1)) {
         others.push(page);
     }
     for page in 0..4 {
@@ -587,7 +587,7 @@ fn pages_out_of_promises_never_fail_to_come() {
         );
     }
     assert_eq!(
-        mem.pages.alloc(PageUse::Spare, OwnerId(1)),
+        mem.pages.alloc(PageUse::Snapshot, OwnerId(1)),
         Err(PageError::OutOfPages)
     );
     space.destroy(mem);

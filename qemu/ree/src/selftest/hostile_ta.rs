@@ -26,7 +26,7 @@ use teestat::client::{self, leaks};
 
 use super::account::Account;
 use super::vocabulary::Random;
-use super::{Bench, ONE_CPU, Outcome, holds, say, warm_up};
+use super::{Bench, ONE_CPU, Outcome, holds, say};
 use crate::machine::{cpu, interrupts};
 use crate::supplicant::{self, Lie};
 use crate::{jobs, tee};
@@ -39,6 +39,8 @@ const BATCH: usize = 400;
 const SESSIONS: usize = 4;
 /// The number by which every operation of a client is cancelled.
 const STARTED: u32 = 7;
+/// Microseconds without a call after which all TAs are killed.
+const STANDSTILL: u64 = 500_000;
 /// Microseconds after which a round must have ended once nobody begins anything.
 const PATIENCE: u64 = 60_000_000;
 
@@ -87,7 +89,7 @@ pub(crate) fn run(count: u64, seed: u64) -> u8 {
 fn rounds(bench: &Bench, count: u64, seed: u64) -> Result<u64, String> {
     let clients = cpu::start_others();
     holds(clients != 0, ONE_CPU)?;
-    warm_up(bench);
+    bench.warm_up();
     let mut control = bench.open(control::UUID)?;
     let mut lister = bench.open(inspect::UUID)?;
     let before = Account::take(bench)?;
@@ -170,7 +172,19 @@ impl Round<'_> {
             });
             waiting.extend(job);
         }
-        while self.reached.calls.load(Ordering::Relaxed) < self.until && errors.lock().is_empty() {
+        let mut progress = (0, cpu::micros());
+        loop {
+            let calls = self.reached.calls.load(Ordering::Relaxed);
+            if calls >= self.until || !errors.lock().is_empty() {
+                break;
+            }
+            if calls != progress.0 {
+                progress = (calls, cpu::micros());
+            } else if cpu::micros() - progress.1 > STANDSTILL {
+                // All clients wait for TAs that loop.
+                TAS.iter().for_each(|uuid| self.kill(*uuid));
+                progress.1 = cpu::micros();
+            }
             self.meddle();
             for _ in 0..self.random.below(20_000) {
                 core::hint::spin_loop();

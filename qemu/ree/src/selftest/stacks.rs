@@ -39,7 +39,9 @@ fn overflow(bench: &Bench) -> Outcome {
     )?;
     let history = client::rows::<HistoryRow>(&bench.context, &Selector::ta(crash::UUID));
     let advice = advice::advise(&[], &[], &history.map_err(|e| format!("{e}"))?);
-    let stack = advice::find(&advice, crash::UUID, What::Stack).ok_or("no advice")?;
+    let stack = *advice::by_ta(&advice)
+        .get(&(crash::UUID, What::Stack))
+        .ok_or("no advice")?;
     holds(
         stack.verdict() == Verdict::Raise && stack.set > FRAME,
         &format!("{stack:?}"),

@@ -1,4 +1,4 @@
-//! What clients and TAs choose besides: sizes of references and of shared memory, ends, refusals, lines, crashes.
+//! Sizes of references and shared memory, ends, refusals, lines, crashes: what clients and TAs choose besides questions.
 //!
 //! **Invariant:** each is as large as it can be.
 

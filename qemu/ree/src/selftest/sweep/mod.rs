@@ -13,7 +13,7 @@ use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::client::ClientError;
 
 use super::account::Account;
-use super::{Bench, NO_HOOKS, Outcome, Test, say, warm_up};
+use super::{Bench, NO_HOOKS, Outcome, Test, say};
 use crate::{results, tee};
 use operations::OPERATIONS;
 
@@ -207,7 +207,7 @@ pub(crate) fn run(args: &[&str]) -> Result<u8, String> {
     if !has_hooks(&bench)? {
         return Err(NO_HOOKS.into());
     }
-    warm_up(&bench);
+    bench.warm_up();
     let (mut ran, mut failed) = (0, 0);
     for operation in OPERATIONS.iter().filter(|o| o.name.contains(filter)) {
         let result = sweep(&bench, operation, count);
