@@ -26,6 +26,8 @@ pub struct Plan<'a> {
     pub rules: &'a [Rule<'a>],
     /// Recursion, and its bounds.
     pub recursions: &'a [Recursion<'a>],
+    /// What is on no path behind something else.
+    pub nevers: &'a [Never<'a>],
     /// Checks of the stack.
     pub checks: &'a [Check<'a>],
     /// What is called again and again behind a check.
@@ -69,8 +71,15 @@ pub struct Recursion<'a> {
     pub function: &'a str,
     /// How often it is on the stack at most.
     pub times: u32,
-    /// Functions with a bound of their own that it never calls, nor what it calls.
-    pub never_in: &'a [&'a str],
+}
+
+/// What a function never calls, nor what it calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Never<'a> {
+    /// The function.
+    pub function: &'a str,
+    /// Functions with a bound of their own.
+    pub calls: &'a [&'a str],
 }
 
 /// A check of how much of a stack is left.
@@ -241,10 +250,10 @@ impl Work<'_> {
                 self.bounds.times.insert(node, recursion.times);
             }
         }
-        for recursion in plan.recursions {
-            for name in recursion.never_in {
+        for Never { function, calls } in plan.nevers {
+            for name in *calls {
                 let never = self.find(name);
-                for node in self.find(recursion.function) {
+                for node in self.find(function) {
                     self.bounds.never_in.entry(node).or_default().extend(&never);
                 }
             }

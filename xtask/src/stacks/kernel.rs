@@ -1,6 +1,6 @@
 //! The plan of the kernel's stacks: entries, indirect calls, recursions, checks.
 
-use tally_stacks::bound::{Check, Door, Entry, Nested, Plan, Recursion};
+use tally_stacks::bound::{Check, Door, Entry, Nested, Never, Plan, Recursion};
 use tally_stacks::calls::{Rule, To};
 
 const THREAD: (&str, &str) = ("thread", "tally_thread_stack_bytes");
@@ -140,8 +140,22 @@ pub(super) const PLAN: Plan<'static> = Plan {
         ),
         rule(
             "kernel/src/heap_books.rs",
+            "with_failures",
+            To::Functions(&[
+                "note_failure::{{closure}}",
+                "next_failure::{{closure}}",
+                "give_owner::{{closure}}",
+            ]),
+        ),
+        rule(
+            "kernel/src/heap_books.rs",
+            "look_up",
+            To::Methods(&["leaks::scan::", "{{closure}}"]),
+        ),
+        rule(
+            "kernel/src/heap_books.rs",
             "",
-            To::Methods(&["as core::fmt::Write>", "{{closure}}"]),
+            To::Methods(&["as core::fmt::Write>"]),
         ),
         rule(
             "kernel/core/src/kernel.rs",
@@ -251,14 +265,8 @@ pub(super) const PLAN: Plan<'static> = Plan {
         bounded(CONSOLE_LINES, 1),
         bounded(CRASH_LINES, 1),
         bounded(TEXT, 1),
-        Recursion {
-            never_in: &[CONSOLE_LINES, CRASH_LINES, TEXT],
-            ..bounded("<tally_arch::console::Logger as log::Log>::log", 1)
-        },
-        Recursion {
-            never_in: &[CONSOLE_LINES, CRASH_LINES, TEXT],
-            ..bounded("tally_arch::console::write_prefix", 1)
-        },
+        bounded(LOG, 1),
+        bounded(PREFIX, 1),
         // Halves, until there is nothing left of twice the logarithm of 512 groups; then it sorts by a heap.
         bounded("quicksort::quicksort", 19),
         // An eighth of 512, as long as there are 64.
@@ -267,16 +275,42 @@ pub(super) const PLAN: Plan<'static> = Plan {
         bounded("SplitInternal<P>::next_back", 2),
         // The message of a bad index into a string is cut at an index that is none.
         bounded("slice_error_fail", 2),
-        // What is locked to report a refusal refuses nothing.
-        bounded(
-            "tally_core::observer::Observer for tally_account::book::Book>::refused",
-            1,
-        ),
+        // What is locked to tell a refusal refuses nothing.
+        bounded(TELL, 1),
         // `closings.is_closing`: a round that is under way is not begun again.
         bounded(
             "closing::<impl tally_core::call::Call<M,O>>::end_session",
             2,
         ),
+    ],
+    nevers: &[
+        // They write to the console or into memory of their own.
+        never(LOG, &[CONSOLE_LINES, CRASH_LINES, TEXT]),
+        never(PREFIX, &[CONSOLE_LINES, CRASH_LINES, TEXT]),
+        never(TELL, &[CONSOLE_LINES, CRASH_LINES, TEXT]),
+        never(REPORT, &[CONSOLE_LINES, CRASH_LINES, TEXT, TELL]),
+        never(ENDING, &[CONSOLE_LINES, CRASH_LINES, TEXT]),
+        // They look at a heap, and take no memory.
+        never(
+            "ta_heap::<impl tally_account::inspector::Inspector<M>>::top_sites",
+            &[TELL],
+        ),
+        never(
+            "figures::<impl tally_account::inspector::Inspector<M>>::walk_ta_pool",
+            &[TELL],
+        ),
+        never(
+            "tally_kernel::heap::Heap::refused",
+            &[CONSOLE_LINES, CRASH_LINES, TEXT, TELL],
+        ),
+        // It answers nobody, and locks what it finds unlocked, in another way.
+        never(
+            "tally_arch::crash::crash_entry",
+            &[CONSOLE_LINES, TEXT, TELL],
+        ),
+        // Without a thread nothing is refused that is told: `lend_stack` settles it.
+        never("thread::Hooks>::yield_entry", &[TELL]),
+        never("thread::Hooks>::thread_done", &[TELL]),
     ],
     checks: &[
         Check {
@@ -311,18 +345,26 @@ pub(super) const PLAN: Plan<'static> = Plan {
     ],
 };
 
+/// What is told and noted of a TA's end.
+const ENDING: &str = "tally_core::observer::Observer for tally_account::book::Book>::ending";
+const LOG: &str = "<tally_arch::console::Logger as log::Log>::log";
+const PREFIX: &str = "tally_arch::console::write_prefix";
+/// Report of a TA's heap that does not grow.
+const REPORT: &str = "past::oom::<impl tally_account::inspector::Inspector<M>>::report";
+/// Tells what was refused while the state was locked.
+const TELL: &str = "tally_core::locked::tell";
 /// Writers of text.
 const CONSOLE_LINES: &str =
     "<tally_account::answers::actions::ConsoleLines as core::fmt::Write>::write_str";
 const CRASH_LINES: &str = "<tally_arch::crash::Prefixed as core::fmt::Write>::write_str";
 const TEXT: &str = "<tally_pta::lists::Text as core::fmt::Write>::write_str";
 
+const fn never(function: &'static str, calls: &'static [&'static str]) -> Never<'static> {
+    Never { function, calls }
+}
+
 const fn bounded(function: &'static str, times: u32) -> Recursion<'static> {
-    Recursion {
-        function,
-        times,
-        never_in: &[],
-    }
+    Recursion { function, times }
 }
 
 const fn rule(file: &'static str, function: &'static str, to: To<'static>) -> Rule<'static> {

@@ -219,6 +219,7 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     /// Has `list` tell all of the next heap that is meant.
+    #[inline(never)]
     fn heap_by_heap(
         &self,
         of: &Selector,

@@ -71,9 +71,20 @@ impl<M: Machine> Inspector<'_, M> {
         context: &UserContext,
         refusal: &Refusal,
     ) {
-        let Some(pool) = self.ta_pool_in_steps(instance) else {
-            return;
-        };
+        if let Some(pool) = self.ta_pool_in_steps(instance) {
+            self.report_pool(instance, context, refusal, &pool);
+        }
+    }
+
+    /// Out of line, as what it calls: each takes much of the stack.
+    #[inline(never)]
+    fn report_pool(
+        &self,
+        instance: InstanceRef,
+        context: &UserContext,
+        refusal: &Refusal,
+        pool: &PoolStats,
+    ) {
         let Some(facts) = self.facts(instance, context, refusal, pool) else {
             return;
         };
@@ -85,7 +96,7 @@ impl<M: Machine> Inspector<'_, M> {
         self.log(&facts, &top, sites);
     }
 
-    /// Writes the report on the console and keeps it for clients. Out of line, as [`Self::log`]: the report is large.
+    /// Writes the report on the console and keeps it for clients.
     #[inline(never)]
     fn report(&self, facts: &Facts, top: &TopSites, sites: &[SiteInfo]) {
         let mut report = Report::EMPTY;
@@ -96,7 +107,10 @@ impl<M: Machine> Inspector<'_, M> {
         for line in report.text().lines() {
             self.machine.interruptible(|| log::error!("{line}"));
         }
-        self.state().guest_mut(self.guest).book.last_oom = report;
+        let mut state = self.state();
+        let kept = &mut state.guest_mut(self.guest).book.last_oom;
+        // In place: as a value it would lie on the stack twice.
+        kept.clone_from(&report);
     }
 
     #[inline(never)]
@@ -113,12 +127,13 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
+    #[inline(never)]
     fn facts(
         &self,
         instance: InstanceRef,
         context: &UserContext,
         refusal: &Refusal,
-        pool: PoolStats,
+        pool: &PoolStats,
     ) -> Option<Facts> {
         let state = self.state();
         let found = state.instance(instance)?;
@@ -146,7 +161,7 @@ impl<M: Machine> Inspector<'_, M> {
             session: found.task.map_or(0, |task| task.session),
             memory,
             frames,
-            pool,
+            pool: *pool,
         })
     }
 }

@@ -397,7 +397,9 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         }
     }
 
-    /// Copies between two TAs' address spaces: [`COPY_BYTES`] at most under one lock.
+    /// Copies between two TAs' address spaces: [`COPY_BYTES`] at most under one lock. Out of line: its chunk must not lie
+    /// below a TA.
+    #[inline(never)]
     pub(crate) fn copy_between(
         &self,
         state: &mut State<O>,

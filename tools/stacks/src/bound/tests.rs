@@ -36,6 +36,7 @@ const PLAN: Plan<'_> = Plan {
     interrupt: None,
     rules: &[],
     recursions: &[],
+    nevers: &[],
     checks: &[Check {
         function: "check",
         reserve: "reserve",
@@ -126,7 +127,6 @@ fn a_call_past_the_check_is_a_complaint() {
         recursions: &[Recursion {
             function: "checker",
             times: 1,
-            never_in: &[],
         }],
         ..PLAN
     };
@@ -152,7 +152,6 @@ fn recursion_is_refused_without_a_check_or_a_bound() {
     let bounded = Recursion {
         function: "checker",
         times: 3,
-        never_in: &[],
     };
     let plan = Plan {
         recursions: &[bounded],
