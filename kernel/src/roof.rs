@@ -207,3 +207,11 @@ impl Hooks for Roof {
         }
     }
 }
+
+// As those of the machine floor (kernel/arch/src/config.rs).
+#[cfg(feature = "stats")]
+core::arch::global_asm!(
+    ".global tally_snapshot_stack_bytes",
+    ".set tally_snapshot_stack_bytes, {bytes}",
+    bytes = const tally_account::snapshot::STACK_BYTES,
+);

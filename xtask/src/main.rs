@@ -29,6 +29,7 @@ mod sign;
 mod sites;
 mod size;
 mod soak;
+mod stacks;
 mod sweep;
 mod symbolize;
 mod symbols;
@@ -77,6 +78,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The deepest stack of every entry to the kernel, from its image; fails when one does not fit
+    Stacks(stacks::Args),
     /// Check the rules of the house that no compiler checks
     Tidy,
     /// Run the fuzz targets
@@ -126,6 +129,7 @@ fn execute(command: &Command) -> Result<u8> {
         Command::Lint => lint::run().map(|()| 0),
         Command::Bench(args) => bench::run(args),
         Command::Size { json } => size::run(*json),
+        Command::Stacks(args) => stacks::run(args),
         Command::Tidy => {
             let complaints = tidy::check()?;
             for complaint in &complaints {

@@ -145,6 +145,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("insn-count", &["tally-board-virt"]),
     ("tally-symbols", &["tally-abi"]),
+    ("tally-stacks", &["tally-symbols"]),
     (
         "tally-report",
         &[
@@ -177,6 +178,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-ledger",
             "tally-insight",
             "ta-uuids",
+            "tally-stacks",
             "tally-symbols",
             "tally-report",
             "teestat",

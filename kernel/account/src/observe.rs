@@ -161,6 +161,7 @@ impl Observer for Book {
         look(kernel, GuestId::FIRST).report_refused(refused);
     }
 
+    #[inline(never)]
     fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End) {
         look(kernel, instance.guest()).note_end(instance, end);
     }

@@ -59,7 +59,7 @@ _start:
     // Memory that the file does not bring: drop cached lines, zero, drop again.
     adrp    x0, __zero_start
     adrp    x1, __image_end
-    bl      9f
+    bl      tally_drop_lines
     adrp    x0, __zero_start
 1:  stp     xzr, xzr, [x0]
     stp     xzr, xzr, [x0, #16]
@@ -77,12 +77,14 @@ _start:
     bl      {build_tables}
     adrp    x0, __zero_start
     adrp    x1, __image_end
-    bl      9f
+    bl      tally_drop_lines
     adr     x19, 8f
     b       tally_enable_mmu
 8:  .quad   tally_start_high
+
     // Invalidates x0..x1, line by line as CTR_EL0 says. Clobbers x3, x4.
-9:  mrs     x3, ctr_el0
+tally_drop_lines:
+    mrs     x3, ctr_el0
     ubfx    x3, x3, #16, #4
     mov     x4, #4
     lsl     x4, x4, x3

@@ -2,7 +2,10 @@
 //!
 //! **Invariant:** the virtual ranges below do not overlap; linker/kernel.ld uses the same numbers.
 
+use core::arch::global_asm;
+
 use tally_core::call::thread::MAX_THREADS;
+use tally_core::ta::enter::STACK_RESERVE;
 use tally_mem::machine::STACK_PAGES;
 
 /// CPUs that can run the kernel; index = affinity level 0.
@@ -42,6 +45,30 @@ pub const BOOT_STACK_BYTES: usize = RESIDENT_THREADS * THREAD_STACK_BYTES;
 pub const STACK_TABLES: usize = 3;
 /// End of the stacks' address range, where the boot stack begins to grow down.
 pub const STACKS_END: u64 = STACKS_BASE + STACK_TABLES as u64 * (2 << 20);
+
+/// Bytes of arguments (64) and answer (32) at the top of a stack.
+pub(crate) const SWITCH_FRAME_BYTES: u64 = 96;
+const _: () = assert!(SWITCH_FRAME_BYTES.is_multiple_of(16));
+
+// What `cargo xtask stacks` compares the image's code with, as symbols without a place.
+global_asm!(
+    "
+    .global tally_thread_stack_bytes, tally_cpu_stack_bytes, tally_emergency_stack_bytes
+    .global tally_boot_stack_bytes, tally_stack_reserve_bytes, tally_switch_frame_bytes
+    .set tally_thread_stack_bytes, {thread}
+    .set tally_cpu_stack_bytes, {cpu}
+    .set tally_emergency_stack_bytes, {emergency}
+    .set tally_boot_stack_bytes, {boot}
+    .set tally_stack_reserve_bytes, {reserve}
+    .set tally_switch_frame_bytes, {switch}
+    ",
+    thread = const THREAD_STACK_BYTES,
+    cpu = const CPU_STACK_BYTES,
+    emergency = const EMERGENCY_STACK_BYTES,
+    boot = const BOOT_STACK_BYTES,
+    reserve = const STACK_RESERVE,
+    switch = const SWITCH_FRAME_BYTES,
+);
 
 // What the tables of `mmu` ask of a board: secure RAM in whole blocks of 2 MiB, the image in one of them
 // and below the stacks' addresses, GIC and UART in a block of their own each, the GPIO that switches the machine

@@ -106,10 +106,6 @@ fn hooks() -> &'static (dyn Hooks + Sync) {
     unsafe { *HOOKS.load(Ordering::Acquire) }
 }
 
-/// Bytes of arguments (64) and answer (32) at the top of a stack.
-const SWITCH_FRAME_BYTES: u64 = 96;
-const _: () = assert!(SWITCH_FRAME_BYTES.is_multiple_of(16));
-
 global_asm!(
     r#"
     .pushsection .text.vectors, "ax"

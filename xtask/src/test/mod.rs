@@ -17,7 +17,7 @@ mod variants;
 
 use crate::deny::Unavailable;
 use crate::images::{self, Config, Images};
-use crate::{fuzz, lint, linux, mutants, tidy, tool, ui};
+use crate::{fuzz, lint, linux, mutants, stacks, tidy, tool, ui};
 use anyhow::Result;
 use choice::{Choice, choose};
 use results::{Results, Verdict};
@@ -115,6 +115,7 @@ impl Part {
             Self::Host => {
                 let mut tests: Vec<Known> = short(host::names(members));
                 tests.push(Known::short(TIDY));
+                tests.push(Known::short(STACKS));
                 tests.push(Known::long(MUTANTS));
                 tests.extend(lint::CHECKS.iter().map(|check| Known {
                     name: check.name.to_owned(),
@@ -237,6 +238,7 @@ impl Built {
 
 const IMAGES: &str = "build: guest images";
 const TIDY: &str = "tidy";
+const STACKS: &str = "stacks: the deepest paths fit";
 const MUTANTS: &str = "mutants: today's share of the threat model's files";
 
 fn on_host(results: &mut Results, members: &[Member], images: &mut Built) {
@@ -246,6 +248,11 @@ fn on_host(results: &mut Results, members: &[Member], images: &mut Built) {
         Ok(complaints) => Err(complaints.join("\n")),
         Err(err) => Err(format!("{err:#}")),
     });
+    if results.wants(STACKS)
+        && let Some(images) = images.get(results)
+    {
+        results.check(STACKS, || stacks::check(images));
+    }
     // Clippy for the guest includes the loader's image.
     if results.wants_any(lint::CHECKS.iter().map(|check| check.name))
         && images.get(results).is_some()

@@ -37,11 +37,8 @@ impl<M: Machine> Lists for Inspector<'_, M> {
         out: &mut dyn Rows,
     ) -> Result<Option<u64>, TeeResult> {
         match section {
-            MeminfoRow::SECTION => {
-                let rows = moment::meminfo(&self.state().pages);
-                self.whole(out, &rows)
-            }
-            OwnerRow::SECTION => self.whole(out, &self.owner_rows()?),
+            MeminfoRow::SECTION => self.meminfo(out),
+            OwnerRow::SECTION => self.owners(out),
             HistoryRow::SECTION => self.history(out),
             UnfreedRow::SECTION => self.unfreed(out),
             PoolRow::SECTION => self.each(cursor, out, |at| self.next_pool(at)),
@@ -126,6 +123,7 @@ impl<M: Machine> Lists for Inspector<'_, M> {
 
 impl<M: Machine> Inspector<'_, M> {
     /// All rows, which are of one moment.
+    #[inline(never)]
     fn whole<T: Record>(&self, out: &mut dyn Rows, rows: &[T]) -> Result<Option<u64>, TeeResult> {
         for row in rows {
             out.put(row.as_bytes())?;
@@ -134,7 +132,9 @@ impl<M: Machine> Inspector<'_, M> {
         Ok(None)
     }
 
-    /// The rows that `next` finds behind a cursor: one, and as many as there is room for.
+    /// The rows that `next` finds behind a cursor: one, and as many as there is room for. Out of line, as all that holds
+    /// rows: what one list keeps of them must not weigh on the others' stack.
+    #[inline(never)]
     fn each<T: Record>(
         &self,
         cursor: u64,
@@ -157,6 +157,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// What `ask` tells of the heaps that are meant, `N` rows a step at most. Of several, one that ends meanwhile,
     /// or whose books make no sense, has no more.
+    #[inline(never)]
     fn in_heaps<T: Record, const N: usize>(
         &self,
         of: &Selector,
@@ -218,6 +219,7 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     /// Has `list` tell all of the next heap that is meant.
+    #[inline(never)]
     fn heap_by_heap(
         &self,
         of: &Selector,
@@ -232,7 +234,19 @@ impl<M: Machine> Inspector<'_, M> {
         Ok(Some(join(Place::after(Place::of(heap)), 0)))
     }
 
+    #[inline(never)]
+    fn meminfo(&self, out: &mut dyn Rows) -> Result<Option<u64>, TeeResult> {
+        let rows = moment::meminfo(&self.state().pages);
+        self.whole(out, &rows)
+    }
+
+    #[inline(never)]
+    fn owners(&self, out: &mut dyn Rows) -> Result<Option<u64>, TeeResult> {
+        self.whole(out, &self.owner_rows()?)
+    }
+
     /// What TAs used that have ended.
+    #[inline(never)]
     fn history(&self, out: &mut dyn Rows) -> Result<Option<u64>, TeeResult> {
         let mut rows = [HistoryRow::default(); history::ROWS];
         let count = {
@@ -244,6 +258,7 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     /// What they had not freed.
+    #[inline(never)]
     fn unfreed(&self, out: &mut dyn Rows) -> Result<Option<u64>, TeeResult> {
         let mut rows = [UnfreedRow::default(); unfreed_sites::ROWS];
         let count = {

@@ -211,6 +211,7 @@ impl<M: Machine> Inspector<'_, M> {
         Some(named_pool(state.instance(instance)?, pool))
     }
 
+    #[inline(never)]
     fn walk_ta_pool(&self, instance: InstanceRef) -> Option<Outcome> {
         let mut walk = Walk::default();
         let mut cursor = 0;

@@ -35,7 +35,10 @@ impl<M: Machine> Inspector<'_, M> {
     pub(crate) fn note_end(&self, instance: InstanceRef, end: End) {
         let remains = self.remains(instance);
         if let Some(remains) = &remains {
-            self.note_ended(instance, end, remains);
+            let entered = self.note_ended(instance, end, remains);
+            if let Some(uuid) = entered {
+                self.print_overruns(instance, uuid);
+            }
         }
         self.note_instance_end(instance, end, remains.as_ref());
         let mut state = self.state();
@@ -49,11 +52,14 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
-    fn note_ended(&self, instance: InstanceRef, end: End, remains: &Remains) {
+    /// Tells what it had not freed, and its UUID if it could be entered. Out of line, as
+    /// [`Self::note_instance_end`]: what is freed next must not lie below it.
+    #[inline(never)]
+    fn note_ended(&self, instance: InstanceRef, end: End, remains: &Remains) -> Option<TeeUuid> {
         let uuid = match self.state().instance(instance) {
             // What never could be entered has used nothing.
             Some(found) if found.life != Life::Loading => found.uuid,
-            _ => return,
+            _ => return None,
         };
         let mut sites = [SiteInfo::default(); TOP_SITES];
         let mut top = TopSites::default();
@@ -69,14 +75,11 @@ impl<M: Machine> Inspector<'_, M> {
                 "TA {uuid} ended, and its heap's books do not add up: what it had not freed is not known"
             );
         }
-        self.print_overruns(instance, uuid);
         let mut state = self.state();
         let Guest {
             instances, book, ..
         } = state.guest_mut(instance.guest());
-        let Some(found) = instances.at(instance) else {
-            return;
-        };
+        let found = instances.at(instance)?;
         for site in sites {
             book.unfreed.note(&UnfreedRow {
                 uuid,
@@ -98,10 +101,12 @@ impl<M: Machine> Inspector<'_, M> {
             charged_max: u64::from(remains.charged_max) * PAGE_SIZE as u64,
         };
         book.history.note(&ended);
+        Some(uuid)
     }
 
     /// Notes that an instance ends, with what its heap still holds. One that was never ready is no
     /// instance to anybody.
+    #[inline(never)]
     fn note_instance_end(&self, instance: InstanceRef, end: End, remains: Option<&Remains>) {
         let mut state = self.state();
         let Some(found) = state.instance(instance) else {
@@ -130,6 +135,7 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     /// Names live blocks past whose end the TA wrote, if its heap has guard bytes.
+    #[inline(never)]
     fn print_overruns(&self, instance: InstanceRef, uuid: TeeUuid) {
         let mut overruns = [Overrun::default(); MAX_OVERRUNS];
         let mut cursor = 0;
@@ -177,6 +183,7 @@ impl<M: Machine> Inspector<'_, M> {
         frames.unwrap_or_default()
     }
 
+    #[inline(never)]
     fn print_unfreed(&self, uuid: TeeUuid, remains: &Remains, top: &TopSites, sites: &[SiteInfo]) {
         log::error!(
             "TA {uuid} ended with {} bytes in {} not freed",

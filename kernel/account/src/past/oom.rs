@@ -64,15 +64,27 @@ struct Memory {
 
 impl<M: Machine> Inspector<'_, M> {
     /// Says that a heap does not grow: on the console, in the log, and to who asks.
+    #[inline(never)]
     pub(crate) fn report_heap(
         &self,
         instance: InstanceRef,
         context: &UserContext,
         refusal: &Refusal,
     ) {
-        let Some(pool) = self.ta_pool_in_steps(instance) else {
-            return;
-        };
+        if let Some(pool) = self.ta_pool_in_steps(instance) {
+            self.report_pool(instance, context, refusal, &pool);
+        }
+    }
+
+    /// Out of line, as what it calls: each takes much of the stack.
+    #[inline(never)]
+    fn report_pool(
+        &self,
+        instance: InstanceRef,
+        context: &UserContext,
+        refusal: &Refusal,
+        pool: &PoolStats,
+    ) {
         let Some(facts) = self.facts(instance, context, refusal, pool) else {
             return;
         };
@@ -80,16 +92,30 @@ impl<M: Machine> Inspector<'_, M> {
         let mut sites = [SiteInfo::default(); TOP_SITES];
         let top = self.top_sites(instance, &mut sites);
         let sites = &sites[..top.count];
+        self.report(&facts, &top, sites);
+        self.log(&facts, &top, sites);
+    }
+
+    /// Writes the report on the console and keeps it for clients.
+    #[inline(never)]
+    fn report(&self, facts: &Facts, top: &TopSites, sites: &[SiteInfo]) {
         let mut report = Report::EMPTY;
         // A report that is cut is still a report.
         let _ = self
             .machine
-            .interruptible(|| facts.write(&mut report, &top, sites));
+            .interruptible(|| facts.write(&mut report, top, sites));
         for line in report.text().lines() {
             self.machine.interruptible(|| log::error!("{line}"));
         }
-        self.state().guest_mut(self.guest).book.last_oom = report;
-        let mut row = facts.row(&top, sites);
+        let mut state = self.state();
+        let kept = &mut state.guest_mut(self.guest).book.last_oom;
+        // In place: as a value it would lie on the stack twice.
+        kept.clone_from(&report);
+    }
+
+    #[inline(never)]
+    fn log(&self, facts: &Facts, top: &TopSites, sites: &[SiteInfo]) {
+        let mut row = facts.row(top, sites);
         row.at_ms = self.uptime_millis();
         self.note_failure(&row, None);
     }
@@ -101,12 +127,13 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
+    #[inline(never)]
     fn facts(
         &self,
         instance: InstanceRef,
         context: &UserContext,
         refusal: &Refusal,
-        pool: PoolStats,
+        pool: &PoolStats,
     ) -> Option<Facts> {
         let state = self.state();
         let found = state.instance(instance)?;
@@ -134,7 +161,7 @@ impl<M: Machine> Inspector<'_, M> {
             session: found.task.map_or(0, |task| task.session),
             memory,
             frames,
-            pool,
+            pool: *pool,
         })
     }
 }

@@ -16,6 +16,7 @@ use tally_records::{FailureRow, failed_pool, limit, owner_kind, word};
 
 impl<M: Machine> Inspector<'_, M> {
     /// Notes a refusal.
+    #[inline(never)]
     pub fn note_failure(&self, row: &FailureRow, owner: Option<OwnerId>) {
         self.heap()
             .with_failures(&mut |failures| failures.note(*row, owner));
@@ -35,11 +36,7 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// Notes what was refused, and reports it on the console. Nothing is locked.
     pub(crate) fn report_refused(&self, refused: &Refused) {
-        let mut row = match refused {
-            Refused::Pages(pages) => self.of_pages(pages),
-            Refused::Entry(entry) => of_entry(entry),
-            Refused::Image(image) => self.of_image(image),
-        };
+        let mut row = self.row_of(refused);
         row.at_ms = self.uptime_millis();
         if !matches!(refused, Refused::Image(_)) {
             // Where an image was found out says nothing of it.
@@ -47,6 +44,16 @@ impl<M: Machine> Inspector<'_, M> {
         }
         self.machine.interruptible(|| self.print_refused(&row));
         self.note_failure(&row, None);
+    }
+
+    /// Out of line: what it makes the row of must not lie below the report.
+    #[inline(never)]
+    fn row_of(&self, refused: &Refused) -> FailureRow {
+        match refused {
+            Refused::Pages(pages) => self.of_pages(pages),
+            Refused::Entry(entry) => of_entry(entry),
+            Refused::Image(image) => self.of_image(image),
+        }
     }
 
     fn of_pages(&self, refused: &RefusedPages) -> FailureRow {
@@ -105,6 +112,7 @@ impl<M: Machine> Inspector<'_, M> {
         row
     }
 
+    #[inline(never)]
     fn print_refused(&self, row: &FailureRow) {
         log::error!(
             "Memory allocation failed: size {} pool {} owner {}",

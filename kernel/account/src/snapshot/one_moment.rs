@@ -45,6 +45,7 @@ impl<M: Machine> Writer<'_, M> {
     ///
     /// # Errors
     /// [`SnapshotError::OutOfMemory`].
+    #[inline(never)]
     pub(super) fn moment(&mut self) -> Result<(), SnapshotError> {
         let kernel = self.kernel();
         for last in [false, false, true] {
@@ -70,7 +71,8 @@ impl<M: Machine> Writer<'_, M> {
         Ok(())
     }
 
-    /// Finds out what takes steps of so many TAs at most.
+    /// Finds out what takes steps of so many TAs at most. Out of line: the moment must not lie on the stack below.
+    #[inline(never)]
     fn steps(&mut self, room: Room) -> Result<KnownSteps, SnapshotError> {
         let kernel = self.kernel();
         self.make_room(room.bytes() + room.tas * size_of::<Steps>())?;
@@ -108,6 +110,7 @@ impl<M: Machine> Writer<'_, M> {
         Ok(())
     }
 
+    #[inline(never)]
     fn write_moment(
         &mut self,
         moment: &Moment<'_, M>,

@@ -5,6 +5,7 @@
 
 use crate::api::{Lists, Rows};
 use crate::inspector::Inspector;
+use crate::snapshot::STACK_BYTES;
 use crate::snapshot::keep::SnapshotError;
 use crate::snapshot::writer::{Open, Writer};
 use core::mem::offset_of;
@@ -18,9 +19,6 @@ use tally_records::{
     UnfreedRow,
 };
 use zerocopy::{FromBytes, IntoBytes};
-
-/// Bytes of kernel stack that taking a snapshot takes at most.
-const STACK_BYTES: usize = 10 * 1024;
 
 /// Sites of a heap that does not count at them, whose rows a later stretch of its walk adds to. With these and the
 /// rows of a step, [`Writer::sites`] keeps no more on the stack than the section of classes does.
@@ -103,6 +101,7 @@ impl<M: Machine> Writer<'_, M> {
     }
 
     /// A section of all that [`Lists`] lists.
+    #[inline(never)]
     fn listed<T: Record>(&mut self) -> Result<(), SnapshotError> {
         self.section_of::<T>(|writer, open| {
             let kernel = writer.kernel();
@@ -191,10 +190,10 @@ impl<M: Machine> Inspector<'_, M> {
     ) -> Result<usize, SnapshotError> {
         let kernel = self;
         let mut writer = Writer::new(*self);
-        let filled = if kernel.machine.stack_left() < STACK_BYTES {
-            Err(SnapshotError::OutOfMemory)
+        let filled = if self.has_stack_for_snapshot() {
+            self.write_snapshot_checked(&mut writer, reason, subject, value)
         } else {
-            self.write_all(&mut writer, reason, subject, value)
+            Err(SnapshotError::OutOfMemory)
         };
         let dropped = writer.dropped();
         let image = writer.into_image();
@@ -215,7 +214,14 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
-    fn write_all(
+    #[inline]
+    fn has_stack_for_snapshot(&self) -> bool {
+        self.kernel.machine.stack_left() >= STACK_BYTES
+    }
+
+    /// A function of its own, so that `cargo xtask stacks` tells what runs behind the check.
+    #[inline(never)]
+    fn write_snapshot_checked(
         &self,
         writer: &mut Writer<'_, M>,
         reason: u32,

@@ -86,9 +86,18 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         session: &PseudoSession,
         step: Step<'_>,
     ) -> Result<(), TeeResult> {
-        if !matches!(step, Step::Close) {
-            self.check_stack()?;
-        }
+        self.check_stack()?;
+        self.enter_pseudo_checked(pta, session, step)
+    }
+
+    /// As [`Self::run_ta_checked`].
+    #[inline(never)]
+    pub(crate) fn enter_pseudo_checked(
+        &mut self,
+        pta: &PseudoTa<O>,
+        session: &PseudoSession,
+        step: Step<'_>,
+    ) -> Result<(), TeeResult> {
         let kernel = self.kernel;
         let state = StateInTable {
             kernel,

@@ -42,30 +42,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let Some((target, session)) = self.take_closing(id, opener) else {
             return;
         };
-        let Target::Ta(instance) = target else {
-            self.end_pseudo(target, &session);
-            return;
-        };
-        let claimed = self.check_stack().and_then(|()| match patience {
+        let ready = self.check_stack().and_then(|()| match (target, patience) {
             // Whoever has TAs claimed keeps nobody waiting for them here.
-            Patience::PutOff => self.claim_at_once(instance),
-            Patience::GiveUp => self.claim(instance),
+            (Target::Ta(instance), Patience::PutOff) => self.claim_at_once(instance),
+            (Target::Ta(instance), Patience::GiveUp) => self.claim(instance),
+            (Target::Pseudo(_), _) => Ok(()),
         });
-        match (claimed, patience) {
-            (Ok(()), _) => {
-                let call = TaCall {
-                    function: entry::CLOSE_SESSION,
-                    session: id,
-                    command: 0,
-                };
-                // What dies of what it does there is ended before it hears of that: rounds of its own, on its stack.
-                let is_closing = core::mem::take(&mut self.closings.is_closing);
-                self.enter_ta(instance, call, &mut Args::default());
-                self.closings.is_closing = is_closing;
-                self.remove_session(id, opener);
-                self.unclaim(instance);
-                return;
-            }
+        match (ready, patience) {
+            (Ok(()), _) => return self.close_checked(target, &session),
             // A dead TA is not told.
             (Err(TeeResult::TARGET_DEAD), _) => {}
             (Err(_), Patience::PutOff) => {
@@ -78,17 +62,40 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
         }
         self.remove_session(id, opener);
-        self.drop_if_unused(instance);
+        if let Target::Ta(instance) = target {
+            self.drop_if_unused(instance);
+        }
         self.end_marked();
     }
 
-    fn end_pseudo(&mut self, target: Target, session: &PseudoSession) {
-        if let Target::Pseudo(index) = target
-            && let Err(err) = self.step_pseudo(index, session, Step::Close)
-        {
-            log::error!("session {:#x} of a pseudo-TA: {err}", session.id);
+    /// Tells the target, a TA that this call has claimed or a pseudo-TA, and takes the session out. As
+    /// [`Self::run_ta_checked`].
+    #[inline(never)]
+    fn close_checked(&mut self, target: Target, session: &PseudoSession) {
+        match target {
+            Target::Ta(instance) => {
+                let call = TaCall {
+                    function: entry::CLOSE_SESSION,
+                    session: session.id,
+                    command: 0,
+                };
+                // What dies of what it does there is ended before it hears of that: rounds of its own, on its stack.
+                let is_closing = core::mem::take(&mut self.closings.is_closing);
+                // What it answers changes nothing.
+                let _ = self.run_ta_checked(instance, call, &mut Args::default());
+                self.closings.is_closing = is_closing;
+                self.remove_session(session.id, session.opener);
+                self.unclaim(instance);
+            }
+            Target::Pseudo(index) => {
+                if let Some(pta) = self.kernel.ptas.get(usize::from(index))
+                    && let Err(err) = self.enter_pseudo_checked(pta, session, Step::Close)
+                {
+                    log::error!("session {:#x} of a pseudo-TA: {err}", session.id);
+                }
+                self.remove_session(session.id, session.opener);
+            }
         }
-        self.remove_session(session.id, session.opener);
     }
 
     /// What a session that was closed talks to, for whoever is the first to end it once no call is in it.

@@ -228,6 +228,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Outcome::tee(TeeResult::SUCCESS)
     }
 
+    /// Out of line, as [`Self::add_instance`]: it must not weigh on the stack on which the TA is entered.
+    #[inline(never)]
     fn add_session(
         &self,
         open: &OpenSession,
@@ -395,6 +397,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Adds an instance that this thread is about to load.
+    #[inline(never)]
     fn add_instance(&self, state: &mut State<O>, uuid: TeeUuid) -> Result<InstanceRef, TeeResult> {
         if let Err(refused) = state.guest(self.guest).admit_instance(uuid) {
             state.refuse(Refused::Entry(refused));

@@ -2,6 +2,7 @@
 
 use super::ta::{kill, ta_invokes, ta_opens, two_that_know_each_other};
 use super::*;
+use crate::ta::enter::STACK_RESERVE;
 use crate::testing::world::{Event, Run, header};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -12,7 +13,7 @@ use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 /// Too little stack to enter anybody.
-const LITTLE: Option<usize> = Some(13 << 10);
+const LITTLE: Option<usize> = Some(STACK_RESERVE - 1);
 
 /// Has the TA that runs next be one that is told of a session's end.
 fn is_told(world: &World) {
@@ -180,6 +181,35 @@ fn a_ta_that_closes_with_little_stack_left_has_it_closed_when_the_call_ends() {
         is_told(world);
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
         assert_eq!(sessions(world), 1);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_pseudo_ta_that_is_closed_with_little_stack_left_is_told_when_the_call_ends() {
+    // Bug: it was told without a look at the stack.
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        world.ta(|run| {
+            let (uuid, out) = (run.stack(0), run.stack(16));
+            run.store(uuid, ECHO.as_bytes());
+            run.store(out, &[0; 8]);
+            run.call(svc::OPEN_TA_SESSION, &[uuid, 0, 0, out, out + 4])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::SUCCESS);
+            let id = run.load_u32(run.stack(16));
+            run.world.kernel.machine.set_stack_left(LITTLE);
+            run.call(svc::CLOSE_TA_SESSION, &[id.into()])
+        });
+        world.ta(|run| {
+            assert_eq!(sessions(run.world), 2, "it is not told yet");
+            run.world.kernel.machine.set_stack_left(None);
+            exits(run)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(sessions(world), 1);
+        is_told(world);
         assert_eq!(world.close(session), TeeResult::SUCCESS);
     });
 }

@@ -105,6 +105,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// `OUT_OF_MEMORY`.
     pub fn load(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<(), TeeResult> {
         self.check_stack()?;
+        self.load_checked(instance, uuid)
+    }
+
+    /// As [`Self::run_ta_checked`].
+    #[inline(never)]
+    fn load_checked(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<(), TeeResult> {
         let kernel = self.kernel;
         let owner = {
             let state = kernel.state();
@@ -155,6 +161,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Copies the image from the normal world.
+    #[inline(never)]
     fn fetch(&mut self, uuid: TeeUuid, owner: OwnerId) -> Result<Image, Unloaded> {
         let kernel = self.kernel;
         let room = kernel
@@ -264,6 +271,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// What is known of an image that is the TA's and signed.
+    #[inline(never)]
     fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, Unloaded> {
         let machine = &self.kernel.machine;
         let refused = |why| Unloaded::Image(why, image.len as u64);
@@ -299,6 +307,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Has `ldelf` lay the image out in the instance's new address space.
+    #[inline(never)]
     fn lay_out(
         &mut self,
         instance: InstanceRef,
