@@ -14,6 +14,11 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "what a snapshot says of all TAs is copied at one moment: some 20 us a TA",
     ),
     (
+        "teestat snapshot without secure RAM",
+        "",
+        "the same of three TAs, of which one has all secure RAM, and a refusal",
+    ),
+    (
         "kernel heap full, with as many ",
         " as fit",
         "a refusal of the kernel heap walks it and names call sites, whatever is locked",
