@@ -371,6 +371,8 @@ impl State {
 
     /// Makes room for a block of `size` and `align`, perhaps: whether to try again. Only what no resort helps is
     /// reported.
+    // Call stacks are of few frames, and the kernel shows them from here on.
+    #[inline(always)]
     fn resort_to(&mut self, resort: &mut Resort, size: usize, align: usize) -> bool {
         if matches!(*resort, Resort::Grow) {
             if self.grow(size, align, 0).is_ok() {

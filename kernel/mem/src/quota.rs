@@ -1,4 +1,4 @@
-//! What an address space is charged for, and what it may be.
+//! Charge and quota of an address space.
 //!
 //! **Invariant:** nothing is charged that its quota, or what others of its quota leave, does not allow.
 

@@ -124,7 +124,8 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
     }
 }
 
-/// A block of `len` bytes, every one written.
+/// A block of `len` bytes, every one written. A function of its own, so that call stacks name who called it.
+#[inline(never)]
 fn filled(len: usize) -> Result<Vec<u8>> {
     let mut block = Vec::new();
     block.try_reserve_exact(len)?;

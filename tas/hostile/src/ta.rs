@@ -1,4 +1,4 @@
-//! What a hostile TA does: system calls with any argument, nesting, forged books, deaths, by a seed.
+//! The hostile TA: by a seed it makes system calls with any argument, nests, forges its books, and dies.
 //!
 //! **Invariant:** its calls are all that can tell; what it does to itself is its own affair.
 

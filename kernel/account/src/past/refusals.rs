@@ -42,7 +42,7 @@ impl<M: Machine> Inspector<'_, M> {
             // Where an image was found out says nothing of it.
             self.heap().call_stack(&mut row.frames);
         }
-        self.print_refused(&row);
+        self.machine.interruptible(|| self.print_refused(&row));
         self.note_failure(&row, None);
     }
 
@@ -114,51 +114,44 @@ impl<M: Machine> Inspector<'_, M> {
 
     #[inline(never)]
     fn print_refused(&self, row: &FailureRow) {
-        self.print_line(format_args!(
+        log::error!(
             "Memory allocation failed: size {} pool {} owner {}",
             row.size,
             pool_text(row.pool),
             Owner(row)
-        ));
-        self.print_line(format_args!(
-            "  the limit is {}",
-            word(limit::WORDS, row.pool)
-        ));
+        );
+        log::error!("  the limit is {}", word(limit::WORDS, row.pool));
         if row.fault != 0 {
-            self.print_line(format_args!("  {}", word(ImageFault::WORDS, row.fault)));
+            log::error!("  {}", word(ImageFault::WORDS, row.fault));
         } else if row.entries != 0 {
             let wanted = row.wanted_entries;
-            self.print_line(format_args!(
+            log::error!(
                 "  {} of {} in use, {wanted} more wanted; {} has most: {}",
                 row.used_entries,
                 row.entries,
                 Holder(row.holder),
                 row.held_entries
-            ));
+            );
         } else {
-            self.print_line(format_args!(
+            log::error!(
                 "  {} of {} bytes in use, {} left",
-                row.used, row.pool_size, row.largest_free
-            ));
+                row.used,
+                row.pool_size,
+                row.largest_free
+            );
         }
         if row.frames[0] == 0 {
             return;
         }
-        self.print_line(format_args!("Call stack:"));
+        log::error!("Call stack:");
         for frame in row.frames.iter().take_while(|frame| **frame != 0) {
             let mut line = TextBuffer::<120>::EMPTY;
             if !self.heap().name_site(*frame, &mut line) {
                 // A line that is cut is still a line.
                 let _ = write!(line, "kernel+{frame:#x}");
             }
-            self.print_line(format_args!(" {}", line.text()));
+            log::error!(" {}", line.text());
         }
-    }
-
-    /// A line on the console, with interrupts open.
-    #[inline(never)]
-    fn print_line(&self, line: fmt::Arguments<'_>) {
-        self.machine.interruptible(|| log::error!("{line}"));
     }
 }
 

@@ -197,17 +197,9 @@ impl Shm {
                 }
                 for &entry in &*entries {
                     let page = PhysPage::at(PhysAddr(entry)).ok_or(ShmError::BadAddress)?;
-                    let is_full = runs.len() == MAX_RUNS;
                     match runs.last_mut() {
                         Some(run) if expected == page => run.count += 1,
-                        _ if is_full => return Err(ShmError::Scattered),
-                        _ => try_push(
-                            &mut runs,
-                            Run {
-                                first: page,
-                                count: 1,
-                            },
-                        )?,
+                        _ => begin_run(&mut runs, page)?,
                     }
                     expected = page.offset(1);
                 }
@@ -358,6 +350,14 @@ impl Shm {
         let blocks = [ptr::from_ref(self).addr(), self.runs.as_ptr().addr()];
         blocks.contains(&(address as usize))
     }
+}
+
+/// Begins another run of pages.
+fn begin_run(runs: &mut Vec<Run>, first: PhysPage) -> Result<(), ShmError> {
+    if runs.len() == MAX_RUNS {
+        return Err(ShmError::Scattered);
+    }
+    Ok(try_push(runs, Run { first, count: 1 })?)
 }
 
 fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {

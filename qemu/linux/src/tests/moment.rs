@@ -67,7 +67,7 @@ pub(super) fn metrics_add_up_at_length() -> Outcome {
 fn scraped(times: u32) -> Outcome {
     serve::while_serving(|| {
         always(times, || {
-            let (_, metrics) = serve::answer("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")?;
+            let (_, metrics) = serve::answer("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
             let uses = serve::uses(&metrics)?;
             let sum: u64 = uses.iter().map(|(_, bytes)| bytes).sum();
             equal(sum, serve::secure_ram(&metrics)?, "metrics")

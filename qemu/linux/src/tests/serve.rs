@@ -128,12 +128,17 @@ pub(super) fn requests_are_answered_as_they_deserve() -> Outcome {
             silent.push(TcpStream::connect(ADDRESS).map_err(|error| format!("silent: {error}"))?);
         }
         let begun = Instant::now();
-        let host = "HTTP/1.1\r\nHost: here\r\n\r\n";
+        let host = "HTTP/1.1\r\nHost: localhost\r\n\r\n";
         for (request, status) in [
             (format!("GET /metrics {host}"), "200"),
             (format!("HEAD /healthz {host}"), "200"),
             (format!("GET /nothing {host}"), "404"),
             (format!("POST /metrics {host}"), "405"),
+            // A page that has its own name resolved to this machine.
+            (
+                "GET /healthz HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n".into(),
+                "421",
+            ),
             ("nonsense\r\n\r\n".into(), "400"),
             (
                 format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000)),

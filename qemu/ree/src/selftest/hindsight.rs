@@ -131,8 +131,8 @@ fn pages_refused(bench: &Bench) -> Outcome {
         "pool and owner",
     )?;
     holds(
-        row.largest_free < row.size,
-        "what was left then is enough for what was refused",
+        row.used + row.largest_free <= row.pool_size,
+        "what was in use then and what was left are more than there is",
     )?;
     let before = log(bench)?;
     bench.refused(hello::UUID, ErrorKind::OutOfMemory)?;

@@ -95,7 +95,8 @@ fn examples<'a>(placeholder: &str, number: &'a str) -> Option<Vec<&'a str>> {
         | "--top N"
         | "-d SECONDS"
         | "--label NAME=VALUE"
-        | "--listen ADDRESS:PORT" => vec![],
+        | "--listen ADDRESS:PORT"
+        | "--host NAME" => vec![],
         _ => return None,
     })
 }
