@@ -72,7 +72,7 @@ pub enum Flush {
 }
 
 /// Bytes that are left of the model's stack unless a test says otherwise.
-const STACK_BYTES: usize = 16 * 1024;
+const STACK_BYTES: usize = crate::machine::STACK_PAGES * PAGE_SIZE;
 
 /// The model.
 pub struct TestMachine {
