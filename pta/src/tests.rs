@@ -382,12 +382,15 @@ fn a_refused_heap_is_reported_to_who_asks() {
 }
 
 #[test]
-fn control_and_memleak_refuse_tas() {
+fn who_tells_of_all_refuses_tas() {
     with(stats::UUID, |world, _| {
         let ta = world.opened(TA);
         for (target, expected) in [
             (control::UUID, TeeResult::ACCESS_DENIED),
             (memleak::UUID, TeeResult::ACCESS_DENIED),
+            (tally_abi::pta::watch::UUID, TeeResult::ACCESS_DENIED),
+            (tally_abi::pta::inspect::UUID, TeeResult::ACCESS_DENIED),
+            (tally_abi::pta::audit::UUID, TeeResult::ACCESS_DENIED),
             (stats::UUID, TeeResult::SUCCESS),
         ] {
             world.ta(move |run| {

@@ -1,7 +1,7 @@
 //! Progress of xtask's work: one line a step, on standard error.
 //!
 //! **Invariant:** results go to standard output, progress to standard error; colour only where
-//! the stream is a terminal (anstream decides).
+//! the stream is a terminal (anstream decides). Nothing that a guest has said moves the terminal.
 
 use anstyle::{AnsiColor, Style};
 use std::io::IsTerminal as _;
@@ -28,10 +28,28 @@ pub(crate) fn verbose() -> bool {
     VERBOSE.load(Ordering::Relaxed) || std::io::stderr().is_terminal()
 }
 
+/// Text of others' making as a terminal can take it: what would move it, or turn letters around, is written out.
+/// Lines and tabs stay.
+pub(crate) fn plain(text: &str) -> String {
+    let moves = |letter: char| {
+        letter.is_control() && !matches!(letter, '\n' | '\t')
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if moves(letter) {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
 /// Reports a step, aligned with cargo's own lines.
 pub(crate) fn step(verb: &str, what: impl std::fmt::Display) {
     clear();
-    anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {what}");
+    anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {}", plain(&what.to_string()));
 }
 
 /// Whether the terminal's last line says what runs.
@@ -67,13 +85,14 @@ fn clear() {
 /// Reports something worth a look that does not stop the work.
 pub(crate) fn warn(what: impl std::fmt::Display) {
     clear();
+    let what = plain(&what.to_string());
     anstream::eprintln!("{WARN}{:>12}{WARN:#} {what}", "Warning");
 }
 
 /// Reports what ended the work.
 pub(crate) fn error(what: impl std::fmt::Display) {
     clear();
-    anstream::eprintln!("{BAD}error:{BAD:#} {what}");
+    anstream::eprintln!("{BAD}error:{BAD:#} {}", plain(&what.to_string()));
 }
 
 /// Groups the digits of `n` by thousands.
@@ -91,7 +110,25 @@ pub(crate) fn thousands(n: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::thousands;
+    use super::{plain, thousands};
+
+    #[test]
+    fn nothing_that_a_guest_says_moves_the_terminal() {
+        // Bug: a test's reason set the window's title, filled the clipboard and cleared the screen.
+        let said = "\x1b]0;title\x07 \x1b]52;c;bHMK\x07 \x1b[2J\r\u{9b}2J \u{202e}abc\tü\n";
+        let shown = plain(said);
+        let letters = shown.chars();
+        assert!(
+            letters
+                .filter(|letter| letter.is_control())
+                .eq(['\t', '\n']),
+            "{shown:?}"
+        );
+        assert!(
+            !shown.contains('\u{202e}') && shown.ends_with("abc\tü\n"),
+            "{shown:?}"
+        );
+    }
 
     #[test]
     fn thousands_groups_from_the_right() {

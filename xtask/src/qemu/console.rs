@@ -118,7 +118,7 @@ impl Console {
         let style = ui::SECURE;
         let mark = if self.terminal { "" } else { "secure| " };
         for line in self.waiting.drain(..) {
-            anstream::println!("{style}{mark}{line}{style:#}");
+            anstream::println!("{style}{mark}{}{style:#}", ui::plain(&line));
         }
     }
 }

@@ -178,7 +178,7 @@ impl Results {
     /// Prints the sum and returns the status.
     pub(crate) fn close(&self) -> u8 {
         for line in self.closing() {
-            anstream::println!("{line}");
+            anstream::println!("{}", ui::plain(&line));
         }
         if self.count("skipped") == self.outcomes.len() {
             ui::error("nothing was run: all that was asked for was skipped");
@@ -283,6 +283,8 @@ fn show(name: &str, time: Option<Duration>, verdict: &Verdict) {
     let time = time
         .map(|time| format!(" ({:.2} s)", time.as_secs_f64()))
         .unwrap_or_default();
+    // Names and reasons are the guest's.
+    let name = ui::plain(name);
     match verdict {
         Verdict::Passed => {
             let style = ui::GOOD;
@@ -291,13 +293,13 @@ fn show(name: &str, time: Option<Duration>, verdict: &Verdict) {
         Verdict::Failed(reason) => {
             let style = ui::BAD;
             anstream::println!("{style}FAILED{style:#} {name}{time}");
-            for line in reason.lines() {
+            for line in ui::plain(reason).lines() {
                 anstream::println!("    {line}");
             }
         }
         Verdict::Skipped(why) => {
             let style = ui::WARN;
-            anstream::println!("{style}skipped{style:#} {name}: {why}");
+            anstream::println!("{style}skipped{style:#} {name}: {}", ui::plain(why));
         }
     }
 }

@@ -559,8 +559,10 @@ impl ShmTable {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shm, ShmTable};
+    use super::{MAX_RUNS, Run, Shm, ShmError, ShmTable};
+    use crate::refused::SharedTable;
     use core::ptr;
+    use tally_mem::addr::PhysPage;
     use tally_mem::testing::{NORMAL_BASE, TestMachine};
 
     #[test]
@@ -586,5 +588,46 @@ mod tests {
         assert!(!table.is_in_use(unused as u64));
         table.put(used);
         assert_eq!(is_in_use(&table), [false; 2]);
+    }
+
+    #[test]
+    fn scattered_pages_and_full_tables_are_refused_and_told_by_what_is_short() {
+        let machine = TestMachine::new(1, 8);
+        let mut table = ShmTable::new(2).unwrap();
+        let shm = |cookie| Shm::contiguous(&machine, NORMAL_BASE, 100, Some(cookie)).unwrap();
+        for cookie in [1, 2] {
+            table.register(shm(cookie), 0).unwrap();
+        }
+        let told = |table: &ShmTable, why, bytes| {
+            let entry = table.refusal(why, bytes).unwrap();
+            (entry.table, entry.wanted, entry.used, entry.size)
+        };
+        assert_eq!(table.register(shm(3), 0), Err(ShmError::Full));
+        let full = told(&table, ShmError::Full, 100);
+        assert_eq!(full, (SharedTable::SharedMemory, 1, 2, 2));
+        let big = told(&table, ShmError::TooBig, 65 << 20);
+        assert_eq!(big, (SharedTable::SharedPages, 65 << 8, 0, 64 << 8));
+        assert_eq!(table.refusal(ShmError::Exhausted, 100), None);
+
+        // As much as all lists may have, and no run more.
+        let scattered = |runs| {
+            let run = Run {
+                first: PhysPage::containing(NORMAL_BASE),
+                count: 1,
+            };
+            Shm {
+                runs: vec![run; runs],
+                ..shm(4)
+            }
+        };
+        table.unregister(1).unwrap();
+        let most = scattered(MAX_RUNS);
+        assert_eq!(table.register(most, 0), Err(ShmError::Scattered));
+        table.register(scattered(MAX_RUNS - 1), 0).unwrap();
+        let runs = told(&table, ShmError::Scattered, 4096);
+        assert_eq!(runs, (SharedTable::PageRuns, 1, 6144, 6144));
+        table.unregister(4).unwrap();
+        table.unregister(2).unwrap();
+        assert_eq!((table.len(), table.runs), (0, 0));
     }
 }

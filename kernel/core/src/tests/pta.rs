@@ -190,3 +190,36 @@ fn a_client_of_the_normal_world_is_nobody_that_the_kernel_alone_vouches_for() {
     }
     assert_eq!(world.accounts(), before);
 }
+
+#[test]
+fn target_and_client_are_both_marked_as_meta() {
+    const GOOD: u64 = attr::VALUE_INPUT | attr::META;
+    leaves_nothing(|world| {
+        let (a, b) = ECHO.to_value_pair();
+        for (target, client, result) in [
+            (GOOD, GOOD, TeeResult::SUCCESS),
+            (GOOD, attr::VALUE_INPUT, TeeResult::BAD_PARAMETERS),
+            (attr::VALUE_INPUT, GOOD, TeeResult::BAD_PARAMETERS),
+            (
+                GOOD,
+                attr::VALUE_INOUT | attr::META,
+                TeeResult::BAD_PARAMETERS,
+            ),
+            (
+                attr::VALUE_OUTPUT | attr::META,
+                GOOD,
+                TeeResult::BAD_PARAMETERS,
+            ),
+        ] {
+            let params = [value(target, a, b), value(client, 0, 0)];
+            let reply = world.send(header(cmd::OPEN_SESSION, 0, 0), &params);
+            assert_eq!(reply.result, result, "{target:#x} {client:#x}");
+            if result == TeeResult::SUCCESS {
+                assert_eq!(world.close(reply.session), TeeResult::SUCCESS);
+            }
+        }
+        let params = [value(GOOD, a, b)];
+        let reply = world.send(header(cmd::OPEN_SESSION, 0, 0), &params);
+        assert_eq!(reply.result, TeeResult::BAD_PARAMETERS);
+    });
+}
