@@ -54,7 +54,10 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                 },
                 abort.esr
             )),
-            Death::Fault(esr) => self.say(format_args!("User mode exception, esr {esr:#x}")),
+            Death::Fault(esr) => self.say(format_args!(
+                "User mode exception ({}), esr {esr:#x}",
+                fault_name(*esr)
+            )),
         }
         if let Some((deepest, len)) = overflow {
             self.say(format_args!(
@@ -129,6 +132,25 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     }
 }
 
+/// What a syndrome stands for, by its class (Arm ARM, ESR_ELx).
+const fn fault_name(esr: u64) -> &'static str {
+    match esr >> 26 & 0x3f {
+        0x00 => "undefined instruction",
+        0x07 => "floating point or SIMD: a TA is to be built without",
+        0x09 | 0x1c => "pointer authentication",
+        0x0d => "branch target",
+        0x0e => "illegal execution state",
+        0x18 => "system register or instruction",
+        0x19 => "SVE",
+        0x22 => "misaligned program counter",
+        0x26 => "misaligned stack pointer",
+        0x2c => "floating point",
+        0x30..=0x35 => "debug",
+        0x3c => "breakpoint instruction",
+        _ => "of another kind",
+    }
+}
+
 /// Addresses of a call stack, innermost first, with their offsets in the image where they lie in it.
 #[derive(Default)]
 struct CallStack {
@@ -183,5 +205,17 @@ pub fn walk_frames<M: Machine, O: Book>(
         if !each(record[1]) {
             break;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fault_name;
+
+    #[test]
+    fn floating_point_is_named() {
+        // An `fmov` of a TA, as QEMU's CPU reports it.
+        assert!(fault_name(0x1fe0_0000).contains("floating point"));
+        assert_eq!(fault_name(0x0200_0000), "undefined instruction");
     }
 }
