@@ -37,7 +37,7 @@ enum Far {
 
 const READ: u64 = 0x25 << 26;
 const WRITE: u64 = READ | 1 << 6;
-const COMMAND: &[&str] = &["fault", "invoke", "step_pseudo", "thread_main"];
+const COMMAND: &[&str] = &["fault", "invoke", "enter_pseudo", "thread_main"];
 
 /// Ways that end in a panic or a crash of the kernel.
 pub(super) const FATAL: &[Fatal] = &[

@@ -12,8 +12,8 @@ mod guest;
 #[cfg(not(miri))]
 mod memory;
 #[cfg(not(miri))]
-#[cfg(not(miri))]
 mod put_off;
+#[cfg(not(miri))]
 mod sessions;
 #[cfg(not(miri))]
 mod signatures;
