@@ -17,6 +17,7 @@ mod put_off;
 mod sessions;
 #[cfg(not(miri))]
 mod signatures;
+#[cfg(not(miri))]
 mod steps;
 #[cfg(not(miri))]
 mod ta;
