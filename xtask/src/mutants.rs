@@ -71,7 +71,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
     /// Only a part of them, such as 0/8
-    #[arg(long, value_name = "K/N")]
+    #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<String>,
     /// Go on where a run was ended: what was caught is not made again
     #[arg(long)]
@@ -116,7 +116,36 @@ pub(crate) fn todays_share() -> Result<()> {
     Ok(())
 }
 
+/// A part of all, counted from 0.
+fn shard(text: &str) -> Result<String, String> {
+    let (part, all) = text.split_once('/').ok_or("it is K/N, such as 0/8")?;
+    let number = |text: &str| {
+        text.parse::<u32>()
+            .map_err(|err| format!("`{text}`: {err}"))
+    };
+    if number(part)? < number(all)? {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "of {all} parts the last is {}",
+            number(all)?.saturating_sub(1)
+        ))
+    }
+}
+
+/// A file or directory of a guarded crate that is there.
+fn guarded_file(file: &str) -> Result<()> {
+    let is_guarded = GUARDED
+        .iter()
+        .any(|of| Path::new(file).starts_with(of.sources));
+    let places: Vec<&str> = GUARDED.iter().map(|of| of.sources).collect();
+    ensure!(is_guarded, "{file} is in none of {}", places.join(", "));
+    ensure!(paths::root().join(file).exists(), "there is no {file}");
+    Ok(())
+}
+
 fn make(args: &Args) -> Result<Report> {
+    args.file.iter().try_for_each(|file| guarded_file(file))?;
     setup::ensure(setup::Part::Mutants)?;
     let files = match (&args.file[..], args.all) {
         ([], false) => {
@@ -384,6 +413,18 @@ mod tests {
         assert_eq!(report().sum(), counts);
         let told = report().json(&[]);
         assert_eq!(told["files"]["a/src/b.rs"]["missed"], 2);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_there_before_anything_is_installed() {
+        assert!(guarded_file("kernel/core/src/share.rs").is_ok());
+        for bad in ["kernel/core/src/nosuch.rs", "xtask/src/ui.rs", "nosuch"] {
+            assert!(guarded_file(bad).is_err(), "{bad}");
+        }
+        assert_eq!(shard("0/1"), Ok("0/1".into()));
+        for bad in ["1/1", "5/2", "0/0", "x/2", "1", "-1/2"] {
+            assert!(shard(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

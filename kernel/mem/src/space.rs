@@ -232,8 +232,7 @@ impl AddressSpace {
         prot: Prot,
         place: Place,
     ) -> Result<UserVa, SpaceError> {
-        let targets = frames.into_iter().map(|frame| Target::Secure(frame.addr()));
-        self.map_targets(mem, kind, targets, pages, prot, place)
+        self.map_targets(mem, kind, secure(frames), pages, prot, place)
     }
 
     /// As [`Self::map_borrowed`], readable and writable, of pages that were taken for it: they are on its quota.
@@ -251,8 +250,7 @@ impl AddressSpace {
         self.check_quota(mem, pages)?;
         let bytes = u64::from(pages) << PAGE_SHIFT;
         let region = self.plan_for(mem, kind, bytes, Prot::READ_WRITE, place, Backing::Lent)?;
-        let targets = frames.into_iter().map(|frame| Target::Secure(frame.addr()));
-        self.map_region(mem, region, targets)
+        self.map_region(mem, region, secure(frames))
     }
 
     /// Maps normal-world memory as a [`RegionKind::Param`]: `pages` pages at the page-aligned
@@ -680,6 +678,11 @@ impl AddressSpace {
             .iter()
             .position(|region| region.kind == RegionKind::Heap)
     }
+}
+
+/// Pages of secure RAM as what is mapped.
+fn secure(frames: impl IntoIterator<Item = PhysPage>) -> impl Iterator<Item = Target> {
+    frames.into_iter().map(|frame| Target::Secure(frame.addr()))
 }
 
 /// What a descriptor points to.

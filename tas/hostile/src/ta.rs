@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** its calls are all that can tell; what it does to itself is its own affair.
 
-use crate::words::{self, BOOKS, Random, SHARED};
+use crate::words::{self, BOOKS, SHARED};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ta_runtime::ParamType::{self, MemrefInout, ValueInput};
@@ -11,7 +11,7 @@ use ta_runtime::{
     Error, ErrorKind, Parameters, Result, syscall, ta_close_session, ta_create, ta_destroy,
     ta_invoke_command, ta_open_session,
 };
-use ta_uuids::hostile::{self, MAGIC};
+use ta_uuids::hostile::{self, MAGIC, Random};
 
 extern crate alloc;
 use alloc::vec::Vec;
@@ -103,7 +103,7 @@ fn run(seed: u32, count: u32) {
     for _ in 0..count {
         step(&mut random);
     }
-    SEED.store(random.next(), Ordering::Relaxed);
+    SEED.store(random.any(), Ordering::Relaxed);
 }
 
 /// One call, or what makes the next one worse.
@@ -150,7 +150,7 @@ fn params(random: &mut Random) -> UteeParams {
     let kinds = core::array::from_fn(|_| random.below(8) as u32);
     params.types = u64::from(param_type::pack(kinds));
     if random.once_in(32) {
-        params.types |= random.next();
+        params.types |= random.any();
     }
     for (kind, pair) in kinds.iter().zip(params.vals.chunks_exact_mut(2)) {
         let values = if *kind >= param_type::MEMREF_INPUT {
@@ -175,7 +175,7 @@ fn open(random: &mut Random) {
     let mut params = params(random);
     if random.once_in(2) {
         params.types = u64::from(ParamType::ValueInput as u32);
-        params.vals = [random.next(), random.below(8), 0, 0, 0, 0, 0, 0];
+        params.vals = [random.any(), random.below(8), 0, 0, 0, 0, 0, 0];
     }
     let (mut session, mut origin) = (0_u32, 0_u32);
     let args = [
@@ -190,14 +190,14 @@ fn open(random: &mut Random) {
     ];
     if raw(svc::OPEN_TA_SESSION, args) == 0 {
         // The one that was here before is left to the kernel.
-        let at = random.below(SESSIONS.len() as u64) as usize;
+        let at = random.index(SESSIONS.len());
         SESSIONS[at].store(session, Ordering::Relaxed);
     }
 }
 
 /// A session of its own, of somebody else or of nobody.
 fn session(random: &mut Random) -> u64 {
-    let at = random.below(SESSIONS.len() as u64) as usize;
+    let at = random.index(SESSIONS.len());
     let own = u64::from(SESSIONS[at].load(Ordering::Relaxed));
     match random.below(16) {
         0 => random.below(256),
@@ -216,7 +216,7 @@ fn invoke(random: &mut Random) {
         params.types = u64::from(param_type::pack(kinds));
         let memory = [words::address(random), PAGE as u64];
         params.vals = [
-            random.next() & 0xffff_ffff,
+            random.any() & 0xffff_ffff,
             random.below(24),
             memory[0],
             memory[1],
@@ -260,11 +260,11 @@ fn forge(random: &mut Random) {
         }
         return;
     }
-    let at = random.below(BOOK_WORDS as u64) as usize;
+    let at = random.index(BOOK_WORDS);
     let word = match random.below(4) {
         0 => words::word(random),
         1 => random.below(1 << 20),
-        2 => random.next() & 0xffff_ffff,
+        2 => random.any() & 0xffff_ffff,
         _ => KEPT[at].load(Ordering::Relaxed) ^ (1 << random.below(64)),
     };
     // SAFETY: as above.
@@ -286,6 +286,6 @@ fn die(random: &mut Random) {
         4 => loop {
             core::hint::spin_loop();
         },
-        _ => syscall::panic(random.next() as u32),
+        _ => syscall::panic(random.any() as u32),
     }
 }

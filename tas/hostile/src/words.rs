@@ -6,37 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use ta_runtime::abi::TeeUuid;
 use ta_runtime::abi::pta::{audit, control, device, inspect, memleak, rng, stats, vdec, watch};
 use ta_runtime::abi::ta::svc;
+use ta_uuids::hostile::Random;
 use ta_uuids::{chain, crash, drm, glutton, heap, hello, hostile, hub, keepalive, solo, stillborn};
-
-/// xorshift64*.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        // The high bits are the good ones.
-        (self.next() >> 16) % n.max(1)
-    }
-
-    pub(crate) fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T], otherwise: T) -> T {
-        let index = self.below(from.len() as u64) as usize;
-        from.get(index).copied().unwrap_or(otherwise)
-    }
-}
 
 /// Memory that the kernel may write into as it likes.
 const SCRATCH_BYTES: usize = 16 << 10;
@@ -145,7 +116,7 @@ pub(crate) fn number(random: &mut Random) -> u64 {
         1 => svc::RETURN,
         2..18 => random.below(80).max(svc::PANIC + 1),
         18..22 => svc::tally::HEAP_RESERVE + random.below(8),
-        22 => random.next(),
+        22 => random.any(),
         _ => random.pick(&CALLS, svc::LOG),
     }
 }
@@ -156,7 +127,7 @@ pub(crate) fn word(random: &mut Random) -> u64 {
         0 => 0,
         1 | 2 => random.below(16),
         3 | 4 => size(random),
-        5 => random.next(),
+        5 => random.any(),
         _ => address(random),
     }
 }

@@ -401,6 +401,48 @@ pub mod hostile {
 
     /// What the books of a heap begin with.
     pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
+
+    /// What hostile TAs and clients draw from, by a seed: xorshift64*.
+    #[derive(Debug)]
+    pub struct Random(u64);
+
+    impl Random {
+        /// All that it gives follows from the seed.
+        #[must_use]
+        pub const fn new(seed: u64) -> Self {
+            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        }
+
+        /// Any number.
+        pub const fn any(&mut self) -> u64 {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        }
+
+        /// A number below `n`, or 0.
+        pub fn below(&mut self, n: u64) -> u64 {
+            // The high bits are the good ones.
+            (self.any() >> 16) % n.max(1)
+        }
+
+        /// The place of one of `n` things.
+        pub fn index(&mut self, n: usize) -> usize {
+            self.below(n as u64) as usize
+        }
+
+        /// True once in `n` times.
+        pub fn once_in(&mut self, n: u64) -> bool {
+            self.below(n) == 0
+        }
+
+        /// One of these.
+        pub fn pick<T: Copy>(&mut self, from: &[T], otherwise: T) -> T {
+            let at = self.index(from.len());
+            from.get(at).copied().unwrap_or(otherwise)
+        }
+    }
 }
 
 /// As [`hostile`], one instance for all sessions.

@@ -6,7 +6,7 @@ mod kernel;
 
 use crate::images::{self, Config, Images};
 use crate::ui::{self, thousands};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tally_stacks::bound::{self, Chain, Names, Report};
 use tally_stacks::program::Program;
@@ -33,6 +33,14 @@ pub(crate) struct Args {
 /// Prints the stacks.
 pub(crate) fn run(args: &Args) -> Result<u8> {
     let report = report(&images::build(&Config::default())?)?;
+    if let Some(wanted) = &args.entry {
+        let names: Vec<&str> = paths(&report).into_iter().map(|(name, ..)| name).collect();
+        ensure!(
+            names.iter().any(|name| name.contains(wanted.as_str())),
+            "nothing has `{wanted}` in its name; there are: {}",
+            names.join("; ")
+        );
+    }
     if args.json {
         anstream::println!("{}", as_json(&report));
     } else {

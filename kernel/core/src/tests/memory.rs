@@ -32,14 +32,6 @@ fn result_of(
     world.invoke(session, 0, &[]).result
 }
 
-fn with_session(test: impl FnOnce(&Arc<World>, u32)) {
-    leaves_nothing(|world| {
-        let session = world.opened(MULTI);
-        test(world, session);
-        assert_eq!(world.close(session), TeeResult::SUCCESS);
-    });
-}
-
 #[test]
 fn parameters_of_every_kind_go_in_and_out() {
     with_session(|world, session| {

@@ -104,6 +104,16 @@ fn leaves_nothing(test: impl FnOnce(&Arc<World>)) {
     assert_eq!(world.kernel.machine.owner(), OwnerId::KERNEL);
 }
 
+/// As [`leaves_nothing`], with a session of [`MULTI`].
+#[cfg(not(miri))]
+fn with_session(test: impl FnOnce(&Arc<World>, u32)) {
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        test(world, session);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
 fn same(world: &World, before: &Accounts) {
     assert_eq!(world.accounts(), *before);
 }

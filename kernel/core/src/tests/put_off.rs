@@ -4,6 +4,7 @@ use super::ta::{kill, ta_invokes, ta_opens, two_that_know_each_other};
 use super::*;
 use crate::testing::world::{Event, Run};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use tally_abi::rpc;
 use tally_abi::ta::{entry, svc};
@@ -12,6 +13,16 @@ use tally_mem::machine::Trap;
 fn exits(run: &mut Run<'_>) -> Trap {
     assert_eq!(run.result(), TeeResult::SUCCESS);
     run.exit(TeeResult::SUCCESS)
+}
+
+/// The caller enters the callee, which closes its session to the caller: put off, while the caller goes on for as long as
+/// it likes.
+fn puts_off_and_goes_on(world: &World, down: &Arc<AtomicU32>, up: &Arc<AtomicU32>) {
+    ta_invokes(world, down);
+    let up = up.clone();
+    world.ta(move |run| run.call(svc::CLOSE_TA_SESSION, &[up.load(Relaxed).into()]));
+    world.ta(exits);
+    world.ta(|_| Trap::ForeignInterrupt);
 }
 
 #[test]
@@ -24,13 +35,7 @@ fn a_client_does_not_wait_for_what_another_call_has_put_off() {
         let (victim, inner) = (world.opened(MULTI), Arc::default());
         ta_opens(world, MULTI, &inner);
         assert_eq!(world.invoke(victim, 0, &[]).result, TeeResult::SUCCESS);
-        // Thread 0: SHARED enters KEPT, which closes its session to SHARED: put off.
-        ta_invokes(world, &down);
-        let up = up.clone();
-        world.ta(move |run| run.call(svc::CLOSE_TA_SESSION, &[up.load(Relaxed).into()]));
-        world.ta(exits);
-        // SHARED goes on for as long as it likes.
-        world.ta(|_| Trap::ForeignInterrupt);
+        puts_off_and_goes_on(world, &down, &up);
         let seen = seen.clone();
         world.on(Event::Interrupt, move |world| {
             // Another client, of another TA, closes.
@@ -119,11 +124,7 @@ fn a_shared_ta_does_not_stand_still_for_what_another_call_has_put_off() {
         let ([caller, callee], [down, up]) = two_that_know_each_other(world);
         // A TA of the victim's (MULTI) that opens and closes another one (MULTI) within one call.
         let victim = world.opened(MULTI);
-        ta_invokes(world, &down);
-        let up = up.clone();
-        world.ta(move |run| run.call(svc::CLOSE_TA_SESSION, &[up.load(Relaxed).into()]));
-        world.ta(exits);
-        world.ta(|_| Trap::ForeignInterrupt);
+        puts_off_and_goes_on(world, &down, &up);
         let seen = seen.clone();
         world.on(Event::Interrupt, move |world| {
             let (inner, deep) = (Arc::default(), Arc::default());

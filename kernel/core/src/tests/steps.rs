@@ -65,14 +65,6 @@ fn hears(world: &World, expected: TeeResult, byte: u8) {
     });
 }
 
-fn with_session(test: impl FnOnce(&Arc<World>, u32)) {
-    leaves_nothing(|world| {
-        let session = world.opened(MULTI);
-        test(world, session);
-        assert_eq!(world.close(session), TeeResult::SUCCESS);
-    });
-}
-
 /// References between TAs were copied with the state locked and interrupts masked: 45 ms for four of 2 MiB
 /// (issue 12, case 11).
 #[test]

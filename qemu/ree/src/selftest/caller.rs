@@ -16,10 +16,11 @@ use teec::smc::{Conduit, Message};
 
 use super::Outcome;
 use super::vocabulary::{
-    self, Arena, CALLER_PAGES, FIRST_IMAGE, IMAGE_PAGES, Random, SLOTS, SPARE_SLOT, WORDS,
+    self, Arena, CALLER_PAGES, FIRST_IMAGE, IMAGE_PAGES, SLOTS, SPARE_SLOT, WORDS,
 };
 use crate::supplicant;
 use crate::tee::Tee;
+use ta_uuids::hostile::Random;
 
 /// Where a call without an RPC argument of its own gets one.
 const ARGUMENT: usize = 2048;
@@ -152,14 +153,14 @@ impl Caller {
         if self.random.once_in(24) {
             return self.stray();
         }
-        let slot = self.random.below(SLOTS);
+        let slot = self.random.index(SLOTS);
         match self.calls[slot] {
             Some(call) => self.resume(slot, call, false),
             None if self.random.once_in(16) => {
                 let mut regs = [0; 8];
                 regs[0] = vocabulary::function(&mut self.random);
                 for reg in &mut regs[1..] {
-                    *reg = self.random.next() as u32;
+                    *reg = self.random.any() as u32;
                 }
                 self.call(slot, regs)
             }
@@ -171,7 +172,7 @@ impl Caller {
     fn stray(&mut self) -> Outcome {
         let mut regs = [0; 8];
         for reg in &mut regs {
-            *reg = self.random.next() as u32;
+            *reg = self.random.any() as u32;
         }
         regs[0] = FunctionId::RETURN_FROM_RPC.0;
         if self.alone && self.random.once_in(2) {
@@ -180,7 +181,7 @@ impl Caller {
         } else {
             regs[3] |= THREADS;
         }
-        let slot = self.random.below(SLOTS);
+        let slot = self.random.index(SLOTS);
         if let Some(call) = self.calls[slot]
             && self.random.once_in(2)
         {
@@ -213,9 +214,9 @@ impl Caller {
         arena.write_message(page, random);
         let mut regs = [0; 8];
         [regs[1], regs[2]] = split(arena.page(page));
-        regs[0] = match random.below(16) {
+        regs[0] = match random.index(16) {
             0 => {
-                let offset = (random.next() & 0xff8) as u32;
+                let offset = (random.any() & 0xff8) as u32;
                 [regs[1], regs[2]] = split(arena.cookie(random));
                 regs[3] = offset;
                 FunctionId::CALL_WITH_REGD_ARG.0
@@ -319,7 +320,7 @@ impl Caller {
         };
         argument.set_ret(result.0, 0);
         if !honestly && self.random.once_in(5) {
-            let word = self.random.below(20);
+            let word = self.random.index(20);
             let value = arena.message_word(&mut self.random, word);
             arena.pages.set(at / 8 + word, value);
         }
@@ -346,8 +347,8 @@ impl Caller {
                 }
                 if self.random.once_in(8) {
                     // One byte wrong, and put right by the next copy.
-                    let at = FIRST_IMAGE * WORDS + self.random.below(image.len() / 8);
-                    self.arena.pages.set(at, self.random.next());
+                    let at = FIRST_IMAGE * WORDS + self.random.index(image.len() / 8);
+                    self.arena.pages.set(at, self.random.any());
                     self.image = None;
                 }
                 self.reached.images += 1;
@@ -367,8 +368,8 @@ impl Caller {
             rpc::cmd::GET_TIME => {
                 let time = MsgParam {
                     attr: attr::VALUE_OUTPUT,
-                    a: self.random.next(),
-                    b: self.random.next(),
+                    a: self.random.any(),
+                    b: self.random.any(),
                     c: 0,
                 };
                 argument.set_param(0, &time);

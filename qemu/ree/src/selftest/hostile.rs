@@ -25,10 +25,11 @@ use teec::{Session, Transport};
 use super::account::Account;
 use super::caller::{Caller, Reached};
 use super::raw::RawCall;
-use super::vocabulary::{self, Arena, CALLERS, COOKIES, Random};
+use super::vocabulary::{self, Arena, CALLERS, COOKIES};
 use super::{Bench, Outcome, say};
 use crate::machine::cpu;
 use crate::{jobs, tee};
+use ta_uuids::hostile::Random;
 
 /// Calls of a round, by this CPU.
 const ROUND: u64 = 10_000;
@@ -116,7 +117,7 @@ impl Hostile<'_> {
         let count = cpu::start_others().min(CALLERS - 1);
         let mut waiting = Vec::new();
         for index in 1..=count {
-            let random = Random::new(random.next());
+            let random = Random::new(random.any());
             let (stopped, left) = (Arc::clone(&stop), Arc::clone(&others));
             let job = jobs::start("hostile calls", move || {
                 if index == 1 && !all_call {
@@ -264,7 +265,7 @@ impl Hostile<'_> {
 fn disturb(arena: &Arena, mut random: Random, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         arena.disturb(&mut random);
-        for _ in 0..random.below(200) {
+        for _ in 0..random.index(200) {
             core::hint::spin_loop();
         }
     }

@@ -25,11 +25,11 @@ use teec::{
 use teestat::client::{self, leaks};
 
 use super::account::Account;
-use super::vocabulary::Random;
 use super::{Bench, ONE_CPU, Outcome, holds, say};
 use crate::machine::{cpu, interrupts};
 use crate::supplicant::{self, Lie};
 use crate::{jobs, tee};
+use ta_uuids::hostile::Random;
 
 /// Calls of a round.
 const ROUND: u64 = 5_000;
@@ -155,7 +155,7 @@ impl Round<'_> {
         let errors: Arc<Mutex<Vec<String>>> = Arc::default();
         let mut waiting = Vec::new();
         for _ in 0..clients {
-            let random = Random::new(self.random.next());
+            let random = Random::new(self.random.any());
             let (context, reached) = (self.bench.context, Arc::clone(self.reached));
             let (stop, errors) = (Arc::clone(&stop), Arc::clone(&errors));
             let (tee, to_close) = (self.bench.tee, Arc::clone(&self.to_close));
@@ -186,7 +186,7 @@ impl Round<'_> {
                 progress.1 = cpu::micros();
             }
             self.meddle();
-            for _ in 0..self.random.below(20_000) {
+            for _ in 0..self.random.index(20_000) {
                 core::hint::spin_loop();
             }
         }
@@ -227,7 +227,7 @@ impl Round<'_> {
             Selector::ALL,
         );
         self.reached.looked.fetch_add(1, Ordering::Relaxed);
-        match self.random.below(24) {
+        match self.random.index(24) {
             0 if self.random.once_in(6) => self.kill(uuid),
             1..4 => {
                 if let Some(session) = self.any_session() {
@@ -257,7 +257,7 @@ impl Round<'_> {
             14 => drop(leaks::clear(context, &of)),
             15 => drop(client::set_ledger(context, hub::UUID, ledger::DETAIL)),
             16 => {
-                let value = self.random.next() as u32 % 8;
+                let value = self.random.any() as u32 % 8;
                 let kinds = [
                     trigger::ENTRY,
                     trigger::EXIT,
@@ -274,7 +274,7 @@ impl Round<'_> {
                 }
             }
             18 if self.random.once_in(4) => {
-                let at = self.random.below(1 << 16) as isize;
+                let at = self.random.index(1 << 16) as isize;
                 supplicant::set_lie(Some(Lie::Flip(at)));
             }
             _ => supplicant::set_lie(None),
@@ -283,7 +283,7 @@ impl Round<'_> {
 
     fn any_session(&mut self) -> Option<u32> {
         let sessions = self.sessions().ok()?;
-        let index = self.random.below(sessions.len());
+        let index = self.random.index(sessions.len());
         sessions.get(index).copied()
     }
 
@@ -326,8 +326,8 @@ fn client(
     let mut sessions: [Option<Session<'static>>; SESSIONS] = [const { None }; SESSIONS];
     while !stop.load(Ordering::Relaxed) {
         close();
-        let place = random.below(SESSIONS);
-        let seed = random.next() as u32;
+        let place = random.index(SESSIONS);
+        let seed = random.any() as u32;
         match &mut sessions[place] {
             empty @ None => {
                 let uuid = random.pick(&[hub::UUID, hub::UUID, hostile::UUID], hub::UUID);
@@ -344,7 +344,7 @@ fn client(
             Some(_) if random.once_in(12) => sessions[place] = None,
             Some(session) => {
                 memory.write(0, &[0; 8]);
-                let batch = 1 + random.below(BATCH) as u32;
+                let batch = 1 + random.index(BATCH) as u32;
                 let mut op = Operation::new(
                     STARTED,
                     ParamValue::new(seed, batch, ParamType::ValueInput),

@@ -10,7 +10,8 @@ use tally_records::Selector;
 use teec::smc::Message;
 
 use super::raw::open_params;
-use super::vocabulary::{Arena, Random, TARGETS, WORDS};
+use super::vocabulary::{Arena, TARGETS, WORDS};
+use ta_uuids::hostile::Random;
 
 /// Logins: those of clients, the kernel's, TAs', and none.
 const LOGINS: [u32; 8] = [
@@ -132,7 +133,7 @@ const PHRASES: &[Phrase] = {
 fn phrase(uuid: Option<TeeUuid>, random: &mut Random) -> &'static Phrase {
     let fits = |phrase: &&Phrase| uuid.is_none_or(|uuid| phrase.uuid == uuid);
     let count = PHRASES.iter().filter(fits).count();
-    let index = random.below(count);
+    let index = random.index(count);
     let found = PHRASES.iter().filter(fits).nth(index);
     // One that opens no session has no commands either.
     found.unwrap_or(&PHRASES[0])
@@ -153,11 +154,11 @@ impl Arena {
             ..message.header()
         };
         let closes = if self.has_many_sessions() { 8 } else { 1 };
-        match random.below(20 + closes) {
+        match random.index(20 + closes) {
             0..3 => return,
             3..6 => {
                 let more = if random.once_in(3) {
-                    random.below(5) as u32
+                    random.index(5) as u32
                 } else {
                     0
                 };
@@ -199,7 +200,7 @@ impl Arena {
             _ => message.set_header(&header(cmd::CLOSE_SESSION, 0)),
         }
         if random.once_in(4) {
-            let word = random.below(arg_size(MOST_PARAMS) / 8);
+            let word = random.index(arg_size(MOST_PARAMS) / 8);
             let value = self.message_word(random, word);
             self.pages.set(first + word, value);
         }
@@ -210,11 +211,11 @@ impl Arena {
         let value = |attr, a, b| MsgParam { attr, a, b, c: 0 };
         let registered = |attr, random: &mut Random| MsgParam {
             attr,
-            a: random.next() % 64,
+            a: random.any() % 64,
             b: Self::size(random),
             c: self.cookie(random),
         };
-        let small = random.next() % 64;
+        let small = random.any() % 64;
         let by_cookie = random.once_in(3);
         match kind {
             Kind::In if by_cookie => registered(attr::RMEM_INPUT, random),
@@ -235,19 +236,19 @@ impl Arena {
                 b: size_of::<Selector>() as u64,
                 c: 0,
             },
-            Kind::Value => value(attr::VALUE_INPUT, small, random.next() % 64),
-            Kind::Block => value(attr::VALUE_INPUT, 16_384 + random.next() % 65_536, 0),
+            Kind::Value => value(attr::VALUE_INPUT, small, random.any() % 64),
+            Kind::Block => value(attr::VALUE_INPUT, 16_384 + random.any() % 65_536, 0),
             Kind::Answer => value(attr::VALUE_OUTPUT, 0, 0),
             Kind::Both => value(attr::VALUE_INOUT, small, 0),
             Kind::Cursor if random.once_in(2) => value(attr::VALUE_INOUT, 0, 0),
-            Kind::Cursor => value(attr::VALUE_INOUT, random.next(), random.next()),
+            Kind::Cursor => value(attr::VALUE_INOUT, random.any(), random.any()),
         }
     }
 
     /// Memory of the arena: contiguous, by a list, or none.
     fn temporary(&self, kind: u64, random: &mut Random) -> MsgParam {
-        let offset = random.next() % 32 * 8;
-        let (attr, a) = match random.below(4) {
+        let offset = random.any() % 32 * 8;
+        let (attr, a) = match random.index(4) {
             0 => (kind, self.buffer(random) + offset),
             1 if random.once_in(4) => (kind, 0),
             _ => (kind | attr::NONCONTIG, self.list(random) + offset),

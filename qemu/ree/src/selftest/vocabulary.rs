@@ -6,6 +6,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use ta_uuids::hostile::Random;
 use ta_uuids::{chain, crash, drm, glutton, heap, hello, hostile, hub, keepalive, solo, stillborn};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
@@ -126,38 +127,6 @@ const SIZES: [u64; 15] = [
     u64::MAX,
 ];
 
-/// xorshift64*.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        // The high bits are the good ones.
-        (self.next() >> 16) as usize % n.max(1)
-    }
-
-    /// True once in `n` times.
-    pub(super) fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T], otherwise: T) -> T {
-        from.get(self.below(from.len()))
-            .copied()
-            .unwrap_or(otherwise)
-    }
-}
-
 /// Sessions from which on more are closed than opened.
 const MANY_SESSIONS: usize = 48;
 /// Sessions that are known at a time.
@@ -212,13 +181,13 @@ impl Arena {
 
     /// Address of the bytes of a target's UUID, or of the nil UUID.
     pub(super) fn name(&self, random: &mut Random) -> u64 {
-        let index = random.below(TARGETS.len() + 1);
+        let index = random.index(TARGETS.len() + 1);
         self.page(NAMES) + (index * size_of::<TeeUuid>()) as u64
     }
 
     /// Address of a selector.
     pub(super) fn selector(&self, random: &mut Random) -> u64 {
-        let index = random.below(selectors().count());
+        let index = random.index(selectors().count());
         self.page(NAMES) + (SELECTORS_AT + index * size_of::<Selector>()) as u64
     }
 
@@ -256,10 +225,10 @@ impl Arena {
     pub(super) fn session(&self, random: &mut Random) -> Named {
         /// Numbers that no session has for a long time, so that none is hit which is to stay.
         const NOBODY: u32 = 1 << 31;
-        let known = self.sessions[random.below(SESSIONS)].load(Ordering::Relaxed);
+        let known = self.sessions[random.index(SESSIONS)].load(Ordering::Relaxed);
         if known == 0 || random.once_in(8) {
             Named {
-                id: random.next() as u32 | NOBODY,
+                id: random.any() as u32 | NOBODY,
                 uuid: None,
             }
         } else {
@@ -277,9 +246,9 @@ impl Arena {
 
     /// An address: mostly of a buffer.
     pub(super) fn address(&self, random: &mut Random) -> u64 {
-        let offset = (random.next() % PAGE_SIZE as u64) & !7;
-        match random.below(16) {
-            0 => virt::SECURE_RAM_BASE + random.next() % virt::SECURE_RAM_BYTES,
+        let offset = (random.any() % PAGE_SIZE as u64) & !7;
+        match random.index(16) {
+            0 => virt::SECURE_RAM_BASE + random.any() % virt::SECURE_RAM_BYTES,
             1 => random.pick(
                 &[0, 8, virt::GICD, virt::SECURE_UART, virt::FLASH_BASE + 64],
                 0,
@@ -293,35 +262,35 @@ impl Arena {
     }
 
     pub(super) fn buffer(&self, random: &mut Random) -> u64 {
-        self.page(FIRST_BUFFER + random.below(BUFFERS))
+        self.page(FIRST_BUFFER + random.index(BUFFERS))
     }
 
     pub(super) fn list(&self, random: &mut Random) -> u64 {
-        self.page(FIRST_LIST + random.below(LISTS))
+        self.page(FIRST_LIST + random.index(LISTS))
     }
 
     /// A word for place `word` of a message.
     pub(super) fn message_word(&self, random: &mut Random, word: usize) -> u64 {
         let pair = |low: u64, high: u64| low & 0xffff_ffff | high << 32;
-        let small = random.next() % 16;
+        let small = random.any() % 16;
         match word {
             // Command and function.
             0 => pair(
-                random.next() % 9,
+                random.any() % 9,
                 if random.once_in(8) {
-                    random.next()
+                    random.any()
                 } else {
                     small
                 },
             ),
             // Session and operation.
             1 => pair(u64::from(self.session(random).id), small),
-            2 => random.next(),
+            2 => random.any(),
             // Origin, number of parameters.
             3 => pair(
                 0,
                 if random.once_in(32) {
-                    random.next()
+                    random.any()
                 } else {
                     small % 8
                 },
@@ -330,7 +299,7 @@ impl Arena {
                 0 => self.attribute(random),
                 1 if random.once_in(4) => small,
                 1 => self.address(random),
-                2 if random.once_in(64) => random.next() | 1 << 40,
+                2 if random.once_in(64) => random.any() | 1 << 40,
                 2 => random.pick(&SIZES, 0),
                 _ => self.cookie(random),
             },
@@ -342,7 +311,7 @@ impl Arena {
     }
 
     fn attribute(&self, random: &mut Random) -> u64 {
-        let flags = match random.below(8) {
+        let flags = match random.index(8) {
             0 => attr::META,
             1..4 => attr::NONCONTIG,
             _ => 0,
@@ -351,13 +320,13 @@ impl Arena {
     }
 
     pub(super) fn cookie(&self, random: &mut Random) -> u64 {
-        COOKIES.start + random.next() % (COOKIES.end - COOKIES.start)
+        COOKIES.start + random.any() % (COOKIES.end - COOKIES.start)
     }
 
     /// Changes one word that the secure world may be reading.
     pub(super) fn disturb(&self, random: &mut Random) {
         if random.once_in(3) {
-            let page = FIRST_LIST + random.below(LISTS);
+            let page = FIRST_LIST + random.index(LISTS);
             let (word, entry) = if random.once_in(8) {
                 // The link, to a list or somewhere.
                 let link = if random.once_in(4) {
@@ -367,17 +336,17 @@ impl Arena {
                 };
                 (PAGE_LIST_ENTRIES, link)
             } else if random.once_in(16) {
-                (random.below(PAGE_LIST_ENTRIES), self.address(random))
+                (random.index(PAGE_LIST_ENTRIES), self.address(random))
             } else {
-                (random.below(PAGE_LIST_ENTRIES), self.buffer(random))
+                (random.index(PAGE_LIST_ENTRIES), self.buffer(random))
             };
             self.pages.set(page * WORDS + word, entry);
         } else {
             // Message and RPC argument.
-            let word = random.below(60);
+            let word = random.index(60);
             let value = self.message_word(random, word);
             self.pages
-                .set(random.below(CALLERS * CALLER_PAGES) * WORDS + word, value);
+                .set(random.index(CALLERS * CALLER_PAGES) * WORDS + word, value);
         }
     }
 }
@@ -386,7 +355,7 @@ impl Arena {
 pub(super) fn function(random: &mut Random) -> u32 {
     if random.once_in(4) {
         const OWNERS: [u32; 4] = [0xb200_0000, 0xbf00_0000, 0x3200_0000, 0x7200_0000];
-        random.pick(&OWNERS, 0xb200_0000) | random.next() as u32 & 0xffff
+        random.pick(&OWNERS, 0xb200_0000) | random.any() as u32 & 0xffff
     } else {
         random.pick(&FUNCTIONS, FunctionId::CALLS_UID).0
     }
