@@ -37,8 +37,6 @@ pub struct LdelfArg {
 pub mod svc {
     /// `(code)`: done; `TEE_SUCCESS` or why the image is refused. Does not come back.
     pub const RETURN: u64 = 0;
-    /// `(buf, len)`: text to the secure console.
-    pub const LOG: u64 = 1;
     /// `(code)`: a bug in `ldelf`. Does not come back.
     pub const PANIC: u64 = 2;
     /// `(va: u64*, len, pad_begin, pad_end, flags)`: maps zeroed memory, readable and writable.

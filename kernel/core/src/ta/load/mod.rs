@@ -15,7 +15,7 @@ use crate::refused::{Refused, RefusedImage};
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
 use crate::ta::load::image::{ImageHeader, MAX_HEADER};
-use crate::ta::syscall::{Flow, Speaker};
+use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
 use tally_abi::image::ImageFault;
@@ -357,7 +357,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let result = match x[8] {
             svc::RETURN => return Flow::Return(x[0] as u32),
             svc::PANIC => return Flow::Panic(x[0] as u32),
-            svc::LOG => self.sys_log(instance, Speaker::Loader, UserVa(x[0]), x[1]),
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::MAP_ZI => self.ldelf_map(instance, &x),
             svc::UNMAP => self.ldelf_unmap(instance, UserVa(x[0]), x[1]),

@@ -14,7 +14,6 @@ use crate::observer::Observer;
 use crate::ta::instance::InstanceRef;
 use crate::ta::session::{Opener, Session};
 use crate::ta::syscall::time::Killed;
-pub use lines::Speaker;
 use lines::lines;
 use log::Level;
 use tally_abi::TeeResult;
@@ -53,7 +52,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let result = match x[8] {
             svc::RETURN => return Flow::Return(x[0] as u32),
             svc::PANIC => return Flow::Panic(x[0] as u32),
-            svc::LOG => self.sys_log(instance, Speaker::Ta, UserVa(x[0]), x[1]),
+            svc::LOG => self.sys_log(instance, UserVa(x[0]), x[1]),
             svc::GET_PROPERTY => self.sys_get_property(instance, session, &x),
             svc::GET_PROPERTY_NAME_TO_INDEX => self.sys_property_index(instance, &x),
             svc::OPEN_TA_SESSION => {
@@ -110,23 +109,17 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.kernel.write_ta(&mut state, instance, va, data)
     }
 
-    /// Serves LOG, of TAs and of the loader: [`MAX_LOG`] bytes of it.
+    /// Serves LOG: [`MAX_LOG`] bytes of it.
     ///
     /// # Errors
     /// `ACCESS_DENIED`.
     #[inline(never)]
-    pub fn sys_log(
-        &self,
-        instance: InstanceRef,
-        speaker: Speaker,
-        va: UserVa,
-        len: u64,
-    ) -> Result<(), TeeResult> {
+    fn sys_log(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
         self.sys_check_access(instance, access::READ | access::ANY_OWNER, va, len)?;
         let mut text = [0; MAX_LOG];
         let text = &mut text[..len.min(MAX_LOG as u64) as usize];
         self.take(instance, va, text)?;
-        for line in lines(speaker, text) {
+        for line in lines(text) {
             let machine = &self.kernel.machine;
             machine.interruptible(|| log::log!(target: "ta", Level::Info, "{line}"));
         }
