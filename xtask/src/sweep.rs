@@ -116,10 +116,12 @@ pub(crate) fn verdict(outcome: &Outcome) -> Result<(), String> {
     let lines: Vec<String> = failed
         .map(|row| format!("{}: {}", row.name, row.failed))
         .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(lines.join("\n"))
+    if !lines.is_empty() {
+        return Err(lines.join("\n"));
+    }
+    match rows.iter().map(|row| row.refused).sum() {
+        0_u64 => Err("nothing was refused".to_owned()),
+        _ => Ok(()),
     }
 }
 

@@ -83,7 +83,8 @@ impl<O: Book> Guest<O> {
             .iter()
             .map(|(_, session)| match session.opener {
                 Opener::Normal => TeeUuid::nil(),
-                Opener::Ta(instance) => self.uuid_of(instance),
+                // Even when it has ended.
+                Opener::Ta(_) => session.client,
             });
         share.admit(SharedTable::Sessions, asker, holders)
     }
@@ -127,16 +128,20 @@ impl<O: Book> Guest<O> {
 
     /// An instance that is about to get more pages: what other instances of its TA have is off its quota.
     pub fn to_grow(&mut self, instance: InstanceRef) -> Option<&mut Instance<O>> {
+        self.share_quota(instance);
+        self.instances.at_mut(instance)
+    }
+
+    /// Takes what other instances of its TA have off an instance's quota, as it is now.
+    pub fn share_quota(&mut self, instance: InstanceRef) -> Option<()> {
         let uuid = self.instances.at(instance)?.uuid;
         let others = self.instances.named();
         let others = others.filter(|(name, found)| found.uuid == uuid && *name != instance);
         let spaces = others.filter_map(|(_, found)| found.space.as_ref());
         let by_others = spaces.map(AddressSpace::charged_pages).sum();
         let found = self.instances.at_mut(instance)?;
-        if let Some(space) = &mut found.space {
-            space.share_quota(by_others);
-        }
-        Some(found)
+        found.space.as_mut()?.share_quota(by_others);
+        Some(())
     }
 
     /// Whether it is not there.

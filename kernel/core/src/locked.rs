@@ -1,6 +1,6 @@
 //! The state, locked, and what is told once it is unlocked.
 //!
-//! **Invariant:** whatever is refused while the state is locked is told by who had locked it, with nothing locked.
+//! **Invariant:** what was refused last while the state was locked is told by who had locked it, with nothing locked.
 
 use crate::kernel::{Kernel, State};
 use crate::observer::Observer;

@@ -20,8 +20,10 @@ pub enum Refused {
     Image(RefusedImage),
 }
 
-/// Refusals set aside at a time, until those who had locked the state have told them.
-const ASIDE: usize = 4;
+/// CPUs at most: from the unlocking of the state to the telling nobody is suspended, so each has one thread there.
+const CPUS: usize = 8;
+/// Refusals set aside at a time, until those who had locked the state have told them: one of pages and one more.
+const ASIDE: usize = 2 * CPUS;
 
 /// What was refused since the state was locked, and what is about to be told.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Puts what was refused where its thread finds it. If four threads more have not told theirs yet, one's is lost.
+    /// Puts what was refused where its thread finds it.
     pub(crate) fn set_aside(&mut self, thread: usize, pages: Option<RefusedPages>) {
         for refused in [pages.map(Refused::Pages), self.latest.take()]
             .into_iter()
@@ -101,8 +103,6 @@ pub struct RefusedEntry {
 /// A refused image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedImage {
-    /// Whose it was to be.
-    pub uuid: TeeUuid,
     /// Bytes, as far as they are known.
     pub size: u64,
     /// What is wrong with it.

@@ -35,7 +35,7 @@ pub struct Share {
     pub all: usize,
     /// Of these, kept for operators.
     pub kept: usize,
-    /// Most that clients of the normal world have together, operators apart.
+    /// Most that clients of the normal world have together; with operators, so many and those that are kept.
     pub clients: usize,
     /// Most that one TA has.
     pub ta: usize,
@@ -70,6 +70,7 @@ impl Share {
         clients: 0,
         ta: 64,
     };
+
     /// Confirms that `asker` may have one more of `table`, whose entries are held by `holders`, as uuids, nil for
     /// clients of the normal world.
     ///
@@ -84,7 +85,7 @@ impl Share {
         let of = |uuid: TeeUuid| holders.clone().filter(|holder| *holder == uuid).count();
         let all = holders.clone().count();
         let (own, most) = match asker {
-            Asker::Operator => (0, self.all),
+            Asker::Operator => (of(TeeUuid::nil()), self.clients + self.kept),
             Asker::Client => (of(TeeUuid::nil()), self.clients),
             Asker::Ta(uuid) => (of(uuid), self.ta),
         };
@@ -184,6 +185,12 @@ mod tests {
         assert_eq!(admits(Asker::Operator, &full), Ok(()));
         let all = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2];
         assert_eq!(admits(Asker::Operator, &all), Err((10, 10, nil, 6)));
+        // Operators leave TAs theirs.
+        let by_clients = [0; 7];
+        assert_eq!(admits(Asker::Operator, &by_clients), Ok(()));
+        assert_eq!(admits(Asker::Ta(a), &by_clients), Ok(()));
+        let by_operators = [0; 8];
+        assert_eq!(admits(Asker::Operator, &by_operators), Err((8, 8, nil, 8)));
     }
 
     #[test]

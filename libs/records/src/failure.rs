@@ -48,7 +48,7 @@ crate::record! {
         live_blocks: u32 => number(Blocks),
         /// Which build of the TA asked for it.
         image_id: u64 => id "image",
-        /// Who held most of a table: a TA; null: clients of the normal world, if [`Self::entries`] is set.
+        /// Who held most of a table: a TA; null: clients of the normal world, if there are entries.
         holder: TeeUuid => ta,
         /// Entries that it held.
         held_entries: u32 => nonzero(Count),
@@ -60,8 +60,8 @@ crate::record! {
         wanted_entries: u32 => nonzero(Count),
         /// What is wrong with a refused image.
         fault: u32 => word(ImageFault) or null = |row| (row.fault != 0).then_some(row.fault),
-        /// Nothing.
-        pad: u32 => hidden,
+        /// Unused, zero.
+        reserved: u32 => hidden,
     }
     also {
         /// What stood in the way.

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** alone in its process, whose peak is measured.
 
-use std::time::{Duration, Instant};
 use tally_insight::account::{Account, NoSymbols};
 use tally_insight::answers::{Comparison, Whole};
 use tally_insight::snapshot::{MAX_GROWTH, Snapshot};
@@ -15,9 +14,6 @@ use tally_report::{flame, html, listing, pprof};
 const FILE_BYTES: usize = 1 << 20;
 /// Most that a process may take for all outputs of one file.
 const MAX_KIB: u64 = 256 << 10;
-/// Without optimisation, on a busy machine.
-const MAX_TIME: Duration = Duration::from_secs(60);
-
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -80,7 +76,7 @@ fn report(snapshot: Snapshot) {
 
 /// Records of 8 bytes took more than a gigabyte, and minutes.
 #[test]
-fn a_mebibyte_of_small_records_takes_bounded_memory_and_time() {
+fn a_mebibyte_of_small_records_takes_bounded_memory() {
     for kind in 1..=UnfreedRow::SECTION {
         assert!(Snapshot::parse(&file(&[(kind, 8)])).is_err(), "{kind}");
     }
@@ -89,8 +85,7 @@ fn a_mebibyte_of_small_records_takes_bounded_memory_and_time() {
         smallest::<SiteRow>(),
         smallest::<HistoryRow>(),
     ]);
-    let begun = Instant::now();
     report(Snapshot::parse(&file).unwrap());
-    let (time, peak) = (begun.elapsed(), peak_kib());
-    assert!(time < MAX_TIME && peak < MAX_KIB, "{time:?}, {peak} KiB");
+    let peak = peak_kib();
+    assert!(peak < MAX_KIB, "{peak} KiB");
 }

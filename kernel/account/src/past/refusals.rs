@@ -4,7 +4,6 @@ use crate::inspector::Inspector;
 use crate::past::failures::with_owner;
 use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
-use tally_abi::image::ImageFault;
 use tally_core::owners::Label;
 use tally_core::refused::{Refused, RefusedEntry, RefusedImage, SharedTable};
 use tally_mem::addr::PAGE_SIZE;
@@ -38,11 +37,14 @@ impl<M: Machine> Inspector<'_, M> {
     pub(crate) fn report_refused(&self, refused: &Refused) {
         let mut row = self.row_of(refused);
         row.at_ms = self.uptime_millis();
-        if !matches!(refused, Refused::Image(_)) {
-            // Where an image was found out says nothing of it.
+        // Of an image the loader has said all there is to say.
+        let is_reported = !matches!(refused, Refused::Image(_));
+        if is_reported {
             self.heap().call_stack(&mut row.frames);
         }
-        self.machine.interruptible(|| self.print_refused(&row));
+        if is_reported {
+            self.machine.interruptible(|| self.print_refused(&row));
+        }
         self.note_failure(&row, None);
     }
 
@@ -121,9 +123,7 @@ impl<M: Machine> Inspector<'_, M> {
             Owner(row)
         );
         log::error!("  the limit is {}", word(limit::WORDS, row.pool));
-        if row.fault != 0 {
-            log::error!("  {}", word(ImageFault::WORDS, row.fault));
-        } else if row.entries != 0 {
+        if row.entries != 0 {
             let wanted = row.wanted_entries;
             log::error!(
                 "  {} of {} in use, {wanted} more wanted; {} has most: {}",

@@ -9,7 +9,7 @@ use core::ptr;
 use tally_abi::msg::PAGE_LIST_ENTRIES;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
-use tally_mem::fallible::{HeapExhausted, Table, try_push};
+use tally_mem::fallible::{HeapExhausted, Table};
 use tally_mem::machine::{NormalMemory, ThreadControl};
 use zerocopy::IntoBytes;
 /// Bytes of physical addresses at most (Arm ARM, 48 bits without FEAT_LPA): nothing is larger.
@@ -17,7 +17,7 @@ const ADDRESSES: u64 = 1 << 48;
 
 /// Most pages of one object: 64 MiB.
 const MAX_PAGES: u64 = 16384;
-/// Most runs of pages of all objects: 96 KiB of the kernel heap, half of it.
+/// Most runs of pages of all objects that are taken in, with the room for more: 96 KiB of the kernel heap, half of it.
 const MAX_RUNS: usize = 6144;
 
 /// Pages taken in or mapped in a step: some 20,000 instructions at most, and of four parameters four times as many.
@@ -50,8 +50,8 @@ pub enum ShmError {
     BadAddress,
     /// More than [`MAX_PAGES`] pages.
     TooBig,
-    /// More than [`MAX_RUNS`] runs of pages, with those that there are.
-    Scattered,
+    /// So many runs of pages, with which there are more than [`MAX_RUNS`].
+    Scattered(usize),
     /// No slot.
     Full,
     /// The cookie is taken.
@@ -80,7 +80,7 @@ impl From<ShmError> for TeeResult {
             | ShmError::NotFound
             | ShmError::OutOfRange => Self::BAD_PARAMETERS,
             ShmError::InUse => Self::BUSY,
-            ShmError::TooBig | ShmError::Scattered | ShmError::Full | ShmError::Exhausted => {
+            ShmError::TooBig | ShmError::Scattered(_) | ShmError::Full | ShmError::Exhausted => {
                 Self::OUT_OF_MEMORY
             }
         }
@@ -355,9 +355,16 @@ impl Shm {
 /// Begins another run of pages.
 fn begin_run(runs: &mut Vec<Run>, first: PhysPage) -> Result<(), ShmError> {
     if runs.len() == MAX_RUNS {
-        return Err(ShmError::Scattered);
+        return Err(ShmError::Scattered(MAX_RUNS + 1));
     }
-    Ok(try_push(runs, Run { first, count: 1 })?)
+    if runs.len() == runs.capacity() {
+        // A quarter more: what is not needed then stays taken as long as the object.
+        let more = (runs.len() / 4).max(4).min(MAX_RUNS - runs.len());
+        let grown = runs.try_reserve_exact(more);
+        grown.map_err(|_| ShmError::Exhausted)?;
+    }
+    runs.push(Run { first, count: 1 });
+    Ok(())
 }
 
 fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {
@@ -419,9 +426,9 @@ impl ShmTable {
     }
 
     fn insert(&mut self, shm: Shm) -> Result<usize, ShmError> {
-        let runs = self.runs + shm.runs.len();
+        let runs = self.runs + shm.runs.capacity();
         if runs > MAX_RUNS {
-            return Err(ShmError::Scattered);
+            return Err(ShmError::Scattered(shm.runs.capacity()));
         }
         if self.objects.is_full() {
             return Err(ShmError::Full);
@@ -433,7 +440,7 @@ impl ShmTable {
 
     fn remove(&mut self, index: usize) {
         if let Some(shm) = self.objects.remove(index) {
-            self.runs -= shm.runs.len();
+            self.runs -= shm.runs.capacity();
         }
     }
 
@@ -444,9 +451,9 @@ impl ShmTable {
         let pages = bytes.div_ceil(PAGE_SIZE as u64);
         let (table, wanted, used, size) = match why {
             ShmError::TooBig => (SharedTable::SharedPages, pages, 0, MAX_PAGES),
-            ShmError::Scattered => (
+            ShmError::Scattered(runs) => (
                 SharedTable::PageRuns,
-                pages,
+                runs as u64,
                 self.runs as u64,
                 MAX_RUNS as u64,
             ),
@@ -622,10 +629,10 @@ mod tests {
         };
         table.unregister(1).unwrap();
         let most = scattered(MAX_RUNS);
-        assert_eq!(table.register(most, 0), Err(ShmError::Scattered));
+        assert_eq!(table.register(most, 0), Err(ShmError::Scattered(MAX_RUNS)));
         table.register(scattered(MAX_RUNS - 1), 0).unwrap();
-        let runs = told(&table, ShmError::Scattered, 4096);
-        assert_eq!(runs, (SharedTable::PageRuns, 1, 6144, 6144));
+        let runs = told(&table, ShmError::Scattered(3), 4096);
+        assert_eq!(runs, (SharedTable::PageRuns, 3, 6144, 6144));
         table.unregister(4).unwrap();
         table.unregister(2).unwrap();
         assert_eq!((table.len(), table.runs), (0, 0));

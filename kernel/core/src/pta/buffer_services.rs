@@ -37,8 +37,7 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
             return Err(BufferError::OutOfMemory.into());
         }
         let (allocator, guest) = state.split(self.guest);
-        let found = guest.to_grow(caller.instance);
-        found.ok_or(TeeResult::TARGET_DEAD)?;
+        guest.share_quota(caller.instance);
         let buffers = &mut guest.buffers;
         let found = guest.instances.at_mut(caller.instance);
         let found = found.ok_or(TeeResult::TARGET_DEAD)?;

@@ -351,6 +351,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             ArgMemory::Null => Ok(None),
             ArgMemory::Shm(shm_ref, offset) => {
                 let (pages, guest) = state.split(instance.guest());
+                guest.share_quota(instance);
                 let shm = guest.shm.object(shm_ref).ok_or(TeeResult::BAD_PARAMETERS)?;
                 let first = (shm.first_offset() as u64 + offset) % PAGE_SIZE as u64;
                 let count = page_count(first + given)?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::call::entry::Entry;
+use crate::share::Share;
 use crate::testing::world::{CLIENT, CLIENT_PAGES, NORMAL_PAGES, THREADS, header, memref, value};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
 use tally_abi::smc::{FunctionId, ret, sec_cap};
@@ -515,7 +516,7 @@ fn a_call_without_rpc_argument_gets_one_and_gives_it_back() {
 #[test]
 fn sessions_run_out_and_come_back() {
     leaves_nothing(|world| {
-        let ids: Vec<u32> = (0..crate::share::Share::SESSIONS.all)
+        let ids: Vec<u32> = (0..Share::SESSIONS.clients + Share::SESSIONS.kept)
             .map(|_| world.opened(ECHO))
             .collect();
         for uuid in [ECHO, MULTI, KEPT] {

@@ -288,6 +288,40 @@ fn a_heap_is_reserved_once_and_grows_to_its_limit() {
 }
 
 #[test]
+fn instances_of_a_ta_have_one_quota_as_it_is_at_the_time() {
+    leaves_nothing(|world| {
+        let quota = |pages| {
+            world
+                .kernel
+                .state()
+                .guest_mut(GuestId::FIRST)
+                .ta_quota_pages = pages
+        };
+        quota(64);
+        let (first, second) = (world.opened(MULTI), world.opened(MULTI));
+        let step = PAGE_SIZE as u64;
+        for session in [first, second] {
+            let reserved = result_of(world, session, svc::tally::HEAP_RESERVE, move |run| {
+                vec![60 * step, run.stack(0)]
+            });
+            assert_eq!(reserved, TeeResult::SUCCESS);
+        }
+        let grow = |session, pages| {
+            result_of(world, session, svc::tally::HEAP_GROW, move |_| {
+                vec![pages * step, 0]
+            })
+        };
+        let grown = (1..=60).take_while(|n| grow(first, *n) == TeeResult::SUCCESS);
+        assert!((8..60).contains(&grown.count()), "pages that it grew by");
+        assert_eq!(grow(second, 1), TeeResult::OUT_OF_MEMORY);
+        assert_eq!(world.close(first), TeeResult::SUCCESS);
+        assert_eq!(grow(second, 8), TeeResult::SUCCESS);
+        assert_eq!(world.close(second), TeeResult::SUCCESS);
+        quota(crate::guest::DEFAULT_TA_QUOTA_PAGES);
+    });
+}
+
+#[test]
 fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
     with_session(|world, session| {
         world.kernel.machine.advance(12_345_678);

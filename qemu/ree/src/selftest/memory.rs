@@ -387,6 +387,9 @@ fn large(bench: &Bench) -> Outcome {
     }
 }
 
+/// The first cookie of memory that is registered here.
+const FIRST: u64 = 0x7100_0000;
+
 /// Registers the list again and again until refused, which must be for want of memory, at most
 /// `most` times. While there is no room, `meanwhile` runs. Returns how many there were.
 fn register_until_refused(
@@ -396,7 +399,6 @@ fn register_until_refused(
     most: u64,
     meanwhile: impl FnOnce() -> Outcome,
 ) -> Result<u64, String> {
-    const FIRST: u64 = 0x7100_0000;
     let mut n = 0;
     let refusal = loop {
         match bench.tee.register(FIRST + n, list, len) {
@@ -407,7 +409,7 @@ fn register_until_refused(
         }
     };
     let result = refusal.and_then(|()| meanwhile());
-    for cookie in FIRST..FIRST + n {
+    for cookie in (FIRST..FIRST + n).rev() {
         works(bench.tee.unregister(cookie))?;
     }
     result.map(|()| n)
@@ -416,12 +418,18 @@ fn register_until_refused(
 /// Registers scattered memory until the kernel heap refuses, and gives it back; how many fitted.
 pub(super) fn fill_heap(bench: &Bench) -> Result<u64, String> {
     const N: usize = 600;
+    /// Objects of one page: their entries take much of the heap, and so the lists of scattered pages need not be more
+    /// than they may be.
+    const SMALL: u64 = 300;
     let mut session = bench.open(hello::UUID)?;
     let pages = Pages::allocate(2 * N).ok_or("no memory")?;
     let physical = |va: usize| bench.tee.conduit().physical(va);
     let addresses = (0..N).map(|i| physical(pages.address() + 2 * i * PAGE_SIZE));
     let list = PageList::build(addresses, 0, physical).ok_or("no memory")?;
-    register_until_refused(bench, list.buf_ptr(), N * PAGE_SIZE, 100, || {
+    for n in 0..SMALL {
+        works(bench.tee.register(FIRST - 1 - n, list.buf_ptr(), PAGE_SIZE))?;
+    }
+    let filled = register_until_refused(bench, list.buf_ptr(), N * PAGE_SIZE, 100, || {
         // What needs no memory goes on; what does is refused, and no more than that.
         works(session.invoke_plain(hello::CMD_NOP))?;
         match bench.context.open_session(hello::UUID) {
@@ -429,7 +437,11 @@ pub(super) fn fill_heap(bench: &Bench) -> Result<u64, String> {
             Err(error) if error.kind() == ErrorKind::OutOfMemory => Ok(()),
             Err(error) => Err(format!("opening a session: {error}")),
         }
-    })
+    });
+    for n in (0..SMALL).rev() {
+        works(bench.tee.unregister(FIRST - 1 - n))?;
+    }
+    filled
 }
 
 fn heap_full(bench: &Bench) -> Outcome {

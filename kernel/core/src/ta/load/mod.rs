@@ -148,12 +148,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             Unloaded::Image(why, size) => {
                 log::error!("TA {uuid} is not loaded: {}", why.text());
-                let image = RefusedImage {
-                    uuid,
-                    size,
-                    why,
-                    owner,
-                };
+                let image = RefusedImage { size, why, owner };
                 self.kernel.state().refuse(Refused::Image(image));
                 why.into()
             }

@@ -13,7 +13,7 @@ use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::client::ClientError;
 
 use super::account::Account;
-use super::{Bench, NO_HOOKS, Outcome, Test, say};
+use super::{Bench, NO_HOOKS, Outcome, Test, holds, say};
 use crate::{results, tee};
 use operations::OPERATIONS;
 
@@ -147,6 +147,7 @@ fn sweep(bench: &Bench, operation: &Swept, count: u32) -> Result<Row, String> {
     let before = Account::take(bench)?;
     for ((pool, name), requests) in POOLS.into_iter().zip(&mut row.requests) {
         probe.pool = pool;
+        let mut ended = false;
         for first in 0..MOST {
             let at = |why: String| format!("request {first} of {name} refused: {why}");
             let compare = || {
@@ -165,9 +166,11 @@ fn sweep(bench: &Bench, operation: &Swept, count: u32) -> Result<Row, String> {
             compare().map_err(|why| at(format!("afterwards: {why}")))?;
             if refused == 0 {
                 *requests = probe.seen;
+                ended = true;
                 break;
             }
         }
+        holds(ended, &format!("more than {MOST} requests of {name}"))?;
     }
     Ok(row)
 }
@@ -185,10 +188,14 @@ fn quick(bench: &Bench) -> Outcome {
     if !has_hooks(bench)? {
         return bench.skipped(NO_HOOKS);
     }
+    let mut refused = 0;
     for operation in OPERATIONS.iter().filter(|operation| operation.is_quick) {
-        sweep(bench, operation, 1).map_err(|why| format!("{}: {why}", operation.name))?;
+        let row = sweep(bench, operation, 1);
+        refused += row
+            .map_err(|why| format!("{}: {why}", operation.name))?
+            .refused;
     }
-    Ok(())
+    holds(refused != 0, "nothing was refused")
 }
 
 /// `sweep [COUNT [FILTER]]`: all operations whose name contains `FILTER`, `COUNT` requests refused at a time.

@@ -326,6 +326,9 @@ pub(super) const OPERATIONS: &[Swept] = &[
             let sum: u64 = rows.iter().map(|row| row.bytes).sum();
             equal(sum, tally_board_virt::SECURE_RAM_BYTES, "secure RAM")?;
         }
+        Ok(())
+    }),
+    quick("the owners", |bench, probe| {
         probe.during(|| client::rows::<OwnerRow>(&bench.context, &Selector::ALL))?;
         Ok(())
     }),
