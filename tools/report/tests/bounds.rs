@@ -14,6 +14,7 @@ use tally_report::{flame, html, listing, pprof};
 const FILE_BYTES: usize = 1 << 20;
 /// Most that a process may take for all outputs of one file.
 const MAX_KIB: u64 = 256 << 10;
+
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
