@@ -4,7 +4,52 @@
 
 use super::space::{AddressSpace, SpaceError, SpaceFigures};
 use crate::mem::Mem;
+use crate::owner::OwnerId;
 use crate::refused::{RefusedPages, Short};
+
+/// Pages that an address space may be charged for, and how many of them others have whose quota is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// All pages.
+    pub pages: u32,
+    /// What others are charged for.
+    pub by_others: u32,
+}
+
+impl Quota {
+    /// One that is shared with nobody.
+    #[must_use]
+    pub const fn alone(pages: u32) -> Self {
+        Self {
+            pages,
+            by_others: 0,
+        }
+    }
+
+    pub(super) const fn left(self) -> u32 {
+        self.pages.saturating_sub(self.by_others)
+    }
+
+    /// Refuses the first page of an address space if nothing is left.
+    pub(super) fn check_first<M>(
+        self,
+        mem: &mut Mem<'_, M>,
+        owner: OwnerId,
+    ) -> Result<(), SpaceError> {
+        if self.left() == 0 {
+            mem.pages.note_refused(RefusedPages {
+                short: Short::Quota,
+                owner,
+                wanted: 1,
+                used: self.by_others,
+                size: self.pages,
+                left: 0,
+            });
+            return Err(SpaceError::QuotaExceeded);
+        }
+        Ok(())
+    }
+}
 
 impl AddressSpace {
     /// Pages it is charged for: populated and promised ones, and tables.

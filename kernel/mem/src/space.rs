@@ -9,6 +9,7 @@
 //! pages by itself, since it does not hold the allocator.
 
 use super::pages::{PageError, PageUse, Reservation};
+use super::quota::Quota;
 use super::region::{
     Backing, MAX_REGIONS, Place, Prot, Region, RegionKind, Regions, page_range, pages_of,
 };
@@ -152,8 +153,7 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// An empty address space that is charged to `owner`, for at most `limit_pages` pages. `asid`
-    /// is 1..=255 and nobody else's; `random` decides where its regions go.
+    /// An empty address space that is charged to `owner`, within a quota. `asid` is 1..=255 and nobody else's; `random` decides where its regions go.
     ///
     /// # Errors
     /// [`SpaceError::OutOfMemory`], [`SpaceError::QuotaExceeded`].
@@ -161,12 +161,10 @@ impl AddressSpace {
         mem: &mut Mem<'_, M>,
         asid: u16,
         owner: OwnerId,
-        limit_pages: u32,
+        quota: Quota,
         random: u64,
     ) -> Result<Self, SpaceError> {
-        if limit_pages == 0 {
-            return Err(SpaceError::QuotaExceeded);
-        }
+        quota.check_first(mem, owner)?;
         let regions = Regions::new(random)?;
         let tables = Tables::new(mem, owner)?;
         let promised = Reservation::EMPTY;
@@ -175,8 +173,8 @@ impl AddressSpace {
             regions,
             promised,
             own_pages: 0,
-            limit_pages,
-            ceiling: limit_pages,
+            limit_pages: quota.pages,
+            ceiling: quota.left(),
             charged_max: 1,
             asid,
             owner,

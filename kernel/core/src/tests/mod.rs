@@ -3,6 +3,8 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod calls;
+#[cfg(not(miri))]
+mod ends;
 mod pta;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]

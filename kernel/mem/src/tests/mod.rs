@@ -13,6 +13,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::mem::Mem;
 use crate::owner::OwnerId;
 use crate::pages::{PageAllocator, PageUse};
+use crate::quota::Quota;
 use crate::region::{Place, Prot, Region, RegionKind};
 use crate::space::{AddressSpace, SpaceError, SpaceFigures};
 use crate::testing::{Flush, NORMAL_BASE, TestMachine};
@@ -52,7 +53,8 @@ fn with_space_of(limit: u32, test: impl FnOnce(&mut AddressSpace, &mut Mem<'_, T
     let mut pages = machine.page_allocator();
     let before = account(&pages);
     let mem = &mut Mem::new(&mut pages, &machine);
-    let mut space = AddressSpace::new(mem, ASID, OWNER, limit, 0x1234_5678_9abc).unwrap();
+    let mut space =
+        AddressSpace::new(mem, ASID, OWNER, Quota::alone(limit), 0x1234_5678_9abc).unwrap();
     test(&mut space, mem);
     check_figures(&space, mem);
     space.destroy(mem);

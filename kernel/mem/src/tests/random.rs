@@ -4,6 +4,7 @@ use super::{ASID, OWNER, PAGE, account, check_figures, normal_pages};
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::machine::Access;
 use crate::mem::Mem;
+use crate::quota::Quota;
 use crate::region::{Place, Prot, RegionKind};
 use crate::space::AddressSpace;
 use crate::testing::{TestMachine, splitmix};
@@ -130,7 +131,7 @@ fn whatever_is_done_the_space_agrees_with_a_model_of_it() {
         let mem = &mut Mem::new(&mut pages, &machine);
         let d = &mut Dice(round << 32);
         let random = d.roll(u64::MAX);
-        let mut space = AddressSpace::new(mem, ASID, OWNER, 60, random).unwrap();
+        let mut space = AddressSpace::new(mem, ASID, OWNER, Quota::alone(60), random).unwrap();
         let mut model = Model::new();
         for _ in 0..steps {
             act(&mut space, mem, &mut model, d);

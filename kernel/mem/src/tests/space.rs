@@ -10,6 +10,7 @@ use crate::machine::{Access, SecureMemory};
 use crate::mem::Mem;
 use crate::owner::OwnerId;
 use crate::pages::{PageError, PageUse};
+use crate::quota::Quota;
 use crate::region::{MAX_REGIONS, Place, Prot, RegionKind, WINDOW_END, WINDOW_START};
 use crate::space::{AddressSpace, SpaceError, Target};
 use crate::testing::{Flush, NORMAL_BASE, SECURE_BASE, TestMachine};
@@ -30,7 +31,13 @@ fn a_space_that_gets_no_page_takes_none() {
     let mut pages = machine.page_allocator();
     let taken = pages.alloc(PageUse::Snapshot, OwnerId::KERNEL).unwrap();
     let before = account(&pages);
-    let refused = AddressSpace::new(&mut Mem::new(&mut pages, &machine), ASID, OWNER, 9, 0);
+    let refused = AddressSpace::new(
+        &mut Mem::new(&mut pages, &machine),
+        ASID,
+        OWNER,
+        Quota::alone(9),
+        0,
+    );
     assert_eq!(refused.err(), Some(SpaceError::OutOfMemory));
     assert_eq!(account(&pages), before);
     pages.free(taken).unwrap();
@@ -275,7 +282,7 @@ fn a_mapping_over_several_tables_is_undone_whole() {
     let mut pages = machine.page_allocator();
     let before = account(&pages);
     let mem = &mut Mem::new(&mut pages, &machine);
-    let mut space = AddressSpace::new(mem, ASID, OWNER, 100, 77).unwrap();
+    let mut space = AddressSpace::new(mem, ASID, OWNER, Quota::alone(100), 77).unwrap();
     let count = if cfg!(miri) { 520 } else { 1_100 };
     let frame = PhysAddr(NORMAL_BASE.0);
     let map = |space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, yields: u32| {
@@ -574,7 +581,7 @@ fn pages_out_of_promises_never_fail_to_come() {
     let mut pages = machine.page_allocator();
     let before = account(&pages);
     let mem = &mut Mem::new(&mut pages, &machine);
-    let mut space = AddressSpace::new(mem, ASID, OWNER, 100, 5).unwrap();
+    let mut space = AddressSpace::new(mem, ASID, OWNER, Quota::alone(100), 5).unwrap();
     let va = zeroed(&mut space, mem, RegionKind::Stack, 4);
     let mut others = Vec::new();
     while let Ok(page) = mem.pages.alloc(PageUse::Snapshot, OwnerId(1)) {

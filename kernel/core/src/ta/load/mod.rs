@@ -28,6 +28,7 @@ use tally_mem::machine::{Access, Machine, UserContext};
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
+use tally_mem::quota::Quota;
 use tally_mem::region::{Place, Prot, RegionKind};
 use tally_mem::space::AddressSpace;
 use zerocopy::IntoBytes;
@@ -463,15 +464,19 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         Verified { elf_offset, id }: Verified,
     ) -> Result<Stage, TeeResult> {
         let asid = state.take_asid().ok_or(TeeResult::OUT_OF_MEMORY)?;
-        let quota = state.guest(instance.guest()).ta_quota_pages;
         let (pages, guest) = state.split(instance.guest());
+        let quota = Quota {
+            pages: guest.ta_quota_pages,
+            by_others: guest.charged_to_others(instance).unwrap_or(0),
+        };
         let Some(found) = guest.instances.at_mut(instance) else {
             state.give_asid(asid);
             return Err(TeeResult::TARGET_DEAD);
         };
         found.image_id = id;
         let mut memory = Mem::new(pages, &self.machine);
-        let space = AddressSpace::new(&mut memory, asid, found.owner, quota, self.random_u64());
+        let owner = found.owner;
+        let space = AddressSpace::new(&mut memory, asid, owner, quota, self.random_u64());
         let space = match space {
             Ok(space) => found.space.insert(space),
             Err(err) => {
