@@ -151,7 +151,7 @@ impl<M: Machine> Moment<'_, M> {
             let pages = self.state.pages.owned_by(id);
             let (kind, session) = wire_kind(name.kind);
             (heap_blocks != 0 || pages != 0).then(|| OwnerRow {
-                label: label(name.label.text()),
+                label: name.label.field(),
                 kind,
                 session,
                 uuid: name.uuid,

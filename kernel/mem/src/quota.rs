@@ -58,6 +58,12 @@ impl AddressSpace {
         self.own_pages + self.tables.pages()
     }
 
+    /// Pages of its translation tables.
+    #[must_use]
+    pub const fn table_pages(&self) -> u32 {
+        self.tables.pages()
+    }
+
     /// Most pages that it was charged for, since the last reset.
     #[must_use]
     pub fn charged_max(&self) -> u32 {
@@ -84,7 +90,7 @@ impl AddressSpace {
     #[must_use]
     pub fn figures(&self) -> SpaceFigures {
         let mut figures = SpaceFigures {
-            table_pages: self.tables.pages(),
+            table_pages: self.table_pages(),
             own_pages: self.own_pages - self.promised.pages(),
             promised_pages: self.promised.pages(),
             charged_pages: self.charged_pages(),
@@ -110,6 +116,18 @@ impl AddressSpace {
         pages: u32,
     ) -> Result<(), SpaceError> {
         if pages > self.left() {
+            mem.pages.note_refused(self.over_quota(pages));
+            return Err(SpaceError::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Refuses addresses for more pages than its quota would ever allow.
+    ///
+    /// # Errors
+    /// [`SpaceError::QuotaExceeded`].
+    pub fn check_window<M>(&self, mem: &mut Mem<'_, M>, pages: u32) -> Result<(), SpaceError> {
+        if pages > self.limit_pages {
             mem.pages.note_refused(self.over_quota(pages));
             return Err(SpaceError::QuotaExceeded);
         }

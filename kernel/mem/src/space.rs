@@ -347,12 +347,18 @@ impl AddressSpace {
     /// # Errors
     /// [`SpaceError::Heap`], [`SpaceError::TooManyRegions`], [`SpaceError::NoSpace`],
     /// [`SpaceError::OutOfMemory`], [`SpaceError::BadRange`].
-    pub fn heap_reserve(&mut self, max_bytes: u64, random: u64) -> Result<UserVa, SpaceError> {
+    pub fn heap_reserve<M>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        max_bytes: u64,
+        random: u64,
+    ) -> Result<UserVa, SpaceError> {
         if self.heap_index().is_some() {
             return Err(SpaceError::Heap);
         }
         let place = Place::random(random);
-        let mut region = self.plan(
+        let mut region = self.plan_for(
+            mem,
             RegionKind::Heap,
             max_bytes,
             Prot::READ_WRITE,
@@ -426,7 +432,8 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Sets the protection of pages of one segment.
+    /// Sets the protection of pages of one segment, at most `most` of them behind the `done` ones of earlier calls: how
+    /// many it is set of now. Until it is set of all, the region has its old one.
     ///
     /// # Errors
     /// [`SpaceError::Protection`], [`SpaceError::NotMapped`], [`SpaceError::BadRange`],
@@ -437,7 +444,8 @@ impl AddressSpace {
         va: UserVa,
         len: u64,
         prot: Prot,
-    ) -> Result<(), SpaceError> {
+        (done, most): (u32, u32),
+    ) -> Result<u32, SpaceError> {
         let range = page_range(va, len)?;
         let at = self
             .regions
@@ -445,8 +453,9 @@ impl AddressSpace {
             .ok_or(SpaceError::NotMapped)?;
         let prot = prot.union(Prot::READ);
         let old = *self.regions.get(at);
+        let all = range.end - range.start;
         if old.prot == prot {
-            return Ok(());
+            return Ok(all);
         }
         if prot.is_writable_code()
             || old.prot.contains(Prot::EXECUTE)
@@ -456,22 +465,25 @@ impl AddressSpace {
             return Err(SpaceError::Protection);
         }
         let at = self.isolate(mem.machine, at, range.start, range.end)?;
-        self.regions.get_mut(at).prot = prot;
+        let first = range.start + done.min(all);
+        let pages = most.min(range.end - first);
         let attributes = Leaf::attributes(prot, false);
         let mut changed = false;
         let machine = mem.machine;
-        self.tables
-            .update(machine, range.start, range.end - range.start, |_, leaf| {
-                changed = true;
-                if prot.contains(Prot::EXECUTE) {
-                    machine.sync_code(leaf.frame());
-                }
-                Leaf::page(leaf.frame(), attributes)
-            });
+        self.tables.update(machine, first, pages, |_, leaf| {
+            changed = true;
+            if prot.contains(Prot::EXECUTE) {
+                machine.sync_code(leaf.frame());
+            }
+            Leaf::page(leaf.frame(), attributes)
+        });
         if changed {
-            self.flush(machine, range.start, range.end - range.start);
+            self.flush(machine, first, pages);
         }
-        Ok(())
+        if first + pages == range.end {
+            self.regions.get_mut(at).prot = prot;
+        }
+        Ok(first + pages - range.start)
     }
 
     /// The region that an address is in.

@@ -233,7 +233,7 @@ impl<M: Machine> Inspector<'_, M> {
                 if let Some(name) = self.owners().name(group.owner) {
                     (record.owner_kind, record.session) = wire_kind(name.kind);
                     record.owner = name.uuid;
-                    record.label = label(name.label.text());
+                    record.label = name.label.field();
                 }
             }
             HeapRef::Ta(instance) => {

@@ -187,7 +187,7 @@ impl<M: Machine> Inspector<'_, M> {
         detail.data = sizes.data;
         detail.heap_committed = heap.map_or(0, |heap| heap.committed);
         detail.heap_reserved = heap.map_or(0, |heap| heap.max);
-        detail.tables = u64::from(space.figures().table_pages) * PAGE;
+        detail.tables = u64::from(space.table_pages()) * PAGE;
         detail.shared = sizes.shared;
         detail.quota = u64::from(space.limit_pages()) * PAGE;
         detail.charged = u64::from(space.charged_pages()) * PAGE;

@@ -150,3 +150,17 @@ fn normal_pages(from: u64, count: u64) -> impl Iterator<Item = PhysAddr> {
 fn plus(va: UserVa, bytes: u64) -> UserVa {
     UserVa(va.0 + bytes)
 }
+
+/// All of it at one go.
+fn protect(
+    space: &mut AddressSpace,
+    mem: &mut Mem<'_, TestMachine>,
+    va: UserVa,
+    len: u64,
+    prot: Prot,
+) -> Result<(), SpaceError> {
+    let all = (len / PAGE) as u32;
+    let done = space.protect(mem, va, len, prot, (0, all))?;
+    assert_eq!(done, all);
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Random actions on an address space beside a model of it.
 
-use super::{ASID, OWNER, PAGE, account, check_figures, normal_pages};
+use super::{ASID, OWNER, PAGE, account, check_figures, normal_pages, protect};
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::machine::Access;
 use crate::mem::Mem;
@@ -72,7 +72,7 @@ fn act(space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, model: &mut Mod
         5 => {
             let va = pick(model, d);
             let prot = [Prot::READ, Prot::READ_WRITE, Prot::READ_EXECUTE][d.roll(3) as usize];
-            if space.protect(mem, UserVa(va), pages * PAGE, prot).is_ok() {
+            if protect(space, mem, UserVa(va), pages * PAGE, prot).is_ok() {
                 for page in 0..pages {
                     let old = &mut model.get_mut(&(va + page * PAGE)).unwrap().0;
                     assert!(!old.contains(Prot::EXECUTE) || *old == prot);

@@ -1,7 +1,7 @@
 //! Mapping, unmapping, protecting.
 
 use super::{
-    ASID, OWNER, PAGE, account, anywhere, fail_every_request, normal_pages, plus, state,
+    ASID, OWNER, PAGE, account, anywhere, fail_every_request, normal_pages, plus, protect, state,
     with_space, with_space_of, zeroed,
 };
 use crate::access::FaultError;
@@ -195,7 +195,7 @@ fn more_regions_than_there_is_room_for_are_refused() {
             space.unmap(mem, middle, PAGE),
             Err(SpaceError::TooManyRegions)
         );
-        let protect = space.protect(mem, middle, PAGE, Prot::READ);
+        let protect = protect(space, mem, middle, PAGE, Prot::READ);
         assert_eq!(protect, Err(SpaceError::TooManyRegions));
         assert_eq!(state(space, mem), before);
         assert_eq!(space.regions(), regions);
@@ -223,7 +223,7 @@ fn the_quota_counts_promised_pages_and_tables() {
 
         let before = state(space, mem);
         let random = 7;
-        let heap = space.heap_reserve(1 << 30, random).unwrap();
+        let heap = space.heap_reserve(mem, 1 << 30, random).unwrap();
         assert_eq!(space.heap_grow(mem, 1), Err(SpaceError::QuotaExceeded));
         space.unmap(mem, heap, 1 << 30).unwrap();
         assert_eq!(state(space, mem), before);
@@ -251,7 +251,7 @@ fn whichever_allocation_fails_a_mapping_leaves_no_trace() {
                 .map(drop)
         });
         assert!(failed >= 2, "two tables, not {failed}");
-        space.heap_reserve(1 << 22, 3).unwrap();
+        space.heap_reserve(mem, 1 << 22, 3).unwrap();
         fail_every_request(space, mem, |space, mem| {
             space.heap_grow(mem, 9 * PAGE).map(drop)
         });
@@ -467,7 +467,7 @@ fn code_becomes_executable_once_and_never_writable_again() {
             .unwrap();
         let both = Prot::READ_WRITE.union(Prot::EXECUTE);
         let mut protect =
-            |mem: &mut Mem<'_, TestMachine>, prot| space.protect(mem, plus(va, PAGE), PAGE, prot);
+            |mem: &mut Mem<'_, TestMachine>, prot| protect(space, mem, plus(va, PAGE), PAGE, prot);
         assert_eq!(protect(mem, both), Err(SpaceError::Protection));
         assert_eq!(protect(mem, Prot::READ_EXECUTE), Ok(()));
         assert_eq!(mem.machine.take_synced().len(), 1);
@@ -517,7 +517,7 @@ fn only_segments_change_their_protection() {
             (param, Prot::READ_WRITE),
         ] {
             assert_eq!(
-                space.protect(mem, va, PAGE, prot),
+                protect(space, mem, va, PAGE, prot),
                 Err(SpaceError::Protection)
             );
         }
@@ -533,7 +533,7 @@ fn rights_taken_away_are_flushed_and_given_ones_reach_pages_touched_later() {
         space.fault(mem, va, Access::Write).unwrap();
         mem.machine.user_store(space.root(), va.0, b"x").unwrap();
         mem.machine.take_flushes();
-        space.protect(mem, va, 2 * PAGE, Prot::READ).unwrap();
+        protect(space, mem, va, 2 * PAGE, Prot::READ).unwrap();
         assert_eq!(mem.machine.take_flushes().len(), 2);
         assert!(
             !mem.machine
@@ -554,8 +554,8 @@ fn rights_taken_away_are_flushed_and_given_ones_reach_pages_touched_later() {
 fn a_heap_grows_to_its_maximum_and_faults_beyond_what_was_committed() {
     with_space(|space, mem| {
         assert_eq!(space.heap_grow(mem, 1), Err(SpaceError::Heap));
-        let va = space.heap_reserve(3 * PAGE, 11).unwrap();
-        assert_eq!(space.heap_reserve(PAGE, 11), Err(SpaceError::Heap));
+        let va = space.heap_reserve(mem, 3 * PAGE, 11).unwrap();
+        assert_eq!(space.heap_reserve(mem, PAGE, 11), Err(SpaceError::Heap));
         assert_eq!(
             space.fault(mem, va, Access::Write),
             Err(FaultError::NotMapped)
