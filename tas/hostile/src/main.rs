@@ -1,4 +1,4 @@
-//! Test TA: hostile.
+//! Test TA: hostile, which makes any system call.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
