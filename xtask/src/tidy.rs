@@ -83,6 +83,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["tally-abi", "tally-ledger", "tally-memops", "ta-macros"],
     ),
     ("ta-uuids", &["tally-abi"]),
+    ("ta-hub", &["ta-hostile", "ta-runtime", "ta-uuids"]),
     (
         "ta-*",
         &["tally-abi", "tally-ledger", "ta-runtime", "ta-uuids"],

@@ -5,9 +5,7 @@
 fn main() {}
 
 #[cfg(target_os = "none")]
-mod ta;
-#[cfg(target_os = "none")]
-mod words;
+use ta_hostile as _;
 
 #[cfg(target_os = "none")]
 ta_runtime::properties! {

@@ -212,3 +212,17 @@ impl Display for Holder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tally_core::call::shm::MAX_PAGES;
+    use tally_mem::addr::PAGE_SIZE;
+    use tally_records::{failed_pool, limit, word};
+
+    #[test]
+    fn a_size_in_words_is_the_constant() {
+        let mib = MAX_PAGES * PAGE_SIZE as u64 >> 20;
+        let limit = word(limit::WORDS, failed_pool::SHARED_PAGES);
+        assert_eq!(limit, format!("{mib} MiB for one object"));
+    }
+}
