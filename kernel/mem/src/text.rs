@@ -42,7 +42,8 @@ impl fmt::Display for Blocks {
 pub struct Escaped<'a>(pub &'a [u8]);
 
 /// Whether a character does anything but stand there: controls, and formats that turn or hide text.
-fn is_hidden(c: char) -> bool {
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')

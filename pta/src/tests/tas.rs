@@ -402,7 +402,7 @@ fn a_list_goes_on_where_it_was_whatever_goes_meanwhile() {
     });
 }
 
-/// A header that claimed 8,192 call sites of 8 frames held interrupts up for 9 ms at each question (issue 12, case 11).
+/// A header that claimed 8,192 call sites of 8 frames held interrupts up for 9 ms at each question.
 #[test]
 fn books_with_more_call_sites_than_can_be_read_at_one_go_make_no_sense() {
     with(inspect::UUID, |world, _| {
@@ -422,7 +422,7 @@ fn books_with_more_call_sites_than_can_be_read_at_one_go_make_no_sense() {
     });
 }
 
-/// The report was written with the state locked (issue 12, case 11).
+/// The report was written with the state locked.
 #[test]
 fn a_refusal_is_reported_line_by_line() {
     with(inspect::UUID, |world, _| {

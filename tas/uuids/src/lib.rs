@@ -399,9 +399,6 @@ pub mod hostile {
     /// the page before it is made.
     pub const CMD_RUN: u32 = 0;
 
-    /// What the books of a heap begin with.
-    pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
-
     /// What hostile TAs and clients draw from, by a seed: xorshift64*.
     #[derive(Debug)]
     pub struct Random(u64);

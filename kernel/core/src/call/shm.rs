@@ -16,7 +16,7 @@ use zerocopy::IntoBytes;
 const ADDRESSES: u64 = 1 << 48;
 
 /// Most pages of one object: 64 MiB.
-const MAX_PAGES: u64 = 16384;
+pub const MAX_PAGES: u64 = 16384;
 /// Most runs of pages of all objects that are taken in, with the room for more: 96 KiB of the kernel heap, half of it.
 const MAX_RUNS: usize = 6144;
 

@@ -4,7 +4,7 @@ use super::{PAGE, anywhere, normal_pages, plus, state, with_space, zeroed};
 use crate::machine::Access;
 use crate::region::{Prot, RegionKind};
 
-/// The pages of a large reference, or of a large TA, were given back under one lock (issue 12, case 11).
+/// The pages of a large reference, or of a large TA, were given back under one lock.
 #[test]
 fn a_step_gives_back_so_many_pages_and_no_more() {
     with_space(|space, mem| {

@@ -19,7 +19,7 @@ use crate::ta::load::image::{ImageHeader, MAX_HEADER};
 use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
-use tally_abi::image::ImageFault;
+use tally_abi::image::{ImageFault, MAX_IMAGE_BYTES};
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
@@ -34,8 +34,6 @@ use tally_mem::region::{Place, Prot, RegionKind};
 use tally_mem::space::{AddressSpace, SpaceError};
 use zerocopy::IntoBytes;
 
-/// Largest image accepted.
-const MAX_IMAGE: u64 = 8 << 20;
 /// Bytes of `ldelf`'s stack.
 const LDELF_STACK: u64 = 2 * PAGE_SIZE as u64;
 /// Bytes copied at a time from shared memory.
@@ -91,7 +89,7 @@ impl From<TeeResult> for Unloaded {
 const fn plausible(size: u64) -> Result<u64, Unloaded> {
     if size == 0 {
         Err(Unloaded::Image(ImageFault::Empty, size))
-    } else if size > MAX_IMAGE {
+    } else if size > MAX_IMAGE_BYTES {
         Err(Unloaded::Image(ImageFault::TooLarge, size))
     } else {
         Ok(size)
