@@ -9,6 +9,7 @@ mod leaks;
 mod moment;
 mod order;
 mod random;
+mod refusals;
 mod registers;
 mod selected;
 mod stack;

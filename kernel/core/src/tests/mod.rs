@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
+mod buffers;
 mod calls;
 mod claim;
 mod pta;
