@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod cursors;
+mod ends;
 mod figures;
 mod kernel_heap;
 mod leaks;
