@@ -1,4 +1,4 @@
-//! What is told of refusals: of every kind, every field.
+//! Rows of refusals: of every kind, every field.
 
 use super::*;
 use tally_abi::image::ImageFault;
@@ -39,11 +39,11 @@ fn told(world: &World, refused: Refused) -> FailureRow {
     rows[0]
 }
 
-/// The TA's instance and its owner.
+/// The TA's latest instance and its owner.
 fn instance(world: &World) -> (InstanceRef, OwnerId) {
     let state = world.kernel.state();
-    let mut named = state.guest(GuestId::FIRST).instances.named();
-    let found = named.find(|(_, found)| found.uuid == TA);
+    let named = state.guest(GuestId::FIRST).instances.named();
+    let found = named.filter(|(_, found)| found.uuid == TA).last();
     found.map(|(name, found)| (name, found.owner)).unwrap()
 }
 
@@ -224,11 +224,14 @@ fn what_a_ta_is_refused_during_a_call_names_the_session_and_the_time() {
 #[test]
 fn a_refused_heap_is_told_with_the_figures_of_the_limit_that_it_met() {
     with(inspect::UUID, |world, _| {
+        // Another instance, which has some of the quota.
+        let other = world.opened(TA);
         let ta = ta_with_heap(world, &[0]);
         let (instance, _) = instance(world);
         let (used, limit, all, available) = {
             let state = world.kernel.state();
             let space = state.instance(instance).unwrap().space.as_ref().unwrap();
+            assert!(space.quota_used() > space.charged_pages());
             (
                 u64::from(space.quota_used()) * 4096,
                 u64::from(space.limit_pages()) * 4096,
@@ -282,7 +285,9 @@ fn a_refused_heap_is_told_with_the_figures_of_the_limit_that_it_met() {
             let line = format!("  the limit is {text}");
             assert_eq!(lines.nth(1), Some(&*line));
         }
-        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        for session in [ta, other] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
     });
 }
 

@@ -1,4 +1,4 @@
-//! What the test-only fault loses of buffers.
+//! Objects of buffers that the test-only fault loses.
 
 use crate::guest_id::GuestId;
 use crate::pta::buffers::{BufferObject, Buffers, Channel, RegionNode};

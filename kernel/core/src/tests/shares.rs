@@ -1,4 +1,4 @@
-//! What each may have of what all share: to the entry, and to the page.
+//! Shares of what all use: each to the entry, and quotas to the page.
 
 use super::ta::ta_opens;
 use super::*;
