@@ -450,13 +450,13 @@ fn passes_on(world: &World, caller: u32, inner: &Arc<AtomicU32>, bytes: u64) -> 
 /// What was stale: what an instance may have was looked at when it last asked in some other way.
 #[test]
 fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
-    type Ways<'a> = [(&'a str, Box<dyn Fn(&World) -> TeeResult + 'a>); 6];
+    type Ways<'a> = [(&'a str, Box<dyn Fn(&World) -> TeeResult + 'a>); 7];
     let quota = |world: &World, pages| {
         let mut state = world.kernel.state();
         state.guest_mut(GuestId::FIRST).ta_quota_pages = pages;
     };
-    for way in 0..6 {
-        leaves_nothing(|world| {
+    for way in 0..7 {
+        with_lender(|world| {
             quota(world, QUOTA as u32);
             let (first, caller) = (world.opened(MULTI), world.opened(SHARED));
             let second = world.opened(MULTI);
@@ -496,6 +496,13 @@ fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
                 (
                     "a TA's large reference",
                     Box::new(|world| passes_on(world, caller, &inner, 16 * PAGE)),
+                ),
+                (
+                    "a pseudo-TA's buffer",
+                    Box::new(|world| match lends(world, second, BUFFERS, 1) {
+                        0 => TeeResult::OUT_OF_MEMORY,
+                        _ => TeeResult::SUCCESS,
+                    }),
                 ),
                 ("another instance", Box::new(opens)),
             ];
