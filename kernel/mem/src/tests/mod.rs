@@ -4,6 +4,7 @@
 //! **Knows nothing of:** real hardware; [`TestMachine`] stands in for it.
 
 mod pages;
+mod quota;
 mod random;
 mod space;
 mod steps;
