@@ -266,7 +266,7 @@ pub mod chain {
     pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0004_4c6e_8d01_5ec0de000004);
 
     /// Deepest [`CMD_NEST`].
-    pub const MAX_DEPTH: u32 = 4;
+    pub const MAX_DEPTH: u32 = 15;
 
     /// `(value inout)`: passes it to hello's `CMD_INC`.
     pub const CMD_INC: u32 = 0;
