@@ -231,6 +231,8 @@ pub mod crash {
     pub const CMD_BIG_FRAME: u32 = 26;
     /// `()`: has [`ZEROED`] bytes on its stack, all zero. Succeeds.
     pub const CMD_ZEROED: u32 = 27;
+    /// `()`: writes to a floating-point register. `TARGET_DEAD`.
+    pub const CMD_FLOAT: u32 = 28;
 
     /// Far more than its stack.
     pub const BIG_FRAME: usize = 584 << 10;
