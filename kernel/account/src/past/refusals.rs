@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_size_in_words_is_the_constant() {
-        let mib = MAX_PAGES * PAGE_SIZE as u64 >> 20;
+        let mib = (MAX_PAGES * PAGE_SIZE as u64) >> 20;
         let limit = word(limit::WORDS, failed_pool::SHARED_PAGES);
         assert_eq!(limit, format!("{mib} MiB for one object"));
     }
