@@ -103,6 +103,16 @@ fn enabled_memory_is_found_and_secure_memory_is_not() {
 }
 
 #[test]
+fn ram_that_is_said_to_work_is_found() {
+    for (status, is_found) in [("okay\0", true), ("ok\0", true), ("fail\0", false)] {
+        let mut tree = Tree::new();
+        tree.memory(Some(status), 0x1000, 0x1000);
+        let ranges = if is_found { 0x1000..0x2000 } else { 0..0 };
+        assert_eq!(memory(&tree.finish()), Some([ranges]), "{status}");
+    }
+}
+
+#[test]
 fn every_truncation_is_refused_or_answered_without_a_panic() {
     let mut tree = Tree::new();
     tree.memory(None, 0x8000_0000, 0x1000_0000);
@@ -253,6 +263,74 @@ fn a_cell_is_four_bytes_of_a_property() {
     assert_eq!(tree.property(root, "#size-cells"), Some(&[1, 2, 3, 4][..]));
 }
 
+#[test]
+fn ram_is_that_of_the_roots_children_in_the_roots_cells() {
+    // Without any, addresses have two and sizes one.
+    for (given, address, size) in [
+        (false, 2, 1),
+        (true, 1, 1),
+        (true, 2, 1),
+        (true, 1, 2),
+        (true, 2, 2),
+        (true, 0, 1),
+        (true, 1, 0),
+    ] {
+        let mut tree = Tree {
+            structure: Vec::new(),
+            strings: Vec::new(),
+        };
+        let wide = |value: u64, cells: usize| value.to_be_bytes()[8 - 4 * cells..].to_vec();
+        tree.begin("");
+        if given {
+            tree.prop("#address-cells", &(address as u32).to_be_bytes());
+            tree.prop("#size-cells", &(size as u32).to_be_bytes());
+        }
+        tree.word(NOP);
+        let pair = |start: u64, bytes: u64| [wide(start, address), wide(bytes, size)].concat();
+        for (start, bytes) in [(0x1000, 0x100), (0x5000, 0x300)] {
+            tree.begin("memory");
+            tree.prop("device_type", b"memory\0");
+            tree.prop(
+                "reg",
+                &[pair(start, bytes), pair(start + 0x1000, 1)].concat(),
+            );
+            tree.begin("inside");
+            tree.prop("device_type", b"no memory\0");
+            tree.prop("reg", &pair(1, 1));
+            tree.word(END_NODE);
+            tree.word(END_NODE);
+        }
+        tree.begin("cpus");
+        tree.word(END_NODE);
+        let range = |start: u64, bytes: u64| {
+            let start = if address == 0 { 0 } else { start };
+            start..start + if size == 0 { 0 } else { bytes }
+        };
+        let ranges = [
+            range(0x1000, 0x100),
+            range(0x2000, 1),
+            range(0x5000, 0x300),
+            range(0x6000, 1),
+            0..0,
+        ];
+        let bytes = tree.finish();
+        assert_eq!(memory::<1>(&bytes), Some([ranges[0].clone()]));
+        assert_eq!(memory(&bytes), Some(ranges), "{address} {size}");
+    }
+}
+
+#[test]
+fn an_edit_may_take_all_the_room_there_is() {
+    // A token, a length, a name that is there, and a value.
+    for (room, set) in [(16, Ok(())), (15, Err(EditError::NoRoom))] {
+        let mut bytes = with_room(room);
+        let mut tree = edited(&mut bytes);
+        let root = tree.root();
+        assert_eq!(tree.set_property(root, "reg", b"1234"), set, "{room}");
+        assert_eq!(tree.check_for_test(), Some(()));
+    }
+}
+
 /// Whether a tree of these items in a row is one.
 fn opens(items: &[&dyn Fn(&mut Tree)]) -> bool {
     let mut tree = Tree {
@@ -282,8 +360,8 @@ fn items_come_in_an_order_that_makes_a_tree() {
     ] {
         assert!(opens(good), "{}", good.len());
     }
-    let bad: [&[&dyn Fn(&mut Tree)]; 9] = [
-        &[],
+    for (n, bad) in [
+        &[][..],
         &[prop, begin],
         &[begin, begin, end, prop],
         &[begin, end, begin],
@@ -292,9 +370,11 @@ fn items_come_in_an_order_that_makes_a_tree() {
         &[begin, finish],
         &[begin, end, finish, begin],
         &[begin, end, prop, begin],
-    ];
-    for (n, items) in bad.iter().enumerate() {
-        assert!(!opens(items), "{n}");
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(!opens(bad), "{n}");
     }
 }
 
