@@ -286,7 +286,12 @@ fn ram_is_that_of_the_roots_children_in_the_roots_cells() {
             tree.prop("#size-cells", &(size as u32).to_be_bytes());
         }
         tree.word(NOP);
-        let pair = |start: u64, bytes: u64| [wide(start, address), wide(bytes, size)].concat();
+        // Of two cells, the first counts.
+        let high = |cells: usize| u64::from(cells == 2) << 32;
+        let pair = |start: u64, bytes: u64| {
+            let (start, bytes) = (start | high(address), bytes | high(size));
+            [wide(start, address), wide(bytes, size)].concat()
+        };
         for (start, bytes) in [(0x1000, 0x100), (0x5000, 0x300)] {
             tree.begin("memory");
             tree.prop("device_type", b"memory\0");
@@ -303,8 +308,12 @@ fn ram_is_that_of_the_roots_children_in_the_roots_cells() {
         tree.begin("cpus");
         tree.word(END_NODE);
         let range = |start: u64, bytes: u64| {
-            let start = if address == 0 { 0 } else { start };
-            start..start + if size == 0 { 0 } else { bytes }
+            let start = if address == 0 {
+                0
+            } else {
+                start | high(address)
+            };
+            start..start + if size == 0 { 0 } else { bytes | high(size) }
         };
         let ranges = [
             range(0x1000, 0x100),
