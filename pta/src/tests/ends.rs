@@ -59,6 +59,15 @@ fn a_watchpoint_waits_until_the_last_living_instance_of_its_ta_has_ended() {
     });
 }
 
+#[test]
+fn of_a_ta_that_leaves_nothing_the_console_tells_nothing() {
+    with(inspect::UUID, |world, _| {
+        let ta = world.opened(TA);
+        let said = super::refusals::lines(|| assert_eq!(world.close(ta), TeeResult::SUCCESS));
+        assert_eq!(said, [""; 0]);
+    });
+}
+
 /// Where an instance is in its life, who has it, and whether it has memory.
 fn seen(world: &World, instance: InstanceRef) -> (Life, Option<usize>, bool) {
     let state = world.kernel.state();

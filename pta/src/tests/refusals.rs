@@ -1,6 +1,7 @@
 //! Rows of refusals: of every kind, every field.
 
 use super::*;
+use std::cell::RefCell;
 use tally_abi::image::ImageFault;
 use tally_abi::msg::cmd;
 use tally_account::book::Book;
@@ -45,6 +46,85 @@ fn instance(world: &World) -> (InstanceRef, OwnerId) {
     let named = state.guest(GuestId::FIRST).instances.named();
     let found = named.filter(|(_, found)| found.uuid == TA).last();
     found.map(|(name, found)| (name, found.owner)).unwrap()
+}
+
+thread_local! {
+    /// What this thread has logged since somebody began to look.
+    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.push(record.args().to_string());
+            }
+        });
+    }
+    fn flush(&self) {}
+}
+
+/// The lines that `work` has on the console.
+pub(super) fn lines(work: impl FnOnce()) -> Vec<String> {
+    // Another test may have set it.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(log::LevelFilter::Error);
+    LOGGED.set(Some(Vec::new()));
+    work();
+    LOGGED.take().unwrap()
+}
+
+#[test]
+fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
+    with(inspect::UUID, |world, _| {
+        let reported = |refused| lines(|| Book::refused(&world.kernel, &refused));
+        let entry = |holder| {
+            Refused::Entry(RefusedEntry {
+                table: SharedTable::Sessions,
+                asker: TA,
+                wanted: 5,
+                used: 30,
+                size: 32,
+                holder,
+                held: 20,
+            })
+        };
+        for (holder, name) in [
+            (OTHER, "TA 00000000-0000-0000-0000-000000000099"),
+            (TeeUuid::nil(), "the normal world"),
+        ] {
+            let most = format!("  30 of 32 in use, 5 more wanted; {name} has most: 20");
+            let lines = [
+                "Memory allocation failed: size 0 pool sessions owner TA 00000000-0000-0000-0000-000000000077",
+                "  the limit is the share of the sessions",
+                &most,
+                "Call stack:",
+                " site kernel.rs:1",
+            ];
+            assert_eq!(reported(entry(holder)), lines);
+        }
+        let pages = RefusedPages {
+            short: Short::SecureRam,
+            owner: OwnerId::KERNEL,
+            wanted: 3,
+            used: 70,
+            size: 80,
+            left: 2,
+        };
+        let lines = [
+            "Memory allocation failed: size 12288 pool Physical TA memory owner kernel",
+            "  the limit is secure RAM, what is left of it for TAs",
+            "  286720 of 327680 bytes in use, 8192 left",
+            "Call stack:",
+            " site kernel.rs:1",
+        ];
+        assert_eq!(reported(Refused::Pages(pages)), lines);
+    });
 }
 
 #[test]
