@@ -82,7 +82,7 @@ pub(super) fn lines(work: impl FnOnce()) -> Vec<String> {
 #[test]
 fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
     with(inspect::UUID, |world, _| {
-        let reported = |refused| lines(|| Book::refused(&world.kernel, &refused));
+        let reported = |refused| lines(|| Book::refused(&world.kernel, GuestId::FIRST, &refused));
         let entry = |holder| {
             Refused::Entry(RefusedEntry {
                 table: SharedTable::Sessions,
