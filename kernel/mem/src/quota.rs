@@ -52,10 +52,26 @@ impl Quota {
 }
 
 impl AddressSpace {
-    /// Pages it is charged for: populated and promised ones, and tables.
+    /// Pages it is charged for: populated and promised ones, tables, and what it has lent.
     #[must_use]
     pub const fn charged_pages(&self) -> u32 {
-        self.own_pages + self.tables.pages()
+        self.own_pages - self.borrowed_pages + self.tables.pages() + self.lent_pages
+    }
+
+    /// Charges it for pages of another address space, in which it passes something on.
+    ///
+    /// # Errors
+    /// [`SpaceError::QuotaExceeded`].
+    pub fn lend<M>(&mut self, mem: &mut Mem<'_, M>, pages: u32) -> Result<(), SpaceError> {
+        self.check_quota(mem, pages)?;
+        self.lent_pages += pages;
+        self.note_charge();
+        Ok(())
+    }
+
+    /// Undoes [`Self::lend`] of so many pages.
+    pub const fn take_back(&mut self, pages: u32) {
+        self.lent_pages -= pages;
     }
 
     /// Pages of its translation tables.

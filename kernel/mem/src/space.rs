@@ -143,6 +143,10 @@ pub struct AddressSpace {
     pub(super) promised: Reservation,
     /// Pages of regions with [`Backing::Zero`], populated or promised, and of those with [`Backing::Lent`].
     pub(super) own_pages: u32,
+    /// Those of them that another address space is charged for: what it lent for one call.
+    pub(super) borrowed_pages: u32,
+    /// Pages of others that it is charged for.
+    pub(super) lent_pages: u32,
     pub(super) limit_pages: u32,
     /// What of that others leave to it.
     pub(super) ceiling: u32,
@@ -173,6 +177,8 @@ impl AddressSpace {
             regions,
             promised,
             own_pages: 0,
+            borrowed_pages: 0,
+            lent_pages: 0,
             limit_pages: quota.pages,
             ceiling: quota.left(),
             charged_max: 1,
@@ -195,7 +201,8 @@ impl AddressSpace {
         self.tables.destroy(mem);
     }
 
-    /// Maps zeroed memory of its own. The pages are promised now and taken when touched.
+    /// Maps zeroed memory of its own. The pages are promised now and taken when touched. Those of a
+    /// [`RegionKind::Param`] are charged to who lent them ([`Self::lend`]).
     ///
     /// # Errors
     /// [`SpaceError::OutOfMemory`], [`SpaceError::QuotaExceeded`], [`SpaceError::TooManyRegions`],
@@ -210,7 +217,12 @@ impl AddressSpace {
         place: Place,
     ) -> Result<UserVa, SpaceError> {
         let region = self.plan_for(mem, kind, bytes, prot, place, Backing::Zero)?;
-        self.commit(mem, region.first, region.pages)?;
+        let charged = if is_lent_for_a_call(&region) {
+            0
+        } else {
+            region.pages
+        };
+        self.commit(mem, region.first, region.pages, charged)?;
         self.regions.insert(region);
         Ok(region.va())
     }
@@ -386,7 +398,7 @@ impl AddressSpace {
         if more > heap.pages - heap.committed {
             return Err(SpaceError::Heap);
         }
-        self.commit(mem, heap.first + heap.committed, more)?;
+        self.commit(mem, heap.first + heap.committed, more, more)?;
         let heap = self.regions.get_mut(at);
         heap.committed += more;
         Ok(heap.committed_bytes())
@@ -574,21 +586,23 @@ impl AddressSpace {
         })
     }
 
-    /// Promises and makes tables for pages of its own.
+    /// Promises and makes tables for pages of its own, so many of which it is charged for.
     fn commit<M: SpaceMachine>(
         &mut self,
         mem: &mut Mem<'_, M>,
         first: u32,
         pages: u32,
+        charged: u32,
     ) -> Result<(), SpaceError> {
-        self.check_quota(mem, pages)?;
+        self.check_quota(mem, charged)?;
         let promise = mem.pages.reserve(pages, self.owner)?;
-        if let Err(err) = self.prepare(mem, first, pages, pages) {
+        if let Err(err) = self.prepare(mem, first, pages, charged) {
             mem.pages.unreserve(promise);
             return Err(err);
         }
         self.promised.merge(promise);
         self.own_pages += pages;
+        self.borrowed_pages += pages - charged;
         self.note_charge();
         Ok(())
     }
@@ -638,6 +652,9 @@ impl AddressSpace {
                 let unused = self.promised.split(pages - freed);
                 mem.pages.unreserve(unused);
                 self.own_pages -= pages;
+                if is_lent_for_a_call(region) {
+                    self.borrowed_pages -= pages;
+                }
                 freed
             }
         }
@@ -702,4 +719,9 @@ pub(super) fn target(leaf: Leaf) -> Target {
     } else {
         Target::Secure(leaf.frame().addr())
     }
+}
+
+/// Whether another is charged for its pages.
+fn is_lent_for_a_call(region: &Region) -> bool {
+    region.kind == RegionKind::Param && region.backing == Backing::Zero
 }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::ta::{NUM_PARAMS, param_type};
-use tally_mem::addr::{PhysAddr, UserVa};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use tally_mem::fallible::try_push;
 use tally_mem::machine::{NormalMemory, ThreadControl};
 
@@ -167,6 +167,25 @@ impl Args {
     #[must_use]
     pub fn has_large(&self) -> bool {
         self.items.iter().any(Arg::is_large)
+    }
+
+    /// The TA that passes on memory of its own, if one does, and the pages that this takes where it is mapped.
+    #[must_use]
+    pub fn lent_by_ta(&self) -> Option<(InstanceRef, u32)> {
+        let mut lent = None;
+        for item in &self.items {
+            if let Arg::Memref {
+                memory: ArgMemory::Ta(caller, _),
+                given,
+                ..
+            } = item
+            {
+                let (_, pages) = lent.get_or_insert((*caller, 0_u32));
+                let more = u32::try_from(given.div_ceil(PAGE_SIZE as u64)).unwrap_or(u32::MAX);
+                *pages = pages.saturating_add(more);
+            }
+        }
+        lent.filter(|(_, pages)| *pages > 0)
     }
 
     /// Type of parameter `index`.

@@ -80,8 +80,8 @@ fn check_figures(space: &AddressSpace, mem: &Mem<'_, TestMachine>) {
     );
     assert_eq!(mem.pages.promised_pages(), figures.promised_pages);
     assert_eq!(
-        figures.charged_pages,
-        figures.own_pages + figures.promised_pages + figures.table_pages
+        figures.charged_pages + space.borrowed_pages,
+        figures.own_pages + figures.promised_pages + figures.table_pages + space.lent_pages
     );
     assert!(figures.charged_pages <= figures.limit_pages);
 }
