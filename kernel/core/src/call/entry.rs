@@ -11,9 +11,10 @@ use crate::call::shm::{Shm, ShmError, ShmRef};
 use crate::guest_id::{GuestId, MAX_GUESTS};
 use crate::kernel::Kernel;
 use crate::observer::Observer;
+use crate::pta::PseudoTa;
 use crate::refused::Refused;
 use crate::ta::invoke::Limit;
-use crate::ta::session::Opener;
+use crate::ta::session::{Opener, Target};
 use core::sync::atomic::{Ordering, fence};
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr, cmd};
@@ -179,6 +180,10 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             RpcArg::None
         };
         let mut call = Call::new(self, guest, rpc);
+        if self.threads.is_kept(call.thread) && !call.may_take_kept_thread(&message) {
+            self.threads.turn_away();
+            return ret::ETHREAD_LIMIT;
+        }
         let code = call.dispatch(&mut message);
         call.finish();
         // Memory of a guest that ended meanwhile is somebody else's.
@@ -240,6 +245,31 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
 }
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Whether a message may have one of the last threads: to ask who has all others, to end or cancel them, or for
+    /// what waits for nobody.
+    #[cold]
+    fn may_take_kept_thread(&self, message: &Message) -> bool {
+        let of = |index: u16| self.kernel.ptas.get(usize::from(index));
+        match message.header.cmd {
+            cmd::OPEN_SESSION => message.open_session().is_ok_and(|(open, _)| {
+                let mut ptas = self.kernel.ptas.iter();
+                ptas.any(|pta| pta.uuid == open.target && pta.asks())
+            }),
+            cmd::INVOKE_COMMAND | cmd::CLOSE_SESSION => {
+                let state = self.kernel.state();
+                let sessions = &state.guest(self.guest).sessions;
+                let slot = sessions.find(message.header.session, Opener::Normal);
+                // What there is not is refused at once.
+                let session = slot.ok().and_then(|slot| sessions.get(slot));
+                session.is_none_or(|session| match session.target {
+                    Target::Pseudo(index) => of(index).is_some_and(PseudoTa::asks),
+                    Target::Ta(_) => false,
+                })
+            }
+            _ => true,
+        }
+    }
+
     /// Runs a message's command and puts the answer into the message; the code for a0.
     fn dispatch(&mut self, message: &mut Message) -> u32 {
         let header = &message.header;

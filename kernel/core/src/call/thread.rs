@@ -65,6 +65,13 @@ impl ThreadTable {
         self.count
     }
 
+    /// Whether a thread is one of the last, which are given out when all others are taken: a sixteenth of them is for
+    /// those who ask the account, or end TAs, and for what ends by itself.
+    #[must_use]
+    pub const fn is_kept(&self, thread: usize) -> bool {
+        thread >= self.count - self.count / 16
+    }
+
     /// Notes where the TA that `thread` runs has its stack pointer.
     pub fn note_user_sp(&self, thread: usize, sp: u64) {
         if let Some(noted) = self.user_sp.get(thread) {

@@ -45,7 +45,7 @@ pub const CLIENT: PhysAddr = PhysAddr(NORMAL_BASE.0 + 0x1_0000);
 /// How many.
 pub const CLIENT_PAGES: usize = 64;
 /// Threads of the kernel.
-pub const THREADS: usize = 4;
+pub const THREADS: usize = 16;
 const SHM_BASE: PhysAddr = PhysAddr(CLIENT.0 + (CLIENT_PAGES * PAGE_SIZE) as u64);
 /// Pages of the normal world, those of its own messages and shared memory included.
 pub const NORMAL_PAGES: usize = 16 + CLIENT_PAGES + 160;

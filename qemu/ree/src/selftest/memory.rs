@@ -417,7 +417,7 @@ fn register_until_refused(
 
 /// Registers scattered memory until the kernel heap refuses, and gives it back; how many fitted.
 pub(super) fn fill_heap(bench: &Bench) -> Result<u64, String> {
-    const N: usize = 600;
+    const N: usize = 200;
     /// Objects of one page: their entries take much of the heap, and so the lists of scattered pages need not be more
     /// than they may be.
     const SMALL: u64 = 300;

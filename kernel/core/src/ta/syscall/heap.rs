@@ -31,15 +31,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut state = kernel.state();
         let (pages, guest) = state.split(instance.guest());
         let found = guest.to_grow(instance).ok_or(TeeResult::TARGET_DEAD)?;
-        if found.heap.is_some() {
-            return Err(TeeResult::BAD_STATE);
-        }
+        let has_heap = found.heap.is_some();
         let owner = found.owner;
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
         let max_bytes = max_bytes.next_multiple_of(PAGE_SIZE as u64);
         let mut memory = Mem::new(pages, &kernel.machine);
         space.check_window(&mut memory, (max_bytes / PAGE_SIZE as u64) as u32)?;
+        if has_heap {
+            return Err(TeeResult::BAD_STATE);
+        }
+        space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
         let base = kernel.as_owner(owner, || space.heap_reserve(&mut memory, max_bytes, random))?;
         found.heap = Some(base);
         kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
