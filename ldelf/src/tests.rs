@@ -3,7 +3,7 @@
 //! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
 extern crate std;
 
-use crate::{ImageFault, PAGE, Prot, Protection, plan};
+use crate::{ImageFault, PAGE, Prot, Protection, plan, raw};
 use std::vec;
 use std::vec::Vec;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
@@ -663,4 +663,32 @@ fn offsets_near_the_end_of_addresses_name_no_uuid() {
         image[32..40].copy_from_slice(&offset.to_le_bytes());
         assert!(crate::uuid(&image).is_none(), "{offset:#x}");
     }
+}
+
+#[test]
+fn what_is_read_lies_in_the_image_and_nothing_beyond() {
+    let bytes = [1, 2, 3, 4, 5, 6, 7, 0, 0];
+    for (offset, len, found) in [
+        (0, 9, Some(&bytes[..])),
+        (2, 3, Some(&bytes[2..5])),
+        (9, 0, Some(&bytes[9..])),
+        (0, 10, None),
+        (9, 1, None),
+        (10, 0, None),
+        (1, u64::MAX, None),
+        (u64::MAX, 1, None),
+    ] {
+        assert_eq!(raw::slice(&bytes, offset, len), found, "{offset} {len}");
+    }
+    for (offset, word) in [(0, Some(0x0403_0201)), (5, Some(0x0706)), (6, None)] {
+        assert_eq!(raw::read_u32(&bytes, offset), word, "{offset}");
+    }
+    let mut words = [0; 25];
+    words[1] = 7;
+    words[9] = 9;
+    words[17] = 5;
+    // Wherever it lies: a symbol's name, value and size.
+    let symbol: goblin::elf::sym::sym64::Sym = raw::read(&words, 1).unwrap();
+    assert_eq!((symbol.st_name, symbol.st_value, symbol.st_size), (7, 9, 5));
+    assert!(raw::read::<goblin::elf::sym::sym64::Sym>(&words, 2).is_none());
 }

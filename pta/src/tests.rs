@@ -3,12 +3,14 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod cursors;
+mod ends;
 mod figures;
 mod kernel_heap;
 mod leaks;
 mod moment;
 mod order;
 mod random;
+mod refusals;
 mod registers;
 mod selected;
 mod stack;

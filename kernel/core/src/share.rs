@@ -127,9 +127,7 @@ fn most_frequent(holders: impl Iterator<Item = TeeUuid> + Clone) -> (TeeUuid, u3
     // Misra and Gries: whoever is frequent is among the candidates at the end.
     let mut candidates = [(TeeUuid::nil(), 0_u32); CANDIDATES];
     for holder in holders.clone() {
-        let known = candidates
-            .iter()
-            .position(|(uuid, n)| *n > 0 && *uuid == holder);
+        let known = candidates.iter().position(|(uuid, _)| *uuid == holder);
         let free = || candidates.iter().position(|(_, n)| *n == 0);
         match known.or_else(free) {
             Some(at) => candidates[at] = (holder, candidates[at].1 + 1),
@@ -195,5 +193,12 @@ mod tests {
         let found = most_frequent(holders.map(TeeUuid::from_u128));
         assert_eq!(found, (TeeUuid::from_u128(7), 20));
         assert_eq!(most_frequent(core::iter::empty()).1, 0);
+        // Whoever comes late finds room, however many came before, each for itself or in pairs.
+        for pairs in [1, 2] {
+            let early = (0..8).flat_map(|n| core::iter::repeat_n(100 + n, pairs));
+            let late = core::iter::repeat_n(7, 20);
+            let found = most_frequent(early.chain(late).map(TeeUuid::from_u128));
+            assert_eq!(found, (TeeUuid::from_u128(7), 20));
+        }
     }
 }

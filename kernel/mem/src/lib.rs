@@ -17,7 +17,7 @@ pub mod machine;
 pub mod mem;
 pub mod owner;
 pub mod pages;
-mod quota;
+pub mod quota;
 pub mod refused;
 pub mod region;
 pub mod space;

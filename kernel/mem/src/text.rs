@@ -7,10 +7,14 @@ use core::fmt;
 
 /// A name as a zero-padded field.
 #[must_use]
-pub fn label<const N: usize>(text: &str) -> [u8; N] {
+pub const fn label<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
-    let len = text.len().min(N - 1);
-    field[..len].copy_from_slice(&text.as_bytes()[..len]);
+    let text = text.as_bytes();
+    let mut at = 0;
+    while at < text.len() && at < N - 1 {
+        field[at] = text[at];
+        at += 1;
+    }
     field
 }
 

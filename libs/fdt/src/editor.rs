@@ -84,14 +84,8 @@ impl<'t> Editor<'t> {
 
     /// Bytes of the tree as it is now.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn tree_bytes(&self) -> usize {
         self.field(field::TOTAL)
-    }
-
-    /// Whether there is no byte; never so.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The root.
@@ -178,10 +172,9 @@ impl<'t> Editor<'t> {
         let at = match self.value(node, name) {
             Some((at, old)) => {
                 let old_room = align(old);
-                if room > old_room {
-                    self.insert(at + old_room, room - old_room)?;
-                } else {
-                    self.remove(at + room, old_room - room);
+                match room.checked_sub(old_room) {
+                    Some(more) => self.insert(at + old_room, more)?,
+                    None => self.remove(at + room, old_room - room),
                 }
                 at
             }

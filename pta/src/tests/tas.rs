@@ -441,3 +441,27 @@ fn a_refusal_is_reported_line_by_line() {
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
+
+#[test]
+fn a_heap_that_no_quota_allows_is_a_refusal_that_is_told() {
+    // Bug: such a TA could allocate nothing, and nothing said why.
+    with(inspect::UUID, |world, _| {
+        let ta = world.opened(TA);
+        world.ta(|run| {
+            let out = run.stack(512);
+            run.store(out, &[0; 8]);
+            run.call(svc::tally::HEAP_RESERVE, &[64 << 20, out])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::OUT_OF_MEMORY);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let [row] = rows::<FailureRow>(world)[..] else {
+            panic!("one row");
+        };
+        assert_eq!((row.pool, row.size), (failed_pool::TA_QUOTA, 64 << 20));
+        assert_eq!(row.pool_size, 2560 * 4096);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}

@@ -49,7 +49,7 @@ pub(crate) fn complete(bytes: &mut [u8], ramdisk: Option<&Range<u64>>) -> Result
         tree.set_property(chosen, "linux,initrd-start", &ramdisk.start.to_be_bytes())?;
         tree.set_property(chosen, "linux,initrd-end", &ramdisk.end.to_be_bytes())?;
     }
-    Ok(tree.len())
+    Ok(tree.tree_bytes())
 }
 
 /// QEMU leaves the method out when firmware brings PSCI of its own.
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn every_shortage_of_room_is_an_error() {
         let mut plenty = with_cpus(2048);
-        let start = Editor::open(&mut plenty).unwrap().len();
+        let start = Editor::open(&mut plenty).unwrap().tree_bytes();
         let needed = complete(&mut plenty, None).unwrap();
         for len in start..needed {
             let mut bytes = with_cpus(2048);

@@ -33,7 +33,7 @@ pub(crate) fn run(input: &[u8]) {
         }
         assert_eq!(tree.find(name), Some(node));
     }
-    let len = tree.len();
+    let len = tree.tree_bytes();
     assert!(len <= bytes.len());
     assert!(Editor::open(&mut bytes[..len]).is_ok(), "an edit broke it");
     let _ = tally_fdt::memory::<2>(&bytes);
@@ -57,7 +57,7 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
             let _ = tree.set_property(node, "device_type", b"memory\0");
             let _ = tree.set_property(node, "reg", &[0, 0, 0, 0, 0x40, 0, 0, 0]);
         }
-        len = tree.len();
+        len = tree.tree_bytes();
     }
     bytes.truncate(len);
     vec![bytes]

@@ -127,6 +127,29 @@ impl<M: Machine> Inspector<'_, M> {
         named_pool(found, pool)
     }
 
+    /// The figures of a TA's heap that has changed since it was looked at `before`: bytes of now, blocks and calls of then.
+    /// Its last ones if it is dead.
+    pub(crate) fn ta_pool_by_now(&self, found: &Instance<Book>, before: &PoolStats) -> PoolStats {
+        if let Some(remains) = &found.notes.remains {
+            return remains.heap;
+        }
+        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
+            return named_pool(found, PoolStats::default());
+        };
+        let pool = ta_heap::header(&self.machine, space, heap, before);
+        let inconsistent = match pool.inconsistent {
+            0 => consistency::CHANGING,
+            known => known,
+        };
+        named_pool(
+            found,
+            PoolStats {
+                inconsistent,
+                ..pool
+            },
+        )
+    }
+
     /// All figures of a TA's heap, its last ones if it is dead; `None` if the instance is gone.
     #[must_use]
     pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {

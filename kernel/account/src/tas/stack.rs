@@ -59,15 +59,6 @@ fn low(found: &Instance<Book>) -> u64 {
     found.stack_low() & !(PAGE_SIZE as u64 - 1)
 }
 
-/// Deepest use of the stack in bytes, as far as one step tells: at least this much is certain to be
-/// enough.
-#[must_use]
-pub(crate) fn deepest_at_once<M: Machine>(found: &Instance<Book>, machine: &M) -> u64 {
-    match search(found, machine, low(found)) {
-        Search::Found(at) | Search::UpTo(at) => deepest(found, at),
-    }
-}
-
 /// Deepest use of the stack if `lowest` is the lowest address that was written.
 fn deepest(found: &Instance<Book>, lowest: u64) -> u64 {
     found

@@ -218,4 +218,28 @@ mod tests {
         assert!(fault_name(0x1fe0_0000).contains("floating point"));
         assert_eq!(fault_name(0x0200_0000), "undefined instruction");
     }
+    #[test]
+    fn a_fault_is_named_by_its_class_and_by_no_other_bits() {
+        for (class, name) in [
+            (0x00_u64, "undefined instruction"),
+            (0x07, "floating point or SIMD: a TA is to be built without"),
+            (0x09, "pointer authentication"),
+            (0x0d, "branch target"),
+            (0x0e, "illegal execution state"),
+            (0x18, "system register or instruction"),
+            (0x19, "SVE"),
+            (0x1c, "pointer authentication"),
+            (0x22, "misaligned program counter"),
+            (0x26, "misaligned stack pointer"),
+            (0x2c, "floating point"),
+            (0x30, "debug"),
+            (0x35, "debug"),
+            (0x3c, "breakpoint instruction"),
+            (0x3f, "of another kind"),
+        ] {
+            for other_bits in [0, (1 << 26) - 1, u64::MAX << 32] {
+                assert_eq!(fault_name(class << 26 | other_bits), name, "{class:#x}");
+            }
+        }
+    }
 }

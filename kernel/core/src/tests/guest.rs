@@ -26,3 +26,13 @@ fn a_ta_that_runs_on_another_cpu_is_called_out_when_its_guest_ends_and_never_goe
     assert_eq!(guest.sessions.iter().count(), 0);
     assert_eq!(guest.instances.iter().count(), 0);
 }
+
+#[test]
+fn a_guest_that_is_there_stays_as_it_is_when_it_is_begun_again() {
+    leaves_nothing(|world| {
+        let session = world.opened(SHARED);
+        assert_eq!(world.kernel.begin_guest(GuestId::FIRST), Ok(()));
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}

@@ -2,8 +2,13 @@
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
+mod buffers;
 mod calls;
+mod claim;
+#[cfg(not(miri))]
+mod ends;
 mod pta;
+mod refused;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]
 mod failures;
@@ -15,6 +20,10 @@ mod memory;
 mod put_off;
 #[cfg(not(miri))]
 mod sessions;
+#[cfg(not(miri))]
+mod shares;
+#[cfg(not(miri))]
+mod shm;
 #[cfg(not(miri))]
 mod signatures;
 #[cfg(not(miri))]
@@ -82,7 +91,12 @@ fn enter(control: &dyn Control, _: &Session<'_>, step: Step<'_>) -> Result<(), T
 
 /// A world with all of the TAs.
 fn world() -> Arc<World> {
-    let world = World::new(&[ECHO_TA]);
+    world_of(&[ECHO_TA])
+}
+
+/// As [`world`], with these pseudo-TAs.
+fn world_of(ptas: &'static [PseudoTa<()>]) -> Arc<World> {
+    let world = World::new(ptas);
     world.install(MULTI, 0, 300);
     world.install(SINGLE, flags::SINGLE_INSTANCE, 300);
     world.install(SHARED, flags::SINGLE_INSTANCE | flags::MULTI_SESSION, 300);

@@ -15,13 +15,13 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const PASSED: u64 = 16 * PAGE + 100;
 
 /// The heap of a TA whose last call was to reserve it.
-fn heap(run: &mut Run<'_>) -> u64 {
+pub(super) fn heap(run: &mut Run<'_>) -> u64 {
     let at = run.stack(512);
     run.load_u64(at)
 }
 
 /// Has the TA that runs next take a heap of so many bytes.
-fn takes_heap(world: &World, bytes: u64) {
+pub(super) fn takes_heap(world: &World, bytes: u64) {
     world.ta(move |run| {
         let out = run.stack(512);
         run.store(out, &[0; 8]);

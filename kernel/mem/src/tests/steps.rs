@@ -40,7 +40,7 @@ fn a_space_shrinks_to_nothing_whatever_is_in_it() {
         space
             .map_normal(mem, frames, 4, 0, prot, anywhere())
             .unwrap();
-        let heap = space.heap_reserve(1 << 20, 9).unwrap();
+        let heap = space.heap_reserve(mem, 1 << 20, 9).unwrap();
         space.heap_grow(mem, 6 * PAGE).unwrap();
         space.fault(mem, heap, Access::Write).unwrap();
         let mut steps = 0;
