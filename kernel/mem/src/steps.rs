@@ -111,6 +111,60 @@ impl AddressSpace {
         self.regions.last().is_none()
     }
 
+    /// Sets the protection of pages of one segment, at most `most` of them behind the `done` ones of earlier calls: how
+    /// many it is set of now. Until it is set of all, the region has its old one.
+    ///
+    /// # Errors
+    /// [`SpaceError::Protection`], [`SpaceError::NotMapped`], [`SpaceError::BadRange`],
+    /// [`SpaceError::TooManyRegions`], [`SpaceError::OutOfMemory`].
+    pub fn protect<M: SpaceMachine>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        va: UserVa,
+        len: u64,
+        prot: Prot,
+        (done, most): (u32, u32),
+    ) -> Result<u32, SpaceError> {
+        let range = page_range(va, len)?;
+        let at = self
+            .regions
+            .find_whole(&range)
+            .ok_or(SpaceError::NotMapped)?;
+        let prot = prot.union(Prot::READ);
+        let old = *self.regions.get(at);
+        let all = range.end - range.start;
+        if old.prot == prot {
+            return Ok(all);
+        }
+        if prot.is_writable_code()
+            || old.prot.contains(Prot::EXECUTE)
+            || old.kind != RegionKind::Segment
+            || old.backing != Backing::Zero
+        {
+            return Err(SpaceError::Protection);
+        }
+        let at = self.isolate(mem.machine, at, range.start, range.end)?;
+        let first = range.start + done.min(all);
+        let pages = most.min(range.end - first);
+        let attributes = Leaf::attributes(prot, false);
+        let mut changed = false;
+        let machine = mem.machine;
+        self.tables.update(machine, first, pages, |_, leaf| {
+            changed = true;
+            if prot.contains(Prot::EXECUTE) {
+                machine.sync_code(leaf.frame());
+            }
+            Leaf::page(leaf.frame(), attributes)
+        });
+        if changed {
+            self.flush(machine, first, pages);
+        }
+        if first + pages == range.end {
+            self.regions.get_mut(at).prot = prot;
+        }
+        Ok(first + pages - range.start)
+    }
+
     /// Gives back the last pages of region `at`: how many, and whether it is gone.
     fn cut<M: SpaceMachine>(&mut self, mem: &mut Mem<'_, M>, at: usize, most: u32) -> (u32, bool) {
         let region = *self.regions.get(at);

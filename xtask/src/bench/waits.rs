@@ -6,24 +6,6 @@ use serde_json::{Map, Value, json};
 
 /// The most that an interrupt may wait for.
 const BOUND_NS: u64 = 100_000;
-/// Those that are known to be longer, by their names' beginning and end, and why.
-const KNOWN: &[(&str, &str, &str)] = &[
-    (
-        "teestat snapshot file, with as many ",
-        " as fit",
-        "what a snapshot says of all TAs is copied at one moment: some 20 us a TA",
-    ),
-    (
-        "teestat snapshot without secure RAM",
-        "",
-        "the same of three TAs, of which one has all secure RAM, and a refusal",
-    ),
-    (
-        "kernel heap full, with as many ",
-        " as fit",
-        "a refusal of the kernel heap walks it and names call sites, whatever is locked",
-    ),
-];
 /// What the names of questions to `teestat` begin with, on the machine.
 const TEESTAT: &str = "teestat ";
 
@@ -42,14 +24,6 @@ impl Wait {
     fn key(&self) -> String {
         let name = self.name.strip_prefix(TEESTAT).unwrap_or(&self.name);
         name.to_owned()
-    }
-
-    /// Why it may be longer.
-    fn excuse(&self) -> Option<&'static str> {
-        let mut known = KNOWN.iter();
-        let found =
-            known.find(|(begin, end, _)| self.name.starts_with(begin) && self.name.ends_with(end));
-        found.map(|(_, _, why)| *why)
     }
 
     fn nanos(&self) -> u64 {
@@ -83,11 +57,9 @@ pub(super) fn masked(waits: &[Wait]) -> Value {
     entries.collect::<Map<_, _>>().into()
 }
 
-/// Those that are longer than they may be, but for the known ones.
+/// Those that are longer than they may be.
 pub(super) fn too_long(waits: &[Wait]) -> Vec<String> {
-    let long = waits
-        .iter()
-        .filter(|wait| wait.nanos() > BOUND_NS && wait.excuse().is_none());
+    let long = waits.iter().filter(|wait| wait.nanos() > BOUND_NS);
     long.map(|wait| format!("{} ({} us)", wait.name, wait.nanos().div_ceil(1000)))
         .collect()
 }
@@ -110,8 +82,5 @@ pub(super) fn print(waits: &[Wait]) {
     for wait in sorted {
         let masked = wait.masked as f64 / 1000.0;
         anstream::println!("{:<74}{:>8}{masked:>8.1}", wait.name, wait.micros);
-        if let Some(why) = wait.excuse().filter(|_| wait.nanos() > BOUND_NS) {
-            anstream::println!("  {why}");
-        }
     }
 }

@@ -30,6 +30,8 @@ mod signatures;
 mod steps;
 #[cfg(not(miri))]
 mod ta;
+#[cfg(not(miri))]
+mod threads;
 
 use crate::pta::services::Control;
 use crate::pta::{PseudoTa, Session, Step, Work};
