@@ -42,6 +42,8 @@ pub(crate) const STATUS_MONITOR_CRASH: u8 = 71;
 
 /// What a broken QEMU may not do either: start programs, change users, and what Linux has for old ones.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+/// Most bytes of each file that QEMU writes, whatever a guest sends.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Channels of the guest, and the files in the run's directory that they end in.
 const RESULTS: &str = "results";
 const FILES: &str = "files.channel";
@@ -410,13 +412,18 @@ impl Machine {
         command.process_group(0);
         let parent = rustix::process::getpid();
         // SAFETY:
-        // 1. The closure runs between fork and exec and makes two system calls that are
+        // 1. The closure runs between fork and exec and makes three system calls that are
         //    async-signal-safe; it neither allocates nor takes locks.
         unsafe {
             command.pre_exec(move || {
                 rustix::process::set_parent_process_death_signal(Some(
                     rustix::process::Signal::KILL,
                 ))?;
+                let limit = rustix::process::Rlimit {
+                    current: Some(MAX_FILE_BYTES),
+                    maximum: Some(MAX_FILE_BYTES),
+                };
+                rustix::process::setrlimit(rustix::process::Resource::Fsize, limit)?;
                 if rustix::process::getppid() == Some(parent) {
                     Ok(())
                 } else {

@@ -77,3 +77,19 @@ fn no_guest_gets_semihosting_or_a_qemu_that_starts_programs() {
     }
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+/// A guest that writes for ever filled the disk.
+#[test]
+fn what_a_guest_writes_to_files_has_a_bound() {
+    let mut command = std::process::Command::new("cat");
+    command.arg("/proc/self/limits");
+    let mut machine = super::Machine::spawn(&mut command, "/nonexistent".into()).unwrap();
+    let mut limits = String::new();
+    let mut output = machine.child.stdout.take().unwrap();
+    std::io::Read::read_to_string(&mut output, &mut limits).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max file size"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().skip(3).collect();
+    assert_eq!(words, ["1073741824", "1073741824", "bytes"]);
+}
