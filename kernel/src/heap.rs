@@ -93,7 +93,8 @@ impl Heap {
     fn refused(&self, error: &AllocError, stack: &CallStack) {
         let mut top = [SiteInfo::default(); TOP_SITES];
         let told = self.with(|pool| {
-            let largest_free = pool.stats().map_or(0, |stats| stats.largest_free);
+            // Not by a walk: whoever is refused may have locked the state.
+            let largest_free = pool.largest_free() as u64;
             (pool.top_sites(&mut top), largest_free)
         });
         let (found, largest_free) = told.unwrap_or_default();

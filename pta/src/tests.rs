@@ -413,7 +413,7 @@ fn who_tells_of_all_refuses_tas() {
     });
 }
 
-/// A TA could reset all maxima, and fill the console with the kernel's blocks (issue 12, case 6).
+/// A TA could reset all maxima, and fill the console with the kernel's blocks.
 #[test]
 fn a_ta_reads_stats_and_changes_none() {
     use tally_abi::ta::param_type::{MEMREF_OUTPUT, NONE, VALUE_INPUT};

@@ -132,6 +132,12 @@ pub fn stack() -> Walkable {
     HEAP.state().pool.stack()
 }
 
+/// Address of the pool's header, which the kernel reads; 0 before the first allocation.
+#[must_use]
+pub fn base() -> usize {
+    HEAP.state().base
+}
+
 /// The pool's figures; `None` before the first allocation, or when the bookkeeping is damaged.
 #[must_use]
 pub fn stats() -> Option<Stats> {

@@ -37,6 +37,7 @@ pub(crate) struct Args {
 const TOUR: &str = "tour";
 const BENCH: &str = "bench";
 const BENCH_LINUX: &str = "bench-linux";
+const STACKS: &str = "stacks";
 /// In Debian's Linux: name, shell commands.
 const LINUX: &[(&str, &str)] = &[
     (
@@ -136,7 +137,7 @@ fn marked() -> impl Iterator<Item = &'static str> {
     let captures = CAPTURES.iter().map(|capture| capture.name);
     let in_linux = LINUX.iter().map(|(name, _)| *name);
     let others = report::NAMES.iter().copied();
-    [BENCH, BENCH_LINUX]
+    [BENCH, BENCH_LINUX, STACKS]
         .into_iter()
         .chain(others)
         .chain(in_linux)
@@ -183,6 +184,9 @@ fn capture(only: &[String]) -> Result<()> {
     if wanted(BENCH) {
         let machine = "-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 256 -icount shift=0";
         insert(BENCH, &bench(&[], machine)?)?;
+    }
+    if wanted(STACKS) {
+        insert(STACKS, &fenced(&of_xtask(&[STACKS])?))?;
     }
     for capture in CAPTURES.iter().filter(|c| !c.kernel_features.is_empty()) {
         if wanted(capture.name) {
@@ -276,24 +280,20 @@ fn take_linux(images: &Images, wanted: impl Fn(&str) -> bool) -> Result<()> {
     Ok(())
 }
 
+/// A command of xtask and what it prints.
+fn of_xtask(args: &[&str]) -> Result<String> {
+    let line = args.join(" ");
+    ui::step("Capturing", &line);
+    let printed = tool::output(Command::new(std::env::current_exe()?).args(args))?;
+    Ok(format!("$ cargo xtask {line}\n{}", presentable(&printed)))
+}
+
 /// The table of `cargo xtask bench` and what made it.
 fn bench(args: &[&str], machine: &str) -> Result<String> {
-    ui::step("Capturing", format_args!("{BENCH} {}", args.join(" ")));
     let version = tool::output(Command::new(setup::QEMU).arg("--version"))?;
     let version = version.lines().next().unwrap_or_default();
-    let table = tool::output(
-        Command::new(std::env::current_exe()?)
-            .arg("bench")
-            .args(args),
-    )?;
-    Ok(format!(
-        "{}\n{version}; `{machine}`.\n",
-        fenced(&format!(
-            "$ cargo xtask {}\n{}",
-            [&[BENCH], args].concat().join(" "),
-            presentable(&table).trim_end()
-        ))
-    ))
+    let table = of_xtask(&[&[BENCH], args].concat())?;
+    Ok(format!("{}\n{version}; `{machine}`.\n", fenced(&table)))
 }
 
 /// Without machine paths, colours, carriage returns, and blanks at line ends.

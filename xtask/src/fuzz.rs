@@ -29,10 +29,10 @@ pub(crate) struct Args {
     /// Random calls, shared pages that change in flight and wrong RPC answers, in QEMU
     #[arg(long)]
     smc: bool,
-    /// Random system calls of TAs, with any nesting, forged books and deaths, in QEMU
+    /// Random steps of TAs, in QEMU: system calls with any nesting, forged books, deaths
     #[arg(long, conflicts_with = "smc")]
     ta: bool,
-    /// Calls to make at least, with --smc or --ta
+    /// Calls to make at least with --smc, steps with --ta
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     calls: u64,
     /// Begin with another pseudo-random sequence

@@ -1,6 +1,6 @@
 //! `cargo xtask symbolize`.
 //!
-//! **Invariant:** every input line comes out again, whole.
+//! **Invariant:** every input line comes out again, whole; what moves a terminal is written out.
 
 use crate::images::{self, Config};
 use crate::symbols::Symbols;
@@ -37,9 +37,14 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     let images = images::build(&args.config)?;
     let text = String::from_utf8_lossy(&text);
     let named = Symbols::new(&images).annotate(&text);
-    anstream::print!("{named}");
+    anstream::print!("{}", shown(&named));
     ui::step("Named", said(&text, &named));
     Ok(0)
+}
+
+/// The log as a terminal can take it: a guest made it. Carriage returns at line ends are the serial line's.
+fn shown(log: &str) -> String {
+    ui::plain(&log.replace("\r\n", "\n"))
 }
 
 /// What to know of the names.
@@ -54,6 +59,13 @@ fn said(text: &str, named: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A guest's line moved the terminal on which its log was symbolized.
+    #[test]
+    fn log_of_a_guest_moves_no_terminal() {
+        let log = "one\r\ntwo\x1b[2J\r\u{61c}three\tü\n";
+        assert_eq!(shown(log), "one\ntwo\\u{1b}[2J\\r\\u{61c}three\tü\n");
+    }
 
     /// A log of other builds, and one without an address, came back without a word.
     #[test]

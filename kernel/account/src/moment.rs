@@ -41,8 +41,9 @@ pub(crate) fn meminfo(pages: &PageAllocator) -> [MeminfoRow; USES] {
 /// A guest's figures, and the kernel's.
 pub(crate) struct Moment<'k, M: Machine + 'static> {
     inspector: Inspector<'k, M>,
-    state: Locked<'k, M, Book>,
+    // Dropped in this order: who unlocks the state may tell of something, and name owners.
     owners: LockedOwners<'k>,
+    state: Locked<'k, M, Book>,
     heap: HeapMoment,
     /// Bytes and blocks that the kernel heap has of the sessions that each instance serves, by its slot.
     served: [(u32, u32); MAX_INSTANCES],
@@ -102,11 +103,7 @@ fn leave_out(list: &mut Vec<OwnerRow>) {
         row.heap_bytes = row.heap_bytes.saturating_sub(own as u32);
         row.heap_blocks = row.heap_blocks.saturating_sub(1);
     }
-    list.retain(has_something);
-}
-
-const fn has_something(row: &OwnerRow) -> bool {
-    row.heap_blocks != 0 || row.pages != 0
+    list.retain(|row| row.heap_blocks != 0 || row.pages != 0);
 }
 
 impl<M: Machine> Moment<'_, M> {
@@ -124,12 +121,12 @@ impl<M: Machine> Moment<'_, M> {
         meminfo(&self.state.pages)
     }
 
-    /// The kernel heap, whose free chunks were `walked` before and may have changed since, and the pages that TAs draw
-    /// from.
-    pub(crate) fn pools(&self, walked: PoolStats) -> [PoolRow; 2] {
+    /// The kernel heap, and the pages that TAs draw from, whose free chunks were `walked` before and may have changed
+    /// since.
+    pub(crate) fn pools(&self, [heap, pages]: &[PoolStats; 2]) -> [PoolRow; 2] {
         let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.alloc.size);
         let kernel = match self.heap.stats {
-            now if key(&now) == key(&walked) => walked,
+            now if key(&now) == key(heap) => *heap,
             now => PoolStats {
                 inconsistent: now.inconsistent.max(consistency::CHANGING),
                 ..now
@@ -140,29 +137,30 @@ impl<M: Machine> Moment<'_, M> {
             kind,
             instance: 0,
         };
+        let pages = self.inspector.ta_ram_by_now(&self.state, pages);
         [
             row(pool_kind::KERNEL_HEAP, kernel),
-            row(pool_kind::TA_MEMORY, self.inspector.ta_ram(&self.state)),
+            row(pool_kind::TA_MEMORY, pages),
         ]
     }
 
     /// Owners with something to their name.
     pub(crate) fn owners(&self) -> impl Iterator<Item = OwnerRow> + '_ {
-        let rows = self.owners.iter().map(|(id, name)| {
+        self.owners.iter().filter_map(|(id, name)| {
             let (heap_bytes, heap_blocks) = self.heap.account(id);
+            let pages = self.state.pages.owned_by(id);
             let (kind, session) = wire_kind(name.kind);
-            OwnerRow {
-                label: label(name.label.text()),
+            (heap_blocks != 0 || pages != 0).then(|| OwnerRow {
+                label: name.label.field(),
                 kind,
                 session,
                 uuid: name.uuid,
                 heap_bytes,
                 heap_blocks,
-                pages: self.state.pages.owned_by(id),
+                pages,
                 number: id.0.into(),
-            }
-        });
-        rows.filter(has_something)
+            })
+        })
     }
 
     /// An instance whole; what is not of this moment was found out before.

@@ -157,8 +157,8 @@ impl Observer for Book {
     // As of `trace`.
     #[cold]
     #[inline(never)]
-    fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused) {
-        look(kernel, GuestId::FIRST).report_refused(refused);
+    fn refused<M: Machine>(kernel: &Kernel<M, Self>, guest: GuestId, refused: &Refused) {
+        look(kernel, guest).report_refused(refused);
     }
 
     #[inline(never)]

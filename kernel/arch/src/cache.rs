@@ -40,7 +40,7 @@ pub(crate) unsafe fn sync(start: *const u8, bytes: usize) {
 mod tests {
     use super::*;
 
-    /// `sync_code` took 64 bytes for granted (issue 12).
+    /// `sync_code` took 64 bytes for granted.
     #[test]
     fn lines_are_as_long_as_the_cpu_says() {
         // Cortex-A53 and A72: 64 bytes; QEMU's `max`: the same; others: 16 and 128.

@@ -50,17 +50,21 @@ pub const STACKS_END: u64 = STACKS_BASE + STACK_TABLES as u64 * (2 << 20);
 pub(crate) const SWITCH_FRAME_BYTES: u64 = 96;
 const _: () = assert!(SWITCH_FRAME_BYTES.is_multiple_of(16));
 
-// What `cargo xtask stacks` compares the image's code with, as symbols without a place.
+// What `cargo xtask stacks` and tests of crash reports compare the image's code with, as symbols without a place.
 global_asm!(
     "
     .global tally_thread_stack_bytes, tally_cpu_stack_bytes, tally_emergency_stack_bytes
     .global tally_boot_stack_bytes, tally_stack_reserve_bytes, tally_switch_frame_bytes
+    .global tally_stacks_base, tally_stack_slot_bytes, tally_threads
     .set tally_thread_stack_bytes, {thread}
     .set tally_cpu_stack_bytes, {cpu}
     .set tally_emergency_stack_bytes, {emergency}
     .set tally_boot_stack_bytes, {boot}
     .set tally_stack_reserve_bytes, {reserve}
     .set tally_switch_frame_bytes, {switch}
+    .set tally_stacks_base, {base}
+    .set tally_stack_slot_bytes, {slot}
+    .set tally_threads, {threads}
     ",
     thread = const THREAD_STACK_BYTES,
     cpu = const CPU_STACK_BYTES,
@@ -68,6 +72,9 @@ global_asm!(
     boot = const BOOT_STACK_BYTES,
     reserve = const STACK_RESERVE,
     switch = const SWITCH_FRAME_BYTES,
+    base = const STACKS_BASE,
+    slot = const STACK_SLOT_BYTES,
+    threads = const NUM_THREADS,
 );
 
 // What the tables of `mmu` ask of a board: secure RAM in whole blocks of 2 MiB, the image in one of them

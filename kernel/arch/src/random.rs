@@ -97,7 +97,7 @@ mod tests {
         bytes
     }
 
-    /// RNDR was asked for ever, with the generator's lock held and interrupts masked (issue 12).
+    /// RNDR was asked for ever, with the generator's lock held and interrupts masked.
     #[test]
     fn a_source_that_has_nothing_is_asked_a_bounded_number_of_times() {
         let mut generator = Generator::new();

@@ -11,7 +11,6 @@ use crate::ta::load::image_sizes::ImageSizes;
 use crate::ta::session::{Opener, Sessions};
 use tally_abi::TeeUuid;
 use tally_mem::fallible::HeapExhausted;
-use tally_mem::space::AddressSpace;
 
 /// Most TA instances at a time.
 pub const MAX_INSTANCES: usize = Share::INSTANCES.all;
@@ -134,14 +133,18 @@ impl<O: Book> Guest<O> {
 
     /// Takes what other instances of its TA have off an instance's quota, as it is now.
     pub fn share_quota(&mut self, instance: InstanceRef) -> Option<()> {
-        let uuid = self.instances.at(instance)?.uuid;
-        let others = self.instances.named();
-        let others = others.filter(|(name, found)| found.uuid == uuid && *name != instance);
-        let spaces = others.filter_map(|(_, found)| found.space.as_ref());
-        let by_others = spaces.map(AddressSpace::charged_pages).sum();
+        let by_others = self.charged_to_others(instance)?;
         let found = self.instances.at_mut(instance)?;
         found.space.as_mut()?.share_quota(by_others);
         Some(())
+    }
+
+    /// Pages that other instances of its TA are charged for.
+    pub fn charged_to_others(&self, instance: InstanceRef) -> Option<u32> {
+        let uuid = self.instances.at(instance)?.uuid;
+        let others = self.instances.named();
+        let others = others.filter(|(name, found)| found.uuid == uuid && *name != instance);
+        Some(others.map(|(_, found)| found.charged_pages()).sum())
     }
 
     /// Whether it is not there.

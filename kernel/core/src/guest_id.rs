@@ -14,6 +14,9 @@ impl GuestId {
     /// The only one, without a hypervisor.
     pub const FIRST: Self = Self(NonZeroU8::MIN);
 
+    /// All that there can be, by their places in the table.
+    pub const ALL: [Self; MAX_GUESTS] = [Self::FIRST];
+
     /// Whom its bookkeeping is charged to.
     #[must_use]
     pub const fn owner(self) -> OwnerId {

@@ -89,6 +89,6 @@ fn tell<M: Machine, O: Observer>(kernel: &Kernel<M, O>) {
     loop {
         let told = kernel.state().refusals.take(thread);
         let Some(refused) = told else { return };
-        O::refused(kernel, &refused);
+        O::refused(kernel, kernel.threads.guest(thread), &refused);
     }
 }

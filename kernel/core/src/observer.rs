@@ -171,8 +171,8 @@ pub trait Observer: Book {
         refusal: &Refusal,
     );
 
-    /// Something was refused that all share. Nothing is locked.
-    fn refused<M: Machine>(kernel: &Kernel<M, Self>, refused: &Refused);
+    /// Something that all share was refused to a call of a guest. Nothing is locked.
+    fn refused<M: Machine>(kernel: &Kernel<M, Self>, guest: GuestId, refused: &Refused);
 
     /// An instance, which the caller has claimed, is about to lose its memory. Nothing is locked.
     fn ending<M: Machine>(kernel: &Kernel<M, Self>, instance: InstanceRef, end: End);
@@ -249,7 +249,7 @@ impl Observer for () {
     fn heap_refused<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: &UserContext, _: &Refusal) {
     }
 
-    fn refused<M: Machine>(_: &Kernel<M, Self>, _: &Refused) {}
+    fn refused<M: Machine>(_: &Kernel<M, Self>, _: GuestId, _: &Refused) {}
 
     fn ending<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: End) {}
 

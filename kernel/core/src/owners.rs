@@ -6,6 +6,7 @@
 use core::fmt;
 use tally_abi::TeeUuid;
 use tally_mem::owner::OwnerId;
+use tally_mem::text::label;
 
 /// How many owners there can be at a time.
 pub const MAX_OWNERS: usize = 256;
@@ -54,6 +55,31 @@ pub enum Label {
 }
 
 impl Label {
+    const ALL: [Self; 7] = [
+        Self::Kernel,
+        Self::Guest,
+        Self::Calls,
+        Self::Statistics,
+        Self::Ta,
+        Self::Session,
+        Self::Ended,
+    ];
+    const FIELDS: [[u8; 16]; Self::ALL.len()] = {
+        let mut fields = [[0; 16]; Self::ALL.len()];
+        let mut at = 0;
+        while at < fields.len() {
+            fields[Self::ALL[at] as usize] = label(Self::ALL[at].text());
+            at += 1;
+        }
+        fields
+    };
+
+    /// The name as a zero-padded field.
+    #[must_use]
+    pub const fn field(self) -> [u8; 16] {
+        Self::FIELDS[self as usize]
+    }
+
     /// The name.
     #[must_use]
     pub const fn text(self) -> &'static str {

@@ -50,26 +50,21 @@ impl Share {
         ta: 32,
     };
     /// TA instances; a TA's are those that it has itself, whoever opened them.
-    pub const INSTANCES: Self = Self {
-        all: 96,
-        kept: 0,
-        clients: 0,
-        ta: 64,
-    };
+    pub const INSTANCES: Self = Self::of_tas(96, 64);
     /// Channels.
-    pub const CHANNELS: Self = Self {
-        all: 32,
-        kept: 0,
-        clients: 0,
-        ta: 16,
-    };
+    pub const CHANNELS: Self = Self::of_tas(32, 16);
     /// Buffers.
-    pub const BUFFERS: Self = Self {
-        all: 96,
-        kept: 0,
-        clients: 0,
-        ta: 64,
-    };
+    pub const BUFFERS: Self = Self::of_tas(96, 64);
+
+    /// A table whose entries are TAs' alone: nobody else asks for one.
+    const fn of_tas(all: usize, ta: usize) -> Self {
+        Self {
+            all,
+            kept: 0,
+            clients: 0,
+            ta,
+        }
+    }
 
     /// Confirms that `asker` may have one more of `table`, whose entries are held by `holders`, as uuids, nil for
     /// clients of the normal world.

@@ -11,7 +11,7 @@ use super::table::Leaf;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserVa};
 use crate::machine::Access;
 use crate::mem::{Mem, SpaceMachine};
-use crate::unused;
+use crate::stack_pattern;
 use core::ops::Range;
 use tally_abi::TeeResult;
 use zerocopy::IntoBytes;
@@ -253,7 +253,7 @@ impl AddressSpace {
             .alloc_reserved(&mut self.promised, page_use(region.kind), self.owner)
             .map_err(|_| FaultError::OutOfMemory)?;
         match region.kind {
-            RegionKind::Stack => unused::fill(mem.machine, frame, PAGE_SIZE),
+            RegionKind::Stack => stack_pattern::fill(mem.machine, frame, PAGE_SIZE),
             _ => mem.machine.zero_page(frame),
         }
         if region.prot.contains(Prot::EXECUTE) {

@@ -17,10 +17,11 @@ pub mod machine;
 pub mod mem;
 pub mod owner;
 pub mod pages;
-mod quota;
+pub mod quota;
 pub mod refused;
 pub mod region;
 pub mod space;
+pub mod stack_pattern;
 mod steps;
 pub mod table;
 #[cfg(any(test, feature = "testing"))]
@@ -28,4 +29,3 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
-pub mod unused;

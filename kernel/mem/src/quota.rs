@@ -4,13 +4,80 @@
 
 use super::space::{AddressSpace, SpaceError, SpaceFigures};
 use crate::mem::Mem;
+use crate::owner::OwnerId;
 use crate::refused::{RefusedPages, Short};
 
+/// Pages that an address space may be charged for, and how many of them others have whose quota is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// All pages.
+    pub pages: u32,
+    /// What others are charged for.
+    pub by_others: u32,
+}
+
+impl Quota {
+    /// One that is shared with nobody.
+    #[must_use]
+    pub const fn alone(pages: u32) -> Self {
+        Self {
+            pages,
+            by_others: 0,
+        }
+    }
+
+    pub(super) const fn left(self) -> u32 {
+        self.pages.saturating_sub(self.by_others)
+    }
+
+    /// Refuses the first page of an address space if nothing is left.
+    pub(super) fn check_first<M>(
+        self,
+        mem: &mut Mem<'_, M>,
+        owner: OwnerId,
+    ) -> Result<(), SpaceError> {
+        if self.left() == 0 {
+            mem.pages.note_refused(RefusedPages {
+                short: Short::Quota,
+                owner,
+                wanted: 1,
+                used: self.by_others,
+                size: self.pages,
+                left: 0,
+            });
+            return Err(SpaceError::QuotaExceeded);
+        }
+        Ok(())
+    }
+}
+
 impl AddressSpace {
-    /// Pages it is charged for: populated and promised ones, and tables.
+    /// Pages it is charged for: populated and promised ones, tables, and what it has lent.
     #[must_use]
     pub const fn charged_pages(&self) -> u32 {
-        self.own_pages + self.tables.pages()
+        self.own_pages - self.borrowed_pages + self.tables.pages() + self.lent_pages
+    }
+
+    /// Charges it for pages of another address space, in which it passes something on.
+    ///
+    /// # Errors
+    /// [`SpaceError::QuotaExceeded`].
+    pub fn lend<M>(&mut self, mem: &mut Mem<'_, M>, pages: u32) -> Result<(), SpaceError> {
+        self.check_quota(mem, pages)?;
+        self.lent_pages += pages;
+        self.note_charge();
+        Ok(())
+    }
+
+    /// Undoes [`Self::lend`] of so many pages.
+    pub const fn take_back(&mut self, pages: u32) {
+        self.lent_pages -= pages;
+    }
+
+    /// Pages of its translation tables.
+    #[must_use]
+    pub const fn table_pages(&self) -> u32 {
+        self.tables.pages()
     }
 
     /// Most pages that it was charged for, since the last reset.
@@ -39,7 +106,7 @@ impl AddressSpace {
     #[must_use]
     pub fn figures(&self) -> SpaceFigures {
         let mut figures = SpaceFigures {
-            table_pages: self.tables.pages(),
+            table_pages: self.table_pages(),
             own_pages: self.own_pages - self.promised.pages(),
             promised_pages: self.promised.pages(),
             charged_pages: self.charged_pages(),
@@ -65,6 +132,18 @@ impl AddressSpace {
         pages: u32,
     ) -> Result<(), SpaceError> {
         if pages > self.left() {
+            mem.pages.note_refused(self.over_quota(pages));
+            return Err(SpaceError::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Refuses addresses for more pages than its quota would ever allow.
+    ///
+    /// # Errors
+    /// [`SpaceError::QuotaExceeded`].
+    pub fn check_window<M>(&self, mem: &mut Mem<'_, M>, pages: u32) -> Result<(), SpaceError> {
+        if pages > self.limit_pages {
             mem.pages.note_refused(self.over_quota(pages));
             return Err(SpaceError::QuotaExceeded);
         }

@@ -9,6 +9,7 @@
 //! pages by itself, since it does not hold the allocator.
 
 use super::pages::{PageError, PageUse, Reservation};
+use super::quota::Quota;
 use super::region::{
     Backing, MAX_REGIONS, Place, Prot, Region, RegionKind, Regions, page_range, pages_of,
 };
@@ -142,6 +143,10 @@ pub struct AddressSpace {
     pub(super) promised: Reservation,
     /// Pages of regions with [`Backing::Zero`], populated or promised, and of those with [`Backing::Lent`].
     pub(super) own_pages: u32,
+    /// Those of them that another address space is charged for: what it lent for one call.
+    pub(super) borrowed_pages: u32,
+    /// Pages of others that it is charged for.
+    pub(super) lent_pages: u32,
     pub(super) limit_pages: u32,
     /// What of that others leave to it.
     pub(super) ceiling: u32,
@@ -152,8 +157,7 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// An empty address space that is charged to `owner`, for at most `limit_pages` pages. `asid`
-    /// is 1..=255 and nobody else's; `random` decides where its regions go.
+    /// An empty address space that is charged to `owner`, within a quota. `asid` is 1..=255 and nobody else's; `random` decides where its regions go.
     ///
     /// # Errors
     /// [`SpaceError::OutOfMemory`], [`SpaceError::QuotaExceeded`].
@@ -161,12 +165,10 @@ impl AddressSpace {
         mem: &mut Mem<'_, M>,
         asid: u16,
         owner: OwnerId,
-        limit_pages: u32,
+        quota: Quota,
         random: u64,
     ) -> Result<Self, SpaceError> {
-        if limit_pages == 0 {
-            return Err(SpaceError::QuotaExceeded);
-        }
+        quota.check_first(mem, owner)?;
         let regions = Regions::new(random)?;
         let tables = Tables::new(mem, owner)?;
         let promised = Reservation::EMPTY;
@@ -175,8 +177,10 @@ impl AddressSpace {
             regions,
             promised,
             own_pages: 0,
-            limit_pages,
-            ceiling: limit_pages,
+            borrowed_pages: 0,
+            lent_pages: 0,
+            limit_pages: quota.pages,
+            ceiling: quota.left(),
             charged_max: 1,
             asid,
             owner,
@@ -197,7 +201,8 @@ impl AddressSpace {
         self.tables.destroy(mem);
     }
 
-    /// Maps zeroed memory of its own. The pages are promised now and taken when touched.
+    /// Maps zeroed memory of its own. The pages are promised now and taken when touched. Those of a
+    /// [`RegionKind::Param`] are charged to who lent them ([`Self::lend`]).
     ///
     /// # Errors
     /// [`SpaceError::OutOfMemory`], [`SpaceError::QuotaExceeded`], [`SpaceError::TooManyRegions`],
@@ -212,7 +217,12 @@ impl AddressSpace {
         place: Place,
     ) -> Result<UserVa, SpaceError> {
         let region = self.plan_for(mem, kind, bytes, prot, place, Backing::Zero)?;
-        self.commit(mem, region.first, region.pages)?;
+        let charged = if is_lent_for_a_call(&region) {
+            0
+        } else {
+            region.pages
+        };
+        self.commit(mem, region.first, region.pages, charged)?;
         self.regions.insert(region);
         Ok(region.va())
     }
@@ -349,12 +359,18 @@ impl AddressSpace {
     /// # Errors
     /// [`SpaceError::Heap`], [`SpaceError::TooManyRegions`], [`SpaceError::NoSpace`],
     /// [`SpaceError::OutOfMemory`], [`SpaceError::BadRange`].
-    pub fn heap_reserve(&mut self, max_bytes: u64, random: u64) -> Result<UserVa, SpaceError> {
+    pub fn heap_reserve<M>(
+        &mut self,
+        mem: &mut Mem<'_, M>,
+        max_bytes: u64,
+        random: u64,
+    ) -> Result<UserVa, SpaceError> {
         if self.heap_index().is_some() {
             return Err(SpaceError::Heap);
         }
         let place = Place::random(random);
-        let mut region = self.plan(
+        let mut region = self.plan_for(
+            mem,
             RegionKind::Heap,
             max_bytes,
             Prot::READ_WRITE,
@@ -382,7 +398,7 @@ impl AddressSpace {
         if more > heap.pages - heap.committed {
             return Err(SpaceError::Heap);
         }
-        self.commit(mem, heap.first + heap.committed, more)?;
+        self.commit(mem, heap.first + heap.committed, more, more)?;
         let heap = self.regions.get_mut(at);
         heap.committed += more;
         Ok(heap.committed_bytes())
@@ -428,7 +444,8 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Sets the protection of pages of one segment.
+    /// Sets the protection of pages of one segment, at most `most` of them behind the `done` ones of earlier calls: how
+    /// many it is set of now. Until it is set of all, the region has its old one.
     ///
     /// # Errors
     /// [`SpaceError::Protection`], [`SpaceError::NotMapped`], [`SpaceError::BadRange`],
@@ -439,7 +456,8 @@ impl AddressSpace {
         va: UserVa,
         len: u64,
         prot: Prot,
-    ) -> Result<(), SpaceError> {
+        (done, most): (u32, u32),
+    ) -> Result<u32, SpaceError> {
         let range = page_range(va, len)?;
         let at = self
             .regions
@@ -447,8 +465,9 @@ impl AddressSpace {
             .ok_or(SpaceError::NotMapped)?;
         let prot = prot.union(Prot::READ);
         let old = *self.regions.get(at);
+        let all = range.end - range.start;
         if old.prot == prot {
-            return Ok(());
+            return Ok(all);
         }
         if prot.is_writable_code()
             || old.prot.contains(Prot::EXECUTE)
@@ -458,22 +477,25 @@ impl AddressSpace {
             return Err(SpaceError::Protection);
         }
         let at = self.isolate(mem.machine, at, range.start, range.end)?;
-        self.regions.get_mut(at).prot = prot;
+        let first = range.start + done.min(all);
+        let pages = most.min(range.end - first);
         let attributes = Leaf::attributes(prot, false);
         let mut changed = false;
         let machine = mem.machine;
-        self.tables
-            .update(machine, range.start, range.end - range.start, |_, leaf| {
-                changed = true;
-                if prot.contains(Prot::EXECUTE) {
-                    machine.sync_code(leaf.frame());
-                }
-                Leaf::page(leaf.frame(), attributes)
-            });
+        self.tables.update(machine, first, pages, |_, leaf| {
+            changed = true;
+            if prot.contains(Prot::EXECUTE) {
+                machine.sync_code(leaf.frame());
+            }
+            Leaf::page(leaf.frame(), attributes)
+        });
         if changed {
-            self.flush(machine, range.start, range.end - range.start);
+            self.flush(machine, first, pages);
         }
-        Ok(())
+        if first + pages == range.end {
+            self.regions.get_mut(at).prot = prot;
+        }
+        Ok(first + pages - range.start)
     }
 
     /// The region that an address is in.
@@ -564,21 +586,23 @@ impl AddressSpace {
         })
     }
 
-    /// Promises and makes tables for pages of its own.
+    /// Promises and makes tables for pages of its own, so many of which it is charged for.
     fn commit<M: SpaceMachine>(
         &mut self,
         mem: &mut Mem<'_, M>,
         first: u32,
         pages: u32,
+        charged: u32,
     ) -> Result<(), SpaceError> {
-        self.check_quota(mem, pages)?;
+        self.check_quota(mem, charged)?;
         let promise = mem.pages.reserve(pages, self.owner)?;
-        if let Err(err) = self.prepare(mem, first, pages, pages) {
+        if let Err(err) = self.prepare(mem, first, pages, charged) {
             mem.pages.unreserve(promise);
             return Err(err);
         }
         self.promised.merge(promise);
         self.own_pages += pages;
+        self.borrowed_pages += pages - charged;
         self.note_charge();
         Ok(())
     }
@@ -628,6 +652,9 @@ impl AddressSpace {
                 let unused = self.promised.split(pages - freed);
                 mem.pages.unreserve(unused);
                 self.own_pages -= pages;
+                if is_lent_for_a_call(region) {
+                    self.borrowed_pages -= pages;
+                }
                 freed
             }
         }
@@ -692,4 +719,9 @@ pub(super) fn target(leaf: Leaf) -> Target {
     } else {
         Target::Secure(leaf.frame().addr())
     }
+}
+
+/// Whether another is charged for its pages.
+fn is_lent_for_a_call(region: &Region) -> bool {
+    region.kind == RegionKind::Param && region.backing == Backing::Zero
 }

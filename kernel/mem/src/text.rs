@@ -7,10 +7,14 @@ use core::fmt;
 
 /// A name as a zero-padded field.
 #[must_use]
-pub fn label<const N: usize>(text: &str) -> [u8; N] {
+pub const fn label<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
-    let len = text.len().min(N - 1);
-    field[..len].copy_from_slice(&text.as_bytes()[..len]);
+    let text = text.as_bytes();
+    let mut at = 0;
+    while at < text.len() && at < N - 1 {
+        field[at] = text[at];
+        at += 1;
+    }
     field
 }
 
@@ -38,7 +42,8 @@ impl fmt::Display for Blocks {
 pub struct Escaped<'a>(pub &'a [u8]);
 
 /// Whether a character does anything but stand there: controls, and formats that turn or hide text.
-fn is_hidden(c: char) -> bool {
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')

@@ -3,6 +3,9 @@
 use crate::TeeResult;
 use core::fmt;
 
+/// Bytes of an image at most.
+pub const MAX_IMAGE_BYTES: u64 = 8 << 20;
+
 macro_rules! image_faults {
     ($($(#[$about:meta])* $name:ident = $code:literal $result:ident $text:literal,)*) => {
         /// Why an image is refused.
@@ -147,7 +150,9 @@ impl ImageFault {
 
 #[cfg(test)]
 mod tests {
-    use super::ImageFault;
+    extern crate std;
+    use super::{ImageFault, MAX_IMAGE_BYTES};
+    use std::format;
 
     #[test]
     fn codes_and_reasons_are_of_one_another() {
@@ -156,5 +161,11 @@ mod tests {
             assert_eq!((fault.code(), fault.text()), (*code, *text));
         }
         assert_eq!(ImageFault::from_code(0), None);
+    }
+
+    #[test]
+    fn a_size_in_words_is_the_constant() {
+        let mib = format!("{} MiB", MAX_IMAGE_BYTES >> 20);
+        assert!(ImageFault::TooLarge.text().ends_with(&mib), "{mib}");
     }
 }

@@ -622,7 +622,7 @@ mod tests {
         );
         snapshot.tas[0].stack_deepest = 16_000;
         assert!(on(What::Stack, &snapshot).starts_with("raise stack_size to 24,576: half"));
-        // Bug: one that died of a frame larger than its stack was told to shrink it (issue 12).
+        // Bug: one that died of a frame larger than its stack was told to shrink it.
         snapshot.tas[0].stack_deepest = 600_000;
         assert_eq!(
             on(What::Stack, &snapshot),

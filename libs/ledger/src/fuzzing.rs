@@ -248,6 +248,11 @@ pub fn run(data: &[u8], check_every: usize) {
                             largest < least + 16 + waste,
                             "{err:?} though it would fit into {largest}"
                         );
+                        let told = pool.largest_free();
+                        assert!(
+                            told <= largest && told >= largest - largest / 4,
+                            "{told} for {largest}"
+                        );
                     }
                 }
             }

@@ -96,6 +96,11 @@ impl Pool {
         self.window.is_void()
     }
 
+    /// Whether blocks are units and parts of them, not chunks.
+    pub(crate) fn has_units(&self) -> bool {
+        self.chunks.are_units()
+    }
+
     /// Makes a pool of `[base, base + reserved)`, of which `committed` bytes are usable.
     /// [`crate::metadata_bytes`] of them are taken by tables.
     ///

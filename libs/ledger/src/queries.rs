@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 
 use crate::capture::MAX_DEPTH;
+use crate::classes::{TABLE, UNIT};
 use crate::entry;
 use crate::error::FreeError;
 use crate::layout::Tracking;
@@ -80,6 +81,23 @@ impl Pool {
     #[inline(never)]
     pub fn stats(&self) -> Result<Stats, Inconsistent> {
         self.view()?.stats()
+    }
+
+    /// Bytes of the largest free chunk, in bounded time where the strategy has lists by size, and to a quarter there: by
+    /// free runs and the free masks of slabs. Blocks that are kept for the next allocation are not free for others.
+    pub fn largest_free(&self) -> usize {
+        if self.is_void() {
+            return 0;
+        }
+        if !self.has_units() {
+            return self.stats().map_or(0, |stats| stats.largest_free as usize);
+        }
+        let window = self.window();
+        let slots = TABLE.iter().zip(&window.header().counts.free_slots);
+        let slots = slots.filter(|(_, free)| **free > 0);
+        let slot = slots.map(|(class, _)| usize::from(class.size)).max();
+        let run = window.longest_run() as usize * UNIT;
+        run.max(slot.unwrap_or(0))
     }
 
     /// Live blocks in the order of their addresses.

@@ -14,6 +14,9 @@ use crate::layout::{BINS, Kept};
 
 use crate::window::Window;
 
+/// Runs of a bin that are compared with each other.
+const LOOKED_AT: usize = 64;
+
 /// The runs before and behind a free run in its list.
 #[derive(Clone, Copy)]
 struct Links {
@@ -256,6 +259,24 @@ impl Window {
             bins &= bins - 1;
         }
         None
+    }
+
+    /// Units of the longest free run: of those in the highest bin, which differ by less than a quarter, the first
+    /// [`LOOKED_AT`] are looked at.
+    pub(crate) fn longest_run(&self) -> u32 {
+        let Some(highest) = self.header().bin_mask.checked_ilog2() else {
+            return 0;
+        };
+        let mut unit = self.head_of(highest);
+        let mut longest = 0;
+        for _ in 0..LOOKED_AT {
+            if !self.is_free_run(unit) {
+                break;
+            }
+            longest = longest.max(entry::len(self.unit(unit)));
+            unit = self.links(unit).next;
+        }
+        longest
     }
 
     /// Gives back a run whose entries, other than the first two, are `INSIDE`.

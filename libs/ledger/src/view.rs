@@ -125,6 +125,9 @@ pub fn alarm_hit(reader: &impl Reader) -> Option<u64> {
 const HEAD: usize = size_of::<Header>();
 /// Words read at a time at most.
 const BATCH: usize = 32;
+/// Words of a call site's counters, with the live blocks and allocations first.
+const SITE_WORDS: usize = size_of::<SiteEntry>() / 8;
+const _: () = assert!(offset_of!(SiteEntry, room) == 0 && offset_of!(SiteEntry, total) == 8);
 
 /// A pool, read from outside. The figures of the header are those of the time it was opened.
 pub struct View<R> {
@@ -228,16 +231,30 @@ impl<R: Reader> View<R> {
         self.reader.read(offset, buf)
     }
 
+    /// What the header alone says: bytes, not blocks and calls, which its call sites have.
+    pub const fn header(&self) -> Stats {
+        self.figures
+    }
+
     /// What header and call sites say, without a walk: all but the free chunks and the sizes with
     /// rounding, which are zero. For pools whose walk fails.
     pub fn figures(&self) -> Stats {
         let mut stats = self.figures;
-        for site in 0..self.geometry.sites {
-            // Where sites have no counters of their own, all blocks are counted at the first.
-            let at = self.geometry.sites_offset + site * size_of::<SiteEntry>();
-            let [room, total] = self.words(at).unwrap_or_default();
-            stats.live_blocks += room & 0xffff_ffff;
-            stats.num_get = stats.num_get.wrapping_add(total);
+        // Where sites have no counters of their own, all blocks are counted at the first.
+        let mut first = 0;
+        while first < self.geometry.sites {
+            let count = (self.geometry.sites - first).min(BATCH / SITE_WORDS);
+            let mut words = [0; BATCH];
+            let at = self.geometry.sites_offset + first * size_of::<SiteEntry>();
+            // Entries that cannot be read count as unused.
+            let read = self.read_words(at, &mut words, count * SITE_WORDS);
+            let read = if read.is_ok() { count } else { 0 };
+            let (entries, _) = words.as_chunks::<SITE_WORDS>();
+            for [room, total, ..] in entries.iter().take(read) {
+                stats.live_blocks += room & 0xffff_ffff;
+                stats.num_get = stats.num_get.wrapping_add(*total);
+            }
+            first += count;
         }
         stats.num_release = stats.num_get.wrapping_sub(stats.live_blocks);
         stats.records = match self.strategy() {

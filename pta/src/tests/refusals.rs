@@ -34,7 +34,7 @@ fn since(world: &World, before: usize) -> Vec<FailureRow> {
 /// The row that telling of this leaves.
 fn told(world: &World, refused: Refused) -> FailureRow {
     let before = rows::<FailureRow>(world).len();
-    Book::refused(&world.kernel, &refused);
+    Book::refused(&world.kernel, GuestId::FIRST, &refused);
     let rows = since(world, before);
     assert_eq!(rows.len(), 1);
     rows[0]
@@ -82,7 +82,7 @@ pub(super) fn lines(work: impl FnOnce()) -> Vec<String> {
 #[test]
 fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
     with(inspect::UUID, |world, _| {
-        let reported = |refused| lines(|| Book::refused(&world.kernel, &refused));
+        let reported = |refused| lines(|| Book::refused(&world.kernel, GuestId::FIRST, &refused));
         let entry = |holder| {
             Refused::Entry(RefusedEntry {
                 table: SharedTable::Sessions,
@@ -270,7 +270,7 @@ fn a_refused_image_is_told_by_its_fault_and_not_reported_again() {
             ..FailureRow::default()
         };
         let windows = world.kernel.machine.interruptible_calls();
-        Book::refused(&world.kernel, &Refused::Image(image));
+        Book::refused(&world.kernel, GuestId::FIRST, &Refused::Image(image));
         assert_eq!(world.kernel.machine.interruptible_calls(), windows);
         assert_eq!(since(world, 0), [row]);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
@@ -292,7 +292,7 @@ fn what_a_ta_is_refused_during_a_call_names_the_session_and_the_time() {
                 size: 2,
                 left: 0,
             };
-            Book::refused(&world.kernel, &Refused::Pages(pages));
+            Book::refused(&world.kernel, GuestId::FIRST, &Refused::Pages(pages));
             let row = rows::<FailureRow>(world)[0];
             assert_eq!((row.number, row.at_ms, row.session), (1, 5000, ta));
         });
@@ -324,25 +324,25 @@ fn a_refused_heap_is_told_with_the_figures_of_the_limit_that_it_met() {
                 Limit::HeapSize,
                 failed_pool::TA_HEAP,
                 (0, 1 << 16, 0),
-                "the heap size that the TA declares",
+                "the heap size that the TA declares (heap_size)",
             ),
             (
                 Limit::Quota,
                 failed_pool::TA_QUOTA,
                 (used, limit, limit - used),
-                "the TA's page quota",
+                "the TA's page quota, which all of its instances share",
             ),
             (
                 Limit::SecureRam,
                 failed_pool::TA_RAM,
                 (all.allocated, all.size, available),
-                "secure RAM (pool \"Physical TA memory\")",
+                "secure RAM, what is left of it for TAs",
             ),
             (
                 Limit::KernelHeap,
                 failed_pool::KERNEL_HEAP,
                 (0, 0, 0),
-                "the kernel heap (pool \"Heap\")",
+                "the kernel heap (HEAP_BYTES)",
             ),
         ];
         for (n, (met, pool, figures, text)) in limits.into_iter().enumerate() {

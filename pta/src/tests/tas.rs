@@ -402,7 +402,7 @@ fn a_list_goes_on_where_it_was_whatever_goes_meanwhile() {
     });
 }
 
-/// A header that claimed 8,192 call sites of 8 frames held interrupts up for 9 ms at each question (issue 12, case 11).
+/// A header that claimed 8,192 call sites of 8 frames held interrupts up for 9 ms at each question.
 #[test]
 fn books_with_more_call_sites_than_can_be_read_at_one_go_make_no_sense() {
     with(inspect::UUID, |world, _| {
@@ -422,7 +422,7 @@ fn books_with_more_call_sites_than_can_be_read_at_one_go_make_no_sense() {
     });
 }
 
-/// The report was written with the state locked (issue 12, case 11).
+/// The report was written with the state locked.
 #[test]
 fn a_refusal_is_reported_line_by_line() {
     with(inspect::UUID, |world, _| {
@@ -438,6 +438,30 @@ fn a_refusal_is_reported_line_by_line() {
         assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
         assert!(windows() >= before + 8, "{}", windows() - before);
         assert_eq!(rows::<FailureRow>(world).len(), 1);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_heap_that_no_quota_allows_is_a_refusal_that_is_told() {
+    // Bug: such a TA could allocate nothing, and nothing said why.
+    with(inspect::UUID, |world, _| {
+        let ta = world.opened(TA);
+        world.ta(|run| {
+            let out = run.stack(512);
+            run.store(out, &[0; 8]);
+            run.call(svc::tally::HEAP_RESERVE, &[64 << 20, out])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::OUT_OF_MEMORY);
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+        let [row] = rows::<FailureRow>(world)[..] else {
+            panic!("one row");
+        };
+        assert_eq!((row.pool, row.size), (failed_pool::TA_QUOTA, 64 << 20));
+        assert_eq!(row.pool_size, 2560 * 4096);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

@@ -7,7 +7,7 @@ use alloc::string::String;
 use ta_uuids::{glutton, heap, hello};
 use tally_abi::pta::stats::TaStats;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_records::Selector;
+use tally_records::{Selector, failed_pool, limit, word};
 use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue, Session};
 use teestat::client;
 
@@ -201,10 +201,10 @@ fn oom_report(bench: &Bench) -> Outcome {
     )
 }
 
-/// Its last request was refused for this reason, which the report names.
-fn limit_named(bench: &Bench, limit: &str) -> Outcome {
+/// Its last request was refused for want of this pool, whose limit the report names.
+fn limit_named(bench: &Bench, pool: u32) -> Outcome {
     let report = client::last_oom(&bench.context).map_err(|e| format!("{e}"))?;
-    let line = format!("the limit is {limit}\n");
+    let line = format!("the limit is {}\n", word(limit::WORDS, pool));
     holds(
         report.contains(&line),
         &format!("the report does not say {line:?}: {report}"),
@@ -238,7 +238,7 @@ fn quota(bench: &Bench) -> Outcome {
     let mut first = 0;
     for bytes in [65_536, 1000] {
         let held = eat(&mut session, bytes)?;
-        limit_named(bench, "the TA's page quota")?;
+        limit_named(bench, failed_pool::TA_QUOTA)?;
         // Not all of it is blocks: code, stack and tables count as well.
         holds(
             (8 << 20..10 << 20).contains(&held),
@@ -260,18 +260,18 @@ fn quota(bench: &Bench) -> Outcome {
         value_call(&mut other, heap::CMD_ALLOC, 2 * LIMIT, 0),
         ErrorKind::OutOfMemory,
     )?;
-    limit_named(bench, "the heap size that the TA declares")
+    limit_named(bench, failed_pool::TA_HEAP)
 }
 
 fn secure_ram(bench: &Bench) -> Outcome {
     let mut neighbour = bench.open(hello::UUID)?;
     let mut first = bench.open(glutton::UUID)?;
     let all = eat(&mut first, 65_536)?;
-    limit_named(bench, "the TA's page quota")?;
+    limit_named(bench, failed_pool::TA_QUOTA)?;
     // Another instance would have the same quota.
     bench.refused(glutton::UUID, ErrorKind::OutOfMemory)?;
     let mut second = eat_the_rest(bench)?;
-    limit_named(bench, "secure RAM (pool \"Physical TA memory\")")?;
+    limit_named(bench, failed_pool::TA_RAM)?;
     bench.refused(hello::UUID, ErrorKind::OutOfMemory)?;
     works(first.invoke_plain(glutton::CMD_NOP))?;
     works(second.invoke_plain(heap::CMD_FREE_ALL))?;

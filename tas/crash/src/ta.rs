@@ -10,7 +10,8 @@ use ta_runtime::ParamType::{MemrefInput, None as Unused, ValueInput, ValueOutput
 use ta_runtime::abi::TeeResult;
 use ta_runtime::abi::ta::svc;
 use ta_runtime::{
-    Error, ErrorKind, ParamType, Parameters, Result, syscall, ta_invoke_command, ta_open_session,
+    Error, ErrorKind, ParamType, Parameters, Result, heap, syscall, ta_invoke_command,
+    ta_open_session,
 };
 use ta_uuids::crash::{self, on_open};
 
@@ -57,6 +58,8 @@ fn invoke_command(command: u32, params: &mut Parameters) -> Result<()> {
         crash::CMD_UNDEFINED => unsafe { asm!("udf #0") },
         // SAFETY: traps, which is the point.
         crash::CMD_BREAKPOINT => unsafe { asm!("brk #7") },
+        // SAFETY: `fmov d0, xzr`, which programs of this target do not use: traps, which is the point.
+        crash::CMD_FLOAT => unsafe { asm!(".inst 0x9e6703e0") },
         crash::CMD_LOOP => spin_for_ever(),
         crash::CMD_PANIC => panic!("asked to panic"),
         crash::CMD_UNALIGNED => return unaligned(),
@@ -233,22 +236,15 @@ fn panic_holding(depth: u32, above: &[u8]) -> Result<()> {
     panic_holding(depth - 1, black_box(&block))
 }
 
-/// Overwrites the books of its own heap, which lie before all blocks and begin with the ledger's magic
-/// number at the start of a page.
+/// Overwrites the books of its own heap, which lie before all blocks.
 fn scribble() -> Result<()> {
-    const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
-    const PAGE: usize = 4096;
     /// Behind the magic number and the version.
     const FROM: usize = 64;
     let mut block = Vec::new();
     block.try_reserve_exact(64)?;
     block.resize(64, 1_u8);
-    let mut page = block.as_ptr() as usize & !(PAGE - 1);
-    // SAFETY: from the block down to the start of the heap everything may be read.
-    while unsafe { (page as *const u64).read_volatile() } != MAGIC {
-        page -= PAGE;
-    }
-    for at in (page + FROM..page + 5 * FROM).step_by(size_of::<u64>()) {
+    let base = heap::base();
+    for at in (base + FROM..base + 5 * FROM).step_by(size_of::<u64>()) {
         // SAFETY: the heap's books, in the TA's own memory; the TA does not rely on them any more.
         unsafe { (at as *mut u64).write_volatile(0xa5a5_a5a5_a5a5_a5a5) };
     }

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use ta_runtime::ParamType::{None as Unused, ValueInput, ValueOutput};
 use ta_runtime::abi::ta::svc;
 use ta_runtime::{
-    Error, ErrorKind, Parameters, Result, syscall, ta_close_session, ta_invoke_command,
+    Error, ErrorKind, Parameters, Result, heap, syscall, ta_close_session, ta_invoke_command,
     ta_open_session,
 };
 use ta_uuids::glutton;
@@ -90,21 +90,15 @@ fn raw(number: u64, params: &mut Parameters) -> Result<()> {
 
 /// Writes a pool's books over those of its own heap, and has the kernel read them.
 fn forge(params: &mut Parameters) -> Result<()> {
-    const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
-    const PAGE: usize = 4096;
     const BYTES: usize = 3 << 19;
     params.expect([ValueInput, ValueOutput, Unused, Unused])?;
     let value = params.0.as_value()?;
     let (sites, frames) = (value.a(), value.b());
     let mut block = Vec::<u8>::new();
     block.try_reserve_exact(BYTES)?;
-    let mut base = block.as_mut_ptr().map_addr(|address| address & !(PAGE - 1));
+    let base = block.as_mut_ptr().with_addr(heap::base());
     // The block is in the heap that is written over.
     core::mem::forget(block);
-    // SAFETY: from the block down to the start of the heap everything may be read.
-    while unsafe { base.cast::<u64>().read_volatile() } != MAGIC {
-        base = base.wrapping_sub(PAGE);
-    }
     // SAFETY: not sound, on purpose: the heap is the TA's own, which does not rely on it any more.
     unsafe { base.write_bytes(0, BYTES) };
     let base = NonNull::new(base).ok_or(Error::new(ErrorKind::BadState))?;

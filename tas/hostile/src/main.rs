@@ -1,13 +1,11 @@
-//! Test TA: hostile.
+//! Test TA: hostile, which makes any system call.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(not(target_os = "none"))]
 fn main() {}
 
 #[cfg(target_os = "none")]
-mod ta;
-#[cfg(target_os = "none")]
-mod words;
+use ta_hostile as _;
 
 #[cfg(target_os = "none")]
 ta_runtime::properties! {

@@ -8,10 +8,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ta_runtime::ParamType::{self, MemrefInout, ValueInput};
 use ta_runtime::abi::ta::{UteeParams, param_type, svc};
 use ta_runtime::{
-    Error, ErrorKind, Parameters, Result, syscall, ta_close_session, ta_create, ta_destroy,
+    Error, ErrorKind, Parameters, Result, heap, syscall, ta_close_session, ta_create, ta_destroy,
     ta_invoke_command, ta_open_session,
 };
-use ta_uuids::hostile::{self, MAGIC, Random};
+use ta_uuids::hostile::{self, Random};
 
 extern crate alloc;
 use alloc::vec::Vec;
@@ -34,17 +34,13 @@ fn create() -> Result<()> {
     let mut block = Vec::new();
     block.try_reserve_exact(64)?;
     block.resize(64, 1_u8);
-    let mut page = block.as_ptr() as usize & !(PAGE - 1);
-    // SAFETY: from the block down to the start of the heap everything may be read.
-    while unsafe { (page as *const u64).read_volatile() } != MAGIC {
-        page -= PAGE;
-    }
+    let books = heap::base();
     for (n, kept) in KEPT.iter().enumerate() {
-        // SAFETY: the page of the books, just found.
-        let word = unsafe { (page as *const u64).add(n).read_volatile() };
+        // SAFETY: the first page of the books.
+        let word = unsafe { (books as *const u64).add(n).read_volatile() };
         kept.store(word, Ordering::Relaxed);
     }
-    BOOKS.store(page as u64, Ordering::Relaxed);
+    BOOKS.store(books as u64, Ordering::Relaxed);
     // Giving it back would need the books.
     core::mem::forget(block);
     Ok(())

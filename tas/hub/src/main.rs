@@ -5,11 +5,7 @@
 fn main() {}
 
 #[cfg(target_os = "none")]
-#[path = "../../hostile/src/ta.rs"]
-mod ta;
-#[cfg(target_os = "none")]
-#[path = "../../hostile/src/words.rs"]
-mod words;
+use ta_hostile as _;
 
 #[cfg(target_os = "none")]
 ta_runtime::properties! {

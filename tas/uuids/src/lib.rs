@@ -231,6 +231,8 @@ pub mod crash {
     pub const CMD_BIG_FRAME: u32 = 26;
     /// `()`: has [`ZEROED`] bytes on its stack, all zero. Succeeds.
     pub const CMD_ZEROED: u32 = 27;
+    /// `()`: writes to a floating-point register. `TARGET_DEAD`.
+    pub const CMD_FLOAT: u32 = 28;
 
     /// Far more than its stack.
     pub const BIG_FRAME: usize = 584 << 10;
@@ -266,7 +268,7 @@ pub mod chain {
     pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_0004_4c6e_8d01_5ec0de000004);
 
     /// Deepest [`CMD_NEST`].
-    pub const MAX_DEPTH: u32 = 4;
+    pub const MAX_DEPTH: u32 = 15;
 
     /// `(value inout)`: passes it to hello's `CMD_INC`.
     pub const CMD_INC: u32 = 0;
@@ -398,9 +400,6 @@ pub mod hostile {
     /// `(value in: a = seed, b = calls, memref inout of a page or none)`: so many calls, each counted at the start of
     /// the page before it is made.
     pub const CMD_RUN: u32 = 0;
-
-    /// What the books of a heap begin with.
-    pub const MAGIC: u64 = u64::from_le_bytes(*b"TALYHEAP");
 
     /// What hostile TAs and clients draw from, by a seed: xorshift64*.
     #[derive(Debug)]

@@ -35,7 +35,7 @@ fn images(dir: &Path) -> Images {
     }
 }
 
-/// Semihosting with `target=native` let EL1 run commands on the host (issue 12, case 5).
+/// Semihosting with `target=native` let EL1 run commands on the host.
 #[test]
 fn no_guest_gets_semihosting_or_a_qemu_that_starts_programs() {
     let dir = std::env::temp_dir().join(format!("tally-qemu-{}", std::process::id()));

@@ -296,7 +296,11 @@ pub(super) const PLAN: Plan<'static> = Plan {
             &[TELL],
         ),
         never(
-            "figures::<impl tally_account::inspector::Inspector<M>>::walk_ta_pool",
+            "figures::<impl tally_account::inspector::Inspector<M>>::walk_pool",
+            &[TELL],
+        ),
+        never(
+            "walk::<impl tally_account::inspector::Inspector<M>>::heap_blocks",
             &[TELL],
         ),
         never(

@@ -75,10 +75,6 @@ pub(super) const FATAL: &[Fatal] = &[
     },
 ];
 
-/// Stacks of threads (docs/ARCHITECTURE.md, "Address spaces"), a slot each with the stack at its end.
-const THREAD_STACKS: u64 = 0xffff_ffff_d000_0000;
-const SLOT_BYTES: u64 = 64 << 10;
-const STACK_BYTES: u64 = 32 << 10;
 /// Largest frame of a function that overflows by itself.
 const FRAME_BYTES: u64 = 1024;
 
@@ -122,7 +118,7 @@ fn check(images: &Images, fatal: &Fatal, outcome: &Outcome) -> Result<()> {
         }
         None => ensure!(report.esr == 0, "esr {:#x} of a panic", report.esr),
     }
-    let stack = stack_of(report.x[29])?;
+    let stack = stack_of(images, report.x[29])?;
     match fatal.far {
         Far::At(address) => ensure!(report.far == address, "far {:#x}", report.far),
         Far::Code(function) => named(report.far, function)?,
@@ -155,13 +151,16 @@ fn check(images: &Images, fatal: &Fatal, outcome: &Outcome) -> Result<()> {
     report.account()
 }
 
-/// The thread's stack that an address lies on.
-fn stack_of(address: u64) -> Result<Range<u64>> {
-    let slot = address.wrapping_sub(THREAD_STACKS) / SLOT_BYTES;
-    let end = THREAD_STACKS.saturating_add((slot + 1).saturating_mul(SLOT_BYTES));
-    let stack = end - STACK_BYTES..end;
+/// The thread's stack that an address lies on: each has a slot, and lies at its end.
+fn stack_of(images: &Images, address: u64) -> Result<Range<u64>> {
+    let number = |name| images.kernel.symbol(name).context(name);
+    let base = number("tally_stacks_base")?;
+    let slot_bytes = number("tally_stack_slot_bytes")?;
+    let slot = address.wrapping_sub(base) / slot_bytes;
+    let end = base.saturating_add((slot + 1).saturating_mul(slot_bytes));
+    let stack = end - number("tally_thread_stack_bytes")?..end;
     ensure!(
-        slot < 64 && stack.contains(&address),
+        slot < number("tally_threads")? && stack.contains(&address),
         "{address:#x} is on no thread's stack"
     );
     Ok(stack)

@@ -123,7 +123,7 @@ fn hostile(results: &mut Results, images: &Images, silence: Duration) {
     }
 }
 
-/// A TA that prints lines of the kernel's, and lines that are cut where a character is (issue 12, case 6).
+/// A TA that prints lines of the kernel's, and lines that are cut where a character is.
 fn forged(images: &Images, silence: Duration) -> std::result::Result<(), String> {
     const LINES: [&str; 4] = [
         "forged",

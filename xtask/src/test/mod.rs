@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// Exit status for a filter that meets no test, or none that can be run.
 const STATUS_NOTHING_RUN: u8 = 2;
 
-const AFTER_HELP: &str = "Minutes are those of two cores when nothing is built yet, with the guest's images (1 minute) in the first part that needs them. Without --host, --miri, --qemu and --linux all four are run.\n\n\
+const AFTER_HELP: &str = "Minutes are those of two cores when other people's crates are built, with the guest's images (1 minute) in the first part that needs them. Without --host, --miri, --qemu and --linux all four are run.\n\n\
 Exit status: 0 nothing failed; 1 something failed; 2 no test has the filter in its name, or all that have it were skipped.";
 
 /// Which tests.
@@ -38,19 +38,21 @@ pub(crate) struct Args {
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Unit tests of all members, tidy, lint, reports, short fuzzing: 5 minutes, 10 with --long
+    /// Unit tests of all members, tidy, stacks, lint, reports, short fuzzing: 6 minutes
     #[arg(long)]
     host: bool,
-    /// Paired tests in QEMU: 2 minutes, 5 with --long
+    /// Paired tests in QEMU, hostile calls, build variants, leak gate, crashes of the kernel: 4 minutes
     #[arg(long)]
     qemu: bool,
-    /// Paired tests in Debian's Linux in QEMU: 2 minutes
+    /// Paired tests in Debian's Linux in QEMU: 4 minutes
     #[arg(long)]
     linux: bool,
-    /// Portable crates under Miri: 3 minutes, 6 with --long
+    /// Portable crates under Miri: 3 minutes
     #[arg(long)]
     miri: bool,
-    /// Also what takes long: TF-A, slow tests under Miri, fuzzing at length, wrong changes, cargo-deny
+    /// Also what takes long, in all hours: a twelfth of the wrong changes of `mutants`, another one each day; every
+    /// operation of `sweep`; ten times as many hostile calls; slow tests under Miri, fuzzing and HTTP at length; TF-A;
+    /// cargo-deny and advisories
     #[arg(long)]
     long: bool,
     /// Show the names of the tests, and run none
@@ -337,14 +339,41 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    fn all() -> Vec<String> {
+        let members = sources::members().unwrap();
+        let tests = Part::ALL.map(|part| part.tests(&members).unwrap());
+        tests.into_iter().flatten().map(|test| test.name).collect()
+    }
+
     #[test]
     fn names_are_told_apart() {
-        let members = sources::members().unwrap();
         let mut names = BTreeSet::new();
-        for part in Part::ALL {
-            for test in part.tests(&members).unwrap() {
-                assert!(names.insert(test.name.clone()), "twice: {}", test.name);
-            }
+        for name in all() {
+            assert!(names.insert(name.clone()), "twice: {name}");
         }
+    }
+
+    /// Rows named code without a test, and files that had what they tell no more.
+    #[test]
+    fn each_row_of_the_threat_model_names_code_and_tests_that_there_are() {
+        let known: BTreeSet<String> = all().into_iter().collect();
+        let model = crate::paths::root().join("docs").join("THREAT_MODEL.md");
+        let model = std::fs::read_to_string(model).unwrap();
+        let rows = model.lines().filter(|line| line.starts_with("| "));
+        let mut count = 0;
+        for row in rows.skip(1) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            let [_, _, code, tests] = cells[..] else {
+                panic!("not four cells: {row}");
+            };
+            assert!(code.contains('`'), "no code: {row}");
+            let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!tests.is_empty(), "no test: {row}");
+            for test in tests {
+                assert!(known.contains(test), "there is no `{test}`: {row}");
+            }
+            count += 1;
+        }
+        assert!(count > 30, "{count} rows");
     }
 }

@@ -112,15 +112,15 @@ pub(crate) fn failures(out: &mut dyn Write, rows: &[FailureRow], names: &dyn Nam
     }
     match forgotten(rows) {
         0 => Ok(()),
-        1 => writeln!(out, "\n1 older one is forgotten"),
-        n => writeln!(out, "\n{n} older ones are forgotten"),
+        1 => writeln!(out, "\n1 other one is forgotten"),
+        n => writeln!(out, "\n{n} others are forgotten"),
     }
 }
 
-/// How many refusals came before those that are kept.
+/// How many refusals there were besides those that are kept.
 pub(crate) fn forgotten(rows: &[FailureRow]) -> u64 {
-    let first = rows.first().map_or(1, |row| row.number);
-    first.saturating_sub(1)
+    let all = rows.last().map_or(0, |row| row.number);
+    all.saturating_sub(rows.len() as u64)
 }
 
 #[cfg(test)]
@@ -151,7 +151,7 @@ mod tests {
              00000000-0000-0000-0000-000000000007, session 0x102\n\
              \x20 24 of 45056 bytes in use (tables included), largest free 0\n\
              \x20 the limit is the heap size that the TA declares (heap_size)\n\
-             \n1 older one is forgotten\n"
+             \n1 other one is forgotten\n"
         );
     }
 

@@ -4,7 +4,7 @@
 //! are they mixed: then those of the header are given, which are of one moment.
 
 use crate::book::Book;
-use crate::heaps::question::{PoolError, Question};
+use crate::heaps::question::{PoolError, Question, Step};
 use crate::heaps::ta_heap::{self, pool_stats};
 use crate::inspector::Inspector;
 use tally_core::ta::instance::{Instance, InstanceRef};
@@ -85,6 +85,13 @@ impl Walk {
     }
 }
 
+/// Whose heap is walked.
+#[derive(Clone, Copy)]
+enum Walked {
+    Kernel,
+    Ta(InstanceRef),
+}
+
 /// What came of one walk.
 enum Outcome {
     /// These are all figures.
@@ -105,13 +112,6 @@ fn named_pool(found: &Instance<Book>, mut pool: PoolStats) -> PoolStats {
     pool
 }
 
-/// The kernel heap's figures, with its name.
-fn named_kernel_pool(stats: &Stats) -> PoolStats {
-    let mut pool = pool_stats(stats);
-    pool.alloc.desc = label("Heap");
-    pool
-}
-
 impl<M: Machine> Inspector<'_, M> {
     /// What the books of a TA's heap say of it without a walk: all but the free chunks. Its last figures if
     /// it is dead.
@@ -127,106 +127,85 @@ impl<M: Machine> Inspector<'_, M> {
         named_pool(found, pool)
     }
 
+    /// The figures of a TA's heap that has changed since it was looked at `before`: bytes of now, blocks and calls of then.
+    /// Its last ones if it is dead.
+    pub(crate) fn ta_pool_by_now(&self, found: &Instance<Book>, before: &PoolStats) -> PoolStats {
+        if let Some(remains) = &found.notes.remains {
+            return remains.heap;
+        }
+        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
+            return named_pool(found, PoolStats::default());
+        };
+        let pool = ta_heap::header(&self.machine, space, heap, before);
+        let inconsistent = match pool.inconsistent {
+            0 => consistency::CHANGING,
+            known => known,
+        };
+        named_pool(
+            found,
+            PoolStats {
+                inconsistent,
+                ..pool
+            },
+        )
+    }
+
     /// All figures of a TA's heap, its last ones if it is dead; `None` if the instance is gone.
     #[must_use]
     pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
-        let mut changed = None;
-        for _ in 0..TRIES {
-            let pool = match self.walk_ta_pool(instance)? {
-                Outcome::Whole(stats) => pool_stats(&stats),
-                Outcome::Inconsistent(stats) => PoolStats {
-                    inconsistent: consistency::INCONSISTENT,
-                    ..pool_stats(&stats)
-                },
-                Outcome::None => {
-                    let state = self.state();
-                    return Some(self.ta_pool_at_once(state.instance(instance)?));
-                }
-                Outcome::Changed(stats) => {
-                    changed = Some(stats);
-                    continue;
-                }
-            };
-            return self.named_pool_of(instance, pool);
-        }
-        let pool = PoolStats {
-            inconsistent: consistency::CHANGING,
-            ..pool_stats(&changed.unwrap_or_default())
-        };
-        self.named_pool_of(instance, pool)
+        let pool = self.pool_in_steps(Walked::Ta(instance))?;
+        let state = self.state();
+        let found = state.instance(instance)?;
+        Some(match pool {
+            Some(pool) => named_pool(found, pool),
+            None => self.ta_pool_at_once(found),
+        })
     }
 
-    /// All figures of the kernel heap, walked in steps.
+    /// All figures of the kernel heap, walked in steps, or what it says of itself at once.
     #[must_use]
     pub(crate) fn kernel_pool_in_steps(&self) -> PoolStats {
+        match self.pool_in_steps(Walked::Kernel).flatten() {
+            Some(mut pool) if pool.inconsistent != consistency::CHANGING => {
+                pool.alloc.desc = label("Heap");
+                pool
+            }
+            _ => self.heap().stats(),
+        }
+    }
+
+    /// All figures; `None` if the instance is gone, `Some(None)` if there is no pool to read.
+    fn pool_in_steps(&self, walked: Walked) -> Option<Option<PoolStats>> {
+        let mut pool = PoolStats::default();
         for _ in 0..TRIES {
-            let Some(before) = self.kernel_header() else {
-                break;
+            let (stats, inconsistent) = match self.walk_pool(walked)? {
+                Outcome::Whole(stats) => (stats, 0),
+                Outcome::Inconsistent(stats) => (stats, consistency::INCONSISTENT),
+                Outcome::Changed(stats) => (stats, consistency::CHANGING),
+                Outcome::None => return Some(None),
             };
-            let walk = self.walk_kernel_pool();
-            if self.kernel_header() == Some(before) {
-                let whole = walk.and_then(|walk| walk.finish(before));
-                return PoolStats {
-                    inconsistent: match whole {
-                        Some(_) => 0,
-                        None => consistency::INCONSISTENT,
-                    },
-                    ..named_kernel_pool(&whole.unwrap_or(before))
-                };
+            pool = PoolStats {
+                inconsistent,
+                ..pool_stats(&stats)
+            };
+            if inconsistent != consistency::CHANGING {
+                break;
             }
         }
-        self.heap().stats()
-    }
-
-    fn kernel_header(&self) -> Option<Stats> {
-        let mut stats = Stats::default();
-        let step = self
-            .heap()
-            .ask(0, &mut Question::Figures(&mut stats))
-            .ok()?;
-        (step.count == 1).then_some(stats)
-    }
-
-    /// What a walk finds; nothing of a heap whose books make no sense.
-    fn walk_kernel_pool(&self) -> Option<Walk> {
-        let mut walk = Walk::default();
-        let mut cursor = 0;
-        loop {
-            let mut chunks = [Chunk::default(); STEP];
-            let mut question = Question::Chunks(&mut chunks);
-            let step = self.heap().ask(cursor, &mut question).ok()?;
-            for chunk in &chunks[..step.count] {
-                walk.add(chunk);
-            }
-            cursor = step.next;
-            self.breathe();
-            if cursor == 0 {
-                return Some(walk);
-            }
-        }
-    }
-
-    fn named_pool_of(&self, instance: InstanceRef, pool: PoolStats) -> Option<PoolStats> {
-        let state = self.state();
-        Some(named_pool(state.instance(instance)?, pool))
+        Some(Some(pool))
     }
 
     #[inline(never)]
-    fn walk_ta_pool(&self, instance: InstanceRef) -> Option<Outcome> {
+    fn walk_pool(&self, walked: Walked) -> Option<Outcome> {
         let mut walk = Walk::default();
         let mut cursor = 0;
-        let Some(before) = self.pool_header(instance)? else {
+        let Some(before) = self.pool_header(walked)? else {
             return Some(Outcome::None);
         };
         let mut broken = false;
         loop {
             let mut chunks = [Chunk::default(); STEP];
-            let step = {
-                let state = self.state();
-                let found = state.instance(instance)?;
-                self.ask_ta(found, cursor, &mut Question::Chunks(&mut chunks))
-            };
-            match step {
+            match self.ask_pool(walked, cursor, &mut Question::Chunks(&mut chunks))? {
                 Ok(step) => {
                     for chunk in &chunks[..step.count] {
                         walk.add(chunk);
@@ -247,13 +226,13 @@ impl<M: Machine> Inspector<'_, M> {
             }
             self.breathe();
         }
-        let Some(after) = self.pool_header(instance)? else {
+        let Some(after) = self.pool_header(walked)? else {
             return Some(Outcome::None);
         };
         Some(if !broken && before == after {
             match walk.finish(after) {
                 Some(stats) => Outcome::Whole(stats),
-                None if self.is_entered(instance) => Outcome::Changed(after),
+                None if self.is_entered(walked) => Outcome::Changed(after),
                 None => Outcome::Inconsistent(after),
             }
         } else if before == after {
@@ -263,17 +242,34 @@ impl<M: Machine> Inspector<'_, M> {
         })
     }
 
+    /// `None` if the instance is gone.
+    fn ask_pool(
+        &self,
+        walked: Walked,
+        cursor: u64,
+        question: &mut Question<'_>,
+    ) -> Option<Result<Step, PoolError>> {
+        match walked {
+            Walked::Kernel => Some(self.heap().ask(cursor, question)),
+            Walked::Ta(instance) => {
+                let state = self.state();
+                Some(self.ask_ta(state.instance(instance)?, cursor, question))
+            }
+        }
+    }
+
     /// What the header says; `Some(None)` if there is no pool, or its header makes no sense.
-    fn pool_header(&self, instance: InstanceRef) -> Option<Option<Stats>> {
+    fn pool_header(&self, walked: Walked) -> Option<Option<Stats>> {
         let mut stats = Stats::default();
-        let state = self.state();
-        let found: &Instance<Book> = state.instance(instance)?;
-        let step = self.ask_ta(found, 0, &mut Question::Figures(&mut stats));
+        let step = self.ask_pool(walked, 0, &mut Question::Figures(&mut stats))?;
         Some(step.ok().filter(|step| step.count == 1).map(|_| stats))
     }
 
     /// Whether somebody may be in the middle of a change.
-    fn is_entered(&self, instance: InstanceRef) -> bool {
+    fn is_entered(&self, walked: Walked) -> bool {
+        let Walked::Ta(instance) = walked else {
+            return false;
+        };
         let state = self.state();
         let found = state.instance(instance);
         found.is_some_and(|found| found.task.is_some())

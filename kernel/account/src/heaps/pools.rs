@@ -14,8 +14,9 @@ use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
+use tally_mem::pages::PoolFigures;
 use tally_mem::text::label;
-use tally_records::{PoolRow, PoolStats, Selector, pool_kind};
+use tally_records::{PoolRow, PoolStats, Selector, consistency, pool_kind};
 
 /// One heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,27 +147,25 @@ impl<M: Machine> Inspector<'_, M> {
         })
     }
 
-    /// The pool of pages that TAs draw from, under the name that `xtest --stats` knows.
+    /// The pool of pages that TAs draw from. Walks the records of all pages.
     pub(crate) fn ta_ram(&self, state: &State<Book>) -> PoolStats {
-        let figures = state.pages.figures();
-        PoolStats {
-            alloc: AllocStats {
-                desc: label("Physical TA memory"),
-                free2_sum: figures.free2_sum,
-                allocated: clamp(figures.allocated),
-                max_allocated: clamp(figures.max_allocated),
-                size: clamp(figures.size),
-                num_alloc_fail: figures.failures,
-                biggest_alloc_fail: clamp(figures.biggest_failure),
-                biggest_alloc_fail_used: clamp(figures.biggest_failure_used),
-            },
-            num_get: figures.gets,
-            num_release: figures.releases,
-            largest_free: figures.largest_free,
-            live_blocks: figures.allocated / PAGE_SIZE as u64,
-            promised: figures.promised,
-            ..PoolStats::default()
+        pages_pool(&state.pages.figures())
+    }
+
+    /// The same by now, without a walk: where pages changed hands since it was `walked`, free runs are those of then.
+    pub(crate) fn ta_ram_by_now(&self, state: &State<Book>, walked: &PoolStats) -> PoolStats {
+        let now = pages_pool(&state.pages.figures_at_once());
+        let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.promised);
+        let free = now.alloc.size.saturating_sub(now.alloc.allocated);
+        let mut pool = PoolStats {
+            largest_free: walked.largest_free.min(free.into()),
+            ..now
+        };
+        pool.alloc.free2_sum = walked.alloc.free2_sum;
+        if key(&now) != key(walked) {
+            pool.inconsistent = consistency::CHANGING;
         }
+        pool
     }
 
     /// The next pool: the kernel heap, the pages that TAs draw from, then every TA's heap; and where to go on.
@@ -213,4 +212,26 @@ impl<M: Machine> Inspector<'_, M> {
 
 fn clamp(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// The pages' pool under the name that `xtest --stats` knows.
+fn pages_pool(figures: &PoolFigures) -> PoolStats {
+    PoolStats {
+        alloc: AllocStats {
+            desc: label("Physical TA memory"),
+            free2_sum: figures.free2_sum,
+            allocated: clamp(figures.allocated),
+            max_allocated: clamp(figures.max_allocated),
+            size: clamp(figures.size),
+            num_alloc_fail: figures.failures,
+            biggest_alloc_fail: clamp(figures.biggest_failure),
+            biggest_alloc_fail_used: clamp(figures.biggest_failure_used),
+        },
+        num_get: figures.gets,
+        num_release: figures.releases,
+        largest_free: figures.largest_free,
+        live_blocks: figures.allocated / PAGE_SIZE as u64,
+        promised: figures.promised,
+        ..PoolStats::default()
+    }
 }

@@ -11,7 +11,9 @@ use tally_abi::pta::stats::AllocStats;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_ledger::Block;
 use tally_ledger::view::{Reader, TopSites, TopWalk, View};
-use tally_ledger::{ALARM_OFFSET, Config, MARK_OFFSET, SiteInfo, Stats, Strategy, Tracking};
+use tally_ledger::{
+    ALARM_OFFSET, Config, MARK_OFFSET, PEAK_OFFSET, SiteInfo, Stats, Strategy, Tracking,
+};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
@@ -19,6 +21,7 @@ use tally_mem::space::AddressSpace;
 use tally_records::PoolStats;
 use tally_records::strategy;
 use tally_records::tracking;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Why a heap cannot be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,15 +131,65 @@ pub(crate) fn blocks<M: Machine>(
     Ok((count, (next != 0).then_some(next)))
 }
 
+/// What tells at once whether a heap has changed. Blocks that took each other's place do not show.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub(crate) struct HeapKey {
+    /// The header's maximum, and what it falls short of.
+    words: [u64; 2],
+    committed: u64,
+}
+
+impl HeapKey {
+    /// Of an instance's heap by now; zeros if it has none.
+    pub(crate) fn of<M: Machine>(machine: &M, found: &Instance<Book>) -> Self {
+        let mut key = Self::default();
+        if let (Some(space), Some(heap)) = (&found.space, found.heap)
+            && let Some(words) = heap.checked_add(PEAK_OFFSET as u64)
+        {
+            key.committed = space.heap().map_or(0, |heap| heap.committed);
+            // Fails only where the heap was never touched.
+            let _ = space.peek_words(machine, words, &mut key.words);
+        }
+        key
+    }
+}
+
+/// What the header alone says, beside blocks and calls that were found `before`. A bounded number of instructions that no
+/// TA chooses.
+pub(crate) fn header<M: Machine>(
+    machine: &M,
+    space: &AddressSpace,
+    heap: UserVa,
+    before: &PoolStats,
+) -> PoolStats {
+    match open(machine, space, heap) {
+        Ok(view) => pool_stats(&Stats {
+            live_blocks: before.live_blocks,
+            num_get: before.num_get,
+            num_release: before.num_release,
+            records: before.records,
+            ..view.header()
+        }),
+        Err(_) => unreadable(space),
+    }
+}
+
 /// What header and call sites say, without a walk.
 pub fn figures<M: Machine>(machine: &M, space: &AddressSpace, heap: UserVa) -> PoolStats {
     match open(machine, space, heap) {
         Ok(view) => pool_stats(&view.figures()),
-        Err(_) => PoolStats {
-            // A TA that has not used its heap yet has nothing that could be wrong.
-            inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
-            ..PoolStats::default()
-        },
+        Err(_) => unreadable(space),
+    }
+}
+
+fn unreadable(space: &AddressSpace) -> PoolStats {
+    PoolStats {
+        // A TA that has not used its heap yet has nothing that could be wrong.
+        inconsistent: u32::from(space.heap().is_some_and(|heap| heap.committed != 0)),
+        ..PoolStats::default()
     }
 }
 

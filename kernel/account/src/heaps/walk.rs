@@ -66,13 +66,13 @@ pub(crate) fn to_the_end(walked: Result<(), Stop>) -> Result<(), TeeResult> {
 
 /// Some blocks of a heap, in the order of their addresses.
 #[derive(Debug)]
-pub(crate) struct Batch {
+struct Batch {
     /// The blocks.
-    pub blocks: [Block; BATCH],
+    blocks: [Block; BATCH],
     /// How many there are.
-    pub count: usize,
+    count: usize,
     /// Where to go on; `None` after the last.
-    pub next: Option<u64>,
+    next: Option<u64>,
 }
 
 /// Live blocks of one owner and one call stack.
@@ -153,12 +153,11 @@ impl Groups {
 impl<M: Machine> Inspector<'_, M> {
     /// The next blocks of a heap. What the question itself takes is left out; the mark of a TA's
     /// block is at least the mark that was last when its heap began.
-    pub(crate) fn heap_blocks(&self, heap: HeapRef, cursor: u64) -> Result<Batch, HeapError> {
-        let mut batch = Batch {
-            blocks: [Block::default(); BATCH],
-            count: 0,
-            next: None,
-        };
+    ///
+    /// # Errors
+    /// [`HeapError`]. The batch may have anything in it then.
+    fn heap_blocks(&self, heap: HeapRef, cursor: u64, batch: &mut Batch) -> Result<(), HeapError> {
+        batch.count = 0;
         match heap {
             HeapRef::Kernel => {
                 let (count, next) = self
@@ -188,7 +187,7 @@ impl<M: Machine> Inspector<'_, M> {
                 }
             }
         }
-        Ok(batch)
+        Ok(())
     }
 
     /// Takes in every live block of a heap, in steps.
@@ -197,9 +196,14 @@ impl<M: Machine> Inspector<'_, M> {
         heap: HeapRef,
         mut take: impl FnMut(&Block) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
+        let mut batch = Batch {
+            blocks: [Block::default(); BATCH],
+            count: 0,
+            next: None,
+        };
         let mut cursor = Some(0);
         while let Some(at) = cursor {
-            let batch = self.heap_blocks(heap, at)?;
+            self.heap_blocks(heap, at, &mut batch)?;
             for few in batch.blocks[..batch.count].chunks(FEW) {
                 for block in few {
                     take(block)?;
@@ -229,7 +233,7 @@ impl<M: Machine> Inspector<'_, M> {
                 if let Some(name) = self.owners().name(group.owner) {
                     (record.owner_kind, record.session) = wire_kind(name.kind);
                     record.owner = name.uuid;
-                    record.label = label(name.label.text());
+                    record.label = name.label.field();
                 }
             }
             HeapRef::Ta(instance) => {

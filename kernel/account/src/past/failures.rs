@@ -1,12 +1,12 @@
 //! The last refused allocations, of every pool.
 //!
-//! **Invariant:** a full log drops its oldest entry; the numbers of entries tell how many were dropped. An
-//! entry names its owner, even when the owner is gone.
+//! **Invariant:** a full log drops the oldest entry of whoever has most, so that nobody drops what is others'; the
+//! numbers of entries tell how many were dropped. An entry names its owner, even when the owner is gone.
 
 use crate::kinds::wire_kind;
+use core::cmp::Reverse;
 use tally_core::owners::OwnerName;
 use tally_mem::owner::OwnerId;
-use tally_mem::text::label;
 use tally_records::FailureRow;
 
 /// How many are kept.
@@ -35,10 +35,24 @@ impl Failures {
 
     /// Adds a refusal; its number is set here. `owner`: who is to be named later.
     pub fn note(&mut self, mut row: FailureRow, owner: Option<OwnerId>) {
-        let place = (self.count % KEPT as u64) as usize;
         self.count += 1;
         row.number = self.count;
+        let place = self.place();
         self.entries[place] = Some(Entry { row, owner });
+    }
+
+    /// A free place, or that of the oldest entry of whoever has most: a TA, or all others together.
+    fn place(&self) -> usize {
+        let rows = || self.entries.iter().flatten().map(|entry| &entry.row);
+        let same = |image| rows().filter(|row| row.image == image).count();
+        let goes = |entry: &Option<Entry>| {
+            // What is free goes first.
+            let row = &entry.as_ref()?.row;
+            Some((Reverse(same(row.image)), row.number))
+        };
+        let places = self.entries.iter().enumerate();
+        let first = places.min_by_key(|(_, entry)| goes(entry));
+        first.map_or(0, |(place, _)| place)
     }
 
     /// Names an owner in the entries that want it named.
@@ -65,7 +79,7 @@ impl Failures {
 pub(super) fn with_owner(mut row: FailureRow, name: &OwnerName) -> FailureRow {
     (row.owner_kind, row.session) = wire_kind(name.kind);
     row.owner = name.uuid;
-    row.label = label(name.label.text());
+    row.label = name.label.field();
     row
 }
 
@@ -95,6 +109,38 @@ mod tests {
             seen.push(row.number);
         }
         assert_eq!(seen, (4..=KEPT as u64 + 3).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn who_is_refused_again_and_again_drops_their_own() {
+        // Bug: sixteen refused calls of any client, and what a TA was refused was not to be seen any more.
+        let mut log = Failures::EMPTY;
+        let note = |log: &mut Failures, image: u128| {
+            let row = FailureRow {
+                image: TeeUuid::from_u128(image),
+                ..FailureRow::default()
+            };
+            log.note(row, None);
+        };
+        for image in [1, 2, 1] {
+            note(&mut log, image);
+        }
+        for _ in 0..100 {
+            note(&mut log, 0);
+        }
+        let numbers = |log: &Failures| {
+            let mut numbers = Vec::new();
+            while let Some((row, _)) = log.from(numbers.last().map_or(0, |last| last + 1)) {
+                numbers.push(row.number);
+            }
+            numbers
+        };
+        let told = [1, 2, 3].into_iter().chain(91..=103);
+        assert_eq!(numbers(&log), told.collect::<Vec<u64>>());
+        // Another one takes of whoever has most.
+        note(&mut log, 3);
+        let told = [1, 2, 3].into_iter().chain(92..=104);
+        assert_eq!(numbers(&log), told.collect::<Vec<u64>>());
     }
 
     #[test]

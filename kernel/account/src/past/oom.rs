@@ -16,23 +16,20 @@ use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::text::Blocks;
 use tally_mem::text::label;
-use tally_records::FailureRow;
-use tally_records::PoolStats;
-use tally_records::failed_pool;
-use tally_records::owner_kind;
+use tally_records::{FailureRow, PoolStats, failed_pool, limit, owner_kind, word};
 
 /// Frames of the call stack that are shown.
 const MAX_FRAMES: usize = 8;
 /// Call sites that are named.
 const TOP_SITES: usize = 5;
 
-/// What a limit is called.
-pub(crate) const fn limit_text(limit: Limit) -> &'static str {
+/// The pool that a limit is of.
+const fn pool_of(limit: Limit) -> u32 {
     match limit {
-        Limit::HeapSize => "the heap size that the TA declares",
-        Limit::Quota => "the TA's page quota",
-        Limit::SecureRam => "secure RAM (pool \"Physical TA memory\")",
-        Limit::KernelHeap => "the kernel heap (pool \"Heap\")",
+        Limit::HeapSize => failed_pool::TA_HEAP,
+        Limit::Quota => failed_pool::TA_QUOTA,
+        Limit::SecureRam => failed_pool::TA_RAM,
+        Limit::KernelHeap => failed_pool::KERNEL_HEAP,
     }
 }
 
@@ -171,6 +168,7 @@ impl Facts {
     fn row(&self, top: &TopSites, sites: &[SiteInfo]) -> FailureRow {
         const PAGE: u64 = PAGE_SIZE as u64;
         let mut row = FailureRow {
+            pool: pool_of(self.refusal.limit),
             size: self.refusal.size,
             owner_kind: owner_kind::TA,
             owner: self.uuid,
@@ -185,21 +183,18 @@ impl Facts {
         };
         match self.refusal.limit {
             // The kernel heap tells the rest itself.
-            Limit::KernelHeap => row.pool = failed_pool::KERNEL_HEAP,
+            Limit::KernelHeap => {}
             Limit::HeapSize => {
-                row.pool = failed_pool::TA_HEAP;
                 row.used = self.pool.alloc.allocated.into();
                 row.pool_size = memory.heap_max;
                 row.largest_free = self.pool.largest_free;
             }
             Limit::Quota => {
-                row.pool = failed_pool::TA_QUOTA;
                 row.used = u64::from(memory.charged_pages) * PAGE;
                 row.pool_size = u64::from(memory.limit_pages) * PAGE;
                 row.largest_free = row.pool_size.saturating_sub(row.used);
             }
             Limit::SecureRam => {
-                row.pool = failed_pool::TA_RAM;
                 row.used = memory.used;
                 row.pool_size = memory.size;
                 row.largest_free = u64::from(memory.available_pages) * PAGE;
@@ -231,7 +226,8 @@ impl Facts {
             "Memory allocation failed: size {} pool TA heap owner TA {uuid}",
             self.refusal.size
         )?;
-        writeln!(out, "  the limit is {}", limit_text(self.refusal.limit))?;
+        let limit = word(limit::WORDS, pool_of(self.refusal.limit));
+        writeln!(out, "  the limit is {limit}")?;
         let Some(memory) = &self.memory else {
             return Ok(());
         };

@@ -4,13 +4,13 @@ use crate::inspector::Inspector;
 use crate::past::failures::with_owner;
 use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
-use tally_core::owners::Label;
+use tally_core::owners::{Label, OwnerKind, OwnerName};
 use tally_core::refused::{Refused, RefusedEntry, RefusedImage, SharedTable};
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::refused::{RefusedPages, Short};
-use tally_mem::text::{TextBuffer, label, label_text};
+use tally_mem::text::TextBuffer;
 use tally_records::{FailureRow, failed_pool, limit, owner_kind, word};
 
 impl<M: Machine> Inspector<'_, M> {
@@ -35,7 +35,8 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// Notes what was refused, and reports it on the console. Nothing is locked.
     pub(crate) fn report_refused(&self, refused: &Refused) {
-        let mut row = self.row_of(refused);
+        let mut row = FailureRow::default();
+        let owner = self.fill_row(refused, &mut row);
         row.at_ms = self.uptime_millis();
         // Of an image the loader has said all there is to say.
         let is_reported = !matches!(refused, Refused::Image(_));
@@ -43,67 +44,39 @@ impl<M: Machine> Inspector<'_, M> {
             self.heap().call_stack(&mut row.frames);
         }
         if is_reported {
-            self.machine.interruptible(|| self.print_refused(&row));
+            self.machine
+                .interruptible(|| self.print_refused(&row, &owner));
         }
         self.note_failure(&row, None);
     }
 
-    /// Out of line: what it makes the row of must not lie below the report.
+    /// Fills the row, and names its owner. Out of line: what it makes the row of must not lie below the report.
     #[inline(never)]
-    fn row_of(&self, refused: &Refused) -> FailureRow {
-        match refused {
-            Refused::Pages(pages) => self.of_pages(pages),
-            Refused::Entry(entry) => of_entry(entry),
-            Refused::Image(image) => self.of_image(image),
-        }
-    }
-
-    fn of_pages(&self, refused: &RefusedPages) -> FailureRow {
-        const PAGE: u64 = PAGE_SIZE as u64;
-        let pool = match refused.short {
-            Short::SecureRam => failed_pool::TA_RAM,
-            Short::Quota => failed_pool::TA_QUOTA,
-            Short::Regions => {
-                let row = FailureRow {
-                    pool: failed_pool::REGIONS,
-                    wanted_entries: refused.wanted,
-                    used_entries: refused.used,
-                    entries: refused.size,
-                    held_entries: refused.used,
-                    ..FailureRow::default()
-                };
-                let row = self.named(row, refused.owner);
-                let holder = row.owner;
-                return FailureRow { holder, ..row };
+    fn fill_row(&self, refused: &Refused, row: &mut FailureRow) -> OwnerName {
+        let owner = match refused {
+            Refused::Pages(pages) => {
+                *row = of_pages(pages);
+                pages.owner
+            }
+            Refused::Entry(entry) => {
+                let owner = asker(entry.asker);
+                *row = with_owner(of_entry(entry), &owner);
+                return owner;
+            }
+            Refused::Image(image) => {
+                *row = of_image(image);
+                image.owner
             }
         };
-        let row = FailureRow {
-            pool,
-            size: u64::from(refused.wanted) * PAGE,
-            used: u64::from(refused.used) * PAGE,
-            pool_size: u64::from(refused.size) * PAGE,
-            largest_free: u64::from(refused.left) * PAGE,
-            ..FailureRow::default()
-        };
-        self.named(row, refused.owner)
-    }
-
-    fn of_image(&self, refused: &RefusedImage) -> FailureRow {
-        let row = FailureRow {
-            pool: failed_pool::IMAGE,
-            size: refused.size,
-            fault: refused.why.code(),
-            ..FailureRow::default()
-        };
-        self.named(row, refused.owner)
-    }
-
-    /// The row with its owner named, and the session that it serves if it is a TA.
-    fn named(&self, row: FailureRow, owner: OwnerId) -> FailureRow {
-        let mut row = match self.owners().name(owner) {
-            Some(name) => with_owner(row, name),
-            None => row,
-        };
+        let name = self.owners().name(owner).copied().unwrap_or(OwnerName {
+            kind: OwnerKind::Kernel,
+            uuid: TeeUuid::nil(),
+            label: Label::Ended,
+        });
+        *row = with_owner(*row, &name);
+        if row.pool == failed_pool::REGIONS {
+            row.holder = name.uuid;
+        }
         if row.owner_kind == owner_kind::TA {
             let state = self.state();
             let mut instances = state.guest(self.guest).instances.iter();
@@ -111,16 +84,15 @@ impl<M: Machine> Inspector<'_, M> {
             let task = found.and_then(|(_, found)| found.task);
             row.session = task.map_or(0, |task| task.session);
         }
-        row
+        name
     }
 
     #[inline(never)]
-    fn print_refused(&self, row: &FailureRow) {
+    fn print_refused(&self, row: &FailureRow, owner: &OwnerName) {
         log::error!(
-            "Memory allocation failed: size {} pool {} owner {}",
+            "Memory allocation failed: size {} pool {} owner {owner}",
             row.size,
-            pool_text(row.pool),
-            Owner(row)
+            pool_text(row.pool)
         );
         log::error!("  the limit is {}", word(limit::WORDS, row.pool));
         if row.entries != 0 {
@@ -155,8 +127,42 @@ impl<M: Machine> Inspector<'_, M> {
     }
 }
 
+fn of_pages(refused: &RefusedPages) -> FailureRow {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let pool = match refused.short {
+        Short::SecureRam => failed_pool::TA_RAM,
+        Short::Quota => failed_pool::TA_QUOTA,
+        Short::Regions => {
+            return FailureRow {
+                pool: failed_pool::REGIONS,
+                wanted_entries: refused.wanted,
+                used_entries: refused.used,
+                entries: refused.size,
+                held_entries: refused.used,
+                ..FailureRow::default()
+            };
+        }
+    };
+    FailureRow {
+        pool,
+        size: u64::from(refused.wanted) * PAGE,
+        used: u64::from(refused.used) * PAGE,
+        pool_size: u64::from(refused.size) * PAGE,
+        largest_free: u64::from(refused.left) * PAGE,
+        ..FailureRow::default()
+    }
+}
+
+fn of_image(refused: &RefusedImage) -> FailureRow {
+    FailureRow {
+        pool: failed_pool::IMAGE,
+        size: refused.size,
+        fault: refused.why.code(),
+        ..FailureRow::default()
+    }
+}
+
 fn of_entry(refused: &RefusedEntry) -> FailureRow {
-    let is_ta = refused.asker != TeeUuid::nil();
     FailureRow {
         pool: match refused.table {
             SharedTable::Sessions => failed_pool::SESSIONS,
@@ -167,13 +173,6 @@ fn of_entry(refused: &RefusedEntry) -> FailureRow {
             SharedTable::Channels => failed_pool::CHANNELS,
             SharedTable::Buffers => failed_pool::BUFFERS,
         },
-        owner_kind: if is_ta {
-            owner_kind::TA
-        } else {
-            owner_kind::GUEST
-        },
-        owner: refused.asker,
-        label: label(if is_ta { Label::Ta } else { Label::Guest }.text()),
         wanted_entries: refused.wanted,
         used_entries: refused.used,
         entries: refused.size,
@@ -183,25 +182,21 @@ fn of_entry(refused: &RefusedEntry) -> FailureRow {
     }
 }
 
+/// Who asked for an entry: a TA, or nil for the normal world.
+fn asker(uuid: TeeUuid) -> OwnerName {
+    let (kind, label) = if uuid == TeeUuid::nil() {
+        (OwnerKind::Guest, Label::Guest)
+    } else {
+        (OwnerKind::Ta, Label::Ta)
+    };
+    OwnerName { kind, uuid, label }
+}
+
 /// A pool in a report: as OP-TEE calls it, where it has such a pool.
 fn pool_text(pool: u32) -> &'static str {
     match pool {
         failed_pool::TA_RAM => "Physical TA memory",
         _ => word(failed_pool::WORDS, pool),
-    }
-}
-
-/// Whose a refused request was.
-struct Owner<'a>(&'a FailureRow);
-
-impl Display for Owner<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = self.0;
-        match row.owner_kind {
-            owner_kind::TA => write!(f, "TA {}", row.owner),
-            owner_kind::SESSION => write!(f, "session {:#x} of TA {}", row.session, row.owner),
-            _ => f.write_str(label_text(&row.label)),
-        }
     }
 }
 
@@ -215,5 +210,19 @@ impl Display for Holder {
         } else {
             write!(f, "TA {}", self.0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tally_core::call::shm::MAX_PAGES;
+    use tally_mem::addr::PAGE_SIZE;
+    use tally_records::{failed_pool, limit, word};
+
+    #[test]
+    fn a_size_in_words_is_the_constant() {
+        let mib = (MAX_PAGES * PAGE_SIZE as u64) >> 20;
+        let limit = word(limit::WORDS, failed_pool::SHARED_PAGES);
+        assert_eq!(limit, format!("{mib} MiB for one object"));
     }
 }

@@ -13,7 +13,7 @@ use tally_core::ta::instance::Instance;
 use tally_core::ta::task::{Cause, Exit, Ran, TaCall};
 use tally_mem::addr::{PAGE_SIZE, PhysPage, UserVa};
 use tally_mem::machine::Machine;
-use tally_mem::unused;
+use tally_mem::stack_pattern;
 
 /// Pages of a stack that are looked at.
 const MAX_STACK_PAGES: u64 = 64;
@@ -108,7 +108,7 @@ pub(crate) fn restart_stack<M: Machine>(found: &mut Instance<Book>, machine: &M)
 fn clear_stack<M: Machine>(machine: &M, instance: &Instance<Book>, sp: u64) {
     for_stack(instance, machine, |va, page| {
         let unused = sp.saturating_sub(va).min(PAGE_SIZE as u64) as usize;
-        unused::fill(machine, page, unused);
+        stack_pattern::fill(machine, page, unused);
         true
     });
 }
@@ -128,7 +128,7 @@ fn allocations<M: Machine>(machine: &M, instance: &Instance<Book>) -> Detail {
 fn stack_depth<M: Machine>(machine: &M, instance: &Instance<Book>) -> u64 {
     let mut depth = 0;
     for_stack(instance, machine, |va, page| {
-        let written = unused::first_written(machine, page);
+        let written = stack_pattern::first_written(machine, page);
         let lowest = written.map(|offset| va + offset as u64);
         depth = lowest.map_or(0, |lowest| instance.stack_top.saturating_sub(lowest));
         written.is_none()

@@ -5,12 +5,12 @@
 use crate::book::Book;
 use crate::moment::{Moment, USES};
 use crate::snapshot::keep::SnapshotError;
-use crate::snapshot::writer::Writer;
-use crate::tas::detail::Steps;
+use crate::snapshot::writer::{Open, Writer};
+use crate::tas::detail::{Known, Steps};
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
 use tally_mem::machine::Machine;
 use tally_records::snapshot::Section;
-use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, TaDetail, pool_kind};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, PoolStats, Record, TaDetail, pool_kind};
 use zerocopy::IntoBytes;
 
 /// Rows that are made room for besides those that there are.
@@ -35,9 +35,16 @@ impl Room {
 
 /// What was found out of TAs before the moment, in a snapshot behind the sections of the moment.
 #[derive(Clone, Copy)]
-struct KnownSteps {
+struct Found {
     at: usize,
     count: usize,
+}
+
+impl Found {
+    /// Where the [`Steps`] of each are.
+    fn places(self) -> impl Iterator<Item = usize> {
+        (0..self.count).map(move |n| self.at + n * size_of::<Steps>())
+    }
 }
 
 impl<M: Machine> Writer<'_, M> {
@@ -58,14 +65,14 @@ impl<M: Machine> Writer<'_, M> {
                 }
             };
             let known = self.steps(room)?;
-            let walked = kernel.kernel_pool_in_steps();
+            let walked = self.walked();
             let moment = kernel.moment();
             let guest = moment.guest();
             let fits = guest.instances.iter().count() <= room.tas
                 && moment.owner_names().iter().count() <= room.owners;
             if fits || last {
                 self.bring_up_to_date(&moment, known)?;
-                return self.write_moment(&moment, room, known, walked);
+                return self.write_moment(&moment, room, known, &walked);
             }
         }
         Ok(())
@@ -73,7 +80,7 @@ impl<M: Machine> Writer<'_, M> {
 
     /// Finds out what takes steps of so many TAs at most. Out of line: the moment must not lie on the stack below.
     #[inline(never)]
-    fn steps(&mut self, room: Room) -> Result<KnownSteps, SnapshotError> {
+    fn steps(&mut self, room: Room) -> Result<Found, SnapshotError> {
         let kernel = self.kernel();
         self.make_room(room.bytes() + room.tas * size_of::<Steps>())?;
         let at = self.offset() + room.bytes();
@@ -90,20 +97,33 @@ impl<M: Machine> Writer<'_, M> {
             }
             kernel.breathe();
         }
-        Ok(KnownSteps { at, count })
+        Ok(Found { at, count })
+    }
+
+    /// Pools with what a walk alone tells. Out of line, as above.
+    #[inline(never)]
+    fn walked(&self) -> [PoolStats; 2] {
+        let kernel = self.kernel();
+        let pages = kernel.ta_ram(&kernel.state());
+        kernel.breathe();
+        let heap = kernel.kernel_pool_in_steps();
+        kernel.breathe();
+        [heap, pages]
     }
 
     /// Takes over of the heaps what has changed since their steps, once for all sections.
+    #[inline(never)]
     fn bring_up_to_date(
         &mut self,
         moment: &Moment<'_, M>,
-        known: KnownSteps,
+        known: Found,
     ) -> Result<(), SnapshotError> {
         let kernel = self.kernel();
-        for n in 0..known.count {
-            let at = known.at + n * size_of::<Steps>();
-            let steps: Steps = self.read(at);
-            if let Some(steps) = kernel.steps_by_now(moment.guest(), steps) {
+        for at in known.places() {
+            let instance: Known = self.read(at);
+            if let Some(found) = kernel.has_changed(moment.guest(), &instance) {
+                let mut steps: Steps = self.read(at);
+                steps.heap = kernel.ta_pool_by_now(found, &steps.heap);
                 self.write(at, steps.as_bytes())?;
             }
         }
@@ -115,73 +135,121 @@ impl<M: Machine> Writer<'_, M> {
         &mut self,
         moment: &Moment<'_, M>,
         room: Room,
-        known: KnownSteps,
-        walked: PoolStats,
+        known: Found,
+        walked: &[PoolStats; 2],
     ) -> Result<(), SnapshotError> {
         let mut open = self.begin::<MeminfoRow>()?;
-        for row in moment.meminfo() {
-            self.put(&mut open, row.as_bytes());
-        }
+        self.put_all(&mut open, &moment.meminfo());
         self.end(&open)?;
         let mut open = self.begin::<PoolRow>()?;
-        for row in moment.pools(walked) {
-            self.put(&mut open, row.as_bytes());
-        }
-        self.tas(moment, room, known, |writer, (_, found), steps| {
+        self.put_all(&mut open, &moment.pools(walked));
+        self.ta_pools(&mut open, moment, room, known);
+        self.end(&open)?;
+        let mut open = self.begin::<OwnerRow>()?;
+        self.owners(&mut open, moment, room.owners);
+        self.end(&open)?;
+        let mut open = self.begin::<TaDetail>()?;
+        self.tas(&mut open, moment, room, known);
+        self.end(&open)
+    }
+
+    /// Adds the heap of each TA.
+    #[inline(never)]
+    fn ta_pools(&mut self, open: &mut Open, moment: &Moment<'_, M>, room: Room, known: Found) {
+        let mut rows = Batch::<PoolRow, 4>::new();
+        self.each_ta(moment, room, known, |writer, (_, found), steps| {
             if found.life != Life::Loading {
                 let row = PoolRow {
                     pool: steps.heap,
                     kind: pool_kind::TA_HEAP,
                     instance: found.generation,
                 };
-                writer.put(&mut open, row.as_bytes());
+                rows.add(row, writer, open);
             }
         });
-        self.end(&open)?;
-        let mut open = self.begin::<OwnerRow>()?;
-        for (n, row) in moment.owners().enumerate() {
-            if n < room.owners {
-                self.put(&mut open, row.as_bytes());
-            } else {
-                self.drop_record();
-            }
+        rows.end(self, open);
+    }
+
+    /// Adds each TA.
+    #[inline(never)]
+    fn tas(&mut self, open: &mut Open, moment: &Moment<'_, M>, room: Room, known: Found) {
+        let mut rows = Batch::<TaDetail, 2>::new();
+        self.each_ta(moment, room, known, |writer, ta, steps| {
+            rows.add(moment.ta(ta, steps), writer, open);
+        });
+        rows.end(self, open);
+    }
+
+    /// Adds so many owners at most. Those that there is no room for are counted.
+    #[inline(never)]
+    fn owners(&mut self, open: &mut Open, moment: &Moment<'_, M>, room: usize) {
+        let mut rows = Batch::<OwnerRow, 8>::new();
+        let mut owners = moment.owners();
+        for row in owners.by_ref().take(room) {
+            rows.add(row, self, open);
         }
-        self.end(&open)?;
-        let mut open = self.begin::<TaDetail>()?;
-        self.tas(moment, room, known, |writer, ta, steps| {
-            writer.put(&mut open, moment.ta(ta, steps).as_bytes());
-        });
-        self.end(&open)
+        rows.end(self, open);
+        for _ in owners {
+            self.drop_record();
+        }
     }
 
     /// Has `put` add a row of each TA. Those that there is no room for are counted.
-    fn tas(
+    fn each_ta(
         &mut self,
         moment: &Moment<'_, M>,
         room: Room,
-        known: KnownSteps,
+        known: Found,
         mut put: impl FnMut(&mut Self, (InstanceRef, &Instance<Book>), &Steps),
     ) {
         let kernel = self.kernel();
-        let places = (0..known.count).map(|n| known.at + n * size_of::<Steps>());
-        let mut places = places.peekable();
+        let mut places = known.places();
+        let mut next: Option<Steps> = None;
         for (n, (instance, found)) in moment.guest().instances.named().enumerate() {
             if n >= room.tas {
                 self.drop_record();
                 continue;
             }
-            let is_before = |at: &usize| self.read::<Steps>(*at).is_before(instance);
-            while places.next_if(is_before).is_some() {}
-            let steps = places.peek().map(|at| self.read::<Steps>(*at));
-            match steps.filter(|steps| steps.are_of(instance)) {
-                Some(steps) => put(self, (instance, found), &steps),
+            let is_before = |steps: &Steps| steps.are_before(instance);
+            while next.as_ref().is_none_or(is_before)
+                && let Some(at) = places.next()
+            {
+                next = Some(self.read(at));
+            }
+            match next.as_ref().filter(|steps| steps.are_of(instance)) {
+                Some(steps) => put(self, (instance, found), steps),
                 // It began since.
-                None => put(
-                    self,
-                    (instance, found),
-                    &kernel.steps_at_once(instance, found),
-                ),
+                None => put(self, (instance, found), &kernel.steps_at_once(found)),
             }
         }
+    }
+}
+
+/// Rows that are written together.
+struct Batch<T, const N: usize> {
+    rows: [T; N],
+    count: usize,
+}
+
+impl<T: Record, const N: usize> Batch<T, N> {
+    fn new() -> Self {
+        Self {
+            rows: [T::default(); N],
+            count: 0,
+        }
+    }
+
+    fn add<M: Machine>(&mut self, row: T, writer: &mut Writer<'_, M>, open: &mut Open) {
+        self.rows[self.count] = row;
+        self.count += 1;
+        if self.count == N {
+            writer.put_all(open, &self.rows);
+            self.count = 0;
+        }
+    }
+
+    /// Writes what is left.
+    fn end<M: Machine>(self, writer: &mut Writer<'_, M>, open: &mut Open) {
+        writer.put_all(open, &self.rows[..self.count]);
     }
 }

@@ -141,6 +141,14 @@ impl<'k, M: Machine> Writer<'k, M> {
         }
     }
 
+    /// Adds records together, or counts all of them as dropped where there are no pages.
+    pub(super) fn put_all<T: Record>(&mut self, open: &mut Open, records: &[T]) {
+        match self.append(records.as_bytes()) {
+            Ok(()) => open.header.count += records.len() as u32,
+            Err(_) => self.dropped += records.len() as u64,
+        }
+    }
+
     /// Counts a record that has no room.
     pub(super) const fn drop_record(&mut self) {
         self.dropped += 1;

@@ -4,11 +4,11 @@
 //! session; an instance that ends meanwhile is left out.
 
 use crate::book::Book;
+use crate::heaps::ta_heap::HeapKey;
 use crate::inspector::Inspector;
 use crate::kinds::wire_cause;
 use crate::past::remains::Remains;
 use crate::selected::{instance_from, means};
-use crate::tas::stack;
 use tally_core::guest::Guest;
 use tally_core::kernel::State;
 use tally_core::ta::instance::{Instance, InstanceRef, Life};
@@ -17,7 +17,7 @@ use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::{AddressSpace, Target};
-use tally_records::{PoolStats, Selector, SessionRow, TaDetail, consistency, state as wire_state};
+use tally_records::{PoolStats, Selector, SessionRow, TaDetail, state as wire_state};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -33,14 +33,24 @@ struct Sizes {
     data: u64,
 }
 
+/// Which instance something was found out of, and when of its heap.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Known {
+    /// The instance's number.
+    instance: u32,
+    /// Its slot.
+    slot: u32,
+    /// Its heap before anything was found out of it.
+    heap: HeapKey,
+}
+
 /// What of an instance is found out in steps, before the rest is at one moment.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Steps {
-    /// The instance's number.
-    pub(crate) instance: u32,
-    /// Its slot.
-    slot: u32,
+    /// First, so that it can be read alone.
+    pub(crate) known: Known,
     /// Its heap.
     pub(crate) heap: PoolStats,
     /// What of the memory that it shares is its own part.
@@ -51,13 +61,13 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// Whether they are of an instance in a slot before this one's.
-    pub(crate) fn is_before(&self, instance: InstanceRef) -> bool {
-        (self.slot as usize) < instance.slot()
+    pub(crate) fn are_before(&self, instance: InstanceRef) -> bool {
+        (self.known.slot as usize) < instance.slot()
     }
 
     /// Whether they are of this instance.
     pub(crate) fn are_of(&self, instance: InstanceRef) -> bool {
-        self.slot as usize == instance.slot() && self.instance == instance.generation
+        self.known.slot as usize == instance.slot() && self.known.instance == instance.generation
     }
 }
 
@@ -86,10 +96,14 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// What of an instance takes several steps; `None` if it is gone.
     pub(crate) fn steps(&self, instance: InstanceRef) -> Option<Steps> {
+        let heap = HeapKey::of(&self.machine, self.state().instance(instance)?);
         let stack_deepest = self.stack_deepest(instance);
         Some(Steps {
-            instance: instance.generation,
-            slot: instance.slot() as u32,
+            known: Known {
+                instance: instance.generation,
+                slot: instance.slot() as u32,
+                heap,
+            },
             heap: self.ta_pool_in_steps(instance)?,
             shared_part: self.shared_part(instance),
             stack_deepest,
@@ -97,34 +111,23 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     /// As [`Self::steps`], as far as it is told without any. Bounded work.
-    pub(crate) fn steps_at_once(&self, instance: InstanceRef, found: &Instance<Book>) -> Steps {
+    pub(crate) fn steps_at_once(&self, found: &Instance<Book>) -> Steps {
         Steps {
-            instance: instance.generation,
-            slot: instance.slot() as u32,
-            heap: self.ta_pool_at_once(found),
-            shared_part: 0,
-            stack_deepest: stack::deepest_at_once(found, &self.machine),
+            heap: self.ta_pool_by_now(found, &PoolStats::default()),
+            stack_deepest: found.stack_deepest,
+            ..Steps::default()
         }
     }
 
-    /// The same with the heap's figures of this moment, which are changing, if they are others than the steps found.
-    pub(crate) fn steps_by_now(&self, guest: &Guest<Book>, steps: Steps) -> Option<Steps> {
-        let instance = guest.instances.get(steps.slot as usize);
-        let found = instance.filter(|found| found.generation == steps.instance)?;
-        let heap = self.ta_pool_at_once(found);
-        let key = |pool: &PoolStats| (pool.num_get, pool.num_release, pool.alloc.size);
-        if key(&heap) == key(&steps.heap) {
-            return None;
-        }
-        let inconsistent = match heap.inconsistent {
-            0 => consistency::CHANGING,
-            known => known,
-        };
-        let heap = PoolStats {
-            inconsistent,
-            ..heap
-        };
-        Some(Steps { heap, ..steps })
+    /// The instance, if its heap has changed since its steps.
+    pub(crate) fn has_changed<'g>(
+        &self,
+        guest: &'g Guest<Book>,
+        known: &Known,
+    ) -> Option<&'g Instance<Book>> {
+        let instance = guest.instances.get(known.slot as usize);
+        let found = instance.filter(|found| found.generation == known.instance)?;
+        (HeapKey::of(&self.machine, found) != known.heap).then_some(found)
     }
 
     /// An instance whole, with bytes and blocks of the kernel heap. Bounded work.
@@ -184,7 +187,7 @@ impl<M: Machine> Inspector<'_, M> {
         detail.data = sizes.data;
         detail.heap_committed = heap.map_or(0, |heap| heap.committed);
         detail.heap_reserved = heap.map_or(0, |heap| heap.max);
-        detail.tables = u64::from(space.figures().table_pages) * PAGE;
+        detail.tables = u64::from(space.table_pages()) * PAGE;
         detail.shared = sizes.shared;
         detail.quota = u64::from(space.limit_pages()) * PAGE;
         detail.charged = u64::from(space.charged_pages()) * PAGE;

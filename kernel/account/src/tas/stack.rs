@@ -1,6 +1,6 @@
 //! Deepest use of a TA's stack, found from outside.
 //!
-//! A stack's pages hold a pattern when they are first touched ([`tally_mem::unused`]), so the lowest byte that differs
+//! A stack's pages hold a pattern when they are first touched ([`tally_mem::stack_pattern`]), so the lowest byte that differs
 //! from it was written last. Stack pointers at traps, and what was deeper before somebody filled the stack anew, are
 //! noted in the instance.
 //!
@@ -12,7 +12,7 @@ use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_mem::addr::{PAGE_SIZE, PhysPage, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::space::Target;
-use tally_mem::unused;
+use tally_mem::stack_pattern;
 
 /// Populated pages looked at under one lock.
 const STEP_PAGES: usize = 16;
@@ -41,7 +41,7 @@ fn search<M: Machine>(found: &Instance<Book>, machine: &M, from: u64) -> Search 
         }
         if let Some(Target::Secure(pa)) = space.resident(machine, UserVa(page)) {
             looked_at += 1;
-            let used = unused::first_written(machine, PhysPage::containing(pa));
+            let used = stack_pattern::first_written(machine, PhysPage::containing(pa));
             if let Some(offset) = used {
                 return Search::Found(page + offset as u64);
             }
@@ -57,15 +57,6 @@ fn search<M: Machine>(found: &Instance<Book>, machine: &M, from: u64) -> Search 
 
 fn low(found: &Instance<Book>) -> u64 {
     found.stack_low() & !(PAGE_SIZE as u64 - 1)
-}
-
-/// Deepest use of the stack in bytes, as far as one step tells: at least this much is certain to be
-/// enough.
-#[must_use]
-pub(crate) fn deepest_at_once<M: Machine>(found: &Instance<Book>, machine: &M) -> u64 {
-    match search(found, machine, low(found)) {
-        Search::Found(at) | Search::UpTo(at) => deepest(found, at),
-    }
 }
 
 /// Deepest use of the stack if `lowest` is the lowest address that was written.

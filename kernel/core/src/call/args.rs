@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::ta::{NUM_PARAMS, param_type};
-use tally_mem::addr::{PhysAddr, UserVa};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use tally_mem::fallible::try_push;
 use tally_mem::machine::{NormalMemory, ThreadControl};
 
@@ -88,8 +88,8 @@ pub const fn is_memref(kind: u32) -> bool {
 /// Why parameters are not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untaken {
-    /// So many bytes of shared memory are refused.
-    Memory(ShmError, u64),
+    /// Shared memory is refused.
+    Memory(ShmError),
     /// They are not what a message has.
     Code(TeeResult),
 }
@@ -103,7 +103,7 @@ impl From<TeeResult> for Untaken {
 impl From<Untaken> for TeeResult {
     fn from(why: Untaken) -> Self {
         match why {
-            Untaken::Memory(why, _) => why.into(),
+            Untaken::Memory(why) => why.into(),
             Untaken::Code(code) => code,
         }
     }
@@ -127,7 +127,7 @@ impl Lent {
         for (index, param) in params.iter().enumerate() {
             if is_large(param.b) && param.attr & attr::NONCONTIG != 0 && lends(param) {
                 let shm = Shm::take_in_list(machine, PhysAddr(param.a), param.b, None);
-                let shm = shm.map_err(|why| Untaken::Memory(why, param.b))?;
+                let shm = shm.map_err(Untaken::Memory)?;
                 try_push(&mut lent.0, (index, shm)).map_err(TeeResult::from)?;
             }
         }
@@ -167,6 +167,25 @@ impl Args {
     #[must_use]
     pub fn has_large(&self) -> bool {
         self.items.iter().any(Arg::is_large)
+    }
+
+    /// The TA that passes on memory of its own, if one does, and the pages that this takes where it is mapped.
+    #[must_use]
+    pub fn lent_by_ta(&self) -> Option<(InstanceRef, u32)> {
+        let mut lent = None;
+        for item in &self.items {
+            if let Arg::Memref {
+                memory: ArgMemory::Ta(caller, _),
+                given,
+                ..
+            } = item
+            {
+                let (_, pages) = lent.get_or_insert((*caller, 0_u32));
+                let more = u32::try_from(given.div_ceil(PAGE_SIZE as u64)).unwrap_or(u32::MAX);
+                *pages = pages.saturating_add(more);
+            }
+        }
+        lent.filter(|(_, pages)| *pages > 0)
     }
 
     /// Type of parameter `index`.
@@ -263,7 +282,6 @@ fn parse(
     lent: Option<Shm>,
     param: &MsgParam,
 ) -> Result<(u32, Arg), Untaken> {
-    let refused = |why| Untaken::Memory(why, param.b);
     let kind = param.attr & attr::TYPE_MASK;
     // Only memory that is lent for the call comes in a list of pages.
     let allowed = match kind {
@@ -293,7 +311,7 @@ fn parse(
             Ok((kind as u32, Arg::Value { a, b }))
         }
         attr::RMEM_INPUT..=attr::RMEM_INOUT => {
-            let shm_ref = shm.get(param.c).map_err(refused)?;
+            let shm_ref = shm.get(param.c).map_err(Untaken::Memory)?;
             let fits = shm
                 .object(&shm_ref)
                 .is_some_and(|o| o.check(param.a, param.b).is_ok());
@@ -319,11 +337,11 @@ fn parse(
             let lent = match lent {
                 Some(large) => large,
                 None if param.attr & attr::NONCONTIG != 0 => {
-                    Shm::from_page_list(memory, pa, param.b, None).map_err(refused)?
+                    Shm::from_page_list(memory, pa, param.b, None).map_err(Untaken::Memory)?
                 }
-                None => Shm::contiguous(memory, pa, param.b, None).map_err(refused)?,
+                None => Shm::contiguous(memory, pa, param.b, None).map_err(Untaken::Memory)?,
             };
-            let lent = shm.lend(lent).map_err(refused)?;
+            let lent = shm.lend(lent).map_err(Untaken::Memory)?;
             Ok(memref(kind, ArgMemory::Shm(lent, 0)))
         }
         _ => Err(TeeResult::BAD_PARAMETERS.into()),

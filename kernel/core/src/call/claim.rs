@@ -3,8 +3,9 @@
 //! **Invariant:** an instance claimed by a call is let go by the same call, whatever happens in
 //! between.
 
+use crate::book::Book;
 use crate::call::Call;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
 use crate::owners::OwnerName;
 use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
@@ -13,9 +14,10 @@ use tally_abi::TeeResult;
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
+use tally_mem::space::AddressSpace;
 
-/// Pages of a dead instance that are freed under one lock: some 5,000 instructions.
-const FREED_PAGES: u32 = 64;
+/// Pages that are freed, or protected, under one lock: some 5,000 instructions, or 25,000 for code.
+pub(crate) const PAGES_A_STEP: u32 = 64;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Claims an instance for this call, waiting in the normal world while others have it.
@@ -101,11 +103,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let Some(found) = state.instance_mut(instance) else {
                 return;
             };
-            let end = found.end();
-            // What ends stays claimed, so that nobody finds it in between. Who kills an idle one claims it here, unless
-            // somebody ends it at this moment.
-            if end.is_some() && *found.busy.get_or_insert(self.thread) != self.thread {
+            // Who kills an idle one has not claimed it. If somebody has at this moment, it is theirs to end, and to
+            // let go of: they may be in the middle of that.
+            if found.busy.is_some_and(|holder| holder != self.thread) {
                 return;
+            }
+            let end = found.end();
+            if end.is_some() {
+                // What ends stays claimed, so that nobody finds it in between.
+                found.busy = Some(self.thread);
             }
             end
         };
@@ -143,17 +149,21 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             found.task = None;
             found.heap = None;
-            (found.owner, found.uuid, found.space.take())
+            let space = found.space.take();
+            found.leaving = space.as_ref().map_or(0, AddressSpace::charged_pages);
+            (found.owner, found.uuid, space)
         };
         let Some(mut space) = space else {
             return;
         };
         loop {
             let mut state = kernel.state();
-            if space.shrink(
+            let is_empty = space.shrink(
                 &mut Mem::new(&mut state.pages, &kernel.machine),
-                FREED_PAGES,
-            ) {
+                PAGES_A_STEP,
+            );
+            state.note_leaving(instance, space.charged_pages());
+            if is_empty {
                 break;
             }
             drop(state);
@@ -163,6 +173,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let mut state = kernel.state();
             let asid = space.root().asid;
             space.destroy(&mut Mem::new(&mut state.pages, &kernel.machine));
+            state.note_leaving(instance, 0);
             state.give_asid(asid);
         }
         kernel.end_buffers_of(instance);
@@ -222,6 +233,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if let Some(owner) = removed.as_deref().map(|found: &Instance<O>| found.owner) {
             drop(removed);
             self.kernel.release_owner(owner, "TA instance");
+        }
+    }
+}
+
+impl<O: Book> State<O> {
+    /// Says how many pages are left of an instance's address space, which is being taken apart.
+    fn note_leaving(&mut self, instance: InstanceRef, pages: u32) {
+        if let Some(found) = self.instance_mut(instance) {
+            found.leaving = pages;
         }
     }
 }

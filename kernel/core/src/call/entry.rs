@@ -321,8 +321,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             )
         });
         taken.map_err(|why| {
-            if let Untaken::Memory(why, bytes) = why {
-                self.note_untaken(why, bytes);
+            if let Untaken::Memory(why) = why {
+                self.note_untaken(why);
             }
             why.into()
         })
@@ -330,9 +330,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Tells that shared memory was refused.
     #[cold]
-    fn note_untaken(&self, why: ShmError, bytes: u64) {
-        let mut state = self.kernel.state();
-        if let Some(entry) = state.guest(self.guest).shm.refusal(why, bytes) {
+    fn note_untaken(&self, why: ShmError) {
+        if let Some(entry) = why.refusal() {
+            let mut state = self.kernel.state();
             state.refuse(Refused::Entry(entry));
         }
     }
@@ -360,7 +360,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let result = self.kernel.as_owner(self.guest.owner(), register);
         if let Err(why) = result {
-            self.note_untaken(why, param.b);
+            self.note_untaken(why);
         }
         Outcome::tee(TeeResult::from_result(result.map_err(TeeResult::from)))
     }

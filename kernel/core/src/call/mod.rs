@@ -1,7 +1,7 @@
 //! One yielding call: its thread and its line to the normal world.
 
 pub mod args;
-mod claim;
+pub(crate) mod claim;
 pub mod entry;
 pub mod guest_life;
 pub mod large_args;

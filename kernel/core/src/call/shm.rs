@@ -16,7 +16,7 @@ use zerocopy::IntoBytes;
 const ADDRESSES: u64 = 1 << 48;
 
 /// Most pages of one object: 64 MiB.
-const MAX_PAGES: u64 = 16384;
+pub const MAX_PAGES: u64 = 16384;
 /// Most runs of pages of all objects that are taken in, with the room for more: 96 KiB of the kernel heap, half of it.
 const MAX_RUNS: usize = 6144;
 
@@ -48,12 +48,17 @@ struct Run {
 pub enum ShmError {
     /// An address is not normal-world RAM, not aligned, or wraps.
     BadAddress,
-    /// More than [`MAX_PAGES`] pages.
-    TooBig,
-    /// So many runs of pages, with which there are more than [`MAX_RUNS`].
-    Scattered(usize),
-    /// No slot.
-    Full,
+    /// So many pages, more than [`MAX_PAGES`].
+    TooBig(u64),
+    /// More than [`MAX_RUNS`] runs of pages.
+    Scattered {
+        /// Its own.
+        runs: usize,
+        /// Those of all others.
+        used: usize,
+    },
+    /// No slot: there are so many objects.
+    Full(usize),
     /// The cookie is taken.
     CookieTaken,
     /// No object has this cookie.
@@ -72,6 +77,34 @@ impl From<HeapExhausted> for ShmError {
     }
 }
 
+impl ShmError {
+    /// What is to be told of it; nothing if the heap tells it, or nothing was short.
+    #[must_use]
+    #[cold]
+    pub fn refusal(self) -> Option<RefusedEntry> {
+        let (table, wanted, used, size) = match self {
+            Self::TooBig(pages) => (SharedTable::SharedPages, pages, 0, MAX_PAGES as usize),
+            Self::Scattered { runs, used } => (SharedTable::PageRuns, runs as u64, used, MAX_RUNS),
+            Self::Full(all) => (SharedTable::SharedMemory, 1, all, all),
+            Self::BadAddress
+            | Self::CookieTaken
+            | Self::NotFound
+            | Self::InUse
+            | Self::OutOfRange
+            | Self::Exhausted => return None,
+        };
+        Some(RefusedEntry {
+            table,
+            asker: TeeUuid::nil(),
+            wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
+            used: used as u32,
+            size: size as u32,
+            holder: TeeUuid::nil(),
+            held: used as u32,
+        })
+    }
+}
+
 impl From<ShmError> for TeeResult {
     fn from(err: ShmError) -> Self {
         match err {
@@ -80,9 +113,10 @@ impl From<ShmError> for TeeResult {
             | ShmError::NotFound
             | ShmError::OutOfRange => Self::BAD_PARAMETERS,
             ShmError::InUse => Self::BUSY,
-            ShmError::TooBig | ShmError::Scattered(_) | ShmError::Full | ShmError::Exhausted => {
-                Self::OUT_OF_MEMORY
-            }
+            ShmError::TooBig(_)
+            | ShmError::Scattered { .. }
+            | ShmError::Full(_)
+            | ShmError::Exhausted => Self::OUT_OF_MEMORY,
         }
     }
 }
@@ -136,7 +170,7 @@ impl Shm {
         }
         let mut runs = Vec::new();
         if pages > 0 {
-            let count = u32::try_from(pages).map_err(|_| ShmError::TooBig)?;
+            let count = u32::try_from(pages).map_err(|_| ShmError::TooBig(pages))?;
             runs.try_reserve_exact(1).map_err(|_| ShmError::Exhausted)?;
             runs.push(Run { first, count });
         }
@@ -355,7 +389,10 @@ impl Shm {
 /// Begins another run of pages.
 fn begin_run(runs: &mut Vec<Run>, first: PhysPage) -> Result<(), ShmError> {
     if runs.len() == MAX_RUNS {
-        return Err(ShmError::Scattered(MAX_RUNS + 1));
+        return Err(ShmError::Scattered {
+            runs: MAX_RUNS + 1,
+            used: 0,
+        });
     }
     if runs.len() == runs.capacity() {
         // A quarter more: what is not needed then stays taken as long as the object.
@@ -376,7 +413,7 @@ fn page_count(offset: usize, size: u64) -> Result<u64, ShmError> {
         _ => (offset as u64 + size).div_ceil(PAGE_SIZE as u64),
     };
     if pages > MAX_PAGES {
-        Err(ShmError::TooBig)
+        Err(ShmError::TooBig(pages))
     } else {
         Ok(pages)
     }
@@ -428,10 +465,13 @@ impl ShmTable {
     fn insert(&mut self, shm: Shm) -> Result<usize, ShmError> {
         let runs = self.runs + shm.runs.capacity();
         if runs > MAX_RUNS {
-            return Err(ShmError::Scattered(shm.runs.capacity()));
+            return Err(ShmError::Scattered {
+                runs: shm.runs.capacity(),
+                used: self.runs,
+            });
         }
         if self.objects.is_full() {
-            return Err(ShmError::Full);
+            return Err(ShmError::Full(self.len()));
         }
         let at = self.objects.insert(shm)?;
         self.runs = runs;
@@ -442,41 +482,6 @@ impl ShmTable {
         if let Some(shm) = self.objects.remove(index) {
             self.runs -= shm.runs.capacity();
         }
-    }
-
-    /// What is to be told of `bytes` that were refused for this reason; nothing if the heap tells it.
-    #[must_use]
-    #[cold]
-    pub fn refusal(&self, why: ShmError, bytes: u64) -> Option<RefusedEntry> {
-        let pages = bytes.div_ceil(PAGE_SIZE as u64);
-        let (table, wanted, used, size) = match why {
-            ShmError::TooBig => (SharedTable::SharedPages, pages, 0, MAX_PAGES),
-            ShmError::Scattered(runs) => (
-                SharedTable::PageRuns,
-                runs as u64,
-                self.runs as u64,
-                MAX_RUNS as u64,
-            ),
-            ShmError::Full => {
-                let all = self.len() as u64;
-                (SharedTable::SharedMemory, 1, all, all)
-            }
-            ShmError::BadAddress
-            | ShmError::CookieTaken
-            | ShmError::NotFound
-            | ShmError::InUse
-            | ShmError::OutOfRange
-            | ShmError::Exhausted => return None,
-        };
-        Some(RefusedEntry {
-            table,
-            asker: TeeUuid::nil(),
-            wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
-            used: used as u32,
-            size: size as u32,
-            holder: TeeUuid::nil(),
-            held: used as u32,
-        })
     }
 
     /// Removes an object.
@@ -569,7 +574,7 @@ mod tests {
     use super::{MAX_RUNS, Run, Shm, ShmError, ShmTable};
     use crate::refused::SharedTable;
     use core::ptr;
-    use tally_mem::addr::PhysPage;
+    use tally_mem::addr::{PhysAddr, PhysPage};
     use tally_mem::testing::{NORMAL_BASE, TestMachine};
 
     #[test]
@@ -605,16 +610,18 @@ mod tests {
         for cookie in [1, 2] {
             table.register(shm(cookie), 0).unwrap();
         }
-        let told = |table: &ShmTable, why, bytes| {
-            let entry = table.refusal(why, bytes).unwrap();
+        let told = |why: ShmError| {
+            let entry = why.refusal().unwrap();
             (entry.table, entry.wanted, entry.used, entry.size)
         };
-        assert_eq!(table.register(shm(3), 0), Err(ShmError::Full));
-        let full = told(&table, ShmError::Full, 100);
-        assert_eq!(full, (SharedTable::SharedMemory, 1, 2, 2));
-        let big = told(&table, ShmError::TooBig, 65 << 20);
-        assert_eq!(big, (SharedTable::SharedPages, 65 << 8, 0, 64 << 8));
-        assert_eq!(table.refusal(ShmError::Exhausted, 100), None);
+        let full = table.register(shm(3), 0).unwrap_err();
+        assert_eq!(told(full), (SharedTable::SharedMemory, 1, 2, 2));
+        // Bug: pages were those of the bytes alone, wherever the first of them is.
+        let at = PhysAddr(NORMAL_BASE.0 + 1);
+        let big = Shm::contiguous(&machine, at, 64 << 20, None).unwrap_err();
+        let pages = (64 << 8) + 1;
+        assert_eq!(told(big), (SharedTable::SharedPages, pages, 0, 64 << 8));
+        assert_eq!(ShmError::Exhausted.refusal(), None);
 
         // As much as all lists may have, and no run more.
         let scattered = |runs| {
@@ -629,10 +636,9 @@ mod tests {
         };
         table.unregister(1).unwrap();
         let most = scattered(MAX_RUNS);
-        assert_eq!(table.register(most, 0), Err(ShmError::Scattered(MAX_RUNS)));
+        let runs = told(table.register(most, 0).unwrap_err());
+        assert_eq!(runs, (SharedTable::PageRuns, 6144, 1, 6144));
         table.register(scattered(MAX_RUNS - 1), 0).unwrap();
-        let runs = told(&table, ShmError::Scattered(3), 4096);
-        assert_eq!(runs, (SharedTable::PageRuns, 3, 6144, 6144));
         table.unregister(4).unwrap();
         table.unregister(2).unwrap();
         assert_eq!((table.len(), table.runs), (0, 0));

@@ -114,6 +114,15 @@ impl ThreadTable {
         threads.fold(0, |bits, thread| bits | 1 << thread)
     }
 
+    /// Whose call a thread runs, or ran last.
+    #[must_use]
+    pub fn guest(&self, thread: usize) -> GuestId {
+        let place = self.guests.get(thread);
+        let place = place.map_or(0, |guest| guest.load(Ordering::Relaxed));
+        let guest = GuestId::ALL.get(usize::from(place));
+        guest.copied().unwrap_or(GuestId::FIRST)
+    }
+
     /// Notes a call that could not be given a thread with a stack.
     pub fn turn_away(&self) {
         self.turned_away.fetch_add(1, Ordering::Relaxed);

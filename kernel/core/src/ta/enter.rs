@@ -65,7 +65,29 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         args: &mut Args,
     ) -> Result<TeeResult, TeeResult> {
         self.check_stack()?;
-        self.run_ta_checked(instance, call, args)
+        let lent = args.lent_by_ta();
+        if let Some((caller, pages)) = lent {
+            self.lend(caller, pages)?;
+        }
+        let ran = self.run_ta_checked(instance, call, args);
+        if let Some((caller, pages)) = lent
+            && let Some(found) = self.kernel.state().instance_mut(caller)
+            && let Some(space) = &mut found.space
+        {
+            space.take_back(pages);
+        }
+        ran
+    }
+
+    /// Charges a TA for the pages that its parameters take in the TA that it calls, whose quota is for others too.
+    #[inline(never)]
+    fn lend(&self, caller: InstanceRef, pages: u32) -> Result<(), TeeResult> {
+        let mut state = self.kernel.state();
+        let (allocator, guest) = state.split(caller.guest());
+        let found = guest.to_grow(caller);
+        let space = found.and_then(|found| found.space.as_mut());
+        let space = space.ok_or(TeeResult::TARGET_DEAD)?;
+        Ok(space.lend(&mut Mem::new(allocator, &self.kernel.machine), pages)?)
     }
 
     /// A function of its own, so that `cargo xtask stacks` tells what runs behind the check.

@@ -63,6 +63,8 @@ pub struct Instance<O: Book> {
     pub flags: u32,
     /// Its address space, while it has one.
     pub space: Option<AddressSpace>,
+    /// Pages that it is still charged for while its address space is taken apart.
+    pub leaving: u32,
     /// Entry point.
     pub entry: u64,
     /// Initial stack pointer.
@@ -139,6 +141,7 @@ impl<O: Book> Instance<O> {
             owner,
             flags: 0,
             space: None,
+            leaving: 0,
             entry: 0,
             stack_top: 0,
             stack_len: 0,
@@ -226,6 +229,13 @@ impl<O: Book> Instance<O> {
     #[must_use]
     pub fn may_be_shared(&self) -> bool {
         self.life == Life::Loading || self.has(flags::SINGLE_INSTANCE)
+    }
+
+    /// Pages that are charged to it.
+    #[must_use]
+    pub fn charged_pages(&self) -> u32 {
+        let space = self.space.as_ref();
+        space.map_or(self.leaving, AddressSpace::charged_pages)
     }
 
     /// Its address space as the hardware needs it.

@@ -95,8 +95,21 @@ impl<O: Observer> Run<'_, O> {
     }
 }
 
+/// No TA has more than its quota, however many instances of it there are.
+fn check_quotas<O: Observer>(run: &Run<'_, O>) {
+    let state = run.world.kernel.state();
+    for guest in state.guests() {
+        for (instance, found) in guest.instances.named() {
+            let others = guest.charged_to_others(instance).unwrap_or_default();
+            let all = found.charged_pages() + others;
+            assert!(all <= guest.ta_quota_pages, "{all} pages of {}", found.uuid);
+        }
+    }
+}
+
 /// The model of `ldelf`; x19 counts its steps.
 pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
+    check_quotas(run);
     let step = run.context.x[19];
     run.context.x[19] += 1;
     if step == 0 {

@@ -5,6 +5,8 @@
 mod buffers;
 mod calls;
 mod claim;
+#[cfg(not(miri))]
+mod ends;
 mod pta;
 mod refused;
 // Signatures take minutes under Miri, so there it runs what needs no TA.

@@ -414,8 +414,15 @@ fn hears(run: &mut Run<'_>) -> Trap {
     run.exit(result)
 }
 
-/// Has the caller invoke its session with a reference to so many bytes of its heap.
-fn passes_on(world: &World, caller: u32, inner: &Arc<AtomicU32>, bytes: u64) -> TeeResult {
+/// Has the caller invoke its session with a reference to so many bytes of its heap; `during`: pages that both TAs are
+/// charged for while the callee runs.
+fn passes_on(
+    world: &World,
+    caller: u32,
+    inner: &Arc<AtomicU32>,
+    bytes: u64,
+    during: &Arc<[AtomicU32; 2]>,
+) -> TeeResult {
     let id = inner.clone();
     world.ta(move |run| {
         let (origin, params, heap) = (run.stack(0), run.stack(64), run.stack(512));
@@ -435,10 +442,14 @@ fn passes_on(world: &World, caller: u32, inner: &Arc<AtomicU32>, bytes: u64) -> 
         let id = u64::from(id.load(Relaxed));
         run.call(svc::INVOKE_TA_COMMAND, &[id, 0, 0, params, origin])
     });
+    let during = during.clone();
     // Whoever runs next: the callee, or the caller that hears of the refusal.
-    world.ta(|run| {
+    world.ta(move |run| {
         let types = param_type::MEMREF_INPUT.into();
         if run.context.x[0] == entry::INVOKE_COMMAND && run.params().types == types {
+            for (pages, uuid) in during.iter().zip([SHARED, MULTI]) {
+                pages.store(charged(run.world, uuid), Relaxed);
+            }
             run.world.ta(hears);
             return run.exit(TeeResult::SUCCESS);
         }
@@ -450,23 +461,18 @@ fn passes_on(world: &World, caller: u32, inner: &Arc<AtomicU32>, bytes: u64) -> 
 /// What was stale: what an instance may have was looked at when it last asked in some other way.
 #[test]
 fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
-    type Ways<'a> = [(&'a str, Box<dyn Fn(&World) -> TeeResult + 'a>); 7];
+    type Ways<'a> = [(&'a str, Box<dyn Fn(&World) -> TeeResult + 'a>); 5];
     let quota = |world: &World, pages| {
         let mut state = world.kernel.state();
         state.guest_mut(GuestId::FIRST).ta_quota_pages = pages;
     };
-    for way in 0..7 {
+    for way in 0..5 {
         with_lender(|world| {
             quota(world, QUOTA as u32);
-            let (first, caller) = (world.opened(MULTI), world.opened(SHARED));
-            let second = world.opened(MULTI);
-            for session in [first, caller, second] {
+            let [first, second] = [MULTI, MULTI].map(|uuid| world.opened(uuid));
+            for session in [first, second] {
                 reserves(world, session);
             }
-            assert_eq!(grows(world, caller, 20), TeeResult::SUCCESS);
-            let inner = Arc::default();
-            ta_opens(world, MULTI, &inner);
-            assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
             let large = long_list(world);
             let small = MsgParam {
                 b: 240 * PAGE,
@@ -490,14 +496,6 @@ fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
                     Box::new(|world| world.invoke(second, 0, &[small; 4]).result),
                 ),
                 (
-                    "a TA's small reference",
-                    Box::new(|world| passes_on(world, caller, &inner, 600)),
-                ),
-                (
-                    "a TA's large reference",
-                    Box::new(|world| passes_on(world, caller, &inner, 16 * PAGE)),
-                ),
-                (
                     "a pseudo-TA's buffer",
                     Box::new(|world| match lends(world, second, BUFFERS, 1) {
                         0 => TeeResult::OUT_OF_MEMORY,
@@ -514,10 +512,52 @@ fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
             assert_eq!(u64::from(charged(world, MULTI)), QUOTA, "{name}");
             assert_eq!(world.close(first), TeeResult::SUCCESS);
             assert_eq!(asks(world), TeeResult::SUCCESS, "{name}");
-            for session in [second, caller] {
-                assert_eq!(world.close(session), TeeResult::SUCCESS);
-            }
+            assert_eq!(world.close(second), TeeResult::SUCCESS);
             quota(world, crate::guest::DEFAULT_TA_QUOTA_PAGES);
         });
     }
+}
+
+/// The callee was charged, so that a caller took what it needs for others.
+#[test]
+fn what_a_ta_passes_on_is_charged_to_it_for_the_call() {
+    with_lender(|world| {
+        let quota = |pages| {
+            let mut state = world.kernel.state();
+            state.guest_mut(GuestId::FIRST).ta_quota_pages = pages;
+        };
+        quota(QUOTA as u32);
+        let caller = world.opened(SHARED);
+        reserves(world, caller);
+        let mut heap = 20;
+        assert_eq!(grows(world, caller, heap), TeeResult::SUCCESS);
+        let inner = Arc::default();
+        ta_opens(world, MULTI, &inner);
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        // Whatever is left of the caller's quota, as much can be passed on.
+        for left in [20_u64, 16, 15, 1, 0] {
+            while u64::from(charged(world, SHARED)) < QUOTA - left {
+                heap += 1;
+                assert_eq!(grows(world, caller, heap), TeeResult::SUCCESS);
+            }
+            let idle = [SHARED, MULTI].map(|uuid| charged(world, uuid));
+            for (bytes, pages) in [(600, 1), (16 * PAGE, 16)] {
+                let during = Arc::<[AtomicU32; 2]>::default();
+                let result = passes_on(world, caller, &inner, bytes, &during);
+                if left < pages {
+                    assert_eq!(result, TeeResult::OUT_OF_MEMORY, "{bytes}, {left} left");
+                } else {
+                    assert_eq!(result, TeeResult::SUCCESS, "{bytes}, {left} left");
+                    let [by_caller, by_callee] = during.each_ref().map(|n| n.load(Relaxed));
+                    assert_eq!(u64::from(by_caller - idle[0]), pages);
+                    // Tables alone.
+                    assert!(by_callee - idle[1] <= 3, "{by_callee} after {}", idle[1]);
+                }
+                let after = [SHARED, MULTI].map(|uuid| charged(world, uuid));
+                assert_eq!(after, idle);
+            }
+        }
+        assert_eq!(world.close(caller), TeeResult::SUCCESS);
+        quota(crate::guest::DEFAULT_TA_QUOTA_PAGES);
+    });
 }

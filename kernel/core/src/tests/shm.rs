@@ -44,15 +44,17 @@ fn so_many_runs_of_pages_are_taken_in_and_none_more() {
         Shm::from_page_list(&machine, list, runs * PAGE, Some(cookie))
     };
     let refused = take_in(RUNS + 1, 1);
-    assert_eq!(refused.err(), Some(ShmError::Scattered(6145)));
+    let too_many = |runs, used| ShmError::Scattered { runs, used };
+    assert_eq!(refused.err(), Some(too_many(6145, 0)));
     let all = take_in(RUNS, 1).unwrap();
     assert_eq!(all.pages(0, RUNS * PAGE).count(), 6144);
     let mut table = ShmTable::new(4).unwrap();
     table.register(all, 0).unwrap();
     // The table is full of runs, though not of objects.
     let one = Shm::contiguous(&machine, page(0), 1, Some(2)).unwrap();
-    assert_eq!(table.register(one, 0), Err(ShmError::Scattered(1)));
-    let told = table.refusal(ShmError::Scattered(1), 1).unwrap();
+    let refused = table.register(one, 0).unwrap_err();
+    assert_eq!(refused, too_many(1, 6144));
+    let told = refused.refusal().unwrap();
     assert_eq!((told.wanted, told.used, told.size), (1, 6144, 6144));
 }
 
@@ -66,9 +68,9 @@ fn sizes_are_refused_for_what_is_wrong_with_them() {
         (0, 2 * PAGE, None),
         (0, most, Some(ShmError::BadAddress)),
         (1, most - 1, Some(ShmError::BadAddress)),
-        (1, most, Some(ShmError::TooBig)),
-        (0, most + 1, Some(ShmError::TooBig)),
-        (0, addresses, Some(ShmError::TooBig)),
+        (1, most, Some(ShmError::TooBig(16_385))),
+        (0, most + 1, Some(ShmError::TooBig(16_385))),
+        (0, addresses, Some(ShmError::TooBig(1 << 36))),
         (0, addresses + 1, Some(ShmError::BadAddress)),
         (0, u64::MAX, Some(ShmError::BadAddress)),
     ] {
@@ -82,7 +84,7 @@ fn sizes_are_refused_for_what_is_wrong_with_them() {
 }
 
 #[test]
-fn whatever_parameter_is_refused_its_bytes_are_told() {
+fn whatever_parameter_is_refused_it_is_told_why() {
     let machine = TestMachine::new(1, 32);
     let big = (64 << 20) + 1;
     let untaken = |kind, a, b| {
@@ -101,15 +103,20 @@ fn whatever_parameter_is_refused_its_bytes_are_told() {
     let list = scattered(&machine, 2).0;
     let paged = attr::TMEM_INPUT | attr::NONCONTIG;
     for (kind, a, b, why) in [
-        (attr::TMEM_INPUT, NORMAL_BASE.0, big, ShmError::TooBig),
-        (attr::TMEM_INPUT, NORMAL_BASE.0, 16, ShmError::Full),
+        (
+            attr::TMEM_INPUT,
+            NORMAL_BASE.0,
+            big,
+            ShmError::TooBig(16_385),
+        ),
+        (attr::TMEM_INPUT, NORMAL_BASE.0, 16, ShmError::Full(0)),
         (attr::TMEM_INPUT, 4096, 16, ShmError::BadAddress),
-        (paged, list, big, ShmError::TooBig),
-        (paged, list, 2 * PAGE, ShmError::Full),
+        (paged, list, big, ShmError::TooBig(16_385)),
+        (paged, list, 2 * PAGE, ShmError::Full(0)),
         (attr::RMEM_INPUT, 0, 16, ShmError::NotFound),
     ] {
         let told = untaken(kind, a, b);
-        assert_eq!(told, Untaken::Memory(why, b), "{kind:#x} {a:#x}");
+        assert_eq!(told, Untaken::Memory(why), "{kind:#x} {a:#x}");
     }
     let none = untaken(attr::VALUE_INPUT | attr::NONCONTIG, 0, 0);
     assert_eq!(none, Untaken::Code(TeeResult::BAD_PARAMETERS));

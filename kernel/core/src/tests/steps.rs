@@ -65,8 +65,7 @@ fn hears(world: &World, expected: TeeResult, byte: u8) {
     });
 }
 
-/// References between TAs were copied with the state locked and interrupts masked: 45 ms for four of 2 MiB
-/// (issue 12, case 11).
+/// References between TAs were copied with the state locked and interrupts masked: 45 ms for four of 2 MiB.
 #[test]
 fn much_memory_between_tas_is_copied_in_steps() {
     with_session(|world, session| {
@@ -106,7 +105,7 @@ fn a_ta_killed_while_memory_is_copied_to_it_leaves_nothing() {
     }
 }
 
-/// A TA's pages were freed under one lock, however many they were (issue 12, case 11).
+/// A TA's pages were freed under one lock, however many they were.
 #[test]
 fn a_ta_with_much_memory_ends_in_steps() {
     leaves_nothing(|world| {
@@ -139,7 +138,7 @@ fn a_ta_with_much_memory_ends_in_steps() {
     });
 }
 
-/// The report was written with the state locked, registers, call stack and regions at one go (issue 12, case 11).
+/// The report was written with the state locked, registers, call stack and regions at one go.
 #[test]
 fn a_death_is_reported_line_by_line() {
     with_session(|world, session| {

@@ -50,10 +50,10 @@ impl PageAllocator {
         self.free_pages() - self.promised
     }
 
-    /// Figures of the pool. Walks all records.
+    /// Figures of the pool without those of free runs, which are 0.
     #[must_use]
-    pub fn figures(&self) -> PoolFigures {
-        let mut figures = PoolFigures {
+    pub fn figures_at_once(&self) -> PoolFigures {
+        PoolFigures {
             size: bytes(self.total_pages() - self.claimed),
             allocated: bytes(self.committed()),
             promised: bytes(self.promised),
@@ -65,7 +65,13 @@ impl PageAllocator {
             largest_free: 0,
             gets: self.gets,
             releases: self.releases,
-        };
+        }
+    }
+
+    /// Figures of the pool. Walks all records.
+    #[must_use]
+    pub fn figures(&self) -> PoolFigures {
+        let mut figures = self.figures_at_once();
         for run in self.free_runs() {
             let size = bytes(run.end - run.start);
             figures.free2_sum = figures.free2_sum.saturating_add(size.saturating_mul(size));

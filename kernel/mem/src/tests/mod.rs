@@ -14,6 +14,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use crate::mem::Mem;
 use crate::owner::OwnerId;
 use crate::pages::{PageAllocator, PageUse};
+use crate::quota::Quota;
 use crate::region::{Place, Prot, Region, RegionKind};
 use crate::space::{AddressSpace, SpaceError, SpaceFigures};
 use crate::testing::{Flush, NORMAL_BASE, TestMachine};
@@ -53,7 +54,8 @@ fn with_space_of(limit: u32, test: impl FnOnce(&mut AddressSpace, &mut Mem<'_, T
     let mut pages = machine.page_allocator();
     let before = account(&pages);
     let mem = &mut Mem::new(&mut pages, &machine);
-    let mut space = AddressSpace::new(mem, ASID, OWNER, limit, 0x1234_5678_9abc).unwrap();
+    let mut space =
+        AddressSpace::new(mem, ASID, OWNER, Quota::alone(limit), 0x1234_5678_9abc).unwrap();
     test(&mut space, mem);
     check_figures(&space, mem);
     space.destroy(mem);
@@ -78,8 +80,8 @@ fn check_figures(space: &AddressSpace, mem: &Mem<'_, TestMachine>) {
     );
     assert_eq!(mem.pages.promised_pages(), figures.promised_pages);
     assert_eq!(
-        figures.charged_pages,
-        figures.own_pages + figures.promised_pages + figures.table_pages
+        figures.charged_pages + space.borrowed_pages,
+        figures.own_pages + figures.promised_pages + figures.table_pages + space.lent_pages
     );
     assert!(figures.charged_pages <= figures.limit_pages);
 }
@@ -148,4 +150,18 @@ fn normal_pages(from: u64, count: u64) -> impl Iterator<Item = PhysAddr> {
 /// The address `bytes` further.
 fn plus(va: UserVa, bytes: u64) -> UserVa {
     UserVa(va.0 + bytes)
+}
+
+/// All of it at one go.
+fn protect(
+    space: &mut AddressSpace,
+    mem: &mut Mem<'_, TestMachine>,
+    va: UserVa,
+    len: u64,
+    prot: Prot,
+) -> Result<(), SpaceError> {
+    let all = (len / PAGE) as u32;
+    let done = space.protect(mem, va, len, prot, (0, all))?;
+    assert_eq!(done, all);
+    Ok(())
 }

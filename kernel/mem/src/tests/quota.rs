@@ -41,7 +41,7 @@ fn the_most_that_was_charged_counts_memory_of_every_kind_and_begins_anew() {
             begun.map(|_| 0)
         }),
         ("heap", |space, mem| {
-            space.heap_reserve(1 << 30, 1)?;
+            space.heap_reserve(mem, 1 << 30, 1)?;
             space.heap_grow(mem, 4 * PAGE).map(|_| 4)
         }),
     ];

@@ -1,9 +1,10 @@
 //! Random actions on an address space beside a model of it.
 
-use super::{ASID, OWNER, PAGE, account, check_figures, normal_pages};
+use super::{ASID, OWNER, PAGE, account, check_figures, normal_pages, protect};
 use crate::addr::{PAGE_SIZE, UserVa};
 use crate::machine::Access;
 use crate::mem::Mem;
+use crate::quota::Quota;
 use crate::region::{Place, Prot, RegionKind};
 use crate::space::AddressSpace;
 use crate::testing::{TestMachine, splitmix};
@@ -71,7 +72,7 @@ fn act(space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, model: &mut Mod
         5 => {
             let va = pick(model, d);
             let prot = [Prot::READ, Prot::READ_WRITE, Prot::READ_EXECUTE][d.roll(3) as usize];
-            if space.protect(mem, UserVa(va), pages * PAGE, prot).is_ok() {
+            if protect(space, mem, UserVa(va), pages * PAGE, prot).is_ok() {
                 for page in 0..pages {
                     let old = &mut model.get_mut(&(va + page * PAGE)).unwrap().0;
                     assert!(!old.contains(Prot::EXECUTE) || *old == prot);
@@ -130,7 +131,7 @@ fn whatever_is_done_the_space_agrees_with_a_model_of_it() {
         let mem = &mut Mem::new(&mut pages, &machine);
         let d = &mut Dice(round << 32);
         let random = d.roll(u64::MAX);
-        let mut space = AddressSpace::new(mem, ASID, OWNER, 60, random).unwrap();
+        let mut space = AddressSpace::new(mem, ASID, OWNER, Quota::alone(60), random).unwrap();
         let mut model = Model::new();
         for _ in 0..steps {
             act(&mut space, mem, &mut model, d);

@@ -1,7 +1,7 @@
 //! Mapping, unmapping, protecting.
 
 use super::{
-    ASID, OWNER, PAGE, account, anywhere, fail_every_request, normal_pages, plus, state,
+    ASID, OWNER, PAGE, account, anywhere, fail_every_request, normal_pages, plus, protect, state,
     with_space, with_space_of, zeroed,
 };
 use crate::access::FaultError;
@@ -10,6 +10,7 @@ use crate::machine::{Access, SecureMemory};
 use crate::mem::Mem;
 use crate::owner::OwnerId;
 use crate::pages::{PageError, PageUse};
+use crate::quota::Quota;
 use crate::region::{MAX_REGIONS, Place, Prot, RegionKind, WINDOW_END, WINDOW_START};
 use crate::space::{AddressSpace, SpaceError, Target};
 use crate::testing::{Flush, NORMAL_BASE, SECURE_BASE, TestMachine};
@@ -30,7 +31,13 @@ fn a_space_that_gets_no_page_takes_none() {
     let mut pages = machine.page_allocator();
     let taken = pages.alloc(PageUse::Snapshot, OwnerId::KERNEL).unwrap();
     let before = account(&pages);
-    let refused = AddressSpace::new(&mut Mem::new(&mut pages, &machine), ASID, OWNER, 9, 0);
+    let refused = AddressSpace::new(
+        &mut Mem::new(&mut pages, &machine),
+        ASID,
+        OWNER,
+        Quota::alone(9),
+        0,
+    );
     assert_eq!(refused.err(), Some(SpaceError::OutOfMemory));
     assert_eq!(account(&pages), before);
     pages.free(taken).unwrap();
@@ -188,7 +195,7 @@ fn more_regions_than_there_is_room_for_are_refused() {
             space.unmap(mem, middle, PAGE),
             Err(SpaceError::TooManyRegions)
         );
-        let protect = space.protect(mem, middle, PAGE, Prot::READ);
+        let protect = protect(space, mem, middle, PAGE, Prot::READ);
         assert_eq!(protect, Err(SpaceError::TooManyRegions));
         assert_eq!(state(space, mem), before);
         assert_eq!(space.regions(), regions);
@@ -216,7 +223,7 @@ fn the_quota_counts_promised_pages_and_tables() {
 
         let before = state(space, mem);
         let random = 7;
-        let heap = space.heap_reserve(1 << 30, random).unwrap();
+        let heap = space.heap_reserve(mem, 1 << 30, random).unwrap();
         assert_eq!(space.heap_grow(mem, 1), Err(SpaceError::QuotaExceeded));
         space.unmap(mem, heap, 1 << 30).unwrap();
         assert_eq!(state(space, mem), before);
@@ -244,7 +251,7 @@ fn whichever_allocation_fails_a_mapping_leaves_no_trace() {
                 .map(drop)
         });
         assert!(failed >= 2, "two tables, not {failed}");
-        space.heap_reserve(1 << 22, 3).unwrap();
+        space.heap_reserve(mem, 1 << 22, 3).unwrap();
         fail_every_request(space, mem, |space, mem| {
             space.heap_grow(mem, 9 * PAGE).map(drop)
         });
@@ -275,7 +282,7 @@ fn a_mapping_over_several_tables_is_undone_whole() {
     let mut pages = machine.page_allocator();
     let before = account(&pages);
     let mem = &mut Mem::new(&mut pages, &machine);
-    let mut space = AddressSpace::new(mem, ASID, OWNER, 100, 77).unwrap();
+    let mut space = AddressSpace::new(mem, ASID, OWNER, Quota::alone(100), 77).unwrap();
     let count = if cfg!(miri) { 520 } else { 1_100 };
     let frame = PhysAddr(NORMAL_BASE.0);
     let map = |space: &mut AddressSpace, mem: &mut Mem<'_, TestMachine>, yields: u32| {
@@ -460,7 +467,7 @@ fn code_becomes_executable_once_and_never_writable_again() {
             .unwrap();
         let both = Prot::READ_WRITE.union(Prot::EXECUTE);
         let mut protect =
-            |mem: &mut Mem<'_, TestMachine>, prot| space.protect(mem, plus(va, PAGE), PAGE, prot);
+            |mem: &mut Mem<'_, TestMachine>, prot| protect(space, mem, plus(va, PAGE), PAGE, prot);
         assert_eq!(protect(mem, both), Err(SpaceError::Protection));
         assert_eq!(protect(mem, Prot::READ_EXECUTE), Ok(()));
         assert_eq!(mem.machine.take_synced().len(), 1);
@@ -510,7 +517,7 @@ fn only_segments_change_their_protection() {
             (param, Prot::READ_WRITE),
         ] {
             assert_eq!(
-                space.protect(mem, va, PAGE, prot),
+                protect(space, mem, va, PAGE, prot),
                 Err(SpaceError::Protection)
             );
         }
@@ -526,7 +533,7 @@ fn rights_taken_away_are_flushed_and_given_ones_reach_pages_touched_later() {
         space.fault(mem, va, Access::Write).unwrap();
         mem.machine.user_store(space.root(), va.0, b"x").unwrap();
         mem.machine.take_flushes();
-        space.protect(mem, va, 2 * PAGE, Prot::READ).unwrap();
+        protect(space, mem, va, 2 * PAGE, Prot::READ).unwrap();
         assert_eq!(mem.machine.take_flushes().len(), 2);
         assert!(
             !mem.machine
@@ -547,8 +554,8 @@ fn rights_taken_away_are_flushed_and_given_ones_reach_pages_touched_later() {
 fn a_heap_grows_to_its_maximum_and_faults_beyond_what_was_committed() {
     with_space(|space, mem| {
         assert_eq!(space.heap_grow(mem, 1), Err(SpaceError::Heap));
-        let va = space.heap_reserve(3 * PAGE, 11).unwrap();
-        assert_eq!(space.heap_reserve(PAGE, 11), Err(SpaceError::Heap));
+        let va = space.heap_reserve(mem, 3 * PAGE, 11).unwrap();
+        assert_eq!(space.heap_reserve(mem, PAGE, 11), Err(SpaceError::Heap));
         assert_eq!(
             space.fault(mem, va, Access::Write),
             Err(FaultError::NotMapped)
@@ -574,7 +581,7 @@ fn pages_out_of_promises_never_fail_to_come() {
     let mut pages = machine.page_allocator();
     let before = account(&pages);
     let mem = &mut Mem::new(&mut pages, &machine);
-    let mut space = AddressSpace::new(mem, ASID, OWNER, 100, 5).unwrap();
+    let mut space = AddressSpace::new(mem, ASID, OWNER, Quota::alone(100), 5).unwrap();
     let va = zeroed(&mut space, mem, RegionKind::Stack, 4);
     let mut others = Vec::new();
     while let Ok(page) = mem.pages.alloc(PageUse::Snapshot, OwnerId(1)) {

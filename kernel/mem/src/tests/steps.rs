@@ -4,7 +4,7 @@ use super::{PAGE, anywhere, normal_pages, plus, state, with_space, zeroed};
 use crate::machine::Access;
 use crate::region::{Prot, RegionKind};
 
-/// The pages of a large reference, or of a large TA, were given back under one lock (issue 12, case 11).
+/// The pages of a large reference, or of a large TA, were given back under one lock.
 #[test]
 fn a_step_gives_back_so_many_pages_and_no_more() {
     with_space(|space, mem| {
@@ -40,7 +40,7 @@ fn a_space_shrinks_to_nothing_whatever_is_in_it() {
         space
             .map_normal(mem, frames, 4, 0, prot, anywhere())
             .unwrap();
-        let heap = space.heap_reserve(1 << 20, 9).unwrap();
+        let heap = space.heap_reserve(mem, 1 << 20, 9).unwrap();
         space.heap_grow(mem, 6 * PAGE).unwrap();
         space.fault(mem, heap, Access::Write).unwrap();
         let mut steps = 0;

@@ -1,5 +1,5 @@
-//! Hostile TAs: clients on all CPUs but one have them make any system call, while this CPU looks at them, cancels, closes
-//! and kills.
+//! Rounds of `fuzz --ta`: clients on all CPUs but one have hostile TAs make system calls, while this CPU looks at the TAs,
+//! cancels, closes and kills.
 //!
 //! **Invariant:** after every round nothing of it is left, and every account is as it was before, to the byte.
 

@@ -29,7 +29,7 @@ const PAGE: u64 = 4096;
 /// Of the runtime above a command.
 const BESIDES: u64 = 2048;
 
-/// One that died of a 584 KiB frame was told to shrink its stack (issue 12).
+/// One that died of a 584 KiB frame was told to shrink its stack.
 fn overflow(bench: &Bench) -> Outcome {
     const FRAME: u64 = crash::BIG_FRAME as u64;
     let one = dead(bench, crash::CMD_BIG_FRAME, cause::STACK_OVERFLOW)?;
@@ -70,7 +70,7 @@ fn dead(bench: &Bench, command: u32, cause: u32) -> Result<TaDetail, String> {
     Ok(ta)
 }
 
-/// 9 KiB of zeros counted as 1,120 bytes, and `advise` said 4096, with which the TA died (issue 12).
+/// 9 KiB of zeros counted as 1,120 bytes, and `advise` said 4096, with which the TA died.
 fn cleared_array(bench: &Bench) -> Outcome {
     const ZEROED: u64 = crash::ZEROED as u64;
     let set =

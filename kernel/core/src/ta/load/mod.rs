@@ -8,6 +8,7 @@ pub mod image_sizes;
 pub mod rsa;
 
 use crate::call::Call;
+use crate::call::claim::PAGES_A_STEP;
 use crate::call::rpc::RpcShm;
 use crate::kernel::{State, page_count};
 use crate::observer::Observer;
@@ -18,7 +19,7 @@ use crate::ta::load::image::{ImageHeader, MAX_HEADER};
 use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
-use tally_abi::image::ImageFault;
+use tally_abi::image::{ImageFault, MAX_IMAGE_BYTES};
 use tally_abi::ldelf::{LdelfArg, map_flag, svc};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
@@ -28,12 +29,11 @@ use tally_mem::machine::{Access, Machine, UserContext};
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
+use tally_mem::quota::Quota;
 use tally_mem::region::{Place, Prot, RegionKind};
-use tally_mem::space::AddressSpace;
+use tally_mem::space::{AddressSpace, SpaceError};
 use zerocopy::IntoBytes;
 
-/// Largest image accepted.
-const MAX_IMAGE: u64 = 8 << 20;
 /// Bytes of `ldelf`'s stack.
 const LDELF_STACK: u64 = 2 * PAGE_SIZE as u64;
 /// Bytes copied at a time from shared memory.
@@ -89,7 +89,7 @@ impl From<TeeResult> for Unloaded {
 const fn plausible(size: u64) -> Result<u64, Unloaded> {
     if size == 0 {
         Err(Unloaded::Image(ImageFault::Empty, size))
-    } else if size > MAX_IMAGE {
+    } else if size > MAX_IMAGE_BYTES {
         Err(Unloaded::Image(ImageFault::TooLarge, size))
     } else {
         Ok(size)
@@ -132,7 +132,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     .image_sizes
                     .remember(uuid, len);
             }
-            self.free_image(image);
+            self.free_image(&image);
             laid_out
         });
         kernel.machine.set_owner(previous);
@@ -224,7 +224,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let page = match page {
                 Ok(page) => page,
                 Err(_) => {
-                    self.free_image(image);
+                    self.free_image(&image);
                     return Err(TeeResult::OUT_OF_MEMORY);
                 }
             };
@@ -234,7 +234,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let machine = &self.kernel.machine;
             let copied = machine.interruptible(|| self.copy_page(from, n * PAGE_SIZE, len, page));
             if let Err(err) = copied {
-                self.free_image(image);
+                self.free_image(&image);
                 return Err(err);
             }
         }
@@ -292,12 +292,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Ok(Verified { elf_offset, id })
     }
 
-    fn free_image(&self, image: Image) {
-        let mut state = self.kernel.state();
-        for page in image.pages {
-            if let Err(err) = state.pages.free(page) {
-                log::error!("image page {page:?} is not freed: {err:?}");
+    fn free_image(&self, image: &Image) {
+        for some in image.pages.chunks(PAGES_A_STEP as usize) {
+            let mut state = self.kernel.state();
+            for page in some {
+                if let Err(err) = state.pages.free(*page) {
+                    log::error!("image page {page:?} is not freed: {err:?}");
+                }
             }
+            drop(state);
+            self.kernel.breathe();
         }
     }
 
@@ -396,16 +400,21 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     fn ldelf_unmap(&self, instance: InstanceRef, va: UserVa, len: u64) -> Result<(), TeeResult> {
-        let kernel = self.kernel;
-        let mut state = kernel.state();
-        let (pages, guest) = state.split(instance.guest());
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
-        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        is_laid_out(space, va)?;
-        Ok(space.unmap(&mut Mem::new(pages, &kernel.machine), va, len)?)
+        let len = to_pages(len)?;
+        let mut left = len;
+        // From the end on: what is left is a region all the time.
+        loop {
+            let piece = left.min(u64::from(PAGES_A_STEP) * PAGE_SIZE as u64);
+            left -= piece;
+            let at = UserVa(va.0 + left);
+            self.in_laid_out(instance, va, left + piece, |space, memory| {
+                space.unmap(memory, at, piece)
+            })?;
+            if left == 0 {
+                return Ok(());
+            }
+            self.kernel.breathe();
+        }
     }
 
     fn ldelf_protect(
@@ -416,29 +425,47 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         flags: u64,
     ) -> Result<(), TeeResult> {
         let prot = Prot::from_ldelf(flags).ok_or(TeeResult::BAD_PARAMETERS)?;
-        let kernel = self.kernel;
-        let mut state = kernel.state();
+        let len = to_pages(len)?;
+        let mut done = 0;
+        loop {
+            done = self.in_laid_out(instance, va, len, |space, memory| {
+                space.protect(memory, va, len, prot, (done, PAGES_A_STEP))
+            })?;
+            if u64::from(done) * PAGE_SIZE as u64 >= len {
+                return Ok(());
+            }
+            self.kernel.breathe();
+        }
+    }
+
+    /// Works on memory that `ldelf` mapped, not on `ldelf` itself or the image.
+    fn in_laid_out<T>(
+        &self,
+        instance: InstanceRef,
+        va: UserVa,
+        len: u64,
+        work: impl FnOnce(&mut AddressSpace, &mut Mem<'_, M>) -> Result<T, SpaceError>,
+    ) -> Result<T, TeeResult> {
+        let mut state = self.kernel.state();
         let (pages, guest) = state.split(instance.guest());
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
-        let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-        is_laid_out(space, va)?;
-        let len = len
-            .checked_next_multiple_of(PAGE_SIZE as u64)
-            .ok_or(TeeResult::BAD_PARAMETERS)?;
-        Ok(space.protect(&mut Mem::new(pages, &kernel.machine), va, len, prot)?)
+        let found = guest.instances.at_mut(instance);
+        let space = found.and_then(|found| found.space.as_mut());
+        let space = space.ok_or(TeeResult::TARGET_DEAD)?;
+        let region = space.region_at(va).ok_or(TeeResult::BAD_PARAMETERS)?;
+        if !matches!(region.kind(), RegionKind::Segment | RegionKind::Stack) {
+            return Err(TeeResult::ACCESS_DENIED);
+        }
+        let end = va.0.checked_add(len).ok_or(TeeResult::BAD_PARAMETERS)?;
+        if end > region.va().0 + region.bytes() {
+            return Err(SpaceError::NotMapped.into());
+        }
+        Ok(work(space, &mut Mem::new(pages, &self.kernel.machine))?)
     }
 }
 
-/// Confirms that `va` is in something that `ldelf` mapped, not in `ldelf` itself or the image.
-fn is_laid_out(space: &AddressSpace, va: UserVa) -> Result<(), TeeResult> {
-    match space.region_at(va).map(|region| region.kind()) {
-        Some(RegionKind::Segment | RegionKind::Stack) => Ok(()),
-        Some(_) => Err(TeeResult::ACCESS_DENIED),
-        None => Err(TeeResult::BAD_PARAMETERS),
-    }
+fn to_pages(len: u64) -> Result<u64, TeeResult> {
+    len.checked_next_multiple_of(PAGE_SIZE as u64)
+        .ok_or(TeeResult::BAD_PARAMETERS)
 }
 
 /// What an address space holds while `ldelf` works in it.
@@ -463,15 +490,19 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         Verified { elf_offset, id }: Verified,
     ) -> Result<Stage, TeeResult> {
         let asid = state.take_asid().ok_or(TeeResult::OUT_OF_MEMORY)?;
-        let quota = state.guest(instance.guest()).ta_quota_pages;
         let (pages, guest) = state.split(instance.guest());
+        let quota = Quota {
+            pages: guest.ta_quota_pages,
+            by_others: guest.charged_to_others(instance).unwrap_or(0),
+        };
         let Some(found) = guest.instances.at_mut(instance) else {
             state.give_asid(asid);
             return Err(TeeResult::TARGET_DEAD);
         };
         found.image_id = id;
         let mut memory = Mem::new(pages, &self.machine);
-        let space = AddressSpace::new(&mut memory, asid, found.owner, quota, self.random_u64());
+        let owner = found.owner;
+        let space = AddressSpace::new(&mut memory, asid, owner, quota, self.random_u64());
         let space = match space {
             Ok(space) => found.space.insert(space),
             Err(err) => {

@@ -29,15 +29,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             return Err(TeeResult::BAD_PARAMETERS);
         }
         let mut state = kernel.state();
-        let guest = state.guest_mut(instance.guest());
-        let quota = u64::from(guest.ta_quota_pages) * PAGE_SIZE as u64;
-        if max_bytes > quota {
-            return Err(TeeResult::OUT_OF_MEMORY);
-        }
-        let found = guest
-            .instances
-            .at_mut(instance)
-            .ok_or(TeeResult::TARGET_DEAD)?;
+        let (pages, guest) = state.split(instance.guest());
+        let found = guest.to_grow(instance).ok_or(TeeResult::TARGET_DEAD)?;
         if found.heap.is_some() {
             return Err(TeeResult::BAD_STATE);
         }
@@ -45,7 +38,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.check_access(out, size_of::<u64>() as u64, Access::Write)?;
         let max_bytes = max_bytes.next_multiple_of(PAGE_SIZE as u64);
-        let base = kernel.as_owner(owner, || space.heap_reserve(max_bytes, random))?;
+        let mut memory = Mem::new(pages, &kernel.machine);
+        space.check_window(&mut memory, (max_bytes / PAGE_SIZE as u64) as u32)?;
+        let base = kernel.as_owner(owner, || space.heap_reserve(&mut memory, max_bytes, random))?;
         found.heap = Some(base);
         kernel.write_ta(&mut state, instance, out, base.0.as_bytes())
     }

@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(lines.collect::<Vec<_>>(), expected);
     }
 
-    /// Lines of TAs went to the console as they were: a TA could print a crash of the kernel's (issue 12, case 6).
+    /// Lines of TAs went to the console as they were: a TA could print a crash of the kernel's.
     #[test]
     fn a_ta_prints_no_line_of_the_kernels() {
         let forged = "I/TA: hello\nE/TC:0 00 Kernel crash\n\u{1b}[2JM/MON: status 71\r\n\n";

@@ -1,0 +1,6 @@
+//! Code of the hostile TAs: `hostile`, an instance a session, and `hub`, one instance for all.
+#![cfg(target_os = "none")]
+#![no_std]
+
+mod ta;
+mod words;
