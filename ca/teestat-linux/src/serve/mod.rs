@@ -157,6 +157,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn where_there_is_no_trusted_os_both_pages_say_so() {
+        let account = Account {
+            hosts: Hosts::default(),
+            labels: Vec::new(),
+            applications: "/nonexistent".into(),
+        };
+        assert!(!std::path::Path::new(DEVICE).exists(), "one to ask");
+        for path in ["/metrics", "/healthz"] {
+            for method in ["GET", "HEAD"] {
+                let request = Request {
+                    method,
+                    path,
+                    host: None,
+                };
+                let answer = account.answer(request);
+                assert_eq!(answer.status, Status::Unavailable, "{path}");
+                assert_eq!(answer.head_only, method == "HEAD");
+                assert!(answer.body.starts_with("/dev/tee0: "), "{}", answer.body);
+                assert!(answer.body.ends_with('\n'));
+            }
+        }
+    }
+
     /// A page of another site whose name was made to lead here read the account: no Host was looked at.
     #[test]
     fn who_asks_for_another_host_is_refused() {

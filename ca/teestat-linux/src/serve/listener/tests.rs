@@ -193,12 +193,46 @@ fn the_end_waits_for_those_that_are_being_served() {
     let mut stream = server.connect();
     stream.write_all(&GET[..10]).unwrap();
     thread::sleep(Duration::from_millis(50));
+    let begun = Instant::now();
     let rest = thread::spawn(move || {
         thread::sleep(Duration::from_millis(100));
         stream.write_all(&GET[10..]).unwrap();
         all(&mut stream)
     });
     server.end();
+    assert!(begun.elapsed() >= Duration::from_millis(100));
     assert!(rest.join().unwrap().ends_with("GET /x"));
     assert!(TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn who_sends_more_than_a_request_reads_the_answer_all_the_same() {
+    let server = Server::with(PATIENT);
+    let mut stream = server.connect();
+    stream.write_all(GET).unwrap();
+    for _ in 0..4 {
+        stream.write_all(&[b'x'; MAX_REST / 8]).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(all(&mut stream).ends_with("GET /x"));
+}
+
+#[test]
+fn who_never_stops_sending_is_cut_off() {
+    let limits = Limits {
+        answer: Duration::from_secs(600),
+        ..PATIENT
+    };
+    let server = Server::with(limits);
+    let mut stream = server.connect();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    stream.write_all(GET).unwrap();
+    // Much more than the sockets hold.
+    let piece = [b'x'; 4096];
+    let sent = (0..16 << 10).take_while(|_| stream.write_all(&piece).is_ok());
+    let sent = sent.count() * piece.len();
+    assert!(sent >= MAX_REST, "{sent}");
+    assert!(sent < 64 << 20, "nobody is cut off");
 }
