@@ -219,7 +219,7 @@ fn last_resort(bench: &Bench) -> Outcome {
 
 fn kernel_refused(bench: &Bench) -> Outcome {
     let before = log(bench)?;
-    holds(memory::fill_heap(bench)? > 0, "nothing fitted")?;
+    holds(memory::fill_heap(bench, 200)? > 0, "nothing fitted")?;
     let row = last(bench, &before)?;
     equal(
         (row.pool, row.image),

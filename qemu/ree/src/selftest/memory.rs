@@ -415,21 +415,20 @@ fn register_until_refused(
     result.map(|()| n)
 }
 
-/// Registers scattered memory until the kernel heap refuses, and gives it back; how many fitted.
-pub(super) fn fill_heap(bench: &Bench) -> Result<u64, String> {
-    const N: usize = 200;
+/// Registers scattered memory, so many pages at a time, until the kernel heap refuses, and gives it back; how many fitted.
+pub(super) fn fill_heap(bench: &Bench, count: usize) -> Result<u64, String> {
     /// Objects of one page: their entries take much of the heap, and so the lists of scattered pages need not be more
     /// than they may be.
     const SMALL: u64 = 300;
     let mut session = bench.open(hello::UUID)?;
-    let pages = Pages::allocate(2 * N).ok_or("no memory")?;
+    let pages = Pages::allocate(2 * count).ok_or("no memory")?;
     let physical = |va: usize| bench.tee.conduit().physical(va);
-    let addresses = (0..N).map(|i| physical(pages.address() + 2 * i * PAGE_SIZE));
+    let addresses = (0..count).map(|i| physical(pages.address() + 2 * i * PAGE_SIZE));
     let list = PageList::build(addresses, 0, physical).ok_or("no memory")?;
     for n in 0..SMALL {
         works(bench.tee.register(FIRST - 1 - n, list.buf_ptr(), PAGE_SIZE))?;
     }
-    let filled = register_until_refused(bench, list.buf_ptr(), N * PAGE_SIZE, 100, || {
+    let filled = register_until_refused(bench, list.buf_ptr(), count * PAGE_SIZE, 100, || {
         // What needs no memory goes on; what does is refused, and no more than that.
         works(session.invoke_plain(hello::CMD_NOP))?;
         match bench.context.open_session(hello::UUID) {
@@ -447,7 +446,7 @@ pub(super) fn fill_heap(bench: &Bench) -> Result<u64, String> {
 fn heap_full(bench: &Bench) -> Outcome {
     let mut rounds = Vec::new();
     for _ in 0..3 {
-        rounds.push(fill_heap(bench)?);
+        rounds.push(fill_heap(bench, 600)?);
     }
     holds(
         rounds[0] > 1 && rounds.iter().all(|&n| n == rounds[0]),
