@@ -11,6 +11,8 @@ pub enum Short {
     Quota,
     /// Regions of one address space: these are counted, not pages.
     Regions,
+    /// The kernel stack of one call.
+    Stack,
 }
 
 /// A refused request, in pages.

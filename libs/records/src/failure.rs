@@ -124,6 +124,8 @@ crate::codes! {
         CHANNELS = 11 "channels",
         /// Buffers that pseudo-TAs map.
         BUFFERS = 12 "buffers of pseudo-TAs",
+        /// The kernel stack of a call.
+        KERNEL_STACK = 13 "kernel stack",
     }
 }
 
@@ -164,6 +166,10 @@ pub mod limit {
         (failed_pool::SHARED_PAGES, "64 MiB for one object"),
         (failed_pool::CHANNELS, "the share of the channels"),
         (failed_pool::BUFFERS, "the share of the buffers"),
+        (
+            failed_pool::KERNEL_STACK,
+            "the stack of one call, of which each TA of a chain takes its part",
+        ),
     ];
 }
 

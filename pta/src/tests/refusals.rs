@@ -8,6 +8,7 @@ use tally_account::book::Book;
 use tally_core::guest_id::GuestId;
 use tally_core::observer::{Limit, Observer, Refusal};
 use tally_core::refused::{Refused, RefusedEntry, RefusedImage, SharedTable};
+use tally_core::ta::enter::STACK_RESERVE;
 use tally_core::ta::instance::InstanceRef;
 use tally_core::testing::world::{Event, header};
 use tally_mem::machine::{Trap, UserContext};
@@ -459,6 +460,25 @@ fn a_heap_that_secure_ram_is_too_small_for_is_in_the_log_once() {
         assert_eq!((row.pool, row.size), (failed_pool::TA_RAM, 77));
         assert_eq!((row.owner, row.session), (TA, ta));
         assert_eq!(world.kernel.state().pages.figures().failures, 1);
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+/// A chain of TAs that ended for want of stack was nowhere to be seen.
+#[test]
+fn who_is_not_entered_for_want_of_stack_is_in_the_log_once() {
+    with(inspect::UUID, |world, _| {
+        let ta = world.opened(TA);
+        let machine = &world.kernel.machine;
+        machine.set_stack_left(Some(STACK_RESERVE - 1));
+        assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::OUT_OF_MEMORY);
+        machine.set_stack_left(None);
+        let [row] = rows::<FailureRow>(world)[..] else {
+            panic!("one row");
+        };
+        assert_eq!(row.pool, failed_pool::KERNEL_STACK);
+        assert_eq!((row.size, row.pool_size), (16 << 10, 32 << 10));
+        assert_eq!((row.used, row.largest_free), (20 << 10, 12 << 10));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

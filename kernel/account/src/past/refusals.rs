@@ -132,6 +132,7 @@ fn of_pages(refused: &RefusedPages) -> FailureRow {
     let pool = match refused.short {
         Short::SecureRam => failed_pool::TA_RAM,
         Short::Quota => failed_pool::TA_QUOTA,
+        Short::Stack => failed_pool::KERNEL_STACK,
         Short::Regions => {
             return FailureRow {
                 pool: failed_pool::REGIONS,

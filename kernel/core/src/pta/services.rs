@@ -86,7 +86,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         session: &PseudoSession,
         step: Step<'_>,
     ) -> Result<(), TeeResult> {
-        self.check_stack()?;
+        self.require_stack()?;
         self.enter_pseudo_checked(pta, session, step)
     }
 

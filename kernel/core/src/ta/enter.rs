@@ -8,6 +8,7 @@ use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::call::large_args::COPY_BYTES;
 use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;
+use crate::refused::Refused;
 use crate::ta::instance::{InstanceRef, Life};
 use crate::ta::stack;
 use crate::ta::syscall::Flow;
@@ -15,8 +16,10 @@ use crate::ta::task::{Cause, Death, End, Exit, Ran, TaCall, Task};
 use tally_abi::TeeResult;
 use tally_abi::ta::{NUM_PARAMS, UteeParams};
 use tally_mem::addr::{PAGE_SIZE, UserVa};
-use tally_mem::machine::{Abort, Machine, Trap, UserContext, UserRoot};
+use tally_mem::machine::{Abort, Machine, STACK_PAGES, Trap, UserContext, UserRoot};
 use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
+use tally_mem::refused::{RefusedPages, Short};
 use tally_mem::region::{Place, Prot, RegionKind};
 use zerocopy::IntoBytes;
 
@@ -53,6 +56,37 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Ok(())
     }
 
+    /// As [`Self::check_stack`], of somebody who hears of it: that it was refused is told.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub(crate) fn require_stack(&self) -> Result<(), TeeResult> {
+        let checked = self.check_stack();
+        if checked.is_err() {
+            self.note_little_stack();
+        }
+        checked
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_little_stack(&self) {
+        let left = (self.kernel.machine.stack_left() / PAGE_SIZE) as u32;
+        let mut state = self.kernel.state();
+        let caller = self.caller.as_ref();
+        let caller = caller.and_then(|caller| state.instance(caller.instance));
+        let owner = caller.map_or(OwnerId::CALL, |found| found.owner);
+        state.refuse(Refused::Pages(RefusedPages {
+            short: Short::Stack,
+            owner,
+            wanted: (STACK_RESERVE / PAGE_SIZE) as u32,
+            used: STACK_PAGES as u32 - left.min(STACK_PAGES as u32),
+            size: STACK_PAGES as u32,
+            left,
+        }));
+    }
+
     /// Enters a TA that this call has claimed. `Ok` is the TA's own code.
     ///
     /// # Errors
@@ -64,7 +98,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         call: TaCall,
         args: &mut Args,
     ) -> Result<TeeResult, TeeResult> {
-        self.check_stack()?;
+        self.require_stack()?;
         let lent = args.lent_by_ta();
         if let Some((caller, pages)) = lent {
             self.lend(caller, pages)?;

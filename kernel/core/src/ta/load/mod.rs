@@ -104,7 +104,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// The supplicant's code; `SECURITY` or `BAD_FORMAT` for images that are refused;
     /// `OUT_OF_MEMORY`.
     pub fn load(&mut self, instance: InstanceRef, uuid: TeeUuid) -> Result<(), TeeResult> {
-        self.check_stack()?;
+        self.require_stack()?;
         self.load_checked(instance, uuid)
     }
 
