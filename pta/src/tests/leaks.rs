@@ -4,7 +4,11 @@
 
 use super::*;
 use tally_abi::rpc;
+use tally_account::book::Book;
 use tally_core::call::thread::Activity;
+use tally_core::guest_id::GuestId;
+use tally_core::observer::Observer;
+use tally_core::ta::task::End;
 use tally_core::testing::world::Event;
 use tally_ledger::Block;
 use tally_mem::machine::Trap;
@@ -153,6 +157,31 @@ fn a_scan_of_scribbled_books_says_so_and_nothing_else() {
         let row = row.unwrap();
         assert_eq!((row.inconsistent, row.suspects), (1, 0));
         assert!(suspects(world).is_empty());
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+/// A million calls of hostile TAs found it: on four CPUs a scan ended between the note of a TA's end and the end, and the
+/// page of what it had found stayed for good.
+#[test]
+fn a_scan_that_ends_while_its_ta_does_keeps_nothing() {
+    with(memleak::UUID, |world, session| {
+        let (image, _, pointers) = four_blocks();
+        let ta = ta_with_pool(world, image, pointers);
+        let found = scan(world, session, Selector::ta(TA)).1.unwrap();
+        assert_ne!(found.suspects, 0);
+        let instance = {
+            let state = world.kernel.state();
+            let mut instances = state.guest(GuestId::FIRST).instances.named();
+            instances.find(|(_, found)| found.uuid == TA).unwrap().0
+        };
+        // As whoever ends it does first.
+        Book::ending(&world.kernel, instance, End::Orderly);
+        let (result, row) = scan(world, session, Selector::ta(TA));
+        assert_eq!(
+            (result, row.map(|row| row.suspects)),
+            (TeeResult::SUCCESS, None)
+        );
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }

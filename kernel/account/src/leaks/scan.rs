@@ -363,7 +363,9 @@ impl<M: Machine> Inspector<'_, M> {
             HeapRef::Kernel => Some(&mut state.guest_mut(self.guest).book.scans),
             HeapRef::Ta(instance) => {
                 let found = state.instance_mut(instance)?;
-                found.space.is_some().then_some(&mut found.notes.scans)
+                // Once its end is noted, nobody would give back what is found.
+                let lives = found.space.is_some() && found.notes.remains.is_none();
+                lives.then_some(&mut found.notes.scans)
             }
         }
     }

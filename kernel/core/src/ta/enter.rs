@@ -99,7 +99,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         args: &mut Args,
     ) -> Result<TeeResult, TeeResult> {
         self.require_stack()?;
-        let lent = args.lent_by_ta();
+        // Clients of the normal world lend nothing that is charged.
+        let lent = self.caller.as_ref().and_then(|_| args.lent_by_ta());
         if let Some((caller, pages)) = lent {
             self.lend(caller, pages)?;
         }

@@ -399,6 +399,47 @@ fn the_time_limit_of_a_call_to_another_ta_counts() {
     }
 }
 
+/// As [`wait_within`], of a wait in the entry that opens the session.
+fn wait_in_open_within(limit: u32) -> (TeeResult, u64) {
+    let told = Arc::new(AtomicU32::new(0));
+    let mut took = 0;
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        let begun = world.kernel.uptime_millis();
+        world.ta(move |run| {
+            let (uuid, out) = (run.stack(0), run.stack(16));
+            run.store(uuid, SHARED.as_bytes());
+            run.store(out, &[0; 8]);
+            run.call(svc::OPEN_TA_SESSION, &[uuid, limit.into(), 0, out, out + 4])
+        });
+        world.ta(|run| {
+            let at = run.stack(0);
+            run.call(svc::UNMASK_CANCELLATION, &[at])
+        });
+        world.ta(|run| run.call(svc::WAIT, &[300]));
+        let result = told.clone();
+        world.ta(move |run| {
+            result.store(run.result().0, Relaxed);
+            run.exit(TeeResult::SUCCESS)
+        });
+        world.ta(exits);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        took = world.kernel.uptime_millis() - begun;
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+    (TeeResult(told.load(Relaxed)), took)
+}
+
+#[test]
+fn the_time_limit_of_an_opening_of_another_ta_counts() {
+    let (result, took) = wait_in_open_within(50);
+    assert_eq!(result, TeeResult::CANCEL);
+    assert!((50..100).contains(&took), "{took}");
+    let (result, took) = wait_in_open_within(1000);
+    assert_eq!(result, TeeResult::SUCCESS);
+    assert!(took >= 300, "{took}");
+}
+
 #[test]
 fn an_instance_whose_first_session_is_refused_does_not_stay() {
     // Bug: a keep-alive TA whose create entry failed stayed, and was created again on the same statics.
@@ -434,6 +475,10 @@ fn a_crashed_instance_is_kept_by_those_that_ask_for_it() {
             assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::TARGET_DEAD);
             assert_eq!(world.close(session), TeeResult::SUCCESS);
         };
+        // One that died before it had served anybody was never created.
+        world.ta(|run| run.call(svc::PANIC, &[1]));
+        assert_eq!(world.open(CRASHED, &[]).result, TeeResult::TARGET_DEAD);
+        assert_eq!(instances(world), 0);
         dies(world);
         assert_eq!(instances(world), 1);
         assert_eq!(world.open(CRASHED, &[]).result, TeeResult::TARGET_DEAD);
