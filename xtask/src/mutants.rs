@@ -193,11 +193,25 @@ impl Guarded {
             "Mutating",
             format_args!("{} in {} ways", self.package, all.len()),
         );
+        // Its own tests take seconds and notice most; what they miss the others are asked of.
+        for asked in 1..=self.tests.len() {
+            let told = self.ask(args, files, &out, asked)?;
+            let is_last = asked == self.tests.len() || !Report::is_more(&told)?;
+            report.take(&told, is_last)?;
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes those that were not noticed yet, for the first `asked` crates' tests: what cargo-mutants tells.
+    fn ask(&self, args: &Args, files: &[&String], out: &Path, asked: usize) -> Result<Value> {
         let mut mutants = self.command(args, files);
-        mutants.arg("--output").arg(&out);
+        mutants.arg("--output").arg(out);
         mutants.args(["--jobs", &args.jobs.to_string(), "--no-shuffle"]);
-        mutants.args(["--test-package", &self.tests.join(",")]);
-        if args.resume && out.join("mutants.out").exists() {
+        mutants.args(["--test-package", &self.tests[..asked].join(",")]);
+        if (args.resume || asked > 1) && out.join("mutants.out").exists() {
             mutants.arg("--iterate");
         }
         mutants.args(["--", "--tests"]);
@@ -210,7 +224,7 @@ impl Guarded {
             tool::line(&mutants)
         );
         let outcomes = std::fs::read_to_string(out.join("mutants.out/outcomes.json"))?;
-        report.take(&serde_json::from_str(&outcomes)?)
+        Ok(serde_json::from_str(&outcomes)?)
     }
 
     fn command(&self, args: &Args, files: &[&String]) -> std::process::Command {
@@ -292,9 +306,25 @@ struct Report {
 }
 
 impl Report {
-    fn take(&mut self, told: &Value) -> Result<()> {
+    /// Whether any is made again when other tests are asked.
+    fn is_more(told: &Value) -> Result<bool> {
+        let outcomes = told["outcomes"].as_array().context("no outcomes")?;
+        let mut summaries = outcomes.iter().map(|outcome| outcome["summary"].as_str());
+        Ok(summaries.any(|summary| matches!(summary, Some("MissedMutant" | "Timeout"))))
+    }
+
+    /// Takes in what was told of them; but for the last time without those that are made again.
+    fn take(&mut self, told: &Value, is_last: bool) -> Result<()> {
         let outcomes = told["outcomes"].as_array().context("no outcomes")?;
         for outcome in outcomes {
+            if !is_last
+                && matches!(
+                    outcome["summary"].as_str(),
+                    Some("MissedMutant" | "Timeout")
+                )
+            {
+                continue;
+            }
             let mutant = &outcome["scenario"]["Mutant"];
             let Some(file) = mutant["file"].as_str() else {
                 continue;
@@ -384,7 +414,13 @@ mod tests {
             mutant(5, "replace i with ()", "Unviable"),
         ]});
         let mut report = Report::default();
-        report.take(&told).unwrap();
+        // Those that its own tests missed are made again.
+        report.take(&told, false).unwrap();
+        assert_eq!((report.sum().caught, report.sum().missed), (1, 0));
+        assert!(Report::is_more(&told).unwrap());
+        assert!(!Report::is_more(&json!({"outcomes": []})).unwrap());
+        let again = json!({"outcomes": told["outcomes"].as_array().unwrap()[2..5]});
+        report.take(&again, true).unwrap();
         for outcome in &told["outcomes"].as_array().unwrap()[1..] {
             let mutant = &outcome["scenario"]["Mutant"];
             report.made.insert(key(mutant).unwrap());

@@ -122,6 +122,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let mut state = self.kernel.state();
             let released = state.instance_mut(instance);
             released.map_or((0, false), |found| {
+                self.closings.marked |= core::mem::take(&mut found.has_closings);
                 (found.unclaim(), found.life != Life::Dead)
             })
         };

@@ -1,7 +1,8 @@
 //! The end of sessions that their openers have closed.
 //!
 //! **Invariant:** closing does not fail. A session that cannot be ended where it was closed is ended at the latest when
-//! the call ends that put it off, on an empty stack and with nothing claimed. However TAs chain sessions, one end runs in
+//! the call ends that put it off, on an empty stack and with nothing claimed. What a dead TA had opened is ended by whoever
+//! has its target at that time: nobody waits for a TA that another call is in. However TAs chain sessions, one end runs in
 //! another only as a TA asks for it, which takes stack.
 
 use crate::call::Call;
@@ -9,7 +10,7 @@ use crate::call::args::Args;
 use crate::call::thread::MAX_THREADS;
 use crate::observer::Observer;
 use crate::pta::Step;
-use crate::ta::instance::InstanceRef;
+use crate::ta::instance::{Instance, InstanceRef, Life};
 use crate::ta::session::{Opener, Phase, PseudoSession, Target};
 use crate::ta::task::TaCall;
 use tally_abi::TeeResult;
@@ -29,7 +30,7 @@ pub(crate) enum Patience {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Closings {
     /// Sessions were marked since the last round.
-    marked: bool,
+    pub(crate) marked: bool,
     /// A round is under way.
     is_closing: bool,
     /// Some could not be ended yet.
@@ -42,6 +43,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let Some((target, session)) = self.take_closing(id, opener) else {
             return;
         };
+        if let Target::Ta(instance) = target
+            && self.hand_over(id, opener, instance)
+        {
+            return;
+        }
         let ready = self.check_stack().and_then(|()| match (target, patience) {
             // Whoever has TAs claimed keeps nobody waiting for them here.
             (Target::Ta(instance), Patience::PutOff) => self.claim_at_once(instance),
@@ -109,6 +115,32 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         session.phase = Phase::Ending;
         Some((session.target, session.as_pseudo()))
+    }
+
+    /// Leaves a session that a dead TA had opened to the call that has its target, if one has; whether one does.
+    fn hand_over(&self, id: u32, opener: Opener, target: InstanceRef) -> bool {
+        let Opener::Ta(opener_instance) = opener else {
+            return false;
+        };
+        let mut state = self.kernel.state();
+        let guest = state.guest_mut(self.guest);
+        let lives = |found: &Instance<O>| found.life != Life::Dead;
+        if guest.instances.at(opener_instance).is_some_and(lives) {
+            return false;
+        }
+        let Some(found) = guest.instances.at_mut(target) else {
+            return false;
+        };
+        let Some(holder) = found.busy.filter(|holder| *holder != self.thread) else {
+            return false;
+        };
+        let slot = guest.sessions.find(id, opener).ok();
+        let Some(session) = slot.and_then(|slot| guest.sessions.get_mut(slot)) else {
+            return false;
+        };
+        session.phase = Phase::Closing(holder as u8);
+        found.has_closings = true;
+        true
     }
 
     /// Closes what a dead instance had opened; [`Self::end_marked`] ends it.

@@ -91,6 +91,8 @@ pub struct Instance<O: Book> {
     pub loaded_at: u64,
     /// Threads that wait for it, a bit each.
     pub waiters: u64,
+    /// Sessions of it were closed meanwhile that whoever has it is to end.
+    pub has_closings: bool,
     /// Shall end at the next chance.
     pub killed: bool,
     /// A session was opened: it was created well.
@@ -155,6 +157,7 @@ impl<O: Book> Instance<O> {
             task: None,
             loaded_at: 0,
             waiters: 0,
+            has_closings: false,
             killed: false,
             has_served: false,
             sessions: 0,

@@ -167,3 +167,46 @@ fn a_shared_ta_does_not_stand_still_for_what_another_call_has_put_off() {
         "TAs of the victim's that stand still"
     );
 }
+
+#[test]
+fn who_kills_a_ta_does_not_wait_for_those_that_it_had_sessions_to() {
+    // A million calls of hostile TAs found it: the session of one that was killed was to one that looped, and who killed
+    // waited for it, and so never came to end that one, too.
+    let waited = Arc::new(Mutex::new(false));
+    let told = Arc::new(AtomicU32::new(0));
+    let (seen, heard) = (waited.clone(), told.clone());
+    leaves_nothing(move |world| {
+        let (shared, inner) = (world.opened(SHARED), Arc::default());
+        let victim = world.opened(MULTI);
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(victim, 0, &[]).result, TeeResult::SUCCESS);
+        world.ta(|_| Trap::ForeignInterrupt);
+        let heard = heard.clone();
+        world.ta(|run| run.exit(TeeResult::SUCCESS));
+        world.ta(move |run| {
+            assert_eq!(run.context.x[0], entry::CLOSE_SESSION);
+            heard.fetch_add(1, Relaxed);
+            run.exit(TeeResult::SUCCESS)
+        });
+        let (seen, heard) = (seen.clone(), told.clone());
+        world.on(Event::Interrupt, move |world| {
+            let seen = seen.clone();
+            world.on(Event::Command(rpc::cmd::NOTIFICATION), move |world| {
+                *seen.lock().unwrap() = true;
+                world.set_patience(Some(0));
+            });
+            let _ = world.take_events();
+            kill(world, MULTI);
+            world.set_patience(None);
+            assert_eq!(heard.load(Relaxed), 0, "a TA that is busy was entered");
+        });
+        // Whoever has it tells it.
+        assert_eq!(world.invoke(shared, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(told.load(Relaxed), 1);
+        for session in [victim, shared] {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+        world.forget_lent();
+    });
+    assert!(!*waited.lock().unwrap(), "who kills waited");
+}
