@@ -140,7 +140,8 @@ crate::codes! {
         SOUND = 0 "sound",
         /// The pool's own bookkeeping does not add up (a TA can scribble over its own).
         INCONSISTENT = 1 "inconsistent",
-        /// Its owner changed it whenever it was read; the figures of free chunks are missing.
+        /// Its owner changed it while it was read: figures of free chunks are missing, or they, blocks and calls are of a
+        /// moment before.
         CHANGING = 2 "changing",
     }
 }

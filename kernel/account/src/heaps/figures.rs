@@ -1,7 +1,8 @@
 //! All figures of a heap, a TA's or the kernel's, walked in steps.
 //!
-//! **Invariant:** figures that a heap's owner changed while they were read are not called inconsistent, nor
-//! are they mixed: then those of the header are given, which are of one moment.
+//! **Invariant:** figures that a heap's owner changed while they were read are not called inconsistent. Those of a walk are
+//! not mixed with later ones: then those of the header are given. What is brought up to date in a snapshot's moment
+//! has bytes of that moment and blocks and calls of before, and says that it is changing.
 
 use crate::book::Book;
 use crate::heaps::question::{PoolError, Question, Step};

@@ -353,6 +353,21 @@ fn operations_of_a_session_are_cancelled_one_by_one() {
     assert_eq!(wait_beside(&[6, 5]), TeeResult::CANCEL);
 }
 
+/// Has the TA that runs next wait for 300 ms where it can be cancelled, and tell what came of it; its caller goes on.
+fn callee_waits(world: &World, told: &Arc<AtomicU32>) {
+    world.ta(|run| {
+        let at = run.stack(0);
+        run.call(svc::UNMASK_CANCELLATION, &[at])
+    });
+    world.ta(|run| run.call(svc::WAIT, &[300]));
+    let result = told.clone();
+    world.ta(move |run| {
+        result.store(run.result().0, Relaxed);
+        run.exit(TeeResult::SUCCESS)
+    });
+    world.ta(exits);
+}
+
 /// What a wait of 300 ms comes back with in a TA that another one invokes with this time limit, and how long it took.
 fn wait_within(limit: u32) -> (TeeResult, u64) {
     let told = Arc::new(AtomicU32::new(0));
@@ -366,17 +381,7 @@ fn wait_within(limit: u32) -> (TeeResult, u64) {
             let (id, origin) = (u64::from(inner.load(Relaxed)), run.stack(0));
             run.call(svc::INVOKE_TA_COMMAND, &[id, limit.into(), 0, 0, origin])
         });
-        world.ta(|run| {
-            let at = run.stack(0);
-            run.call(svc::UNMASK_CANCELLATION, &[at])
-        });
-        world.ta(|run| run.call(svc::WAIT, &[300]));
-        let result = told.clone();
-        world.ta(move |run| {
-            result.store(run.result().0, Relaxed);
-            run.exit(TeeResult::SUCCESS)
-        });
-        world.ta(exits);
+        callee_waits(world, &told);
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
         took = world.kernel.uptime_millis() - begun;
         is_told(world);
@@ -412,17 +417,7 @@ fn wait_in_open_within(limit: u32) -> (TeeResult, u64) {
             run.store(out, &[0; 8]);
             run.call(svc::OPEN_TA_SESSION, &[uuid, limit.into(), 0, out, out + 4])
         });
-        world.ta(|run| {
-            let at = run.stack(0);
-            run.call(svc::UNMASK_CANCELLATION, &[at])
-        });
-        world.ta(|run| run.call(svc::WAIT, &[300]));
-        let result = told.clone();
-        world.ta(move |run| {
-            result.store(run.result().0, Relaxed);
-            run.exit(TeeResult::SUCCESS)
-        });
-        world.ta(exits);
+        callee_waits(world, &told);
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
         took = world.kernel.uptime_millis() - begun;
         assert_eq!(world.close(session), TeeResult::SUCCESS);
