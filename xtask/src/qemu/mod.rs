@@ -118,6 +118,19 @@ pub(crate) struct Outcome {
     pub(crate) first_output: Option<Duration>,
 }
 
+/// What a signal that ended QEMU means; `secure_path`: one of the run's files.
+fn killed(signal: i32, secure_path: &Path, qemu_log: &str) -> String {
+    if signal == rustix::process::Signal::XFSZ.as_raw() {
+        let dir = secure_path.parent().unwrap_or(secure_path);
+        let most = MAX_FILE_BYTES >> 20;
+        return format!(
+            "the guest wrote more than {most} MiB to a file in {}, and was ended",
+            dir.display()
+        );
+    }
+    format!("QEMU died of signal {signal}\n{}", qemu_log.trim_end())
+}
+
 impl Outcome {
     /// The status for xtask to exit with.
     pub(crate) fn status(&self) -> u8 {
@@ -142,9 +155,7 @@ impl Outcome {
             Ending::Exit(STATUS_KERNEL_PANIC) => "the kernel panicked".to_owned(),
             Ending::Exit(STATUS_MONITOR_CRASH) => "the monitor crashed".to_owned(),
             Ending::Exit(_) | Ending::Interrupted => return None,
-            Ending::Killed(signal) => {
-                format!("QEMU died of signal {signal}\n{}", self.qemu_log.trim_end())
-            }
+            Ending::Killed(signal) => killed(*signal, &self.secure_path, &self.qemu_log),
             Ending::Hung(report) => report.clone(),
             Ending::Silent => {
                 let lines: Vec<&str> = self.normal.lines().collect();

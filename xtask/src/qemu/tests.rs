@@ -93,3 +93,14 @@ fn what_a_guest_writes_to_files_has_a_bound() {
     let words: Vec<&str> = line.unwrap().split_whitespace().skip(3).collect();
     assert_eq!(words, ["1073741824", "1073741824", "bytes"]);
 }
+
+#[test]
+fn a_guest_that_fills_a_file_is_told_from_a_qemu_that_dies() {
+    let told = |signal| super::killed(signal, "runs/a/secure.log".as_ref(), "log\n");
+    let filled = rustix::process::Signal::XFSZ.as_raw();
+    assert_eq!(
+        told(filled),
+        "the guest wrote more than 1024 MiB to a file in runs/a, and was ended"
+    );
+    assert_eq!(told(11), "QEMU died of signal 11\nlog");
+}
