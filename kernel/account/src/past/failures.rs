@@ -5,6 +5,7 @@
 
 use crate::kinds::wire_kind;
 use core::cmp::Reverse;
+use tally_abi::TeeUuid;
 use tally_core::owners::OwnerName;
 use tally_mem::owner::OwnerId;
 use tally_records::FailureRow;
@@ -44,11 +45,11 @@ impl Failures {
     /// A free place, or that of the oldest entry of whoever has most: a TA, or all others together.
     fn place(&self) -> usize {
         let rows = || self.entries.iter().flatten().map(|entry| &entry.row);
-        let same = |image| rows().filter(|row| row.image == image).count();
+        let same = |asker| rows().filter(|row| asker_of(row) == asker).count();
         let goes = |entry: &Option<Entry>| {
             // What is free goes first.
             let row = &entry.as_ref()?.row;
-            Some((Reverse(same(row.image)), row.number))
+            Some((Reverse(same(asker_of(row))), row.number))
         };
         let places = self.entries.iter().enumerate();
         let first = places.min_by_key(|(_, entry)| goes(entry));
@@ -72,6 +73,15 @@ impl Failures {
         let later = later.filter(|entry| entry.row.number >= number);
         let oldest = later.min_by_key(|entry| entry.row.number)?;
         Some((oldest.row, oldest.owner))
+    }
+}
+
+/// The TA that asked, or for which it was; nil for all others.
+fn asker_of(row: &FailureRow) -> TeeUuid {
+    if row.image == TeeUuid::nil() {
+        row.owner
+    } else {
+        row.image
     }
 }
 
@@ -115,9 +125,12 @@ mod tests {
     fn who_is_refused_again_and_again_drops_their_own() {
         // Bug: sixteen refused calls of any client, and what a TA was refused was not to be seen any more.
         let mut log = Failures::EMPTY;
-        let note = |log: &mut Failures, image: u128| {
+        let note = |log: &mut Failures, owner: u128| {
+            // Only what a TA's own heap is refused has an image.
+            let uuid = TeeUuid::from_u128(owner);
             let row = FailureRow {
-                image: TeeUuid::from_u128(image),
+                image: if owner == 1 { uuid } else { TeeUuid::nil() },
+                owner: uuid,
                 ..FailureRow::default()
             };
             log.note(row, None);

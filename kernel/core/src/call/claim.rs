@@ -98,33 +98,27 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Lets go of an instance: wakes who waits, buries it if it was killed meanwhile, and ends it
     /// if nobody needs it any more.
     pub fn unclaim(&mut self, instance: InstanceRef) {
-        let end = {
-            let mut state = self.kernel.state();
-            let Some(found) = state.instance_mut(instance) else {
-                return;
-            };
-            // Who kills an idle one has not claimed it. If somebody has at this moment, it is theirs to end, and to
-            // let go of: they may be in the middle of that.
-            if found.busy.is_some_and(|holder| holder != self.thread) {
-                return;
-            }
-            let end = found.end();
-            if end.is_some() {
+        let (waiters, stays) = loop {
+            let end = {
+                let mut state = self.kernel.state();
+                let Some(found) = state.instance_mut(instance) else {
+                    return;
+                };
+                // Who kills an idle one has not claimed it. If somebody has at this moment, it is theirs to end, and to
+                // let go of: they may be in the middle of that.
+                if found.busy.is_some_and(|holder| holder != self.thread) {
+                    return;
+                }
+                // Whether it ends is decided under the lock that lets go of it: who kills it in between finds it claimed.
+                let Some(end) = found.end() else {
+                    self.closings.marked |= core::mem::take(&mut found.has_closings);
+                    break (found.unclaim(), found.life != Life::Dead);
+                };
                 // What ends stays claimed, so that nobody finds it in between.
                 found.busy = Some(self.thread);
-            }
-            end
-        };
-        if let Some(end) = end {
+                end
+            };
             self.bury(instance, end);
-        }
-        let (waiters, stays) = {
-            let mut state = self.kernel.state();
-            let released = state.instance_mut(instance);
-            released.map_or((0, false), |found| {
-                self.closings.marked |= core::mem::take(&mut found.has_closings);
-                (found.unclaim(), found.life != Life::Dead)
-            })
         };
         if !stays {
             self.close_orphans(instance);

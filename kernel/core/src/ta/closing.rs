@@ -10,7 +10,7 @@ use crate::call::args::Args;
 use crate::call::thread::MAX_THREADS;
 use crate::observer::Observer;
 use crate::pta::Step;
-use crate::ta::instance::{Instance, InstanceRef, Life};
+use crate::ta::instance::{InstanceRef, Life};
 use crate::ta::session::{Opener, Phase, PseudoSession, Target};
 use crate::ta::task::TaCall;
 use tally_abi::TeeResult;
@@ -43,19 +43,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let Some((target, session)) = self.take_closing(id, opener) else {
             return;
         };
-        if let Target::Ta(instance) = target
-            && self.hand_over(id, opener, instance)
-        {
-            return;
-        }
+        let is_orphan = self.is_orphan(opener);
         let ready = self.check_stack().and_then(|()| match (target, patience) {
+            // Nobody waits for a TA that another call is in to tell it of a dead one.
+            (Target::Ta(instance), _) if is_orphan => self.claim_or_leave(id, opener, instance),
             // Whoever has TAs claimed keeps nobody waiting for them here.
-            (Target::Ta(instance), Patience::PutOff) => self.claim_at_once(instance),
-            (Target::Ta(instance), Patience::GiveUp) => self.claim(instance),
-            (Target::Pseudo(_), _) => Ok(()),
+            (Target::Ta(instance), Patience::PutOff) => self.claim_at_once(instance).map(|()| true),
+            (Target::Ta(instance), Patience::GiveUp) => self.claim(instance).map(|()| true),
+            (Target::Pseudo(_), _) => Ok(true),
         });
         match (ready, patience) {
-            (Ok(()), _) => return self.close_checked(target, &session),
+            (Ok(true), _) => return self.close_checked(target, &session),
+            (Ok(false), _) => return,
             // A dead TA is not told.
             (Err(TeeResult::TARGET_DEAD), _) => {}
             (Err(_), Patience::PutOff) => {
@@ -117,30 +116,39 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Some((session.target, session.as_pseudo()))
     }
 
-    /// Leaves a session that a dead TA had opened to the call that has its target, if one has; whether one does.
-    fn hand_over(&self, id: u32, opener: Opener, target: InstanceRef) -> bool {
-        let Opener::Ta(opener_instance) = opener else {
+    /// Whether a dead TA had opened it.
+    fn is_orphan(&self, opener: Opener) -> bool {
+        let Opener::Ta(opener) = opener else {
             return false;
         };
+        let state = self.kernel.state();
+        let found = state.instance(opener);
+        found.is_none_or(|found| found.life == Life::Dead)
+    }
+
+    /// Claims the target of a session, or leaves the session to the call that has it; whether it is claimed.
+    ///
+    /// # Errors
+    /// `TARGET_DEAD` when it ended, `BUSY` when this very call has it.
+    fn claim_or_leave(
+        &self,
+        id: u32,
+        opener: Opener,
+        target: InstanceRef,
+    ) -> Result<bool, TeeResult> {
         let mut state = self.kernel.state();
         let guest = state.guest_mut(self.guest);
-        let lives = |found: &Instance<O>| found.life != Life::Dead;
-        if guest.instances.at(opener_instance).is_some_and(lives) {
-            return false;
-        }
-        let Some(found) = guest.instances.at_mut(target) else {
-            return false;
-        };
+        let found = guest.instances.at_mut(target);
+        let found = found.ok_or(TeeResult::TARGET_DEAD)?;
         let Some(holder) = found.busy.filter(|holder| *holder != self.thread) else {
-            return false;
+            return Ok(found.claim(self.thread).map(|()| true)?);
         };
-        let slot = guest.sessions.find(id, opener).ok();
-        let Some(session) = slot.and_then(|slot| guest.sessions.get_mut(slot)) else {
-            return false;
-        };
-        session.phase = Phase::Closing(holder as u8);
         found.has_closings = true;
-        true
+        let slot = guest.sessions.find(id, opener).ok();
+        if let Some(session) = slot.and_then(|slot| guest.sessions.get_mut(slot)) {
+            session.phase = Phase::Closing(holder as u8);
+        }
+        Ok(false)
     }
 
     /// Closes what a dead instance had opened; [`Self::end_marked`] ends it.

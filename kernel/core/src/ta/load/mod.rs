@@ -406,7 +406,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         loop {
             let piece = left.min(u64::from(PAGES_A_STEP) * PAGE_SIZE as u64);
             left -= piece;
-            let at = UserVa(va.0 + left);
+            let at = va.checked_add(left).ok_or(TeeResult::BAD_PARAMETERS)?;
             self.in_laid_out(instance, va, left + piece, |space, memory| {
                 space.unmap(memory, at, piece)
             })?;
