@@ -27,16 +27,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// Random calls, shared pages that change in flight and wrong RPC answers, in QEMU
-    #[arg(long)]
+    #[arg(long, group = "hostile")]
     smc: bool,
     /// Random steps of TAs, in QEMU: system calls with any nesting, forged books, deaths
-    #[arg(long, conflicts_with = "smc")]
+    #[arg(long, group = "hostile")]
     ta: bool,
     /// Calls to make at least with --smc, steps with --ta
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", requires = "hostile", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     calls: u64,
     /// Begin with another pseudo-random sequence
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", requires = "hostile", default_value_t = 1)]
     seed: u64,
 }
 
@@ -150,10 +150,20 @@ mod tests {
     #[test]
     fn fuzzing_of_nothing_is_refused() {
         // Bug: with no time or no calls, nothing was tried and the status was 0.
-        let is_understood = |option, n| Cli::try_parse_from(["xtask", "fuzz", option, n]).is_ok();
-        for option in ["--seconds", "--calls"] {
-            assert!(is_understood(option, "1"), "{option}");
-            assert!(!is_understood(option, "0"), "{option}");
+        let is_understood = |words: &[&str]| {
+            let all = ["xtask", "fuzz"].iter().chain(words);
+            Cli::try_parse_from(all).is_ok()
+        };
+        for words in [
+            &["--seconds"][..],
+            &["--ta", "--calls"],
+            &["--smc", "--calls"],
+        ] {
+            assert!(is_understood(&[words, &["1"]].concat()), "{words:?}");
+            assert!(!is_understood(&[words, &["0"]].concat()), "{words:?}");
         }
+        // Bug: calls of nobody were not asked for, and all targets ran.
+        assert!(!is_understood(&["--calls", "1"]));
+        assert!(!is_understood(&["--smc", "--ta"]));
     }
 }

@@ -117,7 +117,7 @@ pub struct SpaceFigures {
     pub own_pages: u32,
     /// Pages promised to it and not populated yet.
     pub promised_pages: u32,
-    /// Pages it is charged for: the sum of the three above.
+    /// Pages it is charged for: the sum of the three above, without what was lent to it and with what it has lent.
     pub charged_pages: u32,
     /// Most pages it may be charged for.
     pub limit_pages: u32,

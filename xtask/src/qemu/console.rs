@@ -1,7 +1,7 @@
 //! The two consoles of a run, on their way to the person.
 //!
 //! **Invariant:** secure lines are shown whole and never in the middle of a normal line; both
-//! consoles are recorded in full.
+//! consoles are recorded, the first [`MAX_KEPT`] bytes of each.
 
 use super::Output;
 use crate::ui;
@@ -23,6 +23,8 @@ pub(crate) struct Console {
     line_head: Vec<u8>,
 }
 
+/// Bytes of a console that are recorded, however much a guest prints.
+const MAX_KEPT: usize = 64 << 20;
 /// What the guest's shell shows when it waits for a line.
 const PROMPT: &[u8] = b"tally> ";
 
@@ -70,7 +72,9 @@ impl Console {
         if let Some(&last) = plain.last() {
             self.at_line_start = last == b'\n';
         }
-        self.normal.extend_from_slice(&plain);
+        let room = MAX_KEPT.saturating_sub(self.normal.len());
+        self.normal
+            .extend_from_slice(&plain[..plain.len().min(room)]);
         if self.at_line_start {
             self.show_waiting();
         }
@@ -80,10 +84,12 @@ impl Console {
     /// Takes output of the secure world.
     pub(crate) fn secure(&mut self, bytes: &[u8]) {
         for &byte in bytes.iter().filter(|&&b| b != b'\r') {
-            self.secure.push(byte);
+            if self.secure.len() < MAX_KEPT {
+                self.secure.push(byte);
+            }
             if byte == b'\n' {
                 self.show_secure_line();
-            } else {
+            } else if self.secure_line.len() < MAX_KEPT {
                 self.secure_line.push(byte);
             }
         }

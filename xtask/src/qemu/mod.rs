@@ -422,6 +422,14 @@ impl Machine {
         // Its own process group: the terminal's ctrl-C reaches xtask alone, which ends QEMU.
         command.process_group(0);
         let parent = rustix::process::getpid();
+        let fsize = rustix::process::Resource::Fsize;
+        // Never more than whoever runs xtask allows.
+        let allowed = rustix::process::getrlimit(fsize);
+        let at_most = |limit: Option<u64>| Some(limit.unwrap_or(u64::MAX).min(MAX_FILE_BYTES));
+        let limit = rustix::process::Rlimit {
+            current: at_most(allowed.current),
+            maximum: at_most(allowed.maximum),
+        };
         // SAFETY:
         // 1. The closure runs between fork and exec and makes three system calls that are
         //    async-signal-safe; it neither allocates nor takes locks.
@@ -430,11 +438,7 @@ impl Machine {
                 rustix::process::set_parent_process_death_signal(Some(
                     rustix::process::Signal::KILL,
                 ))?;
-                let limit = rustix::process::Rlimit {
-                    current: Some(MAX_FILE_BYTES),
-                    maximum: Some(MAX_FILE_BYTES),
-                };
-                rustix::process::setrlimit(rustix::process::Resource::Fsize, limit)?;
+                rustix::process::setrlimit(fsize, limit)?;
                 if rustix::process::getppid() == Some(parent) {
                     Ok(())
                 } else {
