@@ -482,3 +482,30 @@ fn who_is_not_entered_for_want_of_stack_is_in_the_log_once() {
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
 }
+
+#[test]
+fn whoever_is_refused_again_and_again_drops_nobody_elses_from_the_log() {
+    for (one, others) in [(TA, TeeUuid::nil()), (OTHER, TA), (TeeUuid::nil(), OTHER)] {
+        with(inspect::UUID, |world, _| {
+            let tell = |asker| {
+                let entry = RefusedEntry {
+                    table: SharedTable::Buffers,
+                    asker,
+                    wanted: 1,
+                    used: 64,
+                    size: 64,
+                    holder: asker,
+                    held: 64,
+                };
+                Book::refused(&world.kernel, GuestId::FIRST, &Refused::Entry(entry));
+            };
+            tell(one);
+            for _ in 0..40 {
+                tell(others);
+            }
+            let rows: Vec<FailureRow> = rows(world);
+            let of_one = rows.iter().filter(|row| row.owner == one);
+            assert_eq!(of_one.count(), 1, "{one} beside {others}");
+        });
+    }
+}
