@@ -36,6 +36,10 @@ pub const KERNEL_BASE: u64 = SECURE_RAM_BASE + FIRMWARE_BYTES;
 /// Name of secure RAM's node in a device tree.
 pub const SECURE_RAM_NODE: &str = "secure@e000000";
 
+/// Whether TAs may use floating point and SIMD: the firmware lets the secure world, and keeps of the normal world's what is
+/// beyond V0 to V31, FPCR and FPSR.
+pub const FLOATING_POINT: bool = true;
+
 /// Normal-world RAM; QEMU writes the device tree at its start.
 pub const RAM_BASE: u64 = 0x4000_0000;
 

@@ -15,7 +15,7 @@ use tally_mem::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;
-use crate::{clock, console, gic, mmu, percpu, thread};
+use crate::{clock, console, gic, mmu, percpu, thread, vectors};
 
 /// What the firmware told us.
 #[derive(Clone, Copy, Debug)]
@@ -279,6 +279,7 @@ extern "C" fn start(device_tree: u64, entry_ticks: u64) -> u64 {
         entry_ticks,
     };
     thread::set_hooks(tally_roof_main(&boot));
+    vectors::probe();
     mmu::image_pa(&raw const tally_opteed_vectors)
 }
 

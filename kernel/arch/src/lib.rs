@@ -44,6 +44,8 @@ mod stacks;
 mod thread;
 #[cfg(target_os = "none")]
 mod user;
+#[cfg(target_os = "none")]
+mod vectors;
 
 #[cfg(target_os = "none")]
 use tally_memops as _;

@@ -5,11 +5,11 @@
 //! Source: Arm ARM DDI 0487, D24.2.40 (ESR_EL1).
 
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1};
-use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot};
+use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot, Vectors};
 use tock_registers::interfaces::Readable;
 
 use crate::exception::kind;
-use crate::{Arm, gic};
+use crate::{Arm, gic, vectors};
 
 const _: () = {
     use core::mem::offset_of;
@@ -44,6 +44,15 @@ impl UserCpu for Arm {
         }
     }
 
+    fn lend_vectors(&self, vectors: &Vectors) -> bool {
+        vectors::lend(vectors)
+    }
+
+    #[inline]
+    fn take_vectors(&self) {
+        vectors::take();
+    }
+
     fn interrupt_others(&self) {
         gic::interrupt_others();
     }
@@ -51,6 +60,7 @@ impl UserCpu for Arm {
 
 #[inline]
 fn sync_trap() -> Trap {
+    const FLOATING_POINT: u64 = 0x07;
     const SVC64: u64 = 0x15;
     const INSTRUCTION_ABORT: u64 = 0x20;
     const DATA_ABORT: u64 = 0x24;
@@ -61,6 +71,7 @@ fn sync_trap() -> Trap {
     let syndrome = esr & 0x1ff_ffff;
     let access = match esr >> 26 & 0x3f {
         SVC64 if syndrome & 0xffff == 0 => return Trap::Syscall,
+        FLOATING_POINT => return Trap::Vectors { esr },
         INSTRUCTION_ABORT => Access::Execute,
         // Cache maintenance counts as a write in the syndrome, but only reads.
         DATA_ABORT if syndrome & (WRITE | CACHE_MAINTENANCE) == WRITE => Access::Write,

@@ -337,7 +337,9 @@ impl<'a> Run<'a> {
             &format!("unix:{},server=on,wait=off", option_path(socket)),
         ]);
         match worlds {
-            Worlds::Own | Worlds::Tfa(_) => self.bare_metal(&mut qemu, dir)?,
+            Worlds::Own => self.bare_metal(&mut qemu, "max", dir)?,
+            // Built without either; see there.
+            Worlds::Tfa(_) => self.bare_metal(&mut qemu, "max,sve=off,sme=off", dir)?,
             Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
         }
         let channel = |name: &str| {
@@ -361,8 +363,8 @@ impl<'a> Run<'a> {
         Ok(qemu)
     }
 
-    fn bare_metal(&self, qemu: &mut Command, dir: &Path) -> Result<()> {
-        qemu.args(["-cpu", "max", "-m", "256"]);
+    fn bare_metal(&self, qemu: &mut Command, cpu: &str, dir: &Path) -> Result<()> {
+        qemu.args(["-cpu", cpu, "-m", "256"]);
         for (file, address) in [
             (&self.images.ree_raw, virt::images::NORMAL_BASE),
             (&self.images.archive, virt::images::TA_ARCHIVE_BASE),

@@ -201,6 +201,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         root: UserRoot,
         mode: Mode,
     ) -> Ran {
+        if self.caller.is_some() {
+            // The caller's, if it uses any.
+            self.kernel.machine.take_vectors();
+        }
+        let mut uses_vectors = false;
         let mut lowest_sp = context.sp;
         let exit = loop {
             self.kernel.threads.note_user_context(self.thread, context);
@@ -229,7 +234,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         break Exit::Died;
                     }
                 }
-                Trap::Fault { esr } => {
+                Trap::Vectors { .. } if self.lend_vectors(instance) => uses_vectors = true,
+                Trap::Vectors { esr } | Trap::Fault { esr } => {
                     self.report(instance, context, &Death::Fault(esr));
                     break Exit::Died;
                 }
@@ -244,7 +250,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 }
             }
         };
+        if uses_vectors {
+            self.kernel.machine.take_vectors();
+        }
         Ran { exit, lowest_sp }
+    }
+
+    /// Gives an instance its floating-point registers; false where there are none for TAs.
+    #[cold]
+    #[inline(never)]
+    fn lend_vectors(&self, instance: InstanceRef) -> bool {
+        let state = self.kernel.state();
+        let found = state.instance(instance);
+        let vectors = found.and_then(|found| found.vectors.as_deref());
+        vectors.is_some_and(|vectors| self.kernel.machine.lend_vectors(vectors))
     }
 
     /// Whether somebody asked for this instance's end.
@@ -283,6 +302,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
         let kernel = self.kernel;
         let machine = &kernel.machine;
+        // What is in the CPU is told as well.
+        machine.take_vectors();
         if let Some(found) = kernel.state().instance_mut(instance) {
             let overflow = stack::overflow(machine, found, context, death);
             found.stack_deepest = found.stack_deepest.max(overflow.unwrap_or(0));

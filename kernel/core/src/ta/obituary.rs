@@ -11,7 +11,7 @@ use crate::ta::task::{Cause, Death};
 use core::fmt;
 use log::error;
 use tally_mem::addr::UserVa;
-use tally_mem::machine::{Machine, UserContext};
+use tally_mem::machine::{Machine, UserContext, Vectors};
 use tally_mem::region::Prot;
 use tally_mem::space::Target;
 use zerocopy::IntoBytes;
@@ -78,6 +78,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             context.x[28], context.x[29], context.x[30], context.sp
         ));
         self.say(format_args!(" pc  {:016x}", context.pc));
+        self.write_vectors(instance);
         self.say(format_args!("Call stack:"));
         for frame in &frames.places[..frames.count] {
             match frame {
@@ -86,6 +87,25 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             }
         }
         self.write_regions(instance);
+    }
+
+    /// Writes the floating-point registers of an instance that used them.
+    fn write_vectors(&self, instance: InstanceRef) {
+        for first in (0..Vectors::COUNT).step_by(2) {
+            let pair = {
+                let state = self.state();
+                let found = state.instance(instance);
+                let vectors = found.and_then(|found| found.vectors.as_deref());
+                let Some(vectors) = vectors.filter(|vectors| !vectors.is_zero()) else {
+                    return;
+                };
+                [vectors.get(first), vectors.get(first + 1)]
+            };
+            self.say(format_args!(
+                " v{first:<2} {:032x} {:032x}",
+                pair[0], pair[1]
+            ));
+        }
     }
 
     /// Writes the regions of an instance, as OP-TEE does on a crash.
@@ -136,7 +156,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
 const fn fault_name(esr: u64) -> &'static str {
     match esr >> 26 & 0x3f {
         0x00 => "undefined instruction",
-        0x07 => "floating point or SIMD: a TA is to be built without",
+        0x07 => "floating point or SIMD, which this machine has none of for TAs",
         0x09 | 0x1c => "pointer authentication",
         0x0d => "branch target",
         0x0e => "illegal execution state",
@@ -222,7 +242,10 @@ mod tests {
     fn a_fault_is_named_by_its_class_and_by_no_other_bits() {
         for (class, name) in [
             (0x00_u64, "undefined instruction"),
-            (0x07, "floating point or SIMD: a TA is to be built without"),
+            (
+                0x07,
+                "floating point or SIMD, which this machine has none of for TAs",
+            ),
             (0x09, "pointer authentication"),
             (0x0d, "branch target"),
             (0x0e, "illegal execution state"),

@@ -38,6 +38,8 @@ mod steps;
 mod ta;
 #[cfg(not(miri))]
 mod threads;
+#[cfg(not(miri))]
+mod vectors;
 
 use crate::pta::services::Control;
 use crate::pta::{PseudoTa, Session, Step, Work};
