@@ -30,7 +30,7 @@ const COPY_CHUNK: usize = 512;
 
 /// Bytes of kernel stack that entering a TA, the loader or a pseudo-TA leaves at least for what runs there: the deepest
 /// system call that enters nobody. `cargo xtask stacks` compares it with the image.
-pub const STACK_RESERVE: usize = 16 * 1024;
+pub const STACK_RESERVE: usize = 31 * 512;
 
 /// Which table of system calls applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         state.refuse(Refused::Pages(RefusedPages {
             short: Short::Stack,
             owner,
-            wanted: (STACK_RESERVE / PAGE_SIZE) as u32,
+            wanted: STACK_RESERVE.div_ceil(PAGE_SIZE) as u32,
             used: STACK_PAGES as u32 - left.min(STACK_PAGES as u32),
             size: STACK_PAGES as u32,
             left,
@@ -205,7 +205,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             // The caller's, if it uses any.
             self.kernel.machine.take_vectors();
         }
-        let mut uses_vectors = false;
         let mut lowest_sp = context.sp;
         let exit = loop {
             self.kernel.threads.note_user_context(self.thread, context);
@@ -234,7 +233,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         break Exit::Died;
                     }
                 }
-                Trap::Vectors { .. } if self.lend_vectors(instance) => uses_vectors = true,
+                Trap::Vectors { .. } if self.lend_vectors(instance) => {}
                 Trap::Vectors { esr } | Trap::Fault { esr } => {
                     self.report(instance, context, &Death::Fault(esr));
                     break Exit::Died;
@@ -250,9 +249,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 }
             }
         };
-        if uses_vectors {
-            self.kernel.machine.take_vectors();
-        }
+        self.kernel.machine.take_vectors();
         Ran { exit, lowest_sp }
     }
 

@@ -1,4 +1,4 @@
-//! What `ldelf` may do with the memory that it laid out, and with no other.
+//! Memory that `ldelf` laid out: unmapped and protected whole, and no other.
 
 use super::*;
 use crate::call::Call;

@@ -1,4 +1,4 @@
-//! What a TA passes on to another is charged to it, until the call ends.
+//! Memory that a TA passes on to another: charged to it until the call ends.
 
 use super::shares::{PAGE, QUOTA, charged, grows, reserves, with_lender};
 use super::ta::{kills, ta_opens};
