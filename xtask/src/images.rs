@@ -3,11 +3,12 @@
 //! **Invariant:** the three cargo calls see the same flags from every command of xtask, so that
 //! nothing is built twice; every output lies in `target/tally`.
 
-use crate::keys::DevKey;
+use crate::keys::{self, DevKey};
 use crate::paths::{self, GUEST_TARGET};
 use crate::{bad, builds, flash, setup, sign, sites, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tally_abi::TeeUuid;
@@ -29,6 +30,12 @@ pub(crate) struct Config {
     /// Build firmware and kernel for a machine with half of the secure RAM
     #[arg(long)]
     pub(crate) half_ram: bool,
+    /// Trust this RSA key for TAs as well, public or private, as PEM or DER; several may be given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ta_key: Vec<PathBuf>,
+    /// Sign TAs with this private key in place of the development key.
+    #[arg(skip)]
+    pub(crate) sign_with: Option<PathBuf>,
     /// How the TAs are built.
     #[command(flatten)]
     pub(crate) heaps: Heaps,
@@ -137,7 +144,8 @@ impl Config {
         let parts = plain
             .into_iter()
             .chain(self.half_ram.then_some(HALF_RAM))
-            .chain(self.kernel_features.iter().map(String::as_str));
+            .chain(self.kernel_features.iter().map(String::as_str))
+            .chain((!self.ta_key.is_empty()).then_some("keys"));
         parts.map(|part| format!("-{part}")).collect()
     }
 }
@@ -189,7 +197,10 @@ pub(crate) struct Images {
 /// Builds everything.
 pub(crate) fn build(config: &Config) -> Result<Images> {
     setup::ensure(setup::Part::Target)?;
-    let key = DevKey::load()?;
+    let key = match &config.sign_with {
+        Some(file) => DevKey::read(file)?,
+        None => DevKey::load()?,
+    };
     let out = paths::out();
     std::fs::create_dir_all(&out)?;
 
@@ -203,8 +214,8 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     write_if_changed(&ldelf_blob, &ldelf_raw)?;
 
     let env = [
-        ("TALLY_LDELF", ldelf_blob),
-        ("TALLY_TA_PUBKEY", DevKey::modulus_path()),
+        ("TALLY_LDELF", ldelf_blob.into_os_string()),
+        ("TALLY_TA_KEYS", keys::moduli(&config.ta_key)?),
     ];
     let kernel = guest(&["tally-kernel"], &config.kernel_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
@@ -350,7 +361,7 @@ fn remap(from: &Path, to: &str) -> String {
 fn guest(
     packages: &[&str],
     args: &[String],
-    env: &[(&str, PathBuf)],
+    env: &[(&str, OsString)],
 ) -> Result<HashMap<String, PathBuf>> {
     programs(GUEST_TARGET, packages, args, env)
 }
@@ -360,7 +371,7 @@ pub(crate) fn programs(
     target: &str,
     packages: &[&str],
     args: &[String],
-    env: &[(&str, PathBuf)],
+    env: &[(&str, OsString)],
 ) -> Result<HashMap<String, PathBuf>> {
     let mut cargo = tool::cargo();
     cargo.args(["build", "--release", "--bins", "--target", target]);

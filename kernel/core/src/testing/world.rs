@@ -10,7 +10,7 @@
 
 mod supplicant;
 
-pub use super::signing::{KEY, MODULUS, sign_encoded, signed_image};
+pub use super::signing::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
 pub use super::ta::Run;
 use super::ta::ldelf;
 use crate::call::entry::Entry;
@@ -240,7 +240,7 @@ impl<O: Observer> World<O> {
                     data_len: 100,
                     entry_offset: LDELF_ENTRY,
                 },
-                key: Some(KEY),
+                keys: &[KEY],
                 fault: None,
                 shared,
             };

@@ -299,7 +299,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 });
             }
         }
-        let id = machine.interruptible(|| header.verify(self.kernel.key));
+        let id = machine.interruptible(|| header.verify(self.kernel.keys));
         let id = id.map_err(refused)?;
         Ok(Verified { elf_offset, id })
     }
