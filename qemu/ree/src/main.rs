@@ -30,6 +30,8 @@ mod supplicant;
 mod tee;
 #[cfg(target_os = "none")]
 mod tour;
+#[cfg(any(target_os = "none", test))]
+mod typed;
 
 #[cfg(not(target_os = "none"))]
 fn main() {}

@@ -19,14 +19,10 @@ pub(crate) struct Console {
     /// Secure lines that wait for the normal world to end its own.
     waiting: Vec<String>,
     at_line_start: bool,
-    /// First bytes since the last line end or carriage return.
-    line_head: Vec<u8>,
 }
 
 /// Bytes of a console that are recorded, however much a guest prints.
 const MAX_KEPT: usize = 64 << 20;
-/// What the guest's shell shows when it waits for a line.
-const PROMPT: &[u8] = b"tally> ";
 
 impl Console {
     pub(crate) fn new(output: Output, show_secure: bool) -> Self {
@@ -39,13 +35,7 @@ impl Console {
             secure_line: Vec::new(),
             waiting: Vec::new(),
             at_line_start: true,
-            line_head: Vec::new(),
         }
-    }
-
-    /// Whether the guest's shell waits for a line.
-    pub(crate) fn at_prompt(&self) -> bool {
-        self.line_head == PROMPT
     }
 
     /// Takes output of the normal world. Carriage returns are the serial line's affair: they
@@ -61,13 +51,6 @@ impl Console {
             let mut stdout = std::io::stdout().lock();
             stdout.write_all(shown)?;
             stdout.flush()?;
-        }
-        for &byte in bytes {
-            if byte == b'\n' || byte == b'\r' {
-                self.line_head.clear();
-            } else if self.line_head.len() < PROMPT.len() {
-                self.line_head.push(byte);
-            }
         }
         if let Some(&last) = plain.last() {
             self.at_line_start = last == b'\n';
@@ -159,17 +142,6 @@ impl SecureTail {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prompt_is_seen_through_line_editing() {
-        let mut console = Console::new(Output::Captured, false);
-        console.normal(b"up\r\ntally> ").unwrap();
-        assert!(console.at_prompt());
-        console.normal(b"he\rtally> hel\x1b[K").unwrap();
-        assert!(console.at_prompt());
-        console.normal(b"\r\n").unwrap();
-        assert!(!console.at_prompt());
-    }
 
     #[test]
     fn recorded_consoles_have_plain_line_ends() {

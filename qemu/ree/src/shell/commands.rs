@@ -16,10 +16,14 @@ use teestat::client::ClientError;
 use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
 
 use super::tas;
+use super::words::Begun;
 use crate::machine::console::{self, Console};
 use crate::machine::cpu;
 use crate::names::{MachineNames, known};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
+
+/// Exit status after ctrl-C, as other shells have it.
+pub(super) const STATUS_INTERRUPTED: u8 = 130;
 
 struct Command {
     name: &'static str,
@@ -166,7 +170,8 @@ pub(super) fn run(words: &[&str]) -> u8 {
 }
 
 /// Words that could stand in place of the last one.
-pub(super) fn complete(words: &[&str]) -> Vec<String> {
+pub(super) fn complete(begun: &Begun) -> Vec<String> {
+    let words: Vec<&str> = begun.words.iter().map(String::as_str).collect();
     let (typed, before) = match words.split_last() {
         Some((typed, before)) => (*typed, before),
         None => ("", &[][..]),
@@ -325,8 +330,8 @@ fn wait_jobs() -> Result<u8, String> {
                 }
             }
         }
-        if console::poll_byte() == Some(3) {
-            return Err("^C".to_string());
+        if console::breaks() > 0 {
+            return Ok(STATUS_INTERRUPTED);
         }
         cpu::doze();
     }
@@ -338,6 +343,9 @@ fn sleep(args: &[&str]) -> Result<u8, String> {
     };
     let until = cpu::micros().saturating_add(millis.saturating_mul(1000));
     while cpu::micros() < until {
+        if console::breaks() > 0 {
+            return Ok(STATUS_INTERRUPTED);
+        }
         cpu::doze();
     }
     Ok(STATUS_OK)

@@ -6,6 +6,8 @@
 #[cfg(target_os = "none")]
 mod commands;
 #[cfg(any(target_os = "none", test))]
+mod keys;
+#[cfg(any(target_os = "none", test))]
 mod line;
 #[cfg(target_os = "none")]
 mod ta_commands;
@@ -30,9 +32,11 @@ mod interactive {
     use alloc::vec::Vec;
     use core::fmt::Write;
     use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-    use tally_board_virt::images::FW_CFG_COMMAND;
+    use tally_board_virt::images::{FW_CFG_COLUMNS, FW_CFG_COMMAND};
+    use teestat::STATUS_USAGE;
 
-    use super::line::{Editor, Event};
+    use super::commands::STATUS_INTERRUPTED;
+    use super::line::{Editor, Event, USUAL_COLUMNS};
     use super::{commands, words};
     use crate::jobs;
     use crate::machine::console::{self, Console};
@@ -59,7 +63,8 @@ mod interactive {
         }
         INTERACTIVE.store(true, Ordering::Relaxed);
         banner();
-        let mut editor = Editor::new();
+        let columns = fw_cfg::file(FW_CFG_COLUMNS).and_then(|text| text.parse().ok());
+        let mut editor = Editor::new(columns.unwrap_or(USUAL_COLUMNS));
         loop {
             report_finished_jobs();
             match read_line(&mut editor) {
@@ -73,8 +78,10 @@ mod interactive {
                         execute(words);
                     }
                 }
-                Event::End => machine::end(last_status()),
-                Event::Cancel | Event::None => {}
+                Event::Interrupt => say("ctrl-D or `poweroff` leaves\n"),
+                // Whoever sat here has seen what failed.
+                Event::End => machine::end(0),
+                Event::Discarded | Event::None => {}
             }
         }
     }
@@ -101,16 +108,15 @@ mod interactive {
             0 => String::from("tally> "),
             status => format!("tally [{status}]> "),
         };
-        let complete = |words: &[&str]| -> Vec<String> { commands::complete(words) };
         if editor.begin(&prompt, &mut Console).is_err() {
             return Event::End;
         }
         loop {
-            let Some(byte) = console::poll_byte() else {
+            let Some(byte) = console::typed_byte() else {
                 cpu::doze();
                 continue;
             };
-            match editor.feed(byte, &complete, &mut Console) {
+            match editor.feed(byte, &commands::complete, &mut Console) {
                 Ok(Event::None) => {}
                 Ok(event) => return event,
                 Err(core::fmt::Error) => return Event::End,
@@ -118,23 +124,41 @@ mod interactive {
         }
     }
 
-    /// Runs all commands of `line`; returns the status of the last one that failed, or 0.
+    /// Runs all commands of `line`, until ctrl-C; returns the status of the last one that failed, or 0.
     pub(crate) fn execute(line: &str) -> u8 {
+        let commands = match words::split(line) {
+            Ok(commands) => commands,
+            Err(why) => {
+                say(&format!("{why}\n"));
+                LAST_STATUS.store(STATUS_USAGE, Ordering::Relaxed);
+                return STATUS_USAGE;
+            }
+        };
         let mut failed = 0;
-        for command in words::split(line) {
+        console::set_running(true);
+        supplicant::set_foreground(None);
+        for command in commands {
             let status = if command.background {
                 in_background(command.words)
             } else {
                 let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
-                let status = commands::run(&words);
-                supplicant::set_foreground(None);
-                status
+                commands::run(&words)
             };
             LAST_STATUS.store(status, Ordering::Relaxed);
             if status != 0 {
                 failed = status;
             }
+            if console::breaks() > 0 {
+                if !supplicant::has_answered() {
+                    say("^C\n");
+                }
+                LAST_STATUS.store(STATUS_INTERRUPTED, Ordering::Relaxed);
+                failed = STATUS_INTERRUPTED;
+                break;
+            }
         }
+        console::set_running(false);
+        supplicant::set_foreground(None);
         failed
     }
 

@@ -1,0 +1,324 @@
+//! `cargo xtask run` as somebody at a terminal has it: a pseudo-terminal, keys, and what an emulator shows.
+//!
+//! **Invariant:** nothing is waited for by time alone, but until the screen shows it or too long has passed.
+
+use super::results::Results;
+use super::{Known, guest};
+use crate::qemu::STATUS_INTERRUPTED;
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+type Test = (&'static str, fn() -> Result<()>);
+
+const TESTS: &[Test] = &[
+    (
+        "terminal: a line wider than the terminal is shown once, at 60, 80 and 200 columns",
+        wide_lines,
+    ),
+    (
+        "terminal: ctrl-C gives up a line, cancels a call, then ends its TA; the machine lives",
+        interrupts,
+    ),
+    (
+        "terminal: keys typed while a command runs are kept",
+        typed_ahead,
+    ),
+    ("terminal: ctrl-] ends a machine whatever it does", way_out),
+    ("terminal: what comes by a pipe is commands", piped),
+];
+
+/// Columns of a terminal unless a test says otherwise, and its rows.
+const COLUMNS: u16 = 80;
+const ROWS: u16 = 24;
+/// So long may anything take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Until the first prompt: the images may have to be linked.
+const BOOT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Names of all of them.
+pub(super) fn names() -> impl Iterator<Item = Known> {
+    TESTS.iter().map(|(name, _)| Known::short(*name))
+}
+
+/// Runs what is wanted.
+pub(super) fn run(results: &mut Results) {
+    for (name, test) in TESTS {
+        results.check(name, || test().map_err(|err| format!("{err:#}")));
+    }
+}
+
+/// `cargo xtask run`, of the program that runs this.
+fn xtask_run() -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("run").current_dir(crate::paths::root());
+    Ok(command)
+}
+
+/// Somebody who types and looks.
+struct Seat {
+    child: Child,
+    terminal: File,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+}
+
+impl Seat {
+    /// In front of the guest's first prompt.
+    fn new() -> Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let path = ptsname(&master, Vec::new())?;
+        let path = std::ffi::OsStr::from_bytes(path.as_bytes());
+        let slave = File::options().read(true).write(true).open(path)?;
+        let terminal = File::from(master);
+        resize(&terminal, COLUMNS)?;
+        let mut command = xtask_run()?;
+        command.stdin(slave.try_clone()?).stdout(slave.try_clone()?);
+        let child = command.stderr(slave).spawn()?;
+        drop(command);
+        let mut reader = terminal.try_clone()?;
+        let (sender, output) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // The last writer's end is an error here.
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut seat = Self {
+            child,
+            terminal,
+            output,
+            screen: vt100::Parser::new(side(ROWS)?, side(COLUMNS)?, 0),
+        };
+        seat.wait("the first prompt", BOOT_PATIENCE, |rows| {
+            last(rows) == "tally> "
+        })?;
+        Ok(seat)
+    }
+
+    fn resize(&mut self, columns: u16) -> Result<()> {
+        resize(&self.terminal, columns)?;
+        self.screen
+            .screen_mut()
+            .set_size(side(ROWS)?, side(columns)?);
+        Ok(())
+    }
+
+    fn type_keys(&mut self, keys: &str) -> Result<()> {
+        Ok(self.terminal.write_all(keys.as_bytes())?)
+    }
+
+    /// An empty screen with a prompt.
+    fn clear(&mut self) -> Result<()> {
+        self.type_keys("\x0c")?;
+        self.sees(
+            "an empty screen",
+            |rows| matches!(rows, [prompt] if prompt.starts_with("tally")),
+        )
+    }
+
+    /// Waits until the rows, as far as there is something in them, are so.
+    fn sees(&mut self, what: &str, holds: impl Fn(&[String]) -> bool) -> Result<()> {
+        self.wait(what, PATIENCE, holds)
+    }
+
+    fn wait(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        holds: impl Fn(&[String]) -> bool,
+    ) -> Result<()> {
+        let until = Instant::now() + patience;
+        while !holds(&self.rows()) {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.screen.process(&bytes),
+                Err(_) => bail!("never saw {what}, but:\n{}", self.rows().join("\n")),
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let screen = self.screen.screen();
+        let mut rows: Vec<String> = screen.rows(0, screen.size().1.get()).collect();
+        while rows.last().is_some_and(|row| row.trim().is_empty()) {
+            rows.pop();
+        }
+        rows
+    }
+
+    /// Enters a command and waits for the prompt behind it, which has this status in it.
+    fn command(&mut self, line: &str, status: u8) -> Result<Vec<String>> {
+        self.clear()?;
+        self.type_keys(&format!("{line}\r"))?;
+        self.prompt(status)?;
+        Ok(self.rows())
+    }
+
+    /// Waits for a prompt below the first row.
+    fn prompt(&mut self, status: u8) -> Result<()> {
+        let prompt = match status {
+            0 => "tally> ".to_owned(),
+            status => format!("tally [{status}]> "),
+        };
+        self.sees(&prompt, |rows| rows.len() > 1 && last(rows) == prompt)
+    }
+
+    fn end(mut self) -> Result<ExitStatus> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            // Whoever writes must be read.
+            let _ = self.output.recv_timeout(Duration::from_millis(50));
+        }
+        bail!(
+            "the run does not end; it shows:\n{}",
+            self.rows().join("\n")
+        )
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn side(cells: u16) -> Result<NonZero<u16>> {
+    NonZero::new(cells).context("a terminal of no size")
+}
+
+fn resize(terminal: &File, columns: u16) -> Result<()> {
+    let size = Winsize {
+        ws_row: ROWS,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    Ok(tcsetwinsize(terminal, size)?)
+}
+
+fn last(rows: &[String]) -> &str {
+    rows.last().map_or("", String::as_str)
+}
+
+fn wide_lines() -> Result<()> {
+    let mut seat = Seat::new()?;
+    for columns in [60, COLUMNS, 200] {
+        seat.clear()?;
+        seat.resize(columns)?;
+        // Up to the last column, and over several rows.
+        for len in [usize::from(columns) - 7, 2 * usize::from(columns) + 5] {
+            let line: String = ('a'..='z').cycle().take(len).collect();
+            let shown = |line: &str| -> Vec<String> {
+                let chars: Vec<char> = format!("tally> {line}").chars().collect();
+                let rows = chars.chunks(columns.into());
+                rows.map(|row| row.iter().collect()).collect()
+            };
+            seat.type_keys(&line)?;
+            seat.sees("the line", |rows| rows == shown(&line))?;
+            // Home, a letter, to the end, back by a word, which is all of it.
+            seat.type_keys("\x1b[HX\x1b[F\x1b[1;5DY")?;
+            let line = format!("YX{line}");
+            seat.sees("the line, edited", |rows| rows == shown(&line))?;
+            seat.type_keys("\x05\x15")?;
+            seat.sees("no line", |rows| rows == ["tally> "])?;
+        }
+    }
+    Ok(())
+}
+
+fn interrupts() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.clear()?;
+    seat.type_keys("poweroff\x03")?;
+    seat.sees("a line given up", |rows| {
+        rows == ["tally> poweroff^C", "tally> "]
+    })?;
+    seat.type_keys("\x03")?;
+    seat.sees("how to leave", |rows| {
+        rows.iter().any(|row| row.contains("ctrl-D")) && last(rows) == "tally> "
+    })?;
+    for (line, breaks) in [
+        ("solo wait 600000", 1),
+        ("solo spin-until-cancelled; poweroff", 1),
+        ("sleep 600000; poweroff", 1),
+        ("crash loop; poweroff", 2),
+        ("wait", 0),
+    ] {
+        seat.clear()?;
+        seat.type_keys(&format!("{line}\r"))?;
+        for n in 1..=breaks {
+            // The row of the command itself is there as soon as it runs.
+            seat.sees("the command", |rows| rows.len() == n)?;
+            std::thread::sleep(Duration::from_millis(300));
+            seat.type_keys("\x03")?;
+        }
+        seat.prompt(if breaks > 0 { 130 } else { 0 })
+            .with_context(|| format!("`{line}`"))?;
+    }
+    // A command failed; nobody is warned of it who has seen it.
+    seat.command("nosuch", 1)?;
+    seat.type_keys("\x04")?;
+    let status = seat.end()?;
+    ensure!(status.success(), "ctrl-D: {status}");
+    Ok(())
+}
+
+fn typed_ahead() -> Result<()> {
+    let mut seat = Seat::new()?;
+    let rows = seat.command("sleep 1000\ropen drm\rsessions\recho o\x7fall", 0);
+    // The prompts of each are below the first row: the last is waited for by what it says.
+    rows?;
+    seat.sees("three more commands", |rows| {
+        rows.iter().filter(|row| row.contains("of drm")).count() == 2
+            && rows.iter().any(|row| row == "all")
+    })
+}
+
+fn way_out() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.clear()?;
+    seat.type_keys("crash loop\r\x1d")?;
+    let status = seat.end()?;
+    ensure!(
+        status.code() == Some(STATUS_INTERRUPTED.into()),
+        "ctrl-]: {status}"
+    );
+    Ok(())
+}
+
+fn piped() -> Result<()> {
+    let mut command = xtask_run()?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    let pipe = child.stdin.take().context("no pipe")?;
+    write!(&pipe, "echo first\n# a remark\necho second; poweroff 7\n")?;
+    drop(pipe);
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.code() == Some(7) && text == "first\nsecond\n",
+        "{}: {}",
+        output.status,
+        guest::tail(&text, 20)
+    );
+    Ok(())
+}
