@@ -50,7 +50,7 @@ impl Typist {
     fn shows(&self) -> (Vec<String>, (u16, u16)) {
         let screen = self.terminal.screen();
         let mut rows: Vec<String> = screen.rows(0, screen.size().1.get()).collect();
-        while rows.last().is_some_and(String::is_empty) {
+        while rows.last().is_some_and(|row| row.trim().is_empty()) {
             rows.pop();
         }
         (rows, screen.cursor_position())
