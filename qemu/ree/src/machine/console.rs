@@ -3,7 +3,11 @@
 //! **Invariant:** one lock for sending; [`emergency`] alone goes around it. Only CPU 0 receives.
 
 use super::cpu;
+use super::interrupts::CPUS;
+use crate::output::Output;
 use crate::typed::Typed;
+use alloc::format;
+use alloc::string::String;
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
@@ -74,9 +78,28 @@ impl Write for Held<'_> {
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if let Some(uart) = UART.get() {
-            put(&mut uart.lock(), text);
+        match &mut *diverted().lock() {
+            Some(output) => output.take(text, &mut show),
+            None => show(text),
         }
+        Ok(())
+    }
+
+    fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> fmt::Result {
+        if is_diverted() {
+            return self.write_str(&format!("{what}"));
+        }
+        Direct.write_fmt(what)
+    }
+}
+
+/// A writer to the console, wherever the output of a command goes: for complaints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct;
+
+impl Write for Direct {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        show(text);
         Ok(())
     }
 
@@ -86,6 +109,34 @@ impl Write for Console {
             None => Ok(()),
         }
     }
+}
+
+fn show(text: &str) {
+    if let Some(uart) = UART.get() {
+        put(&mut uart.lock(), text);
+    }
+}
+
+/// Where the output of this CPU's command goes.
+fn diverted() -> &'static Mutex<Option<Output>> {
+    static DIVERTED: [Mutex<Option<Output>>; CPUS] = [const { Mutex::new(None) }; CPUS];
+    &DIVERTED[cpu::index() % CPUS]
+}
+
+/// Whether the output of this CPU's command goes elsewhere, or through filters.
+pub(crate) fn is_diverted() -> bool {
+    diverted().lock().is_some()
+}
+
+/// Has output of this CPU go this way from here on.
+pub(crate) fn divert(output: Output) {
+    *diverted().lock() = Some(output);
+}
+
+/// As [`Output::end`]: output of this CPU goes to the console again.
+pub(crate) fn end_diverting(status: u8) -> Result<u8, String> {
+    let output = diverted().lock().take();
+    output.map_or(Ok(status), |output| output.end(status, &mut show))
 }
 
 /// Something has come, or lies there for a while.

@@ -94,6 +94,12 @@ impl Editor {
         out.write_str(prompt)
     }
 
+    /// Columns of the terminal, as last heard of.
+    #[cfg(target_os = "none")]
+    pub(crate) const fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// The history, oldest first.
     #[cfg(target_os = "none")]
     pub(crate) fn history(&self) -> impl Iterator<Item = String> {

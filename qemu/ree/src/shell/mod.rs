@@ -31,24 +31,32 @@ mod interactive {
     use alloc::string::String;
     use alloc::vec::Vec;
     use core::fmt::Write;
-    use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
     use tally_board_virt::images::{FW_CFG_COLUMNS, FW_CFG_COMMAND};
-    use teestat::STATUS_USAGE;
+    use teestat::{Files as _, STATUS_FAILED, STATUS_USAGE};
 
     use super::commands::STATUS_INTERRUPTED;
     use super::line::{Editor, Event, USUAL_COLUMNS};
     use super::{commands, words};
+    use crate::files::HostFiles;
     use crate::jobs;
-    use crate::machine::console::{self, Console};
+    use crate::machine::console::{self, Console, Direct};
     use crate::machine::{self, cpu, fw_cfg};
+    use crate::output::Output;
     use crate::supplicant;
 
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
+    static COLUMNS: AtomicUsize = AtomicUsize::new(USUAL_COLUMNS);
     static INTERACTIVE: AtomicBool = AtomicBool::new(false);
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
         LAST_STATUS.load(Ordering::Relaxed)
+    }
+
+    /// Columns of the terminal.
+    pub(super) fn columns() -> usize {
+        COLUMNS.load(Ordering::Relaxed)
     }
 
     /// Whether somebody types the commands.
@@ -116,7 +124,9 @@ mod interactive {
                 cpu::doze();
                 continue;
             };
-            match editor.feed(byte, &commands::complete, &mut Console) {
+            let fed = editor.feed(byte, &commands::complete, &mut Console);
+            COLUMNS.store(editor.columns(), Ordering::Relaxed);
+            match fed {
                 Ok(Event::None) => {}
                 Ok(event) => return event,
                 Err(core::fmt::Error) => return Event::End,
@@ -129,7 +139,7 @@ mod interactive {
         let commands = match words::split(line) {
             Ok(commands) => commands,
             Err(why) => {
-                say(&format!("{why}\n"));
+                complain(&why);
                 LAST_STATUS.store(STATUS_USAGE, Ordering::Relaxed);
                 return STATUS_USAGE;
             }
@@ -138,11 +148,9 @@ mod interactive {
         console::set_running(true);
         supplicant::set_foreground(None);
         for command in commands {
-            let status = if command.background {
-                in_background(command.words)
-            } else {
-                let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
-                commands::run(&words)
+            let status = match command.background {
+                true => in_background(command),
+                false => run(&command),
             };
             LAST_STATUS.store(status, Ordering::Relaxed);
             if status != 0 {
@@ -162,13 +170,43 @@ mod interactive {
         failed
     }
 
-    fn in_background(words: Vec<String>) -> u8 {
-        let title = words.join(" ");
-        let work = move || {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            commands::run(&words)
-        };
-        match jobs::start(&title, work) {
+    /// Runs a command; its output goes where it says, complaints to the console.
+    fn run(command: &words::Command) -> u8 {
+        let file = command.into.as_ref().map(|name| HostFiles.create(name));
+        let output = file
+            .transpose()
+            .and_then(|file| Output::new(&command.filters, file));
+        match output {
+            Ok(output) if !command.filters.is_empty() || command.into.is_some() => {
+                console::divert(output);
+            }
+            Ok(_) => {}
+            Err(why) => {
+                complain(&why);
+                return STATUS_USAGE;
+            }
+        }
+        let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+        let result = commands::run(&words);
+        let status = *result.as_ref().unwrap_or(&STATUS_FAILED);
+        let ended = console::end_diverting(status);
+        for why in [result.err(), ended.as_ref().err().cloned()]
+            .into_iter()
+            .flatten()
+        {
+            complain(&why);
+        }
+        ended.unwrap_or(STATUS_FAILED)
+    }
+
+    fn complain(why: &str) {
+        // The console takes everything.
+        let _ = Direct.write_fmt(format_args!("{why}\n"));
+    }
+
+    fn in_background(command: words::Command) -> u8 {
+        let title = command.words.join(" ");
+        match jobs::start(&title, move || run(&command)) {
             Some(id) => {
                 say(&format!("[{id}] {title}\n"));
                 0

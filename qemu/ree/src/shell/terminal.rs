@@ -11,7 +11,11 @@ pub(crate) struct ShellTerminal;
 
 impl Terminal for ShellTerminal {
     fn is_terminal(&self) -> bool {
-        super::interactive::is_interactive() && cpu::index() == 0
+        super::interactive::is_interactive() && cpu::index() == 0 && !console::is_diverted()
+    }
+
+    fn columns(&self) -> Option<usize> {
+        self.is_terminal().then(super::interactive::columns)
     }
 
     fn pause(&self, millis: u32) -> bool {
