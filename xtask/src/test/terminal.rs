@@ -4,6 +4,7 @@
 
 use super::results::Results;
 use super::{Known, guest};
+use crate::paths;
 use crate::qemu::STATUS_INTERRUPTED;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -31,10 +32,20 @@ const TESTS: &[Test] = &[
         "terminal: keys typed while a command runs are kept",
         typed_ahead,
     ),
+    (
+        "terminal: options, values and handles are completed, and nothing that the kernel refuses",
+        completions,
+    ),
+    (
+        "terminal: tables fit 60, 80 and 200 columns",
+        fitting_tables,
+    ),
     ("terminal: ctrl-] ends a machine whatever it does", way_out),
     ("terminal: what comes by a pipe is commands", piped),
 ];
 
+/// A file that a command's output goes into.
+const FILE: &str = "redirected.txt";
 /// Columns of a terminal unless a test says otherwise, and its rows.
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
@@ -58,7 +69,7 @@ pub(super) fn run(results: &mut Results) {
 /// `cargo xtask run`, of the program that runs this.
 fn xtask_run() -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("run").current_dir(crate::paths::root());
+    command.arg("run").current_dir(paths::root());
     Ok(command)
 }
 
@@ -293,6 +304,52 @@ fn typed_ahead() -> Result<()> {
     })
 }
 
+fn completions() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.command("open hello", 0)?;
+    for (typed, completed) in [
+        ("teestat allocinfo --so", "teestat allocinfo --sort "),
+        ("teestat top --sort r", "teestat top --sort rss "),
+        (
+            "teestat watch heap --on en",
+            "teestat watch heap --on entry:",
+        ),
+        ("close ", "close 1 "),
+        ("invoke 1 che", "invoke 1 checksum "),
+        ("jobs | g", "jobs | grep "),
+        // It has no test hooks.
+        ("fau", "fau"),
+        ("swe", "swe"),
+    ] {
+        seat.clear()?;
+        // What is typed behind it shows that it was looked at.
+        seat.type_keys(&format!("{typed}\t."))?;
+        let line = format!("tally> {completed}.");
+        seat.sees(&line, |rows| rows == [line.as_str()])?;
+        seat.type_keys("\x15")?;
+        seat.sees("no line", |rows| last(rows) == "tally> ")?;
+    }
+    Ok(())
+}
+
+fn fitting_tables() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.command("open hello; crash panic", 1)?;
+    seat.command("sleep 0", 0)?;
+    for columns in [60, COLUMNS, 200] {
+        seat.clear()?;
+        seat.resize(columns)?;
+        for table in ["owners", "top -n 1", "ledger hello", "advise", "history"] {
+            seat.command(&format!("teestat {table}"), 0)?;
+            // A line that the terminal had to break would go on in the next row.
+            let screen = seat.screen.screen();
+            let broken = (0..ROWS).find(|&row| screen.row_wrapped(row));
+            ensure!(broken.is_none(), "{table} at {columns}: row {broken:?}");
+        }
+    }
+    Ok(())
+}
+
 fn way_out() -> Result<()> {
     let mut seat = Seat::new()?;
     seat.clear()?;
@@ -310,15 +367,32 @@ fn piped() -> Result<()> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::piped()).spawn()?;
     let pipe = child.stdin.take().context("no pipe")?;
-    write!(&pipe, "echo first\n# a remark\necho second; poweroff 7\n")?;
+    writeln!(
+        &pipe,
+        "echo first\n# a remark\necho second; teestat helq --json"
+    )?;
+    writeln!(
+        &pipe,
+        "help | grep -i POWEROFF | grep -v exit; echo third > {FILE}; poweroff 7"
+    )?;
     drop(pipe);
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let [first, second, complaint, help] = lines[..] else {
+        bail!("{}: {}", output.status, guest::tail(&text, 20));
+    };
+    let complaint: serde_json::Value = serde_json::from_str(complaint)?;
+    ensure!(output.status.code() == Some(7), "{}", output.status);
+    ensure!([first, second] == ["first", "second"] && help.contains("poweroff [STATUS]"));
     ensure!(
-        output.status.code() == Some(7) && text == "first\nsecond\n",
-        "{}: {}",
-        output.status,
-        guest::tail(&text, 20)
+        complaint["schema"] == 1 && complaint["status"] == 2,
+        "{complaint}"
     );
-    Ok(())
+    let file = paths::files().join(FILE);
+    ensure!(
+        std::fs::read_to_string(&file)? == "third\n",
+        "its output is not in the file"
+    );
+    Ok(std::fs::remove_file(file)?)
 }
