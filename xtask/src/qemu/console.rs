@@ -1,21 +1,26 @@
 //! The two consoles of a run, on their way to the person.
 //!
-//! **Invariant:** secure lines are shown whole and never in the middle of a normal line; both
-//! consoles are recorded, the first [`MAX_KEPT`] bytes of each.
+//! **Invariant:** secure lines are shown whole and never in the middle of a normal line, with names for the
+//! addresses in them; where they are not asked for, deaths of TAs are told. Both consoles are recorded, the first
+//! [`MAX_KEPT`] bytes of each.
 
 use super::Output;
+use super::deaths::Deaths;
+use crate::symbols::Symbols;
 use crate::ui;
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 /// Records and shows.
-pub(crate) struct Console {
+pub(crate) struct Console<'a> {
     output: Output,
     show_secure: bool,
     terminal: bool,
     normal: Vec<u8>,
     secure: Vec<u8>,
     secure_line: Vec<u8>,
+    deaths: Deaths,
+    symbols: Symbols<'a>,
     /// Secure lines that wait for the normal world to end its own.
     waiting: Vec<String>,
     at_line_start: bool,
@@ -24,8 +29,8 @@ pub(crate) struct Console {
 /// Bytes of a console that are recorded, however much a guest prints.
 const MAX_KEPT: usize = 64 << 20;
 
-impl Console {
-    pub(crate) fn new(output: Output, show_secure: bool) -> Self {
+impl<'a> Console<'a> {
+    pub(crate) fn new(output: Output, show_secure: bool, symbols: Symbols<'a>) -> Self {
         Self {
             output,
             show_secure,
@@ -33,6 +38,8 @@ impl Console {
             normal: Vec::new(),
             secure: Vec::new(),
             secure_line: Vec::new(),
+            deaths: Deaths::default(),
+            symbols,
             waiting: Vec::new(),
             at_line_start: true,
         }
@@ -93,11 +100,16 @@ impl Console {
 
     fn show_secure_line(&mut self) {
         let line = std::mem::take(&mut self.secure_line);
-        if !self.show_secure || self.output == Output::Captured {
+        if self.output == Output::Captured {
             return;
         }
-        self.waiting
-            .push(String::from_utf8_lossy(&line).into_owned());
+        let line = String::from_utf8_lossy(&line);
+        if self.show_secure {
+            let named = self.symbols.annotate(&line);
+            self.waiting.extend(named.lines().map(str::to_owned));
+        } else if let Some(death) = self.deaths.take(&line) {
+            self.waiting.extend(death.lines(&mut self.symbols));
+        }
         if self.at_line_start {
             self.show_waiting();
         }
@@ -107,7 +119,12 @@ impl Console {
         let style = ui::SECURE;
         let mark = if self.terminal { "" } else { "secure| " };
         for line in self.waiting.drain(..) {
-            anstream::println!("{style}{mark}{}{style:#}", ui::plain(&line));
+            let line = ui::plain(&line);
+            match self.show_secure {
+                true => anstream::println!("{style}{mark}{line}{style:#}"),
+                // What nobody has asked for is no output.
+                false => anstream::eprintln!("{style}{line}{style:#}"),
+            }
         }
     }
 }
@@ -124,7 +141,7 @@ impl SecureTail {
     }
 
     /// Hands over what is new; returns whether there was something.
-    pub(crate) fn poll(&mut self, console: &mut Console) -> bool {
+    pub(crate) fn poll(&mut self, console: &mut Console<'_>) -> bool {
         let Ok(mut file) = std::fs::File::open(&self.path) else {
             return false;
         };
@@ -145,7 +162,7 @@ mod tests {
 
     #[test]
     fn recorded_consoles_have_plain_line_ends() {
-        let mut console = Console::new(Output::Captured, false);
+        let mut console = Console::new(Output::Captured, false, Symbols::none());
         console.normal(b"one\r\ntwo\r\n").unwrap();
         console.secure(b"I/TC: up\r\npart");
         let (normal, secure) = console.finish();

@@ -5,6 +5,7 @@
 //! to the host but bytes that are appended to files: there is no semihosting, and QEMU itself is in its sandbox.
 
 mod console;
+mod deaths;
 mod files;
 mod hang;
 mod qmp;
@@ -261,7 +262,7 @@ impl<'a> Run<'a> {
         };
 
         let mut serving = Serving {
-            console: Console::new(self.output, self.secure_console),
+            console: Console::new(self.output, self.secure_console, Symbols::new(self.images)),
             tail: SecureTail::new(secure_path.clone()),
             files: Files::new(
                 dir.join(FILES),
@@ -475,8 +476,8 @@ enum Stop {
     Silent,
 }
 
-struct Serving {
-    console: Console,
+struct Serving<'a> {
+    console: Console<'a>,
     tail: SecureTail,
     files: Files,
     silence: Duration,
@@ -486,7 +487,7 @@ struct Serving {
     started: Instant,
 }
 
-impl Serving {
+impl Serving<'_> {
     /// Until QEMU closes its console (`None`) or something else ends the run.
     fn serve(&mut self, events: &Receiver<Event>, keyboard: &mut Keyboard) -> Result<Option<Stop>> {
         let mut last_sign = Instant::now();
@@ -496,6 +497,8 @@ impl Serving {
                 Ok(Event::Normal(bytes)) => {
                     self.first_output
                         .get_or_insert_with(|| self.started.elapsed());
+                    // What the secure world has said before it.
+                    self.tail.poll(&mut self.console);
                     self.console.normal(&bytes)?;
                     last_sign = Instant::now();
                     waiting = !self.idle_is_fine;

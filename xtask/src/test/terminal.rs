@@ -37,6 +37,10 @@ const TESTS: &[Test] = &[
         completions,
     ),
     (
+        "terminal: a TA's last words and its call stack are told with the status of the call",
+        deaths,
+    ),
+    (
         "terminal: tables fit 60, 80 and 200 columns",
         fitting_tables,
     ),
@@ -347,6 +351,24 @@ fn fitting_tables() -> Result<()> {
             ensure!(broken.is_none(), "{table} at {columns}: row {broken:?}");
         }
     }
+    Ok(())
+}
+
+fn deaths() -> Result<()> {
+    let mut seat = Seat::new()?;
+    let rows = seat.command("crash panic", 1)?;
+    let with = |text: &str| rows.iter().position(|row| row.contains(text));
+    let told = [
+        with("panicked at tas/crash/src/ta.rs:"),
+        with("TA panicked with code 0xffff0000"),
+        // The function that was asked to, in the order of the calls.
+        with("invoke_command at tas/crash/src/ta.rs:"),
+        with("TARGET_DEAD"),
+    ];
+    ensure!(
+        told.iter().all(Option::is_some) && told.is_sorted(),
+        "{told:?} of {rows:#?}"
+    );
     Ok(())
 }
 
