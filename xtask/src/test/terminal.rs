@@ -55,6 +55,8 @@ const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 /// So long may anything take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So long a command needs from its line on until it runs, and much more.
+const SOON: Duration = Duration::from_millis(300);
 /// Until the first prompt: the images may have to be linked.
 const BOOT_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -117,8 +119,8 @@ impl Seat {
             output,
             screen: vt100::Parser::new(side(ROWS)?, side(COLUMNS)?, 0),
         };
-        seat.wait("the first prompt", BOOT_PATIENCE, |rows| {
-            last(rows) == "tally> "
+        seat.wait("the first prompt", BOOT_PATIENCE, |seat| {
+            last(&seat.rows()) == "tally> "
         })?;
         Ok(seat)
     }
@@ -146,17 +148,17 @@ impl Seat {
 
     /// Waits until the rows, as far as there is something in them, are so.
     fn sees(&mut self, what: &str, holds: impl Fn(&[String]) -> bool) -> Result<()> {
-        self.wait(what, PATIENCE, holds)
+        self.wait(what, PATIENCE, |seat| holds(&seat.rows()))
     }
 
     fn wait(
         &mut self,
         what: &str,
         patience: Duration,
-        holds: impl Fn(&[String]) -> bool,
+        holds: impl Fn(&Self) -> bool,
     ) -> Result<()> {
         let until = Instant::now() + patience;
-        while !holds(&self.rows()) {
+        while !holds(self) {
             let left = until.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.screen.process(&bytes),
@@ -181,6 +183,15 @@ impl Seat {
         self.type_keys(&format!("{line}\r"))?;
         self.prompt(status)?;
         Ok(self.rows())
+    }
+
+    /// Enters a command and waits until its line is left.
+    fn begin(&mut self, line: &str) -> Result<()> {
+        self.clear()?;
+        self.type_keys(&format!("{line}\r"))?;
+        self.wait("the next row", PATIENCE, |seat| {
+            seat.screen.screen().cursor_position().0 > 0
+        })
     }
 
     /// Waits for a prompt below the first row.
@@ -278,12 +289,11 @@ fn interrupts() -> Result<()> {
         ("crash loop; poweroff", 2),
         ("wait", 0),
     ] {
-        seat.clear()?;
-        seat.type_keys(&format!("{line}\r"))?;
+        seat.begin(line)?;
         for n in 1..=breaks {
-            // The row of the command itself is there as soon as it runs.
+            // Each is answered in a row of its own.
             seat.sees("the command", |rows| rows.len() == n)?;
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(SOON);
             seat.type_keys("\x03")?;
         }
         seat.prompt(if breaks > 0 { 130 } else { 0 })
@@ -299,9 +309,9 @@ fn interrupts() -> Result<()> {
 
 fn typed_ahead() -> Result<()> {
     let mut seat = Seat::new()?;
-    let rows = seat.command("sleep 1000\ropen drm\rsessions\recho o\x7fall", 0);
-    // The prompts of each are below the first row: the last is waited for by what it says.
-    rows?;
+    seat.begin("sleep 2000")?;
+    std::thread::sleep(SOON);
+    seat.type_keys("open drm\rsessions\recho o\x7fall\r")?;
     seat.sees("three more commands", |rows| {
         rows.iter().filter(|row| row.contains("of drm")).count() == 2
             && rows.iter().any(|row| row == "all")
