@@ -226,9 +226,10 @@ pub fn run(
         };
         return status;
     }
+    let mut err = Fitted::new(err, columns);
     let _ = writeln!(err, "teestat: {}", failed.error);
     if let Failure::Usage(_) = failure {
-        let _ = help_for(err, columns, &words);
+        let _ = help_for(&mut err, columns, &words);
     }
     status
 }
