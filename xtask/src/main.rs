@@ -47,6 +47,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(
     bin_name = "cargo xtask",
+    version,
     disable_help_subcommand = false,
     max_term_width = 100
 )]

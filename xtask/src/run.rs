@@ -6,7 +6,7 @@ use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::tfa::Tfa;
 use crate::{linux, paths, ui};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,16 +38,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     qemu_args: Option<String>,
     /// Commands for the guest's shell, separated by `;`; without any, an interactive shell on a
-    /// terminal, or a short tour
+    /// terminal, or what comes by a pipe, or a short tour
     #[arg(last = true, value_name = "COMMANDS")]
     commands: Vec<String>,
 }
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let images = images::build(&args.config)?;
-    let given = args.commands.join(" ");
+    let mut given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
+    if given.trim().is_empty() && !interactive {
+        given = std::io::read_to_string(std::io::stdin()).context("cannot read the commands")?;
+    }
+    let images = images::build(&args.config)?;
     let command = match (interactive, given.trim()) {
         (true, _) => None,
         (false, "") if args.linux => Some("teestat alloc; teestat ta"),
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         };
         ui::step(
             "Shell",
-            format_args!("{help}; ctrl-C ends the machine (while a command runs: three times)"),
+            format_args!("{help}; ctrl-] ends the machine, whatever it does"),
         );
     }
     let run = Run {
@@ -108,10 +111,17 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     if outcome.ending == Ending::Interrupted {
         anstream::eprintln!();
-        ui::step("Ended", "by ctrl-C");
+        ui::step(
+            "Ended",
+            if interactive {
+                "by ctrl-] or a signal"
+            } else {
+                "by ctrl-C"
+            },
+        );
     } else if let Some(trouble) = outcome.trouble(&images) {
         ui::error(trouble);
-    } else if outcome.status() != 0 {
+    } else if outcome.status() != 0 && !interactive {
         ui::warn(format_args!(
             "the guest ended with status {}; secure console in {}",
             outcome.status(),

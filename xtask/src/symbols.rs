@@ -55,6 +55,14 @@ impl<'a> Symbols<'a> {
         Self { modules }
     }
 
+    /// Of no images.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self {
+            modules: Vec::new(),
+        }
+    }
+
     /// Names an absolute address. `None` when no image has code there.
     pub(crate) fn describe(&mut self, address: u64, kind: Kind) -> Option<String> {
         self.describe_in(|_| true, address, kind)

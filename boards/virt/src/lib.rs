@@ -50,6 +50,8 @@ pub const GICR: u64 = 0x080a_0000;
 
 /// Normal-world PL011.
 pub const NORMAL_UART: u64 = 0x0900_0000;
+/// Its shared peripheral interrupt.
+pub const NORMAL_UART_SPI: u32 = 1;
 /// fw_cfg (MMIO).
 pub const FW_CFG: u64 = 0x0902_0000;
 /// Virtio transports, of which the first `-device` with `bus=virtio-mmio-bus.0` gets the first.

@@ -57,6 +57,10 @@ pub trait Side: Host {
     fn shared_count(&self) -> usize;
     /// Prints progress.
     fn say(&self, text: &str);
+    /// Whether a person wants it to end.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// What every test gets.

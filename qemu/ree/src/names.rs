@@ -4,6 +4,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use ta_uuids as tas;
 use tally_abi::TeeUuid;
 use tally_abi::sites::Table;
@@ -49,6 +50,11 @@ impl HostNames for MachineNames {
         Some(uuid)
     }
 
+    fn known(&self) -> Vec<(String, TeeUuid)> {
+        let named = known().map(|(name, uuid)| (name.to_string(), uuid));
+        named.collect()
+    }
+
     fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame> {
         let file = format!("lib/optee_armtz/{image}.sites");
         let table = Table::parse(supplicant::archive().file(&file)?)?;
@@ -70,9 +76,19 @@ impl Host for MachineNames {
     }
 }
 
-/// A TA by short name or UUID.
-pub(crate) fn resolve(name: &str) -> Option<TeeUuid> {
-    MachineNames.uuid_of(name).or_else(|| name.parse().ok())
+/// A TA by short name, UUID or the beginning of it, of those that have a name or lie in the archive.
+pub(crate) fn resolve(word: &str) -> Result<TeeUuid, String> {
+    let mut known = MachineNames.known();
+    known.extend(archived().map(|uuid| (name_of(uuid), uuid)));
+    teestat::ta(word, &known)
+}
+
+/// TAs whose images lie in the archive.
+fn archived() -> impl Iterator<Item = TeeUuid> {
+    supplicant::archive().files().filter_map(|file| {
+        let name = file.name.rsplit('/').next()?;
+        name.strip_suffix(".ta")?.parse().ok()
+    })
 }
 
 /// Short name of a TA, or its UUID.

@@ -13,6 +13,7 @@ mod miri;
 mod report;
 pub(crate) mod results;
 pub(crate) mod sources;
+mod terminal;
 mod variants;
 
 use crate::deny::Unavailable;
@@ -132,6 +133,7 @@ impl Part {
                 let mut tests = guest::names()?;
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
+                tests.extend(terminal::names());
                 tests
             }
             Self::Linux => linux::tests::known()?,
@@ -192,6 +194,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Part::Qemu => {
                 if let Some(images) = images.get(&mut results) {
                     leaks::run(&mut results, images, silence);
+                    terminal::run(&mut results);
                     guest::run(&mut results, images, silence);
                 }
             }
