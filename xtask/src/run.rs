@@ -5,7 +5,7 @@
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::tfa::Tfa;
-use crate::{linux, paths, ui};
+use crate::{given, linux, paths, ui};
 use anyhow::Result;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
     tfa: Option<Option<PathBuf>>,
+    /// More TAs: ELF files, which are signed with the development key, or signed images
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    ta: Vec<PathBuf>,
     /// Show the secure world's console between the lines of the normal one
     #[arg(long)]
     secure_console: bool,
@@ -45,7 +48,11 @@ pub(crate) struct Args {
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let images = images::build(&args.config)?;
+    let given = given::read(&args.ta)?;
+    let mut images = images::build(&args.config)?;
+    for ta in given {
+        ta.install(&mut images)?;
+    }
     let given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
     let command = match (interactive, given.trim()) {

@@ -4,8 +4,9 @@
 
 use super::report as pages;
 use super::results::Results;
+use crate::given::Ta;
 use crate::images::Images;
-use crate::leakcheck::{Answer, Check, Ta};
+use crate::leakcheck::{Answer, Check};
 use crate::qemu::{Ending, Run};
 use crate::report::{self, programs};
 use crate::{builds, paths, setup};
@@ -166,6 +167,11 @@ fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
 /// A TA whose UUID is also one of the workspace's was named by the workspace's file.
 fn given(images: &Images) -> Result<()> {
     let built = images.tas.first().context("there are no TAs")?;
+    let own = built.elf.ta_name();
+    ensure!(
+        own == Some(programs::short(&built.name)),
+        "it says that its name is {own:?}"
+    );
     let mut programs = Programs::new(&paths::root());
     // Stands for the workspace's file, which is another one.
     let mut other = Ta::Linked {

@@ -10,6 +10,7 @@ pub(crate) mod guest;
 mod host;
 mod leaks;
 mod miri;
+mod own_ta;
 mod report;
 pub(crate) mod results;
 pub(crate) mod sources;
@@ -132,6 +133,7 @@ impl Part {
                 let mut tests = guest::names()?;
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
+                tests.push(Known::short(own_ta::NAME));
                 tests
             }
             Self::Linux => linux::tests::known()?,
@@ -192,6 +194,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Part::Qemu => {
                 if let Some(images) = images.get(&mut results) {
                     leaks::run(&mut results, images, silence);
+                    own_ta::run(&mut results, images, silence);
                     guest::run(&mut results, images, silence);
                 }
             }
