@@ -259,9 +259,8 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     ];
     let kernel = guest(&["tally-kernel"], &config.kernel_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
-    if let Some(build) = kernel.build_id() {
-        builds::keep("tally-kernel", Build::kernel(&build).id, &kernel.bytes);
-    }
+    keep(&kernel, "tally-kernel");
+    keep(&ldelf, "ldelf");
 
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
@@ -283,6 +282,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     };
     let program = |name: &str| -> Result<Image> { Image::read(linked(name)?) };
     let monitor = program("tally-monitor")?;
+    keep(&monitor, "tally-monitor");
     let ree = program("tally-ree")?;
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
@@ -346,6 +346,13 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         archive_files: files,
         names,
     })
+}
+
+/// Keeps a program that has a build id for names.
+fn keep(image: &Image, name: &str) {
+    if let Some(build) = image.build_id() {
+        builds::keep(name, Build::kernel(&build).id, &image.bytes);
+    }
 }
 
 /// The packages below `tas/`, sorted.

@@ -76,7 +76,7 @@ fn another_that_ran(image: &Image, uuid: TeeUuid, wanted: &BTreeSet<Build>) -> O
 }
 
 /// The ELF file of a TA.
-fn read_ta(path: &Path) -> Result<Image> {
+pub(crate) fn read_ta(path: &Path) -> Result<Image> {
     let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
     ensure!(
         Signed::parse(&bytes).is_none(),

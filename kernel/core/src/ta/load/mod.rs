@@ -524,7 +524,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         };
         // From here on burying the instance undoes everything.
         let ldelf = &self.ldelf;
-        let code_len = u64::from(ldelf.code_pages) * PAGE_SIZE as u64;
+        let code_len = ldelf.code_bytes();
         let data_len = (ldelf.data_len as u64).next_multiple_of(PAGE_SIZE as u64);
         let place = Place::Anywhere {
             random: self.random_u64(),
