@@ -108,10 +108,17 @@ impl Ta {
                 }
                 let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
                 let sites = sites::table(&elf)?;
-                (
-                    Some(name),
-                    vec![(file("ta"), signed), (file("sites"), sites)],
-                )
+                images.tas.retain(|built| built.uuid != uuid);
+                images.tas.push(images::Ta {
+                    name: name.clone(),
+                    uuid,
+                    id: sign::Signed::parse(&signed).context("no signed image")?.id,
+                    elf: *elf,
+                    signed_len: signed.len(),
+                    sites_len: sites.len(),
+                });
+                let files = vec![(file("ta"), signed), (file("sites"), sites)];
+                (Some(name), files)
             }
             Self::Signed { bytes, .. } if is_built(images, uuid, &bytes) => return Ok(()),
             Self::Signed { bytes, .. } => {

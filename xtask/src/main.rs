@@ -14,6 +14,7 @@ mod deny;
 mod docs;
 mod flash;
 mod fuzz;
+mod gdb;
 mod given;
 mod images;
 mod keys;

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** the exit status is the guest's, unless the guest did not choose one.
 
+use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::tfa::Tfa;
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
+    /// Wait at reset for gdb, which knows kernel, loader and TAs
+    #[arg(long)]
+    gdb: bool,
     /// Say how long the machine ran
     #[arg(long)]
     time: bool,
@@ -79,6 +83,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             format_args!("{help}; ctrl-C ends the machine (while a command runs: three times)"),
         );
     }
+    let gdb = args
+        .gdb
+        .then(|| Gdb::new(&images, !args.linux))
+        .transpose()?;
+    if let Some(gdb) = &gdb {
+        ui::step(
+            "Waiting",
+            format_args!(
+                "for gdb; in another terminal, type\n  {GDB} -x {}\n  continue",
+                gdb.script.display()
+            ),
+        );
+    }
     let run = Run {
         images: &images,
         label: "run",
@@ -89,7 +106,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Output::Shown
         },
         secure_console: args.secure_console,
-        silence: Duration::from_secs(args.timeout),
+        // Whoever looks at a machine that stands still takes his time.
+        silence: if args.gdb {
+            Duration::MAX
+        } else {
+            Duration::from_secs(args.timeout)
+        },
         files: Some(paths::files()),
         cpus: args.cpus,
         extra: args
@@ -97,6 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .iter()
             .flat_map(|text| text.split_whitespace())
             .map(str::to_owned)
+            .chain(gdb.iter().flat_map(Gdb::arguments))
             .collect(),
     };
     let outcome = match (&linux, &tfa) {

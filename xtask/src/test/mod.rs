@@ -6,6 +6,7 @@
 
 mod choice;
 mod crash;
+mod gdb;
 pub(crate) mod guest;
 mod host;
 mod leaks;
@@ -133,7 +134,7 @@ impl Part {
                 let mut tests = guest::names()?;
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
-                tests.push(Known::short(own_ta::NAME));
+                tests.extend([own_ta::NAME, gdb::NAME].map(Known::short));
                 tests
             }
             Self::Linux => linux::tests::known()?,
@@ -195,6 +196,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 if let Some(images) = images.get(&mut results) {
                     leaks::run(&mut results, images, silence);
                     own_ta::run(&mut results, images, silence);
+                    gdb::run(&mut results, images, silence);
                     guest::run(&mut results, images, silence);
                 }
             }

@@ -540,6 +540,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
             Prot::READ_EXECUTE,
             place,
         )?;
+        self.machine.laid_out(TeeUuid::nil(), code.0);
         let mut data = None;
         if data_len > 0 {
             let kind = RegionKind::LdelfData;
@@ -629,6 +630,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
             return Err(refused(ImageFault::UnknownFlags));
         }
         found.flags = arg.flags;
+        self.machine.laid_out(found.uuid, found.load_base);
         Ok(())
     }
 }
