@@ -178,18 +178,20 @@ impl Programs {
     /// The program of this name and build.
     fn image(&self, name: &str, id: Option<u64>) -> Option<Image> {
         let image = name.parse().unwrap_or(TeeUuid::nil());
-        let mut given = self
-            .given
-            .iter()
-            .filter(|(given, _)| given.eq_ignore_ascii_case(name));
         let Some(id) = id else {
-            return given.next().map(|(_, image)| image.clone());
+            return self.of(name).next().cloned();
         };
         let build = Build { image, id };
-        match given.find(|(_, image)| builds::is(image, build)) {
-            Some((_, image)) => Some(image.clone()),
+        match self.of(name).find(|image| builds::is(image, build)) {
+            Some(image) => Some(image.clone()),
             None => (self.kept)(build).map(|(_, image)| image),
         }
+    }
+
+    /// What was given of a program.
+    fn of(&self, name: &str) -> impl Iterator<Item = &Image> {
+        let given = self.given.iter();
+        given.filter_map(move |(of, image)| of.eq_ignore_ascii_case(name).then_some(image))
     }
 
     fn refuse(&mut self, name: &str, id: Option<u64>, token: &Token) {
@@ -210,6 +212,8 @@ impl Programs {
         }
         let help = if option.is_empty() {
             "build that version again".to_owned()
+        } else if self.of(name).next().is_some() {
+            format!("the file given with {option} is of another build")
         } else {
             format!("give its ELF file with {option}")
         };
@@ -235,6 +239,7 @@ fn shown(log: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// A guest's line moved the terminal on which its log was symbolized.
     #[test]
@@ -277,6 +282,24 @@ mod tests {
             matches!(&refused[..], [one] if one.contains("0000000000000001") && one.contains("--kernel")),
             "{refused:?}"
         );
+        // Nor are they named by a file of another build.
+        let ta = builds::tests::TA;
+        let given = || Image::parse(Path::new("ta"), builds::tests::ta(1, b"")).unwrap();
+        let log = format!("E/TC: Image {ta}: 0000000000000001\nE/TC:  {ta}+0x24\n");
+        let (named, programs) = name(&log, vec![(ta.to_string(), given())], |_| None);
+        assert_eq!(named, log);
+        let refused: Vec<_> = programs.refused.iter().collect();
+        assert!(
+            matches!(&refused[..], [one] if one.contains("is of another build")),
+            "{refused:?}"
+        );
+        // They are where the log says that it is that one, or says nothing.
+        let id = builds::ids(&given())[0];
+        for said in [format!("Image {ta}: {id:016x}\n"), String::new()] {
+            let log = format!("{said}{ta}+0x24\n");
+            let (_, programs) = name(&log, vec![(ta.to_string(), given())], |_| None);
+            assert!(programs.refused.is_empty(), "{:?}", programs.refused);
+        }
         let (_, programs) = name("no address, 0x12345678\n", Vec::new(), |_| None);
         assert!(programs.refused.is_empty());
     }
