@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** the loader lies in whole pages that hold nothing else, since TAs see them.
 
+use tally_abi::shdr::short_id;
 use tally_core::kernel::LdelfImage;
 use tally_core::ta::load::rsa::{PublicKey, Verify};
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
@@ -48,6 +49,9 @@ pub(crate) fn ldelf() -> LdelfImage {
             .and_then(<[u8]>::first_chunk)
             .map_or(0, |word| u32::from_le_bytes(*word))
     };
+    // Behind the header and that of the linker's note.
+    let build = bytes.get(32..).and_then(<[u8]>::first_chunk);
+    let build = build.copied().unwrap_or_default();
     let (code, _) = ldelf_pages();
     let valid = word(0) == LDELF_MAGIC;
     let code_len = if valid { word(1) as usize } else { 0 };
@@ -57,5 +61,6 @@ pub(crate) fn ldelf() -> LdelfImage {
         data: bytes.get(code_len..LDELF_BYTES).unwrap_or_default(),
         data_len: if valid { word(2) as usize } else { 0 },
         entry_offset: u64::from(word(3)),
+        id: short_id(&build),
     }
 }

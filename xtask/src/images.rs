@@ -5,9 +5,10 @@
 
 use crate::keys::{self, DevKey};
 use crate::paths::{self, GUEST_TARGET};
+use crate::report::programs;
 use crate::{bad, builds, flash, setup, sign, sites, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,8 @@ use tally_abi::TeeUuid;
 use tally_insight::account::Build;
 use tally_symbols::elf::Image;
 
+/// Where the archive has TAs, as Linux has them.
+pub(crate) const LIB: &str = "lib/optee_armtz";
 /// The board's feature for half of the secure RAM.
 const HALF_RAM: &str = "half-ram";
 
@@ -151,6 +154,7 @@ impl Config {
 }
 
 /// One trusted application.
+#[derive(Clone)]
 pub(crate) struct Ta {
     /// Package name.
     pub(crate) name: String,
@@ -167,6 +171,7 @@ pub(crate) struct Ta {
 }
 
 /// All images of a build.
+#[derive(Clone)]
 pub(crate) struct Images {
     /// EL3 firmware.
     pub(crate) monitor: Image,
@@ -184,14 +189,60 @@ pub(crate) struct Images {
     pub(crate) ree_raw: PathBuf,
     /// TA archive.
     pub(crate) archive: PathBuf,
-    /// What is in it: path, contents.
+    /// What is in it but the names: path, contents.
     pub(crate) archive_files: Vec<(String, Vec<u8>)>,
+    /// What people call the TAs in it.
+    pub(crate) names: BTreeMap<TeeUuid, String>,
     /// The kernel's raw image.
     pub(crate) kernel_raw: PathBuf,
     /// Bytes of the kernel's raw image, with its call-site table.
     pub(crate) kernel_raw_len: usize,
     /// Bytes of the kernel's call-site table.
     pub(crate) kernel_sites_len: usize,
+}
+
+impl Images {
+    /// Puts a TA into the archive, in place of one of the same UUID, whose name it takes on. Of a signed image in place
+    /// of a built one, the old table of calls would speak of the other.
+    pub(crate) fn put(
+        &mut self,
+        uuid: TeeUuid,
+        name: Option<String>,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        if !self.names.contains_key(&uuid)
+            && let Some(name) = name
+        {
+            if let Some((other, _)) = self.names.iter().find(|(_, other)| **other == name) {
+                bail!(
+                    "TAs {uuid} and {other} have the same name {name}: rename the package of one"
+                );
+            }
+            self.names.insert(uuid, name);
+        }
+        let own = ["ta", "sites"].map(|kind| format!("{LIB}/{uuid}.{kind}"));
+        self.archive_files.retain(|(file, _)| !own.contains(file));
+        self.archive_files.extend(files);
+        self.archive = paths::out().join("given.cpio");
+        let files = [&self.archive_files[..], &[names_file(&self.names)]].concat();
+        write_if_changed(&self.archive, &flash::ta_archive(&files)?)
+    }
+
+    /// TAs, their names and tables of calls, as they lie below [`LIB`].
+    pub(crate) fn lib_files(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let files = self.archive_files.iter().cloned();
+        let files = files.filter(|(file, _)| file.starts_with(LIB));
+        files.chain([names_file(&self.names)])
+    }
+}
+
+/// The list of names: a line of UUID and name each.
+fn names_file(names: &BTreeMap<TeeUuid, String>) -> (String, Vec<u8>) {
+    let lines = names.iter().map(|(uuid, name)| format!("{uuid} {name}\n"));
+    (
+        format!("{LIB}/names"),
+        lines.collect::<String>().into_bytes(),
+    )
 }
 
 /// Builds everything.
@@ -219,9 +270,8 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     ];
     let kernel = guest(&["tally-kernel"], &config.kernel_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
-    if let Some(build) = kernel.build_id() {
-        builds::keep("tally-kernel", Build::kernel(&build).id, &kernel.bytes);
-    }
+    keep(&kernel, "tally-kernel");
+    keep(&ldelf, "ldelf");
 
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
@@ -243,6 +293,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     };
     let program = |name: &str| -> Result<Image> { Image::read(linked(name)?) };
     let monitor = program("tally-monitor")?;
+    keep(&monitor, "tally-monitor");
     let ree = program("tally-ree")?;
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
@@ -285,8 +336,11 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     if let Some(hello) = tas.iter().find(|ta| ta.uuid == ta_uuids::hello::UUID) {
         files.extend(bad::files(&key, &hello.elf.stripped()?)?);
     }
+    let named = |ta: &Ta| (ta.uuid, programs::short(&ta.name).to_owned());
+    let names = tas.iter().map(named).collect();
     let archive = out.join(format!("tas{}.cpio", config.heaps.suffix()));
-    write_if_changed(&archive, &flash::ta_archive(&files)?)?;
+    let all = [&files[..], &[names_file(&names)]].concat();
+    write_if_changed(&archive, &flash::ta_archive(&all)?)?;
 
     Ok(Images {
         kernel_raw: kernel_path,
@@ -301,7 +355,15 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         ree_raw,
         archive,
         archive_files: files,
+        names,
     })
+}
+
+/// Keeps a program that has a build id for names.
+fn keep(image: &Image, name: &str) {
+    if let Some(build) = image.build_id() {
+        builds::keep(name, Build::kernel(&build).id, &image.bytes);
+    }
 }
 
 /// The packages below `tas/`, sorted.
@@ -480,8 +542,8 @@ fn package_ta(
         signed_len: signed.len(),
         sites_len: sites.len(),
     };
-    files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
-    files.push((format!("lib/optee_armtz/{uuid}.sites"), sites));
+    files.push((format!("{LIB}/{uuid}.ta"), signed));
+    files.push((format!("{LIB}/{uuid}.sites"), sites));
     Ok(ta)
 }
 

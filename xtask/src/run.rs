@@ -2,10 +2,11 @@
 //!
 //! **Invariant:** the exit status is the guest's, unless the guest did not choose one.
 
+use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::tfa::Tfa;
-use crate::{linux, paths, ui};
+use crate::{given, linux, paths, ui};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -20,12 +21,18 @@ pub(crate) struct Args {
     /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
     tfa: Option<Option<PathBuf>>,
+    /// More TAs: ELF files, which are signed with the development key, or signed images
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    ta: Vec<PathBuf>,
     /// Show the secure world's console between the lines of the normal one
     #[arg(long)]
     secure_console: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
+    /// Wait at reset for gdb, which knows kernel, loader and TAs
+    #[arg(long)]
+    gdb: bool,
     /// Say how long the machine ran
     #[arg(long)]
     time: bool,
@@ -45,12 +52,16 @@ pub(crate) struct Args {
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    let tas = given::read(&args.ta)?;
     let mut given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
     if given.trim().is_empty() && !interactive {
         given = std::io::read_to_string(std::io::stdin()).context("cannot read the commands")?;
     }
-    let images = images::build(&args.config)?;
+    let mut images = images::build(&args.config)?;
+    for ta in tas {
+        ta.install(&mut images)?;
+    }
     let command = match (interactive, given.trim()) {
         (true, _) => None,
         (false, "") if args.linux => Some("teestat alloc; teestat ta"),
@@ -75,6 +86,19 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             format_args!("{help}; ctrl-] ends the machine, whatever it does"),
         );
     }
+    let gdb = args
+        .gdb
+        .then(|| Gdb::new(&images, !args.linux))
+        .transpose()?;
+    if let Some(gdb) = &gdb {
+        ui::step(
+            "Waiting",
+            format_args!(
+                "for gdb; in another terminal, type\n  {GDB} -x {}\n  continue",
+                gdb.script.display()
+            ),
+        );
+    }
     let run = Run {
         images: &images,
         label: "run",
@@ -85,7 +109,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Output::Shown
         },
         secure_console: args.secure_console,
-        silence: Duration::from_secs(args.timeout),
+        // Whoever looks at a machine that stands still takes his time.
+        silence: if args.gdb {
+            Duration::MAX
+        } else {
+            Duration::from_secs(args.timeout)
+        },
         files: Some(paths::files()),
         cpus: args.cpus,
         extra: args
@@ -93,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .iter()
             .flat_map(|text| text.split_whitespace())
             .map(str::to_owned)
+            .chain(gdb.iter().flat_map(Gdb::arguments))
             .collect(),
     };
     let outcome = match (&linux, &tfa) {

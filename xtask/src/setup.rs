@@ -3,6 +3,7 @@
 //! **Invariant:** nothing is installed that is there already; what cannot be installed is named
 //! together with the one line to type.
 
+use crate::gdb::GDB;
 use crate::paths::{self, GUEST_TARGET};
 use crate::{linux, tool, ui};
 use anyhow::{Result, bail};
@@ -37,6 +38,8 @@ pub(crate) enum Part {
     Miri,
     /// The browser that looks at reports.
     Chromium,
+    /// The debugger.
+    Gdb,
     /// The checker of dependencies.
     Deny,
     /// The maker of wrong changes.
@@ -53,6 +56,7 @@ impl Part {
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
             Self::Chromium => CHROMIUM,
+            Self::Gdb => GDB,
             Self::Deny => CARGO_DENY.0,
             Self::Mutants => CARGO_MUTANTS.0,
         }
@@ -66,6 +70,7 @@ impl Part {
             | Self::LinuxTarget
             | Self::CrossCompiler
             | Self::Chromium
+            | Self::Gdb
             | Self::Deny
             | Self::Mutants => true,
         }
@@ -89,6 +94,7 @@ impl Part {
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
             Self::Chromium => tool::works(CHROMIUM, "--version"),
+            Self::Gdb => tool::works(GDB, "--version"),
             Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
             Self::Mutants => {
                 let mut mutants = cargo_tool(CARGO_MUTANTS.0);
@@ -109,6 +115,7 @@ impl Part {
             ),
             Self::Miri => install_miri(),
             Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
+            Self::Gdb => debian_packages(GDB, &["gdb-multiarch"]),
             Self::Deny => install_cargo_tool(CARGO_DENY),
             Self::Mutants => install_cargo_tool(CARGO_MUTANTS),
         }
@@ -142,6 +149,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::CrossCompiler,
         Part::Miri,
         Part::Chromium,
+        Part::Gdb,
         Part::Deny,
         Part::Mutants,
     ] {
@@ -161,6 +169,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::Chromium if !present => " (only the test and picture of reports need it)",
+            Part::Gdb if !present => " (only `run --gdb` and its test need it)",
             Part::Deny | Part::Mutants if !present => {
                 " (only `test --long` needs it; built in minutes)"
             }

@@ -4,7 +4,10 @@
 //!
 //! Source: Arm ARM DDI 0487, D24.2.40 (ESR_EL1).
 
+use core::arch::naked_asm;
+
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1};
+use tally_abi::TeeUuid;
 use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot, Vectors};
 use tock_registers::interfaces::Readable;
 
@@ -56,6 +59,19 @@ impl UserCpu for Arm {
     fn interrupt_others(&self) {
         gic::interrupt_others();
     }
+
+    fn laid_out(&self, program: TeeUuid, base: u64) {
+        let number = program.to_u128();
+        tally_laid_out((number >> 64) as u64, number as u64, base);
+    }
+}
+
+/// Does nothing. A debugger that stops here finds a program's UUID, both halves of it, and its base in x0 to x2
+/// (tools/gdb/tally.py).
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+extern "C" fn tally_laid_out(_high: u64, _low: u64, _base: u64) {
+    naked_asm!("ret")
 }
 
 #[inline]

@@ -37,6 +37,15 @@ pub struct LdelfImage {
     pub data_len: usize,
     /// Entry, from the start of the code.
     pub entry_offset: u64,
+    /// Which build it is, as reports show it.
+    pub id: u64,
+}
+
+impl LdelfImage {
+    /// Bytes of its code, constants included.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        u64::from(self.code_pages) * PAGE_SIZE as u64
+    }
 }
 
 /// What the roof gives to build a kernel.

@@ -6,6 +6,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use crate::owner::OwnerId;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
+use tally_abi::TeeUuid;
 
 /// Access to translation tables, which lie in secure pages.
 pub trait TableMemory {
@@ -179,6 +180,9 @@ pub trait UserCpu {
     /// Has every other CPU that runs a TA leave it at once with [`Trap::SecureInterrupt`]. What was written
     /// before is seen there.
     fn interrupt_others(&self);
+
+    /// Takes note of where a TA was laid out, or `ldelf`, whose UUID is nil: for debuggers.
+    fn laid_out(&self, _: TeeUuid, _base: u64) {}
 }
 
 /// The current kernel thread.

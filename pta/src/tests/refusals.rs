@@ -104,6 +104,7 @@ fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
                 "Memory allocation failed: size 0 pool sessions owner TA 00000000-0000-0000-0000-000000000077",
                 "  the limit is the share of the sessions",
                 &most,
+                "Image kernel: b1b1b1b1b1b1b1b1",
                 "Call stack:",
                 " site kernel.rs:1",
             ];
@@ -121,6 +122,7 @@ fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
             "Memory allocation failed: size 12288 pool Physical TA memory owner kernel",
             "  the limit is secure RAM, what is left of it for TAs",
             "  286720 of 327680 bytes in use, 8192 left",
+            "Image kernel: b1b1b1b1b1b1b1b1",
             "Call stack:",
             " site kernel.rs:1",
         ];

@@ -5,7 +5,6 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use ta_uuids as tas;
 use tally_abi::TeeUuid;
 use tally_abi::sites::Table;
 use tally_insight::names::{Frame, PSEUDO};
@@ -15,24 +14,15 @@ use crate::files::HostFiles;
 use crate::shell::ShellTerminal;
 use crate::supplicant;
 
-/// TAs that have a short name here.
-const TAS: [(&str, TeeUuid); 11] = [
-    ("hello", tas::hello::UUID),
-    ("heap", tas::heap::UUID),
-    ("crash", tas::crash::UUID),
-    ("chain", tas::chain::UUID),
-    ("keepalive", tas::keepalive::UUID),
-    ("solo", tas::solo::UUID),
-    ("stillborn", tas::stillborn::UUID),
-    ("glutton", tas::glutton::UUID),
-    ("drm", tas::drm::UUID),
-    ("hostile", tas::hostile::UUID),
-    ("hub", tas::hub::UUID),
-];
-
-/// TAs and pseudo-TAs that have a short name here.
+/// TAs and pseudo-TAs that have a short name here: the archive's list has a line of UUID and name for each TA.
 pub(crate) fn known() -> impl Iterator<Item = (&'static str, TeeUuid)> {
-    TAS.into_iter().chain(PSEUDO)
+    let list = supplicant::archive().file("lib/optee_armtz/names");
+    let list = list.and_then(|bytes| str::from_utf8(bytes).ok());
+    let named = list.unwrap_or_default().lines().filter_map(|line| {
+        let (uuid, name) = line.split_once(' ')?;
+        Some((name, uuid.parse().ok()?))
+    });
+    named.chain(PSEUDO)
 }
 
 /// The names this machine has.

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a report that has no end is bounded; what a TA prints is never taken for the kernel's.
 
-use crate::symbols::{Kind, Symbols};
+use crate::symbols::{Kind, LDELF, Symbols};
 
 /// Most lines of a cause, and most frames, that are kept.
 const MAX_CAUSES: usize = 8;
@@ -20,7 +20,7 @@ pub(super) struct Death {
     words: Option<String>,
     causes: Vec<String>,
     uuid: String,
-    /// Innermost first: `UUID+0xOFFSET`, or an address outside the image.
+    /// Innermost first: `UUID+0xOFFSET`, the same of the loader, or an address outside the image.
     frames: Vec<String>,
 }
 
@@ -86,8 +86,9 @@ fn said(line: &str) -> Option<&str> {
 }
 
 fn is_frame(text: &str, uuid: &str) -> bool {
-    let behind = text.strip_prefix(uuid).map(|rest| rest.strip_prefix('+'));
-    behind.flatten().unwrap_or(text).starts_with("0x")
+    let offset = text.split_once('+');
+    let offset = offset.filter(|(image, _)| [uuid, LDELF].contains(image));
+    offset.map_or(text, |(_, offset)| offset).starts_with("0x")
 }
 
 impl Death {
@@ -107,14 +108,10 @@ impl Death {
                 more => format!(" ({} times)", more + 1),
             };
             let kind = if n == 0 { Kind::Exact } else { Kind::Return };
-            let name = frame.split_once("+0x").and_then(|(uuid, offset)| {
+            let name = frame.split_once("+0x").and_then(|(image, offset)| {
                 let offset = u64::from_str_radix(offset, 16).ok()?;
-                let name = symbols.describe_relative(uuid, offset, kind)?;
-                // The image is named above.
-                let name = name
-                    .strip_prefix(uuid)
-                    .map(|name| name.trim_start_matches(": "));
-                name.map(str::to_owned)
+                let place = symbols.describe_relative(image, offset, kind)?;
+                Some(place.functions())
             });
             lines.push(format!(
                 "  #{n} {}{times}",

@@ -29,6 +29,7 @@ fn images(dir: &Path) -> Images {
         ree_raw: file("ree"),
         archive: file("archive"),
         archive_files: Vec::new(),
+        names: Default::default(),
         kernel_raw: file("kernel"),
         kernel_raw_len: 0,
         kernel_sites_len: 0,

@@ -524,7 +524,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         };
         // From here on burying the instance undoes everything.
         let ldelf = &self.ldelf;
-        let code_len = u64::from(ldelf.code_pages) * PAGE_SIZE as u64;
+        let code_len = ldelf.code_bytes();
         let data_len = (ldelf.data_len as u64).next_multiple_of(PAGE_SIZE as u64);
         let place = Place::Anywhere {
             random: self.random_u64(),
@@ -540,6 +540,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
             Prot::READ_EXECUTE,
             place,
         )?;
+        self.machine.laid_out(TeeUuid::nil(), code.0);
         let mut data = None;
         if data_len > 0 {
             let kind = RegionKind::LdelfData;
@@ -629,6 +630,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
             return Err(refused(ImageFault::UnknownFlags));
         }
         found.flags = arg.flags;
+        self.machine.laid_out(found.uuid, found.load_base);
         Ok(())
     }
 }
