@@ -6,7 +6,7 @@
 use crate::calls::{Calls, Rule, resolve};
 use crate::flow::{Flow, flows};
 use crate::graph::{Bounds, End, Path};
-use crate::program::Program;
+use crate::program::{Program, names};
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use tally_symbols::dwarf::Frame;
@@ -531,8 +531,10 @@ impl Work<'_> {
 /// Whether `name` is a function's path, or ends it.
 fn is_named(path: &str, name: &str) -> bool {
     let ends = |rest: &str| rest.is_empty() || rest.ends_with("::");
-    path.strip_suffix(name)
-        .is_some_and(|rest| ends(rest) || name.contains("::"))
+    names(path).any(|path| {
+        path.strip_suffix(name)
+            .is_some_and(|rest| ends(rest) || name.contains("::"))
+    })
 }
 
 #[cfg(test)]

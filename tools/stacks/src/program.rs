@@ -6,6 +6,7 @@ use crate::code::Word;
 use anyhow::{Context as _, Result};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use tally_symbols::elf::Image;
 
@@ -15,10 +16,18 @@ const HEAD_BYTES: usize = 24;
 const MAX_TYPE_BYTES: u64 = 1 << 20;
 const MAX_TYPE_ALIGN: u64 = 4096;
 
+/// Between the names of functions that are the same code.
+const FOLDED: &str = " | ";
+
+/// The names that a function has.
+pub(crate) fn names(name: &str) -> impl Iterator<Item = &str> {
+    name.split(FOLDED)
+}
+
 /// A function.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Its path, without the compiler's hash.
+    /// Its path, without the compiler's hash; of several that are the same code, each ([`names`]).
     pub name: String,
     /// Address behind its last instruction; of assembly, where the next symbol is.
     pub end: u64,
@@ -98,7 +107,11 @@ impl Program {
 
     /// Addresses of the functions of this name.
     pub fn named(&self, name: &str) -> impl Iterator<Item = u64> {
-        let same = move |(at, function): (&u64, &Function)| (function.name == name).then_some(*at);
+        let same = move |(at, function): (&u64, &Function)| {
+            names(&function.name)
+                .any(|known| known == name)
+                .then_some(*at)
+        };
         self.functions.iter().filter_map(same)
     }
 
@@ -170,7 +183,16 @@ fn functions(
             at + symbol.size()
         };
         let name = format!("{:#}", rustc_demangle::demangle(name));
-        functions.entry(at).or_insert(Function { name, end });
+        match functions.entry(at) {
+            Entry::Vacant(entry) => drop(entry.insert(Function { name, end })),
+            // The linker folds functions that do the same: each name may be the one that a rule knows.
+            Entry::Occupied(mut entry) => {
+                let function = entry.get_mut();
+                if !names(&function.name).any(|known| known == name) {
+                    function.name = format!("{}{FOLDED}{name}", function.name);
+                }
+            }
+        }
     }
     for at in labels {
         let next = functions.range(at + 1..).next().map(|(next, _)| *next);

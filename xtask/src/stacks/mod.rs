@@ -8,6 +8,7 @@ use crate::images::{self, Config, Images};
 use crate::ui::{self, thousands};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use tally_stacks::bound::{self, Chain, Names, Report};
 use tally_stacks::program::Program;
 use tally_symbols::dwarf::Dwarf;
@@ -28,11 +29,18 @@ pub(crate) struct Args {
     /// Show the functions that take most themselves
     #[arg(long, value_name = "N", default_value_t = 0)]
     top: usize,
+    /// Of a kernel that trusts this key as well: a longer key takes a deeper stack
+    #[arg(long, value_name = "FILE")]
+    ta_key: Vec<PathBuf>,
 }
 
 /// Prints the stacks.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let report = report(&images::build(&Config::default())?)?;
+    let config = Config {
+        ta_key: args.ta_key.clone(),
+        ..Config::default()
+    };
+    let report = report(&images::build(&config)?)?;
     if let Some(wanted) = &args.entry {
         let names: Vec<&str> = paths(&report).into_iter().map(|(name, ..)| name).collect();
         ensure!(

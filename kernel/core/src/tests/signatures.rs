@@ -190,7 +190,6 @@ fn bytes(hex: &str) -> Vec<u8> {
 /// Checks what OpenSSL signed.
 fn check<const LIMBS: usize>([modulus, pkcs, pss]: [&str; 3]) {
     let key = PublicKey::<LIMBS>::from_modulus(&bytes(modulus)).unwrap();
-    assert_eq!(key.modulus_len(), LIMBS * 8);
     for (algorithm, other, signature) in [(PKCS, PSS, pkcs), (PSS, PKCS, pss)] {
         let signature = bytes(signature);
         assert!(key.verifies(algorithm, &DIGEST, &signature));

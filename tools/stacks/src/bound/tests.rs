@@ -190,3 +190,15 @@ fn a_plan_of_another_program_is_a_complaint() {
         );
     }
 }
+
+/// Bug: of functions that the linker had folded into one, the name that a rule knew was lost, and an interrupt took 416 bytes.
+#[test]
+fn functions_that_are_the_same_code_have_all_their_names() {
+    let path = "machine::thread::native | machine::exception::native_in_kernel";
+    for name in ["native", "native_in_kernel", "exception::native_in_kernel"] {
+        assert!(super::is_named(path, name), "{name}");
+    }
+    for name in ["kernel", "thread", "native | machine"] {
+        assert!(!super::is_named(path, name), "{name}");
+    }
+}

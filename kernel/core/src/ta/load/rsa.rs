@@ -6,7 +6,6 @@
 //!
 //! **Invariant:** a signature that is not exactly as long as the modulus is refused.
 
-use core::fmt::Debug;
 use core::ops::RangeInclusive;
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, Uint};
@@ -26,21 +25,18 @@ const SHA256_PREFIX: [u8; 19] = [
 ];
 
 /// A public key of whatever length.
-pub trait Verify: Debug + Sync {
-    /// Bytes of its modulus, and so of its signatures.
-    fn modulus_len(&self) -> usize;
-
+pub trait Verify: Sync {
     /// Whether `signature` by algorithm `algorithm` (see [`algo`]) is this key's over `digest`.
     fn verifies(&self, algorithm: u32, digest: &[u8; DIGEST_LEN], signature: &[u8]) -> bool;
 }
 
 /// A public key with exponent 65537 whose modulus has so many words of 64 bits.
-#[derive(Debug)]
 pub struct PublicKey<const LIMBS: usize> {
     params: FixedMontyParams<LIMBS>,
 }
 
 impl<const LIMBS: usize> PublicKey<LIMBS> {
+    /// Bytes of the modulus, and so of a signature.
     const LEN: usize = LIMBS * 8;
 
     /// From the big-endian modulus; `None` if a small number divides it, or it has fewer bits than its words have or more,
@@ -66,10 +62,6 @@ impl<const LIMBS: usize> PublicKey<LIMBS> {
 }
 
 impl<const LIMBS: usize> Verify for PublicKey<LIMBS> {
-    fn modulus_len(&self) -> usize {
-        Self::LEN
-    }
-
     fn verifies(&self, algorithm: u32, digest: &[u8; DIGEST_LEN], signature: &[u8]) -> bool {
         if signature.len() != Self::LEN {
             return false;
