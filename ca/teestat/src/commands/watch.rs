@@ -5,6 +5,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::IntErrorKind;
 use tally_records::Selector;
 
 use tally_abi::TeeUuid;
@@ -46,8 +47,12 @@ pub(super) const COMMANDS: &[Command] = &[Command {
 /// What a watchpoint waits for, as it is said: trigger and value; or what is wrong with it.
 fn condition(said: &str) -> Result<(u32, u32), String> {
     let number = |what: &str, value: &str| {
-        let number = value.parse::<u32>();
-        number.map_err(|_| format!("`{value}` in `{said}` is no number: {what}"))
+        value.parse::<u32>().map_err(|error| match error.kind() {
+            IntErrorKind::PosOverflow => {
+                format!("`{value}` in `{said}` is above {}, the largest", u32::MAX)
+            }
+            _ => format!("`{value}` in `{said}` is no number: {what}"),
+        })
     };
     let command = "a command is told by its number";
     match said.split_once([':', '>']) {
@@ -287,6 +292,8 @@ mod tests {
     fn a_condition_that_is_none_is_told_why() {
         let why = |said| condition(said).err().unwrap_or_default();
         assert!(why("entry:alloc").contains("a command is told by its number"));
+        // Bug: it was called no number.
+        assert!(why("heap>4294967296").ends_with("is above 4294967295, the largest"));
         // What a shell leaves of an unquoted `heap>10`.
         assert!(why("heap").contains("in quotes"));
     }

@@ -41,6 +41,7 @@ mod interactive {
 
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
     static INTERACTIVE: AtomicBool = AtomicBool::new(false);
+    static STRICT: AtomicBool = AtomicBool::new(false);
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
@@ -50,6 +51,11 @@ mod interactive {
     /// Whether somebody types the commands.
     pub(super) fn is_interactive() -> bool {
         INTERACTIVE.load(Ordering::Relaxed)
+    }
+
+    /// From now on, a command that fails is the last of its line.
+    pub(super) fn be_strict() {
+        STRICT.store(true, Ordering::Relaxed);
     }
 
     /// What CPU 0 does after start.
@@ -122,6 +128,7 @@ mod interactive {
     pub(crate) fn execute(line: &str) -> u8 {
         let mut failed = 0;
         for command in words::split(line) {
+            let said = command.words.join(" ");
             let status = if command.background {
                 in_background(command.words)
             } else {
@@ -133,6 +140,10 @@ mod interactive {
             LAST_STATUS.store(status, Ordering::Relaxed);
             if status != 0 {
                 failed = status;
+                if STRICT.load(Ordering::Relaxed) {
+                    say(&format!("`{said}` failed with status {status}\n"));
+                    break;
+                }
             }
         }
         failed
