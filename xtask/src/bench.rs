@@ -8,6 +8,7 @@
 
 mod against;
 mod footprint;
+mod heaps;
 mod tracking;
 mod waits;
 
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     /// Measure calls of a process in Debian's Linux
     #[arg(long, conflicts_with_all = ["only", "against"])]
     linux: bool,
+    /// Compare the ledger's heap with other allocators, on this machine under callgrind
+    #[arg(long, conflicts_with_all = ["only", "against", "linux"])]
+    heaps: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
@@ -95,6 +99,9 @@ impl Measure {
 
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    if args.heaps {
+        return heaps::run(args.json);
+    }
     let before = args.against.as_deref().map(against::read).transpose()?;
     sources::holds(
         &sources::tables("qemu/ree/src", "MEASURES")?,
@@ -503,6 +510,7 @@ mod tests {
             json: false,
             against: None,
             linux: false,
+            heaps: false,
             timeout: 1,
             only: "nosuch".to_owned(),
         };

@@ -40,6 +40,11 @@ pub(crate) const CHECKS: &[Check] = &[
         run: deny::check,
     },
     Check {
+        name: "lint: the heap stands alone, for who publishes it",
+        long: true,
+        run: publishable,
+    },
+    Check {
         name: "lint: cargo-deny",
         long: true,
         run: deny::cargo_deny,
@@ -88,6 +93,30 @@ fn clippy_for_guest() -> Result<()> {
     clippy.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
     clippy.env("TALLY_TA_PUBKEY", DevKey::modulus_path());
     succeeds(clippy.args(["--", "-D", "warnings"]))
+}
+
+/// The ledger as a package of its own builds, and its documentation has no warnings.
+fn publishable() -> Result<()> {
+    let mut publish = tool::cargo();
+    publish.args([
+        "publish",
+        "--dry-run",
+        "--quiet",
+        "--allow-dirty",
+        "-p",
+        "tally-ledger",
+    ]);
+    succeeds(&mut publish)?;
+    let mut doc = tool::cargo();
+    doc.args([
+        "doc",
+        "--quiet",
+        "--no-deps",
+        "--all-features",
+        "-p",
+        "tally-ledger",
+    ]);
+    succeeds(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Runs a program; when it fails, what it printed is the reason.

@@ -13,6 +13,8 @@ use std::process::Command;
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
 /// The browser's program.
 pub(crate) const CHROMIUM: &str = "chromium";
+/// The counter of instructions on the host.
+pub(crate) const VALGRIND: &str = "valgrind";
 /// What the names of the cross compiler's programs begin with.
 pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
@@ -37,6 +39,8 @@ pub(crate) enum Part {
     Miri,
     /// The browser that looks at reports.
     Chromium,
+    /// What counts the instructions of allocators on the host.
+    Valgrind,
     /// The checker of dependencies.
     Deny,
     /// The maker of wrong changes.
@@ -53,6 +57,7 @@ impl Part {
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
             Self::Chromium => CHROMIUM,
+            Self::Valgrind => VALGRIND,
             Self::Deny => CARGO_DENY.0,
             Self::Mutants => CARGO_MUTANTS.0,
         }
@@ -66,6 +71,7 @@ impl Part {
             | Self::LinuxTarget
             | Self::CrossCompiler
             | Self::Chromium
+            | Self::Valgrind
             | Self::Deny
             | Self::Mutants => true,
         }
@@ -89,6 +95,7 @@ impl Part {
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
             Self::Chromium => tool::works(CHROMIUM, "--version"),
+            Self::Valgrind => tool::works(VALGRIND, "--version"),
             Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
             Self::Mutants => {
                 let mut mutants = cargo_tool(CARGO_MUTANTS.0);
@@ -109,6 +116,7 @@ impl Part {
             ),
             Self::Miri => install_miri(),
             Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
+            Self::Valgrind => debian_packages(VALGRIND, &["valgrind"]),
             Self::Deny => install_cargo_tool(CARGO_DENY),
             Self::Mutants => install_cargo_tool(CARGO_MUTANTS),
         }
@@ -142,6 +150,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::CrossCompiler,
         Part::Miri,
         Part::Chromium,
+        Part::Valgrind,
         Part::Deny,
         Part::Mutants,
     ] {
@@ -161,6 +170,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::Chromium if !present => " (only the test and picture of reports need it)",
+            Part::Valgrind if !present => " (only `bench --heaps` needs it)",
             Part::Deny | Part::Mutants if !present => {
                 " (only `test --long` needs it; built in minutes)"
             }
