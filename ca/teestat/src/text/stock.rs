@@ -11,8 +11,7 @@ use super::Label;
 use crate::client::{Pager, Times};
 
 /// Where the answer to `memleak` is: it does not come through the call.
-pub(crate) const MEMLEAK: &str =
-    "The list is on the secure world's console, if this kernel was built to make one.\n";
+pub(crate) const MEMLEAK: &str = "The list is on the secure world's console (of OP-TEE with CFG_TEE_CORE_MALLOC_DEBUG=y alone).\n";
 
 /// Percentage of the free memory that is not in one piece, as the C text computes it; `None` if
 /// it prints none.
