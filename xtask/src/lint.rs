@@ -40,7 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
         run: deny::check,
     },
     Check {
-        name: "lint: the heap stands alone, for who publishes it",
+        name: "lint: the heap and the reader of snapshots can be published",
         long: true,
         run: publishable,
     },
@@ -95,27 +95,23 @@ fn clippy_for_guest() -> Result<()> {
     succeeds(clippy.args(["--", "-D", "warnings"]))
 }
 
-/// The ledger as a package of its own builds, and its documentation has no warnings.
+/// The heap and the reader of snapshots as packages of their own build, and their documentation has no warnings.
 fn publishable() -> Result<()> {
+    const PACKAGES: [&str; 4] = [
+        "tally-abi",
+        "tally-records",
+        "tally-insight",
+        "tally-ledger",
+    ];
     let mut publish = tool::cargo();
-    publish.args([
-        "publish",
-        "--dry-run",
-        "--quiet",
-        "--allow-dirty",
-        "-p",
-        "tally-ledger",
-    ]);
-    succeeds(&mut publish)?;
+    publish.args(["publish", "--dry-run", "--quiet", "--allow-dirty"]);
     let mut doc = tool::cargo();
-    doc.args([
-        "doc",
-        "--quiet",
-        "--no-deps",
-        "--all-features",
-        "-p",
-        "tally-ledger",
-    ]);
+    doc.args(["doc", "--quiet", "--no-deps", "--all-features"]);
+    for package in PACKAGES {
+        publish.args(["-p", package]);
+        doc.args(["-p", package]);
+    }
+    succeeds(&mut publish)?;
     succeeds(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

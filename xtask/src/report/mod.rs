@@ -228,3 +228,17 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     ui::step("Wrote", paths::shown(path));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_are_missing_are_made() {
+        let dir = std::env::temp_dir().join(format!("tally-report-{}", std::process::id()));
+        let path = dir.join("new/deep/page.html");
+        put(&path, b"page").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"page");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
