@@ -76,8 +76,9 @@
   results["zoomed and back"] = zoomed && (!narrow || Math.abs(width(narrow) - before) < 0.01);
 
   const hit = [...document.querySelectorAll("svg.flame")].map((flame) => {
-    const lowest = flame.querySelector("rect");
-    lowest.scrollIntoView();
+    const row = (rect) => Number(rect.getAttribute("y"));
+    const lowest = [...flame.querySelectorAll("rect")].reduce((a, b) => (row(b) > row(a) ? b : a));
+    lowest.scrollIntoView({ block: "center" });
     const at = lowest.getBoundingClientRect();
     return document.elementFromPoint(at.left + 20, at.top + at.height / 2) === lowest;
   });
