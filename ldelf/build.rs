@@ -9,7 +9,7 @@ fn main() {
             &format!("-T{dir}/../linker/ldelf.ld"),
             "-pie",
             "--no-dynamic-linker",
-            "--build-id=none",
+            "--build-id=sha1",
             "-ztext",
             "-zmax-page-size=4096",
         ] {

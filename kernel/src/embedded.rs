@@ -1,9 +1,10 @@
-//! Embedded build outputs: the loader, and the key that TA images are signed with.
+//! Embedded build outputs: the loader, and the keys that TA images are signed with.
 //!
 //! **Invariant:** the loader lies in whole pages that hold nothing else, since TAs see them.
 
+use tally_abi::shdr::short_id;
 use tally_core::kernel::LdelfImage;
-use tally_core::ta::load::rsa::PublicKey;
+use tally_core::ta::load::rsa::{PublicKey, Verify};
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
 
 /// First word of the loader's header: "LDEL" (linker/ldelf.ld).
@@ -22,20 +23,16 @@ static LDELF: Pages<LDELF_PADDED> = {
     pages
 };
 
-/// The key that TA images must be signed with; none in a build for checks alone.
-pub(crate) static KEY: Option<PublicKey> = {
-    let modulus = include_bytes!(concat!(env!("OUT_DIR"), "/ta_pubkey.bin"));
+/// A key that TA images may be signed with.
+const fn trusted<const LIMBS: usize>(modulus: &[u8]) -> PublicKey<LIMBS> {
     match PublicKey::from_modulus(modulus) {
-        None => {
-            assert!(
-                modulus.is_empty(),
-                "TALLY_TA_PUBKEY is not an odd modulus of 2048 bits"
-            );
-            None
-        }
-        key => key,
+        Some(key) => key,
+        None => panic!("a key of TALLY_TA_KEYS is not the modulus of an RSA key"),
     }
-};
+}
+
+// `KEYS`, the keys that TA images must be signed with one of; none in a build for checks alone.
+include!(concat!(env!("OUT_DIR"), "/ta_keys.rs"));
 
 /// Pages of the kernel image that the loader fills.
 pub(crate) fn ldelf_pages() -> (PhysPage, u32) {
@@ -52,6 +49,9 @@ pub(crate) fn ldelf() -> LdelfImage {
             .and_then(<[u8]>::first_chunk)
             .map_or(0, |word| u32::from_le_bytes(*word))
     };
+    // Behind the header and that of the linker's note.
+    let build = bytes.get(32..).and_then(<[u8]>::first_chunk);
+    let build = build.copied().unwrap_or_default();
     let (code, _) = ldelf_pages();
     let valid = word(0) == LDELF_MAGIC;
     let code_len = if valid { word(1) as usize } else { 0 };
@@ -61,5 +61,6 @@ pub(crate) fn ldelf() -> LdelfImage {
         data: bytes.get(code_len..LDELF_BYTES).unwrap_or_default(),
         data_len: if valid { word(2) as usize } else { 0 },
         entry_offset: u64::from(word(3)),
+        id: short_id(&build),
     }
 }

@@ -134,6 +134,7 @@ fn write_report(
         "  {} of {} bytes allocated, largest free chunk {largest_free}",
         error.allocated, error.size
     )?;
+    writeln!(out, "Image kernel: {:016x}", tally_arch::short_id())?;
     writeln!(out, "Call stack:")?;
     for frame in stack.frames() {
         write!(out, " ")?;

@@ -59,7 +59,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         pages,
         threads: NUM_THREADS,
         ldelf: embedded::ldelf(),
-        key: embedded::KEY.as_ref(),
+        keys: embedded::KEYS,
         fault,
         shared: shared(),
     };

@@ -18,4 +18,8 @@ fn main() {
     }
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| ".".into());
     println!("cargo:rustc-link-arg-bins=-T{here}/../../linker/monitor.ld");
+    // Crash reports have it, so that no other image's names are taken for theirs.
+    println!("cargo:rustc-link-arg-bins=--build-id=sha1");
+    // What was left out lies nowhere, rather than at the first address.
+    println!("cargo:rustc-link-arg-bins=-zdead-reloc-in-nonalloc=.debug_*=0xffffffffffffffff");
 }

@@ -6,7 +6,7 @@
 //!
 //! A TA is a binary crate with `#![no_std]` and `#![no_main]`, [`properties!`], functions marked
 //! [`ta_invoke_command`] and, as needed, [`ta_create`], [`ta_open_session`], [`ta_close_session`]
-//! and [`ta_destroy`], linked with `linker/ta.ld`.
+//! and [`ta_destroy`], whose build script is `link.rs`. `cargo xtask new-ta` makes one.
 #![no_std]
 
 extern crate alloc;

@@ -1,8 +1,8 @@
-//! TA properties: the TA header and the size of the heap.
+//! TA properties: the TA header, the size of the heap, the name.
 //!
 //! **Invariant:** the header lies at link address 0, where the loader looks for it.
 
-use tally_abi::ta::TaHead;
+use tally_abi::ta::{NAME_NOTE, NOTE_OWNER, TaHead};
 
 unsafe extern "C" {
     // By `properties!` in the TA.
@@ -24,7 +24,28 @@ pub fn heap_size() -> usize {
     TA_HEAP_SIZE
 }
 
-/// Declares a TA's identity.
+/// A TA's name as an ELF note of `N` bytes, which tools read.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(4))]
+pub struct NameNote<const N: usize> {
+    /// Bytes of owner and name, kind of note.
+    head: [u32; 3],
+    owner: [u8; NOTE_OWNER.len()],
+    name: [u8; N],
+}
+
+impl<const N: usize> NameNote<N> {
+    /// Of these bytes.
+    #[must_use]
+    pub const fn new(name: [u8; N]) -> Self {
+        // `properties!` makes it at compile time, from the name of a package: nothing is cut.
+        let head = [NOTE_OWNER.len() as u32, N as u32, NAME_NOTE];
+        let owner = NOTE_OWNER;
+        Self { head, owner, name }
+    }
+}
+
+/// Declares a TA's identity. Its name is its package's.
 ///
 /// ```ignore
 /// ta_runtime::properties! {
@@ -49,6 +70,14 @@ macro_rules! properties {
             };
             #[unsafe(export_name = "ta_heap_size")]
             static HEAP: usize = $heap;
+            const NAME: &str = env!("CARGO_PKG_NAME");
+            #[cfg_attr(target_os = "none", unsafe(link_section = ".note.tally"))]
+            #[used]
+            static NOTE: $crate::properties::NameNote<{ NAME.len() }> = {
+                let mut name = [0; NAME.len()];
+                name.copy_from_slice(NAME.as_bytes());
+                $crate::properties::NameNote::new(name)
+            };
         };
     };
 }

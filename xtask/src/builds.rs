@@ -13,7 +13,7 @@ use tally_insight::account::Build;
 use tally_symbols::elf::Image;
 
 /// How many builds of a program are kept.
-const KEPT: usize = 16;
+const KEPT: usize = 32;
 
 /// The images that were or can be made of a TA's ELF file, by [`tally_abi::shdr::image_id`]: as xtask or OP-TEE's script
 /// sign it, and what lies beside it signed and is loaded just as it would be. None of a file without a TA's head.

@@ -3,17 +3,21 @@
 //! **Invariant:** the three cargo calls see the same flags from every command of xtask, so that
 //! nothing is built twice; every output lies in `target/tally`.
 
-use crate::keys::DevKey;
+use crate::keys::{self, DevKey};
 use crate::paths::{self, GUEST_TARGET};
+use crate::report::programs;
 use crate::{bad, builds, flash, setup, sign, sites, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tally_abi::TeeUuid;
 use tally_insight::account::Build;
 use tally_symbols::elf::Image;
 
+/// Where the archive has TAs, as Linux has them.
+pub(crate) const LIB: &str = "lib/optee_armtz";
 /// The board's feature for half of the secure RAM.
 const HALF_RAM: &str = "half-ram";
 
@@ -29,6 +33,12 @@ pub(crate) struct Config {
     /// Build firmware and kernel for a machine with half of the secure RAM
     #[arg(long)]
     pub(crate) half_ram: bool,
+    /// Trust this RSA key for TAs as well, public or private, as PEM or DER; several may be given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ta_key: Vec<PathBuf>,
+    /// Sign TAs with this private key in place of the development key.
+    #[arg(skip)]
+    pub(crate) sign_with: Option<PathBuf>,
     /// How the TAs are built.
     #[command(flatten)]
     pub(crate) heaps: Heaps,
@@ -155,12 +165,14 @@ impl Config {
         let parts = plain
             .into_iter()
             .chain(self.half_ram.then_some(HALF_RAM))
-            .chain(self.kernel_features.iter().map(String::as_str));
+            .chain(self.kernel_features.iter().map(String::as_str))
+            .chain((!self.ta_key.is_empty()).then_some("keys"));
         parts.map(|part| format!("-{part}")).collect()
     }
 }
 
 /// One trusted application.
+#[derive(Clone)]
 pub(crate) struct Ta {
     /// Package name.
     pub(crate) name: String,
@@ -177,6 +189,7 @@ pub(crate) struct Ta {
 }
 
 /// All images of a build.
+#[derive(Clone)]
 pub(crate) struct Images {
     /// EL3 firmware.
     pub(crate) monitor: Image,
@@ -194,8 +207,10 @@ pub(crate) struct Images {
     pub(crate) ree_raw: PathBuf,
     /// TA archive.
     pub(crate) archive: PathBuf,
-    /// What is in it: path, contents.
+    /// What is in it but the names: path, contents.
     pub(crate) archive_files: Vec<(String, Vec<u8>)>,
+    /// What people call the TAs in it.
+    pub(crate) names: BTreeMap<TeeUuid, String>,
     /// The kernel's raw image.
     pub(crate) kernel_raw: PathBuf,
     /// Bytes of the kernel's raw image, with its call-site table.
@@ -204,10 +219,57 @@ pub(crate) struct Images {
     pub(crate) kernel_sites_len: usize,
 }
 
+impl Images {
+    /// Puts a TA into the archive, in place of one of the same UUID, whose name it takes on. Of a signed image in place
+    /// of a built one, the old table of calls would speak of the other.
+    pub(crate) fn put(
+        &mut self,
+        uuid: TeeUuid,
+        name: Option<String>,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        if !self.names.contains_key(&uuid)
+            && let Some(name) = name
+        {
+            if let Some((other, _)) = self.names.iter().find(|(_, other)| **other == name) {
+                bail!(
+                    "TAs {uuid} and {other} have the same name {name}: rename the package of one"
+                );
+            }
+            self.names.insert(uuid, name);
+        }
+        let own = ["ta", "sites"].map(|kind| format!("{LIB}/{uuid}.{kind}"));
+        self.archive_files.retain(|(file, _)| !own.contains(file));
+        self.archive_files.extend(files);
+        self.archive = paths::out().join("given.cpio");
+        let files = [&self.archive_files[..], &[names_file(&self.names)]].concat();
+        write_if_changed(&self.archive, &flash::ta_archive(&files)?)
+    }
+
+    /// TAs, their names and tables of calls, as they lie below [`LIB`].
+    pub(crate) fn lib_files(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let files = self.archive_files.iter().cloned();
+        let files = files.filter(|(file, _)| file.starts_with(LIB));
+        files.chain([names_file(&self.names)])
+    }
+}
+
+/// The list of names: a line of UUID and name each.
+fn names_file(names: &BTreeMap<TeeUuid, String>) -> (String, Vec<u8>) {
+    let lines = names.iter().map(|(uuid, name)| format!("{uuid} {name}\n"));
+    (
+        format!("{LIB}/names"),
+        lines.collect::<String>().into_bytes(),
+    )
+}
+
 /// Builds everything.
 pub(crate) fn build(config: &Config) -> Result<Images> {
     setup::ensure(setup::Part::Target)?;
-    let key = DevKey::load()?;
+    let key = match &config.sign_with {
+        Some(file) => DevKey::read(file)?,
+        None => DevKey::load()?,
+    };
     let out = paths::out();
     std::fs::create_dir_all(&out)?;
 
@@ -221,14 +283,13 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     write_if_changed(&ldelf_blob, &ldelf_raw)?;
 
     let env = [
-        ("TALLY_LDELF", ldelf_blob),
-        ("TALLY_TA_PUBKEY", DevKey::modulus_path()),
+        ("TALLY_LDELF", ldelf_blob.into_os_string()),
+        ("TALLY_TA_KEYS", keys::moduli(&config.ta_key)?),
     ];
     let kernel = guest(&["tally-kernel"], &config.kernel_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;
-    if let Some(build) = kernel.build_id() {
-        builds::keep("tally-kernel", Build::kernel(&build).id, &kernel.bytes);
-    }
+    keep(&kernel, "tally-kernel");
+    keep(&ldelf, "ldelf");
 
     let ta_names = ta_packages()?;
     let mut names = vec!["tally-monitor", "tally-ree"];
@@ -250,6 +311,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     };
     let program = |name: &str| -> Result<Image> { Image::read(linked(name)?) };
     let monitor = program("tally-monitor")?;
+    keep(&monitor, "tally-monitor");
     let ree = program("tally-ree")?;
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
@@ -292,8 +354,11 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     if let Some(hello) = tas.iter().find(|ta| ta.uuid == ta_uuids::hello::UUID) {
         files.extend(bad::files(&key, &hello.elf.stripped()?)?);
     }
+    let named = |ta: &Ta| (ta.uuid, programs::short(&ta.name).to_owned());
+    let names = tas.iter().map(named).collect();
     let archive = out.join(format!("tas{}.cpio", config.heaps.suffix()));
-    write_if_changed(&archive, &flash::ta_archive(&files)?)?;
+    let all = [&files[..], &[names_file(&names)]].concat();
+    write_if_changed(&archive, &flash::ta_archive(&all)?)?;
 
     Ok(Images {
         kernel_raw: kernel_path,
@@ -308,7 +373,15 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         ree_raw,
         archive,
         archive_files: files,
+        names,
     })
+}
+
+/// Keeps a program that has a build id for names.
+fn keep(image: &Image, name: &str) {
+    if let Some(build) = image.build_id() {
+        builds::keep(name, Build::kernel(&build).id, &image.bytes);
+    }
 }
 
 /// The packages below `tas/`, sorted.
@@ -368,7 +441,7 @@ fn remap(from: &Path, to: &str) -> String {
 fn guest(
     packages: &[&str],
     args: &[String],
-    env: &[(&str, PathBuf)],
+    env: &[(&str, OsString)],
 ) -> Result<HashMap<String, PathBuf>> {
     programs(GUEST_TARGET, packages, args, env)
 }
@@ -378,7 +451,7 @@ pub(crate) fn programs(
     target: &str,
     packages: &[&str],
     args: &[String],
-    env: &[(&str, PathBuf)],
+    env: &[(&str, OsString)],
 ) -> Result<HashMap<String, PathBuf>> {
     let mut cargo = tool::cargo();
     cargo.args(["build", "--release", "--bins", "--target", target]);
@@ -487,8 +560,8 @@ fn package_ta(
         signed_len: signed.len(),
         sites_len: sites.len(),
     };
-    files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
-    files.push((format!("lib/optee_armtz/{uuid}.sites"), sites));
+    files.push((format!("{LIB}/{uuid}.ta"), signed));
+    files.push((format!("{LIB}/{uuid}.sites"), sites));
     Ok(ta)
 }
 

@@ -91,7 +91,7 @@ fn clippy_for_guest() -> Result<()> {
         clippy.args(["-p", &ta]);
     }
     clippy.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
-    clippy.env("TALLY_TA_PUBKEY", DevKey::modulus_path());
+    clippy.env("TALLY_TA_KEYS", DevKey::modulus_path());
     succeeds(clippy.args(["--", "-D", "warnings"]))
 }
 

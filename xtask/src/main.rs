@@ -14,12 +14,15 @@ mod deny;
 mod docs;
 mod flash;
 mod fuzz;
+mod gdb;
+mod given;
 mod images;
 mod keys;
 mod leakcheck;
 mod lint;
 mod linux;
 mod mutants;
+mod new_ta;
 mod paths;
 mod qemu;
 mod report;
@@ -47,6 +50,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(
     bin_name = "cargo xtask",
+    version,
     disable_help_subcommand = false,
     max_term_width = 100
 )]
@@ -66,6 +70,8 @@ enum Command {
     Test(test::Args),
     /// Build all images without running them
     Build(images::Config),
+    /// Make the crate of a new TA, in `tas/` or anywhere else
+    NewTa(new_ta::Args),
     /// Write the kernel for another firmware
     Image(bl32::Args),
     /// Check formatting and dependencies, and run clippy for the host and the guest
@@ -124,6 +130,7 @@ fn execute(command: &Command) -> Result<u8> {
             ui::step("Built", paths::shown(&images.flash));
             Ok(0)
         }
+        Command::NewTa(args) => new_ta::run(args),
         Command::Image(args) => bl32::run(args),
         Command::Test(args) => test::run(args),
         Command::Lint => lint::run().map(|()| 0),

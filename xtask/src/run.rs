@@ -2,11 +2,12 @@
 //!
 //! **Invariant:** the exit status is the guest's, unless the guest did not choose one.
 
+use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::tfa::Tfa;
-use crate::{linux, paths, ui};
-use anyhow::Result;
+use crate::{given, linux, paths, ui};
+use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,12 +21,18 @@ pub(crate) struct Args {
     /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
     tfa: Option<Option<PathBuf>>,
+    /// More TAs: ELF files, which are signed with the development key, or signed images
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    ta: Vec<PathBuf>,
     /// Show the secure world's console between the lines of the normal one
     #[arg(long)]
     secure_console: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
+    /// Wait at reset for gdb, which knows kernel, loader and TAs
+    #[arg(long)]
+    gdb: bool,
     /// Say how long the machine ran
     #[arg(long)]
     time: bool,
@@ -38,16 +45,23 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     qemu_args: Option<String>,
     /// Commands for the guest's shell, separated by `;`; without any, an interactive shell on a
-    /// terminal, or a short tour
+    /// terminal, or what comes by a pipe, or a short tour
     #[arg(last = true, value_name = "COMMANDS")]
     commands: Vec<String>,
 }
 
 /// Builds, boots, and returns the guest's status.
 pub(crate) fn run(args: &Args) -> Result<u8> {
-    let images = images::build(&args.config)?;
-    let given = args.commands.join(" ");
+    let tas = given::read(&args.ta)?;
+    let mut given = args.commands.join(" ");
     let interactive = given.trim().is_empty() && std::io::stdin().is_terminal();
+    if given.trim().is_empty() && !interactive {
+        given = std::io::read_to_string(std::io::stdin()).context("cannot read the commands")?;
+    }
+    let mut images = images::build(&args.config)?;
+    for ta in tas {
+        ta.install(&mut images)?;
+    }
     let command = match (interactive, given.trim()) {
         (true, _) => None,
         (false, "") if args.linux => Some("teestat alloc; teestat ta"),
@@ -69,7 +83,20 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         };
         ui::step(
             "Shell",
-            format_args!("{help}; ctrl-C ends the machine (while a command runs: three times)"),
+            format_args!("{help}; ctrl-] ends the machine, whatever it does"),
+        );
+    }
+    let gdb = args
+        .gdb
+        .then(|| Gdb::new(&images, !args.linux))
+        .transpose()?;
+    if let Some(gdb) = &gdb {
+        ui::step(
+            "Waiting",
+            format_args!(
+                "for gdb; in another terminal, type\n  {GDB} -x {}\n  continue",
+                gdb.script.display()
+            ),
         );
     }
     let run = Run {
@@ -82,7 +109,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Output::Shown
         },
         secure_console: args.secure_console,
-        silence: Duration::from_secs(args.timeout),
+        // Whoever looks at a machine that stands still takes his time.
+        silence: if args.gdb {
+            Duration::MAX
+        } else {
+            Duration::from_secs(args.timeout)
+        },
         files: Some(paths::files()),
         cpus: args.cpus,
         extra: args
@@ -90,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .iter()
             .flat_map(|text| text.split_whitespace())
             .map(str::to_owned)
+            .chain(gdb.iter().flat_map(Gdb::arguments))
             .collect(),
     };
     let outcome = match (&linux, &tfa) {
@@ -108,10 +141,17 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     if outcome.ending == Ending::Interrupted {
         anstream::eprintln!();
-        ui::step("Ended", "by ctrl-C");
+        ui::step(
+            "Ended",
+            if interactive {
+                "by ctrl-] or a signal"
+            } else {
+                "by ctrl-C"
+            },
+        );
     } else if let Some(trouble) = outcome.trouble(&images) {
         ui::error(trouble);
-    } else if outcome.status() != 0 {
+    } else if outcome.status() != 0 && !interactive {
         ui::warn(format_args!(
             "the guest ended with status {}; secure console in {}",
             outcome.status(),

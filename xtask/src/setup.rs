@@ -3,6 +3,7 @@
 //! **Invariant:** nothing is installed that is there already; what cannot be installed is named
 //! together with the one line to type.
 
+use crate::gdb::GDB;
 use crate::paths::{self, GUEST_TARGET};
 use crate::{linux, tool, ui};
 use anyhow::{Result, bail};
@@ -41,6 +42,8 @@ pub(crate) enum Part {
     Chromium,
     /// What counts the instructions of allocators on the host.
     Valgrind,
+    /// The debugger.
+    Gdb,
     /// The checker of dependencies.
     Deny,
     /// The maker of wrong changes.
@@ -58,6 +61,7 @@ impl Part {
             Self::Miri => "miri on nightly",
             Self::Chromium => CHROMIUM,
             Self::Valgrind => VALGRIND,
+            Self::Gdb => GDB,
             Self::Deny => CARGO_DENY.0,
             Self::Mutants => CARGO_MUTANTS.0,
         }
@@ -72,6 +76,7 @@ impl Part {
             | Self::CrossCompiler
             | Self::Chromium
             | Self::Valgrind
+            | Self::Gdb
             | Self::Deny
             | Self::Mutants => true,
         }
@@ -96,6 +101,7 @@ impl Part {
             }
             Self::Chromium => tool::works(CHROMIUM, "--version"),
             Self::Valgrind => tool::works(VALGRIND, "--version"),
+            Self::Gdb => tool::works(GDB, "--version"),
             Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
             Self::Mutants => {
                 let mut mutants = cargo_tool(CARGO_MUTANTS.0);
@@ -117,6 +123,7 @@ impl Part {
             Self::Miri => install_miri(),
             Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
             Self::Valgrind => debian_packages(VALGRIND, &["valgrind"]),
+            Self::Gdb => debian_packages(GDB, &["gdb-multiarch"]),
             Self::Deny => install_cargo_tool(CARGO_DENY),
             Self::Mutants => install_cargo_tool(CARGO_MUTANTS),
         }
@@ -151,6 +158,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::Miri,
         Part::Chromium,
         Part::Valgrind,
+        Part::Gdb,
         Part::Deny,
         Part::Mutants,
     ] {
@@ -171,6 +179,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::Chromium if !present => " (only the test and picture of reports need it)",
             Part::Valgrind if !present => " (only `bench --heaps` needs it)",
+            Part::Gdb if !present => " (only `run --gdb` and its test need it)",
             Part::Deny | Part::Mutants if !present => {
                 " (only `test --long` needs it; built in minutes)"
             }

@@ -1,12 +1,15 @@
-//! Names for addresses in any image of a build.
+//! Names for addresses in images of a build.
 //!
 //! **Invariant:** an image's debug information is read when the first of its addresses is named.
 
 use crate::images::Images;
 use crate::sites;
-use std::fmt::Write as _;
-use tally_symbols::dwarf::Dwarf;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use tally_abi::TeeUuid;
+use tally_symbols::dwarf::{Dwarf, Frame};
 use tally_symbols::elf::Image;
+use tally_symbols::short::short_name;
 
 /// What an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +22,53 @@ pub(crate) enum Kind {
     Guess,
 }
 
-/// All images of a build, read when first needed.
+/// Images, whose debug information is read when first needed.
+#[derive(Default)]
 pub(crate) struct Symbols<'a> {
     modules: Vec<Module<'a>>,
+}
+
+/// What there is at an address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The image, as `name+0x..` calls it.
+    pub(crate) module: String,
+    /// Functions, innermost first: all but the last are inlined.
+    pub(crate) frames: Vec<Frame>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.module, self.functions())
+    }
+}
+
+impl Place {
+    /// Functions and lines, innermost first.
+    pub(crate) fn functions(&self) -> String {
+        let names = self.frames.iter().map(|frame| named(frame, " at "));
+        names.collect::<Vec<_>>().join(", inlined in ")
+    }
+}
+
+/// A function and its line. Parameters of generics say little and take much room.
+fn named(frame: &Frame, between: &str) -> String {
+    let short = short_name(&frame.function);
+    let function = if short.is_empty() {
+        &frame.function
+    } else {
+        &short
+    };
+    match (&*frame.file, frame.line) {
+        ("", _) => function.clone(),
+        (file, line) => format!("{function}{between}{file}:{line}"),
+    }
 }
 
 struct Module<'a> {
     /// How `name+0x..` calls it.
     name: String,
-    image: &'a Image,
+    image: Cow<'a, Image>,
     /// Position-independent: its addresses say nothing without a base.
     relative: bool,
     code: Option<Vec<(u64, Vec<u8>)>>,
@@ -37,26 +78,42 @@ struct Module<'a> {
 impl<'a> Symbols<'a> {
     /// Of these images.
     pub(crate) fn new(images: &'a Images) -> Self {
-        let module = |name: String, image: &'a Image, relative: bool| Module {
-            name,
+        let mut symbols = Self::default();
+        for (name, image) in [
+            (MONITOR, &images.monitor),
+            (KERNEL, &images.kernel),
+            ("ree", &images.ree),
+            (LDELF, &images.ldelf),
+        ] {
+            symbols.add(name, Cow::Borrowed(image));
+        }
+        for ta in &images.tas {
+            symbols.add(&ta.uuid.to_string(), Cow::Borrowed(&ta.elf));
+        }
+        symbols
+    }
+
+    /// Adds an image; a TA by its UUID.
+    pub(crate) fn add(&mut self, name: &str, image: Cow<'a, Image>) {
+        self.modules.push(Module {
+            name: name.to_owned(),
+            relative: name == LDELF || name.parse::<TeeUuid>().is_ok(),
             image,
-            relative,
             code: None,
             dwarf: None,
-        };
-        let mut modules = vec![
-            module("monitor".into(), &images.monitor, false),
-            module("kernel".into(), &images.kernel, false),
-            module("ree".into(), &images.ree, false),
-            module("ldelf".into(), &images.ldelf, true),
-        ];
-        let ta = |ta: &'a crate::images::Ta| module(ta.uuid.to_string(), &ta.elf, true);
-        modules.extend(images.tas.iter().map(ta));
-        Self { modules }
+        });
+    }
+
+    /// Of no images.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self {
+            modules: Vec::new(),
+        }
     }
 
     /// Names an absolute address. `None` when no image has code there.
-    pub(crate) fn describe(&mut self, address: u64, kind: Kind) -> Option<String> {
+    pub(crate) fn describe(&mut self, address: u64, kind: Kind) -> Option<Place> {
         self.describe_in(|_| true, address, kind)
     }
 
@@ -66,7 +123,7 @@ impl<'a> Symbols<'a> {
         fits: impl Fn(&str) -> bool,
         address: u64,
         kind: Kind,
-    ) -> Option<String> {
+    ) -> Option<Place> {
         self.modules
             .iter_mut()
             .filter(|module| !module.relative && fits(&module.name))
@@ -79,7 +136,7 @@ impl<'a> Symbols<'a> {
         module: &str,
         offset: u64,
         kind: Kind,
-    ) -> Option<String> {
+    ) -> Option<Place> {
         let module = self
             .modules
             .iter_mut()
@@ -88,47 +145,50 @@ impl<'a> Symbols<'a> {
         module.describe_at(address, kind)
     }
 
-    /// Adds names behind every line of `text` that has addresses of code in it.
-    pub(crate) fn annotate(&mut self, text: &str) -> String {
-        let mut out = String::new();
-        for line in text.lines() {
-            out.push_str(line);
-            let names: Vec<(String, String)> = tokens(line)
-                .into_iter()
-                .filter_map(|token| {
-                    let name = match &token {
-                        // The monitor lies at the bottom of memory, where small numbers are
-                        // mostly no addresses.
-                        Token::Absolute(address) if *address < LOWEST && !line.contains("M/") => {
-                            None
-                        }
-                        Token::Absolute(address) => self.describe(*address, Kind::Guess),
-                        Token::Relative(module, offset) => {
-                            self.describe_relative(module, *offset, Kind::Guess)
-                        }
-                    }?;
-                    Some((token.to_string(), name))
-                })
-                .collect();
-            match &names[..] {
-                [] => {}
-                [(_, name)] => {
-                    let _ = write!(out, "  <{name}>");
-                }
-                _ => {
-                    for (token, name) in &names {
-                        let _ = write!(out, "\n    {token} <{name}>");
-                    }
-                }
-            }
-            out.push('\n');
+    /// What there is at an address of a log.
+    pub(crate) fn place(&mut self, token: &Token) -> Option<Place> {
+        match token {
+            Token::Absolute(address) => self.describe(*address, Kind::Guess),
+            Token::Relative(module, offset) => self.describe_relative(module, *offset, Kind::Guess),
         }
-        out
+    }
+
+    /// Adds names below every line of `text` that has addresses of code in it.
+    pub(crate) fn annotate(&mut self, text: &str) -> String {
+        annotate(text, |_, token| self.place(token))
     }
 }
 
+/// Adds lines below every line of `text` for which `place` knows an address, by the number of the line.
+pub(crate) fn annotate(
+    text: &str,
+    mut place: impl FnMut(usize, &Token) -> Option<Place>,
+) -> String {
+    let mut out = String::new();
+    for (number, line) in text.lines().enumerate() {
+        out.push_str(line);
+        out.push('\n');
+        let tokens = tokens(line);
+        for token in &tokens {
+            let Some(place) = place(number, token) else {
+                continue;
+            };
+            let which = if tokens.len() > 1 {
+                format!("{token}: ")
+            } else {
+                String::new()
+            };
+            for (n, frame) in place.frames.iter().enumerate() {
+                let before = if n == 0 { &*which } else { "inlined in " };
+                let _ = writeln!(out, "      {before}{}", named(frame, "  "));
+            }
+        }
+    }
+    out
+}
+
 impl Module<'_> {
-    fn describe_absolute(&mut self, address: u64, kind: Kind) -> Option<String> {
+    fn describe_absolute(&mut self, address: u64, kind: Kind) -> Option<Place> {
         // Running addresses first; an image that moves itself is also met at its load address.
         let segments = &self.image.segments;
         let running = segments
@@ -143,7 +203,7 @@ impl Module<'_> {
         self.describe_at(address, kind)
     }
 
-    fn describe_at(&mut self, address: u64, kind: Kind) -> Option<String> {
+    fn describe_at(&mut self, address: u64, kind: Kind) -> Option<Place> {
         let back = match kind {
             Kind::Exact => 0,
             Kind::Return => 4,
@@ -154,19 +214,12 @@ impl Module<'_> {
         self.word(at)?;
         let dwarf = self
             .dwarf
-            .get_or_insert_with(|| Dwarf::load(self.image, &crate::paths::root()).ok());
+            .get_or_insert_with(|| Dwarf::load(&self.image, &crate::paths::root()).ok());
         let frames = dwarf.as_ref()?.frames(at);
-        if frames.is_empty() {
-            return None;
-        }
-        let texts: Vec<String> = frames
-            .iter()
-            .map(|frame| match (&*frame.file, frame.line) {
-                ("", _) => frame.function.clone(),
-                (file, line) => format!("{} at {file}:{line}", frame.function),
-            })
-            .collect();
-        Some(format!("{}: {}", self.name, texts.join(", inlined in ")))
+        (!frames.is_empty()).then(|| Place {
+            module: self.name.clone(),
+            frames,
+        })
     }
 
     fn follows_call(&mut self, address: u64) -> bool {
@@ -190,12 +243,20 @@ impl Module<'_> {
     }
 }
 
+/// What logs call programs other than TAs.
+pub(crate) const MONITOR: &str = "monitor";
+pub(crate) const KERNEL: &str = "kernel";
+pub(crate) const LDELF: &str = "ldelf";
+
 /// Below, only lines of the monitor's own console have addresses of code.
 const LOWEST: u64 = tally_board_virt::SECURE_RAM_BASE;
 
+/// An address of code in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+pub(crate) enum Token {
+    /// Where it runs.
     Absolute(u64),
+    /// An image and an offset in it.
     Relative(String, u64),
 }
 
@@ -209,7 +270,13 @@ impl std::fmt::Display for Token {
 }
 
 /// Addresses in a line: `0x...`, 16 bare hexadecimal digits, `name+0x...`.
-fn tokens(line: &str) -> Vec<Token> {
+pub(crate) fn tokens(line: &str) -> Vec<Token> {
+    // Its number looks like an address.
+    if image_line(line).is_some() {
+        return Vec::new();
+    }
+    // The monitor lies at the bottom of memory, where small numbers are mostly no addresses.
+    let lowest = if is_monitors(line) { 0x100 } else { LOWEST };
     line.split(|c: char| !(c.is_ascii_alphanumeric() || "+-_".contains(c)))
         .filter_map(|word| {
             if let Some((module, offset)) = word.split_once('+') {
@@ -223,10 +290,25 @@ fn tokens(line: &str) -> Vec<Token> {
             };
             u64::from_str_radix(digits, 16)
                 .ok()
-                .filter(|&a| a > 0xff)
+                .filter(|&a| a >= lowest)
                 .map(Token::Absolute)
         })
         .collect()
+}
+
+/// Whether the monitor wrote a line.
+pub(crate) fn is_monitors(line: &str) -> bool {
+    line.contains("M/")
+}
+
+/// The program and the build that a line of a report is about: `Image kernel: 0123456789abcdef`. `None` of a build that
+/// is not known.
+pub(crate) fn image_line(line: &str) -> Option<(&str, u64)> {
+    let (_, image) = line.split_once("Image ")?;
+    let (name, id) = image.trim_end().split_once(": ")?;
+    let is_name = [MONITOR, KERNEL, LDELF].contains(&name) || name.parse::<TeeUuid>().is_ok();
+    let id = (is_name && id.len() == 16).then(|| u64::from_str_radix(id, 16));
+    Some((name, id?.ok()?)).filter(|(_, id)| *id != 0)
 }
 
 #[cfg(test)]

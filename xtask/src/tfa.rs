@@ -49,12 +49,15 @@ impl Tfa {
     /// [`linux::Unreachable`] when the sources cannot be had.
     pub(crate) fn debian() -> Result<Self> {
         let dir = paths::out().join("tfa");
-        if let Ok(built) = Self::in_dir(&dir) {
+        let sources = dir.join("sources");
+        let made_by = (dir.join("made-by"), tool::line(&make(&sources)));
+        if let Ok(built) = Self::in_dir(&dir)
+            && std::fs::read_to_string(&made_by.0).is_ok_and(|by| by == made_by.1)
+        {
             return Ok(built);
         }
         let archive = linux::upstream_source(PACKAGE)?;
         setup::ensure(setup::Part::CrossCompiler)?;
-        let sources = dir.join("sources");
         if sources.exists() {
             std::fs::remove_dir_all(&sources)?;
         }
@@ -74,6 +77,7 @@ impl Tfa {
             std::fs::copy(built.join(stage), dir.join(stage))
                 .with_context(|| format!("TF-A's build made no {stage}"))?;
         }
+        std::fs::write(made_by.0, made_by.1)?;
         Self::in_dir(&dir)
     }
 
@@ -122,6 +126,9 @@ fn make(sources: &Path) -> Command {
     // Before 2.14 the dispatcher stops the normal world's timers while the secure world runs, so
     // that nothing could interrupt a TA.
     make.arg("NS_TIMER_SWITCH=0");
+    // With either of them for the normal world alone it keeps the secure one from floating point, and ends the machine when
+    // it is used.
+    make.args(["ENABLE_SVE_FOR_NS=0", "ENABLE_SME_FOR_NS=0"]);
     make.args(["bl1", "bl2", "bl31"]);
     // As Debian builds it: newer compilers and linkers warn of what older ones did not.
     make.env("CFLAGS", "--param=min-pagesize=0");

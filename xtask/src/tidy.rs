@@ -85,6 +85,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("ta-uuids", &["tally-abi"]),
     ("ta-hub", &["ta-hostile", "ta-runtime", "ta-uuids"]),
+    ("ta-chain", &["ta-runtime", "ta-uuids", "tally-simd"]),
     (
         "ta-*",
         &["tally-abi", "tally-ledger", "ta-runtime", "ta-uuids"],
@@ -139,6 +140,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "tally-abi",
             "tally-paired",
+            "tally-simd",
             "tally-records",
             "tally-insight",
             "tally-board-virt",

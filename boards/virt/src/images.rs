@@ -27,6 +27,9 @@ pub const TA_ARCHIVE_MAX: u64 = 0x0100_0000;
 
 /// fw_cfg file: commands for the shell, separated by `;` or newlines. Absent: interactive.
 pub const FW_CFG_COMMAND: &str = "opt/tally/command";
+/// fw_cfg file: columns of the terminal of an interactive shell. Later changes are reported on the console, as
+/// xterm does it (`CSI 8 ; ROWS ; COLUMNS t`).
+pub const FW_CFG_COLUMNS: &str = "opt/tally/columns";
 /// fw_cfg file: present where the firmware is not Tally's monitor.
 pub const FW_CFG_OTHER_FIRMWARE: &str = "opt/tally/other-firmware";
 

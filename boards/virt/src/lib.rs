@@ -36,6 +36,10 @@ pub const KERNEL_BASE: u64 = SECURE_RAM_BASE + FIRMWARE_BYTES;
 /// Name of secure RAM's node in a device tree.
 pub const SECURE_RAM_NODE: &str = "secure@e000000";
 
+/// Whether TAs may use floating point and SIMD: the firmware lets the secure world, and keeps of the normal world's what is
+/// beyond V0 to V31, FPCR and FPSR.
+pub const FLOATING_POINT: bool = true;
+
 /// Normal-world RAM; QEMU writes the device tree at its start.
 pub const RAM_BASE: u64 = 0x4000_0000;
 
@@ -46,6 +50,8 @@ pub const GICR: u64 = 0x080a_0000;
 
 /// Normal-world PL011.
 pub const NORMAL_UART: u64 = 0x0900_0000;
+/// Its shared peripheral interrupt.
+pub const NORMAL_UART_SPI: u32 = 1;
 /// fw_cfg (MMIO).
 pub const FW_CFG: u64 = 0x0902_0000;
 /// Virtio transports, of which the first `-device` with `bus=virtio-mmio-bus.0` gets the first.

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use teestat::{FileSink, Files, Host, HostNames, Server};
+use teestat::{FileSink, Files, Host, HostNames, NoTerminal, Server, Terminal};
 
 use crate::names::Directory;
 use crate::serve;
@@ -35,8 +35,28 @@ impl Host for Machine {
         self
     }
 
+    fn terminal(&self) -> &dyn Terminal {
+        self
+    }
+
     fn server(&self) -> &dyn Server {
         self
+    }
+}
+
+impl Terminal for Machine {
+    /// Nothing goes on here until a key ends it.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+        Some(size.ws_col.into()).filter(|&columns| columns > 0)
+    }
+
+    fn pause(&self, millis: u32) -> bool {
+        NoTerminal.pause(millis)
     }
 }
 

@@ -64,6 +64,10 @@ impl HostNames for Directory {
         Some(*uuid)
     }
 
+    fn known(&self) -> Vec<(String, TeeUuid)> {
+        self.known.clone()
+    }
+
     fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame> {
         let bytes = self.table(image);
         Table::parse(&bytes)?.lookup(offset).map(Frame::from)

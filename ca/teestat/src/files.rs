@@ -15,7 +15,7 @@ pub trait Files {
 }
 
 /// A file open for writing.
-pub trait FileSink {
+pub trait FileSink: Send {
     /// Appends all of `data`.
     ///
     /// # Errors

@@ -13,28 +13,35 @@ extern crate alloc;
 pub mod client;
 pub mod commands;
 mod files;
+mod fitted;
 mod marks;
 mod names;
 mod server;
 mod terminal;
 mod text;
 mod tool;
+mod words;
 
 pub use commands::metrics;
 pub use files::{FileSink, Files, NoFiles};
 pub use names::{Namer, frame_name};
 pub use server::{Labels, NoServer, Server};
 pub use terminal::{NoTerminal, Terminal};
+pub use words::{size, ta};
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use tally_abi::TeeUuid;
+use tally_insight::answer;
+use tally_insight::json;
 use tally_insight::names::Frame;
+use tally_insight::schema::{Answer, Schema};
 use tally_records::ClassRow;
 use teec::Context;
 
+use fitted::Fitted;
 use tool::{Failure, Tool, usage};
 
 /// Names that a machine keeps.
@@ -44,6 +51,11 @@ pub trait HostNames {
 
     /// The TA of this short name.
     fn uuid_of(&self, name: &str) -> Option<TeeUuid>;
+
+    /// All TAs that have a short name.
+    fn known(&self) -> Vec<(String, TeeUuid)> {
+        Vec::new()
+    }
 
     /// The function at a return address (offset from the link base) in a TA's image.
     fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame>;
@@ -153,7 +165,28 @@ pub const STATUS_FAILED: u8 = 1;
 /// Exit status: not understood.
 pub const STATUS_USAGE: u8 = 2;
 
-/// Runs `teestat` with `args` (without the program's name) and returns its exit status.
+answer! {
+    /// A command that came to nothing.
+    struct Failed {
+        /// What is wrong.
+        error: String,
+        /// Exit status: 1 it failed, 2 not understood.
+        status: u32,
+        /// What the other side answered (GPD_SPE_007, 4.4.1), if it was asked.
+        result: Option<u32>,
+    }
+
+    /// This tool.
+    struct Version {
+        version: &'static str,
+    }
+}
+
+/// What is answered whichever command it is.
+const ANSWERS: &[Answer] = &[("error", Failed::schema), ("--version", Version::schema)];
+
+/// Runs `teestat` with `args` (without the program's name) and returns its exit status. With `--json` a complaint
+/// is an object too, on `out` unless half an answer is there.
 pub fn run(
     args: &[&str],
     context: &Context<'_>,
@@ -165,9 +198,11 @@ pub fn run(
     let as_json = args.contains(&"--json");
     let words: Vec<&str> = args.iter().copied().filter(|&a| a != "--json").collect();
     let namer = Namer::new(context, host.names());
+    let columns = host.terminal().columns();
+    let mut out = Fitted::new(out, columns.filter(|_| !as_json));
     let mut tool = Tool {
         context,
-        out,
+        out: &mut out,
         names: &namer,
         files: host.files(),
         terminal: host.terminal(),
@@ -175,44 +210,84 @@ pub fn run(
         memory,
         as_json,
     };
-    let (status, said) = match dispatch(&mut tool, &words) {
+    let result = dispatch(&mut tool, &words);
+    let result = out.end().map_err(Failure::from).and(result);
+    let failure = match result {
         Ok(status) => return status,
-        Err(Failure::Usage(why)) => {
-            // Where complaints cannot be written, the status still tells.
-            let _ = writeln!(err, "teestat: {why}");
-            match words.first().and_then(|name| commands::find(name)) {
-                Some(command) => {
-                    let _ = commands::help_with(err, command, words.get(1).copied());
-                }
-                None => {
-                    let _ = commands::help(err);
-                }
-            }
-            return STATUS_USAGE;
-        }
-        Err(Failure::Command(why)) => (STATUS_USAGE, why),
-        Err(Failure::Said(what)) => (STATUS_FAILED, what),
-        Err(Failure::Client(error)) => (STATUS_FAILED, alloc::format!("{error}")),
-        Err(Failure::Output) => (STATUS_FAILED, String::from("cannot write the output")),
+        Err(failure) => failure,
     };
-    let _ = writeln!(err, "teestat: {said}");
+    let status = failure.status();
+    let failed = Failed::from(&failure);
+    // Where complaints cannot be written, the status still tells.
+    if as_json {
+        let _ = match out.is_begun {
+            true => json::write(err, &failed),
+            false => json::write(&mut out, &failed),
+        };
+        return status;
+    }
+    let mut err = Fitted::new(err, columns);
+    let _ = writeln!(err, "teestat: {}", failed.error);
+    if let Failure::Usage(_) = failure {
+        let _ = help_for(&mut err, columns, &words);
+    }
     status
+}
+
+impl From<&Failure> for Failed {
+    fn from(failure: &Failure) -> Self {
+        let error = match failure {
+            Failure::Usage(what) | Failure::Command(what) | Failure::Said(what) => what.clone(),
+            Failure::Client(error) => alloc::format!("{error}"),
+            Failure::Output => String::from("cannot write the output"),
+        };
+        let result = match failure {
+            Failure::Client(error) => error.code(),
+            Failure::Usage(_) | Failure::Command(_) | Failure::Said(_) | Failure::Output => None,
+        };
+        Self {
+            error,
+            status: failure.status().into(),
+            result,
+        }
+    }
+}
+
+/// Help for a command line that has these words.
+fn help_for(out: &mut dyn Write, columns: Option<usize>, words: &[&str]) -> fmt::Result {
+    match words.first().and_then(|name| commands::find(name)) {
+        Some(command) => commands::help_with(out, columns, command, words.get(1).copied()),
+        None => commands::help(out, columns),
+    }
+}
+
+fn help_about(tool: &mut Tool<'_, '_>, words: &[&str]) -> Result<u8, Failure> {
+    let words = words.iter().copied();
+    let words: Vec<&str> = words.filter(|word| !asks_for_help(word)).collect();
+    if let Some(name) = words.first().filter(|name| commands::find(name).is_none()) {
+        return Err(Failure::Command(commands::no_such(name)));
+    }
+    help_for(tool.out, tool.terminal.columns(), &words)?;
+    Ok(STATUS_OK)
+}
+
+/// Whether this word asks for help, wherever it stands.
+fn asks_for_help(word: &&str) -> bool {
+    matches!(*word, "--help" | "-h")
 }
 
 fn dispatch(tool: &mut Tool<'_, '_>, words: &[&str]) -> Result<u8, Failure> {
     match words {
         [] => Err(usage("which command?")),
-        ["help" | "--help" | "-h"] => {
-            commands::help(tool.out)?;
+        ["--version" | "-V"] => {
+            let version = env!("CARGO_PKG_VERSION");
+            tool.tell(&Version { version }, |out| {
+                writeln!(out, "teestat {version}, schema {}", json::SCHEMA)
+            })?;
             Ok(STATUS_OK)
         }
-        ["help", name] | [name, "--help" | "-h"] => match commands::find(name) {
-            Some(command) => {
-                commands::help_of(tool.out, command)?;
-                Ok(STATUS_OK)
-            }
-            None => Err(Failure::Command(commands::no_such(name))),
-        },
+        ["help", about @ ..] => help_about(tool, about),
+        about if about.iter().any(asks_for_help) => help_about(tool, about),
         [name, rest @ ..] => match commands::find(name) {
             Some(command) => (command.run)(tool, rest),
             None => Err(Failure::Command(commands::no_such(name))),

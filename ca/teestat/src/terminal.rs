@@ -7,6 +7,11 @@ pub trait Terminal {
     /// Whether the output is a terminal that understands ANSI sequences.
     fn is_terminal(&self) -> bool;
 
+    /// Columns that a line may have; none where lines may be of any length.
+    fn columns(&self) -> Option<usize> {
+        None
+    }
+
     /// Waits; true if the person asked to end (`q`, ctrl-C), or nobody can wait here.
     fn pause(&self, millis: u32) -> bool;
 }

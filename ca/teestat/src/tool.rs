@@ -17,7 +17,7 @@ use teec::{Context, ErrorKind};
 use crate::client;
 use crate::client::ClientError;
 use crate::text::Called;
-use crate::{Files, Memory, Namer, Server, Terminal};
+use crate::{Files, Memory, Namer, STATUS_FAILED, STATUS_USAGE, Server, Terminal, words};
 use tally_records::Selector;
 
 pub(crate) enum Failure {
@@ -31,6 +31,16 @@ pub(crate) enum Failure {
     Said(String),
     /// The output cannot be written.
     Output,
+}
+
+impl Failure {
+    /// The exit status that tells it.
+    pub(crate) const fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Command(_) => STATUS_USAGE,
+            Self::Client(_) | Self::Said(_) | Self::Output => STATUS_FAILED,
+        }
+    }
 }
 
 impl From<ClientError> for Failure {
@@ -86,22 +96,30 @@ impl Tool<'_, '_> {
         if who.starts_with('-') {
             return Err(Failure::Usage(alloc::format!("`{who}` is no option here")));
         }
-        let uuid = self
-            .names
-            .machine()
-            .uuid_of(who)
-            .or_else(|| who.parse().ok());
-        match (uuid, who.split_once('#')) {
-            (Some(uuid), _) if uuid == TeeUuid::nil() => Err(usage("the nil UUID names no TA")),
-            (Some(uuid), _) => Ok(uuid),
-            (None, Some((name, _))) => Err(Failure::Usage(alloc::format!(
+        if let Some((name, _)) = who.split_once('#') {
+            return Err(Failure::Usage(alloc::format!(
                 "this is about all instances of a TA: `{name}`, not `{who}`"
-            ))),
-            (None, None) => Err(Failure::Usage(alloc::format!(
-                "`{who}` is neither a UUID nor the name of a known TA{}",
-                loaded(&self.tas(), self.names)
-            ))),
+            )));
         }
+        let machine = self.names.machine();
+        let uuid = machine.uuid_of(who).or_else(|| who.parse().ok());
+        let uuid = uuid.map_or_else(|| self.ta_meant(who), Ok)?;
+        if uuid == TeeUuid::nil() {
+            return Err(usage("the nil UUID names no TA"));
+        }
+        Ok(uuid)
+    }
+
+    /// The TA whose UUID begins so, of those that have a name or are loaded.
+    fn ta_meant(&self, who: &str) -> Result<TeeUuid, Failure> {
+        let tas = self.tas();
+        let mut known = self.names.machine().known();
+        known.extend(
+            tas.iter()
+                .map(|ta| (short_or_uuid(ta.uuid, self.names), ta.uuid)),
+        );
+        words::ta(who, &known)
+            .map_err(|why| Failure::Usage(alloc::format!("{why}{}", loaded(&tas, self.names))))
     }
 
     /// Whom `who` names: `kernel`, or a TA by UUID or short name, perhaps with `#` and the number
@@ -183,6 +201,12 @@ fn why_not_there(who: &Selector, tas: &[TaDetail], names: &dyn Names) -> String 
         }
         (_, None) => alloc::format!("no TA with this UUID is loaded{}", loaded(tas, names)),
     }
+}
+
+/// A TA's short name, or its UUID.
+fn short_or_uuid(uuid: TeeUuid, names: &dyn Names) -> String {
+    let name = names.name_of(uuid);
+    name.unwrap_or_else(|| alloc::format!("{uuid}"))
 }
 
 /// Which TAs are loaded, as the end of a complaint.

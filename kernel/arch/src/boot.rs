@@ -15,7 +15,7 @@ use tally_mem::addr::PhysAddr;
 
 use crate::config::*;
 use crate::thread::Hooks;
-use crate::{clock, console, gic, mmu, percpu, thread};
+use crate::{clock, console, gic, layout, mmu, percpu, thread, vectors};
 
 /// What the firmware told us.
 #[derive(Clone, Copy, Debug)]
@@ -272,6 +272,7 @@ extern "C" fn start(device_tree: u64, entry_ticks: u64) -> u64 {
     gic::init_cpu();
     console::init();
     info!("Tally {}", env!("CARGO_PKG_VERSION"));
+    info!("Image kernel: {:016x}", layout::short_id());
     clock::seed();
     find_ram(device_tree);
     let boot = BootInfo {
@@ -279,6 +280,7 @@ extern "C" fn start(device_tree: u64, entry_ticks: u64) -> u64 {
         entry_ticks,
     };
     thread::set_hooks(tally_roof_main(&boot));
+    vectors::probe();
     mmu::image_pa(&raw const tally_opteed_vectors)
 }
 

@@ -63,6 +63,7 @@ impl Write for Prefixed {
 impl Report {
     /// The registers of a crash; of a panic, what the panicking function left in them.
     fn registers(&mut self, frame: &CrashFrame) {
+        self.line(format_args!("Image kernel: {:016x}", layout::short_id()));
         self.line(format_args!(
             "esr {:#010x} far {:#018x} pc {:#018x} pstate {:#010x}",
             frame.esr, frame.far, frame.pc, frame.pstate

@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use tally_abi::shdr::BuildId;
+use tally_abi::shdr::{self, BuildId};
 use tally_abi::sites::Table;
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 
@@ -148,6 +148,12 @@ pub fn build_id() -> BuildId {
     // 1. The linker script asserts that the note has a header of 16 bytes and these 20 behind it.
     // 2. Constants of the image: mapped read-only for good, and bytes of any value are valid.
     unsafe { __build_id }
+}
+
+/// What reports show of it.
+#[must_use]
+pub fn short_id() -> u64 {
+    shdr::short_id(&build_id())
 }
 
 /// Physical address of something that lies in the kernel's image.

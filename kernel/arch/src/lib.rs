@@ -44,6 +44,8 @@ mod stacks;
 mod thread;
 #[cfg(target_os = "none")]
 mod user;
+#[cfg(target_os = "none")]
+mod vectors;
 
 #[cfg(target_os = "none")]
 use tally_memops as _;
@@ -56,8 +58,8 @@ pub use crate::console::ConsoleWriter;
 pub use crate::crash::{backtrace, panic};
 #[cfg(target_os = "none")]
 pub use crate::layout::{
-    Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, sites,
-    take_heap,
+    Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, short_id,
+    sites, take_heap,
 };
 #[cfg(target_os = "none")]
 pub use crate::lock::{IrqGuard, IrqLock};

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 
 use crate::config::{MAX_CPUS, NUM_THREADS};
 use crate::mmu::{self, IDMAP_L1};
+use crate::vectors::Lent;
 
 /// A CPU's own data.
 #[repr(C, align(64))]
@@ -23,6 +24,8 @@ pub(crate) struct PerCpu {
     has_pmu: u64,
     /// Owner of heap blocks allocated outside of threads.
     pub(crate) owner: AtomicU16,
+    /// Floating-point registers.
+    pub(crate) lent: Lent,
 }
 
 pub(crate) const CPU_STACK: usize = core::mem::offset_of!(PerCpu, cpu_stack);
@@ -46,6 +49,7 @@ pub(crate) static ALL: All = All(UnsafeCell::new(
             index: 0,
             has_pmu: 0,
             owner: AtomicU16::new(0),
+            lent: Lent::nothing(),
         }
     }; MAX_CPUS],
 ));

@@ -16,7 +16,7 @@ use tally_mem::machine::ThreadControl;
 use tally_mem::owner::OwnerId;
 
 use crate::config::*;
-use crate::{Arm, crash, gic, mmu, percpu};
+use crate::{Arm, crash, gic, mmu, percpu, vectors};
 use tally_core::call::entry::Entry;
 
 /// What the roof does for the machine floor. Everything but [`Self::thread_main`] runs on a CPU's
@@ -301,6 +301,7 @@ fn suspend(out: [u64; 4]) -> [u64; 8] {
     let Some(thread) = current_thread() else {
         unreachable!("only threads suspend");
     };
+    vectors::take();
     let thread = &THREADS[thread];
     // SAFETY:
     // 1. The cells are the current thread's own until it is suspended.

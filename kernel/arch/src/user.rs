@@ -4,12 +4,15 @@
 //!
 //! Source: Arm ARM DDI 0487, D24.2.40 (ESR_EL1).
 
+use core::arch::naked_asm;
+
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1};
-use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot};
+use tally_abi::TeeUuid;
+use tally_mem::machine::{Abort, Access, Trap, UserContext, UserCpu, UserRoot, Vectors};
 use tock_registers::interfaces::Readable;
 
 use crate::exception::kind;
-use crate::{Arm, gic};
+use crate::{Arm, gic, vectors};
 
 const _: () = {
     use core::mem::offset_of;
@@ -44,13 +47,36 @@ impl UserCpu for Arm {
         }
     }
 
+    fn lend_vectors(&self, vectors: &Vectors) -> bool {
+        vectors::lend(vectors)
+    }
+
+    #[inline]
+    fn take_vectors(&self) {
+        vectors::take();
+    }
+
     fn interrupt_others(&self) {
         gic::interrupt_others();
     }
+
+    fn laid_out(&self, program: TeeUuid, base: u64) {
+        let number = program.to_u128();
+        tally_laid_out((number >> 64) as u64, number as u64, base);
+    }
+}
+
+/// Does nothing. A debugger that stops here finds a program's UUID, both halves of it, and its base in x0 to x2
+/// (tools/gdb/tally.py).
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+extern "C" fn tally_laid_out(_high: u64, _low: u64, _base: u64) {
+    naked_asm!("ret")
 }
 
 #[inline]
 fn sync_trap() -> Trap {
+    const FLOATING_POINT: u64 = 0x07;
     const SVC64: u64 = 0x15;
     const INSTRUCTION_ABORT: u64 = 0x20;
     const DATA_ABORT: u64 = 0x24;
@@ -61,6 +87,7 @@ fn sync_trap() -> Trap {
     let syndrome = esr & 0x1ff_ffff;
     let access = match esr >> 26 & 0x3f {
         SVC64 if syndrome & 0xffff == 0 => return Trap::Syscall,
+        FLOATING_POINT => return Trap::Vectors { esr },
         INSTRUCTION_ABORT => Access::Execute,
         // Cache maintenance counts as a write in the syndrome, but only reads.
         DATA_ABORT if syndrome & (WRITE | CACHE_MAINTENANCE) == WRITE => Access::Write,

@@ -13,7 +13,7 @@ use crate::owners::OwnerTable;
 use crate::pta::PseudoTa;
 use crate::refused::Refusals;
 use crate::ta::instance::{Instance, InstanceRef};
-use crate::ta::load::rsa::PublicKey;
+use crate::ta::load::rsa::Verify;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -37,6 +37,15 @@ pub struct LdelfImage {
     pub data_len: usize,
     /// Entry, from the start of the code.
     pub entry_offset: u64,
+    /// Which build it is, as reports show it.
+    pub id: u64,
+}
+
+impl LdelfImage {
+    /// Bytes of its code, constants included.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        u64::from(self.code_pages) * PAGE_SIZE as u64
+    }
 }
 
 /// What the roof gives to build a kernel.
@@ -50,7 +59,7 @@ pub struct Parts<M, O: Book> {
     /// The loader.
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with; without one, all are refused.
-    pub key: Option<&'static PublicKey>,
+    pub keys: &'static [&'static dyn Verify],
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock of the kernel's.
@@ -144,7 +153,7 @@ pub struct Kernel<M: 'static, O: Book> {
     /// The loader.
     pub ldelf: LdelfImage,
     /// Key that TA images are signed with; without one, all are refused.
-    pub key: Option<&'static PublicKey>,
+    pub keys: &'static [&'static dyn Verify],
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.
@@ -178,7 +187,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             threads: ThreadTable::new(parts.threads),
             ptas,
             ldelf: parts.ldelf,
-            key: parts.key,
+            keys: parts.keys,
             fault: parts.fault,
             shared: parts.shared,
             gates: [const { AtomicBool::new(true) }; MAX_GUESTS],

@@ -5,6 +5,8 @@
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysPage};
 use crate::owner::OwnerId;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+use tally_abi::TeeUuid;
 
 /// Access to translation tables, which lie in secure pages.
 pub trait TableMemory {
@@ -67,6 +69,42 @@ pub struct UserContext {
     pub tpidr: u64,
 }
 
+/// Floating-point and SIMD registers of a TA, while they are not in the CPU: V0 to V31, FPSR and FPCR, all zero at first.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub struct Vectors {
+    words: [AtomicU64; Self::WORDS],
+}
+
+impl Vectors {
+    /// Registers V0 to V31.
+    pub const COUNT: usize = 32;
+    /// Words of 64 bits: two for each V register, low one first, FPSR and FPCR.
+    pub const WORDS: usize = 2 * Self::COUNT + 2;
+
+    /// As they are before their first use.
+    #[must_use]
+    pub const fn zero() -> Self {
+        Self {
+            words: [const { AtomicU64::new(0) }; Self::WORDS],
+        }
+    }
+
+    /// One of the V registers.
+    #[must_use]
+    pub fn get(&self, n: usize) -> u128 {
+        let word = |at: usize| u128::from(self.words[at].load(Ordering::Relaxed));
+        word(2 * n) | word(2 * n + 1) << 64
+    }
+
+    /// Whether all of them are zero.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        let mut words = self.words.iter();
+        words.all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+}
+
 /// An address space as the hardware needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserRoot {
@@ -83,7 +121,12 @@ pub enum Trap {
     Syscall,
     /// A data or instruction access that translation refused.
     Abort(Abort),
-    /// Anything else that ends it: undefined instruction, breakpoint, alignment, FP. ESR_EL1.
+    /// Floating point or SIMD, whose registers were not lent to it. ESR_EL1.
+    Vectors {
+        /// Exception syndrome.
+        esr: u64,
+    },
+    /// Anything else that ends it: undefined instruction, breakpoint, alignment. ESR_EL1.
     Fault {
         /// Exception syndrome.
         esr: u64,
@@ -125,9 +168,21 @@ pub trait UserCpu {
     /// the caller suspends in between.
     fn run_user(&self, context: &mut UserContext, root: UserRoot) -> Trap;
 
+    /// Puts a TA's floating-point and SIMD registers into this CPU, for EL0 to use, and keeps the normal world's meanwhile;
+    /// false where there are none for TAs. They are back in `vectors`, and the normal world's in the CPU, after
+    /// [`Self::take_vectors`] and whenever the thread leaves for the normal world; until then `vectors` must stay.
+    #[must_use]
+    fn lend_vectors(&self, vectors: &Vectors) -> bool;
+
+    /// Undoes it on this CPU, if any were lent.
+    fn take_vectors(&self);
+
     /// Has every other CPU that runs a TA leave it at once with [`Trap::SecureInterrupt`]. What was written
     /// before is seen there.
     fn interrupt_others(&self);
+
+    /// Takes note of where a TA was laid out, or `ldelf`, whose UUID is nil: for debuggers.
+    fn laid_out(&self, _: TeeUuid, _base: u64) {}
 }
 
 /// The current kernel thread.

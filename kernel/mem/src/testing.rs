@@ -12,7 +12,7 @@ use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysPage};
 use crate::machine::{
     Abort, Access, Clock, Here, KernelMap, KernelMapping, KernelRoots, NormalMemory, STACK_PAGES,
     SecureMemory, TableMemory, ThreadControl, ThreadStacks, Tlb, Trap, UserContext, UserCpu,
-    UserRoot,
+    UserRoot, Vectors,
 };
 use crate::owner::OwnerId;
 use crate::pages::{PageAllocator, PageRecord};
@@ -25,7 +25,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 use tally_records::prot;
 
@@ -95,6 +95,9 @@ pub struct TestMachine {
     thread: AtomicUsize,
     interruptible: AtomicUsize,
     interrupted_others: AtomicUsize,
+    /// Where the registers are kept that are lent, or 0.
+    lent_vectors: AtomicUsize,
+    has_vectors: AtomicBool,
     resident_threads: AtomicUsize,
     stack_left: AtomicUsize,
     /// Stacks that are lent, by thread.
@@ -139,6 +142,8 @@ impl TestMachine {
             interrupt_model: Mutex::new(None),
             interruptible: AtomicUsize::new(0),
             interrupted_others: AtomicUsize::new(0),
+            lent_vectors: AtomicUsize::new(0),
+            has_vectors: AtomicBool::new(true),
             resident_threads: AtomicUsize::new(usize::MAX),
             stack_left: AtomicUsize::new(STACK_BYTES),
             stacks: Mutex::default(),
@@ -225,6 +230,17 @@ impl TestMachine {
     #[must_use]
     pub fn interruptible_calls(&self) -> usize {
         self.interruptible.load(Ordering::Relaxed)
+    }
+
+    /// Whether a TA's floating-point registers are in the CPU.
+    #[must_use]
+    pub fn vectors_are_lent(&self) -> bool {
+        self.lent_vectors.load(Ordering::Relaxed) != 0
+    }
+
+    /// Has TAs have floating-point registers or none.
+    pub fn set_has_vectors(&self, has: bool) {
+        self.has_vectors.store(has, Ordering::Relaxed);
     }
 
     /// How often [`UserCpu::interrupt_others`] was called.
@@ -455,6 +471,20 @@ impl UserCpu for TestMachine {
     fn interrupt_others(&self) {
         self.interrupted_others.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn lend_vectors(&self, vectors: &Vectors) -> bool {
+        let has = self.has_vectors.load(Ordering::Relaxed);
+        if has {
+            let at = core::ptr::from_ref(vectors).addr();
+            let before = self.lent_vectors.swap(at, Ordering::Relaxed);
+            assert_eq!(before, 0, "registers are lent twice");
+        }
+        has
+    }
+
+    fn take_vectors(&self) {
+        self.lent_vectors.store(0, Ordering::Relaxed);
+    }
 }
 
 impl TestMachine {
@@ -487,6 +517,7 @@ impl TestMachine {
 
 impl ThreadControl for TestMachine {
     fn suspend(&self, out: [u64; 4]) -> [u64; 8] {
+        self.take_vectors();
         outside(|| self.normal(out))
     }
 

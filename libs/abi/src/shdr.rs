@@ -49,6 +49,13 @@ pub const fn image_id(hash: &[u8; 32]) -> u64 {
 /// section `.note.gnu.build-id`. All zeros: not known.
 pub type BuildId = [u8; 20];
 
+/// What reports show of it: its first bytes, as they are written.
+#[must_use]
+pub const fn short_id(build: &BuildId) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *build;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// Image types (`enum shdr_img_type`).
 pub mod img_type {
     /// Legacy TA without UUID in the header.

@@ -25,6 +25,11 @@ pub struct TaHead {
 /// The only value accepted in [`TaHead::depr_entry`].
 pub const DEPRECATED_ENTRY: u64 = u64::MAX;
 
+/// Owner of the ELF notes in a TA of Tally's runtime (gABI, "Note Section").
+pub const NOTE_OWNER: [u8; 8] = *b"TallyTA\0";
+/// Kind of the note that holds a TA's name, which people call it by.
+pub const NAME_NOTE: u32 = 1;
+
 /// Property flags (`TA_FLAG_*`).
 pub mod flags {
     /// One instance serves all sessions.

@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use tally_abi::TeeUuid;
-use tally_abi::shdr::BuildId;
+use tally_abi::shdr::{BuildId, short_id};
 use tally_records::{Frames, LeakRecord, Origin, Placed, Row, Value};
 
 use crate::names::{self, Frame, Names, Stack};
@@ -29,10 +29,9 @@ impl Build {
     /// A build of the kernel.
     #[must_use]
     pub fn kernel(build: &BuildId) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = *build;
         Self {
             image: TeeUuid::nil(),
-            id: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            id: short_id(build),
         }
     }
 }

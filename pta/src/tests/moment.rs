@@ -132,6 +132,36 @@ fn a_heap_that_grows_during_a_snapshot_is_of_the_moment_or_said_to_be_changing()
 }
 
 #[test]
+fn pages_that_changed_hands_during_a_snapshot_are_said_to_be_changing() {
+    const LATER: TeeUuid = TeeUuid::from_u128(0x81);
+    with(watch::UUID, |world, session| {
+        world.install(LATER, 0, 100);
+        let mut seen = [0; 2];
+        for n in 0..16 {
+            let opened: Arc<Mutex<Option<u32>>> = Arc::default();
+            let later = opened.clone();
+            world.at_interrupt(n, move |world| {
+                *later.lock().unwrap() = Some(world.opened(LATER))
+            });
+            let (result, number, _) = take(world, session);
+            let met = !world.forget_interrupt();
+            assert_eq!(result, TeeResult::SUCCESS);
+            let pools: Vec<PoolRow> = rows_of(&whole(world, session, number, 1 << 17));
+            assert_eq!(drop_it(world, session, number), TeeResult::SUCCESS);
+            let pages = pools.iter().find(|row| row.kind == pool_kind::TA_MEMORY);
+            let is_changing = pages.unwrap().pool.inconsistent == consistency::CHANGING;
+            assert!(met || !is_changing, "nothing changed");
+            seen[usize::from(is_changing)] += 1;
+            let opened = opened.lock().unwrap().take();
+            if let Some(opened) = opened {
+                assert_eq!(world.close(opened), TeeResult::SUCCESS);
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    });
+}
+
+#[test]
 fn a_ta_that_is_being_loaded_is_in_a_snapshot_and_has_no_pool_yet() {
     const LATER: TeeUuid = TeeUuid::from_u128(0x81);
     with(watch::UUID, |world, session| {

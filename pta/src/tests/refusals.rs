@@ -104,6 +104,7 @@ fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
                 "Memory allocation failed: size 0 pool sessions owner TA 00000000-0000-0000-0000-000000000077",
                 "  the limit is the share of the sessions",
                 &most,
+                "Image kernel: b1b1b1b1b1b1b1b1",
                 "Call stack:",
                 " site kernel.rs:1",
             ];
@@ -121,6 +122,7 @@ fn a_refusal_is_reported_with_limit_figures_holder_and_call_stack() {
             "Memory allocation failed: size 12288 pool Physical TA memory owner kernel",
             "  the limit is secure RAM, what is left of it for TAs",
             "  286720 of 327680 bytes in use, 8192 left",
+            "Image kernel: b1b1b1b1b1b1b1b1",
             "Call stack:",
             " site kernel.rs:1",
         ];
@@ -481,4 +483,31 @@ fn who_is_not_entered_for_want_of_stack_is_in_the_log_once() {
         assert_eq!((row.used, row.largest_free), (20 << 10, 12 << 10));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
     });
+}
+
+#[test]
+fn whoever_is_refused_again_and_again_drops_nobody_elses_from_the_log() {
+    for (one, others) in [(TA, TeeUuid::nil()), (OTHER, TA), (TeeUuid::nil(), OTHER)] {
+        with(inspect::UUID, |world, _| {
+            let tell = |asker| {
+                let entry = RefusedEntry {
+                    table: SharedTable::Buffers,
+                    asker,
+                    wanted: 1,
+                    used: 64,
+                    size: 64,
+                    holder: asker,
+                    held: 64,
+                };
+                Book::refused(&world.kernel, GuestId::FIRST, &Refused::Entry(entry));
+            };
+            tell(one);
+            for _ in 0..40 {
+                tell(others);
+            }
+            let rows: Vec<FailureRow> = rows(world);
+            let of_one = rows.iter().filter(|row| row.owner == one);
+            assert_eq!(of_one.count(), 1, "{one} beside {others}");
+        });
+    }
 }

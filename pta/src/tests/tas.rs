@@ -2,12 +2,13 @@
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
+use super::refusals::lines;
 use super::*;
 use tally_abi::pta::inspect;
 use tally_abi::shdr::{self, SignedHeader};
 use tally_account::book::Shown;
 use tally_core::guest_id::GuestId;
-use tally_core::testing::world::{Event, signed_image};
+use tally_core::testing::world::{Event, PANICS_LDELF, signed_image};
 use tally_mem::machine::Trap;
 use tally_records::FailureRow;
 use tally_records::HistoryRow;
@@ -340,6 +341,32 @@ fn scribbled_books_are_refused_and_small_buffers_as_well() {
         let reply = world.invoke(session, inspect::CMD_BLOCK_BYTES, &params);
         assert_eq!(reply.result, TeeResult::NOT_SUPPORTED);
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+/// Bug: a log's calls were named by whatever was built last.
+#[test]
+fn reports_say_of_which_build_their_calls_are() {
+    with(inspect::UUID, |world, _| {
+        let image = signed_image(TA, &[0, 0, 0, 0, 0xb1]);
+        let hash = *image[size_of::<SignedHeader>()..].first_chunk().unwrap();
+        let said = format!("Image {TA}: {:016x}", shdr::image_id(&hash));
+        world.install_image(TA, image);
+        let ta = ta_with_heap(world, &[0]);
+        for (number, args, code) in [
+            (svc::tally::HEAP_GROW, [1 << 20, 77], TeeResult::SUCCESS),
+            (svc::PANIC, [1, 0], TeeResult::TARGET_DEAD),
+        ] {
+            world.ta(move |run| run.call(number, &args));
+            let lines = lines(|| assert_eq!(world.invoke(ta, 0, &[]).result, code));
+            assert!(lines.contains(&said), "{code}: {lines:?}");
+        }
+        assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        world.install_image(TA, signed_image(TA, &PANICS_LDELF));
+        let lines = lines(|| assert_ne!(world.open(TA, &[]).result, TeeResult::SUCCESS));
+        for said in ["Image ldelf: 0000000000001de1", " ldelf+0x40"] {
+            assert!(lines.iter().any(|line| line == said), "{said}: {lines:?}");
+        }
     });
 }
 

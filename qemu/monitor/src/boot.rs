@@ -104,7 +104,7 @@ unsafe fn take<'a>(context: *mut CpuContext, cpu: u64) -> &'a mut CpuContext {
         cpu,
         sysreg::SCR_SECURE,
         sysreg::scr_normal(),
-        sysreg::has_pmu(),
+        sysreg::features(),
     );
     // SAFETY: by our contract.
     unsafe {

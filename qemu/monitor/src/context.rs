@@ -8,8 +8,10 @@ use core::mem::{offset_of, size_of};
 use tally_board_virt as virt;
 
 pub(crate) use crate::psci::MAX_CPUS;
-/// Bytes of secure RAM for each CPU: guard page, stack, context.
-pub(crate) const STACK_STRIDE: usize = 0x4000;
+/// Bytes of secure RAM for each CPU: guard page, stack, context, [`KEPT_BYTES`].
+pub(crate) const STACK_STRIDE: usize = 0x8000;
+/// Bytes for the floating-point state of a world: Z0 to Z31, P0 to P15 and FFR of 2,048 bits a vector, the longest there are.
+pub(crate) const KEPT_BYTES: usize = 32 * 256 + 17 * 32 + 32;
 /// Where the CPUs' stacks begin.
 pub(crate) const STACKS_BASE: usize = virt::SECURE_RAM_BASE as usize + 0x2_0000;
 
@@ -44,7 +46,9 @@ const N_TRAPPED: usize = 20;
 /// | keys of pointer authentication, PACGA | SCR_EL3.APK and API are 0: undefined. SCTLR enables no other signing |
 /// | SCXTNUM_EL0, SCXTNUM_EL1 | SCR_EL3.EnSCXT is 0, the kernel's SCTLR.TSCXT is 1 |
 /// | allocation tags: TFSR, TFSRE0, RGSR, GCR | SCR_EL3.ATA is 0 |
-/// | FPCR, FPSR, V and Z registers, ZCR, SMCR, SVCR, SMPRI | the kernel's CPACR is 0 |
+/// | FPCR, FPSR, V registers | the kernel's CPACR is 0, but while a TA uses them: then the kernel keeps the normal world's |
+/// | Z and P registers, FFR, SVCR | `asm/fp.s`, before the kernel can change any |
+/// | ZCR, SMCR, SMPRI, ZA | CPTR_EL3 is closed to the secure world |
 /// | TPIDR2_EL0 | the kernel's SCTLR.EnTP2 is 0 |
 /// | MDSCR, DBG\*, OS\*: debug | MDCR_EL3.SDD is 1: no debug exceptions; EL0 has no way to them |
 /// | CNTP, CNTV: timers | the kernel's CNTKCTL is 0; their interrupts are the normal world's |
@@ -63,6 +67,28 @@ impl SysRegs {
         regs[0] = SCTLR_EL1_RESET;
         Self(regs)
     };
+}
+
+/// What a CPU has that not each has.
+#[derive(Clone, Copy)]
+pub(crate) struct Features {
+    /// Performance monitors.
+    pub(crate) has_pmu: bool,
+    /// Scalable vectors.
+    pub(crate) has_sve: bool,
+    /// Scalable matrices, and streaming vectors.
+    pub(crate) has_sme: bool,
+    /// All instructions in streaming mode.
+    pub(crate) has_fa64: bool,
+}
+
+impl Features {
+    /// CPTR_EL3 while the secure world runs: SVE and SME are closed to it, and its first use of floating point is looked at
+    /// where there is either.
+    const fn cptr_secure(self) -> u64 {
+        const TFP: u64 = 1 << 10;
+        if self.has_sve || self.has_sme { TFP } else { 0 }
+    }
 }
 
 /// What the vectors save and load; lies at the top of the CPU's EL3 stack.
@@ -92,16 +118,25 @@ pub(crate) struct CpuContext {
     has_pmu: u64,
     /// The normal world's PMCR_EL0.
     normal_pmcr: u64,
-    /// x0..x19 of a level whose exception is given back.
+    /// x0..x19 of a level whose exception is given back, or x8..x11 of one that uses floating point.
     trapped_gp: [u64; N_TRAPPED],
+    /// CPTR_EL3 while the secure world runs.
+    cptr_secure: u64,
+    /// Bit 0: the CPU has SVE; bit 1: SME; bit 2: FFR in streaming mode.
+    scalable: u64,
+    /// What of the normal world's floating-point state lies behind this struct: see `asm/fp.s`.
+    kept: u64,
+    kept_fpsr: u64,
+    padding: [u64; 4],
 }
 
 const _: () = assert!(offset_of!(CpuContext, secure_sys) + 96 <= 504);
-const _: () = assert!(size_of::<CpuContext>() == 768);
+const _: () = assert!(size_of::<CpuContext>() == 832);
+const _: () = assert!(KEPT_BYTES.is_multiple_of(64));
 
 impl CpuContext {
     /// A CPU as after reset: no secure world yet, the normal world not started.
-    pub(crate) fn reset(cpu: u64, secure_scr: u64, normal_scr: u64, has_pmu: bool) -> Self {
+    pub(crate) fn reset(cpu: u64, secure_scr: u64, normal_scr: u64, features: Features) -> Self {
         Self {
             secure_table: 0,
             secure_scr,
@@ -115,9 +150,16 @@ impl CpuContext {
             normal_args: [0; 4],
             monitor_sp: 0,
             cpu,
-            has_pmu: has_pmu.into(),
+            has_pmu: features.has_pmu.into(),
             normal_pmcr: 0,
             trapped_gp: [0; N_TRAPPED],
+            cptr_secure: features.cptr_secure(),
+            scalable: u64::from(features.has_sve)
+                | u64::from(features.has_sme) << 1
+                | u64::from(features.has_fa64) << 2,
+            kept: 0,
+            kept_fpsr: 0,
+            padding: [0; 4],
         }
     }
 
@@ -138,7 +180,7 @@ impl CpuContext {
     }
 }
 
-/// Offsets for `asm/vectors.s`.
+/// Offsets for `asm/vectors.s` and `asm/fp.s`.
 pub(crate) mod offset {
     use super::{CpuContext, offset_of};
 
@@ -153,5 +195,9 @@ pub(crate) mod offset {
     pub(crate) const MONITOR_SP: usize = offset_of!(CpuContext, monitor_sp);
     pub(crate) const HAS_PMU: usize = offset_of!(CpuContext, has_pmu);
     pub(crate) const NORMAL_PMCR: usize = offset_of!(CpuContext, normal_pmcr);
+    pub(crate) const CPTR_SECURE: usize = offset_of!(CpuContext, cptr_secure);
+    pub(crate) const SCALABLE: usize = offset_of!(CpuContext, scalable);
+    pub(crate) const KEPT: usize = offset_of!(CpuContext, kept);
+    pub(crate) const KEPT_FPSR: usize = offset_of!(CpuContext, kept_fpsr);
     pub(crate) const TRAPPED_GP: usize = offset_of!(CpuContext, trapped_gp);
 }

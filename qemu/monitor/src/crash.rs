@@ -6,6 +6,8 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use tally_abi::shdr::{BuildId, short_id};
+
 use crate::sysreg::{cpu_number, read_sysreg};
 use crate::{console, power};
 
@@ -31,6 +33,20 @@ pub(crate) static CRASH_AREA: CrashArea = CrashArea {
 
 static CRASHED: AtomicBool = AtomicBool::new(false);
 
+unsafe extern "C" {
+    /// What the linker wrote into the note behind its header (linker/monitor.ld).
+    static __build_id: BuildId;
+}
+
+/// Says which build crashed.
+fn image_line() {
+    // SAFETY:
+    // 1. The linker script asserts that the note has a header of 16 bytes and these 20 behind it.
+    // 2. Constants in flash, and bytes of any value are valid.
+    let build = unsafe { __build_id };
+    console::last_line(format_args!("Image monitor: {:016x}", short_id(&build)));
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn monitor_crash(vector: u64) -> ! {
     if CRASHED.swap(true, Ordering::Relaxed) {
@@ -42,6 +58,7 @@ extern "C" fn monitor_crash(vector: u64) -> ! {
         "unexpected exception, vector {vector}, CPU {}",
         cpu_number()
     ));
+    image_line();
     console::last_line(format_args!(
         "esr {:#x} elr {:#x} spsr {:#x} far {:#x} scr {:#x}",
         read_sysreg!("esr_el3"),

@@ -3,6 +3,7 @@
 //! **Invariant:** the secure world takes all interrupts itself; the normal world's secure interrupts
 //! come to EL3; floating point, SVE and SME never trap at EL3.
 
+use crate::context::Features;
 use core::arch::asm;
 
 /// Reads a system register by name.
@@ -73,9 +74,19 @@ pub(crate) fn is_el2_below() -> bool {
     has_el2() && read_sysreg!("scr_el3") & scr::NS != 0
 }
 
-/// Whether the CPU has performance monitors.
-pub(crate) fn has_pmu() -> bool {
-    !matches!(read_sysreg!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf)
+/// CPTR_EL3 while the normal world runs: EZ (SVE) and ESM (SME) not trapped; TFP, TTA, TCPAC clear.
+pub(crate) const CPTR_OPEN: u64 = 1 << 8 | 1 << 12;
+
+/// What this CPU has.
+pub(crate) fn features() -> Features {
+    let has_sme = (read_sysreg!("id_aa64pfr1_el1") >> 24) & 0xf != 0;
+    Features {
+        has_pmu: !matches!(read_sysreg!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf),
+        has_sve: (read_sysreg!("id_aa64pfr0_el1") >> 32) & 0xf != 0,
+        has_sme,
+        // ID_AA64SMFR0_EL1.
+        has_fa64: has_sme && read_sysreg!("S3_0_C0_C4_5") >> 63 != 0,
+    }
 }
 
 /// This CPU's number, MPIDR affinity 0.
@@ -88,21 +99,23 @@ pub(crate) fn init_el3() {
     /// Secure self-hosted debug disabled, no events counted in the secure world; profiling and trace
     /// buffers the normal world's.
     const MDCR: u64 = 1 << 16 | 3 << 12 | 3 << 24;
-    /// EZ (SVE) and ESM (SME) not trapped; TFP, TTA, TCPAC clear.
-    const CPTR: u64 = 1 << 8 | 1 << 12;
-    let has_sve = (read_sysreg!("id_aa64pfr0_el1") >> 32) & 0xf != 0;
-    let has_sme = (read_sysreg!("id_aa64pfr1_el1") >> 24) & 0xf != 0;
+    let Features {
+        has_sve,
+        has_sme,
+        has_fa64,
+        ..
+    } = features();
     // SAFETY:
     // 1. None of these registers changes how EL3 itself translates or fetches.
     // 2. ZCR_EL3 and SMCR_EL3 are touched only where the ID registers say that they exist.
     unsafe {
         asm!("msr mdcr_el3, {}", in(reg) MDCR, options(nomem, nostack));
-        asm!("msr cptr_el3, {}", "isb", in(reg) CPTR, options(nomem, nostack));
+        asm!("msr cptr_el3, {}", "isb", in(reg) CPTR_OPEN, options(nomem, nostack));
         if has_sve {
             asm!("msr S3_6_C1_C2_0, {}", in(reg) 0xfu64, options(nomem, nostack));
         }
         if has_sme {
-            asm!("msr S3_6_C1_C2_6, {}", in(reg) (1u64 << 31 | 0xf), options(nomem, nostack));
+            asm!("msr S3_6_C1_C2_6, {}", in(reg) u64::from(has_fa64) << 31 | 0xf, options(nomem, nostack));
         }
         asm!("isb", options(nomem, nostack));
     }

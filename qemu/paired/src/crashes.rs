@@ -40,7 +40,7 @@ pub(crate) const TESTS: &[Test] = &[
         "a breakpoint ends the TA",
         dies::<{ crash::CMD_BREAKPOINT }>,
     ),
-    ("floating point ends the TA", dies::<{ crash::CMD_FLOAT }>),
+    ("scalable vectors end the TA", dies::<{ crash::CMD_SVE }>),
     ("a panic ends the TA", dies::<{ crash::CMD_PANIC }>),
     (
         "reading the kernel ends the TA",

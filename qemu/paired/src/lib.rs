@@ -16,6 +16,7 @@ mod moments;
 mod order;
 mod pools;
 pub mod soak;
+mod vectors;
 
 use account::Account;
 use alloc::format;
@@ -34,8 +35,9 @@ pub type Outcome = Result<(), String>;
 pub type Test = (&'static str, fn(&Bench) -> Outcome);
 
 /// The tests by module.
-pub const GROUPS: [&[Test]; 7] = [
+pub const GROUPS: [&[Test]; 8] = [
     crashes::TESTS,
+    vectors::TESTS,
     heaps::TESTS,
     figures::TESTS,
     pools::TESTS,
@@ -55,6 +57,10 @@ pub trait Side: Host {
     fn shared_count(&self) -> usize;
     /// Prints progress.
     fn say(&self, text: &str);
+    /// Whether a person wants it to end.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// What every test gets.

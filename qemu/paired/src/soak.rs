@@ -84,7 +84,7 @@ pub fn run(bench: &Bench, limit: Limit) -> Outcome {
             Limit::Rounds(count) => rounds >= count,
             Limit::Micros(micros) => passed >= micros,
         };
-        if done {
+        if done || bench.side.is_interrupted() {
             break;
         }
         let held = round(bench, rounds).and_then(|()| compare(bench, &before));

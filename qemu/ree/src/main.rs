@@ -18,6 +18,8 @@ mod jobs;
 mod machine;
 #[cfg(target_os = "none")]
 mod names;
+#[cfg(any(target_os = "none", test))]
+mod output;
 #[cfg(target_os = "none")]
 mod results;
 #[cfg(target_os = "none")]
@@ -30,6 +32,8 @@ mod supplicant;
 mod tee;
 #[cfg(target_os = "none")]
 mod tour;
+#[cfg(any(target_os = "none", test))]
+mod typed;
 
 #[cfg(not(target_os = "none"))]
 fn main() {}

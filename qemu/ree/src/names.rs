@@ -4,7 +4,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use ta_uuids as tas;
+use alloc::vec::Vec;
 use tally_abi::TeeUuid;
 use tally_abi::sites::Table;
 use tally_insight::names::{Frame, PSEUDO};
@@ -14,24 +14,15 @@ use crate::files::HostFiles;
 use crate::shell::ShellTerminal;
 use crate::supplicant;
 
-/// TAs that have a short name here.
-const TAS: [(&str, TeeUuid); 11] = [
-    ("hello", tas::hello::UUID),
-    ("heap", tas::heap::UUID),
-    ("crash", tas::crash::UUID),
-    ("chain", tas::chain::UUID),
-    ("keepalive", tas::keepalive::UUID),
-    ("solo", tas::solo::UUID),
-    ("stillborn", tas::stillborn::UUID),
-    ("glutton", tas::glutton::UUID),
-    ("drm", tas::drm::UUID),
-    ("hostile", tas::hostile::UUID),
-    ("hub", tas::hub::UUID),
-];
-
-/// TAs and pseudo-TAs that have a short name here.
+/// TAs and pseudo-TAs that have a short name here: the archive's list has a line of UUID and name for each TA.
 pub(crate) fn known() -> impl Iterator<Item = (&'static str, TeeUuid)> {
-    TAS.into_iter().chain(PSEUDO)
+    let list = supplicant::archive().file("lib/optee_armtz/names");
+    let list = list.and_then(|bytes| str::from_utf8(bytes).ok());
+    let named = list.unwrap_or_default().lines().filter_map(|line| {
+        let (uuid, name) = line.split_once(' ')?;
+        Some((name, uuid.parse().ok()?))
+    });
+    named.chain(PSEUDO)
 }
 
 /// The names this machine has.
@@ -47,6 +38,11 @@ impl HostNames for MachineNames {
     fn uuid_of(&self, name: &str) -> Option<TeeUuid> {
         let (_, uuid) = known().find(|(known, _)| *known == name)?;
         Some(uuid)
+    }
+
+    fn known(&self) -> Vec<(String, TeeUuid)> {
+        let named = known().map(|(name, uuid)| (name.to_string(), uuid));
+        named.collect()
     }
 
     fn site(&self, image: TeeUuid, offset: u64) -> Option<Frame> {
@@ -70,9 +66,19 @@ impl Host for MachineNames {
     }
 }
 
-/// A TA by short name or UUID.
-pub(crate) fn resolve(name: &str) -> Option<TeeUuid> {
-    MachineNames.uuid_of(name).or_else(|| name.parse().ok())
+/// A TA by short name, UUID or the beginning of it, of those that have a name or lie in the archive.
+pub(crate) fn resolve(word: &str) -> Result<TeeUuid, String> {
+    let mut known = MachineNames.known();
+    known.extend(archived().map(|uuid| (name_of(uuid), uuid)));
+    teestat::ta(word, &known)
+}
+
+/// TAs whose images lie in the archive.
+fn archived() -> impl Iterator<Item = TeeUuid> {
+    supplicant::archive().files().filter_map(|file| {
+        let name = file.name.rsplit('/').next()?;
+        name.strip_suffix(".ta")?.parse().ok()
+    })
 }
 
 /// Short name of a TA, or its UUID.

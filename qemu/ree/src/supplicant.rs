@@ -45,7 +45,8 @@ static LIE: Mutex<Option<Lie>> = Mutex::new(None);
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 static SENT: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
-static CANCELS: AtomicU32 = AtomicU32::new(0);
+/// Breaks of the command that runs that were answered.
+static ANSWERED: AtomicU32 = AtomicU32::new(0);
 static IN_FRONT: Mutex<Option<TeeUuid>> = Mutex::new(None);
 
 /// Sets or ends misbehaviour.
@@ -61,8 +62,13 @@ pub(crate) fn interrupted() -> u64 {
 
 /// Says which TA the foreground command on CPU 0 talks to, so that ctrl-C can end it.
 pub(crate) fn set_foreground(uuid: Option<TeeUuid>) {
-    CANCELS.store(0, Ordering::Relaxed);
+    ANSWERED.store(console::breaks(), Ordering::Relaxed);
     *IN_FRONT.lock() = uuid;
+}
+
+/// Whether somebody was told what the last ctrl-C does.
+pub(crate) fn has_answered() -> bool {
+    ANSWERED.load(Ordering::Relaxed) >= console::breaks()
 }
 
 /// The archive of TA images.
@@ -173,22 +179,30 @@ impl Services for Supplicant {
 
 /// Cancels `call` when ctrl-C was typed; the second time, ends the TA it is in.
 fn poll_ctrl_c(call: &CallInfo) {
-    const CTRL_C: u8 = 3;
-    if cpu::index() != 0 || console::poll_byte() != Some(CTRL_C) {
+    let breaks = console::breaks();
+    let answered = ANSWERED.load(Ordering::Relaxed);
+    if cpu::index() != 0 || breaks <= answered {
         return;
     }
     let (Some(tee), Some(session)) = (crate::tee::found(), call.session) else {
         return;
     };
-    let before = CANCELS.fetch_add(1, Ordering::Relaxed);
-    console::emergency(format_args!("^C\n"));
-    if before == 0 {
+    ANSWERED.store(breaks, Ordering::Relaxed);
+    let front = *IN_FRONT.lock();
+    // The console's lock may be held: names in what is written are asked for by calls.
+    match (breaks, front) {
+        (1, Some(uuid)) => console::emergency(format_args!(
+            "^C: the call is cancelled; a second one ends {}\n",
+            crate::names::name_of(uuid)
+        )),
+        (1, None) => console::emergency(format_args!("^C: the call is cancelled\n")),
+        _ => console::emergency(format_args!("^C\n")),
+    }
+    if answered == 0 {
         // If there is nothing to cancel any more, the call is about to return anyway.
         let _ = tee.cancel(session, call.cancel_id);
-        return;
     }
-    let front = *IN_FRONT.lock();
-    if let Some(uuid) = front {
+    if let Some(uuid) = front.filter(|_| breaks > 1) {
         // As above.
         let _ = teestat::client::kill(&teec::Context::new(tee), uuid);
     }

@@ -12,9 +12,10 @@ use ta_runtime::abi::TeeUuid;
 use ta_runtime::abi::pta::stats;
 use ta_runtime::{
     Error, ErrorKind, ErrorOrigin, Parameters, Result, TaSession, TaSessionBuilder, TeeParams,
-    Uuid, ta_close_session, ta_invoke_command, ta_open_session,
+    Time, Uuid, ta_close_session, ta_invoke_command, ta_open_session,
 };
 use ta_uuids::{chain, hello};
+use tally_simd as simd;
 
 ta_runtime::properties! {
     uuid: chain::UUID,
@@ -55,6 +56,13 @@ fn invoke_command(session: &mut Session, command: u32, params: &mut Parameters) 
             Ok(())
         }
         chain::CMD_PASS_ALL => pass_all(params),
+        chain::CMD_VECTORS => vectors(params),
+        chain::CMD_VECTORS_CRASH => {
+            simd::fill(1);
+            // SAFETY: faults, which is the point.
+            unsafe { core::ptr::null::<u32>().read_volatile() };
+            Ok(())
+        }
         _ => Err(Error::new(ErrorKind::NotSupported)),
     }
 }
@@ -129,6 +137,55 @@ fn nest(params: &mut Parameters) -> Result<()> {
         _ => return Err(Error::new(ErrorKind::BadParameters)),
     };
     params.1.as_value()?.set_a(reached + 1);
+    Ok(())
+}
+
+fn vectors(params: &mut Parameters) -> Result<()> {
+    params.expect([ValueInput, ValueInput, ValueOutput, Unused])?;
+    let (asked, depth) = (params.0.as_value()?, params.1.as_value()?.a());
+    let (seed, millis) = (u64::from(asked.a()), asked.b());
+    let is_zero = |register: &&u128| **register == 0;
+    let mut used = 32 - simd::copy().iter().filter(is_zero).count() as u32;
+    used += u32::from(simd::control() != 0);
+    let control = (seed & 3) << 22;
+    // Before, so that nothing comes between the registers and the call.
+    let other = if depth > 0 {
+        Some(open(chain::UUID)?)
+    } else {
+        None
+    };
+    simd::fill(seed);
+    simd::set_control(control);
+    let mut changed = 0;
+    if let Some(mut other) = other {
+        let mut to_other = TeeParams::new()
+            .with_value_in(Arg0, asked.a() + 1000, millis)
+            .with_value_in(Arg1, depth - 1, 0)
+            .with_value_out(Arg2, 0, 0);
+        other.invoke_command(chain::CMD_VECTORS, &mut to_other)?;
+        let answer = to_other[Arg2].output_value();
+        let answer = answer.ok_or(Error::new(ErrorKind::BadState))?;
+        used += answer.0;
+        changed += answer.1;
+    }
+    let now = || {
+        let mut now = Time::new();
+        now.system_time();
+        now.seconds * 1000 + now.millis
+    };
+    let start = now();
+    loop {
+        let expected = simd::filled(seed);
+        let pairs = simd::copy().into_iter().zip(expected);
+        changed += pairs.filter(|(is, was)| is != was).count() as u32;
+        changed += u32::from(simd::control() != control);
+        if now() - start >= millis {
+            break;
+        }
+    }
+    let mut answer = params.2.as_value()?;
+    answer.set_a(used);
+    answer.set_b(changed);
     Ok(())
 }
 

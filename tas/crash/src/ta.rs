@@ -58,8 +58,8 @@ fn invoke_command(command: u32, params: &mut Parameters) -> Result<()> {
         crash::CMD_UNDEFINED => unsafe { asm!("udf #0") },
         // SAFETY: traps, which is the point.
         crash::CMD_BREAKPOINT => unsafe { asm!("brk #7") },
-        // SAFETY: `fmov d0, xzr`, which programs of this target do not use: traps, which is the point.
-        crash::CMD_FLOAT => unsafe { asm!(".inst 0x9e6703e0") },
+        // SAFETY: `ptrue p0.b`: traps, which is the point.
+        crash::CMD_SVE => unsafe { asm!(".inst 0x2518e3e0") },
         crash::CMD_LOOP => spin_for_ever(),
         crash::CMD_PANIC => panic!("asked to panic"),
         crash::CMD_UNALIGNED => return unaligned(),

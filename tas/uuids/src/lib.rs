@@ -231,8 +231,8 @@ pub mod crash {
     pub const CMD_BIG_FRAME: u32 = 26;
     /// `()`: has [`ZEROED`] bytes on its stack, all zero. Succeeds.
     pub const CMD_ZEROED: u32 = 27;
-    /// `()`: writes to a floating-point register. `TARGET_DEAD`.
-    pub const CMD_FLOAT: u32 = 28;
+    /// `()`: uses a scalable vector register. `TARGET_DEAD`.
+    pub const CMD_SVE: u32 = 28;
 
     /// Far more than its stack.
     pub const BIG_FRAME: usize = 584 << 10;
@@ -293,6 +293,12 @@ pub mod chain {
     pub const CMD_KEEP_SESSION: u32 = 7;
     /// `(memref inout x 4)`: passes the client's buffers to hello's `CMD_NOP`.
     pub const CMD_PASS_ALL: u32 = 8;
+    /// `(value in: a = seed, b = ms; value in: a = depth; value out: a = floating-point registers that were not zero at
+    /// first, b = that changed)`: gives each a value of the seed's, keeps them for so long, and meanwhile has another
+    /// instance do the same with another seed, `depth` times over. Of all of them.
+    pub const CMD_VECTORS: u32 = 9;
+    /// As [`CMD_VECTORS`] without parameters, seed 1, and then reads address 0.
+    pub const CMD_VECTORS_CRASH: u32 = 10;
 }
 
 /// Survives its sessions. Single instance, multi session, keep-alive, 32 KiB heap.

@@ -12,7 +12,7 @@ use tally_core::call::args::{Args, Lent};
 use tally_core::call::message::{Message, Place};
 use tally_core::call::shm::{Shm, ShmTable};
 use tally_core::ta::load::image::ImageHeader;
-use tally_core::ta::load::rsa::{MODULUS_LEN, PublicKey};
+use tally_core::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey, Verify};
 use tally_mem::addr::PhysAddr;
 use tally_mem::machine::{NormalMemory, ThreadControl};
 use tally_mem::owner::OwnerId;
@@ -283,10 +283,24 @@ fn image(data: &[u8]) {
     assert_eq!(header.uuid, UUID);
     assert!(header.hashed_offset < header.elf_offset && header.elf_offset <= data.len());
     header.update(&data[header.hashed_offset..]);
-    let Some(key) = PublicKey::from_modulus(&[0xc5; MODULUS_LEN]) else {
-        return;
-    };
-    assert!(header.verify(Some(&key)).is_err(), "nobody has this key");
+    assert!(header.verify(KEYS).is_err(), "nobody has these keys");
+}
+
+/// Keys of several lengths.
+const KEYS: &[&dyn Verify] = &[&key::<32>(), &key::<64>()];
+
+const fn key<const LIMBS: usize>() -> PublicKey<LIMBS> {
+    let mut modulus = [0xc5; MAX_MODULUS_LEN];
+    let len = LIMBS * 8;
+    // So that no small number divides it; the first number that does not is looked for.
+    let mut last = 1;
+    loop {
+        modulus[len - 1] = last;
+        if let Some(key) = PublicKey::from_modulus(modulus.split_at(len).0) {
+            return key;
+        }
+        last += 2;
+    }
 }
 
 fn images() -> Vec<Vec<u8>> {

@@ -1,11 +1,12 @@
 //! Names for code: functions, files and lines from an image's debug information.
 //!
-//! **Invariant:** file names never show where the checkout or cargo's registry lie.
+//! **Invariant:** file names never show where a checkout or cargo's registry lie.
 
 use crate::elf::Image;
 use anyhow::Result;
-use gimli::{EndianArcSlice, LittleEndian};
+use gimli::{EndianArcSlice, LittleEndian, Reader as _};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,11 +27,14 @@ pub struct Frame {
 pub struct Dwarf {
     context: addr2line::Context<Slice>,
     root: PathBuf,
+    /// Where its crates were compiled, if not at `root`.
+    others: BTreeSet<PathBuf>,
     symbols: Vec<(u64, String)>,
 }
 
 impl Dwarf {
-    /// Reads it. Sources below `root`, the checkout, are shown relative to it.
+    /// Reads it. Sources below `root`, the checkout, are shown relative to it, those of a crate that was compiled
+    /// elsewhere with the last part of its directory.
     ///
     /// # Errors
     /// A file whose sections or debug information do not parse.
@@ -64,6 +68,7 @@ impl Dwarf {
             .collect();
         symbols.sort();
         Ok(Self {
+            others: directories(&dwarf)?,
             context: addr2line::Context::from_dwarf(dwarf)?,
             root: root.to_path_buf(),
             symbols,
@@ -84,7 +89,7 @@ impl Dwarf {
                     (
                         location
                             .file
-                            .map(|file| shown_source(&self.root, file))
+                            .map(|file| self.shown(file))
                             .unwrap_or_default(),
                         location.line.unwrap_or(0),
                     )
@@ -108,7 +113,7 @@ impl Dwarf {
             let (file, line) = location.map_or((String::new(), 0), |location| {
                 let file = location
                     .file
-                    .map(|file| shown_source(&self.root, file))
+                    .map(|file| self.shown(file))
                     .unwrap_or_default();
                 (file, location.line.unwrap_or(0))
             });
@@ -120,6 +125,24 @@ impl Dwarf {
         }
         frames
     }
+
+    fn shown(&self, path: &str) -> String {
+        shown_source(&self.root, &self.others, path)
+    }
+}
+
+/// Where the units of a program were compiled.
+fn directories(dwarf: &gimli::Dwarf<Slice>) -> Result<BTreeSet<PathBuf>> {
+    let mut directories = BTreeSet::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next()? {
+        if let Some(directory) = dwarf.unit(header)?.comp_dir {
+            directories.insert(PathBuf::from(&*directory.to_string_lossy()?));
+        }
+    }
+    // Of sources that are named by where they are relative to, all is said.
+    directories.retain(|directory| directory.is_absolute());
+    Ok(directories)
 }
 
 fn without_hash(name: &str) -> String {
@@ -133,7 +156,7 @@ fn without_hash(name: &str) -> String {
 
 /// A source path as people want it: relative to the checkout, `crate-version/src/..` for
 /// registry crates, `core/src/..` for the standard library.
-fn shown_source(root: &Path, path: &str) -> String {
+fn shown_source(root: &Path, others: &BTreeSet<PathBuf>, path: &str) -> String {
     if let Ok(inside) = Path::new(path).strip_prefix(root) {
         return inside.display().to_string();
     }
@@ -150,6 +173,14 @@ fn shown_source(root: &Path, path: &str) -> String {
     if let Some(rest) = path.strip_prefix("/rustc/") {
         let inside = rest.split_once('/').map_or(rest, |(_, inside)| inside);
         return inside.strip_prefix("library/").unwrap_or(inside).to_owned();
+    }
+    // The innermost is the last.
+    let other = others.iter().rfind(|dir| Path::new(path).starts_with(dir));
+    if let Some(inside) = other
+        .and_then(|dir| dir.parent())
+        .and_then(|above| Path::new(path).strip_prefix(above).ok())
+    {
+        return inside.display().to_string();
     }
     path.trim_start_matches("./")
         .trim_start_matches('/')
@@ -177,13 +208,15 @@ mod tests {
             ),
             ("kernel/src/main.rs", "kernel/src/main.rs"),
         ];
-        for (path, shown) in cases {
-            assert_eq!(shown_source(Path::new("/checkout"), path), shown);
+        let others = ["/", "/crates", "/crates/greet", "/crates/all"];
+        let others = others.map(PathBuf::from).into();
+        let shown = |path| shown_source(Path::new("/checkout"), &others, path);
+        for (path, as_shown) in cases {
+            assert_eq!(shown(path), as_shown);
         }
-        let own = "/checkout/kernel/src/main.rs";
-        assert_eq!(
-            shown_source(Path::new("/checkout"), own),
-            "kernel/src/main.rs"
-        );
+        assert_eq!(shown("/checkout/kernel/src/main.rs"), "kernel/src/main.rs");
+        // Bug: a TA's own crate was shown with all of the path to it.
+        assert_eq!(shown("/crates/greet/src/main.rs"), "greet/src/main.rs");
+        assert_eq!(shown("/crates/all/a/src/b.rs"), "all/a/src/b.rs");
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use tally_abi::shdr::BuildId;
-use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
+use tally_abi::ta::{DEPRECATED_ENTRY, NAME_NOTE, NOTE_OWNER, TaHead};
 use zerocopy::FromBytes as _;
 
 /// One loaded segment.
@@ -227,6 +227,23 @@ impl Image {
         }
     }
 
+    /// What a TA calls itself, without the `ta-` that its package's name may begin with. `None` of one that another
+    /// runtime was linked into, and of a name that is none: letters, digits, `-` and `_`, 64 at most.
+    pub fn ta_name(&self) -> Option<&str> {
+        let header = FileHeader64::<LittleEndian>::parse(&*self.bytes).ok()?;
+        let endian = header.endian().ok()?;
+        let headers = header.program_headers(endian, &*self.bytes).ok()?;
+        let notes = headers
+            .iter()
+            .filter_map(|ph| ph.notes(endian, &*self.bytes).ok()?);
+        let mut notes =
+            notes.flat_map(|mut notes| std::iter::from_fn(move || notes.next().ok()?));
+        let name = notes.find(|note| {
+            note.name_bytes() == NOTE_OWNER && note.n_type(endian) == elf::NoteType(NAME_NOTE)
+        });
+        name_of(name?.desc())
+    }
+
     /// What the linker says it is; `None` of a program that was linked without.
     pub fn build_id(&self) -> Option<BuildId> {
         let file = ElfFile64::<LittleEndian>::parse(&*self.bytes).ok()?;
@@ -280,5 +297,29 @@ impl Image {
         self.bytes
             .get(at..end)
             .context("segment lies outside the file")
+    }
+}
+
+/// The name that a TA's package has, shortened.
+fn name_of(package: &[u8]) -> Option<&str> {
+    let name = str::from_utf8(package).ok()?;
+    let name = name.strip_prefix("ta-").unwrap_or(name);
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    ((1..=64).contains(&name.len()) && name.bytes().all(is_name)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    /// A TA's file is whatever somebody makes of it, and its name gets to terminals and into lists.
+    #[test]
+    fn what_is_no_name_is_none() {
+        assert_eq!(name_of(b"ta-greet"), Some("greet"));
+        assert_eq!(name_of(b"greet_2"), Some("greet_2"));
+        let long = [b'a'; 65];
+        for bad in [&b""[..], b"ta-", b"a b", b"a\n", b"\x1b[2J", b"\xff", &long] {
+            assert_eq!(name_of(bad), None, "{bad:x?}");
+        }
     }
 }

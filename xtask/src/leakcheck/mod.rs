@@ -10,24 +10,20 @@
 mod output;
 mod script;
 
+use crate::given::Ta;
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Outcome, Run};
 use crate::report::{self, programs};
-use crate::{builds, flash, keys::DevKey, paths, setup, sign, sites, ui};
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::{setup, ui};
+use anyhow::{Context as _, Result, bail};
 use script::Script;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tally_abi::TeeUuid;
-use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
 use tally_insight::account::Account;
-use tally_insight::account::Build;
 use tally_insight::gate::{Taken, Verdict};
 use tally_insight::numbers::counted;
 use tally_insight::snapshot::Snapshot;
-use tally_report::programs::Programs;
-use tally_symbols::elf::Image;
-use zerocopy::FromBytes as _;
 
 /// Last lines of the console that are shown of a script that failed.
 const LAST_LINES: usize = 8;
@@ -150,8 +146,10 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     let ta = Ta::read(&args.ta)?;
     setup::ensure(setup::Part::Qemu)?;
     let mut images = images::build(&Config::default())?;
+    let uuid = ta.uuid();
     let mut programs = programs::of(&images)?;
-    let uuid = ta.install(&mut images, &mut programs)?;
+    ta.name(&images, &mut programs)?;
+    ta.install(&mut images)?;
     ui::step(
         "Checking",
         format_args!(
@@ -269,141 +267,10 @@ fn failure(outcome: &Outcome, images: &Images) -> Option<String> {
     }
 }
 
-/// The TA that is checked.
-pub(crate) enum Ta {
-    /// As linked.
-    Linked {
-        /// For people.
-        name: String,
-        /// With debug information.
-        elf: Box<Image>,
-        /// From its head.
-        uuid: TeeUuid,
-    },
-    /// As it is loaded.
-    Signed {
-        /// From its headers.
-        uuid: TeeUuid,
-        /// The container.
-        bytes: Vec<u8>,
-    },
-}
-
-impl Ta {
-    /// Reads a file of either kind.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
-        if !bytes.starts_with(&object::elf::ELFMAG) {
-            let uuid = signed_uuid(&bytes).with_context(|| {
-                format!("{}: neither an ELF file nor a signed TA", path.display())
-            })?;
-            ensure!(
-                sign::Signed::parse(&bytes).is_some(),
-                "{}: the signed image is damaged: it is not what its hash says",
-                path.display()
-            );
-            return Ok(Self::Signed { uuid, bytes });
-        }
-        let elf = Box::new(Image::read(path)?);
-        let name = path
-            .file_stem()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let uuid = elf.ta_head()?.uuid;
-        Ok(Self::Linked { name, elf, uuid })
-    }
-
-    fn uuid(&self) -> TeeUuid {
-        match self {
-            Self::Linked { uuid, .. } | Self::Signed { uuid, .. } => *uuid,
-        }
-    }
-
-    /// Names its calls by its own file: one in this workspace with the same UUID is another program.
-    pub(crate) fn name(&self, images: &Images, programs: &mut Programs) -> Result<()> {
-        match self {
-            Self::Linked { name, elf, uuid } => {
-                let built = images.tas.iter().find(|ta| ta.uuid == *uuid);
-                let name = built.map_or(name.as_str(), |ta| programs::short(&ta.name));
-                programs.add_ta(name, builds::ids(elf), (**elf).clone())?;
-            }
-            Self::Signed { uuid, bytes } if !is_built(images, *uuid, bytes) => {
-                programs.forget(*uuid);
-                // It may be an older build of ours.
-                if let Some(id) = sign::Signed::parse(bytes).map(|signed| signed.id)
-                    && let Some((name, elf)) = builds::kept(Build { image: *uuid, id })
-                {
-                    programs.add_ta(programs::short(&name), vec![id], elf)?;
-                }
-            }
-            Self::Signed { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Puts it into the archive, in place of one of the same UUID.
-    fn install(self, images: &mut Images, programs: &mut Programs) -> Result<TeeUuid> {
-        self.name(images, programs)?;
-        let is_new = !images.tas.iter().any(|ta| ta.uuid == self.uuid());
-        let mut files = Vec::new();
-        let uuid = match self {
-            Self::Linked { name, elf, uuid } => {
-                if let (true, Some(id)) = (is_new, builds::ids(&elf).first()) {
-                    // Who reports the snapshots later finds its names.
-                    builds::keep(&name, *id, &elf.bytes);
-                }
-                let signed = sign::sign_ta(&DevKey::load()?, uuid, &elf.stripped()?)?;
-                files.push((format!("lib/optee_armtz/{uuid}.ta"), signed));
-                files.push((format!("lib/optee_armtz/{uuid}.sites"), sites::table(&elf)?));
-                uuid
-            }
-            Self::Signed { uuid, bytes } if is_built(images, uuid, &bytes) => return Ok(uuid),
-            Self::Signed { uuid, bytes } => {
-                files.push((format!("lib/optee_armtz/{uuid}.ta"), bytes));
-                uuid
-            }
-        };
-        // Of a signed image in place of a built one, the old table of names would speak of the other.
-        let own = ["ta", "sites"].map(|kind| format!("lib/optee_armtz/{uuid}.{kind}"));
-        let mut all: Vec<(String, Vec<u8>)> = images
-            .archive_files
-            .iter()
-            .filter(|(name, _)| !own.contains(name))
-            .cloned()
-            .collect();
-        all.extend(files);
-        images.archive = paths::out().join("leakcheck.cpio");
-        std::fs::write(&images.archive, flash::ta_archive(&all)?)?;
-        Ok(uuid)
-    }
-}
-
-/// Whether a signed TA is the one that was built here.
-fn is_built(images: &Images, uuid: TeeUuid, bytes: &[u8]) -> bool {
-    let name = format!("lib/optee_armtz/{uuid}.ta");
-    let mut files = images.archive_files.iter();
-    files.any(|(file, built)| *file == name && built == bytes)
-}
-
-/// The UUID in a signed container's headers.
-fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
-    let (header, rest) = SignedHeader::read_from_prefix(bytes)
-        .ok()
-        .context("too short")?;
-    if header.magic != shdr::MAGIC {
-        bail!("no container");
-    }
-    let skip = usize::from(header.hash_size) + usize::from(header.sig_size);
-    let (bootstrap, _) = rest
-        .get(skip..)
-        .and_then(|rest| BootstrapHeader::read_from_prefix(rest).ok())
-        .context("cut short")?;
-    Ok(TeeUuid::from_bytes(bootstrap.uuid))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{keys::DevKey, sign};
 
     /// A script that never opened the TA to be checked passed the gate: nothing grew.
     #[test]
@@ -416,15 +283,6 @@ mod tests {
         assert!(was_there(&snapshot, leaker) && was_there(&snapshot, sound));
         (snapshot.commands, snapshot.history) = (Vec::new(), Vec::new());
         assert!(!was_there(&snapshot, leaker) && !was_there(&snapshot, sound));
-    }
-
-    #[test]
-    fn uuid_of_a_signed_image_is_found() {
-        let uuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff);
-        let signed = sign::sign_ta(&DevKey::for_test(), uuid, b"elf").unwrap();
-        assert_eq!(signed_uuid(&signed).unwrap(), uuid);
-        assert!(signed_uuid(&signed[..40]).is_err());
-        assert!(signed_uuid(b"no such thing, but long enough for headers").is_err());
     }
 
     /// A missing file was once told apart from growth by its text alone: both ended with 1.

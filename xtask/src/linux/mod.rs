@@ -82,16 +82,9 @@ pub(crate) fn prepare(images: &Images) -> Result<Linux> {
     for (name, program) in programs()? {
         archive.program(&format!("bin/{name}"), &program)?;
     }
-    let mut names = String::new();
-    for ta in &images.tas {
-        let name = ta.name.strip_prefix("ta-").unwrap_or(&ta.name);
-        names.push_str(&format!("{} {name}\n", ta.uuid));
-        for kind in ["ta", "sites"] {
-            let file = format!("lib/optee_armtz/{}.{kind}", ta.uuid);
-            archive.file(&file, &read(&paths::out().join(&file))?)?;
-        }
+    for (file, bytes) in images.lib_files() {
+        archive.file(&file, &bytes)?;
     }
-    archive.file("lib/optee_armtz/names", names.as_bytes())?;
     if let Some(program) = c_client(&root)? {
         archive.program("bin/hello-client", &program)?;
     }

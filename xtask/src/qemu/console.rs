@@ -1,35 +1,36 @@
 //! The two consoles of a run, on their way to the person.
 //!
-//! **Invariant:** secure lines are shown whole and never in the middle of a normal line; both
-//! consoles are recorded, the first [`MAX_KEPT`] bytes of each.
+//! **Invariant:** secure lines are shown whole and never in the middle of a normal line, with names for the
+//! addresses in them; where they are not asked for, deaths of TAs are told. Both consoles are recorded, the first
+//! [`MAX_KEPT`] bytes of each.
 
 use super::Output;
+use super::deaths::Deaths;
+use crate::symbols::Symbols;
 use crate::ui;
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 /// Records and shows.
-pub(crate) struct Console {
+pub(crate) struct Console<'a> {
     output: Output,
     show_secure: bool,
     terminal: bool,
     normal: Vec<u8>,
     secure: Vec<u8>,
     secure_line: Vec<u8>,
+    deaths: Deaths,
+    symbols: Symbols<'a>,
     /// Secure lines that wait for the normal world to end its own.
     waiting: Vec<String>,
     at_line_start: bool,
-    /// First bytes since the last line end or carriage return.
-    line_head: Vec<u8>,
 }
 
 /// Bytes of a console that are recorded, however much a guest prints.
 const MAX_KEPT: usize = 64 << 20;
-/// What the guest's shell shows when it waits for a line.
-const PROMPT: &[u8] = b"tally> ";
 
-impl Console {
-    pub(crate) fn new(output: Output, show_secure: bool) -> Self {
+impl<'a> Console<'a> {
+    pub(crate) fn new(output: Output, show_secure: bool, symbols: Symbols<'a>) -> Self {
         Self {
             output,
             show_secure,
@@ -37,15 +38,11 @@ impl Console {
             normal: Vec::new(),
             secure: Vec::new(),
             secure_line: Vec::new(),
+            deaths: Deaths::default(),
+            symbols,
             waiting: Vec::new(),
             at_line_start: true,
-            line_head: Vec::new(),
         }
-    }
-
-    /// Whether the guest's shell waits for a line.
-    pub(crate) fn at_prompt(&self) -> bool {
-        self.line_head == PROMPT
     }
 
     /// Takes output of the normal world. Carriage returns are the serial line's affair: they
@@ -64,13 +61,6 @@ impl Console {
             let mut stdout = std::io::stdout().lock();
             stdout.write_all(shown)?;
             stdout.flush()?;
-        }
-        for &byte in bytes {
-            if byte == b'\n' || byte == b'\r' {
-                self.line_head.clear();
-            } else if self.line_head.len() < PROMPT.len() {
-                self.line_head.push(byte);
-            }
         }
         if let Some(&last) = plain.last() {
             self.at_line_start = last == b'\n';
@@ -116,11 +106,16 @@ impl Console {
 
     fn show_secure_line(&mut self) {
         let line = std::mem::take(&mut self.secure_line);
-        if !self.show_secure || self.output == Output::Captured {
+        if self.output == Output::Captured {
             return;
         }
-        self.waiting
-            .push(String::from_utf8_lossy(&line).into_owned());
+        let line = String::from_utf8_lossy(&line);
+        if self.show_secure {
+            let named = self.symbols.annotate(&line);
+            self.waiting.extend(named.lines().map(str::to_owned));
+        } else if let Some(death) = self.deaths.take(&line) {
+            self.waiting.extend(death.lines(&mut self.symbols));
+        }
         if self.at_line_start {
             self.show_waiting();
         }
@@ -130,7 +125,12 @@ impl Console {
         let style = ui::SECURE;
         let mark = if self.terminal { "" } else { "secure| " };
         for line in self.waiting.drain(..) {
-            anstream::println!("{style}{mark}{}{style:#}", ui::plain(&line));
+            let line = ui::plain(&line);
+            match self.show_secure {
+                true => anstream::println!("{style}{mark}{line}{style:#}"),
+                // What nobody has asked for is no output.
+                false => anstream::eprintln!("{style}{line}{style:#}"),
+            }
         }
     }
 }
@@ -153,7 +153,7 @@ impl SecureTail {
     }
 
     /// Hands over what is new; returns whether there was something.
-    pub(crate) fn poll(&mut self, console: &mut Console) -> bool {
+    pub(crate) fn poll(&mut self, console: &mut Console<'_>) -> bool {
         let Ok(mut file) = std::fs::File::open(&self.path) else {
             return false;
         };
@@ -173,19 +173,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prompt_is_seen_through_line_editing() {
-        let mut console = Console::new(Output::Captured, false);
-        console.normal(b"up\r\ntally> ").unwrap();
-        assert!(console.at_prompt());
-        console.normal(b"he\rtally> hel\x1b[K").unwrap();
-        assert!(console.at_prompt());
-        console.normal(b"\r\n").unwrap();
-        assert!(!console.at_prompt());
-    }
-
-    #[test]
     fn recorded_consoles_have_plain_line_ends() {
-        let mut console = Console::new(Output::Captured, false);
+        let mut console = Console::new(Output::Captured, false, Symbols::none());
         console.normal(b"one\r\ntwo\r\n").unwrap();
         console.secure(b"I/TC: up\r\npart");
         let (normal, secure) = console.finish();

@@ -48,7 +48,7 @@ fn cpus(socket: &Path, images: &Images) -> Result<String> {
                 }
                 None => symbols.describe_in(|image| cpu.may_run(image), address, kind),
             };
-            let name = name.unwrap_or_else(|| "no known code".into());
+            let name = name.map_or_else(|| "no known code".into(), |place| place.to_string());
             let _ = write!(text, "\n    {address:#018x} {name}");
         };
         line(cpu.pc, Kind::Exact);

@@ -5,6 +5,7 @@
 //! to the host but bytes that are appended to files: there is no semihosting, and QEMU itself is in its sandbox.
 
 mod console;
+mod deaths;
 mod files;
 mod hang;
 mod qmp;
@@ -21,7 +22,7 @@ use crate::{paths, setup, ui};
 use anyhow::{Context as _, Result};
 use console::{Console, SecureTail};
 use files::Files;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use tally_board_virt as virt;
+use terminal::Keyboard;
 
 /// xtask's exit status for a guest that went silent (as `timeout(1)` does it).
 pub(crate) const STATUS_HUNG: u8 = 124;
@@ -88,7 +90,7 @@ pub(crate) enum Ending {
     Exit(u8),
     /// Silent for too long; where each CPU was.
     Hung(String),
-    /// Ctrl-C or a signal to xtask.
+    /// [`terminal::LEAVE`] or a signal to xtask.
     Interrupted,
     /// QEMU itself died of this signal.
     Killed(i32),
@@ -246,8 +248,13 @@ impl<'a> Run<'a> {
         let (sender, events) = mpsc::channel();
         let reader = read_output(&mut machine, sender.clone())?;
         let qemu_log = collect_stderr(&mut machine)?;
-        let mut input = machine.child.stdin.take();
+        let stdin = machine.child.stdin.take();
+        let stdin = stdin.context("QEMU has no standard input")?;
+        let mut keyboard = Keyboard::new(stdin);
         let _raw = if self.output == Output::Interactive {
+            if let Worlds::Own | Worlds::Tfa(_) = worlds {
+                keyboard.report_columns();
+            }
             read_input(sender);
             Some(terminal::Raw::enter()?)
         } else {
@@ -255,7 +262,7 @@ impl<'a> Run<'a> {
         };
 
         let mut serving = Serving {
-            console: Console::new(self.output, self.secure_console),
+            console: Console::new(self.output, self.secure_console, Symbols::new(self.images)),
             tail: SecureTail::new(secure_path.clone()),
             files: Files::new(
                 dir.join(FILES),
@@ -266,7 +273,7 @@ impl<'a> Run<'a> {
             first_output: None,
             started,
         };
-        let ending = match serving.serve(&events, &mut input)? {
+        let ending = match serving.serve(&events, &mut keyboard)? {
             Some(Stop::Interrupted) => Some(Ending::Interrupted),
             Some(Stop::Silent) => {
                 let report = hang::report(&machine.socket, self.images, self.silence);
@@ -337,7 +344,9 @@ impl<'a> Run<'a> {
             &format!("unix:{},server=on,wait=off", option_path(socket)),
         ]);
         match worlds {
-            Worlds::Own | Worlds::Tfa(_) => self.bare_metal(&mut qemu, dir)?,
+            Worlds::Own => self.bare_metal(&mut qemu, "max", dir)?,
+            // Built without either; see there.
+            Worlds::Tfa(_) => self.bare_metal(&mut qemu, "max,sve=off,sme=off", dir)?,
             Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
         }
         let channel = |name: &str| {
@@ -361,8 +370,8 @@ impl<'a> Run<'a> {
         Ok(qemu)
     }
 
-    fn bare_metal(&self, qemu: &mut Command, dir: &Path) -> Result<()> {
-        qemu.args(["-cpu", "max", "-m", "256"]);
+    fn bare_metal(&self, qemu: &mut Command, cpu: &str, dir: &Path) -> Result<()> {
+        qemu.args(["-cpu", cpu, "-m", "256"]);
         for (file, address) in [
             (&self.images.ree_raw, virt::images::NORMAL_BASE),
             (&self.images.archive, virt::images::TA_ARCHIVE_BASE),
@@ -372,6 +381,10 @@ impl<'a> Run<'a> {
                 "-device",
                 &format!("loader,file={file},addr={address:#x},force-raw=on"),
             ]);
+        }
+        if let (Output::Interactive, Some(columns)) = (self.output, terminal::columns()) {
+            let columns = format!("name={},string={columns}", virt::images::FW_CFG_COLUMNS);
+            qemu.args(["-fw_cfg", &columns]);
         }
         if let Some(text) = self.command {
             let file = dir.join("command");
@@ -465,8 +478,8 @@ enum Stop {
     Silent,
 }
 
-struct Serving {
-    console: Console,
+struct Serving<'a> {
+    console: Console<'a>,
     tail: SecureTail,
     files: Files,
     silence: Duration,
@@ -476,19 +489,9 @@ struct Serving {
     started: Instant,
 }
 
-impl Serving {
+impl Serving<'_> {
     /// Until QEMU closes its console (`None`) or something else ends the run.
-    fn serve(
-        &mut self,
-        events: &Receiver<Event>,
-        input: &mut Option<std::process::ChildStdin>,
-    ) -> Result<Option<Stop>> {
-        const CTRL_C: u8 = 3;
-        // At the prompt ctrl-C ends the machine. The first two while a command runs are the
-        // guest's: they cancel the call and end the TA.
-        const BREAKS: usize = 3;
-        const BREAKS_WITHIN: Duration = Duration::from_secs(3);
-        let mut breaks = Vec::new();
+    fn serve(&mut self, events: &Receiver<Event>, keyboard: &mut Keyboard) -> Result<Option<Stop>> {
         let mut last_sign = Instant::now();
         let mut waiting = true;
         loop {
@@ -496,23 +499,20 @@ impl Serving {
                 Ok(Event::Normal(bytes)) => {
                     self.first_output
                         .get_or_insert_with(|| self.started.elapsed());
+                    // What the secure world has said before it.
+                    self.tail.poll(&mut self.console);
                     self.console.normal(&bytes)?;
                     last_sign = Instant::now();
                     waiting = !self.idle_is_fine;
                 }
                 Ok(Event::NormalEnd) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Ok(Event::Input(bytes)) => {
-                    if bytes.contains(&CTRL_C) {
-                        breaks.retain(|at: &Instant| at.elapsed() < BREAKS_WITHIN);
-                        breaks.push(Instant::now());
-                        if self.console.at_prompt() || breaks.len() >= BREAKS {
-                            return Ok(Some(Stop::Interrupted));
-                        }
+                    if bytes.contains(&terminal::LEAVE) {
+                        return Ok(Some(Stop::Interrupted));
                     }
-                    if let Some(pipe) = input {
-                        // A closed pipe shows as the end of output, too.
-                        let _ = pipe.write_all(&bytes).and_then(|()| pipe.flush());
-                    }
+                    // Before the keys, which are for a line of that width.
+                    keyboard.poll_columns();
+                    keyboard.send(bytes);
                     if !waiting {
                         waiting = true;
                         last_sign = Instant::now();
@@ -528,6 +528,7 @@ impl Serving {
                 last_sign = Instant::now();
             }
             self.files.poll()?;
+            keyboard.poll_columns();
             if waiting && last_sign.elapsed() > self.silence {
                 return Ok(Some(Stop::Silent));
             }

@@ -29,6 +29,7 @@ fn images(dir: &Path) -> Images {
         ree_raw: file("ree"),
         archive: file("archive"),
         archive_files: Vec::new(),
+        names: Default::default(),
         kernel_raw: file("kernel"),
         kernel_raw_len: 0,
         kernel_sites_len: 0,
@@ -107,7 +108,7 @@ fn a_guest_that_fills_a_file_is_told_from_a_qemu_that_dies() {
 
 #[test]
 fn a_guest_that_prints_for_ever_takes_so_much_memory_and_no_more() {
-    let mut console = super::Console::new(super::Output::Captured, false);
+    let mut console = super::Console::new(super::Output::Captured, false, Symbols::none());
     let piece = vec![b'a'; 16 << 20];
     for _ in 0..5 {
         console.normal(&piece).unwrap();

@@ -6,7 +6,7 @@
 use crate::images::{self, Config, Heaps, Images};
 use crate::paths::{self, GUEST_TARGET};
 use crate::sign::Signed;
-use crate::{builds, setup, ui};
+use crate::{builds, given, setup, ui};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn another_that_ran(image: &Image, uuid: TeeUuid, wanted: &BTreeSet<Build>) -> O
 }
 
 /// The ELF file of a TA.
-fn read_ta(path: &Path) -> Result<Image> {
+pub(crate) fn read_ta(path: &Path) -> Result<Image> {
     let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
     ensure!(
         Signed::parse(&bytes).is_none(),
@@ -137,7 +137,7 @@ pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Fo
         if let Some(ran) = another_that_ran(&image, image.ta_head()?.uuid, &wanted) {
             strange.push((path.clone(), ran));
         }
-        given_tas.push((path, builds::ids(&image), image));
+        given_tas.push((builds::ids(&image), image));
     }
     let mut programs = Programs::new(&paths::root());
     // What is added last names a program. The builds that ran come first, from where they are kept.
@@ -161,9 +161,8 @@ pub(crate) fn load(given: &Given, snapshots: &[(Snapshot, String)]) -> Result<Fo
             kept.insert(uuid, (name.to_owned(), path));
         }
     }
-    for (path, ids, image) in given_tas {
-        let name = path.file_stem().context("a TA's file has no name")?;
-        let uuid = programs.add_ta(&name.to_string_lossy(), ids, image)?;
+    for (ids, image) in given_tas {
+        let uuid = programs.add_ta(&given::name(&image), ids, image)?;
         kept.remove(&uuid);
     }
     Ok(Found {

@@ -261,6 +261,11 @@ pub(super) const PLAN: Plan<'static> = Plan {
             "<core::fmt::builders::PadAdapter as core::fmt::Write>::write_char",
             2,
         ),
+        // Its pieces are texts and a number.
+        bounded(
+            "<tally_account::tas::status::FlagNames as core::fmt::Display>::fmt",
+            1,
+        ),
         // Lines that become messages.
         bounded(CONSOLE_LINES, 1),
         bounded(CRASH_LINES, 1),

@@ -105,7 +105,8 @@ fn check(images: &Images, fatal: &Fatal, outcome: &Outcome) -> Result<()> {
     );
     let mut symbols = Symbols::new(images);
     let mut named = |address: u64, function: &str| {
-        let name = symbols.describe(address, Kind::Exact).unwrap_or_default();
+        let place = symbols.describe(address, Kind::Exact);
+        let name = place.map(|place| place.to_string()).unwrap_or_default();
         let is_named = name.contains(function) && name.contains("kernel/src/faults.rs:");
         ensure!(is_named, "{address:#x} is `{name}`, not in {function}");
         Ok(())

@@ -4,11 +4,12 @@
 
 use super::report as pages;
 use super::results::Results;
+use crate::given::Ta;
 use crate::images::Images;
-use crate::leakcheck::{Answer, Check, Ta};
+use crate::leakcheck::{Answer, Check};
 use crate::qemu::{Ending, Run};
 use crate::report::{self, programs};
-use crate::{builds, paths, setup};
+use crate::{builds, paths, setup, symbolize};
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +27,8 @@ use tally_symbols::elf::Image;
 const REPORT_TEST: &str = "qemu: two snapshots are reported whole, a leak by function and line";
 const METRICS_TEST: &str = "qemu: a machine's own OpenMetrics, read and added up";
 const GIVEN_TEST: &str = "qemu: leakcheck names the calls of the TA that it was given";
+const NAMED_TEST: &str =
+    "qemu: symbolize names a crash and a refusal by the builds that ran, and by no others";
 const LEAK_FUNCTION: &str = ta_uuids::heap::LEAK_FUNCTION;
 
 /// A script, the status that it must have, and how the call stack that grew did.
@@ -114,7 +117,7 @@ const CYCLES: u64 = 20;
 
 /// Their names.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let own = [REPORT_TEST, METRICS_TEST, GIVEN_TEST];
+    let own = [REPORT_TEST, METRICS_TEST, GIVEN_TEST, NAMED_TEST];
     own.into_iter().chain(CHECKS.iter().map(|check| check.name))
 }
 
@@ -140,6 +143,9 @@ pub(super) fn run(results: &mut Results, images: &Images, silence: Duration) {
     }
     results.check(GIVEN_TEST, || {
         given(images).map_err(|err| format!("{err:#}"))
+    });
+    results.check(NAMED_TEST, || {
+        symbolized(images, silence).map_err(|err| format!("{err:#}"))
     });
     for check in CHECKS {
         results.check(check.name, || {
@@ -174,6 +180,11 @@ fn metrics(images: &Images, python: &Path, silence: Duration) -> Result<()> {
 /// A TA whose UUID is also one of the workspace's was named by the workspace's file.
 fn given(images: &Images) -> Result<()> {
     let built = images.tas.first().context("there are no TAs")?;
+    let own = built.elf.ta_name();
+    ensure!(
+        own == Some(programs::short(&built.name)),
+        "it says that its name is {own:?}"
+    );
     let mut programs = Programs::new(&paths::root());
     // Stands for the workspace's file, which is another one.
     let mut other = Ta::Linked {
@@ -202,6 +213,35 @@ fn given(images: &Images) -> Result<()> {
             !known
         );
     }
+    Ok(())
+}
+
+/// A log of yesterday's build was named by today's.
+fn symbolized(images: &Images, silence: Duration) -> Result<()> {
+    let commands = "crash null-read; heap alloc 20000000";
+    let log = Run::captured(images, "symbolized", commands, silence)
+        .start()?
+        .secure;
+    let (named, refused) = symbolize::by_kept(&log);
+    ensure!(refused.is_empty(), "{refused:?}\n{named}");
+    let calls = [
+        "  tas/crash/src/ta.rs:",
+        "inlined in filled  tas/heap/src/ta.rs:",
+    ];
+    for call in calls {
+        ensure!(named.contains(call), "no `{call}`:\n{named}");
+    }
+    let heap = images.tas.iter().find(|ta| ta.uuid == ta_uuids::heap::UUID);
+    let id = format!("{:016x}", heap.context("there is no heap TA")?.id);
+    let (named, refused) = symbolize::by_kept(&log.replace(&id, "0123456789abcdef"));
+    let is_told = |why: &String| why.contains("0123456789abcdef") && why.contains("--ta");
+    ensure!(
+        named.contains(calls[0])
+            && !named.contains(calls[1])
+            && refused.len() == 1
+            && refused.iter().all(is_told),
+        "of another build: {refused:?}\n{named}"
+    );
     Ok(())
 }
 

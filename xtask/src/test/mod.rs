@@ -6,13 +6,16 @@
 
 mod choice;
 mod crash;
+mod gdb;
 pub(crate) mod guest;
 mod host;
 mod leaks;
 mod miri;
+mod own_ta;
 mod report;
 pub(crate) mod results;
 pub(crate) mod sources;
+mod terminal;
 mod variants;
 
 use crate::deny::Unavailable;
@@ -132,6 +135,8 @@ impl Part {
                 let mut tests = guest::names()?;
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
+                tests.extend(terminal::names());
+                tests.extend([own_ta::NAME, gdb::NAME].map(Known::short));
                 tests
             }
             Self::Linux => linux::tests::known()?,
@@ -192,6 +197,9 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Part::Qemu => {
                 if let Some(images) = images.get(&mut results) {
                     leaks::run(&mut results, images, silence);
+                    terminal::run(&mut results);
+                    own_ta::run(&mut results, images, silence);
+                    gdb::run(&mut results, images, silence);
                     guest::run(&mut results, images, silence);
                 }
             }

@@ -31,7 +31,9 @@ struct Variant {
 const ASK_HEAPS: &str =
     "selftest heap pool leak scan kernel alloc fail; teestat pools; teestat pool check";
 
-fn all() -> [Variant; 7] {
+fn all() -> [Variant; 8] {
+    // Of no use but this.
+    let other_key = paths::root().join("xtask/src/test/rsa4096.pem");
     [
         Variant {
             name: "qemu: writes past a block's end are named on the secure console",
@@ -137,6 +139,19 @@ fn all() -> [Variant; 7] {
             secure: &[],
         },
         Variant {
+            name: "qemu: TAs that another key of 4096 bits signed are trusted when it is given",
+            label: "keys",
+            config: Config {
+                ta_key: vec![other_key.clone()],
+                sign_with: Some(other_key),
+                ..Config::default()
+            },
+            command: "hello inc 1 2",
+            status: 0,
+            normal: &["a = 2 b = 4"],
+            secure: &[],
+        },
+        Variant {
             name: "qemu: half of the secure RAM is told and adds up in meminfo",
             label: "half-ram",
             config: Config {
@@ -184,9 +199,9 @@ fn keyless() -> Result<()> {
     for (name, modulus) in bad {
         let file = dir.join(name);
         std::fs::write(&file, modulus)?;
-        refused(Some(&file), "TALLY_TA_PUBKEY: ")?;
+        refused(Some(&file), "TALLY_TA_KEYS: ")?;
     }
-    refused(None, "TALLY_TA_PUBKEY is not set")
+    refused(None, "TALLY_TA_KEYS is not set")
 }
 
 /// That an image with this key is not built, for this reason. No other build has the same features, so that
@@ -205,8 +220,8 @@ fn refused(key: Option<&Path>, why: &str) -> Result<()> {
     cargo.args(["--target", GUEST_TARGET]);
     cargo.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
     match key {
-        Some(key) => cargo.env("TALLY_TA_PUBKEY", key),
-        None => cargo.env_remove("TALLY_TA_PUBKEY"),
+        Some(key) => cargo.env("TALLY_TA_KEYS", key),
+        None => cargo.env_remove("TALLY_TA_KEYS"),
     };
     let (built, said) = tool::captured(&mut cargo)?;
     ensure!(!built, "an image with the key {key:?} was built");

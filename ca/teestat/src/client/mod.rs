@@ -51,6 +51,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The code that the other side answered with, if it did.
+    #[must_use]
+    pub const fn code(&self) -> Option<u32> {
+        match self {
+            Self::Open(_, error) | Self::Invoke(_, error) => Some(error.raw_code()),
+            Self::Absent(_) | Self::NotBuilt(..) | Self::BadSize(..) | Self::NoMemory => None,
+        }
+    }
+
     /// What the other side said, if it did.
     #[must_use]
     pub const fn kind(&self) -> Option<ErrorKind> {

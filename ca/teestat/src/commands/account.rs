@@ -30,43 +30,36 @@ pub(super) const COMMANDS: &[Command] = &[
             "[--all]",
             "secure RAM by use, to the byte; unused rows too",
         )],
-        words: &["--all"],
         run: |tool, words| tool.meminfo(words),
     },
     Command {
         name: "pools",
         forms: &[Form("", "every pool in full, TA heaps included")],
-        words: &[],
         run: |tool, words| tool.pools(words),
     },
     Command {
         name: "owners",
         forms: &[Form("", "who holds kernel heap and pages")],
-        words: &[],
         run: |tool, words| tool.owners(words),
     },
     Command {
         name: "threads",
         forms: &[Form("", "threads for calls; calls that got none")],
-        words: &[],
         run: |tool, words| tool.threads(words),
     },
     Command {
         name: "kill",
         forms: &[Form("UUID|NAME", "end a TA, busy or not")],
-        words: super::A_TA,
         run: |tool, words| tool.kill(words),
     },
     Command {
         name: "reset",
         forms: &[Form("", "restart maxima and failure figures")],
-        words: &[],
         run: |tool, words| tool.reset(words),
     },
     Command {
         name: "oom",
         forms: &[Form("", "the last out-of-memory report")],
-        words: &[],
         run: |tool, words| tool.oom(words),
     },
 ];

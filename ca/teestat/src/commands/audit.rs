@@ -26,7 +26,6 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             "what was done in the wrong order, by whom and where",
         ),
     ],
-    words: &["--events"],
     run: |tool, words| tool.audit(words),
 }];
 

@@ -26,7 +26,6 @@ pub(super) const COMMANDS: &[Command] = &[
             "[kernel|UUID|NAME]",
             "regions of memory: the kernel's and every TA's, or one's",
         )],
-        words: super::A_TA,
         run: |tool, words| tool.maps(words),
     },
     Command {
@@ -35,19 +34,16 @@ pub(super) const COMMANDS: &[Command] = &[
             "UUID|NAME",
             "a TA's status, here and on the secure console",
         )],
-        words: super::A_TA,
         run: |tool, words| tool.status(words),
     },
     Command {
         name: "failures",
         forms: &[Form("", "the last refused allocations, of every pool")],
-        words: &[],
         run: |tool, words| tool.failures(words),
     },
     Command {
         name: "history",
         forms: &[Form("", "what TAs used that have ended")],
-        words: &[],
         run: |tool, words| tool.history(words),
     },
     Command {
@@ -56,7 +52,6 @@ pub(super) const COMMANDS: &[Command] = &[
             "",
             "sizes as they are, the most that was used, what to set",
         )],
-        words: &[],
         run: |tool, words| tool.advise(words),
     },
 ];

@@ -57,9 +57,6 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             "a TA's live blocks, and those nothing points to",
         ),
     ],
-    words: &[
-        "mark", "marks", "diff", "list", "scan", "show", "clear", "ta",
-    ],
     run: |tool, words| tool.leaks(words),
 }];
 

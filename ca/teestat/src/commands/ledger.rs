@@ -32,7 +32,6 @@ pub(super) const COMMANDS: &[Command] = &[Command {
         Form("UUID|NAME --plain", "no more"),
         Form("UUID|NAME --clear", "begin anew"),
     ],
-    words: super::A_TA,
     run: |tool, words| tool.ledger(words),
 }];
 

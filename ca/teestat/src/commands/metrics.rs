@@ -33,7 +33,6 @@ pub(super) const COMMANDS: &[Command] = &[
             "[--label NAME=VALUE]",
             "all figures as OpenMetrics text",
         )],
-        words: &["--label"],
         run: |tool, words| tool.metrics(words),
     },
     Command {
@@ -42,7 +41,6 @@ pub(super) const COMMANDS: &[Command] = &[
             "[--listen ADDRESS:PORT] [--host NAME] [--label NAME=VALUE]",
             "the same over HTTP, at 127.0.0.1:9644/metrics (in Linux)",
         )],
-        words: &["--listen", "--host", "--label"],
         run: |tool, words| tool.serve(words),
     },
 ];

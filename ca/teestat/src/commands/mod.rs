@@ -4,6 +4,7 @@
 
 mod account;
 mod audit;
+mod complete;
 mod inspect;
 mod leaks;
 mod ledger;
@@ -14,6 +15,7 @@ mod stock;
 pub(crate) mod top;
 mod watch;
 
+pub use complete::{complete, of_form};
 pub use metrics::metrics;
 
 use alloc::string::String;
@@ -32,16 +34,11 @@ pub struct Command {
     pub name: &'static str,
     /// The ways to say it.
     pub forms: &'static [Form],
-    /// Words that may follow, for completion; [`A_TA`] where a TA may.
-    pub words: &'static [&'static str],
     pub(crate) run: fn(&mut Tool<'_, '_>, &[&str]) -> Result<u8, Failure>,
 }
 
 /// One way to say a command: its arguments, and what it does.
 pub struct Form(pub &'static str, pub &'static str);
-
-/// As [`Command::words`]: the name of a TA.
-pub const A_TA: &[&str] = &["TA"];
 
 /// Most commands that a complaint names.
 const NEAREST: usize = 3;
@@ -67,7 +64,10 @@ macro_rules! of_groups {
 
 /// What commands answer with `--json`, by the words that tell one's answers apart.
 pub fn answers() -> impl Iterator<Item = &'static Answer> {
-    of_groups!(ANSWERS).into_iter().flatten()
+    of_groups!(ANSWERS)
+        .into_iter()
+        .flatten()
+        .chain(crate::ANSWERS)
 }
 
 /// All commands, in the order of the help.
@@ -94,6 +94,7 @@ pub fn nearest<'a>(word: &str, choices: impl Iterator<Item = &'a str>) -> String
         .map(|choice| (distance(word, choice), choice))
         .collect();
     choices.sort_unstable();
+    choices.dedup();
     let choices: Vec<&str> = choices
         .iter()
         .take(NEAREST)
@@ -102,36 +103,70 @@ pub fn nearest<'a>(word: &str, choices: impl Iterator<Item = &'a str>) -> String
     choices.join(", ")
 }
 
-/// Writes what `teestat help` prints.
+/// Column of what a command does.
+const INDENT: usize = 30;
+
+/// Writes what `teestat help` prints, on a terminal of so many columns.
 ///
 /// # Errors
 /// `out`'s.
-pub fn help(out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "usage: teestat COMMAND [--json]")?;
+pub fn help(out: &mut dyn Write, columns: Option<usize>) -> fmt::Result {
+    writeln!(out, "usage: teestat COMMAND [--json] | --version")?;
     for command in all() {
-        help_of(out, command)?;
+        help_with(out, columns, command, None)?;
     }
-    writeln!(out, "  {:<28}this text, or one command's", "help [COMMAND]")
+    entry(
+        out,
+        columns,
+        INDENT,
+        "help [COMMAND]",
+        "this text, or one command's",
+    )
 }
 
-pub(crate) fn help_of(out: &mut dyn Write, command: &Command) -> fmt::Result {
-    help_with(out, command, None)
-}
-
-/// As [`help_of`], only the forms that begin with `word` if any do.
-pub(crate) fn help_with(out: &mut dyn Write, command: &Command, word: Option<&str>) -> fmt::Result {
+/// The forms of a command, only those that begin with `word` if any do.
+pub(crate) fn help_with(
+    out: &mut dyn Write,
+    columns: Option<usize>,
+    command: &Command,
+    word: Option<&str>,
+) -> fmt::Result {
     let begins = |form: &&Form| word.is_some() && form.0.split_whitespace().next() == word;
     let some_do = command.forms.iter().any(|form| begins(&form));
     let meant = |form: &&Form| !some_do || begins(form);
     for Form(arguments, help) in command.forms.iter().filter(meant) {
         let said = alloc::format!("{} {arguments}", command.name);
-        if said.len() < 28 {
-            writeln!(out, "  {said:<28}{help}")?;
-        } else {
-            writeln!(out, "  {said}\n  {:<28}{help}", "")?;
-        }
+        entry(out, columns, INDENT, &said, help)?;
     }
     Ok(())
+}
+
+/// Writes what something is called, and from column `indent` on what it does, in lines that fit.
+///
+/// # Errors
+/// `out`'s.
+pub fn entry(
+    out: &mut dyn Write,
+    columns: Option<usize>,
+    indent: usize,
+    left: &str,
+    right: &str,
+) -> fmt::Result {
+    write!(out, "  {left}")?;
+    let mut column = left.len() + 2;
+    let mut is_first = true;
+    for word in right.split(' ') {
+        let is_full = columns.is_some_and(|columns| column + 1 + word.len() > columns);
+        if is_first && column >= indent || !is_first && is_full {
+            writeln!(out)?;
+            column = 0;
+        }
+        let blanks = indent.saturating_sub(column).max(1);
+        write!(out, "{:blanks$}{word}", "")?;
+        column += blanks + word.len();
+        is_first = false;
+    }
+    writeln!(out)
 }
 
 answer! {
@@ -156,7 +191,7 @@ mod tests {
         // Bug: a wrong word of one way to say it was answered with all of them.
         let said_of = |name, word| {
             let mut out = String::new();
-            help_with(&mut out, find(name).expect("it is one"), word)
+            help_with(&mut out, None, find(name).expect("it is one"), word)
                 .expect("strings take everything");
             out
         };
@@ -168,6 +203,24 @@ mod tests {
         // Bug: the help of all commands left out every form but the one without arguments.
         assert_eq!(said_of("ta", None).lines().count(), 3);
         assert_eq!(said_of("ta", None), said_of("ta", Some("7a11e110")));
+    }
+
+    #[test]
+    fn help_fits_the_terminal() {
+        for columns in [60, 80, 200] {
+            let mut out = String::new();
+            help(&mut out, Some(columns)).expect("strings take everything");
+            let long = out.lines().filter(|line| line.len() > columns);
+            // Nothing breaks what a command is called with.
+            assert!(long.clone().all(|line| !line[2..].contains("  ")), "{out}");
+            assert!(columns == 60 || long.count() == 0, "{out}");
+        }
+        let mut out = String::new();
+        entry(&mut out, Some(16), 8, "name", "what it does").expect("as above");
+        assert_eq!(out, "  name  what it\n        does\n");
+        let mut out = String::new();
+        entry(&mut out, None, 8, "long name", "what it does").expect("as above");
+        assert_eq!(out, "  long name\n        what it does\n");
     }
 
     #[test]

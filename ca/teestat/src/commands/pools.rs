@@ -22,7 +22,7 @@ use crate::client::{self, ClientError, pools as calls};
 use crate::text::Count;
 use crate::text::pools::ChunkTotals;
 use crate::tool::{Failure, Tool, is_gone, usage};
-use crate::{STATUS_FAILED, STATUS_OK, SlabNote, text};
+use crate::{STATUS_FAILED, STATUS_OK, SlabNote, size, text};
 use tally_records::Selector;
 
 mod answers;
@@ -39,7 +39,6 @@ pub(super) const COMMANDS: &[Command] = &[
             "[POOL] [--diff]",
             "size classes of a pool (kernel, or a TA's); what changed since it was last asked",
         )],
-        words: super::A_TA,
         run: |tool, words| tool.slabinfo(words),
     },
     Command {
@@ -48,13 +47,11 @@ pub(super) const COMMANDS: &[Command] = &[
             "[POOL] [--sort bytes|blocks|calls|peak] [--top N]",
             "live bytes, blocks, allocations and peak per call site",
         )],
-        words: super::A_TA,
         run: |tool, words| tool.allocinfo(words),
     },
     Command {
         name: "blocks",
         forms: &[Form("[POOL]", "every live block with its call site")],
-        words: super::A_TA,
         run: |tool, words| tool.blocks(words),
     },
     Command {
@@ -63,7 +60,6 @@ pub(super) const COMMANDS: &[Command] = &[
             "ADDRESS|OFFSET [POOL]",
             "the block that has this byte, and what is in it",
         )],
-        words: &[],
         run: |tool, words| tool.block(words),
     },
     Command {
@@ -72,7 +68,6 @@ pub(super) const COMMANDS: &[Command] = &[
             Form("dump [POOL]", "every chunk of a pool, free ones too"),
             Form("check [POOL]", "whether a pool's tables are sound"),
         ],
-        words: &["dump", "check"],
         run: |tool, words| tool.pool(words),
     },
 ];
@@ -375,11 +370,7 @@ impl Tool<'_, '_> {
             [at, pool] => (*at, Some(*pool)),
             _ => return Err(usage("which block?")),
         };
-        let number = at.strip_prefix("0x").map_or_else(
-            || at.parse().ok(),
-            |digits| u64::from_str_radix(digits, 16).ok(),
-        );
-        let number = number.ok_or_else(|| {
+        let number = size(at).ok_or_else(|| {
             Failure::Usage(alloc::format!("`{at}` is neither an address nor an offset"))
         })?;
         let Asked { who, note, .. } = self.pool_named(pool)?;

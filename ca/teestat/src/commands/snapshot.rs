@@ -17,7 +17,6 @@ pub(super) const COMMANDS: &[Command] = &[Command {
         "FILE",
         "the whole account at this moment, into a file",
     )],
-    words: &[],
     run: |tool, words| tool.snapshot(words),
 }];
 

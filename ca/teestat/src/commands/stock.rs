@@ -20,7 +20,6 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "alloc",
         forms: &[Form("", "statistics of the kernel's pools")],
-        words: &[],
         run: |tool, words| tool.alloc(words),
     },
     Command {
@@ -30,7 +29,6 @@ pub(super) const COMMANDS: &[Command] = &[
             Form("-v", "each loaded TA whole"),
             Form("UUID|NAME[#INSTANCE]", "one TA whole"),
         ],
-        words: super::A_TA,
         run: |tool, words| tool.ta(words),
     },
     Command {
@@ -39,19 +37,16 @@ pub(super) const COMMANDS: &[Command] = &[
             "",
             "list the kernel's live blocks on the secure console",
         )],
-        words: &[],
         run: |tool, words| tool.memleak(words),
     },
     Command {
         name: "pager",
         forms: &[Form("", "pager statistics")],
-        words: &[],
         run: |tool, words| tool.pager(words),
     },
     Command {
         name: "time",
         forms: &[Form("", "time of both worlds")],
-        words: &[],
         run: |tool, words| tool.time(words),
     },
 ];

@@ -29,7 +29,6 @@ pub(super) const COMMANDS: &[Command] = &[Command {
         "[--sort heap|rss|kernel|name] [-n COUNT] [-d SECONDS]",
         "every TA and what it takes, again and again; `q` ends",
     )],
-    words: &["--sort", "-n", "-d", "heap", "rss", "kernel", "name"],
     run: |tool, words| tool.top(words),
 }];
 

@@ -5,7 +5,6 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::num::IntErrorKind;
 use tally_records::Selector;
 
 use tally_abi::TeeUuid;
@@ -23,6 +22,7 @@ use super::snapshot::Saved;
 use super::{Command, Form};
 use crate::STATUS_OK;
 use crate::client::{self, ClientError};
+use crate::size;
 use crate::text;
 use crate::text::Called;
 use crate::tool::{Failure, Tool, usage};
@@ -33,26 +33,25 @@ pub(super) const COMMANDS: &[Command] = &[Command {
         Form(
             "UUID|NAME --on entry:N|exit:N|heap>BYTES|fail",
             "take a snapshot at that very moment, once; N: a command's number; \
-             write 'heap>BYTES' in quotes where `>` would redirect",
+             BYTES as 64k or 4M; write 'heap>BYTES' in quotes where `>` would redirect",
         ),
         Form("list", "watchpoints, and the snapshots they took"),
         Form("show N", "what a snapshot says, in short"),
         Form("save N FILE", "a snapshot into a file"),
         Form("drop N", "forget a snapshot, or disarm a watchpoint"),
     ],
-    words: super::A_TA,
     run: |tool, words| tool.watch(words),
 }];
 
 /// What a watchpoint waits for, as it is said: trigger and value; or what is wrong with it.
 fn condition(said: &str) -> Result<(u32, u32), String> {
-    let number = |what: &str, value: &str| {
-        value.parse::<u32>().map_err(|error| match error.kind() {
-            IntErrorKind::PosOverflow => {
-                format!("`{value}` in `{said}` is above {}, the largest", u32::MAX)
-            }
-            _ => format!("`{value}` in `{said}` is no number: {what}"),
-        })
+    let number = |what: &str, value: &str| match size(value).map(u32::try_from) {
+        Some(Ok(number)) => Ok(number),
+        Some(Err(_)) => Err(format!(
+            "`{value}` in `{said}` is above {}, the largest",
+            u32::MAX
+        )),
+        None => Err(format!("`{value}` in `{said}` is no number: {what}")),
     };
     let command = "a command is told by its number";
     match said.split_once([':', '>']) {
@@ -279,10 +278,11 @@ mod tests {
         assert_eq!(condition("entry:7"), Ok((trigger::ENTRY, 7)));
         assert_eq!(condition("exit:0"), Ok((trigger::EXIT, 0)));
         assert_eq!(condition("heap>65536"), Ok((trigger::HEAP, 65536)));
+        assert_eq!(condition("heap>64k"), condition("heap>65536"));
         assert_eq!(condition("fail"), Ok((trigger::FAILURE, 0)));
         for said in [
             "", "entry", "entry:", "entry:x", "entry>1", "heap", "heap>", "heap:1", "heap<1",
-            "fail:1",
+            "heap>4G", "fail:1",
         ] {
             assert!(condition(said).is_err(), "{said}");
         }

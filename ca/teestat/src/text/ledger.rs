@@ -31,7 +31,7 @@ pub(crate) fn commands(
     }
     writeln!(
         out,
-        "{:<8} {:>8} {:>7} {:>10} {:>10} {:>10} {:>9} {:>9} {:>8}",
+        "{:<8} {:>7} {:>6} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
         "command", "calls", "failed", "net", "peak", "ticks", "allocs", "frees", "stack"
     )?;
     for row in rows {
@@ -41,7 +41,7 @@ pub(crate) fn commands(
         };
         writeln!(
             out,
-            "{:<8} {:>8} {:>7} {:>+10} {:>10} {:>10} {:>9} {:>9} {:>8}",
+            "{:<8} {:>7} {:>6} {:>+9} {:>9} {:>9} {:>7} {:>7} {:>7}",
             call_name(row),
             row.calls,
             row.failed,

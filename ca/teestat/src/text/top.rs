@@ -1,6 +1,6 @@
 //! One round of `top` for people.
 //!
-//! **Invariant:** a round is at most as wide as a terminal of 100 columns.
+//! **Invariant:** a round is at most as wide as a terminal of 80 columns.
 
 use alloc::format;
 use alloc::string::String;
@@ -57,7 +57,7 @@ pub(crate) fn round(
     )?;
     writeln!(
         out,
-        "{:<14} {:<13} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
+        "{:<12} {:<12} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7}",
         "TA", "state", "sessions", "heap", "peak", "growth", "rss", "kernel"
     )?;
     let mut any_unsound = false;
@@ -71,7 +71,7 @@ pub(crate) fn round(
         let of_heap = |figure: String| if is_sound { figure } else { String::from("?") };
         writeln!(
             out,
-            "{:<14} {:<13} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
+            "{:<12} {:<12} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7}",
             name(ta, round, names),
             doing(ta),
             ta.sessions,
@@ -132,17 +132,17 @@ mod tests {
         assert_eq!(
             out,
             "TA memory 2048 of 8192 KiB (25 %), kernel heap 48 of 192 KiB (25 %)\n\
-             TA             state         sessions      heap      peak    growth       rss   kernel\n\
-             7a11e110#3     idle                 1       300       400      +200    126976      560\n\
-             7a11e110#4     command 22           1       300       400       new    126976      560\n"
+             TA           state        sessions     heap     peak   growth      rss  kernel\n\
+             7a11e110#3   idle                1      300      400     +200   126976     560\n\
+             7a11e110#4   command 22          1      300      400      new   126976     560\n"
         );
-        assert!(out.lines().all(|line| line.len() <= 100));
+        assert!(out.lines().all(|line| line.len() <= 80));
         let mut scribbled = now.clone();
         scribbled.tas[0].heap.inconsistent = consistency::INCONSISTENT;
         let mut out = String::new();
         round(&mut out, &scribbled, &before, &NoNames).expect("strings take everything");
         assert!(
-            out.contains(" 1         ?         ?         ?    126976 ")
+            out.contains(" 1        ?        ?        ?   126976 ")
                 && out.ends_with("\n?: INCONSISTENT, the heap's books do not add up\n"),
             "{out}"
         );

@@ -68,6 +68,8 @@ const ASKED: &[(&str, &str)] = &[
     ("ledger --detail", "ledger leaker --clear"),
     ("metrics", "metrics"),
     ("serve", "serve"),
+    ("error", "kill nobody"),
+    ("--version", "--version"),
 ];
 
 fn document() -> Value {
@@ -84,7 +86,9 @@ fn answers(byte: u8) -> Vec<(&'static str, Value)> {
         let (mut out, mut err) = (String::new(), String::new());
         let words: Vec<&str> = asked.split(' ').chain(["--json"]).collect();
         let status = teestat::run(&words, &context, &mut out, &mut err, &Machine, &mut memory);
-        assert!(status != STATUS_USAGE && err.is_empty(), "{asked}: {err}");
+        let is_refused = status == STATUS_USAGE;
+        assert_eq!(is_refused, *name == "error", "{asked}");
+        assert!(err.is_empty(), "{asked}: {err}");
         let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{asked}: {out}"));
         answers.push((*name, value));
     }

@@ -56,9 +56,9 @@ impl<M: Machine> Inspector<'_, M> {
     /// [`Self::note_instance_end`]: what is freed next must not lie below it.
     #[inline(never)]
     fn note_ended(&self, instance: InstanceRef, end: End, remains: &Remains) -> Option<TeeUuid> {
-        let uuid = match self.state().instance(instance) {
+        let (uuid, image_id) = match self.state().instance(instance) {
             // What never could be entered has used nothing.
-            Some(found) if found.life != Life::Loading => found.uuid,
+            Some(found) if found.life != Life::Loading => (found.uuid, found.image_id),
             _ => return None,
         };
         let mut sites = [SiteInfo::default(); TOP_SITES];
@@ -68,7 +68,7 @@ impl<M: Machine> Inspector<'_, M> {
         }
         let sites = &sites[..top.count];
         if end == End::Orderly && remains.heap.live_blocks != 0 {
-            self.print_unfreed(uuid, remains, &top, sites);
+            self.print_unfreed((uuid, image_id), remains, &top, sites);
         }
         if remains.heap.inconsistent == consistency::INCONSISTENT {
             log::error!(
@@ -83,7 +83,7 @@ impl<M: Machine> Inspector<'_, M> {
         for site in sites {
             book.unfreed.note(&UnfreedRow {
                 uuid,
-                image_id: found.image_id,
+                image_id,
                 frames: site.frames,
                 bytes: site.live_bytes.into(),
                 blocks: site.live_blocks.into(),
@@ -184,7 +184,13 @@ impl<M: Machine> Inspector<'_, M> {
     }
 
     #[inline(never)]
-    fn print_unfreed(&self, uuid: TeeUuid, remains: &Remains, top: &TopSites, sites: &[SiteInfo]) {
+    fn print_unfreed(
+        &self,
+        (uuid, image_id): (TeeUuid, u64),
+        remains: &Remains,
+        top: &TopSites,
+        sites: &[SiteInfo],
+    ) {
         log::error!(
             "TA {uuid} ended with {} bytes in {} not freed",
             remains.heap.alloc.allocated,
@@ -193,6 +199,7 @@ impl<M: Machine> Inspector<'_, M> {
         if top.is_partial() {
             log::error!("{top}");
         }
+        log::error!("Image {uuid}: {image_id:016x}");
         for site in sites {
             let mut line = TextBuffer::<320>::EMPTY;
             // A line that is cut is still a line.

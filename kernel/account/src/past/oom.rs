@@ -245,6 +245,7 @@ impl Facts {
             "  {} of {} pages charged to the TA, {} pages of secure RAM left",
             memory.charged_pages, memory.limit_pages, memory.available_pages
         )?;
+        writeln!(out, "Image {uuid}: {:016x}", self.image_id)?;
         writeln!(out, "Call stack:")?;
         for offset in self.frames.iter().take(MAX_FRAMES).flatten() {
             writeln!(out, " {uuid}+{offset:#x}")?;

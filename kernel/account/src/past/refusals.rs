@@ -4,6 +4,7 @@ use crate::inspector::Inspector;
 use crate::past::failures::with_owner;
 use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
+use tally_abi::shdr::short_id;
 use tally_core::owners::{Label, OwnerKind, OwnerName};
 use tally_core::refused::{Refused, RefusedEntry, RefusedImage, SharedTable};
 use tally_mem::addr::PAGE_SIZE;
@@ -115,6 +116,7 @@ impl<M: Machine> Inspector<'_, M> {
         if row.frames[0] == 0 {
             return;
         }
+        log::error!("Image kernel: {:016x}", short_id(&self.shared.build));
         log::error!("Call stack:");
         for frame in row.frames.iter().take_while(|frame| **frame != 0) {
             let mut line = TextBuffer::<120>::EMPTY;

@@ -30,7 +30,7 @@ const COPY_CHUNK: usize = 512;
 
 /// Bytes of kernel stack that entering a TA, the loader or a pseudo-TA leaves at least for what runs there: the deepest
 /// system call that enters nobody. `cargo xtask stacks` compares it with the image.
-pub const STACK_RESERVE: usize = 16 * 1024;
+pub const STACK_RESERVE: usize = 31 * 512;
 
 /// Which table of system calls applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         state.refuse(Refused::Pages(RefusedPages {
             short: Short::Stack,
             owner,
-            wanted: (STACK_RESERVE / PAGE_SIZE) as u32,
+            wanted: STACK_RESERVE.div_ceil(PAGE_SIZE) as u32,
             used: STACK_PAGES as u32 - left.min(STACK_PAGES as u32),
             size: STACK_PAGES as u32,
             left,
@@ -201,6 +201,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         root: UserRoot,
         mode: Mode,
     ) -> Ran {
+        if self.caller.is_some() {
+            // The caller's, if it uses any.
+            self.kernel.machine.take_vectors();
+        }
         let mut lowest_sp = context.sp;
         let exit = loop {
             self.kernel.threads.note_user_context(self.thread, context);
@@ -229,7 +233,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         break Exit::Died;
                     }
                 }
-                Trap::Fault { esr } => {
+                Trap::Vectors { .. } if self.lend_vectors(instance) => {}
+                Trap::Vectors { esr } | Trap::Fault { esr } => {
                     self.report(instance, context, &Death::Fault(esr));
                     break Exit::Died;
                 }
@@ -244,7 +249,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 }
             }
         };
+        self.kernel.machine.take_vectors();
         Ran { exit, lowest_sp }
+    }
+
+    /// Gives an instance its floating-point registers; false where there are none for TAs.
+    #[cold]
+    #[inline(never)]
+    fn lend_vectors(&self, instance: InstanceRef) -> bool {
+        let state = self.kernel.state();
+        let found = state.instance(instance);
+        let vectors = found.and_then(|found| found.vectors.as_deref());
+        vectors.is_some_and(|vectors| self.kernel.machine.lend_vectors(vectors))
     }
 
     /// Whether somebody asked for this instance's end.
@@ -283,6 +299,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     fn report(&self, instance: InstanceRef, context: &UserContext, death: &Death) {
         let kernel = self.kernel;
         let machine = &kernel.machine;
+        // What is in the CPU is told as well.
+        machine.take_vectors();
         if let Some(found) = kernel.state().instance_mut(instance) {
             let overflow = stack::overflow(machine, found, context, death);
             found.stack_deepest = found.stack_deepest.max(overflow.unwrap_or(0));

@@ -11,8 +11,8 @@ use core::ops::{Deref, DerefMut};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::UserVa;
-use tally_mem::fallible::{HeapExhausted, Table};
-use tally_mem::machine::UserRoot;
+use tally_mem::fallible::{HeapExhausted, Table, TryBox};
+use tally_mem::machine::{UserRoot, Vectors};
 use tally_mem::owner::OwnerId;
 use tally_mem::space::AddressSpace;
 
@@ -81,6 +81,8 @@ pub struct Instance<O: Book> {
     pub image_id: u64,
     /// Start of its heap, once it reserved one.
     pub heap: Option<UserVa>,
+    /// Its floating-point registers, from when it is loaded on. They outlive each run in it.
+    pub vectors: Option<TryBox<Vectors>>,
     /// Where it is in its life.
     pub life: Life,
     /// Thread that runs it.
@@ -152,6 +154,7 @@ impl<O: Book> Instance<O> {
             load_len: 0,
             image_id: 0,
             heap: None,
+            vectors: None,
             life: Life::Loading,
             busy: Some(thread),
             task: None,

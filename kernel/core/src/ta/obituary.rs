@@ -10,9 +10,10 @@ use crate::ta::instance::{Instance, InstanceRef};
 use crate::ta::task::{Cause, Death};
 use core::fmt;
 use log::error;
+use tally_abi::TeeUuid;
 use tally_mem::addr::UserVa;
-use tally_mem::machine::{Machine, UserContext};
-use tally_mem::region::Prot;
+use tally_mem::machine::{Machine, UserContext, Vectors};
+use tally_mem::region::{Prot, RegionKind};
 use tally_mem::space::Target;
 use zerocopy::IntoBytes;
 
@@ -28,18 +29,29 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         death: &Death,
     ) {
         let mut frames = CallStack::default();
-        let (uuid, load_base, overflow) = {
+        let (uuid, image, load_base, overflow) = {
             let state = self.state();
             let Some(found) = state.instance(instance) else {
                 return;
             };
+            let loader = loader(found);
+            let offset = |pc: u64| match loader {
+                Some(base) => pc
+                    .checked_sub(base)
+                    .filter(|at| *at < self.ldelf.code_bytes()),
+                None => found.image_offset(pc),
+            };
             walk(&self.machine, found, context, |pc| {
-                frames.push(pc, found.image_offset(pc))
+                frames.push(pc, offset(pc))
             });
+            let image = match loader {
+                Some(_) => Image::Loader(self.ldelf.id),
+                None => Image::Ta(found.uuid, found.image_id),
+            };
             let is_overflow =
                 matches!(found.fate, Some(fate) if fate.cause == Cause::StackOverflow);
             let overflow = is_overflow.then_some((found.stack_deepest, found.stack_len));
-            (found.uuid, found.load_base, overflow)
+            (found.uuid, image, found.load_base, overflow)
         };
         match death {
             Death::Panic(code) => self.say(format_args!("TA panicked with code {code:#x}")),
@@ -78,14 +90,35 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             context.x[28], context.x[29], context.x[30], context.sp
         ));
         self.say(format_args!(" pc  {:016x}", context.pc));
+        self.write_vectors(instance);
+        self.say(format_args!("Image {image}: {:016x}", image.id()));
         self.say(format_args!("Call stack:"));
         for frame in &frames.places[..frames.count] {
             match frame {
-                (_, Some(offset)) => self.say(format_args!(" {uuid}+{offset:#x}")),
+                (_, Some(offset)) => self.say(format_args!(" {image}+{offset:#x}")),
                 (pc, None) => self.say(format_args!(" {pc:#x}")),
             }
         }
         self.write_regions(instance);
+    }
+
+    /// Writes the floating-point registers of an instance that used them.
+    fn write_vectors(&self, instance: InstanceRef) {
+        for first in (0..Vectors::COUNT).step_by(2) {
+            let pair = {
+                let state = self.state();
+                let found = state.instance(instance);
+                let vectors = found.and_then(|found| found.vectors.as_deref());
+                let Some(vectors) = vectors.filter(|vectors| !vectors.is_zero()) else {
+                    return;
+                };
+                [vectors.get(first), vectors.get(first + 1)]
+            };
+            self.say(format_args!(
+                " v{first:<2} {:032x} {:032x}",
+                pair[0], pair[1]
+            ));
+        }
     }
 
     /// Writes the regions of an instance, as OP-TEE does on a crash.
@@ -132,11 +165,43 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
     }
 }
 
+/// Where `ldelf` lies in an instance that it is loading.
+fn loader<O: Book>(instance: &Instance<O>) -> Option<u64> {
+    let regions = instance.space.as_ref()?.regions();
+    let code = regions
+        .iter()
+        .find(|region| region.kind() == RegionKind::LdelfCode);
+    code.map(|region| region.va().0)
+}
+
+/// A program that died, and which build of it.
+enum Image {
+    Ta(TeeUuid, u64),
+    Loader(u64),
+}
+
+impl Image {
+    const fn id(&self) -> u64 {
+        match self {
+            Self::Ta(_, id) | Self::Loader(id) => *id,
+        }
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ta(uuid, _) => uuid.fmt(f),
+            Self::Loader(_) => f.write_str("ldelf"),
+        }
+    }
+}
+
 /// What a syndrome stands for, by its class (Arm ARM, ESR_ELx).
 const fn fault_name(esr: u64) -> &'static str {
     match esr >> 26 & 0x3f {
         0x00 => "undefined instruction",
-        0x07 => "floating point or SIMD: a TA is to be built without",
+        0x07 => "floating point or SIMD, which this machine has none of for TAs",
         0x09 | 0x1c => "pointer authentication",
         0x0d => "branch target",
         0x0e => "illegal execution state",
@@ -222,7 +287,10 @@ mod tests {
     fn a_fault_is_named_by_its_class_and_by_no_other_bits() {
         for (class, name) in [
             (0x00_u64, "undefined instruction"),
-            (0x07, "floating point or SIMD: a TA is to be built without"),
+            (
+                0x07,
+                "floating point or SIMD, which this machine has none of for TAs",
+            ),
             (0x09, "pointer authentication"),
             (0x0d, "branch target"),
             (0x0e, "illegal execution state"),

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the key signs tests only; its private half is no secret.
 
-use crate::ta::load::rsa::{MODULUS_LEN, PublicKey};
+use crate::ta::load::rsa::PublicKey;
 use alloc::vec;
 use alloc::vec::Vec;
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
@@ -12,6 +12,8 @@ use tally_abi::TeeUuid;
 use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, algo, img_type};
 use zerocopy::IntoBytes;
 
+/// Bytes of the test key's modulus.
+pub const MODULUS_LEN: usize = 256;
 /// Modulus of the test key, whose private exponent is [`EXPONENT`]: no secret, signs tests only.
 pub const MODULUS: U2048 = U2048::from_be_hex(N);
 const N: &str = "9819a7d77a7efe4022f94fe9993935acf863a85432362eb29f4db9d17883a01d931a74d300d7e891\
@@ -32,7 +34,7 @@ eafe717d5320642f217b2f37fb27e6a592d8ca2ecd922b4a1cb97575d785a961d05ef17f7347bcd6
 307d91437391abcb101e323e4224d509",
 );
 /// The public half.
-pub const KEY: &PublicKey = &match PublicKey::from_modulus(&bytes_of(N)) {
+pub const KEY: &PublicKey<{ U2048::LIMBS }> = &match PublicKey::from_modulus(&bytes_of(N)) {
     Some(key) => key,
     None => panic!("not a modulus of 2048 bits"),
 };

@@ -107,6 +107,9 @@ fn check_quotas<O: Observer>(run: &Run<'_, O>) {
     }
 }
 
+/// First bytes of an image that `ldelf` panics of.
+pub const PANICS_LDELF: [u8; 4] = [0xff; 4];
+
 /// The model of `ldelf`; x19 counts its steps.
 pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
     check_quotas(run);
@@ -149,6 +152,9 @@ pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
             run.load(arg_va, arg.as_mut_bytes());
             let mut flags = [0; 4];
             run.load(arg.image_va, &mut flags);
+            if flags == PANICS_LDELF {
+                return run.call(ldelf_svc::PANIC, &[1]);
+            }
             arg.flags = u32::from_le_bytes(flags);
             arg.load_base = run.context.x[21];
             arg.load_len = page;

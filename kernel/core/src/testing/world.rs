@@ -10,9 +10,9 @@
 
 mod supplicant;
 
-pub use super::signing::{KEY, MODULUS, sign_encoded, signed_image};
-pub use super::ta::Run;
+pub use super::signing::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
 use super::ta::ldelf;
+pub use super::ta::{PANICS_LDELF, Run};
 use crate::call::entry::Entry;
 use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, KernelHeap, LdelfImage, Parts};
@@ -36,6 +36,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 /// Where `ldelf` begins in its code; tells its runs from a TA's.
 const LDELF_ENTRY: u64 = 0x40;
+/// Which build of it.
+const LDELF_ID: u64 = 0x1de1;
 /// Where a TA begins in its code.
 pub(super) const TA_ENTRY: u64 = 0x100;
 /// Bytes of a TA's stack.
@@ -239,8 +241,9 @@ impl<O: Observer> World<O> {
                     data: b"initial data",
                     data_len: 100,
                     entry_offset: LDELF_ENTRY,
+                    id: LDELF_ID,
                 },
-                key: Some(KEY),
+                keys: &[KEY],
                 fault: None,
                 shared,
             };

@@ -1,35 +1,15 @@
 //! Instances that end in steps, while others go on.
 
+use super::steps::touches_heap;
 use super::*;
 use crate::call::Call;
 use crate::call::rpc::RpcArg;
 use crate::guest_id::GuestId;
 use tally_abi::ta::svc;
-use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::ThreadControl;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages of heap that an instance touches.
 const HEAP_PAGES: u64 = 80;
-
-/// Has an instance touch its heap.
-fn grow(world: &World, session: u32) {
-    world.ta(|run| {
-        let out = run.stack(512);
-        run.store(out, &[0; 8]);
-        run.call(svc::tally::HEAP_RESERVE, &[100 * PAGE, out])
-    });
-    world.ta(|run| run.call(svc::tally::HEAP_GROW, &[HEAP_PAGES * PAGE, 0]));
-    world.ta(|run| {
-        let at = run.stack(512);
-        let heap = run.load_u64(at);
-        for page in 0..HEAP_PAGES {
-            run.store(heap + page * PAGE, &[1]);
-        }
-        run.exit(TeeResult::SUCCESS)
-    });
-    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
-}
 
 /// Pages that all instances are charged for, whether their address space is whole or not.
 fn charged(world: &World) -> u32 {
@@ -45,7 +25,7 @@ fn who_kills_what_another_ends_leaves_it_to_them() {
     // Bug: the killer let go of an instance whose pages the other was still giving back, and so gave its name away.
     let world = world();
     let session = world.opened(SHARED);
-    grow(&world, session);
+    touches_heap(&world, session, HEAP_PAGES);
     let (instance, owner) = {
         let mut state = world.kernel.state();
         let instances = &mut state.guest_mut(GuestId::FIRST).instances;
@@ -78,18 +58,19 @@ fn pages_of_an_instance_that_ends_count_until_they_are_free() {
     // Bug: from the first step on, others of the TA could have what was not given back yet.
     let world = world();
     let [first, second] = [MULTI, MULTI].map(|uuid| world.opened(uuid));
-    grow(&world, second);
+    touches_heap(&world, second, HEAP_PAGES);
     let quota = charged(&world) + 20;
     world
         .kernel
         .state()
         .guest_mut(GuestId::FIRST)
         .ta_quota_pages = quota;
-    let ending = {
+    let (ending, before) = {
         let state = world.kernel.state();
         let instances = state.guest(GuestId::FIRST).instances.named();
         let most = instances.max_by_key(|(_, found)| state.pages.owned_by(found.owner));
-        most.map(|(name, _)| name).unwrap()
+        most.map(|(name, found)| (name, found.charged_pages()))
+            .unwrap()
     };
     world.at_interrupt(0, move |world| {
         let mut state = world.kernel.state();
@@ -104,6 +85,7 @@ fn pages_of_an_instance_that_ends_count_until_they_are_free() {
         let owned = state.pages.owned_by(owner);
         assert_ne!(owned, 0, "the end is under way");
         assert!(by_others >= owned, "{by_others} of {owned}");
+        assert!(by_others < before, "{by_others}, {before} before");
     });
     assert_eq!(world.close(second), TeeResult::SUCCESS);
     assert!(!world.forget_interrupt(), "no step");
@@ -140,5 +122,28 @@ fn a_quota_holds_while_one_more_instance_is_loaded() {
         for session in sessions {
             assert_eq!(world.close(session), TeeResult::SUCCESS);
         }
+    }
+}
+
+#[test]
+fn a_dead_instance_that_has_sessions_takes_nothing_off_the_quota() {
+    let world = world();
+    let [first, second] = [MULTI, MULTI].map(|uuid| world.opened(uuid));
+    touches_heap(&world, second, HEAP_PAGES);
+    world.ta(|run| run.call(svc::PANIC, &[1]));
+    assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::TARGET_DEAD);
+    {
+        let state = world.kernel.state();
+        let guest = state.guest(GuestId::FIRST);
+        let mut living = guest
+            .instances
+            .named()
+            .filter(|(_, found)| found.space.is_some());
+        let (left, _) = living.next().unwrap();
+        assert_eq!(guest.instances.named().count(), 2);
+        assert_eq!(guest.charged_to_others(left), Some(0));
+    }
+    for session in [first, second] {
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
     }
 }

@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::guest_id::GuestId;
-use crate::ta::load::image::ImageHeader;
-use crate::ta::load::rsa::{MODULUS_LEN, PublicKey};
-use crate::testing::world::{CLIENT, Event, KEY, memref};
-use tally_abi::image::ImageFault;
+use crate::testing::world::{CLIENT, Event, memref};
 use tally_abi::msg::attr;
 use tally_abi::rpc::cmd;
 use tally_abi::ta::svc;
@@ -83,39 +80,6 @@ fn whichever_answer_of_the_normal_world_fails_nothing_is_left_behind() {
         }
     }
     panic!("no end of events");
-}
-
-#[test]
-fn a_kernel_without_a_key_refuses_what_any_key_signed() {
-    let image = crate::testing::world::signed_image(MULTI, &[0; 64]);
-    let verify = |key| {
-        let mut header = ImageHeader::parse(&image, image.len(), MULTI).unwrap();
-        header.update(&image[header.hashed_offset..]);
-        header.verify(key)
-    };
-    assert!(verify(Some(KEY)).is_ok());
-    assert_eq!(verify(None), Err(ImageFault::NoKey));
-    assert_eq!(TeeResult::from(ImageFault::NoKey), TeeResult::SECURITY);
-}
-
-#[test]
-fn a_modulus_is_odd_and_has_2048_bits() {
-    let is_taken = |modulus: &[u8]| PublicKey::from_modulus(modulus).is_some();
-    // No small number divides it.
-    let mut good = [0xc5; MODULUS_LEN];
-    good[MODULUS_LEN - 1] = 0x13;
-    assert!(is_taken(&good));
-    for (place, byte) in [(0, 0x45), (0, 0), (MODULUS_LEN - 1, 0xc4)] {
-        let mut bad = good;
-        bad[place] = byte;
-        assert!(!is_taken(&bad), "{place}");
-    }
-    // The stand-in that anybody can factor, as erased flash has it.
-    assert!(!is_taken(&[0xff; MODULUS_LEN]));
-    assert!(!is_taken(&[0xc5; MODULUS_LEN]));
-    for len in [0, 1, 128, MODULUS_LEN - 1, MODULUS_LEN + 1, 512] {
-        assert!(!is_taken(&vec![0xc5; len]), "{len}");
-    }
 }
 
 #[test]

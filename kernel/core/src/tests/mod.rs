@@ -15,7 +15,13 @@ mod failures;
 #[cfg(not(miri))]
 mod guest;
 #[cfg(not(miri))]
+mod laid_out;
+#[cfg(not(miri))]
+mod lent;
+#[cfg(not(miri))]
 mod memory;
+#[cfg(not(miri))]
+mod orphans;
 #[cfg(not(miri))]
 mod put_off;
 #[cfg(not(miri))]
@@ -32,6 +38,8 @@ mod steps;
 mod ta;
 #[cfg(not(miri))]
 mod threads;
+#[cfg(not(miri))]
+mod vectors;
 
 use crate::pta::services::Control;
 use crate::pta::{PseudoTa, Session, Step, Work};

@@ -1,5 +1,6 @@
 //! Shares of what all use: each to the entry, and quotas to the page.
 
+use super::lent::passes_on;
 use super::ta::ta_opens;
 use super::*;
 use crate::guest_id::GuestId;
@@ -9,12 +10,12 @@ use crate::ta::instance::{Instance, InstanceRef};
 use crate::testing::world::{CLIENT, Run, header, memref};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
-use tally_abi::ta::{entry, param_type, svc};
+use tally_abi::ta::{param_type, svc};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
-const PAGE: u64 = PAGE_SIZE as u64;
+pub(super) const PAGE: u64 = PAGE_SIZE as u64;
 /// A pseudo-TA that does nothing, for anybody.
 const PLAIN: TeeUuid = TeeUuid::from_u128(0x66);
 const PLAIN_TA: PseudoTa<()> = PseudoTa {
@@ -61,7 +62,7 @@ fn lend(
 }
 
 /// Runs `test` in a world with these two as well.
-fn with_lender(test: impl FnOnce(&Arc<World>)) {
+pub(super) fn with_lender(test: impl FnOnce(&Arc<World>)) {
     let world = world_of(&[ECHO_TA, PLAIN_TA, LENDER_TA]);
     let before = world.accounts();
     test(&world);
@@ -364,7 +365,7 @@ fn so_much_shared_memory_is_registered_and_no_more() {
 }
 
 /// Pages that all instances of a TA are charged for.
-fn charged(world: &World, uuid: TeeUuid) -> u32 {
+pub(super) fn charged(world: &World, uuid: TeeUuid) -> u32 {
     let state = world.kernel.state();
     let instances = state.guest(GuestId::FIRST).instances.iter();
     let of_ta = instances.filter(|(_, found)| found.uuid == uuid);
@@ -373,7 +374,7 @@ fn charged(world: &World, uuid: TeeUuid) -> u32 {
 }
 
 /// Has the TA reserve as much heap as it may.
-fn reserves(world: &World, session: u32) {
+pub(super) fn reserves(world: &World, session: u32) {
     world.ta(|run| {
         let out = run.stack(512);
         run.store(out, &[0; 8]);
@@ -384,7 +385,7 @@ fn reserves(world: &World, session: u32) {
 }
 
 /// Has the TA grow its heap to so many pages.
-fn grows(world: &World, session: u32, pages: u64) -> TeeResult {
+pub(super) fn grows(world: &World, session: u32, pages: u64) -> TeeResult {
     world.ta(move |run| run.call(svc::tally::HEAP_GROW, &[pages * PAGE, 0]));
     exits_with(world, |run| run.result().0);
     let result = world.invoke(session, 0, &[]).result;
@@ -393,7 +394,7 @@ fn grows(world: &World, session: u32, pages: u64) -> TeeResult {
 }
 
 /// Pages that a TA may have here.
-const QUOTA: u64 = 80;
+pub(super) const QUOTA: u64 = 80;
 /// Pages of the client's that a list names over and over.
 const LISTED: u64 = 1200;
 
@@ -409,70 +410,25 @@ fn long_list(world: &World) -> MsgParam {
     memref(kind, page(1), LISTED * PAGE, 0)
 }
 
-fn hears(run: &mut Run<'_>) -> Trap {
-    let result = run.result();
-    run.exit(result)
-}
-
-/// Has the caller invoke its session with a reference to so many bytes of its heap; `during`: pages that both TAs are
-/// charged for while the callee runs.
-fn passes_on(
-    world: &World,
-    caller: u32,
-    inner: &Arc<AtomicU32>,
-    bytes: u64,
-    during: &Arc<[AtomicU32; 2]>,
-) -> TeeResult {
-    let id = inner.clone();
-    world.ta(move |run| {
-        let (origin, params, heap) = (run.stack(0), run.stack(64), run.stack(512));
-        let heap = run.load_u64(heap);
-        let words = [
-            u64::from(param_type::MEMREF_INPUT),
-            heap,
-            bytes,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ];
-        run.store(params, words.as_bytes());
-        let id = u64::from(id.load(Relaxed));
-        run.call(svc::INVOKE_TA_COMMAND, &[id, 0, 0, params, origin])
-    });
-    let during = during.clone();
-    // Whoever runs next: the callee, or the caller that hears of the refusal.
-    world.ta(move |run| {
-        let types = param_type::MEMREF_INPUT.into();
-        if run.context.x[0] == entry::INVOKE_COMMAND && run.params().types == types {
-            for (pages, uuid) in during.iter().zip([SHARED, MULTI]) {
-                pages.store(charged(run.world, uuid), Relaxed);
-            }
-            run.world.ta(hears);
-            return run.exit(TeeResult::SUCCESS);
-        }
-        hears(run)
-    });
-    world.invoke(caller, 0, &[]).result
-}
-
 /// What was stale: what an instance may have was looked at when it last asked in some other way.
 #[test]
 fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
-    type Ways<'a> = [(&'a str, Box<dyn Fn(&World) -> TeeResult + 'a>); 5];
+    type Ways<'a> = [(&'a str, Box<dyn Fn(&World) -> TeeResult + 'a>); 6];
     let quota = |world: &World, pages| {
         let mut state = world.kernel.state();
         state.guest_mut(GuestId::FIRST).ta_quota_pages = pages;
     };
-    for way in 0..5 {
+    for way in 0..6 {
         with_lender(|world| {
             quota(world, QUOTA as u32);
             let [first, second] = [MULTI, MULTI].map(|uuid| world.opened(uuid));
             for session in [first, second] {
                 reserves(world, session);
             }
+            let inner = Arc::default();
+            ta_opens(world, SHARED, &inner);
+            assert_eq!(world.invoke(second, 0, &[]).result, TeeResult::SUCCESS);
+            assert_eq!(grows(world, second, 1), TeeResult::SUCCESS);
             let large = long_list(world);
             let small = MsgParam {
                 b: 240 * PAGE,
@@ -486,7 +442,7 @@ fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
                 reply.result
             };
             let ways: Ways<'_> = [
-                ("heap", Box::new(|world| grows(world, second, 1))),
+                ("heap", Box::new(|world| grows(world, second, 2))),
                 (
                     "a large reference",
                     Box::new(|world| world.invoke(second, 0, &[large]).result),
@@ -503,6 +459,10 @@ fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
                     }),
                 ),
                 ("another instance", Box::new(opens)),
+                (
+                    "what it passes on",
+                    Box::new(|world| passes_on(world, second, &inner, 600, &Arc::default())),
+                ),
             ];
             let (name, asks) = &ways[way];
             let grown = (1..QUOTA).take_while(|n| grows(world, first, *n) == TeeResult::SUCCESS);
@@ -516,48 +476,4 @@ fn however_an_instance_gets_pages_those_of_others_are_off_its_quota() {
             quota(world, crate::guest::DEFAULT_TA_QUOTA_PAGES);
         });
     }
-}
-
-/// The callee was charged, so that a caller took what it needs for others.
-#[test]
-fn what_a_ta_passes_on_is_charged_to_it_for_the_call() {
-    with_lender(|world| {
-        let quota = |pages| {
-            let mut state = world.kernel.state();
-            state.guest_mut(GuestId::FIRST).ta_quota_pages = pages;
-        };
-        quota(QUOTA as u32);
-        let caller = world.opened(SHARED);
-        reserves(world, caller);
-        let mut heap = 20;
-        assert_eq!(grows(world, caller, heap), TeeResult::SUCCESS);
-        let inner = Arc::default();
-        ta_opens(world, MULTI, &inner);
-        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
-        // Whatever is left of the caller's quota, as much can be passed on.
-        for left in [20_u64, 16, 15, 1, 0] {
-            while u64::from(charged(world, SHARED)) < QUOTA - left {
-                heap += 1;
-                assert_eq!(grows(world, caller, heap), TeeResult::SUCCESS);
-            }
-            let idle = [SHARED, MULTI].map(|uuid| charged(world, uuid));
-            for (bytes, pages) in [(600, 1), (16 * PAGE, 16)] {
-                let during = Arc::<[AtomicU32; 2]>::default();
-                let result = passes_on(world, caller, &inner, bytes, &during);
-                if left < pages {
-                    assert_eq!(result, TeeResult::OUT_OF_MEMORY, "{bytes}, {left} left");
-                } else {
-                    assert_eq!(result, TeeResult::SUCCESS, "{bytes}, {left} left");
-                    let [by_caller, by_callee] = during.each_ref().map(|n| n.load(Relaxed));
-                    assert_eq!(u64::from(by_caller - idle[0]), pages);
-                    // Tables alone.
-                    assert!(by_callee - idle[1] <= 3, "{by_callee} after {}", idle[1]);
-                }
-                let after = [SHARED, MULTI].map(|uuid| charged(world, uuid));
-                assert_eq!(after, idle);
-            }
-        }
-        assert_eq!(world.close(caller), TeeResult::SUCCESS);
-        quota(crate::guest::DEFAULT_TA_QUOTA_PAGES);
-    });
 }

@@ -1,9 +1,15 @@
 //! Signatures, by the formulas of RFC 8017 and with one thing wrong at a time.
 
-use crate::ta::load::rsa::{DIGEST_LEN, MODULUS_LEN};
-use crate::testing::world::{KEY, MODULUS, sign_encoded};
+mod openssl;
+
+use super::MULTI;
+use crate::ta::load::image::ImageHeader;
+use crate::ta::load::rsa::{DIGEST_LEN, PublicKey, Verify};
+use crate::testing::world::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
 use crypto_bigint::U2048;
 use sha2::{Digest, Sha256};
+use tally_abi::TeeResult;
+use tally_abi::image::ImageFault;
 use tally_abi::shdr::algo;
 
 const PSS: u32 = algo::RSASSA_PKCS1_PSS_MGF1_SHA256;
@@ -129,4 +135,78 @@ fn a_signature_has_the_length_of_the_modulus_and_is_less() {
     assert!(!KEY.verifies(PSS, &DIGEST, &low[1..]));
     assert!(!KEY.verifies(PSS, &DIGEST, &[&[0], &low[..]].concat()));
     assert!(!KEY.verifies(PSS, &DIGEST, &[]));
+}
+
+#[test]
+fn a_kernel_without_a_key_refuses_what_any_key_signed() {
+    let image = signed_image(MULTI, &[0; 64]);
+    let [longer, modulus] = [openssl::RSA_4096, openssl::RSA_3072].map(|key| key[0]);
+    let longer = PublicKey::<64>::from_modulus(&bytes(longer)).unwrap();
+    let other = PublicKey::<48>::from_modulus(&bytes(modulus)).unwrap();
+    let verify = |keys: &[&dyn Verify]| {
+        let mut header = ImageHeader::parse(&image, image.len(), MULTI).unwrap();
+        header.update(&image[header.hashed_offset..]);
+        header.verify(keys)
+    };
+    assert!(verify(&[KEY]).is_ok());
+    // Whichever of several it is.
+    assert!(verify(&[&longer, KEY, &other]).is_ok());
+    assert_eq!(verify(&[&longer, &other]), Err(ImageFault::Signature));
+    assert_eq!(verify(&[]), Err(ImageFault::NoKey));
+    assert_eq!(TeeResult::from(ImageFault::NoKey), TeeResult::SECURITY);
+}
+
+#[test]
+fn a_modulus_is_odd_and_has_the_bits_that_its_words_have() {
+    let is_taken = |modulus: &[u8]| PublicKey::<32>::from_modulus(modulus).is_some();
+    // No small number divides it.
+    let mut good = [0xc5; MODULUS_LEN];
+    good[MODULUS_LEN - 1] = 0x13;
+    assert!(is_taken(&good));
+    for (place, byte) in [(0, 0x45), (0, 0), (MODULUS_LEN - 1, 0xc4)] {
+        let mut bad = good;
+        bad[place] = byte;
+        assert!(!is_taken(&bad), "{place}");
+    }
+    // The stand-in that anybody can factor, as erased flash has it.
+    assert!(!is_taken(&[0xff; MODULUS_LEN]));
+    assert!(!is_taken(&[0xc5; MODULUS_LEN]));
+    for len in [0, 1, 128, MODULUS_LEN - 1, MODULUS_LEN + 1, 512] {
+        assert!(!is_taken(&vec![0xc5; len]), "{len}");
+    }
+    // Neither shorter ones nor longer ones than the limits.
+    let modulus = bytes(openssl::RSA_4096[0]);
+    assert!(PublicKey::<31>::from_modulus(&modulus[..248]).is_none());
+    let longer = [&modulus[..], &modulus[504..]].concat();
+    assert!(PublicKey::<65>::from_modulus(&longer).is_none());
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2);
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap();
+    digits.map(byte).collect()
+}
+
+/// Checks what OpenSSL signed.
+fn check<const LIMBS: usize>([modulus, pkcs, pss]: [&str; 3]) {
+    let key = PublicKey::<LIMBS>::from_modulus(&bytes(modulus)).unwrap();
+    assert_eq!(key.modulus_len(), LIMBS * 8);
+    for (algorithm, other, signature) in [(PKCS, PSS, pkcs), (PSS, PKCS, pss)] {
+        let signature = bytes(signature);
+        assert!(key.verifies(algorithm, &DIGEST, &signature));
+        assert!(!key.verifies(other, &DIGEST, &signature));
+        assert!(!key.verifies(algorithm, &[0x3d; DIGEST_LEN], &signature));
+        assert!(!key.verifies(algorithm, &DIGEST, &signature[1..]));
+        for at in [0, signature.len() / 2, signature.len() - 1] {
+            let mut wrong = signature.clone();
+            wrong[at] ^= 1;
+            assert!(!key.verifies(algorithm, &DIGEST, &wrong), "{at}");
+        }
+    }
+}
+
+#[test]
+fn keys_of_3072_and_4096_bits_sign_as_openssl_does() {
+    check::<48>(openssl::RSA_3072);
+    check::<64>(openssl::RSA_4096);
 }

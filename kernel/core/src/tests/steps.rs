@@ -30,6 +30,19 @@ pub(super) fn takes_heap(world: &World, bytes: u64) {
     world.ta(move |run| run.call(svc::tally::HEAP_GROW, &[bytes, 0]));
 }
 
+/// Has the TA of a session take a heap of so many pages and touch each of them.
+pub(super) fn touches_heap(world: &World, session: u32, pages: u64) {
+    takes_heap(world, pages * PAGE);
+    world.ta(move |run| {
+        let heap = heap(run);
+        for page in 0..pages {
+            run.store(heap + page * PAGE, &[1]);
+        }
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+}
+
 /// Has MULTI pass its heap to SHARED, after `meanwhile`.
 fn passes_on(world: &World, meanwhile: impl FnOnce(&World) + Send + 'static) {
     takes_heap(world, 32 * PAGE);
@@ -110,15 +123,7 @@ fn a_ta_killed_while_memory_is_copied_to_it_leaves_nothing() {
 fn a_ta_with_much_memory_ends_in_steps() {
     leaves_nothing(|world| {
         let session = world.opened(SHARED);
-        takes_heap(world, 80 * PAGE);
-        world.ta(|run| {
-            let heap = heap(run);
-            for page in 0..80 {
-                run.store(heap + page * PAGE, &[1]);
-            }
-            run.exit(TeeResult::SUCCESS)
-        });
-        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        touches_heap(world, session, 80);
         let free = || world.kernel.state().pages.available();
         let most = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&most);

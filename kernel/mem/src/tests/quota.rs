@@ -75,6 +75,21 @@ fn the_most_that_was_charged_counts_memory_of_every_kind_and_begins_anew() {
     }
 }
 
+#[test]
+fn what_is_lent_is_charged_until_it_is_back_and_was_the_most() {
+    with_space_of(20, |space, mem| {
+        let before = space.charged_pages();
+        space.lend(mem, 7).unwrap();
+        let most = before + 7;
+        assert_eq!((space.charged_pages(), space.charged_max()), (most, most));
+        let over = space.lend(mem, 20 - most + 1);
+        assert_eq!(over, Err(SpaceError::QuotaExceeded));
+        assert_eq!((space.charged_pages(), space.charged_max()), (most, most));
+        space.take_back(7);
+        assert_eq!((space.charged_pages(), space.charged_max()), (before, most));
+    });
+}
+
 /// What is told of a quota of 20 pages of which others have 5.
 fn of_twenty(wanted: u32, used: u32) -> Option<RefusedPages> {
     Some(RefusedPages {

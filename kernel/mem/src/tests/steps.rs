@@ -52,3 +52,36 @@ fn a_space_shrinks_to_nothing_whatever_is_in_it() {
         assert_eq!(state(space, mem), quiet);
     });
 }
+
+/// Until its last step the region has its old protection, so that the next step goes on with it.
+#[test]
+fn protection_is_set_step_by_step_of_every_page() {
+    with_space(|space, mem| {
+        let va = zeroed(space, mem, RegionKind::Segment, 10);
+        for page in 0..10 {
+            let at = plus(va, page * PAGE);
+            space.fault(mem, at, Access::Write).unwrap();
+            mem.machine.user_store(space.root(), at.0, b"x").unwrap();
+        }
+        let prot = |space: &crate::space::AddressSpace| space.region_at(va).unwrap().prot();
+        let mut done = 0;
+        for expected in [4, 8, 10] {
+            assert_eq!(prot(space), Prot::READ_WRITE, "{done} done");
+            done = space
+                .protect(mem, va, 10 * PAGE, Prot::READ, (done, 4))
+                .unwrap();
+            assert_eq!(done, expected);
+            for page in 0..10 {
+                let stored = mem
+                    .machine
+                    .user_store(space.root(), va.0 + page * PAGE, b"y");
+                assert_eq!(
+                    stored.is_ok(),
+                    page >= u64::from(done),
+                    "{page}, {done} done"
+                );
+            }
+        }
+        assert_eq!(prot(space), Prot::READ);
+    });
+}

@@ -6,7 +6,7 @@
 //   GIC          2 MiB   RW  device
 //   UART         2 MiB   RW  device: UARTs, firmware configuration, GPIO
 //   secure RAM  64 KiB   RW  data
-//   STACKS     128 KiB   RW  eight stacks of 16 KiB, lowest page of each unmapped
+//   STACKS     256 KiB   RW  eight stacks of 32 KiB, lowest page of each unmapped
 //   KERNEL      the rest RW  the kernel's RAM, written once by the loader
 //   RAM          2 MiB   RW  normal-world RAM: the device tree, completed once at boot
 

@@ -159,6 +159,22 @@
     ldr     x3, [sp, #{NORMAL_ARGS} + 24]
 .endm
 
+// What the CPU has of floating point is the secure world's to use from here on, once it is kept. Clobbers x8.
+.macro registers_to_secure
+    ldr     x8, [sp, #{CPTR_SECURE}]
+    msr     cptr_el3, x8
+.endm
+
+// ... and the normal world's again. Clobbers x8 to x11.
+.macro registers_to_normal
+    ldr     x8, [sp, #{KEPT}]
+    adr     x11, 6f
+    cbnz    x8, give_registers_back
+    mov     x8, #{CPTR_OPEN}
+    msr     cptr_el3, x8
+6:
+.endm
+
 .macro crash_vector number
     .balign 128
     msr     tpidr_el3, x30
@@ -223,6 +239,7 @@ enter_from_normal:                      // x28 = entry, x29 = SCR_EL3
     msr     scr_el3, x29
     save_sys {NORMAL_SYS}
     save_sys_normal_only
+    registers_to_secure
     load_sys {SECURE_SYS}
     eret
 
@@ -231,7 +248,7 @@ from_secure:
     mrs     x30, esr_el3
     ubfx    x30, x30, #26, #6
     cmp     x30, #0x17
-    b.ne    give_back
+    b.ne    secure_traps
     mov     w30, #(0xbe000005 & 0xffff) // CALL_DONE
     movk    w30, #(0xbe000005 >> 16), lsl #16
     cmp     w0, w30
@@ -242,9 +259,15 @@ from_secure:
     mov     x3, x4
     save_sys {SECURE_SYS}
 resume_normal:
+    registers_to_normal
     load_sys {NORMAL_SYS}
     load_sys_normal_only
     load_normal_gp_and_eret
+
+secure_traps:                           // x30 = the exception's class
+    cmp     x30, #0x07                  // floating point: CPTR_EL3.TFP
+    b.eq    keep_registers
+    b       give_back
 
 // x30 = CALL_DONE, w0 something else.
 secure_returns_otherwise:
@@ -261,6 +284,7 @@ secure_returns_otherwise:
     ldr     x30, [sp, #{MONITOR_SP}]
     cbz     x30, 2f                     // nobody waits for it
     save_sys {SECURE_SYS}
+    registers_to_normal
     load_sys {NORMAL_SYS}
     load_sys_normal_only
     str     xzr, [sp, #{MONITOR_SP}]
@@ -321,6 +345,7 @@ monitor_enter_secure:
     msr     elr_el3, x1
     msr     spsr_el3, x7
     msr     scr_el3, x6
+    registers_to_secure
     load_sys {SECURE_SYS}
     mov     x0, x2
     mov     x1, x3

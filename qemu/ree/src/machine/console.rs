@@ -1,21 +1,32 @@
-//! The console: PL011 at [`virt::NORMAL_UART`], output by line, input polled.
+//! The console: PL011 at [`virt::NORMAL_UART`], output by line, input by interrupt.
 //!
-//! **Invariant:** one lock for the device; [`emergency`] alone goes around it.
+//! **Invariant:** one lock for sending; [`emergency`] alone goes around it. Only CPU 0 receives.
 
-use arm_pl011_uart::{PL011Registers, Uart};
+use super::cpu;
+use super::interrupts::CPUS;
+use crate::output::Output;
+use crate::typed::Typed;
+use alloc::format;
+use alloc::string::String;
+use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::{Mutex, Once};
 use tally_board_virt as virt;
 
 static UART: Once<Mutex<Uart<'static>>> = Once::new();
+static TYPED: Typed = Typed::new();
+/// Whether bytes are left in the device, because there is no room for them.
+static IS_HELD_UP: AtomicBool = AtomicBool::new(false);
 
 fn device() -> Uart<'static> {
     let base = core::ptr::with_exposed_provenance_mut::<PL011Registers>(virt::NORMAL_UART as usize);
     let regs = match NonNull::new(base) {
         // SAFETY:
         // 1. The PL011's registers are there, mapped as device memory.
-        // 2. `UART` holds the one instance; `emergency` makes another only to end the machine.
+        // 2. `UART` holds the one instance that sends, but for `emergency`, which may mix with it; what receives
+        //    on CPU 0 touches no register that sending writes.
         Some(regs) => unsafe { arm_pl011_uart::UniqueMmioPointer::new(regs) },
         None => unreachable!("the UART is not at address 0"),
     };
@@ -36,6 +47,7 @@ pub(crate) fn init() {
             115_200,
             24_000_000,
         );
+        uart.set_interrupt_masks(RECEIVING);
         Mutex::new(uart)
     });
 }
@@ -66,9 +78,28 @@ impl Write for Held<'_> {
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if let Some(uart) = UART.get() {
-            put(&mut uart.lock(), text);
+        match &mut *diverted().lock() {
+            Some(output) => output.take(text, &mut show),
+            None => show(text),
         }
+        Ok(())
+    }
+
+    fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> fmt::Result {
+        if is_diverted() {
+            return self.write_str(&format!("{what}"));
+        }
+        Direct.write_fmt(what)
+    }
+}
+
+/// A writer to the console, wherever the output of a command goes: for complaints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct;
+
+impl Write for Direct {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        show(text);
         Ok(())
     }
 
@@ -80,11 +111,77 @@ impl Write for Console {
     }
 }
 
-/// A byte that was typed, if any.
-pub(crate) fn poll_byte() -> Option<u8> {
-    let mut uart = UART.get()?.lock();
-    // A byte with a framing error is as good as none.
-    uart.read_word().ok().flatten()
+fn show(text: &str) {
+    if let Some(uart) = UART.get() {
+        put(&mut uart.lock(), text);
+    }
+}
+
+/// Where the output of this CPU's command goes.
+fn diverted() -> &'static Mutex<Option<Output>> {
+    static DIVERTED: [Mutex<Option<Output>>; CPUS] = [const { Mutex::new(None) }; CPUS];
+    &DIVERTED[cpu::index() % CPUS]
+}
+
+/// Whether the output of this CPU's command goes elsewhere, or through filters.
+pub(crate) fn is_diverted() -> bool {
+    diverted().lock().is_some()
+}
+
+/// Has output of this CPU go this way from here on.
+pub(crate) fn divert(output: Output) {
+    *diverted().lock() = Some(output);
+}
+
+/// As [`Output::end`]: output of this CPU goes to the console again.
+pub(crate) fn end_diverting(status: u8) -> Result<u8, String> {
+    let output = diverted().lock().take();
+    output.map_or(Ok(status), |output| output.end(status, &mut show))
+}
+
+/// Something has come, or lies there for a while.
+const RECEIVING: Interrupts = Interrupts::RXI.union(Interrupts::RTI);
+
+/// Takes in what the device has received; called from its interrupt, on CPU 0.
+pub(super) fn receive() {
+    let mut uart = device();
+    // Before it is read: what comes then raises it again.
+    uart.clear_interrupts(RECEIVING);
+    while !TYPED.is_full() {
+        match uart.read_word() {
+            Ok(Some(byte)) => TYPED.put(byte),
+            Ok(None) => return,
+            // A byte with a framing error is as good as none.
+            Err(_) => {}
+        }
+    }
+    uart.set_interrupt_masks(Interrupts::empty());
+    IS_HELD_UP.store(true, Ordering::Relaxed);
+}
+
+/// A byte that was typed, if any; nothing is typed for other CPUs than the first.
+pub(crate) fn typed_byte() -> Option<u8> {
+    if cpu::index() != 0 {
+        return None;
+    }
+    let byte = TYPED.take();
+    if byte.is_none() && IS_HELD_UP.swap(false, Ordering::Relaxed) {
+        device().set_interrupt_masks(RECEIVING);
+    }
+    byte
+}
+
+/// A line of commands begins on CPU 0, or has ended.
+pub(crate) fn set_running(is_running: bool) {
+    TYPED.set_running(is_running);
+}
+
+/// How often ctrl-C was typed since the commands that run on this CPU began.
+pub(crate) fn breaks() -> u32 {
+    match cpu::index() {
+        0 => TYPED.breaks(),
+        _ => 0,
+    }
 }
 
 /// Writes whatever happens to the lock: for a world that is about to end.

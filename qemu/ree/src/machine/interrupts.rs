@@ -1,6 +1,6 @@
-//! Interrupts: a periodic tick on each CPU, so that the secure world is interrupted for real.
+//! Interrupts: a periodic tick on each CPU, so that the secure world is interrupted for real, and what is typed.
 //!
-//! **Invariant:** the handler takes no lock and only counts.
+//! **Invariant:** the handler takes no lock; it counts, and puts bytes by.
 
 use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTP_TVAL_EL0, CNTPCT_EL0, DAIF, Readable, Writeable,
@@ -15,6 +15,8 @@ use tally_board_virt as virt;
 
 /// EL1 physical timer (Arm BSA: INTID 30, a PPI).
 const TIMER: IntId = IntId::ppi(14);
+/// The console, whose interrupts go to CPU 0.
+const UART: IntId = IntId::spi(virt::NORMAL_UART_SPI);
 /// CPUs that are used at most.
 pub(super) const CPUS: usize = 4;
 /// Ticks a second unless a test wants more.
@@ -55,6 +57,9 @@ pub(crate) fn init_first() {
     if let Ok(mut gic) = driver(found) {
         gic.setup(0);
         enable_timer(&mut gic, 0);
+        // As for the timer: the distributor has so many lines.
+        let _ = gic.set_interrupt_priority(UART, None, 0x80);
+        let _ = gic.enable_interrupt(UART, None, true);
         *GIC.lock() = Some(gic);
     }
     start_ticking();
@@ -126,6 +131,8 @@ pub(super) fn handle() {
             if let Some(n) = TICKS.get(super::cpu::index()) {
                 n.fetch_add(1, Ordering::Relaxed);
             }
+        } else if id == UART {
+            super::console::receive();
         }
     });
 }

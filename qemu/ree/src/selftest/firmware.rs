@@ -2,9 +2,10 @@
 
 use alloc::format;
 use core::arch::asm;
-use ta_uuids::{crash, heap};
+use ta_uuids::{chain, crash, heap};
 use tally_board_virt as virt;
 use tally_board_virt::images::FW_CFG_OTHER_FIRMWARE;
+use tally_simd as simd;
 use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue};
 
 use super::{Bench, OTHER_FIRMWARE, Outcome, Test, equal, fails, holds, works};
@@ -23,6 +24,10 @@ pub(super) const TESTS: &[Test] = &[
     (
         "registers of this world survive a secure world that runs",
         registers_survive,
+    ),
+    (
+        "floating-point registers of this world survive TAs that use them",
+        vectors_survive,
     ),
     (
         "the cycle counter stands still in the secure world",
@@ -253,6 +258,67 @@ fn registers_survive(bench: &Bench) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// A TA that uses floating point, while this world has registers of its own in use.
+fn vectors_survive(bench: &Bench) -> Outcome {
+    const CPACR_ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
+    let mut session = bench.open(chain::UUID)?;
+    let mut use_them = |seed| {
+        let mut op = Operation::new(
+            0,
+            ParamValue::new(seed, 0, ParamType::ValueInput),
+            ParamValue::new(1, 0, ParamType::ValueInput),
+            ParamValue::new(0, 0, ParamType::ValueOutput),
+            ParamNone,
+        );
+        works(session.invoke_command(chain::CMD_VECTORS, &mut op))
+    };
+    let old = read!("cpacr_el1");
+    write!("cpacr_el1", CPACR_ALL);
+    simd::fill(0x4000);
+    simd::set_control(3 << 22);
+    simd::set_status(0x15);
+    let result = use_them(1);
+    let kept = (simd::copy(), simd::control(), simd::status());
+    simd::set_control(0);
+    // Not with a firmware that keeps them closed.
+    let has = |register: u64, at: u32| !is_other() && register >> at & 0xf != 0;
+    let has_sve = has(read!("id_aa64pfr0_el1"), 32);
+    let has_sme = has(read!("id_aa64pfr1_el1"), 24);
+    let mut differing = None;
+    for is_streaming in [false, true] {
+        if !(if is_streaming { has_sme } else { has_sve }) {
+            continue;
+        }
+        let mut copies = [simd::Scalable::zeroed(), simd::Scalable::zeroed()];
+        let with_ffr = !is_streaming || read!("s3_0_c0_c4_5") >> 63 != 0;
+        if is_streaming {
+            write!("s3_0_c1_c2_6", 1_u64 << 31 | 0xf);
+            simd::set_streaming(true);
+        } else {
+            write!("s3_0_c1_c2_0", 0xf_u64);
+        }
+        simd::fill_scalable(0x7000, with_ffr);
+        simd::set_status(0x11);
+        simd::copy_scalable(&mut copies[0], with_ffr);
+        let used = use_them(2);
+        simd::copy_scalable(&mut copies[1], with_ffr);
+        let status = simd::status();
+        let still_streaming = has_sme && read!("s3_3_c4_c2_2") & 1 != 0;
+        if is_streaming {
+            simd::set_streaming(false);
+        }
+        let same = copies[0] == copies[1] && status == 0x11;
+        if !same || still_streaming != is_streaming || used.is_err() {
+            differing = Some(is_streaming);
+        }
+    }
+    write!("cpacr_el1", old);
+    result?;
+    let expected = (simd::filled(0x4000), 3 << 22, 0x15);
+    equal(kept, expected, "V registers, FPCR, FPSR")?;
+    equal(differing, None, "streaming or not, what differs")
 }
 
 /// PMCR_EL0: counting, 64 bits.

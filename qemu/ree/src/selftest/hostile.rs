@@ -27,7 +27,7 @@ use super::caller::{Caller, Reached};
 use super::raw::RawCall;
 use super::vocabulary::{self, Arena, CALLERS, COOKIES};
 use super::{Bench, Outcome, say};
-use crate::machine::cpu;
+use crate::machine::{console, cpu};
 use crate::{jobs, tee};
 use ta_uuids::hostile::Random;
 
@@ -81,7 +81,7 @@ fn rounds(bench: &Bench, arena: &'static Arena, count: u64, seed: u64) -> Result
     let start = cpu::micros();
     let mut sent = 0;
     let mut round = 0;
-    while sent < count {
+    while sent < count && console::breaks() == 0 {
         let seed = seed.wrapping_add(round);
         // Said first, for the case that this round is the last one.
         say(&format!("round {round}, seed {seed}: "));

@@ -26,7 +26,7 @@ use teestat::client::{self, leaks};
 
 use super::account::Account;
 use super::{Bench, ONE_CPU, Outcome, holds, say};
-use crate::machine::{cpu, interrupts};
+use crate::machine::{console, cpu, interrupts};
 use crate::supplicant::{self, Lie};
 use crate::{jobs, tee};
 use ta_uuids::hostile::Random;
@@ -97,7 +97,7 @@ fn rounds(bench: &Bench, count: u64, seed: u64) -> Result<u64, String> {
     let calls = |reached: &Reached| reached.calls.load(Ordering::Relaxed);
     let start = cpu::micros();
     let mut number = 0;
-    while calls(&reached) < count {
+    while calls(&reached) < count && console::breaks() == 0 {
         let seed = seed.wrapping_add(number);
         // Said first, for the case that this round is the last one.
         say(&format!("round {number}, seed {seed}: "));

@@ -34,7 +34,7 @@ use tally_paired::{
 };
 use teec::Context;
 
-use crate::machine::console::Console;
+use crate::machine::console::{self, Console};
 use crate::machine::{cpu, interrupts};
 use crate::names::MachineNames;
 use crate::tee::{self, Tee};
@@ -82,6 +82,10 @@ impl Side for MachineNames {
 
     fn say(&self, text: &str) {
         say(text);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        console::breaks() > 0
     }
 }
 
@@ -133,6 +137,9 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
     for (name, test) in own.chain(shared) {
         if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter)) {
             continue;
+        }
+        if console::breaks() > 0 {
+            break;
         }
         ran += 1;
         let start = cpu::micros();

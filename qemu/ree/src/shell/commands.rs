@@ -12,14 +12,20 @@ use tally_abi::pta::control::fault;
 use tally_abi::smc::{FunctionId, sec_cap};
 use teec::ErrorKind;
 use teec::smc::Conduit;
-use teestat::client::ClientError;
-use teestat::{Memory, STATUS_FAILED, STATUS_OK, STATUS_USAGE};
+use teestat::client::{self, ClientError};
+use teestat::{Memory, STATUS_OK, STATUS_USAGE, Terminal as _, commands};
 
+use super::ShellTerminal;
 use super::tas;
-use crate::machine::console::{self, Console};
+use super::words::Begun;
+use crate::machine::console::{self, Console, Direct};
 use crate::machine::cpu;
 use crate::names::{MachineNames, known};
+use crate::output::{FILTER, OPTIONS};
 use crate::{bench, jobs, selftest, supplicant, tee, tour};
+
+/// Exit status after ctrl-C, as other shells have it.
+pub(super) const STATUS_INTERRUPTED: u8 = 130;
 
 struct Command {
     name: &'static str,
@@ -149,36 +155,34 @@ pub(super) fn print(what: fmt::Arguments<'_>) {
 
 fn no_command(name: &str) -> String {
     let names = COMMANDS.iter().map(|c| c.name).chain(tas::names());
-    let nearest = teestat::commands::nearest(name, names);
+    let nearest = commands::nearest(name, names);
     format!("no command `{name}`; nearest are: {nearest} (`help` lists all)")
 }
 
 /// Runs one command.
-pub(super) fn run(words: &[&str]) -> u8 {
+pub(super) fn run(words: &[&str]) -> Result<u8, String> {
     let Some((&name, args)) = words.split_first() else {
-        return STATUS_OK;
+        return Ok(STATUS_OK);
     };
-    let result = if let Some(command) = COMMANDS.iter().find(|c| c.name == name) {
+    let asks_for_help = |word: &&str| matches!(*word, "--help" | "-h");
+    if args.iter().any(asks_for_help) && !["teestat", "echo"].contains(&name) {
+        let about = words.iter().copied().filter(|word| !asks_for_help(word));
+        return help(&about.collect::<Vec<_>>());
+    }
+    if let Some(command) = COMMANDS.iter().find(|c| c.name == name) {
         (command.run)(args)
     } else if tas::is_ta(name) {
         tas::one_shot(name, args)
     } else {
         Err(no_command(name))
-    };
-    match result {
-        Ok(status) => status,
-        Err(why) => {
-            print(format_args!("{why}\n"));
-            STATUS_FAILED
-        }
     }
 }
 
 /// Words that could stand in place of the last one.
-pub(super) fn complete(words: &[&str]) -> Vec<String> {
-    let (typed, before) = match words.split_last() {
-        Some((typed, before)) => (*typed, before),
-        None => ("", &[][..]),
+pub(super) fn complete(begun: &Begun) -> Vec<String> {
+    let words: Vec<&str> = begun.words.iter().map(String::as_str).collect();
+    let Some((typed, before)) = words.split_last() else {
+        return Vec::new();
     };
     let starting = |candidates: &mut dyn Iterator<Item = &str>| -> Vec<String> {
         candidates
@@ -186,53 +190,84 @@ pub(super) fn complete(words: &[&str]) -> Vec<String> {
             .map(ToString::to_string)
             .collect()
     };
+    let known: Vec<&str> = known().map(|(name, _)| name).collect();
     match before {
-        [] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
-        ["help"] => starting(&mut COMMANDS.iter().map(|c| c.name).chain(tas::names())),
-        ["teestat"] => starting(&mut teestat::commands::all().map(|c| c.name)),
-        ["teestat", name, ..] => {
-            let command = teestat::commands::all().find(|c| c.name == *name);
-            match command.map_or(&[][..], |c| c.words) {
-                words if words == teestat::commands::A_TA => {
-                    starting(&mut known().map(|(name, _)| name))
-                }
-                words => starting(&mut words.iter().copied()),
-            }
-        }
-        ["open"] => starting(&mut known().map(|(name, _)| name)),
-        ["fault"] => starting(
+        [] if begun.is_filter => starting(&mut [FILTER].into_iter()),
+        _ if begun.is_filter => starting(&mut OPTIONS.into_iter()),
+        [] | ["help"] => starting(&mut offered().map(|c| c.name).chain(tas::names())),
+        ["teestat", ..] => commands::complete(words.get(1..).unwrap_or_default(), &known),
+        ["close" | "invoke"] => starting(&mut tas::handles().iter().map(String::as_str)),
+        ["invoke", handle] => starting(&mut tas::commands_of(&tas::ta_of(handle))),
+        ["fault"] if has_hooks() => starting(
             &mut FAULTS
                 .iter()
                 .map(|(name, _)| *name)
                 .chain(["early-close", "off"]),
         ),
         [name] if tas::is_ta(name) => starting(&mut tas::commands_of(name)),
-        _ => Vec::new(),
+        [name, args @ ..] => {
+            let command = COMMANDS.iter().find(|c| c.name == *name);
+            let form = command.map_or("", |c| c.arguments);
+            commands::of_form(form, args, typed, &known)
+        }
     }
 }
+
+/// Commands that the kernel does not refuse.
+fn offered() -> impl Iterator<Item = &'static Command> {
+    let has_hooks = has_hooks();
+    let of_hooks = ["fault", "sweep"];
+    COMMANDS
+        .iter()
+        .filter(move |command| has_hooks || !of_hooks.contains(&command.name))
+}
+
+/// Whether the kernel was built to be broken.
+fn has_hooks() -> bool {
+    tee::context().is_ok_and(|context| {
+        let checked = client::fault(&context, fault::CHECK_PAGES);
+        checked.map_or_else(
+            |error| error.kind() != Some(ErrorKind::NotSupported),
+            |()| true,
+        )
+    })
+}
+
+const ABOUT: &str = "\
+Commands are separated by `;`. `COMMAND &` runs on the second CPU.
+`COMMAND | grep [-i] [-v] TEXT` shows lines that have TEXT; `> FILE` behind it
+writes them into a file. Sizes are 65536, 0x10000, 64k, 4M; a UUID's beginning
+is enough. ctrl-C gives up a line, cancels a call, and ends its TA when typed
+again; ctrl-R searches the history. `help COMMAND` and `help TA` say more.
+";
+
+/// A line of help, broken where the terminal ends.
+pub(super) fn entry(indent: usize, left: &str, right: &str) {
+    let columns = ShellTerminal.columns();
+    // The console takes everything.
+    let _ = commands::entry(&mut Console, columns, indent, left, right);
+}
+
+/// Column of what a command does.
+const INDENT: usize = 33;
 
 fn help(args: &[&str]) -> Result<u8, String> {
     match args {
         [] => {
-            for c in &COMMANDS {
-                let left = format!("{} {}", c.name, c.arguments);
-                print(format_args!("  {left:<30} {}\n", c.help));
+            for c in offered() {
+                entry(INDENT, &format!("{} {}", c.name, c.arguments), c.help);
             }
-            print(format_args!(
-                "  {:<30} {}\n  {:<30} {}\n",
+            let names = tas::names().collect::<Vec<_>>().join(" ");
+            entry(
+                INDENT,
                 "TA COMMAND [ARGS]",
-                "open a session, invoke, close; TAs are:",
-                "",
-                tas::names().collect::<Vec<_>>().join(" "),
-            ));
-            print(format_args!(
-                "Commands are separated by `;`. `COMMAND &` runs on the second CPU. ctrl-C cancels \
-                 a call,\nand ends the TA when typed again. `help COMMAND` and `help TA` say more.\n"
-            ));
+                &format!("open a session, invoke, close; TAs are: {names}"),
+            );
+            print(format_args!("{ABOUT}"));
             Ok(STATUS_OK)
         }
-        [name, ..] if tas::is_ta(name) => {
-            tas::help(name);
+        [name, rest @ ..] if tas::is_ta(name) => {
+            tas::help(name, rest.first().copied());
             Ok(STATUS_OK)
         }
         ["teestat", rest @ ..] => {
@@ -246,7 +281,7 @@ fn help(args: &[&str]) -> Result<u8, String> {
                 .iter()
                 .find(|c| c.name == *name)
                 .ok_or_else(|| no_command(name))?;
-            print(format_args!("{} {}\n  {}\n", c.name, c.arguments, c.help));
+            entry(INDENT, &format!("{} {}", c.name, c.arguments), c.help);
             Ok(STATUS_OK)
         }
     }
@@ -266,7 +301,7 @@ fn teestat_command(args: &[&str]) -> Result<u8, String> {
         args,
         &context,
         &mut Console,
-        &mut Console,
+        &mut Direct,
         &MachineNames,
         &mut memory,
     );
@@ -279,7 +314,7 @@ fn teestat_command(args: &[&str]) -> Result<u8, String> {
 }
 
 fn end_line_if_needed(context: &teec::Context<'_>) {
-    if teestat::client::ta_stats(context).is_ok_and(|tas| tas.is_empty()) {
+    if client::ta_stats(context).is_ok_and(|tas| tas.is_empty()) {
         print(format_args!("\n"));
     }
 }
@@ -336,8 +371,8 @@ fn wait_jobs() -> Result<u8, String> {
                 }
             }
         }
-        if console::poll_byte() == Some(3) {
-            return Err("^C".to_string());
+        if console::breaks() > 0 {
+            return Ok(STATUS_INTERRUPTED);
         }
         cpu::doze();
     }
@@ -349,6 +384,9 @@ fn sleep(args: &[&str]) -> Result<u8, String> {
     };
     let until = cpu::micros().saturating_add(millis.saturating_mul(1000));
     while cpu::micros() < until {
+        if console::breaks() > 0 {
+            return Ok(STATUS_INTERRUPTED);
+        }
         cpu::doze();
     }
     Ok(STATUS_OK)
@@ -428,7 +466,7 @@ fn break_kernel(args: &[&str]) -> Result<u8, String> {
     let kind = args.first().copied().unwrap_or("");
     if let "early-close" | "off" = kind {
         let on = kind == "early-close";
-        teestat::client::set_buffer_fault(&tee::context()?, on).map_err(no_fault)?;
+        client::set_buffer_fault(&tee::context()?, on).map_err(no_fault)?;
         return Ok(STATUS_OK);
     }
     let Some((_, number)) = FAULTS.iter().find(|(name, _)| *name == kind) else {
@@ -437,7 +475,7 @@ fn break_kernel(args: &[&str]) -> Result<u8, String> {
         ));
         return Ok(STATUS_USAGE);
     };
-    teestat::client::fault(&tee::context()?, *number).map_err(no_fault)?;
+    client::fault(&tee::context()?, *number).map_err(no_fault)?;
     if [fault::LOSE_BLOCK, fault::FREE_LOST].contains(number) {
         return Ok(STATUS_OK);
     }

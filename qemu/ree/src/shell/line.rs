@@ -1,13 +1,23 @@
-//! A line editor over a byte stream (VT100 keys and answers).
+//! A line editor over a byte stream (VT100 answers).
 //!
-//! **Invariant:** the cursor is inside the line; only printable ASCII gets into it.
+//! **Invariant:** the cursor is inside the line; only printable ASCII gets into it; what is shown is one copy
+//! of the line, on as many rows as it takes.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use super::keys::{Decoder, Key};
+use super::words;
+
 /// Lines kept in the history.
-const HISTORY: usize = 64;
+const HISTORY: usize = 256;
+/// Columns of a terminal that has not said how many it has.
+#[cfg(target_os = "none")]
+pub(crate) const USUAL_COLUMNS: usize = 80;
+/// With fewer, nothing can be drawn.
+const LEAST_COLUMNS: usize = 8;
 
 /// What a byte led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,47 +27,59 @@ pub(crate) enum Event {
     /// A line was entered.
     Line(String),
     /// Ctrl-C: the line was given up.
-    Cancel,
+    Discarded,
+    /// Ctrl-C on an empty line.
+    Interrupt,
     /// Ctrl-D on an empty line.
     End,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escape {
-    None,
-    Begun,
-    Csi(u8),
-}
+/// Gives the words that could stand in place of the last of those in the command.
+pub(crate) type Complete<'a> = &'a dyn Fn(&words::Begun) -> Vec<String>;
 
-/// Gives the words that could stand in place of the last of `words`.
-pub(crate) type Complete<'a> = &'a dyn Fn(&[&str]) -> Vec<String>;
+/// A search in the history.
+#[derive(Debug, Default)]
+struct Search {
+    query: Vec<u8>,
+    /// Where it was found; the history's length before the first.
+    place: usize,
+    /// Whether the query is nowhere further back.
+    missed: bool,
+    /// The line that was typed before.
+    before: Vec<u8>,
+}
 
 /// The editor.
 #[derive(Debug)]
 pub(crate) struct Editor {
     prompt: String,
+    columns: usize,
+    decoder: Decoder,
     line: Vec<u8>,
     cursor: usize,
-    escape: Escape,
+    /// Row of the cursor, from that where the prompt begins.
+    row: usize,
     history: Vec<Vec<u8>>,
     /// Position in the history; its length is the line being typed.
     place: usize,
     kept: Vec<u8>,
-    last_was_cr: bool,
+    search: Option<Search>,
 }
 
 impl Editor {
-    /// An editor without history.
-    pub(crate) const fn new() -> Self {
+    /// An editor without history, for a terminal of so many columns.
+    pub(crate) fn new(columns: usize) -> Self {
         Self {
             prompt: String::new(),
+            columns: columns.max(LEAST_COLUMNS),
+            decoder: Decoder::default(),
             line: Vec::new(),
             cursor: 0,
-            escape: Escape::None,
+            row: 0,
             history: Vec::new(),
             place: 0,
             kept: Vec::new(),
-            last_was_cr: false,
+            search: None,
         }
     }
 
@@ -66,8 +88,16 @@ impl Editor {
         self.prompt = prompt.into();
         self.line.clear();
         self.cursor = 0;
+        self.row = 0;
         self.place = self.history.len();
+        self.search = None;
         out.write_str(prompt)
+    }
+
+    /// Columns of the terminal, as last heard of.
+    #[cfg(target_os = "none")]
+    pub(crate) const fn columns(&self) -> usize {
+        self.columns
     }
 
     /// The history, oldest first.
@@ -83,110 +113,159 @@ impl Editor {
         complete: Complete<'_>,
         out: &mut dyn Write,
     ) -> Result<Event, fmt::Error> {
-        let after_cr = core::mem::replace(&mut self.last_was_cr, byte == b'\r');
-        match (self.escape, byte) {
-            (Escape::Begun, b'[' | b'O') => {
-                self.escape = Escape::Csi(0);
-                return Ok(Event::None);
-            }
-            (Escape::Begun, _) => {
-                self.escape = Escape::None;
-                return Ok(Event::None);
-            }
-            (Escape::Csi(_), b'0'..=b'9') => {
-                self.escape = Escape::Csi(byte);
-                return Ok(Event::None);
-            }
-            (Escape::Csi(_), b';') => return Ok(Event::None),
-            (Escape::Csi(number), key) => {
-                self.escape = Escape::None;
-                self.key(number, key);
-                self.redraw(out)?;
-                return Ok(Event::None);
-            }
-            (Escape::None, _) => {}
+        let Some(key) = self.decoder.take(byte) else {
+            return Ok(Event::None);
+        };
+        if self.search.is_some() && self.search_key(key) {
+            self.redraw(out)?;
+            return Ok(Event::None);
         }
-        match byte {
-            b'\n' if after_cr => return Ok(Event::None),
-            b'\r' | b'\n' => {
-                self.cursor = self.line.len();
-                self.redraw(out)?;
-                out.write_str("\n")?;
+        match key {
+            Key::Enter => {
+                self.leave(out)?;
                 return Ok(Event::Line(self.enter()));
             }
-            0x1b => {
-                self.escape = Escape::Begun;
-                return Ok(Event::None);
+            Key::Interrupt => {
+                self.go_behind(out)?;
+                out.write_str("^C\r\n")?;
+                return Ok(match self.line.is_empty() {
+                    true => Event::Interrupt,
+                    false => Event::Discarded,
+                });
             }
-            3 => {
-                out.write_str("^C\n")?;
-                return Ok(Event::Cancel);
-            }
-            4 if self.line.is_empty() => {
-                out.write_str("\n")?;
+            Key::EndOfInput if self.line.is_empty() => {
+                self.leave(out)?;
                 return Ok(Event::End);
             }
-            4 => self.delete(),
-            b'\t' => return self.complete(complete, out).map(|()| Event::None),
-            1 => self.cursor = 0,
-            2 => self.cursor = self.cursor.saturating_sub(1),
-            5 => self.cursor = self.line.len(),
-            6 => self.cursor = (self.cursor + 1).min(self.line.len()),
-            8 | 0x7f if self.cursor > 0 => {
-                self.cursor -= 1;
-                self.delete();
+            Key::Tab => self.complete(complete, out)?,
+            Key::ClearScreen => {
+                self.row = 0;
+                out.write_str("\x1b[2J\x1b[H")?;
             }
-            0x0b => self.line.truncate(self.cursor),
-            0x0c => out.write_str("\x1b[2J\x1b[H")?,
-            0x0e => self.go(1),
-            0x10 => self.go(-1),
-            0x15 => {
-                self.line.drain(..self.cursor);
-                self.cursor = 0;
+            Key::Columns(columns) => {
+                self.columns = columns.max(LEAST_COLUMNS);
+                // The terminal has broken the rows anew.
+                self.row = (self.prompt.len() + self.cursor) / self.columns;
             }
-            0x17 => self.delete_word(),
-            b' '..=b'~' => {
+            Key::Char(byte) => {
                 self.line.insert(self.cursor, byte);
                 self.cursor += 1;
                 if self.cursor == self.line.len() {
-                    out.write_char(char::from(byte))?;
-                    return Ok(Event::None);
+                    return self.append(byte, out).map(|()| Event::None);
                 }
             }
-            _ => return Ok(Event::None),
+            key => self.edit(key),
         }
         self.redraw(out)?;
         Ok(Event::None)
     }
 
-    fn key(&mut self, number: u8, key: u8) {
-        match (number, key) {
-            (_, b'A') => self.go(-1),
-            (_, b'B') => self.go(1),
-            (_, b'C') => self.cursor = (self.cursor + 1).min(self.line.len()),
-            (_, b'D') => self.cursor = self.cursor.saturating_sub(1),
-            (_, b'H') | (b'1' | b'7', b'~') => self.cursor = 0,
-            (_, b'F') | (b'4' | b'8', b'~') => self.cursor = self.line.len(),
-            (b'3', b'~') => self.delete(),
-            _ => {}
+    fn edit(&mut self, key: Key) {
+        match key {
+            Key::Left => self.cursor = self.cursor.saturating_sub(1),
+            Key::Right => self.cursor = (self.cursor + 1).min(self.line.len()),
+            Key::WordLeft => self.cursor = self.word_start(),
+            Key::WordRight => self.cursor = self.word_end(),
+            Key::Home => self.cursor = 0,
+            Key::End => self.cursor = self.line.len(),
+            Key::Older => self.go(-1),
+            Key::Newer => self.go(1),
+            Key::Backspace => self.erase(self.cursor.saturating_sub(1), self.cursor),
+            Key::Delete | Key::EndOfInput => {
+                self.erase(self.cursor, (self.cursor + 1).min(self.line.len()));
+            }
+            Key::EraseWord => self.erase(self.word_start(), self.cursor),
+            Key::EraseNextWord => self.erase(self.cursor, self.word_end()),
+            Key::EraseToStart => self.erase(0, self.cursor),
+            Key::EraseToEnd => self.line.truncate(self.cursor),
+            Key::Search => {
+                self.search = Some(Search {
+                    place: self.history.len(),
+                    before: self.line.clone(),
+                    ..Search::default()
+                });
+            }
+            Key::Char(_)
+            | Key::Enter
+            | Key::Tab
+            | Key::Interrupt
+            | Key::ClearScreen
+            | Key::LeaveSearch
+            | Key::Columns(_) => {}
         }
     }
 
-    fn delete(&mut self) {
-        if self.cursor < self.line.len() {
-            self.line.remove(self.cursor);
+    /// Takes a key of a search; false if the key ends it and is one of the line found.
+    fn search_key(&mut self, key: Key) -> bool {
+        let newest = self.history.len();
+        let Some(search) = &mut self.search else {
+            return false;
+        };
+        match key {
+            Key::Char(byte) => {
+                search.query.push(byte);
+                let from = search.place.saturating_add(1).min(newest);
+                self.find(from);
+            }
+            Key::Backspace => {
+                search.query.pop();
+                self.find(newest);
+            }
+            Key::Search => {
+                let from = search.place;
+                self.find(from);
+            }
+            Key::LeaveSearch => {
+                self.line = core::mem::take(&mut search.before);
+                self.cursor = self.line.len();
+                self.search = None;
+            }
+            _ => {
+                self.search = None;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Finds the newest line before this place that has what is searched for.
+    fn find(&mut self, before: usize) {
+        let Some(search) = &mut self.search else {
+            return;
+        };
+        let has = |line: &Vec<u8>| {
+            let query = &search.query[..];
+            query.is_empty() || line.windows(query.len()).any(|part| part == query)
+        };
+        let lines = self.history.get(..before).unwrap_or_default();
+        let found = lines.iter().rposition(has);
+        search.missed = found.is_none();
+        if let Some(place) = found {
+            search.place = place;
+            self.line = lines[place].clone();
+            self.cursor = self.line.len();
         }
     }
 
-    fn delete_word(&mut self) {
+    fn erase(&mut self, from: usize, to: usize) {
+        self.line.drain(from..to);
+        self.cursor = from;
+    }
+
+    /// Where the word before the cursor begins.
+    fn word_start(&self) -> usize {
         let before = &self.line[..self.cursor];
         let end = before.iter().rposition(|&b| b != b' ').map_or(0, |i| i + 1);
-        let start = before[..end]
-            .iter()
-            .rposition(|&b| b == b' ')
-            .map_or(0, |i| i + 1);
-        self.line.drain(start..self.cursor);
-        self.cursor = start;
+        let blank = before[..end].iter().rposition(|&b| b == b' ');
+        blank.map_or(0, |i| i + 1)
+    }
+
+    /// Where the word after the cursor ends.
+    fn word_end(&self) -> usize {
+        let after = &self.line[self.cursor..];
+        let word = after.iter().take_while(|&&b| b == b' ').count();
+        let len = after[word..].iter().take_while(|&&b| b != b' ').count();
+        self.cursor + word + len
     }
 
     fn go(&mut self, by: isize) {
@@ -217,45 +296,112 @@ impl Editor {
         entered
     }
 
-    fn redraw(&self, out: &mut dyn Write) -> fmt::Result {
-        write!(out, "\r{}{}\x1b[K", self.prompt, text(&self.line))?;
-        match self.line.len() - self.cursor {
+    /// What stands before the line.
+    fn head(&self) -> String {
+        match &self.search {
+            None => self.prompt.clone(),
+            Some(search) => {
+                let missed = if search.missed { "nothing has " } else { "" };
+                format!("(search) {missed}`{}`: ", text(&search.query))
+            }
+        }
+    }
+
+    /// A character behind all others.
+    fn append(&mut self, byte: u8, out: &mut dyn Write) -> fmt::Result {
+        out.write_char(char::from(byte))?;
+        self.go_on(self.prompt.len() + self.line.len(), out)
+    }
+
+    /// Behind `len` characters: a terminal stays in its last column until another one comes.
+    fn go_on(&mut self, len: usize, out: &mut dyn Write) -> fmt::Result {
+        self.row = len / self.columns;
+        match len % self.columns {
+            0 if len > 0 => out.write_str(" \r"),
+            _ => Ok(()),
+        }
+    }
+
+    fn redraw(&mut self, out: &mut dyn Write) -> fmt::Result {
+        if self.row > 0 {
+            write!(out, "\x1b[{}A", self.row)?;
+        }
+        let head = self.head();
+        write!(out, "\r\x1b[J{head}{}", text(&self.line))?;
+        self.go_on(head.len() + self.line.len(), out)?;
+        if self.cursor == self.line.len() {
+            return Ok(());
+        }
+        let at = head.len() + self.cursor;
+        let (row, column) = (at / self.columns, at % self.columns);
+        if self.row > row {
+            write!(out, "\x1b[{}A", self.row - row)?;
+        }
+        self.row = row;
+        out.write_str("\r")?;
+        match column {
             0 => Ok(()),
-            back => write!(out, "\x1b[{back}D"),
+            column => write!(out, "\x1b[{column}C"),
+        }
+    }
+
+    /// Goes behind the line.
+    fn go_behind(&mut self, out: &mut dyn Write) -> fmt::Result {
+        if self.search.take().is_some() || self.cursor < self.line.len() {
+            self.cursor = self.line.len();
+            self.redraw(out)?;
+        }
+        Ok(())
+    }
+
+    /// Goes to the start of the row below the line, which stays as it is.
+    fn leave(&mut self, out: &mut dyn Write) -> fmt::Result {
+        self.go_behind(out)?;
+        match (self.prompt.len() + self.line.len()) % self.columns {
+            0 => Ok(()),
+            _ => out.write_str("\r\n"),
         }
     }
 
     fn complete(&mut self, complete: Complete<'_>, out: &mut dyn Write) -> fmt::Result {
-        let before = text(&self.line[..self.cursor]);
-        let command = before.rsplit([';', '&']).next().unwrap_or("");
-        let mut words: Vec<&str> = command.split_whitespace().collect();
-        if command.is_empty() || command.ends_with(' ') {
-            words.push("");
-        }
-        let typed = words.last().map_or(0, |word| word.len());
-        let found = complete(&words);
+        let begun = words::begun(&text(&self.line[..self.cursor]));
+        let found = complete(&begun);
         let Some(first) = found.first() else {
             return Ok(());
         };
+        let typed = begun.words.last().map_or(0, String::len);
         let common = found.iter().fold(first.len(), |n, other| {
             let same = first.bytes().zip(other.bytes());
             same.take_while(|(a, b)| a == b).count().min(n)
         });
         let mut insert = first.as_bytes().get(typed..common).unwrap_or(&[]).to_vec();
-        if found.len() == 1 {
+        if found.len() == 1 && !first.ends_with([':', '>', '=']) {
             insert.push(b' ');
         }
         if insert.is_empty() {
-            out.write_str("\n")?;
-            for word in &found {
-                write!(out, "{word}  ")?;
-            }
-            out.write_str("\n")?;
+            let cursor = self.cursor;
+            self.leave(out)?;
+            self.list(&found, out)?;
+            (self.cursor, self.row) = (cursor, 0);
         }
         let at = self.cursor;
         self.cursor += insert.len();
         self.line.splice(at..at, insert);
-        self.redraw(out)
+        Ok(())
+    }
+
+    /// Words in rows that fit.
+    fn list(&self, words: &[String], out: &mut dyn Write) -> fmt::Result {
+        let mut column = 0;
+        for word in words {
+            if column > 0 && column + word.len() >= self.columns {
+                out.write_str("\r\n")?;
+                column = 0;
+            }
+            write!(out, "{word}  ")?;
+            column += word.len() + 2;
+        }
+        out.write_str("\r\n")
     }
 }
 
@@ -264,88 +410,4 @@ fn text(line: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn commands(words: &[&str]) -> Vec<String> {
-        let all = ["help", "heap", "hello", "jobs"];
-        let typed = words.last().copied().unwrap_or("");
-        all.iter()
-            .filter(|c| c.starts_with(typed))
-            .map(|&c| c.into())
-            .collect()
-    }
-
-    fn enter(editor: &mut Editor, keys: &str) -> Event {
-        let mut out = String::new();
-        editor.begin("> ", &mut out).unwrap();
-        let mut last = Event::None;
-        for byte in keys.bytes() {
-            last = editor.feed(byte, &commands, &mut out).unwrap();
-        }
-        last
-    }
-
-    fn check(keys: &str, line: &str) {
-        let mut editor = Editor::new();
-        assert_eq!(
-            enter(&mut editor, keys),
-            Event::Line(line.into()),
-            "{keys:?}"
-        );
-    }
-
-    #[test]
-    fn keys_edit_the_line() {
-        check("abc\r", "abc");
-        check("abc\x1b[D\x1b[DX\r", "aXbc");
-        check("abc\x01X\x05Y\r", "XabcY");
-        check("abc\x1b[HX\x1b[F!\r", "Xabc!");
-        check("abc\x7f\x7fd\r", "ad");
-        check("one two\x17three\r", "one three");
-        check("one two\x15x\r", "x");
-        check("one\x02\x02\x0b\r", "o");
-        check("one\x01\x04\r", "ne");
-        check("a\x1b[3~b\r", "ab");
-        check("a\x1b[1;5Cb\u{7}\r", "ab");
-    }
-
-    #[test]
-    fn tab_completes_as_far_as_it_is_clear() {
-        check("j\t\r", "jobs ");
-        check("he\t\r", "he");
-        check("a; hel\tl\t\r", "a; hello ");
-        check("z\t\r", "z");
-    }
-
-    #[test]
-    fn history_goes_back_and_forth() {
-        let mut editor = Editor::new();
-        enter(&mut editor, "one\r");
-        enter(&mut editor, "two\r");
-        assert_eq!(
-            enter(&mut editor, "\x1b[A\x1b[A\r"),
-            Event::Line("one".into())
-        );
-        let event = enter(&mut editor, "new\x1b[A\x1b[B\r");
-        assert_eq!(event, Event::Line("new".into()));
-        assert_eq!(
-            enter(&mut editor, "\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\x1b[A\r"),
-            Event::Line("one".into())
-        );
-    }
-
-    #[test]
-    fn control_c_gives_up_and_control_d_ends() {
-        let mut editor = Editor::new();
-        assert_eq!(enter(&mut editor, "abc\x03"), Event::Cancel);
-        assert_eq!(enter(&mut editor, "\x04"), Event::End);
-    }
-
-    #[test]
-    fn line_feed_after_carriage_return_is_not_another_line() {
-        let mut editor = Editor::new();
-        assert_eq!(enter(&mut editor, "a\r\n"), Event::None);
-        assert_eq!(enter(&mut editor, "b\n"), Event::Line("b".into()));
-    }
-}
+mod tests;

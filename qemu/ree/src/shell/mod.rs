@@ -6,6 +6,8 @@
 #[cfg(target_os = "none")]
 mod commands;
 #[cfg(any(target_os = "none", test))]
+mod keys;
+#[cfg(any(target_os = "none", test))]
 mod line;
 #[cfg(target_os = "none")]
 mod ta_commands;
@@ -29,23 +31,33 @@ mod interactive {
     use alloc::string::String;
     use alloc::vec::Vec;
     use core::fmt::Write;
-    use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-    use tally_board_virt::images::FW_CFG_COMMAND;
+    use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    use tally_board_virt::images::{FW_CFG_COLUMNS, FW_CFG_COMMAND};
+    use teestat::{Files as _, STATUS_FAILED, STATUS_USAGE};
 
-    use super::line::{Editor, Event};
+    use super::commands::STATUS_INTERRUPTED;
+    use super::line::{Editor, Event, USUAL_COLUMNS};
     use super::{commands, words};
+    use crate::files::HostFiles;
     use crate::jobs;
-    use crate::machine::console::{self, Console};
+    use crate::machine::console::{self, Console, Direct};
     use crate::machine::{self, cpu, fw_cfg};
+    use crate::output::Output;
     use crate::supplicant;
 
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
+    static COLUMNS: AtomicUsize = AtomicUsize::new(USUAL_COLUMNS);
     static INTERACTIVE: AtomicBool = AtomicBool::new(false);
     static STRICT: AtomicBool = AtomicBool::new(false);
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
         LAST_STATUS.load(Ordering::Relaxed)
+    }
+
+    /// Columns of the terminal.
+    pub(super) fn columns() -> usize {
+        COLUMNS.load(Ordering::Relaxed)
     }
 
     /// Whether somebody types the commands.
@@ -65,7 +77,8 @@ mod interactive {
         }
         INTERACTIVE.store(true, Ordering::Relaxed);
         banner();
-        let mut editor = Editor::new();
+        let columns = fw_cfg::file(FW_CFG_COLUMNS).and_then(|text| text.parse().ok());
+        let mut editor = Editor::new(columns.unwrap_or(USUAL_COLUMNS));
         loop {
             report_finished_jobs();
             match read_line(&mut editor) {
@@ -79,8 +92,10 @@ mod interactive {
                         execute(words);
                     }
                 }
-                Event::End => machine::end(last_status()),
-                Event::Cancel | Event::None => {}
+                Event::Interrupt => say("ctrl-D or `poweroff` leaves\n"),
+                // Whoever sat here has seen what failed.
+                Event::End => machine::end(0),
+                Event::Discarded | Event::None => {}
             }
         }
     }
@@ -107,16 +122,17 @@ mod interactive {
             0 => String::from("tally> "),
             status => format!("tally [{status}]> "),
         };
-        let complete = |words: &[&str]| -> Vec<String> { commands::complete(words) };
         if editor.begin(&prompt, &mut Console).is_err() {
             return Event::End;
         }
         loop {
-            let Some(byte) = console::poll_byte() else {
+            let Some(byte) = console::typed_byte() else {
                 cpu::doze();
                 continue;
             };
-            match editor.feed(byte, &complete, &mut Console) {
+            let fed = editor.feed(byte, &commands::complete, &mut Console);
+            COLUMNS.store(editor.columns(), Ordering::Relaxed);
+            match fed {
                 Ok(Event::None) => {}
                 Ok(event) => return event,
                 Err(core::fmt::Error) => return Event::End,
@@ -124,18 +140,24 @@ mod interactive {
         }
     }
 
-    /// Runs all commands of `line`; returns the status of the last one that failed, or 0.
+    /// Runs all commands of `line`, until ctrl-C; returns the status of the last one that failed, or 0.
     pub(crate) fn execute(line: &str) -> u8 {
+        let commands = match words::split(line) {
+            Ok(commands) => commands,
+            Err(why) => {
+                complain(&why);
+                LAST_STATUS.store(STATUS_USAGE, Ordering::Relaxed);
+                return STATUS_USAGE;
+            }
+        };
         let mut failed = 0;
-        for command in words::split(line) {
+        console::set_running(true);
+        supplicant::set_foreground(None);
+        for command in commands {
             let said = command.words.join(" ");
-            let status = if command.background {
-                in_background(command.words)
-            } else {
-                let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
-                let status = commands::run(&words);
-                supplicant::set_foreground(None);
-                status
+            let status = match command.background {
+                true => in_background(command),
+                false => run(&command),
             };
             LAST_STATUS.store(status, Ordering::Relaxed);
             if status != 0 {
@@ -145,17 +167,57 @@ mod interactive {
                     break;
                 }
             }
+            if console::breaks() > 0 {
+                if !supplicant::has_answered() {
+                    say("^C\n");
+                }
+                LAST_STATUS.store(STATUS_INTERRUPTED, Ordering::Relaxed);
+                failed = STATUS_INTERRUPTED;
+                break;
+            }
         }
+        console::set_running(false);
+        supplicant::set_foreground(None);
         failed
     }
 
-    fn in_background(words: Vec<String>) -> u8 {
-        let title = words.join(" ");
-        let work = move || {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            commands::run(&words)
-        };
-        match jobs::start(&title, work) {
+    /// Runs a command; its output goes where it says, complaints to the console.
+    fn run(command: &words::Command) -> u8 {
+        let file = command.into.as_ref().map(|name| HostFiles.create(name));
+        let output = file
+            .transpose()
+            .and_then(|file| Output::new(&command.filters, file));
+        match output {
+            Ok(output) if !command.filters.is_empty() || command.into.is_some() => {
+                console::divert(output);
+            }
+            Ok(_) => {}
+            Err(why) => {
+                complain(&why);
+                return STATUS_USAGE;
+            }
+        }
+        let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+        let result = commands::run(&words);
+        let status = *result.as_ref().unwrap_or(&STATUS_FAILED);
+        let ended = console::end_diverting(status);
+        for why in [result.err(), ended.as_ref().err().cloned()]
+            .into_iter()
+            .flatten()
+        {
+            complain(&why);
+        }
+        ended.unwrap_or(STATUS_FAILED)
+    }
+
+    fn complain(why: &str) {
+        // The console takes everything.
+        let _ = Direct.write_fmt(format_args!("{why}\n"));
+    }
+
+    fn in_background(command: words::Command) -> u8 {
+        let title = command.words.join(" ");
+        match jobs::start(&title, move || run(&command)) {
             Some(id) => {
                 say(&format!("[{id}] {title}\n"));
                 0

@@ -89,7 +89,7 @@ commands! {
     crash "divide" CMD_DIVIDE [] "" "divides by zero, a Rust panic";
     crash "undefined" CMD_UNDEFINED [] "" "executes an undefined instruction";
     crash "breakpoint" CMD_BREAKPOINT [] "" "executes a breakpoint instruction";
-    crash "float" CMD_FLOAT [] "" "writes to a floating-point register";
+    crash "sve" CMD_SVE [] "" "uses a scalable vector register";
     crash "loop" CMD_LOOP [] "" "never returns; ctrl-C twice, or `teestat kill crash`, ends it";
     crash "panic" CMD_PANIC [] "" "a Rust panic with a message";
     crash "unaligned" CMD_UNALIGNED [] "" "reads and writes unaligned memory, which is allowed";

@@ -11,7 +11,7 @@ use teec::{Direction, RawParam, Session, TempMemory};
 use teestat::STATUS_OK;
 use teestat::commands::nearest;
 
-use super::commands::print;
+use super::commands::{entry, print};
 use super::ta_commands::Spec::{self, In, Inout, MemIn, MemInout, MemOut, Out, Uuid};
 use super::ta_commands::{COMMANDS, TAS, TaCommand};
 use crate::{names, supplicant, tee};
@@ -35,17 +35,38 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Names of a TA's commands.
-pub(super) fn commands_of(ta: &str) -> impl Iterator<Item = &'static str> {
+pub(super) fn commands_of(ta: &str) -> impl Iterator<Item = &'static str> + use<'_> {
     COMMANDS.iter().filter(move |c| c.ta == ta).map(|c| c.name)
 }
 
-/// Lists a TA's commands.
-pub(super) fn help(ta: &str) {
-    let commands = || COMMANDS.iter().filter(|c| c.ta == ta);
+/// Columns for what a command is called with; longer ones have a line of their own.
+const MAX_USAGE: usize = 40;
+
+/// Handles of open sessions.
+pub(super) fn handles() -> Vec<String> {
+    let sessions = SESSIONS.lock();
+    sessions
+        .iter()
+        .map(|open| open.handle.to_string())
+        .collect()
+}
+
+/// Name of the TA that a handle's session is with; empty for none.
+pub(super) fn ta_of(handle: &str) -> String {
+    let sessions = SESSIONS.lock();
+    let open = sessions.iter().find(|s| s.handle.to_string() == handle);
+    open.map_or_else(String::new, |open| names::name_of(open.uuid))
+}
+
+/// Lists a TA's commands, or the one that is named.
+pub(super) fn help(ta: &str, command: Option<&str>) {
+    let is_one = commands_of(ta).any(|name| Some(name) == command);
+    let meant = |c: &&TaCommand| c.ta == ta && (!is_one || Some(c.name) == command);
+    let commands = || COMMANDS.iter().filter(meant);
     let usage = |c: &TaCommand| format!("{ta} {} {}", c.name, c.arguments);
     let width = commands().map(|c| usage(c).len()).max().unwrap_or(0);
     for c in commands() {
-        print(format_args!("  {:<width$}  {}\n", usage(c), c.says));
+        entry(width.min(MAX_USAGE) + 4, &usage(c), c.says);
     }
     if commands().next().is_none() {
         print(format_args!(
@@ -56,9 +77,9 @@ pub(super) fn help(ta: &str) {
 
 /// Opens a session, invokes one command, closes the session.
 pub(super) fn one_shot(ta: &str, args: &[&str]) -> Result<u8, String> {
-    let uuid = names::resolve(ta).ok_or("no such TA")?;
+    let uuid = names::resolve(ta)?;
     let Some((name, args)) = args.split_first() else {
-        help(ta);
+        help(ta, None);
         return Ok(teestat::STATUS_USAGE);
     };
     let call = Call::parse(ta, name, args)?;
@@ -77,8 +98,7 @@ pub(super) fn open(args: &[&str]) -> Result<u8, String> {
     let [name] = args else {
         return Err("usage: open NAME|UUID".to_string());
     };
-    let uuid = names::resolve(name)
-        .ok_or_else(|| format!("`{name}` is neither the name of a known TA nor a UUID"))?;
+    let uuid = names::resolve(name)?;
     let context = tee::context()?;
     supplicant::set_foreground(Some(uuid));
     let session = context
@@ -245,7 +265,7 @@ impl Call {
                 MemIn | MemInout => bytes = memory(next()?)?,
                 MemOut => bytes.resize(number(next()?)? as usize, 0),
                 Uuid => {
-                    let uuid = names::resolve(next()?).ok_or("no such TA")?;
+                    let uuid = names::resolve(next()?)?;
                     bytes = uuid.to_bytes().to_vec();
                 }
             }
@@ -336,11 +356,8 @@ impl Call {
 }
 
 fn number(text: &str) -> Result<u32, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hex) => u32::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| format!("`{text}` is not a number"))
+    let number = teestat::size(text).and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| format!("`{text}` is no number up to {}", u32::MAX))
 }
 
 fn memory(text: &str) -> Result<Vec<u8>, String> {

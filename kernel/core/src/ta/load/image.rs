@@ -3,15 +3,15 @@
 //! **Invariant:** an [`ImageHeader`] lies whole in the image, and header and payload together are
 //! exactly the image.
 
-use crate::ta::load::rsa::{DIGEST_LEN, PublicKey};
+use crate::ta::load::rsa::{DIGEST_LEN, MAX_MODULUS_LEN, Verify};
 use sha2::{Digest, Sha256};
 use tally_abi::TeeUuid;
 use tally_abi::image::ImageFault;
 use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, image_id, img_type};
 use zerocopy::FromBytes;
 
-/// Longest signature accepted in a header: RSA-4096.
-const MAX_SIGNATURE: usize = 512;
+/// Longest signature accepted in a header.
+const MAX_SIGNATURE: usize = MAX_MODULUS_LEN;
 /// All of an image's headers lie in this many bytes from its start.
 pub const MAX_HEADER: usize =
     size_of::<SignedHeader>() + DIGEST_LEN + MAX_SIGNATURE + size_of::<BootstrapHeader>();
@@ -96,17 +96,20 @@ impl ImageHeader {
     }
 
     /// Once all bytes were taken in: which build it is ([`image_id`]), if the image is whole and signed
-    /// with `key`.
+    /// with one of `keys`.
     ///
     /// # Errors
     /// [`ImageFault::Altered`], [`ImageFault::Signature`], [`ImageFault::NoKey`].
-    pub fn verify(self, key: Option<&PublicKey>) -> Result<u64, ImageFault> {
-        let key = key.ok_or(ImageFault::NoKey)?;
+    pub fn verify(self, keys: &[&dyn Verify]) -> Result<u64, ImageFault> {
+        if keys.is_empty() {
+            return Err(ImageFault::NoKey);
+        }
         if self.hasher.finalize().as_slice() != self.digest {
             return Err(ImageFault::Altered);
         }
         let signature = &self.signature[..self.signature_len];
-        if key.verifies(self.algorithm, &self.digest, signature) {
+        let mut keys = keys.iter();
+        if keys.any(|key| key.verifies(self.algorithm, &self.digest, signature)) {
             Ok(image_id(&self.digest))
         } else {
             Err(ImageFault::Signature)

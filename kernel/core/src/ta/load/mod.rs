@@ -24,8 +24,9 @@ use tally_abi::ldelf::{LdelfArg, map_flag, svc};
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage, UserVa, pages_for};
+use tally_mem::fallible::TryBox;
 use tally_mem::fallible::vec_with_capacity;
-use tally_mem::machine::{Access, Machine, UserContext};
+use tally_mem::machine::{Access, Machine, UserContext, Vectors};
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
@@ -120,7 +121,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 .owner
         };
         let previous = kernel.machine.set_owner(owner);
-        let loaded = self.fetch(uuid, owner).and_then(|image| {
+        let loaded = self.add_vectors(instance).map_err(Unloaded::from);
+        let loaded = loaded.and_then(|()| self.fetch(uuid, owner));
+        let loaded = loaded.and_then(|image| {
             let laid_out = self
                 .verify(&image, uuid)
                 .and_then(|verified| self.lay_out(instance, uuid, &image, verified));
@@ -137,6 +140,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         });
         kernel.machine.set_owner(previous);
         loaded.map_err(|why| self.tell_unloaded(uuid, owner, why))
+    }
+
+    /// Makes room for its floating-point registers, so that a TA never ends for want of it.
+    fn add_vectors(&self, instance: InstanceRef) -> Result<(), TeeResult> {
+        let vectors = TryBox::new(Vectors::zero())?;
+        let mut state = self.kernel.state();
+        let found = state.instance_mut(instance);
+        found.ok_or(TeeResult::TARGET_DEAD)?.vectors = Some(vectors);
+        Ok(())
     }
 
     #[cold]
@@ -287,7 +299,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 });
             }
         }
-        let id = machine.interruptible(|| header.verify(self.kernel.key));
+        let id = machine.interruptible(|| header.verify(self.kernel.keys));
         let id = id.map_err(refused)?;
         Ok(Verified { elf_offset, id })
     }
@@ -512,7 +524,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         };
         // From here on burying the instance undoes everything.
         let ldelf = &self.ldelf;
-        let code_len = u64::from(ldelf.code_pages) * PAGE_SIZE as u64;
+        let code_len = ldelf.code_bytes();
         let data_len = (ldelf.data_len as u64).next_multiple_of(PAGE_SIZE as u64);
         let place = Place::Anywhere {
             random: self.random_u64(),
@@ -528,6 +540,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
             Prot::READ_EXECUTE,
             place,
         )?;
+        self.machine.laid_out(TeeUuid::nil(), code.0);
         let mut data = None;
         if data_len > 0 {
             let kind = RegionKind::LdelfData;
@@ -617,6 +630,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
             return Err(refused(ImageFault::UnknownFlags));
         }
         found.flags = arg.flags;
+        self.machine.laid_out(found.uuid, found.load_base);
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ const MIB: usize = 1 << 20;
 /// The largest shared memory.
 const SHARED: usize = 64 * MIB;
 /// Crashes are commands of `crash`; the highest.
-const LAST_CRASH: u32 = crash::CMD_FLOAT;
+const LAST_CRASH: u32 = crash::CMD_SVE;
 
 /// Measures all of them.
 pub(super) fn run(context: &Context<'static>) -> Result<(), String> {
