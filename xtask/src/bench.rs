@@ -8,11 +8,13 @@
 
 mod against;
 mod footprint;
+mod heaps;
 mod tracking;
 mod waits;
 
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Run};
+use crate::test::sources;
 use crate::ui::thousands;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -34,6 +36,9 @@ pub(crate) struct Args {
     /// Measure calls of a process in Debian's Linux
     #[arg(long, conflicts_with_all = ["only", "against"])]
     linux: bool,
+    /// Compare the ledger's heap with other allocators, on this machine under callgrind
+    #[arg(long, conflicts_with_all = ["only", "against", "linux"])]
+    heaps: bool,
     /// End a guest that has been silent for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
@@ -94,7 +99,15 @@ impl Measure {
 
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    if args.heaps {
+        return heaps::run(args.json);
+    }
     let before = args.against.as_deref().map(against::read).transpose()?;
+    sources::holds(
+        &sources::tables("qemu/ree/src", "MEASURES")?,
+        &args.only,
+        "measure",
+    )?;
     setup::ensure(setup::Part::Qemu)?;
     let images = images::build(&Config::default())?;
     let silence = Duration::from_secs(args.timeout);
@@ -221,20 +234,10 @@ fn measure(
     .start()?;
     if outcome.ending != Ending::Exit(0) {
         let trouble = outcome.trouble(images).unwrap_or(outcome.normal.clone());
-        bail!("the bench run ended with {:?}\n{trouble}", outcome.ending);
+        bail!("a measure failed: {}", trouble.trim_end());
     }
     let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
-    let results = named_results(&outcome.results, only)?;
-    pair(&counts, results)
-}
-
-/// What the guest wrote, if it measured anything.
-fn named_results<'a>(results: &'a str, only: &str) -> Result<&'a str> {
-    ensure!(
-        !results.is_empty(),
-        "no measure has `{only}` in its name; `cargo xtask bench` runs all of them"
-    );
-    Ok(results)
+    pair(&counts, &outcome.results)
 }
 
 /// Puts the plugin's counts and the guest's names together.
@@ -500,12 +503,21 @@ mod tests {
         assert_eq!(measures[1].counts, [0, 200, 0, 1]);
     }
 
+    /// The machine was built and started first, and the reason stood behind `Exit(1)`.
     #[test]
-    fn a_measure_that_is_none_is_told_in_one_sentence() {
-        let why = named_results("", "nosuch").unwrap_err();
-        assert_eq!(
-            format!("{why:#}"),
-            "no measure has `nosuch` in its name; `cargo xtask bench` runs all of them"
+    fn a_measure_that_is_none_is_told_at_once() {
+        let args = Args {
+            json: false,
+            against: None,
+            linux: false,
+            heaps: false,
+            timeout: 1,
+            only: "nosuch".to_owned(),
+        };
+        let why = format!("{:#}", run(&args).unwrap_err());
+        assert!(
+            why.starts_with("no measure has `nosuch` in its name; there are pta_invoke, "),
+            "{why}"
         );
     }
 

@@ -67,10 +67,44 @@ fn url(page: &Path) -> Result<String> {
     Ok(format!("file://{}", path.display()))
 }
 
+/// How a person looks at a page.
+#[derive(Clone, Copy)]
+pub(crate) struct Screen {
+    /// Size in pixels.
+    pub(crate) size: (u32, u32),
+    /// Whether the system prefers dark pages.
+    pub(crate) dark: bool,
+}
+
+impl Screen {
+    /// That of a desk.
+    pub(crate) const WIDE: Self = Self {
+        size: (1280, 1480),
+        dark: false,
+    };
+    /// That of a telephone.
+    pub(crate) const NARROW: Self = Self {
+        size: (390, 844),
+        dark: true,
+    };
+
+    fn options(self) -> [String; 2] {
+        let (width, height) = self.size;
+        [
+            format!("--window-size={width},{height}"),
+            format!(
+                "--blink-settings=preferredColorScheme={}",
+                u8::from(!self.dark)
+            ),
+        ]
+    }
+}
+
 /// Opens `page` and returns what became of it.
-pub(crate) fn open(page: &Path) -> Result<Seen> {
+pub(crate) fn open(page: &Path, screen: Screen) -> Result<Seen> {
     let profile = profile()?;
     let mut chromium = command(&profile);
+    chromium.args(screen.options());
     chromium.args(["--dump-dom", "--virtual-time-budget=4000"]);
     let (document, log) = finish(chromium.arg(url(page)?))?;
     let console = log
@@ -82,10 +116,10 @@ pub(crate) fn open(page: &Path) -> Result<Seen> {
 }
 
 /// Takes a picture of the top of `page`.
-pub(crate) fn picture(page: &Path, width: u32, height: u32, to: &Path) -> Result<()> {
+pub(crate) fn picture(page: &Path, screen: Screen, to: &Path) -> Result<()> {
     let profile = profile()?;
     let mut chromium = command(&profile);
-    chromium.arg(format!("--window-size={width},{height}"));
+    chromium.args(screen.options());
     chromium.arg(format!("--screenshot={}", to.display()));
     finish(chromium.arg(url(page)?))?;
     Ok(())

@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     };
     build()?;
     for target in targets {
+        ui::step("Fuzzing", format_args!("{target} for {} s", args.seconds));
         tool::run(&mut command(&target, args.seconds, args.seed))?;
     }
     Ok(0)

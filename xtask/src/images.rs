@@ -25,7 +25,7 @@ const HALF_RAM: &str = "half-ram";
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct Config {
     /// Build the kernel with these cargo features
-    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',', value_parser = kernel_feature)]
     pub(crate) kernel_features: Vec<String>,
     /// Build the kernel without its default features, that is without statistics
     #[arg(long)]
@@ -58,6 +58,24 @@ pub(crate) struct Heaps {
     /// The TAs with symbols in Rust's v0 mangling, as other builds of them may have.
     #[arg(skip)]
     pub(crate) v0_symbols: bool,
+}
+
+/// A feature of the kernel, or which there are.
+fn kernel_feature(name: &str) -> Result<String> {
+    let manifest = std::fs::read_to_string(paths::root().join("kernel/Cargo.toml"))?;
+    let manifest: toml::Table = manifest.parse()?;
+    let features = manifest.get("features").and_then(|table| table.as_table());
+    let names = features.into_iter().flat_map(|table| table.keys());
+    let names: Vec<&str> = names
+        .map(String::as_str)
+        .filter(|name| *name != "default")
+        .collect();
+    ensure!(
+        names.contains(&name),
+        "the kernel has the features {}",
+        names.join(", ")
+    );
+    Ok(name.to_owned())
 }
 
 impl Heaps {
@@ -563,4 +581,24 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Cli;
+    use clap::Parser as _;
+
+    /// Cargo's complaint named none.
+    #[test]
+    fn features_that_the_kernel_has_are_named_for_one_that_it_has_not() {
+        let parsed =
+            |feature| Cli::try_parse_from(["xtask", "build", "--kernel-features", feature]);
+        assert!(parsed("test-hooks,addresses").is_ok());
+        let why = parsed("nosuch").err().map(|err| err.to_string());
+        let why = why.unwrap_or_default();
+        assert!(
+            why.contains("addresses, best-fit, block-bytes, first-fit, stats, test-hooks"),
+            "{why}"
+        );
+    }
 }

@@ -40,6 +40,11 @@ pub(crate) const CHECKS: &[Check] = &[
         run: deny::check,
     },
     Check {
+        name: "lint: the heap and the reader of snapshots can be published",
+        long: true,
+        run: publishable,
+    },
+    Check {
         name: "lint: cargo-deny",
         long: true,
         run: deny::cargo_deny,
@@ -88,6 +93,26 @@ fn clippy_for_guest() -> Result<()> {
     clippy.env("TALLY_LDELF", paths::out().join("ldelf.bin"));
     clippy.env("TALLY_TA_KEYS", DevKey::modulus_path());
     succeeds(clippy.args(["--", "-D", "warnings"]))
+}
+
+/// The heap and the reader of snapshots as packages of their own build, and their documentation has no warnings.
+fn publishable() -> Result<()> {
+    const PACKAGES: [&str; 4] = [
+        "tally-abi",
+        "tally-records",
+        "tally-insight",
+        "tally-ledger",
+    ];
+    let mut publish = tool::cargo();
+    publish.args(["publish", "--dry-run", "--quiet", "--allow-dirty"]);
+    let mut doc = tool::cargo();
+    doc.args(["doc", "--quiet", "--no-deps", "--all-features"]);
+    for package in PACKAGES {
+        publish.args(["-p", package]);
+        doc.args(["-p", package]);
+    }
+    succeeds(&mut publish)?;
+    succeeds(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Runs a program; when it fails, what it printed is the reason.

@@ -14,6 +14,8 @@ use std::process::Command;
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
 /// The browser's program.
 pub(crate) const CHROMIUM: &str = "chromium";
+/// The counter of instructions on the host.
+pub(crate) const VALGRIND: &str = "valgrind";
 /// What the names of the cross compiler's programs begin with.
 pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
@@ -38,6 +40,8 @@ pub(crate) enum Part {
     Miri,
     /// The browser that looks at reports.
     Chromium,
+    /// What counts the instructions of allocators on the host.
+    Valgrind,
     /// The debugger.
     Gdb,
     /// The checker of dependencies.
@@ -56,6 +60,7 @@ impl Part {
             Self::Lints => "rustfmt and clippy",
             Self::Miri => "miri on nightly",
             Self::Chromium => CHROMIUM,
+            Self::Valgrind => VALGRIND,
             Self::Gdb => GDB,
             Self::Deny => CARGO_DENY.0,
             Self::Mutants => CARGO_MUTANTS.0,
@@ -70,6 +75,7 @@ impl Part {
             | Self::LinuxTarget
             | Self::CrossCompiler
             | Self::Chromium
+            | Self::Valgrind
             | Self::Gdb
             | Self::Deny
             | Self::Mutants => true,
@@ -94,6 +100,7 @@ impl Part {
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
             Self::Chromium => tool::works(CHROMIUM, "--version"),
+            Self::Valgrind => tool::works(VALGRIND, "--version"),
             Self::Gdb => tool::works(GDB, "--version"),
             Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
             Self::Mutants => {
@@ -115,6 +122,7 @@ impl Part {
             ),
             Self::Miri => install_miri(),
             Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
+            Self::Valgrind => debian_packages(VALGRIND, &["valgrind"]),
             Self::Gdb => debian_packages(GDB, &["gdb-multiarch"]),
             Self::Deny => install_cargo_tool(CARGO_DENY),
             Self::Mutants => install_cargo_tool(CARGO_MUTANTS),
@@ -149,6 +157,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         Part::CrossCompiler,
         Part::Miri,
         Part::Chromium,
+        Part::Valgrind,
         Part::Gdb,
         Part::Deny,
         Part::Mutants,
@@ -169,6 +178,7 @@ pub(crate) fn doctor(fix: bool) -> Result<bool> {
         let note = match part {
             Part::Miri if !present => " (only the Miri tests need it)",
             Part::Chromium if !present => " (only the test and picture of reports need it)",
+            Part::Valgrind if !present => " (only `bench --heaps` needs it)",
             Part::Gdb if !present => " (only `run --gdb` and its test need it)",
             Part::Deny | Part::Mutants if !present => {
                 " (only `test --long` needs it; built in minutes)"

@@ -4,7 +4,8 @@
 
 use crate::images::{self, Config};
 use crate::qemu::{self, Ending, Outcome, Output, Run};
-use crate::ui;
+use crate::test::sources;
+use crate::{paths, ui};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -66,6 +67,7 @@ impl Row {
 
 /// Sweeps; 1 if an operation failed badly.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    sources::holds(&operations()?, &args.filter, "operation")?;
     let images = images::build(&Config::hooked())?;
     qemu::announce("sweep");
     let command = command(args.persistent, &args.filter);
@@ -98,6 +100,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         show(&rows, refused);
     }
     Ok(u8::from(rows.iter().any(|row| !row.failed.is_empty())))
+}
+
+/// Names of all operations, from the sources.
+fn operations() -> Result<Vec<String>> {
+    let file = paths::root().join("qemu/ree/src/selftest/sweep/operations.rs");
+    let text = std::fs::read_to_string(file)?;
+    let kinds = ["\n    quick(", "\n    slow("].into_iter();
+    let entries = kinds.flat_map(|kind| text.split(kind).skip(1));
+    let names = entries.filter_map(|entry| entry.split('"').nth(1));
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// The guest's command.
@@ -168,4 +180,31 @@ fn show(rows: &[Row], refused: u64) {
         "Swept",
         format_args!("{} operations, {refused} requests refused", rows.len()),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was refused by the machine, which had been built and started for it.
+    #[test]
+    fn an_operation_that_is_none_is_told_at_once() {
+        let args = Args {
+            filter: "nosuch".to_owned(),
+            persistent: false,
+            json: false,
+            timeout: 1,
+        };
+        let why = format!("{:#}", run(&args).unwrap_err());
+        assert!(
+            why.starts_with("no operation has `nosuch` in its name; there are nothing, "),
+            "{why}"
+        );
+        let all = operations().unwrap();
+        assert!(sources::holds(&all, "close a session", "operation").is_ok());
+        assert_eq!(
+            all.iter().filter(|name| *name == "a scan of a TA").count(),
+            1
+        );
+    }
 }

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-abi", &[]),
     ("tally-fdt", &[]),
     ("tally-ledger", &["tally-abi"]),
+    ("tally-ledger-bench", &["tally-ledger"]),
     ("tally-memops", &[]),
     ("tally-insight", &["tally-abi", "tally-records"]),
     ("tally-records", &["tally-abi"]),

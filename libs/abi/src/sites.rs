@@ -7,7 +7,7 @@
 //! table: `parse` checks the frame, `lookup` checks everything that it walks over.
 //! [`Table::validate`] walks over all of it.
 //!
-//! Layout, little-endian: [`Header`]; an index of (`u32` offset of the first site's return
+//! Layout, little-endian: a header of [`HEADER_BYTES`]; an index of (`u32` offset of the first site's return
 //! address, `u32` offset of its record) for each block of [`BLOCK_SITES`] sites; records;
 //! functions; files. Numbers marked v are LEB128, z are zigzag LEB128.
 //!

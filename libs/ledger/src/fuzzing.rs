@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 use crate::error::ReallocError;
 use crate::guard::GUARD;
-use crate::view::{Reader, View};
+use crate::view::View;
 use crate::{
     AllocError, Block, CallStack, Caller, Chunk, ChunkKind, Config, CreateError, FreeError, Group,
     OwnerId, Pool, SiteId, SiteInfo, Strategy, Tracking, metadata_bytes,
@@ -84,22 +84,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout in `new`.
         unsafe { dealloc(self.base.as_ptr(), self.layout) }
-    }
-}
-
-/// Bytes as a pool's memory, for views.
-impl Reader for &[u8] {
-    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
-        match offset
-            .checked_add(buf.len())
-            .and_then(|end| self.get(offset..end))
-        {
-            Some(bytes) => {
-                buf.copy_from_slice(bytes);
-                true
-            }
-            None => false,
-        }
     }
 }
 

@@ -44,6 +44,11 @@ pub mod view;
 mod walk;
 mod window;
 
+/// Its examples run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 pub use capture::{CallStack, Caller, MAX_DEPTH, Origin, StackBounds, Walkable, capture};
 pub use check::Damage;
 pub use error::{AllocError, FreeError, Freed, GrowError, ReallocError};

@@ -29,6 +29,22 @@ pub trait Reader {
     fn read(&self, offset: usize, buf: &mut [u8]) -> bool;
 }
 
+/// A copy of the memory, or all of it.
+impl Reader for &[u8] {
+    fn read(&self, offset: usize, buf: &mut [u8]) -> bool {
+        match offset
+            .checked_add(buf.len())
+            .and_then(|end| self.get(offset..end))
+        {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 /// Changes a pool's memory from outside.
 pub trait Writer {
     /// Writes bytes at `offset` from the pool's base; false if that is impossible.

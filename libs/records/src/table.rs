@@ -387,7 +387,7 @@ macro_rules! codes {
     };
 }
 
-/// A record with its table. After `=>` stands what a field is (see [`field_shape!`]), its key if
+/// A record with its table. After `=>` stands what a field is (see [`field_shape!`](crate::field_shape)), its key if
 /// that is not its name, `or null` if it may be null, and how it is read if not as it stands.
 /// Behind `also` are figures that follow from others.
 #[macro_export]

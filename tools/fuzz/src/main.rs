@@ -43,9 +43,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Time between two lines that say how far it is.
+const NEWS: Duration = Duration::from_secs(10);
+
 fn run(target: &'static Target, time: Duration, seed: u64) -> ExitCode {
     let mut inputs = Inputs::new(seed, (target.samples)());
     let start = Instant::now();
+    let mut news = NEWS;
     let mut n = 0u64;
     let mut current = Vec::new();
     install_hook(target.name, seed);
@@ -57,6 +61,12 @@ fn run(target: &'static Target, time: Duration, seed: u64) -> ExitCode {
         });
         (target.run)(&current);
         n += 1;
+        let elapsed = start.elapsed();
+        if elapsed >= news && elapsed < time {
+            let (name, done, of) = (target.name, elapsed.as_secs(), time.as_secs());
+            eprintln!("{name}: {n} inputs in {done} of {of} s");
+            news += NEWS;
+        }
     }
     println!(
         "{}: {n} inputs in {} s, seed {seed}",

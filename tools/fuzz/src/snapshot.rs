@@ -22,13 +22,17 @@ pub(crate) fn run(data: &[u8]) {
     let sound = Account::new(sample::machine(1), "sound", &NoSymbols);
     let changes = growth::between(&sound, &read);
     let look = Look {
-        title: "",
-        subtitle: "",
         embedded: true,
+        ..Look::default()
     };
     // Damaged figures may be refused, not more.
     let _ = flame::draw(&flame::folded(&read), &look);
     let _ = flame::draw(&flame::folded_change(&read, &changes), &look);
+    let growth = Look {
+        growth: true,
+        ..look
+    };
+    let _ = flame::draw(&flame::folded_growth(&read, &changes), &growth);
     assert!(pprof::profile(&read).is_ok());
     assert!(pprof::change(&sound, &read, &changes).is_ok());
     assert!(openmetrics::figures(&read).ends_with("# EOF\n"));

@@ -1,7 +1,8 @@
 //! Folded stacks and flame graphs, by inferno.
 //!
 //! A line of folded text is `pool;owner;outermost;...;innermost BYTES`; of a comparison,
-//! `... BEFORE AFTER`.
+//! `... BEFORE AFTER`. A graph of growth has two halves, what grew and what shrank, by the
+//! difference.
 //!
 //! **Invariant:** the lines' bytes add up to the snapshot's live bytes; no name can end a line or
 //! pass for a number.
@@ -16,6 +17,11 @@ use tally_abi::TeeUuid;
 use tally_insight::account::Account;
 use tally_insight::growth::Change;
 use tally_insight::names::Stack;
+
+/// The half of a graph of growth that grew. It is the first.
+pub const GREW: &str = "grew";
+/// The half that shrank.
+pub const SHRANK: &str = "shrank";
 
 /// Live bytes of a snapshot.
 #[must_use]
@@ -41,6 +47,23 @@ pub fn folded_change(account: &Account, changes: &[Change]) -> String {
         *after = after.saturating_add(change.after.bytes);
     }
     text(lines.iter().map(|(line, bytes)| (line, *bytes)))
+}
+
+/// What grew and what shrank, by how much: [`GREW`] and [`SHRANK`] are the outermost functions.
+#[must_use]
+pub fn folded_growth(account: &Account, changes: &[Change]) -> String {
+    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+    for change in changes {
+        let half = match change.bytes() {
+            0 => continue,
+            1.. => GREW,
+            _ => SHRANK,
+        };
+        let line = line(account, change.image, &change.owner, &change.stack);
+        let bytes = lines.entry(format!("{half};{line}")).or_default();
+        *bytes = bytes.saturating_add(change.bytes().unsigned_abs());
+    }
+    text(lines.iter().map(|(line, bytes)| (line, [*bytes])))
 }
 
 fn text<'a, const N: usize>(lines: impl Iterator<Item = (&'a String, [u64; N])>) -> String {
@@ -90,6 +113,7 @@ fn plain(name: &str) -> String {
 }
 
 /// How a flame graph is to look.
+#[derive(Default)]
 pub struct Look<'a> {
     /// Above it.
     pub title: &'a str,
@@ -97,6 +121,8 @@ pub struct Look<'a> {
     pub subtitle: &'a str,
     /// Part of a page that brings its own script.
     pub embedded: bool,
+    /// Of [`folded_growth`]: red grew, blue shrank.
+    pub growth: bool,
 }
 
 /// Draws folded text as SVG.
@@ -107,7 +133,12 @@ pub fn draw(folded: &str, look: &Look<'_>) -> Result<String> {
     let last = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
     ensure!(
         folded.lines().filter_map(last).any(|bytes| bytes > 0),
-        "nothing is live: there is no flame to draw"
+        "{}: there is no flame to draw",
+        if look.growth {
+            "nothing grew or shrank"
+        } else {
+            "nothing is live"
+        }
     );
     // inferno adds up without checks, the amounts before and after alike.
     let numbers = folded
@@ -122,7 +153,11 @@ pub fn draw(folded: &str, look: &Look<'_>) -> Result<String> {
     options.title = xml::chars(look.title);
     options.subtitle = (!look.subtitle.is_empty()).then(|| xml::chars(look.subtitle));
     options.count_name = "bytes".to_owned();
-    options.colors = Palette::Basic(BasicPalette::Mem);
+    options.colors = Palette::Basic(if look.growth {
+        BasicPalette::Red
+    } else {
+        BasicPalette::Mem
+    });
     options.bgcolors = Some(BackgroundColor::Flat(inferno::flamegraph::color::Color {
         r: 255,
         g: 255,
@@ -136,7 +171,41 @@ pub fn draw(folded: &str, look: &Look<'_>) -> Result<String> {
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, folded.lines(), &mut svg)
         .context("cannot draw the flame graph")?;
-    String::from_utf8(svg).context("the flame graph is not text")
+    let svg = String::from_utf8(svg).context("the flame graph is not text")?;
+    if !look.growth {
+        return Ok(svg);
+    }
+    let half = |line: &&str| line.starts_with(GREW);
+    let grew = folded.lines().filter(half).filter_map(last).sum();
+    Ok(halves(&svg, grew))
+}
+
+/// Frames behind the first `grew` bytes in blue instead of red, those of both halves in grey.
+fn halves(svg: &str, grew: u64) -> String {
+    const FILL: &str = " fill=\"rgb(";
+    let number = |text: &str, key: &str| -> Option<u64> {
+        let (_, rest) = text.split_once(key)?;
+        rest.split('"').next()?.parse().ok()
+    };
+    let frame = |part: &str| -> Option<String> {
+        let (colour, rest) = part.split_once(')')?;
+        let [red, green, blue] = colour.split(',').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let (begin, width) = (number(rest, "fg:x=\"")?, number(rest, "fg:w=\"")?);
+        Some(match (begin >= grew, begin + width > grew) {
+            (true, _) => format!("{blue},{green},{red}){rest}"),
+            (false, true) => format!("190,190,190){rest}"),
+            (false, false) => part.to_owned(),
+        })
+    };
+    let mut parts = svg.split(FILL);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(FILL);
+        out.push_str(&frame(part).unwrap_or_else(|| part.to_owned()));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -166,6 +235,39 @@ mod tests {
         assert_eq!(total(&change), live);
     }
 
+    /// Widths were live bytes, and the deepest red was that of a block that had been freed.
+    #[test]
+    fn widths_of_a_graph_of_growth_are_the_growth() {
+        let mut before = sample::machine(1);
+        let mut live = before.live.iter_mut();
+        let freed = live.find(|record| record.image == sample::SOUND).unwrap();
+        freed.bytes += 1_000_000;
+        let (before, after) = (Account::new(before, "", &NoSymbols), account(3));
+        let changes = growth::between(&before, &after);
+        let folded = folded_growth(&after, &changes);
+        let grew = 2 * sample::LEAK_BYTES;
+        assert_eq!(total(&folded), grew + 1_000_000);
+        let look = Look {
+            embedded: true,
+            growth: true,
+            ..Look::default()
+        };
+        let svg = draw(&folded, &look).unwrap();
+        let frame = |name: &str| {
+            let at = svg.find(&format!("<title>{name} (")).expect(name);
+            let rect = &svg[at..];
+            let field = |key: &str| rect.split_once(key).unwrap().1.split('"').next().unwrap();
+            let fill = field("fill=\"rgb(").trim_end_matches(')');
+            let fill: Vec<u8> = fill.split(',').map(|part| part.parse().unwrap()).collect();
+            let width: u64 = field("fg:w=\"").parse().unwrap();
+            (width, fill[0] > fill[2], fill[0] < fill[2])
+        };
+        assert_eq!(frame(GREW), (grew, true, false));
+        assert_eq!(frame(SHRANK), (1_000_000, false, true));
+        assert_eq!(frame("all"), (grew + 1_000_000, false, false));
+        assert!(draw("", &look).is_err());
+    }
+
     /// The reader is inferno's own: its total must be ours.
     #[test]
     fn inferno_reads_the_same_total() {
@@ -174,8 +276,7 @@ mod tests {
             &folded,
             &Look {
                 title: "t",
-                subtitle: "",
-                embedded: false,
+                ..Look::default()
             },
         )
         .unwrap();
@@ -200,9 +301,8 @@ mod tests {
     #[test]
     fn nothing_live_is_an_error() {
         let look = Look {
-            title: "",
-            subtitle: "",
             embedded: true,
+            ..Look::default()
         };
         assert!(draw("", &look).is_err());
         assert!(draw("a;b 5 0\n", &look).is_err());

@@ -60,11 +60,7 @@ fn smallest<T: Record>() -> (u32, usize) {
 fn report(snapshot: Snapshot) {
     let sound = Account::new(sample::machine(1), "sound", &NoSymbols);
     let account = Account::new(snapshot, "small", &NoSymbols);
-    let look = Look {
-        title: "",
-        subtitle: "",
-        embedded: false,
-    };
+    let look = Look::default();
     let changes = growth::between(&sound, &account);
     let _ = flame::draw(&flame::folded(&account), &look);
     pprof::profile(&account).unwrap();

@@ -39,9 +39,8 @@ fn damaged_snapshots_are_refused_or_reported() {
     let mut random = Random(0x5eed);
     let sound = Account::new(sample::machine(1), "sound", &NoSymbols);
     let look = Look {
-        title: "",
-        subtitle: "",
         embedded: true,
+        ..Look::default()
     };
     let mut read = 0;
     for _ in 0..400 {

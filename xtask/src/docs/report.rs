@@ -16,8 +16,6 @@ pub(super) const PICTURE: &str = "docs/report.png";
 const SCRIPT: &str = "docs/leak.script";
 /// Longest file of the picture.
 const PICTURE_BYTES: u64 = 200_000;
-const WIDTH: u32 = 1280;
-const HEIGHT: u32 = 1480;
 
 /// Captures `name`, one of [`NAMES`].
 pub(super) fn capture(name: &str, images: &Images) -> Result<()> {
@@ -59,7 +57,7 @@ fn picture(page: &std::path::Path) -> Result<()> {
         return Ok(());
     }
     let path = document(PICTURE);
-    browser::picture(page, WIDTH, HEIGHT, &path)?;
+    browser::picture(page, browser::Screen::WIDE, &path)?;
     let bytes = path.metadata()?.len();
     ensure!(
         bytes < PICTURE_BYTES,

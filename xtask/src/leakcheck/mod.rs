@@ -25,8 +25,8 @@ use tally_insight::gate::{Taken, Verdict};
 use tally_insight::numbers::counted;
 use tally_insight::snapshot::Snapshot;
 
-/// Lines of the console that are shown of a script that failed.
-const FIRST_LINES: usize = 20;
+/// Last lines of the console that are shown of a script that failed.
+const LAST_LINES: usize = 8;
 /// Longest script that is read.
 const MAX_SCRIPT_BYTES: u64 = 1 << 20;
 /// Exit status when something goes on growing.
@@ -244,19 +244,20 @@ fn was_there(snapshot: &Snapshot, ta: TeeUuid) -> bool {
 
 /// Why a run says nothing about leaks, if so.
 fn failure(outcome: &Outcome, images: &Images) -> Option<String> {
-    let said = |why: &str| {
-        let mut lines: Vec<&str> = outcome.normal.lines().collect();
-        lines.dedup();
-        lines.truncate(FIRST_LINES);
-        format!("{why}; the console begins with\n{}", lines.join("\n"))
+    let said = |status: u8| {
+        // The shell is strict: its last line names the command.
+        let lines: Vec<&str> = outcome.normal.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        format!(
+            "a command of the script failed with status {status}; the console ends with\n{}",
+            last.join("\n")
+        )
     };
     match outcome.ending {
         Ending::Exit(0) => None,
         Ending::Exit(status) => Some(match outcome.trouble(images) {
             Some(trouble) => trouble,
-            None => said(&format!(
-                "a command of the script failed with status {status}"
-            )),
+            None => said(status),
         }),
         _ => Some(
             outcome

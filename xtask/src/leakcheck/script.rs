@@ -5,6 +5,8 @@
 
 use anyhow::{Result, ensure};
 
+/// Has the shell end with the first command that fails, and name it.
+const STRICT: &str = "strict";
 /// Stands between the part that runs once and the part that runs every cycle.
 const SEPARATOR: &str = "---";
 
@@ -62,7 +64,8 @@ impl Script {
 
     /// The whole session at the shell, with an account before the cycles and after each of `taken`.
     pub(super) fn commands(&self, warmup: u64, taken: &[u64]) -> String {
-        let mut out = self.once.clone();
+        // A script with a wrong line says nothing about leaks, however often it runs.
+        let mut out = format!("{STRICT}\n{}", self.once);
         let mut done = 0;
         out.push_str(&self.cycle.repeat(warmup as usize));
         for &cycle in taken {
@@ -92,6 +95,8 @@ mod tests {
             assert_eq!(before.matches("invoke 1 leak").count(), n);
         }
         assert!(commands.ends_with("cycle-2.snap\n"));
+        // Bug: all cycles ran after a line that was wrong, and nobody said which.
+        assert!(commands.starts_with("strict\nopen heap\n"));
     }
 
     #[test]

@@ -48,7 +48,10 @@ impl<'a> Console<'a> {
     /// Takes output of the normal world. Carriage returns are the serial line's affair: they
     /// are dropped unless a terminal shows them.
     pub(crate) fn normal(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let plain: Vec<u8> = bytes.iter().copied().filter(|&b| b != b'\r').collect();
+        let plain = bytes
+            .split(|&byte| byte == b'\r')
+            .collect::<Vec<_>>()
+            .concat();
         let shown = if self.output == Output::Interactive {
             bytes
         } else {
@@ -62,9 +65,7 @@ impl<'a> Console<'a> {
         if let Some(&last) = plain.last() {
             self.at_line_start = last == b'\n';
         }
-        let room = MAX_KEPT.saturating_sub(self.normal.len());
-        self.normal
-            .extend_from_slice(&plain[..plain.len().min(room)]);
+        keep(&mut self.normal, &plain);
         if self.at_line_start {
             self.show_waiting();
         }
@@ -73,14 +74,19 @@ impl<'a> Console<'a> {
 
     /// Takes output of the secure world.
     pub(crate) fn secure(&mut self, bytes: &[u8]) {
-        for &byte in bytes.iter().filter(|&&b| b != b'\r') {
-            if self.secure.len() < MAX_KEPT {
-                self.secure.push(byte);
+        // Line by line: bytes one by one took seconds for what a guest may print.
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let (piece, ends) = match piece.split_last() {
+                Some((b'\n', line)) => (line, true),
+                _ => (piece, false),
+            };
+            for part in piece.split(|&byte| byte == b'\r') {
+                keep(&mut self.secure, part);
+                keep(&mut self.secure_line, part);
             }
-            if byte == b'\n' {
+            if ends {
+                keep(&mut self.secure, b"\n");
                 self.show_secure_line();
-            } else if self.secure_line.len() < MAX_KEPT {
-                self.secure_line.push(byte);
             }
         }
     }
@@ -127,6 +133,12 @@ impl<'a> Console<'a> {
             }
         }
     }
+}
+
+/// Appends, up to [`MAX_KEPT`] in all.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MAX_KEPT.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 /// Follows the file that QEMU writes the secure console to.

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// Compare two snapshots, the first with the second as given; alone it prints what grew
     #[arg(long)]
     diff: bool,
-    /// Flame graph of live bytes (SVG); of a comparison, red grew and blue shrank
+    /// Flame graph of live bytes (SVG); of a comparison, of what grew (red) and what shrank (blue)
     #[arg(long, value_name = "FILE")]
     flamegraph: Option<PathBuf>,
     /// Folded stacks, as inferno and FlameGraph read them
@@ -137,8 +137,14 @@ impl Report<'_> {
                 title,
                 subtitle: &subtitle,
                 embedded: false,
+                growth: diff,
             };
-            put(path, flame::draw(&self.folded(diff), &look)?.as_bytes())?;
+            let folded = if diff {
+                flame::folded_growth(last, &self.changes)
+            } else {
+                flame::folded(last)
+            };
+            put(path, flame::draw(&folded, &look)?.as_bytes())?;
         }
         if let Some(path) = &args.folded {
             put(path, self.folded(diff).as_bytes())?;
@@ -221,4 +227,18 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))?;
     ui::step("Wrote", paths::shown(path));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_are_missing_are_made() {
+        let dir = std::env::temp_dir().join(format!("tally-report-{}", std::process::id()));
+        let path = dir.join("new/deep/page.html");
+        put(&path, b"page").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"page");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -38,6 +38,8 @@ struct Gate {
     status: u8,
     /// Bytes, blocks, and its pace.
     grown: Option<(u64, u64, Pace)>,
+    /// What the answer says, among the rest.
+    says: &'static str,
 }
 
 const CHECKS: &[Gate] = &[
@@ -54,12 +56,14 @@ const CHECKS: &[Gate] = &[
                 cycles: 1,
             },
         )),
+        says: "",
     },
     Gate {
         name: "qemu: leakcheck passes a workload that gives all back",
         script: "open heap\n---\ninvoke 1 alloc 3000\ninvoke 1 free-all\nhello inc 1 2\ninvoke 1 grow 9000\n",
         status: 0,
         grown: None,
+        says: "",
     },
     // It was a leak of "150 a cycle". Three of the ten entries are there before the first account.
     Gate {
@@ -75,6 +79,7 @@ const CHECKS: &[Gate] = &[
                 cycles: 7,
             },
         )),
+        says: "",
     },
     // They were "15 a cycle".
     Gate {
@@ -90,12 +95,14 @@ const CHECKS: &[Gate] = &[
                 cycles: 7,
             },
         )),
+        says: "",
     },
     Gate {
         name: "qemu: leakcheck cannot tell of a script that fails",
-        script: "open heap\n---\ninvoke 1 no-such-command\n",
+        script: "open heap\n---\ninvoke 1 alloc 8\ninvoke 1 no-such-command\n",
         status: 2,
         grown: None,
+        says: "`invoke 1 no-such-command` failed with status ",
     },
     // It passed.
     Gate {
@@ -103,6 +110,7 @@ const CHECKS: &[Gate] = &[
         script: "hello inc 1 2\n",
         status: 2,
         grown: None,
+        says: "",
     },
 ];
 const CYCLES: u64 = 20;
@@ -246,7 +254,11 @@ fn gate(images: &Images, names: &dyn Symbols, wanted: &Gate) -> Result<()> {
         status == wanted_status,
         "status {status}, not {wanted_status}:\n{text}"
     );
+    ensure!(text.contains(wanted.says), "not `{}`:\n{text}", wanted.says);
     let Answer::Told(verdict) = &answer else {
+        // Bug: the other cycles ran, too.
+        let complaints = text.matches(wanted.says).count();
+        ensure!(wanted.says.is_empty() || complaints == 1, "{text}");
         return Ok(());
     };
     let stacks = verdict.stacks.iter();

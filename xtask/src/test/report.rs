@@ -3,7 +3,8 @@
 //! **Invariant:** what cannot be had on this machine is skipped with one line that says so.
 
 use super::results::Results;
-use crate::{browser, paths, setup, tool, ui};
+use crate::browser::{self, Screen};
+use crate::{paths, setup, tool, ui};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -31,7 +32,17 @@ pub(super) fn run(results: &mut Results) {
     let accounts: Vec<Account> = [1, 2, 4]
         .map(|cycle| {
             let file = format!("cycle-{cycle}.snap");
-            Account::new(sample::machine(cycle), &file, &NoSymbols)
+            let mut snapshot = sample::machine(cycle);
+            // Something shrinks, too.
+            if cycle == 1
+                && let Some(block) = snapshot
+                    .live
+                    .iter_mut()
+                    .find(|block| block.image == sample::SOUND)
+            {
+                block.bytes += 100;
+            }
+            Account::new(snapshot, &file, &NoSymbols)
         })
         .into();
     if results.wants(CHROMIUM_TEST) {
@@ -68,19 +79,28 @@ pub(super) fn page(accounts: &[Account], name: &str) -> Result<()> {
     let path = dir()?.join(format!("{name}.html"));
     let driven = html.replace("</body>", &format!("<script>\n{DRIVER}</script></body>"));
     std::fs::write(&path, driven)?;
-    let seen = browser::open(&path)?;
-    ensure!(
-        seen.console.is_empty(),
-        "the page says on its console:\n{}",
-        seen.console.join("\n")
-    );
-    let results = found(&seen.document)?;
-    let complaints: Vec<String> = expected(accounts)
-        .into_iter()
-        .filter(|(what, value)| results[what] != *value)
-        .map(|(what, value)| format!("{what}: {} in the page, should be {value}", results[what]))
-        .collect();
-    ensure!(complaints.is_empty(), "{}", complaints.join("\n"));
+    for screen in [Screen::WIDE, Screen::NARROW] {
+        let seen = browser::open(&path, screen)?;
+        ensure!(
+            seen.console.is_empty(),
+            "the page says on its console:\n{}",
+            seen.console.join("\n")
+        );
+        let results = found(&seen.document)?;
+        let complaints: Vec<String> = expected(accounts)
+            .into_iter()
+            .filter(|(what, value)| results[what] != *value)
+            .map(|(what, value)| {
+                format!("{what}: {} in the page, should be {value}", results[what])
+            })
+            .collect();
+        let (width, _) = screen.size;
+        ensure!(
+            complaints.is_empty(),
+            "at {width} pixels: {}",
+            complaints.join("\n")
+        );
+    }
     Ok(())
 }
 
@@ -118,13 +138,20 @@ fn expected(accounts: &[Account]) -> Vec<(&'static str, Value)> {
         ("fetched", 0.into()),
         ("sorted", true.into()),
         ("filtered to none", 0.into()),
+        ("sums are of what is shown", true.into()),
+        ("sums are of all rows again", true.into()),
         ("zoomed and back", true.into()),
+        ("the lowest frame can be clicked", true.into()),
         ("theme changed", true.into()),
         ("wider than the window", false.into()),
+        ("cells off the screen", 0.into()),
+        ("white frames", 0.into()),
+        ("dark on paper", false.into()),
     ];
     if accounts.len() > 1 {
         let growth: i64 = changes.iter().map(growth::Change::bytes).sum();
         expected.push(("growth bytes", growth.into()));
+        expected.push(("widths are the growth", true.into()));
     }
     expected
 }

@@ -48,6 +48,16 @@ pub(super) fn members() -> Result<Vec<Member>> {
     Ok(members)
 }
 
+/// Refuses what is in no name of `names`, before anything is built or started for it.
+pub(crate) fn holds(names: &[String], filter: &str, what: &str) -> Result<()> {
+    anyhow::ensure!(
+        names.iter().any(|name| name.contains(filter)),
+        "no {what} has `{filter}` in its name; there are {}",
+        names.join(", ")
+    );
+    Ok(())
+}
+
 /// Names in the tables `table` of the Rust files below `dir`, a path in the checkout.
 pub(crate) fn tables(dir: &str, table: &str) -> Result<Vec<String>> {
     let mut files = Vec::new();
@@ -141,7 +151,8 @@ fn opened_module(code: &str) -> Option<&str> {
 /// Whether documentation comments have examples that rustdoc runs.
 fn has_doctests(text: &str) -> bool {
     let mut inside = false;
-    let mut found = false;
+    // Of a file that is included. In two parts, for this file has it too.
+    let mut found = text.contains(concat!("#[cfg", "(doctest)]"));
     for line in text.lines().map(str::trim_start) {
         let comment = ["///", "//!"]
             .iter()
@@ -161,7 +172,10 @@ fn strings_in_table(text: &str, name: &str) -> Vec<String> {
     let begin = format!(" {name}: &[");
     for (at, _) in text.match_indices(&begin) {
         let table = &text[at + begin.len()..];
-        let end = table.find("];\n").unwrap_or(table.len());
+        // Of a table of many lines, the bracket that stands alone: functions in it have lists too.
+        let lines = table.lines().next().is_some_and(|line| line.ends_with('['));
+        let last = if lines { "\n];\n" } else { "];\n" };
+        let end = table.find(last).unwrap_or(table.len());
         let quoted = table[..end].split('"').skip(1).step_by(2);
         strings.extend(quoted.map(str::to_owned));
     }
@@ -215,9 +229,9 @@ mod tests {
     #[test]
     fn names_stand_in_tables() {
         let text = "const TESTS: &[Test] = &[\n    (\"one\", one),\n    (\n        \"and two\",\n        \
-                    two,\n    ),\n];\n\nfn one() -> &str {\n    \"other\"\n}\nstatic MORE: &[Test] = &[test(\"three\")];\n";
-        assert_eq!(strings_in_table(text, "TESTS"), ["one", "and two"]);
-        assert_eq!(strings_in_table(text, "MORE"), ["three"]);
+                    || {\n            let list = [];\n            list\n        },\n    ),\n    (\"three\", three),\n];\n\nfn one() -> &str {\n    \"other\"\n}\nstatic MORE: &[Test] = &[test(\"four\")];\n";
+        assert_eq!(strings_in_table(text, "TESTS"), ["one", "and two", "three"]);
+        assert_eq!(strings_in_table(text, "MORE"), ["four"]);
         assert!(strings_in_table(text, "NONE").is_empty());
     }
 

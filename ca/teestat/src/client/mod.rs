@@ -38,8 +38,10 @@ const RETRIES: usize = 10;
 pub enum ClientError {
     /// The session could not be opened.
     Open(&'static str, Error),
-    /// The kernel has no such pseudo-TA.
+    /// The trusted OS has no such pseudo-TA.
     Absent(&'static str),
+    /// OP-TEE was built without it; the option of its build.
+    NotBuilt(&'static str, &'static str),
     /// The command failed.
     Invoke(&'static str, Error),
     /// The answer's size is no multiple of its records'.
@@ -54,7 +56,7 @@ impl ClientError {
     pub const fn code(&self) -> Option<u32> {
         match self {
             Self::Open(_, error) | Self::Invoke(_, error) => Some(error.raw_code()),
-            Self::Absent(_) | Self::BadSize(..) | Self::NoMemory => None,
+            Self::Absent(_) | Self::NotBuilt(..) | Self::BadSize(..) | Self::NoMemory => None,
         }
     }
 
@@ -63,7 +65,7 @@ impl ClientError {
     pub const fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Open(_, error) | Self::Invoke(_, error) => Some(error.kind()),
-            Self::Absent(_) | Self::BadSize(..) | Self::NoMemory => None,
+            Self::Absent(_) | Self::NotBuilt(..) | Self::BadSize(..) | Self::NoMemory => None,
         }
     }
 }
@@ -72,10 +74,19 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(who, error) => write!(f, "cannot open a session with the {who}: {error}"),
-            Self::Absent(who) => {
+            Self::Absent(STATS) => write!(
+                f,
+                "there is no {STATS}: this kernel was built without statistics (OP-TEE has it with CFG_WITH_STATS=y)"
+            ),
+            Self::Absent(who) => write!(
+                f,
+                "there is no {who}: this needs Tally, built with statistics; OP-TEE answers `alloc`, `ta`, \
+                 `memleak`, `pager` and `time`"
+            ),
+            Self::NotBuilt(what, option) => {
                 write!(
                     f,
-                    "there is no {who}: this kernel was built without statistics"
+                    "{what}: OP-TEE was built without them; it has them with {option}=y"
                 )
             }
             Self::Invoke(what, error) => write!(f, "{what}: {error}"),
@@ -143,8 +154,11 @@ fn open<'t>(context: &Context<'t>, who: &'static str, uuid: TeeUuid) -> Result<S
         })
 }
 
+/// The pseudo-TA that OP-TEE has, too.
+const STATS: &str = "stats pTA";
+
 fn stats_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
-    open(context, "stats pTA", stats::UUID)
+    open(context, STATS, stats::UUID)
 }
 
 fn memleak_session<'t>(context: &Context<'t>) -> Result<Session<'t>> {
@@ -269,12 +283,18 @@ pub fn alloc_stats(context: &Context<'_>) -> Result<Vec<AllocStats>> {
 /// # Errors
 /// [`ClientError`].
 pub fn ta_stats(context: &Context<'_>) -> Result<Vec<TaStats>> {
-    fetch_records(
-        &mut stats_session(context)?,
-        "TA statistics",
-        stats::CMD_TA_STATS,
-        None::<ParamNone>,
-    )
+    const WHAT: &str = "TA statistics";
+    let mut session = stats_session(context)?;
+    let answer = fetch_records(&mut session, WHAT, stats::CMD_TA_STATS, None::<ParamNone>);
+    match answer {
+        Err(error) => match error.kind() {
+            // OP-TEE's answer when no TA is loaded.
+            Some(ErrorKind::ItemNotFound) => Ok(Vec::new()),
+            Some(ErrorKind::NotSupported) => Err(ClientError::NotBuilt(WHAT, "CFG_TA_STATS")),
+            _ => Err(error),
+        },
+        stats => stats,
+    }
 }
 
 /// Has the kernel list its live blocks on the secure console.

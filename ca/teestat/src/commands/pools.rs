@@ -238,7 +238,8 @@ impl Tool<'_, '_> {
                 }
                 "--top" => {
                     let number = words.next().and_then(|word| word.parse().ok());
-                    top = number.ok_or_else(|| usage("--top how many?"))?;
+                    let number = number.filter(|number| *number > 0);
+                    top = number.ok_or_else(|| usage("--top how many? One at least."))?;
                 }
                 name if pool.is_none() => pool = Some(name),
                 other => return super::no_more(&[other]).map(|()| STATUS_OK),

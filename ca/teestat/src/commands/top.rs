@@ -116,7 +116,7 @@ fn options(words: &[&str]) -> Result<Options, Failure> {
     let number = |word: &str, least: u32, most: u32| match word.parse::<u32>() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => Err(usage(&format!(
-            "`{word}` is no number from {least} to {most}"
+            "`{word}` is not a number from {least} to {most}"
         ))),
     };
     let mut rest = words;

@@ -45,9 +45,13 @@ pub(super) const COMMANDS: &[Command] = &[Command {
 
 /// What a watchpoint waits for, as it is said: trigger and value; or what is wrong with it.
 fn condition(said: &str) -> Result<(u32, u32), String> {
-    let number = |what: &str, value: &str| {
-        let number = size(value).and_then(|number| u32::try_from(number).ok());
-        number.ok_or_else(|| format!("`{value}` in `{said}` is no number: {what}"))
+    let number = |what: &str, value: &str| match size(value).map(u32::try_from) {
+        Some(Ok(number)) => Ok(number),
+        Some(Err(_)) => Err(format!(
+            "`{value}` in `{said}` is above {}, the largest",
+            u32::MAX
+        )),
+        None => Err(format!("`{value}` in `{said}` is no number: {what}")),
     };
     let command = "a command is told by its number";
     match said.split_once([':', '>']) {
@@ -288,6 +292,8 @@ mod tests {
     fn a_condition_that_is_none_is_told_why() {
         let why = |said| condition(said).err().unwrap_or_default();
         assert!(why("entry:alloc").contains("a command is told by its number"));
+        // Bug: it was called no number.
+        assert!(why("heap>4294967296").ends_with("is above 4294967295, the largest"));
         // What a shell leaves of an unquoted `heap>10`.
         assert!(why("heap").contains("in quotes"));
     }

@@ -19,7 +19,7 @@ mod watch;
 pub(crate) use advice::advice;
 pub(crate) use audit::{events, held};
 pub(crate) use ledger::commands;
-pub(crate) use stock::{alloc, pager, ta, times};
+pub(crate) use stock::{MEMLEAK, alloc, pager, ta, times};
 pub(crate) use watch::{snapshot, snapshots};
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use tally_abi::pta::stats::{AllocStats, TaStats};
 use super::Label;
 use crate::client::{Pager, Times};
 
+/// Where the answer to `memleak` is: it does not come through the call.
+pub(crate) const MEMLEAK: &str = "The list is on the secure world's console (of OP-TEE with CFG_TEE_CORE_MALLOC_DEBUG=y alone).\n";
+
 /// Percentage of the free memory that is not in one piece, as the C text computes it; `None` if
 /// it prints none.
 fn fragmentation(stats: &AllocStats) -> Option<u32> {

@@ -48,7 +48,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 23] = [
+static COMMANDS: [Command; 24] = [
     command(
         "teestat",
         "COMMAND",
@@ -133,6 +133,15 @@ static COMMANDS: [Command; 23] = [
         print(format_args!("{}\n", super::interactive::last_status()));
         Ok(STATUS_OK)
     }),
+    command(
+        "strict",
+        "",
+        "from now on, a command that fails is named and the last of its line",
+        |_| {
+            super::interactive::be_strict();
+            Ok(STATUS_OK)
+        },
+    ),
     command("poweroff", "[STATUS]", "switch the machine off", power_off),
     command("exit", "[STATUS]", "the same as `poweroff`", power_off),
     command("help", "[COMMAND]", "this list, or one command", help),
@@ -312,7 +321,9 @@ fn end_line_if_needed(context: &teec::Context<'_>) {
 
 fn list_archive() -> Result<u8, String> {
     let mut n = 0;
-    for file in supplicant::archive().files() {
+    let files = supplicant::archive().files();
+    // Beside the TAs it has their call sites, and patches for tests.
+    for file in files.filter(|file| file.name.ends_with(".ta")) {
         let stem = file.name.rsplit('/').next().unwrap_or(file.name);
         let uuid = stem.split('.').next().and_then(|s| s.parse().ok());
         let name = uuid.map(crate::names::name_of).unwrap_or_default();
@@ -443,7 +454,9 @@ const FAULTS: [(&str, u32); 6] = [
 
 fn hostile(args: &[&str], run: fn(u64, u64) -> u8) -> Result<u8, String> {
     let number = |index: usize, otherwise: u64| match args.get(index) {
-        Some(word) => word.parse().map_err(|_| format!("`{word}` is no number")),
+        Some(word) => word
+            .parse()
+            .map_err(|_| format!("`{word}` is not a number from 0 to {}", u64::MAX)),
         None => Ok(otherwise),
     };
     Ok(run(number(0, 100_000)?, number(1, 1)?))

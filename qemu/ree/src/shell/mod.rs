@@ -48,6 +48,7 @@ mod interactive {
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
     static COLUMNS: AtomicUsize = AtomicUsize::new(USUAL_COLUMNS);
     static INTERACTIVE: AtomicBool = AtomicBool::new(false);
+    static STRICT: AtomicBool = AtomicBool::new(false);
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
@@ -62,6 +63,11 @@ mod interactive {
     /// Whether somebody types the commands.
     pub(super) fn is_interactive() -> bool {
         INTERACTIVE.load(Ordering::Relaxed)
+    }
+
+    /// From now on, a command that fails is the last of its line.
+    pub(super) fn be_strict() {
+        STRICT.store(true, Ordering::Relaxed);
     }
 
     /// What CPU 0 does after start.
@@ -148,6 +154,7 @@ mod interactive {
         console::set_running(true);
         supplicant::set_foreground(None);
         for command in commands {
+            let said = command.words.join(" ");
             let status = match command.background {
                 true => in_background(command),
                 false => run(&command),
@@ -155,6 +162,10 @@ mod interactive {
             LAST_STATUS.store(status, Ordering::Relaxed);
             if status != 0 {
                 failed = status;
+                if STRICT.load(Ordering::Relaxed) {
+                    say(&format!("`{said}` failed with status {status}\n"));
+                    break;
+                }
             }
             if console::breaks() > 0 {
                 if !supplicant::has_answered() {

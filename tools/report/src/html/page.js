@@ -26,8 +26,23 @@
     });
   }
 
+  // The last row adds up what is shown.
+  const addUp = (table, rows) => {
+    const foot = table.tFoot ? [...table.tFoot.rows[0].cells] : [];
+    const shown = rows.filter((row) => !row.hidden);
+    for (const cell of foot.filter((cell) => cell.dataset.v !== undefined)) {
+      const sum = shown.reduce((sum, row) => sum + BigInt(row.cells[cell.cellIndex].dataset.v ?? 0), 0n);
+      const change = cell.classList.contains("by");
+      cell.dataset.v = sum;
+      cell.textContent = `${change && sum > 0n ? "+" : ""}${sum.toLocaleString("en-US")}`.replace("-", "\u2212");
+      cell.classList.toggle("up", change && sum > 0n);
+      cell.classList.toggle("down", change && sum < 0n);
+    }
+    if (foot[0]) foot[0].textContent = shown.length === rows.length ? "sum" : "sum of these";
+  };
   for (const input of all("input[data-filter]")) {
-    const rows = [...document.getElementById(input.dataset.filter).tBodies[0].rows];
+    const table = document.getElementById(input.dataset.filter);
+    const rows = [...table.tBodies[0].rows];
     const texts = rows.map((row) => row.textContent.toLowerCase());
     const count = document.querySelector(`output[data-count="${input.dataset.filter}"]`);
     input.addEventListener("input", () => {
@@ -39,11 +54,12 @@
       });
       const all = `${rows.length} row${rows.length === 1 ? '' : 's'}`;
       count.textContent = shown === rows.length ? all : `${shown} of ${all}`;
+      addUp(table, rows);
     });
   }
 
-  const flame = document.querySelector("svg.flame");
-  if (flame) {
+  for (const input of all("input[data-flame]")) {
+    const flame = document.getElementById(input.dataset.flame);
     const total = Number(flame.querySelector("[total_samples]").getAttribute("total_samples"));
     const frames = all("g", flame).filter((g) => g.querySelector("rect")).map((g) => {
       const rect = g.querySelector("rect");
@@ -82,9 +98,9 @@
         if (event.key === "Escape") zoom({ x: 0, w: total, y: Infinity });
       });
     }
-    const matched = document.querySelector("output[data-matched]");
-    document.querySelector("input[data-flame]").addEventListener("input", (event) => {
-      const word = event.target.value.toLowerCase();
+    const matched = input.closest("p").querySelector("output");
+    input.addEventListener("input", () => {
+      const word = input.value.toLowerCase();
       let n = 0;
       for (const frame of frames) {
         const match = word !== "" && frame.name.toLowerCase().includes(word);

@@ -248,23 +248,31 @@ fn worst(sum: f64, low: f64, high: f64, side: f64) -> f64 {
 pub(super) struct Series {
     /// What it shows.
     pub(super) name: String,
-    /// Milliseconds since boot, figure.
+    /// Milliseconds since boot, bytes.
     pub(super) points: Vec<(u64, u64)>,
+    /// Most bytes there were, if that is known.
+    pub(super) peak: Option<u64>,
 }
 
 const PLOT_W: f64 = 320.0;
-const PLOT_H: f64 = 96.0;
+const PLOT_H: f64 = 124.0;
+/// Around the plot: room for what is written at its axes.
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = PLOT_W - 8.0;
+const TOP: f64 = 16.0;
+const BOTTOM: f64 = PLOT_H - 20.0;
 
-/// A small chart from zero to the highest figure.
+/// A chart of bytes from zero to the highest figure, over the time of the snapshots.
 pub(super) fn chart(series: &Series) -> String {
     let times = || series.points.iter().map(|(at, _)| *at);
     let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
-    let high = series.points.iter().map(|(_, n)| *n).max().unwrap_or(0);
+    let figures = series.points.iter().map(|(_, n)| *n);
+    let high = figures.chain(series.peak).max().unwrap_or(0);
     let span = last.saturating_sub(first).max(1) as f64;
+    let height = |n: u64| BOTTOM - (BOTTOM - TOP) * n as f64 / high.max(1) as f64;
     let place = |(at, n): (u64, u64)| {
-        let x = 4.0 + (PLOT_W - 8.0) * (at - first) as f64 / span;
-        let y = PLOT_H - 4.0 - (PLOT_H - 12.0) * n as f64 / high.max(1) as f64;
-        (x, y)
+        let x = LEFT + (RIGHT - LEFT) * (at - first) as f64 / span;
+        (x, height(n))
     };
     let line: Vec<String> = series
         .points
@@ -276,12 +284,30 @@ pub(super) fn chart(series: &Series) -> String {
         .collect();
     let mut svg = format!(
         "<svg class=\"chart\" viewBox=\"0 0 {PLOT_W} {PLOT_H}\" role=\"img\" aria-label=\"{}\">\
-         <path class=\"axis\" d=\"M4 {}H{}\"/><polyline points=\"{}\"/>",
+         <path class=\"axis\" d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\"/>",
         escape(&series.name),
-        PLOT_H - 4.0,
-        PLOT_W - 4.0,
-        line.join(" ")
     );
+    // Writing to a string does not fail.
+    let mut label = |x: f64, y: f64, end: bool, text: &str| {
+        let class = if end { " class=\"end\"" } else { "" };
+        let _ = write!(svg, "<text x=\"{x}\" y=\"{y:.1}\"{class}>{text}</text>");
+    };
+    label(LEFT - 6.0, TOP + 4.0, true, &rough(high));
+    label(LEFT - 6.0, BOTTOM, true, "0");
+    label(LEFT, PLOT_H - 4.0, false, &time(first));
+    if last > first {
+        label(RIGHT, PLOT_H - 4.0, true, &time(last));
+    }
+    if let Some(peak) = series.peak {
+        let y = height(peak);
+        label(RIGHT, y - 4.0, true, &format!("peak {}", rough(peak)));
+        let _ = write!(
+            svg,
+            "<path class=\"peak\" d=\"M{LEFT} {y:.1}H{RIGHT}\"><title>at most {} bytes</title></path>",
+            thousands(peak)
+        );
+    }
+    let _ = write!(svg, "<polyline points=\"{}\"/>", line.join(" "));
     for &point in &series.points {
         let (x, y) = place(point);
         let _ = write!(
@@ -293,6 +319,14 @@ pub(super) fn chart(series: &Series) -> String {
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// A time since boot, for an axis.
+fn time(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{} ms", thousands(ms)),
+        _ => format!("{}.{} s", thousands(ms / 1000), ms % 1000 / 100),
+    }
 }
 
 #[cfg(test)]
@@ -333,6 +367,29 @@ mod tests {
         };
         let fills: BTreeSet<&str> = (0..COLOURS).map(fill).collect();
         assert_eq!(fills.len(), COLOURS);
+    }
+
+    /// Nothing said what the height of a line was, or that of a peak between two snapshots.
+    #[test]
+    fn charts_say_what_their_axes_and_the_peak_are() {
+        let svg = chart(&Series {
+            name: "s".into(),
+            points: vec![(126, 1024), (61_300, 2048)],
+            peak: Some(4096),
+        });
+        for text in [
+            ">4 KiB<",
+            ">0<",
+            ">126 ms<",
+            ">61.3 s<",
+            ">peak 4 KiB<",
+            "at most 4,096 bytes",
+        ] {
+            assert!(svg.contains(text), "{text} in {svg}");
+        }
+        // Half as high as the peak.
+        let half = (TOP + BOTTOM) / 2.0;
+        assert!(svg.contains(&format!("cy=\"{half:.1}\"")), "{svg}");
     }
 
     #[test]
@@ -389,6 +446,7 @@ mod tests {
         let series = Series {
             name: "s".into(),
             points: vec![(u64::MAX, 0), (0, u64::MAX)],
+            peak: Some(u64::MAX),
         };
         assert!(chart(&series).contains("polyline"));
     }

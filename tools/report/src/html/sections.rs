@@ -187,7 +187,8 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
     open(
         "time",
         "Over time",
-        "Each chart begins at zero; what grew most comes first.",
+        "A point a snapshot, from zero up; the dashed line is the most that there ever was between them. \
+         What grew most comes first.",
         out,
     );
     let mut series = series(page.accounts);
@@ -218,32 +219,53 @@ pub(super) fn over_time(page: &Page<'_>, out: &mut String) {
 /// What is drawn over time, by name: a point a snapshot. A heap that a snapshot does not have was
 /// nothing then.
 fn series(accounts: &[Account]) -> Vec<Series> {
-    let mut lines: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut lines: BTreeMap<String, Vec<Line>> = BTreeMap::new();
     for (n, account) in accounts.iter().enumerate() {
         let snapshot = &account.snapshot;
         // Instances of one TA are one line. Two snapshots are two points, if of the same
         // millisecond.
-        let mut add = |name: String, bytes: u64| {
-            let points = lines.entry(name).or_insert_with(|| vec![0; accounts.len()]);
-            let sum = &mut points[n];
-            *sum = sum.saturating_add(bytes);
+        let mut add = |name: String, bytes: u64, most: Option<u64>| {
+            let empty = || vec![Line::default(); accounts.len()];
+            let line = &mut lines.entry(name).or_insert_with(empty)[n];
+            line.bytes = line.bytes.saturating_add(bytes);
+            line.most.extend(most);
         };
         let used = snapshot.meminfo_sum().saturating_sub(free_bytes(snapshot));
-        add("Secure RAM in use".into(), used);
+        add("Secure RAM in use".into(), used, None);
         for row in &snapshot.pools {
             let name = match row.kind {
                 pool_kind::TA_HEAP => format!("Heap of {}", account.ta(row.pool.owner)),
                 kind => word(pool_kind::WORDS, kind).to_owned(),
             };
-            add(name, row.pool.alloc.allocated.into());
+            let alloc = &row.pool.alloc;
+            add(
+                name,
+                alloc.allocated.into(),
+                Some(alloc.max_allocated.into()),
+            );
         }
     }
     let times = || accounts.iter().map(|account| account.snapshot.header.at_ms);
     let lines = lines.into_iter().map(|(name, points)| Series {
         name,
-        points: times().zip(points).collect(),
+        // The maxima of several pools were not at one time.
+        peak: match points.iter().all(|line| line.most.len() <= 1) {
+            true => points
+                .iter()
+                .filter_map(|line| line.most.first().copied())
+                .max(),
+            false => None,
+        },
+        points: times().zip(points.iter().map(|line| line.bytes)).collect(),
     });
     lines.collect()
+}
+
+/// What one snapshot says of a [`Series`]: bytes of all pools of its name, the maximum of each.
+#[derive(Clone, Default)]
+struct Line {
+    bytes: u64,
+    most: Vec<u64>,
 }
 
 /// Live blocks, and what grew.
@@ -309,42 +331,57 @@ pub(super) fn leaks(page: &Page<'_>, out: &mut String) {
     close(out);
 }
 
-/// The flame graph.
+/// The flame graphs: what is live and, of several snapshots, what changed.
 pub(super) fn flames(page: &Page<'_>, out: &mut String) {
     let account = page.last();
-    let (folded, note) = if page.several() {
-        (
-            flame::folded_change(account, &page.changes),
-            "Widths are live bytes of the last snapshot; red grew since the first, blue shrank. \
-             Click or press Enter on a frame to zoom, on the lowest to go back.",
-        )
-    } else {
-        (
-            flame::folded(account),
-            "Widths are live bytes. Click or press Enter on a frame to zoom, on the lowest to go \
-             back.",
-        )
-    };
-    open("flame", "Flame graph of live bytes", note, out);
+    open(
+        "flame",
+        "Flame graphs",
+        "Click or press Enter on a frame to zoom, on the lowest or Escape to go back.",
+        out,
+    );
+    if page.several() {
+        flame(
+            "growth",
+            "Growth",
+            "Widths are bytes, from the first snapshot to the last: red grew, blue shrank.",
+            &flame::folded_growth(account, &page.changes),
+            out,
+        );
+    }
+    flame(
+        "live",
+        "Live bytes",
+        "Widths are bytes of live blocks.",
+        &flame::folded(account),
+        out,
+    );
+    close(out);
+}
+
+/// One graph, that of `what`.
+fn flame(what: &str, title: &str, note: &str, folded: &str, out: &mut String) {
     let look = Look {
-        title: "",
-        subtitle: "",
         embedded: true,
+        growth: what == "growth",
+        ..Look::default()
     };
-    match flame::draw(&folded, &look).ok().as_deref().and_then(frames) {
+    let _ = write!(out, "<h4>{title}</h4><p class=\"note\">{note}</p>");
+    match flame::draw(folded, &look).ok().as_deref().and_then(frames) {
         Some((inner, top, height)) => {
+            // Two of a page would have one id.
+            let inner = inner.replacen(" id=\"frames\"", "", 1);
             let _ = write!(
                 out,
-                "<p class=\"filter\"><label>Search <input type=\"search\" data-flame></label> \
-                 <output data-matched></output></p><div class=\"scroll\">\
-                 <svg class=\"flame\" viewBox=\"0 {top} 1200 {height}\" \
+                "<p class=\"filter\"><label>Search <input type=\"search\" \
+                 data-flame=\"flame-{what}\"></label> <output></output></p><div class=\"scroll\">\
+                 <svg class=\"flame\" id=\"flame-{what}\" viewBox=\"0 {top} 1200 {height}\" \
                  xmlns:fg=\"http://github.com/jonhoo/inferno\" role=\"img\" \
-                 aria-label=\"Flame graph of live bytes\">{inner}</svg></div>"
+                 aria-label=\"Flame graph: {title}\">{inner}</svg></div>"
             );
         }
         None => out.push_str("<p>There is nothing to draw.</p>"),
     }
-    close(out);
 }
 
 /// The frames alone of inferno's picture, the first pixel row that they need, and how many.

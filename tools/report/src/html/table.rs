@@ -64,6 +64,9 @@ impl From<u32> for Cell {
     }
 }
 
+/// Most columns that a telephone has room for.
+const MOST_NARROW: usize = 4;
+
 /// A table.
 pub(super) struct Table {
     /// Its id in the page.
@@ -141,9 +144,15 @@ impl Table {
                 counted(self.rows.len() as u64, "row")
             );
         }
+        let class = if self.columns.len() > MOST_NARROW {
+            self.write_names(out);
+            " wide"
+        } else {
+            ""
+        };
         let _ = write!(
             out,
-            "<div class=\"scroll\"><table id=\"{id}\"><caption>{}</caption><thead><tr>",
+            "<div class=\"scroll{class}\"><table id=\"{id}\"><caption>{}</caption><thead><tr>",
             escape(&self.caption)
         );
         for (n, column) in self.columns.iter().enumerate() {
@@ -170,6 +179,20 @@ impl Table {
             self.write_sums(out);
         }
         out.push_str("</table></div>\n");
+    }
+
+    /// What a screen that is too narrow for the columns shows before each cell.
+    fn write_names(&self, out: &mut String) {
+        out.push_str("<style>");
+        for (n, column) in self.columns.iter().enumerate() {
+            let child = n + 1;
+            let _ = write!(
+                out,
+                "#{} td:nth-child({child}){{--name:{column:?}}}",
+                self.id
+            );
+        }
+        out.push_str("</style>");
     }
 
     fn write_sums(&self, out: &mut String) {
@@ -260,9 +283,9 @@ impl Cell {
             }
             Self::Difference(n) => {
                 let class = match n {
-                    1.. => "n up",
-                    0 => "n",
-                    _ => "n down",
+                    1.. => "n by up",
+                    0 => "n by",
+                    _ => "n by down",
                 };
                 write!(
                     out,
