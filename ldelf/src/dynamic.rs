@@ -12,16 +12,23 @@ use goblin::elf64::reloc::{
     R_AARCH64_ABS64, R_AARCH64_GLOB_DAT, R_AARCH64_JUMP_SLOT, R_AARCH64_NONE, R_AARCH64_RELATIVE,
     Rela, SIZEOF_RELA, r_sym, r_type,
 };
-use goblin::elf64::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF};
+use goblin::elf64::section_header::{
+    SHF_ALLOC, SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_RELA, SectionHeader,
+};
 use goblin::elf64::sym::{STB_WEAK, Sym, st_bind};
 
 /// Size of the packed relative relocations (System V gABI, `DT_RELRSZ`), which are refused.
 const DT_RELRSZ: u64 = 35;
 
+/// Most tables of relocations of an image, beside that of its procedure linkage table.
+const MAX_TABLES: usize = 8;
+/// Most section headers looked at.
+const MAX_SECTIONS: u16 = 256;
+
 /// What a dynamic section says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Dynamic<'a> {
-    rela: &'a [u8],
+    rela: [&'a [u8]; MAX_TABLES],
     jmprel: &'a [u8],
     /// Address of the symbol table, 0 if there is none.
     pub(crate) symtab: u64,
@@ -62,7 +69,14 @@ impl<'a> Dynamic<'a> {
                 _ => {}
             }
         }
-        dynamic.rela = table(plan, rela, rela_len)?;
+        dynamic.rela = match tables(plan, rela_len, jmprel) {
+            Some(tables) => tables,
+            None => {
+                let mut tables = [&[][..]; MAX_TABLES];
+                tables[0] = table(plan, rela, rela_len)?;
+                tables
+            }
+        };
         dynamic.jmprel = table(plan, jmprel, jmprel_len)?;
         Ok(dynamic)
     }
@@ -74,10 +88,8 @@ impl<'a> Dynamic<'a> {
         plan: &LoadPlan<'a>,
         mut apply: impl FnMut(u64, u64, bool) -> Result<(), ImageFault>,
     ) -> Result<(), ImageFault> {
-        for entry in [self.rela, self.jmprel]
-            .into_iter()
-            .flat_map(|t| t.chunks_exact(SIZEOF_RELA))
-        {
+        let tables = self.rela.into_iter().chain([self.jmprel]);
+        for entry in tables.flat_map(|table| table.chunks_exact(SIZEOF_RELA)) {
             let rela: Rela = raw::read(entry, 0).ok_or(ImageFault::BadDynamic)?;
             let addend = rela.r_addend.cast_unsigned();
             if rela.r_info == u64::from(R_AARCH64_RELATIVE) {
@@ -120,6 +132,25 @@ impl<'a> Dynamic<'a> {
             _ => Ok((symbol.st_value, true)),
         }
     }
+}
+
+/// The tables that the section headers name, if they are those that `DT_RELASZ` tells of: OP-TEE's kit has some of them in the
+/// code's segment and some in the data's (`ta.ld.S`), and `DT_RELASZ` is their sum.
+fn tables<'a>(plan: &LoadPlan<'a>, len: u64, jmprel: u64) -> Option<[&'a [u8]; MAX_TABLES]> {
+    let mut tables = [&[][..]; MAX_TABLES];
+    let mut free = tables.iter_mut();
+    let mut left = len;
+    for section in plan.sections(MAX_SECTIONS)? {
+        let section: SectionHeader = section?;
+        let is_one = section.sh_type == SHT_RELA
+            && section.sh_flags & u64::from(SHF_ALLOC) != 0
+            && section.sh_addr != jmprel;
+        if is_one {
+            left = left.checked_sub(section.sh_size)?;
+            *free.next()? = table(plan, section.sh_addr, section.sh_size).ok()?;
+        }
+    }
+    (left == 0).then_some(tables)
 }
 
 /// The relocation table of `len` bytes at `address`.

@@ -12,6 +12,7 @@ use goblin::elf64::header::{
 use goblin::elf64::program_header::{
     PF_W, PF_X, PT_DYNAMIC, PT_GNU_RELRO, PT_INTERP, PT_LOAD, PT_TLS, ProgramHeader,
 };
+use goblin::elf64::section_header::SectionHeader;
 use tally_abi::TeeUuid;
 use tally_abi::ldelf::prot;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead, flags};
@@ -98,6 +99,8 @@ pub struct Protection {
 #[derive(Clone, Debug)]
 pub struct LoadPlan<'a> {
     image: &'a [u8],
+    /// Where the section headers are in the file, and how many; none if their size is not that of this format.
+    sections: (u64, u16),
     segments: [Segment; MAX_SEGMENTS],
     n_segments: usize,
     relro: Option<(u64, u64)>,
@@ -121,8 +124,13 @@ pub struct LoadPlan<'a> {
 /// The first reason to refuse the image.
 pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, ImageFault> {
     let header = file_header(image)?;
+    let has_sections = usize::from(header.e_shentsize) == size_of::<SectionHeader>();
     let mut plan = LoadPlan {
         image,
+        sections: (
+            header.e_shoff,
+            if has_sections { header.e_shnum } else { 0 },
+        ),
         segments: [Segment::default(); MAX_SEGMENTS],
         n_segments: 0,
         relro: None,
@@ -276,6 +284,19 @@ impl<'a> LoadPlan<'a> {
             self.relocatable_segment(target).map(|_| ())
         })?;
         Ok(n)
+    }
+
+    /// The section headers, each `None` where it is not in the file; `None` if there are none, or more than `most`.
+    pub(crate) fn sections(
+        &self,
+        most: u16,
+    ) -> Option<impl Iterator<Item = Option<SectionHeader>> + use<'a>> {
+        let (image, (first, count)) = (self.image, self.sections);
+        let header = move |n: u16| {
+            let offset = u64::from(n) * size_of::<SectionHeader>() as u64;
+            raw::read(image, first.checked_add(offset)?)
+        };
+        (1..=most).contains(&count).then(|| (0..count).map(header))
     }
 
     /// The `len` bytes of the file that are loaded at `address`, if one segment has them all.

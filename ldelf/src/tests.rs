@@ -3,6 +3,8 @@
 //! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
 extern crate std;
 
+mod tables;
+
 use crate::{ImageFault, PAGE, Prot, Protection, plan, raw};
 use std::vec;
 use std::vec::Vec;
@@ -31,6 +33,9 @@ const DATA: u64 = 0x2000;
 const TABLES: u64 = 0x100;
 const SYMBOLS: u64 = 0x400;
 const DYN: u64 = DATA + 0x100;
+const DATA_TABLES: u64 = DATA + 0x900;
+/// Where the section headers are in the file.
+const SECTIONS: u64 = 0x800;
 
 #[derive(Clone, Copy)]
 struct Ph {
@@ -53,6 +58,11 @@ struct Elf {
     phentsize: u16,
     dynamic: Vec<(u64, u64)>,
     rela: Vec<(u64, u64, u64)>,
+    /// More of them, in the data's segment.
+    data_rela: Vec<(u64, u64, u64)>,
+    /// Sections: type, flags, address, size.
+    sections: Vec<(u32, u64, u64, u64)>,
+    shentsize: u16,
     /// Name offset, section, binding, value.
     symbols: Vec<(u32, u16, u8, u64)>,
     truncate_to: usize,
@@ -88,6 +98,9 @@ impl Elf {
             phentsize: 56,
             dynamic: vec![],
             rela: vec![(DATA, RELATIVE, 0x1234)],
+            data_rela: vec![],
+            sections: vec![],
+            shentsize: 64,
             symbols: vec![(0, 0, 0, 0), (1, 1, 1, 0x2008), (1, 0, 1, 0), (1, 0, 2, 0)],
             truncate_to: usize::MAX,
         }
@@ -114,11 +127,24 @@ impl Elf {
             put(at + 8, words.as_bytes());
         }
         put(PAGE, self.head.as_bytes());
-        for (n, &(offset, info, addend)) in self.rela.iter().enumerate() {
+        put(40, &SECTIONS.to_le_bytes());
+        put(58, &self.shentsize.to_le_bytes());
+        put(60, &(self.sections.len() as u16).to_le_bytes());
+        for (n, &(kind, flags, address, size)) in self.sections.iter().enumerate() {
+            let at = SECTIONS + 64 * n as u64;
+            put(at + 4, &kind.to_le_bytes());
             put(
-                PAGE + TABLES + 24 * n as u64,
-                [offset, info, addend].as_bytes(),
+                at + 8,
+                [flags, address, PAGE.wrapping_add(address), size].as_bytes(),
             );
+        }
+        for (table, rela) in [(TABLES, &self.rela), (DATA_TABLES, &self.data_rela)] {
+            for (n, &(offset, info, addend)) in rela.iter().enumerate() {
+                put(
+                    PAGE + table + 24 * n as u64,
+                    [offset, info, addend].as_bytes(),
+                );
+            }
         }
         for (n, &(name, section, binding, value)) in self.symbols.iter().enumerate() {
             let at = PAGE + SYMBOLS + 24 * n as u64;
@@ -129,7 +155,7 @@ impl Elf {
         }
         let mut dynamic = vec![
             (7, TABLES),
-            (8, 24 * self.rela.len() as u64),
+            (8, 24 * (self.rela.len() + self.data_rela.len()) as u64),
             (9, 24),
             (6, SYMBOLS),
         ];
