@@ -1,6 +1,6 @@
 //! Debian's arm64 packages: fetched with apt-get, kept below the target directory.
 //!
-//! apt gets a state folder of its own and the machine's own package source, asked for Debian 12 and
+//! apt gets a state folder of its own and the machine's own package source, asked for another release and
 //! arm64. It checks signatures and hashes; nothing is installed.
 //!
 //! **Invariant:** what [`unpacked`] returns was unpacked whole; what is there is not fetched again.
@@ -12,18 +12,45 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Debian's release: Linux 6.1.
-const RELEASE: &str = "bookworm";
 /// Names the newest kernel.
 const KERNEL_META: &str = "linux-image-arm64";
-/// All else that is needed.
-const PACKAGES: &[&str] = &[
-    "busybox-static",
-    "libc6",
-    "libteec1",
-    "optee-client-dev",
-    "tee-supplicant",
-];
+
+/// Packages that are unpacked together.
+struct Set {
+    /// Debian's release.
+    release: &'static str,
+    /// Whether that release's kernel is one of them.
+    with_kernel: bool,
+    packages: &'static [&'static str],
+    /// Directory below the target directory.
+    dir: &'static str,
+    /// For people.
+    what: &'static str,
+}
+
+/// The normal world: Linux 6.1.
+const LINUX: Set = Set {
+    release: "bookworm",
+    with_kernel: true,
+    packages: &[
+        "busybox-static",
+        "libc6",
+        "libteec1",
+        "optee-client-dev",
+        "tee-supplicant",
+    ],
+    dir: "debian",
+    what: "Debian's arm64 kernel, libteec, tee-supplicant, busybox",
+};
+
+/// OP-TEE's TA kit and the TAs of its test suite, 4.5.
+const KIT: Set = Set {
+    release: "trixie",
+    with_kernel: false,
+    packages: &["optee-os-dev", "optee-test-qemu"],
+    dir: "debian-kit",
+    what: "Debian's TAs of OP-TEE's test suite, and the key that signed them",
+};
 
 /// Why there are no packages: nothing is wrong with the code, the machine cannot get them.
 #[derive(Debug)]
@@ -37,35 +64,49 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// The directory that all packages are unpacked in, fetched if they are not there yet.
+/// The directory that the normal world's packages are unpacked in, fetched if they are not there yet.
 ///
 /// # Errors
 /// [`Unreachable`] when the machine has no package source or cannot reach it.
 pub(crate) fn unpacked() -> Result<PathBuf> {
-    let base = paths::out().join("debian");
-    let root = base.join("root");
-    // Written last; says what is there.
-    let stamp = base.join("unpacked");
-    let wanted = PACKAGES.join(" ");
-    if std::fs::read_to_string(&stamp).is_ok_and(|text| text.lines().next() == Some(&wanted)) {
-        return Ok(root);
-    }
-    let debs = Apt::new(&base.join("apt"), "deb")?.download()?;
-    // Unpacked beside and moved: an interrupted run leaves no half of it.
-    let fresh = base.join("root.new");
-    for dir in [&fresh, &root] {
-        if dir.exists() {
-            std::fs::remove_dir_all(dir)?;
+    LINUX.unpacked()
+}
+
+/// The same of OP-TEE's TA kit and its test suite's TAs.
+///
+/// # Errors
+/// As [`unpacked`].
+pub(crate) fn kit() -> Result<PathBuf> {
+    KIT.unpacked()
+}
+
+impl Set {
+    fn unpacked(&self) -> Result<PathBuf> {
+        let base = paths::out().join(self.dir);
+        let root = base.join("root");
+        // Written last; says what is there.
+        let stamp = base.join("unpacked");
+        let wanted = self.packages.join(" ");
+        if std::fs::read_to_string(&stamp).is_ok_and(|text| text.lines().next() == Some(&wanted)) {
+            return Ok(root);
         }
+        let debs = Apt::new(&base.join("apt"), "deb", self.release)?.download(self)?;
+        // Unpacked beside and moved: an interrupted run leaves no half of it.
+        let fresh = base.join("root.new");
+        for dir in [&fresh, &root] {
+            if dir.exists() {
+                std::fs::remove_dir_all(dir)?;
+            }
+        }
+        for deb in &debs {
+            let mut unpack = Command::new("dpkg-deb");
+            tool::run(unpack.arg("--extract").arg(deb).arg(&fresh))?;
+        }
+        std::fs::rename(&fresh, &root)?;
+        let names: Vec<String> = debs.iter().filter_map(|deb| file_name(deb)).collect();
+        std::fs::write(&stamp, format!("{wanted}\n{}\n", names.join("\n")))?;
+        Ok(root)
     }
-    for deb in &debs {
-        let mut unpack = Command::new("dpkg-deb");
-        tool::run(unpack.arg("--extract").arg(deb).arg(&fresh))?;
-    }
-    std::fs::rename(&fresh, &root)?;
-    let names: Vec<String> = debs.iter().filter_map(|deb| file_name(deb)).collect();
-    std::fs::write(&stamp, format!("{wanted}\n{}\n", names.join("\n")))?;
-    Ok(root)
 }
 
 /// The upstream archive of a source package of Debian's, fetched if it is not there yet.
@@ -92,7 +133,7 @@ pub(crate) fn upstream_source(package: &str) -> Result<PathBuf> {
         return Ok(archive);
     }
     ui::step("Fetching", format_args!("Debian's sources of {package}"));
-    let apt = Apt::new(&base.join("apt"), "deb-src")?;
+    let apt = Apt::new(&base.join("apt"), "deb-src", LINUX.release)?;
     apt.update()?;
     let mut download = apt.command("apt-get");
     download.current_dir(&base);
@@ -106,14 +147,14 @@ struct Apt {
 
 impl Apt {
     /// `kind` of package: `deb` or `deb-src`.
-    fn new(dir: &Path, kind: &str) -> Result<Self> {
+    fn new(dir: &Path, kind: &str, release: &str) -> Result<Self> {
         if !tool::works("apt-get", "--version") || !tool::works("dpkg-deb", "--version") {
             bail!(Unreachable("this machine has no apt-get".into()));
         }
         for part in ["lists/partial", "cache/archives/partial", "debs"] {
             std::fs::create_dir_all(dir.join(part))?;
         }
-        let sources = sources(Path::new("/etc/apt"));
+        let sources = sources(Path::new("/etc/apt"), release);
         if sources.is_empty() {
             bail!(Unreachable("/etc/apt names no source of Debian".into()));
         }
@@ -151,29 +192,22 @@ impl Apt {
     }
 
     /// Fetches all packages; returns their files.
-    fn download(&self) -> Result<Vec<PathBuf>> {
-        ui::step(
-            "Fetching",
-            "Debian's arm64 kernel, libteec, tee-supplicant, busybox",
-        );
+    fn download(&self, set: &Set) -> Result<Vec<PathBuf>> {
+        ui::step("Fetching", set.what);
         self.update()?;
-        let meta = self
-            .command("apt-cache")
-            .args(["show", KERNEL_META])
-            .output()?;
-        let kernel = kernel_package(&String::from_utf8_lossy(&meta.stdout))
-            .with_context(|| format!("{KERNEL_META} names no kernel"))?;
+        let mut packages: Vec<String> = set.packages.iter().map(|&name| name.into()).collect();
+        if set.with_kernel {
+            let mut show = self.command("apt-cache");
+            let meta = show.args(["show", KERNEL_META]).output()?;
+            let kernel = kernel_package(&String::from_utf8_lossy(&meta.stdout));
+            packages.push(kernel.with_context(|| format!("{KERNEL_META} names no kernel"))?);
+        }
         let debs = self.dir.join("debs");
         let mut download = self.command("apt-get");
-        download
-            .current_dir(&debs)
-            .args(["download", "-qq", &kernel]);
-        self.fetch(download.args(PACKAGES))?;
-        [kernel.as_str()]
-            .iter()
-            .chain(PACKAGES)
-            .map(|package| newest(&debs, package))
-            .collect()
+        download.current_dir(&debs).args(["download", "-qq"]);
+        self.fetch(download.args(&packages))?;
+        let packages = packages.iter();
+        packages.map(|package| newest(&debs, package)).collect()
     }
 
     fn update(&self) -> Result<()> {
@@ -224,7 +258,7 @@ fn kernel_package(record: &str) -> Option<String> {
 
 /// What follows the kind in one line a source for apt: the machine's own ones of Debian, for the
 /// release that we want.
-fn sources(etc: &Path) -> Vec<String> {
+fn sources(etc: &Path, release: &str) -> Vec<String> {
     let mut files = vec![etc.join("sources.list")];
     if let Ok(entries) = std::fs::read_dir(etc.join("sources.list.d")) {
         files.extend(entries.flatten().map(|entry| entry.path()));
@@ -236,8 +270,11 @@ fn sources(etc: &Path) -> Vec<String> {
             continue;
         };
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => lines.extend(text.lines().filter_map(from_line)),
-            Some("sources") => lines.extend(text.split("\n\n").flat_map(from_stanza)),
+            Some("list") => lines.extend(text.lines().filter_map(|line| from_line(line, release))),
+            Some("sources") => lines.extend(
+                text.split("\n\n")
+                    .flat_map(|stanza| from_stanza(stanza, release)),
+            ),
             _ => {}
         }
     }
@@ -245,7 +282,7 @@ fn sources(etc: &Path) -> Vec<String> {
 }
 
 /// A line such as `deb [signed-by=KEY] URI SUITE main`.
-fn from_line(line: &str) -> Option<String> {
+fn from_line(line: &str, release: &str) -> Option<String> {
     let rest = line.trim().strip_prefix("deb ")?.trim_start();
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
@@ -254,11 +291,11 @@ fn from_line(line: &str) -> Option<String> {
     let key = options
         .split_whitespace()
         .find_map(|option| option.strip_prefix("signed-by="));
-    source(rest.split_whitespace().next()?, key)
+    source(rest.split_whitespace().next()?, key, release)
 }
 
 /// A stanza of a `.sources` file.
-fn from_stanza(stanza: &str) -> Vec<String> {
+fn from_stanza(stanza: &str, release: &str) -> Vec<String> {
     let field = |name: &str| {
         stanza.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -273,16 +310,16 @@ fn from_stanza(stanza: &str) -> Vec<String> {
     let key = field("Signed-By").filter(|key| key.starts_with('/'));
     let uris = field("URIs").unwrap_or_default();
     uris.split_whitespace()
-        .filter_map(|uri| source(uri, key))
+        .filter_map(|uri| source(uri, key, release))
         .collect()
 }
 
 /// Debian's archives are known by how their paths end.
-fn source(uri: &str, key: Option<&str>) -> Option<String> {
+fn source(uri: &str, key: Option<&str>, release: &str) -> Option<String> {
     let uri = uri.trim_end_matches('/');
     let suite = match uri.rsplit('/').next()? {
-        "debian" => RELEASE.to_owned(),
-        "debian-security" => format!("{RELEASE}-security"),
+        "debian" => release.to_owned(),
+        "debian-security" => format!("{release}-security"),
         _ => return None,
     };
     let options = key
@@ -300,22 +337,30 @@ mod tests {
         let stanza = "Types: deb\n# a remark\nURIs: http://mirror.example/debian\n\
                       Suites: trixie trixie-updates\nComponents: main\nSigned-By: /keys/debian.gpg";
         assert_eq!(
-            from_stanza(stanza),
+            from_stanza(stanza, "bookworm"),
             ["[signed-by=/keys/debian.gpg] http://mirror.example/debian bookworm main"]
         );
         let other = "Types: deb\nURIs: https://mirror.example/node_20.x\nSuites: nodistro";
-        assert!(from_stanza(other).is_empty());
-        assert!(from_stanza(&stanza.replace("Types: deb", "Types: deb-src")).is_empty());
+        assert!(from_stanza(other, "bookworm").is_empty());
+        assert!(
+            from_stanza(&stanza.replace("Types: deb", "Types: deb-src"), "bookworm").is_empty()
+        );
         assert_eq!(
-            from_line("deb http://mirror.example/debian-security/ bookworm-security main"),
+            from_line(
+                "deb http://mirror.example/debian-security/ bookworm-security main",
+                "bookworm"
+            ),
             Some("http://mirror.example/debian-security bookworm-security main".into())
         );
         assert_eq!(
-            from_line("# deb http://mirror.example/debian bookworm main"),
+            from_line(
+                "# deb http://mirror.example/debian bookworm main",
+                "bookworm"
+            ),
             None
         );
         assert_eq!(
-            from_line("deb https://mirror.example/apt stable main"),
+            from_line("deb https://mirror.example/apt stable main", "bookworm"),
             None
         );
     }

@@ -6,6 +6,7 @@
 
 mod choice;
 mod crash;
+mod debian_tas;
 mod gdb;
 pub(crate) mod guest;
 mod host;
@@ -136,7 +137,7 @@ impl Part {
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
                 tests.extend(terminal::names());
-                tests.extend([own_ta::NAME, gdb::NAME].map(Known::short));
+                tests.extend([own_ta::NAME, gdb::NAME, debian_tas::NAME].map(Known::short));
                 tests
             }
             Self::Linux => linux::tests::known()?,
@@ -200,6 +201,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                     terminal::run(&mut results);
                     own_ta::run(&mut results, images, silence);
                     gdb::run(&mut results, images, silence);
+                    debian_tas::run(&mut results, silence);
                     guest::run(&mut results, images, silence);
                 }
             }

@@ -1,0 +1,149 @@
+//! TAs that Debian built: OP-TEE's test suite and kit, byte for byte, loaded by a kernel that trusts their key.
+//!
+//! **Invariant:** what becomes of each is compared with a list, so that one that begins to open, or to fail, changes it.
+
+use super::results::Results;
+use crate::images::{self, Config, Images};
+use crate::linux::{self, Unreachable};
+use crate::qemu::{Ending, Run};
+use crate::{given, paths};
+use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Its name.
+pub(super) const NAME: &str =
+    "qemu: TAs of OP-TEE's test suite and kit, as Debian built them, open or say why not";
+/// What becomes of each: UUID, what, and what it is for people.
+const LIST: &str = "xtask/debian-tas.txt";
+/// Where the packages have them.
+const OF_TESTS: &str = "usr/lib/optee_armtz";
+const KIT: &str = "usr/lib/optee-os-dev/vexpress-qemu_armv8a";
+
+/// Runs it if it is wanted.
+pub(super) fn run(results: &mut Results, silence: Duration) {
+    if !results.wants(NAME) {
+        return;
+    }
+    match linux::kit() {
+        Ok(root) => results.check(NAME, || {
+            check(&root, silence).map_err(|err| format!("{err:#}"))
+        }),
+        Err(err) if err.is::<Unreachable>() => results.skip(NAME, &format!("{err:#}")),
+        Err(err) => results.check(NAME, || Err(format!("{err:#}"))),
+    }
+}
+
+fn check(root: &Path, silence: Duration) -> Result<()> {
+    let mut files = signed(&root.join(OF_TESTS))?;
+    files.extend(signed(&root.join(KIT).join("ta"))?);
+    let mut images = images::build(&Config {
+        ta_key: vec![root.join(KIT).join("keys/default_ta.pem")],
+        ..Config::default()
+    })?;
+    let mut found = BTreeMap::new();
+    for file in files {
+        let uuid = file.file_stem().unwrap_or_default();
+        let uuid = uuid.to_string_lossy().into_owned();
+        match given::Ta::read(&file) {
+            Ok(ta) => {
+                ta.install(&mut images)?;
+                let ended = opened(&images, &uuid, silence).context(uuid.clone())?;
+                found.insert(uuid, ended);
+            }
+            Err(_) => drop(found.insert(uuid, "not given".to_owned())),
+        }
+    }
+    let list = std::fs::read_to_string(paths::root().join(LIST))?;
+    compare(&list, &found)
+}
+
+/// Opens a session, looks whether the account adds up with the TA in it, and says what became of it.
+fn opened(images: &Images, uuid: &str, silence: Duration) -> Result<String> {
+    let commands = format!("open {uuid}; teestat meminfo");
+    let outcome = Run::captured(images, "debian-tas", &commands, silence).start()?;
+    let text = &outcome.normal;
+    ensure!(
+        matches!(outcome.ending, Ending::Exit(0 | 1)) && text.contains("\nadds up to the "),
+        "{:?}:\n{text}",
+        outcome.ending
+    );
+    if text.contains(&format!("of {uuid}\n")) && text.starts_with("handle 1") {
+        return Ok("opens".to_owned());
+    }
+    let refused = format!("{uuid}: cannot open a session: ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&refused));
+    Ok(line
+        .with_context(|| format!("not told:\n{text}"))?
+        .to_owned())
+}
+
+/// The signed images of a directory, in the order of their names.
+fn signed(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| paths::shown(dir))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "ta"));
+    files.sort();
+    Ok(files)
+}
+
+/// Lines of a list are `UUID: WHAT, for people`.
+fn compare(list: &str, found: &BTreeMap<String, String>) -> Result<()> {
+    let lines = list
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let listed = lines.map(|line| {
+        let (uuid, rest) = line.split_once(": ").with_context(|| line.to_owned())?;
+        let (what, _) = rest
+            .split_once(" \u{2014} ")
+            .with_context(|| line.to_owned())?;
+        Ok((uuid.to_owned(), what.to_owned()))
+    });
+    let listed = listed.collect::<Result<BTreeMap<_, _>>>()?;
+    let differing: Vec<String> = found
+        .iter()
+        .filter(|(uuid, what)| listed.get(*uuid) != Some(what))
+        .map(|(uuid, what)| format!("{uuid}: {what}"))
+        .chain(
+            listed
+                .keys()
+                .filter(|uuid| !found.contains_key(*uuid))
+                .map(|uuid| format!("{uuid}: not there")),
+        )
+        .collect();
+    ensure!(
+        differing.is_empty(),
+        "{LIST} says otherwise:\n{}",
+        differing.join("\n")
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_the_list_is_told() {
+        let list = "# TAs\n\na: opens \u{2014} one\nb: BUSY (0x1) \u{2014} two\n";
+        let found = |pairs: &[(&str, &str)]| {
+            let all = pairs
+                .iter()
+                .map(|(uuid, what)| ((*uuid).into(), (*what).into()));
+            compare(list, &all.collect()).map_err(|err| err.to_string())
+        };
+        assert_eq!(found(&[("a", "opens"), ("b", "BUSY (0x1)")]), Ok(()));
+        for (wrong, told) in [
+            (&[("a", "opens")][..], "b: not there"),
+            (&[("a", "opens"), ("b", "opens")], "b: opens"),
+            (
+                &[("a", "opens"), ("b", "BUSY (0x1)"), ("c", "opens")],
+                "c: opens",
+            ),
+        ] {
+            assert!(found(wrong).unwrap_err().ends_with(told), "{told}");
+        }
+        assert!(compare("a opens", &BTreeMap::new()).is_err());
+    }
+}
