@@ -3,6 +3,7 @@
 //! **Invariant:** every block is zeroed, and carries the owner that the current thread works for and
 //! the call stack that asked for it; a refused request is reported where it happens and kept for clients.
 
+use crate::oom::LastOom;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Write};
 use core::mem::MaybeUninit;
@@ -10,14 +11,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use tally_arch::{IrqLock, current_owner, image_offset, sites, stack_bounds};
 use tally_core::kernel::KernelHeap;
-use tally_ledger::view::TopSites;
 use tally_ledger::{
     AllocError, CallStack, Caller, Config, Origin, Pool, SiteInfo, StackBounds, Strategy, Walkable,
 };
 #[cfg(feature = "test-hooks")]
 use tally_mem::injection::Injection;
 use tally_mem::owner::OwnerId;
-use tally_mem::text::{Blocks, TextBuffer};
 
 /// Whether somebody can ask.
 const TELLS: bool = cfg!(feature = "stats");
@@ -37,18 +36,14 @@ const CONFIG: Config = Config {
 /// Frames kept of each call stack.
 const DEPTH: usize = CONFIG.depth as usize;
 /// Call sites named in an out-of-memory report.
-const TOP_SITES: usize = 5;
-/// Bytes kept of the last out-of-memory report.
-const REPORT_BYTES: usize = 1024;
-
-type Report = TextBuffer<REPORT_BYTES>;
+pub(crate) const TOP_SITES: usize = 5;
 
 /// The global allocator.
 pub(crate) struct Heap {
     pub(super) pool: IrqLock<Option<Pool>>,
     /// Address of the pool, 0 before there is one.
     pub(super) base: AtomicU64,
-    pub(super) last_oom: IrqLock<Report>,
+    pub(super) last_oom: LastOom,
     #[cfg(feature = "stats")]
     pub(super) failures: IrqLock<tally_account::past::failures::Failures>,
     #[cfg(feature = "test-hooks")]
@@ -59,7 +54,7 @@ pub(crate) struct Heap {
 pub(crate) static HEAP: Heap = Heap {
     pool: IrqLock::new(None),
     base: AtomicU64::new(0),
-    last_oom: IrqLock::new(Report::EMPTY),
+    last_oom: LastOom::NONE,
     #[cfg(feature = "stats")]
     failures: IrqLock::new(tally_account::past::failures::Failures::EMPTY),
     #[cfg(feature = "test-hooks")]
@@ -98,55 +93,15 @@ impl Heap {
             (pool.top_sites(&mut top), largest_free)
         });
         let (found, largest_free) = told.unwrap_or_default();
-        let top = &top[..found.count];
-        let report = {
-            // Interrupts are masked while it is locked.
-            let mut kept = self.last_oom.lock();
-            *kept = Report::EMPTY;
-            // A report that is cut is still a report.
-            let _ = write_report(&mut kept, error, largest_free, stack, (found, top));
-            *kept
-        };
-        for line in report.text().lines() {
-            log::error!("{line}");
+        self.last_oom
+            .keep(error, largest_free, stack, (found, &top));
+        if tally_arch::current_thread().is_none() {
+            // No call's end will tell it.
+            self.last_oom.tell(|| ());
         }
         #[cfg(feature = "stats")]
-        self.note_refused(error, largest_free, stack, (found, top));
+        self.note_refused(error, largest_free, stack, (found, &top[..found.count]));
     }
-}
-
-fn write_report(
-    out: &mut Report,
-    error: &AllocError,
-    largest_free: u64,
-    stack: &CallStack,
-    (found, top): (TopSites, &[SiteInfo]),
-) -> fmt::Result {
-    write!(
-        out,
-        "Memory allocation failed: size {} align {} pool Heap owner ",
-        error.requested, error.align
-    )?;
-    crate::roof::write_owner(out, OwnerId(error.owner.0))?;
-    writeln!(out)?;
-    writeln!(
-        out,
-        "  {} of {} bytes allocated, largest free chunk {largest_free}",
-        error.allocated, error.size
-    )?;
-    writeln!(out, "Image kernel: {:016x}", tally_arch::short_id())?;
-    writeln!(out, "Call stack:")?;
-    for frame in stack.frames() {
-        write!(out, " ")?;
-        write_frame(out, *frame)?;
-    }
-    writeln!(out, "{found}")?;
-    for site in top {
-        let blocks = Blocks(site.live_blocks.into());
-        write!(out, " {} bytes in {blocks} ", site.live_bytes)?;
-        write_frame(out, own_frame(&site.frames))?;
-    }
-    Ok(())
 }
 
 /// The first frame that has a name, which the table of sites gives to the kernel's own code.
@@ -170,7 +125,7 @@ pub(super) fn name_of(address: u64) -> Option<tally_abi::sites::SiteName<'static
     sites()?.lookup(image_offset(address)?)
 }
 
-fn write_frame(out: &mut dyn Write, address: u64) -> fmt::Result {
+pub(super) fn write_frame(out: &mut dyn Write, address: u64) -> fmt::Result {
     match (name_of(address), image_offset(address)) {
         (Some(name), _) => writeln!(out, "{} {}:{}", name.function, name.file, name.line),
         (None, Some(offset)) => writeln!(out, "kernel+{offset:#x}"),

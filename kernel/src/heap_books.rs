@@ -205,7 +205,6 @@ impl HeapBooks for Heap {
     }
 
     fn last_oom(&self, out: &mut dyn Write) -> bool {
-        let report = *self.last_oom.lock();
-        !report.text().is_empty() && out.write_str(report.text()).is_ok()
+        self.last_oom.write(out)
     }
 }

@@ -16,6 +16,8 @@ mod heap;
 #[cfg(all(target_os = "none", feature = "stats"))]
 mod heap_books;
 #[cfg(target_os = "none")]
+mod oom;
+#[cfg(target_os = "none")]
 mod roof;
 
 #[cfg(target_os = "none")]

@@ -189,7 +189,9 @@ impl Hooks for Roof {
     }
 
     fn thread_main(&self, _thread: usize, args: &[u64; 8]) -> [u64; 4] {
-        self.kernel().yielding_call(args)
+        let answer = self.kernel().yielding_call(args);
+        crate::oom::tell(|| self.kernel().breathe());
+        answer
     }
 
     fn thread_done(&self, thread: usize) {

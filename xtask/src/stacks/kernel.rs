@@ -158,6 +158,11 @@ pub(super) const PLAN: Plan<'static> = Plan {
             To::Methods(&["as core::fmt::Write>"]),
         ),
         rule(
+            "kernel/src/oom.rs",
+            "",
+            To::Methods(&["as core::fmt::Write>"]),
+        ),
+        rule(
             "kernel/core/src/kernel.rs",
             "",
             To::Methods(&["as tally_core::kernel::KernelHeap>", "as core::fmt::Write>"]),
