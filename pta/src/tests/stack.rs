@@ -163,3 +163,33 @@ fn a_frame_that_is_touched_page_by_page_is_told_whole() {
         assert_eq!(other.stack_deepest, TA_STACK + PAGE);
     });
 }
+
+#[test]
+fn a_call_that_ends_while_a_ta_is_looked_at_counts() {
+    // Bug: the row had the depth of when it was begun, which was 0 of a TA that was being loaded then.
+    let mut met = 0;
+    for n in 0..8 {
+        with(inspect::UUID, |world, _| {
+            let (image, _) = tally_ledger::fuzzing::image(HEAP, &[8; 200]);
+            let ta = ta_with_pool(world, image, &[]);
+            world.at_interrupt(n, move |world| {
+                world.ta(|run| {
+                    run.context.sp -= 6000;
+                    Trap::SecureInterrupt
+                });
+                world.ta(|run| {
+                    run.context.sp += 6000;
+                    run.exit(TeeResult::SUCCESS)
+                });
+                assert_eq!(world.invoke(ta, 0, &[]).result, TeeResult::SUCCESS);
+            });
+            let row = rows::<TaDetail>(world)[0];
+            if !world.forget_interrupt() && row.stack_deepest >= 6000 {
+                met += 1;
+            }
+            world.clear_ta_steps();
+            assert_eq!(world.close(ta), TeeResult::SUCCESS);
+        });
+    }
+    assert!(met > 0);
+}

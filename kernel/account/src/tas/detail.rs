@@ -166,7 +166,8 @@ impl<M: Machine> Inspector<'_, M> {
                 (Some(_), Some(thread)) => self.threads.user_sp(thread),
                 _ => found.stack_top,
             };
-            detail.stack_deepest = steps.stack_deepest;
+            // It may have run since its steps.
+            detail.stack_deepest = steps.stack_deepest.max(found.stack_deepest);
             detail.stack_pointer = self.shown_address(sp);
             self.add_memory(space, &mut detail);
             detail.pss = detail.uss + steps.shared_part.min(detail.shared);
