@@ -23,7 +23,7 @@ use tally_pta::Book;
 tally_arch::entry!(main);
 
 /// Bytes of the kernel heap.
-const HEAP_BYTES: usize = 228 * 1024;
+const HEAP_BYTES: usize = 216 * 1024;
 /// Pages of secure RAM, the firmware's included.
 const PAGES: usize = tally_board::SECURE_RAM_BYTES as usize / PAGE_SIZE;
 /// Bytes of the page allocator's records, in whole pages.

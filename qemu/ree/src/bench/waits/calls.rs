@@ -204,14 +204,14 @@ fn kernel_heap_full() -> Result<(), String> {
     let list = list.ok_or("no memory for the list")?;
     // Entries of many objects first: lists alone may not fill it.
     let mut taken = 0;
-    while taken < 300 {
+    while taken < 450 {
         let registered = tee.register(COOKIE + taken, list.buf_ptr(), PAGE_SIZE);
         registered.map_err(told)?;
         taken += 1;
     }
     measure("kernel heap full", || {
         let mut registered = Ok(());
-        while registered.is_ok() && taken < 400 {
+        while registered.is_ok() && taken < 512 {
             registered = tee.register(COOKIE + taken, list.buf_ptr(), 600 * PAGE_SIZE);
             taken += u64::from(registered.is_ok());
         }
