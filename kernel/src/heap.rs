@@ -54,7 +54,7 @@ pub(crate) struct Heap {
 pub(crate) static HEAP: Heap = Heap {
     pool: IrqLock::new(None),
     base: AtomicU64::new(0),
-    last_oom: LastOom::NONE,
+    last_oom: LastOom::none(),
     #[cfg(feature = "stats")]
     failures: IrqLock::new(tally_account::past::failures::Failures::EMPTY),
     #[cfg(feature = "test-hooks")]

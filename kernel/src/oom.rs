@@ -30,10 +30,12 @@ pub(crate) struct LastOom {
 
 impl LastOom {
     /// None yet.
-    pub(crate) const NONE: Self = Self {
-        kept: IrqLock::new(None),
-        untold: AtomicBool::new(false),
-    };
+    pub(crate) const fn none() -> Self {
+        Self {
+            kept: IrqLock::new(None),
+            untold: AtomicBool::new(false),
+        }
+    }
 
     /// Keeps one.
     #[inline(never)]

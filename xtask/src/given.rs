@@ -53,10 +53,7 @@ impl Ta {
         let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
         if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| {
-                format!(
-                    "{}: no ELF file, nor a signed TA that can be loaded",
-                    path.display()
-                )
+                format!("{}: neither an ELF file nor a signed TA", path.display())
             })?;
             ensure!(
                 sign::Signed::parse(&bytes).is_some(),
@@ -152,7 +149,7 @@ fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
     }
     ensure!(
         header.img_type == shdr::img_type::BOOTSTRAP_TA,
-        "an image of type {}: encrypted ones and those signed by a subkey are not loaded yet",
+        "it is an image of type {}; encrypted ones and those signed by a subkey are not loaded yet",
         header.img_type
     );
     let skip = usize::from(header.hash_size) + usize::from(header.sig_size);
