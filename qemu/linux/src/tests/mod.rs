@@ -73,7 +73,7 @@ static TESTS: &[Test] = &[
     },
     test("a cancelled call ends at once", calls::cancellation),
     test(
-        "sixty-four clients at once, and none is turned away",
+        "sixty clients at once, and none is turned away",
         processes::nobody_is_turned_away,
     ),
     test(
