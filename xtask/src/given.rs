@@ -6,7 +6,7 @@ use crate::images::{self, Images};
 use crate::keys::DevKey;
 use crate::report::programs;
 use crate::{builds, sign, sites};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use tally_abi::TeeUuid;
 use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
@@ -52,9 +52,7 @@ impl Ta {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
         if !bytes.starts_with(&object::elf::ELFMAG) {
-            let uuid = signed_uuid(&bytes).with_context(|| {
-                format!("{}: neither an ELF file nor a signed TA", path.display())
-            })?;
+            let uuid = signed_uuid(&bytes).with_context(|| path.display().to_string())?;
             ensure!(
                 sign::Signed::parse(&bytes).is_some(),
                 "{}: the signed image is damaged: it is not what its hash says",
@@ -141,15 +139,12 @@ fn is_built(images: &Images, uuid: TeeUuid, bytes: &[u8]) -> bool {
 
 /// The UUID in a signed container's headers.
 fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
-    let (header, rest) = SignedHeader::read_from_prefix(bytes)
-        .ok()
-        .context("too short")?;
-    if header.magic != shdr::MAGIC {
-        bail!("no container");
-    }
+    let header = SignedHeader::read_from_prefix(bytes).ok();
+    let header = header.filter(|(header, _)| header.magic == shdr::MAGIC);
+    let (header, rest) = header.context("neither an ELF file nor a signed TA")?;
     ensure!(
         header.img_type == shdr::img_type::BOOTSTRAP_TA,
-        "it is an image of type {}; encrypted ones and those signed by a subkey are not loaded yet",
+        "a signed image of type {}: encrypted ones and those of subkeys are not loaded yet",
         header.img_type
     );
     let skip = usize::from(header.hash_size) + usize::from(header.sig_size);

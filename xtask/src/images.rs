@@ -270,6 +270,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
         Some(file) => DevKey::read(file)?,
         None => DevKey::load()?,
     };
+    let trusted = keys::moduli(&config.ta_key)?;
     let out = paths::out();
     std::fs::create_dir_all(&out)?;
 
@@ -284,7 +285,7 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
 
     let env = [
         ("TALLY_LDELF", ldelf_blob.into_os_string()),
-        ("TALLY_TA_KEYS", keys::moduli(&config.ta_key)?),
+        ("TALLY_TA_KEYS", trusted),
     ];
     let kernel = guest(&["tally-kernel"], &config.kernel_args(), &env)?;
     let kernel = Image::read(&single(kernel, "tally-kernel")?)?;

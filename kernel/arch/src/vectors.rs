@@ -114,45 +114,34 @@ tally_vectors_close:
     isb
     ret
 
+    .macro vector_registers operation, base
+    \operation q0, q1, [\base]
+    \operation q2, q3, [\base, #32]
+    \operation q4, q5, [\base, #64]
+    \operation q6, q7, [\base, #96]
+    \operation q8, q9, [\base, #128]
+    \operation q10, q11, [\base, #160]
+    \operation q12, q13, [\base, #192]
+    \operation q14, q15, [\base, #224]
+    \operation q16, q17, [\base, #256]
+    \operation q18, q19, [\base, #288]
+    \operation q20, q21, [\base, #320]
+    \operation q22, q23, [\base, #352]
+    \operation q24, q25, [\base, #384]
+    \operation q26, q27, [\base, #416]
+    \operation q28, q29, [\base, #448]
+    \operation q30, q31, [\base, #480]
+    .endm
+
     // x0: where those in the CPU go, x1: where the others are.
     .global tally_vectors_swap
 tally_vectors_swap:
     mrs     x2, fpsr
     mrs     x3, fpcr
-    stp     q0, q1, [x0]
-    stp     q2, q3, [x0, #32]
-    stp     q4, q5, [x0, #64]
-    stp     q6, q7, [x0, #96]
-    stp     q8, q9, [x0, #128]
-    stp     q10, q11, [x0, #160]
-    stp     q12, q13, [x0, #192]
-    stp     q14, q15, [x0, #224]
-    stp     q16, q17, [x0, #256]
-    stp     q18, q19, [x0, #288]
-    stp     q20, q21, [x0, #320]
-    stp     q22, q23, [x0, #352]
-    stp     q24, q25, [x0, #384]
-    stp     q26, q27, [x0, #416]
-    stp     q28, q29, [x0, #448]
-    stp     q30, q31, [x0, #480]
+    vector_registers stp, x0
     add     x0, x0, #512
     stp     x2, x3, [x0]
-    ldp     q0, q1, [x1]
-    ldp     q2, q3, [x1, #32]
-    ldp     q4, q5, [x1, #64]
-    ldp     q6, q7, [x1, #96]
-    ldp     q8, q9, [x1, #128]
-    ldp     q10, q11, [x1, #160]
-    ldp     q12, q13, [x1, #192]
-    ldp     q14, q15, [x1, #224]
-    ldp     q16, q17, [x1, #256]
-    ldp     q18, q19, [x1, #288]
-    ldp     q20, q21, [x1, #320]
-    ldp     q22, q23, [x1, #352]
-    ldp     q24, q25, [x1, #384]
-    ldp     q26, q27, [x1, #416]
-    ldp     q28, q29, [x1, #448]
-    ldp     q30, q31, [x1, #480]
+    vector_registers ldp, x1
     add     x1, x1, #512
     ldp     x2, x3, [x1]
     msr     fpsr, x2

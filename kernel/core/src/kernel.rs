@@ -58,7 +58,7 @@ pub struct Parts<M, O: Book> {
     pub threads: usize,
     /// The loader.
     pub ldelf: LdelfImage,
-    /// Key that TA images are signed with; without one, all are refused.
+    /// Keys that TA images are signed with one of; without any, all are refused.
     pub keys: &'static [&'static dyn Verify],
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
@@ -152,7 +152,7 @@ pub struct Kernel<M: 'static, O: Book> {
     pub ptas: &'static [PseudoTa<O>],
     /// The loader.
     pub ldelf: LdelfImage,
-    /// Key that TA images are signed with; without one, all are refused.
+    /// Keys that TA images are signed with one of; without any, all are refused.
     pub keys: &'static [&'static dyn Verify],
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,

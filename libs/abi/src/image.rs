@@ -67,7 +67,7 @@ image_faults! {
     /// Content does not match the digest.
     Altered = 9 SECURITY "it was altered after it was signed",
     /// The signature is not the key's.
-    Signature = 10 SECURITY "it is not signed with the kernel's key",
+    Signature = 10 SECURITY "it is signed with no key that the kernel trusts",
     /// The kernel was built without a key, so that nothing can be signed with it.
     NoKey = 11 SECURITY "the kernel was built without a key",
     /// What it has in its header is not known, so that it cannot be kept.

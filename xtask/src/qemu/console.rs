@@ -5,7 +5,7 @@
 //! [`MAX_KEPT`] bytes of each.
 
 use super::Output;
-use super::deaths::Deaths;
+use super::deaths::{self, Deaths};
 use crate::symbols::Symbols;
 use crate::ui;
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
@@ -115,6 +115,8 @@ impl<'a> Console<'a> {
             self.waiting.extend(named.lines().map(str::to_owned));
         } else if let Some(death) = self.deaths.take(&line) {
             self.waiting.extend(death.lines(&mut self.symbols));
+        } else if let Some(refusal) = deaths::unloaded(&line) {
+            self.waiting.push(refusal);
         }
         if self.at_line_start {
             self.show_waiting();

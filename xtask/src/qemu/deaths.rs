@@ -3,6 +3,7 @@
 //! **Invariant:** a report that has no end is bounded; what a TA prints is never taken for the kernel's.
 
 use crate::symbols::{Kind, LDELF, Symbols};
+use tally_abi::image::ImageFault;
 
 /// Most lines of a cause, and most frames, that are kept.
 const MAX_CAUSES: usize = 8;
@@ -12,6 +13,8 @@ const OF_TAS: &str = "E/TA: ";
 const OF_KERNEL: &str = "E/TC:";
 /// The kernel's module that reports deaths.
 const MODULE: &str = "obituary:";
+/// The one that loads TAs.
+const LOADER: &str = " load:";
 
 /// A death.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,9 +82,28 @@ impl Deaths {
     }
 }
 
-/// What a line of the kernel's reports says: behind its mark, thread and module.
+/// What the kernel says of an image that it refuses. A code alone the client hears as well.
+pub(super) fn unloaded(line: &str) -> Option<String> {
+    let said = said_by(line, LOADER)?;
+    let (_, why) = said.split_once(" is not loaded: ")?;
+    if why.contains("(0x") {
+        return None;
+    }
+    let hint = match ImageFault::Signature.text() == why {
+        true => "; `--ta-key FILE` has it trust another key",
+        false => "",
+    };
+    Some(format!("{said}{hint}"))
+}
+
+/// What a line of the kernel's reports of deaths says.
 fn said(line: &str) -> Option<&str> {
-    let (_, behind) = line.strip_prefix(OF_KERNEL)?.split_once(MODULE)?;
+    said_by(line, MODULE)
+}
+
+/// What a line of a module of the kernel's says: behind its mark and thread.
+fn said_by<'a>(line: &'a str, module: &str) -> Option<&'a str> {
+    let (_, behind) = line.strip_prefix(OF_KERNEL)?.split_once(module)?;
     behind.split_once(' ').map(|(_, text)| text)
 }
 
@@ -163,6 +185,21 @@ mod tests {
             frames: vec![offset, "0x1234".into()],
         };
         assert_eq!(found, [death]);
+    }
+
+    #[test]
+    fn an_image_that_is_refused_is_told_with_what_helps() {
+        let line = |why: &str| format!("E/TC:0 00 load:162 TA {UUID} is not loaded: {why}");
+        let library = ImageFault::NeedsLibrary.text();
+        let told = unloaded(&line(library));
+        assert_eq!(told, Some(format!("TA {UUID} is not loaded: {library}")));
+        let told = unloaded(&line(ImageFault::Signature.text())).unwrap();
+        assert!(
+            told.ends_with("; `--ta-key FILE` has it trust another key"),
+            "{told}"
+        );
+        assert_eq!(unloaded(&line("TARGET_DEAD (0xffff3024)")), None);
+        assert_eq!(unloaded(&format!("E/TA: {}", line(library))), None);
     }
 
     #[test]
