@@ -197,7 +197,7 @@ impl Elf {
             };
             put(at, &name.to_le_bytes());
             // Binding, and in its upper half a type.
-            put(at + 4, &[binding << 4 | binding >> 4, 0]);
+            put(at + 4, &[binding.rotate_left(4), 0]);
             put(at + 6, &section.to_le_bytes());
             put(at + 8, &value.to_le_bytes());
         }

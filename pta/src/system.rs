@@ -211,12 +211,14 @@ mod tests {
     }
 
     /// The answer, what was asked of the kernel, and the values afterwards.
+    type Invoked = (Result<(), TeeResult>, Vec<String>, [(u32, u32); 4]);
+
     fn invoked(
         command: u32,
         types: [u32; 4],
         values: [(u32, u32); 4],
         memory: [&[u8]; 4],
-    ) -> (Result<(), TeeResult>, Vec<String>, [(u32, u32); 4]) {
+    ) -> Invoked {
         let (system, mut call) = (Noted::default(), Call::new(types, values, memory));
         let answer = invoke(&system, command, &mut call);
         (answer, system.0.into_inner(), call.values)

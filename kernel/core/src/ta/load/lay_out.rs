@@ -245,7 +245,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .stack_ptr
             .checked_sub(arg.stack_len)
             .ok_or(refused(ImageFault::BadLayout))?;
-        if arg.stack_ptr % 16 != 0 || arg.stack_len < PAGE_SIZE as u64 {
+        if !arg.stack_ptr.is_multiple_of(16) || arg.stack_len < PAGE_SIZE as u64 {
             return Err(refused(ImageFault::BadLayout));
         }
         let usable = space
