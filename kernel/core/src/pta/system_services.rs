@@ -61,9 +61,8 @@ pub trait SystemServices {
     ) -> Result<(), TeeResult>;
 }
 
-const fn is_mapped(kind: RegionKind) -> bool {
-    matches!(kind, RegionKind::Mapped)
-}
+/// What may be unmapped again.
+const MAPPED: &[RegionKind] = &[RegionKind::Mapped];
 
 impl<M: Machine, O: Observer> SystemServices for PtaCall<'_, '_, M, O> {
     fn map_zero(&self, bytes: u32, at: u64, pads: (u32, u32)) -> Result<u64, TeeResult> {
@@ -100,7 +99,7 @@ impl<M: Machine, O: Observer> SystemServices for PtaCall<'_, '_, M, O> {
     fn unmap(&self, bytes: u32, va: u64) -> Result<(), TeeResult> {
         let instance = self.asking()?.instance;
         let call = self.call.borrow();
-        call.unmap_piecewise(instance, UserVa(va), u64::from(bytes), is_mapped)
+        call.unmap_piecewise(instance, UserVa(va), u64::from(bytes), MAPPED)
     }
 
     fn open_library(&self, uuid: TeeUuid) -> Result<(), TeeResult> {

@@ -113,7 +113,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
             svc::MAP_ZI => self.ldelf_map(instance, &x),
             svc::OPEN_BIN => self.ldelf_open(instance, &x),
-            svc::UNMAP => self.unmap_piecewise(instance, UserVa(x[0]), x[1], is_of_ldelf),
+            svc::UNMAP => self.unmap_piecewise(instance, UserVa(x[0]), x[1], OF_LDELF),
             svc::SET_PROT => self.ldelf_protect(instance, UserVa(x[0]), x[1], x[2]),
             _ => Err(TeeResult::NOT_SUPPORTED),
         };
@@ -162,7 +162,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         va: UserVa,
         len: u64,
-        may: fn(RegionKind) -> bool,
+        may: &[RegionKind],
     ) -> Result<(), TeeResult> {
         let len = to_pages(len)?;
         let mut left = len;
@@ -192,7 +192,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let len = to_pages(len)?;
         let mut done = 0;
         loop {
-            done = self.in_region(instance, va, len, is_of_ldelf, |space, memory| {
+            done = self.in_region(instance, va, len, OF_LDELF, |space, memory| {
                 space.protect(memory, va, len, prot, (done, PAGES_A_STEP))
             })?;
             if u64::from(done) * PAGE_SIZE as u64 >= len {
@@ -208,7 +208,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         va: UserVa,
         len: u64,
-        may: fn(RegionKind) -> bool,
+        may: &[RegionKind],
         work: impl FnOnce(&mut AddressSpace, &mut Mem<'_, M>) -> Result<T, SpaceError>,
     ) -> Result<T, TeeResult> {
         let mut state = self.kernel.state();
@@ -217,7 +217,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let space = found.and_then(|found| found.space.as_mut());
         let space = space.ok_or(TeeResult::TARGET_DEAD)?;
         let region = space.region_at(va).ok_or(TeeResult::BAD_PARAMETERS)?;
-        if !may(region.kind()) {
+        if !may.contains(&region.kind()) {
             return Err(TeeResult::ACCESS_DENIED);
         }
         let end = va.0.checked_add(len).ok_or(TeeResult::BAD_PARAMETERS)?;
@@ -267,10 +267,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 }
 
-/// Whether `ldelf` maps such regions; it is none of them itself, nor is the image.
-pub(super) const fn is_of_ldelf(kind: RegionKind) -> bool {
-    matches!(kind, RegionKind::Segment | RegionKind::Stack)
-}
+/// What `ldelf` maps; it is none of them itself, nor is the image.
+pub(super) const OF_LDELF: &[RegionKind] = &[RegionKind::Segment, RegionKind::Stack];
 
 fn to_pages(len: u64) -> Result<u64, TeeResult> {
     len.checked_next_multiple_of(PAGE_SIZE as u64)

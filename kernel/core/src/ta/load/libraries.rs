@@ -6,7 +6,7 @@
 use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::lay_out::is_of_ldelf;
+use crate::ta::load::lay_out::OF_LDELF;
 use crate::ta::load::{Image, Unloaded};
 use alloc::vec::Vec;
 use tally_abi::ldelf::{LdelfArg, task};
@@ -173,7 +173,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             };
             let Some(region) = region else { return };
             let piece = (region.va().0 + region.bytes()).min(end) - at.0;
-            if let Err(err) = self.unmap_piecewise(instance, at, piece, is_of_ldelf) {
+            if let Err(err) = self.unmap_piecewise(instance, at, piece, OF_LDELF) {
                 log::error!("what the loader mapped stays mapped: {err}");
             }
             at = UserVa(at.0 + piece);
@@ -209,7 +209,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Ok(self.run_in(instance, task::SYMBOL, library, name)?.entry)
     }
 
-    #[inline(never)]
     fn run_in(
         &mut self,
         instance: InstanceRef,
@@ -218,6 +217,18 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         name: &[u8],
     ) -> Result<LdelfArg, TeeResult> {
         self.require_stack()?;
+        self.run_in_checked(instance, task, uuid, name)
+    }
+
+    /// As [`Self::run_ta_checked`].
+    #[inline(never)]
+    fn run_in_checked(
+        &mut self,
+        instance: InstanceRef,
+        task: u32,
+        uuid: TeeUuid,
+        name: &[u8],
+    ) -> Result<LdelfArg, TeeResult> {
         let kernel = self.kernel;
         let (owner, of, (link_map, link_map_len)) = {
             let state = kernel.state();
