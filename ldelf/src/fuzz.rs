@@ -13,12 +13,13 @@ use tally_abi::TeeUuid;
 const MAX_MAPPED: u64 = 16 << 20;
 
 /// Plans and applies `data`, whose first 16 bytes are the UUID asked for; then links it with itself as every library.
+/// Whether it loads so, and has a link map.
 ///
 /// # Panics
 /// When a plan breaks one of its promises: that is a bug.
-pub fn fuzz(data: &[u8]) {
+pub fn fuzz(data: &[u8]) -> bool {
     let Some((uuid, image)) = data.split_first_chunk::<16>() else {
-        return;
+        return false;
     };
     let uuid = TeeUuid::from_bytes(*uuid);
     if let Ok(plan) = plan(image, uuid) {
@@ -41,13 +42,14 @@ pub fn fuzz(data: &[u8]) {
         bytes: 0,
     };
     let Ok(loaded) = load(&mut memory, image, uuid) else {
-        return;
+        return false;
     };
     assert!(memory.mapped[&loaded.base].len() as u64 == loaded.span);
     // Nothing of the TA's memory is read in place: a run that opens a library later looks at copies of nothing.
     let none = Extent::default();
     assert!(symbol(&memory, none, None, b"ta_head").is_err());
     let _ = open(&mut memory, none, uuid);
+    loaded.link_map.len != 0
 }
 
 /// A TA's memory, with one file for all libraries.
