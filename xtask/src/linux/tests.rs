@@ -4,7 +4,7 @@
 //! wrong is a failure.
 
 use super::filters::{AT_LENGTH, filters};
-use super::{Linux, Unreachable, prepare};
+use super::{Debian, Linux, Unreachable, prepare};
 use crate::images::Images;
 use crate::qemu::{Ending, Run};
 use crate::test::results::Results;
@@ -48,7 +48,8 @@ pub(crate) fn run(results: &mut Results, images: &Images, silence: Duration) {
     if let Err(why) = setup::ensure(setup::Part::CrossCompiler) {
         ui::warn(format_args!("{why:#}"));
     }
-    let ran = prepare(images).and_then(|linux| boot(results, images, &linux, silence));
+    let ran =
+        prepare(images, Debian::Bookworm).and_then(|linux| boot(results, images, &linux, silence));
     match ran {
         Ok(()) => {}
         Err(err) if err.is::<Unreachable>() => results.skip_group(GROUP, &format!("{err:#}")),
