@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tally_symbols::elf;
 
-pub(crate) use packages::{Debian, Unreachable, kit, upstream_source};
+pub(crate) use packages::{Debian, KIT, Unreachable, kit, upstream_source};
 
 /// The Rust target of programs for Linux.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
