@@ -91,8 +91,10 @@ struct Told<'t> {
     subtests: u64,
     /// Cases that there are, this one among them.
     cases: u64,
-    /// The first check that failed.
+    /// The first check that failed, or what is missing.
     why: &'t str,
+    /// Whether nothing was checked but that something is missing.
+    skips: bool,
 }
 
 impl<'t> Told<'t> {
@@ -105,13 +107,15 @@ impl<'t> Told<'t> {
                 .filter_map(|number| number.parse::<u64>().ok())
                 .sum()
         };
-        let why = output
-            .lines()
-            .find(|line| line.contains("unexpected value"));
+        let first = |words: &str| output.lines().find(|line| line.contains(words));
+        let skip = first("skip test").or(first("skipping test"));
+        let has_parts = output.lines().any(|line| line.starts_with("o "));
+        let subtests = sum(" subtest");
         Self {
-            subtests: sum(" subtest"),
+            subtests,
             cases: sum(" test case"),
-            why: why.or(output.lines().last()).unwrap_or_default(),
+            why: first("unexpected value").or(skip).unwrap_or_default(),
+            skips: subtests == 0 || skip.is_some() && !has_parts,
         }
     }
 
@@ -121,7 +125,7 @@ impl<'t> Told<'t> {
         match status.map(|status| (status.code(), status.signal())) {
             None => ("hangs", format!("for more than {LIMIT:?}")),
             Some((_, Some(signal))) => ("crashes", format!("by signal {signal}")),
-            Some((Some(0), _)) if self.subtests == 0 => ("tests nothing", why),
+            Some((Some(0), _)) if self.skips => ("tests nothing", why),
             Some((Some(0), _)) => ("passes", String::new()),
             Some(_) => ("fails", why),
         }
@@ -134,29 +138,33 @@ mod tests {
 
     #[test]
     fn a_case_s_end_is_read_from_what_it_prints() {
-        let output = |subtests: &str| {
-            format!(
-                "a.c:1: f() has an unexpected value: 0x1\n{subtests}\n\
-                 1 test case of which 0 failed\n138 test cases were skipped\nTEE test application done!\n"
-            )
-        };
-        let ok = Some(ExitStatus::from_raw(0));
-        for (subtests, status, ends) in [
-            ("8 subtests of which 0 failed", ok, "passes"),
-            ("1 subtest of which 0 failed", ok, "passes"),
-            ("0 subtests of which 0 failed", ok, "tests nothing"),
+        let exited = |status: i32| Some(ExitStatus::from_raw(status << 8));
+        for (printed, subtests, status, ends) in [
+            ("o regression_1.1 Part", 8, exited(0), "passes"),
+            ("", 1, exited(0), "passes"),
+            ("", 0, exited(0), "tests nothing"),
+            ("no such TA, skipping test 1", 2, exited(0), "tests nothing"),
             (
-                "8 subtests of which 1 failed",
-                Some(ExitStatus::from_raw(1 << 8)),
+                "o regression_1.4\nno such TA: skip test",
+                9,
+                exited(0),
+                "passes",
+            ),
+            (
+                "a.c:1: f() has an unexpected value: 0x1",
+                8,
+                exited(1),
                 "fails",
             ),
-            ("", Some(ExitStatus::from_raw(11)), "crashes"),
-            ("", None, "hangs"),
+            ("", 0, Some(ExitStatus::from_raw(11)), "crashes"),
+            ("", 0, None, "hangs"),
         ] {
-            let output = output(subtests);
+            let output = format!(
+                "{printed}\n{subtests} subtests of which 0 failed\n\
+                 1 test case of which 0 failed\n138 test cases were skipped\n"
+            );
             let told = Told::read(&output);
-            assert_eq!((told.ends(status).0, told.cases), (ends, 139));
-            assert_eq!(told.why, "a.c:1: f() has an unexpected value: 0x1");
+            assert_eq!((told.ends(status).0, told.cases), (ends, 139), "{printed}");
         }
     }
 }
