@@ -1,4 +1,4 @@
-//! `cargo xtask bench --linux`: what a call of a Linux process costs, by world.
+//! `cargo xtask bench --linux`: what a call of a Linux process costs, by world, in Debian 12's Linux, where OP-TEE was measured.
 //!
 //! **Invariant:** as for the other measures: instructions under `-icount shift=0` on one CPU; names in
 //! the JSON object do not change.

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     miri: bool,
     /// Also what takes long, in all hours: a twelfth of the wrong changes of `mutants`, another one each day; every
-    /// operation of `sweep`; ten times as many hostile calls; slow tests under Miri, fuzzing and HTTP at length; TF-A;
+    /// operation of `sweep`; ten times as many hostile calls; slow tests under Miri, fuzzing and HTTP at length; TF-A; Debian 12;
     /// cargo-deny and advisories
     #[arg(long)]
     long: bool,
