@@ -252,7 +252,7 @@ fn take_linux(images: &Images, wanted: impl Fn(&str) -> bool) -> Result<()> {
     if shells.is_empty() && !wanted(BENCH_LINUX) {
         return Ok(());
     }
-    let linux = match linux::prepare(images) {
+    let linux = match linux::prepare(images, linux::Debian::default()) {
         Ok(linux) => linux,
         Err(err) if err.is::<linux::Unreachable>() => {
             ui::warn(format_args!("what Linux shows stays as it is: {err:#}"));

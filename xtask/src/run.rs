@@ -4,9 +4,10 @@
 
 use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
+use crate::linux::{self, Debian};
 use crate::qemu::{self, Ending, Output, Run};
 use crate::tfa::Tfa;
-use crate::{given, linux, paths, ui};
+use crate::{given, paths, ui};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Boot Debian's Linux as the normal world; COMMANDS are its shell's
     #[arg(long)]
     linux: bool,
+    /// Which Debian's Linux
+    #[arg(long, value_name = "RELEASE", default_value = "13", requires = "linux")]
+    debian: Debian,
     /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
     tfa: Option<Option<PathBuf>>,
@@ -58,7 +62,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if given.trim().is_empty() && !interactive {
         given = std::io::read_to_string(std::io::stdin()).context("cannot read the commands")?;
     }
-    let mut images = images::build(&args.config)?;
+    let mut config = args.config.clone();
+    if args.linux {
+        config.ta_key.extend(args.debian.ta_key()?);
+    }
+    let mut images = images::build(&config)?;
     for ta in tas {
         ta.install(&mut images)?;
     }
@@ -68,7 +76,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (false, "") => Some("tour"),
         (false, text) => Some(text),
     };
-    let linux = args.linux.then(|| linux::prepare(&images)).transpose()?;
+    let linux = args.linux.then(|| linux::prepare(&images, args.debian));
+    let linux = linux.transpose()?;
     let tfa = match &args.tfa {
         Some(Some(dir)) => Some(Tfa::in_dir(dir)?),
         Some(None) => Some(Tfa::debian()?),

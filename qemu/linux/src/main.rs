@@ -2,7 +2,7 @@
 //!
 //! `linux-tests RESULTS [FILTER..]` runs them and writes one JSON object a line to RESULTS;
 //! `linux-tests bench RESULTS` runs the measured loops; `linux-tests child NAME` is what some tests
-//! start and kill.
+//! start and kill; `linux-tests xtest RESULTS CASE..` runs cases of OP-TEE's test suite.
 //!
 //! **Invariant:** after every test the secure world's account is what it was before, to the byte.
 #![deny(unsafe_code)]
@@ -14,6 +14,7 @@ mod lateness;
 mod measures;
 mod results;
 mod tests;
+mod xtest;
 
 use std::process::ExitCode;
 
@@ -22,24 +23,26 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["child", name] => children::run(name),
-        ["bench", results] => match measures::run(results) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("linux-tests: {why}");
-                ExitCode::FAILURE
-            }
-        },
-        [results, ref filters @ ..] => match tests::run(results, filters) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(why) => {
-                eprintln!("linux-tests: {why}");
-                ExitCode::FAILURE
-            }
-        },
+        ["bench", results] => status(measures::run(results).map(|()| true)),
+        ["xtest", results, ref cases @ ..] => status(xtest::run(results, cases).map(|()| true)),
+        [results, ref filters @ ..] => status(tests::run(results, filters)),
         [] => {
-            eprintln!("usage: linux-tests RESULTS [FILTER..] | bench RESULTS");
+            eprintln!(
+                "usage: linux-tests RESULTS [FILTER..] | bench RESULTS | xtest RESULTS CASE.."
+            );
             ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all went well, as a program says it.
+fn status(well: Result<bool, String>) -> ExitCode {
+    match well {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("linux-tests: {why}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::lateness::Lateness;
 
@@ -92,6 +92,12 @@ impl Results {
     pub(crate) fn fact(&mut self, name: &str, figure: u64) -> io::Result<()> {
         self.count += 1;
         self.line(&json!({"fact": name, "figure": figure}).to_string())
+    }
+
+    /// Writes a row of another form.
+    pub(crate) fn row(&mut self, row: &Value) -> io::Result<()> {
+        self.count += 1;
+        self.line(&row.to_string())
     }
 
     /// Writes the last line.

@@ -1,9 +1,9 @@
-//! `cargo xtask bench --linux`: what a call of a Linux process costs, by world.
+//! `cargo xtask bench --linux`: what a call of a Linux process costs, by world, in Debian 12's Linux, where OP-TEE was measured.
 //!
 //! **Invariant:** as for the other measures: instructions under `-icount shift=0` on one CPU; names in
 //! the JSON object do not change.
 
-use super::prepare;
+use super::{Debian, prepare};
 use crate::bench::{OPTEE_BOOT, OPTEE_IMAGE};
 use crate::images::Images;
 use crate::qemu::{Ending, Run};
@@ -101,7 +101,7 @@ impl Measure {
 
 /// Measures and prints.
 pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u8> {
-    let linux = prepare(images)?;
+    let linux = prepare(images, Debian::Bookworm)?;
     let plugin = bench::plugin()?;
     ui::step(
         "Measuring",

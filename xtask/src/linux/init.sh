@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # First process of the test system: Debian's kernel, busybox, tee-supplicant, and what xtask put in.
 # With /etc/tally/command it runs that, tells its status to the host and powers off; else a shell.
+/bin/busybox ln -s . /usr
 /bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /data/tee /var/lib/tee
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -10,7 +11,9 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/ PS1='tally> '
 ip link set lo up
 
 for module in virtio_mmio virtio_console tee optee; do
-    insmod "/lib/modules/$module.ko" || echo "init: $module.ko cannot be loaded"
+    file="/lib/modules/$module.ko"
+    # Else it is built in.
+    [ ! -f "$file" ] || insmod "$file" || echo "init: $file cannot be loaded"
 done
 # The port that the host listens on.
 results=/dev/vport0p1

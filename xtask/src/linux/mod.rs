@@ -10,12 +10,12 @@ pub(crate) mod tests;
 use crate::archive::Archive;
 use crate::images::{self, Images};
 use crate::{paths, setup, tool, ui};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tally_symbols::elf;
 
-pub(crate) use packages::{Unreachable, kit, upstream_source};
+pub(crate) use packages::{Debian, KIT, Unreachable, kit, upstream_source};
 
 /// The Rust target of programs for Linux.
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-musl";
@@ -24,7 +24,7 @@ pub(crate) const RAM_MIB: u32 = 512;
 /// `quiet`: errors of the kernel are shown, its other messages are in `dmesg`.
 pub(crate) const BOOT_ARGUMENTS: &str = "console=ttyAMA0 quiet panic=-1";
 
-/// Modules of the kernel's package. `init.sh` loads all but the last, which a test does.
+/// Modules of the kernel's package, or what is built into it. `init.sh` loads all but the last, which a test does.
 const MODULES: &[&str] = &[
     "drivers/virtio/virtio_mmio.ko",
     "drivers/char/virtio_console.ko",
@@ -32,23 +32,8 @@ const MODULES: &[&str] = &[
     "drivers/tee/optee/optee.ko",
     "drivers/char/hw_random/optee-rng.ko",
 ];
-/// Files of other packages: where they are, and where the guest has them.
-const FILES: &[(&str, &str)] = &[
-    ("bin/busybox", "bin/busybox"),
-    ("usr/sbin/tee-supplicant", "usr/sbin/tee-supplicant"),
-    (
-        "lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
-        "lib/ld-linux-aarch64.so.1",
-    ),
-    (
-        "lib/aarch64-linux-gnu/libc.so.6",
-        "lib/aarch64-linux-gnu/libc.so.6",
-    ),
-    (
-        "usr/lib/aarch64-linux-gnu/libteec.so.1",
-        "lib/aarch64-linux-gnu/libteec.so.1",
-    ),
-];
+/// Where packages of all releases but the oldest have everything; in the guest it is the root.
+const MERGED: &str = "usr/";
 
 /// A Linux to boot.
 pub(crate) struct Linux {
@@ -62,8 +47,8 @@ pub(crate) struct Linux {
 ///
 /// # Errors
 /// [`Unreachable`] when the packages cannot be had.
-pub(crate) fn prepare(images: &Images) -> Result<Linux> {
-    let root = packages::unpacked()?;
+pub(crate) fn prepare(images: &Images, debian: Debian) -> Result<Linux> {
+    let root = debian.unpacked()?;
     let kernel = kernel(&root)?;
     let mut archive = Archive::default();
     archive.program("init", include_bytes!("init.sh"))?;
@@ -72,12 +57,14 @@ pub(crate) fn prepare(images: &Images) -> Result<Linux> {
     }
     let modules = modules(&root)?;
     for module in MODULES {
-        let path = modules.join("kernel").join(module);
-        let name = module.rsplit('/').next().unwrap_or(module);
-        archive.file(&format!("lib/modules/{name}"), &read(&path)?)?;
+        if let Some(bytes) = self::module(&modules, module)? {
+            let name = module.rsplit('/').next().unwrap_or(module);
+            archive.file(&format!("lib/modules/{name}"), &bytes)?;
+        }
     }
-    for (from, to) in FILES {
-        archive.program(to, &read(&root.join(from))?)?;
+    for file in debian.files(&root)? {
+        let bytes = read(&root.join(&file))?;
+        archive.program(file.strip_prefix(MERGED).unwrap_or(&file), &bytes)?;
     }
     for (name, program) in programs()? {
         archive.program(&format!("bin/{name}"), &program)?;
@@ -126,9 +113,35 @@ fn kernel(root: &Path) -> Result<PathBuf> {
 }
 
 fn modules(root: &Path) -> Result<PathBuf> {
-    let all = root.join("lib").join("modules");
-    let first = std::fs::read_dir(all)?.flatten().next();
+    let all = ["lib/modules", "usr/lib/modules"].map(|dir| root.join(dir));
+    let all = all.iter().find_map(|dir| std::fs::read_dir(dir).ok());
+    let first = all.and_then(|entries| entries.flatten().next());
     Ok(first.context("the kernel's package has no modules")?.path())
+}
+
+/// A module as it is loaded; `None` when it is built in.
+fn module(modules: &Path, module: &str) -> Result<Option<Vec<u8>>> {
+    let path = modules.join("kernel").join(module);
+    let packed = path.with_extension("ko.xz");
+    if packed.is_file() {
+        let mut unpack = Command::new("xz");
+        unpack.args(["--decompress", "--stdout"]).arg(&packed);
+        let unpacked = unpack.output().context("cannot start xz")?;
+        ensure!(
+            unpacked.status.success(),
+            "`{}` failed",
+            tool::line(&unpack)
+        );
+        return Ok(Some(unpacked.stdout));
+    }
+    let built_in = std::fs::read_to_string(modules.join("modules.builtin"))?;
+    if built_in
+        .lines()
+        .any(|line| line == format!("kernel/{module}"))
+    {
+        return Ok(None);
+    }
+    read(&path).map(Some)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

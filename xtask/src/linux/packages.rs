@@ -3,7 +3,7 @@
 //! apt gets a state folder of its own and the machine's own package source, asked for another release and
 //! arm64. It checks signatures and hashes; nothing is installed.
 //!
-//! **Invariant:** what [`unpacked`] returns was unpacked whole; what is there is not fetched again.
+//! **Invariant:** what [`Debian::unpacked`] returns was unpacked whole; what is there is not fetched again.
 
 use crate::{paths, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,82 +15,128 @@ use std::process::Command;
 /// Names the newest kernel.
 const KERNEL_META: &str = "linux-image-arm64";
 
-/// Packages that are unpacked together.
-struct Set {
-    /// Debian's release.
-    release: &'static str,
-    /// Whether that release's kernel is one of them.
-    with_kernel: bool,
-    packages: &'static [&'static str],
-    /// Directory below the target directory.
-    dir: &'static str,
-    /// For people.
-    what: &'static str,
+/// Where OP-TEE's TA kit lies among its packages.
+pub(crate) const KIT: &str = "usr/lib/optee-os-dev/vexpress-qemu_armv8a";
+
+/// A release of Debian: packages that are unpacked together, its kernel among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Debian {
+    /// Linux 6.1, libteec 3.19
+    #[value(name = "12")]
+    Bookworm,
+    /// Linux 6.12, libteec and test suite of OP-TEE 4.5, whose TAs the kernel trusts
+    #[default]
+    #[value(name = "13")]
+    Trixie,
 }
 
-/// The normal world: Linux 6.1.
-const LINUX: Set = Set {
-    release: "bookworm",
-    with_kernel: true,
-    packages: &[
-        "busybox-static",
-        "libc6",
-        "libteec1",
-        "optee-client-dev",
-        "tee-supplicant",
-    ],
-    dir: "debian",
-    what: "Debian's arm64 kernel, libteec, tee-supplicant, busybox",
-};
-
-/// OP-TEE's TA kit and the TAs of its test suite, 4.5.
-const KIT: Set = Set {
-    release: "trixie",
-    with_kernel: false,
-    packages: &["optee-os-dev", "optee-test-qemu"],
-    dir: "debian-kit",
-    what: "Debian's TAs of OP-TEE's test suite, and the key that signed them",
-};
-
-/// Why there are no packages: nothing is wrong with the code, the machine cannot get them.
-#[derive(Debug)]
-pub(crate) struct Unreachable(String);
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Debian's packages cannot be had: {}", self.0)
+impl Debian {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
     }
-}
 
-impl std::error::Error for Unreachable {}
+    /// Directory below the target directory.
+    fn dir(self) -> &'static str {
+        match self {
+            Self::Bookworm => "debian",
+            Self::Trixie => "debian-13",
+        }
+    }
 
-/// The directory that the normal world's packages are unpacked in, fetched if they are not there yet.
-///
-/// # Errors
-/// [`Unreachable`] when the machine has no package source or cannot reach it.
-pub(crate) fn unpacked() -> Result<PathBuf> {
-    LINUX.unpacked()
-}
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Bookworm => &[
+                "busybox-static",
+                "libc6",
+                "libteec1",
+                "optee-client-dev",
+                "tee-supplicant",
+            ],
+            Self::Trixie => &[
+                "busybox-static",
+                "libc6",
+                "libckteec0t64",
+                "libssl3t64",
+                "libteec2",
+                "libuuid1",
+                "libzstd1",
+                "optee-client-dev",
+                "optee-os-dev",
+                "optee-test-qemu",
+                "tee-supplicant",
+                "zlib1g",
+            ],
+        }
+    }
 
-/// The same of OP-TEE's TA kit and its test suite's TAs.
-///
-/// # Errors
-/// As [`unpacked`].
-pub(crate) fn kit() -> Result<PathBuf> {
-    KIT.unpacked()
-}
+    /// What the guest has of them, below [`Self::unpacked`]'s directory.
+    pub(crate) fn files(self, root: &Path) -> Result<Vec<String>> {
+        let library = |name: &&str| format!("usr/lib/aarch64-linux-gnu/{name}");
+        Ok(match self {
+            Self::Bookworm => [
+                "bin/busybox",
+                "lib/ld-linux-aarch64.so.1",
+                "lib/aarch64-linux-gnu/libc.so.6",
+                "usr/lib/aarch64-linux-gnu/libteec.so.1",
+                "usr/sbin/tee-supplicant",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            Self::Trixie => {
+                let programs = [
+                    "usr/bin/busybox",
+                    "usr/bin/xtest",
+                    "usr/lib/ld-linux-aarch64.so.1",
+                    "usr/sbin/tee-supplicant",
+                ];
+                let libraries = [
+                    "libc.so.6",
+                    "libckteec.so.0",
+                    "libcrypto.so.3",
+                    "libm.so.6",
+                    "libteec.so.2",
+                    "libuuid.so.1",
+                    "libz.so.1",
+                    "libzstd.so.1",
+                ];
+                let mut files: Vec<String> = programs.map(str::to_owned).to_vec();
+                files.extend(libraries.iter().map(library));
+                for dir in ["usr/lib/optee_armtz", "usr/lib/tee-supplicant/plugins"] {
+                    for entry in std::fs::read_dir(root.join(dir))? {
+                        files.push(format!("{dir}/{}", entry?.file_name().to_string_lossy()));
+                    }
+                }
+                files.sort();
+                files
+            }
+        })
+    }
 
-impl Set {
-    fn unpacked(&self) -> Result<PathBuf> {
-        let base = paths::out().join(self.dir);
+    /// The key that signed its TAs.
+    pub(crate) fn ta_key(self) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Bookworm => Ok(None),
+            Self::Trixie => Ok(Some(self.unpacked()?.join(KIT).join("keys/default_ta.pem"))),
+        }
+    }
+
+    /// The directory that its packages are unpacked in, fetched if they are not there yet.
+    ///
+    /// # Errors
+    /// [`Unreachable`] when the machine has no package source or cannot reach it.
+    pub(crate) fn unpacked(self) -> Result<PathBuf> {
+        let base = paths::out().join(self.dir());
         let root = base.join("root");
         // Written last; says what is there.
         let stamp = base.join("unpacked");
-        let wanted = self.packages.join(" ");
+        let wanted = self.packages().join(" ");
         if std::fs::read_to_string(&stamp).is_ok_and(|text| text.lines().next() == Some(&wanted)) {
             return Ok(root);
         }
-        let debs = Apt::new(&base.join("apt"), "deb", self.release)?.download(self)?;
+        let debs = Apt::new(&base.join("apt"), "deb", self.name())?.download(self)?;
         // Unpacked beside and moved: an interrupted run leaves no half of it.
         let fresh = base.join("root.new");
         for dir in [&fresh, &root] {
@@ -107,6 +153,26 @@ impl Set {
         std::fs::write(&stamp, format!("{wanted}\n{}\n", names.join("\n")))?;
         Ok(root)
     }
+}
+
+/// Why there are no packages: nothing is wrong with the code, the machine cannot get them.
+#[derive(Debug)]
+pub(crate) struct Unreachable(String);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Debian's packages cannot be had: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+/// The directory that OP-TEE's TA kit and its test suite's TAs are unpacked in, fetched if they are not there yet.
+///
+/// # Errors
+/// As [`Debian::unpacked`].
+pub(crate) fn kit() -> Result<PathBuf> {
+    Debian::Trixie.unpacked()
 }
 
 /// The upstream archive of a source package of Debian's, fetched if it is not there yet.
@@ -133,7 +199,7 @@ pub(crate) fn upstream_source(package: &str) -> Result<PathBuf> {
         return Ok(archive);
     }
     ui::step("Fetching", format_args!("Debian's sources of {package}"));
-    let apt = Apt::new(&base.join("apt"), "deb-src", LINUX.release)?;
+    let apt = Apt::new(&base.join("apt"), "deb-src", Debian::Bookworm.name())?;
     apt.update()?;
     let mut download = apt.command("apt-get");
     download.current_dir(&base);
@@ -192,16 +258,18 @@ impl Apt {
     }
 
     /// Fetches all packages; returns their files.
-    fn download(&self, set: &Set) -> Result<Vec<PathBuf>> {
-        ui::step("Fetching", set.what);
+    fn download(&self, debian: Debian) -> Result<Vec<PathBuf>> {
+        ui::step(
+            "Fetching",
+            format_args!("arm64 packages of Debian's {}", debian.name()),
+        );
         self.update()?;
-        let mut packages: Vec<String> = set.packages.iter().map(|&name| name.into()).collect();
-        if set.with_kernel {
-            let mut show = self.command("apt-cache");
-            let meta = show.args(["show", KERNEL_META]).output()?;
-            let kernel = kernel_package(&String::from_utf8_lossy(&meta.stdout));
-            packages.push(kernel.with_context(|| format!("{KERNEL_META} names no kernel"))?);
-        }
+        let mut show = self.command("apt-cache");
+        let meta = show.args(["show", KERNEL_META]).output()?;
+        let kernel = kernel_package(&String::from_utf8_lossy(&meta.stdout));
+        let kernel = kernel.with_context(|| format!("{KERNEL_META} names no kernel"))?;
+        let packages = debian.packages().iter().map(|&name| name.to_owned());
+        let packages: Vec<String> = packages.chain([kernel]).collect();
         let debs = self.dir.join("debs");
         let mut download = self.command("apt-get");
         download.current_dir(&debs).args(["download", "-qq"]);

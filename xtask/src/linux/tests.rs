@@ -4,7 +4,7 @@
 //! wrong is a failure.
 
 use super::filters::{AT_LENGTH, filters};
-use super::{Linux, Unreachable, prepare};
+use super::{Debian, Linux, Unreachable, prepare};
 use crate::images::Images;
 use crate::qemu::{Ending, Run};
 use crate::test::results::Results;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Virtual CPUs of the machine.
 const CPUS: u32 = 4;
-/// The group of the guest's tests.
-const GROUP: &str = "linux";
+/// Groups of the guest's tests, and which Linux: the first ones are run every day.
+const GROUPS: [(&str, Debian); 2] = [("linux", Debian::Trixie), ("debian 12", Debian::Bookworm)];
 /// The one of its tests that is not the guest's.
 const WHOLE: &str = "tests ran to their end";
 
@@ -28,49 +28,61 @@ fn tests() -> Result<Vec<String>> {
 
 /// All tests.
 pub(crate) fn known() -> Result<Vec<Known>> {
-    let tests = tests()?.into_iter().chain([WHOLE.to_owned()]);
-    let known = tests.map(|test| {
-        let name = format!("{GROUP}: {test}");
-        match test.ends_with(AT_LENGTH) {
-            true => Known::long(name),
-            false => Known::short(name),
-        }
+    let tests: Vec<String> = tests()?.into_iter().chain([WHOLE.to_owned()]).collect();
+    let known = GROUPS.iter().flat_map(|(group, debian)| {
+        tests.iter().map(move |test| {
+            let name = format!("{group}: {test}");
+            match *debian == Debian::default() && !test.ends_with(AT_LENGTH) {
+                true => Known::short(name),
+                false => Known::long(name),
+            }
+        })
     });
     Ok(known.collect())
 }
 
 /// Runs what is wanted.
 pub(crate) fn run(results: &mut Results, images: &Images, silence: Duration) {
-    if results.of_group(GROUP).next().is_none() {
-        return;
-    }
-    ui::step("Testing", "in Debian's Linux");
-    if let Err(why) = setup::ensure(setup::Part::CrossCompiler) {
-        ui::warn(format_args!("{why:#}"));
-    }
-    let ran = prepare(images).and_then(|linux| boot(results, images, &linux, silence));
-    match ran {
-        Ok(()) => {}
-        Err(err) if err.is::<Unreachable>() => results.skip_group(GROUP, &format!("{err:#}")),
-        Err(err) => results.fail(&format!("{GROUP}: {WHOLE}"), format_args!("{err:#}")),
+    for (group, debian) in GROUPS {
+        if results.of_group(group).next().is_none() {
+            continue;
+        }
+        ui::step("Testing", format_args!("in Debian's Linux, {debian:?}"));
+        if let Err(why) = setup::ensure(setup::Part::CrossCompiler) {
+            ui::warn(format_args!("{why:#}"));
+        }
+        let ran =
+            prepare(images, debian).and_then(|linux| boot(results, group, images, &linux, silence));
+        match ran {
+            Ok(()) => {}
+            Err(err) if err.is::<Unreachable>() => results.skip_group(group, &format!("{err:#}")),
+            Err(err) => results.fail(&format!("{group}: {WHOLE}"), format_args!("{err:#}")),
+        }
     }
 }
 
-fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration) -> Result<()> {
+fn boot(
+    results: &mut Results,
+    group: &str,
+    images: &Images,
+    linux: &Linux,
+    silence: Duration,
+) -> Result<()> {
     let tests = tests()?;
     let wanted: Vec<&str> = results
-        .of_group(GROUP)
+        .of_group(group)
         .filter(|name| *name != WHOLE)
         .collect();
     let command = format!("linux-tests /dev/vport0p1{}", filters(&wanted, &tests));
     let begun = Instant::now();
+    let label = format!("{}-tests", group.replace(' ', "-"));
     let outcome = Run {
         cpus: CPUS,
-        ..Run::captured(images, "linux-tests", &command, silence)
+        ..Run::captured(images, &label, &command, silence)
     }
     .start_linux(linux)?;
     let told = guest::parse(&outcome.results);
-    guest::record(results, GROUP, &told);
+    guest::record(results, group, &told);
     let whole = guest::closing(&told).and_then(|()| match &outcome.ending {
         Ending::Exit(0) => Ok(()),
         // A failed test is its own record; the guest says so by its status, too.
@@ -85,7 +97,7 @@ fn boot(results: &mut Results, images: &Images, linux: &Linux, silence: Duration
         )
     });
     results.record(
-        &format!("{GROUP}: {WHOLE}"),
+        &format!("{group}: {WHOLE}"),
         Some(begun.elapsed()),
         whole.into(),
     );

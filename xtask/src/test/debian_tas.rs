@@ -2,9 +2,10 @@
 //!
 //! **Invariant:** what becomes of each is compared with a list, so that one that begins to open, or to fail, changes it.
 
+use super::list::List;
 use super::results::Results;
 use crate::images::{self, Config, Images};
-use crate::linux::{self, Unreachable};
+use crate::linux::{self, KIT, Unreachable};
 use crate::qemu::{Ending, Run};
 use crate::{given, paths};
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +22,6 @@ const LIST: &str = "xtask/debian-tas.txt";
 const NOT_GIVEN: &str = "not given";
 /// Where the packages have them.
 const OF_TESTS: &str = "usr/lib/optee_armtz";
-const KIT: &str = "usr/lib/optee-os-dev/vexpress-qemu_armv8a";
 
 /// Runs it if it is wanted.
 pub(super) fn run(results: &mut Results, silence: Duration) {
@@ -58,8 +58,7 @@ fn check(root: &Path, silence: Duration) -> Result<()> {
     for (uuid, ended) in found.iter_mut().filter(|(_, ended)| ended.is_empty()) {
         *ended = opened(&images, uuid, silence).context(uuid.clone())?;
     }
-    let list = std::fs::read_to_string(paths::root().join(LIST))?;
-    compare(&list, &found)
+    List::read(LIST)?.compare(&found)
 }
 
 /// Opens a session, looks whether the account adds up with the TA in it, and says what became of it.
@@ -89,64 +88,4 @@ fn signed(dir: &Path) -> Result<Vec<PathBuf>> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "ta"));
     files.sort();
     Ok(files)
-}
-
-/// Lines of a list are `UUID: WHAT, for people`.
-fn compare(list: &str, found: &BTreeMap<String, String>) -> Result<()> {
-    let lines = list
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let listed = lines.map(|line| {
-        let (uuid, rest) = line.split_once(": ").with_context(|| line.to_owned())?;
-        let (what, _) = rest
-            .split_once(" \u{2014} ")
-            .with_context(|| line.to_owned())?;
-        Ok((uuid.to_owned(), what.to_owned()))
-    });
-    let listed = listed.collect::<Result<BTreeMap<_, _>>>()?;
-    let differing: Vec<String> = found
-        .iter()
-        .filter(|(uuid, what)| listed.get(*uuid) != Some(what))
-        .map(|(uuid, what)| format!("{uuid}: {what}"))
-        .chain(
-            listed
-                .keys()
-                .filter(|uuid| !found.contains_key(*uuid))
-                .map(|uuid| format!("{uuid}: not there")),
-        )
-        .collect();
-    ensure!(
-        differing.is_empty(),
-        "{LIST} says otherwise:\n{}",
-        differing.join("\n")
-    );
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_differs_from_the_list_is_told() {
-        let list = "# TAs\n\na: opens \u{2014} one\nb: BUSY (0x1) \u{2014} two\n";
-        let found = |pairs: &[(&str, &str)]| {
-            let all = pairs
-                .iter()
-                .map(|(uuid, what)| ((*uuid).into(), (*what).into()));
-            compare(list, &all.collect()).map_err(|err| err.to_string())
-        };
-        assert_eq!(found(&[("a", "opens"), ("b", "BUSY (0x1)")]), Ok(()));
-        for (wrong, told) in [
-            (&[("a", "opens")][..], "b: not there"),
-            (&[("a", "opens"), ("b", "opens")], "b: opens"),
-            (
-                &[("a", "opens"), ("b", "BUSY (0x1)"), ("c", "opens")],
-                "c: opens",
-            ),
-        ] {
-            assert!(found(wrong).unwrap_err().ends_with(told), "{told}");
-        }
-        assert!(compare("a opens", &BTreeMap::new()).is_err());
-    }
 }

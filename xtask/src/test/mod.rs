@@ -11,6 +11,7 @@ mod gdb;
 pub(crate) mod guest;
 mod host;
 mod leaks;
+mod list;
 mod miri;
 mod own_ta;
 mod report;
@@ -18,6 +19,7 @@ pub(crate) mod results;
 pub(crate) mod sources;
 mod terminal;
 mod variants;
+mod xtest;
 
 use crate::deny::Unavailable;
 use crate::images::{self, Config, Images};
@@ -48,14 +50,14 @@ pub(crate) struct Args {
     /// Paired tests in QEMU, hostile calls, build variants, leak gate, crashes of the kernel: 4 minutes
     #[arg(long)]
     qemu: bool,
-    /// Paired tests in Debian's Linux in QEMU: 4 minutes
+    /// Paired tests in Debian's Linux in QEMU, and OP-TEE's test suite (`xtest`) as Debian built it: 6 minutes
     #[arg(long)]
     linux: bool,
     /// Portable crates under Miri: 3 minutes
     #[arg(long)]
     miri: bool,
     /// Also what takes long, in all hours: a twelfth of the wrong changes of `mutants`, another one each day; every
-    /// operation of `sweep`; ten times as many hostile calls; slow tests under Miri, fuzzing and HTTP at length; TF-A;
+    /// operation of `sweep`; ten times as many hostile calls; slow tests under Miri, fuzzing and HTTP at length; TF-A; Debian 12;
     /// cargo-deny and advisories
     #[arg(long)]
     long: bool,
@@ -140,7 +142,11 @@ impl Part {
                 tests.extend([own_ta::NAME, gdb::NAME, debian_tas::NAME].map(Known::short));
                 tests
             }
-            Self::Linux => linux::tests::known()?,
+            Self::Linux => {
+                let mut tests = linux::tests::known()?;
+                tests.push(Known::short(xtest::NAME));
+                tests
+            }
         })
     }
 }
@@ -209,6 +215,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                 if let Some(images) = images.get(&mut results) {
                     linux::tests::run(&mut results, images, silence);
                 }
+                xtest::run(&mut results, silence);
             }
         }
         let seconds = start.elapsed().as_secs();

@@ -41,6 +41,9 @@ pub enum Mode {
     Ldelf,
 }
 
+/// Where a reference to no bytes points that is not null: at nothing, as no region lies below `WINDOW_START`.
+const EMPTY: UserVa = UserVa(PAGE_SIZE as u64);
+
 /// Where parameter n is mapped in the TA.
 pub(crate) type Mapped = [Option<UserVa>; NUM_PARAMS];
 
@@ -384,7 +387,12 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
                         }
                     };
                     mapped[index] = va;
-                    (va.map_or(0, |va| va.0), *given)
+                    let va = match (va, memory) {
+                        (Some(va), _) => va,
+                        (None, ArgMemory::Null) => UserVa(0),
+                        (None, ArgMemory::Shm(..) | ArgMemory::Ta(..)) => EMPTY,
+                    };
+                    (va.0, *given)
                 }
             };
             params.vals[2 * index] = a;

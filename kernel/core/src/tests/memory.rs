@@ -363,7 +363,12 @@ fn properties_are_found_by_index_and_by_name() {
     with_session(|world, session| {
         for (set, index, wanted) in [
             (propset::CURRENT_CLIENT, 0, TeeResult::SUCCESS),
-            (propset::CURRENT_CLIENT, 1, TeeResult::ITEM_NOT_FOUND),
+            (propset::CURRENT_CLIENT, 1, TeeResult::SUCCESS),
+            (propset::CURRENT_CLIENT, 2, TeeResult::ITEM_NOT_FOUND),
+            (propset::CURRENT_TA, 0, TeeResult::SUCCESS),
+            (propset::CURRENT_TA, 1, TeeResult::ITEM_NOT_FOUND),
+            (propset::TEE_IMPLEMENTATION, 15, TeeResult::SUCCESS),
+            (propset::TEE_IMPLEMENTATION, 16, TeeResult::ITEM_NOT_FOUND),
             (
                 propset::TEE_IMPLEMENTATION,
                 u64::MAX,
@@ -394,7 +399,9 @@ fn properties_are_found_by_index_and_by_name() {
         assert_eq!(result, TeeResult::SHORT_BUFFER);
         for (name, wanted) in [
             (&b"gpd.client.identity\0"[..], TeeResult::SUCCESS),
+            (&b"gpd.client.identity\0beyond"[..], TeeResult::SUCCESS),
             (&b"gpd.client.identity"[..], TeeResult::ITEM_NOT_FOUND),
+            (&b""[..], TeeResult::BAD_PARAMETERS),
             (&[b'x'; 65][..], TeeResult::ITEM_NOT_FOUND),
         ] {
             let result = result_of(

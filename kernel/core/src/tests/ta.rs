@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tally_abi::msg::{MsgHeader, attr, cmd};
 use tally_abi::rpc;
 use tally_abi::ta::svc;
-use tally_mem::addr::PhysAddr;
+use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
@@ -256,6 +256,52 @@ fn a_null_reference_is_null_whatever_its_size() {
         let params = [memref(attr::TMEM_INOUT, 0, 100, 0)];
         assert_eq!(world.invoke(session, 0, &params).result, TeeResult::SUCCESS);
         assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_reference_to_no_bytes_is_not_null_and_goes_on_to_other_tas() {
+    // Bug: it was null, and tests of a buffer took it for one that was not given.
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        world.ta(|run| {
+            let params = run.params();
+            assert_ne!(params.vals[0], 0);
+            assert_eq!(params.vals[1..4], [0, 0, 0]);
+            let (uuid, out) = (run.stack(0), run.stack(16));
+            run.store(uuid, SHARED.as_bytes());
+            let params = run.context.x[2];
+            run.call(svc::OPEN_TA_SESSION, &[uuid, 0, params, out, out + 4])
+        });
+        world.ta(|run| {
+            let params = run.params();
+            assert_ne!(params.vals[0], 0);
+            assert_eq!(params.vals[1..4], [0, 0, 0]);
+            run.exit(TeeResult::SUCCESS)
+        });
+        world.ta(|run| {
+            let result = run.result();
+            run.exit(result)
+        });
+        world.write(CLIENT, (CLIENT.0 + PAGE_SIZE as u64).as_bytes());
+        let list = memref(
+            attr::TMEM_OUTPUT | attr::NONCONTIG,
+            CLIENT.0,
+            PAGE_SIZE as u64,
+            7,
+        );
+        let registered = world.send(header(cmd::REGISTER_SHM, 0, 0), &[list]);
+        assert_eq!(registered.result, TeeResult::SUCCESS);
+        // The first is of registered memory, at its end; the second of none.
+        let params = [
+            memref(attr::RMEM_INOUT, PAGE_SIZE as u64, 0, 7),
+            memref(attr::TMEM_INOUT, 0, 0, 0),
+        ];
+        assert_eq!(world.invoke(session, 0, &params).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        let list = memref(attr::RMEM_INPUT, 0, 0, 7);
+        let unregistered = world.send(header(cmd::UNREGISTER_SHM, 0, 0), &[list]);
+        assert_eq!(unregistered.result, TeeResult::SUCCESS);
     });
 }
 

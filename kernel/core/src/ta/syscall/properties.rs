@@ -22,43 +22,113 @@ enum Value {
     Fixed(&'static [u8]),
     /// Login and UUID of the session's client.
     Identity,
+    /// The UUID of the TA itself.
+    Uuid,
 }
 
+const KIND_BOOL: u32 = 0;
 const KIND_U32: u32 = 1;
+const KIND_UUID: u32 = 2;
 const KIND_IDENTITY: u32 = 3;
 const KIND_STRING: u32 = 4;
 
-const PROPERTIES: [Property; 5] = [
+const fn implementation(name: &'static [u8], kind: u32, value: &'static [u8]) -> Property {
+    Property {
+        set: propset::TEE_IMPLEMENTATION,
+        name,
+        kind,
+        value: Value::Fixed(value),
+    }
+}
+
+const NO: &[u8] = &[0];
+const ZERO: &[u8] = &0_u32.to_le_bytes();
+/// Time that the normal world controls.
+const BY_NORMAL_WORLD: &[u8] = &100_u32.to_le_bytes();
+const MAKER: &[u8] = b"Tally\0";
+const UNKNOWN: &[u8] = b"unknown\0";
+/// As the board has no number of its own: 00000000-0000-5000-8000-000000000000, of the kind that is made from names.
+const DEVICE: &[u8] = &[0, 0, 0, 0, 0, 0, 0x00, 0x50, 0x80, 0, 0, 0, 0, 0, 0, 0];
+
+/// All that OP-TEE's kernel has, in its order; libutee knows the others of a TA's.
+const PROPERTIES: [Property; 19] = [
     Property {
         set: propset::CURRENT_CLIENT,
         name: b"gpd.client.identity\0",
         kind: KIND_IDENTITY,
         value: Value::Identity,
     },
+    // Little-endian.
     Property {
-        set: propset::TEE_IMPLEMENTATION,
-        name: b"gpd.tee.apiversion\0",
-        kind: KIND_STRING,
-        value: Value::Fixed(b"1.3.1\0"),
-    },
-    Property {
-        set: propset::TEE_IMPLEMENTATION,
-        name: b"gpd.tee.description\0",
-        kind: KIND_STRING,
-        value: Value::Fixed(b"Tally\0"),
-    },
-    Property {
-        set: propset::TEE_IMPLEMENTATION,
-        name: b"gpd.tee.systemTime.protectionLevel\0",
+        set: propset::CURRENT_CLIENT,
+        name: b"gpd.client.endian\0",
         kind: KIND_U32,
-        value: Value::Fixed(&100_u32.to_le_bytes()),
+        value: Value::Fixed(ZERO),
     },
     Property {
-        set: propset::TEE_IMPLEMENTATION,
-        name: b"gpd.tee.TAPersistentTime.protectionLevel\0",
-        kind: KIND_U32,
-        value: Value::Fixed(&100_u32.to_le_bytes()),
+        set: propset::CURRENT_TA,
+        name: b"gpd.ta.appID\0",
+        kind: KIND_UUID,
+        value: Value::Uuid,
     },
+    implementation(b"gpd.tee.apiversion\0", KIND_STRING, b"1.3.1\0"),
+    implementation(b"gpd.tee.description\0", KIND_STRING, MAKER),
+    implementation(b"gpd.tee.deviceID\0", KIND_UUID, DEVICE),
+    implementation(
+        b"gpd.tee.systemTime.protectionLevel\0",
+        KIND_U32,
+        BY_NORMAL_WORLD,
+    ),
+    implementation(
+        b"gpd.tee.TAPersistentTime.protectionLevel\0",
+        KIND_U32,
+        BY_NORMAL_WORLD,
+    ),
+    implementation(b"gpd.tee.cryptography.ecc\0", KIND_BOOL, NO),
+    // There is no storage that could be rolled back.
+    implementation(
+        b"gpd.tee.trustedStorage.antiRollback.protectionLevel\0",
+        KIND_U32,
+        ZERO,
+    ),
+    implementation(
+        b"gpd.tee.trustedos.implementation.version\0",
+        KIND_STRING,
+        concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes(),
+    ),
+    implementation(
+        b"gpd.tee.trustedos.implementation.binaryversion\0",
+        KIND_U32,
+        ZERO,
+    ),
+    implementation(b"gpd.tee.trustedos.manufacturer\0", KIND_STRING, MAKER),
+    implementation(
+        b"gpd.tee.firmware.implementation.version\0",
+        KIND_STRING,
+        UNKNOWN,
+    ),
+    implementation(
+        b"gpd.tee.firmware.implementation.binaryversion\0",
+        KIND_U32,
+        ZERO,
+    ),
+    implementation(b"gpd.tee.firmware.manufacturer\0", KIND_STRING, UNKNOWN),
+    // TAs have no use of these, whatever the CPU has.
+    implementation(
+        b"org.trustedfirmware.optee.cpu.feat_bti_implemented\0",
+        KIND_BOOL,
+        NO,
+    ),
+    implementation(
+        b"org.trustedfirmware.optee.cpu.feat_pauth_implemented\0",
+        KIND_BOOL,
+        NO,
+    ),
+    implementation(
+        b"org.trustedfirmware.optee.cpu.feat_memtag_implemented\0",
+        KIND_U32,
+        ZERO,
+    ),
 ];
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
@@ -74,8 +144,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             .filter(|property| property.set == x[0])
             .nth(x[1] as usize)
             .ok_or(TeeResult::ITEM_NOT_FOUND)?;
-        let identity;
+        let (identity, uuid);
         let value = match property.value {
+            Value::Uuid => {
+                let state = self.kernel.state();
+                let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
+                uuid = found.uuid;
+                uuid.as_bytes()
+            }
             Value::Identity => {
                 let client = self.session_of(session, |s| (s.login, s.client));
                 let (login, client) = client.ok_or(TeeResult::BAD_STATE)?;
@@ -87,12 +163,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             Value::Fixed(bytes) => bytes,
         };
-        self.put_sized(instance, UserVa(x[2]), UserVa(x[3]), property.name)?;
-        self.put_sized(instance, UserVa(x[4]), UserVa(x[5]), value)?;
         if x[6] != 0 {
             self.put(instance, UserVa(x[6]), property.kind.as_bytes())?;
         }
-        Ok(())
+        self.put_sized(instance, UserVa(x[4]), UserVa(x[5]), value)?;
+        self.put_sized(instance, UserVa(x[2]), UserVa(x[3]), property.name)
     }
 
     /// Writes `data` to `va` and its length to `len_va`, where the room is now; nothing to a null
@@ -122,11 +197,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
+        if x[1] == 0 || x[2] == 0 {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
         let mut name = [0; 64];
         let name = name
             .get_mut(..usize::try_from(x[2]).unwrap_or(usize::MAX))
             .ok_or(TeeResult::ITEM_NOT_FOUND)?;
         self.take(instance, UserVa(x[1]), name)?;
+        // Whatever comes last counts as the end, as OP-TEE has it.
+        if let Some(last) = name.last_mut() {
+            *last = 0;
+        }
+        let len = name.iter().position(|byte| *byte == 0);
+        let name = &name[..len.map_or(0, |len| len + 1)];
         let index = PROPERTIES
             .iter()
             .filter(|property| property.set == x[0])
