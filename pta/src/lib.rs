@@ -15,6 +15,7 @@ mod lists;
 mod memleak;
 mod params;
 mod rng;
+mod socket;
 #[cfg(feature = "stats")]
 mod stats;
 mod system;
@@ -39,6 +40,7 @@ pub static ALL: &[PseudoTa<Book>] = &[
     rng::pta(),
     vdec::pta(),
     system::pta(),
+    socket::pta(),
     #[cfg(feature = "stats")]
     audit::PTA,
     #[cfg(feature = "stats")]

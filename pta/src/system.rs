@@ -2,15 +2,18 @@
 
 use crate::params::{expect, native_uuid};
 use tally_abi::TeeResult;
+use tally_abi::msg::{MsgParam, attr};
 use tally_abi::pta::system::{
     CMD_DLOPEN, CMD_DLSYM, CMD_MAP_ZI, CMD_SUPP_PLUGIN_INVOKE, CMD_UNMAP, DLOPEN_FLAGS,
     MAP_SHAREABLE, UUID,
 };
+use tally_abi::rpc::{self, SUPP_PLUGIN_INVOKE};
 use tally_abi::ta::param_type::{
     MEMREF_INOUT, MEMREF_INPUT, NONE, VALUE_INOUT, VALUE_INPUT, VALUE_OUTPUT,
 };
 use tally_core::book::Book;
-use tally_core::pta::system_services::{Plugin, SystemServices};
+use tally_core::pta::supplicant::{Answer, Data, input, value};
+use tally_core::pta::system_services::SystemServices;
 use tally_core::pta::{Params, PseudoTa, Session, Step, Work};
 
 /// Longest name of a symbol that is looked for, in bytes.
@@ -80,12 +83,26 @@ fn invoke(
             )?;
             let uuid = native_uuid(params, 0)?;
             let (command, subcommand) = params.value(1);
-            let plugin = Plugin {
-                uuid,
-                command,
-                subcommand,
+            let bytes = uuid.to_bytes();
+            let word = |n: usize| {
+                let word = bytes[4 * n..].first_chunk().copied();
+                u64::from(u32::from_le_bytes(word.unwrap_or_default()))
             };
-            system.invoke_plugin(plugin, params, 2, 3)
+            let mut rpc = [
+                input(SUPP_PLUGIN_INVOKE, word(0), word(1)),
+                input(word(2), word(3), command.into()),
+                value(attr::VALUE_INOUT, subcommand.into(), 0, 0),
+                MsgParam::default(),
+            ];
+            let data = Data {
+                rpc: 3,
+                param: 2,
+                kind: attr::RMEM_INOUT,
+                answer: Answer::Value(2),
+            };
+            let done = system.ask(rpc::cmd::SUPP_PLUGIN, &mut rpc, Some(data), params);
+            params.set_value(3, rpc[2].b as u32, 0);
+            done
         }
         _ => Err(TeeResult::NOT_IMPLEMENTED),
     }
@@ -128,6 +145,7 @@ mod tests {
     use std::cell::RefCell;
     use tally_abi::TeeUuid;
     use tally_abi::ta::param_type::pack;
+    use tally_core::pta::supplicant::Supplicant;
     use zerocopy::IntoBytes as _;
 
     const LIBRARY: TeeUuid = TeeUuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -199,14 +217,20 @@ mod tests {
             let name = String::from_utf8_lossy(name).into_owned();
             self.note(format!("find {uuid} {} {name}", name.len()))
         }
-        fn invoke_plugin(
+    }
+
+    impl Supplicant for Noted {
+        fn ask(
             &self,
-            plugin: Plugin,
+            command: u32,
+            rpc: &mut [MsgParam],
+            data: Option<Data>,
             _: &mut dyn Params,
-            data: usize,
-            len: usize,
         ) -> Result<(), TeeResult> {
-            self.note(format!("{plugin:?} {data} {len}")).map(drop)
+            let words: Vec<_> = rpc.iter().map(|it| (it.attr, it.a, it.b, it.c)).collect();
+            rpc[2].b = 5;
+            self.note(format!("{command} {words:x?} {data:?}"))
+                .map(drop)
         }
     }
 
@@ -311,9 +335,10 @@ mod tests {
         let types = [MEMREF_INPUT, VALUE_INPUT, MEMREF_INOUT, VALUE_OUTPUT];
         let values = [(0, 0), (7, 8), (0, 0), (0, 0)];
         let memory = [LIBRARY.as_bytes(), &[], b"data", &[]];
-        let (answer, asked, _) = invoked(CMD_SUPP_PLUGIN_INVOKE, types, values, memory);
-        assert_eq!(answer, Ok(()));
-        let plugin = format!("Plugin {{ uuid: {LIBRARY}, command: 7, subcommand: 8 }} 2 3");
-        assert_eq!(asked, [plugin]);
+        let (answer, asked, values) = invoked(CMD_SUPP_PLUGIN_INVOKE, types, values, memory);
+        assert_eq!((answer, values[3]), (Ok(()), (5, 0)));
+        let wanted = "12 [(1, 0, 33221100, 77665544), (1, bbaa9988, ffeeddcc, 7), (3, 8, 0, 0), (0, 0, 0, 0)] \
+                      Some(Data { rpc: 3, param: 2, kind: 7, answer: Value(2) })";
+        assert_eq!(asked, [wanted]);
     }
 }

@@ -20,6 +20,8 @@ pub mod cmd {
     pub const SHM_ALLOC: u32 = 6;
     /// Free shared memory. Value in: a = type, b = cookie.
     pub const SHM_FREE: u32 = 7;
+    /// Sockets. Value in: a = [`super::socket`], b = TA instance, c = socket; then as that says.
+    pub const SOCKET: u32 = 10;
     /// Have a plugin of the supplicant do something. Value in: a = [`super::SUPP_PLUGIN_INVOKE`], b, c = half of the
     /// UUID's bytes; value in: a, b = the other half, c = command; value inout: a = subcommand, out b = bytes of the
     /// answer; memref inout: data.
@@ -28,6 +30,22 @@ pub mod cmd {
 
 /// The one thing that [`cmd::SUPP_PLUGIN`] asks for.
 pub const SUPP_PLUGIN_INVOKE: u64 = 0;
+
+/// Sub-commands of [`cmd::SOCKET`] (`OPTEE_RPC_SOCKET_*`).
+pub mod socket {
+    /// Value in: a = port, b = protocol, c = version of IP; memref in: address; value out: a = socket.
+    pub const OPEN: u64 = 0;
+    /// Nothing more.
+    pub const CLOSE: u64 = 1;
+    /// All of an instance.
+    pub const CLOSE_ALL: u64 = 2;
+    /// Memref in: data; value inout: a = milliseconds, out b = bytes sent.
+    pub const SEND: u64 = 3;
+    /// Memref out: data; value in: a = milliseconds.
+    pub const RECV: u64 = 4;
+    /// Memref inout: data; value in: a = command.
+    pub const IOCTL: u64 = 5;
+}
 
 /// Sub-commands of [`cmd::NOTIFICATION`].
 pub mod notification {

@@ -183,12 +183,13 @@ pub(super) const PLAN: Plan<'static> = Plan {
             "enter_pseudo_checked",
             To::Functions(&[
                 "core::ops::function::FnOnce::call_once",
+                "tally_pta::socket::enter",
                 "tally_pta::system::enter",
                 "tally_pta::vdec::enter",
             ]),
         ),
         rule(
-            "kernel/core/src/pta/system_services.rs",
+            "kernel/core/src/pta/supplicant.rs",
             "",
             To::Methods(&["as tally_core::pta::Params>"]),
         ),
@@ -259,6 +260,7 @@ pub(super) const PLAN: Plan<'static> = Plan {
                 "tally_core::pta::services::BufferServices for",
                 "as tally_core::pta::services::Control>",
                 "as tally_core::pta::services::Entropy>",
+                "as tally_core::pta::supplicant::Supplicant>",
                 "as tally_core::pta::system_services::SystemServices>",
                 "tally_account::api::actions::Actions for",
                 "tally_account::api::lists::Lists for",

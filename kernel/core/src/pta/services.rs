@@ -121,6 +121,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         match pta.work {
             Work::Alone(enter) => enter(&session, step),
             Work::Buffers(enter) => enter(&call, &session, step),
+            Work::Supplicant(enter) => enter(&call, &session, step),
             Work::System(enter) => enter(&call, &session, step),
             Work::Control(enter) => enter(&call, &session, step),
             Work::Entropy(enter) => enter(&call, &session, step),

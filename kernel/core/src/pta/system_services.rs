@@ -1,33 +1,18 @@
-//! What the kernel does for a TA that cannot do it itself: memory, libraries, plugins of the supplicant.
+//! What the kernel does for a TA that cannot do it itself: memory and libraries.
 //!
 //! **Invariant:** what fails leaves the TA as it was.
 
-use crate::call::rpc::RpcShm;
 use crate::observer::Observer;
-use crate::pta::Params;
 use crate::pta::services::PtaCall;
+use crate::pta::supplicant::Supplicant;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::region::{Place, Prot, RegionKind};
 
-/// Bytes of a plugin's data copied at a time.
-const COPY_CHUNK: usize = 512;
-
-/// What a plugin of the supplicant shall do.
-#[derive(Clone, Copy, Debug)]
-pub struct Plugin {
-    /// Which plugin.
-    pub uuid: TeeUuid,
-    /// What it shall do: its own numbers.
-    pub command: u32,
-    /// As above.
-    pub subcommand: u32,
-}
-
 /// For the TA that asks. All get `ACCESS_DENIED` when no TA asks.
-pub trait SystemServices {
+pub trait SystemServices: Supplicant {
     /// Maps zeroed memory: at an address, or at any for 0, with bytes kept free before and behind it. Its address.
     ///
     /// # Errors
@@ -48,17 +33,6 @@ pub trait SystemServices {
     /// # Errors
     /// `ITEM_NOT_FOUND`.
     fn find_symbol(&self, uuid: TeeUuid, name: &[u8]) -> Result<u64, TeeResult>;
-    /// Has a plugin work on memory reference `data`; value `len` gets the bytes of its answer.
-    ///
-    /// # Errors
-    /// The plugin's code, or the supplicant's.
-    fn invoke_plugin(
-        &self,
-        plugin: Plugin,
-        params: &mut dyn Params,
-        data: usize,
-        len: usize,
-    ) -> Result<(), TeeResult>;
 }
 
 /// What may be unmapped again.
@@ -110,67 +84,5 @@ impl<M: Machine, O: Observer> SystemServices for PtaCall<'_, '_, M, O> {
     fn find_symbol(&self, uuid: TeeUuid, name: &[u8]) -> Result<u64, TeeResult> {
         let instance = self.asking()?.instance;
         self.call.borrow_mut().find_symbol(instance, uuid, name)
-    }
-
-    fn invoke_plugin(
-        &self,
-        plugin: Plugin,
-        params: &mut dyn Params,
-        data: usize,
-        len: usize,
-    ) -> Result<(), TeeResult> {
-        self.asking()?;
-        let machine = &self.kernel.machine;
-        let room = params.memref_len(data);
-        if room == 0 {
-            let (done, answer) = self.call.borrow_mut().rpc.plugin(machine, &plugin, None);
-            params.set_value(len, answer as u32, 0);
-            return done;
-        }
-        let shm = self.call.borrow_mut().rpc.shm_alloc(machine, room)?;
-        let done = self.with_plugin(&plugin, params, (data, room), &shm);
-        self.call.borrow_mut().rpc.shm_free(machine, shm);
-        let (done, answer) = done?;
-        params.set_value(len, answer as u32, 0);
-        done
-    }
-}
-
-impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
-    /// Lends the data in `shm` for the call: what the plugin says, and bytes of its answer.
-    fn with_plugin(
-        &self,
-        plugin: &Plugin,
-        params: &mut dyn Params,
-        (data, room): (usize, u64),
-        shm: &RpcShm,
-    ) -> Result<(Result<(), TeeResult>, u64), TeeResult> {
-        let machine = &self.kernel.machine;
-        self.in_chunks(room, |at, piece| {
-            params.read(data, at, piece)?;
-            Ok(shm.shm.write(machine, at, piece)?)
-        })?;
-        let lent = Some((shm, room));
-        let (done, answer) = self.call.borrow_mut().rpc.plugin(machine, plugin, lent);
-        self.in_chunks(answer.min(room), |at, piece| {
-            shm.shm.read(machine, at, piece)?;
-            params.write(data, at, piece)
-        })?;
-        Ok((done, answer))
-    }
-
-    /// Has pieces of `len` bytes copied, with chances for interrupts in between.
-    fn in_chunks(
-        &self,
-        len: u64,
-        mut copy: impl FnMut(u64, &mut [u8]) -> Result<(), TeeResult>,
-    ) -> Result<(), TeeResult> {
-        let mut chunk = [0; COPY_CHUNK];
-        for at in (0..len).step_by(COPY_CHUNK) {
-            let piece = (len - at).min(COPY_CHUNK as u64) as usize;
-            copy(at, &mut chunk[..piece])?;
-            self.kernel.breathe();
-        }
-        Ok(())
     }
 }

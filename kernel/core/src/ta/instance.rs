@@ -32,6 +32,12 @@ impl InstanceRef {
         self.guest
     }
 
+    /// A number for those who tell instances apart by 32 bits: the next 65,535 uses of its slot have others.
+    #[must_use]
+    pub const fn id(self) -> u32 {
+        self.generation << 16 | self.slot as u32
+    }
+
     /// Slot in the guest's table.
     #[must_use]
     pub const fn slot(self) -> usize {

@@ -3,11 +3,13 @@
 use super::ta::ta_opens;
 use super::*;
 use crate::guest_id::GuestId;
-use crate::pta::system_services::{Plugin, SystemServices};
+use crate::pta::supplicant::{Answer, Data, value};
+use crate::pta::system_services::SystemServices;
 use crate::testing::world::{
     Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, signed_image,
 };
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use tally_abi::msg::{MsgParam, attr};
 use tally_abi::rpc::cmd;
 use tally_abi::ta::{param_type, svc};
 use tally_mem::addr::PAGE_SIZE;
@@ -48,12 +50,19 @@ fn system(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Resul
         MAP => system.map_zero(a, address, (0, 0)),
         UNMAP => system.unmap(a, address).map(|()| 0),
         _ => {
-            let plugin = Plugin {
-                uuid,
-                command: a,
-                subcommand: b,
+            let mut rpc = [
+                value(attr::VALUE_INPUT, a.into(), b.into(), 0),
+                MsgParam::default(),
+            ];
+            let data = Data {
+                rpc: 1,
+                param: 2,
+                kind: attr::RMEM_INOUT,
+                answer: Answer::Size,
             };
-            system.invoke_plugin(plugin, params, 2, 1).map(|()| 0)
+            system
+                .ask(cmd::SUPP_PLUGIN, &mut rpc, Some(data), params)
+                .map(|()| 0)
         }
     }?;
     if command != PLUGIN {
@@ -292,7 +301,7 @@ fn who_has_no_link_map_opens_no_library() {
 fn the_system_does_nothing_for_the_normal_world() {
     let world = world_of(PTAS);
     let session = world.opened(SYSTEM);
-    for command in [OPEN, SYMBOL, MAP, UNMAP, PLUGIN] {
+    for command in [OPEN, SYMBOL, MAP, UNMAP] {
         let told = world.invoke(session, command, &[]).result;
         assert_eq!(told, TeeResult::ACCESS_DENIED, "{command}");
     }

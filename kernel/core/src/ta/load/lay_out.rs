@@ -1,4 +1,4 @@
-//! What `ldelf` does at EL0: its system calls, and what it made of a TA's image.
+//! `ldelf` at EL0: its system calls, and the image that it lays out.
 
 use crate::call::Call;
 use crate::call::claim::PAGES_A_STEP;

@@ -1,4 +1,4 @@
-//! What an address space holds while `ldelf` works in it: `ldelf` itself, its stack, and the image.
+//! The stage on which `ldelf` works: itself, its stack and the image, mapped into an address space for so long.
 
 use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;

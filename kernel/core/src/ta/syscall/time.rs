@@ -84,18 +84,26 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         out: UserVa,
     ) -> Result<(), TeeResult> {
         let uptime = self.kernel.uptime_millis();
-        let time = match category {
-            time_category::SYSTEM => TeeTime::from_millis(uptime),
-            time_category::REE => self.rpc.time(&self.kernel.machine)?,
+        let millis = match category {
+            time_category::SYSTEM => uptime,
+            time_category::REE => {
+                let time = self.rpc.time(&self.kernel.machine)?;
+                return self.put(instance, out, time.as_bytes());
+            }
             time_category::TA_PERSISTENT => {
                 let state = self.kernel.state();
                 let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
                 let offset = found.time_offset_millis.ok_or(TeeResult::TIME_NOT_SET)?;
-                TeeTime::from_millis(uptime.saturating_add_signed(offset))
+                uptime.saturating_add_signed(offset)
             }
             _ => return Err(TeeResult::BAD_PARAMETERS),
         };
-        self.put(instance, out, time.as_bytes())
+        self.put(instance, out, TeeTime::from_millis(millis).as_bytes())?;
+        if millis / 1000 > u64::from(u32::MAX) {
+            // The seconds that there is room for were told (GPD_SPE_010 §7.2.3).
+            return Err(TeeResult::OVERFLOW);
+        }
+        Ok(())
     }
 
     pub(super) fn sys_set_time(&self, instance: InstanceRef, va: UserVa) -> Result<(), TeeResult> {

@@ -1,0 +1,150 @@
+//! The normal world's supplicant, asked for a pseudo-TA, with memory of its client's that is lent for so long.
+//!
+//! **Invariant:** the supplicant sees a copy, and no more bytes of its answer are taken than the client has room for.
+
+use crate::call::rpc::RpcShm;
+use crate::observer::Observer;
+use crate::pta::Params;
+use crate::pta::services::PtaCall;
+use tally_abi::TeeResult;
+use tally_abi::msg::{MsgParam, attr};
+use tally_mem::machine::Machine;
+
+/// Bytes copied at a time.
+const COPY_CHUNK: usize = 512;
+
+/// What of the client's memory goes along, and comes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Data {
+    /// Which parameter of the RPC it becomes.
+    pub rpc: usize,
+    /// Which parameter of the client's it is.
+    pub param: usize,
+    /// Its direction, of [`attr`]'s `RMEM_*`.
+    pub kind: u64,
+    /// How many bytes come back.
+    pub answer: Answer,
+}
+
+/// Where an answer says how long it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// None comes back.
+    None,
+    /// In the size of the memory, which the client is told too.
+    Size,
+    /// In b of this parameter of the RPC.
+    Value(usize),
+}
+
+/// A value that goes to the supplicant, or comes back as `attr` says.
+#[must_use]
+pub const fn value(attr: u64, a: u64, b: u64, c: u64) -> MsgParam {
+    MsgParam { attr, a, b, c }
+}
+
+/// A value that goes to the supplicant.
+#[must_use]
+pub const fn input(a: u64, b: u64, c: u64) -> MsgParam {
+    value(attr::VALUE_INPUT, a, b, c)
+}
+
+/// The normal world's supplicant.
+pub trait Supplicant {
+    /// Asks it for a command of [`tally_abi::rpc::cmd`]: `rpc` goes out and comes back, with memory of the client's.
+    ///
+    /// # Errors
+    /// The supplicant's code; `OUT_OF_MEMORY` and the like when it lends no memory.
+    fn ask(
+        &self,
+        command: u32,
+        rpc: &mut [MsgParam],
+        data: Option<Data>,
+        params: &mut dyn Params,
+    ) -> Result<(), TeeResult>;
+}
+
+impl<M: Machine, O: Observer> Supplicant for PtaCall<'_, '_, M, O> {
+    fn ask(
+        &self,
+        command: u32,
+        rpc: &mut [MsgParam],
+        data: Option<Data>,
+        params: &mut dyn Params,
+    ) -> Result<(), TeeResult> {
+        let machine = &self.kernel.machine;
+        let Some(data) = data else {
+            return self.call.borrow_mut().rpc.command(machine, command, rpc);
+        };
+        let room = params.memref_len(data.param);
+        let shm = if room == 0 {
+            None
+        } else {
+            Some(self.call.borrow_mut().rpc.shm_alloc(machine, room)?)
+        };
+        let done = self.ask_with(command, rpc, &data, params, shm.as_ref());
+        if let Some(shm) = shm {
+            self.call.borrow_mut().rpc.shm_free(machine, shm);
+        }
+        done
+    }
+}
+
+impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
+    fn ask_with(
+        &self,
+        command: u32,
+        rpc: &mut [MsgParam],
+        data: &Data,
+        params: &mut dyn Params,
+        shm: Option<&RpcShm>,
+    ) -> Result<(), TeeResult> {
+        let machine = &self.kernel.machine;
+        let room = params.memref_len(data.param);
+        if let Some(shm) = shm
+            && data.kind != attr::RMEM_OUTPUT
+        {
+            self.in_chunks(room, |at, piece| {
+                params.read(data.param, at, piece)?;
+                Ok(shm.shm.write(machine, at, piece)?)
+            })?;
+        }
+        let lent = rpc.get_mut(data.rpc).ok_or(TeeResult::GENERIC)?;
+        *lent = match shm {
+            Some(shm) => value(data.kind, 0, room, shm.cookie),
+            None => value(data.kind - attr::RMEM_INPUT + attr::TMEM_INPUT, 0, 0, 0),
+        };
+        let done = self.call.borrow_mut().rpc.command(machine, command, rpc);
+        let told = match data.answer {
+            Answer::None => return done,
+            Answer::Size => data.rpc,
+            Answer::Value(index) => index,
+        };
+        let len = rpc.get(told).map_or(0, |told| told.b);
+        if let Some(shm) = shm {
+            self.in_chunks(len.min(room), |at, piece| {
+                shm.shm.read(machine, at, piece)?;
+                params.write(data.param, at, piece)
+            })?;
+        }
+        if matches!(data.answer, Answer::Size) {
+            params.set_memref_len(data.param, len);
+        }
+        done
+    }
+
+    /// Has pieces of `len` bytes copied, with chances for interrupts in between.
+    fn in_chunks(
+        &self,
+        len: u64,
+        mut copy: impl FnMut(u64, &mut [u8]) -> Result<(), TeeResult>,
+    ) -> Result<(), TeeResult> {
+        let mut chunk = [0; COPY_CHUNK];
+        for at in (0..len).step_by(COPY_CHUNK) {
+            let piece = (len - at).min(COPY_CHUNK as u64) as usize;
+            copy(at, &mut chunk[..piece])?;
+            self.kernel.breathe();
+        }
+        Ok(())
+    }
+}
