@@ -204,10 +204,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         root: UserRoot,
         mode: Mode,
     ) -> Ran {
-        if self.caller.is_some() {
-            // The caller's, if it uses any.
-            self.kernel.machine.take_vectors();
-        }
+        // Another TA's may be lent to this thread: that which calls this one, closes a session of it, or is loaded with it.
+        self.kernel.machine.take_vectors();
         let mut lowest_sp = context.sp;
         let exit = loop {
             self.kernel.threads.note_user_context(self.thread, context);

@@ -72,7 +72,7 @@ fn system(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Resul
 }
 
 /// A world with the TA, its library and another one, of which a session is open that has one to the pseudo-TA.
-fn with_linked(test: impl FnOnce(&Arc<World>, &dyn Fn(u32, u32, u32) -> Answer)) {
+fn with_linked(test: impl FnOnce(&Arc<World>, &dyn Fn(u32, u32, u32) -> Told)) {
     let world = world_of(PTAS);
     world.install(LINKED, 0, 300);
     world.install(LIBRARY, 0, 5000);
@@ -97,7 +97,7 @@ fn ta_opens_pseudo(world: &World, id: &Arc<AtomicU32>) {
 }
 
 /// What the TA was told, and value 1: in pages, and the bits of its page.
-type Answer = (TeeResult, u64);
+type Told = (TeeResult, u64);
 
 /// Has the TA ask the pseudo-TA; its memory goes along as reference 2.
 fn asks(
@@ -105,7 +105,7 @@ fn asks(
     session: u32,
     inner: &Arc<AtomicU32>,
     (command, a, b): (u32, u32, u32),
-) -> Answer {
+) -> Told {
     let (told, value) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
     let id = inner.clone();
     world.ta(move |run| {

@@ -3,8 +3,8 @@
 use super::ta::{ta_invokes, ta_opens};
 use super::*;
 use crate::testing::world::{Event, Run};
-use std::sync::atomic::AtomicU32;
-use tally_abi::ta::svc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tally_abi::ta::{entry, svc};
 use tally_mem::machine::Trap;
 
 fn uses(run: &mut Run<'_>) -> Trap {
@@ -72,6 +72,34 @@ fn who_is_called_by_a_ta_does_not_have_those_of_its_caller() {
         world.ta(uses);
         ta_invokes(world, &inner);
         world.ta(|run| {
+            assert!(!run.world.kernel.machine.vectors_are_lent());
+            run.exit(TeeResult::SUCCESS)
+        });
+        world.ta(|run| {
+            assert!(!run.world.kernel.machine.vectors_are_lent());
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(caller), TeeResult::SUCCESS);
+    });
+}
+
+/// Bug: only a TA that was invoked or opened by another began without what was lent; one that was closed saw and changed
+/// the registers of the one that closed it.
+#[test]
+fn who_is_closed_by_a_ta_does_not_have_those_of_the_one_that_closes_it() {
+    leaves_nothing(|world| {
+        let (caller, inner) = (world.opened(MULTI), Arc::<AtomicU32>::default());
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        world.ta(uses);
+        world.ta(move |run| {
+            has_them(run);
+            let id = u64::from(inner.load(Relaxed));
+            run.call(svc::CLOSE_TA_SESSION, &[id])
+        });
+        world.ta(|run| {
+            assert_eq!(run.context.x[0], entry::CLOSE_SESSION);
             assert!(!run.world.kernel.machine.vectors_are_lent());
             run.exit(TeeResult::SUCCESS)
         });
