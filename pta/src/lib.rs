@@ -7,6 +7,8 @@ mod audit;
 #[cfg(feature = "stats")]
 mod control;
 mod device;
+#[cfg(test)]
+mod fakes;
 #[cfg(feature = "stats")]
 mod inspect;
 #[cfg(feature = "stats")]

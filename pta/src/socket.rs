@@ -133,3 +133,97 @@ impl Params for NoParams {
         Err(TeeResult::BAD_PARAMETERS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::{Call, Noted};
+    use tally_abi::rpc;
+
+    const INSTANCE: u64 = 0x3_0002;
+
+    /// The answer, what the supplicant was asked, and the values afterwards.
+    type Invoked = (Result<(), TeeResult>, Vec<String>, [(u32, u32); 4]);
+
+    fn invoked(command: u32, types: [u32; 4], values: [(u32, u32); 4]) -> Invoked {
+        let supplicant = Noted::default();
+        let mut call = Call::new(types, values, [b"", b"data", b"", b""]);
+        let answer = invoke(&supplicant, INSTANCE, command, &mut call);
+        (answer, supplicant.into_inner(), call.values)
+    }
+
+    #[test]
+    fn each_command_is_the_supplicants_with_the_instance() {
+        let first = [(7, 8), (0, 0), (0, 0), (0, 0)];
+        let opened = [(4, 80), (0, 0), (6, 0), (0, 0)];
+        let data = |rpc, kind, answer| {
+            format!("Some(Data {{ rpc: {rpc}, param: 1, kind: {kind}, answer: {answer} }})")
+        };
+        for (command, types, values, words, data, told) in [
+            (
+                CMD_OPEN,
+                [VALUE_INPUT, MEMREF_INPUT, VALUE_INPUT, VALUE_OUTPUT],
+                opened,
+                "(1, 0, 30002, 0), (1, 50, 6, 4), (0, 0, 0, 0), (2, 0, 0, 0)",
+                data(2, 5, "None"),
+                Some((3, 9)),
+            ),
+            (
+                CMD_CLOSE,
+                [VALUE_INPUT, NONE, NONE, NONE],
+                first,
+                "(1, 1, 30002, 7)",
+                "None".to_owned(),
+                None,
+            ),
+            (
+                CMD_SEND,
+                [VALUE_INPUT, MEMREF_INPUT, VALUE_OUTPUT, NONE],
+                first,
+                "(1, 3, 30002, 7), (0, 0, 0, 0), (3, 8, 0, 0)",
+                data(1, 5, "None"),
+                Some((2, 5)),
+            ),
+            (
+                CMD_RECV,
+                [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE],
+                first,
+                "(1, 4, 30002, 7), (0, 0, 0, 0), (1, 8, 0, 0)",
+                data(1, 6, "Size"),
+                None,
+            ),
+            (
+                CMD_IOCTL,
+                [VALUE_INPUT, MEMREF_INOUT, NONE, NONE],
+                first,
+                "(1, 5, 30002, 7), (0, 0, 0, 0), (1, 8, 0, 0)",
+                data(1, 7, "Size"),
+                None,
+            ),
+        ] {
+            let (answer, asked, after) = invoked(command, types, values);
+            assert_eq!(answer, Ok(()), "{command}");
+            let wanted = format!("{} [{words}] {data}", rpc::cmd::SOCKET);
+            assert_eq!(asked, [wanted], "{command}");
+            if let Some((index, a)) = told {
+                assert_eq!(after[index], (a, 0), "{command}");
+            }
+        }
+    }
+
+    #[test]
+    fn commands_and_types_that_are_none_ask_nobody() {
+        for (command, wanted) in [
+            (0, TeeResult::NOT_IMPLEMENTED),
+            (6, TeeResult::NOT_IMPLEMENTED),
+            (CMD_OPEN, TeeResult::BAD_PARAMETERS),
+            (CMD_CLOSE, TeeResult::BAD_PARAMETERS),
+            (CMD_SEND, TeeResult::BAD_PARAMETERS),
+            (CMD_RECV, TeeResult::BAD_PARAMETERS),
+            (CMD_IOCTL, TeeResult::BAD_PARAMETERS),
+        ] {
+            let (answer, asked, _) = invoked(command, [NONE; 4], [(0, 0); 4]);
+            assert_eq!((answer, asked.len()), (Err(wanted), 0), "{command}");
+        }
+    }
+}

@@ -142,97 +142,11 @@ fn set_address(params: &mut dyn Params, index: usize, va: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use crate::fakes::{Call, Noted};
     use tally_abi::TeeUuid;
-    use tally_abi::ta::param_type::pack;
-    use tally_core::pta::supplicant::Supplicant;
     use zerocopy::IntoBytes as _;
 
     const LIBRARY: TeeUuid = TeeUuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
-
-    /// Values and memory of a call.
-    struct Call {
-        types: u32,
-        values: [(u32, u32); 4],
-        memory: [Vec<u8>; 4],
-    }
-
-    impl Call {
-        fn new(types: [u32; 4], values: [(u32, u32); 4], memory: [&[u8]; 4]) -> Self {
-            Self {
-                types: pack(types),
-                values,
-                memory: memory.map(<[u8]>::to_vec),
-            }
-        }
-    }
-
-    impl Params for Call {
-        fn types(&self) -> u32 {
-            self.types
-        }
-        fn value(&self, index: usize) -> (u32, u32) {
-            self.values[index]
-        }
-        fn set_value(&mut self, index: usize, a: u32, b: u32) {
-            self.values[index] = (a, b);
-        }
-        fn memref_len(&self, index: usize) -> u64 {
-            self.memory[index].len() as u64
-        }
-        fn set_memref_len(&mut self, _: usize, _: u64) {}
-        fn read(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
-            let from = self.memory[index].get(offset as usize..).unwrap_or(&[]);
-            let from = from.get(..buf.len()).ok_or(TeeResult::BAD_PARAMETERS)?;
-            buf.copy_from_slice(from);
-            Ok(())
-        }
-        fn write(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), TeeResult> {
-            Ok(())
-        }
-    }
-
-    /// Notes what it is asked for.
-    #[derive(Default)]
-    struct Noted(RefCell<Vec<String>>);
-
-    impl Noted {
-        fn note(&self, what: String) -> Result<u64, TeeResult> {
-            self.0.borrow_mut().push(what);
-            Ok(0x12_3456_7000)
-        }
-    }
-
-    impl SystemServices for Noted {
-        fn map_zero(&self, bytes: u32, at: u64, pads: (u32, u32)) -> Result<u64, TeeResult> {
-            self.note(format!("map {bytes} {at:#x} {pads:?}"))
-        }
-        fn unmap(&self, bytes: u32, va: u64) -> Result<(), TeeResult> {
-            self.note(format!("unmap {bytes} {va:#x}")).map(drop)
-        }
-        fn open_library(&self, uuid: TeeUuid) -> Result<(), TeeResult> {
-            self.note(format!("open {uuid}")).map(drop)
-        }
-        fn find_symbol(&self, uuid: TeeUuid, name: &[u8]) -> Result<u64, TeeResult> {
-            let name = String::from_utf8_lossy(name).into_owned();
-            self.note(format!("find {uuid} {} {name}", name.len()))
-        }
-    }
-
-    impl Supplicant for Noted {
-        fn ask(
-            &self,
-            command: u32,
-            rpc: &mut [MsgParam],
-            data: Option<Data>,
-            _: &mut dyn Params,
-        ) -> Result<(), TeeResult> {
-            let words: Vec<_> = rpc.iter().map(|it| (it.attr, it.a, it.b, it.c)).collect();
-            rpc[2].b = 5;
-            self.note(format!("{command} {words:x?} {data:?}"))
-                .map(drop)
-        }
-    }
 
     /// The answer, what was asked of the kernel, and the values afterwards.
     type Invoked = (Result<(), TeeResult>, Vec<String>, [(u32, u32); 4]);
@@ -245,7 +159,7 @@ mod tests {
     ) -> Invoked {
         let (system, mut call) = (Noted::default(), Call::new(types, values, memory));
         let answer = invoke(&system, command, &mut call);
-        (answer, system.0.into_inner(), call.values)
+        (answer, system.into_inner(), call.values)
     }
 
     const NO_MEMORY: [&[u8]; 4] = [&[]; 4];
