@@ -137,14 +137,15 @@ fn is_built(images: &Images, uuid: TeeUuid, bytes: &[u8]) -> bool {
     files.any(|(file, built)| *file == name && built == bytes)
 }
 
-/// The UUID in a signed container's headers.
+/// The UUID in a signed container's headers, behind those of subkeys.
 fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
-    let header = SignedHeader::read_from_prefix(bytes).ok();
+    let image = sign::behind_subkeys(bytes).unwrap_or_default();
+    let header = SignedHeader::read_from_prefix(image).ok();
     let header = header.filter(|(header, _)| header.magic == shdr::MAGIC);
     let (header, rest) = header.context("neither an ELF file nor a signed TA")?;
     ensure!(
         header.img_type == shdr::img_type::BOOTSTRAP_TA,
-        "a signed image of type {}: encrypted ones and those of subkeys are not loaded yet",
+        "a signed image of type {}: encrypted ones are not loaded yet",
         header.img_type
     );
     let skip = usize::from(header.hash_size) + usize::from(header.sig_size);

@@ -10,7 +10,9 @@
 
 mod supplicant;
 
-pub use super::signing::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
+pub use super::signing::{
+    KEY, KeyPair, MODULUS, MODULUS_LEN, OTHER_KEY, TEST_KEY, sign_encoded, signed_image,
+};
 use super::ta::ldelf;
 pub use super::ta::{PANICS_LDELF, Run};
 use crate::call::entry::Entry;

@@ -35,6 +35,8 @@ mod signatures;
 #[cfg(not(miri))]
 mod steps;
 #[cfg(not(miri))]
+mod subkeys;
+#[cfg(not(miri))]
 mod ta;
 #[cfg(not(miri))]
 mod threads;

@@ -4,8 +4,11 @@
 //! signature holds; the image is copied once and only the copy is looked at.
 
 pub mod image;
+mod image_pages;
 pub mod image_sizes;
 pub mod rsa;
+mod subkey;
+pub mod versions;
 
 use crate::call::Call;
 use crate::call::claim::PAGES_A_STEP;
@@ -15,7 +18,8 @@ use crate::observer::Observer;
 use crate::refused::{Refused, RefusedImage};
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::image::{ImageHeader, MAX_HEADER};
+use crate::ta::load::image::{Refusal, Verified};
+use crate::ta::load::image_pages::ImagePages;
 use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
 use alloc::vec::Vec;
@@ -46,15 +50,6 @@ const MAX_PAD: u64 = 1 << 30;
 struct Image {
     pages: Vec<PhysPage>,
     len: usize,
-}
-
-/// What is known of an image whose signature holds.
-#[derive(Clone, Copy)]
-struct Verified {
-    /// Where its ELF file begins.
-    elf_offset: usize,
-    /// Which build it is.
-    id: u64,
 }
 
 /// Why an image did not come.
@@ -280,28 +275,21 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// What is known of an image that is the TA's and signed.
     #[inline(never)]
     fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, Unloaded> {
-        let machine = &self.kernel.machine;
-        let refused = |why| Unloaded::Image(why, image.len as u64);
-        let first = *image.pages.first().ok_or(refused(ImageFault::Empty))?;
-        let mut head = [0; MAX_HEADER];
-        let head = &mut head[..image.len.min(MAX_HEADER)];
-        machine.read_secure(first.addr(), head);
-        let mut header = ImageHeader::parse(head, image.len, uuid).map_err(refused)?;
-        let elf_offset = header.elf_offset;
-        for (n, page) in image.pages.iter().enumerate() {
-            let begin = (n * PAGE_SIZE).max(header.hashed_offset);
-            let end = ((n + 1) * PAGE_SIZE).min(image.len);
-            if begin < end {
-                machine.interruptible(|| {
-                    machine.with_page(*page, |bytes| {
-                        header.update(&bytes[begin % PAGE_SIZE..end - n * PAGE_SIZE]);
-                    });
-                });
-            }
-        }
-        let id = machine.interruptible(|| header.verify(self.kernel.keys));
-        let id = id.map_err(refused)?;
-        Ok(Verified { elf_offset, id })
+        let kernel = self.kernel;
+        let bytes = ImagePages {
+            machine: &kernel.machine,
+            pages: &image.pages,
+            count: image.len,
+        };
+        let admit = |of, uuid, version| {
+            let mut state = kernel.state();
+            kernel.as_owner(OwnerId::KERNEL, || state.versions.admit(of, uuid, version))
+        };
+        let verified = image::verify(&bytes, uuid, kernel.keys, admit);
+        verified.map_err(|refusal| match refusal {
+            Refusal::Image(why) => Unloaded::Image(why, image.len as u64),
+            Refusal::NoMemory => TeeResult::OUT_OF_MEMORY.into(),
+        })
     }
 
     fn free_image(&self, image: &Image) {
