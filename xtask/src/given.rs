@@ -53,8 +53,9 @@ impl Ta {
         let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
         if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| path.display().to_string())?;
+            // What the hash of an encrypted one is of, the machine knows that decrypts it.
             ensure!(
-                sign::Signed::parse(&bytes).is_some(),
+                sign::is_encrypted(&bytes) || sign::Signed::parse(&bytes).is_some(),
                 "{}: the signed image is damaged: it is not what its hash says",
                 path.display()
             );
@@ -144,8 +145,11 @@ fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
     let header = header.filter(|(header, _)| header.magic == shdr::MAGIC);
     let (header, rest) = header.context("neither an ELF file nor a signed TA")?;
     ensure!(
-        header.img_type == shdr::img_type::BOOTSTRAP_TA,
-        "a signed image of type {}: encrypted ones are not loaded yet",
+        matches!(
+            header.img_type,
+            shdr::img_type::BOOTSTRAP_TA | shdr::img_type::ENCRYPTED_TA
+        ),
+        "a signed image of type {}, which has no UUID in its header",
         header.img_type
     );
     let skip = usize::from(header.hash_size) + usize::from(header.sig_size);

@@ -4,10 +4,13 @@
 //! optee_os `scripts/sign_encrypt.py` does it; the ELF file is the last thing in the container.
 
 use crate::keys::DevKey;
+use aes_gcm::aead::AeadInOut as _;
+use aes_gcm::{Aes256Gcm, KeyInit as _};
 use anyhow::{Context as _, Result};
+use hmac::{Hmac, Mac as _};
 use rsa::sha2::{Digest as _, Sha256};
 use tally_abi::TeeUuid;
-use tally_abi::shdr::{self, BootstrapHeader, SignedHeader, SubkeyHeader};
+use tally_abi::shdr::{self, BootstrapHeader, EncryptedHeader, SignedHeader, SubkeyHeader};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// The hash that is signed, which says which build an image is ([`shdr::image_id`]).
@@ -55,6 +58,38 @@ pub(crate) fn sign_ta(key: &DevKey, uuid: TeeUuid, elf: &[u8]) -> Result<Vec<u8>
     Ok(out)
 }
 
+/// Wraps `elf` for `uuid`, encrypted for the board, as OP-TEE's script does it.
+pub(crate) fn encrypt_ta(key: &DevKey, uuid: TeeUuid, elf: &[u8]) -> Result<Vec<u8>> {
+    /// `HUK_SUBKEY_TA_ENC`.
+    const TA_KEY: u32 = 4;
+    let mut derived = Hmac::<Sha256>::new_from_slice(&tally_board_virt::HARDWARE_KEY)?;
+    derived.update(&TA_KEY.to_le_bytes());
+    derived.update(&key.modulus());
+    let cipher = Aes256Gcm::new_from_slice(&derived.finalize().into_bytes())?;
+    let mut nonce = [0; 12];
+    getrandom::fill(&mut nonce)?;
+    let mut text = elf.to_vec();
+    let tag = cipher.encrypt_inout_detached(&nonce.into(), &[], text.as_mut_slice().into());
+    let tag = tag.ok().context("TA image too long")?;
+    let algo = shdr::algo::RSASSA_PKCS1_PSS_MGF1_SHA256;
+    let (mut header, bootstrap) = headers(uuid, elf, algo, key.signature_bytes())?;
+    header.img_type = shdr::img_type::ENCRYPTED_TA;
+    let encrypted = EncryptedHeader {
+        enc_algo: shdr::AES_GCM,
+        flags: shdr::DEVICE_KEY,
+        iv_size: 12,
+        tag_size: 16,
+    };
+    let fields = [bootstrap.as_bytes(), encrypted.as_bytes(), &nonce, &tag].concat();
+    let mut hash = Sha256::new();
+    for part in [header.as_bytes(), &fields, elf] {
+        hash.update(part);
+    }
+    let digest = hash.finalize().into();
+    let signature = key.sign(&digest)?;
+    Ok([header.as_bytes(), &digest, &signature, &fields, &text].concat())
+}
+
 /// Which images there can be of `elf`: by [`sign_ta`] or OP-TEE's script, whatever the key, of version 0.
 pub(crate) fn ids(uuid: TeeUuid, elf: &[u8]) -> impl Iterator<Item = u64> {
     const ALGORITHMS: [u32; 2] = [
@@ -86,6 +121,14 @@ pub(crate) fn behind_subkeys(mut image: &[u8]) -> Option<&[u8]> {
         let name = subkey.get(header.img_size as usize..)?;
         image = name.get(name_size as usize..)?;
     }
+}
+
+/// Whether it is an encrypted image, behind its subkeys.
+pub(crate) fn is_encrypted(image: &[u8]) -> bool {
+    let header = behind_subkeys(image).and_then(|image| SignedHeader::read_from_prefix(image).ok());
+    header.is_some_and(|(header, _)| {
+        header.magic == shdr::MAGIC && header.img_type == shdr::img_type::ENCRYPTED_TA
+    })
 }
 
 /// A signed container, taken apart. Whose signature it is is not looked at.

@@ -61,6 +61,8 @@ pub struct Parts<M, O: Book> {
     pub ldelf: LdelfImage,
     /// Keys that TA images are signed with one of; without any, all are refused.
     pub keys: &'static [&'static PublicKey],
+    /// The machine's secret that keys of encrypted images derive from.
+    pub hardware_key: [u8; 16],
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock of the kernel's.
@@ -157,6 +159,8 @@ pub struct Kernel<M: 'static, O: Book> {
     pub ldelf: LdelfImage,
     /// Keys that TA images are signed with one of; without any, all are refused.
     pub keys: &'static [&'static PublicKey],
+    /// The machine's secret.
+    pub(crate) hardware_key: [u8; 16],
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.
@@ -192,6 +196,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             ptas,
             ldelf: parts.ldelf,
             keys: parts.keys,
+            hardware_key: parts.hardware_key,
             fault: parts.fault,
             shared: parts.shared,
             gates: [const { AtomicBool::new(true) }; MAX_GUESTS],

@@ -58,8 +58,8 @@ image_faults! {
     TrailingData = 4 SECURITY "bytes follow its end",
     /// No signed header at its start.
     NotSigned = 5 SECURITY "it is not signed",
-    /// A kind of image other than a TA with a bootstrap header, with subkeys or without.
-    Kind = 6 SECURITY "it is encrypted or of a kind without a UUID in its header",
+    /// A kind of image other than a TA with a bootstrap header, with subkeys or without, encrypted or not.
+    Kind = 6 SECURITY "it is of a kind without a UUID in its header",
     /// Digest of another size than SHA-256's, or a signature too long.
     Sizes = 7 SECURITY "its digest is not SHA-256, or its signature too long",
     /// For another TA than was asked for.
@@ -86,6 +86,10 @@ image_faults! {
     OldSubkey = 18 SECURITY "a subkey of an older version than was seen before",
     /// A newer one was seen since boot.
     OldVersion = 19 ACCESS_CONFLICT "it is of an older version than was seen before",
+    /// An encryption that is not supported.
+    Encryption = 20 SECURITY "it is encrypted otherwise than by AES-GCM with a key of the device, a nonce of 12 bytes and a tag of 16",
+    /// The tag is another one.
+    Undecipherable = 21 SECURITY "it was encrypted for another machine, or altered after it was encrypted",
     /// The file ends before its headers do.
     Truncated = 32 BAD_FORMAT "its ELF file is too short",
     /// Not a 64-bit little-endian ELF file of version 1.

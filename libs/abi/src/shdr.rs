@@ -41,6 +41,26 @@ pub struct BootstrapHeader {
     pub ta_version: u32,
 }
 
+/// `struct shdr_encrypted_ta`, 12 bytes; then follow nonce and tag. Of an image of [`img_type::ENCRYPTED_TA`] it lies
+/// behind the [`BootstrapHeader`]; the hash covers it, nonce, tag and the ELF file before its encryption.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EncryptedHeader {
+    /// [`AES_GCM`].
+    pub enc_algo: u32,
+    /// [`DEVICE_KEY`].
+    pub flags: u32,
+    /// Bytes of nonce.
+    pub iv_size: u16,
+    /// Bytes of tag.
+    pub tag_size: u16,
+}
+
+/// AES-GCM (GPD_SPE_010 §6.10): authenticated encryption, by the mode GCM, of AES.
+pub const AES_GCM: u32 = 4 << 28 | 8 << 8 | 0x10;
+/// Encrypted with a key of this device, not of its class.
+pub const DEVICE_KEY: u32 = 0;
+
 /// `struct shdr_subkey` without its attributes, 36 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

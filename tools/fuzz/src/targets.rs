@@ -13,9 +13,10 @@ use tally_abi::sites::Table;
 use tally_core::call::args::{Args, Lent};
 use tally_core::call::message::{Message, Place};
 use tally_core::call::shm::{Shm, ShmTable};
-use tally_core::ta::load::image;
+use tally_core::ta::load::image::{self, Trust};
 use tally_core::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey};
-use tally_core::testing::signing::{KEY, MODULUS_LEN, TEST_KEY};
+use tally_core::testing::held::HeldImage;
+use tally_core::testing::signing::{MODULUS_LEN, TEST_KEY, TRUST};
 use tally_core::testing::subkey::Subkey;
 use tally_mem::addr::PhysAddr;
 use tally_mem::machine::{NormalMemory, ThreadControl};
@@ -286,7 +287,11 @@ const UUID: TeeUuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff)
 
 /// Reads a signed image's headers and checks the rest.
 fn image(data: &[u8]) {
-    let verified = image::verify(data, UUID, &KEYS.each_ref(), |_, _, _| Ok(()));
+    let trust = Trust {
+        keys: &KEYS.each_ref(),
+        ..TRUST
+    };
+    let verified = image::verify(&HeldImage::new(data), UUID, trust, |_, _, _| Ok(()));
     assert!(verified.is_err(), "nobody has these keys");
 }
 
@@ -297,7 +302,7 @@ fn subkeys(data: &[u8]) {
     while let Some(header) = at {
         at = sign(&mut data, header);
     }
-    if let Ok(verified) = image::verify(data.as_slice(), UUID, &[KEY], |_, _, _| Ok(())) {
+    if let Ok(verified) = image::verify(&HeldImage::new(&data), UUID, TRUST, |_, _, _| Ok(())) {
         assert!(verified.elf_offset <= data.len());
     }
 }

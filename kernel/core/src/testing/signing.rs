@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** the keys sign tests only; their private halves are no secrets.
 
+use crate::ta::load::image::Trust;
 use crate::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey};
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -22,6 +23,14 @@ pub const KEY: &PublicKey =
         Some(key) => key,
         None => panic!("not a modulus of 2048 bits"),
     };
+
+/// The hardware key of a [`World`](super::world::World).
+pub const HARDWARE_KEY: [u8; 16] = *b"a key for tests!";
+/// That it trusts.
+pub const TRUST: Trust<'static> = Trust {
+    keys: &[KEY],
+    hardware_key: &HARDWARE_KEY,
+};
 
 /// A key pair, in hexadecimal digits.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,8 @@
 mod supplicant;
 
 pub use super::signing::{
-    KEY, KeyPair, MODULUS, MODULUS_LEN, OTHER_KEY, TEST_KEY, sign_encoded, signed_image,
+    HARDWARE_KEY, KEY, KeyPair, MODULUS, MODULUS_LEN, OTHER_KEY, TEST_KEY, sign_encoded,
+    signed_image,
 };
 use super::ta::ldelf;
 pub use super::ta::{PANICS_LDELF, Run};
@@ -246,6 +247,7 @@ impl<O: Observer> World<O> {
                     id: LDELF_ID,
                 },
                 keys: &[KEY],
+                hardware_key: HARDWARE_KEY,
                 fault: None,
                 shared,
             };

@@ -3,9 +3,10 @@
 mod openssl;
 
 use super::MULTI;
-use crate::ta::load::image::{self, Refusal};
+use crate::ta::load::image::{self, Refusal, Trust};
 use crate::ta::load::rsa::{DIGEST_LEN, PublicKey};
-use crate::testing::signing::bytes_of;
+use crate::testing::held::HeldImage;
+use crate::testing::signing::{TRUST, bytes_of};
 use crate::testing::world::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
 use crypto_bigint::U2048;
 use sha2::{Digest, Sha256};
@@ -144,8 +145,10 @@ fn a_kernel_without_a_key_refuses_what_any_key_signed() {
     let [longer, modulus] = [openssl::RSA_4096, openssl::RSA_3072].map(|key| key[0]);
     let longer = PublicKey::from_modulus(&bytes(longer)).unwrap();
     let other = PublicKey::from_modulus(&bytes(modulus)).unwrap();
-    let verify =
-        |keys: &[&PublicKey]| image::verify(image.as_slice(), MULTI, keys, |_, _, _| Ok(()));
+    let verify = |keys: &[&PublicKey]| {
+        let trust = Trust { keys, ..TRUST };
+        image::verify(&HeldImage::new(&image), MULTI, trust, |_, _, _| Ok(()))
+    };
     assert!(verify(&[KEY]).is_ok());
     // Whichever of several it is.
     assert!(verify(&[&longer, KEY, &other]).is_ok());

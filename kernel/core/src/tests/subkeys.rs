@@ -2,8 +2,10 @@
 
 use super::{MULTI, leaves_nothing, world};
 use crate::ta::load::image::{self, MAX_SUBKEYS, Refusal, Versioned};
+use crate::testing::held::HeldImage;
+use crate::testing::signing::TRUST;
 use crate::testing::subkey::{NAME_LEN, Subkey};
-use crate::testing::world::{KEY, KeyPair, OTHER_KEY, TEST_KEY, World};
+use crate::testing::world::{KeyPair, OTHER_KEY, TEST_KEY, World};
 use tally_abi::image::ImageFault;
 use tally_abi::shdr::{algo, img_type};
 use tally_abi::{TeeResult, TeeUuid};
@@ -49,7 +51,7 @@ fn identity_subkey() -> Subkey {
 }
 
 fn verify(image: &[u8]) -> Result<(), ImageFault> {
-    let verified = image::verify(image, TA, &[KEY], |_, _, _| Ok(()));
+    let verified = image::verify(&HeldImage::new(image), TA, TRUST, |_, _, _| Ok(()));
     let verified = verified.map_err(|refusal| match refusal {
         Refusal::Image(fault) => fault,
         Refusal::NoMemory => panic!("the host has memory"),
@@ -307,7 +309,7 @@ fn older_versions_than_were_seen_are_refused() {
 fn versions_are_told_of_what_is_signed_from_above_downwards() {
     let mut told = Vec::new();
     let image = chain(&root(), &middle());
-    let verified = image::verify(image.as_slice(), TA, &[KEY], |of, uuid, version| {
+    let verified = image::verify(&HeldImage::new(&image), TA, TRUST, |of, uuid, version| {
         told.push((of, uuid, version));
         Ok(())
     });
@@ -318,7 +320,7 @@ fn versions_are_told_of_what_is_signed_from_above_downwards() {
         (Versioned::Ta, TA, 0),
     ];
     assert_eq!(told, expected);
-    let refused = image::verify(image.as_slice(), TA, &[KEY], |_, uuid, _| {
+    let refused = image::verify(&HeldImage::new(&image), TA, TRUST, |_, uuid, _| {
         if uuid == MIDDLE {
             Err(Refusal::NoMemory)
         } else {

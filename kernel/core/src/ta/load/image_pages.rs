@@ -42,6 +42,16 @@ impl<M: Machine> ImageBytes for ImagePages<'_, M> {
         }
     }
 
+    fn write(&self, at: usize, from: &[u8]) {
+        let mut left = from;
+        for (page, piece) in self.split(at..at + from.len()) {
+            let (now, rest) = left.split_at(piece.len());
+            let to = PhysAddr(page.addr().0 + piece.start as u64);
+            self.machine.write_secure(to, now);
+            left = rest;
+        }
+    }
+
     fn pieces(&self, range: Range<usize>, mut take: impl FnMut(&[u8])) {
         for (page, piece) in self.split(range) {
             let read = || self.machine.with_page(page, |bytes| take(&bytes[piece]));

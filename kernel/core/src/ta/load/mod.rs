@@ -3,6 +3,7 @@
 //! **Invariant:** not one byte of an image is interpreted, but for its headers, before its
 //! signature holds; the image is copied once and only the copy is looked at.
 
+pub(crate) mod encrypted;
 pub mod image;
 mod image_pages;
 pub mod image_sizes;
@@ -18,7 +19,7 @@ use crate::observer::Observer;
 use crate::refused::{Refused, RefusedImage};
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::image::{Refusal, Verified};
+use crate::ta::load::image::{Refusal, Trust, Verified};
 use crate::ta::load::image_pages::ImagePages;
 use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
@@ -45,6 +46,9 @@ const LDELF_STACK: u64 = 2 * PAGE_SIZE as u64;
 const COPY_CHUNK: usize = 1024;
 /// Most padding that MAP_ZI may ask for.
 const MAX_PAD: u64 = 1 << 30;
+
+/// The hardware key of a board that has none, which OP-TEE has for it, too.
+const DEVELOPMENT_KEY: [u8; 16] = [0; 16];
 
 /// A verified image in pages of the kernel's.
 struct Image {
@@ -285,7 +289,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let mut state = kernel.state();
             kernel.as_owner(OwnerId::KERNEL, || state.versions.admit(of, uuid, version))
         };
-        let verified = image::verify(&bytes, uuid, kernel.keys, admit);
+        let trust = Trust {
+            keys: kernel.keys,
+            hardware_key: &kernel.hardware_key,
+        };
+        let verified = image::verify(&bytes, uuid, trust, admit);
+        if kernel.hardware_key == DEVELOPMENT_KEY && verified.is_ok_and(|image| image.is_encrypted)
+        {
+            log::warn!("TA {uuid} is encrypted with a development key: anybody can read it");
+        }
         verified.map_err(|refusal| match refusal {
             Refusal::Image(why) => Unloaded::Image(why, image.len as u64),
             Refusal::NoMemory => TeeResult::OUT_OF_MEMORY.into(),
@@ -294,6 +306,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     fn free_image(&self, image: &Image) {
         for some in image.pages.chunks(PAGES_A_STEP as usize) {
+            // It may have been decrypted.
+            some.iter()
+                .for_each(|page| self.kernel.machine.zero_page(*page));
             let mut state = self.kernel.state();
             for page in some {
                 if let Err(err) = state.pages.free(*page) {
@@ -487,7 +502,7 @@ impl<M: Machine, O: Observer> crate::kernel::Kernel<M, O> {
         instance: InstanceRef,
         uuid: TeeUuid,
         image: &Image,
-        Verified { elf_offset, id }: Verified,
+        Verified { elf_offset, id, .. }: Verified,
     ) -> Result<Stage, TeeResult> {
         let asid = state.take_asid().ok_or(TeeResult::OUT_OF_MEMORY)?;
         let (pages, guest) = state.split(instance.guest());

@@ -154,9 +154,14 @@ impl PublicKey {
         // By a number that is not in Montgomery's form, which leaves none.
         multiply(power, number, product);
         self.reduce(product, power);
-        for (bytes, limb) in to.chunks_exact_mut(8).zip(power.iter().rev()) {
-            bytes.copy_from_slice(&limb.0.to_be_bytes());
+        for (bytes, word) in to.chunks_exact_mut(8).zip(words(power)) {
+            bytes.copy_from_slice(&word);
         }
+    }
+
+    /// The modulus, big-endian.
+    pub(super) fn words(&self) -> impl Iterator<Item = [u8; 8]> {
+        words(self.modulus())
     }
 
     /// Whether `signature` by algorithm `algorithm` (see [`algo`]) is this key's over `digest`.
@@ -189,6 +194,11 @@ const fn read(bytes: &[u8], to: &mut Number) {
         to[n] = Limb(u64::from_be_bytes(*last));
         n += 1;
     }
+}
+
+/// A number, big-endian.
+fn words(number: &UintRef) -> impl Iterator<Item = [u8; 8]> {
+    number.iter().rev().map(|limb| limb.0.to_be_bytes())
 }
 
 /// Compares two numbers of as many words.

@@ -28,7 +28,7 @@ pub(super) struct Subkey {
 
 impl Subkey {
     /// Reads a subkey that was signed as it should be, and the name behind it.
-    pub(super) fn read<B: ImageBytes + ?Sized>(
+    pub(super) fn read<B: ImageBytes>(
         body: Part<'_, B>,
         rest: &mut Part<'_, B>,
         above: Option<&Self>,
@@ -57,7 +57,7 @@ impl Subkey {
 }
 
 /// The public key that the attributes behind a header are.
-fn read_key<B: ImageBytes + ?Sized>(
+fn read_key<B: ImageBytes>(
     header: &SubkeyHeader,
     body: &Part<'_, B>,
     mut fields: Part<'_, B>,
@@ -95,7 +95,7 @@ fn read_key<B: ImageBytes + ?Sized>(
 
 /// A big-endian number without the zeros in front of it.
 fn number<'t>(
-    mut value: Part<'_, impl ImageBytes + ?Sized>,
+    mut value: Part<'_, impl ImageBytes>,
     to: &'t mut [u8],
 ) -> Result<&'t [u8], ImageFault> {
     let field = to.get_mut(..value.left()).ok_or(ImageFault::SubkeyKey)?;
@@ -106,7 +106,7 @@ fn number<'t>(
 
 /// UUID of what a subkey signs: without a name its own, else of version 5 (RFC 9562 §5.5) in the name space of its own,
 /// but with SHA-512. A name ends with its first zero.
-fn next_uuid(uuid: TeeUuid, name: &Part<'_, impl ImageBytes + ?Sized>) -> TeeUuid {
+fn next_uuid(uuid: TeeUuid, name: &Part<'_, impl ImageBytes>) -> TeeUuid {
     if name.left() == 0 {
         return uuid;
     }
