@@ -118,6 +118,11 @@ fn an_encrypted_image_is_one_to_the_last_byte() {
     let last = image.len() - 1;
     image[last] ^= 1;
     assert_eq!(verify(&image), Err(ImageFault::Undecipherable));
+    // Two bytes of a tag that are wrong by the same.
+    let mut image = good.clone();
+    image[ELF_AT - 2] ^= 1;
+    image[ELF_AT - 1] ^= 1;
+    assert_eq!(verify(&image), Err(ImageFault::Undecipherable));
     // The digest is of what was encrypted: whoever has the key of the machine alone cannot sign.
     let mut text = payload(100);
     text[50] ^= 1;

@@ -5,7 +5,7 @@
 //! **Invariant:** what was decrypted is not looked at before its tag holds.
 
 use crate::ta::load::image::{ImageBytes, Part, Refusal};
-use crate::ta::load::rsa::PublicKey;
+use crate::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey};
 use aes::Aes256;
 use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
 use ghash::GHash;
@@ -84,19 +84,24 @@ impl Encrypted {
 /// The key of images that `signer` signed, with the subkeys below it: HMAC-SHA256 (RFC 2104) by the hardware key of what it is
 /// for and the modulus.
 pub(crate) fn ta_key(hardware_key: &[u8; BLOCK], signer: &PublicKey) -> Zeroizing<[u8; KEY]> {
-    let padded = |with: u8| {
-        let mut pad = Zeroizing::new([with; HASH_BLOCK]);
-        for (byte, key) in pad.iter_mut().zip(hardware_key) {
-            *byte ^= key;
-        }
-        Sha256::new().chain_update(*pad)
-    };
-    let mut inner = padded(0x36).chain_update(TA_KEY.to_le_bytes());
-    for word in signer.words() {
-        inner.update(word);
+    let mut modulus = [0; MAX_MODULUS_LEN];
+    let modulus = signer.write_modulus(&mut modulus);
+    let inner = padded_hash(hardware_key, 0x36, &[&TA_KEY.to_le_bytes(), modulus]);
+    padded_hash(hardware_key, 0x5c, &[&*inner])
+}
+
+/// Digest of the key, padded, and of what is authenticated.
+#[inline(never)]
+fn padded_hash(key: &[u8; BLOCK], pad: u8, parts: &[&[u8]]) -> Zeroizing<[u8; KEY]> {
+    let mut padded = Zeroizing::new([pad; HASH_BLOCK]);
+    for (byte, key) in padded.iter_mut().zip(key) {
+        *byte ^= key;
     }
-    let outer = padded(0x5c).chain_update(inner.finalize());
-    Zeroizing::new(outer.finalize().into())
+    let mut hasher = Sha256::new();
+    for part in [&padded[..]].iter().chain(parts) {
+        hasher.update(part);
+    }
+    Zeroizing::new(hasher.finalize().into())
 }
 
 /// A decryption under way.

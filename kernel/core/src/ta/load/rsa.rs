@@ -154,14 +154,14 @@ impl PublicKey {
         // By a number that is not in Montgomery's form, which leaves none.
         multiply(power, number, product);
         self.reduce(product, power);
-        for (bytes, word) in to.chunks_exact_mut(8).zip(words(power)) {
-            bytes.copy_from_slice(&word);
-        }
+        write(power, to);
     }
 
     /// The modulus, big-endian.
-    pub(super) fn words(&self) -> impl Iterator<Item = [u8; 8]> {
-        words(self.modulus())
+    pub(super) fn write_modulus<'t>(&self, to: &'t mut [u8; MAX_MODULUS_LEN]) -> &'t [u8] {
+        let (to, _) = to.split_at_mut(self.limbs * 8);
+        write(self.modulus(), to);
+        to
     }
 
     /// Whether `signature` by algorithm `algorithm` (see [`algo`]) is this key's over `digest`.
@@ -197,8 +197,10 @@ const fn read(bytes: &[u8], to: &mut Number) {
 }
 
 /// A number, big-endian.
-fn words(number: &UintRef) -> impl Iterator<Item = [u8; 8]> {
-    number.iter().rev().map(|limb| limb.0.to_be_bytes())
+fn write(number: &UintRef, to: &mut [u8]) {
+    for (bytes, limb) in to.chunks_exact_mut(8).zip(number.iter().rev()) {
+        bytes.copy_from_slice(&limb.0.to_be_bytes());
+    }
 }
 
 /// Compares two numbers of as many words.
