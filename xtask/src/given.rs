@@ -170,6 +170,9 @@ mod tests {
         let signed = sign::sign_ta(&DevKey::for_test(), uuid, b"elf").unwrap();
         assert_eq!(signed_uuid(&signed).unwrap(), uuid);
         assert!(signed_uuid(&signed[..40]).is_err());
+        let encrypted = sign::encrypt_ta(&DevKey::for_test(), uuid, b"elf").unwrap();
+        assert_eq!(signed_uuid(&encrypted).unwrap(), uuid);
+        assert!(sign::is_encrypted(&encrypted) && !sign::is_encrypted(&signed));
         assert!(signed_uuid(b"no such thing, but long enough for headers").is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
-use tally_abi::shdr::{self, BootstrapHeader, SignedHeader, SubkeyHeader};
+use tally_abi::shdr::{self, BootstrapHeader, EncryptedHeader, SignedHeader, SubkeyHeader};
 use tally_abi::sites::Table;
 use tally_core::call::args::{Args, Lent};
 use tally_core::call::message::{Message, Place};
@@ -370,7 +370,23 @@ fn chains() -> Vec<Vec<u8>> {
     let subkey = |depth| Subkey::new(UUID, depth, &TEST_KEY, &[]).signed_by(&TEST_KEY);
     let ta = || TEST_KEY.signed_image(UUID, 1, &[0x7f; 300]);
     let named = Subkey::new(UUID, 0, &TEST_KEY, b"name").signed_by(&TEST_KEY);
+    let encryption = EncryptedHeader {
+        enc_algo: shdr::AES_GCM,
+        flags: shdr::DEVICE_KEY,
+        iv_size: 12,
+        tag_size: 16,
+    };
+    let fields = [
+        &UUID.to_bytes()[..],
+        &[0; 4],
+        encryption.as_bytes(),
+        &[0; 28],
+    ]
+    .concat();
+    let encrypted = TEST_KEY.signed(shdr::img_type::ENCRYPTED_TA, &fields, &[0x7f; 300]);
     vec![
+        [subkey(0), encrypted.clone()].concat(),
+        encrypted,
         [subkey(0), ta()].concat(),
         [subkey(1), subkey(0), ta()].concat(),
         [named, ta()].concat(),
