@@ -50,11 +50,10 @@ fn keys_source(moduli: &[PathBuf]) -> String {
             "{KEYS}: {} is not the modulus of an RSA key of 2048 to 4096 bits",
             path.display()
         );
-        let limbs = modulus.len() / 8;
-        source += &format!("static KEY_{n}: PublicKey<{limbs}> = trusted(&{modulus:?});\n");
+        source += &format!("static KEY_{n}: PublicKey = trusted(&{modulus:?});\n");
         names += &format!("&KEY_{n}, ");
     }
-    source + &format!("pub(crate) static KEYS: &[&dyn Verify] = &[{names}];\n")
+    source + &format!("pub(crate) static KEYS: &[&PublicKey] = &[{names}];\n")
 }
 
 /// Whether these bytes can be the modulus of an RSA key, big-endian.

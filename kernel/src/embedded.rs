@@ -4,7 +4,7 @@
 
 use tally_abi::shdr::short_id;
 use tally_core::kernel::LdelfImage;
-use tally_core::ta::load::rsa::{PublicKey, Verify};
+use tally_core::ta::load::rsa::PublicKey;
 use tally_mem::addr::{PAGE_SIZE, PhysPage};
 
 /// First word of the loader's header: "LDEL" (linker/ldelf.ld).
@@ -24,7 +24,7 @@ static LDELF: Pages<LDELF_PADDED> = {
 };
 
 /// A key that TA images may be signed with.
-const fn trusted<const LIMBS: usize>(modulus: &[u8]) -> PublicKey<LIMBS> {
+const fn trusted(modulus: &[u8]) -> PublicKey {
     match PublicKey::from_modulus(modulus) {
         Some(key) => key,
         None => panic!("a key of TALLY_TA_KEYS is not the modulus of an RSA key"),

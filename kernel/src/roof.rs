@@ -60,6 +60,7 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
         threads: NUM_THREADS,
         ldelf: embedded::ldelf(),
         keys: embedded::KEYS,
+        hardware_key: tally_board::HARDWARE_KEY,
         fault,
         shared: shared(),
     };

@@ -53,8 +53,9 @@ impl Ta {
         let bytes = tally_symbols::read(path, tally_symbols::MAX_PROGRAM_BYTES)?;
         if !bytes.starts_with(&object::elf::ELFMAG) {
             let uuid = signed_uuid(&bytes).with_context(|| path.display().to_string())?;
+            // What the hash of an encrypted one is of, the machine knows that decrypts it.
             ensure!(
-                sign::Signed::parse(&bytes).is_some(),
+                sign::is_encrypted(&bytes) || sign::Signed::parse(&bytes).is_some(),
                 "{}: the signed image is damaged: it is not what its hash says",
                 path.display()
             );
@@ -137,14 +138,18 @@ fn is_built(images: &Images, uuid: TeeUuid, bytes: &[u8]) -> bool {
     files.any(|(file, built)| *file == name && built == bytes)
 }
 
-/// The UUID in a signed container's headers.
+/// The UUID in a signed container's headers, behind those of subkeys.
 fn signed_uuid(bytes: &[u8]) -> Result<TeeUuid> {
-    let header = SignedHeader::read_from_prefix(bytes).ok();
+    let image = sign::behind_subkeys(bytes).unwrap_or_default();
+    let header = SignedHeader::read_from_prefix(image).ok();
     let header = header.filter(|(header, _)| header.magic == shdr::MAGIC);
     let (header, rest) = header.context("neither an ELF file nor a signed TA")?;
     ensure!(
-        header.img_type == shdr::img_type::BOOTSTRAP_TA,
-        "a signed image of type {}: encrypted ones and those of subkeys are not loaded yet",
+        matches!(
+            header.img_type,
+            shdr::img_type::BOOTSTRAP_TA | shdr::img_type::ENCRYPTED_TA
+        ),
+        "a signed image of type {}, which has no UUID in its header",
         header.img_type
     );
     let skip = usize::from(header.hash_size) + usize::from(header.sig_size);
@@ -165,6 +170,9 @@ mod tests {
         let signed = sign::sign_ta(&DevKey::for_test(), uuid, b"elf").unwrap();
         assert_eq!(signed_uuid(&signed).unwrap(), uuid);
         assert!(signed_uuid(&signed[..40]).is_err());
+        let encrypted = sign::encrypt_ta(&DevKey::for_test(), uuid, b"elf").unwrap();
+        assert_eq!(signed_uuid(&encrypted).unwrap(), uuid);
+        assert!(sign::is_encrypted(&encrypted) && !sign::is_encrypted(&signed));
         assert!(signed_uuid(b"no such thing, but long enough for headers").is_err());
     }
 }

@@ -129,6 +129,11 @@ impl DevKey {
         paths::keys().join("ta-dev.modulus")
     }
 
+    /// The modulus, big-endian.
+    pub(crate) fn modulus(&self) -> Vec<u8> {
+        self.key.n_bytes().into_vec()
+    }
+
     /// Bytes of a signature.
     pub(crate) fn signature_bytes(&self) -> usize {
         self.key.size()

@@ -40,6 +40,9 @@ pub const SECURE_RAM_NODE: &str = "secure@e000000";
 /// beyond V0 to V31, FPCR and FPSR.
 pub const FLOATING_POINT: bool = true;
 
+/// The machine's secret. QEMU has none: this is OP-TEE's for its machines, which anybody knows.
+pub const HARDWARE_KEY: [u8; 16] = [0; 16];
+
 /// Normal-world RAM; QEMU writes the device tree at its start.
 pub const RAM_BASE: u64 = 0x4000_0000;
 

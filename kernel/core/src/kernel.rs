@@ -13,7 +13,8 @@ use crate::owners::OwnerTable;
 use crate::pta::PseudoTa;
 use crate::refused::Refusals;
 use crate::ta::instance::{Instance, InstanceRef};
-use crate::ta::load::rsa::Verify;
+use crate::ta::load::rsa::PublicKey;
+use crate::ta::load::versions::Versions;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -59,7 +60,9 @@ pub struct Parts<M, O: Book> {
     /// The loader.
     pub ldelf: LdelfImage,
     /// Keys that TA images are signed with one of; without any, all are refused.
-    pub keys: &'static [&'static dyn Verify],
+    pub keys: &'static [&'static PublicKey],
+    /// The machine's secret that keys of encrypted images derive from.
+    pub hardware_key: [u8; 16],
     /// Breaks the kernel on purpose, in builds that can; the numbers are the `control` pseudo-TA's.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock of the kernel's.
@@ -86,6 +89,8 @@ pub struct State<O: Book> {
     asids: [u64; 4],
     /// What was refused.
     pub(crate) refusals: Refusals,
+    /// Of TAs and subkeys, whichever guest's.
+    pub(crate) versions: Versions,
 }
 
 impl<O: Book> State<O> {
@@ -153,7 +158,9 @@ pub struct Kernel<M: 'static, O: Book> {
     /// The loader.
     pub ldelf: LdelfImage,
     /// Keys that TA images are signed with one of; without any, all are refused.
-    pub keys: &'static [&'static dyn Verify],
+    pub keys: &'static [&'static PublicKey],
+    /// The machine's secret.
+    pub(crate) hardware_key: [u8; 16],
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.
@@ -180,6 +187,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             guests: [Guest::absent(GuestId::FIRST)],
             asids: [1, 0, 0, 0],
             refusals: Refusals::default(),
+            versions: Versions::new(),
         };
         Self {
             machine: parts.machine,
@@ -188,6 +196,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             ptas,
             ldelf: parts.ldelf,
             keys: parts.keys,
+            hardware_key: parts.hardware_key,
             fault: parts.fault,
             shared: parts.shared,
             gates: [const { AtomicBool::new(true) }; MAX_GUESTS],

@@ -155,6 +155,12 @@ impl TestMachine {
         self.resident_threads.store(count, Ordering::Relaxed);
     }
 
+    /// Whether these bytes lie in secure memory.
+    pub fn secure_holds(&self, bytes: &[u8]) -> bool {
+        let secure = self.secure.lock();
+        secure.windows(bytes.len()).any(|piece| piece == bytes)
+    }
+
     /// A page allocator over all of its secure RAM.
     #[must_use]
     pub fn page_allocator(&self) -> PageAllocator {

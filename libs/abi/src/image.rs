@@ -58,8 +58,8 @@ image_faults! {
     TrailingData = 4 SECURITY "bytes follow its end",
     /// No signed header at its start.
     NotSigned = 5 SECURITY "it is not signed",
-    /// A kind of image other than a TA with a bootstrap header.
-    Kind = 6 SECURITY "it is encrypted, of a subkey or of a kind without a UUID in its header",
+    /// A kind of image other than a TA with a bootstrap header, with subkeys or without, encrypted or not.
+    Kind = 6 SECURITY "it is of a kind without a UUID in its header",
     /// Digest of another size than SHA-256's, or a signature too long.
     Sizes = 7 SECURITY "its digest is not SHA-256, or its signature too long",
     /// For another TA than was asked for.
@@ -74,6 +74,22 @@ image_faults! {
     UnknownFlags = 12 BAD_FORMAT "it has TA flags that are not known, or not supported",
     /// The loader laid it out in a way that cannot be run.
     BadLayout = 13 BAD_FORMAT "it has no stack or entry point that can be used",
+    /// Attributes outside of a subkey, too many of them, or none that is the key.
+    BadSubkey = 14 SECURITY "a malformed subkey",
+    /// A key that cannot be used.
+    SubkeyKey = 15 SECURITY "the key of a subkey is not RSA of 2048 to 4096 bits in steps of 64 with exponent 65537",
+    /// More subkeys than the ones above allow, or than the kernel takes.
+    SubkeyDepth = 16 SECURITY "more subkeys than those above allow",
+    /// Signed by a subkey that signs for another UUID.
+    NotOfSubkey = 17 SECURITY "a subkey above signs for another UUID",
+    /// A newer one was seen since boot.
+    OldSubkey = 18 SECURITY "a subkey of an older version than was seen before",
+    /// A newer one was seen since boot.
+    OldVersion = 19 ACCESS_CONFLICT "it is of an older version than was seen before",
+    /// An encryption that is not supported.
+    Encryption = 20 SECURITY "it is encrypted otherwise than by AES-GCM with a key of the device, a nonce of 12 bytes and a tag of 16",
+    /// The tag is another one.
+    Undecipherable = 21 SECURITY "it was encrypted for another machine, or altered after it was encrypted",
     /// The file ends before its headers do.
     Truncated = 32 BAD_FORMAT "its ELF file is too short",
     /// Not a 64-bit little-endian ELF file of version 1.

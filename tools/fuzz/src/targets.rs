@@ -3,20 +3,25 @@
 //! **Invariant:** a target takes any bytes and panics only where the code under test is wrong.
 
 use crate::device_tree;
+use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
+use std::sync::LazyLock;
 use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
-use tally_abi::shdr::{self, BootstrapHeader, SignedHeader};
+use tally_abi::shdr::{self, BootstrapHeader, EncryptedHeader, SignedHeader, SubkeyHeader};
 use tally_abi::sites::Table;
 use tally_core::call::args::{Args, Lent};
 use tally_core::call::message::{Message, Place};
 use tally_core::call::shm::{Shm, ShmTable};
-use tally_core::ta::load::image::ImageHeader;
-use tally_core::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey, Verify};
+use tally_core::ta::load::image::{self, Trust};
+use tally_core::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey};
+use tally_core::testing::held::HeldImage;
+use tally_core::testing::signing::{MODULUS_LEN, TEST_KEY, TRUST};
+use tally_core::testing::subkey::Subkey;
 use tally_mem::addr::PhysAddr;
 use tally_mem::machine::{NormalMemory, ThreadControl};
 use tally_mem::owner::OwnerId;
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// A target.
 pub(crate) struct Target {
@@ -39,6 +44,11 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "image",
         run: image,
         samples: images,
+    },
+    Target {
+        name: "subkeys",
+        run: subkeys,
+        samples: chains,
     },
     Target {
         name: "calls",
@@ -277,26 +287,58 @@ const UUID: TeeUuid = TeeUuid::from_u128(0x00112233_4455_6677_8899_aabbccddeeff)
 
 /// Reads a signed image's headers and checks the rest.
 fn image(data: &[u8]) {
-    let Ok(mut header) = ImageHeader::parse(data, data.len(), UUID) else {
-        return;
+    let trust = Trust {
+        keys: &KEYS.each_ref(),
+        ..TRUST
     };
-    assert_eq!(header.uuid, UUID);
-    assert!(header.hashed_offset < header.elf_offset && header.elf_offset <= data.len());
-    header.update(&data[header.hashed_offset..]);
-    assert!(header.verify(KEYS).is_err(), "nobody has these keys");
+    let verified = image::verify(&HeldImage::new(data), UUID, trust, |_, _, _| Ok(()));
+    assert!(verified.is_err(), "nobody has these keys");
+}
+
+/// As [`image`], with digests and signatures that hold, so that what they are of is read, too.
+fn subkeys(data: &[u8]) {
+    let mut data = data.to_vec();
+    let mut at = Some(0);
+    while let Some(header) = at {
+        at = sign(&mut data, header);
+    }
+    if let Ok(verified) = image::verify(&HeldImage::new(&data), UUID, TRUST, |_, _, _| Ok(())) {
+        assert!(verified.elf_offset <= data.len());
+    }
+}
+
+/// Signs what is behind a header, and says where the next one is, if it is a subkey's.
+fn sign(data: &mut [u8], at: usize) -> Option<usize> {
+    let image = data.get_mut(at..)?;
+    let (mut header, _) = SignedHeader::read_from_prefix(image).ok()?;
+    (header.hash_size, header.sig_size) = (32, MODULUS_LEN as u16);
+    let is_subkey = header.img_type == shdr::img_type::SUBKEY;
+    let (written, body) =
+        image.split_at_mut_checked(size_of::<SignedHeader>() + 32 + MODULUS_LEN)?;
+    let len = if is_subkey {
+        header.img_size as usize
+    } else {
+        body.len()
+    };
+    let digest = Sha256::new().chain_update(header.as_bytes());
+    let digest = digest.chain_update(body.get(..len)?).finalize();
+    let signature = TEST_KEY.sign(&digest);
+    written.copy_from_slice(&[header.as_bytes(), &digest, &signature].concat());
+    let (subkey, _) = SubkeyHeader::read_from_prefix(body).ok()?;
+    let next = at + written.len() + len + subkey.name_size as usize;
+    is_subkey.then_some(next)
 }
 
 /// Keys of several lengths.
-const KEYS: &[&dyn Verify] = &[&key::<32>(), &key::<64>()];
+static KEYS: LazyLock<[PublicKey; 2]> = LazyLock::new(|| [key(256), key(MAX_MODULUS_LEN)]);
 
-const fn key<const LIMBS: usize>() -> PublicKey<LIMBS> {
+fn key(len: usize) -> PublicKey {
     let mut modulus = [0xc5; MAX_MODULUS_LEN];
-    let len = LIMBS * 8;
     // So that no small number divides it; the first number that does not is looked for.
     let mut last = 1;
     loop {
         modulus[len - 1] = last;
-        if let Some(key) = PublicKey::from_modulus(modulus.split_at(len).0) {
+        if let Some(key) = PublicKey::from_modulus(&modulus[..len]) {
             return key;
         }
         last += 2;
@@ -322,6 +364,33 @@ fn images() -> Vec<Vec<u8>> {
     bytes.extend_from_slice(bootstrap.as_bytes());
     bytes.extend_from_slice(&payload);
     vec![bytes]
+}
+
+fn chains() -> Vec<Vec<u8>> {
+    let subkey = |depth| Subkey::new(UUID, depth, &TEST_KEY, &[]).signed_by(&TEST_KEY);
+    let ta = || TEST_KEY.signed_image(UUID, 1, &[0x7f; 300]);
+    let named = Subkey::new(UUID, 0, &TEST_KEY, b"name").signed_by(&TEST_KEY);
+    let encryption = EncryptedHeader {
+        enc_algo: shdr::AES_GCM,
+        flags: shdr::DEVICE_KEY,
+        iv_size: 12,
+        tag_size: 16,
+    };
+    let fields = [
+        &UUID.to_bytes()[..],
+        &[0; 4],
+        encryption.as_bytes(),
+        &[0; 28],
+    ]
+    .concat();
+    let encrypted = TEST_KEY.signed(shdr::img_type::ENCRYPTED_TA, &fields, &[0x7f; 300]);
+    vec![
+        [subkey(0), encrypted.clone()].concat(),
+        encrypted,
+        [subkey(0), ta()].concat(),
+        [subkey(1), subkey(0), ta()].concat(),
+        [named, ta()].concat(),
+    ]
 }
 
 /// A list of actions on a pool, and the bytes themselves as a pool's memory.

@@ -167,11 +167,6 @@ pub(super) const PLAN: Plan<'static> = Plan {
             "",
             To::Methods(&["as tally_core::kernel::KernelHeap>", "as core::fmt::Write>"]),
         ),
-        rule(
-            "kernel/core/src/ta/load/image.rs",
-            "",
-            To::Methods(&["as tally_core::ta::load::rsa::Verify>"]),
-        ),
         // Any: no pseudo-TA keeps state in its session yet.
         rule(
             "kernel/core/src/pta/services.rs",

@@ -7,6 +7,7 @@
 mod choice;
 mod crash;
 mod debian_tas;
+mod encrypted_ta;
 mod gdb;
 pub(crate) mod guest;
 mod host;
@@ -139,7 +140,13 @@ impl Part {
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
                 tests.extend(terminal::names());
-                tests.extend([own_ta::NAME, gdb::NAME, debian_tas::NAME].map(Known::short));
+                let others = [
+                    own_ta::NAME,
+                    gdb::NAME,
+                    debian_tas::NAME,
+                    encrypted_ta::NAME,
+                ];
+                tests.extend(others.map(Known::short));
                 tests
             }
             Self::Linux => {
@@ -208,6 +215,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                     own_ta::run(&mut results, images, silence);
                     gdb::run(&mut results, images, silence);
                     debian_tas::run(&mut results, silence);
+                    encrypted_ta::run(&mut results, images, silence);
                     guest::run(&mut results, images, silence);
                 }
             }

@@ -1,4 +1,4 @@
-//! What the kernel does for a TA that cannot do it itself: memory and libraries.
+//! Services of the kernel for the TA that asks: memory and libraries.
 //!
 //! **Invariant:** what fails leaves the TA as it was.
 

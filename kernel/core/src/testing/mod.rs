@@ -1,6 +1,8 @@
 //! A whole model for host tests: a kernel heap, signed images, scripted TAs and normal world on
 //! [`tally_mem::testing::TestMachine`].
 
-mod signing;
+pub mod held;
+pub mod signing;
+pub mod subkey;
 mod ta;
 pub mod world;

@@ -10,7 +10,10 @@
 
 mod supplicant;
 
-pub use super::signing::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
+pub use super::signing::{
+    HARDWARE_KEY, KEY, KeyPair, MODULUS, MODULUS_LEN, OTHER_KEY, TEST_KEY, sign_encoded,
+    signed_image,
+};
 use super::ta::ldelf;
 pub use super::ta::{FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, Run, SYMBOLS};
 use crate::call::entry::Entry;
@@ -244,6 +247,7 @@ impl<O: Observer> World<O> {
                     id: LDELF_ID,
                 },
                 keys: &[KEY],
+                hardware_key: HARDWARE_KEY,
                 fault: None,
                 shared,
             };

@@ -6,6 +6,8 @@ mod buffers;
 mod calls;
 mod claim;
 #[cfg(not(miri))]
+mod encrypted;
+#[cfg(not(miri))]
 mod ends;
 mod pta;
 mod refused;
@@ -36,6 +38,8 @@ mod shm;
 mod signatures;
 #[cfg(not(miri))]
 mod steps;
+#[cfg(not(miri))]
+mod subkeys;
 #[cfg(not(miri))]
 mod ta;
 #[cfg(not(miri))]

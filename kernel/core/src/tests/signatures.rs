@@ -3,8 +3,10 @@
 mod openssl;
 
 use super::MULTI;
-use crate::ta::load::image::ImageHeader;
-use crate::ta::load::rsa::{DIGEST_LEN, PublicKey, Verify};
+use crate::ta::load::image::{self, Refusal, Trust};
+use crate::ta::load::rsa::{DIGEST_LEN, PublicKey};
+use crate::testing::held::HeldImage;
+use crate::testing::signing::{TRUST, bytes_of};
 use crate::testing::world::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
 use crypto_bigint::U2048;
 use sha2::{Digest, Sha256};
@@ -141,24 +143,26 @@ fn a_signature_has_the_length_of_the_modulus_and_is_less() {
 fn a_kernel_without_a_key_refuses_what_any_key_signed() {
     let image = signed_image(MULTI, &[0; 64]);
     let [longer, modulus] = [openssl::RSA_4096, openssl::RSA_3072].map(|key| key[0]);
-    let longer = PublicKey::<64>::from_modulus(&bytes(longer)).unwrap();
-    let other = PublicKey::<48>::from_modulus(&bytes(modulus)).unwrap();
-    let verify = |keys: &[&dyn Verify]| {
-        let mut header = ImageHeader::parse(&image, image.len(), MULTI).unwrap();
-        header.update(&image[header.hashed_offset..]);
-        header.verify(keys)
+    let longer = PublicKey::from_modulus(&bytes(longer)).unwrap();
+    let other = PublicKey::from_modulus(&bytes(modulus)).unwrap();
+    let verify = |keys: &[&PublicKey]| {
+        let trust = Trust { keys, ..TRUST };
+        image::verify(&HeldImage::new(&image), MULTI, trust, |_, _, _| Ok(()))
     };
     assert!(verify(&[KEY]).is_ok());
     // Whichever of several it is.
     assert!(verify(&[&longer, KEY, &other]).is_ok());
-    assert_eq!(verify(&[&longer, &other]), Err(ImageFault::Signature));
-    assert_eq!(verify(&[]), Err(ImageFault::NoKey));
+    assert_eq!(
+        verify(&[&longer, &other]),
+        Err(Refusal::Image(ImageFault::Signature))
+    );
+    assert_eq!(verify(&[]), Err(Refusal::Image(ImageFault::NoKey)));
     assert_eq!(TeeResult::from(ImageFault::NoKey), TeeResult::SECURITY);
 }
 
 #[test]
 fn a_modulus_is_odd_and_has_the_bits_that_its_words_have() {
-    let is_taken = |modulus: &[u8]| PublicKey::<32>::from_modulus(modulus).is_some();
+    let is_taken = |modulus: &[u8]| PublicKey::from_modulus(modulus).is_some();
     // No small number divides it.
     let mut good = [0xc5; MODULUS_LEN];
     good[MODULUS_LEN - 1] = 0x13;
@@ -176,9 +180,9 @@ fn a_modulus_is_odd_and_has_the_bits_that_its_words_have() {
     }
     // Neither shorter ones nor longer ones than the limits.
     let modulus = bytes(openssl::RSA_4096[0]);
-    assert!(PublicKey::<31>::from_modulus(&modulus[..248]).is_none());
+    assert!(PublicKey::from_modulus(&modulus[..248]).is_none());
     let longer = [&modulus[..], &modulus[504..]].concat();
-    assert!(PublicKey::<65>::from_modulus(&longer).is_none());
+    assert!(PublicKey::from_modulus(&longer).is_none());
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -188,8 +192,8 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 /// Checks what OpenSSL signed.
-fn check<const LIMBS: usize>([modulus, pkcs, pss]: [&str; 3]) {
-    let key = PublicKey::<LIMBS>::from_modulus(&bytes(modulus)).unwrap();
+fn check([modulus, pkcs, pss]: [&str; 3]) {
+    let key = PublicKey::from_modulus(&bytes(modulus)).unwrap();
     for (algorithm, other, signature) in [(PKCS, PSS, pkcs), (PSS, PKCS, pss)] {
         let signature = bytes(signature);
         assert!(key.verifies(algorithm, &DIGEST, &signature));
@@ -204,8 +208,14 @@ fn check<const LIMBS: usize>([modulus, pkcs, pss]: [&str; 3]) {
     }
 }
 
+/// The longest key, made by the compiler as those of a kernel's build are.
+static LONGEST: Option<PublicKey> = PublicKey::from_modulus(&bytes_of::<512>(openssl::RSA_4096[0]));
+
 #[test]
 fn keys_of_3072_and_4096_bits_sign_as_openssl_does() {
-    check::<48>(openssl::RSA_3072);
-    check::<64>(openssl::RSA_4096);
+    let signature = bytes(openssl::RSA_4096[1]);
+    let longest = LONGEST.as_ref().unwrap();
+    assert!(longest.verifies(PKCS, &DIGEST, &signature));
+    check(openssl::RSA_3072);
+    check(openssl::RSA_4096);
 }

@@ -3,12 +3,16 @@
 //! **Invariant:** not one byte of an image is interpreted, but for its headers, before its
 //! signature holds; the image is copied once and only the copy is looked at.
 
+pub(crate) mod encrypted;
 pub mod image;
+mod image_pages;
 pub mod image_sizes;
 mod lay_out;
 mod libraries;
 pub mod rsa;
 mod stage;
+mod subkey;
+pub mod versions;
 
 pub(crate) use libraries::Libraries;
 
@@ -18,7 +22,8 @@ use crate::call::rpc::RpcShm;
 use crate::observer::Observer;
 use crate::refused::{Refused, RefusedImage};
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::image::{ImageHeader, MAX_HEADER};
+use crate::ta::load::image::{Refusal, Trust, Verified};
+use crate::ta::load::image_pages::ImagePages;
 use alloc::vec::Vec;
 use tally_abi::image::{ImageFault, MAX_IMAGE_BYTES};
 use tally_abi::{TeeResult, TeeUuid};
@@ -32,20 +37,14 @@ use tally_mem::pages::PageUse;
 /// Bytes copied at a time from shared memory.
 const COPY_CHUNK: usize = 1024;
 
+/// The hardware key of a board that has none, which OP-TEE has for it, too.
+const DEVELOPMENT_KEY: [u8; 16] = [0; 16];
+
 /// A verified image in pages of the kernel's.
 #[derive(Debug)]
 struct Image {
     pages: Vec<PhysPage>,
     len: usize,
-}
-
-/// What is known of an image whose signature holds.
-#[derive(Clone, Copy)]
-struct Verified {
-    /// Where its ELF file begins.
-    elf_offset: usize,
-    /// Which build it is.
-    id: u64,
 }
 
 /// Why an image did not come.
@@ -271,32 +270,36 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// What is known of an image that is the TA's and signed.
     #[inline(never)]
     fn verify(&self, image: &Image, uuid: TeeUuid) -> Result<Verified, Unloaded> {
-        let machine = &self.kernel.machine;
-        let refused = |why| Unloaded::Image(why, image.len as u64);
-        let first = *image.pages.first().ok_or(refused(ImageFault::Empty))?;
-        let mut head = [0; MAX_HEADER];
-        let head = &mut head[..image.len.min(MAX_HEADER)];
-        machine.read_secure(first.addr(), head);
-        let mut header = ImageHeader::parse(head, image.len, uuid).map_err(refused)?;
-        let elf_offset = header.elf_offset;
-        for (n, page) in image.pages.iter().enumerate() {
-            let begin = (n * PAGE_SIZE).max(header.hashed_offset);
-            let end = ((n + 1) * PAGE_SIZE).min(image.len);
-            if begin < end {
-                machine.interruptible(|| {
-                    machine.with_page(*page, |bytes| {
-                        header.update(&bytes[begin % PAGE_SIZE..end - n * PAGE_SIZE]);
-                    });
-                });
-            }
+        let kernel = self.kernel;
+        let bytes = ImagePages {
+            machine: &kernel.machine,
+            pages: &image.pages,
+            count: image.len,
+        };
+        let admit = |of, uuid, version| {
+            let mut state = kernel.state();
+            kernel.as_owner(OwnerId::KERNEL, || state.versions.admit(of, uuid, version))
+        };
+        let trust = Trust {
+            keys: kernel.keys,
+            hardware_key: &kernel.hardware_key,
+        };
+        let verified = image::verify(&bytes, uuid, trust, admit);
+        if kernel.hardware_key == DEVELOPMENT_KEY && verified.is_ok_and(|image| image.is_encrypted)
+        {
+            log::warn!("TA {uuid} is encrypted with a development key: anybody can read it");
         }
-        let id = machine.interruptible(|| header.verify(self.kernel.keys));
-        let id = id.map_err(refused)?;
-        Ok(Verified { elf_offset, id })
+        verified.map_err(|refusal| match refusal {
+            Refusal::Image(why) => Unloaded::Image(why, image.len as u64),
+            Refusal::NoMemory => TeeResult::OUT_OF_MEMORY.into(),
+        })
     }
 
     fn free_image(&self, image: &Image) {
         for some in image.pages.chunks(PAGES_A_STEP as usize) {
+            // It may have been decrypted.
+            some.iter()
+                .for_each(|page| self.kernel.machine.zero_page(*page));
             let mut state = self.kernel.state();
             for page in some {
                 if let Err(err) = state.pages.free(*page) {

@@ -3,7 +3,8 @@
 use crate::kernel::{Kernel, State, page_count};
 use crate::observer::Observer;
 use crate::ta::instance::InstanceRef;
-use crate::ta::load::{Image, Verified};
+use crate::ta::load::Image;
+use crate::ta::load::image::Verified;
 use tally_abi::ldelf::LdelfArg;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, UserVa};
