@@ -4,15 +4,20 @@ use std::cell::RefCell;
 use tally_abi::msg::MsgParam;
 use tally_abi::ta::param_type::pack;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_core::hardware_key::DERIVED;
 use tally_core::pta::Params;
 use tally_core::pta::supplicant::{Data, Supplicant};
 use tally_core::pta::system_services::SystemServices;
+use zeroize::Zeroizing;
+
+/// Value of a parameter whose memory is the normal world's.
+pub(crate) const NORMAL: (u32, u32) = (0xbad, 0xbad);
 
 /// Values and memory of a call.
 pub(crate) struct Call {
     types: u32,
     pub(crate) values: [(u32, u32); 4],
-    memory: [Vec<u8>; 4],
+    pub(crate) memory: [Vec<u8>; 4],
 }
 
 impl Call {
@@ -39,13 +44,19 @@ impl Params for Call {
         self.memory[index].len() as u64
     }
     fn set_memref_len(&mut self, _: usize, _: u64) {}
+    fn is_secure(&self, index: usize) -> bool {
+        self.values[index] != NORMAL
+    }
     fn read(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
         let from = self.memory[index].get(offset as usize..).unwrap_or(&[]);
         let from = from.get(..buf.len()).ok_or(TeeResult::BAD_PARAMETERS)?;
         buf.copy_from_slice(from);
         Ok(())
     }
-    fn write(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), TeeResult> {
+    fn write(&mut self, index: usize, offset: u64, data: &[u8]) -> Result<(), TeeResult> {
+        let to = self.memory[index].get_mut(offset as usize..);
+        let to = to.and_then(|to| to.get_mut(..data.len()));
+        to.ok_or(TeeResult::BAD_PARAMETERS)?.copy_from_slice(data);
         Ok(())
     }
 }
@@ -71,6 +82,19 @@ impl SystemServices for Noted {
     }
     fn unmap(&self, bytes: u32, va: u64) -> Result<(), TeeResult> {
         self.note(format!("unmap {bytes} {va:#x}")).map(drop)
+    }
+    fn stir(&self, words: [u64; 4]) {
+        self.0.borrow_mut().push(format!("stir {words:x?}"));
+    }
+    fn unique_key(
+        &self,
+        extra: u64,
+        params: &dyn Params,
+        param: usize,
+    ) -> Result<Zeroizing<[u8; DERIVED]>, TeeResult> {
+        self.note(format!("key {extra} {param}"))?;
+        assert_eq!(params.memref_len(param), extra);
+        Ok(Zeroizing::new([7; DERIVED]))
     }
     fn open_library(&self, uuid: TeeUuid) -> Result<(), TeeResult> {
         self.note(format!("open {uuid}")).map(drop)

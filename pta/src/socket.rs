@@ -126,6 +126,9 @@ impl Params for NoParams {
         0
     }
     fn set_memref_len(&mut self, _: usize, _: u64) {}
+    fn is_secure(&self, _: usize) -> bool {
+        false
+    }
     fn read(&self, _: usize, _: u64, _: &mut [u8]) -> Result<(), TeeResult> {
         Err(TeeResult::BAD_PARAMETERS)
     }

@@ -1,20 +1,21 @@
-//! OP-TEE's system pTA (`pta_system.h`), as far as memory, libraries and the supplicant's plugins go.
+//! OP-TEE's system pTA (`pta_system.h`), as far as memory, libraries, keys, randomness and the supplicant's plugins go.
 
 use crate::params::{expect, native_uuid};
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::pta::system::{
-    CMD_DLOPEN, CMD_DLSYM, CMD_MAP_ZI, CMD_SUPP_PLUGIN_INVOKE, CMD_UNMAP, DLOPEN_FLAGS,
-    MAP_SHAREABLE, UUID,
+    CMD_ADD_RNG_ENTROPY, CMD_DERIVE_TA_UNIQUE_KEY, CMD_DLOPEN, CMD_DLSYM, CMD_MAP_ZI,
+    CMD_SUPP_PLUGIN_INVOKE, CMD_UNMAP, DLOPEN_FLAGS, KEY_BYTES, MAP_SHAREABLE, MAX_EXTRA, UUID,
 };
 use tally_abi::rpc::{self, SUPP_PLUGIN_INVOKE};
 use tally_abi::ta::param_type::{
-    MEMREF_INOUT, MEMREF_INPUT, NONE, VALUE_INOUT, VALUE_INPUT, VALUE_OUTPUT,
+    MEMREF_INOUT, MEMREF_INPUT, MEMREF_OUTPUT, NONE, VALUE_INOUT, VALUE_INPUT, VALUE_OUTPUT,
 };
 use tally_core::book::Book;
 use tally_core::pta::supplicant::{Answer, Data, input, value};
 use tally_core::pta::system_services::SystemServices;
 use tally_core::pta::{Params, PseudoTa, Session, Step, Work};
+use zerocopy::IntoBytes;
 
 /// Longest name of a symbol that is looked for, in bytes.
 const MAX_SYMBOL: usize = 512;
@@ -45,6 +46,32 @@ fn invoke(
     params: &mut dyn Params,
 ) -> Result<(), TeeResult> {
     match command {
+        CMD_ADD_RNG_ENTROPY => {
+            expect(params, [MEMREF_INPUT, NONE, NONE, NONE])?;
+            let len = params.memref_len(0);
+            if len == 0 {
+                return Err(TeeResult::BAD_PARAMETERS);
+            }
+            for at in (0..len).step_by(32) {
+                let mut words = [0_u64; 4];
+                let piece = (len - at).min(32) as usize;
+                params.read(0, at, &mut words.as_mut_bytes()[..piece])?;
+                system.stir(words);
+            }
+            Ok(())
+        }
+        CMD_DERIVE_TA_UNIQUE_KEY => {
+            expect(params, [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
+            let (extra, len) = (params.memref_len(0), params.memref_len(1));
+            if extra > MAX_EXTRA || !KEY_BYTES.contains(&len) {
+                return Err(TeeResult::BAD_PARAMETERS);
+            }
+            if !params.is_secure(1) {
+                return Err(TeeResult::SECURITY);
+            }
+            let key = system.unique_key(extra, params, 0)?;
+            params.write(1, 0, &key[..len as usize])
+        }
         CMD_MAP_ZI => {
             expect(params, [VALUE_INPUT, VALUE_INOUT, VALUE_INPUT, NONE])?;
             let (bytes, flags) = params.value(0);
@@ -142,9 +169,8 @@ fn set_address(params: &mut dyn Params, index: usize, va: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fakes::{Call, Noted};
+    use crate::fakes::{Call, NORMAL, Noted};
     use tally_abi::TeeUuid;
-    use zerocopy::IntoBytes as _;
 
     const LIBRARY: TeeUuid = TeeUuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 
@@ -241,6 +267,42 @@ mod tests {
         assert_eq!(find(longer.as_bytes()), Err(TeeResult::ITEM_NOT_FOUND));
         for none in [&b""[..], b"\0", b"\0name"] {
             assert_eq!(find(none), Err(TeeResult::BAD_PARAMETERS), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_ta_believes_to_be_random_is_mixed_in_whole() {
+        let types = [MEMREF_INPUT, NONE, NONE, NONE];
+        let stirred = |data: &[u8]| {
+            let memory = [data, &[], &[], &[]];
+            let (answer, asked, _) = invoked(CMD_ADD_RNG_ENTROPY, types, [(0, 0); 4], memory);
+            answer.map(|()| asked)
+        };
+        let mut data = [0; 33];
+        (data[0], data[31], data[32]) = (1, 0x20, 3);
+        let words = ["stir [1, 0, 0, 2000000000000000]", "stir [3, 0, 0, 0]"];
+        assert_eq!(stirred(&data), Ok(words.map(String::from).to_vec()));
+        assert_eq!(stirred(&[]), Err(TeeResult::BAD_PARAMETERS));
+    }
+
+    #[test]
+    fn a_key_of_the_tas_own_never_goes_to_the_normal_world() {
+        let types = [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE];
+        let derive = |extra: usize, room: usize, place| {
+            let system = Noted::default();
+            let (extra, room) = (vec![1; extra], vec![0; room]);
+            let values = [(0, 0), place, (0, 0), (0, 0)];
+            let mut call = Call::new(types, values, [&extra, &room, &[], &[]]);
+            let answer = invoke(&system, CMD_DERIVE_TA_UNIQUE_KEY, &mut call);
+            answer.map(|()| (call.memory[1].clone(), system.into_inner()))
+        };
+        for (extra, room) in [(0, 16), (5, 20), (1024, 32)] {
+            let asked = vec![format!("key {extra} 0")];
+            assert_eq!(derive(extra, room, (0, 0)), Ok((vec![7; room], asked)));
+            assert_eq!(derive(extra, room, NORMAL), Err(TeeResult::SECURITY));
+        }
+        for (extra, room) in [(0, 15), (0, 33), (1025, 16)] {
+            assert_eq!(derive(extra, room, (0, 0)), Err(TeeResult::BAD_PARAMETERS));
         }
     }
 

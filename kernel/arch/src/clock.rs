@@ -46,6 +46,12 @@ impl Clock for Arm {
         }
         generator.fill(buf);
     }
+
+    fn stir(&self, words: [u64; 4]) {
+        let mut words = words.into_iter();
+        // There are as many as are asked for.
+        let _ = GENERATOR.lock().stir(words.len(), 1, || words.next());
+    }
 }
 
 /// Seeds the generator, at boot.

@@ -12,6 +12,7 @@ pub mod book;
 pub mod call;
 pub mod guest;
 pub mod guest_id;
+pub mod hardware_key;
 pub mod kernel;
 pub mod locked;
 pub mod observer;

@@ -115,6 +115,18 @@ impl AddressSpace {
         })
     }
 
+    /// Whether no part of a range is shared with the normal world.
+    #[must_use]
+    pub fn is_secure(&self, va: UserVa, len: u64) -> bool {
+        let end = va.0.saturating_add(len);
+        self.regions().iter().all(|region| {
+            region.kind != RegionKind::Param
+                || region.backing == Backing::Zero
+                || end <= region.va().0
+                || region.va().0 + region.bytes() <= va.0
+        })
+    }
+
     /// Copies out of the TA's memory. Pages never touched read as zeros and stay so.
     ///
     /// # Errors

@@ -222,6 +222,8 @@ pub trait Clock {
     fn ticks_per_second(&self) -> u64;
     /// Fills with unpredictable bytes.
     fn random(&self, buf: &mut [u8]);
+    /// Mixes what somebody else believes to be unpredictable into what the bytes are made of.
+    fn stir(&self, words: [u64; 4]);
 }
 
 /// Registers that functions preserve for their callers (AAPCS64: x19..x28).

@@ -630,6 +630,11 @@ impl Clock for TestMachine {
         1_000_000
     }
 
+    fn stir(&self, words: [u64; 4]) {
+        let sum = words.into_iter().fold(0, u64::wrapping_add);
+        self.random.fetch_add(sum, Ordering::Relaxed);
+    }
+
     /// The same sequence in every run.
     fn random(&self, buf: &mut [u8]) {
         for chunk in buf.chunks_mut(8) {

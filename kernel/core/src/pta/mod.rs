@@ -173,6 +173,8 @@ pub trait Params {
     fn memref_len(&self, index: usize) -> u64;
     /// Reports a size: what was written, or what is needed.
     fn set_memref_len(&mut self, index: usize, len: u64);
+    /// Whether a reference lies in a TA's secure memory.
+    fn is_secure(&self, index: usize) -> bool;
     /// Copies out of an input reference.
     ///
     /// # Errors

@@ -72,6 +72,21 @@ impl<M: Machine, O: Observer> Params for PtaParams<'_, M, O> {
         }
     }
 
+    fn is_secure(&self, index: usize) -> bool {
+        let Some(Arg::Memref {
+            memory: ArgMemory::Ta(instance, va),
+            given,
+            ..
+        }) = self.args.items.get(index)
+        else {
+            return false;
+        };
+        let state = self.kernel.state();
+        let found = state.instance(*instance);
+        let space = found.and_then(|found| found.space.as_ref());
+        space.is_some_and(|space| space.is_secure(*va, *given))
+    }
+
     fn read(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
         let memory = self.memref(index, offset, buf.len() as u64)?;
         if !is_input(self.args.kind(index)) {

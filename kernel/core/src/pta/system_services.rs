@@ -1,8 +1,10 @@
-//! Services of the kernel for the TA that asks: memory and libraries.
+//! Services of the kernel for the TA that asks: memory, keys, randomness and libraries.
 //!
 //! **Invariant:** what fails leaves the TA as it was.
 
+use crate::hardware_key::{DERIVED, Derivation, Purpose};
 use crate::observer::Observer;
+use crate::pta::Params;
 use crate::pta::services::PtaCall;
 use crate::pta::supplicant::Supplicant;
 use tally_abi::{TeeResult, TeeUuid};
@@ -10,6 +12,11 @@ use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::mem::Mem;
 use tally_mem::region::{Place, Prot, RegionKind};
+use zerocopy::IntoBytes;
+use zeroize::Zeroizing;
+
+/// Bytes of data that a key is derived with, taken in at a time.
+const CHUNK: usize = 128;
 
 /// For the TA that asks. All get `ACCESS_DENIED` when no TA asks.
 pub trait SystemServices: Supplicant {
@@ -23,6 +30,18 @@ pub trait SystemServices: Supplicant {
     /// # Errors
     /// `BAD_PARAMETERS` for what is not mapped, `ACCESS_DENIED` for what was mapped otherwise.
     fn unmap(&self, bytes: u32, va: u64) -> Result<(), TeeResult>;
+    /// Mixes what the TA believes to be unpredictable into what random numbers are made of.
+    fn stir(&self, words: [u64; 4]);
+    /// A key of the TA's own: of this device, the TA's UUID, and `extra` bytes of an input reference.
+    ///
+    /// # Errors
+    /// `BAD_PARAMETERS` for bytes outside of the reference.
+    fn unique_key(
+        &self,
+        extra: u64,
+        params: &dyn Params,
+        param: usize,
+    ) -> Result<Zeroizing<[u8; DERIVED]>, TeeResult>;
     /// Loads a library.
     ///
     /// # Errors
@@ -74,6 +93,33 @@ impl<M: Machine, O: Observer> SystemServices for PtaCall<'_, '_, M, O> {
         let instance = self.asking()?.instance;
         let call = self.call.borrow();
         call.unmap_piecewise(instance, UserVa(va), u64::from(bytes), MAPPED)
+    }
+
+    fn stir(&self, words: [u64; 4]) {
+        self.kernel.machine.stir(words);
+    }
+
+    fn unique_key(
+        &self,
+        extra: u64,
+        params: &dyn Params,
+        param: usize,
+    ) -> Result<Zeroizing<[u8; DERIVED]>, TeeResult> {
+        let instance = self.asking()?.instance;
+        let uuid = {
+            let state = self.kernel.state();
+            let found = state.instance(instance);
+            found.ok_or(TeeResult::TARGET_DEAD)?.uuid
+        };
+        let mut derivation = Derivation::new(&self.kernel.hardware_key, Purpose::UniqueTa);
+        derivation.update(uuid.as_bytes());
+        let mut chunk = [0; CHUNK];
+        for at in (0..extra).step_by(CHUNK) {
+            let piece = &mut chunk[..(extra - at).min(CHUNK as u64) as usize];
+            params.read(param, at, piece)?;
+            derivation.update(piece);
+        }
+        Ok(derivation.finish())
     }
 
     fn open_library(&self, uuid: TeeUuid) -> Result<(), TeeResult> {

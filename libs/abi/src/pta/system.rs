@@ -7,6 +7,11 @@ use super::TeeUuid;
 /// `PTA_SYSTEM_UUID`.
 pub const UUID: TeeUuid = TeeUuid::from_u128(0x3a2f8978_5dc0_11e8_9c2d_fa7ae01bbebc);
 
+/// `(memref in: data)`: mixes it into what random numbers are made of.
+pub const CMD_ADD_RNG_ENTROPY: u32 = 0;
+/// `(memref in: data, at most [`MAX_EXTRA`] bytes; memref out: [`KEY_BYTES`] in secure memory)`: a key of the device's and
+/// the TA's own. `SECURITY` where the normal world sees the memory.
+pub const CMD_DERIVE_TA_UNIQUE_KEY: u32 = 1;
 /// `(value in: a = bytes, b = [`MAP_SHAREABLE`] or 0; value inout: a = high, b = low word of the address, 0 for any; value
 /// in: a, b = bytes kept free before and behind it)`: maps zeroed memory.
 pub const CMD_MAP_ZI: u32 = 2;
@@ -21,6 +26,11 @@ pub const CMD_DLSYM: u32 = 11;
 /// `(memref in: UUID; value in: a = command, b = subcommand; memref inout: data; value out: a = bytes of the answer)`:
 /// has a plugin of the supplicant do something.
 pub const CMD_SUPP_PLUGIN_INVOKE: u32 = 13;
+
+/// `TA_DERIVED_EXTRA_DATA_MAX_SIZE`.
+pub const MAX_EXTRA: u64 = 1024;
+/// `TA_DERIVED_KEY_MIN_SIZE` and `_MAX_SIZE`.
+pub const KEY_BYTES: core::ops::RangeInclusive<u64> = 16..=32;
 
 /// `PTA_SYSTEM_MAP_FLAG_SHAREABLE`: other TAs may use it in parameters, as they may all memory of a TA.
 pub const MAP_SHAREABLE: u32 = 1;

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** what was decrypted is not looked at before its tag holds.
 
+use crate::hardware_key::{Derivation, HARDWARE_KEY, Purpose};
 use crate::ta::load::image::{ImageBytes, Part, Refusal};
 use crate::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey};
 use aes::Aes256;
@@ -28,10 +29,6 @@ const TAG_COUNTER: u32 = 1;
 const BLOCKS_AT_ONCE: usize = 4;
 /// Bytes decrypted at a time; whole blocks.
 const CHUNK: usize = 1024;
-/// Bytes of a block of SHA-256.
-const HASH_BLOCK: usize = 64;
-/// `HUK_SUBKEY_TA_ENC`.
-const TA_KEY: u32 = 4;
 
 /// What the header of an encrypted image says.
 pub(super) struct Encrypted {
@@ -83,25 +80,15 @@ impl Encrypted {
 
 /// The key of images that `signer` signed, with the subkeys below it: HMAC-SHA256 (RFC 2104) by the hardware key of what it is
 /// for and the modulus.
-pub(crate) fn ta_key(hardware_key: &[u8; BLOCK], signer: &PublicKey) -> Zeroizing<[u8; KEY]> {
+pub(crate) fn ta_key(
+    hardware_key: &[u8; HARDWARE_KEY],
+    signer: &PublicKey,
+) -> Zeroizing<[u8; KEY]> {
     let mut modulus = [0; MAX_MODULUS_LEN];
     let modulus = signer.write_modulus(&mut modulus);
-    let inner = padded_hash(hardware_key, 0x36, &[&TA_KEY.to_le_bytes(), modulus]);
-    padded_hash(hardware_key, 0x5c, &[&*inner])
-}
-
-/// Digest of the key, padded, and of what is authenticated.
-#[inline(never)]
-fn padded_hash(key: &[u8; BLOCK], pad: u8, parts: &[&[u8]]) -> Zeroizing<[u8; KEY]> {
-    let mut padded = Zeroizing::new([pad; HASH_BLOCK]);
-    for (byte, key) in padded.iter_mut().zip(key) {
-        *byte ^= key;
-    }
-    let mut hasher = Sha256::new();
-    for part in [&padded[..]].iter().chain(parts) {
-        hasher.update(part);
-    }
-    Zeroizing::new(hasher.finalize().into())
+    let mut derivation = Derivation::new(hardware_key, Purpose::TaEncryption);
+    derivation.update(modulus);
+    derivation.finish()
 }
 
 /// A decryption under way.
