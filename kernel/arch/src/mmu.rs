@@ -37,6 +37,9 @@ const PAGE: u64 = 4096;
 const BLOCK: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 
+/// Blocks of 2 MiB that the image may lie in; the linker script has them too.
+pub(crate) const IMAGE_BLOCKS: usize = 2;
+
 /// Start of the block that an address lies in.
 pub(crate) const fn block(pa: u64) -> u64 {
     pa & !(BLOCK - 1)
@@ -95,14 +98,18 @@ tables! {
     /// TTBR1.
     KERNEL_L1,
     IMAGE_L2,
-    IMAGE_L3,
     DIRECT_L2,
-    DIRECT_L3,
     /// For GiBs of normal-world RAM that are not mapped whole.
     RAM_L2_A,
     RAM_L2_B,
     RAM_L2_C,
 }
+
+/// The image's pages, where it is linked and in the direct map, from the start of the block that it begins in.
+#[unsafe(link_section = ".bss.tally_tables")]
+static IMAGE_L3: [Table; IMAGE_BLOCKS] = [const { Table::new() }; IMAGE_BLOCKS];
+#[unsafe(link_section = ".bss.tally_tables")]
+static DIRECT_L3: [Table; IMAGE_BLOCKS] = [const { Table::new() }; IMAGE_BLOCKS];
 
 /// The stacks' pages, in ascending order.
 #[unsafe(link_section = ".bss.tally_tables")]
@@ -148,6 +155,20 @@ unsafe fn set_pages(table: *const Table, index: u64, start: u64, end: u64, attri
     }
 }
 
+/// Maps pages of the image's blocks, of which the first begins at `first`, at entries of the tables at `tables`.
+///
+/// # Safety
+/// As [`set`]; there are [`IMAGE_BLOCKS`] of them.
+unsafe fn set_image_pages(tables: *const Table, first: u64, start: u64, end: u64, attributes: u64) {
+    let mut pa = start;
+    while pa < end {
+        let table = tables.wrapping_add(((pa - first) >> 21) as usize);
+        // SAFETY: by contract; the linker script sees to it that the image ends in the last of its blocks.
+        unsafe { set(table, pa >> 12, pa | attributes | LEAF_PAGE) };
+        pa += PAGE;
+    }
+}
+
 /// Builds every table but the normal world's RAM. Runs where the image lies physically, MMU off:
 /// addresses come from the program counter, and nothing here may refer to memory through a
 /// constant pointer.
@@ -187,11 +208,15 @@ pub(crate) unsafe extern "C" fn build_tables() {
         );
 
         set(&raw const KERNEL_L1, 511, addr_of!(IMAGE_L2) as u64 | TABLE);
-        set(
-            &raw const IMAGE_L2,
-            image >> 21,
-            addr_of!(IMAGE_L3) as u64 | TABLE,
-        );
+        let first = block(image);
+        let mut table = 0;
+        while table < IMAGE_BLOCKS as u64 {
+            let (image_l3, direct_l3) = (addr_of!(IMAGE_L3) as u64, addr_of!(DIRECT_L3) as u64);
+            let at = (image >> 21) + table;
+            set(&raw const IMAGE_L2, at, (image_l3 + table * PAGE) | TABLE);
+            set(&raw const DIRECT_L2, at, (direct_l3 + table * PAGE) | TABLE);
+            table += 1;
+        }
         let mut table = 0;
         while table < STACK_TABLES as u64 {
             set(
@@ -201,36 +226,13 @@ pub(crate) unsafe extern "C" fn build_tables() {
             );
             table += 1;
         }
-        set_pages(&raw const IMAGE_L3, index(image), image, text_end, CODE);
-        set_pages(
-            &raw const IMAGE_L3,
-            index(text_end),
-            text_end,
-            rodata_end,
-            CONSTANTS,
-        );
-        set_pages(
-            &raw const IMAGE_L3,
-            index(rodata_end),
-            rodata_end,
-            sites,
-            WRITABLE,
-        );
-        set_pages(
-            &raw const IMAGE_L3,
-            index(sites),
-            sites,
-            sites_end,
-            CONSTANTS,
-        );
-        set_pages(
-            &raw const IMAGE_L3,
-            index(tables),
-            tables,
-            tables_end,
-            WRITABLE,
-        );
-        set_pages(&raw const IMAGE_L3, index(bss), bss, image_end, WRITABLE);
+        let image_l3 = addr_of!(IMAGE_L3).cast();
+        set_image_pages(image_l3, first, image, text_end, CODE);
+        set_image_pages(image_l3, first, text_end, rodata_end, CONSTANTS);
+        set_image_pages(image_l3, first, rodata_end, sites, WRITABLE);
+        set_image_pages(image_l3, first, sites, sites_end, CONSTANTS);
+        set_image_pages(image_l3, first, tables, tables_end, WRITABLE);
+        set_image_pages(image_l3, first, bss, image_end, WRITABLE);
 
         let mut stack = tables_end;
         let mut slot = 0;
@@ -257,27 +259,11 @@ pub(crate) unsafe extern "C" fn build_tables() {
 
         // The direct map: free secure RAM (and the hole, whose tail is free) and the devices.
         set(&raw const KERNEL_L1, 0, addr_of!(DIRECT_L2) as u64 | TABLE);
-        set(
-            &raw const DIRECT_L2,
-            image >> 21,
-            addr_of!(DIRECT_L3) as u64 | TABLE,
-        );
-        let first_end = (image_end + BLOCK - 1) & !(BLOCK - 1);
-        set_pages(
-            &raw const DIRECT_L3,
-            index(sites),
-            sites,
-            sites_end,
-            WRITABLE,
-        );
-        set_pages(
-            &raw const DIRECT_L3,
-            index(image_end),
-            image_end,
-            first_end,
-            WRITABLE,
-        );
-        let mut block = first_end;
+        let direct_l3 = addr_of!(DIRECT_L3).cast();
+        let image_blocks_end = first + IMAGE_BLOCKS as u64 * BLOCK;
+        set_image_pages(direct_l3, first, sites, sites_end, WRITABLE);
+        set_image_pages(direct_l3, first, image_end, image_blocks_end, WRITABLE);
+        let mut block = image_blocks_end;
         while block < tally_board::SECURE_RAM_END {
             set(
                 &raw const DIRECT_L2,
