@@ -1,7 +1,7 @@
 //! The kernel heap: a ledger pool behind the global allocator.
 //!
 //! **Invariant:** every block is zeroed, and carries the owner that the current thread works for and
-//! the call stack that asked for it; a refused request is reported where it happens and kept for clients.
+//! the call stack that asked for it; a refused request is noted for the end of its call and for clients.
 
 use crate::oom::LastOom;
 use core::alloc::{GlobalAlloc, Layout};

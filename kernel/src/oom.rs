@@ -6,7 +6,7 @@
 use crate::heap::{HEAP, TOP_SITES, own_frame, write_frame};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
-use tally_arch::IrqLock;
+use tally_arch::{IrqGuard, IrqLock};
 use tally_ledger::view::TopSites;
 use tally_ledger::{AllocError, CallStack, SiteInfo};
 use tally_mem::owner::OwnerId;
@@ -22,18 +22,30 @@ struct Oom {
     top: [SiteInfo; TOP_SITES],
 }
 
+/// The last one.
+#[derive(Clone, Copy)]
+struct Kept {
+    last: Option<Oom>,
+    /// Refusals that the console has not heard of, the last one among them.
+    untold: u32,
+}
+
 /// The last one, and whether the console is still to have it.
 pub(crate) struct LastOom {
-    kept: IrqLock<Option<Oom>>,
-    untold: AtomicBool,
+    kept: IrqLock<Kept>,
+    /// Whether there are any untold; changed under the lock.
+    is_untold: AtomicBool,
 }
 
 impl LastOom {
     /// None yet.
     pub(crate) const fn none() -> Self {
         Self {
-            kept: IrqLock::new(None),
-            untold: AtomicBool::new(false),
+            kept: IrqLock::new(Kept {
+                last: None,
+                untold: 0,
+            }),
+            is_untold: AtomicBool::new(false),
         }
     }
 
@@ -49,30 +61,34 @@ impl LastOom {
         let mut head = TextBuffer::EMPTY;
         // What is cut is still a report.
         let _ = write_head(&mut head, error, largest_free);
-        *self.kept.lock() = Some(Oom {
+        let mut kept = self.kept.lock();
+        kept.last = Some(Oom {
             head,
             stack: *stack,
             found,
             top: *top,
         });
-        self.untold.store(true, Ordering::Relaxed);
+        kept.untold = kept.untold.saturating_add(1);
+        self.is_untold.store(true, Ordering::Relaxed);
     }
 
     /// Writes the last one; false if there is none.
     #[cfg(feature = "stats")]
     pub(crate) fn write(&self, out: &mut dyn Write) -> bool {
-        let Some(oom) = *self.kept.lock() else {
+        let Some(oom) = self.kept.lock().last else {
             return false;
         };
         let mut written = Ok(());
-        oom.lines(|line| written = written.and_then(|()| writeln!(out, "{line}")));
+        oom.lines(1, |line| {
+            written = written.and_then(|()| writeln!(out, "{line}"))
+        });
         written.is_ok()
     }
 
     /// Prints it if that is still to be done; `breathe` after each line.
     #[inline]
     pub(crate) fn tell(&self, breathe: impl Fn()) {
-        if self.untold.load(Ordering::Relaxed) {
+        if self.is_untold.load(Ordering::Relaxed) {
             self.tell_untold(breathe);
         }
     }
@@ -80,21 +96,44 @@ impl LastOom {
     #[cold]
     #[inline(never)]
     fn tell_untold(&self, breathe: impl Fn()) {
-        if !self.untold.swap(false, Ordering::Relaxed) {
-            return;
+        let (last, untold) = self.take_untold(self.kept.lock());
+        if let Some(oom) = last.filter(|_| untold > 0) {
+            oom.lines(untold, |line| {
+                log::error!("{line}");
+                breathe();
+            });
         }
-        let Some(oom) = *self.kept.lock() else { return };
-        oom.lines(|line| {
-            log::error!("{line}");
-            breathe();
-        });
+    }
+
+    /// The last one, and how many the console is told of now.
+    fn take_untold(&self, mut kept: IrqGuard<'_, Kept>) -> (Option<Oom>, u32) {
+        self.is_untold.store(false, Ordering::Relaxed);
+        (kept.last, core::mem::take(&mut kept.untold))
+    }
+
+    /// Writes the last one if the console has not heard of it, to a kernel that ends: what is being changed is left out.
+    pub(crate) fn write_untold(&self, out: &mut dyn Write) {
+        let Some(kept) = self.kept.try_lock() else {
+            return;
+        };
+        let (last, untold) = self.take_untold(kept);
+        if let Some(oom) = last.filter(|_| untold > 0) {
+            oom.lines(untold, |line| {
+                let _ = writeln!(out, "{line}");
+            });
+        }
     }
 }
 
 impl Oom {
-    /// Its lines, each as it is made.
-    fn lines(&self, mut each: impl FnMut(&str)) {
+    /// Its lines, each as it is made, of the last of so many.
+    fn lines(&self, untold: u32, mut each: impl FnMut(&str)) {
         self.head.text().lines().for_each(&mut each);
+        if untold > 1 {
+            line(&mut each, |out| {
+                write!(out, "  and {} requests before it", untold - 1)
+            });
+        }
         line(&mut each, |out| {
             write!(out, "Image kernel: {:016x}", tally_arch::short_id())
         });
@@ -136,6 +175,11 @@ fn write_head(out: &mut dyn Write, error: &AllocError, largest_free: u64) -> fmt
         "\n  {} of {} bytes allocated, largest free chunk {largest_free}",
         error.allocated, error.size
     )
+}
+
+/// As [`LastOom::write_untold`].
+pub(crate) fn write_untold(out: &mut dyn Write) {
+    HEAP.last_oom.write_untold(out);
 }
 
 /// Tells what the heap refused during a call that ends.

@@ -204,6 +204,7 @@ impl Hooks for Roof {
     }
 
     fn panic_account(&self, out: &mut dyn fmt::Write) {
+        crate::oom::write_untold(out);
         if let Some(kernel) = self.0.get() {
             // The console takes everything.
             let _ = kernel.panic_account(out);
