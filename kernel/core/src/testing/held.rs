@@ -36,8 +36,9 @@ impl ImageBytes for HeldImage {
         self.0.borrow_mut()[at..at + from.len()].copy_from_slice(from);
     }
 
-    fn pieces(&self, range: Range<usize>, mut take: impl FnMut(&[u8])) {
-        take(&self.0.borrow()[range]);
+    /// In many pieces, as if pages were small.
+    fn pieces(&self, range: Range<usize>, take: impl FnMut(&[u8])) {
+        self.0.borrow()[range].chunks(16).for_each(take);
     }
 
     fn interruptible<R>(&self, work: impl FnOnce() -> R) -> R {

@@ -1,6 +1,6 @@
 //! Signatures, by the formulas of RFC 8017 and with one thing wrong at a time.
 
-mod openssl;
+pub(super) mod openssl;
 
 use super::MULTI;
 use crate::ta::load::image::{self, Refusal, Trust};

@@ -1,9 +1,10 @@
 //! Images that subkeys signed, and versions: with one thing wrong at a time.
 
+use super::signatures::openssl::RSA_4096;
 use super::{MULTI, leaves_nothing, world};
 use crate::ta::load::image::{self, MAX_SUBKEYS, Refusal, Versioned};
 use crate::testing::held::HeldImage;
-use crate::testing::signing::TRUST;
+use crate::testing::signing::{TRUST, bytes_of};
 use crate::testing::subkey::{NAME_LEN, Subkey};
 use crate::testing::world::{KeyPair, OTHER_KEY, TEST_KEY, World};
 use tally_abi::image::ImageFault;
@@ -230,6 +231,10 @@ fn keys_of_subkeys_are_rsa_of_the_lengths_that_the_kernel_takes() {
     assert_eq!(with(&|subkey| subkey.with_modulus(&modulus)), Ok(()));
     let padded = [&[0; 40][..], &modulus].concat();
     assert_eq!(with(&|subkey| subkey.with_modulus(&padded)), Ok(()));
+    // The longest, as the script writes it: nobody here has the key to go on with.
+    let longest = [&[0; 2][..], &bytes_of::<512>(RSA_4096[0])].concat();
+    let signed_by_none = with(&|subkey| subkey.with_modulus(&longest[1..]));
+    assert_eq!(signed_by_none, Err(ImageFault::Signature));
     let even = [&modulus[..383], &[modulus[383] & 0xfe]].concat();
     let low = [&[0x7f][..], &modulus[1..]].concat();
     let long = [&modulus[..], &modulus].concat();
@@ -240,6 +245,7 @@ fn keys_of_subkeys_are_rsa_of_the_lengths_that_the_kernel_takes() {
         &cut(383),
         &even,
         &low,
+        &longest,
         &long[..520],
         &long[..514],
         &[0; 384],
