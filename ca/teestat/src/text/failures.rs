@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(
             told(row),
             "#1 at 0.000 s: a TA image of 70000 bytes refused to TA 00000000-0000-0000-0000-000000000007\n\
-             \x20 it needs thread-local storage\n"
+             \x20 it needs thread-local storage, aligned above 16 bytes or without __elf_phdr_info\n"
         );
         row.fault = 0;
         row.pool = failed_pool::SESSIONS;
