@@ -4,6 +4,7 @@
 
 use super::world::{TA_ENTRY, TA_STACK, World};
 use crate::observer::Observer;
+use alloc::vec;
 use tally_abi::image::ImageFault;
 use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc, task};
 use tally_abi::ta::{UteeParams, svc};
@@ -110,6 +111,33 @@ fn check_quotas<O: Observer>(run: &Run<'_, O>) {
 
 /// First bytes of an image that `ldelf` panics of.
 pub const PANICS_LDELF: [u8; 4] = [0xff; 4];
+
+/// Fifth byte of an image that `ldelf` lays out in a way that cannot be run; the sixth says how ([`ODD_LAYOUTS`]).
+pub const ODD_LAYOUT: u8 = 0xe0;
+/// How many ways there are.
+pub const ODD_LAYOUTS: u8 = 7;
+
+fn make_odd(arg: &mut LdelfArg, way: u8, stack: u64) {
+    match way {
+        // Not executable; not mapped.
+        0 => arg.entry = stack,
+        1 => arg.entry = arg.load_base + PAGE_SIZE as u64,
+        // Misaligned; too short; longer than it is; wrapping; in what cannot be written.
+        2 => arg.stack_ptr -= 8,
+        3 => arg.stack_len = PAGE_SIZE as u64 - 1,
+        4 => arg.stack_len = TA_STACK + PAGE_SIZE as u64,
+        5 => (arg.stack_ptr, arg.stack_len) = (16, PAGE_SIZE as u64),
+        _ => (arg.stack_ptr, arg.stack_len) = (arg.load_base + PAGE_SIZE as u64, PAGE_SIZE as u64),
+    }
+}
+
+/// What lies behind the image in its last page was not somebody else's.
+fn check_tail<O: Observer>(run: &mut Run<'_, O>, arg: &LdelfArg) {
+    let end = arg.image_va + arg.image_len;
+    let mut tail = vec![0; (end.next_multiple_of(PAGE_SIZE as u64) - end) as usize];
+    run.load(end, &mut tail);
+    assert!(tail.iter().all(|byte| *byte == 0), "{tail:x?}");
+}
 
 /// First bytes of a library that `ldelf` finds a fault in.
 pub const FAULTY_LIBRARY: [u8; 4] = [0xfe; 4];
@@ -229,12 +257,18 @@ pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
             if flags == PANICS_LDELF {
                 return run.call(ldelf_svc::PANIC, &[1]);
             }
+            check_tail(run, &arg);
             arg.flags = u32::from_le_bytes(flags);
             arg.load_base = run.context.x[21];
             arg.load_len = page;
             arg.entry = arg.load_base + TA_ENTRY;
             arg.stack_ptr = stack + TA_STACK;
             arg.stack_len = TA_STACK;
+            let mut odd = [0; 2];
+            run.load(arg.image_va + 4, &mut odd);
+            if odd[0] == ODD_LAYOUT {
+                make_odd(&mut arg, odd[1], stack);
+            }
             run.store(arg_va, arg.as_bytes());
             run.call(ldelf_svc::RETURN, &[0])
         }

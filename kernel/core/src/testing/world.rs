@@ -15,7 +15,9 @@ pub use super::signing::{
     signed_image,
 };
 use super::ta::ldelf;
-pub use super::ta::{FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, Run, SYMBOLS};
+pub use super::ta::{
+    FAULTY_LIBRARY, LIBRARY, LINKED, ODD_LAYOUT, ODD_LAYOUTS, PANICS_LDELF, Run, SYMBOLS,
+};
 use crate::call::entry::Entry;
 use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, KernelHeap, LdelfImage, Parts};

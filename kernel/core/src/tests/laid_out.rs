@@ -5,11 +5,14 @@ use crate::call::Call;
 use crate::call::rpc::RpcArg;
 use crate::guest_id::GuestId;
 use crate::ta::instance::InstanceRef;
+use crate::testing::world::{ODD_LAYOUT, ODD_LAYOUTS, signed_image};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tally_abi::ldelf::{prot, svc};
+use tally_abi::ta::svc as ta_svc;
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::UserContext;
-use tally_mem::region::{Prot, RegionKind};
+use tally_mem::mem::Mem;
+use tally_mem::region::{Place, Prot, RegionKind};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that take more than a step.
@@ -158,5 +161,88 @@ fn what_lies_in_two_regions_is_not_unmapped_by_half() {
             assert_ne!(result, TeeResult::SUCCESS);
             assert_eq!(regions(world, instance), before);
         }
+    });
+}
+
+#[test]
+fn an_image_laid_out_in_a_way_that_cannot_be_run_is_refused() {
+    leaves_nothing(|world| {
+        for way in 0..ODD_LAYOUTS {
+            let payload = [&[0; 4], &[ODD_LAYOUT, way][..], &[0; 300]].concat();
+            world.install_image(MULTI, signed_image(MULTI, &payload));
+            assert_eq!(
+                world.open(MULTI, &[]).result,
+                TeeResult::BAD_FORMAT,
+                "way {way}"
+            );
+        }
+    });
+}
+
+/// The model of the loader looks: what lies behind an image in its last page shows at EL0.
+#[test]
+fn nothing_of_another_ta_lies_behind_an_image() {
+    leaves_nothing(|world| {
+        let session = world.opened(MULTI);
+        world.ta(|run| {
+            let out = run.stack(0);
+            run.store(out, &[0; 8]);
+            run.call(ta_svc::tally::HEAP_RESERVE, &[64 * PAGE, out])
+        });
+        world.ta(|run| run.call(ta_svc::tally::HEAP_GROW, &[64 * PAGE, 0]));
+        world.ta(|run| {
+            let out = run.stack(0);
+            let heap = run.load_u64(out);
+            for page in 0..64 {
+                run.store(heap + page * PAGE, &[0xaa; PAGE_SIZE]);
+            }
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+        let session = world.opened(SHARED);
+        assert_eq!(world.close(session), TeeResult::SUCCESS);
+    });
+}
+
+/// What a TA had mapped for itself is not the loader's, nor is what is lent to it for a call.
+#[test]
+fn the_loader_changes_only_what_it_maps() {
+    with_segment(1, |world, instance, va| {
+        let before = regions(world, instance);
+        {
+            let mut state = world.kernel.state();
+            let (pages, guest) = state.split(instance.guest());
+            let space = guest
+                .instances
+                .at_mut(instance)
+                .unwrap()
+                .space
+                .as_mut()
+                .unwrap();
+            let mut memory = Mem::new(pages, &world.kernel.machine);
+            let place = Place::random(7);
+            for kind in [RegionKind::Mapped, RegionKind::LdelfData, RegionKind::Image] {
+                let prot = Prot::READ_WRITE;
+                space
+                    .map_zero(&mut memory, kind, PAGE, prot, place)
+                    .unwrap();
+            }
+        }
+        let added: Vec<_> = regions(world, instance);
+        let added = added.iter().filter(|region| !before.contains(region));
+        let mut refused = 0;
+        for (at, _, kind, _) in added {
+            for number in [svc::UNMAP, svc::SET_PROT] {
+                let result = ldelf_calls(world, instance, number, &[*at, PAGE, prot::READ]);
+                assert_eq!(result, TeeResult::ACCESS_DENIED, "{kind:?}");
+                refused += 1;
+            }
+        }
+        assert_eq!(refused, 6);
+        assert_eq!(
+            ldelf_calls(world, instance, svc::UNMAP, &[va, PAGE]),
+            TeeResult::SUCCESS
+        );
     });
 }
