@@ -84,6 +84,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         out: UserVa,
     ) -> Result<(), TeeResult> {
         let uptime = self.kernel.uptime_millis();
+        let mut fits = true;
         let time = match category {
             time_category::SYSTEM => TeeTime::from_millis(uptime),
             time_category::REE => self.rpc.time(&self.kernel.machine)?,
@@ -91,11 +92,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 let state = self.kernel.state();
                 let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
                 let offset = found.time_offset_millis.ok_or(TeeResult::TIME_NOT_SET)?;
-                TeeTime::from_millis(uptime.saturating_add_signed(offset))
+                let millis = uptime.saturating_add_signed(offset);
+                fits = millis / 1000 <= u64::from(u32::MAX);
+                TeeTime::from_millis(millis)
             }
             _ => return Err(TeeResult::BAD_PARAMETERS),
         };
-        self.put(instance, out, time.as_bytes())
+        self.put(instance, out, time.as_bytes())?;
+        // What is left of it is told all the same (GPD_SPE_010 7.2.4).
+        fits.then_some(()).ok_or(TeeResult::OVERFLOW)
     }
 
     pub(super) fn sys_set_time(&self, instance: InstanceRef, va: UserVa) -> Result<(), TeeResult> {
