@@ -3,19 +3,19 @@
 //! **Invariant:** only relocations that a position-independent TA can have are accepted; a kind of
 //! table that is not understood is refused, never skipped.
 
+use crate::module::{Linked, Prefer};
+use crate::symbols::{Extent, SymbolTables, Symbols};
 use crate::{ImageFault, LoadPlan, raw};
 use goblin::elf64::dynamic::{
-    DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA,
-    DT_RELAENT, DT_RELASZ, DT_RELSZ, DT_STRTAB, DT_SYMENT, DT_SYMTAB, Dyn,
+    DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_NULL, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELAENT,
+    DT_RELASZ, DT_RELSZ, DT_STRTAB, DT_SYMENT, DT_SYMTAB, Dyn,
 };
 use goblin::elf64::reloc::{
     R_AARCH64_ABS64, R_AARCH64_GLOB_DAT, R_AARCH64_JUMP_SLOT, R_AARCH64_NONE, R_AARCH64_RELATIVE,
-    Rela, SIZEOF_RELA, r_sym, r_type,
+    R_AARCH64_TLS_TPREL, R_AARCH64_TLSDESC, Rela, SIZEOF_RELA, r_sym, r_type,
 };
-use goblin::elf64::section_header::{
-    SHF_ALLOC, SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_RELA, SectionHeader,
-};
-use goblin::elf64::sym::{STB_WEAK, Sym, st_bind};
+use goblin::elf64::section_header::{SHF_ALLOC, SHT_RELA, SectionHeader};
+use goblin::elf64::sym::Sym;
 
 /// Size of the packed relative relocations (System V gABI, `DT_RELRSZ`), which are refused.
 const DT_RELRSZ: u64 = 35;
@@ -30,35 +30,41 @@ const MAX_SECTIONS: u16 = 256;
 pub(crate) struct Dynamic<'a> {
     rela: [&'a [u8]; MAX_TABLES],
     jmprel: &'a [u8],
-    /// Address of the symbol table, 0 if there is none.
-    pub(crate) symtab: u64,
-    /// Address of the string table, 0 if there is none.
-    pub(crate) strtab: u64,
-    /// Address of the System V hash table, 0 if there is none.
-    pub(crate) hash: u64,
-    /// Address of the GNU hash table, 0 if there is none.
-    pub(crate) gnu_hash: u64,
+    /// Where the symbols are.
+    pub(crate) tables: SymbolTables,
+    /// The symbols.
+    pub(crate) symbols: Symbols<'a>,
+    /// The section itself.
+    bytes: &'a [u8],
 }
 
 impl<'a> Dynamic<'a> {
     /// Parses the section's `bytes`.
-    pub(crate) fn parse(bytes: &[u8], plan: &LoadPlan<'a>) -> Result<Self, ImageFault> {
-        let mut dynamic = Self::default();
+    pub(crate) fn parse(bytes: &'a [u8], plan: &LoadPlan<'a>) -> Result<Self, ImageFault> {
+        let mut dynamic = Self {
+            bytes,
+            ..Self::default()
+        };
         let (mut rela, mut rela_len, mut jmprel, mut jmprel_len) = (0, 0, 0, 0);
-        for at in (0..bytes.len() as u64).step_by(size_of::<Dyn>()) {
-            let entry: Dyn = raw::read(bytes, at).ok_or(ImageFault::BadDynamic)?;
+        let extent = |address| match plan.file_bytes_from(address) {
+            Some(bytes) if address != 0 => Extent {
+                address,
+                len: bytes.len() as u64,
+            },
+            _ => Extent::default(),
+        };
+        for entry in entries(bytes) {
+            let entry = entry?;
             let value = entry.d_val;
             match entry.d_tag {
-                DT_NULL => break,
                 DT_RELA => rela = value,
                 DT_RELASZ => rela_len = value,
                 DT_JMPREL => jmprel = value,
                 DT_PLTRELSZ => jmprel_len = value,
-                DT_SYMTAB => dynamic.symtab = value,
-                DT_STRTAB => dynamic.strtab = value,
-                DT_HASH => dynamic.hash = value,
-                DT_GNU_HASH => dynamic.gnu_hash = value,
-                DT_NEEDED => return Err(ImageFault::NeedsLibrary),
+                DT_SYMTAB => dynamic.tables.symbols = extent(value),
+                DT_STRTAB => dynamic.tables.strings = extent(value),
+                DT_HASH => dynamic.tables.hash = extent(value),
+                DT_GNU_HASH => dynamic.tables.gnu_hash = extent(value),
                 DT_RELAENT if value != SIZEOF_RELA as u64 => return Err(ImageFault::BadDynamic),
                 DT_SYMENT if value != size_of::<Sym>() as u64 => {
                     return Err(ImageFault::BadDynamic);
@@ -69,6 +75,10 @@ impl<'a> Dynamic<'a> {
                 _ => {}
             }
         }
+        dynamic.symbols = Symbols::new(&dynamic.tables, |extent| {
+            let bytes = plan.file_bytes_from(extent.address).unwrap_or(&[]);
+            bytes.get(..extent.len as usize).unwrap_or(&[])
+        });
         dynamic.rela = match tables(plan, rela_len, jmprel) {
             Some(tables) => tables,
             None => {
@@ -81,57 +91,69 @@ impl<'a> Dynamic<'a> {
         Ok(dynamic)
     }
 
-    /// Calls `apply` with each relocation: the address to write to, the value, and whether the
-    /// value is relative to the load base.
+    /// Names in the table of strings that entries with this tag give.
+    pub(crate) fn names(
+        &self,
+        tag: u64,
+    ) -> impl Iterator<Item = Result<&'a [u8], ImageFault>> + use<'a> {
+        let symbols = self.symbols;
+        entries(self.bytes)
+            .flatten()
+            .filter(move |entry| entry.d_tag == tag)
+            .map(move |entry| symbols.string(entry.d_val).ok_or(ImageFault::BadDynamic))
+    }
+
+    /// Where a string of the table of strings lies.
+    pub(crate) fn address_of(&self, tag: u64) -> Option<u64> {
+        let entry = entries(self.bytes).flatten().find(|it| it.d_tag == tag)?;
+        self.symbols.string(entry.d_val)?;
+        self.tables.strings.address.checked_add(entry.d_val)
+    }
+
+    /// Calls `apply` with each relocation: the address to write to, and the value.
     pub(crate) fn relocations(
         &self,
-        plan: &LoadPlan<'a>,
-        mut apply: impl FnMut(u64, u64, bool) -> Result<(), ImageFault>,
+        linked: &Linked<'_, 'a>,
+        mut apply: impl FnMut(u64, u64) -> Result<(), ImageFault>,
     ) -> Result<(), ImageFault> {
+        let base = linked.own().base;
         let tables = self.rela.into_iter().chain([self.jmprel]);
         for entry in tables.flat_map(|table| table.chunks_exact(SIZEOF_RELA)) {
             let rela: Rela = raw::read(entry, 0).ok_or(ImageFault::BadDynamic)?;
             let addend = rela.r_addend.cast_unsigned();
-            if rela.r_info == u64::from(R_AARCH64_RELATIVE) {
-                apply(rela.r_offset, addend, true)?;
-                continue;
-            }
+            let (at, symbol) = (rela.r_offset, r_sym(rela.r_info));
             match r_type(rela.r_info) {
+                R_AARCH64_RELATIVE => apply(at, addend.wrapping_add(base))?,
                 R_AARCH64_NONE => {}
-                R_AARCH64_RELATIVE => apply(rela.r_offset, addend, true)?,
-                R_AARCH64_ABS64 | R_AARCH64_GLOB_DAT | R_AARCH64_JUMP_SLOT => {
-                    let (value, relative) = self.symbol_value(plan, r_sym(rela.r_info))?;
-                    apply(rela.r_offset, value.wrapping_add(addend), relative)?;
+                R_AARCH64_ABS64 => {
+                    let value = linked.value(symbol, Prefer::Own)?;
+                    apply(at, value.wrapping_add(addend))?;
+                }
+                R_AARCH64_GLOB_DAT | R_AARCH64_JUMP_SLOT => {
+                    let value = linked.value(symbol, Prefer::First)?;
+                    apply(at, value.wrapping_add(addend))?;
+                }
+                R_AARCH64_TLS_TPREL => {
+                    apply(at, linked.thread_offset(symbol)?.wrapping_add(addend))?;
+                }
+                R_AARCH64_TLSDESC => {
+                    let offset = linked.thread_offset(symbol)?.wrapping_add(addend);
+                    apply(at, linked.thread_resolver()?)?;
+                    let second = at.checked_add(8).ok_or(ImageFault::RelocationTarget)?;
+                    apply(second, offset)?;
                 }
                 _ => return Err(ImageFault::UnknownRelocation),
             }
         }
         Ok(())
     }
+}
 
-    /// Symbol `index`, if it lies in the file.
-    pub(crate) fn symbol(&self, plan: &LoadPlan<'_>, index: u32) -> Option<Sym> {
-        let offset = u64::from(index) * size_of::<Sym>() as u64;
-        let address = self.symtab.checked_add(offset)?;
-        let bytes = plan.file_bytes(address, size_of::<Sym>() as u64)?;
-        raw::read(bytes, 0)
-    }
-
-    /// The value that a relocation against symbol `index` gets, and whether it moves with the
-    /// image.
-    fn symbol_value(&self, plan: &LoadPlan<'_>, index: u32) -> Result<(u64, bool), ImageFault> {
-        if index == 0 {
-            return Ok((0, false));
-        }
-        let symbol = self.symbol(plan, index).ok_or(ImageFault::BadDynamic)?;
-        match u32::from(symbol.st_shndx) {
-            SHN_UNDEF if st_bind(symbol.st_info) == STB_WEAK => Ok((0, false)),
-            SHN_UNDEF => Err(ImageFault::UndefinedSymbol),
-            SHN_ABS => Ok((symbol.st_value, false)),
-            n if n >= SHN_LORESERVE => Err(ImageFault::BadDynamic),
-            _ => Ok((symbol.st_value, true)),
-        }
-    }
+/// The section's entries, up to the one that ends it.
+fn entries<'a>(bytes: &'a [u8]) -> impl Iterator<Item = Result<Dyn, ImageFault>> + use<'a> {
+    let at = (0..bytes.len() as u64).step_by(size_of::<Dyn>());
+    at.map(|at| raw::read::<Dyn>(bytes, at).ok_or(ImageFault::BadDynamic))
+        .take_while(|entry| !matches!(entry, Ok(entry) if entry.d_tag == DT_NULL))
 }
 
 /// The tables that the section headers name, if they are those that `DT_RELASZ` tells of: OP-TEE's kit has some of them in the

@@ -8,6 +8,9 @@
 mod dynamic;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
+mod link;
+mod link_map;
+mod module;
 mod plan;
 mod raw;
 mod symbols;
@@ -17,9 +20,12 @@ mod tests;
 
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz;
+pub use link::{MAX_MODULES, Program, System, load, open, symbol};
+pub use module::{Linked, Module};
 pub use plan::{
-    LoadPlan, MAX_SEGMENTS, MAX_SPAN, MAX_STACK, PAGE, Prot, Protection, Segment, plan,
+    LoadPlan, MAX_SEGMENTS, MAX_SPAN, MAX_STACK, PAGE, Prot, Protection, Segment, library, plan,
 };
+pub use symbols::{Extent, SymbolTables, Symbols};
 pub use tally_abi::image::ImageFault;
 
 use tally_abi::TeeUuid;

@@ -11,9 +11,9 @@ fn main() {}
 mod el0 {
     use core::arch::{asm, global_asm};
     use core::slice;
-    use ldelf::ImageFault;
-    use tally_abi::TeeResult;
-    use tally_abi::ldelf::{LdelfArg, map_flag, svc};
+    use ldelf::{Extent, ImageFault, Protection, System};
+    use tally_abi::ldelf::{LdelfArg, map_flag, svc, task};
+    use tally_abi::{TeeResult, TeeUuid};
     use tally_memops as _;
 
     global_asm!(
@@ -56,6 +56,12 @@ mod el0 {
         Kernel(u64),
     }
 
+    impl From<ImageFault> for Failure {
+        fn from(why: ImageFault) -> Self {
+            Self::Image(why)
+        }
+    }
+
     fn check(code: u64) -> Result<(), Failure> {
         if code == 0 {
             Ok(())
@@ -72,47 +78,124 @@ mod el0 {
         Ok(address)
     }
 
+    /// The kernel's calls.
+    struct Kernel {
+        /// The library that was opened last.
+        library: TeeUuid,
+    }
+
+    impl System<'static> for Kernel {
+        type Error = Failure;
+
+        fn open(&mut self, library: TeeUuid) -> Result<&'static [u8], Failure> {
+            self.library = library;
+            let (mut address, mut len) = (0_u64, 0_u64);
+            let (uuid, at, of) = (&raw const library, &raw mut address, &raw mut len);
+            check(call(
+                svc::OPEN_BIN,
+                [uuid as u64, at as u64, of as u64, 0, 0],
+            ))?;
+            // SAFETY: the kernel has mapped the file there, read-only, for as long as we run.
+            Ok(unsafe { slice::from_raw_parts(address as *const u8, len as usize) })
+        }
+
+        fn map(&mut self, len: u64) -> Result<u64, Failure> {
+            map(len, GUARD, 0)
+        }
+
+        fn memory(&mut self, address: u64, len: u64) -> &mut [u8] {
+            // SAFETY:
+            // 1. The kernel has mapped these bytes, readable and writable: our caller gives a mapping of this run's.
+            // 2. Nothing else refers to them: it borrows all of us, and `look` is for what was mapped in earlier runs.
+            unsafe { slice::from_raw_parts_mut(address as *mut u8, len as usize) }
+        }
+
+        fn protect(&mut self, base: u64, pages: Protection) -> Result<(), Failure> {
+            let at = base + pages.address;
+            check(call(
+                svc::SET_PROT,
+                [at, pages.len, pages.prot.bits(), 0, 0],
+            ))
+        }
+
+        fn unmap(&mut self, address: u64, len: u64) -> Result<(), Failure> {
+            check(call(svc::UNMAP, [address, len, 0, 0, 0]))
+        }
+
+        fn look(&self, at: Extent) -> &'static [u8] {
+            if at.len == 0 {
+                return &[];
+            }
+            // SAFETY: an earlier run of ours left the place in memory that the TA cannot write, and the TA does not run
+            // before we return.
+            unsafe { slice::from_raw_parts(at.address as *const u8, at.len as usize) }
+        }
+
+        fn read(&mut self, address: u64) -> [u8; 16] {
+            // SAFETY: the place is in a module of the TA's, all of which is mapped; no reference to it is held.
+            unsafe { (address as *const [u8; 16]).read_unaligned() }
+        }
+
+        fn write(&mut self, address: u64, bytes: [u8; 16]) {
+            // SAFETY: as above. What is not writable ends the TA by a fault, as a write of its own would.
+            unsafe { (address as *mut [u8; 16]).write_unaligned(bytes) }
+        }
+    }
+
     extern "C" fn start(arg: *mut LdelfArg) -> ! {
-        // SAFETY: the kernel enters us with a pointer to an argument that is ours alone.
-        let arg = unsafe { &mut *arg };
-        match load(arg) {
+        // SAFETY: the kernel enters us with a pointer to an argument that is ours alone, `name_len` bytes behind it.
+        let (arg, name) = unsafe {
+            let name = slice::from_raw_parts(arg.add(1).cast::<u8>(), (*arg).name_len as usize);
+            (&mut *arg, name)
+        };
+        let mut kernel = Kernel {
+            library: TeeUuid::nil(),
+        };
+        let link_map = Extent {
+            address: arg.link_map,
+            len: arg.link_map_len,
+        };
+        let done = match arg.task {
+            task::LOAD => load(&mut kernel, arg),
+            task::OPEN => ldelf::open(&mut kernel, link_map, arg.uuid).map(|at| put_map(arg, at)),
+            _ => {
+                let of = (!arg.uuid.is_nil()).then_some(arg.uuid);
+                let found = ldelf::symbol(&kernel, link_map, of, name);
+                found.map(|at| arg.entry = at).map_err(Failure::from)
+            }
+        };
+        match done {
             Ok(()) => finish(0),
-            Err(Failure::Kernel(code)) => finish(code),
+            Err(Failure::Kernel(code)) => {
+                arg.why_of = kernel.library;
+                finish(code)
+            }
             Err(Failure::Image(why)) => {
-                arg.why = why.code();
+                (arg.why, arg.why_of) = (why.code(), kernel.library);
                 finish(u64::from(TeeResult::from(why).0))
             }
         }
     }
 
-    fn load(arg: &mut LdelfArg) -> Result<(), Failure> {
+    fn load(kernel: &mut Kernel, arg: &mut LdelfArg) -> Result<(), Failure> {
         // SAFETY: the kernel has mapped the file there, read-only, for as long as we run.
         let image =
             unsafe { slice::from_raw_parts(arg.image_va as *const u8, arg.image_len as usize) };
-        let plan = ldelf::plan(image, arg.uuid).map_err(Failure::Image)?;
-
-        let base = map(plan.span, GUARD, 0)?;
-        // SAFETY:
-        // 1. The kernel has just mapped these bytes, readable, writable and zero.
-        // 2. Nothing else refers to them; the slice ends before their permissions change.
-        let memory = unsafe { slice::from_raw_parts_mut(base as *mut u8, plan.span as usize) };
-        plan.apply(memory, base).map_err(Failure::Image)?;
-        for pages in plan.protections() {
-            let address = base + pages.address;
-            check(call(
-                svc::SET_PROT,
-                [address, pages.len, pages.prot.bits(), 0, 0],
-            ))?;
-        }
-
-        let stack = map(plan.stack_len, GUARD, map_flag::STACK)?;
-        arg.entry = base + plan.entry;
-        arg.stack_ptr = stack + plan.stack_len;
-        arg.stack_len = plan.stack_len;
-        arg.load_base = base;
-        arg.load_len = plan.span;
-        arg.flags = plan.head.flags;
+        let program = ldelf::load(kernel, image, arg.uuid)?;
+        let stack = map(program.stack_len, GUARD, map_flag::STACK)?;
+        arg.entry = program.entry;
+        arg.stack_ptr = stack + program.stack_len;
+        arg.stack_len = program.stack_len;
+        arg.load_base = program.base;
+        arg.load_len = program.span;
+        arg.flags = program.flags;
+        put_map(arg, program.link_map);
         Ok(())
+    }
+
+    const fn put_map(arg: &mut LdelfArg, at: Extent) {
+        arg.link_map = at.address;
+        arg.link_map_len = at.len;
     }
 
     /// Only a bug gets here. No message: formatting it would need relocations.

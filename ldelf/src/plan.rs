@@ -4,7 +4,10 @@
 //! of it is both writable and executable; its header is for the TA asked for.
 
 use crate::dynamic::Dynamic;
-use crate::{ImageFault, raw, symbols};
+use crate::module::{Linked, Module};
+use crate::symbols::SymbolTables;
+use crate::{ImageFault, raw};
+use goblin::elf64::dynamic::{DT_NEEDED, DT_SONAME};
 use goblin::elf64::header::{
     EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_AARCH64, ET_DYN, EV_CURRENT,
     Header,
@@ -21,9 +24,11 @@ use zerocopy::FromBytes;
 /// Size of a page in bytes.
 pub const PAGE: u64 = 4096;
 /// Most loadable segments of an image.
-pub const MAX_SEGMENTS: usize = 8;
+pub const MAX_SEGMENTS: usize = 16;
 /// Most bytes from link address 0 to the end of the last segment.
 pub const MAX_SPAN: u64 = 64 << 20;
+/// Largest alignment of thread-local storage in bytes: that of what TPIDR_EL0 points to (OP-TEE's `lib/libutee/tcb.c`).
+const MAX_TLS_ALIGN: u64 = 16;
 /// Largest stack in bytes.
 pub const MAX_STACK: u64 = 1 << 20;
 /// Most program headers looked at.
@@ -105,11 +110,15 @@ pub struct LoadPlan<'a> {
     n_segments: usize,
     relro: Option<(u64, u64)>,
     dynamic: Dynamic<'a>,
-    /// The TA's header.
+    /// The program headers, as the file has them.
+    pub program_headers: &'a [u8],
+    /// Bytes of thread-local storage.
+    pub tls_len: u64,
+    /// The TA's header; zero for a library.
     pub head: TaHead,
     /// Entry point, relative to link address 0.
     pub entry: u64,
-    /// Bytes of stack, a multiple of [`PAGE`].
+    /// Bytes of stack, a multiple of [`PAGE`]; 0 for a library.
     pub stack_len: u64,
     /// Bytes from link address 0 to the end of the last segment, a multiple of [`PAGE`].
     pub span: u64,
@@ -117,14 +126,28 @@ pub struct LoadPlan<'a> {
 
 /// Makes a plan for the ELF file `image`, which must be the TA `uuid`.
 ///
-/// Relocations are checked one by one when they are applied ([`LoadPlan::apply`]) or by
+/// Relocations are checked one by one when they are applied ([`LoadPlan::relocate`]) or by
 /// [`LoadPlan::check_relocations`]; everything else is checked here.
 ///
 /// # Errors
 /// The first reason to refuse the image.
 pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, ImageFault> {
+    let mut plan = library(image)?;
+    plan.take_head(uuid)?;
+    if !plan.is_executable(plan.entry) {
+        return Err(ImageFault::EntryNotExecutable);
+    }
+    Ok(plan)
+}
+
+/// Makes a plan for the ELF file `image`, which may be a library.
+///
+/// # Errors
+/// As [`plan`].
+pub fn library(image: &[u8]) -> Result<LoadPlan<'_>, ImageFault> {
     let header = file_header(image)?;
     let has_sections = usize::from(header.e_shentsize) == size_of::<SectionHeader>();
+    let headers_len = u64::from(header.e_phnum) * size_of::<ProgramHeader>() as u64;
     let mut plan = LoadPlan {
         image,
         sections: (
@@ -135,6 +158,9 @@ pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, ImageFault> {
         n_segments: 0,
         relro: None,
         dynamic: Dynamic::default(),
+        program_headers: raw::slice(image, header.e_phoff, headers_len)
+            .ok_or(ImageFault::Truncated)?,
+        tls_len: 0,
         head: TaHead {
             uuid: TeeUuid::nil(),
             stack_size: 0,
@@ -148,19 +174,18 @@ pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, ImageFault> {
 
     let mut dynamic = None;
     let mut relro = None;
-    for n in 0..u64::from(header.e_phnum) {
-        let offset = n * size_of::<ProgramHeader>() as u64;
-        let at = header.e_phoff.checked_add(offset);
-        let ph: ProgramHeader = at
-            .and_then(|at| raw::read(image, at))
-            .ok_or(ImageFault::Truncated)?;
+    for ph in plan
+        .program_headers
+        .chunks_exact(size_of::<ProgramHeader>())
+    {
+        let ph: ProgramHeader = raw::read(ph, 0).ok_or(ImageFault::Truncated)?;
         match ph.p_type {
             PT_LOAD if ph.p_memsz == 0 && ph.p_filesz == 0 => {}
             PT_LOAD => plan.add_segment(&ph)?,
             PT_DYNAMIC => dynamic = Some((ph.p_vaddr, ph.p_filesz)),
             PT_GNU_RELRO => relro = Some((ph.p_vaddr, ph.p_memsz)),
             PT_INTERP => return Err(ImageFault::NeedsInterpreter),
-            PT_TLS if ph.p_memsz != 0 => return Err(ImageFault::NeedsTls),
+            PT_TLS => plan.take_tls(&ph)?,
             _ => {}
         }
     }
@@ -174,10 +199,6 @@ pub fn plan(image: &[u8], uuid: TeeUuid) -> Result<LoadPlan<'_>, ImageFault> {
             .file_bytes(address, len)
             .ok_or(ImageFault::BadDynamic)?;
         plan.dynamic = Dynamic::parse(bytes, &plan)?;
-    }
-    plan.take_head(uuid)?;
-    if !plan.is_executable(plan.entry) {
-        return Err(ImageFault::EntryNotExecutable);
     }
     Ok(plan)
 }
@@ -241,13 +262,11 @@ impl<'a> LoadPlan<'a> {
         segments.chain(relro)
     }
 
-    /// Copies the image to `memory`, which will be seen at address `base` and reads as zero now,
-    /// and relocates it.
+    /// Copies the segments to `memory`, which reads as zero now.
     ///
     /// # Errors
-    /// [`ImageFault::MemoryTooSmall`] when `memory` is shorter than `span`, or the first bad
-    /// relocation. `memory` is then of no use.
-    pub fn apply(&self, memory: &mut [u8], base: u64) -> Result<(), ImageFault> {
+    /// [`ImageFault::MemoryTooSmall`] when `memory` is shorter than `span`.
+    pub fn place(&self, memory: &mut [u8]) -> Result<(), ImageFault> {
         for segment in self.segments() {
             let from = raw::slice(self.image, segment.file_offset, segment.file_len)
                 .ok_or(ImageFault::SegmentOutsideFile)?;
@@ -255,16 +274,19 @@ impl<'a> LoadPlan<'a> {
             let to = memory.get_mut(start..start + from.len());
             to.ok_or(ImageFault::MemoryTooSmall)?.copy_from_slice(from);
         }
+        Ok(())
+    }
+
+    /// Relocates `memory`, in which the segments are, as the own module of `linked`.
+    ///
+    /// # Errors
+    /// The first bad relocation. `memory` is then of no use.
+    pub fn relocate(&self, memory: &mut [u8], linked: &Linked<'_, 'a>) -> Result<(), ImageFault> {
         let mut last = Segment::default();
-        self.dynamic.relocations(self, |target, value, relative| {
+        self.dynamic.relocations(linked, |target, value| {
             if !last.has_in_file(target, 8) {
                 last = self.relocatable_segment(target)?;
             }
-            let value = if relative {
-                value.wrapping_add(base)
-            } else {
-                value
-            };
             let to = memory
                 .get_mut(target as usize..)
                 .and_then(|m| m.first_chunk_mut::<8>());
@@ -273,17 +295,59 @@ impl<'a> LoadPlan<'a> {
         })
     }
 
-    /// Checks every relocation without applying it.
+    /// Places and relocates a program that has no libraries, which will be seen at address `base`.
+    ///
+    /// # Errors
+    /// As [`Self::place`] and [`Self::relocate`].
+    pub fn apply(&self, memory: &mut [u8], base: u64) -> Result<(), ImageFault> {
+        self.place(memory)?;
+        self.relocate(memory, &Linked::alone(&self.module(base, 0)))
+    }
+
+    /// Checks every relocation of a program that has no libraries, without applying it.
     ///
     /// # Errors
     /// The first bad relocation.
     pub fn check_relocations(&self) -> Result<usize, ImageFault> {
         let mut n = 0;
-        self.dynamic.relocations(self, |target, _, _| {
-            n += 1;
-            self.relocatable_segment(target).map(|_| ())
-        })?;
+        let own = self.module(0, 0);
+        self.dynamic
+            .relocations(&Linked::alone(&own), |target, _| {
+                n += 1;
+                self.relocatable_segment(target).map(|_| ())
+            })?;
         Ok(n)
+    }
+
+    /// The image as a module whose link address 0 lies at `base`.
+    #[must_use]
+    pub const fn module(&self, base: u64, tls_offset: u64) -> Module<'a> {
+        Module {
+            base,
+            span: self.span,
+            symbols: self.dynamic.symbols,
+            tls_offset,
+        }
+    }
+
+    /// Where its symbols are.
+    #[must_use]
+    pub const fn symbol_tables(&self) -> &SymbolTables {
+        &self.dynamic.tables
+    }
+
+    /// The libraries that it needs, which are called by their UUIDs.
+    pub fn needed(&self) -> impl Iterator<Item = Result<TeeUuid, ImageFault>> + use<'a> {
+        self.dynamic.names(DT_NEEDED).map(|name| {
+            let name = str::from_utf8(name?).map_err(|_| ImageFault::NeedsLibrary)?;
+            name.parse().map_err(|_| ImageFault::NeedsLibrary)
+        })
+    }
+
+    /// Where its own name lies, which ends with a zero, if it has one.
+    #[must_use]
+    pub fn name_address(&self) -> Option<u64> {
+        self.dynamic.address_of(DT_SONAME)
     }
 
     /// The section headers, each `None` where it is not in the file; `None` if there are none, or more than `most`.
@@ -327,6 +391,15 @@ impl<'a> LoadPlan<'a> {
             .find(|s| s.prot == Prot::Write && s.has_in_file(address, 8))
             .copied()
             .ok_or(ImageFault::RelocationTarget)
+    }
+
+    /// Takes note of thread-local storage. An image has one block of it: what its other headers say is the TA's own affair.
+    fn take_tls(&mut self, ph: &ProgramHeader) -> Result<(), ImageFault> {
+        if ph.p_align > MAX_TLS_ALIGN || ph.p_memsz > MAX_SPAN || self.tls_len != 0 {
+            return Err(ImageFault::NeedsTls);
+        }
+        self.tls_len = ph.p_memsz;
+        Ok(())
     }
 
     fn add_segment(&mut self, ph: &ProgramHeader) -> Result<(), ImageFault> {
@@ -394,7 +467,8 @@ impl<'a> LoadPlan<'a> {
     /// OP-TEE's TA kit does), else at the lowest address.
     fn take_head(&mut self, uuid: TeeUuid) -> Result<(), ImageFault> {
         let lowest = self.segments().first().map_or(0, |s| s.address);
-        let address = symbols::find(self, &self.dynamic, b"ta_head").unwrap_or(lowest);
+        let named = self.dynamic.symbols.find(b"ta_head");
+        let address = named.map_or(lowest, |symbol| symbol.st_value);
         let bytes = self
             .file_bytes(address, size_of::<TaHead>() as u64)
             .ok_or(ImageFault::NoHead)?;

@@ -3,10 +3,12 @@
 //! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
 extern crate std;
 
+mod linking;
 mod relocations;
 mod tables;
 
 use crate::{ImageFault, PAGE, Prot, Protection, plan, raw};
+use std::string::ToString as _;
 use std::vec;
 use std::vec::Vec;
 use tally_abi::ta::{DEPRECATED_ENTRY, TaHead};
@@ -35,6 +37,8 @@ const TABLES: u64 = 0x100;
 const SYMBOLS: u64 = 0x400;
 const DYN: u64 = DATA + 0x100;
 const DATA_TABLES: u64 = DATA + 0x900;
+const STRINGS: u64 = 0x580;
+const HASH: u64 = 0x700;
 /// Where the section headers are in the file.
 const SECTIONS: u64 = 0x800;
 
@@ -66,6 +70,9 @@ struct Elf {
     shentsize: u16,
     /// Name offset, section, binding, value.
     symbols: Vec<(u32, u16, u8, u64)>,
+    /// Names of symbols from 1 on, which others then find by a System V hash table of one bucket, and of libraries.
+    names: Vec<&'static str>,
+    needed: Vec<TeeUuid>,
     truncate_to: usize,
 }
 
@@ -103,8 +110,27 @@ impl Elf {
             sections: vec![],
             shentsize: 64,
             symbols: vec![(0, 0, 0, 0), (1, 1, 1, 0x2008), (1, 0, 1, 0), (1, 0, 2, 0)],
+            names: vec![],
+            needed: vec![],
             truncate_to: usize::MAX,
         }
+    }
+
+    /// The table of names, and the entries of the dynamic section that go with it.
+    fn strings(&self) -> (Vec<u8>, Vec<(u64, u64)>) {
+        let mut strings = vec![0];
+        for name in &self.names {
+            strings.extend(name.bytes().chain([0]));
+        }
+        let mut entries = vec![];
+        for library in &self.needed {
+            entries.push((1, strings.len() as u64));
+            strings.extend(library.to_string().bytes().chain([0]));
+        }
+        if strings.len() > 1 {
+            entries.extend([(5, STRINGS), (4, HASH)]);
+        }
+        (strings, entries)
     }
 
     fn build(&self) -> Vec<u8> {
@@ -124,7 +150,9 @@ impl Elf {
             let at = 64 + 56 * n as u64;
             put(at, &h.kind.to_le_bytes());
             put(at + 4, &h.flags.to_le_bytes());
-            let words = [h.offset, h.address, h.address, h.file_len, h.mem_len, PAGE];
+            // What has no bytes in the file is aligned as a variable is.
+            let align = if h.file_len == 0 { 16 } else { PAGE };
+            let words = [h.offset, h.address, h.address, h.file_len, h.mem_len, align];
             put(at + 8, words.as_bytes());
         }
         put(PAGE, self.head.as_bytes());
@@ -147,10 +175,29 @@ impl Elf {
                 );
             }
         }
+        let (strings, named) = self.strings();
+        put(PAGE + STRINGS, &strings);
+        let n_symbols = self.symbols.len() as u32;
+        if !self.names.is_empty() {
+            let chain: Vec<u32> = (0..n_symbols)
+                .map(|n| if n == 0 { 0 } else { (n + 1) % n_symbols })
+                .collect();
+            put(PAGE + HASH, [1, n_symbols, 1].as_bytes());
+            put(PAGE + HASH + 12, chain.as_bytes());
+        }
+        let mut at_name = 1;
         for (n, &(name, section, binding, value)) in self.symbols.iter().enumerate() {
             let at = PAGE + SYMBOLS + 24 * n as u64;
+            let name = match self.names.get(n.wrapping_sub(1)) {
+                Some(known) => {
+                    at_name += known.len() as u32 + 1;
+                    at_name - known.len() as u32 - 1
+                }
+                None => name,
+            };
             put(at, &name.to_le_bytes());
-            put(at + 4, &[binding << 4, 0]);
+            // Binding, and in its upper half a type.
+            put(at + 4, &[binding.rotate_left(4), 0]);
             put(at + 6, &section.to_le_bytes());
             put(at + 8, &value.to_le_bytes());
         }
@@ -160,6 +207,7 @@ impl Elf {
             (9, 24),
             (6, SYMBOLS),
         ];
+        dynamic.extend(&named);
         dynamic.extend(&self.dynamic);
         dynamic.push((0, 0));
         for (n, &(tag, value)) in dynamic.iter().enumerate() {
@@ -170,7 +218,7 @@ impl Elf {
         file
     }
 
-    /// Everything that the loader does.
+    /// Everything that the loader does with a program alone.
     fn load(&self) -> Result<Vec<u8>, ImageFault> {
         let file = self.build();
         let plan = plan(&file, UUID)?;
@@ -295,10 +343,10 @@ fn file_without_segments_is_refused() {
 }
 
 #[test]
-fn nine_segments_are_too_many() {
+fn seventeen_segments_are_too_many() {
     let why = refused(|e| {
         e.headers.truncate(3);
-        for n in 1..=6 {
+        for n in 1..=14 {
             let h = e.headers[2];
             e.headers.push(Ph {
                 address: h.address + 0x2000 * n,
@@ -474,13 +522,6 @@ fn dynamic_section_outside_segments_is_refused() {
 }
 
 #[test]
-fn shared_libraries_are_not_supported() {
-    let why = refused(|e| e.dynamic.push((1, 0)));
-    assert_eq!(why, ImageFault::NeedsLibrary);
-    assert_eq!(TeeResult::from(why), TeeResult::NOT_SUPPORTED);
-}
-
-#[test]
 fn interpreters_are_not_supported() {
     assert_eq!(
         refused(|e| e.headers[3].kind = INTERP),
@@ -489,7 +530,7 @@ fn interpreters_are_not_supported() {
 }
 
 #[test]
-fn thread_local_storage_is_not_supported() {
+fn thread_local_storage_aligned_to_a_page_is_refused() {
     assert_eq!(refused(|e| e.headers[3].kind = TLS), ImageFault::NeedsTls);
 }
 

@@ -17,6 +17,7 @@ mod params;
 mod rng;
 #[cfg(feature = "stats")]
 mod stats;
+mod system;
 #[cfg(all(test, feature = "stats"))]
 mod tests;
 mod vdec;
@@ -37,6 +38,7 @@ pub static ALL: &[PseudoTa<Book>] = &[
     device::pta(),
     rng::pta(),
     vdec::pta(),
+    system::pta(),
     #[cfg(feature = "stats")]
     audit::PTA,
     #[cfg(feature = "stats")]

@@ -2,10 +2,9 @@
 //!
 //! **Invariant:** the client learns the size of the answer even where it does not fit.
 
-use tally_abi::TeeResult;
-#[cfg(feature = "stats")]
-use tally_abi::TeeUuid;
+use tally_abi::{TeeResult, TeeUuid};
 use tally_core::pta::Params;
+use zerocopy::IntoBytes;
 
 /// Reports the size of what was, or would have been, written.
 ///
@@ -33,7 +32,20 @@ pub(crate) fn expect(params: &dyn Params, types: [u32; 4]) -> Result<(), TeeResu
     }
 }
 
-/// The UUID in memory reference `param`.
+/// The UUID in memory reference `param`, as TAs have it (`TEE_UUID`).
+///
+/// # Errors
+/// `BAD_PARAMETERS` if it is of another size.
+pub(crate) fn native_uuid(params: &dyn Params, param: usize) -> Result<TeeUuid, TeeResult> {
+    let mut uuid = TeeUuid::nil();
+    if params.memref_len(param) != size_of::<TeeUuid>() as u64 {
+        return Err(TeeResult::BAD_PARAMETERS);
+    }
+    params.read(param, 0, uuid.as_mut_bytes())?;
+    Ok(uuid)
+}
+
+/// The UUID in memory reference `param`, as the normal world has it.
 ///
 /// # Errors
 /// `BAD_PARAMETERS` if it is of another size.

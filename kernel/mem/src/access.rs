@@ -272,7 +272,7 @@ fn page_use(kind: RegionKind) -> PageUse {
     match kind {
         RegionKind::LdelfCode | RegionKind::LdelfData => PageUse::TaCode,
         RegionKind::Image => PageUse::TaImage,
-        RegionKind::Segment => PageUse::TaSegment,
+        RegionKind::Segment | RegionKind::Mapped => PageUse::TaSegment,
         RegionKind::Stack => PageUse::TaStack,
         RegionKind::Heap => PageUse::TaHeap,
         RegionKind::Param => PageUse::TaParam,

@@ -58,12 +58,20 @@ pub fn vec_with_capacity<T>(capacity: usize) -> Result<Vec<T>, HeapExhausted> {
     Ok(vec)
 }
 
+/// Makes room for `more` items behind those that are there.
+///
+/// # Errors
+/// [`HeapExhausted`]; `vec` is as before.
+pub fn try_reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), HeapExhausted> {
+    vec.try_reserve(more).map_err(|_| HeapExhausted)
+}
+
 /// Appends, growing if there is no room.
 ///
 /// # Errors
 /// [`HeapExhausted`]; `vec` is as before.
 pub fn try_push<T>(vec: &mut Vec<T>, value: T) -> Result<(), HeapExhausted> {
-    vec.try_reserve(1).map_err(|_| HeapExhausted)?;
+    try_reserve(vec, 1)?;
     vec.push(value);
     Ok(())
 }

@@ -98,11 +98,13 @@ pub enum RegionKind {
     Param,
     /// A buffer that a pseudo-TA mapped.
     Buffer,
+    /// What the TA had mapped for itself while it ran.
+    Mapped,
 }
 
 impl RegionKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LdelfCode,
         Self::LdelfData,
         Self::Image,
@@ -111,6 +113,7 @@ impl RegionKind {
         Self::Heap,
         Self::Param,
         Self::Buffer,
+        Self::Mapped,
     ];
 }
 

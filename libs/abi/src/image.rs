@@ -122,14 +122,18 @@ image_faults! {
     RelocationTarget = 54 SECURITY "a relocation outside writable data",
     /// A relocation against a symbol that the image does not define.
     UndefinedSymbol = 55 BAD_FORMAT "an undefined symbol",
-    /// The image needs a shared library.
-    NeedsLibrary = 56 NOT_SUPPORTED "it needs a shared library",
+    /// The image needs a shared library that nobody can find.
+    NeedsLibrary = 56 ITEM_NOT_FOUND "it needs a shared library that has no UUID for a name, or is not loaded",
     /// The image asks for a program interpreter.
     NeedsInterpreter = 57 NOT_SUPPORTED "it needs an interpreter",
-    /// The image needs thread-local storage.
-    NeedsTls = 58 NOT_SUPPORTED "it needs thread-local storage",
+    /// The image needs thread-local storage that nobody gives it.
+    NeedsTls = 58 NOT_SUPPORTED "it needs thread-local storage, aligned above 16 bytes or without __elf_phdr_info",
     /// The memory given is smaller than the plan.
     MemoryTooSmall = 59 GENERIC "too little memory was mapped for it",
+    /// More libraries than a TA may have.
+    TooManyLibraries = 60 NOT_SUPPORTED "it needs more than 15 shared libraries",
+    /// What the kit's library finds the modules by cannot be used.
+    BadPhdrInfo = 61 BAD_FORMAT "its __elf_phdr_info lies outside it, or is of another version",
 }
 
 impl fmt::Display for ImageFault {

@@ -2,7 +2,8 @@
 //!
 //! Numbers follow optee_os `ldelf/include/ldelf.h` where the call is the same; the interface is
 //! internal to one release of Tally. The kernel maps `ldelf`, a stack and, read-only, the verified
-//! ELF file into the new TA's address space and enters `ldelf` with x0 = pointer to [`LdelfArg`].
+//! ELF file into the new TA's address space and enters `ldelf` with x0 = pointer to [`LdelfArg`]; and without a file
+//! when the TA opens a library or asks for a symbol later.
 
 use crate::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -11,13 +12,21 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct LdelfArg {
-    /// In: the TA asked for; its `TaHead` must name the same.
+    /// In: the TA asked for, whose `TaHead` must name the same; or a library.
     pub uuid: TeeUuid,
+    /// In: what to do, of [`task`].
+    pub task: u32,
+    /// In: bytes of the name behind this argument.
+    pub name_len: u32,
+    /// In, out: where the TA's link map lies, 0 for none.
+    pub link_map: u64,
+    /// In, out: of how many bytes it is.
+    pub link_map_len: u64,
     /// In: address of the ELF file.
     pub image_va: u64,
     /// In: size of the ELF file in bytes.
     pub image_len: u64,
-    /// Out: entry point.
+    /// Out: entry point; the symbol's address.
     pub entry: u64,
     /// Out: initial stack pointer (16-byte aligned, the end of the stack).
     pub stack_ptr: u64,
@@ -29,8 +38,20 @@ pub struct LdelfArg {
     pub load_len: u64,
     /// Out: `TaHead::flags`.
     pub flags: u32,
-    /// Out: why the image is refused ([`crate::image::ImageFault`]), if it is.
+    /// Out: why an image is refused ([`crate::image::ImageFault`]), if it is.
     pub why: u32,
+    /// Out: which library it is; nil for the TA itself.
+    pub why_of: TeeUuid,
+}
+
+/// What `ldelf` is entered for.
+pub mod task {
+    /// Load a TA.
+    pub const LOAD: u32 = 0;
+    /// Load a library into a TA (`dlopen`).
+    pub const OPEN: u32 = 1;
+    /// Find a symbol (`dlsym`), whose name lies behind the argument; in library `uuid` first, if that is not nil.
+    pub const SYMBOL: u32 = 2;
 }
 
 /// System calls of `ldelf` (x8), `svc #0`, result in x0.
@@ -46,6 +67,8 @@ pub mod svc {
     pub const MAP_ZI: u64 = 3;
     /// `(va, len)`: unmaps what MAP_ZI mapped.
     pub const UNMAP: u64 = 4;
+    /// `(uuid, va: u64*, len: u64*)`: maps the verified ELF file of a library, read-only, until `ldelf` returns.
+    pub const OPEN_BIN: u64 = 5;
     /// `(va, len, prot)`: sets [`super::prot`] on pages of one MAP_ZI mapping. Writable and
     /// executable together are refused (`SECURITY`), as is making executable pages writable.
     pub const SET_PROT: u64 = 9;

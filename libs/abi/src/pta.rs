@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub mod audit;
 pub mod inspect;
 pub mod rng;
+pub mod system;
 pub mod vdec;
 pub mod watch;
 

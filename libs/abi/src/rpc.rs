@@ -20,7 +20,14 @@ pub mod cmd {
     pub const SHM_ALLOC: u32 = 6;
     /// Free shared memory. Value in: a = type, b = cookie.
     pub const SHM_FREE: u32 = 7;
+    /// Have a plugin of the supplicant do something. Value in: a = [`super::SUPP_PLUGIN_INVOKE`], b, c = half of the
+    /// UUID's bytes; value in: a, b = the other half, c = command; value inout: a = subcommand, out b = bytes of the
+    /// answer; memref inout: data.
+    pub const SUPP_PLUGIN: u32 = 12;
 }
+
+/// The one thing that [`cmd::SUPP_PLUGIN`] asks for.
+pub const SUPP_PLUGIN_INVOKE: u64 = 0;
 
 /// Sub-commands of [`cmd::NOTIFICATION`].
 pub mod notification {

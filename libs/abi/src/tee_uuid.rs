@@ -77,6 +77,12 @@ impl TeeUuid {
         (((v >> 64) as u64).swap_bytes(), (v as u64).swap_bytes())
     }
 
+    /// Whether it is the nil UUID.
+    #[must_use]
+    pub const fn is_nil(self) -> bool {
+        self.to_u128() == 0
+    }
+
     /// The nil UUID.
     #[must_use]
     pub const fn nil() -> Self {

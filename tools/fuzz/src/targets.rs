@@ -47,7 +47,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target {
         name: "elf",
-        run: ldelf::fuzz,
+        run: elf,
         samples: programs,
     },
     Target {
@@ -345,9 +345,58 @@ fn sites(data: &[u8]) {
     }
 }
 
-/// A small program with a head, a dynamic section and one relocation, behind its UUID.
+fn elf(data: &[u8]) {
+    ldelf::fuzz(data);
+}
+
+/// Small programs with a head and a dynamic section, behind their UUID: one with a relocation, and one with symbols, a
+/// library, variables of its thread, and what libutee finds its modules by.
 fn programs() -> Vec<Vec<u8>> {
-    let mut elf = vec![0; 0x20e0];
+    let alone = program(&[(7, 0x1060), (8, 24), (9, 24)], |put| {
+        put(0x2060, [0x1080_u64, 1027, 0x100].as_bytes());
+    });
+    // RELA, RELASZ, SYMTAB, STRTAB, HASH, NEEDED.
+    let dynamic = [
+        (7, 0x1120),
+        (8, 72),
+        (6, 0x200),
+        (5, 0x300),
+        (4, 0x280),
+        (1, 20),
+    ];
+    let linked = program(&dynamic, |put| {
+        let symbol = |name: u32, kind: u8, value: u64| {
+            let mut bytes = name.to_le_bytes().to_vec();
+            bytes.extend([kind, 0, 1, 0]);
+            bytes.extend([value, 8].as_bytes());
+            bytes
+        };
+        put(0x1218, &symbol(1, 0x11, 0x1100));
+        put(0x1230, &symbol(17, 0x16, 4));
+        put(0x1280, [1_u32, 3, 1, 0, 2, 0].as_bytes());
+        put(0x1301, b"__elf_phdr_info\0\0tv\0");
+        put(0x1314, format!("{UUID}\0").as_bytes());
+        let (glob_dat, tprel, tlsdesc) = (1 << 32 | 1025, 2 << 32 | 1030, 2 << 32 | 1031);
+        let rela = [
+            0x1080_u64, glob_dat, 0, 0x1088, tprel, 0, 0x1090, tlsdesc, 0,
+        ];
+        put(0x2120, rela.as_bytes());
+        // Variables of the thread.
+        put(232, &program_header(7, 4, (0x2000, 0x1000, 8), 8));
+        put(56, &4_u16.to_le_bytes());
+    });
+    vec![alone, linked]
+}
+
+fn program_header(kind: u32, flags: u32, (file, at, len): (u64, u64, u64), align: u64) -> Vec<u8> {
+    let mut bytes = [kind, flags].as_bytes().to_vec();
+    bytes.extend([file, at, at, len, len, align].as_bytes());
+    bytes
+}
+
+/// One of them, with entries of its dynamic section and what `more` puts to places of its file.
+fn program(dynamic: &[(u64, u64)], more: impl FnOnce(&mut dyn FnMut(usize, &[u8]))) -> Vec<u8> {
+    let mut elf = vec![0; 0x2200];
     let mut put = |at: usize, bytes: &[u8]| elf[at..at + bytes.len()].copy_from_slice(bytes);
     // ELF64, little-endian, ET_DYN, AArch64, entry 0x100, three program headers at 64.
     put(0, &[0x7f, b'E', b'L', b'F', 2, 1, 1]);
@@ -355,35 +404,20 @@ fn programs() -> Vec<Vec<u8>> {
     put(24, &0x100u64.to_le_bytes());
     put(32, &64u64.to_le_bytes());
     put(52, &[64, 0, 56, 0, 3, 0, 64, 0]);
-    let header = |kind: u32, flags: u32, file: u64, at: u64, len: u64| -> Vec<u8> {
-        let mut bytes = kind.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&flags.to_le_bytes());
-        for field in [file, at, at, len, len, 0x1000] {
-            bytes.extend_from_slice(&field.to_le_bytes());
-        }
-        bytes
-    };
     // Code with the head at its start, data with the dynamic section.
-    put(64, &header(1, 5, 0x1000, 0, 0x120));
-    put(120, &header(1, 6, 0x2000, 0x1000, 0xe0));
-    put(176, &header(2, 6, 0x2000, 0x1000, 0x60));
+    put(64, &program_header(1, 5, (0x1000, 0, 0x400), 0x1000));
+    put(120, &program_header(1, 6, (0x2000, 0x1000, 0x200), 0x1000));
+    put(176, &program_header(2, 6, (0x2000, 0x1000, 0x70), 0x1000));
     put(0x1000, UUID.as_bytes());
     put(0x1010, &4096u32.to_le_bytes());
     put(0x1018, &u64::MAX.to_le_bytes());
-    // RELA, RELASZ, RELAENT, then the end; one R_AARCH64_RELATIVE.
-    for (n, (tag, value)) in [(7u64, 0x1060u64), (8, 24), (9, 24), (0, 0)]
-        .iter()
-        .enumerate()
-    {
-        put(0x2000 + 16 * n, &tag.to_le_bytes());
-        put(0x2008 + 16 * n, &value.to_le_bytes());
+    for (n, (tag, value)) in dynamic.iter().enumerate() {
+        put(0x2000 + 16 * n, [*tag, *value].as_bytes());
     }
-    for (n, field) in [0x1080u64, 1027, 0x100].iter().enumerate() {
-        put(0x2060 + 8 * n, &field.to_le_bytes());
-    }
+    more(&mut put);
     let mut sample = UUID.to_bytes().to_vec();
     sample.extend_from_slice(&elf);
-    vec![sample]
+    sample
 }
 
 #[cfg(test)]
@@ -402,11 +436,13 @@ mod tests {
 
     #[test]
     fn sample_program_is_one_that_loads() {
-        let sample = &programs()[0];
-        assert!(
-            ldelf::plan(&sample[16..], UUID).is_ok(),
-            "{:?}",
-            ldelf::plan(&sample[16..], UUID).err()
-        );
+        let [alone, linked] = &programs()[..] else {
+            panic!("as many as are described");
+        };
+        for sample in [alone, linked] {
+            let refused = ldelf::plan(&sample[16..], UUID).err();
+            assert_eq!(refused, None);
+        }
+        assert!(ldelf::fuzz(linked), "it needs itself, and is there");
     }
 }

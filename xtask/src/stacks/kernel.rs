@@ -183,8 +183,14 @@ pub(super) const PLAN: Plan<'static> = Plan {
             "enter_pseudo_checked",
             To::Functions(&[
                 "core::ops::function::FnOnce::call_once",
+                "tally_pta::system::enter",
                 "tally_pta::vdec::enter",
             ]),
+        ),
+        rule(
+            "kernel/core/src/pta/system_services.rs",
+            "",
+            To::Methods(&["as tally_core::pta::Params>"]),
         ),
         rule(
             "kernel/account/src/observe.rs",
@@ -253,6 +259,7 @@ pub(super) const PLAN: Plan<'static> = Plan {
                 "tally_core::pta::services::BufferServices for",
                 "as tally_core::pta::services::Control>",
                 "as tally_core::pta::services::Entropy>",
+                "as tally_core::pta::system_services::SystemServices>",
                 "tally_account::api::actions::Actions for",
                 "tally_account::api::lists::Lists for",
             ]),
@@ -338,6 +345,7 @@ pub(super) const PLAN: Plan<'static> = Plan {
             checked: &[
                 "run_ta_checked",
                 "load_checked",
+                "run_in_checked",
                 "enter_pseudo_checked",
                 "close_checked",
             ],

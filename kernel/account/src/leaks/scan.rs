@@ -479,7 +479,7 @@ impl<'a, M: Machine> TaTarget<'a, M> {
         let own = region.backing() == Backing::Zero && region.prot().contains(Prot::WRITE);
         match (region.kind(), self.found.busy) {
             _ if !own => 0..0,
-            (RegionKind::Segment, _) | (RegionKind::Param, Some(_)) => all,
+            (RegionKind::Segment | RegionKind::Mapped, _) | (RegionKind::Param, Some(_)) => all,
             (RegionKind::Stack, Some(thread)) => self.used_stack(all, thread),
             _ => 0..0,
         }

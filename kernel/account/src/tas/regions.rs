@@ -39,6 +39,7 @@ fn kind_name(region: &Region) -> &'static str {
         RegionKind::Heap => "heap",
         RegionKind::Param => "parameter",
         RegionKind::Buffer => "buffer",
+        RegionKind::Mapped => "mapped",
     }
 }
 

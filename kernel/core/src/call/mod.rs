@@ -15,6 +15,7 @@ use crate::guest_id::GuestId;
 use crate::kernel::Kernel;
 use crate::observer::Observer;
 use crate::ta::closing::Closings;
+use crate::ta::load::Libraries;
 use crate::ta::session::Caller;
 use rpc::{RpcArg, RpcClient};
 use tally_abi::rpc::notification;
@@ -35,6 +36,8 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
     pub caller: Option<Caller>,
     /// What it has left to close.
     pub(crate) closings: Closings,
+    /// What `ldelf` has opened in it.
+    pub(crate) libraries: Libraries,
 }
 
 impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
@@ -49,6 +52,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             rpc: RpcClient::new(rpc, &kernel.gates[guest.index()]),
             caller: None,
             closings: Closings::default(),
+            libraries: Libraries::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** what comes back is an allegation: it is copied once and checked by the asker.
 
 use crate::call::shm::Shm;
+use crate::pta::system_services::Plugin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use tally_abi::msg::{MsgHeader, MsgParam, arg_size, attr};
 use tally_abi::ta::TeeTime;
@@ -263,6 +264,40 @@ impl<'k> RpcClient<'k> {
             Err(TeeResult::SHORT_BUFFER) if params[1].b > shm.shm.size() => Ok(params[1].b),
             Err(err) => Err(err),
         }
+    }
+
+    /// Has a plugin of the supplicant work on what lies in `shm`, if anything does: bytes of its answer.
+    ///
+    /// # Errors
+    /// The plugin's code, or the supplicant's.
+    pub fn plugin<M: ThreadControl + NormalMemory>(
+        &mut self,
+        machine: &M,
+        plugin: &Plugin,
+        shm: Option<(&RpcShm, u64)>,
+    ) -> (Result<(), TeeResult>, u64) {
+        let words = plugin.uuid.to_bytes();
+        let word = |n: usize| {
+            let bytes = words[4 * n..].first_chunk().copied();
+            u64::from(u32::from_le_bytes(bytes.unwrap_or_default()))
+        };
+        let value = |attr, a, b, c| MsgParam { attr, a, b, c };
+        let mut params = [
+            value(attr::VALUE_INPUT, rpc::SUPP_PLUGIN_INVOKE, word(0), word(1)),
+            value(
+                attr::VALUE_INPUT,
+                word(2),
+                word(3),
+                u64::from(plugin.command),
+            ),
+            value(attr::VALUE_INOUT, u64::from(plugin.subcommand), 0, 0),
+            match shm {
+                Some((shm, len)) => value(attr::RMEM_INOUT, 0, len, shm.cookie),
+                None => value(attr::TMEM_INOUT, 0, 0, 0),
+            },
+        ];
+        let done = self.command(machine, rpc::cmd::SUPP_PLUGIN, &mut params);
+        (done, params[2].b)
     }
 
     /// Time of the normal world.

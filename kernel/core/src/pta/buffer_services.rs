@@ -18,7 +18,7 @@ use tally_mem::pages::PageUse;
 use tally_mem::region::{Place, RegionKind};
 
 impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
-    fn asking(&self) -> Result<Caller, TeeResult> {
+    pub(super) fn asking(&self) -> Result<Caller, TeeResult> {
         self.caller.ok_or(TeeResult::ACCESS_DENIED)
     }
 

@@ -8,11 +8,13 @@ mod buffer_services;
 pub mod buffers;
 pub mod params;
 pub mod services;
+pub mod system_services;
 
 use crate::book::Book;
 use crate::ta::session::Opener;
 use core::fmt;
 use services::{BufferServices, Control, Entropy};
+use system_services::SystemServices;
 use tally_abi::{TeeResult, TeeUuid};
 use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
@@ -51,6 +53,8 @@ pub enum Work<O: Book> {
     Alone(fn(&Session<'_>, Step<'_>) -> PtaResult),
     /// Maps memory into the TA that asks.
     Buffers(fn(&dyn BufferServices, &Session<'_>, Step<'_>) -> PtaResult),
+    /// Does for the TA that asks what it cannot do itself.
+    System(fn(&dyn SystemServices, &Session<'_>, Step<'_>) -> PtaResult),
     /// Ends TAs, asks the normal world for the time.
     Control(fn(&dyn Control, &Session<'_>, Step<'_>) -> PtaResult),
     /// Gives random numbers.

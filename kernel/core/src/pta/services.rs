@@ -70,7 +70,7 @@ pub struct PtaCall<'c, 'k, M: Machine + 'static, O: Observer> {
     pub kernel: &'k Kernel<M, O>,
     /// Whose call it is.
     pub guest: GuestId,
-    call: RefCell<&'c mut Call<'k, M, O>>,
+    pub(super) call: RefCell<&'c mut Call<'k, M, O>>,
     /// The TA that asks, if one does.
     pub(crate) caller: Option<Caller>,
 }
@@ -121,6 +121,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         match pta.work {
             Work::Alone(enter) => enter(&session, step),
             Work::Buffers(enter) => enter(&call, &session, step),
+            Work::System(enter) => enter(&call, &session, step),
             Work::Control(enter) => enter(&call, &session, step),
             Work::Entropy(enter) => enter(&call, &session, step),
             Work::Account(entry) => O::enter_pta(&call, entry, &session, step),

@@ -253,7 +253,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
         };
         self.kernel.machine.take_vectors();
-        Ran { exit, lowest_sp }
+        Ran {
+            exit,
+            lowest_sp,
+            tpidr: context.tpidr,
+        }
     }
 
     /// Gives an instance its floating-point registers; false where there are none for TAs.
@@ -350,6 +354,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         O::left(self, state, instance, call, noted, ran);
         if let Some(found) = state.instance_mut(instance) {
             found.note_stack_pointer(ran.lowest_sp);
+            found.tpidr = ran.tpidr;
             if ran.exit == Exit::Died {
                 found.note_end(self.machine.ticks());
             }
@@ -399,7 +404,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             .at_mut(instance)
             .ok_or(TeeResult::TARGET_DEAD)?;
         let sp = found.stack_top - PARAMS_BYTES;
-        let entry = found.entry;
+        let (entry, tpidr) = (found.entry, found.tpidr);
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.write_user(
             &mut Mem::new(pages, &self.machine),
@@ -409,6 +414,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         let mut context = UserContext {
             sp,
             pc: entry,
+            tpidr,
             ..UserContext::default()
         };
         context.x[0] = call.function;

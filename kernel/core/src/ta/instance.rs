@@ -77,6 +77,10 @@ pub struct Instance<O: Book> {
     pub load_base: u64,
     /// Bytes from there to the end of the image.
     pub load_len: u64,
+    /// Where what `ldelf` knows of its modules lies, and how long it is; 0 for who has none.
+    pub link_map: (u64, u64),
+    /// Its thread pointer between its runs (TPIDR_EL0).
+    pub tpidr: u64,
     /// Which build of the TA it is, once its image was verified ([`tally_abi::shdr::image_id`]).
     pub image_id: u64,
     /// Start of its heap, once it reserved one.
@@ -152,6 +156,8 @@ impl<O: Book> Instance<O> {
             stack_deepest: 0,
             load_base: 0,
             load_len: 0,
+            link_map: (0, 0),
+            tpidr: 0,
             image_id: 0,
             heap: None,
             vectors: None,

@@ -42,6 +42,8 @@ pub struct Ran {
     pub exit: Exit,
     /// Lowest stack pointer at a trap.
     pub lowest_sp: u64,
+    /// Its thread pointer at the end (TPIDR_EL0).
+    pub tpidr: u64,
 }
 
 /// Why a TA died of its own doing.

@@ -4,9 +4,10 @@
 
 use super::world::{TA_ENTRY, TA_STACK, World};
 use crate::observer::Observer;
-use tally_abi::TeeResult;
-use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc};
+use tally_abi::image::ImageFault;
+use tally_abi::ldelf::{LdelfArg, svc as ldelf_svc, task};
 use tally_abi::ta::{UteeParams, svc};
+use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::{Trap, UserContext, UserRoot};
 use zerocopy::IntoBytes;
@@ -110,6 +111,68 @@ fn check_quotas<O: Observer>(run: &Run<'_, O>) {
 /// First bytes of an image that `ldelf` panics of.
 pub const PANICS_LDELF: [u8; 4] = [0xff; 4];
 
+/// First bytes of a library that `ldelf` finds a fault in.
+pub const FAULTY_LIBRARY: [u8; 4] = [0xfe; 4];
+/// The TA that needs [`LIBRARY`], and has a link map.
+pub const LINKED: TeeUuid = TeeUuid::from_u128(0x6666);
+/// Its library.
+pub const LIBRARY: TeeUuid = TeeUuid::from_u128(0x7777);
+/// What each symbol's address is above the length of its name.
+pub const SYMBOLS: u64 = 0x1000;
+
+/// The model of `ldelf` in a TA that runs: it maps two pages, protects one of them, and opens the library; or finds a
+/// symbol, unless its name begins with a zero.
+fn ldelf_in_ta<O: Observer>(run: &mut Run<'_, O>, step: u64, mut arg: LdelfArg) -> Trap {
+    let arg_va = run.context.x[20];
+    let (word, page) = (arg_va - 64, PAGE_SIZE as u64);
+    if arg.task == task::SYMBOL {
+        let mut first = [0];
+        run.load(arg_va + size_of::<LdelfArg>() as u64, &mut first);
+        if first == [0] {
+            arg.why = ImageFault::UndefinedSymbol.code();
+        }
+        arg.entry = SYMBOLS + u64::from(arg.name_len);
+        run.store(arg_va, arg.as_bytes());
+        return run.call(ldelf_svc::RETURN, &[u64::from(arg.why)]);
+    }
+    match step {
+        0 => {
+            run.store(word, &[0; 8]);
+            run.call(ldelf_svc::MAP_ZI, &[word, 2 * page, 0, page, 0])
+        }
+        1 => {
+            let code = run.load_u64(word);
+            let prot = tally_abi::ldelf::prot::EXEC;
+            run.call(ldelf_svc::SET_PROT, &[code, page, prot])
+        }
+        2 => opens(run, arg.uuid),
+        _ => {
+            let image = run.load_u64(word);
+            let mut flags = [0; 4];
+            run.load(image, &mut flags);
+            match flags {
+                PANICS_LDELF => return run.call(ldelf_svc::PANIC, &[1]),
+                FAULTY_LIBRARY => {
+                    arg.why = ImageFault::UndefinedSymbol.code();
+                    arg.why_of = arg.uuid;
+                }
+                _ => arg.link_map_len += page,
+            }
+            run.store(arg_va, arg.as_bytes());
+            run.call(ldelf_svc::RETURN, &[u64::from(arg.why)])
+        }
+    }
+}
+
+/// Has a library opened, whose address goes to the word.
+fn opens<O: Observer>(run: &mut Run<'_, O>, library: TeeUuid) -> Trap {
+    let arg_va = run.context.x[20];
+    let (word, len, uuid) = (arg_va - 64, arg_va - 56, arg_va - 96);
+    run.store(uuid, library.as_bytes());
+    run.store(word, &[0; 16]);
+    run.call(ldelf_svc::OPEN_BIN, &[uuid, word, len])
+}
+
 /// The model of `ldelf`; x19 counts its steps.
 pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
     check_quotas(run);
@@ -124,6 +187,11 @@ pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
     let arg_va = run.context.x[20];
     let word = arg_va - 64;
     let page = PAGE_SIZE as u64;
+    let mut arg = LdelfArg::default();
+    run.load(arg_va, arg.as_mut_bytes());
+    if arg.task != task::LOAD {
+        return ldelf_in_ta(run, step, arg);
+    }
     match step {
         0 => {
             run.store(word, &[0; 8]);
@@ -146,10 +214,16 @@ pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
                 &[word, TA_STACK, 0, 0, tally_abi::ldelf::map_flag::STACK],
             )
         }
+        3 if arg.uuid == LINKED => {
+            run.context.x[22] = run.load_u64(word);
+            opens(run, LIBRARY)
+        }
         _ => {
-            let stack = run.load_u64(word);
-            let mut arg = LdelfArg::default();
-            run.load(arg_va, arg.as_mut_bytes());
+            let mut stack = run.load_u64(word);
+            if arg.uuid == LINKED {
+                stack = run.context.x[22];
+                (arg.link_map, arg.link_map_len) = (run.context.x[21], page);
+            }
             let mut flags = [0; 4];
             run.load(arg.image_va, &mut flags);
             if flags == PANICS_LDELF {

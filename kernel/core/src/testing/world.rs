@@ -12,7 +12,7 @@ mod supplicant;
 
 pub use super::signing::{KEY, MODULUS, MODULUS_LEN, sign_encoded, signed_image};
 use super::ta::ldelf;
-pub use super::ta::{PANICS_LDELF, Run};
+pub use super::ta::{FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, Run, SYMBOLS};
 use crate::call::entry::Entry;
 use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, KernelHeap, LdelfImage, Parts};
@@ -278,6 +278,11 @@ impl<O: Observer> World<O> {
     /// Appends a step of a TA.
     pub fn ta(&self, step: impl FnOnce(&mut Run<'_, O>) -> Trap + Send + 'static) {
         self.normal.lock().ta_steps.push_back(Box::new(step));
+    }
+
+    /// Forgets the `n`-th step of TAs that was not taken.
+    pub fn drop_ta_step(&self, n: usize) {
+        self.normal.lock().ta_steps.remove(n);
     }
 
     /// How many steps of TAs were not taken.

@@ -20,7 +20,7 @@ fn ldelf_calls(world: &World, instance: InstanceRef, number: u64, args: &[u64]) 
     let mut context = UserContext::default();
     context.x[8] = number;
     context.x[..args.len()].copy_from_slice(args);
-    let call = Call::new(&world.kernel, GuestId::FIRST, RpcArg::None);
+    let mut call = Call::new(&world.kernel, GuestId::FIRST, RpcArg::None);
     let _ = call.ldelf_syscall(instance, &mut context);
     TeeResult(context.x[0] as u32)
 }

@@ -19,6 +19,8 @@ mod laid_out;
 #[cfg(not(miri))]
 mod lent;
 #[cfg(not(miri))]
+mod libraries;
+#[cfg(not(miri))]
 mod memory;
 #[cfg(not(miri))]
 mod orphans;

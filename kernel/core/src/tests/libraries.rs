@@ -1,0 +1,375 @@
+//! Libraries: opened with a TA, opened later, refused; and what else the system pTA does for a TA.
+
+use super::ta::ta_opens;
+use super::*;
+use crate::guest_id::GuestId;
+use crate::pta::system_services::{Plugin, SystemServices};
+use crate::testing::world::{
+    Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, signed_image,
+};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use tally_abi::rpc::cmd;
+use tally_abi::ta::{param_type, svc};
+use tally_mem::addr::PAGE_SIZE;
+use tally_mem::region::RegionKind;
+use zerocopy::IntoBytes;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const SYSTEM: TeeUuid = TeeUuid::from_u128(0x88);
+/// A library that is opened later.
+const LATER: u128 = 0x99;
+
+const OPEN: u32 = 0;
+const SYMBOL: u32 = 1;
+const MAP: u32 = 2;
+const UNMAP: u32 = 3;
+const PLUGIN: u32 = 4;
+
+const PTAS: &[PseudoTa<()>] = &[
+    ECHO_TA,
+    PseudoTa {
+        uuid: SYSTEM,
+        name: "system",
+        work: Work::System(system),
+    },
+];
+
+/// Value 0 goes in, value 1 comes out.
+fn system(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Result<(), TeeResult> {
+    let Step::Invoke(command, params) = step else {
+        return Ok(());
+    };
+    let (a, b) = params.value(0);
+    let uuid = TeeUuid::from_u128(u128::from(a));
+    let address = u64::from(b) << 12;
+    let found = match command {
+        OPEN => system.open_library(uuid).map(|()| 0),
+        SYMBOL => system.find_symbol(uuid, &vec![b as u8; b as usize]),
+        MAP => system.map_zero(a, address, (0, 0)),
+        UNMAP => system.unmap(a, address).map(|()| 0),
+        _ => {
+            let plugin = Plugin {
+                uuid,
+                command: a,
+                subcommand: b,
+            };
+            system.invoke_plugin(plugin, params, 2, 1).map(|()| 0)
+        }
+    }?;
+    if command != PLUGIN {
+        params.set_value(1, (found >> 12) as u32, found as u32);
+    }
+    Ok(())
+}
+
+/// A world with the TA, its library and another one, of which a session is open that has one to the pseudo-TA.
+fn with_linked(test: impl FnOnce(&Arc<World>, &dyn Fn(u32, u32, u32) -> Answer)) {
+    let world = world_of(PTAS);
+    world.install(LINKED, 0, 300);
+    world.install(LIBRARY, 0, 5000);
+    world.install(TeeUuid::from_u128(LATER), 0, 9000);
+    let before = world.accounts();
+    let session = world.opened(LINKED);
+    let inner = Arc::default();
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    test(&world, &|command, a, b| {
+        asks(&world, session, &inner, (command, a, b))
+    });
+    world.close(session);
+    same(&world, &before);
+    assert_eq!(world.ta_steps_left(), 0, "steps of TAs that were not taken");
+}
+
+fn ta_opens_pseudo(world: &World, id: &Arc<AtomicU32>) {
+    ta_opens(world, SYSTEM, id);
+    // A pseudo-TA has no step of its own.
+    world.drop_ta_step(1);
+}
+
+/// What the TA was told, and value 1: in pages, and the bits of its page.
+type Answer = (TeeResult, u64);
+
+/// Has the TA ask the pseudo-TA; its memory goes along as reference 2.
+fn asks(
+    world: &World,
+    session: u32,
+    inner: &Arc<AtomicU32>,
+    (command, a, b): (u32, u32, u32),
+) -> Answer {
+    let (told, value) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
+    let id = inner.clone();
+    world.ta(move |run| {
+        let params = run.stack(64);
+        let data = run.stack(256);
+        run.store(data, b"question");
+        let types = param_type::pack([
+            param_type::VALUE_INPUT,
+            param_type::VALUE_OUTPUT,
+            param_type::MEMREF_INOUT,
+            param_type::NONE,
+        ]);
+        let words = [u64::from(types), a.into(), b.into(), 0, 0, data, 8, 0, 0];
+        run.store(params, words.as_bytes());
+        let id = u64::from(id.load(Relaxed));
+        // Where the origin goes it does not want to know.
+        run.call(svc::INVOKE_TA_COMMAND, &[id, 0, command.into(), params, 0])
+    });
+    let (heard, seen) = (told.clone(), value.clone());
+    world.ta(move |run| {
+        heard.store(run.result().0, Relaxed);
+        let params = run.stack(64);
+        let [pages, low] = [24, 32].map(|at| run.load_u64(params + at));
+        seen.store(pages << 12 | low & 0xfff, Relaxed);
+        run.exit(TeeResult::SUCCESS)
+    });
+    let reply = world.invoke(session, 0, &[]);
+    if reply.result != TeeResult::SUCCESS {
+        world.clear_ta_steps();
+        return (reply.result, 0);
+    }
+    (TeeResult(told.load(Relaxed)), value.load(Relaxed))
+}
+
+/// Pages of each kind of region.
+fn pages(world: &World, kind: RegionKind) -> u64 {
+    let state = world.kernel.state();
+    let mut all = state.guest(GuestId::FIRST).instances.named();
+    let (_, found) = all.next().unwrap();
+    let regions = found.space.as_ref().unwrap().regions().iter();
+    let of_kind = regions.filter(|region| region.kind() == kind);
+    of_kind.map(|region| region.bytes() / PAGE).sum()
+}
+
+fn link_map_len(world: &World) -> u64 {
+    let state = world.kernel.state();
+    let mut all = state.guest(GuestId::FIRST).instances.named();
+    all.next().unwrap().1.link_map.1
+}
+
+#[test]
+fn a_ta_and_its_library_are_loaded_and_no_file_stays() {
+    with_linked(|world, _| {
+        for (kind, left) in [
+            (RegionKind::Image, 0),
+            (RegionKind::LdelfCode, 0),
+            (RegionKind::LdelfData, 0),
+            (RegionKind::Segment, 1),
+        ] {
+            assert_eq!(pages(world, kind), left, "{kind:?}");
+        }
+    });
+}
+
+#[test]
+fn a_ta_whose_library_is_refused_is_not_loaded() {
+    let world = world_of(PTAS);
+    world.install(LINKED, 0, 300);
+    let before = world.accounts();
+    let refused = || world.open(LINKED, &[]).result;
+    assert_eq!(refused(), TeeResult::ITEM_NOT_FOUND, "there is none");
+    for (library, why) in [
+        (b"no image".to_vec(), TeeResult::SECURITY),
+        (signed_image(LINKED, &[0; 300]), TeeResult::SECURITY),
+        (Vec::new(), TeeResult::BAD_FORMAT),
+    ] {
+        world.install_image(LIBRARY, library);
+        assert_eq!(refused(), why);
+        same(&world, &before);
+    }
+    world.install(LIBRARY, 0, 300);
+    let session = world.opened(LINKED);
+    world.close(session);
+    same(&world, &before);
+}
+
+#[test]
+fn a_library_opened_later_stays_and_its_file_does_not() {
+    with_linked(|world, asks| {
+        let before = link_map_len(world);
+        assert_eq!(asks(OPEN, LATER as u32, 0).0, TeeResult::SUCCESS);
+        assert_eq!(pages(world, RegionKind::Segment), 3);
+        assert_eq!(pages(world, RegionKind::Image), 0);
+        assert_eq!(pages(world, RegionKind::LdelfCode), 0);
+        assert_eq!(link_map_len(world), before + PAGE, "as the loader says");
+    });
+}
+
+#[test]
+fn a_library_that_is_refused_later_leaves_the_ta_as_it_was() {
+    with_linked(|world, asks| {
+        let (segments, map) = (pages(world, RegionKind::Segment), link_map_len(world));
+        let faulty = TeeUuid::from_u128(0xaa);
+        world.install_image(faulty, signed_image(faulty, &FAULTY_LIBRARY));
+        for (library, why) in [
+            (0xab, TeeResult::ITEM_NOT_FOUND),
+            (0xaa, TeeResult::BAD_FORMAT),
+        ] {
+            let taken = world.accounts();
+            assert_eq!(asks(OPEN, library, 0).0, why);
+            assert_eq!(pages(world, RegionKind::Segment), segments, "{library:#x}");
+            assert_eq!(pages(world, RegionKind::Image), 0);
+            assert_eq!(link_map_len(world), map);
+            assert_eq!(world.accounts(), taken);
+        }
+        assert_eq!(
+            asks(OPEN, LATER as u32, 0).0,
+            TeeResult::SUCCESS,
+            "it goes on"
+        );
+    });
+}
+
+/// Its memory may be anything then.
+#[test]
+fn a_ta_in_which_the_loader_dies_is_ended() {
+    with_linked(|world, asks| {
+        let fatal = TeeUuid::from_u128(0xaa);
+        world.install_image(fatal, signed_image(fatal, &PANICS_LDELF));
+        assert_eq!(asks(OPEN, 0xaa, 0).0, TeeResult::TARGET_DEAD);
+        let state = world.kernel.state();
+        let mut all = state.guest(GuestId::FIRST).instances.named();
+        assert!(
+            all.next()
+                .is_none_or(|(_, found)| found.killed || found.space.is_none())
+        );
+    });
+}
+
+#[test]
+fn whichever_page_is_refused_a_library_is_opened_or_nothing_has_changed() {
+    with_linked(|world, asks| {
+        let (segments, taken) = (pages(world, RegionKind::Segment), world.accounts());
+        for n in 0..100 {
+            world.kernel.state().pages.fail_nth(Some(n));
+            let told = asks(OPEN, LATER as u32, 0).0;
+            let pending = world.kernel.state().pages.failure_pending();
+            world.kernel.state().pages.fail_nth(None);
+            if pending {
+                assert_eq!(told, TeeResult::SUCCESS);
+                assert!(n > 5, "few requests for pages");
+                return;
+            }
+            assert_eq!(told, TeeResult::OUT_OF_MEMORY, "page {n}");
+            assert_eq!(pages(world, RegionKind::Segment), segments, "page {n}");
+            assert_eq!(world.accounts(), taken, "page {n}");
+        }
+        panic!("no end of requests for pages");
+    });
+}
+
+#[test]
+fn symbols_are_found_by_name() {
+    with_linked(|world, asks| {
+        let taken = world.accounts();
+        assert_eq!(asks(SYMBOL, 0, 7), (TeeResult::SUCCESS, SYMBOLS + 7));
+        assert_eq!(asks(SYMBOL, 0, 200), (TeeResult::SUCCESS, SYMBOLS + 200));
+        assert_eq!(
+            asks(SYMBOL, 0, 256).0,
+            TeeResult::ITEM_NOT_FOUND,
+            "begins with 0"
+        );
+        assert_eq!(world.accounts(), taken);
+    });
+}
+
+#[test]
+fn who_has_no_link_map_opens_no_library() {
+    let world = world_of(PTAS);
+    let before = world.accounts();
+    let (session, inner) = (world.opened(MULTI), Arc::default());
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    for command in [OPEN, SYMBOL] {
+        let told = asks(&world, session, &inner, (command, 5, 5)).0;
+        assert_eq!(told, TeeResult::NOT_SUPPORTED);
+    }
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    same(&world, &before);
+}
+
+#[test]
+fn the_system_does_nothing_for_the_normal_world() {
+    let world = world_of(PTAS);
+    let session = world.opened(SYSTEM);
+    for command in [OPEN, SYMBOL, MAP, UNMAP, PLUGIN] {
+        let told = world.invoke(session, command, &[]).result;
+        assert_eq!(told, TeeResult::ACCESS_DENIED, "{command}");
+    }
+}
+
+#[test]
+fn memory_is_mapped_and_unmapped_for_a_ta() {
+    with_linked(|world, asks| {
+        let taken = world.accounts();
+        let (told, va) = asks(MAP, 3 * PAGE as u32 - 5, 0);
+        assert_eq!(
+            (told, pages(world, RegionKind::Mapped)),
+            (TeeResult::SUCCESS, 3)
+        );
+        let page = (va >> 12) as u32;
+        let unmap = |bytes: u64, page: u32| asks(UNMAP, bytes as u32, page).0;
+        assert_eq!(
+            unmap(PAGE, page + 3),
+            TeeResult::BAD_PARAMETERS,
+            "behind it"
+        );
+        assert_eq!(
+            unmap(4 * PAGE, page),
+            TeeResult::BAD_PARAMETERS,
+            "more than it"
+        );
+        assert_eq!(asks(MAP, PAGE as u32, page).0, TeeResult::ACCESS_CONFLICT);
+        assert_eq!(unmap(PAGE, page + 1), TeeResult::SUCCESS);
+        assert_eq!(pages(world, RegionKind::Mapped), 2, "a part of it");
+        assert_eq!(unmap(PAGE, page), TeeResult::SUCCESS);
+        assert_eq!(unmap(PAGE, page + 2), TeeResult::SUCCESS);
+        assert_eq!(world.accounts(), taken);
+    });
+}
+
+/// Nor its code, stack or heap, which it would run without.
+#[test]
+fn nothing_else_is_unmapped_for_a_ta() {
+    with_linked(|world, asks| {
+        let others: Vec<(u64, RegionKind)> = {
+            let state = world.kernel.state();
+            let mut all = state.guest(GuestId::FIRST).instances.named();
+            let (_, found) = all.next().unwrap();
+            let regions = found.space.as_ref().unwrap().regions().iter();
+            regions
+                .map(|region| (region.va().0, region.kind()))
+                .collect()
+        };
+        assert!(others.len() > 1, "{others:?}");
+        for (va, kind) in others {
+            let told = asks(UNMAP, PAGE as u32, (va >> 12) as u32).0;
+            assert_eq!(told, TeeResult::ACCESS_DENIED, "{kind:?}");
+        }
+    });
+}
+
+#[test]
+fn memory_that_is_not_unmapped_ends_with_its_ta() {
+    with_linked(|world, asks| {
+        assert_eq!(asks(MAP, PAGE as u32, 0).0, TeeResult::SUCCESS);
+        assert_eq!(pages(world, RegionKind::Mapped), 1);
+    });
+}
+
+#[test]
+fn a_plugin_that_is_not_there_costs_nothing() {
+    with_linked(|world, asks| {
+        let taken = world.accounts();
+        drop(world.take_events());
+        assert_eq!(asks(PLUGIN, 1, 2).0, TeeResult::NOT_SUPPORTED);
+        let events = world.take_events();
+        let wanted = [cmd::SHM_ALLOC, cmd::SUPP_PLUGIN, cmd::SHM_FREE].map(Event::Command);
+        let commands: Vec<Event> = events
+            .into_iter()
+            .filter(|it| wanted.contains(it))
+            .collect();
+        assert_eq!(commands, wanted);
+        assert_eq!(world.accounts(), taken);
+    });
+}
