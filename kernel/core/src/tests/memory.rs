@@ -355,6 +355,25 @@ fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        // Bug: a time beyond 32 bits of seconds was cut without a word.
+        let result = result_of(world, session, svc::SET_TA_TIME, move |run| {
+            let at = run.stack(0);
+            run.store(at, [u32::MAX, 999].as_bytes());
+            vec![at]
+        });
+        assert_eq!(result, TeeResult::SUCCESS);
+        world.kernel.machine.advance(2_000_000);
+        world.ta(|run| {
+            let at = run.stack(0);
+            run.call(svc::GET_TIME, &[time_category::TA_PERSISTENT, at])
+        });
+        world.ta(|run| {
+            assert_eq!(run.result(), TeeResult::OVERFLOW);
+            let at = run.stack(0);
+            assert_eq!((run.load_u32(at), run.load_u32(at + 4)), (1, 999));
+            run.exit(TeeResult::SUCCESS)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
     });
 }
 

@@ -3,19 +3,17 @@
 //! **Invariant:** a version only grows until the kernel ends; who is not in the table has version 0.
 
 use crate::ta::load::image::{Refusal, Versioned};
-use alloc::vec::Vec;
 use tally_abi::TeeUuid;
 use tally_abi::image::ImageFault;
-use tally_mem::fallible::try_push;
 
 /// TAs and subkeys with versions above 0, at most.
-const MAX_SEEN: usize = 256;
+const MAX_SEEN: usize = 128;
 
-/// Newest versions seen.
-#[derive(Debug, Default)]
-pub struct Versions(Vec<Seen>);
-
+/// Newest versions seen. There is room for all from the start: what a TA leaves here takes no memory.
 #[derive(Debug)]
+pub struct Versions([Option<Seen>; MAX_SEEN]);
+
+#[derive(Clone, Copy, Debug)]
 struct Seen {
     of: (Versioned, TeeUuid),
     version: u32,
@@ -25,7 +23,7 @@ impl Versions {
     /// None was seen.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self([None; MAX_SEEN])
     }
 
     /// Takes a version that somebody whom the kernel trusts signed.
@@ -33,8 +31,12 @@ impl Versions {
     /// # Errors
     /// An older one than before; too little memory for one above 0 of whom none was seen.
     pub fn admit(&mut self, of: Versioned, uuid: TeeUuid, version: u32) -> Result<(), Refusal> {
-        let is_full = self.0.len() == MAX_SEEN;
-        match self.0.iter_mut().find(|seen| seen.of == (of, uuid)) {
+        match self
+            .0
+            .iter_mut()
+            .flatten()
+            .find(|seen| seen.of == (of, uuid))
+        {
             Some(seen) if version < seen.version => Err(Refusal::Image(match of {
                 Versioned::Ta => ImageFault::OldVersion,
                 Versioned::Subkey => ImageFault::OldSubkey,
@@ -44,10 +46,11 @@ impl Versions {
                 Ok(())
             }
             None if version == 0 => Ok(()),
-            None if is_full => Err(Refusal::NoMemory),
             None => {
+                let free = self.0.iter_mut().find(|seen| seen.is_none());
                 let of = (of, uuid);
-                Ok(try_push(&mut self.0, Seen { of, version })?)
+                *free.ok_or(Refusal::NoMemory)? = Some(Seen { of, version });
+                Ok(())
             }
         }
     }

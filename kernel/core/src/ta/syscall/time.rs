@@ -84,26 +84,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         out: UserVa,
     ) -> Result<(), TeeResult> {
         let uptime = self.kernel.uptime_millis();
-        let millis = match category {
-            time_category::SYSTEM => uptime,
-            time_category::REE => {
-                let time = self.rpc.time(&self.kernel.machine)?;
-                return self.put(instance, out, time.as_bytes());
-            }
+        let mut fits = true;
+        let time = match category {
+            time_category::SYSTEM => TeeTime::from_millis(uptime),
+            time_category::REE => self.rpc.time(&self.kernel.machine)?,
             time_category::TA_PERSISTENT => {
                 let state = self.kernel.state();
                 let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
                 let offset = found.time_offset_millis.ok_or(TeeResult::TIME_NOT_SET)?;
-                uptime.saturating_add_signed(offset)
+                let millis = uptime.saturating_add_signed(offset);
+                fits = millis / 1000 <= u64::from(u32::MAX);
+                TeeTime::from_millis(millis)
             }
             _ => return Err(TeeResult::BAD_PARAMETERS),
         };
-        self.put(instance, out, TeeTime::from_millis(millis).as_bytes())?;
-        if millis / 1000 > u64::from(u32::MAX) {
-            // The seconds that there is room for were told (GPD_SPE_010 §7.2.3).
-            return Err(TeeResult::OVERFLOW);
-        }
-        Ok(())
+        self.put(instance, out, time.as_bytes())?;
+        // What is left of it is told all the same (GPD_SPE_010 7.2.4).
+        fits.then_some(()).ok_or(TeeResult::OVERFLOW)
     }
 
     pub(super) fn sys_set_time(&self, instance: InstanceRef, va: UserVa) -> Result<(), TeeResult> {
