@@ -377,36 +377,6 @@ fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
     });
 }
 
-/// OP-TEE's regression_1006 sets the last second that there is, and waits for the next.
-#[test]
-fn a_tas_time_beyond_the_last_second_begins_again_and_says_so() {
-    with_session(|world, session| {
-        let set = result_of(world, session, svc::SET_TA_TIME, |run| {
-            let at = run.stack(0);
-            run.store(at, [u32::MAX, 999].as_bytes());
-            vec![at]
-        });
-        assert_eq!(set, TeeResult::SUCCESS);
-        for (passed, seconds, told) in [
-            (0, u32::MAX, TeeResult::SUCCESS),
-            (1_000, 0, TeeResult::OVERFLOW),
-            (7_000_000, 7, TeeResult::OVERFLOW),
-        ] {
-            world.kernel.machine.advance(passed);
-            world.ta(|run| {
-                let at = run.stack(0);
-                run.call(svc::GET_TIME, &[time_category::TA_PERSISTENT, at])
-            });
-            world.ta(move |run| {
-                let at = run.stack(0);
-                assert_eq!((run.result(), run.load_u32(at)), (told, seconds));
-                run.exit(TeeResult::SUCCESS)
-            });
-            assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
-        }
-    });
-}
-
 #[test]
 fn properties_are_found_by_index_and_by_name() {
     with_session(|world, session| {
