@@ -187,7 +187,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             guests: [Guest::absent(GuestId::FIRST)],
             asids: [1, 0, 0, 0],
             refusals: Refusals::default(),
-            versions: Versions::new(),
+            versions: Versions::none(),
         };
         Self {
             machine: parts.machine,

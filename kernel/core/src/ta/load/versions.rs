@@ -22,7 +22,7 @@ struct Seen {
 impl Versions {
     /// None was seen.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn none() -> Self {
         Self([None; MAX_SEEN])
     }
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn an_older_version_is_refused_and_a_full_table_forgets_none() {
-        let mut versions = Versions::new();
+        let mut versions = Versions::none();
         let uuid = TeeUuid::from_u128(7);
         let old = |fault| Err(Refusal::Image(fault));
         assert_eq!(versions.admit(Ta, uuid, 2), Ok(()));
