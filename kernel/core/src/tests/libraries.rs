@@ -3,11 +3,12 @@
 use super::ta::ta_opens;
 use super::*;
 use crate::guest_id::GuestId;
-use crate::pta::supplicant::{Answer, Data, value};
+use crate::pta::supplicant::{self, Answer, value};
 use crate::pta::system_services::SystemServices;
 use crate::testing::world::{
     Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, signed_image,
 };
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::rpc::cmd;
@@ -54,7 +55,7 @@ fn system(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Resul
                 value(attr::VALUE_INPUT, a.into(), b.into(), 0),
                 MsgParam::default(),
             ];
-            let data = Data {
+            let data = supplicant::Data {
                 rpc: 1,
                 param: 2,
                 kind: attr::RMEM_INOUT,
@@ -98,13 +99,20 @@ fn ta_opens_pseudo(world: &World, id: &Arc<AtomicU32>) {
 
 /// What the TA was told, and value 1: in pages, and the bits of its page.
 type Told = (TeeResult, u64);
+/// Reference 2 afterwards, and its size.
+type Data = Arc<Mutex<([u8; 8], u64)>>;
 
 /// Has the TA ask the pseudo-TA; its memory goes along as reference 2.
-fn asks(
+fn asks(world: &World, session: u32, inner: &Arc<AtomicU32>, asked: (u32, u32, u32)) -> Told {
+    asks_with(world, session, inner, asked, &Data::default())
+}
+
+fn asks_with(
     world: &World,
     session: u32,
     inner: &Arc<AtomicU32>,
     (command, a, b): (u32, u32, u32),
+    data: &Data,
 ) -> Told {
     let (told, value) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
     let id = inner.clone();
@@ -124,12 +132,15 @@ fn asks(
         // Where the origin goes it does not want to know.
         run.call(svc::INVOKE_TA_COMMAND, &[id, 0, command.into(), params, 0])
     });
-    let (heard, seen) = (told.clone(), value.clone());
+    let (heard, seen, back) = (told.clone(), value.clone(), data.clone());
     world.ta(move |run| {
         heard.store(run.result().0, Relaxed);
         let params = run.stack(64);
         let [pages, low] = [24, 32].map(|at| run.load_u64(params + at));
         seen.store(pages << 12 | low & 0xfff, Relaxed);
+        let mut bytes = [0; 8];
+        run.load(run.stack(256), &mut bytes);
+        *back.lock().unwrap() = (bytes, run.load_u64(params + 48));
         run.exit(TeeResult::SUCCESS)
     });
     let reply = world.invoke(session, 0, &[]);
@@ -367,11 +378,25 @@ fn memory_that_is_not_unmapped_ends_with_its_ta() {
 }
 
 #[test]
-fn a_plugin_that_is_not_there_costs_nothing() {
-    with_linked(|world, asks| {
-        let taken = world.accounts();
+fn the_supplicant_works_on_a_copy_and_answers_no_more_than_there_is_room_for() {
+    let world = world_of(PTAS);
+    let before = world.accounts();
+    let (session, inner) = (world.opened(MULTI), Arc::default());
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    let taken = world.accounts();
+    for (code, len, left) in [
+        (TeeResult::SUCCESS, 8, b"noitseuq"),
+        (TeeResult::SUCCESS, 100, b"noitseuq"),
+        (TeeResult::SUCCESS, 3, b"noistion"),
+        (TeeResult::BUSY, 3, b"noistion"),
+        (TeeResult::SUCCESS, 0, b"question"),
+    ] {
+        let data = Data::default();
         drop(world.take_events());
-        assert_eq!(asks(PLUGIN, 1, 2).0, TeeResult::NOT_SUPPORTED);
+        let told = asks_with(&world, session, &inner, (PLUGIN, code.0, len), &data).0;
+        assert_eq!(told, code);
+        assert_eq!(*data.lock().unwrap(), (*left, len.into()), "{code} {len}");
         let events = world.take_events();
         let wanted = [cmd::SHM_ALLOC, cmd::SUPP_PLUGIN, cmd::SHM_FREE].map(Event::Command);
         let commands: Vec<Event> = events
@@ -380,5 +405,22 @@ fn a_plugin_that_is_not_there_costs_nothing() {
             .collect();
         assert_eq!(commands, wanted);
         assert_eq!(world.accounts(), taken);
+    }
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    same(&world, &before);
+}
+
+/// Each of the three events of a question fails in turn.
+#[test]
+fn a_supplicant_that_fails_leaves_nothing_lent() {
+    with_linked(|world, asks| {
+        let taken = world.accounts();
+        for n in 0..3 {
+            world.fail_event(Some(n));
+            let told = asks(PLUGIN, 0, 8).0;
+            world.fail_event(None);
+            assert_eq!(told == TeeResult::SUCCESS, n == 2, "{n}: {told}");
+            assert_eq!(world.accounts(), taken, "{n}");
+        }
     });
 }

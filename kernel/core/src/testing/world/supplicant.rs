@@ -72,12 +72,22 @@ impl<O: Observer> World<O> {
                 }
                 TeeResult::SUCCESS
             }
+            // Turns lent bytes round, and says that its answer has b bytes; a is what it answers.
+            rpc::cmd::SUPP_PLUGIN => {
+                if second.attr == attr::RMEM_INOUT {
+                    let mut bytes = self.read(PhysAddr(second.c), second.b as usize);
+                    bytes.reverse();
+                    self.write(PhysAddr(second.c), &bytes);
+                }
+                second.b = first.b;
+                TeeResult(first.a as u32)
+            }
             _ => TeeResult::NOT_SUPPORTED,
         };
         if command != rpc::cmd::NOTIFICATION {
             self.write(at, params[..1].as_bytes());
         }
-        if command == rpc::cmd::LOAD_TA {
+        if matches!(command, rpc::cmd::LOAD_TA | rpc::cmd::SUPP_PLUGIN) {
             self.write(at, params.as_bytes());
         }
         result
