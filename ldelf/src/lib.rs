@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod dynamic;
+mod free_lists;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod link;
@@ -20,6 +21,7 @@ mod tests;
 
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz;
+pub use free_lists::FreeLists;
 pub use link::{MAX_MODULES, Program, System, load, open, symbol};
 pub use module::{Linked, Module};
 pub use plan::{

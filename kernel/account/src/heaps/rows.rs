@@ -115,6 +115,7 @@ impl<M: Machine> Inspector<'_, M> {
         let mut rows = out.iter_mut();
         if tables == 1
             && step.count > 0
+            && chunks[0].offset > 0
             && let Some(row) = rows.next()
         {
             *row = ChunkRow {
@@ -137,7 +138,7 @@ impl<M: Machine> Inspector<'_, M> {
                 reserved: 0,
             };
         }
-        let tables = if step.count > 0 { tables } else { 0 };
+        let tables = if chunks[0].offset > 0 { tables } else { 0 };
         Ok(Step {
             count: step.count + tables,
             next: step.next,
