@@ -19,9 +19,9 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
+pub use free_lists::FreeLists;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz;
-pub use free_lists::FreeLists;
 pub use link::{MAX_MODULES, Program, System, load, open, symbol};
 pub use module::{Linked, Module};
 pub use plan::{

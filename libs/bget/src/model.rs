@@ -1,8 +1,9 @@
 //! A model of the allocator: the same words in the same places, and what is live beside them.
 
-use crate::{END, HEAD_BYTES, MIN_CHUNK, Reader};
+use crate::{END, HEAD_BYTES, MIN_CHUNK, Reader, Totals, View};
 use std::collections::BTreeMap;
 use std::vec::Vec;
+use tally_ledger::{Block, Chunk};
 
 /// How the allocator was built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,4 +270,69 @@ impl Reader for Model {
         let bytes = at.and_then(|at| self.memory.get(at..at.checked_add(buf.len())?));
         bytes.map(|bytes| buf.copy_from_slice(bytes)).is_some()
     }
+}
+
+/// Most actions of one input.
+const MAX_ACTIONS: usize = 256;
+
+/// Takes `data` for actions on a heap, which is read after each; and then for words that the TA writes over it.
+///
+/// # Panics
+/// When what is read is not what was done: that is a bug.
+pub fn fuzz(data: &[u8]) {
+    let (build, data) = match data.split_first() {
+        Some((first, rest)) if first % 3 == 0 => (Build::Plain, rest),
+        Some((first, rest)) if first % 3 == 1 => (Build::Counted, rest),
+        Some((_, rest)) => (Build::Squared, rest),
+        None => return,
+    };
+    let mut model = Model::new(build, 0x40_0000_0000, 0x2000);
+    model.add_pool(model.base + 0x800, 0x1000);
+    let (actions, words) = data.split_at(data.len().min(MAX_ACTIONS) / 2);
+    for [what, size] in actions.as_chunks().0 {
+        let own = model.get(model.pools());
+        let mut live = model.live.keys().copied().filter(|block| *block != own);
+        let block = live.nth(usize::from(*what) / 4);
+        match (what % 4, block) {
+            (0, Some(block)) => model.free(block),
+            (1, Some(block)) => drop(model.reallocate(block, u64::from(*size) * 3)),
+            (2, _) => drop(model.allocate(1 << (size % 8), u64::from(*what))),
+            _ => drop(model.allocate(0, u64::from(*size) * 2)),
+        }
+        let stats = read_all(&model).expect("a sound heap");
+        assert_eq!(stats, (model.allocated(), model.live.len() as u64 - 1));
+    }
+    for word in words.as_chunks::<10>().0 {
+        let [low, high, word @ ..] = *word;
+        let at = u64::from(u16::from_le_bytes([low, high])) * 8 % model.memory.len() as u64;
+        model.put(model.base + at, u64::from_le_bytes(word));
+        read_all(&model);
+    }
+}
+
+/// Reads everything that there is: bytes allocated and blocks, if it all adds up.
+fn read_all(model: &Model) -> Option<(u64, u64)> {
+    let view = View::open(model, &[model.list()]).ok()??;
+    let mut cursor = Some(0);
+    while let Some(at) = cursor {
+        let next = view.blocks(at, &mut [Block::default(); 3]).ok();
+        cursor = next.map(|(_, next)| next).filter(|next| *next != 0);
+    }
+    let (mut bytes, mut cursor) = (0, Some(0));
+    while let Some(at) = cursor {
+        let mut chunks = [Chunk::default(); 5];
+        let next = view.chunks(at, &mut chunks).ok();
+        let count = next.map_or(0, |(count, _)| count);
+        bytes += chunks[..count].iter().map(|it| it.size as u64).sum::<u64>();
+        cursor = next.map(|(_, next)| next).filter(|next| *next != 0);
+    }
+    let mut cursor = 0;
+    while let Ok(next @ 1..) = view.check(cursor) {
+        cursor = next;
+    }
+    let mut totals = Totals::default();
+    while !view.walk(&mut totals, 9).ok()? {}
+    let stats = view.stats(&totals).ok()?;
+    assert_eq!(bytes, stats.size, "chunks make up the pools");
+    Some((stats.allocated, stats.live_blocks))
 }

@@ -3,13 +3,14 @@
 //! **Invariant:** bounded work under one lock, from memory of the TA's own that it may write; nothing is written there.
 
 use crate::book::Book;
+use crate::heaps::pools::HeapRef;
 use crate::heaps::question::{PoolError, Question, Step};
 use crate::heaps::ta_heap::pool_stats;
 use crate::inspector::Inspector;
 use core::cell::Cell;
 use tally_bget::{HeapWords, Inconsistent, Reader, Totals, View};
 use tally_core::ta::instance::{Instance, InstanceRef};
-use tally_ledger::Stats;
+use tally_ledger::{Block, Stats};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use tally_mem::machine::Machine;
 use tally_mem::region::{Backing, Prot, RegionKind};
@@ -20,6 +21,8 @@ use tally_records::{PoolStats, consistency};
 const PAGES: usize = 8;
 /// Chunks looked at under one lock.
 const STEP: usize = 64;
+/// Blocks looked at under one lock.
+const BLOCKS: usize = 24;
 /// Chunks of a heap without statistics that are looked at where figures are wanted at once.
 const AT_ONCE: usize = 256;
 /// How often a walk is begun anew because the heap was changed meanwhile.
@@ -136,8 +139,9 @@ pub(crate) fn ask<M: Machine>(
             (out.len(), 0)
         }
         Question::Figures(out) => {
-            **out = view.header();
-            (1, 0)
+            let (known, stats) = stats_at_once(&view);
+            **out = stats;
+            (usize::from(known == consistency::SOUND), 0)
         }
     };
     Ok(Step { count, next })
@@ -155,31 +159,71 @@ pub(crate) fn words<M: Machine>(machine: &M, found: &Instance<Book>) -> HeapWord
     view.map_or(HeapWords::default(), |view| view.words())
 }
 
+/// What can be told at once, and whether it adds up.
+fn stats_at_once<R: Reader>(view: &View<R>) -> (u32, Stats) {
+    let mut totals = Totals::default();
+    let walked = if view.is_counted() {
+        return (consistency::SOUND, view.header());
+    } else {
+        view.walk(&mut totals, AT_ONCE)
+    };
+    match walked.map(|whole| whole.then(|| view.stats(&totals))) {
+        Ok(Some(Ok(stats))) => (consistency::SOUND, stats),
+        Ok(None) => (consistency::CHANGING, view.header()),
+        Ok(Some(Err(Inconsistent))) | Err(Inconsistent) => {
+            (consistency::INCONSISTENT, view.header())
+        }
+    }
+}
+
 /// The figures of an instance's heap as far as they can be told at once.
 pub(crate) fn figures<M: Machine>(machine: &M, found: &Instance<Book>) -> PoolStats {
-    let told = |inconsistent, stats: Stats| PoolStats {
+    let (inconsistent, stats) = match open(machine, found) {
+        Ok(None) => return PoolStats::default(),
+        Ok(Some(view)) => stats_at_once(&view),
+        Err(Inconsistent) => (consistency::INCONSISTENT, Stats::default()),
+    };
+    PoolStats {
         inconsistent,
         ..pool_stats(&stats)
-    };
-    match open(machine, found) {
-        Ok(None) => PoolStats::default(),
-        Ok(Some(view)) if view.is_counted() => told(consistency::SOUND, view.header()),
-        Ok(Some(view)) => {
-            let mut totals = Totals::default();
-            match view.walk(&mut totals, AT_ONCE) {
-                Ok(true) => match view.stats(&totals) {
-                    Ok(stats) => told(consistency::SOUND, stats),
-                    Err(Inconsistent) => told(consistency::INCONSISTENT, view.header()),
-                },
-                Ok(false) => told(consistency::CHANGING, view.header()),
-                Err(Inconsistent) => told(consistency::INCONSISTENT, view.header()),
-            }
-        }
-        Err(Inconsistent) => told(consistency::INCONSISTENT, Stats::default()),
     }
 }
 
 impl<M: Machine> Inspector<'_, M> {
+    /// Whether it may be the heap of a C TA.
+    pub(crate) fn is_of_c(&self, heap: HeapRef) -> bool {
+        let HeapRef::Ta(instance) = heap else {
+            return false;
+        };
+        self.state().instance(instance).is_some_and(may_have)
+    }
+
+    /// The live block of a heap that has the byte at an offset, found by a walk in steps.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub(crate) fn c_block_at(
+        &self,
+        heap: HeapRef,
+        offset: usize,
+    ) -> Result<Option<Block>, PoolError> {
+        let mut cursor = 0;
+        loop {
+            let mut blocks = [Block::default(); BLOCKS];
+            let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks))?;
+            let mut some = blocks[..step.count].iter();
+            let behind = some.find(|block| offset < block.offset + block.usable);
+            if let Some(block) = behind {
+                return Ok((block.offset <= offset).then_some(*block));
+            }
+            cursor = step.next;
+            if cursor == 0 {
+                return Ok(None);
+            }
+            self.breathe();
+        }
+    }
+
     /// All figures of an instance's heap, walked in steps; `None` if the instance is gone.
     pub(crate) fn c_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
         let mut pool = PoolStats::default();

@@ -290,7 +290,12 @@ impl<M: Machine> Inspector<'_, M> {
                 .ok_or(TeeResult::ITEM_NOT_FOUND)?
         };
         let mut block = None;
-        self.ask_heap(heap, offset, &mut Question::BlockAt(&mut block))?;
+        if self.is_of_c(heap) {
+            let offset = usize::try_from(offset).map_err(|_| TeeResult::ITEM_NOT_FOUND)?;
+            block = self.c_block_at(heap, offset)?;
+        } else {
+            self.ask_heap(heap, offset, &mut Question::BlockAt(&mut block))?;
+        }
         let block = block.ok_or(TeeResult::ITEM_NOT_FOUND)?;
         Ok(block_row(&block, base))
     }
