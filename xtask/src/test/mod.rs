@@ -137,7 +137,8 @@ impl Part {
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
                 tests.extend(terminal::names());
-                tests.extend([own_ta::NAME, gdb::NAME, debian_tas::NAME].map(Known::short));
+                tests.extend([own_ta::NAME, gdb::NAME].map(Known::short));
+                tests.extend(debian_tas::NAMES.map(Known::short));
                 tests
             }
             Self::Linux => linux::tests::known()?,
