@@ -1,4 +1,4 @@
-//! Where a heap is: its pools, and what its allocator counts.
+//! Pools and counters of a heap, and where they lie.
 
 use crate::{HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, MIN_POOL, Reader, Totals, words};
 use tally_ledger::{Stats, Strategy, Tracking};

@@ -1,3 +1,5 @@
+//! The reader against the model: sound heaps, and words that a hostile TA may write.
+
 use crate::model::{Build, Model};
 use crate::{HEAD_BYTES, Inconsistent, Totals, View};
 use std::vec::Vec;
