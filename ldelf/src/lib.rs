@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod dynamic;
+mod free_lists;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod link;
@@ -18,6 +19,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
+pub use free_lists::FreeLists;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz;
 pub use link::{MAX_MODULES, Program, System, load, open, symbol};

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what a [`LinkMap`] tells of a TA changes only when all that is new is in place.
 
+use crate::free_lists::FreeLists;
 use crate::link_map::{Entry, LinkMap};
 use crate::symbols::Extent;
 use crate::{ImageFault, Linked, LoadPlan, Module, PAGE, Prot, Protection, library, plan};
@@ -74,6 +75,8 @@ pub struct Program {
     pub flags: u32,
     /// Where its link map lies; of no length for who needs none.
     pub link_map: Extent,
+    /// Where free lists of its program and libraries are.
+    pub free_lists: FreeLists,
 }
 
 /// Loads the TA `uuid`, whose file is `image`, with all libraries.
@@ -89,12 +92,14 @@ pub fn load<'a, S: System<'a>>(
     let base = place(system, &plan)?;
     let alone = plan.module(base, 0);
     let mut link_map = Extent::default();
+    let mut free_lists = FreeLists::default();
     if needs_link_map(&plan, &alone) {
         let mut set = Set::default();
         set.add(uuid, image, &plan, base)?;
-        link_map = set.link(system)?;
+        link_map = set.link(system, &mut free_lists)?;
     } else {
-        plan.relocate(system.memory(base, plan.span), &Linked::alone(&alone))?;
+        let memory = system.memory(base, plan.span);
+        plan.relocate(memory, &Linked::alone(&alone), &mut free_lists)?;
         protect(system, &plan, base)?;
     }
     Ok(Program {
@@ -104,6 +109,7 @@ pub fn load<'a, S: System<'a>>(
         stack_len: plan.stack_len,
         flags: plan.head.flags,
         link_map,
+        free_lists,
     })
 }
 
@@ -121,7 +127,8 @@ pub fn open<'a, S: System<'a>>(
         return Ok(map);
     }
     set.open(system, uuid)?;
-    let new = set.link(system)?;
+    // What a library that is opened later allocates with is the program's.
+    let new = set.link(system, &mut FreeLists::default())?;
     system.unmap(map.address, map.len)?;
     Ok(new)
 }
@@ -266,7 +273,11 @@ impl<'a> Set<'a> {
 
     /// Opens what the new modules need, relocates them all, and tells the TA: where its link map lies.
     #[inline(never)]
-    fn link<S: System<'a>>(&mut self, system: &mut S) -> Result<Extent, S::Error> {
+    fn link<S: System<'a>>(
+        &mut self,
+        system: &mut S,
+        lists: &mut FreeLists,
+    ) -> Result<Extent, S::Error> {
         let mut next = self.n_linked;
         while next < self.len {
             for needed in library(self.entries[next].image)?.needed() {
@@ -279,18 +290,23 @@ impl<'a> Set<'a> {
         }
         self.add_thread_resolver(system)?;
         for n in self.n_linked..self.len {
-            self.relocate(system, n)?;
+            self.relocate(system, n, lists)?;
         }
         self.n_linked = self.len;
         self.publish(system)
     }
 
     #[inline(never)]
-    fn relocate<S: System<'a>>(&self, system: &mut S, n: usize) -> Result<(), S::Error> {
+    fn relocate<S: System<'a>>(
+        &self,
+        system: &mut S,
+        n: usize,
+        lists: &mut FreeLists,
+    ) -> Result<(), S::Error> {
         let plan = library(self.entries[n].image)?;
         let own = &self.modules[n];
         let linked = Linked::new(self.modules(), own, self.thread_resolver);
-        plan.relocate(system.memory(own.base, own.span), &linked)?;
+        plan.relocate(system.memory(own.base, own.span), &linked, lists)?;
         protect(system, &plan, own.base)
     }
 

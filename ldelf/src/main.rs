@@ -189,6 +189,7 @@ mod el0 {
         arg.load_base = program.base;
         arg.load_len = program.span;
         arg.flags = program.flags;
+        arg.free_lists = program.free_lists.0;
         put_map(arg, program.link_map);
         Ok(())
     }

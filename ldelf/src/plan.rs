@@ -4,6 +4,7 @@
 //! of it is both writable and executable; its header is for the TA asked for.
 
 use crate::dynamic::Dynamic;
+use crate::free_lists::FreeLists;
 use crate::module::{Linked, Module};
 use crate::symbols::SymbolTables;
 use crate::{ImageFault, raw};
@@ -277,12 +278,18 @@ impl<'a> LoadPlan<'a> {
         Ok(())
     }
 
-    /// Relocates `memory`, in which the segments are, as the own module of `linked`.
+    /// Relocates `memory`, in which the segments are, as the own module of `linked`, and notes its free lists.
     ///
     /// # Errors
     /// The first bad relocation. `memory` is then of no use.
-    pub fn relocate(&self, memory: &mut [u8], linked: &Linked<'_, 'a>) -> Result<(), ImageFault> {
+    pub fn relocate(
+        &self,
+        memory: &mut [u8],
+        linked: &Linked<'_, 'a>,
+        lists: &mut FreeLists,
+    ) -> Result<(), ImageFault> {
         let mut last = Segment::default();
+        let base = linked.own().base;
         self.dynamic.relocations(linked, |target, value| {
             if !last.has_in_file(target, 8) {
                 last = self.relocatable_segment(target)?;
@@ -291,6 +298,7 @@ impl<'a> LoadPlan<'a> {
                 .get_mut(target as usize..)
                 .and_then(|m| m.first_chunk_mut::<8>());
             *to.ok_or(ImageFault::MemoryTooSmall)? = value.to_le_bytes();
+            lists.look(memory, base, target, value);
             Ok(())
         })
     }
@@ -301,7 +309,8 @@ impl<'a> LoadPlan<'a> {
     /// As [`Self::place`] and [`Self::relocate`].
     pub fn apply(&self, memory: &mut [u8], base: u64) -> Result<(), ImageFault> {
         self.place(memory)?;
-        self.relocate(memory, &Linked::alone(&self.module(base, 0)))
+        let own = self.module(base, 0);
+        self.relocate(memory, &Linked::alone(&own), &mut FreeLists::default())
     }
 
     /// Checks every relocation of a program that has no libraries, without applying it.

@@ -60,6 +60,7 @@ const GUARDED: &[Guarded] = &[
     ),
     guarded("tally-pta", "pta/src", &["tally-pta"]),
     guarded("tally-ledger", "libs/ledger/src", &["tally-ledger"]),
+    guarded("tally-bget", "libs/bget/src", &["tally-bget"]),
     guarded("ldelf", "ldelf/src", &["ldelf"]),
     guarded("tally-abi", "libs/abi/src", &["tally-abi", "tally-core"]),
     guarded("tally-monitor", "qemu/monitor/src", &["tally-monitor"]),

@@ -531,3 +531,57 @@ fn a_library_that_cannot_be_opened_later_changes_nothing() {
     assert_eq!(world.read(own + INFO), info);
     assert_eq!(world.memory[&map.address], bytes);
 }
+
+/// A program with relative relocations besides: where each is, and what it points to.
+fn with_pointers(elf: Elf, pointers: &[(u64, u64)]) -> Elf {
+    let more = pointers.iter().map(|(at, to)| (*at, RELATIVE, *to));
+    let rela = elf.rela.iter().copied().chain(more).collect();
+    Elf { rela, ..elf }
+}
+
+#[test]
+fn free_lists_are_told_by_two_words_that_point_back_at_them() {
+    let list = DATA + 0x500;
+    let (first, second) = ((list + 16, list), (list + 24, list));
+    let tells = |pointers: &[(u64, u64)]| {
+        let mut world = World::default();
+        let program = with_pointers(elf(&[], &[], &[]), pointers);
+        let loaded = world.load(&program).unwrap();
+        loaded.free_lists.0.map(|at| at.wrapping_sub(loaded.base))
+    };
+    let none = 0_u64.wrapping_sub(World::default().load(&elf(&[], &[], &[])).unwrap().base);
+    assert_eq!(tells(&[first, second]), [list, none, none, none]);
+    assert_eq!(tells(&[second, first]), [list, none, none, none]);
+    for other in [
+        &[first][..],
+        &[second],
+        // Another list's head, and queues that are empty.
+        &[first, (list + 24, list + 8)],
+        &[(list, list), (list + 8, list)],
+        &[(list + 8, list)],
+    ] {
+        assert_eq!(tells(other), [none; 4], "{other:x?}");
+    }
+    // There is room for so many.
+    let many: Vec<(u64, u64)> = (0..6)
+        .flat_map(|n| {
+            [
+                (list + 32 * n + 16, list + 32 * n),
+                (list + 32 * n + 24, list + 32 * n),
+            ]
+        })
+        .collect();
+    assert_eq!(tells(&many), [0, 32, 64, 96].map(|at| list + at));
+}
+
+#[test]
+fn free_lists_of_libraries_are_told_behind_the_programs() {
+    let list = DATA + 0x500;
+    let pointers = [(list + 16, list), (list + 24, list)];
+    let library = with_pointers(elf(&[], &[], &[]), &pointers);
+    let mut world = World::with([(LIBRARY, library)]);
+    let program = with_pointers(elf(&[], &[], &[LIBRARY]), &pointers);
+    let loaded = world.load(&program).unwrap();
+    let (own, library) = (world.base(0), world.base(1));
+    assert_eq!(loaded.free_lists.0, [own + list, library + list, 0, 0]);
+}

@@ -8,6 +8,9 @@
 use crate::TeeUuid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// Most free lists that are told of: `libutils` has two, three where OP-TEE is virtualized.
+pub const MAX_FREE_LISTS: usize = 4;
+
 /// What the kernel tells `ldelf`, and what it gets back.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -36,6 +39,8 @@ pub struct LdelfArg {
     pub load_base: u64,
     /// Out: bytes from `load_base` to the end of the last segment.
     pub load_len: u64,
+    /// Out: where the TA may have the free lists of a C program's heap, 0 for none.
+    pub free_lists: [u64; MAX_FREE_LISTS],
     /// Out: `TaHead::flags`.
     pub flags: u32,
     /// Out: why an image is refused ([`crate::image::ImageFault`]), if it is.

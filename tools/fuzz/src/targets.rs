@@ -66,6 +66,11 @@ pub(crate) const TARGETS: &[Target] = &[
         samples: Vec::new,
     },
     Target {
+        name: "c-heap",
+        run: tally_bget::model::fuzz,
+        samples: Vec::new,
+    },
+    Target {
         name: "device-tree",
         run: device_tree::run,
         samples: device_tree::samples,

@@ -8,14 +8,27 @@ use crate::images::{self, Config, Images};
 use crate::linux::{self, KIT, Unreachable};
 use crate::qemu::{Ending, Run};
 use crate::{given, paths};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Its name.
-pub(super) const NAME: &str =
-    "qemu: TAs of OP-TEE's test suite and kit, as Debian built them, open or say why not";
+/// Their names.
+pub(super) const NAMES: [&str; 2] = [
+    "qemu: TAs of OP-TEE's test suite and kit, as Debian built them, open or say why not",
+    "qemu: the heaps of C TAs that Debian built are told, block by block",
+];
+/// TAs whose heaps are looked at, and a command of each that allocates, if it has one.
+const WITH_HEAPS: [(&str, &str); 4] = [
+    // sims, large, concurrent_large; os_test, whose allocator is a library's, with its tests of `malloc`.
+    ("e6a33ed4-562b-463a-bb7e-ff5e15a493c8", ""),
+    ("25497083-a58a-4fc5-8a72-1ad7b69b8562", ""),
+    ("5ce0c432-0ab0-40e5-a056-782ca0e6aba2", ""),
+    ("5b9e0e40-2636-11e1-ad9e-0002a5d5c51b", "invoke 1 5; "),
+];
+/// Bytes of the words before a block, and of those that end a pool.
+const HEAD_BYTES: u64 = 16;
 /// What becomes of each: UUID, what, and what it is for people.
 const LIST: &str = "xtask/debian-tas.txt";
 /// Of a file that is none that xtask takes.
@@ -25,19 +38,23 @@ const OF_TESTS: &str = "usr/lib/optee_armtz";
 
 /// Runs it if it is wanted.
 pub(super) fn run(results: &mut Results, silence: Duration) {
-    if !results.wants(NAME) {
-        return;
-    }
-    match linux::kit() {
-        Ok(root) => results.check(NAME, || {
-            check(&root, silence).map_err(|err| format!("{err:#}"))
-        }),
-        Err(err) if err.is::<Unreachable>() => results.skip(NAME, &format!("{err:#}")),
-        Err(err) => results.check(NAME, || Err(format!("{err:#}"))),
+    let checks: [fn(&Path, Duration) -> Result<()>; 2] = [all_open, heaps_are_told];
+    for (name, check) in NAMES.into_iter().zip(checks) {
+        if !results.wants(name) {
+            continue;
+        }
+        match linux::kit() {
+            Ok(root) => results.check(name, || {
+                check(&root, silence).map_err(|err| format!("{err:#}"))
+            }),
+            Err(err) if err.is::<Unreachable>() => results.skip(name, &format!("{err:#}")),
+            Err(err) => results.check(name, || Err(format!("{err:#}"))),
+        }
     }
 }
 
-fn check(root: &Path, silence: Duration) -> Result<()> {
+/// Images with all files that can be given, each of which is said to be, or not.
+fn images(root: &Path) -> Result<(Images, BTreeMap<String, String>)> {
     let mut files = signed(&root.join(OF_TESTS))?;
     files.extend(signed(&root.join(KIT).join("ta"))?);
     let mut images = images::build(&Config {
@@ -54,6 +71,11 @@ fn check(root: &Path, silence: Duration) -> Result<()> {
             given.map_or_else(|_| NOT_GIVEN.to_owned(), |()| String::new()),
         );
     }
+    Ok((images, found))
+}
+
+fn all_open(root: &Path, silence: Duration) -> Result<()> {
+    let (images, mut found) = images(root)?;
     // With all of them there: some are libraries of others.
     for (uuid, ended) in found.iter_mut().filter(|(_, ended)| ended.is_empty()) {
         *ended = opened(&images, uuid, silence).context(uuid.clone())?;
@@ -79,6 +101,51 @@ fn opened(images: &Images, uuid: &str, silence: Duration) -> Result<String> {
     Ok(line
         .with_context(|| format!("not told:\n{text}"))?
         .to_owned())
+}
+
+fn heaps_are_told(root: &Path, silence: Duration) -> Result<()> {
+    let (images, _) = images(root)?;
+    for (uuid, command) in WITH_HEAPS {
+        let commands = format!(
+            "open {uuid}; {command}teestat pools --json; teestat pool dump {uuid} --json; \
+             teestat pool check {uuid} --json"
+        );
+        let outcome = Run::captured(&images, "debian-heaps", &commands, silence).start()?;
+        let told = || format!("{uuid}:\n{}", outcome.normal);
+        let answers = outcome.normal.lines().filter(|line| line.starts_with('{'));
+        let answers = answers.map(serde_json::from_str);
+        let answers = answers.collect::<Result<Vec<Value>, _>>()?;
+        let [pools, chunks, check] = answers.as_slice() else {
+            bail!(told());
+        };
+        let heap = pools["pools"].as_array().into_iter().flatten();
+        let heap = heap.clone().find(|pool| pool["uuid"] == uuid);
+        adds_up(heap.with_context(told)?, chunks).with_context(told)?;
+        ensure!(check["sound"] == true, told());
+    }
+    Ok(())
+}
+
+/// Whether a heap has something, and its chunks make up its size.
+fn adds_up(heap: &Value, chunks: &Value) -> Result<()> {
+    let figure = |name: &str| heap[name].as_u64().with_context(|| name.to_owned());
+    ensure!(heap["consistency"] == "sound", "not sound");
+    let mut bytes = BTreeMap::<&str, Vec<u64>>::new();
+    for chunk in chunks["chunks"].as_array().context("no chunks")? {
+        let kind = chunk["kind"].as_str().unwrap_or_default();
+        let size = chunk["bytes"].as_u64().context("a chunk without a size")?;
+        bytes.entry(kind).or_default().push(size);
+    }
+    let blocks = bytes.get("block").context("no block")?;
+    let free = bytes.get("free").context("nothing is free")?;
+    let free_bytes: u64 = free.iter().sum();
+    ensure!(bytes.values().flatten().sum::<u64>() == figure("size")?);
+    ensure!(figure("allocated")? == figure("size")? - free_bytes - HEAD_BYTES);
+    ensure!(figure("max_allocated")? >= figure("allocated")?);
+    ensure!(figure("live_blocks")? == blocks.len() as u64);
+    ensure!(free.iter().max() == Some(&figure("largest_free")?));
+    ensure!(figure("allocations")? > figure("releases")?);
+    Ok(())
 }
 
 /// The signed images of a directory, in the order of their names.

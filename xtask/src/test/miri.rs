@@ -39,6 +39,11 @@ const SHARES: &[Share] = &[
         tests: &[],
     },
     Share {
+        name: "miri: tally-bget",
+        package: "tally-bget",
+        tests: &[],
+    },
+    Share {
         name: "miri: tally-core",
         package: "tally-core",
         tests: &[],

@@ -140,13 +140,9 @@ impl Part {
                 tests.push(Known::short(IMAGES));
                 tests.extend(leaks::names().map(Known::short));
                 tests.extend(terminal::names());
-                let others = [
-                    own_ta::NAME,
-                    gdb::NAME,
-                    debian_tas::NAME,
-                    encrypted_ta::NAME,
-                ];
+                let others = [own_ta::NAME, gdb::NAME, encrypted_ta::NAME];
                 tests.extend(others.map(Known::short));
+                tests.extend(debian_tas::NAMES.map(Known::short));
                 tests
             }
             Self::Linux => {

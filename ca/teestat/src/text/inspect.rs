@@ -120,16 +120,40 @@ fn line(out: &mut dyn Write, label: &str, value: fmt::Arguments<'_>) -> fmt::Res
     writeln!(out, "  {label:<14}{value}")
 }
 
+/// What of its pages a heap has taken.
+struct Taken<'a>(&'a TaDetail);
+
+impl fmt::Display for Taken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TaDetail {
+            heap_committed,
+            heap_reserved,
+            ..
+        } = self.0;
+        match heap_reserved {
+            0 => f.write_str("in the TA's data"),
+            _ => write!(f, "{heap_committed} taken of {heap_reserved} with tables"),
+        }
+    }
+}
+
 /// The figures of a heap whose books add up.
 fn heap(out: &mut dyn Write, ta: &TaDetail) -> fmt::Result {
     let mut row = |label: &str, value: fmt::Arguments<'_>| line(out, label, value);
     let heap = &ta.heap.alloc;
+    // That of a C TA lies in its data.
+    let is_in_data = ta.heap_reserved == 0;
+    let size = if is_in_data {
+        heap.size.into()
+    } else {
+        ta.heap_declared()
+    };
     row(
         "heap",
         format_args!(
             "{} of {} bytes in {}, at most {}",
             heap.allocated,
-            ta.heap_declared(),
+            size,
             Count(ta.heap.live_blocks, "block"),
             heap.max_allocated
         ),
@@ -137,9 +161,8 @@ fn heap(out: &mut dyn Write, ta: &TaDetail) -> fmt::Result {
     row(
         "",
         format_args!(
-            "{} taken of {} with tables, largest free chunk {}, bookkeeping {}, fragmentation {} %",
-            ta.heap_committed,
-            ta.heap_reserved,
+            "{}, largest free chunk {}, bookkeeping {}, fragmentation {} %",
+            Taken(ta),
             ta.heap.largest_free,
             ta.heap.metadata,
             fragmentation(heap).unwrap_or(0)
@@ -178,13 +201,7 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
             "heap",
             format_args!("INCONSISTENT: its books do not add up, and tell nothing"),
         )?;
-        row(
-            "",
-            format_args!(
-                "{} taken of {} with tables",
-                ta.heap_committed, ta.heap_reserved
-            ),
-        )?;
+        row("", format_args!("{}", Taken(ta)))?;
     } else {
         heap(out, ta)?;
     }

@@ -5,6 +5,7 @@
 //! has bytes of that moment and blocks and calls of before, and says that it is changing.
 
 use crate::book::Book;
+use crate::heaps::c_heap;
 use crate::heaps::question::{PoolError, Question, Step};
 use crate::heaps::ta_heap::{self, pool_stats};
 use crate::inspector::Inspector;
@@ -123,7 +124,7 @@ impl<M: Machine> Inspector<'_, M> {
         }
         let pool = match (&found.space, found.heap) {
             (Some(space), Some(heap)) => ta_heap::figures(&self.machine, space, heap),
-            _ => PoolStats::default(),
+            _ => c_heap::figures(&self.machine, found),
         };
         named_pool(found, pool)
     }
@@ -135,7 +136,7 @@ impl<M: Machine> Inspector<'_, M> {
             return remains.heap;
         }
         let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return named_pool(found, PoolStats::default());
+            return named_pool(found, c_heap::figures(&self.machine, found));
         };
         let pool = ta_heap::header(&self.machine, space, heap, before);
         let inconsistent = match pool.inconsistent {
@@ -154,12 +155,18 @@ impl<M: Machine> Inspector<'_, M> {
     /// All figures of a TA's heap, its last ones if it is dead; `None` if the instance is gone.
     #[must_use]
     pub fn ta_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
-        let pool = self.pool_in_steps(Walked::Ta(instance))?;
+        let is_of_c = c_heap::may_have(self.state().instance(instance)?);
+        let pool = if is_of_c {
+            Some(self.c_pool_in_steps(instance)?)
+        } else {
+            self.pool_in_steps(Walked::Ta(instance))?
+        };
         let state = self.state();
         let found = state.instance(instance)?;
         Some(match pool {
-            Some(pool) => named_pool(found, pool),
-            None => self.ta_pool_at_once(found),
+            // Its memory may have gone meanwhile.
+            Some(pool) if found.notes.remains.is_none() => named_pool(found, pool),
+            _ => self.ta_pool_at_once(found),
         })
     }
 

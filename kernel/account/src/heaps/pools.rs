@@ -4,6 +4,7 @@
 //! changes between two steps was so at the time of some step.
 
 use crate::book::Book;
+use crate::heaps::c_heap;
 use crate::heaps::question::{PoolError, Question, Step, answer};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
@@ -134,7 +135,7 @@ impl<M: Machine> Inspector<'_, M> {
         question: &mut Question<'_>,
     ) -> Result<Step, PoolError> {
         let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return Ok(Step::default());
+            return c_heap::ask(&self.machine, found, cursor, question);
         };
         // A heap that was reserved and not used yet has nothing.
         if space.heap().is_none_or(|heap| heap.committed == 0) {
@@ -203,7 +204,10 @@ impl<M: Machine> Inspector<'_, M> {
             HeapRef::Ta(instance) => {
                 let state = self.state();
                 let found = state.instance(instance);
-                found.and_then(|found| found.heap).map_or(0, |base| base.0)
+                found.map_or(0, |found| match found.heap {
+                    Some(base) => base.0,
+                    None => c_heap::base(&self.machine, found),
+                })
             }
         };
         self.shown_address(base)

@@ -115,6 +115,7 @@ impl<M: Machine> Inspector<'_, M> {
         let mut rows = out.iter_mut();
         if tables == 1
             && step.count > 0
+            && chunks[0].offset > 0
             && let Some(row) = rows.next()
         {
             *row = ChunkRow {
@@ -137,7 +138,7 @@ impl<M: Machine> Inspector<'_, M> {
                 reserved: 0,
             };
         }
-        let tables = if step.count > 0 { tables } else { 0 };
+        let tables = if chunks[0].offset > 0 { tables } else { 0 };
         Ok(Step {
             count: step.count + tables,
             next: step.next,
@@ -289,7 +290,12 @@ impl<M: Machine> Inspector<'_, M> {
                 .ok_or(TeeResult::ITEM_NOT_FOUND)?
         };
         let mut block = None;
-        self.ask_heap(heap, offset, &mut Question::BlockAt(&mut block))?;
+        if self.is_of_c(heap) {
+            let offset = usize::try_from(offset).map_err(|_| TeeResult::ITEM_NOT_FOUND)?;
+            block = self.c_block_at(heap, offset)?;
+        } else {
+            self.ask_heap(heap, offset, &mut Question::BlockAt(&mut block))?;
+        }
         let block = block.ok_or(TeeResult::ITEM_NOT_FOUND)?;
         Ok(block_row(&block, base))
     }

@@ -4,6 +4,7 @@
 //! not add up is "inconsistent".
 
 use crate::book::Book;
+use crate::heaps::c_heap;
 use crate::inspector::Inspector;
 use core::cell::Cell;
 use tally_abi::pta::MAX_FRAMES;
@@ -152,6 +153,9 @@ impl HeapKey {
             key.committed = space.heap().map_or(0, |heap| heap.committed);
             // Fails only where the heap was never touched.
             let _ = space.peek_words(machine, words, &mut key.words);
+        } else {
+            let [links, first, second] = c_heap::words(machine, found);
+            (key.words, key.committed) = ([first, second], links);
         }
         key
     }

@@ -4,6 +4,7 @@
 //! change or go between two steps.
 
 use crate::book::Book;
+use crate::heaps::c_heap;
 use crate::heaps::pools::HeapRef;
 use crate::heaps::ta_heap::{self, HeapError};
 use crate::inspector::Inspector;
@@ -178,7 +179,16 @@ impl<M: Machine> Inspector<'_, M> {
                 let state = self.state();
                 let found = state.instance(instance).ok_or(HeapError::Gone)?;
                 let (Some(space), Some(base)) = (&found.space, found.heap) else {
-                    return Err(HeapError::Gone);
+                    let view = c_heap::open(&self.machine, found);
+                    let view = view.map_err(|_| HeapError::Inconsistent)?;
+                    let view = view.ok_or(HeapError::Gone)?;
+                    let step = view.blocks(cursor, &mut batch.blocks);
+                    let (count, next) = step.map_err(|_| HeapError::Inconsistent)?;
+                    (batch.count, batch.next) = (count, (next != 0).then_some(next));
+                    for block in &mut batch.blocks[..count] {
+                        block.mark = found.notes.heap_mark;
+                    }
+                    return Ok(());
                 };
                 let view = ta_heap::open(&self.machine, space, base)?;
                 (batch.count, batch.next) = ta_heap::blocks(&view, cursor, &mut batch.blocks)?;

@@ -8,6 +8,7 @@ use crate::call::thread::MAX_THREADS;
 use crate::guest_id::GuestId;
 use crate::ta::task::{Cause, End, Fate, Task};
 use core::ops::{Deref, DerefMut};
+use tally_abi::ldelf::MAX_FREE_LISTS;
 use tally_abi::ta::flags;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::UserVa;
@@ -89,6 +90,8 @@ pub struct Instance<O: Book> {
     pub tpidr: u64,
     /// Which build of the TA it is, once its image was verified ([`tally_abi::shdr::image_id`]).
     pub image_id: u64,
+    /// Where free lists of a C program's heap may be, 0 for none.
+    pub free_lists: [u64; MAX_FREE_LISTS],
     /// Start of its heap, once it reserved one.
     pub heap: Option<UserVa>,
     /// Its floating-point registers, from when it is loaded on. They outlive each run in it.
@@ -165,6 +168,7 @@ impl<O: Book> Instance<O> {
             link_map: (0, 0),
             tpidr: 0,
             image_id: 0,
+            free_lists: [0; MAX_FREE_LISTS],
             heap: None,
             vectors: None,
             life: Life::Loading,

@@ -1,0 +1,275 @@
+//! Heaps of C TAs, which lie in the TA's own data.
+//!
+//! **Invariant:** bounded work under one lock, from memory of the TA's own that it may write; nothing is written there.
+
+use crate::book::Book;
+use crate::heaps::pools::HeapRef;
+use crate::heaps::question::{PoolError, Question, Step};
+use crate::heaps::ta_heap::pool_stats;
+use crate::inspector::Inspector;
+use core::cell::Cell;
+use tally_bget::{HeapWords, Inconsistent, Reader, Totals, View};
+use tally_core::ta::instance::{Instance, InstanceRef};
+use tally_ledger::{Block, Stats};
+use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use tally_mem::machine::Machine;
+use tally_mem::region::{Backing, Prot, RegionKind};
+use tally_mem::space::AddressSpace;
+use tally_records::{PoolStats, consistency};
+
+/// Pages whose places are remembered while a heap is read.
+const PAGES: usize = 8;
+/// Chunks looked at under one lock.
+const STEP: usize = 64;
+/// Blocks looked at under one lock.
+const BLOCKS: usize = 24;
+/// Chunks of a heap without statistics that are looked at where figures are wanted at once.
+const AT_ONCE: usize = 256;
+/// How often a walk is begun anew because the heap was changed meanwhile.
+const TRIES: usize = 3;
+
+/// Where a page is: nowhere while it was never touched.
+type PagePlace = Option<PhysAddr>;
+
+/// A C TA's memory, for as long as its address space does not change.
+pub(crate) struct TaMemory<'a, M> {
+    machine: &'a M,
+    space: &'a AddressSpace,
+    /// Pages by their number, and where they are.
+    pages: [Cell<Option<(u64, PagePlace)>>; PAGES],
+}
+
+impl<M: Machine> TaMemory<'_, M> {
+    /// Where page `number` is, if the TA may write it.
+    fn page(&self, number: u64) -> Option<PagePlace> {
+        let slot = self.pages.get(number as usize % PAGES)?;
+        if let Some((known, place)) = slot.get()
+            && known == number
+        {
+            return Some(place);
+        }
+        let va = UserVa(number * PAGE_SIZE as u64);
+        let region = self.space.region_at(va)?;
+        let may = matches!(region.kind(), RegionKind::Segment | RegionKind::Mapped)
+            && region.backing() == Backing::Zero
+            && region.prot().contains(Prot::WRITE);
+        let place = may.then(|| self.space.own_page(self.machine, va))?;
+        slot.set(Some((number, place)));
+        Some(place)
+    }
+}
+
+impl<M: Machine> Reader for TaMemory<'_, M> {
+    fn read(&self, va: u64, buf: &mut [u8]) -> bool {
+        if va.checked_add(buf.len() as u64).is_none() {
+            return false;
+        }
+        let (mut at, mut rest) = (va, buf);
+        while !rest.is_empty() {
+            let inside = at % PAGE_SIZE as u64;
+            let len = rest.len().min(PAGE_SIZE - inside as usize);
+            let (piece, more) = rest.split_at_mut(len);
+            match self.page(at / PAGE_SIZE as u64) {
+                None => return false,
+                Some(None) => piece.fill(0),
+                Some(Some(page)) => self.machine.read_secure(PhysAddr(page.0 + inside), piece),
+            }
+            (at, rest) = (at + len as u64, more);
+        }
+        true
+    }
+}
+
+/// Whether an instance may have such a heap.
+pub(crate) fn may_have(found: &Instance<Book>) -> bool {
+    found.heap.is_none() && found.free_lists[0] != 0
+}
+
+/// Opens an instance's heap; `None` if it has none, or not yet.
+///
+/// # Errors
+/// It makes no sense.
+pub(crate) fn open<'a, M: Machine>(
+    machine: &'a M,
+    found: &'a Instance<Book>,
+) -> Result<Option<View<TaMemory<'a, M>>>, Inconsistent> {
+    let Some(space) = found.space.as_ref().filter(|_| may_have(found)) else {
+        return Ok(None);
+    };
+    let memory = TaMemory {
+        machine,
+        space,
+        pages: [const { Cell::new(None) }; PAGES],
+    };
+    match View::open(memory, &found.free_lists) {
+        // The kit's entry point makes a pool before a session is open.
+        Ok(None) if found.has_served => Err(Inconsistent),
+        opened => opened,
+    }
+}
+
+/// Answers from an instance's heap.
+///
+/// # Errors
+/// [`PoolError`].
+pub(crate) fn ask<M: Machine>(
+    machine: &M,
+    found: &Instance<Book>,
+    cursor: u64,
+    question: &mut Question<'_>,
+) -> Result<Step, PoolError> {
+    let Some(view) = open(machine, found)? else {
+        return Ok(Step::default());
+    };
+    let (count, next) = match question {
+        // Nothing is written down of either.
+        Question::Sites(_) | Question::Class(_) | Question::Overruns(_) => (0, 0),
+        Question::Blocks(out) => view.blocks(cursor, out)?,
+        Question::Chunks(out) => view.chunks(cursor, out)?,
+        Question::Check => (0, view.check(cursor).map_err(PoolError::Damaged)?),
+        // Blocks are found by a walk.
+        Question::BlockAt(out) => {
+            **out = None;
+            (0, 0)
+        }
+        Question::Bytes(out) => {
+            if !view.read(cursor, out) {
+                return Err(PoolError::Inconsistent);
+            }
+            (out.len(), 0)
+        }
+        Question::Figures(out) => {
+            let (known, stats) = stats_at_once(&view);
+            **out = stats;
+            (usize::from(known == consistency::SOUND), 0)
+        }
+    };
+    Ok(Step { count, next })
+}
+
+/// Where the heap begins.
+pub(crate) fn base<M: Machine>(machine: &M, found: &Instance<Book>) -> u64 {
+    let view = open(machine, found).ok().flatten();
+    view.map_or(0, |view| view.base())
+}
+
+/// What tells at once whether the heap has changed; zeros if there is none.
+pub(crate) fn words<M: Machine>(machine: &M, found: &Instance<Book>) -> HeapWords {
+    let view = open(machine, found).ok().flatten();
+    view.map_or(HeapWords::default(), |view| view.words())
+}
+
+/// What can be told at once, and whether it adds up.
+fn stats_at_once<R: Reader>(view: &View<R>) -> (u32, Stats) {
+    let mut totals = Totals::default();
+    let walked = if view.is_counted() {
+        return (consistency::SOUND, view.header());
+    } else {
+        view.walk(&mut totals, AT_ONCE)
+    };
+    match walked.map(|whole| whole.then(|| view.stats(&totals))) {
+        Ok(Some(Ok(stats))) => (consistency::SOUND, stats),
+        Ok(None) => (consistency::CHANGING, view.header()),
+        Ok(Some(Err(Inconsistent))) | Err(Inconsistent) => {
+            (consistency::INCONSISTENT, view.header())
+        }
+    }
+}
+
+/// The figures of an instance's heap as far as they can be told at once.
+pub(crate) fn figures<M: Machine>(machine: &M, found: &Instance<Book>) -> PoolStats {
+    let (inconsistent, stats) = match open(machine, found) {
+        Ok(None) => return PoolStats::default(),
+        Ok(Some(view)) => stats_at_once(&view),
+        Err(Inconsistent) => (consistency::INCONSISTENT, Stats::default()),
+    };
+    PoolStats {
+        inconsistent,
+        ..pool_stats(&stats)
+    }
+}
+
+impl<M: Machine> Inspector<'_, M> {
+    /// Whether it may be the heap of a C TA.
+    pub(crate) fn is_of_c(&self, heap: HeapRef) -> bool {
+        let HeapRef::Ta(instance) = heap else {
+            return false;
+        };
+        self.state().instance(instance).is_some_and(may_have)
+    }
+
+    /// The live block of a heap that has the byte at an offset, found by a walk in steps.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub(crate) fn c_block_at(
+        &self,
+        heap: HeapRef,
+        offset: usize,
+    ) -> Result<Option<Block>, PoolError> {
+        let mut cursor = 0;
+        loop {
+            let mut blocks = [Block::default(); BLOCKS];
+            let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks))?;
+            let mut some = blocks[..step.count].iter();
+            let behind = some.find(|block| offset < block.offset + block.usable);
+            if let Some(block) = behind {
+                return Ok((block.offset <= offset).then_some(*block));
+            }
+            cursor = step.next;
+            if cursor == 0 {
+                return Ok(None);
+            }
+            self.breathe();
+        }
+    }
+
+    /// All figures of an instance's heap, walked in steps; `None` if the instance is gone.
+    pub(crate) fn c_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
+        let mut pool = PoolStats::default();
+        for _ in 0..TRIES {
+            pool = self.walk_c_pool(instance)?;
+            if pool.inconsistent != consistency::CHANGING {
+                break;
+            }
+        }
+        Some(pool)
+    }
+
+    #[inline(never)]
+    fn walk_c_pool(&self, instance: InstanceRef) -> Option<PoolStats> {
+        let before = words(&self.machine, self.state().instance(instance)?);
+        let mut totals = Totals::default();
+        loop {
+            let state = self.state();
+            let found = state.instance(instance)?;
+            let stats = match open(&self.machine, found) {
+                Ok(None) => return Some(PoolStats::default()),
+                Ok(Some(view)) => match view.walk(&mut totals, STEP) {
+                    Ok(false) => None,
+                    Ok(true) => Some(view.stats(&totals).map_err(|_| view.header())),
+                    Err(Inconsistent) => Some(Err(view.header())),
+                },
+                Err(Inconsistent) => Some(Err(Stats::default())),
+            };
+            let after = words(&self.machine, found);
+            let (inconsistent, stats) = match stats {
+                Some(Ok(stats)) if before == after => (consistency::SOUND, stats),
+                // Whoever is inside may be in the middle of a change.
+                Some(Ok(stats) | Err(stats)) if before != after || found.task.is_some() => {
+                    (consistency::CHANGING, stats)
+                }
+                Some(Ok(stats) | Err(stats)) => (consistency::INCONSISTENT, stats),
+                None => {
+                    drop(state);
+                    self.breathe();
+                    continue;
+                }
+            };
+            return Some(PoolStats {
+                inconsistent,
+                ..pool_stats(&stats)
+            });
+        }
+    }
+}
