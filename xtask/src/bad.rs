@@ -88,7 +88,7 @@ const FAULTS: &[(TeeUuid, Fault)] = &[
     }),
     (bad::RELOCATION_KIND, |elf| {
         let at = elf.relocation()? + offset_of!(elf::Rela64<LittleEndian>, r_info);
-        elf.put(at, &u64::from(elf::R_AARCH64_TLSDESC.0).to_le_bytes())
+        elf.put(at, &u64::from(elf::R_AARCH64_TLS_DTPMOD.0).to_le_bytes())
     }),
     (bad::NEEDS_LIBRARY, |elf| {
         let (at, _) = elf.dynamic_entry(elf::DT_DEBUG)?;

@@ -80,9 +80,15 @@ impl<M: Machine> Reader for TaMemory<'_, M> {
     }
 }
 
+/// Where the loader found heads of free lists.
+fn free_lists(found: &Instance<Book>) -> &[u64] {
+    let kept = found.kept.as_deref();
+    kept.map_or(&[0], |kept| &kept.free_lists)
+}
+
 /// Whether an instance may have such a heap.
 pub(crate) fn may_have(found: &Instance<Book>) -> bool {
-    found.heap.is_none() && found.free_lists[0] != 0
+    found.heap.is_none() && free_lists(found)[0] != 0
 }
 
 /// Opens an instance's heap; `None` if it has none, or not yet.
@@ -101,7 +107,7 @@ pub(crate) fn open<'a, M: Machine>(
         space,
         pages: [const { Cell::new(None) }; PAGES],
     };
-    match View::open(memory, &found.free_lists) {
+    match View::open(memory, free_lists(found)) {
         // The kit's entry point makes a pool before a session is open.
         Ok(None) if found.has_served => Err(Inconsistent),
         opened => opened,

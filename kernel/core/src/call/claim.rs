@@ -144,7 +144,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             found.task = None;
             found.heap = None;
-            found.vectors = None;
+            found.kept = None;
             let space = found.space.take();
             found.leaving = space.as_ref().map_or(0, AddressSpace::charged_pages);
             (found.owner, found.uuid, space)

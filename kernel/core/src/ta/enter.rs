@@ -264,7 +264,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     fn lend_vectors(&self, instance: InstanceRef) -> bool {
         let state = self.kernel.state();
         let found = state.instance(instance);
-        let vectors = found.and_then(|found| found.vectors.as_deref());
+        let vectors = found
+            .and_then(|found| found.kept.as_deref())
+            .map(|kept| &kept.vectors);
         vectors.is_some_and(|vectors| self.kernel.machine.lend_vectors(vectors))
     }
 
@@ -352,7 +354,9 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
         O::left(self, state, instance, call, noted, ran);
         if let Some(found) = state.instance_mut(instance) {
             found.note_stack_pointer(ran.lowest_sp);
-            found.tpidr = ran.tpidr;
+            if let Some(kept) = &mut found.kept {
+                kept.tpidr = ran.tpidr;
+            }
             if ran.exit == Exit::Died {
                 found.note_end(self.machine.ticks());
             }
@@ -402,7 +406,8 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             .at_mut(instance)
             .ok_or(TeeResult::TARGET_DEAD)?;
         let sp = found.stack_top - PARAMS_BYTES;
-        let (entry, tpidr) = (found.entry, found.tpidr);
+        let entry = found.entry;
+        let tpidr = found.kept.as_ref().map_or(0, |kept| kept.tpidr);
         let space = found.space.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
         space.write_user(
             &mut Mem::new(pages, &self.machine),

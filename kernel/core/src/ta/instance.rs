@@ -84,18 +84,12 @@ pub struct Instance<O: Book> {
     pub load_base: u64,
     /// Bytes from there to the end of the image.
     pub load_len: u64,
-    /// Where what `ldelf` knows of its modules lies, and how long it is; 0 for who has none.
-    pub link_map: (u64, u64),
-    /// Its thread pointer between its runs (TPIDR_EL0).
-    pub tpidr: u64,
     /// Which build of the TA it is, once its image was verified ([`tally_abi::shdr::image_id`]).
     pub image_id: u64,
-    /// Where free lists of a C program's heap may be, 0 for none.
-    pub free_lists: [u64; MAX_FREE_LISTS],
     /// Start of its heap, once it reserved one.
     pub heap: Option<UserVa>,
-    /// Its floating-point registers, from when it is loaded on. They outlive each run in it.
-    pub vectors: Option<TryBox<Vectors>>,
+    /// What it keeps between its runs, from when it is loaded on.
+    pub kept: Option<TryBox<Kept>>,
     /// Where it is in its life.
     pub life: Life,
     /// Thread that runs it.
@@ -120,6 +114,38 @@ pub struct Instance<O: Book> {
     pub time_offset_millis: Option<i64>,
     /// What its observer keeps of it.
     pub notes: O::Notes,
+}
+
+/// What an instance keeps between its runs, beside its entry, which stays small so.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its floating-point registers.
+    pub vectors: Vectors,
+    /// Its thread pointer (TPIDR_EL0).
+    pub tpidr: u64,
+    /// Where what `ldelf` knows of its modules lies, and how long it is; 0 for who has none.
+    pub link_map: (u64, u64),
+    /// Where heads of free lists are by which the heap of a C TA is found; 0 after the last.
+    pub free_lists: [u64; MAX_FREE_LISTS],
+}
+
+impl Kept {
+    /// Of one that has not run.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            vectors: Vectors::zero(),
+            tpidr: 0,
+            link_map: (0, 0),
+            free_lists: [0; MAX_FREE_LISTS],
+        }
+    }
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why an instance cannot be entered.
@@ -165,12 +191,9 @@ impl<O: Book> Instance<O> {
             stack_deepest: 0,
             load_base: 0,
             load_len: 0,
-            link_map: (0, 0),
-            tpidr: 0,
             image_id: 0,
-            free_lists: [0; MAX_FREE_LISTS],
             heap: None,
-            vectors: None,
+            kept: None,
             life: Life::Loading,
             busy: Some(thread),
             task: None,

@@ -108,7 +108,9 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             let pair = {
                 let state = self.state();
                 let found = state.instance(instance);
-                let vectors = found.and_then(|found| found.vectors.as_deref());
+                let vectors = found
+                    .and_then(|found| found.kept.as_deref())
+                    .map(|kept| &kept.vectors);
                 let Some(vectors) = vectors.filter(|vectors| !vectors.is_zero()) else {
                     return;
                 };

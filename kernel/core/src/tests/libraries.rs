@@ -164,7 +164,7 @@ fn pages(world: &World, kind: RegionKind) -> u64 {
 fn link_map_len(world: &World) -> u64 {
     let state = world.kernel.state();
     let mut all = state.guest(GuestId::FIRST).instances.named();
-    all.next().unwrap().1.link_map.1
+    all.next().unwrap().1.kept.as_ref().unwrap().link_map.1
 }
 
 #[test]

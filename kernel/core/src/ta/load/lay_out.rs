@@ -258,8 +258,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         found.stack_len = arg.stack_len;
         found.load_base = arg.load_base;
         found.load_len = arg.load_len;
-        found.free_lists = arg.free_lists;
-        found.link_map = (arg.link_map, arg.link_map_len);
+        let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        kept.link_map = (arg.link_map, arg.link_map_len);
+        kept.free_lists = arg.free_lists;
         if arg.flags & !flags::OF_TAS != 0 {
             return Err(refused(ImageFault::UnknownFlags));
         }

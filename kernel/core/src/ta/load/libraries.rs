@@ -192,7 +192,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let arg = self.run_in(instance, task::OPEN, library, &[])?;
         let mut state = self.kernel.state();
         let found = state.instance_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
-        found.link_map = (arg.link_map, arg.link_map_len);
+        let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        kept.link_map = (arg.link_map, arg.link_map_len);
         Ok(())
     }
 
@@ -233,7 +234,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let (owner, of, (link_map, link_map_len)) = {
             let state = kernel.state();
             let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
-            (found.owner, found.uuid, found.link_map)
+            let kept = found.kept.as_ref().ok_or(TeeResult::TARGET_DEAD)?;
+            (found.owner, found.uuid, kept.link_map)
         };
         if link_map_len == 0 {
             return Err(TeeResult::NOT_SUPPORTED);

@@ -21,7 +21,7 @@ use crate::call::claim::PAGES_A_STEP;
 use crate::call::rpc::RpcShm;
 use crate::observer::Observer;
 use crate::refused::{Refused, RefusedImage};
-use crate::ta::instance::InstanceRef;
+use crate::ta::instance::{InstanceRef, Kept};
 use crate::ta::load::image::{Refusal, Trust, Verified};
 use crate::ta::load::image_pages::ImagePages;
 use alloc::vec::Vec;
@@ -30,7 +30,7 @@ use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage, pages_for};
 use tally_mem::fallible::TryBox;
 use tally_mem::fallible::vec_with_capacity;
-use tally_mem::machine::{Machine, Vectors};
+use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
 
@@ -111,7 +111,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 .owner
         };
         let previous = kernel.machine.set_owner(owner);
-        let loaded = self.add_vectors(instance).map_err(Unloaded::from);
+        let loaded = self.add_kept(instance).map_err(Unloaded::from);
         let loaded = loaded.and_then(|()| self.fetch(uuid, owner));
         let loaded = loaded.and_then(|image| {
             let laid_out = self
@@ -133,11 +133,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Makes room for its floating-point registers, so that a TA never ends for want of it.
-    fn add_vectors(&self, instance: InstanceRef) -> Result<(), TeeResult> {
-        let vectors = TryBox::new(Vectors::zero())?;
+    fn add_kept(&self, instance: InstanceRef) -> Result<(), TeeResult> {
+        let kept = TryBox::new(Kept::new())?;
         let mut state = self.kernel.state();
         let found = state.instance_mut(instance);
-        found.ok_or(TeeResult::TARGET_DEAD)?.vectors = Some(vectors);
+        found.ok_or(TeeResult::TARGET_DEAD)?.kept = Some(kept);
         Ok(())
     }
 
