@@ -12,6 +12,7 @@ mod browser;
 mod builds;
 mod deny;
 mod docs;
+mod file;
 mod flash;
 mod fuzz;
 mod gdb;
@@ -21,6 +22,7 @@ mod keys;
 mod leakcheck;
 mod lint;
 mod linux;
+mod lock;
 mod mutants;
 mod new_ta;
 mod paths;
@@ -127,7 +129,7 @@ fn execute(command: &Command) -> Result<u8> {
         Command::Run(args) => run::run(args),
         Command::Build(config) => {
             let images = images::build(config)?;
-            ui::step("Built", paths::shown(&images.flash));
+            ui::step("Built", paths::shown(&images.flash.path));
             Ok(0)
         }
         Command::NewTa(args) => new_ta::run(args),

@@ -5,7 +5,7 @@
 //! soaked.
 
 use crate::images::{self, Config};
-use crate::qemu::{self, Ending, Output, Run};
+use crate::qemu::{Ending, Output, Run};
 use crate::{paths, ui};
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -33,7 +33,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         "a kernel without statistics keeps no accounts: nobody could tell whether any grew"
     );
     let images = images::build(&args.config)?;
-    qemu::announce("soak");
     let command = format!("soak --seconds {}", args.minutes * 60);
     let outcome = Run {
         images: &images,

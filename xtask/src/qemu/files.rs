@@ -77,7 +77,8 @@ impl Files {
 
     /// Where a file's contents go meanwhile: no name begins so.
     fn partial(&self, file: u32) -> PathBuf {
-        self.dir.join(format!(".{file}.part"))
+        let process = std::process::id();
+        self.dir.join(format!(".{process}-{file}.part"))
     }
 
     fn take(&mut self, mut bytes: &[u8]) -> Result<()> {

@@ -46,10 +46,16 @@ const TESTS: &[Test] = &[
     ),
     ("terminal: ctrl-] ends a machine whatever it does", way_out),
     ("terminal: what comes by a pipe is commands", piped),
+    (
+        "terminal: a shell and a run beside it do each other no harm",
+        beside,
+    ),
 ];
 
 /// A file that a command's output goes into.
 const FILE: &str = "redirected.txt";
+/// Files of a shell and of a run beside it.
+const BESIDE: [&str; 2] = ["of-a-shell.txt", "of-a-run-beside.txt"];
 /// Columns of a terminal unless a test says otherwise, and its rows.
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
@@ -427,4 +433,29 @@ fn piped() -> Result<()> {
         "its output is not in the file"
     );
     Ok(std::fs::remove_file(file)?)
+}
+
+/// Bug: both had one directory, which the second emptied under the first.
+fn beside() -> Result<()> {
+    let mut seat = Seat::new()?;
+    let [own, others] = BESIDE;
+    let mut run = xtask_run()?;
+    run.args(["--", &format!("echo beside > {others}; poweroff 7")]);
+    let output = run.output()?;
+    ensure!(
+        output.status.code() == Some(7),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    seat.command(&format!("echo shell > {own}"), 0)?;
+    seat.type_keys("\x04")?;
+    let status = seat.end()?;
+    ensure!(status.success(), "{status}");
+    for (name, said) in [(own, "shell\n"), (others, "beside\n")] {
+        let file = paths::files().join(name);
+        let found = std::fs::read_to_string(&file).context(name)?;
+        ensure!(found == said, "{name}: {found:?}");
+        std::fs::remove_file(file)?;
+    }
+    Ok(())
 }
