@@ -102,7 +102,7 @@ fn run_hostile(hostile: Hostile, calls: u64, seed: u64) -> Result<u8> {
     let images = images::build(&Config::default())?;
     let command = hostile.command(calls, seed);
     let outcome = Run {
-        output: Output::Shown,
+        output: Output::of_many_deaths(),
         ..hostile.run(&images, &command, Duration::from_secs(120))
     }
     .start()?;

@@ -57,7 +57,7 @@ use std::process::ExitCode;
     max_term_width = 100
 )]
 struct Cli {
-    /// Show cargo's own progress even when nobody watches
+    /// Show cargo's own progress even when nobody watches, and in `soak` and `fuzz` each death of a TA
     #[arg(long, short, global = true)]
     verbose: bool,
     #[command(subcommand)]

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         images: &images,
         label: "soak",
         command: Some(&command),
-        output: Output::Shown,
+        output: Output::of_many_deaths(),
         secure_console: false,
         silence: Duration::from_secs(args.timeout),
         files: None,
@@ -52,9 +52,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (Ending::Exit(0), _) => ui::step(
             "Soaked",
             format_args!(
-                "{} min {} s, and nothing grew; secure console in {secure}",
+                "{} min {} s; {} TAs died on purpose, and nothing grew; secure console in {secure}",
                 time / 60,
-                time % 60
+                time % 60,
+                ui::thousands(outcome.deaths)
             ),
         ),
         (_, Some(trouble)) => ui::error(trouble),

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         output: if args.json {
             Output::Captured
         } else {
-            Output::Shown
+            Output::of_many_deaths()
         },
         ..Run::captured(
             &images,

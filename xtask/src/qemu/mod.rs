@@ -56,10 +56,22 @@ const FILES: &str = "files.channel";
 pub(crate) enum Output {
     /// The caller's terminal, both ways.
     Interactive,
-    /// Standard output.
+    /// Standard output; deaths of TAs are told.
     Shown,
+    /// Standard output; deaths of TAs, which are on purpose, are counted.
+    ShownAlone,
     /// Only into the outcome.
     Captured,
+}
+
+impl Output {
+    /// Of a run that ends TAs on purpose.
+    pub(crate) fn of_many_deaths() -> Self {
+        match ui::asked_verbose() {
+            true => Self::Shown,
+            false => Self::ShownAlone,
+        }
+    }
 }
 
 /// A run to be made.
@@ -115,6 +127,8 @@ pub(crate) struct Outcome {
     pub(crate) results: String,
     /// Files that the guest handed out whole.
     pub(crate) files: Vec<PathBuf>,
+    /// TAs whose death was reported and not told.
+    pub(crate) deaths: u64,
     /// Host time from start to end.
     pub(crate) time: Duration,
     /// Host time from start to the normal world's first output.
@@ -304,6 +318,7 @@ impl<'a> Run<'a> {
         drop(machine);
         drop(reader);
         serving.tail.poll(&mut serving.console);
+        let deaths = serving.console.counted();
         let (normal, secure) = serving.console.finish();
         std::fs::write(dir.join("normal.log"), &normal)?;
         let (results, status) = status::of_results(&dir.join(RESULTS));
@@ -316,6 +331,7 @@ impl<'a> Run<'a> {
             ending,
             results,
             files: serving.files.finish()?,
+            deaths,
             normal,
             secure,
             secure_path,
@@ -404,6 +420,15 @@ impl<'a> Run<'a> {
             let file = dir.join("command");
             std::fs::write(&file, text)?;
             qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_COMMAND, &file)]);
+        }
+        let taken = match &self.files {
+            Some(files) => files::taken_names(files)?,
+            None => String::new(),
+        };
+        if !taken.is_empty() {
+            let file = dir.join("taken-names");
+            std::fs::write(&file, taken)?;
+            qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_TAKEN_NAMES, &file)]);
         }
         Ok(())
     }

@@ -50,10 +50,20 @@ const TESTS: &[Test] = &[
         "terminal: a shell and a run beside it do each other no harm",
         beside,
     ),
+    (
+        "terminal: a folder in a file's place fails the command, and the machine goes on",
+        taken_name,
+    ),
+    (
+        "terminal: the tour succeeds beside a leak of one's own",
+        tour_beside_a_leak,
+    ),
 ];
 
 /// A file that a command's output goes into.
 const FILE: &str = "redirected.txt";
+/// A folder among the files that guests hand out.
+const FOLDER: &str = "a-folder";
 /// Files of a shell and of a run beside it.
 const BESIDE: [&str; 2] = ["of-a-shell.txt", "of-a-run-beside.txt"];
 /// Columns of a terminal unless a test says otherwise, and its rows.
@@ -457,5 +467,25 @@ fn beside() -> Result<()> {
         ensure!(found == said, "{name}: {found:?}");
         std::fs::remove_file(file)?;
     }
+    Ok(())
+}
+
+/// Bug: the guest heard that all was well, and the machine ended.
+fn taken_name() -> Result<()> {
+    let dir = paths::files().join(FOLDER);
+    std::fs::create_dir_all(&dir)?;
+    let mut seat = Seat::new()?;
+    let rows = seat.command(&format!("echo a > {FOLDER}"), 2)?;
+    ensure!(rows[1].contains(FOLDER), "{rows:?}");
+    seat.command("echo on", 0)?;
+    Ok(std::fs::remove_dir(dir)?)
+}
+
+/// Bug: the tour's own leak in an instance that others had open was taken for the kernel's.
+fn tour_beside_a_leak() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.command("open heap; teestat leaks mark; invoke 1 leak 10 28", 0)?;
+    seat.command("tour", 0)?;
+    seat.command("close 1; tour", 0)?;
     Ok(())
 }

@@ -38,7 +38,7 @@ mod interactive {
     use super::commands::STATUS_INTERRUPTED;
     use super::line::{Editor, Event, USUAL_COLUMNS};
     use super::{commands, words};
-    use crate::files::HostFiles;
+    use crate::files::{self, HostFiles};
     use crate::jobs;
     use crate::machine::console::{self, Console, Direct};
     use crate::machine::{self, cpu, fw_cfg};
@@ -72,6 +72,7 @@ mod interactive {
 
     /// What CPU 0 does after start.
     pub(crate) fn main() -> ! {
+        files::start();
         if let Some(command) = fw_cfg::file(FW_CFG_COMMAND) {
             machine::end(execute(&command));
         }
