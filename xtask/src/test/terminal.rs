@@ -55,6 +55,10 @@ const TESTS: &[Test] = &[
         taken_name,
     ),
     (
+        "terminal: what a job says comes between prompts, and the line goes on below it",
+        job_at_prompt,
+    ),
+    (
         "terminal: the tour succeeds beside a leak of one's own",
         tour_beside_a_leak,
     ),
@@ -487,5 +491,27 @@ fn tour_beside_a_leak() -> Result<()> {
     seat.command("open heap; teestat leaks mark; invoke 1 leak 10 28", 0)?;
     seat.command("tour", 0)?;
     seat.command("close 1; tour", 0)?;
+    Ok(())
+}
+
+/// Bug: a job wrote over the prompt and what was typed at it.
+fn job_at_prompt() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.command("sleep 2000 & echo from a job &", 0)?;
+    seat.clear()?;
+    seat.type_keys("echo begun | grep beg")?;
+    seat.sees("both", |rows| {
+        rows == [
+            "tally> echo begun | grep beg",
+            "from a job",
+            "tally> echo begun | grep beg",
+        ]
+    })?;
+    seat.type_keys("\r")?;
+    seat.sees("the line, run", |rows| {
+        rows.iter().any(|row| row == "begun")
+    })?;
+    let rows = seat.command("history | grep begun", 0)?;
+    ensure!(rows[1].contains("echo begun"), "{rows:?}");
     Ok(())
 }

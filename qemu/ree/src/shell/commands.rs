@@ -48,7 +48,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 24] = [
+static COMMANDS: [Command; 25] = [
     command(
         "teestat",
         "COMMAND",
@@ -142,6 +142,10 @@ static COMMANDS: [Command; 24] = [
             Ok(STATUS_OK)
         },
     ),
+    command("history", "", "the lines that were typed", |_| {
+        super::interactive::print_history();
+        Ok(STATUS_OK)
+    }),
     command("poweroff", "[STATUS]", "switch the machine off", power_off),
     command("exit", "[STATUS]", "the same as `poweroff`", power_off),
     command("help", "[COMMAND]", "this list, or one command", help),
