@@ -1,4 +1,4 @@
-//! What several xtasks in one checkout must not use at once: a run's directory, the build's outputs.
+//! Locks between several xtasks in one checkout: a run's directory, the build's outputs.
 //!
 //! **Invariant:** a lock is the system's, and goes with the process that holds it; its file stays and says nothing.
 

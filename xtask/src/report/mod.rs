@@ -222,3 +222,17 @@ impl Report<'_> {
         file::put(&path, page.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Cli, execute};
+    use clap::Parser as _;
+
+    /// Bug: a wrong command line was a failure (1).
+    #[test]
+    fn a_comparison_of_one_is_a_wrong_command_line() {
+        let cli = Cli::try_parse_from(["xtask", "report", "--diff", "a.snap"]);
+        let status = execute(&cli.unwrap().command);
+        assert_eq!(status.unwrap(), super::STATUS_USAGE);
+    }
+}

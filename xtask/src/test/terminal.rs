@@ -55,6 +55,10 @@ const TESTS: &[Test] = &[
         taken_name,
     ),
     (
+        "terminal: a TA that was opened by its UUID has its name, and words too many are refused",
+        named_and_refused,
+    ),
+    (
         "terminal: what a job says comes between prompts, and the line goes on below it",
         job_at_prompt,
     ),
@@ -513,5 +517,21 @@ fn job_at_prompt() -> Result<()> {
     })?;
     let rows = seat.command("history | grep begun", 0)?;
     ensure!(rows[1].contains("echo begun"), "{rows:?}");
+    Ok(())
+}
+
+fn named_and_refused() -> Result<()> {
+    let mut seat = Seat::new()?;
+    let rows = seat.command("open 7a11e110-0001", 0)?;
+    ensure!(rows[1].ends_with(" of hello"), "{rows:?}");
+    for line in ["tas --ta X", "status x", "history all"] {
+        let rows = seat.command(line, 1)?;
+        ensure!(rows[1].contains("not understood"), "{rows:?}");
+    }
+    for number in ["-1", "0", "99999999999999999999"] {
+        let line = format!("teestat allocinfo --top {number}");
+        let rows = seat.command(&line, 2)?;
+        ensure!(rows[1].contains("not a number from 1 to "), "{rows:?}");
+    }
     Ok(())
 }

@@ -160,7 +160,7 @@ pub(super) fn print(what: fmt::Arguments<'_>) {
 fn no_command(name: &str) -> String {
     let names = COMMANDS.iter().map(|c| c.name).chain(tas::names());
     let nearest = commands::nearest(name, names);
-    format!("no command `{name}`; nearest are: {nearest} (`help` lists all)")
+    format!("no command `{name}`{nearest} (`help` lists all)")
 }
 
 /// Runs one command.
@@ -174,6 +174,12 @@ pub(super) fn run(words: &[&str]) -> Result<u8, String> {
         return help(&about.collect::<Vec<_>>());
     }
     if let Some(command) = COMMANDS.iter().find(|c| c.name == name) {
+        // What would be left out was meant to do something.
+        if let (true, [first, ..]) = (command.arguments.is_empty(), args) {
+            return Err(format!(
+                "`{first}` is not understood here: `{name}` takes nothing"
+            ));
+        }
         (command.run)(args)
     } else if tas::is_ta(name) {
         tas::one_shot(name, args)
