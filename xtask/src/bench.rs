@@ -157,7 +157,7 @@ impl Facts {
             kernel_sites: images.kernel_sites_len as u64,
             kernel_ram: images.kernel.mem_len(),
             monitor_image: images.monitor.flatten()?.len() as u64,
-            archive: std::fs::metadata(&images.archive)?.len(),
+            archive: images.archive.bytes.len() as u64,
             to_shell: outcome.first_output,
         })
     }

@@ -3,7 +3,7 @@
 //! **Invariant:** the file is the raw kernel that our own firmware boots, byte for byte.
 
 use crate::images::{self, Config};
-use crate::{paths, ui};
+use crate::{file, paths};
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 
@@ -22,12 +22,11 @@ pub(crate) struct Args {
 
 /// Writes the image and says how it is loaded.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    file::ensure_writable(&args.output)?;
     let images = images::build(&args.config)?;
     let default = || paths::out().join("bl32.bin");
     let path = args.output.clone().unwrap_or_else(default);
-    std::fs::copy(&images.kernel_raw, &path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    ui::step("Wrote", paths::shown(&path));
+    file::put(&path, &images.kernel_raw.bytes)?;
     let address = |symbol| {
         let address = images.kernel.symbol(symbol);
         address.with_context(|| format!("the kernel has no {symbol}"))

@@ -4,8 +4,9 @@
 //! **Invariant:** a file is of a build because its bytes say so, never because of its name, place or time.
 
 use crate::sign::{self, Signed};
-use crate::{paths, ui};
+use crate::{file, paths, ui};
 use anyhow::{Context as _, Result};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tally_abi::TeeUuid;
@@ -66,7 +67,7 @@ fn keep_in(dir: &Path, name: &str, id: u64, bytes: &[u8]) -> Result<()> {
         let file = std::fs::File::options().append(true).open(&path)?;
         file.set_modified(SystemTime::now())?;
     } else {
-        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        file::replace(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut builds: Vec<(SystemTime, PathBuf)> = all(dir)
         .filter(|(other, ..)| other == name)
@@ -74,7 +75,11 @@ fn keep_in(dir: &Path, name: &str, id: u64, bytes: &[u8]) -> Result<()> {
         .collect();
     builds.sort();
     for (_, path) in builds.iter().rev().skip(KEPT) {
-        std::fs::remove_file(path)?;
+        // Another xtask may have been quicker.
+        match std::fs::remove_file(path) {
+            Err(err) if err.kind() != ErrorKind::NotFound => return Err(err.into()),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! **Invariant:** a failure names the target and the seed that repeats it.
 
 use crate::images::{self, Config, Images};
-use crate::qemu::{self, Ending, Output, Run};
+use crate::qemu::{Ending, Output, Run};
 use crate::test::sources;
 use crate::{paths, tool, ui};
 use anyhow::Result;
@@ -100,10 +100,9 @@ impl Hostile {
 
 fn run_hostile(hostile: Hostile, calls: u64, seed: u64) -> Result<u8> {
     let images = images::build(&Config::default())?;
-    qemu::announce(hostile.label);
     let command = hostile.command(calls, seed);
     let outcome = Run {
-        output: Output::Shown,
+        output: Output::of_many_deaths(),
         ..hostile.run(&images, &command, Duration::from_secs(120))
     }
     .start()?;

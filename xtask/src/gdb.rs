@@ -3,6 +3,7 @@
 //! **Invariant:** gdb is reached by a socket in the file system, never over a network.
 
 use crate::images::Images;
+use crate::lock::Name;
 use crate::paths;
 use crate::report::programs;
 use anyhow::{Context as _, Result};
@@ -17,16 +18,16 @@ pub(crate) const GDB: &str = "gdb-multiarch";
 pub(crate) struct Gdb {
     socket: PathBuf,
     /// The file of commands.
-    pub(crate) script: PathBuf,
+    pub(crate) script: Name,
 }
 
 impl Gdb {
     /// Of a run of these images; `world`: whether our own normal world runs in it.
     pub(crate) fn new(images: &Images, world: bool) -> Result<Self> {
         let socket = std::env::temp_dir().join(format!("tally-{}.gdb", std::process::id()));
-        let script = paths::out().join("gdb");
-        std::fs::write(&script, commands(images, world, &socket))
-            .with_context(|| format!("cannot write {}", script.display()))?;
+        let script = Name::take(&paths::out(), "gdb")?;
+        std::fs::write(&script.path, commands(images, world, &socket))
+            .with_context(|| format!("cannot write {}", script.path.display()))?;
         Ok(Self { socket, script })
     }
 

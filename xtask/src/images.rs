@@ -6,12 +6,13 @@
 use crate::keys::{self, DevKey};
 use crate::paths::{self, GUEST_TARGET};
 use crate::report::programs;
-use crate::{bad, builds, flash, setup, sign, sites, tool, ui};
+use crate::{bad, builds, file, flash, lock, setup, sign, sites, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use tally_abi::TeeUuid;
 use tally_insight::account::Build;
 use tally_symbols::elf::Image;
@@ -188,6 +189,32 @@ pub(crate) struct Ta {
     pub(crate) sites_len: usize,
 }
 
+/// A file that was built, and its contents: another build may put others in its place.
+#[derive(Clone)]
+pub(crate) struct Raw {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What is in it.
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+impl Raw {
+    /// Writes it, unless the same is there already.
+    fn write(path: PathBuf, bytes: Vec<u8>) -> Result<Self> {
+        write_if_changed(&path, &bytes)?;
+        let bytes = bytes.into();
+        Ok(Self { path, bytes })
+    }
+
+    /// A copy in the directory of a run.
+    pub(crate) fn put_into(&self, dir: &Path) -> Result<PathBuf> {
+        let path = dir.join(self.path.file_name().context("a file without a name")?);
+        std::fs::write(&path, &self.bytes)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
 /// All images of a build.
 #[derive(Clone)]
 pub(crate) struct Images {
@@ -202,17 +229,17 @@ pub(crate) struct Images {
     /// Trusted applications by package name.
     pub(crate) tas: Vec<Ta>,
     /// For `-bios`.
-    pub(crate) flash: PathBuf,
+    pub(crate) flash: Raw,
     /// Raw normal world.
-    pub(crate) ree_raw: PathBuf,
+    pub(crate) ree_raw: Raw,
     /// TA archive.
-    pub(crate) archive: PathBuf,
+    pub(crate) archive: Raw,
     /// What is in it but the names: path, contents.
     pub(crate) archive_files: Vec<(String, Vec<u8>)>,
     /// What people call the TAs in it.
     pub(crate) names: BTreeMap<TeeUuid, String>,
     /// The kernel's raw image.
-    pub(crate) kernel_raw: PathBuf,
+    pub(crate) kernel_raw: Raw,
     /// Bytes of the kernel's raw image, with its call-site table.
     pub(crate) kernel_raw_len: usize,
     /// Bytes of the kernel's call-site table.
@@ -241,9 +268,9 @@ impl Images {
         let own = ["ta", "sites"].map(|kind| format!("{LIB}/{uuid}.{kind}"));
         self.archive_files.retain(|(file, _)| !own.contains(file));
         self.archive_files.extend(files);
-        self.archive = paths::out().join("given.cpio");
         let files = [&self.archive_files[..], &[names_file(&self.names)]].concat();
-        write_if_changed(&self.archive, &flash::ta_archive(&files)?)
+        self.archive.bytes = flash::ta_archive(&files)?.into();
+        Ok(())
     }
 
     /// TAs, their names and tables of calls, as they lie below [`LIB`].
@@ -266,6 +293,7 @@ fn names_file(names: &BTreeMap<TeeUuid, String>) -> (String, Vec<u8>) {
 /// Builds everything.
 pub(crate) fn build(config: &Config) -> Result<Images> {
     setup::ensure(setup::Part::Target)?;
+    let _alone = lock::build()?;
     let key = match &config.sign_with {
         Some(file) => DevKey::read(file)?,
         None => DevKey::load()?,
@@ -317,18 +345,17 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
 
     let (kernel_raw, kernel_sites_len) = kernel_raw(&kernel)?;
     let variant = config.suffix();
-    let kernel_path = out.join(format!("kernel{variant}.bin"));
-    write_if_changed(&kernel_path, &kernel_raw)?;
+    let kernel_raw = Raw::write(out.join(format!("kernel{variant}.bin")), kernel_raw)?;
     let monitor_raw = monitor.flatten()?;
     write_if_changed(&out.join("monitor.bin"), &monitor_raw)?;
-    let flash_path = out.join(format!("flash{variant}.bin"));
-    write_if_changed(&flash_path, &flash::flash(&monitor_raw, &kernel_raw)?)?;
+    let flash = flash::flash(&monitor_raw, &kernel_raw.bytes)?;
+    let flash = Raw::write(out.join(format!("flash{variant}.bin")), flash)?;
     let ree_raw = out.join(if config.half_ram {
         "ree-half-ram.bin"
     } else {
         "ree.bin"
     });
-    write_if_changed(&ree_raw, &ree.flatten()?)?;
+    let ree_raw = Raw::write(ree_raw, ree.flatten()?)?;
 
     let lib = out
         .join(format!("lib{}", config.heaps.suffix()))
@@ -359,18 +386,18 @@ pub(crate) fn build(config: &Config) -> Result<Images> {
     let names = tas.iter().map(named).collect();
     let archive = out.join(format!("tas{}.cpio", config.heaps.suffix()));
     let all = [&files[..], &[names_file(&names)]].concat();
-    write_if_changed(&archive, &flash::ta_archive(&all)?)?;
+    let archive = Raw::write(archive, flash::ta_archive(&all)?)?;
 
     Ok(Images {
-        kernel_raw: kernel_path,
-        kernel_raw_len: kernel_raw.len(),
+        kernel_raw_len: kernel_raw.bytes.len(),
+        kernel_raw,
         kernel_sites_len,
         monitor,
         kernel,
         ldelf,
         ree,
         tas,
-        flash: flash_path,
+        flash,
         ree_raw,
         archive,
         archive_files: files,
@@ -579,7 +606,7 @@ fn remove_stale_tas(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
 
 fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     if std::fs::read(path).ok().as_deref() != Some(bytes) {
-        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        file::replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

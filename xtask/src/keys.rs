@@ -4,18 +4,24 @@
 //! kernel gets the modulus (big-endian; exponent 65537) and nothing else of a key.
 
 use crate::{paths, ui};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use getrandom::SysRng;
-use rsa::pkcs1::{DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _};
-use rsa::pkcs8::der::Document;
-use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
+use rsa::PrivateKey;
+use rsa::pkcs1::{ALGORITHM_OID, DecodeRsaPrivateKey as _, RsaPrivateKeyRef, RsaPublicKeyRef};
+use rsa::pkcs8::der::{Decode as _, Document};
+use rsa::pkcs8::{
+    DecodePrivateKey as _, EncodePrivateKey as _, PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
+};
 use rsa::sha2::{Digest as _, Sha256};
 use rsa::traits::PublicKeyParts as _;
-use rsa::{BoxedUint, PrivateKey, PublicKey};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const BITS: usize = 2048;
+/// The exponent that a kernel knows, 65537.
+const EXPONENT: [u8; 3] = [1, 0, 1];
+/// Longest file with a key.
+const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// What a kernel's build reads: the development key's modulus, and those of the keys in these files.
 pub(crate) fn moduli(files: &[PathBuf]) -> Result<OsString> {
@@ -41,31 +47,129 @@ fn hex(bytes: &[u8]) -> String {
 /// The modulus of the RSA key in a file, public or private, as PEM or DER, PKCS#1, PKCS#8 or X.509's
 /// SubjectPublicKeyInfo.
 fn read_modulus(file: &Path) -> Result<Vec<u8>> {
-    let shown = file.display();
-    let bytes = std::fs::read(file).with_context(|| format!("--ta-key {shown}"))?;
-    let key = public_key(&bytes).with_context(|| {
-        format!(
-            "--ta-key {shown}: no RSA key in it, public or private, as PEM or DER (PKCS#1, PKCS#8, SubjectPublicKeyInfo)"
-        )
-    })?;
-    let bits = key.n().bit_width();
-    ensure!(
-        (2048..=4096).contains(&bits) && bits.is_multiple_of(64),
-        "--ta-key {shown}: the key has {bits} bits; a kernel trusts keys of 2048 to 4096, in steps of 64"
-    );
-    ensure!(
-        *key.e() == BoxedUint::from(65_537_u64),
-        "--ta-key {shown}: the key's exponent is not 65537, the only one that a kernel knows"
-    );
-    Ok(key.n_bytes().into_vec())
+    tally_symbols::read(file, MAX_KEY_BYTES)
+        .and_then(|bytes| modulus(&bytes))
+        .with_context(|| format!("--ta-key {}", file.display()))
 }
 
-fn public_key(bytes: &[u8]) -> Option<PublicKey> {
+/// The modulus of the key in a file's contents, if a kernel can trust it.
+fn modulus(bytes: &[u8]) -> Result<Vec<u8>> {
+    let text = str::from_utf8(bytes).unwrap_or_default();
+    let labels: Vec<&str> = labels(text).collect();
+    ensure!(
+        labels.len() < 2,
+        "{} things in one file ({}); give each key a file of its own",
+        labels.len(),
+        labels.join(", ")
+    );
+    if let Some(what) = labels
+        .first()
+        .and_then(|label| other_than_a_key(label, text))
+    {
+        bail!("{what}");
+    }
     let der = der(bytes);
-    private_key(&der)
-        .map(|key| key.as_public_key().clone())
-        .or_else(|| PublicKey::from_public_key_der(&der).ok())
-        .or_else(|| PublicKey::from_pkcs1_der(&der).ok())
+    let (modulus, exponent) = match (rsa_key(&der), other_algorithm(&der)) {
+        (Some(key), _) => key,
+        (None, Some(algorithm)) => bail!("the key is none of RSA, but of {algorithm}"),
+        (None, None) => bail!(
+            "no RSA key in it, public or private, as PEM or DER (PKCS#1, PKCS#8, SubjectPublicKeyInfo)"
+        ),
+    };
+    let bits = modulus.first().map_or(0, |first| {
+        modulus.len() * 8 - first.leading_zeros() as usize
+    });
+    ensure!(
+        (2048..=4096).contains(&bits) && bits.is_multiple_of(64),
+        "the key has {bits} bits; a kernel trusts keys of 2048 to 4096, in steps of 64"
+    );
+    ensure!(
+        exponent == EXPONENT,
+        "the key's exponent is not 65537, the only one that a kernel knows"
+    );
+    if let Some(divisor) = small_divisor(&modulus) {
+        bail!("the key's modulus is a multiple of {divisor}: it is damaged, or no key");
+    }
+    Ok(modulus)
+}
+
+/// What the parts of a PEM file are called (RFC 7468).
+fn labels(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(str::trim);
+    lines.filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+}
+
+/// What a part of a PEM file is, if it is no key that can be read.
+fn other_than_a_key(label: &str, text: &str) -> Option<String> {
+    if label == "ENCRYPTED PRIVATE KEY" || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Some(
+            "the key is encrypted; `openssl pkey -pubout` takes the public one out".into(),
+        );
+    }
+    match label {
+        "CERTIFICATE" => Some(
+            "an X.509 certificate; `openssl x509 -noout -pubkey` takes the key out of it".into(),
+        ),
+        "RSA PRIVATE KEY" | "RSA PUBLIC KEY" | "PRIVATE KEY" | "PUBLIC KEY" => None,
+        other => Some(format!("no RSA key in it, but {other}")),
+    }
+}
+
+/// Modulus and exponent of an RSA key, big-endian, without zeros before them.
+fn rsa_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let of_private = |der: &[u8]| {
+        let key = RsaPrivateKeyRef::from_der(der).ok()?;
+        Some((
+            key.modulus.as_bytes().to_vec(),
+            key.public_exponent.as_bytes().to_vec(),
+        ))
+    };
+    let of_public = |der: &[u8]| {
+        let key = RsaPublicKeyRef::from_der(der).ok()?;
+        Some((
+            key.modulus.as_bytes().to_vec(),
+            key.public_exponent.as_bytes().to_vec(),
+        ))
+    };
+    let wrapped_private = || {
+        let info = PrivateKeyInfoRef::from_der(der).ok()?;
+        let is_rsa = info.algorithm.oid == ALGORITHM_OID;
+        is_rsa.then(|| of_private(info.private_key.as_bytes()))?
+    };
+    let wrapped_public = || {
+        let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+        let is_rsa = info.algorithm.oid == ALGORITHM_OID;
+        is_rsa.then(|| of_public(info.subject_public_key.as_bytes()?))?
+    };
+    of_private(der)
+        .or_else(|| of_public(der))
+        .or_else(wrapped_private)
+        .or_else(wrapped_public)
+}
+
+/// The algorithm that a key says it is for.
+fn other_algorithm(der: &[u8]) -> Option<String> {
+    let private = PrivateKeyInfoRef::from_der(der).map(|info| info.algorithm.oid);
+    let public = SubjectPublicKeyInfoRef::from_der(der).map(|info| info.algorithm.oid);
+    let oid = private
+        .or(public)
+        .ok()
+        .filter(|oid| *oid != ALGORITHM_OID)?;
+    Some(match oid.to_string().as_str() {
+        "1.2.840.10045.2.1" => "elliptic curves".to_owned(),
+        "1.3.101.112" => "Ed25519".to_owned(),
+        "1.2.840.113549.1.1.10" => "RSA for PSS alone".to_owned(),
+        other => format!("the algorithm {other}"),
+    })
+}
+
+/// The least number below 256 that divides a big-endian number: the kernel's build refuses such keys.
+fn small_divisor(number: &[u8]) -> Option<u32> {
+    let rest = |divisor| {
+        let digits = number.iter();
+        digits.fold(0, |rest, digit| (rest * 256 + u32::from(*digit)) % divisor)
+    };
+    (2..256).find(|divisor| rest(*divisor) == 0)
 }
 
 fn private_key(der: &[u8]) -> Option<PrivateKey> {
@@ -119,7 +223,7 @@ impl DevKey {
 
     /// Another private key, to sign with in its place.
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        let key = private_key(&der(&std::fs::read(file)?));
+        let key = private_key(&der(&tally_symbols::read(file, MAX_KEY_BYTES)?));
         let key = key.with_context(|| format!("{}: no private key", file.display()))?;
         Ok(Self { key })
     }
@@ -164,8 +268,54 @@ impl DevKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rsa::pkcs1::{EncodeRsaPrivateKey as _, EncodeRsaPublicKey as _};
+    use rsa::pkcs1::{EncodeRsaPrivateKey as _, EncodeRsaPublicKey as _, UintRef};
+    use rsa::pkcs8::der::Encode as _;
     use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
+
+    /// A public key of PKCS#1 with this modulus and exponent.
+    fn pkcs1(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+        let [modulus, public_exponent] = [modulus, exponent].map(|n| UintRef::new(n).unwrap());
+        let key = RsaPublicKeyRef {
+            modulus,
+            public_exponent,
+        };
+        key.to_der().unwrap()
+    }
+
+    /// Bug: of all these it was said that there was no RSA key, or the kernel's build failed later.
+    #[test]
+    fn what_a_kernel_cannot_trust_is_told_by_what_it_is() {
+        // 2^2047 + 2^1023 + 1: no multiple of 2; all ones are one of 3.
+        let ones = [0xff; 256];
+        let mut even = [0; 256];
+        even[0] = 0x80;
+        let short = [&[0x7f][..], &[0xff; 127]].concat();
+        let key = DevKey::for_test().key;
+        let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let two = format!("{}{}", &*pem, &*pem);
+        let of = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        // SubjectPublicKeyInfo for elliptic curves (1.2.840.10045.2.1), of one byte.
+        let curve = b"\x30\x0f\x30\x09\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x03\x02\x00\x04";
+        let cases: [(Vec<u8>, &str); 11] = [
+            (pkcs1(&short, &EXPONENT), "1023 bits"),
+            (pkcs1(&ones, &[1]), "exponent"),
+            (pkcs1(&ones, &EXPONENT), "multiple of 3"),
+            (pkcs1(&even, &EXPONENT), "multiple of 2"),
+            (two.into_bytes(), "2 things in one file"),
+            (of("ENCRYPTED PRIVATE KEY").into(), "encrypted"),
+            (of("CERTIFICATE").into(), "X.509 certificate"),
+            (of("EC PRIVATE KEY").into(), "EC PRIVATE KEY"),
+            (of("PRIVATE KEY").into(), "no RSA key in it"),
+            (curve.to_vec(), "elliptic curves"),
+            (b"no key".to_vec(), "no RSA key in it"),
+        ];
+        for (bytes, wanted) in cases {
+            let why = modulus(&bytes).unwrap_err().to_string();
+            assert!(why.contains(wanted), "{why}");
+        }
+        let why = format!("{:#}", read_modulus(Path::new("/dev/zero")).unwrap_err());
+        assert!(why.contains("/dev/zero is longer"), "{why}");
+    }
 
     #[test]
     fn a_key_is_read_in_whatever_form_it_comes() {
@@ -183,14 +333,12 @@ mod tests {
             public.to_pkcs1_der().unwrap().into_vec(),
         ];
         for (n, form) in forms.iter().enumerate() {
-            assert_eq!(public_key(form).as_ref(), Some(public), "form {n}");
-            assert_eq!(
-                public_key(&form[..form.len() / 2]),
-                None,
-                "half of form {n}"
-            );
+            let parts = Some((public.n_bytes().into_vec(), EXPONENT.to_vec()));
+            assert_eq!(rsa_key(&der(form)), parts, "form {n}");
+            let half = &form[..form.len() / 2];
+            assert_eq!(rsa_key(&der(half)), None, "half of form {n}");
         }
-        assert_eq!(public_key(b""), None);
+        assert_eq!(rsa_key(b""), None);
         let dir = std::env::temp_dir().join(format!("tally-keys-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("short.pem");

@@ -12,6 +12,7 @@ mod browser;
 mod builds;
 mod deny;
 mod docs;
+mod file;
 mod flash;
 mod fuzz;
 mod gdb;
@@ -21,6 +22,7 @@ mod keys;
 mod leakcheck;
 mod lint;
 mod linux;
+mod lock;
 mod mutants;
 mod new_ta;
 mod paths;
@@ -55,7 +57,7 @@ use std::process::ExitCode;
     max_term_width = 100
 )]
 struct Cli {
-    /// Show cargo's own progress even when nobody watches
+    /// Show cargo's own progress even when nobody watches, and in `soak` and `fuzz` each death of a TA
     #[arg(long, short, global = true)]
     verbose: bool,
     #[command(subcommand)]
@@ -127,7 +129,7 @@ fn execute(command: &Command) -> Result<u8> {
         Command::Run(args) => run::run(args),
         Command::Build(config) => {
             let images = images::build(config)?;
-            ui::step("Built", paths::shown(&images.flash));
+            ui::step("Built", paths::shown(&images.flash.path));
             Ok(0)
         }
         Command::NewTa(args) => new_ta::run(args),

@@ -36,16 +36,6 @@ pub(crate) fn files() -> PathBuf {
     out().join("files")
 }
 
-/// The directory of one run's logs, created empty.
-pub(crate) fn run_dir(label: &str) -> std::io::Result<PathBuf> {
-    let dir = out().join("runs").join(label);
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
-    }
-    std::fs::create_dir_all(&dir)?;
-    Ok(dir)
-}
-
 /// `path` as a person wants to read it: relative to the checkout where it is inside.
 pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(root())

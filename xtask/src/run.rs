@@ -5,7 +5,7 @@
 use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
 use crate::linux::{self, Debian};
-use crate::qemu::{self, Ending, Output, Run};
+use crate::qemu::{Ending, Output, Run};
 use crate::tfa::Tfa;
 use crate::{given, paths, ui};
 use anyhow::{Context as _, Result};
@@ -83,7 +83,6 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Some(None) => Some(Tfa::debian()?),
         None => None,
     };
-    qemu::announce("run");
     if interactive {
         let help = if args.linux {
             "busybox and `teestat`"
@@ -104,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             "Waiting",
             format_args!(
                 "for gdb; in another terminal, type\n  {GDB} -x {}\n  continue",
-                gdb.script.display()
+                gdb.script.path.display()
             ),
         );
     }

@@ -23,19 +23,25 @@ struct Site {
 
 /// The table of an image.
 pub(crate) fn table(image: &Image) -> Result<Vec<u8>> {
+    table_of(image).with_context(|| format!("in {}", image.path.display()))
+}
+
+fn table_of(image: &Image) -> Result<Vec<u8>> {
     let dwarf = Dwarf::load(image, &crate::paths::root())?;
     let mut sites = Vec::new();
     for (address, code) in image.code()? {
-        for (call, word) in (address..).step_by(4).zip(code.chunks_exact(4)) {
+        for (n, word) in (0..).zip(code.chunks_exact(4)) {
             if !is_call(word) {
                 continue;
             }
+            let call = address.checked_add(4 * n);
+            let call = call.context("code outside of the address space")?;
             let frames = dwarf.frames(call);
             let Some(frame) = useful(&frames) else {
                 continue;
             };
             let offset = image
-                .image_offset(call + 4)
+                .image_offset(call.saturating_add(4))
                 .context("code outside all segments")?;
             sites.push(Site {
                 pc_offset: u32::try_from(offset)?,

@@ -5,7 +5,7 @@
 //! soaked.
 
 use crate::images::{self, Config};
-use crate::qemu::{self, Ending, Output, Run};
+use crate::qemu::{Ending, Output, Run};
 use crate::{paths, ui};
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -33,13 +33,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         "a kernel without statistics keeps no accounts: nobody could tell whether any grew"
     );
     let images = images::build(&args.config)?;
-    qemu::announce("soak");
     let command = format!("soak --seconds {}", args.minutes * 60);
     let outcome = Run {
         images: &images,
         label: "soak",
         command: Some(&command),
-        output: Output::Shown,
+        output: Output::of_many_deaths(),
         secure_console: false,
         silence: Duration::from_secs(args.timeout),
         files: None,
@@ -53,9 +52,10 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (Ending::Exit(0), _) => ui::step(
             "Soaked",
             format_args!(
-                "{} min {} s, and nothing grew; secure console in {secure}",
+                "{} min {} s; {} TAs died on purpose, and nothing grew; secure console in {secure}",
                 time / 60,
-                time % 60
+                time % 60,
+                ui::thousands(outcome.deaths)
             ),
         ),
         (_, Some(trouble)) => ui::error(trouble),

@@ -3,7 +3,7 @@
 //! **Invariant:** the figures are the guest's; a run without its closing record has failed.
 
 use crate::images::{self, Config};
-use crate::qemu::{self, Ending, Outcome, Output, Run};
+use crate::qemu::{Ending, Outcome, Output, Run};
 use crate::test::sources;
 use crate::{paths, ui};
 use anyhow::Result;
@@ -69,13 +69,12 @@ impl Row {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     sources::holds(&operations()?, &args.filter, "operation")?;
     let images = images::build(&Config::hooked())?;
-    qemu::announce("sweep");
     let command = command(args.persistent, &args.filter);
     let outcome = Run {
         output: if args.json {
             Output::Captured
         } else {
-            Output::Shown
+            Output::of_many_deaths()
         },
         ..Run::captured(
             &images,

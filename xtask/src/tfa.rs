@@ -84,11 +84,11 @@ impl Tfa {
     /// Writes the flash's contents into `dir`: the first stage, and a package of the others and the kernel.
     pub(crate) fn install(&self, images: &Images, dir: &Path) -> Result<PathBuf> {
         let [bl1, bl2, bl31] = STAGES.map(|stage| std::fs::read(self.dir.join(stage)));
-        let kernel = std::fs::read(&images.kernel_raw)?;
+        let kernel = &images.kernel_raw.bytes;
         let mut flash = bl1?;
         ensure!(flash.len() <= PACKAGE_OFFSET, "bl1 reaches the package");
         flash.resize(PACKAGE_OFFSET, 0xff);
-        flash.extend(package(&[(BL2, &bl2?), (BL31, &bl31?), (BL32, &kernel)]));
+        flash.extend(package(&[(BL2, &bl2?), (BL31, &bl31?), (BL32, kernel)]));
         let path = dir.join("tfa.bin");
         std::fs::write(&path, flash)?;
         Ok(path)

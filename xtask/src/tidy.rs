@@ -449,6 +449,9 @@ mod tests {
     fn long_file_is_found() {
         assert!(length("a.rs", &"x\n".repeat(701)).is_some());
         assert!(length("a.rs", &"x\n".repeat(700)).is_none());
+        // Bug: CONTRIBUTING.md named another number.
+        let told = include_str!("../../docs/CONTRIBUTING.md");
+        assert!(told.contains(&format!("none over {MAX_LINES}")));
     }
 
     #[test]

@@ -24,9 +24,14 @@ pub(crate) fn set_verbose(on: bool) {
     VERBOSE.store(on, Ordering::Relaxed);
 }
 
+/// Whether more than what is usual was asked for.
+pub(crate) fn asked_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
 /// Whether cargo's own progress is visible: asked for, or somebody is watching.
 pub(crate) fn verbose() -> bool {
-    VERBOSE.load(Ordering::Relaxed) || std::io::stderr().is_terminal()
+    asked_verbose() || std::io::stderr().is_terminal()
 }
 
 /// Text of others' making as a terminal can take it: what would move it, hide letters or turn them around is

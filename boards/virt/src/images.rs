@@ -30,6 +30,8 @@ pub const FW_CFG_COMMAND: &str = "opt/tally/command";
 /// fw_cfg file: columns of the terminal of an interactive shell. Later changes are reported on the console, as
 /// xterm does it (`CSI 8 ; ROWS ; COLUMNS t`).
 pub const FW_CFG_COLUMNS: &str = "opt/tally/columns";
+/// fw_cfg file: names that no file can have, as something else is called by them where they go, a line each.
+pub const FW_CFG_TAKEN_NAMES: &str = "opt/tally/taken-names";
 /// fw_cfg file: present where the firmware is not Tally's monitor.
 pub const FW_CFG_OTHER_FIRMWARE: &str = "opt/tally/other-firmware";
 

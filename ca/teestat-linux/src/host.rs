@@ -5,15 +5,17 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use teestat::{FileSink, Files, Host, HostNames, NoTerminal, Server, Terminal};
+use teestat::{FileSink, Files, Host, HostNames, Server, Terminal};
 
 use crate::names::Directory;
 use crate::serve;
+use crate::terminal::Tty;
 
 /// This machine.
 pub(crate) struct Machine {
     names: Directory,
     applications: String,
+    terminal: Tty<'static>,
 }
 
 impl Machine {
@@ -22,6 +24,7 @@ impl Machine {
         Self {
             names: Directory::new(applications),
             applications: applications.to_owned(),
+            terminal: Tty::own(),
         }
     }
 }
@@ -36,27 +39,11 @@ impl Host for Machine {
     }
 
     fn terminal(&self) -> &dyn Terminal {
-        self
+        &self.terminal
     }
 
     fn server(&self) -> &dyn Server {
         self
-    }
-}
-
-impl Terminal for Machine {
-    /// Nothing goes on here until a key ends it.
-    fn is_terminal(&self) -> bool {
-        false
-    }
-
-    fn columns(&self) -> Option<usize> {
-        let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-        Some(size.ws_col.into()).filter(|&columns| columns > 0)
-    }
-
-    fn pause(&self, millis: u32) -> bool {
-        NoTerminal.pause(millis)
     }
 }
 

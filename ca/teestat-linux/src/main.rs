@@ -9,9 +9,10 @@ mod names;
 mod on_demand;
 mod serve;
 mod state;
+mod terminal;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use teec::Context;
@@ -32,7 +33,13 @@ fn main() -> ExitCode {
     let transport = OnDemand::default();
     let before = state::load();
     let mut memory = before.clone();
-    let mut out = Stream(io::BufWriter::new(io::stdout().lock()));
+    let stdout = io::stdout().lock();
+    // Who watches sees each line when it is there.
+    let out: Box<dyn Write> = match stdout.is_terminal() {
+        true => Box::new(stdout),
+        false => Box::new(io::BufWriter::new(stdout)),
+    };
+    let mut out = Stream(out);
     let mut status = teestat::run(
         &args,
         &Context::new(&transport),

@@ -1,6 +1,6 @@
 //! Terminal of a command that keeps running.
 //!
-//! **Invariant:** without a terminal nothing waits and no control sequence is written.
+//! **Invariant:** without a terminal no key is waited for and no control sequence is written.
 
 /// Where the output goes, and who may end it.
 pub trait Terminal {

@@ -4,14 +4,26 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::sync::atomic::{AtomicU32, Ordering};
-use tally_board_virt::images::FilePiece;
+use spin::Once;
+use tally_board_virt::images::{FW_CFG_TAKEN_NAMES, FilePiece};
 use teestat::{FileSink, Files};
 
-use crate::machine::channel;
+use crate::machine::{channel, fw_cfg};
 
 /// The files of this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostFiles;
+
+/// Names that the host takes no files by, a line each.
+fn taken() -> &'static str {
+    static TAKEN: Once<String> = Once::new();
+    TAKEN.call_once(|| fw_cfg::file(FW_CFG_TAKEN_NAMES).unwrap_or_default())
+}
+
+/// Learns which names are taken, while one CPU alone runs.
+pub(crate) fn start() {
+    taken();
+}
 
 /// A file on its way to the host, which has it when this is dropped.
 struct HostFile(u32);
@@ -40,6 +52,11 @@ impl Files for HostFiles {
         if !FilePiece::is_name(name) {
             return Err(format!(
                 "{name}: the host takes names of letters, digits, `.`, `-` and `_`"
+            ));
+        }
+        if taken().lines().any(|taken| taken == name) {
+            return Err(format!(
+                "{name}: the host has a folder or the like of this name"
             ));
         }
         let file = HostFile(NEXT.fetch_add(1, Ordering::Relaxed));

@@ -4,8 +4,10 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Write;
 use ta_uuids::{heap, hello};
+use tally_abi::TeeUuid;
 use tally_records::MeminfoRow;
 use tally_records::Selector;
 use teec::{Context, Operation, ParamNone, ParamType, ParamValue};
@@ -65,6 +67,7 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     typed("caps")?;
     explain("Secure RAM by use, before any trusted application (TA) is loaded.");
     typed("teestat meminfo")?;
+    let kept = loaded(context)?;
     let before = client::rows::<MeminfoRow>(context, &Selector::ALL).map_err(told)?;
 
     explain("Two TAs are fetched from this world's archive, checked, and run at EL0.");
@@ -89,10 +92,10 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     typed("teestat alloc")?;
     explain("The TAs and their heaps. The kernel reads these figures without entering the TAs.");
     typed("teestat ta")?;
-    let loaded = client::ta_stats(context).map_err(told)?;
+    let all = loaded(context)?;
     for uuid in [hello::UUID, heap::UUID] {
         check(
-            loaded.iter().any(|ta| ta.uuid == uuid),
+            all.contains(&uuid),
             "a TA with an open session is not listed",
         )?;
     }
@@ -115,9 +118,18 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     typed("teestat leaks diff")?;
     find_leak(context, mark)?;
 
-    explain("The sessions close, the TAs go, and all they had is back, to the byte.");
+    explain(match kept.is_empty() {
+        true => "The sessions close, the TAs go, and all they had is back, to the byte.",
+        false => {
+            "The sessions close. What was loaded before the tour stays, with what leaked in it:"
+        }
+    });
     greeter.close().map_err(told)?;
     heap_session.close().map_err(told)?;
+    if !kept.is_empty() {
+        check(loaded(context)? == kept, "a TA of the tour has not gone")?;
+        return typed("teestat ta; sessions");
+    }
     typed("teestat meminfo")?;
     let after = client::rows::<MeminfoRow>(context, &Selector::ALL).map_err(told)?;
     if before != after {
@@ -125,6 +137,15 @@ fn steps(context: &Context<'static>) -> Result<(), String> {
     }
     say("the same as before, to the byte\n");
     Ok(())
+}
+
+/// Those of the tour's TAs that are loaded.
+fn loaded(context: &Context<'_>) -> Result<Vec<TeeUuid>, String> {
+    let all = client::ta_stats(context).map_err(told)?;
+    let mut ours: Vec<TeeUuid> = all.iter().map(|ta| ta.uuid).collect();
+    ours.retain(|uuid| [hello::UUID, heap::UUID].contains(uuid));
+    ours.sort();
+    Ok(ours)
 }
 
 /// Looks for the leak where the tool looks for it.

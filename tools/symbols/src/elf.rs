@@ -1,18 +1,22 @@
 //! Images out of linked ELF files: raw images, stripped copies, sizes.
 //!
 //! **Invariant:** a raw image begins at the lowest load address and ends with the last byte that
-//! the file holds for a loaded segment; zero-initialised memory behind it is not part of it.
+//! the file holds for a loaded segment; zero-initialised memory behind it is not part of it. A file is whatever somebody
+//! made of it: what lies outside of it or of the address space is refused.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use object::elf::{self, FileHeader64};
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _};
+use object::elf::{self, FileHeader64, SectionHeader64};
+use object::pod::{bytes_of, bytes_of_slice};
+use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _, SectionHeader as _};
+use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, U32, U64};
 use std::collections::HashMap;
-use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use tally_abi::shdr::BuildId;
 use tally_abi::ta::{DEPRECATED_ENTRY, NAME_NOTE, NOTE_OWNER, TaHead};
 use zerocopy::FromBytes as _;
+
+/// Where a zero is in each ELF file: the last byte of `e_ident` (System V gABI).
+const LAST_OF_IDENT: u64 = 15;
 
 /// One loaded segment.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,18 @@ pub struct Segment {
     pub mem_len: u64,
     /// Whether it is executable.
     pub exec: bool,
+}
+
+impl Segment {
+    /// Whether its bytes are in a file of so many, and its memory has addresses.
+    fn fits(&self, file_len: u64) -> bool {
+        let end = self.offset.checked_add(self.file_len);
+        let fits = |start: u64| start.checked_add(self.mem_len).is_some();
+        end.is_some_and(|end| end <= file_len)
+            && self.file_len <= self.mem_len
+            && fits(self.vaddr)
+            && fits(self.paddr)
+    }
 }
 
 /// A linked program, read whole.
@@ -85,6 +101,13 @@ impl Image {
                 exec: ph.p_flags(endian) & elf::PF_X != elf::ProgramFlags(0),
             })
             .collect();
+        for segment in &segments {
+            ensure!(
+                segment.fits(bytes.len() as u64),
+                "the segment for {:#x} reaches beyond the file or the address space",
+                segment.vaddr
+            );
+        }
         segments.sort_by_key(|segment| segment.paddr);
         let symbols = file
             .symbols()
@@ -167,23 +190,73 @@ impl Image {
         Ok(raw)
     }
 
-    /// A copy of the file without sections: headers and all that segments refer to.
+    /// A copy of the file without sections: headers and all that segments refer to. Where there are several loaded
+    /// tables of relocations, as OP-TEE's kit makes them, their section headers stay: nothing else tells where they are.
     pub fn stripped(&self) -> Result<Vec<u8>> {
-        let header = FileHeader64::<LittleEndian>::parse(&*self.bytes)?;
+        self.without_sections()
+            .with_context(|| format!("in {}", self.path.display()))
+    }
+
+    fn without_sections(&self) -> Result<Vec<u8>> {
+        let mut header = *FileHeader64::<LittleEndian>::parse(&*self.bytes)?;
         let endian = header.endian()?;
-        let end = header
-            .program_headers(endian, &*self.bytes)?
-            .iter()
-            .map(|ph| ph.p_offset(endian) + ph.p_filesz(endian))
-            .max()
-            .unwrap_or(0);
-        let mut out = self.bytes[..usize::try_from(end)?].to_vec();
-        let offset = offset_of!(FileHeader64<LittleEndian>, e_shoff);
-        out[offset..offset + size_of_val(&header.e_shoff)].fill(0);
-        // Size, number and names of section headers are the last fields.
-        let sizes = offset_of!(FileHeader64<LittleEndian>, e_shentsize);
-        out[sizes..size_of_val(header)].fill(0);
+        ensure!(
+            header.e_phnum.get(endian) < elf::PN_XNUM,
+            "too many program headers"
+        );
+        let headers = header.program_headers(endian, &*self.bytes)?.iter();
+        let ends = headers.map(|ph| ph.p_offset(endian).checked_add(ph.p_filesz(endian)));
+        let own_end = Some(size_of_val(&header) as u64);
+        let end = ends
+            .chain([own_end])
+            .try_fold(0, |most, end| Some(end?.max(most)));
+        let loaded = end.and_then(|end| self.bytes.get(..usize::try_from(end).ok()?));
+        let mut out = loaded
+            .context("a program header reaches beyond the file")?
+            .to_vec();
+        let tables = self.relocation_tables(&header)?;
+        if tables.len() < 2 {
+            header.e_shoff.set(endian, 0);
+            header.e_shentsize.set(endian, 0);
+            header.e_shnum.set(endian, 0);
+            header.e_shstrndx.set(endian, elf::SHN_UNDEF);
+        } else {
+            out.resize(out.len().next_multiple_of(align_of::<u64>()), 0);
+            header.e_shoff.set(endian, out.len() as u64);
+            let size = size_of::<SectionHeader64<LittleEndian>>();
+            header.e_shentsize.set(endian, u16::try_from(size)?);
+            // The first one is none, the last one has no names.
+            header
+                .e_shstrndx
+                .set(endian, elf::SymbolSection(u16::try_from(tables.len() + 1)?));
+            header.e_shnum.set(endian, u16::try_from(tables.len() + 2)?);
+            out.resize(out.len() + size, 0);
+            out.extend_from_slice(bytes_of_slice(&tables));
+            out.extend_from_slice(bytes_of(&no_names(endian)));
+        }
+        out[..size_of_val(&header)].copy_from_slice(bytes_of(&header));
         Ok(out)
+    }
+
+    /// Section headers of the loaded tables of relocations, without what refers to other sections.
+    fn relocation_tables(
+        &self,
+        header: &FileHeader64<LittleEndian>,
+    ) -> Result<Vec<SectionHeader64<LittleEndian>>> {
+        let endian = header.endian()?;
+        let sections = header.section_headers(endian, &*self.bytes)?.iter();
+        let is_loaded = |section: &&SectionHeader64<LittleEndian>| {
+            section.sh_type(endian) == elf::SHT_RELA
+                && section.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0
+        };
+        let alone = |section: &SectionHeader64<LittleEndian>| {
+            let mut section = *section;
+            section.sh_name.set(endian, 0);
+            section.sh_link.set(endian, 0);
+            section.sh_info.set(endian, 0);
+            section
+        };
+        Ok(sections.filter(is_loaded).map(alone).collect())
     }
 
     /// Whether both are loaded alike: the same bytes at the same addresses, whatever else is in the files. What a
@@ -286,7 +359,9 @@ impl Image {
             } else {
                 &mut sizes.rodata
             };
-            *kind += section.size();
+            *kind = kind
+                .checked_add(section.size())
+                .with_context(|| format!("sections of {} are too large", self.path.display()))?;
         }
         Ok(sizes)
     }
@@ -300,6 +375,22 @@ impl Image {
     }
 }
 
+/// Header of the section of names that readers want, with the empty one alone: a zero of the file's own header.
+fn no_names(endian: LittleEndian) -> SectionHeader64<LittleEndian> {
+    SectionHeader64 {
+        sh_name: U32::new(endian, 0),
+        sh_type: U32::new(endian, elf::SHT_STRTAB),
+        sh_flags: U64::new(endian, elf::SectionFlags(0)),
+        sh_addr: U64::new(endian, 0),
+        sh_offset: U64::new(endian, LAST_OF_IDENT),
+        sh_size: U64::new(endian, 1),
+        sh_link: U32::new(endian, 0),
+        sh_info: U32::new(endian, 0),
+        sh_addralign: U64::new(endian, 1),
+        sh_entsize: U64::new(endian, 0),
+    }
+}
+
 /// The name that a TA's package has, shortened.
 fn name_of(package: &[u8]) -> Option<&str> {
     let name = str::from_utf8(package).ok()?;
@@ -310,7 +401,141 @@ fn name_of(package: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::name_of;
+    use super::*;
+    use crate::dwarf::Dwarf;
+
+    /// One entry of a table of relocations.
+    const RELA_BYTES: u64 = 24;
+
+    /// Bytes of numbers of one size.
+    macro_rules! words {
+        ($type:ty: $($word:expr),* $(,)?) => { [$(<$type>::to_le_bytes($word)),*].concat() };
+    }
+
+    /// An ELF file of one segment, with code, `n_tables` loaded tables of relocations, and a table of symbols.
+    fn program(n_tables: u64) -> Vec<u8> {
+        let (start, end) = (64 + 56, 0x200_u64);
+        let n_sections = 4 + n_tables as u16;
+        let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+        file.resize(16, 0);
+        // Shared object, AArch64, version 1; no entry, headers, flags; sizes and counts.
+        file.extend(words!(u16: 3, 183, 1, 0));
+        file.extend(words!(u64: 0, 64, end));
+        file.extend(words!(u16: 0, 0, 64, 56, 1, 64, n_sections, 2));
+        // To be loaded, readable and executable: all before the section headers, at 0x1000.
+        file.extend(words!(u32: 1, 5));
+        file.extend(words!(u64: 0, 0x1000, 0x1000, end, end + 8, 4096));
+        // BL to itself; names; a symbol at it.
+        file.extend(words!(u32: 0x9400_0000, 0));
+        file.extend(b"\0.symtab\0.text\0.rela\0f\0\0\0\0\0\0\0\0");
+        let symbols = file.len() as u64;
+        file.extend(words!(u32: 0, 0));
+        file.extend(words!(u64: 0, 0));
+        file.extend(words!(u32: 22, 0x0001_0002));
+        file.extend(words!(u64: 0x1000 + start, 4));
+        file.resize(end as usize, 0);
+        let section = |name, kind, flags, at: u64, len: u64, link: u32, entry: u64| {
+            [
+                words!(u32: name, kind),
+                words!(u64: flags, 0x1000 + at, at, len),
+                words!(u32: link, 1),
+                words!(u64: 8, entry),
+            ]
+            .concat()
+        };
+        file.extend([0; 64]);
+        file.extend(section(9, 1, 6, start, 8, 0, 0));
+        file.extend(section(1, 3, 0, start + 8, 32, 0, 0));
+        file.extend(section(1, 2, 0, symbols, 48, 2, 24));
+        for n in 0..n_tables {
+            let at = 0x140 + n * RELA_BYTES;
+            file.extend(section(15, 4, 2, at, RELA_BYTES, 3, RELA_BYTES));
+        }
+        file
+    }
+
+    fn parsed(file: Vec<u8>) -> Result<Image> {
+        Image::parse(Path::new("a-file"), file)
+    }
+
+    /// Address and length of each section.
+    fn sections(file: &[u8]) -> Vec<(u64, u64)> {
+        let file = ElfFile64::<LittleEndian>::parse(file).unwrap();
+        let sections = file.sections().filter(|it| it.address() != 0);
+        sections.map(|it| (it.address(), it.size())).collect()
+    }
+
+    /// Bug: OP-TEE's kit puts relocations into two segments, and what was signed of its TAs did not say where.
+    #[test]
+    fn where_several_tables_of_relocations_are_stays_in_a_stripped_file() {
+        for n_tables in [0, 1] {
+            let stripped = parsed(program(n_tables)).unwrap().stripped().unwrap();
+            assert_eq!(stripped.len(), 0x200);
+            assert!(sections(&stripped).is_empty());
+        }
+        let image = parsed(program(3)).unwrap();
+        let stripped = image.stripped().unwrap();
+        let tables = (0..3).map(|n| (0x1140 + n * RELA_BYTES, RELA_BYTES));
+        assert_eq!(sections(&stripped), tables.collect::<Vec<_>>());
+        assert_eq!(stripped.len(), 0x200 + 5 * 64);
+        assert!(image.is_loaded_as(&parsed(stripped).unwrap()));
+    }
+
+    /// Everything that is asked of a file.
+    fn ask(image: &Image) {
+        let base = image.base();
+        let _ = (base, image.mem_len(), image.flatten(), image.stripped());
+        let _ = (
+            image.ta_head(),
+            image.ta_name(),
+            image.build_id(),
+            image.sizes(),
+        );
+        for address in [0, 0x1000, u64::MAX] {
+            let _ = (image.image_offset(address), image.code_address(address));
+        }
+        let _ = image.is_loaded_as(image);
+        let frames = Dwarf::load(image, Path::new("/")).map(|dwarf| dwarf.frames(0x1080));
+        let _ = (frames, image.code());
+    }
+
+    /// Bug: sums of a damaged header's fields overflowed, and ranges outside of the file were taken.
+    #[test]
+    fn a_damaged_file_is_refused_or_read_and_never_a_panic() {
+        let whole = program(3);
+        ask(&parsed(whole.clone()).unwrap());
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff, whole[at] ^ 0x10] {
+                // Alone, and as a field of two and of eight bytes.
+                for len in [1, 2, 8] {
+                    let mut file = whole.clone();
+                    let end = (at + len).min(file.len());
+                    file[at..end].fill(value);
+                    if let Ok(image) = parsed(file) {
+                        ask(&image);
+                    }
+                }
+            }
+        }
+        for end in 0..whole.len() {
+            if let Ok(image) = parsed(whole[..end].to_vec()) {
+                ask(&image);
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_outside_of_the_file_is_told_with_the_file() {
+        let dir = std::env::temp_dir().join(format!("tally-elf-{}", std::process::id()));
+        let mut file = program(1);
+        // The segment's length in the file.
+        file[64 + 32..64 + 40].fill(0xff);
+        std::fs::write(&dir, file).unwrap();
+        let why = format!("{:#}", Image::read(&dir).err().unwrap());
+        std::fs::remove_file(&dir).unwrap();
+        assert!(why.contains("beyond the file"), "{why}");
+        assert!(why.contains(dir.to_str().unwrap()), "{why}");
+    }
 
     /// A TA's file is whatever somebody makes of it, and its name gets to terminals and into lists.
     #[test]

@@ -14,13 +14,13 @@ use crate::given::Ta;
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Outcome, Run};
 use crate::report::{self, programs};
-use crate::{setup, ui};
+use crate::{file, setup, ui};
 use anyhow::{Context as _, Result, bail};
 use script::Script;
 use std::path::PathBuf;
 use std::time::Duration;
 use tally_abi::TeeUuid;
-use tally_insight::account::Account;
+use tally_insight::account::{Account, Symbols as _};
 use tally_insight::gate::{Taken, Verdict};
 use tally_insight::numbers::counted;
 use tally_insight::snapshot::Snapshot;
@@ -127,6 +127,11 @@ pub(crate) fn run(args: &Args) -> u8 {
         cycles: args.cycles,
         warmup: args.warmup,
     };
+    let outputs = [&args.json, &args.junit].into_iter().flatten();
+    if let Err(err) = file::ensure_writable(outputs) {
+        ui::error(format_args!("{err:#}"));
+        return STATUS_UNKNOWN;
+    }
     let answer = found(args, question).unwrap_or_else(|err| Answer::Unknown(format!("{err:#}")));
     anstream::print!("{}", output::text(&question, &answer));
     match write(args, &question, &answer) {
@@ -150,10 +155,11 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
     let mut programs = programs::of(&images)?;
     ta.name(&images, &mut programs)?;
     ta.install(&mut images)?;
+    let name = programs.program(uuid).unwrap_or_else(|| uuid.to_string());
     ui::step(
         "Checking",
         format_args!(
-            "{uuid}, {} of {}",
+            "{name}, {} of {}",
             counted(question.cycles, "cycle"),
             question.name
         ),
@@ -169,10 +175,10 @@ fn found(args: &Args, question: Question<'_>) -> Result<Answer> {
 
 fn write(args: &Args, question: &Question<'_>, answer: &Answer) -> Result<()> {
     if let Some(path) = &args.json {
-        report::put(path, output::json(question, answer)?.as_bytes())?;
+        file::put(path, output::json(question, answer)?.as_bytes())?;
     }
     if let Some(path) = &args.junit {
-        report::put(path, output::junit(question, answer)?.as_bytes())?;
+        file::put(path, output::junit(question, answer)?.as_bytes())?;
     }
     Ok(())
 }

@@ -3,9 +3,29 @@
 //! **Invariant:** what is made builds as it is, and nothing that is there is overwritten.
 
 use crate::paths::{self, GUEST_TARGET};
+use crate::report::programs;
 use crate::ui;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+
+/// Names that crates of this kind cannot have: the language's words (Rust Reference, Keywords), crates that come with the
+/// compiler, cargo's own directories, and what each TA depends on.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "a word of Rust",
+        "abstract as async await become box break const continue crate do dyn else enum extern false final fn for gen if \
+         impl in let loop macro match mod move mut override priv pub ref return self static struct super trait true try \
+         type typeof unsafe unsized use virtual where while yield",
+    ),
+    (
+        "a crate of the compiler's",
+        "alloc core proc_macro std test",
+    ),
+    ("a directory of cargo's", "build deps examples incremental"),
+    ("what a TA depends on", "ta-runtime ta_runtime"),
+];
+/// Packages of this workspace beside which no TA can stand in `tas/`, without their `ta-`.
+const OF_WORKSPACE: [&str; 3] = ["macros", "runtime", "uuids"];
 
 const COMMANDS: &str = include_str!("commands.rs");
 const LINK: &str = include_str!("../../../ta-runtime/link.rs");
@@ -28,15 +48,15 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if !made.is_inside {
         ui::step(
             "Build",
-            format_args!("cd {} && cargo build --release", made.path.display()),
+            format_args!("cd {} && cargo build --release", quoted(&made.path)),
         );
     }
     let given = if made.is_inside {
         String::new()
     } else {
-        format!("--ta {} ", made.elf(&made.path.join("target")).display())
+        format!("--ta {} ", quoted(&made.elf(&made.path.join("target"))))
     };
-    let name = &made.name;
+    let name = made.short();
     ui::step(
         "Run",
         format_args!("cargo xtask run {given}-- 'open {name}; invoke 1 0 inout:1'"),
@@ -55,6 +75,14 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    /// What its runtime, the shell and reports call it.
+    fn short(&self) -> &str {
+        match self.is_inside {
+            true => &self.name,
+            false => programs::short(&self.name),
+        }
+    }
+
     /// The TA, once it is built on its own, in cargo's directory `target`.
     pub(crate) fn elf(&self, target: &Path) -> PathBuf {
         target.join(GUEST_TARGET).join("release").join(&self.name)
@@ -73,10 +101,13 @@ pub(crate) fn make(path: &Path, git: Option<&str>) -> Result<Made> {
             && name.len() <= 64,
         "`{name}` is no name for a TA: small letters, digits, `-` and `_`, 64 at most, a letter first"
     );
+    let is_inside = path.parent() == Some(&paths::root().join("tas"));
+    if let Some(why) = refused(name, is_inside) {
+        bail!("`{name}` is no name for a TA: it is {why}");
+    }
     if std::fs::read_dir(&path).is_ok_and(|mut files| files.next().is_some()) || path.is_file() {
         bail!("{} is there already", path.display());
     }
-    let is_inside = path.parent() == Some(&paths::root().join("tas"));
     ensure!(
         !is_inside || git.is_none(),
         "a TA in tas/ has the runtime beside it: --git is for others"
@@ -92,7 +123,8 @@ pub(crate) fn make(path: &Path, git: Option<&str>) -> Result<Made> {
     }
     for (file, text) in files {
         let file = path.join(file);
-        std::fs::create_dir_all(file.parent().unwrap_or(&path))?;
+        std::fs::create_dir_all(file.parent().unwrap_or(&path))
+            .with_context(|| format!("cannot make {}", path.display()))?;
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(Made {
@@ -100,6 +132,32 @@ pub(crate) fn make(path: &Path, git: Option<&str>) -> Result<Made> {
         path,
         is_inside,
     })
+}
+
+/// Why no crate can have this name.
+fn refused(name: &str, is_inside: bool) -> Option<&'static str> {
+    if is_inside {
+        // Its package has `ta-` before it.
+        return OF_WORKSPACE
+            .contains(&name)
+            .then_some("a package of this workspace");
+    }
+    if programs::short(name).is_empty() {
+        return Some("nothing but `ta-`, which is left out");
+    }
+    let mut refused = REFUSED.iter();
+    let found = refused.find(|(_, names)| names.split_whitespace().any(|other| other == name));
+    found.map(|(what, _)| *what)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    match text.bytes().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// A random UUID (RFC 9562, version 4), as Rust writes a number.
@@ -154,6 +212,47 @@ fn outside(commands: &str, git: Option<&str>) -> Result<Vec<(&'static str, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bug: cargo refused the crate that was made, or `open` did not know the name that was printed.
+    #[test]
+    fn a_name_that_is_taken_works_or_is_refused_at_once() {
+        for name in [
+            "build",
+            "deps",
+            "test",
+            "core",
+            "self",
+            "fn",
+            "ta-runtime",
+            "ta-",
+        ] {
+            let why = make(&std::env::temp_dir().join(name), None).err().unwrap();
+            let why = why.to_string();
+            assert!(why.contains(name) && why.contains(": it is"), "{why}");
+        }
+        let inside = paths::root().join("tas").join("uuids");
+        assert!(make(&inside, None).is_err());
+        let made = |name: &str, is_inside| Made {
+            name: name.to_owned(),
+            path: PathBuf::new(),
+            is_inside,
+        };
+        assert_eq!(made("ta-greet", false).short(), "greet");
+        assert_eq!(made("greet", false).short(), "greet");
+        assert_eq!(made("ta-greet", true).short(), "ta-greet");
+    }
+
+    /// Bug: a path with a blank was printed as two words, and an error named no path.
+    #[test]
+    fn paths_are_quoted_and_named() {
+        assert_eq!(quoted(Path::new("/a/b-c.d")), "/a/b-c.d");
+        assert_eq!(quoted(Path::new("/a b/it's")), "'/a b/it'\\''s'");
+        let below_a_file = paths::root().join("README.md").join("sub");
+        for path in [Path::new("/proc/x"), &below_a_file] {
+            let why = format!("{:#}", make(path, None).err().unwrap());
+            assert!(why.contains(path.to_str().unwrap()), "{why}");
+        }
+    }
 
     #[test]
     fn names_that_are_none_and_places_that_are_taken_are_refused() {

@@ -20,6 +20,8 @@ pub(crate) struct Console<'a> {
     secure: Vec<u8>,
     secure_line: Vec<u8>,
     deaths: Deaths,
+    /// Deaths that were not told.
+    counted: u64,
     symbols: Symbols<'a>,
     /// Secure lines that wait for the normal world to end its own.
     waiting: Vec<String>,
@@ -39,6 +41,7 @@ impl<'a> Console<'a> {
             secure: Vec::new(),
             secure_line: Vec::new(),
             deaths: Deaths::default(),
+            counted: 0,
             symbols,
             waiting: Vec::new(),
             at_line_start: true,
@@ -91,6 +94,11 @@ impl<'a> Console<'a> {
         }
     }
 
+    /// How many deaths were not told.
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted
+    }
+
     /// The recorded consoles, normal and secure.
     pub(crate) fn finish(mut self) -> (String, String) {
         if !self.secure_line.is_empty() {
@@ -113,6 +121,8 @@ impl<'a> Console<'a> {
         if self.show_secure {
             let named = self.symbols.annotate(&line);
             self.waiting.extend(named.lines().map(str::to_owned));
+        } else if self.output == Output::ShownAlone {
+            self.counted += u64::from(self.deaths.take(&line).is_some());
         } else if let Some(death) = self.deaths.take(&line) {
             self.waiting.extend(death.lines(&mut self.symbols));
         } else if let Some(refusal) = deaths::unloaded(&line) {
@@ -173,6 +183,24 @@ impl SecureTail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bug: a minute of `soak` told 2,741 lines of deaths that it had made itself.
+    #[test]
+    fn deaths_on_purpose_are_counted_and_not_told() {
+        let mut report = deaths::tests::report("E/TA: words", "cause", &["0x1"]).join("\n");
+        report.push('\n');
+        for (output, counted) in [(Output::ShownAlone, 2), (Output::Shown, 0)] {
+            let mut console = Console::new(output, false, Symbols::none());
+            // In the middle of a line, where all waits.
+            console.at_line_start = false;
+            for _ in 0..2 {
+                console.secure(report.as_bytes());
+                console.secure(b"I/TC: another line\n");
+            }
+            assert_eq!(console.counted(), counted);
+            assert_eq!(console.waiting.is_empty(), counted > 0);
+        }
+    }
 
     #[test]
     fn recorded_consoles_have_plain_line_ends() {

@@ -145,12 +145,12 @@ impl Death {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const UUID: &str = "7a11e110-0003-4c6e-8d01-5ec0de000003";
 
-    fn report(words: &str, cause: &str, frames: &[&str]) -> Vec<String> {
+    pub(in crate::qemu) fn report(words: &str, cause: &str, frames: &[&str]) -> Vec<String> {
         let mut lines = vec![words.to_owned()];
         for text in [
             cause,

@@ -77,7 +77,8 @@ impl Files {
 
     /// Where a file's contents go meanwhile: no name begins so.
     fn partial(&self, file: u32) -> PathBuf {
-        self.dir.join(format!(".{file}.part"))
+        let process = std::process::id();
+        self.dir.join(format!(".{process}-{file}.part"))
     }
 
     fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -143,11 +144,42 @@ impl Files {
 
     fn end(&mut self, file: u32, name: &str) -> Result<()> {
         let path = self.dir.join(name);
+        if !is_free(&path) {
+            ui::warn(format_args!(
+                "the guest's file {name} is lost: {} is no plain file",
+                path.display()
+            ));
+            fs::remove_file(self.partial(file))?;
+            return Ok(());
+        }
         fs::rename(self.partial(file), &path)
             .with_context(|| format!("cannot make {}", path.display()))?;
         self.whole.push(path);
         Ok(())
     }
+}
+
+/// Whether a guest's file may take this place: nothing is there, or an older one.
+fn is_free(path: &Path) -> bool {
+    fs::symlink_metadata(path).map_or(true, |found| found.is_file())
+}
+
+/// Names in `dir` that a guest's files cannot have, a line each.
+pub(super) fn taken_names(dir: &Path) -> Result<String> {
+    if !dir.exists() {
+        return Ok(String::new());
+    }
+    let cannot = || format!("a guest's files cannot go to {}", dir.display());
+    let mut names = String::new();
+    for entry in fs::read_dir(dir).with_context(cannot)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name.filter(|name| FilePiece::is_name(name) && !is_free(&path)) {
+            names.push_str(name);
+            names.push('\n');
+        }
+    }
+    Ok(names)
 }
 
 /// Begins a file that the guest has named.
@@ -157,7 +189,7 @@ fn open(name: &[u8], dir: &Path, partial: &Path) -> Result<Coming> {
         FilePiece::is_name(&name),
         "the guest's {name:?} is no name for a file"
     );
-    fs::create_dir_all(dir)?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let file =
         File::create(partial).with_context(|| format!("cannot make {}", partial.display()))?;
     Ok(Coming::Contents(file, name))
@@ -239,6 +271,27 @@ mod tests {
             let files = unpacked("cut", &whole[..end]);
             assert!(files.is_empty(), "{end}: {files:?}");
         }
+    }
+
+    /// Bug: the machine ended, and the guest had been told that all was well.
+    #[test]
+    fn a_folder_in_the_place_of_a_file_ends_nothing() {
+        let dir = std::env::temp_dir().join(format!("tally-taken-{}", std::process::id()));
+        fs::create_dir_all(dir.join("a")).unwrap();
+        fs::write(dir.join("b"), "").unwrap();
+        assert_eq!(taken_names(&dir).unwrap(), "a\n");
+        let mut files = Files::new(dir.join("none"), dir.clone());
+        for name in [b"a", b"b"] {
+            for bytes in [name, &b"contents"[..], b""] {
+                files.take(&piece(7, bytes)).unwrap();
+            }
+        }
+        assert_eq!(files.finish().unwrap(), [dir.join("b")]);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
+
+        let why = format!("{:#}", taken_names(&dir.join("b")).unwrap_err());
+        assert!(why.contains(dir.to_str().unwrap()), "{why}");
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

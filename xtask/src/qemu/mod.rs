@@ -16,6 +16,7 @@ mod tests;
 
 use crate::images::Images;
 use crate::linux::{self, Linux};
+use crate::lock::Name;
 use crate::symbols::Symbols;
 use crate::tfa::Tfa;
 use crate::{paths, setup, ui};
@@ -55,10 +56,22 @@ const FILES: &str = "files.channel";
 pub(crate) enum Output {
     /// The caller's terminal, both ways.
     Interactive,
-    /// Standard output.
+    /// Standard output; deaths of TAs are told.
     Shown,
+    /// Standard output; deaths of TAs, which are on purpose, are counted.
+    ShownAlone,
     /// Only into the outcome.
     Captured,
+}
+
+impl Output {
+    /// Of a run that ends TAs on purpose.
+    pub(crate) fn of_many_deaths() -> Self {
+        match ui::asked_verbose() {
+            true => Self::Shown,
+            false => Self::ShownAlone,
+        }
+    }
 }
 
 /// A run to be made.
@@ -114,10 +127,14 @@ pub(crate) struct Outcome {
     pub(crate) results: String,
     /// Files that the guest handed out whole.
     pub(crate) files: Vec<PathBuf>,
+    /// TAs whose death was reported and not told.
+    pub(crate) deaths: u64,
     /// Host time from start to end.
     pub(crate) time: Duration,
     /// Host time from start to the normal world's first output.
     pub(crate) first_output: Option<Duration>,
+    /// Nobody else writes to the run's directory meanwhile.
+    _dir: Name,
 }
 
 /// What a signal that ended QEMU means; `secure_path`: one of the run's files.
@@ -237,12 +254,22 @@ impl<'a> Run<'a> {
     fn boot(self, worlds: Worlds<'_>) -> Result<Outcome> {
         setup::ensure(setup::Part::Qemu)?;
         watch_signals()?;
-        let dir = paths::run_dir(self.label)?;
+        let own_dir = Name::of_run(self.label)?;
+        let dir = own_dir.path.as_path();
         let secure_path = dir.join("secure.log");
         let socket = qmp::socket_path();
-        let mut command = self.command_line(worlds, &dir, &socket)?;
+        let mut command = self.command_line(worlds, dir, &socket)?;
         std::fs::write(dir.join("command-line"), crate::tool::line(&command))?;
 
+        if self.output != Output::Captured {
+            ui::step(
+                "Booting",
+                format_args!(
+                    "QEMU virt; secure console in {}",
+                    paths::shown(&secure_path)
+                ),
+            );
+        }
         let started = Instant::now();
         let mut machine = Machine::spawn(&mut command, socket)?;
         let (sender, events) = mpsc::channel();
@@ -291,6 +318,7 @@ impl<'a> Run<'a> {
         drop(machine);
         drop(reader);
         serving.tail.poll(&mut serving.console);
+        let deaths = serving.console.counted();
         let (normal, secure) = serving.console.finish();
         std::fs::write(dir.join("normal.log"), &normal)?;
         let (results, status) = status::of_results(&dir.join(RESULTS));
@@ -303,12 +331,14 @@ impl<'a> Run<'a> {
             ending,
             results,
             files: serving.files.finish()?,
+            deaths,
             normal,
             secure,
             secure_path,
             qemu_log: qemu_log.join().unwrap_or_default(),
             time: started.elapsed(),
             first_output: serving.first_output,
+            _dir: own_dir,
         })
     }
 
@@ -331,7 +361,7 @@ impl<'a> Run<'a> {
         );
         qemu.args(["-chardev", &secure, "-serial", "chardev:secure"]);
         let flash = match worlds {
-            Worlds::Own | Worlds::Linux(_) => self.images.flash.clone(),
+            Worlds::Own | Worlds::Linux(_) => self.images.flash.put_into(dir)?,
             Worlds::Tfa(tfa) => {
                 let flag = format!("name={},string=1", virt::images::FW_CFG_OTHER_FIRMWARE);
                 qemu.args(["-fw_cfg", &flag]);
@@ -376,7 +406,7 @@ impl<'a> Run<'a> {
             (&self.images.ree_raw, virt::images::NORMAL_BASE),
             (&self.images.archive, virt::images::TA_ARCHIVE_BASE),
         ] {
-            let file = option_path(file);
+            let file = option_path(&file.put_into(dir)?);
             qemu.args([
                 "-device",
                 &format!("loader,file={file},addr={address:#x},force-raw=on"),
@@ -390,6 +420,15 @@ impl<'a> Run<'a> {
             let file = dir.join("command");
             std::fs::write(&file, text)?;
             qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_COMMAND, &file)]);
+        }
+        let taken = match &self.files {
+            Some(files) => files::taken_names(files)?,
+            None => String::new(),
+        };
+        if !taken.is_empty() {
+            let file = dir.join("taken-names");
+            std::fs::write(&file, taken)?;
+            qemu.args(["-fw_cfg", &fw_cfg(virt::images::FW_CFG_TAKEN_NAMES, &file)]);
         }
         Ok(())
     }
@@ -603,13 +642,4 @@ fn watch_signals() -> Result<()> {
         Ok(()) => Ok(()),
         Err(err) => anyhow::bail!("cannot watch signals: {err}"),
     }
-}
-
-/// Prints where the secure console goes.
-pub(crate) fn announce(label: &str) {
-    let path = paths::out().join("runs").join(label).join("secure.log");
-    ui::step(
-        "Booting",
-        format_args!("QEMU virt; secure console in {}", paths::shown(&path)),
-    );
 }

@@ -1,6 +1,7 @@
 //! Command line of QEMU, for each normal world and firmware.
 
 use super::*;
+use crate::images::Raw;
 use tally_symbols::elf::Image;
 
 /// Images of which nothing is read.
@@ -14,7 +15,10 @@ fn images(dir: &Path) -> Images {
     let file = |name: &str| {
         let path = dir.join(name);
         std::fs::write(&path, name).unwrap();
-        path
+        Raw {
+            path,
+            bytes: name.as_bytes().into(),
+        }
     };
     for stage in ["bl1.bin", "bl2.bin", "bl31.bin"] {
         file(stage);

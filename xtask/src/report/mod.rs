@@ -5,8 +5,8 @@
 
 pub(crate) mod programs;
 
-use crate::{paths, ui};
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::{file, paths, ui};
+use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tally_insight::account::Account;
@@ -20,6 +20,9 @@ use tally_report::{flame, html, listing, pprof};
 
 /// Longest file that is read; a snapshot of a machine with 16 MiB has some ten KiB.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// Exit status of a wrong command line.
+const STATUS_USAGE: u8 = 2;
 
 const EXAMPLES: &str = "Examples:
   cargo xtask run -- 'open heap; teestat snapshot a.snap; invoke 1 leak 10 28; teestat snapshot b.snap'
@@ -64,17 +67,27 @@ pub(crate) struct Args {
 
 /// Writes what was asked for.
 pub(crate) fn run(args: &Args) -> Result<u8> {
+    if args.diff && args.snapshots.len() != 2 {
+        ui::error(format_args!(
+            "--diff compares two snapshots, not {}",
+            args.snapshots.len()
+        ));
+        return Ok(STATUS_USAGE);
+    }
+    let outputs = [
+        &args.output,
+        &args.flamegraph,
+        &args.folded,
+        &args.pprof,
+        &args.openmetrics,
+        &args.json,
+    ];
+    file::ensure_writable(outputs.into_iter().flatten())?;
     let mut snapshots = Vec::new();
     for path in &args.snapshots {
         snapshots.push((read(path)?, name(path)));
     }
-    if args.diff {
-        ensure!(
-            snapshots.len() == 2,
-            "--diff compares two snapshots, not {}",
-            snapshots.len()
-        );
-    } else if !several_boots(snapshots.iter().map(|(snapshot, _)| snapshot)) {
+    if !args.diff && !several_boots(snapshots.iter().map(|(snapshot, _)| snapshot)) {
         snapshots.sort_by_key(|(snapshot, _)| snapshot.header.at_ms);
     }
     let found = programs::load(&args.programs, &snapshots)?;
@@ -144,10 +157,10 @@ impl Report<'_> {
             } else {
                 flame::folded(last)
             };
-            put(path, flame::draw(&folded, &look)?.as_bytes())?;
+            file::put(path, flame::draw(&folded, &look)?.as_bytes())?;
         }
         if let Some(path) = &args.folded {
-            put(path, self.folded(diff).as_bytes())?;
+            file::put(path, self.folded(diff).as_bytes())?;
         }
         if let Some(path) = &args.pprof {
             let profile = if diff {
@@ -155,7 +168,7 @@ impl Report<'_> {
             } else {
                 pprof::profile(last)?
             };
-            put(path, &profile)?;
+            file::put(path, &profile)?;
         }
         if let Some(path) = &args.openmetrics {
             let text = if diff {
@@ -163,7 +176,7 @@ impl Report<'_> {
             } else {
                 openmetrics::figures(last)
             };
-            put(path, text.as_bytes())?;
+            file::put(path, text.as_bytes())?;
         }
         if let Some(path) = &args.json {
             let text = if diff {
@@ -171,7 +184,7 @@ impl Report<'_> {
             } else {
                 json::pretty(&Whole(last))?
             };
-            put(path, text.as_bytes())?;
+            file::put(path, text.as_bytes())?;
         }
         self.page(args)
     }
@@ -206,39 +219,20 @@ impl Report<'_> {
             None => paths::out().join("report.html"),
         };
         let page = html::page(self.accounts).context("there is no snapshot")?;
-        put(&path, page.as_bytes())
+        file::put(&path, page.as_bytes())
     }
-}
-
-/// Writes a file, `-` to standard output.
-pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    if path == Path::new("-") {
-        use std::io::Write as _;
-        return Ok(std::io::stdout().lock().write_all(bytes)?);
-    }
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir)?;
-    }
-    // A reader never sees half a file.
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".part");
-    std::fs::write(&draft, bytes)
-        .and_then(|()| std::fs::rename(&draft, path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    ui::step("Wrote", paths::shown(path));
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{Cli, execute};
+    use clap::Parser as _;
 
+    /// Bug: a wrong command line was a failure (1).
     #[test]
-    fn folders_that_are_missing_are_made() {
-        let dir = std::env::temp_dir().join(format!("tally-report-{}", std::process::id()));
-        let path = dir.join("new/deep/page.html");
-        put(&path, b"page").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"page");
-        std::fs::remove_dir_all(dir).unwrap();
+    fn a_comparison_of_one_is_a_wrong_command_line() {
+        let cli = Cli::try_parse_from(["xtask", "report", "--diff", "a.snap"]);
+        let status = execute(&cli.unwrap().command);
+        assert_eq!(status.unwrap(), super::STATUS_USAGE);
     }
 }

@@ -7,6 +7,7 @@ use super::results::Results;
 use crate::images::{self, Config, Images};
 use crate::linux::{self, KIT, Unreachable};
 use crate::qemu::{Ending, Run};
+use crate::sign::Signed;
 use crate::{given, paths};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -35,6 +36,9 @@ const LIST: &str = "xtask/debian-tas.txt";
 const NOT_GIVEN: &str = "not given";
 /// Where the packages have them.
 const OF_TESTS: &str = "usr/lib/optee_armtz";
+
+/// One that opens: its relocations are in two segments.
+const AS_ELF: &str = "023f8f1a-292a-432b-8fc4-de8471358067";
 
 /// Runs it if it is wanted.
 pub(super) fn run(results: &mut Results, silence: Duration) {
@@ -76,6 +80,12 @@ fn images(root: &Path) -> Result<(Images, BTreeMap<String, String>)> {
 
 fn all_open(root: &Path, silence: Duration) -> Result<()> {
     let (images, mut found) = images(root)?;
+    // As an ELF file, too, which xtask strips and signs itself.
+    let elf = of_kit(&root.join(KIT).join("ta").join(format!("{AS_ELF}.ta")))?;
+    let mut as_elf = images.clone();
+    elf.install(&mut as_elf)?;
+    let ended = opened(&as_elf, AS_ELF, silence)?;
+    ensure!(ended == "opens", "{AS_ELF} as an ELF file: {ended}");
     // With all of them there: some are libraries of others.
     for (uuid, ended) in found.iter_mut().filter(|(_, ended)| ended.is_empty()) {
         *ended = opened(&images, uuid, silence).context(uuid.clone())?;
@@ -146,6 +156,17 @@ fn adds_up(heap: &Value, chunks: &Value) -> Result<()> {
     ensure!(free.iter().max() == Some(&figure("largest_free")?));
     ensure!(figure("allocations")? > figure("releases")?);
     Ok(())
+}
+
+/// The ELF file of a signed image, given as one.
+fn of_kit(image: &Path) -> Result<given::Ta> {
+    let bytes = std::fs::read(image).with_context(|| paths::shown(image))?;
+    let signed = Signed::parse(&bytes).context("no signed image")?;
+    let file = paths::out().join("of-kit");
+    std::fs::write(&file, signed.elf)?;
+    let ta = given::Ta::read(&file);
+    std::fs::remove_file(file)?;
+    ta
 }
 
 /// The signed images of a directory, in the order of their names.

@@ -32,7 +32,7 @@ fn check(images: &Images, silence: Duration) -> Result<()> {
     let mut run = Run::captured(images, "gdb", "heap leak 1 28", silence);
     run.extra.extend(gdb.arguments());
     let mut command = Command::new(GDB);
-    command.args(["-nx", "-batch", "-x"]).arg(&gdb.script);
+    command.args(["-nx", "-batch", "-x"]).arg(&gdb.script.path);
     for line in [
         "tbreak tally_roof_main",
         "continue",

@@ -24,7 +24,7 @@ mod xtest;
 
 use crate::deny::Unavailable;
 use crate::images::{self, Config, Images};
-use crate::{fuzz, lint, linux, mutants, stacks, tidy, tool, ui};
+use crate::{file, fuzz, lint, linux, mutants, stacks, tidy, tool, ui};
 use anyhow::Result;
 use choice::{Choice, choose};
 use results::{Results, Verdict};
@@ -165,6 +165,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     if parts.is_empty() {
         parts.extend(Part::ALL);
     }
+    file::ensure_writable([&args.json, &args.junit].into_iter().flatten())?;
     let members = sources::members()?;
     let mut tests = Vec::new();
     for part in Part::ALL {

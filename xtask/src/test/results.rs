@@ -3,7 +3,7 @@
 //! **Invariant:** every test that was wanted ends as passed, failed or skipped, with a reason unless
 //! it passed. One that did not report has failed, and so has one that nobody knew of.
 
-use crate::{report, ui};
+use crate::{file, ui};
 use anyhow::Result;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
@@ -270,10 +270,10 @@ impl Results {
     /// Writes the files that were asked for.
     pub(crate) fn write(&self, json: Option<&Path>, junit: Option<&Path>) -> Result<()> {
         if let Some(path) = json {
-            report::put(path, format!("{:#}\n", self.json()).as_bytes())?;
+            file::put(path, format!("{:#}\n", self.json()).as_bytes())?;
         }
         if let Some(path) = junit {
-            report::put(path, self.junit()?.as_bytes())?;
+            file::put(path, self.junit()?.as_bytes())?;
         }
         Ok(())
     }

@@ -46,10 +46,34 @@ const TESTS: &[Test] = &[
     ),
     ("terminal: ctrl-] ends a machine whatever it does", way_out),
     ("terminal: what comes by a pipe is commands", piped),
+    (
+        "terminal: a shell and a run beside it do each other no harm",
+        beside,
+    ),
+    (
+        "terminal: a folder in a file's place fails the command, and the machine goes on",
+        taken_name,
+    ),
+    (
+        "terminal: a TA that was opened by its UUID has its name, and words too many are refused",
+        named_and_refused,
+    ),
+    (
+        "terminal: what a job says comes between prompts, and the line goes on below it",
+        job_at_prompt,
+    ),
+    (
+        "terminal: the tour succeeds beside a leak of one's own",
+        tour_beside_a_leak,
+    ),
 ];
 
 /// A file that a command's output goes into.
 const FILE: &str = "redirected.txt";
+/// A folder among the files that guests hand out.
+const FOLDER: &str = "a-folder";
+/// Files of a shell and of a run beside it.
+const BESIDE: [&str; 2] = ["of-a-shell.txt", "of-a-run-beside.txt"];
 /// Columns of a terminal unless a test says otherwise, and its rows.
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
@@ -427,4 +451,87 @@ fn piped() -> Result<()> {
         "its output is not in the file"
     );
     Ok(std::fs::remove_file(file)?)
+}
+
+/// Bug: both had one directory, which the second emptied under the first.
+fn beside() -> Result<()> {
+    let mut seat = Seat::new()?;
+    let [own, others] = BESIDE;
+    let mut run = xtask_run()?;
+    run.args(["--", &format!("echo beside > {others}; poweroff 7")]);
+    let output = run.output()?;
+    ensure!(
+        output.status.code() == Some(7),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    seat.command(&format!("echo shell > {own}"), 0)?;
+    seat.type_keys("\x04")?;
+    let status = seat.end()?;
+    ensure!(status.success(), "{status}");
+    for (name, said) in [(own, "shell\n"), (others, "beside\n")] {
+        let file = paths::files().join(name);
+        let found = std::fs::read_to_string(&file).context(name)?;
+        ensure!(found == said, "{name}: {found:?}");
+        std::fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+/// Bug: the guest heard that all was well, and the machine ended.
+fn taken_name() -> Result<()> {
+    let dir = paths::files().join(FOLDER);
+    std::fs::create_dir_all(&dir)?;
+    let mut seat = Seat::new()?;
+    let rows = seat.command(&format!("echo a > {FOLDER}"), 2)?;
+    ensure!(rows[1].contains(FOLDER), "{rows:?}");
+    seat.command("echo on", 0)?;
+    Ok(std::fs::remove_dir(dir)?)
+}
+
+/// Bug: the tour's own leak in an instance that others had open was taken for the kernel's.
+fn tour_beside_a_leak() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.command("open heap; teestat leaks mark; invoke 1 leak 10 28", 0)?;
+    seat.command("tour", 0)?;
+    seat.command("close 1; tour", 0)?;
+    Ok(())
+}
+
+/// Bug: a job wrote over the prompt and what was typed at it.
+fn job_at_prompt() -> Result<()> {
+    let mut seat = Seat::new()?;
+    seat.command("sleep 2000 & echo from a job &", 0)?;
+    seat.clear()?;
+    seat.type_keys("echo begun | grep beg")?;
+    seat.sees("both", |rows| {
+        rows == [
+            "tally> echo begun | grep beg",
+            "from a job",
+            "tally> echo begun | grep beg",
+        ]
+    })?;
+    seat.type_keys("\r")?;
+    seat.sees("the line, run", |rows| {
+        rows.iter().any(|row| row == "begun")
+    })?;
+    let rows = seat.command("history | grep begun", 0)?;
+    ensure!(rows[1].contains("echo begun"), "{rows:?}");
+    Ok(())
+}
+
+fn named_and_refused() -> Result<()> {
+    let mut seat = Seat::new()?;
+    let rows = seat.command("open 7a11e110-0001", 0)?;
+    ensure!(rows[1].ends_with(" of hello"), "{rows:?}");
+    for line in ["tas --ta X", "status x", "history all"] {
+        let rows = seat.command(line, 1)?;
+        ensure!(rows[1].contains("not understood"), "{rows:?}");
+    }
+    for number in ["-1", "0", "99999999999999999999"] {
+        let line = format!("teestat allocinfo --top {number}");
+        let rows = seat.command(&line, 2)?;
+        ensure!(rows[1].contains("not a number from 1 to "), "{rows:?}");
+    }
+    Ok(())
 }

@@ -83,15 +83,16 @@ pub(crate) fn find(name: &str) -> Option<&'static Command> {
 /// That there is no command of this name, and which are nearest.
 pub(crate) fn no_such(name: &str) -> String {
     alloc::format!(
-        "there is no command `{name}`; nearest are: {} (`teestat help` lists all)",
+        "there is no command `{name}`{} (`teestat help` lists all)",
         nearest(name, all().map(|command| command.name))
     )
 }
 
-/// The choices that are most like `word`, nearest first, for people.
+/// What goes behind a word that is none: the choices that are like it, nearest first, if any is.
 pub fn nearest<'a>(word: &str, choices: impl Iterator<Item = &'a str>) -> String {
     let mut choices: Vec<(usize, &str)> = choices
         .map(|choice| (distance(word, choice), choice))
+        .filter(|(far, choice)| choice.starts_with(word) || *far <= (word.len() / 2).max(1))
         .collect();
     choices.sort_unstable();
     choices.dedup();
@@ -100,7 +101,10 @@ pub fn nearest<'a>(word: &str, choices: impl Iterator<Item = &'a str>) -> String
         .take(NEAREST)
         .map(|(_, choice)| *choice)
         .collect();
-    choices.join(", ")
+    match choices.is_empty() {
+        true => String::new(),
+        false => alloc::format!("; nearest are: {}", choices.join(", ")),
+    }
 }
 
 /// Column of what a command does.
@@ -226,7 +230,10 @@ mod tests {
     #[test]
     fn an_unknown_command_is_answered_with_the_nearest() {
         let said = no_such("histroy");
-        assert!(said.contains("nearest are: history, "), "{said}");
+        assert!(said.contains("; nearest are: history"), "{said}");
+        // Bug: three that were like nothing were named for it.
+        let said = no_such("xyzzyplugh");
+        assert!(!said.contains("nearest"), "{said}");
         assert!(all().all(|command| find(command.name).is_some()));
     }
 }

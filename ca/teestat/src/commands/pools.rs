@@ -237,9 +237,16 @@ impl Tool<'_, '_> {
                     };
                 }
                 "--top" => {
-                    let number = words.next().and_then(|word| word.parse().ok());
-                    let number = number.filter(|number| *number > 0);
-                    top = number.ok_or_else(|| usage("--top how many? One at least."))?;
+                    let word = words.next();
+                    let word = word.ok_or_else(|| usage("--top how many?"))?;
+                    let number = word.parse().ok().filter(|number| *number > 0);
+                    let number = number.ok_or_else(|| {
+                        usage(&alloc::format!(
+                            "`{word}` is not a number from 1 to {}",
+                            usize::MAX
+                        ))
+                    });
+                    top = number?;
                 }
                 name if pool.is_none() => pool = Some(name),
                 other => return super::no_more(&[other]).map(|()| STATUS_OK),

@@ -12,11 +12,15 @@ use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
-use spin::{Mutex, Once};
+use spin::{Mutex, MutexGuard, Once};
 use tally_board_virt as virt;
 
 static UART: Once<Mutex<Uart<'static>>> = Once::new();
 static TYPED: Typed = Typed::new();
+/// Whether a line is being typed at a prompt, whether something was written over it, and whether that ended its line.
+static IS_PROMPTED: AtomicBool = AtomicBool::new(false);
+static IS_OVERWRITTEN: AtomicBool = AtomicBool::new(false);
+static IS_AT_LINE_START: AtomicBool = AtomicBool::new(true);
 /// Whether bytes are left in the device, because there is no room for them.
 static IS_HELD_UP: AtomicBool = AtomicBool::new(false);
 
@@ -59,6 +63,29 @@ fn put(uart: &mut Uart<'_>, text: &str) {
         }
         uart.write_word(byte);
     }
+    if let Some(last) = text.as_bytes().last() {
+        IS_AT_LINE_START.store(*last == b'\n', Ordering::Relaxed);
+    }
+}
+
+/// The device, for this CPU's output: what another than the first says goes below the prompt, not over it.
+fn for_output<'a>(uart: &'a Mutex<Uart<'static>>) -> MutexGuard<'a, Uart<'static>> {
+    let mut uart = uart.lock();
+    if cpu::index() != 0 && IS_PROMPTED.swap(false, Ordering::Relaxed) {
+        put(&mut uart, "\r\n");
+        IS_OVERWRITTEN.store(true, Ordering::Relaxed);
+    }
+    uart
+}
+
+/// A line is being typed at a prompt, or not any more.
+pub(crate) fn set_prompted(is_prompted: bool) {
+    IS_PROMPTED.store(is_prompted, Ordering::Relaxed);
+}
+
+/// Whether the prompt is to be shown again, below the whole lines that came meanwhile. Says so once.
+pub(crate) fn wants_prompt() -> bool {
+    IS_AT_LINE_START.load(Ordering::Relaxed) && IS_OVERWRITTEN.swap(false, Ordering::Relaxed)
 }
 
 /// A writer to the console. What is written at a time goes out whole, formatted text too: what the other
@@ -105,7 +132,7 @@ impl Write for Direct {
 
     fn write_fmt(&mut self, what: fmt::Arguments<'_>) -> fmt::Result {
         match UART.get() {
-            Some(uart) => Held(&mut uart.lock()).write_fmt(what),
+            Some(uart) => Held(&mut for_output(uart)).write_fmt(what),
             None => Ok(()),
         }
     }
@@ -113,7 +140,7 @@ impl Write for Direct {
 
 fn show(text: &str) {
     if let Some(uart) = UART.get() {
-        put(&mut uart.lock(), text);
+        put(&mut for_output(uart), text);
     }
 }
 

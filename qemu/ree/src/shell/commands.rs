@@ -48,7 +48,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 24] = [
+static COMMANDS: [Command; 25] = [
     command(
         "teestat",
         "COMMAND",
@@ -142,6 +142,10 @@ static COMMANDS: [Command; 24] = [
             Ok(STATUS_OK)
         },
     ),
+    command("history", "", "the lines that were typed", |_| {
+        super::interactive::print_history();
+        Ok(STATUS_OK)
+    }),
     command("poweroff", "[STATUS]", "switch the machine off", power_off),
     command("exit", "[STATUS]", "the same as `poweroff`", power_off),
     command("help", "[COMMAND]", "this list, or one command", help),
@@ -156,7 +160,7 @@ pub(super) fn print(what: fmt::Arguments<'_>) {
 fn no_command(name: &str) -> String {
     let names = COMMANDS.iter().map(|c| c.name).chain(tas::names());
     let nearest = commands::nearest(name, names);
-    format!("no command `{name}`; nearest are: {nearest} (`help` lists all)")
+    format!("no command `{name}`{nearest} (`help` lists all)")
 }
 
 /// Runs one command.
@@ -170,6 +174,12 @@ pub(super) fn run(words: &[&str]) -> Result<u8, String> {
         return help(&about.collect::<Vec<_>>());
     }
     if let Some(command) = COMMANDS.iter().find(|c| c.name == name) {
+        // What would be left out was meant to do something.
+        if let (true, [first, ..]) = (command.arguments.is_empty(), args) {
+            return Err(format!(
+                "`{first}` is not understood here: `{name}` takes nothing"
+            ));
+        }
         (command.run)(args)
     } else if tas::is_ta(name) {
         tas::one_shot(name, args)

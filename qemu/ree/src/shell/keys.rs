@@ -5,6 +5,8 @@
 pub(crate) enum Key {
     /// A printable ASCII character.
     Char(u8),
+    /// A character of Unicode that is none of ASCII's.
+    Foreign,
     Enter,
     Tab,
     /// Ctrl-C.
@@ -90,6 +92,8 @@ impl Decoder {
                 return None;
             }
             b' '..=b'~' => Key::Char(byte),
+            // What begins one in UTF-8 (RFC 3629); the bytes behind it are no keys.
+            0xc2..=0xf4 => Key::Foreign,
             _ => return None,
         })
     }
@@ -181,7 +185,9 @@ mod tests {
             typed.push('x');
             assert_eq!(keys(&typed), [Key::Char(b'x')], "{nothing:?}");
         }
-        assert!(keys("\u{e9}\0").is_empty());
+        assert!(keys("\0").is_empty());
+        // Bug: they vanished without a sign.
+        assert_eq!(keys("\u{e9}\u{20ac}\u{1f980}"), [Key::Foreign; 3]);
     }
 
     #[test]

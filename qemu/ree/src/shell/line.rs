@@ -1,7 +1,8 @@
 //! A line editor over a byte stream (VT100 answers).
 //!
 //! **Invariant:** the cursor is inside the line; only printable ASCII gets into it; what is shown is one copy
-//! of the line, on as many rows as it takes.
+//! of the line, on as many rows as it takes. A change in its middle is shown by [`Editor::settle`]: what comes together is
+//! drawn once.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,6 +14,10 @@ use super::words;
 
 /// Lines kept in the history.
 const HISTORY: usize = 256;
+/// Bytes that a line may have.
+const MAX_LINE: usize = 8 << 10;
+/// Rings the terminal's bell.
+const BELL: &str = "\x07";
 /// Columns of a terminal that has not said how many it has.
 #[cfg(target_os = "none")]
 pub(crate) const USUAL_COLUMNS: usize = 80;
@@ -64,6 +69,8 @@ pub(crate) struct Editor {
     place: usize,
     kept: Vec<u8>,
     search: Option<Search>,
+    /// Whether the terminal shows an older line.
+    is_stale: bool,
 }
 
 impl Editor {
@@ -80,6 +87,7 @@ impl Editor {
             place: 0,
             kept: Vec::new(),
             search: None,
+            is_stale: false,
         }
     }
 
@@ -91,7 +99,23 @@ impl Editor {
         self.row = 0;
         self.place = self.history.len();
         self.search = None;
+        self.is_stale = false;
         out.write_str(prompt)
+    }
+
+    /// Shows the line as it is, when nothing more is there to be taken.
+    pub(crate) fn settle(&mut self, out: &mut dyn Write) -> fmt::Result {
+        match self.is_stale {
+            true => self.redraw(out),
+            false => Ok(()),
+        }
+    }
+
+    /// Shows the line anew, in the row where the cursor is now: something else was written over it.
+    #[cfg(target_os = "none")]
+    pub(crate) fn show_again(&mut self, out: &mut dyn Write) -> fmt::Result {
+        self.row = 0;
+        self.redraw(out)
     }
 
     /// Columns of the terminal, as last heard of.
@@ -116,9 +140,12 @@ impl Editor {
         let Some(key) = self.decoder.take(byte) else {
             return Ok(Event::None);
         };
-        if self.search.is_some() && self.search_key(key) {
-            self.redraw(out)?;
-            return Ok(Event::None);
+        if self.search.is_some() {
+            // What it showed before the line goes with it.
+            self.is_stale = true;
+            if self.search_key(key) {
+                return Ok(Event::None);
+            }
         }
         match key {
             Key::Enter => {
@@ -147,16 +174,20 @@ impl Editor {
                 // The terminal has broken the rows anew.
                 self.row = (self.prompt.len() + self.cursor) / self.columns;
             }
+            Key::Foreign => return out.write_str(BELL).map(|()| Event::None),
+            Key::Char(_) if self.line.len() == MAX_LINE => {
+                return out.write_str(BELL).map(|()| Event::None);
+            }
             Key::Char(byte) => {
                 self.line.insert(self.cursor, byte);
                 self.cursor += 1;
-                if self.cursor == self.line.len() {
+                if self.cursor == self.line.len() && !self.is_stale {
                     return self.append(byte, out).map(|()| Event::None);
                 }
             }
             key => self.edit(key),
         }
-        self.redraw(out)?;
+        self.is_stale = true;
         Ok(Event::None)
     }
 
@@ -188,6 +219,7 @@ impl Editor {
             Key::Char(_)
             | Key::Enter
             | Key::Tab
+            | Key::Foreign
             | Key::Interrupt
             | Key::ClearScreen
             | Key::LeaveSearch
@@ -323,6 +355,7 @@ impl Editor {
     }
 
     fn redraw(&mut self, out: &mut dyn Write) -> fmt::Result {
+        self.is_stale = false;
         if self.row > 0 {
             write!(out, "\x1b[{}A", self.row)?;
         }
@@ -347,7 +380,7 @@ impl Editor {
 
     /// Goes behind the line.
     fn go_behind(&mut self, out: &mut dyn Write) -> fmt::Result {
-        if self.search.take().is_some() || self.cursor < self.line.len() {
+        if self.is_stale || self.cursor < self.line.len() {
             self.cursor = self.line.len();
             self.redraw(out)?;
         }

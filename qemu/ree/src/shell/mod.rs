@@ -32,13 +32,14 @@ mod interactive {
     use alloc::vec::Vec;
     use core::fmt::Write;
     use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    use spin::Mutex;
     use tally_board_virt::images::{FW_CFG_COLUMNS, FW_CFG_COMMAND};
     use teestat::{Files as _, STATUS_FAILED, STATUS_USAGE};
 
     use super::commands::STATUS_INTERRUPTED;
     use super::line::{Editor, Event, USUAL_COLUMNS};
     use super::{commands, words};
-    use crate::files::HostFiles;
+    use crate::files::{self, HostFiles};
     use crate::jobs;
     use crate::machine::console::{self, Console, Direct};
     use crate::machine::{self, cpu, fw_cfg};
@@ -48,7 +49,15 @@ mod interactive {
     static LAST_STATUS: AtomicU8 = AtomicU8::new(0);
     static COLUMNS: AtomicUsize = AtomicUsize::new(USUAL_COLUMNS);
     static INTERACTIVE: AtomicBool = AtomicBool::new(false);
+    static HISTORY: Mutex<Vec<String>> = Mutex::new(Vec::new());
     static STRICT: AtomicBool = AtomicBool::new(false);
+
+    /// Prints the lines that were typed, oldest first.
+    pub(super) fn print_history() {
+        for (n, line) in HISTORY.lock().iter().enumerate() {
+            say(&format!("{:>4}  {line}\n", n + 1));
+        }
+    }
 
     /// Status of the last command.
     pub(super) fn last_status() -> u8 {
@@ -72,6 +81,7 @@ mod interactive {
 
     /// What CPU 0 does after start.
     pub(crate) fn main() -> ! {
+        files::start();
         if let Some(command) = fw_cfg::file(FW_CFG_COMMAND) {
             machine::end(execute(&command));
         }
@@ -83,14 +93,8 @@ mod interactive {
             report_finished_jobs();
             match read_line(&mut editor) {
                 Event::Line(line) => {
-                    let words = line.trim();
-                    if words == "history" {
-                        for (n, line) in editor.history().enumerate() {
-                            say(&format!("{:>4}  {line}\n", n + 1));
-                        }
-                    } else {
-                        execute(words);
-                    }
+                    *HISTORY.lock() = editor.history().collect();
+                    execute(line.trim());
                 }
                 Event::Interrupt => say("ctrl-D or `poweroff` leaves\n"),
                 // Whoever sat here has seen what failed.
@@ -127,9 +131,16 @@ mod interactive {
         }
         loop {
             let Some(byte) = console::typed_byte() else {
+                // The console takes everything.
+                let _ = match console::wants_prompt() {
+                    true => editor.show_again(&mut Console),
+                    false => editor.settle(&mut Console),
+                };
+                console::set_prompted(true);
                 cpu::doze();
                 continue;
             };
+            console::set_prompted(false);
             let fed = editor.feed(byte, &commands::complete, &mut Console);
             COLUMNS.store(editor.columns(), Ordering::Relaxed);
             match fed {

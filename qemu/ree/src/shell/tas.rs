@@ -107,8 +107,9 @@ pub(super) fn open(args: &[&str]) -> Result<u8, String> {
     let mut sessions = SESSIONS.lock();
     let handle = sessions.iter().map(|s| s.handle).max().unwrap_or(0) + 1;
     print(format_args!(
-        "handle {handle} (session {:#x}) of {name}\n",
-        session.id()
+        "handle {handle} (session {:#x}) of {}\n",
+        session.id(),
+        names::name_of(uuid)
     ));
     sessions.push(Open {
         handle,
@@ -243,9 +244,7 @@ impl Call {
             .find(|c| c.ta == ta && c.name == name)
             .ok_or_else(|| {
                 let nearest = nearest(name, commands_of(ta));
-                format!(
-                    "{ta} has no command `{name}`; nearest are: {nearest} (`help {ta}` lists all)"
-                )
+                format!("{ta} has no command `{name}`{nearest} (`help {ta}` lists all)")
             })?;
         let usage = || format!("usage: {ta} {name} {}", command.arguments);
         let mut rest = args.iter();

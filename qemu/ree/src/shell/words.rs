@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every character of the line ends up in a word or is a separator.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -34,14 +35,19 @@ enum Token {
     End { background: bool },
 }
 
-/// The tokens of `line`, and whether it ends in a word. Words are separated by blanks, may be quoted with `'`
+/// A quote that is not closed, and the line that it is in, from 1.
+type Unclosed = (char, usize);
+
+/// The tokens of `line`, whether it ends in a word, and in which quotes. Words are separated by blanks, may be quoted with `'`
 /// or `"`, and `#` at a word's start ends the line. `>` is a redirection at a word's start: `heap>64k` is a word.
-fn tokens(line: &str) -> (Vec<Token>, bool) {
+fn tokens(line: &str) -> (Vec<Token>, bool, Option<Unclosed>) {
     let mut tokens = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
     let mut comment = false;
+    let mut number = 1;
     for c in line.chars() {
+        number += usize::from(c == '\n');
         if comment {
             comment = c != '\n';
             if comment {
@@ -49,12 +55,12 @@ fn tokens(line: &str) -> (Vec<Token>, bool) {
             }
         }
         let separator = match (quote, c) {
-            (Some(q), c) if c == q => {
+            (Some((q, _)), c) if c == q => {
                 quote = None;
                 continue;
             }
             (None, '\'' | '"') => {
-                quote = Some(c);
+                quote = Some((c, number));
                 word.get_or_insert_default();
                 continue;
             }
@@ -78,19 +84,26 @@ fn tokens(line: &str) -> (Vec<Token>, bool) {
     }
     let in_word = word.is_some();
     tokens.extend(word.map(Token::Word));
-    (tokens, in_word)
+    (tokens, in_word, quote)
 }
 
 /// Splits `line` at `;`, newlines and `&` (which makes the command before it a job).
 ///
 /// # Errors
-/// What is missing behind a `|` or `>`.
+/// What is missing behind a `|` or `>`, or which quote is not closed.
 pub(crate) fn split(line: &str) -> Result<Vec<Command>, String> {
     let mut commands = Vec::new();
     let mut command = Command::default();
     let mut is_file_next = false;
     let end = Token::End { background: false };
-    for token in tokens(line).0.into_iter().chain([end]) {
+    let (tokens, _, unclosed) = tokens(line);
+    if let Some((quote, number)) = unclosed {
+        return Err(match line.trim_end().contains('\n') {
+            true => format!("line {number}: the {quote} is not closed"),
+            false => format!("the {quote} is not closed"),
+        });
+    }
+    for token in tokens.into_iter().chain([end]) {
         if is_file_next && !matches!(token, Token::Word(_)) {
             return Err("into which file? `> FILE`".to_string());
         }
@@ -127,7 +140,7 @@ pub(crate) fn split(line: &str) -> Result<Vec<Command>, String> {
 
 /// What has been typed of the last command of a line.
 pub(crate) fn begun(line: &str) -> Begun {
-    let (tokens, in_word) = tokens(line);
+    let (tokens, in_word, _) = tokens(line);
     let mut begun = Begun::default();
     for token in tokens {
         match token {
@@ -165,6 +178,15 @@ mod tests {
         assert_eq!(split(line), Ok(commands.collect()), "{line:?}");
     }
 
+    /// Bug: it took all lines behind it for its own.
+    #[test]
+    fn a_quote_that_is_not_closed_is_told_with_its_line() {
+        assert_eq!(split("echo 'a"), Err("the ' is not closed".into()));
+        let why = split("echo one\necho \"two\necho three\n");
+        assert_eq!(why, Err("line 2: the \" is not closed".into()));
+        assert!(split("echo 'two\nlines'").is_ok());
+    }
+
     #[test]
     fn lines_split_into_commands_and_words() {
         check("", &[]);
@@ -179,7 +201,6 @@ mod tests {
         );
         check("a 'b;c' \"\"", &[(&["a", "b;c", ""], false)]);
         check("a # b ; c\nd", &[(&["a"], false), (&["d"], false)]);
-        check("a 'open", &[(&["a", "open"], false)]);
         check(
             "a --on heap>5 '|'",
             &[(&["a", "--on", "heap>5", "|"], false)],

@@ -41,6 +41,7 @@ impl Typist {
         for byte in keys.bytes() {
             let mut out = String::new();
             last = self.editor.feed(byte, &commands, &mut out).unwrap();
+            self.editor.settle(&mut out).unwrap();
             self.terminal.process(out.as_bytes());
         }
         last
@@ -215,4 +216,43 @@ fn choices_are_listed_in_rows_that_fit() {
         .collect();
     assert_eq!(trimmed, rows);
     assert_eq!(typist.shows().1, (3, 4));
+}
+
+/// Bug: the line was drawn again for each character in its middle, and a long paste held the shell up for minutes.
+#[test]
+fn what_is_pasted_into_the_middle_is_drawn_once() {
+    let mut typist = Typist::new(80);
+    typist.begin("end\x1b[H");
+    let mut out = String::new();
+    for _ in 0..3000 {
+        typist.editor.feed(b'x', &commands, &mut out).unwrap();
+    }
+    typist.editor.settle(&mut out).unwrap();
+    assert!(out.len() < 4000, "{} bytes", out.len());
+    let pasted = "x".repeat(3000) + "end";
+    assert_eq!(typist.feed("\r"), Event::Line(pasted));
+}
+
+/// Bug: Enter in a search left `(search)` and the query before the line on the screen.
+#[test]
+fn a_line_that_was_found_and_entered_is_shown_behind_the_prompt() {
+    let mut typist = Typist::new(80);
+    typist.begin("help me\r");
+    typist.begin("\x12elp");
+    let (rows, _) = typist.shows();
+    assert!(rows[1].starts_with("(search) `elp`"), "{rows:?}");
+    assert_eq!(typist.feed("\r"), Event::Line("help me".into()));
+    assert_eq!(typist.shows().0, ["> help me", "> help me"]);
+}
+
+#[test]
+fn what_no_line_can_have_rings_the_bell() {
+    let mut editor = Editor::new(80);
+    let mut out = String::new();
+    editor.begin("> ", &mut out).unwrap();
+    let long = "y".repeat(MAX_LINE + 1);
+    for byte in "\u{e9}".bytes().chain(long.bytes()) {
+        editor.feed(byte, &commands, &mut out).unwrap();
+    }
+    assert_eq!(out.matches(BELL).count(), 2);
 }
