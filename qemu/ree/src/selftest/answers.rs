@@ -125,7 +125,7 @@ fn kernel(bench: &Bench) -> Outcome {
 fn command(bench: &Bench) -> Outcome {
     let said = complaint(bench, &["meminf"], 2)?;
     holds(
-        said.starts_with("teestat: there is no command `meminf`; nearest are: meminfo, ")
+        said.starts_with("teestat: there is no command `meminf`; nearest are: meminfo (")
             && said.lines().count() == 1,
         &said,
     )
