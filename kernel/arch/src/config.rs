@@ -77,6 +77,9 @@ global_asm!(
     threads = const NUM_THREADS,
 );
 
+/// Blocks of 2 MiB that the image may lie in; the linker script has them too.
+pub(crate) const IMAGE_BLOCKS: usize = 2;
+
 // What the tables of `mmu` ask of a board: secure RAM in whole blocks of 2 MiB, the image in two of them
 // and below the stacks' addresses, GIC and UART in a block of their own each, the GPIO that switches the machine
 // off in the UART's; all in the first GiB, which has nothing of the normal world's.
@@ -84,7 +87,7 @@ const _: () = {
     use tally_board::*;
     const BLOCK: u64 = 2 << 20;
     const GIB: u64 = 1 << 30;
-    const IMAGE_END: u64 = crate::mmu::block(KERNEL_BASE) + crate::mmu::IMAGE_BLOCKS as u64 * BLOCK;
+    const IMAGE_END: u64 = KERNEL_BASE - KERNEL_BASE % BLOCK + IMAGE_BLOCKS as u64 * BLOCK;
     assert!(SECURE_RAM_BASE.is_multiple_of(BLOCK) && SECURE_RAM_END.is_multiple_of(BLOCK));
     assert!(SECURE_RAM_BASE <= KERNEL_BASE && KERNEL_BASE.is_multiple_of(4096));
     assert!(IMAGE_END <= SECURE_RAM_END && IMAGE_END <= STACKS_BASE - IMAGE_OFFSET);

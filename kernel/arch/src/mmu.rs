@@ -37,9 +37,6 @@ const PAGE: u64 = 4096;
 const BLOCK: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Blocks of 2 MiB that the image may lie in; the linker script has them too.
-pub(crate) const IMAGE_BLOCKS: usize = 2;
-
 /// Start of the block that an address lies in.
 pub(crate) const fn block(pa: u64) -> u64 {
     pa & !(BLOCK - 1)
