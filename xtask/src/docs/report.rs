@@ -12,9 +12,12 @@ use std::process::Command;
 pub(super) const NAMES: &[&str] = &["report", "leakcheck"];
 /// The picture of the page.
 pub(super) const PICTURE: &str = "docs/report.png";
+/// How it looks elsewhere: in dark colours, and on a telephone.
+const DARK: &str = "docs/report-dark.png";
+const PHONE: &str = "docs/report-phone.png";
 /// The script of the leak gate.
 const SCRIPT: &str = "docs/leak.script";
-/// Longest file of the picture.
+/// Longest file of a picture.
 const PICTURE_BYTES: u64 = 200_000;
 
 /// Captures `name`, one of [`NAMES`].
@@ -56,13 +59,18 @@ fn picture(page: &std::path::Path) -> Result<()> {
         ui::warn(format_args!("{PICTURE} stays as it is: {err:#}"));
         return Ok(());
     }
-    let path = document(PICTURE);
-    browser::picture(page, browser::Screen::WIDE, &path)?;
-    let bytes = path.metadata()?.len();
-    ensure!(
-        bytes < PICTURE_BYTES,
-        "{PICTURE} has {bytes} bytes, more than {PICTURE_BYTES}"
-    );
+    let (wide, phone) = (browser::Screen::WIDE, browser::Screen::NARROW);
+    let dark = browser::Screen { dark: true, ..wide };
+    browser::picture(page, wide, &document(PICTURE))?;
+    browser::picture(page, dark, &document(DARK))?;
+    browser::picture(page, phone, &document(PHONE))?;
+    for picture in [PICTURE, DARK, PHONE] {
+        let bytes = document(picture).metadata()?.len();
+        ensure!(
+            bytes < PICTURE_BYTES,
+            "{picture} has {bytes} bytes, more than {PICTURE_BYTES}"
+        );
+    }
     Ok(())
 }
 
