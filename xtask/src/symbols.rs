@@ -159,6 +159,9 @@ impl<'a> Symbols<'a> {
     }
 }
 
+/// The firmware tells where the normal world begins: nothing went wrong there.
+const BEGINS: &str = " is up, entering ";
+
 /// Adds lines below every line of `text` for which `place` knows an address, by the number of the line.
 pub(crate) fn annotate(
     text: &str,
@@ -168,6 +171,9 @@ pub(crate) fn annotate(
     for (number, line) in text.lines().enumerate() {
         out.push_str(line);
         out.push('\n');
+        if line.contains(BEGINS) {
+            continue;
+        }
         let tokens = tokens(line);
         for token in &tokens {
             let Some(place) = place(number, token) else {
@@ -314,6 +320,26 @@ pub(crate) fn image_line(line: &str) -> Option<(&str, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bug: every machine that was watched by its secure console began with a line `_start`.
+    #[test]
+    fn where_the_normal_world_begins_is_not_named() {
+        let place = |_: usize, _: &Token| {
+            Some(Place {
+                module: String::new(),
+                frames: vec![Frame {
+                    function: "_start".into(),
+                    file: String::new(),
+                    line: 0,
+                }],
+            })
+        };
+        let begins =
+            "M/MON: kernel of 573510 bytes is up, entering the normal world at 0x42000000\n";
+        assert_eq!(annotate(begins, place), begins);
+        let went_wrong = "E/TC: bad read at 0x42000000\n";
+        assert_ne!(annotate(went_wrong, place), went_wrong);
+    }
 
     #[test]
     fn addresses_in_log_lines_are_found() {
