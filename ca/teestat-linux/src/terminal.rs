@@ -140,11 +140,20 @@ mod tests {
         assert_eq!(seat.columns(), Some(USUAL_COLUMNS));
         assert_eq!(tty(&file, Some(60)).columns(), Some(60));
         let before = termios::tcgetattr(&file).unwrap().local_modes;
-        keyboard.write_all(b"x").unwrap();
-        assert!(!seat.pause(50));
+        // Before a command waits, ctrl-C is a signal, and no key.
+        let mut type_while_it_waits = |keys: &[u8], millis| {
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(|| seat.pause(millis));
+                while termios::tcgetattr(&file).unwrap().local_modes == before {
+                    std::thread::yield_now();
+                }
+                keyboard.write_all(keys).unwrap();
+                waits.join().unwrap()
+            })
+        };
+        assert!(!type_while_it_waits(b"x", 500));
         for end in ENDS {
-            keyboard.write_all(&[b'x', end]).unwrap();
-            assert!(seat.pause(60_000), "{end}");
+            assert!(type_while_it_waits(&[b'x', end], 60_000), "{end}");
         }
         assert_eq!(termios::tcgetattr(&file).unwrap().local_modes, before);
     }
