@@ -40,6 +40,9 @@ const OF_TESTS: &str = "usr/lib/optee_armtz";
 /// One that opens: its relocations are in two segments.
 const AS_ELF: &str = "023f8f1a-292a-432b-8fc4-de8471358067";
 
+/// The name of the file that it is given as, and its own then.
+const OF_KIT: &str = "of-kit";
+
 /// Runs it if it is wanted.
 pub(super) fn run(results: &mut Results, silence: Duration) {
     let checks: [fn(&Path, Duration) -> Result<()>; 2] = [all_open, heaps_are_told];
@@ -84,17 +87,17 @@ fn all_open(root: &Path, silence: Duration) -> Result<()> {
     let elf = of_kit(&root.join(KIT).join("ta").join(format!("{AS_ELF}.ta")))?;
     let mut as_elf = images.clone();
     elf.install(&mut as_elf)?;
-    let ended = opened(&as_elf, AS_ELF, silence)?;
+    let ended = opened(&as_elf, (AS_ELF, OF_KIT), silence)?;
     ensure!(ended == "opens", "{AS_ELF} as an ELF file: {ended}");
     // With all of them there: some are libraries of others.
     for (uuid, ended) in found.iter_mut().filter(|(_, ended)| ended.is_empty()) {
-        *ended = opened(&images, uuid, silence).context(uuid.clone())?;
+        *ended = opened(&images, (uuid, uuid), silence).context(uuid.clone())?;
     }
     List::read(LIST)?.compare(&found)
 }
 
 /// Opens a session, looks whether the account adds up with the TA in it, and says what became of it.
-fn opened(images: &Images, uuid: &str, silence: Duration) -> Result<String> {
+fn opened(images: &Images, (uuid, name): (&str, &str), silence: Duration) -> Result<String> {
     let commands = format!("open {uuid}; teestat meminfo");
     let outcome = Run::captured(images, "debian-tas", &commands, silence).start()?;
     let text = &outcome.normal;
@@ -103,7 +106,7 @@ fn opened(images: &Images, uuid: &str, silence: Duration) -> Result<String> {
         "{:?}:\n{text}",
         outcome.ending
     );
-    if text.contains(&format!("of {uuid}\n")) && text.starts_with("handle 1") {
+    if text.contains(&format!("of {name}\n")) && text.starts_with("handle 1") {
         return Ok("opens".to_owned());
     }
     let refused = format!("{uuid}: cannot open a session: ");
@@ -162,7 +165,7 @@ fn adds_up(heap: &Value, chunks: &Value) -> Result<()> {
 fn of_kit(image: &Path) -> Result<given::Ta> {
     let bytes = std::fs::read(image).with_context(|| paths::shown(image))?;
     let signed = Signed::parse(&bytes).context("no signed image")?;
-    let file = paths::out().join("of-kit");
+    let file = paths::out().join(OF_KIT);
     std::fs::write(&file, signed.elf)?;
     let ta = given::Ta::read(&file);
     std::fs::remove_file(file)?;
