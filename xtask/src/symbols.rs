@@ -335,9 +335,9 @@ mod tests {
             })
         };
         let begins =
-            "M/MON: kernel of 573510 bytes is up, entering the normal world at 0x1234000\n";
+            "M/MON: kernel of 573510 bytes is up, entering the normal world at 0x62001000\n";
         assert_eq!(annotate(begins, place), begins);
-        let went_wrong = "E/TC: bad read at 0x1234000\n";
+        let went_wrong = "E/TC: bad read at 0x62001000\n";
         assert_ne!(annotate(went_wrong, place), went_wrong);
     }
 
