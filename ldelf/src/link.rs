@@ -69,7 +69,7 @@ pub struct Program {
     pub base: u64,
     /// Bytes from there to the end of its last segment.
     pub span: u64,
-    /// Bytes of stack that it wants, a multiple of [`PAGE`].
+    /// Bytes of stack that it wants, a multiple of 16.
     pub stack_len: u64,
     /// `TaHead::flags`.
     pub flags: u32,

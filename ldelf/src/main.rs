@@ -182,6 +182,7 @@ mod el0 {
         let image =
             unsafe { slice::from_raw_parts(arg.image_va as *const u8, arg.image_len as usize) };
         let program = ldelf::load(kernel, image, arg.uuid)?;
+        // The kernel maps whole pages of it.
         let stack = map(program.stack_len, GUARD, map_flag::STACK)?;
         arg.entry = program.entry;
         arg.stack_ptr = stack + program.stack_len;

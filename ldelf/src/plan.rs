@@ -30,6 +30,8 @@ pub const MAX_SEGMENTS: usize = 16;
 pub const MAX_SPAN: u64 = 64 << 20;
 /// Largest alignment of thread-local storage in bytes: that of what TPIDR_EL0 points to (OP-TEE's `lib/libutee/tcb.c`).
 const MAX_TLS_ALIGN: u64 = 16;
+/// What a stack pointer is a multiple of (AAPCS64).
+const STACK_ALIGN: u64 = 16;
 /// Largest stack in bytes.
 pub const MAX_STACK: u64 = 1 << 20;
 /// Most program headers looked at.
@@ -119,7 +121,8 @@ pub struct LoadPlan<'a> {
     pub head: TaHead,
     /// Entry point, relative to link address 0.
     pub entry: u64,
-    /// Bytes of stack, a multiple of [`PAGE`]; 0 for a library.
+    /// Bytes of stack, a multiple of 16 and at least a page; 0 for a library. As OP-TEE has it, the stack begins as many
+    /// bytes behind the start of its pages, and what is left of them lies behind it: TAs of others read there.
     pub stack_len: u64,
     /// Bytes from link address 0 to the end of the last segment, a multiple of [`PAGE`].
     pub span: u64,
@@ -488,11 +491,11 @@ impl<'a> LoadPlan<'a> {
         if head.uuid != uuid {
             return Err(ImageFault::WrongUuid);
         }
-        let stack_len = page_up(u64::from(head.stack_size));
-        if stack_len == 0 || stack_len > MAX_STACK {
+        let stack_size = u64::from(head.stack_size);
+        if stack_size == 0 || page_up(stack_size) > MAX_STACK {
             return Err(ImageFault::BadStack);
         }
-        self.stack_len = stack_len;
+        self.stack_len = stack_size.next_multiple_of(STACK_ALIGN).max(PAGE);
         self.head = head;
         Ok(())
     }

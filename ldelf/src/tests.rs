@@ -274,6 +274,26 @@ fn plan_names_entry_stack_and_protections() {
     );
 }
 
+/// Bug: a stack was as long as its pages, so that nothing lay behind what a TA had on its first bytes: a TA of OP-TEE's
+/// test suite that reads there (regression_4013) was refused its own memory.
+#[test]
+fn a_stack_is_as_long_as_it_is_asked_for() {
+    for (size, len) in [
+        (1, PAGE),
+        (4096, PAGE),
+        (4097, PAGE + 16),
+        (34_816, 34_816),
+        (1 << 20, 1 << 20),
+    ] {
+        let file = with(|e| e.head.stack_size = size).build();
+        assert_eq!(plan(&file, UUID).unwrap().stack_len, len, "{size}");
+    }
+    assert_eq!(
+        refused(|e| e.head.stack_size = (1 << 20) + 1),
+        ImageFault::BadStack
+    );
+}
+
 #[test]
 fn relro_pages_become_read_only_and_others_stay_writable() {
     let file = with(|e| {

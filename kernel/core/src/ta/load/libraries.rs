@@ -189,7 +189,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         library: TeeUuid,
     ) -> Result<(), TeeResult> {
-        let arg = self.run_in(instance, task::OPEN, library, &[])?;
+        self.require_stack()?;
+        let arg = self.run_in_checked(instance, task::OPEN, library, &[])?;
         let mut state = self.kernel.state();
         let found = state.instance_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
         let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
@@ -207,18 +208,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         library: TeeUuid,
         name: &[u8],
     ) -> Result<u64, TeeResult> {
-        Ok(self.run_in(instance, task::SYMBOL, library, name)?.entry)
-    }
-
-    fn run_in(
-        &mut self,
-        instance: InstanceRef,
-        task: u32,
-        uuid: TeeUuid,
-        name: &[u8],
-    ) -> Result<LdelfArg, TeeResult> {
         self.require_stack()?;
-        self.run_in_checked(instance, task, uuid, name)
+        let found = self.run_in_checked(instance, task::SYMBOL, library, name)?;
+        Ok(found.entry)
     }
 
     /// As [`Self::run_ta_checked`].
