@@ -63,6 +63,8 @@ struct Memory<'a> {
 impl<'a> System<'a> for Memory<'a> {
     type Error = ImageFault;
 
+    fn concerns(&mut self, _: TeeUuid) {}
+
     fn open(&mut self, _: TeeUuid) -> Result<&'a [u8], ImageFault> {
         Ok(self.image)
     }

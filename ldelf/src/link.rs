@@ -23,6 +23,9 @@ pub trait System<'a> {
     /// What may go wrong.
     type Error: From<ImageFault>;
 
+    /// What is done from now on is done for this module: a fault is one of its own.
+    fn concerns(&mut self, module: TeeUuid);
+
     /// The whole file of a library that may be used.
     ///
     /// # Errors
@@ -265,6 +268,7 @@ impl<'a> Set<'a> {
         if self.len == MAX_MODULES {
             return Err(ImageFault::TooManyLibraries.into());
         }
+        system.concerns(uuid);
         let image = system.open(uuid)?;
         let plan = library(image)?;
         let base = place(system, &plan)?;
@@ -280,7 +284,9 @@ impl<'a> Set<'a> {
     ) -> Result<Extent, S::Error> {
         let mut next = self.n_linked;
         while next < self.len {
-            for needed in library(self.entries[next].image)?.needed() {
+            let Entry { uuid, image, .. } = self.entries[next];
+            for needed in library(image)?.needed() {
+                system.concerns(uuid);
                 let needed = needed?;
                 if !self.has(needed) {
                     self.open(system, needed)?;
@@ -305,6 +311,7 @@ impl<'a> Set<'a> {
     ) -> Result<(), S::Error> {
         let plan = library(self.entries[n].image)?;
         let own = &self.modules[n];
+        system.concerns(self.entries[n].uuid);
         let linked = Linked::new(self.modules(), own, self.thread_resolver);
         plan.relocate(system.memory(own.base, own.span), &linked, lists)?;
         protect(system, &plan, own.base)
@@ -338,6 +345,7 @@ impl<'a> Set<'a> {
     /// Writes the link map, and tells libutee of it.
     fn publish<S: System<'a>>(&self, system: &mut S) -> Result<Extent, S::Error> {
         let first = self.modules().first().ok_or(ImageFault::NoSegments)?;
+        system.concerns(self.entries[0].uuid);
         let info = Linked::new(self.modules(), first, 0).find(PHDR_INFO);
         let info = match info {
             Some((module, symbol)) => Some(info_address(module, module.address_of(&symbol)?)?),

@@ -80,15 +80,18 @@ mod el0 {
 
     /// The kernel's calls.
     struct Kernel {
-        /// The library that was opened last.
-        library: TeeUuid,
+        /// Whose faults there would be.
+        module: TeeUuid,
     }
 
     impl System<'static> for Kernel {
         type Error = Failure;
 
+        fn concerns(&mut self, module: TeeUuid) {
+            self.module = module;
+        }
+
         fn open(&mut self, library: TeeUuid) -> Result<&'static [u8], Failure> {
-            self.library = library;
             let (mut address, mut len) = (0_u64, 0_u64);
             let (uuid, at, of) = (&raw const library, &raw mut address, &raw mut len);
             check(call(
@@ -149,7 +152,7 @@ mod el0 {
             (&mut *arg, name)
         };
         let mut kernel = Kernel {
-            library: TeeUuid::nil(),
+            module: TeeUuid::nil(),
         };
         let link_map = Extent {
             address: arg.link_map,
@@ -167,11 +170,11 @@ mod el0 {
         match done {
             Ok(()) => finish(0),
             Err(Failure::Kernel(code)) => {
-                arg.why_of = kernel.library;
+                arg.why_of = kernel.module;
                 finish(code)
             }
             Err(Failure::Image(why)) => {
-                (arg.why, arg.why_of) = (why.code(), kernel.library);
+                (arg.why, arg.why_of) = (why.code(), kernel.module);
                 finish(u64::from(TeeResult::from(why).0))
             }
         }

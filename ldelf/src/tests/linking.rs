@@ -44,6 +44,7 @@ struct World {
     memory: BTreeMap<u64, Vec<u8>>,
     protections: Vec<(u64, Protection)>,
     opened: Vec<TeeUuid>,
+    concerned: TeeUuid,
     /// How many mappings there is room for, if that is bounded.
     room: Option<usize>,
     next: u64,
@@ -81,6 +82,10 @@ fn leak(bytes: Vec<u8>) -> &'static [u8] {
 
 impl System<'static> for World {
     type Error = Failure;
+
+    fn concerns(&mut self, module: TeeUuid) {
+        self.concerned = module;
+    }
 
     fn open(&mut self, library: TeeUuid) -> Result<&'static [u8], Failure> {
         self.opened.push(library);
@@ -243,6 +248,41 @@ fn a_symbol_that_no_module_defines_for_others_is_undefined() {
             Some(ImageFault::UndefinedSymbol.into()),
             "{section} {binding}"
         );
+    }
+}
+
+/// Bug: what was wrong with a program was told as its last library's fault.
+#[test]
+fn a_fault_is_told_of_the_module_that_has_it() {
+    let sound = || elf(&[], &[], &[]);
+    let undefined = |needed: &[TeeUuid]| {
+        let nowhere = ("nowhere", UNDEFINED, GLOBAL, 0);
+        elf(&[nowhere], &[(GLOB_DAT, 1)], needed)
+    };
+    let needs = |library| elf(&[], &[], &[library]);
+    let both = |first, second| [(LIBRARY, first), (OTHER, second)];
+    for (own, files, whose) in [
+        (undefined(&[LIBRARY]), both(sound(), sound()), UUID),
+        (needs(LIBRARY), both(undefined(&[OTHER]), sound()), LIBRARY),
+        (needs(LIBRARY), both(needs(OTHER), undefined(&[])), OTHER),
+        (
+            needs(LIBRARY),
+            both(needs(TeeUuid::from_u128(3)), sound()),
+            TeeUuid::from_u128(3),
+        ),
+        (
+            elf(
+                &[("__elf_phdr_info", DEFINED, GLOBAL, 1 << 40)],
+                &[],
+                &[LIBRARY],
+            ),
+            both(sound(), sound()),
+            UUID,
+        ),
+    ] {
+        let mut world = World::with(files);
+        assert!(world.load(&own).is_err(), "{whose}");
+        assert_eq!(world.concerned, whose);
     }
 }
 

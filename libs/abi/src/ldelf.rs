@@ -45,7 +45,7 @@ pub struct LdelfArg {
     pub flags: u32,
     /// Out: why an image is refused ([`crate::image::ImageFault`]), if it is.
     pub why: u32,
-    /// Out: which library it is; nil for the TA itself.
+    /// Out: which module it is; nil or the TA's own for its program.
     pub why_of: TeeUuid,
 }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** a report that has no end is bounded; what a TA prints is never taken for the kernel's.
 
 use crate::symbols::{Kind, LDELF, Symbols};
+use tally_abi::TeeResult;
 use tally_abi::image::ImageFault;
 
 /// Most lines of a cause, and most frames, that are kept.
@@ -85,13 +86,18 @@ impl Deaths {
 /// What the kernel says of an image that it refuses. A code alone the client hears as well.
 pub(super) fn unloaded(line: &str) -> Option<String> {
     let said = said_by(line, LOADER)?;
-    let (_, why) = said.split_once(" is not loaded: ")?;
-    if why.contains("(0x") {
+    let (what, why) = said.split_once(" is not loaded: ")?;
+    // Nobody asked for a library: what became of it the client does not hear.
+    let is_library = what.starts_with("library ");
+    if why.contains("(0x") && !is_library {
         return None;
     }
-    let hint = match ImageFault::Signature.text() == why {
-        true => "; `--ta-key FILE` has it trust another key",
-        false => "",
+    let hint = if ImageFault::Signature.text() == why {
+        "; `--ta-key FILE` has it trust another key"
+    } else if is_library && why == TeeResult::ITEM_NOT_FOUND.to_string() {
+        "; `--ta FILE` gives it"
+    } else {
+        ""
     };
     Some(format!("{said}{hint}"))
 }
@@ -199,6 +205,13 @@ pub(super) mod tests {
             "{told}"
         );
         assert_eq!(unloaded(&line("TARGET_DEAD (0xffff3024)")), None);
+        let missing = line("ITEM_NOT_FOUND (0xffff0008)");
+        assert_eq!(unloaded(&missing), None);
+        let told = unloaded(&missing.replace("TA ", "library ")).unwrap();
+        assert!(
+            told.ends_with("(0xffff0008); `--ta FILE` gives it"),
+            "{told}"
+        );
         assert_eq!(unloaded(&format!("E/TA: {}", line(library))), None);
     }
 

@@ -6,7 +6,7 @@ use crate::observer::Observer;
 use crate::ta::enter::Mode;
 use crate::ta::instance::InstanceRef;
 use crate::ta::load::image::Verified;
-use crate::ta::load::{Image, Unloaded};
+use crate::ta::load::{Image, Unloaded, say_unloaded};
 use crate::ta::syscall::Flow;
 use crate::ta::task::Exit;
 use tally_abi::image::ImageFault;
@@ -78,11 +78,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<LdelfArg, Unloaded> {
         let kernel = self.kernel;
         let user_sp = kernel.threads.user_sp(self.thread);
-        let root = {
+        let (root, uuid) = {
             let state = kernel.state();
-            state.instance(instance).and_then(|found| found.root())
+            let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
+            (found.root().ok_or(TeeResult::TARGET_DEAD)?, found.uuid)
         };
-        let root = root.ok_or(TeeResult::TARGET_DEAD)?;
         let ran = self.run_user(instance, &mut context, root, Mode::Ldelf);
         kernel.threads.note_user_sp(self.thread, user_sp);
         let Exit::Return(code) = ran.exit else {
@@ -96,9 +96,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.read_ta(&kernel.state(), instance, arg_va, arg.as_mut_bytes())?;
         match (code, ImageFault::from_code(arg.why)) {
             (0, _) => Ok(arg),
-            (_, Some(why)) if arg.why_of.is_nil() => Err(Unloaded::Image(why, image_len)),
+            (_, Some(why)) if arg.why_of.is_nil() || arg.why_of == uuid => {
+                Err(Unloaded::Image(why, image_len))
+            }
             (_, Some(why)) => {
-                log::error!("library {} is not loaded: {}", arg.why_of, why.text());
+                say_unloaded("library", arg.why_of, why);
                 Err(Unloaded::Image(why, self.libraries.len_of(arg.why_of)))
             }
             (code, None) => Err(Unloaded::Code(TeeResult(code))),

@@ -83,7 +83,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         };
         let (va, len) = self
             .open_image(instance, uuid, owner)
-            .map_err(|why| self.tell_unloaded(uuid, owner, why))?;
+            .map_err(|why| self.tell_unloaded("library", uuid, owner, why))?;
         let mut state = self.kernel.state();
         for (to, value) in [(va_ptr, va), (len_ptr, len)] {
             self.kernel
@@ -245,7 +245,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.machine.set_owner(previous);
         ran.map_err(|why| match (task, why) {
             (task::SYMBOL, Unloaded::Image(..)) => TeeResult::ITEM_NOT_FOUND,
-            (_, why) => self.tell_unloaded(of, owner, why),
+            (_, why) => self.tell_unloaded("TA", of, owner, why),
         })
     }
 }

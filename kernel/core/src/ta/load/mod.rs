@@ -87,6 +87,12 @@ const fn plausible(size: u64) -> Result<u64, Unloaded> {
     }
 }
 
+/// Tells the console why a TA or a library is not loaded.
+#[cold]
+fn say_unloaded(what: &str, uuid: TeeUuid, why: impl core::fmt::Display) {
+    log::error!("{what} {uuid} is not loaded: {why}");
+}
+
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Loads `uuid` into an instance that this call has claimed. After an error the caller
     /// buries the instance.
@@ -129,7 +135,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             laid_out
         });
         kernel.machine.set_owner(previous);
-        loaded.map_err(|why| self.tell_unloaded(uuid, owner, why))
+        loaded.map_err(|why| self.tell_unloaded("TA", uuid, owner, why))
     }
 
     /// Makes room for its floating-point registers, so that a TA never ends for want of it.
@@ -142,14 +148,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     #[cold]
-    fn tell_unloaded(&self, uuid: TeeUuid, owner: OwnerId, why: Unloaded) -> TeeResult {
+    fn tell_unloaded(&self, what: &str, uuid: TeeUuid, owner: OwnerId, why: Unloaded) -> TeeResult {
         match why {
             Unloaded::Code(code) => {
-                log::error!("TA {uuid} is not loaded: {code}");
+                say_unloaded(what, uuid, code);
                 code
             }
             Unloaded::Image(why, size) => {
-                log::error!("TA {uuid} is not loaded: {}", why.text());
+                say_unloaded(what, uuid, why);
                 let image = RefusedImage { size, why, owner };
                 self.kernel.state().refuse(Refused::Image(image));
                 why.into()
