@@ -90,7 +90,7 @@ fn invoke(
                 nothing,
                 value(attr::VALUE_INOUT, b, 0, 0),
             ];
-            let sent = data(1, attr::RMEM_INPUT, Answer::None);
+            let sent = data(1, attr::RMEM_INPUT, Answer::Value(2));
             let done = supplicant.ask(cmd::SOCKET, &mut rpc, sent, params);
             params.set_value(2, rpc[2].b as u32, 0);
             done
@@ -184,7 +184,7 @@ mod tests {
                 [VALUE_INPUT, MEMREF_INPUT, VALUE_OUTPUT, NONE],
                 first,
                 "(1, 3, 30002, 7), (0, 0, 0, 0), (3, 8, 0, 0)",
-                data(1, 5, "None"),
+                data(1, 5, "Value(2)"),
                 Some((2, 5)),
             ),
             (

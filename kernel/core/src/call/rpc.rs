@@ -29,6 +29,8 @@ pub enum RpcArg {
 #[derive(Debug)]
 pub struct RpcClient<'k> {
     arg: RpcArg,
+    /// Whether it was used: others may have ended, meanwhile, whom the call works for.
+    has_left: bool,
     /// Closed when the guest ends: then its memory is nobody's, and is not touched any more.
     closed: &'k AtomicBool,
 }
@@ -55,11 +57,26 @@ impl<'k> RpcClient<'k> {
     /// A line that uses `arg`, until it is `closed`.
     #[must_use]
     pub const fn new(arg: RpcArg, closed: &'k AtomicBool) -> Self {
-        Self { arg, closed }
+        Self {
+            arg,
+            has_left: false,
+            closed,
+        }
+    }
+
+    /// Whether the call was in the normal world.
+    #[must_use]
+    pub const fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Leaves for the normal world and comes back, unless the line is closed then.
-    fn suspend<M: ThreadControl>(&self, machine: &M, out: [u64; 4]) -> Result<[u64; 8], TeeResult> {
+    fn suspend<M: ThreadControl>(
+        &mut self,
+        machine: &M,
+        out: [u64; 4],
+    ) -> Result<[u64; 8], TeeResult> {
+        self.has_left = true;
         let open = || !self.closed.load(Ordering::Relaxed);
         let back = open().then(|| machine.suspend(out));
         back.filter(|_| open()).ok_or(TeeResult::COMMUNICATION)
@@ -166,7 +183,7 @@ impl<'k> RpcClient<'k> {
         let [answer] = params;
         let cookie = answer.c;
         let shm = if answer.attr == attr::TMEM_OUTPUT | attr::NONCONTIG {
-            Shm::from_page_list(machine, PhysAddr(answer.a), answer.b, None)
+            Shm::take_in_list(machine, PhysAddr(answer.a), answer.b, None)
         } else if answer.attr == attr::TMEM_OUTPUT {
             Shm::contiguous(machine, PhysAddr(answer.a), answer.b, None)
         } else {

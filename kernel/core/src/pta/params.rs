@@ -1,12 +1,14 @@
 //! Parameters as pseudo-TAs see them.
 //!
-//! **Invariant:** every access is checked against the reference's size as the client gave it.
+//! **Invariant:** every access is checked against the reference's size as the client gave it, and is a chance for an
+//! interrupt: a pseudo-TA may go through all of a reference in pieces.
 
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
 use crate::guest_id::GuestId;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
 use crate::pta::Params;
+use crate::ta::instance::InstanceRef;
 use tally_abi::TeeResult;
 use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
@@ -38,6 +40,57 @@ impl<'a, M: Machine, O: Observer> PtaParams<'a, M, O> {
             _ => Err(TeeResult::BAD_PARAMETERS),
         }
     }
+
+    fn copy_in(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
+        let memory = self.memref(index, offset, buf.len() as u64)?;
+        if !is_input(self.args.kind(index)) {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        match memory {
+            ArgMemory::Null => Ok(()),
+            ArgMemory::Shm(shm_ref, base) => {
+                let state = self.kernel.state();
+                let shm = state.guest(self.guest).shm.object(shm_ref);
+                let shm = shm.ok_or(TeeResult::BAD_PARAMETERS)?;
+                Ok(shm.read(&self.kernel.machine, base + offset, buf)?)
+            }
+            ArgMemory::Ta(instance, va) => {
+                let state = self.kernel.state();
+                alive(&state, *instance)?;
+                self.kernel
+                    .read_ta(&state, *instance, UserVa(va.0 + offset), buf)
+            }
+        }
+    }
+
+    fn copy_out(&self, index: usize, offset: u64, data: &[u8]) -> Result<(), TeeResult> {
+        let memory = self.memref(index, offset, data.len() as u64)?;
+        if !is_output(self.args.kind(index)) {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        match memory {
+            ArgMemory::Null => Ok(()),
+            ArgMemory::Shm(shm_ref, base) => {
+                let state = self.kernel.state();
+                let shm = state.guest(self.guest).shm.object(shm_ref);
+                let shm = shm.ok_or(TeeResult::BAD_PARAMETERS)?;
+                Ok(shm.write(&self.kernel.machine, base + offset, data)?)
+            }
+            ArgMemory::Ta(instance, va) => {
+                let mut state = self.kernel.state();
+                alive(&state, *instance)?;
+                self.kernel
+                    .write_ta(&mut state, *instance, UserVa(va.0 + offset), data)
+            }
+        }
+    }
+}
+
+/// Refuses what goes on for a TA that was killed: its pseudo-TA may have a lot to do.
+fn alive<O: Observer>(state: &State<O>, instance: InstanceRef) -> Result<(), TeeResult> {
+    let found = state.instance(instance);
+    let alive = found.is_some_and(|found| !found.killed);
+    alive.then_some(()).ok_or(TeeResult::TARGET_DEAD)
 }
 
 impl<M: Machine, O: Observer> Params for PtaParams<'_, M, O> {
@@ -88,50 +141,14 @@ impl<M: Machine, O: Observer> Params for PtaParams<'_, M, O> {
     }
 
     fn read(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
-        let memory = self.memref(index, offset, buf.len() as u64)?;
-        if !is_input(self.args.kind(index)) {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
-        match memory {
-            ArgMemory::Null => Ok(()),
-            ArgMemory::Shm(shm_ref, base) => {
-                let state = self.kernel.state();
-                let shm = state
-                    .guest(self.guest)
-                    .shm
-                    .object(shm_ref)
-                    .ok_or(TeeResult::BAD_PARAMETERS)?;
-                Ok(shm.read(&self.kernel.machine, base + offset, buf)?)
-            }
-            ArgMemory::Ta(instance, va) => {
-                let state = self.kernel.state();
-                self.kernel
-                    .read_ta(&state, *instance, UserVa(va.0 + offset), buf)
-            }
-        }
+        let read = self.copy_in(index, offset, buf);
+        self.kernel.breathe();
+        read
     }
 
     fn write(&mut self, index: usize, offset: u64, data: &[u8]) -> Result<(), TeeResult> {
-        let memory = self.memref(index, offset, data.len() as u64)?;
-        if !is_output(self.args.kind(index)) {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
-        match memory {
-            ArgMemory::Null => Ok(()),
-            ArgMemory::Shm(shm_ref, base) => {
-                let state = self.kernel.state();
-                let shm = state
-                    .guest(self.guest)
-                    .shm
-                    .object(shm_ref)
-                    .ok_or(TeeResult::BAD_PARAMETERS)?;
-                Ok(shm.write(&self.kernel.machine, base + offset, data)?)
-            }
-            ArgMemory::Ta(instance, va) => {
-                let mut state = self.kernel.state();
-                self.kernel
-                    .write_ta(&mut state, *instance, UserVa(va.0 + offset), data)
-            }
-        }
+        let written = self.copy_out(index, offset, data);
+        self.kernel.breathe();
+        written
     }
 }

@@ -1,6 +1,7 @@
 //! The normal world's supplicant, asked for a pseudo-TA, with memory of its client's that is lent for so long.
 //!
-//! **Invariant:** the supplicant sees a copy, and no more bytes of its answer are taken than the client has room for.
+//! **Invariant:** the supplicant sees a copy; a length is passed on only if the client has room for it, or is told that it has
+//! not.
 
 use crate::call::rpc::RpcShm;
 use crate::observer::Observer;
@@ -12,6 +13,8 @@ use tally_mem::machine::Machine;
 
 /// Bytes copied at a time.
 const COPY_CHUNK: usize = 512;
+/// Most bytes that go along.
+const MAX_BYTES: u64 = 8 << 20;
 
 /// What of the client's memory goes along, and comes back.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ pub enum Answer {
     None,
     /// In the size of the memory, which the client is told too.
     Size,
-    /// In b of this parameter of the RPC.
+    /// In b of this parameter of the RPC; for memory that goes out only, how much of it was taken.
     Value(usize),
 }
 
@@ -54,7 +57,8 @@ pub trait Supplicant {
     /// Asks it for a command of [`tally_abi::rpc::cmd`]: `rpc` goes out and comes back, with memory of the client's.
     ///
     /// # Errors
-    /// The supplicant's code; `OUT_OF_MEMORY` and the like when it lends no memory.
+    /// The supplicant's code; `OUT_OF_MEMORY` and the like when it lends no memory, or so much would go along; `COMMUNICATION`
+    /// when it succeeds with more bytes than there is room for.
     fn ask(
         &self,
         command: u32,
@@ -79,6 +83,8 @@ impl<M: Machine, O: Observer> Supplicant for PtaCall<'_, '_, M, O> {
         let room = params.memref_len(data.param);
         let shm = if room == 0 {
             None
+        } else if room > MAX_BYTES {
+            return Err(TeeResult::OUT_OF_MEMORY);
         } else {
             Some(self.call.borrow_mut().rpc.shm_alloc(machine, room)?)
         };
@@ -104,7 +110,7 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
         if let Some(shm) = shm
             && data.kind != attr::RMEM_OUTPUT
         {
-            self.in_chunks(room, |at, piece| {
+            Self::in_chunks(room, |at, piece| {
                 params.read(data.param, at, piece)?;
                 Ok(shm.shm.write(machine, at, piece)?)
             })?;
@@ -120,9 +126,17 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
             Answer::Size => data.rpc,
             Answer::Value(index) => index,
         };
-        let len = rpc.get(told).map_or(0, |told| told.b);
-        if let Some(shm) = shm {
-            self.in_chunks(len.min(room), |at, piece| {
+        let told = rpc.get_mut(told).ok_or(TeeResult::GENERIC)?;
+        match done {
+            Ok(()) if told.b > room => return Err(TeeResult::COMMUNICATION),
+            Err(TeeResult::SHORT_BUFFER) => told.b = told.b.min(u32::MAX.into()),
+            _ => told.b = told.b.min(room),
+        }
+        let len = told.b;
+        if let Some(shm) = shm
+            && data.kind != attr::RMEM_INPUT
+        {
+            Self::in_chunks(len.min(room), |at, piece| {
                 shm.shm.read(machine, at, piece)?;
                 params.write(data.param, at, piece)
             })?;
@@ -133,9 +147,8 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
         done
     }
 
-    /// Has pieces of `len` bytes copied, with chances for interrupts in between.
+    /// Has pieces of `len` bytes copied to or from the client.
     fn in_chunks(
-        &self,
         len: u64,
         mut copy: impl FnMut(u64, &mut [u8]) -> Result<(), TeeResult>,
     ) -> Result<(), TeeResult> {
@@ -143,7 +156,6 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
         for at in (0..len).step_by(COPY_CHUNK) {
             let piece = (len - at).min(COPY_CHUNK as u64) as usize;
             copy(at, &mut chunk[..piece])?;
-            self.kernel.breathe();
         }
         Ok(())
     }

@@ -219,6 +219,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         Mode::Ldelf => self.ldelf_syscall(instance, context),
                     };
                     match flow {
+                        // Interrupts in the normal world are no trap here.
+                        Flow::Continue if self.rpc.has_left() && self.is_killed(instance) => {
+                            break Exit::Died;
+                        }
                         Flow::Continue => {}
                         Flow::Return(code) => break Exit::Return(code),
                         Flow::Panic(code) => {

@@ -27,6 +27,7 @@ const SYMBOL: u32 = 1;
 const MAP: u32 = 2;
 const UNMAP: u32 = 3;
 const PLUGIN: u32 = 4;
+const READ: u32 = 5;
 
 const PTAS: &[PseudoTa<()>] = &[
     ECHO_TA,
@@ -50,6 +51,9 @@ fn system(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Resul
         SYMBOL => system.find_symbol(uuid, &vec![b as u8; b as usize]),
         MAP => system.map_zero(a, address, (0, 0)),
         UNMAP => system.unmap(a, address).map(|()| 0),
+        READ => (0..a)
+            .try_for_each(|_| params.read(2, 0, &mut [0; 4]))
+            .map(|()| 0),
         _ => {
             let mut rpc = [
                 value(attr::VALUE_INPUT, a.into(), b.into(), 0),
@@ -159,6 +163,14 @@ fn pages(world: &World, kind: RegionKind) -> u64 {
     let regions = found.space.as_ref().unwrap().regions().iter();
     let of_kind = regions.filter(|region| region.kind() == kind);
     of_kind.map(|region| region.bytes() / PAGE).sum()
+}
+
+fn kill_all(world: &World) {
+    let mut state = world.kernel.state();
+    let instances = &mut state.guest_mut(GuestId::FIRST).instances;
+    for (_, found) in instances.iter_mut() {
+        found.killed = true;
+    }
 }
 
 fn link_map_len(world: &World) -> u64 {
@@ -387,7 +399,7 @@ fn the_supplicant_works_on_a_copy_and_answers_no_more_than_there_is_room_for() {
     let taken = world.accounts();
     for (code, len, left) in [
         (TeeResult::SUCCESS, 8, b"noitseuq"),
-        (TeeResult::SUCCESS, 100, b"noitseuq"),
+        (TeeResult::BUSY, 8, b"noitseuq"),
         (TeeResult::SUCCESS, 3, b"noistion"),
         (TeeResult::BUSY, 3, b"noistion"),
         (TeeResult::SUCCESS, 0, b"question"),
@@ -408,6 +420,53 @@ fn the_supplicant_works_on_a_copy_and_answers_no_more_than_there_is_room_for() {
     }
     assert_eq!(world.close(session), TeeResult::SUCCESS);
     same(&world, &before);
+}
+
+/// What there is no room for is passed on with one code only, that says so.
+#[test]
+fn the_supplicant_cannot_say_that_it_wrote_more_than_there_is_room_for() {
+    let world = world_of(PTAS);
+    let (session, inner) = (world.opened(MULTI), Arc::default());
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    for (code, told, len) in [
+        (TeeResult::SUCCESS, TeeResult::COMMUNICATION, 8),
+        (TeeResult::SHORT_BUFFER, TeeResult::SHORT_BUFFER, 100),
+        (TeeResult::BUSY, TeeResult::BUSY, 8),
+    ] {
+        let data = Data::default();
+        let asked = (PLUGIN, code.0, 100);
+        assert_eq!(asks_with(&world, session, &inner, asked, &data).0, told);
+        assert_eq!(data.lock().unwrap().1, len, "{code}");
+    }
+}
+
+#[test]
+fn a_ta_that_is_killed_while_it_asks_does_not_go_on() {
+    let world = world_of(PTAS);
+    let before = world.accounts();
+    let (session, inner) = (world.opened(MULTI), Arc::default());
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    world.on(Event::Command(cmd::SUPP_PLUGIN), kill_all);
+    let heard = Data::default();
+    let told = asks_with(&world, session, &inner, (PLUGIN, 0, 8), &heard);
+    assert_eq!(told, (TeeResult::TARGET_DEAD, 0), "what its client hears");
+    assert_eq!(*heard.lock().unwrap(), ([0; 8], 0), "it goes on");
+    world.close(session);
+    same(&world, &before);
+}
+
+/// Entropy and the like: as much as a client has, in small pieces.
+#[test]
+fn a_pseudo_ta_that_goes_through_a_reference_lets_interrupts_in_and_ends_with_its_ta() {
+    with_linked(|world, asks| {
+        let n = world.kernel.machine.interruptible_calls();
+        assert_eq!(asks(READ, 1000, 0).0, TeeResult::SUCCESS);
+        assert!(world.kernel.machine.interruptible_calls() >= n + 1000);
+        world.at_interrupt(500, kill_all);
+        assert_eq!(asks(READ, u32::MAX, 0).0, TeeResult::TARGET_DEAD);
+    });
 }
 
 /// Each of the three events of a question fails in turn.

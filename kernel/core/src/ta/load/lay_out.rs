@@ -59,8 +59,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let staged = kernel.stage(&mut kernel.state(), instance, &mut stage, arg, image, name);
         let ran = match staged {
             Ok(()) => {
-                let image_len = image.map_or(0, |(image, _)| image.len as u64);
-                self.enter_ldelf(instance, stage.context(), stage.arg, image_len)
+                let image_len = image.map(|(image, _)| image.len as u64);
+                self.enter_ldelf(instance, stage.context(), stage.arg, (arg.uuid, image_len))
             }
             Err(err) => Err(err.into()),
         };
@@ -74,14 +74,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         mut context: UserContext,
         arg_va: UserVa,
-        image_len: u64,
+        (asked, image_len): (TeeUuid, Option<u64>),
     ) -> Result<LdelfArg, Unloaded> {
         let kernel = self.kernel;
         let user_sp = kernel.threads.user_sp(self.thread);
-        let (root, uuid) = {
+        let root = {
             let state = kernel.state();
             let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
-            (found.root().ok_or(TeeResult::TARGET_DEAD)?, found.uuid)
+            found.root().ok_or(TeeResult::TARGET_DEAD)?
         };
         let ran = self.run_user(instance, &mut context, root, Mode::Ldelf);
         kernel.threads.note_user_sp(self.thread, user_sp);
@@ -96,8 +96,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.read_ta(&kernel.state(), instance, arg_va, arg.as_mut_bytes())?;
         match (code, ImageFault::from_code(arg.why)) {
             (0, _) => Ok(arg),
-            (_, Some(why)) if arg.why_of.is_nil() || arg.why_of == uuid => {
-                Err(Unloaded::Image(why, image_len))
+            (_, Some(why)) if arg.why_of.is_nil() || arg.why_of == asked => {
+                let len = image_len.unwrap_or_else(|| self.libraries.len_of(asked));
+                Err(Unloaded::Image(why, len))
             }
             (_, Some(why)) => {
                 say_unloaded("library", arg.why_of, why);

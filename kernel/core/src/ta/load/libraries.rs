@@ -223,11 +223,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         name: &[u8],
     ) -> Result<LdelfArg, TeeResult> {
         let kernel = self.kernel;
-        let (owner, of, (link_map, link_map_len)) = {
+        let (owner, (link_map, link_map_len)) = {
             let state = kernel.state();
             let found = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
             let kept = found.kept.as_ref().ok_or(TeeResult::TARGET_DEAD)?;
-            (found.owner, found.uuid, kept.link_map)
+            (found.owner, kept.link_map)
         };
         if link_map_len == 0 {
             return Err(TeeResult::NOT_SUPPORTED);
@@ -245,7 +245,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         kernel.machine.set_owner(previous);
         ran.map_err(|why| match (task, why) {
             (task::SYMBOL, Unloaded::Image(..)) => TeeResult::ITEM_NOT_FOUND,
-            (_, why) => self.tell_unloaded("TA", of, owner, why),
+            (_, Unloaded::Image(..)) => self.tell_unloaded("library", uuid, owner, why),
+            // If that was a library's, its file did not come, which was told.
+            (_, Unloaded::Code(code)) => code,
         })
     }
 }
