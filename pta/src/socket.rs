@@ -98,7 +98,7 @@ fn invoke(
         CMD_RECV => {
             expect(params, [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE])?;
             let mut rpc = [input(socket::RECV, instance, a), nothing, input(b, 0, 0)];
-            let received = data(1, attr::RMEM_OUTPUT, Answer::Size);
+            let received = data(1, attr::RMEM_OUTPUT, Answer::Datagram);
             supplicant.ask(cmd::SOCKET, &mut rpc, received, params)
         }
         CMD_IOCTL => {
@@ -192,7 +192,7 @@ mod tests {
                 [VALUE_INPUT, MEMREF_OUTPUT, NONE, NONE],
                 first,
                 "(1, 4, 30002, 7), (0, 0, 0, 0), (1, 8, 0, 0)",
-                data(1, 6, "Size"),
+                data(1, 6, "Datagram"),
                 None,
             ),
             (

@@ -1,7 +1,7 @@
 //! The normal world's supplicant, asked for a pseudo-TA, with memory of its client's that is lent for so long.
 //!
 //! **Invariant:** the supplicant sees a copy; a length is passed on only if the client has room for it, or is told that it has
-//! not.
+//! not, or knows that datagrams may be longer.
 
 use crate::call::rpc::RpcShm;
 use crate::observer::Observer;
@@ -36,6 +36,8 @@ pub enum Answer {
     None,
     /// In the size of the memory, which the client is told too.
     Size,
+    /// In the size of the memory: of a datagram, whose end is cut off if there is no room for it.
+    Datagram,
     /// In b of this parameter of the RPC; for memory that goes out only, how much of it was taken.
     Value(usize),
 }
@@ -123,15 +125,16 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
         let done = self.call.borrow_mut().rpc.command(machine, command, rpc);
         let told = match data.answer {
             Answer::None => return done,
-            Answer::Size => data.rpc,
+            Answer::Size | Answer::Datagram => data.rpc,
             Answer::Value(index) => index,
         };
         let told = rpc.get_mut(told).ok_or(TeeResult::GENERIC)?;
-        match done {
-            Ok(()) if told.b > room => return Err(TeeResult::COMMUNICATION),
-            Err(TeeResult::SHORT_BUFFER) => told.b = told.b.min(u32::MAX.into()),
-            _ => told.b = told.b.min(room),
-        }
+        let most = match (done, data.answer) {
+            (Ok(()), Answer::Datagram) | (Err(TeeResult::SHORT_BUFFER), _) => u32::MAX.into(),
+            (Ok(()), _) if told.b > room => return Err(TeeResult::COMMUNICATION),
+            _ => room,
+        };
+        told.b = told.b.min(most);
         let len = told.b;
         if let Some(shm) = shm
             && data.kind != attr::RMEM_INPUT
@@ -141,7 +144,7 @@ impl<M: Machine, O: Observer> PtaCall<'_, '_, M, O> {
                 params.write(data.param, at, piece)
             })?;
         }
-        if matches!(data.answer, Answer::Size) {
+        if matches!(data.answer, Answer::Size | Answer::Datagram) {
             params.set_memref_len(data.param, len);
         }
         done

@@ -27,7 +27,8 @@ const SYMBOL: u32 = 1;
 const MAP: u32 = 2;
 const UNMAP: u32 = 3;
 const PLUGIN: u32 = 4;
-const READ: u32 = 5;
+const RECEIVE: u32 = 5;
+const READ: u32 = 6;
 
 const PTAS: &[PseudoTa<()>] = &[
     ECHO_TA,
@@ -63,14 +64,18 @@ fn system(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Resul
                 rpc: 1,
                 param: 2,
                 kind: attr::RMEM_INOUT,
-                answer: Answer::Size,
+                answer: if command == PLUGIN {
+                    Answer::Size
+                } else {
+                    Answer::Datagram
+                },
             };
             system
                 .ask(cmd::SUPP_PLUGIN, &mut rpc, Some(data), params)
                 .map(|()| 0)
         }
     }?;
-    if command != PLUGIN {
+    if command != PLUGIN && command != RECEIVE {
         params.set_value(1, (found >> 12) as u32, found as u32);
     }
     Ok(())
@@ -429,13 +434,16 @@ fn the_supplicant_cannot_say_that_it_wrote_more_than_there_is_room_for() {
     let (session, inner) = (world.opened(MULTI), Arc::default());
     ta_opens_pseudo(&world, &inner);
     assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
-    for (code, told, len) in [
-        (TeeResult::SUCCESS, TeeResult::COMMUNICATION, 8),
-        (TeeResult::SHORT_BUFFER, TeeResult::SHORT_BUFFER, 100),
-        (TeeResult::BUSY, TeeResult::BUSY, 8),
+    let short = TeeResult::SHORT_BUFFER;
+    for (command, code, told, len) in [
+        (PLUGIN, TeeResult::SUCCESS, TeeResult::COMMUNICATION, 8),
+        (PLUGIN, short, short, 100),
+        (PLUGIN, TeeResult::BUSY, TeeResult::BUSY, 8),
+        (RECEIVE, TeeResult::SUCCESS, TeeResult::SUCCESS, 100),
+        (RECEIVE, TeeResult::BUSY, TeeResult::BUSY, 8),
     ] {
         let data = Data::default();
-        let asked = (PLUGIN, code.0, 100);
+        let asked = (command, code.0, 100);
         assert_eq!(asks_with(&world, session, &inner, asked, &data).0, told);
         assert_eq!(data.lock().unwrap().1, len, "{code}");
     }
