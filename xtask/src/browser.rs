@@ -125,6 +125,21 @@ pub(crate) fn picture(page: &Path, screen: Screen, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Takes a picture of the first of `page`'s pages on paper, `width` points wide. The picture's name ends in `.png`.
+pub(crate) fn printed(page: &Path, width: u32, to: &Path) -> Result<()> {
+    let profile = profile()?;
+    let pdf = profile.0.join("printed.pdf");
+    let mut chromium = command(&profile);
+    chromium.arg("--no-pdf-header-footer");
+    chromium.arg(format!("--print-to-pdf={}", pdf.display()));
+    finish(chromium.arg(url(page)?))?;
+    let mut picture = Command::new(setup::PDFTOPPM);
+    picture.args(["-png", "-singlefile", "-scale-to-y", "-1", "-scale-to-x"]);
+    picture.arg(width.to_string()).arg(&pdf);
+    // It adds the ending itself.
+    tool::run(picture.arg(to.with_extension("")))
+}
+
 /// Both streams of a browser that ended by itself.
 fn finish(chromium: &mut Command) -> Result<(String, String)> {
     let mut child = chromium

@@ -14,6 +14,8 @@ use std::process::Command;
 pub(crate) const QEMU: &str = "qemu-system-aarch64";
 /// The browser's program.
 pub(crate) const CHROMIUM: &str = "chromium";
+/// What makes a picture of a sheet that it prints.
+pub(crate) const PDFTOPPM: &str = "pdftoppm";
 /// The counter of instructions on the host.
 pub(crate) const VALGRIND: &str = "valgrind";
 /// What the names of the cross compiler's programs begin with.
@@ -99,7 +101,7 @@ impl Part {
                 let mut cargo = tool::cargo_nightly();
                 tool::captured(cargo.args(["miri", "--version"])).is_ok_and(|(ok, _)| ok)
             }
-            Self::Chromium => tool::works(CHROMIUM, "--version"),
+            Self::Chromium => tool::works(CHROMIUM, "--version") && tool::works(PDFTOPPM, "-v"),
             Self::Valgrind => tool::works(VALGRIND, "--version"),
             Self::Gdb => tool::works(GDB, "--version"),
             Self::Deny => tool::captured(cargo_deny().arg("--version")).is_ok_and(|(ok, _)| ok),
@@ -121,7 +123,7 @@ impl Part {
                 &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "make"],
             ),
             Self::Miri => install_miri(),
-            Self::Chromium => debian_packages(CHROMIUM, &["chromium"]),
+            Self::Chromium => debian_packages(CHROMIUM, &["chromium", "poppler-utils"]),
             Self::Valgrind => debian_packages(VALGRIND, &["valgrind"]),
             Self::Gdb => debian_packages(GDB, &["gdb-multiarch"]),
             Self::Deny => install_cargo_tool(CARGO_DENY),

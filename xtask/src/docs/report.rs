@@ -12,9 +12,12 @@ use std::process::Command;
 pub(super) const NAMES: &[&str] = &["report", "leakcheck"];
 /// The picture of the page.
 pub(super) const PICTURE: &str = "docs/report.png";
-/// How it looks elsewhere: in dark colours, and on a telephone.
+/// How it looks elsewhere: in dark colours, on a telephone, and on paper, printed from dark colours.
 const DARK: &str = "docs/report-dark.png";
 const PHONE: &str = "docs/report-phone.png";
+const PAPER: &str = "docs/report-paper.png";
+/// Points across the picture of a sheet.
+const PAPER_WIDTH: u32 = 900;
 /// The script of the leak gate.
 const SCRIPT: &str = "docs/leak.script";
 /// Longest file of a picture.
@@ -64,7 +67,8 @@ fn picture(page: &std::path::Path) -> Result<()> {
     browser::picture(page, wide, &document(PICTURE))?;
     browser::picture(page, dark, &document(DARK))?;
     browser::picture(page, phone, &document(PHONE))?;
-    for picture in [PICTURE, DARK, PHONE] {
+    browser::printed(page, PAPER_WIDTH, &document(PAPER))?;
+    for picture in [PICTURE, DARK, PHONE, PAPER] {
         let bytes = document(picture).metadata()?.len();
         ensure!(
             bytes < PICTURE_BYTES,

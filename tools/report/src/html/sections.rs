@@ -114,8 +114,7 @@ fn keyed(name: &str, colour: &str) -> Cell {
 }
 
 fn share(part: u64, whole: u64) -> Cell {
-    let share = percent(part, whole);
-    Cell::Html(format!("<span class=\"n\">{share}</span>"), share)
+    Cell::Decimal(percent(part, whole))
 }
 
 /// Pages and kernel heap by owner.
@@ -151,7 +150,9 @@ pub(super) fn owners(page: &Page<'_>, out: &mut String) {
         bytes: total.saturating_sub(owned.saturating_add(free)),
         colour: "cother".into(),
     });
-    out.push_str(&treemap(parts, "Secure pages by owner"));
+    // Its letters can be read on a narrow screen too, where it is wider than the screen.
+    let map = treemap(parts, "Secure pages by owner");
+    let _ = write!(out, "<div class=\"scroll\">{map}</div>");
     let keys = ["kind", "session", "pages", "heap_bytes", "heap_blocks"];
     let mut columns = vec!["owner".to_owned()];
     columns.extend(headings::<OwnerRow>(&keys));

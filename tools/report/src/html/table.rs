@@ -34,6 +34,8 @@ pub(super) enum Cell {
     Number(u64),
     /// A difference.
     Difference(i64),
+    /// A number with a point.
+    Decimal(String),
     /// HTML, and what it sorts by.
     Html(String, String),
     /// Nothing.
@@ -158,7 +160,7 @@ impl Table {
         for (n, column) in self.columns.iter().enumerate() {
             let number = matches!(
                 self.rows[0].get(n),
-                Some(Cell::Number(_) | Cell::Difference(_))
+                Some(Cell::Number(_) | Cell::Difference(_) | Cell::Decimal(_))
             );
             let class = if number { " class=\"n\"" } else { "" };
             let _ = write!(
@@ -293,6 +295,7 @@ impl Cell {
                     signed(*n)
                 )
             }
+            Self::Decimal(text) => write!(out, "<td class=\"n\" data-v=\"{text}\">{text}</td>"),
             Self::Html(html, key) => write!(out, "<td data-v=\"{}\">{html}</td>", escape(key)),
             Self::Empty => write!(out, "<td></td>"),
         };
