@@ -325,6 +325,8 @@ impl<'a> Run<'a> {
         let ending = ending.unwrap_or_else(|| {
             status::of_secure(&secure)
                 .or(status)
+                // A person who switches Linux off gives none.
+                .or((self.output == Output::Interactive).then_some(0))
                 .map_or(Ending::Silent, Ending::Exit)
         });
         Ok(Outcome {
