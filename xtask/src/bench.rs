@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Measure calls of a process in Debian's Linux
     #[arg(long, conflicts_with_all = ["only", "against"])]
     linux: bool,
+    /// Measure Debian's OP-TEE beside this kernel: the same TF-A, Linux, client and TAs
+    #[arg(long, conflicts_with_all = ["only", "against", "linux", "heaps"])]
+    peer: bool,
     /// Compare the ledger's heap with other allocators, on this machine under callgrind
     #[arg(long, conflicts_with_all = ["only", "against", "linux"])]
     heaps: bool,
@@ -96,6 +99,9 @@ impl Measure {
 pub(crate) fn run(args: &Args) -> Result<u8> {
     if args.heaps {
         return heaps::run(args.json);
+    }
+    if args.peer {
+        return linux::peer::run(Duration::from_secs(args.timeout), args.json);
     }
     let before = args.against.as_deref().map(against::read).transpose()?;
     sources::holds(
@@ -178,6 +184,15 @@ pub(crate) const DETERMINISTIC: [&str; 8] = [
     "-rtc",
     "base=2026-01-01T00:00:00,clock=vm",
 ];
+
+/// [`DETERMINISTIC`] where somebody sleeps: an idle CPU jumps to the next timer, else it waits for the host's clock.
+pub(crate) fn deterministic_with_timers() -> Vec<String> {
+    let words = DETERMINISTIC.map(|word| match word {
+        ICOUNT => format!("{word},sleep=off"),
+        word => word.to_owned(),
+    });
+    words.to_vec()
+}
 
 /// Builds the plugin.
 pub(crate) fn plugin() -> Result<PathBuf> {

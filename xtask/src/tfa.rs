@@ -5,7 +5,6 @@
 //!
 //! Source: arm-trusted-firmware `plat/qemu/`, `services/spd/opteed/opteed.mk`, and its build options.
 
-use crate::images::Images;
 use crate::{linux, paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -20,10 +19,14 @@ const STAGES: [&str; 3] = ["bl1.bin", "bl2.bin", "bl31.bin"];
 const PACKAGE_OFFSET: usize = 0x4_0000;
 /// Its first word and a number that is not zero (`fip_toc_header_t`).
 const PACKAGE_HEAD: [u32; 2] = [0xaa64_0001, 0x1234_5678];
-/// Which image is which (`firmware_image_package.h`): bl2, bl31, bl32, bytes as they are stored.
+/// Which image is which (`firmware_image_package.h`): bl2, bl31, bl32 and what that has more; bytes as they are stored.
 const BL2: u128 = 0x5ff9_ec0b_4d22_3e4d_a544_c39d_81c7_3f0a;
 const BL31: u128 = 0x47d4_086d_4cfe_9846_9b95_2950_cbbd_5a00;
-const BL32: u128 = 0x05d0_e189_53dc_1347_8d2b_500a_4b7a_3e38;
+const BL32: [u128; 3] = [
+    0x05d0_e189_53dc_1347_8d2b_500a_4b7a_3e38,
+    0x0b70_c29b_2a5a_7840_9f65_0a56_8273_8288,
+    0x8ea8_7bb1_cfa2_3f4d_85fd_e7bb_a502_20d9,
+];
 
 /// A built TF-A.
 pub(crate) struct Tfa {
@@ -81,14 +84,17 @@ impl Tfa {
         Self::in_dir(&dir)
     }
 
-    /// Writes the flash's contents into `dir`: the first stage, and a package of the others and the kernel.
-    pub(crate) fn install(&self, images: &Images, dir: &Path) -> Result<PathBuf> {
+    /// Writes the flash's contents into `dir`: the first stage, and a package of the others and the secure world, whose
+    /// images are bl32 and what follows it.
+    pub(crate) fn install(&self, secure: &[&[u8]], dir: &Path) -> Result<PathBuf> {
         let [bl1, bl2, bl31] = STAGES.map(|stage| std::fs::read(self.dir.join(stage)));
-        let kernel = &images.kernel_raw.bytes;
+        let (bl2, bl31) = (bl2?, bl31?);
+        let mut images = vec![(BL2, &bl2[..]), (BL31, &bl31)];
+        images.extend(BL32.into_iter().zip(secure.iter().copied()));
         let mut flash = bl1?;
         ensure!(flash.len() <= PACKAGE_OFFSET, "bl1 reaches the package");
         flash.resize(PACKAGE_OFFSET, 0xff);
-        flash.extend(package(&[(BL2, &bl2?), (BL31, &bl31?), (BL32, kernel)]));
+        flash.extend(package(&images));
         let path = dir.join("tfa.bin");
         std::fs::write(&path, flash)?;
         Ok(path)
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_package_has_its_images_where_its_table_says() {
-        let package = package(&[(BL2, b"two"), (BL32, b"kernel")]);
+        let package = package(&[(BL2, b"two"), (BL32[0], b"kernel")]);
         assert_eq!(&package[..8], [1, 0, 0x64, 0xaa, 0x78, 0x56, 0x34, 0x12]);
         let word = |at: usize| {
             let word = u64::from_le_bytes(package[at..at + 8].try_into().unwrap());

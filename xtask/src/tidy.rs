@@ -184,6 +184,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-abi",
             "tally-records",
             "tally-board-virt",
+            "tally-fdt",
             "tally-ledger",
             "tally-mem",
             "tally-insight",

@@ -9,6 +9,7 @@
 
 mod editor;
 mod memory;
+pub mod normal_world;
 #[cfg(test)]
 mod tests;
 

@@ -115,14 +115,14 @@ fn latenesses(results: &mut Results, context: &Context<'_>) -> Outcome {
     told.and(killed.map(drop))
 }
 
-fn open_close(context: &Context<'_>, uuid: TeeUuid) -> Outcome {
+pub(crate) fn open_close(context: &Context<'_>, uuid: TeeUuid) -> Outcome {
     bench::open(context, uuid)?
         .close()
         .map_err(|error| error.to_string())
 }
 
 /// Runs `body` three times to warm up, then `iterations` times between the hints.
-fn measure(
+pub(crate) fn measure(
     results: &mut Results,
     name: &str,
     iterations: u32,

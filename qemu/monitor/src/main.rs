@@ -27,7 +27,6 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(any(test, target_os = "none"))]
-mod device_tree;
 #[cfg(any(test, target_os = "none"))]
 mod image;
 #[cfg(any(test, target_os = "none"))]

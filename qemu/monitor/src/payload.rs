@@ -8,11 +8,11 @@ use core::fmt;
 use core::ops::Range;
 
 use tally_board_virt as virt;
-use tally_fdt::EditError;
+use tally_fdt::{EditError, normal_world};
 
 use crate::image::ImageError;
 use crate::package::LINE_BYTES;
-use crate::{device_tree, fw_cfg, image};
+use crate::{fw_cfg, image};
 
 /// Where the normal world starts.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,9 @@ pub(crate) fn load() -> Result<Payload, PayloadError> {
         }
         kernel_bytes => linux(tree, kernel_bytes)?,
     };
-    let bytes = device_tree::complete(tree, ramdisk.as_ref()).map_err(PayloadError::Tree)?;
+    let secure = (virt::SECURE_RAM_NODE, virt::SECURE_RAM_BASE..virt::SECURE_RAM_END);
+    let bytes = normal_world::complete(tree, ramdisk.as_ref(), &[secure]);
+    let bytes = bytes.map_err(PayloadError::Tree)?;
     clean(virt::RAM_BASE..virt::RAM_BASE + bytes as u64);
     Ok(payload)
 }

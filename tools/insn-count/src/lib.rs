@@ -9,7 +9,7 @@
 //! `{"overhead":n,"counts":{..}}` for what is taken off measure n.
 //!
 //! Worlds are told apart by the host address of the code, since a TA may run at any virtual
-//! address: what executes from flash is the monitor, from normal RAM the normal world, from
+//! address: what executes from flash, or where a stock firmware lies in secure RAM, is the monitor, from normal RAM the normal world, from
 //! secure RAM the kernel (at its high addresses, or identity-mapped at its load address) or a TA.
 //! With `linux=on` the normal world is two: its kernel at high addresses, as `normal`, and its
 //! processes, as `client`.
@@ -25,7 +25,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use tally_board_virt::{FLASH_BYTES, RAM_BASE, SECURE_RAM_BASE, SECURE_RAM_END};
+use tally_board_virt::{FLASH_BYTES, KERNEL_BASE, RAM_BASE, SECURE_RAM_BASE, SECURE_RAM_END};
 
 /// `HINT #imm` is this with the immediate at bit 5 (Arm ARM DDI 0487, C6.2 HINT).
 const HINT: u32 = 0xd503_201f;
@@ -39,6 +39,8 @@ const OVERHEAD_END: u32 = HINT | 103 << 5;
 const RAM_BYTES: [u64; 2] = [256 << 20, 512 << 20];
 const KERNEL_HIGH: u64 = 0xffff_0000_0000_0000;
 const SECURE_RAM: std::ops::Range<u64> = SECURE_RAM_BASE..SECURE_RAM_END;
+/// Where firmware is that does not run in flash.
+const FIRMWARE: std::ops::Range<u64> = SECURE_RAM_BASE..KERNEL_BASE;
 
 const MONITOR: usize = 0;
 const KERNEL: usize = 1;
@@ -221,6 +223,9 @@ fn classify(vaddr: u64, host: usize) -> usize {
         } else {
             NORMAL
         };
+    }
+    if FIRMWARE.contains(&vaddr) {
+        return MONITOR;
     }
     if vaddr >= KERNEL_HIGH || SECURE_RAM.contains(&vaddr) {
         KERNEL

@@ -33,11 +33,11 @@ const NORMAL_RESERVED: u64 = 0;
 /// Instructions between a look at the clock and the mark, and the clock's grain of 16 ns.
 const MAX_DIFFERENCE: u64 = 2_000;
 
-type Counts = [u64; WORLDS.len()];
+pub(super) type Counts = [u64; WORLDS.len()];
 
 /// One measure: counts of all its iterations.
-struct Measure {
-    name: String,
+pub(super) struct Measure {
+    pub(super) name: String,
     iterations: u64,
     counts: Counts,
     /// Longest way of firmware and kernel with interrupts masked, in instructions.
@@ -47,7 +47,7 @@ struct Measure {
 }
 
 /// How late a sleeper of a millisecond woke, in nanoseconds.
-struct Lateness {
+pub(super) struct Lateness {
     name: String,
     sleeps: u64,
     median_ns: u64,
@@ -55,16 +55,16 @@ struct Lateness {
 }
 
 /// What a run has told.
-struct Told {
-    boot: Counts,
-    measures: Vec<Measure>,
+pub(super) struct Told {
+    pub(super) boot: Counts,
+    pub(super) measures: Vec<Measure>,
     lateness: Vec<Lateness>,
     /// Bytes of secure RAM that are free before a TA is loaded.
-    secure_free: u64,
+    pub(super) secure_free: u64,
 }
 
 impl Measure {
-    fn each(&self, world: usize) -> u64 {
+    pub(super) fn each(&self, world: usize) -> u64 {
         let n = self.iterations.max(1);
         (self.counts[world] + n / 2) / n
     }
@@ -74,7 +74,7 @@ impl Measure {
         (0..3).map(|world| self.each(world)).sum()
     }
 
-    fn all(&self) -> u64 {
+    pub(super) fn all(&self) -> u64 {
         (0..WORLDS.len()).map(|world| self.each(world)).sum()
     }
 
@@ -110,13 +110,7 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
     let counts = paths::out().join("linux-insn-count.jsonl");
     let _ = std::fs::remove_file(&counts);
     let plugin = format!("{},out={},linux=on", plugin.display(), counts.display());
-    // An idle CPU jumps to the next timer, else it waits for the host's clock.
-    let mut extra: Vec<String> = bench::DETERMINISTIC
-        .map(|word| match word {
-            bench::ICOUNT => format!("{word},sleep=off"),
-            word => word.to_owned(),
-        })
-        .to_vec();
+    let mut extra = bench::deterministic_with_timers();
     extra.extend(["-plugin".to_owned(), plugin]);
     let command = "linux-tests bench /dev/vport0p1";
     let outcome = Run {
@@ -142,7 +136,7 @@ pub(crate) fn run(images: &Images, silence: Duration, as_json: bool) -> Result<u
 }
 
 /// Puts the plugin's counts and what the guest says together.
-fn pair(counts: &str, lines: &[String]) -> Result<Told> {
+pub(super) fn pair(counts: &str, lines: &[String]) -> Result<Told> {
     let parse = |line: &str| -> Result<Value> {
         serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))
     };

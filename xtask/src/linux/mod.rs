@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 mod filters;
 mod packages;
+pub(crate) mod peer;
 pub(crate) mod tests;
 
 use crate::archive::Archive;

@@ -64,6 +64,7 @@ impl Debian {
                 "libuuid1",
                 "libzstd1",
                 "optee-client-dev",
+                "optee-os",
                 "optee-os-dev",
                 "optee-test-qemu",
                 "tee-supplicant",
@@ -121,6 +122,20 @@ impl Debian {
             Self::Bookworm => Ok(None),
             Self::Trixie => Ok(Some(self.unpacked()?.join(KIT).join("keys/default_ta.pem"))),
         }
+    }
+
+    /// Upstream's version of a package that was unpacked.
+    ///
+    /// # Errors
+    /// As [`Self::unpacked`]; it is none of them.
+    pub(crate) fn version_of(self, package: &str) -> Result<String> {
+        self.unpacked()?;
+        let debs = std::fs::read_to_string(paths::out().join(self.dir()).join("unpacked"))?;
+        let prefix = format!("{package}_");
+        let version = debs.lines().find_map(|deb| deb.strip_prefix(&prefix));
+        let version = version.and_then(|rest| rest.split(['-', '_', '+']).next());
+        let version = version.with_context(|| format!("{package} was not fetched"))?;
+        Ok(version.to_owned())
     }
 
     /// The directory that its packages are unpacked in, fetched if they are not there yet.

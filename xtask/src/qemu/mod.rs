@@ -8,6 +8,7 @@ mod console;
 mod deaths;
 mod files;
 mod hang;
+mod preloaded;
 mod qmp;
 mod status;
 mod terminal;
@@ -23,6 +24,7 @@ use crate::{paths, setup, ui};
 use anyhow::{Context as _, Result};
 use console::{Console, SecureTail};
 use files::Files;
+pub(crate) use preloaded::Preloaded;
 use std::io::Read as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -204,6 +206,9 @@ enum Event {
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// The machine. A device tree without random seeds keeps instruction counts the same run by run.
+const MACHINE: &str = "virt,secure=on,gic-version=3,dtb-randomness=off";
+
 /// Firmware and normal world.
 #[derive(Clone, Copy)]
 enum Worlds<'a> {
@@ -213,6 +218,8 @@ enum Worlds<'a> {
     Linux(&'a Linux),
     /// TF-A and our normal world.
     Tfa(&'a Tfa),
+    /// TF-A, Linux, and the secure world that is given.
+    Preloaded(&'a Preloaded<'a>),
 }
 
 impl<'a> Run<'a> {
@@ -249,6 +256,11 @@ impl<'a> Run<'a> {
     /// Boots Linux; the command is a shell script. Its status is the outcome's.
     pub(crate) fn start_linux(self, linux: &Linux) -> Result<Outcome> {
         self.boot(Worlds::Linux(linux))
+    }
+
+    /// Boots Linux as [`Preloaded`] has it; as [`Self::start_linux`].
+    pub(crate) fn start_preloaded(self, worlds: &Preloaded<'_>) -> Result<Outcome> {
+        self.boot(Worlds::Preloaded(worlds))
     }
 
     fn boot(self, worlds: Worlds<'_>) -> Result<Outcome> {
@@ -347,8 +359,7 @@ impl<'a> Run<'a> {
     fn command_line(&self, worlds: Worlds<'_>, dir: &Path, socket: &Path) -> Result<Command> {
         let mut qemu = Command::new(setup::QEMU);
         qemu.args(["-sandbox", SANDBOX]);
-        // A device tree without random seeds keeps instruction counts the same run by run.
-        qemu.args(["-M", "virt,secure=on,gic-version=3,dtb-randomness=off"]);
+        qemu.args(["-M", MACHINE]);
         qemu.args(["-smp", &self.cpus.to_string()]);
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
         qemu.args([
@@ -367,10 +378,11 @@ impl<'a> Run<'a> {
             Worlds::Tfa(tfa) => {
                 let flag = format!("name={},string=1", virt::images::FW_CFG_OTHER_FIRMWARE);
                 qemu.args(["-fw_cfg", &flag]);
-                tfa.install(self.images, dir)?
+                tfa.install(&[&self.images.kernel_raw.bytes], dir)?
             }
+            Worlds::Preloaded(worlds) => worlds.tfa.install(&worlds.secure, dir)?,
         };
-        qemu.arg("-bios").arg(flash);
+        qemu.arg("-bios").arg(&flash);
         qemu.args([
             "-qmp",
             &format!("unix:{},server=on,wait=off", option_path(socket)),
@@ -380,13 +392,14 @@ impl<'a> Run<'a> {
             // Built without either; see there.
             Worlds::Tfa(_) => self.bare_metal(&mut qemu, "max,sve=off,sme=off", dir)?,
             Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
+            Worlds::Preloaded(worlds) => worlds.load(&mut qemu, &flash, self.command, dir)?,
         }
         let channel = |name: &str| {
             let path = option_path(&dir.join(name));
             format!("file,id={name},path={path}")
         };
         qemu.args(["-chardev", &channel(RESULTS)]);
-        if let Worlds::Linux(_) = worlds {
+        if let Worlds::Linux(_) | Worlds::Preloaded(_) = worlds {
             qemu.args(["-device", "virtio-serial-device"]);
             qemu.args(["-device", &format!("virtserialport,chardev={RESULTS},nr=1")]);
         } else {
@@ -408,11 +421,7 @@ impl<'a> Run<'a> {
             (&self.images.ree_raw, virt::images::NORMAL_BASE),
             (&self.images.archive, virt::images::TA_ARCHIVE_BASE),
         ] {
-            let file = option_path(&file.put_into(dir)?);
-            qemu.args([
-                "-device",
-                &format!("loader,file={file},addr={address:#x},force-raw=on"),
-            ]);
+            qemu.args(["-device", &loader(&file.put_into(dir)?, address)]);
         }
         if let (Output::Interactive, Some(columns)) = (self.output, terminal::columns()) {
             let columns = format!("name={},string={columns}", virt::images::FW_CFG_COLUMNS);
@@ -446,6 +455,12 @@ impl<'a> Run<'a> {
         qemu.args(["-append", linux::BOOT_ARGUMENTS]);
         Ok(())
     }
+}
+
+/// The device that puts a file into RAM.
+fn loader(file: &Path, address: u64) -> String {
+    let file = option_path(file);
+    format!("loader,file={file},addr={address:#x},force-raw=on")
 }
 
 fn fw_cfg(name: &str, file: &Path) -> String {

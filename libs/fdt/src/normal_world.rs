@@ -1,24 +1,30 @@
-//! Device tree nodes that the firmware adds for the normal world: PSCI, OP-TEE's
-//! interface, the memory to keep away from, the initial RAM disk.
+//! Nodes that firmware adds for the normal world: PSCI, OP-TEE's interface, the memory to keep away from, the initial RAM
+//! disk.
 //!
-//! **Invariant:** what QEMU wrote stays, but for what it says about starting CPUs.
+//! **Invariant:** what was there stays, but for what it says about starting CPUs.
 //!
 //! Source: Linux `Documentation/devicetree/bindings/{arm/psci.yaml,arm/firmware/linaro,optee-tz.yaml,
 //! reserved-memory/reserved-memory.yaml}`.
 
 use core::ops::Range;
 
-use tally_board_virt as virt;
-use tally_fdt::{EditError, Editor};
+use crate::{EditError, Editor};
 
-/// Cells of an address, and of a size, in QEMU virt's tree.
+/// Cells of an address, and of a size, in the trees of machines with 64-bit addresses.
 const CELLS: u32 = 2;
+
+/// Memory that is not the normal world's: the name of its node, and where it is.
+pub type Reserved<'a> = (&'a str, Range<u64>);
 
 /// Adds what the normal world has to know, and returns the tree's size in bytes.
 ///
 /// # Errors
 /// The tree is malformed, or `bytes` has no room behind it.
-pub(crate) fn complete(bytes: &mut [u8], ramdisk: Option<&Range<u64>>) -> Result<usize, EditError> {
+pub fn complete(
+    bytes: &mut [u8],
+    ramdisk: Option<&Range<u64>>,
+    reserved: &[Reserved<'_>],
+) -> Result<usize, EditError> {
     let mut tree = Editor::open(bytes)?;
     let root = tree.root();
 
@@ -32,17 +38,21 @@ pub(crate) fn complete(bytes: &mut [u8], ramdisk: Option<&Range<u64>>) -> Result
     tree.set_property(optee, "compatible", b"linaro,optee-tz\0")?;
     tree.set_property(optee, "method", b"smc\0")?;
 
-    let reserved = tree.ensure_node(root, "reserved-memory")?;
-    tree.set_cell(reserved, "#address-cells", CELLS)?;
-    tree.set_cell(reserved, "#size-cells", CELLS)?;
-    tree.set_property(reserved, "ranges", b"")?;
-    let secure = tree.ensure_node(reserved, virt::SECURE_RAM_NODE)?;
-    let mut reg = [0; 16];
-    let (base, size) = reg.split_at_mut(8);
-    base.copy_from_slice(&virt::SECURE_RAM_BASE.to_be_bytes());
-    size.copy_from_slice(&virt::SECURE_RAM_BYTES.to_be_bytes());
-    tree.set_property(secure, "reg", &reg)?;
-    tree.set_property(secure, "no-map", b"")?;
+    for (name, range) in reserved {
+        // Looked up anew: every edit moves what lies behind it.
+        let root = tree.root();
+        let all = tree.ensure_node(root, "reserved-memory")?;
+        tree.set_cell(all, "#address-cells", CELLS)?;
+        tree.set_cell(all, "#size-cells", CELLS)?;
+        tree.set_property(all, "ranges", b"")?;
+        let node = tree.ensure_node(all, name)?;
+        let mut reg = [0; 16];
+        let (base, size) = reg.split_at_mut(8);
+        base.copy_from_slice(&range.start.to_be_bytes());
+        size.copy_from_slice(&(range.end - range.start).to_be_bytes());
+        tree.set_property(node, "reg", &reg)?;
+        tree.set_property(node, "no-map", b"")?;
+    }
 
     if let Some(ramdisk) = ramdisk {
         let chosen = tree.ensure_node(root, "chosen")?;
@@ -71,14 +81,19 @@ fn start_cpus_by_psci(tree: &mut Editor<'_>) -> Result<(), EditError> {
 
 #[cfg(test)]
 mod tests {
+    extern crate alloc;
     use super::*;
+    use alloc::vec::Vec;
+
+    const RAM_BASE: u64 = 0x4000_0000;
+    const SECURE: &[Reserved<'_>] = &[("secure@e000000", 0xe00_0000..0xf00_0000)];
 
     /// An empty tree: header, an empty reservation block, the root.
     fn tree(room: usize) -> Vec<u8> {
         let words = |words: &[u32]| -> Vec<u8> {
             words.iter().flat_map(|word| word.to_be_bytes()).collect()
         };
-        let mut bytes = words(&[tally_fdt::MAGIC, 72, 56, 72, 40, 17, 16, 0, 0, 16]);
+        let mut bytes = words(&[crate::MAGIC, 72, 56, 72, 40, 17, 16, 0, 0, 16]);
         bytes.extend([0; 16]);
         bytes.extend(words(&[1, 0, 2, 9]));
         bytes.resize(72 + room, 0);
@@ -102,8 +117,8 @@ mod tests {
     #[test]
     fn linux_finds_all_that_it_looks_for() {
         let mut bytes = with_cpus(2048);
-        let end = virt::RAM_BASE + (144 << 20);
-        let len = complete(&mut bytes, Some(&(virt::RAM_BASE..end))).unwrap();
+        let end = RAM_BASE + (144 << 20);
+        let len = complete(&mut bytes, Some(&(RAM_BASE..end)), SECURE).unwrap();
         let tree = Editor::open(&mut bytes[..len]).unwrap();
         let value = |path: &str, name: &str| -> Option<Vec<u8>> {
             Some(tree.property(tree.find(path)?, name)?.to_vec())
@@ -118,11 +133,10 @@ mod tests {
         assert_eq!(value("/cpus/cpu@0", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu@1", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu-map", "enable-method"), None);
-        let secure = format!("/reserved-memory/{}", virt::SECURE_RAM_NODE);
-        assert_eq!(value(&secure, "no-map"), text(""));
-        let reg = [virt::SECURE_RAM_BASE, virt::SECURE_RAM_BYTES];
+                assert_eq!(value("/reserved-memory/secure@e000000", "no-map"), text(""));
+        let reg = [0xe00_0000_u64, 0x100_0000];
         let reg = reg.map(u64::to_be_bytes).concat();
-        assert_eq!(value(&secure, "reg"), Some(reg));
+        assert_eq!(value("/reserved-memory/secure@e000000", "reg"), Some(reg));
         let end = end.to_be_bytes().to_vec();
         assert_eq!(value("/chosen", "linux,initrd-end"), Some(end));
     }
@@ -130,9 +144,9 @@ mod tests {
     #[test]
     fn doing_it_twice_changes_nothing_more() {
         let mut bytes = with_cpus(2048);
-        let first = complete(&mut bytes, None);
+        let first = complete(&mut bytes, None, SECURE);
         let once = bytes.clone();
-        assert_eq!(complete(&mut bytes, None), first);
+        assert_eq!(complete(&mut bytes, None, SECURE), first);
         assert_eq!(bytes, once);
     }
 
@@ -140,11 +154,11 @@ mod tests {
     fn every_shortage_of_room_is_an_error() {
         let mut plenty = with_cpus(2048);
         let start = Editor::open(&mut plenty).unwrap().tree_bytes();
-        let needed = complete(&mut plenty, None).unwrap();
+        let needed = complete(&mut plenty, None, SECURE).unwrap();
         for len in start..needed {
             let mut bytes = with_cpus(2048);
             bytes.truncate(len);
-            assert_eq!(complete(&mut bytes, None), Err(EditError::NoRoom), "{len}");
+            assert_eq!(complete(&mut bytes, None, SECURE), Err(EditError::NoRoom), "{len}");
         }
     }
 }

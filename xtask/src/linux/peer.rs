@@ -1,0 +1,188 @@
+//! `cargo xtask bench --peer`: Tally beside OP-TEE as Debian built it, under one TF-A, with one Linux, client and TAs.
+//!
+//! **Invariant:** both columns come from one run of this command; a row is there only if both did the same.
+
+use super::bench::{Measure, Told, pair};
+use super::{Debian, prepare};
+use crate::images::{self, Config, Images};
+use crate::qemu::{Ending, Preloaded, Run};
+use crate::tfa::Tfa;
+use crate::ui::{self, thousands};
+use crate::{bench, paths};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+use tally_board_virt::SECURE_RAM_BYTES;
+
+/// Where OP-TEE for this machine lies among Debian's packages.
+const OPTEE: &str = "usr/lib/optee/vexpress-qemu_armv8a";
+/// Its images, as TF-A wants them; the last one is empty where nothing is paged.
+const IMAGES: [&str; 3] = [
+    "tee-header_v2.bin",
+    "tee-pager_v2.bin",
+    "tee-pageable_v2.bin",
+];
+
+/// What is compared of a secure world.
+struct Side {
+    name: String,
+    told: Told,
+    image_bytes: u64,
+}
+
+/// Measures and prints.
+pub(crate) fn run(silence: Duration, as_json: bool) -> Result<u8> {
+    let debian = Debian::Trixie;
+    let root = debian.unpacked()?;
+    let tfa = Tfa::debian()?;
+    let images = images::build(&Config {
+        ta_key: debian.ta_key()?.into_iter().collect(),
+        ..Config::default()
+    })?;
+    let linux = prepare(&images, debian)?;
+    let plugin = bench::plugin()?.display().to_string();
+    let optee = IMAGES.map(|name| root.join(OPTEE).join(name));
+    let optee = optee.map(|path| {
+        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    });
+    let optee = optee.into_iter().collect::<Result<Vec<_>>>()?;
+    let optee: Vec<&[u8]> = optee.iter().map(Vec::as_slice).collect();
+    let measure = |label: &str, secure: Vec<&[u8]>| -> Result<Told> {
+        let secure = secure.into_iter().filter(|image| !image.is_empty());
+        let worlds = Preloaded {
+            tfa: &tfa,
+            secure: secure.collect(),
+            linux: &linux,
+        };
+        measure(&images, &worlds, label, &plugin, silence)
+    };
+    let sides = [
+        Side {
+            name: "Tally".into(),
+            told: measure("peer-tally", vec![&images.kernel_raw.bytes])?,
+            image_bytes: (images.kernel_raw_len - images.kernel_sites_len) as u64,
+        },
+        Side {
+            name: format!("OP-TEE {}", debian.version_of("optee-os")?),
+            image_bytes: optee.iter().map(|image| image.len() as u64).sum(),
+            told: measure("peer-optee", optee)?,
+        },
+    ];
+    let names = sides.each_ref().map(|side| {
+        let measures = side.told.measures.iter();
+        measures.map(|measure| measure.name.as_str()).collect::<Vec<_>>()
+    });
+    ensure!(names[0] == names[1], "the two sides measured {names:?}");
+    if as_json {
+        anstream::println!("{}", object(&sides));
+    } else {
+        print(&sides);
+    }
+    Ok(0)
+}
+
+fn measure(
+    images: &Images,
+    worlds: &Preloaded<'_>,
+    label: &str,
+    plugin: &str,
+    silence: Duration,
+) -> Result<Told> {
+    ui::step(
+        "Measuring",
+        format_args!("{label}: instructions of Linux's calls, one CPU, -icount shift=0"),
+    );
+    let counts = paths::out().join(format!("{label}-insn-count.jsonl"));
+    // Counts of an earlier run must not speak for this one.
+    let _ = std::fs::remove_file(&counts);
+    let mut extra = bench::deterministic_with_timers();
+    let plugin = format!("{plugin},out={},linux=on", counts.display());
+    extra.extend(["-plugin".to_owned(), plugin]);
+    let command = "linux-tests peer /dev/vport0p1";
+    let outcome = Run {
+        cpus: 1,
+        extra,
+        ..Run::captured(images, label, command, silence)
+    }
+    .start_preloaded(worlds)?;
+    if outcome.ending != Ending::Exit(0) {
+        let trouble = outcome.trouble(images).unwrap_or(outcome.normal.clone());
+        bail!("{label} ended with {:?}\n{trouble}", outcome.ending);
+    }
+    let counts = std::fs::read_to_string(&counts).context("the plugin wrote no counts")?;
+    let lines: Vec<String> = outcome.results.lines().map(str::to_owned).collect();
+    pair(&counts, &lines)
+}
+
+/// What stands beside the measures: its name, what it is for people, the figure of a side.
+type Fact = (&'static str, &'static str, fn(&Side) -> u64);
+const FACTS: [Fact; 3] = [
+    (
+        "start",
+        "secure kernel, reset to Linux (instructions)",
+        |side| side.told.boot[1],
+    ),
+    ("image", "kernel's raw image (bytes)", |side| side.image_bytes),
+    (
+        "kept",
+        "secure RAM that TAs cannot have (bytes)",
+        |side| SECURE_RAM_BYTES - side.told.secure_free,
+    ),
+];
+
+fn object(sides: &[Side; 2]) -> Value {
+    let mut object = Map::new();
+    for side in sides {
+        let measures = side.told.measures.iter().map(|measure| {
+            let [firmware, kernel, ta, linux, client] =
+                std::array::from_fn(|world| measure.each(world));
+            let figures = json!({
+                "firmware": firmware, "kernel": kernel, "ta": ta, "linux": linux, "client": client,
+            });
+            (measure.name.clone(), figures)
+        });
+        let facts = FACTS.iter().map(|(key, _, of)| ((*key).to_owned(), json!(of(side))));
+        let all: Map<String, Value> = measures.chain(facts).collect();
+        object.insert(side.name.clone(), Value::Object(all));
+    }
+    Value::Object(object)
+}
+
+fn print(sides: &[Side; 2]) {
+    let line = |name: &str, cells: &[String]| {
+        let cells: String = cells.iter().map(|cell| format!("{cell:>12}")).collect();
+        anstream::println!("{}", format!("{name:<21}{cells}").trim_end());
+    };
+    let [ours, theirs] = sides;
+    let titles = sides.each_ref().map(|side| format!("  {}", side.name));
+    anstream::println!("{:21}{:<48}{:<48}", "", titles[0], titles[1]);
+    let worlds = ["firmware", "kernel", "TA", "all worlds"].map(str::to_owned);
+    let mut head = [&worlds[..], &worlds].concat();
+    head.extend(["kernel, TA".to_owned(), "all worlds".to_owned()]);
+    line("", &head);
+    for (ours, theirs) in ours.told.measures.iter().zip(&theirs.told.measures) {
+        let figures = |measure: &Measure| {
+            let all = [measure.each(0), measure.each(1), measure.each(2), measure.all()];
+            all.map(thousands)
+        };
+        let mut cells = [figures(ours), figures(theirs)].concat();
+        let secure = |measure: &Measure| measure.each(1) + measure.each(2);
+        cells.push(percent(secure(ours), secure(theirs)));
+        cells.push(percent(ours.all(), theirs.all()));
+        line(&ours.name, &cells);
+    }
+    anstream::println!();
+    for (_, name, of) in FACTS {
+        let [ours, theirs] = sides.each_ref().map(of);
+        anstream::println!(
+            "{name:<57}{:>12}{:>12}{:>12}",
+            thousands(ours),
+            thousands(theirs),
+            percent(ours, theirs)
+        );
+    }
+}
+
+fn percent(ours: u64, theirs: u64) -> String {
+    format!("{:.1} %", ours as f64 * 100.0 / theirs.max(1) as f64)
+}
