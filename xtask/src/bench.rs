@@ -50,17 +50,14 @@ pub(crate) struct Args {
     only: String,
 }
 
-/// Figures of OP-TEE 4.10, of its TAs' own heap: release build, same QEMU, same CPU model. Its calls were measured from Linux,
-/// as `bench --linux` measures ours.
+/// Figures of OP-TEE 4.10, of its TAs' own heap: release build, same QEMU, same CPU model. Its calls are measured beside ours by
+/// `bench --peer`.
 const OPTEE: &[(&str, f64)] = &[
     ("heap_pair 10", 434.0),
     ("heap_pair 100", 989.0),
     ("heap_pair 1000", 5_947.0),
     ("heap_pair 10000", 9_686.0),
 ];
-/// Its own start, and its raw image in bytes, with cryptography and storage.
-pub(crate) const OPTEE_BOOT: u64 = 6_173_322;
-pub(crate) const OPTEE_IMAGE: u64 = 422_208;
 
 const WORLDS: [&str; 4] = ["monitor", "kernel", "ta", "normal"];
 
@@ -413,37 +410,19 @@ fn print_table(facts: &Facts, measures: &[Measure]) {
         ]);
     }
     anstream::println!();
-    let fact = |name: &str, ours: u64, theirs: Option<f64>| {
-        let shown = theirs.map_or(String::new(), |n| thousands(n as u64));
-        anstream::println!(
-            "{name:<50}{:>12}{shown:>14}{:>12}",
-            thousands(ours),
-            ratio(ours, theirs)
-        );
+    let fact = |name: &str, figure: u64| {
+        anstream::println!("{name:<50}{:>12}", thousands(figure));
     };
-    fact(
-        "kernel's own start (instructions)",
-        facts.boot[1],
-        Some(OPTEE_BOOT as f64),
-    );
-    fact("firmware's own start (instructions)", facts.boot[0], None);
-    fact(
-        "kernel's raw image (bytes)",
-        facts.kernel_image,
-        Some(OPTEE_IMAGE as f64),
-    );
-    fact(
-        "  its table of call sites (bytes)",
-        facts.kernel_sites,
-        None,
-    );
+    fact("kernel's own start (instructions)", facts.boot[1]);
+    fact("firmware's own start (instructions)", facts.boot[0]);
+    fact("kernel's raw image (bytes)", facts.kernel_image);
+    fact("  its table of call sites (bytes)", facts.kernel_sites);
     fact(
         "kernel's image in memory, stacks included (bytes)",
         facts.kernel_ram,
-        None,
     );
-    fact("firmware's raw image (bytes)", facts.monitor_image, None);
-    fact("TA archive (bytes)", facts.archive, None);
+    fact("firmware's raw image (bytes)", facts.monitor_image);
+    fact("TA archive (bytes)", facts.archive);
     if let Some(time) = facts.to_shell {
         anstream::println!(
             "{:<50}{:>10.2} s",
@@ -513,6 +492,7 @@ mod tests {
             json: false,
             against: None,
             linux: false,
+            peer: false,
             heaps: false,
             timeout: 1,
             only: "nosuch".to_owned(),

@@ -37,6 +37,7 @@ pub(crate) struct Args {
 const TOUR: &str = "tour";
 const BENCH: &str = "bench";
 const BENCH_LINUX: &str = "bench-linux";
+const BENCH_PEER: &str = "bench-peer";
 const STACKS: &str = "stacks";
 /// In Debian's Linux: name, shell commands.
 const LINUX: &[(&str, &str)] = &[
@@ -137,7 +138,7 @@ fn marked() -> impl Iterator<Item = &'static str> {
     let captures = CAPTURES.iter().map(|capture| capture.name);
     let in_linux = LINUX.iter().map(|(name, _)| *name);
     let others = report::NAMES.iter().copied();
-    [BENCH, BENCH_LINUX, STACKS]
+    [BENCH, BENCH_LINUX, BENCH_PEER, STACKS]
         .into_iter()
         .chain(others)
         .chain(in_linux)
@@ -249,7 +250,7 @@ fn take(capture: &Capture, images: &Images) -> Result<()> {
 /// What Debian's Linux shows. Left as it is where the packages cannot be had.
 fn take_linux(images: &Images, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let shells: Vec<_> = LINUX.iter().filter(|(name, _)| wanted(name)).collect();
-    if shells.is_empty() && !wanted(BENCH_LINUX) {
+    if shells.is_empty() && !wanted(BENCH_LINUX) && !wanted(BENCH_PEER) {
         return Ok(());
     }
     let linux = match linux::prepare(images, linux::Debian::default()) {
@@ -276,6 +277,10 @@ fn take_linux(images: &Images, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let machine =
             "-M virt,secure=on,gic-version=3 -cpu max -smp 1 -m 512 -icount shift=0,sleep=off";
         insert(BENCH_LINUX, &bench(&["--linux"], machine)?)?;
+    }
+    if wanted(BENCH_PEER) {
+        let machine = "-M virt,secure=on,gic-version=3 -cpu max,sve=off,sme=off -smp 1 -m 512 -icount shift=0,sleep=off";
+        insert(BENCH_PEER, &bench(&["--peer"], machine)?)?;
     }
     Ok(())
 }

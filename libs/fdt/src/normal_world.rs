@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(value("/cpus/cpu@0", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu@1", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu-map", "enable-method"), None);
-                assert_eq!(value("/reserved-memory/secure@e000000", "no-map"), text(""));
+        assert_eq!(value("/reserved-memory/secure@e000000", "no-map"), text(""));
         let reg = [0xe00_0000_u64, 0x100_0000];
         let reg = reg.map(u64::to_be_bytes).concat();
         assert_eq!(value("/reserved-memory/secure@e000000", "reg"), Some(reg));
@@ -158,7 +158,11 @@ mod tests {
         for len in start..needed {
             let mut bytes = with_cpus(2048);
             bytes.truncate(len);
-            assert_eq!(complete(&mut bytes, None, SECURE), Err(EditError::NoRoom), "{len}");
+            assert_eq!(
+                complete(&mut bytes, None, SECURE),
+                Err(EditError::NoRoom),
+                "{len}"
+            );
         }
     }
 }

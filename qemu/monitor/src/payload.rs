@@ -66,7 +66,10 @@ pub(crate) fn load() -> Result<Payload, PayloadError> {
         }
         kernel_bytes => linux(tree, kernel_bytes)?,
     };
-    let secure = (virt::SECURE_RAM_NODE, virt::SECURE_RAM_BASE..virt::SECURE_RAM_END);
+    let secure = (
+        virt::SECURE_RAM_NODE,
+        virt::SECURE_RAM_BASE..virt::SECURE_RAM_END,
+    );
     let bytes = normal_world::complete(tree, ramdisk.as_ref(), &[secure]);
     let bytes = bytes.map_err(PayloadError::Tree)?;
     clean(virt::RAM_BASE..virt::RAM_BASE + bytes as u64);

@@ -1,10 +1,9 @@
-//! `cargo xtask bench --linux`: what a call of a Linux process costs, by world, in Debian 12's Linux, where OP-TEE was measured.
+//! `cargo xtask bench --linux`: what a call of a Linux process costs, by world, in Debian 12's Linux.
 //!
 //! **Invariant:** as for the other measures: instructions under `-icount shift=0` on one CPU; names in
 //! the JSON object do not change.
 
 use super::{Debian, prepare};
-use crate::bench::{OPTEE_BOOT, OPTEE_IMAGE};
 use crate::images::Images;
 use crate::qemu::{Ending, Run};
 use crate::ui::{self, thousands};
@@ -16,19 +15,7 @@ use tally_board_virt::SECURE_RAM_BYTES;
 
 const WORLDS: [&str; 5] = ["monitor", "kernel", "ta", "normal", "client"];
 
-/// OP-TEE 4.10 on the same Linux, machine and CPU model, at log level 0, with one C TA: instructions in its firmware, its kernel
-/// and its TA, and in all worlds. A load is no match: its TA is another image under another key.
-const OPTEE: &[(&str, [u64; 3], u64)] = &[
-    ("pta_invoke", [941, 8_730, 0], 13_211),
-    ("ta_invoke", [950, 36_593, 296], 41_533),
-    ("ta_invoke_memref_4k", [2_832, 60_985, 330], 84_975),
-    ("ta_open_close_loaded", [1_901, 73_558, 792], 83_397),
-];
-/// What it keeps of the same 16 MiB, the firmware's first MiB in it.
-const OPTEE_SECURE_KEPT: u64 = 1_982_464;
-/// Normal-world RAM that Linux keeps for it (`CFG_SHMEM_SIZE` of its platform for QEMU).
-const OPTEE_NORMAL_RESERVED: u64 = 2 << 20;
-/// Ours: memory is shared where it lies.
+/// Normal-world RAM that Linux keeps for the secure world: memory is shared where it lies.
 const NORMAL_RESERVED: u64 = 0;
 /// Instructions between a look at the clock and the mark, and the clock's grain of 16 ns.
 const MAX_DIFFERENCE: u64 = 2_000;
@@ -89,13 +76,6 @@ impl Measure {
             self.ns
         );
         Ok(())
-    }
-
-    fn optee(&self) -> (Option<u64>, Option<u64>) {
-        let found = OPTEE.iter().find(|(name, ..)| *name == self.name);
-        found.map_or((None, None), |(_, secure, all)| {
-            (Some(secure.iter().sum()), Some(*all))
-        })
     }
 }
 
@@ -226,29 +206,16 @@ fn object(told: &Told, image: u64) -> Value {
 }
 
 fn print(told: &Told, image: u64) {
-    let line = |cells: [String; 12]| {
+    let line = |cells: [String; 9]| {
         let [name, rest @ ..] = cells;
         let rest: String = rest.iter().map(|cell| format!("{cell:>11}")).collect();
-        anstream::println!("{name:<21}{}", rest.trim_end());
+        anstream::println!("{name:<21}{rest}");
     };
     let head = [
-        "",
-        "monitor",
-        "kernel",
-        "TA",
-        "Linux",
-        "client",
-        "secure",
-        "OP-TEE",
-        "of OP-TEE",
-        "all",
-        "OP-TEE",
-        "masked",
+        "", "monitor", "kernel", "TA", "Linux", "client", "secure", "all", "masked",
     ];
     line(head.map(str::to_owned));
-    let or_none = |n: Option<u64>| n.map_or(String::new(), thousands);
     for measure in &told.measures {
-        let (secure, all) = measure.optee();
         let [monitor, kernel, ta, linux, client] =
             std::array::from_fn(|world| thousands(measure.each(world)));
         line([
@@ -259,44 +226,23 @@ fn print(told: &Told, image: u64) {
             linux,
             client,
             thousands(measure.secure()),
-            or_none(secure),
-            percent(measure.secure(), secure),
             thousands(measure.all()),
-            or_none(all),
             thousands(measure.masked),
         ]);
     }
     anstream::println!();
-    let fact = |name: &str, ours: u64, theirs: Option<u64>| {
-        let line = format!(
-            "{name:<54}{:>11}{:>11}{:>11}",
-            thousands(ours),
-            or_none(theirs),
-            percent(ours, theirs)
-        );
-        anstream::println!("{}", line.trim_end());
-    };
-    fact(
-        "secure kernel, reset to Linux (instructions)",
-        told.boot[1],
-        Some(OPTEE_BOOT),
-    );
-    fact(
-        "firmware, reset to Linux (instructions)",
-        told.boot[0],
-        None,
-    );
-    fact("kernel's raw image (bytes)", image, Some(OPTEE_IMAGE));
-    fact(
-        "secure RAM that TAs cannot have (bytes)",
-        SECURE_RAM_BYTES - told.secure_free,
-        Some(OPTEE_SECURE_KEPT),
-    );
-    fact(
-        "normal RAM that Linux cannot have (bytes)",
-        NORMAL_RESERVED,
-        Some(OPTEE_NORMAL_RESERVED),
-    );
+    for (name, figure) in [
+        ("secure kernel, reset to Linux (instructions)", told.boot[1]),
+        ("firmware, reset to Linux (instructions)", told.boot[0]),
+        ("kernel's raw image (bytes)", image),
+        (
+            "secure RAM that TAs cannot have (bytes)",
+            SECURE_RAM_BYTES - told.secure_free,
+        ),
+        ("normal RAM that Linux cannot have (bytes)", NORMAL_RESERVED),
+    ] {
+        anstream::println!("{name:<54}{:>11}", thousands(figure));
+    }
     anstream::println!();
     anstream::println!(
         "{:<54}{:>11}{:>11}{:>11}",
@@ -323,12 +269,6 @@ fn print(told: &Told, image: u64) {
     }
 }
 
-fn percent(ours: u64, theirs: Option<u64>) -> String {
-    theirs.map_or(String::new(), |theirs| {
-        format!("{:.1} %", ours as f64 * 100.0 / theirs as f64)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,7 +290,6 @@ mod tests {
         let measure = &told.measures[0];
         assert_eq!((measure.secure(), measure.all()), (6, 15));
         assert_eq!(measure.masked, 7);
-        assert_eq!(measure.optee(), (Some(37_839), Some(41_533)));
         assert_eq!((told.lateness[0].sleeps, told.lateness[0].worst_ns), (9, 2));
     }
 

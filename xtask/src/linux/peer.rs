@@ -70,7 +70,9 @@ pub(crate) fn run(silence: Duration, as_json: bool) -> Result<u8> {
     ];
     let names = sides.each_ref().map(|side| {
         let measures = side.told.measures.iter();
-        measures.map(|measure| measure.name.as_str()).collect::<Vec<_>>()
+        measures
+            .map(|measure| measure.name.as_str())
+            .collect::<Vec<_>>()
     });
     ensure!(names[0] == names[1], "the two sides measured {names:?}");
     if as_json {
@@ -122,12 +124,12 @@ const FACTS: [Fact; 3] = [
         "secure kernel, reset to Linux (instructions)",
         |side| side.told.boot[1],
     ),
-    ("image", "kernel's raw image (bytes)", |side| side.image_bytes),
-    (
-        "kept",
-        "secure RAM that TAs cannot have (bytes)",
-        |side| SECURE_RAM_BYTES - side.told.secure_free,
-    ),
+    ("image", "kernel's raw image (bytes)", |side| {
+        side.image_bytes
+    }),
+    ("kept", "secure RAM that TAs cannot have (bytes)", |side| {
+        SECURE_RAM_BYTES - side.told.secure_free
+    }),
 ];
 
 fn object(sides: &[Side; 2]) -> Value {
@@ -141,7 +143,9 @@ fn object(sides: &[Side; 2]) -> Value {
             });
             (measure.name.clone(), figures)
         });
-        let facts = FACTS.iter().map(|(key, _, of)| ((*key).to_owned(), json!(of(side))));
+        let facts = FACTS
+            .iter()
+            .map(|(key, _, of)| ((*key).to_owned(), json!(of(side))));
         let all: Map<String, Value> = measures.chain(facts).collect();
         object.insert(side.name.clone(), Value::Object(all));
     }
@@ -155,14 +159,19 @@ fn print(sides: &[Side; 2]) {
     };
     let [ours, theirs] = sides;
     let titles = sides.each_ref().map(|side| format!("  {}", side.name));
-    anstream::println!("{:21}{:<48}{:<48}", "", titles[0], titles[1]);
+    anstream::println!("{:21}{:<48}{}", "", titles[0], titles[1]);
     let worlds = ["firmware", "kernel", "TA", "all worlds"].map(str::to_owned);
     let mut head = [&worlds[..], &worlds].concat();
     head.extend(["kernel, TA".to_owned(), "all worlds".to_owned()]);
     line("", &head);
     for (ours, theirs) in ours.told.measures.iter().zip(&theirs.told.measures) {
         let figures = |measure: &Measure| {
-            let all = [measure.each(0), measure.each(1), measure.each(2), measure.all()];
+            let all = [
+                measure.each(0),
+                measure.each(1),
+                measure.each(2),
+                measure.all(),
+            ];
             all.map(thousands)
         };
         let mut cells = [figures(ours), figures(theirs)].concat();

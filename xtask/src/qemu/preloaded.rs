@@ -96,7 +96,8 @@ fn device_tree(file: &Path, flash: &Path, ramdisk: &std::ops::Range<u64>) -> Res
     let mut dump = Command::new(setup::QEMU);
     dump.args(["-M", &machine, "-cpu", CPU, "-smp", "1"]);
     dump.args(["-m", &linux::RAM_MIB.to_string()]);
-    dump.args(["-nodefaults", "-display", "none", "-bios"]).arg(flash);
+    dump.args(["-nodefaults", "-display", "none", "-bios"])
+        .arg(flash);
     let (ok, text) = tool::captured(&mut dump)?;
     ensure!(ok, "QEMU wrote no device tree: {text}");
     let mut tree = std::fs::read(file).context("QEMU wrote no device tree")?;
@@ -132,7 +133,13 @@ mod tests {
 
     #[test]
     fn the_first_instructions_are_those_of_an_assembler() {
-        let words = [0xd2a8_e000, 0xd2a0_0001, 0xd2a0_0002, 0xd2a9_0004, 0xd61f_0080];
+        let words = [
+            0xd2a8_e000,
+            0xd2a0_0001,
+            0xd2a0_0002,
+            0xd2a9_0004,
+            0xd61f_0080,
+        ];
         assert_eq!(jump(), words);
     }
 }
