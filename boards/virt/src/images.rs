@@ -24,6 +24,9 @@ pub const LINUX_BASE: u64 = RAM_BASE + (64 << 20);
 pub const TA_ARCHIVE_BASE: u64 = RAM_BASE + (128 << 20);
 /// Space kept for the TA archive.
 pub const TA_ARCHIVE_MAX: u64 = 0x0100_0000;
+/// Normal RAM that OP-TEE shares with its normal world where it runs on this machine (its `CFG_SHMEM_START` and
+/// `CFG_SHMEM_SIZE`).
+pub const OPTEE_SHARED: core::ops::Range<u64> = RAM_BASE + (32 << 20)..RAM_BASE + (34 << 20);
 
 /// fw_cfg file: commands for the shell, separated by `;` or newlines. Absent: interactive.
 pub const FW_CFG_COMMAND: &str = "opt/tally/command";

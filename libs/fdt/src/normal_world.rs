@@ -85,8 +85,8 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    const RAM_BASE: u64 = 0x4000_0000;
-    const SECURE: &[Reserved<'_>] = &[("secure@e000000", 0xe00_0000..0xf00_0000)];
+    const RAM_BASE: u64 = 0x8000_0000;
+    const SECURE: &[Reserved<'_>] = &[("secure@2000", 0x2000..0x5000)];
 
     /// An empty tree: header, an empty reservation block, the root.
     fn tree(room: usize) -> Vec<u8> {
@@ -133,10 +133,10 @@ mod tests {
         assert_eq!(value("/cpus/cpu@0", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu@1", "enable-method"), text("psci\0"));
         assert_eq!(value("/cpus/cpu-map", "enable-method"), None);
-        assert_eq!(value("/reserved-memory/secure@e000000", "no-map"), text(""));
-        let reg = [0xe00_0000_u64, 0x100_0000];
+        assert_eq!(value("/reserved-memory/secure@2000", "no-map"), text(""));
+        let reg = [0x2000_u64, 0x3000];
         let reg = reg.map(u64::to_be_bytes).concat();
-        assert_eq!(value("/reserved-memory/secure@e000000", "reg"), Some(reg));
+        assert_eq!(value("/reserved-memory/secure@2000", "reg"), Some(reg));
         let end = end.to_be_bytes().to_vec();
         assert_eq!(value("/chosen", "linux,initrd-end"), Some(end));
     }

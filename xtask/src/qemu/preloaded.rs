@@ -22,8 +22,8 @@ const KERNEL: u16 = 0x4800;
 const RAMDISK: u64 = 0x5000_0000;
 /// Room for a device tree.
 const TREE_BYTES: usize = 1 << 20;
-/// Memory that OP-TEE for this machine shares with its normal world (its `CFG_SHMEM_START` and `CFG_SHMEM_SIZE`).
-const SHARED: (&str, std::ops::Range<u64>) = ("optee_shm@42000000", 0x4200_0000..0x4220_0000);
+/// The name of memory that OP-TEE shares with its normal world.
+const SHARED: &str = "optee-shm";
 
 /// The interrupt by which OP-TEE for this machine notifies: shared peripheral 187, by its edge; one that does not notify
 /// leaves it alone (its `CFG_CORE_ASYNC_NOTIF_GIC_INTID`; Linux `arm,gic-v3.yaml`).
@@ -103,7 +103,8 @@ fn device_tree(file: &Path, flash: &Path, ramdisk: &std::ops::Range<u64>) -> Res
     let mut tree = std::fs::read(file).context("QEMU wrote no device tree")?;
     tree.resize(TREE_BYTES, 0);
     let secure = virt::SECURE_RAM_BASE..virt::SECURE_RAM_END;
-    let reserved = [(virt::SECURE_RAM_NODE, secure), SHARED];
+    let shared = virt::images::OPTEE_SHARED;
+    let reserved = [(virt::SECURE_RAM_NODE, secure), (SHARED, shared)];
     let bytes = complete(&mut tree, ramdisk, &reserved);
     tree.truncate(bytes.map_err(|error| anyhow!("QEMU's device tree: {error}"))?);
     Ok(tree)
