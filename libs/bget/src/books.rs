@@ -1,6 +1,8 @@
 //! Pools and counters of a heap, and where they lie.
 
-use crate::{HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, MIN_POOL, Reader, Totals, words};
+use crate::{
+    HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, MIN_CHUNK, MIN_POOL, Reader, Totals, words,
+};
 use tally_ledger::{Stats, Strategy, Tracking};
 
 /// Words of the allocator before what differs by how it was built: the head of the free list (`struct bfhead`).
@@ -50,9 +52,29 @@ struct Counters {
     gets: u64,
     releases: u64,
     max_allocated: u32,
+    /// Bytes of all pools.
+    size: u32,
     failures: u32,
     biggest_failure: u32,
     biggest_failure_used: u32,
+}
+
+impl Counters {
+    /// Whether an allocator with these pools can have come to them. The list of pools is live; a reset makes the maximum
+    /// 0 until the next allocation.
+    fn can_be(&self, pools: &[Pool]) -> bool {
+        let size: u64 = pools.iter().map(Pool::bytes).sum();
+        let room = size - pools.len() as u64 * HEAD_BYTES;
+        let max = u64::from(self.max_allocated);
+        let used = u64::from(self.biggest_failure_used);
+        let live = self.gets.checked_sub(self.releases);
+        let least = live.and_then(|live| live.checked_mul(MIN_CHUNK));
+        least.is_some_and(|least| least != 0 && (least..=room).contains(&self.allocated))
+            && (max == 0 || (self.allocated..=room).contains(&max))
+            && used <= max
+            && (self.failures != 0 || (used == 0 && self.biggest_failure == 0))
+            && self.size == size as u32
+    }
 }
 
 /// What tells at once whether a heap has changed. Chunks that took each other's place may not show.
@@ -68,6 +90,8 @@ pub struct View<R> {
     /// The chunk that the list of pools is in, which is the allocator's own.
     pub(crate) own_chunk: u64,
     counters: Option<Counters>,
+    /// Whether the counters can be.
+    is_sound: bool,
     words: HeapWords,
 }
 
@@ -89,6 +113,7 @@ impl<R: Reader> View<R> {
                         n_pools: found.n_pools,
                         own_chunk: found.own_chunk,
                         counters: found.counters,
+                        is_sound: found.is_sound,
                         words: found.words,
                     }));
                 }
@@ -118,17 +143,20 @@ impl<R: Reader> View<R> {
             is_used |= place >= MAX_POOL_BYTES;
             if let Some((pools, n_pools, own_chunk)) = pools(reader, place, count) {
                 let behind = rest.wrapping_add((counters as u64 + 2) * 8);
+                let counters = match counters {
+                    0 => None,
+                    3 => Some(statistics(reader, &all, behind, 0)?),
+                    _ => Some(statistics(reader, &all, behind, 8)?),
+                };
+                let found = pools.get(..n_pools).unwrap_or(&[]);
                 return Ok(Some(View {
                     reader: (),
                     list,
                     pools,
                     n_pools,
                     own_chunk,
-                    counters: match counters {
-                        0 => None,
-                        3 => Some(statistics(reader, &all, behind, 0)?),
-                        _ => Some(statistics(reader, &all, behind, 8)?),
-                    },
+                    counters,
+                    is_sound: counters.is_none_or(|counters| counters.can_be(found)),
                     words: [next ^ previous.rotate_left(32), all[0], all[1]],
                 }));
             }
@@ -165,11 +193,17 @@ impl<R> View<R> {
         self.counters.is_some()
     }
 
-    /// What the allocator says without a walk: all but free chunks. Bytes allocated have the words before each block
-    /// in them, as the TA's own figures do; the list of pools is no block.
+    /// Whether what it counts can be, as far as that shows without a walk.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.is_sound
+    }
+
+    /// What the allocator says without a walk: all but free chunks; nothing if that cannot be. Bytes allocated have the
+    /// words before each block in them, as the TA's own figures do; the list of pools is no block.
     #[must_use]
     pub fn header(&self) -> Stats {
-        let counters = self.counters.unwrap_or_default();
+        let counters = self.counters.filter(|_| self.is_sound).unwrap_or_default();
         let live = counters.gets.wrapping_sub(counters.releases);
         let live_blocks = live.saturating_sub(u64::from(self.is_counted()));
         let size = self.pools().iter().map(Pool::bytes).sum();
@@ -199,7 +233,8 @@ impl<R> View<R> {
     pub fn stats(&self, totals: &Totals) -> Result<Stats, Inconsistent> {
         let header = self.header();
         let ends = self.pools().len() as u64 * HEAD_BYTES;
-        let adds_up = totals.taken + totals.free + ends == header.size
+        let adds_up = self.is_sound
+            && totals.taken + totals.free + ends == header.size
             && (!self.is_counted()
                 || (totals.taken == header.allocated && totals.blocks == header.live_blocks));
         if !adds_up {
@@ -258,6 +293,7 @@ fn statistics(
         gets,
         releases,
         max_allocated: (now_and_max >> 32) as u32,
+        size: size_and_failures as u32,
         failures: (size_and_failures >> 32) as u32,
         biggest_failure: biggest as u32,
         biggest_failure_used: (biggest >> 32) as u32,

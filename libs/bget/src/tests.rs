@@ -2,6 +2,7 @@
 
 use crate::model::{Build, Model};
 use crate::{HEAD_BYTES, Inconsistent, Totals, View};
+use std::format;
 use std::vec::Vec;
 use tally_ledger::{Block, Chunk, ChunkKind, Damage, Stats};
 
@@ -340,6 +341,75 @@ fn counters_that_tell_otherwise_are_inconsistent() {
             let at = model.list() + 32 + 8 * counter;
             model.put(at, model.get(at) + 16);
             assert_eq!(stats(&model), Err(Inconsistent));
+        }
+    }
+}
+
+#[test]
+fn counters_that_cannot_be_are_damage() {
+    // Bug: figures of a heap that counts were taken from its header as they stood there.
+    for build in [Build::Counted, Build::Squared] {
+        let mut sound = scattered(build);
+        assert!(sound.allocate(0, 0x1000).is_none());
+        agree(&sound);
+        let (allocated, gets, releases) = (sound.list() + 32, sound.list() + 40, sound.list() + 48);
+        let max_at = sound.pools() + 48 + 8 * u64::from(build == Build::Squared);
+        let (size_at, failure_at) = (max_at + 8, max_at + 16);
+        let [max, size, failure] = [max_at, size_at, failure_at].map(|at| sound.get(at));
+        let now = sound.allocated();
+        let live = sound.live.len() as u64;
+        let pool = size & 0xffff_ffff;
+        let room = pool - HEAD_BYTES;
+        for (at, word, sound_still) in [
+            (allocated, 1 << 63, false),
+            (allocated, now + (1 << 32), false),
+            // Less than the live chunks have at least.
+            (allocated, live * 32 - 1, false),
+            (allocated, live * 32, true),
+            (allocated, max >> 32, true),
+            (allocated, (max >> 32) + 1, false),
+            // Released more often than allocated, and all released.
+            (releases, sound.get(gets) + 1, false),
+            (releases, sound.get(gets), false),
+            (gets, u64::MAX, false),
+            (gets, 0, false),
+            // More than there is room for in that many bytes.
+            (gets, sound.get(releases) + now / 32, true),
+            (gets, sound.get(releases) + now / 32 + 1, false),
+            (gets, sound.get(releases) + (1 << 59) + 1, false),
+            (max_at, room << 32, true),
+            (max_at, (room + 1) << 32, false),
+            (max_at, (now - 1) << 32, false),
+            (max_at, now << 32, (failure >> 32) <= now),
+            // Failed, with more in use than there ever was.
+            (failure_at, (max >> 32 | 1) << 32, false),
+            (size_at, size + 16, false),
+            (size_at, size - 16, false),
+            // None failed, and yet one was the biggest.
+            (size_at, pool, false),
+        ] {
+            let mut model = sound.clone();
+            model.put(at, word);
+            let view = open(&model).unwrap().unwrap();
+            let told = format!("{build:?} {:#x}: {word:#x}", at - sound.list());
+            assert_eq!(view.is_sound(), sound_still, "{told}");
+            if !sound_still {
+                let header = view.header();
+                assert_eq!(
+                    (header.allocated, header.live_blocks, header.size),
+                    (0, 0, pool)
+                );
+                assert_eq!(view.check(0), Err(Damage::Counts), "{told}");
+                assert_eq!(stats(&model), Err(Inconsistent), "{told}");
+            }
+        }
+        // As after a reset, with nothing allocated since; and what failed alone cannot be.
+        for (failures, biggest, sound_still) in [(0, 0, true), (0, 1, false), (0, 1 << 32, false)] {
+            let mut model = sound.clone();
+            model.put(max_at, if biggest >> 32 == 0 { 0 } else { max });
+            model.put(size_at, pool | failures << 32);
+            model.put(failure_at, biggest);
+            assert_eq!(open(&model).unwrap().unwrap().is_sound(), sound_still);
         }
     }
 }

@@ -17,6 +17,9 @@ use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::AddressSpace;
 use tally_records::{PoolStats, consistency};
 
+#[cfg(test)]
+mod tests;
+
 /// Pages whose places are remembered while a heap is read.
 const PAGES: usize = 8;
 /// Chunks looked at under one lock.
@@ -169,7 +172,12 @@ pub(crate) fn words<M: Machine>(machine: &M, found: &Instance<Book>) -> HeapWord
 fn stats_at_once<R: Reader>(view: &View<R>) -> (u32, Stats) {
     let mut totals = Totals::default();
     let walked = if view.is_counted() {
-        return (consistency::SOUND, view.header());
+        let known = if view.is_sound() {
+            consistency::SOUND
+        } else {
+            consistency::INCONSISTENT
+        };
+        return (known, view.header());
     } else {
         view.walk(&mut totals, AT_ONCE)
     };
