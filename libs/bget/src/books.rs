@@ -80,6 +80,23 @@ impl Counters {
 /// What tells at once whether a heap has changed. Chunks that took each other's place may not show.
 pub type HeapWords = [u64; 3];
 
+/// Those of the heap whose free list may begin at one of these places: it is not opened, nor anything checked.
+pub fn heap_words(reader: &impl Reader, lists: &[u64]) -> HeapWords {
+    let mut key = HeapWords::default();
+    for &list in lists.iter().filter(|list| **list != 0) {
+        // Its links, and the first words behind, which are two counters, or place and number of the pools.
+        let found = words::<4>(reader, list.wrapping_add(HEAD_BYTES));
+        let [next, previous, first, second] = found.unwrap_or_default();
+        for (word, now) in key
+            .iter_mut()
+            .zip([next ^ previous.rotate_left(32), first, second])
+        {
+            *word = word.rotate_left(16) ^ now;
+        }
+    }
+    key
+}
+
 /// A heap, read from outside. Its pools and counters are those of when it was opened.
 pub struct View<R> {
     pub(crate) reader: R,
@@ -92,7 +109,6 @@ pub struct View<R> {
     counters: Option<Counters>,
     /// Whether the counters can be.
     is_sound: bool,
-    words: HeapWords,
 }
 
 impl<R: Reader> View<R> {
@@ -114,7 +130,6 @@ impl<R: Reader> View<R> {
                         own_chunk: found.own_chunk,
                         counters: found.counters,
                         is_sound: found.is_sound,
-                        words: found.words,
                     }));
                 }
                 Err(Inconsistent) => broken = true,
@@ -157,7 +172,6 @@ impl<R: Reader> View<R> {
                     own_chunk,
                     counters,
                     is_sound: counters.is_none_or(|counters| counters.can_be(found)),
-                    words: [next ^ previous.rotate_left(32), all[0], all[1]],
                 }));
             }
         }
@@ -181,10 +195,11 @@ impl<R> View<R> {
         self.pools().first().map_or(0, |pool| pool.start)
     }
 
-    /// What tells at once whether it has changed.
+    /// A number that tells whether its pools are still where they were.
     #[must_use]
-    pub const fn words(&self) -> HeapWords {
-        self.words
+    pub fn places(&self) -> u64 {
+        let ends = self.pools().iter().flat_map(|pool| [pool.start, pool.last]);
+        ends.fold(0, |sum, end| sum.rotate_left(7) ^ end)
     }
 
     /// Whether the allocator counts what it does. If not, figures take a walk.
@@ -261,11 +276,15 @@ fn pools(reader: &impl Reader, place: u64, count: u64) -> Option<([Pool; MAX_POO
     if !place.is_multiple_of(HEAD_BYTES) || !(1..=MAX_POOLS).contains(&n_pools) {
         return None;
     }
+    // Read at once, so that a list of 16 that is none costs no more than one of 1.
+    let mut listed = [[[0; 8]; 2]; MAX_POOLS];
+    let listed = listed.get_mut(..n_pools)?;
+    let bytes = listed.as_flattened_mut().as_flattened_mut();
+    reader.read(place, bytes).then_some(())?;
     let mut pools = [Pool::default(); MAX_POOLS];
     let found = pools.get_mut(..n_pools)?;
-    for (n, pool) in found.iter_mut().enumerate() {
-        let at = place.checked_add(n as u64 * 16)?;
-        let [start, bytes] = words(reader, at).ok()?;
+    for (pool, words) in found.iter_mut().zip(listed) {
+        let [start, bytes] = words.map(u64::from_le_bytes);
         *pool = Pool::new(start, bytes)?;
     }
     found.sort_unstable_by_key(|pool| pool.start);

@@ -1,7 +1,8 @@
 //! The reader against the model: sound heaps, and words that a hostile TA may write.
 
 use crate::model::{Build, Model};
-use crate::{HEAD_BYTES, Inconsistent, Totals, View};
+use crate::{HEAD_BYTES, Inconsistent, Reader, Totals, View, heap_words};
+use core::cell::Cell;
 use std::format;
 use std::vec::Vec;
 use tally_ledger::{Block, Chunk, ChunkKind, Damage, Stats};
@@ -411,5 +412,69 @@ fn counters_that_cannot_be_are_damage() {
             model.put(failure_at, biggest);
             assert_eq!(open(&model).unwrap().unwrap().is_sound(), sound_still);
         }
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a>(&'a Model, Cell<usize>);
+
+impl Reader for Counted<'_> {
+    fn read(&self, va: u64, buf: &mut [u8]) -> bool {
+        self.1.set(self.1.get() + 1);
+        self.0.read(va, buf)
+    }
+}
+
+#[test]
+fn one_read_tells_whether_a_heap_has_changed() {
+    for build in BUILDS {
+        let mut model = Model::new(build, BASE, 0x8000);
+        let mut known = Vec::new();
+        let mut look = |model: &Model| {
+            let reader = Counted(model, Cell::new(0));
+            // The first is another allocator's, which does not change.
+            let words = heap_words(&reader, &[BASE, model.list(), 0]);
+            assert_eq!(reader.1.get(), 2);
+            assert!(!known.contains(&words));
+            known.push(words);
+        };
+        look(&model);
+        model.add_pool(BASE + 0x1000, 0x1000);
+        look(&model);
+        let blocks: Vec<u64> = (0..4).map(|_| model.allocate(0, 100).unwrap()).collect();
+        model.free(blocks[1]);
+        look(&model);
+        model.free(blocks[2]);
+        look(&model);
+        model.add_pool(BASE + 0x3000, 0x1000);
+        look(&model);
+        model.put(model.list() + 24, 0);
+        look(&model);
+    }
+    assert_eq!(
+        heap_words(&Model::new(Build::Plain, BASE, 99), &[u64::MAX - 7]),
+        [0; 3]
+    );
+}
+
+#[test]
+fn a_list_of_pools_is_read_at_once() {
+    for build in BUILDS {
+        let mut reads = Vec::new();
+        for pools in [1, 16] {
+            let mut model = Model::new(build, BASE, 0x20000);
+            for n in 0..pools {
+                model.add_pool(BASE + 0x1000 * (n + 1), 0x1000);
+            }
+            let reader = Counted(&model, Cell::new(0));
+            let view = View::open(&reader, &[model.list()]).unwrap().unwrap();
+            let places = view.places();
+            reads.push(reader.1.get());
+            // Another pool is another place.
+            model.add_pool(BASE + 0x1000 * (pools + 1), 0x1000);
+            let more = open(&model).ok().flatten();
+            assert_ne!(more.map(|view| view.places()), Some(places));
+        }
+        assert_eq!(reads[0], reads[1]);
     }
 }

@@ -1,24 +1,51 @@
 //! Heaps of C TAs as the account tells them: a model of their allocator in the memory of a TA.
 
-use super::figures;
 use crate::book::{Book, Shown};
+use crate::heaps::pools::HeapRef;
+use crate::heaps::question::{Course, PoolError};
 use crate::inspector::Inspector;
 use crate::testing::{World, world};
 use alloc::sync::Arc;
+use std::vec::Vec;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_bget::model::{Build, Model};
 use tally_core::guest_id::GuestId;
 use tally_core::ta::instance::{Instance, InstanceRef};
+use tally_core::ta::task::Task;
 use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::mem::Mem;
 use tally_mem::region::{Place, Prot, RegionKind};
 use tally_mem::testing::TestMachine;
-use tally_records::PoolStats;
-use tally_records::consistency::{INCONSISTENT, SOUND};
+use tally_records::consistency::{CHANGING, INCONSISTENT, SOUND};
+use tally_records::{ClassRow, PoolStats};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
+const BUILDS: [Build; 3] = [Build::Plain, Build::Counted, Build::Squared];
+const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages of the TA's data that its allocator lies in.
-const PAGES: usize = 20;
+const PAGES: u64 = 20;
+/// Blocks of a heap that is walked in many steps.
+const MANY: u64 = 1000;
+
+/// Works on an instance and its memory.
+fn with<T>(
+    world: &World,
+    instance: InstanceRef,
+    work: impl FnOnce(&mut Instance<Book>, &mut Mem<'_, TestMachine>) -> T,
+) -> T {
+    let mut state = world.kernel.state();
+    let (pages, guest) = state.split(GuestId::FIRST);
+    let mut mem = Mem::new(pages, &world.kernel.machine);
+    work(guest.instances.at_mut(instance).unwrap(), &mut mem)
+}
+
+/// Writes to the TA's data.
+fn store(world: &World, instance: InstanceRef, va: u64, bytes: &[u8]) {
+    with(world, instance, |found, mem| {
+        let space = found.space.as_mut().unwrap();
+        assert_eq!(space.write_user(mem, UserVa(va), bytes), Ok(()));
+    });
+}
 
 /// A TA, and what is to lie in its data.
 struct Ta {
@@ -44,42 +71,31 @@ impl Ta {
                 .unwrap()
                 .0
         };
-        let mut ta = Self {
+        let model = with(&world, instance, |found, mem| {
+            let space = found.space.as_mut().unwrap();
+            let (kind, place) = (RegionKind::Mapped, Place::random(0));
+            let va = space.map_zero(mem, kind, PAGES * PAGE, Prot::READ_WRITE, place);
+            let model = Model::new(build, va.unwrap().0, (PAGES * PAGE) as usize);
+            found.kept.as_mut().unwrap().free_lists[0] = model.list();
+            model
+        });
+        Self {
             world,
             session,
             instance,
-            model: Model::new(build, 0, PAGE_SIZE),
-        };
-        let bytes = PAGES * PAGE_SIZE;
-        let va = ta.with(|found, mem| {
-            let space = found.space.as_mut().unwrap();
-            let (kind, place) = (RegionKind::Mapped, Place::random(0));
-            space.map_zero(mem, kind, bytes as u64, Prot::READ_WRITE, place)
-        });
-        ta.model = Model::new(build, va.unwrap().0, bytes);
-        let list = ta.model.list();
-        ta.with(|found, _| found.kept.as_mut().unwrap().free_lists[0] = list);
-        ta
+            model,
+        }
     }
 
-    /// One with a pool, and some blocks of different sizes in it.
+    /// One with a pool of all pages but one, and blocks of different sizes in it.
     fn with_blocks(build: Build, count: u64) -> Self {
         let mut ta = Self::new(build);
-        let pool = (PAGES - 1) * PAGE_SIZE;
-        ta.model
-            .add_pool(ta.model.base + PAGE_SIZE as u64, pool as u64);
+        ta.model.add_pool(ta.model.base + PAGE, (PAGES - 1) * PAGE);
         for n in 0..count {
             ta.model.allocate(0, 16 + n % 5 * 16).unwrap();
         }
         ta.store();
         ta
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Instance<Book>, &mut Mem<'_, TestMachine>) -> T) -> T {
-        let mut state = self.world.kernel.state();
-        let (pages, guest) = state.split(GuestId::FIRST);
-        let mut mem = Mem::new(pages, &self.world.kernel.machine);
-        work(guest.instances.at_mut(self.instance).unwrap(), &mut mem)
     }
 
     fn look(&self) -> Inspector<'_, TestMachine> {
@@ -91,17 +107,29 @@ impl Ta {
 
     /// Writes the model over the TA's data.
     fn store(&self) {
-        let va = UserVa(self.model.base);
-        let memory = &self.model.memory;
-        self.with(|found, mem| {
-            let space = found.space.as_mut().unwrap();
-            assert_eq!(space.write_user(mem, va, memory), Ok(()));
-        });
+        store(
+            &self.world,
+            self.instance,
+            self.model.base,
+            &self.model.memory,
+        );
     }
 
     /// All figures.
     fn pool(&self) -> PoolStats {
         self.look().ta_pool_in_steps(self.instance).unwrap()
+    }
+
+    /// Its blocks by their addresses, without the list of pools.
+    fn blocks(&self) -> Vec<(u64, u64)> {
+        let list = self.model.get(self.model.pools());
+        let live = self.model.live.iter().filter(|(va, _)| **va != list);
+        live.map(|(va, bytes)| (*va, *bytes)).collect()
+    }
+
+    /// What all figures shall be.
+    fn sound(&self) -> (u32, u64, u64) {
+        (SOUND, self.model.allocated(), self.blocks().len() as u64)
     }
 
     fn end(self) {
@@ -123,12 +151,208 @@ fn counters_that_cannot_be_are_told() {
     // Bug: a TA that forged its counters had a sound heap of 2^63 bytes.
     for (counter, forged) in [(0, 1 << 63), (2, 1 << 20)] {
         let mut ta = Ta::with_blocks(Build::Counted, 3);
-        let at_once = |ta: &Ta| ta.with(|found, mem| figures(mem.machine, found));
-        assert_eq!(key(&at_once(&ta)), (SOUND, ta.model.allocated(), 3));
+        assert_eq!(key(&ta.pool()), ta.sound());
         ta.model.put(ta.model.list() + 32 + 8 * counter, forged);
         ta.store();
-        assert_eq!(key(&at_once(&ta)), (INCONSISTENT, 0, 0));
         assert_eq!(key(&ta.pool()), (INCONSISTENT, 0, 0));
         ta.end();
     }
+}
+
+#[test]
+fn all_of_a_heap_is_told_at_its_end_however_it_was_built() {
+    // Bug: without counters, no more than 256 chunks were looked at, and then nothing was known.
+    for build in BUILDS {
+        let ta = Ta::with_blocks(build, MANY);
+        let before = ta.world.kernel.machine.interruptible_calls();
+        let remains = ta.look().remains(ta.instance).unwrap();
+        let steps = ta.world.kernel.machine.interruptible_calls() - before;
+        assert_eq!(key(&remains.heap), ta.sound());
+        assert_eq!(remains.heap.owner, TA);
+        assert!(steps >= MANY as usize / 64, "interrupts come through");
+        ta.end();
+    }
+}
+
+#[test]
+fn a_heap_that_is_broken_at_its_end_is_not_changing() {
+    let mut ta = Ta::with_blocks(Build::Plain, 3);
+    ta.model.put(ta.model.base + PAGE + 8, 7);
+    ta.store();
+    with(&ta.world, ta.instance, |found, _| {
+        found.task = Some(task());
+    });
+    assert_eq!(ta.pool().inconsistent, CHANGING);
+    let remains = ta.look().remains(ta.instance).unwrap();
+    assert_eq!(remains.heap.inconsistent, INCONSISTENT);
+    with(&ta.world, ta.instance, |found, _| found.task = None);
+    assert_eq!(ta.pool().inconsistent, INCONSISTENT);
+    ta.end();
+}
+
+const fn task() -> Task {
+    Task {
+        function: 0,
+        command: 0,
+        session: 0,
+        since: 0,
+    }
+}
+
+#[test]
+fn a_moment_walks_over_no_heap() {
+    // Bug: up to 256 chunks of each heap without counters were looked at under the lock of a snapshot's moment.
+    for build in BUILDS {
+        let mut ta = Ta::with_blocks(build, 100);
+        let steps = ta.look().steps(ta.instance).unwrap();
+        assert_eq!(key(&steps.heap), ta.sound());
+        let by_now = |ta: &Ta| {
+            let state = ta.world.kernel.state();
+            let changed = ta
+                .look()
+                .has_changed(state.guest(GuestId::FIRST), &steps.known);
+            changed.map(|found| ta.look().ta_pool_by_now(found, &steps.heap))
+        };
+        assert!(by_now(&ta).is_none());
+        let (_, bytes, blocks) = ta.sound();
+        ta.model.free(ta.blocks()[50].0);
+        ta.store();
+        let pool = by_now(&ta).unwrap();
+        assert_eq!(key(&pool), (CHANGING, bytes, blocks));
+        assert_eq!(pool.largest_free, steps.heap.largest_free);
+        // What is not sound stays so, and one that began since is not known yet.
+        with(&ta.world, ta.instance, |found, _| {
+            let look = ta.look();
+            let broken = PoolStats {
+                inconsistent: INCONSISTENT,
+                ..steps.heap
+            };
+            assert_eq!(
+                look.ta_pool_by_now(found, &broken).inconsistent,
+                INCONSISTENT
+            );
+            assert_eq!(key(&look.steps_at_once(found).heap), (CHANGING, 0, 0));
+        });
+        ta.end();
+    }
+}
+
+#[test]
+fn a_heap_that_changes_during_a_walk_is_walked_again() {
+    for build in BUILDS {
+        for at_step in [0, 3] {
+            let mut ta = Ta::with_blocks(build, MANY);
+            // One that the walk has come by, so that what it finds still adds up.
+            let (block, _) = ta.blocks()[MANY as usize - 2];
+            ta.model.free(block);
+            let (va, instance) = (ta.model.base, ta.instance);
+            let memory = ta.model.memory.clone();
+            ta.world
+                .at_interrupt(at_step, move |world| store(world, instance, va, &memory));
+            assert_eq!(key(&ta.pool()), ta.sound(), "{build:?}");
+            assert!(!ta.world.forget_interrupt());
+            ta.end();
+        }
+    }
+}
+
+/// From now on moves a pool down whenever interrupts come through, so far that a walk finds itself where it was.
+fn keep_moving(world: &World, instance: InstanceRef, entry: u64, (pool, floor): (u64, u64)) {
+    if pool < floor {
+        return;
+    }
+    world.at_interrupt(0, move |world| {
+        store(world, instance, entry, &pool.to_le_bytes());
+        keep_moving(world, instance, entry, (pool - MOVE, floor));
+    });
+}
+
+/// How far the pool moves each time.
+const MOVE: u64 = 1984;
+
+#[test]
+fn walks_end_when_pools_move() {
+    // Bug: they went on at an offset from where the first pool was then.
+    let mut ta = Ta::new(Build::Plain);
+    let (main, small) = (ta.model.base + 10 * PAGE, ta.model.base + 9 * PAGE);
+    ta.model.add_pool(main, 8 * PAGE);
+    ta.model.add_pool(small, 48);
+    while ta.model.allocate(0, 16).is_some() {}
+    let floor = ta.model.base + PAGE;
+    let places: Vec<u64> = (0..)
+        .map(|n| small - n * MOVE)
+        .take_while(|at| *at >= floor)
+        .collect();
+    for word in (0..48).step_by(8) {
+        let value = ta.model.get(small + word);
+        places.iter().for_each(|at| ta.model.put(at + word, value));
+    }
+    let entry = ta.model.get(ta.model.pools()) + 16;
+    assert_eq!(ta.model.get(entry), small);
+    let heap = HeapRef::Ta(ta.instance);
+    let last = main + 8 * PAGE - 40 - small;
+    type Walk = fn(&Ta, HeapRef, u64) -> Result<(), TeeResult>;
+    let walks: [(&str, Walk, Result<(), TeeResult>); 5] = [
+        (
+            "figures",
+            |ta, _, _| {
+                assert_eq!(key(&ta.pool()), (CHANGING, 0, 0));
+                Ok(())
+            },
+            Ok(()),
+        ),
+        (
+            "block",
+            |ta, heap, last| ta.look().block_in(heap, last).map(drop),
+            Err(TeeResult::BUSY),
+        ),
+        (
+            "check",
+            |ta, heap, _| ta.look().check_heap(heap).map(drop),
+            Err(TeeResult::BUSY),
+        ),
+        (
+            "classes",
+            |ta, heap, _| {
+                let mut rows = [ClassRow::default(); 4];
+                let count = ta.look().class_rows(heap, &mut rows)?;
+                assert_eq!(count, 0, "what is changing has no classes");
+                Ok(())
+            },
+            Ok(()),
+        ),
+        (
+            "blocks",
+            |ta, heap, _| {
+                let mut blocks = 0;
+                let walked = ta.look().each_block(heap, |_| {
+                    blocks += 1;
+                    Ok(())
+                });
+                assert!(walked.is_err() && blocks < 100);
+                Ok(())
+            },
+            Ok(()),
+        ),
+    ];
+    for (what, walk, result) in walks {
+        ta.store();
+        keep_moving(&ta.world, ta.instance, entry, (small - MOVE, floor));
+        let before = ta.world.kernel.machine.interruptible_calls();
+        assert_eq!(walk(&ta, heap, last), result, "{what}");
+        let steps = ta.world.kernel.machine.interruptible_calls() - before;
+        assert!(steps <= 16, "{what}: {steps}");
+        assert!(ta.world.forget_interrupt());
+    }
+    ta.end();
+}
+
+#[test]
+fn a_course_ends_where_pools_are_elsewhere_or_steps_are_used_up() {
+    let mut course = Course::at(3);
+    assert_eq!((course.follow(7, 2), course.follow(7, 2)), (Ok(()), Ok(())));
+    assert_eq!(course.follow(7, 2), Err(PoolError::Changed));
+    let mut course = Course::default();
+    assert_eq!(course.follow(0, 9), Ok(()));
+    assert_eq!(course.follow(1, 9), Err(PoolError::Changed));
 }
