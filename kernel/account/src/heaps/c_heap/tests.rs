@@ -1,23 +1,28 @@
 //! Heaps of C TAs as the account tells them: a model of their allocator in the memory of a TA.
 
+use super::memory;
 use crate::book::{Book, Shown};
 use crate::heaps::pools::HeapRef;
 use crate::heaps::question::{Course, PoolError};
 use crate::inspector::Inspector;
 use crate::testing::{World, world};
 use alloc::sync::Arc;
+use alloc::vec;
 use std::vec::Vec;
 use tally_abi::{TeeResult, TeeUuid};
+use tally_bget::Reader as _;
 use tally_bget::model::{Build, Model};
 use tally_core::guest_id::GuestId;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::task::Task;
 use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::mem::Mem;
+use tally_mem::owner::OwnerId;
+use tally_mem::pages::PageUse;
 use tally_mem::region::{Place, Prot, RegionKind};
 use tally_mem::testing::TestMachine;
 use tally_records::consistency::{CHANGING, INCONSISTENT, SOUND};
-use tally_records::{ClassRow, PoolStats};
+use tally_records::{BlockRow, ChunkRow, ClassRow, PoolStats, chunk_kind, class_kind, damage};
 
 const TA: TeeUuid = TeeUuid::from_u128(0x77);
 const BUILDS: [Build; 3] = [Build::Plain, Build::Counted, Build::Squared];
@@ -355,4 +360,211 @@ fn a_course_ends_where_pools_are_elsewhere_or_steps_are_used_up() {
     let mut course = Course::default();
     assert_eq!(course.follow(0, 9), Ok(()));
     assert_eq!(course.follow(1, 9), Err(PoolError::Changed));
+}
+
+#[test]
+fn only_data_of_its_own_that_it_may_write_is_read() {
+    let ta = Ta::new(Build::Counted);
+    for page in 0..PAGES {
+        // One page is never touched.
+        if page != 5 {
+            store(
+                &ta.world,
+                ta.instance,
+                ta.model.base + page * PAGE + 8,
+                &[page as u8 + 1; 8],
+            );
+        }
+    }
+    with(&ta.world, ta.instance, |found, mem| {
+        let space = found.space.as_mut().unwrap();
+        let mut regions = vec![];
+        for (kind, prot, is_read) in [
+            (RegionKind::Mapped, Prot::READ_WRITE, true),
+            (RegionKind::Segment, Prot::READ_WRITE, true),
+            (RegionKind::Mapped, Prot::READ, false),
+            (RegionKind::Segment, Prot::READ_EXECUTE, false),
+            (RegionKind::Stack, Prot::READ_WRITE, false),
+            (RegionKind::Buffer, Prot::READ_WRITE, false),
+        ] {
+            let va = space.map_zero(mem, kind, PAGE, prot, Place::random(0));
+            regions.push((va.unwrap(), is_read));
+        }
+        // Somebody else's.
+        let mut page = || {
+            mem.pages
+                .alloc(PageUse::KernelHeap, OwnerId::KERNEL)
+                .unwrap()
+        };
+        let (lent, borrowed) = (page(), page());
+        let kind = RegionKind::Mapped;
+        let va = space.map_lent(mem, kind, [lent], 1, Place::random(0));
+        regions.push((va.unwrap(), false));
+        let prot = Prot::READ_WRITE;
+        let va = space.map_borrowed(mem, kind, [borrowed], 1, prot, Place::random(0));
+        regions.push((va.unwrap(), false));
+        let memory = memory(mem.machine, found).unwrap();
+        for (va, is_read) in regions {
+            let mut words = [1; 16];
+            assert_eq!(memory.read(va.0 + 32, &mut words), is_read, "{va:?}");
+            // Places are remembered of what is read alone.
+            assert_eq!(memory.read(va.0 + 32, &mut words), is_read, "{va:?}");
+            assert_eq!(words, [u8::from(!is_read); 16], "{va:?}");
+        }
+        // In whatever order, also of pages whose places are kept in the same one.
+        let base = ta.model.base;
+        for page in [0, 8, 16, 0, 5, 13, 5, 1, 2, 3, 19] {
+            let mut bytes = [9; 12];
+            assert!(memory.read(base + page * PAGE + 4, &mut bytes));
+            let mark = if page == 5 { 0 } else { page as u8 + 1 };
+            assert_eq!(bytes, [[0; 4], [mark; 4], [mark; 4]].as_flattened());
+        }
+        let whole = &mut vec![9; (PAGES * PAGE) as usize][..];
+        assert!(memory.read(base, whole));
+        for (page, bytes) in (0..).zip(whole.chunks(PAGE_SIZE)) {
+            let mark = if page == 5 { 0 } else { page + 1 };
+            assert_eq!((bytes[7], bytes[8], bytes[16]), (0, mark, 0));
+        }
+        for va in [
+            0,
+            base - PAGE + 4096,
+            base + PAGES * PAGE,
+            u64::MAX - 6,
+            u64::MAX,
+        ] {
+            assert_eq!(memory.read(va, &mut [0; 8]), va == base, "{va:#x}");
+        }
+        assert!(!memory.read(base + PAGES * PAGE - 4, &mut [0; 8]));
+    });
+    ta.end();
+}
+
+#[test]
+fn one_that_was_served_and_has_no_pool_hides_its_heap() {
+    let ta = Ta::new(Build::Plain);
+    ta.store();
+    assert_eq!(key(&ta.pool()), (INCONSISTENT, 0, 0));
+    with(&ta.world, ta.instance, |found, _| found.has_served = false);
+    assert_eq!(key(&ta.pool()), (SOUND, 0, 0));
+    // One that has a heap of ours has no other, nor has one whose loader found none.
+    with(&ta.world, ta.instance, |found, mem| {
+        assert!(super::may_have(found) && memory(mem.machine, found).is_some());
+        found.heap = Some(UserVa(ta.model.base));
+        assert!(!super::may_have(found) && memory(mem.machine, found).is_none());
+        found.heap = None;
+        found.kept.as_mut().unwrap().free_lists[0] = 0;
+        assert!(!super::may_have(found));
+    });
+    ta.end();
+}
+
+#[test]
+fn rows_are_those_of_the_allocator() {
+    for build in BUILDS {
+        let mut ta = Ta::with_blocks(build, 150);
+        for (va, _) in ta.blocks().into_iter().step_by(7) {
+            ta.model.free(va);
+        }
+        ta.store();
+        let (look, heap) = (ta.look(), HeapRef::Ta(ta.instance));
+        let pool = ta.model.base + PAGE;
+        assert_eq!(key(&ta.pool()), ta.sound());
+        let blocks: Vec<(u64, u64)> = ta
+            .blocks()
+            .iter()
+            .map(|(va, len)| (va - pool, *len))
+            .collect();
+        let (mut listed, mut cursor) = (vec![], 0);
+        loop {
+            let mut rows = [BlockRow::default(); 24];
+            let step = look.block_rows(heap, cursor, &mut rows).unwrap();
+            listed.extend(rows[..step.count].iter().map(|row| (row.offset, row.size)));
+            cursor = step.next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert_eq!(listed, blocks);
+        let (mut chunks, mut cursor) = (vec![], 0);
+        loop {
+            let mut rows = [ChunkRow::default(); 24];
+            let step = look.chunk_rows(heap, cursor, &mut rows).unwrap();
+            chunks.extend_from_slice(&rows[..step.count]);
+            cursor = step.next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        let bytes = |kind: Option<u32>| -> u64 {
+            let some = chunks
+                .iter()
+                .filter(|row| kind.is_none_or(|kind| row.kind == kind));
+            some.map(|row| row.bytes).sum()
+        };
+        assert_eq!(bytes(None), (PAGES - 1) * PAGE);
+        let live: u64 = blocks.iter().map(|(_, len)| len).sum();
+        assert_eq!(bytes(Some(chunk_kind::BLOCK)), live);
+        assert_eq!(look.check_heap(heap), Ok((damage::NONE, 0)));
+        // A byte of a block, of the words before one, and of none.
+        let (at, len) = blocks[20];
+        for (offset, found) in [
+            (at, true),
+            (at + len - 1, true),
+            (at - 1, false),
+            (at + len, false),
+        ] {
+            let row = look
+                .block_in(heap, offset)
+                .map(|row| (row.offset, row.size));
+            let wanted = if found {
+                Ok((at, len))
+            } else {
+                Err(TeeResult::ITEM_NOT_FOUND)
+            };
+            assert_eq!(row, wanted, "{offset:#x}");
+        }
+        assert_eq!(
+            look.block_in(heap, PAGES * PAGE).err(),
+            Some(TeeResult::ITEM_NOT_FOUND)
+        );
+        let mut rows = [ClassRow::default(); 4];
+        assert_eq!(look.class_rows(heap, &mut rows), Ok(2));
+        let [run, free, ..] = rows;
+        assert_eq!(
+            (run.kind, run.bytes),
+            (class_kind::RUN, ta.model.allocated())
+        );
+        assert_eq!((run.live as usize, run.requested), (blocks.len(), live));
+        assert_eq!(
+            (free.kind, free.bytes),
+            (class_kind::FREE, (PAGES - 1) * PAGE - run.bytes)
+        );
+        let (mut n, mut sum) = (0, 0);
+        let walked = look.each_block(heap, |block| {
+            n += 1;
+            sum += block.size as u64;
+            Ok(())
+        });
+        assert_eq!((walked, n, sum), (Ok(()), blocks.len(), live));
+        assert!(look.of_c(heap).is_some() && look.of_c(HeapRef::Kernel).is_none());
+        ta.end();
+    }
+}
+
+#[test]
+fn damage_of_a_heap_is_told() {
+    let mut ta = Ta::with_blocks(Build::Counted, 3);
+    let heap = HeapRef::Ta(ta.instance);
+    let sound = ta.model.memory.clone();
+    let counter = ta.model.list() + 32;
+    let first = ta.model.base + PAGE;
+    for (va, word, found) in [(counter, 16, damage::OTHER), (first + 8, 7, damage::WALK)] {
+        ta.model.memory.clone_from(&sound);
+        ta.model.put(va, word);
+        ta.store();
+        assert_eq!(ta.look().check_heap(heap).map(|(kind, _)| kind), Ok(found));
+        let mut rows = [ClassRow::default(); 4];
+        assert_eq!(ta.look().class_rows(heap, &mut rows), Ok(0));
+    }
+    ta.end();
 }
