@@ -7,8 +7,8 @@ use tally_ledger::{Stats, Strategy, Tracking};
 
 /// Words of the allocator before what differs by how it was built: the head of the free list (`struct bfhead`).
 const LIST_WORDS: usize = 4;
-/// Words with counters and the place of the pools.
-const MAX_WORDS: usize = LIST_WORDS + 6;
+/// Words behind it with counters and the place of the pools.
+const MAX_WORDS: usize = 6;
 /// How many words lie between the free list and the place of the pools: none without statistics; bytes allocated,
 /// allocations and releases (4.5); and the free chunks' squares (4.8 and later).
 const COUNTERS: [usize; 3] = [0, 3, 4];

@@ -1,11 +1,13 @@
 //! The reader against the model: sound heaps, and words that a hostile TA may write.
 
+mod limits;
+
 use crate::model::{Build, Model};
 use crate::{HEAD_BYTES, Inconsistent, Reader, Totals, View, heap_words};
 use core::cell::Cell;
 use std::format;
 use std::vec::Vec;
-use tally_ledger::{Block, Chunk, ChunkKind, Damage, Stats};
+use tally_ledger::{Block, Chunk, ChunkKind, Damage, Stats, Strategy, Tracking};
 
 const BASE: u64 = 0x40_0000_0000;
 const BUILDS: [Build; 3] = [Build::Plain, Build::Counted, Build::Squared];
@@ -102,8 +104,19 @@ fn agree(model: &Model) {
         all.dedup_by(|second, first| first.offset + first.size <= second.offset);
         assert_eq!(all.len(), 1, "in order, and apart");
     }
+    let header = view.header();
+    let records = live.len() as u64 * HEAD_BYTES;
+    let usable: u64 = live.iter().map(|(_, bytes)| bytes).sum();
+    let metadata = found.size - found.free_bytes - usable;
+    assert_eq!((found.records, found.usable), (records, usable));
+    assert_eq!((found.metadata, found.block_metadata), (metadata, metadata));
+    assert_eq!((found.committed, found.reserved), (found.size, found.size));
+    assert_eq!(
+        (header.strategy, header.tracking),
+        (Strategy::FirstFit, Tracking::Off)
+    );
     if view.is_counted() {
-        let header = view.header();
+        assert_eq!(header.records, records);
         assert_eq!(header.allocated, found.allocated);
         assert_eq!(header.live_blocks, found.live_blocks);
         assert_eq!(header.size, found.size);
