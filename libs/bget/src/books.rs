@@ -144,11 +144,10 @@ impl<R: Reader> View<R> {
         for counters in COUNTERS {
             let mut all = [0; MAX_WORDS];
             let rest = list.wrapping_add((LIST_WORDS * 8) as u64);
-            // Without statistics there may be nothing behind.
+            // Without statistics there may be nothing behind; with them their name follows.
             let read = match counters {
                 0 => words::<2>(reader, rest).map(|words| all[..2].copy_from_slice(&words)),
-                3 => words::<5>(reader, rest).map(|words| all[..5].copy_from_slice(&words)),
-                _ => words::<6>(reader, rest).map(|words| all[..6].copy_from_slice(&words)),
+                _ => words(reader, rest).map(|words| all = words),
             };
             if read.is_err() {
                 break;

@@ -92,6 +92,8 @@ fn agree(model: &Model) {
             free.clone().map(|it| it.size as u64).sum::<u64>(),
             found.free_bytes
         );
+        let squares = free.clone().map(|it| (it.size as u64).pow(2));
+        assert_eq!(squares.sum::<u64>(), found.free2_sum);
         assert_eq!(
             free.clone().map(|it| it.size as u64).max().unwrap_or(0),
             found.largest_free

@@ -2,7 +2,7 @@
 
 use super::{BASE, check, heap, open, scattered, stats};
 use crate::model::{Build, Model};
-use crate::{HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, heap_words};
+use crate::{HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, Reader, View, heap_words};
 use std::vec;
 use tally_ledger::Damage;
 
@@ -209,4 +209,30 @@ fn no_bit_of_a_word_hides_a_change_of_another() {
         open(&model).unwrap().unwrap().places()
     });
     assert_ne!(places[0], places[1]);
+}
+
+/// All but what lies between two addresses.
+struct Fenced<'a>(&'a Model, u64, u64);
+
+impl Reader for Fenced<'_> {
+    fn read(&self, va: u64, buf: &mut [u8]) -> bool {
+        (va + buf.len() as u64 <= self.1 || va >= self.2) && self.0.read(va, buf)
+    }
+}
+
+#[test]
+fn no_more_of_an_allocator_is_read_than_it_has() {
+    for (build, words) in [
+        (Build::Plain, 6),
+        (Build::Counted, 16),
+        (Build::Squared, 18),
+    ] {
+        let model = heap(build, 0x400);
+        let first = BASE + 0x200;
+        for (words, opens) in [(words, true), (words - 1, false)] {
+            let reader = Fenced(&model, model.list() + 8 * words, first);
+            let view = View::open(&reader, &[model.list()]).ok().flatten();
+            assert_eq!(view.is_some(), opens, "{build:?} {words}");
+        }
+    }
 }
