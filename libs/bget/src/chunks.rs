@@ -234,7 +234,7 @@ impl<R: Reader> View<R> {
         if bytes < MIN_CHUNK || !bytes.is_multiple_of(HEAD_BYTES) || bytes > pool.last - va {
             return Err(Inconsistent);
         }
-        let is_free = signed > 0;
+        let is_free = signed.is_positive();
         let [told] = words(&self.reader, va + bytes)?;
         // Two free chunks are never neighbours, and the next one knows of one that is free.
         let sound = if is_free {

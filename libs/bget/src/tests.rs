@@ -84,9 +84,14 @@ fn agree(model: &Model) {
         let listed = blocks(&view, step).unwrap();
         let listed = listed
             .iter()
-            .map(|block| (view.base() + block.offset as u64, block.size as u64));
+            .map(|block| (view.base() + block.offset as u64, block.usable as u64));
         assert_eq!(listed.collect::<Vec<_>>(), live, "in steps of {step}");
         let mut all = chunks(&view, step).unwrap();
+        let listed = all.iter().filter_map(|chunk| match chunk.kind {
+            ChunkKind::Block(block) => Some((view.base() + chunk.offset as u64, block.size as u64)),
+            _ => None,
+        });
+        assert_eq!(listed.collect::<Vec<_>>(), live, "in steps of {step}");
         let free = all.iter().filter(|chunk| chunk.kind == ChunkKind::Free);
         assert_eq!(
             free.clone().map(|it| it.size as u64).sum::<u64>(),

@@ -2,7 +2,9 @@
 
 use super::{BASE, check, heap, open, scattered, stats};
 use crate::model::{Build, Model};
-use crate::{HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, Reader, View, heap_words};
+use crate::{
+    HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, Reader, Totals, View, heap_words,
+};
 use std::vec;
 use tally_ledger::Damage;
 
@@ -126,6 +128,21 @@ fn no_chunk_reaches_over_the_end_of_its_pool() {
         model.put(last + more, 0);
         model.put(last + more + 8, 1 << 63);
         assert_eq!(stats(&model).is_ok(), more == 0, "{more}");
+    }
+    // The first one, of which each step is told alone.
+    for (bytes, sound) in [
+        (32_u64, true),
+        (0x400, true),
+        (0x410, false),
+        (40, false),
+        (16, false),
+    ] {
+        let (mut model, start, _) = full();
+        model.put(start + 8, bytes.wrapping_neg());
+        model.put(start + bytes, 0);
+        let view = open(&model).unwrap().unwrap();
+        let walked = view.walk(&mut Totals::default(), 1);
+        assert_eq!(walked.is_ok(), sound, "{bytes:#x}");
     }
 }
 
