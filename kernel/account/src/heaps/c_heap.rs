@@ -135,7 +135,12 @@ fn follow<R: Reader>(
     course: &mut Course,
 ) -> Result<(), PoolError> {
     let pages = found.space.as_ref().map_or(0, AddressSpace::limit_pages);
-    course.follow(view.places(), u64::from(pages) * STEPS_A_PAGE + MORE_STEPS)
+    course.follow(view.places(), most_steps(pages))
+}
+
+/// Steps after which a walk over sound pools in so many pages is through.
+const fn most_steps(pages: u32) -> u64 {
+    pages as u64 * STEPS_A_PAGE + MORE_STEPS
 }
 
 /// Answers from an instance's heap.

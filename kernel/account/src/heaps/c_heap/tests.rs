@@ -1,9 +1,9 @@
 //! Heaps of C TAs as the account tells them: a model of their allocator in the memory of a TA.
 
-use super::memory;
+use super::{memory, most_steps};
 use crate::book::{Book, Shown};
 use crate::heaps::pools::HeapRef;
-use crate::heaps::question::{Course, PoolError};
+use crate::heaps::question::{Course, PoolError, Question};
 use crate::inspector::Inspector;
 use crate::testing::{World, world};
 use alloc::sync::Arc;
@@ -15,6 +15,7 @@ use tally_bget::model::{Build, Model};
 use tally_core::guest_id::GuestId;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::task::Task;
+use tally_ledger::Stats;
 use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::mem::Mem;
 use tally_mem::owner::OwnerId;
@@ -245,11 +246,10 @@ fn a_moment_walks_over_no_heap() {
 #[test]
 fn a_heap_that_changes_during_a_walk_is_walked_again() {
     for build in BUILDS {
-        for at_step in [0, 3] {
+        // One that the walk has not come by yet, and one that it has, so that what it finds still adds up.
+        for (at_step, block) in [(0, MANY as usize - 2), (3, 1)] {
             let mut ta = Ta::with_blocks(build, MANY);
-            // One that the walk has come by, so that what it finds still adds up.
-            let (block, _) = ta.blocks()[MANY as usize - 2];
-            ta.model.free(block);
+            ta.model.free(ta.blocks()[block].0);
             let (va, instance) = (ta.model.base, ta.instance);
             let memory = ta.model.memory.clone();
             ta.world
@@ -354,6 +354,7 @@ fn walks_end_when_pools_move() {
 
 #[test]
 fn a_course_ends_where_pools_are_elsewhere_or_steps_are_used_up() {
+    assert_eq!((most_steps(0), most_steps(1), most_steps(9)), (16, 27, 115));
     let mut course = Course::at(3);
     assert_eq!((course.follow(7, 2), course.follow(7, 2)), (Ok(()), Ok(())));
     assert_eq!(course.follow(7, 2), Err(PoolError::Changed));
@@ -527,6 +528,19 @@ fn rows_are_those_of_the_allocator() {
             look.block_in(heap, PAGES * PAGE).err(),
             Some(TeeResult::ITEM_NOT_FOUND)
         );
+        assert_eq!(
+            with(&ta.world, ta.instance, |found, mem| super::base(
+                mem.machine,
+                found
+            )),
+            pool
+        );
+        for (at, wanted) in [(pool, Ok(1)), (pool - 1, Err(PoolError::Inconsistent))] {
+            let mut byte = [9];
+            let course = &mut Course::at(at.wrapping_sub(pool));
+            let step = look.ask_heap(heap, course, &mut Question::Bytes(&mut byte));
+            assert_eq!(step.map(|step| step.count), wanted);
+        }
         let mut rows = [ClassRow::default(); 4];
         assert_eq!(look.class_rows(heap, &mut rows), Ok(2));
         let [run, free, ..] = rows;
@@ -553,7 +567,19 @@ fn rows_are_those_of_the_allocator() {
 
 #[test]
 fn damage_of_a_heap_is_told() {
+    let figures = |ta: &Ta| {
+        let mut stats = Stats::default();
+        let (heap, course) = (HeapRef::Ta(ta.instance), &mut Course::default());
+        let step = ta
+            .look()
+            .ask_heap(heap, course, &mut Question::Figures(&mut stats));
+        (step.unwrap().count, stats.allocated)
+    };
+    let plain = Ta::with_blocks(Build::Plain, 3);
+    assert_eq!(figures(&plain), (0, 0), "only a walk may tell");
+    plain.end();
     let mut ta = Ta::with_blocks(Build::Counted, 3);
+    assert_eq!(figures(&ta), (1, ta.model.allocated()));
     let heap = HeapRef::Ta(ta.instance);
     let sound = ta.model.memory.clone();
     let counter = ta.model.list() + 32;
@@ -565,6 +591,9 @@ fn damage_of_a_heap_is_told() {
         assert_eq!(ta.look().check_heap(heap).map(|(kind, _)| kind), Ok(found));
         let mut rows = [ClassRow::default(); 4];
         assert_eq!(ta.look().class_rows(heap, &mut rows), Ok(0));
+        if va == counter {
+            assert_eq!(figures(&ta), (0, 0));
+        }
     }
     ta.end();
 }
