@@ -155,19 +155,24 @@ impl<M: Machine> Inspector<'_, M> {
         )
     }
 
-    /// The last figures of a TA's heap that is about to go, if anything has to be walked for them.
-    pub(crate) fn ta_pool_at_end(&self, instance: InstanceRef) -> Option<PoolStats> {
+    /// The last figures of the heap of a C TA that is about to go; `None` if it may have none.
+    pub(crate) fn c_pool_at_end(&self, instance: InstanceRef) -> Option<PoolStats> {
         c_heap::may_have(self.state().instance(instance)?).then_some(())?;
-        let pool = self.ta_pool_in_steps(instance)?;
+        let pool = self.c_pool_in_steps(instance)?;
         let inconsistent = match pool.inconsistent {
             consistency::SOUND => consistency::SOUND,
             // Nobody goes on who was in the middle of a change.
             _ => consistency::INCONSISTENT,
         };
-        Some(PoolStats {
-            inconsistent,
-            ..pool
-        })
+        let state = self.state();
+        let found = state.instance(instance)?;
+        Some(named_pool(
+            found,
+            PoolStats {
+                inconsistent,
+                ..pool
+            },
+        ))
     }
 
     /// All figures of a TA's heap, its last ones if it is dead; `None` if the instance is gone.

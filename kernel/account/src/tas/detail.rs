@@ -259,7 +259,7 @@ impl<M: Machine> Inspector<'_, M> {
     #[must_use]
     pub fn remains(&self, instance: InstanceRef) -> Option<Remains> {
         let stack_deepest = self.stack_deepest(instance);
-        let walked = self.ta_pool_at_end(instance);
+        let walked = self.c_pool_at_end(instance);
         let state = self.state();
         let found = state.instance(instance)?;
         let space = found.space.as_ref()?;
