@@ -3,6 +3,7 @@
 //! **Invariant:** the file that [`Elf::fine`] builds is accepted; a test changes one thing.
 extern crate std;
 
+mod limits;
 mod linking;
 mod relocations;
 mod tables;

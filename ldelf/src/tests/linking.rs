@@ -12,20 +12,20 @@ const JUMP_SLOT: u64 = 1026;
 const TLS_TPREL: u64 = 1030;
 const TLSDESC: u64 = 1031;
 
-const GLOBAL: u8 = 1;
-const WEAK: u8 = 2;
+pub(super) const GLOBAL: u8 = 1;
+pub(super) const WEAK: u8 = 2;
 /// A thread-local variable for all.
 const THREAD: u8 = 0x61;
-const UNDEFINED: u16 = 0;
-const DEFINED: u16 = 1;
+pub(super) const UNDEFINED: u16 = 0;
+pub(super) const DEFINED: u16 = 1;
 
 /// Where a program has libutee's record.
 const INFO: u64 = DATA + 0x300;
 /// Where what a test relocates lies.
-const SLOT: u64 = DATA + 0x400;
+pub(super) const SLOT: u64 = DATA + 0x400;
 
 #[derive(Debug, PartialEq)]
-enum Failure {
+pub(super) enum Failure {
     Image(ImageFault),
     NotFound,
     NoRoom,
@@ -39,7 +39,7 @@ impl From<ImageFault> for Failure {
 
 /// A TA's memory, and the files that there are.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     files: BTreeMap<TeeUuid, &'static [u8]>,
     memory: BTreeMap<u64, Vec<u8>>,
     protections: Vec<(u64, Protection)>,
@@ -51,7 +51,7 @@ struct World {
 }
 
 impl World {
-    fn with(files: impl IntoIterator<Item = (TeeUuid, Elf)>) -> Self {
+    pub(super) fn with(files: impl IntoIterator<Item = (TeeUuid, Elf)>) -> Self {
         let files = files
             .into_iter()
             .map(|(uuid, elf)| (uuid, leak(elf.build())));
@@ -61,17 +61,17 @@ impl World {
         }
     }
 
-    fn load(&mut self, program: &Elf) -> Result<Program, Failure> {
+    pub(super) fn load(&mut self, program: &Elf) -> Result<Program, Failure> {
         load(self, leak(program.build()), UUID)
     }
 
-    fn word(&self, address: u64) -> u64 {
+    pub(super) fn word(&self, address: u64) -> u64 {
         let (base, bytes) = self.memory.range(..=address).next_back().unwrap();
         word(bytes, address - base)
     }
 
     /// Where the module lies that was mapped as the n-th piece of all.
-    fn base(&self, n: usize) -> u64 {
+    pub(super) fn base(&self, n: usize) -> u64 {
         *self.memory.keys().nth(n).unwrap()
     }
 }
@@ -142,7 +142,7 @@ impl System<'static> for World {
 }
 
 /// A file with symbols: name, section, binding, value; and relocations of `SLOT` and the words behind it: kind, symbol.
-fn elf(
+pub(super) fn elf(
     symbols: &[(&'static str, u16, u8, u64)],
     relocations: &[(u64, u64)],
     needed: &[TeeUuid],
@@ -163,7 +163,7 @@ fn elf(
 }
 
 /// As `elf`, with libutee's record.
-fn program(
+pub(super) fn program(
     symbols: &[(&'static str, u16, u8, u64)],
     relocations: &[(u64, u64)],
     needed: &[TeeUuid],
@@ -172,7 +172,7 @@ fn program(
     elf(&[symbols, &info].concat(), relocations, needed)
 }
 
-fn thread_storage(elf: &mut Elf, len: u64) {
+pub(super) fn thread_storage(elf: &mut Elf, len: u64) {
     elf.headers.push(Ph {
         kind: TLS,
         flags: R,

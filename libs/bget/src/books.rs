@@ -1,12 +1,14 @@
 //! Pools and counters of a heap, and where they lie.
 
-use crate::{HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, MIN_POOL, Reader, Totals, words};
+use crate::{
+    HEAD_BYTES, Inconsistent, MAX_POOL_BYTES, MAX_POOLS, MIN_CHUNK, MIN_POOL, Reader, Totals, words,
+};
 use tally_ledger::{Stats, Strategy, Tracking};
 
 /// Words of the allocator before what differs by how it was built: the head of the free list (`struct bfhead`).
 const LIST_WORDS: usize = 4;
-/// Words with counters and the place of the pools.
-const MAX_WORDS: usize = LIST_WORDS + 6;
+/// Words behind it with counters and the place of the pools.
+const MAX_WORDS: usize = 6;
 /// How many words lie between the free list and the place of the pools: none without statistics; bytes allocated,
 /// allocations and releases (4.5); and the free chunks' squares (4.8 and later).
 const COUNTERS: [usize; 3] = [0, 3, 4];
@@ -50,13 +52,50 @@ struct Counters {
     gets: u64,
     releases: u64,
     max_allocated: u32,
+    /// Bytes of all pools.
+    size: u32,
     failures: u32,
     biggest_failure: u32,
     biggest_failure_used: u32,
 }
 
+impl Counters {
+    /// Whether an allocator with these pools can have come to them. The list of pools is live; a reset makes the maximum
+    /// 0 until the next allocation.
+    fn can_be(&self, pools: &[Pool]) -> bool {
+        let size: u64 = pools.iter().map(Pool::bytes).sum();
+        let room = size - pools.len() as u64 * HEAD_BYTES;
+        let max = u64::from(self.max_allocated);
+        let used = u64::from(self.biggest_failure_used);
+        let live = self.gets.checked_sub(self.releases);
+        let least = live.and_then(|live| live.checked_mul(MIN_CHUNK));
+        least.is_some_and(|least| least != 0 && (least..=room).contains(&self.allocated))
+            && (max == 0 || (self.allocated..=room).contains(&max))
+            && used <= max
+            && (self.failures != 0 || (used == 0 && self.biggest_failure == 0))
+            && self.size == size as u32
+    }
+}
+
 /// What tells at once whether a heap has changed. Chunks that took each other's place may not show.
 pub type HeapWords = [u64; 3];
+
+/// Those of the heap whose free list may begin at one of these places: it is not opened, nor anything checked.
+pub fn heap_words(reader: &impl Reader, lists: &[u64]) -> HeapWords {
+    let mut key = HeapWords::default();
+    for &list in lists.iter().filter(|list| **list != 0) {
+        // Its links, and the first words behind, which are two counters, or place and number of the pools.
+        let found = words::<4>(reader, list.wrapping_add(HEAD_BYTES));
+        let [next, previous, first, second] = found.unwrap_or_default();
+        for (word, now) in key
+            .iter_mut()
+            .zip([next ^ previous.rotate_left(32), first, second])
+        {
+            *word = word.rotate_left(16) ^ now;
+        }
+    }
+    key
+}
 
 /// A heap, read from outside. Its pools and counters are those of when it was opened.
 pub struct View<R> {
@@ -68,7 +107,8 @@ pub struct View<R> {
     /// The chunk that the list of pools is in, which is the allocator's own.
     pub(crate) own_chunk: u64,
     counters: Option<Counters>,
-    words: HeapWords,
+    /// Whether the counters can be.
+    is_sound: bool,
 }
 
 impl<R: Reader> View<R> {
@@ -89,7 +129,7 @@ impl<R: Reader> View<R> {
                         n_pools: found.n_pools,
                         own_chunk: found.own_chunk,
                         counters: found.counters,
-                        words: found.words,
+                        is_sound: found.is_sound,
                     }));
                 }
                 Err(Inconsistent) => broken = true,
@@ -104,11 +144,10 @@ impl<R: Reader> View<R> {
         for counters in COUNTERS {
             let mut all = [0; MAX_WORDS];
             let rest = list.wrapping_add((LIST_WORDS * 8) as u64);
-            // Without statistics there may be nothing behind.
+            // Without statistics there may be nothing behind; with them their name follows.
             let read = match counters {
                 0 => words::<2>(reader, rest).map(|words| all[..2].copy_from_slice(&words)),
-                3 => words::<5>(reader, rest).map(|words| all[..5].copy_from_slice(&words)),
-                _ => words::<6>(reader, rest).map(|words| all[..6].copy_from_slice(&words)),
+                _ => words(reader, rest).map(|words| all = words),
             };
             if read.is_err() {
                 break;
@@ -118,18 +157,20 @@ impl<R: Reader> View<R> {
             is_used |= place >= MAX_POOL_BYTES;
             if let Some((pools, n_pools, own_chunk)) = pools(reader, place, count) {
                 let behind = rest.wrapping_add((counters as u64 + 2) * 8);
+                let counters = match counters {
+                    0 => None,
+                    3 => Some(statistics(reader, &all, behind, 0)?),
+                    _ => Some(statistics(reader, &all, behind, 8)?),
+                };
+                let found = pools.get(..n_pools).unwrap_or(&[]);
                 return Ok(Some(View {
                     reader: (),
                     list,
                     pools,
                     n_pools,
                     own_chunk,
-                    counters: match counters {
-                        0 => None,
-                        3 => Some(statistics(reader, &all, behind, 0)?),
-                        _ => Some(statistics(reader, &all, behind, 8)?),
-                    },
-                    words: [next ^ previous.rotate_left(32), all[0], all[1]],
+                    counters,
+                    is_sound: counters.is_none_or(|counters| counters.can_be(found)),
                 }));
             }
         }
@@ -153,10 +194,11 @@ impl<R> View<R> {
         self.pools().first().map_or(0, |pool| pool.start)
     }
 
-    /// What tells at once whether it has changed.
+    /// A number that tells whether its pools are still where they were.
     #[must_use]
-    pub const fn words(&self) -> HeapWords {
-        self.words
+    pub fn places(&self) -> u64 {
+        let ends = self.pools().iter().flat_map(|pool| [pool.start, pool.last]);
+        ends.fold(0, |sum, end| sum.rotate_left(7) ^ end)
     }
 
     /// Whether the allocator counts what it does. If not, figures take a walk.
@@ -165,11 +207,17 @@ impl<R> View<R> {
         self.counters.is_some()
     }
 
-    /// What the allocator says without a walk: all but free chunks. Bytes allocated have the words before each block
-    /// in them, as the TA's own figures do; the list of pools is no block.
+    /// Whether what it counts can be, as far as that shows without a walk.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.is_sound
+    }
+
+    /// What the allocator says without a walk: all but free chunks; nothing if that cannot be. Bytes allocated have the
+    /// words before each block in them, as the TA's own figures do; the list of pools is no block.
     #[must_use]
     pub fn header(&self) -> Stats {
-        let counters = self.counters.unwrap_or_default();
+        let counters = self.counters.filter(|_| self.is_sound).unwrap_or_default();
         let live = counters.gets.wrapping_sub(counters.releases);
         let live_blocks = live.saturating_sub(u64::from(self.is_counted()));
         let size = self.pools().iter().map(Pool::bytes).sum();
@@ -199,7 +247,8 @@ impl<R> View<R> {
     pub fn stats(&self, totals: &Totals) -> Result<Stats, Inconsistent> {
         let header = self.header();
         let ends = self.pools().len() as u64 * HEAD_BYTES;
-        let adds_up = totals.taken + totals.free + ends == header.size
+        let adds_up = self.is_sound
+            && totals.taken + totals.free + ends == header.size
             && (!self.is_counted()
                 || (totals.taken == header.allocated && totals.blocks == header.live_blocks));
         if !adds_up {
@@ -226,11 +275,15 @@ fn pools(reader: &impl Reader, place: u64, count: u64) -> Option<([Pool; MAX_POO
     if !place.is_multiple_of(HEAD_BYTES) || !(1..=MAX_POOLS).contains(&n_pools) {
         return None;
     }
+    // Read at once, so that a list of 16 that is none costs no more than one of 1.
+    let mut listed = [[[0; 8]; 2]; MAX_POOLS];
+    let listed = listed.get_mut(..n_pools)?;
+    let bytes = listed.as_flattened_mut().as_flattened_mut();
+    reader.read(place, bytes).then_some(())?;
     let mut pools = [Pool::default(); MAX_POOLS];
     let found = pools.get_mut(..n_pools)?;
-    for (n, pool) in found.iter_mut().enumerate() {
-        let at = place.checked_add(n as u64 * 16)?;
-        let [start, bytes] = words(reader, at).ok()?;
+    for (pool, words) in found.iter_mut().zip(listed) {
+        let [start, bytes] = words.map(u64::from_le_bytes);
         *pool = Pool::new(start, bytes)?;
     }
     found.sort_unstable_by_key(|pool| pool.start);
@@ -258,6 +311,7 @@ fn statistics(
         gets,
         releases,
         max_allocated: (now_and_max >> 32) as u32,
+        size: size_and_failures as u32,
         failures: (size_and_failures >> 32) as u32,
         biggest_failure: biggest as u32,
         biggest_failure_used: (biggest >> 32) as u32,

@@ -142,11 +142,15 @@ impl<R: Reader> View<R> {
         Ok((count, at))
     }
 
-    /// Checks some chunks and the links of those that are free, from a cursor on: where to go on, 0 after the last.
+    /// Checks counters, some chunks and the links of those that are free, from a cursor on: where to go on, 0 after the
+    /// last.
     ///
     /// # Errors
     /// What is wrong.
     pub fn check(&self, cursor: u64) -> Result<u64, Damage> {
+        if !self.is_sound() {
+            return Err(Damage::Counts);
+        }
         let mut at = cursor;
         for _ in 0..CHECK_STEP {
             let found = self.chunk_at(at).map_err(|Inconsistent| Damage::Walk)?;
@@ -230,7 +234,7 @@ impl<R: Reader> View<R> {
         if bytes < MIN_CHUNK || !bytes.is_multiple_of(HEAD_BYTES) || bytes > pool.last - va {
             return Err(Inconsistent);
         }
-        let is_free = signed > 0;
+        let is_free = signed.is_positive();
         let [told] = words(&self.reader, va + bytes)?;
         // Two free chunks are never neighbours, and the next one knows of one that is free.
         let sound = if is_free {

@@ -18,7 +18,7 @@ pub mod model;
 #[cfg(test)]
 mod tests;
 
-pub use books::{HeapWords, View};
+pub use books::{HeapWords, View, heap_words};
 pub use chunks::Totals;
 pub use tally_ledger::view::Inconsistent;
 

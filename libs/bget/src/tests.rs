@@ -1,9 +1,13 @@
 //! The reader against the model: sound heaps, and words that a hostile TA may write.
 
+mod limits;
+
 use crate::model::{Build, Model};
-use crate::{HEAD_BYTES, Inconsistent, Totals, View};
+use crate::{HEAD_BYTES, Inconsistent, Reader, Totals, View, heap_words};
+use core::cell::Cell;
+use std::format;
 use std::vec::Vec;
-use tally_ledger::{Block, Chunk, ChunkKind, Damage, Stats};
+use tally_ledger::{Block, Chunk, ChunkKind, Damage, Stats, Strategy, Tracking};
 
 const BASE: u64 = 0x40_0000_0000;
 const BUILDS: [Build; 3] = [Build::Plain, Build::Counted, Build::Squared];
@@ -80,14 +84,21 @@ fn agree(model: &Model) {
         let listed = blocks(&view, step).unwrap();
         let listed = listed
             .iter()
-            .map(|block| (view.base() + block.offset as u64, block.size as u64));
+            .map(|block| (view.base() + block.offset as u64, block.usable as u64));
         assert_eq!(listed.collect::<Vec<_>>(), live, "in steps of {step}");
         let mut all = chunks(&view, step).unwrap();
+        let listed = all.iter().filter_map(|chunk| match chunk.kind {
+            ChunkKind::Block(block) => Some((view.base() + chunk.offset as u64, block.size as u64)),
+            _ => None,
+        });
+        assert_eq!(listed.collect::<Vec<_>>(), live, "in steps of {step}");
         let free = all.iter().filter(|chunk| chunk.kind == ChunkKind::Free);
         assert_eq!(
             free.clone().map(|it| it.size as u64).sum::<u64>(),
             found.free_bytes
         );
+        let squares = free.clone().map(|it| (it.size as u64).pow(2));
+        assert_eq!(squares.sum::<u64>(), found.free2_sum);
         assert_eq!(
             free.clone().map(|it| it.size as u64).max().unwrap_or(0),
             found.largest_free
@@ -100,8 +111,19 @@ fn agree(model: &Model) {
         all.dedup_by(|second, first| first.offset + first.size <= second.offset);
         assert_eq!(all.len(), 1, "in order, and apart");
     }
+    let header = view.header();
+    let records = live.len() as u64 * HEAD_BYTES;
+    let usable: u64 = live.iter().map(|(_, bytes)| bytes).sum();
+    let metadata = found.size - found.free_bytes - usable;
+    assert_eq!((found.records, found.usable), (records, usable));
+    assert_eq!((found.metadata, found.block_metadata), (metadata, metadata));
+    assert_eq!((found.committed, found.reserved), (found.size, found.size));
+    assert_eq!(
+        (header.strategy, header.tracking),
+        (Strategy::FirstFit, Tracking::Off)
+    );
     if view.is_counted() {
-        let header = view.header();
+        assert_eq!(header.records, records);
         assert_eq!(header.allocated, found.allocated);
         assert_eq!(header.live_blocks, found.live_blocks);
         assert_eq!(header.size, found.size);
@@ -341,5 +363,138 @@ fn counters_that_tell_otherwise_are_inconsistent() {
             model.put(at, model.get(at) + 16);
             assert_eq!(stats(&model), Err(Inconsistent));
         }
+    }
+}
+
+#[test]
+fn counters_that_cannot_be_are_damage() {
+    // Bug: figures of a heap that counts were taken from its header as they stood there.
+    for build in [Build::Counted, Build::Squared] {
+        let mut sound = scattered(build);
+        assert!(sound.allocate(0, 0x1000).is_none());
+        agree(&sound);
+        let (allocated, gets, releases) = (sound.list() + 32, sound.list() + 40, sound.list() + 48);
+        let max_at = sound.pools() + 48 + 8 * u64::from(build == Build::Squared);
+        let (size_at, failure_at) = (max_at + 8, max_at + 16);
+        let [max, size, failure] = [max_at, size_at, failure_at].map(|at| sound.get(at));
+        let now = sound.allocated();
+        let live = sound.live.len() as u64;
+        let pool = size & 0xffff_ffff;
+        let room = pool - HEAD_BYTES;
+        for (at, word, sound_still) in [
+            (allocated, 1 << 63, false),
+            (allocated, now + (1 << 32), false),
+            // Less than the live chunks have at least.
+            (allocated, live * 32 - 1, false),
+            (allocated, live * 32, true),
+            (allocated, max >> 32, true),
+            (allocated, (max >> 32) + 1, false),
+            // Released more often than allocated, and all released.
+            (releases, sound.get(gets) + 1, false),
+            (releases, sound.get(gets), false),
+            (gets, u64::MAX, false),
+            (gets, 0, false),
+            // More than there is room for in that many bytes.
+            (gets, sound.get(releases) + now / 32, true),
+            (gets, sound.get(releases) + now / 32 + 1, false),
+            (gets, sound.get(releases) + (1 << 59) + 1, false),
+            (max_at, room << 32, true),
+            (max_at, (room + 1) << 32, false),
+            (max_at, (now - 1) << 32, false),
+            (max_at, now << 32, (failure >> 32) <= now),
+            // Failed, with more in use than there ever was.
+            (failure_at, (max >> 32 | 1) << 32, false),
+            (size_at, size + 16, false),
+            (size_at, size - 16, false),
+            // None failed, and yet one was the biggest.
+            (size_at, pool, false),
+        ] {
+            let mut model = sound.clone();
+            model.put(at, word);
+            let view = open(&model).unwrap().unwrap();
+            let told = format!("{build:?} {:#x}: {word:#x}", at - sound.list());
+            assert_eq!(view.is_sound(), sound_still, "{told}");
+            if !sound_still {
+                let header = view.header();
+                assert_eq!(
+                    (header.allocated, header.live_blocks, header.size),
+                    (0, 0, pool)
+                );
+                assert_eq!(view.check(0), Err(Damage::Counts), "{told}");
+                assert_eq!(stats(&model), Err(Inconsistent), "{told}");
+            }
+        }
+        // As after a reset, with nothing allocated since; and what failed alone cannot be.
+        for (failures, biggest, sound_still) in [(0, 0, true), (0, 1, false), (0, 1 << 32, false)] {
+            let mut model = sound.clone();
+            model.put(max_at, if biggest >> 32 == 0 { 0 } else { max });
+            model.put(size_at, pool | failures << 32);
+            model.put(failure_at, biggest);
+            assert_eq!(open(&model).unwrap().unwrap().is_sound(), sound_still);
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a>(&'a Model, Cell<usize>);
+
+impl Reader for Counted<'_> {
+    fn read(&self, va: u64, buf: &mut [u8]) -> bool {
+        self.1.set(self.1.get() + 1);
+        self.0.read(va, buf)
+    }
+}
+
+#[test]
+fn one_read_tells_whether_a_heap_has_changed() {
+    for build in BUILDS {
+        let mut model = Model::new(build, BASE, 0x8000);
+        let mut known = Vec::new();
+        let mut look = |model: &Model| {
+            let reader = Counted(model, Cell::new(0));
+            // The first is another allocator's, which does not change.
+            let words = heap_words(&reader, &[BASE, model.list(), 0]);
+            assert_eq!(reader.1.get(), 2);
+            assert!(!known.contains(&words));
+            known.push(words);
+        };
+        look(&model);
+        model.add_pool(BASE + 0x1000, 0x1000);
+        look(&model);
+        let blocks: Vec<u64> = (0..4).map(|_| model.allocate(0, 100).unwrap()).collect();
+        model.free(blocks[1]);
+        look(&model);
+        model.free(blocks[2]);
+        look(&model);
+        model.add_pool(BASE + 0x3000, 0x1000);
+        look(&model);
+        model.put(model.list() + 24, 0);
+        look(&model);
+    }
+    assert_eq!(
+        heap_words(&Model::new(Build::Plain, BASE, 99), &[u64::MAX - 7]),
+        [0; 3]
+    );
+}
+
+#[test]
+fn a_list_of_pools_is_read_at_once() {
+    for build in BUILDS {
+        let mut reads = Vec::new();
+        for pools in [1, 16] {
+            let mut model = Model::new(build, BASE, 0x20000);
+            for n in 0..pools {
+                model.add_pool(BASE + 0x1000 * (n + 1), 0x1000);
+            }
+            let reader = Counted(&model, Cell::new(0));
+            let view = View::open(&reader, &[model.list()]).unwrap().unwrap();
+            let places = view.places();
+            reads.push(reader.1.get());
+            // Another pool is another place.
+            model.add_pool(BASE + 0x1000 * (pools + 1), 0x1000);
+            let more = open(&model).ok().flatten();
+            assert_ne!(more.map(|view| view.places()), Some(places));
+        }
+        assert_eq!(reads[0], reads[1]);
     }
 }

@@ -43,6 +43,15 @@ enum Room {
     Run(u32, u32),
 }
 
+/// Where a small block may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Places {
+    /// To a slab of its own class.
+    Own,
+    /// Also to a run, or to a slab of larger blocks.
+    Any,
+}
+
 /// A live block, found by its address.
 pub(crate) enum Found {
     Slot(Slot),
@@ -168,13 +177,13 @@ impl Pool {
         owner: OwnerId,
         stack: &CallStack,
     ) -> Result<NonNull<u8>, AllocError> {
-        match self.try_alloc(layout, owner, stack) {
+        match self.alloc_in(layout, owner, stack, Places::Own) {
             Some(block) => Ok(block),
             None => self.alloc_finally(layout, owner, stack),
         }
     }
 
-    /// With what is kept given back.
+    /// With what is kept given back, before a small block takes a place of larger ones, whose slab it would hold.
     #[cold]
     #[inline(never)]
     fn alloc_finally(
@@ -184,7 +193,7 @@ impl Pool {
         stack: &CallStack,
     ) -> Result<NonNull<u8>, AllocError> {
         self.trim();
-        self.alloc_slowly(layout, owner, stack)
+        self.alloc_slowly(layout, owner, stack, Places::Any)
             .ok_or_else(|| self.failure(layout.size(), layout.align(), owner.0))
     }
 
@@ -196,6 +205,17 @@ impl Pool {
         layout: Layout,
         owner: OwnerId,
         stack: &CallStack,
+    ) -> Option<NonNull<u8>> {
+        self.alloc_in(layout, owner, stack, Places::Any)
+    }
+
+    #[inline]
+    fn alloc_in(
+        &mut self,
+        layout: Layout,
+        owner: OwnerId,
+        stack: &CallStack,
+        places: Places,
     ) -> Option<NonNull<u8>> {
         let stamp = |window: &Window| {
             let stamp = entry::record(owner.0, 0, window.mark());
@@ -210,7 +230,7 @@ impl Pool {
             }
             Tracking::Full => self.alloc_fast::<true>(layout, stack.key(), stamp),
         };
-        block.or_else(|| self.alloc_slowly(layout, owner, stack))
+        block.or_else(|| self.alloc_slowly(layout, owner, stack, places))
     }
 
     /// Frees a block.
@@ -410,12 +430,13 @@ impl Pool {
         layout: Layout,
         owner: OwnerId,
         stack: &CallStack,
+        places: Places,
     ) -> Option<NonNull<u8>> {
         if self.is_void() {
             return None;
         }
         let (record, place) = self.record_for(owner, stack);
-        self.alloc_anywhere(layout, record, place)
+        self.alloc_anew(layout, record, place, places)
     }
 
     /// The record, without a size, of a block that is allocated now, and its site's place. Without statistics
@@ -436,17 +457,18 @@ impl Pool {
         (record, self.window.place_of(site))
     }
 
-    fn alloc_anywhere(
+    fn alloc_anew(
         &mut self,
         layout: Layout,
         record: u64,
         place: SitePlace,
+        places: Places,
     ) -> Option<NonNull<u8>> {
         let (size, align) = (layout.size(), layout.align());
         if align > MAX_ALIGN {
             return None;
         }
-        let block = self.find_room(size, align, record)?;
+        let block = self.find_room(size, align, record, places)?;
         self.credit(record, place, size);
         let block = self.window.body_ptr(block);
         self.seal(block);
@@ -454,7 +476,13 @@ impl Pool {
     }
 
     /// Makes a block with its record; returns its offset.
-    fn find_room(&mut self, size: usize, align: usize, record: u64) -> Option<usize> {
+    fn find_room(
+        &mut self,
+        size: usize,
+        align: usize,
+        record: u64,
+        places: Places,
+    ) -> Option<usize> {
         if !self.chunks.are_units() {
             return self.chunks.take(&mut self.window, size, align, record);
         }
@@ -468,6 +496,9 @@ impl Pool {
                 self.window
                     .record_kept(slot, entry::with_size(record, size));
                 return Some(slot.block as usize);
+            }
+            if places == Places::Own {
+                return None;
             }
         }
         // A small block that found no room in its own class takes a place in another class.

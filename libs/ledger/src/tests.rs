@@ -12,6 +12,7 @@ use crate::*;
 
 mod light;
 mod outside;
+mod tight;
 
 const MIRI: bool = cfg!(miri);
 const A: OwnerId = OwnerId(1);

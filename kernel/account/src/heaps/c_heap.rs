@@ -4,11 +4,11 @@
 
 use crate::book::Book;
 use crate::heaps::pools::HeapRef;
-use crate::heaps::question::{PoolError, Question, Step};
+use crate::heaps::question::{Course, PoolError, Question, Step};
 use crate::heaps::ta_heap::pool_stats;
 use crate::inspector::Inspector;
 use core::cell::Cell;
-use tally_bget::{HeapWords, Inconsistent, Reader, Totals, View};
+use tally_bget::{HeapWords, Inconsistent, Reader, Totals, View, heap_words};
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_ledger::{Block, Stats};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
@@ -17,14 +17,20 @@ use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::AddressSpace;
 use tally_records::{PoolStats, consistency};
 
+#[cfg(test)]
+mod tests;
+
 /// Pages whose places are remembered while a heap is read.
 const PAGES: usize = 8;
 /// Chunks looked at under one lock.
 const STEP: usize = 64;
 /// Blocks looked at under one lock.
 const BLOCKS: usize = 24;
-/// Chunks of a heap without statistics that are looked at where figures are wanted at once.
-const AT_ONCE: usize = 256;
+/// Steps of a walk for each page that the TA may have. One that is not the last passes by 12 chunks or more, of 32 bytes
+/// at least: all that a page has room for is passed by in 11.
+const STEPS_A_PAGE: u64 = 11;
+/// Steps besides, for the words that end pools.
+const MORE_STEPS: u64 = 16;
 /// How often a walk is begun anew because the heap was changed meanwhile.
 const TRIES: usize = 3;
 
@@ -91,6 +97,16 @@ pub(crate) fn may_have(found: &Instance<Book>) -> bool {
     found.heap.is_none() && free_lists(found)[0] != 0
 }
 
+/// The memory of one that may have such a heap.
+fn memory<'a, M: Machine>(machine: &'a M, found: &'a Instance<Book>) -> Option<TaMemory<'a, M>> {
+    let space = found.space.as_ref().filter(|_| may_have(found))?;
+    Some(TaMemory {
+        machine,
+        space,
+        pages: [const { Cell::new(None) }; PAGES],
+    })
+}
+
 /// Opens an instance's heap; `None` if it has none, or not yet.
 ///
 /// # Errors
@@ -99,19 +115,32 @@ pub(crate) fn open<'a, M: Machine>(
     machine: &'a M,
     found: &'a Instance<Book>,
 ) -> Result<Option<View<TaMemory<'a, M>>>, Inconsistent> {
-    let Some(space) = found.space.as_ref().filter(|_| may_have(found)) else {
+    let Some(memory) = memory(machine, found) else {
         return Ok(None);
-    };
-    let memory = TaMemory {
-        machine,
-        space,
-        pages: [const { Cell::new(None) }; PAGES],
     };
     match View::open(memory, free_lists(found)) {
         // The kit's entry point makes a pool before a session is open.
         Ok(None) if found.has_served => Err(Inconsistent),
         opened => opened,
     }
+}
+
+/// Goes on along a course in an instance's heap.
+///
+/// # Errors
+/// [`PoolError::Changed`].
+fn follow<R: Reader>(
+    view: &View<R>,
+    found: &Instance<Book>,
+    course: &mut Course,
+) -> Result<(), PoolError> {
+    let pages = found.space.as_ref().map_or(0, AddressSpace::limit_pages);
+    course.follow(view.places(), most_steps(pages))
+}
+
+/// Steps after which a walk over sound pools in so many pages is through.
+const fn most_steps(pages: u32) -> u64 {
+    pages as u64 * STEPS_A_PAGE + MORE_STEPS
 }
 
 /// Answers from an instance's heap.
@@ -121,12 +150,14 @@ pub(crate) fn open<'a, M: Machine>(
 pub(crate) fn ask<M: Machine>(
     machine: &M,
     found: &Instance<Book>,
-    cursor: u64,
+    course: &mut Course,
     question: &mut Question<'_>,
 ) -> Result<Step, PoolError> {
     let Some(view) = open(machine, found)? else {
         return Ok(Step::default());
     };
+    follow(&view, found, course)?;
+    let cursor = course.at;
     let (count, next) = match question {
         // Nothing is written down of either.
         Question::Sites(_) | Question::Class(_) | Question::Overruns(_) => (0, 0),
@@ -145,9 +176,8 @@ pub(crate) fn ask<M: Machine>(
             (out.len(), 0)
         }
         Question::Figures(out) => {
-            let (known, stats) = stats_at_once(&view);
-            **out = stats;
-            (usize::from(known == consistency::SOUND), 0)
+            **out = view.header();
+            (usize::from(view.is_counted() && view.is_sound()), 0)
         }
     };
     Ok(Step { count, next })
@@ -159,49 +189,26 @@ pub(crate) fn base<M: Machine>(machine: &M, found: &Instance<Book>) -> u64 {
     view.map_or(0, |view| view.base())
 }
 
-/// What tells at once whether the heap has changed; zeros if there is none.
+/// What tells at once whether the heap has changed; zeros if there is none. A bounded number of instructions that no TA
+/// chooses.
 pub(crate) fn words<M: Machine>(machine: &M, found: &Instance<Book>) -> HeapWords {
-    let view = open(machine, found).ok().flatten();
-    view.map_or(HeapWords::default(), |view| view.words())
-}
-
-/// What can be told at once, and whether it adds up.
-fn stats_at_once<R: Reader>(view: &View<R>) -> (u32, Stats) {
-    let mut totals = Totals::default();
-    let walked = if view.is_counted() {
-        return (consistency::SOUND, view.header());
-    } else {
-        view.walk(&mut totals, AT_ONCE)
-    };
-    match walked.map(|whole| whole.then(|| view.stats(&totals))) {
-        Ok(Some(Ok(stats))) => (consistency::SOUND, stats),
-        Ok(None) => (consistency::CHANGING, view.header()),
-        Ok(Some(Err(Inconsistent))) | Err(Inconsistent) => {
-            (consistency::INCONSISTENT, view.header())
-        }
-    }
-}
-
-/// The figures of an instance's heap as far as they can be told at once.
-pub(crate) fn figures<M: Machine>(machine: &M, found: &Instance<Book>) -> PoolStats {
-    let (inconsistent, stats) = match open(machine, found) {
-        Ok(None) => return PoolStats::default(),
-        Ok(Some(view)) => stats_at_once(&view),
-        Err(Inconsistent) => (consistency::INCONSISTENT, Stats::default()),
-    };
-    PoolStats {
-        inconsistent,
-        ..pool_stats(&stats)
-    }
+    let memory = memory(machine, found);
+    memory.map_or_else(HeapWords::default, |memory| {
+        heap_words(&memory, free_lists(found))
+    })
 }
 
 impl<M: Machine> Inspector<'_, M> {
-    /// Whether it may be the heap of a C TA.
-    pub(crate) fn is_of_c(&self, heap: HeapRef) -> bool {
+    /// The instance, if it may be the heap of a C TA.
+    pub(crate) fn of_c(&self, heap: HeapRef) -> Option<InstanceRef> {
         let HeapRef::Ta(instance) = heap else {
-            return false;
+            return None;
         };
-        self.state().instance(instance).is_some_and(may_have)
+        let state = self.state();
+        state
+            .instance(instance)
+            .is_some_and(may_have)
+            .then_some(instance)
     }
 
     /// The live block of a heap that has the byte at an offset, found by a walk in steps.
@@ -213,17 +220,16 @@ impl<M: Machine> Inspector<'_, M> {
         heap: HeapRef,
         offset: usize,
     ) -> Result<Option<Block>, PoolError> {
-        let mut cursor = 0;
+        let mut course = Course::default();
         loop {
             let mut blocks = [Block::default(); BLOCKS];
-            let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks))?;
+            let step = self.ask_heap(heap, &mut course, &mut Question::Blocks(&mut blocks))?;
             let mut some = blocks[..step.count].iter();
             let behind = some.find(|block| offset < block.offset + block.usable);
             if let Some(block) = behind {
                 return Ok((block.offset <= offset).then_some(*block));
             }
-            cursor = step.next;
-            if cursor == 0 {
+            if course.at == 0 {
                 return Ok(None);
             }
             self.breathe();
@@ -232,49 +238,62 @@ impl<M: Machine> Inspector<'_, M> {
 
     /// All figures of an instance's heap, walked in steps; `None` if the instance is gone.
     pub(crate) fn c_pool_in_steps(&self, instance: InstanceRef) -> Option<PoolStats> {
-        let mut pool = PoolStats::default();
+        let (inconsistent, stats) = self.c_stats_in_steps(instance)?;
+        Some(PoolStats {
+            inconsistent,
+            ..pool_stats(&stats)
+        })
+    }
+
+    /// The same as the reader has them, and whether they add up.
+    pub(crate) fn c_stats_in_steps(&self, instance: InstanceRef) -> Option<(u32, Stats)> {
+        let mut found = (consistency::SOUND, Stats::default());
         for _ in 0..TRIES {
-            pool = self.walk_c_pool(instance)?;
-            if pool.inconsistent != consistency::CHANGING {
+            found = self.walk_c_heap(instance)?;
+            if found.0 != consistency::CHANGING {
                 break;
             }
         }
-        Some(pool)
+        Some(found)
     }
 
     #[inline(never)]
-    fn walk_c_pool(&self, instance: InstanceRef) -> Option<PoolStats> {
+    fn walk_c_heap(&self, instance: InstanceRef) -> Option<(u32, Stats)> {
         let before = words(&self.machine, self.state().instance(instance)?);
-        let mut totals = Totals::default();
+        let (mut totals, mut course) = (Totals::default(), Course::default());
         loop {
             let state = self.state();
             let found = state.instance(instance)?;
-            let stats = match open(&self.machine, found) {
-                Ok(None) => return Some(PoolStats::default()),
-                Ok(Some(view)) => match view.walk(&mut totals, STEP) {
-                    Ok(false) => None,
-                    Ok(true) => Some(view.stats(&totals).map_err(|_| view.header())),
-                    Err(Inconsistent) => Some(Err(view.header())),
-                },
-                Err(Inconsistent) => Some(Err(Stats::default())),
-            };
-            let after = words(&self.machine, found);
-            let (inconsistent, stats) = match stats {
-                Some(Ok(stats)) if before == after => (consistency::SOUND, stats),
+            let (mut moved, mut walked) = (false, Err(Inconsistent));
+            let mut stats = Stats::default();
+            match open(&self.machine, found) {
+                Ok(None) => return Some((consistency::SOUND, stats)),
+                Ok(Some(view)) => {
+                    stats = view.header();
+                    moved = follow(&view, found, &mut course).is_err();
+                    if !moved {
+                        walked = view.walk(&mut totals, STEP);
+                    }
+                    if walked == Ok(true) {
+                        match view.stats(&totals) {
+                            Ok(all) => stats = all,
+                            Err(Inconsistent) => walked = Err(Inconsistent),
+                        }
+                    }
+                }
+                Err(Inconsistent) => {}
+            }
+            if walked == Ok(false) {
+                drop(state);
+                self.breathe();
+                continue;
+            }
+            let has_changed = moved || before != words(&self.machine, found);
+            return Some(match walked {
+                Ok(_) if !has_changed => (consistency::SOUND, stats),
                 // Whoever is inside may be in the middle of a change.
-                Some(Ok(stats) | Err(stats)) if before != after || found.task.is_some() => {
-                    (consistency::CHANGING, stats)
-                }
-                Some(Ok(stats) | Err(stats)) => (consistency::INCONSISTENT, stats),
-                None => {
-                    drop(state);
-                    self.breathe();
-                    continue;
-                }
-            };
-            return Some(PoolStats {
-                inconsistent,
-                ..pool_stats(&stats)
+                _ if has_changed || found.task.is_some() => (consistency::CHANGING, stats),
+                _ => (consistency::INCONSISTENT, stats),
             });
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! **Invariant:** figures that a heap's owner changed while they were read are not called inconsistent. Those of a walk are
 //! not mixed with later ones: then those of the header are given. What is brought up to date in a snapshot's moment
-//! has bytes of that moment and blocks and calls of before, and says that it is changing.
+//! has bytes of that moment and blocks and calls of before, or of a C TA all figures of before, and says that it is changing.
 
 use crate::book::Book;
 use crate::heaps::c_heap;
-use crate::heaps::question::{PoolError, Question, Step};
+use crate::heaps::question::{Course, PoolError, Question, Step};
 use crate::heaps::ta_heap::{self, pool_stats};
 use crate::inspector::Inspector;
 use tally_core::ta::instance::{Instance, InstanceRef};
@@ -115,8 +115,8 @@ fn named_pool(found: &Instance<Book>, mut pool: PoolStats) -> PoolStats {
 }
 
 impl<M: Machine> Inspector<'_, M> {
-    /// What the books of a TA's heap say of it without a walk: all but the free chunks. Its last figures if
-    /// it is dead.
+    /// What the books of a TA's heap say of it without a walk: all but the free chunks, nothing of a C TA's. Its last
+    /// figures if it is dead.
     #[must_use]
     pub fn ta_pool_at_once(&self, found: &Instance<Book>) -> PoolStats {
         if let Some(remains) = &found.notes.remains {
@@ -124,23 +124,26 @@ impl<M: Machine> Inspector<'_, M> {
         }
         let pool = match (&found.space, found.heap) {
             (Some(space), Some(heap)) => ta_heap::figures(&self.machine, space, heap),
-            _ => c_heap::figures(&self.machine, found),
+            _ => PoolStats::default(),
         };
         named_pool(found, pool)
     }
 
-    /// The figures of a TA's heap that has changed since it was looked at `before`: bytes of now, blocks and calls of then.
-    /// Its last ones if it is dead.
+    /// The figures of a TA's heap that has changed since it was looked at `before`: bytes of now, blocks and calls of then,
+    /// all of then of a C TA's, of which only a walk may tell. Its last ones if it is dead. A bounded number of
+    /// instructions that no TA chooses.
     pub(crate) fn ta_pool_by_now(&self, found: &Instance<Book>, before: &PoolStats) -> PoolStats {
         if let Some(remains) = &found.notes.remains {
             return remains.heap;
         }
-        let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return named_pool(found, c_heap::figures(&self.machine, found));
+        let pool = match (&found.space, found.heap) {
+            (Some(space), Some(heap)) => ta_heap::header(&self.machine, space, heap, before),
+            _ => *before,
         };
-        let pool = ta_heap::header(&self.machine, space, heap, before);
         let inconsistent = match pool.inconsistent {
-            0 => consistency::CHANGING,
+            consistency::SOUND if found.heap.is_some() || c_heap::may_have(found) => {
+                consistency::CHANGING
+            }
             known => known,
         };
         named_pool(
@@ -150,6 +153,26 @@ impl<M: Machine> Inspector<'_, M> {
                 ..pool
             },
         )
+    }
+
+    /// The last figures of the heap of a C TA that is about to go; `None` if it may have none.
+    pub(crate) fn c_pool_at_end(&self, instance: InstanceRef) -> Option<PoolStats> {
+        c_heap::may_have(self.state().instance(instance)?).then_some(())?;
+        let pool = self.c_pool_in_steps(instance)?;
+        let inconsistent = match pool.inconsistent {
+            consistency::SOUND => consistency::SOUND,
+            // Nobody goes on who was in the middle of a change.
+            _ => consistency::INCONSISTENT,
+        };
+        let state = self.state();
+        let found = state.instance(instance)?;
+        Some(named_pool(
+            found,
+            PoolStats {
+                inconsistent,
+                ..pool
+            },
+        ))
     }
 
     /// All figures of a TA's heap, its last ones if it is dead; `None` if the instance is gone.
@@ -206,30 +229,31 @@ impl<M: Machine> Inspector<'_, M> {
     #[inline(never)]
     fn walk_pool(&self, walked: Walked) -> Option<Outcome> {
         let mut walk = Walk::default();
-        let mut cursor = 0;
+        let mut course = Course::default();
         let Some(before) = self.pool_header(walked)? else {
             return Some(Outcome::None);
         };
         let mut broken = false;
         loop {
             let mut chunks = [Chunk::default(); STEP];
-            match self.ask_pool(walked, cursor, &mut Question::Chunks(&mut chunks))? {
+            match self.ask_pool(walked, &mut course, &mut Question::Chunks(&mut chunks))? {
                 Ok(step) => {
                     for chunk in &chunks[..step.count] {
                         walk.add(chunk);
                     }
-                    cursor = step.next;
+                    course.at = step.next;
                 }
                 Err(
                     PoolError::NotLoaded
                     | PoolError::Dead
                     | PoolError::Inconsistent
-                    | PoolError::Damaged(_),
+                    | PoolError::Damaged(_)
+                    | PoolError::Changed,
                 ) => {
                     broken = true;
                 }
             }
-            if cursor == 0 || broken {
+            if course.at == 0 || broken {
                 break;
             }
             self.breathe();
@@ -254,14 +278,14 @@ impl<M: Machine> Inspector<'_, M> {
     fn ask_pool(
         &self,
         walked: Walked,
-        cursor: u64,
+        course: &mut Course,
         question: &mut Question<'_>,
     ) -> Option<Result<Step, PoolError>> {
         match walked {
-            Walked::Kernel => Some(self.heap().ask(cursor, question)),
+            Walked::Kernel => Some(self.heap().ask(course.at, question)),
             Walked::Ta(instance) => {
                 let state = self.state();
-                Some(self.ask_ta(state.instance(instance)?, cursor, question))
+                Some(self.ask_ta(state.instance(instance)?, course, question))
             }
         }
     }
@@ -269,7 +293,11 @@ impl<M: Machine> Inspector<'_, M> {
     /// What the header says; `Some(None)` if there is no pool, or its header makes no sense.
     fn pool_header(&self, walked: Walked) -> Option<Option<Stats>> {
         let mut stats = Stats::default();
-        let step = self.ask_pool(walked, 0, &mut Question::Figures(&mut stats))?;
+        let step = self.ask_pool(
+            walked,
+            &mut Course::default(),
+            &mut Question::Figures(&mut stats),
+        )?;
         Some(step.ok().filter(|step| step.count == 1).map(|_| stats))
     }
 

@@ -5,7 +5,7 @@
 
 use crate::book::Book;
 use crate::heaps::c_heap;
-use crate::heaps::question::{PoolError, Question, Step, answer};
+use crate::heaps::question::{Course, PoolError, Question, Step, answer};
 use crate::heaps::ta_heap;
 use crate::inspector::Inspector;
 use crate::selected::{instance_from, means};
@@ -101,27 +101,29 @@ impl<M: Machine> Inspector<'_, M> {
         }
     }
 
-    /// One step with a heap.
+    /// One step with a heap, after which the course is where the next begins.
     ///
     /// # Errors
     /// [`PoolError`].
     pub(crate) fn ask_heap(
         &self,
         heap: HeapRef,
-        cursor: u64,
+        course: &mut Course,
         question: &mut Question<'_>,
     ) -> Result<Step, PoolError> {
-        match heap {
-            HeapRef::Kernel => self.heap().ask(cursor, question),
+        let step = match heap {
+            HeapRef::Kernel => self.heap().ask(course.at, question),
             HeapRef::Ta(instance) => {
                 let state = self.state();
                 let found = state.instance(instance).ok_or(PoolError::NotLoaded)?;
                 if found.life == Life::Dead {
                     return Err(PoolError::Dead);
                 }
-                self.ask_ta(found, cursor, question)
+                self.ask_ta(found, course, question)
             }
-        }
+        }?;
+        course.at = step.next;
+        Ok(step)
     }
 
     /// One step with an instance's heap.
@@ -131,11 +133,11 @@ impl<M: Machine> Inspector<'_, M> {
     pub fn ask_ta(
         &self,
         found: &Instance<Book>,
-        cursor: u64,
+        course: &mut Course,
         question: &mut Question<'_>,
     ) -> Result<Step, PoolError> {
         let (Some(space), Some(heap)) = (&found.space, found.heap) else {
-            return c_heap::ask(&self.machine, found, cursor, question);
+            return c_heap::ask(&self.machine, found, course, question);
         };
         // A heap that was reserved and not used yet has nothing.
         if space.heap().is_none_or(|heap| heap.committed == 0) {
@@ -143,7 +145,7 @@ impl<M: Machine> Inspector<'_, M> {
         }
         let view =
             ta_heap::open(&self.machine, space, heap).map_err(|_| PoolError::Inconsistent)?;
-        answer(&view, cursor, question, |address| {
+        answer(&view, course.at, question, |address| {
             found.image_offset(address)
         })
     }

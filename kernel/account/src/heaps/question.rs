@@ -36,6 +36,41 @@ pub struct Step {
     pub next: u64,
 }
 
+/// Where a walk in steps goes on, and what it must find again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Where the next step begins: 0 at first, and after the last.
+    pub at: u64,
+    /// Where pools that can move were at first.
+    places: Option<u64>,
+    steps: u64,
+}
+
+impl Course {
+    /// One step from there on.
+    #[must_use]
+    pub const fn at(at: u64) -> Self {
+        Self {
+            at,
+            places: None,
+            steps: 0,
+        }
+    }
+
+    /// Begins a step in pools that are at these places.
+    ///
+    /// # Errors
+    /// [`PoolError::Changed`]: they were elsewhere, or it is not one of `most`, after which sound pools that stay are
+    /// through.
+    pub(crate) fn follow(&mut self, places: u64, most: u64) -> Result<(), PoolError> {
+        self.steps += 1;
+        let stay = *self.places.get_or_insert(places) == places;
+        (stay && self.steps <= most)
+            .then_some(())
+            .ok_or(PoolError::Changed)
+    }
+}
+
 /// Why a pool does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolError {
@@ -47,6 +82,8 @@ pub enum PoolError {
     Inconsistent,
     /// Its tables are not sound.
     Damaged(Damage),
+    /// Its pools moved between two steps.
+    Changed,
 }
 
 impl From<Inconsistent> for PoolError {
@@ -61,6 +98,7 @@ impl From<PoolError> for TeeResult {
             PoolError::NotLoaded => Self::ITEM_NOT_FOUND,
             PoolError::Dead => Self::TARGET_DEAD,
             PoolError::Inconsistent | PoolError::Damaged(_) => Self::CORRUPT_OBJECT,
+            PoolError::Changed => Self::BUSY,
         }
     }
 }

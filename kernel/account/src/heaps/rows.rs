@@ -4,14 +4,17 @@
 
 use crate::book::Book;
 use crate::heaps::pools::HeapRef;
-use crate::heaps::question::{PoolError, Question, Step};
+use crate::heaps::question::{Course, PoolError, Question, Step};
+use crate::heaps::ta_heap::HeapKey;
 use crate::inspector::Inspector;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_core::kernel::State;
 use tally_ledger::{Block, Chunk, ChunkKind, ClassFigures, Damage, Overrun, SiteInfo, Stats};
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
-use tally_records::{BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, damage};
+use tally_records::{
+    BlockRow, ChunkRow, ClassRow, SiteRow, chunk_kind, class_kind, consistency, damage,
+};
 
 /// Items of one step.
 const STEP: usize = 24;
@@ -38,7 +41,11 @@ impl<M: Machine> Inspector<'_, M> {
         let pool = self.heap_owner(heap);
         let mut sites = [SiteInfo::default(); SITES_STEP];
         let room = sites.len().min(out.len());
-        let step = self.ask_heap(heap, cursor, &mut Question::Sites(&mut sites[..room]))?;
+        let step = self.ask_heap(
+            heap,
+            &mut Course::at(cursor),
+            &mut Question::Sites(&mut sites[..room]),
+        )?;
         for (site, row) in sites[..step.count].iter().zip(out) {
             *row = SiteRow {
                 pool,
@@ -67,7 +74,11 @@ impl<M: Machine> Inspector<'_, M> {
         let base = self.heap_base(heap);
         let mut blocks = [Block::default(); STEP];
         let room = blocks.len().min(out.len());
-        let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks[..room]))?;
+        let step = self.ask_heap(
+            heap,
+            &mut Course::at(cursor),
+            &mut Question::Blocks(&mut blocks[..room]),
+        )?;
         let mut count = 0;
         let state = self.state();
         for block in &blocks[..step.count] {
@@ -111,7 +122,11 @@ impl<M: Machine> Inspector<'_, M> {
         // The first step has the tables besides.
         let tables = usize::from(cursor == 0);
         let room = chunks.len().min(out.len().saturating_sub(tables));
-        let step = self.ask_heap(heap, cursor, &mut Question::Chunks(&mut chunks[..room]))?;
+        let step = self.ask_heap(
+            heap,
+            &mut Course::at(cursor),
+            &mut Question::Chunks(&mut chunks[..room]),
+        )?;
         let mut rows = out.iter_mut();
         if tables == 1
             && step.count > 0
@@ -155,16 +170,18 @@ impl<M: Machine> Inspector<'_, M> {
         out: &mut [ClassRow],
     ) -> Result<usize, PoolError> {
         let pool = self.heap_owner(heap);
-        let mut stats = Stats::default();
-        let header = self.ask_heap(heap, 0, &mut Question::Figures(&mut stats))?;
-        if header.count == 0 {
+        let Some(stats) = self.figures_for_classes(heap)? else {
             return Ok(0);
-        }
+        };
         let mut rows = Rows { out, used: 0, pool };
         let mut taken = 0;
         for index in 0..MAX_CLASSES {
             let mut class = None;
-            self.ask_heap(heap, index as u64, &mut Question::Class(&mut class))?;
+            self.ask_heap(
+                heap,
+                &mut Course::at(index as u64),
+                &mut Question::Class(&mut class),
+            )?;
             let Some(class) = class else { break };
             taken += class.bytes;
             rows.add_class(&class);
@@ -185,12 +202,30 @@ impl<M: Machine> Inspector<'_, M> {
         Ok(used)
     }
 
+    /// Size, bytes and blocks of a heap; `None` if it has none, or they are not known.
+    fn figures_for_classes(&self, heap: HeapRef) -> Result<Option<Stats>, PoolError> {
+        if let Some(instance) = self.of_c(heap) {
+            let (known, stats) = self
+                .c_stats_in_steps(instance)
+                .ok_or(PoolError::NotLoaded)?;
+            let is_known = known != consistency::INCONSISTENT && stats.allocated != 0;
+            return Ok(is_known.then_some(stats));
+        }
+        let mut stats = Stats::default();
+        let step = self.ask_heap(
+            heap,
+            &mut Course::default(),
+            &mut Question::Figures(&mut stats),
+        )?;
+        Ok((step.count != 0).then_some(stats))
+    }
+
     /// Adds up what live blocks asked for, by class.
     fn add_requested(&self, heap: HeapRef, rows: &mut [ClassRow]) -> Result<(), PoolError> {
-        let mut cursor = 0;
+        let mut course = Course::default();
         loop {
             let mut blocks = [Block::default(); STEP];
-            let step = self.ask_heap(heap, cursor, &mut Question::Blocks(&mut blocks))?;
+            let step = self.ask_heap(heap, &mut course, &mut Question::Blocks(&mut blocks))?;
             for block in &blocks[..step.count] {
                 let slab = rows.iter().position(|row| {
                     row.kind == class_kind::SLAB && row.block_size as usize == block.usable
@@ -200,8 +235,7 @@ impl<M: Machine> Inspector<'_, M> {
                     rows[at].requested += block.size as u64;
                 }
             }
-            cursor = step.next;
-            if cursor == 0 {
+            if course.at == 0 {
                 return Ok(());
             }
             self.breathe();
@@ -215,7 +249,10 @@ impl<M: Machine> Inspector<'_, M> {
     pub(crate) fn check_heap(&self, heap: HeapRef) -> Result<(u32, u32), TeeResult> {
         for _ in 0..TRIES {
             let before = self.header(heap)?;
-            let found = self.check_once(heap)?;
+            let found = match self.check_once(heap) {
+                Err(PoolError::Changed) => continue,
+                found => found?,
+            };
             // What was changed meanwhile may look damaged, or look sound.
             if before == self.header(heap)? {
                 return Ok(found);
@@ -224,52 +261,68 @@ impl<M: Machine> Inspector<'_, M> {
         Err(TeeResult::BUSY)
     }
 
-    fn header(&self, heap: HeapRef) -> Result<Option<Stats>, PoolError> {
+    /// What tells whether a heap has changed.
+    fn header(&self, heap: HeapRef) -> Result<(Option<Stats>, HeapKey), PoolError> {
         let mut stats = Stats::default();
-        match self.ask_heap(heap, 0, &mut Question::Figures(&mut stats)) {
-            Ok(_) => Ok(Some(stats)),
-            Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => Err(gone),
-            Err(PoolError::Inconsistent | PoolError::Damaged(_)) => Ok(None),
-        }
+        let asked = self.ask_heap(
+            heap,
+            &mut Course::default(),
+            &mut Question::Figures(&mut stats),
+        );
+        let stats = match asked {
+            Ok(_) => Some(stats),
+            Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
+            Err(PoolError::Inconsistent | PoolError::Damaged(_) | PoolError::Changed) => None,
+        };
+        let state = self.state();
+        let found = match heap {
+            HeapRef::Kernel => None,
+            HeapRef::Ta(instance) => state.instance(instance),
+        };
+        let key = found.map(|found| HeapKey::of(&self.machine, found));
+        Ok((stats, key.unwrap_or_default()))
     }
 
     fn check_once(&self, heap: HeapRef) -> Result<(u32, u32), PoolError> {
-        let mut cursor = 0;
+        let mut course = Course::default();
         loop {
-            match self.ask_heap(heap, cursor, &mut Question::Check) {
+            match self.ask_heap(heap, &mut course, &mut Question::Check) {
                 Ok(step) if step.next == 0 => break,
-                Ok(step) => cursor = step.next,
-                Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
+                Ok(_) => {}
+                Err(end @ (PoolError::NotLoaded | PoolError::Dead | PoolError::Changed)) => {
+                    return Err(end);
+                }
                 Err(PoolError::Inconsistent) => return Ok((damage::WALK, 0)),
                 Err(PoolError::Damaged(found)) => return Ok(wire_damage(found)),
             }
             self.breathe();
         }
         // Sound units can be the wrong ones: a walk over all blocks must come to the end.
-        cursor = 0;
+        course = Course::default();
         loop {
             let mut chunks = [Chunk::default(); STEP];
-            match self.ask_heap(heap, cursor, &mut Question::Chunks(&mut chunks)) {
+            match self.ask_heap(heap, &mut course, &mut Question::Chunks(&mut chunks)) {
                 Ok(step) if step.next == 0 => break,
-                Ok(step) => cursor = step.next,
-                Err(gone @ (PoolError::NotLoaded | PoolError::Dead)) => return Err(gone),
+                Ok(_) => {}
+                Err(end @ (PoolError::NotLoaded | PoolError::Dead | PoolError::Changed)) => {
+                    return Err(end);
+                }
                 Err(PoolError::Inconsistent | PoolError::Damaged(_)) => {
                     return Ok((damage::WALK, 0));
                 }
             }
             self.breathe();
         }
-        cursor = 0;
+        course = Course::default();
         loop {
             let mut first = [Overrun::default()];
-            let step = self.ask_heap(heap, cursor, &mut Question::Overruns(&mut first))?;
+            let step = self.ask_heap(heap, &mut course, &mut Question::Overruns(&mut first))?;
             if step.count > 0 {
                 return Ok(wire_damage(Damage::Overrun(first[0].block.offset)));
             }
             if step.next == 0 {
                 return Ok((damage::NONE, 0));
             }
-            cursor = step.next;
             self.breathe();
         }
     }
@@ -290,11 +343,15 @@ impl<M: Machine> Inspector<'_, M> {
                 .ok_or(TeeResult::ITEM_NOT_FOUND)?
         };
         let mut block = None;
-        if self.is_of_c(heap) {
+        if self.of_c(heap).is_some() {
             let offset = usize::try_from(offset).map_err(|_| TeeResult::ITEM_NOT_FOUND)?;
             block = self.c_block_at(heap, offset)?;
         } else {
-            self.ask_heap(heap, offset, &mut Question::BlockAt(&mut block))?;
+            self.ask_heap(
+                heap,
+                &mut Course::at(offset),
+                &mut Question::BlockAt(&mut block),
+            )?;
         }
         let block = block.ok_or(TeeResult::ITEM_NOT_FOUND)?;
         Ok(block_row(&block, base))
@@ -313,7 +370,7 @@ impl<M: Machine> Inspector<'_, M> {
         if !self.shared.shown.contents {
             return Err(TeeResult::NOT_SUPPORTED);
         }
-        self.ask_heap(heap, offset, &mut Question::Bytes(out))?;
+        self.ask_heap(heap, &mut Course::at(offset), &mut Question::Bytes(out))?;
         Ok(())
     }
 }

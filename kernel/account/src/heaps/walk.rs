@@ -6,6 +6,7 @@
 use crate::book::Book;
 use crate::heaps::c_heap;
 use crate::heaps::pools::HeapRef;
+use crate::heaps::question::{Course, Question};
 use crate::heaps::ta_heap::{self, HeapError};
 use crate::inspector::Inspector;
 use crate::kinds::wire_kind;
@@ -157,7 +158,13 @@ impl<M: Machine> Inspector<'_, M> {
     ///
     /// # Errors
     /// [`HeapError`]. The batch may have anything in it then.
-    fn heap_blocks(&self, heap: HeapRef, cursor: u64, batch: &mut Batch) -> Result<(), HeapError> {
+    fn heap_blocks(
+        &self,
+        heap: HeapRef,
+        course: &mut Course,
+        batch: &mut Batch,
+    ) -> Result<(), HeapError> {
+        let cursor = course.at;
         batch.count = 0;
         match heap {
             HeapRef::Kernel => {
@@ -179,13 +186,11 @@ impl<M: Machine> Inspector<'_, M> {
                 let state = self.state();
                 let found = state.instance(instance).ok_or(HeapError::Gone)?;
                 let (Some(space), Some(base)) = (&found.space, found.heap) else {
-                    let view = c_heap::open(&self.machine, found);
-                    let view = view.map_err(|_| HeapError::Inconsistent)?;
-                    let view = view.ok_or(HeapError::Gone)?;
-                    let step = view.blocks(cursor, &mut batch.blocks);
-                    let (count, next) = step.map_err(|_| HeapError::Inconsistent)?;
-                    (batch.count, batch.next) = (count, (next != 0).then_some(next));
-                    for block in &mut batch.blocks[..count] {
+                    let mut question = Question::Blocks(&mut batch.blocks);
+                    let step = c_heap::ask(&self.machine, found, course, &mut question);
+                    let step = step.map_err(|_| HeapError::Inconsistent)?;
+                    (batch.count, batch.next) = (step.count, (step.next != 0).then_some(step.next));
+                    for block in &mut batch.blocks[..step.count] {
                         block.mark = found.notes.heap_mark;
                     }
                     return Ok(());
@@ -211,9 +216,10 @@ impl<M: Machine> Inspector<'_, M> {
             count: 0,
             next: None,
         };
-        let mut cursor = Some(0);
+        let (mut course, mut cursor) = (Course::default(), Some(0));
         while let Some(at) = cursor {
-            self.heap_blocks(heap, at, &mut batch)?;
+            course.at = at;
+            self.heap_blocks(heap, &mut course, &mut batch)?;
             for few in batch.blocks[..batch.count].chunks(FEW) {
                 for block in few {
                     take(block)?;

@@ -1,7 +1,7 @@
 //! Report of an ending instance: dmalloc's "not freed", by call site.
 //!
-//! **Invariant:** bounded work under one lock, from the TA's books as they are; nothing is locked while a line is
-//! written. The caller has claimed the instance.
+//! **Invariant:** bounded work under one lock, from the TA's books as they are, those of a C TA in steps; nothing is
+//! locked while a line is written. The caller has claimed the instance.
 
 use crate::heaps::c_heap;
 use crate::heaps::ta_heap::{self, image_frames};

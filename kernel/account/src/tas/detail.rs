@@ -259,11 +259,12 @@ impl<M: Machine> Inspector<'_, M> {
     #[must_use]
     pub fn remains(&self, instance: InstanceRef) -> Option<Remains> {
         let stack_deepest = self.stack_deepest(instance);
+        let walked = self.c_pool_at_end(instance);
         let state = self.state();
         let found = state.instance(instance)?;
         let space = found.space.as_ref()?;
         Some(Remains {
-            heap: self.ta_pool_at_once(found),
+            heap: walked.unwrap_or_else(|| self.ta_pool_at_once(found)),
             heap_reserved: space.heap().map_or(0, |heap| heap.max),
             limit: space.limit_pages(),
             stack_deepest,

@@ -5,7 +5,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::Pool;
+use super::{Places, Pool};
 use crate::capture::{Caller, Walkable};
 use crate::classes::UNIT;
 use crate::entry::{self, MIN_BLOCK_UNITS, SLAB};
@@ -125,7 +125,7 @@ impl Pool {
                 (place.in_record(stamp, 0), place)
             }
         };
-        self.alloc_anywhere(layout, record, place)
+        self.alloc_anew(layout, record, place, Places::Any)
     }
 
     /// The stack on which blocks are asked for: what [`Pool::set_stack`] said, [`Walkable::NOWHERE`] at first.
