@@ -23,7 +23,7 @@ mod tests;
 /// Pages whose places are remembered while a heap is read.
 const PAGES: usize = 8;
 /// Chunks looked at under one lock.
-const STEP: usize = 64;
+const STEP: usize = 32;
 /// Blocks looked at under one lock.
 const BLOCKS: usize = 24;
 /// Steps of a walk for each page that the TA may have. One that is not the last passes by 12 chunks or more, of 32 bytes
