@@ -5,7 +5,7 @@
 use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
 use crate::linux::{self, Debian};
-use crate::qemu::{Ending, Output, Run};
+use crate::qemu::{Ending, Output, Preloaded, Run};
 use crate::tfa::Tfa;
 use crate::{given, paths, ui};
 use anyhow::{Context as _, Result};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RELEASE", default_value = "13", requires = "linux")]
     debian: Debian,
     /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
-    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "linux")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
     tfa: Option<Option<PathBuf>>,
     /// More TAs: ELF files, which are signed with the development key, or signed images
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -134,7 +134,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             .collect(),
     };
     let outcome = match (&linux, &tfa) {
-        (Some(linux), _) => run.start_linux(linux)?,
+        (Some(linux), None) => run.start_linux(linux)?,
+        (Some(linux), Some(tfa)) => run.start_preloaded(&Preloaded {
+            tfa,
+            secure: vec![&images.kernel_raw.bytes],
+            linux,
+        })?,
         (None, Some(tfa)) => run.start_under(tfa)?,
         (None, None) => run.start()?,
     };

@@ -32,6 +32,8 @@ pub(crate) enum Part {
     Target,
     /// The standard library of programs for Linux.
     LinuxTarget,
+    /// That of programs and TAs that link with Debian's libraries.
+    GnuTarget,
     /// The machine emulator.
     Qemu,
     /// A C compiler for AArch64, and make.
@@ -57,6 +59,7 @@ impl Part {
         match self {
             Self::Target => "rust target aarch64-unknown-none-softfloat",
             Self::LinuxTarget => "rust target aarch64-unknown-linux-musl",
+            Self::GnuTarget => "rust target aarch64-unknown-linux-gnu",
             Self::Qemu => "qemu-system-aarch64",
             Self::CrossCompiler => "aarch64-linux-gnu-gcc",
             Self::Lints => "rustfmt and clippy",
@@ -75,6 +78,7 @@ impl Part {
             Self::Target | Self::Qemu | Self::Lints => false,
             Self::Miri
             | Self::LinuxTarget
+            | Self::GnuTarget
             | Self::CrossCompiler
             | Self::Chromium
             | Self::Valgrind
@@ -89,6 +93,7 @@ impl Part {
         match self {
             Self::Target => rust_target_installed(GUEST_TARGET),
             Self::LinuxTarget => rust_target_installed(linux::TARGET),
+            Self::GnuTarget => rust_target_installed(linux::teaclave::TARGET),
             Self::Qemu => tool::works(QEMU, "--version"),
             Self::CrossCompiler => {
                 tool::works(&format!("{CROSS_COMPILE}gcc"), "--version")
@@ -116,6 +121,7 @@ impl Part {
         match self {
             Self::Target => rustup(&["target", "add", GUEST_TARGET]),
             Self::LinuxTarget => rustup(&["target", "add", linux::TARGET]),
+            Self::GnuTarget => rustup(&["target", "add", linux::teaclave::TARGET]),
             Self::Lints => rustup(&["component", "add", "rustfmt", "clippy"]),
             Self::Qemu => debian_packages(QEMU, &["qemu-system-arm"]),
             Self::CrossCompiler => debian_packages(

@@ -6,6 +6,7 @@ pub(crate) mod bench;
 mod filters;
 mod packages;
 pub(crate) mod peer;
+pub(crate) mod teaclave;
 pub(crate) mod tests;
 
 use crate::archive::Archive;
@@ -88,6 +89,14 @@ impl Linux {
     pub(crate) fn without_programs(kernel: PathBuf) -> Self {
         let ramdisk = Vec::new();
         Self { kernel, ramdisk }
+    }
+
+    /// Adds a program.
+    pub(crate) fn add_program(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut archive = Archive::default();
+        archive.program(&format!("bin/{name}"), bytes)?;
+        self.ramdisk.extend(archive.finish()?);
+        Ok(())
     }
 
     /// Writes the RAM disk of one run; `command` is a shell script.

@@ -392,7 +392,7 @@ impl<'a> Run<'a> {
             // Built without either; see there.
             Worlds::Tfa(_) => self.bare_metal(&mut qemu, "max,sve=off,sme=off", dir)?,
             Worlds::Linux(linux) => self.linux(&mut qemu, linux, dir)?,
-            Worlds::Preloaded(worlds) => worlds.load(&mut qemu, &flash, self.command, dir)?,
+            Worlds::Preloaded(worlds) => worlds.load(&mut qemu, &flash, self, dir)?,
         }
         let channel = |name: &str| {
             let path = option_path(&dir.join(name));

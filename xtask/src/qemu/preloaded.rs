@@ -4,7 +4,7 @@
 //!
 //! **Invariant:** the two secure worlds that are compared get the same bytes and the same addresses.
 
-use super::{loader, option_path};
+use super::{Run, loader, option_path};
 use crate::linux::{self, Linux};
 use crate::tfa::Tfa;
 use crate::{setup, tool};
@@ -49,19 +49,22 @@ impl Preloaded<'_> {
         &self,
         qemu: &mut Command,
         flash: &Path,
-        script: Option<&str>,
+        run: &Run<'_>,
         dir: &Path,
     ) -> Result<()> {
         let ram = linux::RAM_MIB.to_string();
         qemu.args(["-cpu", CPU, "-m", &ram]);
         let ramdisk = dir.join("ramdisk.cpio");
-        self.linux.write_ramdisk(&ramdisk, script)?;
+        self.linux.write_ramdisk(&ramdisk, run.command)?;
         let bytes = ramdisk.metadata()?.len();
         let end = RAMDISK + bytes;
         let ram_end = virt::RAM_BASE + (u64::from(linux::RAM_MIB) << 20);
         ensure!(end <= ram_end, "the RAM disk has {bytes} bytes");
         let tree = dir.join("tree.dtb");
-        std::fs::write(&tree, device_tree(&tree, flash, &(RAMDISK..end))?)?;
+        std::fs::write(
+            &tree,
+            device_tree(&tree, (flash, run.cpus), &(RAMDISK..end))?,
+        )?;
         let entry = dir.join("entry.bin");
         std::fs::write(&entry, jump().map(u32::to_le_bytes).concat())?;
         for (file, address) in [
@@ -91,10 +94,14 @@ fn jump() -> [u32; 5] {
 }
 
 /// QEMU's tree of this machine, completed; `file` is where QEMU writes it.
-fn device_tree(file: &Path, flash: &Path, ramdisk: &std::ops::Range<u64>) -> Result<Vec<u8>> {
+fn device_tree(
+    file: &Path,
+    (flash, cpus): (&Path, u32),
+    ramdisk: &std::ops::Range<u64>,
+) -> Result<Vec<u8>> {
     let machine = format!("{},dumpdtb={}", super::MACHINE, option_path(file));
     let mut dump = Command::new(setup::QEMU);
-    dump.args(["-M", &machine, "-cpu", CPU, "-smp", "1"]);
+    dump.args(["-M", &machine, "-cpu", CPU, "-smp", &cpus.to_string()]);
     dump.args(["-m", &linux::RAM_MIB.to_string()]);
     dump.args(["-nodefaults", "-display", "none", "-bios"])
         .arg(flash);

@@ -18,6 +18,7 @@ mod own_ta;
 mod report;
 pub(crate) mod results;
 pub(crate) mod sources;
+mod teaclave;
 mod terminal;
 mod variants;
 mod xtest;
@@ -147,7 +148,7 @@ impl Part {
             }
             Self::Linux => {
                 let mut tests = linux::tests::known()?;
-                tests.push(Known::short(xtest::NAME));
+                tests.extend([xtest::NAME, teaclave::NAME].map(Known::short));
                 tests
             }
         })
@@ -219,6 +220,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
             Part::Linux => {
                 if let Some(images) = images.get(&mut results) {
                     linux::tests::run(&mut results, images, silence);
+                    teaclave::run(&mut results, images, silence);
                 }
                 xtest::run(&mut results, silence);
             }
