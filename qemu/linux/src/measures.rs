@@ -126,6 +126,16 @@ pub(crate) fn measure(
     results: &mut Results,
     name: &str,
     iterations: u32,
+    body: impl FnMut() -> Outcome,
+) -> Outcome {
+    measure_in_pieces(results, name, (iterations, 1), body)
+}
+
+/// As [`measure`], where each time does so many pieces, one of which the figure is of.
+pub(crate) fn measure_in_pieces(
+    results: &mut Results,
+    name: &str,
+    (iterations, pieces): (u32, u32),
     mut body: impl FnMut() -> Outcome,
 ) -> Outcome {
     (0..3).try_for_each(|_| body())?;
@@ -137,6 +147,6 @@ pub(crate) fn measure(
     result.map_err(|why| format!("{name}: {why}"))?;
     println!("{name}: {iterations} times");
     results
-        .measure(name, iterations, time)
+        .measure(name, iterations * pieces, time)
         .map_err(|error| format!("results: {error}"))
 }

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** nothing is asked that only one of the secure worlds has.
 
+mod crypto;
+
 use tally_abi::TeeUuid;
 use tally_abi::pta::stats::{self, AllocStats, alloc_id};
 use teec::{Context, Operation, ParamNone, ParamTmpRef, ParamType, ParamValue, Session};
@@ -36,6 +38,7 @@ pub(crate) fn run(results: &str) -> Outcome {
         open_close(&context, KEPT)
     })?;
     measure(&mut results, "ta_load", 5, || open_close(&context, SIMS))?;
+    crypto::run(&mut results, &context)?;
     results.close().map_err(|error| format!("results: {error}"))
 }
 
