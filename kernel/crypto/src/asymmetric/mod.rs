@@ -1,0 +1,1 @@
+//! Keys in pairs: RSA, DSA, DH, elliptic curves, Edwards curves; what derives secrets from them.

@@ -1,0 +1,1 @@
+//! Digests, message authentication codes, ciphers, authenticated encryption.
