@@ -2,11 +2,18 @@
 //!
 //! Big numbers lie in scratch that the caller brings, which is zeroed after each use, so that stacks stay small.
 
+pub mod curve;
 pub mod derive;
+pub mod discrete;
+pub mod ec;
+pub mod ed25519;
+mod field;
 pub mod hash;
 pub mod montgomery;
+mod multiple;
 pub mod padding;
 pub mod rsa;
+pub mod xdh;
 
 use crypto_bigint::{Limb, UintRef};
 
@@ -30,6 +37,9 @@ pub enum Error {
 
 /// Of an operation.
 pub type Result<T> = core::result::Result<T, Error>;
+
+/// Draws of random numbers until one is suitable, of which at least every second is.
+const MAX_DRAWS: usize = 128;
 
 /// Where random bytes come from.
 pub trait Random {

@@ -5,7 +5,7 @@
 //! **Invariant:** what is wrong with a decrypted text does not show in the time that it takes (Bleichenbacher, Manger).
 
 use super::hash::Hash;
-use super::{Error, Random, Result};
+use super::{Error, MAX_DRAWS, Random, Result};
 use crypto_bigint::Choice;
 
 /// Bytes around a message in EME-PKCS1-v1_5.
@@ -207,9 +207,6 @@ pub fn pad_pkcs1(message: &[u8], random: &mut impl Random, encoded: &mut [u8]) -
     }
     Ok(())
 }
-
-/// Draws of a byte until it is not 0.
-const MAX_DRAWS: usize = 64;
 
 /// The message in an encoded text of EME-PKCS1-v1_5.
 ///

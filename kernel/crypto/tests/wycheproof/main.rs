@@ -1,5 +1,9 @@
 //! Wycheproof's vectors.
 
+mod derive;
+mod dsa;
+mod ec;
+mod edwards;
 mod rsa;
 
 use tally_crypto::asymmetric::hash::Hash;
@@ -47,4 +51,11 @@ fn random() -> impl FnMut(&mut [u8]) {
             *byte = (state >> 32) as u8;
         }
     }
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+        .collect()
 }
