@@ -8,6 +8,7 @@ pub mod discrete;
 pub mod ec;
 pub mod ed25519;
 mod field;
+pub mod generation;
 pub mod hash;
 pub mod montgomery;
 mod multiple;

@@ -4,6 +4,7 @@ mod derive;
 mod dsa;
 mod ec;
 mod edwards;
+mod generation;
 mod rsa;
 
 use tally_crypto::asymmetric::hash::Hash;
