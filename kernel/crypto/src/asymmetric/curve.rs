@@ -177,6 +177,15 @@ impl<'m> Group<'m> {
         })
     }
 
+    /// The coefficients a = -3 and b, and the generator: big-endian. For curves of 256 bits.
+    pub(super) fn constants(&self) -> ([u8; 32], &'static [u8], [&'static [u8]; 2]) {
+        let mut a = [0; 32];
+        a.copy_from_slice(self.curve.prime);
+        // No borrow: the lowest byte is more than 3.
+        a[31] -= 3;
+        (a, self.curve.b, self.curve.generator)
+    }
+
     /// The point that generates all.
     pub(super) fn generator(&mut self) -> Result<Point> {
         let [x, y] = self.curve.generator;

