@@ -2,8 +2,10 @@
 //!
 //! Each writes as many bytes as there is room for.
 
-use super::hash::{Hash, Hashed};
+use super::hash::{Hashed, finish_mac};
 use super::{Error, Result};
+use crate::symmetric::hash::Algorithm as Hash;
+use crate::symmetric::mac::Hmac;
 
 /// HKDF (RFC 5869).
 ///
@@ -40,26 +42,32 @@ pub fn concat(hash: Hash, secret: &[u8], info: &[u8], to: &mut [u8]) -> Result<(
 }
 
 /// A block of PBKDF2 with HMAC (RFC 8018 §5.2), round by round: a key may ask for millions.
-#[derive(Debug)]
-pub struct Pbkdf2Block {
+pub struct Pbkdf2Block<'k> {
     hash: Hash,
+    /// Has the password, and nothing else.
+    keyed: &'k Hmac,
     last: Hashed,
     sum: Hashed,
 }
 
-impl Pbkdf2Block {
+impl<'k> Pbkdf2Block<'k> {
     /// The block of this number, from 1, after its first round.
     #[must_use]
-    pub fn first(hash: Hash, password: &[u8], salt: &[u8], number: u32) -> Self {
-        let last = hash.mac(password, &[salt, &number.to_be_bytes()]);
+    pub fn first(hash: Hash, keyed: &'k Hmac, salt: &[u8], number: u32) -> Self {
+        let last = finish_mac(hash, keyed.clone(), &[salt, &number.to_be_bytes()]);
         let sum = last.clone();
-        Self { hash, last, sum }
+        Self {
+            hash,
+            keyed,
+            last,
+            sum,
+        }
     }
 
     /// After so many more.
-    pub fn rounds(&mut self, password: &[u8], n: u32) {
+    pub fn rounds(&mut self, n: u32) {
         for _ in 0..n {
-            self.last = self.hash.mac(password, &[&self.last]);
+            self.last = finish_mac(self.hash, self.keyed.clone(), &[&self.last]);
             self.sum.xor(&self.last);
         }
     }

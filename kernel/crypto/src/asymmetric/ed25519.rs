@@ -2,9 +2,10 @@
 
 use super::curve::hex;
 use super::field::{Element, FIELD_WORDS, Field, ZERO, is_none, is_same};
-use super::hash::{Hash, Hashed};
+use super::hash::Hashed;
 use super::multiple::{Addition, multiple, table_words};
 use super::{Error, Result, Word, Words};
+use crate::symmetric::hash::Algorithm as Hash;
 use zeroize::Zeroize;
 
 /// Bytes of a private key and of a public one.

@@ -1,47 +1,31 @@
-//! Hashes and their HMAC of texts in a few pieces, for schemes and derivations.
+//! Digests and codes of texts in a few pieces, for schemes and derivations.
 
+use crate::symmetric::hash::{Algorithm, Hash, MAX_DIGEST};
+use crate::symmetric::mac::Hmac;
+use crate::symmetric::xor;
 use core::ops::Deref;
 use zeroize::Zeroize;
-
-/// Bytes of the longest hash.
-pub const MAX_HASH_LEN: usize = 64;
-/// Bytes of the longest block.
-const MAX_BLOCK_LEN: usize = 128;
-/// Pieces of a text for HMAC.
-const MAC_PIECES: usize = 4;
-
-/// A hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hash {
-    /// MD5 (RFC 1321).
-    Md5,
-    /// SHA-1 (FIPS 180-4), as all that follow but the last.
-    Sha1,
-    /// SHA-224.
-    Sha224,
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-    /// SM3 (GB/T 32905).
-    Sm3,
-}
 
 /// What a hash made of a text; zeroed when it goes.
 #[derive(Clone, Debug)]
 pub struct Hashed {
-    bytes: [u8; MAX_HASH_LEN],
+    bytes: [u8; MAX_DIGEST],
     len: usize,
 }
 
 impl Hashed {
+    fn new(algorithm: Algorithm, finish: impl FnOnce(&mut [u8])) -> Self {
+        let mut hashed = Self {
+            bytes: [0; MAX_DIGEST],
+            len: algorithm.bytes(),
+        };
+        finish(&mut hashed.bytes[..hashed.len]);
+        hashed
+    }
+
     /// Adds another one of the same hash, bit by bit.
-    pub fn xor(&mut self, other: &Self) {
-        for (byte, other) in self.bytes.iter_mut().zip(other.bytes) {
-            *byte ^= other;
-        }
+    pub(super) fn xor(&mut self, other: &Self) {
+        xor(&mut self.bytes, &other.bytes);
     }
 }
 
@@ -59,84 +43,36 @@ impl Drop for Hashed {
     }
 }
 
-/// One of `digest`'s two generations: `sha2` stays at 0.10 (docs/dependencies.md).
-macro_rules! hashed {
-    ($algorithms:ident, $algorithm:ident, $pieces:expr, $to:expr) => {{
-        use $algorithms::Digest as _;
-        let mut state = $algorithms::$algorithm::new();
-        for piece in $pieces {
-            state.update(piece);
-        }
-        let digest = state.finalize();
-        $to[..digest.len()].copy_from_slice(&digest);
-    }};
-}
-
-impl Hash {
-    /// Bytes of a hash.
+impl Algorithm {
+    /// Bytes of a digest; of those that give as many as one wants, as many as the longest has.
     #[must_use]
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::Md5 => 16,
-            Self::Sha1 => 20,
-            Self::Sha224 => 28,
-            Self::Sha256 | Self::Sm3 => 32,
-            Self::Sha384 => 48,
-            Self::Sha512 => 64,
-        }
+    pub fn bytes(self) -> usize {
+        self.digest_bytes().unwrap_or(MAX_DIGEST)
     }
 
-    /// Bytes of a block.
-    const fn block_bytes(self) -> usize {
-        match self {
-            Self::Md5 | Self::Sha1 | Self::Sha224 | Self::Sha256 | Self::Sm3 => 64,
-            Self::Sha384 | Self::Sha512 => 128,
-        }
-    }
-
-    /// Of the pieces, one behind the other.
+    /// The digest of pieces, one behind the other.
     #[must_use]
     #[inline(never)]
     pub fn of(self, pieces: &[&[u8]]) -> Hashed {
-        let mut hashed = Hashed {
-            bytes: [0; MAX_HASH_LEN],
-            len: self.bytes(),
-        };
-        let to = &mut hashed.bytes;
-        match self {
-            Self::Md5 => hashed!(md5, Md5, pieces, to),
-            Self::Sha1 => hashed!(sha1, Sha1, pieces, to),
-            Self::Sha224 => hashed!(sha2, Sha224, pieces, to),
-            Self::Sha256 => hashed!(sha2, Sha256, pieces, to),
-            Self::Sha384 => hashed!(sha2, Sha384, pieces, to),
-            Self::Sha512 => hashed!(sha2, Sha512, pieces, to),
-            Self::Sm3 => hashed!(sm3, Sm3, pieces, to),
+        let mut hash = Hash::new(self);
+        for piece in pieces {
+            hash.update(piece);
         }
-        hashed
+        Hashed::new(self, |to| hash.finish(to))
     }
 
-    /// HMAC (RFC 2104) of at most four pieces.
+    /// HMAC of pieces.
     #[must_use]
-    pub fn mac(self, key: &[u8], pieces: &[&[u8]]) -> Hashed {
-        debug_assert!(pieces.len() <= MAC_PIECES, "pieces left out");
-        let mut pad = [0; MAX_BLOCK_LEN];
-        let pad = &mut pad[..self.block_bytes()];
-        if key.len() > pad.len() {
-            let hashed = self.of(&[key]);
-            pad[..hashed.len()].copy_from_slice(&hashed);
-        } else {
-            pad[..key.len()].copy_from_slice(key);
-        }
-        pad.iter_mut().for_each(|byte| *byte ^= 0x36);
-        let mut texts: [&[u8]; 1 + MAC_PIECES] = [&[]; _];
-        texts[0] = pad;
-        for (text, piece) in texts[1..].iter_mut().zip(pieces) {
-            *text = piece;
-        }
-        let inner = self.of(&texts);
-        pad.iter_mut().for_each(|byte| *byte ^= 0x36 ^ 0x5c);
-        let outer = self.of(&[pad, &inner]);
-        pad.zeroize();
-        outer
+    pub(super) fn mac(self, key: &[u8], pieces: &[&[u8]]) -> Hashed {
+        finish_mac(self, Hmac::new(self, key), pieces)
     }
+}
+
+/// HMAC of pieces, by one that has its key.
+#[inline(never)]
+pub(super) fn finish_mac(algorithm: Algorithm, mut mac: Hmac, pieces: &[&[u8]]) -> Hashed {
+    for piece in pieces {
+        mac.update(piece);
+    }
+    Hashed::new(algorithm, |to| mac.finish(to))
 }

@@ -76,10 +76,3 @@ impl<'w> Words<'w> {
         Words(self.0)
     }
 }
-
-/// Compares secrets; how long it takes tells their lengths alone.
-#[must_use]
-pub fn is_equal(x: &[u8], y: &[u8]) -> bool {
-    let different = x.iter().zip(y).fold(0, |bits, (x, y)| bits | (x ^ y));
-    x.len() == y.len() && core::hint::black_box(different) == 0
-}

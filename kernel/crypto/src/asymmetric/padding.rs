@@ -4,8 +4,8 @@
 //!
 //! **Invariant:** what is wrong with a decrypted text does not show in the time that it takes (Bleichenbacher, Manger).
 
-use super::hash::Hash;
 use super::{Error, MAX_DRAWS, Random, Result};
+use crate::symmetric::hash::Algorithm as Hash;
 use crypto_bigint::Choice;
 
 /// Bytes around a message in EME-PKCS1-v1_5.
@@ -28,7 +28,19 @@ fn digest_info(hash: Hash) -> Result<&'static [u8]> {
         Hash::Sha512 => {
             b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40"
         }
-        Hash::Sm3 => return Err(Error::Length),
+        Hash::Sha3_224 => {
+            b"\x30\x2d\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x07\x05\x00\x04\x1c"
+        }
+        Hash::Sha3_256 => {
+            b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x08\x05\x00\x04\x20"
+        }
+        Hash::Sha3_384 => {
+            b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x09\x05\x00\x04\x30"
+        }
+        Hash::Sha3_512 => {
+            b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x0a\x05\x00\x04\x40"
+        }
+        Hash::Sm3 | Hash::Shake128 | Hash::Shake256 => return Err(Error::Length),
     })
 }
 

