@@ -228,6 +228,8 @@ pub mod attribute {
         SM2_KEP_CONFIRMATION_OUT = 0xd000_0846;
         ECC_EPHEMERAL_PUBLIC_VALUE_X = 0xd000_0146;
         ECC_EPHEMERAL_PUBLIC_VALUE_Y = 0xd000_0246;
+        SM2_EPHEMERAL_X_OLD = 0xd000_0946;
+        SM2_EPHEMERAL_Y_OLD = 0xd000_0a46;
         EDDSA_CTX = 0xd000_0643;
         ED25519_PUBLIC_VALUE = 0xd000_0743;
         ED25519_PRIVATE_VALUE = 0xc000_0843;
@@ -241,6 +243,8 @@ pub mod attribute {
         HKDF_HASH_ALGORITHM = 0xf000_0b46;
         KDF_KEY_SIZE = 0xf000_0c46;
         HKDF_IKM = 0xc000_01c0;
+        HKDF_SALT_OLD = 0xd000_02c0;
+        HKDF_INFO_OLD = 0xd000_03c0;
         HKDF_OKM_LENGTH = 0xf000_04c0;
         CONCAT_KDF_Z = 0xc000_01c1;
         CONCAT_KDF_OTHER_INFO = 0xd000_02c1;

@@ -9,6 +9,7 @@ pub mod algorithm;
 pub mod handles;
 pub mod object;
 pub mod rules;
+pub mod scheme;
 pub mod state;
 
 use handles::Handles;
@@ -47,6 +48,16 @@ impl Holdings {
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Counts bytes that are taken for a while.
+    pub const fn lend(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Counts them no more.
+    pub const fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
     }
 
     /// Takes in an object. Its handle.

@@ -138,6 +138,22 @@ impl Object {
         Ok(())
     }
 
+    /// Room for the secret, of one that has nothing else.
+    #[must_use]
+    pub const fn secret_room(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Sets the secret that it is.
+    ///
+    /// # Errors
+    /// `BAD_PARAMETERS`: no room for it.
+    pub fn set_secret(&mut self, secret: &[u8]) -> Result<(), TeeResult> {
+        self.set(attribute::SECRET_VALUE, secret)?;
+        self.is_initialized = true;
+        Ok(())
+    }
+
     /// Has `fill` write a secret of so many bytes.
     ///
     /// # Errors

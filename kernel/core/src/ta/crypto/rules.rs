@@ -126,6 +126,12 @@ impl Rules {
         all.find(|rules| rules.object_type == object_type)
     }
 
+    /// Whether it is a secret, and nothing else.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        self.find(id::SECRET_VALUE).is_some()
+    }
+
     /// An attribute, by its place.
     #[must_use]
     pub fn find(&self, id: u32) -> Option<usize> {

@@ -6,10 +6,15 @@
 //! through while an algorithm works; a TA's memory is confirmed whole before the first byte of it is worked on.
 
 mod aead;
+mod asymmetric;
 mod cipher;
 mod data;
+mod derive;
 mod digest;
 mod objects;
+mod pairs;
+mod room;
+mod rsa;
 mod states;
 
 use crate::call::Call;
@@ -48,6 +53,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             svc::CRYP_OBJ_POPULATE => self.sys_object_populate(instance, x),
             svc::CRYP_OBJ_COPY => self.sys_object_copy(instance, [x[0], x[1]]),
             svc::CRYP_OBJ_GENERATE_KEY => self.sys_generate_key(instance, x),
+            svc::CRYP_DERIVE_KEY => self.sys_derive_key(instance, x),
+            svc::ASYMM_OPERATE => self.sys_asymmetric_operate(instance, x),
+            svc::ASYMM_VERIFY => self.sys_asymmetric_verify(instance, x),
             svc::AUTHENC_INIT => self.sys_aead_init(instance, x),
             svc::AUTHENC_UPDATE_AAD => self.sys_aead_aad(instance, x),
             svc::AUTHENC_UPDATE_PAYLOAD => self.sys_aead_update(instance, x),

@@ -217,7 +217,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         machine.interruptible(|| machine.random(secret));
                     })?;
                 }
-                _ => return Err(TeeResult::BAD_FORMAT),
+                _ => {
+                    object.populate(given.all(), |va, buf| self.take(instance, UserVa(va), buf))?;
+                    object.is_initialized = false;
+                    self.generate_pair(instance, object, bits)?;
+                }
             }
             object.bits = bits;
             object.is_initialized = true;

@@ -6,8 +6,8 @@ use crate::ta::crypto::algorithm::{Class, check_key_type, current};
 use crate::ta::crypto::state::CryptState;
 use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
 use crate::ta::instance::InstanceRef;
-use tally_abi::TeeResult;
 use tally_abi::crypto::algorithm;
+use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
@@ -27,23 +27,29 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let mut state = kernel.state();
             let instances = &mut state.guest_mut(instance.guest()).instances;
             let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
-            let (mut all, mut own) = (bytes, bytes);
-            for (_, other) in instances.iter() {
-                all += other.holdings.bytes();
-                own += if other.uuid == uuid {
-                    other.holdings.bytes()
-                } else {
-                    0
-                };
-            }
-            if own > MAX_TA_BYTES || all > MAX_BYTES {
-                return Err(TeeResult::OUT_OF_MEMORY);
-            }
+            let held = instances
+                .iter()
+                .map(|(_, other)| (other.uuid, other.holdings.bytes()));
+            check_share(uuid, bytes, held)?;
             let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
             let owner = found.owner;
             kernel.as_owner(owner, || add(&mut found.holdings))?
         };
         self.put(instance, UserVa(out), handle.as_bytes())
+    }
+
+    /// Counts so many bytes as the instance's for a while, within its share.
+    pub(super) fn lend_share(&self, instance: InstanceRef, bytes: usize) -> Result<(), TeeResult> {
+        let mut state = self.kernel.state();
+        let instances = &mut state.guest_mut(instance.guest()).instances;
+        let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
+        let held = instances
+            .iter()
+            .map(|(_, other)| (other.uuid, other.holdings.bytes()));
+        check_share(uuid, bytes, held)?;
+        let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+        found.holdings.lend(bytes);
+        Ok(())
     }
 
     /// Runs `make` with what it takes of the heap charged to the instance.
@@ -114,4 +120,21 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let removed = self.with_holdings(instance, |held| held.remove_state(handle))?;
         removed.then_some(()).ok_or(TeeResult::BAD_PARAMETERS)
     }
+}
+
+/// Confirms that a TA may hold so many bytes more, of what all hold.
+fn check_share(
+    uuid: TeeUuid,
+    bytes: usize,
+    held: impl Iterator<Item = (TeeUuid, usize)>,
+) -> Result<(), TeeResult> {
+    let (mut all, mut own) = (bytes, bytes);
+    for (other, held) in held {
+        all = all.saturating_add(held);
+        own = own.saturating_add(if other == uuid { held } else { 0 });
+    }
+    if own > MAX_TA_BYTES || all > MAX_BYTES {
+        return Err(TeeResult::OUT_OF_MEMORY);
+    }
+    Ok(())
 }
