@@ -5,7 +5,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 macro_rules! numbers {
-    ($($name:ident = $value:literal;)*) => {
+    ($($name:ident = $value:expr;)*) => {
         $(#[doc = concat!("`", stringify!($name), "`.")] pub const $name: u32 = $value;)*
     };
 }
@@ -21,8 +21,8 @@ pub mod algorithm {
         AES_CBC_MAC_NOPAD = 0x3000_0110;
         AES_CBC_MAC_PKCS5 = 0x3000_0510;
         AES_CMAC = 0x3000_0610;
-        AES_CCM = 0x4000_0710;
-        AES_GCM = 0x4000_0810;
+        AES_CCM = (4 << 28) | 0x0710;
+        AES_GCM = (4 << 28) | 0x0810;
         DES_ECB_NOPAD = 0x1000_0011;
         DES_CBC_NOPAD = 0x1000_0111;
         DES_CBC_MAC_NOPAD = 0x3000_0111;

@@ -12,8 +12,6 @@ pub mod hash;
 mod keystream;
 pub mod mac;
 mod sponge;
-#[cfg(test)]
-mod tests;
 
 /// Which way a cipher goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

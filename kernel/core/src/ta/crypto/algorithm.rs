@@ -1,4 +1,4 @@
-//! What the numbers of algorithms stand for.
+//! Algorithms by their numbers: class, family, type of key.
 //!
 //! Source: optee_os `lib/libutee/include/utee_defines.h`, `core/crypto/crypto.c`, `core/tee/tee_svc_cryp.c`.
 

@@ -1,4 +1,4 @@
-//! Which attributes an object has, and how large they are (GPD_SPE_010 tables 5-9 and 6-9).
+//! Attributes of each type of object, and their sizes (GPD_SPE_010 tables 5-9 and 6-9).
 //!
 //! Source: optee_os `core/tee/tee_svc_cryp.c`, `tee_cryp_obj_props`.
 

@@ -1,4 +1,4 @@
-//! Wycheproof's vectors.
+//! Public-key algorithms and derivations, by Wycheproof's vectors and those of standards.
 
 mod derive;
 mod dsa;
