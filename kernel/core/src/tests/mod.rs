@@ -6,6 +6,8 @@ mod buffers;
 mod calls;
 mod claim;
 #[cfg(not(miri))]
+mod crypto;
+#[cfg(not(miri))]
 mod encrypted;
 #[cfg(not(miri))]
 mod ends;

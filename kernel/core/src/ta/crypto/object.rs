@@ -219,7 +219,6 @@ impl Object {
             Form::Secret if len > self.rules.secret_bytes as u64 => {
                 return Err(TeeResult::SECURITY);
             }
-            Form::Secret if len > room.len() as u64 => return Err(TeeResult::BAD_STATE),
             Form::Key(bytes) if len != bytes as u64 => return Err(TeeResult::SECURITY),
             Form::Number if len > 2 * room.len() as u64 => return Err(TeeResult::BAD_PARAMETERS),
             Form::Secret | Form::Key(_) | Form::Number => {}

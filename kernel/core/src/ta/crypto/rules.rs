@@ -109,7 +109,7 @@ impl Attribute {
     pub const fn room(&self, rules: &Rules, max_bits: u32) -> usize {
         let bytes = rules.bytes(max_bits);
         match self.form {
-            Form::Secret if bytes < rules.secret_bytes => bytes,
+            // A derived one may be longer than the object's size says, as in OP-TEE.
             Form::Secret => rules.secret_bytes,
             Form::Number => bytes,
             Form::Value => size_of::<u32>(),
