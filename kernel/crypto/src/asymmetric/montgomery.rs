@@ -6,7 +6,6 @@
 //! **Invariant:** what an operation takes depends on lengths and moduli, never on the numbers, unless its name says
 //! `public`. A number is less than its modulus.
 
-use core::cmp::Ordering;
 use crypto_bigint::{Choice, Limb, UintRef};
 
 /// Numbers of the table of [`Modulus::power`].
@@ -154,7 +153,9 @@ impl<'m> Modulus<'m> {
     /// Whether a number of as many words is less than the modulus.
     #[must_use]
     pub fn has(self, number: &UintRef) -> bool {
-        number.cmp_vartime(self.number) == Ordering::Less
+        let pairs = number.iter().zip(self.number.iter());
+        let borrow = pairs.fold(Limb::ZERO, |borrow, (x, y)| x.borrowing_sub(*y, borrow).1);
+        borrow.0 != 0
     }
 
     /// Into Montgomery's form: times R.

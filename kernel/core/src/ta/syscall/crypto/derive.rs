@@ -285,7 +285,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     return Err(TeeResult::BAD_PARAMETERS);
                 }
                 // OP-TEE keeps it for itself: whoever gives constants is not refused.
-                if self.check_write(task.instance, va, said.len() as u64).is_ok() {
+                if self
+                    .check_write(task.instance, va, said.len() as u64)
+                    .is_ok()
+                {
                     self.put(task.instance, UserVa(va), &said)?;
                 }
             }
@@ -332,7 +335,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             to,
             |secret, texts, out| {
                 let [salt, info] = texts;
-                derive::hkdf(hash, secret, salt, info, out).map_err(|_| TeeResult::BAD_PARAMETERS)
+                self.at_length(|_| derive::hkdf(hash, secret, salt, info, out))
+                    .map_err(|_| TeeResult::BAD_PARAMETERS)
             },
             key,
         )
@@ -356,7 +360,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             len,
             to,
             |secret, [info, _], out| {
-                derive::concat(hash, secret, info, out).map_err(|_| TeeResult::BAD_PARAMETERS)
+                self.at_length(|_| derive::concat(hash, secret, info, out))
+                    .map_err(|_| TeeResult::BAD_PARAMETERS)
             },
             key,
         )
