@@ -8,7 +8,6 @@ use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
 use crate::ta::instance::InstanceRef;
 use tally_abi::TeeResult;
 use tally_abi::crypto::algorithm;
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
 
@@ -43,7 +42,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let owner = found.owner;
             kernel.as_owner(owner, || add(&mut found.holdings))?
         };
-        self.put(instance, UserVa(out), handle.as_bytes())
+        self.write(instance, out, handle.as_bytes())
     }
 
     /// Runs `make` with what it takes of the heap charged to the instance.
