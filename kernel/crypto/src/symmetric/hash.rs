@@ -60,7 +60,6 @@ impl Algorithm {
 }
 
 /// A digest being computed.
-#[derive(Clone)]
 pub struct Hash(State);
 
 #[derive(Clone)]
@@ -145,8 +144,16 @@ impl Hash {
     }
 }
 
+impl Clone for Hash {
+    #[inline(never)]
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl Drop for Hash {
     /// It may have taken in a key. What these crates have is private, but a new one writes all of it.
+    #[inline(never)]
     fn drop(&mut self) {
         match &mut self.0 {
             State::Md5(hash) => *hash = Md5::default(),

@@ -10,7 +10,6 @@ use tally_abi::TeeResult;
 use tally_abi::crypto::mode;
 use tally_crypto::symmetric::aead::{Aead, Algorithm, Lengths};
 use tally_crypto::symmetric::block::MAX_BLOCK;
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 
 /// Bytes of the longest nonce. Nobody has use for a longer one.
@@ -50,7 +49,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             let mut bytes = [0; MAX_NONCE];
             let bytes = &mut bytes[..nonce_len as usize];
-            self.take(instance, UserVa(nonce), bytes)?;
+            self.read(instance, nonce, bytes)?;
             let direction = direction(state.mode)?;
             self.with_secret(instance, state.keys[0], |key| {
                 self.kernel.machine.interruptible(|| {
@@ -98,7 +97,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         aead.expects(len)?;
         self.change_pieces(instance, [from, to], len, |piece| aead.text(piece))?;
         if to_len != 0 {
-            self.put_u64(instance, to_len, len)?;
+            self.write_u64(instance, to_len, len)?;
         }
         Ok(())
     }
@@ -117,17 +116,17 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return Err(TeeResult::BAD_PARAMETERS);
             }
             self.check_room(instance, [x[1], x[2]], [x[3], x[4]])?;
-            let room = self.take_u64(instance, tag_len)?;
+            let room = self.read_u64(instance, tag_len)?;
             self.check_write(instance, tag, room)?;
             let bytes = aead.tag_bytes();
             if room < bytes as u64 {
-                self.put_u64(instance, tag_len, bytes as u64)?;
+                self.write_u64(instance, tag_len, bytes as u64)?;
                 return Err(TeeResult::SHORT_BUFFER);
             }
             self.aead_text(instance, aead, x)?;
             let code = self.kernel.machine.interruptible(|| aead.tag())?;
-            self.put(instance, UserVa(tag), &code[..bytes])?;
-            self.put_u64(instance, tag_len, bytes as u64)
+            self.write(instance, tag, &code[..bytes])?;
+            self.write_u64(instance, tag_len, bytes as u64)
         })
     }
 
@@ -152,7 +151,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 0 if is_ccm => return Err(TeeResult::SHORT_BUFFER),
                 len if is_ccm && len > MAX_BLOCK as u64 => return Err(TeeResult::BAD_STATE),
                 len if len != aead.tag_bytes() as u64 => return Err(TeeResult::MAC_INVALID),
-                len => self.take(instance, UserVa(tag), &mut given[..len as usize])?,
+                len => self.read(instance, tag, &mut given[..len as usize])?,
             }
             self.aead_text(instance, aead, x)?;
             let given = &given[..tag_len as usize];

@@ -53,7 +53,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok((state.algorithm, state.mode, state.keys[0]))
         })?;
         self.check_read(instance, from, len)?;
-        let room = self.take_u64(instance, to_len)?;
+        let room = self.read_u64(instance, to_len)?;
         self.check_write(instance, to, room)?;
         let given = self.take_attributes(instance, x[1], x[2])?;
         let given = given.all();
@@ -73,9 +73,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             self.operate(&task, key, target)
         })?;
         match delivered {
-            Delivered::Whole(len) => self.put_u64(instance, to_len, len as u64),
+            Delivered::Whole(len) => self.write_u64(instance, to_len, len as u64),
             Delivered::Short(len) => {
-                self.put_u64(instance, to_len, len as u64)?;
+                self.write_u64(instance, to_len, len as u64)?;
                 Err(TeeResult::SHORT_BUFFER)
             }
         }

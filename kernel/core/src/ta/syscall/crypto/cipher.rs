@@ -10,7 +10,6 @@ use tally_abi::crypto::mode;
 use tally_crypto::symmetric::Direction;
 use tally_crypto::symmetric::block::MAX_BLOCK;
 use tally_crypto::symmetric::cipher::{Cipher, MAX_TAIL};
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 use zeroize::Zeroizing;
 
@@ -44,7 +43,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             // A longer one is of the wrong length, whatever it is.
             let mut bytes = [0; MAX_BLOCK + 1];
             let bytes = &mut bytes[..iv_len.min(MAX_BLOCK as u64 + 1) as usize];
-            self.take(instance, UserVa(iv), bytes)?;
+            self.read(instance, iv, bytes)?;
             let direction = direction(state.mode)?;
             let machine = &self.kernel.machine;
             let [first, second] = state.keys;
@@ -82,7 +81,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 **cipher = None;
             }
             if to_len != 0 {
-                self.put_u64(instance, to_len, len)?;
+                self.write_u64(instance, to_len, len)?;
             }
             Ok(())
         })
@@ -101,12 +100,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.check_read(instance, from, len)?;
         let mut room = 0;
         if to_len != 0 {
-            room = self.take_u64(instance, to_len)?;
+            room = self.read_u64(instance, to_len)?;
             self.check_write(instance, to, room)?;
         }
         if room < len {
             if to_len != 0 {
-                self.put_u64(instance, to_len, len)?;
+                self.write_u64(instance, to_len, len)?;
             }
             return Err(TeeResult::SHORT_BUFFER);
         }
@@ -132,13 +131,13 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         // The tail may lie where what becomes of the text before it goes.
         let mut last = Zeroizing::new([0; MAX_TAIL]);
         let last = &mut last[..tail];
-        self.take(instance, UserVa(from + whole), last)?;
+        self.read(instance, from + whole, last)?;
         self.change_pieces(instance, [from, to], whole, |piece| {
             cipher.update(piece);
             Ok(())
         })?;
         self.kernel.machine.interruptible(|| cipher.finish(last));
-        self.put(instance, UserVa(to + whole), last)
+        self.write(instance, to + whole, last)
     }
 }
 

@@ -4,7 +4,6 @@ use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::instance::InstanceRef;
 use tally_abi::TeeResult;
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 use zeroize::Zeroizing;
 
@@ -24,7 +23,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut done = 0;
         while done < len {
             let piece = &mut chunk[..(len - done).min(PIECE as u64) as usize];
-            self.take(instance, UserVa(from + done), piece)?;
+            self.read(instance, from + done, piece)?;
             self.kernel.machine.interruptible(|| work(piece))?;
             done += piece.len() as u64;
         }
@@ -44,9 +43,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut done = 0;
         while done < len {
             let piece = &mut chunk[..(len - done).min(PIECE as u64) as usize];
-            self.take(instance, UserVa(from + done), piece)?;
+            self.read(instance, from + done, piece)?;
             self.kernel.machine.interruptible(|| work(piece))?;
-            self.put(instance, UserVa(to + done), piece)?;
+            self.write(instance, to + done, piece)?;
             done += piece.len() as u64;
         }
         Ok(())
@@ -68,8 +67,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         while left > 0 {
             let piece = &mut chunk[..left.min(PIECE as u64) as usize];
             left -= piece.len() as u64;
-            self.take(instance, UserVa(from + left), piece)?;
-            self.put(instance, UserVa(to + left), piece)?;
+            self.read(instance, from + left, piece)?;
+            self.write(instance, to + left, piece)?;
             self.kernel.breathe();
         }
         Ok(to)

@@ -16,7 +16,6 @@ use tally_crypto::asymmetric::xdh;
 use tally_crypto::asymmetric::{curve, discrete, rsa};
 use tally_crypto::symmetric::hash::Algorithm as Hash;
 use tally_crypto::symmetric::mac::Hmac;
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 
 /// Rounds of PBKDF2 between two looks at whether the TA is to end.
@@ -289,7 +288,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     .check_write(task.instance, va, said.len() as u64)
                     .is_ok()
                 {
-                    self.put(task.instance, UserVa(va), &said)?;
+                    self.write(task.instance, va, &said)?;
                 }
             }
             to.set_secret(rest)

@@ -8,7 +8,6 @@ use crate::ta::instance::InstanceRef;
 use tally_abi::TeeResult;
 use tally_crypto::symmetric::hash::{Hash, MAX_DIGEST};
 use tally_crypto::symmetric::mac::Mac;
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
@@ -99,7 +98,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             return Err(TeeResult::BAD_PARAMETERS);
         }
         self.check_read(instance, data, len)?;
-        let room = self.take_u64(instance, out_len)?;
+        let room = self.read_u64(instance, out_len)?;
         self.check_write(instance, out, room)?;
         self.with_state(instance, handle, |state| {
             if !state.work.has_begun() {
@@ -115,7 +114,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return self.squeeze(instance, state, [out, room]);
             };
             if room < bytes as u64 {
-                self.put_u64(instance, out_len, bytes as u64)?;
+                self.write_u64(instance, out_len, bytes as u64)?;
                 return Err(TeeResult::SHORT_BUFFER);
             }
             self.absorb(instance, state, [data, len])?;
@@ -134,8 +133,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         Err(TeeResult::BAD_PARAMETERS)
                     }
                 })?;
-            self.put(instance, UserVa(out), code)?;
-            self.put_u64(instance, out_len, bytes as u64)
+            self.write(instance, out, code)?;
+            self.write_u64(instance, out_len, bytes as u64)
         })
     }
 
@@ -155,7 +154,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let mut chunk = [0; MAX_DIGEST];
             let piece = &mut chunk[..(room - done).min(MAX_DIGEST as u64) as usize];
             self.kernel.machine.interruptible(|| hash.finish(piece));
-            self.put(instance, UserVa(out + done), piece)?;
+            self.write(instance, out + done, piece)?;
             done += piece.len() as u64;
         }
         Ok(())

@@ -44,7 +44,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             svc::CIPHER_INIT => self.sys_cipher_init(instance, x),
             svc::CIPHER_UPDATE => self.sys_cipher_update(instance, x, false),
             svc::CIPHER_FINAL => self.sys_cipher_update(instance, x, true),
-            svc::CRYP_OBJ_GET_INFO => self.sys_object_info(instance, x[0], UserVa(x[1])),
+            svc::CRYP_OBJ_GET_INFO => self.sys_object_info(instance, [x[0], x[1]]),
             svc::CRYP_OBJ_RESTRICT_USAGE => self.sys_object_restrict(instance, x[0], x[1] as u32),
             svc::CRYP_OBJ_GET_ATTR => self.sys_object_attribute(instance, x),
             svc::CRYP_OBJ_ALLOC => self.sys_object_alloc(instance, x),
@@ -76,6 +76,21 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         Ok(work(&mut found.ok_or(TeeResult::TARGET_DEAD)?.holdings))
     }
 
+    #[inline(never)]
+    fn take_object(&self, instance: InstanceRef, handle: u64) -> Result<TryBox<Object>, TeeResult> {
+        let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_STATE)?;
+        let taken = self.with_holdings(instance, |held| held.objects.take(handle))?;
+        taken.ok_or(TeeResult::BAD_STATE)
+    }
+
+    #[inline(never)]
+    fn put_object_back(&self, instance: InstanceRef, handle: u64, object: TryBox<Object>) {
+        // An instance that is being served does not go.
+        let _ = self.with_holdings(instance, |held| {
+            held.objects.put_back(handle as u32, object);
+        });
+    }
+
     /// Works on an object, with nothing locked.
     fn with_object<R>(
         &self,
@@ -83,12 +98,29 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         handle: u64,
         work: impl FnOnce(&mut Object) -> Result<R, TeeResult>,
     ) -> Result<R, TeeResult> {
-        let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_STATE)?;
-        let taken = self.with_holdings(instance, |held| held.objects.take(handle))?;
-        let mut object: TryBox<Object> = taken.ok_or(TeeResult::BAD_STATE)?;
+        let mut object = self.take_object(instance, handle)?;
         let result = work(&mut object);
-        self.with_holdings(instance, |held| held.objects.put_back(handle, object))?;
+        self.put_object_back(instance, handle, object);
         result
+    }
+
+    #[inline(never)]
+    fn take_state(
+        &self,
+        instance: InstanceRef,
+        handle: u64,
+    ) -> Result<TryBox<CryptState>, TeeResult> {
+        let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_PARAMETERS)?;
+        let taken = self.with_holdings(instance, |held| held.states.take(handle))?;
+        taken.ok_or(TeeResult::BAD_PARAMETERS)
+    }
+
+    #[inline(never)]
+    fn put_state_back(&self, instance: InstanceRef, handle: u64, state: TryBox<CryptState>) {
+        // As above.
+        let _ = self.with_holdings(instance, |held| {
+            held.states.put_back(handle as u32, state);
+        });
     }
 
     /// Works on a state, with nothing locked.
@@ -98,11 +130,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         handle: u64,
         work: impl FnOnce(&mut CryptState) -> Result<R, TeeResult>,
     ) -> Result<R, TeeResult> {
-        let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_PARAMETERS)?;
-        let taken = self.with_holdings(instance, |held| held.states.take(handle))?;
-        let mut state: TryBox<CryptState> = taken.ok_or(TeeResult::BAD_PARAMETERS)?;
+        let mut state = self.take_state(instance, handle)?;
         let result = work(&mut state);
-        self.with_holdings(instance, |held| held.states.put_back(handle, state))?;
+        self.put_state_back(instance, handle, state);
         result
     }
 
@@ -122,25 +152,39 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Confirms that the TA may read this.
+    #[inline(never)]
     fn check_read(&self, instance: InstanceRef, va: u64, len: u64) -> Result<(), TeeResult> {
         self.sys_check_access(instance, access::READ | access::ANY_OWNER, UserVa(va), len)
     }
 
     /// Confirms that the TA may write this.
+    #[inline(never)]
     fn check_write(&self, instance: InstanceRef, va: u64, len: u64) -> Result<(), TeeResult> {
         let both = access::READ | access::WRITE;
         self.sys_check_access(instance, both | access::ANY_OWNER, UserVa(va), len)
     }
 
+    /// Copies out of the TA's memory.
+    #[inline(never)]
+    fn read(&self, instance: InstanceRef, va: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
+        self.take(instance, UserVa(va), buf)
+    }
+
+    /// Copies into the TA's memory.
+    #[inline(never)]
+    fn write(&self, instance: InstanceRef, va: u64, bytes: &[u8]) -> Result<(), TeeResult> {
+        self.put(instance, UserVa(va), bytes)
+    }
+
     /// A number in the TA's memory.
-    fn take_u64(&self, instance: InstanceRef, va: u64) -> Result<u64, TeeResult> {
+    fn read_u64(&self, instance: InstanceRef, va: u64) -> Result<u64, TeeResult> {
         let mut number = u64::new_zeroed();
-        self.take(instance, UserVa(va), number.as_mut_bytes())?;
+        self.read(instance, va, number.as_mut_bytes())?;
         Ok(number)
     }
 
     /// A number to the TA's memory.
-    fn put_u64(&self, instance: InstanceRef, va: u64, number: u64) -> Result<(), TeeResult> {
-        self.put(instance, UserVa(va), number.as_bytes())
+    fn write_u64(&self, instance: InstanceRef, va: u64, number: u64) -> Result<(), TeeResult> {
+        self.write(instance, va, number.as_bytes())
     }
 }

@@ -70,13 +70,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub(super) fn sys_object_info(
         &self,
         instance: InstanceRef,
-        handle: u64,
-        out: UserVa,
+        [handle, out]: [u64; 2],
     ) -> Result<(), TeeResult> {
         let info = self.with_object(instance, handle, |object| Ok(object.info()))?;
         let len = size_of_val(&info) as u64;
-        self.sys_check_access(instance, access::WRITE, out, len)?;
-        self.put(instance, out, info.as_bytes())
+        self.sys_check_access(instance, access::WRITE, UserVa(out), len)?;
+        self.write(instance, out, info.as_bytes())
     }
 
     pub(super) fn sys_object_restrict(
@@ -107,7 +106,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 return Err(TeeResult::BAD_PARAMETERS);
             }
             let bytes = object.attribute(id).ok_or(TeeResult::ITEM_NOT_FOUND)?;
-            let room = self.take_u64(instance, len)?;
+            let room = self.read_u64(instance, len)?;
             let at = object.rules.find(id).ok_or(TeeResult::ITEM_NOT_FOUND)?;
             let form = object.rules.attributes[at].form;
             if form == Form::Value {
@@ -115,16 +114,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 if room < size_of_val(&pair) as u64 || buf == 0 {
                     return Err(TeeResult::SHORT_BUFFER);
                 }
-                return self.put(instance, UserVa(buf), pair.as_bytes());
+                return self.write(instance, buf, pair.as_bytes());
             }
-            self.put_u64(instance, len, bytes.len() as u64)?;
+            self.write_u64(instance, len, bytes.len() as u64)?;
             if form == Form::Number && bytes.is_empty() {
                 return Ok(());
             }
             if room < bytes.len() as u64 || buf == 0 {
                 return Err(TeeResult::SHORT_BUFFER);
             }
-            self.put(instance, UserVa(buf), bytes)
+            self.write(instance, buf, bytes)
         })
     }
 
@@ -148,13 +147,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             count: count as usize,
         };
         let attributes = &mut given.attributes[..count as usize];
-        self.take(instance, UserVa(from), attributes.as_mut_bytes())?;
+        self.read(instance, from, attributes.as_mut_bytes())?;
         for one in attributes {
             if one.id & attribute::VALUE == 0 {
                 self.check_read(instance, one.a, one.b)?;
             }
         }
         Ok(given)
+    }
+
+    #[inline(never)]
+    fn populate(
+        &self,
+        instance: InstanceRef,
+        object: &mut Object,
+        given: &Given,
+    ) -> Result<(), TeeResult> {
+        object.populate(given.all(), |va, buf| self.read(instance, va, buf))
     }
 
     #[inline(never)]
@@ -172,7 +181,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             let given = self.take_attributes(instance, x[1], x[2])?;
             check_attributes(object.rules, Purpose::Populate, given.all())?;
-            object.populate(given.all(), |va, buf| self.take(instance, UserVa(va), buf))
+            self.populate(instance, object, &given)
         })
     }
 
@@ -218,7 +227,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     })?;
                 }
                 _ => {
-                    object.populate(given.all(), |va, buf| self.take(instance, UserVa(va), buf))?;
+                    self.populate(instance, object, &given)?;
                     object.is_initialized = false;
                     self.generate_pair(instance, object, bits)?;
                 }

@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use tally_abi::TeeResult;
 use tally_abi::crypto::{UteeAttribute, attribute};
 use tally_crypto::asymmetric::{Random, Word};
-use tally_mem::addr::UserVa;
 use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
 use tally_mem::machine::Machine;
 use zeroize::Zeroize;
@@ -65,6 +64,32 @@ pub(super) enum Delivered {
 }
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
+    #[inline(never)]
+    fn open_room(
+        &self,
+        instance: InstanceRef,
+        words: usize,
+        bytes: usize,
+    ) -> Result<Room, TeeResult> {
+        let all = bytes.checked_add(words * size_of::<Word>());
+        let all = all.ok_or(TeeResult::OUT_OF_MEMORY)?;
+        self.lend_share(instance, all)?;
+        let room = self.as_instance(instance, || Room::new(words, bytes));
+        let room = room.and_then(|room| room.map_err(TeeResult::from));
+        if room.is_err() {
+            self.with_holdings(instance, |held| held.give_back(all))?;
+        }
+        room
+    }
+
+    #[inline(never)]
+    fn close_room(&self, instance: InstanceRef, room: Room) {
+        let all = size_of_val(&*room.words) + size_of_val(&*room.bytes);
+        drop(room);
+        // An instance that is being served does not go.
+        let _ = self.with_holdings(instance, |held| held.give_back(all));
+    }
+
     /// Works with words and bytes that are 0.
     pub(super) fn with_room<R>(
         &self,
@@ -73,16 +98,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         bytes: usize,
         work: impl FnOnce(&mut [Word], &mut [u8]) -> Result<R, TeeResult>,
     ) -> Result<R, TeeResult> {
-        let all = bytes.checked_add(words * size_of::<Word>());
-        let all = all.ok_or(TeeResult::OUT_OF_MEMORY)?;
-        self.lend_share(instance, all)?;
-        let room = self.as_instance(instance, || Room::new(words, bytes));
-        let result = match room {
-            Ok(Ok(mut room)) => work(&mut room.words, &mut room.bytes),
-            Ok(Err(err)) => Err(err.into()),
-            Err(err) => Err(err),
-        };
-        self.with_holdings(instance, |held| held.give_back(all))?;
+        let mut room = self.open_room(instance, words, bytes)?;
+        let result = work(&mut room.words, &mut room.bytes);
+        self.close_room(instance, room);
         result
     }
 
@@ -92,7 +110,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         machine.interruptible(|| work(&mut Chance(machine)))
     }
 
-    /// Copies from the TA what it may have read, of whatever length.
+    /// Copies from the TA what it may read, of whatever length.
+    #[inline(never)]
     pub(super) fn take_long(
         &self,
         instance: InstanceRef,
@@ -101,7 +120,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<(), TeeResult> {
         let mut from = va;
         for piece in to.chunks_mut(super::data::PIECE) {
-            self.take(instance, UserVa(from), piece)?;
+            self.read(instance, from, piece)?;
             self.kernel.breathe();
             from = from.saturating_add(piece.len() as u64);
         }
@@ -109,6 +128,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Copies a result to the TA, if there is room for it.
+    #[inline(never)]
     pub(super) fn deliver(
         &self,
         instance: InstanceRef,
@@ -120,7 +140,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
         let mut to = target.va;
         for piece in result.chunks(super::data::PIECE) {
-            self.put(instance, UserVa(to), piece)?;
+            self.write(instance, to, piece)?;
             to = to.saturating_add(piece.len() as u64);
         }
         Ok(Delivered::Whole(result.len()))

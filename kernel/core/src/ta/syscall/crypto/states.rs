@@ -8,7 +8,6 @@ use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
 use crate::ta::instance::InstanceRef;
 use tally_abi::crypto::algorithm;
 use tally_abi::{TeeResult, TeeUuid};
-use tally_mem::addr::UserVa;
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
 
@@ -35,7 +34,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let owner = found.owner;
             kernel.as_owner(owner, || add(&mut found.holdings))?
         };
-        self.put(instance, UserVa(out), handle.as_bytes())
+        self.write(instance, out, handle.as_bytes())
     }
 
     /// Counts so many bytes as the instance's for a while, within its share.
