@@ -72,6 +72,17 @@ impl<'m> Modulus<'m> {
         self.number.nlimbs()
     }
 
+    /// Bytes of the modulus.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        bits(self.number.as_limbs()).div_ceil(8)
+    }
+
+    /// Writes the modulus, big-endian, into as many bytes as it has.
+    pub fn write(self, to: &mut [u8]) {
+        write(self.number, to);
+    }
+
     /// The highest power of 2 below the modulus, doubled until it is R times 2 to the power of the words, and squared
     /// six times, is R times 2 to the power of 64 times the words, which is R squared.
     const fn square_r(self, power: &mut UintRef, product: &mut UintRef) {
@@ -108,7 +119,7 @@ impl<'m> Modulus<'m> {
         while n < limbs {
             let row = product.trailing_mut(n).leading_mut(limbs);
             let factor = row.as_limbs()[0].wrapping_mul(self.inverse);
-            let carry = row.carrying_add_assign_mul_limb(self.number, factor, Limb::ZERO);
+            let carry = add_row(row, self.number, factor);
             // The word is 0 now, and stands for that which the carry belongs to.
             row.as_mut_limbs()[0] = carry;
             n += 1;
@@ -238,11 +249,15 @@ impl<'m> Modulus<'m> {
         product: &mut UintRef,
         to: &mut UintRef,
     ) {
-        self.one(product, to);
         let bits = exponent
             .iter()
             .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
-        for bit in bits.skip_while(|bit| *bit == 0) {
+        let mut bits = bits.skip_while(|bit| *bit == 0);
+        if bits.next().is_none() {
+            return self.one(product, to);
+        }
+        to.copy_from(base);
+        for bit in bits {
             self.square_assign(to, product);
             if bit == 1 {
                 self.multiply_assign(to, base, product);
@@ -339,13 +354,36 @@ pub const fn negative_inverse(odd: Limb) -> Limb {
     Limb(inverse.wrapping_neg())
 }
 
+/// Adds `x` times `factor` to a number of as many words. The carry. Most of all work is done here: four words at a time.
+#[inline(always)]
+const fn add_row(row: &mut UintRef, x: &UintRef, factor: Limb) -> Limb {
+    const STEP: usize = 4;
+    let (row, row_rest) = row.as_mut_limbs().as_chunks_mut::<STEP>();
+    let (x, x_rest) = x.as_limbs().as_chunks::<STEP>();
+    let (mut carry, mut n) = (Limb::ZERO, 0);
+    while n < row.len() && n < x.len() {
+        let (row, x) = (&mut row[n], &x[n]);
+        (row[0], carry) = x[0].carrying_mul_add(factor, row[0], carry);
+        (row[1], carry) = x[1].carrying_mul_add(factor, row[1], carry);
+        (row[2], carry) = x[2].carrying_mul_add(factor, row[2], carry);
+        (row[3], carry) = x[3].carrying_mul_add(factor, row[3], carry);
+        n += 1;
+    }
+    let mut n = 0;
+    while n < row_rest.len() && n < x_rest.len() {
+        (row_rest[n], carry) = x_rest[n].carrying_mul_add(factor, row_rest[n], carry);
+        n += 1;
+    }
+    carry
+}
+
 /// Two numbers, and a product of as many words as both have.
 pub const fn multiply(x: &UintRef, y: &UintRef, to: &mut UintRef) {
     to.fill(Limb::ZERO);
     let mut n = 0;
     while n < x.nlimbs() {
         let (row, above) = to.trailing_mut(n).split_at_mut(y.nlimbs());
-        let carry = row.carrying_add_assign_mul_limb(y, x.as_limbs()[n], Limb::ZERO);
+        let carry = add_row(row, y, x.as_limbs()[n]);
         above.as_mut_limbs()[0] = carry;
         n += 1;
     }
@@ -358,8 +396,7 @@ const fn square(x: &UintRef, to: &mut UintRef) {
     let mut n = 0;
     while n + 1 < limbs {
         let (row, above) = to.trailing_mut(2 * n + 1).split_at_mut(limbs - n - 1);
-        let carry =
-            row.carrying_add_assign_mul_limb(x.trailing(n + 1), x.as_limbs()[n], Limb::ZERO);
+        let carry = add_row(row, x.trailing(n + 1), x.as_limbs()[n]);
         above.as_mut_limbs()[0] = carry;
         n += 1;
     }

@@ -93,20 +93,33 @@ pub fn public(key: &PublicKey<'_>, input: &[u8], words: &mut [Limb], to: &mut [u
     let product = words.take(2 * limbs)?;
     let (n, r_squared) = (words.take(limbs)?, words.take(limbs)?);
     let modulus = Modulus::new(key.modulus, n, r_squared, product).ok_or(Error::Key)?;
+    public_by(modulus, key.exponent, input, words.0, to)
+}
+
+/// Words of scratch of [`public_by`] for a modulus of so many words.
+#[must_use]
+pub const fn public_words(limbs: usize) -> usize {
+    4 * limbs
+}
+
+/// As [`public`], with a modulus that is there.
+///
+/// # Errors
+/// As [`public`].
+pub fn public_by(
+    modulus: Modulus<'_>,
+    exponent: &[u8],
+    input: &[u8],
+    words: &mut [Limb],
+    to: &mut [u8],
+) -> Result<()> {
+    let (limbs, mut words) = (modulus.limbs(), Words(words));
     let (number, power) = (words.number(limbs)?, words.number(limbs)?);
-    if !read(input, number.as_mut_limbs())
-        || !modulus.has(number)
-        || to.len() != modulus_len(key.modulus)
-    {
+    let product = words.number(2 * limbs)?;
+    if !read(input, number.as_mut_limbs()) || !modulus.has(number) || to.len() != modulus.bytes() {
         return Err(Error::Length);
     }
-    encrypt(
-        modulus,
-        key.exponent,
-        number,
-        UintRef::new_mut(product),
-        power,
-    )?;
+    encrypt(modulus, exponent, number, product, power)?;
     write(power, to);
     Ok(())
 }
