@@ -2,7 +2,7 @@
 
 use crate::{CHARGED, REFUSED_AFTER, WATCHED_BYTES, WATCHED_OWNER, alone, by_use};
 use std::sync::atomic::Ordering;
-use tally_abi::crypto::{UteeAttribute, algorithm, attribute, mode, object_type};
+use tally_abi::crypto::{UteeAttribute, algorithm, attribute, curve, mode, object_type};
 use tally_abi::ta::svc;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_account::book::{Book, Shown};
@@ -66,7 +66,33 @@ fn take(ta: &Caller<'_, Book>, taken: &mut Vec<(u64, u64)>) -> Result<(), TeeRes
         taken.push((svc::CRYP_STATE_FREE, state));
         ta.call(begin, &[state, ta.memory, 16, 16, 0, 0]).ok()?;
     }
-    Ok(())
+    sign(ta, taken)
+}
+
+/// Makes a pair and signs with it.
+fn sign(ta: &Caller<'_, Book>, taken: &mut Vec<(u64, u64)>) -> Result<(), TeeResult> {
+    let (attributes, len) = (ta.memory + 0x100, ta.memory + 0x200);
+    let curve = UteeAttribute {
+        a: curve::NIST_P256.into(),
+        b: 0,
+        id: attribute::ECC_CURVE,
+        padding: 0,
+    };
+    ta.store(attributes, curve.as_bytes());
+    ta.store(len, 64_u64.as_bytes());
+    let key = ta.handle(
+        svc::CRYP_OBJ_ALLOC,
+        &[object_type::ECDSA_KEYPAIR.into(), 256],
+    )?;
+    taken.push((svc::CRYP_OBJ_CLOSE, key));
+    ta.call(svc::CRYP_OBJ_GENERATE_KEY, &[key, 256, attributes, 1])
+        .ok()?;
+    let args = [algorithm::ECDSA_SHA256.into(), mode::SIGN.into(), key, 0];
+    let state = ta.handle(svc::CRYP_STATE_ALLOC, &args)?;
+    taken.pop();
+    taken.push((svc::CRYP_STATE_FREE, state));
+    let args = [state, 0, 0, ta.memory, 32, ta.memory + 0x300, len];
+    ta.call(svc::ASYMM_OPERATE, &args).ok()
 }
 
 #[test]
@@ -91,8 +117,8 @@ fn whichever_block_of_a_tas_cryptography_is_refused_nothing_is_left_behind() {
         assert_eq!(done, Err(TeeResult::OUT_OF_MEMORY), "block {refused}");
         refused += 1;
     }
-    // Three keys of two blocks, four states of two, and the tables.
-    assert!(refused >= 16, "{refused}");
+    // Three keys of two blocks, four states of two, and the tables; a pair and its state, and room to make it and to sign.
+    assert!(refused >= 24, "{refused}");
     // What it never gave back goes with it.
     let mut taken = Vec::new();
     assert_eq!(take(&ta, &mut taken), Ok(()));
@@ -112,7 +138,7 @@ fn a_key_is_charged_to_its_ta() {
         let state = world.kernel.state();
         state.instance(ta.instance).unwrap().owner
     };
-    for bytes in [size_of::<Object>(), 500] {
+    for bytes in [size_of::<Object>(), 512] {
         WATCHED_BYTES.store(bytes, Ordering::Relaxed);
         let args = [object_type::GENERIC_SECRET.into(), 4000];
         let key = ta.handle(svc::CRYP_OBJ_ALLOC, &args).unwrap();

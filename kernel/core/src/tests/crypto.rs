@@ -500,12 +500,10 @@ fn a_secret_is_read_only_where_it_may_be() {
             &[object_type::GENERIC_SECRET.into(), 80],
         );
         let small = small.unwrap();
-        ta.expect(TeeResult::BAD_STATE, svc::CRYP_OBJ_COPY, &[small, object]);
-        ta.expect(
-            TeeResult::EXCESS_DATA,
-            svc::CRYP_OBJ_GENERATE_KEY,
-            &[small, 128, 0, 0],
-        );
+        // There is room for every secret of the type, whatever the object's size is: OP-TEE's xtest 4015 derives more.
+        ta.expect(OK, svc::CRYP_OBJ_COPY, &[small, object]);
+        ta.expect(OK, svc::CRYP_OBJ_RESET, &[small]);
+        ta.expect(OK, svc::CRYP_OBJ_GENERATE_KEY, &[small, 128, 0, 0]);
         let aes = ta.handle(svc::CRYP_OBJ_ALLOC, &[object_type::AES.into(), 256]);
         let copied = [aes.unwrap(), object];
         ta.expect(TeeResult::BAD_PARAMETERS, svc::CRYP_OBJ_COPY, &copied);

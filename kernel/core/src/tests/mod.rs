@@ -29,6 +29,8 @@ mod memory;
 #[cfg(not(miri))]
 mod orphans;
 #[cfg(not(miri))]
+mod pairs;
+#[cfg(not(miri))]
 mod put_off;
 #[cfg(not(miri))]
 mod sessions;
