@@ -17,6 +17,8 @@ use zeroize::Zeroize;
 pub struct Curve {
     /// Bits of the order, and of the prime.
     pub bits: usize,
+    /// It is SM2's, whose signatures are others.
+    pub is_sm2: bool,
     prime: &'static [u8],
     order: &'static [u8],
     b: &'static [u8],
@@ -39,8 +41,9 @@ pub(super) const fn hex<const N: usize>(text: &str) -> [u8; N] {
 }
 
 /// NIST's P-192 (SP 800-186, as those that follow).
-pub static P192: Curve = Curve {
+pub const P192: &Curve = &Curve {
     bits: 192,
+    is_sm2: false,
     prime: &hex::<24>("fffffffffffffffffffffffffffffffeffffffffffffffff"),
     order: &hex::<24>("ffffffffffffffffffffffff99def836146bc9b1b4d22831"),
     b: &hex::<24>("64210519e59c80e70fa7e9ab72243049feb8deecc146b9b1"),
@@ -51,8 +54,9 @@ pub static P192: Curve = Curve {
 };
 
 /// P-224.
-pub static P224: Curve = Curve {
+pub const P224: &Curve = &Curve {
     bits: 224,
+    is_sm2: false,
     prime: &hex::<28>("ffffffffffffffffffffffffffffffff000000000000000000000001"),
     order: &hex::<28>("ffffffffffffffffffffffffffff16a2e0b8f03e13dd29455c5c2a3d"),
     b: &hex::<28>("b4050a850c04b3abf54132565044b0b7d7bfd8ba270b39432355ffb4"),
@@ -63,8 +67,9 @@ pub static P224: Curve = Curve {
 };
 
 /// P-256.
-pub static P256: Curve = Curve {
+pub const P256: &Curve = &Curve {
     bits: 256,
+    is_sm2: false,
     prime: &hex::<32>("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff"),
     order: &hex::<32>("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551"),
     b: &hex::<32>("5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b"),
@@ -75,8 +80,9 @@ pub static P256: Curve = Curve {
 };
 
 /// P-384.
-pub static P384: Curve = Curve {
+pub const P384: &Curve = &Curve {
     bits: 384,
+    is_sm2: false,
     prime: &hex::<48>(
         "fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffeffffffff0000000000000000ffffffff",
     ),
@@ -97,8 +103,9 @@ pub static P384: Curve = Curve {
 };
 
 /// P-521.
-pub static P521: Curve = Curve {
+pub const P521: &Curve = &Curve {
     bits: 521,
+    is_sm2: false,
     prime: &hex::<66>(concat!(
         "01ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
         "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
@@ -124,8 +131,9 @@ pub static P521: Curve = Curve {
 };
 
 /// SM2's recommended curve (GB/T 32918.5).
-pub static SM2: Curve = Curve {
+pub const SM2: &Curve = &Curve {
     bits: 256,
+    is_sm2: true,
     prime: &hex::<32>("fffffffeffffffffffffffffffffffffffffffff00000000ffffffffffffffff"),
     order: &hex::<32>("fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54123"),
     b: &hex::<32>("28e9fa9e9d9f5e344d5a9e4bcf6509a7f39789f515ab8f92ddbcbd414d940e93"),

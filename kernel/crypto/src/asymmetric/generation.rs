@@ -11,7 +11,7 @@ use super::{Error, Random, Result, Word, Words};
 use crypto_bigint::{Limb, UintRef};
 
 /// Small primes but 2, by which most candidates are divided.
-static SMALL: [u16; 171] = {
+const SMALL: &[u16; 171] = &{
     let (mut primes, mut found, mut number) = ([0; 171], 0, 3);
     while found < primes.len() {
         let mut n = 0;

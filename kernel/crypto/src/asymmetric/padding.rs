@@ -1,4 +1,4 @@
-//! What RSA's numbers are made of: EMSA-PKCS1-v1_5, EMSA-PSS, EME-PKCS1-v1_5, EME-OAEP (RFC 8017).
+//! Encodings of texts and digests as RSA's numbers: EMSA-PKCS1-v1_5, EMSA-PSS, EME-PKCS1-v1_5, EME-OAEP (RFC 8017).
 //!
 //! An `encoded` text is as long as the modulus.
 //!

@@ -45,7 +45,7 @@ pub fn sign(
     random: &mut impl Random,
     signature: &mut [u8; SIGNATURE_LEN],
 ) -> Result<()> {
-    let mut group = Group::new(&SM2, words)?;
+    let mut group = Group::new(SM2, words)?;
     let private = group.scalar(private)?;
     let digest = group.digest(digest);
     let generator = group.generator()?;
@@ -82,7 +82,7 @@ pub fn verify(
     words: &mut [Word],
     signature: &[u8; SIGNATURE_LEN],
 ) -> Result<()> {
-    let mut group = Group::new(&SM2, words)?;
+    let mut group = Group::new(SM2, words)?;
     let point = group.point(public.x, public.y)?;
     let digest = group.digest(digest);
     let (r, s) = signature.split_at(BYTES);
@@ -132,7 +132,7 @@ pub fn encrypt(
     if text.len().checked_sub(message.len()) != Some(OVERHEAD) {
         return Err(Error::Length);
     }
-    let mut group = Group::new(&SM2, words)?;
+    let mut group = Group::new(SM2, words)?;
     let point = group.point(public.x, public.y)?;
     let generator = group.generator()?;
     let nonce = group.random_scalar(random)?;
@@ -171,7 +171,7 @@ pub fn decrypt(private: &[u8], text: &[u8], words: &mut [Word], message: &mut [u
     if point[0] != 4 {
         return Err(Error::Key);
     }
-    let mut group = Group::new(&SM2, words)?;
+    let mut group = Group::new(SM2, words)?;
     let private = group.scalar(private)?;
     let point = group.point(&point[1..=BYTES], &point[1 + BYTES..])?;
     let shared = group.multiply(&private, &point);
@@ -244,7 +244,7 @@ pub fn exchange(
     key: &mut [u8],
     confirmation: &mut [u8; HASH_LEN],
 ) -> Result<()> {
-    let mut group = Group::new(&SM2, words)?;
+    let mut group = Group::new(SM2, words)?;
     let identities = [
         identify(&mut group, &exchange.parties[0])?,
         identify(&mut group, &exchange.parties[1])?,

@@ -29,7 +29,7 @@ pub const SCRATCH_WORDS: usize = FIELD_WORDS;
 pub const MAX_BYTES: usize = 56;
 
 /// Curve25519.
-pub static X25519: Curve = Curve {
+pub const X25519: &Curve = &Curve {
     bytes: 32,
     prime: &{
         let mut prime = [0xff; 32];
@@ -45,7 +45,7 @@ pub static X25519: Curve = Curve {
 };
 
 /// Curve448.
-pub static X448: Curve = Curve {
+pub const X448: &Curve = &Curve {
     bytes: 56,
     prime: &{
         let mut prime = [0xff; 56];

@@ -5,7 +5,7 @@
 
 use super::block::{Algorithm, BlockCipher, MAX_BLOCK};
 use super::keystream::{BLOCKS_AT_ONCE, Keystream};
-use super::{Direction, xor};
+use super::{Aligned, Direction, xor};
 use tally_abi::TeeResult;
 use zeroize::Zeroize;
 
@@ -128,25 +128,27 @@ impl Cipher {
             Chain::Cbc { last, .. } => {
                 let block = cipher.block();
                 for piece in bytes.chunks_mut(BLOCKS_AT_ONCE * block) {
-                    let mut before = [0; (BLOCKS_AT_ONCE + 1) * MAX_BLOCK];
+                    let mut before = Aligned([0; (BLOCKS_AT_ONCE + 1) * MAX_BLOCK]);
+                    let before = &mut before.0;
                     before[..block].copy_from_slice(&last[..block]);
                     before[block..][..piece.len()].copy_from_slice(piece);
                     last[..block].copy_from_slice(&before[piece.len()..][..block]);
                     cipher.decrypt(piece);
-                    xor(piece, &before);
+                    xor(piece, before);
                 }
             }
             Chain::Ctr(stream) => stream.apply(cipher, bytes),
             Chain::Xts { tweak } => {
                 for piece in bytes.chunks_mut(BLOCKS_AT_ONCE * MAX_BLOCK) {
-                    let mut tweaks = [0; BLOCKS_AT_ONCE * MAX_BLOCK];
-                    for of_block in tweaks[..piece.len()].chunks_exact_mut(MAX_BLOCK) {
+                    let mut tweaks = Aligned([0; BLOCKS_AT_ONCE * MAX_BLOCK]);
+                    let tweaks = &mut tweaks.0[..piece.len()];
+                    for of_block in tweaks.chunks_exact_mut(MAX_BLOCK) {
                         of_block.copy_from_slice(tweak);
                         *tweak = times_x(tweak);
                     }
-                    xor(piece, &tweaks);
+                    xor(piece, tweaks);
                     crypt(cipher, direction, piece);
-                    xor(piece, &tweaks);
+                    xor(piece, tweaks);
                 }
             }
         }

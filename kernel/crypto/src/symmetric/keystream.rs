@@ -1,7 +1,7 @@
 //! A key stream out of a counter (SP 800-38A 6.5).
 
 use super::block::{BlockCipher, MAX_BLOCK};
-use super::xor;
+use super::{Aligned, xor};
 use zeroize::Zeroize;
 
 /// Blocks that a cipher encrypts at once.
@@ -10,7 +10,7 @@ pub(super) const BLOCKS_AT_ONCE: usize = 4;
 /// Where a key stream stands.
 #[derive(Clone)]
 pub(super) struct Keystream {
-    counter: [u8; MAX_BLOCK],
+    counter: u128,
     /// Bytes at the end of it that count.
     counting: usize,
     /// The block that was begun; no byte of it is left at first.
@@ -21,7 +21,7 @@ pub(super) struct Keystream {
 impl Keystream {
     pub(super) const fn new(counter: [u8; MAX_BLOCK], counting: usize) -> Self {
         Self {
-            counter,
+            counter: u128::from_be_bytes(counter),
             counting,
             block: [0; MAX_BLOCK],
             at: MAX_BLOCK,
@@ -30,13 +30,11 @@ impl Keystream {
 
     fn next(&mut self) -> [u8; MAX_BLOCK] {
         let counter = self.counter;
-        for byte in self.counter[MAX_BLOCK - self.counting..].iter_mut().rev() {
-            *byte = byte.wrapping_add(1);
-            if *byte != 0 {
-                break;
-            }
-        }
-        counter
+        let bits = 8 * self.counting as u32;
+        let counts = u128::MAX >> (u128::BITS - bits);
+        let next = counter.wrapping_add(1) & counts;
+        self.counter = counter & !counts | next;
+        counter.to_be_bytes()
     }
 
     /// The next whole block of it.
@@ -53,15 +51,16 @@ impl Keystream {
         xor(begun, &self.block[self.at..]);
         self.at += begun.len();
         for piece in bytes.chunks_mut(BLOCKS_AT_ONCE * MAX_BLOCK) {
-            let mut stream = [0; BLOCKS_AT_ONCE * MAX_BLOCK];
+            let mut stream = Aligned([0; BLOCKS_AT_ONCE * MAX_BLOCK]);
             let len = piece.len().next_multiple_of(MAX_BLOCK);
-            for block in stream[..len].chunks_exact_mut(MAX_BLOCK) {
+            let stream = &mut stream.0[..len];
+            for block in stream.chunks_exact_mut(MAX_BLOCK) {
                 block.copy_from_slice(&self.next());
             }
-            cipher.encrypt(&mut stream[..len]);
-            xor(piece, &stream);
+            cipher.encrypt(stream);
+            xor(piece, stream);
             if piece.len() < len {
-                self.block.copy_from_slice(&stream[len - MAX_BLOCK..len]);
+                self.block.copy_from_slice(&stream[len - MAX_BLOCK..]);
                 self.at = MAX_BLOCK - (len - piece.len());
             }
         }

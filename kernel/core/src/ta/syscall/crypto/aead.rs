@@ -125,6 +125,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             self.aead_text(instance, aead, x)?;
             let code = self.kernel.machine.interruptible(|| aead.tag())?;
+            state.work.end();
             self.write(instance, tag, &code[..bytes])?;
             self.write_u64(instance, tag_len, bytes as u64)
         })
@@ -155,7 +156,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             self.aead_text(instance, aead, x)?;
             let given = &given[..tag_len as usize];
-            self.kernel.machine.interruptible(|| aead.confirm(given))
+            let confirmed = self.kernel.machine.interruptible(|| aead.confirm(given));
+            state.work.end();
+            confirmed
         })
     }
 }

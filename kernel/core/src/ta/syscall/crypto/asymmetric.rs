@@ -111,7 +111,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 }
                 self.ec_sign(task, curve, key, target)
             }
-            (Some(Scheme::Sm2Signature), _) => self.ec_sign(task, &curve::SM2, key, target),
+            (Some(Scheme::Sm2Signature), _) => self.ec_sign(task, curve::SM2, key, target),
             (Some(Scheme::Ed25519), _) => self.ed25519_sign(task, key, target),
             (Some(Scheme::Sm2), mode::ENCRYPT) => self.sm2_encrypt(task, key, target),
             (Some(Scheme::Sm2), mode::DECRYPT) => self.sm2_decrypt(task, key, target),
@@ -170,7 +170,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 let (digest, signature) = bytes.split_at_mut(digest_len);
                 self.take_long(task.instance, task.from, digest)?;
                 let signed = self.at_length(|random| match signature.as_mut_array() {
-                    Some(signature) if core::ptr::eq(curve, &curve::SM2) => {
+                    Some(signature) if curve.is_sm2 => {
                         sm2::sign(private, digest, words, random, signature)
                     }
                     _ => ec::sign(curve, private, digest, words, random, signature),
@@ -330,7 +330,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                     }
                     self.ec_verify(&task, curve, key, signature)
                 }
-                Scheme::Sm2Signature => self.ec_verify(&task, &curve::SM2, key, signature),
+                Scheme::Sm2Signature => self.ec_verify(&task, curve::SM2, key, signature),
                 Scheme::Ed25519 => self.ed25519_verify(&task, key, signature),
                 Scheme::RsaRaw | Scheme::RsaPkcs1 | Scheme::RsaOaep(_) | Scheme::Sm2 => {
                     Err(TeeResult::BAD_PARAMETERS)
@@ -389,7 +389,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 self.take_long(task.instance, task.from, digest)?;
                 self.take_long(task.instance, va, signature)?;
                 self.at_length(|_| match signature.as_array() {
-                    Some(signature) if core::ptr::eq(curve, &curve::SM2) => {
+                    Some(signature) if curve.is_sm2 => {
                         sm2::verify(public, digest, words, signature)
                     }
                     _ => ec::verify(curve, public, digest, words, signature),

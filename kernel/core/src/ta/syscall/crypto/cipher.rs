@@ -77,8 +77,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             self.check_room(instance, [from, len], [to, to_len])?;
             self.crypt(instance, state, [from, to, len], is_last)?;
-            if is_last && let Work::Cipher(cipher) = &mut state.work {
-                **cipher = None;
+            if is_last {
+                state.work.end();
             }
             if to_len != 0 {
                 self.write_u64(instance, to_len, len)?;

@@ -10,6 +10,16 @@ use zeroize::Zeroizing;
 /// Bytes that are copied with the state locked; whole blocks of every cipher.
 pub(super) const PIECE: usize = 512;
 
+/// A piece, which begins at a word, and is zeroed when it goes.
+#[repr(align(16))]
+struct Piece(Zeroizing<[u8; PIECE]>);
+
+impl Piece {
+    fn new() -> Self {
+        Self(Zeroizing::new([0; PIECE]))
+    }
+}
+
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Works on what a TA has at an address, which was confirmed.
     pub(super) fn read_pieces(
@@ -19,7 +29,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         len: u64,
         mut work: impl FnMut(&[u8]) -> Result<(), TeeResult>,
     ) -> Result<(), TeeResult> {
-        let mut chunk = Zeroizing::new([0; PIECE]);
+        let mut chunk = Piece::new();
+        let chunk = &mut chunk.0;
         let mut done = 0;
         while done < len {
             let piece = &mut chunk[..(len - done).min(PIECE as u64) as usize];
@@ -38,8 +49,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         len: u64,
         mut work: impl FnMut(&mut [u8]) -> Result<(), TeeResult>,
     ) -> Result<(), TeeResult> {
-        let mut chunk = Zeroizing::new([0; PIECE]);
-        let from = self.make_way(instance, [from, to], len, &mut chunk)?;
+        let mut chunk = Piece::new();
+        let chunk = &mut chunk.0;
+        let from = self.make_way(instance, [from, to], len, chunk)?;
         let mut done = 0;
         while done < len {
             let piece = &mut chunk[..(len - done).min(PIECE as u64) as usize];

@@ -78,8 +78,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 match derivation {
                     Derivation::Dh => self.derive_dh(&task, key, to),
                     Derivation::Ecdh => self.derive_ecdh(&task, key, to),
-                    Derivation::X25519 => self.derive_xdh(&task, &xdh::X25519, key, to),
-                    Derivation::X448 => self.derive_xdh(&task, &xdh::X448, key, to),
+                    Derivation::X25519 => self.derive_xdh(&task, xdh::X25519, key, to),
+                    Derivation::X448 => self.derive_xdh(&task, xdh::X448, key, to),
                     Derivation::Sm2 => self.with_object(instance, u64::from(keys[1]), |second| {
                         self.derive_sm2(&task, [key, second], to)
                     }),

@@ -133,6 +133,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         Err(TeeResult::BAD_PARAMETERS)
                     }
                 })?;
+            state.work.end();
             self.write(instance, out, code)?;
             self.write_u64(instance, out_len, bytes as u64)
         })

@@ -34,8 +34,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             | of::SM2_DSA_KEYPAIR
             | of::SM2_KEP_KEYPAIR
             | of::SM2_PKE_KEYPAIR => self.generate_ec(instance, object, bits),
-            of::X25519_KEYPAIR => self.generate_xdh(instance, object, &xdh::X25519),
-            of::X448_KEYPAIR => self.generate_xdh(instance, object, &xdh::X448),
+            of::X25519_KEYPAIR => self.generate_xdh(instance, object, xdh::X25519),
+            of::X448_KEYPAIR => self.generate_xdh(instance, object, xdh::X448),
             of::ED25519_KEYPAIR => self.generate_ed25519(instance, object),
             _ => Err(TeeResult::BAD_FORMAT),
         };

@@ -6,7 +6,6 @@ use crate::ta::crypto::algorithm::{Class, check_key_type, current};
 use crate::ta::crypto::state::CryptState;
 use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
 use crate::ta::instance::InstanceRef;
-use tally_abi::crypto::algorithm;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
@@ -90,7 +89,6 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if class.wants_keys(number) != keys.map(|key| key != 0) {
             return Err(TeeResult::BAD_PARAMETERS);
         }
-        debug_assert!(number != algorithm::AES_XTS || keys[1] != 0);
         let state = self.as_instance(instance, || CryptState::new(number, class, mode, keys))??;
         let bytes = state.heap_bytes();
         self.add_holding(instance, x[4], bytes, |held| held.add_state(state))
