@@ -29,7 +29,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-insight", &["tally-abi", "tally-records"]),
     ("tally-records", &["tally-abi"]),
     ("tally-mem", &["tally-abi", "tally-records"]),
-    ("tally-core", &["tally-abi", "tally-mem"]),
+    ("tally-crypto", &["tally-abi"]),
+    ("tally-core", &["tally-abi", "tally-mem", "tally-crypto"]),
     (
         "tally-account",
         &[

@@ -2,15 +2,14 @@
 //!
 //! **Invariant:** the key itself leaves by no other way than a digest.
 
-use sha2::{Digest, Sha256};
+use tally_crypto::symmetric::hash::Algorithm;
+use tally_crypto::symmetric::mac::Hmac;
 use zeroize::Zeroizing;
 
 /// Bytes of a hardware key.
 pub const HARDWARE_KEY: usize = 16;
 /// Bytes of a derived key.
 pub const DERIVED: usize = 32;
-/// Bytes of a block of SHA-256.
-const HASH_BLOCK: usize = 64;
 
 /// What a key is for (`HUK_SUBKEY_*` of optee_os `core/include/kernel/huk_subkey.h`).
 #[derive(Clone, Copy, Debug)]
@@ -22,43 +21,30 @@ pub enum Purpose {
     TaEncryption = 4,
 }
 
-/// HMAC-SHA256 (RFC 2104) under a hardware key, begun with what it is for.
-pub struct Derivation<'k> {
-    key: &'k [u8; HARDWARE_KEY],
-    inner: Sha256,
-}
+/// HMAC-SHA256 under a hardware key, begun with what it is for.
+pub struct Derivation(Hmac);
 
-impl<'k> Derivation<'k> {
+impl Derivation {
     /// One for this purpose.
     #[must_use]
-    pub fn new(key: &'k [u8; HARDWARE_KEY], purpose: Purpose) -> Self {
-        let mut inner = padded(key, 0x36);
-        inner.update((purpose as u32).to_le_bytes());
-        Self { key, inner }
+    pub fn new(key: &[u8; HARDWARE_KEY], purpose: Purpose) -> Self {
+        let mut hmac = Hmac::new(Algorithm::Sha256, key);
+        hmac.update(&(purpose as u32).to_le_bytes());
+        Self(hmac)
     }
 
     /// Takes data in.
     pub fn update(&mut self, data: &[u8]) {
-        self.inner.update(data);
+        self.0.update(data);
     }
 
     /// The key.
     #[must_use]
-    pub fn finish(self) -> Zeroizing<[u8; DERIVED]> {
-        let inner = Zeroizing::new(<[u8; DERIVED]>::from(self.inner.finalize()));
-        let mut outer = padded(self.key, 0x5c);
-        outer.update(*inner);
-        Zeroizing::new(outer.finalize().into())
+    pub fn finish(mut self) -> Zeroizing<[u8; DERIVED]> {
+        let mut derived = Zeroizing::new([0; DERIVED]);
+        self.0.finish(&mut *derived);
+        derived
     }
-}
-
-#[inline(never)]
-fn padded(key: &[u8; HARDWARE_KEY], pad: u8) -> Sha256 {
-    let mut block = Zeroizing::new([pad; HASH_BLOCK]);
-    for (byte, key) in block.iter_mut().zip(key) {
-        *byte ^= key;
-    }
-    Sha256::new_with_prefix(&block[..])
 }
 
 #[cfg(test)]

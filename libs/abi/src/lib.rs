@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod crypto;
 pub mod image;
 pub mod ldelf;
 pub mod msg;

@@ -79,6 +79,8 @@ results! {
     MAC_INVALID = 0xffff_3071;
     /// Signature did not verify.
     SIGNATURE_INVALID = 0xffff_3072;
+    /// A text was not encrypted for this key.
+    CIPHERTEXT_INVALID = 0xf010_0006;
     /// TA time was never set.
     TIME_NOT_SET = 0xffff_5000;
 }

@@ -210,8 +210,60 @@ pub mod svc {
     pub const GET_TIME: u64 = 13;
     /// `(TeeTime*)`.
     pub const SET_TA_TIME: u64 = 14;
+    /// `(algorithm, mode, key, second_key, state: u32*)`.
+    pub const CRYP_STATE_ALLOC: u64 = 15;
+    /// `(to, from)`.
+    pub const CRYP_STATE_COPY: u64 = 16;
+    /// `(state)`.
+    pub const CRYP_STATE_FREE: u64 = 17;
+    /// `(state, iv*, iv_len)`; the initialization vector is not looked at.
+    pub const HASH_INIT: u64 = 18;
+    /// `(state, data*, len)`.
+    pub const HASH_UPDATE: u64 = 19;
+    /// `(state, data*, len, hash*, hash_len: u64*)`.
+    pub const HASH_FINAL: u64 = 20;
+    /// `(state, iv*, iv_len)`.
+    pub const CIPHER_INIT: u64 = 21;
+    /// `(state, from*, len, to*, to_len: u64*)`.
+    pub const CIPHER_UPDATE: u64 = 22;
+    /// As [`CIPHER_UPDATE`].
+    pub const CIPHER_FINAL: u64 = 23;
+    /// `(object, info*)`.
+    pub const CRYP_OBJ_GET_INFO: u64 = 24;
+    /// `(object, usage)`.
+    pub const CRYP_OBJ_RESTRICT_USAGE: u64 = 25;
+    /// `(object, attribute, buf*, len: u64*)`.
+    pub const CRYP_OBJ_GET_ATTR: u64 = 26;
+    /// `(type, max_bits, object: u32*)`.
+    pub const CRYP_OBJ_ALLOC: u64 = 27;
+    /// `(object)`.
+    pub const CRYP_OBJ_CLOSE: u64 = 28;
+    /// `(object)`.
+    pub const CRYP_OBJ_RESET: u64 = 29;
+    /// `(object, attributes*, count)`.
+    pub const CRYP_OBJ_POPULATE: u64 = 30;
+    /// `(to, from)`.
+    pub const CRYP_OBJ_COPY: u64 = 31;
+    /// `(state, attributes*, count, object)`.
+    pub const CRYP_DERIVE_KEY: u64 = 32;
     /// `(buf, len)`.
     pub const RANDOM: u64 = 33;
+    /// `(state, nonce*, nonce_len, tag_len, aad_len, text_len)`.
+    pub const AUTHENC_INIT: u64 = 34;
+    /// `(state, data*, len)`.
+    pub const AUTHENC_UPDATE_AAD: u64 = 35;
+    /// `(state, from*, len, to*, to_len: u64*)`.
+    pub const AUTHENC_UPDATE_PAYLOAD: u64 = 36;
+    /// `(state, from*, len, to*, to_len: u64*, tag*, tag_len: u64*)`.
+    pub const AUTHENC_ENC_FINAL: u64 = 37;
+    /// `(state, from*, len, to*, to_len: u64*, tag*, tag_len)`.
+    pub const AUTHENC_DEC_FINAL: u64 = 38;
+    /// `(state, attributes*, count, from*, len, to*, to_len: u64*)`.
+    pub const ASYMM_OPERATE: u64 = 39;
+    /// `(state, attributes*, count, data*, len, signature*, signature_len)`.
+    pub const ASYMM_VERIFY: u64 = 40;
+    /// `(object, bits, attributes*, count)`.
+    pub const CRYP_OBJ_GENERATE_KEY: u64 = 54;
     /// `(va, len, op)`.
     pub const CACHE_OPERATION: u64 = 70;
     /// Highest number of OP-TEE's table.

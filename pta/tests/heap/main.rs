@@ -3,6 +3,7 @@
 //! **Invariant:** one test at a time, since all heaps of the process are this one.
 
 mod charges;
+mod crypto;
 mod guest_begin;
 mod guest_end;
 

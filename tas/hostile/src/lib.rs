@@ -2,5 +2,6 @@
 #![cfg(target_os = "none")]
 #![no_std]
 
+mod keys;
 mod ta;
 mod words;

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** its calls are all that can tell; what it does to itself is its own affair.
 
+use crate::keys;
 use crate::words::{self, BOOKS, SHARED};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -110,11 +111,12 @@ fn step(random: &mut Random) {
         12..15 => close(random),
         15..18 => forge(random),
         18 if random.once_in(24) => die(random),
+        19..27 => keys::step(random),
         _ => any_call(random),
     }
 }
 
-fn raw(number: u64, args: [u64; 8]) -> u64 {
+pub(crate) fn raw(number: u64, args: [u64; 8]) -> u64 {
     // SAFETY: none. Whatever the kernel writes into this TA is its own affair: it is here to be hostile, and ends when it
     // has hit itself.
     unsafe { syscall::raw(number, args) }
@@ -133,7 +135,7 @@ fn any_call(random: &mut Random) {
 }
 
 /// An address where something of the caller's is, or any other.
-fn place(random: &mut Random, own: u64) -> u64 {
+pub(crate) fn place(random: &mut Random, own: u64) -> u64 {
     if random.once_in(24) {
         words::word(random)
     } else {

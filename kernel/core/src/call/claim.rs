@@ -133,7 +133,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn bury(&self, instance: InstanceRef, end: End) {
         let kernel = self.kernel;
         O::ending(kernel, instance, end);
-        let (owner, uuid, space) = {
+        let (owner, uuid, space, holdings) = {
             let mut state = kernel.state();
             let Some(found) = state.instance_mut(instance) else {
                 return;
@@ -147,8 +147,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             found.kept = None;
             let space = found.space.take();
             found.leaving = space.as_ref().map_or(0, AddressSpace::charged_pages);
-            (found.owner, found.uuid, space)
+            let holdings = core::mem::take(&mut found.holdings);
+            (found.owner, found.uuid, space, holdings)
         };
+        drop(holdings);
         let Some(mut space) = space else {
             return;
         };

@@ -6,6 +6,7 @@
 use crate::book::Book;
 use crate::call::thread::MAX_THREADS;
 use crate::guest_id::GuestId;
+use crate::ta::crypto::Holdings;
 use crate::ta::task::{Cause, End, Fate, Task};
 use core::ops::{Deref, DerefMut};
 use tally_abi::ldelf::MAX_FREE_LISTS;
@@ -90,6 +91,8 @@ pub struct Instance<O: Book> {
     pub heap: Option<UserVa>,
     /// What it keeps between its runs, from when it is loaded on.
     pub kept: Option<TryBox<Kept>>,
+    /// Keys and operations that it holds.
+    pub holdings: Holdings,
     /// Where it is in its life.
     pub life: Life,
     /// Thread that runs it.
@@ -194,6 +197,7 @@ impl<O: Book> Instance<O> {
             image_id: 0,
             heap: None,
             kept: None,
+            holdings: Holdings::new(),
             life: Life::Loading,
             busy: Some(thread),
             task: None,

@@ -1,6 +1,7 @@
 //! Trusted applications: instances, sessions, loading, entering, system calls.
 
 pub mod closing;
+pub mod crypto;
 pub mod enter;
 pub mod instance;
 pub mod invoke;

@@ -6,6 +6,8 @@ mod buffers;
 mod calls;
 mod claim;
 #[cfg(not(miri))]
+mod crypto;
+#[cfg(not(miri))]
 mod encrypted;
 #[cfg(not(miri))]
 mod ends;
@@ -26,6 +28,8 @@ mod libraries;
 mod memory;
 #[cfg(not(miri))]
 mod orphans;
+#[cfg(not(miri))]
+mod pairs;
 #[cfg(not(miri))]
 mod put_off;
 #[cfg(not(miri))]

@@ -3,6 +3,7 @@
 //! **Invariant:** every pointer is an allegation until the address space confirmed it; a bad one
 //! costs the TA a code, never more.
 
+mod crypto;
 mod heap;
 mod lines;
 mod properties;
@@ -84,6 +85,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             svc::GET_TIME => self.sys_get_time(instance, x[0], UserVa(x[1])),
             svc::SET_TA_TIME => self.sys_set_time(instance, UserVa(x[0])),
             svc::RANDOM => self.sys_random(instance, UserVa(x[0]), x[1]),
+            svc::CRYP_STATE_ALLOC..=svc::CRYP_DERIVE_KEY
+            | svc::AUTHENC_INIT..=svc::ASYMM_VERIFY
+            | svc::CRYP_OBJ_GENERATE_KEY => self.sys_crypto(instance, &x),
             svc::CACHE_OPERATION => self.sys_cache(instance, UserVa(x[0]), x[1], x[2]),
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
             svc::tally::HEAP_GROW => self.sys_heap_grow(instance, context),

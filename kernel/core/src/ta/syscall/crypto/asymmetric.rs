@@ -1,0 +1,489 @@
+//! Operations with pairs of keys.
+
+use super::room::{Delivered, Target};
+use crate::call::Call;
+use crate::observer::Observer;
+use crate::ta::crypto::object::Object;
+use crate::ta::crypto::scheme::{Scheme, curve_of, is_digest_of_curve};
+use crate::ta::instance::InstanceRef;
+use tally_abi::TeeResult;
+use tally_abi::crypto::{UteeAttribute, attribute, mode};
+use tally_crypto::asymmetric::curve::{self, Curve};
+use tally_crypto::asymmetric::discrete::{self, Domain};
+use tally_crypto::asymmetric::ec::{self, PublicKey};
+use tally_crypto::asymmetric::ed25519::{self, Variant};
+use tally_crypto::asymmetric::{Error, sm2};
+use tally_mem::machine::Machine;
+
+/// Most bytes of a context of Ed25519.
+const MAX_CONTEXT: u64 = 255;
+
+/// What an operation is given.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'g> {
+    pub(super) instance: InstanceRef,
+    /// Number of the algorithm.
+    pub(super) algorithm: u32,
+    /// See [`mode`].
+    pub(super) mode: u32,
+    /// Its attributes.
+    pub(super) given: &'g [UteeAttribute],
+    /// Where its data is, which the TA may read.
+    pub(super) from: u64,
+    pub(super) len: u64,
+}
+
+impl Task<'_> {
+    /// Length of its data, if it is at most so many bytes.
+    pub(super) fn len_below(&self, max: usize) -> Option<usize> {
+        usize::try_from(self.len).ok().filter(|len| *len <= max)
+    }
+}
+
+impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Encrypts, decrypts, signs.
+    #[inline(never)]
+    pub(super) fn sys_asymmetric_operate(
+        &self,
+        instance: InstanceRef,
+        x: &[u64; 31],
+    ) -> Result<(), TeeResult> {
+        let [from, len, to, to_len] = [x[3], x[4], x[5], x[6]];
+        let (algorithm, mode, key) = self.with_state(instance, x[0], |state| {
+            Ok((state.algorithm, state.mode, state.keys[0]))
+        })?;
+        self.check_read(instance, from, len)?;
+        let room = self.read_u64(instance, to_len)?;
+        self.check_write(instance, to, room)?;
+        let given = self.take_attributes(instance, x[1], x[2])?;
+        let given = given.all();
+        let task = Task {
+            instance,
+            algorithm,
+            mode,
+            given,
+            from,
+            len,
+        };
+        let target = Target { va: to, len: room };
+        let delivered = self.with_object(instance, u64::from(key), |key| {
+            if !key.is_initialized {
+                return Err(TeeResult::GENERIC);
+            }
+            self.operate(&task, key, target)
+        })?;
+        match delivered {
+            Delivered::Whole(len) => self.write_u64(instance, to_len, len as u64),
+            Delivered::Short(len) => {
+                self.write_u64(instance, to_len, len as u64)?;
+                Err(TeeResult::SHORT_BUFFER)
+            }
+        }
+    }
+
+    fn operate(
+        &self,
+        task: &Task<'_>,
+        key: &Object,
+        target: Target,
+    ) -> Result<Delivered, TeeResult> {
+        match (Scheme::of(task.algorithm), task.mode) {
+            (Some(Scheme::RsaRaw), mode::ENCRYPT | mode::DECRYPT) => {
+                self.rsa_raw(task, key, target)
+            }
+            (Some(Scheme::RsaRaw | Scheme::Sm2), mode::SIGN | mode::VERIFY) => {
+                Err(TeeResult::GENERIC)
+            }
+            (Some(scheme @ (Scheme::RsaPkcs1 | Scheme::RsaOaep(_))), mode::ENCRYPT) => {
+                self.rsa_encrypt(task, scheme, key, target)
+            }
+            (Some(scheme @ (Scheme::RsaPkcs1 | Scheme::RsaOaep(_))), mode::DECRYPT) => {
+                self.rsa_decrypt(task, scheme, key, target)
+            }
+            (Some(scheme @ (Scheme::RsaPkcs1Signature(_) | Scheme::RsaPss(_))), mode::SIGN) => {
+                self.rsa_sign(task, scheme, key, target)
+            }
+            (Some(Scheme::Dsa(hash)), _) => self.dsa_sign(task, hash.bytes(), key, target),
+            (Some(Scheme::Ecdsa), _) => {
+                let curve = curve_of(key).ok_or(TeeResult::NOT_SUPPORTED)?;
+                if !is_digest_of_curve(task.algorithm, curve) {
+                    return Err(TeeResult::BAD_PARAMETERS);
+                }
+                self.ec_sign(task, curve, key, target)
+            }
+            (Some(Scheme::Sm2Signature), _) => self.ec_sign(task, curve::SM2, key, target),
+            (Some(Scheme::Ed25519), _) => self.ed25519_sign(task, key, target),
+            (Some(Scheme::Sm2), mode::ENCRYPT) => self.sm2_encrypt(task, key, target),
+            (Some(Scheme::Sm2), mode::DECRYPT) => self.sm2_decrypt(task, key, target),
+            _ => Err(TeeResult::BAD_PARAMETERS),
+        }
+    }
+
+    #[inline(never)]
+    fn dsa_sign(
+        &self,
+        task: &Task<'_>,
+        hash_bytes: usize,
+        key: &Object,
+        target: Target,
+    ) -> Result<Delivered, TeeResult> {
+        let (domain, x) = (domain(key)?, number(key, attribute::DSA_PRIVATE_VALUE)?);
+        let order = discrete::order_len(domain.q);
+        if task.len != hash_bytes.min(order) as u64 {
+            return Err(TeeResult::SECURITY);
+        }
+        if target.len < 2 * order as u64 {
+            return Ok(Delivered::Short(2 * order));
+        }
+        let (words, len) = (discrete::scratch_words(domain.p), task.len as usize);
+        self.with_room(task.instance, words, len + 2 * order, |words, bytes| {
+            let (digest, signature) = bytes.split_at_mut(len);
+            self.take_long(task.instance, task.from, digest)?;
+            let signed = self
+                .at_length(|random| discrete::sign(&domain, x, digest, words, random, signature));
+            signed.map_err(|_| TeeResult::GENERIC)?;
+            self.deliver(task.instance, target, signature)
+        })
+    }
+
+    /// ECDSA, or SM2.
+    #[inline(never)]
+    fn ec_sign(
+        &self,
+        task: &Task<'_>,
+        curve: &'static Curve,
+        key: &Object,
+        target: Target,
+    ) -> Result<Delivered, TeeResult> {
+        let private = number(key, attribute::ECC_PRIVATE_VALUE)?;
+        let len = 2 * curve.bytes();
+        if target.len < len as u64 {
+            return Ok(Delivered::Short(len));
+        }
+        // No more of a digest counts.
+        let digest_len = task.len.min(curve.bytes() as u64) as usize;
+        self.with_room(
+            task.instance,
+            curve::SCRATCH_WORDS,
+            digest_len + len,
+            |words, bytes| {
+                let (digest, signature) = bytes.split_at_mut(digest_len);
+                self.take_long(task.instance, task.from, digest)?;
+                let signed = self.at_length(|random| match signature.as_mut_array() {
+                    Some(signature) if curve.is_sm2 => {
+                        sm2::sign(private, digest, words, random, signature)
+                    }
+                    _ => ec::sign(curve, private, digest, words, random, signature),
+                });
+                signed.map_err(|_| TeeResult::GENERIC)?;
+                self.deliver(task.instance, target, signature)
+            },
+        )
+    }
+
+    #[inline(never)]
+    fn ed25519_sign(
+        &self,
+        task: &Task<'_>,
+        key: &Object,
+        target: Target,
+    ) -> Result<Delivered, TeeResult> {
+        let options = EdOptions::of(task.given)?;
+        if target.len < ed25519::SIGNATURE_LEN as u64 {
+            return Ok(Delivered::Short(ed25519::SIGNATURE_LEN));
+        }
+        let private = key_bytes(key, attribute::ED25519_PRIVATE_VALUE)?;
+        let public = key_bytes(key, attribute::ED25519_PUBLIC_VALUE)?;
+        self.with_message(task, &options, |variant, message, words| {
+            let signed = ed25519::sign(variant, private, public, message, words);
+            signed.map_err(|_| TeeResult::BAD_PARAMETERS)
+        })
+        .and_then(|signature| self.deliver(task.instance, target, &signature))
+    }
+
+    /// Works on a message and a context of Ed25519.
+    fn with_message<R>(
+        &self,
+        task: &Task<'_>,
+        options: &EdOptions,
+        work: impl FnOnce(
+            Variant<'_>,
+            &[u8],
+            &mut [tally_crypto::asymmetric::Word],
+        ) -> Result<R, TeeResult>,
+    ) -> Result<R, TeeResult> {
+        let context_len = options.context.map_or(0, |(_, len)| len as usize);
+        let len = usize::try_from(task.len)
+            .ok()
+            .and_then(|len| len.checked_add(context_len));
+        let len = len.ok_or(TeeResult::OUT_OF_MEMORY)?;
+        self.with_room(
+            task.instance,
+            ed25519::SCRATCH_WORDS,
+            len,
+            |words, bytes| {
+                let (context, message) = bytes.split_at_mut(context_len);
+                if let Some((va, _)) = options.context {
+                    self.take_long(task.instance, va, context)?;
+                }
+                self.take_long(task.instance, task.from, message)?;
+                let variant = match options.context {
+                    _ if options.is_hashed => Variant::Hashed(context),
+                    Some(_) => Variant::Context(context),
+                    None => Variant::Pure,
+                };
+                self.at_length(|_| work(variant, message, words))
+            },
+        )
+    }
+
+    #[inline(never)]
+    fn sm2_encrypt(
+        &self,
+        task: &Task<'_>,
+        key: &Object,
+        target: Target,
+    ) -> Result<Delivered, TeeResult> {
+        let public = public_point(key)?;
+        let len = usize::try_from(task.len).map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+        let text_len = len
+            .checked_add(sm2::OVERHEAD)
+            .ok_or(TeeResult::OUT_OF_MEMORY)?;
+        if target.len < text_len as u64 {
+            return Ok(Delivered::Short(text_len));
+        }
+        let all = text_len.checked_add(len).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        self.with_room(task.instance, curve::SCRATCH_WORDS, all, |words, bytes| {
+            let (message, text) = bytes.split_at_mut(len);
+            self.take_long(task.instance, task.from, message)?;
+            let done = self.at_length(|random| sm2::encrypt(public, message, words, random, text));
+            done.map_err(|_| TeeResult::BAD_STATE)?;
+            self.deliver(task.instance, target, text)
+        })
+    }
+
+    #[inline(never)]
+    fn sm2_decrypt(
+        &self,
+        task: &Task<'_>,
+        key: &Object,
+        target: Target,
+    ) -> Result<Delivered, TeeResult> {
+        let private = number(key, attribute::ECC_PRIVATE_VALUE)?;
+        let text_len = usize::try_from(task.len).map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+        let len = text_len.checked_sub(sm2::OVERHEAD).filter(|len| *len > 0);
+        let len = len.ok_or(TeeResult::BAD_PARAMETERS)?;
+        let all = text_len.checked_add(len).ok_or(TeeResult::OUT_OF_MEMORY)?;
+        self.with_room(task.instance, curve::SCRATCH_WORDS, all, |words, bytes| {
+            let (text, message) = bytes.split_at_mut(text_len);
+            self.take_long(task.instance, task.from, text)?;
+            self.at_length(|_| sm2::decrypt(private, text, words, message))
+                .map_err(|err| match err {
+                    Error::Padding => TeeResult::CIPHERTEXT_INVALID,
+                    Error::Key | Error::Length => TeeResult::BAD_PARAMETERS,
+                    Error::Signature | Error::Random => TeeResult::BAD_STATE,
+                })?;
+            self.deliver(task.instance, target, message)
+        })
+    }
+
+    /// Says whether a signature holds.
+    #[inline(never)]
+    pub(super) fn sys_asymmetric_verify(
+        &self,
+        instance: InstanceRef,
+        x: &[u64; 31],
+    ) -> Result<(), TeeResult> {
+        let [from, len, signature, signature_len] = [x[3], x[4], x[5], x[6]];
+        let (algorithm, mode, key) = self.with_state(instance, x[0], |state| {
+            Ok((state.algorithm, state.mode, state.keys[0]))
+        })?;
+        if mode != mode::VERIFY {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        self.check_read(instance, from, len)?;
+        self.check_read(instance, signature, signature_len)?;
+        let given = self.take_attributes(instance, x[1], x[2])?;
+        let given = given.all();
+        let task = Task {
+            instance,
+            algorithm,
+            mode,
+            given,
+            from,
+            len,
+        };
+        let signature = (signature, signature_len);
+        self.with_object(instance, u64::from(key), |key| {
+            if !key.is_initialized {
+                return Err(TeeResult::BAD_PARAMETERS);
+            }
+            match Scheme::of(algorithm).ok_or(TeeResult::NOT_SUPPORTED)? {
+                scheme @ (Scheme::RsaPkcs1Signature(_) | Scheme::RsaPss(_)) => {
+                    self.rsa_verify(&task, scheme, key, signature)
+                }
+                Scheme::Dsa(hash) => self.dsa_verify(&task, hash.bytes(), key, signature),
+                Scheme::Ecdsa => {
+                    let curve = curve_of(key).ok_or(TeeResult::NOT_SUPPORTED)?;
+                    if !is_digest_of_curve(algorithm, curve) {
+                        return Err(TeeResult::BAD_PARAMETERS);
+                    }
+                    self.ec_verify(&task, curve, key, signature)
+                }
+                Scheme::Sm2Signature => self.ec_verify(&task, curve::SM2, key, signature),
+                Scheme::Ed25519 => self.ed25519_verify(&task, key, signature),
+                Scheme::RsaRaw | Scheme::RsaPkcs1 | Scheme::RsaOaep(_) | Scheme::Sm2 => {
+                    Err(TeeResult::BAD_PARAMETERS)
+                }
+            }
+        })
+    }
+
+    #[inline(never)]
+    fn dsa_verify(
+        &self,
+        task: &Task<'_>,
+        hash_bytes: usize,
+        key: &Object,
+        (va, signature_len): (u64, u64),
+    ) -> Result<(), TeeResult> {
+        let (domain, y) = (domain(key)?, number(key, attribute::DSA_PUBLIC_VALUE)?);
+        let order = discrete::order_len(domain.q);
+        if task.len != hash_bytes as u64 && task.len != order as u64 {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        if signature_len != 2 * order as u64 {
+            return Err(TeeResult::SIGNATURE_INVALID);
+        }
+        let (words, len) = (discrete::scratch_words(domain.p), task.len as usize);
+        self.with_room(task.instance, words, len + 2 * order, |words, bytes| {
+            let (digest, signature) = bytes.split_at_mut(len);
+            self.take_long(task.instance, task.from, digest)?;
+            self.take_long(task.instance, va, signature)?;
+            self.at_length(|_| discrete::verify(&domain, y, digest, words, signature))
+                .map_err(|_| TeeResult::SIGNATURE_INVALID)
+        })
+    }
+
+    /// ECDSA, or SM2.
+    #[inline(never)]
+    fn ec_verify(
+        &self,
+        task: &Task<'_>,
+        curve: &'static Curve,
+        key: &Object,
+        (va, signature_len): (u64, u64),
+    ) -> Result<(), TeeResult> {
+        let public = public_point(key)?;
+        let len = 2 * curve.bytes();
+        if signature_len != len as u64 {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        let digest_len = task.len.min(curve.bytes() as u64) as usize;
+        self.with_room(
+            task.instance,
+            curve::SCRATCH_WORDS,
+            digest_len + len,
+            |words, bytes| {
+                let (digest, signature) = bytes.split_at_mut(digest_len);
+                self.take_long(task.instance, task.from, digest)?;
+                self.take_long(task.instance, va, signature)?;
+                self.at_length(|_| match signature.as_array() {
+                    Some(signature) if curve.is_sm2 => {
+                        sm2::verify(public, digest, words, signature)
+                    }
+                    _ => ec::verify(curve, public, digest, words, signature),
+                })
+                .map_err(|_| TeeResult::SIGNATURE_INVALID)
+            },
+        )
+    }
+
+    #[inline(never)]
+    fn ed25519_verify(
+        &self,
+        task: &Task<'_>,
+        key: &Object,
+        (va, signature_len): (u64, u64),
+    ) -> Result<(), TeeResult> {
+        let options = EdOptions::of(task.given)?;
+        let public = key_bytes(key, attribute::ED25519_PUBLIC_VALUE)?;
+        if signature_len != ed25519::SIGNATURE_LEN as u64 {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        let mut signature = [0; ed25519::SIGNATURE_LEN];
+        self.take_long(task.instance, va, &mut signature)?;
+        self.with_message(task, &options, |variant, message, words| {
+            ed25519::verify(variant, public, message, &signature, words)
+                .map_err(|_| TeeResult::SIGNATURE_INVALID)
+        })
+    }
+}
+
+/// What a signature of Ed25519 is of.
+struct EdOptions {
+    is_hashed: bool,
+    /// Address and length.
+    context: Option<(u64, u64)>,
+}
+
+impl EdOptions {
+    fn of(given: &[UteeAttribute]) -> Result<Self, TeeResult> {
+        let is_known =
+            |one: &UteeAttribute| matches!(one.id, attribute::EDDSA_PREHASH | attribute::EDDSA_CTX);
+        let contexts = given
+            .iter()
+            .filter(|one| one.id == attribute::EDDSA_CTX && one.b > 0);
+        if !given.iter().all(is_known) || contexts.count() > 1 {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        let mut is_hashed = false;
+        for one in given
+            .iter()
+            .filter(|one| one.id == attribute::EDDSA_PREHASH)
+        {
+            is_hashed = match (one.a as u32, one.b as u32) {
+                (0, 0) => false,
+                (1, 0) => true,
+                _ => return Err(TeeResult::BAD_PARAMETERS),
+            };
+        }
+        let context = given
+            .iter()
+            .find(|one| one.id == attribute::EDDSA_CTX && one.b > 0);
+        if context.is_some_and(|one| one.b > MAX_CONTEXT || one.a == 0) {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        Ok(Self {
+            is_hashed,
+            context: context.map(|one| (one.a, one.b)),
+        })
+    }
+}
+
+/// A number of a key that has its attributes.
+pub(super) fn number(key: &Object, id: u32) -> Result<&[u8], TeeResult> {
+    key.attribute(id).ok_or(TeeResult::GENERIC)
+}
+
+/// Bytes of a key that has its attributes.
+pub(super) fn key_bytes<const N: usize>(key: &Object, id: u32) -> Result<&[u8; N], TeeResult> {
+    number(key, id)?.as_array().ok_or(TeeResult::GENERIC)
+}
+
+/// A point that is a key.
+pub(super) fn public_point(key: &Object) -> Result<PublicKey<'_>, TeeResult> {
+    Ok(PublicKey {
+        x: number(key, attribute::ECC_PUBLIC_VALUE_X)?,
+        y: number(key, attribute::ECC_PUBLIC_VALUE_Y)?,
+    })
+}
+
+/// The numbers that a key of DSA shares with others.
+pub(super) fn domain(key: &Object) -> Result<Domain<'_>, TeeResult> {
+    Ok(Domain {
+        p: number(key, attribute::DSA_PRIME)?,
+        q: number(key, attribute::DSA_SUBPRIME)?,
+        g: number(key, attribute::DSA_BASE)?,
+    })
+}

@@ -1,0 +1,137 @@
+//! States of algorithms: made, copied, given back.
+
+use crate::call::Call;
+use crate::observer::Observer;
+use crate::ta::crypto::algorithm::{Class, check_key_type, current};
+use crate::ta::crypto::state::CryptState;
+use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
+use crate::ta::instance::InstanceRef;
+use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::machine::Machine;
+use zerocopy::IntoBytes;
+
+impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Adds to what an instance holds, out of its own memory and within its share. The handle goes to the TA.
+    pub(super) fn add_holding(
+        &self,
+        instance: InstanceRef,
+        out: u64,
+        bytes: usize,
+        add: impl FnOnce(&mut Holdings) -> Result<u32, TeeResult>,
+    ) -> Result<(), TeeResult> {
+        self.check_write(instance, out, size_of::<u32>() as u64)?;
+        let handle = {
+            let kernel = self.kernel;
+            let mut state = kernel.state();
+            let instances = &mut state.guest_mut(instance.guest()).instances;
+            let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
+            let held = instances
+                .iter()
+                .map(|(_, other)| (other.uuid, other.holdings.bytes()));
+            check_share(uuid, bytes, held)?;
+            let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+            let owner = found.owner;
+            kernel.as_owner(owner, || add(&mut found.holdings))?
+        };
+        self.write(instance, out, handle.as_bytes())
+    }
+
+    /// Counts so many bytes as the instance's for a while, within its share.
+    pub(super) fn lend_share(&self, instance: InstanceRef, bytes: usize) -> Result<(), TeeResult> {
+        let mut state = self.kernel.state();
+        let instances = &mut state.guest_mut(instance.guest()).instances;
+        let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
+        let held = instances
+            .iter()
+            .map(|(_, other)| (other.uuid, other.holdings.bytes()));
+        check_share(uuid, bytes, held)?;
+        let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+        found.holdings.lend(bytes);
+        Ok(())
+    }
+
+    /// Runs `make` with what it takes of the heap charged to the instance.
+    pub(super) fn as_instance<R>(
+        &self,
+        instance: InstanceRef,
+        make: impl FnOnce() -> R,
+    ) -> Result<R, TeeResult> {
+        let owner = {
+            let state = self.kernel.state();
+            state
+                .instance(instance)
+                .ok_or(TeeResult::TARGET_DEAD)?
+                .owner
+        };
+        Ok(self.kernel.as_owner(owner, make))
+    }
+
+    #[inline(never)]
+    pub(super) fn sys_state_alloc(
+        &self,
+        instance: InstanceRef,
+        x: &[u64; 31],
+    ) -> Result<(), TeeResult> {
+        let (number, mode) = (current(x[0] as u32), x[1] as u32);
+        let mut keys = [0; 2];
+        for (key, handle) in keys.iter_mut().zip([x[2], x[3]]) {
+            if handle != 0 {
+                self.with_object(instance, handle, |object| {
+                    if object.is_busy {
+                        return Err(TeeResult::BAD_PARAMETERS);
+                    }
+                    check_key_type(object.rules.object_type, number, mode)
+                })?;
+                *key = handle as u32;
+            }
+        }
+        let class = Class::of(number)?;
+        if class.wants_keys(number) != keys.map(|key| key != 0) {
+            return Err(TeeResult::BAD_PARAMETERS);
+        }
+        let state = self.as_instance(instance, || CryptState::new(number, class, mode, keys))??;
+        let bytes = state.heap_bytes();
+        self.add_holding(instance, x[4], bytes, |held| held.add_state(state))
+    }
+
+    #[inline(never)]
+    pub(super) fn sys_state_copy(
+        &self,
+        instance: InstanceRef,
+        [to, from]: [u64; 2],
+    ) -> Result<(), TeeResult> {
+        if to == from {
+            return self.with_state(instance, to, |_| Ok(()));
+        }
+        self.with_state(instance, to, |to| {
+            self.with_state(instance, from, |from| to.copy_from(from))
+        })
+    }
+
+    pub(super) fn sys_state_free(
+        &self,
+        instance: InstanceRef,
+        handle: u64,
+    ) -> Result<(), TeeResult> {
+        let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_PARAMETERS)?;
+        let removed = self.with_holdings(instance, |held| held.remove_state(handle))?;
+        removed.then_some(()).ok_or(TeeResult::BAD_PARAMETERS)
+    }
+}
+
+/// Confirms that a TA may hold so many bytes more, of what all hold.
+fn check_share(
+    uuid: TeeUuid,
+    bytes: usize,
+    held: impl Iterator<Item = (TeeUuid, usize)>,
+) -> Result<(), TeeResult> {
+    let (mut all, mut own) = (bytes, bytes);
+    for (other, held) in held {
+        all = all.saturating_add(held);
+        own = own.saturating_add(if other == uuid { held } else { 0 });
+    }
+    if own > MAX_TA_BYTES || all > MAX_BYTES {
+        return Err(TeeResult::OUT_OF_MEMORY);
+    }
+    Ok(())
+}
