@@ -20,6 +20,8 @@ const CMD_HASH_PREPARE: u32 = 3;
 const CMD_HASH_PROCESS: u32 = 4;
 /// `(value in: a = algorithm, b = bits; value in: a = mode)`.
 const CMD_PAIR_PREPARE: u32 = 5;
+/// `(memref inout)`: attributes that are told, packed: how many, and of each its identifier and two values.
+const CMD_PAIR_ATTRIBUTES: u32 = 9;
 /// `(value in: a = bits, b = times)`.
 const CMD_PAIR_GENERATE: u32 = 10;
 
@@ -29,12 +31,17 @@ const HASHES: &[(&str, u32)] = &[("sha256", 2), ("sha512", 4), ("hmac_sha256", 8
 const CIPHERS: &[(&str, u32, u32)] = &[
     ("aes128_ecb", 0, 128),
     ("aes128_ctr", 2, 128),
-    ("aes128_xts", 3, 128),
     ("aes128_gcm", 4, 128),
     ("aes256_gcm", 4, 256),
 ];
-/// New pairs of keys: name, `ALGO_*`, bits.
-const PAIRS: &[(&str, u32, u32)] = &[("p256_new_pair", 3, 256), ("x25519_new_pair", 5, 256)];
+/// New pairs of keys: name, `ALGO_*`, bits, and the curve that some are told.
+const PAIRS: &[(&str, u32, u32, Option<u32>)] = &[
+    ("p256_new_pair", 3, 256, Some(TEE_ECC_CURVE_NIST_P256)),
+    ("x25519_new_pair", 5, 256, None),
+];
+/// The curve of a pair, and one of them (GPD_SPE_010 6.10, table 6-11 and 6-14).
+const TEE_ATTR_ECC_CURVE: u32 = 0xf000_0441;
+const TEE_ECC_CURVE_NIST_P256: u32 = 3;
 /// Sizes of what is worked on at once.
 const SIZES: &[(&str, usize)] = &[("16", 16), ("1k", 1024), ("64k", 65536)];
 /// Longest result: a digest, with room.
@@ -65,10 +72,23 @@ pub(super) fn run(results: &mut Results, context: &Context<'_>) -> Outcome {
             session.close().map_err(|error| error.to_string())?;
         }
     }
-    for &(name, algorithm, bits) in PAIRS {
+    for &(name, algorithm, bits, curve) in PAIRS {
         let mut session = bench::open(context, TA)?;
         let of = value(algorithm, bits);
         invoke(&mut session, CMD_PAIR_PREPARE, of, value(0, 0), ParamNone)?;
+        if let Some(curve) = curve {
+            let mut told = [1, TEE_ATTR_ECC_CURVE, curve, 0]
+                .map(u32::to_le_bytes)
+                .concat();
+            let told = ParamTmpRef::new_inout(&mut told);
+            invoke(
+                &mut session,
+                CMD_PAIR_ATTRIBUTES,
+                told,
+                ParamNone,
+                ParamNone,
+            )?;
+        }
         let pieces = 4;
         measure_in_pieces(results, name, (1, pieces), || {
             invoke(
