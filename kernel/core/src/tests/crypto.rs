@@ -112,6 +112,14 @@ fn another_tas_handles_name_nothing() {
         let object = key(&ta, object_type::AES, &KEY);
         let second = key(&ta, object_type::AES, &KEY);
         let state = digest(&ta);
+        // The other one has such entries, by other handles.
+        for _ in 0..2 {
+            let gone = [key(&other, object_type::AES, &KEY), digest(&other)];
+            other.expect(OK, svc::CRYP_OBJ_CLOSE, &gone[..1]);
+            other.expect(OK, svc::CRYP_STATE_FREE, &gone[1..]);
+        }
+        let own = [0; 2].map(|_| key(&other, object_type::AES, &KEY));
+        let own_state = digest(&other);
         let wild = [
             0,
             1,
@@ -152,6 +160,13 @@ fn another_tas_handles_name_nothing() {
             }
         }
         assert_eq!(info(&ta, object).size_bits, 128);
+        for (free, handle) in [
+            (svc::CRYP_OBJ_CLOSE, own[0]),
+            (svc::CRYP_OBJ_CLOSE, own[1]),
+            (svc::CRYP_STATE_FREE, own_state),
+        ] {
+            other.expect(OK, free, &[handle]);
+        }
         other.close();
         ta.close();
     });
