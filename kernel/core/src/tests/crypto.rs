@@ -631,3 +631,19 @@ fn a_ta_has_its_share_and_leaves_another_its_own() {
         third.close();
     });
 }
+
+#[test]
+fn keys_that_a_ta_leaves_go_one_by_one_with_interrupts_between_them() {
+    leaves_nothing(|world| {
+        let windows = |keys: u32| {
+            let ta = Caller::new(world, MULTI);
+            for _ in 0..keys {
+                key(&ta, object_type::GENERIC_SECRET, &[1; 512]);
+            }
+            let before = world.kernel.machine.interruptible_calls();
+            ta.close();
+            world.kernel.machine.interruptible_calls() - before
+        };
+        assert_eq!(windows(30), windows(0) + 30);
+    });
+}
