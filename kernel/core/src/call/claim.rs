@@ -133,7 +133,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn bury(&self, instance: InstanceRef, end: End) {
         let kernel = self.kernel;
         O::ending(kernel, instance, end);
-        let (owner, uuid, space, holdings) = {
+        let (owner, uuid, space, mut holdings) = {
             let mut state = kernel.state();
             let Some(found) = state.instance_mut(instance) else {
                 return;
@@ -150,7 +150,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let holdings = core::mem::take(&mut found.holdings);
             (found.owner, found.uuid, space, holdings)
         };
-        drop(holdings);
+        while holdings.forget_one() {
+            kernel.breathe();
+        }
         let Some(mut space) = space else {
             return;
         };

@@ -115,7 +115,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<(), TeeResult> {
         let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_PARAMETERS)?;
         let removed = self.with_holdings(instance, |held| held.remove_state(handle))?;
-        removed.then_some(()).ok_or(TeeResult::BAD_PARAMETERS)
+        removed.map(drop).ok_or(TeeResult::BAD_PARAMETERS)
     }
 }
 
