@@ -7,6 +7,7 @@ use crate::ta::crypto::state::CryptState;
 use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
 use crate::ta::instance::InstanceRef;
 use tally_abi::TeeResult;
+use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
 
@@ -27,19 +28,25 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
             let (mut all, mut own) = (bytes, bytes);
             for (_, other) in instances.iter() {
-                all += other.holdings.bytes();
-                own += if other.uuid == uuid {
-                    other.holdings.bytes()
-                } else {
-                    0
-                };
+                let held = other.holdings().map_or(0, Holdings::bytes);
+                all += held;
+                own += if other.uuid == uuid { held } else { 0 };
             }
             if own > MAX_TA_BYTES || all > MAX_BYTES {
                 return Err(TeeResult::OUT_OF_MEMORY);
             }
             let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
             let owner = found.owner;
-            kernel.as_owner(owner, || add(&mut found.holdings))?
+            let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+            kernel.as_owner(owner, || match &mut kept.holdings {
+                Some(holdings) => add(holdings),
+                none => {
+                    let mut holdings = TryBox::new(Holdings::new())?;
+                    let handle = add(&mut holdings)?;
+                    *none = Some(holdings);
+                    Ok(handle)
+                }
+            })?
         };
         self.write(instance, out, handle.as_bytes())
     }
