@@ -28,12 +28,10 @@ fn round(ta: &Caller<'_, Book>) -> Result<(), TeeResult> {
 /// Bytes, objects and states.
 fn held(ta: &Caller<'_, Book>) -> (usize, usize, usize) {
     let state = ta.world.kernel.state();
-    let holdings = &state.instance(ta.instance).unwrap().holdings;
-    (
-        holdings.bytes(),
-        holdings.objects.len(),
-        holdings.states.len(),
-    )
+    let holdings = state.instance(ta.instance).unwrap().holdings();
+    holdings.map_or((0, 0, 0), |held| {
+        (held.bytes(), held.objects.len(), held.states.len())
+    })
 }
 
 fn take(ta: &Caller<'_, Book>, taken: &mut Vec<(u64, u64)>) -> Result<(), TeeResult> {
@@ -103,6 +101,14 @@ fn whichever_block_of_a_tas_cryptography_is_refused_nothing_is_left_behind() {
     let (before, pages) = (world.accounts(), by_use(&world));
     let blocks = CHARGED.load(Ordering::Relaxed);
     let ta = Caller::new(&world, TA);
+    let new = CHARGED.load(Ordering::Relaxed);
+    for refused in 0..5 {
+        REFUSED_AFTER.store(refused, Ordering::Relaxed);
+        assert_eq!(round(&ta), Err(TeeResult::OUT_OF_MEMORY));
+        // Once it has had something, the table of what it has stays.
+        let now = CHARGED.load(Ordering::Relaxed);
+        assert_eq!(now, new + isize::from(refused == 4), "block {refused}");
+    }
     let own = CHARGED.load(Ordering::Relaxed);
     let mut refused = 0;
     loop {

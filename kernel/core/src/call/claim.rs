@@ -133,7 +133,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub fn bury(&self, instance: InstanceRef, end: End) {
         let kernel = self.kernel;
         O::ending(kernel, instance, end);
-        let (owner, uuid, space, holdings) = {
+        let (owner, uuid, space, mut holdings) = {
             let mut state = kernel.state();
             let Some(found) = state.instance_mut(instance) else {
                 return;
@@ -144,13 +144,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             found.task = None;
             found.heap = None;
+            let kept = found.kept.as_mut();
+            let holdings = kept.and_then(|kept| kept.holdings.take());
             found.kept = None;
             let space = found.space.take();
             found.leaving = space.as_ref().map_or(0, AddressSpace::charged_pages);
-            let holdings = core::mem::take(&mut found.holdings);
             (found.owner, found.uuid, space, holdings)
         };
-        drop(holdings);
+        while holdings.as_mut().is_some_and(|held| held.forget_one()) {
+            kernel.breathe();
+        }
         let Some(mut space) = space else {
             return;
         };

@@ -91,8 +91,6 @@ pub struct Instance<O: Book> {
     pub heap: Option<UserVa>,
     /// What it keeps between its runs, from when it is loaded on.
     pub kept: Option<TryBox<Kept>>,
-    /// Keys and operations that it holds.
-    pub holdings: Holdings,
     /// Where it is in its life.
     pub life: Life,
     /// Thread that runs it.
@@ -130,6 +128,8 @@ pub struct Kept {
     pub link_map: (u64, u64),
     /// Where heads of free lists are by which the heap of a C TA is found; 0 after the last.
     pub free_lists: [u64; MAX_FREE_LISTS],
+    /// Keys and operations that it holds, once it has had one.
+    pub holdings: Option<TryBox<Holdings>>,
 }
 
 impl Kept {
@@ -141,6 +141,7 @@ impl Kept {
             tpidr: 0,
             link_map: (0, 0),
             free_lists: [0; MAX_FREE_LISTS],
+            holdings: None,
         }
     }
 }
@@ -197,7 +198,6 @@ impl<O: Book> Instance<O> {
             image_id: 0,
             heap: None,
             kept: None,
-            holdings: Holdings::new(),
             life: Life::Loading,
             busy: Some(thread),
             task: None,
@@ -285,6 +285,12 @@ impl<O: Book> Instance<O> {
     pub fn charged_pages(&self) -> u32 {
         let space = self.space.as_ref();
         space.map_or(self.leaving, AddressSpace::charged_pages)
+    }
+
+    /// Its keys and operations, if it has had one.
+    #[must_use]
+    pub fn holdings(&self) -> Option<&Holdings> {
+        self.kept.as_ref()?.holdings.as_deref()
     }
 
     /// Its address space as the hardware needs it.

@@ -112,6 +112,14 @@ fn another_tas_handles_name_nothing() {
         let object = key(&ta, object_type::AES, &KEY);
         let second = key(&ta, object_type::AES, &KEY);
         let state = digest(&ta);
+        // The other one has such entries, by other handles.
+        for _ in 0..2 {
+            let gone = [key(&other, object_type::AES, &KEY), digest(&other)];
+            other.expect(OK, svc::CRYP_OBJ_CLOSE, &gone[..1]);
+            other.expect(OK, svc::CRYP_STATE_FREE, &gone[1..]);
+        }
+        let own = [0; 2].map(|_| key(&other, object_type::AES, &KEY));
+        let own_state = digest(&other);
         let wild = [
             0,
             1,
@@ -152,6 +160,13 @@ fn another_tas_handles_name_nothing() {
             }
         }
         assert_eq!(info(&ta, object).size_bits, 128);
+        for (free, handle) in [
+            (svc::CRYP_OBJ_CLOSE, own[0]),
+            (svc::CRYP_OBJ_CLOSE, own[1]),
+            (svc::CRYP_STATE_FREE, own_state),
+        ] {
+            other.expect(OK, free, &[handle]);
+        }
         other.close();
         ta.close();
     });
@@ -612,5 +627,21 @@ fn a_ta_has_its_share_and_leaves_another_its_own() {
         assert!(takes_all(&third) >= most - 4);
         second.close();
         third.close();
+    });
+}
+
+#[test]
+fn keys_that_a_ta_leaves_go_one_by_one_with_interrupts_between_them() {
+    leaves_nothing(|world| {
+        let windows = |keys: u32| {
+            let ta = Caller::new(world, MULTI);
+            for _ in 0..keys {
+                key(&ta, object_type::GENERIC_SECRET, &[1; 512]);
+            }
+            let before = world.kernel.machine.interruptible_calls();
+            ta.close();
+            world.kernel.machine.interruptible_calls() - before
+        };
+        assert_eq!(windows(30), windows(0) + 30);
     });
 }

@@ -1,6 +1,7 @@
 //! Pairs of keys of TAs: what they sign, encrypt and agree on, what is refused, and what is left of it.
 
 use super::*;
+use crate::ta::crypto::Holdings;
 use crate::testing::caller::Caller;
 use tally_abi::crypto::{UteeAttribute, algorithm, attribute, curve, mode, object_type};
 use tally_abi::ta::svc;
@@ -421,7 +422,8 @@ fn lengths_and_addresses_that_are_nobodys_are_refused() {
         );
         let held = || {
             let state = ta.world.kernel.state();
-            state.instance(ta.instance).unwrap().holdings.bytes()
+            let found = state.instance(ta.instance).unwrap();
+            found.holdings().map_or(0, Holdings::bytes)
         };
         let before = held();
         let (out, len) = (ta.memory + 0x8000, ta.memory + LEN);

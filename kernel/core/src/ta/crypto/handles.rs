@@ -85,6 +85,15 @@ impl<T> Handles<T> {
         value
     }
 
+    /// Takes any entry out for good.
+    pub fn pop(&mut self) -> Option<TryBox<T>> {
+        loop {
+            if let Some(value) = self.slots.pop()?.value {
+                return Some(value);
+            }
+        }
+    }
+
     /// Takes an entry out for a while; its handle stays.
     pub fn take(&mut self, handle: u32) -> Option<TryBox<T>> {
         self.slot_mut(handle)?.value.take()

@@ -16,6 +16,7 @@ use handles::Handles;
 use object::Object;
 use state::CryptState;
 use tally_abi::TeeResult;
+use tally_mem::fallible::TryBox;
 
 /// Most bytes of the kernel heap that a TA's keys and operations take, those of all of its instances.
 pub const MAX_TA_BYTES: usize = 40 * 1024;
@@ -71,11 +72,12 @@ impl Holdings {
         Ok(handle)
     }
 
-    /// Lets go of an object.
-    pub fn remove_object(&mut self, handle: u32) {
-        if let Some(object) = self.objects.remove(handle) {
-            self.bytes -= object.heap_bytes();
-        }
+    /// Takes an object out: it is zeroed where the caller lets go of it.
+    #[must_use]
+    pub fn remove_object(&mut self, handle: u32) -> Option<TryBox<Object>> {
+        let object = self.objects.remove(handle)?;
+        self.bytes -= object.heap_bytes();
+        Some(object)
     }
 
     /// Takes in a state, whose keys are its own from now on. Its handle.
@@ -94,17 +96,29 @@ impl Holdings {
         Ok(handle)
     }
 
-    /// Lets go of a state and of its keys. False if there is none.
-    pub fn remove_state(&mut self, handle: u32) -> bool {
-        let Some(state) = self.states.remove(handle) else {
-            return false;
-        };
+    /// Takes a state out with its keys, as above.
+    #[must_use]
+    pub fn remove_state(&mut self, handle: u32) -> Option<Removed> {
+        let state = self.states.remove(handle)?;
         self.bytes -= state.heap_bytes();
-        for key in state.keys {
-            self.remove_object(key);
-        }
-        true
+        let keys = state.keys.map(|key| self.remove_object(key));
+        Some(Removed {
+            _state: state,
+            _keys: keys,
+        })
     }
+
+    /// Lets go of something, if there is anything: bounded work.
+    pub fn forget_one(&mut self) -> bool {
+        self.states.pop().is_some() || self.objects.pop().is_some()
+    }
+}
+
+/// A state and its keys on their way out.
+#[derive(Debug)]
+pub struct Removed {
+    _state: TryBox<CryptState>,
+    _keys: [Option<TryBox<Object>>; 2],
 }
 
 impl Default for Holdings {

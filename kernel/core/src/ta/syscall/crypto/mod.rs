@@ -73,7 +73,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<R, TeeResult> {
         let mut state = self.kernel.state();
         let found = state.instance_mut(instance);
-        Ok(work(&mut found.ok_or(TeeResult::TARGET_DEAD)?.holdings))
+        let kept = found.and_then(|found| found.kept.as_mut());
+        Ok(match &mut kept.ok_or(TeeResult::TARGET_DEAD)?.holdings {
+            Some(holdings) => work(holdings),
+            None => work(&mut Holdings::new()),
+        })
     }
 
     #[inline(never)]

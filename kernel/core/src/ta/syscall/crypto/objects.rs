@@ -45,14 +45,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         handle: u64,
     ) -> Result<(), TeeResult> {
         let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_STATE)?;
-        self.with_holdings(instance, |held| {
+        let removed = self.with_holdings(instance, |held| {
             let object = held.objects.get(handle).ok_or(TeeResult::BAD_STATE)?;
             if object.is_busy {
                 return Err(TeeResult::ITEM_NOT_FOUND);
             }
-            held.remove_object(handle);
-            Ok(())
-        })?
+            Ok(held.remove_object(handle))
+        })?;
+        removed.map(drop)
     }
 
     pub(super) fn sys_object_reset(

@@ -1,12 +1,14 @@
 //! States of algorithms: made, copied, given back.
 
+use crate::book::Book;
 use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::algorithm::{Class, check_key_type, current};
 use crate::ta::crypto::state::CryptState;
 use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
-use crate::ta::instance::InstanceRef;
+use crate::ta::instance::{Instance, InstanceRef};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
 use zerocopy::IntoBytes;
 
@@ -25,13 +27,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let mut state = kernel.state();
             let instances = &mut state.guest_mut(instance.guest()).instances;
             let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
-            let held = instances
-                .iter()
-                .map(|(_, other)| (other.uuid, other.holdings.bytes()));
-            check_share(uuid, bytes, held)?;
+            check_share(
+                uuid,
+                bytes,
+                instances.iter().map(|(_, other)| held_by(other)),
+            )?;
             let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
             let owner = found.owner;
-            kernel.as_owner(owner, || add(&mut found.holdings))?
+            let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+            kernel.as_owner(owner, || match &mut kept.holdings {
+                Some(holdings) => add(holdings),
+                none => {
+                    let mut holdings = TryBox::new(Holdings::new())?;
+                    let handle = add(&mut holdings)?;
+                    *none = Some(holdings);
+                    Ok(handle)
+                }
+            })?
         };
         self.write(instance, out, handle.as_bytes())
     }
@@ -41,12 +53,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut state = self.kernel.state();
         let instances = &mut state.guest_mut(instance.guest()).instances;
         let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
-        let held = instances
-            .iter()
-            .map(|(_, other)| (other.uuid, other.holdings.bytes()));
-        check_share(uuid, bytes, held)?;
+        check_share(
+            uuid,
+            bytes,
+            instances.iter().map(|(_, other)| held_by(other)),
+        )?;
         let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
-        found.holdings.lend(bytes);
+        let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        // Who works with a key or an operation has one.
+        let holdings = kept.holdings.as_mut().ok_or(TeeResult::BAD_STATE)?;
+        holdings.lend(bytes);
         Ok(())
     }
 
@@ -115,8 +131,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<(), TeeResult> {
         let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_PARAMETERS)?;
         let removed = self.with_holdings(instance, |held| held.remove_state(handle))?;
-        removed.then_some(()).ok_or(TeeResult::BAD_PARAMETERS)
+        removed.map(drop).ok_or(TeeResult::BAD_PARAMETERS)
     }
+}
+
+/// Whose an instance is, and how many bytes it holds.
+fn held_by<O: Book>(instance: &Instance<O>) -> (TeeUuid, usize) {
+    (
+        instance.uuid,
+        instance.holdings().map_or(0, Holdings::bytes),
+    )
 }
 
 /// Confirms that a TA may hold so many bytes more, of what all hold.
