@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
+mod args;
 mod buffers;
 mod calls;
 mod claim;
@@ -13,6 +14,7 @@ mod encrypted;
 mod ends;
 mod pta;
 mod refused;
+mod rpc;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]
 mod failures;
