@@ -389,7 +389,7 @@ fn a_message_may_be_as_long_as_one_is_and_end_with_memory() {
     leaves_nothing(|world| {
         let most = [value(attr::VALUE_INPUT, 0, 0); 4];
         let reply = world.open(ECHO, &most);
-        assert_eq!(reply.result, TeeResult::SUCCESS);
+        assert_eq!((reply.code, reply.result), (ret::OK, TeeResult::SUCCESS));
         let message = header(cmd::CLOSE_SESSION, reply.session, 0);
         let at = NORMAL_BASE.0 + NORMAL_PAGES as u64 * PAGE - size_of::<MsgHeader>() as u64;
         world.write(PhysAddr(at), message.as_bytes());

@@ -38,6 +38,10 @@ fn a_ta_that_runs_on_another_cpu_is_called_out_when_its_guest_ends_and_never_goe
 #[test]
 fn a_guest_that_has_ended_is_told_so_whatever_it_calls() {
     let world = world();
+    let before = world.accounts();
+    for uuid in [MULTI, KEPT, ECHO] {
+        world.opened(uuid);
+    }
     assert_eq!(world.kernel.end_guest(GuestId::FIRST), GuestEnd::Done);
     let refused = [u64::from(ret::ENOTAVAIL), 0, 0, 0];
     for function in [
@@ -51,6 +55,7 @@ fn a_guest_that_has_ended_is_told_so_whatever_it_calls() {
         assert_eq!(world.kernel.yielding_call(&call), refused);
     }
     assert_eq!(world.kernel.begin_guest(GuestId::FIRST), Ok(()));
+    same(&world, &before);
     let session = world.opened(ECHO);
     assert_eq!(world.close(session), TeeResult::SUCCESS);
 }

@@ -29,8 +29,12 @@ fn answers(machine: &TestMachine, code: TeeResult, params: &[MsgParam]) {
         let (mut header, _) = found(machine);
         header.ret = code.0;
         assert!(machine.write_normal(ARG, header.as_bytes()));
-        let at = PhysAddr(ARG.0 + size_of::<MsgHeader>() as u64);
-        assert!(machine.write_normal(at, params.as_bytes()));
+        for (n, param) in params.iter().enumerate() {
+            let (at, bytes) = (size_of::<MsgHeader>() + n * 32, param.as_bytes());
+            // Without an attribute it has the one that it went with.
+            let skip = if param.attr == attr::NONE { 8 } else { 0 };
+            assert!(machine.write_normal(PhysAddr(ARG.0 + (at + skip) as u64), &bytes[skip..]));
+        }
         [0; 8]
     });
 }
@@ -108,7 +112,7 @@ fn a_command_that_nobody_answers_has_failed() {
 fn time_of_the_normal_world_is_in_seconds_and_milliseconds() {
     with_line(|machine, line| {
         for (nanos, millis) in [(0, 0), (999_999, 0), (7_000_000, 7), (u64::MAX, 999)] {
-            let answer = [param(attr::VALUE_OUTPUT, 5, nanos, 0)];
+            let answer = [param(attr::NONE, 5, nanos, 0)];
             answers(machine, TeeResult::SUCCESS, &answer);
             let time = line.time(machine).unwrap();
             assert_eq!((time.seconds, time.millis), (5, millis), "{nanos}");
