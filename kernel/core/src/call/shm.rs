@@ -651,7 +651,7 @@ mod tests {
         let empty = Shm::contiguous(&machine, PhysAddr(NORMAL_BASE.0 + 1), 0, None);
         assert_eq!(empty.unwrap().runs.len(), 0);
         // Room is made before there is too little, and a quarter more at most.
-        for (count, room) in [(1, 4), (9, 12), (21, 25)] {
+        for (count, room) in [(1, 4), (6, 8), (9, 12), (21, 25)] {
             let pages = [0, 2].map(|n| NORMAL_BASE.0 + n * PAGE_SIZE as u64);
             let list: Vec<u64> = (0..count).map(|n| pages[n % 2]).collect();
             assert!(machine.write_normal(NORMAL_BASE, list.as_bytes()));

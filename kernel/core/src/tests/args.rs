@@ -105,7 +105,7 @@ fn what_is_large_or_lent_is_so_by_the_byte() {
         let table = &mut state.guest_mut(GuestId::FIRST).shm;
         let shm = crate::call::shm::Shm::contiguous(&world.kernel.machine, CLIENT, 8, Some(1));
         table.register(shm.unwrap(), 0).unwrap();
-        for (bytes, is_large) in [(STEP_BYTES, false), (STEP_BYTES + 1, true)] {
+        for (bytes, is_large) in [(1 << 20, false), ((1 << 20) + 1, true)] {
             let mut args = memref(ArgMemory::Shm(table.get(1).unwrap(), 0), bytes);
             assert_eq!((args.has_large(), args.has_shm()), (is_large, true));
             args.release(table);

@@ -5,25 +5,43 @@ use crate::call::Call;
 use crate::call::rpc::RpcArg;
 use crate::guest_id::GuestId;
 use crate::ta::instance::InstanceRef;
-use crate::testing::world::{ODD_LAYOUT, ODD_LAYOUTS, signed_image};
+use crate::testing::world::{Event, ODD_LAYOUT, ODD_LAYOUTS, signed_image};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tally_abi::ldelf::{prot, svc};
 use tally_abi::ta::svc as ta_svc;
-use tally_mem::addr::PAGE_SIZE;
+use tally_mem::addr::{PAGE_SIZE, UserVa};
 use tally_mem::machine::UserContext;
 use tally_mem::mem::Mem;
 use tally_mem::region::{Place, Prot, RegionKind};
+use tally_mem::testing::TestMachine;
+use zerocopy::IntoBytes;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Pages that take more than a step.
 const MANY: u64 = 150;
 
+type OfLdelf<'a> = Call<'a, TestMachine, ()>;
+
+/// A call of the normal world that `ldelf` runs in.
+fn of_ldelf(world: &World) -> OfLdelf<'_> {
+    Call::new(&world.kernel, GuestId::FIRST, RpcArg::None)
+}
+
 /// Makes one of `ldelf`'s calls for an instance.
 fn ldelf_calls(world: &World, instance: InstanceRef, number: u64, args: &[u64]) -> TeeResult {
+    ldelf_goes_on(&mut of_ldelf(world), instance, number, args)
+}
+
+/// Makes another one in the same run of it.
+fn ldelf_goes_on(
+    call: &mut OfLdelf<'_>,
+    instance: InstanceRef,
+    number: u64,
+    args: &[u64],
+) -> TeeResult {
     let mut context = UserContext::default();
     context.x[8] = number;
     context.x[..args.len()].copy_from_slice(args);
-    let mut call = Call::new(&world.kernel, GuestId::FIRST, RpcArg::None);
     let _ = call.ldelf_syscall(instance, &mut context);
     TeeResult(context.x[0] as u32)
 }
@@ -244,5 +262,93 @@ fn the_loader_changes_only_what_it_maps() {
             ldelf_calls(world, instance, svc::UNMAP, &[va, PAGE]),
             TeeResult::SUCCESS
         );
+    });
+}
+
+/// More than a step, so that a step could lie in the neighbour alone.
+#[test]
+fn a_neighbour_is_not_unmapped_with_what_lies_before_it() {
+    with_segment(1, |world, instance, first| {
+        let place = |at: u64| {
+            let mut state = world.kernel.state();
+            let written = at.to_le_bytes();
+            world
+                .kernel
+                .write_ta(&mut state, instance, UserVa(first), &written)
+        };
+        let map = |at: u64, pages: u64, behind: u64| {
+            place(at).unwrap();
+            let args = [first, pages * PAGE, 0, behind * PAGE, 0];
+            let mapped = ldelf_calls(world, instance, svc::MAP_ZI, &args);
+            assert_eq!(mapped, TeeResult::SUCCESS);
+            let mut at = 0_u64;
+            let state = world.kernel.state();
+            let read = world
+                .kernel
+                .read_ta(&state, instance, UserVa(first), at.as_mut_bytes());
+            assert_eq!(read, Ok(()));
+            at
+        };
+        let va = map(0, 1, MANY);
+        map(va + PAGE, MANY, 0);
+        let before = regions(world, instance);
+        for pages in [2, 65, 66, MANY, MANY + 1, MANY + 2] {
+            let args = [va, pages * PAGE];
+            let refused = ldelf_calls(world, instance, svc::UNMAP, &args);
+            assert_ne!(refused, TeeResult::SUCCESS, "{pages}");
+            assert_eq!(regions(world, instance), before, "{pages}");
+        }
+    });
+}
+
+/// Has `ldelf` open libraries, of which there are as many as `images`, in one run of it.
+fn opens(
+    world: &World,
+    instance: InstanceRef,
+    to: (u64, u64, u64),
+    images: u128,
+) -> Vec<TeeResult> {
+    let mut call = of_ldelf(world);
+    let opened = (0..images).map(|n| {
+        let library = TeeUuid::from_u128(0x1000 + n);
+        world.install(library, 0, 16);
+        let mut state = world.kernel.state();
+        let uuid = library.as_bytes();
+        let named = world
+            .kernel
+            .write_ta(&mut state, instance, UserVa(to.0), uuid);
+        assert_eq!(named, Ok(()));
+        drop(state);
+        ldelf_goes_on(&mut call, instance, svc::OPEN_BIN, &[to.0, to.1, to.2])
+    });
+    let opened = opened.collect();
+    call.end_libraries(instance, false);
+    call.finish();
+    opened
+}
+
+#[test]
+fn fifteen_libraries_are_open_at_a_time_and_none_more() {
+    with_segment(1, |world, instance, va| {
+        let before = regions(world, instance);
+        let opened = opens(world, instance, (va, va + 16, va + 24), 17);
+        let (good, bad) = opened.split_at(15);
+        assert_eq!(good, [TeeResult::SUCCESS; 15]);
+        assert_eq!(bad, [TeeResult::NOT_SUPPORTED; 2]);
+        assert_eq!(regions(world, instance), before);
+    });
+}
+
+#[test]
+fn no_library_is_asked_for_that_cannot_be_told_where_it_lies() {
+    with_segment(1, |world, instance, va| {
+        let (good, end) = (va + 16, va + PAGE - 7);
+        for (va_ptr, len_ptr) in [(good, end), (end, good), (good, 0), (0, good)] {
+            drop(world.take_events());
+            let opened = opens(world, instance, (va, va_ptr, len_ptr), 1);
+            assert_eq!(opened, [TeeResult::ACCESS_DENIED]);
+            let events = world.take_events();
+            assert!(!events.contains(&Event::Command(tally_abi::rpc::cmd::LOAD_TA)));
+        }
     });
 }

@@ -491,3 +491,34 @@ fn a_supplicant_that_fails_leaves_nothing_lent() {
         }
     });
 }
+
+/// Whoever looks at the TA's stack from outside begins there.
+#[test]
+fn a_ta_has_its_own_stack_pointer_again_after_the_loader() {
+    let world = world_of(PTAS);
+    world.install(LINKED, 0, 300);
+    world.install(LIBRARY, 0, 300);
+    let (session, inner) = (world.opened(LINKED), Arc::default());
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    let noted = Arc::new(AtomicU64::new(0));
+    let sp = noted.clone();
+    world.ta(move |run| {
+        sp.store(run.context.sp, Relaxed);
+        let params = run.stack(64);
+        let types = param_type::pack([param_type::VALUE_INPUT, 0, 0, 0]);
+        run.store(
+            params,
+            [u64::from(types), 0, 7, 0, 0, 0, 0, 0, 0].as_bytes(),
+        );
+        let id = u64::from(inner.load(Relaxed));
+        run.call(svc::INVOKE_TA_COMMAND, &[id, 0, SYMBOL.into(), params, 0])
+    });
+    world.ta(move |run| {
+        let threads = &run.world.kernel.threads;
+        assert_eq!(threads.user_sp(0), noted.load(Relaxed));
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    world.close(session);
+}

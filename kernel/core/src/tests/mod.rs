@@ -21,6 +21,8 @@ mod failures;
 #[cfg(not(miri))]
 mod guest;
 #[cfg(not(miri))]
+mod keys;
+#[cfg(not(miri))]
 mod laid_out;
 #[cfg(not(miri))]
 mod lent;
@@ -46,6 +48,8 @@ mod signatures;
 mod steps;
 #[cfg(not(miri))]
 mod subkeys;
+#[cfg(not(miri))]
+mod supplicant;
 #[cfg(not(miri))]
 mod ta;
 #[cfg(not(miri))]

@@ -137,7 +137,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Gives back the images, and what was mapped unless it shall stay.
-    pub(super) fn end_libraries(&mut self, instance: InstanceRef, stays: bool) {
+    pub(crate) fn end_libraries(&mut self, instance: InstanceRef, stays: bool) {
         let Libraries { opened, mapped } = core::mem::take(&mut self.libraries);
         for Opened { image, va, .. } in opened {
             let mut state = self.kernel.state();

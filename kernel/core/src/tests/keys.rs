@@ -1,0 +1,109 @@
+//! Keys of a TA's own: of the device, its UUID and what it gives.
+
+use super::ta::ta_opens;
+use super::*;
+use crate::hardware_key::{Derivation, Purpose};
+use crate::pta::system_services::SystemServices;
+use crate::testing::world::HARDWARE_KEY;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use tally_abi::ta::{param_type, svc};
+use zerocopy::IntoBytes;
+
+const KEYS: TeeUuid = TeeUuid::from_u128(0x88);
+/// What a TA gives at most: more than is taken in at a time.
+const EXTRA: [u8; 300] = {
+    let mut bytes = [0; 300];
+    let mut n = 0;
+    while n < bytes.len() {
+        bytes[n] = (n / 3) as u8;
+        n += 1;
+    }
+    bytes
+};
+
+/// A key with as many bytes of the first reference as the command says goes to the second.
+const KEYS_TA: PseudoTa<()> = PseudoTa {
+    uuid: KEYS,
+    name: "keys",
+    work: Work::System(key),
+};
+
+fn key(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Result<(), TeeResult> {
+    let Step::Invoke(extra, params) = step else {
+        return Ok(());
+    };
+    let key = system.unique_key(extra.into(), params, 0)?;
+    params.write(1, 0, &key[..])
+}
+
+type Key = [u8; 32];
+
+/// Keys of a TA, by the bytes that it gives.
+fn keys(world: &World, ta: TeeUuid, extras: &[u32]) -> Vec<Key> {
+    let (session, inner) = (world.opened(ta), Arc::<AtomicU32>::default());
+    ta_opens(world, KEYS, &inner);
+    world.drop_ta_step(1);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for &extra in extras {
+        let id = inner.clone();
+        world.ta(move |run| {
+            let [params, given, out] = [0, 80, 400].map(|n| run.stack(n));
+            run.store(given, &EXTRA);
+            let [input, output, none] = [
+                param_type::MEMREF_INPUT,
+                param_type::MEMREF_OUTPUT,
+                param_type::NONE,
+            ];
+            let types = param_type::pack([input, output, none, none]);
+            let words = [types.into(), given, EXTRA.len() as u64, out, 32, 0, 0, 0, 0];
+            run.store(params, words.as_bytes());
+            let id = u64::from(id.load(Relaxed));
+            run.call(svc::INVOKE_TA_COMMAND, &[id, 0, extra.into(), params, 0])
+        });
+        let heard = told.clone();
+        world.ta(move |run| {
+            let result = run.result();
+            let mut key = Key::default();
+            run.load(run.stack(400), &mut key);
+            heard.lock().unwrap().push(key);
+            run.exit(result)
+        });
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    }
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+    told.lock().unwrap().clone()
+}
+
+#[test]
+fn each_ta_has_a_key_of_its_own_for_whatever_it_gives() {
+    const EXTRAS: [u32; 6] = [0, 1, 128, 129, 300, 0];
+    let world = world_of(&[KEYS_TA]);
+    let before = world.accounts();
+    let all = [MULTI, SINGLE].map(|ta| {
+        let keys = keys(&world, ta, &EXTRAS);
+        let wanted = EXTRAS.map(|extra| {
+            let mut derivation = Derivation::new(&HARDWARE_KEY, Purpose::UniqueTa);
+            derivation.update(ta.as_bytes());
+            derivation.update(&EXTRA[..extra as usize]);
+            *derivation.finish()
+        });
+        assert_eq!(keys, wanted);
+        assert_eq!(keys[0], keys[5], "the same each time");
+        keys
+    });
+    let mut different = all.iter().flat_map(|keys| &keys[..5]).collect::<Vec<_>>();
+    different.sort();
+    different.dedup();
+    assert_eq!(different.len(), 10);
+    same(&world, &before);
+}
+
+#[test]
+fn the_normal_world_has_no_key() {
+    let world = world_of(&[KEYS_TA]);
+    let session = world.opened(KEYS);
+    let told = world.invoke(session, 0, &[]).result;
+    assert_eq!(told, TeeResult::ACCESS_DENIED);
+}
