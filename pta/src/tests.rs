@@ -5,6 +5,7 @@
 mod cursors;
 mod ends;
 mod figures;
+mod gates;
 mod kernel_heap;
 mod leaks;
 mod moment;

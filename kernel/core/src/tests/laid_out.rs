@@ -352,3 +352,20 @@ fn no_library_is_asked_for_that_cannot_be_told_where_it_lies() {
         }
     });
 }
+
+#[test]
+fn no_two_instances_of_a_ta_lie_in_the_same_place() {
+    leaves_nothing(|world| {
+        let sessions = [(); 2].map(|()| world.opened(MULTI));
+        let state = world.kernel.state();
+        let named = state.guest(GuestId::FIRST).instances.named();
+        let names: Vec<_> = named.map(|(name, _)| name).collect();
+        drop(state);
+        let [one, other] = [0, 1].map(|n| regions(world, names[n]));
+        let mut places = one.iter().map(|(va, ..)| va);
+        assert!(places.all(|va| other.iter().all(|(there, ..)| there != va)));
+        for session in sessions {
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+    });
+}

@@ -122,6 +122,7 @@ fn memory_passed_between_tas_is_copied_in_and_out() {
             let words = [u64::from(types), data, 600, data + 600, 8, 7, 8, 0, 0];
             run.store(params, words.as_bytes());
             run.store(data, &[0x33; 608]);
+            run.store(data + 608, &[0x66; 8]);
             let id = u64::from(run.load_u32(out));
             run.call(svc::INVOKE_TA_COMMAND, &[id, 0, 5, params, out + 4])
         });
@@ -131,6 +132,7 @@ fn memory_passed_between_tas_is_copied_in_and_out() {
             let mut data = [0; 600];
             run.load(params.vals[0], &mut data);
             assert_eq!(data, [0x33; 600]);
+            assert_eq!(run.load_u64(params.vals[0] + 600), 0);
             run.store(params.vals[0], &[0x44; 600]);
             // An output begins as zeros, whatever the caller has there.
             assert_eq!(run.load_u64(params.vals[2]), 0);
@@ -150,6 +152,7 @@ fn memory_passed_between_tas_is_copied_in_and_out() {
             assert_eq!(run.load_u64(params + 40), 70);
             assert_eq!(run.load_u64(data), 0x3333_3333_3333_3344);
             assert_eq!(run.load_u64(data + 600), 0x5555_5555_5555_5555);
+            assert_eq!(run.load_u64(data + 608), 0x6666_6666_6666_6666);
             run.exit(TeeResult::SUCCESS)
         });
         // Its session goes with its own, which enters the other TA once more.

@@ -12,12 +12,15 @@ mod crypto;
 mod encrypted;
 #[cfg(not(miri))]
 mod ends;
+mod instance;
 mod pta;
 mod refused;
 mod rpc;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]
 mod failures;
+#[cfg(not(miri))]
+mod faults;
 #[cfg(not(miri))]
 mod guest;
 #[cfg(not(miri))]

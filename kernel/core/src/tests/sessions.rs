@@ -217,6 +217,10 @@ fn a_pseudo_ta_that_is_closed_with_little_stack_left_is_told_when_the_call_ends(
 #[test]
 fn nobody_is_entered_with_little_stack_left() {
     leaves_nothing(|world| {
+        let machine = &world.kernel.machine;
+        machine.set_stack_left(LITTLE.map(|bytes| bytes + 1));
+        assert_eq!(world.close(world.opened(MULTI)), TeeResult::SUCCESS);
+        machine.set_stack_left(None);
         let (session, inner) = (world.opened(MULTI), Arc::default());
         ta_opens(world, SHARED, &inner);
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
