@@ -1,13 +1,11 @@
 //! Keys of a TA's own: of the device, its UUID and what it gives.
 
-use super::ta::ta_opens;
+use super::asks::Asker;
 use super::*;
 use crate::hardware_key::{Derivation, Purpose};
 use crate::pta::system_services::SystemServices;
-use crate::testing::world::HARDWARE_KEY;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use tally_abi::ta::{param_type, svc};
+use crate::testing::world::{HARDWARE_KEY, Run};
+use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, NONE};
 use zerocopy::IntoBytes;
 
 const KEYS: TeeUuid = TeeUuid::from_u128(0x88);
@@ -41,39 +39,25 @@ type Key = [u8; 32];
 
 /// Keys of a TA, by the bytes that it gives.
 fn keys(world: &World, ta: TeeUuid, extras: &[u32]) -> Vec<Key> {
-    let (session, inner) = (world.opened(ta), Arc::<AtomicU32>::default());
-    ta_opens(world, KEYS, &inner);
-    world.drop_ta_step(1);
-    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    for &extra in extras {
-        let id = inner.clone();
-        world.ta(move |run| {
-            let [params, given, out] = [0, 80, 400].map(|n| run.stack(n));
+    let kinds = [MEMREF_INPUT, MEMREF_OUTPUT, NONE, NONE];
+    let asker = Asker::new(world, ta, KEYS);
+    let key = |extra: &u32| {
+        let given = |run: &mut Run<'_>| {
+            let [given, out] = [80, 400].map(|n| run.stack(n));
             run.store(given, &EXTRA);
-            let [input, output, none] = [
-                param_type::MEMREF_INPUT,
-                param_type::MEMREF_OUTPUT,
-                param_type::NONE,
-            ];
-            let types = param_type::pack([input, output, none, none]);
-            let words = [types.into(), given, EXTRA.len() as u64, out, 32, 0, 0, 0, 0];
-            run.store(params, words.as_bytes());
-            let id = u64::from(id.load(Relaxed));
-            run.call(svc::INVOKE_TA_COMMAND, &[id, 0, extra.into(), params, 0])
-        });
-        let heard = told.clone();
-        world.ta(move |run| {
-            let result = run.result();
+            [given, EXTRA.len() as u64, out, 32, 0, 0, 0, 0]
+        };
+        let ((result, _), key) = asker.asks_of(*extra, kinds, given, |run| {
             let mut key = Key::default();
             run.load(run.stack(400), &mut key);
-            heard.lock().unwrap().push(key);
-            run.exit(result)
+            key
         });
-        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
-    }
-    assert_eq!(world.close(session), TeeResult::SUCCESS);
-    told.lock().unwrap().clone()
+        assert_eq!(result, TeeResult::SUCCESS);
+        key
+    };
+    let keys = extras.iter().map(key).collect();
+    asker.close();
+    keys
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! **Invariant:** every test compares the accounts before and after.
 
 mod args;
+#[cfg(not(miri))]
+mod asks;
 mod buffers;
 mod calls;
 mod claim;
@@ -13,6 +15,7 @@ mod encrypted;
 #[cfg(not(miri))]
 mod ends;
 mod instance;
+mod params;
 mod pta;
 mod refused;
 mod rpc;

@@ -104,7 +104,9 @@ fn a_command_that_nobody_answers_has_failed() {
             assert_eq!(params[0], param(attr::VALUE_INPUT, 77, 0, 0));
             [0; 8]
         });
+        assert!(!line.has_left());
         assert_eq!(line.sleep(machine, 77), Err(TeeResult::GENERIC));
+        assert!(line.has_left());
     });
 }
 

@@ -31,7 +31,9 @@ fn ask(supplicant: &dyn Supplicant, _: &Session<'_>, step: Step<'_>) -> Result<(
         kind: kind.into(),
         answer: Answer::Size,
     };
-    let mut rpc = [value(attr::VALUE_INPUT, 0, 8, 0), MsgParam::default()];
+    // The model answers with so many bytes.
+    let len = params.memref_len(0).max(8);
+    let mut rpc = [value(attr::VALUE_INPUT, 0, len, 0), MsgParam::default()];
     supplicant.ask(cmd::SUPP_PLUGIN, &mut rpc, Some(data), params)
 }
 
@@ -102,6 +104,41 @@ fn no_memory_goes_along_as_none_of_the_same_direction() {
         let reply = world.invoke(session, kind as u32, &[param]);
         assert_eq!(reply.result, TeeResult::COMMUNICATION);
         assert_eq!(*seen.lock().unwrap(), Some(value(none, 0, 0, 0)));
+    }
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+}
+
+#[test]
+fn what_goes_along_in_pieces_is_whole() {
+    let world = world_of(&[ASKS_TA]);
+    let session = world.opened(ASKS);
+    let mut bytes: Vec<u8> = (0..1300_u32).map(|n| (n / 7) as u8).collect();
+    world.write(CLIENT, &bytes);
+    world.write(PhysAddr(CLIENT.0 + 1300), QUESTION);
+    let param = memref(attr::TMEM_INOUT, CLIENT.0, 1300, 0);
+    let reply = world.invoke(session, attr::RMEM_INOUT as u32, &[param]);
+    assert_eq!(reply.result, TeeResult::SUCCESS);
+    bytes.reverse();
+    assert_eq!(world.read(CLIENT, 1300), bytes);
+    assert_eq!(world.read(PhysAddr(CLIENT.0 + 1300), 8), QUESTION);
+    assert_eq!(world.close(session), TeeResult::SUCCESS);
+}
+
+#[test]
+fn no_more_goes_along_than_eight_megabytes() {
+    const MOST: u64 = 8 << 20;
+    let world = world_of(&[ASKS_TA]);
+    let session = world.opened(ASKS);
+    world.set_shm_limit(Some(0));
+    let pages = MOST / PAGE_SIZE as u64 + 1;
+    let list = super::args::list(&world, 0, pages, |_| CLIENT.0 + (PAGE_SIZE * 32) as u64);
+    for (bytes, is_asked) in [(MOST, true), (MOST + 1, false)] {
+        drop(world.take_events());
+        let param = memref(attr::TMEM_INPUT | attr::NONCONTIG, list, bytes, 0);
+        let reply = world.invoke(session, attr::RMEM_INPUT as u32, &[param]);
+        assert_eq!(reply.result, TeeResult::OUT_OF_MEMORY);
+        let asked = Event::Command(cmd::SHM_ALLOC);
+        assert_eq!(world.take_events().contains(&asked), is_asked, "{bytes}");
     }
     assert_eq!(world.close(session), TeeResult::SUCCESS);
 }
