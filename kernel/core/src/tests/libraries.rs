@@ -5,9 +5,11 @@ use super::*;
 use crate::guest_id::GuestId;
 use crate::pta::supplicant::{self, Answer, value};
 use crate::pta::system_services::SystemServices;
+use crate::testing::logged::lines;
 use crate::testing::world::{
     Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, signed_image,
 };
+use log::LevelFilter;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use tally_abi::msg::{MsgParam, attr};
@@ -211,7 +213,9 @@ fn a_ta_whose_library_is_refused_is_not_loaded() {
         (Vec::new(), TeeResult::BAD_FORMAT),
     ] {
         world.install_image(LIBRARY, library);
-        assert_eq!(refused(), why);
+        let said = lines(LevelFilter::Error, || assert_eq!(refused(), why));
+        let line = format!("library {LIBRARY} is not loaded: ");
+        assert!(said.iter().any(|said| said.starts_with(&line)), "{said:?}");
         same(&world, &before);
     }
     world.install(LIBRARY, 0, 300);
