@@ -34,7 +34,7 @@ impl log::Log for Logger {
 pub fn lines(most: LevelFilter, work: impl FnOnce()) -> Vec<String> {
     // Another test may have set it.
     let _ = log::set_logger(&Logger);
-    log::set_max_level(LevelFilter::Warn);
+    log::set_max_level(LevelFilter::Info);
     LOGGED.set(Some((most, Vec::new())));
     work();
     LOGGED.take().map_or_else(Vec::new, |(_, lines)| lines)

@@ -10,7 +10,11 @@ use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 /// Has the TA make one system call whose arguments `args` chooses, and return its result.
-fn calls(world: &World, number: u64, args: impl FnOnce(&mut Run<'_>) -> Vec<u64> + Send + 'static) {
+pub(super) fn calls(
+    world: &World,
+    number: u64,
+    args: impl FnOnce(&mut Run<'_>) -> Vec<u64> + Send + 'static,
+) {
     world.ta(move |run| {
         let args = args(run);
         run.call(number, &args)
@@ -22,7 +26,7 @@ fn calls(world: &World, number: u64, args: impl FnOnce(&mut Run<'_>) -> Vec<u64>
 }
 
 /// As [`calls`], with the session's answer.
-fn result_of(
+pub(super) fn result_of(
     world: &World,
     session: u32,
     number: u64,

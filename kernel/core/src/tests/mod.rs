@@ -57,6 +57,8 @@ mod subkeys;
 #[cfg(not(miri))]
 mod supplicant;
 #[cfg(not(miri))]
+mod system_calls;
+#[cfg(not(miri))]
 mod ta;
 #[cfg(not(miri))]
 mod threads;
