@@ -192,7 +192,7 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, try_push, try_resize};
+    use super::{Table, try_push, try_reserve, try_resize};
 
     #[test]
     fn items_are_appended_and_never_become_fewer() {
@@ -202,6 +202,8 @@ mod tests {
             (Ok(()), Ok(()))
         );
         assert_eq!(vec, [1, 2]);
+        assert_eq!(try_reserve(&mut vec, 100), Ok(()));
+        assert!(vec.capacity() >= 102);
         let mut items = vec.into_boxed_slice();
         for (len, expected) in [
             (4, &[1, 2, 0, 0][..]),
