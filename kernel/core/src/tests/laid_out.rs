@@ -369,3 +369,45 @@ fn no_two_instances_of_a_ta_lie_in_the_same_place() {
         }
     });
 }
+
+#[test]
+fn the_loader_maps_something_and_a_gigabyte_at_most_with_gaps_as_large() {
+    const MOST: u64 = 1 << 30;
+    const BAD: TeeResult = TeeResult::BAD_PARAMETERS;
+    with_segment(1, |world, instance, at| {
+        let before = regions(world, instance);
+        for (len, front, behind, kind, told) in [
+            (0, 0, 0, 0, BAD),
+            (MOST + 1, 0, 0, 0, BAD),
+            (PAGE, MOST + 1, 0, 0, BAD),
+            (PAGE, 0, MOST + 1, 0, BAD),
+            (PAGE, 0, 0, 2, BAD),
+            (PAGE, 0, 0, 3, BAD),
+            // As much as that is more than a TA may have.
+            (MOST, 0, 0, 0, TeeResult::OUT_OF_MEMORY),
+            (1, MOST, MOST, 0, TeeResult::SUCCESS),
+        ] {
+            let args = [at, len, front, behind, kind];
+            let mapped = ldelf_calls(world, instance, svc::MAP_ZI, &args);
+            assert_eq!(mapped, told, "{args:x?}");
+            let added = regions(world, instance).len() - before.len();
+            assert_eq!(added, usize::from(told == TeeResult::SUCCESS), "{args:x?}");
+        }
+    });
+}
+
+#[test]
+fn the_loader_has_random_numbers_where_it_may_write() {
+    with_segment(1, |world, instance, at| {
+        let random = |to: u64| ldelf_calls(world, instance, svc::RANDOM, &[to, 16]);
+        assert_eq!(random(0), TeeResult::ACCESS_DENIED);
+        assert_eq!(random(at), TeeResult::SUCCESS);
+        let mut bytes = [0; 16];
+        let state = world.kernel.state();
+        let read = world
+            .kernel
+            .read_ta(&state, instance, UserVa(at), &mut bytes);
+        assert_eq!(read, Ok(()));
+        assert_ne!(bytes, [0; 16]);
+    });
+}

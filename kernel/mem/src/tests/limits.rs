@@ -1,8 +1,12 @@
 //! What lies exactly at a limit, and a step before it.
 
 use super::{ASID, OWNER, PAGE, anywhere, normal_pages, plus, protect, state, with_space, zeroed};
+use crate::addr::UserVa;
 use crate::machine::Access;
-use crate::region::{MAX_REGIONS, Place, Prot, RegionKind};
+use crate::region::{
+    MAX_REGIONS, Place, Prot, RegionKind, WINDOW_END, WINDOW_START, page_number, page_range,
+    pages_of,
+};
 use crate::space::SpaceError;
 use crate::testing::Flush;
 
@@ -84,5 +88,47 @@ fn what_is_lent_to_a_parameter_is_charged_to_the_lender_alone() {
             assert_eq!(own(space), 0, "{kind:?}");
         }
         assert_eq!(space.owner(), OWNER);
+    });
+}
+
+#[test]
+fn pages_and_ranges_lie_in_the_window_to_its_first_and_last() {
+    let (start, end) = (WINDOW_START.0, WINDOW_END.0);
+    for (va, is_inside) in [
+        (start - 1, false),
+        (start, true),
+        (end - 1, true),
+        (end, false),
+    ] {
+        assert_eq!(page_number(UserVa(va)).is_some(), is_inside, "{va:#x}");
+    }
+    for (va, len, is_range) in [
+        (start, PAGE, true),
+        (start, end - start, true),
+        (end - PAGE, PAGE, true),
+        (start, 0, false),
+        (start - PAGE, PAGE, false),
+        (end - PAGE, 2 * PAGE, false),
+        // Both ends at pages, not one of them.
+        (start + 8, PAGE - 8, false),
+        (start, PAGE + 8, false),
+        (start, u64::MAX, false),
+    ] {
+        let range = page_range(UserVa(va), len);
+        assert_eq!(range.is_ok(), is_range, "{va:#x} {len:#x}");
+    }
+    let all = (end - start) / PAGE;
+    assert_eq!(pages_of(end - start), Ok(all as u32));
+    assert_eq!(pages_of(end - start + 1), Err(SpaceError::NoSpace));
+    assert_eq!((pages_of(1), pages_of(PAGE + 1)), (Ok(1), Ok(2)));
+}
+
+#[test]
+fn behind_a_region_is_none() {
+    with_space(|space, mem| {
+        let va = zeroed(space, mem, RegionKind::Stack, 2);
+        assert!(space.region_at(plus(va, 2 * PAGE - 1)).is_some());
+        assert!(space.region_at(plus(va, 2 * PAGE)).is_none());
+        assert!(space.region_at(UserVa(va.0 - 1)).is_none());
     });
 }
