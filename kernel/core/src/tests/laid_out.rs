@@ -5,6 +5,7 @@ use crate::call::Call;
 use crate::call::rpc::RpcArg;
 use crate::guest_id::GuestId;
 use crate::ta::instance::InstanceRef;
+use crate::ta::load::libraries::Libraries;
 use crate::testing::world::{Event, ODD_LAYOUT, ODD_LAYOUTS, signed_image};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tally_abi::ldelf::{prot, svc};
@@ -185,15 +186,17 @@ fn what_lies_in_two_regions_is_not_unmapped_by_half() {
 #[test]
 fn an_image_laid_out_in_a_way_that_cannot_be_run_is_refused() {
     leaves_nothing(|world| {
-        for way in 0..ODD_LAYOUTS {
+        let opened = |way| {
             let payload = [&[0; 4], &[ODD_LAYOUT, way][..], &[0; 300]].concat();
             world.install_image(MULTI, signed_image(MULTI, &payload));
-            assert_eq!(
-                world.open(MULTI, &[]).result,
-                TeeResult::BAD_FORMAT,
-                "way {way}"
-            );
+            world.open(MULTI, &[])
+        };
+        for way in 0..ODD_LAYOUTS {
+            assert_eq!(opened(way).result, TeeResult::BAD_FORMAT, "way {way}");
         }
+        let short = opened(ODD_LAYOUTS);
+        assert_eq!(short.result, TeeResult::SUCCESS);
+        assert_eq!(world.close(short.session), TeeResult::SUCCESS);
     });
 }
 
@@ -265,32 +268,28 @@ fn the_loader_changes_only_what_it_maps() {
     });
 }
 
+/// Has `ldelf` map so many pages at an address, or for 0 with a gap behind them, which it reads from a word; where.
+fn maps(call: &mut OfLdelf<'_>, instance: InstanceRef, word: u64, at: u64, pages: u64) -> u64 {
+    let kernel = call.kernel;
+    let at_word = UserVa(word);
+    let written = kernel.write_ta(&mut kernel.state(), instance, at_word, &at.to_le_bytes());
+    assert_eq!(written, Ok(()));
+    let args = [word, pages * PAGE, 0, MANY * PAGE, 0];
+    let mapped = ldelf_goes_on(call, instance, svc::MAP_ZI, &args);
+    assert_eq!(mapped, TeeResult::SUCCESS);
+    let mut at = 0_u64;
+    let read = kernel.read_ta(&kernel.state(), instance, at_word, at.as_mut_bytes());
+    assert_eq!(read, Ok(()));
+    at
+}
+
 /// More than a step, so that a step could lie in the neighbour alone.
 #[test]
 fn a_neighbour_is_not_unmapped_with_what_lies_before_it() {
-    with_segment(1, |world, instance, first| {
-        let place = |at: u64| {
-            let mut state = world.kernel.state();
-            let written = at.to_le_bytes();
-            world
-                .kernel
-                .write_ta(&mut state, instance, UserVa(first), &written)
-        };
-        let map = |at: u64, pages: u64, behind: u64| {
-            place(at).unwrap();
-            let args = [first, pages * PAGE, 0, behind * PAGE, 0];
-            let mapped = ldelf_calls(world, instance, svc::MAP_ZI, &args);
-            assert_eq!(mapped, TeeResult::SUCCESS);
-            let mut at = 0_u64;
-            let state = world.kernel.state();
-            let read = world
-                .kernel
-                .read_ta(&state, instance, UserVa(first), at.as_mut_bytes());
-            assert_eq!(read, Ok(()));
-            at
-        };
-        let va = map(0, 1, MANY);
-        map(va + PAGE, MANY, 0);
+    with_segment(1, |world, instance, word| {
+        let mut call = of_ldelf(world);
+        let va = maps(&mut call, instance, word, 0, 1);
+        maps(&mut call, instance, word, va + PAGE, MANY);
         let before = regions(world, instance);
         for pages in [2, 65, 66, MANY, MANY + 1, MANY + 2] {
             let args = [va, pages * PAGE];
@@ -300,6 +299,22 @@ fn a_neighbour_is_not_unmapped_with_what_lies_before_it() {
         }
     });
 }
+
+#[test]
+fn what_a_run_of_the_loader_mapped_in_vain_goes_and_not_its_neighbour() {
+    with_segment(2, |world, instance, va| {
+        let before = regions(world, instance);
+        let mut call = of_ldelf(world);
+        call.libraries = Libraries::noting();
+        maps(&mut call, instance, va, va - PAGE, 1);
+        assert_ne!(regions(world, instance), before);
+        call.end_libraries(instance, false);
+        assert_eq!(regions(world, instance), before);
+    });
+}
+
+/// Bytes of a library's ELF file.
+const LIBRARY_BYTES: usize = 16;
 
 /// Has `ldelf` open libraries, of which there are as many as `images`, in one run of it.
 fn opens(
@@ -311,7 +326,7 @@ fn opens(
     let mut call = of_ldelf(world);
     let opened = (0..images).map(|n| {
         let library = TeeUuid::from_u128(0x1000 + n);
-        world.install(library, 0, 16);
+        world.install(library, 0, LIBRARY_BYTES);
         let mut state = world.kernel.state();
         let uuid = library.as_bytes();
         let named = world
@@ -319,7 +334,18 @@ fn opens(
             .write_ta(&mut state, instance, UserVa(to.0), uuid);
         assert_eq!(named, Ok(()));
         drop(state);
-        ldelf_goes_on(&mut call, instance, svc::OPEN_BIN, &[to.0, to.1, to.2])
+        let opened = ldelf_goes_on(&mut call, instance, svc::OPEN_BIN, &[to.0, to.1, to.2]);
+        if opened == TeeResult::SUCCESS {
+            // Without the headers, which are the kernel's.
+            let mut len = 0_u64;
+            let state = world.kernel.state();
+            let told = UserVa(to.2);
+            let read = world
+                .kernel
+                .read_ta(&state, instance, told, len.as_mut_bytes());
+            assert_eq!((read, len), (Ok(()), LIBRARY_BYTES as u64));
+        }
+        opened
     });
     let opened = opened.collect();
     call.end_libraries(instance, false);

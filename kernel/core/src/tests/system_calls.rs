@@ -8,6 +8,7 @@ use log::LevelFilter;
 use tally_abi::msg::attr;
 use tally_abi::ta::access::{ANY_OWNER, READ, WRITE};
 use tally_abi::ta::svc;
+use zerocopy::IntoBytes;
 
 const GOOD: TeeResult = TeeResult::SUCCESS;
 const DENIED: TeeResult = TeeResult::ACCESS_DENIED;
@@ -120,5 +121,104 @@ fn cancellation_is_masked_and_unmasked_and_was_as_it_is_told() {
         }
         world.ta(|run| run.exit(TeeResult::SUCCESS));
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    });
+}
+
+/// Has a TA that has a session to another make a call with a pointer that is none: nobody else is entered.
+fn enters_nobody(call: u64, args: impl Fn(&mut Run<'_>, u64) -> [u64; 5] + Send + Copy + 'static) {
+    with_session(|world, session| {
+        let inner = Arc::default();
+        super::ta::ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        let id = u64::from(inner.load(std::sync::atomic::Ordering::Relaxed));
+        let before = world.accounts();
+        let result = result_of(world, session, call, move |run| args(run, id).to_vec());
+        assert_eq!(result, DENIED);
+        same(world, &before);
+    });
+}
+
+#[test]
+fn nobody_is_entered_before_all_that_comes_of_it_has_somewhere_to_go() {
+    use tally_abi::ta::param_type::{MEMREF_INPUT, MEMREF_OUTPUT, VALUE_OUTPUT, pack};
+    let uuid = |run: &mut Run<'_>| {
+        let at = run.stack(0);
+        run.store(at, KEPT.as_bytes());
+        at
+    };
+    let params = |run: &mut Run<'_>, kind: u32, place: u64| {
+        let at = run.stack(64);
+        let words = [
+            u64::from(pack([kind, 0, 0, 0])),
+            place,
+            16,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        run.store(at, words.as_bytes());
+        at
+    };
+    let (open, invoke) = (svc::OPEN_TA_SESSION, svc::INVOKE_TA_COMMAND);
+    enters_nobody(open, move |run, _| {
+        [uuid(run), 0, 0, run.context.pc, run.stack(32)]
+    });
+    enters_nobody(open, move |run, _| {
+        [uuid(run), 0, 0, run.stack(16), run.context.pc]
+    });
+    enters_nobody(open, move |_, _| [0; 5]);
+    enters_nobody(invoke, move |run, id| [id, 0, 0, 0, run.context.pc]);
+    enters_nobody(invoke, move |run, id| {
+        let code = run.context.pc;
+        [id, 0, 0, params(run, MEMREF_OUTPUT, code), run.stack(32)]
+    });
+    enters_nobody(invoke, move |run, id| {
+        [id, 0, 0, params(run, MEMREF_INPUT, 8), run.stack(32)]
+    });
+    // Parameters in what can be read only, of which a value comes out.
+    enters_nobody(invoke, move |run, id| {
+        // The model's code begins with the type of one value that comes out.
+        let code = run.context.pc & !0xfff;
+        let mut types = [0; 4];
+        run.load(code, &mut types);
+        assert_eq!(u32::from_le_bytes(types), pack([VALUE_OUTPUT, 0, 0, 0]));
+        [id, 0, 0, code, run.stack(32)]
+    });
+}
+
+#[test]
+fn a_property_is_told_where_there_is_room_for_all_of_it_and_its_length_otherwise() {
+    use tally_abi::ta::propset::CURRENT_CLIENT;
+    const IDENTITY: u32 = 20;
+    with_session(|world, session| {
+        for (has_value, room, told, len) in [
+            (true, IDENTITY, GOOD, IDENTITY),
+            (true, 100, GOOD, IDENTITY),
+            (true, IDENTITY - 1, TeeResult::SHORT_BUFFER, IDENTITY),
+            // Nobody wants it.
+            (false, 7, GOOD, 7),
+        ] {
+            world.ta(move |run| {
+                let [value, len] = [0, 64].map(|n| run.stack(n));
+                run.store(value, &[0xee; 24]);
+                run.store(len, room.as_bytes());
+                let value = if has_value { value } else { 0 };
+                run.call(svc::GET_PROPERTY, &[CURRENT_CLIENT, 0, 0, 0, value, len, 0])
+            });
+            world.ta(move |run| {
+                assert_eq!(run.result(), told, "{room}");
+                assert_eq!(run.load_u32(run.stack(64)), len, "{room}");
+                let mut bytes = [0; 24];
+                run.load(run.stack(0), &mut bytes);
+                let written = bytes.iter().filter(|byte| **byte != 0xee).count();
+                let is_written = has_value && told == GOOD;
+                assert_eq!(written, if is_written { 20 } else { 0 }, "{room}");
+                run.exit(TeeResult::SUCCESS)
+            });
+            assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+        }
     });
 }

@@ -8,7 +8,7 @@ pub mod image;
 mod image_pages;
 pub mod image_sizes;
 mod lay_out;
-mod libraries;
+pub(crate) mod libraries;
 pub mod rsa;
 mod stage;
 mod subkey;
