@@ -346,7 +346,7 @@ fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
         for (millis, wanted) in [(1000, TeeResult::BAD_PARAMETERS), (999, TeeResult::SUCCESS)] {
             let result = result_of(world, session, svc::SET_TA_TIME, move |run| {
                 let at = run.stack(0);
-                run.store(at, [50_u32, millis].as_bytes());
+                run.store(at, [50_000_u32, millis].as_bytes());
                 vec![at]
             });
             assert_eq!(result, wanted);
@@ -358,7 +358,7 @@ fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
         });
         world.ta(|run| {
             let at = run.stack(0);
-            assert_eq!((run.load_u32(at), run.load_u32(at + 4)), (52, 999));
+            assert_eq!((run.load_u32(at), run.load_u32(at + 4)), (50_002, 999));
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
