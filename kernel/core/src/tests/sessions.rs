@@ -509,3 +509,21 @@ fn a_ta_with_flags_that_no_ta_may_have_is_not_loaded() {
         }
     });
 }
+
+#[test]
+fn an_instance_that_stays_for_one_session_serves_the_next_one_after_it() {
+    const STAYS: TeeUuid = TeeUuid::from_u128(0x66);
+    leaves_nothing(|world| {
+        world.install(
+            STAYS,
+            flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE,
+            300,
+        );
+        for _ in 0..2 {
+            let session = world.opened(STAYS);
+            assert_eq!(world.open(STAYS, &[]).result, TeeResult::BUSY);
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+        super::ta::kill(world, STAYS);
+    });
+}
