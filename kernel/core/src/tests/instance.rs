@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guest_id::GuestId;
-use crate::ta::instance::{Instance, InstanceError, Instances};
+use crate::ta::instance::{Instance, InstanceError, Instances, Life};
 
 /// One with two pages of stack and one of image, that thread 3 loads.
 fn instance() -> Instance<()> {
@@ -99,4 +99,34 @@ fn no_two_address_spaces_have_one_id() {
         assert_eq!((state.take_asid(), state.take_asid()), (Some(asid), None));
     }
     all.into_iter().for_each(|asid| state.give_asid(asid));
+}
+
+#[test]
+fn an_instance_stays_with_all_flags_that_this_takes_and_none_less() {
+    const STAYS: u32 = flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE;
+    const ALL: [u32; 3] = [
+        flags::SINGLE_INSTANCE,
+        flags::INSTANCE_KEEP_ALIVE,
+        flags::INSTANCE_KEEP_CRASHED,
+    ];
+    for some in 0..8_u32 {
+        let with = (0..3).filter(|n| some & 1 << n != 0);
+        let mut instance = Instance {
+            flags: with.map(|n| ALL[n]).sum(),
+            life: Life::Ready,
+            has_served: true,
+            ..instance()
+        };
+        assert_eq!(
+            instance.stays(),
+            instance.flags & STAYS == STAYS,
+            "{some:#b}"
+        );
+        assert!(!instance.is_kept_crashed());
+        instance.life = Life::Dead;
+        assert_eq!(instance.is_kept_crashed(), some == 0b111, "{some:#b}");
+        assert_eq!(instance.stays(), some == 0b111, "{some:#b}");
+        instance.killed = true;
+        assert!(!instance.stays());
+    }
 }

@@ -20,6 +20,9 @@ const EXTRA: [u8; 300] = {
     bytes
 };
 
+/// From this command on, what is above it is mixed into the random numbers.
+const STIRS: u32 = 1 << 20;
+
 /// A key with as many bytes of the first reference as the command says goes to the second.
 const KEYS_TA: PseudoTa<()> = PseudoTa {
     uuid: KEYS,
@@ -31,6 +34,10 @@ fn key(system: &dyn SystemServices, _: &Session<'_>, step: Step<'_>) -> Result<(
     let Step::Invoke(extra, params) = step else {
         return Ok(());
     };
+    if extra >= STIRS {
+        system.stir([u64::from(extra - STIRS), 0, 0, 0]);
+        return Ok(());
+    }
     let key = system.unique_key(extra.into(), params, 0)?;
     params.write(1, 0, &key[..])
 }
@@ -90,4 +97,19 @@ fn the_normal_world_has_no_key() {
     let session = world.opened(KEYS);
     let told = world.invoke(session, 0, &[]).result;
     assert_eq!(told, TeeResult::ACCESS_DENIED);
+}
+
+#[test]
+fn what_a_ta_mixes_into_the_random_numbers_changes_them() {
+    // The model's are the same in every run.
+    let random_after = |words| {
+        let world = world_of(&[KEYS_TA]);
+        let asker = Asker::new(&world, MULTI, KEYS);
+        let told = asker.asks(STIRS + words, [NONE; 4], [0; 8]);
+        assert_eq!(told.0, TeeResult::SUCCESS);
+        asker.close();
+        world.kernel.random_u64()
+    };
+    assert_eq!(random_after(0), random_after(0));
+    assert_ne!(random_after(0), random_after(7));
 }
