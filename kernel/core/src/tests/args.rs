@@ -6,13 +6,11 @@ use crate::call::large_args::COPY_BYTES;
 use crate::call::shm::STEP_BYTES;
 use crate::guest_id::GuestId;
 use crate::testing::world::{CLIENT, CLIENT_PAGES, header, memref, value};
-use tally_abi::msg::{MsgParam, attr, cmd};
+use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr, UserVa};
 use zerocopy::IntoBytes;
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// Entries of a list's page that are no link.
-const ENTRIES: u64 = 511;
 /// More than is taken in, or mapped, at one go.
 const LARGE: u64 = STEP_BYTES + 2 * PAGE;
 
@@ -23,11 +21,12 @@ const fn page(n: u64) -> u64 {
 
 /// Writes a list of so many pages, whose own pages are the client's from `first` on; where it begins.
 pub(super) fn list(world: &World, first: u64, pages: u64, entry: impl Fn(u64) -> u64) -> u64 {
+    const ENTRIES: u64 = PAGE_LIST_ENTRIES as u64;
     for n in 0..pages.div_ceil(ENTRIES) {
         let rest = n * ENTRIES..pages.min((n + 1) * ENTRIES);
         let mut words: Vec<u64> = rest.map(&entry).collect();
         // Behind the last one lies no link.
-        words.resize(ENTRIES as usize, 1);
+        words.resize(PAGE_LIST_ENTRIES, 1);
         words.push(if (n + 1) * ENTRIES < pages {
             page(first + n + 1)
         } else {

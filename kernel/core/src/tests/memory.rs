@@ -3,7 +3,7 @@
 use super::*;
 use crate::guest_id::GuestId;
 use crate::testing::world::{CLIENT, Run, header, memref, value};
-use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
+use tally_abi::msg::{MsgParam, attr, cmd};
 use tally_abi::ta::{param_type, propset, svc, time_category};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 use tally_mem::machine::Trap;
@@ -475,19 +475,10 @@ const NAMED: u64 = 50;
 /// A list of [`MANY`] pages, each of which begins with its number modulo [`NAMED`]; where it is.
 fn long_list(world: &World) -> u64 {
     const PAGE: u64 = PAGE_SIZE as u64;
-    let lists: Vec<u64> = (0..3).map(|n| CLIENT.0 + (NAMED + n) * PAGE).collect();
     for n in 0..NAMED {
         world.write(PhysAddr(CLIENT.0 + n * PAGE), &[n as u8]);
     }
-    for (n, list) in (0_u64..).zip(&lists) {
-        let mut entries = [0_u64; PAGE_LIST_ENTRIES + 1];
-        for (entry, number) in (0..PAGE_LIST_ENTRIES as u64).zip(&mut entries) {
-            *number = CLIENT.0 + (n * PAGE_LIST_ENTRIES as u64 + entry) % NAMED * PAGE;
-        }
-        entries[PAGE_LIST_ENTRIES] = lists.get(n as usize + 1).copied().unwrap_or(0);
-        world.write(PhysAddr(*list), entries.as_bytes());
-    }
-    lists[0]
+    super::args::list(world, NAMED, MANY, |n| CLIENT.0 + n % NAMED * PAGE)
 }
 
 #[test]
