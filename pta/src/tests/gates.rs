@@ -1,4 +1,4 @@
-//! Who may open a session to which pseudo-TA, and what is done when it ends.
+//! Openers of pseudo-TAs, and the end of their sessions.
 
 use super::*;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! What the supplicant sees of a client's memory, and what of its answer comes back.
+//! The supplicant's view of a client's memory, and the part of its answer that comes back.
 
 use super::*;
 use crate::pta::supplicant::{Answer, Data, Supplicant, value};

@@ -1,4 +1,4 @@
-//! What lies exactly at a limit, and a step before it.
+//! Limits: exactly at one, and a step before it.
 
 use super::{ASID, OWNER, PAGE, anywhere, normal_pages, plus, protect, state, with_space, zeroed};
 use crate::addr::UserVa;
