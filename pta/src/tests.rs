@@ -5,6 +5,7 @@
 mod cursors;
 mod ends;
 mod figures;
+mod gates;
 mod kernel_heap;
 mod leaks;
 mod moment;
@@ -517,5 +518,26 @@ fn the_random_number_generator_is_a_device() {
             world.invoke(session, 9, &[]).result,
             TeeResult::NOT_IMPLEMENTED
         );
+    });
+}
+
+#[test]
+fn what_there_is_no_driver_for_is_told_apart_from_what_is_no_command() {
+    with(stats::UUID, |world, session| {
+        for (command, params, told) in [
+            (
+                stats::CMD_PRINT_DRIVER_INFO,
+                vec![value(attr::VALUE_INPUT, 0, 0)],
+                TeeResult::NOT_SUPPORTED,
+            ),
+            (
+                stats::CMD_PRINT_DRIVER_INFO,
+                vec![],
+                TeeResult::BAD_PARAMETERS,
+            ),
+            (99, vec![], TeeResult::BAD_PARAMETERS),
+        ] {
+            assert_eq!(world.invoke(session, command, &params).result, told);
+        }
     });
 }

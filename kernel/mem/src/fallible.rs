@@ -192,7 +192,28 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{Table, try_push, try_reserve, try_resize};
+
+    #[test]
+    fn items_are_appended_and_never_become_fewer() {
+        let mut vec = Vec::new();
+        assert_eq!(
+            (try_push(&mut vec, 1), try_push(&mut vec, 2)),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(vec, [1, 2]);
+        assert_eq!(try_reserve(&mut vec, 100), Ok(()));
+        assert!(vec.capacity() >= 102);
+        let mut items = vec.into_boxed_slice();
+        for (len, expected) in [
+            (4, &[1, 2, 0, 0][..]),
+            (3, &[1, 2, 0, 0]),
+            (5, &[1, 2, 0, 0, 0]),
+        ] {
+            assert_eq!(try_resize(&mut items, len), Ok(()));
+            assert_eq!(*items, *expected);
+        }
+    }
 
     #[test]
     fn a_full_table_refuses_and_keeps_what_it_has() {
@@ -200,9 +221,15 @@ mod tests {
         assert_eq!(table.insert('a'), Ok(0));
         assert_eq!(table.insert('b'), Ok(1));
         assert!(table.insert('c').is_err());
+        assert!(table.is_full());
         assert_eq!(table.remove(0).as_deref(), Some(&'a'));
+        // A hole in front is room, though the last slot is taken.
+        assert_eq!((table.is_full(), table.bound()), (false, 2));
+        assert_eq!((table.get(0), table.get(1)), (None, Some(&'b')));
         assert_eq!(table.insert('d'), Ok(0));
-        assert_eq!(table.iter().map(|(_, c)| *c).collect::<String>(), "db");
+        *table.get_mut(1).unwrap() = 'e';
+        assert_eq!((table.get(1), table.get(2)), (Some(&'e'), None));
+        assert_eq!(table.iter().map(|(_, c)| *c).collect::<String>(), "de");
     }
 
     #[test]

@@ -373,7 +373,9 @@ impl TestMachine {
 /// Offset of a range in a RAM that starts at `base`, if the RAM has all of it.
 fn offset_in(ram: &[u8], base: PhysAddr, pa: PhysAddr, len: u64) -> Option<usize> {
     let offset = pa.0.checked_sub(base.0)?;
-    (offset.checked_add(len)? <= ram.len() as u64).then_some(offset as usize)
+    let all = ram.len() as u64;
+    // Nothing, too, lies in it only before its end.
+    (offset < all && offset.checked_add(len)? <= all).then_some(offset as usize)
 }
 
 fn secure_offset(ram: &[u8], pa: PhysAddr, len: usize) -> usize {

@@ -1,7 +1,6 @@
 //! Rows of refusals: of every kind, every field.
 
 use super::*;
-use std::cell::RefCell;
 use tally_abi::image::ImageFault;
 use tally_abi::msg::cmd;
 use tally_account::book::Book;
@@ -49,35 +48,9 @@ fn instance(world: &World) -> (InstanceRef, OwnerId) {
     found.map(|(name, found)| (name, found.owner)).unwrap()
 }
 
-thread_local! {
-    /// What this thread has logged since somebody began to look.
-    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
-}
-
-struct Logger;
-
-impl log::Log for Logger {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-    fn log(&self, record: &log::Record<'_>) {
-        LOGGED.with_borrow_mut(|lines| {
-            if let Some(lines) = lines {
-                lines.push(record.args().to_string());
-            }
-        });
-    }
-    fn flush(&self) {}
-}
-
 /// The lines that `work` has on the console.
 pub(super) fn lines(work: impl FnOnce()) -> Vec<String> {
-    // Another test may have set it.
-    let _ = log::set_logger(&Logger);
-    log::set_max_level(log::LevelFilter::Error);
-    LOGGED.set(Some(Vec::new()));
-    work();
-    LOGGED.take().unwrap()
+    tally_core::testing::logged::lines(log::LevelFilter::Error, work)
 }
 
 #[test]

@@ -574,8 +574,10 @@ mod tests {
     use super::{MAX_RUNS, Run, Shm, ShmError, ShmTable};
     use crate::refused::SharedTable;
     use core::ptr;
-    use tally_mem::addr::{PhysAddr, PhysPage};
+    use tally_mem::addr::{PAGE_SIZE, PhysAddr, PhysPage};
+    use tally_mem::machine::NormalMemory;
     use tally_mem::testing::{NORMAL_BASE, TestMachine};
+    use zerocopy::IntoBytes;
 
     #[test]
     fn an_object_is_in_use_for_as_long_as_a_call_has_it() {
@@ -607,8 +609,10 @@ mod tests {
         let machine = TestMachine::new(1, 8);
         let mut table = ShmTable::new(2).unwrap();
         let shm = |cookie| Shm::contiguous(&machine, NORMAL_BASE, 100, Some(cookie)).unwrap();
+        assert!(table.is_empty());
         for cookie in [1, 2] {
             table.register(shm(cookie), 0).unwrap();
+            assert!(!table.is_empty());
         }
         let told = |why: ShmError| {
             let entry = why.refusal().unwrap();
@@ -639,6 +643,22 @@ mod tests {
         let runs = told(table.register(most, 0).unwrap_err());
         assert_eq!(runs, (SharedTable::PageRuns, 6144, 1, 6144));
         table.register(scattered(MAX_RUNS - 1), 0).unwrap();
+        // Pages one after another are one run, and no byte is none.
+        let pages = [0, 1, 2].map(|n| NORMAL_BASE.0 + n * PAGE_SIZE as u64);
+        assert!(machine.write_normal(NORMAL_BASE, pages.as_bytes()));
+        let listed = Shm::from_page_list(&machine, NORMAL_BASE, 3 * PAGE_SIZE as u64, None);
+        assert_eq!(listed.unwrap().runs.len(), 1);
+        let empty = Shm::contiguous(&machine, PhysAddr(NORMAL_BASE.0 + 1), 0, None);
+        assert_eq!(empty.unwrap().runs.len(), 0);
+        // Room is made before there is too little, and a quarter more at most.
+        for (count, room) in [(1, 4), (6, 8), (9, 12), (21, 25)] {
+            let pages = [0, 2].map(|n| NORMAL_BASE.0 + n * PAGE_SIZE as u64);
+            let list: Vec<u64> = (0..count).map(|n| pages[n % 2]).collect();
+            assert!(machine.write_normal(NORMAL_BASE, list.as_bytes()));
+            let size = (count * PAGE_SIZE) as u64;
+            let listed = Shm::from_page_list(&machine, NORMAL_BASE, size, None).unwrap();
+            assert_eq!((listed.runs.len(), listed.runs.capacity()), (count, room));
+        }
         table.unregister(4).unwrap();
         table.unregister(2).unwrap();
         assert_eq!((table.len(), table.runs), (0, 0));

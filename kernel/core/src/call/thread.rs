@@ -196,8 +196,33 @@ impl ThreadTable {
 
 #[cfg(test)]
 mod tests {
-    use super::ThreadTable;
+    use super::{Activity, ThreadTable};
     use crate::guest_id::GuestId;
+    use tally_mem::machine::UserContext;
+
+    #[test]
+    fn what_a_thread_does_and_where_its_ta_is_can_be_told() {
+        let table = ThreadTable::new(3);
+        let threads = [0, 1, 2].map(|_| table.start(GuestId::FIRST));
+        assert_eq!(threads, [0, 1, 2].map(Some));
+        table.suspended(1);
+        table.done(0);
+        let activities = [0, 1, 2, 3].map(|thread| table.activity(thread));
+        let [free, active, suspended] = [Activity::Free, Activity::Active, Activity::Suspended];
+        assert_eq!(activities, [free, suspended, active, free]);
+        assert_eq!(table.of(GuestId::FIRST), 0b110);
+        let context = UserContext::default();
+        table.note_user_sp(1, 0x1234);
+        table.note_user_context(2, &context);
+        assert_eq!(
+            [0, 1, 2, 99].map(|thread| table.user_sp(thread)),
+            [0, 0x1234, 0, 0]
+        );
+        let begin = core::ptr::from_ref(&context).addr() as u64;
+        let end = begin + size_of::<UserContext>() as u64;
+        assert_eq!(table.user_context(2), begin..end);
+        assert_eq!(table.user_context(1), 0..end - begin);
+    }
 
     #[test]
     fn a_thread_is_resumed_only_when_suspended() {

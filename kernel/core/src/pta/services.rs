@@ -205,8 +205,29 @@ impl<M: Machine, O: Observer> Entropy for PtaCall<'_, '_, M, O> {
         let machine = &self.kernel.machine;
         let begun = machine.ticks();
         machine.random(&mut [0; MEASURED_BYTES]);
-        let ticks = machine.ticks().saturating_sub(begun).max(1);
-        let bytes = (MEASURED_BYTES as u64).saturating_mul(machine.ticks_per_second());
-        u32::try_from(bytes / ticks).unwrap_or(u32::MAX).max(1)
+        let ticks = machine.ticks().saturating_sub(begun);
+        per_second(MEASURED_BYTES as u64, ticks, machine.ticks_per_second())
+    }
+}
+
+/// Bytes a second, one at least, of which so many took so many ticks, or less than one.
+fn per_second(bytes: u64, ticks: u64, ticks_per_second: u64) -> u32 {
+    let rate = bytes.saturating_mul(ticks_per_second) / ticks.max(1);
+    u32::try_from(rate).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_rate_is_of_a_second_whatever_a_tick_is() {
+        for (bytes, ticks, a_second, rate) in [
+            (256, 0, 1000, 256_000),
+            (256, 1, 1000, 256_000),
+            (256, 2000, 1000, 128),
+            (256, 1 << 40, 1000, 1),
+            (256, 1, u64::MAX, u32::MAX),
+        ] {
+            assert_eq!(super::per_second(bytes, ticks, a_second), rate);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod caller;
 pub mod held;
+pub mod logged;
 pub mod signing;
 pub mod subkey;
 mod ta;

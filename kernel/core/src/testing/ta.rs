@@ -114,7 +114,7 @@ pub const PANICS_LDELF: [u8; 4] = [0xff; 4];
 
 /// Fifth byte of an image that `ldelf` lays out in a way that cannot be run; the sixth says how ([`ODD_LAYOUTS`]).
 pub const ODD_LAYOUT: u8 = 0xe0;
-/// How many ways there are.
+/// How many ways there are; in the next one the TA has as little stack as one can run with.
 pub const ODD_LAYOUTS: u8 = 7;
 
 fn make_odd(arg: &mut LdelfArg, way: u8, stack: u64) {
@@ -127,7 +127,9 @@ fn make_odd(arg: &mut LdelfArg, way: u8, stack: u64) {
         3 => arg.stack_len = PAGE_SIZE as u64 - 1,
         4 => arg.stack_len = TA_STACK + PAGE_SIZE as u64,
         5 => (arg.stack_ptr, arg.stack_len) = (16, PAGE_SIZE as u64),
-        _ => (arg.stack_ptr, arg.stack_len) = (arg.load_base + PAGE_SIZE as u64, PAGE_SIZE as u64),
+        6 => (arg.stack_ptr, arg.stack_len) = (arg.load_base + PAGE_SIZE as u64, PAGE_SIZE as u64),
+        // As short as it may be.
+        _ => arg.stack_len = PAGE_SIZE as u64,
     }
 }
 
@@ -153,6 +155,7 @@ pub const SYMBOLS: u64 = 0x1000;
 fn ldelf_in_ta<O: Observer>(run: &mut Run<'_, O>, step: u64, mut arg: LdelfArg) -> Trap {
     let arg_va = run.context.x[20];
     let (word, page) = (arg_va - 64, PAGE_SIZE as u64);
+    assert!(arg.link_map != 0 && arg.link_map_len != 0, "no link map");
     if arg.task == task::SYMBOL {
         let mut first = [0];
         run.load(arg_va + size_of::<LdelfArg>() as u64, &mut first);
@@ -208,6 +211,8 @@ pub(super) fn ldelf<O: Observer>(run: &mut Run<'_, O>) -> Trap {
     run.context.x[19] += 1;
     if step == 0 {
         run.context.x[20] = run.context.x[0];
+        // It uses all of its stack.
+        run.store(run.context.sp - 7 * PAGE_SIZE as u64, &[0; 16]);
     } else if run.result() != TeeResult::SUCCESS {
         let result = run.context.x[0];
         return run.call(ldelf_svc::RETURN, &[result]);

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::call::entry::Entry;
+use crate::call::thread::MAX_THREADS;
 use crate::share::Share;
 use crate::testing::world::{CLIENT, CLIENT_PAGES, NORMAL_PAGES, THREADS, header, memref, value};
 use tally_abi::msg::{MsgHeader, MsgParam, attr, cmd};
-use tally_abi::smc::{FunctionId, ret, sec_cap};
+use tally_abi::smc::{CALLS_COUNT, FunctionId, OS_UUID, ret, sec_cap};
 use tally_mem::addr::PhysAddr;
 use tally_mem::machine::{NormalMemory, STACK_PAGES};
 use tally_mem::pages::PageUse;
@@ -28,9 +29,23 @@ fn fast_calls_answer_as_stock_linux_expects() {
             [0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b]
         );
         assert_eq!(fast(world, FunctionId::CALLS_REVISION, 0), [2, 0, 0, 0]);
+        assert_eq!(
+            fast(world, FunctionId::GET_OS_UUID, 0),
+            OS_UUID.map(u64::from)
+        );
+        for (function, answer) in [
+            (FunctionId::CALLS_COUNT, [CALLS_COUNT.into(), 0, 0, 0]),
+            (FunctionId::GET_OS_REVISION, [0, 1, 0, 0]),
+            (FunctionId::ENABLE_SHM_CACHE, [0; 4]),
+        ] {
+            assert_eq!(fast(world, function, 0), answer, "{function:?}");
+        }
         // Unregistered and dynamic shm, null references, RPC arguments; 4 RPC parameters.
-        let [code, caps, _, params] = fast(world, FunctionId::EXCHANGE_CAPABILITIES, 1);
-        assert_eq!((code, caps, params), (0, 0x56, 4));
+        let last_thread = MAX_THREADS as u64 - 1;
+        assert_eq!(
+            fast(world, FunctionId::EXCHANGE_CAPABILITIES, 1),
+            [0, 0x56, last_thread, 4]
+        );
         let unknown = fast(world, FunctionId::EXCHANGE_CAPABILITIES, 2);
         assert_eq!(unknown[0], u64::from(ret::ENOTAVAIL));
         for none in [FunctionId::GET_SHM_CONFIG, FunctionId::DISABLE_SHM_CACHE] {
@@ -120,10 +135,9 @@ fn a_call_too_many_is_turned_away_and_a_thread_not_suspended_is_not_resumed() {
     assert_eq!(world.kernel.threads.turned_away(), 0);
     assert_eq!(world.kernel.yield_entry(&start), Entry::Reply(limit));
     assert_eq!(world.kernel.threads.turned_away(), 1);
-    assert_eq!(
-        fast(&world, FunctionId::DISABLE_SHM_CACHE, 0)[0],
-        u64::from(ret::EBUSY)
-    );
+    for cache in [FunctionId::DISABLE_SHM_CACHE, FunctionId::ENABLE_SHM_CACHE] {
+        assert_eq!(fast(&world, cache, 0)[0], u64::from(ret::EBUSY));
+    }
     for thread in [0, 1, THREADS as u64, u64::MAX] {
         let resume = [
             u64::from(FunctionId::RETURN_FROM_RPC.0),
@@ -238,11 +252,12 @@ fn memory_that_begins_in_normal_ram_and_ends_beyond_is_refused() {
             );
         }
         // A list whose last run leaves it, one page after another.
-        world.write(CLIENT, [end - PAGE, end].as_bytes());
-        assert_eq!(
-            register(world, CLIENT.0, 2 * PAGE, 9),
-            TeeResult::BAD_PARAMETERS
-        );
+        for before in 1..4 {
+            let run: Vec<u64> = (0..=before).map(|n| end - (before - n) * PAGE).collect();
+            world.write(CLIENT, run.as_bytes());
+            let refused = register(world, CLIENT.0, (before + 1) * PAGE, 9);
+            assert_eq!(refused, TeeResult::BAD_PARAMETERS, "{before}");
+        }
         // To the last byte is fine.
         assert_eq!(registered(end - 2 * PAGE, 2 * PAGE), TeeResult::SUCCESS);
         assert_eq!(unregister(world, 9), TeeResult::SUCCESS);
@@ -253,14 +268,15 @@ fn memory_that_begins_in_normal_ram_and_ends_beyond_is_refused() {
 #[test]
 fn a_page_list_over_several_pages_follows_its_links() {
     leaves_nothing(|world| {
-        // 512 pages, of which there are fewer: the client's, again and again.
+        // More pages than there are: the client's, again and again.
         let entry = |n: u64| CLIENT.0 + (8 + n % (CLIENT_PAGES as u64 - 8)) * PAGE;
-        let mut list: Vec<u64> = (0..511).map(entry).collect();
-        list.push(CLIENT.0 + PAGE);
-        world.write(CLIENT, list.as_bytes());
-        world.write(PhysAddr(CLIENT.0 + PAGE), [entry(511)].as_bytes());
-        assert_eq!(register(world, CLIENT.0, 512 * PAGE, 9), TeeResult::SUCCESS);
-        assert_eq!(unregister(world, 9), TeeResult::SUCCESS);
+        for pages in [511, 512] {
+            let list = super::args::list(world, 0, pages, entry);
+            assert_eq!(register(world, list, pages * PAGE, 9), TeeResult::SUCCESS);
+            assert_eq!(unregister(world, 9), TeeResult::SUCCESS);
+        }
+        // What lies off the begin of a page is no list, whatever it is.
+        world.write(PhysAddr(CLIENT.0 + PAGE + 8), [entry(511)].as_bytes());
         for link in [CLIENT.0 + PAGE + 8, SECURE_BASE.0, 0, !0xfff] {
             world.write(PhysAddr(CLIENT.0 + 511 * 8), link.as_bytes());
             let result = register(world, CLIENT.0, 512 * PAGE, 9);
@@ -329,7 +345,11 @@ fn a_message_elsewhere_than_in_normal_memory_is_refused() {
 fn a_registered_message_is_found_by_cookie_and_offset() {
     leaves_nothing(|world| {
         list_at(world, CLIENT.0, 1, 2);
-        assert_eq!(register(world, CLIENT.0, 2 * PAGE, 9), TeeResult::SUCCESS);
+        const COOKIE: u64 = 9 << 32 | 7;
+        assert_eq!(
+            register(world, CLIENT.0, 2 * PAGE, COOKIE),
+            TeeResult::SUCCESS
+        );
         let call = |cookie: u64, offset: u64| {
             let x0 = u64::from(FunctionId::CALL_WITH_REGD_ARG.0);
             world.call(&[x0, cookie >> 32, cookie & 0xffff_ffff, offset, 0, 0, 0, 0])[0]
@@ -341,23 +361,72 @@ fn a_registered_message_is_found_by_cookie_and_offset() {
             ..MsgHeader::default()
         };
         world.write(PhysAddr(CLIENT.0 + 2 * PAGE + 64), message.as_bytes());
-        assert_eq!(call(9, 64), u64::from(ret::OK));
+        assert_eq!(call(COOKIE, 64), u64::from(ret::OK));
         let back = world.read(PhysAddr(CLIENT.0 + 2 * PAGE + 64 + 20), 4);
         assert_eq!(back, TeeResult::BAD_PARAMETERS.0.to_le_bytes());
         for (cookie, offset) in [
-            (8, 0),
+            (9, 0),
+            (7, 0),
             (0, 0),
-            (9, 4),
-            (9, 2 * PAGE),
-            (9, 2 * PAGE - 8),
-            (9, u64::MAX),
-            (9, !7),
+            (COOKIE, 4),
+            (COOKIE, 2 * PAGE),
+            (COOKIE, 2 * PAGE - 8),
+            (COOKIE, u64::MAX),
+            (COOKIE, !7),
             // The RPC argument would lie across two pages that are not adjacent, or beyond.
-            (9, PAGE - 64),
-            (9, 2 * PAGE - 32),
+            (COOKIE, PAGE - 64),
+            (COOKIE, 2 * PAGE - 32),
         ] {
             let code = call(cookie, offset);
             assert_eq!(code, u64::from(ret::EBADADDR), "{cookie} {offset:#x}");
+        }
+        assert_eq!(unregister(world, COOKIE), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn a_message_may_be_as_long_as_one_is_and_end_with_memory() {
+    leaves_nothing(|world| {
+        let most = [value(attr::VALUE_INPUT, 0, 0); 4];
+        let reply = world.open(ECHO, &most);
+        assert_eq!((reply.code, reply.result), (ret::OK, TeeResult::SUCCESS));
+        let message = header(cmd::CLOSE_SESSION, reply.session, 0);
+        let at = NORMAL_BASE.0 + NORMAL_PAGES as u64 * PAGE - size_of::<MsgHeader>() as u64;
+        world.write(PhysAddr(at), message.as_bytes());
+        let x0 = u64::from(FunctionId::CALL_WITH_ARG.0);
+        let back = world.call(&[x0, at >> 32, at & 0xffff_ffff, 0, 0, 0, 0, 0]);
+        assert_eq!(back[0], u64::from(ret::OK));
+    });
+}
+
+#[test]
+fn what_is_registered_or_unregistered_is_named_in_full() {
+    leaves_nothing(|world| {
+        let send = |command: u32, params: &[MsgParam]| {
+            let reply = world.send(header(command, 0, 0), params);
+            assert_eq!(reply.code, ret::OK);
+            reply.result
+        };
+        let good = memref(attr::TMEM_INOUT, CLIENT.0, PAGE, 9);
+        for bad in [
+            memref(attr::RMEM_INOUT, CLIENT.0, PAGE, 9),
+            memref(attr::VALUE_INPUT, CLIENT.0, PAGE, 9),
+            memref(attr::TMEM_INOUT, 0, PAGE, 9),
+            memref(attr::TMEM_INOUT, CLIENT.0, 0, 9),
+            memref(attr::TMEM_INOUT, CLIENT.0, PAGE, 0),
+        ] {
+            let refused = send(cmd::REGISTER_SHM, &[bad]);
+            assert_eq!(refused, TeeResult::BAD_PARAMETERS, "{bad:x?}");
+        }
+        assert_eq!(send(cmd::REGISTER_SHM, &[good]), TeeResult::SUCCESS);
+        for kind in [attr::TMEM_INPUT, attr::VALUE_INPUT, attr::NONE] {
+            let refused = send(cmd::UNREGISTER_SHM, &[memref(kind, 0, 0, 9)]);
+            assert_eq!(refused, TeeResult::BAD_PARAMETERS, "{kind:#x}");
+        }
+        for command in [cmd::REGISTER_SHM, cmd::UNREGISTER_SHM] {
+            let named = memref(attr::RMEM_INPUT, 0, 0, 9);
+            assert_eq!(send(command, &[]), TeeResult::BAD_PARAMETERS);
+            assert_eq!(send(command, &[named; 2]), TeeResult::BAD_PARAMETERS);
         }
         assert_eq!(unregister(world, 9), TeeResult::SUCCESS);
     });

@@ -5,9 +5,11 @@ use super::*;
 use crate::guest_id::GuestId;
 use crate::pta::supplicant::{self, Answer, value};
 use crate::pta::system_services::SystemServices;
+use crate::testing::logged::lines;
 use crate::testing::world::{
     Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, signed_image,
 };
+use log::LevelFilter;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use tally_abi::msg::{MsgParam, attr};
@@ -211,7 +213,9 @@ fn a_ta_whose_library_is_refused_is_not_loaded() {
         (Vec::new(), TeeResult::BAD_FORMAT),
     ] {
         world.install_image(LIBRARY, library);
-        assert_eq!(refused(), why);
+        let said = lines(LevelFilter::Error, || assert_eq!(refused(), why));
+        let line = format!("library {LIBRARY} is not loaded: ");
+        assert!(said.iter().any(|said| said.starts_with(&line)), "{said:?}");
         same(&world, &before);
     }
     world.install(LIBRARY, 0, 300);
@@ -490,4 +494,35 @@ fn a_supplicant_that_fails_leaves_nothing_lent() {
             assert_eq!(world.accounts(), taken, "{n}");
         }
     });
+}
+
+/// Whoever looks at the TA's stack from outside begins there.
+#[test]
+fn a_ta_has_its_own_stack_pointer_again_after_the_loader() {
+    let world = world_of(PTAS);
+    world.install(LINKED, 0, 300);
+    world.install(LIBRARY, 0, 300);
+    let (session, inner) = (world.opened(LINKED), Arc::default());
+    ta_opens_pseudo(&world, &inner);
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    let noted = Arc::new(AtomicU64::new(0));
+    let sp = noted.clone();
+    world.ta(move |run| {
+        sp.store(run.context.sp, Relaxed);
+        let params = run.stack(64);
+        let types = param_type::pack([param_type::VALUE_INPUT, 0, 0, 0]);
+        run.store(
+            params,
+            [u64::from(types), 0, 7, 0, 0, 0, 0, 0, 0].as_bytes(),
+        );
+        let id = u64::from(inner.load(Relaxed));
+        run.call(svc::INVOKE_TA_COMMAND, &[id, 0, SYMBOL.into(), params, 0])
+    });
+    world.ta(move |run| {
+        let threads = &run.world.kernel.threads;
+        assert_eq!(threads.user_sp(0), noted.load(Relaxed));
+        run.exit(TeeResult::SUCCESS)
+    });
+    assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
+    world.close(session);
 }

@@ -3,14 +3,18 @@
 use super::*;
 use crate::guest_id::GuestId;
 use crate::testing::world::{CLIENT, Run, header, memref, value};
-use tally_abi::msg::{MsgParam, PAGE_LIST_ENTRIES, attr, cmd};
+use tally_abi::msg::{MsgParam, attr, cmd};
 use tally_abi::ta::{param_type, propset, svc, time_category};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
 use tally_mem::machine::Trap;
 use zerocopy::IntoBytes;
 
 /// Has the TA make one system call whose arguments `args` chooses, and return its result.
-fn calls(world: &World, number: u64, args: impl FnOnce(&mut Run<'_>) -> Vec<u64> + Send + 'static) {
+pub(super) fn calls(
+    world: &World,
+    number: u64,
+    args: impl FnOnce(&mut Run<'_>) -> Vec<u64> + Send + 'static,
+) {
     world.ta(move |run| {
         let args = args(run);
         run.call(number, &args)
@@ -22,7 +26,7 @@ fn calls(world: &World, number: u64, args: impl FnOnce(&mut Run<'_>) -> Vec<u64>
 }
 
 /// As [`calls`], with the session's answer.
-fn result_of(
+pub(super) fn result_of(
     world: &World,
     session: u32,
     number: u64,
@@ -122,6 +126,7 @@ fn memory_passed_between_tas_is_copied_in_and_out() {
             let words = [u64::from(types), data, 600, data + 600, 8, 7, 8, 0, 0];
             run.store(params, words.as_bytes());
             run.store(data, &[0x33; 608]);
+            run.store(data + 608, &[0x66; 8]);
             let id = u64::from(run.load_u32(out));
             run.call(svc::INVOKE_TA_COMMAND, &[id, 0, 5, params, out + 4])
         });
@@ -131,6 +136,7 @@ fn memory_passed_between_tas_is_copied_in_and_out() {
             let mut data = [0; 600];
             run.load(params.vals[0], &mut data);
             assert_eq!(data, [0x33; 600]);
+            assert_eq!(run.load_u64(params.vals[0] + 600), 0);
             run.store(params.vals[0], &[0x44; 600]);
             // An output begins as zeros, whatever the caller has there.
             assert_eq!(run.load_u64(params.vals[2]), 0);
@@ -150,6 +156,7 @@ fn memory_passed_between_tas_is_copied_in_and_out() {
             assert_eq!(run.load_u64(params + 40), 70);
             assert_eq!(run.load_u64(data), 0x3333_3333_3333_3344);
             assert_eq!(run.load_u64(data + 600), 0x5555_5555_5555_5555);
+            assert_eq!(run.load_u64(data + 608), 0x6666_6666_6666_6666);
             run.exit(TeeResult::SUCCESS)
         });
         // Its session goes with its own, which enters the other TA once more.
@@ -339,7 +346,7 @@ fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
         for (millis, wanted) in [(1000, TeeResult::BAD_PARAMETERS), (999, TeeResult::SUCCESS)] {
             let result = result_of(world, session, svc::SET_TA_TIME, move |run| {
                 let at = run.stack(0);
-                run.store(at, [50_u32, millis].as_bytes());
+                run.store(at, [50_000_u32, millis].as_bytes());
                 vec![at]
             });
             assert_eq!(result, wanted);
@@ -351,7 +358,7 @@ fn times_are_of_boot_of_the_normal_world_and_of_the_ta() {
         });
         world.ta(|run| {
             let at = run.stack(0);
-            assert_eq!((run.load_u32(at), run.load_u32(at + 4)), (52, 999));
+            assert_eq!((run.load_u32(at), run.load_u32(at + 4)), (50_002, 999));
             run.exit(TeeResult::SUCCESS)
         });
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
@@ -468,19 +475,10 @@ const NAMED: u64 = 50;
 /// A list of [`MANY`] pages, each of which begins with its number modulo [`NAMED`]; where it is.
 fn long_list(world: &World) -> u64 {
     const PAGE: u64 = PAGE_SIZE as u64;
-    let lists: Vec<u64> = (0..3).map(|n| CLIENT.0 + (NAMED + n) * PAGE).collect();
     for n in 0..NAMED {
         world.write(PhysAddr(CLIENT.0 + n * PAGE), &[n as u8]);
     }
-    for (n, list) in (0_u64..).zip(&lists) {
-        let mut entries = [0_u64; PAGE_LIST_ENTRIES + 1];
-        for (entry, number) in (0..PAGE_LIST_ENTRIES as u64).zip(&mut entries) {
-            *number = CLIENT.0 + (n * PAGE_LIST_ENTRIES as u64 + entry) % NAMED * PAGE;
-        }
-        entries[PAGE_LIST_ENTRIES] = lists.get(n as usize + 1).copied().unwrap_or(0);
-        world.write(PhysAddr(*list), entries.as_bytes());
-    }
-    lists[0]
+    super::args::list(world, NAMED, MANY, |n| CLIENT.0 + n % NAMED * PAGE)
 }
 
 #[test]

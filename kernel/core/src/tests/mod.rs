@@ -2,6 +2,9 @@
 //!
 //! **Invariant:** every test compares the accounts before and after.
 
+mod args;
+#[cfg(not(miri))]
+mod asks;
 mod buffers;
 mod calls;
 mod claim;
@@ -11,13 +14,20 @@ mod crypto;
 mod encrypted;
 #[cfg(not(miri))]
 mod ends;
+mod instance;
+mod params;
 mod pta;
 mod refused;
+mod rpc;
 // Signatures take minutes under Miri, so there it runs what needs no TA.
 #[cfg(not(miri))]
 mod failures;
 #[cfg(not(miri))]
+mod faults;
+#[cfg(not(miri))]
 mod guest;
+#[cfg(not(miri))]
+mod keys;
 #[cfg(not(miri))]
 mod laid_out;
 #[cfg(not(miri))]
@@ -44,6 +54,10 @@ mod signatures;
 mod steps;
 #[cfg(not(miri))]
 mod subkeys;
+#[cfg(not(miri))]
+mod supplicant;
+#[cfg(not(miri))]
+mod system_calls;
 #[cfg(not(miri))]
 mod ta;
 #[cfg(not(miri))]

@@ -217,6 +217,10 @@ fn a_pseudo_ta_that_is_closed_with_little_stack_left_is_told_when_the_call_ends(
 #[test]
 fn nobody_is_entered_with_little_stack_left() {
     leaves_nothing(|world| {
+        let machine = &world.kernel.machine;
+        machine.set_stack_left(LITTLE.map(|bytes| bytes + 1));
+        assert_eq!(world.close(world.opened(MULTI)), TeeResult::SUCCESS);
+        machine.set_stack_left(None);
         let (session, inner) = (world.opened(MULTI), Arc::default());
         ta_opens(world, SHARED, &inner);
         assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
@@ -503,5 +507,23 @@ fn a_ta_with_flags_that_no_ta_may_have_is_not_loaded() {
             world.install(uuid, bits, 300);
             assert_eq!(world.open(uuid, &[]).result, TeeResult::BAD_FORMAT);
         }
+    });
+}
+
+#[test]
+fn an_instance_that_stays_for_one_session_serves_the_next_one_after_it() {
+    const STAYS: TeeUuid = TeeUuid::from_u128(0x66);
+    leaves_nothing(|world| {
+        world.install(
+            STAYS,
+            flags::SINGLE_INSTANCE | flags::INSTANCE_KEEP_ALIVE,
+            300,
+        );
+        for _ in 0..2 {
+            let session = world.opened(STAYS);
+            assert_eq!(world.open(STAYS, &[]).result, TeeResult::BUSY);
+            assert_eq!(world.close(session), TeeResult::SUCCESS);
+        }
+        super::ta::kill(world, STAYS);
     });
 }

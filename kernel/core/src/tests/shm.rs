@@ -58,6 +58,74 @@ fn so_many_runs_of_pages_are_taken_in_and_none_more() {
     assert_eq!((told.wanted, told.used, told.size), (1, 6144, 6144));
 }
 
+/// Pages of an object in which runs of one, two and three pages follow each other.
+const RUNS_OF_PAGES: [u64; 8] = [4, 5, 6, 9, 2, 3, 20, 7];
+/// Where it begins in the first.
+const OFFSET: u64 = 0x10;
+
+/// Address of byte `n` of that object.
+const fn byte(n: u64) -> u64 {
+    let at = OFFSET + n;
+    page(RUNS_OF_PAGES[(at / PAGE) as usize]).0 + at % PAGE
+}
+
+#[test]
+fn each_byte_of_an_object_is_where_its_list_says() {
+    let machine = TestMachine::new(1, 32);
+    let entries = RUNS_OF_PAGES.map(|n| page(n).0);
+    let list = PhysAddr(page(30).0 + OFFSET);
+    assert!(machine.write_normal(page(30), entries.as_bytes()));
+    let size = 8 * PAGE - OFFSET - 64;
+    let shm = Shm::from_page_list(&machine, list, size, None).unwrap();
+    for n in 0..size / 8 {
+        assert!(machine.write_normal(PhysAddr(byte(n * 8)), n.as_bytes()));
+    }
+    let starts = (0..8).flat_map(|n| [n * PAGE, (n * PAGE).saturating_sub(OFFSET), n * PAGE + 8]);
+    for at in starts {
+        for len in [
+            0,
+            8,
+            PAGE - OFFSET,
+            PAGE,
+            PAGE + 8,
+            2 * PAGE,
+            3 * PAGE + 8,
+            6 * PAGE,
+        ] {
+            let is_inside = at + len <= size;
+            let mut words = vec![0_u64; len as usize / 8];
+            let read = shm.read(&machine, at, words.as_mut_bytes());
+            assert_eq!(read.is_ok(), is_inside, "{at:#x} {len:#x}");
+            let is_whole = len == 0 || is_inside && byte(at + len - 1) == byte(at) + len - 1;
+            let contiguous = shm.contiguous_at(at, len);
+            let expected = (is_inside && is_whole).then(|| PhysAddr(byte(at)));
+            if at < size {
+                assert_eq!(contiguous, expected, "{at:#x} {len:#x}");
+            }
+            if !is_inside {
+                continue;
+            }
+            assert!(
+                words.iter().copied().eq(at / 8..(at + len) / 8),
+                "{at:#x} {len:#x}"
+            );
+            assert_eq!(shm.write(&machine, at, words.as_bytes()), Ok(()));
+            let first = (OFFSET + at) / PAGE;
+            let count = if len == 0 {
+                0
+            } else {
+                (OFFSET + at + len).div_ceil(PAGE) - first
+            };
+            let pages = (first..first + count).map(|n| page(RUNS_OF_PAGES[n as usize]));
+            assert!(shm.pages(at, len).eq(pages), "{at:#x} {len:#x}");
+        }
+    }
+    // What was written is what was read.
+    let mut words = vec![0_u64; size as usize / 8];
+    assert_eq!(shm.read(&machine, 0, words.as_mut_bytes()), Ok(()));
+    assert!(words.iter().copied().eq(0..size / 8));
+}
+
 #[test]
 fn sizes_are_refused_for_what_is_wrong_with_them() {
     let machine = TestMachine::new(1, 32);

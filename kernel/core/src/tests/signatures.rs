@@ -134,6 +134,7 @@ fn a_signature_has_the_length_of_the_modulus_and_is_less() {
     let sum = U2048::from_be_slice(&low).wrapping_add(&MODULUS);
     let sum = sum.to_be_bytes();
     assert!(!KEY.verifies(PSS, &DIGEST, sum.as_ref()));
+    assert!(!KEY.verifies(PSS, &DIGEST, MODULUS.to_be_bytes().as_ref()));
     assert!(!KEY.verifies(PSS, &DIGEST, &low[1..]));
     assert!(!KEY.verifies(PSS, &DIGEST, &[&[0], &low[..]].concat()));
     assert!(!KEY.verifies(PSS, &DIGEST, &[]));

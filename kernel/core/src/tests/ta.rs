@@ -556,3 +556,31 @@ fn who_waited_for_a_loading_is_woken_before_the_ta_is_entered() {
         assert_eq!(world.close(session), TeeResult::SUCCESS);
     });
 }
+
+#[test]
+fn a_ta_has_its_thread_pointer_in_each_call_and_nobody_elses() {
+    leaves_nothing(|world| {
+        let (caller, inner) = (world.opened(MULTI), Arc::default());
+        ta_opens(world, SHARED, &inner);
+        assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        for (before, own, others) in [(0, 5, 0), (5, 6, 9)] {
+            world.ta(move |run| {
+                assert_eq!(run.context.tpidr, before);
+                run.context.tpidr = own;
+                Trap::SecureInterrupt
+            });
+            ta_invokes(world, &inner);
+            world.ta(move |run| {
+                assert_eq!(run.context.tpidr, others);
+                run.context.tpidr = 9;
+                run.exit(TeeResult::SUCCESS)
+            });
+            world.ta(move |run| {
+                assert_eq!(run.context.tpidr, own);
+                run.exit(TeeResult::SUCCESS)
+            });
+            assert_eq!(world.invoke(caller, 0, &[]).result, TeeResult::SUCCESS);
+        }
+        assert_eq!(world.close(caller), TeeResult::SUCCESS);
+    });
+}

@@ -3,6 +3,7 @@
 //! **Invariant:** every test compares the accounts of memory before and after.
 //! **Knows nothing of:** real hardware; [`TestMachine`] stands in for it.
 
+mod limits;
 mod pages;
 mod quota;
 mod random;

@@ -3,6 +3,7 @@
 use super::{OWNER, PAGE, anywhere, normal_pages, plus, with_space, with_space_of, zeroed};
 use crate::mem::Mem;
 use crate::pages::PageUse;
+use crate::quota::Quota;
 use crate::refused::{RefusedPages, Short};
 use crate::region::{MAX_REGIONS, Place, Prot, RegionKind};
 use crate::space::{AddressSpace, SpaceError};
@@ -208,5 +209,34 @@ fn figures_are_by_kind_and_add_up_to_what_is_charged() {
         assert_eq!((figures.own_pages, figures.promised_pages), (1, 4));
         assert_eq!(figures.charged_pages, 5 + figures.table_pages);
         assert_eq!(figures.limit_pages, 100);
+    });
+}
+
+#[test]
+fn a_space_whose_quota_others_have_gets_no_page() {
+    let machine = TestMachine::new(4, 1);
+    let mut pages = machine.page_allocator();
+    let before = super::account(&pages);
+    let mem = &mut Mem::new(&mut pages, &machine);
+    let quota = Quota {
+        pages: 5,
+        by_others: 5,
+    };
+    let refused = AddressSpace::new(mem, super::ASID, OWNER, quota, 0);
+    assert_eq!(refused.err(), Some(SpaceError::QuotaExceeded));
+    let told = pages.settle_refused().unwrap();
+    assert_eq!((told.short, told.used, told.size), (Short::Quota, 5, 5));
+    assert_eq!(super::account(&pages), before);
+}
+
+#[test]
+fn addresses_are_set_aside_for_as_many_pages_as_a_quota_has_and_none_more() {
+    with_space_of(20, |space, mem| {
+        assert_eq!(space.check_window(mem, 20), Ok(()));
+        assert_eq!(mem.pages.settle_refused(), None);
+        let refused = space.check_window(mem, 21);
+        assert_eq!(refused, Err(SpaceError::QuotaExceeded));
+        let told = mem.pages.settle_refused().unwrap();
+        assert_eq!((told.wanted, told.size), (21, 20));
     });
 }

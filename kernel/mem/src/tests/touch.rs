@@ -2,9 +2,12 @@
 
 use super::{OWNER, PAGE, anywhere, normal_pages, plus, state, with_space, zeroed};
 use crate::access::FaultError;
-use crate::addr::UserVa;
-use crate::machine::Access;
+use crate::addr::{PAGE_SIZE, PhysAddr, UserVa};
+use crate::machine::{Access, SecureMemory};
+use crate::pages::PageUse;
 use crate::region::{Place, Prot, RegionKind, WINDOW_END};
+use crate::space::Target;
+use crate::stack_pattern;
 use crate::testing::NORMAL_BASE;
 
 #[test]
@@ -59,6 +62,7 @@ fn a_poke_reaches_populated_pages_of_the_tas_own_only() {
         space.fault(mem, va, Access::Read).unwrap();
         assert!(space.poke(mem.machine, plus(va, 8), &0x1234_u16.to_le_bytes()));
         assert!(!space.poke(mem.machine, plus(va, PAGE - 1), &[7, 0]));
+        assert!(space.poke(mem.machine, plus(va, PAGE - 2), &[7, 0]));
         let mut bytes = [0; 2];
         assert!(space.peek(mem.machine, plus(va, 8), &mut bytes));
         assert_eq!(u16::from_le_bytes(bytes), 0x1234);
@@ -134,6 +138,103 @@ fn only_parameters_are_not_private() {
         assert!(!space.is_private(UserVa(param.0 - 1), 2));
         assert!(space.is_private(plus(param, 2 * PAGE), 1));
         assert!(!space.is_private(stack, u64::MAX));
+    });
+}
+
+#[test]
+fn words_are_read_of_one_populated_page_of_the_tas_own() {
+    with_space(|space, mem| {
+        let va = zeroed(space, mem, RegionKind::Heap, 2);
+        let data: Vec<u8> = (0..PAGE).map(|byte| (byte / 8) as u8).collect();
+        space.write_user(mem, va, &data).unwrap();
+        let param = space
+            .map_normal(mem, normal_pages(0, 1), 1, 0, Prot::READ, anywhere())
+            .unwrap();
+        for (at, expected) in [
+            (va, Some([0; 8])),
+            (plus(va, 40), Some([5; 8])),
+            (plus(va, PAGE - 16), Some([0xfe; 8])),
+            (plus(va, PAGE - 8), None),
+            (plus(va, PAGE), None),
+            (param, None),
+            (UserVa(0), None),
+        ] {
+            let mut words = [0x77; 2];
+            let is_read = space.peek_words(mem.machine, at, &mut words);
+            let first = is_read.then(|| words[0].to_ne_bytes());
+            assert_eq!(first, expected, "{at:?}");
+            assert!(is_read || words == [0x77; 2], "{at:?}");
+        }
+    });
+}
+
+#[test]
+fn an_address_is_as_far_into_its_page_in_ram_as_in_the_ta() {
+    with_space(|space, mem| {
+        let va = zeroed(space, mem, RegionKind::Segment, 2);
+        assert_eq!(space.resident(mem.machine, va), None);
+        let at = space.translate(mem, plus(va, 0x123), Access::Write);
+        let Some(Target::Secure(page)) = space.resident(mem.machine, plus(va, PAGE - 1)) else {
+            panic!("not there");
+        };
+        assert_eq!(at, Ok(Target::Secure(PhysAddr(page.0 + 0x123))));
+        assert_eq!(space.resident(mem.machine, plus(va, PAGE)), None);
+        assert_eq!(
+            space.own_page(mem.machine, plus(va, 8)),
+            Some(PhysAddr(page.0 + 8))
+        );
+    });
+}
+
+#[test]
+fn a_page_of_a_stack_holds_the_pattern_and_others_zeros() {
+    with_space(|space, mem| {
+        for (kind, is_pattern) in [(RegionKind::Stack, true), (RegionKind::Heap, false)] {
+            let va = zeroed(space, mem, kind, 1);
+            let Ok(Target::Secure(pa)) = space.translate(mem, va, Access::Read) else {
+                panic!("{kind:?}");
+            };
+            let page = crate::addr::PhysPage::containing(pa);
+            let written = stack_pattern::first_written(mem.machine, page);
+            assert_eq!(written.is_none(), is_pattern, "{kind:?}");
+            let mut bytes = [0xff; PAGE_SIZE];
+            mem.machine.read_secure(pa, &mut bytes);
+            assert_eq!(bytes != [0; PAGE_SIZE], is_pattern, "{kind:?}");
+        }
+    });
+}
+
+#[test]
+fn whatever_the_normal_world_may_change_is_not_secure() {
+    with_space(|space, mem| {
+        let page = mem.pages.alloc(PageUse::SecureBuffer, OWNER).unwrap();
+        let buffer = space
+            .map_lent(mem, RegionKind::Buffer, [page], 1, anywhere())
+            .unwrap();
+        let stack = zeroed(space, mem, RegionKind::Stack, 1);
+        let passed_on = zeroed(space, mem, RegionKind::Param, 1);
+        let shared = space
+            .map_normal(mem, normal_pages(1, 2), 2, 0, Prot::READ, anywhere())
+            .unwrap();
+        for (va, len, is_secure) in [
+            (stack, PAGE, true),
+            (passed_on, PAGE, true),
+            (buffer, PAGE, true),
+            (shared, 1, false),
+            (plus(shared, PAGE), PAGE, false),
+            (plus(shared, 2 * PAGE - 1), 1, false),
+            (plus(shared, 2 * PAGE), 1, true),
+            (UserVa(shared.0 - 1), 1, true),
+            (UserVa(shared.0 - 1), 2, false),
+            (stack, u64::MAX, false),
+        ] {
+            assert_eq!(space.is_secure(va, len), is_secure, "{va:?} {len:#x}");
+        }
+        assert!(!space.is_private(buffer, 1));
+        assert!(!space.is_private(plus(shared, 2 * PAGE - 1), 1));
+        assert!(space.is_private(UserVa(shared.0 - 1), 1));
+        space.unmap(mem, buffer, PAGE).unwrap();
+        mem.pages.free(page).unwrap();
     });
 }
 

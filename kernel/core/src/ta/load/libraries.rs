@@ -39,6 +39,14 @@ struct Opened {
 }
 
 impl Libraries {
+    /// As of a run in a TA that outlives it.
+    pub(crate) const fn noting() -> Self {
+        Self {
+            opened: Vec::new(),
+            mapped: Some(Vec::new()),
+        }
+    }
+
     /// Makes room for one more note.
     pub(super) fn reserve_mapped(&mut self) -> Result<(), HeapExhausted> {
         self.mapped
@@ -137,7 +145,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Gives back the images, and what was mapped unless it shall stay.
-    pub(super) fn end_libraries(&mut self, instance: InstanceRef, stays: bool) {
+    pub(crate) fn end_libraries(&mut self, instance: InstanceRef, stays: bool) {
         let Libraries { opened, mapped } = core::mem::take(&mut self.libraries);
         for Opened { image, va, .. } in opened {
             let mut state = self.kernel.state();
@@ -240,7 +248,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             ..LdelfArg::default()
         };
         let previous = kernel.machine.set_owner(owner);
-        self.libraries.mapped = Some(Vec::new());
+        self.libraries = Libraries::noting();
         let ran = self.run_ldelf(instance, arg, None, name);
         kernel.machine.set_owner(previous);
         ran.map_err(|why| match (task, why) {
@@ -249,5 +257,22 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             // If that was a library's, its file did not come, which was told.
             (_, Unloaded::Code(code)) => code,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Libraries;
+    use tally_mem::addr::UserVa;
+
+    #[test]
+    fn a_note_has_its_room_before_it_is_made() {
+        let mut libraries = Libraries::noting();
+        for n in 0..20 {
+            assert_eq!(libraries.reserve_mapped(), Ok(()));
+            let mapped = libraries.mapped.as_ref().unwrap();
+            assert!(mapped.capacity() > mapped.len());
+            libraries.note_mapped(UserVa(n), 1);
+        }
     }
 }

@@ -8,7 +8,7 @@ pub mod image;
 mod image_pages;
 pub mod image_sizes;
 mod lay_out;
-mod libraries;
+pub(crate) mod libraries;
 pub mod rsa;
 mod stage;
 mod subkey;
@@ -314,6 +314,31 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             }
             drop(state);
             self.kernel.breathe();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Unloaded, plausible};
+    use tally_abi::image::ImageFault;
+
+    #[test]
+    fn an_image_has_one_byte_at_least_and_eight_megabytes_at_most() {
+        for (size, why) in [
+            (0, Some(ImageFault::Empty)),
+            (1, None),
+            (8 << 20, None),
+            ((8 << 20) + 1, Some(ImageFault::TooLarge)),
+            (u64::MAX, Some(ImageFault::TooLarge)),
+        ] {
+            let told = plausible(size);
+            let told = told.map_err(|told| match told {
+                Unloaded::Image(why, of) => (why, of),
+                Unloaded::Code(code) => panic!("{code}"),
+            });
+            let wanted = why.map_or(Ok(size), |why| Err((why, size)));
+            assert_eq!(told, wanted, "{size}");
         }
     }
 }

@@ -26,6 +26,8 @@ pub const EXPONENT: [u8; 3] = [1, 0, 1];
 type Number = [Word; MAX_LIMBS];
 /// A product of two.
 type Product = [Word; 2 * MAX_LIMBS];
+const _: () = assert!(size_of::<Number>() == MAX_MODULUS_LEN);
+const _: () = assert!(size_of::<Product>() == 2 * MAX_MODULUS_LEN);
 
 /// A public key with exponent 65537.
 #[derive(Debug)]
