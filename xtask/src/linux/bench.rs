@@ -17,8 +17,9 @@ const WORLDS: [&str; 5] = ["monitor", "kernel", "ta", "normal", "client"];
 
 /// Normal-world RAM that Linux keeps for the secure world: memory is shared where it lies.
 const NORMAL_RESERVED: u64 = 0;
-/// Instructions between a look at the clock and the mark, and the clock's grain of 16 ns.
-const MAX_DIFFERENCE: u64 = 2_000;
+/// Instructions between a look at the clock and the mark, the clock's grain of 16 ns, and a wait of Linux's that falls into a
+/// measure, for which an idle CPU's time goes on by itself: 3,400 ns were seen.
+const MAX_DIFFERENCE: u64 = 5_000;
 
 pub(super) type Counts = [u64; WORLDS.len()];
 
@@ -303,7 +304,7 @@ mod tests {
     fn counts_that_contradict_the_clock_are_an_error() {
         assert!(pair(COUNTS, &[line("a", 150 + MAX_DIFFERENCE)]).is_ok());
         assert!(pair(COUNTS, &[line("a", 151 + MAX_DIFFERENCE)]).is_err());
-        let many = COUNTS.replace("10", "5000");
+        let many = COUNTS.replace("10", "9000");
         assert!(pair(&many, &[line("a", 160)]).is_err());
     }
 }
