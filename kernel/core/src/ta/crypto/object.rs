@@ -170,7 +170,7 @@ impl Object {
 
     /// Forgets its attributes.
     pub fn reset(&mut self) {
-        self.bytes.zeroize();
+        self.bytes[..].zeroize();
         self.lens = [None; MAX_ATTRIBUTES];
         self.bits = 0;
         self.usage = usage::ALL;
@@ -194,7 +194,7 @@ impl Object {
             match populated {
                 Ok(told) => bits = told.unwrap_or(bits),
                 Err(err) => {
-                    self.bytes.zeroize();
+                    self.bytes[..].zeroize();
                     self.lens = [None; MAX_ATTRIBUTES];
                     return Err(err);
                 }
@@ -283,7 +283,7 @@ impl Object {
                 continue;
             };
             if self.set(attribute.id, bytes).is_err() {
-                self.bytes.zeroize();
+                self.bytes[..].zeroize();
                 self.lens = [None; MAX_ATTRIBUTES];
                 return Err(TeeResult::BAD_STATE);
             }
@@ -297,7 +297,7 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        self.bytes[..].zeroize();
     }
 }
 

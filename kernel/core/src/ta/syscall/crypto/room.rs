@@ -31,8 +31,8 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.words.zeroize();
-        self.bytes.zeroize();
+        self.words[..].zeroize();
+        self.bytes[..].zeroize();
     }
 }
 
