@@ -572,3 +572,57 @@ fn making_a_pair_lets_interrupts_through_and_ends_with_its_ta() {
         );
     });
 }
+
+/// Signatures of SM2's curve are SM2's alone, whatever its bits are.
+#[test]
+fn ecdsa_refuses_the_curve_of_sm2() {
+    with_ta(|ta| {
+        let of = [value(attribute::ECC_CURVE, curve::SM2.into())];
+        let key = pair(ta, object_type::ECDSA_KEYPAIR, 256, &of);
+        let how = [algorithm::ECDSA_SHA256.into(), mode::SIGN.into(), key, 0];
+        let state = ta.handle(svc::CRYP_STATE_ALLOC, &how).unwrap();
+        let (digest, signature, len) = (ta.memory, ta.memory + 0x1000, ta.memory + 0xe800);
+        ta.store(len, 64_u64.as_bytes());
+        let arguments = [state, 0, 0, digest, 32, signature, len];
+        ta.expect(TeeResult::BAD_PARAMETERS, svc::ASYMM_OPERATE, &arguments);
+    });
+}
+
+#[test]
+fn a_long_result_lets_interrupts_through_as_a_long_text_does() {
+    with_ta(|ta| {
+        let key = pair(ta, object_type::SM2_PKE_KEYPAIR, 256, &[]);
+        let of = [object_type::SM2_PKE_PUBLIC_KEY.into(), 256];
+        let public = ta.handle(svc::CRYP_OBJ_ALLOC, &of).unwrap();
+        ta.expect(TeeResult::SUCCESS, svc::CRYP_OBJ_COPY, &[public, key]);
+        let how = [algorithm::SM2_PKE.into(), mode::ENCRYPT.into(), public, 0];
+        let state = ta.handle(svc::CRYP_STATE_ALLOC, &how).unwrap();
+        let len = ta.memory + 0xe800;
+        ta.store(len, 0x6000_u64.as_bytes());
+        let before = ta.world.kernel.machine.interruptible_calls();
+        let arguments = [state, 0, 0, ta.memory, 16_000, ta.memory + 0x6000, len];
+        ta.expect(TeeResult::SUCCESS, svc::ASYMM_OPERATE, &arguments);
+        let windows = ta.world.kernel.machine.interruptible_calls() - before;
+        assert!(
+            windows >= 2 * 16_000 / 512,
+            "{windows} for pieces in and out"
+        );
+    });
+}
+
+#[test]
+fn a_pair_that_its_object_has_no_room_for_is_refused_before_it_is_sought() {
+    with_ta(|ta| {
+        let of = [object_type::RSA_KEYPAIR.into(), 256];
+        let object = ta.handle(svc::CRYP_OBJ_ALLOC, &of).unwrap();
+        let before = ta.world.kernel.machine.interruptible_calls();
+        let arguments = [object, 1024, 0, 0];
+        ta.expect(
+            TeeResult::BAD_PARAMETERS,
+            svc::CRYP_OBJ_GENERATE_KEY,
+            &arguments,
+        );
+        let windows = ta.world.kernel.machine.interruptible_calls() - before;
+        assert!(windows < 4, "{windows} candidates");
+    });
+}

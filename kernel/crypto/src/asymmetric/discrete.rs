@@ -234,6 +234,9 @@ pub fn agree(
     Ok(())
 }
 
+/// Nonces drawn until neither r nor s is 0, which no honest domain makes them: another costs a power each.
+const SIGN_DRAWS: usize = 2;
+
 /// Signs a digest: r and s, each as long as q.
 ///
 /// # Errors
@@ -262,7 +265,7 @@ pub fn sign(
         words.number(of_q.limbs())?,
         words.number(of_q.limbs())?,
     );
-    for _ in 0..MAX_DRAWS {
+    for _ in 0..SIGN_DRAWS {
         let mut words = words.again();
         let nonce = of_q.random(modulus_bits(domain.q), random, &mut words)?;
         base.copy_from(generator);

@@ -118,6 +118,9 @@ fn mask(secret: &[&[u8]; 4], to: &mut [u8]) -> bool {
     all != 0
 }
 
+/// Masks drawn until one is not 0 (GB/T 32918.4, 6.1, A5): that of one byte is, once in 256 times.
+const MASK_DRAWS: usize = 8;
+
 /// Encrypts: `text` has [`OVERHEAD`] bytes more than the message.
 ///
 /// # Errors
@@ -135,26 +138,29 @@ pub fn encrypt(
     let mut group = Group::new(SM2, words)?;
     let point = group.point(public.x, public.y)?;
     let generator = group.generator()?;
-    let nonce = group.random_scalar(random)?;
-    let ours = group.multiply(&nonce, &generator);
-    let shared = group.multiply(&nonce, &point);
-    let [x1, y1] = write(&mut group, &ours)?;
-    let [mut x2, mut y2] = write(&mut group, &shared)?;
-    let (point, rest) = text.split_at_mut(POINT_LEN);
-    let (body, hash) = rest.split_at_mut(message.len());
-    point[0] = 4;
-    point[1..=BYTES].copy_from_slice(&x1);
-    point[1 + BYTES..].copy_from_slice(&y1);
-    body.copy_from_slice(message);
-    hash.copy_from_slice(&Hash::Sm3.of(&[&x2, message, &y2]));
-    let is_masked = mask(&[&x2, &y2, &[], &[]], body);
-    x2.zeroize();
-    y2.zeroize();
-    if is_masked {
-        Ok(())
-    } else {
-        Err(Error::Random)
+    // No mask is other than 0 for no bytes.
+    let draws = if message.is_empty() { 0 } else { MASK_DRAWS };
+    for _ in 0..draws {
+        let nonce = group.random_scalar(random)?;
+        let ours = group.multiply(&nonce, &generator);
+        let shared = group.multiply(&nonce, &point);
+        let [x1, y1] = write(&mut group, &ours)?;
+        let [mut x2, mut y2] = write(&mut group, &shared)?;
+        let (point, rest) = text.split_at_mut(POINT_LEN);
+        let (body, hash) = rest.split_at_mut(message.len());
+        point[0] = 4;
+        point[1..=BYTES].copy_from_slice(&x1);
+        point[1 + BYTES..].copy_from_slice(&y1);
+        body.copy_from_slice(message);
+        hash.copy_from_slice(&Hash::Sm3.of(&[&x2, message, &y2]));
+        let is_masked = mask(&[&x2, &y2, &[], &[]], body);
+        x2.zeroize();
+        y2.zeroize();
+        if is_masked {
+            return Ok(());
+        }
     }
+    Err(Error::Random)
 }
 
 /// Decrypts: `message` has [`OVERHEAD`] bytes less than the text.

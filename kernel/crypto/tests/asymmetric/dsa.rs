@@ -80,3 +80,35 @@ fn both_sides_of_dh_compute_one_secret() {
         }
     }
 }
+
+/// With p a multiple of q, and g = q, r is 0 whatever is drawn: a few powers, not hundreds.
+#[test]
+fn a_domain_that_signs_nothing_is_given_up_soon() {
+    // 255 * 241 = 61455, in front of a row of zeros that p has as well.
+    let len = 64;
+    let (mut p, mut q) = (vec![0; len], vec![0; len]);
+    (p[len - 2], p[len - 1]) = (0xf0, 0x0f);
+    q[len - 1] = 0xf1;
+    let domain = Domain {
+        p: &p,
+        q: &q,
+        g: &q,
+    };
+    let mut words = vec![Word::ZERO; discrete::scratch_words(&p)];
+    let (mut random, mut drawn) = (random(), 0);
+    let mut counted = |bytes: &mut [u8]| {
+        drawn += 1;
+        random(bytes);
+    };
+    let mut signature = vec![0; 2 * discrete::order_len(&q)];
+    let done = discrete::sign(
+        &domain,
+        &[3],
+        &[1; 32],
+        &mut words,
+        &mut counted,
+        &mut signature,
+    );
+    assert_eq!(done, Err(tally_crypto::asymmetric::Error::Random));
+    assert!(drawn < 100, "{drawn} draws");
+}

@@ -136,3 +136,18 @@ fn both_sides_of_an_exchange_compute_one_key_and_confirm_it() {
     );
     assert_eq!((done, mine), (Err(Error::Signature), [0; 48]));
 }
+
+/// One of 256 masks of a byte is 0, and is drawn again.
+#[test]
+fn short_messages_are_always_encrypted() {
+    let mut random = random();
+    let [mut private, mut x, mut y] = [[0; 32]; 3];
+    let pair = [&mut x[..], &mut y];
+    ec::generate(SM2, &mut scratch(), &mut random, &mut private, pair).unwrap();
+    for n in 0..600 {
+        let mut text = [0; 1 + sm2::OVERHEAD];
+        let public = PublicKey { x: &x, y: &y };
+        let done = sm2::encrypt(public, b"a", &mut scratch(), &mut random, &mut text);
+        assert_eq!(done, Ok(()), "{n}");
+    }
+}

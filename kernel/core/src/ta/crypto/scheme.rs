@@ -159,12 +159,14 @@ pub fn curve_of(key: &Object) -> Option<&'static Curve> {
 /// Whether a curve's signatures are of the digests of this algorithm.
 #[must_use]
 pub const fn is_digest_of_curve(algorithm: u32, curve: &Curve) -> bool {
-    matches!(
-        (algorithm, curve.bits),
-        (is::ECDSA_SHA1, 192)
-            | (is::ECDSA_SHA224, 224)
-            | (is::ECDSA_SHA256, 256)
-            | (is::ECDSA_SHA384, 384)
-            | (is::ECDSA_SHA512, 521)
-    )
+    // SM2 signs otherwise, and has an algorithm of its own.
+    !curve.is_sm2
+        && matches!(
+            (algorithm, curve.bits),
+            (is::ECDSA_SHA1, 192)
+                | (is::ECDSA_SHA224, 224)
+                | (is::ECDSA_SHA256, 256)
+                | (is::ECDSA_SHA384, 384)
+                | (is::ECDSA_SHA512, 521)
+        )
 }

@@ -226,6 +226,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                         machine.interruptible(|| machine.random(secret));
                     })?;
                 }
+                _ if bits > object.max_bits => return Err(TeeResult::BAD_PARAMETERS),
                 _ => {
                     self.populate(instance, object, &given)?;
                     object.is_initialized = false;

@@ -141,6 +141,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let mut to = target.va;
         for piece in result.chunks(super::data::PIECE) {
             self.write(instance, to, piece)?;
+            self.kernel.breathe();
             to = to.saturating_add(piece.len() as u64);
         }
         Ok(Delivered::Whole(result.len()))
