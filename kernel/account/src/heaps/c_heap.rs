@@ -17,7 +17,8 @@ use tally_mem::region::{Backing, Prot, RegionKind};
 use tally_mem::space::AddressSpace;
 use tally_records::{PoolStats, consistency};
 
-#[cfg(test)]
+// The reader has its own tests under Miri (`libs/bget`); whole heaps of a TA take it a quarter of an hour.
+#[cfg(all(test, not(miri)))]
 mod tests;
 
 /// Pages whose places are remembered while a heap is read.

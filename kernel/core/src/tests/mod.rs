@@ -15,6 +15,7 @@ mod encrypted;
 #[cfg(not(miri))]
 mod ends;
 mod instance;
+#[cfg(not(miri))]
 mod params;
 mod pta;
 mod refused;
