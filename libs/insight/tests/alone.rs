@@ -1,6 +1,6 @@
 //! The crate by itself: its example, and what its README says of the format.
 
-#[allow(dead_code, reason = "the example's own entry")]
+#[expect(dead_code, reason = "the example's own entry")]
 #[path = "../examples/snapshot.rs"]
 mod snapshot;
 

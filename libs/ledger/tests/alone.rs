@@ -1,10 +1,10 @@
 //! The crate by itself: its examples, and what its README says of the format.
 #![cfg(not(miri))]
 
-#[allow(dead_code, reason = "the example's own entry")]
+#[expect(dead_code, reason = "the example's own entry")]
 #[path = "../examples/global.rs"]
 mod global;
-#[allow(dead_code, reason = "the example's own entry")]
+#[expect(dead_code, reason = "the example's own entry")]
 #[path = "../examples/read.rs"]
 mod read;
 

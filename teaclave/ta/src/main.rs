@@ -1,7 +1,7 @@
 //! A TA on Teaclave's `optee-utee`, as an author who knows nothing of Tally writes one.
 #![no_std]
 #![no_main]
-#![allow(
+#![expect(
     missing_docs,
     reason = "the macros and the header that is included make public items"
 )]

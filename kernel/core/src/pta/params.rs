@@ -4,6 +4,7 @@
 //! interrupt: a pseudo-TA may go through all of a reference in pieces.
 
 use crate::call::args::{Arg, ArgMemory, Args, is_input, is_output};
+use crate::call::shm::{Shm, ShmRef};
 use crate::guest_id::GuestId;
 use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
@@ -30,10 +31,18 @@ impl<'a, M: Machine, O: Observer> PtaParams<'a, M, O> {
         }
     }
 
-    fn memref(&self, index: usize, offset: u64, len: u64) -> Result<&ArgMemory, TeeResult> {
+    /// The memory of a reference of one of these kinds, which has so many bytes there.
+    fn memref(
+        &self,
+        index: usize,
+        offset: u64,
+        len: u64,
+        is_kind: fn(u32) -> bool,
+    ) -> Result<&ArgMemory, TeeResult> {
+        let end = offset.checked_add(len);
         match self.args.items.get(index) {
             Some(Arg::Memref { memory, given, .. })
-                if offset.checked_add(len).is_some_and(|end| end <= *given) =>
+                if end.is_some_and(|end| end <= *given) && is_kind(self.args.kind(index)) =>
             {
                 Ok(memory)
             }
@@ -41,17 +50,17 @@ impl<'a, M: Machine, O: Observer> PtaParams<'a, M, O> {
         }
     }
 
+    fn shared<'s>(&self, state: &'s State<O>, shm_ref: &ShmRef) -> Result<&'s Shm, TeeResult> {
+        let shm = state.guest(self.guest).shm.object(shm_ref);
+        shm.ok_or(TeeResult::BAD_PARAMETERS)
+    }
+
     fn copy_in(&self, index: usize, offset: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
-        let memory = self.memref(index, offset, buf.len() as u64)?;
-        if !is_input(self.args.kind(index)) {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
-        match memory {
+        match self.memref(index, offset, buf.len() as u64, is_input)? {
             ArgMemory::Null => Ok(()),
             ArgMemory::Shm(shm_ref, base) => {
                 let state = self.kernel.state();
-                let shm = state.guest(self.guest).shm.object(shm_ref);
-                let shm = shm.ok_or(TeeResult::BAD_PARAMETERS)?;
+                let shm = self.shared(&state, shm_ref)?;
                 Ok(shm.read(&self.kernel.machine, base + offset, buf)?)
             }
             ArgMemory::Ta(instance, va) => {
@@ -64,16 +73,11 @@ impl<'a, M: Machine, O: Observer> PtaParams<'a, M, O> {
     }
 
     fn copy_out(&self, index: usize, offset: u64, data: &[u8]) -> Result<(), TeeResult> {
-        let memory = self.memref(index, offset, data.len() as u64)?;
-        if !is_output(self.args.kind(index)) {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
-        match memory {
+        match self.memref(index, offset, data.len() as u64, is_output)? {
             ArgMemory::Null => Ok(()),
             ArgMemory::Shm(shm_ref, base) => {
                 let state = self.kernel.state();
-                let shm = state.guest(self.guest).shm.object(shm_ref);
-                let shm = shm.ok_or(TeeResult::BAD_PARAMETERS)?;
+                let shm = self.shared(&state, shm_ref)?;
                 Ok(shm.write(&self.kernel.machine, base + offset, data)?)
             }
             ArgMemory::Ta(instance, va) => {

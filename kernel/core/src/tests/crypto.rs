@@ -603,7 +603,7 @@ fn a_copied_state_goes_its_own_way() {
 }
 
 #[test]
-fn a_ta_has_its_share_and_leaves_another_its_own() {
+fn a_ta_takes_no_more_than_it_leaves_to_others() {
     leaves_nothing(|world| {
         let takes_all = |ta: &Caller<'_>| {
             let rsa = [object_type::RSA_KEYPAIR.into(), 4096];
@@ -619,12 +619,14 @@ fn a_ta_has_its_share_and_leaves_another_its_own() {
         let (first, second) = (Caller::new(world, MULTI), Caller::new(world, SHARED));
         let most = takes_all(&first);
         assert!(most >= 8, "{most}");
-        assert_eq!(takes_all(&second), most);
-        // All of them together have no more than that.
+        let half = takes_all(&second);
+        assert!(half.abs_diff(most / 2) <= 1, "{half} of {most}");
+        // Whoever comes after two that take all they may has something, too.
         let third = Caller::new(world, SINGLE);
-        assert!(takes_all(&third) < 4);
+        let quarter = takes_all(&third);
+        assert!(quarter.abs_diff(most / 4) <= 1, "{quarter} of {most}");
         first.close();
-        assert!(takes_all(&third) >= most - 4);
+        assert!(takes_all(&third) > quarter);
         second.close();
         third.close();
     });

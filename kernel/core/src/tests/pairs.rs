@@ -626,3 +626,23 @@ fn a_pair_that_its_object_has_no_room_for_is_refused_before_it_is_sought() {
         assert!(windows < 4, "{windows} candidates");
     });
 }
+
+#[test]
+fn nothing_is_derived_of_a_key_that_was_reset_beneath_its_operation() {
+    with_ta(|ta| {
+        let of = [object_type::HKDF_IKM.into(), 256];
+        let key = ta.handle(svc::CRYP_OBJ_ALLOC, &of).unwrap();
+        let given = [bytes(attribute::HKDF_IKM, ta.memory, 32)];
+        let at = ta.memory + 0xe000;
+        ta.store(at, given.as_bytes());
+        ta.expect(TeeResult::SUCCESS, svc::CRYP_OBJ_POPULATE, &[key, at, 1]);
+        let how = [algorithm::HKDF.into(), mode::DERIVE.into(), key, 0];
+        let state = ta.handle(svc::CRYP_STATE_ALLOC, &how).unwrap();
+        let of = [object_type::GENERIC_SECRET.into(), 256];
+        let secret = ta.handle(svc::CRYP_OBJ_ALLOC, &of).unwrap();
+        ta.store(at, [value(attribute::KDF_KEY_SIZE, 32)].as_bytes());
+        ta.expect(TeeResult::SUCCESS, svc::CRYP_OBJ_RESET, &[key]);
+        let arguments = [state, at, 1, secret];
+        ta.expect(TeeResult::BAD_PARAMETERS, svc::CRYP_DERIVE_KEY, &arguments);
+    });
+}

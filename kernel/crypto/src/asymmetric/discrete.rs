@@ -3,7 +3,7 @@
 //! Numbers are big-endian. That the domain's are what they should be is the word of whoever gave them: p is odd, or refused.
 //! `words` is scratch of [`scratch_words`].
 
-use super::montgomery::{Modulus, TABLE, Work, are_equal, is_zero, read, write};
+use super::montgomery::{Modulus, TABLE, are_equal, is_zero, read, write};
 use super::rsa::{modulus_bits, trim};
 use super::{Error, MAX_DRAWS, Random, Result, Word, Words};
 use crypto_bigint::{Limb, UintRef};
@@ -105,17 +105,8 @@ impl<'w> Numbers<'w> {
         mut words: Words<'_>,
         to: &mut UintRef,
     ) -> Result<()> {
-        let limbs = self.limbs();
-        let (table, entry) = (words.number(TABLE * limbs)?, words.number(limbs)?);
-        self.modulus.enter_assign(base, self.product);
-        let work = Work {
-            product: self.product,
-            table,
-            entry,
-        };
-        self.modulus.power(base, exponent, work, to);
-        self.modulus.leave_assign(to, self.product);
-        Ok(())
+        self.modulus
+            .raise(base, exponent, self.product, &mut words, to)
     }
 
     /// The leftmost bits of a digest, as many as the modulus has, modulo it.

@@ -6,6 +6,7 @@
 //! **Invariant:** what an operation takes depends on lengths and moduli, never on the numbers, unless its name says
 //! `public`. A number is less than its modulus.
 
+use super::{Error, Words};
 use crypto_bigint::{Choice, Limb, UintRef};
 
 /// Numbers of the table of [`Modulus::power`].
@@ -239,6 +240,31 @@ impl<'m> Modulus<'m> {
                 self.multiply_assign(to, work.entry, product);
             }
         }
+    }
+
+    /// `base` to the power of `exponent`, both numbers as they are written; `base` is in Montgomery's form afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Length`]: too few `words`.
+    pub(super) fn raise(
+        self,
+        base: &mut UintRef,
+        exponent: &UintRef,
+        product: &mut UintRef,
+        words: &mut Words<'_>,
+        to: &mut UintRef,
+    ) -> Result<(), Error> {
+        let limbs = self.limbs();
+        let (table, entry) = (words.number(TABLE * limbs)?, words.number(limbs)?);
+        self.enter_assign(base, product);
+        let work = Work {
+            product,
+            table,
+            entry,
+        };
+        self.power(base, exponent, work, to);
+        self.leave_assign(to, product);
+        Ok(())
     }
 
     /// As [`Self::power`] for an exponent that everybody may know, big-endian.

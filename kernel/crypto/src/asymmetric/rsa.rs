@@ -3,7 +3,7 @@
 //! The exponent of a private operation is another one each time: a random multiple of what makes no difference is added to it.
 //! What comes out is checked with the public key, so a fault in half of the work does not tell a prime (Boneh, DeMillo, Lipton).
 
-use super::montgomery::{Modulus, TABLE, Work, is_zero, multiply, read, write};
+use super::montgomery::{Modulus, TABLE, is_zero, multiply, read, write};
 use super::{Error, Random, Result, Words};
 use crypto_bigint::{Limb, UintRef};
 use zeroize::Zeroize;
@@ -218,21 +218,9 @@ fn by_exponent(
     order.borrowing_sub_assign_limb(Limb::ONE, Limb::ZERO);
     let exponent = words.number(limbs + EXPONENT_LIMBS + 1)?;
     blind(d, order, blinding, exponent);
-    let (base, table, entry) = (
-        words.number(limbs)?,
-        words.number(TABLE * limbs)?,
-        words.number(limbs)?,
-    );
+    let base = words.number(limbs)?;
     base.copy_from(number);
-    modulus.enter_assign(base, product);
-    let work = Work {
-        product,
-        table,
-        entry,
-    };
-    modulus.power(base, exponent, work, result);
-    modulus.leave_assign(result, product);
-    Ok(())
+    modulus.raise(base, exponent, product, &mut words, result)
 }
 
 /// `exponent` = `d` + `blinding` times `order`, which has a word less.
@@ -306,20 +294,7 @@ fn by_prime(
     order.copy_from(prime.number);
     order.borrowing_sub_assign_limb(Limb::ONE, Limb::ZERO);
     blind(d, order, blinding, blinded);
-    let (base, entry) = (words.number(limbs)?, words.number(limbs)?);
-    let table = words.number(TABLE * limbs)?;
-    prime.remainder(number, entry, product, base);
-    prime.enter_assign(base, product);
-    prime.power(
-        base,
-        blinded,
-        Work {
-            product,
-            table,
-            entry,
-        },
-        result,
-    );
-    prime.leave_assign(result, product);
-    Ok(())
+    let (base, piece) = (words.number(limbs)?, order);
+    prime.remainder(number, piece, product, base);
+    prime.raise(base, blinded, product, &mut words, result)
 }

@@ -49,6 +49,14 @@ pub fn sign(
     let private = group.scalar(private)?;
     let digest = group.digest(digest);
     let generator = group.generator()?;
+    let key = group.scalars.enter(&private);
+    let one = group.scalars.one();
+    let divisor = group.scalars.add(&one, &key);
+    // A key of the order less 1 signs nothing (GB/T 32918.1, 6.1).
+    if is_none(&divisor) {
+        return Err(Error::Key);
+    }
+    let inverse = group.scalars.invert(&divisor);
     for _ in 0..MAX_DRAWS {
         let nonce = group.random_scalar(random)?;
         let point = group.multiply(&nonce, &generator);
@@ -57,9 +65,6 @@ pub fn sign(
         let r = scalars.add(&digest, &x);
         let sum = scalars.add(&r, &nonce);
         // s = (nonce - r private) / (1 + private) = (nonce + r) / (1 + private) - r
-        let key = scalars.enter(&private);
-        let one = scalars.one();
-        let inverse = scalars.invert(&scalars.add(&one, &key));
         let s = scalars.multiply(&inverse, &sum);
         let s = scalars.subtract(&s, &r);
         if !is_none(&r) && !is_none(&sum) && !is_none(&s) {

@@ -151,3 +151,17 @@ fn short_messages_are_always_encrypted() {
         assert_eq!(done, Ok(()), "{n}");
     }
 }
+
+#[test]
+fn a_private_key_of_the_order_less_one_signs_nothing() {
+    let private = hex("fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54122");
+    let mut signature = [0; sm2::SIGNATURE_LEN];
+    let signed = sm2::sign(
+        &private,
+        &[1; 32],
+        &mut scratch(),
+        &mut random(),
+        &mut signature,
+    );
+    assert_eq!(signed, Err(Error::Key));
+}

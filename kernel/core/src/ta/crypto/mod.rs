@@ -18,9 +18,8 @@ use state::CryptState;
 use tally_abi::TeeResult;
 use tally_mem::fallible::TryBox;
 
-/// Most bytes of the kernel heap that a TA's keys and operations take, those of all of its instances.
-pub const MAX_TA_BYTES: usize = 40 * 1024;
-/// Most bytes of the kernel heap that those of all TAs take.
+/// Most bytes of the kernel heap that keys and operations of TAs take. A TA may take as many as are left to others then: the
+/// first half of them, the next half of the rest, so that something is left for whoever comes.
 pub const MAX_BYTES: usize = 80 * 1024;
 
 /// What an instance holds.

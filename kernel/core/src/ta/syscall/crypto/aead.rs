@@ -26,6 +26,16 @@ fn begun(state: &mut CryptState) -> Result<&mut Aead, TeeResult> {
     }
 }
 
+/// As [`begun`], of an operation of this mode.
+fn begun_to(mode: u32, state: &mut CryptState) -> Result<&mut Aead, TeeResult> {
+    let is_other = state.mode != mode;
+    let aead = begun(state)?;
+    if is_other {
+        return Err(TeeResult::BAD_PARAMETERS);
+    }
+    Ok(aead)
+}
+
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     pub(super) fn sys_aead_init(
@@ -110,11 +120,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<(), TeeResult> {
         let [tag, tag_len] = [x[5], x[6]];
         self.with_state(instance, x[0], |state| {
-            let is_other = state.mode != mode::ENCRYPT;
-            let aead = begun(state)?;
-            if is_other {
-                return Err(TeeResult::BAD_PARAMETERS);
-            }
+            let aead = begun_to(mode::ENCRYPT, state)?;
             self.check_room(instance, [x[1], x[2]], [x[3], x[4]])?;
             let room = self.read_u64(instance, tag_len)?;
             self.check_write(instance, tag, room)?;
@@ -139,12 +145,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     ) -> Result<(), TeeResult> {
         let [tag, tag_len] = [x[5], x[6]];
         self.with_state(instance, x[0], |state| {
-            let is_other = state.mode != mode::DECRYPT;
             let is_ccm = state.class == Class::Aead(Algorithm::Ccm);
-            let aead = begun(state)?;
-            if is_other {
-                return Err(TeeResult::BAD_PARAMETERS);
-            }
+            let aead = begun_to(mode::DECRYPT, state)?;
             self.check_room(instance, [x[1], x[2]], [x[3], x[4]])?;
             self.check_read(instance, tag, tag_len)?;
             let mut given = [0; MAX_BLOCK];

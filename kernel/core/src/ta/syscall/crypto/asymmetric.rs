@@ -1,6 +1,6 @@
 //! Operations with pairs of keys.
 
-use super::room::{Delivered, Target};
+use super::room::{Chance, Delivered, Target};
 use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::object::Object;
@@ -12,7 +12,7 @@ use tally_crypto::asymmetric::curve::{self, Curve};
 use tally_crypto::asymmetric::discrete::{self, Domain};
 use tally_crypto::asymmetric::ec::{self, PublicKey};
 use tally_crypto::asymmetric::ed25519::{self, Variant};
-use tally_crypto::asymmetric::{Error, sm2};
+use tally_crypto::asymmetric::{Error, Word, sm2};
 use tally_mem::machine::Machine;
 
 /// Most bytes of a context of Ed25519.
@@ -132,17 +132,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if task.len != hash_bytes.min(order) as u64 {
             return Err(TeeResult::SECURITY);
         }
-        if target.len < 2 * order as u64 {
-            return Ok(Delivered::Short(2 * order));
-        }
-        let (words, len) = (discrete::scratch_words(domain.p), task.len as usize);
-        self.with_room(task.instance, words, len + 2 * order, |words, bytes| {
-            let (digest, signature) = bytes.split_at_mut(len);
-            self.take_long(task.instance, task.from, digest)?;
-            let signed = self
-                .at_length(|random| discrete::sign(&domain, x, digest, words, random, signature));
-            signed.map_err(|_| TeeResult::GENERIC)?;
-            self.deliver(task.instance, target, signature)
+        let words = discrete::scratch_words(domain.p);
+        let lens = [task.len as usize, 2 * order];
+        self.produce(task, words, lens, target, |text, words, random, to| {
+            discrete::sign(&domain, x, text, words, random, to).map_err(|_| TeeResult::GENERIC)
         })
     }
 
@@ -156,29 +149,16 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         target: Target,
     ) -> Result<Delivered, TeeResult> {
         let private = number(key, attribute::ECC_PRIVATE_VALUE)?;
-        let len = 2 * curve.bytes();
-        if target.len < len as u64 {
-            return Ok(Delivered::Short(len));
-        }
         // No more of a digest counts.
         let digest_len = task.len.min(curve.bytes() as u64) as usize;
-        self.with_room(
-            task.instance,
-            curve::SCRATCH_WORDS,
-            digest_len + len,
-            |words, bytes| {
-                let (digest, signature) = bytes.split_at_mut(digest_len);
-                self.take_long(task.instance, task.from, digest)?;
-                let signed = self.at_length(|random| match signature.as_mut_array() {
-                    Some(signature) if curve.is_sm2 => {
-                        sm2::sign(private, digest, words, random, signature)
-                    }
-                    _ => ec::sign(curve, private, digest, words, random, signature),
-                });
-                signed.map_err(|_| TeeResult::GENERIC)?;
-                self.deliver(task.instance, target, signature)
-            },
-        )
+        let (words, lens) = (curve::SCRATCH_WORDS, [digest_len, 2 * curve.bytes()]);
+        self.produce(task, words, lens, target, |digest, words, random, to| {
+            let signed = match to.as_mut_array() {
+                Some(to) if curve.is_sm2 => sm2::sign(private, digest, words, random, to),
+                _ => ec::sign(curve, private, digest, words, random, to),
+            };
+            signed.map_err(|_| TeeResult::GENERIC)
+        })
     }
 
     #[inline(never)]
@@ -206,11 +186,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         &self,
         task: &Task<'_>,
         options: &EdOptions,
-        work: impl FnOnce(
-            Variant<'_>,
-            &[u8],
-            &mut [tally_crypto::asymmetric::Word],
-        ) -> Result<R, TeeResult>,
+        work: impl FnOnce(Variant<'_>, &[u8], &mut [Word]) -> Result<R, TeeResult>,
     ) -> Result<R, TeeResult> {
         let context_len = options.context.map_or(0, |(_, len)| len as usize);
         let len = usize::try_from(task.len)
@@ -249,16 +225,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let text_len = len
             .checked_add(sm2::OVERHEAD)
             .ok_or(TeeResult::OUT_OF_MEMORY)?;
-        if target.len < text_len as u64 {
-            return Ok(Delivered::Short(text_len));
-        }
-        let all = text_len.checked_add(len).ok_or(TeeResult::OUT_OF_MEMORY)?;
-        self.with_room(task.instance, curve::SCRATCH_WORDS, all, |words, bytes| {
-            let (message, text) = bytes.split_at_mut(len);
-            self.take_long(task.instance, task.from, message)?;
-            let done = self.at_length(|random| sm2::encrypt(public, message, words, random, text));
-            done.map_err(|_| TeeResult::BAD_STATE)?;
-            self.deliver(task.instance, target, text)
+        let (words, lens) = (curve::SCRATCH_WORDS, [len, text_len]);
+        self.produce(task, words, lens, target, |message, words, random, to| {
+            sm2::encrypt(public, message, words, random, to).map_err(|_| TeeResult::BAD_STATE)
         })
     }
 
@@ -273,17 +242,52 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let text_len = usize::try_from(task.len).map_err(|_| TeeResult::OUT_OF_MEMORY)?;
         let len = text_len.checked_sub(sm2::OVERHEAD).filter(|len| *len > 0);
         let len = len.ok_or(TeeResult::BAD_PARAMETERS)?;
+        let (words, lens) = (curve::SCRATCH_WORDS, [text_len, len]);
+        self.produce(task, words, lens, target, |text, words, _, to| {
+            sm2::decrypt(private, text, words, to).map_err(|err| match err {
+                Error::Padding => TeeResult::CIPHERTEXT_INVALID,
+                Error::Key | Error::Length => TeeResult::BAD_PARAMETERS,
+                Error::Signature | Error::Random => TeeResult::BAD_STATE,
+            })
+        })
+    }
+
+    /// Makes a result of known length of the first bytes of what a task is given, and delivers it.
+    fn produce(
+        &self,
+        task: &Task<'_>,
+        words: usize,
+        [text_len, len]: [usize; 2],
+        target: Target,
+        work: impl FnOnce(&[u8], &mut [Word], &mut Chance<'_, M>, &mut [u8]) -> Result<(), TeeResult>,
+    ) -> Result<Delivered, TeeResult> {
+        if target.len < len as u64 {
+            return Ok(Delivered::Short(len));
+        }
         let all = text_len.checked_add(len).ok_or(TeeResult::OUT_OF_MEMORY)?;
-        self.with_room(task.instance, curve::SCRATCH_WORDS, all, |words, bytes| {
-            let (text, message) = bytes.split_at_mut(text_len);
+        self.with_room(task.instance, words, all, |words, bytes| {
+            let (text, result) = bytes.split_at_mut(text_len);
             self.take_long(task.instance, task.from, text)?;
-            self.at_length(|_| sm2::decrypt(private, text, words, message))
-                .map_err(|err| match err {
-                    Error::Padding => TeeResult::CIPHERTEXT_INVALID,
-                    Error::Key | Error::Length => TeeResult::BAD_PARAMETERS,
-                    Error::Signature | Error::Random => TeeResult::BAD_STATE,
-                })?;
-            self.deliver(task.instance, target, message)
+            self.at_length(|random| work(text, words, random, result))?;
+            self.deliver(task.instance, target, result)
+        })
+    }
+
+    /// Confirms a signature, at `va`, of the first bytes of what a task is given.
+    fn confirm(
+        &self,
+        task: &Task<'_>,
+        words: usize,
+        digest_len: usize,
+        (va, len): (u64, usize),
+        work: impl FnOnce(&[u8], &mut [Word], &[u8]) -> Result<(), Error>,
+    ) -> Result<(), TeeResult> {
+        self.with_room(task.instance, words, digest_len + len, |words, bytes| {
+            let (digest, signature) = bytes.split_at_mut(digest_len);
+            self.take_long(task.instance, task.from, digest)?;
+            self.take_long(task.instance, va, signature)?;
+            self.at_length(|_| work(digest, words, signature))
+                .map_err(|_| TeeResult::SIGNATURE_INVALID)
         })
     }
 
@@ -355,14 +359,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if signature_len != 2 * order as u64 {
             return Err(TeeResult::SIGNATURE_INVALID);
         }
-        let (words, len) = (discrete::scratch_words(domain.p), task.len as usize);
-        self.with_room(task.instance, words, len + 2 * order, |words, bytes| {
-            let (digest, signature) = bytes.split_at_mut(len);
-            self.take_long(task.instance, task.from, digest)?;
-            self.take_long(task.instance, va, signature)?;
-            self.at_length(|_| discrete::verify(&domain, y, digest, words, signature))
-                .map_err(|_| TeeResult::SIGNATURE_INVALID)
-        })
+        let words = discrete::scratch_words(domain.p);
+        let signature = (va, 2 * order);
+        self.confirm(
+            task,
+            words,
+            task.len as usize,
+            signature,
+            |digest, words, given| discrete::verify(&domain, y, digest, words, given),
+        )
     }
 
     /// ECDSA, or SM2.
@@ -380,21 +385,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             return Err(TeeResult::BAD_PARAMETERS);
         }
         let digest_len = task.len.min(curve.bytes() as u64) as usize;
-        self.with_room(
-            task.instance,
-            curve::SCRATCH_WORDS,
-            digest_len + len,
-            |words, bytes| {
-                let (digest, signature) = bytes.split_at_mut(digest_len);
-                self.take_long(task.instance, task.from, digest)?;
-                self.take_long(task.instance, va, signature)?;
-                self.at_length(|_| match signature.as_array() {
-                    Some(signature) if curve.is_sm2 => {
-                        sm2::verify(public, digest, words, signature)
-                    }
-                    _ => ec::verify(curve, public, digest, words, signature),
-                })
-                .map_err(|_| TeeResult::SIGNATURE_INVALID)
+        let (words, signature) = (curve::SCRATCH_WORDS, (va, len));
+        self.confirm(
+            task,
+            words,
+            digest_len,
+            signature,
+            |digest, words, given| match given.as_array() {
+                Some(given) if curve.is_sm2 => sm2::verify(public, digest, words, given),
+                _ => ec::verify(curve, public, digest, words, given),
             },
         )
     }

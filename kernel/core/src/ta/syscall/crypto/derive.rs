@@ -70,6 +70,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             given: given.all(),
         };
         self.with_object(instance, u64::from(keys[0]), |key| {
+            // A TA may have reset it since the operation has it.
+            if !key.is_initialized {
+                return Err(TeeResult::BAD_PARAMETERS);
+            }
             self.with_object(instance, x[3], |to| {
                 if !to.rules.is_secret() {
                     return Err(TeeResult::NOT_SUPPORTED);

@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::algorithm::{Class, check_key_type, current};
 use crate::ta::crypto::state::CryptState;
-use crate::ta::crypto::{Holdings, MAX_BYTES, MAX_TA_BYTES};
+use crate::ta::crypto::{Holdings, MAX_BYTES};
 use crate::ta::instance::{Instance, InstanceRef};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::fallible::TryBox;
@@ -154,7 +154,7 @@ fn check_share(
         all = all.saturating_add(held);
         own = own.saturating_add(if other == uuid { held } else { 0 });
     }
-    if own > MAX_TA_BYTES || all > MAX_BYTES {
+    if own > MAX_BYTES.saturating_sub(all) {
         return Err(TeeResult::OUT_OF_MEMORY);
     }
     Ok(())
