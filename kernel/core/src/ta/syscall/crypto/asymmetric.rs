@@ -1,5 +1,6 @@
 //! Operations with pairs of keys.
 
+use super::objects::Given;
 use super::room::{Chance, Delivered, Target};
 use crate::call::Call;
 use crate::observer::Observer;
@@ -19,21 +20,26 @@ use tally_mem::machine::Machine;
 const MAX_CONTEXT: u64 = 255;
 
 /// What an operation is given.
-#[derive(Clone, Copy)]
-pub(super) struct Task<'g> {
+pub(super) struct Task {
     pub(super) instance: InstanceRef,
     /// Number of the algorithm.
     pub(super) algorithm: u32,
     /// See [`mode`].
     pub(super) mode: u32,
-    /// Its attributes.
-    pub(super) given: &'g [UteeAttribute],
+    /// Handle of the key.
+    key: u32,
+    given: Given,
     /// Where its data is, which the TA may read.
     pub(super) from: u64,
     pub(super) len: u64,
 }
 
-impl Task<'_> {
+impl Task {
+    /// Its attributes.
+    pub(super) fn given(&self) -> &[UteeAttribute] {
+        self.given.all()
+    }
+
     /// Length of its data, if it is at most so many bytes.
     pub(super) fn len_below(&self, max: usize) -> Option<usize> {
         usize::try_from(self.len).ok().filter(|len| *len <= max)
@@ -48,25 +54,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
-        let [from, len, to, to_len] = [x[3], x[4], x[5], x[6]];
-        let (algorithm, mode, key) = self.with_state(instance, x[0], |state| {
-            Ok((state.algorithm, state.mode, state.keys[0]))
+        let [to, to_len] = [x[5], x[6]];
+        let (task, len) = self.task(instance, x, |_| {
+            self.check_read(instance, x[3], x[4])?;
+            let room = self.read_u64(instance, to_len)?;
+            self.check_write(instance, to, room)?;
+            Ok(room)
         })?;
-        self.check_read(instance, from, len)?;
-        let room = self.read_u64(instance, to_len)?;
-        self.check_write(instance, to, room)?;
-        let given = self.take_attributes(instance, x[1], x[2])?;
-        let given = given.all();
-        let task = Task {
-            instance,
-            algorithm,
-            mode,
-            given,
-            from,
-            len,
-        };
-        let target = Target { va: to, len: room };
-        let delivered = self.with_object(instance, u64::from(key), |key| {
+        let target = Target { va: to, len };
+        let delivered = self.with_object(instance, u64::from(task.key), |key| {
             if !key.is_initialized {
                 return Err(TeeResult::GENERIC);
             }
@@ -81,12 +77,30 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         }
     }
 
-    fn operate(
+    /// What the operation of `x[0]` is given, once `check` has confirmed where that lies for its mode.
+    fn task<R>(
         &self,
-        task: &Task<'_>,
-        key: &Object,
-        target: Target,
-    ) -> Result<Delivered, TeeResult> {
+        instance: InstanceRef,
+        x: &[u64; 31],
+        check: impl FnOnce(u32) -> Result<R, TeeResult>,
+    ) -> Result<(Task, R), TeeResult> {
+        let (algorithm, mode, key) = self.with_state(instance, x[0], |state| {
+            Ok((state.algorithm, state.mode, state.keys[0]))
+        })?;
+        let checked = check(mode)?;
+        let task = Task {
+            instance,
+            algorithm,
+            mode,
+            key,
+            given: self.take_attributes(instance, x[1], x[2])?,
+            from: x[3],
+            len: x[4],
+        };
+        Ok((task, checked))
+    }
+
+    fn operate(&self, task: &Task, key: &Object, target: Target) -> Result<Delivered, TeeResult> {
         match (Scheme::of(task.algorithm), task.mode) {
             (Some(Scheme::RsaRaw), mode::ENCRYPT | mode::DECRYPT) => {
                 self.rsa_raw(task, key, target)
@@ -122,7 +136,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn dsa_sign(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         hash_bytes: usize,
         key: &Object,
         target: Target,
@@ -143,7 +157,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn ec_sign(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         curve: &'static Curve,
         key: &Object,
         target: Target,
@@ -164,11 +178,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn ed25519_sign(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         key: &Object,
         target: Target,
     ) -> Result<Delivered, TeeResult> {
-        let options = EdOptions::of(task.given)?;
+        let options = EdOptions::of(task.given())?;
         if target.len < ed25519::SIGNATURE_LEN as u64 {
             return Ok(Delivered::Short(ed25519::SIGNATURE_LEN));
         }
@@ -184,7 +198,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Works on a message and a context of Ed25519.
     fn with_message<R>(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         options: &EdOptions,
         work: impl FnOnce(Variant<'_>, &[u8], &mut [Word]) -> Result<R, TeeResult>,
     ) -> Result<R, TeeResult> {
@@ -216,7 +230,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn sm2_encrypt(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         key: &Object,
         target: Target,
     ) -> Result<Delivered, TeeResult> {
@@ -234,7 +248,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn sm2_decrypt(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         key: &Object,
         target: Target,
     ) -> Result<Delivered, TeeResult> {
@@ -255,7 +269,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Makes a result of known length of the first bytes of what a task is given, and delivers it.
     fn produce(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         words: usize,
         [text_len, len]: [usize; 2],
         target: Target,
@@ -276,7 +290,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Confirms a signature, at `va`, of the first bytes of what a task is given.
     fn confirm(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         words: usize,
         digest_len: usize,
         (va, len): (u64, usize),
@@ -298,38 +312,26 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
-        let [from, len, signature, signature_len] = [x[3], x[4], x[5], x[6]];
-        let (algorithm, mode, key) = self.with_state(instance, x[0], |state| {
-            Ok((state.algorithm, state.mode, state.keys[0]))
+        let signature = (x[5], x[6]);
+        let (task, ()) = self.task(instance, x, |mode| {
+            if mode != mode::VERIFY {
+                return Err(TeeResult::BAD_PARAMETERS);
+            }
+            self.check_read(instance, x[3], x[4])?;
+            self.check_read(instance, signature.0, signature.1)
         })?;
-        if mode != mode::VERIFY {
-            return Err(TeeResult::BAD_PARAMETERS);
-        }
-        self.check_read(instance, from, len)?;
-        self.check_read(instance, signature, signature_len)?;
-        let given = self.take_attributes(instance, x[1], x[2])?;
-        let given = given.all();
-        let task = Task {
-            instance,
-            algorithm,
-            mode,
-            given,
-            from,
-            len,
-        };
-        let signature = (signature, signature_len);
-        self.with_object(instance, u64::from(key), |key| {
+        self.with_object(instance, u64::from(task.key), |key| {
             if !key.is_initialized {
                 return Err(TeeResult::BAD_PARAMETERS);
             }
-            match Scheme::of(algorithm).ok_or(TeeResult::NOT_SUPPORTED)? {
+            match Scheme::of(task.algorithm).ok_or(TeeResult::NOT_SUPPORTED)? {
                 scheme @ (Scheme::RsaPkcs1Signature(_) | Scheme::RsaPss(_)) => {
                     self.rsa_verify(&task, scheme, key, signature)
                 }
                 Scheme::Dsa(hash) => self.dsa_verify(&task, hash.bytes(), key, signature),
                 Scheme::Ecdsa => {
                     let curve = curve_of(key).ok_or(TeeResult::NOT_SUPPORTED)?;
-                    if !is_digest_of_curve(algorithm, curve) {
+                    if !is_digest_of_curve(task.algorithm, curve) {
                         return Err(TeeResult::BAD_PARAMETERS);
                     }
                     self.ec_verify(&task, curve, key, signature)
@@ -346,7 +348,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn dsa_verify(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         hash_bytes: usize,
         key: &Object,
         (va, signature_len): (u64, u64),
@@ -374,7 +376,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn ec_verify(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         curve: &'static Curve,
         key: &Object,
         (va, signature_len): (u64, u64),
@@ -401,11 +403,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     fn ed25519_verify(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         key: &Object,
         (va, signature_len): (u64, u64),
     ) -> Result<(), TeeResult> {
-        let options = EdOptions::of(task.given)?;
+        let options = EdOptions::of(task.given())?;
         let public = key_bytes(key, attribute::ED25519_PUBLIC_VALUE)?;
         if signature_len != ed25519::SIGNATURE_LEN as u64 {
             return Err(TeeResult::BAD_PARAMETERS);

@@ -21,7 +21,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Works with room for a key's scratch, for what the task is given, for so many bytes more, and for two numbers.
     fn with_numbers<R>(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         key: &PublicKey<'_>,
         more: usize,
         work: impl FnOnce(Numbers<'_>) -> Result<R, TeeResult>,
@@ -51,7 +51,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     pub(super) fn rsa_raw(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         key: &Object,
         target: Target,
     ) -> Result<Delivered, TeeResult> {
@@ -80,7 +80,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     pub(super) fn rsa_encrypt(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         scheme: Scheme,
         key: &Object,
         target: Target,
@@ -115,7 +115,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     pub(super) fn rsa_decrypt(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         scheme: Scheme,
         key: &Object,
         target: Target,
@@ -149,7 +149,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     pub(super) fn rsa_sign(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         scheme: Scheme,
         key: &Object,
         target: Target,
@@ -188,7 +188,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
     pub(super) fn rsa_verify(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         scheme: Scheme,
         key: &Object,
         (va, signature_len): (u64, u64),
@@ -226,15 +226,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Hashes of OAEP, and its label: address and length.
     fn oaep_options(
         &self,
-        task: &Task<'_>,
+        task: &Task,
         scheme: Scheme,
     ) -> Result<(Option<Hashes>, (u64, usize)), TeeResult> {
         let Scheme::RsaOaep(hash) = scheme else {
             return Ok((None, (0, 0)));
         };
-        let (label, len) = find_bytes(task.given, attribute::RSA_OAEP_LABEL).unwrap_or_default();
+        let (label, len) = find_bytes(task.given(), attribute::RSA_OAEP_LABEL).unwrap_or_default();
         let len = usize::try_from(len).map_err(|_| TeeResult::OUT_OF_MEMORY)?;
-        let mask = match find_bytes(task.given, attribute::RSA_OAEP_MGF_HASH) {
+        let mask = match find_bytes(task.given(), attribute::RSA_OAEP_MGF_HASH) {
             None => hash,
             Some((va, len)) if len == NUMBER_LEN as u64 => {
                 let mut number = [0; NUMBER_LEN];
@@ -271,7 +271,7 @@ const fn signed_hash(scheme: Scheme) -> Option<Hash> {
 }
 
 /// Confirms that what is signed is as long as the hash's digests.
-fn check_digest(task: &Task<'_>, scheme: Scheme) -> Result<(), TeeResult> {
+fn check_digest(task: &Task, scheme: Scheme) -> Result<(), TeeResult> {
     let (Scheme::RsaPkcs1Signature(Some(hash)) | Scheme::RsaPss(hash)) = scheme else {
         return Ok(());
     };
@@ -280,8 +280,8 @@ fn check_digest(task: &Task<'_>, scheme: Scheme) -> Result<(), TeeResult> {
 }
 
 /// Bytes of salt: as many as the digest has, unless the TA says so.
-fn salt_len(task: &Task<'_>) -> usize {
-    let given = find_value(task.given, attribute::RSA_PSS_SALT_LENGTH);
+fn salt_len(task: &Task) -> usize {
+    let given = find_value(task.given(), attribute::RSA_PSS_SALT_LENGTH);
     let given = given.filter(|len| *len < i32::MAX as u32);
     given.map_or(task.len as usize, |len| len as usize)
 }

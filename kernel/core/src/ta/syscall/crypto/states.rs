@@ -6,10 +6,11 @@ use crate::observer::Observer;
 use crate::ta::crypto::algorithm::{Class, check_key_type, current};
 use crate::ta::crypto::state::CryptState;
 use crate::ta::crypto::{Holdings, MAX_BYTES};
-use crate::ta::instance::{Instance, InstanceRef};
-use tally_abi::{TeeResult, TeeUuid};
+use crate::ta::instance::{InstanceRef, Instances, Kept};
+use tally_abi::TeeResult;
 use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
+use tally_mem::owner::OwnerId;
 use zerocopy::IntoBytes;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
@@ -26,15 +27,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let kernel = self.kernel;
             let mut state = kernel.state();
             let instances = &mut state.guest_mut(instance.guest()).instances;
-            let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
-            check_share(
-                uuid,
-                bytes,
-                instances.iter().map(|(_, other)| held_by(other)),
-            )?;
-            let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
-            let owner = found.owner;
-            let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+            let (owner, kept) = granted(instances, instance, bytes)?;
             kernel.as_owner(owner, || match &mut kept.holdings {
                 Some(holdings) => add(holdings),
                 none => {
@@ -52,14 +45,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     pub(super) fn lend_share(&self, instance: InstanceRef, bytes: usize) -> Result<(), TeeResult> {
         let mut state = self.kernel.state();
         let instances = &mut state.guest_mut(instance.guest()).instances;
-        let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
-        check_share(
-            uuid,
-            bytes,
-            instances.iter().map(|(_, other)| held_by(other)),
-        )?;
-        let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
-        let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+        let (_, kept) = granted(instances, instance, bytes)?;
         // Who works with a key or an operation has one.
         let holdings = kept.holdings.as_mut().ok_or(TeeResult::BAD_STATE)?;
         holdings.lend(bytes);
@@ -135,27 +121,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 }
 
-/// Whose an instance is, and how many bytes it holds.
-fn held_by<O: Book>(instance: &Instance<O>) -> (TeeUuid, usize) {
-    (
-        instance.uuid,
-        instance.holdings().map_or(0, Holdings::bytes),
-    )
-}
-
-/// Confirms that a TA may hold so many bytes more, of what all hold.
-fn check_share(
-    uuid: TeeUuid,
+/// What is kept of an instance, and its owner, if its TA may hold so many bytes more of what all hold.
+fn granted<O: Book>(
+    instances: &mut Instances<O>,
+    instance: InstanceRef,
     bytes: usize,
-    held: impl Iterator<Item = (TeeUuid, usize)>,
-) -> Result<(), TeeResult> {
+) -> Result<(OwnerId, &mut Kept), TeeResult> {
+    let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
     let (mut all, mut own) = (bytes, bytes);
-    for (other, held) in held {
+    for (_, other) in instances.iter() {
+        let held = other.holdings().map_or(0, Holdings::bytes);
         all = all.saturating_add(held);
-        own = own.saturating_add(if other == uuid { held } else { 0 });
+        own = own.saturating_add(if other.uuid == uuid { held } else { 0 });
     }
     if own > MAX_BYTES.saturating_sub(all) {
         return Err(TeeResult::OUT_OF_MEMORY);
     }
-    Ok(())
+    let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+    let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
+    Ok((found.owner, kept))
 }
