@@ -7,7 +7,7 @@ use crate::pta::supplicant::{self, Answer, value};
 use crate::pta::system_services::SystemServices;
 use crate::testing::logged::lines;
 use crate::testing::world::{
-    Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, signed_image,
+    CLIENT, Event, FAULTY_LIBRARY, LIBRARY, LINKED, PANICS_LDELF, SYMBOLS, memref, signed_image,
 };
 use log::LevelFilter;
 use std::sync::Mutex;
@@ -525,4 +525,26 @@ fn a_ta_has_its_own_stack_pointer_again_after_the_loader() {
     });
     assert_eq!(world.invoke(session, 0, &[]).result, TeeResult::SUCCESS);
     world.close(session);
+}
+
+/// The pages of a longer answer would take a good part of the kernel heap.
+#[test]
+fn no_more_than_8_mib_go_to_the_supplicant() {
+    let world = world_of(PTAS);
+    let session = world.opened(SYSTEM);
+    world.set_shm_limit(Some(0));
+    let most: u64 = 8 << 20;
+    for (bytes, is_asked) in [(most, true), (most + 1, false)] {
+        let list = super::args::list(&world, 0, bytes.div_ceil(PAGE), |_| CLIENT.0);
+        drop(world.take_events());
+        let params = [
+            value(attr::VALUE_INPUT, 0, 8, 0),
+            value(attr::VALUE_OUTPUT, 0, 0, 0),
+            memref(attr::TMEM_INOUT | attr::NONCONTIG, list, bytes, 0),
+        ];
+        let told = world.invoke(session, PLUGIN, &params).result;
+        assert_eq!(told, TeeResult::OUT_OF_MEMORY, "{bytes}");
+        let asked = Event::Command(cmd::SHM_ALLOC);
+        assert_eq!(world.take_events().contains(&asked), is_asked, "{bytes}");
+    }
 }
