@@ -40,8 +40,8 @@ crate::record! {
         /// Instances whose heap's books did not add up when they ended: what they had not freed is
         /// not known.
         inconsistent: u32 => number(Count),
-        /// Unused, zero.
-        reserved: u32 => hidden,
+        /// Keys, other objects and operations that its instances had not closed when they ended in good order.
+        unclosed: u32 => number(Count),
     }
 }
 

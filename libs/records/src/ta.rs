@@ -7,7 +7,7 @@ use tally_abi::ta::{entry, flags};
 crate::record! {
     /// A TA instance whole. Of a dead one the figures of its heap, what it was allowed and the most
     /// that it used are its last; it has no memory.
-    TaDetail: "tas" = 4, 384 bytes, metrics "ta" {
+    TaDetail: "tas" = 4, 400 bytes, metrics "ta" {
         /// Which TA.
         uuid: TeeUuid => label(ta),
         /// Tells instances of one TA apart.
@@ -77,6 +77,12 @@ crate::record! {
         panic_code: u32 => number(Hex) or null = |ta| ta.panic_code(),
         /// Milliseconds since boot when it died, if it is dead.
         died_ms: u64 => number(Ms) or null = |ta| ta.of_death(ta.died_ms),
+        /// Keys and other objects of its cryptography that it has not closed.
+        objects: u32 => gauge(Count),
+        /// Operations of its cryptography that it has not closed.
+        operations: u32 => gauge(Count),
+        /// Kernel heap behind both, a part of what there is on its behalf.
+        crypto: u64 => gauge(Bytes),
     }
     also {
         /// The heap size that it declares, in whole pages; 0 if it has no heap (any more).

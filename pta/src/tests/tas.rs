@@ -4,10 +4,13 @@
 
 use super::refusals::lines;
 use super::*;
+use tally_abi::crypto::{algorithm, mode, object_type};
 use tally_abi::pta::inspect;
 use tally_abi::shdr::{self, SignedHeader};
+use tally_abi::ta::svc;
 use tally_account::book::Shown;
 use tally_core::guest_id::GuestId;
+use tally_core::testing::caller::Caller;
 use tally_core::testing::world::{Event, PANICS_LDELF, signed_image};
 use tally_mem::machine::Trap;
 use tally_records::FailureRow;
@@ -56,6 +59,28 @@ fn a_ta_is_told_whole_while_it_is_idle() {
         assert_eq!(sessions.len(), 1);
         assert_eq!((sessions[0].session, sessions[0].opener), (ta, 0));
         assert_eq!(world.close(ta), TeeResult::SUCCESS);
+    });
+}
+
+#[test]
+fn what_a_ta_holds_of_cryptography_is_told_and_what_it_never_closed_stays_told() {
+    with(inspect::UUID, |world, _| {
+        let ta = Caller::new(world, TA);
+        let none = tas(world, &Selector::ta(TA))[0];
+        assert_eq!((none.objects, none.operations, none.crypto), (0, 0, 0));
+        let sha256 = [algorithm::SHA256.into(), mode::DIGEST.into(), 0, 0];
+        let state = ta.handle(svc::CRYP_STATE_ALLOC, &sha256).unwrap();
+        for _ in 0..2 {
+            let aes = [object_type::AES.into(), 128];
+            ta.handle(svc::CRYP_OBJ_ALLOC, &aes).unwrap();
+        }
+        let one = tas(world, &Selector::ta(TA))[0];
+        assert_eq!((one.objects, one.operations), (2, 1));
+        assert!(one.crypto > 0);
+        ta.expect(TeeResult::SUCCESS, svc::CRYP_STATE_FREE, &[state]);
+        ta.close();
+        let ended: Vec<HistoryRow> = listed(world, &Selector::TAS).unwrap();
+        assert_eq!(ended[0].unclosed, 2);
     });
 }
 

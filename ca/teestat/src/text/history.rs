@@ -62,6 +62,14 @@ pub(crate) fn history(
             Called(row.uuid, names)
         )?;
     }
+    for row in rows.iter().filter(|row| row.unclosed > 0) {
+        writeln!(
+            out,
+            "{} not closed by {}: keys and operations, which the kernel holds for it",
+            Count(row.unclosed.into(), "handle"),
+            Called(row.uuid, names)
+        )?;
+    }
     if dropped > 0 {
         writeln!(
             out,
@@ -158,6 +166,9 @@ mod tests {
             ),
             "{text}"
         );
+        let unclosed = HistoryRow { unclosed: 2, ..row };
+        let text = print(|out| history(out, &[unclosed], 0, &kept, &NoNames));
+        assert!(text.contains("\n2 handles not closed by 0000"), "{text}");
     }
 
     #[test]

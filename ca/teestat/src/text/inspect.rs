@@ -219,6 +219,17 @@ fn one_ta(out: &mut dyn Write, ta: &TaDetail, names: &dyn Names) -> fmt::Result 
         "kernel heap",
         format_args!("{} in {}", ta.kernel_heap, Count(ta.kernel_blocks, "block")),
     )?;
+    if ta.objects + ta.operations > 0 {
+        row(
+            "cryptography",
+            format_args!(
+                "{} and {}, {} of it",
+                Count(ta.objects.into(), "object"),
+                Count(ta.operations.into(), "operation"),
+                ta.crypto
+            ),
+        )?;
+    }
     row(
         "shared memory",
         format_args!("{} of the normal world mapped", ta.shared),
@@ -417,6 +428,17 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("allocation"), "{text}");
+    }
+
+    #[test]
+    fn what_a_ta_holds_of_cryptography_has_a_line_if_it_holds_any() {
+        let mut ta = TaDetail::default();
+        let none = print(|out| one_ta(out, &ta, &NoNames));
+        assert!(!none.contains("cryptography"), "{none}");
+        (ta.objects, ta.operations, ta.crypto) = (2, 1, 640);
+        let text = print(|out| one_ta(out, &ta, &NoNames));
+        let line = "\n  cryptography  2 objects and 1 operation, 640 of it\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use core::fmt::{self, Write};
 use tally_abi::TeeUuid;
 use tally_abi::pta::MAX_FRAMES;
 use tally_core::guest::Guest;
+use tally_core::ta::crypto::Holdings;
 use tally_core::ta::instance::{InstanceRef, Life};
 use tally_core::ta::task::End;
 use tally_ledger::view::TopSites;
@@ -103,6 +104,7 @@ impl<M: Machine> Inspector<'_, M> {
             heap_size: heap.map_or(0, |heap| declared(heap, remains)),
             stack_size: found.stack_len,
             charged_max: u64::from(remains.charged_max) * PAGE_SIZE as u64,
+            unclosed: found.holdings().map_or(0, Holdings::len),
         };
         book.history.note(&ended);
         Some(uuid)

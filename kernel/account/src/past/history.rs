@@ -26,6 +26,8 @@ pub struct Ended {
     pub stack_size: u64,
     /// Most bytes charged.
     pub charged_max: u64,
+    /// Objects and operations that it had not closed.
+    pub unclosed: u32,
 }
 
 /// The table.
@@ -72,7 +74,10 @@ impl History {
         let is_lost = heap.inconsistent == consistency::INCONSISTENT;
         row.inconsistent = row.inconsistent.saturating_add(is_lost.into());
         let (blocks, bytes) = match ended.end {
-            End::Orderly => (&mut row.unfreed_blocks, &mut row.unfreed_bytes),
+            End::Orderly => {
+                row.unclosed = row.unclosed.saturating_add(ended.unclosed);
+                (&mut row.unfreed_blocks, &mut row.unfreed_bytes)
+            }
             End::Died => {
                 row.died = row.died.saturating_add(1);
                 (&mut row.held_blocks, &mut row.held_bytes)
@@ -156,6 +161,7 @@ mod tests {
             heap_size: 1000,
             stack_size: 2000,
             charged_max: 3000,
+            unclosed: 1,
         }
     }
 
@@ -169,6 +175,7 @@ mod tests {
         assert_eq!((row.ended, row.died), (3, 1));
         assert_eq!((row.unfreed_blocks, row.unfreed_bytes), (2, 20));
         assert_eq!((row.held_blocks, row.held_bytes), (7, 70));
+        assert_eq!(row.unclosed, 2, "who dies closes nothing");
         assert_eq!((row.heap_max, row.stack_max), (107, 50));
         assert_eq!(history.latest_first().count(), 1);
     }

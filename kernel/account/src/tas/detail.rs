@@ -151,6 +151,11 @@ impl<M: Machine> Inspector<'_, M> {
             kernel_blocks,
             ..TaDetail::default()
         };
+        if let Some(holdings) = found.holdings() {
+            detail.objects = holdings.objects.len() as u32;
+            detail.operations = holdings.states.len() as u32;
+            detail.crypto = holdings.bytes() as u64;
+        }
         if let Some(fate) = found.fate {
             (detail.cause, detail.panic_code) = wire_cause(fate.cause);
             detail.died_ms = self.millis_at(fate.at);

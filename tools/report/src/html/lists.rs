@@ -80,6 +80,7 @@ fn history(account: &Account, by_ta: &ByTa<'_>, out: &mut String) {
         "held_blocks",
         "held_bytes",
         "refused",
+        "unclosed",
     ];
     let row = |row: &HistoryRow| {
         let sizes = [What::Heap, What::Stack].into_iter();

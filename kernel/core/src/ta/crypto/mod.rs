@@ -50,6 +50,18 @@ impl Holdings {
         self.bytes
     }
 
+    /// Objects and states.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        (self.objects.len() + self.states.len()) as u32
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Counts bytes that are taken for a while.
     pub const fn lend(&mut self, bytes: usize) {
         self.bytes += bytes;
