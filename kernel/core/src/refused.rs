@@ -18,6 +18,8 @@ pub enum Refused {
     Entry(RefusedEntry),
     /// A TA's image.
     Image(RefusedImage),
+    /// Bytes for keys and operations of a TA.
+    Crypto(RefusedBytes),
 }
 
 /// CPUs at most: from the unlocking of the state to the telling nobody is suspended, so each has one thread there.
@@ -98,6 +100,19 @@ pub struct RefusedEntry {
     pub holder: TeeUuid,
     /// Entries that it has.
     pub held: u32,
+}
+
+/// Refused bytes of what TAs have in the kernel heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedBytes {
+    /// Who asked.
+    pub owner: OwnerId,
+    /// Bytes asked for.
+    pub wanted: u64,
+    /// Bytes that the TA has, all of its instances.
+    pub used: u64,
+    /// Bytes that it may have, as long as others have what they have.
+    pub size: u64,
 }
 
 /// A refused image.

@@ -126,6 +126,8 @@ crate::codes! {
         BUFFERS = 12 "buffers of pseudo-TAs",
         /// The kernel stack of a call.
         KERNEL_STACK = 13 "kernel stack",
+        /// Keys and operations of TAs, in the kernel heap.
+        CRYPTOGRAPHY = 14 "cryptography of TAs",
     }
 }
 
@@ -169,6 +171,10 @@ pub mod limit {
         (
             failed_pool::KERNEL_STACK,
             "the stack of one call, of which each TA of a chain takes its part",
+        ),
+        (
+            failed_pool::CRYPTOGRAPHY,
+            "the share of keys and operations: half of what others leave",
         ),
     ];
 }

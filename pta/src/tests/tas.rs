@@ -78,9 +78,20 @@ fn what_a_ta_holds_of_cryptography_is_told_and_what_it_never_closed_stays_told()
         assert_eq!((one.objects, one.operations), (2, 1));
         assert!(one.crypto > 0);
         ta.expect(TeeResult::SUCCESS, svc::CRYP_STATE_FREE, &[state]);
+        let much = [object_type::GENERIC_SECRET.into(), 4096];
+        while ta.handle(svc::CRYP_OBJ_ALLOC, &much).is_ok() {}
+        let full = tas(world, &Selector::ta(TA))[0];
+        let refused: Vec<FailureRow> = listed(world, &Selector::TAS).unwrap();
+        let last = refused.last().unwrap();
+        assert_eq!(
+            (last.pool, last.owner),
+            (failed_pool::CRYPTOGRAPHY, TA),
+            "{last:?}"
+        );
+        assert_eq!((last.used, last.pool_size), (full.crypto, 40 << 10));
         ta.close();
         let ended: Vec<HistoryRow> = listed(world, &Selector::TAS).unwrap();
-        assert_eq!(ended[0].unclosed, 2);
+        assert_eq!(ended[0].unclosed, full.objects);
     });
 }
 

@@ -6,7 +6,7 @@ use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
 use tally_abi::shdr::short_id;
 use tally_core::owners::{Label, OwnerKind, OwnerName};
-use tally_core::refused::{Refused, RefusedEntry, RefusedImage, SharedTable};
+use tally_core::refused::{Refused, RefusedBytes, RefusedEntry, RefusedImage, SharedTable};
 use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
@@ -67,6 +67,10 @@ impl<M: Machine> Inspector<'_, M> {
             Refused::Image(image) => {
                 *row = of_image(image);
                 image.owner
+            }
+            Refused::Crypto(bytes) => {
+                *row = of_bytes(failed_pool::CRYPTOGRAPHY, bytes);
+                bytes.owner
             }
         };
         let name = self.owners().name(owner).copied().unwrap_or(OwnerName {
@@ -161,6 +165,17 @@ fn of_image(refused: &RefusedImage) -> FailureRow {
         pool: failed_pool::IMAGE,
         size: refused.size,
         fault: refused.why.code(),
+        ..FailureRow::default()
+    }
+}
+
+fn of_bytes(pool: u32, refused: &RefusedBytes) -> FailureRow {
+    FailureRow {
+        pool,
+        size: refused.wanted,
+        used: refused.used,
+        pool_size: refused.size,
+        largest_free: refused.size.saturating_sub(refused.used),
         ..FailureRow::default()
     }
 }

@@ -2,11 +2,13 @@
 
 use crate::book::Book;
 use crate::call::Call;
+use crate::kernel::State;
 use crate::observer::Observer;
+use crate::refused::{Refused, RefusedBytes};
 use crate::ta::crypto::algorithm::{Class, check_key_type, current};
 use crate::ta::crypto::state::CryptState;
 use crate::ta::crypto::{Holdings, MAX_BYTES};
-use crate::ta::instance::{InstanceRef, Instances, Kept};
+use crate::ta::instance::{InstanceRef, Kept};
 use tally_abi::TeeResult;
 use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
@@ -26,8 +28,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let handle = {
             let kernel = self.kernel;
             let mut state = kernel.state();
-            let instances = &mut state.guest_mut(instance.guest()).instances;
-            let (owner, kept) = granted(instances, instance, bytes)?;
+            let (owner, kept) = granted(&mut state, instance, bytes)?;
             kernel.as_owner(owner, || match &mut kept.holdings {
                 Some(holdings) => add(holdings),
                 none => {
@@ -44,8 +45,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Counts so many bytes as the instance's for a while, within its share.
     pub(super) fn lend_share(&self, instance: InstanceRef, bytes: usize) -> Result<(), TeeResult> {
         let mut state = self.kernel.state();
-        let instances = &mut state.guest_mut(instance.guest()).instances;
-        let (_, kept) = granted(instances, instance, bytes)?;
+        let (_, kept) = granted(&mut state, instance, bytes)?;
         // Who works with a key or an operation has one.
         let holdings = kept.holdings.as_mut().ok_or(TeeResult::BAD_STATE)?;
         holdings.lend(bytes);
@@ -123,21 +123,33 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
 /// What is kept of an instance, and its owner, if its TA may hold so many bytes more of what all hold.
 fn granted<O: Book>(
-    instances: &mut Instances<O>,
+    state: &mut State<O>,
     instance: InstanceRef,
     bytes: usize,
 ) -> Result<(OwnerId, &mut Kept), TeeResult> {
-    let uuid = instances.at(instance).ok_or(TeeResult::TARGET_DEAD)?.uuid;
-    let (mut all, mut own) = (bytes, bytes);
-    for (_, other) in instances.iter() {
+    let asker = state.instance(instance).ok_or(TeeResult::TARGET_DEAD)?;
+    let (uuid, owner) = (asker.uuid, asker.owner);
+    let (mut own, mut others) = (0, 0);
+    for (_, other) in state.guest(instance.guest()).instances.iter() {
         let held = other.holdings().map_or(0, Holdings::bytes);
-        all = all.saturating_add(held);
-        own = own.saturating_add(if other.uuid == uuid { held } else { 0 });
+        *(if other.uuid == uuid {
+            &mut own
+        } else {
+            &mut others
+        }) += held;
     }
-    if own > MAX_BYTES.saturating_sub(all) {
+    let share = MAX_BYTES.saturating_sub(others) / 2;
+    if bytes > share.saturating_sub(own) {
+        state.refuse(Refused::Crypto(RefusedBytes {
+            owner,
+            wanted: bytes as u64,
+            used: own as u64,
+            size: share as u64,
+        }));
         return Err(TeeResult::OUT_OF_MEMORY);
     }
-    let found = instances.at_mut(instance).ok_or(TeeResult::TARGET_DEAD)?;
+    let found = state.instance_mut(instance);
+    let found = found.ok_or(TeeResult::TARGET_DEAD)?;
     let kept = found.kept.as_mut().ok_or(TeeResult::TARGET_DEAD)?;
-    Ok((found.owner, kept))
+    Ok((owner, kept))
 }
