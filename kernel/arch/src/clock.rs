@@ -39,18 +39,16 @@ impl Clock for Arm {
         if generator.is_short_of(buf.len()) {
             // The seed of before is as secret as it was: without fresh words the generator goes on with it.
             let _ = if has_rndr() {
-                generator.stir(WORDS, TRIES, rndr)
+                generator.reseed(WORDS, TRIES, rndr)
             } else {
-                generator.stir(1, 1, || Some(ticks()))
+                generator.reseed(1, 1, || Some(ticks()))
             };
         }
         generator.fill(buf);
     }
 
     fn stir(&self, words: [u64; 4]) {
-        let mut words = words.into_iter();
-        // There are as many as are asked for.
-        let _ = GENERATOR.lock().stir(words.len(), 1, || words.next());
+        GENERATOR.lock().stir(&words);
     }
 }
 
@@ -58,12 +56,12 @@ impl Clock for Arm {
 pub(crate) fn seed() {
     let mut generator = GENERATOR.lock();
     let seeded = if has_rndr() {
-        generator.stir(WORDS, TRIES_AT_BOOT, rndr)
+        generator.reseed(WORDS, TRIES_AT_BOOT, rndr)
     } else {
         warn!("no RNDR: random numbers come from the counter's jitter alone");
-        generator.stir(JITTER_SAMPLES, 1, || Some(ticks()))
+        generator.reseed(JITTER_SAMPLES, 1, || Some(ticks()))
     };
-    assert!(seeded.is_ok(), "RNDR gives no random numbers");
+    assert!(seeded.is_ok(), "RNDR gives no random numbers: {seeded:?}");
 }
 
 #[inline]
