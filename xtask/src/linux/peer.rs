@@ -78,7 +78,7 @@ pub(crate) fn run(silence: Duration, as_json: bool) -> Result<u8> {
     if as_json {
         anstream::println!("{}", object(&sides));
     } else {
-        print(&sides);
+        anstream::print!("{}", table(&sides));
     }
     Ok(0)
 }
@@ -152,18 +152,17 @@ fn object(sides: &[Side; 2]) -> Value {
     Value::Object(object)
 }
 
-fn print(sides: &[Side; 2]) {
-    let line = |name: &str, cells: &[String]| {
+fn table(sides: &[Side; 2]) -> String {
+    let row = |name: &str, cells: &[String]| {
         let cells: String = cells.iter().map(|cell| format!("{cell:>12}")).collect();
-        anstream::println!("{}", format!("{name:<21}{cells}").trim_end());
+        format!("{}\n", format!("{name:<21}{cells}").trim_end())
     };
     let [ours, theirs] = sides;
-    let titles = sides.each_ref().map(|side| format!("  {}", side.name));
-    anstream::println!("{:21}{:<48}{}", "", titles[0], titles[1]);
+    let mut out = format!("{:21}  {:<46}  {}\n", "", ours.name, theirs.name);
     let worlds = ["firmware", "kernel", "TA", "all worlds"].map(str::to_owned);
     let mut head = [&worlds[..], &worlds].concat();
     head.extend(["kernel, TA".to_owned(), "all worlds".to_owned()]);
-    line("", &head);
+    out += &row("", &head);
     for (ours, theirs) in ours.told.measures.iter().zip(&theirs.told.measures) {
         let figures = |measure: &Measure| {
             let all = [
@@ -178,20 +177,77 @@ fn print(sides: &[Side; 2]) {
         let secure = |measure: &Measure| measure.each(1) + measure.each(2);
         cells.push(percent(secure(ours), secure(theirs)));
         cells.push(percent(ours.all(), theirs.all()));
-        line(&ours.name, &cells);
+        out += &row(&ours.name, &cells);
     }
-    anstream::println!();
+    out.push('\n');
     for (_, name, of) in FACTS {
         let [ours, theirs] = sides.each_ref().map(of);
-        anstream::println!(
-            "{name:<57}{:>12}{:>12}{:>12}",
-            thousands(ours),
-            thousands(theirs),
-            percent(ours, theirs)
-        );
+        let cells = [thousands(ours), thousands(theirs), percent(ours, theirs)];
+        out += &row(&format!("{name:<57}"), &cells);
     }
+    out
 }
 
 fn percent(ours: u64, theirs: u64) -> String {
     format!("{:.1} %", ours as f64 * 100.0 / theirs.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::pair;
+    use super::{SECURE_RAM_BYTES, Side, object, table};
+    use serde_json::json;
+
+    /// One measure of ten calls, with these counts a call by world.
+    fn side(name: &str, each: [u64; 5], image_bytes: u64) -> Side {
+        let [monitor, kernel, ta, normal, client] = each.map(|count| 10 * count);
+        let counts = json!({
+            "monitor": monitor, "kernel": kernel, "ta": ta, "normal": normal, "client": client,
+        });
+        let boot = json!({ "boot": { "kernel": 3 * image_bytes } });
+        let measure = json!({ "measure": 0, "counts": counts, "masked": 0 });
+        let ns = 10 * each.iter().sum::<u64>();
+        let lines = [
+            json!({ "bench": "call", "iterations": 10, "ns": ns }),
+            json!({ "fact": "secure_free", "figure": SECURE_RAM_BYTES - 5 * image_bytes }),
+        ];
+        let told = pair(
+            &format!("{boot}\n{measure}\n"),
+            &lines.map(|line| line.to_string()),
+        );
+        Side {
+            name: name.to_owned(),
+            told: told.unwrap(),
+            image_bytes,
+        }
+    }
+
+    #[test]
+    fn each_figure_stands_below_its_side_and_percent_are_of_the_other() {
+        let sides = [
+            side("Ours", [1, 20, 300, 4000, 50_000], 300),
+            side("Theirs", [10, 200, 440, 5000, 60_000], 200),
+        ];
+        let table = table(&sides);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(
+            lines[0].find("Theirs").zip(lines[0].find("Ours")),
+            Some((71, 23))
+        );
+        let cells: Vec<&str> = lines[2].split_whitespace().collect();
+        let expected = [
+            "call", "1", "20", "300", "54,321", "10", "200", "440", "65,650",
+        ];
+        assert_eq!(cells[..9], expected);
+        // 320 of 640, and 54,321 of 65,650.
+        assert_eq!(cells[9..], ["50.0", "%", "82.7", "%"]);
+        for (line, figures) in [(4, "900 600"), (5, "300 200"), (6, "1,500 1,000")] {
+            let cells: Vec<&str> = lines[line].split_whitespace().rev().take(4).collect();
+            assert_eq!(cells[..2], ["%", "150.0"]);
+            assert_eq!(format!("{} {}", cells[3], cells[2]), figures);
+        }
+        let object = object(&sides);
+        assert_eq!(object["Ours"]["call"]["ta"], 300);
+        assert_eq!(object["Theirs"]["kept"], 1000);
+    }
 }
