@@ -18,8 +18,8 @@ use core::fmt::{self, Display, Write};
 use tally_abi::TeeUuid;
 use tally_records::snapshot::Header;
 use tally_records::{
-    Described, Field, Figure, MeminfoRow, Origin, OwnerRow, PoolRow, Row, Shape, SiteRow, TABLES,
-    TaDetail, Table, Value, table,
+    CacheRow, Described, Field, Figure, MeminfoRow, Origin, OwnerRow, PoolRow, Row, Shape, SiteRow,
+    StorageRow, TABLES, TaDetail, Table, Value, table,
 };
 
 use crate::account::Account;
@@ -147,6 +147,10 @@ pub struct Figures<'a> {
     pub tas: &'a [TaDetail],
     /// Call sites; those that read the same are added up.
     pub sites: &'a [SiteRow],
+    /// Caches of trusted storage.
+    pub caches: &'a [CacheRow],
+    /// What TAs have of it.
+    pub storage: &'a [StorageRow],
 }
 
 /// Kernel threads, one for each call inside.
@@ -189,7 +193,9 @@ pub fn write(out: &mut Text<'_>, figures: &Figures<'_>, names: &dyn Names) -> fm
     families(out, figures.pools, names)?;
     families(out, figures.owners, names)?;
     families(out, figures.tas, names)?;
-    families(out, figures.sites, names)
+    families(out, figures.sites, names)?;
+    families(out, figures.caches, names)?;
+    families(out, figures.storage, names)
 }
 
 /// What records with the same labels say of each family; `None`: nothing.
@@ -332,6 +338,8 @@ fn write_figures(mut out: Text<'_>, account: &Account) -> fmt::Result {
         owners: &snapshot.owners,
         tas: &snapshot.tas,
         sites: &snapshot.sites,
+        caches: &snapshot.caches,
+        storage: &snapshot.storage,
     };
     write(&mut out, &figures, account)?;
     out.end()

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use tally_abi::TeeUuid;
 use tally_abi::shdr::BuildId;
 use tally_records::snapshot::{Header, MAGIC, Section, VERSION};
+use tally_records::{CacheRow, StorageRow, cache};
 use tally_records::{
     ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, MeminfoRow, OwnerRow, PoolRow,
     PoolStats, Record, RegionRow, SiteRow, TaDetail, UnfreedRow, class_kind, failed_pool,
@@ -199,6 +200,29 @@ pub fn machine(cycle: u64) -> Snapshot {
             blocks: 2,
             instances: 2,
             ..UnfreedRow::default()
+        }],
+        caches: vec![CacheRow {
+            cache: cache::BLOCKS,
+            limit: 8,
+            entries: 3,
+            bytes: 3 * PAGE,
+            bytes_max: 8 * PAGE,
+            hits: 30,
+            misses: 10,
+            evicted: 2,
+            ..CacheRow::default()
+        }],
+        storage: vec![StorageRow {
+            uuid: SOUND,
+            objects: 1,
+            handles: 1,
+            bytes: 400,
+            calls: 20,
+            requests: 60,
+            read: 8 << 10,
+            written: 4 << 10,
+            ticks: 90_000,
+            ..StorageRow::default()
         }],
         live,
         pools,

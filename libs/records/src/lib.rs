@@ -24,6 +24,7 @@ mod region;
 mod selector;
 mod site;
 pub mod snapshot;
+mod storage;
 mod ta;
 mod table;
 mod watchpoint;
@@ -41,6 +42,7 @@ pub use pool::{PoolRow, PoolStats, consistency, fragmentation, pool_kind, strate
 pub use region::{RegionRow, prot};
 pub use selector::{Selector, part};
 pub use site::SiteRow;
+pub use storage::{CacheRow, StorageRow, cache};
 pub use ta::{SessionRow, TaDetail, cause, declared_heap, function, opener, state};
 pub use table::{
     Described, Field, Figure, Frames, List, Origin, Placed, Record, Row, Rows, Shape, Table, Unit,
@@ -65,6 +67,8 @@ macro_rules! snapshot_sections {
             failures: $crate::FailureRow,
             history: $crate::HistoryRow,
             unfreed: $crate::UnfreedRow,
+            caches: $crate::CacheRow,
+            storage: $crate::StorageRow,
         }
     };
 }

@@ -5,15 +5,12 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use tally_records::MeminfoRow;
-use tally_records::OwnerRow;
-use tally_records::PoolRow;
 
 use tally_insight::answer;
 use tally_insight::names::Names;
 use tally_insight::openmetrics::{Figures, Label, Text, is_free_label, write};
 use tally_insight::schema::{Answer, Schema};
-use tally_records::TaDetail;
+use tally_records::{CacheRow, MeminfoRow, OwnerRow, PoolRow, Selector, StorageRow, TaDetail};
 use teec::Context;
 
 use super::{Command, Form, Nothing};
@@ -21,7 +18,6 @@ use crate::STATUS_OK;
 use crate::client::{self, ClientError};
 use crate::server::Labels;
 use crate::tool::{Failure, Tool, usage};
-use tally_records::Selector;
 
 /// Where figures are served, unless said otherwise: to this machine alone.
 const LISTEN: &str = "127.0.0.1:9644";
@@ -118,6 +114,8 @@ pub fn metrics(
     let owners = client::rows::<OwnerRow>(context, &Selector::ALL)?;
     let tas = client::rows::<TaDetail>(context, &Selector::TAS)?;
     let sites = client::pools::sites(context, &Selector::ALL)?;
+    let caches = client::rows::<CacheRow>(context, &Selector::ALL)?;
+    let storage = client::rows::<StorageRow>(context, &Selector::ALL)?;
     let figures = Figures {
         uptime_ms,
         secure_ram: client::secure_ram(context)?,
@@ -127,6 +125,8 @@ pub fn metrics(
         owners: &owners,
         tas: &tas,
         sites: &sites,
+        caches: &caches,
+        storage: &storage,
     };
     let labels: Vec<Label<'_>> = labels
         .iter()

@@ -12,6 +12,7 @@ mod metrics;
 mod pools;
 mod snapshot;
 mod stock;
+mod storage;
 pub(crate) mod top;
 mod watch;
 
@@ -57,6 +58,7 @@ macro_rules! of_groups {
             audit::$table,
             top::$table,
             ledger::$table,
+            storage::$table,
             metrics::$table,
         ]
     };

@@ -13,6 +13,7 @@ pub(crate) mod leaks;
 mod ledger;
 pub(crate) mod pools;
 mod stock;
+pub(crate) mod storage;
 pub(crate) mod top;
 mod watch;
 

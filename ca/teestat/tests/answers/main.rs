@@ -35,6 +35,7 @@ const ASKED: &[(&str, &str)] = &[
     ("status", "status leaker"),
     ("failures", "failures"),
     ("history", "history"),
+    ("storage", "storage"),
     ("advise", "advise"),
     ("slabinfo", "slabinfo leaker"),
     ("slabinfo", "slabinfo leaker --diff"),

@@ -9,7 +9,7 @@ use super::table::{Table, cells, headings};
 use tally_insight::account::Account;
 use tally_insight::advice::{self, ByTa, What};
 use tally_insight::merged;
-use tally_records::{FailureRow, HistoryRow, Record, SiteRow, TaDetail};
+use tally_records::{FailureRow, HistoryRow, Record, SiteRow, StorageRow, TaDetail};
 
 /// Of a section without records: it has none, or the writer left it out.
 fn none<T: Record>(account: &Account, said: &str, out: &mut String) {
@@ -133,6 +133,42 @@ pub(super) fn call_sites(page: &Page<'_>, out: &mut String) {
         ..table
     }
     .write(out);
+    close(out);
+}
+
+/// Trusted storage: its caches, and what TAs have of it.
+pub(super) fn storage(page: &Page<'_>, out: &mut String) {
+    let account = page.last();
+    let snapshot = &account.snapshot;
+    open(
+        "storage",
+        "Trusted storage",
+        "What is kept in secure RAM so that the supplicant need not be asked, and who asked.",
+        out,
+    );
+    if snapshot.storage.is_empty() {
+        none::<StorageRow>(account, "<p>No TA has used it.</p>", out);
+    }
+    let keys = [
+        "cache",
+        "entries",
+        "limit",
+        "dirty",
+        "bytes",
+        "bytes_max",
+        "hits",
+        "misses",
+        "hit_rate",
+        "evicted",
+        "written_back",
+        "given_way",
+    ];
+    Table::of("caches", "Caches", &keys, &snapshot.caches, account).write(out);
+    let keys = [
+        "uuid", "objects", "handles", "bytes", "calls", "failed", "requests", "read", "written",
+        "corrupt", "ticks",
+    ];
+    Table::of("storage-rows", "By TA", &keys, &snapshot.storage, account).write(out);
     close(out);
 }
 

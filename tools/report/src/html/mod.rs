@@ -74,6 +74,7 @@ pub fn page(accounts: &[Account]) -> Option<String> {
     sections::flames(&page, &mut out);
     lists::tas(&page, &mut out);
     lists::call_sites(&page, &mut out);
+    lists::storage(&page, &mut out);
     lists::failures(&page, &mut out);
     lists::pools(&page, &mut out);
     lists::regions(&page, &mut out);

@@ -54,6 +54,8 @@ fn tables_add_up_to_the_snapshot() {
         "commands",
         "history",
         "unfreed",
+        "caches",
+        "storage-rows",
         "sizes",
         "region-rows",
     ] {
