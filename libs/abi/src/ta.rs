@@ -262,6 +262,32 @@ pub mod svc {
     pub const ASYMM_OPERATE: u64 = 39;
     /// `(state, attributes*, count, data*, len, signature*, signature_len)`.
     pub const ASYMM_VERIFY: u64 = 40;
+    /// `(storage, id*, id_len, flags, object: u32*)`.
+    pub const STORAGE_OBJ_OPEN: u64 = 41;
+    /// `(storage, id*, id_len, flags, attributes, data*, len, object: u32*)`.
+    pub const STORAGE_OBJ_CREATE: u64 = 42;
+    /// `(object)`: deletes it, and closes it.
+    pub const STORAGE_OBJ_DEL: u64 = 43;
+    /// `(object, id*, id_len)`.
+    pub const STORAGE_OBJ_RENAME: u64 = 44;
+    /// `(enumerator: u32*)`.
+    pub const STORAGE_ENUM_ALLOC: u64 = 45;
+    /// `(enumerator)`.
+    pub const STORAGE_ENUM_FREE: u64 = 46;
+    /// `(enumerator)`.
+    pub const STORAGE_ENUM_RESET: u64 = 47;
+    /// `(enumerator, storage)`.
+    pub const STORAGE_ENUM_START: u64 = 48;
+    /// `(enumerator, info*, id*, id_len: u64*)`.
+    pub const STORAGE_ENUM_NEXT: u64 = 49;
+    /// `(object, buf*, len, read: u64*)`.
+    pub const STORAGE_OBJ_READ: u64 = 50;
+    /// `(object, data*, len)`.
+    pub const STORAGE_OBJ_WRITE: u64 = 51;
+    /// `(object, len)`.
+    pub const STORAGE_OBJ_TRUNC: u64 = 52;
+    /// `(object, offset: i32, whence)`.
+    pub const STORAGE_OBJ_SEEK: u64 = 53;
     /// `(object, bits, attributes*, count)`.
     pub const CRYP_OBJ_GENERATE_KEY: u64 = 54;
     /// `(va, len, op)`.
