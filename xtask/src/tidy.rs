@@ -30,7 +30,11 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tally-records", &["tally-abi"]),
     ("tally-mem", &["tally-abi", "tally-records"]),
     ("tally-crypto", &["tally-abi"]),
-    ("tally-core", &["tally-abi", "tally-mem", "tally-crypto"]),
+    ("tally-storage", &["tally-abi", "tally-mem", "tally-crypto"]),
+    (
+        "tally-core",
+        &["tally-abi", "tally-mem", "tally-crypto", "tally-storage"],
+    ),
     (
         "tally-account",
         &[

@@ -47,6 +47,32 @@ pub mod socket {
     pub const IOCTL: u64 = 5;
 }
 
+/// Sub-commands of [`cmd::FS`] (`OPTEE_RPC_FS_*`). Value in: a = which, and what follows.
+pub mod fs {
+    /// Memref in: name; value out: a = file.
+    pub const OPEN: u64 = 0;
+    /// Memref in: name; value out: a = file, which is empty.
+    pub const CREATE: u64 = 1;
+    /// b = file.
+    pub const CLOSE: u64 = 2;
+    /// b = file, c = offset; memref out: data.
+    pub const READ: u64 = 3;
+    /// b = file, c = offset; memref in: data.
+    pub const WRITE: u64 = 4;
+    /// b = file, c = length.
+    pub const TRUNCATE: u64 = 5;
+    /// Memref in: name.
+    pub const REMOVE: u64 = 6;
+    /// b = whether the target may be there; memref in: old name; memref in: new name.
+    pub const RENAME: u64 = 7;
+    /// Memref in: name; value out: a = directory.
+    pub const OPENDIR: u64 = 8;
+    /// b = directory.
+    pub const CLOSEDIR: u64 = 9;
+    /// b = directory; memref out: name of the next file in it.
+    pub const READDIR: u64 = 10;
+}
+
 /// Sub-commands of [`cmd::NOTIFICATION`].
 pub mod notification {
     /// Sleep until the key is sent.

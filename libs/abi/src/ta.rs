@@ -48,6 +48,8 @@ pub mod flags {
     pub const DEVICE_ENUM: u32 = 1 << 9;
     /// Enumerated when the supplicant is up.
     pub const DEVICE_ENUM_SUPP: u32 = 1 << 10;
+    /// A handle of an object that turns out to be corrupt stays open.
+    pub const DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT: u32 = 1 << 11;
     /// A crashed keep-alive instance stays.
     pub const INSTANCE_KEEP_CRASHED: u32 = 1 << 13;
     /// All defined bits (`TA_FLAGS_MASK`).
@@ -55,7 +57,7 @@ pub mod flags {
     /// Those that a TA may have which is loaded: all but the pseudo-TAs' own.
     pub const OF_TAS: u32 = MASK & !CONCURRENT;
     /// Names for people, by bit.
-    pub const NAMES: [(u32, &str); 9] = [
+    pub const NAMES: [(u32, &str); 10] = [
         (SINGLE_INSTANCE, "SINGLE_INSTANCE"),
         (MULTI_SESSION, "MULTI_SESSION"),
         (INSTANCE_KEEP_ALIVE, "INSTANCE_KEEP_ALIVE"),
@@ -64,6 +66,10 @@ pub mod flags {
         (CONCURRENT, "CONCURRENT"),
         (DEVICE_ENUM, "DEVICE_ENUM"),
         (DEVICE_ENUM_SUPP, "DEVICE_ENUM_SUPP"),
+        (
+            DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT,
+            "DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT",
+        ),
         (INSTANCE_KEEP_CRASHED, "INSTANCE_KEEP_CRASHED"),
     ];
 }
@@ -262,6 +268,32 @@ pub mod svc {
     pub const ASYMM_OPERATE: u64 = 39;
     /// `(state, attributes*, count, data*, len, signature*, signature_len)`.
     pub const ASYMM_VERIFY: u64 = 40;
+    /// `(storage, id*, id_len, flags, object: u32*)`.
+    pub const STORAGE_OBJ_OPEN: u64 = 41;
+    /// `(storage, id*, id_len, flags, attributes, data*, len, object: u32*)`.
+    pub const STORAGE_OBJ_CREATE: u64 = 42;
+    /// `(object)`: deletes it, and closes it.
+    pub const STORAGE_OBJ_DEL: u64 = 43;
+    /// `(object, id*, id_len)`.
+    pub const STORAGE_OBJ_RENAME: u64 = 44;
+    /// `(enumerator: u32*)`.
+    pub const STORAGE_ENUM_ALLOC: u64 = 45;
+    /// `(enumerator)`.
+    pub const STORAGE_ENUM_FREE: u64 = 46;
+    /// `(enumerator)`.
+    pub const STORAGE_ENUM_RESET: u64 = 47;
+    /// `(enumerator, storage)`.
+    pub const STORAGE_ENUM_START: u64 = 48;
+    /// `(enumerator, info*, id*, id_len: u64*)`.
+    pub const STORAGE_ENUM_NEXT: u64 = 49;
+    /// `(object, buf*, len, read: u64*)`.
+    pub const STORAGE_OBJ_READ: u64 = 50;
+    /// `(object, data*, len)`.
+    pub const STORAGE_OBJ_WRITE: u64 = 51;
+    /// `(object, len)`.
+    pub const STORAGE_OBJ_TRUNC: u64 = 52;
+    /// `(object, offset: i32, whence)`.
+    pub const STORAGE_OBJ_SEEK: u64 = 53;
     /// `(object, bits, attributes*, count)`.
     pub const CRYP_OBJ_GENERATE_KEY: u64 = 54;
     /// `(va, len, op)`.

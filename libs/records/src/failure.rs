@@ -128,6 +128,8 @@ crate::codes! {
         KERNEL_STACK = 13 "kernel stack",
         /// Keys and operations of TAs, in the kernel heap.
         CRYPTOGRAPHY = 14 "cryptography of TAs",
+        /// Objects of trusted storage that are open.
+        OBJECTS = 15 "open objects",
     }
 }
 
@@ -168,6 +170,7 @@ pub mod limit {
         (failed_pool::SHARED_PAGES, "64 MiB for one object"),
         (failed_pool::CHANNELS, "the share of the channels"),
         (failed_pool::BUFFERS, "the share of the buffers"),
+        (failed_pool::OBJECTS, "the share of the open objects"),
         (
             failed_pool::KERNEL_STACK,
             "the stack of one call, of which each TA of a chain takes its part",
