@@ -8,6 +8,7 @@ use crate::leaks::marks::Marks;
 use crate::past::commands::Commands;
 use crate::past::history::History;
 use crate::past::remains::Remains;
+use crate::past::stored::Stored;
 use crate::past::unfreed_sites::UnfreedSites;
 use crate::past::wrong_orders::{StackId, WrongOrders};
 use crate::snapshot::keep::Snapshots;
@@ -61,6 +62,8 @@ pub struct Book {
     pub orders: WrongOrders,
     /// What TAs' commands cost.
     pub commands: Commands,
+    /// What TAs asked of trusted storage.
+    pub stored: Stored,
     /// Snapshots and watchpoints.
     pub snapshots: Snapshots,
     /// The last refusal of a TA's allocation.
@@ -110,6 +113,7 @@ impl book::Book for Book {
             unfreed: UnfreedSites::default(),
             orders: WrongOrders::default(),
             commands: Commands::default(),
+            stored: Stored::EMPTY,
             snapshots: Snapshots::default(),
             last_oom: Report::EMPTY,
             scans: Scans::default(),

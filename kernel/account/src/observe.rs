@@ -17,6 +17,7 @@ use tally_core::pta::{Session, Step};
 use tally_core::refused::Refused;
 use tally_core::ta::instance::{Instance, InstanceRef};
 use tally_core::ta::session::Caller;
+use tally_core::ta::storage::StorageCall;
 use tally_core::ta::task::{End, Ran, TaCall};
 use tally_mem::machine::{Machine, UserContext};
 use tally_mem::mem::Mem;
@@ -124,6 +125,13 @@ impl Observer for Book {
             // The pool that the TA makes of these pages keeps it.
             let mut memory = Mem::new(pages, &kernel.machine);
             ta_heap::set_first_alarm(&mut memory, space, base, alarm);
+        }
+    }
+
+    fn stored(state: &mut State<Self>, instance: InstanceRef, call: &StorageCall) {
+        let guest = state.guest_mut(instance.guest());
+        if let Some(found) = guest.instances.at(instance) {
+            guest.book.stored.note(found.uuid, call);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::pta::{Session, Step};
 use crate::refused::Refused;
 use crate::ta::instance::InstanceRef;
 use crate::ta::session::Caller;
+use crate::ta::storage::StorageCall;
 use crate::ta::task::{End, Ran, TaCall};
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::machine::{Machine, UserContext};
@@ -171,6 +172,9 @@ pub trait Observer: Book {
         refusal: &Refusal,
     );
 
+    /// A TA has made a system call of trusted storage.
+    fn stored(state: &mut State<Self>, instance: InstanceRef, call: &StorageCall);
+
     /// Something that all share was refused to a call of a guest. Nothing is locked.
     fn refused<M: Machine>(kernel: &Kernel<M, Self>, guest: GuestId, refused: &Refused);
 
@@ -248,6 +252,8 @@ impl Observer for () {
 
     fn heap_refused<M: Machine>(_: &Kernel<M, Self>, _: InstanceRef, _: &UserContext, _: &Refusal) {
     }
+
+    fn stored(_: &mut State<Self>, _: InstanceRef, _: &StorageCall) {}
 
     fn refused<M: Machine>(_: &Kernel<M, Self>, _: GuestId, _: &Refused) {}
 

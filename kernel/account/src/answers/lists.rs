@@ -14,9 +14,9 @@ use tally_abi::TeeResult;
 use tally_core::guest::MAX_INSTANCES;
 use tally_mem::machine::Machine;
 use tally_records::{
-    BlockRow, ChunkRow, ClassRow, CommandRow, EndedRow, EventRow, FailureRow, HeldRow, HistoryRow,
-    LeakRecord, MarkRow, MeminfoRow, OwnerRow, PoolRow, Record, RegionRow, Selector, SessionRow,
-    SiteRow, SnapshotRow, SuspectRow, TaDetail, UnfreedRow, part,
+    BlockRow, CacheRow, ChunkRow, ClassRow, CommandRow, EndedRow, EventRow, FailureRow, HeldRow,
+    HistoryRow, LeakRecord, MarkRow, MeminfoRow, OwnerRow, PoolRow, Record, RegionRow, Selector,
+    SessionRow, SiteRow, SnapshotRow, StorageRow, SuspectRow, TaDetail, UnfreedRow, part,
 };
 
 /// Where a heap's slot and generation stand in a cursor; below them is where to go on in that heap, which is an offset
@@ -86,6 +86,8 @@ impl<M: Machine> Lists for Inspector<'_, M> {
             CommandRow::SECTION => self.each(cursor, out, |at| {
                 self.state().guest(self.guest).book.commands.next(of, at)
             }),
+            StorageRow::SECTION => self.each(cursor, out, |at| self.next_stored(at)),
+            CacheRow::SECTION => self.each(cursor, out, |at| self.next_cache(at)),
             EventRow::SECTION => self.each(cursor, out, |at| {
                 self.state().guest(self.guest).book.orders.next(at)
             }),

@@ -10,5 +10,6 @@ mod order_events;
 mod refusals;
 pub mod remains;
 pub(crate) mod spent;
+pub mod stored;
 pub mod unfreed_sites;
 pub mod wrong_orders;

@@ -15,8 +15,8 @@ use tally_core::ta::instance::InstanceRef;
 use tally_mem::machine::Machine;
 use tally_records::snapshot::{Header, MAGIC, VERSION};
 use tally_records::{
-    ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, Record, RegionRow, Selector, SiteRow,
-    UnfreedRow,
+    CacheRow, ClassRow, CommandRow, FailureRow, HistoryRow, LeakRecord, Record, RegionRow,
+    Selector, SiteRow, StorageRow, UnfreedRow,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -254,6 +254,8 @@ impl<M: Machine> Inspector<'_, M> {
         writer.listed::<FailureRow>()?;
         writer.listed::<HistoryRow>()?;
         writer.listed::<UnfreedRow>()?;
+        writer.listed::<CacheRow>()?;
+        writer.listed::<StorageRow>()?;
         header.total_bytes = writer.offset() as u64;
         header.dropped = writer.dropped();
         writer.write(0, header.as_bytes())?;

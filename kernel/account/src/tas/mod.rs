@@ -4,3 +4,4 @@ pub mod detail;
 pub mod regions;
 mod stack;
 mod status;
+mod storage;

@@ -40,6 +40,8 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
     pub(crate) libraries: Libraries,
     /// Memory that it has for files of trusted storage.
     pub(crate) file_memory: Option<RpcShm>,
+    /// Requests for files that it has made.
+    pub(crate) file_requests: u32,
 }
 
 impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
@@ -56,6 +58,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             closings: Closings::default(),
             libraries: Libraries::default(),
             file_memory: None,
+            file_requests: 0,
         }
     }
 

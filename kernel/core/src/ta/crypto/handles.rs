@@ -118,6 +118,11 @@ impl<T> Handles<T> {
         self.slot_mut(handle)?.value.as_deref_mut()
     }
 
+    /// The entries that are not taken out.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_deref())
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -54,10 +54,20 @@ impl Holdings {
         self.bytes
     }
 
-    /// Objects and states.
+    /// Bytes of these for objects of trusted storage.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        let stored = self
+            .objects
+            .iter()
+            .filter_map(|found| found.storage.as_ref());
+        stored.map(|handle| handle.heap_bytes()).sum()
+    }
+
+    /// Objects, states and enumerators.
     #[must_use]
     pub fn len(&self) -> u32 {
-        (self.objects.len() + self.states.len()) as u32
+        (self.objects.len() + self.states.len() + self.enumerators.len()) as u32
     }
 
     /// Whether it is none.

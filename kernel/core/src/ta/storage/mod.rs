@@ -23,6 +23,23 @@ use tally_storage::host::StorageError;
 use tally_storage::keys::Keys;
 use turn::{Shared, Turn};
 
+/// What a system call of a TA's took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageCall {
+    /// It did not succeed.
+    pub failed: bool,
+    /// An object was not what had been written.
+    pub corrupt: bool,
+    /// Requests to the supplicant.
+    pub requests: u32,
+    /// Bytes of data read.
+    pub read: u64,
+    /// Bytes of data written.
+    pub written: u64,
+    /// Ticks of the system counter, the normal world's included.
+    pub ticks: u64,
+}
+
 /// What a guest has of it.
 #[derive(Debug, Default)]
 pub struct Storage {

@@ -37,6 +37,14 @@ pub struct OpenObject {
     pub turn: Turn,
 }
 
+impl OpenObject {
+    /// Its handles, and calls that look at it.
+    #[must_use]
+    pub const fn handles(&self) -> u32 {
+        self.handles
+    }
+}
+
 /// What an object is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {

@@ -32,7 +32,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         &mut self,
         instance: InstanceRef,
         x: &[u64; 31],
-    ) -> Result<(), TeeResult> {
+    ) -> Result<u64, TeeResult> {
         let [handle, to, len, count] = [x[0], x[1], x[2], x[3]];
         let there = self.with_taken(instance, handle, Corrupt::Goes, |call, object| {
             let handle = stored(object, data_flag::ACCESS_READ)?;
@@ -60,7 +60,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             UserVa(count),
             size_of::<u64>() as u64,
         )?;
-        self.write_u64(instance, count, there)
+        self.write_u64(instance, count, there)?;
+        Ok(there)
     }
 
     #[inline(never)]

@@ -15,6 +15,7 @@ use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::object::Object;
 use crate::ta::instance::InstanceRef;
+use crate::ta::storage::StorageCall;
 use crate::ta::storage::files::Files;
 use crate::ta::storage::objects::{Handle, OpenObject};
 use crate::ta::storage::turn::Shared;
@@ -47,9 +48,33 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
+        let (requests, since) = (self.file_requests, self.kernel.machine.ticks());
+        let moved = self.sys_storage_call(instance, x);
+        let mut state = self.kernel.state();
+        let [read, written] = moved.unwrap_or_default();
+        let call = StorageCall {
+            failed: moved.is_err(),
+            corrupt: moved == Err(TeeResult::CORRUPT_OBJECT),
+            requests: self.file_requests.wrapping_sub(requests),
+            read,
+            written,
+            ticks: self.kernel.machine.ticks().wrapping_sub(since),
+        };
+        O::stored(&mut state, instance, &call);
+        moved.map(|_| ())
+    }
+
+    /// Bytes of data that were read, and written.
+    #[inline(never)]
+    fn sys_storage_call(
+        &mut self,
+        instance: InstanceRef,
+        x: &[u64; 31],
+    ) -> Result<[u64; 2], TeeResult> {
+        let (mut read, mut written) = (0, 0);
         match x[8] {
             svc::STORAGE_OBJ_OPEN => self.sys_stored_open(instance, x),
-            svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x),
+            svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x).map(|()| written = x[6]),
             svc::STORAGE_OBJ_DEL => self.sys_stored_delete(instance, x[0]),
             svc::STORAGE_OBJ_RENAME => self.sys_stored_rename(instance, x),
             svc::STORAGE_ENUM_ALLOC => self.sys_enumerator_alloc(instance, x[0]),
@@ -57,12 +82,13 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             svc::STORAGE_ENUM_RESET => self.sys_enumerator_reset(instance, x[0]),
             svc::STORAGE_ENUM_START => self.sys_enumerator_start(instance, x),
             svc::STORAGE_ENUM_NEXT => self.sys_enumerator_next(instance, x),
-            svc::STORAGE_OBJ_READ => self.sys_stored_read(instance, x),
-            svc::STORAGE_OBJ_WRITE => self.sys_stored_write(instance, x),
+            svc::STORAGE_OBJ_READ => self.sys_stored_read(instance, x).map(|there| read = there),
+            svc::STORAGE_OBJ_WRITE => self.sys_stored_write(instance, x).map(|()| written = x[2]),
             svc::STORAGE_OBJ_TRUNC => self.sys_stored_truncate(instance, x),
             svc::STORAGE_OBJ_SEEK => self.sys_stored_seek(instance, x),
             _ => Err(TeeResult::NOT_SUPPORTED),
-        }
+        }?;
+        Ok([read, written])
     }
 
     /// Confirms that there is such a storage space.
