@@ -9,6 +9,7 @@ use crate::share::{Asker, Share};
 use crate::ta::instance::{Instance, InstanceRef, Instances};
 use crate::ta::load::image_sizes::ImageSizes;
 use crate::ta::session::{Opener, Sessions};
+use crate::ta::storage::Storage;
 use tally_abi::TeeUuid;
 use tally_mem::fallible::HeapExhausted;
 
@@ -32,6 +33,8 @@ pub struct Guest<O: Book> {
     pub instances: Instances<O>,
     /// Buffers that pseudo-TAs mapped into TAs.
     pub buffers: Buffers<O::Trace>,
+    /// Trusted storage of its TAs.
+    pub storage: Storage,
     /// How large TAs' images were.
     pub image_sizes: ImageSizes,
     /// The account.
@@ -55,6 +58,7 @@ impl<O: Book> Guest<O> {
             sessions: Sessions::default(),
             instances: Instances::absent(id),
             buffers: Buffers::default(),
+            storage: Storage::default(),
             image_sizes: ImageSizes::new(),
             book: O::absent(),
             session_count: 0,
@@ -162,6 +166,7 @@ impl<O: Book> Guest<O> {
         self.sessions = Sessions::new(Share::SESSIONS.all)?;
         self.instances = Instances::new(self.id, MAX_INSTANCES)?;
         self.buffers = Buffers::new()?;
+        self.storage = Storage::new(Share::OBJECTS.all)?;
         self.ta_quota_pages = DEFAULT_TA_QUOTA_PAGES;
         Ok(())
     }

@@ -21,6 +21,21 @@ pub enum Purpose {
     TaEncryption = 4,
 }
 
+/// What the storage key is of, as it was before keys had purposes: a chip's number, where there is none, and a text with its
+/// zero byte.
+const STORAGE: [&[u8]; 2] = [
+    b"BEEFBEEFBEEFBEEFBEEFBEEFBEEFBEEF",
+    b"ONLY_FOR_tee_fs_ssk\0",
+];
+
+/// The key that all keys of trusted storage derive from (`HUK_SUBKEY_SSK`, with `CFG_CORE_HUK_SUBKEY_COMPAT`).
+#[must_use]
+pub fn storage_key(key: &[u8; HARDWARE_KEY]) -> Zeroizing<[u8; DERIVED]> {
+    let mut derivation = Derivation(Hmac::new(Algorithm::Sha256, key));
+    STORAGE.iter().for_each(|part| derivation.update(part));
+    derivation.finish()
+}
+
 /// HMAC-SHA256 under a hardware key, begun with what it is for.
 pub struct Derivation(Hmac);
 

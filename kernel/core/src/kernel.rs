@@ -7,6 +7,7 @@ use crate::book::Book;
 use crate::call::thread::ThreadTable;
 use crate::guest::Guest;
 use crate::guest_id::{GuestId, MAX_GUESTS};
+use crate::hardware_key::storage_key;
 use crate::locked::Locked;
 use crate::observer::Observer;
 use crate::owners::OwnerTable;
@@ -24,6 +25,7 @@ use tally_mem::injection::Injection;
 use tally_mem::machine::{Machine, millis};
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::{PageAllocator, PageUse};
+use tally_storage::keys::Keys;
 
 /// The loader as the roof embeds it: see `linker/ldelf.ld` for its header.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +163,8 @@ pub struct Kernel<M: 'static, O: Book> {
     pub keys: &'static [&'static PublicKey],
     /// The machine's secret.
     pub(crate) hardware_key: [u8; 16],
+    /// Those of trusted storage.
+    pub(crate) storage: Keys,
     /// Breaks the kernel on purpose.
     pub fault: Option<fn(u32) -> bool>,
     /// What the observer has that needs no lock.
@@ -197,6 +201,7 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
             ldelf: parts.ldelf,
             keys: parts.keys,
             hardware_key: parts.hardware_key,
+            storage: Keys::new(storage_key(&parts.hardware_key)),
             fault: parts.fault,
             shared: parts.shared,
             gates: [const { AtomicBool::new(true) }; MAX_GUESTS],

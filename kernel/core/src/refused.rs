@@ -79,6 +79,8 @@ pub enum SharedTable {
     Channels,
     /// Pseudo-TAs' buffers.
     Buffers,
+    /// Objects of trusted storage that are open.
+    Objects,
 }
 
 /// A refused entry of a table.

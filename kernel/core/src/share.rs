@@ -55,6 +55,8 @@ impl Share {
     pub const CHANNELS: Self = Self::of_tas(32, 16);
     /// Buffers.
     pub const BUFFERS: Self = Self::of_tas(96, 64);
+    /// Objects of trusted storage that are open.
+    pub const OBJECTS: Self = Self::of_tas(96, 64);
 
     /// A table whose entries are TAs' alone: nobody else asks for one.
     const fn of_tas(all: usize, ta: usize) -> Self {

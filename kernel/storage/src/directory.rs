@@ -1,9 +1,14 @@
 //! The directory: which object of which TA lies in which file, in a file of its own, `dirf.db`.
 
 use crate::file::Committed;
-use crate::host::{Host, StorageError};
+use crate::host::{Host, Name, StorageError};
 use crate::keys::Keys;
-use tally_abi::{TeeResult, TeeUuid};
+use crate::store::{State, Store};
+use alloc::vec::Vec;
+use tally_abi::TeeUuid;
+use tally_mem::fallible;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Most bytes of an object's id (`TEE_OBJECT_ID_MAX_LEN`).
 pub const MAX_ID: usize = 64;
@@ -41,95 +46,426 @@ pub struct Entry {
     pub file: Committed,
 }
 
+/// An entry as it is in the file (optee_os `core/tee/fs_dirfile.c`).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Row {
+    ta: [u8; 16],
+    id: [u8; MAX_ID],
+    id_len: U32,
+    hash: [u8; 32],
+    number: U32,
+}
+
+/// First byte of an id of no bytes: without it the entry would be a free one.
+const EMPTY_ID: u8 = 1;
+
+impl Row {
+    /// One that is free.
+    const FREE: Self = Self {
+        ta: [0; 16],
+        id: [0; MAX_ID],
+        id_len: U32::ZERO,
+        hash: [0; 32],
+        number: U32::ZERO,
+    };
+
+    fn new(ta: TeeUuid, id: &ObjectId, file: Committed) -> Self {
+        let mut row = Self {
+            id: id.bytes,
+            id_len: u32::from(id.len).into(),
+            hash: file.hash,
+            number: file.number.into(),
+            ..Self::FREE
+        };
+        row.ta.copy_from_slice(ta.as_bytes());
+        if id.len == 0 {
+            row.id[0] = EMPTY_ID;
+        }
+        row
+    }
+
+    const fn is_free(&self) -> bool {
+        self.id_len.get() == 0 && self.id[0] == 0
+    }
+
+    /// The object's id, if it is this TA's.
+    fn id_of(&self, ta: TeeUuid) -> Option<ObjectId> {
+        let len = usize::try_from(self.id_len.get()).ok()?;
+        match !self.is_free() && self.ta == ta.as_bytes() {
+            true => ObjectId::new(self.id.get(..len)?),
+            false => None,
+        }
+    }
+
+    const fn file(&self) -> Committed {
+        Committed {
+            number: self.number.get(),
+            hash: self.hash,
+        }
+    }
+}
+
 /// The directory. It is read when it is first needed, made if there is none, and read again after an error.
 #[derive(Debug, Default)]
-pub struct Directory {}
+pub struct Directory {
+    read: Option<Read>,
+    /// Numbers of files that have no entry yet.
+    reserved: Vec<u32>,
+}
 
-const STUB: StorageError = StorageError::Code(TeeResult::NOT_IMPLEMENTED);
+/// What is in memory of the directory.
+#[derive(Debug)]
+struct Read {
+    store: Store,
+    /// Numbers of all files, in order.
+    numbers: Vec<u32>,
+}
 
-#[expect(clippy::missing_errors_doc, reason = "skeleton")]
+impl Read {
+    fn open<H: Host>(host: &mut H, keys: &Keys) -> Result<Self, StorageError> {
+        let store = match Store::open(host, keys, None, Name::Directory, State::Newest) {
+            Ok(Some(store)) => store,
+            Ok(None) | Err(StorageError::NotFound) => {
+                Store::new(host, keys, None, Name::Directory)?
+            }
+            Err(err) => return Err(err),
+        };
+        let mut read = Self {
+            store,
+            numbers: Vec::new(),
+        };
+        if let Err(err) = read.check(host) {
+            read.store.close(host);
+            return Err(err);
+        }
+        Ok(read)
+    }
+
+    /// Collects the numbers. As OP-TEE does, it frees the second entry of a file, which a power cut may have left.
+    fn check<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
+        let was_changed = self.store.is_changed();
+        for at in 0..self.rows() {
+            let row = self.row(host, at)?;
+            if row.is_free() {
+                continue;
+            }
+            match self.numbers.binary_search(&row.number.get()) {
+                Ok(_) => self.set_row(host, at, &Row::FREE)?,
+                Err(place) => {
+                    fallible::try_reserve(&mut self.numbers, 1)?;
+                    self.numbers.insert(place, row.number.get());
+                }
+            }
+        }
+        match was_changed {
+            true => Ok(()),
+            false => self.store.commit(host),
+        }
+    }
+
+    /// Entries, free ones too.
+    fn rows(&self) -> u32 {
+        let rows = self.store.length() / size_of::<Row>() as u64;
+        u32::try_from(rows).unwrap_or(u32::MAX)
+    }
+
+    fn row<H: Host>(&mut self, host: &mut H, at: u32) -> Result<Row, StorageError> {
+        let mut row = Row::FREE;
+        let mut take = |_: &mut H, before: usize, bytes: &[u8]| {
+            let to = row.as_mut_bytes().get_mut(before..before + bytes.len());
+            to.ok_or(StorageError::Corrupt)?.copy_from_slice(bytes);
+            Ok(())
+        };
+        self.store
+            .read(host, row_at(at), size_of::<Row>(), &mut take)?;
+        Ok(row)
+    }
+
+    fn set_row<H: Host>(&mut self, host: &mut H, at: u32, row: &Row) -> Result<(), StorageError> {
+        let mut give = |_: &mut H, before: usize, bytes: &mut [u8]| {
+            let from = row.as_bytes().get(before..before + bytes.len());
+            bytes.copy_from_slice(from.ok_or(StorageError::Corrupt)?);
+            Ok(())
+        };
+        self.store
+            .write_data(host, row_at(at), size_of::<Row>(), &mut give)
+    }
+
+    fn find<H: Host>(
+        &mut self,
+        host: &mut H,
+        ta: TeeUuid,
+        id: &ObjectId,
+    ) -> Result<Option<Entry>, StorageError> {
+        for at in 0..self.rows() {
+            let row = self.row(host, at)?;
+            if row.id_of(ta).as_ref() == Some(id) {
+                return Ok(Some(Entry {
+                    at,
+                    file: row.file(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first free place.
+    fn free<H: Host>(&mut self, host: &mut H) -> Result<u32, StorageError> {
+        for at in 0..self.rows() {
+            if self.row(host, at)?.is_free() {
+                return Ok(at);
+            }
+        }
+        Ok(self.rows())
+    }
+
+    fn next<H: Host>(
+        &mut self,
+        host: &mut H,
+        ta: TeeUuid,
+        after: Option<u32>,
+    ) -> Result<Option<(u32, ObjectId)>, StorageError> {
+        for at in after.map_or(0, |at| at.saturating_add(1))..self.rows() {
+            if let Some(id) = self.row(host, at)?.id_of(ta) {
+                return Ok(Some((at, id)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn put<H: Host>(
+        &mut self,
+        host: &mut H,
+        ta: TeeUuid,
+        id: &ObjectId,
+        file: Committed,
+        replace: bool,
+    ) -> Result<Option<u32>, StorageError> {
+        let old = self.find(host, ta, id)?;
+        if old.is_some() && !replace || self.numbers.contains(&file.number) {
+            return Err(StorageError::Exists);
+        }
+        fallible::try_reserve(&mut self.numbers, 1)?;
+        let at = match &old {
+            Some(old) => old.at,
+            None => self.free(host)?,
+        };
+        self.set_row(host, at, &Row::new(ta, id, file))?;
+        self.store.commit(host)?;
+        let old = old.map(|old| old.file.number);
+        self.numbers.retain(|number| Some(*number) != old);
+        let place = self.numbers.partition_point(|number| *number < file.number);
+        self.numbers.insert(place, file.number);
+        Ok(old)
+    }
+
+    fn update<H: Host>(
+        &mut self,
+        host: &mut H,
+        ta: TeeUuid,
+        id: &ObjectId,
+        file: Committed,
+    ) -> Result<(), StorageError> {
+        let old = self.find(host, ta, id)?;
+        let old = old.filter(|old| old.file.number == file.number);
+        let at = old.ok_or(StorageError::NotFound)?.at;
+        self.set_row(host, at, &Row::new(ta, id, file))?;
+        self.store.commit(host)
+    }
+
+    fn rename<H: Host>(
+        &mut self,
+        host: &mut H,
+        ta: TeeUuid,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<(), StorageError> {
+        let old = self.find(host, ta, from)?.ok_or(StorageError::NotFound)?;
+        if self.find(host, ta, to)?.is_some() {
+            return Err(StorageError::Exists);
+        }
+        self.set_row(host, old.at, &Row::new(ta, to, old.file))?;
+        self.store.commit(host)
+    }
+
+    fn remove<H: Host>(
+        &mut self,
+        host: &mut H,
+        ta: TeeUuid,
+        id: &ObjectId,
+    ) -> Result<u32, StorageError> {
+        let old = self.find(host, ta, id)?.ok_or(StorageError::NotFound)?;
+        self.set_row(host, old.at, &Row::FREE)?;
+        self.store.commit(host)?;
+        self.numbers.retain(|number| *number != old.file.number);
+        Ok(old.file.number)
+    }
+}
+
+/// Bytes before an entry.
+const fn row_at(at: u32) -> u64 {
+    at as u64 * size_of::<Row>() as u64
+}
+
 impl Directory {
     /// One that was not read yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {}
+        Self {
+            read: None,
+            reserved: Vec::new(),
+        }
     }
+
+    /// Does something with the directory, and drops what is in memory if that fails.
+    fn with<H: Host, T>(
+        &mut self,
+        host: &mut H,
+        keys: &Keys,
+        work: impl FnOnce(&mut Read, &mut H) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let read = match &mut self.read {
+            Some(read) => read,
+            none => none.insert(Read::open(host, keys)?),
+        };
+        let done = work(read, host);
+        let is_answer = matches!(
+            done,
+            Ok(_) | Err(StorageError::NotFound | StorageError::Exists)
+        );
+        if !is_answer {
+            self.forget(host);
+        }
+        done
+    }
+
     /// An object.
+    ///
+    /// # Errors
+    /// `Corrupt`; `OutOfMemory`; the normal world's.
     pub fn find<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _: &ObjectId,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        id: &ObjectId,
     ) -> Result<Option<Entry>, StorageError> {
-        Err(STUB)
+        self.with(host, keys, |read, host| read.find(host, ta, id))
     }
+
     /// The TA's next object after the one at a place, or its first one.
+    ///
+    /// # Errors
+    /// As [`Directory::find`].
     pub fn next<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _after: Option<u32>,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        after: Option<u32>,
     ) -> Result<Option<(u32, ObjectId)>, StorageError> {
-        Err(STUB)
+        self.with(host, keys, |read, host| read.next(host, ta, after))
     }
+
     /// A number for a new file, until it is entered or released.
-    pub fn reserve<H: Host>(&mut self, _: &mut H, _: &Keys) -> Result<u32, StorageError> {
-        Err(STUB)
+    ///
+    /// # Errors
+    /// As [`Directory::find`].
+    pub fn reserve<H: Host>(&mut self, host: &mut H, keys: &Keys) -> Result<u32, StorageError> {
+        fallible::try_reserve(&mut self.reserved, 1)?;
+        self.with(host, keys, |_, _| Ok(()))?;
+        let numbers = self.read.as_ref().map_or(&[][..], |read| &read.numbers);
+        let is_free = |number: &u32| {
+            numbers.binary_search(number).is_err() && !self.reserved.contains(number)
+        };
+        let number = (0..=u32::MAX).find(is_free).ok_or(StorageError::NoSpace)?;
+        self.reserved.push(number);
+        Ok(number)
     }
+
     /// Such a number is not needed any more.
-    pub fn release(&mut self, _number: u32) {}
+    pub fn release(&mut self, number: u32) {
+        self.reserved.retain(|reserved| *reserved != number);
+    }
+
     /// Enters an object's file. The number of the one that it replaces, which is the caller's to remove. `Exists` if there is
     /// one and it is not to be replaced.
+    ///
+    /// # Errors
+    /// `Exists`; `NoSpace`; as [`Directory::find`].
     pub fn put<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _: &ObjectId,
-        _: Committed,
-        _replace: bool,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        id: &ObjectId,
+        file: Committed,
+        replace: bool,
     ) -> Result<Option<u32>, StorageError> {
-        Err(STUB)
+        let old = self.with(host, keys, |read, host| {
+            read.put(host, ta, id, file, replace)
+        })?;
+        self.release(file.number);
+        Ok(old)
     }
+
     /// Enters a file's new state. `NotFound` if its object has another file, or none, by now.
+    ///
+    /// # Errors
+    /// `NotFound`; `NoSpace`; as [`Directory::find`].
     pub fn update<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _: &ObjectId,
-        _: Committed,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        id: &ObjectId,
+        file: Committed,
     ) -> Result<(), StorageError> {
-        Err(STUB)
+        self.with(host, keys, |read, host| read.update(host, ta, id, file))
     }
+
     /// Renames an object. `Exists` if there is one of the new name.
+    ///
+    /// # Errors
+    /// `NotFound`; `Exists`; `NoSpace`; as [`Directory::find`].
     pub fn rename<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _from: &ObjectId,
-        _to: &ObjectId,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        from: &ObjectId,
+        to: &ObjectId,
     ) -> Result<(), StorageError> {
-        Err(STUB)
+        self.with(host, keys, |read, host| read.rename(host, ta, from, to))
     }
+
     /// Removes an object. The number of its file, which is the caller's to remove.
+    ///
+    /// # Errors
+    /// `NotFound`; `NoSpace`; as [`Directory::find`].
     pub fn remove<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _: &ObjectId,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        id: &ObjectId,
     ) -> Result<u32, StorageError> {
-        Err(STUB)
+        self.with(host, keys, |read, host| read.remove(host, ta, id))
     }
+
     /// Gives up all that is in memory, but for numbers that are reserved.
-    pub fn forget<H: Host>(&mut self, _: &mut H) {}
+    pub fn forget<H: Host>(&mut self, host: &mut H) {
+        if let Some(read) = self.read.take() {
+            read.store.close(host);
+        }
+    }
+
     /// Bytes of the heap that it takes.
     #[must_use]
-    pub const fn heap_bytes(&self) -> usize {
-        0
+    pub fn heap_bytes(&self) -> usize {
+        let numbers = self.read.as_ref().map_or(0, |read| read.numbers.capacity());
+        let store = self.read.as_ref().map_or(0, |read| read.store.heap_bytes());
+        store + (numbers + self.reserved.capacity()) * size_of::<u32>()
     }
 }

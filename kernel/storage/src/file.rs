@@ -1,8 +1,9 @@
 //! One file: bytes in blocks of 4 KiB under a hash tree.
 
-use crate::host::{Host, StorageError};
+use crate::host::{Host, Name, StorageError};
 use crate::keys::Keys;
-use tally_abi::{TeeResult, TeeUuid};
+use crate::store::{State, Store, missing};
+use tally_abi::TeeUuid;
 
 /// Which file, and which of its states: what the directory says of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,73 +21,173 @@ pub type Source<'s, H> = &'s mut dyn FnMut(&mut H, usize, &mut [u8]) -> Result<(
 
 /// An open file. After an error what was changed since it was committed is forgotten.
 #[derive(Debug)]
-pub struct File {}
+pub struct File {
+    ta: TeeUuid,
+    number: u32,
+    /// What is committed; `None` before there is anything.
+    hash: Option<[u8; 32]>,
+    /// Bytes of data in what is committed.
+    length: u64,
+    store: Option<Store>,
+}
 
-const STUB: StorageError = StorageError::Code(TeeResult::NOT_IMPLEMENTED);
-
-#[expect(clippy::missing_errors_doc, reason = "skeleton")]
 impl File {
     /// A new one, empty, which the directory does not know yet.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
     pub fn create<H: Host>(
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _number: u32,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        number: u32,
     ) -> Result<Self, StorageError> {
-        Err(STUB)
+        let name = Name::Number(number);
+        Ok(Self {
+            ta,
+            number,
+            hash: None,
+            length: 0,
+            store: Some(Store::new(host, keys, Some(ta), name)?),
+        })
     }
+
     /// One that the directory knows.
+    ///
+    /// # Errors
+    /// `Corrupt`, also if it has gone; `OutOfMemory`; the normal world's.
     pub fn open<H: Host>(
-        _: &mut H,
-        _: &Keys,
-        _: TeeUuid,
-        _: Committed,
+        host: &mut H,
+        keys: &Keys,
+        ta: TeeUuid,
+        committed: Committed,
     ) -> Result<Self, StorageError> {
-        Err(STUB)
+        let mut file = Self {
+            ta,
+            number: committed.number,
+            hash: Some(committed.hash),
+            length: 0,
+            store: None,
+        };
+        file.length = file.store(host, keys)?.length();
+        Ok(file)
     }
+
     /// Bytes of data.
     pub fn bytes(&self) -> u64 {
-        0
+        self.store.as_ref().map_or(self.length, Store::length)
     }
+
+    /// What is in memory, or is read now.
+    fn store<H: Host>(&mut self, host: &mut H, keys: &Keys) -> Result<&mut Store, StorageError> {
+        if self.store.is_none() {
+            let (ta, name) = (Some(self.ta), Name::Number(self.number));
+            self.store = Some(match self.hash {
+                None => Store::new(host, keys, ta, name)?,
+                Some(hash) => Store::open(host, keys, ta, name, State::Hash(hash))
+                    .map_err(missing)?
+                    .ok_or(StorageError::Corrupt)?,
+            });
+        }
+        self.store.as_mut().ok_or(StorageError::Corrupt)
+    }
+
+    /// Drops what is in memory after an error.
+    fn keep<H: Host, T>(
+        &mut self,
+        host: &mut H,
+        result: Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        if result.is_err() {
+            self.forget(host);
+        }
+        result
+    }
+
+    /// Gives up what is in memory, also what was changed and not committed.
+    pub fn forget<H: Host>(&mut self, host: &mut H) {
+        if let Some(store) = self.store.take() {
+            store.close(host);
+        }
+    }
+
     /// Reads up to `len` bytes from `at` on, in pieces; how many there were.
+    ///
+    /// # Errors
+    /// `Corrupt`; `OutOfMemory`; the normal world's, the sink's.
     pub fn read<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _at: u64,
-        _len: usize,
-        _: Sink<'_, H>,
+        host: &mut H,
+        keys: &Keys,
+        at: u64,
+        len: usize,
+        to: Sink<'_, H>,
     ) -> Result<usize, StorageError> {
-        Err(STUB)
+        let store = self.store(host, keys)?;
+        let done = store.read(host, at, len, to);
+        self.keep(host, done)
     }
+
     /// Writes, with zeros in between if it was shorter than `at`.
+    ///
+    /// # Errors
+    /// `Corrupt`; `NoSpace`; `OutOfMemory`; the normal world's, the source's.
     pub fn write<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _at: u64,
-        _len: usize,
-        _: Source<'_, H>,
+        host: &mut H,
+        keys: &Keys,
+        at: u64,
+        len: usize,
+        from: Source<'_, H>,
     ) -> Result<(), StorageError> {
-        Err(STUB)
+        let store = self.store(host, keys)?;
+        let done = store.write_data(host, at, len, from);
+        self.keep(host, done)
     }
+
     /// Cuts it off, or prolongs it by zeros.
+    ///
+    /// # Errors
+    /// As [`File::write`].
     pub fn truncate<H: Host>(
         &mut self,
-        _: &mut H,
-        _: &Keys,
-        _bytes: u64,
+        host: &mut H,
+        keys: &Keys,
+        bytes: u64,
     ) -> Result<(), StorageError> {
-        Err(STUB)
+        let store = self.store(host, keys)?;
+        let done = store.truncate(host, bytes);
+        self.keep(host, done)
     }
-    /// Writes all that changed, beside the state that was committed; what the directory is to say of it now.
-    pub fn commit<H: Host>(&mut self, _: &mut H, _: &Keys) -> Result<Committed, StorageError> {
-        Err(STUB)
+
+    /// Writes all that changed, beside the state that was committed; what the directory is to say of it now. If it comes not
+    /// to say so, the file is to be closed and opened again with what it says: the next commit writes over the older state.
+    ///
+    /// # Errors
+    /// As [`File::write`].
+    pub fn commit<H: Host>(
+        &mut self,
+        host: &mut H,
+        keys: &Keys,
+    ) -> Result<Committed, StorageError> {
+        let store = self.store(host, keys)?;
+        let done = store.commit(host).and_then(|()| store.hash());
+        let length = store.length();
+        let hash = self.keep(host, done)?;
+        (self.hash, self.length) = (Some(hash), length);
+        Ok(Committed {
+            number: self.number,
+            hash,
+        })
     }
+
     /// Closes it; what was not committed is lost.
-    pub fn close<H: Host>(self, _: &mut H) {}
+    pub fn close<H: Host>(mut self, host: &mut H) {
+        self.forget(host);
+    }
+
     /// Bytes of the heap that it takes.
     pub fn heap_bytes(&self) -> usize {
-        size_of::<Self>()
+        size_of::<Self>() + self.store.as_ref().map_or(0, Store::heap_bytes)
     }
 }

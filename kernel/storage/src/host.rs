@@ -1,4 +1,4 @@
-//! What storage asks of whoever runs it: files of the normal world, random numbers, chances for interrupts.
+//! Seam to whoever runs storage: files of the normal world, random numbers, chances for interrupts.
 
 use core::fmt;
 use tally_abi::TeeResult;

@@ -12,3 +12,10 @@ pub mod directory;
 pub mod file;
 pub mod host;
 pub mod keys;
+mod layout;
+mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tree;

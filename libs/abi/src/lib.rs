@@ -17,6 +17,7 @@ pub mod rpc;
 pub mod shdr;
 pub mod sites;
 pub mod smc;
+pub mod storage;
 pub mod ta;
 pub mod tee_uuid;
 

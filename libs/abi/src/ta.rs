@@ -48,6 +48,8 @@ pub mod flags {
     pub const DEVICE_ENUM: u32 = 1 << 9;
     /// Enumerated when the supplicant is up.
     pub const DEVICE_ENUM_SUPP: u32 = 1 << 10;
+    /// A handle of an object that turns out to be corrupt stays open.
+    pub const DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT: u32 = 1 << 11;
     /// A crashed keep-alive instance stays.
     pub const INSTANCE_KEEP_CRASHED: u32 = 1 << 13;
     /// All defined bits (`TA_FLAGS_MASK`).
@@ -55,7 +57,7 @@ pub mod flags {
     /// Those that a TA may have which is loaded: all but the pseudo-TAs' own.
     pub const OF_TAS: u32 = MASK & !CONCURRENT;
     /// Names for people, by bit.
-    pub const NAMES: [(u32, &str); 9] = [
+    pub const NAMES: [(u32, &str); 10] = [
         (SINGLE_INSTANCE, "SINGLE_INSTANCE"),
         (MULTI_SESSION, "MULTI_SESSION"),
         (INSTANCE_KEEP_ALIVE, "INSTANCE_KEEP_ALIVE"),
@@ -64,6 +66,10 @@ pub mod flags {
         (CONCURRENT, "CONCURRENT"),
         (DEVICE_ENUM, "DEVICE_ENUM"),
         (DEVICE_ENUM_SUPP, "DEVICE_ENUM_SUPP"),
+        (
+            DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT,
+            "DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT",
+        ),
         (INSTANCE_KEEP_CRASHED, "INSTANCE_KEEP_CRASHED"),
     ];
 }

@@ -126,6 +126,8 @@ crate::codes! {
         BUFFERS = 12 "buffers of pseudo-TAs",
         /// The kernel stack of a call.
         KERNEL_STACK = 13 "kernel stack",
+        /// Objects of trusted storage that are open.
+        OBJECTS = 14 "open objects",
     }
 }
 
@@ -166,6 +168,7 @@ pub mod limit {
         (failed_pool::SHARED_PAGES, "64 MiB for one object"),
         (failed_pool::CHANNELS, "the share of the channels"),
         (failed_pool::BUFFERS, "the share of the buffers"),
+        (failed_pool::OBJECTS, "the share of the open objects"),
         (
             failed_pool::KERNEL_STACK,
             "the stack of one call, of which each TA of a chain takes its part",

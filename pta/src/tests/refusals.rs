@@ -114,6 +114,7 @@ fn a_refused_entry_is_told_by_table_asker_and_holder() {
             (SharedTable::SharedPages, failed_pool::SHARED_PAGES),
             (SharedTable::Channels, failed_pool::CHANNELS),
             (SharedTable::Buffers, failed_pool::BUFFERS),
+            (SharedTable::Objects, failed_pool::OBJECTS),
         ];
         let askers = [
             (TA, owner_kind::TA, "ta"),

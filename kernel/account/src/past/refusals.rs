@@ -175,6 +175,7 @@ fn of_entry(refused: &RefusedEntry) -> FailureRow {
             SharedTable::SharedPages => failed_pool::SHARED_PAGES,
             SharedTable::Channels => failed_pool::CHANNELS,
             SharedTable::Buffers => failed_pool::BUFFERS,
+            SharedTable::Objects => failed_pool::OBJECTS,
         },
         wanted_entries: refused.wanted,
         used_entries: refused.used,

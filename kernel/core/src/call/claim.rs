@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::kernel::{Kernel, State};
 use crate::observer::Observer;
 use crate::owners::OwnerName;
+use crate::ta::crypto::Forgotten;
 use crate::ta::instance::{Instance, InstanceError, InstanceRef, Life};
 use crate::ta::task::End;
 use tally_abi::TeeResult;
@@ -130,7 +131,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Makes an instance dead that this call has claimed: its memory goes, in steps, and its entry stays for its
     /// sessions.
-    pub fn bury(&self, instance: InstanceRef, end: End) {
+    pub fn bury(&mut self, instance: InstanceRef, end: End) {
         let kernel = self.kernel;
         O::ending(kernel, instance, end);
         let (owner, uuid, space, mut holdings) = {
@@ -151,9 +152,11 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             found.leaving = space.as_ref().map_or(0, AddressSpace::charged_pages);
             (found.owner, found.uuid, space, holdings)
         };
-        while holdings.as_mut().is_some_and(|held| held.forget_one()) {
+        while let Some(gone) = holdings.as_mut().and_then(|held| held.forget_one()) {
+            self.let_go(gone);
             kernel.breathe();
         }
+        drop(holdings);
         let Some(mut space) = space else {
             return;
         };
@@ -192,6 +195,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         drop(state);
         if left != 0 {
             log::error!("a TA ended and left {left} pages behind");
+        }
+    }
+
+    /// Ends what a TA held where storage is involved.
+    #[inline(never)]
+    fn let_go(&mut self, gone: Forgotten) {
+        match gone {
+            Forgotten::Object(object) => self.discard_object(object),
+            Forgotten::Enumerator(enumerator) => {
+                if enumerator.has_begun {
+                    self.leave_directory();
+                }
+            }
+            Forgotten::State => {}
         }
     }
 

@@ -81,10 +81,11 @@ impl<M: Machine, O: Observer> Kernel<M, O> {
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Buries every instance.
-    fn end_instances(&self) {
+    fn end_instances(&mut self) {
+        let (kernel, guest) = (self.kernel, self.guest);
         let next = || {
-            let state = self.kernel.state();
-            let instances = &state.guest(self.guest).instances;
+            let state = kernel.state();
+            let instances = &state.guest(guest).instances;
             let mut named = instances.named();
             let living = named.find(|(_, found)| found.space.is_some());
             living.map(|(instance, _)| instance)

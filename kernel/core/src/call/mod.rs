@@ -17,7 +17,7 @@ use crate::observer::Observer;
 use crate::ta::closing::Closings;
 use crate::ta::load::Libraries;
 use crate::ta::session::Caller;
-use rpc::{RpcArg, RpcClient};
+use rpc::{RpcArg, RpcClient, RpcShm};
 use tally_abi::rpc::notification;
 use tally_abi::{TeeResult, smc};
 use tally_mem::machine::Machine;
@@ -38,6 +38,8 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
     pub(crate) closings: Closings,
     /// What `ldelf` has opened in it.
     pub(crate) libraries: Libraries,
+    /// Memory that it has for files of trusted storage.
+    pub(crate) file_memory: Option<RpcShm>,
 }
 
 impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
@@ -53,12 +55,14 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             caller: None,
             closings: Closings::default(),
             libraries: Libraries::default(),
+            file_memory: None,
         }
     }
 
     /// Ends what the call has put off, and gives back what it borrowed of the normal world.
     pub fn finish(&mut self) {
         self.end_put_off();
+        self.give_file_memory_back();
         self.rpc.finish(&self.kernel.machine);
     }
 

@@ -10,5 +10,6 @@ pub mod obituary;
 pub mod operation;
 pub mod session;
 pub mod stack;
+pub mod storage;
 pub mod syscall;
 pub mod task;

@@ -11,6 +11,7 @@ pub mod object;
 pub mod rules;
 pub mod scheme;
 pub mod state;
+pub mod stored;
 
 use handles::Handles;
 use object::Object;
@@ -29,7 +30,9 @@ pub struct Holdings {
     pub objects: Handles<Object>,
     /// Its states.
     pub states: Handles<CryptState>,
-    /// Bytes of the heap behind both.
+    /// Its enumerators of trusted storage.
+    pub enumerators: Handles<Enumerator>,
+    /// Bytes of the heap behind them.
     bytes: usize,
 }
 
@@ -40,6 +43,7 @@ impl Holdings {
         Self {
             objects: Handles::new(),
             states: Handles::new(),
+            enumerators: Handles::new(),
             bytes: 0,
         }
     }
@@ -69,6 +73,14 @@ impl Holdings {
         let handle = self.objects.insert(object)?;
         self.bytes += bytes;
         Ok(handle)
+    }
+
+    /// Puts an object, whose bytes are counted already, in the place of another one.
+    pub fn fill(&mut self, handle: u32, object: Object) {
+        if let Some(place) = self.objects.get_mut(handle) {
+            self.bytes -= place.heap_bytes();
+            *place = object;
+        }
     }
 
     /// Takes an object out: it is zeroed where the caller lets go of it.
@@ -103,21 +115,65 @@ impl Holdings {
         let keys = state.keys.map(|key| self.remove_object(key));
         Some(Removed {
             _state: state,
-            _keys: keys,
+            keys,
         })
     }
 
-    /// Lets go of something, if there is anything: bounded work.
-    pub fn forget_one(&mut self) -> bool {
-        self.states.pop().is_some() || self.objects.pop().is_some()
+    /// Takes in an enumerator. Its handle.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`.
+    pub fn add_enumerator(&mut self) -> Result<u32, TeeResult> {
+        let handle = self.enumerators.insert(Enumerator::default())?;
+        self.bytes += size_of::<Enumerator>();
+        Ok(handle)
     }
+
+    /// Takes an enumerator out.
+    pub fn remove_enumerator(&mut self, handle: u32) -> Option<TryBox<Enumerator>> {
+        let enumerator = self.enumerators.remove(handle)?;
+        self.bytes -= size_of::<Enumerator>();
+        Some(enumerator)
+    }
+
+    /// Lets go of something, if there is anything: bounded work.
+    pub fn forget_one(&mut self) -> Option<Forgotten> {
+        if self.states.pop().is_some() {
+            return Some(Forgotten::State);
+        }
+        if let Some(enumerator) = self.enumerators.pop() {
+            return Some(Forgotten::Enumerator(enumerator));
+        }
+        self.objects.pop().map(Forgotten::Object)
+    }
+}
+
+/// What was let go of, to be ended where storage is involved.
+#[derive(Debug)]
+pub enum Forgotten {
+    /// An object.
+    Object(TryBox<Object>),
+    /// A state.
+    State,
+    /// An enumerator.
+    Enumerator(TryBox<Enumerator>),
+}
+
+/// Where a list of a TA's objects in trusted storage stands.
+#[derive(Debug, Default)]
+pub struct Enumerator {
+    /// It has begun.
+    pub has_begun: bool,
+    /// Place of the object that came last.
+    pub after: Option<u32>,
 }
 
 /// A state and its keys on their way out.
 #[derive(Debug)]
 pub struct Removed {
     _state: TryBox<CryptState>,
-    _keys: [Option<TryBox<Object>>; 2],
+    /// The keys.
+    pub keys: [Option<TryBox<Object>>; 2],
 }
 
 impl Default for Holdings {

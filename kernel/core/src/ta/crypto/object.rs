@@ -1,9 +1,10 @@
-//! Transient objects: keys and other secrets of a TA, attribute by attribute.
+//! Objects, transient and persistent: keys and other secrets of a TA, attribute by attribute.
 //!
 //! **Invariant:** room for every attribute that it may have is there from the beginning, so that nothing that becomes of it
 //! needs memory; it is zeroed when it goes.
 
 use super::rules::{Attribute, Form, Generation, MAX_ATTRIBUTES, Rules};
+use crate::ta::storage::objects::Handle;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -11,7 +12,7 @@ use tally_abi::TeeResult;
 use tally_abi::crypto::{
     UteeAttribute, UteeObjectInfo, attribute, curve, handle_flag, object_type, usage,
 };
-use tally_mem::fallible::{HeapExhausted, vec_with_capacity};
+use tally_mem::fallible::{HeapExhausted, TryBox, vec_with_capacity};
 use zeroize::Zeroize;
 
 /// An object.
@@ -28,6 +29,8 @@ pub struct Object {
     pub is_initialized: bool,
     /// It is the key of a state, and nobody else's.
     pub is_busy: bool,
+    /// Where it is in storage, if it is.
+    pub storage: Option<TryBox<Handle>>,
     /// Bytes of each attribute that it has.
     lens: [Option<u16>; MAX_ATTRIBUTES],
     /// All of them, each where its room is.
@@ -57,6 +60,7 @@ impl Object {
             usage: usage::ALL,
             is_initialized: false,
             is_busy: false,
+            storage: None,
             lens: [None; MAX_ATTRIBUTES],
             bytes,
         })
@@ -64,24 +68,30 @@ impl Object {
 
     /// Bytes of the heap that it takes.
     #[must_use]
-    pub const fn heap_bytes(&self) -> usize {
-        size_of::<Self>() + self.bytes.len()
+    pub fn heap_bytes(&self) -> usize {
+        let storage = self.storage.as_ref();
+        let storage = storage.map_or(0, |handle| handle.heap_bytes());
+        size_of::<Self>() + self.bytes.len() + storage
     }
 
-    /// What a TA may know of it.
+    /// What a TA may know of it. What handles of a persistent object share is not here.
     #[must_use]
-    pub const fn info(&self) -> UteeObjectInfo {
+    pub fn info(&self) -> UteeObjectInfo {
+        let (flags, position) = match &self.storage {
+            Some(handle) => (handle.flags | handle_flag::PERSISTENT, handle.position),
+            None => (0, 0),
+        };
         UteeObjectInfo {
             object_type: self.rules.object_type,
             size_bits: self.bits,
             max_size_bits: self.max_bits,
             usage: self.usage,
             data_bytes: 0,
-            data_position: 0,
+            data_position: u32::try_from(position).unwrap_or(u32::MAX),
             flags: if self.is_initialized {
-                handle_flag::INITIALIZED
+                flags | handle_flag::INITIALIZED
             } else {
-                0
+                flags
             },
         }
     }

@@ -43,7 +43,7 @@ const fn implementation(name: &'static [u8], kind: u32, value: &'static [u8]) ->
 
 const NO: &[u8] = &[0];
 const ZERO: &[u8] = &0_u32.to_le_bytes();
-/// Time that the normal world controls.
+/// What the normal world controls.
 const BY_NORMAL_WORLD: &[u8] = &100_u32.to_le_bytes();
 const MAKER: &[u8] = b"Tally\0";
 const UNKNOWN: &[u8] = b"unknown\0";
@@ -85,11 +85,11 @@ const PROPERTIES: [Property; 19] = [
         BY_NORMAL_WORLD,
     ),
     implementation(b"gpd.tee.cryptography.ecc\0", KIND_BOOL, NO),
-    // There is no storage that could be rolled back.
+    // Enforced by the normal world at most.
     implementation(
         b"gpd.tee.trustedStorage.antiRollback.protectionLevel\0",
         KIND_U32,
-        ZERO,
+        BY_NORMAL_WORLD,
     ),
     implementation(
         b"gpd.tee.trustedos.implementation.version\0",

@@ -8,7 +8,7 @@ use tally_mem::machine::Machine;
 use zeroize::Zeroizing;
 
 /// Bytes that are copied with the state locked; whole blocks of every cipher.
-pub(super) const PIECE: usize = 512;
+pub(in crate::ta::syscall) const PIECE: usize = 512;
 
 /// A piece, which begins at a word, and is zeroed when it goes.
 #[repr(align(16))]

@@ -8,12 +8,12 @@
 mod aead;
 mod asymmetric;
 mod cipher;
-mod data;
+pub(super) mod data;
 mod derive;
 mod digest;
 mod objects;
 mod pairs;
-mod room;
+pub(super) mod room;
 mod rsa;
 mod states;
 
@@ -33,7 +33,11 @@ use zerocopy::{FromZeros, IntoBytes};
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Serves a system call of cryptography: `x[8]` with its arguments.
     #[inline(never)]
-    pub(super) fn sys_crypto(&self, instance: InstanceRef, x: &[u64; 31]) -> Result<(), TeeResult> {
+    pub(super) fn sys_crypto(
+        &mut self,
+        instance: InstanceRef,
+        x: &[u64; 31],
+    ) -> Result<(), TeeResult> {
         match x[8] {
             svc::CRYP_STATE_ALLOC => self.sys_state_alloc(instance, x),
             svc::CRYP_STATE_COPY => self.sys_state_copy(instance, [x[0], x[1]]),
@@ -66,7 +70,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// What the instance holds, with the state locked.
-    fn with_holdings<R>(
+    pub(super) fn with_holdings<R>(
         &self,
         instance: InstanceRef,
         work: impl FnOnce(&mut Holdings) -> R,
@@ -81,14 +85,23 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     #[inline(never)]
-    fn take_object(&self, instance: InstanceRef, handle: u64) -> Result<TryBox<Object>, TeeResult> {
+    pub(super) fn take_object(
+        &self,
+        instance: InstanceRef,
+        handle: u64,
+    ) -> Result<TryBox<Object>, TeeResult> {
         let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_STATE)?;
         let taken = self.with_holdings(instance, |held| held.objects.take(handle))?;
         taken.ok_or(TeeResult::BAD_STATE)
     }
 
     #[inline(never)]
-    fn put_object_back(&self, instance: InstanceRef, handle: u64, object: TryBox<Object>) {
+    pub(super) fn put_object_back(
+        &self,
+        instance: InstanceRef,
+        handle: u64,
+        object: TryBox<Object>,
+    ) {
         // An instance that is being served does not go.
         let _ = self.with_holdings(instance, |held| {
             held.objects.put_back(handle as u32, object);
@@ -96,7 +109,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Works on an object, with nothing locked.
-    fn with_object<R>(
+    pub(super) fn with_object<R>(
         &self,
         instance: InstanceRef,
         handle: u64,
@@ -157,38 +170,63 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Confirms that the TA may read this.
     #[inline(never)]
-    fn check_read(&self, instance: InstanceRef, va: u64, len: u64) -> Result<(), TeeResult> {
+    pub(super) fn check_read(
+        &self,
+        instance: InstanceRef,
+        va: u64,
+        len: u64,
+    ) -> Result<(), TeeResult> {
         self.sys_check_access(instance, access::READ | access::ANY_OWNER, UserVa(va), len)
     }
 
     /// Confirms that the TA may write this.
     #[inline(never)]
-    fn check_write(&self, instance: InstanceRef, va: u64, len: u64) -> Result<(), TeeResult> {
+    pub(super) fn check_write(
+        &self,
+        instance: InstanceRef,
+        va: u64,
+        len: u64,
+    ) -> Result<(), TeeResult> {
         let both = access::READ | access::WRITE;
         self.sys_check_access(instance, both | access::ANY_OWNER, UserVa(va), len)
     }
 
     /// Copies out of the TA's memory.
     #[inline(never)]
-    fn read(&self, instance: InstanceRef, va: u64, buf: &mut [u8]) -> Result<(), TeeResult> {
+    pub(super) fn read(
+        &self,
+        instance: InstanceRef,
+        va: u64,
+        buf: &mut [u8],
+    ) -> Result<(), TeeResult> {
         self.take(instance, UserVa(va), buf)
     }
 
     /// Copies into the TA's memory.
     #[inline(never)]
-    fn write(&self, instance: InstanceRef, va: u64, bytes: &[u8]) -> Result<(), TeeResult> {
+    pub(super) fn write(
+        &self,
+        instance: InstanceRef,
+        va: u64,
+        bytes: &[u8],
+    ) -> Result<(), TeeResult> {
         self.put(instance, UserVa(va), bytes)
     }
 
     /// A number in the TA's memory.
-    fn read_u64(&self, instance: InstanceRef, va: u64) -> Result<u64, TeeResult> {
+    pub(super) fn read_u64(&self, instance: InstanceRef, va: u64) -> Result<u64, TeeResult> {
         let mut number = u64::new_zeroed();
         self.read(instance, va, number.as_mut_bytes())?;
         Ok(number)
     }
 
     /// A number to the TA's memory.
-    fn write_u64(&self, instance: InstanceRef, va: u64, number: u64) -> Result<(), TeeResult> {
+    pub(super) fn write_u64(
+        &self,
+        instance: InstanceRef,
+        va: u64,
+        number: u64,
+    ) -> Result<(), TeeResult> {
         self.write(instance, va, number.as_bytes())
     }
 }

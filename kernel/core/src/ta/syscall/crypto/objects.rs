@@ -39,8 +39,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         self.add_holding(instance, x[2], bytes, |held| held.add_object(object))
     }
 
-    pub(super) fn sys_object_close(
-        &self,
+    pub(in crate::ta::syscall) fn sys_object_close(
+        &mut self,
         instance: InstanceRef,
         handle: u64,
     ) -> Result<(), TeeResult> {
@@ -50,9 +50,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             if object.is_busy {
                 return Err(TeeResult::ITEM_NOT_FOUND);
             }
-            Ok(held.remove_object(handle))
+            held.remove_object(handle).ok_or(TeeResult::BAD_STATE)
         })?;
-        removed.map(drop)
+        self.discard_object(removed?);
+        Ok(())
     }
 
     pub(super) fn sys_object_reset(
@@ -61,6 +62,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         handle: u64,
     ) -> Result<(), TeeResult> {
         self.with_object(instance, handle, |object| {
+            if object.storage.is_some() {
+                return Err(TeeResult::BAD_PARAMETERS);
+            }
             object.reset();
             Ok(())
         })
@@ -72,22 +76,26 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         [handle, out]: [u64; 2],
     ) -> Result<(), TeeResult> {
-        let info = self.with_object(instance, handle, |object| Ok(object.info()))?;
+        let info = self.with_object(instance, handle, |object| Ok(self.info_of(object)))?;
         let len = size_of_val(&info) as u64;
         self.sys_check_access(instance, access::WRITE, UserVa(out), len)?;
         self.write(instance, out, info.as_bytes())
     }
 
     pub(super) fn sys_object_restrict(
-        &self,
+        &mut self,
         instance: InstanceRef,
         handle: u64,
         usage: u32,
     ) -> Result<(), TeeResult> {
-        self.with_object(instance, handle, |object| {
+        let is_stored = self.with_object(instance, handle, |object| {
             object.usage &= usage;
-            Ok(())
-        })
+            Ok(object.storage.is_some())
+        })?;
+        if is_stored {
+            return self.restrict_stored(instance, handle, usage);
+        }
+        Ok(())
     }
 
     #[inline(never)]
@@ -101,7 +109,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let found = self.with_object(instance, handle, |_| Ok(()));
         found.map_err(|_| TeeResult::ITEM_NOT_FOUND)?;
         self.with_object(instance, handle, |object| {
-            let is_readable = id & attribute::PUBLIC != 0 || object.usage & usage::EXTRACTABLE != 0;
+            let is_readable =
+                id & attribute::PUBLIC != 0 || self.usage_of(object) & usage::EXTRACTABLE != 0;
             if !object.is_initialized || !is_readable {
                 return Err(TeeResult::BAD_PARAMETERS);
             }
@@ -200,7 +209,9 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 if !from.is_initialized || to.is_initialized {
                     return Err(TeeResult::BAD_PARAMETERS);
                 }
-                to.copy_from(from)
+                to.copy_from(from)?;
+                to.usage = self.usage_of(from);
+                Ok(())
             })
         })
     }

@@ -12,9 +12,10 @@ use tally_mem::machine::Machine;
 use zeroize::Zeroize;
 
 /// Words for an algorithm and bytes for what it works on; zeroed when it goes.
-struct Room {
+pub(in crate::ta::syscall) struct Room {
     words: Vec<Word>,
-    bytes: Vec<u8>,
+    /// The bytes.
+    pub(in crate::ta::syscall) bytes: Vec<u8>,
 }
 
 impl Room {
@@ -65,7 +66,7 @@ pub(super) enum Delivered {
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     #[inline(never)]
-    fn open_room(
+    pub(in crate::ta::syscall) fn open_room(
         &self,
         instance: InstanceRef,
         words: usize,
@@ -83,7 +84,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     #[inline(never)]
-    fn close_room(&self, instance: InstanceRef, room: Room) {
+    pub(in crate::ta::syscall) fn close_room(&self, instance: InstanceRef, room: Room) {
         let all = size_of_val(&*room.words) + size_of_val(&*room.bytes);
         drop(room);
         // An instance that is being served does not go.

@@ -15,7 +15,7 @@ use zerocopy::IntoBytes;
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
     /// Adds to what an instance holds, out of its own memory and within its share. The handle goes to the TA.
-    pub(super) fn add_holding(
+    pub(in crate::ta::syscall) fn add_holding(
         &self,
         instance: InstanceRef,
         out: u64,
@@ -23,26 +23,38 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         add: impl FnOnce(&mut Holdings) -> Result<u32, TeeResult>,
     ) -> Result<(), TeeResult> {
         self.check_write(instance, out, size_of::<u32>() as u64)?;
-        let handle = {
-            let kernel = self.kernel;
-            let mut state = kernel.state();
-            let instances = &mut state.guest_mut(instance.guest()).instances;
-            let (owner, kept) = granted(instances, instance, bytes)?;
-            kernel.as_owner(owner, || match &mut kept.holdings {
-                Some(holdings) => add(holdings),
-                none => {
-                    let mut holdings = TryBox::new(Holdings::new())?;
-                    let handle = add(&mut holdings)?;
-                    *none = Some(holdings);
-                    Ok(handle)
-                }
-            })?
-        };
+        let handle = self.hold_more(instance, bytes, add)?;
         self.write(instance, out, handle.as_bytes())
     }
 
+    /// Adds to what an instance holds, as above. The handle.
+    pub(in crate::ta::syscall) fn hold_more(
+        &self,
+        instance: InstanceRef,
+        bytes: usize,
+        add: impl FnOnce(&mut Holdings) -> Result<u32, TeeResult>,
+    ) -> Result<u32, TeeResult> {
+        let kernel = self.kernel;
+        let mut state = kernel.state();
+        let instances = &mut state.guest_mut(instance.guest()).instances;
+        let (owner, kept) = granted(instances, instance, bytes)?;
+        kernel.as_owner(owner, || match &mut kept.holdings {
+            Some(holdings) => add(holdings),
+            none => {
+                let mut holdings = TryBox::new(Holdings::new())?;
+                let handle = add(&mut holdings)?;
+                *none = Some(holdings);
+                Ok(handle)
+            }
+        })
+    }
+
     /// Counts so many bytes as the instance's for a while, within its share.
-    pub(super) fn lend_share(&self, instance: InstanceRef, bytes: usize) -> Result<(), TeeResult> {
+    pub(in crate::ta::syscall) fn lend_share(
+        &self,
+        instance: InstanceRef,
+        bytes: usize,
+    ) -> Result<(), TeeResult> {
         let mut state = self.kernel.state();
         let instances = &mut state.guest_mut(instance.guest()).instances;
         let (_, kept) = granted(instances, instance, bytes)?;
@@ -53,7 +65,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     /// Runs `make` with what it takes of the heap charged to the instance.
-    pub(super) fn as_instance<R>(
+    pub(in crate::ta::syscall) fn as_instance<R>(
         &self,
         instance: InstanceRef,
         make: impl FnOnce() -> R,
@@ -111,13 +123,17 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     pub(super) fn sys_state_free(
-        &self,
+        &mut self,
         instance: InstanceRef,
         handle: u64,
     ) -> Result<(), TeeResult> {
         let handle = u32::try_from(handle).map_err(|_| TeeResult::BAD_PARAMETERS)?;
         let removed = self.with_holdings(instance, |held| held.remove_state(handle))?;
-        removed.map(drop).ok_or(TeeResult::BAD_PARAMETERS)
+        let removed = removed.ok_or(TeeResult::BAD_PARAMETERS)?;
+        for key in removed.keys.into_iter().flatten() {
+            self.discard_object(key);
+        }
+        Ok(())
     }
 }
 

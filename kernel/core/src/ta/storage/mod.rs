@@ -1,0 +1,111 @@
+//! Trusted storage of a guest's TAs: its directory, and the objects that are open.
+//!
+//! Source: optee_os `core/tee/{tee_pobj,tee_ree_fs}.c`.
+//!
+//! **Invariant:** an object that is open has an entry, which goes with its last handle; the directory is in memory only while
+//! somebody has an object open or lists them. Nobody waits for the normal world with the state locked.
+//! **Knows nothing of:** what is in files.
+
+pub mod files;
+pub mod objects;
+pub mod turn;
+
+use crate::call::Call;
+use crate::observer::Observer;
+use crate::ta::instance::InstanceRef;
+use files::Files;
+use objects::OpenObject;
+use tally_abi::TeeResult;
+use tally_mem::fallible::{HeapExhausted, Table};
+use tally_mem::machine::Machine;
+use tally_storage::directory::Directory;
+use tally_storage::host::StorageError;
+use tally_storage::keys::Keys;
+use turn::{Shared, Turn};
+
+/// What a guest has of it.
+#[derive(Debug, Default)]
+pub struct Storage {
+    /// Objects that are open.
+    pub objects: Table<OpenObject>,
+    /// How many handles and enumerators need the directory.
+    pub users: u32,
+    /// Which file an object lies in. Who has the turn has it taken out.
+    directory: Directory,
+    directory_turn: Turn,
+}
+
+impl Storage {
+    /// One with room for so many open objects.
+    ///
+    /// # Errors
+    /// [`HeapExhausted`].
+    pub fn new(objects: usize) -> Result<Self, HeapExhausted> {
+        Ok(Self {
+            objects: Table::new(objects)?,
+            ..Self::default()
+        })
+    }
+}
+
+impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
+    /// Works with the directory, for an instance or for nobody. This call is one of its users.
+    ///
+    /// # Errors
+    /// `BUSY`: the normal world cannot wait; that of `work`.
+    pub(crate) fn with_directory<R>(
+        &mut self,
+        instance: Option<InstanceRef>,
+        work: impl FnOnce(&mut Files<'_, 'k, M, O>, &Keys, &mut Directory) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        let mut directory = self.take_directory().map_err(StorageError::Code)?;
+        let (kernel, owner) = (self.kernel, self.guest.owner());
+        let result = kernel.as_owner(owner, || {
+            let mut files = Files::new(self, instance);
+            work(&mut files, &kernel.storage, &mut directory)
+        });
+        self.put_directory_back(directory);
+        result
+    }
+
+    #[inline(never)]
+    fn take_directory(&mut self) -> Result<Directory, TeeResult> {
+        self.take_turn(Shared::Directory)?;
+        let mut state = self.kernel.state();
+        let storage = &mut state.guest_mut(self.guest).storage;
+        Ok(core::mem::take(&mut storage.directory))
+    }
+
+    #[inline(never)]
+    fn put_directory_back(&mut self, directory: Directory) {
+        {
+            let mut state = self.kernel.state();
+            state.guest_mut(self.guest).storage.directory = directory;
+        }
+        self.end_turn(Shared::Directory);
+    }
+
+    /// Counts one more who needs the directory.
+    pub(crate) fn use_directory(&self) {
+        let mut state = self.kernel.state();
+        state.guest_mut(self.guest).storage.users += 1;
+    }
+
+    /// Counts one less; when it was the last, the directory leaves memory.
+    #[inline(never)]
+    pub(crate) fn leave_directory(&mut self) {
+        let mut directory = {
+            let mut state = self.kernel.state();
+            let storage = &mut state.guest_mut(self.guest).storage;
+            storage.users -= 1;
+            // Whoever has it now is about to let it go as well.
+            if storage.users != 0 || !storage.directory_turn.take(self.thread) {
+                storage.directory_turn.stop_waiting(self.thread);
+                return;
+            }
+            core::mem::take(&mut storage.directory)
+        };
+        directory.forget(&mut Files::new(self, None));
+        self.put_directory_back(directory);
+    }
+}

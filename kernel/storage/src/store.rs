@@ -1,0 +1,623 @@
+//! A file that is open: its tree, one of its blocks, and what the normal world calls it.
+//!
+//! **Invariant:** nothing is written by a name of the normal world's before something that only the right file has was read
+//! by it, in the same operation: the supplicant may have died and come back, and the name be another file's.
+//! **Knows nothing of:** objects, entries.
+
+use crate::host::{Fd, Host, Name, StorageError};
+use crate::keys::{FileKey, Keys};
+use crate::layout::{
+    self, BLOCK, HASH, HEADS, Head, Meta, Node, SHORT, data_at, node_at, nodes_at,
+};
+use crate::tree::Tree;
+use alloc::vec::Vec;
+use tally_abi::{TeeResult, TeeUuid};
+use tally_mem::fallible::{self, HeapExhausted};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Most bytes of a request.
+const MAX_REQUEST: usize = 4 * BLOCK;
+/// Most blocks of a file: numbers of nodes and of their children fit 32 bits.
+const MAX_BLOCKS: u64 = 1 << 30;
+
+/// Which state of a file is to be opened.
+#[derive(Clone, Copy)]
+pub(crate) enum State {
+    /// The one whose root has this hash.
+    Hash([u8; HASH]),
+    /// The newest, by the counter in its head.
+    Newest,
+}
+
+/// A block of data in memory.
+#[derive(Debug)]
+struct Page {
+    block: u32,
+    dirty: bool,
+    bytes: Vec<u8>,
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.bytes.as_mut_slice().zeroize();
+    }
+}
+
+/// A file of which something is in memory.
+#[derive(Debug)]
+pub(crate) struct Store {
+    name: Name,
+    fd: Option<Fd>,
+    key: FileKey,
+    /// The head that is committed; `None` before there is one.
+    head: Option<Head>,
+    tree: Tree,
+    length: u64,
+    page: Option<Page>,
+    /// Whether there is anything to commit.
+    changed: bool,
+    /// The file was proven to be the right one in this operation.
+    proven: bool,
+    /// The file was opened again in this operation.
+    reopened: bool,
+    /// A block that was written before there is a head.
+    witness: Option<u32>,
+}
+
+fn zeros(bytes: usize) -> Result<Vec<u8>, HeapExhausted> {
+    let mut vec = fallible::vec_with_capacity(bytes)?;
+    vec.resize(bytes, 0);
+    Ok(vec)
+}
+
+/// Head and root of the state that is asked for, in the first two blocks. `None` if there never was a head.
+fn choose(bytes: &[u8], state: State) -> Result<Option<(Head, Node)>, StorageError> {
+    let corrupt = StorageError::Corrupt;
+    let part = |second: bool| {
+        let head = bytes.get(usize::from(second) * size_of::<Head>()..);
+        let root = bytes.get(BLOCK + node_at(0, second)..);
+        let (head, _) = Head::read_from_prefix(head?).ok()?;
+        let (root, _) = Node::read_from_prefix(root?).ok()?;
+        Some((head, root))
+    };
+    let versions = [part(false).ok_or(corrupt)?, part(true).ok_or(corrupt)?];
+    let counters = versions.map(|(head, _)| head.counter.get());
+    let second = match state {
+        State::Hash(hash) => match versions.iter().position(|(_, root)| root.hash == hash) {
+            Some(version) => version == 1,
+            None => return Err(corrupt),
+        },
+        State::Newest if versions.iter().all(|(head, _)| *head == Head::new_zeroed()) => {
+            return Ok(None);
+        }
+        State::Newest => match counters.map(|counter| counter & 1) {
+            [0, 0] => false,
+            [1, 1] => true,
+            [0, _] => counters[0] < counters[1],
+            _ => return Err(corrupt),
+        },
+    };
+    let chosen = versions[usize::from(second)];
+    match chosen.0.counter.get() & 1 == u32::from(second) {
+        true => Ok(Some(chosen)),
+        false => Err(corrupt),
+    }
+}
+
+impl Store {
+    /// A new file, which is made when something is written.
+    pub(crate) fn new<H: Host>(
+        host: &mut H,
+        keys: &Keys,
+        ta: Option<TeeUuid>,
+        name: Name,
+    ) -> Result<Self, StorageError> {
+        let mut key = Zeroizing::new([0; SHORT]);
+        host.random(&mut *key);
+        Ok(Self {
+            name,
+            fd: None,
+            key: keys.seal(ta, key)?,
+            head: None,
+            tree: Tree::new()?,
+            length: 0,
+            page: None,
+            changed: true,
+            proven: false,
+            reopened: false,
+            witness: None,
+        })
+    }
+
+    /// Reads a state of a file. `None` if there never was one.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no such file. `Corrupt`.
+    pub(crate) fn open<H: Host>(
+        host: &mut H,
+        keys: &Keys,
+        ta: Option<TeeUuid>,
+        name: Name,
+        state: State,
+    ) -> Result<Option<Self>, StorageError> {
+        let fd = host.open(name)?;
+        let store = Self::read_from(host, keys, ta, name, state, fd);
+        if !matches!(store, Ok(Some(_))) {
+            host.close(fd);
+        }
+        store
+    }
+
+    #[inline(never)]
+    fn read_from<H: Host>(
+        host: &mut H,
+        keys: &Keys,
+        ta: Option<TeeUuid>,
+        name: Name,
+        state: State,
+        fd: Fd,
+    ) -> Result<Option<Self>, StorageError> {
+        let mut bytes = zeros(2 * BLOCK)?;
+        let len = host.read(fd, 0, &mut bytes).map_err(missing)?;
+        bytes.get_mut(len..).unwrap_or_default().fill(0);
+        let Some((head, root)) = choose(&bytes, state)? else {
+            return Ok(None);
+        };
+        let key = keys.unseal(ta, head.key)?;
+        let meta = key.meta(&head, &root.hash)?;
+        let (length, last) = (meta.length.get(), meta.last_node.get().max(1));
+        // OP-TEE leaves one more when it cuts a file off where a block ends.
+        let most = (length / BLOCK as u64 + 1).min(MAX_BLOCKS);
+        if u64::from(last) > most || u64::from(last) < layout::blocks(length) {
+            return Err(StorageError::Corrupt);
+        }
+        let mut tree = Tree::of(last, head.counter.get() & 1 != 0);
+        tree.read(bytes.get(BLOCK..).unwrap_or_default())?;
+        bytes.truncate(BLOCK);
+        for block in 1..tree.blocks() {
+            let len = host
+                .read(fd, nodes_at(block), &mut bytes)
+                .map_err(missing)?;
+            bytes.get_mut(len..).unwrap_or_default().fill(0);
+            tree.read(&bytes)?;
+        }
+        for block in 0..tree.blocks() {
+            host.at_length(|| tree.verify(block, length))?;
+        }
+        Ok(Some(Self {
+            name,
+            fd: Some(fd),
+            key,
+            head: Some(head),
+            tree,
+            length,
+            page: None,
+            changed: false,
+            proven: true,
+            reopened: true,
+            witness: None,
+        }))
+    }
+
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Hash of the state that is committed.
+    pub(crate) fn hash(&self) -> Result<[u8; HASH], StorageError> {
+        Ok(self.tree.node(1)?.hash)
+    }
+
+    /// Bytes of the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let page = self.page.as_ref();
+        self.tree.heap_bytes() + page.map_or(0, |page| page.bytes.capacity())
+    }
+
+    pub(crate) fn close<H: Host>(self, host: &mut H) {
+        if let Some(fd) = self.fd {
+            host.close(fd);
+        }
+    }
+
+    /// An operation begins, if none is under way: one that changes something ends when it is committed.
+    fn begin(&mut self) {
+        if !self.changed {
+            (self.proven, self.reopened) = (false, false);
+        }
+    }
+
+    /// Whether the file is the right one.
+    #[inline(never)]
+    fn is_right<H: Host>(&self, host: &mut H, fd: Fd) -> Result<bool, StorageError> {
+        let Some(head) = &self.head else {
+            let Some(block) = self.witness else {
+                return Ok(false);
+            };
+            let mut bytes = zeros(BLOCK)?;
+            return match self.read_by(host, fd, block, &mut bytes) {
+                Ok(()) => Ok(true),
+                Err(StorageError::Corrupt) => Ok(false),
+                Err(err) => Err(err),
+            };
+        };
+        let mut heads = [0; HEADS];
+        let at = (head.counter.get() & 1) as usize * size_of::<Head>();
+        let len = host.read(fd, 0, &mut heads).map_err(missing)?;
+        let read = heads.get(at..at + size_of::<Head>());
+        Ok(len >= at + size_of::<Head>() && read == Some(head.as_bytes()))
+    }
+
+    /// Opens the file again, which must be the right one then.
+    fn reopen<H: Host>(&mut self, host: &mut H) -> Result<Fd, StorageError> {
+        self.reopened = true;
+        if let Some(fd) = self.fd.take() {
+            host.close(fd);
+        }
+        let is_new = self.head.is_none() && self.witness.is_none();
+        let fd = match is_new {
+            true => host.create(self.name),
+            false => host.open(self.name),
+        };
+        let fd = fd.map_err(missing)?;
+        self.fd = Some(fd);
+        self.proven = is_new || self.is_right(host, fd)?;
+        match self.proven {
+            true => Ok(fd),
+            false => Err(StorageError::Corrupt),
+        }
+    }
+
+    /// The file, which is the right one.
+    fn prove<H: Host>(&mut self, host: &mut H) -> Result<Fd, StorageError> {
+        if let Some(fd) = self.fd {
+            if self.proven {
+                return Ok(fd);
+            }
+            match self.is_right(host, fd) {
+                Ok(true) => {
+                    self.proven = true;
+                    return Ok(fd);
+                }
+                Err(err) if self.reopened => return Err(err),
+                _ if self.reopened => return Err(StorageError::Corrupt),
+                _ => {}
+            }
+        }
+        self.reopen(host)
+    }
+
+    fn write<H: Host>(&mut self, host: &mut H, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let fd = self.prove(host)?;
+        let done = match host.write(fd, at, bytes) {
+            Err(err) if err != StorageError::NoSpace && !self.reopened => {
+                let fd = self.reopen(host)?;
+                host.write(fd, at, bytes)
+            }
+            done => done,
+        };
+        done.map_err(missing)
+    }
+
+    fn read_by<H: Host>(
+        &self,
+        host: &mut H,
+        fd: Fd,
+        block: u32,
+        bytes: &mut [u8],
+    ) -> Result<(), StorageError> {
+        let node = self.tree.node(block + 1)?;
+        let second = node.flags.get() & layout::SECOND_BLOCK != 0;
+        let len = host.read(fd, data_at(block, second), bytes);
+        if len.map_err(missing)? < bytes.len() {
+            return Err(StorageError::Corrupt);
+        }
+        host.at_length(|| self.key.decrypt(node, bytes))
+    }
+
+    #[inline(never)]
+    fn read_block<H: Host>(
+        &mut self,
+        host: &mut H,
+        block: u32,
+        bytes: &mut [u8],
+    ) -> Result<(), StorageError> {
+        let read = match self.fd {
+            Some(fd) => self.read_by(host, fd, block, bytes),
+            None => Err(StorageError::Corrupt),
+        };
+        match read {
+            Err(_) if !self.reopened => {
+                let fd = self.reopen(host)?;
+                self.read_by(host, fd, block, bytes)
+            }
+            Ok(()) => {
+                self.proven = true;
+                Ok(())
+            }
+            err => err,
+        }
+    }
+
+    /// Has a block in memory; it need not be read if all of it is to be `replaced`.
+    #[inline(never)]
+    fn page<H: Host>(
+        &mut self,
+        host: &mut H,
+        block: u32,
+        replaced: bool,
+    ) -> Result<&mut Page, StorageError> {
+        if self.page.as_ref().is_none_or(|page| page.block != block) {
+            self.flush(host)?;
+            let bytes = match &mut self.page {
+                Some(page) => core::mem::take(&mut page.bytes),
+                None => zeros(BLOCK)?,
+            };
+            let mut page = Page {
+                block,
+                dirty: false,
+                bytes,
+            };
+            match u64::from(block) < layout::blocks(self.length) && !replaced {
+                true => self.read_block(host, block, &mut page.bytes)?,
+                false => page.bytes.fill(0),
+            }
+            self.page = Some(page);
+        }
+        self.page.as_mut().ok_or(StorageError::Corrupt)
+    }
+
+    /// Encrypts the block that is in memory, if it has changed, to `out`; where it goes.
+    #[inline(never)]
+    fn seal<H: Host>(
+        &mut self,
+        host: &mut H,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u64>, StorageError> {
+        let Some(page) = self.page.as_mut().filter(|page| page.dirty) else {
+            return Ok(None);
+        };
+        fallible::try_reserve(out, BLOCK)?;
+        let at = out.len();
+        out.extend_from_slice(&page.bytes);
+        let (node, second) = self.tree.write(page.block)?;
+        host.random(&mut node.iv);
+        let (key, text) = (&self.key, out.get_mut(at..).unwrap_or_default());
+        node.tag = host.at_length(|| key.encrypt(&node.iv, text))?;
+        page.dirty = false;
+        Ok(Some(data_at(page.block, second)))
+    }
+
+    fn flush<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
+        let mut out = Vec::new();
+        let block = self.page.as_ref().map(|page| page.block);
+        if let Some(at) = self.seal(host, &mut out)? {
+            self.write(host, at, &out)?;
+            self.witness = block;
+        }
+        Ok(())
+    }
+
+    /// Reads up to `len` bytes from `at` on, in pieces; how many there were.
+    pub(crate) fn read<H: Host>(
+        &mut self,
+        host: &mut H,
+        at: u64,
+        len: usize,
+        to: crate::file::Sink<'_, H>,
+    ) -> Result<usize, StorageError> {
+        self.begin();
+        let len = usize::try_from(self.length.saturating_sub(at))
+            .unwrap_or(len)
+            .min(len);
+        let mut done = 0;
+        while done < len {
+            let (block, within) = split(at + done as u64);
+            let piece = (BLOCK - within).min(len - done);
+            let page = self.page(host, block, false)?;
+            let bytes = page.bytes.get(within..within + piece);
+            to(host, done, bytes.ok_or(StorageError::Corrupt)?)?;
+            done += piece;
+        }
+        Ok(len)
+    }
+
+    /// Writes, with zeros in between if it was shorter than `at`.
+    pub(crate) fn write_data<H: Host>(
+        &mut self,
+        host: &mut H,
+        at: u64,
+        len: usize,
+        from: crate::file::Source<'_, H>,
+    ) -> Result<(), StorageError> {
+        self.begin();
+        if len == 0 {
+            return Ok(());
+        }
+        let end = at
+            .checked_add(len as u64)
+            .ok_or(TeeResult::BAD_PARAMETERS)?;
+        self.prolong(host, at, end)?;
+        let mut done = 0;
+        while done < len {
+            let (block, within) = split(at + done as u64);
+            let piece = (BLOCK - within).min(len - done);
+            let page = self.page(host, block, piece == BLOCK)?;
+            let bytes = page.bytes.get_mut(within..within + piece);
+            from(host, done, bytes.ok_or(StorageError::Corrupt)?)?;
+            page.dirty = true;
+            self.changed = true;
+            done += piece;
+            self.length = self.length.max(at + done as u64);
+        }
+        Ok(())
+    }
+
+    /// Cuts it off, or prolongs it by zeros.
+    pub(crate) fn truncate<H: Host>(
+        &mut self,
+        host: &mut H,
+        bytes: u64,
+    ) -> Result<(), StorageError> {
+        self.begin();
+        if bytes < self.length {
+            self.changed = true;
+            self.length = bytes;
+            let blocks = layout::blocks(bytes);
+            self.tree.shrink(u32::try_from(blocks).unwrap_or(u32::MAX));
+            self.page = self
+                .page
+                .take()
+                .filter(|page| u64::from(page.block) < blocks);
+        }
+        self.prolong(host, bytes, bytes)
+    }
+
+    /// Zeros up to `to`. It is going to have `end` bytes.
+    fn prolong<H: Host>(&mut self, host: &mut H, to: u64, end: u64) -> Result<(), StorageError> {
+        if layout::blocks(end) > MAX_BLOCKS {
+            return Err(StorageError::NoSpace);
+        }
+        while self.length < to {
+            let (block, within) = split(self.length);
+            let page = self.page(host, block, within == 0)?;
+            page.bytes.get_mut(within..).unwrap_or_default().fill(0);
+            page.dirty = true;
+            self.changed = true;
+            self.length = to.min((u64::from(block) + 1) * BLOCK as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes all that changed. The directory's file is good as soon as its head is, which comes last; others are when the
+    /// directory says so.
+    #[inline(never)]
+    pub(crate) fn commit<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
+        if !self.changed {
+            return Ok(());
+        }
+        let mut data = Vec::new();
+        let data_goes = self.seal(host, &mut data)?;
+        self.hash_all(host)?;
+        let head = self.next_head(host)?;
+        let head_last = self.name == Name::Directory;
+        let mut out = Out::default();
+        if !head_last {
+            let mut heads = zeros(BLOCK)?;
+            for head in self.head.iter().chain([&head]) {
+                put_head(&mut heads, head)?;
+            }
+            out.put(self, host, 0, &heads)?;
+        }
+        let mut nodes = zeros(BLOCK)?;
+        for block in 0..self.tree.blocks() {
+            if self.tree.is_block_dirty(block) {
+                nodes.fill(0);
+                self.tree.put(block, &mut nodes)?;
+                out.put(self, host, nodes_at(block), &nodes)?;
+            }
+            if let (0, Some(at)) = (block, data_goes) {
+                out.put(self, host, at, &data)?;
+            }
+        }
+        if head_last {
+            let at = (head.counter.get() & 1) as usize * size_of::<Head>();
+            out.put(self, host, at as u64, head.as_bytes())?;
+        }
+        out.flush(self, host)?;
+        self.head = Some(head);
+        self.tree.settle();
+        (self.changed, self.witness) = (false, None);
+        Ok(())
+    }
+
+    fn hash_all<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
+        let (tree, length) = (&mut self.tree, self.length);
+        tree.begin_hashing()?;
+        for block in (0..tree.blocks()).rev() {
+            host.at_length(|| tree.hash(block, length))?;
+        }
+        Ok(())
+    }
+
+    fn next_head<H: Host>(&mut self, host: &mut H) -> Result<Head, StorageError> {
+        let before = self.head.map_or(0, |head| head.counter.get());
+        let counter = match self.name {
+            // The greatest one says which head is good.
+            Name::Directory => before.checked_add(1).ok_or(StorageError::NoSpace)?,
+            Name::Number(_) => before.wrapping_add(1),
+        };
+        let mut iv = [0; SHORT];
+        host.random(&mut iv);
+        let last_node = match self.tree.count() {
+            1 => 0,
+            count => count,
+        };
+        let meta = Meta {
+            length: self.length.into(),
+            last_node: last_node.into(),
+            padding: 0.into(),
+        };
+        self.key.head(iv, &meta, &self.tree.node(1)?.hash, counter)
+    }
+}
+
+/// What is about to be written, together with what lies beside it.
+#[derive(Default)]
+struct Out {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Out {
+    fn put<H: Host>(
+        &mut self,
+        store: &mut Store,
+        host: &mut H,
+        at: u64,
+        bytes: &[u8],
+    ) -> Result<(), StorageError> {
+        let is_next = self.at + self.bytes.len() as u64 == at;
+        if !is_next || self.bytes.len() + bytes.len() > MAX_REQUEST {
+            self.flush(store, host)?;
+            self.at = at;
+        }
+        fallible::try_reserve(&mut self.bytes, bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush<H: Host>(&mut self, store: &mut Store, host: &mut H) -> Result<(), StorageError> {
+        if !self.bytes.is_empty() {
+            store.write(host, self.at, &self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+}
+
+fn put_head(heads: &mut [u8], head: &Head) -> Result<(), StorageError> {
+    let at = (head.counter.get() & 1) as usize * size_of::<Head>();
+    let to = heads.get_mut(at..at + size_of::<Head>());
+    to.ok_or(StorageError::Corrupt)?
+        .copy_from_slice(head.as_bytes());
+    Ok(())
+}
+
+/// A file that has gone was taken away.
+pub(crate) const fn missing(err: StorageError) -> StorageError {
+    match err {
+        StorageError::NotFound | StorageError::Exists => StorageError::Corrupt,
+        err => err,
+    }
+}
+
+/// Block of a position, and bytes of it before the position.
+const fn split(at: u64) -> (u32, usize) {
+    ((at / BLOCK as u64) as u32, (at % BLOCK as u64) as usize)
+}

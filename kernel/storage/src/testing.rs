@@ -1,0 +1,194 @@
+//! A normal world in memory that counts what it is asked for.
+
+use crate::directory::ObjectId;
+use crate::file::{Committed, File};
+use crate::host::{Fd, Host, Name, StorageError};
+use crate::keys::Keys;
+use std::collections::BTreeMap;
+use tally_abi::TeeUuid;
+use zeroize::Zeroizing;
+
+/// A TA.
+pub(crate) const TA: TeeUuid = TeeUuid::from_u128(0x8aaaf200_2450_11e4_abe2_0002a5d5c51b);
+
+/// Keys of a board.
+pub(crate) fn keys() -> Keys {
+    Keys::new(Zeroizing::new([7; 32]))
+}
+
+/// An id.
+pub(crate) fn id(name: &str) -> ObjectId {
+    ObjectId::new(name.as_bytes()).unwrap()
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Open,
+    Create,
+    Close,
+    Read { at: u64, len: usize },
+    Write { at: u64, len: usize },
+    Truncate,
+    Remove,
+}
+
+/// Files, and who has opened them.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    fds: BTreeMap<u32, String>,
+    last_fd: u32,
+    seed: u64,
+    pub(crate) requests: Vec<Request>,
+}
+
+impl World {
+    /// The supplicant dies and comes back: all that was open is not.
+    pub(crate) fn restart(&mut self) {
+        self.fds.clear();
+        self.last_fd = 0;
+    }
+
+    /// Another file is opened by somebody else.
+    pub(crate) fn open_other(&mut self, name: &str) {
+        self.last_fd += 1;
+        self.fds.insert(self.last_fd, name.to_owned());
+    }
+
+    /// What is asked for meanwhile, but for closing: it needs no answer.
+    pub(crate) fn asks(&mut self, work: impl FnOnce(&mut Self)) -> Vec<Request> {
+        self.requests.clear();
+        work(self);
+        let asks = self.requests.iter().copied();
+        asks.filter(|ask| *ask != Request::Close).collect()
+    }
+
+    /// How many files are open.
+    pub(crate) fn n_open(&self) -> usize {
+        self.fds.len()
+    }
+
+    fn ask(&mut self, request: Request) -> Result<(), StorageError> {
+        if let Request::Read { len, .. } | Request::Write { len, .. } = request {
+            assert!(len <= 16384, "{request:?}");
+        }
+        self.requests.push(request);
+        Ok(())
+    }
+
+    fn file(&mut self, fd: Fd) -> Result<&mut Vec<u8>, StorageError> {
+        let name = self.fds.get(&fd.0).ok_or(BAD_FD)?;
+        self.files.get_mut(name).ok_or(BAD_FD)
+    }
+
+    fn give(&mut self, name: String) -> Fd {
+        self.last_fd += 1;
+        self.fds.insert(self.last_fd, name);
+        Fd(self.last_fd)
+    }
+}
+
+const BAD_FD: StorageError = StorageError::Code(tally_abi::TeeResult::GENERIC);
+
+impl Host for World {
+    fn open(&mut self, name: Name) -> Result<Fd, StorageError> {
+        self.ask(Request::Open)?;
+        match self.files.contains_key(&name.to_string()) {
+            true => Ok(self.give(name.to_string())),
+            false => Err(StorageError::NotFound),
+        }
+    }
+
+    fn create(&mut self, name: Name) -> Result<Fd, StorageError> {
+        self.ask(Request::Create)?;
+        self.files.insert(name.to_string(), Vec::new());
+        Ok(self.give(name.to_string()))
+    }
+
+    fn close(&mut self, fd: Fd) {
+        self.requests.push(Request::Close);
+        self.fds.remove(&fd.0);
+    }
+
+    fn read(&mut self, fd: Fd, at: u64, to: &mut [u8]) -> Result<usize, StorageError> {
+        self.ask(Request::Read { at, len: to.len() })?;
+        let file = self.file(fd)?;
+        let from = file.get(at as usize..).unwrap_or_default();
+        let len = from.len().min(to.len());
+        to[..len].copy_from_slice(&from[..len]);
+        Ok(len)
+    }
+
+    fn write(&mut self, fd: Fd, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let len = bytes.len();
+        self.ask(Request::Write { at, len })?;
+        let file = self.file(fd)?;
+        let at = at as usize;
+        if file.len() < at + len {
+            file.resize(at + len, 0);
+        }
+        file[at..at + len].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn truncate(&mut self, fd: Fd, bytes: u64) -> Result<(), StorageError> {
+        self.ask(Request::Truncate)?;
+        self.file(fd)?.resize(bytes as usize, 0);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: Name) -> Result<(), StorageError> {
+        self.ask(Request::Remove)?;
+        let removed = self.files.remove(&name.to_string());
+        removed.map(drop).ok_or(StorageError::NotFound)
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            self.seed = self
+                .seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = (self.seed >> 33) as u8;
+        }
+    }
+
+    fn at_length<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
+/// Writes bytes to a file.
+pub(crate) fn write(
+    world: &mut World,
+    file: &mut File,
+    at: u64,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
+    file.write(world, &keys(), at, bytes.len(), &mut |_, before, to| {
+        to.copy_from_slice(&bytes[before..before + to.len()]);
+        Ok(())
+    })
+}
+
+/// All of a file.
+pub(crate) fn read(world: &mut World, file: &mut File) -> Result<Vec<u8>, StorageError> {
+    let mut all = Vec::new();
+    let len = usize::try_from(file.bytes()).unwrap();
+    let read = file.read(world, &keys(), 0, len + 1, &mut |_, before, bytes| {
+        assert_eq!(before, all.len());
+        all.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    assert_eq!(read, all.len());
+    Ok(all)
+}
+
+/// All of a file that was committed.
+pub(crate) fn read_again(world: &mut World, committed: Committed) -> Result<Vec<u8>, StorageError> {
+    let mut file = File::open(world, &keys(), TA, committed)?;
+    let all = read(world, &mut file);
+    file.close(world);
+    all
+}

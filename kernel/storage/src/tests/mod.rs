@@ -1,0 +1,5 @@
+//! Tests over a normal world in memory.
+
+mod directory;
+mod file;
+mod requests;
