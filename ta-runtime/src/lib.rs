@@ -1,4 +1,4 @@
-//! TA runtime: entry points, parameters, heap, log, time, random bytes, sessions to
+//! TA runtime: entry points, parameters, heap, log, time, random bytes, objects and their storage, sessions to
 //! other TAs, under the names that the Teaclave SDK's `optee_utee` has.
 //!
 //! **Invariant:** a TA without `unsafe` of its own cannot harm itself through this crate; whatever
@@ -12,6 +12,7 @@
 extern crate alloc;
 
 pub mod error;
+pub mod object;
 pub mod parameter;
 pub mod properties;
 pub mod session;
@@ -34,6 +35,11 @@ use tally_memops as _;
 
 pub use error::{Error, ErrorKind, ErrorOrigin, Result};
 pub use log;
+pub use object::{
+    Attribute, AttributeId, AttributeMemref, AttributeValue, DataFlag, GenericObject, HandleFlag,
+    MiscellaneousConstants, ObjectEnumHandle, ObjectHandle, ObjectInfo, ObjectStorageConstants,
+    PersistentObject, TransientObject, TransientObjectType, UsageFlag, Whence,
+};
 pub use parameter::{ParamMemref, ParamType, ParamTypes, ParamValue, Parameter, Parameters};
 pub use session::{Param, ParamIndex, TaSession, TaSessionBuilder, TeeParams};
 pub use ta_macros::{ta_close_session, ta_create, ta_destroy, ta_invoke_command, ta_open_session};

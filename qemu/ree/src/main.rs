@@ -27,6 +27,8 @@ mod selftest;
 #[cfg(any(target_os = "none", test))]
 mod shell;
 #[cfg(target_os = "none")]
+mod storage;
+#[cfg(target_os = "none")]
 mod supplicant;
 #[cfg(target_os = "none")]
 mod tee;

@@ -1,6 +1,6 @@
-//! Supplicant: TA images, time, waiting and memory for the secure world.
+//! Supplicant: TA images, files, time, waiting and memory for the secure world.
 //!
-//! Tests can have it lie: see [`Lie`].
+//! Tests can have it lie: see [`Lie`], and [`storage::FileLie`].
 //!
 //! **Invariant:** a wait ends: by its key, its timeout, or a cancel from the console.
 
@@ -11,10 +11,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 use tally_abi::{TeeResult, TeeUuid};
 use teec::Transport;
-use teec::smc::{CallInfo, Services};
+use teec::smc::{CallInfo, Files, Services};
 
 use crate::archive::Archive;
 use crate::machine::{self, console, cpu};
+use crate::storage;
 
 /// How the supplicant misbehaves, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +166,10 @@ impl Services for Supplicant {
 
     fn may_allocate(&self, _kind: u64, bytes: u64) -> bool {
         !matches!(&*LIE.lock(), Some(Lie::Lend(most)) if bytes > *most)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        Some(&storage::Answers)
     }
 
     fn foreign_interrupt(&self, call: &CallInfo) {

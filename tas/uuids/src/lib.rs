@@ -458,6 +458,89 @@ pub mod hub {
     pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_000b_4c6e_8d01_5ec0de00000b);
 }
 
+/// Trusted storage. Multi-instance, 64 KiB heap.
+pub mod storage {
+    use super::TeeUuid;
+
+    /// Tally's own.
+    pub const UUID: TeeUuid = TeeUuid::from_u128(0x7a11e110_000c_4c6e_8d01_5ec0de00000c);
+
+    /// Most bytes of an object's id.
+    pub const MAX_ID: usize = 64;
+    /// Bytes of a key.
+    pub const KEY: usize = 32;
+    /// How ids of [`CMD_MANY`] begin; a number follows.
+    pub const MANY: &str = "many-";
+
+    /// `(memref in: id, value in: a = flags, value out: a = handle)`: opens an object and keeps the handle until the
+    /// session closes. Errors are the system call's, here and in what follows; `BAD_STATE` for a handle that is none.
+    pub const CMD_OPEN: u32 = 0;
+    /// `(memref in: id, value in: a = flags, b = bytes, value out: a = handle)`: makes an object of so many bytes of
+    /// [`pattern`] 0, and keeps the handle.
+    pub const CMD_CREATE: u32 = 1;
+    /// `(value in: a = handle)`.
+    pub const CMD_CLOSE: u32 = 2;
+    /// `(value in: a = handle)`: deletes the object; the handle is gone, whatever comes of that.
+    pub const CMD_DELETE: u32 = 3;
+    /// `(memref in: new id, value in: a = handle)`.
+    pub const CMD_RENAME: u32 = 4;
+    /// `(value in: a = handle, memref out)`: reads from the handle's position on; the size is what was read.
+    pub const CMD_READ: u32 = 5;
+    /// `(value in: a = handle, memref in)`.
+    pub const CMD_WRITE: u32 = 6;
+    /// `(value in: a = handle, b = bytes)`.
+    pub const CMD_TRUNCATE: u32 = 7;
+    /// `(value in: a = handle, b = offset, signed; value in: a = whence)`.
+    pub const CMD_SEEK: u32 = 8;
+    /// `(value in: a = handle; value out: a = bytes of data, b = position; value out: a = type, b = bits of the key)`.
+    pub const CMD_INFO: u32 = 9;
+    /// `(memref out, value out: a = objects)`: the ids of all, each behind a byte with its length. `SHORT_BUFFER`.
+    pub const CMD_LIST: u32 = 10;
+    /// `(value in: a = handle, b = bytes; value in: a = seed)`: writes so many bytes of [`pattern`] by and by.
+    pub const CMD_FILL: u32 = 11;
+    /// `(value in: a = handle, b = bytes; value in: a = seed; value out: a = bytes that are right)`: reads them.
+    pub const CMD_CHECK: u32 = 12;
+    /// `(memref in: id, memref in: [`KEY`] bytes)`: keeps an AES key, in place of an object that is there.
+    pub const CMD_PUT_KEY: u32 = 13;
+    /// `(value in: a = handle, memref out)`: the key's bytes.
+    pub const CMD_GET_KEY: u32 = 14;
+    /// `(value in: a = objects, b = bytes of each; value out: a = objects made)`.
+    pub const CMD_MANY: u32 = 15;
+    /// `(value out: a = objects)`: deletes all.
+    pub const CMD_REMOVE_ALL: u32 = 16;
+    /// `(value in: a = enumerators; value out: a = enumerators kept)`: makes so many and keeps them until the session closes.
+    pub const CMD_ENUMERATORS: u32 = 17;
+    /// `()`: forgets all that the session keeps: the kernel has it until the instance ends.
+    pub const CMD_FORGET: u32 = 18;
+    /// `()`: panics, with all that it keeps. `TARGET_DEAD`.
+    pub const CMD_PANIC: u32 = 19;
+
+    /// What an object may be opened for (`TEE_DATA_FLAG_*`).
+    pub mod flag {
+        /// To read.
+        pub const READ: u32 = 1;
+        /// To write.
+        pub const WRITE: u32 = 2;
+        /// To rename and delete.
+        pub const META: u32 = 4;
+        /// All of these.
+        pub const ALL: u32 = READ | WRITE | META;
+        /// Others may read meanwhile.
+        pub const SHARE_READ: u32 = 0x10;
+        /// Others may write meanwhile.
+        pub const SHARE_WRITE: u32 = 0x20;
+        /// In place of one that is there.
+        pub const OVERWRITE: u32 = 0x400;
+    }
+
+    /// The byte at `at` of the pattern of `seed`.
+    #[must_use]
+    pub const fn pattern(seed: u32, at: usize) -> u8 {
+        let mixed = (at as u32).wrapping_mul(0x9e37_79b1) ^ seed.wrapping_mul(0x85eb_ca77);
+        (mixed >> 13) as u8
+    }
+}
+
 /// Signed images with one fault each, made from hello's by xtask.
 pub mod bad {
     use super::TeeUuid;

@@ -5,6 +5,8 @@
 //! told of stays allocated until the secure world has let go of it.
 //! **Knows nothing of:** devices: [`Conduit`] makes the calls, [`Services`] serves requests.
 
+mod files;
+mod memory_files;
 mod message;
 mod page;
 mod rpc;
@@ -22,6 +24,8 @@ use tally_abi::{Origin, TeeResult, TeeUuid};
 use crate::error::{Error, ErrorKind, ErrorOrigin, Result};
 use crate::transport::{Direction, RawParam, SharedBytes, TempMemory, Transport};
 
+pub use files::Files;
+pub use memory_files::{MemoryFiles, Saved};
 pub use message::Message;
 pub use page::{Page, PageList, Pages};
 pub use rpc::Services;

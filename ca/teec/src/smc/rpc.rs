@@ -10,6 +10,7 @@ use tally_abi::msg::{MsgParam, PAGE_SIZE, attr};
 use tally_abi::rpc::{cmd, notification};
 use tally_abi::{Origin, TeeResult, TeeUuid};
 
+use super::files::Files;
 use super::message::Message;
 use super::page::Pages;
 use super::{CallInfo, Conduit, Shared, SmcTransport};
@@ -53,6 +54,11 @@ pub trait Services: Sync {
         true
     }
 
+    /// Who keeps the secure world's files, if anybody does.
+    fn files(&self) -> Option<&dyn Files> {
+        None
+    }
+
     /// A call came out because of an interrupt of this world; it goes on when this returns.
     fn foreign_interrupt(&self, call: &CallInfo);
 
@@ -60,7 +66,14 @@ pub trait Services: Sync {
     fn thread_limit(&self);
 }
 
-struct Refused(TeeResult);
+pub(super) struct Refused(pub(super) TeeResult);
+
+/// Which way the bytes of a buffer go, seen from the secure world.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    In,
+    Out,
+}
 
 impl<C: Conduit, S: Services> SmcTransport<C, S> {
     /// Serves the request in `argument`, made during `call`, and writes the answer there.
@@ -74,11 +87,12 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
             for (i, param) in params.iter_mut().enumerate().take(n) {
                 *param = argument.param(i);
             }
-            self.serve(header.cmd, &mut params[..n], call).map(|()| {
-                for (i, param) in params.iter().enumerate().take(n) {
-                    argument.set_param(i, param);
-                }
-            })
+            let served = self.serve(header.cmd, &mut params[..n], call);
+            // Who was refused for want of room is told how much is needed.
+            for (i, param) in params.iter().enumerate().take(n) {
+                argument.set_param(i, param);
+            }
+            served
         };
         let code = match result {
             Ok(()) => TeeResult::SUCCESS,
@@ -115,6 +129,10 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
                     Err(Refused(TeeResult::BAD_PARAMETERS))
                 }
             }
+            (cmd::FS, params) => match self.services.files() {
+                Some(files) => self.serve_files(files, params),
+                None => Err(Refused(TeeResult::NOT_SUPPORTED)),
+            },
             (
                 cmd::LOAD_TA
                 | cmd::GET_TIME
@@ -133,7 +151,7 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
             return Err(Refused(TeeResult::BAD_PARAMETERS));
         }
         let uuid = TeeUuid::from_value_pair(uuid.a, uuid.b);
-        let buffer = self.buffer_of(image)?;
+        let buffer = self.buffer_of(image, Way::Out)?;
         let size = self.services.ta_size(uuid).map_err(Refused)?;
         if let Some((buffer, offset, room)) = buffer
             && size <= room
@@ -149,8 +167,12 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
         Ok(())
     }
 
-    /// Resolves an output memory parameter: buffer, offset, size; `None` for a null one.
-    fn buffer_of(&self, param: &MsgParam) -> Result<Option<(Arc<Pages>, usize, usize)>, Refused> {
+    /// Resolves a memory parameter of bytes that go this way: buffer, offset, size; `None` for a null one.
+    pub(super) fn buffer_of(
+        &self,
+        param: &MsgParam,
+        way: Way,
+    ) -> Result<Option<(Arc<Pages>, usize, usize)>, Refused> {
         let bad = Refused(TeeResult::BAD_PARAMETERS);
         let size = param.b;
         if size == 0 {
@@ -159,18 +181,21 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
         let Some(shared) = self.find_shared(param.c) else {
             return Err(bad);
         };
-        let offset = match param.attr & attr::TYPE_MASK {
-            attr::RMEM_OUTPUT | attr::RMEM_INOUT => param.a,
-            attr::TMEM_OUTPUT | attr::TMEM_INOUT => {
-                let base = self.conduit.physical(shared.pages.address());
-                let noncontiguous = param.attr & attr::NONCONTIG != 0;
-                if noncontiguous {
-                    param.a % PAGE_SIZE as u64
-                } else {
-                    param.a.wrapping_sub(base)
-                }
-            }
+        let kind = param.attr & attr::TYPE_MASK;
+        let registered = match kind {
+            attr::RMEM_INOUT => true,
+            attr::TMEM_INOUT => false,
+            attr::RMEM_INPUT | attr::TMEM_INPUT if way == Way::In => kind == attr::RMEM_INPUT,
+            attr::RMEM_OUTPUT | attr::TMEM_OUTPUT if way == Way::Out => kind == attr::RMEM_OUTPUT,
             _ => return Err(bad),
+        };
+        let offset = if registered {
+            param.a
+        } else if param.attr & attr::NONCONTIG != 0 {
+            param.a % PAGE_SIZE as u64
+        } else {
+            let base = self.conduit.physical(shared.pages.address());
+            param.a.wrapping_sub(base)
         };
         let end = offset.checked_add(size);
         if end.is_none_or(|end| end > shared.pages.len() as u64) {

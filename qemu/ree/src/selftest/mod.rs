@@ -190,6 +190,7 @@ fn run_one(bench: &Bench, test: Runs) -> Outcome {
             Runs::Anywhere(test) => test(bench),
         };
         supplicant::set_lie(None);
+        crate::storage::set_lie(None, 0);
         result
     })
 }

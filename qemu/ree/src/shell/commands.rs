@@ -48,7 +48,7 @@ const fn command(
     }
 }
 
-static COMMANDS: [Command; 25] = [
+static COMMANDS: [Command; 26] = [
     command(
         "teestat",
         "COMMAND",
@@ -80,6 +80,12 @@ static COMMANDS: [Command; 25] = [
         bench::run,
     ),
     command("tas", "", "list the TA archive", |_| list_archive()),
+    command(
+        "files",
+        "[flip NAME BYTE | remove NAME | restart]",
+        "list what trusted storage keeps here, change a file, or forget which are open",
+        super::files::run,
+    ),
     command(
         "open",
         "NAME|UUID",

@@ -5,6 +5,8 @@
 
 #[cfg(target_os = "none")]
 mod commands;
+#[cfg(target_os = "none")]
+mod files;
 #[cfg(any(target_os = "none", test))]
 mod keys;
 #[cfg(any(target_os = "none", test))]

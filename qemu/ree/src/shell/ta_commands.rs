@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the parameters are what `ta_uuids` says of the command.
 
-use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn};
+use ta_uuids::{chain, crash, drm, glutton, heap, hello, keepalive, solo, stillborn, storage};
 use tally_abi::TeeUuid;
 
 /// One parameter, and how many words of the command line make it.
@@ -129,9 +129,29 @@ commands! {
     glutton "forge" CMD_FORGE [In(2), Out] "SITES FRAMES" "writes books with so many call sites over its heap's, and is refused: a = result";
     drm "switch" CMD_SWITCH [In(2), Out] "COUNT ORDER" "opens a channel, maps a buffer, unmaps, closes, COUNT times; ORDER 0: so, 1: closes first, 2: in turn";
     drm "hold" CMD_HOLD [In(1)] "BYTES" "opens a channel, maps a buffer, and keeps both until the session closes";
+    storage "open" CMD_OPEN [MemIn, In(1), Out] "ID FLAGS" "opens an object, FLAGS 1: read, 2: write, 4: rename and delete: a = its handle";
+    storage "create" CMD_CREATE [MemIn, In(2), Out] "ID FLAGS BYTES" "makes an object of BYTES, FLAGS as above: a = its handle";
+    storage "close" CMD_CLOSE [In(1)] "HANDLE" "closes an object";
+    storage "delete" CMD_DELETE [In(1)] "HANDLE" "deletes an object";
+    storage "rename" CMD_RENAME [MemIn, In(1)] "ID HANDLE" "gives an object another id";
+    storage "read" CMD_READ [In(1), MemOut] "HANDLE SIZE" "reads from the handle's position on";
+    storage "write" CMD_WRITE [In(1), MemIn] "HANDLE TEXT" "writes from the handle's position on";
+    storage "truncate" CMD_TRUNCATE [In(2)] "HANDLE BYTES" "makes an object so long";
+    storage "seek" CMD_SEEK [In(2), In(1)] "HANDLE OFFSET WHENCE" "moves the position; WHENCE 0: from the start, 1: on, 2: from the end";
+    storage "info" CMD_INFO [In(1), Out, Out] "HANDLE" "bytes and position, then type and bits of the key";
+    storage "list" CMD_LIST [MemOut, Out] "SIZE" "ids, each behind its length: a = how many";
+    storage "fill" CMD_FILL [In(2), In(1)] "HANDLE BYTES SEED" "writes BYTES of a pattern";
+    storage "check" CMD_CHECK [In(2), In(1), Out] "HANDLE BYTES SEED" "reads them: a = bytes that are right";
+    storage "put-key" CMD_PUT_KEY [MemIn, MemIn] "ID KEY" "keeps an AES key of 32 bytes";
+    storage "get-key" CMD_GET_KEY [In(1), MemOut] "HANDLE SIZE" "the key's bytes";
+    storage "many" CMD_MANY [In(2), Out] "COUNT BYTES" "makes COUNT objects of BYTES each: a = how many it made";
+    storage "remove-all" CMD_REMOVE_ALL [Out] "" "deletes all objects: a = how many";
+    storage "enumerators" CMD_ENUMERATORS [In(1), Out] "COUNT" "makes enumerators and keeps them: a = how many it keeps";
+    storage "forget" CMD_FORGET [] "" "forgets what it keeps, which stays open";
+    storage "panic" CMD_PANIC [] "" "panics with what it keeps";
 }
 
-pub(super) const TAS: [(&str, TeeUuid); 9] = [
+pub(super) const TAS: [(&str, TeeUuid); 10] = [
     ("hello", hello::UUID),
     ("heap", heap::UUID),
     ("crash", crash::UUID),
@@ -141,4 +161,5 @@ pub(super) const TAS: [(&str, TeeUuid); 9] = [
     ("stillborn", stillborn::UUID),
     ("glutton", glutton::UUID),
     ("drm", drm::UUID),
+    ("storage", storage::UUID),
 ];

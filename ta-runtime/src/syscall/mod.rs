@@ -3,10 +3,14 @@
 //! **Invariant:** only this module executes `svc`; safe functions here pass the kernel pointers to
 //! live objects only.
 
+mod objects;
+
 use core::ptr;
 use tally_abi::TeeResult;
 use tally_abi::TeeUuid;
 use tally_abi::ta::{TeeTime, UteeParams, svc};
+
+pub(crate) use objects::*;
 
 /// Any system call, for tests of the kernel.
 ///
@@ -46,8 +50,14 @@ pub unsafe fn raw(_number: u64, _args: [u64; 8]) -> u64 {
 #[inline(always)]
 fn call(number: u64, args: [u64; 5]) -> TeeResult {
     let [a, b, c, d, e] = args;
-    // SAFETY: the functions below pass addresses of objects that they borrow accordingly.
-    TeeResult(unsafe { raw(number, [a, b, c, d, e, 0, 0, 0]) } as u32)
+    call_8(number, [a, b, c, d, e, 0, 0, 0])
+}
+
+/// A call with up to eight arguments.
+#[inline(always)]
+fn call_8(number: u64, args: [u64; 8]) -> TeeResult {
+    // SAFETY: the functions here pass addresses of objects that they borrow accordingly.
+    TeeResult(unsafe { raw(number, args) } as u32)
 }
 
 /// Ends this call into the TA with `code`.
