@@ -53,6 +53,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-memops",
             "tally-mem",
             "tally-core",
+            "tally-crypto",
         ],
     ),
     (
@@ -75,6 +76,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-ledger",
             "tally-mem",
             "tally-core",
+            "tally-crypto",
             "tally-account",
             "tally-arch",
             "tally-pta",

@@ -3,7 +3,7 @@
 //! **Invariant:** no byte is given out twice, and none that was given out is kept. A source that has nothing to
 //! give is asked a bounded number of times.
 
-use sha2::{Digest, Sha256};
+use tally_crypto::symmetric::hash::{Algorithm, Hash};
 
 /// Bytes that are made at a time.
 const BLOCK: usize = 32;
@@ -40,12 +40,12 @@ impl Generator {
         tries: usize,
         mut source: impl FnMut() -> Option<u64>,
     ) -> Result<(), NoEntropy> {
-        let mut hash = Sha256::new_with_prefix(self.state);
+        let mut hash = self.hash();
         for _ in 0..words {
             let word = (0..tries).find_map(|_| source()).ok_or(NoEntropy)?;
-            hash.update(word.to_le_bytes());
+            hash.update(&word.to_le_bytes());
         }
-        self.state = hash.finalize().into();
+        hash.finish(&mut self.state);
         Ok(())
     }
 
@@ -76,14 +76,20 @@ impl Generator {
 
     /// Next bytes; the state moves on, so that earlier output cannot be told from it.
     fn next(&mut self) -> [u8; BLOCK] {
-        let output = Sha256::new_with_prefix(self.state)
-            .chain_update(b"out")
-            .finalize();
-        self.state = Sha256::new_with_prefix(self.state)
-            .chain_update(b"next")
-            .finalize()
-            .into();
-        output.into()
+        let mut output = [0; BLOCK];
+        let [mut out, mut next] = [self.hash(), self.hash()];
+        out.update(b"out");
+        out.finish(&mut output);
+        next.update(b"next");
+        next.finish(&mut self.state);
+        output
+    }
+
+    /// What begins with the state.
+    fn hash(&self) -> Hash {
+        let mut hash = Hash::new(Algorithm::Sha256);
+        hash.update(&self.state);
+        hash
     }
 }
 

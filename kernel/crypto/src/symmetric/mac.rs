@@ -107,8 +107,9 @@ impl Hmac {
         match padded.get_mut(..key.len()) {
             Some(start) => start.copy_from_slice(key),
             None => {
-                inner.update(key);
-                inner.finish(&mut padded[..digest_bytes]);
+                let mut of_key = inner.clone();
+                of_key.update(key);
+                of_key.finish(&mut padded[..digest_bytes]);
             }
         }
         for (hash, pad) in [(&mut inner, 0x36), (&mut outer, 0x36 ^ 0x5c)] {
@@ -173,6 +174,12 @@ impl BlockMac {
         while !bytes.is_empty() {
             if self.len == block {
                 self.chain_last();
+            }
+            if self.len == 0 {
+                // All but the last, which may be whole.
+                let (whole, rest) = bytes.split_at((bytes.len() - 1) / block * block);
+                self.cipher.mac(&mut self.chain, whole);
+                bytes = rest;
             }
             let (more, rest) = bytes.split_at(bytes.len().min(block - self.len));
             self.last[self.len..][..more.len()].copy_from_slice(more);
