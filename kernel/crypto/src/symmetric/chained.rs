@@ -17,7 +17,7 @@ pub(super) struct Chained {
     begun: [u8; MAX_BLOCK],
     /// Bytes of it.
     at: u8,
-    digest_bytes: u8,
+    algorithm: Algorithm,
     /// Bytes so far.
     len: u64,
 }
@@ -42,15 +42,11 @@ impl Chained {
             Algorithm::Sha512 => State::Sha512(SHA512),
             _ => return None,
         };
-        let digest_bytes = match algorithm.digest_bytes() {
-            Some(bytes) => bytes as u8,
-            None => return None,
-        };
         Some(Self {
             state,
             begun: [0; MAX_BLOCK],
             at: 0,
-            digest_bytes,
+            algorithm,
             len: 0,
         })
     }
@@ -87,7 +83,7 @@ impl Chained {
         self.at = begun.len() as u8;
     }
 
-    /// Gives the digest, or as much of it as there is room for. It cannot go on then.
+    /// Gives the digest, or as much of it as there is room for. It is as new then.
     pub(super) fn finish(&mut self, out: &mut [u8]) {
         let (block, at) = (self.block(), usize::from(self.at));
         let begun = &mut self.begun[..block];
@@ -106,8 +102,11 @@ impl Chained {
         };
         begun[length_at..].copy_from_slice(&bits);
         self.state.take(begun);
-        let out_bytes = out.len().min(usize::from(self.digest_bytes));
+        let out_bytes = out.len().min(self.algorithm.digest_bytes().unwrap_or(0));
         self.state.give(&mut out[..out_bytes]);
+        if let Some(new) = Self::new(self.algorithm) {
+            *self = new;
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Hash {
         }
     }
 
-    /// Gives the digest, or as much of it as there is room for. It is of no use then, but for a sponge, which gives more.
+    /// Gives the digest, or as much of it as there is room for. It is as new then, but for a sponge, which gives more.
     pub fn finish(&mut self, out: &mut [u8]) {
         match &mut self.0 {
             State::Chained(hash) => hash.finish(out),

@@ -107,9 +107,8 @@ impl Hmac {
         match padded.get_mut(..key.len()) {
             Some(start) => start.copy_from_slice(key),
             None => {
-                let mut of_key = inner.clone();
-                of_key.update(key);
-                of_key.finish(&mut padded[..digest_bytes]);
+                inner.update(key);
+                inner.finish(&mut padded[..digest_bytes]);
             }
         }
         for (hash, pad) in [(&mut inner, 0x36), (&mut outer, 0x36 ^ 0x5c)] {
