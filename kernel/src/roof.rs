@@ -49,6 +49,9 @@ fn main(_boot: &BootInfo) -> &'static (dyn Hooks + Sync) {
     );
     claim(&mut pages, &heap_pages, &record_pages);
 
+    tally_arch::use_crypto_instructions(true);
+    tally_crypto::symmetric::instructions::register(&Arm);
+
     #[cfg(feature = "test-hooks")]
     let fault: Option<fn(u32) -> bool> = Some(crate::faults::fault);
     #[cfg(not(feature = "test-hooks"))]

@@ -57,6 +57,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-memops",
             "tally-mem",
             "tally-core",
+            "tally-crypto",
         ],
     ),
     (
@@ -79,6 +80,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-ledger",
             "tally-mem",
             "tally-core",
+            "tally-crypto",
             "tally-account",
             "tally-arch",
             "tally-pta",

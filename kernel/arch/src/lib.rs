@@ -21,6 +21,8 @@ mod console;
 #[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
+mod crypto;
+#[cfg(target_os = "none")]
 mod exception;
 #[cfg(target_os = "none")]
 mod gic;
@@ -56,6 +58,8 @@ pub use crate::boot::{BootInfo, RoofMain};
 pub use crate::console::ConsoleWriter;
 #[cfg(target_os = "none")]
 pub use crate::crash::{backtrace, panic};
+#[cfg(target_os = "none")]
+pub use crate::crypto::use_crypto_instructions;
 #[cfg(target_os = "none")]
 pub use crate::layout::{
     Layout, Region, Use, build_id, direct_address, image_address, image_offset, layout, short_id,

@@ -3,7 +3,7 @@
 //! **Invariant:** no byte is given out twice, and none that was given out is kept or can be told from what is kept. A source
 //! that has nothing to give, or gives the same again, is asked a bounded number of times.
 
-use sha2::{Digest, Sha256};
+use tally_crypto::symmetric::hash::{Algorithm, Hash};
 
 /// Bytes of a hash.
 const HASH: usize = 32;
@@ -128,11 +128,12 @@ impl Generator {
     fn generate(&mut self, out: &mut [u8]) {
         let mut data = self.v;
         for piece in out.chunks_mut(HASH) {
-            piece.copy_from_slice(&Sha256::digest(data)[..piece.len()]);
+            digest(&[&data], piece);
             add(&mut data, &[1]);
         }
-        let hash = Sha256::new_with_prefix([3]).chain_update(self.v);
-        add(&mut self.v, &hash.finalize());
+        let mut hash = [0; HASH];
+        digest(&[&[3], &self.v], &mut hash);
+        add(&mut self.v, &hash);
         add(&mut self.v, &self.c);
         add(&mut self.v, &self.counter.to_be_bytes());
         self.counter += 1;
@@ -140,15 +141,17 @@ impl Generator {
 }
 
 /// `Hash_df` (10.3.1) to [`SEED`] bytes.
-struct Derivation([Sha256; 2]);
+struct Derivation([Hash; 2]);
 
 impl Derivation {
     fn new(parts: &[&[u8]]) -> Self {
         const BITS: u32 = 8 * SEED as u32;
-        let mut derivation =
-            Self([1_u8, 2].map(|counter| {
-                Sha256::new_with_prefix([counter]).chain_update(BITS.to_be_bytes())
-            }));
+        let mut derivation = Self([1_u8, 2].map(|counter| {
+            let mut hash = Hash::new(Algorithm::Sha256);
+            hash.update(&[counter]);
+            hash.update(&BITS.to_be_bytes());
+            hash
+        }));
         parts.iter().for_each(|part| derivation.update(part));
         derivation
     }
@@ -159,11 +162,20 @@ impl Derivation {
 
     fn finish(self) -> [u8; SEED] {
         let mut out = [0; SEED];
-        for (piece, hash) in out.chunks_mut(HASH).zip(self.0) {
-            piece.copy_from_slice(&hash.finalize()[..piece.len()]);
+        for (piece, mut hash) in out.chunks_mut(HASH).zip(self.0) {
+            let mut whole = [0; HASH];
+            hash.finish(&mut whole);
+            piece.copy_from_slice(&whole[..piece.len()]);
         }
         out
     }
+}
+
+/// The hash of `parts`, one after the other, in all of `out`.
+fn digest(parts: &[&[u8]], out: &mut [u8]) {
+    let mut hash = Hash::new(Algorithm::Sha256);
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finish(out);
 }
 
 /// Adds a number to another, both big-endian, modulo 2^440.

@@ -1,5 +1,7 @@
 //! Block ciphers.
 
+use super::instructions::{self, AesMode};
+use super::{Direction, xor};
 use aes::cipher::array::{Array, ArraySize};
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
@@ -42,6 +44,8 @@ impl Algorithm {
 /// A cipher with its key, which is zeroed when it goes.
 #[derive(Clone)]
 pub enum BlockCipher {
+    /// AES by the CPU's instructions.
+    Aes(instructions::Aes),
     /// AES with 128 bits.
     Aes128(Aes128),
     /// AES with 192 bits.
@@ -64,6 +68,11 @@ impl BlockCipher {
     #[inline(never)]
     pub fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, TeeResult> {
         let wrong = |_| TeeResult::BAD_STATE;
+        if (algorithm, matches!(key.len(), 16 | 24 | 32)) == (Algorithm::Aes, true)
+            && let Some(aes) = instructions::Aes::new(key)
+        {
+            return Ok(Self::Aes(aes));
+        }
         Ok(match (algorithm, key.len()) {
             (Algorithm::Aes, 16) => Self::Aes128(Aes128::new_from_slice(key).map_err(wrong)?),
             (Algorithm::Aes, 24) => Self::Aes192(Aes192::new_from_slice(key).map_err(wrong)?),
@@ -84,7 +93,7 @@ impl BlockCipher {
     #[must_use]
     pub const fn block(&self) -> usize {
         match self {
-            Self::Aes128(_) | Self::Aes192(_) | Self::Aes256(_) | Self::Sm4(_) => 16,
+            Self::Aes(_) | Self::Aes128(_) | Self::Aes192(_) | Self::Aes256(_) | Self::Sm4(_) => 16,
             Self::Des(_) | Self::Des3(_) => 8,
         }
     }
@@ -92,6 +101,7 @@ impl BlockCipher {
     /// Encrypts each of these blocks; bytes of an incomplete one stay.
     pub fn encrypt(&self, bytes: &mut [u8]) {
         match self {
+            Self::Aes(cipher) => cipher.crypt(AesMode::Ecb(Direction::Encrypt), bytes),
             Self::Aes128(cipher) => cipher.encrypt_blocks(blocks(cipher, bytes)),
             Self::Aes192(cipher) => cipher.encrypt_blocks(blocks(cipher, bytes)),
             Self::Aes256(cipher) => cipher.encrypt_blocks(blocks(cipher, bytes)),
@@ -104,12 +114,33 @@ impl BlockCipher {
     /// Decrypts each of these blocks; bytes of an incomplete one stay.
     pub fn decrypt(&self, bytes: &mut [u8]) {
         match self {
+            Self::Aes(cipher) => cipher.crypt(AesMode::Ecb(Direction::Decrypt), bytes),
             Self::Aes128(cipher) => cipher.decrypt_blocks(blocks(cipher, bytes)),
             Self::Aes192(cipher) => cipher.decrypt_blocks(blocks(cipher, bytes)),
             Self::Aes256(cipher) => cipher.decrypt_blocks(blocks(cipher, bytes)),
             Self::Des(cipher) => cipher.decrypt_blocks(blocks(cipher, bytes)),
             Self::Des3(cipher) => cipher.decrypt_blocks(blocks(cipher, bytes)),
             Self::Sm4(cipher) => cipher.decrypt_blocks(blocks(cipher, bytes)),
+        }
+    }
+
+    /// Encrypts or decrypts each of these blocks.
+    pub fn crypt(&self, direction: Direction, bytes: &mut [u8]) {
+        match direction {
+            Direction::Encrypt => self.encrypt(bytes),
+            Direction::Decrypt => self.decrypt(bytes),
+        }
+    }
+
+    /// Takes whole blocks into a CBC-MAC, whose state is as long as a block.
+    pub(super) fn mac(&self, chain: &mut [u8; MAX_BLOCK], bytes: &[u8]) {
+        if let Self::Aes(aes) = self {
+            return aes.mac(chain, bytes.as_chunks().0);
+        }
+        let chain = &mut chain[..self.block()];
+        for block in bytes.chunks_exact(self.block()) {
+            xor(chain, block);
+            self.encrypt(chain);
         }
     }
 }

@@ -92,6 +92,11 @@ impl Ccm {
 
     fn take(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
+            if self.at == 0 {
+                let (whole, rest) = bytes.split_at(bytes.len() / BLOCK * BLOCK);
+                self.cipher.mac(&mut self.mac, whole);
+                bytes = rest;
+            }
             let (more, rest) = bytes.split_at(bytes.len().min(BLOCK - self.at));
             xor(&mut self.mac[self.at..], more);
             self.at += more.len();

@@ -4,6 +4,7 @@
 //! `core/lib/libtomcrypt/{ecb,cbc,ctr,xts}.c`.
 
 use super::block::{Algorithm, BlockCipher, MAX_BLOCK};
+use super::instructions::AesMode;
 use super::keystream::{BLOCKS_AT_ONCE, Keystream};
 use super::{Aligned, Direction, xor};
 use tally_abi::TeeResult;
@@ -116,8 +117,17 @@ impl Cipher {
     /// Does the next whole blocks, or bytes of a stream, where they are.
     pub fn update(&mut self, bytes: &mut [u8]) {
         let (cipher, direction) = (&self.cipher, self.direction);
+        match (&mut self.chain, cipher) {
+            (Chain::Cbc { last, .. }, BlockCipher::Aes(aes)) => {
+                return aes.crypt(AesMode::Cbc(direction, last), bytes);
+            }
+            (Chain::Xts { tweak }, BlockCipher::Aes(aes)) => {
+                return aes.crypt(AesMode::Xts(direction, tweak), bytes);
+            }
+            _ => {}
+        }
         match &mut self.chain {
-            Chain::Ecb => crypt(cipher, direction, bytes),
+            Chain::Ecb => cipher.crypt(direction, bytes),
             Chain::Cbc { last, .. } if direction == Direction::Encrypt => {
                 for block in bytes.chunks_exact_mut(cipher.block()) {
                     xor(block, last);
@@ -147,7 +157,7 @@ impl Cipher {
                         *tweak = times_x(tweak);
                     }
                     xor(piece, tweaks);
-                    crypt(cipher, direction, piece);
+                    cipher.crypt(direction, piece);
                     xor(piece, tweaks);
                 }
             }
@@ -204,13 +214,6 @@ impl Drop for Cipher {
     }
 }
 
-fn crypt(cipher: &BlockCipher, direction: Direction, bytes: &mut [u8]) {
-    match direction {
-        Direction::Encrypt => cipher.encrypt(bytes),
-        Direction::Decrypt => cipher.decrypt(bytes),
-    }
-}
-
 fn tweaked(
     cipher: &BlockCipher,
     direction: Direction,
@@ -218,7 +221,7 @@ fn tweaked(
     tweak: &[u8; MAX_BLOCK],
 ) {
     xor(block, tweak);
-    crypt(cipher, direction, block);
+    cipher.crypt(direction, block);
     xor(block, tweak);
 }
 

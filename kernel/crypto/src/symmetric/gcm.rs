@@ -6,7 +6,7 @@
 
 use super::block::{Algorithm, BlockCipher, MAX_BLOCK as BLOCK};
 use super::keystream::Keystream;
-use super::{Direction, xor};
+use super::{Direction, instructions, xor};
 use aes::cipher::array::Array;
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
@@ -108,7 +108,7 @@ impl Drop for Gcm {
 /// GHASH of strings that are padded to whole blocks.
 #[derive(Clone)]
 struct PaddedHash {
-    hash: GHash,
+    hash: Ghash,
     pending: [u8; BLOCK],
     len: usize,
 }
@@ -116,7 +116,7 @@ struct PaddedHash {
 impl PaddedHash {
     fn new(key: &[u8; BLOCK]) -> Self {
         Self {
-            hash: GHash::new(key.into()),
+            hash: Ghash::new(key),
             pending: [0; BLOCK],
             len: 0,
         }
@@ -133,7 +133,7 @@ impl PaddedHash {
         if self.len == BLOCK {
             self.pad();
         }
-        let (blocks, rest) = Array::slice_as_chunks(bytes);
+        let (blocks, rest) = bytes.as_chunks();
         self.hash.update(blocks);
         if !rest.is_empty() {
             self.pending[..rest.len()].copy_from_slice(rest);
@@ -144,7 +144,7 @@ impl PaddedHash {
     fn pad(&mut self) {
         if self.len != 0 {
             self.pending[self.len..].fill(0);
-            self.hash.update(&[self.pending.into()]);
+            self.hash.update(&[self.pending]);
             self.len = 0;
         }
     }
@@ -152,7 +152,37 @@ impl PaddedHash {
     fn finish(mut self, aad_bytes: u64, text_bytes: u64) -> [u8; BLOCK] {
         self.pad();
         let lengths = u128::from(aad_bytes * 8) << 64 | u128::from(text_bytes * 8);
-        self.hash.update(&[lengths.to_be_bytes().into()]);
-        self.hash.finalize().into()
+        self.hash.update(&[lengths.to_be_bytes()]);
+        self.hash.finish()
+    }
+}
+
+/// GHASH of whole blocks.
+#[derive(Clone)]
+enum Ghash {
+    Portable(GHash),
+    Cpu(instructions::Ghash),
+}
+
+impl Ghash {
+    fn new(key: &[u8; BLOCK]) -> Self {
+        match instructions::Ghash::new(key) {
+            Some(hash) => Self::Cpu(hash),
+            None => Self::Portable(GHash::new(key.into())),
+        }
+    }
+
+    fn update(&mut self, blocks: &[[u8; BLOCK]]) {
+        match self {
+            Self::Portable(hash) => hash.update(Array::cast_slice_from_core(blocks)),
+            Self::Cpu(hash) => hash.update(blocks),
+        }
+    }
+
+    fn finish(self) -> [u8; BLOCK] {
+        match self {
+            Self::Portable(hash) => hash.finalize().into(),
+            Self::Cpu(hash) => hash.hash(),
+        }
     }
 }

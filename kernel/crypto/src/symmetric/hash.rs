@@ -1,9 +1,7 @@
 //! Digests.
 
+use super::chained::Chained;
 use super::sponge::Sponge;
-use md5::Md5;
-use sha1::Sha1;
-use sha2::{Sha224, Sha256, Sha384, Sha512};
 use sm3::Sm3;
 use zeroize::{Zeroize, optimization_barrier};
 
@@ -64,12 +62,7 @@ pub struct Hash(State);
 
 #[derive(Clone)]
 enum State {
-    Md5(Md5),
-    Sha1(Sha1),
-    Sha224(Sha224),
-    Sha256(Sha256),
-    Sha384(Sha384),
-    Sha512(Sha512),
+    Chained(Chained),
     Sm3(Sm3),
     Sponge(Sponge),
 }
@@ -78,20 +71,16 @@ impl Hash {
     /// Of nothing yet.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
-        Self(match algorithm {
-            Algorithm::Md5 => State::Md5(Md5::default()),
-            Algorithm::Sha1 => State::Sha1(Sha1::default()),
-            Algorithm::Sha224 => State::Sha224(Sha224::default()),
-            Algorithm::Sha256 => State::Sha256(Sha256::default()),
-            Algorithm::Sha384 => State::Sha384(Sha384::default()),
-            Algorithm::Sha512 => State::Sha512(Sha512::default()),
-            Algorithm::Sha3_224 => State::Sponge(Sponge::sha3(28)),
-            Algorithm::Sha3_256 => State::Sponge(Sponge::sha3(32)),
-            Algorithm::Sha3_384 => State::Sponge(Sponge::sha3(48)),
-            Algorithm::Sha3_512 => State::Sponge(Sponge::sha3(64)),
-            Algorithm::Shake128 => State::Sponge(Sponge::shake(16)),
-            Algorithm::Shake256 => State::Sponge(Sponge::shake(32)),
-            Algorithm::Sm3 => State::Sm3(Sm3::default()),
+        let sha3 = |bytes| State::Sponge(Sponge::sha3(bytes));
+        Self(match (Chained::new(algorithm), algorithm) {
+            (Some(chained), _) => State::Chained(chained),
+            (None, Algorithm::Sha3_224) => sha3(28),
+            (None, Algorithm::Sha3_256) => sha3(32),
+            (None, Algorithm::Sha3_384) => sha3(48),
+            (None, Algorithm::Sha3_512) => sha3(64),
+            (None, Algorithm::Shake128) => State::Sponge(Sponge::shake(16)),
+            (None, Algorithm::Shake256) => State::Sponge(Sponge::shake(32)),
+            (None, _) => State::Sm3(Sm3::default()),
         })
     }
 
@@ -99,9 +88,9 @@ impl Hash {
     #[must_use]
     pub const fn block(&self) -> usize {
         match &self.0 {
-            State::Sha384(_) | State::Sha512(_) => 128,
+            State::Chained(hash) => hash.block(),
             State::Sponge(sponge) => sponge.rate(),
-            _ => 64,
+            State::Sm3(_) => 64,
         }
     }
 
@@ -114,12 +103,7 @@ impl Hash {
     /// Takes in the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            State::Md5(hash) => md5::Digest::update(hash, bytes),
-            State::Sha1(hash) => sha1::Digest::update(hash, bytes),
-            State::Sha224(hash) => sha2::Digest::update(hash, bytes),
-            State::Sha256(hash) => sha2::Digest::update(hash, bytes),
-            State::Sha384(hash) => sha2::Digest::update(hash, bytes),
-            State::Sha512(hash) => sha2::Digest::update(hash, bytes),
+            State::Chained(hash) => hash.update(bytes),
             State::Sm3(hash) => sm3::Digest::update(hash, bytes),
             State::Sponge(sponge) => sponge.absorb(bytes),
         }
@@ -127,18 +111,13 @@ impl Hash {
 
     /// Gives the digest, or as much of it as there is room for. It is as new then, but for a sponge, which gives more.
     pub fn finish(&mut self, out: &mut [u8]) {
-        fn give(out: &mut [u8], digest: &[u8]) {
-            let len = out.len().min(digest.len());
-            out[..len].copy_from_slice(&digest[..len]);
-        }
         match &mut self.0 {
-            State::Md5(hash) => give(out, &md5::Digest::finalize_reset(hash)),
-            State::Sha1(hash) => give(out, &sha1::Digest::finalize_reset(hash)),
-            State::Sha224(hash) => give(out, &sha2::Digest::finalize_reset(hash)),
-            State::Sha256(hash) => give(out, &sha2::Digest::finalize_reset(hash)),
-            State::Sha384(hash) => give(out, &sha2::Digest::finalize_reset(hash)),
-            State::Sha512(hash) => give(out, &sha2::Digest::finalize_reset(hash)),
-            State::Sm3(hash) => give(out, &sm3::Digest::finalize_reset(hash)),
+            State::Chained(hash) => hash.finish(out),
+            State::Sm3(hash) => {
+                let digest = sm3::Digest::finalize_reset(hash);
+                let len = out.len().min(digest.len());
+                out[..len].copy_from_slice(&digest[..len]);
+            }
             State::Sponge(sponge) => sponge.squeeze(out),
         }
     }
@@ -156,12 +135,7 @@ impl Drop for Hash {
     #[inline(never)]
     fn drop(&mut self) {
         match &mut self.0 {
-            State::Md5(hash) => *hash = Md5::default(),
-            State::Sha1(hash) => *hash = Sha1::default(),
-            State::Sha224(hash) => *hash = Sha224::default(),
-            State::Sha256(hash) => *hash = Sha256::default(),
-            State::Sha384(hash) => *hash = Sha384::default(),
-            State::Sha512(hash) => *hash = Sha512::default(),
+            State::Chained(hash) => hash.zeroize(),
             State::Sm3(hash) => *hash = Sm3::default(),
             State::Sponge(sponge) => sponge.zeroize(),
         }

@@ -1,6 +1,7 @@
 //! A key stream out of a counter (SP 800-38A 6.5).
 
 use super::block::{BlockCipher, MAX_BLOCK};
+use super::instructions::AesMode;
 use super::{Aligned, xor};
 use zeroize::Zeroize;
 
@@ -30,10 +31,7 @@ impl Keystream {
 
     fn next(&mut self) -> [u8; MAX_BLOCK] {
         let counter = self.counter;
-        let bits = 8 * self.counting as u32;
-        let counts = u128::MAX >> (u128::BITS - bits);
-        let next = counter.wrapping_add(1) & counts;
-        self.counter = counter & !counts | next;
+        self.skip(1);
         counter.to_be_bytes()
     }
 
@@ -44,12 +42,39 @@ impl Keystream {
         block
     }
 
+    /// The counter as the next block has it, and how many blocks there are before what counts of it wraps, or its lower half.
+    fn run(&self) -> (u128, u64) {
+        let bits = (8 * self.counting as u32).min(u64::BITS);
+        let counts = u64::MAX >> (u64::BITS - bits);
+        (
+            self.counter,
+            (counts - (self.counter as u64 & counts)).saturating_add(1),
+        )
+    }
+
+    fn skip(&mut self, blocks: u64) {
+        let bits = 8 * self.counting as u32;
+        let counts = u128::MAX >> (u128::BITS - bits);
+        let next = self.counter.wrapping_add(u128::from(blocks)) & counts;
+        self.counter = self.counter & !counts | next;
+    }
+
     /// Combines the next bytes with it.
     pub(super) fn apply(&mut self, cipher: &BlockCipher, bytes: &mut [u8]) {
         let begun = bytes.len().min(MAX_BLOCK - self.at);
-        let (begun, bytes) = bytes.split_at_mut(begun);
+        let (begun, mut bytes) = bytes.split_at_mut(begun);
         xor(begun, &self.block[self.at..]);
         self.at += begun.len();
+        if let BlockCipher::Aes(aes) = cipher {
+            while bytes.len() >= MAX_BLOCK {
+                let (counter, blocks) = self.run();
+                let blocks = blocks.min((bytes.len() / MAX_BLOCK) as u64);
+                let (whole, rest) = bytes.split_at_mut(blocks as usize * MAX_BLOCK);
+                aes.crypt(AesMode::Ctr(counter), whole);
+                self.skip(blocks);
+                bytes = rest;
+            }
+        }
         for piece in bytes.chunks_mut(BLOCKS_AT_ONCE * MAX_BLOCK) {
             let mut stream = Aligned([0; BLOCKS_AT_ONCE * MAX_BLOCK]);
             let len = piece.len().next_multiple_of(MAX_BLOCK);

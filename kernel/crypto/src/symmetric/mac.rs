@@ -174,6 +174,12 @@ impl BlockMac {
             if self.len == block {
                 self.chain_last();
             }
+            if self.len == 0 {
+                // All but the last, which may be whole.
+                let (whole, rest) = bytes.split_at((bytes.len() - 1) / block * block);
+                self.cipher.mac(&mut self.chain, whole);
+                bytes = rest;
+            }
             let (more, rest) = bytes.split_at(bytes.len().min(block - self.len));
             self.last[self.len..][..more.len()].copy_from_slice(more);
             self.len += more.len();

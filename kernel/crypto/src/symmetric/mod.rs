@@ -1,14 +1,15 @@
 //! Digests, message authentication codes, ciphers, authenticated encryption.
 //!
-//! What a CPU has instructions for goes through [`block::BlockCipher`] and [`hash::Hash`]: whatever is faster than the
-//! portable code takes its place there.
+//! What the CPU has instructions for goes through [`instructions`]; the portable code does the rest.
 
 pub mod aead;
 pub mod block;
 pub mod ccm;
+mod chained;
 pub mod cipher;
 pub mod gcm;
 pub mod hash;
+pub mod instructions;
 mod keystream;
 pub mod mac;
 mod sponge;

@@ -7,11 +7,11 @@
 use crate::hardware_key::{Derivation, HARDWARE_KEY, Purpose};
 use crate::ta::load::image::{ImageBytes, Part, Refusal};
 use crate::ta::load::rsa::{MAX_MODULUS_LEN, PublicKey};
-use sha2::{Digest, Sha256};
 use tally_abi::image::ImageFault;
 use tally_abi::shdr::{AES_GCM, DEVICE_KEY, EncryptedHeader};
 use tally_crypto::symmetric::block::MAX_BLOCK as BLOCK;
 use tally_crypto::symmetric::gcm::Gcm;
+use tally_crypto::symmetric::hash::Hash;
 use tally_crypto::symmetric::{Direction, same};
 use tally_mem::fallible::TryBox;
 use zeroize::Zeroizing;
@@ -46,7 +46,7 @@ impl Encrypted {
         &self,
         mut rest: Part<'_, B>,
         key: &[u8; KEY],
-        hasher: &mut Sha256,
+        hasher: &mut Hash,
     ) -> Result<(), Refusal> {
         let bytes = rest.bytes;
         let gcm = Gcm::new(key, &self.nonce).map_err(|_| ImageFault::Encryption)?;
@@ -59,7 +59,7 @@ impl Encrypted {
             let done = bytes.interruptible(|| {
                 part.copy(chunk)?;
                 gcm.text(Direction::Decrypt, chunk);
-                hasher.update(&*chunk);
+                hasher.update(chunk);
                 to.write(chunk)
             });
             done.ok_or(ImageFault::ShortImage)?;

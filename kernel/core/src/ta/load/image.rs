@@ -7,10 +7,10 @@ use crate::ta::load::encrypted::{Encrypted, ta_key};
 use crate::ta::load::rsa::{DIGEST_LEN, MAX_MODULUS_LEN, PublicKey};
 use crate::ta::load::subkey::Subkey;
 use core::ops::Range;
-use sha2::{Digest, Sha256};
 use tally_abi::image::ImageFault;
 use tally_abi::shdr::{BootstrapHeader, MAGIC, SignedHeader, image_id, img_type};
 use tally_abi::{TeeResult, TeeUuid};
+use tally_crypto::symmetric::hash::{Algorithm, Hash};
 use tally_mem::fallible::HeapExhausted;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -233,12 +233,16 @@ impl Signed {
     }
 
     /// The digest's beginning.
-    fn hasher(&self) -> Sha256 {
-        Sha256::new().chain_update(self.header.as_bytes())
+    fn hasher(&self) -> Hash {
+        let mut hasher = Hash::new(Algorithm::Sha256);
+        hasher.update(self.header.as_bytes());
+        hasher
     }
 
-    fn require(&self, hasher: Sha256) -> Result<(), ImageFault> {
-        let is_digest = hasher.finalize().as_slice() == self.digest;
+    fn require(&self, mut hasher: Hash) -> Result<(), ImageFault> {
+        let mut digest = [0; DIGEST_LEN];
+        hasher.finish(&mut digest);
+        let is_digest = digest == self.digest;
         is_digest.then_some(()).ok_or(ImageFault::Altered)
     }
 

@@ -6,10 +6,10 @@
 
 use crate::ta::load::image::{ImageBytes, Part, Refusal, Versioned};
 use crate::ta::load::rsa::{EXPONENT, MAX_MODULUS_LEN, PublicKey};
-use sha2::{Digest, Sha512};
 use tally_abi::TeeUuid;
 use tally_abi::image::ImageFault;
 use tally_abi::shdr::{SubkeyAttribute, SubkeyHeader, algo, attribute};
+use tally_crypto::symmetric::hash::{Algorithm, Hash};
 use tally_mem::fallible::TryBox;
 
 /// Most attributes of a key; an RSA key has two.
@@ -110,7 +110,8 @@ fn next_uuid(uuid: TeeUuid, name: &Part<'_, impl ImageBytes>) -> TeeUuid {
     if name.left() == 0 {
         return uuid;
     }
-    let mut hasher = Sha512::new().chain_update(uuid.to_bytes());
+    let mut hasher = Hash::new(Algorithm::Sha512);
+    hasher.update(&uuid.to_bytes());
     let mut has_ended = false;
     name.pieces(|bytes| {
         let end = bytes.iter().position(|byte| *byte == 0);
@@ -120,7 +121,7 @@ fn next_uuid(uuid: TeeUuid, name: &Part<'_, impl ImageBytes>) -> TeeUuid {
         has_ended |= end.is_some();
     });
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hasher.finalize()[..16]);
+    hasher.finish(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x50;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     TeeUuid::from_bytes(bytes)
