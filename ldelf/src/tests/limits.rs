@@ -2,8 +2,9 @@
 
 use super::linking::{DEFINED, GLOBAL, SLOT, UNDEFINED, WEAK, World, elf, program, thread_storage};
 use super::*;
+use crate::link_map::{Entry, LinkMap};
 use crate::symbols::{Extent, SymbolTables, Symbols};
-use crate::{MAX_SPAN, library};
+use crate::{MAX_SPAN, Module, library};
 
 const LIBRARY: TeeUuid = TeeUuid::from_u128(0x11b);
 
@@ -209,4 +210,97 @@ fn a_chain_of_a_hash_table_is_followed_to_its_end_and_no_further() {
         let named = names.map(|name| symbols.find(name).is_some());
         assert_eq!(named, found, "{words:?}");
     }
+}
+
+#[test]
+fn a_header_that_is_not_of_this_format_is_refused_whatever_of_it_is_wrong() {
+    for at in [0, 3, 4, 5, 6] {
+        let mut file = Elf::fine().build();
+        file[at] ^= 3;
+        assert_eq!(plan(&file, UUID).err(), Some(ImageFault::NotElf), "{at}");
+    }
+}
+
+#[test]
+fn so_many_program_headers_are_looked_at_and_no_more() {
+    let of = |headers| {
+        let last = *Elf::fine().headers.last().unwrap();
+        let file = with(|elf| elf.headers.resize(headers, Ph { kind: 0, ..last }));
+        let mut file = file.build();
+        // The tables behind them are where they are.
+        file[64 + 56 * 4..64 + 56 * headers].fill(0);
+        plan(&file, UUID).map(|_| ())
+    };
+    assert_eq!(of(64), Ok(()));
+    assert_eq!(of(65), Err(ImageFault::BadProgramHeaders));
+}
+
+#[test]
+fn a_segment_of_nothing_is_none_and_one_of_zeros_is_one() {
+    let empty = Ph {
+        kind: LOAD,
+        flags: RW,
+        offset: 0,
+        address: 0x1000,
+        file_len: 0,
+        mem_len: 0,
+    };
+    let file = with(|elf| elf.headers.push(empty)).build();
+    assert_eq!(plan(&file, UUID).unwrap().segments().len(), 3);
+    let zeros = Ph {
+        address: 0x4000,
+        mem_len: 0x1000,
+        ..empty
+    };
+    let file = with(|elf| elf.headers.push(zeros)).build();
+    let plan = plan(&file, UUID).unwrap();
+    assert_eq!((plan.segments().len(), plan.span), (4, 0x5000));
+}
+
+#[test]
+fn relocations_are_counted() {
+    let file = with(|elf| elf.rela = vec![(DATA, RELATIVE, 1), (DATA + 8, RELATIVE, 2)]).build();
+    assert_eq!(plan(&file, UUID).unwrap().check_relocations(), Ok(2));
+}
+
+#[test]
+fn the_rest_of_a_segment_is_what_its_file_has_behind_an_address() {
+    let file = Elf::fine().build();
+    let plan = plan(&file, UUID).unwrap();
+    let rest = plan.file_bytes_from(0x1100).unwrap();
+    assert_eq!(rest, &file[0x2100..0x2400]);
+    let whole = plan.file_bytes_from(DATA).unwrap();
+    assert_eq!(whole, &file[0x3000..0x4000]);
+}
+
+#[test]
+fn protections_are_those_of_the_system_call() {
+    use tally_abi::ldelf::prot;
+    let bits = [Prot::Read, Prot::Write, Prot::Exec].map(Prot::bits);
+    assert_eq!(bits, [prot::READ, prot::WRITE, prot::EXEC]);
+}
+
+#[test]
+fn a_link_map_has_the_room_that_it_takes_and_all_headers_of_its_modules() {
+    let headers = [[1_u8; 56].as_slice(), &[2; 112], &[3; 56]];
+    let entries = headers.map(|program_headers| Entry {
+        program_headers,
+        ..Entry::default()
+    });
+    let modules = [Module::default(); 3];
+    let len = LinkMap::len_for(&entries) as usize;
+    let write = |memory: &mut [u8]| LinkMap::write(memory, 0x10_000, (&modules, &entries), 0, 0);
+    let mut memory = vec![0; len];
+    assert!(write(&mut memory).is_ok());
+    let short = write(&mut vec![0; len - 1]);
+    assert_eq!(short, Err(ImageFault::MemoryTooSmall));
+    let map = LinkMap::new(&memory);
+    let look = |extent: Extent| {
+        let at = (extent.address - 0x10_000) as usize;
+        &memory[at..at + extent.len as usize]
+    };
+    // Tables of symbols there are none.
+    let found = map.modules(|extent| if extent.len == 0 { &[] } else { look(extent) });
+    let found: Vec<&[u8]> = found.map(|(_, entry)| entry.program_headers).collect();
+    assert_eq!(found, headers);
 }

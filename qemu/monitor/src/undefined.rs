@@ -9,7 +9,7 @@ pub(crate) const SYNDROME: u64 = 1 << 25;
 
 /// PSTATE as an SPSR of AArch64 has it.
 mod pstate {
-    pub(super) const STACK_OF_LEVEL: u64 = 1 << 0;
+    pub(super) const STACK_OF_LEVEL: u64 = 1;
     pub(super) const LEVEL_SHIFT: u32 = 2;
     pub(super) const AARCH32: u64 = 1 << 4;
     /// Debug, system error, interrupts.
@@ -211,6 +211,9 @@ mod tests {
         goes_to(USER32, host, Level::El2, 0x600, HANDLER_EL2);
         let without_vhe = Some(hcr::RW | hcr::TGE);
         goes_to(EL0, without_vhe, Level::El2, 0x400, HANDLER_EL2);
+        // What counts is EL1's width, not the application's.
+        goes_to(USER32, without_vhe, Level::El2, 0x400, HANDLER_EL2);
+        goes_to(EL0, Some(1 << 27), Level::El2, 0x600, HANDLER_EL2);
     }
 
     #[test]
@@ -221,6 +224,17 @@ mod tests {
         assert_eq!(entry.pstate, 0xa000_0000 | 1 << 24 | HANDLER_EL1);
         let (_, entry) = entered(EL1H | pstate::PAN, None, SPAN, Features::default());
         assert_eq!(entry.pstate, HANDLER_EL1 | pstate::PAN);
+    }
+
+    #[test]
+    fn bits_are_where_the_architecture_has_them() {
+        let all = Features::read(1 << 20, 1 << 36 | 2 << 8 | 2 << 4);
+        let set = |sctlr| entered(EL1H, None, sctlr, all).1.pstate & !HANDLER_EL1;
+        let (ssbs, allint, pan, tco) = (1 << 12, 1 << 13, 1 << 22, 1 << 25);
+        assert_eq!(set(0), pan | tco | allint);
+        assert_eq!(set(1 << 23 | 1 << 44 | 1 << 62), ssbs | tco);
+        // Bit 31 of HCR_EL2 is the width of EL1.
+        goes_to(SVC32, Some(1 << 31), Level::El2, 0x400, HANDLER_EL2);
     }
 
     #[test]
