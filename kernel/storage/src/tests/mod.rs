@@ -2,4 +2,5 @@
 
 mod directory;
 mod file;
+mod power;
 mod requests;

@@ -1,5 +1,7 @@
 //! A normal world in memory that counts what it is asked for.
 
+pub(crate) mod objects;
+
 use crate::directory::ObjectId;
 use crate::file::{Committed, File};
 use crate::host::{Fd, Host, Name, StorageError};
@@ -34,13 +36,49 @@ pub(crate) enum Request {
 }
 
 /// Files, and who has opened them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct World {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     fds: BTreeMap<u32, String>,
     last_fd: u32,
     seed: u64,
     pub(crate) requests: Vec<Request>,
+    /// When something goes wrong.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    /// After so many changes the power goes, in the midst of the next one.
+    PowerCut(usize, Torn),
+    /// There is no power.
+    Off,
+    /// After so many requests the next one is refused.
+    Refused(usize, StorageError),
+    /// After so many requests all are refused.
+    AllRefused(usize, StorageError),
+}
+
+/// What is kept of the sectors (512 bytes) of a write that is under way when the power goes. Of other changes all is kept if
+/// the first sector is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Torn {
+    First(usize),
+    From(usize),
+    Every(usize),
+    AllBut(usize),
+}
+
+impl Torn {
+    const fn keeps(self, sector: usize) -> bool {
+        match self {
+            Self::First(n) => sector < n,
+            Self::From(n) => sector >= n,
+            Self::Every(n) => sector.is_multiple_of(n),
+            Self::AllBut(n) => sector != n,
+        }
+    }
 }
 
 impl World {
@@ -74,7 +112,45 @@ impl World {
             assert!(len <= 16384, "{request:?}");
         }
         self.requests.push(request);
-        Ok(())
+        match &mut self.trouble {
+            Some(Trouble::Off) => Err(BAD_FD),
+            Some(Trouble::Refused(0, err)) => {
+                let err = *err;
+                self.trouble = None;
+                Err(err)
+            }
+            Some(Trouble::AllRefused(0, err)) => Err(*err),
+            Some(Trouble::Refused(n, _) | Trouble::AllRefused(n, _)) => {
+                *n -= 1;
+                Ok(())
+            }
+            Some(Trouble::PowerCut(..)) | None => Ok(()),
+        }
+    }
+
+    /// A request that changes something: what of it comes to be.
+    fn ask_change(&mut self, request: Request) -> Result<Option<Torn>, StorageError> {
+        self.ask(request)?;
+        match &mut self.trouble {
+            Some(Trouble::PowerCut(0, torn)) => {
+                let torn = *torn;
+                self.trouble = Some(Trouble::Off);
+                Ok(Some(torn))
+            }
+            Some(Trouble::PowerCut(n, _)) => {
+                *n -= 1;
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Such a request that is done wholly or not at all.
+    fn ask_whole(&mut self, request: Request) -> Result<(), StorageError> {
+        match self.ask_change(request)? {
+            Some(torn) if !torn.keeps(0) => Err(BAD_FD),
+            _ => Ok(()),
+        }
     }
 
     fn file(&mut self, fd: Fd) -> Result<&mut Vec<u8>, StorageError> {
@@ -101,7 +177,7 @@ impl Host for World {
     }
 
     fn create(&mut self, name: Name) -> Result<Fd, StorageError> {
-        self.ask(Request::Create)?;
+        self.ask_whole(Request::Create)?;
         self.files.insert(name.to_string(), Vec::new());
         Ok(self.give(name.to_string()))
     }
@@ -122,24 +198,35 @@ impl Host for World {
 
     fn write(&mut self, fd: Fd, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
         let len = bytes.len();
-        self.ask(Request::Write { at, len })?;
+        let torn = self.ask_change(Request::Write { at, len })?;
         let file = self.file(fd)?;
         let at = at as usize;
-        if file.len() < at + len {
-            file.resize(at + len, 0);
+        // Sectors are the file's.
+        let mut begin = 0;
+        while begin < len {
+            let end = len.min((at + begin) / 512 * 512 + 512 - at);
+            if torn.is_none_or(|torn| torn.keeps((at + begin) / 512 - at / 512)) {
+                if file.len() < at + end {
+                    file.resize(at + end, 0);
+                }
+                file[at + begin..at + end].copy_from_slice(&bytes[begin..end]);
+            }
+            begin = end;
         }
-        file[at..at + len].copy_from_slice(bytes);
-        Ok(())
+        match torn {
+            Some(_) => Err(BAD_FD),
+            None => Ok(()),
+        }
     }
 
     fn truncate(&mut self, fd: Fd, bytes: u64) -> Result<(), StorageError> {
-        self.ask(Request::Truncate)?;
+        self.ask_whole(Request::Truncate)?;
         self.file(fd)?.resize(bytes as usize, 0);
         Ok(())
     }
 
     fn remove(&mut self, name: Name) -> Result<(), StorageError> {
-        self.ask(Request::Remove)?;
+        self.ask_whole(Request::Remove)?;
         let removed = self.files.remove(&name.to_string());
         removed.map(drop).ok_or(StorageError::NotFound)
     }
