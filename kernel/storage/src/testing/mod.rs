@@ -1,6 +1,6 @@
 //! A normal world in memory that counts what it is asked for.
 
-pub(crate) mod objects;
+pub mod objects;
 
 use crate::directory::ObjectId;
 use crate::file::{Committed, File};
@@ -11,21 +11,21 @@ use tally_abi::TeeUuid;
 use zeroize::Zeroizing;
 
 /// A TA.
-pub(crate) const TA: TeeUuid = TeeUuid::from_u128(0x8aaaf200_2450_11e4_abe2_0002a5d5c51b);
+pub const TA: TeeUuid = TeeUuid::from_u128(0x8aaaf200_2450_11e4_abe2_0002a5d5c51b);
 
 /// Keys of a board.
-pub(crate) fn keys() -> Keys {
+pub fn keys() -> Keys {
     Keys::new(Zeroizing::new([7; 32]))
 }
 
 /// An id.
-pub(crate) fn id(name: &str) -> ObjectId {
+pub fn id(name: &str) -> ObjectId {
     ObjectId::new(name.as_bytes()).unwrap()
 }
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub enum Request {
     Open,
     Create,
     Close,
@@ -37,19 +37,19 @@ pub(crate) enum Request {
 
 /// Files, and who has opened them.
 #[derive(Clone, Default)]
-pub(crate) struct World {
-    pub(crate) files: BTreeMap<String, Vec<u8>>,
+pub struct World {
+    pub files: BTreeMap<String, Vec<u8>>,
     fds: BTreeMap<u32, String>,
     last_fd: u32,
     seed: u64,
-    pub(crate) requests: Vec<Request>,
+    pub requests: Vec<Request>,
     /// When something goes wrong.
-    pub(crate) trouble: Option<Trouble>,
+    pub trouble: Option<Trouble>,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// After so many changes the power goes, in the midst of the next one.
     PowerCut(usize, Torn),
     /// There is no power.
@@ -58,12 +58,14 @@ pub(crate) enum Trouble {
     Refused(usize, StorageError),
     /// After so many requests all are refused.
     AllRefused(usize, StorageError),
+    /// After so many reads the next one says that it has read so many bytes more or less than it has.
+    Lie(usize, isize),
 }
 
 /// What is kept of the sectors (512 bytes) of a write that is under way when the power goes. Of other changes all is kept if
 /// the first sector is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Torn {
+pub enum Torn {
     First(usize),
     From(usize),
     Every(usize),
@@ -83,19 +85,19 @@ impl Torn {
 
 impl World {
     /// The supplicant dies and comes back: all that was open is not.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.fds.clear();
         self.last_fd = 0;
     }
 
     /// Another file is opened by somebody else.
-    pub(crate) fn open_other(&mut self, name: &str) {
+    pub fn open_other(&mut self, name: &str) {
         self.last_fd += 1;
         self.fds.insert(self.last_fd, name.to_owned());
     }
 
     /// What is asked for meanwhile, but for closing: it needs no answer.
-    pub(crate) fn asks(&mut self, work: impl FnOnce(&mut Self)) -> Vec<Request> {
+    pub fn asks(&mut self, work: impl FnOnce(&mut Self)) -> Vec<Request> {
         self.requests.clear();
         work(self);
         let asks = self.requests.iter().copied();
@@ -103,7 +105,7 @@ impl World {
     }
 
     /// How many files are open.
-    pub(crate) fn n_open(&self) -> usize {
+    pub fn n_open(&self) -> usize {
         self.fds.len()
     }
 
@@ -124,7 +126,7 @@ impl World {
                 *n -= 1;
                 Ok(())
             }
-            Some(Trouble::PowerCut(..)) | None => Ok(()),
+            Some(Trouble::PowerCut(..) | Trouble::Lie(..)) | None => Ok(()),
         }
     }
 
@@ -192,8 +194,19 @@ impl Host for World {
         let file = self.file(fd)?;
         let from = file.get(at as usize..).unwrap_or_default();
         let len = from.len().min(to.len());
+        let (mut len, mut told) = (len, len);
+        match &mut self.trouble {
+            Some(Trouble::Lie(0, by)) => {
+                told = len.saturating_add_signed(*by);
+                len = len.min(told);
+                self.trouble = None;
+            }
+            Some(Trouble::Lie(n, _)) => *n -= 1,
+            _ => {}
+        }
+        let from = self.file(fd)?.get(at as usize..).unwrap_or_default();
         to[..len].copy_from_slice(&from[..len]);
-        Ok(len)
+        Ok(told)
     }
 
     fn write(&mut self, fd: Fd, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
@@ -247,7 +260,7 @@ impl Host for World {
 }
 
 /// Writes bytes to a file.
-pub(crate) fn write(
+pub fn write(
     world: &mut World,
     file: &mut File,
     at: u64,
@@ -260,7 +273,7 @@ pub(crate) fn write(
 }
 
 /// All of a file.
-pub(crate) fn read(world: &mut World, file: &mut File) -> Result<Vec<u8>, StorageError> {
+pub fn read(world: &mut World, file: &mut File) -> Result<Vec<u8>, StorageError> {
     let mut all = Vec::new();
     let len = usize::try_from(file.bytes()).unwrap();
     let read = file.read(world, &keys(), 0, len + 1, &mut |_, before, bytes| {
@@ -273,7 +286,7 @@ pub(crate) fn read(world: &mut World, file: &mut File) -> Result<Vec<u8>, Storag
 }
 
 /// All of a file that was committed.
-pub(crate) fn read_again(world: &mut World, committed: Committed) -> Result<Vec<u8>, StorageError> {
+pub fn read_again(world: &mut World, committed: Committed) -> Result<Vec<u8>, StorageError> {
     let mut file = File::open(world, &keys(), TA, committed)?;
     let all = read(world, &mut file);
     file.close(world);

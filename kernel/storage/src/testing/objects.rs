@@ -8,7 +8,7 @@ use tally_abi::TeeUuid;
 
 /// What is done to objects.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub enum Action {
     Create {
         id: ObjectId,
         bytes: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) enum Action {
 }
 
 /// Does something to a TA's objects.
-pub(crate) fn act(
+pub fn act(
     world: &mut World,
     directory: &mut Directory,
     ta: TeeUuid,
@@ -106,7 +106,7 @@ fn change(
 }
 
 /// An object's bytes.
-pub(crate) fn bytes(
+pub fn bytes(
     world: &mut World,
     directory: &mut Directory,
     ta: TeeUuid,
