@@ -7,7 +7,9 @@ use crate::file::{Committed, File};
 use crate::host::{Fd, Host, Name, StorageError};
 use crate::keys::Keys;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use tally_abi::TeeUuid;
+use tally_mem::testing::BLOCK_OWNER;
 use zeroize::Zeroizing;
 
 /// A TA.
@@ -26,22 +28,41 @@ pub fn id(name: &str) -> ObjectId {
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Of a file that is to be there.
     Open,
+    /// Of a file that is to be empty.
     Create,
+    /// No answer is needed.
     Close,
-    Read { at: u64, len: usize },
-    Write { at: u64, len: usize },
+    /// Of so many bytes from a place on.
+    Read {
+        /// Bytes before.
+        at: u64,
+        /// Bytes.
+        len: usize,
+    },
+    /// As many.
+    Write {
+        /// Bytes before.
+        at: u64,
+        /// Bytes.
+        len: usize,
+    },
+    /// Of a file's length.
     Truncate,
+    /// Of a file.
     Remove,
 }
 
 /// Files, and who has opened them.
 #[derive(Clone, Default)]
 pub struct World {
+    /// Their bytes.
     pub files: BTreeMap<String, Vec<u8>>,
     fds: BTreeMap<u32, String>,
     last_fd: u32,
     seed: u64,
+    /// What it was asked for.
     pub requests: Vec<Request>,
     /// When something goes wrong.
     pub trouble: Option<Trouble>,
@@ -66,9 +87,13 @@ pub enum Trouble {
 /// the first sector is.
 #[derive(Clone, Copy, Debug)]
 pub enum Torn {
+    /// So many from the first one on.
     First(usize),
+    /// All but so many from the first one on.
     From(usize),
+    /// Each whose number is a multiple of it.
     Every(usize),
+    /// All but this one.
     AllBut(usize),
 }
 
@@ -167,10 +192,26 @@ impl World {
     }
 }
 
+/// While there is one, blocks of the heap are the world's and not the storage's.
+struct Outside(u16);
+
+impl Outside {
+    fn new() -> Self {
+        Self(BLOCK_OWNER.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        BLOCK_OWNER.store(self.0, Ordering::Relaxed);
+    }
+}
+
 const BAD_FD: StorageError = StorageError::Code(tally_abi::TeeResult::GENERIC);
 
 impl Host for World {
     fn open(&mut self, name: Name) -> Result<Fd, StorageError> {
+        let _outside = Outside::new();
         self.ask(Request::Open)?;
         match self.files.contains_key(&name.to_string()) {
             true => Ok(self.give(name.to_string())),
@@ -179,17 +220,20 @@ impl Host for World {
     }
 
     fn create(&mut self, name: Name) -> Result<Fd, StorageError> {
+        let _outside = Outside::new();
         self.ask_whole(Request::Create)?;
         self.files.insert(name.to_string(), Vec::new());
         Ok(self.give(name.to_string()))
     }
 
     fn close(&mut self, fd: Fd) {
+        let _outside = Outside::new();
         self.requests.push(Request::Close);
         self.fds.remove(&fd.0);
     }
 
     fn read(&mut self, fd: Fd, at: u64, to: &mut [u8]) -> Result<usize, StorageError> {
+        let _outside = Outside::new();
         self.ask(Request::Read { at, len: to.len() })?;
         let file = self.file(fd)?;
         let from = file.get(at as usize..).unwrap_or_default();
@@ -210,6 +254,7 @@ impl Host for World {
     }
 
     fn write(&mut self, fd: Fd, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let _outside = Outside::new();
         let len = bytes.len();
         let torn = self.ask_change(Request::Write { at, len })?;
         let file = self.file(fd)?;
@@ -233,12 +278,14 @@ impl Host for World {
     }
 
     fn truncate(&mut self, fd: Fd, bytes: u64) -> Result<(), StorageError> {
+        let _outside = Outside::new();
         self.ask_whole(Request::Truncate)?;
         self.file(fd)?.resize(bytes as usize, 0);
         Ok(())
     }
 
     fn remove(&mut self, name: Name) -> Result<(), StorageError> {
+        let _outside = Outside::new();
         self.ask_whole(Request::Remove)?;
         let removed = self.files.remove(&name.to_string());
         removed.map(drop).ok_or(StorageError::NotFound)
@@ -278,6 +325,7 @@ pub fn read(world: &mut World, file: &mut File) -> Result<Vec<u8>, StorageError>
     let len = usize::try_from(file.bytes()).unwrap();
     let read = file.read(world, &keys(), 0, len + 1, &mut |_, before, bytes| {
         assert_eq!(before, all.len());
+        let _outside = Outside::new();
         all.extend_from_slice(bytes);
         Ok(())
     })?;

@@ -9,25 +9,41 @@ use tally_abi::TeeUuid;
 /// What is done to objects.
 #[derive(Clone, Debug)]
 pub enum Action {
+    /// A new one of these bytes.
     Create {
+        /// Its id.
         id: ObjectId,
+        /// Its data.
         bytes: Vec<u8>,
+        /// Whether one of this id is replaced.
         replace: bool,
     },
+    /// Bytes are written.
     Write {
+        /// Of which one.
         id: ObjectId,
+        /// Bytes before them.
         at: usize,
+        /// They.
         bytes: Vec<u8>,
     },
+    /// It is cut off, or prolonged.
     Truncate {
+        /// Which one.
         id: ObjectId,
+        /// To so many bytes.
         len: usize,
     },
+    /// It gets another id.
     Rename {
+        /// The one it has.
         from: ObjectId,
+        /// The one it gets.
         to: ObjectId,
     },
+    /// It goes.
     Remove {
+        /// Which one.
         id: ObjectId,
     },
 }
