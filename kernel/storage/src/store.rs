@@ -208,6 +208,11 @@ impl Store {
         self.changed
     }
 
+    /// Whether there is a state that was committed.
+    pub(crate) const fn is_committed(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// Hash of the state that is committed.
     pub(crate) fn hash(&self) -> Result<[u8; HASH], StorageError> {
         Ok(self.tree.node(1)?.hash)
@@ -260,6 +265,9 @@ impl Store {
             host.close(fd);
         }
         let is_new = self.head.is_none() && self.witness.is_none();
+        if is_new && self.name == Name::Directory {
+            self.check_absent(host)?;
+        }
         let fd = match is_new {
             true => host.create(self.name),
             false => host.open(self.name),
@@ -269,6 +277,23 @@ impl Store {
         self.proven = is_new || self.is_right(host, fd)?;
         match self.proven {
             true => Ok(fd),
+            false => Err(StorageError::Corrupt),
+        }
+    }
+
+    /// Asks once more whether there is no directory. All would be lost if it was only out of reach for a moment, and the
+    /// supplicant says of all that it cannot open that it is not there.
+    fn check_absent<H: Host>(&self, host: &mut H) -> Result<(), StorageError> {
+        let fd = match host.open(self.name) {
+            Err(StorageError::NotFound) => return Ok(()),
+            fd => fd?,
+        };
+        let mut heads = [0; HEADS];
+        let len = host.read(fd, 0, &mut heads);
+        host.close(fd);
+        len.map_err(missing)?;
+        match heads == [0; HEADS] {
+            true => Ok(()),
             false => Err(StorageError::Corrupt),
         }
     }
