@@ -82,6 +82,7 @@ impl<'w, O: Observer> Caller<'w, O> {
         let kernel = &self.world.kernel;
         let mut call = Call::new(kernel, GuestId::FIRST, RpcArg::None);
         let _ = call.syscall(self.instance, self.session, &mut context);
+        call.finish();
         assert!(kernel.try_state().is_some(), "a system call keeps the lock");
         TeeResult(context.x[0] as u32)
     }

@@ -8,6 +8,7 @@
 //! flags that the image's payload begins with. TAs run the steps of [`World::ta`], in the order in
 //! which they run at all, and return success when there is none.
 
+mod files;
 mod supplicant;
 
 pub use super::signing::{
@@ -100,6 +101,10 @@ struct Normal<O: Observer> {
     /// Most bytes that SHM_ALLOC lends at a time.
     shm_limit: Option<u64>,
     woken: Vec<u64>,
+    /// Files of trusted storage.
+    files: files::Files,
+    /// What is answered to what is refused.
+    refusal: TeeResult,
 }
 
 impl<O: Observer> Default for Normal<O> {
@@ -119,6 +124,8 @@ impl<O: Observer> Default for Normal<O> {
             patience: None,
             shm_limit: None,
             woken: Vec::new(),
+            files: files::Files::default(),
+            refusal: TeeResult::GENERIC,
         }
     }
 }
@@ -156,6 +163,9 @@ pub struct Accounts {
     owners: usize,
     asid: Option<u16>,
     lent: usize,
+    open_files: usize,
+    open_objects: usize,
+    storage_users: u32,
     threads: usize,
     owner: OwnerId,
 }
@@ -341,6 +351,11 @@ impl<O: Observer> World<O> {
         self.normal.lock().fail_event = n;
     }
 
+    /// Has what is refused be answered with this code.
+    pub fn refuse_with(&self, code: TeeResult) {
+        self.normal.lock().refusal = code;
+    }
+
     /// Overwrites the answer to the `n`-th event from now on with `bytes`.
     pub fn garble_event(&self, n: usize, bytes: Vec<u8>) {
         self.normal.lock().garble = Some((n, bytes));
@@ -394,6 +409,10 @@ impl<O: Observer> World<O> {
         if let Some(asid) = asid {
             state.give_asid(asid);
         }
+        let (lent, open_files) = {
+            let normal = self.normal.lock();
+            (normal.lent.len(), normal.files.open())
+        };
         Accounts {
             by_use: PageUse::ALL
                 .iter()
@@ -405,7 +424,10 @@ impl<O: Observer> World<O> {
             shm: state.guest(GuestId::FIRST).shm.len(),
             owners: self.kernel.owners().iter().count(),
             asid,
-            lent: self.normal.lock().lent.len(),
+            lent,
+            open_files,
+            open_objects: state.guest(GuestId::FIRST).storage.objects.iter().count(),
+            storage_users: state.guest(GuestId::FIRST).storage.users,
             threads: self.kernel.threads.in_use(),
             owner: self.kernel.machine.owner(),
         }
@@ -619,10 +641,10 @@ impl<O: Observer> World<O> {
                 let arg = arg.unwrap_or_default();
                 let result = if fails {
                     // What is to be freed is freed even where the answer says otherwise.
-                    if command == rpc::cmd::SHM_FREE {
+                    if command == rpc::cmd::SHM_FREE || self.closes_file(command, arg) {
                         self.answer(command, arg);
                     }
-                    TeeResult::GENERIC
+                    self.normal.lock().refusal
                 } else {
                     self.answer(command, arg)
                 };

@@ -54,6 +54,8 @@ mod signatures;
 #[cfg(not(miri))]
 mod steps;
 #[cfg(not(miri))]
+mod storage;
+#[cfg(not(miri))]
 mod subkeys;
 #[cfg(not(miri))]
 mod supplicant;

@@ -31,6 +31,9 @@ impl<O: Observer> World<O> {
     }
 
     pub(super) fn answer(&self, command: u32, arg: PhysAddr) -> TeeResult {
+        if command == rpc::cmd::FS {
+            return self.answer_files(arg);
+        }
         let at = PhysAddr(arg.0 + size_of::<MsgHeader>() as u64);
         let mut params = [MsgParam::default(); 2];
         assert!(self.kernel.machine.read_normal(at, params.as_mut_bytes()));
