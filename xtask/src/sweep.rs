@@ -103,8 +103,11 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 
 /// Names of all operations, from the sources.
 fn operations() -> Result<Vec<String>> {
-    let file = paths::root().join("qemu/ree/src/selftest/sweep/operations.rs");
-    let text = std::fs::read_to_string(file)?;
+    let dir = paths::root().join("qemu/ree/src/selftest/sweep");
+    let mut text = String::new();
+    for file in ["operations.rs", "stored.rs"] {
+        text += &std::fs::read_to_string(dir.join(file))?;
+    }
     let kinds = ["\n    quick(", "\n    slow("].into_iter();
     let entries = kinds.flat_map(|kind| text.split(kind).skip(1));
     let names = entries.filter_map(|entry| entry.split('"').nth(1));

@@ -175,7 +175,7 @@ fn a_file_is_made_written_read_cut_and_closed() {
     assert_eq!(world.ask(cmd::FS, close), TeeResult::SUCCESS);
     assert_eq!(world.ask(cmd::FS, close), TeeResult::GENERIC);
     assert_eq!(world.read(file, 0, 1), Err(TeeResult::GENERIC));
-    let again = world.named(fs::OPEN, "dirf.db").unwrap();
+    let again = world.named(fs::OPEN, "/dirf.db").unwrap();
     assert_eq!(world.read(again, 3, 1), Ok(b"a".to_vec()));
 }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing is asked that only one of the secure worlds has.
 
 mod crypto;
+pub(crate) mod storage;
 
 use tally_abi::TeeUuid;
 use tally_abi::pta::stats::{self, AllocStats, alloc_id};
@@ -39,6 +40,7 @@ pub(crate) fn run(results: &str) -> Outcome {
     })?;
     measure(&mut results, "ta_load", 5, || open_close(&context, SIMS))?;
     crypto::run(&mut results, &context)?;
+    storage::run(&mut results, &context)?;
     results.close().map_err(|error| format!("results: {error}"))
 }
 

@@ -16,6 +16,7 @@ mod moments;
 mod order;
 mod pools;
 pub mod soak;
+pub mod storage;
 mod vectors;
 
 use account::Account;
@@ -35,7 +36,7 @@ pub type Outcome = Result<(), String>;
 pub type Test = (&'static str, fn(&Bench) -> Outcome);
 
 /// The tests by module.
-pub const GROUPS: [&[Test]; 8] = [
+pub const GROUPS: [&[Test]; 9] = [
     crashes::TESTS,
     vectors::TESTS,
     heaps::TESTS,
@@ -44,6 +45,7 @@ pub const GROUPS: [&[Test]; 8] = [
     order::TESTS,
     commands::TESTS,
     moments::TESTS,
+    storage::TESTS,
 ];
 
 /// Why some tests cannot be run.

@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** nothing but the measured calls runs between the hints; the tick is off.
 
+mod storage;
 mod waits;
 
 use alloc::format;
@@ -44,6 +45,7 @@ static MEASURES: &[(&str, Measure)] = &[
     ("scan_kernel", scan_kernel),
     ("scan_ta_1m", scan_ta_1m),
     ("heap_pair", heap_pairs),
+    ("storage", storage::run),
     ("wait", waits::run),
 ];
 

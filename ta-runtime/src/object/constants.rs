@@ -2,17 +2,18 @@
 
 use bitflags::bitflags;
 use tally_abi::crypto::handle_flag;
+use tally_abi::storage::{MAX_POSITION, data_flag, space, whence};
 
 /// From where on a position is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Whence {
     /// From the first byte on.
-    DataSeekSet = 0,
+    DataSeekSet = whence::SET as u32,
     /// From where the handle is.
-    DataSeekCur = 1,
+    DataSeekCur = whence::CURRENT as u32,
     /// From the end.
-    DataSeekEnd = 2,
+    DataSeekEnd = whence::END as u32,
 }
 
 /// Which storage.
@@ -20,11 +21,11 @@ pub enum Whence {
 #[repr(u32)]
 pub enum ObjectStorageConstants {
     /// The TA's, wherever the kernel has it.
-    Private = 0x0000_0001,
+    Private = space::PRIVATE,
     /// In files of the normal world.
-    PrivateRee = 0x8000_0000,
+    PrivateRee = space::PRIVATE_REE,
     /// In a replay-protected memory block.
-    PrivateRpmb = 0x8000_0100,
+    PrivateRpmb = space::PRIVATE_RPMB,
     /// None.
     IllegalValue = 0x7fff_ffff,
 }
@@ -34,7 +35,7 @@ pub enum ObjectStorageConstants {
 #[repr(u32)]
 pub enum MiscellaneousConstants {
     /// Highest position in an object's data.
-    TeeDataMaxPosition = u32::MAX,
+    TeeDataMaxPosition = MAX_POSITION as u32,
     /// Most bytes of an object's id.
     TeeObjectIdMaxLen = 64,
 }
@@ -44,17 +45,17 @@ bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct DataFlag: u32 {
         /// Data may be read.
-        const ACCESS_READ = 0x0000_0001;
+        const ACCESS_READ = data_flag::ACCESS_READ;
         /// Data may be written.
-        const ACCESS_WRITE = 0x0000_0002;
+        const ACCESS_WRITE = data_flag::ACCESS_WRITE;
         /// The object may be renamed and deleted.
-        const ACCESS_WRITE_META = 0x0000_0004;
+        const ACCESS_WRITE_META = data_flag::ACCESS_WRITE_META;
         /// Others may read.
-        const SHARE_READ = 0x0000_0010;
+        const SHARE_READ = data_flag::SHARE_READ;
         /// Others may write.
-        const SHARE_WRITE = 0x0000_0020;
+        const SHARE_WRITE = data_flag::SHARE_WRITE;
         /// An object that is there already is replaced, at once.
-        const OVERWRITE = 0x0000_0400;
+        const OVERWRITE = data_flag::OVERWRITE;
     }
 
     /// What a key may be used for.

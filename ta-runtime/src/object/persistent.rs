@@ -1,7 +1,8 @@
 //! Objects in trusted storage.
 
 use super::{DataFlag, GenericObject, ObjectHandle, ObjectStorageConstants, Whence};
-use crate::{Error, Result, syscall};
+use crate::{Error, ErrorKind, Result, syscall};
+use tally_abi::TeeResult;
 
 /// An open object in storage.
 #[derive(Debug)]
@@ -92,7 +93,12 @@ impl PersistentObject {
     /// # Errors
     /// `Overflow` beyond what a position can be.
     pub fn seek(&mut self, offset: i32, whence: Whence) -> Result<()> {
-        syscall::storage_seek(self.0.raw(), offset, whence as u32).map_err(Error::from)
+        let moved = syscall::storage_seek(self.0.raw(), offset, whence as u32);
+        moved.map_err(|code| match code {
+            // All that can be wrong with them is how far they lead.
+            TeeResult::BAD_PARAMETERS => Error::new(ErrorKind::Overflow),
+            code => Error::from(code),
+        })
     }
 }
 

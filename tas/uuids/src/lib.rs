@@ -515,24 +515,6 @@ pub mod storage {
     /// `()`: panics, with all that it keeps. `TARGET_DEAD`.
     pub const CMD_PANIC: u32 = 19;
 
-    /// What an object may be opened for (`TEE_DATA_FLAG_*`).
-    pub mod flag {
-        /// To read.
-        pub const READ: u32 = 1;
-        /// To write.
-        pub const WRITE: u32 = 2;
-        /// To rename and delete.
-        pub const META: u32 = 4;
-        /// All of these.
-        pub const ALL: u32 = READ | WRITE | META;
-        /// Others may read meanwhile.
-        pub const SHARE_READ: u32 = 0x10;
-        /// Others may write meanwhile.
-        pub const SHARE_WRITE: u32 = 0x20;
-        /// In place of one that is there.
-        pub const OVERWRITE: u32 = 0x400;
-    }
-
     /// The byte at `at` of the pattern of `seed`.
     #[must_use]
     pub const fn pattern(seed: u32, at: usize) -> u8 {

@@ -3,7 +3,7 @@
 //! **Invariant:** both columns come from one run of this command; a row is there only if both did the same.
 
 use super::bench::{Measure, Told, pair};
-use super::{Debian, prepare};
+use super::{Debian, Linux, prepare};
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Preloaded, Run};
 use crate::tfa::Tfa;
@@ -11,6 +11,7 @@ use crate::ui::{self, thousands};
 use crate::{bench, paths};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tally_board_virt::SECURE_RAM_BYTES;
 
@@ -30,42 +31,85 @@ struct Side {
     image_bytes: u64,
 }
 
+/// This kernel and Debian's, to be booted one after the other with one firmware and one Linux.
+pub(crate) struct Pair {
+    debian: Debian,
+    /// With the key of Debian's TAs.
+    pub(crate) images: Images,
+    tfa: Tfa,
+    linux: Linux,
+    optee: Vec<Vec<u8>>,
+}
+
+impl Pair {
+    /// Gets and builds all.
+    ///
+    /// # Errors
+    /// [`super::Unreachable`] when Debian's packages cannot be had.
+    pub(crate) fn build() -> Result<Self> {
+        let debian = Debian::Trixie;
+        let root = debian.unpacked()?;
+        let tfa = Tfa::debian()?;
+        let images = images::build(&Config {
+            ta_key: debian.ta_key()?.into_iter().collect(),
+            ..Config::default()
+        })?;
+        let linux = prepare(&images, debian)?;
+        let optee = IMAGES.map(|name| root.join(OPTEE).join(name));
+        let optee = optee.map(|path| {
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+        });
+        Ok(Self {
+            debian,
+            images,
+            tfa,
+            linux,
+            optee: optee.into_iter().collect::<Result<_>>()?,
+        })
+    }
+
+    fn world<'p>(&'p self, secure: impl Iterator<Item = &'p [u8]>) -> Preloaded<'p> {
+        Preloaded {
+            tfa: &self.tfa,
+            secure: secure.filter(|image| !image.is_empty()).collect(),
+            linux: &self.linux,
+        }
+    }
+
+    /// This kernel.
+    pub(crate) fn ours(&self) -> Preloaded<'_> {
+        self.world(std::iter::once(&self.images.kernel_raw.bytes[..]))
+    }
+
+    /// Debian's OP-TEE.
+    pub(crate) fn theirs(&self) -> Preloaded<'_> {
+        self.world(self.optee.iter().map(Vec::as_slice))
+    }
+
+    /// Puts files into Linux, in place of those of their names.
+    pub(crate) fn add_files(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+        self.linux.add_files(files)
+    }
+}
+
 /// Measures and prints.
 pub(crate) fn run(silence: Duration, as_json: bool) -> Result<u8> {
-    let debian = Debian::Trixie;
-    let root = debian.unpacked()?;
-    let tfa = Tfa::debian()?;
-    let images = images::build(&Config {
-        ta_key: debian.ta_key()?.into_iter().collect(),
-        ..Config::default()
-    })?;
-    let linux = prepare(&images, debian)?;
+    let both = Pair::build()?;
     let plugin = bench::plugin()?.display().to_string();
-    let optee = IMAGES.map(|name| root.join(OPTEE).join(name));
-    let optee = optee.map(|path| {
-        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-    });
-    let optee = optee.into_iter().collect::<Result<Vec<_>>>()?;
-    let optee: Vec<&[u8]> = optee.iter().map(Vec::as_slice).collect();
-    let measure = |label: &str, secure: Vec<&[u8]>| -> Result<Told> {
-        let secure = secure.into_iter().filter(|image| !image.is_empty());
-        let worlds = Preloaded {
-            tfa: &tfa,
-            secure: secure.collect(),
-            linux: &linux,
-        };
-        measure(&images, &worlds, label, &plugin, silence)
+    let images = &both.images;
+    let measure = |label: &str, worlds: &Preloaded<'_>| -> Result<Told> {
+        measure(images, worlds, label, &plugin, silence)
     };
     let sides = [
         Side {
             name: "Tally".into(),
-            told: measure("peer-tally", vec![&images.kernel_raw.bytes])?,
+            told: measure("peer-tally", &both.ours())?,
             image_bytes: (images.kernel_raw_len - images.kernel_sites_len) as u64,
         },
         Side {
-            name: format!("OP-TEE {}", debian.version_of("optee-os")?),
-            image_bytes: optee.iter().map(|image| image.len() as u64).sum(),
-            told: measure("peer-optee", optee)?,
+            name: format!("OP-TEE {}", both.debian.version_of("optee-os")?),
+            image_bytes: both.optee.iter().map(|image| image.len() as u64).sum(),
+            told: measure("peer-optee", &both.theirs())?,
         },
     ];
     let names = sides.each_ref().map(|side| {

@@ -4,6 +4,7 @@
 //! something could not be run; a filter that meets nothing is status 2 before anything is built, and so is
 //! one that meets only what was skipped, afterwards.
 
+mod carried;
 mod choice;
 mod crash;
 mod debian_tas;
@@ -148,7 +149,8 @@ impl Part {
             }
             Self::Linux => {
                 let mut tests = linux::tests::known()?;
-                tests.extend([xtest::NAME, teaclave::NAME].map(Known::short));
+                let others = [xtest::NAME, teaclave::NAME, carried::NAME];
+                tests.extend(others.map(Known::short));
                 tests
             }
         })
@@ -223,6 +225,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
                     teaclave::run(&mut results, images, silence);
                 }
                 xtest::run(&mut results, silence);
+                carried::run(&mut results, silence);
             }
         }
         let seconds = start.elapsed().as_secs();

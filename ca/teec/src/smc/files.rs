@@ -191,7 +191,7 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
         Ok(bytes)
     }
 
-    /// The name in an input parameter: up to a zero, which has to be there.
+    /// The name in an input parameter: up to a zero, which has to be there. A slash before it says nothing.
     fn name_of(&self, param: &MsgParam) -> Result<String, Refused> {
         let mut bytes = self.bytes_of(param)?;
         let end = bytes.iter().position(|byte| *byte == 0).ok_or(BAD)?;
@@ -199,8 +199,18 @@ impl<C: Conduit, S: Services> SmcTransport<C, S> {
         if end > MAX_NAME {
             return Err(BAD);
         }
-        String::from_utf8(bytes).map_err(|_| BAD)
+        let name = str::from_utf8(&bytes).map_err(|_| BAD)?;
+        owned(name.trim_start_matches('/')).map_err(Refused)
     }
+}
+
+/// A name of one's own.
+pub(super) fn owned(name: &str) -> Result<String, TeeResult> {
+    let mut owned = String::new();
+    let room = owned.try_reserve_exact(name.len());
+    room.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
+    owned.push_str(name);
+    Ok(owned)
 }
 
 fn is(param: &MsgParam, wanted: u64) -> Result<(), Refused> {

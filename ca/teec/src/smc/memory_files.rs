@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use spin::Mutex;
 use tally_abi::TeeResult;
 
-use super::files::Files;
+use super::files::{Files, owned};
 
 /// Most files at a time, with those that were removed and are open.
 const MAX_FILES: usize = 4096;
@@ -193,21 +193,12 @@ fn put<T>(slots: &mut Vec<Option<T>>, value: T, most: usize) -> Option<u32> {
     Some(index as u32)
 }
 
-fn owned(name: &str) -> Result<String, TeeResult> {
-    let mut owned = String::new();
-    let room = owned.try_reserve_exact(name.len());
-    room.map_err(|_| TeeResult::OUT_OF_MEMORY)?;
-    owned.push_str(name);
-    Ok(owned)
-}
-
 /// What of `name` lies in `folder` directly.
 fn within<'n>(name: &'n str, folder: &str) -> Option<&'n str> {
     let folder = folder.trim_matches('/');
-    let rest = name.trim_start_matches('/');
     let rest = match folder {
-        "" | "." => rest,
-        _ => rest.strip_prefix(folder)?.strip_prefix('/')?,
+        "" | "." => name,
+        _ => name.strip_prefix(folder)?.strip_prefix('/')?,
     };
     let first = rest.split('/').next()?;
     (!first.is_empty()).then_some(first)

@@ -6,6 +6,7 @@
 mod calls;
 mod commands;
 mod questions;
+mod stored;
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -98,7 +99,8 @@ pub(super) fn run(context: &Context<'static>) -> Result<(), String> {
         drop(many);
         Ok(())
     })?;
-    calls::run(context)
+    calls::run(context)?;
+    stored::run(context)
 }
 
 /// Sessions of small TAs, each with an instance of its own, until one is refused; then of one instance.

@@ -20,6 +20,7 @@ mod races;
 mod raw;
 mod sessions;
 mod stacks;
+mod storage;
 pub(crate) mod sweep;
 mod vocabulary;
 
@@ -127,6 +128,7 @@ pub(crate) fn run(filters: &[&str]) -> u8 {
         hindsight::TESTS,
         leaks::TESTS,
         firmware::TESTS,
+        storage::TESTS,
         sweep::TESTS,
     ];
     let own = groups.into_iter().flatten();

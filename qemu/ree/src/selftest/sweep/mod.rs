@@ -4,6 +4,7 @@
 //! before, to the byte, and the operation succeeds when it is repeated.
 
 mod operations;
+mod stored;
 
 use alloc::format;
 use alloc::string::String;
@@ -15,11 +16,10 @@ use teestat::client::ClientError;
 use super::account::Account;
 use super::{Bench, NO_HOOKS, Outcome, Test, holds, say};
 use crate::{results, tee};
-use operations::OPERATIONS;
 
 pub(super) const TESTS: &[Test] = &[(
     "whichever request for memory is refused, quick operations fail well",
-    quick,
+    all_quick,
 )];
 
 /// Requests of one operation at most.
@@ -32,6 +32,22 @@ struct Swept {
     /// Whether it belongs to the daily tests.
     is_quick: bool,
     run: fn(&Bench, &mut Probe) -> Outcome,
+}
+
+const fn quick(name: &'static str, run: fn(&Bench, &mut Probe) -> Outcome) -> Swept {
+    Swept {
+        name,
+        is_quick: true,
+        run,
+    }
+}
+
+const fn slow(name: &'static str, run: fn(&Bench, &mut Probe) -> Outcome) -> Swept {
+    Swept {
+        name,
+        is_quick: false,
+        run,
+    }
 }
 
 /// An error that may say that there is no memory.
@@ -175,6 +191,11 @@ fn sweep(bench: &Bench, operation: &Swept, count: u32) -> Result<Row, String> {
     Ok(row)
 }
 
+/// All operations.
+fn operations() -> impl Iterator<Item = &'static Swept> {
+    operations::OPERATIONS.iter().chain(stored::OPERATIONS)
+}
+
 /// Whether this kernel refuses on purpose.
 fn has_hooks(bench: &Bench) -> Result<bool, String> {
     match Probe::new(bench)?.inject(0) {
@@ -184,12 +205,12 @@ fn has_hooks(bench: &Bench) -> Result<bool, String> {
     }
 }
 
-fn quick(bench: &Bench) -> Outcome {
+fn all_quick(bench: &Bench) -> Outcome {
     if !has_hooks(bench)? {
         return bench.skipped(NO_HOOKS);
     }
     let mut refused = 0;
-    for operation in OPERATIONS.iter().filter(|operation| operation.is_quick) {
+    for operation in operations().filter(|operation| operation.is_quick) {
         let row = sweep(bench, operation, 1);
         refused += row
             .map_err(|why| format!("{}: {why}", operation.name))?
@@ -216,7 +237,7 @@ pub(crate) fn run(args: &[&str]) -> Result<u8, String> {
     }
     bench.warm_up();
     let (mut ran, mut failed) = (0, 0);
-    for operation in OPERATIONS.iter().filter(|o| o.name.contains(filter)) {
+    for operation in operations().filter(|o| o.name.contains(filter)) {
         let result = sweep(&bench, operation, count);
         let (row, why) = match result {
             Ok(row) => (row, String::new()),

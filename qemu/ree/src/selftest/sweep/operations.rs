@@ -20,24 +20,8 @@ use teec::{
 use teestat::client::{self, leaks};
 
 use super::super::{equal, fails, holds, value_call, value_in, works};
-use super::{Bench, Outcome, Probe, Swept};
+use super::{Bench, Outcome, Probe, Swept, quick, slow};
 use crate::supplicant::{self, Lie};
-
-const fn quick(name: &'static str, run: fn(&Bench, &mut Probe) -> Outcome) -> Swept {
-    Swept {
-        name,
-        is_quick: true,
-        run,
-    }
-}
-
-const fn slow(name: &'static str, run: fn(&Bench, &mut Probe) -> Outcome) -> Swept {
-    Swept {
-        name,
-        is_quick: false,
-        run,
-    }
-}
 
 pub(super) const OPERATIONS: &[Swept] = &[
     quick("nothing", |_, probe| {
