@@ -1,5 +1,6 @@
 //! The directory: which object of which TA lies in which file, in a file of its own, `dirf.db`.
 
+use crate::figures::Limits;
 use crate::file::Committed;
 use crate::host::{Host, Name, StorageError};
 use crate::keys::Keys;
@@ -124,10 +125,17 @@ struct Read {
 
 impl Read {
     fn open<H: Host>(host: &mut H, keys: &Keys) -> Result<Self, StorageError> {
-        let store = match Store::open(host, keys, None, Name::Directory, State::Newest) {
+        let store = match Store::open(
+            host,
+            keys,
+            None,
+            Name::Directory,
+            State::Newest,
+            Limits::DIRECTORY,
+        ) {
             Ok(Some(store)) => store,
             Ok(None) | Err(StorageError::NotFound) => {
-                Store::new(host, keys, None, Name::Directory)?
+                Store::new(host, keys, None, Name::Directory, Limits::DIRECTORY)?
             }
             Err(err) => return Err(err),
         };

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod directory;
+pub mod figures;
 pub mod file;
 pub mod host;
 pub mod keys;
