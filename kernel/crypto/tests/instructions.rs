@@ -1,4 +1,4 @@
-//! What goes through a machine's instructions is what the portable code gives: here the instructions are a model of them.
+//! The way through a machine's instructions gives what the portable code gives: here the instructions are a model of them.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};

@@ -1,4 +1,4 @@
-//! What a CPU has instructions for, in place of the portable code.
+//! Instructions of a CPU for cryptography, in place of the portable code.
 //!
 //! **Invariant:** what is here gives the same bytes as the portable code.
 //! **Knows nothing of:** registers, and how they are kept for others.
