@@ -79,6 +79,12 @@ impl Instructions for Model {
         false
     }
 
+    fn keccak(&self, lanes: &mut [u64; 25]) -> bool {
+        self.count();
+        keccak::Keccak::new().with_f1600(|f1600| f1600(lanes));
+        true
+    }
+
     fn round_keys(&self, key: &[u8], keys: &mut RoundKeys) -> bool {
         self.count();
         keys.keys.as_flattened_mut()[..key.len()].copy_from_slice(key);
