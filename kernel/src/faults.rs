@@ -10,6 +10,7 @@ use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use tally_abi::pta::control::fault;
 use tally_arch::Arm;
+use tally_crypto::symmetric::sample::{EXPECTED, TEXT, sample};
 use tally_mem::machine::ThreadControl;
 use tally_mem::owner::OwnerId;
 
@@ -25,6 +26,7 @@ pub(crate) fn fault(kind: u32) -> bool {
         fault::LOSE_BLOCK => return lose_block(),
         fault::FREE_LOST => return free_lost(),
         fault::CHECK_PAGES => return crate::roof::pages_add_up(),
+        fault::SAMPLE_CRYPTO => return sample_crypto(),
         fault::PANIC => panic!("asked for by the control pTA"),
         fault::BAD_READ => read_unmapped(),
         fault::STACK_OVERFLOW => {
@@ -34,6 +36,20 @@ pub(crate) fn fault(kind: u32) -> bool {
         _ => {}
     }
     false
+}
+
+/// Whether cryptography gives what it should by the CPU's instructions and without.
+fn sample_crypto() -> bool {
+    let mut text = Vec::new();
+    if text.try_reserve_exact(TEXT).is_err() {
+        return false;
+    }
+    text.resize(TEXT, 0);
+    let results = [false, true].map(|with_instructions| {
+        tally_arch::use_crypto_instructions(with_instructions);
+        sample(&mut text)
+    });
+    results == [Ok(EXPECTED); 2]
 }
 
 /// Allocates for the kernel itself, and forgets it. False if there is one already, or no memory.

@@ -195,6 +195,9 @@ pub mod control {
         /// Breaks nothing: walks the records of all pages, and says by `BAD_PARAMETERS` that the figures
         /// differ from what they add up to.
         pub const CHECK_PAGES: u32 = 6;
+        /// Breaks nothing: has the kernel's cryptography give its sample by the CPU's instructions and by the portable code, and
+        /// says by `BAD_PARAMETERS` that it is another one.
+        pub const SAMPLE_CRYPTO: u32 = 7;
     }
 }
 

@@ -113,6 +113,11 @@ pub(super) const PLAN: Plan<'static> = Plan {
         ),
         rule("log-", "", To::Methods(&["as log::Log>"])),
         rule(
+            "kernel/crypto/src/symmetric/",
+            "",
+            To::Methods(&["instructions::Instructions for tally_arch::Arm>"]),
+        ),
+        rule(
             "core/src/fmt/rt.rs",
             "",
             To::Functions(&[

@@ -27,6 +27,7 @@ mod has {
     pub(super) const SHA512: u8 = 1 << 2;
     pub(super) const AES: u8 = 1 << 3;
     pub(super) const PMULL: u8 = 1 << 4;
+    pub(super) const SHA3: u8 = 1 << 5;
 }
 
 /// What this machine's CPUs have and the kernel uses.
@@ -59,11 +60,13 @@ fn detect() -> u8 {
         | at_least(8, 1, has::SHA1)
         | at_least(12, 1, has::SHA256)
         | at_least(12, 2, has::SHA512)
+        | at_least(32, 1, has::SHA3)
 }
 
 global_asm!(
     include_str!("section.s"),
     include_str!("sha.s"),
+    include_str!("keccak.s"),
     include_str!("aes.s"),
     include_str!("ghash.s"),
     options(raw)
@@ -73,6 +76,7 @@ unsafe extern "C" {
     fn tally_sha1(state: *mut [u32; 5], blocks: *const [u8; 64], count: usize);
     fn tally_sha256(state: *mut [u32; 8], blocks: *const [u8; 64], count: usize);
     fn tally_sha512(state: *mut [u64; 8], blocks: *const [u8; 128], count: usize);
+    fn tally_keccak(lanes: *mut [u64; 25]);
     fn tally_aes_schedule(keys: *mut Block, _: usize, words: usize);
     fn tally_aes_encrypt(keys: *const Keys, rounds: u64, blocks: *mut Block, count: usize);
     fn tally_aes_decrypt(keys: *const Keys, rounds: u64, blocks: *mut Block, count: usize);
@@ -157,6 +161,17 @@ impl Instructions for Arm {
                 // SAFETY: as `sha1`.
                 unsafe { tally_sha512(state, blocks.as_ptr(), blocks.len()) };
             }
+        }
+        has
+    }
+
+    fn keccak(&self, lanes: &mut [u64; 25]) -> bool {
+        let has = uses(has::SHA3);
+        if has {
+            // SAFETY:
+            // 1. The CPU has the instructions.
+            // 2. Changes nothing but the lanes.
+            unsafe { tally_keccak(lanes) };
         }
         has
     }

@@ -1,4 +1,4 @@
-//! What a CPU has instructions for, in place of the portable code.
+//! Instructions of a CPU for cryptography, in place of the portable code.
 //!
 //! **Invariant:** what is here gives the same bytes as the portable code.
 //! **Knows nothing of:** registers, and how they are kept for others.
@@ -21,6 +21,9 @@ pub trait Instructions: Sync {
     /// Takes blocks into SHA-512, and likewise.
     #[must_use]
     fn sha512(&self, state: &mut [u64; 8], blocks: &[[u8; 128]]) -> bool;
+    /// Permutes Keccak's lanes (FIPS 202, 3.3), and likewise.
+    #[must_use]
+    fn keccak(&self, lanes: &mut [u64; 25]) -> bool;
     /// Makes round keys of a key of AES, of 16, 24 or 32 bytes; false without instructions for AES.
     #[must_use]
     fn round_keys(&self, key: &[u8], keys: &mut RoundKeys) -> bool;

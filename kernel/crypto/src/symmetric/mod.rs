@@ -12,6 +12,7 @@ pub mod hash;
 pub mod instructions;
 mod keystream;
 pub mod mac;
+pub mod sample;
 mod sponge;
 
 use zerocopy::FromBytes;

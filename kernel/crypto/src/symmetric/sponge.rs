@@ -1,5 +1,6 @@
 //! Keccak's sponge (FIPS 202): SHA-3 and SHAKE.
 
+use super::instructions::instructions;
 use keccak::Keccak;
 use zeroize::Zeroize;
 
@@ -52,7 +53,9 @@ impl Sponge {
 
     #[inline(never)]
     fn permute(&mut self) {
-        Keccak::new().with_f1600(|f1600| f1600(&mut self.lanes));
+        if !instructions().is_some_and(|cpu| cpu.keccak(&mut self.lanes)) {
+            Keccak::new().with_f1600(|f1600| f1600(&mut self.lanes));
+        }
         self.at = 0;
     }
 

@@ -3,12 +3,14 @@
 use alloc::format;
 use core::arch::asm;
 use ta_uuids::{chain, crash, heap};
+use tally_abi::pta::control::fault;
 use tally_board_virt as virt;
 use tally_board_virt::images::FW_CFG_OTHER_FIRMWARE;
 use tally_simd as simd;
 use teec::{ErrorKind, Operation, ParamNone, ParamType, ParamValue};
+use teestat::client;
 
-use super::{Bench, OTHER_FIRMWARE, Outcome, Test, equal, fails, holds, works};
+use super::{Bench, NO_HOOKS, OTHER_FIRMWARE, Outcome, Test, equal, fails, holds, works};
 use crate::machine::cpu;
 use crate::machine::exceptions::{Exception, FLAGS, attempt};
 use crate::machine::fw_cfg;
@@ -28,6 +30,14 @@ pub(super) const TESTS: &[Test] = &[
     (
         "floating-point registers of this world survive TAs that use them",
         vectors_survive,
+    ),
+    (
+        "floating-point registers of this world survive cryptography in the kernel",
+        vectors_survive_crypto,
+    ),
+    (
+        "cryptography gives the same by the CPU's instructions and without",
+        crypto_sample,
     ),
     (
         "the cycle counter stands still in the secure world",
@@ -262,9 +272,8 @@ fn registers_survive(bench: &Bench) -> Outcome {
 
 /// A TA that uses floating point, while this world has registers of its own in use.
 fn vectors_survive(bench: &Bench) -> Outcome {
-    const CPACR_ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
     let mut session = bench.open(chain::UUID)?;
-    let mut use_them = |seed| {
+    survive(|seed| {
         let mut op = Operation::new(
             0,
             ParamValue::new(seed, 0, ParamType::ValueInput),
@@ -273,7 +282,25 @@ fn vectors_survive(bench: &Bench) -> Outcome {
             ParamNone,
         );
         works(session.invoke_command(chain::CMD_VECTORS, &mut op))
-    };
+    })
+}
+
+/// The digest of a TA that is loaded.
+fn vectors_survive_crypto(bench: &Bench) -> Outcome {
+    survive(|_| bench.open(crash::UUID).map(drop))
+}
+
+/// Only a kernel with test hooks can be told to; `xtask test` runs this in one.
+fn crypto_sample(bench: &Bench) -> Outcome {
+    match client::fault(&bench.context, fault::SAMPLE_CRYPTO) {
+        Err(error) if error.kind() == Some(ErrorKind::NotSupported) => bench.skipped(NO_HOOKS),
+        result => result.map_err(|error| format!("{error}")),
+    }
+}
+
+/// Has `use_them` use the registers, while this world has its own in them.
+fn survive(mut use_them: impl FnMut(u32) -> Outcome) -> Outcome {
+    const CPACR_ALL: u64 = 3 << 24 | 3 << 20 | 3 << 16;
     let old = read!("cpacr_el1");
     write!("cpacr_el1", CPACR_ALL);
     simd::fill(0x4000);
