@@ -287,7 +287,10 @@ impl Store {
     }
 
     /// An operation has ended: gives back what the caches have above their limits.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
+        if self.changed {
+            return;
+        }
         self.tree.trim(self.limits.nodes);
         self.trim_pages(self.limits.blocks / BLOCK);
         if self.limits.blocks < BLOCK {
@@ -589,9 +592,6 @@ impl Store {
             to(host, done, bytes.ok_or(StorageError::Corrupt)?)?;
             done += piece;
         }
-        if !self.changed {
-            self.end();
-        }
         Ok(len)
     }
 
@@ -699,7 +699,6 @@ impl Store {
         self.tree.settle();
         (self.changed, self.witness) = (false, None);
         self.committed_length = self.length;
-        self.end();
         Ok(())
     }
 
