@@ -15,6 +15,7 @@ mod refusals;
 mod registers;
 mod selected;
 mod stack;
+mod stored;
 mod tas;
 mod watch;
 

@@ -43,6 +43,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-ledger",
             "tally-bget",
             "tally-mem",
+            "tally-storage",
             "tally-core",
         ],
     ),

@@ -56,6 +56,17 @@ impl Cache {
         };
     }
 
+    /// Takes part of a sum from `told` to `now`.
+    fn update(&mut self, told: &Self, now: &Self) {
+        let changed = |sum: u64, told: u64, now: u64| sum.wrapping_add(now).wrapping_sub(told);
+        self.entries = changed(self.entries, told.entries, now.entries);
+        self.bytes = changed(self.bytes, told.bytes, now.bytes);
+        self.peak_bytes = self.peak_bytes.max(self.bytes);
+        self.hits = changed(self.hits, told.hits, now.hits);
+        self.misses = changed(self.misses, told.misses, now.misses);
+        self.evictions = changed(self.evictions, told.evictions, now.evictions);
+    }
+
     /// Adds those of another file. The peak is that of both, had they had theirs at once.
     pub const fn add(&mut self, other: &Self) {
         self.entries += other.entries;
@@ -79,6 +90,13 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Has what a file says `now` in a sum of several, in which there is what it had `told` before. The peak is the sum's own.
+    pub fn update(&mut self, told: &Self, now: &Self) {
+        self.nodes.update(&told.nodes, &now.nodes);
+        self.blocks.update(&told.blocks, &now.blocks);
+        self.index.update(&told.index, &now.index);
+    }
+
     /// Of no file.
     pub(crate) const NONE: Self = Self {
         nodes: Cache::NONE,
@@ -86,7 +104,9 @@ impl Figures {
         index: Cache::NONE,
     };
 
-    pub(crate) const fn without_entries(self) -> Self {
+    /// With nothing in memory any more.
+    #[must_use]
+    pub const fn without_entries(self) -> Self {
         Self {
             nodes: self.nodes.without_entries(),
             blocks: self.blocks.without_entries(),

@@ -3,16 +3,16 @@
 use tally_abi::TeeUuid;
 
 crate::record! {
-    /// A cache of trusted storage, or what else is kept there so that it need not be asked for again.
-    CacheRow: "caches" = 23, 80 bytes, metrics "cache" {
+    /// A cache of trusted storage: of the files of all objects together, or of the directory's.
+    CacheRow: "caches" = 23, 56 bytes, metrics "cache" {
         /// Which one.
         cache: u32 => label(word(cache)),
-        /// Entries that there may be; 0: none are kept.
+        /// Entries that a file may have in it between calls; 0: none.
         limit: u32 => gauge(Count),
-        /// Entries that there are.
+        /// Entries that there are, of all files.
         entries: u32 => gauge(Count),
-        /// Entries with changes that are not in a file yet.
-        dirty: u32 => gauge(Count),
+        /// Unused, zero.
+        reserved: u32 => hidden,
         /// Memory behind them.
         bytes: u64 => gauge(Bytes),
         /// Most memory that there was behind them.
@@ -21,14 +21,8 @@ crate::record! {
         hits: u64 => counter(Count),
         /// What was asked for and not there.
         misses: u64 => counter(Count),
-        /// Entries that made room for others.
+        /// Entries that made room for others, or had no room when a call ended.
         evicted: u64 => counter(Count),
-        /// Entries whose changes went to a file.
-        written_back: u64 => counter(Count),
-        /// Entries given up for whoever needed the memory, or when they were asked for it.
-        given_way: u64 => counter(Count),
-        /// Collections: times that something was given up so.
-        collections: u64 => counter(Count),
     }
     also {
         /// Of what was asked for, how much was there.
@@ -48,16 +42,16 @@ impl CacheRow {
 crate::codes! {
     /// Caches of trusted storage.
     cache: u32 {
-        /// Open objects, each with the hash tree of its file.
-        OBJECTS = 0 "objects",
-        /// Blocks of files, decrypted.
-        BLOCKS = 1 "blocks",
-        /// Nodes of hash trees.
-        NODES = 2 "nodes",
+        /// Blocks of objects' files, decrypted.
+        BLOCKS = 0 "blocks",
+        /// Blocks of nodes of their hash trees, verified.
+        NODES = 1 "nodes",
+        /// Blocks of the directory.
+        DIRECTORY_BLOCKS = 2 "directory blocks",
+        /// Nodes of its hash tree.
+        DIRECTORY_NODES = 3 "directory nodes",
         /// Places of objects in the directory.
-        INDEX = 3 "index",
-        /// Memory shared with the supplicant.
-        BUFFERS = 4 "buffers",
+        INDEX = 4 "directory index",
     }
 }
 

@@ -8,18 +8,15 @@ use tally_records::{CacheRow, StorageRow};
 use super::columns::Columns;
 
 const CACHES: Columns = Columns(&[
-    ("cache", 8),
+    ("cache", 16),
     ("entries", 7),
     ("limit", 5),
-    ("dirty", 5),
     ("bytes", 7),
     ("bytes_max", 9),
     ("hits", 8),
     ("misses", 8),
     ("hit_rate", 8),
     ("evicted", 8),
-    ("written_back", 8),
-    ("given_way", 9),
 ]);
 
 const STORAGE: Columns = Columns(&[
@@ -70,7 +67,7 @@ mod tests {
 
     #[test]
     fn each_cache_and_each_ta_has_a_line_and_what_was_never_asked_for_no_rate() {
-        let caches = [(cache::BLOCKS, 3, 1), (cache::INDEX, 0, 0)];
+        let caches = [(cache::BLOCKS, 3, 1), (cache::NODES, 0, 0)];
         let caches = caches.map(|(cache, hits, misses)| CacheRow {
             cache,
             hits,
@@ -84,7 +81,7 @@ mod tests {
             ..StorageRow::default()
         };
         let text = print(|out| storage(out, &caches, &[ta], &NoNames));
-        let rate = |line: usize| text.lines().nth(line)?.split_whitespace().nth(8);
+        let rate = |line: usize| text.lines().nth(line)?.split_whitespace().nth(7);
         assert_eq!((rate(1), rate(2)), (Some("75"), Some("-")));
         let last = text.lines().last().unwrap();
         assert!(last.ends_with("00000007"), "{text}");

@@ -153,15 +153,12 @@ pub(super) fn storage(page: &Page<'_>, out: &mut String) {
         "cache",
         "entries",
         "limit",
-        "dirty",
         "bytes",
         "bytes_max",
         "hits",
         "misses",
         "hit_rate",
         "evicted",
-        "written_back",
-        "given_way",
     ];
     Table::of("caches", "Caches", &keys, &snapshot.caches, account).write(out);
     let keys = [

@@ -19,6 +19,7 @@ use tally_abi::TeeResult;
 use tally_mem::fallible::{HeapExhausted, Table};
 use tally_mem::machine::Machine;
 use tally_storage::directory::Directory;
+use tally_storage::figures::Figures;
 use tally_storage::host::StorageError;
 use tally_storage::keys::Keys;
 use turn::{Shared, Turn};
@@ -50,6 +51,10 @@ pub struct Storage {
     /// Which file an object lies in. Who has the turn has it taken out.
     directory: Directory,
     directory_turn: Turn,
+    /// What the directory's caches do, as of when it was worked with last.
+    pub directory_figures: Figures,
+    /// What the caches of all files of objects do, as of when each was worked with last.
+    pub file_figures: Figures,
 }
 
 impl Storage {
@@ -97,7 +102,9 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     fn put_directory_back(&mut self, directory: Directory) {
         {
             let mut state = self.kernel.state();
-            state.guest_mut(self.guest).storage.directory = directory;
+            let storage = &mut state.guest_mut(self.guest).storage;
+            storage.directory_figures = directory.figures();
+            storage.directory = directory;
         }
         self.end_turn(Shared::Directory);
     }

@@ -12,6 +12,7 @@ use crate::share::{Asker, Share};
 use tally_abi::storage::data_flag;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_storage::directory::ObjectId;
+use tally_storage::figures::Figures;
 use tally_storage::file::File;
 
 /// An object that is open.
@@ -71,6 +72,8 @@ pub struct Handle {
     pub data_start: u64,
     /// Its file, as long as it is in memory, and which version it is.
     pub file: Option<(File, u32)>,
+    /// What of its caches is in the sum of all.
+    pub told: Figures,
 }
 
 impl Handle {

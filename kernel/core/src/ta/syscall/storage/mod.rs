@@ -27,6 +27,7 @@ use tally_mem::addr::UserVa;
 use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
 use tally_storage::directory::{MAX_ID, ObjectId};
+use tally_storage::figures::Figures;
 use tally_storage::file::{Committed, File};
 use tally_storage::host::{Host, Name, StorageError};
 use tally_storage::keys::Keys;
@@ -240,8 +241,18 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     #[inline(never)]
     fn drop_file(&mut self, handle: &mut Handle) {
         if let Some((file, _)) = handle.file.take() {
+            self.tell_figures(handle, file.figures().without_entries());
+            handle.told = Figures::default();
             file.close(&mut Files::new(self, None));
         }
+    }
+
+    /// Has what the caches of an object's file do in the sum of all.
+    fn tell_figures(&self, handle: &mut Handle, now: Figures) {
+        let mut state = self.kernel.state();
+        let sum = &mut state.guest_mut(self.guest).storage.file_figures;
+        sum.update(&handle.told, &now);
+        handle.told = now;
     }
 
     /// Works with an object's file in its turn, with what that takes of the heap charged to the instance. After an error it
@@ -271,6 +282,8 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         let result = kernel.as_owner(owner, || {
             work(&mut Files::new(self, Some(instance)), &kernel.storage, file)
         });
+        let figures = file.figures();
+        self.tell_figures(handle, figures);
         if result.is_err() {
             self.drop_file(handle);
         }

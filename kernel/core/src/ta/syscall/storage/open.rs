@@ -13,6 +13,7 @@ use tally_abi::crypto::object_type;
 use tally_abi::storage::{ObjectHead, data_flag};
 use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
+use tally_storage::figures::Figures;
 use tally_storage::file::File;
 use tally_storage::host::StorageError;
 use tally_storage::keys::Keys;
@@ -140,6 +141,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             position: 0,
             data_start: 0,
             file: None,
+            told: Figures::default(),
         };
         let handle = self.as_instance(instance, || TryBox::new(handle));
         let handle = handle.and_then(|handle| handle.map_err(TeeResult::from));
