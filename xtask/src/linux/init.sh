@@ -37,5 +37,15 @@ fi
 status=$?
 # "Power down" is no output of the command.
 echo 0 >/proc/sys/kernel/printk
+if [ -f /etc/tally/keep ]; then
+    for file in /var/lib/tee/*; do
+        [ -f "$file" ] || continue
+        {
+            printf '{"file":"%s","hex":"' "$file"
+            hexdump -v -e '/1 "%02x"' "$file"
+            echo '"}'
+        } >"$results"
+    done
+fi
 echo "status $status" >"$results"
 poweroff -f
