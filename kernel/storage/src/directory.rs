@@ -1,5 +1,6 @@
 //! The directory: which object of which TA lies in which file, in a file of its own, `dirf.db`.
 
+use crate::figures::Limits;
 use crate::file::Committed;
 use crate::host::{Host, Name, StorageError};
 use crate::keys::Keys;
@@ -124,10 +125,17 @@ struct Read {
 
 impl Read {
     fn open<H: Host>(host: &mut H, keys: &Keys) -> Result<Self, StorageError> {
-        let store = match Store::open(host, keys, None, Name::Directory, State::Newest) {
+        let store = match Store::open(
+            host,
+            keys,
+            None,
+            Name::Directory,
+            State::Newest,
+            Limits::DIRECTORY,
+        ) {
             Ok(Some(store)) => store,
             Ok(None) | Err(StorageError::NotFound) => {
-                Store::new(host, keys, None, Name::Directory)?
+                Store::new(host, keys, None, Name::Directory, Limits::DIRECTORY)?
             }
             Err(err) => return Err(err),
         };
@@ -334,7 +342,8 @@ impl Directory {
             done,
             Ok(_) | Err(StorageError::NotFound | StorageError::Exists)
         );
-        if !is_answer {
+        // That there is none is asked again, the next time.
+        if !is_answer || !read.store.is_committed() {
             self.forget(host);
         }
         done
@@ -374,7 +383,8 @@ impl Directory {
     /// As [`Directory::find`].
     pub fn reserve<H: Host>(&mut self, host: &mut H, keys: &Keys) -> Result<u32, StorageError> {
         fallible::try_reserve(&mut self.reserved, 1)?;
-        self.with(host, keys, |_, _| Ok(()))?;
+        // The directory is made now if there is none: a number of one that was only out of reach would be another file's.
+        self.with(host, keys, |read, host| read.store.commit(host))?;
         let numbers = self.read.as_ref().map_or(&[][..], |read| &read.numbers);
         let is_free = |number: &u32| {
             numbers.binary_search(number).is_err() && !self.reserved.contains(number)

@@ -1,5 +1,6 @@
 //! One file: bytes in blocks of 4 KiB under a hash tree.
 
+use crate::figures::{Figures, Limits};
 use crate::host::{Host, Name, StorageError};
 use crate::keys::Keys;
 use crate::store::{State, Store, missing};
@@ -28,6 +29,7 @@ pub struct File {
     hash: Option<[u8; 32]>,
     /// Bytes of data in what is committed.
     length: u64,
+    limits: Limits,
     store: Option<Store>,
 }
 
@@ -48,7 +50,8 @@ impl File {
             number,
             hash: None,
             length: 0,
-            store: Some(Store::new(host, keys, Some(ta), name)?),
+            limits: Limits::FILE,
+            store: Some(Store::new(host, keys, Some(ta), name, Limits::FILE)?),
         })
     }
 
@@ -67,6 +70,7 @@ impl File {
             number: committed.number,
             hash: Some(committed.hash),
             length: 0,
+            limits: Limits::FILE,
             store: None,
         };
         file.length = file.store(host, keys)?.length();
@@ -83,8 +87,8 @@ impl File {
         if self.store.is_none() {
             let (ta, name) = (Some(self.ta), Name::Number(self.number));
             self.store = Some(match self.hash {
-                None => Store::new(host, keys, ta, name)?,
-                Some(hash) => Store::open(host, keys, ta, name, State::Hash(hash))
+                None => Store::new(host, keys, ta, name, self.limits)?,
+                Some(hash) => Store::open(host, keys, ta, name, State::Hash(hash), self.limits)
                     .map_err(missing)?
                     .ok_or(StorageError::Corrupt)?,
             });
@@ -184,6 +188,20 @@ impl File {
     /// Closes it; what was not committed is lost.
     pub fn close<H: Host>(mut self, host: &mut H) {
         self.forget(host);
+    }
+
+    /// What its caches take and how they do, since they are there.
+    pub fn figures(&self) -> Figures {
+        let store = self.store.as_ref();
+        store.map_or_else(Figures::default, |store| *store.figures())
+    }
+
+    /// Sets what its caches may take, from the end of the next operation on.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        if let Some(store) = &mut self.store {
+            store.set_limits(limits);
+        }
     }
 
     /// Bytes of the heap that it takes.

@@ -4,6 +4,7 @@
 //! by it, in the same operation: the supplicant may have died and come back, and the name be another file's.
 //! **Knows nothing of:** objects, entries.
 
+use crate::figures::{Figures, Limits};
 use crate::host::{Fd, Host, Name, StorageError};
 use crate::keys::{FileKey, Keys};
 use crate::layout::{
@@ -54,7 +55,10 @@ pub(crate) struct Store {
     head: Option<Head>,
     tree: Tree,
     length: u64,
-    page: Option<Page>,
+    committed_length: u64,
+    /// The one that was used last is the last one; at most that one is dirty.
+    pages: Vec<Page>,
+    limits: Limits,
     /// Whether there is anything to commit.
     changed: bool,
     /// The file was proven to be the right one in this operation.
@@ -112,6 +116,7 @@ impl Store {
         keys: &Keys,
         ta: Option<TeeUuid>,
         name: Name,
+        limits: Limits,
     ) -> Result<Self, StorageError> {
         let mut key = Zeroizing::new([0; SHORT]);
         host.random(&mut *key);
@@ -122,7 +127,9 @@ impl Store {
             head: None,
             tree: Tree::new()?,
             length: 0,
-            page: None,
+            committed_length: 0,
+            pages: Vec::new(),
+            limits,
             changed: true,
             proven: false,
             reopened: false,
@@ -140,24 +147,63 @@ impl Store {
         ta: Option<TeeUuid>,
         name: Name,
         state: State,
+        limits: Limits,
     ) -> Result<Option<Self>, StorageError> {
         let fd = host.open(name)?;
-        let store = Self::read_from(host, keys, ta, name, state, fd);
-        if !matches!(store, Ok(Some(_))) {
-            host.close(fd);
+        let opened = match Self::read_head(host, keys, ta, state, fd) {
+            Ok(Some((key, head, length, tree))) => Ok(Some(Self {
+                name,
+                fd: Some(fd),
+                key,
+                head: Some(head),
+                tree,
+                length,
+                committed_length: length,
+                pages: Vec::new(),
+                limits,
+                changed: false,
+                proven: true,
+                reopened: true,
+                witness: None,
+            })),
+            Ok(None) => Ok(None),
+            Err(err) => Err(err),
+        };
+        match opened {
+            Ok(Some(mut store)) => match store.check(host) {
+                Ok(()) => Ok(Some(store)),
+                Err(err) => {
+                    store.close(host);
+                    Err(err)
+                }
+            },
+            not => {
+                host.close(fd);
+                not
+            }
         }
-        store
+    }
+
+    /// Checks the root, and all nodes if they are few: of a larger file they are when they are used.
+    fn check<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
+        let last = match self.tree.blocks() {
+            1 => self.tree.count(),
+            _ => 1,
+        };
+        for id in 1..=last {
+            self.ensure(host, id, false)?;
+        }
+        Ok(())
     }
 
     #[inline(never)]
-    fn read_from<H: Host>(
+    fn read_head<H: Host>(
         host: &mut H,
         keys: &Keys,
         ta: Option<TeeUuid>,
-        name: Name,
         state: State,
         fd: Fd,
-    ) -> Result<Option<Self>, StorageError> {
+    ) -> Result<Option<(FileKey, Head, u64, Tree)>, StorageError> {
         let mut bytes = zeros(2 * BLOCK)?;
         let len = host.read(fd, 0, &mut bytes).map_err(missing)?;
         bytes.get_mut(len..).unwrap_or_default().fill(0);
@@ -172,32 +218,96 @@ impl Store {
         if u64::from(last) > most || u64::from(last) < layout::blocks(length) {
             return Err(StorageError::Corrupt);
         }
-        let mut tree = Tree::of(last, head.counter.get() & 1 != 0);
-        tree.read(bytes.get(BLOCK..).unwrap_or_default())?;
-        bytes.truncate(BLOCK);
-        for block in 1..tree.blocks() {
+        let nodes = bytes.get(BLOCK..).unwrap_or_default();
+        let tree = Tree::open(last, head.counter.get() & 1 != 0, nodes)?;
+        Ok(Some((key, head, length, tree)))
+    }
+
+    /// Has a node in memory, verified up to the root; with `children`, those as well.
+    fn ensure<H: Host>(
+        &mut self,
+        host: &mut H,
+        id: u32,
+        children: bool,
+    ) -> Result<(), StorageError> {
+        if id > self.tree.committed() {
+            return Ok(());
+        }
+        match self.read_nodes(host, id, children) {
+            Err(_) if !self.reopened => {
+                self.tree.trim(0);
+                self.reopen(host)?;
+                self.read_nodes(host, id, children)
+            }
+            done => done,
+        }
+    }
+
+    fn read_nodes<H: Host>(
+        &mut self,
+        host: &mut H,
+        id: u32,
+        children: bool,
+    ) -> Result<(), StorageError> {
+        let Some(mut block) = self.tree.lacks(id, children) else {
+            self.tree.figures.nodes.hits += 1;
+            return self.verify(host, id);
+        };
+        let fd = self.fd.ok_or(StorageError::Corrupt)?;
+        let mut bytes = zeros(BLOCK)?;
+        loop {
             let len = host
                 .read(fd, nodes_at(block), &mut bytes)
                 .map_err(missing)?;
             bytes.get_mut(len..).unwrap_or_default().fill(0);
-            tree.read(&bytes)?;
+            self.tree.read(block, &bytes)?;
+            match self.tree.lacks(id, children) {
+                Some(next) => block = next,
+                None => break,
+            }
         }
-        for block in 0..tree.blocks() {
-            host.at_length(|| tree.verify(block, length))?;
+        self.verify(host, id)?;
+        self.proven = true;
+        Ok(())
+    }
+
+    fn verify<H: Host>(&mut self, host: &mut H, id: u32) -> Result<(), StorageError> {
+        let (tree, length) = (&mut self.tree, self.committed_length);
+        host.at_length(|| tree.verify(id, length))
+    }
+
+    /// What the caches take and how they do.
+    pub(crate) const fn figures(&self) -> &Figures {
+        &self.tree.figures
+    }
+
+    /// Sets what the caches may take from the end of the next operation on.
+    pub(crate) const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// An operation has ended: gives back what the caches have above their limits.
+    fn end(&mut self) {
+        self.tree.trim(self.limits.nodes);
+        self.trim_pages(self.limits.blocks / BLOCK);
+        if self.limits.blocks < BLOCK {
+            self.pages = Vec::new();
         }
-        Ok(Some(Self {
-            name,
-            fd: Some(fd),
-            key,
-            head: Some(head),
-            tree,
-            length,
-            page: None,
-            changed: false,
-            proven: true,
-            reopened: true,
-            witness: None,
-        }))
+    }
+
+    /// Drops blocks until there are so many: the first one last.
+    fn trim_pages(&mut self, most: usize) {
+        while self.pages.len() > most {
+            let at = self
+                .pages
+                .iter()
+                .position(|page| page.block != 0)
+                .unwrap_or(0);
+            self.pages.remove(at);
+            self.tree.figures.blocks.evictions += 1;
+        }
+        let pages = self.pages.len();
+        self.tree.figures.blocks.now(pages, pages * BLOCK);
     }
 
     pub(crate) const fn length(&self) -> u64 {
@@ -208,6 +318,11 @@ impl Store {
         self.changed
     }
 
+    /// Whether there is a state that was committed.
+    pub(crate) const fn is_committed(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// Hash of the state that is committed.
     pub(crate) fn hash(&self) -> Result<[u8; HASH], StorageError> {
         Ok(self.tree.node(1)?.hash)
@@ -215,8 +330,9 @@ impl Store {
 
     /// Bytes of the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let page = self.page.as_ref();
-        self.tree.heap_bytes() + page.map_or(0, |page| page.bytes.capacity())
+        let pages = self.pages.iter().map(|page| page.bytes.capacity());
+        let table = self.pages.capacity() * size_of::<Page>();
+        self.tree.heap_bytes() + table + pages.sum::<usize>()
     }
 
     pub(crate) fn close<H: Host>(self, host: &mut H) {
@@ -260,6 +376,9 @@ impl Store {
             host.close(fd);
         }
         let is_new = self.head.is_none() && self.witness.is_none();
+        if is_new && self.name == Name::Directory {
+            self.check_absent(host)?;
+        }
         let fd = match is_new {
             true => host.create(self.name),
             false => host.open(self.name),
@@ -269,6 +388,23 @@ impl Store {
         self.proven = is_new || self.is_right(host, fd)?;
         match self.proven {
             true => Ok(fd),
+            false => Err(StorageError::Corrupt),
+        }
+    }
+
+    /// Asks once more whether there is no directory. All would be lost if it was only out of reach for a moment, and the
+    /// supplicant says of all that it cannot open that it is not there.
+    fn check_absent<H: Host>(&self, host: &mut H) -> Result<(), StorageError> {
+        let fd = match host.open(self.name) {
+            Err(StorageError::NotFound) => return Ok(()),
+            fd => fd?,
+        };
+        let mut heads = [0; HEADS];
+        let len = host.read(fd, 0, &mut heads);
+        host.close(fd);
+        len.map_err(missing)?;
+        match heads == [0; HEADS] {
+            true => Ok(()),
             false => Err(StorageError::Corrupt),
         }
     }
@@ -327,6 +463,7 @@ impl Store {
         block: u32,
         bytes: &mut [u8],
     ) -> Result<(), StorageError> {
+        self.ensure(host, block + 1, false)?;
         let read = match self.fd {
             Some(fd) => self.read_by(host, fd, block, bytes),
             None => Err(StorageError::Corrupt),
@@ -344,7 +481,7 @@ impl Store {
         }
     }
 
-    /// Has a block in memory; it need not be read if all of it is to be `replaced`.
+    /// Has a block in memory, the last of them; it need not be read if all of it is to be `replaced`.
     #[inline(never)]
     fn page<H: Host>(
         &mut self,
@@ -352,24 +489,43 @@ impl Store {
         block: u32,
         replaced: bool,
     ) -> Result<&mut Page, StorageError> {
-        if self.page.as_ref().is_none_or(|page| page.block != block) {
+        let found = self.pages.iter().position(|page| page.block == block);
+        if found.is_none_or(|at| at + 1 != self.pages.len()) {
             self.flush(host)?;
-            let bytes = match &mut self.page {
-                Some(page) => core::mem::take(&mut page.bytes),
-                None => zeros(BLOCK)?,
-            };
+        }
+        if let Some(at) = found {
+            self.tree.figures.blocks.hits += 1;
+            if let Some(others) = self.pages.get_mut(at..) {
+                others.rotate_left(1);
+            }
+        } else {
+            self.tree.figures.blocks.misses += 1;
+            self.tree.trim(self.limits.nodes);
+            self.trim_pages((self.limits.blocks / BLOCK).saturating_sub(1));
+            fallible::try_reserve(&mut self.pages, 1)?;
             let mut page = Page {
                 block,
                 dirty: false,
-                bytes,
+                bytes: zeros(BLOCK)?,
             };
-            match u64::from(block) < layout::blocks(self.length) && !replaced {
-                true => self.read_block(host, block, &mut page.bytes)?,
-                false => page.bytes.fill(0),
+            if u64::from(block) < layout::blocks(self.length) && !replaced {
+                self.read_block(host, block, &mut page.bytes)?;
             }
-            self.page = Some(page);
+            self.pages.push(page);
         }
-        self.page.as_mut().ok_or(StorageError::Corrupt)
+        self.pages.last_mut().ok_or(StorageError::Corrupt)
+    }
+
+    /// Has in memory what the block's node is to be changed with, or made of.
+    fn prepare<H: Host>(&mut self, host: &mut H, block: u32) -> Result<(), StorageError> {
+        let (id, committed) = (block + 1, self.tree.committed());
+        for id in self.tree.count().min(block) + 1..=id {
+            self.ensure(host, id.min(committed).max(1), false)?;
+            if id > committed {
+                self.ensure(host, (id / 2).max(1), false)?;
+            }
+        }
+        Ok(())
     }
 
     /// Encrypts the block that is in memory, if it has changed, to `out`; where it goes.
@@ -379,7 +535,11 @@ impl Store {
         host: &mut H,
         out: &mut Vec<u8>,
     ) -> Result<Option<u64>, StorageError> {
-        let Some(page) = self.page.as_mut().filter(|page| page.dirty) else {
+        let Some(block) = self.dirty_block() else {
+            return Ok(None);
+        };
+        self.prepare(host, block)?;
+        let Some(page) = self.pages.last_mut() else {
             return Ok(None);
         };
         fallible::try_reserve(out, BLOCK)?;
@@ -393,9 +553,14 @@ impl Store {
         Ok(Some(data_at(page.block, second)))
     }
 
+    fn dirty_block(&self) -> Option<u32> {
+        let page = self.pages.last().filter(|page| page.dirty);
+        page.map(|page| page.block)
+    }
+
     fn flush<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
         let mut out = Vec::new();
-        let block = self.page.as_ref().map(|page| page.block);
+        let block = self.dirty_block();
         if let Some(at) = self.seal(host, &mut out)? {
             self.write(host, at, &out)?;
             self.witness = block;
@@ -423,6 +588,9 @@ impl Store {
             let bytes = page.bytes.get(within..within + piece);
             to(host, done, bytes.ok_or(StorageError::Corrupt)?)?;
             done += piece;
+        }
+        if !self.changed {
+            self.end();
         }
         Ok(len)
     }
@@ -470,10 +638,7 @@ impl Store {
             self.length = bytes;
             let blocks = layout::blocks(bytes);
             self.tree.shrink(u32::try_from(blocks).unwrap_or(u32::MAX));
-            self.page = self
-                .page
-                .take()
-                .filter(|page| u64::from(page.block) < blocks);
+            self.pages.retain(|page| u64::from(page.block) < blocks);
         }
         self.prolong(host, bytes, bytes)
     }
@@ -515,15 +680,15 @@ impl Store {
             out.put(self, host, 0, &heads)?;
         }
         let mut nodes = zeros(BLOCK)?;
-        for block in 0..self.tree.blocks() {
-            if self.tree.is_block_dirty(block) {
-                nodes.fill(0);
-                self.tree.put(block, &mut nodes)?;
-                out.put(self, host, nodes_at(block), &nodes)?;
-            }
+        let mut from = 0;
+        while let Some(block) = self.tree.next_dirty_block(from) {
+            nodes.fill(0);
+            self.tree.put(block, &mut nodes)?;
+            out.put(self, host, nodes_at(block), &nodes)?;
             if let (0, Some(at)) = (block, data_goes) {
                 out.put(self, host, at, &data)?;
             }
+            from = block + 1;
         }
         if head_last {
             let at = (head.counter.get() & 1) as usize * size_of::<Head>();
@@ -533,14 +698,29 @@ impl Store {
         self.head = Some(head);
         self.tree.settle();
         (self.changed, self.witness) = (false, None);
+        self.committed_length = self.length;
+        self.end();
         Ok(())
     }
 
     fn hash_all<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
-        let (tree, length) = (&mut self.tree, self.length);
-        tree.begin_hashing()?;
-        for block in (0..tree.blocks()).rev() {
-            host.at_length(|| tree.hash(block, length))?;
+        self.ensure(host, 1, false)?;
+        self.tree.touch(1)?;
+        for id in self.tree.bereaved() {
+            self.ensure(host, id, false)?;
+            self.tree.touch(id)?;
+        }
+        let mut before = usize::MAX;
+        while let Some(block) = self.tree.last_dirty_block(before) {
+            self.tree.trim(self.limits.nodes);
+            let mut last = u32::MAX;
+            while let Some(id) = self.tree.last_dirty(block, last) {
+                self.ensure(host, id, true)?;
+                let (tree, length) = (&mut self.tree, self.length);
+                host.at_length(|| tree.hash(id, length))?;
+                last = id - 1;
+            }
+            before = block;
         }
         Ok(())
     }

@@ -2,4 +2,8 @@
 
 mod directory;
 mod file;
+mod hostile;
+mod model;
+mod optee;
+mod power;
 mod requests;

@@ -18,10 +18,15 @@ fn operations_on_a_small_object_cost_few_requests() {
     let (mut world, mut directory) = (World::default(), Directory::new());
     let keys = &keys();
     directory.find(&mut world, keys, TA, &id("a")).unwrap();
+    let mut number = Ok(0);
+    let reserve = world.asks(|world| number = directory.reserve(world, keys));
+    assert_eq!(
+        reserve,
+        [Open, Open, Create, writes(4096, 4096), writes(68, 68)]
+    );
     let mut made = None;
     let create = world.asks(|world| {
-        let number = directory.reserve(world, keys).unwrap();
-        let mut file = File::create(world, keys, TA, number).unwrap();
+        let mut file = File::create(world, keys, TA, number.unwrap()).unwrap();
         write(world, &mut file, 0, b"text").unwrap();
         let committed = file.commit(world, keys).unwrap();
         made = Some((file, committed));
@@ -33,7 +38,7 @@ fn operations_on_a_small_object_cost_few_requests() {
             .put(world, keys, TA, &id("a"), committed, false)
             .unwrap();
     });
-    assert_eq!(put, [Create, writes(4096, 8192), writes(68, 68)]);
+    assert_eq!(put, [reads(0, 136), writes(4096, 8192), writes(0, 68)]);
     let change = world.asks(|world| {
         write(world, &mut file, 1, b"i").unwrap();
         file.commit(world, keys).unwrap();
@@ -64,7 +69,7 @@ fn operations_on_a_small_object_cost_few_requests() {
             reads(0, 136),
             writes(4096, 4096),
             writes(12288, 4096),
-            writes(0, 68)
+            writes(68, 68)
         ]
     );
 }
