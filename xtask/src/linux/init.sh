@@ -2,7 +2,10 @@
 # First process of the test system: Debian's kernel, busybox, tee-supplicant, and what xtask put in.
 # With /etc/tally/command it runs that, tells its status to the host and powers off; else a shell.
 /bin/busybox ln -s . /usr
-/bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /data/tee /var/lib/tee
+/bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /data /var/lib/tee /var/lib/optee-client/data
+# Where supplicants keep files: that of Debian 12, that of Debian 13.
+/bin/busybox ln -s /var/lib/tee /data/tee
+/bin/busybox ln -s /var/lib/tee /var/lib/optee-client/data/tee
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
