@@ -4,7 +4,7 @@
 
 use crate::gdb::{GDB, Gdb};
 use crate::images::{self, Config};
-use crate::linux::{self, Debian};
+use crate::linux::{self, Debian, kept};
 use crate::qemu::{Ending, Output, Preloaded, Run};
 use crate::tfa::Tfa;
 use crate::{given, paths, ui};
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Which Debian's Linux
     #[arg(long, value_name = "RELEASE", default_value = "13", requires = "linux")]
     debian: Debian,
+    /// Keep files of trusted storage in DIR, as `/var/lib/tee` has them; else they end with the machine
+    #[arg(long, value_name = "DIR", requires = "linux")]
+    storage: Option<PathBuf>,
     /// Boot under stock TF-A: the one in DIR (bl1.bin, bl2.bin, bl31.bin), or Debian's, fetched and built
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     tfa: Option<Option<PathBuf>>,
@@ -77,7 +80,13 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         (false, text) => Some(text),
     };
     let linux = args.linux.then(|| linux::prepare(&images, args.debian));
-    let linux = linux.transpose()?;
+    let mut linux = linux.transpose()?;
+    let storage = args.storage.as_deref();
+    let storage = storage.map(|dir| Ok::<_, anyhow::Error>((dir, kept::read(dir)?)));
+    let storage = storage.transpose()?;
+    if let (Some(linux), Some((_, files))) = (&mut linux, &storage) {
+        linux.keep(files)?;
+    }
     let tfa = match &args.tfa {
         Some(Some(dir)) => Some(Tfa::in_dir(dir)?),
         Some(None) => Some(Tfa::debian()?),
@@ -151,6 +160,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     }
     for file in &outcome.files {
         ui::step("Wrote", paths::shown(file));
+    }
+    match (&storage, &outcome.ending) {
+        (Some((dir, before)), Ending::Exit(_)) => {
+            kept::write(dir, before, &kept::told(&outcome.results)?)?;
+        }
+        (Some((dir, _)), _) => ui::warn(format_args!(
+            "{} is as it was: Linux did not power off",
+            paths::shown(dir)
+        )),
+        (None, _) => {}
     }
     if outcome.ending == Ending::Interrupted {
         anstream::eprintln!();

@@ -1,4 +1,4 @@
-//! What caches take and how well they do, and what they may take.
+//! Figures and limits of caches: what they take, how well they do, what they may take.
 //!
 //! **Knows nothing of:** what is in them.
 

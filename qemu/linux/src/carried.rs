@@ -1,28 +1,21 @@
 //! Objects of trusted storage that one secure world keeps and another reads: turns of one after the other, with the files
 //! carried from one to the next.
 //!
-//! **Invariant:** a turn reads all that the turns before it kept, adds its own, and tells each file at the end.
+//! **Invariant:** a turn reads all that the turns before it kept, adds its own.
 
-use std::path::Path;
-
-use serde_json::json;
 use teec::Context;
 
 use crate::bench::{self, Outcome, equal};
 use crate::peer::storage::Store;
-use crate::results::Results;
 
-/// Where Debian's supplicant keeps files.
-const FILES: [&str; 2] = ["/var/lib/tee", "/data/tee"];
 /// Bytes of the objects of a turn: none, less than a block of a file, more than one, and a tree of several levels.
 const SIZES: [usize; 4] = [0, 100, 5000, 70_000];
 /// Bytes that go to the TA at a time.
 const PIECE: usize = 4096;
 
-/// Does one turn; what became of the files goes to `results`.
-pub(crate) fn run(results: &str, turn: &str) -> Outcome {
+/// Does one turn.
+pub(crate) fn run(turn: &str) -> Outcome {
     let turn: u8 = turn.parse().map_err(|_| format!("`{turn}` is no turn"))?;
-    let mut results = Results::open(results).map_err(|error| format!("{results}: {error}"))?;
     let transport = bench::connect()?;
     let context = Context::new(&transport);
     let mut store = Store::open(&context)?;
@@ -45,11 +38,7 @@ pub(crate) fn run(results: &str, turn: &str) -> Outcome {
         store.close(object)?;
         read(&mut store, turn, bytes)?;
     }
-    drop(store);
-    for dir in FILES {
-        tell(&mut results, Path::new(dir))?;
-    }
-    results.close().map_err(|error| format!("results: {error}"))
+    Ok(())
 }
 
 fn id(turn: u8, bytes: usize) -> Vec<u8> {
@@ -79,24 +68,4 @@ fn read(store: &mut Store<'_>, turn: u8, bytes: usize) -> Outcome {
         true => Ok(()),
         false => Err(format!("{bytes} bytes of turn {turn} are others")),
     }
-}
-
-/// Tells each file below `dir`, of which there may be none.
-fn tell(results: &mut Results, dir: &Path) -> Outcome {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            tell(results, &path)?;
-            continue;
-        }
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        results
-            .row(&json!({"file": path.display().to_string(), "hex": hex}))
-            .map_err(|error| format!("results: {error}"))?;
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The paired tests that run in Linux: stock driver, stock libraries, our kernel.
 //!
 //! `linux-tests RESULTS [FILTER..]` runs them and writes one JSON object a line to RESULTS;
-//! `linux-tests bench RESULTS` runs the measured loops, `linux-tests peer RESULTS` those that any OP-TEE runs; `linux-tests carried RESULTS TURN`
+//! `linux-tests bench RESULTS` runs the measured loops, `linux-tests peer RESULTS` those that any OP-TEE runs; `linux-tests carried TURN`
 //! keeps objects for another secure world; `linux-tests child NAME` is what some tests start and kill; `linux-tests xtest RESULTS CASE..` runs cases of OP-TEE's test suite.
 //!
 //! **Invariant:** after every test the secure world's account is what it was before, to the byte.
@@ -27,12 +27,12 @@ fn main() -> ExitCode {
         ["child", name] => children::run(name),
         ["bench", results] => status(measures::run(results).map(|()| true)),
         ["peer", results] => status(peer::run(results).map(|()| true)),
-        ["carried", results, turn] => status(carried::run(results, turn).map(|()| true)),
+        ["carried", turn] => status(carried::run(turn).map(|()| true)),
         ["xtest", results, ref cases @ ..] => status(xtest::run(results, cases).map(|()| true)),
         [results, ref filters @ ..] => status(tests::run(results, filters)),
         [] => {
             eprintln!(
-                "usage: linux-tests RESULTS [FILTER..] | bench RESULTS | peer RESULTS | carried RESULTS TURN | xtest RESULTS CASE.."
+                "usage: linux-tests RESULTS [FILTER..] | bench RESULTS | peer RESULTS | carried TURN | xtest RESULTS CASE.."
             );
             ExitCode::from(2)
         }

@@ -2,7 +2,10 @@
 # First process of the test system: Debian's kernel, busybox, tee-supplicant, and what xtask put in.
 # With /etc/tally/command it runs that, tells its status to the host and powers off; else a shell.
 /bin/busybox ln -s . /usr
-/bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /data/tee /var/lib/tee
+/bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /data /var/lib/tee /var/lib/optee-client/data
+# Where supplicants keep files: that of Debian 12, that of Debian 13.
+/bin/busybox ln -s /var/lib/tee /data/tee
+/bin/busybox ln -s /var/lib/tee /var/lib/optee-client/data/tee
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev
@@ -37,5 +40,15 @@ fi
 status=$?
 # "Power down" is no output of the command.
 echo 0 >/proc/sys/kernel/printk
+if [ -f /etc/tally/keep ]; then
+    for file in /var/lib/tee/*; do
+        [ -f "$file" ] || continue
+        {
+            printf '{"file":"%s","hex":"' "$file"
+            hexdump -v -e '/1 "%02x"' "$file"
+            echo '"}'
+        } >"$results"
+    done
+fi
 echo "status $status" >"$results"
 poweroff -f

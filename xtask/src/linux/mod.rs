@@ -4,6 +4,7 @@
 
 pub(crate) mod bench;
 mod filters;
+pub(crate) mod kept;
 mod packages;
 pub(crate) mod peer;
 pub(crate) mod teaclave;
@@ -13,7 +14,6 @@ use crate::archive::Archive;
 use crate::images::{self, Images};
 use crate::{paths, setup, tool, ui};
 use anyhow::{Context as _, Result, bail, ensure};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tally_symbols::elf;
@@ -96,16 +96,6 @@ impl Linux {
     pub(crate) fn add_program(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut archive = Archive::default();
         archive.program(&format!("bin/{name}"), bytes)?;
-        self.ramdisk.extend(archive.finish()?);
-        Ok(())
-    }
-
-    /// Adds files, which take the place of those of their names.
-    pub(crate) fn add_files(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
-        let mut archive = Archive::default();
-        for (path, bytes) in files {
-            archive.file(path, bytes)?;
-        }
         self.ramdisk.extend(archive.finish()?);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! **Invariant:** both columns come from one run of this command; a row is there only if both did the same.
 
 use super::bench::{Measure, Told, pair};
+use super::kept::Kept;
 use super::{Debian, Linux, prepare};
 use crate::images::{self, Config, Images};
 use crate::qemu::{Ending, Preloaded, Run};
@@ -11,7 +12,6 @@ use crate::ui::{self, thousands};
 use crate::{bench, paths};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tally_board_virt::SECURE_RAM_BYTES;
 
@@ -86,9 +86,9 @@ impl Pair {
         self.world(self.optee.iter().map(Vec::as_slice))
     }
 
-    /// Puts files into Linux, in place of those of their names.
-    pub(crate) fn add_files(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
-        self.linux.add_files(files)
+    /// Has Linux keep these files of trusted storage, and tell them at its end.
+    pub(crate) fn keep(&mut self, files: &Kept) -> Result<()> {
+        self.linux.keep(files)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use super::results::Results;
 use crate::linux::Unreachable;
+use crate::linux::kept::{self, Kept};
 use crate::linux::peer::Pair;
 use crate::qemu::{Ending, Run};
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Its name.
@@ -34,22 +33,17 @@ pub(super) fn run(results: &mut Results, silence: Duration) {
 }
 
 fn check(mut both: Pair, silence: Duration) -> Result<()> {
+    let mut files = Kept::new();
     for (turn, (label, is_ours)) in TURNS.into_iter().enumerate() {
-        let files = self::turn(&both, turn, label, is_ours, silence)?;
-        both.add_files(&files)?;
+        both.keep(&files)?;
+        files = self::turn(&both, turn, label, is_ours, silence)?;
     }
     Ok(())
 }
 
 /// Boots a secure world and has it take its turn: the files that there are then.
-fn turn(
-    both: &Pair,
-    turn: usize,
-    label: &str,
-    is_ours: bool,
-    silence: Duration,
-) -> Result<BTreeMap<String, Vec<u8>>> {
-    let command = format!("linux-tests carried /dev/vport0p1 {turn}");
+fn turn(both: &Pair, turn: usize, label: &str, is_ours: bool, silence: Duration) -> Result<Kept> {
+    let command = format!("linux-tests carried {turn}");
     let worlds = match is_ours {
         true => both.ours(),
         false => both.theirs(),
@@ -62,39 +56,7 @@ fn turn(
         outcome.ending,
         super::guest::tail(&outcome.normal, 20)
     );
-    let files = files(&outcome.results).with_context(|| label.to_owned())?;
+    let files = kept::told(&outcome.results).with_context(|| label.to_owned())?;
     ensure!(!files.is_empty(), "{label}: no files");
     Ok(files)
-}
-
-/// The files that a guest told, by path in its RAM disk.
-fn files(told: &str) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
-    for line in told.lines() {
-        let line: Value =
-            serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
-        if let (Some(path), Some(hex)) = (line["file"].as_str(), line["hex"].as_str()) {
-            let digits = hex.as_bytes().chunks(2);
-            let bytes = digits.map(|pair| {
-                let pair = str::from_utf8(pair)?;
-                Ok(u8::from_str_radix(pair, 16)?)
-            });
-            let path = path.trim_start_matches('/').to_owned();
-            files.insert(path, bytes.collect::<Result<_>>()?);
-        }
-    }
-    Ok(files)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_what_the_guest_told() {
-        let told = "{\"file\":\"/var/lib/tee/0\",\"hex\":\"00ff10\"}\n{\"done\":1}\n";
-        let wanted = [("var/lib/tee/0".to_owned(), vec![0, 255, 16])];
-        assert_eq!(files(told).unwrap(), wanted.into());
-        assert!(files("{\"file\":\"/x\",\"hex\":\"zz\"}").is_err());
-    }
 }

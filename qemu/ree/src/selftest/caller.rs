@@ -6,20 +6,21 @@
 
 use alloc::format;
 use alloc::string::ToString;
+use alloc::vec;
 use core::fmt;
 use core::ops::AddAssign;
 
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd};
 use tally_abi::smc::{FunctionId, ret};
 use tally_abi::{TeeResult, TeeUuid, rpc};
-use teec::smc::{Conduit, Message};
+use teec::smc::{Conduit, Files, Message};
 
 use super::Outcome;
 use super::vocabulary::{
     self, Arena, CALLER_PAGES, FIRST_IMAGE, IMAGE_PAGES, SLOTS, SPARE_SLOT, WORDS,
 };
-use crate::supplicant;
 use crate::tee::Tee;
+use crate::{storage, supplicant};
 use ta_uuids::hostile::Random;
 
 /// Where a call without an RPC argument of its own gets one.
@@ -326,6 +327,44 @@ impl Caller {
         }
     }
 
+    /// As a supplicant would that has files, in the memory that it lends; some bits are others.
+    fn serve_file(&mut self, argument: Message<'_>) -> TeeResult {
+        const LENT: usize = IMAGE_PAGES * PAGE_SIZE;
+        let [what, memory, out] = [0, 1, 2].map(|index| argument.param(index));
+        let (pages, files) = (&self.arena.pages, storage::files());
+        let at = (memory.a as usize).min(LENT);
+        let mut bytes = vec![0; (memory.b as usize).min(LENT - at)];
+        let at = FIRST_IMAGE * PAGE_SIZE + at;
+        pages.read(at, &mut bytes);
+        let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = str::from_utf8(name).unwrap_or("?").trim_start_matches('/');
+        let (file, place) = (what.b as u32, what.c);
+        let opened = |opened: Result<u32, TeeResult>| {
+            let a = u64::from(opened?);
+            argument.set_param(2, &MsgParam { a, ..out });
+            Ok(())
+        };
+        let flipped = self.random.once_in(16).then(|| self.random.any());
+        let done = match what.a {
+            rpc::fs::OPEN => opened(files.open(name)),
+            rpc::fs::CREATE => opened(files.create(name)),
+            rpc::fs::CLOSE => files.close(file),
+            rpc::fs::READ => files.read(file, place, bytes.len(), &mut |_, read| {
+                pages.write(at, read);
+                if let (Some(word), true) = (flipped, read.len() >= 8) {
+                    pages.set(at / 8 + word as usize % (read.len() / 8), word);
+                }
+                let b = read.len() as u64;
+                argument.set_param(1, &MsgParam { b, ..memory });
+            }),
+            rpc::fs::WRITE => files.write(file, place, &bytes),
+            rpc::fs::TRUNCATE => files.truncate(file, place),
+            rpc::fs::REMOVE => files.remove(name),
+            _ => Err(TeeResult::NOT_SUPPORTED),
+        };
+        done.err().unwrap_or(TeeResult::SUCCESS)
+    }
+
     /// As a supplicant would.
     fn serve(&mut self, argument: Message<'_>) -> TeeResult {
         let [first, second] = [argument.param(0), argument.param(1)];
@@ -365,6 +404,7 @@ impl Caller {
                 TeeResult::SUCCESS
             }
             rpc::cmd::SHM_ALLOC => TeeResult::OUT_OF_MEMORY,
+            rpc::cmd::FS => self.serve_file(argument),
             rpc::cmd::GET_TIME => {
                 let time = MsgParam {
                     attr: attr::VALUE_OUTPUT,

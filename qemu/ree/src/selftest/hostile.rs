@@ -191,6 +191,7 @@ impl Hostile<'_> {
         }
         self.unregister()?;
         self.drop_snapshots()?;
+        crate::storage::files().clear();
         let idle = [FunctionId::DISABLE_SHM_CACHE.0, 0, 0, 0, 0, 0, 0, 0];
         let code = self.bench.tee.conduit().smc(idle)[0];
         super::equal(code, ret::ENOTAVAIL, "whether a thread is still in use")

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** memory that a message names is the arena's.
 
-use ta_uuids::{chain, drm, glutton, hello, hostile, hub, keepalive};
+use ta_uuids::{chain, drm, glutton, hello, hostile, hub, keepalive, storage};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{MsgHeader, MsgParam, PAGE_SIZE, arg_size, attr, cmd, login};
 use tally_abi::pta::{audit, control, device, inspect, memleak, rng, stats, watch};
@@ -102,6 +102,18 @@ const PHRASES: &[Phrase] = {
         phrase_for(glutton::UUID, glutton::CMD_GROW, &[Block, Answer]),
         phrase_for(drm::UUID, drm::CMD_SWITCH, &[Value, Answer]),
         phrase_for(drm::UUID, drm::CMD_HOLD, &[Block]),
+        phrase_for(storage::UUID, storage::CMD_OPEN, &[In, Value, Answer]),
+        phrase_for(storage::UUID, storage::CMD_CREATE, &[In, Value, Answer]),
+        phrase_for(storage::UUID, storage::CMD_CLOSE, &[Value]),
+        phrase_for(storage::UUID, storage::CMD_DELETE, &[Value]),
+        phrase_for(storage::UUID, storage::CMD_RENAME, &[In, Value]),
+        phrase_for(storage::UUID, storage::CMD_READ, &[Value, Out]),
+        phrase_for(storage::UUID, storage::CMD_WRITE, &[Value, In]),
+        phrase_for(storage::UUID, storage::CMD_TRUNCATE, &[Value]),
+        phrase_for(storage::UUID, storage::CMD_LIST, &[Out, Answer]),
+        phrase_for(storage::UUID, storage::CMD_MANY, &[Value, Answer]),
+        phrase_for(storage::UUID, storage::CMD_REMOVE_ALL, &[Answer]),
+        phrase_for(storage::UUID, storage::CMD_FORGET, &[]),
         phrase_for(hub::UUID, hostile::CMD_RUN, &[Value, Inout]),
         phrase_for(hub::UUID, hostile::CMD_RUN, &[Value]),
         phrase_for(stats::UUID, stats::CMD_PAGER_STATS, &[Answer, Answer, Answer]),

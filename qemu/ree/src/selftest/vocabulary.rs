@@ -7,7 +7,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ta_uuids::hostile::Random;
-use ta_uuids::{chain, crash, drm, glutton, heap, hello, hostile, hub, keepalive, solo, stillborn};
+use ta_uuids::{
+    chain, crash, drm, glutton, heap, hello, hostile, hub, keepalive, solo, stillborn, storage,
+};
 use tally_abi::TeeUuid;
 use tally_abi::msg::{PAGE_LIST_ENTRIES, PAGE_SIZE, attr};
 use tally_abi::pta::{audit, control, device, inspect, rng, stats, watch};
@@ -44,7 +46,7 @@ const PAGES: usize = FIRST_IMAGE + IMAGE_PAGES + SLACK;
 pub(super) const WORDS: usize = PAGE_SIZE / 8;
 
 /// Who messages are for.
-pub(super) const TARGETS: [TeeUuid; 15] = [
+pub(super) const TARGETS: [TeeUuid; 16] = [
     hello::UUID,
     hello::UUID,
     keepalive::UUID,
@@ -53,6 +55,7 @@ pub(super) const TARGETS: [TeeUuid; 15] = [
     drm::UUID,
     stillborn::UUID,
     hub::UUID,
+    storage::UUID,
     stats::UUID,
     device::UUID,
     rng::UUID,
@@ -63,7 +66,7 @@ pub(super) const TARGETS: [TeeUuid; 15] = [
 ];
 /// User TAs among them, to be ended when a run is over.
 /// All that a hub may have loaded are among them.
-pub(super) const USER: [TeeUuid; 11] = [
+pub(super) const USER: [TeeUuid; 12] = [
     hello::UUID,
     keepalive::UUID,
     chain::UUID,
@@ -75,6 +78,7 @@ pub(super) const USER: [TeeUuid; 11] = [
     solo::UUID,
     heap::UUID,
     crash::UUID,
+    storage::UUID,
 ];
 /// All that shared memory is ever registered under.
 pub(super) const COOKIES: core::ops::Range<u64> = 0x1000..0x1010;
