@@ -63,6 +63,10 @@ pub(super) const CAPTURES: &[Capture] = &[
     normal("failures", "heap alloc 20000000; teestat failures"),
     normal("history", "heap leak 3 100; crash panic; teestat history"),
     normal(
+        "storage",
+        "open storage; invoke 1 create name 7 9000; invoke 1 create other 7 100; files; teestat storage",
+    ),
+    normal(
         "advise",
         "open heap; invoke 1 alloc 30000; open hello; invoke 2 inc 1 2; teestat advise",
     ),
