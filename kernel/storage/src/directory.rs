@@ -483,6 +483,9 @@ impl Directory {
     /// Such a number is not needed any more.
     pub fn release(&mut self, number: u32) {
         self.reserved.retain(|reserved| *reserved != number);
+        if self.reserved.is_empty() {
+            self.reserved = Vec::new();
+        }
     }
 
     /// Enters an object's file. The number of the one that it replaces, which is the caller's to remove. `Exists` if there is

@@ -65,6 +65,12 @@ fn objects_are_found_by_ta_and_id_also_after_a_restart() {
     // What was reserved still is.
     assert_eq!(directory.reserve(world, keys), Ok(2));
     assert_eq!(directory.reserve(world, keys), Ok(6));
+    directory.forget(world);
+    assert!(directory.heap_bytes() > 0);
+    for number in [0, 2, 5, 6] {
+        directory.release(number);
+    }
+    assert_eq!(directory.heap_bytes(), 0, "a list of nothing is none");
 }
 
 #[test]

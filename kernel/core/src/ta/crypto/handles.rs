@@ -123,6 +123,12 @@ impl<T> Handles<T> {
         self.slots.iter().filter_map(|slot| slot.value.as_deref())
     }
 
+    /// All entries that are not taken out, with their handles, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        let all = self.slots.iter_mut();
+        all.filter_map(|slot| Some((slot.handle, slot.value.as_deref_mut()?)))
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -130,6 +130,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             core::mem::take(&mut storage.directory)
         };
         directory.forget(&mut Files::new(self, None));
-        self.put_directory_back(directory);
+        drop(directory);
+        self.put_directory_back(Directory::new());
     }
 }

@@ -1,5 +1,6 @@
 //! Making an object of trusted storage.
 
+use super::LIMITS;
 use super::open::HEAD;
 use crate::call::Call;
 use crate::observer::Observer;
@@ -293,6 +294,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let (keys, uuid) = (&kernel.storage, making.uuid);
             let file = File::create(&mut files, keys, uuid, number)?;
             let (file, _) = handle.file.insert((file, 0));
+            file.set_limits(LIMITS);
             files.write_object(instance, keys, file, making)?;
             file.commit(&mut files, keys)
         });
