@@ -184,6 +184,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-account",
             "ldelf",
             "tally-report",
+            "tally-storage",
         ],
     ),
     (

@@ -26,6 +26,7 @@ fn new_world() -> World {
         replace: false,
     };
     act(&mut world, &mut directory, TA, &action).expect("nothing is in its way");
+    directory.forget(&mut world);
     world
 }
 

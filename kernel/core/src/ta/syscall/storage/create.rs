@@ -245,9 +245,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             data: task.data,
             replaces: task.flags & data_flag::OVERWRITE != 0,
         };
-        let number = self.with_directory(Some(instance), |files, keys, directory| {
-            directory.reserve(files, keys)
-        })?;
+        let number = self.reserve_number(instance)?;
         let committed = match self.make_file(instance, handle, &making, number) {
             Ok(committed) => committed,
             Err(err) => {
@@ -278,6 +276,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
                 Err(err)
             }
         }
+    }
+
+    #[inline(never)]
+    fn reserve_number(&mut self, instance: InstanceRef) -> Result<u32, TeeResult> {
+        let number = self.with_directory(Some(instance), |files, keys, directory| {
+            directory.reserve(files, keys)
+        });
+        Ok(number?)
     }
 
     #[inline(never)]
@@ -323,7 +329,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok(())
         });
         if let Err(err) = released {
-            log::error!("a number of a file is lost: {err:?}");
+            log::error!("a number of a file is lost: {}", TeeResult::from(err));
         }
     }
 

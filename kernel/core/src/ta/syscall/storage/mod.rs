@@ -298,6 +298,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         handle: &mut Handle,
         work: impl FnOnce(&mut Files<'_, 'k, M, O>, &Keys, &mut File) -> Result<R, StorageError>,
     ) -> Result<R, TeeResult> {
+        self.require_file_memory()?;
         self.require_file(instance, handle)?;
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let (file, _) = handle.file.as_mut().ok_or(TeeResult::GENERIC)?;
@@ -449,6 +450,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     /// Removes a file that the directory does not have: if that fails, it is overwritten when its number is used next.
     #[inline(never)]
     fn remove_file(&mut self, number: u32) {
+        let _ = self.require_file_memory();
         let _ = Files::new(self, None).remove(Name::Number(number));
     }
 }
