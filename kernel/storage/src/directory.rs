@@ -562,6 +562,12 @@ impl Directory {
         }
     }
 
+    /// Gives up all that is in memory: nobody works with an object, or is about to.
+    pub fn close<H: Host>(&mut self, host: &mut H) {
+        self.forget(host);
+        self.reserved = Vec::new();
+    }
+
     /// What its caches take and how they do, since it was made.
     #[must_use]
     pub fn figures(&self) -> Figures {

@@ -105,7 +105,9 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         {
             let mut state = self.kernel.state();
             let storage = &mut state.guest_mut(self.guest).storage;
-            storage.directory_figures = directory.figures();
+            if let Some(directory) = &directory {
+                storage.directory_figures = directory.figures();
+            }
             storage.directory = directory;
         }
         self.end_turn(Shared::Directory);
@@ -132,8 +134,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             storage.directory.take()
         };
         if let Some(directory) = &mut directory {
-            directory.forget(&mut Files::new(self, None));
-            **directory = Directory::new();
+            directory.close(&mut Files::new(self, None));
         }
         self.end_directory(directory);
     }
