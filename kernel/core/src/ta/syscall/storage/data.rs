@@ -154,7 +154,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Takes from what a persistent object may be used for.
     #[inline(never)]
-    pub(in crate::ta::syscall) fn restrict_stored(
+    pub(in crate::ta::syscall) fn restrict_stored_checked(
         &mut self,
         instance: InstanceRef,
         handle: u64,

@@ -15,10 +15,10 @@ use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::object::Object;
 use crate::ta::instance::InstanceRef;
-use crate::ta::storage::StorageCall;
 use crate::ta::storage::files::Files;
 use crate::ta::storage::objects::{Handle, OpenObject};
 use crate::ta::storage::turn::Shared;
+use crate::ta::storage::{STORAGE_STACK, StorageCall};
 use tally_abi::crypto::UteeObjectInfo;
 use tally_abi::storage::space;
 use tally_abi::ta::{access, flags, svc};
@@ -59,7 +59,11 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
         let (requests, since) = (self.file_requests, self.kernel.machine.ticks());
-        let moved = self.sys_storage_call(instance, x);
+        let moved = if self.has_stack_for_storage() {
+            self.sys_storage_checked(instance, x)
+        } else {
+            Err(TeeResult::OUT_OF_MEMORY)
+        };
         let mut state = self.kernel.state();
         let [read, written] = moved.unwrap_or_default();
         let call = StorageCall {
@@ -74,9 +78,15 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         moved.map(|_| ())
     }
 
-    /// Bytes of data that were read, and written.
+    #[inline]
+    pub(in crate::ta::syscall) fn has_stack_for_storage(&self) -> bool {
+        self.kernel.machine.stack_left() >= STORAGE_STACK
+    }
+
+    /// Bytes of data that were read, and written. A function of its own, so that `cargo xtask stacks` tells what runs behind
+    /// the check.
     #[inline(never)]
-    fn sys_storage_call(
+    fn sys_storage_checked(
         &mut self,
         instance: InstanceRef,
         x: &[u64; 31],
