@@ -44,6 +44,10 @@ pub(super) const TESTS: &[Test] = &[
         each_lie(bench, FileLie::Restart)
     }),
     (
+        "whenever all files are lost, nothing else is in their place",
+        |bench| each_lie(bench, FileLie::Lose),
+    ),
+    (
         "an open object outlives a supplicant that starts anew",
         restarted,
     ),
