@@ -181,6 +181,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tally-account",
             "ldelf",
             "tally-report",
+            "tally-storage",
         ],
     ),
     (

@@ -1,8 +1,9 @@
 //! The directory: which object of which TA lies in which file, in a file of its own, `dirf.db`.
 
-use crate::figures::Limits;
+use crate::figures::{Cache, Figures, Limits};
 use crate::file::Committed;
 use crate::host::{Host, Name, StorageError};
+use crate::index::{Index, TAG, Wanted};
 use crate::keys::Keys;
 use crate::store::{State, Store};
 use alloc::vec::Vec;
@@ -22,6 +23,12 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
+    /// That of no bytes.
+    const NONE: Self = Self {
+        len: 0,
+        bytes: [0; MAX_ID],
+    };
+
     /// One of these bytes; `None` if they are too many.
     #[must_use]
     pub fn new(id: &[u8]) -> Option<Self> {
@@ -99,6 +106,14 @@ impl Row {
         }
     }
 
+    /// The bytes that name it among its TA's, whatever lies behind them.
+    fn name(&self) -> [u8; MAX_ID] {
+        let mut name = self.id;
+        let len = usize::try_from(self.id_len.get()).unwrap_or(MAX_ID);
+        name.get_mut(len.max(1)..).unwrap_or_default().fill(0);
+        name
+    }
+
     const fn file(&self) -> Committed {
         Committed {
             number: self.number.get(),
@@ -108,11 +123,20 @@ impl Row {
 }
 
 /// The directory. It is read when it is first needed, made if there is none, and read again after an error.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
     read: Option<Read>,
     /// Numbers of files that have no entry yet.
     reserved: Vec<u32>,
+    limits: Limits,
+    /// Figures of caches that were given up.
+    past: Figures,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What is in memory of the directory.
@@ -121,27 +145,27 @@ struct Read {
     store: Store,
     /// Numbers of all files, in order.
     numbers: Vec<u32>,
+    /// Unless it would be too large.
+    index: Option<Index>,
+    limits: Limits,
+    figures: Cache,
 }
 
 impl Read {
-    fn open<H: Host>(host: &mut H, keys: &Keys) -> Result<Self, StorageError> {
-        let store = match Store::open(
-            host,
-            keys,
-            None,
-            Name::Directory,
-            State::Newest,
-            Limits::DIRECTORY,
-        ) {
+    fn open<H: Host>(host: &mut H, keys: &Keys, limits: Limits) -> Result<Self, StorageError> {
+        let store = match Store::open(host, keys, None, Name::Directory, State::Newest, limits) {
             Ok(Some(store)) => store,
             Ok(None) | Err(StorageError::NotFound) => {
-                Store::new(host, keys, None, Name::Directory, Limits::DIRECTORY)?
+                Store::new(host, keys, None, Name::Directory, limits)?
             }
             Err(err) => return Err(err),
         };
         let mut read = Self {
             store,
             numbers: Vec::new(),
+            index: None,
+            limits,
+            figures: Cache::default(),
         };
         if let Err(err) = read.check(host) {
             read.store.close(host);
@@ -153,13 +177,23 @@ impl Read {
     /// Collects the numbers. As OP-TEE does, it frees the second entry of a file, which a power cut may have left.
     fn check<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
         let was_changed = self.store.is_changed();
+        let mut salt = [0; 16];
+        host.random(&mut salt);
+        self.index = match self.rows() as usize * TAG <= self.limits.index {
+            true => Some(Index::new(salt, self.rows() as usize)?),
+            false => None,
+        };
         for at in 0..self.rows() {
             let row = self.row(host, at)?;
+            self.enter(at, &row);
             if row.is_free() {
                 continue;
             }
             match self.numbers.binary_search(&row.number.get()) {
-                Ok(_) => self.set_row(host, at, &Row::FREE)?,
+                Ok(_) => {
+                    self.set_row(host, at, &Row::FREE)?;
+                    self.enter(at, &Row::FREE);
+                }
                 Err(place) => {
                     fallible::try_reserve(&mut self.numbers, 1)?;
                     self.numbers.insert(place, row.number.get());
@@ -200,32 +234,82 @@ impl Read {
             .write_data(host, row_at(at), size_of::<Row>(), &mut give)
     }
 
+    /// Writes an entry, which is good from then on.
+    fn commit_row<H: Host>(
+        &mut self,
+        host: &mut H,
+        at: u32,
+        row: &Row,
+    ) -> Result<(), StorageError> {
+        self.set_row(host, at, row)?;
+        self.store.commit(host)?;
+        self.enter(at, row);
+        Ok(())
+    }
+
+    /// Enters it in the index, which is given up if it becomes too large.
+    fn enter(&mut self, at: u32, row: &Row) {
+        if let Some(index) = &mut self.index {
+            let object = (!row.is_free()).then(|| index.object(&row.ta, &row.name()));
+            if index.set(at, object).is_err() || index.heap_bytes() > self.limits.index {
+                self.index = None;
+                self.figures.evictions += 1;
+            }
+        }
+        let index = self.index.as_ref();
+        let entries = index.map_or(0, Index::entries);
+        self.figures
+            .now(entries, index.map_or(0, Index::heap_bytes));
+    }
+
+    /// The first place from one on whose entry is good for something, and what it is good for. `wanted` says what it has in
+    /// the index.
+    #[inline(never)]
+    fn search<H: Host, T>(
+        &mut self,
+        host: &mut H,
+        from: u32,
+        wanted: impl Fn(&Index) -> Wanted,
+        good: impl Fn(&Row) -> Option<T>,
+    ) -> Result<Option<(u32, T)>, StorageError> {
+        match &self.index {
+            Some(_) => self.figures.hits += 1,
+            None => self.figures.misses += 1,
+        }
+        let wanted = self.index.as_ref().map(wanted);
+        let mut at = from;
+        while at < self.rows() {
+            if let (Some(index), Some(wanted)) = (&self.index, wanted) {
+                match host.at_length(|| index.next(wanted, at)) {
+                    Some(next) => at = next,
+                    None => return Ok(None),
+                }
+            }
+            if let Some(found) = good(&self.row(host, at)?) {
+                return Ok(Some((at, found)));
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
     fn find<H: Host>(
         &mut self,
         host: &mut H,
         ta: TeeUuid,
         id: &ObjectId,
     ) -> Result<Option<Entry>, StorageError> {
-        for at in 0..self.rows() {
-            let row = self.row(host, at)?;
-            if row.id_of(ta).as_ref() == Some(id) {
-                return Ok(Some(Entry {
-                    at,
-                    file: row.file(),
-                }));
-            }
-        }
-        Ok(None)
+        let wanted = Row::new(ta, id, NO_FILE);
+        let is_it = |row: &Row| (row.id_of(ta).as_ref() == Some(id)).then(|| row.file());
+        let found = self.search(host, 0, |index| index.object(&wanted.ta, &wanted.id), is_it)?;
+        Ok(found.map(|(at, file)| Entry { at, file }))
     }
 
     /// The first free place.
     fn free<H: Host>(&mut self, host: &mut H) -> Result<u32, StorageError> {
-        for at in 0..self.rows() {
-            if self.row(host, at)?.is_free() {
-                return Ok(at);
-            }
-        }
-        Ok(self.rows())
+        let is_free = |row: &Row| row.is_free().then_some(());
+        let found = self.search(host, 0, |_| Index::free(), is_free)?;
+        Ok(found.map_or_else(|| self.rows(), |(at, ())| at))
     }
 
     fn next<H: Host>(
@@ -234,12 +318,9 @@ impl Read {
         ta: TeeUuid,
         after: Option<u32>,
     ) -> Result<Option<(u32, ObjectId)>, StorageError> {
-        for at in after.map_or(0, |at| at.saturating_add(1))..self.rows() {
-            if let Some(id) = self.row(host, at)?.id_of(ta) {
-                return Ok(Some((at, id)));
-            }
-        }
-        Ok(None)
+        let from = after.map_or(0, |at| at.saturating_add(1));
+        let owner = Row::new(ta, &ObjectId::NONE, NO_FILE).ta;
+        self.search(host, from, |index| index.any(&owner), |row| row.id_of(ta))
     }
 
     fn put<H: Host>(
@@ -251,7 +332,7 @@ impl Read {
         replace: bool,
     ) -> Result<Option<u32>, StorageError> {
         let old = self.find(host, ta, id)?;
-        if old.is_some() && !replace || self.numbers.contains(&file.number) {
+        if old.is_some() && !replace || self.numbers.binary_search(&file.number).is_ok() {
             return Err(StorageError::Exists);
         }
         fallible::try_reserve(&mut self.numbers, 1)?;
@@ -259,8 +340,7 @@ impl Read {
             Some(old) => old.at,
             None => self.free(host)?,
         };
-        self.set_row(host, at, &Row::new(ta, id, file))?;
-        self.store.commit(host)?;
+        self.commit_row(host, at, &Row::new(ta, id, file))?;
         let old = old.map(|old| old.file.number);
         self.numbers.retain(|number| Some(*number) != old);
         let place = self.numbers.partition_point(|number| *number < file.number);
@@ -278,8 +358,7 @@ impl Read {
         let old = self.find(host, ta, id)?;
         let old = old.filter(|old| old.file.number == file.number);
         let at = old.ok_or(StorageError::NotFound)?.at;
-        self.set_row(host, at, &Row::new(ta, id, file))?;
-        self.store.commit(host)
+        self.commit_row(host, at, &Row::new(ta, id, file))
     }
 
     fn rename<H: Host>(
@@ -293,8 +372,7 @@ impl Read {
         if self.find(host, ta, to)?.is_some() {
             return Err(StorageError::Exists);
         }
-        self.set_row(host, old.at, &Row::new(ta, to, old.file))?;
-        self.store.commit(host)
+        self.commit_row(host, old.at, &Row::new(ta, to, old.file))
     }
 
     fn remove<H: Host>(
@@ -304,12 +382,17 @@ impl Read {
         id: &ObjectId,
     ) -> Result<u32, StorageError> {
         let old = self.find(host, ta, id)?.ok_or(StorageError::NotFound)?;
-        self.set_row(host, old.at, &Row::FREE)?;
-        self.store.commit(host)?;
+        self.commit_row(host, old.at, &Row::FREE)?;
         self.numbers.retain(|number| *number != old.file.number);
         Ok(old.file.number)
     }
 }
+
+/// What is of no account where an entry is looked for.
+const NO_FILE: Committed = Committed {
+    number: 0,
+    hash: [0; 32],
+};
 
 /// Bytes before an entry.
 const fn row_at(at: u32) -> u64 {
@@ -323,6 +406,8 @@ impl Directory {
         Self {
             read: None,
             reserved: Vec::new(),
+            limits: Limits::DIRECTORY,
+            past: Figures::NONE,
         }
     }
 
@@ -335,9 +420,10 @@ impl Directory {
     ) -> Result<T, StorageError> {
         let read = match &mut self.read {
             Some(read) => read,
-            none => none.insert(Read::open(host, keys)?),
+            none => none.insert(Read::open(host, keys, self.limits)?),
         };
         let done = work(read, host);
+        read.store.end();
         let is_answer = matches!(
             done,
             Ok(_) | Err(StorageError::NotFound | StorageError::Exists)
@@ -466,16 +552,41 @@ impl Directory {
 
     /// Gives up all that is in memory, but for numbers that are reserved.
     pub fn forget<H: Host>(&mut self, host: &mut H) {
+        let figures = self.figures();
         if let Some(read) = self.read.take() {
             read.store.close(host);
+            self.past = figures.without_entries();
         }
+    }
+
+    /// What its caches take and how they do, since it was made.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut figures = self.past;
+        if let Some(read) = &self.read {
+            let index = read.figures;
+            figures.go_on_with(&Figures {
+                index,
+                ..*read.store.figures()
+            });
+        }
+        figures
+    }
+
+    /// Sets what its caches may take. It is read again with these.
+    pub fn set_limits<H: Host>(&mut self, host: &mut H, limits: Limits) {
+        self.limits = limits;
+        self.forget(host);
     }
 
     /// Bytes of the heap that it takes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let numbers = self.read.as_ref().map_or(0, |read| read.numbers.capacity());
-        let store = self.read.as_ref().map_or(0, |read| read.store.heap_bytes());
-        store + (numbers + self.reserved.capacity()) * size_of::<u32>()
+        let caches = |read: &Read| {
+            read.store.heap_bytes() + read.index.as_ref().map_or(0, Index::heap_bytes)
+        };
+        let caches = self.read.as_ref().map_or(0, caches);
+        caches + (numbers + self.reserved.capacity()) * size_of::<u32>()
     }
 }

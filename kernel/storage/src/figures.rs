@@ -1,4 +1,4 @@
-//! What caches take and how well they do, and what they may take.
+//! Figures and limits of caches: what they take, how well they do, what they may take.
 //!
 //! **Knows nothing of:** what is in them.
 
@@ -20,10 +20,40 @@ pub struct Cache {
 }
 
 impl Cache {
+    const NONE: Self = Self {
+        entries: 0,
+        bytes: 0,
+        peak_bytes: 0,
+        hits: 0,
+        misses: 0,
+        evictions: 0,
+    };
+
     /// What there is by now.
     pub(crate) fn now(&mut self, entries: usize, bytes: usize) {
         (self.entries, self.bytes) = (entries as u64, bytes as u64);
         self.peak_bytes = self.peak_bytes.max(self.bytes);
+    }
+
+    /// With nothing in it any more.
+    const fn without_entries(self) -> Self {
+        Self {
+            entries: 0,
+            bytes: 0,
+            ..self
+        }
+    }
+
+    /// Those of the same file later, when it has been read again.
+    fn go_on_with(&mut self, later: &Self) {
+        *self = Self {
+            entries: later.entries,
+            bytes: later.bytes,
+            peak_bytes: self.peak_bytes.max(later.peak_bytes),
+            hits: self.hits + later.hits,
+            misses: self.misses + later.misses,
+            evictions: self.evictions + later.evictions,
+        };
     }
 
     /// Adds those of another file. The peak is that of both, had they had theirs at once.
@@ -49,6 +79,28 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Of no file.
+    pub(crate) const NONE: Self = Self {
+        nodes: Cache::NONE,
+        blocks: Cache::NONE,
+        index: Cache::NONE,
+    };
+
+    pub(crate) const fn without_entries(self) -> Self {
+        Self {
+            nodes: self.nodes.without_entries(),
+            blocks: self.blocks.without_entries(),
+            index: self.index.without_entries(),
+        }
+    }
+
+    /// Those of the same file later, when it has been read again.
+    pub(crate) fn go_on_with(&mut self, later: &Self) {
+        self.nodes.go_on_with(&later.nodes);
+        self.blocks.go_on_with(&later.blocks);
+        self.index.go_on_with(&later.index);
+    }
+
     /// Adds those of another file.
     pub const fn add(&mut self, other: &Self) {
         self.nodes.add(&other.nodes);

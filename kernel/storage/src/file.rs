@@ -102,8 +102,9 @@ impl File {
         host: &mut H,
         result: Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        if result.is_err() {
-            self.forget(host);
+        match &mut self.store {
+            Some(store) if result.is_ok() => store.end(),
+            _ => self.forget(host),
         }
         result
     }

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod figures;
 pub mod file;
 pub mod host;
+mod index;
 pub mod keys;
 mod layout;
 mod store;

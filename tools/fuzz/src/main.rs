@@ -9,6 +9,7 @@
 mod device_tree;
 mod mutate;
 mod snapshot;
+mod storage;
 mod targets;
 
 use mutate::Inputs;

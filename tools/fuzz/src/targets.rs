@@ -76,6 +76,16 @@ pub(crate) const TARGETS: &[Target] = &[
         samples: device_tree::samples,
     },
     Target {
+        name: "storage-directory",
+        run: crate::storage::directory,
+        samples: crate::storage::directories,
+    },
+    Target {
+        name: "storage-tree",
+        run: crate::storage::tree,
+        samples: crate::storage::trees,
+    },
+    Target {
         name: "snapshot",
         run: crate::snapshot::run,
         samples: crate::snapshot::samples,

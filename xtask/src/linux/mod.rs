@@ -35,8 +35,6 @@ const MODULES: &[&str] = &[
     "drivers/tee/optee/optee.ko",
     "drivers/char/hw_random/optee-rng.ko",
 ];
-/// Where packages of all releases but the oldest have everything; in the guest it is the root.
-const MERGED: &str = "usr/";
 
 /// A Linux to boot.
 pub(crate) struct Linux {
@@ -67,7 +65,7 @@ pub(crate) fn prepare(images: &Images, debian: Debian) -> Result<Linux> {
     }
     for file in debian.files(&root)? {
         let bytes = read(&root.join(&file))?;
-        archive.program(file.strip_prefix(MERGED).unwrap_or(&file), &bytes)?;
+        archive.program(&packages::place_of(&file), &bytes)?;
     }
     for (name, program) in programs()? {
         archive.program(&format!("bin/{name}"), &program)?;

@@ -18,6 +18,20 @@ const KERNEL_META: &str = "linux-image-arm64";
 /// Where OP-TEE's TA kit lies among its packages.
 pub(crate) const KIT: &str = "usr/lib/optee-os-dev/vexpress-qemu_armv8a";
 
+/// The TA behind `libckteec`, as the kit has it.
+const PKCS11: &str = "ta/fd02c9da-306c-48c7-a49c-bbd827ae86ee.ta";
+
+/// Where the guest has a file of the packages.
+pub(crate) fn place_of(file: &str) -> String {
+    let ta = file
+        .strip_prefix(KIT)
+        .and_then(|file| file.strip_prefix("/ta/"));
+    match ta {
+        Some(ta) => format!("lib/optee_armtz/{ta}"),
+        None => file.strip_prefix("usr/").unwrap_or(file).to_owned(),
+    }
+}
+
 /// A release of Debian: packages that are unpacked together, its kernel among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Debian {
@@ -112,6 +126,7 @@ impl Debian {
                         files.push(format!("{dir}/{}", entry?.file_name().to_string_lossy()));
                     }
                 }
+                files.push(format!("{KIT}/{PKCS11}"));
                 files.sort();
                 files
             }

@@ -194,6 +194,15 @@ pub(super) const PLAN: Plan<'static> = Plan {
             To::Functions(&["core::ops::function::FnOnce::call_once"]),
         ),
         rule(
+            "kernel/storage/src/",
+            "",
+            To::Methods(&[
+                "tally_core::ta::syscall::storage::",
+                "tally_core::ta::storage::files::",
+                "tally_storage::directory::Read::",
+            ]),
+        ),
+        rule(
             "kernel/core/src/",
             "",
             To::Methods(&["tally_account::heaps::kernel_heap::HeapBooks for"]),

@@ -29,7 +29,7 @@ impl<'w, O: Observer> Caller<'w, O> {
     /// Bytes of its memory.
     pub const MEMORY: u64 = 0x1_0000;
 
-    /// Opens a session with a TA that has no instance yet.
+    /// Opens a session with a TA that gets an instance for it.
     ///
     /// # Panics
     /// If it does not open.
@@ -38,8 +38,9 @@ impl<'w, O: Observer> Caller<'w, O> {
         let session = world.opened(uuid);
         let (instance, stack) = {
             let state = world.kernel.state();
-            let mut all = state.guest(GuestId::FIRST).instances.named();
-            let found = all.find(|(_, found)| found.uuid == uuid);
+            let all = state.guest(GuestId::FIRST).instances.named();
+            let own = all.filter(|(_, found)| found.uuid == uuid);
+            let found = own.max_by_key(|(_, found)| found.generation);
             let Some((instance, found)) = found else {
                 panic!("no instance");
             };

@@ -379,6 +379,11 @@ impl<O: Observer> World<O> {
         normal.hooks.clear();
     }
 
+    /// What was to happen beside and did not, forgotten.
+    pub fn forget_hooks(&self) {
+        self.normal.lock().hooks.clear();
+    }
+
     /// Whether that is still to come.
     #[must_use]
     pub fn failure_pending(&self) -> bool {

@@ -56,6 +56,8 @@ mod steps;
 #[cfg(not(miri))]
 mod storage;
 #[cfg(not(miri))]
+mod storage_failures;
+#[cfg(not(miri))]
 mod subkeys;
 #[cfg(not(miri))]
 mod supplicant;

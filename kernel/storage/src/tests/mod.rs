@@ -1,5 +1,6 @@
 //! Tests over a normal world in memory.
 
+mod caches;
 mod directory;
 mod file;
 mod hostile;

@@ -1,6 +1,7 @@
 //! Random operations against a map.
 
 use crate::directory::Directory;
+use crate::figures::Limits;
 use crate::host::{Host, StorageError};
 use crate::testing::objects::{Action, act, bytes};
 use crate::testing::{World, id, keys};
@@ -126,6 +127,14 @@ fn ten_thousand_operations_do_what_a_map_does() {
                 world.open_other("0");
             }
             3 => directory = Directory::new(),
+            4 => {
+                let limits = Limits {
+                    nodes: 0,
+                    blocks: dice.below(4) << 12,
+                    index: dice.below(80),
+                };
+                directory.set_limits(&mut world, limits);
+            }
             _ => {}
         }
         let (ta, name) = (dice.of(&TAS), dice.of(&IDS));

@@ -118,6 +118,12 @@ impl<T> Handles<T> {
         self.slot_mut(handle)?.value.as_deref_mut()
     }
 
+    /// All entries that are not taken out, with their handles, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        let all = self.slots.iter_mut();
+        all.filter_map(|slot| Some((slot.handle, slot.value.as_deref_mut()?)))
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -18,6 +18,7 @@ use object::Object;
 use state::CryptState;
 use tally_abi::TeeResult;
 use tally_mem::fallible::TryBox;
+use tally_storage::file::File;
 
 /// Most bytes of the kernel heap that keys and operations of TAs take. A TA may take as many as are left to others then: the
 /// first half of them, the next half of the rest, so that something is left for whoever comes.
@@ -81,6 +82,26 @@ impl Holdings {
             self.bytes -= place.heap_bytes();
             *place = object;
         }
+    }
+
+    /// Takes a file out of memory if persistent objects have more than so many there, but for that of one.
+    pub fn take_file(&mut self, most: usize, but: u32) -> Option<File> {
+        let has_file = |object: &Object| {
+            let stored = object.storage.as_ref();
+            stored.is_some_and(|handle| handle.file.is_some())
+        };
+        let kept = self.objects.iter_mut();
+        if kept.filter(|(_, object)| has_file(object)).count() <= most {
+            return None;
+        }
+        let mut others = self.objects.iter_mut();
+        let found = others.find(|(handle, object)| *handle != but && has_file(object));
+        let (_, object) = found?;
+        let before = object.heap_bytes();
+        let (file, _) = object.storage.as_mut()?.file.take()?;
+        let after = object.heap_bytes();
+        self.bytes -= before - after;
+        Some(file)
     }
 
     /// Takes an object out: it is zeroed where the caller lets go of it.

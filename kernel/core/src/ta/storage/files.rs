@@ -14,7 +14,6 @@ use core::fmt::{self, Write};
 use tally_abi::TeeResult;
 use tally_abi::msg::{MsgParam, attr};
 use tally_abi::rpc::{cmd, fs};
-use tally_mem::addr::PAGE_SIZE;
 use tally_mem::machine::Machine;
 use tally_mem::owner::OwnerId;
 use tally_storage::host::{Fd, Host, Name, StorageError};
@@ -99,40 +98,23 @@ impl<'c, 'k, M: Machine, O: Observer> Files<'c, 'k, M, O> {
         let machine = &self.call.kernel.machine;
         let asked = self.call.rpc.command(machine, cmd::FS, params);
         let Err(code) = asked else { return Ok(()) };
-        let refused = refusal(code);
-        if matches!(refused, StorageError::Code(_)) {
+        if matches!(code, TeeResult::BAD_PARAMETERS | TeeResult::COMMUNICATION) {
             // It may be another supplicant, which does not know the memory of the one before.
             self.call.give_file_memory_back();
         }
-        Err(refused)
+        Err(refusal(code))
     }
 
-    /// The call's memory for files, of so many bytes at least.
-    #[inline(never)]
-    fn memory(&mut self, bytes: usize) -> Result<&RpcShm, StorageError> {
-        if self
-            .call
-            .file_memory
-            .as_ref()
-            .is_none_or(|shm| shm.shm.size() < bytes as u64)
-        {
-            self.call.give_file_memory_back();
-            let call = &mut *self.call;
-            let kernel = call.kernel;
-            let wanted = bytes.next_multiple_of(PAGE_SIZE) as u64;
-            let shm = kernel.as_owner(OwnerId::CALL, || {
-                call.rpc.shm_alloc(&kernel.machine, wanted)
-            });
-            call.file_memory = Some(shm.map_err(refusal)?);
-        }
+    /// The call's memory for files. Where it was given back, the next operation gets another one.
+    fn memory(&self) -> Result<&RpcShm, StorageError> {
         let memory = self.call.file_memory.as_ref();
-        memory.ok_or(StorageError::OutOfMemory)
+        memory.ok_or(refusal(TeeResult::COMMUNICATION))
     }
 
     /// Puts bytes into the memory. How it goes along.
-    fn send(&mut self, bytes: &[u8]) -> Result<MsgParam, StorageError> {
+    fn send(&self, bytes: &[u8]) -> Result<MsgParam, StorageError> {
         let machine = &self.call.kernel.machine;
-        let memory = self.memory(bytes.len())?;
+        let memory = self.memory()?;
         let written = memory.shm.write(machine, 0, bytes);
         written.map_err(|_| refusal(TeeResult::COMMUNICATION))?;
         Ok(value(
@@ -159,7 +141,7 @@ impl<'c, 'k, M: Machine, O: Observer> Files<'c, 'k, M, O> {
     #[inline(never)]
     fn read_some(&mut self, fd: Fd, at: u64, to: &mut [u8]) -> Result<usize, StorageError> {
         self.check_alive()?;
-        let cookie = self.memory(to.len())?.cookie;
+        let cookie = self.memory()?.cookie;
         let mut params = [
             value(attr::VALUE_INPUT, fs::READ, u64::from(fd.0), at),
             value(attr::RMEM_OUTPUT, 0, to.len() as u64, cookie),
@@ -169,7 +151,7 @@ impl<'c, 'k, M: Machine, O: Observer> Files<'c, 'k, M, O> {
         let to = to.get_mut(..there);
         let to = to.ok_or(refusal(TeeResult::COMMUNICATION))?;
         let machine = &self.call.kernel.machine;
-        let read = self.memory(0)?.shm.read(machine, 0, to);
+        let read = self.memory()?.shm.read(machine, 0, to);
         read.map_err(|_| refusal(TeeResult::COMMUNICATION))?;
         Ok(there)
     }
@@ -243,6 +225,21 @@ impl<M: Machine, O: Observer> Host for Files<'_, '_, M, O> {
 }
 
 impl<M: Machine, O: Observer> Call<'_, M, O> {
+    /// Has memory for files. That is done before anything that goes deep: it takes some of the stack.
+    ///
+    /// # Errors
+    /// `OUT_OF_MEMORY`; `STORAGE_NOT_AVAILABLE`.
+    #[inline(never)]
+    pub(crate) fn require_file_memory(&mut self) -> Result<(), StorageError> {
+        if self.file_memory.is_none() {
+            let kernel = self.kernel;
+            let alloc = || self.rpc.shm_alloc(&kernel.machine, MAX_BYTES as u64);
+            let memory = kernel.as_owner(OwnerId::CALL, alloc);
+            self.file_memory = Some(memory.map_err(refusal)?);
+        }
+        Ok(())
+    }
+
     /// Gives the memory for files back, if there is any.
     #[inline(never)]
     pub(crate) fn give_file_memory_back(&mut self) {

@@ -16,7 +16,7 @@ use crate::ta::instance::InstanceRef;
 use files::Files;
 use objects::OpenObject;
 use tally_abi::TeeResult;
-use tally_mem::fallible::{HeapExhausted, Table};
+use tally_mem::fallible::{HeapExhausted, Table, TryBox};
 use tally_mem::machine::Machine;
 use tally_storage::directory::Directory;
 use tally_storage::host::StorageError;
@@ -31,7 +31,7 @@ pub struct Storage {
     /// How many handles and enumerators need the directory.
     pub users: u32,
     /// Which file an object lies in. Who has the turn has it taken out.
-    directory: Directory,
+    directory: Option<TryBox<Directory>>,
     directory_turn: Turn,
 }
 
@@ -43,6 +43,7 @@ impl Storage {
     pub fn new(objects: usize) -> Result<Self, HeapExhausted> {
         Ok(Self {
             objects: Table::new(objects)?,
+            directory: Some(TryBox::new(Directory::new())?),
             ..Self::default()
         })
     }
@@ -64,20 +65,21 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             let mut files = Files::new(self, instance);
             work(&mut files, &kernel.storage, &mut directory)
         });
-        self.put_directory_back(directory);
+        self.end_directory(Some(directory));
         result
     }
 
     #[inline(never)]
-    fn take_directory(&mut self) -> Result<Directory, TeeResult> {
+    fn take_directory(&mut self) -> Result<TryBox<Directory>, TeeResult> {
+        self.require_file_memory()?;
         self.take_turn(Shared::Directory)?;
         let mut state = self.kernel.state();
         let storage = &mut state.guest_mut(self.guest).storage;
-        Ok(core::mem::take(&mut storage.directory))
+        storage.directory.take().ok_or(TeeResult::GENERIC)
     }
 
     #[inline(never)]
-    fn put_directory_back(&mut self, directory: Directory) {
+    fn end_directory(&mut self, directory: Option<TryBox<Directory>>) {
         {
             let mut state = self.kernel.state();
             state.guest_mut(self.guest).storage.directory = directory;
@@ -103,9 +105,12 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
                 storage.directory_turn.stop_waiting(self.thread);
                 return;
             }
-            core::mem::take(&mut storage.directory)
+            storage.directory.take()
         };
-        directory.forget(&mut Files::new(self, None));
-        self.put_directory_back(directory);
+        if let Some(directory) = &mut directory {
+            directory.forget(&mut Files::new(self, None));
+            **directory = Directory::new();
+        }
+        self.end_directory(directory);
     }
 }

@@ -1,5 +1,6 @@
 //! Making an object of trusted storage.
 
+use super::LIMITS;
 use super::open::HEAD;
 use crate::call::Call;
 use crate::observer::Observer;
@@ -244,9 +245,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             data: task.data,
             replaces: task.flags & data_flag::OVERWRITE != 0,
         };
-        let number = self.with_directory(Some(instance), |files, keys, directory| {
-            directory.reserve(files, keys)
-        })?;
+        let number = self.reserve_number(instance)?;
         let committed = match self.make_file(instance, handle, &making, number) {
             Ok(committed) => committed,
             Err(err) => {
@@ -280,6 +279,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
     }
 
     #[inline(never)]
+    fn reserve_number(&mut self, instance: InstanceRef) -> Result<u32, TeeResult> {
+        let number = self.with_directory(Some(instance), |files, keys, directory| {
+            directory.reserve(files, keys)
+        });
+        Ok(number?)
+    }
+
+    #[inline(never)]
     fn make_file(
         &mut self,
         instance: InstanceRef,
@@ -293,6 +300,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             let (keys, uuid) = (&kernel.storage, making.uuid);
             let file = File::create(&mut files, keys, uuid, number)?;
             let (file, _) = handle.file.insert((file, 0));
+            file.set_limits(LIMITS);
             files.write_object(instance, keys, file, making)?;
             file.commit(&mut files, keys)
         });
@@ -321,7 +329,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok(())
         });
         if let Err(err) = released {
-            log::error!("a number of a file is lost: {err:?}");
+            log::error!("a number of a file is lost: {}", TeeResult::from(err));
         }
     }
 

@@ -26,9 +26,19 @@ use tally_mem::addr::UserVa;
 use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
 use tally_storage::directory::{MAX_ID, ObjectId};
+use tally_storage::figures::Limits;
 use tally_storage::file::{Committed, File};
 use tally_storage::host::{Host, Name, StorageError};
 use tally_storage::keys::Keys;
+
+/// Most files that an instance has in memory between its system calls: each takes some 6 to 14 KiB of its share.
+const KEPT_FILES: usize = 2;
+/// What a file may have in memory then: nodes of 512 KiB of data, one block of data.
+const LIMITS: Limits = Limits {
+    nodes: 8 << 10,
+    blocks: 4 << 10,
+    index: 0,
+};
 
 /// What becomes of an object that turns out to be corrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +180,19 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             let _ = self.with_holdings(instance, |held| held.lend(less));
         }
         self.put_object_back(instance, handle, object);
+        self.drop_other_files(instance, handle as u32);
+    }
+
+    /// Leaves an instance the file of an object that it has just used, and few others.
+    #[inline(never)]
+    fn drop_other_files(&mut self, instance: InstanceRef, but: u32) {
+        loop {
+            let taken = self.with_holdings(instance, |held| held.take_file(KEPT_FILES, but));
+            match taken {
+                Ok(Some(file)) => file.close(&mut Files::new(self, None)),
+                _ => break,
+            }
+        }
     }
 
     /// Closes an object that is taken out and took `before` bytes of the heap then.
@@ -239,6 +262,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         handle: &mut Handle,
         work: impl FnOnce(&mut Files<'_, 'k, M, O>, &Keys, &mut File) -> Result<R, StorageError>,
     ) -> Result<R, TeeResult> {
+        self.require_file_memory()?;
         self.require_file(instance, handle)?;
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let (file, _) = handle.file.as_mut().ok_or(TeeResult::GENERIC)?;
@@ -339,7 +363,9 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             let mut files = Files::new(self, Some(instance));
             File::open(&mut files, &kernel.storage, uuid, entry.file)
         });
-        handle.file = Some((file.map_err(gone)?, version));
+        let mut file = file.map_err(gone)?;
+        file.set_limits(LIMITS);
+        handle.file = Some((file, version));
         Ok(())
     }
 
@@ -386,6 +412,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     /// Removes a file that the directory does not have: if that fails, it is overwritten when its number is used next.
     #[inline(never)]
     fn remove_file(&mut self, number: u32) {
+        let _ = self.require_file_memory();
         let _ = Files::new(self, None).remove(Name::Number(number));
     }
 }

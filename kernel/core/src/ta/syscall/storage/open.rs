@@ -79,12 +79,21 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         handle: u32,
         mut object: Object,
     ) -> Result<(), TeeResult> {
-        let lent = self.lend_share(instance, object.heap_bytes());
+        let mut lent = self.lend_share(instance, object.heap_bytes());
+        if lent.is_err()
+            && let Some(stored) = &mut object.storage
+        {
+            // Its file is read again when it is needed.
+            self.drop_file(stored);
+            lent = self.lend_share(instance, object.heap_bytes());
+        }
         if let Err(err) = lent {
             self.let_go_of(&mut object);
             return Err(err);
         }
-        self.with_holdings(instance, |held| held.fill(handle, object))
+        self.with_holdings(instance, |held| held.fill(handle, object))?;
+        self.drop_other_files(instance, handle);
+        Ok(())
     }
 
     pub(super) fn cancel_handle(&self, instance: InstanceRef, handle: u32) {

@@ -4,17 +4,19 @@
 //! by it, in the same operation: the supplicant may have died and come back, and the name be another file's.
 //! **Knows nothing of:** objects, entries.
 
+mod commit;
+mod nodes;
+mod proof;
+
 use crate::figures::{Figures, Limits};
 use crate::host::{Fd, Host, Name, StorageError};
 use crate::keys::{FileKey, Keys};
-use crate::layout::{
-    self, BLOCK, HASH, HEADS, Head, Meta, Node, SHORT, data_at, node_at, nodes_at,
-};
+use crate::layout::{self, BLOCK, HASH, Head, Node, SHORT, data_at, node_at};
 use crate::tree::Tree;
 use alloc::vec::Vec;
 use tally_abi::{TeeResult, TeeUuid};
 use tally_mem::fallible::{self, HeapExhausted};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Most bytes of a request.
@@ -223,59 +225,6 @@ impl Store {
         Ok(Some((key, head, length, tree)))
     }
 
-    /// Has a node in memory, verified up to the root; with `children`, those as well.
-    fn ensure<H: Host>(
-        &mut self,
-        host: &mut H,
-        id: u32,
-        children: bool,
-    ) -> Result<(), StorageError> {
-        if id > self.tree.committed() {
-            return Ok(());
-        }
-        match self.read_nodes(host, id, children) {
-            Err(_) if !self.reopened => {
-                self.tree.trim(0);
-                self.reopen(host)?;
-                self.read_nodes(host, id, children)
-            }
-            done => done,
-        }
-    }
-
-    fn read_nodes<H: Host>(
-        &mut self,
-        host: &mut H,
-        id: u32,
-        children: bool,
-    ) -> Result<(), StorageError> {
-        let Some(mut block) = self.tree.lacks(id, children) else {
-            self.tree.figures.nodes.hits += 1;
-            return self.verify(host, id);
-        };
-        let fd = self.fd.ok_or(StorageError::Corrupt)?;
-        let mut bytes = zeros(BLOCK)?;
-        loop {
-            let len = host
-                .read(fd, nodes_at(block), &mut bytes)
-                .map_err(missing)?;
-            bytes.get_mut(len..).unwrap_or_default().fill(0);
-            self.tree.read(block, &bytes)?;
-            match self.tree.lacks(id, children) {
-                Some(next) => block = next,
-                None => break,
-            }
-        }
-        self.verify(host, id)?;
-        self.proven = true;
-        Ok(())
-    }
-
-    fn verify<H: Host>(&mut self, host: &mut H, id: u32) -> Result<(), StorageError> {
-        let (tree, length) = (&mut self.tree, self.committed_length);
-        host.at_length(|| tree.verify(id, length))
-    }
-
     /// What the caches take and how they do.
     pub(crate) const fn figures(&self) -> &Figures {
         &self.tree.figures
@@ -287,7 +236,10 @@ impl Store {
     }
 
     /// An operation has ended: gives back what the caches have above their limits.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
+        if self.changed {
+            return;
+        }
         self.tree.trim(self.limits.nodes);
         self.trim_pages(self.limits.blocks / BLOCK);
         if self.limits.blocks < BLOCK {
@@ -346,98 +298,6 @@ impl Store {
         if !self.changed {
             (self.proven, self.reopened) = (false, false);
         }
-    }
-
-    /// Whether the file is the right one.
-    #[inline(never)]
-    fn is_right<H: Host>(&self, host: &mut H, fd: Fd) -> Result<bool, StorageError> {
-        let Some(head) = &self.head else {
-            let Some(block) = self.witness else {
-                return Ok(false);
-            };
-            let mut bytes = zeros(BLOCK)?;
-            return match self.read_by(host, fd, block, &mut bytes) {
-                Ok(()) => Ok(true),
-                Err(StorageError::Corrupt) => Ok(false),
-                Err(err) => Err(err),
-            };
-        };
-        let mut heads = [0; HEADS];
-        let at = (head.counter.get() & 1) as usize * size_of::<Head>();
-        let len = host.read(fd, 0, &mut heads).map_err(missing)?;
-        let read = heads.get(at..at + size_of::<Head>());
-        Ok(len >= at + size_of::<Head>() && read == Some(head.as_bytes()))
-    }
-
-    /// Opens the file again, which must be the right one then.
-    fn reopen<H: Host>(&mut self, host: &mut H) -> Result<Fd, StorageError> {
-        self.reopened = true;
-        if let Some(fd) = self.fd.take() {
-            host.close(fd);
-        }
-        let is_new = self.head.is_none() && self.witness.is_none();
-        if is_new && self.name == Name::Directory {
-            self.check_absent(host)?;
-        }
-        let fd = match is_new {
-            true => host.create(self.name),
-            false => host.open(self.name),
-        };
-        let fd = fd.map_err(missing)?;
-        self.fd = Some(fd);
-        self.proven = is_new || self.is_right(host, fd)?;
-        match self.proven {
-            true => Ok(fd),
-            false => Err(StorageError::Corrupt),
-        }
-    }
-
-    /// Asks once more whether there is no directory. All would be lost if it was only out of reach for a moment, and the
-    /// supplicant says of all that it cannot open that it is not there.
-    fn check_absent<H: Host>(&self, host: &mut H) -> Result<(), StorageError> {
-        let fd = match host.open(self.name) {
-            Err(StorageError::NotFound) => return Ok(()),
-            fd => fd?,
-        };
-        let mut heads = [0; HEADS];
-        let len = host.read(fd, 0, &mut heads);
-        host.close(fd);
-        len.map_err(missing)?;
-        match heads == [0; HEADS] {
-            true => Ok(()),
-            false => Err(StorageError::Corrupt),
-        }
-    }
-
-    /// The file, which is the right one.
-    fn prove<H: Host>(&mut self, host: &mut H) -> Result<Fd, StorageError> {
-        if let Some(fd) = self.fd {
-            if self.proven {
-                return Ok(fd);
-            }
-            match self.is_right(host, fd) {
-                Ok(true) => {
-                    self.proven = true;
-                    return Ok(fd);
-                }
-                Err(err) if self.reopened => return Err(err),
-                _ if self.reopened => return Err(StorageError::Corrupt),
-                _ => {}
-            }
-        }
-        self.reopen(host)
-    }
-
-    fn write<H: Host>(&mut self, host: &mut H, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let fd = self.prove(host)?;
-        let done = match host.write(fd, at, bytes) {
-            Err(err) if err != StorageError::NoSpace && !self.reopened => {
-                let fd = self.reopen(host)?;
-                host.write(fd, at, bytes)
-            }
-            done => done,
-        };
-        done.map_err(missing)
     }
 
     fn read_by<H: Host>(
@@ -516,18 +376,6 @@ impl Store {
         self.pages.last_mut().ok_or(StorageError::Corrupt)
     }
 
-    /// Has in memory what the block's node is to be changed with, or made of.
-    fn prepare<H: Host>(&mut self, host: &mut H, block: u32) -> Result<(), StorageError> {
-        let (id, committed) = (block + 1, self.tree.committed());
-        for id in self.tree.count().min(block) + 1..=id {
-            self.ensure(host, id.min(committed).max(1), false)?;
-            if id > committed {
-                self.ensure(host, (id / 2).max(1), false)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Encrypts the block that is in memory, if it has changed, to `out`; where it goes.
     #[inline(never)]
     fn seal<H: Host>(
@@ -588,9 +436,6 @@ impl Store {
             let bytes = page.bytes.get(within..within + piece);
             to(host, done, bytes.ok_or(StorageError::Corrupt)?)?;
             done += piece;
-        }
-        if !self.changed {
-            self.end();
         }
         Ok(len)
     }
@@ -658,135 +503,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Writes all that changed. The directory's file is good as soon as its head is, which comes last; others are when the
-    /// directory says so.
-    #[inline(never)]
-    pub(crate) fn commit<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
-        if !self.changed {
-            return Ok(());
-        }
-        let mut data = Vec::new();
-        let data_goes = self.seal(host, &mut data)?;
-        self.hash_all(host)?;
-        let head = self.next_head(host)?;
-        let head_last = self.name == Name::Directory;
-        let mut out = Out::default();
-        if !head_last {
-            let mut heads = zeros(BLOCK)?;
-            for head in self.head.iter().chain([&head]) {
-                put_head(&mut heads, head)?;
-            }
-            out.put(self, host, 0, &heads)?;
-        }
-        let mut nodes = zeros(BLOCK)?;
-        let mut from = 0;
-        while let Some(block) = self.tree.next_dirty_block(from) {
-            nodes.fill(0);
-            self.tree.put(block, &mut nodes)?;
-            out.put(self, host, nodes_at(block), &nodes)?;
-            if let (0, Some(at)) = (block, data_goes) {
-                out.put(self, host, at, &data)?;
-            }
-            from = block + 1;
-        }
-        if head_last {
-            let at = (head.counter.get() & 1) as usize * size_of::<Head>();
-            out.put(self, host, at as u64, head.as_bytes())?;
-        }
-        out.flush(self, host)?;
-        self.head = Some(head);
-        self.tree.settle();
-        (self.changed, self.witness) = (false, None);
-        self.committed_length = self.length;
-        self.end();
-        Ok(())
-    }
-
-    fn hash_all<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
-        self.ensure(host, 1, false)?;
-        self.tree.touch(1)?;
-        for id in self.tree.bereaved() {
-            self.ensure(host, id, false)?;
-            self.tree.touch(id)?;
-        }
-        let mut before = usize::MAX;
-        while let Some(block) = self.tree.last_dirty_block(before) {
-            self.tree.trim(self.limits.nodes);
-            let mut last = u32::MAX;
-            while let Some(id) = self.tree.last_dirty(block, last) {
-                self.ensure(host, id, true)?;
-                let (tree, length) = (&mut self.tree, self.length);
-                host.at_length(|| tree.hash(id, length))?;
-                last = id - 1;
-            }
-            before = block;
-        }
-        Ok(())
-    }
-
-    fn next_head<H: Host>(&mut self, host: &mut H) -> Result<Head, StorageError> {
-        let before = self.head.map_or(0, |head| head.counter.get());
-        let counter = match self.name {
-            // The greatest one says which head is good.
-            Name::Directory => before.checked_add(1).ok_or(StorageError::NoSpace)?,
-            Name::Number(_) => before.wrapping_add(1),
-        };
-        let mut iv = [0; SHORT];
-        host.random(&mut iv);
-        let last_node = match self.tree.count() {
-            1 => 0,
-            count => count,
-        };
-        let meta = Meta {
-            length: self.length.into(),
-            last_node: last_node.into(),
-            padding: 0.into(),
-        };
-        self.key.head(iv, &meta, &self.tree.node(1)?.hash, counter)
-    }
-}
-
-/// What is about to be written, together with what lies beside it.
-#[derive(Default)]
-struct Out {
-    at: u64,
-    bytes: Vec<u8>,
-}
-
-impl Out {
-    fn put<H: Host>(
-        &mut self,
-        store: &mut Store,
-        host: &mut H,
-        at: u64,
-        bytes: &[u8],
-    ) -> Result<(), StorageError> {
-        let is_next = self.at + self.bytes.len() as u64 == at;
-        if !is_next || self.bytes.len() + bytes.len() > MAX_REQUEST {
-            self.flush(store, host)?;
-            self.at = at;
-        }
-        fallible::try_reserve(&mut self.bytes, bytes.len())?;
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush<H: Host>(&mut self, store: &mut Store, host: &mut H) -> Result<(), StorageError> {
-        if !self.bytes.is_empty() {
-            store.write(host, self.at, &self.bytes)?;
-            self.bytes.clear();
-        }
-        Ok(())
-    }
-}
-
-fn put_head(heads: &mut [u8], head: &Head) -> Result<(), StorageError> {
-    let at = (head.counter.get() & 1) as usize * size_of::<Head>();
-    let to = heads.get_mut(at..at + size_of::<Head>());
-    to.ok_or(StorageError::Corrupt)?
-        .copy_from_slice(head.as_bytes());
-    Ok(())
 }
 
 /// A file that has gone was taken away.
