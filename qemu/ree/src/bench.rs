@@ -47,6 +47,7 @@ static MEASURES: &[(&str, Measure)] = &[
     ("heap_pair", heap_pairs),
     ("storage", storage::run),
     ("wait", waits::run),
+    ("storage_wait", waits::stored::run),
 ];
 
 fn say(text: &str) {

@@ -202,7 +202,8 @@ fn put_back(world: &mut World, earlier: &World, block: u32) {
     let name = Name::Number(3).to_string();
     let versions = [false, true].map(|second| data_at(block, second) as usize);
     let parts = versions.map(|at| at..at + 4096);
-    for part in parts.into_iter().chain([node..node + 132]) {
+    let node = core::iter::once(node..node + 132);
+    for part in parts.into_iter().chain(node) {
         if let Some(old) = earlier.files[&name].get(part.clone()) {
             world.files.get_mut(&name).unwrap()[part].copy_from_slice(old);
         }
@@ -223,7 +224,7 @@ fn an_earlier_block_with_its_earlier_node_is_noticed() {
         }
         let committed = file.commit(&mut world, &keys()).unwrap();
         file.set_limits(NONE);
-        let mut first = |world: &mut World, file: &mut File| {
+        let first = |world: &mut World, file: &mut File| {
             let mut byte = 0;
             let sink = &mut |_: &mut World, _, bytes: &[u8]| {
                 byte = bytes[0];

@@ -6,7 +6,7 @@
 mod calls;
 mod commands;
 mod questions;
-mod stored;
+pub(super) mod stored;
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -99,8 +99,7 @@ pub(super) fn run(context: &Context<'static>) -> Result<(), String> {
         drop(many);
         Ok(())
     })?;
-    calls::run(context)?;
-    stored::run(context)
+    calls::run(context)
 }
 
 /// Sessions of small TAs, each with an instance of its own, until one is refused; then of one instance.

@@ -44,6 +44,10 @@ pub(super) const TESTS: &[Test] = &[
         each_lie(bench, FileLie::Restart)
     }),
     (
+        "whenever all files are lost, nothing else is in their place",
+        |bench| each_lie(bench, FileLie::Lose),
+    ),
+    (
         "an open object outlives a supplicant that starts anew",
         restarted,
     ),
@@ -109,8 +113,11 @@ const OPERATIONS: [(&str, Operation); 6] = [
     }),
 ];
 
+/// An object's id, and what is in it.
+type Told = (Vec<u8>, Result<Vec<u8>, TeeResult>);
+
 /// What can be told of all objects: ids, and what is in each. If they cannot be listed, one without an id.
-fn told(bench: &Bench) -> Result<Vec<(Vec<u8>, Result<Vec<u8>, TeeResult>)>, String> {
+fn told(bench: &Bench) -> Result<Vec<Told>, String> {
     let mut store = Store::open(bench)?;
     let mut all = Vec::new();
     let ids = match store.list() {

@@ -18,7 +18,7 @@ const BYTES: u32 = 128 << 10;
 const OBJECTS: u32 = 40;
 
 /// Measures all of them.
-pub(super) fn run(context: &Context<'static>) -> Result<(), String> {
+pub(in crate::bench) fn run(context: &Context<'static>) -> Result<(), String> {
     let bench = tally_paired::Bench::new(*context, &MachineNames);
     let mut store = Store::empty(&bench)?;
     let of = |what: &str| format!("object of {} KiB: {what}", BYTES >> 10);
