@@ -26,7 +26,7 @@ use turn::{Shared, Turn};
 
 /// Bytes of kernel stack that a system call of storage takes at most: a TA that others have called in a chain may have less left,
 /// and is refused. `cargo xtask stacks` compares it with the image.
-pub const STORAGE_STACK: usize = 41 * 512;
+pub const STORAGE_STACK: usize = 35 * 512;
 
 /// What a system call of a TA's took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
