@@ -1,4 +1,4 @@
-//! What TAs asked of trusted storage.
+//! Use of trusted storage, by TA.
 //!
 //! **Invariant:** a row is of one UUID, all its instances together; what a full table gives up is added to the row of nobody.
 
