@@ -30,7 +30,7 @@ const COPY_CHUNK: usize = 512;
 
 /// Bytes of kernel stack that entering a TA, the loader or a pseudo-TA leaves at least for what runs there: the deepest
 /// system call that enters nobody. `cargo xtask stacks` compares it with the image.
-pub const STACK_RESERVE: usize = 31 * 512;
+pub const STACK_RESERVE: usize = 32 * 512;
 
 /// Which table of system calls applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

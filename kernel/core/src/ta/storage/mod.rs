@@ -71,7 +71,6 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
 
     #[inline(never)]
     fn take_directory(&mut self) -> Result<TryBox<Directory>, TeeResult> {
-        self.require_file_memory()?;
         self.take_turn(Shared::Directory)?;
         let mut state = self.kernel.state();
         let storage = &mut state.guest_mut(self.guest).storage;

@@ -160,6 +160,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         usage: u32,
     ) -> Result<(), TeeResult> {
         const AT: u64 = offset_of!(ObjectHead, usage) as u64;
+        self.require_file_memory()?;
         self.with_taken(instance, handle, Corrupt::Stays, |call, object| {
             let handle = stored(object, 0)?;
             let at = handle.at;

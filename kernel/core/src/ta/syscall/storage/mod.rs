@@ -57,6 +57,16 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
+        let is_local = matches!(
+            x[8],
+            svc::STORAGE_ENUM_ALLOC
+                | svc::STORAGE_ENUM_FREE
+                | svc::STORAGE_ENUM_RESET
+                | svc::STORAGE_OBJ_SEEK
+        );
+        if !is_local {
+            self.require_file_memory()?;
+        }
         match x[8] {
             svc::STORAGE_OBJ_OPEN => self.sys_stored_open(instance, x),
             svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x),
@@ -262,7 +272,6 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         handle: &mut Handle,
         work: impl FnOnce(&mut Files<'_, 'k, M, O>, &Keys, &mut File) -> Result<R, StorageError>,
     ) -> Result<R, TeeResult> {
-        self.require_file_memory()?;
         self.require_file(instance, handle)?;
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let (file, _) = handle.file.as_mut().ok_or(TeeResult::GENERIC)?;
@@ -354,19 +363,45 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         } else {
             TeeResult::CORRUPT_OBJECT
         };
+        let found = self.find_object(instance, uuid, &id)?;
+        let file = self.open_file(instance, uuid, found.ok_or(missing)?, handle)?;
+        file.set_limits(LIMITS);
+        if let Some((_, known)) = &mut handle.file {
+            *known = version;
+        }
+        Ok(())
+    }
+
+    /// The file that the directory has of an object.
+    #[inline(never)]
+    fn find_object(
+        &mut self,
+        instance: InstanceRef,
+        uuid: TeeUuid,
+        id: &ObjectId,
+    ) -> Result<Option<Committed>, TeeResult> {
         let found = self.with_directory(Some(instance), |files, keys, directory| {
-            directory.find(files, keys, uuid, &id)
+            directory.find(files, keys, uuid, id)
         })?;
-        let entry = found.ok_or(missing)?;
+        Ok(found.map(|entry| entry.file))
+    }
+
+    /// Has a file in memory.
+    #[inline(never)]
+    fn open_file<'h>(
+        &mut self,
+        instance: InstanceRef,
+        uuid: TeeUuid,
+        committed: Committed,
+        handle: &'h mut Handle,
+    ) -> Result<&'h mut File, TeeResult> {
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let file = kernel.as_owner(owner, || {
             let mut files = Files::new(self, Some(instance));
-            File::open(&mut files, &kernel.storage, uuid, entry.file)
+            File::open(&mut files, &kernel.storage, uuid, committed)
         });
-        let mut file = file.map_err(gone)?;
-        file.set_limits(LIMITS);
-        handle.file = Some((file, version));
-        Ok(())
+        let (file, _) = handle.file.insert((file.map_err(gone)?, 0));
+        Ok(file)
     }
 
     /// Removes an object that turned out to be corrupt; nothing can be done about it if that fails.
@@ -412,7 +447,6 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     /// Removes a file that the directory does not have: if that fails, it is overwritten when its number is used next.
     #[inline(never)]
     fn remove_file(&mut self, number: u32) {
-        let _ = self.require_file_memory();
         let _ = Files::new(self, None).remove(Name::Number(number));
     }
 }
