@@ -4,6 +4,7 @@ use crate::directory::Directory;
 use crate::figures::{Cache, Limits};
 use crate::file::{Committed, File};
 use crate::host::{Name, StorageError};
+use crate::layout::{data_at, node_at, nodes_at, place};
 use crate::testing::{Request, TA, World, id, keys, read, read_again, write};
 use tally_abi::TeeUuid;
 
@@ -192,4 +193,50 @@ fn a_thousand_objects_are_found_without_a_search() {
         }
     );
     assert_eq!(directory.heap_bytes(), 0);
+}
+
+/// Puts a block and its node back as they were, both versions of each.
+fn put_back(world: &mut World, earlier: &World, block: u32) {
+    let (shelf, place) = place(block + 1);
+    let node = nodes_at(shelf) as usize + node_at(place, false);
+    let name = Name::Number(3).to_string();
+    let versions = [false, true].map(|second| data_at(block, second) as usize);
+    let parts = versions.map(|at| at..at + 4096);
+    let node = core::iter::once(node..node + 132);
+    for part in parts.into_iter().chain(node) {
+        if let Some(old) = earlier.files[&name].get(part.clone()) {
+            world.files.get_mut(&name).unwrap()[part].copy_from_slice(old);
+        }
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn an_earlier_block_with_its_earlier_node_is_noticed() {
+    for (bytes, block) in [(9000, 0), (9000, 2), (MIB, 38), (MIB, 200)] {
+        let mut world = World::default();
+        let (mut file, _) = large(&mut world, bytes);
+        let earlier = world.clone();
+        let at = u64::from(block) << 12;
+        for text in [b"newer", b"newest".first_chunk().unwrap()] {
+            write(&mut world, &mut file, at, text).unwrap();
+            file.commit(&mut world, &keys()).unwrap();
+        }
+        let committed = file.commit(&mut world, &keys()).unwrap();
+        file.set_limits(NONE);
+        let first = |world: &mut World, file: &mut File| {
+            let mut byte = 0;
+            let sink = &mut |_: &mut World, _, bytes: &[u8]| {
+                byte = bytes[0];
+                Ok(())
+            };
+            file.read(world, &keys(), at, 1, sink).map(|_| byte)
+        };
+        assert_eq!(first(&mut world, &mut file), Ok(b'n'));
+        put_back(&mut world, &earlier, block);
+        // Neither while it is open nor when it is opened again.
+        assert_eq!(first(&mut world, &mut file), Err(StorageError::Corrupt));
+        let again = read_again(&mut world, committed);
+        assert!(again == Err(StorageError::Corrupt), "{bytes}, {block}");
+    }
 }
