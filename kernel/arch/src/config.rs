@@ -6,7 +6,6 @@ use core::arch::global_asm;
 
 use tally_core::call::thread::MAX_THREADS;
 use tally_core::ta::enter::STACK_RESERVE;
-use tally_core::ta::storage::STORAGE_STACK;
 use tally_mem::machine::STACK_PAGES;
 
 /// CPUs that can run the kernel; index = affinity level 0.
@@ -55,14 +54,13 @@ const _: () = assert!(SWITCH_FRAME_BYTES.is_multiple_of(16));
 global_asm!(
     "
     .global tally_thread_stack_bytes, tally_cpu_stack_bytes, tally_emergency_stack_bytes
-    .global tally_boot_stack_bytes, tally_stack_reserve_bytes, tally_storage_stack_bytes, tally_switch_frame_bytes
+    .global tally_boot_stack_bytes, tally_stack_reserve_bytes, tally_switch_frame_bytes
     .global tally_stacks_base, tally_stack_slot_bytes, tally_threads
     .set tally_thread_stack_bytes, {thread}
     .set tally_cpu_stack_bytes, {cpu}
     .set tally_emergency_stack_bytes, {emergency}
     .set tally_boot_stack_bytes, {boot}
     .set tally_stack_reserve_bytes, {reserve}
-    .set tally_storage_stack_bytes, {storage}
     .set tally_switch_frame_bytes, {switch}
     .set tally_stacks_base, {base}
     .set tally_stack_slot_bytes, {slot}
@@ -73,7 +71,6 @@ global_asm!(
     emergency = const EMERGENCY_STACK_BYTES,
     boot = const BOOT_STACK_BYTES,
     reserve = const STACK_RESERVE,
-    storage = const STORAGE_STACK,
     switch = const SWITCH_FRAME_BYTES,
     base = const STACKS_BASE,
     slot = const STACK_SLOT_BYTES,

@@ -152,29 +152,29 @@ struct Read {
 }
 
 impl Read {
+    /// Opens it; it is still to be checked.
     fn open<H: Host>(host: &mut H, keys: &Keys, limits: Limits) -> Result<Self, StorageError> {
-        let store = match Store::open(host, keys, None, Name::Directory, State::Newest, limits) {
-            Ok(Some(store)) => store,
-            Ok(None) | Err(StorageError::NotFound) => {
-                Store::new(host, keys, None, Name::Directory, limits)?
-            }
+        let mut store = None;
+        let of = (None, Name::Directory);
+        match Store::open(host, keys, of, State::Newest, limits, &mut store) {
+            Ok(_) | Err(StorageError::NotFound) => {}
             Err(err) => return Err(err),
+        }
+        let store = match store {
+            Some(store) => store,
+            None => Store::new(host, keys, None, Name::Directory, limits)?,
         };
-        let mut read = Self {
+        Ok(Self {
             store,
             numbers: Vec::new(),
             index: None,
             limits,
             figures: Cache::default(),
-        };
-        if let Err(err) = read.check(host) {
-            read.store.close(host);
-            return Err(err);
-        }
-        Ok(read)
+        })
     }
 
     /// Collects the numbers. As OP-TEE does, it frees the second entry of a file, which a power cut may have left.
+    #[inline(never)]
     fn check<H: Host>(&mut self, host: &mut H) -> Result<(), StorageError> {
         let was_changed = self.store.is_changed();
         let mut salt = [0; 16];
@@ -411,6 +411,16 @@ impl Directory {
         }
     }
 
+    /// Opens it, unless it is open. A function of its own: what it takes of the stack is back when anything is read.
+    #[inline(never)]
+    fn open<H: Host>(&mut self, host: &mut H, keys: &Keys) -> Result<bool, StorageError> {
+        if self.read.is_some() {
+            return Ok(false);
+        }
+        self.read = Some(Read::open(host, keys, self.limits)?);
+        Ok(true)
+    }
+
     /// Does something with the directory, and drops what is in memory if that fails.
     fn with<H: Host, T>(
         &mut self,
@@ -418,11 +428,10 @@ impl Directory {
         keys: &Keys,
         work: impl FnOnce(&mut Read, &mut H) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        let read = match &mut self.read {
-            Some(read) => read,
-            none => none.insert(Read::open(host, keys, self.limits)?),
-        };
-        let done = work(read, host);
+        let is_new = self.open(host, keys)?;
+        let read = self.read.as_mut().ok_or(StorageError::Corrupt)?;
+        let checked = if is_new { read.check(host) } else { Ok(()) };
+        let done = checked.and_then(|()| work(read, host));
         read.store.end();
         let is_answer = matches!(
             done,

@@ -82,16 +82,30 @@ impl File {
         self.store.as_ref().map_or(self.length, Store::length)
     }
 
+    /// Begins it, with nothing in it.
+    #[inline(never)]
+    fn begin<H: Host>(&mut self, host: &mut H, keys: &Keys) -> Result<(), StorageError> {
+        let name = Name::Number(self.number);
+        let store = Store::new(host, keys, Some(self.ta), name, self.limits)?;
+        self.store = Some(store);
+        Ok(())
+    }
+
     /// What is in memory, or is read now.
+    #[inline(never)]
     fn store<H: Host>(&mut self, host: &mut H, keys: &Keys) -> Result<&mut Store, StorageError> {
         if self.store.is_none() {
-            let (ta, name) = (Some(self.ta), Name::Number(self.number));
-            self.store = Some(match self.hash {
-                None => Store::new(host, keys, ta, name, self.limits)?,
-                Some(hash) => Store::open(host, keys, ta, name, State::Hash(hash), self.limits)
-                    .map_err(missing)?
-                    .ok_or(StorageError::Corrupt)?,
-            });
+            let of = (Some(self.ta), Name::Number(self.number));
+            match self.hash {
+                None => self.begin(host, keys)?,
+                Some(hash) => {
+                    let state = State::Hash(hash);
+                    let opened = Store::open(host, keys, of, state, self.limits, &mut self.store);
+                    if !opened.map_err(missing)? {
+                        return Err(StorageError::Corrupt);
+                    }
+                }
+            }
         }
         self.store.as_mut().ok_or(StorageError::Corrupt)
     }

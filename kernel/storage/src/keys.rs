@@ -82,10 +82,14 @@ impl fmt::Debug for FileKey {
 }
 
 impl FileKey {
-    /// Cipher of a block that has `iv`; of the head, with its root's hash and counter.
+    /// Has a cipher, new with this `iv`, confirm what belongs to a block; to the head, its root's hash and counter as well.
     #[inline(never)]
-    fn gcm(&self, iv: &[u8; SHORT], head: Option<(&[u8; HASH], u32)>) -> Result<Gcm, StorageError> {
-        let mut gcm = Gcm::new(&*self.key, iv)?;
+    fn bind(
+        &self,
+        gcm: &mut Gcm,
+        iv: &[u8; SHORT],
+        head: Option<(&[u8; HASH], u32)>,
+    ) -> Result<(), StorageError> {
         if let Some((root, counter)) = head {
             // CFG_REE_FS_HTREE_HASH_SIZE_COMPAT: not the whole hash.
             gcm.aad(&root[..SHORT])?;
@@ -93,7 +97,7 @@ impl FileKey {
         }
         gcm.aad(&self.sealed)?;
         gcm.aad(iv)?;
-        Ok(gcm)
+        Ok(())
     }
 
     /// Encrypts a block where it is, with the node's `iv`; its tag.
@@ -103,7 +107,8 @@ impl FileKey {
         iv: &[u8; SHORT],
         block: &mut [u8],
     ) -> Result<[u8; SHORT], StorageError> {
-        let mut gcm = self.gcm(iv, None)?;
+        let mut gcm = Gcm::new(&*self.key, iv)?;
+        self.bind(&mut gcm, iv, None)?;
         gcm.text(Direction::Encrypt, block);
         Ok(gcm.tag())
     }
@@ -114,7 +119,8 @@ impl FileKey {
     /// `Corrupt`; what is in the block then is to be dropped.
     #[inline(never)]
     pub(crate) fn decrypt(&self, node: &Node, block: &mut [u8]) -> Result<(), StorageError> {
-        let mut gcm = self.gcm(&node.iv, None)?;
+        let mut gcm = Gcm::new(&*self.key, &node.iv)?;
+        self.bind(&mut gcm, &node.iv, None)?;
         gcm.text(Direction::Decrypt, block);
         confirmed(&gcm, &node.tag)
     }
@@ -128,7 +134,8 @@ impl FileKey {
         root: &[u8; HASH],
         counter: u32,
     ) -> Result<Head, StorageError> {
-        let mut gcm = self.gcm(&iv, Some((root, counter)))?;
+        let mut gcm = Gcm::new(&*self.key, &iv)?;
+        self.bind(&mut gcm, &iv, Some((root, counter)))?;
         let mut text = [0; SHORT];
         text.copy_from_slice(meta.as_bytes());
         gcm.text(Direction::Encrypt, &mut text);
@@ -147,7 +154,8 @@ impl FileKey {
     /// `Corrupt`.
     #[inline(never)]
     pub(crate) fn meta(&self, head: &Head, root: &[u8; HASH]) -> Result<Meta, StorageError> {
-        let mut gcm = self.gcm(&head.iv, Some((root, head.counter.get())))?;
+        let mut gcm = Gcm::new(&*self.key, &head.iv)?;
+        self.bind(&mut gcm, &head.iv, Some((root, head.counter.get())))?;
         let mut text = head.meta;
         gcm.text(Direction::Decrypt, &mut text);
         confirmed(&gcm, &head.tag)?;

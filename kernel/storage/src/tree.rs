@@ -94,17 +94,15 @@ impl Tree {
         Ok(tree)
     }
 
-    /// One of so many nodes, whose root has that version; its first block of nodes.
-    pub(crate) fn open(count: u32, second: bool, bytes: &[u8]) -> Result<Self, StorageError> {
-        let mut tree = Self {
+    /// One of so many nodes, none of which is in memory.
+    pub(crate) fn of(count: u32) -> Self {
+        Self {
             shelves: Vec::new(),
             committed: count,
             count,
             now: 0,
             figures: Figures::default(),
-        };
-        tree.load(0, bytes, second)?;
-        Ok(tree)
+        }
     }
 
     /// Nodes that there are.
@@ -200,7 +198,7 @@ impl Tree {
         self.load(block, bytes, false)
     }
 
-    fn load(
+    pub(crate) fn load(
         &mut self,
         block: usize,
         bytes: &[u8],

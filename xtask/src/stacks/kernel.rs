@@ -366,11 +366,6 @@ pub(super) const PLAN: Plan<'static> = Plan {
             reserve: "tally_snapshot_stack_bytes",
             checked: &["write_snapshot_checked"],
         },
-        Check {
-            function: "has_stack_for_storage",
-            reserve: "tally_storage_stack_bytes",
-            checked: &["sys_storage_checked", "restrict_stored_checked"],
-        },
     ],
     nesting: Some(Nested {
         check: 0,

@@ -89,9 +89,11 @@ struct FlagNames(u32);
 
 impl fmt::Display for FlagNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // On the stack they would take much of it.
+        const NAMES: &[(u32, &str)] = &flags::NAMES;
         let mut rest = self.0;
         let mut bar = "";
-        for (bit, name) in flags::NAMES {
+        for (bit, name) in NAMES {
             if rest & bit != 0 {
                 write!(f, "{bar}{name}")?;
                 rest &= !bit;

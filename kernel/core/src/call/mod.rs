@@ -17,6 +17,7 @@ use crate::observer::Observer;
 use crate::ta::closing::Closings;
 use crate::ta::load::Libraries;
 use crate::ta::session::Caller;
+use crate::ta::storage::StorageCall;
 use rpc::{RpcArg, RpcClient, RpcShm};
 use tally_abi::rpc::notification;
 use tally_abi::{TeeResult, smc};
@@ -40,8 +41,8 @@ pub struct Call<'k, M: Machine + 'static, O: Observer> {
     pub(crate) libraries: Libraries,
     /// Memory that it has for files of trusted storage.
     pub(crate) file_memory: Option<RpcShm>,
-    /// Requests for files that it has made.
-    pub(crate) file_requests: u32,
+    /// What its system call of storage has taken so far; its ticks are when that began.
+    pub(crate) storage_call: StorageCall,
 }
 
 impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
@@ -58,7 +59,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             closings: Closings::default(),
             libraries: Libraries::default(),
             file_memory: None,
-            file_requests: 0,
+            storage_call: StorageCall::default(),
         }
     }
 

@@ -139,51 +139,79 @@ impl Store {
         })
     }
 
-    /// Reads a state of a file. `None` if there never was one.
+    /// Reads a state of a file into its place. False if there never was one.
+    ///
+    /// What is large is no longer on the stack when memory is asked for: a refusal takes much of it.
     ///
     /// # Errors
     /// `NotFound`: there is no such file. `Corrupt`.
     pub(crate) fn open<H: Host>(
         host: &mut H,
         keys: &Keys,
-        ta: Option<TeeUuid>,
-        name: Name,
+        (ta, name): (Option<TeeUuid>, Name),
         state: State,
         limits: Limits,
-    ) -> Result<Option<Self>, StorageError> {
+        into: &mut Option<Self>,
+    ) -> Result<bool, StorageError> {
+        let mut bytes = zeros(2 * BLOCK)?;
         let fd = host.open(name)?;
-        let opened = match Self::read_head(host, keys, ta, state, fd) {
-            Ok(Some((key, head, length, tree))) => Ok(Some(Self {
-                name,
-                fd: Some(fd),
-                key,
-                head: Some(head),
-                tree,
-                length,
-                committed_length: length,
-                pages: Vec::new(),
-                limits,
-                changed: false,
-                proven: true,
-                reopened: true,
-                witness: None,
-            })),
-            Ok(None) => Ok(None),
-            Err(err) => Err(err),
+        let begun = Self::begin_at(host, keys, (ta, name), state, fd, &mut bytes, into);
+        let (Ok(true), Some(store)) = (begun, into.as_mut()) else {
+            host.close(fd);
+            return begun;
         };
-        match opened {
-            Ok(Some(mut store)) => match store.check(host) {
-                Ok(()) => Ok(Some(store)),
-                Err(err) => {
+        store.limits = limits;
+        match store.load(host, &bytes) {
+            Ok(()) => Ok(true),
+            Err(err) => {
+                if let Some(store) = into.take() {
                     store.close(host);
-                    Err(err)
                 }
-            },
-            not => {
-                host.close(fd);
-                not
+                Err(err)
             }
         }
+    }
+
+    /// Puts what a head says into its place. False if there is none.
+    #[inline(never)]
+    fn begin_at<H: Host>(
+        host: &mut H,
+        keys: &Keys,
+        (ta, name): (Option<TeeUuid>, Name),
+        state: State,
+        fd: Fd,
+        bytes: &mut [u8],
+        into: &mut Option<Self>,
+    ) -> Result<bool, StorageError> {
+        let Some((key, head, length, last)) = Self::read_head(host, keys, ta, state, fd, bytes)?
+        else {
+            return Ok(false);
+        };
+        *into = Some(Self {
+            name,
+            fd: Some(fd),
+            key,
+            head: Some(head),
+            tree: Tree::of(last),
+            length,
+            committed_length: length,
+            pages: Vec::new(),
+            limits: Limits::FILE,
+            changed: false,
+            proven: true,
+            reopened: true,
+            witness: None,
+        });
+        Ok(true)
+    }
+
+    /// Takes the first nodes of the tree, and checks it.
+    #[inline(never)]
+    fn load<H: Host>(&mut self, host: &mut H, bytes: &[u8]) -> Result<(), StorageError> {
+        let counter = self.head.as_ref().map_or(0, |head| head.counter.get());
+        let nodes = bytes.get(BLOCK..).unwrap_or_default();
+        self.tree.load(0, nodes, counter & 1 != 0)?;
+        self.check(host)
     }
 
     /// Checks the root, and all nodes if they are few: of a larger file they are when they are used.
@@ -205,11 +233,11 @@ impl Store {
         ta: Option<TeeUuid>,
         state: State,
         fd: Fd,
-    ) -> Result<Option<(FileKey, Head, u64, Tree)>, StorageError> {
-        let mut bytes = zeros(2 * BLOCK)?;
-        let len = host.read(fd, 0, &mut bytes).map_err(missing)?;
+        bytes: &mut [u8],
+    ) -> Result<Option<(FileKey, Head, u64, u32)>, StorageError> {
+        let len = host.read(fd, 0, bytes).map_err(missing)?;
         bytes.get_mut(len..).unwrap_or_default().fill(0);
-        let Some((head, root)) = choose(&bytes, state)? else {
+        let Some((head, root)) = choose(bytes, state)? else {
             return Ok(None);
         };
         let key = keys.unseal(ta, head.key)?;
@@ -220,9 +248,7 @@ impl Store {
         if u64::from(last) > most || u64::from(last) < layout::blocks(length) {
             return Err(StorageError::Corrupt);
         }
-        let nodes = bytes.get(BLOCK..).unwrap_or_default();
-        let tree = Tree::open(last, head.counter.get() & 1 != 0, nodes)?;
-        Ok(Some((key, head, length, tree)))
+        Ok(Some((key, head, length, last)))
     }
 
     /// What the caches take and how they do.

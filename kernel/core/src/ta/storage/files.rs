@@ -95,7 +95,7 @@ impl<'c, 'k, M: Machine, O: Observer> Files<'c, 'k, M, O> {
     /// One request, whose last memory is that of the call.
     #[inline(never)]
     fn ask(&mut self, params: &mut [MsgParam]) -> Result<(), StorageError> {
-        self.call.file_requests = self.call.file_requests.wrapping_add(1);
+        self.call.storage_call.requests += 1;
         let machine = &self.call.kernel.machine;
         let asked = self.call.rpc.command(machine, cmd::FS, params);
         let Err(code) = asked else { return Ok(()) };

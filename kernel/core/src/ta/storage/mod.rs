@@ -24,10 +24,6 @@ use tally_storage::host::StorageError;
 use tally_storage::keys::Keys;
 use turn::{Shared, Turn};
 
-/// Bytes of kernel stack that a system call of storage takes at most: a TA that others have called in a chain may have less left,
-/// and is refused. `cargo xtask stacks` compares it with the image.
-pub const STORAGE_STACK: usize = 35 * 512;
-
 /// What a system call of a TA's took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageCall {
@@ -97,7 +93,6 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
 
     #[inline(never)]
     fn take_directory(&mut self) -> Result<TryBox<Directory>, TeeResult> {
-        self.require_file_memory()?;
         self.take_turn(Shared::Directory)?;
         let mut state = self.kernel.state();
         let storage = &mut state.guest_mut(self.guest).storage;

@@ -89,7 +89,12 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             svc::CRYP_STATE_ALLOC..=svc::CRYP_DERIVE_KEY
             | svc::AUTHENC_INIT..=svc::ASYMM_VERIFY
             | svc::CRYP_OBJ_GENERATE_KEY => self.sys_crypto(instance, &x),
-            svc::STORAGE_OBJ_OPEN..=svc::STORAGE_OBJ_SEEK => self.sys_storage(instance, &x),
+            svc::STORAGE_OBJ_OPEN..=svc::STORAGE_OBJ_SEEK => {
+                self.begin_storage_call();
+                let done = self.sys_storage(instance, &x);
+                self.note_storage_call(instance, &x, done);
+                done
+            }
             svc::CACHE_OPERATION => self.sys_cache(instance, UserVa(x[0]), x[1], x[2]),
             svc::tally::HEAP_RESERVE => self.sys_heap_reserve(instance, x[0], UserVa(x[1])),
             svc::tally::HEAP_GROW => self.sys_heap_grow(instance, context),

@@ -93,10 +93,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok(object.storage.is_some())
         })?;
         if is_stored {
-            if !self.has_stack_for_storage() {
-                return Err(TeeResult::OUT_OF_MEMORY);
-            }
-            return self.restrict_stored_checked(instance, handle, usage);
+            return self.restrict_stored(instance, handle, usage);
         }
         Ok(())
     }

@@ -297,10 +297,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let made = kernel.as_owner(owner, || {
             let mut files = Files::new(self, Some(instance));
-            let (keys, uuid) = (&kernel.storage, making.uuid);
-            let file = File::create(&mut files, keys, uuid, number)?;
-            let (file, _) = handle.file.insert((file, 0));
-            file.set_limits(LIMITS);
+            let keys = &kernel.storage;
+            let file = files.create_file(keys, making.uuid, number, handle)?;
             files.write_object(instance, keys, file, making)?;
             file.commit(&mut files, keys)
         });
@@ -360,6 +358,21 @@ enum Source {
 }
 
 impl<M: Machine, O: Observer> Files<'_, '_, M, O> {
+    /// Has a new file in memory.
+    #[inline(never)]
+    fn create_file<'h>(
+        &mut self,
+        keys: &Keys,
+        uuid: TeeUuid,
+        number: u32,
+        handle: &'h mut Handle,
+    ) -> Result<&'h mut File, StorageError> {
+        let file = File::create(self, keys, uuid, number)?;
+        let (file, _) = handle.file.insert((file, 0));
+        file.set_limits(LIMITS);
+        Ok(file)
+    }
+
     #[inline(never)]
     fn write_object(
         &mut self,

@@ -32,7 +32,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         &mut self,
         instance: InstanceRef,
         x: &[u64; 31],
-    ) -> Result<u64, TeeResult> {
+    ) -> Result<(), TeeResult> {
         let [handle, to, len, count] = [x[0], x[1], x[2], x[3]];
         let there = self.with_taken(instance, handle, Corrupt::Goes, |call, object| {
             let handle = stored(object, data_flag::ACCESS_READ)?;
@@ -60,8 +60,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             UserVa(count),
             size_of::<u64>() as u64,
         )?;
-        self.write_u64(instance, count, there)?;
-        Ok(there)
+        self.storage_call.read = there;
+        self.write_u64(instance, count, there)
     }
 
     #[inline(never)]
@@ -154,13 +154,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
 
     /// Takes from what a persistent object may be used for.
     #[inline(never)]
-    pub(in crate::ta::syscall) fn restrict_stored_checked(
+    pub(in crate::ta::syscall) fn restrict_stored(
         &mut self,
         instance: InstanceRef,
         handle: u64,
         usage: u32,
     ) -> Result<(), TeeResult> {
         const AT: u64 = offset_of!(ObjectHead, usage) as u64;
+        self.require_file_memory()?;
         self.with_taken(instance, handle, Corrupt::Stays, |call, object| {
             let handle = stored(object, 0)?;
             let at = handle.at;

@@ -15,10 +15,10 @@ use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::object::Object;
 use crate::ta::instance::InstanceRef;
+use crate::ta::storage::StorageCall;
 use crate::ta::storage::files::Files;
 use crate::ta::storage::objects::{Handle, OpenObject};
 use crate::ta::storage::turn::Shared;
-use crate::ta::storage::{STORAGE_STACK, StorageCall};
 use tally_abi::crypto::UteeObjectInfo;
 use tally_abi::storage::space;
 use tally_abi::ta::{access, flags, svc};
@@ -58,43 +58,19 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
-        let (requests, since) = (self.file_requests, self.kernel.machine.ticks());
-        let moved = if self.has_stack_for_storage() {
-            self.sys_storage_checked(instance, x)
-        } else {
-            Err(TeeResult::OUT_OF_MEMORY)
-        };
-        let mut state = self.kernel.state();
-        let [read, written] = moved.unwrap_or_default();
-        let call = StorageCall {
-            failed: moved.is_err(),
-            corrupt: moved == Err(TeeResult::CORRUPT_OBJECT),
-            requests: self.file_requests.wrapping_sub(requests),
-            read,
-            written,
-            ticks: self.kernel.machine.ticks().wrapping_sub(since),
-        };
-        O::stored(&mut state, instance, &call);
-        moved.map(|_| ())
-    }
-
-    #[inline]
-    pub(in crate::ta::syscall) fn has_stack_for_storage(&self) -> bool {
-        self.kernel.machine.stack_left() >= STORAGE_STACK
-    }
-
-    /// Bytes of data that were read, and written. A function of its own, so that `cargo xtask stacks` tells what runs behind
-    /// the check.
-    #[inline(never)]
-    fn sys_storage_checked(
-        &mut self,
-        instance: InstanceRef,
-        x: &[u64; 31],
-    ) -> Result<[u64; 2], TeeResult> {
-        let (mut read, mut written) = (0, 0);
+        let is_local = matches!(
+            x[8],
+            svc::STORAGE_ENUM_ALLOC
+                | svc::STORAGE_ENUM_FREE
+                | svc::STORAGE_ENUM_RESET
+                | svc::STORAGE_OBJ_SEEK
+        );
+        if !is_local {
+            self.require_file_memory()?;
+        }
         match x[8] {
             svc::STORAGE_OBJ_OPEN => self.sys_stored_open(instance, x),
-            svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x).map(|()| written = x[6]),
+            svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x),
             svc::STORAGE_OBJ_DEL => self.sys_stored_delete(instance, x[0]),
             svc::STORAGE_OBJ_RENAME => self.sys_stored_rename(instance, x),
             svc::STORAGE_ENUM_ALLOC => self.sys_enumerator_alloc(instance, x[0]),
@@ -102,13 +78,43 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             svc::STORAGE_ENUM_RESET => self.sys_enumerator_reset(instance, x[0]),
             svc::STORAGE_ENUM_START => self.sys_enumerator_start(instance, x),
             svc::STORAGE_ENUM_NEXT => self.sys_enumerator_next(instance, x),
-            svc::STORAGE_OBJ_READ => self.sys_stored_read(instance, x).map(|there| read = there),
-            svc::STORAGE_OBJ_WRITE => self.sys_stored_write(instance, x).map(|()| written = x[2]),
+            svc::STORAGE_OBJ_READ => self.sys_stored_read(instance, x),
+            svc::STORAGE_OBJ_WRITE => self.sys_stored_write(instance, x),
             svc::STORAGE_OBJ_TRUNC => self.sys_stored_truncate(instance, x),
             svc::STORAGE_OBJ_SEEK => self.sys_stored_seek(instance, x),
             _ => Err(TeeResult::NOT_SUPPORTED),
-        }?;
-        Ok([read, written])
+        }
+    }
+
+    /// A system call of storage begins.
+    #[inline(never)]
+    pub(super) fn begin_storage_call(&mut self) {
+        self.storage_call = StorageCall {
+            ticks: self.kernel.machine.ticks(),
+            ..StorageCall::default()
+        };
+    }
+
+    /// Tells the observer what it took.
+    #[inline(never)]
+    pub(super) fn note_storage_call(
+        &self,
+        instance: InstanceRef,
+        x: &[u64; 31],
+        done: Result<(), TeeResult>,
+    ) {
+        let call = StorageCall {
+            written: match (done, x[8]) {
+                (Ok(()), svc::STORAGE_OBJ_WRITE) => x[2],
+                (Ok(()), svc::STORAGE_OBJ_CREATE) => x[6],
+                _ => 0,
+            },
+            failed: done.is_err(),
+            corrupt: done == Err(TeeResult::CORRUPT_OBJECT),
+            ticks: (self.kernel.machine.ticks()).wrapping_sub(self.storage_call.ticks),
+            ..self.storage_call
+        };
+        O::stored(&mut self.kernel.state(), instance, &call);
     }
 
     /// Confirms that there is such a storage space.
@@ -272,19 +278,28 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     /// Takes an object's file out of memory.
     #[inline(never)]
     fn drop_file(&mut self, handle: &mut Handle) {
+        self.tell_figures(handle, true);
         if let Some((file, _)) = handle.file.take() {
-            self.tell_figures(handle, file.figures().without_entries());
-            handle.told = Figures::default();
             file.close(&mut Files::new(self, None));
         }
     }
 
-    /// Has what the caches of an object's file do in the sum of all.
-    fn tell_figures(&self, handle: &mut Handle, now: Figures) {
+    /// Has what the caches of an object's file do in the sum of all; of one that `goes`, as it is then.
+    #[inline(never)]
+    fn tell_figures(&self, handle: &mut Handle, goes: bool) {
+        let Some((file, _)) = &handle.file else {
+            return;
+        };
+        let figures = file.figures();
+        let now = if goes {
+            figures.without_entries()
+        } else {
+            figures
+        };
         let mut state = self.kernel.state();
         let sum = &mut state.guest_mut(self.guest).storage.file_figures;
         sum.update(&handle.told, &now);
-        handle.told = now;
+        handle.told = if goes { Figures::default() } else { now };
     }
 
     /// Works with an object's file in its turn, with what that takes of the heap charged to the instance. After an error it
@@ -308,15 +323,13 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         handle: &mut Handle,
         work: impl FnOnce(&mut Files<'_, 'k, M, O>, &Keys, &mut File) -> Result<R, StorageError>,
     ) -> Result<R, TeeResult> {
-        self.require_file_memory()?;
         self.require_file(instance, handle)?;
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let (file, _) = handle.file.as_mut().ok_or(TeeResult::GENERIC)?;
         let result = kernel.as_owner(owner, || {
             work(&mut Files::new(self, Some(instance)), &kernel.storage, file)
         });
-        let figures = file.figures();
-        self.tell_figures(handle, figures);
+        self.tell_figures(handle, false);
         if result.is_err() {
             self.drop_file(handle);
         }
@@ -402,19 +415,45 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         } else {
             TeeResult::CORRUPT_OBJECT
         };
+        let found = self.find_object(instance, uuid, &id)?;
+        let file = self.open_file(instance, uuid, found.ok_or(missing)?, handle)?;
+        file.set_limits(LIMITS);
+        if let Some((_, known)) = &mut handle.file {
+            *known = version;
+        }
+        Ok(())
+    }
+
+    /// The file that the directory has of an object.
+    #[inline(never)]
+    fn find_object(
+        &mut self,
+        instance: InstanceRef,
+        uuid: TeeUuid,
+        id: &ObjectId,
+    ) -> Result<Option<Committed>, TeeResult> {
         let found = self.with_directory(Some(instance), |files, keys, directory| {
-            directory.find(files, keys, uuid, &id)
+            directory.find(files, keys, uuid, id)
         })?;
-        let entry = found.ok_or(missing)?;
+        Ok(found.map(|entry| entry.file))
+    }
+
+    /// Has a file in memory.
+    #[inline(never)]
+    fn open_file<'h>(
+        &mut self,
+        instance: InstanceRef,
+        uuid: TeeUuid,
+        committed: Committed,
+        handle: &'h mut Handle,
+    ) -> Result<&'h mut File, TeeResult> {
         let (kernel, owner) = (self.kernel, self.owner_of(instance)?);
         let file = kernel.as_owner(owner, || {
             let mut files = Files::new(self, Some(instance));
-            File::open(&mut files, &kernel.storage, uuid, entry.file)
+            File::open(&mut files, &kernel.storage, uuid, committed)
         });
-        let mut file = file.map_err(gone)?;
-        file.set_limits(LIMITS);
-        handle.file = Some((file, version));
-        Ok(())
+        let (file, _) = handle.file.insert((file.map_err(gone)?, 0));
+        Ok(file)
     }
 
     /// Removes an object that turned out to be corrupt; nothing can be done about it if that fails.
@@ -460,7 +499,6 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     /// Removes a file that the directory does not have: if that fails, it is overwritten when its number is used next.
     #[inline(never)]
     fn remove_file(&mut self, number: u32) {
-        let _ = self.require_file_memory();
         let _ = Files::new(self, None).remove(Name::Number(number));
     }
 }
