@@ -173,12 +173,14 @@ fn all() -> [Variant; 8] {
 
 const KEYLESS: &str = "build: a kernel's image without a sound key is refused";
 
+const WITHOUT_SVE: &str = "qemu: floating-point registers survive cryptography in the kernel where no firmware keeps them";
+
 /// Names of their tests.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     all()
         .into_iter()
         .map(|variant| variant.name)
-        .chain([KEYLESS])
+        .chain([WITHOUT_SVE, KEYLESS])
 }
 
 /// Builds and tests them as far as they are wanted.
@@ -186,7 +188,27 @@ pub(super) fn run(results: &mut Results, silence: Duration) {
     for variant in all() {
         results.check(variant.name, || variant.test(silence));
     }
+    results.check(WITHOUT_SVE, || {
+        without_sve(silence).map_err(|err| format!("{err:#}"))
+    });
     results.check(KEYLESS, || keyless().map_err(|err| format!("{err:#}")));
+}
+
+/// Where the CPU has SVE our firmware keeps all of it and V besides, so that nobody would see what the kernel does not.
+fn without_sve(silence: Duration) -> Result<()> {
+    let images = images::build(&Config::with(&["test-hooks"]))?;
+    let command = "selftest \"survive cryptography\"";
+    let mut run = Run::captured(&images, "without-sve", command, silence);
+    run.extra = ["-cpu", "max,sve=off,sme=off"].map(Into::into).to_vec();
+    let outcome = run.start()?;
+    let end = tail(&outcome.normal, 30);
+    ensure!(
+        outcome.ending == Ending::Exit(0),
+        "{:?}\n{end}",
+        outcome.ending
+    );
+    ensure!(outcome.normal.contains("\n1 passed, 0 failed"), "{end}");
+    Ok(())
 }
 
 /// An image for the field trusts one key, or is none.
