@@ -33,6 +33,8 @@ pub struct Storage {
     /// Which file an object lies in. Who has the turn has it taken out.
     directory: Option<TryBox<Directory>>,
     directory_turn: Turn,
+    /// Who works on files.
+    work_turn: Turn,
 }
 
 impl Storage {
@@ -100,7 +102,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             let storage = &mut state.guest_mut(self.guest).storage;
             storage.users -= 1;
             // Whoever has it now is about to let it go as well.
-            if storage.users != 0 || !storage.directory_turn.take(self.thread) {
+            if storage.users != 0 || !storage.directory_turn.take(self.thread, 1) {
                 storage.directory_turn.stop_waiting(self.thread);
                 return;
             }
