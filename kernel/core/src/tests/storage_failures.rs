@@ -241,7 +241,7 @@ fn a_second_thread_waits_for_an_object_and_is_woken() {
         let take = |thread| {
             let mut state = world.kernel.state();
             let object = state.object_mut(GuestId::FIRST, 0).unwrap();
-            object.turn.take(thread)
+            object.turn.take(thread, 1)
         };
         assert!(take(7));
         let waits = Event::Command(cmd::NOTIFICATION);
@@ -259,7 +259,7 @@ fn a_second_thread_waits_for_an_object_and_is_woken() {
         assert_eq!(world.take_woken(), [0]);
         // Where nobody can wait, it is refused, and nothing else happens.
         assert!(take(7));
-        world.set_patience(Some(1));
+        world.set_patience(Some(2));
         ta.expect(TeeResult::GENERIC, svc::STORAGE_OBJ_TRUNC, &[one, 0]);
         world.set_patience(None);
         let waiters = {

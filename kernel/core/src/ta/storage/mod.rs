@@ -55,6 +55,8 @@ pub struct Storage {
     pub directory_figures: Figures,
     /// What the caches of all files of objects do, as of when each was worked with last.
     pub file_figures: Figures,
+    /// Who works on files.
+    work_turn: Turn,
 }
 
 impl Storage {
@@ -126,7 +128,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             let storage = &mut state.guest_mut(self.guest).storage;
             storage.users -= 1;
             // Whoever has it now is about to let it go as well.
-            if storage.users != 0 || !storage.directory_turn.take(self.thread) {
+            if storage.users != 0 || !storage.directory_turn.take(self.thread, 1) {
                 storage.directory_turn.stop_waiting(self.thread);
                 return;
             }

@@ -301,6 +301,15 @@ fn public_key(key: &Object) -> Result<PublicKey<'_>, TeeResult> {
     })
 }
 
+/// Whether all of them are given, and none is 0: TAs have keys whose primes only are known.
+fn are_known(primes: &Primes<'_>) -> bool {
+    let [p, q] = primes.primes;
+    let [dp, dq] = primes.exponents;
+    [p, q, dp, dq, primes.coefficient]
+        .iter()
+        .all(|number| !number.is_empty())
+}
+
 fn private_key<'k>(key: &'k Object, public: PublicKey<'k>) -> Result<PrivateKey<'k>, TeeResult> {
     let of = |id| key.attribute(id).unwrap_or_default();
     let primes = Primes {
@@ -311,6 +320,6 @@ fn private_key<'k>(key: &'k Object, public: PublicKey<'k>) -> Result<PrivateKey<
     Ok(PrivateKey {
         public,
         exponent: number(key, attribute::RSA_PRIVATE_EXPONENT)?,
-        primes: Some(primes).filter(|primes| !primes.primes[0].is_empty()),
+        primes: Some(primes).filter(are_known),
     })
 }

@@ -7,6 +7,7 @@ use crate::ta::crypto::object::Object;
 use crate::ta::instance::InstanceRef;
 use crate::ta::storage::files::Files;
 use crate::ta::storage::objects::Handle;
+use crate::ta::storage::turn::Shared;
 use crate::ta::syscall::crypto::data::PIECE;
 use core::mem::offset_of;
 use tally_abi::TeeResult;
@@ -160,8 +161,20 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         handle: u64,
         usage: u32,
     ) -> Result<(), TeeResult> {
+        self.begin_work()?;
+        let done = self.restrict(instance, handle, usage);
+        self.end_turn(Shared::Work);
+        done
+    }
+
+    #[inline(never)]
+    fn restrict(
+        &mut self,
+        instance: InstanceRef,
+        handle: u64,
+        usage: u32,
+    ) -> Result<(), TeeResult> {
         const AT: u64 = offset_of!(ObjectHead, usage) as u64;
-        self.require_file_memory()?;
         self.with_taken(instance, handle, Corrupt::Stays, |call, object| {
             let handle = stored(object, 0)?;
             let at = handle.at;

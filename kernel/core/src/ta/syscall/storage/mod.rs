@@ -34,6 +34,8 @@ use tally_storage::keys::Keys;
 
 /// Most files that an instance has in memory between its system calls: each takes some 6 to 14 KiB of its share.
 const KEPT_FILES: usize = 2;
+/// Bytes of a TA's share that files in memory leave to it.
+const SPARE: usize = 8 << 10;
 /// What a file may have in memory then: nodes of 512 KiB of data, one block of data.
 const LIMITS: Limits = Limits {
     nodes: 8 << 10,
@@ -58,30 +60,38 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         instance: InstanceRef,
         x: &[u64; 31],
     ) -> Result<(), TeeResult> {
-        let is_local = matches!(
-            x[8],
-            svc::STORAGE_ENUM_ALLOC
-                | svc::STORAGE_ENUM_FREE
-                | svc::STORAGE_ENUM_RESET
-                | svc::STORAGE_OBJ_SEEK
-        );
-        if !is_local {
-            self.require_file_memory()?;
+        match x[8] {
+            svc::STORAGE_ENUM_ALLOC => self.sys_enumerator_alloc(instance, x[0]),
+            svc::STORAGE_ENUM_FREE => self.sys_enumerator_free(instance, x[0]),
+            svc::STORAGE_ENUM_RESET => self.sys_enumerator_reset(instance, x[0]),
+            svc::STORAGE_OBJ_SEEK => self.sys_stored_seek(instance, x),
+            _ => {
+                self.begin_work()?;
+                let done = self.sys_files(instance, x);
+                self.end_turn(Shared::Work);
+                done
+            }
         }
+    }
+
+    /// Gets what all that works on files needs.
+    #[inline(never)]
+    fn begin_work(&mut self) -> Result<(), TeeResult> {
+        self.require_file_memory()?;
+        self.take_turn(Shared::Work)
+    }
+
+    fn sys_files(&mut self, instance: InstanceRef, x: &[u64; 31]) -> Result<(), TeeResult> {
         match x[8] {
             svc::STORAGE_OBJ_OPEN => self.sys_stored_open(instance, x),
             svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x),
             svc::STORAGE_OBJ_DEL => self.sys_stored_delete(instance, x[0]),
             svc::STORAGE_OBJ_RENAME => self.sys_stored_rename(instance, x),
-            svc::STORAGE_ENUM_ALLOC => self.sys_enumerator_alloc(instance, x[0]),
-            svc::STORAGE_ENUM_FREE => self.sys_enumerator_free(instance, x[0]),
-            svc::STORAGE_ENUM_RESET => self.sys_enumerator_reset(instance, x[0]),
             svc::STORAGE_ENUM_START => self.sys_enumerator_start(instance, x),
             svc::STORAGE_ENUM_NEXT => self.sys_enumerator_next(instance, x),
             svc::STORAGE_OBJ_READ => self.sys_stored_read(instance, x),
             svc::STORAGE_OBJ_WRITE => self.sys_stored_write(instance, x),
             svc::STORAGE_OBJ_TRUNC => self.sys_stored_truncate(instance, x),
-            svc::STORAGE_OBJ_SEEK => self.sys_stored_seek(instance, x),
             _ => Err(TeeResult::NOT_SUPPORTED),
         }
     }
@@ -214,7 +224,11 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     ) {
         let after = object.heap_bytes();
         let _ = self.with_holdings(instance, |held| held.give_back(before));
-        if self.lend_share(instance, after).is_err() {
+        // Files leave room for what a TA cannot do without.
+        let lent = self.lend_share(instance, after + SPARE);
+        if lent.is_ok() {
+            let _ = self.with_holdings(instance, |held| held.give_back(SPARE));
+        } else {
             if let Some(stored) = &mut object.storage {
                 self.drop_file(stored);
             }
