@@ -8,7 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tally_records::{Selector, TaDetail};
 use teec::Context;
+use teestat::client;
 
 use crate::account::Account;
 use crate::bench;
@@ -36,6 +38,7 @@ pub(crate) fn run(results: &str, cases: &[&str]) -> Result<(), String> {
         println!("{output}");
         let told = Told::read(&output);
         let (ends, why) = told.ends(status);
+        end_kept(&context)?;
         let after = Account::take(&context)?;
         let growth = before.same_as(&after).err();
         before = after;
@@ -54,6 +57,15 @@ pub(crate) fn run(results: &str, cases: &[&str]) -> Result<(), String> {
             .map_err(|error| format!("results: {error}"))?;
     }
     results.close().map_err(|error| format!("results: {error}"))
+}
+
+/// Ends TAs that stay without a session, and whose state is theirs to have: what they keep for good lies in storage.
+fn end_kept(context: &Context<'_>) -> Result<(), String> {
+    let tas = client::rows::<TaDetail>(context, &Selector::TAS).map_err(|err| err.to_string())?;
+    for ta in tas.iter().filter(|ta| ta.sessions == 0) {
+        client::kill(context, ta.uuid).map_err(|err| err.to_string())?;
+    }
+    Ok(())
 }
 
 /// Runs a case to its end; `None` when it hung.
