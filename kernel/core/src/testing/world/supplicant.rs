@@ -12,6 +12,39 @@ use tally_mem::testing::NORMAL_BASE;
 use zerocopy::IntoBytes;
 
 impl<O: Observer> World<O> {
+    /// Has the `n`-th event from now on be refused, once.
+    pub fn fail_event(&self, n: Option<usize>) {
+        self.normal.lock().fail_event = n;
+    }
+
+    /// Has what is refused be answered with this code.
+    pub fn refuse_with(&self, code: TeeResult) {
+        self.normal.lock().refusal = code;
+    }
+
+    /// Overwrites the answer to the `n`-th event from now on with `bytes`.
+    pub fn garble_event(&self, n: usize, bytes: Vec<u8>) {
+        self.normal.lock().garble = Some((n, bytes));
+    }
+
+    /// Has the normal world refuse everything after so many events.
+    pub fn set_patience(&self, events: Option<usize>) {
+        self.normal.lock().patience = events;
+    }
+
+    /// Has the normal world refuse to lend more than so many bytes at a time.
+    pub fn set_shm_limit(&self, bytes: Option<u64>) {
+        self.normal.lock().shm_limit = bytes;
+    }
+
+    /// Everything that the normal world lent and may have lost track of, forgotten.
+    pub fn forget_lent(&self) {
+        let mut normal = self.normal.lock();
+        normal.lent.clear();
+        normal.garble = None;
+        normal.hooks.clear();
+    }
+
     /// Pages for so many bytes; their address is their cookie.
     pub(super) fn lend(&self, bytes: u64) -> u64 {
         let mut normal = self.normal.lock();
