@@ -120,7 +120,7 @@ impl Instructions for Model {
                     aes_block(keys, *direction, block);
                     *block = xor(*block, **tweak);
                     let value = u128::from_le_bytes(**tweak);
-                    **tweak = (value << 1 ^ (value >> 127) * 0x87).to_le_bytes();
+                    **tweak = ((value << 1) ^ ((value >> 127) * 0x87)).to_le_bytes();
                 }
             }
         }

@@ -4,6 +4,7 @@
 
 use super::{NORMAL_PAGES, SHM_BASE, World, memref, signed_image, value};
 use crate::observer::Observer;
+use alloc::vec::Vec;
 use tally_abi::msg::{MsgHeader, MsgParam, attr};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
