@@ -32,6 +32,8 @@ fn what_a_ta_has_of_storage_and_asked_of_it_is_told() {
         assert_eq!((made.objects, made.handles), (1, 1));
         assert_eq!((made.written, made.read, made.corrupt), (100, 0, 0));
         assert!(made.requests > 3 && made.bytes > 0, "{made:?}");
+        let there = cache(world, cache::BLOCKS);
+        assert_eq!((there.entries, there.bytes), (1, 4096), "{there:?}");
         ta.expect(
             TeeResult::SUCCESS,
             svc::STORAGE_OBJ_SEEK,

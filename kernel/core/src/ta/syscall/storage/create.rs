@@ -302,6 +302,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             files.write_object(instance, keys, file, making)?;
             file.commit(&mut files, keys)
         });
+        self.tell_figures(handle, false);
         Ok(made?)
     }
 
