@@ -351,11 +351,6 @@ impl<O: Observer> World<O> {
         self.normal.lock().fail_event = n;
     }
 
-    /// Has what is refused be answered with this code.
-    pub fn refuse_with(&self, code: TeeResult) {
-        self.normal.lock().refusal = code;
-    }
-
     /// Overwrites the answer to the `n`-th event from now on with `bytes`.
     pub fn garble_event(&self, n: usize, bytes: Vec<u8>) {
         self.normal.lock().garble = Some((n, bytes));
@@ -366,22 +361,12 @@ impl<O: Observer> World<O> {
         self.normal.lock().patience = events;
     }
 
-    /// Has the normal world refuse to lend more than so many bytes at a time.
-    pub fn set_shm_limit(&self, bytes: Option<u64>) {
-        self.normal.lock().shm_limit = bytes;
-    }
-
     /// Everything that the normal world lent and may have lost track of, forgotten.
     pub fn forget_lent(&self) {
         let mut normal = self.normal.lock();
         normal.lent.clear();
         normal.garble = None;
         normal.hooks.clear();
-    }
-
-    /// What was to happen beside and did not, forgotten.
-    pub fn forget_hooks(&self) {
-        self.normal.lock().hooks.clear();
     }
 
     /// Whether that is still to come.
@@ -394,12 +379,6 @@ impl<O: Observer> World<O> {
     #[must_use]
     pub fn take_events(&self) -> Vec<Event> {
         core::mem::take(&mut self.normal.lock().events)
-    }
-
-    /// The threads that were sent notifications since the last call.
-    #[must_use]
-    pub fn take_woken(&self) -> Vec<u64> {
-        core::mem::take(&mut self.normal.lock().woken)
     }
 
     /// Everything that is taken; the page allocator's books are checked.

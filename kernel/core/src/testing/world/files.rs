@@ -157,6 +157,16 @@ impl<O: Observer> World<O> {
         self.normal.lock().files.room = room;
     }
 
+    /// Has what is refused be answered with this code.
+    pub fn refuse_with(&self, code: TeeResult) {
+        self.normal.lock().refusal = code;
+    }
+
+    /// What was to happen beside and did not, forgotten.
+    pub fn forget_hooks(&self) {
+        self.normal.lock().hooks.clear();
+    }
+
     /// Names of files that there are.
     #[must_use]
     pub fn file_names(&self) -> Vec<String> {

@@ -4,6 +4,7 @@
 
 use super::{NORMAL_PAGES, SHM_BASE, World, memref, signed_image, value};
 use crate::observer::Observer;
+use alloc::vec::Vec;
 use tally_abi::msg::{MsgHeader, MsgParam, attr};
 use tally_abi::{TeeResult, TeeUuid, rpc};
 use tally_mem::addr::{PAGE_SIZE, PhysAddr};
@@ -12,6 +13,17 @@ use tally_mem::testing::NORMAL_BASE;
 use zerocopy::IntoBytes;
 
 impl<O: Observer> World<O> {
+    /// Has the normal world refuse to lend more than so many bytes at a time.
+    pub fn set_shm_limit(&self, bytes: Option<u64>) {
+        self.normal.lock().shm_limit = bytes;
+    }
+
+    /// The threads that were sent notifications since the last call.
+    #[must_use]
+    pub fn take_woken(&self) -> Vec<u64> {
+        core::mem::take(&mut self.normal.lock().woken)
+    }
+
     /// Pages for so many bytes; their address is their cookie.
     pub(super) fn lend(&self, bytes: u64) -> u64 {
         let mut normal = self.normal.lock();
