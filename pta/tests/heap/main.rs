@@ -6,6 +6,7 @@ mod charges;
 mod crypto;
 mod guest_begin;
 mod guest_end;
+mod storage;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, AtomicU16, AtomicUsize, Ordering};
