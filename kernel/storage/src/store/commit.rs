@@ -115,6 +115,10 @@ impl Out {
             self.flush(store, host)?;
             self.at = at;
         }
+        if self.bytes.capacity() == 0 {
+            // Once, as growing takes both for a while.
+            self.bytes = fallible::vec_with_capacity(MAX_REQUEST)?;
+        }
         fallible::try_reserve(&mut self.bytes, bytes.len())?;
         self.bytes.extend_from_slice(bytes);
         Ok(())

@@ -19,8 +19,8 @@ use tally_mem::fallible::{self, HeapExhausted};
 use zerocopy::{FromBytes, FromZeros};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Most bytes of a request.
-const MAX_REQUEST: usize = 4 * BLOCK;
+/// Most bytes of a request: all of a small object. The heap has few blocks that are larger when others are at work.
+const MAX_REQUEST: usize = 3 * BLOCK;
 /// Most blocks of a file: numbers of nodes and of their children fit 32 bits.
 const MAX_BLOCKS: u64 = 1 << 30;
 
