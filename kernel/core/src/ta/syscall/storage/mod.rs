@@ -65,6 +65,15 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
             svc::STORAGE_ENUM_FREE => self.sys_enumerator_free(instance, x[0]),
             svc::STORAGE_ENUM_RESET => self.sys_enumerator_reset(instance, x[0]),
             svc::STORAGE_OBJ_SEEK => self.sys_stored_seek(instance, x),
+            svc::STORAGE_OBJ_DEL => {
+                // Whatever becomes of the object, its handle is closed.
+                let begun = self.begin_work();
+                let done = self.sys_stored_delete(instance, x[0], begun);
+                if begun.is_ok() {
+                    self.end_turn(Shared::Work);
+                }
+                done
+            }
             _ => {
                 self.begin_work()?;
                 let done = self.sys_files(instance, x);
@@ -85,7 +94,6 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         match x[8] {
             svc::STORAGE_OBJ_OPEN => self.sys_stored_open(instance, x),
             svc::STORAGE_OBJ_CREATE => self.sys_stored_create(instance, x),
-            svc::STORAGE_OBJ_DEL => self.sys_stored_delete(instance, x[0]),
             svc::STORAGE_OBJ_RENAME => self.sys_stored_rename(instance, x),
             svc::STORAGE_ENUM_START => self.sys_enumerator_start(instance, x),
             svc::STORAGE_ENUM_NEXT => self.sys_enumerator_next(instance, x),

@@ -17,6 +17,7 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         &mut self,
         instance: InstanceRef,
         handle: u64,
+        begun: Result<(), TeeResult>,
     ) -> Result<(), TeeResult> {
         let mut object = self.take_object(instance, handle)?;
         let before = object.heap_bytes();
@@ -28,10 +29,10 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             self.put_object_back(instance, handle, object);
             return Err(TeeResult::ACCESS_CONFLICT);
         }
-        let removed = match &mut object.storage {
+        let removed = begun.and_then(|()| match &mut object.storage {
             Some(stored) => self.remove_object(instance, stored),
             None => Ok(()),
-        };
+        });
         self.close_taken(instance, handle, object, before);
         removed
     }
