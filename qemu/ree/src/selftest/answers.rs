@@ -139,7 +139,7 @@ fn measure(_: &Bench) -> Outcome {
     let said = refused(&["nosuch"])?;
     holds(
         said.starts_with("no measure is called `nosuch`; there are pta_invoke, ")
-            && said.ends_with(", heap_pair, wait"),
+            && said.ends_with(", storage, wait, storage_wait"),
         &said,
     )?;
     let said = refused(&["heap", "nosuch"])?;

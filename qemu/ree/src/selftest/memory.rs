@@ -420,7 +420,7 @@ fn register_until_refused(
 pub(super) fn fill_heap(bench: &Bench, count: usize) -> Result<u64, String> {
     /// Objects of one page: their entries take much of the heap, and so the lists of scattered pages need not be more
     /// than they may be.
-    const SMALL: u64 = 480;
+    const SMALL: u64 = 440;
     let mut session = bench.open(hello::UUID)?;
     let pages = Pages::allocate(2 * count).ok_or("no memory")?;
     let physical = |va: usize| bench.tee.conduit().physical(va);
