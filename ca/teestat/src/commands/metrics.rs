@@ -10,7 +10,7 @@ use tally_insight::answer;
 use tally_insight::names::Names;
 use tally_insight::openmetrics::{Figures, Label, Text, is_free_label, write};
 use tally_insight::schema::{Answer, Schema};
-use tally_records::{CacheRow, MeminfoRow, OwnerRow, PoolRow, Selector, StorageRow, TaDetail};
+use tally_records::{MeminfoRow, OwnerRow, PoolRow, Selector, TaDetail};
 use teec::Context;
 
 use super::{Command, Form, Nothing};
@@ -114,8 +114,6 @@ pub fn metrics(
     let owners = client::rows::<OwnerRow>(context, &Selector::ALL)?;
     let tas = client::rows::<TaDetail>(context, &Selector::TAS)?;
     let sites = client::pools::sites(context, &Selector::ALL)?;
-    let caches = client::rows::<CacheRow>(context, &Selector::ALL)?;
-    let storage = client::rows::<StorageRow>(context, &Selector::ALL)?;
     let figures = Figures {
         uptime_ms,
         secure_ram: client::secure_ram(context)?,
@@ -125,8 +123,7 @@ pub fn metrics(
         owners: &owners,
         tas: &tas,
         sites: &sites,
-        caches: &caches,
-        storage: &storage,
+        ..Figures::default()
     };
     let labels: Vec<Label<'_>> = labels
         .iter()
