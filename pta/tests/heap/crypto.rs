@@ -1,6 +1,8 @@
 //! Keys and operations of a TA, each block of which is refused in turn.
 
-use crate::{CHARGED, REFUSED_AFTER, WATCHED_BYTES, WATCHED_OWNER, alone, by_use};
+use crate::{
+    CHARGED, REFUSED_AFTER, WATCHED_BYTES, WATCHED_OWNER, alone, by_use, with_each_block_refused,
+};
 use std::sync::atomic::Ordering;
 use tally_abi::crypto::{UteeAttribute, algorithm, attribute, curve, mode, object_type};
 use tally_abi::ta::svc;
@@ -110,19 +112,8 @@ fn whichever_block_of_a_tas_cryptography_is_refused_nothing_is_left_behind() {
         assert_eq!(now, new + isize::from(refused == 4), "block {refused}");
     }
     let own = CHARGED.load(Ordering::Relaxed);
-    let mut refused = 0;
-    loop {
-        REFUSED_AFTER.store(refused, Ordering::Relaxed);
-        let done = round(&ta);
-        let was_refused = REFUSED_AFTER.swap(-1, Ordering::Relaxed) < 0;
-        assert_eq!(CHARGED.load(Ordering::Relaxed), own, "block {refused}");
-        if !was_refused {
-            assert_eq!(done, Ok(()));
-            break;
-        }
-        assert_eq!(done, Err(TeeResult::OUT_OF_MEMORY), "block {refused}");
-        refused += 1;
-    }
+    let is_right = |done| done == Err(TeeResult::OUT_OF_MEMORY);
+    let refused = with_each_block_refused(|| round(&ta), is_right);
     // Three keys of two blocks, four states of two, and the tables; a pair and its state, and room to make it and to sign.
     assert!(refused >= 24, "{refused}");
     // What it never gave back goes with it.

@@ -11,6 +11,7 @@ mod storage;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tally_abi::TeeResult;
 use tally_account::testing::World;
 use tally_mem::owner::OwnerId;
 use tally_mem::pages::PageUse;
@@ -34,6 +35,27 @@ static BESIDE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `round` with each charged block for it refused in turn, and nothing more charged afterwards; how many there were.
+/// `is_right` says what may become of a round whose block was refused.
+fn with_each_block_refused(
+    round: impl Fn() -> Result<(), TeeResult>,
+    is_right: impl Fn(Result<(), TeeResult>) -> bool,
+) -> isize {
+    let own = CHARGED.load(Ordering::Relaxed);
+    for refused in 0.. {
+        REFUSED_AFTER.store(refused, Ordering::Relaxed);
+        let done = round();
+        let was_refused = REFUSED_AFTER.swap(-1, Ordering::Relaxed) < 0;
+        assert_eq!(CHARGED.load(Ordering::Relaxed), own, "block {refused}");
+        if !was_refused {
+            assert_eq!(done, Ok(()));
+            return refused;
+        }
+        assert!(is_right(done), "block {refused}: {done:?}");
+    }
+    unreachable!("a round takes so many blocks")
 }
 
 /// Has `work` happen beside when the statistics next take room for rows of so many bytes.

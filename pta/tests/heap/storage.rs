@@ -1,6 +1,6 @@
 //! Trusted storage of a TA, each block for which is refused in turn.
 
-use crate::{CHARGED, REFUSED_AFTER, alone, by_use};
+use crate::{CHARGED, alone, by_use, with_each_block_refused};
 use std::sync::atomic::Ordering;
 use tally_abi::storage::data_flag;
 use tally_abi::ta::svc;
@@ -61,22 +61,11 @@ fn whichever_block_of_trusted_storage_is_refused_nothing_is_left_behind() {
     let ta = Caller::new(&world, TA);
     // Once it has had something, the table of what it has stays.
     assert_eq!(round(&ta), Ok(()));
-    let own = CHARGED.load(Ordering::Relaxed);
-    let mut refused = 0;
-    loop {
-        REFUSED_AFTER.store(refused, Ordering::Relaxed);
-        let done = round(&ta);
-        let was_refused = REFUSED_AFTER.swap(-1, Ordering::Relaxed) < 0;
-        assert_eq!(CHARGED.load(Ordering::Relaxed), own, "block {refused}");
-        if !was_refused {
-            assert_eq!(done, Ok(()));
-            break;
-        }
-        if let Err(err) = done {
-            assert!(REFUSED.contains(&err), "block {refused}: {err}");
-        }
-        refused += 1;
-    }
+    let refused = with_each_block_refused(
+        || round(&ta),
+        // What is only kept to save time can be done without.
+        |done| done.map_or_else(|err| REFUSED.contains(&err), |()| true),
+    );
     assert!(refused >= 40, "{refused}");
     ta.close();
     assert_eq!(CHARGED.load(Ordering::Relaxed), blocks);

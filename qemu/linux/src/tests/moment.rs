@@ -27,7 +27,8 @@ fn always(times: u32, mut ask: impl FnMut() -> Outcome) -> Outcome {
     let loaders = (0..LOADERS).map(|_| bench::child("reload"));
     let loaders: Vec<Child> = loaders.collect::<Result<_, _>>()?;
     let result = (1..=times).try_for_each(|n| {
-        if n % 50 == 0 {
+        // Some of them take a second each, and whoever is silent for a minute is taken for dead.
+        if n % (times / 20).clamp(5, 50) == 0 {
             println!("   {n} of {times}");
         }
         ask().map_err(|why| format!("{n} of {times}: {why}"))
