@@ -2,6 +2,7 @@
 
 use crate::inspector::Inspector;
 use tally_abi::TeeUuid;
+use tally_core::ta::storage::FILE_LIMITS;
 use tally_mem::machine::Machine;
 use tally_records::{CacheRow, StorageRow, cache};
 use tally_storage::figures::{Cache, Limits};
@@ -39,7 +40,7 @@ impl<M: Machine> Inspector<'_, M> {
         let storage = &state.guest(self.guest).storage;
         let (files, directory) = (&storage.file_figures, &storage.directory_figures);
         let limit = |bytes: usize, each: usize| (bytes / each) as u32;
-        let (file, whole) = (Limits::FILE, Limits::DIRECTORY);
+        let (file, whole) = (FILE_LIMITS, Limits::DIRECTORY);
         let row = match cursor {
             0 => row(cache::BLOCKS, limit(file.blocks, BLOCK), &files.blocks),
             1 => row(cache::NODES, limit(file.nodes, NODES), &files.nodes),

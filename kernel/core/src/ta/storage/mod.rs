@@ -19,10 +19,17 @@ use tally_abi::TeeResult;
 use tally_mem::fallible::{HeapExhausted, Table, TryBox};
 use tally_mem::machine::Machine;
 use tally_storage::directory::Directory;
-use tally_storage::figures::Figures;
+use tally_storage::figures::{Figures, Limits};
 use tally_storage::host::StorageError;
 use tally_storage::keys::Keys;
 use turn::{Shared, Turn};
+
+/// What the caches of an object's file may take between calls: nodes of 512 KiB of data, one block of data.
+pub const FILE_LIMITS: Limits = Limits {
+    nodes: 8 << 10,
+    blocks: 4 << 10,
+    index: 0,
+};
 
 /// What a system call of a TA's took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

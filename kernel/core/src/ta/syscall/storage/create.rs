@@ -1,11 +1,11 @@
 //! Making an object of trusted storage.
 
-use super::LIMITS;
 use super::open::HEAD;
 use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::object::Object;
 use crate::ta::instance::InstanceRef;
+use crate::ta::storage::FILE_LIMITS;
 use crate::ta::storage::files::Files;
 use crate::ta::storage::objects::{Handle, Want};
 use crate::ta::storage::turn::Shared;
@@ -370,7 +370,7 @@ impl<M: Machine, O: Observer> Files<'_, '_, M, O> {
     ) -> Result<&'h mut File, StorageError> {
         let file = File::create(self, keys, uuid, number)?;
         let (file, _) = handle.file.insert((file, 0));
-        file.set_limits(LIMITS);
+        file.set_limits(FILE_LIMITS);
         Ok(file)
     }
 

@@ -15,10 +15,10 @@ use crate::call::Call;
 use crate::observer::Observer;
 use crate::ta::crypto::object::Object;
 use crate::ta::instance::InstanceRef;
-use crate::ta::storage::StorageCall;
 use crate::ta::storage::files::Files;
 use crate::ta::storage::objects::{Handle, OpenObject};
 use crate::ta::storage::turn::Shared;
+use crate::ta::storage::{FILE_LIMITS, StorageCall};
 use tally_abi::crypto::UteeObjectInfo;
 use tally_abi::storage::space;
 use tally_abi::ta::{access, flags, svc};
@@ -27,7 +27,7 @@ use tally_mem::addr::UserVa;
 use tally_mem::fallible::TryBox;
 use tally_mem::machine::Machine;
 use tally_storage::directory::{MAX_ID, ObjectId};
-use tally_storage::figures::{Figures, Limits};
+use tally_storage::figures::Figures;
 use tally_storage::file::{Committed, File};
 use tally_storage::host::{Host, Name, StorageError};
 use tally_storage::keys::Keys;
@@ -36,13 +36,6 @@ use tally_storage::keys::Keys;
 const KEPT_FILES: usize = 2;
 /// Bytes of a TA's share that files in memory leave to it.
 const SPARE: usize = 8 << 10;
-/// What a file may have in memory then: nodes of 512 KiB of data, one block of data.
-const LIMITS: Limits = Limits {
-    nodes: 8 << 10,
-    blocks: 4 << 10,
-    index: 0,
-};
-
 /// What becomes of an object that turns out to be corrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Corrupt {
@@ -439,7 +432,7 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
         };
         let found = self.find_object(instance, uuid, &id)?;
         let file = self.open_file(instance, uuid, found.ok_or(missing)?, handle)?;
-        file.set_limits(LIMITS);
+        file.set_limits(FILE_LIMITS);
         if let Some((_, known)) = &mut handle.file {
             *known = version;
         }
