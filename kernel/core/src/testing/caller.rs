@@ -66,6 +66,26 @@ impl<'w, O: Observer> Caller<'w, O> {
         caller
     }
 
+    /// Its instance, session and memory, by which a hook finds it again.
+    #[must_use]
+    pub const fn known(&self) -> (InstanceRef, u32, u64) {
+        (self.instance, self.session, self.memory)
+    }
+
+    /// One that is known so, in a hook.
+    #[must_use]
+    pub const fn again(
+        world: &'w World<O>,
+        (instance, session, memory): (InstanceRef, u32, u64),
+    ) -> Self {
+        Self {
+            world,
+            instance,
+            session,
+            memory,
+        }
+    }
+
     /// Closes the session.
     ///
     /// # Panics

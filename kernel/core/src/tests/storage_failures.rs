@@ -7,6 +7,7 @@ use crate::call::rpc::RpcArg;
 use crate::guest_id::GuestId;
 use crate::testing::caller::Caller;
 use crate::testing::world::Event;
+use std::sync::Mutex;
 use tally_abi::rpc::cmd;
 use tally_abi::storage::{data_flag as flag, whence};
 use tally_abi::ta::svc;
@@ -269,6 +270,55 @@ fn a_second_thread_waits_for_an_object_and_is_woken() {
         assert_eq!(waiters, 0);
         ta.close();
         assert_eq!(info(&other, two).data_bytes, 2);
+        other.close();
+    });
+}
+
+/// Bug: a file was removed when its number was anybody's again, and so was the file that somebody had made under it meanwhile.
+#[test]
+fn what_one_ta_removes_is_not_what_another_one_makes_meanwhile() {
+    leaves_nothing(|world| {
+        let (ta, other) = (Caller::new(world, MULTI), Caller::new(world, MULTI));
+        // Something stays open: the directory is in memory all the time.
+        let stays = create(&other, "stays", flag::ACCESS_READ, b"").unwrap();
+        let (known, mut made) = (other.known(), 0);
+        for (n, replaces) in (0..40).flat_map(|n| [(n, false), (n, true)]) {
+            let object = create(&ta, "a", ALL, b"old").unwrap();
+            for _ in 0..n {
+                world.on(Event::Command(cmd::FS), |_| {});
+            }
+            let result = Arc::new(Mutex::new(None));
+            let told = result.clone();
+            world.on(Event::Command(cmd::FS), move |world| {
+                let machine = &world.kernel.machine;
+                let thread = machine.thread_id();
+                machine.set_thread_id(7);
+                world.set_patience(Some(60));
+                let other = Caller::again(world, known);
+                *told.lock().unwrap() = create(&other, "b", ALL, b"new").ok();
+                world.set_patience(None);
+                machine.set_thread_id(thread);
+            });
+            if replaces {
+                ta.expect(TeeResult::SUCCESS, svc::CRYP_OBJ_CLOSE, &[object]);
+                let object = create(&ta, "a", ALL | flag::OVERWRITE, b"newer").unwrap();
+                ta.expect(TeeResult::SUCCESS, svc::STORAGE_OBJ_DEL, &[object]);
+            } else {
+                ta.expect(TeeResult::SUCCESS, svc::STORAGE_OBJ_DEL, &[object]);
+            }
+            world.forget_hooks();
+            let Some(object) = result.lock().unwrap().take() else {
+                continue;
+            };
+            made += 1;
+            other.expect(TeeResult::SUCCESS, svc::CRYP_OBJ_CLOSE, &[object]);
+            let object = open(&other, "b", ALL).unwrap();
+            assert_eq!(read(&other, object, 9).unwrap(), b"new", "request {n}");
+            other.expect(TeeResult::SUCCESS, svc::STORAGE_OBJ_DEL, &[object]);
+        }
+        assert!(made > 0);
+        other.expect(TeeResult::SUCCESS, svc::CRYP_OBJ_CLOSE, &[stays]);
+        ta.close();
         other.close();
     });
 }

@@ -250,8 +250,8 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
             Ok(committed) => committed,
             Err(err) => {
                 self.drop_file(handle);
+                Files::new(self, None).remove_file(number);
                 self.give_number_back(number);
-                self.remove_file(number);
                 return Err(err);
             }
         };
@@ -260,22 +260,15 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         if let Some((_, known)) = &mut handle.file {
             *known = version;
         }
-        match self.enter(instance, &making, committed) {
-            Ok(replaced) => {
-                if let Some(old) = replaced {
-                    self.remove_file(old);
-                }
-                Ok(())
+        let entered = self.enter(instance, &making, committed);
+        if entered.is_err() {
+            self.drop_file(handle);
+            if self.is_not_entered(&making, number) {
+                Files::new(self, None).remove_file(number);
             }
-            Err(err) => {
-                self.drop_file(handle);
-                self.give_number_back(number);
-                if self.is_not_entered(&making, number) {
-                    self.remove_file(number);
-                }
-                Err(err)
-            }
+            self.give_number_back(number);
         }
+        entered
     }
 
     #[inline(never)]
@@ -312,10 +305,14 @@ impl<M: Machine, O: Observer> Call<'_, M, O> {
         instance: InstanceRef,
         making: &Making<'_>,
         committed: Committed,
-    ) -> Result<Option<u32>, TeeResult> {
+    ) -> Result<(), TeeResult> {
         let (uuid, id) = (making.uuid, &making.id);
         let entered = self.with_directory(Some(instance), |files, keys, directory| {
-            directory.put(files, keys, uuid, id, committed, making.replaces)
+            let replaced = directory.put(files, keys, uuid, id, committed, making.replaces)?;
+            if let Some(old) = replaced {
+                files.remove_file(old);
+            }
+            Ok(())
         });
         Ok(entered?)
     }

@@ -503,18 +503,22 @@ impl<'k, M: Machine, O: Observer> Call<'k, M, O> {
     ) -> Result<(), TeeResult> {
         let (uuid, id) = self.with_open(handle.at, |open| (open.uuid, open.id))?;
         self.begin_version(handle.at)?;
-        let number = self.with_directory(Some(instance), |files, keys, directory| {
-            directory.remove(files, keys, uuid, &id)
+        self.with_directory(Some(instance), |files, keys, directory| {
+            let number = directory.remove(files, keys, uuid, &id)?;
+            files.remove_file(number);
+            Ok(())
         })?;
         self.drop_file(handle);
-        self.remove_file(number);
         Ok(())
     }
+}
 
-    /// Removes a file that the directory does not have: if that fails, it is overwritten when its number is used next.
+impl<M: Machine, O: Observer> Files<'_, '_, M, O> {
+    /// Removes a file that the directory does not have: if that fails, it is overwritten when its number is used next. Whoever
+    /// does so has the directory's turn, or has the number reserved: else it may be somebody else's file by then.
     #[inline(never)]
     fn remove_file(&mut self, number: u32) {
-        let _ = Files::new(self, None).remove(Name::Number(number));
+        let _ = self.remove(Name::Number(number));
     }
 }
 
